@@ -1,0 +1,76 @@
+import type { MigrationInterface, QueryRunner } from 'typeorm';
+import { schemaOf } from './schema-of.js';
+
+/**
+ * Stores, on each transaction, the balance and the version that it left. What an older bank knows is brought to the
+ * rule that the ledger keeps from here on: a balance is the sum of the credits less the debits, and versions run from 2
+ * without a gap.
+ * - A balance that was set without a transaction (an opening balance, a reset) gets the missing one: a credit before
+ *   the others, or a debit after them.
+ * - Versions are numbered anew in the order of the transactions.
+ */
+export class BalanceHistory1795478600000 implements MigrationInterface {
+  readonly name = 'BalanceHistory1795478600000';
+
+  async up(queryRunner: QueryRunner): Promise<void> {
+    const schema = schemaOf(queryRunner);
+    await queryRunner.query(`
+      ALTER TABLE ${schema}.transactions
+        ADD COLUMN balance_after NUMERIC(18,2),
+        ADD COLUMN version_after BIGINT`);
+    await postMissingTransactions(queryRunner, schema);
+    await numberTransactions(queryRunner, schema);
+    await queryRunner.query(`
+      ALTER TABLE ${schema}.transactions
+        ALTER COLUMN balance_after SET NOT NULL,
+        ALTER COLUMN version_after SET NOT NULL,
+        ADD CONSTRAINT transactions_balance_after_check CHECK (balance_after >= 0 AND balance_after <> 'NaN'),
+        ADD CONSTRAINT transactions_version_after_check CHECK (version_after > 1),
+        ADD CONSTRAINT unique_version_per_account UNIQUE (account_id, version_after)`);
+  }
+
+  async down(queryRunner: QueryRunner): Promise<void> {
+    await queryRunner.query(
+      `ALTER TABLE ${schemaOf(queryRunner)}.transactions DROP COLUMN balance_after, DROP COLUMN version_after`,
+    );
+  }
+}
+
+/** version_after -1 marks a credit that comes first, 1 a debit that comes last, until they are all numbered. */
+async function postMissingTransactions(queryRunner: QueryRunner, schema: string): Promise<void> {
+  await queryRunner.query(`
+    INSERT INTO ${schema}.transactions (account_id, type, amount, timestamp, version_after)
+    SELECT account_id,
+           CASE WHEN missing > 0 THEN 'credit' ELSE 'debit' END,
+           abs(missing),
+           CASE WHEN missing > 0 THEN coalesce(first_at, CURRENT_TIMESTAMP) ELSE CURRENT_TIMESTAMP END,
+           CASE WHEN missing > 0 THEN -1 ELSE 1 END
+    FROM (
+      SELECT a.account_id,
+             a.balance - coalesce(sum(CASE t.type WHEN 'credit' THEN t.amount ELSE -t.amount END), 0) AS missing,
+             min(t.timestamp) AS first_at
+      FROM ${schema}.accounts a LEFT JOIN ${schema}.transactions t USING (account_id)
+      GROUP BY a.account_id, a.balance
+    ) books
+    WHERE missing <> 0
+    ORDER BY account_id`);
+}
+
+async function numberTransactions(queryRunner: QueryRunner, schema: string): Promise<void> {
+  await queryRunner.query(`
+    UPDATE ${schema}.transactions t
+    SET balance_after = numbered.balance_after, version_after = numbered.version_after
+    FROM (
+      SELECT transaction_id,
+             sum(CASE type WHEN 'credit' THEN amount ELSE -amount END) OVER history AS balance_after,
+             1 + row_number() OVER history AS version_after
+      FROM ${schema}.transactions
+      WINDOW history AS (
+        PARTITION BY account_id ORDER BY coalesce(version_after, 0), transaction_id ROWS UNBOUNDED PRECEDING
+      )
+    ) numbered
+    WHERE t.transaction_id = numbered.transaction_id`);
+  await queryRunner.query(`
+    UPDATE ${schema}.accounts a
+    SET version = 1 + (SELECT count(*) FROM ${schema}.transactions t WHERE t.account_id = a.account_id)`);
+}

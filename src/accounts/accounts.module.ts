@@ -1,0 +1,7 @@
+import { Module } from '@nestjs/common';
+import { LedgerModule } from '../ledger/ledger.module.js';
+import { AccountsController } from './accounts.controller.js';
+import { AccountsService } from './accounts.service.js';
+
+@Module({ imports: [LedgerModule], controllers: [AccountsController], providers: [AccountsService] })
+export class AccountsModule {}

@@ -1,0 +1,40 @@
+import { Module, type DynamicModule } from '@nestjs/common';
+import { APP_FILTER } from '@nestjs/core';
+import { AccountsModule } from './accounts/accounts.module.js';
+import { ConfigModule } from './config.module.js';
+import type { Config } from './config.js';
+import type { ShardAddress } from './database/data-source.js';
+import { DatabaseModule } from './database/database.module.js';
+import { GlobalExceptionFilter } from './http/exception.filter.js';
+import { LedgerModule } from './ledger/ledger.module.js';
+import { MetricsModule } from './observability/metrics.module.js';
+import { ObservabilityModule } from './observability/observability.module.js';
+import { TransactionsModule } from './transactions/transactions.module.js';
+
+/** The ledger without HTTP: what the command line needs. */
+@Module({})
+export class CoreModule {
+  static register(config: Config, shards: readonly ShardAddress[]): DynamicModule {
+    const database = DatabaseModule.register(config, shards);
+    return {
+      module: CoreModule,
+      imports: [ConfigModule.register(config), MetricsModule, { ...database, global: true }, LedgerModule],
+      exports: [LedgerModule],
+    };
+  }
+}
+
+/**
+ * The whole service. A request passes: the hooks of `http/fastify.ts`, the idempotency interceptor (where money moves),
+ * the pipes, the controller; the exception filter answers for whatever was thrown.
+ */
+@Module({})
+export class AppModule {
+  static register(config: Config, shards: readonly ShardAddress[]): DynamicModule {
+    return {
+      module: AppModule,
+      imports: [CoreModule.register(config, shards), AccountsModule, TransactionsModule, ObservabilityModule],
+      providers: [{ provide: APP_FILTER, useClass: GlobalExceptionFilter }],
+    };
+  }
+}

@@ -1,0 +1,24 @@
+import type { PoolClient } from 'pg';
+import type { QueryRunner } from 'typeorm';
+import { DatabaseUnreachableError } from './database-errors.js';
+
+/**
+ * Takes the QueryRunner's connection from the pool.
+ *
+ * @throws DatabaseUnreachableError when none can be had within the pool's connect timeout
+ */
+export async function connect(queryRunner: QueryRunner): Promise<PoolClient> {
+  try {
+    return (await queryRunner.connect()) as PoolClient;
+  } catch (error) {
+    throw new DatabaseUnreachableError(error);
+  }
+}
+
+/**
+ * Ends a connection whose server has fallen silent: the pending query then fails, and no COMMIT can follow. (pg's own
+ * query_timeout would leave the connection looking healthy.) The caller clears the timer.
+ */
+export function cutWhenLate(client: PoolClient, afterMs: number): NodeJS.Timeout {
+  return setTimeout(() => void client.end(), afterMs);
+}

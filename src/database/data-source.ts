@@ -1,0 +1,56 @@
+import { DataSource, type DataSourceOptions } from 'typeorm';
+import { BalanceHistory1795478600000 } from '../../migrations/1795478600000-balance-history.js';
+import { OutboxAndShardIdentity1795478700000 } from '../../migrations/1795478700000-outbox-and-shard-identity.js';
+import { SpecTables1795478400000 } from '../../migrations/1795478400000-spec-tables.js';
+import { WideTypes1795478500000 } from '../../migrations/1795478500000-wide-types.js';
+import { AccountEntity } from './entities/account.entity.js';
+import { OutboxEntity } from './entities/outbox.entity.js';
+import { ShardIdentityEntity } from './entities/shard-identity.entity.js';
+import { TransactionEntity } from './entities/transaction.entity.js';
+
+/** Where a shard lives: a PostgreSQL server and the one schema in which all of the shard's tables lie. */
+export interface ShardAddress {
+  readonly url: string;
+  readonly schema: string;
+}
+
+export interface PoolSettings {
+  /** What the server's pg_stat_activity shows. */
+  readonly name: string;
+  /** Connections at most. */
+  readonly size: number;
+  /** How long to wait for a connection, a pooled or a new one, before it counts as a failure. */
+  readonly connectTimeoutMs: number;
+}
+
+/** Oldest first. Never edited once landed; a change of the schema is a new one. */
+export const MIGRATIONS = [
+  SpecTables1795478400000,
+  WideTypes1795478500000,
+  BalanceHistory1795478600000,
+  OutboxAndShardIdentity1795478700000,
+];
+
+export function dataSourceOptions(shard: ShardAddress, pool: PoolSettings): DataSourceOptions {
+  return {
+    type: 'postgres',
+    url: shard.url,
+    schema: shard.schema,
+    entities: [AccountEntity, TransactionEntity, OutboxEntity, ShardIdentityEntity],
+    migrations: MIGRATIONS,
+    migrationsTransactionMode: 'each',
+    synchronize: false,
+    installExtensions: false,
+    logging: false,
+    applicationName: pool.name,
+    poolSize: pool.size,
+    connectTimeoutMS: pool.connectTimeoutMs,
+    // A pooled connection that breaks while idle is replaced at the next use, which reports what it meets.
+    poolErrorHandler: () => undefined,
+    extra: { keepAlive: true },
+  };
+}
+
+export function createDataSource(shard: ShardAddress, pool: PoolSettings): DataSource {
+  return new DataSource(dataSourceOptions(shard, pool));
+}

@@ -1,0 +1,55 @@
+import { QueryFailedError, QueryRunnerAlreadyReleasedError } from 'typeorm';
+
+/**
+ * What a failure of the database means for the work that met it:
+ * - retryable: a serialization failure or deadlock; the transaction is rolled back and may be run again
+ * - locked: lock_timeout ran out while another session held a row
+ * - statement: the server refused a statement; its neighbours in the batch may be fine
+ * - unavailable: the server or the way to it failed; nothing about the work itself is wrong
+ */
+export type DatabaseFailure = 'retryable' | 'locked' | 'statement' | 'unavailable';
+
+/** SQLSTATE of the server's error, or undefined when the failure did not come from the server. */
+export function sqlStateOf(error: unknown): string | undefined {
+  const cause = error instanceof DatabaseUnreachableError ? error.cause : error;
+  const source: unknown = cause instanceof QueryFailedError ? cause.driverError : cause;
+  if (typeof source !== 'object' || source === null || !('code' in source)) return undefined;
+  const { code } = source;
+  return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) ? code : undefined;
+}
+
+/** No connection could be had: refused, timed out, or the pool stayed exhausted. Nothing was sent. */
+export class DatabaseUnreachableError extends Error {
+  constructor(cause: unknown) {
+    super('no connection to the database', { cause });
+    this.name = 'DatabaseUnreachableError';
+  }
+}
+
+/** Sorts a failure by its SQLSTATE (PostgreSQL, appendix A). A query without one lost its connection. */
+export function classifyFailure(error: unknown): DatabaseFailure {
+  const state = sqlStateOf(error);
+  if (state === undefined) {
+    const lost =
+      error instanceof DatabaseUnreachableError ||
+      error instanceof QueryFailedError ||
+      error instanceof QueryRunnerAlreadyReleasedError;
+    // What remains is a defect of ours: it concerns the work at hand, not the server.
+    return lost ? 'unavailable' : 'statement';
+  }
+  if (state === '40001' || state === '40P01') return 'retryable';
+  if (state === '55P03') return 'locked';
+  // 08 connection, 25006 read-only standby, 3D000 no such database, 28 credentials, 53 out of resources,
+  // 57 operator intervention (shutdown, statement_timeout), 58 system error
+  if (/^(08|28|53|57|58)/.test(state) || state === '25006' || state === '3D000') return 'unavailable';
+  return 'statement';
+}
+
+/**
+ * True when the server itself said, in answer to COMMIT, that it rolled the transaction back. Every other failure of
+ * a COMMIT leaves its outcome unknown: the server may have committed and lost the way to say so.
+ */
+export function isRefusedCommit(error: unknown): boolean {
+  const state = sqlStateOf(error);
+  return state !== undefined && /^(23|40)/.test(state);
+}

@@ -1,0 +1,27 @@
+import { Check, Column, Entity, PrimaryColumn } from 'typeorm';
+
+/** The one row that says which shard of which bank this schema holds. */
+@Entity('shard_identity')
+@Check('shard_identity_only_row_check', '"only_row"')
+@Check('shard_identity_index_check', '"shard_index" >= 0 AND "shard_index" < "shard_count"')
+export class ShardIdentityEntity {
+  @PrimaryColumn({
+    name: 'only_row',
+    type: 'boolean',
+    default: true,
+    primaryKeyConstraintName: 'shard_identity_pkey',
+  })
+  onlyRow!: boolean;
+
+  @Column({ name: 'bank_id', type: 'uuid' })
+  bankId!: string;
+
+  @Column({ name: 'shard_index', type: 'int' })
+  shardIndex!: number;
+
+  @Column({ name: 'shard_count', type: 'int' })
+  shardCount!: number;
+
+  @Column({ name: 'created_at', type: 'timestamptz', precision: 3, default: () => 'CURRENT_TIMESTAMP' })
+  createdAt!: Date;
+}

@@ -1,0 +1,46 @@
+import { Check, Column, Entity, JoinColumn, ManyToOne, PrimaryGeneratedColumn, Unique, type Relation } from 'typeorm';
+import { AccountEntity } from './account.entity.js';
+
+@Entity('transactions')
+@Check('transactions_type_check', `"type" IN ('debit', 'credit')`)
+@Check('transactions_amount_check', `"amount" > 0 AND "amount" <> 'NaN'`)
+@Check('transactions_balance_after_check', `"balance_after" >= 0 AND "balance_after" <> 'NaN'`)
+@Check('transactions_version_after_check', '"version_after" > 1')
+@Unique('unique_idempotency_per_account', ['accountId', 'idempotencyKey'])
+@Unique('unique_version_per_account', ['accountId', 'versionAfter'])
+export class TransactionEntity {
+  @PrimaryGeneratedColumn('identity', {
+    name: 'transaction_id',
+    type: 'bigint',
+    generatedIdentity: 'BY DEFAULT',
+    primaryKeyConstraintName: 'transactions_pkey',
+  })
+  transactionId!: string;
+
+  @Column({ name: 'account_id', type: 'bigint' })
+  accountId!: string;
+
+  @ManyToOne(() => AccountEntity, { nullable: false, onDelete: 'CASCADE' })
+  @JoinColumn({ name: 'account_id', foreignKeyConstraintName: 'transactions_account_id_fkey' })
+  account!: Relation<AccountEntity>;
+
+  @Column({ type: 'varchar', length: 10 })
+  type!: 'debit' | 'credit';
+
+  @Column({ type: 'numeric', precision: 18, scale: 2 })
+  amount!: string;
+
+  @Column({ type: 'timestamptz', precision: 3, default: () => 'CURRENT_TIMESTAMP' })
+  timestamp!: Date;
+
+  @Column({ name: 'idempotency_key', type: 'varchar', length: 255, nullable: true })
+  idempotencyKey!: string | null;
+
+  /** The account's balance once this transaction is applied. */
+  @Column({ name: 'balance_after', type: 'numeric', precision: 18, scale: 2 })
+  balanceAfter!: string;
+
+  /** The account's version once this transaction is applied; its unique index also serves listings, newest first. */
+  @Column({ name: 'version_after', type: 'bigint' })
+  versionAfter!: string;
+}

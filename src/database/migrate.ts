@@ -1,0 +1,117 @@
+import { randomUUID } from 'node:crypto';
+import type { DataSource, QueryRunner } from 'typeorm';
+import { createDataSource, type ShardAddress } from './data-source.js';
+
+/** A shard's place in its bank: index 0 … count - 1. The count is fixed when the bank is created. */
+export interface ShardPlace {
+  readonly index: number;
+  readonly count: number;
+}
+
+export interface MigrationReport {
+  /** The names of the migrations that were applied now. */
+  readonly applied: readonly string[];
+  readonly bankId: string;
+}
+
+/** The shard belongs to another place of the bank, or to another bank, than the configuration says. */
+export class ShardMismatchError extends Error {}
+
+/**
+ * Brings one shard to the newest schema and settles which shard it is. Needs a direct connection (not PgBouncer in
+ * transaction mode). Safe to call from several instances at once: one migrates, the others wait for it.
+ *
+ * @param bankId the bank that the shard must belong to; without it a new shard founds a new bank
+ * @throws ShardMismatchError when the shard's recorded place or bank is another one
+ */
+export async function migrate(shard: ShardAddress, place: ShardPlace, bankId?: string): Promise<MigrationReport> {
+  const dataSource = createDataSource(shard, { name: 'bank-migrate', size: 2, connectTimeoutMs: 10_000 });
+  await dataSource.initialize();
+  try {
+    return await withMigrationLock(dataSource, shard.schema, async (queryRunner) => {
+      await queryRunner.query(`CREATE SCHEMA IF NOT EXISTS ${quote(shard.schema)}`);
+      const applied = await dataSource.runMigrations();
+      const bank = await settlePlace(queryRunner, shard.schema, place, bankId);
+      return { applied: applied.map((migration) => migration.name), bankId: bank };
+    });
+  } finally {
+    await dataSource.destroy();
+  }
+}
+
+/** A session lock: released by the server when this process dies in the middle. */
+async function withMigrationLock<T>(
+  dataSource: DataSource,
+  schema: string,
+  work: (queryRunner: QueryRunner) => Promise<T>,
+): Promise<T> {
+  const queryRunner = dataSource.createQueryRunner();
+  try {
+    await queryRunner.query('SELECT pg_advisory_lock(hashtextextended($1, 0))', [`bank-migrate:${schema}`]);
+    return await work(queryRunner);
+  } finally {
+    await queryRunner.release();
+  }
+}
+
+async function settlePlace(
+  queryRunner: QueryRunner,
+  schema: string,
+  place: ShardPlace,
+  bankId: string | undefined,
+): Promise<string> {
+  const [recorded] = (await queryRunner.query(
+    `SELECT bank_id, shard_index, shard_count FROM ${quote(schema)}.shard_identity`,
+  )) as { bank_id: string; shard_index: number; shard_count: number }[];
+  if (!recorded) return recordPlace(queryRunner, schema, place, bankId ?? randomUUID());
+  if (recorded.shard_index !== place.index || recorded.shard_count !== place.count) {
+    throw new ShardMismatchError(
+      `schema "${schema}" holds shard ${recorded.shard_index} of ${recorded.shard_count}, ` +
+        `but is configured as shard ${place.index} of ${place.count}`,
+    );
+  }
+  if (bankId !== undefined && recorded.bank_id !== bankId) {
+    throw new ShardMismatchError(`schema "${schema}" holds a shard of another bank (${recorded.bank_id})`);
+  }
+  return recorded.bank_id;
+}
+
+/** Shard k of N hands out the ids k+1, k+1+N, k+1+2N …, so an id tells its shard. */
+async function recordPlace(
+  queryRunner: QueryRunner,
+  schema: string,
+  place: ShardPlace,
+  bankId: string,
+): Promise<string> {
+  await queryRunner.startTransaction();
+  try {
+    if (place.count > 1) {
+      for (const [table, column] of [
+        ['accounts', 'account_id'],
+        ['transactions', 'transaction_id'],
+      ]) {
+        const [{ used }] = (await queryRunner.query(
+          `SELECT EXISTS (SELECT FROM ${quote(schema)}.${table}) AS used`,
+        )) as [{ used: boolean }];
+        if (used) throw new ShardMismatchError(`schema "${schema}" holds a bank of one shard already`);
+        await queryRunner.query(
+          `ALTER TABLE ${quote(schema)}.${table} ALTER COLUMN ${column}
+             SET INCREMENT BY ${place.count} SET START WITH ${place.index + 1} RESTART`,
+        );
+      }
+    }
+    await queryRunner.query(
+      `INSERT INTO ${quote(schema)}.shard_identity (bank_id, shard_index, shard_count) VALUES ($1, $2, $3)`,
+      [bankId, place.index, place.count],
+    );
+    await queryRunner.commitTransaction();
+    return bankId;
+  } catch (error) {
+    await queryRunner.rollbackTransaction();
+    throw error;
+  }
+}
+
+function quote(identifier: string): string {
+  return `"${identifier.replaceAll('"', '""')}"`;
+}

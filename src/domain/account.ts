@@ -1,0 +1,16 @@
+import type { Money } from './money.js';
+
+/**
+ * Ids and versions are positive integers that JSON carries exactly. The database's sequences end before this number
+ * (see the migrations), so it names nothing; a larger one in a request is read as this one.
+ */
+export const MAX_ID = Number.MAX_SAFE_INTEGER;
+
+/** A new account has version 1 and nothing in it; each accepted transaction adds exactly 1 to its version. */
+export interface Account {
+  readonly accountId: number;
+  readonly balance: Money;
+  readonly version: number;
+}
+
+export const FIRST_VERSION = 1;

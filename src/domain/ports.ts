@@ -1,0 +1,40 @@
+import type { Account } from './account.js';
+import type { Money } from './money.js';
+import type { PostingCommand, Transaction } from './transaction.js';
+
+/**
+ * The write side of the bank. Abstract classes, so that they serve as injection tokens too.
+ *
+ * Races: commands of one account take effect in the order in which one process received them; between processes, in
+ * the order of the row lock. Errors: a {@link LedgerError}, whose refusal says whether something was applied.
+ */
+export abstract class Ledger {
+  /** Posts one transaction. Resolves only when it is durable. */
+  abstract post(command: PostingCommand): Promise<Transaction>;
+
+  /** Opens an account; its opening deposit, if any, is its first transaction and commits with it. */
+  abstract openAccount(openingDeposit: Money | undefined): Promise<Account>;
+}
+
+/**
+ * The last known balance and version of accounts. A hint for readers: no money decision ever reads it.
+ *
+ * Races: an entry is only ever replaced by a newer version, never deleted by a write, so a slow reader cannot put back
+ * an older balance. Errors: none; a failure is a miss.
+ */
+export abstract class BalanceCache {
+  /** The account as last seen, if the cache may answer readers; undefined: ask the database. */
+  abstract get(accountId: number): Account | undefined;
+
+  /** Keeps what was read from, or committed to, the database. */
+  abstract record(account: Account): void;
+
+  /** The version last seen by this process, fresh or not: what a failed request is told. */
+  abstract lastKnownVersion(accountId: number): number | undefined;
+}
+
+/** Takes the events of committed transactions. Called at least once for each, in version order for one account. */
+export abstract class EventPublisher {
+  /** Resolves when the events are safely delivered: only then are they removed from the outbox. */
+  abstract publish(transactions: readonly Transaction[]): Promise<void>;
+}

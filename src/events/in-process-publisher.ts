@@ -1,0 +1,20 @@
+import { EventPublisher } from '../domain/ports.js';
+import type { Transaction } from '../domain/transaction.js';
+
+export type TransactionListener = (transaction: Transaction) => void;
+
+/** The event bus where there is no broker: listeners in this process. It has one so far, the balance cache. */
+export class InProcessPublisher extends EventPublisher {
+  private readonly listeners: TransactionListener[] = [];
+
+  subscribe(listener: TransactionListener): void {
+    this.listeners.push(listener);
+  }
+
+  publish(transactions: readonly Transaction[]): Promise<void> {
+    for (const transaction of transactions) {
+      for (const listener of this.listeners) listener(transaction);
+    }
+    return Promise.resolve();
+  }
+}

@@ -1,0 +1,77 @@
+import type { QueryRunner } from 'typeorm';
+import type { EventPublisher } from '../domain/ports.js';
+import { TRANSACTION_COLUMNS, transactionFromRow, type TransactionRow } from '../ledger/rows.js';
+import type { SchemaTables } from '../ledger/tables.js';
+import type { TransactionRunner } from '../ledger/transaction-runner.js';
+
+/** Outbox rows, each of one batch, that are published and deleted in one go. */
+const ROWS_AT_ONCE = 20;
+
+/**
+ * Publishes what one shard's outbox holds, in order, and deletes what was published: at least once for each event.
+ * One relay per shard works at a time, over all instances: the lock of the shard's identity row is the lease, which
+ * ends with the transaction and so with the process. (No session advisory lock and no LISTEN: PgBouncer.)
+ */
+export class OutboxRelay {
+  private stopped = false;
+  private running: Promise<void> = Promise.resolve();
+  private timer: NodeJS.Timeout | undefined;
+
+  constructor(
+    private readonly runner: TransactionRunner,
+    private readonly tables: SchemaTables,
+    private readonly publisher: EventPublisher,
+    private readonly pollMs: number,
+    private readonly onPublished: (rows: number) => void,
+    private readonly onFailure: (error: unknown) => void,
+  ) {}
+
+  start(): void {
+    this.timer = setTimeout(() => {
+      this.running = this.drain().finally(() => {
+        if (!this.stopped) this.start();
+      });
+    }, this.pollMs);
+  }
+
+  /** Waits for the rows in hand; the rest stay in the outbox for the next start. */
+  async stop(): Promise<void> {
+    this.stopped = true;
+    clearTimeout(this.timer);
+    await this.running;
+  }
+
+  private async drain(): Promise<void> {
+    try {
+      while (!this.stopped) {
+        const rows = await this.runner.run((queryRunner) => this.publishSome(queryRunner));
+        if (rows > 0) this.onPublished(rows);
+        if (rows < ROWS_AT_ONCE) return;
+      }
+    } catch (error) {
+      // Nothing is lost: what was not deleted is published again at the next poll.
+      this.onFailure(error);
+    }
+  }
+
+  private async publishSome(queryRunner: QueryRunner): Promise<number> {
+    const lease = (await queryRunner.query(
+      `SELECT FROM ${this.tables.shardIdentity} FOR UPDATE SKIP LOCKED`,
+    )) as unknown[];
+    if (lease.length === 0) return 0;
+    const rows = (await queryRunner.query(
+      `SELECT outbox_id, transaction_ids FROM ${this.tables.outbox} ORDER BY outbox_id LIMIT ${ROWS_AT_ONCE}`,
+    )) as { outbox_id: string; transaction_ids: string[] }[];
+    if (rows.length === 0) return 0;
+    const transactions = (await queryRunner.query(
+      `SELECT ${TRANSACTION_COLUMNS} FROM unnest($1::bigint[]) WITH ORDINALITY AS o (transaction_id, place)
+       JOIN ${this.tables.transactions} USING (transaction_id) ORDER BY place`,
+      [rows.flatMap((row) => row.transaction_ids)],
+    )) as TransactionRow[];
+    await this.publisher.publish(transactions.map(transactionFromRow));
+    await queryRunner.query(`DELETE FROM ${this.tables.outbox} WHERE outbox_id = ANY($1)`, [
+      rows.map((row) => row.outbox_id),
+    ]);
+    return rows.length;
+  }
+}

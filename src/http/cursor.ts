@@ -1,0 +1,39 @@
+import { InvalidRequestError } from './invalid-request.js';
+import { parsePositiveInteger } from './positive-integer.js';
+
+/** A page of a listing. */
+export interface Page<T> {
+  readonly data: readonly T[];
+  readonly nextCursor: string | null;
+}
+
+export const DEFAULT_LIMIT = 50;
+export const MAX_LIMIT = 200;
+
+/**
+ * An opaque cursor: the place after which the next page begins, and the listing that it belongs to. It names an id or
+ * a version, not an offset, so it stays right while rows are added.
+ */
+export function encodeCursor(listing: string, place: number): string {
+  return Buffer.from(`${listing}:${place}`).toString('base64url');
+}
+
+/** @throws InvalidRequestError when it is no cursor of this listing */
+export function decodeCursor(listing: string, cursor: string): number {
+  const text = Buffer.from(cursor, 'base64url').toString();
+  const place = text.startsWith(`${listing}:`) ? parsePositiveInteger(text.slice(listing.length + 1)) : undefined;
+  if (place === undefined) throw InvalidRequestError.of('cursor', 'is not a cursor of this listing');
+  return place;
+}
+
+/** Makes a page of rows of which one more than the limit was asked for, to know whether another page follows. */
+export function pageOf<Row, Item>(
+  rows: readonly Row[],
+  limit: number,
+  toItem: (row: Row) => Item,
+  cursorOf: (row: Row) => string,
+): Page<Item> {
+  const shown = rows.slice(0, limit);
+  const last = shown.at(-1);
+  return { data: shown.map(toItem), nextCursor: last && rows.length > limit ? cursorOf(last) : null };
+}

@@ -1,0 +1,51 @@
+import type { PipeTransform, Type } from '@nestjs/common';
+import { validateSync } from 'class-validator';
+import { InvalidRequestError, type FieldProblem } from './invalid-request.js';
+
+/** A DTO's class. `aliases` are other names of its fields: alias → field. */
+export type DtoClass<T extends object> = Type<T> & { readonly aliases?: ReadonlyMap<string, string> };
+
+const UNKNOWN_FIELD = 'is not a known field';
+
+/**
+ * Turns a parsed body or query into a validated DTO. The stock ValidationPipe does the same at twice the cost of the
+ * whole route. Problems name the field as the client wrote it.
+ */
+export class DtoPipe<T extends object> implements PipeTransform<unknown, T> {
+  constructor(private readonly dtoClass: DtoClass<T>) {}
+
+  transform(input: unknown): T {
+    if (typeof input !== 'object' || input === null || Array.isArray(input)) {
+      throw InvalidRequestError.of('body', 'must be a JSON object');
+    }
+    const names = new Map<string, string>();
+    const dto = new this.dtoClass();
+    for (const [name, value] of Object.entries(input)) {
+      // class-validator takes what every object inherits, like __proto__ and toString, for known fields.
+      if (name in Object.prototype) throw InvalidRequestError.of(name, UNKNOWN_FIELD);
+      const field = this.dtoClass.aliases?.get(name) ?? name;
+      const other = names.get(field);
+      if (other !== undefined) {
+        throw InvalidRequestError.of(name, `says the same as ${other}: give one of the two`);
+      }
+      names.set(field, name);
+      (dto as Record<string, unknown>)[field] = value;
+    }
+    const problems = validate(dto, names);
+    if (problems.length > 0) throw new InvalidRequestError(problems);
+    return dto;
+  }
+}
+
+function validate(dto: object, names: ReadonlyMap<string, string>): FieldProblem[] {
+  const errors = validateSync(dto, { whitelist: true, forbidNonWhitelisted: true, forbidUnknownValues: true });
+  return errors.map((error) => ({
+    field: names.get(error.property) ?? error.property,
+    message: messageOf(error.constraints ?? {}),
+  }));
+}
+
+function messageOf(constraints: Readonly<Record<string, string>>): string {
+  if ('whitelistValidation' in constraints) return UNKNOWN_FIELD;
+  return Object.values(constraints)[0] ?? 'is not valid';
+}

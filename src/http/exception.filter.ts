@@ -1,0 +1,105 @@
+import { Catch, HttpException, Logger, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { LedgerError, type Refusal } from '../domain/errors.js';
+import { InvalidRequestError } from './invalid-request.js';
+
+export interface ErrorAnswer {
+  readonly status: number;
+  readonly body: object;
+  readonly retryAfterSeconds?: number;
+}
+
+const RETRY_AFTER_SECONDS = 1;
+const INTERNAL_ERROR: ErrorAnswer = { status: 500, body: { error: 'Internal error' } };
+
+/** Maps every failure to its answer: the only code that knows the status of a domain error. */
+@Catch()
+export class GlobalExceptionFilter implements ExceptionFilter {
+  private readonly logger = new Logger('HTTP');
+
+  catch(error: unknown, host: ArgumentsHost): void {
+    const http = host.switchToHttp();
+    const answer = answerOf(error);
+    if (answer === INTERNAL_ERROR) {
+      // The answer says nothing of the defect; the request id leads to this line.
+      this.logger.error({ msg: 'internal error', requestId: http.getRequest<FastifyRequest>().id, err: error });
+    }
+    sendError(http.getResponse<FastifyReply>(), answer);
+  }
+}
+
+export function sendError(reply: FastifyReply, answer: ErrorAnswer): void {
+  if (answer.retryAfterSeconds !== undefined) void reply.header('retry-after', answer.retryAfterSeconds);
+  void reply.status(answer.status).send(answer.body);
+}
+
+export function answerOf(error: unknown): ErrorAnswer {
+  if (error instanceof LedgerError) return answerOfRefusal(error.refusal);
+  if (error instanceof InvalidRequestError) {
+    return { status: 400, body: { error: error.message, details: error.problems } };
+  }
+  if (error instanceof HttpException) return answerOfHttpException(error);
+  return answerOfFastifyError(error);
+}
+
+function answerOfRefusal(refusal: Refusal): ErrorAnswer {
+  switch (refusal.code) {
+    case 'ACCOUNT_NOT_FOUND':
+      return { status: 404, body: { error: 'Account not found' } };
+    case 'TRANSACTION_NOT_FOUND':
+      return { status: 404, body: { error: 'Transaction not found' } };
+    case 'DATABASE_FAILED':
+      return { status: 408, body: { error: 'Server Crashes', CurrentVersion: refusal.currentVersion } };
+    case 'VERSION_MISMATCH':
+      return { status: 409, body: { error: 'Version mismatch', CurrentVersion: refusal.currentVersion } };
+    case 'DUPLICATE_TRANSACTION':
+      return { status: 409, body: withTransaction('Duplicate transaction', refusal.original.transactionId) };
+    case 'PRECONDITION_FAILED':
+      return { status: 412, body: { error: 'Version mismatch', CurrentVersion: refusal.currentVersion } };
+    case 'INSUFFICIENT_BALANCE':
+      return { status: 422, body: { error: 'Insufficient Balance' } };
+    case 'BALANCE_LIMIT_EXCEEDED':
+      return { status: 422, body: { error: 'Balance limit exceeded' } };
+    case 'IDEMPOTENCY_KEY_REUSED':
+      return { status: 422, body: withTransaction('Idempotency key reused', refusal.original.transactionId) };
+    case 'OVERLOADED':
+      return { status: 503, body: { error: 'Overloaded' }, retryAfterSeconds: RETRY_AFTER_SECONDS };
+    case 'OUTCOME_UNKNOWN':
+      return { status: 503, body: { error: 'Outcome unknown' }, retryAfterSeconds: RETRY_AFTER_SECONDS };
+  }
+}
+
+function withTransaction(error: string, transactionId: number): object {
+  return { error, transactionId: `txn${transactionId}` };
+}
+
+/** Nest's own: an unknown route, a failed health check (whose body says what is down). */
+function answerOfHttpException(error: HttpException): ErrorAnswer {
+  const status = error.getStatus();
+  const response = error.getResponse();
+  if (status === 503 && typeof response === 'object') return { status, body: response };
+  return answerOfStatus(status);
+}
+
+/** Fastify's own: a body too large, a content type that is not JSON, a length that does not fit. */
+function answerOfFastifyError(error: unknown): ErrorAnswer {
+  if (typeof error !== 'object' || error === null || !('statusCode' in error)) return INTERNAL_ERROR;
+  return typeof error.statusCode === 'number' ? answerOfStatus(error.statusCode) : INTERNAL_ERROR;
+}
+
+function answerOfStatus(status: number): ErrorAnswer {
+  switch (status) {
+    case 400:
+      return { status, body: { error: 'Invalid request', details: [] } };
+    case 404:
+      return { status, body: { error: 'Not found' } };
+    case 413:
+      return { status, body: { error: 'Body too large' } };
+    case 414:
+      return { status, body: { error: 'URL too long' } };
+    case 415:
+      return { status, body: { error: 'Content type must be application/json' } };
+    default:
+      return status >= 400 && status < 500 ? { status, body: { error: 'Request refused' } } : INTERNAL_ERROR;
+  }
+}

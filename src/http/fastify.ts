@@ -1,0 +1,92 @@
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage, Server } from 'node:http';
+import type { Socket } from 'node:net';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import { FastifyAdapter } from '@nestjs/platform-fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { Logger } from 'pino';
+import type { Config } from '../config.js';
+import type { Metrics } from '../observability/metrics.js';
+import { answerOf, sendError } from './exception.filter.js';
+import { InvalidRequestError } from './invalid-request.js';
+import { BODY_LIMIT_BYTES, parseJsonBody } from './json-body.js';
+
+const SANE_REQUEST_ID = /^[A-Za-z0-9._~:/+=@-]{1,128}$/;
+/** Longer than any request line that Node lets through, so that an over-long id is a bad id and not a missing route. */
+const MAX_PARAM_LENGTH = 16 * 1024;
+const REQUEST_TIMEOUT_MS = 30_000;
+const KEEP_ALIVE_TIMEOUT_MS = 72_000;
+
+/** The Fastify server below Nest: limits, request ids, and answers to what never reaches a route. */
+export function createFastifyAdapter(): FastifyAdapter {
+  return new FastifyAdapter<Server>({
+    logger: false,
+    bodyLimit: BODY_LIMIT_BYTES,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+    // While it stops, open connections are still served: refusing them would lose requests that are on their way.
+    return503OnClosing: false,
+    routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
+    genReqId: (request: IncomingMessage) => requestIdOf(request),
+    frameworkErrors: (error: Error, request: FastifyRequest, reply: FastifyReply) => {
+      void reply.header('x-request-id', request.id);
+      const malformedUrl = 'code' in error && error.code === 'FST_ERR_BAD_URL';
+      sendError(reply, answerOf(malformedUrl ? InvalidRequestError.of('path', 'is not a valid URL') : error));
+    },
+    clientErrorHandler: (error: NodeJS.ErrnoException, socket: Socket) => answerRaw(error, socket),
+  });
+}
+
+/** The hooks and the parser that every request passes. To be called before the application listens. */
+export function installFastifyHooks(
+  app: NestFastifyApplication,
+  config: Config,
+  metrics: Metrics,
+  logger: Logger,
+): void {
+  const fastify = app.getHttpAdapter().getInstance() as unknown as FastifyInstance;
+  fastify.removeAllContentTypeParsers();
+  fastify.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, text, done) => {
+    try {
+      done(null, parseJsonBody(text as string));
+    } catch (error) {
+      done(error as Error);
+    }
+  });
+  fastify.addHook('onRequest', (request, reply, done) => {
+    void reply.header('x-request-id', request.id);
+    done();
+  });
+  fastify.addHook('onResponse', (request, reply, done) => {
+    const route = request.routeOptions.url ?? 'unknown';
+    const durationMs = reply.elapsedTime;
+    metrics.requestDone(request.method, route, reply.statusCode, durationMs / 1000);
+    const problem = reply.statusCode >= 500 || reply.statusCode === 408 || durationMs >= config.slowRequestMs;
+    if (problem || config.log.requests === 'all') {
+      const line = { requestId: request.id, method: request.method, route, status: reply.statusCode, durationMs };
+      logger[problem ? 'warn' : 'info'](line, 'request');
+    }
+    done();
+  });
+}
+
+/** The client's own id, if it sent a sane one. */
+function requestIdOf(request: IncomingMessage): string {
+  const given = request.headers['x-request-id'];
+  return typeof given === 'string' && SANE_REQUEST_ID.test(given) ? given : randomUUID();
+}
+
+/** What is no HTTP at all is answered by hand: there is no request yet. */
+function answerRaw(error: NodeJS.ErrnoException, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
+  const [status, text] =
+    error.code === 'HPE_HEADER_OVERFLOW'
+      ? ['431 Request Header Fields Too Large', '{"error":"Headers too large"}']
+      : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+        ? ['408 Request Timeout', '{"error":"Request not received in time"}']
+        : ['400 Bad Request', '{"error":"Invalid request","details":[{"field":"request","message":"is not valid HTTP"}]}'];
+  socket.end(
+    `HTTP/1.1 ${status}\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${text.length}\r\n` +
+      `X-Request-Id: ${randomUUID()}\r\nConnection: close\r\n\r\n${text}`,
+  );
+}

@@ -1,0 +1,17 @@
+/** What is wrong with one field of a request: of its path, its query, its headers or its body. */
+export interface FieldProblem {
+  readonly field: string;
+  readonly message: string;
+}
+
+/** A malformed request: 400, naming each field. */
+export class InvalidRequestError extends Error {
+  constructor(readonly problems: readonly FieldProblem[]) {
+    super('Invalid request');
+    this.name = 'InvalidRequestError';
+  }
+
+  static of(field: string, message: string): InvalidRequestError {
+    return new InvalidRequestError([{ field, message }]);
+  }
+}

@@ -1,0 +1,51 @@
+import { parse } from 'lossless-json';
+import { InvalidRequestError } from './invalid-request.js';
+
+/** 16 KiB: CONTRACT.md's limit of a body. */
+export const BODY_LIMIT_BYTES = 16 * 1024;
+
+/** A number of a JSON body as it was written. JSON.parse would round 9007199254740993.07 and accept 1e2. */
+export class NumberText {
+  constructor(readonly text = '') {}
+}
+
+const STRING_AND_COLON = /"(?:[^"\\]|\\.)*"(\s*:)?/g;
+
+/**
+ * Parses a body without losing a digit: numbers become {@link NumberText}. Refuses a key that is given twice, of which
+ * JSON.parse would silently take the last. `__proto__` is a field like any other, and so an unknown one.
+ *
+ * @throws InvalidRequestError
+ */
+export function parseJsonBody(text: string): unknown {
+  let body: unknown;
+  try {
+    body = parse(text, undefined, { parseNumber: (digits) => new NumberText(digits) });
+  } catch (error) {
+    const message = error instanceof RangeError ? 'is nested too deeply' : 'is not valid JSON';
+    throw InvalidRequestError.of('body', message);
+  }
+  if (countKeys(body) !== countKeysInText(text)) throw InvalidRequestError.of('body', 'has the same key twice');
+  return body;
+}
+
+/** In valid JSON exactly the keys are strings before a colon. */
+function countKeysInText(text: string): number {
+  let keys = 0;
+  for (const [, colon] of text.matchAll(STRING_AND_COLON)) if (colon !== undefined) keys += 1;
+  return keys;
+}
+
+/** Not recursive: a body of brackets alone must not overflow the stack. */
+function countKeys(body: unknown): number {
+  let keys = 0;
+  const open = [body];
+  while (open.length > 0) {
+    const value = open.pop();
+    if (typeof value !== 'object' || value === null || value instanceof NumberText) continue;
+    const members = Object.values(value);
+    if (!Array.isArray(value)) keys += members.length;
+    open.push(...members);
+  }
+  return keys;
+}

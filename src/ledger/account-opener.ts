@@ -1,0 +1,80 @@
+import type { QueryRunner } from 'typeorm';
+import { classifyFailure } from '../database/database-errors.js';
+import { FIRST_VERSION, type Account } from '../domain/account.js';
+import { LedgerError } from '../domain/errors.js';
+import type { Money } from '../domain/money.js';
+import type { BalanceCache } from '../domain/ports.js';
+import type { PostBatch } from './post-batch.js';
+import type { SchemaTables } from './tables.js';
+import { CommitOutcomeUnknownError, type TransactionRunner } from './transaction-runner.js';
+
+/** Openings that run or wait for a connection at the same time; one more is refused. */
+const MAX_OPENINGS = 100;
+
+/** Opens accounts in one shard. Each opening is a transaction of its own: nobody else can know the new row. */
+export class AccountOpener {
+  private openings = 0;
+
+  constructor(
+    private readonly runner: TransactionRunner,
+    private readonly postBatch: PostBatch,
+    private readonly balances: BalanceCache,
+    private readonly tables: SchemaTables,
+  ) {}
+
+  /** @throws LedgerError OVERLOADED, DATABASE_FAILED (nothing was applied) or OUTCOME_UNKNOWN */
+  async open(openingDeposit: Money | undefined): Promise<Account> {
+    if (this.openings >= MAX_OPENINGS) throw new LedgerError({ code: 'OVERLOADED' });
+    this.openings += 1;
+    try {
+      const account = await this.runner.run((queryRunner) => this.insert(queryRunner, openingDeposit));
+      this.balances.record(account);
+      return account;
+    } catch (error) {
+      return await this.recover(error);
+    } finally {
+      this.openings -= 1;
+    }
+  }
+
+  private async insert(queryRunner: QueryRunner, openingDeposit: Money | undefined): Promise<Account> {
+    const [row] = (await queryRunner.query(
+      `INSERT INTO ${this.tables.accounts} (balance, version) VALUES (0, $1) RETURNING account_id`,
+      [FIRST_VERSION],
+    )) as [{ account_id: string }];
+    const accountId = Number(row.account_id);
+    const empty: Account = { accountId, balance: 0n, version: FIRST_VERSION };
+    if (openingDeposit === undefined) return empty;
+    const deposit = { accountId, type: 'credit', amount: openingDeposit } as const;
+    const posted = await this.postBatch.run(queryRunner, [deposit], 'wait');
+    return posted.accounts.get(accountId) ?? empty;
+  }
+
+  private async recover(error: unknown): Promise<Account> {
+    if (error instanceof CommitOutcomeUnknownError) {
+      const account = (error as CommitOutcomeUnknownError<Account>).value;
+      const opened = await this.runner.resolve((queryRunner) => this.wasOpened(queryRunner, account.accountId));
+      if (opened) return account;
+      throw new LedgerError(
+        opened === undefined ? { code: 'OUTCOME_UNKNOWN' } : { code: 'DATABASE_FAILED', currentVersion: null },
+      );
+    }
+    if (classifyFailure(error) === 'statement') throw error;
+    throw new LedgerError({ code: 'DATABASE_FAILED', currentVersion: null });
+  }
+
+  /**
+   * A row that is not committed yet can't be locked, but its id can be claimed: the claim waits for the old backend,
+   * and succeeds only if the row never came to be. The claimed row is deleted again at once.
+   */
+  private async wasOpened(queryRunner: QueryRunner, accountId: number): Promise<boolean> {
+    const claimed = (await queryRunner.query(
+      `INSERT INTO ${this.tables.accounts} (account_id, balance, version) VALUES ($1, 0, $2)
+       ON CONFLICT DO NOTHING RETURNING account_id`,
+      [accountId, FIRST_VERSION],
+    )) as unknown[];
+    if (claimed.length === 0) return true;
+    await queryRunner.query(`DELETE FROM ${this.tables.accounts} WHERE account_id = $1`, [accountId]);
+    return false;
+  }
+}

@@ -1,0 +1,33 @@
+import type { Account } from '../domain/account.js';
+import type { Money } from '../domain/money.js';
+import { Ledger } from '../domain/ports.js';
+import type { PostingCommand, Transaction } from '../domain/transaction.js';
+import type { AccountOpener } from './account-opener.js';
+import type { GroupCommit } from './group-commit.js';
+import type { ShardRouter } from './shard-router.js';
+
+/** The write side of one shard. */
+export interface ShardWriter {
+  readonly groupCommit: GroupCommit;
+  readonly opener: AccountOpener;
+}
+
+/** The ledger over all shards: each command goes to the group commit of its account's shard. */
+export class GroupCommitLedger extends Ledger {
+  constructor(private readonly router: ShardRouter<ShardWriter>) {
+    super();
+  }
+
+  post(command: PostingCommand): Promise<Transaction> {
+    return this.router.of(command.accountId).groupCommit.submit(command);
+  }
+
+  openAccount(openingDeposit: Money | undefined): Promise<Account> {
+    return this.router.forNewAccount().opener.open(openingDeposit);
+  }
+
+  /** Waits until every command that was taken in is answered. */
+  async close(): Promise<void> {
+    await Promise.all(this.router.shards.map((shard) => shard.groupCommit.close()));
+  }
+}

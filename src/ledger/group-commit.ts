@@ -1,0 +1,270 @@
+import { classifyFailure, DatabaseUnreachableError } from '../database/database-errors.js';
+import { LedgerError, type Refusal } from '../domain/errors.js';
+import type { BalanceCache } from '../domain/ports.js';
+import type { PostingCommand, Transaction } from '../domain/transaction.js';
+import type { ShardMetrics } from '../observability/metrics.js';
+import { CommandQueue, type Waiting } from './command-queue.js';
+import type { PostBatch, PostedBatch, WhenLocked } from './post-batch.js';
+import { CommitOutcomeUnknownError, type TransactionRunner } from './transaction-runner.js';
+
+export interface GroupCommitLimits {
+  /** Commands in one database transaction. */
+  readonly batch: number;
+  /** Commands that wait; one more is refused. */
+  readonly queue: number;
+  /** Batches that run at the same time. */
+  readonly flushers: number;
+  /** Accounts whose locked rows are waited for at the same time. */
+  readonly lanes: number;
+  /** How long a command waits for its batch. */
+  readonly commandTimeoutMs: number;
+}
+
+interface PendingCommand extends Waiting {
+  readonly command: PostingCommand;
+  readonly resolve: (transaction: Transaction) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** How often waiting commands are checked for their deadline. */
+const SWEEP_MS = 50;
+
+/**
+ * The write path of one shard. One transaction per command would be bound by round trips and fsyncs, and a hot account
+ * by its row lock; so commands wait in a queue and each flusher, as soon as it is free, runs all that wait in ONE
+ * database transaction.
+ *
+ * An account whose row another session holds leaves the queue for a lane, where it alone is waited for: it must not
+ * hold up the others. It stays busy meanwhile, so its commands keep their order.
+ */
+export class GroupCommit {
+  private readonly queue: CommandQueue<PendingCommand>;
+  private readonly lane: CommandQueue<PendingCommand>;
+  private readonly sweeper: NodeJS.Timeout;
+  private freeFlushers: number;
+  private freeLanes: number;
+  private closing = false;
+  private reachable = true;
+  private pumpScheduled = false;
+
+  constructor(
+    private readonly runner: TransactionRunner,
+    private readonly postBatch: PostBatch,
+    private readonly balances: BalanceCache,
+    private readonly limits: GroupCommitLimits,
+    private readonly metrics: ShardMetrics,
+    private readonly onDefect: (error: unknown) => void,
+  ) {
+    this.queue = new CommandQueue(limits.queue);
+    this.lane = new CommandQueue(limits.queue);
+    this.freeFlushers = limits.flushers;
+    this.freeLanes = limits.lanes;
+    this.sweeper = setInterval(() => this.refuseExpired(), SWEEP_MS).unref();
+    metrics.watchQueue(() => this.queue.size + this.lane.size);
+  }
+
+  /**
+   * Queues a command. Resolves with the transaction once it is durable.
+   *
+   * @throws LedgerError when it is refused or fails; what is thrown besides is a defect, and nothing was applied
+   */
+  submit(command: PostingCommand): Promise<Transaction> {
+    return new Promise((resolve, reject) => {
+      const deadlineMs = performance.now() + this.limits.commandTimeoutMs;
+      const pending = { accountId: command.accountId, command, deadlineMs, resolve, reject };
+      if (this.closing || !this.queue.push(pending)) this.refuse(pending, { code: 'OVERLOADED' });
+      else this.schedulePump();
+    });
+  }
+
+  /** Takes no more commands and waits until those that it has are answered; each has its bound. */
+  async close(): Promise<void> {
+    this.closing = true;
+    const idle = () =>
+      this.queue.size + this.lane.size === 0 &&
+      this.freeFlushers === this.limits.flushers &&
+      this.freeLanes === this.limits.lanes;
+    while (!idle()) await new Promise((resolve) => setTimeout(resolve, 5));
+    clearInterval(this.sweeper);
+  }
+
+  /** Requests that arrived in one turn of the event loop share a batch. */
+  private schedulePump(): void {
+    if (this.pumpScheduled || this.freeFlushers === 0) return;
+    this.pumpScheduled = true;
+    setImmediate(() => {
+      this.pumpScheduled = false;
+      this.pump();
+    });
+  }
+
+  private pump(): void {
+    while (this.freeFlushers > 0) {
+      const batch = this.queue.take(this.limits.batch);
+      if (batch.length === 0) return;
+      this.freeFlushers -= 1;
+      void this.flush(batch).finally(() => {
+        this.freeFlushers += 1;
+        this.pump();
+      });
+    }
+  }
+
+  private async flush(batch: readonly PendingCommand[]): Promise<void> {
+    const locked = await this.apply(batch, 'skip');
+    const lockedAccounts = new Set(locked.map((pending) => pending.accountId));
+    for (const pending of locked) {
+      if (!this.lane.push(pending)) this.refuse(pending, { code: 'OVERLOADED' });
+    }
+    for (const { accountId } of batch) {
+      if (!lockedAccounts.has(accountId)) this.queue.release(accountId);
+    }
+    this.releaseFromLane(lockedAccounts);
+    this.pumpLane();
+  }
+
+  private pumpLane(): void {
+    while (this.freeLanes > 0) {
+      const batch = this.lane.take(this.limits.batch, 1);
+      if (batch.length === 0) return;
+      this.freeLanes -= 1;
+      void this.flushLane(batch).finally(() => {
+        this.freeLanes += 1;
+        this.pumpLane();
+        this.pump();
+      });
+    }
+  }
+
+  /** Waits for one account's row, at most as long as lock_timeout; then its turn comes again, until its deadline. */
+  private async flushLane(batch: readonly PendingCommand[]): Promise<void> {
+    for (const pending of await this.apply(batch, 'wait')) {
+      if (!this.lane.push(pending)) this.refuse(pending, { code: 'OVERLOADED' });
+    }
+    for (const { accountId } of batch) this.lane.release(accountId);
+    this.releaseFromLane(new Set(batch.map((pending) => pending.accountId)));
+  }
+
+  /** Accounts that no longer wait in the lane may join batches again. */
+  private releaseFromLane(accountIds: ReadonlySet<number>): void {
+    for (const accountId of accountIds) {
+      if (!this.lane.holds(accountId)) this.queue.release(accountId);
+    }
+  }
+
+  /** Runs commands in one transaction and answers them. Returns those whose account is locked elsewhere. Never throws. */
+  private async apply(batch: readonly PendingCommand[], whenLocked: WhenLocked): Promise<PendingCommand[]> {
+    const commands = batch.map((pending) => pending.command);
+    const startedMs = performance.now();
+    try {
+      const posted = await this.runner.run((queryRunner) => this.postBatch.run(queryRunner, commands, whenLocked));
+      this.metrics.batchCommitted(posted.transactions.length, performance.now() - startedMs);
+      return this.answer(batch, posted);
+    } catch (error) {
+      return this.recover(batch, whenLocked, error);
+    }
+  }
+
+  private answer(batch: readonly PendingCommand[], posted: PostedBatch): PendingCommand[] {
+    this.reachable = true;
+    for (const account of posted.accounts.values()) this.balances.record(account);
+    const locked: PendingCommand[] = [];
+    batch.forEach((pending, index) => {
+      const decision = posted.decisions[index];
+      if (posted.skipped.has(pending.accountId)) locked.push(pending);
+      else if (decision?.accepted) pending.resolve(decision.transaction);
+      else if (decision) this.refuse(pending, decision.refusal);
+    });
+    return locked;
+  }
+
+  private async recover(
+    batch: readonly PendingCommand[],
+    whenLocked: WhenLocked,
+    error: unknown,
+  ): Promise<PendingCommand[]> {
+    if (error instanceof CommitOutcomeUnknownError) {
+      return this.resolveOutcome(batch, (error as CommitOutcomeUnknownError<PostedBatch>).value);
+    }
+    const failure = classifyFailure(error);
+    switch (failure) {
+      case 'locked':
+        return [...batch];
+      case 'statement':
+        return this.isolate(batch, whenLocked, error);
+      case 'retryable':
+      case 'unavailable':
+        this.metrics.batchFailed(failure);
+        await this.refuseFailed(batch, error);
+        return [];
+    }
+  }
+
+  /** Runs a failed batch again in halves, until the command that makes a statement fail stands alone. */
+  private async isolate(
+    batch: readonly PendingCommand[],
+    whenLocked: WhenLocked,
+    error: unknown,
+  ): Promise<PendingCommand[]> {
+    const [only] = batch;
+    if (only && batch.length === 1) {
+      this.metrics.batchFailed('statement');
+      this.onDefect(error);
+      only.reject(error);
+      return [];
+    }
+    const middle = Math.ceil(batch.length / 2);
+    const first = await this.apply(batch.slice(0, middle), whenLocked);
+    return [...first, ...(await this.apply(batch.slice(middle), whenLocked))];
+  }
+
+  private async resolveOutcome(batch: readonly PendingCommand[], posted: PostedBatch): Promise<PendingCommand[]> {
+    this.metrics.batchFailed('commit_lost');
+    const outcome = await this.runner.resolve((queryRunner) => this.postBatch.wasApplied(queryRunner, posted));
+    if (outcome?.applied) return this.answer(batch, posted);
+    // Not applied: even its refusals rested on a state that never came to be.
+    for (const pending of batch) {
+      const currentVersion = outcome?.accounts.get(pending.accountId)?.version ?? this.lastKnown(pending);
+      this.refuse(pending, outcome ? { code: 'DATABASE_FAILED', currentVersion } : { code: 'OUTCOME_UNKNOWN' });
+    }
+    return [];
+  }
+
+  /** The transaction failed before COMMIT was sent, so nothing was applied. */
+  private async refuseFailed(batch: readonly PendingCommand[], error: unknown): Promise<void> {
+    this.reachable = false;
+    const accountIds = [...new Set(batch.map((pending) => pending.accountId))];
+    // When one connection broke, another may still tell the versions; when none can be had, don't wait for a second.
+    const versions =
+      error instanceof DatabaseUnreachableError
+        ? undefined
+        : await this.runner.run((queryRunner) => this.postBatch.versions(queryRunner, accountIds)).catch(() => undefined);
+    if (versions) this.reachable = true;
+    for (const pending of batch) {
+      const currentVersion = versions?.get(pending.accountId) ?? this.lastKnown(pending);
+      this.refuse(pending, { code: 'DATABASE_FAILED', currentVersion });
+    }
+  }
+
+  private refuseExpired(): void {
+    const nowMs = performance.now();
+    const stuck = this.lane.expire(nowMs);
+    for (const pending of [...this.queue.expire(nowMs), ...stuck]) {
+      const failed: Refusal = { code: 'DATABASE_FAILED', currentVersion: this.lastKnown(pending) };
+      this.refuse(pending, this.reachable ? { code: 'OVERLOADED' } : failed);
+    }
+    if (stuck.length > 0) {
+      this.releaseFromLane(new Set(stuck.map((pending) => pending.accountId)));
+      this.pump();
+    }
+  }
+
+  private refuse(pending: PendingCommand, refusal: Refusal): void {
+    this.metrics.refused(refusal.code);
+    pending.reject(new LedgerError(refusal));
+  }
+
+  private lastKnown(pending: PendingCommand): number | null {
+    return this.balances.lastKnownVersion(pending.accountId) ?? null;
+  }
+}

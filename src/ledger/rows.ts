@@ -1,0 +1,52 @@
+import type { Account } from '../domain/account.js';
+import { parseMoney, type Money } from '../domain/money.js';
+import type { Transaction, TransactionType } from '../domain/transaction.js';
+
+/** pg hands over bigint and numeric as text. */
+export interface AccountRow {
+  account_id: string;
+  balance: string;
+  version: string;
+}
+
+export interface TransactionRow {
+  transaction_id: string;
+  account_id: string;
+  type: TransactionType;
+  amount: string;
+  timestamp: Date;
+  idempotency_key: string | null;
+  balance_after: string;
+  version_after: string;
+}
+
+/** The columns of {@link TransactionRow}, for a SELECT. */
+export const TRANSACTION_COLUMNS =
+  'transaction_id, account_id, type, amount, timestamp, idempotency_key, balance_after, version_after';
+
+export function moneyFromColumn(text: string): Money {
+  const money = parseMoney(text);
+  if (money === undefined) throw new Error('a numeric column holds what is no amount of money');
+  return money;
+}
+
+export function accountFromRow(row: AccountRow): Account {
+  return {
+    accountId: Number(row.account_id),
+    balance: moneyFromColumn(row.balance),
+    version: Number(row.version),
+  };
+}
+
+export function transactionFromRow(row: TransactionRow): Transaction {
+  return {
+    transactionId: Number(row.transaction_id),
+    timestamp: row.timestamp,
+    accountId: Number(row.account_id),
+    type: row.type,
+    amount: moneyFromColumn(row.amount),
+    balanceAfter: moneyFromColumn(row.balance_after),
+    versionAfter: Number(row.version_after),
+    idempotencyKey: row.idempotency_key ?? undefined,
+  };
+}

@@ -1,0 +1,17 @@
+/** A shard's tables, each qualified with the shard's schema and quoted: behind PgBouncer there is no search_path. */
+export interface SchemaTables {
+  readonly accounts: string;
+  readonly transactions: string;
+  readonly outbox: string;
+  readonly shardIdentity: string;
+}
+
+export function tablesOf(schema: string): SchemaTables {
+  const quoted = `"${schema.replaceAll('"', '""')}"`;
+  return {
+    accounts: `${quoted}.accounts`,
+    transactions: `${quoted}.transactions`,
+    outbox: `${quoted}.outbox`,
+    shardIdentity: `${quoted}.shard_identity`,
+  };
+}

@@ -1,0 +1,142 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { PoolClient } from 'pg';
+import type { DataSource, QueryRunner } from 'typeorm';
+import { connect, cutWhenLate } from '../database/connection.js';
+import { classifyFailure, isRefusedCommit } from '../database/database-errors.js';
+
+export interface RunnerLimits {
+  /** How long one transaction may take before its connection is cut. */
+  readonly transactionTimeoutMs: number;
+  /** How long a statement may wait for a lock. */
+  readonly lockTimeoutMs: number;
+  /** Tries of a transaction that the server rolls back for a serialization failure or a deadlock. */
+  readonly attempts: number;
+  /** How long to look for the outcome of a lost COMMIT. */
+  readonly resolveTimeoutMs: number;
+}
+
+/** The work was done, COMMIT was sent, and no answer came: it may or may not have taken effect. */
+export class CommitOutcomeUnknownError<T> extends Error {
+  constructor(
+    readonly value: T,
+    cause: unknown,
+  ) {
+    super('the connection was lost during COMMIT', { cause });
+    this.name = 'CommitOutcomeUnknownError';
+  }
+}
+
+/** The server answered COMMIT with another command tag: ROLLBACK, if a statement's failure had been swallowed. */
+export class CommitRefusedError extends Error {
+  constructor(tag: string) {
+    super(`COMMIT was answered with ${tag}`);
+    this.name = 'CommitRefusedError';
+  }
+}
+
+/** The client's own deadline comes this much after the server's, so that the server's clearer error wins. */
+const CLIENT_GRACE_MS = 1_000;
+const FIRST_RETRY_MS = 5;
+const LONGEST_RETRY_MS = 200;
+
+/** The only code that begins, commits, rolls back and releases. Everything else is handed a QueryRunner. */
+export class TransactionRunner {
+  constructor(
+    private readonly dataSource: DataSource,
+    private readonly limits: RunnerLimits,
+  ) {}
+
+  /**
+   * Runs work in a transaction of its own and commits it.
+   *
+   * @throws CommitOutcomeUnknownError when the answer to COMMIT was lost; any other error: nothing was applied
+   */
+  async run<T>(work: (queryRunner: QueryRunner) => Promise<T>): Promise<T> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.runOnce(work);
+      } catch (error) {
+        const again = !(error instanceof CommitOutcomeUnknownError) && classifyFailure(error) === 'retryable';
+        if (!again || attempt === this.limits.attempts) throw error;
+        await sleep(retryDelayMs(attempt));
+      }
+    }
+  }
+
+  /**
+   * Finds out, after a lost COMMIT, what had come of it: repeats a check, each time in a transaction of its own on a
+   * fresh connection, until it succeeds or the time is over.
+   *
+   * @returns the check's answer, or undefined when the database did not come back in time
+   */
+  async resolve<T>(check: (queryRunner: QueryRunner) => Promise<T>): Promise<T | undefined> {
+    const giveUpAt = performance.now() + this.limits.resolveTimeoutMs;
+    for (let attempt = 1; performance.now() < giveUpAt; attempt++) {
+      try {
+        return await this.runOnce(check);
+      } catch {
+        await sleep(FIRST_RETRY_MS + retryDelayMs(attempt));
+      }
+    }
+    return undefined;
+  }
+
+  private async runOnce<T>(work: (queryRunner: QueryRunner) => Promise<T>): Promise<T> {
+    const queryRunner = this.dataSource.createQueryRunner();
+    let client: PoolClient | undefined;
+    let deadline: NodeJS.Timeout | undefined;
+    let healthy = false;
+    try {
+      client = await connect(queryRunner);
+      deadline = cutWhenLate(client, this.limits.transactionTimeoutMs + CLIENT_GRACE_MS);
+      const value = await this.begin(queryRunner).then(() => work(queryRunner));
+      await commit(client, value);
+      healthy = true;
+      return value;
+    } catch (error) {
+      if (client && !(error instanceof CommitOutcomeUnknownError)) healthy = await rollback(client);
+      throw error;
+    } finally {
+      clearTimeout(deadline);
+      // A connection in doubt must not go back to the pool: the pool drops one that is ending.
+      if (client && !healthy) void client.end();
+      await queryRunner.release();
+    }
+  }
+
+  /** SET LOCAL, because PgBouncer in transaction mode keeps no session settings. */
+  private async begin(queryRunner: QueryRunner): Promise<void> {
+    const { lockTimeoutMs, transactionTimeoutMs } = this.limits;
+    await queryRunner.startTransaction();
+    await queryRunner.query(
+      `SET LOCAL lock_timeout = ${lockTimeoutMs}; SET LOCAL statement_timeout = ${transactionTimeoutMs}`,
+    );
+  }
+}
+
+async function commit<T>(client: PoolClient, value: T): Promise<void> {
+  let tag: string;
+  try {
+    tag = (await client.query('COMMIT')).command;
+  } catch (error) {
+    if (isRefusedCommit(error)) throw error;
+    throw new CommitOutcomeUnknownError(value, error);
+  }
+  // TypeORM's commitTransaction ignores the tag, and a COMMIT of an aborted transaction raises no error.
+  if (tag !== 'COMMIT') throw new CommitRefusedError(tag);
+}
+
+/** True when the connection is usable again. */
+async function rollback(client: PoolClient): Promise<boolean> {
+  try {
+    await client.query('ROLLBACK');
+    return client.getTransactionStatus() === 'I';
+  } catch {
+    return false;
+  }
+}
+
+/** Exponential with full jitter, so that two that collided do not collide again. */
+function retryDelayMs(attempt: number): number {
+  return Math.random() * Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** attempt);
+}

@@ -1,0 +1,104 @@
+import 'reflect-metadata';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import type { Logger } from 'pino';
+import { createApp } from './app.js';
+import { openBank, StartError, type Bank } from './bank.js';
+import { ConfigError, loadConfig, type Config } from './config.js';
+import { EmbeddedPostgresError } from './database/embedded-postgres.js';
+import { parseMoney } from './domain/money.js';
+import { Ledger } from './domain/ports.js';
+import { LedgerReader } from './ledger/ledger-reader.js';
+import { Lifecycle } from './observability/health.controller.js';
+import { createLogger } from './observability/logging.js';
+
+const DEMO_BALANCE = parseMoney('1000.00');
+
+async function main(): Promise<void> {
+  const config = loadConfig();
+  const logger = createLogger(config.log);
+  dieOnDefects(logger);
+  const bank = await openBank(config, logger, {
+    holder: 'service',
+    onLost: (error) => die(logger, error, 'the database is lost'),
+  });
+  let app: NestFastifyApplication | undefined;
+  try {
+    app = await createApp(config, bank.shards, logger);
+    if (bank.embedded) await createDemoAccount(app, logger);
+    stopOnSignals(app, bank, config, logger);
+    await app.listen({ host: config.host, port: config.port });
+  } catch (error) {
+    await app?.close();
+    await bank.close();
+    throw error;
+  }
+  announce(await app.getUrl(), logger);
+}
+
+/** The embedded bank is there to be tried, so it starts with an account to try. */
+async function createDemoAccount(app: NestFastifyApplication, logger: Logger): Promise<void> {
+  const [any] = await app.get(LedgerReader, { strict: false }).accountsAfter(0, 1);
+  if (any) return;
+  const { accountId } = await app.get(Ledger, { strict: false }).openAccount(DEMO_BALANCE);
+  logger.info({ accountId }, 'the bank was empty: created a demo account with 1000.00');
+}
+
+function announce(url: string, logger: Logger): void {
+  const api = url.replace('[::1]', 'localhost');
+  logger.info(`API:        ${api}`);
+  logger.info(`Swagger UI: ${api}/docs`);
+  logger.info(`Try:        curl ${api}/accounts/1/balance`);
+}
+
+/** SIGTERM and SIGINT: not ready any more, then no new connections, then every open request is answered, then exit 0. */
+function stopOnSignals(app: NestFastifyApplication, bank: Bank, config: Config, logger: Logger): void {
+  let stopping = false;
+  const stop = async (signal: string): Promise<void> => {
+    if (stopping) return;
+    stopping = true;
+    logger.info({ signal }, 'stopping: open requests are still answered');
+    setTimeout(() => die(logger, new Error('SHUTDOWN_TIMEOUT_MS is over'), 'stopped hard'), config.shutdownTimeoutMs).unref();
+    app.get(Lifecycle, { strict: false }).stop();
+    await sleep(config.shutdownDelayMs);
+    await app.close();
+    await bank.close();
+    logger.info('stopped');
+    process.exit(0);
+  };
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => {
+      stop(signal).catch((error: unknown) => die(logger, error, 'could not stop in order'));
+    });
+  }
+}
+
+/** After a defect nobody knows what still works: a dead process is restarted, a half-dead one lies. */
+function dieOnDefects(logger: Logger): void {
+  process.on('uncaughtException', (error) => die(logger, error, 'uncaught exception'));
+  process.on('unhandledRejection', (error) => die(logger, error, 'unhandled rejection'));
+}
+
+function die(logger: Logger, error: unknown, message: string): never {
+  logger.fatal({ err: error }, message);
+  process.exit(1);
+}
+
+/** What the user can mend is said in a sentence; anything else is a defect and shown with its stack. */
+function explain(error: unknown): string {
+  if (error instanceof ConfigError || error instanceof StartError || error instanceof EmbeddedPostgresError) {
+    return error.message;
+  }
+  if (error instanceof Error && 'code' in error && error.code === 'EADDRINUSE') {
+    return `PORT ${process.env.PORT ?? '3000'} is in use by another program. Stop it, or choose another PORT.`;
+  }
+  if (error instanceof Error && 'code' in error && (error.code === 'EADDRNOTAVAIL' || error.code === 'EACCES')) {
+    return `HOST and PORT can't be listened on: ${error.message}`;
+  }
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
+
+main().catch((error: unknown) => {
+  console.error(`Can't start. ${explain(error)}`);
+  process.exit(1);
+});

@@ -1,0 +1,70 @@
+import type { LoggerService } from '@nestjs/common';
+import { pino, type Logger } from 'pino';
+import pinoPretty from 'pino-pretty';
+import type { Config } from '../config.js';
+import { sqlStateOf } from '../database/database-errors.js';
+
+/** Contexts in which Nest tells of its own start; of interest only when that is what is debugged. */
+const FRAMEWORK = new Set(['InstanceLoader', 'RoutesResolver', 'RouterExplorer', 'NestFactory', 'NestApplication', 'TypeOrmModule']);
+
+/** JSON lines for machines, readable ones on a terminal. Bodies, headers and secrets are never logged. */
+export function createLogger(config: Config['log']): Logger {
+  const options = {
+    level: config.level,
+    base: undefined,
+    timestamp: pino.stdTimeFunctions.isoTime,
+    serializers: { err: describeError },
+  };
+  if (config.format === 'json') return pino(options);
+  // Written at once, so that the last lines before a crash are not lost.
+  return pino(options, pinoPretty({ sync: true, translateTime: 'SYS:HH:MM:ss.l' }));
+}
+
+/** A failed query carries its parameters, and the server's detail quotes rows: neither belongs in a log. */
+function describeError(error: unknown): object {
+  if (!(error instanceof Error)) return { message: String(error) };
+  const { name, message, stack } = error;
+  return { type: name, message, code: sqlStateOf(error), stack };
+}
+
+/** Lets Nest and its modules write to pino. */
+export class NestLogger implements LoggerService {
+  constructor(private readonly logger: Logger) {}
+
+  log(message: unknown, context?: string): void {
+    this.write(context !== undefined && FRAMEWORK.has(context) ? 'debug' : 'info', message, [context]);
+  }
+
+  warn(message: unknown, ...rest: unknown[]): void {
+    this.write('warn', message, rest);
+  }
+
+  error(message: unknown, ...rest: unknown[]): void {
+    this.write('error', message, rest);
+  }
+
+  fatal(message: unknown, ...rest: unknown[]): void {
+    this.write('fatal', message, rest);
+  }
+
+  debug(message: unknown, ...rest: unknown[]): void {
+    this.write('debug', message, rest);
+  }
+
+  verbose(message: unknown, ...rest: unknown[]): void {
+    this.write('trace', message, rest);
+  }
+
+  /** Nest appends the context; an error or a stack may stand before it. */
+  private write(level: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal', message: unknown, rest: unknown[]): void {
+    const context = rest.at(-1);
+    const detail = rest.slice(0, -1).find((item) => item !== undefined);
+    const fields = {
+      ...(typeof context === 'string' && { context }),
+      ...(detail instanceof Error && { err: detail }),
+      ...(typeof detail === 'string' && { stack: detail }),
+    };
+    if (typeof message === 'object' && message !== null) this.logger[level]({ ...fields, ...message });
+    else this.logger[level](fields, String(message));
+  }
+}

@@ -1,0 +1,12 @@
+import { Module } from '@nestjs/common';
+import { TerminusModule } from '@nestjs/terminus';
+import { LedgerModule } from '../ledger/ledger.module.js';
+import { HealthController, Lifecycle } from './health.controller.js';
+import { MetricsController } from './metrics.controller.js';
+
+@Module({
+  imports: [TerminusModule.forRoot({ logger: false }), LedgerModule],
+  controllers: [HealthController, MetricsController],
+  providers: [Lifecycle],
+})
+export class ObservabilityModule {}

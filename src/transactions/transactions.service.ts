@@ -1,0 +1,53 @@
+import { Injectable } from '@nestjs/common';
+import { MAX_ID } from '../domain/account.js';
+import { Ledger } from '../domain/ports.js';
+import type { Transaction } from '../domain/transaction.js';
+import { decodeCursor, encodeCursor, pageOf, type Page } from '../http/cursor.js';
+import { readAmount, readVersion } from '../http/field-rules.js';
+import { LedgerReader } from '../ledger/ledger-reader.js';
+import {
+  readType,
+  transactionResource,
+  type ListTransactionsDto,
+  type PostTransactionDto,
+} from './transactions.dto.js';
+
+@Injectable()
+export class TransactionsService {
+  constructor(
+    private readonly ledger: Ledger,
+    private readonly reader: LedgerReader,
+  ) {}
+
+  post(
+    accountId: number,
+    body: PostTransactionDto,
+    idempotencyKey: string | undefined,
+    allowedVersions: readonly number[] | undefined,
+  ): Promise<Transaction> {
+    return this.ledger.post({
+      accountId,
+      type: readType(body.type),
+      amount: readAmount(body.amount) ?? 0n,
+      expectedVersion: readVersion(body.expectedVersion),
+      allowedVersions,
+      idempotencyKey,
+    });
+  }
+
+  get(transactionId: number): Promise<Transaction> {
+    return this.reader.transaction(transactionId);
+  }
+
+  async list(accountId: number, query: ListTransactionsDto): Promise<Page<ReturnType<typeof transactionResource>>> {
+    const listing = `transactions/${accountId}`;
+    const limit = Number(query.limit);
+    const below = query.cursor === undefined ? MAX_ID : decodeCursor(listing, query.cursor);
+    const transactions = await this.reader.transactionsBelow(accountId, below, limit + 1, {
+      type: query.type === undefined ? undefined : readType(query.type),
+      from: query.from === undefined ? undefined : new Date(query.from),
+      to: query.to === undefined ? undefined : new Date(query.to),
+    });
+    return pageOf(transactions, limit, transactionResource, ({ versionAfter }) => encodeCursor(listing, versionAfter));
+  }
+}
