@@ -20,7 +20,9 @@ module.exports = {
       name: 'ledger-knows-no-http',
       severity: 'error',
       from: { path: '^src/(ledger|database|cache|events|domain)/' },
-      to: { path: '^src/(http|accounts|transactions)/|^node_modules/(fastify|@nestjs/(swagger|platform-fastify))' },
+      to: {
+        path: '^src/(http|accounts|transactions)/|^node_modules/(fastify|@nestjs/(swagger|platform-fastify))',
+      },
     },
     {
       name: 'sources-import-no-tests',
@@ -28,12 +30,20 @@ module.exports = {
       from: { path: '^(src|migrations)/' },
       to: { path: '^(test|bench)/' },
     },
-    { name: 'no-orphans', severity: 'error', from: { orphan: true, path: '^src/', pathNot: '(main|cli)\\.ts$|\\.d\\.ts$' }, to: {} },
+    {
+      name: 'no-orphans',
+      severity: 'error',
+      from: { orphan: true, path: '^src/', pathNot: '(main|cli)\\.ts$|\\.d\\.ts$' },
+      to: {},
+    },
   ],
   options: {
     doNotFollow: { path: 'node_modules' },
     tsPreCompilationDeps: true,
     tsConfig: { fileName: 'tsconfig.json' },
-    enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'require', 'node', 'default'] },
+    enhancedResolveOptions: {
+      exportsFields: ['exports'],
+      conditionNames: ['import', 'require', 'node', 'default'],
+    },
   },
 };

@@ -5,6 +5,7 @@ import { ConfigModule } from './config.module.js';
 import type { Config } from './config.js';
 import type { ShardAddress } from './database/data-source.js';
 import { DatabaseModule } from './database/database.module.js';
+import { EventsModule } from './events/events.module.js';
 import { GlobalExceptionFilter } from './http/exception.filter.js';
 import { LedgerModule } from './ledger/ledger.module.js';
 import { MetricsModule } from './observability/metrics.module.js';
@@ -33,7 +34,13 @@ export class AppModule {
   static register(config: Config, shards: readonly ShardAddress[]): DynamicModule {
     return {
       module: AppModule,
-      imports: [CoreModule.register(config, shards), AccountsModule, TransactionsModule, ObservabilityModule],
+      imports: [
+        CoreModule.register(config, shards),
+        EventsModule,
+        AccountsModule,
+        TransactionsModule,
+        ObservabilityModule,
+      ],
       providers: [{ provide: APP_FILTER, useClass: GlobalExceptionFilter }],
     };
   }

@@ -69,7 +69,9 @@ async function waitForServer(url: string, timeoutMs: number, logger: Logger): Pr
       throw new StartError(`PostgreSQL 14 or later is needed; the server is ${Math.floor(version / 10_000)}`);
     } catch (error) {
       if (error instanceof StartError || performance.now() >= giveUpAt || isHopeless(error)) {
-        throw error instanceof StartError ? error : new StartError(`the database can't be used: ${messageOf(error)}`);
+        throw error instanceof StartError
+          ? error
+          : new StartError(`the database can't be used: ${messageOf(error)}`);
       }
       if (attempt === 0) logger.warn(`waiting for the database: ${messageOf(error)}`);
       await sleep(500);

@@ -26,7 +26,11 @@ export interface Config {
   readonly readTimeoutMs: number;
   readonly balanceCache: { readonly servesReads: boolean; readonly entries: number; readonly ttlMs: number };
   readonly outboxPollMs: number;
-  readonly log: { readonly level: LogLevel; readonly format: 'json' | 'pretty'; readonly requests: 'problems' | 'all' };
+  readonly log: {
+    readonly level: LogLevel;
+    readonly format: 'json' | 'pretty';
+    readonly requests: 'problems' | 'all';
+  };
   readonly slowRequestMs: number;
   readonly shutdownDelayMs: number;
   readonly shutdownTimeoutMs: number;
@@ -37,7 +41,9 @@ export type LogLevel = 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' |
 /** The environment does not describe a service that can run. Lists every problem; never shows a value. */
 export class ConfigError extends Error {
   constructor(readonly problems: readonly string[]) {
-    super(`The configuration has ${problems.length} problem(s):\n${problems.map((line) => `  - ${line}`).join('\n')}`);
+    super(
+      `The configuration has ${problems.length} problem(s):\n${problems.map((line) => `  - ${line}`).join('\n')}`,
+    );
     this.name = 'ConfigError';
   }
 }
@@ -64,7 +70,9 @@ const ENVIRONMENT = z.object({
     .optional(),
   DATABASE_SCHEMA: z
     .string()
-    .regex(/^[a-z_][a-z0-9_]{0,62}$/, { message: 'must be a lower-case SQL identifier of at most 63 characters' })
+    .regex(/^[a-z_][a-z0-9_]{0,62}$/, {
+      message: 'must be a lower-case SQL identifier of at most 63 characters',
+    })
     .default('bank'),
   DATABASE_CONNECT_TIMEOUT_MS: integer(2_000, 10, 60_000),
   DATABASE_READ_POOL: integer(8, 1, 1_000),
@@ -135,7 +143,8 @@ function fromVariables(env: z.output<typeof ENVIRONMENT>): Config {
     readTimeoutMs: env.READ_TIMEOUT_MS,
     balanceCache: {
       // The embedded server belongs to one instance, so nobody else writes; an outside one may have several.
-      servesReads: env.BALANCE_CACHE === 'on' || (env.BALANCE_CACHE === 'auto' && env.DATABASE_URL === undefined),
+      servesReads:
+        env.BALANCE_CACHE === 'on' || (env.BALANCE_CACHE === 'auto' && env.DATABASE_URL === undefined),
       entries: env.BALANCE_CACHE_ENTRIES,
       ttlMs: env.BALANCE_CACHE_TTL_MS,
     },

@@ -58,7 +58,10 @@ function stopOnSignals(app: NestFastifyApplication, bank: Bank, config: Config, 
     if (stopping) return;
     stopping = true;
     logger.info({ signal }, 'stopping: open requests are still answered');
-    setTimeout(() => die(logger, new Error('SHUTDOWN_TIMEOUT_MS is over'), 'stopped hard'), config.shutdownTimeoutMs).unref();
+    setTimeout(
+      () => die(logger, new Error('SHUTDOWN_TIMEOUT_MS is over'), 'stopped hard'),
+      config.shutdownTimeoutMs,
+    ).unref();
     app.get(Lifecycle, { strict: false }).stop();
     await sleep(config.shutdownDelayMs);
     await app.close();
@@ -92,7 +95,11 @@ function explain(error: unknown): string {
   if (error instanceof Error && 'code' in error && error.code === 'EADDRINUSE') {
     return `PORT ${process.env.PORT ?? '3000'} is in use by another program. Stop it, or choose another PORT.`;
   }
-  if (error instanceof Error && 'code' in error && (error.code === 'EADDRNOTAVAIL' || error.code === 'EACCES')) {
+  if (
+    error instanceof Error &&
+    'code' in error &&
+    (error.code === 'EADDRNOTAVAIL' || error.code === 'EACCES')
+  ) {
     return `HOST and PORT can't be listened on: ${error.message}`;
   }
   return error instanceof Error ? (error.stack ?? error.message) : String(error);

@@ -3,7 +3,13 @@ import type { FastifyReply } from 'fastify';
 import { DtoPipe } from '../http/dto.pipe.js';
 import { entityTag, matchesNone } from '../http/entity-tags.js';
 import { AccountIdPipe } from '../http/path-pipes.js';
-import { accountResource, BalanceQueryDto, balanceResource, ListAccountsDto, OpenAccountDto } from './accounts.dto.js';
+import {
+  accountResource,
+  BalanceQueryDto,
+  balanceResource,
+  ListAccountsDto,
+  OpenAccountDto,
+} from './accounts.dto.js';
 import { DocumentAccount, DocumentAccounts, DocumentBalance, DocumentOpening } from './accounts.openapi.js';
 import { AccountsService } from './accounts.service.js';
 
@@ -40,7 +46,10 @@ export class AccountsController {
 
   @Get(':accountId')
   @DocumentAccount()
-  async get(@Param('accountId', AccountIdPipe) accountId: number, @Res({ passthrough: true }) reply: FastifyReply) {
+  async get(
+    @Param('accountId', AccountIdPipe) accountId: number,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ) {
     const account = await this.accounts.get(accountId);
     void reply.header('etag', entityTag(account.version));
     return accountResource(account);

@@ -24,7 +24,11 @@ export class ShardMismatchError extends Error {}
  * @param bankId the bank that the shard must belong to; without it a new shard founds a new bank
  * @throws ShardMismatchError when the shard's recorded place or bank is another one
  */
-export async function migrate(shard: ShardAddress, place: ShardPlace, bankId?: string): Promise<MigrationReport> {
+export async function migrate(
+  shard: ShardAddress,
+  place: ShardPlace,
+  bankId?: string,
+): Promise<MigrationReport> {
   const dataSource = createDataSource(shard, { name: 'bank-migrate', size: 2, connectTimeoutMs: 10_000 });
   await dataSource.initialize();
   try {

@@ -1,5 +1,11 @@
 import type { Account } from './account.js';
-import { decide, type Decision, type KeyedTransaction, type PostingCommand, type Transaction } from './transaction.js';
+import {
+  decide,
+  type Decision,
+  type KeyedTransaction,
+  type PostingCommand,
+  type Transaction,
+} from './transaction.js';
 
 /** The outcome of a batch: what to write, and what to tell each caller. */
 export interface BatchDecision {
@@ -37,7 +43,8 @@ export function decideBatch(
   const decisions = commands.map((command): Decision => {
     const account = accounts.get(command.accountId);
     if (!account) return { accepted: false, refusal: { code: 'ACCOUNT_NOT_FOUND' } };
-    const key = command.idempotencyKey === undefined ? undefined : keyOf(command.accountId, command.idempotencyKey);
+    const key =
+      command.idempotencyKey === undefined ? undefined : keyOf(command.accountId, command.idempotencyKey);
     const decision = decide(account, command, key === undefined ? undefined : keyed.get(key));
     if (decision.accepted) {
       const { transaction } = decision;

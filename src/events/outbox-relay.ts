@@ -1,7 +1,7 @@
 import type { QueryRunner } from 'typeorm';
 import type { EventPublisher } from '../domain/ports.js';
-import { TRANSACTION_COLUMNS, transactionFromRow, type TransactionRow } from '../ledger/rows.js';
-import type { SchemaTables } from '../ledger/tables.js';
+import { TRANSACTION_COLUMNS, transactionFromRow, type TransactionRow } from '../database/rows.js';
+import type { SchemaTables } from '../database/tables.js';
 import type { TransactionRunner } from '../ledger/transaction-runner.js';
 
 /** Outbox rows, each of one batch, that are published and deleted in one go. */

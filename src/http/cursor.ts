@@ -21,7 +21,9 @@ export function encodeCursor(listing: string, place: number): string {
 /** @throws InvalidRequestError when it is no cursor of this listing */
 export function decodeCursor(listing: string, cursor: string): number {
   const text = Buffer.from(cursor, 'base64url').toString();
-  const place = text.startsWith(`${listing}:`) ? parsePositiveInteger(text.slice(listing.length + 1)) : undefined;
+  const place = text.startsWith(`${listing}:`)
+    ? parsePositiveInteger(text.slice(listing.length + 1))
+    : undefined;
   if (place === undefined) throw InvalidRequestError.of('cursor', 'is not a cursor of this listing');
   return place;
 }

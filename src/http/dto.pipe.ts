@@ -38,7 +38,11 @@ export class DtoPipe<T extends object> implements PipeTransform<unknown, T> {
 }
 
 function validate(dto: object, names: ReadonlyMap<string, string>): FieldProblem[] {
-  const errors = validateSync(dto, { whitelist: true, forbidNonWhitelisted: true, forbidUnknownValues: true });
+  const errors = validateSync(dto, {
+    whitelist: true,
+    forbidNonWhitelisted: true,
+    forbidUnknownValues: true,
+  });
   return errors.map((error) => ({
     field: names.get(error.property) ?? error.property,
     message: messageOf(error.constraints ?? {}),

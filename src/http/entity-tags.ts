@@ -16,11 +16,7 @@ export function entityTag(version: number): string {
  */
 export function parseIfMatch(header: string | undefined): number[] | undefined {
   if (header === undefined || header.trim() === '*') return undefined;
-  return versionsOf(
-    'If-Match',
-    header,
-    (tag) => !tag.startsWith('W/'),
-  );
+  return versionsOf('If-Match', header, (tag) => !tag.startsWith('W/'));
 }
 
 /**

@@ -22,7 +22,11 @@ export class GlobalExceptionFilter implements ExceptionFilter {
     const answer = answerOf(error);
     if (answer === INTERNAL_ERROR) {
       // The answer says nothing of the defect; the request id leads to this line.
-      this.logger.error({ msg: 'internal error', requestId: http.getRequest<FastifyRequest>().id, err: error });
+      this.logger.error({
+        msg: 'internal error',
+        requestId: http.getRequest<FastifyRequest>().id,
+        err: error,
+      });
     }
     sendError(http.getResponse<FastifyReply>(), answer);
   }

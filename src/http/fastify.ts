@@ -3,7 +3,7 @@ import type { IncomingMessage, Server } from 'node:http';
 import type { Socket } from 'node:net';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import type { Config } from '../config.js';
 import type { Metrics } from '../observability/metrics.js';
@@ -44,7 +44,7 @@ export function installFastifyHooks(
   metrics: Metrics,
   logger: Logger,
 ): void {
-  const fastify = app.getHttpAdapter().getInstance() as unknown as FastifyInstance;
+  const fastify = app.getHttpAdapter().getInstance();
   fastify.removeAllContentTypeParsers();
   fastify.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, text, done) => {
     try {
@@ -63,7 +63,13 @@ export function installFastifyHooks(
     metrics.requestDone(request.method, route, reply.statusCode, durationMs / 1000);
     const problem = reply.statusCode >= 500 || reply.statusCode === 408 || durationMs >= config.slowRequestMs;
     if (problem || config.log.requests === 'all') {
-      const line = { requestId: request.id, method: request.method, route, status: reply.statusCode, durationMs };
+      const line = {
+        requestId: request.id,
+        method: request.method,
+        route,
+        status: reply.statusCode,
+        durationMs,
+      };
       logger[problem ? 'warn' : 'info'](line, 'request');
     }
     done();
@@ -84,7 +90,10 @@ function answerRaw(error: NodeJS.ErrnoException, socket: Socket): void {
       ? ['431 Request Header Fields Too Large', '{"error":"Headers too large"}']
       : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
         ? ['408 Request Timeout', '{"error":"Request not received in time"}']
-        : ['400 Bad Request', '{"error":"Invalid request","details":[{"field":"request","message":"is not valid HTTP"}]}'];
+        : [
+            '400 Bad Request',
+            '{"error":"Invalid request","details":[{"field":"request","message":"is not valid HTTP"}]}',
+          ];
   socket.end(
     `HTTP/1.1 ${status}\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${text.length}\r\n` +
       `X-Request-Id: ${randomUUID()}\r\nConnection: close\r\n\r\n${text}`,

@@ -28,7 +28,8 @@ export const IsOptionalField = () => ValidateIf((_, value) => value !== undefine
 
 export const IsAmount = (options?: ValidationOptions) =>
   rule('isAmount', (value) => readAmount(value) !== undefined, {
-    message: 'must be an amount greater than zero, with at most 16 digits before the point and 2 after, like 49.50',
+    message:
+      'must be an amount greater than zero, with at most 16 digits before the point and 2 after, like 49.50',
     ...options,
   });
 
@@ -39,15 +40,20 @@ export const IsVersion = () =>
 export const IsWholeNumber = (min: number, max: number) =>
   rule(
     'isWholeNumber',
-    (value) => typeof value === 'string' && /^\d{1,9}$/.test(value) && Number(value) >= min && Number(value) <= max,
+    (value) =>
+      typeof value === 'string' && /^\d{1,9}$/.test(value) && Number(value) >= min && Number(value) <= max,
     { message: `must be a whole number from ${min} to ${max}` },
   );
 
 /** A point in time: an ISO 8601 date, or a date and time with its offset from UTC. */
 export const IsInstant = () =>
-  rule('isInstant', (value) => typeof value === 'string' && INSTANT.test(value) && !Number.isNaN(Date.parse(value)), {
-    message: 'must be an ISO 8601 date or time with an offset, like 2025-05-02T10:24:02Z',
-  });
+  rule(
+    'isInstant',
+    (value) => typeof value === 'string' && INSTANT.test(value) && !Number.isNaN(Date.parse(value)),
+    {
+      message: 'must be an ISO 8601 date or time with an offset, like 2025-05-02T10:24:02Z',
+    },
+  );
 
 /** One of some words, in any case. */
 export const IsWord = (words: readonly string[]) =>
@@ -55,6 +61,10 @@ export const IsWord = (words: readonly string[]) =>
     message: `must be one of: ${words.join(', ')} (in any case)`,
   });
 
-function rule(name: string, holds: (value: unknown) => boolean, options: ValidationOptions): PropertyDecorator {
+function rule(
+  name: string,
+  holds: (value: unknown) => boolean,
+  options: ValidationOptions,
+): PropertyDecorator {
   return ValidateBy({ name, validator: { validate: holds } }, options);
 }

@@ -13,7 +13,10 @@ export function parseIdempotencyKey(header: string | undefined): string | undefi
   if (header === undefined) return undefined;
   const key = header.startsWith('"') ? unquote(header) : header;
   if (key === undefined || !BARE.test(key)) {
-    throw InvalidRequestError.of('Idempotency-Key', 'must be 1 to 255 visible ASCII characters, bare or quoted');
+    throw InvalidRequestError.of(
+      'Idempotency-Key',
+      'must be 1 to 255 visible ASCII characters, bare or quoted',
+    );
   }
   return key;
 }

@@ -31,5 +31,6 @@ export class IdempotencyInterceptor implements NestInterceptor {
 
 /** The request's idempotency key, as {@link IdempotencyInterceptor} has left it. */
 export const IdempotencyKey = createParamDecorator(
-  (_: unknown, context: ExecutionContext) => context.switchToHttp().getRequest<FastifyRequest>().idempotencyKey,
+  (_: unknown, context: ExecutionContext) =>
+    context.switchToHttp().getRequest<FastifyRequest>().idempotencyKey,
 );

@@ -25,7 +25,8 @@ export function parseJsonBody(text: string): unknown {
     const message = error instanceof RangeError ? 'is nested too deeply' : 'is not valid JSON';
     throw InvalidRequestError.of('body', message);
   }
-  if (countKeys(body) !== countKeysInText(text)) throw InvalidRequestError.of('body', 'has the same key twice');
+  if (countKeys(body) !== countKeysInText(text))
+    throw InvalidRequestError.of('body', 'has the same key twice');
   return body;
 }
 
@@ -43,7 +44,7 @@ function countKeys(body: unknown): number {
   while (open.length > 0) {
     const value = open.pop();
     if (typeof value !== 'object' || value === null || value instanceof NumberText) continue;
-    const members = Object.values(value);
+    const members: unknown[] = Object.values(value);
     if (!Array.isArray(value)) keys += members.length;
     open.push(...members);
   }

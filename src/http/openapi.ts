@@ -9,5 +9,8 @@ export function buildOpenApi(app: INestApplication): OpenAPIObject {
 
 /** Swagger UI at /docs, the document at /openapi.json. */
 export function serveOpenApi(app: INestApplication): void {
-  SwaggerModule.setup('docs', app, () => buildOpenApi(app), { jsonDocumentUrl: 'openapi.json', yamlDocumentUrl: '' });
+  SwaggerModule.setup('docs', app, () => buildOpenApi(app), {
+    jsonDocumentUrl: 'openapi.json',
+    yamlDocumentUrl: '',
+  });
 }

@@ -5,7 +5,7 @@ import { LedgerError } from '../domain/errors.js';
 import type { Money } from '../domain/money.js';
 import type { BalanceCache } from '../domain/ports.js';
 import type { PostBatch } from './post-batch.js';
-import type { SchemaTables } from './tables.js';
+import type { SchemaTables } from '../database/tables.js';
 import { CommitOutcomeUnknownError, type TransactionRunner } from './transaction-runner.js';
 
 /** Openings that run or wait for a connection at the same time; one more is refused. */
@@ -53,10 +53,14 @@ export class AccountOpener {
   private async recover(error: unknown): Promise<Account> {
     if (error instanceof CommitOutcomeUnknownError) {
       const account = (error as CommitOutcomeUnknownError<Account>).value;
-      const opened = await this.runner.resolve((queryRunner) => this.wasOpened(queryRunner, account.accountId));
+      const opened = await this.runner.resolve((queryRunner) =>
+        this.wasOpened(queryRunner, account.accountId),
+      );
       if (opened) return account;
       throw new LedgerError(
-        opened === undefined ? { code: 'OUTCOME_UNKNOWN' } : { code: 'DATABASE_FAILED', currentVersion: null },
+        opened === undefined
+          ? { code: 'OUTCOME_UNKNOWN' }
+          : { code: 'DATABASE_FAILED', currentVersion: null },
       );
     }
     if (classifyFailure(error) === 'statement') throw error;

@@ -157,7 +157,9 @@ export class GroupCommit {
     const commands = batch.map((pending) => pending.command);
     const startedMs = performance.now();
     try {
-      const posted = await this.runner.run((queryRunner) => this.postBatch.run(queryRunner, commands, whenLocked));
+      const posted = await this.runner.run((queryRunner) =>
+        this.postBatch.run(queryRunner, commands, whenLocked),
+      );
       this.metrics.batchCommitted(posted.transactions.length, performance.now() - startedMs);
       return this.answer(batch, posted);
     } catch (error) {
@@ -218,14 +220,22 @@ export class GroupCommit {
     return [...first, ...(await this.apply(batch.slice(middle), whenLocked))];
   }
 
-  private async resolveOutcome(batch: readonly PendingCommand[], posted: PostedBatch): Promise<PendingCommand[]> {
+  private async resolveOutcome(
+    batch: readonly PendingCommand[],
+    posted: PostedBatch,
+  ): Promise<PendingCommand[]> {
     this.metrics.batchFailed('commit_lost');
-    const outcome = await this.runner.resolve((queryRunner) => this.postBatch.wasApplied(queryRunner, posted));
+    const outcome = await this.runner.resolve((queryRunner) =>
+      this.postBatch.wasApplied(queryRunner, posted),
+    );
     if (outcome?.applied) return this.answer(batch, posted);
     // Not applied: even its refusals rested on a state that never came to be.
     for (const pending of batch) {
       const currentVersion = outcome?.accounts.get(pending.accountId)?.version ?? this.lastKnown(pending);
-      this.refuse(pending, outcome ? { code: 'DATABASE_FAILED', currentVersion } : { code: 'OUTCOME_UNKNOWN' });
+      this.refuse(
+        pending,
+        outcome ? { code: 'DATABASE_FAILED', currentVersion } : { code: 'OUTCOME_UNKNOWN' },
+      );
     }
     return [];
   }
@@ -238,7 +248,9 @@ export class GroupCommit {
     const versions =
       error instanceof DatabaseUnreachableError
         ? undefined
-        : await this.runner.run((queryRunner) => this.postBatch.versions(queryRunner, accountIds)).catch(() => undefined);
+        : await this.runner
+            .run((queryRunner) => this.postBatch.versions(queryRunner, accountIds))
+            .catch(() => undefined);
     if (versions) this.reachable = true;
     for (const pending of batch) {
       const currentVersion = versions?.get(pending.accountId) ?? this.lastKnown(pending);

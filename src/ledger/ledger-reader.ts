@@ -11,9 +11,9 @@ import {
   transactionFromRow,
   type AccountRow,
   type TransactionRow,
-} from './rows.js';
+} from '../database/rows.js';
 import type { ShardRouter } from './shard-router.js';
-import type { SchemaTables } from './tables.js';
+import type { SchemaTables } from '../database/tables.js';
 
 /** The read side of one shard. */
 export interface ShardReader {
@@ -165,7 +165,8 @@ export class LedgerReader {
       return (await queryRunner.query(sql, [...parameters])) as Row[];
     } catch (error) {
       if (classifyFailure(error) === 'statement') throw error;
-      const currentVersion = accountId === undefined ? null : (this.balances.lastKnownVersion(accountId) ?? null);
+      const currentVersion =
+        accountId === undefined ? null : (this.balances.lastKnownVersion(accountId) ?? null);
       throw new LedgerError({ code: 'DATABASE_FAILED', currentVersion });
     } finally {
       clearTimeout(deadline);

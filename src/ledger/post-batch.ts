@@ -3,9 +3,14 @@ import { AccountEntity } from '../database/entities/account.entity.js';
 import { decideBatch, keyOf, type BatchDecision, type KeyedTransactions } from '../domain/batch.js';
 import type { Account } from '../domain/account.js';
 import { formatMoney } from '../domain/money.js';
-import type { KeyedTransaction, PostingCommand, Transaction, TransactionType } from '../domain/transaction.js';
-import { accountFromRow, moneyFromColumn, type AccountRow } from './rows.js';
-import type { SchemaTables } from './tables.js';
+import type {
+  KeyedTransaction,
+  PostingCommand,
+  Transaction,
+  TransactionType,
+} from '../domain/transaction.js';
+import { accountFromRow, moneyFromColumn, type AccountRow } from '../database/rows.js';
+import type { SchemaTables } from '../database/tables.js';
 
 /** What to do about an account whose row another session holds: go on without it, or wait for it. */
 export type WhenLocked = 'skip' | 'wait';
@@ -95,7 +100,10 @@ export class PostBatch {
   }
 
   /** The versions of accounts as they are now; for the answer to a command that failed. */
-  async versions(queryRunner: QueryRunner, accountIds: readonly number[]): Promise<ReadonlyMap<number, number>> {
+  async versions(
+    queryRunner: QueryRunner,
+    accountIds: readonly number[],
+  ): Promise<ReadonlyMap<number, number>> {
     const rows = (await queryRunner.query(
       `SELECT account_id, version FROM ${this.tables.accounts} WHERE account_id = ANY($1)`,
       [accountIds],
@@ -143,14 +151,19 @@ export class PostBatch {
          ON t.account_id = k.account_id AND t.idempotency_key = k.idempotency_key`,
       [keyed.map((command) => command.accountId), keyed.map((command) => command.idempotencyKey)],
     )) as KeyRow[];
-    return new Map(rows.map((row) => [keyOf(Number(row.account_id), row.idempotency_key), keyedFromRow(row)]));
+    return new Map(
+      rows.map((row) => [keyOf(Number(row.account_id), row.idempotency_key), keyedFromRow(row)]),
+    );
   }
 
   /**
    * Writes the transactions and the one outbox row of the batch, and fills in their ids and time. The time is taken
    * after the locks are held, so that it never runs backwards along an account's versions.
    */
-  private async insertTransactions(queryRunner: QueryRunner, transactions: readonly Transaction[]): Promise<void> {
+  private async insertTransactions(
+    queryRunner: QueryRunner,
+    transactions: readonly Transaction[],
+  ): Promise<void> {
     const rows = (await queryRunner.query(
       `WITH posted AS (
          INSERT INTO ${this.tables.transactions}
@@ -196,7 +209,9 @@ export class PostBatch {
       ],
     )) as [unknown, number];
     if (affected !== changed.length) {
-      throw new Error(`updated ${affected} of ${changed.length} locked accounts: a row changed under its lock`);
+      throw new Error(
+        `updated ${affected} of ${changed.length} locked accounts: a row changed under its lock`,
+      );
     }
   }
 }
@@ -234,4 +249,3 @@ function fillIn(transaction: Transaction, row: InsertedRow | undefined): void {
   transaction.transactionId = Number(row.transaction_id);
   transaction.timestamp = row.timestamp;
 }
-

@@ -1,5 +1,10 @@
 import { Controller, Get, Injectable, type OnModuleDestroy } from '@nestjs/common';
-import { HealthCheck, HealthCheckService, HealthIndicatorService, type HealthIndicatorResult } from '@nestjs/terminus';
+import {
+  HealthCheck,
+  HealthCheckService,
+  HealthIndicatorService,
+  type HealthIndicatorResult,
+} from '@nestjs/terminus';
 import { LedgerReader } from '../ledger/ledger-reader.js';
 import { DocumentLiveness, DocumentReadiness } from './observability.openapi.js';
 

@@ -5,7 +5,14 @@ import type { Config } from '../config.js';
 import { sqlStateOf } from '../database/database-errors.js';
 
 /** Contexts in which Nest tells of its own start; of interest only when that is what is debugged. */
-const FRAMEWORK = new Set(['InstanceLoader', 'RoutesResolver', 'RouterExplorer', 'NestFactory', 'NestApplication', 'TypeOrmModule']);
+const FRAMEWORK = new Set([
+  'InstanceLoader',
+  'RoutesResolver',
+  'RouterExplorer',
+  'NestFactory',
+  'NestApplication',
+  'TypeOrmModule',
+]);
 
 /** JSON lines for machines, readable ones on a terminal. Bodies, headers and secrets are never logged. */
 export function createLogger(config: Config['log']): Logger {
@@ -56,7 +63,11 @@ export class NestLogger implements LoggerService {
   }
 
   /** Nest appends the context; an error or a stack may stand before it. */
-  private write(level: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal', message: unknown, rest: unknown[]): void {
+  private write(
+    level: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal',
+    message: unknown,
+    rest: unknown[],
+  ): void {
     const context = rest.at(-1);
     const detail = rest.slice(0, -1).find((item) => item !== undefined);
     const fields = {

@@ -40,18 +40,35 @@ export class Metrics {
   });
   private readonly boundRequests = new Map<string, { observe(seconds: number): void }>();
 
-  private readonly queueDepth = this.gauge('bank_ledger_queue_depth', 'Commands that wait for a batch', ['shard']);
-  private readonly pool = this.gauge('bank_database_pool_connections', 'Pooled database connections', ['pool', 'state']);
-  private readonly batchSize = this.histogram('bank_ledger_batch_transactions', 'Transactions per batch', BATCH_SIZES);
+  private readonly queueDepth = this.gauge('bank_ledger_queue_depth', 'Commands that wait for a batch', [
+    'shard',
+  ]);
+  private readonly pool = this.gauge('bank_database_pool_connections', 'Pooled database connections', [
+    'pool',
+    'state',
+  ]);
+  private readonly batchSize = this.histogram(
+    'bank_ledger_batch_transactions',
+    'Transactions per batch',
+    BATCH_SIZES,
+  );
   private readonly commitSeconds = this.histogram(
     'bank_ledger_commit_duration_seconds',
     'Duration of a batch, from its first statement to the answer to COMMIT',
     DURATION_SECONDS,
   );
   private readonly posted = this.counter('bank_ledger_transactions_total', 'Transactions posted', ['shard']);
-  private readonly failures = this.counter('bank_ledger_batch_failures_total', 'Batches that failed', ['shard', 'failure']);
-  private readonly refusals = this.counter('bank_ledger_refusals_total', 'Commands refused', ['shard', 'code']);
-  private readonly published = this.counter('bank_outbox_published_total', 'Outbox rows published', ['shard']);
+  private readonly failures = this.counter('bank_ledger_batch_failures_total', 'Batches that failed', [
+    'shard',
+    'failure',
+  ]);
+  private readonly refusals = this.counter('bank_ledger_refusals_total', 'Commands refused', [
+    'shard',
+    'code',
+  ]);
+  private readonly published = this.counter('bank_outbox_published_total', 'Outbox rows published', [
+    'shard',
+  ]);
 
   constructor() {
     collectDefaultMetrics({ register: this.registry });
@@ -95,8 +112,6 @@ export class Metrics {
       watchQueue: (depth) => this.collectInto(this.queueDepth, (gauge) => gauge.set({ shard }, depth())),
     };
   }
-
-
 
   private collectInto(gauge: Gauge, collect: (gauge: Gauge) => void): void {
     this.collectors.get(gauge)?.push(() => collect(gauge));

@@ -39,7 +39,10 @@ export class TransactionsService {
     return this.reader.transaction(transactionId);
   }
 
-  async list(accountId: number, query: ListTransactionsDto): Promise<Page<ReturnType<typeof transactionResource>>> {
+  async list(
+    accountId: number,
+    query: ListTransactionsDto,
+  ): Promise<Page<ReturnType<typeof transactionResource>>> {
     const listing = `transactions/${accountId}`;
     const limit = Number(query.limit);
     const below = query.cursor === undefined ? MAX_ID : decodeCursor(listing, query.cursor);
@@ -48,6 +51,8 @@ export class TransactionsService {
       from: query.from === undefined ? undefined : new Date(query.from),
       to: query.to === undefined ? undefined : new Date(query.to),
     });
-    return pageOf(transactions, limit, transactionResource, ({ versionAfter }) => encodeCursor(listing, versionAfter));
+    return pageOf(transactions, limit, transactionResource, ({ versionAfter }) =>
+      encodeCursor(listing, versionAfter),
+    );
   }
 }

@@ -17,10 +17,19 @@ export interface TestApp {
 }
 
 /** Settings of the service under test; each test file may override them. */
-const DEFAULTS = { HOST: '127.0.0.1', PORT: '0', LOG_LEVEL: 'silent', BALANCE_CACHE: 'on', OUTBOX_POLL_MS: '50' };
+const DEFAULTS = {
+  HOST: '127.0.0.1',
+  PORT: '0',
+  LOG_LEVEL: 'silent',
+  BALANCE_CACHE: 'on',
+  OUTBOX_POLL_MS: '50',
+};
 
 /** Starts one instance of the service on a migrated database. */
-export async function startInstance(databaseUrl: string, overrides: Record<string, string> = {}): Promise<TestApp> {
+export async function startInstance(
+  databaseUrl: string,
+  overrides: Record<string, string> = {},
+): Promise<TestApp> {
   const config = loadConfig({ ...DEFAULTS, DATABASE_URL: databaseUrl, ...overrides });
   const shards = [{ url: databaseUrl, schema: config.databaseSchema }];
   const app = await createApp(config, shards, createLogger(config.log));
@@ -44,7 +53,9 @@ export async function startApp(overrides: Record<string, string> = {}): Promise<
 
 /** Opens an account over HTTP and returns its id. */
 export async function openAccount(app: TestApp, openingDeposit?: string): Promise<number> {
-  const response = await app.http.post('/accounts').send(openingDeposit === undefined ? {} : { openingDeposit });
+  const response = await app.http
+    .post('/accounts')
+    .send(openingDeposit === undefined ? {} : { openingDeposit });
   if (response.status !== 201) throw new Error(`could not open an account: ${response.text}`);
   return (JSON.parse(response.text) as { accountId: number }).accountId;
 }

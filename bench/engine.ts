@@ -1,0 +1,46 @@
+import { LocalBalanceCache } from '../src/cache/local-balance-cache.js';
+import type { Config } from '../src/config.js';
+import { createDataSource, type ShardAddress } from '../src/database/data-source.js';
+import { tablesOf } from '../src/database/tables.js';
+import { GroupCommit } from '../src/ledger/group-commit.js';
+import { PostBatch } from '../src/ledger/post-batch.js';
+import { TransactionRunner } from '../src/ledger/transaction-runner.js';
+import { Metrics } from '../src/observability/metrics.js';
+import type { Accounts } from './tools.js';
+
+/** Transactions per second of the group commit alone, without HTTP: callers that each post one after the other. */
+export async function engine(
+  config: Config,
+  shard: ShardAddress,
+  callers: number,
+  seconds: number,
+  accounts: Accounts,
+): Promise<number> {
+  const { ledger, balanceCache } = config;
+  const size = ledger.flushers + ledger.lanes;
+  const dataSource = createDataSource(shard, { name: 'bench-engine', size, connectTimeoutMs: 5_000 });
+  await dataSource.initialize();
+  const groupCommit = new GroupCommit(
+    new TransactionRunner(dataSource, ledger),
+    new PostBatch(dataSource, tablesOf(shard.schema)),
+    new LocalBalanceCache(balanceCache),
+    ledger,
+    new Metrics().forShard(0),
+    (error) => console.error(error),
+  );
+  const run = `${process.pid}-${performance.now()}`;
+  const startedMs = performance.now();
+  let posted = 0;
+  const call = async () => {
+    while (performance.now() - startedMs < seconds * 1000) {
+      const accountId = accounts.first + Math.floor(Math.random() * (accounts.last - accounts.first + 1));
+      const idempotencyKey = `${run}-${posted++}`;
+      await groupCommit.submit({ accountId, type: 'credit', amount: 100n, idempotencyKey });
+    }
+  };
+  await Promise.all(Array.from({ length: callers }, call));
+  const rate = posted / ((performance.now() - startedMs) / 1000);
+  await groupCommit.close();
+  await dataSource.destroy();
+  return rate;
+}

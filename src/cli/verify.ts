@@ -1,0 +1,295 @@
+import { Client } from 'pg';
+import type { ShardAddress } from '../database/data-source.js';
+import { formatMoney } from '../domain/money.js';
+
+/** An account whose books are wrong. Id 0 stands for rows that name no account at all. */
+export interface VerifyFault {
+  accountId: number;
+  /** The failed ones of {@link CHECKS}. */
+  checks: string[];
+}
+
+export interface VerifyReport {
+  accounts: number;
+  transactions: number;
+  /** The sum of all balances, with two decimals; `NaN` if one of them is. */
+  balance: string;
+  /** At most {@link MAX_FAULTS}, by shard and account id. */
+  faults: VerifyFault[];
+  /** How many accounts failed, those that `faults` has no room for included. */
+  faulty: number;
+  ok: boolean;
+}
+
+export interface VerifyOptions {
+  /** Accounts done, of all shards, and how many there are; called now and then. */
+  readonly onProgress?: (done: number, total: number) => void;
+  /** Stops between two ranges; the verification then throws the signal's reason. */
+  readonly signal?: AbortSignal;
+}
+
+/** Faults that a report holds: a bank that is wrong throughout must not fill the memory. */
+export const MAX_FAULTS = 1_000;
+
+/** Accounts in one statement. */
+const RANGE = 10_000;
+
+const BELOW_ALL_IDS = '-9223372036854775808';
+const ABOVE_ALL_IDS = '9223372036854775807';
+
+/** DECIMAL(18,2). NaN and Infinity are greater, so they are not valid money either. */
+const MAX_AMOUNT = '9999999999999999.99';
+
+interface Check {
+  readonly says: string;
+  /**
+   * An aggregate over an account `a` and its transactions `h`. Anything but true is a fault: NULL, which a tampered
+   * column leads to, must not pass as true.
+   */
+  readonly sql: string;
+}
+
+/**
+ * What is checked of every account. Written in SQL on purpose and without the ledger's own code, and none of it takes
+ * the schema's constraints for granted: a check that shares a mistake with what it checks finds nothing.
+ */
+export const CHECKS: Readonly<Record<string, Check>> = {
+  account_exists: {
+    says: 'the account exists, once',
+    sql: 'a.copies = 1',
+  },
+  balance_is_valid: {
+    says: `the balance is an amount from 0.00 to ${MAX_AMOUNT}`,
+    sql: `a.balance >= 0 AND a.balance <= ${MAX_AMOUNT} AND a.balance = round(a.balance, 2)`,
+  },
+  balance_is_sum: {
+    says: 'the balance equals the credits less the debits',
+    sql: 'a.balance = coalesce(sum(h.change), 0) AND count(h.change) = count(h.place)',
+  },
+  balance_is_last: {
+    says: "the balance equals the last transaction's balance after it; without a transaction it is 0.00",
+    sql: `CASE WHEN a.version = 1 THEN a.balance = 0
+               ELSE bool_and(h.balance_after = a.balance) FILTER (WHERE h.version_after = a.version) END`,
+  },
+  version_is_count: {
+    says: 'the version is 1 more than the number of transactions',
+    sql: 'a.version = 1 + count(h.place)',
+  },
+  versions_run_on: {
+    says: "the transactions' versions run from 2 without a gap and without a repeat",
+    sql: everyTransaction('h.version_after = 1 + h.place'),
+  },
+  balances_run_on: {
+    says: 'each balance after is the one before plus the credit or less the debit',
+    sql: everyTransaction('h.balance_after = h.balance_before + h.change'),
+  },
+  amounts_are_valid: {
+    says: `each transaction is a credit or a debit of 0.01 to ${MAX_AMOUNT}`,
+    sql: everyTransaction(
+      `h.change IS NOT NULL AND h.amount > 0 AND h.amount <= ${MAX_AMOUNT} AND h.amount = round(h.amount, 2)`,
+    ),
+  },
+  keys_are_unique: {
+    says: 'no idempotency key occurs twice',
+    sql: 'count(h.idempotency_key) = count(DISTINCT h.idempotency_key)',
+  },
+  ids_name_the_shard: {
+    says: 'the ids of the account and of its transactions belong to the shard that holds them',
+    sql: `${ofShard('account_id')} AND ${everyTransaction(ofShard('h.transaction_id'))}`,
+  },
+};
+
+/** Verifies every account of every shard. Safe while the service runs: each shard is read in one snapshot. */
+export async function verifyBank(
+  shards: readonly ShardAddress[],
+  options: VerifyOptions = {},
+): Promise<VerifyReport> {
+  const reports: VerifyReport[] = [];
+  let before = 0;
+  for (const [index, shard] of shards.entries()) {
+    const report = await verifyShard(shard, index, shards.length, {
+      ...options,
+      onProgress: (done, total) => options.onProgress?.(before + done, before + total),
+    });
+    before += report.accounts;
+    reports.push(report);
+  }
+  const faulty = sum(reports.map((report) => report.faulty));
+  return {
+    accounts: sum(reports.map((report) => report.accounts)),
+    transactions: sum(reports.map((report) => report.transactions)),
+    balance: sumBalances(reports.map((report) => report.balance)),
+    faults: reports.flatMap((report) => report.faults).slice(0, MAX_FAULTS),
+    faulty,
+    ok: faulty === 0,
+  };
+}
+
+/**
+ * Verifies one shard in one REPEATABLE READ READ ONLY transaction: all of it as it was at one moment, whatever is
+ * posted meanwhile.
+ *
+ * @param index the shard's place among the `count` shards of the bank
+ */
+export async function verifyShard(
+  shard: ShardAddress,
+  index = 0,
+  count = 1,
+  options: VerifyOptions = {},
+): Promise<VerifyReport> {
+  const client = new Client({ connectionString: shard.url, application_name: 'bank-verify' });
+  // The query in hand reports a lost connection; the event must not end the process besides.
+  client.on('error', () => undefined);
+  await client.connect();
+  try {
+    await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
+    // A large account takes longer than what a request may take. Compiling the same statement for each range does not pay.
+    await client.query('SET LOCAL statement_timeout = 0; SET LOCAL jit = off');
+    return await verifyInSnapshot(client, shard.schema, index, count, options);
+  } finally {
+    await client.end().catch(() => undefined);
+  }
+}
+
+async function verifyInSnapshot(
+  client: Client,
+  schema: string,
+  index: number,
+  count: number,
+  options: VerifyOptions,
+): Promise<VerifyReport> {
+  const tables = tablesIn(schema);
+  const totals = await readTotals(client, tables);
+  const faults: VerifyFault[] = totals.nameless > 0 ? [{ accountId: 0, checks: ['account_exists'] }] : [];
+  let faulty = faults.length;
+  let done = 0;
+  for (let after: string | undefined = BELOW_ALL_IDS; after !== undefined;) {
+    options.signal?.throwIfAborted();
+    const range = await nextRange(client, tables, after);
+    const found = await verifyRange(client, tables, after, range.upTo, [index, count]);
+    faults.push(...found.faults.slice(0, MAX_FAULTS - faults.length));
+    faulty += found.faulty;
+    done += range.accounts;
+    options.onProgress?.(done, totals.accounts);
+    after = range.upTo === ABOVE_ALL_IDS ? undefined : range.upTo;
+  }
+  const { accounts, transactions, balance } = totals;
+  return { accounts, transactions, balance, faults, faulty, ok: faulty === 0 };
+}
+
+interface Tables {
+  readonly accounts: string;
+  readonly transactions: string;
+}
+
+function tablesIn(schema: string): Tables {
+  const quoted = `"${schema.replaceAll('"', '""')}"`;
+  return { accounts: `${quoted}.accounts`, transactions: `${quoted}.transactions` };
+}
+
+/** bigint and numeric arrive as text. */
+interface TotalsRow {
+  accounts: string;
+  transactions: string;
+  balance: string;
+  nameless: string;
+}
+
+async function readTotals(client: Client, tables: Tables) {
+  const { rows } = await client.query<TotalsRow>(`
+    SELECT a.accounts, a.balance, t.transactions, a.nameless + t.nameless AS nameless
+    FROM (SELECT count(*) AS accounts, round(coalesce(sum(balance), 0), 2) AS balance,
+                 count(*) - count(account_id) AS nameless FROM ${tables.accounts}) a,
+         (SELECT count(*) AS transactions, count(*) - count(account_id) AS nameless FROM ${tables.transactions}) t`);
+  const [row] = rows as [TotalsRow];
+  return {
+    accounts: Number(row.accounts),
+    transactions: Number(row.transactions),
+    balance: row.balance,
+    nameless: Number(row.nameless),
+  };
+}
+
+/** The ranges cover every id, gaps included: a transaction may name an account that is not there. */
+async function nextRange(
+  client: Client,
+  tables: Tables,
+  after: string,
+): Promise<{ upTo: string; accounts: number }> {
+  const { rows } = await client.query<{ last: string; accounts: string }>(
+    `SELECT max(account_id) AS last, count(*) AS accounts
+     FROM (SELECT account_id FROM ${tables.accounts} WHERE account_id > $1 ORDER BY account_id LIMIT ${RANGE}) page`,
+    [after],
+  );
+  const [row] = rows as [{ last: string; accounts: string }];
+  const accounts = Number(row.accounts);
+  return { upTo: accounts < RANGE ? ABOVE_ALL_IDS : row.last, accounts };
+}
+
+/** @param place the shard's index and the number of shards */
+async function verifyRange(
+  client: Client,
+  tables: Tables,
+  after: string,
+  upTo: string,
+  place: readonly [number, number],
+): Promise<{ faults: VerifyFault[]; faulty: number }> {
+  const { rows } = await client.query<{ account_id: string; checks: string[]; faulty: string }>(
+    rangeStatement(tables),
+    [after, upTo, ...place],
+  );
+  return {
+    faults: rows.map((row) => ({ accountId: Number(row.account_id), checks: row.checks })),
+    faulty: Number(rows[0]?.faulty ?? 0),
+  };
+}
+
+/**
+ * Parameters: after which id, up to which id, the shard's index, the number of shards. The order of the window is that
+ * of the index on (account_id, version_after), so that a long history is streamed, not sorted.
+ */
+function rangeStatement(tables: Tables): string {
+  const { account_exists: exists, ...rest } = CHECKS;
+  const failed = Object.entries(rest).map(
+    ([name, check]) => `CASE WHEN (${check.sql}) IS NOT TRUE THEN '${name}' END`,
+  );
+  return `
+    WITH a AS (
+      SELECT account_id, min(balance) AS balance, min(version) AS version, count(*) AS copies
+      FROM ${tables.accounts} WHERE account_id > $1 AND account_id <= $2 GROUP BY account_id
+    ), h AS (
+      SELECT account_id, transaction_id, amount, balance_after, version_after, idempotency_key,
+             CASE type WHEN 'credit' THEN amount WHEN 'debit' THEN -amount END AS change,
+             row_number() OVER past AS place,
+             lag(balance_after, 1, 0::numeric) OVER past AS balance_before
+      FROM ${tables.transactions} WHERE account_id > $1 AND account_id <= $2
+      WINDOW past AS (PARTITION BY account_id ORDER BY version_after)
+    ), checked AS (
+      SELECT account_id,
+             CASE WHEN (${exists?.sql}) IS NOT TRUE THEN ARRAY['account_exists']
+                  ELSE array_remove(ARRAY[${failed.join(', ')}], NULL) END AS checks
+      FROM a FULL JOIN h USING (account_id)
+      GROUP BY account_id, a.balance, a.version, a.copies
+    )
+    SELECT account_id, checks, count(*) OVER () AS faulty
+    FROM checked WHERE checks <> '{}' ORDER BY account_id LIMIT ${MAX_FAULTS}`;
+}
+
+/** True when a condition holds for each transaction of the account, of which there may be none. */
+function everyTransaction(condition: string): string {
+  return `count(*) FILTER (WHERE (${condition}) IS NOT TRUE AND h.place IS NOT NULL) = 0`;
+}
+
+/** Shard k of N hands out k+1, k+1+N, k+1+2N …; elsewhere a row could never be found by its id. */
+function ofShard(column: string): string {
+  return `${column} > 0 AND (${column} - 1) % $4::bigint = $3::bigint`;
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, number) => total + number, 0);
+}
+
+function sumBalances(balances: readonly string[]): string {
+  if (balances.some((balance) => !/^-?\d+\.\d\d$/.test(balance))) return 'NaN';
+  return formatMoney(balances.reduce((total, balance) => total + BigInt(balance.replace('.', '')), 0n));
+}

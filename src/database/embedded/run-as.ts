@@ -1,0 +1,164 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFile, stat } from 'node:fs/promises';
+import { userInfo } from 'node:os';
+import { dirname, join } from 'node:path';
+import type { PostgresBinaries } from './binaries.js';
+import { codeOf, EmbeddedPostgresError } from './errors.js';
+
+/** As whom PostgreSQL's programs run, and how they are started so. */
+export interface RunAs {
+  readonly user: string;
+  /** Set when the user is switched: PostgreSQL refuses to run as root. */
+  readonly ids: { readonly uid: number; readonly gid: number } | undefined;
+  /** A command that is put before the program and switches the user itself. */
+  readonly prefix: readonly string[];
+}
+
+/** A clean environment: PGDATA, PGOPTIONS and the like of the user's shell must not reach the server. */
+export const CHILD_ENVIRONMENT = {
+  PATH: process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin',
+  HOME: '/',
+  LC_ALL: 'C',
+};
+
+const PROBE_TIMEOUT_MS = 10_000;
+/** What a probe checks; the exit code is the place of the first that failed. */
+const PROBE = 'cd "$1" || exit 11; "$2" --version || exit 12; test -r "$3" || exit 12';
+
+/**
+ * Chooses the user: ourselves, or for root the owner of the cluster, or nobody for a new one.
+ *
+ * @throws EmbeddedPostgresError when no user can reach both the programs and the folder, or the cluster is another's
+ */
+export async function chooseRunAs(
+  binaries: PostgresBinaries,
+  dataDir: string,
+  clusterDir: string,
+): Promise<RunAs> {
+  const owner = await ownerOf(clusterDir);
+  const candidates = process.getuid?.() === 0 ? await rootsChoices(owner, clusterDir) : [ourselves(owner, dataDir)];
+  let first: Probe | undefined;
+  for (const runAs of candidates) {
+    const result = await probe(runAs, binaries, dataDir);
+    if (result.code === 0) return runAs;
+    first ??= result;
+  }
+  throw unreachable(first, candidates[0]?.user ?? '', binaries, dataDir);
+}
+
+function ourselves(owner: Ids | undefined, dataDir: string): RunAs {
+  const { uid, username } = thisUser();
+  if (owner && owner.uid !== uid) {
+    throw new EmbeddedPostgresError(
+      `DATA_DIR ${dataDir} holds a database that belongs to the user with id ${owner.uid}, and this is user ${username}. ` +
+        'Run as that user or as root, or choose another DATA_DIR.',
+    );
+  }
+  return { user: username, ids: undefined, prefix: [] };
+}
+
+async function rootsChoices(owner: Ids | undefined, clusterDir: string): Promise<RunAs[]> {
+  if (owner?.uid === 0) {
+    throw new EmbeddedPostgresError(
+      `${clusterDir} belongs to root, as whom PostgreSQL refuses to run. ` +
+        `Give it back to the user who had it, e.g.: chown -R nobody ${clusterDir}`,
+    );
+  }
+  const passwd = await readFile('/etc/passwd', 'utf8').catch(() => '');
+  const ids = owner ?? idsOf(passwd, 'nobody') ?? { uid: 65_534, gid: 65_534 };
+  const user = nameOf(passwd, ids.uid) ?? `with id ${ids.uid}`;
+  // Folders above the clone or DATA_DIR may be root's alone (/root, mktemp -d). PostgreSQL then needs to pass through
+  // them: reading rights suffice, but a container often has only the stronger right to give. access(2), which
+  // initdb asks, heeds either only with no_setuid_fixup.
+  const passing = ['dac_read_search', 'dac_override'].map((right) => [
+    ...['setpriv', '--reuid', String(ids.uid), '--regid', String(ids.gid), '--clear-groups'],
+    ...['--inh-caps', `+${right}`, '--ambient-caps', `+${right}`, '--securebits', '+no_setuid_fixup'],
+  ]);
+  return [{ user, ids, prefix: [] }, ...passing.map((prefix) => ({ user, ids: undefined, prefix }))];
+}
+
+interface Probe {
+  readonly code: number | null;
+  readonly output: string;
+}
+
+async function probe(runAs: RunAs, binaries: PostgresBinaries, dataDir: string): Promise<Probe> {
+  const bootstrapFile = join(dirname(dirname(binaries.postgres)), 'share/postgresql/postgres.bki');
+  const [program = '', ...args] = [
+    ...runAs.prefix,
+    ...['/bin/sh', '-c', PROBE, 'sh', dataDir, binaries.postgres, bootstrapFile],
+  ];
+  const child = spawn(program, args, {
+    ...runAs.ids,
+    cwd: '/',
+    env: CHILD_ENVIRONMENT,
+    stdio: ['ignore', 'ignore', 'pipe'],
+    timeout: PROBE_TIMEOUT_MS,
+  });
+  let output = '';
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (output += text));
+  try {
+    const [code] = (await once(child, 'close')) as [number | null];
+    return { code, output: output.trim() };
+  } catch (error) {
+    return { code: null, output: `${program}: ${codeOf(error)}` };
+  }
+}
+
+function unreachable(
+  first: Probe | undefined,
+  user: string,
+  binaries: PostgresBinaries,
+  dataDir: string,
+): EmbeddedPostgresError {
+  const what =
+    first?.code === 11
+      ? `the user ${user}, as whom PostgreSQL runs, cannot enter DATA_DIR ${dataDir}. Choose another DATA_DIR, below folders that everyone may enter`
+      : `the user ${user} cannot run ${binaries.postgres}. Install the project below folders that everyone may enter`;
+  const detail = first?.output ? ` (${first.output.split('\n').at(-1)})` : '';
+  return new EmbeddedPostgresError(`The embedded PostgreSQL cannot start: ${what}, or set DATABASE_URL.${detail}`);
+}
+
+interface Ids {
+  readonly uid: number;
+  readonly gid: number;
+}
+
+async function ownerOf(path: string): Promise<Ids | undefined> {
+  try {
+    const { uid, gid } = await stat(path);
+    return { uid, gid };
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** A user's ids in the text of /etc/passwd (`name:password:uid:gid:…`). */
+export function idsOf(passwd: string, name: string): Ids | undefined {
+  const [, , uid, gid] = passwdLine(passwd, (fields) => fields[0] === name) ?? [];
+  // macOS writes nobody's ids as -2.
+  return uid === undefined || gid === undefined ? undefined : { uid: Number(uid) >>> 0, gid: Number(gid) >>> 0 };
+}
+
+function nameOf(passwd: string, uid: number): string | undefined {
+  return passwdLine(passwd, (fields) => fields[2] === String(uid))?.[0];
+}
+
+function passwdLine(passwd: string, matches: (fields: string[]) => boolean): string[] | undefined {
+  return passwd
+    .split('\n')
+    .map((line) => line.split(':'))
+    .find(matches);
+}
+
+/** A container may run under a user id that has no name. */
+export function thisUser(): { uid: number; username: string } {
+  const uid = process.getuid?.() ?? -1;
+  try {
+    return { uid, username: userInfo().username };
+  } catch {
+    return { uid, username: `with id ${uid}` };
+  }
+}

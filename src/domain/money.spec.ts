@@ -1,0 +1,176 @@
+import { describe, expect, it } from '@jest/globals';
+import fc from 'fast-check';
+import { formatMoney, MAX_MONEY, parseMoney } from './money.js';
+
+/** Small amounts, amounts that a double can't hold, and the limits, in about equal shares. */
+const money = fc.oneof(
+  fc.bigInt({ min: 0n, max: 1_000n }),
+  fc.bigInt({ min: 0n, max: MAX_MONEY }),
+  fc.bigInt({ min: MAX_MONEY - 1_000n, max: MAX_MONEY }),
+);
+
+/** The contract's grammar read by hand, character by character: what the text is worth, or undefined. */
+function readByHand(text: string): bigint | undefined {
+  let cents = 0n;
+  let whole = 0;
+  let decimals = -1;
+  for (let i = 0; i < text.length; i++) {
+    const character = text.charAt(i);
+    const digit = '0123456789'.indexOf(character);
+    if (digit >= 0) {
+      cents = cents * 10n + BigInt(digit);
+      if (decimals < 0) whole += 1;
+      else decimals += 1;
+    } else if (character === '.' && decimals < 0) {
+      decimals = 0;
+    } else {
+      return undefined;
+    }
+  }
+  if (whole < 1 || whole > 16 || decimals === 0 || decimals > 2) return undefined;
+  if (decimals === -1) return cents * 100n;
+  return decimals === 1 ? cents * 10n : cents;
+}
+
+describe('parseMoney', () => {
+  it.each([
+    ['49', 4_900n],
+    ['49.5', 4_950n],
+    ['49.50', 4_950n],
+    ['0', 0n],
+    ['0.00', 0n],
+    ['0.01', 1n],
+    ['0.1', 10n],
+    ['007.10', 710n],
+    ['9007199254740993.07', 900_719_925_474_099_307n],
+    ['9999999999999999', 999_999_999_999_999_900n],
+    ['9999999999999999.99', MAX_MONEY],
+    ['0000000000000001.00', 100n],
+  ])('reads %j exactly', (text, cents) => {
+    expect(parseMoney(text)).toBe(cents);
+  });
+
+  it.each([
+    '',
+    '1e2',
+    '1E2',
+    '1e-2',
+    '-1',
+    '-0',
+    '+1',
+    '0.001',
+    '1.005',
+    '1.000',
+    '1.',
+    '.5',
+    '.',
+    '1.2.3',
+    'NaN',
+    'Infinity',
+    '-Infinity',
+    '0x10',
+    '0b1',
+    '0o7',
+    '1n',
+    ' 1 ',
+    ' 1',
+    '1 ',
+    '1\n',
+    '\n1',
+    '1\u0000',
+    '1\u00a0',
+    '1,5',
+    '1,000',
+    '1_000',
+    '$1',
+    '１２',
+    '٣',
+    '²',
+    'true',
+    'null',
+    'undefined',
+    '10000000000000000',
+    '10000000000000000.00',
+    '00000000000000001',
+    '99999999999999999999999999999999',
+  ])('refuses %j', (text) => {
+    expect(parseMoney(text)).toBeUndefined();
+  });
+
+  it('reads what the grammar allows and refuses all else', () => {
+    const almostMoney = fc.oneof(
+      fc.string({ unit: fc.constantFrom(...'0123456789..'), maxLength: 21 }),
+      fc.string({ unit: fc.constantFrom(...'0123456789.eE+-xn _,\n١１'), maxLength: 6 }),
+      fc.stringMatching(/^\d{1,18}(\.\d{0,3})?$/),
+      fc.string({ unit: 'binary', maxLength: 20 }),
+    );
+    fc.assert(
+      fc.property(almostMoney, (text) => {
+        expect(parseMoney(text)).toBe(readByHand(text));
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+});
+
+describe('formatMoney', () => {
+  it.each([
+    [0n, '0.00'],
+    [1n, '0.01'],
+    [10n, '0.10'],
+    [99n, '0.99'],
+    [100n, '1.00'],
+    [35_000n, '350.00'],
+    [MAX_MONEY, '9999999999999999.99'],
+    [-1n, '-0.01'],
+    [-35_050n, '-350.50'],
+  ])('writes %p as %s', (cents, text) => {
+    expect(formatMoney(cents)).toBe(text);
+  });
+
+  it('always has two decimals and never more than 16 digits before the point', () => {
+    fc.assert(
+      fc.property(money, (cents) => {
+        expect(formatMoney(cents)).toMatch(/^(0|[1-9]\d{0,15})\.\d{2}$/);
+      }),
+    );
+  });
+
+  it('is undone by parseMoney', () => {
+    fc.assert(
+      fc.property(money, (cents) => {
+        expect(parseMoney(formatMoney(cents))).toBe(cents);
+      }),
+    );
+  });
+});
+
+describe('sums', () => {
+  it('loses no cent where floating point does', () => {
+    const cents = (text: string) => parseMoney(text) ?? -1n;
+    expect(formatMoney(cents('0.1') + cents('0.2'))).toBe('0.30');
+    expect(formatMoney(cents('9007199254740993.07') + cents('0.01'))).toBe('9007199254740993.08');
+    expect(cents('9999999999999999.99')).toBe(MAX_MONEY);
+  });
+
+  it('of parsed amounts are the sums of the cents that were written', () => {
+    const parts = fc.record({
+      whole: fc.bigInt({ min: 0n, max: 9_999_999_999_999_999n }),
+      cents: fc.integer({ min: 0, max: 99 }),
+    });
+    fc.assert(
+      fc.property(fc.array(parts, { maxLength: 50 }), (amounts) => {
+        let sum = 0n;
+        let wholes = 0n;
+        let cents = 0;
+        for (const amount of amounts) {
+          sum += parseMoney(`${amount.whole}.${String(amount.cents).padStart(2, '0')}`) ?? -1n;
+          wholes += amount.whole;
+          cents += amount.cents;
+        }
+        const carried = wholes + BigInt(Math.floor(cents / 100));
+        expect(formatMoney(sum)).toBe(`${carried}.${String(cents % 100).padStart(2, '0')}`);
+      }),
+    );
+  });
+});

@@ -1,0 +1,70 @@
+import { Inject, Logger, Module, type OnModuleDestroy, type OnModuleInit } from '@nestjs/common';
+import { CacheModule } from '../cache/cache.module.js';
+import { CONFIG } from '../config.module.js';
+import type { Config } from '../config.js';
+import { SHARD_CONNECTIONS, type ShardConnections } from '../database/database.module.js';
+import { tablesOf } from '../database/tables.js';
+import { BalanceCache } from '../domain/ports.js';
+import { TransactionRunner } from '../ledger/transaction-runner.js';
+import { Metrics } from '../observability/metrics.js';
+import { InProcessPublisher } from './in-process-publisher.js';
+import { OutboxRelay } from './outbox-relay.js';
+
+const RELAYS = Symbol('RELAYS');
+
+/** One relay per shard, from the outbox to this process's own bus. */
+@Module({
+  imports: [CacheModule],
+  providers: [
+    {
+      provide: InProcessPublisher,
+      inject: [BalanceCache],
+      useFactory: createBus,
+    },
+    {
+      provide: RELAYS,
+      inject: [CONFIG, SHARD_CONNECTIONS, InProcessPublisher, Metrics],
+      useFactory: createRelays,
+    },
+  ],
+})
+export class EventsModule implements OnModuleInit, OnModuleDestroy {
+  constructor(@Inject(RELAYS) private readonly relays: OutboxRelay[]) {}
+
+  onModuleInit(): void {
+    for (const relay of this.relays) relay.start();
+  }
+
+  async onModuleDestroy(): Promise<void> {
+    await Promise.all(this.relays.map((relay) => relay.stop()));
+  }
+}
+
+/** The balance cache listens: so it learns of what the command line posts to a bank that is being served. */
+function createBus(balances: BalanceCache): InProcessPublisher {
+  const bus = new InProcessPublisher();
+  bus.subscribe(({ accountId, balanceAfter, versionAfter }) =>
+    balances.record({ accountId, balance: balanceAfter, version: versionAfter }),
+  );
+  return bus;
+}
+
+function createRelays(
+  config: Config,
+  shards: readonly ShardConnections[],
+  publisher: InProcessPublisher,
+  metrics: Metrics,
+): OutboxRelay[] {
+  const logger = new Logger('Outbox');
+  return shards.map(
+    ({ index, address, general }) =>
+      new OutboxRelay(
+        new TransactionRunner(general, config.ledger),
+        tablesOf(address.schema),
+        publisher,
+        config.outboxPollMs,
+        (rows) => metrics.outboxPublished(index, rows),
+        (error) => logger.warn({ msg: 'publishing failed and is tried again', err: error }),
+      ),
+  );
+}

@@ -1,0 +1,329 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { Client } from 'pg';
+import { CommitRefusedError } from '../../src/ledger/transaction-runner.js';
+import type { PostingCommand } from '../../src/domain/transaction.js';
+import { verifyBank } from '../../src/cli/verify.js';
+import { openLedger, refusalOf, type TestLedger } from '../support/ledger.js';
+import { createTestDatabase } from '../support/postgres.js';
+import { PostgresProxy } from '../support/postgres-proxy.js';
+
+/** Short bounds, so that what they bound can be waited for. */
+const BOUNDS = {
+  LEDGER_COMMAND_TIMEOUT_MS: '600',
+  LEDGER_TRANSACTION_TIMEOUT_MS: '400',
+  LEDGER_LOCK_TIMEOUT_MS: '150',
+  LEDGER_RESOLVE_TIMEOUT_MS: '1500',
+};
+
+const deposit = (accountId: number, idempotencyKey?: string): PostingCommand => ({
+  accountId,
+  type: 'credit',
+  amount: 100n,
+  idempotencyKey,
+});
+
+describe('the ledger when the database fails', () => {
+  let database: { url: string; drop(): Promise<void> };
+  let proxy: PostgresProxy;
+  let ledger: TestLedger;
+  let operator: Client;
+
+  beforeAll(async () => {
+    database = await createTestDatabase();
+    operator = new Client({ connectionString: database.url });
+    await operator.connect();
+  });
+
+  beforeEach(async () => {
+    const started = await PostgresProxy.start(database.url);
+    proxy = started.proxy;
+    ledger = await openLedger(started.url, BOUNDS);
+  });
+
+  afterEach(async () => {
+    proxy.heal();
+    await ledger.close();
+    await proxy.stop();
+    const report = await verifyBank([{ url: database.url, schema: 'bank' }]);
+    expect(report.faults).toEqual([]);
+  });
+
+  afterAll(async () => {
+    await operator.end();
+    await database.drop();
+  });
+
+  const open = async () => (await ledger.opener.open(10_000n)).accountId;
+
+  async function stored(accountId: number): Promise<{ version: number; transactions: number }> {
+    const { rows } = await operator.query<{ version: string; transactions: string }>(
+      `SELECT version, (SELECT count(*) FROM bank.transactions t WHERE t.account_id = a.account_id) AS transactions
+       FROM bank.accounts a WHERE account_id = $1`,
+      [accountId],
+    );
+    return { version: Number(rows[0]?.version), transactions: Number(rows[0]?.transactions) };
+  }
+
+  it('finds out that a COMMIT whose answer was lost had taken effect, and acknowledges it', async () => {
+    const accountId = await open();
+    proxy.atCommit = 'cut-after';
+    proxy.onCut = () => proxy.heal();
+    const transaction = await ledger.groupCommit.submit(deposit(accountId));
+    expect(transaction).toMatchObject({ accountId, versionAfter: 3, balanceAfter: 10_100n });
+    expect(await stored(accountId)).toEqual({ version: 3, transactions: 2 });
+  });
+
+  it('finds out that a COMMIT which never arrived had no effect, and reports the current version', async () => {
+    const accountId = await open();
+    proxy.atCommit = 'cut-before';
+    proxy.onCut = () => proxy.heal();
+    const refusal = await refusalOf(ledger.groupCommit.submit(deposit(accountId, 'k')));
+    expect(refusal).toEqual({ code: 'DATABASE_FAILED', currentVersion: 2 });
+    expect(await stored(accountId)).toEqual({ version: 2, transactions: 1 });
+    await expect(ledger.groupCommit.submit(deposit(accountId, 'k'))).resolves.toMatchObject({
+      versionAfter: 3,
+    });
+  });
+
+  it('refuses with 408, not with a conclusion from it, what was decided on a state that never came to be', async () => {
+    const accountId = await open();
+    proxy.atCommit = 'cut-before';
+    proxy.onCut = () => proxy.heal();
+    const [first, repeat] = await Promise.all([
+      refusalOf(ledger.groupCommit.submit(deposit(accountId, 'same'))),
+      refusalOf(ledger.groupCommit.submit(deposit(accountId, 'same'))),
+    ]);
+    expect([first.code, repeat.code]).toEqual(['DATABASE_FAILED', 'DATABASE_FAILED']);
+  });
+
+  it('says that the outcome is unknown when the database does not come back in time; the key settles it', async () => {
+    const accountId = await open();
+    proxy.atCommit = 'cut-after';
+    proxy.onCut = () => proxy.takeDown();
+    expect(await refusalOf(ledger.groupCommit.submit(deposit(accountId, 'k')))).toEqual({
+      code: 'OUTCOME_UNKNOWN',
+    });
+    proxy.heal();
+    const retried = await refusalOf(ledger.groupCommit.submit(deposit(accountId, 'k')));
+    expect(retried.code).toBe('DUPLICATE_TRANSACTION');
+    expect(await stored(accountId)).toEqual({ version: 3, transactions: 2 });
+  });
+
+  it('resolves a lost COMMIT of an opening both ways', async () => {
+    proxy.atCommit = 'cut-after';
+    proxy.onCut = () => proxy.heal();
+    const opened = await ledger.opener.open(5_000n);
+    expect(await stored(opened.accountId)).toEqual({ version: 2, transactions: 1 });
+    const before = await operator.query('SELECT FROM bank.accounts');
+    proxy.atCommit = 'cut-before';
+    expect((await refusalOf(ledger.opener.open(undefined))).code).toBe('DATABASE_FAILED');
+    expect((await operator.query('SELECT FROM bank.accounts')).rowCount).toBe(before.rowCount);
+  });
+
+  it('answers within its bounds when the server falls silent, and recovers', async () => {
+    const accountId = await open();
+    proxy.silence();
+    const startedMs = performance.now();
+    const refusals = await Promise.all(
+      Array.from({ length: 20 }, () => refusalOf(ledger.groupCommit.submit(deposit(accountId)))),
+    );
+    // The batch's own deadline and its grace, then connect timeouts; never a hang.
+    expect(performance.now() - startedMs).toBeLessThan(6_000);
+    expect(new Set(refusals.map((refusal) => refusal.code))).toEqual(new Set(['DATABASE_FAILED']));
+    expect(refusals[0]).toEqual({ code: 'DATABASE_FAILED', currentVersion: 2 });
+    proxy.heal();
+    await expect(ledger.groupCommit.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
+  });
+
+  it('answers at once while the server is down, with the version last known, and recovers', async () => {
+    const accountId = await open();
+    proxy.takeDown();
+    const refusal = await refusalOf(ledger.groupCommit.submit(deposit(accountId)));
+    expect(refusal).toEqual({ code: 'DATABASE_FAILED', currentVersion: 2 });
+    expect(await refusalOf(ledger.groupCommit.submit(deposit(9_999)))).toEqual({
+      code: 'DATABASE_FAILED',
+      currentVersion: null,
+    });
+    proxy.heal();
+    await expect(ledger.groupCommit.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
+  });
+
+  it('loses nothing that it acknowledged when its backends are terminated again and again', async () => {
+    const accountIds = await Promise.all(Array.from({ length: 5 }, open));
+    let acknowledged = 0;
+    let stop = false;
+    const callers = accountIds.flatMap((accountId) =>
+      Array.from({ length: 4 }, async () => {
+        while (!stop) {
+          await ledger.groupCommit.submit(deposit(accountId)).then(
+            () => (acknowledged += 1),
+            (error: unknown) => refusalOf(Promise.reject(error as Error)),
+          );
+        }
+      }),
+    );
+    for (let round = 0; round < 10; round++) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      await operator.query(
+        `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'test-ledger'
+           AND datname = current_database()`,
+      );
+    }
+    stop = true;
+    await Promise.all(callers);
+    const { rows } = await operator.query<{ count: string }>(
+      'SELECT count(*) FROM bank.transactions WHERE account_id = ANY($1) AND version_after > 2',
+      [accountIds],
+    );
+    expect(acknowledged).toBeGreaterThan(0);
+    // Every failure was resolved to "not applied", so the two agree exactly.
+    expect(Number(rows[0]?.count)).toBe(acknowledged);
+  });
+});
+
+describe('the ledger among other sessions', () => {
+  let database: { url: string; drop(): Promise<void> };
+  let ledger: TestLedger;
+  let operator: Client;
+
+  beforeAll(async () => {
+    database = await createTestDatabase();
+    operator = new Client({ connectionString: database.url });
+    await operator.connect();
+    ledger = await openLedger(database.url, { ...BOUNDS, LEDGER_QUEUE: '200', LEDGER_BATCH: '100' });
+  });
+
+  afterAll(async () => {
+    await ledger.close();
+    expect((await verifyBank([{ url: database.url, schema: 'bank' }])).faults).toEqual([]);
+    await operator.end();
+    await database.drop();
+  });
+
+  const open = async () => (await ledger.opener.open(10_000n)).accountId;
+
+  async function whileLocked<T>(accountId: number, work: () => Promise<T>): Promise<T> {
+    await operator.query('BEGIN');
+    await operator.query('SELECT FROM bank.accounts WHERE account_id = $1 FOR UPDATE', [accountId]);
+    try {
+      return await work();
+    } finally {
+      await operator.query('ROLLBACK');
+    }
+  }
+
+  it('serves the others while an account is locked elsewhere, and that one in order once it is free', async () => {
+    const [locked, free] = [await open(), await open()];
+    const versions: number[] = [];
+    const waiting = await whileLocked(locked, async () => {
+      const commands = Array.from({ length: 5 }, () =>
+        ledger.groupCommit.submit(deposit(locked)).then(({ versionAfter }) => versions.push(versionAfter)),
+      );
+      const startedMs = performance.now();
+      for (let n = 0; n < 10; n++) await ledger.groupCommit.submit(deposit(free));
+      expect(performance.now() - startedMs).toBeLessThan(400);
+      expect(versions).toEqual([]);
+      return Promise.all(commands);
+    });
+    expect(waiting).toHaveLength(5);
+    expect(versions).toEqual([3, 4, 5, 6, 7]);
+  });
+
+  it('refuses a command whose account stays locked when its time is over, with nothing applied', async () => {
+    const accountId = await open();
+    const refusal = await whileLocked(accountId, () =>
+      refusalOf(ledger.groupCommit.submit(deposit(accountId))),
+    );
+    expect(refusal).toEqual({ code: 'OVERLOADED' });
+    await expect(ledger.groupCommit.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
+  });
+
+  it('keeps more locked accounts than it has lanes within the bound, too', async () => {
+    const accountIds = await Promise.all(Array.from({ length: 8 }, open));
+    await operator.query('BEGIN');
+    await operator.query('SELECT FROM bank.accounts WHERE account_id = ANY($1) FOR UPDATE', [accountIds]);
+    const startedMs = performance.now();
+    const refusals = await Promise.all(
+      accountIds.map((accountId) => refusalOf(ledger.groupCommit.submit(deposit(accountId)))),
+    );
+    expect(performance.now() - startedMs).toBeLessThan(2_000);
+    await operator.query('ROLLBACK');
+    expect(new Set(refusals.map((refusal) => refusal.code))).toEqual(new Set(['OVERLOADED']));
+    await Promise.all(accountIds.map((accountId) => ledger.groupCommit.submit(deposit(accountId))));
+  });
+
+  it('refuses what the queue has no room for, at once, and serves the rest', async () => {
+    const accountId = await open();
+    const outcomes = await Promise.allSettled(
+      Array.from({ length: 300 }, () => ledger.groupCommit.submit(deposit(accountId))),
+    );
+    expect(outcomes.filter(({ status }) => status === 'fulfilled')).toHaveLength(200);
+    const refused = outcomes.filter((outcome) => outcome.status === 'rejected');
+    expect(refused.map(({ reason }) => (reason as { refusal: unknown }).refusal)).toEqual(
+      Array.from({ length: 100 }, () => ({ code: 'OVERLOADED' })),
+    );
+  });
+
+  it('keeps a command that makes a statement fail from its neighbours', async () => {
+    const accountIds = await Promise.all(Array.from({ length: 6 }, open));
+    // The HTTP layer lets no such key through: PostgreSQL stores no NUL in a text.
+    const poison = ledger.groupCommit.submit(deposit(accountIds[2] ?? 0, 'a\0b'));
+    const neighbours = accountIds.flatMap((accountId) =>
+      Array.from({ length: 10 }, () => ledger.groupCommit.submit(deposit(accountId))),
+    );
+    await expect(poison).rejects.toMatchObject({ name: 'QueryFailedError' });
+    expect(await Promise.all(neighbours)).toHaveLength(60);
+    expect(ledger.defects).toHaveLength(1);
+  });
+
+  it('runs a batch again after a serialization failure, and gives up after its attempts', async () => {
+    const accountId = await open();
+    await operator.query(`
+      CREATE SEQUENCE bank.failures;
+      CREATE FUNCTION bank.fail_at_first() RETURNS trigger LANGUAGE plpgsql AS $$
+      BEGIN
+        IF nextval('bank.failures') <= TG_ARGV[0]::int THEN
+          RAISE EXCEPTION 'provoked' USING ERRCODE = TG_ARGV[1];
+        END IF;
+        RETURN NEW;
+      END $$;
+      CREATE TRIGGER provoke BEFORE INSERT ON bank.transactions
+        FOR EACH ROW EXECUTE FUNCTION bank.fail_at_first('3', '40001')`);
+    await expect(ledger.groupCommit.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
+    await operator.query(`
+      DROP TRIGGER provoke ON bank.transactions;
+      CREATE TRIGGER provoke BEFORE INSERT ON bank.transactions
+        FOR EACH ROW EXECUTE FUNCTION bank.fail_at_first('1000000', '40P01')`);
+    const refusal = await refusalOf(ledger.groupCommit.submit(deposit(accountId)));
+    expect(refusal).toEqual({ code: 'DATABASE_FAILED', currentVersion: 3 });
+    await operator.query('DROP TRIGGER provoke ON bank.transactions; DROP FUNCTION bank.fail_at_first');
+  });
+
+  it('notices a COMMIT that the server answers with ROLLBACK', async () => {
+    const swallowed = ledger.runner.run(async (queryRunner) => {
+      await queryRunner.query('SELECT 1 / 0').catch(() => undefined);
+    });
+    await expect(swallowed).rejects.toBeInstanceOf(CommitRefusedError);
+  });
+
+  it('refuses to update a row that changed under its lock', async () => {
+    const accountId = await open();
+    // A trigger stands for whatever could bump a version behind the lock's back.
+    await operator.query(`
+      CREATE FUNCTION bank.suppress() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+      CREATE TRIGGER suppress BEFORE UPDATE ON bank.accounts FOR EACH ROW EXECUTE FUNCTION bank.suppress()`);
+    await expect(ledger.groupCommit.submit(deposit(accountId))).rejects.toThrow('changed under its lock');
+    await operator.query('DROP TRIGGER suppress ON bank.accounts; DROP FUNCTION bank.suppress');
+    await expect(ledger.groupCommit.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
+  });
+
+  it('answers all that it has taken in before it closes, and takes in no more', async () => {
+    const other = await openLedger(database.url, BOUNDS);
+    const { accountId } = await other.opener.open(undefined);
+    const taken = Array.from({ length: 50 }, () => other.groupCommit.submit(deposit(accountId)));
+    const closed = other.close();
+    expect(await refusalOf(other.groupCommit.submit(deposit(accountId)))).toEqual({ code: 'OVERLOADED' });
+    expect(await Promise.all(taken)).toHaveLength(50);
+    await closed;
+  });
+});
