@@ -1,5 +1,161 @@
 import { applyDecorators } from '@nestjs/common';
-export const DocumentAccount = (): MethodDecorator => applyDecorators();
-export const DocumentAccounts = (): MethodDecorator => applyDecorators();
-export const DocumentBalance = (): MethodDecorator => applyDecorators();
-export const DocumentOpening = (): MethodDecorator => applyDecorators();
+import { ApiBody, ApiHeader, ApiOperation, ApiQuery } from '@nestjs/swagger';
+import {
+  ACCOUNT_NOT_FOUND,
+  AccountId,
+  AccountIdParameter,
+  Amount,
+  CursorQuery,
+  ETag,
+  INVALID_ACCOUNT_ID,
+  invalidRequest,
+  jsonResponse,
+  LimitQuery,
+  Location,
+  Money,
+  money,
+  NextCursor,
+  plainResponse,
+  READ_FAILURES,
+  RequestIdHeader,
+  schema,
+  Version,
+  VersionMismatch,
+  WRITE_FAILURES,
+} from '../http/openapi-components.js';
+
+const tags = ['Accounts'];
+
+const Balance = schema('Balance', {
+  type: 'object',
+  properties: { balance: Money, version: Version },
+  required: ['balance', 'version'],
+});
+
+const Account = schema('Account', {
+  type: 'object',
+  properties: { accountId: AccountId, balance: Money, version: Version },
+  required: ['accountId', 'balance', 'version'],
+});
+
+const AccountPage = schema('AccountPage', {
+  type: 'object',
+  properties: { data: { type: 'array', items: Account }, nextCursor: NextCursor },
+  required: ['data', 'nextCursor'],
+});
+
+const OpenAccount = schema('OpenAccount', {
+  type: 'object',
+  properties: { openingDeposit: Amount },
+  additionalProperties: false,
+});
+
+const EXAMPLE_ACCOUNT = { accountId: 1, balance: money('1000.00'), version: 2 };
+
+export const DocumentBalance = (): MethodDecorator =>
+  applyDecorators(
+    ApiOperation({
+      tags,
+      operationId: 'getBalance',
+      summary: 'Get the balance of an account',
+      description:
+        'The answer is never older than the last transaction that this service acknowledged. A client that needs more ' +
+        'asks for a `minVersion`, or for `Cache-Control: no-cache`.',
+      responses: {
+        200: jsonResponse(
+          'The balance, and the version that it belongs to.',
+          Balance,
+          { balance: { balance: money('350.00'), version: 12 } },
+          { ETag },
+        ),
+        304: plainResponse('The account still has a version that If-None-Match names.', { ETag }),
+        400: INVALID_ACCOUNT_ID,
+        404: ACCOUNT_NOT_FOUND,
+        409: jsonResponse('The account has not reached `minVersion` yet.', VersionMismatch, {
+          mismatch: { error: 'Version mismatch', CurrentVersion: 6 },
+        }),
+        ...READ_FAILURES,
+      },
+    }),
+    AccountIdParameter(),
+    ApiQuery({
+      name: 'minVersion',
+      required: false,
+      description: 'Answer from a copy that has at least this version.',
+      schema: { type: 'integer', format: 'int64', minimum: 1 },
+    }),
+    ApiHeader({
+      name: 'If-None-Match',
+      description: 'Versions as entity tags, like `"12"`: if the account has one of them, the answer is 304.',
+    }),
+    ApiHeader({
+      name: 'Cache-Control',
+      description: '`no-cache`: answer from the database, not from a cache.',
+    }),
+    RequestIdHeader(),
+  );
+
+export const DocumentOpening = (): MethodDecorator =>
+  applyDecorators(
+    ApiOperation({
+      tags,
+      operationId: 'openAccount',
+      summary: 'Open an account',
+      description:
+        'A new account is empty and has version 1. The opening deposit, if there is one, is its first transaction.',
+      responses: {
+        201: jsonResponse('The new account.', Account, { account: EXAMPLE_ACCOUNT }, { Location, ETag }),
+        400: invalidRequest(
+          'openingDeposit',
+          'must be an amount greater than zero, with at most 16 digits before the point and 2 after, like 49.50',
+        ),
+        ...WRITE_FAILURES,
+      },
+    }),
+    ApiBody({
+      schema: OpenAccount,
+      examples: {
+        deposit: { summary: 'With an opening deposit', value: { openingDeposit: money('1000.00') } },
+        empty: { summary: 'Empty', value: {} },
+      },
+    }),
+    RequestIdHeader(),
+  );
+
+export const DocumentAccount = (): MethodDecorator =>
+  applyDecorators(
+    ApiOperation({
+      tags,
+      operationId: 'getAccount',
+      summary: 'Get an account',
+      description: 'The answer comes from the database.',
+      responses: {
+        200: jsonResponse('The account.', Account, { account: EXAMPLE_ACCOUNT }, { ETag }),
+        400: INVALID_ACCOUNT_ID,
+        404: ACCOUNT_NOT_FOUND,
+        ...READ_FAILURES,
+      },
+    }),
+    AccountIdParameter(),
+    RequestIdHeader(),
+  );
+
+export const DocumentAccounts = (): MethodDecorator =>
+  applyDecorators(
+    ApiOperation({
+      tags,
+      operationId: 'listAccounts',
+      summary: 'List the accounts',
+      description: 'In ascending order of their ids.',
+      responses: {
+        200: jsonResponse('A page of accounts.', AccountPage, {
+          page: { data: [EXAMPLE_ACCOUNT], nextCursor: null },
+        }),
+        400: invalidRequest('limit', 'must be a whole number from 1 to 200'),
+        ...READ_FAILURES,
+      },
+    }),
+    CursorQuery(),
+    LimitQuery(),
+    RequestIdHeader(),
+  );

@@ -14,6 +14,7 @@ const ROWS_AT_ONCE = 20;
  */
 export class OutboxRelay {
   private stopped = false;
+  private failing = false;
   private running: Promise<void> = Promise.resolve();
   private timer: NodeJS.Timeout | undefined;
 
@@ -45,12 +46,14 @@ export class OutboxRelay {
     try {
       while (!this.stopped) {
         const rows = await this.runner.run((queryRunner) => this.publishSome(queryRunner));
+        this.failing = false;
         if (rows > 0) this.onPublished(rows);
         if (rows < ROWS_AT_ONCE) return;
       }
     } catch (error) {
-      // Nothing is lost: what was not deleted is published again at the next poll.
-      this.onFailure(error);
+      // Nothing is lost: what was not deleted is published again at the next poll. Said once, not at every poll.
+      if (!this.failing) this.onFailure(error);
+      this.failing = true;
     }
   }
 

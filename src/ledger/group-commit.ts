@@ -113,14 +113,20 @@ export class GroupCommit {
   private async flush(batch: readonly PendingCommand[]): Promise<void> {
     const locked = await this.apply(batch, 'skip');
     const lockedAccounts = new Set(locked.map((pending) => pending.accountId));
-    for (const pending of locked) {
-      if (!this.lane.push(pending)) this.refuse(pending, { code: 'OVERLOADED' });
-    }
+    this.moveToLane(locked);
     for (const { accountId } of batch) {
       if (!lockedAccounts.has(accountId)) this.queue.release(accountId);
     }
     this.releaseFromLane(lockedAccounts);
     this.pumpLane();
+  }
+
+  private moveToLane(locked: readonly PendingCommand[]): void {
+    const nowMs = performance.now();
+    for (const pending of locked) {
+      if (pending.deadlineMs <= nowMs) this.refuseLate(pending);
+      else if (!this.lane.push(pending)) this.refuse(pending, { code: 'OVERLOADED' });
+    }
   }
 
   private pumpLane(): void {
@@ -138,9 +144,7 @@ export class GroupCommit {
 
   /** Waits for one account's row, at most as long as lock_timeout; then its turn comes again, until its deadline. */
   private async flushLane(batch: readonly PendingCommand[]): Promise<void> {
-    for (const pending of await this.apply(batch, 'wait')) {
-      if (!this.lane.push(pending)) this.refuse(pending, { code: 'OVERLOADED' });
-    }
+    this.moveToLane(await this.apply(batch, 'wait'));
     for (const { accountId } of batch) this.lane.release(accountId);
     this.releaseFromLane(new Set(batch.map((pending) => pending.accountId)));
   }
@@ -261,14 +265,17 @@ export class GroupCommit {
   private refuseExpired(): void {
     const nowMs = performance.now();
     const stuck = this.lane.expire(nowMs);
-    for (const pending of [...this.queue.expire(nowMs), ...stuck]) {
-      const failed: Refusal = { code: 'DATABASE_FAILED', currentVersion: this.lastKnown(pending) };
-      this.refuse(pending, this.reachable ? { code: 'OVERLOADED' } : failed);
-    }
+    for (const pending of [...this.queue.expire(nowMs), ...stuck]) this.refuseLate(pending);
     if (stuck.length > 0) {
       this.releaseFromLane(new Set(stuck.map((pending) => pending.accountId)));
       this.pump();
     }
+  }
+
+  /** Its time is over: for want of a database that answers, or of a place in a batch. */
+  private refuseLate(pending: PendingCommand): void {
+    const failed: Refusal = { code: 'DATABASE_FAILED', currentVersion: this.lastKnown(pending) };
+    this.refuse(pending, this.reachable ? { code: 'OVERLOADED' } : failed);
   }
 
   private refuse(pending: PendingCommand, refusal: Refusal): void {

@@ -1,4 +1,98 @@
 import { applyDecorators } from '@nestjs/common';
-export const DocumentLiveness = (): MethodDecorator => applyDecorators();
-export const DocumentReadiness = (): MethodDecorator => applyDecorators();
-export const DocumentMetrics = (): MethodDecorator => applyDecorators();
+import { ApiOperation } from '@nestjs/swagger';
+import { jsonResponse, plainResponse, schema } from '../http/openapi-components.js';
+
+const tags = ['Operations'];
+
+const Liveness = schema('Liveness', {
+  type: 'object',
+  properties: { status: { type: 'string', const: 'ok' } },
+  required: ['status'],
+});
+
+/** Parts of the service by name, like `service` and `shard-0`. */
+const parts = (description: string) => ({
+  description,
+  type: 'object',
+  additionalProperties: {
+    type: 'object',
+    properties: { status: { type: 'string', enum: ['up', 'down'] }, message: { type: 'string' } },
+    required: ['status'],
+  },
+});
+
+const Readiness = schema('Readiness', {
+  type: 'object',
+  properties: {
+    status: { type: 'string', enum: ['ok', 'error', 'shutting_down'] },
+    info: parts('What is up.'),
+    error: parts('What is down.'),
+    details: parts('All of them.'),
+  },
+  required: ['status', 'info', 'error', 'details'],
+});
+
+const UP = { status: 'up' };
+const NO_ANSWER = { status: 'down', message: 'the database does not answer' };
+
+export const DocumentLiveness = (): MethodDecorator =>
+  applyDecorators(
+    ApiOperation({
+      tags,
+      operationId: 'getLiveness',
+      summary: 'Is the process alive?',
+      description: 'Says nothing of the database, for whose trouble a restart of the service is no cure.',
+      responses: { 200: jsonResponse('The process answers.', Liveness, { alive: { status: 'ok' } }) },
+    }),
+  );
+
+export const DocumentReadiness = (): MethodDecorator =>
+  applyDecorators(
+    ApiOperation({
+      tags,
+      operationId: 'getReadiness',
+      summary: 'Can the service do its work?',
+      responses: {
+        200: jsonResponse('Every database answers, and the service is not stopping.', Readiness, {
+          ready: {
+            status: 'ok',
+            info: { service: UP, 'shard-0': UP },
+            error: {},
+            details: { service: UP, 'shard-0': UP },
+          },
+        }),
+        503: jsonResponse('A database does not answer, or the service is stopping.', Readiness, {
+          notReady: {
+            status: 'error',
+            info: { service: UP },
+            error: { 'shard-0': NO_ANSWER },
+            details: { service: UP, 'shard-0': NO_ANSWER },
+          },
+        }),
+      },
+    }),
+  );
+
+export const DocumentMetrics = (): MethodDecorator =>
+  applyDecorators(
+    ApiOperation({
+      tags,
+      operationId: 'getMetrics',
+      summary: 'Metrics for Prometheus',
+      responses: {
+        200: plainResponse(
+          'All metrics in the text format of Prometheus.',
+          {},
+          {
+            'text/plain': {
+              schema: { type: 'string' },
+              example:
+                '# HELP bank_ledger_transactions_total Transactions posted\n' +
+                '# TYPE bank_ledger_transactions_total counter\n' +
+                'bank_ledger_transactions_total{shard="0"} 131\n',
+            },
+          },
+        ),
+      },
+    }),
+  );

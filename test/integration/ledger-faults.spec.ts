@@ -215,17 +215,17 @@ describe('the ledger among other sessions', () => {
   it('serves the others while an account is locked elsewhere, and that one in order once it is free', async () => {
     const [locked, free] = [await open(), await open()];
     const versions: number[] = [];
-    const waiting = await whileLocked(locked, async () => {
-      const commands = Array.from({ length: 5 }, () =>
+    let commands: Promise<number>[] = [];
+    await whileLocked(locked, async () => {
+      commands = Array.from({ length: 5 }, () =>
         ledger.groupCommit.submit(deposit(locked)).then(({ versionAfter }) => versions.push(versionAfter)),
       );
       const startedMs = performance.now();
       for (let n = 0; n < 10; n++) await ledger.groupCommit.submit(deposit(free));
       expect(performance.now() - startedMs).toBeLessThan(400);
       expect(versions).toEqual([]);
-      return Promise.all(commands);
     });
-    expect(waiting).toHaveLength(5);
+    await Promise.all(commands);
     expect(versions).toEqual([3, 4, 5, 6, 7]);
   });
 

@@ -49,10 +49,15 @@ const SILENT_AFTER_MS = 10_000;
  */
 export async function claimFolder(dataDir: string, holder: string): Promise<FolderClaim | FolderHolder> {
   const identity = (await identityOf(process.pid)) ?? 'unknown';
-  const name = ['claim', process.pid, await processSpace(), identity, randomBytes(6).toString('hex')].join('.');
+  const name = ['claim', process.pid, await processSpace(), identity, randomBytes(6).toString('hex')].join(
+    '.',
+  );
   const file = join(dataDir, name);
   await writeFile(file, '', { flag: 'wx', mode: 0o600 });
-  const beat = setInterval(() => void utimes(file, new Date(), new Date()).catch(() => undefined), BEAT_MS).unref();
+  const beat = setInterval(
+    () => void utimes(file, new Date(), new Date()).catch(() => undefined),
+    BEAT_MS,
+  ).unref();
   let won = false;
   try {
     const rival = await strongestRival(dataDir, name);

@@ -9,10 +9,17 @@ import { codeOf, EmbeddedPostgresError } from './errors.js';
 /** As whom PostgreSQL's programs run, and how they are started so. */
 export interface RunAs {
   readonly user: string;
-  /** Set when the user is switched: PostgreSQL refuses to run as root. */
-  readonly ids: { readonly uid: number; readonly gid: number } | undefined;
+  /** To whom files for the programs must be given; undefined when they run as this process's own user. */
+  readonly owner: Ids | undefined;
+  /** To spawn with. */
+  readonly ids: Ids | undefined;
   /** A command that is put before the program and switches the user itself. */
   readonly prefix: readonly string[];
+}
+
+interface Ids {
+  readonly uid: number;
+  readonly gid: number;
 }
 
 /** A clean environment: PGDATA, PGOPTIONS and the like of the user's shell must not reach the server. */
@@ -37,7 +44,8 @@ export async function chooseRunAs(
   clusterDir: string,
 ): Promise<RunAs> {
   const owner = await ownerOf(clusterDir);
-  const candidates = process.getuid?.() === 0 ? await rootsChoices(owner, clusterDir) : [ourselves(owner, dataDir)];
+  const candidates =
+    process.getuid?.() === 0 ? await rootsChoices(owner, clusterDir) : [ourselves(owner, dataDir)];
   let first: Probe | undefined;
   for (const runAs of candidates) {
     const result = await probe(runAs, binaries, dataDir);
@@ -55,7 +63,7 @@ function ourselves(owner: Ids | undefined, dataDir: string): RunAs {
         'Run as that user or as root, or choose another DATA_DIR.',
     );
   }
-  return { user: username, ids: undefined, prefix: [] };
+  return { user: username, owner: undefined, ids: undefined, prefix: [] };
 }
 
 async function rootsChoices(owner: Ids | undefined, clusterDir: string): Promise<RunAs[]> {
@@ -75,7 +83,10 @@ async function rootsChoices(owner: Ids | undefined, clusterDir: string): Promise
     ...['setpriv', '--reuid', String(ids.uid), '--regid', String(ids.gid), '--clear-groups'],
     ...['--inh-caps', `+${right}`, '--ambient-caps', `+${right}`, '--securebits', '+no_setuid_fixup'],
   ]);
-  return [{ user, ids, prefix: [] }, ...passing.map((prefix) => ({ user, ids: undefined, prefix }))];
+  return [
+    { user, owner: ids, ids, prefix: [] },
+    ...passing.map((prefix) => ({ user, owner: ids, ids: undefined, prefix })),
+  ];
 }
 
 interface Probe {
@@ -117,12 +128,9 @@ function unreachable(
       ? `the user ${user}, as whom PostgreSQL runs, cannot enter DATA_DIR ${dataDir}. Choose another DATA_DIR, below folders that everyone may enter`
       : `the user ${user} cannot run ${binaries.postgres}. Install the project below folders that everyone may enter`;
   const detail = first?.output ? ` (${first.output.split('\n').at(-1)})` : '';
-  return new EmbeddedPostgresError(`The embedded PostgreSQL cannot start: ${what}, or set DATABASE_URL.${detail}`);
-}
-
-interface Ids {
-  readonly uid: number;
-  readonly gid: number;
+  return new EmbeddedPostgresError(
+    `The embedded PostgreSQL cannot start: ${what}, or set DATABASE_URL.${detail}`,
+  );
 }
 
 async function ownerOf(path: string): Promise<Ids | undefined> {
@@ -139,7 +147,9 @@ async function ownerOf(path: string): Promise<Ids | undefined> {
 export function idsOf(passwd: string, name: string): Ids | undefined {
   const [, , uid, gid] = passwdLine(passwd, (fields) => fields[0] === name) ?? [];
   // macOS writes nobody's ids as -2.
-  return uid === undefined || gid === undefined ? undefined : { uid: Number(uid) >>> 0, gid: Number(gid) >>> 0 };
+  return uid === undefined || gid === undefined
+    ? undefined
+    : { uid: Number(uid) >>> 0, gid: Number(gid) >>> 0 };
 }
 
 function nameOf(passwd: string, uid: number): string | undefined {

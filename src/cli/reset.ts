@@ -1,0 +1,98 @@
+import { NestFactory } from '@nestjs/core';
+import type { Logger } from 'pino';
+import { CoreModule } from '../app.module.js';
+import type { Config } from '../config.js';
+import type { ShardAddress } from '../database/data-source.js';
+import type { Account } from '../domain/account.js';
+import { LedgerError } from '../domain/errors.js';
+import { formatMoney, type Money } from '../domain/money.js';
+import { Ledger } from '../domain/ports.js';
+import type { Transaction } from '../domain/transaction.js';
+import { LedgerReader } from '../ledger/ledger-reader.js';
+import { NestLogger } from '../observability/logging.js';
+import { explainRefusal, WorkError } from './errors.js';
+
+export interface ResetReport {
+  readonly before: Account;
+  readonly after: Account;
+  /** Undefined: the account held that much already, and nothing was posted. */
+  readonly transaction: Transaction | undefined;
+}
+
+/** Reads and posts before it gives up on an account that others change all the time. */
+const ATTEMPTS = 100;
+
+/** Longer than any command runs; timers take at most 2^31 - 1 ms. */
+const NEVER_MS = 2_000_000_000;
+
+/**
+ * Brings an account's balance to an amount by posting the difference, so that the books stay whole.
+ *
+ * @throws WorkError when the account does not exist, when the posting failed, or after {@link ATTEMPTS} lost races
+ */
+export async function resetAccount(
+  config: Config,
+  shards: readonly ShardAddress[],
+  logger: Logger,
+  accountId: number,
+  balance: Money,
+): Promise<ResetReport> {
+  // The event of this posting is for the relay of the service, whose balance cache learns from it: a relay in this
+  // short-lived process would take it away.
+  const quiet = { ...config, outboxPollMs: NEVER_MS };
+  const context = await NestFactory.createApplicationContext(CoreModule.register(quiet, shards), {
+    logger: new NestLogger(logger),
+    abortOnError: false,
+  });
+  try {
+    const ledger = context.get(Ledger, { strict: false });
+    const reader = context.get(LedgerReader, { strict: false });
+    return await postDifference(ledger, reader, accountId, balance);
+  } catch (error) {
+    if (!(error instanceof LedgerError)) throw error;
+    throw new WorkError(explainRefusal(error.refusal, `account ${accountId}`), { cause: error });
+  } finally {
+    await context.close();
+  }
+}
+
+/** The report for people. */
+export function resetText({ before, after, transaction }: ResetReport): string {
+  const name = `Account ${after.accountId}`;
+  if (!transaction)
+    return `${name} holds ${formatMoney(after.balance)} already; its version is ${after.version}.`;
+  return (
+    `${name}: ${formatMoney(before.balance)} → ${formatMoney(after.balance)}, ` +
+    `version ${before.version} → ${after.version}, by the ${transaction.type} txn${transaction.transactionId}.`
+  );
+}
+
+/** @throws LedgerError; WorkError after {@link ATTEMPTS} lost races */
+export async function postDifference(
+  ledger: Pick<Ledger, 'post'>,
+  reader: Pick<LedgerReader, 'account'>,
+  accountId: number,
+  balance: Money,
+): Promise<ResetReport> {
+  for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
+    const before = await reader.account(accountId);
+    const difference = balance - before.balance;
+    if (difference === 0n) return { before, after: before, transaction: undefined };
+    try {
+      const transaction = await ledger.post({
+        accountId,
+        type: difference > 0n ? 'credit' : 'debit',
+        amount: difference > 0n ? difference : -difference,
+        expectedVersion: before.version,
+      });
+      const { balanceAfter, versionAfter } = transaction;
+      return { before, after: { accountId, balance: balanceAfter, version: versionAfter }, transaction };
+    } catch (error) {
+      // Somebody posted between the read and the lock: the difference is another one now.
+      if (!(error instanceof LedgerError && error.refusal.code === 'VERSION_MISMATCH')) throw error;
+    }
+  }
+  throw new WorkError(
+    `account ${accountId} changed ${ATTEMPTS} times while it was to be reset; nothing was posted`,
+  );
+}

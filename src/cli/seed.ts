@@ -1,0 +1,207 @@
+import type { DataSource, QueryRunner } from 'typeorm';
+import { createDataSource, type ShardAddress } from '../database/data-source.js';
+import { FIRST_VERSION } from '../domain/account.js';
+import { formatMoney, type Money } from '../domain/money.js';
+import { tablesOf, type SchemaTables } from '../database/tables.js';
+import {
+  CommitOutcomeUnknownError,
+  TransactionRunner,
+  type RunnerLimits,
+} from '../ledger/transaction-runner.js';
+import { explain, WorkError } from './errors.js';
+
+export interface SeedRequest {
+  /** How many accounts to open, at least 1. */
+  readonly accounts: number;
+  /** What each of them holds; 0: nothing, and no transaction. */
+  readonly balance: Money;
+}
+
+export interface SeedOptions {
+  readonly onProgress?: (done: number, total: number) => void;
+  /** Stops after the chunk in hand; what was made so far stays. */
+  readonly signal?: AbortSignal;
+}
+
+export interface SeedReport {
+  /** Fewer than requested if it was stopped. */
+  readonly accounts: number;
+  /** The smallest and the largest id; undefined if no account was made. */
+  readonly firstId: number | undefined;
+  readonly lastId: number | undefined;
+  readonly durationMs: number;
+}
+
+/** Accounts in one database transaction. */
+const CHUNK = 10_000;
+
+/** Transactions in one outbox row: as many as a batch of the ledger has, because the relay reads rows, not events. */
+const OUTBOX_ROW = 1_000;
+
+/** From this many rows on, plans made for the tables as they were are worth renewing at once. */
+const ANALYZE_FROM = 10_000;
+
+/** Generous: nobody waits for an answer, and a chunk on a slow disk is no failure. */
+const LIMITS: RunnerLimits = {
+  transactionTimeoutMs: 120_000,
+  lockTimeoutMs: 60_000,
+  attempts: 5,
+  resolveTimeoutMs: 10_000,
+};
+
+interface SeededShard {
+  readonly dataSource: DataSource;
+  readonly runner: TransactionRunner;
+  readonly tables: SchemaTables;
+}
+
+interface Chunk {
+  readonly accounts: number;
+  readonly firstId: number;
+  readonly lastId: number;
+}
+
+/**
+ * Opens many accounts. The books and the outbox are then as if each had been opened through the API with an opening
+ * deposit. Accounts spread evenly over the shards, which work at the same time; each chunk commits by itself.
+ *
+ * @throws WorkError that says how many accounts had been made when the work failed
+ */
+export async function seedBank(
+  addresses: readonly ShardAddress[],
+  request: SeedRequest,
+  options: SeedOptions = {},
+): Promise<SeedReport> {
+  const startedMs = performance.now();
+  const shards = await connectAll(addresses);
+  try {
+    const chunks = await seedInRounds(shards, request, options);
+    if (chunks.accounts >= ANALYZE_FROM) await Promise.all(shards.map(analyze));
+    return { ...chunks, durationMs: performance.now() - startedMs };
+  } finally {
+    await Promise.all(shards.map((shard) => shard.dataSource.destroy()));
+  }
+}
+
+/** The report for people. */
+export function seedText({ accounts, firstId, lastId, durationMs }: SeedReport, balance: Money): string {
+  if (accounts === 0) return 'No account was made.';
+  const seconds = durationMs / 1000;
+  return (
+    `Made ${accounts} account(s) with ${formatMoney(balance)} each, ids from ${firstId} to ${lastId}, ` +
+    `in ${seconds.toFixed(1)} s (${Math.round(accounts / seconds)} accounts/s).`
+  );
+}
+
+/** Divides a whole number into parts that differ by at most 1, the larger ones first. */
+export function shares(total: number, parts: number): number[] {
+  const share = Math.floor(total / parts);
+  return Array.from({ length: parts }, (_, index) => share + (index < total % parts ? 1 : 0));
+}
+
+async function connectAll(addresses: readonly ShardAddress[]): Promise<SeededShard[]> {
+  const shards = addresses.map((address, index): SeededShard => {
+    const pool = { name: `bank-seed-${index}`, size: 1, connectTimeoutMs: 10_000 };
+    const dataSource = createDataSource(address, pool);
+    return {
+      dataSource,
+      runner: new TransactionRunner(dataSource, LIMITS),
+      tables: tablesOf(address.schema),
+    };
+  });
+  const connected = await Promise.allSettled(shards.map((shard) => shard.dataSource.initialize()));
+  const failed = connected.find((result) => result.status === 'rejected');
+  if (!failed) return shards;
+  await Promise.all(
+    shards.map(({ dataSource }) => (dataSource.isInitialized ? dataSource.destroy() : undefined)),
+  );
+  throw failed.reason;
+}
+
+/** In each round every shard makes one chunk. */
+async function seedInRounds(
+  shards: readonly SeededShard[],
+  request: SeedRequest,
+  { onProgress, signal }: SeedOptions,
+): Promise<Omit<SeedReport, 'durationMs'>> {
+  let accounts = 0;
+  let [firstId, lastId] = [Infinity, -Infinity];
+  while (accounts < request.accounts && !signal?.aborted) {
+    const round = Math.min(request.accounts - accounts, CHUNK * shards.length);
+    const results = await Promise.allSettled(
+      shares(round, shards.length).map((size, index) =>
+        seedChunk(shards[index] as SeededShard, size, request.balance),
+      ),
+    );
+    for (const result of results) {
+      if (result.status === 'rejected' || result.value.accounts === 0) continue;
+      accounts += result.value.accounts;
+      firstId = Math.min(firstId, result.value.firstId);
+      lastId = Math.max(lastId, result.value.lastId);
+    }
+    const failed = results.find((result) => result.status === 'rejected');
+    if (failed) throw seedFailure(accounts, failed.reason);
+    onProgress?.(accounts, request.accounts);
+  }
+  return accounts === 0 ? { accounts, firstId: undefined, lastId: undefined } : { accounts, firstId, lastId };
+}
+
+function seedFailure(accounts: number, cause: unknown): WorkError {
+  const doubt =
+    cause instanceof CommitOutcomeUnknownError
+      ? `; whether the ${(cause as CommitOutcomeUnknownError<Chunk>).value.accounts} of the last chunk were made too is not known`
+      : '';
+  return new WorkError(`${accounts} accounts were made${doubt}. Then: ${explain(cause)}`, { cause });
+}
+
+async function seedChunk(shard: SeededShard, size: number, balance: Money): Promise<Chunk> {
+  if (size === 0) return { accounts: 0, firstId: 0, lastId: 0 };
+  return shard.runner.run((queryRunner) => insertAccounts(queryRunner, shard.tables, size, balance));
+}
+
+async function insertAccounts(
+  queryRunner: QueryRunner,
+  tables: SchemaTables,
+  size: number,
+  balance: Money,
+): Promise<Chunk> {
+  const [row] = (await queryRunner.query(
+    balance === 0n ? emptyAccounts(tables) : accountsWithDeposit(tables),
+    balance === 0n ? [size] : [size, formatMoney(balance)],
+  )) as [{ accounts: string; first_id: string; last_id: string }];
+  return { accounts: Number(row.accounts), firstId: Number(row.first_id), lastId: Number(row.last_id) };
+}
+
+function emptyAccounts(tables: SchemaTables): string {
+  return `
+    WITH opened AS (
+      INSERT INTO ${tables.accounts} (balance, version)
+      SELECT 0, ${FIRST_VERSION} FROM generate_series(1, $1::int) RETURNING account_id
+    )
+    SELECT count(*) AS accounts, min(account_id) AS first_id, max(account_id) AS last_id FROM opened`;
+}
+
+/** The opening deposit is the account's first transaction, so it leaves the second version. */
+function accountsWithDeposit(tables: SchemaTables): string {
+  return `
+    WITH opened AS (
+      INSERT INTO ${tables.accounts} (balance, version)
+      SELECT $2::numeric, ${FIRST_VERSION + 1} FROM generate_series(1, $1::int) RETURNING account_id
+    ), posted AS (
+      INSERT INTO ${tables.transactions} (account_id, type, amount, balance_after, version_after, timestamp)
+      SELECT account_id, 'credit', $2::numeric, $2::numeric, ${FIRST_VERSION + 1}, statement_timestamp() FROM opened
+      RETURNING transaction_id
+    ), announced AS (
+      INSERT INTO ${tables.outbox} (transaction_ids)
+      SELECT array_agg(transaction_id ORDER BY transaction_id)
+      FROM (
+        SELECT transaction_id, (row_number() OVER (ORDER BY transaction_id) - 1) / ${OUTBOX_ROW} AS part FROM posted
+      ) numbered
+      GROUP BY part ORDER BY part
+    )
+    SELECT count(*) AS accounts, min(account_id) AS first_id, max(account_id) AS last_id FROM opened`;
+}
+
+async function analyze({ dataSource, tables }: SeededShard): Promise<void> {
+  await dataSource.query(`ANALYZE ${tables.accounts}, ${tables.transactions}`);
+}

@@ -1,0 +1,211 @@
+import type { Client } from 'pg';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { connectTo, DATABASE, tryOwnerLock } from './connection.js';
+import { inodeOf } from './data-folder.js';
+import { EmbeddedPostgresError, messageOf } from './errors.js';
+import type { FolderClaim } from './folder-claim.js';
+import { FAST_STOP, IMMEDIATE_STOP, type PostgresProcess, within } from './postgres-process.js';
+import { readLogLine, type LogLevel } from './server-log.js';
+import { PortTakenError, type ServerSpec, startServer } from './start-server.js';
+
+export interface OwnedServerOptions {
+  readonly spec: Omit<ServerSpec, 'port' | 'onLine' | 'onProcess' | 'signal'>;
+  readonly claim: FolderClaim;
+  /** Asked for a port until one is free. */
+  readonly freePort: () => Promise<number>;
+  readonly log: (level: LogLevel, message: string) => void;
+  readonly onLost: ((error: Error) => void) | undefined;
+}
+
+type State = 'starting' | 'running' | 'restarting' | 'ending';
+
+const PORT_ATTEMPTS = 5;
+const RESTARTS_AT_MOST = 5;
+const RESTARTS_WITHIN_MS = 60_000;
+const FIRST_BACKOFF_MS = 100;
+const FOLDER_CHECK_MS = 1_000;
+const LOCK_TIMEOUT_MS = 5_000;
+const LOCK_POLL_MS = 100;
+const DISCONNECT_TIMEOUT_MS = 1_000;
+
+/** A server that this process started, keeps running and stops. */
+export class OwnedServer {
+  port = 0;
+  private state: State = 'starting';
+  private readonly options: OwnedServerOptions;
+  private readonly ending = new AbortController();
+  private server: PostgresProcess | undefined;
+  private lock: Client | undefined;
+  private restarts: number[] = [];
+  /** What runs after a failure; settles soon after `ending` is aborted. */
+  private repair: Promise<void> = Promise.resolve();
+  private folderCheck: NodeJS.Timeout | undefined;
+  private cluster: string | undefined;
+  private ended: Promise<void> | undefined;
+
+  private constructor(options: OwnedServerOptions) {
+    this.options = options;
+  }
+
+  /** @throws EmbeddedPostgresError; nothing is left running then, and the claim is not released */
+  static async start(options: OwnedServerOptions): Promise<OwnedServer> {
+    const owned = new OwnedServer(options);
+    try {
+      await owned.startOnFreePort();
+    } catch (error) {
+      owned.state = 'ending';
+      owned.lock?.end().catch(() => undefined);
+      await owned.server?.stop();
+      throw error;
+    }
+    owned.cluster = await inodeOf(options.spec.clusterDir);
+    owned.folderCheck = setInterval(() => void owned.checkFolder(), FOLDER_CHECK_MS).unref();
+    return owned;
+  }
+
+  /** Stops the server and lets others have the folder. Bounded: 25 s at most, when the server has to be killed. */
+  close(): Promise<void> {
+    this.ended ??= this.end(FAST_STOP);
+    return this.ended;
+  }
+
+  private async startOnFreePort(): Promise<void> {
+    for (let attempt = 1; ; attempt++) {
+      this.port = await this.options.freePort();
+      try {
+        await this.startOnPort();
+        return;
+      } catch (error) {
+        if (!(error instanceof PortTakenError) || attempt === PORT_ATTEMPTS) throw error;
+      }
+    }
+  }
+
+  private async startOnPort(): Promise<void> {
+    const server = await startServer({
+      ...this.options.spec,
+      port: this.port,
+      onLine: (line) => this.forward(line),
+      onProcess: (process) => (this.server = process),
+      signal: this.ending.signal,
+    });
+    await this.takeLock();
+    if (this.state !== 'ending') this.state = 'running';
+    void server.ended.then((how) => this.onEnded(how));
+  }
+
+  private onEnded(how: string): void {
+    if (this.state === 'running') this.repair = this.restart(`it ended unexpectedly (${how})`);
+  }
+
+  /** Starts the server again on its port, which the pools that use it know. */
+  private async restart(why: string): Promise<void> {
+    const { log } = this.options;
+    this.state = 'restarting';
+    for (let reason = why, failures = 0; !this.ending.signal.aborted; failures++) {
+      if (await this.loseWithoutFolder()) return;
+      const now = Date.now();
+      this.restarts = this.restarts.filter((at) => now - at < RESTARTS_WITHIN_MS);
+      if (this.restarts.length >= RESTARTS_AT_MOST) {
+        this.lose(
+          new EmbeddedPostgresError(
+            `The embedded PostgreSQL was restarted ${RESTARTS_AT_MOST} times within a minute and does not stay up: ${reason}`,
+          ),
+        );
+        return;
+      }
+      this.restarts.push(now);
+      log('warn', `The embedded PostgreSQL is restarted: ${reason}`);
+      try {
+        await sleep(FIRST_BACKOFF_MS * 2 ** failures, undefined, { signal: this.ending.signal });
+        await this.startOnPort();
+        log('info', 'The embedded PostgreSQL runs again.');
+        return;
+      } catch (error) {
+        reason = messageOf(error);
+      }
+    }
+  }
+
+  /** The lock that shows others, for as long as this process lives, that the server has an owner. */
+  private async takeLock(): Promise<void> {
+    const { port } = this;
+    const { password, clusterDir } = this.options.spec;
+    const deadline = Date.now() + LOCK_TIMEOUT_MS;
+    const client = await connectTo({ port, password }, DATABASE);
+    // The session before the last may take a moment to go.
+    while (!(await tryOwnerLock(client))) {
+      if (Date.now() > deadline) {
+        client.end().catch(() => undefined);
+        throw new EmbeddedPostgresError(`Another instance holds the lock of the database in ${clusterDir}.`);
+      }
+      await sleep(LOCK_POLL_MS);
+    }
+    client.once('end', () => this.onLockLost(client));
+    this.lock = client;
+  }
+
+  /** The session was ended by someone, or the server restarted its processes after one of them crashed. */
+  private onLockLost(client: Client): void {
+    if (this.lock !== client) return;
+    this.lock = undefined;
+    if (this.state === 'running') this.repair = this.retakeLock();
+  }
+
+  private async retakeLock(): Promise<void> {
+    while (this.state === 'running' && this.server?.running) {
+      try {
+        await this.takeLock();
+        return;
+      } catch {
+        await sleep(LOCK_POLL_MS);
+      }
+    }
+  }
+
+  private async checkFolder(): Promise<void> {
+    if (this.state !== 'ending') await this.loseWithoutFolder();
+  }
+
+  /** What a server acknowledges after its files are gone is lost: it must not go on, nor begin anew with nothing. */
+  private async loseWithoutFolder(): Promise<boolean> {
+    const { clusterDir } = this.options.spec;
+    const found = await inodeOf(clusterDir).catch(() => this.cluster); // cannot be looked at: not known to be gone
+    if (this.cluster === undefined || found === this.cluster) return false;
+    this.lose(
+      new EmbeddedPostgresError(
+        `The folder with the bank's data, ${clusterDir}, is gone${found ? ' and another has its place' : ''}. ` +
+          'Put it back (from a backup) and start again.',
+      ),
+    );
+    return true;
+  }
+
+  private lose(error: EmbeddedPostgresError): void {
+    if (this.state === 'ending') return;
+    this.ended = this.end(IMMEDIATE_STOP);
+    if (this.options.onLost) this.options.onLost(error);
+    else this.options.log('error', error.message);
+  }
+
+  private async end(signals: typeof FAST_STOP | typeof IMMEDIATE_STOP): Promise<void> {
+    this.state = 'ending';
+    this.ending.abort(new EmbeddedPostgresError('The embedded PostgreSQL was closed while it started.'));
+    clearInterval(this.folderCheck);
+    const stopped = this.stop(signals);
+    const lock = this.lock;
+    this.lock = undefined;
+    if (lock) await within(DISCONNECT_TIMEOUT_MS, lock.end());
+    await stopped;
+    await this.options.claim.release().catch(() => undefined); // a claim of a process that is gone counts for nothing
+  }
+
+  private async stop(signals: typeof FAST_STOP | typeof IMMEDIATE_STOP): Promise<void> {
+    await this.server?.stop(signals);
+  }
+
+  private forward(line: string): void {
+    const read = readLogLine(line);
+    if (read && (!read.routine || this.state === 'running')) this.options.log(read.level, read.message);
+  }
+}

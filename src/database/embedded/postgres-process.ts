@@ -1,0 +1,126 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { codeOf } from './errors.js';
+import { CHILD_ENVIRONMENT, type RunAs } from './run-as.js';
+
+/**
+ * Becomes the program ("$@"), so that its process is the child that we spawned, and leaves a watcher behind. Our end of
+ * the watcher's stdin closes when this Node process ends, even by kill -9: it then asks the program to end ($1 is the
+ * signal), and 20 s later insists. A line on stdin dismisses it. It is started by a shell in between that ends at once,
+ * so that the server does not get a child that it does not know.
+ */
+const WATCHED = `
+signal=$1; shift
+exec 3<&0 </dev/null
+( (
+  read -r _ <&3 && exit
+  kill -s "$signal" $$ || exit
+  n=0; while [ $n -lt 20 ]; do sleep 1; kill -0 $$ || exit; n=$((n+1)); done
+  kill -s QUIT $$
+) >/dev/null 2>&1 & )
+exec 3<&-
+exec "$@"`;
+
+const KEPT_LINES = 20;
+const LAST_OUTPUT_WAIT_MS = 500;
+
+/** Signals that end a server, from the kindest, and how long each may take. */
+export const FAST_STOP = [
+  ['SIGINT', 10_000],
+  ['SIGQUIT', 5_000],
+  ['SIGKILL', 5_000],
+] as const;
+/** For a server whose data is gone or does not matter. */
+export const IMMEDIATE_STOP = FAST_STOP.slice(1);
+
+/** A program of PostgreSQL that runs in a session of its own (a terminal's Ctrl-C passes it by) and never outlives us. */
+export class PostgresProcess {
+  readonly pid: number | undefined;
+  /** How it ended: "exit code 1", "SIGKILL". Never rejects. */
+  readonly ended: Promise<string>;
+  private readonly child: ChildProcess;
+  private readonly outputEnded: Promise<void>;
+  private lines: string[] = [];
+  private hasEnded = false;
+
+  /**
+   * @param endSignal what asks the program to end when we die, without its SIG
+   * @param onLine called with every line that it writes
+   */
+  constructor(
+    runAs: RunAs,
+    endSignal: string,
+    command: readonly string[],
+    onLine: (line: string) => void = () => undefined,
+  ) {
+    const [program = '', ...args] = [
+      ...runAs.prefix,
+      ...['/bin/sh', '-c', WATCHED, 'sh', endSignal],
+      ...command,
+    ];
+    const child = spawn(program, args, { ...runAs.ids, cwd: '/', env: CHILD_ENVIRONMENT, detached: true });
+    this.child = child;
+    this.pid = child.pid;
+    this.outputEnded = new Promise((resolve) => child.once('close', () => resolve()));
+    this.ended = new Promise((resolve) => {
+      child.on('error', (error) => resolve(codeOf(error) ?? error.message));
+      child.once('exit', (code, signal) => resolve(signal ?? `exit code ${code}`));
+    });
+    void this.ended.then(() => {
+      this.hasEnded = true;
+      child.stdin.end('dismissed\n');
+    });
+    child.stdin.on('error', () => undefined); // the watcher may be gone first
+    for (const stream of [child.stdout, child.stderr]) this.readLines(stream, onLine);
+  }
+
+  get running(): boolean {
+    return !this.hasEnded;
+  }
+
+  /** The last lines that it wrote. Of an ended program all are there, unless children of it still hold the pipe. */
+  async lastLines(): Promise<string[]> {
+    if (this.hasEnded) await within(LAST_OUTPUT_WAIT_MS, this.outputEnded);
+    return this.lines;
+  }
+
+  /** Sends one signal after the other until it has ended; false when even the last left it running. */
+  async stop(signals: readonly (readonly [NodeJS.Signals, number])[] = FAST_STOP): Promise<boolean> {
+    for (const [signal, waitMs] of signals) {
+      if (this.hasEnded) break;
+      this.child.kill(signal);
+      this.child.kill('SIGCONT'); // a stopped process would keep the signal waiting
+      await within(waitMs, this.ended);
+    }
+    return this.hasEnded;
+  }
+
+  private readLines(stream: NodeJS.ReadableStream, onLine: (line: string) => void): void {
+    let rest = '';
+    stream.setEncoding('utf8');
+    stream.on('data', (text: string) => {
+      const lines = (rest + text).split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines.filter((each) => each !== '')) {
+        this.lines = [...this.lines.slice(1 - KEPT_LINES), line];
+        onLine(line);
+      }
+    });
+    stream.on('error', () => undefined);
+  }
+}
+
+/** @returns whether the promise settled in time; the wait holds no timer afterwards */
+export async function within(waitMs: number, promise: Promise<unknown>): Promise<boolean> {
+  const timer = new AbortController();
+  const late = sleep(waitMs, false, { signal: timer.signal }).catch(() => false);
+  const settled = promise.then(
+    () => true,
+    () => true,
+  );
+  try {
+    return await Promise.race([settled, late]);
+  } finally {
+    timer.abort();
+  }
+}

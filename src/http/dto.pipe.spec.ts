@@ -1,0 +1,140 @@
+import 'reflect-metadata';
+import { describe, expect, it } from '@jest/globals';
+import fc from 'fast-check';
+import { DtoPipe } from './dto.pipe.js';
+import { IsAmount, IsOptionalField, IsVersion, IsWord, type Numeric } from './field-rules.js';
+import { InvalidRequestError, type FieldProblem } from './invalid-request.js';
+import { NumberText, parseJsonBody } from './json-body.js';
+
+class SampleDto {
+  static readonly aliases: ReadonlyMap<string, string> = new Map([
+    ['money/Amount', 'amount'],
+    ['typeOfThing', 'type'],
+  ]);
+
+  @IsAmount()
+  amount!: Numeric;
+
+  @IsWord(['deposit', 'withdraw'])
+  type!: string;
+
+  @IsOptionalField()
+  @IsVersion()
+  version?: Numeric;
+}
+
+const pipe = new DtoPipe(SampleDto);
+
+function problemsOf(input: unknown): readonly FieldProblem[] {
+  try {
+    pipe.transform(input);
+  } catch (error) {
+    if (error instanceof InvalidRequestError) return error.problems;
+    throw error;
+  }
+  return [];
+}
+
+const fieldsOf = (input: unknown) => problemsOf(input).map((problem) => problem.field);
+
+describe('DtoPipe: what it accepts', () => {
+  it('makes an instance of the class', () => {
+    const dto = pipe.transform({ amount: '5', type: 'deposit', version: '7' });
+    expect(dto).toBeInstanceOf(SampleDto);
+    expect(dto).toEqual({ amount: '5', type: 'deposit', version: '7' });
+  });
+
+  it('takes each field by either of its names', () => {
+    const expected = { amount: '5', type: 'deposit' };
+    for (const amount of ['amount', 'money/Amount']) {
+      for (const type of ['type', 'typeOfThing']) {
+        expect(pipe.transform({ [amount]: '5', [type]: 'deposit' })).toEqual(expected);
+      }
+    }
+  });
+
+  it('keeps the digits of a number', () => {
+    const dto = pipe.transform(parseJsonBody('{"amount":9007199254740993.07,"type":"deposit"}'));
+    expect(dto.amount).toEqual(new NumberText('9007199254740993.07'));
+  });
+
+  it('lets an optional field be absent', () => {
+    expect(pipe.transform({ amount: '5', type: 'deposit' }).version).toBeUndefined();
+  });
+});
+
+describe('DtoPipe: what it refuses', () => {
+  it.each([[null], [undefined], [true], ['text'], [[]], [[{ amount: '5', type: 'deposit' }]], [7]])(
+    '%j, which is no object',
+    (input) => {
+      expect(problemsOf(input)).toEqual([{ field: 'body', message: 'must be a JSON object' }]);
+    },
+  );
+
+  it('a wrong field, by the name that the client used', () => {
+    expect(fieldsOf({ 'money/Amount': '-5', type: 'deposit' })).toEqual(['money/Amount']);
+    expect(fieldsOf({ amount: '-5', type: 'deposit' })).toEqual(['amount']);
+  });
+
+  it('a missing field, by its short name', () => {
+    expect(fieldsOf({ type: 'deposit' })).toEqual(['amount']);
+  });
+
+  it('all wrong fields at once', () => {
+    expect(fieldsOf({ amount: '0', type: 'gift', version: '0' }).sort()).toEqual([
+      'amount',
+      'type',
+      'version',
+    ]);
+  });
+
+  it('null for an optional field: null is not absent', () => {
+    expect(fieldsOf({ amount: '5', type: 'deposit', version: null })).toEqual(['version']);
+  });
+
+  it.each([
+    ['both names of a field', { amount: '5', 'money/Amount': '5', type: 'deposit' }],
+    ['both names in the other order', { 'money/Amount': '5', amount: '5', type: 'deposit' }],
+    ['both names, though one is null', { amount: '5', 'money/Amount': null, type: 'deposit' }],
+  ])('%s', (_, input) => {
+    expect(problemsOf(input)).toEqual([
+      { field: expect.any(String), message: expect.stringContaining('the same') },
+    ]);
+  });
+
+  it('an unknown field, and names it', () => {
+    const problem = { field: 'note', message: 'is not a known field' };
+    expect(problemsOf({ amount: '5', type: 'deposit', note: 'x' })).toEqual([problem]);
+    expect(problemsOf({ amount: '5', type: 'deposit', note: null })).toEqual([problem]);
+  });
+
+  it.each([
+    '__proto__',
+    'constructor',
+    'prototype',
+    'toString',
+    'valueOf',
+    'hasOwnProperty',
+    '__defineGetter__',
+    'aliases',
+  ])('the field %s', (name) => {
+    const body = parseJsonBody(`{"amount":5,"type":"deposit","${name}":{"polluted":true}}`);
+    expect(fieldsOf(body)).toEqual([name]);
+    expect('polluted' in {}).toBe(false);
+  });
+
+  it('a field in another case', () => {
+    expect(fieldsOf({ Amount: '5', type: 'deposit' }).sort()).toEqual(['Amount', 'amount']);
+  });
+
+  it('any field that the class does not have', () => {
+    const known = ['amount', 'money/Amount', 'type', 'typeOfThing', 'version'];
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary', maxLength: 12 }), (name) => {
+        fc.pre(!known.includes(name));
+        const body = parseJsonBody(`{"amount":5,"type":"deposit",${JSON.stringify(name)}:1}`);
+        expect(fieldsOf(body)).toEqual([name]);
+      }),
+    );
+  });
+});

@@ -1,0 +1,218 @@
+import 'reflect-metadata';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import {
+  Controller,
+  Get,
+  HttpException,
+  NotFoundException,
+  Param,
+  ServiceUnavailableException,
+} from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import { Module, type LoggerService } from '@nestjs/common';
+import { pino } from 'pino';
+import { QueryFailedError } from 'typeorm';
+import { loadConfig } from '../config.js';
+import { LedgerError, type Refusal, type RefusalCode } from '../domain/errors.js';
+import { Metrics } from '../observability/metrics.js';
+import { GlobalExceptionFilter } from './exception.filter.js';
+import { createFastifyAdapter, installFastifyHooks } from './fastify.js';
+import { InvalidRequestError } from './invalid-request.js';
+
+interface Expected {
+  readonly refusal: Refusal;
+  readonly status: number;
+  readonly body: string;
+  readonly retryAfter?: string;
+}
+
+const original = { transactionId: 131 };
+
+/** The contract's table; the type makes it complete. */
+const REFUSALS: Readonly<Record<RefusalCode, Expected>> = {
+  ACCOUNT_NOT_FOUND: {
+    refusal: { code: 'ACCOUNT_NOT_FOUND' },
+    status: 404,
+    body: '{"error":"Account not found"}',
+  },
+  TRANSACTION_NOT_FOUND: {
+    refusal: { code: 'TRANSACTION_NOT_FOUND' },
+    status: 404,
+    body: '{"error":"Transaction not found"}',
+  },
+  DATABASE_FAILED: {
+    refusal: { code: 'DATABASE_FAILED', currentVersion: 5 },
+    status: 408,
+    body: '{"error":"Server Crashes","CurrentVersion":5}',
+  },
+  VERSION_MISMATCH: {
+    refusal: { code: 'VERSION_MISMATCH', currentVersion: 6 },
+    status: 409,
+    body: '{"error":"Version mismatch","CurrentVersion":6}',
+  },
+  DUPLICATE_TRANSACTION: {
+    refusal: { code: 'DUPLICATE_TRANSACTION', original },
+    status: 409,
+    body: '{"error":"Duplicate transaction","transactionId":"txn131"}',
+  },
+  PRECONDITION_FAILED: {
+    refusal: { code: 'PRECONDITION_FAILED', currentVersion: 6 },
+    status: 412,
+    body: '{"error":"Version mismatch","CurrentVersion":6}',
+  },
+  INSUFFICIENT_BALANCE: {
+    refusal: { code: 'INSUFFICIENT_BALANCE' },
+    status: 422,
+    body: '{"error":"Insufficient Balance"}',
+  },
+  BALANCE_LIMIT_EXCEEDED: {
+    refusal: { code: 'BALANCE_LIMIT_EXCEEDED' },
+    status: 422,
+    body: '{"error":"Balance limit exceeded"}',
+  },
+  IDEMPOTENCY_KEY_REUSED: {
+    refusal: { code: 'IDEMPOTENCY_KEY_REUSED', original },
+    status: 422,
+    body: '{"error":"Idempotency key reused","transactionId":"txn131"}',
+  },
+  OVERLOADED: {
+    refusal: { code: 'OVERLOADED' },
+    status: 503,
+    body: '{"error":"Overloaded"}',
+    retryAfter: '1',
+  },
+  OUTCOME_UNKNOWN: {
+    refusal: { code: 'OUTCOME_UNKNOWN' },
+    status: 503,
+    body: '{"error":"Outcome unknown"}',
+    retryAfter: '1',
+  },
+};
+
+const driverError = Object.assign(new Error('relation "bank.accounts" does not exist'), { code: '42P01' });
+const SECRET = 'SELECT secret FROM vault';
+
+/** Errors that a route may throw, by the name in its path. */
+const ERRORS: Readonly<Record<string, unknown>> = {
+  ...Object.fromEntries(
+    Object.entries(REFUSALS).map(([code, { refusal }]) => [code, new LedgerError(refusal)]),
+  ),
+  unknownVersion: new LedgerError({ code: 'DATABASE_FAILED', currentVersion: null }),
+  invalid: new InvalidRequestError([
+    { field: 'amount', message: 'must be an amount' },
+    { field: 'type', message: 'must be a type' },
+  ]),
+  defect: new TypeError(SECRET),
+  query: new QueryFailedError(SECRET, ['123.45'], driverError),
+  text: SECRET,
+  nothing: undefined,
+  teapot: new HttpException(SECRET, 418),
+  badGateway: new HttpException(SECRET, 502),
+  notFound: new NotFoundException(SECRET),
+  unhealthy: new ServiceUnavailableException({ status: 'error', details: { 'shard-0': { status: 'down' } } }),
+  tooLarge: Object.assign(new Error(SECRET), { statusCode: 413 }),
+  oddStatus: Object.assign(new Error(SECRET), { statusCode: 'high' }),
+};
+
+@Controller()
+class ThrowingController {
+  @Get('throw/:name')
+  fail(@Param('name') name: string): never {
+    throw ERRORS[name];
+  }
+}
+
+@Module({ controllers: [ThrowingController] })
+class ThrowingModule {}
+
+const logged: unknown[] = [];
+const nothing = () => undefined;
+const logger: LoggerService = {
+  log: nothing,
+  warn: nothing,
+  error: (message: unknown) => logged.push(message),
+};
+
+let app: NestFastifyApplication;
+
+beforeAll(async () => {
+  app = await NestFactory.create<NestFastifyApplication>(ThrowingModule, createFastifyAdapter(), {
+    logger,
+    bodyParser: false,
+  });
+  app.useGlobalFilters(new GlobalExceptionFilter());
+  installFastifyHooks(app, loadConfig({}), new Metrics(), pino({ level: 'silent' }));
+  await app.init();
+  await app.getHttpAdapter().getInstance().ready();
+});
+
+afterAll(() => app.close());
+
+beforeEach(() => {
+  logged.length = 0;
+});
+
+const answerTo = (name: string) =>
+  app.inject({ method: 'GET', url: `/throw/${name}`, headers: { 'x-request-id': 'request-7' } });
+
+describe('GlobalExceptionFilter: refusals of the ledger', () => {
+  it.each(Object.entries(REFUSALS))(
+    'answers %s as the contract says',
+    async (code, { status, body, retryAfter }) => {
+      const response = await answerTo(code);
+      expect(response.statusCode).toBe(status);
+      expect(response.body).toBe(body);
+      expect(response.headers['retry-after']).toBe(retryAfter);
+      expect(response.headers['content-type']).toBe('application/json; charset=utf-8');
+      expect(logged).toEqual([]);
+    },
+  );
+
+  it('says null for a version that could not be learnt', async () => {
+    const response = await answerTo('unknownVersion');
+    expect(response.statusCode).toBe(408);
+    expect(response.body).toBe('{"error":"Server Crashes","CurrentVersion":null}');
+  });
+});
+
+describe('GlobalExceptionFilter: what is wrong with the request', () => {
+  it('answers 400 and names each field', async () => {
+    const response = await answerTo('invalid');
+    expect(response.statusCode).toBe(400);
+    expect(response.body).toBe(
+      '{"error":"Invalid request","details":[{"field":"amount","message":"must be an amount"},' +
+        '{"field":"type","message":"must be a type"}]}',
+    );
+  });
+
+  it.each([
+    ['tooLarge', 413, '{"error":"Body too large"}'],
+    ['notFound', 404, '{"error":"Not found"}'],
+    ['teapot', 418, '{"error":"Request refused"}'],
+  ])('answers %s with %i, in words of its own', async (name, status, body) => {
+    const response = await answerTo(name);
+    expect(response.statusCode).toBe(status);
+    expect(response.body).toBe(body);
+  });
+
+  it('lets a failed health check say what is down', async () => {
+    const response = await answerTo('unhealthy');
+    expect(response.statusCode).toBe(503);
+    expect(response.body).toBe('{"status":"error","details":{"shard-0":{"status":"down"}}}');
+  });
+});
+
+describe('GlobalExceptionFilter: defects', () => {
+  it.each(['defect', 'query', 'text', 'nothing', 'badGateway', 'oddStatus'])(
+    'answers %s with an opaque 500 and logs it with the request id',
+    async (name) => {
+      const response = await answerTo(name);
+      expect(response.statusCode).toBe(500);
+      expect(response.body).toBe('{"error":"Internal error"}');
+      expect(response.headers['x-request-id']).toBe('request-7');
+      expect(JSON.stringify(response.headers)).not.toContain('vault');
+      expect(logged).toEqual([{ msg: 'internal error', requestId: 'request-7', err: ERRORS[name] }]);
+    },
+  );
+});

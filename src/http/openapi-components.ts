@@ -1,0 +1,278 @@
+import { ApiHeader, ApiParam, ApiQuery, type ApiOperationOptions, type OpenAPIObject } from '@nestjs/swagger';
+import { parseMoney } from '../domain/money.js';
+import { DEFAULT_LIMIT, MAX_LIMIT } from './cursor.js';
+import { JsonMoney } from './json-money.js';
+
+/** JSON Schema 2020-12, which OpenAPI 3.1 uses. Nest's own type describes the older dialect of 3.0. */
+export type JsonSchema = Readonly<Record<string, unknown>>;
+
+export interface Reference {
+  $ref: string;
+}
+
+export type Responses = NonNullable<ApiOperationOptions['responses']>;
+
+type Components = NonNullable<OpenAPIObject['components']>;
+type Response = Exclude<NonNullable<Components['responses']>[string], Reference>;
+
+const components = { schemas: {}, responses: {}, headers: {} } satisfies Components;
+
+/**
+ * Adds a component to the document and returns a reference to it. A feature names its own schemas beside its routes,
+ * and no reference can point to what does not exist.
+ */
+export function component(kind: keyof typeof components, name: string, definition: object): Reference {
+  const existing: Record<string, object> = components[kind];
+  if (name in existing) throw new Error(`components.${kind}.${name} is defined twice`);
+  existing[name] = definition;
+  return { $ref: `#/components/${kind}/${name}` };
+}
+
+export const schema = (name: string, definition: JsonSchema) => component('schemas', name, definition);
+
+/** The components that were added so far, in an order that does not depend on which module was loaded first. */
+export function sortedComponents(): Components {
+  return Object.fromEntries(
+    Object.entries(components).map(([kind, members]) => [
+      kind,
+      Object.fromEntries(Object.entries<object>(members).sort(([a], [b]) => (a < b ? -1 : 1))),
+    ]),
+  );
+}
+
+/** An amount of an example, written like the service writes it: `350.00`, not `350`. */
+export const money = (text: string) => new JsonMoney(parseMoney(text));
+
+export const Money = schema('Money', {
+  description:
+    'An amount with exactly two decimals, at most 9999999999999999.99 (DECIMAL(18,2)). Amounts of more than 15 digits ' +
+    'need a JSON parser that keeps all digits of a number.',
+  type: 'number',
+  minimum: 0,
+  exclusiveMaximum: 1e16,
+});
+
+export const Amount = schema('Amount', {
+  description:
+    'An amount greater than zero with at most 16 digits before the point and 2 after it, as a JSON number or as a ' +
+    'string. Both are read exactly. Exponents and signs are refused.',
+  oneOf: [
+    { type: 'number', exclusiveMinimum: 0, exclusiveMaximum: 1e16 },
+    { type: 'string', pattern: '^\\d{1,16}(\\.\\d{1,2})?$' },
+  ],
+});
+
+export const AccountId = schema('AccountId', { type: 'integer', format: 'int64', minimum: 1 });
+
+export const Version = schema('Version', {
+  description:
+    'The version of an account. It grows by exactly 1 with each accepted transaction, without gaps.',
+  type: 'integer',
+  format: 'int64',
+  minimum: 1,
+});
+
+export const NextCursor = schema('NextCursor', {
+  description: 'Give it as `cursor` to get the next page; null on the last page.',
+  type: ['string', 'null'],
+});
+
+/** `{"error":"…"}`, and what else the object holds. */
+const errorSchema = (name: string, error: JsonSchema, more: Record<string, JsonSchema | Reference> = {}) =>
+  schema(name, {
+    type: 'object',
+    properties: { error: { type: 'string', ...error }, ...more },
+    required: ['error', ...Object.keys(more)],
+  });
+
+export const ErrorBody = errorSchema('Error', { description: 'What happened. The text is stable.' });
+
+const InvalidRequest = errorSchema(
+  'InvalidRequest',
+  { const: 'Invalid request' },
+  {
+    details: {
+      description: 'Every field that is wrong, named as the client wrote it.',
+      type: 'array',
+      items: {
+        type: 'object',
+        properties: { field: { type: 'string' }, message: { type: 'string' } },
+        required: ['field', 'message'],
+      },
+    },
+  },
+);
+
+export const VersionMismatch = errorSchema(
+  'VersionMismatch',
+  { const: 'Version mismatch' },
+  { CurrentVersion: Version },
+);
+
+const ServerCrashes = errorSchema(
+  'ServerCrashes',
+  { const: 'Server Crashes' },
+  {
+    CurrentVersion: {
+      description: 'The last known version of the account; null if it is not known.',
+      type: ['integer', 'null'],
+      format: 'int64',
+    },
+  },
+);
+
+const responseHeader = (name: string, description: string, example: string | number) =>
+  component('headers', name, {
+    description,
+    schema: { type: typeof example === 'number' ? 'integer' : 'string' },
+    example,
+  });
+
+export const ETag = responseHeader('ETag', 'The version of the account, as an entity tag.', '"8"');
+export const Location = responseHeader('Location', 'Where the new resource is.', '/transactions/txn131');
+const RetryAfter = responseHeader('Retry-After', 'Seconds to wait before the request is sent again.', 1);
+const RequestId = responseHeader(
+  'X-Request-Id',
+  'The id of the request: the one that the client sent, or a new one. The log of the service uses it.',
+  'b2f0c9de-6a0f-4c40-9a43-0b3f5e0b7c11',
+);
+
+/** A response with a JSON body; `examples` are named bodies. Every response carries a request id. */
+export function jsonResponse(
+  description: string,
+  body: Reference | { anyOf: Reference[] },
+  examples: Readonly<Record<string, unknown>>,
+  headers: Readonly<Record<string, Reference>> = {},
+): Response {
+  const [only, ...others] = Object.values(examples);
+  const named = Object.fromEntries(Object.entries(examples).map(([name, value]) => [name, { value }]));
+  return {
+    description,
+    headers: { ...headers, 'X-Request-Id': RequestId },
+    content: {
+      'application/json': {
+        schema: body,
+        ...(others.length === 0 ? { example: only } : { examples: named }),
+      },
+    },
+  };
+}
+
+/** A response without a body, or with one that is not JSON. */
+export function plainResponse(
+  description: string,
+  headers: Readonly<Record<string, Reference>> = {},
+  content?: Response['content'],
+): Response {
+  return { description, headers: { ...headers, 'X-Request-Id': RequestId }, ...(content && { content }) };
+}
+
+const sharedResponse = (name: string, response: Response) => component('responses', name, response);
+
+/** 400, with the answer to one wrong field as its example. */
+export const invalidRequest = (field: string, message: string) =>
+  jsonResponse('A field of the path, the query, the headers or the body is wrong.', InvalidRequest, {
+    [field]: { error: 'Invalid request', details: [{ field, message }] },
+  });
+
+export const INVALID_ACCOUNT_ID = invalidRequest('accountId', 'must be a positive integer');
+
+export const ACCOUNT_NOT_FOUND = sharedResponse(
+  'AccountNotFound',
+  jsonResponse('There is no such account.', ErrorBody, { notFound: { error: 'Account not found' } }),
+);
+
+const SERVER_CRASHES = sharedResponse(
+  'ServerCrashes',
+  jsonResponse('The database failed. It is certain that nothing was changed: try again.', ServerCrashes, {
+    'The version is known': { error: 'Server Crashes', CurrentVersion: 5 },
+    'The version is not known': { error: 'Server Crashes', CurrentVersion: null },
+  }),
+);
+
+const INTERNAL_ERROR = sharedResponse(
+  'InternalError',
+  jsonResponse('A defect of the service. It is logged with the request id.', ErrorBody, {
+    internal: { error: 'Internal error' },
+  }),
+);
+
+const OVERLOADED_BODY = { error: 'Overloaded' };
+
+const OVERLOADED = sharedResponse(
+  'Overloaded',
+  jsonResponse(
+    'Too many requests wait already, or the service is stopping.',
+    ErrorBody,
+    { overloaded: OVERLOADED_BODY },
+    { 'Retry-After': RetryAfter },
+  ),
+);
+
+const UNAVAILABLE = sharedResponse(
+  'Unavailable',
+  jsonResponse(
+    '`Overloaded`: too many requests wait already, or the service is stopping; nothing was changed. ' +
+      '`Outcome unknown`: the database was lost during COMMIT and did not come back in time; send the request again ' +
+      'with the same Idempotency-Key to learn the outcome.',
+    ErrorBody,
+    { Overloaded: OVERLOADED_BODY, 'Outcome unknown': { error: 'Outcome unknown' } },
+    { 'Retry-After': RetryAfter },
+  ),
+);
+
+const BODY_TOO_LARGE = sharedResponse(
+  'BodyTooLarge',
+  jsonResponse('The body is over 16 KiB.', ErrorBody, { tooLarge: { error: 'Body too large' } }),
+);
+
+const NOT_JSON = sharedResponse(
+  'NotJson',
+  jsonResponse('The body is not JSON.', ErrorBody, {
+    notJson: { error: 'Content type must be application/json' },
+  }),
+);
+
+/** What can happen to every request that reads. */
+export const READ_FAILURES: Responses = { 408: SERVER_CRASHES, 500: INTERNAL_ERROR, 503: OVERLOADED };
+
+/** What can happen to every request that writes. */
+export const WRITE_FAILURES: Responses = {
+  408: SERVER_CRASHES,
+  413: BODY_TOO_LARGE,
+  415: NOT_JSON,
+  500: INTERNAL_ERROR,
+  503: UNAVAILABLE,
+};
+
+/*
+ * Parameters. Swagger UI sends every example of a parameter as it comes, so only what must be given has one: with
+ * another's version or key, "Try it out" would fail.
+ */
+
+export const AccountIdParameter = () =>
+  ApiParam({ name: 'accountId', schema: { type: 'integer', format: 'int64', minimum: 1, example: 1 } });
+
+export const RequestIdHeader = () =>
+  ApiHeader({
+    name: 'X-Request-Id',
+    description:
+      'An id for the request, which the response and the log repeat: up to 128 letters, digits and `._~:/+=@-`. ' +
+      'Anything else is replaced by a new id.',
+  });
+
+export const LimitQuery = () =>
+  ApiQuery({
+    name: 'limit',
+    required: false,
+    description: 'The size of a page.',
+    schema: { type: 'integer', minimum: 1, maximum: MAX_LIMIT, default: DEFAULT_LIMIT },
+  });
+
+export const CursorQuery = () =>
+  ApiQuery({
+    name: 'cursor',
+    required: false,
+    description: 'The `nextCursor` of the page before.',
+    schema: { type: 'string', maxLength: 200 },
+  });

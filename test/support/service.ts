@@ -1,0 +1,89 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+const MAIN = join(process.cwd(), 'dist/src/main.js');
+
+/** The service as users run it: a process of its own, from the build. */
+export interface ServiceProcess {
+  readonly child: ChildProcess;
+  readonly url: string;
+  /** All that it has written so far. */
+  output(): string;
+  /** Resolves with the exit code, or the signal that ended it. */
+  readonly exited: Promise<number | NodeJS.Signals | null>;
+}
+
+export interface ServiceSettings {
+  readonly environment: Record<string, string>;
+  /** Run as this user instead of the test's own; root only. */
+  readonly uid?: number;
+}
+
+/** Starts the service on a free port; does not wait for it. */
+export async function spawnService(settings: ServiceSettings): Promise<ServiceProcess> {
+  if (!existsSync(MAIN)) throw new Error('dist/ is missing: run `npm run build` first');
+  const port = settings.environment.PORT ?? String(await freePort());
+  const child = spawn(process.execPath, [MAIN], {
+    env: { PATH: process.env.PATH, HOME: tmpdir(), LOG_FORMAT: 'json', ...settings.environment, PORT: port },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    ...(settings.uid !== undefined && { uid: settings.uid, gid: settings.uid }),
+  });
+  let output = '';
+  for (const stream of [child.stdout, child.stderr])
+    stream.on('data', (data: Buffer) => (output += data.toString()));
+  const exited = new Promise<number | NodeJS.Signals | null>((resolve) =>
+    child.once('exit', (code, signal) => resolve(signal ?? code)),
+  );
+  return { child, url: `http://127.0.0.1:${port}`, output: () => output, exited };
+}
+
+/** Starts the service and waits until it is ready. */
+export async function startService(settings: ServiceSettings): Promise<ServiceProcess> {
+  const service = await spawnService(settings);
+  await waitUntil(async () => {
+    if (service.child.exitCode !== null) throw new Error(`the service ended:\n${service.output()}`);
+    return (await fetch(`${service.url}/health/ready`)).ok;
+  }, 30_000);
+  return service;
+}
+
+export async function stopService(service: ServiceProcess): Promise<void> {
+  service.child.kill('SIGTERM');
+  await service.exited;
+}
+
+/** Repeats a check, which may throw network errors, until it holds. */
+export async function waitUntil(check: () => Promise<boolean>, timeoutMs: number): Promise<void> {
+  const giveUpAt = performance.now() + timeoutMs;
+  for (;;) {
+    let problem: unknown;
+    try {
+      if (await check()) return;
+    } catch (error) {
+      if (!(error instanceof TypeError)) throw error;
+      problem = error;
+    }
+    if (performance.now() > giveUpAt) throw new Error('it did not come about in time', { cause: problem });
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** A data folder of its own, that a PostgreSQL under another user can reach. */
+export function temporaryDataDir(): { path: string; remove(): void } {
+  const path = mkdtempSync(join(tmpdir(), 'bank-data-'));
+  return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
+}
+
+export function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.on('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address();
+      server.close(() => resolve(typeof address === 'object' && address ? address.port : 0));
+    });
+  });
+}
