@@ -6,7 +6,8 @@ const MAX_ID = '9007199254740990';
 
 /**
  * Widens the types that would break: ids and versions past 2^31, a time without a zone, and 'NaN', which passes a plain
- * CHECK (amount > 0). Times are kept to the millisecond, which is what the API shows.
+ * CHECK (amount > 0). Times are kept to the millisecond, which is what the API shows. now() is CURRENT_TIMESTAMP by the
+ * name under which TypeORM compares it with the entity.
  */
 export class WideTypes1795478500000 implements MigrationInterface {
   readonly name = 'WideTypes1795478500000';
@@ -27,6 +28,7 @@ export class WideTypes1795478500000 implements MigrationInterface {
         ALTER COLUMN transaction_id TYPE BIGINT,
         ALTER COLUMN account_id TYPE BIGINT,
         ALTER COLUMN timestamp TYPE TIMESTAMPTZ(3) USING timestamp AT TIME ZONE 'UTC',
+        ALTER COLUMN timestamp SET DEFAULT now(),
         ALTER COLUMN timestamp SET NOT NULL,
         DROP CONSTRAINT transactions_amount_check,
         ADD CONSTRAINT transactions_amount_check CHECK (amount > 0 AND amount <> 'NaN'),

@@ -5,8 +5,8 @@ import { schemaOf } from './schema-of.js';
  * Stores, on each transaction, the balance and the version that it left. What an older bank knows is brought to the
  * rule that the ledger keeps from here on: a balance is the sum of the credits less the debits, and versions run from 2
  * without a gap.
- * - A balance that was set without a transaction (an opening balance, a reset) gets the missing one: a credit before
- *   the others, or a debit after them.
+ * - A balance that was set without a transaction (an opening balance, a reset) gets the missing ones: a credit before
+ *   the others, or a debit after them, or both.
  * - Versions are numbered anew in the order of the transactions.
  */
 export class BalanceHistory1795478600000 implements MigrationInterface {
@@ -36,23 +36,31 @@ export class BalanceHistory1795478600000 implements MigrationInterface {
   }
 }
 
-/** version_after -1 marks a credit that comes first, 1 a debit that comes last, until they are all numbered. */
+/**
+ * The opening credit is as large as it takes for no balance on the way to fall below zero; what then is too much at the
+ * end, because a reset took it away, goes by the debit. version_after -1 marks a credit that comes first, 1 a debit that
+ * comes last, until they are all numbered.
+ */
 async function postMissingTransactions(queryRunner: QueryRunner, schema: string): Promise<void> {
   await queryRunner.query(`
-    INSERT INTO ${schema}.transactions (account_id, type, amount, timestamp, version_after)
-    SELECT account_id,
-           CASE WHEN missing > 0 THEN 'credit' ELSE 'debit' END,
-           abs(missing),
-           CASE WHEN missing > 0 THEN coalesce(first_at, CURRENT_TIMESTAMP) ELSE CURRENT_TIMESTAMP END,
-           CASE WHEN missing > 0 THEN -1 ELSE 1 END
-    FROM (
+    WITH running AS (
+      SELECT account_id, timestamp,
+             sum(CASE type WHEN 'credit' THEN amount ELSE -amount END) OVER history AS total,
+             sum(CASE type WHEN 'credit' THEN amount ELSE -amount END) OVER (PARTITION BY account_id) AS net
+      FROM ${schema}.transactions
+      WINDOW history AS (PARTITION BY account_id ORDER BY transaction_id ROWS UNBOUNDED PRECEDING)
+    ), books AS (
       SELECT a.account_id,
-             a.balance - coalesce(sum(CASE t.type WHEN 'credit' THEN t.amount ELSE -t.amount END), 0) AS missing,
-             min(t.timestamp) AS first_at
-      FROM ${schema}.accounts a LEFT JOIN ${schema}.transactions t USING (account_id)
+             a.balance - coalesce(min(r.net), 0) AS missing,
+             greatest(0, a.balance - coalesce(min(r.net), 0), -min(r.total)) AS opening,
+             min(r.timestamp) AS first_at
+      FROM ${schema}.accounts a LEFT JOIN running r USING (account_id)
       GROUP BY a.account_id, a.balance
-    ) books
-    WHERE missing <> 0
+    )
+    INSERT INTO ${schema}.transactions (account_id, type, amount, timestamp, version_after)
+    SELECT account_id, 'credit', opening, coalesce(first_at, CURRENT_TIMESTAMP), -1 FROM books WHERE opening > 0
+    UNION ALL
+    SELECT account_id, 'debit', opening - missing, CURRENT_TIMESTAMP, 1 FROM books WHERE opening > missing
     ORDER BY account_id`);
 }
 

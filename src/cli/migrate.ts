@@ -10,7 +10,7 @@ export function collectMigrations(logger: Logger, applied: string[]): Logger {
     if (typeof fields === 'object' && fields !== null && 'migrations' in fields) {
       applied.push(...(fields.migrations as string[]));
     }
-    (logger.info as (...line: unknown[]) => void)(...line);
+    Reflect.apply(logger.info, logger, line);
   };
   return Object.assign(Object.create(logger) as Logger, { info });
 }

@@ -83,6 +83,11 @@ export async function seedBank(
   }
 }
 
+/** Seeds a bank of one shard. @throws as {@link seedBank} does */
+export function seedShard(shard: ShardAddress, accounts: number, balance: Money): Promise<SeedReport> {
+  return seedBank([shard], { accounts, balance });
+}
+
 /** The report for people. */
 export function seedText({ accounts, firstId, lastId, durationMs }: SeedReport, balance: Money): string {
   if (accounts === 0) return 'No account was made.';
@@ -112,9 +117,8 @@ async function connectAll(addresses: readonly ShardAddress[]): Promise<SeededSha
   const connected = await Promise.allSettled(shards.map((shard) => shard.dataSource.initialize()));
   const failed = connected.find((result) => result.status === 'rejected');
   if (!failed) return shards;
-  await Promise.all(
-    shards.map(({ dataSource }) => (dataSource.isInitialized ? dataSource.destroy() : undefined)),
-  );
+  const up = shards.filter(({ dataSource }) => dataSource.isInitialized);
+  await Promise.all(up.map(({ dataSource }) => dataSource.destroy()));
   throw failed.reason;
 }
 

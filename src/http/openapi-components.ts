@@ -43,13 +43,16 @@ export function sortedComponents(): Components {
 /** An amount of an example, written like the service writes it: `350.00`, not `350`. */
 export const money = (text: string) => new JsonMoney(parseMoney(text));
 
+/** 9999999999999999.99, as a validator that knows only floating-point numbers reads it. */
+const LARGEST_AMOUNT = 1e16;
+
 export const Money = schema('Money', {
   description:
     'An amount with exactly two decimals, at most 9999999999999999.99 (DECIMAL(18,2)). Amounts of more than 15 digits ' +
     'need a JSON parser that keeps all digits of a number.',
   type: 'number',
   minimum: 0,
-  exclusiveMaximum: 1e16,
+  maximum: LARGEST_AMOUNT,
 });
 
 export const Amount = schema('Amount', {
@@ -57,7 +60,7 @@ export const Amount = schema('Amount', {
     'An amount greater than zero with at most 16 digits before the point and 2 after it, as a JSON number or as a ' +
     'string. Both are read exactly. Exponents and signs are refused.',
   oneOf: [
-    { type: 'number', exclusiveMinimum: 0, exclusiveMaximum: 1e16 },
+    { type: 'number', exclusiveMinimum: 0, maximum: LARGEST_AMOUNT },
     { type: 'string', pattern: '^\\d{1,16}(\\.\\d{1,2})?$' },
   ],
 });

@@ -1,6 +1,7 @@
 import type { INestApplication } from '@nestjs/common';
 import { SwaggerModule, type OpenAPIObject } from '@nestjs/swagger';
 import { sortedComponents } from './openapi-components.js';
+import { SWAGGER_UI } from './swagger-ui.js';
 
 /** The version of package.json; a test compares the two. */
 const VERSION = '0.1.0';
@@ -43,17 +44,5 @@ export function buildOpenApi(app: INestApplication): OpenAPIObject {
 
 /** Swagger UI at /docs, the document at /openapi.json. */
 export function serveOpenApi(app: INestApplication): void {
-  SwaggerModule.setup('docs', app, () => buildOpenApi(app), {
-    raw: ['json'],
-    jsonDocumentUrl: 'openapi.json',
-    customSiteTitle: 'Scalable Banking API',
-    // The bar on top only names Swagger.
-    customCss: '.swagger-ui .topbar { display: none }',
-    swaggerOptions: {
-      tryItOutEnabled: true,
-      displayRequestDuration: true,
-      // The badge of the public validator would send the document's address to another host.
-      validatorUrl: null,
-    },
-  });
+  SwaggerModule.setup('docs', app, () => buildOpenApi(app), SWAGGER_UI);
 }

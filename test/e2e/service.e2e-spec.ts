@@ -158,6 +158,7 @@ describe('the service as a process, on its embedded PostgreSQL', () => {
     const folder = dataDir();
     const service = await start(folder);
     const second = await spawnService({ environment: { DATA_DIR: folder } });
+    cleanUp.push(() => void second.child.kill('SIGKILL'));
     expect(await second.exited).toBe(1);
     expect(second.output()).toMatch(/in use by another running instance/);
     const third = await spawnService({

@@ -43,11 +43,16 @@ export async function spawnService(settings: ServiceSettings): Promise<ServicePr
 /** Starts the service and waits until it is ready. */
 export async function startService(settings: ServiceSettings): Promise<ServiceProcess> {
   const service = await spawnService(settings);
-  await waitUntil(async () => {
-    if (service.child.exitCode !== null) throw new Error(`the service ended:\n${service.output()}`);
-    return (await fetch(`${service.url}/health/ready`)).ok;
-  }, 30_000);
-  return service;
+  try {
+    await waitUntil(async () => {
+      if (service.child.exitCode !== null) throw new Error('the service ended');
+      return (await fetch(`${service.url}/health/ready`)).ok;
+    }, 30_000);
+    return service;
+  } catch (error) {
+    service.child.kill('SIGKILL');
+    throw new Error(`the service did not become ready:\n${service.output()}`, { cause: error });
+  }
 }
 
 export async function stopService(service: ServiceProcess): Promise<void> {

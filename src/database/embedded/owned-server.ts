@@ -4,7 +4,13 @@ import { connectTo, DATABASE, tryOwnerLock } from './connection.js';
 import { inodeOf } from './data-folder.js';
 import { EmbeddedPostgresError, messageOf } from './errors.js';
 import type { FolderClaim } from './folder-claim.js';
-import { FAST_STOP, IMMEDIATE_STOP, type PostgresProcess, within } from './postgres-process.js';
+import {
+  FAST_STOP,
+  IMMEDIATE_STOP,
+  type PostgresProcess,
+  type StopSignals,
+  within,
+} from './postgres-process.js';
 import { readLogLine, type LogLevel } from './server-log.js';
 import { PortTakenError, type ServerSpec, startServer } from './start-server.js';
 
@@ -27,6 +33,7 @@ const FOLDER_CHECK_MS = 1_000;
 const LOCK_TIMEOUT_MS = 5_000;
 const LOCK_POLL_MS = 100;
 const DISCONNECT_TIMEOUT_MS = 1_000;
+const REPAIR_TIMEOUT_MS = 2_000;
 
 /** A server that this process started, keeps running and stops. */
 export class OwnedServer {
@@ -63,7 +70,7 @@ export class OwnedServer {
     return owned;
   }
 
-  /** Stops the server and lets others have the folder. Bounded: 25 s at most, when the server has to be killed. */
+  /** Stops the server and lets others have the folder. Takes 20 s at most, when the server has to be killed. */
   close(): Promise<void> {
     this.ended ??= this.end(FAST_STOP);
     return this.ended;
@@ -95,13 +102,14 @@ export class OwnedServer {
   }
 
   private onEnded(how: string): void {
-    if (this.state === 'running') this.repair = this.restart(`it ended unexpectedly (${how})`);
+    if (this.state !== 'running') return;
+    this.state = 'restarting';
+    this.repair = this.repair.then(() => this.restart(`it ended unexpectedly (${how})`));
   }
 
   /** Starts the server again on its port, which the pools that use it know. */
   private async restart(why: string): Promise<void> {
     const { log } = this.options;
-    this.state = 'restarting';
     for (let reason = why, failures = 0; !this.ending.signal.aborted; failures++) {
       if (await this.loseWithoutFolder()) return;
       const now = Date.now();
@@ -188,20 +196,18 @@ export class OwnedServer {
     else this.options.log('error', error.message);
   }
 
-  private async end(signals: typeof FAST_STOP | typeof IMMEDIATE_STOP): Promise<void> {
+  private async end(signals: StopSignals): Promise<void> {
     this.state = 'ending';
     this.ending.abort(new EmbeddedPostgresError('The embedded PostgreSQL was closed while it started.'));
     clearInterval(this.folderCheck);
-    const stopped = this.stop(signals);
+    const stopped = this.server?.stop(signals);
     const lock = this.lock;
     this.lock = undefined;
     if (lock) await within(DISCONNECT_TIMEOUT_MS, lock.end());
+    // Now rather than at the end, so that a successor waits for this server to end instead of giving up.
+    await this.options.claim.release().catch(() => undefined); // that of a process that is gone counts for nothing
     await stopped;
-    await this.options.claim.release().catch(() => undefined); // a claim of a process that is gone counts for nothing
-  }
-
-  private async stop(signals: typeof FAST_STOP | typeof IMMEDIATE_STOP): Promise<void> {
-    await this.server?.stop(signals);
+    await within(REPAIR_TIMEOUT_MS, this.repair);
   }
 
   private forward(line: string): void {

@@ -24,14 +24,15 @@ exec "$@"`;
 const KEPT_LINES = 20;
 const LAST_OUTPUT_WAIT_MS = 500;
 
-/** Signals that end a server, from the kindest, and how long each may take. */
-export const FAST_STOP = [
+/** Signals that end a server, from the kindest, and how many milliseconds each is given. */
+export type StopSignals = readonly (readonly [NodeJS.Signals, number])[];
+export const FAST_STOP: StopSignals = [
   ['SIGINT', 10_000],
   ['SIGQUIT', 5_000],
   ['SIGKILL', 5_000],
-] as const;
-/** For a server whose data is gone or does not matter. */
-export const IMMEDIATE_STOP = FAST_STOP.slice(1);
+];
+/** For a server whose data is gone. */
+export const IMMEDIATE_STOP: StopSignals = FAST_STOP.slice(1);
 
 /** A program of PostgreSQL that runs in a session of its own (a terminal's Ctrl-C passes it by) and never outlives us. */
 export class PostgresProcess {
@@ -85,7 +86,7 @@ export class PostgresProcess {
   }
 
   /** Sends one signal after the other until it has ended; false when even the last left it running. */
-  async stop(signals: readonly (readonly [NodeJS.Signals, number])[] = FAST_STOP): Promise<boolean> {
+  async stop(signals: StopSignals = FAST_STOP): Promise<boolean> {
     for (const [signal, waitMs] of signals) {
       if (this.hasEnded) break;
       this.child.kill(signal);

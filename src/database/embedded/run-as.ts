@@ -36,16 +36,17 @@ const PROBE = 'cd "$1" || exit 11; "$2" --version || exit 12; test -r "$3" || ex
 /**
  * Chooses the user: ourselves, or for root the owner of the cluster, or nobody for a new one.
  *
+ * @param clusterDir undefined when there is no cluster yet
  * @throws EmbeddedPostgresError when no user can reach both the programs and the folder, or the cluster is another's
  */
 export async function chooseRunAs(
   binaries: PostgresBinaries,
   dataDir: string,
-  clusterDir: string,
+  clusterDir: string | undefined,
 ): Promise<RunAs> {
-  const owner = await ownerOf(clusterDir);
+  const owner = clusterDir === undefined ? undefined : await stat(clusterDir);
   const candidates =
-    process.getuid?.() === 0 ? await rootsChoices(owner, clusterDir) : [ourselves(owner, dataDir)];
+    process.getuid?.() === 0 ? await rootsChoices(owner, dataDir) : [ourselves(owner, dataDir)];
   let first: Probe | undefined;
   for (const runAs of candidates) {
     const result = await probe(runAs, binaries, dataDir);
@@ -59,18 +60,18 @@ function ourselves(owner: Ids | undefined, dataDir: string): RunAs {
   const { uid, username } = thisUser();
   if (owner && owner.uid !== uid) {
     throw new EmbeddedPostgresError(
-      `DATA_DIR ${dataDir} holds a database that belongs to the user with id ${owner.uid}, and this is user ${username}. ` +
+      `DATA_DIR ${dataDir} holds a database of the user with id ${owner.uid}, and this is user ${username}. ` +
         'Run as that user or as root, or choose another DATA_DIR.',
     );
   }
   return { user: username, owner: undefined, ids: undefined, prefix: [] };
 }
 
-async function rootsChoices(owner: Ids | undefined, clusterDir: string): Promise<RunAs[]> {
+async function rootsChoices(owner: Ids | undefined, dataDir: string): Promise<RunAs[]> {
   if (owner?.uid === 0) {
     throw new EmbeddedPostgresError(
-      `${clusterDir} belongs to root, as whom PostgreSQL refuses to run. ` +
-        `Give it back to the user who had it, e.g.: chown -R nobody ${clusterDir}`,
+      `The database in DATA_DIR ${dataDir} belongs to root, as whom PostgreSQL refuses to run. ` +
+        `Give it back to the user who had it, e.g.: chown -R nobody ${join(dataDir, 'postgres')}`,
     );
   }
   const passwd = await readFile('/etc/passwd', 'utf8').catch(() => '');
@@ -131,16 +132,6 @@ function unreachable(
   return new EmbeddedPostgresError(
     `The embedded PostgreSQL cannot start: ${what}, or set DATABASE_URL.${detail}`,
   );
-}
-
-async function ownerOf(path: string): Promise<Ids | undefined> {
-  try {
-    const { uid, gid } = await stat(path);
-    return { uid, gid };
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return undefined;
-    throw error;
-  }
 }
 
 /** A user's ids in the text of /etc/passwd (`name:password:uid:gid:…`). */

@@ -1,4 +1,4 @@
-import { Check, Column, Entity, PrimaryGeneratedColumn, VersionColumn } from 'typeorm';
+import { Check, Column, Entity, PrimaryGeneratedColumn } from 'typeorm';
 
 /** bigint and numeric arrive as text: they are turned into numbers and cents where rows are read, never here. */
 @Entity('accounts')
@@ -16,7 +16,10 @@ export class AccountEntity {
   @Column({ type: 'numeric', precision: 18, scale: 2 })
   balance!: string;
 
-  /** TypeORM's own check of it guards nothing: the row lock and the UPDATE's match on the version that was read do. */
-  @VersionColumn({ type: 'bigint' })
+  /**
+   * Not a @VersionColumn: that one is an int, whatever its type says, and guards nothing. The row lock and the UPDATE's
+   * match on the version that was read do.
+   */
+  @Column({ type: 'bigint' })
   version!: string;
 }

@@ -14,6 +14,6 @@ export class OutboxEntity {
   @Column({ name: 'transaction_ids', type: 'bigint', array: true })
   transactionIds!: string[];
 
-  @Column({ name: 'created_at', type: 'timestamptz', precision: 3, default: () => 'CURRENT_TIMESTAMP' })
+  @Column({ name: 'created_at', type: 'timestamptz', precision: 3, default: () => 'now()' })
   createdAt!: Date;
 }

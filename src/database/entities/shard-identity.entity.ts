@@ -22,6 +22,6 @@ export class ShardIdentityEntity {
   @Column({ name: 'shard_count', type: 'int' })
   shardCount!: number;
 
-  @Column({ name: 'created_at', type: 'timestamptz', precision: 3, default: () => 'CURRENT_TIMESTAMP' })
+  @Column({ name: 'created_at', type: 'timestamptz', precision: 3, default: () => 'now()' })
   createdAt!: Date;
 }

@@ -39,7 +39,7 @@ export class TransactionEntity {
   @Column({ type: 'numeric', precision: 18, scale: 2 })
   amount!: string;
 
-  @Column({ type: 'timestamptz', precision: 3, default: () => 'CURRENT_TIMESTAMP' })
+  @Column({ type: 'timestamptz', precision: 3, default: () => 'now()' })
   timestamp!: Date;
 
   @Column({ name: 'idempotency_key', type: 'varchar', length: 255, nullable: true })

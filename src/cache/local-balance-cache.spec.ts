@@ -1,0 +1,134 @@
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import fc from 'fast-check';
+import type { Account } from '../domain/account.js';
+import { LocalBalanceCache } from './local-balance-cache.js';
+
+const TTL_MS = 1_000;
+const account = (accountId: number, version: number): Account => ({
+  accountId,
+  version,
+  balance: BigInt(accountId * 1_000 + version),
+});
+
+function cacheOf(settings: Partial<{ entries: number; servesReads: boolean }> = {}): LocalBalanceCache {
+  return new LocalBalanceCache({ entries: 100, ttlMs: TTL_MS, servesReads: true, ...settings });
+}
+
+beforeEach(() => {
+  jest.useFakeTimers({ now: 0 });
+});
+
+afterEach(() => {
+  jest.useRealTimers();
+});
+
+describe('LocalBalanceCache: versions', () => {
+  it('knows nothing at first', () => {
+    expect(cacheOf().get(1)).toBeUndefined();
+    expect(cacheOf().lastKnownVersion(1)).toBeUndefined();
+  });
+
+  it('lets a newer version replace an older one', () => {
+    const cache = cacheOf();
+    cache.record(account(1, 7));
+    cache.record(account(1, 8));
+    expect(cache.get(1)).toEqual(account(1, 8));
+    expect(cache.lastKnownVersion(1)).toBe(8);
+  });
+
+  it('never lets an older version replace a newer one: a slow reader must not put back the past', () => {
+    const cache = cacheOf();
+    cache.record(account(1, 8));
+    cache.record(account(1, 7));
+    expect(cache.get(1)).toEqual(account(1, 8));
+  });
+
+  it('not even when the newer one has expired', () => {
+    const cache = cacheOf();
+    cache.record(account(1, 8));
+    jest.advanceTimersByTime(2 * TTL_MS);
+    cache.record(account(1, 7));
+    expect(cache.get(1)).toBeUndefined();
+    expect(cache.lastKnownVersion(1)).toBe(8);
+  });
+
+  it('keeps the newest of what it is told, in whatever order', () => {
+    const told = fc.array(fc.tuple(fc.integer({ min: 1, max: 4 }), fc.integer({ min: 1, max: 20 })), {
+      maxLength: 60,
+    });
+    fc.assert(
+      fc.property(told, (records) => {
+        const cache = cacheOf();
+        for (const [accountId, version] of records) cache.record(account(accountId, version));
+        for (let accountId = 1; accountId <= 4; accountId++) {
+          const versions = records.filter(([of]) => of === accountId).map(([, version]) => version);
+          const newest = versions.length > 0 ? Math.max(...versions) : undefined;
+          expect(cache.get(accountId)).toEqual(newest && account(accountId, newest));
+          expect(cache.lastKnownVersion(accountId)).toBe(newest);
+        }
+      }),
+    );
+  });
+});
+
+describe('LocalBalanceCache: time to live', () => {
+  it('answers at least three quarters of it, and never longer than five quarters', () => {
+    const cache = cacheOf();
+    const accountIds = Array.from({ length: 50 }, (_, index) => index + 1);
+    for (const accountId of accountIds) cache.record(account(accountId, 2));
+    const answering = () => accountIds.filter((accountId) => cache.get(accountId)).length;
+    jest.advanceTimersByTime(0.75 * TTL_MS - 1);
+    expect(answering()).toBe(50);
+    jest.advanceTimersByTime(0.25 * TTL_MS);
+    // Not all of them at the same moment.
+    expect(answering()).toBeGreaterThan(0);
+    expect(answering()).toBeLessThan(50);
+    jest.advanceTimersByTime(0.25 * TTL_MS + 1);
+    expect(answering()).toBe(0);
+  });
+
+  it('begins anew when the same version is read again', () => {
+    const cache = cacheOf();
+    cache.record(account(1, 2));
+    jest.advanceTimersByTime(0.7 * TTL_MS);
+    cache.record(account(1, 2));
+    jest.advanceTimersByTime(0.7 * TTL_MS);
+    expect(cache.get(1)).toEqual(account(1, 2));
+  });
+
+  it('ends the answers, not the knowledge of the version', () => {
+    const cache = cacheOf();
+    cache.record(account(1, 2));
+    jest.advanceTimersByTime(10 * TTL_MS);
+    expect(cache.get(1)).toBeUndefined();
+    expect(cache.lastKnownVersion(1)).toBe(2);
+  });
+});
+
+describe('LocalBalanceCache: bounds', () => {
+  it('keeps no more entries than it may; the least recently used goes first', () => {
+    const cache = cacheOf({ entries: 3 });
+    for (const accountId of [1, 2, 3]) cache.record(account(accountId, 2));
+    cache.get(1);
+    cache.record(account(4, 2));
+    const known = [1, 2, 3, 4].filter((accountId) => cache.get(accountId) !== undefined);
+    expect(known).toEqual([1, 3, 4]);
+    expect(cache.lastKnownVersion(2)).toBeUndefined();
+  });
+
+  it('stays bounded under any number of accounts', () => {
+    const cache = cacheOf({ entries: 10 });
+    for (let accountId = 1; accountId <= 1_000; accountId++) cache.record(account(accountId, 2));
+    const known = Array.from({ length: 1_000 }, (_, index) => index + 1).filter((accountId) =>
+      cache.get(accountId),
+    );
+    expect(known).toHaveLength(10);
+  });
+
+  it('does not answer readers where another process may write, but remembers versions', () => {
+    const cache = cacheOf({ servesReads: false });
+    cache.record(account(1, 2));
+    expect(cache.get(1)).toBeUndefined();
+    expect(cache.lastKnownVersion(1)).toBe(2);
+  });
+});

@@ -1,0 +1,166 @@
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from '@jest/globals';
+import { ConfigError, loadConfig, VARIABLES, type Config } from './config.js';
+
+function problemsOf(environment: NodeJS.ProcessEnv): readonly string[] {
+  try {
+    loadConfig(environment);
+  } catch (error) {
+    if (error instanceof ConfigError) return error.problems;
+    throw error;
+  }
+  return [];
+}
+
+/** The variables that the problems name, each at the start of its line. */
+const variablesIn = (problems: readonly string[]) => problems.map((problem) => problem.split(' ')[0]);
+
+const INTEGERS = VARIABLES.filter((name) => /^(PORT|LEDGER_|.*_(MS|POOL|ENTRIES)$)/.test(name));
+
+describe('loadConfig', () => {
+  it('needs no variable at all', () => {
+    const config = loadConfig({});
+    expect(config).toMatchObject({
+      production: false,
+      host: '127.0.0.1',
+      port: 3_000,
+      databaseUrl: undefined,
+      databaseSchema: 'bank',
+      ledger: { batch: 1_000, queue: 10_000, flushers: 2, lanes: 4 },
+      balanceCache: { servesReads: true },
+      log: { level: 'info', requests: 'problems' },
+    });
+  });
+
+  it('takes a variable that is set to nothing as not set', () => {
+    const empty = Object.fromEntries(VARIABLES.map((name) => [name, '']));
+    expect(loadConfig(empty)).toEqual(loadConfig({}));
+  });
+
+  it('ignores what it does not know', () => {
+    expect(loadConfig({ PATH: '/bin', FOO: 'bar' })).toEqual(loadConfig({}));
+  });
+
+  it('reads what is given', () => {
+    const config = loadConfig({
+      NODE_ENV: 'production',
+      HOST: '0.0.0.0',
+      PORT: '0',
+      DATABASE_URL: 'postgres://bank@db/bank',
+      DATABASE_SCHEMA: 'shard_7',
+      LEDGER_BATCH: '50',
+      LEDGER_QUEUE: '50',
+      LOG_LEVEL: 'silent',
+      LOG_FORMAT: 'pretty',
+      LOG_REQUESTS: 'all',
+    });
+    expect(config).toMatchObject({
+      production: true,
+      host: '0.0.0.0',
+      port: 0,
+      databaseUrl: 'postgres://bank@db/bank',
+      databaseSchema: 'shard_7',
+      ledger: { batch: 50, queue: 50 },
+      log: { level: 'silent', format: 'pretty', requests: 'all' },
+    });
+  });
+
+  it.each([
+    [{}, true],
+    [{ DATABASE_URL: 'postgresql://localhost/bank' }, false],
+    [{ DATABASE_URL: 'postgresql://localhost/bank', BALANCE_CACHE: 'on' }, true],
+    [{ BALANCE_CACHE: 'off' }, false],
+  ])('with %j lets the cache serve reads: %p', (environment, servesReads) => {
+    expect(loadConfig(environment).balanceCache.servesReads).toBe(servesReads);
+  });
+
+  it('is frozen all the way down', () => {
+    const config = loadConfig({}) as { -readonly [K in keyof Config]: Config[K] };
+    expect(() => (config.port = 1)).toThrow(TypeError);
+    expect(() => ((config.ledger as { batch: number }).batch = 1)).toThrow(TypeError);
+    expect(Object.values(config).every((value) => typeof value !== 'object' || Object.isFrozen(value))).toBe(
+      true,
+    );
+  });
+});
+
+describe('loadConfig: what it refuses', () => {
+  it.each(INTEGERS)('%s that is no whole number in its range', (name) => {
+    for (const value of ['-1', '1.5', '1e3', ' 1', '0x10', 'many', '99999999999', '1000000000000000000000']) {
+      expect(variablesIn(problemsOf({ [name]: value }))).toEqual([name]);
+    }
+  });
+
+  it.each([
+    ['PORT', '65536'],
+    ['LEDGER_BATCH', '0'],
+    ['LEDGER_FLUSHERS', '65'],
+    ['DATABASE_SCHEMA', 'Bank'],
+    ['DATABASE_SCHEMA', 'bank; drop schema public'],
+    ['DATABASE_SCHEMA', '"bank"'],
+    ['DATABASE_SCHEMA', 'b'.repeat(64)],
+    ['DATABASE_URL', 'db.example'],
+    ['DATABASE_URL', 'mysql://bank@db/bank'],
+    ['DATABASE_URL', 'postgresql://bank@db'],
+    ['DATABASE_URL', 'postgresql://bank@db/'],
+    ['BALANCE_CACHE', 'yes'],
+    ['LOG_LEVEL', 'INFO'],
+    ['LOG_FORMAT', 'xml'],
+    ['LOG_REQUESTS', 'none'],
+  ])('%s=%s', (name, value) => {
+    expect(variablesIn(problemsOf({ [name]: value }))).toEqual([name]);
+  });
+
+  it.each([
+    ['LEDGER_LOCK_TIMEOUT_MS', { LEDGER_LOCK_TIMEOUT_MS: '5001', LEDGER_TRANSACTION_TIMEOUT_MS: '5000' }],
+    ['LEDGER_BATCH', { LEDGER_BATCH: '11', LEDGER_QUEUE: '10' }],
+  ])('a %s that contradicts another variable', (name, environment) => {
+    expect(variablesIn(problemsOf(environment))).toEqual([name]);
+  });
+
+  it('lists every variable that is wrong, at once', () => {
+    const wrong = VARIABLES.filter((name) => !['NODE_ENV', 'HOST', 'DATA_DIR'].includes(name));
+    const environment = Object.fromEntries(wrong.map((name) => [name, '!']));
+    const problems = problemsOf(environment);
+    expect(variablesIn(problems)).toEqual(wrong);
+    const error = new ConfigError(problems);
+    for (const name of wrong) expect(error.message).toContain(`- ${name} must be`);
+  });
+
+  it('lists contradictions together with the rest', () => {
+    const problems = problemsOf({
+      PORT: 'none',
+      LEDGER_BATCH: '11',
+      LEDGER_QUEUE: '10',
+      LEDGER_LOCK_TIMEOUT_MS: '5001',
+    });
+    expect(variablesIn(problems).sort()).toEqual(['LEDGER_BATCH', 'LEDGER_LOCK_TIMEOUT_MS', 'PORT']);
+  });
+
+  it('never shows a value: it may be a secret that stands in the wrong place', () => {
+    const secret = 'hunter2';
+    for (const name of VARIABLES) {
+      for (const value of [secret, `mysql://bank:${secret}@db/bank`, `postgresql://bank:${secret}@db`]) {
+        for (const problem of problemsOf({ [name]: value })) expect(problem).not.toContain(secret);
+      }
+    }
+    expect(problemsOf({ DATABASE_URL: `mysql://bank:${secret}@db/bank` })).toHaveLength(1);
+  });
+});
+
+describe('.env.example', () => {
+  const lines = readFileSync(new URL('../.env.example', import.meta.url), 'utf8').split('\n');
+  const settings = lines.flatMap((line) => {
+    const [, name = '', value = ''] = /^(?:# ?)?([A-Z][A-Z0-9_]*)=(.*)$/.exec(line) ?? [];
+    return name === '' ? [] : [[name, value] as const];
+  });
+
+  it('names every variable, once', () => {
+    const names = settings.map(([name]) => name).filter((name) => VARIABLES.includes(name));
+    expect(names.sort()).toEqual([...VARIABLES].sort());
+  });
+
+  it('describes a service that can run, and one that is as without it', () => {
+    expect(loadConfig(Object.fromEntries(settings))).toEqual(loadConfig({}));
+  });
+});

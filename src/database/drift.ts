@@ -1,0 +1,16 @@
+import { createDataSource, type ShardAddress } from './data-source.js';
+
+/**
+ * The statements that would make a migrated shard into what the entities describe: none, unless a migration or an
+ * entity was changed without the other. Changes nothing.
+ */
+export async function findDrift(shard: ShardAddress): Promise<string[]> {
+  const dataSource = createDataSource(shard, { name: 'bank-drift', size: 1, connectTimeoutMs: 10_000 });
+  await dataSource.initialize();
+  try {
+    const { upQueries } = await dataSource.driver.createSchemaBuilder().log();
+    return upQueries.map((statement) => statement.query);
+  } finally {
+    await dataSource.destroy();
+  }
+}

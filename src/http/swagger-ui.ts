@@ -1,0 +1,60 @@
+import type { SwaggerCustomOptions } from '@nestjs/swagger';
+
+/** What a plugin gets from Swagger UI. */
+interface System {
+  readonly React: { createElement(type: unknown, properties: object, ...children: unknown[]): unknown };
+  getComponent(name: string, container: boolean): unknown;
+}
+
+/** JSON.parse tells its reviver the text of a number; TypeScript's library does not know that yet. */
+type ParseWithSource = (
+  text: string,
+  reviver: (key: string, value: unknown, context: { readonly source: string }) => unknown,
+) => unknown;
+
+/**
+ * A plugin of Swagger UI. It is sent to the browser as text, so it can use nothing from outside.
+ *
+ * Swagger UI parses a response to format it: 350.00 would be shown as 350, and large amounts would be rounded. Where the
+ * browser can, numbers are shown as they came.
+ */
+function showNumbersAsTheyCame() {
+  return {
+    wrapComponents: {
+      responseBody:
+        (original: unknown, { React, getComponent }: System) =>
+        (properties: { readonly content: string }) => {
+          try {
+            const body = (JSON.parse as ParseWithSource)(properties.content, (_key, value, { source }) =>
+              typeof value === 'number' ? JSON.rawJSON(source) : value,
+            );
+            const code = React.createElement(
+              getComponent('HighlightCode', true),
+              { language: 'json', fileName: 'response.json', downloadable: true, canCopy: true },
+              JSON.stringify(body, null, 2),
+            );
+            return React.createElement('div', {}, React.createElement('h5', {}, 'Response body'), code);
+          } catch {
+            // No JSON, or a browser that cannot.
+            return React.createElement(original, properties);
+          }
+        },
+    },
+  };
+}
+
+export const SWAGGER_UI: SwaggerCustomOptions = {
+  raw: ['json'],
+  jsonDocumentUrl: 'openapi.json',
+  customSiteTitle: 'Scalable Banking API',
+  // The bar on top would only name Swagger.
+  customCss: '.swagger-ui .topbar { display: none }',
+  swaggerOptions: {
+    tryItOutEnabled: true,
+    displayRequestDuration: true,
+    defaultModelsExpandDepth: 0,
+    // The badge of the public validator would send the document's address to another host.
+    validatorUrl: null,
+    plugins: [showNumbersAsTheyCame],
+  },
+};

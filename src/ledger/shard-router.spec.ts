@@ -1,0 +1,53 @@
+import { describe, expect, it } from '@jest/globals';
+import fc from 'fast-check';
+import { MAX_ID } from '../domain/account.js';
+import { ShardRouter } from './shard-router.js';
+
+const routerOf = (count: number) => new ShardRouter(Array.from({ length: count }, (_, index) => index));
+const count = fc.integer({ min: 1, max: 64 });
+
+describe('ShardRouter', () => {
+  it('needs a shard', () => {
+    expect(() => new ShardRouter([])).toThrow('at least one shard');
+  });
+
+  it('sends all ids to the only shard', () => {
+    expect([1, 2, 3, MAX_ID].map((id) => routerOf(1).of(id))).toEqual([0, 0, 0, 0]);
+  });
+
+  it('sends ids to the shards in turn', () => {
+    expect([1, 2, 3, 4, 5, 6, 7].map((id) => routerOf(3).of(id))).toEqual([0, 1, 2, 0, 1, 2, 0]);
+  });
+
+  it('finds the shard that handed out an id: shard k of N hands out k+1, k+1+N, k+1+2N …', () => {
+    fc.assert(
+      fc.property(count, fc.nat(), fc.nat({ max: 1_000_000_000 }), (shards, which, step) => {
+        const index = which % shards;
+        expect(routerOf(shards).of(index + 1 + step * shards)).toBe(index);
+      }),
+    );
+  });
+
+  it('finds a shard for every id that JSON can carry', () => {
+    fc.assert(
+      fc.property(count, fc.integer({ min: 1, max: MAX_ID }), (shards, id) => {
+        const index = routerOf(shards).of(id);
+        expect(BigInt(index)).toBe((BigInt(id) - 1n) % BigInt(shards));
+      }),
+    );
+  });
+
+  it('gives every shard its turn with new accounts', () => {
+    fc.assert(
+      fc.property(count, fc.integer({ min: 1, max: 5 }), (shards, rounds) => {
+        const router = routerOf(shards);
+        const opened = new Array<number>(shards).fill(0);
+        for (let i = 0; i < shards * rounds; i++) {
+          const index = router.forNewAccount();
+          opened[index] = (opened[index] ?? 0) + 1;
+        }
+        expect(opened).toEqual(new Array(shards).fill(rounds));
+      }),
+    );
+  });
+});

@@ -1,0 +1,166 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
+import { deposit, fieldsIn, post } from './requests.js';
+
+// The outbox would tell the instances of each other's writes: here the cache is to be caught with an old balance.
+const SETTINGS = { OUTBOX_POLL_MS: '60000', BALANCE_CACHE_TTL_MS: '3600000' };
+
+let app: TestApp;
+let other: TestApp;
+
+beforeAll(async () => {
+  app = await startApp(SETTINGS);
+  other = await startInstance(app.databaseUrl, SETTINGS);
+});
+
+afterAll(async () => {
+  await other.close();
+  await app.close();
+});
+
+const get = (accountId: number | string, query = '', headers: Record<string, string> = {}) =>
+  app.http.get(`/accounts/${accountId}/balance${query}`).set(headers);
+
+/** An account that one instance remembers at version 2 and that the other has taken to version 3. */
+async function openWithOldCopy(): Promise<number> {
+  const accountId = await openAccount(app, '350.00');
+  expect((await post(other, accountId, deposit('1'))).status).toBe(201);
+  return accountId;
+}
+
+describe('GET /accounts/{accountId}/balance', () => {
+  it('answers to the letter of the specification', async () => {
+    const accountId = await openAccount(app, '340.00');
+    for (let version = 3; version <= 12; version++) await post(app, accountId, deposit('1'));
+    const response = await get(accountId);
+    expect(response.status).toBe(200);
+    expect(response.text).toBe('{"balance":350.00,"version":12}');
+    expect(response.headers).toMatchObject({
+      etag: '"12"',
+      'content-type': 'application/json; charset=utf-8',
+    });
+  });
+
+  it('shows an empty account', async () => {
+    expect((await get(await openAccount(app))).text).toBe('{"balance":0.00,"version":1}');
+  });
+
+  it.each(['0.01', '0.10', '9007199254740993.07', '9999999999999999.99'])(
+    'shows %s exactly',
+    async (balance) => {
+      const accountId = await openAccount(app, balance);
+      const expected = `{"balance":${balance},"version":2}`;
+      expect((await get(accountId)).text).toBe(expected);
+      expect((await get(accountId, '', { 'cache-control': 'no-cache' })).text).toBe(expected);
+    },
+  );
+
+  it('knows no account that was never opened', async () => {
+    const response = await get(999_999);
+    expect(response.status).toBe(404);
+    expect(response.text).toBe('{"error":"Account not found"}');
+    expect(response.headers.etag).toBeUndefined();
+  });
+
+  it('is never older than what this service has acknowledged', async () => {
+    const accountIds = await Promise.all([1, 2, 3, 4, 5].map(() => openAccount(app)));
+    await Promise.all(
+      accountIds.map(async (accountId) => {
+        for (let version = 2; version <= 11; version++) {
+          await post(app, accountId, deposit('0.10'));
+          const response = await get(accountId);
+          expect(response.text).toBe(`{"balance":${((version - 1) / 10).toFixed(2)},"version":${version}}`);
+        }
+      }),
+    );
+  });
+});
+
+describe('If-None-Match', () => {
+  it.each(['"2"', 'W/"2"', '"1", "2"', '*', '"abc","2"'])('%s: 304 without a body', async (tag) => {
+    const accountId = await openAccount(app, '350.00');
+    const response = await get(accountId, '', { 'if-none-match': tag });
+    expect(response.status).toBe(304);
+    expect(response.text).toBe('');
+    expect(response.headers.etag).toBe('"2"');
+    expect(response.headers['x-request-id']).toBeDefined();
+  });
+
+  it.each(['"1"', '"3"', '"abc"', '"02"', '"1", "3"'])('%s: 200 with the balance', async (tag) => {
+    const accountId = await openAccount(app, '350.00');
+    const response = await get(accountId, '', { 'if-none-match': tag });
+    expect(response.status).toBe(200);
+    expect(response.text).toBe('{"balance":350.00,"version":2}');
+  });
+
+  it('gives the balance again once it has changed', async () => {
+    const accountId = await openAccount(app, '350.00');
+    await post(app, accountId, deposit('1'));
+    const response = await get(accountId, '', { 'if-none-match': '"2"' });
+    expect(response.text).toBe('{"balance":351.00,"version":3}');
+  });
+
+  it.each(['2', '"2', 'W/2', '*, "2"'])('%s, which is no entity tag: 400', async (tag) => {
+    const accountId = await openAccount(app, '350.00');
+    const response = await get(accountId, '', { 'if-none-match': tag });
+    expect(response.status).toBe(400);
+    expect(fieldsIn(response)).toEqual(['If-None-Match']);
+    expect(response.headers.etag).toBeUndefined();
+  });
+});
+
+describe('freshness', () => {
+  it('the cache may answer: it still knows the old balance when another instance has written', async () => {
+    const accountId = await openWithOldCopy();
+    expect((await get(accountId)).text).toBe('{"balance":350.00,"version":2}');
+  });
+
+  it('minVersion gets a copy at least that new, and the cache learns it', async () => {
+    const accountId = await openWithOldCopy();
+    expect((await get(accountId, '?minVersion=2')).text).toBe('{"balance":350.00,"version":2}');
+    const response = await get(accountId, '?minVersion=3');
+    expect(response.text).toBe('{"balance":351.00,"version":3}');
+    expect(response.headers.etag).toBe('"3"');
+    expect((await get(accountId)).text).toBe('{"balance":351.00,"version":3}');
+  });
+
+  it('a minVersion that the account has not come to is a version mismatch', async () => {
+    const accountId = await openWithOldCopy();
+    for (const minVersion of ['4', '9007199254740993', '9223372036854775807']) {
+      const response = await get(accountId, `?minVersion=${minVersion}`);
+      expect(response.status).toBe(409);
+      expect(response.text).toBe('{"error":"Version mismatch","CurrentVersion":3}');
+    }
+  });
+
+  it.each(['no-cache', 'No-Cache', 'max-age=0, no-cache', 'no-cache,no-store', 'no-store no-cache'])(
+    'Cache-Control: %s gets the balance from the database',
+    async (directive) => {
+      const accountId = await openWithOldCopy();
+      const response = await get(accountId, '', { 'cache-control': directive });
+      expect(response.text).toBe('{"balance":351.00,"version":3}');
+    },
+  );
+
+  it.each(['max-age=60', 'x-no-cache-y', 'no-cached'])('Cache-Control: %s does not', async (directive) => {
+    const accountId = await openWithOldCopy();
+    const response = await get(accountId, '', { 'cache-control': directive });
+    expect(response.text).toBe('{"balance":350.00,"version":2}');
+  });
+
+  it.each(['0', '-1', '1.0', '1e0', '01', '', 'abc', '9223372036854775808', '2&minVersion=3'])(
+    'minVersion=%s: 400',
+    async (minVersion) => {
+      const accountId = await openAccount(app);
+      const response = await get(accountId, `?minVersion=${minVersion}`);
+      expect(response.status).toBe(400);
+      expect(fieldsIn(response)).toEqual(['minVersion']);
+    },
+  );
+
+  it('an unknown parameter: 400', async () => {
+    const response = await get(await openAccount(app), '?minversion=2');
+    expect(response.status).toBe(400);
+    expect(fieldsIn(response)).toEqual(['minversion']);
+  });
+});

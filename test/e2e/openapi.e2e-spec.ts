@@ -1,0 +1,243 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { FastifyInstance } from 'fastify';
+import { createApp } from '../../src/app.js';
+import { loadConfig } from '../../src/config.js';
+import { createLogger } from '../../src/observability/logging.js';
+import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
+import { OpenApiContract, type Answer } from '../support/openapi.js';
+import { createTestDatabase } from '../support/postgres.js';
+
+const NOBODY = 999_999_999;
+const contract = new OpenApiContract();
+
+/** Every answer that a test has seen, as `operation status`. */
+const seen = new Set<string>();
+
+/** Fails unless the answer has the status, and is as the document describes it. */
+function expectDocumented(operationId: string, status: number, answer: Answer): void {
+  expect({ operationId, status: answer.status, text: answer.text }).toMatchObject({ operationId, status });
+  expect({ operationId, status, problems: contract.answerProblems(operationId, answer) }).toEqual({
+    operationId,
+    status,
+    problems: [],
+  });
+  if (status >= 400 && !operationId.startsWith('getReadiness')) {
+    const documented = contract.examples(operationId, status) as { error: string }[];
+    expect(documented.map(({ error }) => error)).toContain(
+      (JSON.parse(answer.text) as { error: string }).error,
+    );
+  }
+  seen.add(`${operationId} ${status}`);
+}
+
+describe('openapi.json', () => {
+  let app: TestApp;
+  let accountId: number;
+  const post = (id: number, body: object, headers: Record<string, string> = {}) =>
+    app.http.post(`/accounts/${id}/transactions`).set(headers).send(body);
+
+  beforeAll(async () => {
+    app = await startApp();
+    accountId = await openAccount(app, '1000.00');
+  });
+  afterAll(() => app.close());
+
+  it('is what the service serves', async () => {
+    const served = await app.http
+      .get('/openapi.json')
+      .expect(200)
+      .expect('content-type', /^application\/json/);
+    expect(JSON.parse(served.text)).toEqual(contract.document);
+  });
+
+  it('has the version of the package', () => {
+    const text = readFileSync(join(process.cwd(), 'package.json'), 'utf8');
+    expect(contract.document.info.version).toBe((JSON.parse(text) as { version: string }).version);
+  });
+
+  it('describes every route of the application, and no other', async () => {
+    const routes = await routesOf(app.databaseUrl);
+    const documented = Object.entries(contract.document.paths).flatMap(([path, operations]) =>
+      Object.keys(operations).map((method) => `${method.toUpperCase()} ${path}`),
+    );
+    expect(documented.sort()).toEqual(routes.sort());
+  });
+
+  describe('request bodies', () => {
+    const examples = [...contract.operations.values()].flatMap(({ operationId, requestBody }) =>
+      Object.entries(requestBody?.content['application/json']?.examples ?? {}).map(([name, { value }]) => ({
+        operationId,
+        name,
+        body: value as { expectedversion?: number; expectedVersion?: string },
+      })),
+    );
+
+    it.each(examples)(
+      'the service takes the example $name of $operationId',
+      async ({ operationId, body }) => {
+        expect(contract.requestProblems(operationId, body)).toEqual([]);
+        if (operationId === 'openAccount') {
+          expectDocumented(operationId, 201, await app.http.post('/accounts').send(body));
+          return;
+        }
+        const id = await openAccount(app, '1000.00');
+        for (
+          let version = 2;
+          version < Number(body.expectedversion ?? body.expectedVersion ?? 2);
+          version++
+        ) {
+          await post(id, { amount: '0.01', type: 'Deposit' }).expect(201);
+        }
+        expectDocumented(operationId, 201, await post(id, body));
+      },
+    );
+
+    it.each([
+      [{ 'moneyWithdraw/Deposit': '9999999999.99', typeOfTransaction: 'Credit' }],
+      [{ amount: 0.07, type: 'Debit' }],
+    ])('document and service both take %j', async (body) => {
+      expect(contract.requestProblems('postTransaction', body)).toEqual([]);
+      await post(accountId, body).expect(201);
+    });
+
+    it.each([
+      [{}],
+      [{ 'moneyWithdraw/Deposit': 49 }],
+      [{ typeOfTransaction: 'Deposit' }],
+      [{ 'moneyWithdraw/Deposit': 0, typeOfTransaction: 'Deposit' }],
+      [{ 'moneyWithdraw/Deposit': -1, typeOfTransaction: 'Deposit' }],
+      [{ 'moneyWithdraw/Deposit': '1e2', typeOfTransaction: 'Deposit' }],
+      [{ 'moneyWithdraw/Deposit': '0.001', typeOfTransaction: 'Deposit' }],
+      [{ 'moneyWithdraw/Deposit': true, typeOfTransaction: 'Deposit' }],
+      [{ 'moneyWithdraw/Deposit': 49, typeOfTransaction: 'Transfer' }],
+      [{ 'moneyWithdraw/Deposit': 49, typeOfTransaction: 'Deposit', expectedversion: 0 }],
+      [{ 'moneyWithdraw/Deposit': 49, typeOfTransaction: 'Deposit', expectedversion: null }],
+      [{ 'moneyWithdraw/Deposit': 49, typeOfTransaction: 'Deposit', note: 'gift' }],
+      [{ 'moneyWithdraw/Deposit': 49, amount: 49, typeOfTransaction: 'Deposit' }],
+    ])('document and service both refuse %j', async (body) => {
+      expect(contract.requestProblems('postTransaction', body)).not.toEqual([]);
+      expectDocumented('postTransaction', 400, await post(accountId, body));
+    });
+
+    it.each([[{ openingDeposit: null }], [{ openingDeposit: 0 }], [{ owner: 'me' }]])(
+      'document and service both refuse to open %j',
+      async (body) => {
+        expect(contract.requestProblems('openAccount', body)).not.toEqual([]);
+        expectDocumented('openAccount', 400, await app.http.post('/accounts').send(body));
+      },
+    );
+  });
+
+  describe('answers', () => {
+    const get = (path: string, headers: Record<string, string> = {}) => app.http.get(path).set(headers);
+    const deposit = { 'moneyWithdraw/Deposit': 49, typeOfTransaction: 'Deposit' };
+
+    it('of reading accounts', async () => {
+      const id = await openAccount(app, '350.00');
+      expectDocumented('getBalance', 200, await get(`/accounts/${id}/balance`));
+      expectDocumented('getBalance', 304, await get(`/accounts/${id}/balance`, { 'if-none-match': '"2"' }));
+      expectDocumented('getBalance', 400, await get('/accounts/x/balance'));
+      expectDocumented('getBalance', 404, await get(`/accounts/${NOBODY}/balance`));
+      expectDocumented('getBalance', 409, await get(`/accounts/${id}/balance?minVersion=3`));
+      expectDocumented('getAccount', 200, await get(`/accounts/${id}`));
+      expectDocumented('getAccount', 400, await get('/accounts/0'));
+      expectDocumented('getAccount', 404, await get(`/accounts/${NOBODY}`));
+      expectDocumented('listAccounts', 200, await get('/accounts?limit=1'));
+      expectDocumented('listAccounts', 400, await get('/accounts?limit=0'));
+    });
+
+    it('of reading transactions', async () => {
+      const { id } = JSON.parse((await post(accountId, deposit)).text) as { id: string };
+      expectDocumented('getTransaction', 200, await get(`/transactions/${id}`));
+      expectDocumented('getTransaction', 400, await get('/transactions/131'));
+      expectDocumented('getTransaction', 404, await get(`/transactions/txn${NOBODY}`));
+      expectDocumented('listTransactions', 200, await get(`/accounts/${accountId}/transactions?limit=1`));
+      expectDocumented('listTransactions', 400, await get(`/accounts/${accountId}/transactions?type=gift`));
+      expectDocumented('listTransactions', 404, await get(`/accounts/${NOBODY}/transactions`));
+    });
+
+    it('of posting', async () => {
+      const id = await openAccount(app, '9999999999999999.00');
+      const withdrawal = { amount: '9999999999999999.99', type: 'Withdraw' };
+      const key = { 'idempotency-key': 'the-key' };
+      expectDocumented('postTransaction', 404, await post(NOBODY, deposit));
+      expectDocumented('postTransaction', 409, await post(id, { ...deposit, expectedversion: 7 }));
+      expectDocumented('postTransaction', 412, await post(id, deposit, { 'if-match': '"7"' }));
+      expectDocumented('postTransaction', 422, await post(id, deposit));
+      expectDocumented('postTransaction', 422, await post(id, withdrawal));
+      expectDocumented('postTransaction', 201, await post(id, { amount: '0.01', type: 'Deposit' }, key));
+      expectDocumented('postTransaction', 409, await post(id, { amount: '0.01', type: 'Deposit' }, key));
+      expectDocumented('postTransaction', 422, await post(id, { amount: '0.02', type: 'Deposit' }, key));
+    });
+
+    it.each([
+      ['openAccount', '/accounts'],
+      ['postTransaction', '/accounts/1/transactions'],
+    ])('of %s to bodies that it does not read', async (operationId, path) => {
+      const large = { openingDeposit: '1'.repeat(17_000) };
+      expectDocumented(operationId, 413, await app.http.post(path).send(large));
+      expectDocumented(operationId, 415, await app.http.post(path).type('text/plain').send('{}'));
+      expectDocumented(operationId, 400, await app.http.post(path).type('application/json').send('{'));
+    });
+
+    it('of health and metrics', async () => {
+      expectDocumented('getLiveness', 200, await get('/health/live'));
+      expectDocumented('getReadiness', 200, await get('/health/ready'));
+      expectDocumented('getMetrics', 200, await get('/metrics'));
+    });
+
+    it('when the database is lost', async () => {
+      const database = await createTestDatabase('openapi');
+      const lost = await startInstance(database.url, { BALANCE_CACHE: 'off' });
+      try {
+        const id = await openAccount(lost, '1.00');
+        await database.drop();
+        const failed = (operationId: string, answer: Answer) => expectDocumented(operationId, 408, answer);
+        failed('getBalance', await lost.http.get(`/accounts/${id}/balance`));
+        failed('getAccount', await lost.http.get(`/accounts/${id}`));
+        failed('listAccounts', await lost.http.get('/accounts'));
+        failed('openAccount', await lost.http.post('/accounts').send({}));
+        failed('listTransactions', await lost.http.get(`/accounts/${id}/transactions`));
+        failed('getTransaction', await lost.http.get('/transactions/txn1'));
+        failed('postTransaction', await lost.http.post(`/accounts/${id}/transactions`).send(deposit));
+        expectDocumented('getReadiness', 503, await lost.http.get('/health/ready'));
+      } finally {
+        await lost.close();
+        await database.drop();
+      }
+    });
+
+    it('were all seen, but for those of an overload and of a defect', () => {
+      const documented = [...contract.operations.values()].flatMap(({ operationId, responses }) =>
+        Object.keys(responses).map((status) => `${operationId} ${status}`),
+      );
+      const unseen = documented.filter((answer) => !seen.has(answer));
+      expect(unseen.filter((answer) => !/ (500|503)$/.test(answer))).toEqual([]);
+    });
+  });
+});
+
+/** The routes that the application's own controllers register, as `GET /accounts/{accountId}`. */
+async function routesOf(databaseUrl: string): Promise<string[]> {
+  const config = loadConfig({ DATABASE_URL: databaseUrl, LOG_LEVEL: 'silent' });
+  const app = await createApp(
+    config,
+    [{ url: databaseUrl, schema: config.databaseSchema }],
+    createLogger(config.log),
+  );
+  const routes: string[] = [];
+  const fastify = app.getHttpAdapter().getInstance() as unknown as FastifyInstance;
+  // Swagger UI's routes are there already; controllers add theirs when the application is initialised.
+  fastify.addHook('onRoute', ({ method, url }) => {
+    // Fastify adds a HEAD to each GET; it needs no description of its own.
+    const isOfSwaggerUi = url.startsWith('/docs');
+    if (method !== 'HEAD' && !isOfSwaggerUi)
+      routes.push(`${String(method)} ${url.replaceAll(/:(\w+)/g, '{$1}')}`);
+  });
+  await app.init();
+  await fastify.ready();
+  await app.close();
+  return routes;
+}

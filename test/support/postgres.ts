@@ -1,0 +1,90 @@
+import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Client } from 'pg';
+
+export interface TestDatabase {
+  readonly url: string;
+  /** Ends its sessions as well. */
+  drop(): Promise<void>;
+}
+
+const TEMPLATE = 'bank_template';
+const OBJECT_IN_USE = '55006';
+const UNDEFINED_DATABASE = '3D000';
+const COPY_TIMEOUT_MS = 20_000;
+
+/**
+ * A migrated database of its own, empty of data.
+ *
+ * @param name helps to tell it from others; made unique
+ */
+export function createTestDatabase(name = 'test'): Promise<TestDatabase> {
+  return createDatabase(name, TEMPLATE);
+}
+
+/** A database without any schema of ours. */
+export function createEmptyTestDatabase(name = 'empty'): Promise<TestDatabase> {
+  return createDatabase(name, 'template0');
+}
+
+/** Migrates the database that every other one is copied from. */
+export async function buildTemplate(serverUrl: string): Promise<void> {
+  const { migrate } = await import('../../src/database/migrate.js');
+  await onServer(serverUrl, (client) => client.query(`CREATE DATABASE ${TEMPLATE}`));
+  await migrate({ url: urlOf(serverUrl, TEMPLATE), schema: 'bank' }, { index: 0, count: 1 });
+  // A session in the template would keep it from being copied: allow none.
+  await onServer(serverUrl, (client) =>
+    client.query(`ALTER DATABASE ${TEMPLATE} IS_TEMPLATE true ALLOW_CONNECTIONS false`),
+  );
+}
+
+async function createDatabase(name: string, template: string): Promise<TestDatabase> {
+  const serverUrl = process.env['TEST_POSTGRES_URL'];
+  if (serverUrl === undefined) throw new Error('TEST_POSTGRES_URL is not set: is globalSetup configured?');
+  const database = `${name
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9]+/g, '_')
+    .slice(0, 40)}_${randomBytes(6).toString('hex')}`;
+  await onServer(serverUrl, (client) => copyDatabase(client, database, template));
+  return {
+    url: urlOf(serverUrl, database),
+    drop: async () => {
+      await onServer(serverUrl, (client) =>
+        client.query(`DROP DATABASE IF EXISTS "${database}" WITH (FORCE)`),
+      );
+    },
+  };
+}
+
+/** Files copy at the same time: the server refuses some of them, briefly. */
+async function copyDatabase(client: Client, database: string, template: string): Promise<void> {
+  const deadline = Date.now() + COPY_TIMEOUT_MS;
+  for (;;) {
+    try {
+      // Copying files needs a checkpoint first, which costs little without fsync; the default logs every page.
+      await client.query(`CREATE DATABASE "${database}" TEMPLATE ${template} STRATEGY FILE_COPY`);
+      return;
+    } catch (error) {
+      const { code } = error as { code?: string };
+      if (code === UNDEFINED_DATABASE && template === TEMPLATE) template = 'template0';
+      else if (code !== OBJECT_IN_USE || Date.now() > deadline) throw error;
+      await sleep(20 + Math.random() * 50);
+    }
+  }
+}
+
+async function onServer(serverUrl: string, work: (client: Client) => Promise<unknown>): Promise<void> {
+  const client = new Client({ connectionString: urlOf(serverUrl, 'postgres') });
+  await client.connect();
+  try {
+    await work(client);
+  } finally {
+    await client.end();
+  }
+}
+
+function urlOf(serverUrl: string, database: string): string {
+  const url = new URL(serverUrl);
+  url.pathname = `/${database}`;
+  return url.href;
+}
