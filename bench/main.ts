@@ -18,6 +18,8 @@ import { median, pgbench, startServer, wrk, type Accounts } from './tools.js';
 const SECONDS = option('--seconds', 5);
 const ROUNDS = option('--rounds', 3);
 const ACCOUNTS = 10_000;
+/** Until the compiler has seen the hot path. */
+const WARM_UP_SECONDS = 3;
 
 type Figures = Map<string, number[]>;
 
@@ -60,17 +62,20 @@ async function measureRound(url: string, figures: Figures): Promise<void> {
   await note('engine, one caller', engine(config, shard, 1, SECONDS, uniform));
 
   const bare = await startServer('bench/bare-fastify.js');
+  await wrk(bare.url, 'get.lua', WARM_UP_SECONDS, uniform);
   await note('R: bare Fastify GET', wrk(bare.url, 'get.lua', SECONDS, uniform));
   await note('R: bare Fastify POST', wrk(bare.url, 'post.lua', SECONDS, uniform));
   await bare.stop();
 
   const service = await startServer('src/main.js', { DATABASE_URL: url, BALANCE_CACHE: 'on' });
+  await wrk(service.url, 'post.lua', WARM_UP_SECONDS, uniform);
   await note('POST', wrk(service.url, 'post.lua', SECONDS, uniform));
   await note('POST, one account', wrk(service.url, 'post.lua', SECONDS, hot));
   await note('GET balance', wrk(service.url, 'get.lua', SECONDS, uniform));
   await service.stop();
 
   const single = await startServer('src/main.js', { DATABASE_URL: url, LEDGER_BATCH: '1' });
+  await wrk(single.url, 'post.lua', WARM_UP_SECONDS, uniform);
   await note('POST, batches of one', wrk(single.url, 'post.lua', SECONDS, uniform));
   await single.stop();
 }

@@ -21,6 +21,14 @@ export class InterruptedError extends Error {
   }
 }
 
+/** What a shell reports for a process that a signal ended: 128 and the signal's number. */
+const INTERRUPTED = { SIGINT: 130, SIGTERM: 143 } as const;
+
+/** The exit code of a command that failed in its work. */
+export function exitCodeOf(error: unknown): number {
+  return error instanceof InterruptedError ? INTERRUPTED[error.signal] : 1;
+}
+
 /** Errors whose message is written for the user. */
 const SAID_WELL = [
   ConfigError,

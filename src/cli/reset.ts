@@ -59,8 +59,7 @@ export async function resetAccount(
 /** The report for people. */
 export function resetText({ before, after, transaction }: ResetReport): string {
   const name = `Account ${after.accountId}`;
-  if (!transaction)
-    return `${name} holds ${formatMoney(after.balance)} already; its version is ${after.version}.`;
+  if (!transaction) return `${name}: already ${formatMoney(after.balance)}, version ${after.version}.`;
   return (
     `${name}: ${formatMoney(before.balance)} → ${formatMoney(after.balance)}, ` +
     `version ${before.version} → ${after.version}, by the ${transaction.type} txn${transaction.transactionId}.`

@@ -5,6 +5,8 @@ import type { Config } from '../config.js';
 import { SHARD_CONNECTIONS, type ShardConnections } from '../database/database.module.js';
 import { tablesOf } from '../database/tables.js';
 import { BalanceCache } from '../domain/ports.js';
+import { LedgerModule } from '../ledger/ledger.module.js';
+import { OwnBatches } from '../ledger/own-batches.js';
 import { TransactionRunner } from '../ledger/transaction-runner.js';
 import { Metrics } from '../observability/metrics.js';
 import { InProcessPublisher } from './in-process-publisher.js';
@@ -14,7 +16,7 @@ const RELAYS = Symbol('RELAYS');
 
 /** One relay per shard, from the outbox to this process's own bus. */
 @Module({
-  imports: [CacheModule],
+  imports: [CacheModule, LedgerModule],
   providers: [
     {
       provide: InProcessPublisher,
@@ -23,7 +25,7 @@ const RELAYS = Symbol('RELAYS');
     },
     {
       provide: RELAYS,
-      inject: [CONFIG, SHARD_CONNECTIONS, InProcessPublisher, Metrics],
+      inject: [CONFIG, SHARD_CONNECTIONS, InProcessPublisher, OwnBatches, Metrics],
       useFactory: createRelays,
     },
   ],
@@ -53,6 +55,7 @@ function createRelays(
   config: Config,
   shards: readonly ShardConnections[],
   publisher: InProcessPublisher,
+  ownBatches: OwnBatches,
   metrics: Metrics,
 ): OutboxRelay[] {
   const logger = new Logger('Outbox');
@@ -62,6 +65,7 @@ function createRelays(
         new TransactionRunner(general, config.ledger),
         tablesOf(address.schema),
         publisher,
+        ownBatches,
         config.outboxPollMs,
         (rows) => metrics.outboxPublished(index, rows),
         (error) => logger.warn({ msg: 'publishing failed and is tried again', err: error }),

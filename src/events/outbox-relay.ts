@@ -1,7 +1,9 @@
 import type { QueryRunner } from 'typeorm';
 import type { EventPublisher } from '../domain/ports.js';
+import type { Transaction } from '../domain/transaction.js';
 import { TRANSACTION_COLUMNS, transactionFromRow, type TransactionRow } from '../database/rows.js';
 import type { SchemaTables } from '../database/tables.js';
+import type { OwnBatches } from '../ledger/own-batches.js';
 import type { TransactionRunner } from '../ledger/transaction-runner.js';
 
 /** Outbox rows, each of one batch, that are published and deleted in one go. */
@@ -22,6 +24,8 @@ export class OutboxRelay {
     private readonly runner: TransactionRunner,
     private readonly tables: SchemaTables,
     private readonly publisher: EventPublisher,
+    /** What the publisher's listeners know already. */
+    private readonly ownBatches: OwnBatches,
     private readonly pollMs: number,
     private readonly onPublished: (rows: number) => void,
     private readonly onFailure: (error: unknown) => void,
@@ -63,18 +67,34 @@ export class OutboxRelay {
     )) as unknown[];
     if (lease.length === 0) return 0;
     const rows = (await queryRunner.query(
-      `SELECT outbox_id, transaction_ids FROM ${this.tables.outbox} ORDER BY outbox_id LIMIT ${ROWS_AT_ONCE}`,
-    )) as { outbox_id: string; transaction_ids: string[] }[];
+      `SELECT outbox_id, transaction_ids[1] AS first_id
+       FROM ${this.tables.outbox} ORDER BY outbox_id LIMIT ${ROWS_AT_ONCE}`,
+    )) as { outbox_id: string; first_id: string }[];
     if (rows.length === 0) return 0;
-    const transactions = (await queryRunner.query(
-      `SELECT ${TRANSACTION_COLUMNS} FROM unnest($1::bigint[]) WITH ORDINALITY AS o (transaction_id, place)
-       JOIN ${this.tables.transactions} USING (transaction_id) ORDER BY place`,
-      [rows.flatMap((row) => row.transaction_ids)],
-    )) as TransactionRow[];
-    await this.publisher.publish(transactions.map(transactionFromRow));
+    const foreign = rows.filter((row) => !this.ownBatches.has(Number(row.first_id)));
+    if (foreign.length > 0) {
+      await this.publisher.publish(
+        await this.read(
+          queryRunner,
+          foreign.map((row) => row.outbox_id),
+        ),
+      );
+    }
     await queryRunner.query(`DELETE FROM ${this.tables.outbox} WHERE outbox_id = ANY($1)`, [
       rows.map((row) => row.outbox_id),
     ]);
+    for (const row of rows) this.ownBatches.forget(Number(row.first_id));
     return rows.length;
+  }
+
+  private async read(queryRunner: QueryRunner, outboxIds: readonly string[]): Promise<Transaction[]> {
+    const rows = (await queryRunner.query(
+      `SELECT ${TRANSACTION_COLUMNS}
+       FROM ${this.tables.outbox}, unnest(transaction_ids) WITH ORDINALITY AS posted (transaction_id, place)
+       JOIN ${this.tables.transactions} USING (transaction_id)
+       WHERE outbox_id = ANY($1) ORDER BY outbox_id, place`,
+      [outboxIds],
+    )) as TransactionRow[];
+    return rows.map(transactionFromRow);
   }
 }

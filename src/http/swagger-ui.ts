@@ -3,7 +3,7 @@ import type { SwaggerCustomOptions } from '@nestjs/swagger';
 /** What a plugin gets from Swagger UI. */
 interface System {
   readonly React: { createElement(type: unknown, properties: object, ...children: unknown[]): unknown };
-  getComponent(name: string, container: boolean): unknown;
+  readonly getComponent: (name: string, container: boolean) => unknown;
 }
 
 /** JSON.parse tells its reviver the text of a number; TypeScript's library does not know that yet. */

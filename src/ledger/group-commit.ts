@@ -4,6 +4,7 @@ import type { BalanceCache } from '../domain/ports.js';
 import type { PostingCommand, Transaction } from '../domain/transaction.js';
 import type { ShardMetrics } from '../observability/metrics.js';
 import { CommandQueue, type Waiting } from './command-queue.js';
+import type { OwnBatches } from './own-batches.js';
 import type { PostBatch, PostedBatch, WhenLocked } from './post-batch.js';
 import { CommitOutcomeUnknownError, type TransactionRunner } from './transaction-runner.js';
 
@@ -51,6 +52,7 @@ export class GroupCommit {
     private readonly runner: TransactionRunner,
     private readonly postBatch: PostBatch,
     private readonly balances: BalanceCache,
+    private readonly ownBatches: OwnBatches,
     private readonly limits: GroupCommitLimits,
     private readonly metrics: ShardMetrics,
     private readonly onDefect: (error: unknown) => void,
@@ -174,6 +176,7 @@ export class GroupCommit {
   private answer(batch: readonly PendingCommand[], posted: PostedBatch): PendingCommand[] {
     this.reachable = true;
     for (const account of posted.accounts.values()) this.balances.record(account);
+    this.ownBatches.add(posted.transactions);
     const locked: PendingCommand[] = [];
     batch.forEach((pending, index) => {
       const decision = posted.decisions[index];

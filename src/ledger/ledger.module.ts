@@ -11,6 +11,7 @@ import { AccountOpener } from './account-opener.js';
 import { GroupCommit } from './group-commit.js';
 import { GroupCommitLedger, type ShardWriter } from './group-commit-ledger.js';
 import { LedgerReader } from './ledger-reader.js';
+import { OwnBatches } from './own-batches.js';
 import { PostBatch } from './post-batch.js';
 import { ShardRouter } from './shard-router.js';
 import { TransactionRunner } from './transaction-runner.js';
@@ -19,13 +20,12 @@ import { TransactionRunner } from './transaction-runner.js';
 @Module({
   imports: [CacheModule],
   providers: [
+    OwnBatches,
     {
       provide: GroupCommitLedger,
-      inject: [CONFIG, SHARD_CONNECTIONS, BalanceCache, Metrics],
-      useFactory: (config: Config, shards: ShardConnections[], balances: BalanceCache, metrics: Metrics) =>
-        new GroupCommitLedger(
-          new ShardRouter(shards.map((shard) => createWriter(config, shard, balances, metrics))),
-        ),
+      inject: [CONFIG, SHARD_CONNECTIONS, BalanceCache, OwnBatches, Metrics],
+      useFactory: (config: Config, shards: ShardConnections[], ...parts: WriterParts) =>
+        new GroupCommitLedger(new ShardRouter(shards.map((shard) => createWriter(config, shard, ...parts)))),
     },
     { provide: Ledger, useExisting: GroupCommitLedger },
     {
@@ -40,7 +40,7 @@ import { TransactionRunner } from './transaction-runner.js';
       },
     },
   ],
-  exports: [Ledger, LedgerReader],
+  exports: [Ledger, LedgerReader, OwnBatches],
 })
 export class LedgerModule implements OnApplicationShutdown {
   constructor(private readonly ledger: GroupCommitLedger) {}
@@ -51,11 +51,12 @@ export class LedgerModule implements OnApplicationShutdown {
   }
 }
 
+type WriterParts = [balances: BalanceCache, ownBatches: OwnBatches, metrics: Metrics];
+
 function createWriter(
   config: Config,
   shard: ShardConnections,
-  balances: BalanceCache,
-  metrics: Metrics,
+  ...[balances, ownBatches, metrics]: WriterParts
 ): ShardWriter {
   const logger = new Logger('Ledger');
   const tables = tablesOf(shard.address.schema);
@@ -67,6 +68,7 @@ function createWriter(
       new TransactionRunner(shard.ledger, config.ledger),
       postBatch,
       balances,
+      ownBatches,
       config.ledger,
       metrics.forShard(shard.index),
       (error) => logger.error({ msg: 'a command failed by itself', err: error }),

@@ -6,6 +6,7 @@ import { createDataSource } from '../../src/database/data-source.js';
 import { LedgerError, type Refusal } from '../../src/domain/errors.js';
 import { AccountOpener } from '../../src/ledger/account-opener.js';
 import { GroupCommit } from '../../src/ledger/group-commit.js';
+import { OwnBatches } from '../../src/ledger/own-batches.js';
 import { PostBatch } from '../../src/ledger/post-batch.js';
 import { tablesOf } from '../../src/database/tables.js';
 import { TransactionRunner } from '../../src/ledger/transaction-runner.js';
@@ -37,8 +38,14 @@ export async function openLedger(url: string, overrides: Record<string, string> 
   const postBatch = new PostBatch(dataSource, tables);
   const defects: unknown[] = [];
   const metrics = new Metrics().forShard(0);
-  const groupCommit = new GroupCommit(runner, postBatch, balances, ledger, metrics, (error) =>
-    defects.push(error),
+  const groupCommit = new GroupCommit(
+    runner,
+    postBatch,
+    balances,
+    new OwnBatches(),
+    ledger,
+    metrics,
+    (error) => defects.push(error),
   );
   return {
     groupCommit,

@@ -1,4 +1,5 @@
 import { Client } from 'pg';
+import { codeOf } from './errors.js';
 
 export interface ServerAddress {
   readonly port: number;
@@ -19,9 +20,9 @@ export async function connectTo({ port, password }: ServerAddress, database: str
     user: ROLE,
     password,
     database,
-    // Named, so that PGSSLMODE and the like of the user's shell do not count.
+    // Named, so that PGSSLMODE and PGOPTIONS of the user's shell do not count.
     ssl: false,
-    options: '',
+    options: '-c statement_timeout=0',
     application_name: 'bank-owner',
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     keepAlive: true,
@@ -34,6 +35,14 @@ export async function connectTo({ port, password }: ServerAddress, database: str
     client.end().catch(() => undefined);
     throw error;
   }
+}
+
+/** Whether a failure to connect is one that a server which starts or recovers ends by itself. */
+export function isTransient(error: unknown): boolean {
+  const CANNOT_CONNECT_NOW = '57P03';
+  const code = codeOf(error);
+  // Errors of the server have codes of five signs; those of the system (ECONNREFUSED) do not, and a timeout has none.
+  return code === undefined || code === CANNOT_CONNECT_NOW || !/^[0-9A-Z]{5}$/.test(code);
 }
 
 /** Takes the lock that lasts as long as this connection. */

@@ -48,15 +48,17 @@ export function parsePostmasterFile(text: string): PostmasterFile | undefined {
 export async function endOldServer(clusterDir: string, password: string): Promise<void> {
   const startedAt = Date.now();
   const signals = [...SIGNALS];
-  for (let checked = false; ;) {
-    const noted = await readPostmasterFile(clusterDir);
+  for (let seen: PostmasterFile | undefined; ;) {
+    // A server removes its note shortly before it ends.
+    const noted = (await readPostmasterFile(clusterDir)) ?? seen;
     if (!noted || !isAlive(noted.pid)) return;
     if (!(await servesCluster(noted.pid, clusterDir))) {
       await removeNote(clusterDir, noted.pid);
       return;
     }
-    if (!checked && noted.port !== undefined) await refuseOwned(clusterDir, noted.pid, noted.port, password);
-    checked = true;
+    if (!seen) signal(noted.pid, 'SIGCONT'); // a stopped one can neither answer nor end
+    if (!seen && noted.port !== undefined) await refuseOwned(clusterDir, noted.pid, noted.port, password);
+    seen = noted;
     const waitedMs = Date.now() - startedAt;
     if (waitedMs > OLD_SERVER_TIMEOUT_MS) {
       throw new EmbeddedPostgresError(
@@ -74,7 +76,7 @@ async function refuseOwned(clusterDir: string, pid: number, port: number, passwo
   const deadline = Date.now() + OWNER_GONE_WITHIN_MS;
   for (;;) {
     const client = await connectTo({ port, password }, DATABASE).catch(() => undefined);
-    if (!client) return; // it is ending, starting, or stopped: nobody works with it
+    if (!client) return; // it is ending or starting: nobody works with it
     try {
       if (await tryOwnerLock(client)) return;
     } catch {

@@ -44,7 +44,7 @@ export async function chooseRunAs(
   dataDir: string,
   clusterDir: string | undefined,
 ): Promise<RunAs> {
-  const owner = clusterDir === undefined ? undefined : await stat(clusterDir);
+  const owner = clusterDir === undefined ? undefined : await ownerOf(clusterDir);
   const candidates =
     process.getuid?.() === 0 ? await rootsChoices(owner, dataDir) : [ourselves(owner, dataDir)];
   let first: Probe | undefined;
@@ -124,23 +124,28 @@ function unreachable(
   binaries: PostgresBinaries,
   dataDir: string,
 ): EmbeddedPostgresError {
-  const what =
+  const [what, remedy] =
     first?.code === 11
-      ? `the user ${user}, as whom PostgreSQL runs, cannot enter DATA_DIR ${dataDir}. Choose another DATA_DIR, below folders that everyone may enter`
-      : `the user ${user} cannot run ${binaries.postgres}. Install the project below folders that everyone may enter`;
+      ? [`enter DATA_DIR ${dataDir}`, 'Choose another DATA_DIR']
+      : [`run ${binaries.postgres}`, 'Install the project'];
   const detail = first?.output ? ` (${first.output.split('\n').at(-1)})` : '';
   return new EmbeddedPostgresError(
-    `The embedded PostgreSQL cannot start: ${what}, or set DATABASE_URL.${detail}`,
+    `The embedded PostgreSQL cannot start: the user ${user}, as whom it runs, cannot ${what}${detail}. ` +
+      `${remedy} below folders that everyone may enter, or set DATABASE_URL.`,
   );
+}
+
+async function ownerOf(path: string): Promise<Ids> {
+  const { uid, gid } = await stat(path);
+  return { uid, gid };
 }
 
 /** A user's ids in the text of /etc/passwd (`name:password:uid:gid:…`). */
 export function idsOf(passwd: string, name: string): Ids | undefined {
   const [, , uid, gid] = passwdLine(passwd, (fields) => fields[0] === name) ?? [];
   // macOS writes nobody's ids as -2.
-  return uid === undefined || gid === undefined
-    ? undefined
-    : { uid: Number(uid) >>> 0, gid: Number(gid) >>> 0 };
+  if (uid === undefined || gid === undefined) return undefined;
+  return { uid: Number(uid) >>> 0, gid: Number(gid) >>> 0 };
 }
 
 function nameOf(passwd: string, uid: number): string | undefined {

@@ -2,10 +2,10 @@ import { createServer } from 'node:net';
 import { randomInt } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { PostgresBinaries } from './binaries.js';
-import { ensureDatabase } from './connection.js';
+import { ensureDatabase, isTransient } from './connection.js';
 import { EmbeddedPostgresError, messageOf } from './errors.js';
 import { endOldServer } from './old-server.js';
-import { PostgresProcess } from './postgres-process.js';
+import { PostgresProcess, within } from './postgres-process.js';
 import type { RunAs } from './run-as.js';
 import { LOG_LINE_PREFIX } from './server-log.js';
 
@@ -44,6 +44,7 @@ const SETTINGS = {
 /** Recovery after a crash reads the log since the last checkpoint, which can take long. */
 const READY_TIMEOUT_MS = 60_000;
 const POLL_MS = 20;
+const FOREIGN_ANSWER_WAIT_MS = 2_000;
 /** How long leftovers of a killed server, which end by themselves, may keep a new one from starting. */
 const LEFTOVERS_TIMEOUT_MS = 30_000;
 const LEFTOVERS_POLL_MS = 100;
@@ -88,20 +89,23 @@ async function becomesReady(
   spec: ServerSpec,
 ): Promise<EmbeddedPostgresError | undefined> {
   const deadline = Date.now() + READY_TIMEOUT_MS;
-  let last: unknown;
+  let problem = `is not ready after ${READY_TIMEOUT_MS / 1_000} s`;
   while (server.running && Date.now() < deadline && !spec.signal.aborted) {
     try {
       await ensureDatabase({ port: spec.port, password: spec.password });
       return undefined;
     } catch (error) {
-      last = error; // not yet: it listens late, and refuses while it recovers
+      if (!isTransient(error)) {
+        problem = `cannot be used: ${messageOf(error)}`;
+        // The answer may be that of another program on the port: ours then ends by itself.
+        await within(FOREIGN_ANSWER_WAIT_MS, server.ended);
+        break;
+      }
     }
-    await Promise.race([sleep(POLL_MS), server.ended]);
+    await within(POLL_MS, server.ended);
   }
   const said = (await server.lastLines()).join('\n');
-  const how = server.running
-    ? `is not ready after ${READY_TIMEOUT_MS / 1_000} s: ${messageOf(last)}`
-    : `ended (${await server.ended})`;
+  const how = server.running ? problem : `ended (${await server.ended})`;
   const message = `The embedded PostgreSQL ${how}. It said:\n${said}`;
   return /could not create any TCP\/IP sockets/.test(said)
     ? new PortTakenError(message)

@@ -1,0 +1,99 @@
+import 'reflect-metadata';
+import { pino, type Logger } from 'pino';
+import pinoPretty from 'pino-pretty';
+import { openBank, type Bank } from '../bank.js';
+import { loadConfig, type Config } from '../config.js';
+import type { Money } from '../domain/money.js';
+import { InterruptedError } from './errors.js';
+import { collectMigrations, migrateText } from './migrate.js';
+import { createProgress, type Progress } from './progress.js';
+import { resetAccount, resetText } from './reset.js';
+import { seedBank, seedText, type SeedRequest } from './seed.js';
+import { verifyText } from './verify-text.js';
+import { verifyBank } from './verify.js';
+
+interface Session {
+  readonly config: Config;
+  readonly logger: Logger;
+  readonly bank: Bank;
+  /** Aborted by SIGINT and SIGTERM, with an InterruptedError. */
+  readonly signal: AbortSignal;
+}
+
+export async function migrate(): Promise<void> {
+  const applied: string[] = [];
+  await withBank('migrate', () => Promise.resolve(), applied);
+  console.log(migrateText(applied));
+}
+
+export async function seed(request: SeedRequest): Promise<void> {
+  await withBank('seed', async ({ bank, signal }) => {
+    const report = await withProgress('accounts', (onProgress) =>
+      seedBank(bank.shards, request, { onProgress, signal }),
+    );
+    console.log(seedText(report, request.balance));
+    if (report.accounts < request.accounts) signal.throwIfAborted();
+  });
+}
+
+export async function reset({ account, balance }: { account: number; balance: Money }): Promise<void> {
+  await withBank('reset', async ({ config, bank, logger }) => {
+    console.log(resetText(await resetAccount(config, bank.shards, logger, account, balance)));
+  });
+}
+
+/** Exits with 1 when the books are not whole. */
+export async function verify({ json }: { json?: boolean }): Promise<void> {
+  await withBank('verify', async ({ bank, signal }) => {
+    const startedMs = performance.now();
+    const report = await withProgress('accounts', (onProgress) =>
+      verifyBank(bank.shards, { onProgress, signal }),
+    );
+    console.log(json ? JSON.stringify(report) : verifyText(report, performance.now() - startedMs));
+    if (!report.ok) process.exitCode = 1;
+  });
+}
+
+/** @param migrations takes the names of the migrations that were applied */
+async function withBank(
+  command: string,
+  work: (session: Session) => Promise<void>,
+  migrations: string[] = [],
+): Promise<void> {
+  const config = loadConfig();
+  const logger = createLogger(config);
+  const bank = await openBank(config, collectMigrations(logger, migrations), {
+    holder: `cli ${command}`,
+    shareRunning: true,
+  });
+  try {
+    await work({ config, logger, bank, signal: onInterrupt() });
+  } finally {
+    await bank.close();
+  }
+}
+
+async function withProgress<T>(label: string, work: (update: Progress['update']) => Promise<T>): Promise<T> {
+  const progress = createProgress(label);
+  try {
+    return await work((done, total) => progress.update(done, total));
+  } finally {
+    progress.stop();
+  }
+}
+
+/** The first signal asks the work to stop where it leaves things in order; the second one ends the process. */
+function onInterrupt(): AbortSignal {
+  const controller = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => controller.abort(new InterruptedError(signal)));
+  }
+  return controller.signal;
+}
+
+/** To stderr: stdout is for results. What the service tells of its ordinary course does not interest here. */
+function createLogger(config: Config): Logger {
+  const options = { level: process.env.LOG_LEVEL ? config.log.level : 'warn', base: undefined };
+  if (process.env.LOG_FORMAT === 'json') return pino(options, pino.destination({ dest: 2, sync: true }));
+  return pino(options, pinoPretty({ destination: 2, sync: true, translateTime: 'SYS:HH:MM:ss.l' }));
+}

@@ -1,0 +1,712 @@
+import { afterAll, beforeAll, beforeEach, afterEach, describe, expect, it } from '@jest/globals';
+import type { Response } from 'supertest';
+import { openAccount, startApp, type TestApp } from '../support/app.js';
+import {
+  balanceOf,
+  deposit,
+  fieldsIn,
+  JSON_TYPE,
+  post,
+  rawPost,
+  receiptIn,
+  sendRaw,
+  type RawResponse,
+} from './requests.js';
+
+let app: TestApp;
+/** An account with 100.00 at version 2, which no bad request may change. */
+let accountId: number;
+
+beforeAll(async () => {
+  app = await startApp();
+  accountId = await openAccount(app, '100.00');
+});
+
+afterAll(() => app.close());
+
+const UNCHANGED = '{"balance":100.00,"version":2}';
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
+
+/** Expects a 400 in the contract's form that names just these fields. */
+function expectInvalid(response: Response | RawResponse, ...fields: string[]): void {
+  expect(response.status).toBe(400);
+  expect(response.text).toMatch(
+    /^{"error":"Invalid request","details":\[({"field":".*","message":".+"},?)+\]}$/,
+  );
+  expect(fieldsIn(response)).toEqual(fields);
+  expect((response.headers as Record<string, string>)['x-request-id']).toMatch(UUID);
+}
+
+describe('what is refused and changes nothing', () => {
+  afterEach(async () => {
+    expect(await balanceOf(app, accountId)).toBe(UNCHANGED);
+  });
+
+  describe('amounts', () => {
+    it.each([
+      '1e2',
+      '1E2',
+      '1e-1',
+      '1e400',
+      '-1',
+      '-0',
+      '0',
+      '0.0',
+      '0.00',
+      '0e0',
+      '0.001',
+      '1.005',
+      '10.000',
+      '10000000000000000',
+      '10000000000000000.00',
+      '99999999999999999999999999999999999999',
+    ])('%s, as a number and as a string', async (amount) => {
+      for (const written of [amount, `"${amount}"`]) {
+        expectInvalid(await post(app, accountId, `{"amount":${written},"type":"Deposit"}`), 'amount');
+        const long = `{"moneyWithdraw/Deposit":${written},"typeOfTransaction":"Withdraw"}`;
+        expectInvalid(await post(app, accountId, long), 'moneyWithdraw/Deposit');
+      }
+    });
+
+    it.each(['NaN', 'Infinity', '-Infinity', '0x10', '01.0', '+1', '.5', '1.', '1_0', '１２', '1,00', "'1'"])(
+      '%s: no JSON as a number, no amount as a string',
+      async (amount) => {
+        expectInvalid(await post(app, accountId, `{"amount":${amount},"type":"Deposit"}`), 'body');
+        if (amount === '01.0') return; // The grammar allows leading zeros.
+        expectInvalid(await post(app, accountId, `{"amount":"${amount}","type":"Deposit"}`), 'amount');
+      },
+    );
+
+    it.each([
+      'true',
+      'false',
+      'null',
+      '[]',
+      '[1]',
+      '{}',
+      '{"value":1}',
+      '""',
+      '" 1 "',
+      '"1 "',
+      '"1\\n"',
+      '"1\\u0000"',
+    ])('%s', async (amount) => {
+      expectInvalid(await post(app, accountId, `{"amount":${amount},"type":"Deposit"}`), 'amount');
+    });
+
+    it('none', async () => {
+      expectInvalid(await post(app, accountId, '{"type":"Deposit"}'), 'amount');
+      expectInvalid(await post(app, accountId, '{"typeOfTransaction":"Deposit"}'), 'amount');
+    });
+  });
+
+  describe('types', () => {
+    it.each([
+      '"Transfer"',
+      '"Deposits"',
+      '" Deposit"',
+      '""',
+      'null',
+      'true',
+      '1',
+      '["Deposit"]',
+      '{}',
+      '"Depo\\u017fit"',
+    ])('%s', async (type) => {
+      expectInvalid(await post(app, accountId, `{"amount":1,"type":${type}}`), 'type');
+      const long = `{"amount":1,"typeOfTransaction":${type}}`;
+      expectInvalid(await post(app, accountId, long), 'typeOfTransaction');
+    });
+
+    it('none', async () => {
+      expectInvalid(await post(app, accountId, '{"amount":1}'), 'type');
+    });
+  });
+
+  describe('versions', () => {
+    it.each([
+      '0',
+      '-1',
+      '2.0',
+      '2e0',
+      '0.2e1',
+      '1.5',
+      '9223372036854775808',
+      '99999999999999999999999999',
+      '"0"',
+      '"02"',
+      '"2.0"',
+      '" 2"',
+      '"2 "',
+      '"0x2"',
+      '"two"',
+      '""',
+      '"9223372036854775808"',
+      'null',
+      'true',
+      '[]',
+      '[2]',
+      '{}',
+    ])('%s', async (version) => {
+      const short = `{"amount":1,"type":"Deposit","expectedVersion":${version}}`;
+      expectInvalid(await post(app, accountId, short), 'expectedVersion');
+      const long = `{"amount":1,"type":"Deposit","expectedversion":${version}}`;
+      expectInvalid(await post(app, accountId, long), 'expectedversion');
+    });
+  });
+
+  describe('fields', () => {
+    it.each([
+      ['amount', '{"moneyWithdraw/Deposit":1,"amount":1,"type":"Deposit"}'],
+      ['moneyWithdraw/Deposit', '{"amount":1,"moneyWithdraw/Deposit":1,"type":"Deposit"}'],
+      ['type', '{"amount":1,"typeOfTransaction":"Deposit","type":"Deposit"}'],
+      ['typeOfTransaction', '{"amount":1,"type":"Deposit","typeOfTransaction":"Deposit"}'],
+      ['expectedVersion', '{"amount":1,"type":"Deposit","expectedversion":2,"expectedVersion":2}'],
+      ['expectedversion', '{"amount":1,"type":"Deposit","expectedVersion":2,"expectedversion":2}'],
+    ])('both names of one: the second, %s, is refused', async (field, body) => {
+      expectInvalid(await post(app, accountId, body), field);
+    });
+
+    it.each([
+      'currency',
+      'Amount',
+      'AMOUNT',
+      'ExpectedVersion',
+      'expected_version',
+      'idempotencyKey',
+      'accountId',
+      '',
+      '__proto__',
+      'constructor',
+      'prototype',
+      'toString',
+      'hasOwnProperty',
+    ])('an unknown one, %j', async (field) => {
+      const body = `{"amount":1,"type":"Deposit",${JSON.stringify(field)}:{"amount":2}}`;
+      expectInvalid(await post(app, accountId, body), field);
+    });
+
+    it('__proto__ in place of the real ones', async () => {
+      const body = '{"__proto__":{"amount":1,"type":"Deposit"}}';
+      expectInvalid(await post(app, accountId, body), '__proto__');
+    });
+
+    it.each([
+      ['with two values', '{"amount":1,"amount":2,"type":"Deposit"}'],
+      ['with equal values', '{"amount":1,"amount":1,"type":"Deposit"}'],
+      ['in another spelling', '{"amount":1,"\\u0061mount":2,"type":"Deposit"}'],
+      ['in another spelling with equal values', '{"amount":1,"am\\u006funt":1,"type":"Deposit"}'],
+      ['among unknown ones', '{"amount":1,"type":"Deposit","x":{"y":1,"y":1}}'],
+      ['as __proto__', '{"amount":1,"type":"Deposit","__proto__":1,"__proto__":1}'],
+    ])('one that is given twice, %s', async (_, body) => {
+      expectInvalid(await post(app, accountId, body), 'body');
+    });
+  });
+
+  describe('strings', () => {
+    it.each([
+      ['an escaped NUL', '"Deposit\\u0000"'],
+      ['a lone high surrogate', '"\\ud800"'],
+      ['a lone low surrogate', '"Deposit\\udfff"'],
+    ])('%s', async (_, type) => {
+      expectInvalid(await post(app, accountId, `{"amount":1,"type":${type}}`), 'type');
+    });
+
+    it.each(['\\u0000', '\\ud800', '\\udfff'])(
+      '%s in the name of a field, which comes back',
+      async (name) => {
+        const response = await post(app, accountId, `{"amount":1,"type":"Deposit","x${name}":1}`);
+        expectInvalid(response, JSON.parse(`"x${name}"`) as string);
+        expect(response.text).toContain(`"field":"x${name}"`);
+      },
+    );
+
+    it('a raw NUL', async () => {
+      expectInvalid(await post(app, accountId, '{"amount":1,"type":"Depo\u0000sit"}'), 'body');
+    });
+
+    it.each([
+      ['in a value', [0xff]],
+      ['as an overlong form', [0xc0, 0xaf]],
+      ['as an encoded surrogate', [0xed, 0xa0, 0x80]],
+      ['cut short', [0xe2, 0x82]],
+    ])('invalid UTF-8 %s', async (_, bytes) => {
+      const body = [Buffer.from('{"amount":1,"type":"Deposit'), Buffer.from(bytes), Buffer.from('"}')];
+      const response = await sendRaw(
+        app,
+        Buffer.concat([Buffer.from(head(Buffer.concat(body).length)), ...body]),
+      );
+      expect(response.status).toBe(400);
+      expect(response.text).toMatch(/^{"error":"Invalid request","details":\[.*\]}$/);
+      expect(response.headers['x-request-id']).toMatch(UUID);
+    });
+  });
+
+  describe('bodies', () => {
+    it.each([
+      ['empty', ''],
+      ['white space', ' \n'],
+      ['cut short', '{"amount":1,"type":"Deposit"'],
+      ['with something after the end', '{"amount":1,"type":"Deposit"}}'],
+      ['of two objects', '{"amount":1,"type":"Deposit"}{"amount":1,"type":"Deposit"}'],
+      ['with a trailing comma', '{"amount":1,"type":"Deposit",}'],
+      ['with a comment', '{"amount":1,"type":"Deposit"/* */}'],
+      ['with a byte order mark', '\ufeff{"amount":1,"type":"Deposit"}'],
+      ['of a form', 'amount=1&type=Deposit'],
+      ['of an array', '[{"amount":1,"type":"Deposit"}]'],
+      ['of an empty array', '[]'],
+      ['of a string', '"Deposit"'],
+      ['of a number', '1'],
+      ['of null', 'null'],
+    ])('%s', async (_, body) => {
+      expectInvalid(await post(app, accountId, body), 'body');
+    });
+
+    it('of an empty object: names both fields', async () => {
+      const response = await post(app, accountId, '{}');
+      expect(response.status).toBe(400);
+      expect(fieldsIn(response).sort()).toEqual(['amount', 'type']);
+    });
+
+    it('none at all', async () => {
+      const response = await app.http.post(`/accounts/${accountId}/transactions`);
+      expectInvalid(response, 'body');
+    });
+
+    it.each([
+      ['8,000 open brackets', '['.repeat(8_000)],
+      ['8,000 pairs of brackets', '['.repeat(8_000) + ']'.repeat(8_000)],
+    ])('of %s', async (_, body) => {
+      expectInvalid(await post(app, accountId, body), 'body');
+    });
+
+    // Whether the stack bears them or not.
+    it.each([
+      ['2,700 nested objects', '{"a":'.repeat(2_700) + '1' + '}'.repeat(2_700)],
+      [
+        '8,000 brackets as the amount',
+        `{"type":"Deposit","amount":${'['.repeat(8_000)}${']'.repeat(8_000)}}`,
+      ],
+    ])('of %s', async (_, body) => {
+      const response = await post(app, accountId, body);
+      expect(response.status).toBe(400);
+      expect(response.text).toMatch(/^{"error":"Invalid request","details":\[{.*}\]}$/);
+    });
+
+    it.each([
+      ['17 KiB', JSON.stringify(deposit('1')).padEnd(17 * 1024)],
+      ['one byte over 16 KiB', JSON.stringify(deposit('1')).padEnd(16 * 1024 + 1)],
+      ['200,000 brackets', '['.repeat(200_000)],
+    ])('of %s: 413', async (_, body) => {
+      const response = await post(app, accountId, body);
+      expect(response.status).toBe(413);
+      expect(response.text).toBe('{"error":"Body too large"}');
+      expect(response.headers['x-request-id']).toMatch(UUID);
+    });
+
+    it('over 16 KiB whose length is not announced: 413', async () => {
+      const chunk = ' '.repeat(4_096);
+      const chunks = `${chunk.length.toString(16)}\r\n${chunk}\r\n`.repeat(5);
+      const response = await sendRaw(
+        app,
+        `POST /accounts/${accountId}/transactions HTTP/1.1\r\nHost: bank\r\nConnection: close\r\n` +
+          `Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n${chunks}0\r\n\r\n`,
+      );
+      expect(response.status).toBe(413);
+      expect(response.text).toBe('{"error":"Body too large"}');
+    });
+  });
+
+  describe('content types', () => {
+    it.each([
+      'text/plain',
+      'text/json',
+      'application/x-www-form-urlencoded',
+      'multipart/form-data; boundary=x',
+      'application/jsonp',
+      'application/json-patch+json',
+      'application/xml',
+      'json',
+      '*/*',
+    ])('%s: 415', async (type) => {
+      const response = await post(app, accountId, deposit('1'), { 'content-type': type });
+      expect(response.status).toBe(415);
+      expect(response.text).toBe('{"error":"Content type must be application/json"}');
+      expect(response.headers['x-request-id']).toMatch(UUID);
+    });
+
+    it('none, with a body: 415', async () => {
+      const body = JSON.stringify(deposit('1'));
+      const response = await sendRaw(
+        app,
+        `POST /accounts/${accountId}/transactions HTTP/1.1\r\nHost: bank\r\nConnection: close\r\n` +
+          `Content-Length: ${body.length}\r\n\r\n${body}`,
+      );
+      expect(response.status).toBe(415);
+      expect(response.text).toBe('{"error":"Content type must be application/json"}');
+    });
+  });
+
+  describe('ids of accounts', () => {
+    it.each([
+      '0',
+      '-1',
+      '+1',
+      '01',
+      '1.0',
+      '1e3',
+      '0x1',
+      'abc',
+      'txn1',
+      '1;drop',
+      '1%3Bdrop%20table',
+      "1'--",
+      '%20',
+      '1%20',
+      '%00',
+      '1%00',
+      '%F0%9F%98%80',
+      '１',
+      '%EF%BC%91',
+      '..%2f1',
+      '9223372036854775808',
+      '1'.repeat(20),
+      '1'.repeat(500),
+      '1'.repeat(5_000),
+    ])('%s', async (id) => {
+      const path = `/accounts/${encodeURI(id).replaceAll('%25', '%')}`;
+      expectInvalid(await app.http.get(path), 'accountId');
+      expectInvalid(await app.http.get(`${path}/balance`), 'accountId');
+      expectInvalid(await app.http.get(`${path}/transactions`), 'accountId');
+      expectInvalid(
+        await app.http.post(`${path}/transactions`).set('content-type', JSON_TYPE).send(deposit('1')),
+        'accountId',
+      );
+    });
+
+    it.each(['%zz', '%', '%E0%A4%A', '%ff'])('%s, which is no valid URL', async (id) => {
+      expectInvalid(await app.http.get(`/accounts/${id}`), 'path');
+      expectInvalid(await app.http.get(`/accounts/${id}/balance`), 'path');
+    });
+
+    it.each(['9007199254740993', '9223372036854775807'])(
+      '%s, which is well-formed and names nothing',
+      async (id) => {
+        for (const response of [
+          await app.http.get(`/accounts/${id}`),
+          await app.http.get(`/accounts/${id}/balance`),
+          await app.http.get(`/accounts/${id}/transactions`),
+          await post(app, id, deposit('1')),
+        ]) {
+          expect(response.status).toBe(404);
+          expect(response.text).toBe('{"error":"Account not found"}');
+        }
+      },
+    );
+  });
+
+  describe('ids of transactions', () => {
+    it.each([
+      '1',
+      'txn',
+      'txn0',
+      'txn-1',
+      'txn01',
+      'TXN1',
+      'tpn131',
+      'txn1.0',
+      'txn1e3',
+      'txn%00',
+      'txn9223372036854775808',
+    ])('%s', async (id) => {
+      expectInvalid(await app.http.get(`/transactions/${id}`), 'transactionId');
+    });
+
+    it('txn9223372036854775807, which is well-formed and names nothing', async () => {
+      const response = await app.http.get('/transactions/txn9223372036854775807');
+      expect(response.status).toBe(404);
+      expect(response.text).toBe('{"error":"Transaction not found"}');
+    });
+  });
+
+  describe('idempotency keys', () => {
+    it.each([
+      ['of no character', ''],
+      ['of no quoted character', '""'],
+      ['of 256 characters', 'k'.repeat(256)],
+      ['of 256 quoted characters', `"${'k'.repeat(256)}"`],
+      ['with a space', 'a b'],
+      ['with a tab', 'a\tb'],
+      ['with a Latin-1 letter', 'caf\u00e9'],
+      ['with a quote that does not end', '"abc'],
+      ['with an unknown escape', '"a\\b"'],
+      ['that are two', '"a", "b"'],
+    ])('%s', async (_, key) => {
+      const response = await sendRaw(
+        app,
+        Buffer.from(
+          rawPost(accountId, `Idempotency-Key: ${key}\r\n`, JSON.stringify(deposit('1'))),
+          'latin1',
+        ),
+      );
+      expectInvalid(response, 'Idempotency-Key');
+    });
+
+    it('in two headers', async () => {
+      const headers = 'Idempotency-Key: a\r\nIdempotency-Key: b\r\n';
+      expectInvalid(
+        await sendRaw(app, rawPost(accountId, headers, JSON.stringify(deposit('1')))),
+        'Idempotency-Key',
+      );
+    });
+
+    it.each([
+      ['a line feed', 'a\nb'],
+      ['a carriage return', 'a\rb'],
+      ['a folded line', 'a\r\n b'],
+      ['a NUL', 'a\0b'],
+    ])('with %s: no HTTP at all', async (_, key) => {
+      const bytes = rawPost(accountId, `Idempotency-Key: ${key}\r\n`, JSON.stringify(deposit('1')));
+      expectInvalid(await sendRaw(app, bytes), 'request');
+    });
+  });
+
+  describe('If-Match', () => {
+    it.each(['7', '2', '"2', '2"', "'2'", 'W/2', '*, "2"', '""2""', '"a b"'])('%s: 400', async (tag) => {
+      expectInvalid(await post(app, accountId, deposit('1'), { 'if-match': tag }), 'If-Match');
+    });
+
+    it.each([
+      '"7"',
+      '"1"',
+      'W/"2"',
+      '"abc"',
+      '""',
+      '"02"',
+      '"2.0"',
+      '"1", "3"',
+      'W/"2", "1"',
+      '"9223372036854775808"',
+    ])('%s: 412', async (tag) => {
+      const response = await post(app, accountId, deposit('1'), { 'if-match': tag });
+      expect(response.status).toBe(412);
+      expect(response.text).toBe('{"error":"Version mismatch","CurrentVersion":2}');
+    });
+
+    it('* on an account that does not exist: 404', async () => {
+      const response = await post(app, 999_999, deposit('1'), { 'if-match': '*' });
+      expect(response.status).toBe(404);
+    });
+  });
+
+  describe('what is no HTTP', () => {
+    it.each([
+      ['a line of nonsense', 'nonsense\r\n\r\n'],
+      ['an unknown version', 'GET /health/live HTTP/9.9\r\nHost: bank\r\n\r\n'],
+      ['a header without a colon', 'GET /health/live HTTP/1.1\r\nHost bank\r\n\r\n'],
+      ['a length that is no number', 'POST /accounts HTTP/1.1\r\nHost: bank\r\nContent-Length: x\r\n\r\n'],
+      ['a negative length', 'POST /accounts HTTP/1.1\r\nHost: bank\r\nContent-Length: -1\r\n\r\n'],
+      [
+        'a length and chunks',
+        'POST /accounts HTTP/1.1\r\nHost: bank\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
+      ],
+      ['a TLS greeting', '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03'],
+    ])('%s', async (_, bytes) => {
+      const response = await sendRaw(app, Buffer.from(bytes, 'latin1'));
+      expectInvalid(response, 'request');
+      expect(response.headers['content-type']).toBe('application/json; charset=utf-8');
+    });
+
+    it('headers without end: 431', async () => {
+      const response = await sendRaw(
+        app,
+        `GET /health/live HTTP/1.1\r\nHost: bank\r\nX-Long: ${'x'.repeat(20_000)}\r\n\r\n`,
+      );
+      expect(response.status).toBe(431);
+      expect(response.text).toBe('{"error":"Headers too large"}');
+      expect(response.headers['x-request-id']).toMatch(UUID);
+    });
+  });
+});
+
+describe('what is accepted', () => {
+  beforeEach(async () => {
+    accountId = await openAccount(app, '100.00');
+  });
+
+  it.each([
+    ['9007199254740993.07', '9007199254741093.07'],
+    ['9999999999999899.99', '9999999999999999.99'],
+    ['0.01', '100.01'],
+    ['1', '101.00'],
+    ['1.5', '101.50'],
+  ])('the amount %s, as a number and as a string', async (amount, balance) => {
+    for (const written of [amount, `"${amount}"`]) {
+      const id = await openAccount(app, '100.00');
+      const response = await post(app, id, `{"amount":${written},"type":"Deposit"}`);
+      expect(response.status).toBe(201);
+      expect(response.text).toContain(`"newBalance":${balance},`);
+      expect(await balanceOf(app, id)).toBe(`{"balance":${balance},"version":3}`);
+    }
+  });
+
+  it('the whole of DECIMAL(18,2), in and out', async () => {
+    const id = await openAccount(app);
+    const into = await post(app, id, '{"amount":9999999999999999.99,"type":"Deposit"}');
+    expect(into.text).toContain('"amount":9999999999999999.99,"newBalance":9999999999999999.99,');
+    expect(await balanceOf(app, id)).toBe('{"balance":9999999999999999.99,"version":2}');
+    const out = await post(app, id, '{"amount":9999999999999999.99,"type":"Withdraw"}');
+    expect(out.text).toContain('"amount":9999999999999999.99,"newBalance":0.00,');
+  });
+
+  it('a body of 16 KiB to the byte', async () => {
+    const body = JSON.stringify(deposit('1')).padEnd(16 * 1024);
+    expect((await post(app, accountId, body)).status).toBe(201);
+  });
+
+  it('keys in another spelling, and white space anywhere', async () => {
+    const body = '\r\n{ "\\u0061mount"\t: 1 , "type" :"De\\u0070osit" }\n';
+    expect((await post(app, accountId, body)).text).toContain('"newBalance":101.00,');
+  });
+
+  it.each([
+    'application/json; charset=utf-8',
+    'application/json;charset=UTF-8',
+    'application/json; charset="utf-8"',
+    'APPLICATION/JSON',
+    'application/json ; charset=utf-8',
+    // RFC 8259 knows no charset: JSON is UTF-8, whatever the parameter says.
+    'application/json; charset=iso-8859-1',
+    'application/json; version=1',
+  ])('the content type %s', async (type) => {
+    const response = await post(app, accountId, deposit('1'), { 'content-type': type });
+    expect(response.status).toBe(201);
+  });
+
+  it.each(['2', '"2"'])('the version %s', async (version) => {
+    const body = `{"amount":1,"type":"Deposit","expectedVersion":${version}}`;
+    expect((await post(app, accountId, body)).status).toBe(201);
+  });
+
+  it.each(['"2"', '*', ' * ', '"1", "2"', '"abc","2"', 'W/"1", "2"', '"2","2"'])(
+    'If-Match: %s',
+    async (tag) => {
+      const response = await post(app, accountId, deposit('1'), { 'if-match': tag });
+      expect(response.status).toBe(201);
+      expect(response.headers.etag).toBe('"3"');
+    },
+  );
+
+  it.each([
+    ['of one character', 'k', '"k"'],
+    ['of 255 characters', 'k'.repeat(255), `"${'k'.repeat(255)}"`],
+    ['with quotes and backslashes', 'a"b\\c', '"a\\"b\\\\c"'],
+    ['of all that is visible', '!#$%&()*+,-./:;<=>?@[]^_`{|}~', '"!#$%&()*+,-./:;<=>?@[]^_`{|}~"'],
+  ])('a key %s, which is the same bare and quoted', async (_, bare, quoted) => {
+    const first = await post(app, accountId, deposit('1'), { 'idempotency-key': bare });
+    expect(first.status).toBe(201);
+    const again = await post(app, accountId, deposit('1'), { 'idempotency-key': quoted });
+    expect(again.text).toBe(`{"error":"Duplicate transaction","transactionId":"${receiptIn(first).id}"}`);
+  });
+});
+
+describe('X-Request-Id', () => {
+  const get = (path: string, id: string) => app.http.get(path).set('x-request-id', id);
+
+  it.each(['abc', '8e03978e-40d5-43dd-bc93-6894a57f9324', 'a.b_c~d:e/f+g=h@i-j', 'x'.repeat(128)])(
+    'comes back as it was sent: %s',
+    async (id) => {
+      for (const path of [
+        '/health/live',
+        `/accounts/${accountId}/balance`,
+        '/nothing',
+        '/accounts/0',
+        '/accounts/%zz',
+      ]) {
+        expect((await get(path, id)).headers['x-request-id']).toBe(id);
+      }
+      const refused = await post(app, accountId, '{', { 'x-request-id': id });
+      expect(refused.headers['x-request-id']).toBe(id);
+    },
+  );
+
+  it.each([
+    '',
+    ' ',
+    'a b',
+    'x'.repeat(129),
+    'a"b',
+    '<script>',
+    'a;b',
+    'a,b',
+    '{}',
+    'a\tb',
+    '%0d%0aX-Evil: 1',
+  ])('is replaced when it is not sane: %j', async (id) => {
+    expect((await get('/health/live', id)).headers['x-request-id']).toMatch(UUID);
+    expect((await get('/accounts/%zz', id)).headers['x-request-id']).toMatch(UUID);
+  });
+
+  it('is replaced when it is given twice', async () => {
+    const response = await sendRaw(
+      app,
+      'GET /health/live HTTP/1.1\r\nHost: bank\r\nConnection: close\r\nX-Request-Id: a\r\nX-Request-Id: b\r\n\r\n',
+    );
+    expect(response.headers['x-request-id']).toMatch(UUID);
+  });
+
+  it('is another one for each request', async () => {
+    const ids = await Promise.all(
+      [1, 2, 3, 4].map(async () => (await app.http.get('/health/live')).headers['x-request-id']),
+    );
+    expect(new Set(ids).size).toBe(4);
+  });
+
+  it.each([
+    [200, 'GET', '/health/live', undefined],
+    [200, 'HEAD', '/health/live', undefined],
+    [200, 'GET', '/metrics', undefined],
+    [200, 'GET', '/openapi.json', undefined],
+    [201, 'POST', '/accounts', '{}'],
+    [400, 'POST', '/accounts', '{'],
+    [400, 'GET', '/accounts/0', undefined],
+    [400, 'GET', '/accounts/%zz', undefined],
+    [404, 'GET', '/nothing', undefined],
+    [404, 'PATCH', '/accounts', '{}'],
+    [404, 'PROPFIND', '/accounts', undefined],
+    [404, 'TRACE', '/accounts', undefined],
+    [404, 'GET', '/accounts/999999', undefined],
+    [413, 'POST', '/accounts', ' '.repeat(17_000)],
+  ])('is on a %i (%s %s)', async (status, method, path, body) => {
+    const length =
+      body === undefined ? '' : `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n`;
+    const response = await sendRaw(
+      app,
+      `${method} ${path} HTTP/1.1\r\nHost: bank\r\nConnection: close\r\n${length}\r\n${body ?? ''}`,
+    );
+    expect(response.status).toBe(status);
+    expect(response.headers['x-request-id']).toMatch(UUID);
+  });
+
+  // Node answers these by itself, before anything of Fastify or of ours.
+  it.each([
+    [400, 'a request without a Host', 'GET /health/live HTTP/1.1\r\nConnection: close\r\n\r\n'],
+    [
+      417,
+      'an expectation that nobody knows',
+      'GET /health/live HTTP/1.1\r\nHost: bank\r\nExpect: wonders\r\nConnection: close\r\n\r\n',
+    ],
+  ])('is on a %i (%s)', async (status, _, bytes) => {
+    const response = await sendRaw(app, bytes);
+    expect(response.status).toBe(status);
+    expect(response.headers['x-request-id']).toMatch(UUID);
+  });
+});
+
+/** The head of a posting whose body of so many bytes follows. */
+function head(length: number): string {
+  return (
+    `POST /accounts/${accountId}/transactions HTTP/1.1\r\nHost: bank\r\nConnection: close\r\n` +
+    `Content-Type: application/json\r\nContent-Length: ${length}\r\n\r\n`
+  );
+}

@@ -1,0 +1,311 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { openAccount, startApp, type TestApp } from '../support/app.js';
+import { deposit, fieldsIn, post, receiptIn, withdrawal } from './requests.js';
+
+let app: TestApp;
+
+beforeAll(async () => {
+  app = await startApp();
+});
+
+afterAll(() => app.close());
+
+interface Listing {
+  readonly data: readonly { readonly id: string; readonly accountId: number; readonly newVersion: string }[];
+  readonly nextCursor: string | null;
+}
+
+async function page(path: string, query: Readonly<Record<string, string | number>> = {}): Promise<Listing> {
+  const response = await app.http.get(path).query(query);
+  if (response.status !== 200) throw new Error(`${response.status} ${response.text}`);
+  return JSON.parse(response.text) as Listing;
+}
+
+const transactionsOf = (accountId: number) => `/accounts/${accountId}/transactions`;
+const versionsOf = (listing: Listing) => listing.data.map((item) => Number(item.newVersion));
+
+/** Walks from page to page to the end; between two pages, something may happen. */
+async function walk(
+  path: string,
+  query: Readonly<Record<string, string | number>>,
+  between: () => Promise<unknown> = () => Promise.resolve(),
+): Promise<Listing[]> {
+  const pages = [await page(path, query)];
+  for (let next = pages[0]?.nextCursor; typeof next === 'string'; next = pages.at(-1)?.nextCursor) {
+    await between();
+    pages.push(await page(path, { ...query, cursor: next }));
+    if (pages.length > 1_000) throw new Error('the listing has no end');
+  }
+  return pages;
+}
+
+/** An account that has come to a version, a cent at a time. */
+async function openAtVersion(version: number): Promise<number> {
+  const accountId = await openAccount(app);
+  await Promise.all(Array.from({ length: version - 1 }, () => post(app, accountId, deposit('0.01'))));
+  return accountId;
+}
+
+/** from, from - 1, …, to */
+const countdown = (from: number, to: number) =>
+  Array.from({ length: from - to + 1 }, (_, index) => from - index);
+
+describe('GET /accounts/{accountId}/transactions', () => {
+  let accountId: number;
+
+  beforeAll(async () => {
+    accountId = await openAtVersion(206);
+  });
+
+  it('answers in the form of the receipts, newest first', async () => {
+    const id = await openAccount(app, '100.00');
+    const posted = receiptIn(await post(app, id, withdrawal('30.5')));
+    const response = await app.http.get(transactionsOf(id));
+    const opening = (JSON.parse(response.text) as Listing).data[1] as unknown as {
+      id: string;
+      timestamp: string;
+    };
+    expect(response.text).toBe(
+      `{"data":[{"id":"${posted.id}","accountId":${id},"type":"Withdraw","amount":30.50,"newBalance":69.50,` +
+        `"newVersion":"3","timestamp":"${posted.timestamp}"},` +
+        `{"id":"${opening.id}","accountId":${id},"type":"Deposit","amount":100.00,"newBalance":100.00,` +
+        `"newVersion":"2","timestamp":"${opening.timestamp}"}],"nextCursor":null}`,
+    );
+  });
+
+  it('has 50 on a page unless told otherwise', async () => {
+    const listing = await page(transactionsOf(accountId));
+    expect(versionsOf(listing)).toEqual(countdown(206, 157));
+    expect(typeof listing.nextCursor).toBe('string');
+  });
+
+  it.each([1, 2, 199, 200])('has %i on a page when asked', async (limit) => {
+    const listing = await page(transactionsOf(accountId), { limit });
+    expect(versionsOf(listing)).toEqual(countdown(206, 207 - limit));
+  });
+
+  it.each(['0', '201', '-1', '1.5', '1e2', '', 'all', '99999999999999999999'])(
+    'refuses the limit %j',
+    async (limit) => {
+      const response = await app.http.get(transactionsOf(accountId)).query({ limit });
+      expect(response.status).toBe(400);
+      expect(fieldsIn(response)).toEqual(['limit']);
+    },
+  );
+
+  it.each([1, 7, 41, 50, 200])('gives each exactly once, %i at a time', async (limit) => {
+    const pages = await walk(transactionsOf(accountId), { limit });
+    expect(pages.flatMap(versionsOf)).toEqual(countdown(206, 2));
+    // No empty page at the end, not even when the limit divides their number.
+    for (const listing of pages) expect(listing.data.length).toBeGreaterThan(0);
+  });
+
+  it('keeps its place while new transactions arrive', async () => {
+    const id = await openAtVersion(21);
+    const pages = await walk(transactionsOf(id), { limit: 3 }, () => post(app, id, deposit('1')));
+    expect(pages.flatMap(versionsOf)).toEqual(countdown(21, 2));
+    expect(versionsOf(await page(transactionsOf(id), { limit: 1 }))).toEqual([20 + pages.length]);
+  });
+
+  it('answers a cursor the same way each time', async () => {
+    const { nextCursor: cursor } = await page(transactionsOf(accountId), { limit: 5 });
+    const query = { limit: 5, cursor: cursor ?? '' };
+    const once = await page(transactionsOf(accountId), query);
+    expect(await page(transactionsOf(accountId), query)).toEqual(once);
+    expect(versionsOf(once)).toEqual(countdown(201, 197));
+  });
+
+  it('shows nothing of other accounts', async () => {
+    const [one, other] = [await openAccount(app, '1.00'), await openAccount(app, '2.00')];
+    const listing = await page(transactionsOf(one));
+    expect(listing.data.map((item) => item.accountId)).toEqual([one]);
+    expect((await page(transactionsOf(other))).data.map((item) => item.accountId)).toEqual([other]);
+  });
+
+  it('of an account without any is empty; of no account is 404', async () => {
+    const id = await openAccount(app);
+    expect(await page(transactionsOf(id))).toEqual({ data: [], nextCursor: null });
+    const response = await app.http.get(transactionsOf(999_999));
+    expect(response.status).toBe(404);
+    expect(response.text).toBe('{"error":"Account not found"}');
+  });
+});
+
+describe('filters', () => {
+  let accountId: number;
+  /** The times of versions 2 to 7, each some milliseconds after the one before. */
+  const times = new Map<number, string>();
+
+  beforeAll(async () => {
+    accountId = await openAccount(app);
+    for (let version = 2; version <= 7; version++) {
+      const body = version % 3 === 1 ? withdrawal('0.01') : deposit('10');
+      times.set(version, receiptIn(await post(app, accountId, body)).timestamp);
+      await sleep(5);
+    }
+  });
+
+  const versions = async (query: Record<string, string>) =>
+    versionsOf(await page(transactionsOf(accountId), query));
+  const time = (version: number) => times.get(version) ?? '';
+  /** The same instant on a clock that is two hours ahead. */
+  const elsewhere = (version: number) =>
+    new Date(Date.parse(time(version)) + 7_200_000).toISOString().replace('Z', '+02:00');
+
+  it.each([
+    ['Deposit', [6, 5, 3, 2]],
+    ['deposit', [6, 5, 3, 2]],
+    ['Credit', [6, 5, 3, 2]],
+    ['Withdraw', [7, 4]],
+    ['DEBIT', [7, 4]],
+  ])('type=%s', async (type, expected) => {
+    expect(await versions({ type })).toEqual(expected);
+  });
+
+  it('from is the first instant that counts', async () => {
+    expect(await versions({ from: time(5) })).toEqual([7, 6, 5]);
+    expect(await versions({ from: new Date(Date.parse(time(5)) + 1).toISOString() })).toEqual([7, 6]);
+  });
+
+  it('to is the first instant that no longer counts', async () => {
+    expect(await versions({ to: time(5) })).toEqual([4, 3, 2]);
+    expect(await versions({ to: new Date(Date.parse(time(5)) + 1).toISOString() })).toEqual([5, 4, 3, 2]);
+  });
+
+  it('go together', async () => {
+    expect(await versions({ from: time(3), to: time(7) })).toEqual([6, 5, 4, 3]);
+    expect(await versions({ from: time(3), to: time(7), type: 'Withdraw' })).toEqual([4]);
+    expect(await versions({ from: time(5), to: time(3) })).toEqual([]);
+  });
+
+  it('take a time in any zone, and a date alone', async () => {
+    expect(await versions({ from: elsewhere(5) })).toEqual([7, 6, 5]);
+    expect(await versions({ from: '2025-05-02' })).toEqual([7, 6, 5, 4, 3, 2]);
+    expect(await versions({ to: '2025-05-02' })).toEqual([]);
+  });
+
+  it('hold on every page', async () => {
+    const pages = await walk(transactionsOf(accountId), { type: 'Deposit', to: time(7), limit: 1 });
+    expect(pages.map(versionsOf)).toEqual([[6], [5], [3], [2]]);
+  });
+
+  it('that nothing fits leave an empty page, not a missing account', async () => {
+    expect(await page(transactionsOf(accountId), { from: '2999-01-01' })).toEqual({
+      data: [],
+      nextCursor: null,
+    });
+  });
+
+  it.each([
+    ['type', 'Transfer'],
+    ['type', ''],
+    ['from', 'yesterday'],
+    ['from', '2025-05-02T10:24:02'],
+    ['from', '2025-13-01'],
+    ['from', '1746181442'],
+    ['to', ''],
+    ['to', '2025-05-02T25:00:00Z'],
+    ['to', "2025-05-02' OR '1'='1"],
+    ['order', 'asc'],
+    ['__proto__', '1'],
+  ])('%s=%s is refused', async (field, value) => {
+    const response = await app.http.get(`${transactionsOf(accountId)}?${field}=${encodeURIComponent(value)}`);
+    expect(response.status).toBe(400);
+    expect(fieldsIn(response)).toEqual([field]);
+  });
+
+  it('given twice are refused', async () => {
+    for (const query of [
+      'type=Deposit&type=Withdraw',
+      'limit=1&limit=2',
+      'from=2025-01-01&from=2025-01-02',
+    ]) {
+      const response = await app.http.get(`${transactionsOf(accountId)}?${query}`);
+      expect(response.status).toBe(400);
+    }
+  });
+});
+
+describe('cursors', () => {
+  it('of another account or another listing are refused', async () => {
+    const [one, other] = [await openAtVersion(4), await openAtVersion(4)];
+    const ofOne = (await page(transactionsOf(one), { limit: 1 })).nextCursor ?? '';
+    const ofAccounts = (await page('/accounts', { limit: 1 })).nextCursor ?? '';
+    expect(ofOne).not.toBe('');
+    expect(ofAccounts).not.toBe('');
+    for (const [path, cursor] of [
+      [transactionsOf(other), ofOne],
+      [transactionsOf(one), ofAccounts],
+      ['/accounts', ofOne],
+    ] as const) {
+      const response = await app.http.get(path).query({ cursor });
+      expect(response.status).toBe(400);
+      expect(fieldsIn(response)).toEqual(['cursor']);
+    }
+  });
+
+  it.each(['', 'x', '1', '%00', 'a'.repeat(201), 'a'.repeat(5_000), "' OR 1=1--"])(
+    'like %j are refused',
+    async (cursor) => {
+      const accountId = await openAccount(app, '1.00');
+      for (const path of [transactionsOf(accountId), '/accounts']) {
+        const response = await app.http.get(path).query({ cursor });
+        expect(response.status).toBe(400);
+        expect(fieldsIn(response)).toEqual(['cursor']);
+      }
+    },
+  );
+});
+
+describe('GET /accounts', () => {
+  it('lists accounts by id, to the letter', async () => {
+    const [one, two] = [await openAccount(app), await openAccount(app, '350.00')];
+    const pages = await walk('/accounts', { limit: 200 });
+    expect(pages.at(-1)?.data.at(-1)?.accountId).toBe(two);
+    const response = await app.http.get('/accounts').query({ limit: 1, cursor: await cursorBefore(two) });
+    expect(response.text).toBe(
+      `{"data":[{"accountId":${two},"balance":350.00,"version":2}],"nextCursor":null}`,
+    );
+    const before = await app.http.get('/accounts').query({ limit: 1, cursor: await cursorBefore(one) });
+    expect(before.text).toMatch(
+      new RegExp(
+        `^{"data":\\[{"accountId":${one},"balance":0.00,"version":1}\\],"nextCursor":"[A-Za-z0-9_-]+"}$`,
+      ),
+    );
+  });
+
+  it('gives each exactly once, in order, though new ones are opened meanwhile', async () => {
+    for (let i = 0; i < 5; i++) await openAccount(app);
+    const known = (await walk('/accounts', { limit: 200 })).flatMap((listing) => listing.data);
+    const ids = known.map((item) => item.accountId);
+    expect(ids).toEqual([...new Set(ids)].sort((a, b) => a - b));
+    let opened = 0;
+    const pages = await walk('/accounts', { limit: 4 }, async () => {
+      if (opened++ < 3) await openAccount(app);
+    });
+    const seen = pages.flatMap((listing) => listing.data.map((item) => item.accountId));
+    expect(seen.slice(0, ids.length)).toEqual(ids);
+    expect(seen).toHaveLength(ids.length + 3);
+  });
+
+  it.each(['0', '201', 'x'])('refuses the limit %s', async (limit) => {
+    const response = await app.http.get('/accounts').query({ limit });
+    expect(response.status).toBe(400);
+    expect(fieldsIn(response)).toEqual(['limit']);
+  });
+
+  it('refuses an unknown parameter', async () => {
+    const response = await app.http.get('/accounts').query({ offset: '10' });
+    expect(response.status).toBe(400);
+    expect(fieldsIn(response)).toEqual(['offset']);
+  });
+});
+
+/** The cursor of the page that ends just before an account. */
+async function cursorBefore(accountId: number): Promise<string> {
+  for (const listing of await walk('/accounts', { limit: 1 })) {
+    if (listing.data[0]?.accountId === accountId - 1) return listing.nextCursor ?? '';
+  }
+  throw new Error(`no page ends before account ${accountId}`);
+}

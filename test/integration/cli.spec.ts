@@ -1,0 +1,473 @@
+import 'reflect-metadata';
+import { spawn } from 'node:child_process';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { Client } from 'pg';
+import { pino } from 'pino';
+import { resetAccount } from '../../src/cli/reset.js';
+import { seedBank } from '../../src/cli/seed.js';
+import { verifyBank, type VerifyReport } from '../../src/cli/verify.js';
+import { loadConfig } from '../../src/config.js';
+import type { ShardAddress } from '../../src/database/data-source.js';
+import { migrate } from '../../src/database/migrate.js';
+import { MAX_MONEY, parseMoney } from '../../src/domain/money.js';
+import { openLedger } from '../support/ledger.js';
+import { createEmptyTestDatabase, createTestDatabase, type TestDatabase } from '../support/postgres.js';
+import { waitUntil } from '../support/service.js';
+
+/** A database and a session in it. */
+class Bank {
+  private constructor(
+    readonly database: TestDatabase,
+    readonly client: Client,
+  ) {}
+
+  static async open(create = createTestDatabase): Promise<Bank> {
+    const database = await create('cli');
+    const client = new Client({ connectionString: database.url });
+    await client.connect();
+    return new Bank(database, client);
+  }
+
+  async close(): Promise<void> {
+    await this.client.end();
+    await this.database.drop();
+  }
+
+  get shard(): ShardAddress {
+    return { url: this.database.url, schema: 'bank' };
+  }
+
+  async rows(sql: string, parameters: unknown[] = []): Promise<Record<string, unknown>[]> {
+    return (await this.client.query<Record<string, unknown>>(sql, parameters)).rows;
+  }
+
+  async count(table: string): Promise<number> {
+    const [row] = await this.rows(`SELECT count(*)::int AS rows FROM bank.${table}`);
+    return row?.rows as number;
+  }
+}
+
+let bank: Bank;
+
+const money = (text: string) => parseMoney(text) as bigint;
+
+describe('seed', () => {
+  beforeEach(async () => {
+    bank = await Bank.open();
+  });
+  afterEach(() => bank.close());
+
+  const ACCOUNT = 'SELECT balance, version FROM bank.accounts WHERE account_id = $1';
+  const HISTORY = `SELECT type, amount, balance_after, version_after, idempotency_key,
+                          timestamp BETWEEN now() - interval '1 minute' AND now() AS is_new
+                   FROM bank.transactions WHERE account_id = $1`;
+
+  it('leaves what opening an account leaves', async () => {
+    const ledger = await openLedger(bank.database.url);
+    const opened = await ledger.opener.open(money('123.45'));
+    await ledger.close();
+    const seeded = await seedBank([bank.shard], { accounts: 1, balance: money('123.45') });
+    expect(seeded).toMatchObject({
+      accounts: 1,
+      firstId: opened.accountId + 1,
+      lastId: opened.accountId + 1,
+    });
+    expect(await bank.rows(ACCOUNT, [seeded.firstId])).toEqual([{ balance: '123.45', version: '2' }]);
+    expect(await bank.rows(HISTORY, [seeded.firstId])).toEqual([
+      {
+        type: 'credit',
+        amount: '123.45',
+        balance_after: '123.45',
+        version_after: '2',
+        idempotency_key: null,
+        is_new: true,
+      },
+    ]);
+    for (const query of [ACCOUNT, HISTORY]) {
+      expect(await bank.rows(query, [seeded.firstId])).toEqual(await bank.rows(query, [opened.accountId]));
+    }
+    const outbox = await bank.rows('SELECT transaction_ids FROM bank.outbox ORDER BY outbox_id');
+    expect(outbox).toEqual([{ transaction_ids: ['1'] }, { transaction_ids: ['2'] }]);
+  });
+
+  it('announces every transaction once, in rows that are no longer than a batch of the ledger', async () => {
+    const report = await seedBank([bank.shard], { accounts: 12_500, balance: 1n });
+    expect(report).toMatchObject({ accounts: 12_500, firstId: 1, lastId: 12_500 });
+    const sizes = await bank.rows(
+      'SELECT cardinality(transaction_ids) AS size, count(*)::int AS rows FROM bank.outbox GROUP BY 1 ORDER BY 1',
+    );
+    expect(sizes).toEqual([
+      { size: 500, rows: 1 },
+      { size: 1_000, rows: 12 },
+    ]);
+    const [missing] = await bank.rows(
+      `SELECT count(*)::int AS rows FROM bank.transactions t
+       FULL JOIN (SELECT unnest(transaction_ids) AS transaction_id FROM bank.outbox) o USING (transaction_id)
+       WHERE t.account_id IS NULL OR o.transaction_id IS NULL`,
+    );
+    expect(missing).toEqual({ rows: 0 });
+    expect(await bank.rows('SELECT sum(cardinality(transaction_ids))::int AS ids FROM bank.outbox')).toEqual([
+      { ids: 12_500 },
+    ]);
+    expect(await verifyBank([bank.shard])).toMatchObject({ accounts: 12_500, balance: '125.00', ok: true });
+  });
+
+  it('opens empty accounts without a transaction', async () => {
+    await seedBank([bank.shard], { accounts: 3, balance: 0n });
+    expect(await bank.rows('SELECT balance, version FROM bank.accounts')).toEqual(
+      Array.from({ length: 3 }, () => ({ balance: '0.00', version: '1' })),
+    );
+    expect(await bank.count('transactions')).toBe(0);
+    expect(await bank.count('outbox')).toBe(0);
+    expect((await verifyBank([bank.shard])).ok).toBe(true);
+  });
+
+  it('keeps the largest amount to the cent', async () => {
+    await seedBank([bank.shard], { accounts: 1, balance: MAX_MONEY });
+    expect(await verifyBank([bank.shard])).toMatchObject({ balance: '9999999999999999.99', ok: true });
+  });
+
+  it('leaves the sequences where the next account finds a free id', async () => {
+    await seedBank([bank.shard], { accounts: 10, balance: 1n });
+    const ledger = await openLedger(bank.database.url);
+    expect(await ledger.opener.open(1n)).toMatchObject({ accountId: 11 });
+    await ledger.close();
+    expect((await verifyBank([bank.shard])).ok).toBe(true);
+  });
+
+  it('spreads accounts evenly over shards, whose ids name them', async () => {
+    const shards = [0, 1, 2].map((index) => ({ url: bank.database.url, schema: `shard_${index}` }));
+    const { bankId } = await migrate(shards[0] as ShardAddress, { index: 0, count: 3 });
+    for (const index of [1, 2]) await migrate(shards[index] as ShardAddress, { index, count: 3 }, bankId);
+    const report = await seedBank(shards, { accounts: 8, balance: money('1.10') });
+    expect(report).toMatchObject({ accounts: 8, firstId: 1, lastId: 8 });
+    const ids = async (schema: string) =>
+      (await bank.rows(`SELECT account_id::int FROM ${schema}.accounts ORDER BY 1`)).map(
+        (row) => row.account_id,
+      );
+    expect(await Promise.all([ids('shard_0'), ids('shard_1'), ids('shard_2')])).toEqual([
+      [1, 4, 7],
+      [2, 5, 8],
+      [3, 6],
+    ]);
+    expect(await verifyBank(shards)).toMatchObject({
+      accounts: 8,
+      transactions: 8,
+      balance: '8.80',
+      ok: true,
+    });
+  });
+
+  it('tells how far it is, and stops after a chunk when asked to', async () => {
+    const controller = new AbortController();
+    const progress: [number, number][] = [];
+    const report = await seedBank(
+      [bank.shard],
+      { accounts: 50_000, balance: 1n },
+      {
+        signal: controller.signal,
+        onProgress: (done, total) => {
+          progress.push([done, total]);
+          if (progress.length === 2) controller.abort();
+        },
+      },
+    );
+    expect(progress).toEqual([
+      [10_000, 50_000],
+      [20_000, 50_000],
+    ]);
+    expect(report).toMatchObject({ accounts: 20_000, firstId: 1, lastId: 20_000 });
+    expect(await bank.count('accounts')).toBe(20_000);
+  });
+
+  it('says how many accounts were made when it fails, and leaves no half of a chunk', async () => {
+    await bank.client.query('ALTER TABLE bank.transactions ADD CHECK (transaction_id <= 15000)');
+    await expect(seedBank([bank.shard], { accounts: 30_000, balance: 1n })).rejects.toThrow(
+      /^10000 accounts were made\. Then: /,
+    );
+    expect(await verifyBank([bank.shard])).toMatchObject({
+      accounts: 10_000,
+      transactions: 10_000,
+      ok: true,
+    });
+  });
+});
+
+describe('reset', () => {
+  const logger = pino({ level: 'silent' });
+
+  beforeEach(async () => {
+    bank = await Bank.open();
+    await seedBank([bank.shard], { accounts: 2, balance: money('350.00') });
+    await bank.client.query('DELETE FROM bank.outbox');
+  });
+  afterEach(async () => {
+    expect((await verifyBank([bank.shard])).faults).toEqual([]);
+    await bank.close();
+  });
+
+  const reset = (accountId: number, balance: string) =>
+    // A relay that polls as fast as it may: none must run.
+    resetAccount(
+      loadConfig({ DATABASE_URL: bank.database.url, OUTBOX_POLL_MS: '10' }),
+      [bank.shard],
+      logger,
+      accountId,
+      money(balance),
+    );
+
+  it.each([
+    ['up', '1000.00', 'credit', '650.00'],
+    ['down', '0.01', 'debit', '349.99'],
+    ['to nothing', '0', 'debit', '350.00'],
+    ['to the most there can be', '9999999999999999.99', 'credit', '9999999999999649.99'],
+  ])('goes %s by one transaction', async (_way, balance, type, amount) => {
+    const report = await reset(2, balance);
+    expect(report.before).toEqual({ accountId: 2, balance: money('350.00'), version: 2 });
+    expect(report.after).toEqual({ accountId: 2, balance: money(balance), version: 3 });
+    const [posted] = await bank.rows('SELECT * FROM bank.transactions WHERE version_after = 3');
+    expect(posted).toMatchObject({
+      account_id: '2',
+      transaction_id: String(report.transaction?.transactionId),
+      type,
+      amount,
+    });
+  });
+
+  it('posts nothing when the balance is right already', async () => {
+    expect(await reset(1, '350')).toMatchObject({ transaction: undefined, after: { version: 2 } });
+    expect(await bank.count('transactions')).toBe(2);
+  });
+
+  it("leaves its event to the service's relay, whose balance cache learns from it", async () => {
+    const { transaction } = await reset(1, '1000');
+    const rows = await bank.rows('SELECT transaction_ids FROM bank.outbox');
+    expect(rows).toEqual([{ transaction_ids: [String(transaction?.transactionId)] }]);
+  });
+
+  it('says that an account does not exist', async () => {
+    await expect(reset(5, '1')).rejects.toThrow(/^account 5 does not exist$/);
+  });
+
+  it('wins in the end against others who post to the account', async () => {
+    const ledger = await openLedger(bank.database.url);
+    let working = true;
+    let posted = 0;
+    const work = (async () => {
+      for (; working; posted++) {
+        await ledger.groupCommit.submit({ accountId: 1, type: 'credit', amount: 1n });
+        await new Promise((resolve) => setTimeout(resolve, 2));
+      }
+    })();
+    const report = await reset(1, '1000');
+    working = false;
+    await work;
+    await ledger.close();
+    expect(posted).toBeGreaterThan(1);
+    expect(report.after.balance).toBe(money('1000'));
+    expect(report.after.version).toBe(report.before.version + 1);
+  });
+});
+
+interface Run {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+const LOADER = join(process.cwd(), 'test/support/register-typescript.mjs');
+const CLI = join(process.cwd(), 'src/cli.ts');
+
+/** Runs the command line as a process of its own, from the sources as they are. */
+function start(args: readonly string[], environment: Record<string, string> = {}) {
+  const child = spawn(process.execPath, ['--import', LOADER, CLI, ...args], {
+    env: { PATH: process.env.PATH, HOME: tmpdir(), DATABASE_URL: bank.database.url, ...environment },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const output = { stdout: '', stderr: '' };
+  child.stdout.on('data', (data: Buffer) => (output.stdout += data.toString()));
+  child.stderr.on('data', (data: Buffer) => (output.stderr += data.toString()));
+  const ended = new Promise<Run>((resolve) => child.once('close', (code) => resolve({ code, ...output })));
+  return { child, ended };
+}
+
+const run = (args: readonly string[], environment?: Record<string, string>) => start(args, environment).ended;
+
+/** Said in one line, without a stack or a word of how it is done. */
+const SENTENCE = /^error: [^\n]+\n$/;
+
+describe('the command line', () => {
+  beforeAll(async () => {
+    bank = await Bank.open();
+    await seedBank([bank.shard], { accounts: 3, balance: money('350.00') });
+  });
+  afterAll(() => bank.close());
+
+  it.each([
+    [['--help'], ['migrate', 'seed', 'reset', 'verify', 'Exit codes']],
+    [['migrate', '--help'], ['migrate']],
+    [
+      ['seed', '--help'],
+      ['--accounts <N>', '--balance <amount>', 'default: 1000.00'],
+    ],
+    [
+      ['reset', '--help'],
+      ['--account <ID>', 'default: 1', '--balance <amount>', 'default: 1000.00'],
+    ],
+    [['verify', '--help'], ['--json']],
+  ])('%j helps', async (args, words) => {
+    const { code, stdout, stderr } = await run(args);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    for (const word of ['Usage: npm run cli --', ...words]) expect(stdout).toContain(word);
+  });
+
+  it.each([
+    [[], 'Usage:'],
+    [['frobnicate'], "unknown command 'frobnicate'"],
+    [['verify', '--frobnicate'], "unknown option '--frobnicate'"],
+    [['verify', 'all'], 'too many arguments'],
+    [['seed'], "required option '--accounts <N>' not specified"],
+    [['seed', '--accounts'], "option '--accounts <N>' argument missing"],
+    [
+      ['seed', '--accounts', '0'],
+      "option '--accounts <N>' argument '0' is invalid. It must be a whole number from 1",
+    ],
+    [['seed', '--accounts', '1e6'], "argument '1e6' is invalid. It must be a whole number"],
+    [
+      ['seed', '--accounts', '5', '--balance', '1.005'],
+      "option '--balance <amount>' argument '1.005' is invalid",
+    ],
+    [['reset', '--balance', '-1'], 'It must be an amount from 0.00 to 9999999999999999.99'],
+    [['reset', '--balance', '10000000000000000.00'], 'It must be an amount from 0.00 to 9999999999999999.99'],
+    [['reset', '--balance', 'NaN'], 'such as 1000.00'],
+    [['reset', '--account', '-1'], "option '--account <ID>' argument '-1' is invalid"],
+  ])('%j is refused with exit code 2', async (args, message) => {
+    const { code, stdout, stderr } = await run(args);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+    expect(stderr).toContain(message);
+    expect(stderr).not.toMatch(/^ +at /m);
+  });
+
+  it.each([
+    ['an account that does not exist', ['reset', '--account', '77'], {}, 'account 77 does not exist'],
+    [
+      'a database that does not answer',
+      ['verify'],
+      { DATABASE_URL: 'postgresql://bank@127.0.0.1:1/bank' },
+      'ECONNREFUSED',
+    ],
+    ['a bank of several shards', ['verify'], { DATABASE_SCHEMA: 'shard_of_two' }, 'shard 1 of 2'],
+  ])('%s is said in a sentence, with exit code 1', async (_what, args, environment, message) => {
+    await migrate({ url: bank.database.url, schema: 'shard_of_two' }, { index: 1, count: 2 });
+    const { code, stdout, stderr } = await run(args, { DATABASE_START_TIMEOUT_MS: '0', ...environment });
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+    expect(stderr).toMatch(SENTENCE);
+    expect(stderr).toContain(message);
+  });
+
+  it('names every variable that is wrong', async () => {
+    const { code, stderr } = await run(['verify'], { DATABASE_URL: 'mysql://x', LEDGER_BATCH: 'many' });
+    expect(code).toBe(1);
+    expect(stderr).toMatch(
+      /^error: The configuration has 2 problem\(s\):\n {2}- DATABASE_URL .*\n {2}- LEDGER_BATCH /,
+    );
+    expect(stderr).not.toContain('mysql');
+  });
+
+  it('shows the stack of a defect', async () => {
+    const other = await Bank.open();
+    await other.client.query('ALTER TABLE bank.transactions RENAME COLUMN amount TO lost');
+    const { code, stderr } = await run(['verify'], { DATABASE_URL: other.database.url });
+    await other.close();
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/column "amount" does not exist\n +at /);
+  });
+
+  it('migrates once', async () => {
+    const empty = await Bank.open(createEmptyTestDatabase);
+    const environment = { DATABASE_URL: empty.database.url };
+    const first = await run(['migrate'], environment);
+    const second = await run(['migrate'], environment);
+    await empty.close();
+    expect(first).toMatchObject({ code: 0, stderr: '' });
+    expect(first.stdout).toMatch(/^Applied \d+ migration\(s\):\n {2}SpecTables1795478400000\n/);
+    expect(second).toEqual({ code: 0, stdout: 'The schema is already up to date.\n', stderr: '' });
+  });
+
+  it('resets account 1 to 1000.00 unless told otherwise', async () => {
+    const first = await run(['reset']);
+    expect(first).toMatchObject({ code: 0, stderr: '' });
+    expect(first.stdout).toMatch(/^Account 1: 350\.00 → 1000\.00, version 2 → 3, by the credit txn\d+\.\n$/);
+    expect((await run(['reset'])).stdout).toBe('Account 1: already 1000.00, version 3.\n');
+    expect((await run(['reset', '--account', '2', '--balance', '0'])).stdout).toMatch(
+      /^Account 2: 350\.00 → 0\.00, /,
+    );
+  });
+
+  it('seeds, and verifies what it seeded', async () => {
+    const seeded = await run(['seed', '--accounts', '5', '--balance', '9007199254740993.07']);
+    expect(seeded).toMatchObject({ code: 0, stderr: '' });
+    expect(seeded.stdout).toMatch(
+      /^Made 5 account\(s\) with 9007199254740993\.07 each, ids from 4 to 8, in \d+\.\d s \(\d+ accounts\/s\)\.\n$/,
+    );
+    const verified = await run(['verify']);
+    expect(verified).toMatchObject({ code: 0, stderr: '' });
+    expect(verified.stdout).toContain('The books are whole.');
+    expect(verified.stdout).toContain('versions_run_on');
+  });
+});
+
+describe('the command line on books that are not whole', () => {
+  beforeAll(async () => {
+    bank = await Bank.open();
+    await seedBank([bank.shard], { accounts: 3, balance: money('350.00') });
+    await bank.client.query('UPDATE bank.accounts SET balance = 351 WHERE account_id = 2');
+  });
+  afterAll(() => bank.close());
+
+  it('names the accounts and exits with 1', async () => {
+    const { code, stdout, stderr } = await run(['verify']);
+    expect({ code, stderr }).toEqual({ code: 1, stderr: '' });
+    expect(stdout).toMatch(
+      /The books are NOT whole\. 1 account\(s\) fail:\n {2}account 2: balance_is_sum, balance_is_last\n$/,
+    );
+  });
+
+  it('says the same to machines', async () => {
+    const { code, stdout } = await run(['verify', '--json']);
+    expect(code).toBe(1);
+    expect(JSON.parse(stdout) as VerifyReport).toEqual({
+      accounts: 3,
+      transactions: 3,
+      balance: '1051.00',
+      faults: [{ accountId: 2, checks: ['balance_is_sum', 'balance_is_last'] }],
+      faulty: 1,
+      ok: false,
+    });
+  });
+});
+
+describe('the command line when it is stopped', () => {
+  beforeEach(async () => {
+    bank = await Bank.open();
+  });
+  afterEach(() => bank.close());
+
+  it.each([
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const)('a seed ends after the chunk in hand at %s and exits with %i', async (signal, exitCode) => {
+    const { child, ended } = start(['seed', '--accounts', '5000000']);
+    await waitUntil(async () => (await bank.count('accounts')) > 0, 20_000);
+    child.kill(signal);
+    const { code, stdout, stderr } = await ended;
+    const made = Number(/^Made (\d+) account/.exec(stdout)?.[1]);
+    expect(code).toBe(exitCode);
+    expect(stderr).toBe(`error: stopped by ${signal}\n`);
+    expect(made).toBeGreaterThan(0);
+    expect(made % 10_000).toBe(0);
+    expect(await verifyBank([bank.shard])).toMatchObject({ accounts: made, transactions: made, ok: true });
+  });
+});
