@@ -33,7 +33,7 @@ const OLDEST_SERVER = 140_000;
 export async function openBank(config: Config, logger: Logger, options: OpenBankOptions): Promise<Bank> {
   const embedded = config.databaseUrl === undefined ? await openEmbedded(config, logger, options) : undefined;
   try {
-    const url = embedded?.url ?? (config.databaseUrl as string);
+    const url = embedded?.url ?? config.databaseUrl;
     await waitForServer(url, config.databaseStartTimeoutMs, logger);
     const shard = { url, schema: config.databaseSchema };
     const { applied } = await migrate(shard, { index: 0, count: 1 });

@@ -108,13 +108,10 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
   // A variable that is set to nothing, as an env file does, counts as not set.
   const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''));
   const parsed = ENVIRONMENT.safeParse(given);
-  if (!parsed.success) {
-    throw new ConfigError(parsed.error.issues.map((issue) => `${issue.path.join('.')} ${issue.message}`));
-  }
-  const config = fromVariables(parsed.data);
-  const problems = contradictions(config);
-  if (problems.length > 0) throw new ConfigError(problems);
-  return deepFreeze(config);
+  const problems = parsed.error?.issues.map((issue) => `${issue.path.join('.')} ${issue.message}`) ?? [];
+  problems.push(...contradictions(given));
+  if (!parsed.success || problems.length > 0) throw new ConfigError(problems);
+  return deepFreeze(fromVariables(parsed.data));
 }
 
 function fromVariables(env: z.output<typeof ENVIRONMENT>): Config {
@@ -160,14 +157,19 @@ function fromVariables(env: z.output<typeof ENVIRONMENT>): Config {
   };
 }
 
-/** Relations between bounds that must hold for them to mean anything. */
-function contradictions({ ledger }: Config): string[] {
-  const problems: string[] = [];
-  if (ledger.lockTimeoutMs > ledger.transactionTimeoutMs) {
-    problems.push('LEDGER_LOCK_TIMEOUT_MS must not be larger than LEDGER_TRANSACTION_TIMEOUT_MS');
-  }
-  if (ledger.batch > ledger.queue) problems.push('LEDGER_BATCH must not be larger than LEDGER_QUEUE');
-  return problems;
+/** Relations between bounds that must hold for them to mean anything: the first is at most the second. */
+const AT_MOST = [
+  ['LEDGER_LOCK_TIMEOUT_MS', 'LEDGER_TRANSACTION_TIMEOUT_MS'],
+  ['LEDGER_BATCH', 'LEDGER_QUEUE'],
+] as const;
+
+function contradictions(given: NodeJS.ProcessEnv): string[] {
+  return AT_MOST.flatMap(([smaller, larger]) => {
+    const low = ENVIRONMENT.shape[smaller].safeParse(given[smaller]);
+    const high = ENVIRONMENT.shape[larger].safeParse(given[larger]);
+    const broken = low.success && high.success && low.data > high.data;
+    return broken ? [`${smaller} must not be larger than ${larger}`] : [];
+  });
 }
 
 function isPostgresUrl(text: string): boolean {

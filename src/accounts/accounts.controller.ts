@@ -1,5 +1,6 @@
 import { Body, Controller, Get, Headers, Param, Post, Query, Res } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
+import type { Account } from '../domain/account.js';
 import { DtoPipe } from '../http/dto.pipe.js';
 import { entityTag, matchesNone } from '../http/entity-tags.js';
 import { AccountIdPipe } from '../http/path-pipes.js';
@@ -26,11 +27,13 @@ export class AccountsController {
     @Headers('if-none-match') ifNoneMatch: string | undefined,
     @Res({ passthrough: true }) reply: FastifyReply,
   ) {
-    const account = await this.accounts.balance(accountId, query, cacheControl);
-    void reply.header('etag', entityTag(account.version));
-    if (matchesNone(ifNoneMatch, account.version)) return balanceResource(account);
-    void reply.status(304);
-    return undefined;
+    const wanted = matchesNone(ifNoneMatch);
+    return answer(
+      reply,
+      await this.accounts.balance(accountId, query, cacheControl),
+      wanted,
+      balanceResource,
+    );
   }
 
   @Post()
@@ -48,11 +51,11 @@ export class AccountsController {
   @DocumentAccount()
   async get(
     @Param('accountId', AccountIdPipe) accountId: number,
+    @Headers('if-none-match') ifNoneMatch: string | undefined,
     @Res({ passthrough: true }) reply: FastifyReply,
   ) {
-    const account = await this.accounts.get(accountId);
-    void reply.header('etag', entityTag(account.version));
-    return accountResource(account);
+    const wanted = matchesNone(ifNoneMatch);
+    return answer(reply, await this.accounts.get(accountId), wanted, accountResource);
   }
 
   @Get()
@@ -60,4 +63,17 @@ export class AccountsController {
   list(@Query(new DtoPipe(ListAccountsDto)) query: ListAccountsDto) {
     return this.accounts.list(query);
   }
+}
+
+/** The account under its entity tag; 304 and no body when it is a version that the client has. */
+function answer<T>(
+  reply: FastifyReply,
+  account: Account,
+  wanted: (version: number) => boolean,
+  resource: (account: Account) => T,
+): T | undefined {
+  void reply.header('etag', entityTag(account.version));
+  if (wanted(account.version)) return resource(account);
+  void reply.status(304);
+  return undefined;
 }

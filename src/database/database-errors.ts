@@ -9,13 +9,16 @@ import { QueryFailedError, QueryRunnerAlreadyReleasedError } from 'typeorm';
  */
 export type DatabaseFailure = 'retryable' | 'locked' | 'statement' | 'unavailable';
 
+/** No class of SQLSTATE begins with E, as the system's errors do: EPIPE would fit otherwise. */
+const SQLSTATE = /^(?!E)[0-9A-Z]{5}$/;
+
 /** SQLSTATE of the server's error, or undefined when the failure did not come from the server. */
 export function sqlStateOf(error: unknown): string | undefined {
   const cause = error instanceof DatabaseUnreachableError ? error.cause : error;
   const source: unknown = cause instanceof QueryFailedError ? cause.driverError : cause;
   if (typeof source !== 'object' || source === null || !('code' in source)) return undefined;
   const { code } = source;
-  return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) ? code : undefined;
+  return typeof code === 'string' && SQLSTATE.test(code) ? code : undefined;
 }
 
 /** No connection could be had: refused, timed out, or the pool stayed exhausted. Nothing was sent. */
@@ -51,5 +54,6 @@ export function classifyFailure(error: unknown): DatabaseFailure {
  */
 export function isRefusedCommit(error: unknown): boolean {
   const state = sqlStateOf(error);
-  return state !== undefined && /^(23|40)/.test(state);
+  // 40003 says just that: statement completion unknown.
+  return state !== undefined && /^(23|40)/.test(state) && state !== '40003';
 }

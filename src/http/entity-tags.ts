@@ -1,7 +1,11 @@
 import { InvalidRequestError } from './invalid-request.js';
 import { parsePositiveInteger } from './positive-integer.js';
 
-const ENTITY_TAG = /^(?:W\/)?"[\x21\x23-\x7e]*"$/;
+/** RFC 9110, 8.8.3: any visible character but the quote, and obs-text. A comma in a tag does not end it. */
+const TAG = String.raw`(?:W\/)?"[\x21\x23-\x7e\x80-\xff]*"`;
+const TAGS = new RegExp(TAG, 'g');
+/** RFC 9110, 5.6.1: empty elements of a list are ignored, but one element there must be. */
+const TAG_LIST = new RegExp(String.raw`^[ \t,]*${TAG}(?:[ \t]*,[ \t]*(?:${TAG})?)*[ \t]*$`);
 
 /** An account's entity tag is its version. */
 export function entityTag(version: number): string {
@@ -20,22 +24,23 @@ export function parseIfMatch(header: string | undefined): number[] | undefined {
 }
 
 /**
- * True when an If-None-Match header names the version (RFC 9110, 13.1.2; weak comparison).
+ * Reads an If-None-Match header (RFC 9110, 13.1.2; weak comparison). The answer tells of a version whether the client
+ * wants it, because it is none of those that the client has.
  *
  * @throws InvalidRequestError when it is no list of entity tags
  */
-export function matchesNone(header: string | undefined, version: number): boolean {
-  if (header === undefined) return true;
-  if (header.trim() === '*') return false;
-  return !versionsOf('If-None-Match', header, () => true).includes(version);
+export function matchesNone(header: string | undefined): (version: number) => boolean {
+  if (header === undefined) return () => true;
+  if (header.trim() === '*') return () => false;
+  const versions = versionsOf('If-None-Match', header, () => true);
+  return (version) => !versions.includes(version);
 }
 
 function versionsOf(field: string, header: string, counts: (tag: string) => boolean): number[] {
-  const tags = header.split(',').map((tag) => tag.trim());
-  if (!tags.every((tag) => ENTITY_TAG.test(tag))) {
+  if (!TAG_LIST.test(header)) {
     throw InvalidRequestError.of(field, 'must be * or a list of quoted entity tags, like "7"');
   }
-  return tags
+  return (header.match(TAGS) ?? [])
     .filter(counts)
     .map((tag) => parsePositiveInteger(tag.replace(/^(?:W\/)?"|"$/g, '')))
     .filter((version) => version !== undefined);

@@ -47,13 +47,16 @@ export const IsWholeNumber = (min: number, max: number) =>
 
 /** A point in time: an ISO 8601 date, or a date and time with its offset from UTC. */
 export const IsInstant = () =>
-  rule(
-    'isInstant',
-    (value) => typeof value === 'string' && INSTANT.test(value) && !Number.isNaN(Date.parse(value)),
-    {
-      message: 'must be an ISO 8601 date or time with an offset, like 2025-05-02T10:24:02Z',
-    },
-  );
+  rule('isInstant', (value) => typeof value === 'string' && isInstant(value), {
+    message: 'must be an ISO 8601 date or time with an offset, like 2025-05-02T10:24:02Z',
+  });
+
+/** Date.parse takes 2025-02-30 for the 2nd of March. */
+function isInstant(text: string): boolean {
+  if (!INSTANT.test(text) || Number.isNaN(Date.parse(text))) return false;
+  const day = text.slice(0, 10);
+  return new Date(day).toISOString().startsWith(day);
+}
 
 /** One of some words, in any case. */
 export const IsWord = (words: readonly string[]) =>

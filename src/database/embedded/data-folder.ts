@@ -49,7 +49,12 @@ export async function prepareFolder(dataDir: string): Promise<string> {
 
 /** Whether an initialised cluster lies there. */
 export async function hasCluster(clusterDir: string): Promise<boolean> {
-  if (await exists(join(clusterDir, 'PG_VERSION'))) return true;
+  try {
+    if (await exists(join(clusterDir, 'PG_VERSION'))) return true;
+  } catch (error) {
+    if (codeOf(error) === 'EACCES') return true; // another user's, as only a cluster's folder is closed
+    throw error;
+  }
   const entries = await readdir(clusterDir).catch(() => []);
   if (entries.length === 0) return false;
   throw new EmbeddedPostgresError(

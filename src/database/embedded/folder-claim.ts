@@ -32,11 +32,11 @@ interface Claim {
   readonly identity: string;
 }
 
-const UNDECIDED_LIMIT_MS = 15_000;
+const UNDECIDED_LIMIT_MS = 10_000;
 const POLL_MS = 10;
 /** How often a claim's file is touched, and after how long without it a claim of another container is dead. */
 const BEAT_MS = 1_000;
-const SILENT_AFTER_MS = 10_000;
+const SILENT_AFTER_MS = 5_000;
 
 /**
  * Makes this process the only one that may run a server on the folder, or tells who is that one.

@@ -4,7 +4,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { userInfo } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { PostgresBinaries } from './binaries.js';
-import { codeOf, EmbeddedPostgresError } from './errors.js';
+import { EmbeddedPostgresError, messageOf } from './errors.js';
 
 /** As whom PostgreSQL's programs run, and how they are started so. */
 export interface RunAs {
@@ -101,20 +101,20 @@ async function probe(runAs: RunAs, binaries: PostgresBinaries, dataDir: string):
     ...runAs.prefix,
     ...['/bin/sh', '-c', PROBE, 'sh', dataDir, binaries.postgres, bootstrapFile],
   ];
-  const child = spawn(program, args, {
-    ...runAs.ids,
-    cwd: '/',
-    env: CHILD_ENVIRONMENT,
-    stdio: ['ignore', 'ignore', 'pipe'],
-    timeout: PROBE_TIMEOUT_MS,
-  });
-  let output = '';
-  child.stderr.setEncoding('utf8').on('data', (text: string) => (output += text));
   try {
+    const child = spawn(program, args, {
+      ...runAs.ids,
+      cwd: '/',
+      env: CHILD_ENVIRONMENT,
+      stdio: ['ignore', 'ignore', 'pipe'],
+      timeout: PROBE_TIMEOUT_MS,
+    });
+    let output = '';
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (output += text));
     const [code] = (await once(child, 'close')) as [number | null];
     return { code, output: output.trim() };
   } catch (error) {
-    return { code: null, output: `${program}: ${codeOf(error)}` };
+    return { code: null, output: messageOf(error) }; // no setpriv, or no right to switch the user
   }
 }
 
@@ -126,12 +126,14 @@ function unreachable(
 ): EmbeddedPostgresError {
   const [what, remedy] =
     first?.code === 11
-      ? [`enter DATA_DIR ${dataDir}`, 'Choose another DATA_DIR']
-      : [`run ${binaries.postgres}`, 'Install the project'];
+      ? [`enter DATA_DIR ${dataDir}`, 'Choose another DATA_DIR below folders that everyone may enter']
+      : first?.code === null
+        ? ['be switched to', 'Start as that user or another one than root']
+        : [`run ${binaries.postgres}`, 'Install the project below folders that everyone may enter'];
   const detail = first?.output ? ` (${first.output.split('\n').at(-1)})` : '';
   return new EmbeddedPostgresError(
     `The embedded PostgreSQL cannot start: the user ${user}, as whom it runs, cannot ${what}${detail}. ` +
-      `${remedy} below folders that everyone may enter, or set DATABASE_URL.`,
+      `${remedy}, or set DATABASE_URL.`,
   );
 }
 

@@ -1,0 +1,319 @@
+import 'reflect-metadata';
+import { spawn } from 'node:child_process';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { Client } from 'pg';
+import { DataSource } from 'typeorm';
+import { verifyBank } from '../../src/cli/verify.js';
+import { dataSourceOptions, MIGRATIONS, type ShardAddress } from '../../src/database/data-source.js';
+import { findDrift } from '../../src/database/drift.js';
+import { migrate, ShardMismatchError } from '../../src/database/migrate.js';
+import { openLedger } from '../support/ledger.js';
+import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
+
+const ALONE = { index: 0, count: 1 };
+const NAMES = MIGRATIONS.map((migration) => migration.name);
+
+let database: TestDatabase;
+let client: Client;
+let shard: ShardAddress;
+
+beforeEach(async () => {
+  database = await createEmptyTestDatabase('migrations');
+  shard = { url: database.url, schema: 'bank' };
+  client = new Client({ connectionString: database.url });
+  await client.connect();
+});
+
+afterEach(async () => {
+  await client.end();
+  await database.drop();
+});
+
+async function rows(sql: string): Promise<Record<string, unknown>[]> {
+  return (await client.query<Record<string, unknown>>(sql)).rows;
+}
+
+/** Leaves the database as the specification's schema has it: what a bank has that was kept by its own SQL. */
+async function migrateToSpecTables(): Promise<void> {
+  const pool = { name: 'test-migrate', size: 1, connectTimeoutMs: 5_000 };
+  const dataSource = new DataSource({
+    ...dataSourceOptions(shard, pool),
+    migrations: MIGRATIONS.slice(0, 1),
+  });
+  await dataSource.initialize();
+  try {
+    await dataSource.query('CREATE SCHEMA bank');
+    expect(await dataSource.runMigrations()).toHaveLength(1);
+  } finally {
+    await dataSource.destroy();
+  }
+}
+
+/**
+ * Account by account: what it did, and the balance that it ends with. Resets and opening balances left no transaction;
+ * the last value is the version that the old bank happened to have.
+ */
+const OLD_BANK: readonly { what: string; history: string[]; balance: string; version: number }[] = [
+  { what: 'nothing', history: [], balance: '0.00', version: 1 },
+  { what: 'an opening balance only', history: [], balance: '1000.00', version: 1 },
+  {
+    what: 'an opening balance of 500',
+    history: ['debit 200', 'credit 49.01'],
+    balance: '349.01',
+    version: 12,
+  },
+  {
+    what: 'credits and debits from nothing',
+    history: ['credit 100', 'debit 0.01'],
+    balance: '99.99',
+    version: 3,
+  },
+  { what: 'a reset upwards', history: ['credit 1', 'debit 1'], balance: '1000.00', version: 4 },
+  { what: 'a reset downwards', history: ['credit 5000'], balance: '1000.00', version: 3 },
+  { what: 'a reset to nothing', history: ['credit 5000'], balance: '0.00', version: 3 },
+  // 100 to begin with, spent, 5000 in, reset to 1000: neither one credit nor one debit alone makes up for it.
+  {
+    what: 'an opening balance and a reset',
+    history: ['debit 100', 'credit 5000'],
+    balance: '1000.00',
+    version: 7,
+  },
+  { what: 'the most there can be', history: ['credit 0.99'], balance: '9999999999999999.99', version: 2 },
+];
+
+async function fillOldBank(): Promise<void> {
+  let transactions = 0;
+  for (const { balance, version } of OLD_BANK) {
+    await client.query('INSERT INTO bank.accounts (balance, version) VALUES ($1, $2)', [balance, version]);
+  }
+  // The accounts' histories are interleaved, as they came in.
+  for (let step = 0; step < 2; step++) {
+    for (const [index, { history }] of OLD_BANK.entries()) {
+      const entry = history[step];
+      if (!entry) continue;
+      const [type, amount] = entry.split(' ');
+      transactions += 1;
+      await client.query(
+        `INSERT INTO bank.transactions (account_id, type, amount, idempotency_key, timestamp)
+         VALUES ($1, $2, $3, $4, $5)`,
+        [
+          index + 1,
+          type,
+          amount,
+          transactions % 2 === 0 ? `key-${step}` : null,
+          transactions % 3 === 0 ? null : '2025-05-02 10:24:02.123456',
+        ],
+      );
+    }
+  }
+}
+
+describe('an old bank that is migrated', () => {
+  const BALANCES = 'SELECT account_id::text, balance FROM bank.accounts ORDER BY account_id';
+  const HISTORY = `SELECT transaction_id::text, account_id::text, type, amount, idempotency_key
+                   FROM bank.transactions ORDER BY transaction_id`;
+  let balances: Record<string, unknown>[];
+  let history: Record<string, unknown>[];
+
+  beforeEach(async () => {
+    await migrateToSpecTables();
+    await fillOldBank();
+    // An id that was used and is gone again: the largest one in use counts.
+    await client.query("SELECT setval('bank.transactions_transaction_id_seq', 100)");
+    await client.query(
+      `INSERT INTO bank.transactions (account_id, type, amount) VALUES (4, 'credit', 7), (4, 'debit', 7)`,
+    );
+    balances = await rows(BALANCES);
+    history = await rows(HISTORY);
+    expect((await migrate(shard, ALONE)).applied).toEqual(NAMES.slice(1));
+  });
+
+  it('has whole books', async () => {
+    expect(await verifyBank([shard])).toMatchObject({ accounts: OLD_BANK.length, faults: [], ok: true });
+  });
+
+  it('keeps every balance, and every transaction with its id and key', async () => {
+    expect(await rows(BALANCES)).toEqual(balances);
+    expect((await rows(HISTORY)).slice(0, history.length)).toEqual(history);
+  });
+
+  it('adds only the transactions that were missing', async () => {
+    const added = await rows(
+      `SELECT account_id::int, type, amount, version_after::int FROM bank.transactions
+       WHERE transaction_id > 102 ORDER BY account_id, version_after`,
+    );
+    expect(added).toEqual([
+      { account_id: 2, type: 'credit', amount: '1000.00', version_after: 2 },
+      { account_id: 3, type: 'credit', amount: '500.00', version_after: 2 },
+      { account_id: 5, type: 'credit', amount: '1000.00', version_after: 2 },
+      { account_id: 6, type: 'debit', amount: '4000.00', version_after: 3 },
+      { account_id: 7, type: 'debit', amount: '5000.00', version_after: 3 },
+      { account_id: 8, type: 'credit', amount: '100.00', version_after: 2 },
+      { account_id: 8, type: 'debit', amount: '4000.00', version_after: 5 },
+      { account_id: 9, type: 'credit', amount: '9999999999999999.00', version_after: 2 },
+    ]);
+  });
+
+  it('reads the old times as UTC, to the millisecond, and leaves none unset', async () => {
+    const [old] = await rows('SELECT timestamp FROM bank.transactions WHERE transaction_id = 1');
+    expect(old).toEqual({ timestamp: new Date('2025-05-02T10:24:02.123Z') });
+    const [unset] = await rows(
+      `SELECT timestamp BETWEEN now() - interval '5 minutes' AND now() AS is_new FROM bank.transactions WHERE transaction_id = 3`,
+    );
+    expect(unset).toEqual({ is_new: true });
+  });
+
+  it('goes on after the largest ids', async () => {
+    const largest = await rows('SELECT max(transaction_id)::int AS id FROM bank.transactions');
+    const ledger = await openLedger(shard.url);
+    try {
+      const posted = await ledger.groupCommit.submit({
+        accountId: 8,
+        type: 'debit',
+        amount: 100_000n,
+        expectedVersion: 5,
+      });
+      expect(posted).toMatchObject({
+        transactionId: (largest[0]?.id as number) + 1,
+        balanceAfter: 0n,
+        versionAfter: 6,
+      });
+      expect(await ledger.opener.open(1n)).toMatchObject({ accountId: OLD_BANK.length + 1, version: 2 });
+    } finally {
+      await ledger.close();
+    }
+    expect((await verifyBank([shard])).faults).toEqual([]);
+  });
+
+  it('still knows which keys were used', async () => {
+    const ledger = await openLedger(shard.url);
+    const [used] = history.filter((row) => row.idempotency_key !== null);
+    const again = ledger.groupCommit.submit({
+      accountId: Number(used?.account_id),
+      type: used?.type as 'credit' | 'debit',
+      amount: BigInt((used?.amount as string).replace('.', '')),
+      idempotencyKey: used?.idempotency_key as string,
+    });
+    await expect(again).rejects.toMatchObject({
+      refusal: { code: 'DUPLICATE_TRANSACTION', original: { transactionId: Number(used?.transaction_id) } },
+    });
+    await ledger.close();
+  });
+});
+
+describe('migrate', () => {
+  it('applies every migration once', async () => {
+    const first = await migrate(shard, ALONE);
+    expect(first.applied).toEqual(NAMES);
+    expect(await migrate(shard, ALONE)).toEqual({ applied: [], bankId: first.bankId });
+    expect(await verifyBank([shard])).toMatchObject({ accounts: 0, ok: true });
+  });
+
+  it('lets one of several instances migrate while the others wait', async () => {
+    const reports = await Promise.all(Array.from({ length: 4 }, () => migrate(shard, ALONE)));
+    expect(reports.flatMap((report) => report.applied)).toEqual(NAMES);
+    expect(new Set(reports.map((report) => report.bankId)).size).toBe(1);
+  });
+
+  it.each([
+    ['another place', { index: 0, count: 2 }, { index: 1, count: 2 }],
+    ['another number of shards', { index: 0, count: 2 }, { index: 0, count: 3 }],
+    ['a bank that was founded with one shard', ALONE, { index: 0, count: 2 }],
+  ])('refuses a shard of %s, and changes nothing', async (_what, recorded, asked) => {
+    const { bankId } = await migrate(shard, recorded);
+    await expect(migrate(shard, asked)).rejects.toThrow(ShardMismatchError);
+    await expect(migrate(shard, asked)).rejects.toThrow(
+      `holds shard ${recorded.index} of ${recorded.count}, but is configured as shard ${asked.index} of ${asked.count}`,
+    );
+    expect(await migrate(shard, recorded)).toEqual({ applied: [], bankId });
+  });
+
+  it('refuses a shard of another bank', async () => {
+    const { bankId } = await migrate(shard, ALONE);
+    expect((await migrate(shard, ALONE, bankId)).bankId).toBe(bankId);
+    await expect(migrate(shard, ALONE, '00000000-0000-4000-8000-000000000000')).rejects.toThrow(
+      ShardMismatchError,
+    );
+  });
+
+  it('does not divide an old bank of one database into shards', async () => {
+    await migrateToSpecTables();
+    await client.query('INSERT INTO bank.accounts (balance, version) VALUES (1, 1)');
+    await expect(migrate(shard, { index: 0, count: 2 })).rejects.toThrow(/holds a bank of one shard already/);
+    expect((await migrate(shard, ALONE)).applied).toEqual([]);
+    expect((await verifyBank([shard])).ok).toBe(true);
+  });
+
+  it('lets each shard hand out ids of its own', async () => {
+    await migrate(shard, { index: 1, count: 3 });
+    const ids = await rows(
+      'INSERT INTO bank.accounts (balance, version) VALUES (0, 1), (0, 1) RETURNING account_id::int',
+    );
+    expect(ids).toEqual([{ account_id: 2 }, { account_id: 5 }]);
+  });
+
+  it.each(['public', 'order', 'shard_0'])('works in a schema called %s', async (schema) => {
+    await migrate({ url: shard.url, schema }, ALONE);
+    expect((await verifyBank([{ url: shard.url, schema }])).ok).toBe(true);
+  });
+});
+
+describe('the check for drift', () => {
+  it.each(['bank', 'elsewhere'])('finds none after migrating schema %s', async (schema) => {
+    await migrate({ url: shard.url, schema }, ALONE);
+    expect(await findDrift({ url: shard.url, schema })).toEqual([]);
+  });
+
+  it.each([
+    ['a column that no entity has', 'ALTER TABLE bank.accounts ADD COLUMN owner TEXT', /DROP COLUMN "owner"/],
+    [
+      'a column that is not there',
+      'ALTER TABLE bank.transactions DROP COLUMN balance_after',
+      /ADD "balance_after"/,
+    ],
+    ['another type', 'ALTER TABLE bank.accounts ALTER COLUMN version TYPE INT', /"version"/],
+    ['a nullable column', 'ALTER TABLE bank.accounts ALTER COLUMN balance DROP NOT NULL', /SET NOT NULL/],
+    [
+      'another default',
+      'ALTER TABLE bank.outbox ALTER COLUMN created_at DROP DEFAULT',
+      /SET DEFAULT now\(\)/,
+    ],
+    [
+      'no check',
+      'ALTER TABLE bank.accounts DROP CONSTRAINT accounts_balance_check',
+      /ADD CONSTRAINT "accounts_balance_check"/,
+    ],
+    ['no unique key', 'ALTER TABLE bank.transactions DROP CONSTRAINT unique_version_per_account', /UNIQUE/],
+    [
+      'no foreign key',
+      'ALTER TABLE bank.transactions DROP CONSTRAINT transactions_account_id_fkey',
+      /FOREIGN KEY/,
+    ],
+  ])('finds %s', async (_what, sql, statement) => {
+    await migrate(shard, ALONE);
+    await client.query(sql);
+    expect((await findDrift(shard)).join('\n')).toMatch(statement);
+  });
+
+  it('runs by itself, in a schema that it drops again', async () => {
+    const loader = join(process.cwd(), 'test/support/register-typescript.mjs');
+    const check = spawn(
+      process.execPath,
+      ['--import', loader, join(process.cwd(), 'src/check-migrations.ts')],
+      {
+        env: { PATH: process.env.PATH, HOME: tmpdir(), DATABASE_URL: database.url },
+        stdio: ['ignore', 'pipe', 'inherit'],
+      },
+    );
+    let stdout = '';
+    check.stdout.on('data', (data: Buffer) => (stdout += data.toString()));
+    const code = await new Promise((resolve) => check.once('close', resolve));
+    expect({ code, stdout }).toEqual({
+      code: 0,
+      stdout: 'The migrations make what the entities describe.\n',
+    });
+    expect(await rows(`SELECT nspname FROM pg_namespace WHERE nspname LIKE 'bank%'`)).toEqual([]);
+  });
+});
