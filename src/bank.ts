@@ -31,20 +31,23 @@ const OLDEST_SERVER = 140_000;
 
 /** Finds or starts the bank's PostgreSQL and brings its schema up to date. */
 export async function openBank(config: Config, logger: Logger, options: OpenBankOptions): Promise<Bank> {
-  const embedded = config.databaseUrl === undefined ? await openEmbedded(config, logger, options) : undefined;
+  const { databaseUrl } = config;
+  const server =
+    databaseUrl === undefined
+      ? await openEmbedded(config, logger, options)
+      : { url: databaseUrl, close: () => Promise.resolve() };
+  const shard = { url: server.url, schema: config.databaseSchema };
   try {
-    const url = embedded?.url ?? config.databaseUrl;
-    await waitForServer(url, config.databaseStartTimeoutMs, logger);
-    const shard = { url, schema: config.databaseSchema };
+    await waitForServer(shard.url, config.databaseStartTimeoutMs, logger);
     const { applied } = await migrate(shard, { index: 0, count: 1 });
     if (applied.length > 0) logger.info({ migrations: applied }, 'the schema was brought up to date');
     return {
       shards: [shard],
-      embedded: embedded !== undefined,
-      close: async () => embedded?.close(),
+      embedded: databaseUrl === undefined,
+      close: () => server.close(),
     };
   } catch (error) {
-    await embedded?.close();
+    await server.close();
     throw error;
   }
 }

@@ -12,6 +12,7 @@ import { LedgerReader } from './ledger/ledger-reader.js';
 import { Lifecycle } from './observability/health.controller.js';
 import { createLogger } from './observability/logging.js';
 
+const CLOSE_IDLE_MS = 20;
 const DEMO_BALANCE = parseMoney('1000.00');
 
 async function main(): Promise<void> {
@@ -64,7 +65,11 @@ function stopOnSignals(app: NestFastifyApplication, bank: Bank, config: Config, 
     ).unref();
     app.get(Lifecycle, { strict: false }).stop();
     await sleep(config.shutdownDelayMs);
+    // A keep-alive connection that was busy when the server closed would stay open for as long as its client likes.
+    const server = app.getHttpServer();
+    const closer = setInterval(() => server.closeIdleConnections(), CLOSE_IDLE_MS);
     await app.close();
+    clearInterval(closer);
     await bank.close();
     logger.info('stopped');
     process.exit(0);

@@ -50,6 +50,14 @@ const OpenAccount = schema('OpenAccount', {
   additionalProperties: false,
 });
 
+const NOT_MODIFIED = plainResponse('The account still has a version that If-None-Match names.', { ETag });
+
+const IfNoneMatchHeader = () =>
+  ApiHeader({
+    name: 'If-None-Match',
+    description: 'Versions as entity tags, like `"12"`: if the account has one of them, the answer is 304.',
+  });
+
 const EXAMPLE_ACCOUNT = { accountId: 1, balance: money('1000.00'), version: 2 };
 
 export const DocumentBalance = (): MethodDecorator =>
@@ -68,7 +76,7 @@ export const DocumentBalance = (): MethodDecorator =>
           { balance: { balance: money('350.00'), version: 12 } },
           { ETag },
         ),
-        304: plainResponse('The account still has a version that If-None-Match names.', { ETag }),
+        304: NOT_MODIFIED,
         400: INVALID_ACCOUNT_ID,
         404: ACCOUNT_NOT_FOUND,
         409: jsonResponse('The account has not reached `minVersion` yet.', VersionMismatch, {
@@ -84,10 +92,7 @@ export const DocumentBalance = (): MethodDecorator =>
       description: 'Answer from a copy that has at least this version.',
       schema: { type: 'integer', format: 'int64', minimum: 1 },
     }),
-    ApiHeader({
-      name: 'If-None-Match',
-      description: 'Versions as entity tags, like `"12"`: if the account has one of them, the answer is 304.',
-    }),
+    IfNoneMatchHeader(),
     ApiHeader({
       name: 'Cache-Control',
       description: '`no-cache`: answer from the database, not from a cache.',
@@ -131,12 +136,14 @@ export const DocumentAccount = (): MethodDecorator =>
       description: 'The answer comes from the database.',
       responses: {
         200: jsonResponse('The account.', Account, { account: EXAMPLE_ACCOUNT }, { ETag }),
+        304: NOT_MODIFIED,
         400: INVALID_ACCOUNT_ID,
         404: ACCOUNT_NOT_FOUND,
         ...READ_FAILURES,
       },
     }),
     AccountIdParameter(),
+    IfNoneMatchHeader(),
     RequestIdHeader(),
   );
 

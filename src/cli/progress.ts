@@ -20,6 +20,7 @@ function bar(label: string, stream: NodeJS.WriteStream): Progress {
     {
       stream,
       format: `${label} {bar} {percentage} % | {value} of {total} | {eta_formatted} left`,
+      barsize: 24,
       hideCursor: true,
       clearOnComplete: true,
       gracefulExit: false,

@@ -115,8 +115,8 @@ async function runningServer(folder: string): Promise<ServerAddress | undefined>
 }
 
 function inUse(folder: string, { pid, holder }: FolderHolder): EmbeddedPostgresError {
+  const who = holder === undefined ? `process ${pid}` : `${holder}, process ${pid}`;
   return new EmbeddedPostgresError(
-    `DATA_DIR ${folder} is in use by another running instance (${holder === undefined ? '' : `${holder}, `}process ${pid}). ` +
-      'Stop it, or choose another DATA_DIR.',
+    `DATA_DIR ${folder} is in use by another running instance (${who}). Stop it, or choose another DATA_DIR.`,
   );
 }

@@ -1,6 +1,7 @@
 import type { PipeTransform, Type } from '@nestjs/common';
 import { validateSync } from 'class-validator';
 import { InvalidRequestError, type FieldProblem } from './invalid-request.js';
+import { NumberText } from './json-body.js';
 
 /** A DTO's class. `aliases` are other names of its fields: alias → field. */
 export type DtoClass<T extends object> = Type<T> & { readonly aliases?: ReadonlyMap<string, string> };
@@ -15,7 +16,7 @@ export class DtoPipe<T extends object> implements PipeTransform<unknown, T> {
   constructor(private readonly dtoClass: DtoClass<T>) {}
 
   transform(input: unknown): T {
-    if (typeof input !== 'object' || input === null || Array.isArray(input)) {
+    if (!isJsonObject(input)) {
       throw InvalidRequestError.of('body', 'must be a JSON object');
     }
     const names = new Map<string, string>();
@@ -35,6 +36,12 @@ export class DtoPipe<T extends object> implements PipeTransform<unknown, T> {
     if (problems.length > 0) throw new InvalidRequestError(problems);
     return dto;
   }
+}
+
+function isJsonObject(input: unknown): input is object {
+  return (
+    typeof input === 'object' && input !== null && !Array.isArray(input) && !(input instanceof NumberText)
+  );
 }
 
 function validate(dto: object, names: ReadonlyMap<string, string>): FieldProblem[] {

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { IncomingMessage, Server } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
@@ -14,6 +14,7 @@ import { BODY_LIMIT_BYTES, parseJsonBody } from './json-body.js';
 const SANE_REQUEST_ID = /^[A-Za-z0-9._~:/+=@-]{1,128}$/;
 /** Longer than any request line that Node lets through, so that an over-long id is a bad id and not a missing route. */
 const MAX_PARAM_LENGTH = 16 * 1024;
+const JSON_TYPE = 'application/json; charset=utf-8';
 const REQUEST_TIMEOUT_MS = 30_000;
 const KEEP_ALIVE_TIMEOUT_MS = 72_000;
 
@@ -33,6 +34,8 @@ export function createFastifyAdapter(): FastifyAdapter {
       const malformedUrl = 'code' in error && error.code === 'FST_ERR_BAD_URL';
       sendError(reply, answerOf(malformedUrl ? InvalidRequestError.of('path', 'is not a valid URL') : error));
     },
+    // Node would answer a request without a Host by itself, with no body and no request id; the hook below does.
+    http: { requireHostHeader: false },
     clientErrorHandler: (error: NodeJS.ErrnoException, socket: Socket) => answerRaw(error, socket),
   });
 }
@@ -55,7 +58,13 @@ export function installFastifyHooks(
   });
   fastify.addHook('onRequest', (request, reply, done) => {
     void reply.header('x-request-id', request.id);
-    done();
+    // RFC 9110, 7.2: a server must refuse it.
+    const hostless = request.headers.host === undefined && request.raw.httpVersion === '1.1';
+    done(hostless ? InvalidRequestError.of('Host', 'is missing') : undefined);
+  });
+  fastify.server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
+    response.writeHead(417, { 'content-type': JSON_TYPE, 'x-request-id': requestIdOf(request) });
+    response.end('{"error":"Expectation failed"}');
   });
   fastify.addHook('onResponse', (request, reply, done) => {
     const route = request.routeOptions.url ?? 'unknown';
@@ -95,7 +104,7 @@ function answerRaw(error: NodeJS.ErrnoException, socket: Socket): void {
             '{"error":"Invalid request","details":[{"field":"request","message":"is not valid HTTP"}]}',
           ];
   socket.end(
-    `HTTP/1.1 ${status}\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${text.length}\r\n` +
+    `HTTP/1.1 ${status}\r\nContent-Type: ${JSON_TYPE}\r\nContent-Length: ${text.length}\r\n` +
       `X-Request-Id: ${randomUUID()}\r\nConnection: close\r\n\r\n${text}`,
   );
 }

@@ -44,7 +44,7 @@ export class HealthController {
 
   /** The service can do its work: it is not stopping, and every shard answers. */
   @Get('ready')
-  @HealthCheck({ swaggerDocumentation: false })
+  @HealthCheck({ noCache: true, swaggerDocumentation: false })
   @DocumentReadiness()
   ready() {
     const shards = this.reader.shardIndexes.map((index) => () => this.shard(index));

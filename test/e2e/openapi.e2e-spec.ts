@@ -146,6 +146,7 @@ describe('openapi.json', () => {
       const id = await openAccount(app, '350.00');
       expectDocumented('getBalance', 200, await get(`/accounts/${id}/balance`));
       expectDocumented('getBalance', 304, await get(`/accounts/${id}/balance`, { 'if-none-match': '"2"' }));
+      expectDocumented('getAccount', 304, await get(`/accounts/${id}`, { 'if-none-match': '"2"' }));
       expectDocumented('getBalance', 400, await get('/accounts/x/balance'));
       expectDocumented('getBalance', 404, await get(`/accounts/${NOBODY}/balance`));
       expectDocumented('getBalance', 409, await get(`/accounts/${id}/balance?minVersion=3`));

@@ -111,16 +111,16 @@ async function fillOldBank(): Promise<void> {
 }
 
 describe('an old bank that is migrated', () => {
-  const BALANCES = 'SELECT account_id::text, balance FROM bank.accounts ORDER BY account_id';
+  const BALANCES = 'SELECT account_id::text, balance FROM bank.accounts a ORDER BY a.account_id';
   const HISTORY = `SELECT transaction_id::text, account_id::text, type, amount, idempotency_key
-                   FROM bank.transactions ORDER BY transaction_id`;
+                   FROM bank.transactions t ORDER BY t.transaction_id`;
   let balances: Record<string, unknown>[];
   let history: Record<string, unknown>[];
 
   beforeEach(async () => {
     await migrateToSpecTables();
     await fillOldBank();
-    // An id that was used and is gone again: the largest one in use counts.
+    // Ids have gaps, as a sequence leaves them.
     await client.query("SELECT setval('bank.transactions_transaction_id_seq', 100)");
     await client.query(
       `INSERT INTO bank.transactions (account_id, type, amount) VALUES (4, 'credit', 7), (4, 'debit', 7)`,

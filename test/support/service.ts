@@ -68,7 +68,8 @@ export async function waitUntil(check: () => Promise<boolean>, timeoutMs: number
     try {
       if (await check()) return;
     } catch (error) {
-      if (!(error instanceof TypeError)) throw error;
+      // Not instanceof: fetch throws the TypeError of another realm than jest's.
+      if ((error as Error).name !== 'TypeError') throw error;
       problem = error;
     }
     if (performance.now() > giveUpAt) throw new Error('it did not come about in time', { cause: problem });

@@ -82,7 +82,8 @@ export async function readPassword(folder: string): Promise<string> {
     text = (await readFile(file, 'utf8')).trim();
   } catch (cause) {
     throw new EmbeddedPostgresError(
-      `${file}, with which the database in DATA_DIR is opened, cannot be read (${messageOf(cause)}). Restore it.`,
+      `${file}, with which the database in DATA_DIR is opened, cannot be read ` +
+        `(${messageOf(cause)}). Restore it.`,
       { cause },
     );
   }
@@ -90,7 +91,10 @@ export async function readPassword(folder: string): Promise<string> {
   return text;
 }
 
-/** For the holder of the claim. Makes the password unless there is one, and has it on the disk before a cluster depends on it. */
+/**
+ * For the holder of the claim. Makes the password unless there is one, and has it on the disk before a cluster depends
+ * on it.
+ */
 export async function makePassword(folder: string): Promise<void> {
   const file = join(folder, 'password');
   if (await exists(file)) return;

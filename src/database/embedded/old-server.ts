@@ -62,7 +62,8 @@ export async function endOldServer(clusterDir: string, password: string): Promis
     const waitedMs = Date.now() - startedAt;
     if (waitedMs > OLD_SERVER_TIMEOUT_MS) {
       throw new EmbeddedPostgresError(
-        `An old PostgreSQL server (process ${noted.pid}) still runs on ${clusterDir} and does not end. End it: kill -9 ${noted.pid}`,
+        `An old PostgreSQL server (process ${noted.pid}) still runs on ${clusterDir} and does not end. ` +
+          `End it: kill -9 ${noted.pid}`,
       );
     }
     if (signals[0] && waitedMs >= signals[0][1]) signal(noted.pid, signals.shift()?.[0] ?? 'SIGINT');

@@ -1,5 +1,5 @@
-import type { Client } from 'pg';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Client } from 'pg';
 import { connectTo, DATABASE, tryOwnerLock } from './connection.js';
 import { inodeOf } from './data-folder.js';
 import { EmbeddedPostgresError, messageOf } from './errors.js';
@@ -58,6 +58,7 @@ export class OwnedServer {
   static async start(options: OwnedServerOptions): Promise<OwnedServer> {
     const owned = new OwnedServer(options);
     try {
+      owned.cluster = await inodeOf(options.spec.clusterDir);
       await owned.startOnFreePort();
     } catch (error) {
       owned.state = 'ending';
@@ -65,7 +66,6 @@ export class OwnedServer {
       await owned.server?.stop();
       throw error;
     }
-    owned.cluster = await inodeOf(options.spec.clusterDir);
     owned.folderCheck = setInterval(() => void owned.checkFolder(), FOLDER_CHECK_MS).unref();
     return owned;
   }
@@ -117,7 +117,8 @@ export class OwnedServer {
       if (this.restarts.length >= RESTARTS_AT_MOST) {
         this.lose(
           new EmbeddedPostgresError(
-            `The embedded PostgreSQL was restarted ${RESTARTS_AT_MOST} times within a minute and does not stay up: ${reason}`,
+            `The embedded PostgreSQL was restarted ${RESTARTS_AT_MOST} times within a minute ` +
+              `and does not stay up: ${reason}`,
           ),
         );
         return;
@@ -141,13 +142,19 @@ export class OwnedServer {
     const { password, clusterDir } = this.options.spec;
     const deadline = Date.now() + LOCK_TIMEOUT_MS;
     const client = await connectTo({ port, password }, DATABASE);
-    // The session before the last may take a moment to go.
-    while (!(await tryOwnerLock(client))) {
-      if (Date.now() > deadline) {
-        client.end().catch(() => undefined);
-        throw new EmbeddedPostgresError(`Another instance holds the lock of the database in ${clusterDir}.`);
+    try {
+      // The session before this one may take a moment to go.
+      while (!(await tryOwnerLock(client))) {
+        if (Date.now() > deadline) {
+          throw new EmbeddedPostgresError(
+            `Another instance holds the lock of the database in ${clusterDir}.`,
+          );
+        }
+        await sleep(LOCK_POLL_MS);
       }
-      await sleep(LOCK_POLL_MS);
+    } catch (error) {
+      client.end().catch(() => undefined);
+      throw error;
     }
     client.once('end', () => this.onLockLost(client));
     this.lock = client;

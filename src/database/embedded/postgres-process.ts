@@ -34,7 +34,7 @@ export const FAST_STOP: StopSignals = [
 /** For a server whose data is gone. */
 export const IMMEDIATE_STOP: StopSignals = FAST_STOP.slice(1);
 
-/** A program of PostgreSQL that runs in a session of its own (a terminal's Ctrl-C passes it by) and never outlives us. */
+/** A program of PostgreSQL, in a session of its own (a terminal's Ctrl-C passes it by), that never outlives us. */
 export class PostgresProcess {
   readonly pid: number | undefined;
   /** How it ended: "exit code 1", "SIGKILL". Never rejects. */
