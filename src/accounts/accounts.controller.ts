@@ -3,14 +3,9 @@ import type { FastifyReply } from 'fastify';
 import type { Account } from '../domain/account.js';
 import { DtoPipe } from '../http/dto.pipe.js';
 import { entityTag, matchesNone } from '../http/entity-tags.js';
+import { PageQueryDto } from '../http/page-query.dto.js';
 import { AccountIdPipe } from '../http/path-pipes.js';
-import {
-  accountResource,
-  BalanceQueryDto,
-  balanceResource,
-  ListAccountsDto,
-  OpenAccountDto,
-} from './accounts.dto.js';
+import { accountResource, BalanceQueryDto, balanceResource, OpenAccountDto } from './accounts.dto.js';
 import { DocumentAccount, DocumentAccounts, DocumentBalance, DocumentOpening } from './accounts.openapi.js';
 import { AccountsService } from './accounts.service.js';
 
@@ -60,7 +55,7 @@ export class AccountsController {
 
   @Get()
   @DocumentAccounts()
-  list(@Query(new DtoPipe(ListAccountsDto)) query: ListAccountsDto) {
+  list(@Query(new DtoPipe(PageQueryDto)) query: PageQueryDto) {
     return this.accounts.list(query);
   }
 }

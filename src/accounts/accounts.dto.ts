@@ -1,7 +1,5 @@
-import { IsString, MaxLength } from 'class-validator';
 import type { Account } from '../domain/account.js';
-import { DEFAULT_LIMIT, MAX_LIMIT } from '../http/cursor.js';
-import { IsAmount, IsOptionalField, IsWholeNumber, IsVersion, type Numeric } from '../http/field-rules.js';
+import { IsAmount, IsOptionalField, IsVersion, type Numeric } from '../http/field-rules.js';
 import { JsonMoney } from '../http/json-money.js';
 
 /** POST /accounts */
@@ -9,18 +7,6 @@ export class OpenAccountDto {
   @IsOptionalField()
   @IsAmount()
   openingDeposit?: Numeric;
-}
-
-/** GET /accounts */
-export class ListAccountsDto {
-  @IsOptionalField()
-  @IsString({ message: 'must be a cursor from a previous page' })
-  @MaxLength(200, { message: 'is too long' })
-  cursor?: string;
-
-  @IsOptionalField()
-  @IsWholeNumber(1, MAX_LIMIT)
-  limit: string = String(DEFAULT_LIMIT);
 }
 
 /** GET /accounts/{accountId}/balance */

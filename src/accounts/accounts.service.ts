@@ -3,8 +3,9 @@ import type { Account } from '../domain/account.js';
 import { Ledger } from '../domain/ports.js';
 import { decodeCursor, encodeCursor, pageOf, type Page } from '../http/cursor.js';
 import { readAmount, readVersion } from '../http/field-rules.js';
+import type { PageQueryDto } from '../http/page-query.dto.js';
 import { LedgerReader } from '../ledger/ledger-reader.js';
-import type { BalanceQueryDto, ListAccountsDto, OpenAccountDto } from './accounts.dto.js';
+import type { BalanceQueryDto, OpenAccountDto } from './accounts.dto.js';
 import { accountResource } from './accounts.dto.js';
 
 const LISTING = 'accounts';
@@ -29,7 +30,7 @@ export class AccountsService {
     return this.reader.balance(accountId, { minVersion: readVersion(query.minVersion), noCache });
   }
 
-  async list(query: ListAccountsDto): Promise<Page<ReturnType<typeof accountResource>>> {
+  async list(query: PageQueryDto): Promise<Page<ReturnType<typeof accountResource>>> {
     const limit = Number(query.limit);
     const after = query.cursor === undefined ? 0 : decodeCursor(LISTING, query.cursor);
     const accounts = await this.reader.accountsAfter(after, limit + 1);

@@ -1,16 +1,14 @@
-import { IsString, MaxLength } from 'class-validator';
 import type { Transaction, TransactionType } from '../domain/transaction.js';
-import { DEFAULT_LIMIT, MAX_LIMIT } from '../http/cursor.js';
 import {
   IsAmount,
   IsInstant,
   IsOptionalField,
   IsVersion,
-  IsWholeNumber,
   IsWord,
   type Numeric,
 } from '../http/field-rules.js';
 import { JsonMoney } from '../http/json-money.js';
+import { PageQueryDto } from '../http/page-query.dto.js';
 
 const TYPES: Readonly<Record<string, TransactionType>> = {
   deposit: 'credit',
@@ -47,16 +45,7 @@ export class PostTransactionDto {
 }
 
 /** GET /accounts/{accountId}/transactions */
-export class ListTransactionsDto {
-  @IsOptionalField()
-  @IsString({ message: 'must be a cursor from a previous page' })
-  @MaxLength(200, { message: 'is too long' })
-  cursor?: string;
-
-  @IsOptionalField()
-  @IsWholeNumber(1, MAX_LIMIT)
-  limit: string = String(DEFAULT_LIMIT);
-
+export class ListTransactionsDto extends PageQueryDto {
   @IsOptionalField()
   @IsWord(WORDS)
   type?: string;

@@ -241,10 +241,20 @@ describe('reset', () => {
     expect(await bank.count('transactions')).toBe(2);
   });
 
-  it("leaves its event to the service's relay, whose balance cache learns from it", async () => {
-    const { transaction } = await reset(1, '1000');
-    const rows = await bank.rows('SELECT transaction_ids FROM bank.outbox');
-    expect(rows).toEqual([{ transaction_ids: [String(transaction?.transactionId)] }]);
+  it("leaves events to the service's relay, whose balance cache learns from them", async () => {
+    await bank.client.query('INSERT INTO bank.outbox (transaction_ids) VALUES (ARRAY[1])');
+    // The reset has to wait for the row, long enough for a relay to run many times.
+    await bank.client.query('BEGIN');
+    await bank.client.query('SELECT FROM bank.accounts WHERE account_id = 1 FOR UPDATE');
+    const resetting = reset(1, '1000');
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    await bank.client.query('COMMIT');
+    const { transaction } = await resetting;
+    const left = await bank.rows('SELECT transaction_ids FROM bank.outbox ORDER BY outbox_id');
+    expect(left).toEqual([
+      { transaction_ids: ['1'] },
+      { transaction_ids: [String(transaction?.transactionId)] },
+    ]);
   });
 
   it('says that an account does not exist', async () => {

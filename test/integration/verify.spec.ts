@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { seedBank } from '../../src/cli/seed.js';
@@ -379,6 +380,27 @@ describe('verify of many accounts', () => {
     expect(text).toContain(`${ACCOUNTS} account(s) fail`);
     expect(text.match(/^ {2}account \d+: balance_is_sum, balance_is_last$/gm)).toHaveLength(100);
     expect(text).toContain(`… and ${ACCOUNTS - 100} more`);
+  });
+
+  it('reads all ranges as they were at one moment', async () => {
+    const tamper = `
+      const { Client } = require('pg');
+      const client = new Client({ connectionString: process.argv[1] });
+      client.connect()
+        .then(() => client.query('UPDATE bank.accounts SET balance = 1 WHERE account_id = ${ACCOUNTS}'))
+        .then(() => client.end());`;
+    let tampered = false;
+    const report = await verifyBank([shard()], {
+      onProgress: () => {
+        if (tampered) return;
+        tampered = true;
+        // In a process of its own, because the next range must not begin before it is done.
+        expect(spawnSync(process.execPath, ['-e', tamper, database.url]).status).toBe(0);
+      },
+    });
+    expect(tampered).toBe(true);
+    expect(report).toMatchObject({ balance: '25000000.00', faults: [], ok: true });
+    expect((await verify()).faults).toHaveLength(1);
   });
 
   it('stops between two ranges when asked to', async () => {
