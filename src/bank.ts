@@ -9,6 +9,8 @@ import { migrate } from './database/migrate.js';
 /** The bank's databases, up and migrated. */
 export interface Bank {
   readonly shards: readonly ShardAddress[];
+  /** The names of the migrations that opening it applied. */
+  readonly migrations: readonly string[];
   /** True when the data folder's own PostgreSQL serves it. */
   readonly embedded: boolean;
   /** Stops the embedded PostgreSQL, if this process started it. */
@@ -43,6 +45,7 @@ export async function openBank(config: Config, logger: Logger, options: OpenBank
     if (applied.length > 0) logger.info({ migrations: applied }, 'the schema was brought up to date');
     return {
       shards: [shard],
+      migrations: applied,
       embedded: databaseUrl === undefined,
       close: () => server.close(),
     };

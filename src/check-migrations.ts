@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { Client } from 'pg';
 import { pino } from 'pino';
 import { openBank } from './bank.js';
-import { explain } from './cli/errors.js';
+import { explain } from './explain.js';
 import { loadConfig } from './config.js';
 import type { ShardAddress } from './database/data-source.js';
 import { findDrift } from './database/drift.js';

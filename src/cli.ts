@@ -62,7 +62,7 @@ async function fail(error: unknown): Promise<void> {
     process.exitCode = error.exitCode === 0 ? 0 : WRONG_USAGE;
     return;
   }
-  const { exitCodeOf, explain } = await import('./cli/errors.js');
+  const { exitCodeOf, explain } = await import('./explain.js');
   console.error(`error: ${explain(error)}`);
   process.exitCode = exitCodeOf(error);
 }

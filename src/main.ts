@@ -3,11 +3,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { Logger } from 'pino';
 import { createApp } from './app.js';
-import { openBank, StartError, type Bank } from './bank.js';
-import { ConfigError, loadConfig, type Config } from './config.js';
-import { EmbeddedPostgresError } from './database/embedded-postgres.js';
+import { openBank, type Bank } from './bank.js';
+import { loadConfig, type Config } from './config.js';
 import { parseMoney } from './domain/money.js';
 import { Ledger } from './domain/ports.js';
+import { explain } from './explain.js';
 import { LedgerReader } from './ledger/ledger-reader.js';
 import { Lifecycle } from './observability/health.controller.js';
 import { createLogger } from './observability/logging.js';
@@ -92,25 +92,19 @@ function die(logger: Logger, error: unknown, message: string): never {
   process.exit(1);
 }
 
-/** What the user can mend is said in a sentence; anything else is a defect and shown with its stack. */
-function explain(error: unknown): string {
-  if (error instanceof ConfigError || error instanceof StartError || error instanceof EmbeddedPostgresError) {
-    return error.message;
-  }
-  if (error instanceof Error && 'code' in error && error.code === 'EADDRINUSE') {
+/** A port that can't be had is the one failure that only the service meets. */
+function explainStart(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  if (code === 'EADDRINUSE') {
     return `PORT ${process.env.PORT ?? '3000'} is in use by another program. Stop it, or choose another PORT.`;
   }
-  if (
-    error instanceof Error &&
-    'code' in error &&
-    (error.code === 'EADDRNOTAVAIL' || error.code === 'EACCES')
-  ) {
-    return `HOST and PORT can't be listened on: ${error.message}`;
+  if (code === 'EADDRNOTAVAIL' || code === 'EACCES') {
+    return `HOST and PORT can't be listened on: ${(error as Error).message}`;
   }
-  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return explain(error);
 }
 
 main().catch((error: unknown) => {
-  console.error(`Can't start. ${explain(error)}`);
+  console.error(`Can't start. ${explainStart(error)}`);
   process.exit(1);
 });

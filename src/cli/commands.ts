@@ -1,11 +1,11 @@
 import 'reflect-metadata';
-import { pino, type Logger } from 'pino';
-import pinoPretty from 'pino-pretty';
+import type { Logger } from 'pino';
 import { openBank, type Bank } from '../bank.js';
 import { loadConfig, type Config } from '../config.js';
 import type { Money } from '../domain/money.js';
-import { InterruptedError } from './errors.js';
-import { collectMigrations, migrateText } from './migrate.js';
+import { createLogger, STDERR } from '../observability/logging.js';
+import { InterruptedError } from '../explain.js';
+import { migrateText } from './migrate.js';
 import { createProgress, type Progress } from './progress.js';
 import { resetAccount, resetText } from './reset.js';
 import { seedBank, seedText, type SeedRequest } from './seed.js';
@@ -21,9 +21,7 @@ interface Session {
 }
 
 export async function migrate(): Promise<void> {
-  const applied: string[] = [];
-  await withBank('migrate', () => Promise.resolve(), applied);
-  console.log(migrateText(applied));
+  await withBank('migrate', ({ bank }) => Promise.resolve(console.log(migrateText(bank.migrations))));
 }
 
 export async function seed(request: SeedRequest): Promise<void> {
@@ -54,15 +52,10 @@ export async function verify({ json }: { json?: boolean }): Promise<void> {
   });
 }
 
-/** @param migrations takes the names of the migrations that were applied */
-async function withBank(
-  command: string,
-  work: (session: Session) => Promise<void>,
-  migrations: string[] = [],
-): Promise<void> {
+async function withBank(command: string, work: (session: Session) => Promise<void>): Promise<void> {
   const config = loadConfig();
-  const logger = createLogger(config);
-  const bank = await openBank(config, collectMigrations(logger, migrations), {
+  const logger = createCliLogger(config);
+  const bank = await openBank(config, logger, {
     holder: `cli ${command}`,
     shareRunning: true,
   });
@@ -92,8 +85,8 @@ function onInterrupt(): AbortSignal {
 }
 
 /** To stderr: stdout is for results. What the service tells of its ordinary course does not interest here. */
-function createLogger(config: Config): Logger {
-  const options = { level: process.env.LOG_LEVEL ? config.log.level : 'warn', base: undefined };
-  if (process.env.LOG_FORMAT === 'json') return pino(options, pino.destination({ dest: 2, sync: true }));
-  return pino(options, pinoPretty({ destination: 2, sync: true, translateTime: 'SYS:HH:MM:ss.l' }));
+function createCliLogger({ log }: Config): Logger {
+  const level = process.env.LOG_LEVEL ? log.level : 'warn';
+  const format = process.env.LOG_FORMAT === 'json' ? 'json' : 'pretty';
+  return createLogger({ ...log, level, format }, STDERR);
 }

@@ -10,7 +10,7 @@ import { Ledger } from '../domain/ports.js';
 import type { Transaction } from '../domain/transaction.js';
 import { LedgerReader } from '../ledger/ledger-reader.js';
 import { NestLogger } from '../observability/logging.js';
-import { explainRefusal, WorkError } from './errors.js';
+import { explainRefusal, WorkError } from '../explain.js';
 
 export interface ResetReport {
   readonly before: Account;
@@ -21,9 +21,6 @@ export interface ResetReport {
 
 /** Reads and posts before it gives up on an account that others change all the time. */
 const ATTEMPTS = 100;
-
-/** Longer than any command runs; timers take at most 2^31 - 1 ms. */
-const NEVER_MS = 2_000_000_000;
 
 /**
  * Brings an account's balance to an amount by posting the difference, so that the books stay whole.
@@ -37,10 +34,9 @@ export async function resetAccount(
   accountId: number,
   balance: Money,
 ): Promise<ResetReport> {
-  // The event of this posting is for the relay of the service, whose balance cache learns from it: a relay in this
-  // short-lived process would take it away.
-  const quiet = { ...config, outboxPollMs: NEVER_MS };
-  const context = await NestFactory.createApplicationContext(CoreModule.register(quiet, shards), {
+  // Without the events module: a relay in this short-lived process would take away the event that the service's balance
+  // cache is to learn from.
+  const context = await NestFactory.createApplicationContext(CoreModule.register(config, shards), {
     logger: new NestLogger(logger),
     abortOnError: false,
   });

@@ -8,7 +8,7 @@ import {
   TransactionRunner,
   type RunnerLimits,
 } from '../ledger/transaction-runner.js';
-import { explain, WorkError } from './errors.js';
+import { explain, WorkError } from '../explain.js';
 
 export interface SeedRequest {
   /** How many accounts to open, at least 1. */

@@ -37,6 +37,11 @@ function problemsOf(input: unknown): readonly FieldProblem[] {
 
 const fieldsOf = (input: unknown) => problemsOf(input).map((problem) => problem.field);
 
+/** Any UTF-16 code unit, lone surrogates included. (fast-check's own `binary` takes seconds to build.) */
+const anyUnit = fc
+  .oneof(fc.nat({ max: 0x7f }), fc.nat({ max: 0xffff }))
+  .map((code) => String.fromCharCode(code));
+
 describe('DtoPipe: what it accepts', () => {
   it('makes an instance of the class', () => {
     const dto = pipe.transform({ amount: '5', type: 'deposit', version: '7' });
@@ -130,7 +135,7 @@ describe('DtoPipe: what it refuses', () => {
   it('any field that the class does not have', () => {
     const known = ['amount', 'money/Amount', 'type', 'typeOfThing', 'version'];
     fc.assert(
-      fc.property(fc.string({ unit: 'binary', maxLength: 12 }), (name) => {
+      fc.property(fc.string({ unit: anyUnit, maxLength: 12 }), (name) => {
         fc.pre(!known.includes(name));
         const body = parseJsonBody(`{"amount":5,"type":"deposit",${JSON.stringify(name)}:1}`);
         expect(fieldsOf(body)).toEqual([name]);

@@ -20,14 +20,22 @@ const STRING_AND_COLON = /"(?:[^"\\]|\\.)*"(\s*:)?/g;
 export function parseJsonBody(text: string): unknown {
   let body: unknown;
   try {
-    body = parse(text, undefined, { parseNumber: (digits) => new NumberText(digits) });
+    body = parse(text, undefined, {
+      parseNumber: (digits) => new NumberText(digits),
+      onDuplicateKey: refuseTwice,
+    });
   } catch (error) {
+    if (error instanceof InvalidRequestError) throw error;
     const message = error instanceof RangeError ? 'is nested too deeply' : 'is not valid JSON';
     throw InvalidRequestError.of('body', message);
   }
   if (countKeys(body) !== countKeysInText(text))
     throw InvalidRequestError.of('body', 'has the same key twice');
   return body;
+}
+
+function refuseTwice(): never {
+  throw InvalidRequestError.of('body', 'has the same key twice');
 }
 
 /** In valid JSON exactly the keys are strings before a colon. */

@@ -223,8 +223,12 @@ export class GroupCommit {
       return [];
     }
     const middle = Math.ceil(batch.length / 2);
-    const first = await this.apply(batch.slice(0, middle), whenLocked);
-    return [...first, ...(await this.apply(batch.slice(middle), whenLocked))];
+    const locked = await this.apply(batch.slice(0, middle), whenLocked);
+    // What follows a command that has to wait, waits too: an account's commands keep their order.
+    const waiting = new Set(locked.map((pending) => pending.accountId));
+    const [later, next] = partition(batch.slice(middle), (pending) => waiting.has(pending.accountId));
+    if (next.length > 0) locked.push(...(await this.apply(next, whenLocked)));
+    return [...locked, ...later];
   }
 
   private async resolveOutcome(
@@ -289,4 +293,8 @@ export class GroupCommit {
   private lastKnown(pending: PendingCommand): number | null {
     return this.balances.lastKnownVersion(pending.accountId) ?? null;
   }
+}
+
+function partition<T>(items: readonly T[], belongs: (item: T) => boolean): [T[], T[]] {
+  return [items.filter(belongs), items.filter((item) => !belongs(item))];
 }

@@ -63,10 +63,8 @@ export class PostBatch {
     const earlier = await this.findKeys(queryRunner, commands, accounts);
     const decision = decideBatch(commands, accounts, earlier);
     if (decision.transactions.length > 0) {
-      await Promise.all([
-        this.insertTransactions(queryRunner, decision.transactions),
-        this.updateAccounts(queryRunner, accounts, decision),
-      ]);
+      await this.insertTransactions(queryRunner, decision.transactions);
+      await this.updateAccounts(queryRunner, accounts, decision);
     }
     return { ...decision, skipped };
   }

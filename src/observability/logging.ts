@@ -14,17 +14,21 @@ const FRAMEWORK = new Set([
   'TypeOrmModule',
 ]);
 
+/** File descriptors. */
+export const STDOUT = 1;
+export const STDERR = 2;
+
 /** JSON lines for machines, readable ones on a terminal. Bodies, headers and secrets are never logged. */
-export function createLogger(config: Config['log']): Logger {
+export function createLogger(config: Config['log'], destination = STDOUT): Logger {
   const options = {
     level: config.level,
     base: undefined,
     timestamp: pino.stdTimeFunctions.isoTime,
     serializers: { err: describeError },
   };
-  if (config.format === 'json') return pino(options);
   // Written at once, so that the last lines before a crash are not lost.
-  return pino(options, pinoPretty({ sync: true, translateTime: 'SYS:HH:MM:ss.l' }));
+  if (config.format === 'json') return pino(options, pino.destination({ dest: destination, sync: true }));
+  return pino(options, pinoPretty({ destination, sync: true, translateTime: 'SYS:HH:MM:ss.l' }));
 }
 
 /** A failed query carries its parameters, and the server's detail quotes rows: neither belongs in a log. */

@@ -1,4 +1,4 @@
-import { Check, Column, Entity, PrimaryGeneratedColumn } from 'typeorm';
+import { Check, Column, Entity, PrimaryGeneratedColumn, VersionColumn } from 'typeorm';
 
 /** bigint and numeric arrive as text: they are turned into numbers and cents where rows are read, never here. */
 @Entity('accounts')
@@ -17,9 +17,9 @@ export class AccountEntity {
   balance!: string;
 
   /**
-   * Not a @VersionColumn: that one is an int, whatever its type says, and guards nothing. The row lock and the UPDATE's
-   * match on the version that was read do.
+   * A bigint: TypeORM makes every version column an int, whatever it is told (see `drift.ts`). It guards nothing by
+   * itself; the row lock, and the UPDATE's match on the version that was read, do.
    */
-  @Column({ type: 'bigint' })
+  @VersionColumn({ type: 'bigint' })
   version!: string;
 }

@@ -1,10 +1,10 @@
 import { describe, expect, it } from '@jest/globals';
-import { StartError } from '../bank.js';
-import { ConfigError } from '../config.js';
-import { EmbeddedPostgresError } from '../database/embedded-postgres.js';
-import { ShardMismatchError } from '../database/migrate.js';
-import { LedgerError, type Refusal } from '../domain/errors.js';
-import { exitCodeOf, explain, explainRefusal, InterruptedError, WorkError } from './errors.js';
+import { StartError } from './bank.js';
+import { ConfigError } from './config.js';
+import { EmbeddedPostgresError } from './database/embedded-postgres.js';
+import { ShardMismatchError } from './database/migrate.js';
+import { LedgerError, type Refusal } from './domain/errors.js';
+import { exitCodeOf, explain, explainRefusal, InterruptedError, WorkError } from './explain.js';
 
 const withCode = (message: string, code: string) => Object.assign(new Error(message), { code });
 

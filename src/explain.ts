@@ -1,9 +1,9 @@
-import { StartError } from '../bank.js';
-import { ConfigError } from '../config.js';
-import { sqlStateOf } from '../database/database-errors.js';
-import { EmbeddedPostgresError } from '../database/embedded-postgres.js';
-import { ShardMismatchError } from '../database/migrate.js';
-import { LedgerError, type Refusal } from '../domain/errors.js';
+import { StartError } from './bank.js';
+import { ConfigError } from './config.js';
+import { sqlStateOf } from './database/database-errors.js';
+import { EmbeddedPostgresError } from './database/embedded-postgres.js';
+import { ShardMismatchError } from './database/migrate.js';
+import { LedgerError, type Refusal } from './domain/errors.js';
 
 /** A command could not do its work for a reason that is no defect; the message is a sentence for the user. */
 export class WorkError extends Error {
