@@ -39,7 +39,7 @@ describe('explain', () => {
     'shows the stack of a defect: $message',
     (error) => {
       expect(explain(error)).toBe(error.stack);
-      expect(error.stack).toContain('errors.spec');
+      expect(error.stack).toContain('explain.spec');
     },
   );
 
