@@ -2,7 +2,6 @@ import { z } from 'zod';
 
 /** The service's settings: read once, validated, frozen. Durations are in milliseconds. */
 export interface Config {
-  readonly production: boolean;
   readonly host: string;
   readonly port: number;
   /** Undefined: the embedded PostgreSQL. */
@@ -61,7 +60,6 @@ const choice = <const T extends readonly [string, ...string[]]>(values: T, fallb
   z.enum(values, { message: `must be one of: ${values.join(', ')}` }).default(fallback as never);
 
 const ENVIRONMENT = z.object({
-  NODE_ENV: z.string().optional(),
   HOST: z.string().default('127.0.0.1'),
   PORT: integer(3000, 0, 65_535),
   DATABASE_URL: z
@@ -97,7 +95,7 @@ const ENVIRONMENT = z.object({
   LOG_REQUESTS: choice(['problems', 'all'], 'problems'),
   SLOW_REQUEST_MS: integer(1_000, 1, 600_000),
   SHUTDOWN_DELAY_MS: integer(0, 0, 600_000),
-  SHUTDOWN_TIMEOUT_MS: integer(20_000, 100, 3_600_000),
+  SHUTDOWN_TIMEOUT_MS: integer(50_000, 100, 3_600_000),
 });
 
 /** The variables that the service knows, for the check that `.env.example` names them all. */
@@ -117,7 +115,6 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
 function fromVariables(env: z.output<typeof ENVIRONMENT>): Config {
   const terminal = process.stdout.isTTY ? 'pretty' : 'json';
   return {
-    production: env.NODE_ENV === 'production',
     host: env.HOST,
     port: env.PORT,
     databaseUrl: env.DATABASE_URL,

@@ -12,6 +12,7 @@ import { LedgerReader } from './ledger/ledger-reader.js';
 import { Lifecycle } from './observability/health.controller.js';
 import { createLogger } from './observability/logging.js';
 
+const SIGNALS = ['SIGTERM', 'SIGINT'] as const;
 const CLOSE_IDLE_MS = 20;
 const DEMO_BALANCE = parseMoney('1000.00');
 
@@ -19,6 +20,8 @@ async function main(): Promise<void> {
   const config = loadConfig();
   const logger = createLogger(config.log);
   dieOnDefects(logger);
+  // Until there is something to stop in order. (A process that is a container's first has no default for signals.)
+  for (const signal of SIGNALS) process.once(signal, leave);
   const bank = await openBank(config, logger, {
     holder: 'service',
     onLost: (error) => die(logger, error, 'the database is lost'),
@@ -34,7 +37,11 @@ async function main(): Promise<void> {
     await bank.close();
     throw error;
   }
-  announce(await app.getUrl(), logger);
+  announce(await app.getUrl(), bank, logger);
+}
+
+function leave(): void {
+  process.exit(0);
 }
 
 /** The embedded bank is there to be tried, so it starts with an account to try. */
@@ -45,11 +52,11 @@ async function createDemoAccount(app: NestFastifyApplication, logger: Logger): P
   logger.info({ accountId }, 'the bank was empty: created a demo account with 1000.00');
 }
 
-function announce(url: string, logger: Logger): void {
+function announce(url: string, bank: Bank, logger: Logger): void {
   const api = url.replace('[::1]', 'localhost');
   logger.info(`API:        ${api}`);
   logger.info(`Swagger UI: ${api}/docs`);
-  logger.info(`Try:        curl ${api}/accounts/1/balance`);
+  logger.info(`Try:        curl ${api}${bank.embedded ? '/accounts/1/balance' : '/accounts'}`);
 }
 
 /** SIGTERM and SIGINT: not ready any more, then no new connections, then every open request is answered, then exit 0. */
@@ -74,7 +81,8 @@ function stopOnSignals(app: NestFastifyApplication, bank: Bank, config: Config, 
     logger.info('stopped');
     process.exit(0);
   };
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  for (const signal of SIGNALS) {
+    process.off(signal, leave);
     process.on(signal, () => {
       stop(signal).catch((error: unknown) => die(logger, error, 'could not stop in order'));
     });

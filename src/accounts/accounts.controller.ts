@@ -3,6 +3,7 @@ import type { FastifyReply } from 'fastify';
 import type { Account } from '../domain/account.js';
 import { DtoPipe } from '../http/dto.pipe.js';
 import { entityTag, matchesNone } from '../http/entity-tags.js';
+import { InvalidRequestError } from '../http/invalid-request.js';
 import { PageQueryDto } from '../http/page-query.dto.js';
 import { AccountIdPipe } from '../http/path-pipes.js';
 import { accountResource, BalanceQueryDto, balanceResource, OpenAccountDto } from './accounts.dto.js';
@@ -35,8 +36,13 @@ export class AccountsController {
   @DocumentOpening()
   async open(
     @Body(new DtoPipe(OpenAccountDto)) body: OpenAccountDto,
+    @Headers('idempotency-key') idempotencyKey: string | undefined,
     @Res({ passthrough: true }) reply: FastifyReply,
   ) {
+    // A key's scope is its account. To ignore it would promise what a retry then breaks: it opens another account.
+    if (idempotencyKey !== undefined) {
+      throw InvalidRequestError.of('Idempotency-Key', 'is not supported for opening an account');
+    }
     const account = await this.accounts.open(body);
     void reply.headers({ location: `/accounts/${account.accountId}`, etag: entityTag(account.version) });
     return accountResource(account);

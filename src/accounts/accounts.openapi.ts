@@ -107,7 +107,8 @@ export const DocumentOpening = (): MethodDecorator =>
       operationId: 'openAccount',
       summary: 'Open an account',
       description:
-        'A new account is empty and has version 1. The opening deposit, if there is one, is its first transaction.',
+        'A new account is empty and has version 1. The opening deposit, if there is one, is its first transaction. ' +
+        'Not idempotent: a repeated request opens another account, so an `Idempotency-Key` is refused.',
       responses: {
         201: jsonResponse('The new account.', Account, { account: EXAMPLE_ACCOUNT }, { Location, ETag }),
         400: invalidRequest(

@@ -5,9 +5,10 @@ import { QueryFailedError, QueryRunnerAlreadyReleasedError } from 'typeorm';
  * - retryable: a serialization failure or deadlock; the transaction is rolled back and may be run again
  * - locked: lock_timeout ran out while another session held a row
  * - statement: the server refused a statement; its neighbours in the batch may be fine
+ * - busy: no pooled connection became free in time; the server may be fine
  * - unavailable: the server or the way to it failed; nothing about the work itself is wrong
  */
-export type DatabaseFailure = 'retryable' | 'locked' | 'statement' | 'unavailable';
+export type DatabaseFailure = 'retryable' | 'locked' | 'statement' | 'busy' | 'unavailable';
 
 /** No class of SQLSTATE begins with E, as the system's errors do: EPIPE would fit otherwise. */
 const SQLSTATE = /^(?!E)[0-9A-Z]{5}$/;
@@ -31,21 +32,27 @@ export class DatabaseUnreachableError extends Error {
 
 /** Sorts a failure by its SQLSTATE (PostgreSQL, appendix A). A query without one lost its connection. */
 export function classifyFailure(error: unknown): DatabaseFailure {
+  if (error instanceof DatabaseUnreachableError) return isPoolExhausted(error.cause) ? 'busy' : 'unavailable';
   const state = sqlStateOf(error);
   if (state === undefined) {
-    const lost =
-      error instanceof DatabaseUnreachableError ||
-      error instanceof QueryFailedError ||
-      error instanceof QueryRunnerAlreadyReleasedError;
+    const lost = error instanceof QueryFailedError || error instanceof QueryRunnerAlreadyReleasedError;
     // What remains is a defect of ours: it concerns the work at hand, not the server.
     return lost ? 'unavailable' : 'statement';
   }
   if (state === '40001' || state === '40P01') return 'retryable';
   if (state === '55P03') return 'locked';
-  // 08 connection, 25006 read-only standby, 3D000 no such database, 28 credentials, 53 out of resources,
-  // 57 operator intervention (shutdown, statement_timeout), 58 system error
-  if (/^(08|28|53|57|58)/.test(state) || state === '25006' || state === '3D000') return 'unavailable';
-  return 'statement';
+  return UNAVAILABLE.test(state) ? 'unavailable' : 'statement';
+}
+
+/**
+ * 08 connection, 25006 read-only standby, 25P03 and 25P04 session ended by a timeout, 28 credentials, 3D000 no such
+ * database, 53 out of resources, 57 operator intervention (shutdown, statement_timeout), 58 system error
+ */
+const UNAVAILABLE = /^(08|25006|25P03|25P04|28|3D000|53|57|58)/;
+
+/** pg-pool's words when all connections stay in use; a connect that takes too long says something else. */
+function isPoolExhausted(cause: unknown): boolean {
+  return cause instanceof Error && cause.message === 'timeout exceeded when trying to connect';
 }
 
 /**

@@ -33,7 +33,7 @@ export async function migrate(
   await dataSource.initialize();
   try {
     return await withMigrationLock(dataSource, shard.schema, async (queryRunner) => {
-      await queryRunner.query(`CREATE SCHEMA IF NOT EXISTS ${quote(shard.schema)}`);
+      await createSchema(dataSource, shard.schema);
       const applied = await dataSource.runMigrations();
       const bank = await settlePlace(queryRunner, shard.schema, place, bankId);
       return { applied: applied.map((migration) => migration.name), bankId: bank };
@@ -43,7 +43,10 @@ export async function migrate(
   }
 }
 
-/** A session lock: released by the server when this process dies in the middle. */
+/** How long to wait for another instance that migrates. */
+const LOCK_TIMEOUT = '10min';
+
+/** A lock of the transaction, not of the session: behind a pooler a session outlives who used it. */
 async function withMigrationLock<T>(
   dataSource: DataSource,
   schema: string,
@@ -51,11 +54,27 @@ async function withMigrationLock<T>(
 ): Promise<T> {
   const queryRunner = dataSource.createQueryRunner();
   try {
-    await queryRunner.query('SELECT pg_advisory_lock(hashtextextended($1, 0))', [`bank-migrate:${schema}`]);
-    return await work(queryRunner);
+    await queryRunner.startTransaction();
+    await queryRunner.query(`SET LOCAL lock_timeout = '${LOCK_TIMEOUT}'`);
+    await queryRunner.query('SELECT pg_advisory_xact_lock(hashtextextended($1, 0))', [
+      `bank-migrate:${schema}`,
+    ]);
+    const result = await work(queryRunner);
+    await queryRunner.commitTransaction();
+    return result;
   } finally {
+    // Without a commit its end rolls it back: the connection is closed with the data source.
     await queryRunner.release();
   }
+}
+
+/** Only when it is missing: a role that may use the bank's schema need not be allowed to create one. */
+async function createSchema(dataSource: DataSource, schema: string): Promise<void> {
+  const [{ missing }] = await dataSource.query<[{ missing: boolean }]>(
+    'SELECT NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1) AS missing',
+    [schema],
+  );
+  if (missing) await dataSource.query(`CREATE SCHEMA IF NOT EXISTS ${quote(schema)}`);
 }
 
 async function settlePlace(
@@ -87,33 +106,32 @@ async function recordPlace(
   place: ShardPlace,
   bankId: string,
 ): Promise<string> {
-  await queryRunner.startTransaction();
-  try {
-    if (place.count > 1) {
-      for (const [table, column] of [
-        ['accounts', 'account_id'],
-        ['transactions', 'transaction_id'],
-      ]) {
-        const [{ used }] = (await queryRunner.query(
-          `SELECT EXISTS (SELECT FROM ${quote(schema)}.${table}) AS used`,
-        )) as [{ used: boolean }];
-        if (used) throw new ShardMismatchError(`schema "${schema}" holds a bank of one shard already`);
-        await queryRunner.query(
-          `ALTER TABLE ${quote(schema)}.${table} ALTER COLUMN ${column}
-             SET INCREMENT BY ${place.count} SET START WITH ${place.index + 1} RESTART`,
-        );
-      }
-    }
-    await queryRunner.query(
-      `INSERT INTO ${quote(schema)}.shard_identity (bank_id, shard_index, shard_count) VALUES ($1, $2, $3)`,
-      [bankId, place.index, place.count],
-    );
-    await queryRunner.commitTransaction();
-    return bankId;
-  } catch (error) {
-    await queryRunner.rollbackTransaction();
-    throw error;
+  if (place.count > 1) {
+    await interleave(queryRunner, schema, 'accounts', 'account_id', place);
+    await interleave(queryRunner, schema, 'transactions', 'transaction_id', place);
   }
+  await queryRunner.query(
+    `INSERT INTO ${quote(schema)}.shard_identity (bank_id, shard_index, shard_count) VALUES ($1, $2, $3)`,
+    [bankId, place.index, place.count],
+  );
+  return bankId;
+}
+
+async function interleave(
+  queryRunner: QueryRunner,
+  schema: string,
+  table: string,
+  column: string,
+  place: ShardPlace,
+): Promise<void> {
+  const [{ used }] = (await queryRunner.query(
+    `SELECT EXISTS (SELECT FROM ${quote(schema)}.${table}) AS used`,
+  )) as [{ used: boolean }];
+  if (used) throw new ShardMismatchError(`schema "${schema}" holds a bank of one shard already`);
+  await queryRunner.query(
+    `ALTER TABLE ${quote(schema)}.${table} ALTER COLUMN ${column}
+       SET INCREMENT BY ${place.count} SET START WITH ${place.index + 1} RESTART`,
+  );
 }
 
 function quote(identifier: string): string {

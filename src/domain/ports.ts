@@ -37,4 +37,7 @@ export abstract class BalanceCache {
 export abstract class EventPublisher {
   /** Resolves when the events are safely delivered: only then are they removed from the outbox. */
   abstract publish(transactions: readonly Transaction[]): Promise<void>;
+
+  /** True for a batch, by its first transaction, that has reached the listeners already: it need not be read back. */
+  abstract alreadyKnows(firstTransactionId: number): boolean;
 }

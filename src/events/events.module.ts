@@ -20,12 +20,12 @@ const RELAYS = Symbol('RELAYS');
   providers: [
     {
       provide: InProcessPublisher,
-      inject: [BalanceCache],
+      inject: [BalanceCache, OwnBatches],
       useFactory: createBus,
     },
     {
       provide: RELAYS,
-      inject: [CONFIG, SHARD_CONNECTIONS, InProcessPublisher, OwnBatches, Metrics],
+      inject: [CONFIG, SHARD_CONNECTIONS, InProcessPublisher, Metrics],
       useFactory: createRelays,
     },
   ],
@@ -43,8 +43,8 @@ export class EventsModule implements OnModuleInit, OnModuleDestroy {
 }
 
 /** The balance cache listens: so it learns of what the command line posts to a bank that is being served. */
-function createBus(balances: BalanceCache): InProcessPublisher {
-  const bus = new InProcessPublisher();
+function createBus(balances: BalanceCache, ownBatches: OwnBatches): InProcessPublisher {
+  const bus = new InProcessPublisher(ownBatches);
   bus.subscribe(({ accountId, balanceAfter, versionAfter }) =>
     balances.record({ accountId, balance: balanceAfter, version: versionAfter }),
   );
@@ -55,7 +55,6 @@ function createRelays(
   config: Config,
   shards: readonly ShardConnections[],
   publisher: InProcessPublisher,
-  ownBatches: OwnBatches,
   metrics: Metrics,
 ): OutboxRelay[] {
   const logger = new Logger('Outbox');
@@ -65,7 +64,6 @@ function createRelays(
         new TransactionRunner(general, config.ledger),
         tablesOf(address.schema),
         publisher,
-        ownBatches,
         config.outboxPollMs,
         (rows) => metrics.outboxPublished(index, rows),
         (error) => logger.warn({ msg: 'publishing failed and is tried again', err: error }),

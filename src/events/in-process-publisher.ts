@@ -1,11 +1,21 @@
 import { EventPublisher } from '../domain/ports.js';
 import type { Transaction } from '../domain/transaction.js';
+import type { OwnBatches } from '../ledger/own-batches.js';
 
 export type TransactionListener = (transaction: Transaction) => void;
 
 /** The event bus where there is no broker: listeners in this process. It has one so far, the balance cache. */
 export class InProcessPublisher extends EventPublisher {
   private readonly listeners: TransactionListener[] = [];
+
+  constructor(private readonly ownBatches: OwnBatches) {
+    super();
+  }
+
+  /** What this process posted is in its cache since the COMMIT. */
+  override alreadyKnows(firstTransactionId: number): boolean {
+    return this.ownBatches.has(firstTransactionId);
+  }
 
   subscribe(listener: TransactionListener): void {
     this.listeners.push(listener);

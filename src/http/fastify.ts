@@ -93,7 +93,9 @@ function requestIdOf(request: IncomingMessage): string {
 
 /** What is no HTTP at all is answered by hand: there is no request yet. */
 function answerRaw(error: NodeJS.ErrnoException, socket: Socket): void {
-  if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
+  // An earlier request of the connection may still be at work: a 400 would be taken for its answer.
+  const atWork = Boolean((socket as Socket & { _httpMessage?: unknown })._httpMessage);
+  if (error.code === 'ECONNRESET' || !socket.writable || atWork) return void socket.destroy();
   const [status, text] =
     error.code === 'HPE_HEADER_OVERFLOW'
       ? ['431 Request Header Fields Too Large', '{"error":"Headers too large"}']

@@ -27,11 +27,11 @@ export class AccountOpener {
     if (this.openings >= MAX_OPENINGS) throw new LedgerError({ code: 'OVERLOADED' });
     this.openings += 1;
     try {
-      const account = await this.runner.run((queryRunner) => this.insert(queryRunner, openingDeposit));
+      const account = await this.runner
+        .run((queryRunner) => this.insert(queryRunner, openingDeposit))
+        .catch((error: unknown) => this.recover(error));
       this.balances.record(account);
       return account;
-    } catch (error) {
-      return await this.recover(error);
     } finally {
       this.openings -= 1;
     }
@@ -63,8 +63,11 @@ export class AccountOpener {
           : { code: 'DATABASE_FAILED', currentVersion: null },
       );
     }
-    if (classifyFailure(error) === 'statement') throw error;
-    throw new LedgerError({ code: 'DATABASE_FAILED', currentVersion: null });
+    const failure = classifyFailure(error);
+    if (failure === 'statement') throw error;
+    throw new LedgerError(
+      failure === 'busy' ? { code: 'OVERLOADED' } : { code: 'DATABASE_FAILED', currentVersion: null },
+    );
   }
 
   /**

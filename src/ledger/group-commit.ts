@@ -74,7 +74,8 @@ export class GroupCommit {
     return new Promise((resolve, reject) => {
       const deadlineMs = performance.now() + this.limits.commandTimeoutMs;
       const pending = { accountId: command.accountId, command, deadlineMs, resolve, reject };
-      if (this.closing || !this.queue.push(pending)) this.refuse(pending, { code: 'OVERLOADED' });
+      const full = this.queue.size + this.lane.size >= this.limits.queue;
+      if (this.closing || full || !this.queue.push(pending)) this.refuse(pending, { code: 'OVERLOADED' });
       else this.schedulePump();
     });
   }
@@ -162,19 +163,20 @@ export class GroupCommit {
   private async apply(batch: readonly PendingCommand[], whenLocked: WhenLocked): Promise<PendingCommand[]> {
     const commands = batch.map((pending) => pending.command);
     const startedMs = performance.now();
+    let posted: PostedBatch;
     try {
-      const posted = await this.runner.run((queryRunner) =>
-        this.postBatch.run(queryRunner, commands, whenLocked),
-      );
-      this.metrics.batchCommitted(posted.transactions.length, performance.now() - startedMs);
-      return this.answer(batch, posted);
+      posted = await this.runner.run((queryRunner) => this.postBatch.run(queryRunner, commands, whenLocked));
     } catch (error) {
       return this.recover(batch, whenLocked, error);
     }
+    // Not within the try: what fails after the COMMIT must never run the batch again.
+    this.metrics.batchDuration(performance.now() - startedMs);
+    return this.answer(batch, posted);
   }
 
   private answer(batch: readonly PendingCommand[], posted: PostedBatch): PendingCommand[] {
     this.reachable = true;
+    this.metrics.batchCommitted(posted.transactions.length);
     for (const account of posted.accounts.values()) this.balances.record(account);
     this.ownBatches.add(posted.transactions);
     const locked: PendingCommand[] = [];
@@ -201,6 +203,9 @@ export class GroupCommit {
         return [...batch];
       case 'statement':
         return this.isolate(batch, whenLocked, error);
+      case 'busy':
+        for (const pending of batch) this.refuse(pending, { code: 'OVERLOADED' });
+        return [];
       case 'retryable':
       case 'unavailable':
         this.metrics.batchFailed(failure);

@@ -1,4 +1,4 @@
-import type { DataSource } from 'typeorm';
+import type { DataSource, QueryRunner } from 'typeorm';
 import { connect, cutWhenLate } from '../database/connection.js';
 import { classifyFailure } from '../database/database-errors.js';
 import type { Account } from '../domain/account.js';
@@ -13,11 +13,13 @@ import {
   type TransactionRow,
 } from '../database/rows.js';
 import type { ShardRouter } from './shard-router.js';
+import { CommitOutcomeUnknownError, type TransactionRunner } from './transaction-runner.js';
 import type { SchemaTables } from '../database/tables.js';
 
 /** The read side of one shard. */
 export interface ShardReader {
   readonly dataSource: DataSource;
+  readonly runner: TransactionRunner;
   readonly tables: SchemaTables;
 }
 
@@ -107,16 +109,18 @@ export class LedgerReader {
     filter: TransactionFilter = {},
   ): Promise<Transaction[]> {
     const shard = this.router.of(accountId);
-    const rows = await this.query<TransactionRow>(
-      shard,
-      `SELECT ${TRANSACTION_COLUMNS} FROM ${shard.tables.transactions}
-       WHERE account_id = $1 AND version_after < $2
-         AND ($4::text IS NULL OR type = $4)
-         AND ($5::timestamptz IS NULL OR timestamp >= $5) AND ($6::timestamptz IS NULL OR timestamp < $6)
-       ORDER BY version_after DESC LIMIT $3`,
-      [accountId, version, limit, filter.type ?? null, filter.from ?? null, filter.to ?? null],
-      accountId,
-    );
+    const read = async (queryRunner: QueryRunner) =>
+      (await queryRunner.query(
+        `SELECT ${TRANSACTION_COLUMNS} FROM ${shard.tables.transactions}
+         WHERE account_id = $1 AND version_after < $2
+           AND ($4::text IS NULL OR type = $4)
+           AND ($5::timestamptz IS NULL OR timestamp >= $5) AND ($6::timestamptz IS NULL OR timestamp < $6)
+         ORDER BY version_after DESC LIMIT $3`,
+        [accountId, version, limit, filter.type ?? null, filter.from ?? null, filter.to ?? null],
+      )) as TransactionRow[];
+    // A transaction, for its statement_timeout: a filter may make this long, and cutting the connection alone would
+    // leave the server at work.
+    const rows = await this.within(accountId, () => shard.runner.run(read));
     if (rows.length === 0) await this.account(accountId);
     return rows.map(transactionFromRow);
   }
@@ -144,8 +148,9 @@ export class LedgerReader {
     try {
       await this.query(shard, `SELECT FROM ${shard.tables.shardIdentity}`, []);
       return true;
-    } catch {
-      return false;
+    } catch (error) {
+      // Too many readers say nothing of the database.
+      return error instanceof LedgerError && error.refusal.code === 'OVERLOADED';
     }
   }
 
@@ -156,21 +161,33 @@ export class LedgerReader {
     parameters: readonly unknown[],
     accountId?: number,
   ): Promise<Row[]> {
+    return this.within(accountId, async () => {
+      const queryRunner = shard.dataSource.createQueryRunner();
+      let deadline: NodeJS.Timeout | undefined;
+      try {
+        deadline = cutWhenLate(await connect(queryRunner), this.readTimeoutMs);
+        return (await queryRunner.query(sql, [...parameters])) as Row[];
+      } finally {
+        clearTimeout(deadline);
+        await queryRunner.release();
+      }
+    });
+  }
+
+  /** Counts a read against the bound, and says in the ledger's terms why it failed. */
+  private async within<T>(accountId: number | undefined, read: () => Promise<T>): Promise<T> {
     if (this.reads >= MAX_READS) throw new LedgerError({ code: 'OVERLOADED' });
     this.reads += 1;
-    const queryRunner = shard.dataSource.createQueryRunner();
-    let deadline: NodeJS.Timeout | undefined;
     try {
-      deadline = cutWhenLate(await connect(queryRunner), this.readTimeoutMs);
-      return (await queryRunner.query(sql, [...parameters])) as Row[];
+      return await read();
     } catch (error) {
-      if (classifyFailure(error) === 'statement') throw error;
+      const failure = error instanceof CommitOutcomeUnknownError ? 'unavailable' : classifyFailure(error);
+      if (failure === 'statement') throw error;
+      if (failure === 'busy') throw new LedgerError({ code: 'OVERLOADED' });
       const currentVersion =
         accountId === undefined ? null : (this.balances.lastKnownVersion(accountId) ?? null);
       throw new LedgerError({ code: 'DATABASE_FAILED', currentVersion });
     } finally {
-      clearTimeout(deadline);
-      await queryRunner.release();
       this.reads -= 1;
     }
   }

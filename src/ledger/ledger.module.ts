@@ -34,6 +34,7 @@ import { TransactionRunner } from './transaction-runner.js';
       useFactory: (config: Config, shards: ShardConnections[], balances: BalanceCache) => {
         const readers = shards.map(({ general, address }) => ({
           dataSource: general,
+          runner: new TransactionRunner(general, config.ledger),
           tables: tablesOf(address.schema),
         }));
         return new LedgerReader(new ShardRouter(readers), balances, config.readTimeoutMs);

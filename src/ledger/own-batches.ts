@@ -5,7 +5,7 @@ import type { Transaction } from '../domain/transaction.js';
 const LIMIT = 10_000;
 
 /**
- * The batches that this process posted itself and whose outbox rows are still there. What listens in this process has
+ * The batches that this process posted itself, the newest of them. What listens in this process has
  * their effect already, so the relay need not read them back: that would cost as much as a part of the posting.
  */
 @Injectable()
@@ -24,9 +24,5 @@ export class OwnBatches {
   /** Whether a batch that begins with this transaction is this process's own. */
   has(firstTransactionId: number): boolean {
     return this.firstIds.has(firstTransactionId);
-  }
-
-  forget(firstTransactionId: number): void {
-    this.firstIds.delete(firstTransactionId);
   }
 }

@@ -104,12 +104,15 @@ export class TransactionRunner {
     }
   }
 
-  /** SET LOCAL, because PgBouncer in transaction mode keeps no session settings. */
+  /**
+   * SET LOCAL, because PgBouncer in transaction mode keeps no session settings. READ COMMITTED, whatever the server's
+   * default: a statement must see what was committed while a lock was waited for.
+   */
   private async begin(queryRunner: QueryRunner): Promise<void> {
     const { lockTimeoutMs, transactionTimeoutMs } = this.limits;
     await queryRunner.startTransaction();
     await queryRunner.query(
-      `SET LOCAL lock_timeout = ${lockTimeoutMs}; SET LOCAL statement_timeout = ${transactionTimeoutMs}`,
+      `SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = ${lockTimeoutMs}; SET LOCAL statement_timeout = ${transactionTimeoutMs}`,
     );
   }
 }

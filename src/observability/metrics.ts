@@ -7,7 +7,8 @@ export type BatchFailure = 'retryable' | 'unavailable' | 'statement' | 'commit_l
 
 /** What one shard's write path reports. Labels are bound once: looking them up for every command would cost. */
 export interface ShardMetrics {
-  batchCommitted(transactions: number, durationMs: number): void;
+  batchCommitted(transactions: number): void;
+  batchDuration(durationMs: number): void;
   batchFailed(failure: BatchFailure): void;
   refused(code: RefusalCode): void;
   /** The gauge reads the depth when it is scraped. */
@@ -102,11 +103,11 @@ export class Metrics {
     const commitSeconds = this.commitSeconds.labels({ shard });
     const posted = this.posted.labels({ shard });
     return {
-      batchCommitted: (transactions, durationMs) => {
+      batchCommitted: (transactions) => {
         batchSize.observe(transactions);
-        commitSeconds.observe(durationMs / 1000);
         posted.inc(transactions);
       },
+      batchDuration: (durationMs) => commitSeconds.observe(durationMs / 1000),
       batchFailed: (failure) => this.failures.inc({ shard, failure }),
       refused: (code) => this.refusals.inc({ shard, code }),
       watchQueue: (depth) => this.collectInto(this.queueDepth, (gauge) => gauge.set({ shard }, depth())),
