@@ -59,10 +59,6 @@ describe('classifyFailure', () => {
       'a refused connection',
       new DatabaseUnreachableError(Object.assign(new Error('refused'), { code: 'ECONNREFUSED' })),
     ],
-    [
-      'a pool that stayed exhausted',
-      new DatabaseUnreachableError(new Error('timeout exceeded when trying to connect')),
-    ],
     ['a server that has no place for one more', new DatabaseUnreachableError(serverError('53300'))],
     [
       'a reset under a query',
@@ -126,5 +122,22 @@ describe('isRefusedCommit', () => {
   it('is not certain of a lost connection', () => {
     expect(isRefusedCommit(new Error('Connection terminated unexpectedly'))).toBe(false);
     expect(isRefusedCommit(Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' }))).toBe(false);
+  });
+});
+
+describe('classifyFailure of a connection that could not be had', () => {
+  it.each(['42501', '55000', 'XX000'])(
+    'is unavailable, whatever the server gave as the reason: %s',
+    (code) => {
+      const refused = new DatabaseUnreachableError(Object.assign(new Error('refused'), { code }));
+      expect(classifyFailure(refused)).toBe('unavailable');
+    },
+  );
+
+  it('is busy when the pool had none to give', () => {
+    const exhausted = new DatabaseUnreachableError(new Error('timeout exceeded when trying to connect'));
+    expect(classifyFailure(exhausted)).toBe('busy');
+    const slow = new DatabaseUnreachableError(new Error('Connection terminated due to connection timeout'));
+    expect(classifyFailure(slow)).toBe('unavailable');
   });
 });

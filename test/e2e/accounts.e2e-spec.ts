@@ -30,6 +30,12 @@ describe('POST /accounts', () => {
     });
   });
 
+  it('refuses an Idempotency-Key, which it could not keep', async () => {
+    const response = await open('{}').set('Idempotency-Key', 'k');
+    expect(response.status).toBe(400);
+    expect(fieldsIn(response)).toEqual(['Idempotency-Key']);
+  });
+
   it.each([
     ['1000.00', '1000.00'],
     ['1000', '1000.00'],

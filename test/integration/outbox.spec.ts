@@ -1,0 +1,128 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { tablesOf } from '../../src/database/tables.js';
+import { EventPublisher } from '../../src/domain/ports.js';
+import type { Transaction } from '../../src/domain/transaction.js';
+import { OutboxRelay } from '../../src/events/outbox-relay.js';
+import { openAccount, startApp, type TestApp } from '../support/app.js';
+import { openLedger, type TestLedger } from '../support/ledger.js';
+import { createTestDatabase } from '../support/postgres.js';
+import { waitUntil } from '../support/service.js';
+
+/** Keeps what it is given; fails as often as it is told to, after it has taken the events. */
+class RecordingPublisher extends EventPublisher {
+  readonly published: Transaction[] = [];
+  failures = 0;
+
+  publish(transactions: readonly Transaction[]): Promise<void> {
+    this.published.push(...transactions);
+    if (this.failures === 0) return Promise.resolve();
+    this.failures -= 1;
+    return Promise.reject(new Error('the broker is away'));
+  }
+
+  alreadyKnows(): boolean {
+    return false;
+  }
+}
+
+describe('the outbox relay', () => {
+  let database: { url: string; drop(): Promise<void> };
+  let ledger: TestLedger;
+
+  beforeAll(async () => {
+    database = await createTestDatabase();
+    ledger = await openLedger(database.url);
+  });
+
+  afterAll(async () => {
+    await ledger.close();
+    await database.drop();
+  });
+
+  function relay(publisher: EventPublisher, failures: unknown[] = []): OutboxRelay {
+    return new OutboxRelay(
+      ledger.runner,
+      tablesOf('bank'),
+      publisher,
+      10,
+      () => undefined,
+      (error) => failures.push(error),
+    );
+  }
+
+  async function isEmpty(): Promise<boolean> {
+    return (await ledger.dataSource.query<unknown[]>('SELECT FROM bank.outbox')).length === 0;
+  }
+
+  async function post(accountIds: readonly number[], each: number): Promise<void> {
+    const commands = Array.from({ length: each }, () =>
+      accountIds.map((accountId) => ledger.groupCommit.submit({ accountId, type: 'credit', amount: 1n })),
+    );
+    await Promise.all(commands.flat());
+  }
+
+  it('publishes every transaction, each account in the order of its versions, and empties the outbox', async () => {
+    const accountIds = await Promise.all(
+      [1, 2, 3].map(async () => (await ledger.opener.open(100n)).accountId),
+    );
+    const publisher = new RecordingPublisher();
+    const [one, other] = [relay(publisher), relay(publisher)];
+    one.start();
+    other.start();
+    for (let round = 0; round < 30; round++) await post(accountIds, 3);
+    await waitUntil(isEmpty, 5_000);
+    await Promise.all([one.stop(), other.stop()]);
+    for (const accountId of accountIds) {
+      const versions = publisher.published
+        .filter((transaction) => transaction.accountId === accountId)
+        .map(({ versionAfter }) => versionAfter);
+      expect(versions).toEqual(Array.from({ length: 91 }, (_, index) => index + 2));
+    }
+  });
+
+  it('publishes again what was not confirmed, and complains once, not at every try', async () => {
+    const { accountId } = await ledger.opener.open(undefined);
+    await post([accountId], 1);
+    const publisher = new RecordingPublisher();
+    publisher.failures = 3;
+    const failures: unknown[] = [];
+    const relayed = relay(publisher, failures);
+    relayed.start();
+    await waitUntil(isEmpty, 5_000);
+    await relayed.stop();
+    expect(publisher.published.map(({ versionAfter }) => versionAfter)).toEqual([2, 2, 2, 2]);
+    expect(failures).toHaveLength(1);
+  });
+});
+
+describe('a service with its balance cache on', () => {
+  let app: TestApp;
+  let foreign: TestLedger;
+
+  beforeAll(async () => {
+    app = await startApp({ BALANCE_CACHE: 'on', BALANCE_CACHE_TTL_MS: '3600000' });
+    foreign = await openLedger(app.databaseUrl);
+  });
+
+  afterAll(async () => {
+    await foreign.close();
+    await app.close();
+  });
+
+  it('soon shows what another process posted, as the command line does', async () => {
+    const accountId = await openAccount(app, '10.00');
+    const balance = async () => (await app.http.get(`/accounts/${accountId}/balance`)).text;
+    expect(await balance()).toBe('{"balance":10.00,"version":2}');
+    await foreign.groupCommit.submit({ accountId, type: 'credit', amount: 500n });
+    await waitUntil(async () => (await balance()) === '{"balance":15.00,"version":3}', 2_000);
+  });
+
+  it('empties the outbox of what it posted itself', async () => {
+    const accountId = await openAccount(app, '10.00');
+    await app.http.post(`/accounts/${accountId}/transactions`).send({ amount: 1, type: 'Deposit' });
+    await waitUntil(
+      async () => (await foreign.dataSource.query<unknown[]>('SELECT FROM bank.outbox')).length === 0,
+      2_000,
+    );
+  });
+});
