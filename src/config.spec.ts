@@ -21,7 +21,6 @@ describe('loadConfig', () => {
   it('needs no variable at all', () => {
     const config = loadConfig({});
     expect(config).toMatchObject({
-      production: false,
       host: '127.0.0.1',
       port: 3_000,
       databaseUrl: undefined,
@@ -43,7 +42,6 @@ describe('loadConfig', () => {
 
   it('reads what is given', () => {
     const config = loadConfig({
-      NODE_ENV: 'production',
       HOST: '0.0.0.0',
       PORT: '0',
       DATABASE_URL: 'postgres://bank@db/bank',
@@ -55,7 +53,6 @@ describe('loadConfig', () => {
       LOG_REQUESTS: 'all',
     });
     expect(config).toMatchObject({
-      production: true,
       host: '0.0.0.0',
       port: 0,
       databaseUrl: 'postgres://bank@db/bank',
@@ -119,7 +116,7 @@ describe('loadConfig: what it refuses', () => {
   });
 
   it('lists every variable that is wrong, at once', () => {
-    const wrong = VARIABLES.filter((name) => !['NODE_ENV', 'HOST', 'DATA_DIR'].includes(name));
+    const wrong = VARIABLES.filter((name) => !['HOST', 'DATA_DIR'].includes(name));
     const environment = Object.fromEntries(wrong.map((name) => [name, '!']));
     const problems = problemsOf(environment);
     expect(variablesIn(problems)).toEqual(wrong);
