@@ -301,6 +301,10 @@ describe('what the user can mend', () => {
     await expect(open({ dataDir: join(dataDir, 'below') })).rejects.toThrow(/cannot be made by user/);
   });
 
+  test('says so where no folder can be made at all, instead of trying for ever', async () => {
+    await expect(open({ dataDir: '/proc/no-such-place/data' })).rejects.toThrow(/cannot be made by user/);
+  });
+
   test('a lost password file', async () => {
     await useExisting();
     await rm(join(dataDir, 'password'));

@@ -12,7 +12,7 @@ import {
   rm,
   stat,
 } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { codeOf, EmbeddedPostgresError, messageOf } from './errors.js';
 import { thisUser } from './run-as.js';
 
@@ -25,9 +25,9 @@ import { thisUser } from './run-as.js';
 export async function prepareFolder(dataDir: string): Promise<string> {
   const { uid, username } = thisUser();
   try {
-    const made = await mkdir(dataDir, { recursive: true, mode: 0o700 });
+    const made = await makeFolder(resolve(dataDir), 0o700);
     // Root's server runs as another user, who must pass through; what lies inside has narrower rights of its own.
-    if (made !== undefined && uid === 0) await chmod(dataDir, 0o755);
+    if (made && uid === 0) await chmod(dataDir, 0o755);
   } catch (cause) {
     throw new EmbeddedPostgresError(
       `DATA_DIR ${dataDir} cannot be made by user ${username} (${messageOf(cause)}). Choose another DATA_DIR.`,
@@ -45,6 +45,24 @@ export async function prepareFolder(dataDir: string): Promise<string> {
     );
   }
   return folder;
+}
+
+/**
+ * Not mkdir's own `recursive`: it tries for ever where the parent is there and a folder can't be made in it all the
+ * same, as in /proc.
+ *
+ * @returns false when it was there
+ */
+async function makeFolder(path: string, mode?: number): Promise<boolean> {
+  try {
+    await mkdir(path, { mode });
+    return true;
+  } catch (error) {
+    if (codeOf(error) === 'EEXIST' && (await stat(path)).isDirectory()) return false;
+    if (codeOf(error) !== 'ENOENT' || (await exists(dirname(path)))) throw error;
+  }
+  await makeFolder(dirname(path));
+  return makeFolder(path, mode);
 }
 
 /** Whether an initialised cluster lies there. */
