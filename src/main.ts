@@ -1,4 +1,6 @@
 import 'reflect-metadata';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { Logger } from 'pino';
@@ -9,11 +11,13 @@ import { parseMoney } from './domain/money.js';
 import { Ledger } from './domain/ports.js';
 import { explain } from './explain.js';
 import { LedgerReader } from './ledger/ledger-reader.js';
-import { Lifecycle } from './observability/health.controller.js';
+import { Lifecycle } from './observability/lifecycle.js';
 import { createLogger } from './observability/logging.js';
 
 const SIGNALS = ['SIGTERM', 'SIGINT'] as const;
 const CLOSE_IDLE_MS = 20;
+/** Time for clients that keep their connections to send once more, and to be told to close. */
+const DRAIN_MS = 250;
 const DEMO_BALANCE = parseMoney('1000.00');
 
 async function main(): Promise<void> {
@@ -22,6 +26,7 @@ async function main(): Promise<void> {
   dieOnDefects(logger);
   // Until there is something to stop in order. (A process that is a container's first has no default for signals.)
   for (const signal of SIGNALS) process.once(signal, leave);
+  await checkPort(config);
   const bank = await openBank(config, logger, {
     holder: 'service',
     onLost: (error) => die(logger, error, 'the database is lost'),
@@ -38,6 +43,14 @@ async function main(): Promise<void> {
     throw error;
   }
   announce(await app.getUrl(), bank, logger);
+}
+
+/** Before a database is made for nothing. That the port stays free is for `listen` to find out. */
+async function checkPort({ host, port }: Config): Promise<void> {
+  const probe = createServer().listen(port, host);
+  await once(probe, 'listening');
+  probe.close();
+  await once(probe, 'close');
 }
 
 function leave(): void {
@@ -71,7 +84,7 @@ function stopOnSignals(app: NestFastifyApplication, bank: Bank, config: Config, 
       config.shutdownTimeoutMs,
     ).unref();
     app.get(Lifecycle, { strict: false }).stop();
-    await sleep(config.shutdownDelayMs);
+    await sleep(Math.max(config.shutdownDelayMs, DRAIN_MS));
     // A keep-alive connection that was busy when the server closed would stay open for as long as its client likes.
     const server = app.getHttpServer();
     const closer = setInterval(() => server.closeIdleConnections(), CLOSE_IDLE_MS);

@@ -1,4 +1,4 @@
-import { Controller, Get, Injectable, type OnModuleDestroy } from '@nestjs/common';
+import { Controller, Get } from '@nestjs/common';
 import {
   HealthCheck,
   HealthCheckService,
@@ -6,25 +6,8 @@ import {
   type HealthIndicatorResult,
 } from '@nestjs/terminus';
 import { LedgerReader } from '../ledger/ledger-reader.js';
+import { Lifecycle } from './lifecycle.js';
 import { DocumentLiveness, DocumentReadiness } from './observability.openapi.js';
-
-/** Whether the service is about to stop: from then on it is not ready for new work. */
-@Injectable()
-export class Lifecycle implements OnModuleDestroy {
-  private isStopping = false;
-
-  get stopping(): boolean {
-    return this.isStopping;
-  }
-
-  stop(): void {
-    this.isStopping = true;
-  }
-
-  onModuleDestroy(): void {
-    this.stop();
-  }
-}
 
 @Controller('health')
 export class HealthController {

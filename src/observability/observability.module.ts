@@ -1,7 +1,8 @@
 import { Module } from '@nestjs/common';
 import { TerminusModule } from '@nestjs/terminus';
 import { LedgerModule } from '../ledger/ledger.module.js';
-import { HealthController, Lifecycle } from './health.controller.js';
+import { HealthController } from './health.controller.js';
+import { Lifecycle } from './lifecycle.js';
 import { MetricsController } from './metrics.controller.js';
 
 @Module({

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
-import { Lifecycle } from '../../src/observability/health.controller.js';
+import { Lifecycle } from '../../src/observability/lifecycle.js';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
 import { deposit, eventually, post, withdrawal } from './requests.js';
 

@@ -121,6 +121,21 @@ describe('the service as a process, on its embedded PostgreSQL', () => {
     expect(new Set(answered)).toEqual(new Set([201]));
   });
 
+  it('leaves nothing applied that it did not answer, when it stops under load', async () => {
+    const folder = dataDir();
+    const first = await start(folder);
+    const traffic = load(() => first, 1, 16);
+    await waitUntil(() => Promise.resolve(traffic.acknowledged.length > 200), 20_000);
+    first.child.kill('SIGTERM');
+    expect(await first.exited).toBe(0);
+    await traffic.stop();
+    const second = await start(folder);
+    const stored = await everyTransactionId(second, 1);
+    // The opening deposit is one more.
+    expect(stored.size).toBe(traffic.acknowledged.length + 1);
+    expect(traffic.acknowledged.filter((id) => !stored.has(id))).toEqual([]);
+  });
+
   it('keeps every acknowledged transaction through kill -9, and starts again at once', async () => {
     const folder = dataDir();
     const first = await start(folder);
@@ -166,6 +181,7 @@ describe('the service as a process, on its embedded PostgreSQL', () => {
     });
     expect(await third.exited).toBe(1);
     expect(third.output()).toMatch(/PORT \d+ is in use/);
+    expect(third.output()).not.toContain('Making a new database');
     expect((await post(service, 1)).status).toBe(201);
   });
 
