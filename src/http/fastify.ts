@@ -6,6 +6,7 @@ import { FastifyAdapter } from '@nestjs/platform-fastify';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import type { Config } from '../config.js';
+import { Lifecycle } from '../observability/lifecycle.js';
 import type { Metrics } from '../observability/metrics.js';
 import { answerOf, sendError } from './exception.filter.js';
 import { InvalidRequestError } from './invalid-request.js';
@@ -48,6 +49,7 @@ export function installFastifyHooks(
   logger: Logger,
 ): void {
   const fastify = app.getHttpAdapter().getInstance();
+  const lifecycle = app.get(Lifecycle, { strict: false });
   fastify.removeAllContentTypeParsers();
   fastify.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, text, done) => {
     try {
@@ -58,10 +60,13 @@ export function installFastifyHooks(
   });
   fastify.addHook('onRequest', (request, reply, done) => {
     void reply.header('x-request-id', request.id);
+    if (lifecycle.stopping) void reply.header('connection', 'close');
     // RFC 9110, 7.2: a server must refuse it.
     const hostless = request.headers.host === undefined && request.raw.httpVersion === '1.1';
     done(hostless ? InvalidRequestError.of('Host', 'is missing') : undefined);
   });
+  // A client that closes its side after a request still waits for the answer.
+  (fastify.server as Server & { httpAllowHalfOpen: boolean }).httpAllowHalfOpen = true;
   fastify.server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
     response.writeHead(417, { 'content-type': JSON_TYPE, 'x-request-id': requestIdOf(request) });
     response.end('{"error":"Expectation failed"}');
@@ -93,9 +98,11 @@ function requestIdOf(request: IncomingMessage): string {
 
 /** What is no HTTP at all is answered by hand: there is no request yet. */
 function answerRaw(error: NodeJS.ErrnoException, socket: Socket): void {
-  // An earlier request of the connection may still be at work: a 400 would be taken for its answer.
-  const atWork = Boolean((socket as Socket & { _httpMessage?: unknown })._httpMessage);
-  if (error.code === 'ECONNRESET' || !socket.writable || atWork) return void socket.destroy();
+  if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
+  // An earlier request of the connection is still at work: what is sent now would be taken for its answer. It gets its
+  // own, then the connection ends.
+  const atWork = (socket as Socket & { _httpMessage?: ServerResponse })._httpMessage;
+  if (atWork) return void atWork.once('finish', () => socket.destroySoon());
   const [status, text] =
     error.code === 'HPE_HEADER_OVERFLOW'
       ? ['431 Request Header Fields Too Large', '{"error":"Headers too large"}']
