@@ -6,6 +6,7 @@ import type { Config } from './config.js';
 import type { ShardAddress } from './database/data-source.js';
 import { createFastifyAdapter, installFastifyHooks } from './http/fastify.js';
 import { serveOpenApi } from './http/openapi.js';
+import { Lifecycle } from './observability/lifecycle.js';
 import { NestLogger } from './observability/logging.js';
 import { Metrics } from './observability/metrics.js';
 
@@ -20,7 +21,7 @@ export async function createApp(
     createFastifyAdapter(),
     { logger: new NestLogger(logger), bodyParser: false, abortOnError: false },
   );
-  installFastifyHooks(app, config, app.get(Metrics), logger);
+  installFastifyHooks(app, config, app.get(Metrics), app.get(Lifecycle, { strict: false }), logger);
   serveOpenApi(app);
   return app;
 }

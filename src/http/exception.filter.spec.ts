@@ -15,6 +15,7 @@ import { pino } from 'pino';
 import { QueryFailedError } from 'typeorm';
 import { loadConfig } from '../config.js';
 import { LedgerError, type Refusal, type RefusalCode } from '../domain/errors.js';
+import { Lifecycle } from '../observability/lifecycle.js';
 import { Metrics } from '../observability/metrics.js';
 import { GlobalExceptionFilter } from './exception.filter.js';
 import { createFastifyAdapter, installFastifyHooks } from './fastify.js';
@@ -142,7 +143,7 @@ beforeAll(async () => {
     bodyParser: false,
   });
   app.useGlobalFilters(new GlobalExceptionFilter());
-  installFastifyHooks(app, loadConfig({}), new Metrics(), pino({ level: 'silent' }));
+  installFastifyHooks(app, loadConfig({}), new Metrics(), new Lifecycle(), pino({ level: 'silent' }));
   await app.init();
   await app.getHttpAdapter().getInstance().ready();
 });

@@ -6,7 +6,7 @@ import { FastifyAdapter } from '@nestjs/platform-fastify';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import type { Config } from '../config.js';
-import { Lifecycle } from '../observability/lifecycle.js';
+import type { Lifecycle } from '../observability/lifecycle.js';
 import type { Metrics } from '../observability/metrics.js';
 import { answerOf, sendError } from './exception.filter.js';
 import { InvalidRequestError } from './invalid-request.js';
@@ -46,10 +46,10 @@ export function installFastifyHooks(
   app: NestFastifyApplication,
   config: Config,
   metrics: Metrics,
+  lifecycle: Lifecycle,
   logger: Logger,
 ): void {
   const fastify = app.getHttpAdapter().getInstance();
-  const lifecycle = app.get(Lifecycle, { strict: false });
   fastify.removeAllContentTypeParsers();
   fastify.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, text, done) => {
     try {
