@@ -1,6 +1,7 @@
 import { LocalBalanceCache } from '../src/cache/local-balance-cache.js';
 import type { Config } from '../src/config.js';
-import { createDataSource, type ShardAddress } from '../src/database/data-source.js';
+import { createDataSource } from '../src/database/data-source.js';
+import type { ShardAddress } from '../src/database/shard-address.js';
 import { tablesOf } from '../src/database/tables.js';
 import { GroupCommit } from '../src/ledger/group-commit.js';
 import { OwnBatches } from '../src/ledger/own-batches.js';

@@ -3,7 +3,7 @@ import { APP_FILTER } from '@nestjs/core';
 import { AccountsModule } from './accounts/accounts.module.js';
 import { ConfigModule } from './config.module.js';
 import type { Config } from './config.js';
-import type { ShardAddress } from './database/data-source.js';
+import type { ShardAddress } from './database/shard-address.js';
 import { DatabaseModule } from './database/database.module.js';
 import { EventsModule } from './events/events.module.js';
 import { GlobalExceptionFilter } from './http/exception.filter.js';

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
 import type { Logger } from 'pino';
 import type { Config } from './config.js';
-import type { ShardAddress } from './database/data-source.js';
+import type { ShardAddress } from './database/shard-address.js';
 import { EmbeddedPostgres } from './database/embedded-postgres.js';
 import { migrate } from './database/migrate.js';
 
@@ -33,12 +33,11 @@ const OLDEST_SERVER = 140_000;
 
 /** Finds or starts the bank's PostgreSQL and brings its schema up to date. */
 export async function openBank(config: Config, logger: Logger, options: OpenBankOptions): Promise<Bank> {
-  const { databaseUrl } = config;
-  const server =
-    databaseUrl === undefined
-      ? await openEmbedded(config, logger, options)
-      : { url: databaseUrl, close: () => Promise.resolve() };
-  const shard = { url: server.url, schema: config.databaseSchema };
+  const [configured] = config.shards ?? [];
+  const server = configured
+    ? { url: configured.url, close: () => Promise.resolve() }
+    : await openEmbedded(config, logger, options);
+  const shard = configured ?? { url: server.url, schema: config.databaseSchema };
   try {
     await waitForServer(shard.url, config.databaseStartTimeoutMs, logger);
     const { applied } = await migrate(shard, { index: 0, count: 1 });
@@ -46,7 +45,7 @@ export async function openBank(config: Config, logger: Logger, options: OpenBank
     return {
       shards: [shard],
       migrations: applied,
-      embedded: databaseUrl === undefined,
+      embedded: configured === undefined,
       close: () => server.close(),
     };
   } catch (error) {

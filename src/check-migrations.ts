@@ -8,7 +8,7 @@ import { pino } from 'pino';
 import { openBank } from './bank.js';
 import { explain } from './explain.js';
 import { loadConfig } from './config.js';
-import type { ShardAddress } from './database/data-source.js';
+import type { ShardAddress } from './database/shard-address.js';
 import { findDrift } from './database/drift.js';
 
 /**

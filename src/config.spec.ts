@@ -15,7 +15,7 @@ function problemsOf(environment: NodeJS.ProcessEnv): readonly string[] {
 /** The variables that the problems name, each at the start of its line. */
 const variablesIn = (problems: readonly string[]) => problems.map((problem) => problem.split(' ')[0]);
 
-const INTEGERS = VARIABLES.filter((name) => /^(PORT|LEDGER_|.*_(MS|POOL|ENTRIES)$)/.test(name));
+const INTEGERS = VARIABLES.filter((name) => /^(PORT|LEDGER_|RATE_LIMIT_|.*_(MS|POOL|ENTRIES)$)/.test(name));
 
 describe('loadConfig', () => {
   it('needs no variable at all', () => {
@@ -23,7 +23,12 @@ describe('loadConfig', () => {
     expect(config).toMatchObject({
       host: '127.0.0.1',
       port: 3_000,
-      databaseUrl: undefined,
+      shards: undefined,
+      preparedStatements: true,
+      redis: undefined,
+      rabbitmq: undefined,
+      rateLimit: undefined,
+      trustedProxies: [],
       databaseSchema: 'bank',
       ledger: { batch: 1_000, queue: 10_000, flushers: 2, lanes: 4 },
       balanceCache: { servesReads: true },
@@ -55,8 +60,8 @@ describe('loadConfig', () => {
     expect(config).toMatchObject({
       host: '0.0.0.0',
       port: 0,
-      databaseUrl: 'postgres://bank@db/bank',
-      databaseSchema: 'shard_7',
+      shards: [{ url: 'postgres://bank@db/bank', schema: 'shard_7' }],
+      preparedStatements: false,
       ledger: { batch: 50, queue: 50 },
       log: { level: 'silent', format: 'pretty', requests: 'all' },
     });
@@ -78,6 +83,51 @@ describe('loadConfig', () => {
     expect(Object.values(config).every((value) => typeof value !== 'object' || Object.isFrozen(value))).toBe(
       true,
     );
+  });
+});
+
+const SHARD_LIST = 'postgresql://bank@db-0/bank?schema=bank_0,postgresql://bank@db-1/bank?schema=bank_1';
+
+describe('loadConfig: the parts of the scale-out', () => {
+  it('reads shards, each with its connection for migrations', () => {
+    const { shards } = loadConfig({
+      SHARDS: `${SHARD_LIST.replace(',', ' \n ')}&sslmode=require`,
+      MIGRATION_SHARDS: SHARD_LIST.replaceAll('@db', '@direct'),
+    });
+    expect(shards).toEqual([
+      {
+        url: 'postgresql://bank@db-0/bank',
+        schema: 'bank_0',
+        migrationUrl: 'postgresql://bank@direct-0/bank',
+      },
+      {
+        url: 'postgresql://bank@db-1/bank?sslmode=require',
+        schema: 'bank_1',
+        migrationUrl: 'postgresql://bank@direct-1/bank',
+      },
+    ]);
+  });
+
+  it('turns the cache on where Redis keeps the instances in step', () => {
+    const shared = { DATABASE_URL: 'postgresql://bank@db/bank', REDIS_URL: 'redis://cache:6379' };
+    expect(loadConfig(shared).balanceCache.servesReads).toBe(true);
+    expect(loadConfig({ ...shared, REDIS_URL: '' }).balanceCache.servesReads).toBe(false);
+    expect(loadConfig({ ...shared, BALANCE_CACHE: 'off' }).balanceCache.servesReads).toBe(false);
+  });
+
+  it('allows a burst of one second without a burst of its own', () => {
+    const limit = { RATE_LIMIT_TRANSACTIONS_PER_SECOND: '20' };
+    expect(loadConfig(limit).rateLimit).toEqual({ perSecond: 20, burst: 20 });
+    expect(loadConfig({ ...limit, RATE_LIMIT_BURST: '50' }).rateLimit).toEqual({ perSecond: 20, burst: 50 });
+    expect(loadConfig({ RATE_LIMIT_BURST: '50' }).rateLimit).toBeUndefined();
+  });
+
+  it('reads the trusted proxies', () => {
+    expect(loadConfig({ TRUSTED_PROXIES: '10.0.0.0/8, ::1 192.0.2.7' }).trustedProxies).toEqual([
+      '10.0.0.0/8',
+      '::1',
+      '192.0.2.7',
+    ]);
   });
 });
 
@@ -104,6 +154,15 @@ describe('loadConfig: what it refuses', () => {
     ['LOG_LEVEL', 'INFO'],
     ['LOG_FORMAT', 'xml'],
     ['LOG_REQUESTS', 'none'],
+    ['SHARDS', 'postgresql://bank@db/bank'],
+    ['SHARDS', 'postgresql://bank@db/bank?schema=Bank'],
+    ['SHARDS', 'postgresql://bank@db/bank?schema=bank_0, db:5432'],
+    ['SHARDS', ','],
+    ['REDIS_URL', 'http://cache:6379'],
+    ['RABBITMQ_URL', 'broker:5672'],
+    ['RABBITMQ_EXCHANGE', 'a b'],
+    ['TRUSTED_PROXIES', '10.0.0.0/33'],
+    ['TRUSTED_PROXIES', 'proxy.example'],
   ])('%s=%s', (name, value) => {
     expect(variablesIn(problemsOf({ [name]: value }))).toEqual([name]);
   });
@@ -111,6 +170,10 @@ describe('loadConfig: what it refuses', () => {
   it.each([
     ['LEDGER_LOCK_TIMEOUT_MS', { LEDGER_LOCK_TIMEOUT_MS: '5001', LEDGER_TRANSACTION_TIMEOUT_MS: '5000' }],
     ['LEDGER_BATCH', { LEDGER_BATCH: '11', LEDGER_QUEUE: '10' }],
+    ['SHARDS', { SHARDS: SHARD_LIST, DATABASE_URL: 'postgresql://bank@db/bank' }],
+    ['MIGRATION_DATABASE_URL', { MIGRATION_DATABASE_URL: 'postgresql://bank@db/bank' }],
+    ['MIGRATION_SHARDS', { MIGRATION_SHARDS: SHARD_LIST }],
+    ['MIGRATION_SHARDS', { SHARDS: SHARD_LIST, MIGRATION_SHARDS: SHARD_LIST.split(',').reverse().join() }],
   ])('a %s that contradicts another variable', (name, environment) => {
     expect(variablesIn(problemsOf(environment))).toEqual([name]);
   });

@@ -1,12 +1,23 @@
+import ipaddr from 'ipaddr.js';
 import { z } from 'zod';
+import {
+  isPostgresUrl,
+  parseShardList,
+  SCHEMA_NAME,
+  SHARD_URL_FORM,
+  type ShardAddress,
+} from './database/shard-address.js';
 
 /** The service's settings: read once, validated, frozen. Durations are in milliseconds. */
 export interface Config {
   readonly host: string;
   readonly port: number;
-  /** Undefined: the embedded PostgreSQL. */
-  readonly databaseUrl: string | undefined;
+  /** In the bank's order. Undefined: one shard, on the embedded PostgreSQL. */
+  readonly shards: readonly ShardAddress[] | undefined;
+  /** The schema on the embedded PostgreSQL, and the one of DATABASE_URL. */
   readonly databaseSchema: string;
+  /** Whether hot statements are prepared once per connection. */
+  readonly preparedStatements: boolean;
   readonly databaseConnectTimeoutMs: number;
   readonly databaseReadPool: number;
   readonly databaseStartTimeoutMs: number;
@@ -24,7 +35,16 @@ export interface Config {
   };
   readonly readTimeoutMs: number;
   readonly balanceCache: { readonly servesReads: boolean; readonly entries: number; readonly ttlMs: number };
+  /** Undefined: no Redis. */
+  readonly redis: { readonly url: string; readonly timeoutMs: number } | undefined;
   readonly outboxPollMs: number;
+  /** Undefined: no broker; events stay in this process. */
+  readonly rabbitmq:
+    { readonly url: string; readonly exchange: string; readonly confirmTimeoutMs: number } | undefined;
+  /** Undefined: no limit. */
+  readonly rateLimit: { readonly perSecond: number; readonly burst: number } | undefined;
+  /** Addresses and networks whose X-Forwarded-For is believed. */
+  readonly trustedProxies: readonly string[];
   readonly log: {
     readonly level: LogLevel;
     readonly format: 'json' | 'pretty';
@@ -59,19 +79,52 @@ const integer = (fallback: number, min: number, max: number) =>
 const choice = <const T extends readonly [string, ...string[]]>(values: T, fallback: T[number]) =>
   z.enum(values, { message: `must be one of: ${values.join(', ')}` }).default(fallback as never);
 
+const postgresUrl = z
+  .string()
+  .refine(isPostgresUrl, { message: 'must be a URL like postgresql://user:password@host:5432/database' })
+  .optional();
+
+const shardList = z
+  .string()
+  .transform((text, context) => {
+    const shards = parseShardList(text);
+    if (shards) return shards;
+    context.addIssue({
+      code: 'custom',
+      message: `must be database URLs with a schema, apart by commas or spaces, each like ${SHARD_URL_FORM}`,
+    });
+    return z.NEVER;
+  })
+  .optional();
+
+const serverUrl = (protocols: readonly string[], example: string) =>
+  z
+    .string()
+    .refine((text) => URL.canParse(text) && protocols.includes(new URL(text).protocol), {
+      message: `must be a URL like ${example}`,
+    })
+    .optional();
+
+const networkList = z
+  .string()
+  .default('')
+  .transform((text) => text.split(/[\s,]+/).filter((entry) => entry !== ''))
+  .refine((entries) => entries.every(isNetwork), {
+    message: 'must be IP addresses or networks like 10.0.0.0/8, apart by commas or spaces',
+  });
+
 const ENVIRONMENT = z.object({
   HOST: z.string().default('127.0.0.1'),
   PORT: integer(3000, 0, 65_535),
-  DATABASE_URL: z
-    .string()
-    .refine(isPostgresUrl, { message: 'must be a URL like postgresql://user:password@host:5432/database' })
-    .optional(),
+  DATABASE_URL: postgresUrl,
+  MIGRATION_DATABASE_URL: postgresUrl,
   DATABASE_SCHEMA: z
     .string()
-    .regex(/^[a-z_][a-z0-9_]{0,62}$/, {
-      message: 'must be a lower-case SQL identifier of at most 63 characters',
-    })
+    .regex(SCHEMA_NAME, { message: 'must be a lower-case SQL identifier of at most 63 characters' })
     .default('bank'),
+  SHARDS: shardList,
+  MIGRATION_SHARDS: shardList,
+  PREPARED_STATEMENTS: choice(['auto', 'on', 'off'], 'auto'),
   DATABASE_CONNECT_TIMEOUT_MS: integer(2_000, 10, 60_000),
   DATABASE_READ_POOL: integer(8, 1, 1_000),
   DATABASE_START_TIMEOUT_MS: integer(30_000, 0, 3_600_000),
@@ -89,7 +142,18 @@ const ENVIRONMENT = z.object({
   BALANCE_CACHE: choice(['auto', 'on', 'off'], 'auto'),
   BALANCE_CACHE_ENTRIES: integer(100_000, 1, 10_000_000),
   BALANCE_CACHE_TTL_MS: integer(30_000, 1, 3_600_000),
+  REDIS_URL: serverUrl(['redis:', 'rediss:'], 'redis://:password@host:6379'),
+  REDIS_TIMEOUT_MS: integer(50, 1, 1_000),
   OUTBOX_POLL_MS: integer(500, 10, 60_000),
+  RABBITMQ_URL: serverUrl(['amqp:', 'amqps:'], 'amqp://user:password@host:5672'),
+  RABBITMQ_EXCHANGE: z
+    .string()
+    .regex(/^[\w.:-]{1,127}$/, { message: 'must be 1 to 127 letters, digits and . : _ -' })
+    .default('bank'),
+  RABBITMQ_CONFIRM_TIMEOUT_MS: integer(10_000, 100, 600_000),
+  RATE_LIMIT_TRANSACTIONS_PER_SECOND: integer(0, 0, 1_000_000),
+  RATE_LIMIT_BURST: integer(0, 0, 1_000_000),
+  TRUSTED_PROXIES: networkList,
   LOG_LEVEL: choice(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], 'info'),
   LOG_FORMAT: choice(['auto', 'json', 'pretty'], 'auto'),
   LOG_REQUESTS: choice(['problems', 'all'], 'problems'),
@@ -112,13 +176,17 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
   return deepFreeze(fromVariables(parsed.data));
 }
 
-function fromVariables(env: z.output<typeof ENVIRONMENT>): Config {
+type Variables = z.output<typeof ENVIRONMENT>;
+
+function fromVariables(env: Variables): Config {
   const terminal = process.stdout.isTTY ? 'pretty' : 'json';
+  const embedded = env.DATABASE_URL === undefined && env.SHARDS === undefined;
   return {
     host: env.HOST,
     port: env.PORT,
-    databaseUrl: env.DATABASE_URL,
+    shards: shardsOf(env),
     databaseSchema: env.DATABASE_SCHEMA,
+    preparedStatements: env.PREPARED_STATEMENTS === 'auto' ? embedded : env.PREPARED_STATEMENTS === 'on',
     databaseConnectTimeoutMs: env.DATABASE_CONNECT_TIMEOUT_MS,
     databaseReadPool: env.DATABASE_READ_POOL,
     databaseStartTimeoutMs: env.DATABASE_START_TIMEOUT_MS,
@@ -136,13 +204,25 @@ function fromVariables(env: z.output<typeof ENVIRONMENT>): Config {
     },
     readTimeoutMs: env.READ_TIMEOUT_MS,
     balanceCache: {
-      // The embedded server belongs to one instance, so nobody else writes; an outside one may have several.
+      // The embedded server belongs to one instance, so nobody else writes; an outside one may have several, which see
+      // each other's writes through Redis alone.
       servesReads:
-        env.BALANCE_CACHE === 'on' || (env.BALANCE_CACHE === 'auto' && env.DATABASE_URL === undefined),
+        env.BALANCE_CACHE === 'auto' ? embedded || env.REDIS_URL !== undefined : env.BALANCE_CACHE === 'on',
       entries: env.BALANCE_CACHE_ENTRIES,
       ttlMs: env.BALANCE_CACHE_TTL_MS,
     },
+    redis: env.REDIS_URL === undefined ? undefined : { url: env.REDIS_URL, timeoutMs: env.REDIS_TIMEOUT_MS },
     outboxPollMs: env.OUTBOX_POLL_MS,
+    rabbitmq:
+      env.RABBITMQ_URL === undefined
+        ? undefined
+        : {
+            url: env.RABBITMQ_URL,
+            exchange: env.RABBITMQ_EXCHANGE,
+            confirmTimeoutMs: env.RABBITMQ_CONFIRM_TIMEOUT_MS,
+          },
+    rateLimit: rateLimitOf(env),
+    trustedProxies: env.TRUSTED_PROXIES,
     log: {
       level: env.LOG_LEVEL,
       format: env.LOG_FORMAT === 'auto' ? terminal : env.LOG_FORMAT,
@@ -154,6 +234,19 @@ function fromVariables(env: z.output<typeof ENVIRONMENT>): Config {
   };
 }
 
+function shardsOf(env: Variables): ShardAddress[] | undefined {
+  if (env.DATABASE_URL !== undefined) {
+    return [{ url: env.DATABASE_URL, schema: env.DATABASE_SCHEMA, migrationUrl: env.MIGRATION_DATABASE_URL }];
+  }
+  return env.SHARDS?.map((shard, index) => ({ ...shard, migrationUrl: env.MIGRATION_SHARDS?.[index]?.url }));
+}
+
+/** Without a burst of its own a user may send a second's worth at once. */
+function rateLimitOf(env: Variables): Config['rateLimit'] {
+  const perSecond = env.RATE_LIMIT_TRANSACTIONS_PER_SECOND;
+  return perSecond === 0 ? undefined : { perSecond, burst: env.RATE_LIMIT_BURST || perSecond };
+}
+
 /** Relations between bounds that must hold for them to mean anything: the first is at most the second. */
 const AT_MOST = [
   ['LEDGER_LOCK_TIMEOUT_MS', 'LEDGER_TRANSACTION_TIMEOUT_MS'],
@@ -161,21 +254,39 @@ const AT_MOST = [
 ] as const;
 
 function contradictions(given: NodeJS.ProcessEnv): string[] {
-  return AT_MOST.flatMap(([smaller, larger]) => {
+  const problems = AT_MOST.flatMap(([smaller, larger]) => {
     const low = ENVIRONMENT.shape[smaller].safeParse(given[smaller]);
     const high = ENVIRONMENT.shape[larger].safeParse(given[larger]);
     const broken = low.success && high.success && low.data > high.data;
     return broken ? [`${smaller} must not be larger than ${larger}`] : [];
   });
+  return [...problems, ...shardContradictions(given)];
 }
 
-function isPostgresUrl(text: string): boolean {
-  try {
-    const url = new URL(text);
-    return /^postgres(ql)?:$/.test(url.protocol) && url.pathname.length > 1;
-  } catch {
-    return false;
+function shardContradictions(given: NodeJS.ProcessEnv): string[] {
+  const problems: string[] = [];
+  if (
+    parseShardList(given.SHARDS ?? '') &&
+    given.DATABASE_URL !== undefined &&
+    isPostgresUrl(given.DATABASE_URL)
+  ) {
+    problems.push('SHARDS must not be set beside DATABASE_URL: each names the bank');
   }
+  if (given.MIGRATION_DATABASE_URL !== undefined && given.DATABASE_URL === undefined) {
+    problems.push('MIGRATION_DATABASE_URL must not be set without DATABASE_URL');
+  }
+  const schemas = (list: string | undefined) => parseShardList(list ?? '')?.map(({ schema }) => schema);
+  const [shards, direct] = [schemas(given.SHARDS), schemas(given.MIGRATION_SHARDS)];
+  if (given.MIGRATION_SHARDS !== undefined && given.SHARDS === undefined) {
+    problems.push('MIGRATION_SHARDS must not be set without SHARDS');
+  } else if (shards && direct && shards.join() !== direct.join()) {
+    problems.push('MIGRATION_SHARDS must name the same schemas as SHARDS, in the same order');
+  }
+  return problems;
+}
+
+function isNetwork(text: string): boolean {
+  return ipaddr.isValid(text) || ipaddr.isValidCIDR(text);
 }
 
 function deepFreeze<T extends object>(value: T): T {

@@ -2,7 +2,7 @@ import { NestFactory } from '@nestjs/core';
 import type { Logger } from 'pino';
 import { CoreModule } from '../app.module.js';
 import type { Config } from '../config.js';
-import type { ShardAddress } from '../database/data-source.js';
+import type { ShardAddress } from '../database/shard-address.js';
 import type { Account } from '../domain/account.js';
 import { LedgerError } from '../domain/errors.js';
 import { formatMoney, type Money } from '../domain/money.js';

@@ -1,5 +1,6 @@
 import type { DataSource, QueryRunner } from 'typeorm';
-import { createDataSource, type ShardAddress } from '../database/data-source.js';
+import { createDataSource } from '../database/data-source.js';
+import type { ShardAddress } from '../database/shard-address.js';
 import { FIRST_VERSION } from '../domain/account.js';
 import { formatMoney, type Money } from '../domain/money.js';
 import { tablesOf, type SchemaTables } from '../database/tables.js';

@@ -7,12 +7,7 @@ import { AccountEntity } from './entities/account.entity.js';
 import { OutboxEntity } from './entities/outbox.entity.js';
 import { ShardIdentityEntity } from './entities/shard-identity.entity.js';
 import { TransactionEntity } from './entities/transaction.entity.js';
-
-/** Where a shard lives: a PostgreSQL server and the one schema in which all of the shard's tables lie. */
-export interface ShardAddress {
-  readonly url: string;
-  readonly schema: string;
-}
+import type { ShardAddress } from './shard-address.js';
 
 export interface PoolSettings {
   /** What the server's pg_stat_activity shows. */

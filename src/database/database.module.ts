@@ -2,7 +2,8 @@ import { Module, type DynamicModule } from '@nestjs/common';
 import { getDataSourceToken, TypeOrmModule } from '@nestjs/typeorm';
 import type { DataSource } from 'typeorm';
 import type { Config } from '../config.js';
-import { dataSourceOptions, type PoolSettings, type ShardAddress } from './data-source.js';
+import { dataSourceOptions, type PoolSettings } from './data-source.js';
+import type { ShardAddress } from './shard-address.js';
 
 /**
  * A shard's two pools. Readers can never take a connection that a flusher needs, and one shard's trouble never takes

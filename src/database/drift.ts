@@ -1,4 +1,5 @@
-import { createDataSource, type ShardAddress } from './data-source.js';
+import { createDataSource } from './data-source.js';
+import type { ShardAddress } from './shard-address.js';
 
 /**
  * The statements that would make a migrated shard into what the entities describe: none, unless a migration or an

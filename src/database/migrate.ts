@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { DataSource, QueryRunner } from 'typeorm';
-import { createDataSource, type ShardAddress } from './data-source.js';
+import { createDataSource } from './data-source.js';
+import type { ShardAddress } from './shard-address.js';
 
 /** A shard's place in its bank: index 0 … count - 1. The count is fixed when the bank is created. */
 export interface ShardPlace {

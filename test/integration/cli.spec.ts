@@ -9,7 +9,7 @@ import { resetAccount } from '../../src/cli/reset.js';
 import { seedBank } from '../../src/cli/seed.js';
 import { verifyBank, type VerifyReport } from '../../src/cli/verify.js';
 import { loadConfig } from '../../src/config.js';
-import type { ShardAddress } from '../../src/database/data-source.js';
+import type { ShardAddress } from '../../src/database/shard-address.js';
 import { migrate } from '../../src/database/migrate.js';
 import { MAX_MONEY, parseMoney } from '../../src/domain/money.js';
 import { openLedger } from '../support/ledger.js';

@@ -1,0 +1,51 @@
+/** Where a shard lives: a PostgreSQL server and the one schema in which all of the shard's tables lie. */
+export interface ShardAddress {
+  readonly url: string;
+  readonly schema: string;
+  /** For migrations, which PgBouncer in transaction mode is in the way of; without it `url` serves. */
+  readonly migrationUrl?: string;
+}
+
+/** The name of a schema: an SQL identifier that needs no quotes. */
+export const SCHEMA_NAME = /^[a-z_][a-z0-9_]{0,62}$/;
+
+export const SHARD_URL_FORM = 'postgresql://user:password@host:5432/database?schema=bank_0';
+
+export function isPostgresUrl(text: string): boolean {
+  try {
+    const url = new URL(text);
+    return /^postgres(ql)?:$/.test(url.protocol) && url.pathname.length > 1;
+  } catch {
+    return false;
+  }
+}
+
+/** Database URLs, each with `?schema=`, apart by commas or white space; undefined when one of them is not that. */
+export function parseShardList(text: string): ShardAddress[] | undefined {
+  const shards = text
+    .split(/[\s,]+/)
+    .filter((entry) => entry !== '')
+    .map(parseShardUrl);
+  return shards.every((shard) => shard !== undefined) && shards.length > 0 ? shards : undefined;
+}
+
+/** The schema is ours to read: pg would hand an option that it does not know on to the server. */
+export function parseShardUrl(text: string): ShardAddress | undefined {
+  if (!isPostgresUrl(text)) return undefined;
+  const url = new URL(text);
+  const schema = url.searchParams.get('schema');
+  if (schema === null || !SCHEMA_NAME.test(schema)) return undefined;
+  url.searchParams.delete('schema');
+  return { url: url.href, schema };
+}
+
+/** For messages: without user and password. */
+export function describeShard({ url, schema }: ShardAddress): string {
+  return `${describeServer(url)}, schema "${schema}"`;
+}
+
+/** `host:port/database`, without user and password. */
+export function describeServer(databaseUrl: string): string {
+  const { hostname, port, pathname } = new URL(databaseUrl);
+  return `${hostname}:${port || '5432'}${decodeURIComponent(pathname)}`;
+}
