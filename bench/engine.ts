@@ -1,6 +1,7 @@
 import { LocalBalanceCache } from '../src/cache/local-balance-cache.js';
 import type { Config } from '../src/config.js';
 import { createDataSource } from '../src/database/data-source.js';
+import { ShardPool } from '../src/database/shard-pool.js';
 import type { ShardAddress } from '../src/database/shard-address.js';
 import { tablesOf } from '../src/database/tables.js';
 import { GroupCommit } from '../src/ledger/group-commit.js';
@@ -23,8 +24,8 @@ export async function engine(
   const dataSource = createDataSource(shard, { name: 'bench-engine', size, connectTimeoutMs: 5_000 });
   await dataSource.initialize();
   const groupCommit = new GroupCommit(
-    new TransactionRunner(dataSource, ledger),
-    new PostBatch(dataSource, tablesOf(shard.schema)),
+    new TransactionRunner(new ShardPool(dataSource), ledger),
+    new PostBatch(tablesOf(shard.schema)),
     new LocalBalanceCache(balanceCache),
     new OwnBatches(),
     ledger,

@@ -3,7 +3,7 @@ import { APP_FILTER } from '@nestjs/core';
 import { AccountsModule } from './accounts/accounts.module.js';
 import { ConfigModule } from './config.module.js';
 import type { Config } from './config.js';
-import type { ShardAddress } from './database/shard-address.js';
+import type { BankShards } from './database/bank-shards.js';
 import { DatabaseModule } from './database/database.module.js';
 import { EventsModule } from './events/events.module.js';
 import { GlobalExceptionFilter } from './http/exception.filter.js';
@@ -15,8 +15,8 @@ import { TransactionsModule } from './transactions/transactions.module.js';
 /** The ledger without HTTP: what the command line needs. */
 @Module({})
 export class CoreModule {
-  static register(config: Config, shards: readonly ShardAddress[]): DynamicModule {
-    const database = DatabaseModule.register(config, shards);
+  static register(config: Config, bank: BankShards): DynamicModule {
+    const database = DatabaseModule.register(config, bank);
     return {
       module: CoreModule,
       imports: [ConfigModule.register(config), MetricsModule, { ...database, global: true }, LedgerModule],
@@ -31,11 +31,11 @@ export class CoreModule {
  */
 @Module({})
 export class AppModule {
-  static register(config: Config, shards: readonly ShardAddress[]): DynamicModule {
+  static register(config: Config, bank: BankShards): DynamicModule {
     return {
       module: AppModule,
       imports: [
-        CoreModule.register(config, shards),
+        CoreModule.register(config, bank),
         EventsModule,
         AccountsModule,
         TransactionsModule,

@@ -3,21 +3,21 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { Logger } from 'pino';
 import { AppModule } from './app.module.js';
 import type { Config } from './config.js';
-import type { ShardAddress } from './database/shard-address.js';
+import type { BankShards } from './database/bank-shards.js';
 import { createFastifyAdapter, installFastifyHooks } from './http/fastify.js';
 import { serveOpenApi } from './http/openapi.js';
 import { Lifecycle } from './observability/lifecycle.js';
 import { NestLogger } from './observability/logging.js';
 import { Metrics } from './observability/metrics.js';
 
-/** Builds the service on migrated shards, ready to listen. */
+/** Builds the service on a bank's shards, ready to listen. */
 export async function createApp(
   config: Config,
-  shards: readonly ShardAddress[],
+  bank: BankShards,
   logger: Logger,
 ): Promise<NestFastifyApplication> {
   const app = await NestFactory.create<NestFastifyApplication>(
-    AppModule.register(config, shards),
+    AppModule.register(config, bank),
     createFastifyAdapter(),
     { logger: new NestLogger(logger), bodyParser: false, abortOnError: false },
   );

@@ -30,7 +30,12 @@ async function main(): Promise<void> {
 }
 
 async function migrateAndCompare(dataDir: string, databaseSchema: string): Promise<string[]> {
-  const config = { ...loadConfig(), dataDir, databaseSchema };
+  const config = loadConfig({
+    ...process.env,
+    SHARDS: '',
+    DATA_DIR: dataDir,
+    DATABASE_SCHEMA: databaseSchema,
+  });
   const bank = await openBank(config, pino({ level: 'silent' }), { holder: 'check of the migrations' });
   try {
     const drift: string[] = [];

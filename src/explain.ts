@@ -1,4 +1,5 @@
 import { StartError } from './bank.js';
+import { ShardsDownError, ShardUnusableError } from './database/bank-shards.js';
 import { ConfigError } from './config.js';
 import { sqlStateOf } from './database/database-errors.js';
 import { EmbeddedPostgresError } from './database/embedded-postgres.js';
@@ -35,6 +36,8 @@ const SAID_WELL = [
   StartError,
   EmbeddedPostgresError,
   ShardMismatchError,
+  ShardsDownError,
+  ShardUnusableError,
   WorkError,
   InterruptedError,
 ];

@@ -29,11 +29,12 @@ async function main(): Promise<void> {
   await checkPort(config);
   const bank = await openBank(config, logger, {
     holder: 'service',
+    allowDown: true,
     onLost: (error) => die(logger, error, 'the database is lost'),
   });
   let app: NestFastifyApplication | undefined;
   try {
-    app = await createApp(config, bank.shards, logger);
+    app = await createApp(config, bank, logger);
     if (bank.embedded) await createDemoAccount(app, logger);
     stopOnSignals(app, bank, config, logger);
     await app.listen({ host: config.host, port: config.port });

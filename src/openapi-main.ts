@@ -20,8 +20,8 @@ async function main(): Promise<void> {
 /** In preview mode Nest builds nothing, so no database is needed. */
 async function openApiText(): Promise<string> {
   const config = loadConfig({ DATABASE_URL: 'postgresql://localhost/nowhere' });
-  const shards = [{ url: 'postgresql://localhost/nowhere', schema: config.databaseSchema }];
-  const app = await NestFactory.create(AppModule.register(config, shards), createFastifyAdapter(), {
+  const bank = { bankId: '', shards: config.shards ?? [], down: new Set<number>() };
+  const app = await NestFactory.create(AppModule.register(config, bank), createFastifyAdapter(), {
     preview: true,
     logger: false,
     abortOnError: false,

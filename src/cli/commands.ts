@@ -36,7 +36,7 @@ export async function seed(request: SeedRequest): Promise<void> {
 
 export async function reset({ account, balance }: { account: number; balance: Money }): Promise<void> {
   await withBank('reset', async ({ config, bank, logger }) => {
-    console.log(resetText(await resetAccount(config, bank.shards, logger, account, balance)));
+    console.log(resetText(await resetAccount(config, bank, logger, account, balance)));
   });
 }
 

@@ -2,7 +2,7 @@ import { NestFactory } from '@nestjs/core';
 import type { Logger } from 'pino';
 import { CoreModule } from '../app.module.js';
 import type { Config } from '../config.js';
-import type { ShardAddress } from '../database/shard-address.js';
+import type { BankShards } from '../database/bank-shards.js';
 import type { Account } from '../domain/account.js';
 import { LedgerError } from '../domain/errors.js';
 import { formatMoney, type Money } from '../domain/money.js';
@@ -29,14 +29,14 @@ const ATTEMPTS = 100;
  */
 export async function resetAccount(
   config: Config,
-  shards: readonly ShardAddress[],
+  bank: BankShards,
   logger: Logger,
   accountId: number,
   balance: Money,
 ): Promise<ResetReport> {
   // Without the events module: a relay in this short-lived process would take away the event that the service's balance
   // cache is to learn from.
-  const context = await NestFactory.createApplicationContext(CoreModule.register(config, shards), {
+  const context = await NestFactory.createApplicationContext(CoreModule.register(config, bank), {
     logger: new NestLogger(logger),
     abortOnError: false,
   });

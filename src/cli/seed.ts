@@ -1,5 +1,6 @@
 import type { DataSource, QueryRunner } from 'typeorm';
 import { createDataSource } from '../database/data-source.js';
+import { ShardPool } from '../database/shard-pool.js';
 import type { ShardAddress } from '../database/shard-address.js';
 import { FIRST_VERSION } from '../domain/account.js';
 import { formatMoney, type Money } from '../domain/money.js';
@@ -111,7 +112,7 @@ async function connectAll(addresses: readonly ShardAddress[]): Promise<SeededSha
     const dataSource = createDataSource(address, pool);
     return {
       dataSource,
-      runner: new TransactionRunner(dataSource, LIMITS),
+      runner: new TransactionRunner(new ShardPool(dataSource), LIMITS),
       tables: tablesOf(address.schema),
     };
   });

@@ -1,6 +1,17 @@
-import type { PoolClient } from 'pg';
+import { Client, type ClientConfig, type PoolClient } from 'pg';
 import type { QueryRunner } from 'typeorm';
 import { DatabaseUnreachableError } from './database-errors.js';
+
+/**
+ * A connection whose failure can't end the process. The pool and TypeORM each listen while they hold it, but not while
+ * the one hands it to the other; the server's last word may arrive right then. The next query reports what happened.
+ */
+export class PooledClient extends Client {
+  constructor(config?: string | ClientConfig) {
+    super(config);
+    this.on('error', () => undefined);
+  }
+}
 
 /**
  * Takes the QueryRunner's connection from the pool.

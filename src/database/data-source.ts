@@ -3,6 +3,7 @@ import { BalanceHistory1795478600000 } from '../../migrations/1795478600000-bala
 import { OutboxAndShardIdentity1795478700000 } from '../../migrations/1795478700000-outbox-and-shard-identity.js';
 import { SpecTables1795478400000 } from '../../migrations/1795478400000-spec-tables.js';
 import { WideTypes1795478500000 } from '../../migrations/1795478500000-wide-types.js';
+import { PooledClient } from './connection.js';
 import { AccountEntity } from './entities/account.entity.js';
 import { OutboxEntity } from './entities/outbox.entity.js';
 import { ShardIdentityEntity } from './entities/shard-identity.entity.js';
@@ -42,7 +43,7 @@ export function dataSourceOptions(shard: ShardAddress, pool: PoolSettings): Data
     connectTimeoutMS: pool.connectTimeoutMs,
     // A pooled connection that breaks while idle is replaced at the next use, which reports what it meets.
     poolErrorHandler: () => undefined,
-    extra: { keepAlive: true },
+    extra: { keepAlive: true, Client: PooledClient },
   };
 }
 

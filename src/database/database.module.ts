@@ -1,54 +1,66 @@
-import { Module, type DynamicModule } from '@nestjs/common';
+import { Logger, Module, type DynamicModule, type OnModuleDestroy } from '@nestjs/common';
+import { ModuleRef } from '@nestjs/core';
 import { getDataSourceToken, TypeOrmModule } from '@nestjs/typeorm';
 import type { DataSource } from 'typeorm';
 import type { Config } from '../config.js';
+import type { BankShards } from './bank-shards.js';
 import { dataSourceOptions, type PoolSettings } from './data-source.js';
-import type { ShardAddress } from './shard-address.js';
+import { Shard } from './shard.js';
 
-/**
- * A shard's two pools. Readers can never take a connection that a flusher needs, and one shard's trouble never takes
- * another's.
- */
-export interface ShardConnections {
-  readonly index: number;
-  readonly address: ShardAddress;
-  /** For the group commit alone: one connection per flusher and lane. */
-  readonly ledger: DataSource;
-  /** For all else: reads, opening accounts, the outbox. */
-  readonly general: DataSource;
-}
-
-export const SHARD_CONNECTIONS = Symbol('SHARD_CONNECTIONS');
+/** The injection token of the {@link Shard}s, in the bank's order. */
+export const SHARDS = Symbol('SHARDS');
 
 @Module({})
-export class DatabaseModule {
-  /** @param shards migrated already, in the bank's order */
-  static register(config: Config, shards: readonly ShardAddress[]): DynamicModule {
-    const pools = shards.flatMap((address, index) => [
+export class DatabaseModule implements OnModuleDestroy {
+  constructor(private readonly moduleRef: ModuleRef) {}
+
+  /** @param bank migrated already, except for the shards that are down */
+  static register(config: Config, bank: BankShards): DynamicModule {
+    const pools = bank.shards.flatMap((address, index) => [
       { address, pool: ledgerPool(config, index) },
       { address, pool: generalPool(config, index) },
     ]);
     return {
       module: DatabaseModule,
       imports: pools.map(({ address, pool }) =>
-        TypeOrmModule.forRoot({ ...dataSourceOptions(address, pool), name: pool.name, retryAttempts: 0 }),
+        // A shard opens its pools itself: one that is down must not keep the others from starting.
+        TypeOrmModule.forRoot({
+          ...dataSourceOptions(address, pool),
+          name: pool.name,
+          manualInitialization: true,
+        }),
       ),
       providers: [
         {
-          provide: SHARD_CONNECTIONS,
+          provide: SHARDS,
           inject: pools.map(({ pool }) => getDataSourceToken(pool.name)),
-          useFactory: (...dataSources: DataSource[]): ShardConnections[] =>
-            shards.map((address, index) => ({
-              index,
-              address,
-              ledger: dataSources[2 * index] as DataSource,
-              general: dataSources[2 * index + 1] as DataSource,
-            })),
+          useFactory: (...dataSources: DataSource[]) => openShards(bank, dataSources),
         },
       ],
-      exports: [SHARD_CONNECTIONS],
+      exports: [SHARDS],
     };
   }
+
+  onModuleDestroy(): void {
+    for (const shard of this.moduleRef.get<Shard[]>(SHARDS)) shard.close();
+  }
+}
+
+/** @throws when a shard that was up a moment ago can't be opened: something is wrong with its address */
+async function openShards(bank: BankShards, dataSources: DataSource[]): Promise<Shard[]> {
+  const logger = new Logger('Shards');
+  const log = {
+    info: (message: string) => logger.log(message),
+    warn: (message: string) => logger.warn(message),
+  };
+  const shards = bank.shards.map((address, index) => {
+    const [ledger, general] = dataSources.slice(2 * index) as [DataSource, DataSource];
+    const identity = { bankId: bank.bankId, index, count: bank.shards.length };
+    return new Shard(address, identity, { ledger, general }, log);
+  });
+  await Promise.all(shards.filter(({ index }) => !bank.down.has(index)).map((shard) => shard.open()));
+  for (const index of bank.down) void shards[index]?.openWhenUp();
+  return shards;
 }
 
 function ledgerPool(config: Config, index: number): PoolSettings {

@@ -19,8 +19,7 @@ export interface MigrationReport {
 export class ShardMismatchError extends Error {}
 
 /**
- * Brings one shard to the newest schema and settles which shard it is. Needs a direct connection (not PgBouncer in
- * transaction mode). Safe to call from several instances at once: one migrates, the others wait for it.
+ * Brings one shard to the newest schema and settles which shard it is, over its direct connection. Safe to call from several instances at once: one migrates, the others wait for it.
  *
  * @param bankId the bank that the shard must belong to; without it a new shard founds a new bank
  * @throws ShardMismatchError when the shard's recorded place or bank is another one
@@ -30,7 +29,10 @@ export async function migrate(
   place: ShardPlace,
   bankId?: string,
 ): Promise<MigrationReport> {
-  const dataSource = createDataSource(shard, { name: 'bank-migrate', size: 2, connectTimeoutMs: 10_000 });
+  const dataSource = createDataSource(
+    { ...shard, url: shard.migrationUrl ?? shard.url },
+    { name: 'bank-migrate', size: 2, connectTimeoutMs: 10_000 },
+  );
   await dataSource.initialize();
   try {
     return await withMigrationLock(dataSource, shard.schema, async (queryRunner) => {

@@ -49,3 +49,19 @@ export function describeServer(databaseUrl: string): string {
   const { hostname, port, pathname } = new URL(databaseUrl);
   return `${hostname}:${port || '5432'}${decodeURIComponent(pathname)}`;
 }
+
+/** Where a moved shard went. Without user and password: it keeps those it had. */
+export interface ForwardingAddress {
+  readonly host: string;
+  readonly port: number;
+  readonly database: string;
+}
+
+/** The same shard at its new place. */
+export function forwarded({ url, schema }: ShardAddress, to: ForwardingAddress): ShardAddress {
+  const moved = new URL(url);
+  moved.hostname = to.host.includes(':') ? `[${to.host}]` : to.host;
+  moved.port = String(to.port);
+  moved.pathname = `/${encodeURIComponent(to.database)}`;
+  return { url: moved.href, schema };
+}

@@ -4,6 +4,8 @@ export interface SchemaTables {
   readonly transactions: string;
   readonly outbox: string;
   readonly shardIdentity: string;
+  /** Only where the shard no longer is: the address to which it was moved. */
+  readonly shardMoved: string;
 }
 
 export function tablesOf(schema: string): SchemaTables {
@@ -13,5 +15,6 @@ export function tablesOf(schema: string): SchemaTables {
     transactions: `${quoted}.transactions`,
     outbox: `${quoted}.outbox`,
     shardIdentity: `${quoted}.shard_identity`,
+    shardMoved: `${quoted}.shard_moved`,
   };
 }

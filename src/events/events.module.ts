@@ -2,7 +2,8 @@ import { Inject, Logger, Module, type OnModuleDestroy, type OnModuleInit } from 
 import { CacheModule } from '../cache/cache.module.js';
 import { CONFIG } from '../config.module.js';
 import type { Config } from '../config.js';
-import { SHARD_CONNECTIONS, type ShardConnections } from '../database/database.module.js';
+import { SHARDS } from '../database/database.module.js';
+import type { Shard } from '../database/shard.js';
 import { tablesOf } from '../database/tables.js';
 import { BalanceCache } from '../domain/ports.js';
 import { LedgerModule } from '../ledger/ledger.module.js';
@@ -25,7 +26,7 @@ const RELAYS = Symbol('RELAYS');
     },
     {
       provide: RELAYS,
-      inject: [CONFIG, SHARD_CONNECTIONS, InProcessPublisher, Metrics],
+      inject: [CONFIG, SHARDS, InProcessPublisher, Metrics],
       useFactory: createRelays,
     },
   ],
@@ -53,7 +54,7 @@ function createBus(balances: BalanceCache, ownBatches: OwnBatches): InProcessPub
 
 function createRelays(
   config: Config,
-  shards: readonly ShardConnections[],
+  shards: readonly Shard[],
   publisher: InProcessPublisher,
   metrics: Metrics,
 ): OutboxRelay[] {

@@ -1,5 +1,6 @@
 import type { Account } from '../domain/account.js';
 import type { Money } from '../domain/money.js';
+import { LedgerError } from '../domain/errors.js';
 import { Ledger } from '../domain/ports.js';
 import type { PostingCommand, Transaction } from '../domain/transaction.js';
 import type { AccountOpener } from './account-opener.js';
@@ -22,12 +23,22 @@ export class GroupCommitLedger extends Ledger {
     return this.router.of(command.accountId).groupCommit.submit(command);
   }
 
-  openAccount(openingDeposit: Money | undefined): Promise<Account> {
-    return this.router.forNewAccount().opener.open(openingDeposit);
+  /** In the shard whose turn it is, or in the next one when that has failed with nothing applied. */
+  async openAccount(openingDeposit: Money | undefined): Promise<Account> {
+    try {
+      return await this.router.forNewAccount().opener.open(openingDeposit);
+    } catch (error) {
+      if (this.router.shards.length === 1 || !leftNothing(error)) throw error;
+      return this.router.forNewAccount().opener.open(openingDeposit);
+    }
   }
 
   /** Waits until every command that was taken in is answered. */
   async close(): Promise<void> {
     await Promise.all(this.router.shards.map((shard) => shard.groupCommit.close()));
   }
+}
+
+function leftNothing(error: unknown): boolean {
+  return error instanceof LedgerError && ['DATABASE_FAILED', 'OVERLOADED'].includes(error.refusal.code);
 }

@@ -1,6 +1,3 @@
-import type { DataSource, QueryRunner } from 'typeorm';
-import { connect, cutWhenLate } from '../database/connection.js';
-import { classifyFailure } from '../database/database-errors.js';
 import type { Account } from '../domain/account.js';
 import { LedgerError } from '../domain/errors.js';
 import type { BalanceCache } from '../domain/ports.js';
@@ -12,16 +9,8 @@ import {
   type AccountRow,
   type TransactionRow,
 } from '../database/rows.js';
+import type { ShardReader } from './shard-reader.js';
 import type { ShardRouter } from './shard-router.js';
-import { CommitOutcomeUnknownError, type TransactionRunner } from './transaction-runner.js';
-import type { SchemaTables } from '../database/tables.js';
-
-/** The read side of one shard. */
-export interface ShardReader {
-  readonly dataSource: DataSource;
-  readonly runner: TransactionRunner;
-  readonly tables: SchemaTables;
-}
 
 export interface BalanceRequest {
   /** Answer from a copy of at least this version. */
@@ -38,17 +27,11 @@ export interface TransactionFilter {
   readonly to?: Date;
 }
 
-/** Reads that run or wait for a connection at the same time, over all shards; one more is refused. */
-const MAX_READS = 1_000;
-
 /** Reads accounts and transactions. Balances come from the cache where it may answer, all else from the database. */
 export class LedgerReader {
-  private reads = 0;
-
   constructor(
     private readonly router: ShardRouter<ShardReader>,
     private readonly balances: BalanceCache,
-    private readonly readTimeoutMs: number,
   ) {}
 
   /**
@@ -69,8 +52,7 @@ export class LedgerReader {
   /** Always from the database. @throws LedgerError ACCOUNT_NOT_FOUND, DATABASE_FAILED, OVERLOADED */
   async account(accountId: number): Promise<Account> {
     const shard = this.router.of(accountId);
-    const [row] = await this.query<AccountRow>(
-      shard,
+    const [row] = await shard.query<AccountRow>(
       `SELECT account_id, balance, version FROM ${shard.tables.accounts} WHERE account_id = $1`,
       [accountId],
       accountId,
@@ -85,8 +67,7 @@ export class LedgerReader {
   async accountsAfter(accountId: number, limit: number): Promise<Account[]> {
     const pages = await Promise.all(
       this.router.shards.map((shard) =>
-        this.query<AccountRow>(
-          shard,
+        shard.query<AccountRow>(
           `SELECT account_id, balance, version FROM ${shard.tables.accounts}
            WHERE account_id > $1 ORDER BY account_id LIMIT $2`,
           [accountId, limit],
@@ -109,18 +90,15 @@ export class LedgerReader {
     filter: TransactionFilter = {},
   ): Promise<Transaction[]> {
     const shard = this.router.of(accountId);
-    const read = async (queryRunner: QueryRunner) =>
-      (await queryRunner.query(
-        `SELECT ${TRANSACTION_COLUMNS} FROM ${shard.tables.transactions}
-         WHERE account_id = $1 AND version_after < $2
-           AND ($4::text IS NULL OR type = $4)
-           AND ($5::timestamptz IS NULL OR timestamp >= $5) AND ($6::timestamptz IS NULL OR timestamp < $6)
-         ORDER BY version_after DESC LIMIT $3`,
-        [accountId, version, limit, filter.type ?? null, filter.from ?? null, filter.to ?? null],
-      )) as TransactionRow[];
-    // A transaction, for its statement_timeout: a filter may make this long, and cutting the connection alone would
-    // leave the server at work.
-    const rows = await this.within(accountId, () => shard.runner.run(read));
+    const rows = await shard.queryLong<TransactionRow>(
+      `SELECT ${TRANSACTION_COLUMNS} FROM ${shard.tables.transactions}
+       WHERE account_id = $1 AND version_after < $2
+         AND ($4::text IS NULL OR type = $4)
+         AND ($5::timestamptz IS NULL OR timestamp >= $5) AND ($6::timestamptz IS NULL OR timestamp < $6)
+       ORDER BY version_after DESC LIMIT $3`,
+      [accountId, version, limit, filter.type ?? null, filter.from ?? null, filter.to ?? null],
+      accountId,
+    );
     if (rows.length === 0) await this.account(accountId);
     return rows.map(transactionFromRow);
   }
@@ -128,8 +106,7 @@ export class LedgerReader {
   /** @throws LedgerError TRANSACTION_NOT_FOUND, DATABASE_FAILED, OVERLOADED */
   async transaction(transactionId: number): Promise<Transaction> {
     const shard = this.router.of(transactionId);
-    const [row] = await this.query<TransactionRow>(
-      shard,
+    const [row] = await shard.query<TransactionRow>(
       `SELECT ${TRANSACTION_COLUMNS} FROM ${shard.tables.transactions} WHERE transaction_id = $1`,
       [transactionId],
     );
@@ -137,58 +114,8 @@ export class LedgerReader {
     return transactionFromRow(row);
   }
 
-  get shardIndexes(): number[] {
-    return [...this.router.shards.keys()];
-  }
-
-  /** Whether a shard's database answers a query in time. */
-  async answers(shardIndex: number): Promise<boolean> {
-    const shard = this.router.shards[shardIndex];
-    if (!shard) return false;
-    try {
-      await this.query(shard, `SELECT FROM ${shard.tables.shardIdentity}`, []);
-      return true;
-    } catch (error) {
-      // Too many readers say nothing of the database.
-      return error instanceof LedgerError && error.refusal.code === 'OVERLOADED';
-    }
-  }
-
-  /** @param accountId whose last known version a failure reports */
-  private async query<Row>(
-    shard: ShardReader,
-    sql: string,
-    parameters: readonly unknown[],
-    accountId?: number,
-  ): Promise<Row[]> {
-    return this.within(accountId, async () => {
-      const queryRunner = shard.dataSource.createQueryRunner();
-      let deadline: NodeJS.Timeout | undefined;
-      try {
-        deadline = cutWhenLate(await connect(queryRunner), this.readTimeoutMs);
-        return (await queryRunner.query(sql, [...parameters])) as Row[];
-      } finally {
-        clearTimeout(deadline);
-        await queryRunner.release();
-      }
-    });
-  }
-
-  /** Counts a read against the bound, and says in the ledger's terms why it failed. */
-  private async within<T>(accountId: number | undefined, read: () => Promise<T>): Promise<T> {
-    if (this.reads >= MAX_READS) throw new LedgerError({ code: 'OVERLOADED' });
-    this.reads += 1;
-    try {
-      return await read();
-    } catch (error) {
-      const failure = error instanceof CommitOutcomeUnknownError ? 'unavailable' : classifyFailure(error);
-      if (failure === 'statement') throw error;
-      if (failure === 'busy') throw new LedgerError({ code: 'OVERLOADED' });
-      const currentVersion =
-        accountId === undefined ? null : (this.balances.lastKnownVersion(accountId) ?? null);
-      throw new LedgerError({ code: 'DATABASE_FAILED', currentVersion });
-    } finally {
-      this.reads -= 1;
-    }
+  /** For each shard, why its database can't be used; undefined: it answers within the time. */
+  problems(timeoutMs: number): Promise<(string | undefined)[]> {
+    return Promise.all(this.router.shards.map((shard) => shard.problem(timeoutMs)));
   }
 }

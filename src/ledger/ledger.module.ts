@@ -1,9 +1,10 @@
 import { Logger, Module, type OnApplicationShutdown } from '@nestjs/common';
-import type { DataSource } from 'typeorm';
 import { CacheModule } from '../cache/cache.module.js';
 import { CONFIG } from '../config.module.js';
 import type { Config } from '../config.js';
-import { SHARD_CONNECTIONS, type ShardConnections } from '../database/database.module.js';
+import { SHARDS } from '../database/database.module.js';
+import type { Shard } from '../database/shard.js';
+import type { ShardPool } from '../database/shard-pool.js';
 import { tablesOf } from '../database/tables.js';
 import { BalanceCache, Ledger } from '../domain/ports.js';
 import { Metrics, type PoolLike } from '../observability/metrics.js';
@@ -13,6 +14,7 @@ import { GroupCommitLedger, type ShardWriter } from './group-commit-ledger.js';
 import { LedgerReader } from './ledger-reader.js';
 import { OwnBatches } from './own-batches.js';
 import { PostBatch } from './post-batch.js';
+import { ShardReader } from './shard-reader.js';
 import { ShardRouter } from './shard-router.js';
 import { TransactionRunner } from './transaction-runner.js';
 
@@ -23,21 +25,20 @@ import { TransactionRunner } from './transaction-runner.js';
     OwnBatches,
     {
       provide: GroupCommitLedger,
-      inject: [CONFIG, SHARD_CONNECTIONS, BalanceCache, OwnBatches, Metrics],
-      useFactory: (config: Config, shards: ShardConnections[], ...parts: WriterParts) =>
+      inject: [CONFIG, SHARDS, BalanceCache, OwnBatches, Metrics],
+      useFactory: (config: Config, shards: Shard[], ...parts: WriterParts) =>
         new GroupCommitLedger(new ShardRouter(shards.map((shard) => createWriter(config, shard, ...parts)))),
     },
     { provide: Ledger, useExisting: GroupCommitLedger },
     {
       provide: LedgerReader,
-      inject: [CONFIG, SHARD_CONNECTIONS, BalanceCache],
-      useFactory: (config: Config, shards: ShardConnections[], balances: BalanceCache) => {
-        const readers = shards.map(({ general, address }) => ({
-          dataSource: general,
-          runner: new TransactionRunner(general, config.ledger),
-          tables: tablesOf(address.schema),
-        }));
-        return new LedgerReader(new ShardRouter(readers), balances, config.readTimeoutMs);
+      inject: [CONFIG, SHARDS, BalanceCache],
+      useFactory: (config: Config, shards: Shard[], balances: BalanceCache) => {
+        const readers = shards.map(({ general, address }) => {
+          const runner = new TransactionRunner(general, config.ledger);
+          return new ShardReader(general, runner, tablesOf(address.schema), balances, config.readTimeoutMs);
+        });
+        return new LedgerReader(new ShardRouter(readers), balances);
       },
     },
   ],
@@ -56,14 +57,14 @@ type WriterParts = [balances: BalanceCache, ownBatches: OwnBatches, metrics: Met
 
 function createWriter(
   config: Config,
-  shard: ShardConnections,
+  shard: Shard,
   ...[balances, ownBatches, metrics]: WriterParts
 ): ShardWriter {
   const logger = new Logger('Ledger');
   const tables = tablesOf(shard.address.schema);
-  const postBatch = new PostBatch(shard.ledger, tables);
-  metrics.watchPool(`ledger-${shard.index}`, poolOf(shard.ledger));
-  metrics.watchPool(`general-${shard.index}`, poolOf(shard.general));
+  const postBatch = new PostBatch(tables);
+  metrics.watchPool(`ledger-${shard.index}`, () => poolOf(shard.ledger));
+  metrics.watchPool(`general-${shard.index}`, () => poolOf(shard.general));
   return {
     groupCommit: new GroupCommit(
       new TransactionRunner(shard.ledger, config.ledger),
@@ -83,7 +84,7 @@ function createWriter(
   };
 }
 
-/** TypeORM keeps pg's pool on its driver. */
-function poolOf(dataSource: DataSource): PoolLike {
-  return (dataSource.driver as unknown as { master: PoolLike }).master;
+/** TypeORM keeps pg's pool on its driver; there is none before the shard is open. */
+function poolOf({ dataSource }: ShardPool): PoolLike | undefined {
+  return (dataSource.driver as unknown as { master?: PoolLike }).master;
 }

@@ -1,4 +1,4 @@
-import type { DataSource, QueryRunner } from 'typeorm';
+import type { EntityManager, QueryRunner } from 'typeorm';
 import { AccountEntity } from '../database/entities/account.entity.js';
 import { decideBatch, keyOf, type BatchDecision, type KeyedTransactions } from '../domain/batch.js';
 import type { Account } from '../domain/account.js';
@@ -37,14 +37,9 @@ interface InsertedRow {
 
 /** The statements of a batch: locks, looks up, decides, writes. All inside the transaction that it is handed. */
 export class PostBatch {
-  private readonly lockSql: Readonly<Record<WhenLocked, string>>;
+  private readonly lockSql = new Map<WhenLocked, string>();
 
-  constructor(
-    dataSource: DataSource,
-    private readonly tables: SchemaTables,
-  ) {
-    this.lockSql = { skip: lockStatement(dataSource, 'skip'), wait: lockStatement(dataSource, 'wait') };
-  }
+  constructor(private readonly tables: SchemaTables) {}
 
   /**
    * @throws whatever a statement fails with; the transaction must then be rolled back. Retrying it runs everything
@@ -114,8 +109,17 @@ export class PostBatch {
     ascendingIds: readonly number[],
     whenLocked: WhenLocked,
   ): Promise<Map<number, Account>> {
-    const rows = (await queryRunner.query(this.lockSql[whenLocked], [ascendingIds])) as AccountRow[];
+    const rows = (await queryRunner.query(this.lockStatement(queryRunner.manager, whenLocked), [
+      ascendingIds,
+    ])) as AccountRow[];
     return new Map(rows.map(accountFromRow).map((account) => [account.accountId, account]));
+  }
+
+  /** Built once: its text does not depend on the batch. */
+  private lockStatement(manager: EntityManager, whenLocked: WhenLocked): string {
+    const built = this.lockSql.get(whenLocked) ?? lockStatement(manager, whenLocked);
+    this.lockSql.set(whenLocked, built);
+    return built;
   }
 
   /** Accounts that were not locked though they exist: somebody else holds their rows. */
@@ -219,9 +223,9 @@ function ascending(ids: Iterable<number>): number[] {
   return [...ids].sort((a, b) => a - b);
 }
 
-/** TypeORM's pessimistic write lock, built once: its text does not depend on the batch. */
-function lockStatement(dataSource: DataSource, whenLocked: WhenLocked): string {
-  const query = dataSource.manager
+/** TypeORM's pessimistic write lock. */
+function lockStatement(manager: EntityManager, whenLocked: WhenLocked): string {
+  const query = manager
     .createQueryBuilder(AccountEntity, 'account')
     .select('account.accountId', 'account_id')
     .addSelect('account.balance', 'balance')

@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { PoolClient } from 'pg';
-import type { DataSource, QueryRunner } from 'typeorm';
+import type { QueryRunner } from 'typeorm';
 import { connect, cutWhenLate } from '../database/connection.js';
 import { classifyFailure, isRefusedCommit } from '../database/database-errors.js';
+import type { ShardPool } from '../database/shard-pool.js';
 
 export interface RunnerLimits {
   /** How long one transaction may take before its connection is cut. */
@@ -42,7 +43,7 @@ const LONGEST_RETRY_MS = 200;
 /** The only code that begins, commits, rolls back and releases. Everything else is handed a QueryRunner. */
 export class TransactionRunner {
   constructor(
-    private readonly dataSource: DataSource,
+    private readonly pool: ShardPool,
     private readonly limits: RunnerLimits,
   ) {}
 
@@ -54,7 +55,7 @@ export class TransactionRunner {
   async run<T>(work: (queryRunner: QueryRunner) => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt++) {
       try {
-        return await this.runOnce(work);
+        return await this.pool.following(() => this.runOnce(work));
       } catch (error) {
         const again = !(error instanceof CommitOutcomeUnknownError) && classifyFailure(error) === 'retryable';
         if (!again || attempt === this.limits.attempts) throw error;
@@ -73,7 +74,7 @@ export class TransactionRunner {
     const giveUpAt = performance.now() + this.limits.resolveTimeoutMs;
     for (let attempt = 1; performance.now() < giveUpAt; attempt++) {
       try {
-        return await this.runOnce(check);
+        return await this.pool.following(() => this.runOnce(check));
       } catch {
         await sleep(FIRST_RETRY_MS + retryDelayMs(attempt));
       }
@@ -82,7 +83,7 @@ export class TransactionRunner {
   }
 
   private async runOnce<T>(work: (queryRunner: QueryRunner) => Promise<T>): Promise<T> {
-    const queryRunner = this.dataSource.createQueryRunner();
+    const queryRunner = this.pool.createQueryRunner();
     let client: PoolClient | undefined;
     let deadline: NodeJS.Timeout | undefined;
     let healthy = false;

@@ -1,4 +1,4 @@
-import { Controller, Get } from '@nestjs/common';
+import { Controller, Get, ServiceUnavailableException } from '@nestjs/common';
 import {
   HealthCheck,
   HealthCheckService,
@@ -8,6 +8,9 @@ import {
 import { LedgerReader } from '../ledger/ledger-reader.js';
 import { Lifecycle } from './lifecycle.js';
 import { DocumentLiveness, DocumentReadiness } from './observability.openapi.js';
+
+/** Short: whoever asks wants to know it now, and a shard that hangs counts as down. */
+const PING_MS = 1_000;
 
 @Controller('health')
 export class HealthController {
@@ -25,13 +28,21 @@ export class HealthController {
     return { status: 'ok' };
   }
 
-  /** The service can do its work: it is not stopping, and every shard answers. */
+  /**
+   * The service can do its work: it is not stopping, and at least one shard answers. One shard of several that is down
+   * shows, but must not take the accounts of all others out of service.
+   */
   @Get('ready')
   @HealthCheck({ noCache: true, swaggerDocumentation: false })
   @DocumentReadiness()
-  ready() {
-    const shards = this.reader.shardIndexes.map((index) => () => this.shard(index));
-    return this.health.check([() => this.service(), ...shards]);
+  async ready() {
+    const problems = await this.reader.problems(PING_MS);
+    const serving = !this.lifecycle.stopping && problems.includes(undefined);
+    const shards = problems.map((problem, index) => () => this.shard(index, problem));
+    return this.health.check([() => this.service(), ...shards]).catch((error: unknown) => {
+      if (!serving || !(error instanceof ServiceUnavailableException)) throw error;
+      return { ...(error.getResponse() as object), status: 'degraded' };
+    });
   }
 
   private service(): HealthIndicatorResult {
@@ -39,8 +50,8 @@ export class HealthController {
     return this.lifecycle.stopping ? session.down('stopping') : session.up();
   }
 
-  private async shard(index: number): Promise<HealthIndicatorResult> {
+  private shard(index: number, problem: string | undefined): HealthIndicatorResult {
     const session = this.indicators.check(`shard-${index}`);
-    return (await this.reader.answers(index)) ? session.up() : session.down('the database does not answer');
+    return problem === undefined ? session.up() : session.down(problem);
   }
 }

@@ -85,8 +85,9 @@ export class Metrics {
     bound.observe(seconds);
   }
 
-  watchPool(name: string, pool: PoolLike): void {
+  watchPool(name: string, poolOf: () => PoolLike | undefined): void {
     this.collectInto(this.pool, (gauge) => {
+      const pool = poolOf() ?? { totalCount: 0, idleCount: 0, waitingCount: 0 };
       gauge.set({ pool: name, state: 'idle' }, pool.idleCount);
       gauge.set({ pool: name, state: 'busy' }, pool.totalCount - pool.idleCount);
       gauge.set({ pool: name, state: 'waiting' }, pool.waitingCount);

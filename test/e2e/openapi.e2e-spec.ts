@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createApp } from '../../src/app.js';
 import { loadConfig } from '../../src/config.js';
+import { settleShards } from '../../src/database/bank-shards.js';
 import { createLogger } from '../../src/observability/logging.js';
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
 import { OpenApiContract, type Answer } from '../support/openapi.js';
@@ -231,11 +232,8 @@ describe('openapi.json', () => {
 /** The routes that the application's own controllers register, as `GET /accounts/{accountId}`. */
 async function routesOf(databaseUrl: string): Promise<string[]> {
   const config = loadConfig({ DATABASE_URL: databaseUrl, LOG_LEVEL: 'silent' });
-  const app = await createApp(
-    config,
-    [{ url: databaseUrl, schema: config.databaseSchema }],
-    createLogger(config.log),
-  );
+  const bank = await settleShards(config.shards ?? []);
+  const app = await createApp(config, bank, createLogger(config.log));
   const routes: string[] = [];
   const fastify = app.getHttpAdapter().getInstance();
   // Swagger UI's routes are there already; controllers add theirs when the application is initialised.

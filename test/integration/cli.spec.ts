@@ -9,6 +9,7 @@ import { resetAccount } from '../../src/cli/reset.js';
 import { seedBank } from '../../src/cli/seed.js';
 import { verifyBank, type VerifyReport } from '../../src/cli/verify.js';
 import { loadConfig } from '../../src/config.js';
+import { settleShards } from '../../src/database/bank-shards.js';
 import type { ShardAddress } from '../../src/database/shard-address.js';
 import { migrate } from '../../src/database/migrate.js';
 import { MAX_MONEY, parseMoney } from '../../src/domain/money.js';
@@ -208,11 +209,11 @@ describe('reset', () => {
     await bank.close();
   });
 
-  const reset = (accountId: number, balance: string) =>
+  const reset = async (accountId: number, balance: string) =>
     // A relay that polls as fast as it may: none must run.
     resetAccount(
       loadConfig({ DATABASE_URL: bank.database.url, OUTBOX_POLL_MS: '10' }),
-      [bank.shard],
+      await settleShards([bank.shard]),
       logger,
       accountId,
       money(balance),
@@ -368,7 +369,7 @@ describe('the command line', () => {
       { DATABASE_URL: 'postgresql://bank@127.0.0.1:1/bank' },
       'ECONNREFUSED',
     ],
-    ['a bank of several shards', ['verify'], { DATABASE_SCHEMA: 'shard_of_two' }, 'shard 1 of 2'],
+    ['a bank of several shards', ['verify'], { DATABASE_SCHEMA: 'shard_of_two' }, 'the bank has 2 shard(s)'],
   ])('%s is said in a sentence, with exit code 1', async (_what, args, environment, message) => {
     await migrate({ url: bank.database.url, schema: 'shard_of_two' }, { index: 1, count: 2 });
     const { code, stdout, stderr } = await run(args, { DATABASE_START_TIMEOUT_MS: '0', ...environment });

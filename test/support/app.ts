@@ -3,6 +3,7 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import request from 'supertest';
 import { createApp } from '../../src/app.js';
 import { loadConfig } from '../../src/config.js';
+import { settleShards } from '../../src/database/bank-shards.js';
 import { createLogger } from '../../src/observability/logging.js';
 import { createTestDatabase } from './postgres.js';
 
@@ -31,8 +32,8 @@ export async function startInstance(
   overrides: Record<string, string> = {},
 ): Promise<TestApp> {
   const config = loadConfig({ ...DEFAULTS, DATABASE_URL: databaseUrl, ...overrides });
-  const shards = [{ url: databaseUrl, schema: config.databaseSchema }];
-  const app = await createApp(config, shards, createLogger(config.log));
+  const bank = await settleShards(config.shards ?? []);
+  const app = await createApp(config, bank, createLogger(config.log));
   await app.listen({ host: config.host, port: config.port });
   const url = await app.getUrl();
   return { app, url, databaseUrl, http: request(url), close: () => app.close() };

@@ -3,6 +3,7 @@ import type { DataSource } from 'typeorm';
 import { LocalBalanceCache } from '../../src/cache/local-balance-cache.js';
 import { loadConfig } from '../../src/config.js';
 import { createDataSource } from '../../src/database/data-source.js';
+import { ShardPool } from '../../src/database/shard-pool.js';
 import { LedgerError, type Refusal } from '../../src/domain/errors.js';
 import { AccountOpener } from '../../src/ledger/account-opener.js';
 import { GroupCommit } from '../../src/ledger/group-commit.js';
@@ -34,8 +35,8 @@ export async function openLedger(url: string, overrides: Record<string, string> 
   await dataSource.initialize();
   const tables = tablesOf('bank');
   const balances = new LocalBalanceCache({ entries: 10_000, ttlMs: 60_000, servesReads: true });
-  const runner = new TransactionRunner(dataSource, ledger);
-  const postBatch = new PostBatch(dataSource, tables);
+  const runner = new TransactionRunner(new ShardPool(dataSource), ledger);
+  const postBatch = new PostBatch(tables);
   const defects: unknown[] = [];
   const metrics = new Metrics().forShard(0);
   const groupCommit = new GroupCommit(

@@ -1,0 +1,153 @@
+import { migrate, ShardMismatchError } from './migrate.js';
+import { describeShard, type ShardAddress } from './shard-address.js';
+import { locateShard, ServerTooOldError, type LocatedShard, type ShardIdentity } from './shard-locator.js';
+
+/** The shards of one bank, in its order. */
+export interface BankShards {
+  readonly bankId: string;
+  /** Where each lies now. */
+  readonly shards: readonly ShardAddress[];
+  /** Indexes of those that could not be reached: neither checked nor migrated yet. */
+  readonly down: ReadonlySet<number>;
+}
+
+export interface SettledShards extends BankShards {
+  /** The names of the migrations that were applied now. */
+  readonly migrations: readonly string[];
+}
+
+/** Shards that can't be reached just now, and without which nothing can be said. */
+export class ShardsDownError extends Error {}
+
+/** A server refuses us for a reason that waiting does not mend. */
+export class ShardUnusableError extends Error {}
+
+/**
+ * Checks that the list is the bank's, whole and in order, and brings every shard up to date. A new bank is founded
+ * from the last shard to the first, so a bank whose first shard is recorded is complete: then a shard without a
+ * record is a wrong address, not a new shard.
+ *
+ * @param allowDown go on without shards that can't be reached, provided that the bank is known by another one
+ * @throws ShardsDownError, ShardMismatchError, ShardUnusableError
+ */
+export async function settleShards(
+  configured: readonly ShardAddress[],
+  { allowDown = false } = {},
+): Promise<SettledShards> {
+  const attempts = await Promise.allSettled(configured.map(locateShard));
+  const located = attempts.map((attempt) => (attempt.status === 'fulfilled' ? attempt.value : undefined));
+  const problems = attempts.flatMap((attempt, index) =>
+    attempt.status === 'rejected' ? [problemOf(attempt.reason, configured, index)] : [],
+  );
+  const bankId = located.find((shard) => shard?.identity)?.identity?.bankId;
+  if (problems.length > 0 && !(allowDown && bankId !== undefined))
+    throw new ShardsDownError(problems.join('; '));
+  located.forEach((shard, index) => shard && checkPlace(shard, { index, count: configured.length, bankId }));
+  if (bankId !== undefined) checkComplete(located, bankId);
+  const founded = bankId === undefined || located.some((shard) => shard && !shard.identity);
+  return founded ? found(located as LocatedShard[]) : migrateAll(configured, located, bankId);
+}
+
+/** Brings a shard of a known bank up to date that was down when the bank was opened. @throws as settleShards does */
+export async function settleShard(configured: ShardAddress, identity: ShardIdentity): Promise<ShardAddress> {
+  const shard = await locateShard(configured);
+  checkPlace(shard, identity);
+  if (!shard.identity) throw missing(shard.address, identity.index, identity.bankId);
+  await migrate(shard.address, identity, identity.bankId);
+  return shard.address;
+}
+
+/** From the last to the first; each hands the bank's identity on, so that two who found at once agree. */
+async function found(located: readonly LocatedShard[]): Promise<SettledShards> {
+  const count = located.length;
+  const migrations = new Set<string>();
+  let bankId: string | undefined;
+  for (const index of [...located.keys()].reverse()) {
+    const report = await migrate((located[index] as LocatedShard).address, { index, count }, bankId);
+    bankId = report.bankId;
+    report.applied.forEach((name) => migrations.add(name));
+  }
+  return {
+    bankId: bankId ?? '',
+    shards: located.map((shard) => shard.address),
+    down: new Set(),
+    migrations: [...migrations],
+  };
+}
+
+async function migrateAll(
+  configured: readonly ShardAddress[],
+  located: readonly (LocatedShard | undefined)[],
+  bankId: string,
+): Promise<SettledShards> {
+  const count = configured.length;
+  const reports = await Promise.all(
+    located.map(async (shard, index) => shard && migrate(shard.address, { index, count }, bankId)),
+  );
+  return {
+    bankId,
+    shards: configured.map((address, index) => located[index]?.address ?? address),
+    down: new Set([...located.keys()].filter((index) => !located[index])),
+    migrations: [...new Set(reports.flatMap((report) => report?.applied ?? []))],
+  };
+}
+
+/** What its own row says must be what the list says. @throws ShardMismatchError that names the difference */
+function checkPlace(
+  { address, identity }: LocatedShard,
+  place: { readonly index: number; readonly count: number; readonly bankId: string | undefined },
+): void {
+  if (!identity) return;
+  const where = describeShard(address);
+  if (identity.count !== place.count) {
+    throw new ShardMismatchError(
+      `the bank has ${identity.count} shard(s), as ${where} records, but the configuration lists ${place.count}`,
+    );
+  }
+  if (identity.index !== place.index) {
+    throw new ShardMismatchError(
+      `the shards are listed in the wrong order: ${where} holds shard ${identity.index} (of 0 to ` +
+        `${identity.count - 1}) but is listed as shard ${place.index}`,
+    );
+  }
+  if (place.bankId !== undefined && identity.bankId !== place.bankId) {
+    throw new ShardMismatchError(
+      `${where} holds a shard of another bank (${identity.bankId}) than the rest of the list (${place.bankId})`,
+    );
+  }
+}
+
+/** Once the first shard is recorded, or any shard holds an account, all shards are recorded. */
+function checkComplete(located: readonly (LocatedShard | undefined)[], bankId: string): void {
+  const complete = located[0]?.identity !== undefined || located.some((shard) => shard?.inUse);
+  const someDown = located.includes(undefined);
+  const index = located.findIndex((shard) => shard && !shard.identity);
+  if (index === -1 || (!complete && !someDown)) return;
+  if (!complete)
+    throw new ShardsDownError('the bank is not whole yet, and not all of its shards can be reached');
+  throw missing((located[index] as LocatedShard).address, index, bankId);
+}
+
+function missing(address: ShardAddress, index: number, bankId: string): ShardMismatchError {
+  return new ShardMismatchError(
+    `${describeShard(address)} is listed as shard ${index} of the bank ${bankId} but holds no shard: a wrong address?`,
+  );
+}
+
+/** @throws ShardUnusableError for what waiting does not mend: wrong credentials, no such database, an old server */
+function problemOf(error: unknown, configured: readonly ShardAddress[], index: number): string {
+  const shard = configured[index] as ShardAddress;
+  const text = messageOf(error);
+  const message = configured.length === 1 ? text : `shard ${index} (${describeShard(shard)}): ${text}`;
+  if (error instanceof ServerTooOldError || isHopeless(error)) throw new ShardUnusableError(message);
+  return message;
+}
+
+function isHopeless(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && /^(28|3D|42501)/.test(String(error.code));
+}
+
+function messageOf(error: unknown): string {
+  if (error instanceof AggregateError) return error.errors.map(messageOf).join('; ');
+  return error instanceof Error ? error.message : String(error);
+}

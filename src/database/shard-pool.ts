@@ -1,0 +1,50 @@
+import type { DataSource, QueryRunner } from 'typeorm';
+import { DatabaseUnreachableError, sqlStateOf } from './database-errors.js';
+
+/** undefined_table and invalid_schema_name: what a shard that was moved answers at its old place. */
+const GONE = new Set(['42P01', '3F000']);
+
+/** Where a shard is, and whether it has been moved since. */
+export interface ShardPlace {
+  /** How often it was moved, as far as this process knows. */
+  readonly moves: number;
+  /** While the pools are being led to a new place. */
+  readonly moving: Promise<unknown> | undefined;
+  /** Looks for the new place and goes there; false: the shard is where it was. */
+  follow(): Promise<boolean>;
+}
+
+const FIXED: ShardPlace = { moves: 0, moving: undefined, follow: () => Promise.resolve(false) };
+
+/** One pool of connections to a shard, wherever the shard is. */
+export class ShardPool {
+  constructor(
+    readonly dataSource: DataSource,
+    private readonly place: ShardPlace = FIXED,
+  ) {}
+
+  /** @throws DatabaseUnreachableError while the shard is not open */
+  createQueryRunner(): QueryRunner {
+    if (!this.dataSource.isInitialized) throw new DatabaseUnreachableError(new Error('the shard is down'));
+    return this.dataSource.createQueryRunner();
+  }
+
+  /**
+   * Does work that holds no connection when it fails; once more when it failed because the shard was moved meanwhile.
+   *
+   * @throws what the work fails with; DatabaseUnreachableError when the shard's new place is not ready
+   */
+  async following<T>(work: () => Promise<T>): Promise<T> {
+    // How going there ends is told to whoever set it off.
+    if (this.place.moving) await this.place.moving.catch(() => undefined);
+    const { moves } = this.place;
+    try {
+      return await work();
+    } catch (error) {
+      const moved =
+        GONE.has(sqlStateOf(error) ?? '') && (this.place.moves > moves || (await this.place.follow()));
+      if (!moved) throw error;
+      return work();
+    }
+  }
+}

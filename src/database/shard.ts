@@ -1,0 +1,145 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { DataSource } from 'typeorm';
+import { settleShard } from './bank-shards.js';
+import { DatabaseUnreachableError } from './database-errors.js';
+import { ShardMismatchError } from './migrate.js';
+import { describeShard, type ShardAddress } from './shard-address.js';
+import { locateShard, type ShardIdentity } from './shard-locator.js';
+import { ShardPool, type ShardPlace } from './shard-pool.js';
+import { tablesOf } from './tables.js';
+
+/** How often a shard that is down is tried again. */
+const REOPEN_MS = 1_000;
+
+export interface ShardLog {
+  info(message: string): void;
+  warn(message: string): void;
+}
+
+/**
+ * One shard's database, and its two pools: readers can never take a connection that a flusher needs, and one shard's
+ * trouble never takes another's. A shard that is down when the service starts opens once it is there; one that is
+ * moved to another server is followed.
+ */
+export class Shard implements ShardPlace {
+  /** For the group commit alone: one connection per flusher and lane. */
+  readonly ledger: ShardPool;
+  /** For all else: reads, opening accounts, the outbox. */
+  readonly general: ShardPool;
+  private current: ShardAddress;
+  private closed = false;
+  private going: Promise<boolean> | undefined;
+  private timesMoved = 0;
+
+  constructor(
+    private readonly configured: ShardAddress,
+    readonly identity: ShardIdentity,
+    private readonly dataSources: { readonly ledger: DataSource; readonly general: DataSource },
+    private readonly log: ShardLog,
+  ) {
+    this.current = configured;
+    this.ledger = new ShardPool(dataSources.ledger, this);
+    this.general = new ShardPool(dataSources.general, this);
+  }
+
+  get index(): number {
+    return this.identity.index;
+  }
+
+  get address(): ShardAddress {
+    return this.current;
+  }
+
+  get isOpen(): boolean {
+    return this.dataSources.ledger.isInitialized && this.dataSources.general.isInitialized;
+  }
+
+  get moves(): number {
+    return this.timesMoved;
+  }
+
+  get moving(): Promise<unknown> | undefined {
+    return this.going;
+  }
+
+  /** Opens both pools and checks that they lead to this very shard. @throws ShardMismatchError, connection errors */
+  async open(): Promise<void> {
+    try {
+      for (const dataSource of this.pools()) await dataSource.initialize();
+      await this.checkIdentity();
+    } catch (error) {
+      await this.closePools();
+      throw error;
+    }
+  }
+
+  /** Opens the shard in the background, as soon as its server is there. */
+  async openWhenUp(): Promise<void> {
+    this.log.warn(`shard ${this.index} is down; its accounts can't be served until it is back`);
+    for (let problem = ''; !this.closed; await sleep(REOPEN_MS, undefined, { ref: false })) {
+      try {
+        await this.goTo(await settleShard(this.configured, this.identity));
+        return this.log.info(`shard ${this.index} is open`);
+      } catch (error) {
+        const message = error instanceof Error ? error.message : String(error);
+        if (message !== problem) this.log.warn(`shard ${this.index} can't be opened yet: ${message}`);
+        problem = message;
+      }
+    }
+  }
+
+  /** Ends the attempts to open it. Its pools are closed by their module. */
+  close(): void {
+    this.closed = true;
+  }
+
+  /** @throws DatabaseUnreachableError when it was moved, but its new place is not ready */
+  follow(): Promise<boolean> {
+    this.going ??= this.goAfter().finally(() => (this.going = undefined));
+    return this.going;
+  }
+
+  private async goAfter(): Promise<boolean> {
+    const { address, identity } = await locateShard(this.current).catch((error: unknown) => {
+      throw new DatabaseUnreachableError(error);
+    });
+    if (address.url === this.current.url) return false;
+    // The move ends with this record: until then nothing may be posted there.
+    if (!identity) throw new DatabaseUnreachableError(new Error('the shard is being moved'));
+    await this.goTo(address);
+    this.timesMoved += 1;
+    this.log.warn(
+      `shard ${this.index} was moved to ${describeShard(address)}: change SHARDS before the next start`,
+    );
+    return true;
+  }
+
+  private async goTo(address: ShardAddress): Promise<void> {
+    await this.closePools();
+    for (const dataSource of this.pools()) dataSource.setOptions({ url: address.url });
+    this.current = address;
+    await this.open();
+  }
+
+  /** Waits for the connections in use; what holds them has its own bound. */
+  private async closePools(): Promise<void> {
+    await Promise.all(this.pools().map(async (pool) => pool.isInitialized && pool.destroy()));
+  }
+
+  private pools(): DataSource[] {
+    return [this.dataSources.ledger, this.dataSources.general];
+  }
+
+  private async checkIdentity(): Promise<void> {
+    const { bankId, index, count } = this.identity;
+    const [found] = await this.dataSources.general.query<ShardIdentity[]>(
+      `SELECT bank_id AS "bankId", shard_index AS index, shard_count AS count
+       FROM ${tablesOf(this.current.schema).shardIdentity}`,
+    );
+    if (found?.bankId === bankId && found.index === index && found.count === count) return;
+    throw new ShardMismatchError(
+      `${describeShard(this.current)} is not the shard ${index} of ${count} of bank ${bankId} ` +
+        'that the connection for migrations leads to',
+    );
+  }
+}
