@@ -42,7 +42,7 @@ export interface MoveReport {
 /** So few transactions are copied within the pause. */
 const SMALL_ROUND = 10_000;
 const MAX_ROUNDS = 50;
-const MAX_SWITCHES = 20;
+const MAX_LOCKINGS = 20;
 const LOCK_TIMEOUT_MS = 1_000;
 
 /** Everything one move works with. */
@@ -233,8 +233,9 @@ async function catchUp(move: Move, since: Cut, comparing: boolean): Promise<Copi
 
 /** Lets `snapshot` see the source at a moment when nobody was writing. Writers wait for that moment only. */
 async function inSnapshot<T>(move: Move, work: () => Promise<T>): Promise<T> {
-  const { source, snapshot } = move;
-  await locked(move, 'EXCLUSIVE', async () => {
+  const { source, snapshot, tables } = move;
+  // Whoever writes locks an account first.
+  await locked(move, `LOCK TABLE ${tables.accounts} IN EXCLUSIVE MODE`, async () => {
     await snapshot.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
     await snapshot.query('SELECT pg_current_snapshot()');
     await source.query('ROLLBACK');
@@ -244,29 +245,39 @@ async function inSnapshot<T>(move: Move, work: () => Promise<T>): Promise<T> {
   return result;
 }
 
-/** With the shard's tables locked, after other sessions' transactions have ended. Tries again: waiting holds up others. */
-async function locked(
-  move: Move,
-  mode: 'EXCLUSIVE' | 'ACCESS EXCLUSIVE',
-  work: () => Promise<void>,
-): Promise<void> {
-  const { source, tables, options } = move;
-  const names = [tables.shardIdentity, tables.outbox, tables.accounts, tables.transactions].join(', ');
+/**
+ * With the locks held, after other sessions' transactions have ended. Gives way and tries again, since who comes after
+ * has to wait behind us.
+ */
+async function locked({ source, options }: Move, lock: string, work: () => Promise<void>): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     options.signal?.throwIfAborted();
     try {
       await source.query('BEGIN');
       await source.query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}`);
-      await source.query(`LOCK TABLE ${names} IN ${mode} MODE`);
+      await source.query(lock);
       break;
     } catch (error) {
       await source.query('ROLLBACK');
-      const waited = error instanceof Error && 'code' in error && error.code === '55P03';
-      if (!waited || attempt === MAX_SWITCHES) throw error;
+      const inUse =
+        error instanceof Error && 'code' in error && ['55P03', '40P01'].includes(String(error.code));
+      if (!inUse) throw error;
+      if (attempt === MAX_LOCKINGS) {
+        throw new WorkError(
+          "other sessions hold the shard's tables all the time: a verification, a backup? Run the move again later",
+          { cause: error },
+        );
+      }
       await sleep(LOCK_TIMEOUT_MS * Math.random());
     }
   }
   await work();
+}
+
+/** In the order in which a batch, and then the relay, takes them: another one would end in deadlocks. */
+function lockAll(tables: SchemaTables): string {
+  const { accounts, outbox, shardIdentity, transactions } = tables;
+  return `LOCK TABLE ${accounts}, ${outbox}, ${shardIdentity}, ${transactions} IN ACCESS EXCLUSIVE MODE`;
 }
 
 async function compare(source: Client, { target, tables }: Move, since: Cut): Promise<void> {
@@ -284,13 +295,13 @@ async function compare(source: Client, { target, tables }: Move, since: Cut): Pr
 
 /** The last round, its comparison, and the switch, while writers wait. @returns since when, by performance.now() */
 async function switchOver(move: Move, verified: Cut): Promise<number> {
-  const { source, options } = move;
+  const { source, target, options } = move;
   options.onStep?.('switching: writers of this shard wait');
   let pausedAt = 0;
-  await locked(move, 'ACCESS EXCLUSIVE', async () => {
+  await locked(move, lockAll(move.tables), async () => {
     pausedAt = performance.now();
     // A target that hangs must not hold the source: without its connection the locks are gone.
-    const limit = setTimeout(() => void source.end(), options.maxPauseMs);
+    const limit = setTimeout(() => void Promise.all([source.end(), target.end()]), options.maxPauseMs);
     try {
       await copyLast(move, verified);
       await leaveAddress(move);
