@@ -138,10 +138,14 @@ const logger: LoggerService = {
 let app: NestFastifyApplication;
 
 beforeAll(async () => {
-  app = await NestFactory.create<NestFastifyApplication>(ThrowingModule, createFastifyAdapter(), {
-    logger,
-    bodyParser: false,
-  });
+  app = await NestFactory.create<NestFastifyApplication>(
+    ThrowingModule,
+    createFastifyAdapter({ trustedProxies: [] }),
+    {
+      logger,
+      bodyParser: false,
+    },
+  );
   app.useGlobalFilters(new GlobalExceptionFilter());
   installFastifyHooks(app, loadConfig({}), new Metrics(), new Lifecycle(), pino({ level: 'silent' }));
   await app.init();
