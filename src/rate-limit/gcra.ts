@@ -37,15 +37,15 @@ export function decideRate(
   // Later than that only when the clock was put back: that must not lock anybody out.
   const soonestMicros = Math.min(Math.max(fullAtMicros ?? nowMicros, nowMicros), nowMicros + longestMicros);
   const thenMicros = soonestMicros + intervalMicros;
-  const overMicros = thenMicros - nowMicros - longestMicros;
-  if (overMicros > 0) {
+  const leftMicros = nowMicros + longestMicros - thenMicros;
+  if (leftMicros < 0) {
     const resetMicros = soonestMicros - nowMicros;
     return {
-      decision: { admitted: false, remaining: 0, retryAfterMicros: overMicros, resetMicros },
+      decision: { admitted: false, remaining: 0, retryAfterMicros: -leftMicros, resetMicros },
       fullAtMicros: soonestMicros,
     };
   }
-  const remaining = Math.floor(-overMicros / intervalMicros);
+  const remaining = Math.floor(leftMicros / intervalMicros);
   return {
     decision: { admitted: true, remaining, retryAfterMicros: 0, resetMicros: thenMicros - nowMicros },
     fullAtMicros: thenMicros,

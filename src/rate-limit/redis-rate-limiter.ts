@@ -21,12 +21,12 @@ for i, key in ipairs(KEYS) do
   local kept = tonumber(redis.call('GET', key))
   local soonest = math.min(math.max(kept or now, now), now + longest)
   local next = soonest + interval
-  local over = next - now - longest
-  if over > 0 then
-    decisions[i] = {0, 0, over, soonest - now}
+  local left = now + longest - next
+  if left < 0 then
+    decisions[i] = {0, 0, -left, soonest - now}
     next = soonest
   else
-    decisions[i] = {1, math.floor(-over / interval), 0, next - now}
+    decisions[i] = {1, math.floor(left / interval), 0, next - now}
   end
   if next ~= kept then
     redis.call('SET', key, string.format('%.0f', next), 'PX', math.ceil((next - now) / 1000))
