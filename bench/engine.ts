@@ -21,7 +21,12 @@ export async function engine(
 ): Promise<number> {
   const { ledger, balanceCache } = config;
   const size = ledger.flushers + ledger.lanes;
-  const dataSource = createDataSource(shard, { name: 'bench-engine', size, connectTimeoutMs: 5_000 });
+  const dataSource = createDataSource(shard, {
+    name: 'bench-engine',
+    size,
+    connectTimeoutMs: 5_000,
+    preparedStatements: config.preparedStatements,
+  });
   await dataSource.initialize();
   const groupCommit = new GroupCommit(
     new TransactionRunner(new ShardPool(dataSource), ledger),

@@ -36,19 +36,29 @@ const RETRY_MS = 500;
 
 /** Finds or starts the bank's PostgreSQL and brings its schemas up to date. */
 export async function openBank(config: Config, logger: Logger, options: OpenBankOptions): Promise<Bank> {
-  const server = config.shards ? undefined : await openEmbedded(config, logger, options);
-  const shards = config.shards ?? [{ url: server?.url ?? '', schema: config.databaseSchema }];
-  const close = async () => server?.close();
+  const servers = await openServers(config, logger, options);
   try {
-    const settled = await settleInTime(shards, config.databaseStartTimeoutMs, logger, options);
+    const settled = await settleInTime(servers.shards, config.databaseStartTimeoutMs, logger, options);
     if (settled.migrations.length > 0) {
       logger.info({ migrations: settled.migrations }, 'the schema was brought up to date');
     }
-    return { ...settled, embedded: server !== undefined, close };
+    return { ...servers, ...settled };
   } catch (error) {
-    await close();
+    await servers.close();
     throw error;
   }
+}
+
+/** The configured shards, unseen; or the embedded PostgreSQL, started if nobody has. */
+export async function openServers(
+  config: Config,
+  logger: Logger,
+  options: OpenBankOptions,
+): Promise<Pick<Bank, 'shards' | 'embedded' | 'close'>> {
+  if (config.shards) return { shards: config.shards, embedded: false, close: () => Promise.resolve() };
+  const server = await openEmbedded(config, logger, options);
+  const shard = { url: server.url, schema: config.databaseSchema };
+  return { shards: [shard], embedded: true, close: () => server.close() };
 }
 
 function openEmbedded(config: Config, logger: Logger, options: OpenBankOptions): Promise<EmbeddedPostgres> {

@@ -5,6 +5,9 @@ import {
   balanceOption,
   DEFAULT_ACCOUNT,
   DEFAULT_BALANCE,
+  DEFAULT_MAX_PAUSE_MS,
+  millisecondsOption,
+  shardArgument,
 } from './cli/options.js';
 
 const WRONG_USAGE = 2;
@@ -44,7 +47,31 @@ function createProgram(): Command {
     .description('check that the books are whole: every balance against its transactions; posts nothing')
     .option('--json', 'print the report as JSON')
     .action(async (options: Parameters<Commands['verify']>[0]) => (await commands()).verify(options));
+  addShardCommands(program);
   return program;
+}
+
+function addShardCommands(program: Command): void {
+  const shards = program.command('shards').description("the bank's shards: where they are, and moving them");
+  shards
+    .command('list')
+    .description('show each shard: its server, schema, accounts, size and queue')
+    .option('--service <URL>', 'the running service whose queues are shown (default: of HOST and PORT)')
+    .option('--json', 'print the list as JSON')
+    .action(async (options: Parameters<Commands['listShards']>[0]) => (await commands()).listShards(options));
+  shards
+    .command('move')
+    .description('move a shard to another PostgreSQL server while the bank is open')
+    .argument('<shard>', 'its number, from 0', shardArgument)
+    .requiredOption('--to <URL>', 'the new server, like postgresql://host:5432/database')
+    .addOption(
+      new Option('--max-pause <ms>', 'how long writers of the shard may have to wait, at most')
+        .argParser(millisecondsOption)
+        .default(DEFAULT_MAX_PAUSE_MS),
+    )
+    .action(async (shard: number, { to, maxPause }: { to: string; maxPause: number }) =>
+      (await commands()).moveShard(shard, { to, maxPauseMs: maxPause }),
+    );
 }
 
 type Commands = Awaited<ReturnType<typeof commands>>;

@@ -5,6 +5,7 @@ import { sqlStateOf } from './database/database-errors.js';
 import { EmbeddedPostgresError } from './database/embedded-postgres.js';
 import { ShardMismatchError } from './database/migrate.js';
 import { LedgerError, type Refusal } from './domain/errors.js';
+import { messageOf } from './error-message.js';
 
 /** A command could not do its work for a reason that is no defect; the message is a sentence for the user. */
 export class WorkError extends Error {
@@ -92,9 +93,4 @@ function isServerTrouble(error: unknown): boolean {
     (typeof code === 'string' && /^E[A-Z]{3,}$/.test(code)) ||
     /^(Connection terminated|timeout e)/.test(error.message)
   );
-}
-
-function messageOf(error: unknown): string {
-  if (error instanceof AggregateError) return error.errors.map(messageOf).join('; ');
-  return error instanceof Error ? error.message : String(error);
 }

@@ -1,13 +1,16 @@
 import 'reflect-metadata';
 import type { Logger } from 'pino';
-import { openBank, type Bank } from '../bank.js';
+import { openBank, openServers, type Bank } from '../bank.js';
 import { loadConfig, type Config } from '../config.js';
 import type { Money } from '../domain/money.js';
 import { createLogger, STDERR } from '../observability/logging.js';
-import { InterruptedError } from '../explain.js';
+import type { ShardAddress } from '../database/shard-address.js';
+import { InterruptedError, WorkError } from '../explain.js';
 import { migrateText } from './migrate.js';
 import { createProgress, type Progress } from './progress.js';
 import { resetAccount, resetText } from './reset.js';
+import { moveShard as runMove, moveText } from './shard-move.js';
+import { listShards as readShards, shardsText } from './shards-list.js';
 import { seedBank, seedText, type SeedRequest } from './seed.js';
 import { verifyText } from './verify-text.js';
 import { verifyBank } from './verify.js';
@@ -50,6 +53,41 @@ export async function verify({ json }: { json?: boolean }): Promise<void> {
     console.log(json ? JSON.stringify(report) : verifyText(report, performance.now() - startedMs));
     if (!report.ok) process.exitCode = 1;
   });
+}
+
+export async function listShards({ json, service }: { json?: boolean; service?: string }): Promise<void> {
+  await withServers('shards list', async ({ config, shards }) => {
+    const list = await readShards(shards, service ?? `http://${config.host}:${config.port}`);
+    console.log(json ? JSON.stringify(list) : shardsText(list));
+  });
+}
+
+export async function moveShard(
+  index: number,
+  { to, maxPauseMs }: { to: string; maxPauseMs: number },
+): Promise<void> {
+  await withServers('shards move', async ({ shards, signal }) => {
+    const shard = shards[index];
+    if (!shard) throw new WorkError(`there is no shard ${index}; there are 0 to ${shards.length - 1}`);
+    const place = { index, count: shards.length };
+    const onStep = (step: string) => console.error(`shard ${index}: ${step}`);
+    console.log(moveText(index, await runMove(shard, place, to, { maxPauseMs, onStep, signal })));
+  });
+}
+
+/** For what concerns single shards, whether the others are up or not. */
+async function withServers(
+  command: string,
+  work: (session: Omit<Session, 'bank'> & { shards: readonly ShardAddress[] }) => Promise<void>,
+): Promise<void> {
+  const config = loadConfig();
+  const logger = createCliLogger(config);
+  const servers = await openServers(config, logger, { holder: `cli ${command}`, shareRunning: true });
+  try {
+    await work({ config, logger, shards: servers.shards, signal: onInterrupt() });
+  } finally {
+    await servers.close();
+  }
 }
 
 async function withBank(command: string, work: (session: Session) => Promise<void>): Promise<void> {

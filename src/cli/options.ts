@@ -7,6 +7,11 @@ export const DEFAULT_BALANCE = '1000.00';
 
 export const DEFAULT_ACCOUNT = 1;
 
+/** Shorter than a command waits for its batch, so that none fails for the pause. */
+export const DEFAULT_MAX_PAUSE_MS = 3_000;
+const MAX_PAUSE_MS = 600_000;
+const MAX_SHARD = 1_023;
+
 /** More would not fit the disk of any machine that this runs on; a slip of the finger does. */
 export const MAX_SEED_ACCOUNTS = 1_000_000_000;
 
@@ -31,10 +36,20 @@ export function accountOption(text: string): number {
   return wholeNumber(text, MAX_ID);
 }
 
-function wholeNumber(text: string, max: number): number {
+/** @throws InvalidArgumentError */
+export function shardArgument(text: string): number {
+  return wholeNumber(text, MAX_SHARD, 0);
+}
+
+/** @throws InvalidArgumentError */
+export function millisecondsOption(text: string): number {
+  return wholeNumber(text, MAX_PAUSE_MS);
+}
+
+function wholeNumber(text: string, max: number, min = 1): number {
   const value = Number(text);
-  if (!/^\d{1,16}$/.test(text) || value < 1 || value > max) {
-    throw new InvalidArgumentError(`It must be a whole number from 1 to ${max}.`);
+  if (!/^\d{1,16}$/.test(text) || value < min || value > max) {
+    throw new InvalidArgumentError(`It must be a whole number from ${min} to ${max}.`);
   }
   return value;
 }

@@ -1,3 +1,4 @@
+import { messageOf } from '../error-message.js';
 import { migrate, ShardMismatchError } from './migrate.js';
 import { describeShard, type ShardAddress } from './shard-address.js';
 import { locateShard, ServerTooOldError, type LocatedShard, type ShardIdentity } from './shard-locator.js';
@@ -145,9 +146,4 @@ function problemOf(error: unknown, configured: readonly ShardAddress[], index: n
 
 function isHopeless(error: unknown): boolean {
   return error instanceof Error && 'code' in error && /^(28|3D|42501)/.test(String(error.code));
-}
-
-function messageOf(error: unknown): string {
-  if (error instanceof AggregateError) return error.errors.map(messageOf).join('; ');
-  return error instanceof Error ? error.message : String(error);
 }

@@ -13,6 +13,29 @@ export class PooledClient extends Client {
   }
 }
 
+/** Statements that are prepared: ours are fixed texts, far fewer. What comes after them is not prepared. */
+const MAX_PREPARED = 500;
+const prepared = new Map<string, string>();
+
+/** Lets the server parse and plan each statement with parameters once per connection. Not for every pooler. */
+export class PreparingClient extends PooledClient {
+  // pg's own signatures are many; all that matters is whether a text and its parameters are given.
+  override query = ((...given: unknown[]) => {
+    const [text, values, ...rest] = given;
+    const name = typeof text === 'string' && Array.isArray(values) ? nameOf(text) : undefined;
+    const query = super.query.bind(this) as (...parameters: unknown[]) => unknown;
+    return name === undefined ? query(...given) : query({ name, text, values }, ...rest);
+  }) as Client['query'];
+}
+
+function nameOf(text: string): string | undefined {
+  const known = prepared.get(text);
+  if (known !== undefined || prepared.size >= MAX_PREPARED) return known;
+  const name = `bank-${prepared.size}`;
+  prepared.set(text, name);
+  return name;
+}
+
 /**
  * Takes the QueryRunner's connection from the pool.
  *

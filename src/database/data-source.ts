@@ -3,7 +3,7 @@ import { BalanceHistory1795478600000 } from '../../migrations/1795478600000-bala
 import { OutboxAndShardIdentity1795478700000 } from '../../migrations/1795478700000-outbox-and-shard-identity.js';
 import { SpecTables1795478400000 } from '../../migrations/1795478400000-spec-tables.js';
 import { WideTypes1795478500000 } from '../../migrations/1795478500000-wide-types.js';
-import { PooledClient } from './connection.js';
+import { PooledClient, PreparingClient } from './connection.js';
 import { AccountEntity } from './entities/account.entity.js';
 import { OutboxEntity } from './entities/outbox.entity.js';
 import { ShardIdentityEntity } from './entities/shard-identity.entity.js';
@@ -17,6 +17,8 @@ export interface PoolSettings {
   readonly size: number;
   /** How long to wait for a connection, a pooled or a new one, before it counts as a failure. */
   readonly connectTimeoutMs: number;
+  /** Whether statements are prepared once per connection. */
+  readonly preparedStatements?: boolean;
 }
 
 /** Oldest first. Never edited once landed; a change of the schema is a new one. */
@@ -43,7 +45,7 @@ export function dataSourceOptions(shard: ShardAddress, pool: PoolSettings): Data
     connectTimeoutMS: pool.connectTimeoutMs,
     // A pooled connection that breaks while idle is replaced at the next use, which reports what it meets.
     poolErrorHandler: () => undefined,
-    extra: { keepAlive: true, Client: PooledClient },
+    extra: { keepAlive: true, Client: pool.preparedStatements ? PreparingClient : PooledClient },
   };
 }
 

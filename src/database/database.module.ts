@@ -68,6 +68,7 @@ function ledgerPool(config: Config, index: number): PoolSettings {
     name: `bank-ledger-${index}`,
     size: config.ledger.flushers + config.ledger.lanes,
     connectTimeoutMs: config.databaseConnectTimeoutMs,
+    preparedStatements: config.preparedStatements,
   };
 }
 
@@ -76,5 +77,6 @@ function generalPool(config: Config, index: number): PoolSettings {
     name: `bank-general-${index}`,
     size: config.databaseReadPool,
     connectTimeoutMs: config.databaseConnectTimeoutMs,
+    preparedStatements: config.preparedStatements,
   };
 }

@@ -29,6 +29,24 @@ export async function migrate(
   place: ShardPlace,
   bankId?: string,
 ): Promise<MigrationReport> {
+  return withNewestSchema(shard, async (queryRunner, applied) => {
+    const bank = await settlePlace(queryRunner, shard.schema, place, bankId);
+    return { applied, bankId: bank };
+  });
+}
+
+/** The tables of a shard that a copy is to fill: they hand out the ids of its place, but are no shard of a bank yet. */
+export async function prepareTables(shard: ShardAddress, place: ShardPlace): Promise<void> {
+  await withNewestSchema(shard, async (queryRunner) => {
+    const empty = !(await holdsRows(queryRunner, shard.schema, 'accounts'));
+    if (empty) await interleaveIds(queryRunner, shard.schema, place);
+  });
+}
+
+async function withNewestSchema<T>(
+  shard: ShardAddress,
+  work: (queryRunner: QueryRunner, applied: readonly string[]) => Promise<T>,
+): Promise<T> {
   const dataSource = createDataSource(
     { ...shard, url: shard.migrationUrl ?? shard.url },
     { name: 'bank-migrate', size: 2, connectTimeoutMs: 10_000 },
@@ -38,8 +56,10 @@ export async function migrate(
     return await withMigrationLock(dataSource, shard.schema, async (queryRunner) => {
       await createSchema(dataSource, shard.schema);
       const applied = await dataSource.runMigrations();
-      const bank = await settlePlace(queryRunner, shard.schema, place, bankId);
-      return { applied: applied.map((migration) => migration.name), bankId: bank };
+      return work(
+        queryRunner,
+        applied.map((migration) => migration.name),
+      );
     });
   } finally {
     await dataSource.destroy();
@@ -109,10 +129,10 @@ async function recordPlace(
   place: ShardPlace,
   bankId: string,
 ): Promise<string> {
-  if (place.count > 1) {
-    await interleave(queryRunner, schema, 'accounts', 'account_id', place);
-    await interleave(queryRunner, schema, 'transactions', 'transaction_id', place);
+  if (place.count > 1 && (await holdsRows(queryRunner, schema, 'accounts'))) {
+    throw new ShardMismatchError(`schema "${schema}" holds a bank of one shard already`);
   }
+  await interleaveIds(queryRunner, schema, place);
   await queryRunner.query(
     `INSERT INTO ${quote(schema)}.shard_identity (bank_id, shard_index, shard_count) VALUES ($1, $2, $3)`,
     [bankId, place.index, place.count],
@@ -120,21 +140,24 @@ async function recordPlace(
   return bankId;
 }
 
-async function interleave(
-  queryRunner: QueryRunner,
-  schema: string,
-  table: string,
-  column: string,
-  place: ShardPlace,
-): Promise<void> {
+async function interleaveIds(queryRunner: QueryRunner, schema: string, place: ShardPlace): Promise<void> {
+  if (place.count === 1) return;
+  for (const [table, column] of [
+    ['accounts', 'account_id'],
+    ['transactions', 'transaction_id'],
+  ]) {
+    await queryRunner.query(
+      `ALTER TABLE ${quote(schema)}.${table} ALTER COLUMN ${column}
+         SET INCREMENT BY ${place.count} SET START WITH ${place.index + 1} RESTART`,
+    );
+  }
+}
+
+async function holdsRows(queryRunner: QueryRunner, schema: string, table: string): Promise<boolean> {
   const [{ used }] = (await queryRunner.query(
     `SELECT EXISTS (SELECT FROM ${quote(schema)}.${table}) AS used`,
   )) as [{ used: boolean }];
-  if (used) throw new ShardMismatchError(`schema "${schema}" holds a bank of one shard already`);
-  await queryRunner.query(
-    `ALTER TABLE ${quote(schema)}.${table} ALTER COLUMN ${column}
-       SET INCREMENT BY ${place.count} SET START WITH ${place.index + 1} RESTART`,
-  );
+  return used;
 }
 
 function quote(identifier: string): string {

@@ -25,12 +25,30 @@ const OLDEST_SERVER = 140_000;
 const CONNECT_TIMEOUT_MS = 5_000;
 const MAX_MOVES = 16;
 
-/** Finds a shard, following the addresses that its moves have left behind. @throws what connecting or a query fails with */
+/** The shard has left its old place, and its new one is not ready: a move is at its very end, or was broken off there. */
+export class ShardMovingError extends Error {
+  constructor(readonly address: ShardAddress) {
+    super(
+      `${describeShard(address)} is not ready yet: the shard is being moved there. If no move is at work, ` +
+        'run `shards move` to there again, and it will finish.',
+    );
+    this.name = 'ShardMovingError';
+  }
+}
+
+/**
+ * Finds a shard, following the addresses that its moves have left behind.
+ *
+ * @throws ShardMovingError, and what connecting or a query fails with
+ */
 export async function locateShard(configured: ShardAddress): Promise<LocatedShard> {
   let address = configured;
   for (let moves = 0; moves <= MAX_MOVES; moves++) {
     const seen = await lookAt(address);
-    if (!seen.movedTo) return { address, identity: seen.identity, inUse: seen.inUse };
+    if (!seen.movedTo) {
+      if (moves > 0 && !seen.identity) throw new ShardMovingError(address);
+      return { address, identity: seen.identity, inUse: seen.inUse };
+    }
     address = forwarded(address, seen.movedTo);
   }
   throw new Error(`${describeShard(configured)}: the addresses that its moves left behind lead nowhere`);

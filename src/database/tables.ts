@@ -6,6 +6,8 @@ export interface SchemaTables {
   readonly shardIdentity: string;
   /** Only where the shard no longer is: the address to which it was moved. */
   readonly shardMoved: string;
+  /** Only while a move fills the schema: no shard of a bank yet. */
+  readonly shardArriving: string;
 }
 
 export function tablesOf(schema: string): SchemaTables {
@@ -16,5 +18,6 @@ export function tablesOf(schema: string): SchemaTables {
     outbox: `${quoted}.outbox`,
     shardIdentity: `${quoted}.shard_identity`,
     shardMoved: `${quoted}.shard_moved`,
+    shardArriving: `${quoted}.shard_arriving`,
   };
 }

@@ -30,7 +30,12 @@ export async function openLedger(url: string, overrides: Record<string, string> 
   const size = ledger.flushers + ledger.lanes;
   const dataSource = createDataSource(
     { url, schema: 'bank' },
-    { name: 'test-ledger', size, connectTimeoutMs: config.databaseConnectTimeoutMs },
+    {
+      name: 'test-ledger',
+      size,
+      connectTimeoutMs: config.databaseConnectTimeoutMs,
+      preparedStatements: config.preparedStatements,
+    },
   );
   await dataSource.initialize();
   const tables = tablesOf('bank');

@@ -1,0 +1,150 @@
+import { pipeline } from 'node:stream/promises';
+import type { Client } from 'pg';
+import { from as copyFrom, to as copyTo } from 'pg-copy-streams';
+import { TRANSACTION_COLUMNS } from '../database/rows.js';
+import type { SchemaTables } from '../database/tables.js';
+
+/**
+ * How far a copy has come: it holds every account and every transaction up to these ids. Transactions are only ever
+ * added, and their ids are drawn under the lock that a cut excludes; so what was added since is what has greater ids,
+ * and the accounts that changed since are theirs.
+ */
+export interface Cut {
+  readonly account: string;
+  readonly transaction: string;
+}
+
+/** The cut of an empty copy. */
+export const NOTHING: Cut = { account: '0', transaction: '0' };
+
+export interface CopiedRound {
+  readonly cut: Cut;
+  /** Transactions that this round brought. */
+  readonly transactions: number;
+}
+
+export async function cutOf(client: Client, tables: SchemaTables): Promise<Cut> {
+  const { rows } = await client.query<Cut>(
+    `SELECT (SELECT coalesce(max(account_id), 0) FROM ${tables.accounts}) AS account,
+            (SELECT coalesce(max(transaction_id), 0) FROM ${tables.transactions}) AS transaction`,
+  );
+  return rows[0] ?? NOTHING;
+}
+
+/**
+ * Brings the target, in one transaction, from a cut to what the source shows.
+ *
+ * @param source in a transaction that sees one moment, at which nobody was writing
+ * @param alongside further work in the target's transaction
+ */
+export async function copySince(
+  source: Client,
+  target: Client,
+  tables: SchemaTables,
+  since: Cut,
+  alongside: () => Promise<void> = () => Promise.resolve(),
+): Promise<CopiedRound> {
+  const cut = await cutOf(source, tables);
+  await target.query('BEGIN');
+  await target.query(
+    `CREATE TEMPORARY TABLE changed (account_id bigint, balance numeric, version bigint) ON COMMIT DROP`,
+  );
+  const changed = `SELECT account_id, balance, version FROM ${tables.accounts} ${accountsSince(tables, since)}`;
+  // Into the empty copy at once: a detour would double the work of the longest round.
+  const first = since.account === NOTHING.account;
+  await copy(
+    source,
+    changed,
+    target,
+    first ? `${tables.accounts} (account_id, balance, version)` : 'changed',
+  );
+  await target.query(
+    `INSERT INTO ${tables.accounts} (account_id, balance, version) SELECT * FROM changed
+     ON CONFLICT (account_id) DO UPDATE SET balance = excluded.balance, version = excluded.version`,
+  );
+  const transactions = await copy(
+    source,
+    `SELECT ${TRANSACTION_COLUMNS} FROM ${tables.transactions} WHERE transaction_id > ${since.transaction}`,
+    target,
+    `${tables.transactions} (${TRANSACTION_COLUMNS})`,
+  );
+  await alongside();
+  await target.query('COMMIT');
+  return { cut, transactions };
+}
+
+/** The events that are still to be published, and where each sequence stands: what only the last round can bring. */
+export async function copyRest(source: Client, target: Client, tables: SchemaTables): Promise<void> {
+  await target.query(`DELETE FROM ${tables.outbox}`);
+  const columns = 'outbox_id, transaction_ids, created_at';
+  await copy(source, `SELECT ${columns} FROM ${tables.outbox}`, target, `${tables.outbox} (${columns})`);
+  for (const [table, column] of [
+    [tables.accounts, 'account_id'],
+    [tables.transactions, 'transaction_id'],
+    [tables.outbox, 'outbox_id'],
+  ] as const) {
+    const { last, called } = await sequenceState(source, table, column);
+    await target.query('SELECT setval(pg_get_serial_sequence($1, $2)::regclass, $3, $4)', [
+      table,
+      column,
+      last,
+      called,
+    ]);
+  }
+}
+
+async function sequenceState(
+  client: Client,
+  table: string,
+  column: string,
+): Promise<{ last: string; called: boolean }> {
+  const named = await client.query<{ name: string }>('SELECT pg_get_serial_sequence($1, $2) AS name', [
+    table,
+    column,
+  ]);
+  const { rows } = await client.query<{ last: string; called: boolean }>(
+    `SELECT last_value AS last, is_called AS called FROM ${named.rows[0]?.name}`,
+  );
+  const [state] = rows;
+  if (!state) throw new Error(`${table} has no sequence`);
+  return state;
+}
+
+/** What two copies of a shard must have in common. */
+export interface Digest {
+  readonly accounts: string;
+  readonly balances: string;
+  readonly transactions: string;
+  readonly hash: string;
+}
+
+/** A digest of every row, in any order; after a cut, of the rows that were added or changed since. */
+export async function digestSince(client: Client, tables: SchemaTables, since: Cut): Promise<Digest> {
+  const { rows } = await client.query<Digest>(
+    `WITH a AS (
+       SELECT count(*) AS rows, coalesce(sum(balance), 0) AS balances,
+              coalesce(sum(hashtextextended(concat_ws('|', account_id, balance, version), 0)::numeric), 0) AS hash
+       FROM ${tables.accounts} ${accountsSince(tables, since)}
+     ), t AS (
+       SELECT count(*) AS rows,
+              coalesce(sum(hashtextextended(concat_ws('|', transaction_id, account_id, type, amount, balance_after,
+                version_after, coalesce(idempotency_key, chr(1)), extract(epoch FROM timestamp)), 0)::numeric), 0) AS hash
+       FROM ${tables.transactions} WHERE transaction_id > ${since.transaction}
+     )
+     SELECT a.rows AS accounts, a.balances, t.rows AS transactions, a.hash + t.hash AS hash FROM a, t`,
+  );
+  return rows[0] as Digest;
+}
+
+function accountsSince(tables: SchemaTables, since: Cut): string {
+  if (since.account === NOTHING.account) return '';
+  return `WHERE account_id > ${since.account} OR account_id IN
+            (SELECT account_id FROM ${tables.transactions} WHERE transaction_id > ${since.transaction})`;
+}
+
+/** @returns the number of rows */
+async function copy(source: Client, select: string, target: Client, into: string): Promise<number> {
+  const sink = target.query(copyFrom(`COPY ${into} FROM STDIN (FORMAT binary)`));
+  await pipeline(source.query(copyTo(`COPY (${select}) TO STDOUT (FORMAT binary)`)), sink);
+  return sink.rowCount ?? 0;
+}

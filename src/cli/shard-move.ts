@@ -1,0 +1,389 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Client } from 'pg';
+import { migrate, prepareTables, ShardMismatchError, type ShardPlace } from '../database/migrate.js';
+import {
+  describeServer,
+  describeShard,
+  forwarded,
+  isPostgresUrl,
+  type ForwardingAddress,
+  type ShardAddress,
+} from '../database/shard-address.js';
+import { locateShard, ShardMovingError, type ShardIdentity } from '../database/shard-locator.js';
+import { tablesOf, type SchemaTables } from '../database/tables.js';
+import { WorkError } from '../explain.js';
+import {
+  copyRest,
+  copySince,
+  cutOf,
+  digestSince,
+  NOTHING,
+  type CopiedRound,
+  type Cut,
+} from './shard-copy.js';
+import { verifyShard } from './verify.js';
+
+export interface MoveOptions {
+  /** Writers of the shard wait at most this long; then the move gives way, and has to be run again. */
+  readonly maxPauseMs: number;
+  readonly onStep?: (step: string) => void;
+  /** Stops between two steps; the move can be run again. */
+  readonly signal?: AbortSignal;
+}
+
+export interface MoveReport {
+  readonly from: string;
+  readonly to: string;
+  /** Copied by this run; undefined: only the end of an earlier run was left to do. */
+  readonly transactions: number | undefined;
+  readonly pauseMs: number;
+}
+
+/** So few transactions are copied within the pause. */
+const SMALL_ROUND = 10_000;
+const MAX_ROUNDS = 50;
+const MAX_LOCKINGS = 20;
+const LOCK_TIMEOUT_MS = 1_000;
+
+/** Everything one move works with. */
+interface Move {
+  readonly to: ShardAddress;
+  readonly forwarding: ForwardingAddress;
+  readonly place: ShardIdentity;
+  readonly tables: SchemaTables;
+  /** In the source: holds the locks. */
+  readonly source: Client;
+  /** In the source: sees one moment. */
+  readonly snapshot: Client;
+  readonly target: Client;
+  readonly options: MoveOptions;
+}
+
+/**
+ * Moves a shard to another PostgreSQL server while the bank is open. The ledger only ever adds transactions, so its
+ * history is its own log for replication: rounds copy what was added since the last one, each from a moment at which
+ * nobody was writing. When a round is short, writers of this shard alone wait for the last one; then the old tables
+ * are renamed, which no running service can miss, and the new address is left in their place.
+ *
+ * Safe to interrupt and to run again: before the switch it goes on with what was copied; after it, the end is done.
+ *
+ * @throws WorkError, ShardMismatchError; the shard is then where it was, unless the message says otherwise
+ */
+export async function moveShard(
+  configured: ShardAddress,
+  { index, count }: ShardPlace,
+  url: string,
+  options: MoveOptions,
+): Promise<MoveReport> {
+  const { address: from, identity: place } = await locateOrMoving(configured);
+  const forwarding = parseTarget(url, from);
+  const to = forwarded(from, forwarding);
+  const there = describeServer(to.url);
+  if (describeServer(from.url) === there) {
+    if (!place) await finish(to, { index, count });
+    return { from: describeServer(configured.url), to: there, transactions: undefined, pauseMs: 0 };
+  }
+  if (!place) {
+    throw new WorkError(`an earlier move to ${describeServer(from.url)} is not finished: run it again first`);
+  }
+  if (place.index !== index || place.count !== count) {
+    throw new ShardMismatchError(`${describeShard(from)} holds shard ${place.index} of ${place.count}`);
+  }
+  await migrate(from, place, place.bankId);
+  return withClients(from, to, async (clients) => {
+    const move = { ...clients, to, forwarding, place, tables: tablesOf(from.schema), options };
+    await claimTarget(move);
+    const copied = await copyAndVerify(move);
+    const pausedAt = await switchOver(move, copied.cut);
+    await finish(to, place);
+    const pauseMs = performance.now() - pausedAt;
+    return { from: describeServer(from.url), to: there, transactions: copied.transactions, pauseMs };
+  });
+}
+
+/** No identity: it has left its old place already, and the end of its move is to be done. */
+async function locateOrMoving(
+  configured: ShardAddress,
+): Promise<{ address: ShardAddress; identity: ShardIdentity | undefined }> {
+  try {
+    const { address, identity } = await locateShard(configured);
+    if (!identity) throw new WorkError(`${describeShard(address)} holds no shard of a bank`);
+    return { address, identity };
+  } catch (error) {
+    if (error instanceof ShardMovingError) return { address: error.address, identity: undefined };
+    throw error;
+  }
+}
+
+/** Services go on with the user and the password that they have, so these must hold at the new place. */
+function parseTarget(text: string, from: ShardAddress): ForwardingAddress {
+  if (!isPostgresUrl(text)) throw new WorkError('--to must be a URL like postgresql://host:5432/database');
+  const url = new URL(text);
+  const schema = url.searchParams.get('schema') ?? from.schema;
+  if (schema !== from.schema) throw new WorkError(`the shard keeps its schema, "${from.schema}"`);
+  const { username, password } = new URL(from.url);
+  const other = (url.username && url.username !== username) || (url.password && url.password !== password);
+  if (other) {
+    throw new WorkError(
+      'the services will use the user and the password of the old place: make that user at the new one, and leave it out of --to',
+    );
+  }
+  return {
+    host: url.hostname.replace(/^\[|\]$/g, ''),
+    port: Number(url.port || 5432),
+    database: decodeURIComponent(url.pathname.slice(1)),
+  };
+}
+
+async function withClients<T>(
+  from: ShardAddress,
+  to: ShardAddress,
+  work: (clients: Pick<Move, 'source' | 'snapshot' | 'target'>) => Promise<T>,
+): Promise<T> {
+  const [source, snapshot, target] = [from, from, to].map(
+    ({ url }) =>
+      new Client({ connectionString: url, application_name: 'bank-move', connectionTimeoutMillis: 10_000 }),
+  ) as [Client, Client, Client];
+  const clients = [source, snapshot, target];
+  try {
+    for (const client of clients) {
+      // The statement in hand reports a lost connection; the event must not end the process besides.
+      client.on('error', () => undefined);
+      await client.connect();
+    }
+    return await work({ source, snapshot, target });
+  } finally {
+    await Promise.all(clients.map((client) => client.end().catch(() => undefined)));
+  }
+}
+
+/** Makes the tables, marked as a copy and as whose. What is there already, and no copy of this shard, is not touched. */
+async function claimTarget({ target, tables, place, to }: Move): Promise<void> {
+  const found = await locateShard(to);
+  if (found.address.url !== to.url) {
+    throw new WorkError(
+      `${describeShard(to)} holds what an earlier move away left behind. Drop that schema if you no longer need it.`,
+    );
+  }
+  if (found.identity) throw new ShardMismatchError(`${describeShard(to)} holds a shard already`);
+  const claimed = await readClaim(target, tables);
+  const mine = claimed?.bank_id === place.bankId && claimed.shard_index === place.index;
+  if (!mine && (claimed || found.inUse)) {
+    throw new ShardMismatchError(`${describeShard(to)} holds something else than a copy of this shard`);
+  }
+  await prepareTables(to, place);
+  if (mine) return;
+  await target.query(
+    `CREATE TABLE ${tables.shardArriving} AS SELECT $1::uuid AS bank_id, $2::int AS shard_index`,
+    [place.bankId, place.index],
+  );
+}
+
+interface ClaimRow {
+  bank_id: string;
+  shard_index: number;
+}
+
+async function readClaim(target: Client, tables: SchemaTables): Promise<ClaimRow | undefined> {
+  const { rows } = await target.query<{ exists: boolean }>('SELECT to_regclass($1) IS NOT NULL AS exists', [
+    tables.shardArriving,
+  ]);
+  if (!rows[0]?.exists) return undefined;
+  return (await target.query<ClaimRow>(`SELECT bank_id, shard_index FROM ${tables.shardArriving}`)).rows[0];
+}
+
+/** Copies all, compares every row with the source, verifies the books of the copy, and catches up again. */
+async function copyAndVerify(move: Move): Promise<CopiedRound> {
+  const { target, tables, options, to, place } = move;
+  const copied = await catchUp(move, await cutOf(target, tables), false);
+  options.onStep?.('comparing every row with the source, then verifying the books of the copy');
+  await target.query(`ANALYZE ${tables.accounts}, ${tables.transactions}`);
+  const compared = await inSnapshot(move, async () => {
+    const round = await copySince(move.snapshot, target, tables, copied.cut);
+    await compare(move.snapshot, move, NOTHING);
+    return round;
+  });
+  const report = await verifyShard(to, place.index, place.count, { signal: options.signal });
+  if (!report.ok)
+    throw new WorkError(`the books of the copy are not whole: ${report.faulty} account(s) fail`);
+  const caughtUp = await catchUp(move, compared.cut, true);
+  const rounds = [copied, compared, caughtUp];
+  return { cut: caughtUp.cut, transactions: rounds.reduce((sum, round) => sum + round.transactions, 0) };
+}
+
+/** Rounds until one is short. */
+async function catchUp(move: Move, since: Cut, comparing: boolean): Promise<CopiedRound> {
+  const { snapshot, target, tables, options } = move;
+  let cut = since;
+  let transactions = 0;
+  for (let round = 1; round <= MAX_ROUNDS; round++) {
+    options.signal?.throwIfAborted();
+    options.onStep?.(`copying, round ${round}`);
+    const copied = await inSnapshot(move, async () => {
+      const done = await copySince(snapshot, target, tables, cut);
+      if (comparing) await compare(snapshot, move, cut);
+      return done;
+    });
+    cut = copied.cut;
+    transactions += copied.transactions;
+    if (copied.transactions <= SMALL_ROUND) return { cut, transactions };
+  }
+  throw new WorkError('the shard is written to faster than it can be copied');
+}
+
+/** Lets `snapshot` see the source at a moment when nobody was writing. Writers wait for that moment only. */
+async function inSnapshot<T>(move: Move, work: () => Promise<T>): Promise<T> {
+  const { source, snapshot, tables } = move;
+  // Whoever writes locks an account first.
+  await locked(move, `LOCK TABLE ${tables.accounts} IN EXCLUSIVE MODE`, async () => {
+    await snapshot.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
+    await snapshot.query('SELECT pg_current_snapshot()');
+    await source.query('ROLLBACK');
+  });
+  const result = await work();
+  await snapshot.query('COMMIT');
+  return result;
+}
+
+/**
+ * With the locks held, after other sessions' transactions have ended. Gives way and tries again, since who comes after
+ * has to wait behind us.
+ */
+async function locked({ source, options }: Move, lock: string, work: () => Promise<void>): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    options.signal?.throwIfAborted();
+    try {
+      await source.query('BEGIN');
+      await source.query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}`);
+      await source.query(lock);
+      break;
+    } catch (error) {
+      await source.query('ROLLBACK');
+      const inUse =
+        error instanceof Error && 'code' in error && ['55P03', '40P01'].includes(String(error.code));
+      if (!inUse) throw error;
+      if (attempt === MAX_LOCKINGS) {
+        throw new WorkError(
+          "other sessions hold the shard's tables all the time: a verification, a backup? Run the move again later",
+          { cause: error },
+        );
+      }
+      await sleep(LOCK_TIMEOUT_MS * Math.random());
+    }
+  }
+  await work();
+}
+
+/** In the order in which a batch, and then the relay, takes them: another one would end in deadlocks. */
+function lockAll(tables: SchemaTables): string {
+  const { accounts, outbox, shardIdentity, transactions } = tables;
+  return `LOCK TABLE ${accounts}, ${outbox}, ${shardIdentity}, ${transactions} IN ACCESS EXCLUSIVE MODE`;
+}
+
+async function compare(source: Client, { target, tables }: Move, since: Cut): Promise<void> {
+  const [theirs, ours] = await Promise.all([
+    digestSince(source, tables, since),
+    digestSince(target, tables, since),
+  ]);
+  if (JSON.stringify(theirs) !== JSON.stringify(ours)) {
+    throw new WorkError(
+      `the copy is not what the source holds (${ours.accounts} of ${theirs.accounts} accounts, ` +
+        `${ours.transactions} of ${theirs.transactions} transactions); nothing was switched`,
+    );
+  }
+}
+
+/** The last round, its comparison, and the switch, while writers wait. @returns since when, by performance.now() */
+async function switchOver(move: Move, verified: Cut): Promise<number> {
+  const { source, target, options } = move;
+  options.onStep?.('switching: writers of this shard wait');
+  let pausedAt = 0;
+  await locked(move, lockAll(move.tables), async () => {
+    pausedAt = performance.now();
+    // A target that hangs must not hold the source: without its connection the locks are gone.
+    const limit = setTimeout(() => void Promise.all([source.end(), target.end()]), options.maxPauseMs);
+    try {
+      await copyLast(move, verified);
+      await leaveAddress(move);
+    } catch (error) {
+      if (performance.now() - pausedAt < options.maxPauseMs) throw error;
+      throw new WorkError(
+        `writers would have waited for more than ${options.maxPauseMs} ms; the shard is where it was`,
+        { cause: error },
+      );
+    } finally {
+      clearTimeout(limit);
+    }
+    await commitSwitch(move);
+  });
+  return pausedAt;
+}
+
+async function copyLast(move: Move, verified: Cut): Promise<void> {
+  const { source, target, tables } = move;
+  await copySince(source, target, tables, verified, () => copyRest(source, target, tables));
+  await compare(source, move, verified);
+}
+
+/** From this commit on whoever looks for the shard's tables fails, and finds where they are. */
+async function leaveAddress({ source, tables, forwarding }: Move): Promise<void> {
+  await source.query(
+    ['accounts', 'transactions', 'outbox', 'shard_identity']
+      .map((name) => `ALTER TABLE ${tables.accounts.replace(/accounts$/, name)} RENAME TO moved_${name};`)
+      .join(' '),
+  );
+  await source.query(
+    `CREATE TABLE ${tables.shardMoved} (
+       host text NOT NULL, port int NOT NULL, database text NOT NULL, moved_at timestamptz NOT NULL DEFAULT now())`,
+  );
+  await source.query(`INSERT INTO ${tables.shardMoved} (host, port, database) VALUES ($1, $2, $3)`, [
+    forwarding.host,
+    forwarding.port,
+    forwarding.database,
+  ]);
+}
+
+async function commitSwitch({ source, to }: Move): Promise<void> {
+  let tag: string;
+  try {
+    tag = (await source.query('COMMIT')).command;
+  } catch (error) {
+    throw new WorkError(
+      `the connection was lost during the switch to ${describeServer(to.url)}; whether it took place is not known. ` +
+        'Run the same command again: it finds out, and finishes.',
+      { cause: error },
+    );
+  }
+  if (tag !== 'COMMIT') throw new WorkError(`the switch was answered with ${tag}; the shard is where it was`);
+}
+
+/** Makes the copy the shard. Only once its source has left its address: never are there two. */
+async function finish(to: ShardAddress, { index, count }: ShardPlace): Promise<void> {
+  const tables = tablesOf(to.schema);
+  const client = new Client({ connectionString: to.url, connectionTimeoutMillis: 10_000 });
+  client.on('error', () => undefined);
+  await client.connect();
+  try {
+    await client.query('BEGIN');
+    await client.query(
+      `INSERT INTO ${tables.shardIdentity} (bank_id, shard_index, shard_count)
+       SELECT bank_id, shard_index, $2 FROM ${tables.shardArriving} WHERE shard_index = $1`,
+      [index, count],
+    );
+    await client.query(`DROP TABLE ${tables.shardArriving}`);
+    await client.query('COMMIT');
+  } finally {
+    await client.end().catch(() => undefined);
+  }
+}
+
+/** The report for people. */
+export function moveText(index: number, { from, to, transactions, pauseMs }: MoveReport): string {
+  if (transactions === undefined) return `Shard ${index} is at ${to}.`;
+  return [
+    `Moved shard ${index} from ${from} to ${to}: ${transactions} transactions copied, compared and verified.`,
+    `Its writers waited ${Math.round(pauseMs)} ms. Running services have followed, or do so at their next statement.`,
+    `Now change its address in SHARDS: until then every start looks at the old place first.`,
+    `The old tables are kept there, as moved_accounts and so on, for you to drop.`,
+  ].join('\n');
+}

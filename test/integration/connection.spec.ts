@@ -1,0 +1,57 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { PooledClient } from '../../src/database/connection.js';
+import { openLedger } from '../support/ledger.js';
+import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
+
+let database: TestDatabase;
+
+beforeAll(async () => {
+  database = await createTestDatabase();
+});
+afterAll(() => database.drop());
+
+describe('prepared statements', () => {
+  async function preparedAfterPosting(setting: string): Promise<string[]> {
+    const one = { LEDGER_FLUSHERS: '1', LEDGER_LANES: '1' };
+    const ledger = await openLedger(database.url, { PREPARED_STATEMENTS: setting, ...one });
+    const { accountId } = await ledger.opener.open(100n);
+    for (const idempotencyKey of ['a', 'b']) {
+      await ledger.groupCommit.submit({ accountId, type: 'credit', amount: 1n, idempotencyKey });
+    }
+    const rows = await ledger.runner.run(
+      async (queryRunner) =>
+        (await queryRunner.query('SELECT statement FROM pg_prepared_statements')) as { statement: string }[],
+    );
+    await ledger.close();
+    return rows.map(({ statement }) => statement.trim().split(/\s+/)[0] ?? '').sort();
+  }
+
+  it('are made once per connection for each statement of a batch', async () => {
+    // Lock, waiting and not; keys, insert and update; and the insert of the account itself.
+    expect(await preparedAfterPosting('on')).toEqual([
+      'INSERT',
+      ...['SELECT', 'SELECT', 'SELECT'],
+      'UPDATE',
+      'WITH',
+    ]);
+  });
+
+  it('are not made unless they are asked for', async () => {
+    expect(await preparedAfterPosting('off')).toEqual([]);
+  });
+});
+
+describe('a connection', () => {
+  it('that the server ends while nobody listens does not end the process', async () => {
+    const client = new PooledClient({ connectionString: database.url });
+    await client.connect();
+    const ended = new Promise((resolve) => client.once('end', resolve));
+    const other = new PooledClient({ connectionString: database.url });
+    await other.connect();
+    const { rows } = await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+    await other.query('SELECT pg_terminate_backend($1)', [rows[0]?.pid]);
+    await ended;
+    await expect(client.query('SELECT 1')).rejects.toThrow();
+    await other.end();
+  });
+});

@@ -1,0 +1,356 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { Client } from 'pg';
+import { moveShard, type MoveOptions } from '../../src/cli/shard-move.js';
+import { seedBank } from '../../src/cli/seed.js';
+import { verifyBank } from '../../src/cli/verify.js';
+import { loadConfig } from '../../src/config.js';
+import { settleShards } from '../../src/database/bank-shards.js';
+import { EmbeddedPostgres } from '../../src/database/embedded-postgres.js';
+import type { ShardAddress } from '../../src/database/shard-address.js';
+import { InterruptedError } from '../../src/explain.js';
+import { createLogger } from '../../src/observability/logging.js';
+import { createApp } from '../../src/app.js';
+import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
+import { PostgresProxy } from '../support/postgres-proxy.js';
+import { temporaryDataDir } from '../support/service.js';
+
+/** Two shards on one server; shard 1 moves to another server. */
+const PLACE = { index: 1, count: 2 };
+const MAX_PAUSE_MS = 10_000;
+
+let dataDir: ReturnType<typeof temporaryDataDir>;
+let otherServer: EmbeddedPostgres;
+let source: TestDatabase;
+let targetName: string;
+let shards: ShardAddress[];
+
+beforeAll(async () => {
+  dataDir = temporaryDataDir();
+  otherServer = await EmbeddedPostgres.open({
+    dataDir: dataDir.path,
+    holder: 'tests',
+    log: () => undefined,
+    settings: { fsync: 'off', synchronous_commit: 'off' },
+  });
+  // The services' user has the same password on both servers.
+  const { password } = new URL(process.env['TEST_POSTGRES_URL'] ?? '');
+  await on(otherServer.url, `ALTER ROLE bank PASSWORD '${password}'`);
+}, 60_000);
+
+afterAll(async () => {
+  await otherServer.close();
+  dataDir.remove();
+});
+
+beforeEach(async () => {
+  source = await createEmptyTestDatabase();
+  targetName = new URL(source.url).pathname.slice(1);
+  await on(adminUrl(), `CREATE DATABASE ${targetName}`);
+  shards = [0, 1].map((index) => ({ url: source.url, schema: `bank_${index}` }));
+  await settleShards(shards);
+});
+
+afterEach(async () => {
+  await source.drop();
+  await on(adminUrl(), `DROP DATABASE ${targetName} WITH (FORCE)`);
+});
+
+/** With the password that was changed. */
+function adminUrl(): string {
+  const url = new URL(process.env['TEST_POSTGRES_URL'] ?? '');
+  url.port = new URL(otherServer.url).port;
+  return url.href;
+}
+
+function target(): ShardAddress {
+  const url = new URL(adminUrl());
+  url.pathname = `/${targetName}`;
+  return { url: url.href, schema: 'bank_1' };
+}
+
+/** As an operator gives it: without user and password. */
+function targetUrl(): string {
+  const { hostname, port, pathname } = new URL(target().url);
+  return `postgresql://${hostname}:${port}${pathname}`;
+}
+
+async function on<Row extends object>(url: string, sql: string, parameters: unknown[] = []): Promise<Row[]> {
+  const client = new Client({ connectionString: url });
+  await client.connect();
+  try {
+    return (await client.query<Row>(sql, parameters)).rows;
+  } finally {
+    await client.end();
+  }
+}
+
+const move = (options: Partial<MoveOptions> = {}, from = shards[1] as ShardAddress) =>
+  moveShard(from, PLACE, targetUrl(), { maxPauseMs: MAX_PAUSE_MS, ...options });
+
+/** The bank as it must be afterwards: whole, over both servers. */
+async function expectWhole(accounts: number): Promise<void> {
+  const report = await verifyBank([shards[0] as ShardAddress, target()]);
+  expect(report).toMatchObject({ accounts, ok: true, faults: [] });
+}
+
+async function startService(list = shards) {
+  const config = loadConfig({
+    HOST: '127.0.0.1',
+    PORT: '0',
+    LOG_LEVEL: 'silent',
+    SHARDS: list.map(({ url, schema }) => `${url}?schema=${schema}`).join(),
+  });
+  const bank = await settleShards(config.shards ?? [], { allowDown: true });
+  const app = await createApp(config, bank, createLogger(config.log));
+  await app.listen({ host: config.host, port: config.port });
+  return { url: await app.getUrl(), close: () => app.close() };
+}
+
+interface Posted {
+  readonly accountId: number;
+  readonly id: string;
+  readonly newVersion: string;
+}
+
+/** Clients that post one deposit after the other, each with a key of its own, until they are told to stop. */
+function startLoad(url: string, accountIds: readonly number[]) {
+  const acknowledged: Posted[] = [];
+  const failures: string[] = [];
+  let slowestMs = 0;
+  let stopping = false;
+  const client = async (name: number) => {
+    for (let n = 0; !stopping; n++) {
+      const accountId = accountIds[(n + name) % accountIds.length] as number;
+      const startedMs = performance.now();
+      const response = await fetch(`${url}/accounts/${accountId}/transactions`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', 'idempotency-key': `${name}-${n}` },
+        body: '{"type":"Deposit","amount":"0.01"}',
+      });
+      slowestMs = Math.max(slowestMs, performance.now() - startedMs);
+      const body = (await response.json()) as Posted;
+      if (response.status === 201) acknowledged.push({ ...body, accountId });
+      else failures.push(`${response.status} ${JSON.stringify(body)}`);
+    }
+  };
+  const clients = Array.from({ length: 12 }, (_, name) => client(name));
+  const stop = async () => {
+    stopping = true;
+    await Promise.all(clients);
+    return { acknowledged, failures, slowestMs };
+  };
+  return { acknowledged, stop };
+}
+
+/** Every acknowledged transaction is stored once, with its id and version, and nothing besides. */
+async function expectStored(acknowledged: readonly Posted[], seeded: number): Promise<void> {
+  const stored = new Set<string>();
+  for (const { url, schema } of [shards[0] as ShardAddress, target()]) {
+    const rows = await on<{ key: string }>(
+      url,
+      `SELECT concat_ws('/', account_id, transaction_id, version_after) AS key FROM ${schema}.transactions`,
+    );
+    rows.forEach(({ key }) => stored.add(key));
+  }
+  const missing = acknowledged.filter(
+    ({ accountId, id, newVersion }) => !stored.has(`${accountId}/${id.slice(3)}/${newVersion}`),
+  );
+  expect(missing).toEqual([]);
+  expect(stored.size).toBe(acknowledged.length + seeded);
+}
+
+describe('moving a shard', () => {
+  it('takes it to another server under load, with nothing lost and nothing refused', async () => {
+    await seedBank(shards, { accounts: 4_000, balance: 10_000n });
+    const service = await startService();
+    const load = startLoad(service.url, [1, 2, 3, 4, 5, 6, 7, 8]);
+    await until(() => load.acknowledged.length > 200);
+    const report = await move();
+    const before = load.acknowledged.length;
+    await until(() => load.acknowledged.length > before + 200);
+    const { acknowledged, failures, slowestMs } = await load.stop();
+    expect(failures).toEqual([]);
+    expect(slowestMs).toBeLessThan(MAX_PAUSE_MS);
+    expect(report.pauseMs).toBeLessThan(MAX_PAUSE_MS);
+    await expectStored(acknowledged, 4_000);
+    await expectWhole(4_000);
+
+    const reads = await fetch(`${service.url}/accounts/2/balance`);
+    const [row] = await on<{ version: string }>(
+      target().url,
+      'SELECT version FROM bank_1.accounts WHERE account_id = 2',
+    );
+    expect(await reads.json()).toMatchObject({ version: Number(row?.version) });
+    const opened = await Promise.all(
+      Array.from({ length: 4 }, async () =>
+        (await fetch(`${service.url}/accounts`, { method: 'POST', body: '{}', headers: JSON_BODY })).json(),
+      ),
+    );
+    const ids = opened.map((account) => (account as { accountId: number }).accountId);
+    expect(ids.sort((a, b) => a - b)).toEqual([4_001, 4_002, 4_003, 4_004]);
+    await service.close();
+  }, 60_000);
+
+  it('leaves an address that a start with the old list follows, and that tells a second move that it is done', async () => {
+    await seedBank(shards, { accounts: 10, balance: 100n });
+    await move();
+    const settled = await settleShards(shards);
+    expect(settled.shards[1]?.url).toBe(target().url);
+    const service = await startService();
+    const answer = await fetch(`${service.url}/accounts/2/balance`);
+    expect(await answer.text()).toBe('{"balance":1.00,"version":2}');
+    await service.close();
+    expect(await move()).toMatchObject({ transactions: undefined });
+    await expectWhole(10);
+  });
+
+  it('takes along the events that are not published yet, in their order', async () => {
+    await seedBank(shards, { accounts: 5_000, balance: 100n });
+    const outbox = 'SELECT outbox_id, transaction_ids FROM bank_1.outbox ORDER BY outbox_id';
+    const before = await on(source.url, outbox);
+    await move();
+    expect(before.length).toBeGreaterThan(1);
+    expect(await on(target().url, outbox)).toEqual(before);
+  });
+
+  it('can be stopped at every step and run again', async () => {
+    await seedBank(shards, { accounts: 1_000, balance: 100n });
+    const service = await startService();
+    const load = startLoad(service.url, [2, 4, 6]);
+    const steps: string[] = [];
+    for (let stopAt = 1; ; stopAt++) {
+      const controller = new AbortController();
+      let step = 0;
+      const onStep = (name: string) => {
+        step += 1;
+        if (step === stopAt) controller.abort(new InterruptedError('SIGINT'));
+        else if (step < stopAt) steps.push(name);
+      };
+      const result = await move({ onStep, signal: controller.signal }).catch((error: unknown) => error);
+      if (!(result instanceof InterruptedError)) {
+        expect(result).toMatchObject({ to: expect.stringContaining(targetName) as unknown });
+        break;
+      }
+    }
+    expect(new Set(steps.map((step) => step.replace(/ \d+$/, ''))).size).toBeGreaterThanOrEqual(3);
+    const { acknowledged, failures } = await load.stop();
+    expect(failures).toEqual([]);
+    await service.close();
+    await expectStored(acknowledged, 1_000);
+    await expectWhole(1_000);
+  }, 60_000);
+
+  it.each(['cut-before', 'cut-after'] as const)(
+    'is finished by a second run when the connection is lost at the switch itself (%s COMMIT)',
+    async (atCommit) => {
+      await seedBank(shards, { accounts: 100, balance: 100n });
+      const service = await startService();
+      const load = startLoad(service.url, [1, 2, 4]);
+      const { proxy, url } = await PostgresProxy.start(source.url);
+      const through = { url, schema: 'bank_1' };
+      const onStep = (step: string) => {
+        if (step.startsWith('switching')) proxy.atCommit = atCommit;
+      };
+      await expect(move({ onStep }, through)).rejects.toThrow(/Run the same command again/);
+      proxy.heal();
+      await move({}, through);
+      await until(() => load.acknowledged.some(({ accountId }) => accountId === 2));
+      const { acknowledged, failures } = await load.stop();
+      // Between the switch and its end the shard is nowhere, and says so.
+      expect(failures.filter((failure) => !/^(408|503) /.test(failure))).toEqual([]);
+      await service.close();
+      await proxy.stop();
+      await expectStored(acknowledged, 100);
+      await expectWhole(100);
+    },
+    60_000,
+  );
+
+  it('gives way when the pause would be too long, and leaves the shard where it was', async () => {
+    await seedBank(shards, { accounts: 100, balance: 100n });
+    const { proxy, url } = await PostgresProxy.start(target().url);
+    const { hostname, port, pathname } = new URL(url);
+    const onStep = (step: string) => {
+      if (step.startsWith('switching')) proxy.silence();
+    };
+    const through = `postgresql://${hostname}:${port}${pathname}`;
+    const options = { maxPauseMs: 300, onStep };
+    await expect(moveShard(shards[1] as ShardAddress, PLACE, through, options)).rejects.toThrow(
+      'writers would have waited for more than 300 ms',
+    );
+    await proxy.stop();
+    expect((await verifyBank(shards)).ok).toBe(true);
+    expect((await settleShards(shards)).shards[1]?.url).toBe(source.url);
+  });
+
+  it('waits for a transaction that holds the shard, and holds nobody up meanwhile', async () => {
+    await seedBank(shards, { accounts: 10, balance: 100n });
+    const holder = new Client({ connectionString: source.url });
+    await holder.connect();
+    await holder.query('BEGIN; SELECT FROM bank_1.accounts WHERE account_id = 2 FOR UPDATE');
+    const moving = move();
+    const service = await startService();
+    const load = startLoad(service.url, [4, 6]);
+    await until(() => load.acknowledged.length > 50);
+    await holder.query('COMMIT');
+    await holder.end();
+    await moving;
+    const { failures } = await load.stop();
+    expect(failures).toEqual([]);
+    await service.close();
+    await expectWhole(10);
+  }, 60_000);
+});
+
+describe('what a move refuses', () => {
+  it('a copy that is not what the source holds', async () => {
+    await seedBank(shards, { accounts: 10, balance: 100n });
+    const controller = new AbortController();
+    const onStep = (step: string) => {
+      if (step.startsWith('comparing')) controller.abort(new InterruptedError('SIGINT'));
+    };
+    await expect(move({ onStep, signal: controller.signal })).rejects.toThrow(InterruptedError);
+    await on(target().url, DAMAGE);
+    await expect(move()).rejects.toThrow('the copy is not what the source holds');
+    expect((await settleShards(shards)).shards[1]?.url).toBe(source.url);
+  });
+
+  it.each([
+    ['another user than the services have', (url: URL) => (url.username = 'other'), 'user and the password'],
+    ['another schema', (url: URL) => url.searchParams.set('schema', 'bank_9'), 'keeps its schema, "bank_1"'],
+    ['no database', (url: URL) => (url.pathname = '/'), '--to must be a URL like'],
+  ])('%s', async (_what, change, message) => {
+    const url = new URL(targetUrl());
+    change(url);
+    await expect(
+      moveShard(shards[1] as ShardAddress, PLACE, url.href, { maxPauseMs: MAX_PAUSE_MS }),
+    ).rejects.toThrow(message);
+  });
+
+  it('a target that holds a shard, or accounts of something else', async () => {
+    await settleShards([{ ...target() }]);
+    await expect(move()).rejects.toThrow('holds a shard already');
+    await on(target().url, 'DELETE FROM bank_1.shard_identity');
+    await on(target().url, 'INSERT INTO bank_1.accounts (balance, version) VALUES (0, 1)');
+    await expect(move()).rejects.toThrow('holds something else than a copy of this shard');
+    expect(await on(target().url, 'SELECT account_id FROM bank_1.accounts')).toHaveLength(1);
+  });
+
+  it('a shard that is listed at the wrong place', async () => {
+    await expect(
+      moveShard(shards[0] as ShardAddress, PLACE, targetUrl(), { maxPauseMs: MAX_PAUSE_MS }),
+    ).rejects.toThrow(/holds shard 0 of 2|keeps its schema/);
+  });
+});
+
+const JSON_BODY = { 'content-type': 'application/json' };
+
+/** One cent, to an account that the copy has already. */
+const DAMAGE = 'UPDATE bank_1.accounts SET balance = balance + 0.01 WHERE account_id = 2';
+
+async function until(check: () => boolean): Promise<void> {
+  for (const giveUpAt = Date.now() + 20_000; !check();) {
+    if (Date.now() > giveUpAt) throw new Error('it did not come about in time');
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
