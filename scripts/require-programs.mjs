@@ -6,28 +6,42 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 
 /** program → the Debian package that brings it */
-const NEEDED = new Map([['/usr/bin/chromium', 'chromium']]);
+const NEEDED = new Map([
+  ['/usr/bin/chromium', 'chromium'],
+  ['/usr/bin/redis-server', 'redis-server'],
+  ['/usr/lib/rabbitmq/bin/rabbitmq-server', 'rabbitmq-server'],
+  ['/usr/sbin/pgbouncer', 'pgbouncer'],
+]);
+
+/**
+ * Debian starts the services of a package that it installs. The tests start servers of their own, so for that time a
+ * policy forbids it, unless the machine has a policy already: then that one decides.
+ */
+const INSTALL = `
+policy=/usr/sbin/policy-rc.d
+if ! [ -e $policy ]; then
+  trap 'rm -f $policy' EXIT
+  trap 'exit 1' HUP INT TERM
+  printf '#!/bin/sh\\nexit 101\\n' >$policy && chmod 755 $policy || exit
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq && "$@"`;
 
 const missing = [...NEEDED].filter(([program]) => !existsSync(program)).map(([, name]) => name);
 if (missing.length > 0) install(missing);
 
 function install(packages) {
-  const line = `apt-get install -y --no-install-recommends ${packages.join(' ')}`;
+  const names = packages.join(' ');
+  const line = `apt-get install -y --no-install-recommends ${names}`;
   const asRoot = process.getuid?.() === 0 ? [] : ['sudo', '-n'];
-  const canInstall = existsSync('/usr/bin/apt-get') && succeeds([...asRoot, 'true']);
-  if (canInstall) {
-    console.error(`The tests need ${packages.join(', ')}: installing.`);
-    const env = [...asRoot, 'env', 'DEBIAN_FRONTEND=noninteractive'];
-    const done =
-      succeeds([...env, 'apt-get', 'update', '-qq'], 'ignore') &&
-      succeeds([...env, ...line.split(' ')], 'ignore');
-    if (done) return;
+  if (existsSync('/usr/bin/apt-get') && succeeds([...asRoot, 'true'])) {
+    console.error(`The tests need ${names}: installing.`);
+    if (succeeds([...asRoot, '/bin/sh', '-c', INSTALL, 'sh', ...line.split(' ')])) return;
   }
-  console.error(`The tests need ${packages.join(', ')}. Install it, for instance with:\n\n  sudo ${line}\n`);
+  console.error(`The tests need ${names}. Install what is missing, for instance with:\n\n  sudo ${line}\n`);
   process.exit(1);
 }
 
-function succeeds([program, ...args], stdio = 'ignore') {
-  if (program === undefined) return true;
-  return spawnSync(program, args, { stdio }).status === 0;
+function succeeds([program, ...args]) {
+  return spawnSync(program, args, { stdio: 'ignore' }).status === 0;
 }
