@@ -15,6 +15,12 @@ export interface ShardMetrics {
   watchQueue(depth: () => number): void;
 }
 
+/** How a balance was looked for in the shared cache; unavailable: the cache did not answer. */
+export type BalanceLookup = 'hit' | 'miss' | 'unavailable';
+
+/** Who counted a transaction against the rate limit: Redis for all instances, or this instance for itself. */
+export type RateCounter = 'redis' | 'local';
+
 export interface PoolLike {
   readonly totalCount: number;
   readonly idleCount: number;
@@ -70,6 +76,27 @@ export class Metrics {
   private readonly published = this.counter('bank_outbox_published_total', 'Outbox rows published', [
     'shard',
   ]);
+  private readonly balanceLookups = this.counter(
+    'bank_balance_cache_lookups_total',
+    'Balances that were looked for in the shared cache',
+    ['result'],
+  );
+  private readonly balanceWritesLost = this.counter(
+    'bank_balance_cache_writes_lost_total',
+    'Balances that the shared cache did not take: older ones may be read until they expire',
+    [],
+  );
+  private readonly redisFailures = this.counter(
+    'bank_redis_failures_total',
+    'Commands that Redis failed, or did not answer in time',
+    ['failure'],
+  );
+  private readonly redisUp = this.gauge('bank_redis_up', 'Whether Redis can be used', []);
+  private readonly rateDecisions = this.counter(
+    'bank_rate_limit_decisions_total',
+    'Transactions by who counted them and whether the rate limit admitted them',
+    ['counter', 'decision'],
+  );
 
   constructor() {
     collectDefaultMetrics({ register: this.registry });
@@ -96,6 +123,26 @@ export class Metrics {
 
   outboxPublished(shardIndex: number, rows: number): void {
     this.published.inc({ shard: String(shardIndex) }, rows);
+  }
+
+  balancesLookedUp(result: BalanceLookup, balances: number): void {
+    this.balanceLookups.inc({ result }, balances);
+  }
+
+  balancesLost(balances: number): void {
+    this.balanceWritesLost.inc(balances);
+  }
+
+  redisFailed(failure: 'timeout' | 'error'): void {
+    this.redisFailures.inc({ failure });
+  }
+
+  watchRedis(up: () => boolean): void {
+    this.collectInto(this.redisUp, (gauge) => gauge.set(up() ? 1 : 0));
+  }
+
+  rateDecided(counter: RateCounter, admitted: boolean): void {
+    this.rateDecisions.inc({ counter, decision: admitted ? 'admitted' : 'refused' });
   }
 
   forShard(shardIndex: number): ShardMetrics {
