@@ -27,7 +27,7 @@ export class CoreModule {
 
 /**
  * The whole service. A request passes: the hooks of `http/fastify.ts`, the idempotency interceptor (where money moves),
- * the pipes, the controller; the exception filter answers for whatever was thrown.
+ * the pipes, the controller (where money moves it asks the rate limit first); the exception filter answers for whatever was thrown.
  */
 @Module({})
 export class AppModule {

@@ -18,7 +18,7 @@ export async function createApp(
 ): Promise<NestFastifyApplication> {
   const app = await NestFactory.create<NestFastifyApplication>(
     AppModule.register(config, bank),
-    createFastifyAdapter(),
+    createFastifyAdapter(config),
     { logger: new NestLogger(logger), bodyParser: false, abortOnError: false },
   );
   installFastifyHooks(app, config, app.get(Metrics), app.get(Lifecycle, { strict: false }), logger);

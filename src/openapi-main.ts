@@ -21,7 +21,7 @@ async function main(): Promise<void> {
 async function openApiText(): Promise<string> {
   const config = loadConfig({ DATABASE_URL: 'postgresql://localhost/nowhere' });
   const bank = { bankId: '', shards: config.shards ?? [], down: new Set<number>() };
-  const app = await NestFactory.create(AppModule.register(config, bank), createFastifyAdapter(), {
+  const app = await NestFactory.create(AppModule.register(config, bank), createFastifyAdapter(config), {
     preview: true,
     logger: false,
     abortOnError: false,

@@ -30,24 +30,24 @@ describe('LocalBalanceCache: versions', () => {
 
   it('lets a newer version replace an older one', () => {
     const cache = cacheOf();
-    cache.record(account(1, 7));
-    cache.record(account(1, 8));
+    cache.record([account(1, 7)], performance.now());
+    cache.record([account(1, 8)], performance.now());
     expect(cache.get(1)).toEqual(account(1, 8));
     expect(cache.lastKnownVersion(1)).toBe(8);
   });
 
   it('never lets an older version replace a newer one: a slow reader must not put back the past', () => {
     const cache = cacheOf();
-    cache.record(account(1, 8));
-    cache.record(account(1, 7));
+    cache.record([account(1, 8)], performance.now());
+    cache.record([account(1, 7)], performance.now());
     expect(cache.get(1)).toEqual(account(1, 8));
   });
 
   it('not even when the newer one has expired', () => {
     const cache = cacheOf();
-    cache.record(account(1, 8));
+    cache.record([account(1, 8)], performance.now());
     jest.advanceTimersByTime(2 * TTL_MS);
-    cache.record(account(1, 7));
+    cache.record([account(1, 7)], performance.now());
     expect(cache.get(1)).toBeUndefined();
     expect(cache.lastKnownVersion(1)).toBe(8);
   });
@@ -59,7 +59,8 @@ describe('LocalBalanceCache: versions', () => {
     fc.assert(
       fc.property(told, (records) => {
         const cache = cacheOf();
-        for (const [accountId, version] of records) cache.record(account(accountId, version));
+        for (const [accountId, version] of records)
+          cache.record([account(accountId, version)], performance.now());
         for (let accountId = 1; accountId <= 4; accountId++) {
           const versions = records.filter(([of]) => of === accountId).map(([, version]) => version);
           const newest = versions.length > 0 ? Math.max(...versions) : undefined;
@@ -72,33 +73,58 @@ describe('LocalBalanceCache: versions', () => {
 });
 
 describe('LocalBalanceCache: time to live', () => {
-  it('answers at least three quarters of it, and never longer than five quarters', () => {
+  it('answers at least three quarters of it, and never longer than all of it', () => {
     const cache = cacheOf();
     const accountIds = Array.from({ length: 50 }, (_, index) => index + 1);
-    for (const accountId of accountIds) cache.record(account(accountId, 2));
+    for (const accountId of accountIds) cache.record([account(accountId, 2)], performance.now());
     const answering = () => accountIds.filter((accountId) => cache.get(accountId)).length;
     jest.advanceTimersByTime(0.75 * TTL_MS - 1);
     expect(answering()).toBe(50);
-    jest.advanceTimersByTime(0.25 * TTL_MS);
+    jest.advanceTimersByTime(0.125 * TTL_MS);
     // Not all of them at the same moment.
     expect(answering()).toBeGreaterThan(0);
     expect(answering()).toBeLessThan(50);
-    jest.advanceTimersByTime(0.25 * TTL_MS + 1);
+    jest.advanceTimersByTime(0.125 * TTL_MS + 1);
     expect(answering()).toBe(0);
+  });
+
+  it('begins when the reading began, not when it ended', () => {
+    const cache = cacheOf();
+    const asOfMs = performance.now();
+    jest.advanceTimersByTime(0.5 * TTL_MS);
+    cache.record([account(1, 2)], asOfMs);
+    expect(cache.get(1)).toEqual(account(1, 2));
+    jest.advanceTimersByTime(0.5 * TTL_MS);
+    expect(cache.get(1)).toBeUndefined();
+  });
+
+  it('is not shortened by the same version of an earlier time', () => {
+    const cache = cacheOf();
+    cache.record([account(1, 2)], performance.now());
+    cache.record([account(1, 2)], -Infinity);
+    expect(cache.get(1)).toEqual(account(1, 2));
+  });
+
+  it('is over at once for a version of unknown age, which ends the answers of older ones', () => {
+    const cache = cacheOf();
+    cache.record([account(1, 2)], performance.now());
+    cache.record([account(1, 3)], -Infinity);
+    expect(cache.get(1)).toBeUndefined();
+    expect(cache.lastKnownVersion(1)).toBe(3);
   });
 
   it('begins anew when the same version is read again', () => {
     const cache = cacheOf();
-    cache.record(account(1, 2));
+    cache.record([account(1, 2)], performance.now());
     jest.advanceTimersByTime(0.7 * TTL_MS);
-    cache.record(account(1, 2));
+    cache.record([account(1, 2)], performance.now());
     jest.advanceTimersByTime(0.7 * TTL_MS);
     expect(cache.get(1)).toEqual(account(1, 2));
   });
 
   it('ends the answers, not the knowledge of the version', () => {
     const cache = cacheOf();
-    cache.record(account(1, 2));
+    cache.record([account(1, 2)], performance.now());
     jest.advanceTimersByTime(10 * TTL_MS);
     expect(cache.get(1)).toBeUndefined();
     expect(cache.lastKnownVersion(1)).toBe(2);
@@ -108,9 +134,9 @@ describe('LocalBalanceCache: time to live', () => {
 describe('LocalBalanceCache: bounds', () => {
   it('keeps no more entries than it may; the least recently used goes first', () => {
     const cache = cacheOf({ entries: 3 });
-    for (const accountId of [1, 2, 3]) cache.record(account(accountId, 2));
+    for (const accountId of [1, 2, 3]) cache.record([account(accountId, 2)], performance.now());
     cache.get(1);
-    cache.record(account(4, 2));
+    cache.record([account(4, 2)], performance.now());
     const known = [1, 2, 3, 4].filter((accountId) => cache.get(accountId) !== undefined);
     expect(known).toEqual([1, 3, 4]);
     expect(cache.lastKnownVersion(2)).toBeUndefined();
@@ -118,7 +144,8 @@ describe('LocalBalanceCache: bounds', () => {
 
   it('stays bounded under any number of accounts', () => {
     const cache = cacheOf({ entries: 10 });
-    for (let accountId = 1; accountId <= 1_000; accountId++) cache.record(account(accountId, 2));
+    for (let accountId = 1; accountId <= 1_000; accountId++)
+      cache.record([account(accountId, 2)], performance.now());
     const known = Array.from({ length: 1_000 }, (_, index) => index + 1).filter((accountId) =>
       cache.get(accountId),
     );
@@ -127,7 +154,7 @@ describe('LocalBalanceCache: bounds', () => {
 
   it('does not answer readers where another process may write, but remembers versions', () => {
     const cache = cacheOf({ servesReads: false });
-    cache.record(account(1, 2));
+    cache.record([account(1, 2)], performance.now());
     expect(cache.get(1)).toBeUndefined();
     expect(cache.lastKnownVersion(1)).toBe(2);
   });

@@ -1,11 +1,12 @@
 import { LRUCache } from 'lru-cache';
 import type { Account } from '../domain/account.js';
 import { BalanceCache } from '../domain/ports.js';
+import { jittered } from './jitter.js';
 
 export interface LocalBalanceCacheSettings {
   /** Accounts kept; the least recently used goes first. */
   readonly entries: number;
-  /** How long an entry answers readers, give or take a quarter. */
+  /** How long an entry answers readers at most. */
   readonly ttlMs: number;
   /** False where another process may write too: its writes would not be seen here. */
   readonly servesReads: boolean;
@@ -31,18 +32,20 @@ export class LocalBalanceCache extends BalanceCache {
     return entry && entry.freshUntilMs > performance.now() ? entry.account : undefined;
   }
 
-  record(account: Account): void {
-    const known = this.entries.peek(account.accountId);
-    if (known && known.account.version > account.version) return;
-    this.entries.set(account.accountId, { account, freshUntilMs: performance.now() + this.jitteredTtlMs() });
+  record(accounts: readonly Account[], asOfMs: number): undefined {
+    for (const account of accounts) {
+      const entry = { account, freshUntilMs: asOfMs + jittered(this.settings.ttlMs) };
+      const known = this.entries.peek(account.accountId);
+      if (!known || replaces(entry, known)) this.entries.set(account.accountId, entry);
+    }
   }
 
   lastKnownVersion(accountId: number): number | undefined {
     return this.entries.peek(accountId)?.account.version;
   }
+}
 
-  /** Spread, so that entries made together do not all expire together. */
-  private jitteredTtlMs(): number {
-    return this.settings.ttlMs * (0.75 + Math.random() / 2);
-  }
+function replaces(entry: Entry, known: Entry): boolean {
+  const newer = entry.account.version - known.account.version;
+  return newer > 0 || (newer === 0 && entry.freshUntilMs > known.freshUntilMs);
 }

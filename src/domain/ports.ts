@@ -20,14 +20,23 @@ export abstract class Ledger {
  * The last known balance and version of accounts. A hint for readers: no money decision ever reads it.
  *
  * Races: an entry is only ever replaced by a newer version, never deleted by a write, so a slow reader cannot put back
- * an older balance. Errors: none; a failure is a miss.
+ * an older balance. Errors: none; a failure is a miss, or a write that is lost.
  */
 export abstract class BalanceCache {
-  /** The account as last seen, if the cache may answer readers; undefined: ask the database. */
-  abstract get(accountId: number): Account | undefined;
+  /**
+   * The account as last seen, if the cache may answer readers; undefined: ask the database.
+   */
+  abstract get(accountId: number): Account | undefined | Promise<Account | undefined>;
 
-  /** Keeps what was read from, or committed to, the database. */
-  abstract record(account: Account): void;
+  /**
+   * Keeps what was read from, or committed to, the database.
+   *
+   * @param asOfMs a time by `performance.now()` at which these versions had not yet been replaced: before they were
+   *   read, or before their transaction ended. An entry's time to live begins there
+   * @returns what to wait for before these versions are told to anybody: until the readers of every instance see them,
+   *   or the cache has given up. Undefined: they see them already
+   */
+  abstract record(accounts: readonly Account[], asOfMs: number): Promise<void> | undefined;
 
   /** The version last seen by this process, fresh or not: what a failed request is told. */
   abstract lastKnownVersion(accountId: number): number | undefined;

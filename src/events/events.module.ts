@@ -55,12 +55,18 @@ export class EventsModule implements OnModuleInit, OnModuleDestroy {
   }
 }
 
-/** The balance cache listens: so it learns of what the command line posts to a bank that is being served. */
+/** The balance cache listens: so it learns of what others have posted, like the command line, without telling it. */
 function createBus(balances: BalanceCache, ownBatches: OwnBatches): InProcessPublisher {
   const bus = new InProcessPublisher(ownBatches);
-  bus.subscribe(({ accountId, balanceAfter, versionAfter }) =>
-    balances.record({ accountId, balance: balanceAfter, version: versionAfter }),
-  );
+  bus.subscribe((transactions) => {
+    const accounts = transactions.map(({ accountId, balanceAfter, versionAfter }) => ({
+      accountId,
+      balance: balanceAfter,
+      version: versionAfter,
+    }));
+    // More may have happened since: that what it holds is older than this is all that the cache may learn from it.
+    return balances.record(accounts, -Infinity);
+  });
   return bus;
 }
 

@@ -2,7 +2,7 @@ import { EventPublisher } from '../domain/ports.js';
 import type { Transaction } from '../domain/transaction.js';
 import type { OwnBatches } from '../ledger/own-batches.js';
 
-export type TransactionListener = (transaction: Transaction) => void;
+export type TransactionListener = (transactions: readonly Transaction[]) => Promise<void> | undefined;
 
 /** The event bus of this process. It has one listener so far, the balance cache. */
 export class InProcessPublisher extends EventPublisher {
@@ -25,10 +25,7 @@ export class InProcessPublisher extends EventPublisher {
     this.listeners.push(listener);
   }
 
-  publish(transactions: readonly Transaction[]): Promise<void> {
-    for (const transaction of transactions) {
-      for (const listener of this.listeners) listener(transaction);
-    }
-    return Promise.resolve();
+  async publish(transactions: readonly Transaction[]): Promise<void> {
+    for (const listener of this.listeners) await listener(transactions);
   }
 }

@@ -20,6 +20,7 @@ import { Metrics } from '../observability/metrics.js';
 import { GlobalExceptionFilter } from './exception.filter.js';
 import { createFastifyAdapter, installFastifyHooks } from './fastify.js';
 import { InvalidRequestError } from './invalid-request.js';
+import { TooManyRequestsError } from './too-many-requests.js';
 
 interface Expected {
   readonly refusal: Refusal;
@@ -100,6 +101,7 @@ const ERRORS: Readonly<Record<string, unknown>> = {
     Object.entries(REFUSALS).map(([code, { refusal }]) => [code, new LedgerError(refusal)]),
   ),
   unknownVersion: new LedgerError({ code: 'DATABASE_FAILED', currentVersion: null }),
+  tooMany: new TooManyRequestsError(7),
   invalid: new InvalidRequestError([
     { field: 'amount', message: 'must be an amount' },
     { field: 'type', message: 'must be a type' },
@@ -138,10 +140,14 @@ const logger: LoggerService = {
 let app: NestFastifyApplication;
 
 beforeAll(async () => {
-  app = await NestFactory.create<NestFastifyApplication>(ThrowingModule, createFastifyAdapter(), {
-    logger,
-    bodyParser: false,
-  });
+  app = await NestFactory.create<NestFastifyApplication>(
+    ThrowingModule,
+    createFastifyAdapter({ trustedProxies: [] }),
+    {
+      logger,
+      bodyParser: false,
+    },
+  );
   app.useGlobalFilters(new GlobalExceptionFilter());
   installFastifyHooks(app, loadConfig({}), new Metrics(), new Lifecycle(), pino({ level: 'silent' }));
   await app.init();
@@ -185,6 +191,13 @@ describe('GlobalExceptionFilter: what is wrong with the request', () => {
       '{"error":"Invalid request","details":[{"field":"amount","message":"must be an amount"},' +
         '{"field":"type","message":"must be a type"}]}',
     );
+  });
+
+  it('tells who is over the rate limit when to come again', async () => {
+    const response = await answerTo('tooMany');
+    expect(response.statusCode).toBe(429);
+    expect(response.body).toBe('{"error":"Too many requests"}');
+    expect(response.headers['retry-after']).toBe('7');
   });
 
   it.each([

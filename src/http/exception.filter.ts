@@ -2,6 +2,7 @@ import { Catch, HttpException, Logger, type ArgumentsHost, type ExceptionFilter 
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { LedgerError, type Refusal } from '../domain/errors.js';
 import { InvalidRequestError } from './invalid-request.js';
+import { TooManyRequestsError } from './too-many-requests.js';
 
 export interface ErrorAnswer {
   readonly status: number;
@@ -41,6 +42,9 @@ export function answerOf(error: unknown): ErrorAnswer {
   if (error instanceof LedgerError) return answerOfRefusal(error.refusal);
   if (error instanceof InvalidRequestError) {
     return { status: 400, body: { error: error.message, details: error.problems } };
+  }
+  if (error instanceof TooManyRequestsError) {
+    return { status: 429, body: { error: error.message }, retryAfterSeconds: error.retryAfterSeconds };
   }
   if (error instanceof HttpException) return answerOfHttpException(error);
   return answerOfFastifyError(error);

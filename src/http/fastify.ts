@@ -20,10 +20,11 @@ const REQUEST_TIMEOUT_MS = 30_000;
 const KEEP_ALIVE_TIMEOUT_MS = 72_000;
 
 /** The Fastify server below Nest: limits, request ids, and answers to what never reaches a route. */
-export function createFastifyAdapter(): FastifyAdapter {
+export function createFastifyAdapter({ trustedProxies }: Pick<Config, 'trustedProxies'>): FastifyAdapter {
   return new FastifyAdapter<Server>({
     logger: false,
     bodyLimit: BODY_LIMIT_BYTES,
+    trustProxy: trustedProxies.length > 0 && [...trustedProxies],
     requestTimeout: REQUEST_TIMEOUT_MS,
     keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
     // While it stops, open connections are still served: refusing them would lose requests that are on their way.

@@ -134,6 +134,24 @@ const responseHeader = (name: string, description: string, example: string | num
 export const ETag = responseHeader('ETag', 'The version of the account, as an entity tag.', '"8"');
 export const Location = responseHeader('Location', 'Where the new resource is.', '/transactions/txn131');
 const RetryAfter = responseHeader('Retry-After', 'Seconds to wait before the request is sent again.', 1);
+/** On answers to a request that the rate limit has counted or refused; not there where there is no limit. */
+const optionalHeader = (name: string, description: string, example: string) =>
+  component('headers', name, { description, required: false, schema: { type: 'string' }, example });
+
+/** The fields of the IETF draft "RateLimit header fields for HTTP". */
+export const RATE_LIMIT_HEADERS: Readonly<Record<string, Reference>> = {
+  'RateLimit-Policy': optionalHeader(
+    'RateLimit-Policy',
+    'The limit of the user, where there is one: `q` transactions in `w` seconds.',
+    '"transactions";q=100;w=10',
+  ),
+  RateLimit: optionalHeader(
+    'RateLimit',
+    'What is left of it: `r` transactions may be sent at once; after `t` seconds without any it is whole again.',
+    '"transactions";r=99;t=1',
+  ),
+};
+
 const RequestId = responseHeader(
   'X-Request-Id',
   'The id of the request: the one that the client sent, or a new one. The log of the service uses it.',
@@ -221,6 +239,16 @@ const UNAVAILABLE = sharedResponse(
     ErrorBody,
     { Overloaded: OVERLOADED_BODY, 'Outcome unknown': { error: 'Outcome unknown' } },
     { 'Retry-After': RetryAfter },
+  ),
+);
+
+export const TOO_MANY_REQUESTS = sharedResponse(
+  'TooManyRequests',
+  jsonResponse(
+    'The user is over the limit of transactions per second. Nothing was changed.',
+    ErrorBody,
+    { tooMany: { error: 'Too many requests' } },
+    { 'Retry-After': RetryAfter, ...RATE_LIMIT_HEADERS },
   ),
 );
 

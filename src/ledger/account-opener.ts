@@ -26,11 +26,12 @@ export class AccountOpener {
   async open(openingDeposit: Money | undefined): Promise<Account> {
     if (this.openings >= MAX_OPENINGS) throw new LedgerError({ code: 'OVERLOADED' });
     this.openings += 1;
+    const startedMs = performance.now();
     try {
       const account = await this.runner
         .run((queryRunner) => this.insert(queryRunner, openingDeposit))
         .catch((error: unknown) => this.recover(error));
-      this.balances.record(account);
+      await this.balances.record([account], startedMs);
       return account;
     } finally {
       this.openings -= 1;

@@ -167,17 +167,22 @@ export class GroupCommit {
     try {
       posted = await this.runner.run((queryRunner) => this.postBatch.run(queryRunner, commands, whenLocked));
     } catch (error) {
-      return this.recover(batch, whenLocked, error);
+      return this.recover(batch, whenLocked, error, startedMs);
     }
     // Not within the try: what fails after the COMMIT must never run the batch again.
     this.metrics.batchDuration(performance.now() - startedMs);
-    return this.answer(batch, posted);
+    return this.answer(batch, posted, startedMs);
   }
 
-  private answer(batch: readonly PendingCommand[], posted: PostedBatch): PendingCommand[] {
+  private async answer(
+    batch: readonly PendingCommand[],
+    posted: PostedBatch,
+    startedMs: number,
+  ): Promise<PendingCommand[]> {
     this.reachable = true;
     this.metrics.batchCommitted(posted.transactions.length);
-    for (const account of posted.accounts.values()) this.balances.record(account);
+    const recorded = this.balances.record([...posted.accounts.values()], startedMs);
+    if (recorded) await recorded;
     this.ownBatches.add(posted.transactions);
     const locked: PendingCommand[] = [];
     batch.forEach((pending, index) => {
@@ -193,9 +198,10 @@ export class GroupCommit {
     batch: readonly PendingCommand[],
     whenLocked: WhenLocked,
     error: unknown,
+    startedMs: number,
   ): Promise<PendingCommand[]> {
     if (error instanceof CommitOutcomeUnknownError) {
-      return this.resolveOutcome(batch, (error as CommitOutcomeUnknownError<PostedBatch>).value);
+      return this.resolveOutcome(batch, (error as CommitOutcomeUnknownError<PostedBatch>).value, startedMs);
     }
     const failure = classifyFailure(error);
     switch (failure) {
@@ -239,12 +245,13 @@ export class GroupCommit {
   private async resolveOutcome(
     batch: readonly PendingCommand[],
     posted: PostedBatch,
+    startedMs: number,
   ): Promise<PendingCommand[]> {
     this.metrics.batchFailed('commit_lost');
     const outcome = await this.runner.resolve((queryRunner) =>
       this.postBatch.wasApplied(queryRunner, posted),
     );
-    if (outcome?.applied) return this.answer(batch, posted);
+    if (outcome?.applied) return this.answer(batch, posted, startedMs);
     // Not applied: even its refusals rested on a state that never came to be.
     for (const pending of batch) {
       const currentVersion = outcome?.accounts.get(pending.accountId)?.version ?? this.lastKnown(pending);

@@ -11,6 +11,7 @@ import {
 } from '../database/rows.js';
 import type { ShardReader } from './shard-reader.js';
 import type { ShardRouter } from './shard-router.js';
+import { SingleFlight } from './single-flight.js';
 
 export interface BalanceRequest {
   /** Answer from a copy of at least this version. */
@@ -29,6 +30,8 @@ export interface TransactionFilter {
 
 /** Reads accounts and transactions. Balances come from the cache where it may answer, all else from the database. */
 export class LedgerReader {
+  private readonly accountReads = new SingleFlight<number, Account>();
+
   constructor(
     private readonly router: ShardRouter<ShardReader>,
     private readonly balances: BalanceCache,
@@ -40,7 +43,8 @@ export class LedgerReader {
    */
   async balance(accountId: number, request: BalanceRequest = {}): Promise<Account> {
     const { minVersion = 0, noCache = false } = request;
-    const cached = noCache ? undefined : this.balances.get(accountId);
+    const looked = noCache ? undefined : this.balances.get(accountId);
+    const cached = looked instanceof Promise ? await looked : looked;
     if (cached && cached.version >= minVersion) return cached;
     const account = await this.account(accountId);
     if (account.version < minVersion) {
@@ -49,18 +53,13 @@ export class LedgerReader {
     return account;
   }
 
-  /** Always from the database. @throws LedgerError ACCOUNT_NOT_FOUND, DATABASE_FAILED, OVERLOADED */
-  async account(accountId: number): Promise<Account> {
-    const shard = this.router.of(accountId);
-    const [row] = await shard.query<AccountRow>(
-      `SELECT account_id, balance, version FROM ${shard.tables.accounts} WHERE account_id = $1`,
-      [accountId],
-      accountId,
-    );
-    if (!row) throw new LedgerError({ code: 'ACCOUNT_NOT_FOUND' });
-    const account = accountFromRow(row);
-    this.balances.record(account);
-    return account;
+  /**
+   * Always from the database, as it is after the call.
+   *
+   * @throws LedgerError ACCOUNT_NOT_FOUND, DATABASE_FAILED, OVERLOADED
+   */
+  account(accountId: number): Promise<Account> {
+    return this.accountReads.run(accountId, () => this.readAccount(accountId));
   }
 
   /** Accounts of all shards in ascending order of their ids. @throws LedgerError DATABASE_FAILED, OVERLOADED */
@@ -117,5 +116,20 @@ export class LedgerReader {
   /** For each shard, why its database can't be used; undefined: it answers within the time. */
   problems(timeoutMs: number): Promise<(string | undefined)[]> {
     return Promise.all(this.router.shards.map((shard) => shard.problem(timeoutMs)));
+  }
+
+  private async readAccount(accountId: number): Promise<Account> {
+    const startedMs = performance.now();
+    const shard = this.router.of(accountId);
+    const [row] = await shard.query<AccountRow>(
+      `SELECT account_id, balance, version FROM ${shard.tables.accounts} WHERE account_id = $1`,
+      [accountId],
+      accountId,
+    );
+    if (!row) throw new LedgerError({ code: 'ACCOUNT_NOT_FOUND' });
+    const account = accountFromRow(row);
+    // Not waited for: the answer is right whether or not the cache takes it.
+    void this.balances.record([account], startedMs);
+    return account;
   }
 }

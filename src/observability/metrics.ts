@@ -27,6 +27,12 @@ export interface OutboxMetrics {
   watchBacklog(read: () => { readonly rows: number; readonly events: number; readonly ageMs: number }): void;
 }
 
+/** How a balance was looked for in the shared cache; unavailable: the cache did not answer. */
+export type BalanceLookup = 'hit' | 'miss' | 'unavailable';
+
+/** Who counted a transaction against the rate limit: Redis for all instances, or this instance for itself. */
+export type RateCounter = 'redis' | 'local';
+
 export interface PoolLike {
   readonly totalCount: number;
   readonly idleCount: number;
@@ -113,6 +119,27 @@ export class Metrics {
     'Whether RabbitMQ takes no messages because of an alarm (memory or disk)',
     [],
   );
+  private readonly balanceLookups = this.counter(
+    'bank_balance_cache_lookups_total',
+    'Balances that were looked for in the shared cache',
+    ['result'],
+  );
+  private readonly balanceWritesLost = this.counter(
+    'bank_balance_cache_writes_lost_total',
+    'Balances that the shared cache did not take: older ones may be read until they expire',
+    [],
+  );
+  private readonly redisFailures = this.counter(
+    'bank_redis_failures_total',
+    'Commands that Redis failed, or did not answer in time',
+    ['failure'],
+  );
+  private readonly redisUp = this.gauge('bank_redis_up', 'Whether Redis can be used', []);
+  private readonly rateDecisions = this.counter(
+    'bank_rate_limit_decisions_total',
+    'Transactions by who counted them and whether the rate limit admitted them',
+    ['counter', 'decision'],
+  );
 
   constructor() {
     collectDefaultMetrics({ register: this.registry });
@@ -156,6 +183,26 @@ export class Metrics {
         this.collectInto(this.backlogAge, (gauge) => gauge.set({ shard }, read().ageMs / 1000));
       },
     };
+  }
+
+  balancesLookedUp(result: BalanceLookup, balances: number): void {
+    this.balanceLookups.inc({ result }, balances);
+  }
+
+  balancesLost(balances: number): void {
+    this.balanceWritesLost.inc(balances);
+  }
+
+  redisFailed(failure: 'timeout' | 'error'): void {
+    this.redisFailures.inc({ failure });
+  }
+
+  watchRedis(up: () => boolean): void {
+    this.collectInto(this.redisUp, (gauge) => gauge.set(up() ? 1 : 0));
+  }
+
+  rateDecided(counter: RateCounter, admitted: boolean): void {
+    this.rateDecisions.inc({ counter, decision: admitted ? 'admitted' : 'refused' });
   }
 
   forShard(shardIndex: number): ShardMetrics {

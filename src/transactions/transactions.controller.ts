@@ -1,16 +1,33 @@
-import { Body, Controller, Get, Headers, Param, Post, Query, Res, UseInterceptors } from '@nestjs/common';
-import type { FastifyReply } from 'fastify';
+import {
+  Body,
+  Controller,
+  Get,
+  Headers,
+  Inject,
+  Param,
+  Post,
+  Query,
+  Req,
+  Res,
+  UseInterceptors,
+} from '@nestjs/common';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import { DtoPipe } from '../http/dto.pipe.js';
 import { entityTag, parseIfMatch } from '../http/entity-tags.js';
 import { IdempotencyInterceptor, IdempotencyKey } from '../http/idempotency.interceptor.js';
 import { AccountIdPipe, TransactionIdPipe } from '../http/path-pipes.js';
+import { TRANSACTION_RATE } from '../rate-limit/rate-limit.module.js';
+import { TransactionRate } from '../rate-limit/transaction-rate.js';
 import { ListTransactionsDto, PostTransactionDto, receipt, transactionResource } from './transactions.dto.js';
 import { DocumentPosting, DocumentTransaction, DocumentTransactions } from './transactions.openapi.js';
 import { TransactionsService } from './transactions.service.js';
 
 @Controller()
 export class TransactionsController {
-  constructor(private readonly transactions: TransactionsService) {}
+  constructor(
+    private readonly transactions: TransactionsService,
+    @Inject(TRANSACTION_RATE) private readonly rate: TransactionRate | undefined,
+  ) {}
 
   @Post('accounts/:accountId/transactions')
   @UseInterceptors(IdempotencyInterceptor)
@@ -20,9 +37,13 @@ export class TransactionsController {
     @Body(new DtoPipe(PostTransactionDto)) body: PostTransactionDto,
     @IdempotencyKey() idempotencyKey: string | undefined,
     @Headers('if-match') ifMatch: string | undefined,
+    @Req() request: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,
   ) {
-    const transaction = await this.transactions.post(accountId, body, idempotencyKey, parseIfMatch(ifMatch));
+    const allowedVersions = parseIfMatch(ifMatch);
+    // Not in a guard: guards come before pipes, but a malformed request is a 400 for those over their limit too.
+    if (this.rate) await this.rate.admit(request, reply);
+    const transaction = await this.transactions.post(accountId, body, idempotencyKey, allowedVersions);
     const answer = receipt(transaction);
     void reply.headers({ location: `/transactions/${answer.id}`, etag: entityTag(transaction.versionAfter) });
     return answer;

@@ -22,9 +22,11 @@ import {
   Money,
   money,
   NextCursor,
+  RATE_LIMIT_HEADERS,
   READ_FAILURES,
   RequestIdHeader,
   schema,
+  TOO_MANY_REQUESTS,
   VersionMismatch,
   WRITE_FAILURES,
   type Reference,
@@ -126,7 +128,7 @@ const POSTING_RESPONSES: Responses = {
     'The transaction is applied and durable.',
     Receipt,
     { receipt: { id: 'txn131', ...EXAMPLE_RECEIPT } },
-    { Location, ETag },
+    { Location, ETag, ...RATE_LIMIT_HEADERS },
   ),
   400: invalidRequest(
     'moneyWithdraw/Deposit',
@@ -141,10 +143,14 @@ const POSTING_RESPONSES: Responses = {
       'Version mismatch': VERSION_MISMATCH,
       'Duplicate transaction': { error: 'Duplicate transaction', transactionId: 'txn131' },
     },
+    RATE_LIMIT_HEADERS,
   ),
-  412: jsonResponse('The account has none of the versions that If-Match names.', VersionMismatch, {
-    mismatch: VERSION_MISMATCH,
-  }),
+  412: jsonResponse(
+    'The account has none of the versions that If-Match names.',
+    VersionMismatch,
+    { mismatch: VERSION_MISMATCH },
+    RATE_LIMIT_HEADERS,
+  ),
   422: jsonResponse(
     '`Insufficient Balance`: a withdrawal over the balance. `Balance limit exceeded`: a deposit after which the ' +
       'balance would not fit DECIMAL(18,2). `Idempotency key reused`: this key was used on this account with another ' +
@@ -155,7 +161,9 @@ const POSTING_RESPONSES: Responses = {
       'Balance limit exceeded': { error: 'Balance limit exceeded' },
       'Idempotency key reused': { error: 'Idempotency key reused', transactionId: 'txn131' },
     },
+    RATE_LIMIT_HEADERS,
   ),
+  429: TOO_MANY_REQUESTS,
   ...WRITE_FAILURES,
 };
 
@@ -164,8 +172,10 @@ const POSTING: ApiOperationOptions = {
   operationId: 'postTransaction',
   summary: 'Deposit into an account or withdraw from it',
   description:
-    'The checks, in this order: the request is well-formed, the account exists, the Idempotency-Key is new, the ' +
-    'version is the expected one, the balance suffices. A request that is refused does not use up its key.',
+    'The checks, in this order: the request is well-formed, the user is within the rate limit, the account exists, ' +
+    'the Idempotency-Key is new, the version is the expected one, the balance suffices. A request that is refused ' +
+    'does not use up its key. Where there is a rate limit, every answer from there on carries the fields RateLimit ' +
+    'and RateLimit-Policy.',
   responses: POSTING_RESPONSES,
 };
 

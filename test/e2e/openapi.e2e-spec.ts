@@ -198,6 +198,21 @@ describe('openapi.json', () => {
       expectDocumented('getMetrics', 200, await get('/metrics'));
     });
 
+    it('of posting too much', async () => {
+      const limited = await startInstance(app.databaseUrl, {
+        RATE_LIMIT_TRANSACTIONS_PER_SECOND: '1',
+      });
+      try {
+        const send = () => limited.http.post(`/accounts/${accountId}/transactions`).send(deposit);
+        let answer = await send();
+        expectDocumented('postTransaction', 201, answer);
+        while (answer.status === 201) answer = await send();
+        expectDocumented('postTransaction', 429, answer);
+      } finally {
+        await limited.close();
+      }
+    });
+
     it('when the database is lost', async () => {
       const database = await createTestDatabase('openapi');
       const lost = await startInstance(database.url, { BALANCE_CACHE: 'off' });

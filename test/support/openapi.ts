@@ -17,8 +17,11 @@ interface MediaType {
   readonly example?: unknown;
   readonly examples?: Readonly<Record<string, { readonly value: unknown }>>;
 }
+interface Header extends Reference {
+  readonly required?: boolean;
+}
 interface Response extends Reference {
-  readonly headers?: Readonly<Record<string, unknown>>;
+  readonly headers?: Readonly<Record<string, Header>>;
   readonly content?: Readonly<Record<string, MediaType>>;
 }
 export interface Operation {
@@ -60,9 +63,9 @@ export class OpenApiContract {
   answerProblems(operationId: string, { status, headers, text }: Answer): string[] {
     const response = this.response(operationId, status);
     if (!response) return [`status ${status} is not documented`];
-    const missing = Object.keys(response.headers ?? {})
-      .filter((name) => !(name.toLowerCase() in headers))
-      .map((name) => `the header ${name} is missing`);
+    const missing = Object.entries(response.headers ?? {})
+      .filter(([name, header]) => this.follow(header).required !== false && !(name.toLowerCase() in headers))
+      .map(([name]) => `the header ${name} is missing`);
     const [type, content] = Object.entries(response.content ?? {})[0] ?? [];
     if (!content) return text === '' ? missing : [...missing, 'a body that is not documented'];
     if (!headers['content-type']?.startsWith(`${type};`)) return [...missing, `not of type ${type}`];
@@ -85,11 +88,16 @@ export class OpenApiContract {
 
   private response(operationId: string, status: number): Response | undefined {
     const response = this.operation(operationId).responses[status];
-    if (response?.$ref === undefined) return response;
-    return response.$ref
+    return response && this.follow(response);
+  }
+
+  /** What a reference leads to; anything else is itself. */
+  private follow<T extends Reference>(definition: T): T {
+    if (definition.$ref === undefined) return definition;
+    return definition.$ref
       .split('/')
       .slice(1)
-      .reduce<unknown>((node, key) => (node as Record<string, unknown>)[key], this.document) as Response;
+      .reduce<unknown>((node, key) => (node as Record<string, unknown>)[key], this.document) as T;
   }
 
   private problems(schema: object, value: unknown): string[] {

@@ -1,0 +1,36 @@
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { TooManyRequestsError } from '../http/too-many-requests.js';
+import type { RatePolicy } from './gcra.js';
+import type { RateLimiter } from './rate-limiter.js';
+import { userOf } from './user.js';
+
+/**
+ * Transactions per second and user, and what HTTP says of them: the fields of the IETF draft "RateLimit header fields
+ * for HTTP" (draft-ietf-httpapi-ratelimit-headers), on every answer to a request that was counted or refused.
+ */
+export class TransactionRate {
+  private readonly policyField: string;
+
+  constructor(
+    private readonly limiter: RateLimiter,
+    { burst, intervalMicros }: RatePolicy,
+  ) {
+    this.policyField = `"transactions";q=${burst};w=${wholeSeconds(burst * intervalMicros)}`;
+  }
+
+  /** @throws TooManyRequestsError */
+  async admit(request: FastifyRequest, reply: FastifyReply): Promise<void> {
+    const decision = await this.limiter.take(userOf(request));
+    const { admitted, remaining, resetMicros, retryAfterMicros } = decision;
+    void reply.headers({
+      'ratelimit-policy': this.policyField,
+      ratelimit: `"transactions";r=${remaining};t=${wholeSeconds(resetMicros)}`,
+    });
+    if (!admitted) throw new TooManyRequestsError(wholeSeconds(retryAfterMicros));
+  }
+}
+
+/** Rounded up, at least 1. */
+function wholeSeconds(micros: number): number {
+  return Math.max(1, Math.ceil(micros / 1_000_000));
+}

@@ -1,0 +1,49 @@
+import { describe, expect, it } from '@jest/globals';
+import type { FastifyRequest } from 'fastify';
+import { networkOf, userOf } from './user.js';
+
+describe('networkOf', () => {
+  it.each([
+    ['192.0.2.1', '192.0.2.1'],
+    ['::ffff:192.0.2.1', '192.0.2.1'],
+    ['::FFFF:c000:201', '192.0.2.1'],
+    ['2001:db8:1:2:3:4:5:6', '2001:db8:1:2::/64'],
+    ['2001:DB8:1:2::9', '2001:db8:1:2::/64'],
+    ['2001:db8::1', '2001:db8:0:0::/64'],
+    ['fe80::1%eth0', 'fe80:0:0:0::/64'],
+    ['::1', '0:0:0:0::/64'],
+  ])('%s is of %s', (text, network) => {
+    expect(networkOf(text)).toBe(network);
+  });
+
+  it.each([
+    '',
+    'unknown',
+    '1',
+    '127.1',
+    '0x7f.0.0.1',
+    '192.0.2.1:80',
+    '[2001:db8::1]',
+    '192.0.2.1, 192.0.2.2',
+    'x'.repeat(9_999),
+  ])('%s is no address', (text) => {
+    expect(networkOf(text)).toBeUndefined();
+  });
+});
+
+describe('userOf', () => {
+  const request = (ip: string, remoteAddress?: string) =>
+    ({ ip, socket: { remoteAddress } }) as unknown as FastifyRequest;
+
+  it('is the client address', () => {
+    expect(userOf(request('192.0.2.1', '10.0.0.1'))).toBe('192.0.2.1');
+  });
+
+  it('is the proxy when what it forwards is no address', () => {
+    expect(userOf(request('of course', '::ffff:10.0.0.1'))).toBe('10.0.0.1');
+  });
+
+  it('is one user for all requests without any address', () => {
+    expect(userOf(request('', undefined))).toBe('unknown');
+  });
+});

@@ -1,0 +1,20 @@
+import type { FastifyRequest } from 'fastify';
+import ipaddr from 'ipaddr.js';
+
+/** IPv6 networks of this length go to one subscriber, who may use any address in it. */
+const SUBSCRIBER_HEXTETS = 4;
+
+/** Whom a request is counted for: until there are credentials, the client's address. */
+export function userOf(request: FastifyRequest): string {
+  // What a trusted proxy forwards may be no address at all; then the proxy itself is the client.
+  return networkOf(request.ip) ?? networkOf(request.socket.remoteAddress ?? '') ?? 'unknown';
+}
+
+/** An IPv4 address, however it is written, or an IPv6 network; undefined: the text is no address. */
+export function networkOf(text: string): string | undefined {
+  if (!ipaddr.IPv4.isValidFourPartDecimal(text) && !ipaddr.IPv6.isValid(text)) return undefined;
+  const address = ipaddr.process(text);
+  if (address instanceof ipaddr.IPv4) return address.toString();
+  const hextets = address.parts.slice(0, SUBSCRIBER_HEXTETS).map((part) => part.toString(16));
+  return `${hextets.join(':')}::/64`;
+}
