@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, type ChannelModel, type ConfirmChannel, type RecoveringChannelModel } from 'amqplib';
+import { messageOf } from '../error-message.js';
 
 export interface RabbitMqSettings {
   /** amqp: or amqps:, with user, password and virtual host. */
@@ -16,12 +17,15 @@ export interface BrokerLog {
   warn(message: string): void;
 }
 
+/** How long the broker may be silent while a connection is opened. */
 const CONNECT_TIMEOUT_MS = 5_000;
-const CLOSE_TIMEOUT_MS = 2_000;
+export const CLOSE_TIMEOUT_MS = 2_000;
 /** A connection counts as dead after two of these without a sign of life. */
 const HEARTBEAT_SECONDS = 5;
 const FIRST_RETRY_MS = 200;
 const LONGEST_RETRY_MS = 10_000;
+
+export const connectOptions = { timeout: CONNECT_TIMEOUT_MS, noDelay: true };
 
 /**
  * The process's connection to RabbitMQ: opened in the background and opened again, with backoff and jitter, whenever it
@@ -64,8 +68,7 @@ export class RabbitMqConnection {
 
   private async open(): Promise<RecoveringChannelModel> {
     const model = await connect(withHeartbeat(this.settings.url), {
-      timeout: CONNECT_TIMEOUT_MS,
-      noDelay: true,
+      ...connectOptions,
       // Handed on to the socket; amqplib's types know less of a socket's options than it does.
       ...{ signal: this.cut.signal },
       recovery: {
@@ -77,8 +80,8 @@ export class RabbitMqConnection {
       },
     });
     model.on('connect', () => this.changed('up', ''));
-    model.on('connect-failed', (error) => this.changed('down', error.message));
-    model.on('disconnect', (error) => this.changed('down', error.message));
+    model.on('connect-failed', (error) => this.changed('down', messageOf(error)));
+    model.on('disconnect', (error) => this.changed('down', messageOf(error)));
     model.on('blocked', (reason) => this.changed('blocked', reason));
     model.on('unblocked', () => this.changed('up', ''));
     // A lost connection is an error and a disconnect; the second of them is listened to.
@@ -106,7 +109,7 @@ export class RabbitMqConnection {
   }
 }
 
-function withHeartbeat(text: string): string {
+export function withHeartbeat(text: string): string {
   const url = new URL(text);
   if (!url.searchParams.has('heartbeat')) url.searchParams.set('heartbeat', String(HEARTBEAT_SECONDS));
   return url.href;

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import type { ConfirmChannel, Message, Options } from 'amqplib';
 import { EventPublisher } from '../domain/ports.js';
 import type { Transaction } from '../domain/transaction.js';
+import { messageOf } from '../error-message.js';
 import { PublishError } from './publish-error.js';
 import type { RabbitMqConnection } from './rabbitmq-connection.js';
 import { TRANSACTION_POSTED, transactionPostedJson } from './transaction-posted.js';
@@ -162,8 +163,9 @@ class Delivery {
   /** Why it failed; an error may be only a consequence of that. */
   failure(error: unknown): PublishError {
     if (this.failed.aborted) return this.failed.reason as PublishError;
-    const message = error instanceof Error ? error.message : String(error);
-    return new PublishError('closed', `RabbitMQ can't be published to: ${message}`, { cause: error });
+    return new PublishError('closed', `RabbitMQ can't be published to: ${messageOf(error)}`, {
+      cause: error,
+    });
   }
 
   end(): void {
