@@ -22,6 +22,8 @@ const ORDERLY_STOP: StopSignals = [
  * same port with the same data.
  */
 export abstract class Server {
+  /** Called with every line that it writes. */
+  protected readonly onLine?: (line: string) => void;
   private process: WatchedProcess | undefined;
 
   protected constructor(
@@ -51,7 +53,7 @@ export abstract class Server {
       this.place.runAs,
       'TERM',
       this.command(),
-      undefined,
+      this.onLine,
       this.environment(),
     );
     this.process = server;
