@@ -4,6 +4,11 @@ import { DatabaseUnreachableError, sqlStateOf } from './database-errors.js';
 /** undefined_table and invalid_schema_name: what a shard that was moved answers at its old place. */
 const GONE = new Set(['42P01', '3F000']);
 
+/** The shard's tables are not where they were looked for. */
+export function isGone(error: unknown): boolean {
+  return GONE.has(sqlStateOf(error) ?? '');
+}
+
 /** Where a shard is, and whether it has been moved since. */
 export interface ShardPlace {
   /** How often it was moved, as far as this process knows. */
@@ -41,8 +46,7 @@ export class ShardPool {
     try {
       return await work();
     } catch (error) {
-      const moved =
-        GONE.has(sqlStateOf(error) ?? '') && (this.place.moves > moves || (await this.place.follow()));
+      const moved = isGone(error) && (this.place.moves > moves || (await this.place.follow()));
       if (!moved) throw error;
       return work();
     }
