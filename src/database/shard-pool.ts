@@ -9,6 +9,15 @@ export function isGone(error: unknown): boolean {
   return GONE.has(sqlStateOf(error) ?? '');
 }
 
+/** What pg's pool tells of its connections. */
+export interface PoolConnections {
+  readonly totalCount: number;
+  readonly idleCount: number;
+  readonly waitingCount: number;
+}
+
+export const NO_CONNECTIONS: PoolConnections = { totalCount: 0, idleCount: 0, waitingCount: 0 };
+
 /** Where a shard is, and whether it has been moved since. */
 export interface ShardPlace {
   /** How often it was moved, as far as this process knows. */
@@ -27,6 +36,11 @@ export class ShardPool {
     readonly dataSource: DataSource,
     private readonly place: ShardPlace = FIXED,
   ) {}
+
+  /** TypeORM keeps pg's pool on its driver; there is none before the shard is open. */
+  get connections(): PoolConnections {
+    return (this.dataSource.driver as unknown as { master?: PoolConnections }).master ?? NO_CONNECTIONS;
+  }
 
   /** @throws DatabaseUnreachableError while the shard is not open */
   createQueryRunner(): QueryRunner {

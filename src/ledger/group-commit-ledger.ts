@@ -13,8 +13,13 @@ export interface ShardWriter {
   readonly opener: AccountOpener;
 }
 
+/** How long new accounts pass over a shard in which one could not be opened. */
+const PASSED_OVER_MS = 5_000;
+
 /** The ledger over all shards: each command goes to the group commit of its account's shard. */
 export class GroupCommitLedger extends Ledger {
+  private readonly retryAtMs = new Map<ShardWriter, number>();
+
   constructor(private readonly router: ShardRouter<ShardWriter>) {
     super();
   }
@@ -25,12 +30,42 @@ export class GroupCommitLedger extends Ledger {
 
   /** In the shard whose turn it is, or in the next one when that has failed with nothing applied. */
   async openAccount(openingDeposit: Money | undefined): Promise<Account> {
+    const shard = this.forNewAccount();
     try {
-      return await this.router.forNewAccount().opener.open(openingDeposit);
+      return await this.openIn(shard, openingDeposit);
     } catch (error) {
-      if (this.router.shards.length === 1 || !leftNothing(error)) throw error;
-      return this.router.forNewAccount().opener.open(openingDeposit);
+      const other = this.forNewAccount();
+      if (other === shard || !leftNothing(error)) throw error;
+      return this.openIn(other, openingDeposit);
     }
+  }
+
+  private async openIn(shard: ShardWriter, openingDeposit: Money | undefined): Promise<Account> {
+    try {
+      const account = await shard.opener.open(openingDeposit);
+      this.retryAtMs.delete(shard);
+      return account;
+    } catch (error) {
+      if (leftNothing(error)) this.retryAtMs.set(shard, performance.now() + PASSED_OVER_MS);
+      throw error;
+    }
+  }
+
+  /**
+   * A shard that has failed is passed over for a while, then tried by one opening: if it hangs, each try costs the
+   * whole time that a transaction may take.
+   */
+  private forNewAccount(): ShardWriter {
+    const nowMs = performance.now();
+    for (let seen = 0; seen < this.router.shards.length; seen++) {
+      const shard = this.router.forNewAccount();
+      const retryAtMs = this.retryAtMs.get(shard);
+      if (retryAtMs === undefined) return shard;
+      if (retryAtMs > nowMs) continue;
+      this.retryAtMs.set(shard, nowMs + PASSED_OVER_MS);
+      return shard;
+    }
+    return this.router.forNewAccount();
   }
 
   /** Waits until every command that was taken in is answered. */

@@ -9,9 +9,6 @@ import { LedgerReader } from '../ledger/ledger-reader.js';
 import { Lifecycle } from './lifecycle.js';
 import { DocumentLiveness, DocumentReadiness } from './observability.openapi.js';
 
-/** Short: whoever asks wants to know it now, and a shard that hangs counts as down. */
-const PING_MS = 1_000;
-
 @Controller('health')
 export class HealthController {
   constructor(
@@ -36,7 +33,7 @@ export class HealthController {
   @HealthCheck({ noCache: true, swaggerDocumentation: false })
   @DocumentReadiness()
   async ready() {
-    const problems = await this.reader.problems(PING_MS);
+    const problems = await this.reader.problems();
     const serving = !this.lifecycle.stopping && problems.includes(undefined);
     const shards = problems.map((problem, index) => () => this.shard(index, problem));
     return this.health.check([() => this.service(), ...shards]).catch((error: unknown) => {
