@@ -1,6 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
-import { settleShards } from '../../src/database/bank-shards.js';
+import { pino } from 'pino';
+import { openBank, StartError } from '../../src/bank.js';
+import { loadConfig } from '../../src/config.js';
+import { settleShards, ShardsDownError } from '../../src/database/bank-shards.js';
 import { migrate } from '../../src/database/migrate.js';
 import type { ShardAddress } from '../../src/database/shard-address.js';
 import { shardList, startInstance } from '../support/app.js';
@@ -182,5 +185,44 @@ describe('a list of shards that is not the bank', () => {
     } finally {
       await other.drop();
     }
+  });
+});
+
+describe('opening a bank none of whose shards can be reached', () => {
+  const shards = shardsIn('postgresql://bank@127.0.0.1:1/bank', 2);
+
+  it('waits, then says why in one sentence', async () => {
+    const config = loadConfig({ SHARDS: shardList(shards), DATABASE_START_TIMEOUT_MS: '700' });
+    const startedMs = performance.now();
+    const opening = openBank(config, pino({ level: 'silent' }), { holder: 'tests', allowDown: true });
+    const error = await opening.catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(StartError);
+    expect((error as Error).message).toMatch(
+      /^the database can't be used: shard 0 \(127\.0\.0\.1:1\/bank, schema "bank_0"\): .*ECONNREFUSED.*; shard 1 \(.*\)/,
+    );
+    expect(performance.now() - startedMs).toBeGreaterThanOrEqual(700);
+  });
+
+  it('does not wait for what waiting does not mend', async () => {
+    const wrong = new URL(database.url);
+    wrong.pathname = '/no_such_database';
+    const list = [
+      { url: database.url, schema: 'bank_0' },
+      { url: wrong.href, schema: 'bank_1' },
+    ];
+    const config = loadConfig({ SHARDS: shardList(list), DATABASE_START_TIMEOUT_MS: '600000' });
+    const opening = openBank(config, pino({ level: 'silent' }), { holder: 'tests', allowDown: true });
+    await expect(opening).rejects.toThrow('database "no_such_database" does not exist');
+  });
+});
+
+describe('a bank of several shards, of which one is down', () => {
+  it('is opened without it only by those who ask for that', async () => {
+    const shards = shardsIn(database.url, 2);
+    const { bankId } = await settleShards(shards);
+    const down = { url: 'postgresql://bank@127.0.0.1:1/bank', schema: 'bank_1' };
+    const list = [shards[0] as ShardAddress, down];
+    await expect(settleShards(list)).rejects.toThrow(ShardsDownError);
+    expect(await settleShards(list, { allowDown: true })).toMatchObject({ bankId, down: new Set([1]) });
   });
 });

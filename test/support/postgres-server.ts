@@ -82,7 +82,16 @@ export class PostgresServer {
     const { stdout } = await run('ps', ['-A', '-o', 'pid=,ppid=']);
     for (const line of stdout.split('\n')) {
       const [pid, ppid] = line.trim().split(/\s+/).map(Number);
-      if (ppid === parent && pid !== undefined) process.kill(pid, signal);
+      if (ppid === parent && pid !== undefined) signalIfThere(pid, signal);
     }
+  }
+}
+
+/** A backend may have ended since it was seen. */
+function signalIfThere(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
   }
 }
