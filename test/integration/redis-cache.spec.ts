@@ -107,7 +107,7 @@ describe('the shared balance cache', () => {
     const rich = { accountId: 1, version: Number.MAX_SAFE_INTEGER, balance: 999_999_999_999_999_999n };
     await a.cache.record([rich, account(2, 7)], now());
     expect(await b.cache.get(1)).toEqual(rich);
-    expect(await Promise.all([2, 3, 2].map((accountId) => b.cache.get(accountId)))).toEqual([
+    expect(await Promise.all([2, 3, 2].map(async (accountId) => b.cache.get(accountId)))).toEqual([
       account(2, 7),
       undefined,
       account(2, 7),
@@ -127,7 +127,9 @@ describe('the shared balance cache', () => {
     const [a, b] = await pair();
     const accounts = Array.from({ length: 2_500 }, (_, index) => account(index + 1, 3));
     await a.cache.record(accounts, now());
-    expect(await Promise.all(accounts.map(({ accountId }) => b.cache.get(accountId)))).toEqual(accounts);
+    expect(await Promise.all(accounts.map(async ({ accountId }) => b.cache.get(accountId)))).toEqual(
+      accounts,
+    );
   });
 
   it('is told of writes by an instance that does not read it', async () => {
@@ -159,7 +161,7 @@ describe('the shared balance cache', () => {
         ];
         const writers = [a, b];
         await Promise.all(
-          batches.map(({ by, batch }) =>
+          batches.map(async ({ by, batch }) =>
             writers[by]?.cache.record(
               batch.map(([accountId, version]) => account(accountId, version)),
               now(),
