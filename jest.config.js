@@ -7,6 +7,9 @@ const shared = {
   transform: { '^.+\\.ts$': '@swc/jest' },
 };
 
+/** What concerns no database, or puts servers of its own before it, is not run a second time. */
+const NOT_TWICE = ['swagger-ui', 'service', 'pgbouncer', 'stack'];
+
 export default {
   projects: [
     { ...shared, displayName: 'unit', testMatch: ['<rootDir>/src/**/*.spec.ts'] },
@@ -23,6 +26,15 @@ export default {
       testMatch: ['<rootDir>/test/e2e/**/*.e2e-spec.ts'],
       globalSetup: '<rootDir>/test/support/global-setup.ts',
       globalTeardown: '<rootDir>/test/support/global-teardown.ts',
+    },
+    {
+      ...shared,
+      displayName: 'pgbouncer',
+      testMatch: ['<rootDir>/test/e2e/**/*.e2e-spec.ts'],
+      testPathIgnorePatterns: NOT_TWICE.map((name) => `/${name}\\.e2e-spec\\.ts$`),
+      globals: { throughPgBouncer: true },
+      globalSetup: '<rootDir>/test/support/pgbouncer-setup.ts',
+      globalTeardown: '<rootDir>/test/support/pgbouncer-teardown.ts',
     },
   ],
   testTimeout: 30_000,

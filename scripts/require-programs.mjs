@@ -1,6 +1,7 @@
 /**
- * Makes sure that the programs which the tests run for real are there. Where it may (Debian or Ubuntu, as root or with
- * sudo that asks for no password) it installs what is missing; elsewhere it fails and says what to type.
+ * Makes sure that the programs which the tests and the stack run for real are there: all of them, or those whose
+ * packages are named as arguments. Where it may (Debian or Ubuntu, as root or with sudo that asks for no password) it
+ * installs what is missing; elsewhere it fails and says what to type.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -14,7 +15,7 @@ const NEEDED = new Map([
 ]);
 
 /**
- * Debian starts the services of a package that it installs. The tests start servers of their own, so for that time a
+ * Debian starts the services of a package that it installs. We start servers of our own, so for that time a
  * policy forbids it, unless the machine has a policy already: then that one decides.
  */
 const INSTALL = `
@@ -27,7 +28,10 @@ fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq && "$@"`;
 
-const missing = [...NEEDED].filter(([program]) => !existsSync(program)).map(([, name]) => name);
+const wanted = process.argv.length > 2 ? process.argv.slice(2) : [...NEEDED.values()];
+const missing = [...NEEDED]
+  .filter(([program, name]) => wanted.includes(name) && !existsSync(program))
+  .map(([, name]) => name);
 if (missing.length > 0) install(missing);
 
 function install(packages) {
@@ -35,10 +39,10 @@ function install(packages) {
   const line = `apt-get install -y --no-install-recommends ${names}`;
   const asRoot = process.getuid?.() === 0 ? [] : ['sudo', '-n'];
   if (existsSync('/usr/bin/apt-get') && succeeds([...asRoot, 'true'])) {
-    console.error(`The tests need ${names}: installing.`);
+    console.error(`Missing: ${names}. Installing.`);
     if (succeeds([...asRoot, '/bin/sh', '-c', INSTALL, 'sh', ...line.split(' ')])) return;
   }
-  console.error(`The tests need ${names}. Install what is missing, for instance with:\n\n  sudo ${line}\n`);
+  console.error(`Missing: ${names}. Install it, for instance with:\n\n  sudo ${line}\n`);
   process.exit(1);
 }
 

@@ -13,15 +13,22 @@ const UNKNOWN_FIELD = 'is not a known field';
  * whole route. Problems name the field as the client wrote it.
  */
 export class DtoPipe<T extends object> implements PipeTransform<unknown, T> {
-  constructor(private readonly dtoClass: DtoClass<T>) {}
+  /** A query mostly holds nothing, and validating nothing costs as much as validating something. */
+  private readonly emptyIsValid: boolean;
+
+  constructor(private readonly dtoClass: DtoClass<T>) {
+    this.emptyIsValid = validate(new dtoClass(), new Map()).length === 0;
+  }
 
   transform(input: unknown): T {
     if (!isJsonObject(input)) {
       throw InvalidRequestError.of('body', 'must be a JSON object');
     }
-    const names = new Map<string, string>();
     const dto = new this.dtoClass();
-    for (const [name, value] of Object.entries(input)) {
+    const members = Object.entries(input);
+    if (members.length === 0 && this.emptyIsValid) return dto;
+    const names = new Map<string, string>();
+    for (const [name, value] of members) {
       // class-validator takes what every object inherits, like __proto__ and toString, for known fields.
       if (name in Object.prototype) throw InvalidRequestError.of(name, UNKNOWN_FIELD);
       const field = this.dtoClass.aliases?.get(name) ?? name;

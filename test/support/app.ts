@@ -5,12 +5,13 @@ import { createApp } from '../../src/app.js';
 import { loadConfig } from '../../src/config.js';
 import { settleShards } from '../../src/database/bank-shards.js';
 import { createLogger } from '../../src/observability/logging.js';
-import { createTestDatabase } from './postgres.js';
+import { createTestDatabase, serviceUrl } from './postgres.js';
 
 export interface TestApp {
   readonly app: NestFastifyApplication;
   /** http://127.0.0.1:port */
   readonly url: string;
+  /** Of a direct connection. */
   readonly databaseUrl: string;
   /** supertest on the listening server. */
   readonly http: ReturnType<typeof request>;
@@ -31,7 +32,8 @@ export async function startInstance(
   databaseUrl: string,
   overrides: Record<string, string> = {},
 ): Promise<TestApp> {
-  const config = loadConfig({ ...DEFAULTS, DATABASE_URL: databaseUrl, ...overrides });
+  const database = { DATABASE_URL: serviceUrl(databaseUrl), MIGRATION_DATABASE_URL: databaseUrl };
+  const config = loadConfig({ ...DEFAULTS, ...database, ...overrides });
   const bank = await settleShards(config.shards ?? []);
   const app = await createApp(config, bank, createLogger(config.log));
   await app.listen({ host: config.host, port: config.port });

@@ -13,6 +13,21 @@ const OBJECT_IN_USE = '55006';
 const UNDEFINED_DATABASE = '3D000';
 const COPY_TIMEOUT_MS = 20_000;
 
+declare global {
+  /** Set for the project `pgbouncer` in jest.config.js. */
+  var throughPgBouncer: boolean | undefined;
+}
+
+/** The way to a test database that the service under test takes: in one project through PgBouncer. */
+export function serviceUrl(databaseUrl: string): string {
+  if (!globalThis.throughPgBouncer) return databaseUrl;
+  const port = process.env['TEST_PGBOUNCER_PORT'];
+  if (port === undefined) throw new Error('TEST_PGBOUNCER_PORT is not set: is pgbouncer-setup configured?');
+  const url = new URL(databaseUrl);
+  url.port = port;
+  return url.href;
+}
+
 /**
  * A migrated database of its own, empty of data.
  *

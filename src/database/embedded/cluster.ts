@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { PostgresBinaries } from './binaries.js';
 import { makePassword, readPassword, syncFolder } from './data-folder.js';
 import { EmbeddedPostgresError } from './errors.js';
-import { PostgresProcess, within } from './postgres-process.js';
+import { WatchedProcess, within } from './watched-process.js';
 import type { RunAs } from './run-as.js';
 
 const INITDB_TIMEOUT_MS = 120_000;
@@ -47,7 +47,7 @@ async function runInitdb(
   into: string,
   passwordFile: string,
 ): Promise<void> {
-  const initdb = new PostgresProcess(runAs, 'TERM', [
+  const initdb = new WatchedProcess(runAs, 'TERM', [
     binaries.initdb,
     ...['-D', into, '--username=bank', `--pwfile=${passwordFile}`, '--auth=scram-sha-256'],
     ...['--encoding=UTF8', '--locale=C', '--no-instructions', ...(sync ? [] : ['--no-sync'])],

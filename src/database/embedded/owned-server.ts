@@ -7,10 +7,10 @@ import type { FolderClaim } from './folder-claim.js';
 import {
   FAST_STOP,
   IMMEDIATE_STOP,
-  type PostgresProcess,
+  type WatchedProcess,
   type StopSignals,
   within,
-} from './postgres-process.js';
+} from './watched-process.js';
 import { readLogLine, type LogLevel } from './server-log.js';
 import { PortTakenError, type ServerSpec, startServer } from './start-server.js';
 
@@ -41,7 +41,7 @@ export class OwnedServer {
   private state: State = 'starting';
   private readonly options: OwnedServerOptions;
   private readonly ending = new AbortController();
-  private server: PostgresProcess | undefined;
+  private server: WatchedProcess | undefined;
   private lock: Client | undefined;
   private restarts: number[] = [];
   /** What runs after a failure; settles soon after `ending` is aborted. */

@@ -5,7 +5,7 @@ import type { PostgresBinaries } from './binaries.js';
 import { ensureDatabase, isTransient } from './connection.js';
 import { EmbeddedPostgresError, messageOf } from './errors.js';
 import { endOldServer } from './old-server.js';
-import { PostgresProcess, within } from './postgres-process.js';
+import { WatchedProcess, within } from './watched-process.js';
 import type { RunAs } from './run-as.js';
 import { LOG_LINE_PREFIX } from './server-log.js';
 
@@ -18,7 +18,7 @@ export interface ServerSpec {
   readonly settings: Readonly<Record<string, string>>;
   readonly onLine: (line: string) => void;
   /** Called with each process as soon as it runs, so that it can be stopped before it is ready. */
-  readonly onProcess: (process: PostgresProcess) => void;
+  readonly onProcess: (process: WatchedProcess) => void;
   /** Ends the attempts. */
   readonly signal: AbortSignal;
 }
@@ -58,12 +58,12 @@ export class PortTakenError extends EmbeddedPostgresError {}
  *
  * @throws PortTakenError, EmbeddedPostgresError with what the server said, or the signal's reason
  */
-export async function startServer(spec: ServerSpec): Promise<PostgresProcess> {
+export async function startServer(spec: ServerSpec): Promise<WatchedProcess> {
   const deadline = Date.now() + LEFTOVERS_TIMEOUT_MS;
   for (;;) {
     await endOldServer(spec.clusterDir, spec.password);
     spec.signal.throwIfAborted();
-    const server = new PostgresProcess(spec.runAs, 'INT', commandLine(spec), spec.onLine);
+    const server = new WatchedProcess(spec.runAs, 'INT', commandLine(spec), spec.onLine);
     spec.onProcess(server);
     const failure = await becomesReady(server, spec);
     if (!failure) return server;
@@ -85,7 +85,7 @@ function commandLine({ binaries, clusterDir, port, settings }: ServerSpec): stri
 }
 
 async function becomesReady(
-  server: PostgresProcess,
+  server: WatchedProcess,
   spec: ServerSpec,
 ): Promise<EmbeddedPostgresError | undefined> {
   const deadline = Date.now() + READY_TIMEOUT_MS;

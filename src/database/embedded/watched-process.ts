@@ -34,8 +34,8 @@ export const FAST_STOP: StopSignals = [
 /** For a server whose data is gone. */
 export const IMMEDIATE_STOP: StopSignals = FAST_STOP.slice(1);
 
-/** A program of PostgreSQL, in a session of its own (a terminal's Ctrl-C passes it by), that never outlives us. */
-export class PostgresProcess {
+/** A server program, in a session of its own (a terminal's Ctrl-C passes it by), that never outlives us. */
+export class WatchedProcess {
   readonly pid: number | undefined;
   /** How it ended: "exit code 1", "SIGKILL". Never rejects. */
   readonly ended: Promise<string>;
@@ -47,19 +47,21 @@ export class PostgresProcess {
   /**
    * @param endSignal what asks the program to end when we die, without its SIG
    * @param onLine called with every line that it writes
+   * @param environment all that it gets to see of ours
    */
   constructor(
     runAs: RunAs,
     endSignal: string,
     command: readonly string[],
     onLine: (line: string) => void = () => undefined,
+    environment: NodeJS.ProcessEnv = CHILD_ENVIRONMENT,
   ) {
     const [program = '', ...args] = [
       ...runAs.prefix,
       ...['/bin/sh', '-c', WATCHED, 'sh', endSignal],
       ...command,
     ];
-    const child = spawn(program, args, { ...runAs.ids, cwd: '/', env: CHILD_ENVIRONMENT, detached: true });
+    const child = spawn(program, args, { ...runAs.ids, cwd: '/', env: environment, detached: true });
     this.child = child;
     this.pid = child.pid;
     this.outputEnded = new Promise((resolve) => child.once('close', () => resolve()));
@@ -83,6 +85,11 @@ export class PostgresProcess {
   async lastLines(): Promise<string[]> {
     if (this.hasEnded) await within(LAST_OUTPUT_WAIT_MS, this.outputEnded);
     return this.lines;
+  }
+
+  /** Sends a signal to the program alone. */
+  kill(signal: NodeJS.Signals): void {
+    this.child.kill(signal);
   }
 
   /** Sends one signal after the other until it has ended; false when even the last left it running. */

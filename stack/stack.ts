@@ -1,0 +1,100 @@
+import { startPgBouncer, type PgBouncerServer } from './servers/pgbouncer.js';
+import { startPostgres, type PostgresServer } from './servers/postgres.js';
+import { startRabbitMq, type RabbitMqServer } from './servers/rabbitmq.js';
+import { startRedis, type RedisServer } from './servers/redis.js';
+import { startReplica, type Replica } from './servers/replica.js';
+
+export interface StackOptions {
+  /** Settings of the replicas, besides those that say where the parts of the bank are. */
+  readonly settings?: NodeJS.ProcessEnv;
+  /** Called with every line that a replica writes. */
+  readonly onLine?: (replica: string, line: string) => void;
+}
+
+/** The topology of docker/compose.yml, from the programs that are installed here. */
+export interface Stack {
+  readonly replicas: readonly Replica[];
+  readonly postgres: readonly PostgresServer[];
+  readonly pgbouncer: PgBouncerServer;
+  readonly redis: RedisServer;
+  readonly rabbitMq: RabbitMqServer;
+  /** Where the replicas find the parts of the bank: SHARDS, MIGRATION_SHARDS, REDIS_URL, RABBITMQ_URL. */
+  readonly addresses: Readonly<Record<string, string>>;
+  /** Stops everything; what the bank held is gone. */
+  stop(): Promise<void>;
+}
+
+const REPLICAS = ['api-1', 'api-2'];
+/** What PgBouncer calls the database of each PostgreSQL server. */
+const DATABASES = ['bank_a', 'bank_b'];
+const SHARDS = 4;
+/** Connections to each PostgreSQL server; the pools of the replicas may ask for several times as many. */
+const POOL_SIZE = 20;
+
+/**
+ * Takes some ten seconds.
+ *
+ * @throws Error when a part does not come up; nothing is left running then
+ */
+export async function startStack({ settings, onLine }: StackOptions = {}): Promise<Stack> {
+  const parts = new Parts();
+  try {
+    const [redis, rabbitMq, ...postgres] = await Promise.all([
+      parts.add(startRedis()),
+      parts.add(startRabbitMq()),
+      ...DATABASES.map(() => parts.add(startPostgres())),
+    ]);
+    const direct = postgres.map(({ url }) => url);
+    const databases = Object.fromEntries(DATABASES.map((name, index) => [name, direct[index] ?? '']));
+    const pgbouncer = await parts.add(startPgBouncer({ databases, poolSize: POOL_SIZE }));
+    const pooled = direct.map((url, index) => withDatabase(pgbouncer.url(url), DATABASES[index] ?? ''));
+    const addresses = {
+      SHARDS: shardList(pooled),
+      MIGRATION_SHARDS: shardList(direct),
+      REDIS_URL: redis.url,
+      RABBITMQ_URL: rabbitMq.url,
+    };
+    const replicas = await Promise.all(
+      REPLICAS.map((name) =>
+        parts.add(startReplica({ ...settings, ...addresses }, (line) => onLine?.(name, line))),
+      ),
+    );
+    return { replicas, postgres, pgbouncer, redis, rabbitMq, addresses, stop: () => parts.stop() };
+  } catch (error) {
+    await parts.stop();
+    throw error;
+  }
+}
+
+/** What was started, or is being started, to be stopped the other way round. */
+class Parts {
+  private readonly parts: Promise<{ stop(): Promise<void> }>[] = [];
+
+  add<T extends { stop(): Promise<void> }>(part: Promise<T>): Promise<T> {
+    this.parts.unshift(part);
+    return part;
+  }
+
+  async stop(): Promise<void> {
+    for (const part of this.parts.splice(0)) {
+      const running = await part.catch(() => undefined); // it said so to whoever started it
+      await running?.stop();
+    }
+  }
+}
+
+/** The shards take turns on the databases. */
+function shardList(databaseUrls: readonly string[]): string {
+  const shards = Array.from({ length: SHARDS }, (_, index) => {
+    const url = new URL(databaseUrls[index % databaseUrls.length] ?? '');
+    url.searchParams.set('schema', `bank_${index}`);
+    return url.href;
+  });
+  return shards.join(' ');
+}
+
+function withDatabase(databaseUrl: string, name: string): string {
+  const url = new URL(databaseUrl);
+  url.pathname = `/${name}`;
+  return url.href;
+}

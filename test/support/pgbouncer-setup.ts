@@ -1,0 +1,24 @@
+import './register-typescript.mjs';
+import type { PgBouncerServer } from '../../stack/servers/pgbouncer.js';
+import globalSetup, { removeTestServer } from './global-setup.js';
+
+declare global {
+  var testPooler: PgBouncerServer | undefined;
+}
+
+/** Few enough that the service's own pools have to share them. */
+const POOL_SIZE = 4;
+
+/** Puts one PgBouncer in front of the run's PostgreSQL. */
+export default async function pgBouncerSetup(): Promise<void> {
+  await globalSetup();
+  try {
+    const { startPgBouncer } = await import('../../stack/servers/pgbouncer.js');
+    const databases = { '*': process.env['TEST_POSTGRES_URL'] ?? '' };
+    globalThis.testPooler = await startPgBouncer({ databases, poolSize: POOL_SIZE });
+    process.env['TEST_PGBOUNCER_PORT'] = String(globalThis.testPooler.port);
+  } catch (error) {
+    await removeTestServer(); // jest calls no teardown after a setup that failed
+    throw error;
+  }
+}

@@ -1,0 +1,13 @@
+import { startPgBouncer } from '../../stack/servers/pgbouncer.js';
+import { startPostgres } from '../../stack/servers/postgres.js';
+import { startRabbitMq } from '../../stack/servers/rabbitmq.js';
+import { startRedis } from '../../stack/servers/redis.js';
+
+// Its own file, since a test needs an owner of servers that it can kill.
+const postgres = await startPostgres({ fsync: 'off' });
+const servers = await Promise.all([
+  startRedis(),
+  startRabbitMq(),
+  startPgBouncer({ databases: { '*': postgres.url }, poolSize: 1 }),
+]);
+process.send?.([postgres, ...servers].map(({ port }) => port));
