@@ -1,0 +1,235 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { resetAccount } from '../../src/cli/reset.js';
+import { loadConfig } from '../../src/config.js';
+import { settleShards } from '../../src/database/bank-shards.js';
+import { parseMoney } from '../../src/domain/money.js';
+import { createLogger } from '../../src/observability/logging.js';
+import { startRedis, type RedisServer } from '../../stack/servers/redis.js';
+import { openAccount, startInstance, type TestApp } from '../support/app.js';
+import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
+import { TcpProxy } from '../support/tcp-proxy.js';
+import { deposit, post, receiptIn } from './requests.js';
+
+const TTL_MS = 1_500;
+const TIMEOUT_MS = 50;
+/** What a slow machine may add to a request. */
+const GRACE_MS = 1_000;
+
+let redis: RedisServer;
+let database: TestDatabase;
+let proxy: TcpProxy;
+/** Two instances of one service; `a` reaches Redis through the proxy. */
+let a: TestApp;
+let b: TestApp;
+
+// The outbox would tell the instances of each other's writes too: here Redis is to do it alone.
+const settings = (url: string) => ({
+  REDIS_URL: url,
+  REDIS_TIMEOUT_MS: String(TIMEOUT_MS),
+  BALANCE_CACHE: 'auto',
+  BALANCE_CACHE_TTL_MS: String(TTL_MS),
+  OUTBOX_POLL_MS: '60000',
+});
+
+beforeAll(async () => {
+  [redis, database] = await Promise.all([startRedis(), createTestDatabase('redis')]);
+});
+
+beforeEach(async () => {
+  const started = await TcpProxy.start(redis.url);
+  proxy = started.proxy;
+  a = await startInstance(database.url, settings(started.url));
+  b = await startInstance(database.url, settings(redis.url));
+});
+
+afterEach(async () => {
+  await redis.kill('SIGCONT');
+  await Promise.all([a.close(), b.close()]);
+  await proxy.stop();
+});
+
+afterAll(async () => {
+  await redis.stop();
+  await database.drop();
+});
+
+interface Balance {
+  readonly balance: number;
+  readonly version: number;
+}
+
+async function read(
+  app: TestApp,
+  accountId: number,
+  query = '',
+  headers: Record<string, string> = {},
+): Promise<Balance> {
+  const response = await app.http.get(`/accounts/${accountId}/balance${query}`).set(headers).expect(200);
+  return JSON.parse(response.text) as Balance;
+}
+
+async function metric(app: TestApp, name: string): Promise<number> {
+  const { text } = await app.http.get('/metrics');
+  const line = text.split('\n').find((found) => found.startsWith(`${name} `));
+  return Number(line?.split(' ').at(-1) ?? 0);
+}
+
+const hits = (app: TestApp) => metric(app, 'bank_balance_cache_lookups_total{result="hit"}');
+
+describe('two instances over one Redis', () => {
+  it('what one has acknowledged the other answers at once, from Redis', async () => {
+    const accountId = await openAccount(a, '350.00');
+    expect(await read(b, accountId)).toEqual({ balance: 350, version: 2 });
+    await post(b, accountId, deposit('1')).then(({ status }) => expect(status).toBe(201));
+    expect(await read(a, accountId)).toEqual({ balance: 351, version: 3 });
+    expect(await hits(a)).toBe(1);
+    expect(await hits(b)).toBe(1);
+  });
+
+  it('no reader of any instance sees a balance older than what was acknowledged before', async () => {
+    const instances = [a, b];
+    const accountIds = await Promise.all([1, 2, 3].map(() => openAccount(a, '1.00')));
+    const acknowledged = new Map(accountIds.map((accountId) => [accountId, 2]));
+    const giveUpAt = performance.now() + 2_500;
+    const pick = <T>(items: readonly T[]) => items[Math.floor(Math.random() * items.length)] as T;
+    const write = async () => {
+      while (performance.now() < giveUpAt) {
+        const accountId = pick(accountIds);
+        const response = await post(pick(instances), accountId, deposit('0.01'));
+        expect(response.status).toBe(201);
+        const version = Number(receiptIn(response).newVersion);
+        acknowledged.set(accountId, Math.max(version, acknowledged.get(accountId) ?? 0));
+      }
+    };
+    const check = async () => {
+      while (performance.now() < giveUpAt) {
+        const accountId = pick(accountIds);
+        const known = acknowledged.get(accountId) ?? 0;
+        const noCache: Record<string, string> = Math.random() < 0.1 ? { 'cache-control': 'no-cache' } : {};
+        const { balance, version } = await read(pick(instances), accountId, '', noCache);
+        expect(version).toBeGreaterThanOrEqual(known);
+        expect(balance).toBeCloseTo(1 + (version - 2) / 100, 10);
+      }
+    };
+    await Promise.all([...[1, 2, 3].map(write), ...[1, 2, 3, 4].map(check)]);
+    // Else this would have tested the database.
+    expect(await hits(a)).toBeGreaterThan(0);
+    expect(await hits(b)).toBeGreaterThan(0);
+  });
+
+  it('a reset by the command line is seen at once', async () => {
+    const accountId = await openAccount(a, '350.00');
+    expect(await read(b, accountId)).toEqual({ balance: 350, version: 2 });
+    const config = loadConfig({ DATABASE_URL: database.url, LOG_LEVEL: 'silent', ...settings(redis.url) });
+    const bank = await settleShards(config.shards ?? []);
+    await resetAccount(config, bank, createLogger(config.log), accountId, parseMoney('1000.00') ?? 0n);
+    for (const instance of [a, b])
+      expect(await read(instance, accountId)).toEqual({ balance: 1_000, version: 3 });
+  });
+});
+
+describe('an instance that can not reach Redis', () => {
+  it('never answers older than what it acknowledged itself; the others do so no longer than the time to live', async () => {
+    const accountId = await openAccount(a, '350.00');
+    expect(await read(b, accountId)).toEqual({ balance: 350, version: 2 });
+    proxy.takeDown();
+    expect((await post(a, accountId, deposit('1'))).status).toBe(201);
+    const acknowledgedAtMs = performance.now();
+    expect(await read(a, accountId)).toEqual({ balance: 351, version: 3 });
+    let lastStaleMs = -Infinity;
+    for (;;) {
+      const beganMs = performance.now();
+      if ((await read(b, accountId)).version === 3) break;
+      lastStaleMs = beganMs - acknowledgedAtMs;
+      await sleep(5);
+    }
+    // It was stale, or this proves nothing.
+    expect(lastStaleMs).toBeGreaterThan(0);
+    expect(lastStaleMs).toBeLessThanOrEqual(TTL_MS);
+    expect(await metric(a, 'bank_balance_cache_writes_lost_total')).toBeGreaterThanOrEqual(1);
+  });
+
+  it('minVersion and no-cache get the newest meanwhile, and tell the cache of it', async () => {
+    for (const [query, headers] of [
+      ['?minVersion=3', {}],
+      ['', { 'cache-control': 'no-cache' }],
+    ] as const) {
+      proxy.heal();
+      const accountId = await openAccount(b, '350.00');
+      expect(await read(b, accountId)).toEqual({ balance: 350, version: 2 });
+      proxy.takeDown();
+      expect((await post(a, accountId, deposit('1'))).status).toBe(201);
+      expect(await read(b, accountId, query, headers)).toEqual({ balance: 351, version: 3 });
+      expect(await read(b, accountId)).toEqual({ balance: 351, version: 3 });
+    }
+  });
+
+  it('reads from the database, and from Redis again once it is back', async () => {
+    proxy.takeDown();
+    const accountId = await openAccount(a, '350.00');
+    for (let reads = 0; reads < 5; reads++)
+      expect(await read(a, accountId)).toEqual({ balance: 350, version: 2 });
+    expect(await hits(a)).toBe(0);
+    expect(await metric(a, 'bank_redis_up')).toBe(0);
+    proxy.heal();
+    for (const giveUpAt = performance.now() + 10_000; (await hits(a)) === 0; await sleep(20)) {
+      expect(await read(a, accountId)).toEqual({ balance: 350, version: 2 });
+      expect(performance.now()).toBeLessThan(giveUpAt);
+    }
+    expect(await metric(a, 'bank_redis_up')).toBe(1);
+  });
+});
+
+describe('a Redis in trouble', () => {
+  it('that is stopped: every answer is right, and late by little', async () => {
+    const accountId = await openAccount(a, '1.00');
+    await read(b, accountId);
+    await redis.kill('SIGSTOP');
+    for (let version = 3; version <= 12; version++) {
+      for (const instance of [a, b]) {
+        const startedMs = performance.now();
+        if (instance === a) expect((await post(a, accountId, deposit('1'))).status).toBe(201);
+        expect(await read(instance, accountId)).toEqual({ balance: version - 1, version });
+        expect(performance.now() - startedMs).toBeLessThan(3 * TIMEOUT_MS + GRACE_MS);
+      }
+    }
+  });
+
+  it('that is killed and comes back empty: every answer is right', async () => {
+    const accountId = await openAccount(a, '1.00');
+    let version = 2;
+    const postAndRead = async () => {
+      expect((await post(a, accountId, deposit('1'))).status).toBe(201);
+      version += 1;
+      for (const instance of [a, b])
+        expect(await read(instance, accountId)).toEqual({ balance: version - 1, version });
+    };
+    await postAndRead();
+    await redis.kill('SIGKILL');
+    for (let times = 0; times < 5; times++) await postAndRead();
+    await redis.start();
+    const before = await hits(b);
+    for (const giveUpAt = performance.now() + 10_000; (await hits(b)) === before; await sleep(20)) {
+      await postAndRead();
+      expect(performance.now()).toBeLessThan(giveUpAt);
+    }
+  });
+
+  it('that is full: every answer is right', async () => {
+    const full = await startRedis(['--maxmemory', '1mb', '--maxmemory-policy', 'noeviction']);
+    const instance = await startInstance(database.url, settings(full.url));
+    try {
+      const accountId = await openAccount(instance, '1.00');
+      for (let version = 3; version <= 12; version++) {
+        expect((await post(instance, accountId, deposit('1'))).status).toBe(201);
+        expect(await read(instance, accountId)).toEqual({ balance: version - 1, version });
+      }
+      expect(await hits(instance)).toBe(0);
+      expect(await metric(instance, 'bank_balance_cache_writes_lost_total')).toBeGreaterThan(0);
+    } finally {
+      await instance.close();
+      await full.stop();
+    }
+  });
+});
