@@ -1,12 +1,15 @@
 import { Command, CommanderError, Option } from 'commander';
 import {
+  accountListOption,
   accountOption,
   accountsOption,
   balanceOption,
+  countOption,
   DEFAULT_ACCOUNT,
   DEFAULT_BALANCE,
   DEFAULT_MAX_PAUSE_MS,
   millisecondsOption,
+  queueOption,
   shardArgument,
 } from './cli/options.js';
 
@@ -48,6 +51,7 @@ function createProgram(): Command {
     .option('--json', 'print the report as JSON')
     .action(async (options: Parameters<Commands['verify']>[0]) => (await commands()).verify(options));
   addShardCommands(program);
+  addEventCommands(program);
   return program;
 }
 
@@ -72,6 +76,27 @@ function addShardCommands(program: Command): void {
     .action(async (shard: number, { to, maxPause }: { to: string; maxPause: number }) =>
       (await commands()).moveShard(shard, { to, maxPauseMs: maxPause }),
     );
+}
+
+function addEventCommands(program: Command): void {
+  program
+    .command('events')
+    .description('what the bank publishes to RabbitMQ')
+    .command('tail')
+    .description('print events as they are published, each once; needs RABBITMQ_URL, and no database')
+    .option('--account <ID...>', 'only those of these accounts', accountListOption)
+    .option(
+      '--queue <name>',
+      'a durable queue that goes on where it was left, made when it is missing',
+      queueOption,
+    )
+    .option(
+      '--from-opening',
+      "wait for each new account's very first event: for a queue that is older than the bank's first event",
+    )
+    .option('--count <N>', 'end after so many events', countOption)
+    .option('--json', 'print the events themselves, one JSON text a line')
+    .action(async (options: Parameters<Commands['tailEvents']>[0]) => (await commands()).tailEvents(options));
 }
 
 type Commands = Awaited<ReturnType<typeof commands>>;

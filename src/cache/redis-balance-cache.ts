@@ -21,7 +21,7 @@ export interface RedisBalanceCacheSettings {
 const AT_ONCE = 1_000;
 
 /** Version and minor units, as in `12:35000`. Whatever else is found was written by somebody else. */
-const ENTRY = /^([1-9]\d{0,15}):(\d{1,18})$/;
+const ENTRY = /^([1-9]\d*):(\d{1,18})$/;
 
 /**
  * KEYS: the balances. ARGV: the longest time to live; then for each key its version, its entry, and when it expires by
@@ -37,6 +37,7 @@ for i, key in ipairs(KEYS) do
   local version, entry, expires = ARGV[3 * i - 1], ARGV[3 * i], ARGV[3 * i + 1]
   local found = redis.pcall('GET', key)
   local held = type(found) == 'string' and tonumber(string.match(found, '^(%d+):%d+$')) or 0
+  if held > 2 ^ 53 then held = 0 end
   local ttl = math.floor(math.min(expires - now, tonumber(ARGV[1])))
   if tonumber(version) > held or tonumber(version) == held and ttl > 0 then
     if ttl < 1 or redis.pcall('SET', key, entry, 'PX', ttl).err then
@@ -123,7 +124,7 @@ export class RedisBalanceCache extends BalanceCache {
 
   private accept(accountId: number, entry: string | null | undefined): Account | undefined {
     const [, version, balance] = ENTRY.exec(entry ?? '') ?? [];
-    if (version === undefined || balance === undefined) return undefined;
+    if (balance === undefined || !Number.isSafeInteger(Number(version))) return undefined;
     const account = { accountId, version: Number(version), balance: BigInt(balance) };
     return account.version >= this.remember(accountId, account.version) ? account : undefined;
   }

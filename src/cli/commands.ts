@@ -6,6 +6,7 @@ import type { Money } from '../domain/money.js';
 import { createLogger, STDERR } from '../observability/logging.js';
 import type { ShardAddress } from '../database/shard-address.js';
 import { InterruptedError, WorkError } from '../explain.js';
+import { tailEvents as runTail, type TailOptions } from './events-tail.js';
 import { migrateText } from './migrate.js';
 import { createProgress, type Progress } from './progress.js';
 import { resetAccount, resetText } from './reset.js';
@@ -73,6 +74,15 @@ export async function moveShard(
     const onStep = (step: string) => console.error(`shard ${index}: ${step}`);
     console.log(moveText(index, await runMove(shard, place, to, { maxPauseMs, onStep, signal })));
   });
+}
+
+/** Reads from the broker alone: the bank is not opened. */
+export async function tailEvents(options: TailOptions): Promise<void> {
+  const { rabbitmq } = loadConfig();
+  if (!rabbitmq) throw new WorkError('RABBITMQ_URL is not set: without a broker, events stay in the service');
+  const signal = onInterrupt();
+  await runTail(rabbitmq, options, signal);
+  signal.throwIfAborted();
 }
 
 /** For what concerns single shards, whether the others are up or not. */

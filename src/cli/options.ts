@@ -12,6 +12,9 @@ export const DEFAULT_MAX_PAUSE_MS = 3_000;
 const MAX_PAUSE_MS = 600_000;
 const MAX_SHARD = 1_023;
 
+/** What begins with amq. is the broker's own. */
+const QUEUE_NAME = /^(?!amq\.)[\w.:-]{1,127}$/;
+
 /** More would not fit the disk of any machine that this runs on; a slip of the finger does. */
 export const MAX_SEED_ACCOUNTS = 1_000_000_000;
 
@@ -34,6 +37,26 @@ export function accountsOption(text: string): number {
 /** @throws InvalidArgumentError */
 export function accountOption(text: string): number {
   return wholeNumber(text, MAX_ID);
+}
+
+/** One of several. @throws InvalidArgumentError */
+export function accountListOption(text: string, others: readonly number[] = []): number[] {
+  return [...others, accountOption(text)];
+}
+
+/** @throws InvalidArgumentError */
+export function countOption(text: string): number {
+  return wholeNumber(text, MAX_ID);
+}
+
+/** @throws InvalidArgumentError */
+export function queueOption(text: string): string {
+  if (!QUEUE_NAME.test(text)) {
+    throw new InvalidArgumentError(
+      'It must be 1 to 127 letters, digits and . : _ -, and must not begin with "amq.".',
+    );
+  }
+  return text;
 }
 
 /** @throws InvalidArgumentError */

@@ -1,6 +1,7 @@
 import { DataSource, type DataSourceOptions } from 'typeorm';
 import { BalanceHistory1795478600000 } from '../../migrations/1795478600000-balance-history.js';
 import { OutboxAndShardIdentity1795478700000 } from '../../migrations/1795478700000-outbox-and-shard-identity.js';
+import { RelayLease1795478800000 } from '../../migrations/1795478800000-relay-lease.js';
 import { SpecTables1795478400000 } from '../../migrations/1795478400000-spec-tables.js';
 import { WideTypes1795478500000 } from '../../migrations/1795478500000-wide-types.js';
 import { PooledClient, PreparingClient } from './connection.js';
@@ -27,6 +28,7 @@ export const MIGRATIONS = [
   WideTypes1795478500000,
   BalanceHistory1795478600000,
   OutboxAndShardIdentity1795478700000,
+  RelayLease1795478800000,
 ];
 
 export function dataSourceOptions(shard: ShardAddress, pool: PoolSettings): DataSourceOptions {

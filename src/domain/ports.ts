@@ -42,9 +42,15 @@ export abstract class BalanceCache {
   abstract lastKnownVersion(accountId: number): number | undefined;
 }
 
-/** Takes the events of committed transactions. Called at least once for each, in version order for one account. */
+/**
+ * Takes the events of committed transactions: each of them at least once, those of one account in version order, except
+ * that a run of them may begin again at an earlier version when it was not known to have arrived.
+ */
 export abstract class EventPublisher {
-  /** Resolves when the events are safely delivered: only then are they removed from the outbox. */
+  /** Looked at before events are taken from the outbox. @throws when none can be published just now */
+  abstract assertReady(): void;
+
+  /** Resolves when all the events are safely delivered: only then are they removed from the outbox. */
   abstract publish(transactions: readonly Transaction[]): Promise<void>;
 
   /** True for a batch, by its first transaction, that has reached the listeners already: it need not be read back. */

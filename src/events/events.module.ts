@@ -12,10 +12,16 @@ import { TransactionRunner } from '../ledger/transaction-runner.js';
 import { Metrics } from '../observability/metrics.js';
 import { InProcessPublisher } from './in-process-publisher.js';
 import { OutboxRelay } from './outbox-relay.js';
+import { Outbox } from './outbox.js';
+import { RabbitMqConnection } from './rabbitmq-connection.js';
+import { RabbitMqPublisher } from './rabbitmq-publisher.js';
 
 const RELAYS = Symbol('RELAYS');
 
-/** One relay per shard, from the outbox to this process's own bus. */
+/** The injection token of the {@link RabbitMqConnection}; undefined where no broker is configured. */
+export const RABBITMQ = Symbol('RABBITMQ');
+
+/** One relay per shard, from the outbox to this process's own bus and to RabbitMQ, where there is one. */
 @Module({
   imports: [CacheModule, LedgerModule],
   providers: [
@@ -24,15 +30,20 @@ const RELAYS = Symbol('RELAYS');
       inject: [BalanceCache, OwnBatches],
       useFactory: createBus,
     },
+    { provide: RABBITMQ, inject: [CONFIG, Metrics], useFactory: connectBroker },
     {
       provide: RELAYS,
-      inject: [CONFIG, SHARDS, InProcessPublisher, Metrics],
+      inject: [CONFIG, SHARDS, InProcessPublisher, RABBITMQ, Metrics],
       useFactory: createRelays,
     },
   ],
+  exports: [RABBITMQ],
 })
 export class EventsModule implements OnModuleInit, OnModuleDestroy {
-  constructor(@Inject(RELAYS) private readonly relays: OutboxRelay[]) {}
+  constructor(
+    @Inject(RELAYS) private readonly relays: OutboxRelay[],
+    @Inject(RABBITMQ) private readonly broker: RabbitMqConnection | undefined,
+  ) {}
 
   onModuleInit(): void {
     for (const relay of this.relays) relay.start();
@@ -40,6 +51,7 @@ export class EventsModule implements OnModuleInit, OnModuleDestroy {
 
   async onModuleDestroy(): Promise<void> {
     await Promise.all(this.relays.map((relay) => relay.stop()));
+    await this.broker?.close();
   }
 }
 
@@ -58,22 +70,35 @@ function createBus(balances: BalanceCache, ownBatches: OwnBatches): InProcessPub
   return bus;
 }
 
+function connectBroker({ rabbitmq }: Config, metrics: Metrics): RabbitMqConnection | undefined {
+  if (!rabbitmq) return undefined;
+  const logger = new Logger('RabbitMQ');
+  const broker = new RabbitMqConnection(rabbitmq, {
+    info: (message) => logger.log(message),
+    warn: (message) => logger.warn(message),
+  });
+  metrics.watchBroker(() => broker.status);
+  return broker;
+}
+
 function createRelays(
   config: Config,
   shards: readonly Shard[],
-  publisher: InProcessPublisher,
+  bus: InProcessPublisher,
+  broker: RabbitMqConnection | undefined,
   metrics: Metrics,
 ): OutboxRelay[] {
   const logger = new Logger('Outbox');
-  return shards.map(
-    ({ index, address, general }) =>
-      new OutboxRelay(
-        new TransactionRunner(general, config.ledger),
-        tablesOf(address.schema),
-        publisher,
-        config.outboxPollMs,
-        (rows) => metrics.outboxPublished(index, rows),
-        (error) => logger.warn({ msg: 'publishing failed and is tried again', err: error }),
-      ),
-  );
+  const { ledger, rabbitmq } = config;
+  const leaseMs = ledger.transactionTimeoutMs + (rabbitmq?.confirmTimeoutMs ?? 0);
+  return shards.map(({ index, identity, address, general }) => {
+    const outbox = new Outbox(new TransactionRunner(general, ledger), tablesOf(address.schema), leaseMs);
+    const settings = rabbitmq && { ...rabbitmq, bankId: identity.bankId, shardIndex: index };
+    const publishers = broker && settings ? [bus, new RabbitMqPublisher(broker, settings)] : [bus];
+    return new OutboxRelay(outbox, publishers, config.outboxPollMs, metrics.forOutbox(index), {
+      failing: (error) =>
+        logger.warn({ msg: `shard ${index}: publishing failed and is tried again`, err: error }),
+      recovered: () => logger.log(`shard ${index}: events are published again`),
+    });
+  });
 }

@@ -4,12 +4,16 @@ import type { OwnBatches } from '../ledger/own-batches.js';
 
 export type TransactionListener = (transactions: readonly Transaction[]) => Promise<void> | undefined;
 
-/** The event bus where there is no broker: listeners in this process. It has one so far, the balance cache. */
+/** The event bus of this process. It has one listener so far, the balance cache. */
 export class InProcessPublisher extends EventPublisher {
   private readonly listeners: TransactionListener[] = [];
 
   constructor(private readonly ownBatches: OwnBatches) {
     super();
+  }
+
+  assertReady(): void {
+    // Always is.
   }
 
   /** What this process posted is in its cache since the COMMIT. */

@@ -1,99 +1,154 @@
-import type { QueryRunner } from 'typeorm';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { classifyFailure } from '../database/database-errors.js';
 import type { EventPublisher } from '../domain/ports.js';
-import type { Transaction } from '../domain/transaction.js';
-import { TRANSACTION_COLUMNS, transactionFromRow, type TransactionRow } from '../database/rows.js';
-import type { SchemaTables } from '../database/tables.js';
-import type { TransactionRunner } from '../ledger/transaction-runner.js';
+import type { OutboxMetrics, PublishFailure } from '../observability/metrics.js';
+import type { Backlog, Chunk, Outbox } from './outbox.js';
+import { PublishError } from './publish-error.js';
 
-/** Outbox rows, each of one batch, that are published and deleted in one go. */
-const ROWS_AT_ONCE = 20;
+/** Events of one chunk at most: few enough for flat memory, many enough for few round trips. */
+const MAX_EVENTS = 5_000;
+/** Counting what waits costs more than a look: no more often than this. */
+const COUNT_EVERY_MS = 1_000;
+const LONGEST_BACKOFF_MS = 10_000;
+
+export interface RelayLog {
+  /** Publishing has begun to fail; said once for each reason. */
+  failing(error: unknown): void;
+  /** It succeeds again. */
+  recovered(): void;
+}
 
 /**
- * Publishes what one shard's outbox holds, in order, and deletes what was published: at least once for each event.
- * One relay per shard works at a time, over all instances: the lock of the shard's identity row is the lease, which
- * ends with the transaction and so with the process. (No session advisory lock and no LISTEN: PgBouncer.)
+ * Publishes what one shard's outbox holds, in order, and removes what has arrived: at least once for each event. Every
+ * publisher gets every batch that it does not know yet; one that fails holds back all of them, so that none is lost.
+ * The write path never waits for any of this.
  */
 export class OutboxRelay {
-  private stopped = false;
-  private failing = false;
+  private readonly ending = new AbortController();
   private running: Promise<void> = Promise.resolve();
-  private timer: NodeJS.Timeout | undefined;
+  private maxEvents = MAX_EVENTS;
+  private failures = 0;
+  private readonly complaints = new Set<PublishFailure>();
+  private countedMs = -Infinity;
+  private counted: Backlog = { rows: 0, events: 0, ageMs: 0 };
 
   constructor(
-    private readonly runner: TransactionRunner,
-    private readonly tables: SchemaTables,
-    private readonly publisher: EventPublisher,
+    private readonly outbox: Outbox,
+    private readonly publishers: readonly EventPublisher[],
     private readonly pollMs: number,
-    private readonly onPublished: (rows: number) => void,
-    private readonly onFailure: (error: unknown) => void,
-  ) {}
-
-  start(): void {
-    this.timer = setTimeout(() => {
-      this.running = this.drain().finally(() => {
-        if (!this.stopped) this.start();
-      });
-    }, this.pollMs);
+    private readonly metrics: OutboxMetrics,
+    private readonly log: RelayLog,
+  ) {
+    metrics.watchBacklog(() => this.backlog());
   }
 
-  /** Waits for the rows in hand; the rest stay in the outbox for the next start. */
+  start(): void {
+    this.running = this.work();
+  }
+
+  /** Waits for the chunk in hand; the rest stays in the outbox for the next start. */
   async stop(): Promise<void> {
-    this.stopped = true;
-    clearTimeout(this.timer);
+    this.ending.abort();
     await this.running;
   }
 
+  private get stopped(): boolean {
+    return this.ending.signal.aborted;
+  }
+
+  private async work(): Promise<void> {
+    while (!this.stopped) {
+      await sleep(this.pauseMs(), undefined, { signal: this.ending.signal }).catch(() => undefined);
+      await this.drain();
+    }
+  }
+
+  /** Without a pause for as long as there is something to publish. */
   private async drain(): Promise<void> {
     try {
-      while (!this.stopped) {
-        const rows = await this.runner.run((queryRunner) => this.publishSome(queryRunner));
-        this.failing = false;
-        if (rows > 0) this.onPublished(rows);
-        if (rows < ROWS_AT_ONCE) return;
+      while (!this.stopped && (await this.publishChunk()));
+    } catch (error) {
+      this.failed(error);
+    }
+  }
+
+  /** @returns whether there may be more */
+  private async publishChunk(): Promise<boolean> {
+    if (await this.nothingWaits()) return false;
+    for (const publisher of this.publishers) publisher.assertReady();
+    const known = (firstId: number) => this.publishers.every((publisher) => publisher.alreadyKnows(firstId));
+    const chunk = await this.outbox.claim(this.maxEvents, known);
+    if (!chunk) return false;
+    await this.publish(chunk);
+    await this.outbox.remove(chunk);
+    this.succeeded(chunk);
+    return true;
+  }
+
+  private async publish({ batches }: Chunk): Promise<void> {
+    try {
+      for (const publisher of this.publishers) {
+        const news = batches.filter(([first]) => first && !publisher.alreadyKnows(first.transactionId));
+        await publisher.publish(news.flat());
       }
     } catch (error) {
-      // Nothing is lost: what was not deleted is published again at the next poll. Said once, not at every poll.
-      if (!this.failing) this.onFailure(error);
-      this.failing = true;
+      // At once, so that another instance may try. If that fails too, the lease ends by itself.
+      await this.outbox.release().catch(() => undefined);
+      throw error;
     }
   }
 
-  private async publishSome(queryRunner: QueryRunner): Promise<number> {
-    // Looked at before the lease is taken: a row lock writes, and most of the time there is nothing to do.
-    const waiting = (await queryRunner.query(`SELECT FROM ${this.tables.outbox} LIMIT 1`)) as unknown[];
-    if (waiting.length === 0) return 0;
-    const lease = (await queryRunner.query(
-      `SELECT FROM ${this.tables.shardIdentity} FOR UPDATE SKIP LOCKED`,
-    )) as unknown[];
-    if (lease.length === 0) return 0;
-    const rows = (await queryRunner.query(
-      `SELECT outbox_id, transaction_ids[1] AS first_id
-       FROM ${this.tables.outbox} ORDER BY outbox_id LIMIT ${ROWS_AT_ONCE}`,
-    )) as { outbox_id: string; first_id: string }[];
-    if (rows.length === 0) return 0;
-    const foreign = rows.filter((row) => !this.publisher.alreadyKnows(Number(row.first_id)));
-    if (foreign.length > 0) {
-      await this.publisher.publish(
-        await this.read(
-          queryRunner,
-          foreign.map((row) => row.outbox_id),
-        ),
-      );
-    }
-    await queryRunner.query(`DELETE FROM ${this.tables.outbox} WHERE outbox_id = ANY($1)`, [
-      rows.map((row) => row.outbox_id),
-    ]);
-    return rows.length;
+  private async nothingWaits(): Promise<boolean> {
+    if (performance.now() - this.countedMs < COUNT_EVERY_MS) return this.outbox.isEmpty();
+    this.counted = await this.outbox.backlog();
+    this.countedMs = performance.now();
+    return this.counted.rows === 0;
   }
 
-  private async read(queryRunner: QueryRunner, outboxIds: readonly string[]): Promise<Transaction[]> {
-    const rows = (await queryRunner.query(
-      `SELECT ${TRANSACTION_COLUMNS}
-       FROM ${this.tables.outbox}, unnest(transaction_ids) WITH ORDINALITY AS posted (transaction_id, place)
-       JOIN ${this.tables.transactions} USING (transaction_id)
-       WHERE outbox_id = ANY($1) ORDER BY outbox_id, place`,
-      [outboxIds],
-    )) as TransactionRow[];
-    return rows.map(transactionFromRow);
+  /** As last counted; its age goes on growing while nothing can be counted or published. */
+  private backlog(): Backlog {
+    const { rows, events, ageMs } = this.counted;
+    return rows === 0 ? this.counted : { rows, events, ageMs: ageMs + performance.now() - this.countedMs };
   }
+
+  private succeeded({ outboxIds, batches }: Chunk): void {
+    this.metrics.published(
+      outboxIds.length,
+      batches.reduce((sum, batch) => sum + batch.length, 0),
+    );
+    this.failures = 0;
+    this.maxEvents = Math.min(MAX_EVENTS, this.maxEvents * 2);
+    if (this.complaints.size > 0) this.log.recovered();
+    this.complaints.clear();
+  }
+
+  /**
+   * Nothing is lost: what was not removed is published again. In smaller chunks, so that a slow broker can confirm one
+   * in time, and one that returns everything is not sent much.
+   */
+  private failed(error: unknown): void {
+    const reason = reasonOf(error);
+    this.metrics.failed(reason);
+    // Whether the broker is there is known without asking it, and said by its connection: just look again soon.
+    if (reason === 'down' || reason === 'blocked') {
+      this.failures = 0;
+      return;
+    }
+    this.failures += 1;
+    this.maxEvents = Math.max(1, Math.floor(this.maxEvents / 2));
+    if (!this.complaints.has(reason)) this.log.failing(error);
+    this.complaints.add(reason);
+  }
+
+  /** After failures exponential, with jitter. */
+  private pauseMs(): number {
+    if (this.failures === 0) return this.pollMs;
+    const longest = Math.max(this.pollMs, LONGEST_BACKOFF_MS);
+    return Math.min(longest, this.pollMs * 2 ** this.failures) * (0.5 + Math.random() / 2);
+  }
+}
+
+function reasonOf(error: unknown): PublishFailure {
+  if (error instanceof PublishError) return error.reason;
+  return classifyFailure(error) === 'statement' ? 'other' : 'database';
 }

@@ -15,6 +15,18 @@ export interface ShardMetrics {
   watchQueue(depth: () => number): void;
 }
 
+/** Why a chunk of events was not published. */
+export type PublishFailure =
+  'down' | 'blocked' | 'timeout' | 'unroutable' | 'refused' | 'closed' | 'database' | 'other';
+
+/** What one shard's relay reports. */
+export interface OutboxMetrics {
+  published(rows: number, events: number): void;
+  failed(reason: PublishFailure): void;
+  /** The gauges read it when they are scraped. */
+  watchBacklog(read: () => { readonly rows: number; readonly events: number; readonly ageMs: number }): void;
+}
+
 /** How a balance was looked for in the shared cache; unavailable: the cache did not answer. */
 export type BalanceLookup = 'hit' | 'miss' | 'unavailable';
 
@@ -76,6 +88,37 @@ export class Metrics {
   private readonly published = this.counter('bank_outbox_published_total', 'Outbox rows published', [
     'shard',
   ]);
+  private readonly publishedEvents = this.counter(
+    'bank_outbox_events_published_total',
+    'Events handed to the broker or to listeners in this process',
+    ['shard'],
+  );
+  private readonly publishFailures = this.counter(
+    'bank_outbox_publish_failures_total',
+    'Tries to publish that failed; what they held is tried again',
+    ['shard', 'reason'],
+  );
+  private readonly backlogRows = this.gauge(
+    'bank_outbox_backlog_rows',
+    'Outbox rows that wait to be published; no more than 1000 are counted',
+    ['shard'],
+  );
+  private readonly backlogEvents = this.gauge(
+    'bank_outbox_backlog_events',
+    'Events in the counted outbox rows',
+    ['shard'],
+  );
+  private readonly backlogAge = this.gauge(
+    'bank_outbox_oldest_age_seconds',
+    'How long the oldest outbox row has been waiting; 0: none waits',
+    ['shard'],
+  );
+  private readonly brokerUp = this.gauge('bank_rabbitmq_up', 'Whether RabbitMQ is connected', []);
+  private readonly brokerBlocked = this.gauge(
+    'bank_rabbitmq_blocked',
+    'Whether RabbitMQ takes no messages because of an alarm (memory or disk)',
+    [],
+  );
   private readonly balanceLookups = this.counter(
     'bank_balance_cache_lookups_total',
     'Balances that were looked for in the shared cache',
@@ -121,8 +164,25 @@ export class Metrics {
     });
   }
 
-  outboxPublished(shardIndex: number, rows: number): void {
-    this.published.inc({ shard: String(shardIndex) }, rows);
+  watchBroker(status: () => 'up' | 'down' | 'blocked'): void {
+    this.collectInto(this.brokerUp, (gauge) => gauge.set(status() === 'down' ? 0 : 1));
+    this.collectInto(this.brokerBlocked, (gauge) => gauge.set(status() === 'blocked' ? 1 : 0));
+  }
+
+  forOutbox(shardIndex: number): OutboxMetrics {
+    const shard = String(shardIndex);
+    return {
+      published: (rows, events) => {
+        this.published.inc({ shard }, rows);
+        this.publishedEvents.inc({ shard }, events);
+      },
+      failed: (reason) => this.publishFailures.inc({ shard, reason }),
+      watchBacklog: (read) => {
+        this.collectInto(this.backlogRows, (gauge) => gauge.set({ shard }, read().rows));
+        this.collectInto(this.backlogEvents, (gauge) => gauge.set({ shard }, read().events));
+        this.collectInto(this.backlogAge, (gauge) => gauge.set({ shard }, read().ageMs / 1000));
+      },
+    };
   }
 
   balancesLookedUp(result: BalanceLookup, balances: number): void {

@@ -25,14 +25,16 @@ export type RedisScript<Answer> = (
   args: readonly (string | number)[],
 ) => Promise<Answer | undefined>;
 
-/** ioredis has no class for it. */
-const TIMED_OUT = 'Command timed out';
+class NoAnswerError extends Error {}
+
 const CONNECT_TIMEOUT_MS = 1_000;
 /** After so many failures one after the other Redis is left alone … */
 const FAILURES_TO_OPEN = 3;
 /** … for so long; then one command tries it. */
 const OPEN_MS = 1_000;
 const LONGEST_RECONNECT_MS = 1_000;
+/** Unless more is known. */
+const CLOSED = 'the connection was closed';
 /** A connection that was given up is closed hard when the other side does not close it. */
 const DISCONNECT_MS = 100;
 
@@ -47,33 +49,35 @@ export class RedisConnection {
     breaker: new ConsecutiveBreaker(FAILURES_TO_OPEN),
   });
   private isUp = true;
-  private problem = 'there is no connection';
+  private problem = CLOSED;
 
   private constructor(
-    settings: RedisSettings,
+    private readonly settings: RedisSettings,
     private readonly observer: RedisObserver,
   ) {
     this.redis = new Redis(settings.url, {
       lazyConnect: true,
       connectTimeout: CONNECT_TIMEOUT_MS,
-      commandTimeout: settings.timeoutMs,
       disconnectTimeout: DISCONNECT_MS,
       enableOfflineQueue: false,
       // While it loads its data Redis says so to each command: that is a failure like any other.
       enableReadyCheck: false,
+      // It would be waited for, and a connection that ends meanwhile would then pass for ready (ioredis 5.11).
+      disableClientInfo: true,
       maxRetriesPerRequest: 0,
       autoResendUnfulfilledCommands: false,
       retryStrategy: (attempt) =>
         Math.min(50 * 2 ** attempt, LONGEST_RECONNECT_MS) * (0.5 + Math.random() / 2),
     });
     this.redis.on('error', (error: Error) => (this.problem = messageOf(error)));
-    for (const event of ['ready', 'close']) this.redis.on(event, () => this.observe());
+    this.redis.on('ready', () => void this.answers());
+    this.redis.on('close', () => this.lost());
     this.breaker.onBreak((reason) => {
       if ('error' in reason) this.problem = messageOf(reason.error);
+      this.lost();
       // A connection that fell silent may be dead for good, and would answer old commands first.
       this.redis.disconnect(true);
     });
-    this.breaker.onStateChange(() => this.observe());
   }
 
   /** Waits for the first attempt to connect, whatever comes of it. A Redis that is down is tried again and again. */
@@ -83,9 +87,14 @@ export class RedisConnection {
     return connection;
   }
 
-  /** Whether Redis answers, as far as is known. */
+  /** Whether Redis can be used, as far as is known. */
   get up(): boolean {
     return this.isUp;
+  }
+
+  /** Whether Redis answers now. */
+  async answers(): Promise<boolean> {
+    return (await this.run(() => this.redis.ping())) !== undefined;
   }
 
   /** The values of the keys, null for each that has none. Undefined: Redis can't say. */
@@ -96,11 +105,11 @@ export class RedisConnection {
   /** A script that is sent once per connection, and named by its hash from then on. */
   script<Answer>(name: string, lua: string): RedisScript<Answer> {
     this.redis.defineCommand(name, { lua });
-    const commands = this.redis as unknown as Record<
-      string,
-      (...input: (string | number)[]) => Promise<Answer>
-    >;
-    return (keys, args) => this.run(() => commands[name]?.(keys.length, ...keys, ...args));
+    const command = Reflect.get(this.redis, name) as (
+      this: Redis,
+      ...input: (string | number)[]
+    ) => Promise<Answer>;
+    return (keys, args) => this.run(() => command.call(this.redis, keys.length, ...keys, ...args));
   }
 
   close(): void {
@@ -108,26 +117,45 @@ export class RedisConnection {
     this.redis.disconnect();
   }
 
-  private async run<T>(command: () => Promise<T> | undefined): Promise<T | undefined> {
+  private async run<T>(command: () => Promise<T>): Promise<T | undefined> {
     // One command tries whether Redis is back; the others would have to wait for how that ends.
     if (this.breaker.state === CircuitState.HalfOpen) return undefined;
     try {
-      return await this.breaker.execute(command);
+      const answer = await this.breaker.execute(() => answerWithin(this.settings.timeoutMs, command));
+      if (!this.isUp && this.breaker.state === CircuitState.Closed) this.back();
+      return answer;
     } catch (error) {
       if (!isBrokenCircuitError(error)) {
-        this.observer.failed(messageOf(error) === TIMED_OUT ? 'timeout' : 'error');
+        this.observer.failed(error instanceof NoAnswerError ? 'timeout' : 'error');
       }
       return undefined;
     }
   }
 
-  private observe(): void {
-    const isUp = this.redis.status === 'ready' && this.breaker.state === CircuitState.Closed;
-    if (isUp === this.isUp) return;
-    this.isUp = isUp;
-    if (isUp) this.observer.back();
-    else this.observer.lost(this.problem);
+  private lost(): void {
+    if (!this.isUp) return;
+    this.isUp = false;
+    this.observer.lost(this.problem);
   }
+
+  private back(): void {
+    this.isUp = true;
+    this.problem = CLOSED;
+    this.observer.back();
+  }
+}
+
+/** @throws NoAnswerError; what the command fails with */
+function answerWithin<T>(timeoutMs: number, command: () => Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    // After a busy moment a process sees its timers first and what has arrived only then (so ioredis's own timeout,
+    // which does not look, would blame Redis for it).
+    const look = () => setImmediate(() => reject(new NoAnswerError(`no answer within ${timeoutMs} ms`)));
+    const timer = setTimeout(look, timeoutMs);
+    command()
+      .then(resolve, reject)
+      .finally(() => clearTimeout(timer));
+  });
 }
 
 function messageOf(error: unknown): string {

@@ -3,15 +3,23 @@ import { tablesOf } from '../../src/database/tables.js';
 import { EventPublisher } from '../../src/domain/ports.js';
 import type { Transaction } from '../../src/domain/transaction.js';
 import { OutboxRelay } from '../../src/events/outbox-relay.js';
+import { Outbox } from '../../src/events/outbox.js';
+import { Metrics } from '../../src/observability/metrics.js';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
 import { openLedger, type TestLedger } from '../support/ledger.js';
 import { createTestDatabase } from '../support/postgres.js';
 import { waitUntil } from '../support/service.js';
 
+const LEASE_MS = 5_000;
+
 /** Keeps what it is given; fails as often as it is told to, after it has taken the events. */
 class RecordingPublisher extends EventPublisher {
   readonly published: Transaction[] = [];
   failures = 0;
+
+  assertReady(): void {
+    // Always is.
+  }
 
   publish(transactions: readonly Transaction[]): Promise<void> {
     this.published.push(...transactions);
@@ -40,14 +48,11 @@ describe('the outbox relay', () => {
   });
 
   function relay(publisher: EventPublisher, failures: unknown[] = []): OutboxRelay {
-    return new OutboxRelay(
-      ledger.runner,
-      tablesOf('bank'),
-      publisher,
-      10,
-      () => undefined,
-      (error) => failures.push(error),
-    );
+    const outbox = new Outbox(ledger.runner, tablesOf('bank'), LEASE_MS);
+    return new OutboxRelay(outbox, [publisher], 10, new Metrics().forOutbox(0), {
+      failing: (error) => failures.push(error),
+      recovered: () => undefined,
+    });
   }
 
   async function isEmpty(): Promise<boolean> {

@@ -24,4 +24,12 @@ export class ShardIdentityEntity {
 
   @Column({ name: 'created_at', type: 'timestamptz', precision: 3, default: () => 'now()' })
   createdAt!: Date;
+
+  /** The relay that is publishing from the outbox just now. */
+  @Column({ name: 'relay_id', type: 'uuid', nullable: true })
+  relayId!: string | null;
+
+  /** Until then no other one does. */
+  @Column({ name: 'relay_until', type: 'timestamptz', precision: 3, nullable: true })
+  relayUntil!: Date | null;
 }

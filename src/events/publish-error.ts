@@ -1,0 +1,13 @@
+import type { PublishFailure } from '../observability/metrics.js';
+
+/** The broker did not take the events, or did not say that it has: they stay in the outbox. */
+export class PublishError extends Error {
+  constructor(
+    readonly reason: PublishFailure,
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+    this.name = 'PublishError';
+  }
+}
