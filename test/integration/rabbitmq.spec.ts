@@ -10,7 +10,9 @@ import { Outbox } from '../../src/events/outbox.js';
 import { RabbitMqConnection } from '../../src/events/rabbitmq-connection.js';
 import { RabbitMqPublisher } from '../../src/events/rabbitmq-publisher.js';
 import { Metrics } from '../../src/observability/metrics.js';
+import type { TransactionPosted } from '../../src/events/transaction-posted.js';
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
+import { startCli } from '../support/cli.js';
 import { expectEverythingArrived, isValidEvent, Listener, Load } from '../support/events.js';
 import { openLedger } from '../support/ledger.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
@@ -157,7 +159,7 @@ describe('a service with RabbitMQ', () => {
 
 describe('a service whose broker accepts connections and says nothing', () => {
   it('starts, posts and stops as if there were none', async () => {
-    const silent = createServer();
+    const silent = createServer((socket) => socket.resume());
     await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
     const { port } = silent.address() as { port: number };
     const app = await startApp({ RABBITMQ_URL: `amqp://guest:guest@127.0.0.1:${port}` });
@@ -261,6 +263,95 @@ describe('several relays of one shard', () => {
     },
     60_000,
   );
+});
+
+describe('events tail', () => {
+  let app: TestApp;
+
+  afterEach(() => app?.close());
+
+  /** No database is there: a command that opened the bank would fail. */
+  const NO_BANK = { DATABASE_URL: 'postgresql://bank@127.0.0.1:1/bank', DATABASE_START_TIMEOUT_MS: '0' };
+
+  async function tail(...args: string[]) {
+    const cli = startCli(['events', 'tail', ...args], { ...NO_BANK, ...settings() });
+    await waitUntil(() => Promise.resolve(cli.output().stderr.includes('Waiting for events')), 30_000);
+    return cli;
+  }
+
+  it('prints the events of the accounts that it is given, and ends after so many', async () => {
+    app = await startApp(settings());
+    const accountIds = await Promise.all([openAccount(app), openAccount(app), openAccount(app)]);
+    const [one, other] = [accountIds[0] ?? 0, accountIds[2] ?? 0];
+    const [machine, person] = await Promise.all([
+      tail('--json', '--account', String(one), String(other), '--count', '3'),
+      tail('--account', String(other), '--count', '1'),
+    ]);
+    for (const accountId of [...accountIds, one]) {
+      await app.http.post(`/accounts/${accountId}/transactions`).send({ amount: '1.00', type: 'Deposit' });
+    }
+    const { code, stdout } = await machine.ended;
+    expect(code).toBe(0);
+    const events = stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as TransactionPosted);
+    expect(events.filter((event) => !isValidEvent(event))).toEqual([]);
+    expect(events.map(({ data }) => [data.accountId, data.version])).toEqual([
+      [one, 2],
+      [other, 2],
+      [one, 3],
+    ]);
+    expect(await person.ended).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(
+        new RegExp(`^\\S+Z  account ${other}, version 2: Deposit 1\\.00 → 1\\.00 \\(txn3\\)\n$`),
+      ),
+    });
+  }, 60_000);
+
+  it('goes on with a durable queue where it was left, and ends by Ctrl-C with 130', async () => {
+    app = await startApp(settings());
+    const first = await tail('--queue', `${exchange}.mine`, '--from-opening', '--json');
+    const accountId = await openAccount(app, '1.00');
+    await waitUntil(() => Promise.resolve(first.output().stdout.includes('"version":2')), 20_000);
+    first.child.kill('SIGINT');
+    const { code, stderr } = await first.ended;
+    expect(code).toBe(130);
+    expect(stderr).toContain('error: stopped by SIGINT');
+    await app.http.post(`/accounts/${accountId}/transactions`).send({ amount: '1.00', type: 'Deposit' });
+    const second = await tail('--queue', `${exchange}.mine`, '--json', '--count', '1');
+    expect(JSON.parse((await second.ended).stdout)).toMatchObject({ data: { accountId, version: 3 } });
+  }, 60_000);
+
+  it.each([
+    ['RABBITMQ_URL is missing', { RABBITMQ_URL: '' }, 'error: RABBITMQ_URL is not set'],
+    [
+      'no broker is there',
+      { RABBITMQ_URL: 'amqp://127.0.0.1:1' },
+      'error: RabbitMQ failed: connect ECONNREFUSED',
+    ],
+  ])(
+    'says in a sentence that %s',
+    async (_what, environment, message) => {
+      const { code, stdout, stderr } = await startCli(['events', 'tail'], { ...NO_BANK, ...environment })
+        .ended;
+      expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+      expect(stderr).toContain(message);
+      expect(stderr.trim().split('\n')).toHaveLength(1);
+    },
+    60_000,
+  );
+
+  it.each([
+    [['--account', 'x'], "argument 'x' is invalid. It must be a whole number"],
+    [['--count', '0'], "argument '0' is invalid. It must be a whole number from 1"],
+    [['--queue', 'amq.mine'], 'must not begin with "amq."'],
+  ])('refuses %j with exit code 2', async (args, message) => {
+    const { code, stderr } = await startCli(['events', 'tail', ...args], settings()).ended;
+    expect(code).toBe(2);
+    expect(stderr).toContain(message);
+  });
 });
 
 async function rowsOf(url: string, sql: string): Promise<Record<string, unknown>[]> {
