@@ -5,16 +5,17 @@ function setup(thread)
   threads = threads + 1
 end
 
-local first, last, step, run, sent
+local first, step, steps, run, sent
 local headers = { ['Content-Type'] = 'application/json' }
 function init(args)
-  first, last, step, run, sent = tonumber(args[1]), tonumber(args[2]), tonumber(args[3]), args[4], 0
+  first, step, run, sent = tonumber(args[1]), tonumber(args[3]), args[4], 0
+  steps = math.floor((tonumber(args[2]) - first) / step)
   math.randomseed(os.time() + id)
 end
 
 function request()
   sent = sent + 1
   headers['Idempotency-Key'] = run .. '-' .. id .. '-' .. sent
-  local path = '/accounts/' .. first + step * math.random(0, math.floor((last - first) / step)) .. '/transactions'
+  local path = '/accounts/' .. first + step * math.random(0, steps) .. '/transactions'
   return wrk.format('POST', path, headers, '{"amount":1.00,"type":"Deposit"}')
 end

@@ -10,7 +10,7 @@ const run = promisify(execFile);
 export const BENCH_FOLDER = fileURLToPath(new URL('../../bench/', import.meta.url));
 const DIST_FOLDER = fileURLToPath(new URL('../', import.meta.url));
 
-/** A range of account ids: first … last, or of those every `step`-th. */
+/** A range of account ids: first … last, each or only every so many. */
 export interface Accounts {
   readonly first: number;
   readonly last: number;
@@ -51,7 +51,7 @@ export async function wrk(
 ): Promise<number> {
   const { stdout } = await run('wrk', [
     ...['-t2', '-c256', `-d${seconds}s`, '--timeout', '10s', '-s', `${BENCH_FOLDER}${script}`, url, '--'],
-    ...[String(accounts.first), String(accounts.last), String(accounts.step ?? 1)],
+    ...[accounts.first, accounts.last, accounts.step ?? 1].map(String),
     `${process.pid}-${performance.now()}`,
   ]);
   if (/Non-2xx|Socket errors/.test(stdout)) throw new Error(`not every request was served:\n${stdout}`);

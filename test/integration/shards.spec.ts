@@ -2,12 +2,18 @@ import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { pino } from 'pino';
 import { openBank, StartError } from '../../src/bank.js';
+import { resetAccount } from '../../src/cli/reset.js';
+import { seedBank } from '../../src/cli/seed.js';
+import { verifyBank } from '../../src/cli/verify.js';
 import { loadConfig } from '../../src/config.js';
 import { settleShards, ShardsDownError } from '../../src/database/bank-shards.js';
 import { migrate } from '../../src/database/migrate.js';
 import type { ShardAddress } from '../../src/database/shard-address.js';
-import { shardList, startInstance } from '../support/app.js';
+import { openAccount, shardList, startInstance } from '../support/app.js';
 import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
+import { waitUntil } from '../support/service.js';
+
+const SILENT = pino({ level: 'silent' });
 
 let database: TestDatabase;
 
@@ -194,7 +200,7 @@ describe('opening a bank none of whose shards can be reached', () => {
   it('waits, then says why in one sentence', async () => {
     const config = loadConfig({ SHARDS: shardList(shards), DATABASE_START_TIMEOUT_MS: '700' });
     const startedMs = performance.now();
-    const opening = openBank(config, pino({ level: 'silent' }), { holder: 'tests', allowDown: true });
+    const opening = openBank(config, SILENT, { holder: 'tests', allowDown: true });
     const error = await opening.catch((reason: unknown) => reason);
     expect(error).toBeInstanceOf(StartError);
     expect((error as Error).message).toMatch(
@@ -211,7 +217,7 @@ describe('opening a bank none of whose shards can be reached', () => {
       { url: wrong.href, schema: 'bank_1' },
     ];
     const config = loadConfig({ SHARDS: shardList(list), DATABASE_START_TIMEOUT_MS: '600000' });
-    const opening = openBank(config, pino({ level: 'silent' }), { holder: 'tests', allowDown: true });
+    const opening = openBank(config, SILENT, { holder: 'tests', allowDown: true });
     await expect(opening).rejects.toThrow('database "no_such_database" does not exist');
   });
 });
@@ -224,5 +230,101 @@ describe('a bank of several shards, of which one is down', () => {
     const list = [shards[0] as ShardAddress, down];
     await expect(settleShards(list)).rejects.toThrow(ShardsDownError);
     expect(await settleShards(list, { allowDown: true })).toMatchObject({ bankId, down: new Set([1]) });
+  });
+});
+
+/** As on Citus with a role for each distributed schema. */
+describe('a role for each shard that may use one schema only', () => {
+  const COUNT = 2;
+  let roles: string[];
+  let shards: ShardAddress[];
+
+  const create = async (schemaFor: (role: string, schema: string) => string) => {
+    const suffix = database.url.slice(-12);
+    roles = Array.from({ length: COUNT }, (_, index) => `shard_${index}_${suffix}`);
+    await rows(database.url, 'REVOKE ALL ON SCHEMA public FROM PUBLIC');
+    await rows(
+      database.url,
+      `REVOKE ALL ON DATABASE "${new URL(database.url).pathname.slice(1)}" FROM PUBLIC`,
+    );
+    shards = [];
+    for (const [index, role] of roles.entries()) {
+      const schema = `bank_${index}`;
+      const url = new URL(database.url);
+      [url.username, url.password] = [role, 'secret'];
+      await rows(database.url, `CREATE ROLE ${role} LOGIN PASSWORD 'secret'`);
+      await rows(database.url, `GRANT CONNECT ON DATABASE "${url.pathname.slice(1)}" TO ${role}`);
+      await rows(database.url, schemaFor(role, schema));
+      shards.push({ url: url.href, schema });
+    }
+  };
+
+  afterEach(async () => {
+    for (const role of roles) await rows(database.url, `DROP OWNED BY ${role} CASCADE; DROP ROLE ${role}`);
+  });
+
+  const OWNED = (role: string, schema: string) => `CREATE SCHEMA ${schema} AUTHORIZATION ${role}`;
+
+  it.each([
+    ['own', OWNED],
+    [
+      'may make tables in',
+      (role: string, schema: string) =>
+        `CREATE SCHEMA ${schema}; GRANT USAGE, CREATE ON SCHEMA ${schema} TO ${role}`,
+    ],
+  ])('serves everything when the roles %s their schema', async (_what, schemaFor) => {
+    await create(schemaFor);
+    const [first, second] = shards as [ShardAddress, ShardAddress];
+    const app = await startInstance(shards);
+    try {
+      const accountIds = [await openAccount(app, '100.00'), await openAccount(app, '100.00')];
+      for (const accountId of accountIds) {
+        const path = `/accounts/${accountId}`;
+        const post = (body: object, key: string) =>
+          app.http.post(`${path}/transactions`).set('idempotency-key', key).send(body);
+        expect((await post({ type: 'Deposit', amount: '1.00' }, 'a')).status).toBe(201);
+        expect((await post({ type: 'Deposit', amount: '1.00' }, 'a')).status).toBe(409);
+        expect((await post({ type: 'Withdraw', amount: '1000.00' }, 'b')).status).toBe(422);
+        const withdrawal = await post({ type: 'Withdraw', amount: '0.50' }, 'c');
+        expect(withdrawal.status).toBe(201);
+        expect((await app.http.get(withdrawal.headers['location'] as string)).status).toBe(200);
+        const read = await app.http.get(`${path}/balance`).set('cache-control', 'no-cache');
+        expect(read.text).toBe('{"balance":100.50,"version":4}');
+        const list = await app.http.get(`${path}/transactions?type=Deposit&from=2000-01-01T00:00:00Z`);
+        expect((JSON.parse(list.text) as { data: unknown[] }).data).toHaveLength(2);
+      }
+      expect((JSON.parse((await app.http.get('/accounts')).text) as { data: unknown[] }).data).toHaveLength(
+        2,
+      );
+      expect((await app.http.get('/health/ready')).text).toContain('"status":"ok"');
+      await waitUntil(
+        async () => (await rows(first.url, 'SELECT FROM bank_0.outbox LIMIT 1')).length === 0,
+        10_000,
+      );
+    } finally {
+      await app.close();
+    }
+    await seedBank(shards, { accounts: 10, balance: 100n });
+    await resetAccount(loadConfig({ SHARDS: shardList(shards) }), await settleShards(shards), SILENT, 3, 5n);
+    expect(await verifyBank(shards)).toMatchObject({ accounts: 12, ok: true, faults: [] });
+    // The roles are as narrow as they are meant to be.
+    await expect(rows(first.url, 'SELECT FROM bank_1.accounts')).rejects.toThrow(
+      'permission denied for schema',
+    );
+    await expect(rows(second.url, 'SELECT FROM bank_0.accounts')).rejects.toThrow(
+      'permission denied for schema',
+    );
+    await expect(rows(first.url, 'CREATE TABLE public.other ()')).rejects.toThrow(
+      'permission denied for schema',
+    );
+  });
+
+  it("says so when a shard is listed with another one's role", async () => {
+    await create(OWNED);
+    await settleShards(shards);
+    const [first, second] = shards as [ShardAddress, ShardAddress];
+    await expect(settleShards([first, { ...second, url: first.url }], { allowDown: true })).rejects.toThrow(
+      /^shard 1 \(.*, schema "bank_1"\): permission denied for schema bank_1$/,
+    );
   });
 });
