@@ -569,8 +569,6 @@ describe('the command line on a bank of several shards', () => {
       ['7', '--to', 'postgresql://db/bank'],
       'there is no shard 7; there are 0 to 2',
     ],
-    ['a target that is no database', ['1', '--to', 'db:5432'], '--to must be a URL like postgresql://'],
-    ['another schema', ['1', '--to', 'postgresql://db/bank?schema=bank_9'], 'keeps its schema, "bank_1"'],
     ['a server that is not there', ['1', '--to', 'postgresql://127.0.0.1:1/bank'], 'ECONNREFUSED'],
   ])('refuses to move %s, in a sentence', async (_what, args, message) => {
     const { code, stdout, stderr } = await run(['shards', 'move', ...args], environment);
