@@ -140,10 +140,12 @@ function problemOf(error: unknown, configured: readonly ShardAddress[], index: n
   const shard = configured[index] as ShardAddress;
   const text = messageOf(error);
   const message = configured.length === 1 ? text : `shard ${index} (${describeShard(shard)}): ${text}`;
-  if (error instanceof ServerTooOldError || isHopeless(error)) throw new ShardUnusableError(message);
+  if (!waitingHelps(error)) throw new ShardUnusableError(message);
   return message;
 }
 
-function isHopeless(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && /^(28|3D|42501)/.test(String(error.code));
+/** False for wrong credentials, no such database, an old server, another shard than the one that is meant. */
+export function waitingHelps(error: unknown): boolean {
+  if (error instanceof ServerTooOldError || error instanceof ShardMismatchError) return false;
+  return !(error instanceof Error && 'code' in error && /^(28|3D|42501)/.test(String(error.code)));
 }

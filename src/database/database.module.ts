@@ -3,7 +3,8 @@ import { ModuleRef } from '@nestjs/core';
 import { getDataSourceToken, TypeOrmModule } from '@nestjs/typeorm';
 import type { DataSource } from 'typeorm';
 import type { Config } from '../config.js';
-import type { BankShards } from './bank-shards.js';
+import { messageOf } from '../error-message.js';
+import { ShardsDownError, waitingHelps, type BankShards } from './bank-shards.js';
 import { dataSourceOptions, type PoolSettings } from './data-source.js';
 import { Shard } from './shard.js';
 
@@ -46,7 +47,7 @@ export class DatabaseModule implements OnModuleDestroy {
   }
 }
 
-/** @throws when a shard that was up a moment ago can't be opened: something is wrong with its address */
+/** @throws when no shard can be opened, or one can't for a reason that waiting does not mend */
 async function openShards(bank: BankShards, dataSources: DataSource[]): Promise<Shard[]> {
   const logger = new Logger('Shards');
   const log = {
@@ -58,8 +59,18 @@ async function openShards(bank: BankShards, dataSources: DataSource[]): Promise<
     const identity = { bankId: bank.bankId, index, count: bank.shards.length };
     return new Shard(address, identity, { ledger, general }, log);
   });
-  await Promise.all(shards.filter(({ index }) => !bank.down.has(index)).map((shard) => shard.open()));
-  for (const index of bank.down) void shards[index]?.openWhenUp();
+  const down = new Set(bank.down);
+  const open = async (shard: Shard) => {
+    // It was up a moment ago; but it may have gone since, or a pooler on the way to it may be down.
+    await shard.open().catch((error: unknown) => {
+      if (!waitingHelps(error)) throw error;
+      down.add(shard.index);
+      if (down.size === shards.length)
+        throw new ShardsDownError(`no shard can be opened: ${messageOf(error)}`);
+    });
+  };
+  await Promise.all(shards.filter(({ index }) => !bank.down.has(index)).map(open));
+  for (const index of down) void shards[index]?.openWhenUp();
   return shards;
 }
 

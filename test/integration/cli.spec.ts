@@ -4,12 +4,14 @@ import { Client } from 'pg';
 import { pino } from 'pino';
 import { resetAccount } from '../../src/cli/reset.js';
 import { seedBank } from '../../src/cli/seed.js';
+import type { ShardStatus } from '../../src/cli/shards-list.js';
 import { verifyBank, type VerifyReport } from '../../src/cli/verify.js';
 import { loadConfig } from '../../src/config.js';
 import { settleShards } from '../../src/database/bank-shards.js';
-import type { ShardAddress } from '../../src/database/shard-address.js';
+import { describeServer, type ShardAddress } from '../../src/database/shard-address.js';
 import { migrate } from '../../src/database/migrate.js';
 import { MAX_MONEY, parseMoney } from '../../src/domain/money.js';
+import { shardList, startInstance } from '../support/app.js';
 import { startCli } from '../support/cli.js';
 import { openLedger } from '../support/ledger.js';
 import { createEmptyTestDatabase, createTestDatabase, type TestDatabase } from '../support/postgres.js';
@@ -296,7 +298,7 @@ describe('the command line', () => {
   afterAll(() => bank.close());
 
   it.each([
-    [['--help'], ['migrate', 'seed', 'reset', 'verify', 'Exit codes']],
+    [['--help'], ['migrate', 'seed', 'reset', 'verify', 'shards', 'Exit codes']],
     [['migrate', '--help'], ['migrate']],
     [
       ['seed', '--help'],
@@ -307,6 +309,18 @@ describe('the command line', () => {
       ['--account <ID>', 'default: 1', '--balance <amount>', 'default: 1000.00'],
     ],
     [['verify', '--help'], ['--json']],
+    [
+      ['shards', '--help'],
+      ['list', 'move'],
+    ],
+    [
+      ['shards', 'list', '--help'],
+      ['--service <URL>', '--json'],
+    ],
+    [
+      ['shards', 'move', '--help'],
+      ['<shard>', '--to <URL>', '--max-pause <ms>', 'default: 3000'],
+    ],
   ])('%j helps', async (args, words) => {
     const { code, stdout, stderr } = await run(args);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
@@ -333,6 +347,18 @@ describe('the command line', () => {
     [['reset', '--balance', '10000000000000000.00'], 'It must be an amount from 0.00 to 9999999999999999.99'],
     [['reset', '--balance', 'NaN'], 'such as 1000.00'],
     [['reset', '--account', '-1'], "option '--account <ID>' argument '-1' is invalid"],
+    [['shards'], 'Usage:'],
+    [['shards', 'frobnicate'], "unknown command 'frobnicate'"],
+    [['shards', 'move', '--to', 'postgresql://db/bank'], "missing required argument 'shard'"],
+    [['shards', 'move', '1'], "required option '--to <URL>' not specified"],
+    [
+      ['shards', 'move', 'one', '--to', 'postgresql://db/bank'],
+      "argument value 'one' is invalid for argument 'shard'. It must be a whole number from 0 to 1023",
+    ],
+    [
+      ['shards', 'move', '1', '--to', 'postgresql://db/bank', '--max-pause', '0'],
+      "option '--max-pause <ms>' argument '0' is invalid",
+    ],
   ])('%j is refused with exit code 2', async (args, message) => {
     const { code, stdout, stderr } = await run(args);
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
@@ -407,6 +433,152 @@ describe('the command line', () => {
     expect(verified.stdout).toContain('The books are whole.');
     expect(verified.stdout).toContain('versions_run_on');
   });
+});
+
+/** Several processes in one test, each of which takes its time to start on a busy machine. */
+const PROCESSES_TIMEOUT_MS = 90_000;
+
+describe('the command line on a bank of several shards', () => {
+  let other: Bank;
+  let environment: Record<string, string>;
+
+  beforeAll(async () => {
+    [bank, other] = await Promise.all([
+      Bank.open(createEmptyTestDatabase),
+      Bank.open(createEmptyTestDatabase),
+    ]);
+    const shards = [0, 1, 2].map((index) => ({ url: bank.database.url, schema: `bank_${index}` }));
+    environment = { DATABASE_URL: '', SHARDS: shardList(shards), DATABASE_START_TIMEOUT_MS: '0' };
+  });
+  afterAll(async () => {
+    await bank.close();
+    await other.close();
+  });
+
+  const server = (of: Bank) => describeServer(of.database.url);
+  const accounts = async (schema: string, of = bank) => {
+    const found = await of.rows(`SELECT account_id::int AS id, balance FROM ${schema}.accounts ORDER BY 1`);
+    return found.map(({ id, balance }) => `${String(id)}: ${String(balance)}`);
+  };
+  const list = async () => {
+    const { code, stdout, stderr } = await run(['shards', 'list', '--json'], environment);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    return JSON.parse(stdout) as ShardStatus[];
+  };
+
+  it('lists shards that are not founded yet', async () => {
+    const [first] = await list();
+    expect(first).toMatchObject({ shard: 0, server: server(bank), schema: 'bank_0' });
+    expect(first?.problem).toContain('does not exist');
+  });
+
+  it(
+    'founds it, once',
+    async () => {
+      expect((await run(['migrate'], environment)).stdout).toMatch(
+        /^Applied \d+ migration\(s\):\n {2}SpecTables1795478400000\n/,
+      );
+      expect((await run(['migrate'], environment)).stdout).toBe('The schema is already up to date.\n');
+    },
+    PROCESSES_TIMEOUT_MS,
+  );
+
+  it(
+    'seeds, resets and verifies over all shards',
+    async () => {
+      const seeded = await run(['seed', '--accounts', '7', '--balance', '350'], environment);
+      expect(seeded.stdout).toMatch(/^Made 7 account\(s\) with 350\.00 each, ids from 1 to 7, /);
+      const reset = await run(['reset', '--account', '5'], environment);
+      expect(reset.stdout).toMatch(
+        /^Account 5: 350\.00 → 1000\.00, version 2 → 3, by the credit txn\d+\.\n$/,
+      );
+      expect(await accounts('bank_0')).toEqual(['1: 350.00', '4: 350.00', '7: 350.00']);
+      expect(await accounts('bank_1')).toEqual(['2: 350.00', '5: 1000.00']);
+      expect(await accounts('bank_2')).toEqual(['3: 350.00', '6: 350.00']);
+      const verified = await run(['verify', '--json'], environment);
+      expect(JSON.parse(verified.stdout)).toMatchObject({
+        accounts: 7,
+        transactions: 8,
+        balance: '3100.00',
+        ok: true,
+      });
+    },
+    PROCESSES_TIMEOUT_MS,
+  );
+
+  it(
+    'lists the shards, with the queues of a running service',
+    async () => {
+      expect(await list()).toEqual(
+        [3, 2, 2].map((count, shard) => ({
+          shard,
+          server: server(bank),
+          schema: `bank_${shard}`,
+          accounts: count,
+          bytes: expect.any(Number),
+          outbox: count + (shard === 1 ? 1 : 0),
+        })),
+      );
+      const service = await startInstance(loadConfig(environment).shards ?? []);
+      const shown = await run(['shards', 'list', '--service', service.url], environment);
+      await service.close();
+      expect(shown).toMatchObject({ code: 0, stderr: '' });
+      const lines = shown.stdout.split('\n').map((line) => line.split(/ {2,}/));
+      expect(lines[0]).toEqual(['shard', 'server', 'schema', 'accounts', 'size', 'outbox', 'queue', 'state']);
+      const size = expect.stringMatching(/^\d+\.\d KiB$/) as unknown;
+      const outbox = expect.stringMatching(/^\d+$/) as unknown;
+      expect(lines[2]).toEqual(['1', server(bank), 'bank_1', '2', size, outbox, '0', 'up']);
+    },
+    PROCESSES_TIMEOUT_MS,
+  );
+
+  it('lists a shard that is down beside the others', async () => {
+    const [first, second] = environment['SHARDS']?.split(',') ?? [];
+    const down = 'postgresql://bank@127.0.0.1:1/bank?schema=bank_2';
+    const shown = await run(['shards', 'list'], { ...environment, SHARDS: `${first},${second},${down}` });
+    expect(shown).toMatchObject({ code: 0, stderr: '' });
+    expect(shown.stdout).toMatch(/^1 .* up$/m);
+    expect(shown.stdout).toMatch(/^2 +127\.0\.0\.1:1\/bank +bank_2 +– +– +– +– +down: .*ECONNREFUSED/m);
+    expect(shown.stdout).not.toContain('@');
+  });
+
+  it.each([
+    [
+      'a shard that is not there',
+      ['7', '--to', 'postgresql://db/bank'],
+      'there is no shard 7; there are 0 to 2',
+    ],
+    ['a server that is not there', ['1', '--to', 'postgresql://127.0.0.1:1/bank'], 'ECONNREFUSED'],
+  ])('refuses to move %s, in a sentence', async (_what, args, message) => {
+    const { code, stdout, stderr } = await run(['shards', 'move', ...args], environment);
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+    expect(stderr).toMatch(SENTENCE);
+    expect(stderr).toContain(message);
+  });
+
+  it(
+    'moves a shard, and works on the bank as it is then',
+    async () => {
+      const args = ['shards', 'move', '1', '--to', `postgresql://${server(other)}`];
+      const moved = await run(args, environment);
+      expect(moved.code).toBe(0);
+      expect(moved.stderr).toMatch(/^shard 1: copying, round 1\n/);
+      expect(moved.stdout).toContain(
+        `Moved shard 1 from ${server(bank)} to ${server(other)}: 3 transactions copied, compared and verified.\n`,
+      );
+      expect((await run(args, environment)).stdout).toBe(`Shard 1 is at ${server(other)}.\n`);
+      expect(await accounts('bank_1', other)).toEqual(['2: 350.00', '5: 1000.00']);
+      expect((await list()).map((shard) => shard.server)).toEqual([
+        server(bank),
+        server(other),
+        server(bank),
+      ]);
+      expect((await run(['reset', '--account', '2'], environment)).code).toBe(0);
+      const verified = await run(['verify', '--json'], environment);
+      expect(JSON.parse(verified.stdout)).toMatchObject({ accounts: 7, balance: '3750.00', ok: true });
+    },
+    PROCESSES_TIMEOUT_MS,
+  );
 });
 
 describe('the command line on books that are not whole', () => {

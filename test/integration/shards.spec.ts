@@ -10,6 +10,7 @@ import { settleShards, ShardsDownError } from '../../src/database/bank-shards.js
 import { migrate } from '../../src/database/migrate.js';
 import type { ShardAddress } from '../../src/database/shard-address.js';
 import { openAccount, shardList, startInstance } from '../support/app.js';
+import { PostgresProxy } from '../support/postgres-proxy.js';
 import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { waitUntil } from '../support/service.js';
 
@@ -230,6 +231,31 @@ describe('a bank of several shards, of which one is down', () => {
     const list = [shards[0] as ShardAddress, down];
     await expect(settleShards(list)).rejects.toThrow(ShardsDownError);
     expect(await settleShards(list, { allowDown: true })).toMatchObject({ bankId, down: new Set([1]) });
+  });
+
+  it('is served when only the pooler on the way to that one is down, and that one once it is back', async () => {
+    const direct = shardsIn(database.url, 2) as [ShardAddress, ShardAddress];
+    const pooler = await PostgresProxy.start(database.url);
+    pooler.proxy.takeDown();
+    try {
+      const shards = [direct[0], { ...direct[1], url: pooler.url }];
+      const settings = { MIGRATION_SHARDS: shardList(direct), DATABASE_CONNECT_TIMEOUT_MS: '1000' };
+      const app = await startInstance(shards, settings);
+      try {
+        expect((await app.http.get('/health/ready')).text).toContain('"status":"degraded"');
+        expect((await app.http.post('/accounts').send({})).text).toContain('"accountId":1,');
+        pooler.proxy.heal();
+        const isReady = async () => (await app.http.get('/health/ready')).text.includes('"status":"ok"');
+        await waitUntil(isReady, 20_000);
+      } finally {
+        await app.close();
+      }
+      pooler.proxy.takeDown();
+      const all = direct.map((shard) => ({ ...shard, url: pooler.url }));
+      await expect(startInstance(all, settings)).rejects.toThrow('no shard can be opened: ');
+    } finally {
+      await pooler.proxy.stop();
+    }
   });
 });
 

@@ -4,6 +4,7 @@ import { Client } from 'pg';
 import { seedBank } from '../../src/cli/seed.js';
 import { MAX_FAULTS, verifyBank, verifyShard } from '../../src/cli/verify.js';
 import { verifyText } from '../../src/cli/verify-text.js';
+import { settleShards } from '../../src/database/bank-shards.js';
 import { openLedger } from '../support/ledger.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 
@@ -322,6 +323,32 @@ describe('verify', () => {
     expect(report.faults).toEqual(
       [1, 2, 3].map((accountId) => ({ accountId, checks: ['ids_name_the_shard'] })),
     );
+  });
+
+  it('finds an account that lies in the wrong shard, where nobody looks for it', async () => {
+    const shards = [0, 1, 2].map((index) => ({ url: database.url, schema: `bank_${index}` }));
+    await settleShards(shards);
+    await seedBank(shards, { accounts: 9, balance: 100n });
+    expect(await verifyBank(shards)).toMatchObject({ accounts: 9, balance: '9.00', ok: true });
+    for (const [table, columns] of [
+      ['accounts', 'account_id, balance, version'],
+      ['transactions', 'transaction_id, account_id, type, amount, balance_after, version_after'],
+    ]) {
+      await client.query(
+        `INSERT INTO bank_2.${table} (${columns}) SELECT ${columns} FROM bank_1.${table} WHERE account_id = 5`,
+      );
+      await client.query(`ALTER TABLE bank_1.${table} DISABLE TRIGGER ALL`);
+    }
+    await client.query('DELETE FROM bank_1.accounts WHERE account_id = 5');
+    await client.query('DELETE FROM bank_1.transactions WHERE account_id = 5');
+    expect(await verifyBank(shards)).toEqual({
+      accounts: 9,
+      transactions: 9,
+      balance: '9.00',
+      faults: [{ accountId: 5, checks: ['ids_name_the_shard'] }],
+      faulty: 1,
+      ok: false,
+    });
   });
 
   it('adds up the shards of a bank', async () => {
