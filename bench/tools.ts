@@ -10,10 +10,11 @@ const run = promisify(execFile);
 export const BENCH_FOLDER = fileURLToPath(new URL('../../bench/', import.meta.url));
 const DIST_FOLDER = fileURLToPath(new URL('../', import.meta.url));
 
-/** A range of account ids: first … last. */
+/** A range of account ids: first … last, each or only every so many. */
 export interface Accounts {
   readonly first: number;
   readonly last: number;
+  readonly step?: number;
 }
 
 /** Transactions per second of pgbench: one transaction per commit, no HTTP. */
@@ -50,7 +51,8 @@ export async function wrk(
 ): Promise<number> {
   const { stdout } = await run('wrk', [
     ...['-t2', '-c256', `-d${seconds}s`, '--timeout', '10s', '-s', `${BENCH_FOLDER}${script}`, url, '--'],
-    ...[String(accounts.first), String(accounts.last), `${process.pid}-${performance.now()}`],
+    ...[accounts.first, accounts.last, accounts.step ?? 1].map(String),
+    `${process.pid}-${performance.now()}`,
   ]);
   if (/Non-2xx|Socket errors/.test(stdout)) throw new Error(`not every request was served:\n${stdout}`);
   return numberIn(stdout, /Requests\/sec:\s+([\d.]+)/);

@@ -171,6 +171,10 @@ describe('loadConfig: what it refuses', () => {
     ['LEDGER_LOCK_TIMEOUT_MS', { LEDGER_LOCK_TIMEOUT_MS: '5001', LEDGER_TRANSACTION_TIMEOUT_MS: '5000' }],
     ['LEDGER_BATCH', { LEDGER_BATCH: '11', LEDGER_QUEUE: '10' }],
     ['SHARDS', { SHARDS: SHARD_LIST, DATABASE_URL: 'postgresql://bank@db/bank' }],
+    [
+      'SHARDS',
+      { SHARDS: 'postgresql://bank@db/bank?schema=bank_0, postgres://other@db:5432/bank?schema=bank_0' },
+    ],
     ['MIGRATION_DATABASE_URL', { MIGRATION_DATABASE_URL: 'postgresql://bank@db/bank' }],
     ['MIGRATION_SHARDS', { MIGRATION_SHARDS: SHARD_LIST }],
     ['MIGRATION_SHARDS', { SHARDS: SHARD_LIST, MIGRATION_SHARDS: SHARD_LIST.split(',').reverse().join() }],

@@ -1,6 +1,7 @@
 import ipaddr from 'ipaddr.js';
 import { z } from 'zod';
 import {
+  describeShard,
   isPostgresUrl,
   parseShardList,
   SCHEMA_NAME,
@@ -275,6 +276,8 @@ function shardContradictions(given: NodeJS.ProcessEnv): string[] {
   if (given.MIGRATION_DATABASE_URL !== undefined && given.DATABASE_URL === undefined) {
     problems.push('MIGRATION_DATABASE_URL must not be set without DATABASE_URL');
   }
+  const places = parseShardList(given.SHARDS ?? '')?.map(describeShard) ?? [];
+  if (new Set(places).size < places.length) problems.push('SHARDS must not name a shard twice');
   const schemas = (list: string | undefined) => parseShardList(list ?? '')?.map(({ schema }) => schema);
   const [shards, direct] = [schemas(given.SHARDS), schemas(given.MIGRATION_SHARDS)];
   if (given.MIGRATION_SHARDS !== undefined && given.SHARDS === undefined) {

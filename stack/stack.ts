@@ -56,7 +56,12 @@ export async function startStack({ settings, onLine }: StackOptions = {}): Promi
     };
     const replicas = await Promise.all(
       REPLICAS.map((name) =>
-        parts.add(startReplica({ ...settings, ...addresses }, (line) => onLine?.(name, line))),
+        parts.add(
+          startReplica({
+            settings: { ...settings, ...addresses },
+            onLine: (line) => onLine?.(name, line),
+          }),
+        ),
       ),
     );
     return { replicas, postgres, pgbouncer, redis, rabbitMq, addresses, stop: () => parts.stop() };

@@ -4,6 +4,20 @@ import { DatabaseUnreachableError, sqlStateOf } from './database-errors.js';
 /** undefined_table and invalid_schema_name: what a shard that was moved answers at its old place. */
 const GONE = new Set(['42P01', '3F000']);
 
+/** The shard's tables are not where they were looked for. */
+export function isGone(error: unknown): boolean {
+  return GONE.has(sqlStateOf(error) ?? '');
+}
+
+/** What pg's pool tells of its connections. */
+export interface PoolConnections {
+  readonly totalCount: number;
+  readonly idleCount: number;
+  readonly waitingCount: number;
+}
+
+export const NO_CONNECTIONS: PoolConnections = { totalCount: 0, idleCount: 0, waitingCount: 0 };
+
 /** Where a shard is, and whether it has been moved since. */
 export interface ShardPlace {
   /** How often it was moved, as far as this process knows. */
@@ -23,6 +37,11 @@ export class ShardPool {
     private readonly place: ShardPlace = FIXED,
   ) {}
 
+  /** TypeORM keeps pg's pool on its driver; there is none before the shard is open. */
+  get connections(): PoolConnections {
+    return (this.dataSource.driver as unknown as { master?: PoolConnections }).master ?? NO_CONNECTIONS;
+  }
+
   /** @throws DatabaseUnreachableError while the shard is not open */
   createQueryRunner(): QueryRunner {
     if (!this.dataSource.isInitialized) throw new DatabaseUnreachableError(new Error('the shard is down'));
@@ -41,8 +60,7 @@ export class ShardPool {
     try {
       return await work();
     } catch (error) {
-      const moved =
-        GONE.has(sqlStateOf(error) ?? '') && (this.place.moves > moves || (await this.place.follow()));
+      const moved = isGone(error) && (this.place.moves > moves || (await this.place.follow()));
       if (!moved) throw error;
       return work();
     }

@@ -5,7 +5,7 @@ import { DatabaseUnreachableError } from './database-errors.js';
 import { ShardMismatchError } from './migrate.js';
 import { describeShard, type ShardAddress } from './shard-address.js';
 import { locateShard, type ShardIdentity } from './shard-locator.js';
-import { ShardPool, type ShardPlace } from './shard-pool.js';
+import { isGone, ShardPool, type ShardPlace } from './shard-pool.js';
 import { tablesOf } from './tables.js';
 
 /** How often a shard that is down is tried again. */
@@ -130,10 +130,15 @@ export class Shard implements ShardPlace {
 
   private async checkIdentity(): Promise<void> {
     const { bankId, index, count } = this.identity;
-    const [found] = await this.dataSources.general.query<ShardIdentity[]>(
-      `SELECT bank_id AS "bankId", shard_index AS index, shard_count AS count
-       FROM ${tablesOf(this.current.schema).shardIdentity}`,
-    );
+    const [found] = await this.dataSources.general
+      .query<ShardIdentity[]>(
+        `SELECT bank_id AS "bankId", shard_index AS index, shard_count AS count
+         FROM ${tablesOf(this.current.schema).shardIdentity}`,
+      )
+      .catch((error: unknown) => {
+        if (isGone(error)) return [];
+        throw error;
+      });
     if (found?.bankId === bankId && found.index === index && found.count === count) return;
     throw new ShardMismatchError(
       `${describeShard(this.current)} is not the shard ${index} of ${count} of bank ${bankId} ` +

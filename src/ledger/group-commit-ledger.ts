@@ -13,8 +13,17 @@ export interface ShardWriter {
   readonly opener: AccountOpener;
 }
 
+/** How long new accounts pass over a shard in which one could not be opened. */
+const PASSED_OVER_MS = 5_000;
+
+/** How long one opening goes on to further shards. */
+const OPENING_MS = 10_000;
+
 /** The ledger over all shards: each command goes to the group commit of its account's shard. */
 export class GroupCommitLedger extends Ledger {
+  /** Of the shards in which the last opening failed. */
+  private readonly retryAtMs = new Map<ShardWriter, number>();
+
   constructor(private readonly router: ShardRouter<ShardWriter>) {
     super();
   }
@@ -23,14 +32,51 @@ export class GroupCommitLedger extends Ledger {
     return this.router.of(command.accountId).groupCommit.submit(command);
   }
 
-  /** In the shard whose turn it is, or in the next one when that has failed with nothing applied. */
+  /** In the shard whose turn it is, or in another one when that has failed with nothing applied. */
   async openAccount(openingDeposit: Money | undefined): Promise<Account> {
-    try {
-      return await this.router.forNewAccount().opener.open(openingDeposit);
-    } catch (error) {
-      if (this.router.shards.length === 1 || !leftNothing(error)) throw error;
-      return this.router.forNewAccount().opener.open(openingDeposit);
+    const giveUpAt = performance.now() + OPENING_MS;
+    let shard = this.firstForNewAccount();
+    for (;;) {
+      try {
+        return await this.openIn(shard, openingDeposit);
+      } catch (error) {
+        const other = this.nextForNewAccount((candidate) => !this.retryAtMs.has(candidate));
+        if (!other || !leftNothing(error) || performance.now() > giveUpAt) throw error;
+        shard = other;
+      }
     }
+  }
+
+  private async openIn(shard: ShardWriter, openingDeposit: Money | undefined): Promise<Account> {
+    try {
+      const account = await shard.opener.open(openingDeposit);
+      this.retryAtMs.delete(shard);
+      return account;
+    } catch (error) {
+      if (leftNothing(error)) this.retryAtMs.set(shard, performance.now() + PASSED_OVER_MS);
+      throw error;
+    }
+  }
+
+  /**
+   * A shard that has failed is passed over for a while, then tried by one opening: if it hangs, each try costs the
+   * whole time that a transaction may take.
+   */
+  private firstForNewAccount(): ShardWriter {
+    const nowMs = performance.now();
+    const shard =
+      this.nextForNewAccount((candidate) => (this.retryAtMs.get(candidate) ?? nowMs) <= nowMs) ??
+      this.router.forNewAccount();
+    if (this.retryAtMs.has(shard)) this.retryAtMs.set(shard, nowMs + PASSED_OVER_MS);
+    return shard;
+  }
+
+  private nextForNewAccount(suits: (shard: ShardWriter) => boolean): ShardWriter | undefined {
+    for (let seen = 0; seen < this.router.shards.length; seen++) {
+      const shard = this.router.forNewAccount();
+      if (suits(shard)) return shard;
+    }
+    return undefined;
   }
 
   /** Waits until every command that was taken in is answered. */

@@ -4,10 +4,9 @@ import { CONFIG } from '../config.module.js';
 import type { Config } from '../config.js';
 import { SHARDS } from '../database/database.module.js';
 import type { Shard } from '../database/shard.js';
-import type { ShardPool } from '../database/shard-pool.js';
 import { tablesOf } from '../database/tables.js';
 import { BalanceCache, Ledger } from '../domain/ports.js';
-import { Metrics, type PoolLike } from '../observability/metrics.js';
+import { Metrics } from '../observability/metrics.js';
 import { AccountOpener } from './account-opener.js';
 import { GroupCommit } from './group-commit.js';
 import { GroupCommitLedger, type ShardWriter } from './group-commit-ledger.js';
@@ -32,11 +31,14 @@ import { TransactionRunner } from './transaction-runner.js';
     { provide: Ledger, useExisting: GroupCommitLedger },
     {
       provide: LedgerReader,
-      inject: [CONFIG, SHARDS, BalanceCache],
-      useFactory: (config: Config, shards: Shard[], balances: BalanceCache) => {
-        const readers = shards.map(({ general, address }) => {
+      inject: [CONFIG, SHARDS, BalanceCache, Metrics],
+      useFactory: (config: Config, shards: Shard[], balances: BalanceCache, metrics: Metrics) => {
+        const readers = shards.map(({ general, address, index }) => {
           const runner = new TransactionRunner(general, config.ledger);
-          return new ShardReader(general, runner, tablesOf(address.schema), balances, config.readTimeoutMs);
+          const tables = tablesOf(address.schema);
+          const reader = new ShardReader(general, runner, tables, balances, config.readTimeoutMs);
+          metrics.forShard(index).watchUp(async () => (await reader.problem()) === undefined);
+          return reader;
         });
         return new LedgerReader(new ShardRouter(readers), balances);
       },
@@ -63,8 +65,9 @@ function createWriter(
   const logger = new Logger('Ledger');
   const tables = tablesOf(shard.address.schema);
   const postBatch = new PostBatch(tables);
-  metrics.watchPool(`ledger-${shard.index}`, () => poolOf(shard.ledger));
-  metrics.watchPool(`general-${shard.index}`, () => poolOf(shard.general));
+  const shardMetrics = metrics.forShard(shard.index);
+  shardMetrics.watchPool('ledger', () => shard.ledger.connections);
+  shardMetrics.watchPool('general', () => shard.general.connections);
   return {
     groupCommit: new GroupCommit(
       new TransactionRunner(shard.ledger, config.ledger),
@@ -72,7 +75,7 @@ function createWriter(
       balances,
       ownBatches,
       config.ledger,
-      metrics.forShard(shard.index),
+      shardMetrics,
       (error) => logger.error({ msg: 'a command failed by itself', err: error }),
     ),
     opener: new AccountOpener(
@@ -82,9 +85,4 @@ function createWriter(
       tables,
     ),
   };
-}
-
-/** TypeORM keeps pg's pool on its driver; there is none before the shard is open. */
-function poolOf({ dataSource }: ShardPool): PoolLike | undefined {
-  return (dataSource.driver as unknown as { master?: PoolLike }).master;
 }

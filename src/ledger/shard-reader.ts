@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { QueryRunner } from 'typeorm';
 import { connect, cutWhenLate } from '../database/connection.js';
 import { classifyFailure } from '../database/database-errors.js';
@@ -10,9 +11,15 @@ import { CommitOutcomeUnknownError, type TransactionRunner } from './transaction
 /** Reads that run or wait for a connection at the same time; one more is refused. */
 const MAX_READS = 1_000;
 
+/** Short: whoever asks for a shard's health wants to know it now, and one that hangs counts as down. */
+const PROBE_MS = 1_000;
+
 /** The read side of one shard: its bound, its deadline, and what a failure means. One shard's trouble stays its own. */
 export class ShardReader {
   private reads = 0;
+  private probing: Promise<boolean> | undefined;
+  /** When a read was last answered. */
+  private answeredMs = -Infinity;
 
   constructor(
     private readonly pool: ShardPool,
@@ -41,17 +48,32 @@ export class ShardReader {
     return this.within(accountId, () => this.runner.run(read));
   }
 
-  /** Why the shard's database can't be used; undefined: it answers. Not counted against the bound of reads. */
-  async problem(timeoutMs: number): Promise<string | undefined> {
-    try {
-      await this.pool.following(() =>
-        this.queryOnce(`SELECT FROM ${this.tables.shardIdentity}`, [], timeoutMs),
-      );
-      return undefined;
-    } catch (error) {
-      // Too many readers say nothing of the database.
-      return classifyFailure(error) === 'busy' ? undefined : 'the database does not answer';
-    }
+  /**
+   * Why the shard's database can't be used; undefined: it answers. Known within {@link PROBE_MS}, whatever the database
+   * does. Not counted against the bound of reads.
+   */
+  async problem(): Promise<string | undefined> {
+    const answers = await Promise.race([this.probe(), sleep(PROBE_MS, false, { ref: false })]);
+    return answers || this.isBusy() ? undefined : 'the database does not answer';
+  }
+
+  /** One at a time, however often it is asked for: those that meet a database that hangs must not take its pool. */
+  private probe(): Promise<boolean> {
+    this.probing ??= this.pool
+      .following(() => this.queryOnce(`SELECT FROM ${this.tables.shardIdentity}`, [], PROBE_MS))
+      .then(
+        () => true,
+        () => false,
+      )
+      .finally(() => (this.probing = undefined));
+    return this.probing;
+  }
+
+  /** All connections are in use, and reads do get their answers: many readers say nothing against the database. */
+  private isBusy(): boolean {
+    const { totalCount, idleCount, waitingCount } = this.pool.connections;
+    const allInUse = totalCount > 0 && idleCount === 0 && waitingCount > 0;
+    return allInUse && performance.now() - this.answeredMs < this.readTimeoutMs;
   }
 
   private async queryOnce<Row>(
@@ -74,7 +96,9 @@ export class ShardReader {
     if (this.reads >= MAX_READS) throw new LedgerError({ code: 'OVERLOADED' });
     this.reads += 1;
     try {
-      return await read();
+      const rows = await read();
+      this.answeredMs = performance.now();
+      return rows;
     } catch (error) {
       const failure = error instanceof CommitOutcomeUnknownError ? 'unavailable' : classifyFailure(error);
       if (failure === 'statement') throw error;

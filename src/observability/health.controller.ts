@@ -1,16 +1,17 @@
-import { Controller, Get, ServiceUnavailableException } from '@nestjs/common';
+import { Controller, Get, Inject, ServiceUnavailableException } from '@nestjs/common';
 import {
   HealthCheck,
   HealthCheckService,
   HealthIndicatorService,
   type HealthIndicatorResult,
 } from '@nestjs/terminus';
+import { RABBITMQ } from '../events/events.module.js';
+import type { RabbitMqConnection } from '../events/rabbitmq-connection.js';
 import { LedgerReader } from '../ledger/ledger-reader.js';
+import type { RedisConnection } from '../redis/redis-connection.js';
+import { REDIS } from '../redis/redis.module.js';
 import { Lifecycle } from './lifecycle.js';
 import { DocumentLiveness, DocumentReadiness } from './observability.openapi.js';
-
-/** Short: whoever asks wants to know it now, and a shard that hangs counts as down. */
-const PING_MS = 1_000;
 
 @Controller('health')
 export class HealthController {
@@ -19,6 +20,8 @@ export class HealthController {
     private readonly indicators: HealthIndicatorService,
     private readonly reader: LedgerReader,
     private readonly lifecycle: Lifecycle,
+    @Inject(REDIS) private readonly redis: RedisConnection | undefined,
+    @Inject(RABBITMQ) private readonly broker: RabbitMqConnection | undefined,
   ) {}
 
   /** The process answers; says nothing of the database, for whose trouble a restart is no cure. */
@@ -30,28 +33,39 @@ export class HealthController {
 
   /**
    * The service can do its work: it is not stopping, and at least one shard answers. One shard of several that is down
-   * shows, but must not take the accounts of all others out of service.
+   * shows, but must not take the accounts of all others out of service; nor must what the service can do without.
    */
   @Get('ready')
   @HealthCheck({ noCache: true, swaggerDocumentation: false })
   @DocumentReadiness()
   async ready() {
-    const problems = await this.reader.problems(PING_MS);
+    const problems = await this.reader.problems();
     const serving = !this.lifecycle.stopping && problems.includes(undefined);
-    const shards = problems.map((problem, index) => () => this.shard(index, problem));
-    return this.health.check([() => this.service(), ...shards]).catch((error: unknown) => {
-      if (!serving || !(error instanceof ServiceUnavailableException)) throw error;
-      return { ...(error.getResponse() as object), status: 'degraded' };
-    });
+    const shards = problems.map((problem, index) => () => this.indicator(`shard-${index}`, problem));
+    return this.health
+      .check([() => this.service(), ...shards, ...this.optional()])
+      .catch((error: unknown) => {
+        if (!serving || !(error instanceof ServiceUnavailableException)) throw error;
+        return { ...(error.getResponse() as object), status: 'degraded' };
+      });
   }
 
   private service(): HealthIndicatorResult {
-    const session = this.indicators.check('service');
-    return this.lifecycle.stopping ? session.down('stopping') : session.up();
+    return this.indicator('service', this.lifecycle.stopping ? 'stopping' : undefined);
   }
 
-  private shard(index: number, problem: string | undefined): HealthIndicatorResult {
-    const session = this.indicators.check(`shard-${index}`);
+  private optional(): (() => HealthIndicatorResult)[] {
+    const { redis, broker } = this;
+    return [
+      ...(redis ? [() => this.indicator('redis', redis.up ? undefined : 'does not answer')] : []),
+      ...(broker
+        ? [() => this.indicator('rabbitmq', broker.status === 'up' ? undefined : broker.status)]
+        : []),
+    ];
+  }
+
+  private indicator(name: string, problem: string | undefined): HealthIndicatorResult {
+    const session = this.indicators.check(name);
     return problem === undefined ? session.up() : session.down(problem);
   }
 }

@@ -1,5 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { PoolConnections } from '../database/shard-pool.js';
 import type { RefusalCode } from '../domain/errors.js';
 
 /** Why a batch failed as a whole. */
@@ -11,8 +12,10 @@ export interface ShardMetrics {
   batchDuration(durationMs: number): void;
   batchFailed(failure: BatchFailure): void;
   refused(code: RefusalCode): void;
-  /** The gauge reads the depth when it is scraped. */
+  /** The gauges read what they show when they are scraped. */
   watchQueue(depth: () => number): void;
+  watchPool(name: string, poolOf: () => PoolConnections): void;
+  watchUp(isUp: () => Promise<boolean>): void;
 }
 
 /** Why a chunk of events was not published. */
@@ -33,12 +36,6 @@ export type BalanceLookup = 'hit' | 'miss' | 'unavailable';
 /** Who counted a transaction against the rate limit: Redis for all instances, or this instance for itself. */
 export type RateCounter = 'redis' | 'local';
 
-export interface PoolLike {
-  readonly totalCount: number;
-  readonly idleCount: number;
-  readonly waitingCount: number;
-}
-
 const DURATION_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 const BATCH_SIZES = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000];
 
@@ -48,7 +45,7 @@ export class Metrics {
   readonly registry = new Registry();
 
   /** What each gauge reads when it is scraped. */
-  private readonly collectors = new Map<Gauge, (() => void)[]>();
+  private readonly collectors = new Map<Gauge, (() => Promise<void>)[]>();
 
   private readonly requests = new Histogram({
     name: 'bank_http_request_duration_seconds',
@@ -62,7 +59,11 @@ export class Metrics {
   private readonly queueDepth = this.gauge('bank_ledger_queue_depth', 'Commands that wait for a batch', [
     'shard',
   ]);
+  private readonly up = this.gauge('bank_shard_up', 'Whether the database of the shard answers: 1 or 0', [
+    'shard',
+  ]);
   private readonly pool = this.gauge('bank_database_pool_connections', 'Pooled database connections', [
+    'shard',
     'pool',
     'state',
   ]);
@@ -155,15 +156,6 @@ export class Metrics {
     bound.observe(seconds);
   }
 
-  watchPool(name: string, poolOf: () => PoolLike | undefined): void {
-    this.collectInto(this.pool, (gauge) => {
-      const pool = poolOf() ?? { totalCount: 0, idleCount: 0, waitingCount: 0 };
-      gauge.set({ pool: name, state: 'idle' }, pool.idleCount);
-      gauge.set({ pool: name, state: 'busy' }, pool.totalCount - pool.idleCount);
-      gauge.set({ pool: name, state: 'waiting' }, pool.waitingCount);
-    });
-  }
-
   watchBroker(status: () => 'up' | 'down' | 'blocked'): void {
     this.collectInto(this.brokerUp, (gauge) => gauge.set(status() === 'down' ? 0 : 1));
     this.collectInto(this.brokerBlocked, (gauge) => gauge.set(status() === 'blocked' ? 1 : 0));
@@ -219,16 +211,20 @@ export class Metrics {
       batchFailed: (failure) => this.failures.inc({ shard, failure }),
       refused: (code) => this.refusals.inc({ shard, code }),
       watchQueue: (depth) => this.collectInto(this.queueDepth, (gauge) => gauge.set({ shard }, depth())),
+      watchPool: (name, poolOf) =>
+        this.collectInto(this.pool, (gauge) => setPool(gauge, { shard, pool: name }, poolOf())),
+      watchUp: (isUp) =>
+        this.collectInto(this.up, async (gauge) => gauge.set({ shard }, (await isUp()) ? 1 : 0)),
     };
   }
 
-  private collectInto(gauge: Gauge, collect: (gauge: Gauge) => void): void {
-    this.collectors.get(gauge)?.push(() => collect(gauge));
+  private collectInto(gauge: Gauge, collect: (gauge: Gauge) => void | Promise<void>): void {
+    this.collectors.get(gauge)?.push(async () => collect(gauge));
   }
 
   private gauge(name: string, help: string, labelNames: string[]): Gauge {
-    const collectors: (() => void)[] = [];
-    const collect = () => collectors.forEach((run) => run());
+    const collectors: (() => Promise<void>)[] = [];
+    const collect = async () => void (await Promise.all(collectors.map((run) => run())));
     const gauge = new Gauge({ name, help, labelNames, registers: [this.registry], collect });
     this.collectors.set(gauge, collectors);
     return gauge;
@@ -241,4 +237,14 @@ export class Metrics {
   private histogram(name: string, help: string, buckets: number[]): Histogram {
     return new Histogram({ name, help, labelNames: ['shard'], buckets, registers: [this.registry] });
   }
+}
+
+function setPool(
+  gauge: Gauge,
+  labels: { readonly shard: string; readonly pool: string },
+  { totalCount, idleCount, waitingCount }: PoolConnections,
+): void {
+  gauge.set({ ...labels, state: 'idle' }, idleCount);
+  gauge.set({ ...labels, state: 'busy' }, totalCount - idleCount);
+  gauge.set({ ...labels, state: 'waiting' }, waitingCount);
 }

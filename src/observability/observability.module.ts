@@ -1,12 +1,14 @@
 import { Module } from '@nestjs/common';
 import { TerminusModule } from '@nestjs/terminus';
+import { EventsModule } from '../events/events.module.js';
 import { LedgerModule } from '../ledger/ledger.module.js';
+import { RedisModule } from '../redis/redis.module.js';
 import { HealthController } from './health.controller.js';
 import { Lifecycle } from './lifecycle.js';
 import { MetricsController } from './metrics.controller.js';
 
 @Module({
-  imports: [TerminusModule.forRoot({ logger: false }), LedgerModule],
+  imports: [TerminusModule.forRoot({ logger: false }), LedgerModule, EventsModule, RedisModule],
   controllers: [HealthController, MetricsController],
   providers: [Lifecycle],
 })

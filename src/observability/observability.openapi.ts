@@ -24,7 +24,7 @@ const parts = (description: string) => ({
 const Readiness = schema('Readiness', {
   type: 'object',
   properties: {
-    status: { type: 'string', enum: ['ok', 'error', 'shutting_down'] },
+    status: { type: 'string', enum: ['ok', 'degraded', 'error', 'shutting_down'] },
     info: parts('What is up.'),
     error: parts('What is down.'),
     details: parts('All of them.'),
@@ -53,15 +53,26 @@ export const DocumentReadiness = (): MethodDecorator =>
       operationId: 'getReadiness',
       summary: 'Can the service do its work?',
       responses: {
-        200: jsonResponse('Every database answers, and the service is not stopping.', Readiness, {
-          ready: {
-            status: 'ok',
-            info: { service: UP, 'shard-0': UP },
-            error: {},
-            details: { service: UP, 'shard-0': UP },
+        200: jsonResponse(
+          'The service is not stopping, and a database answers: all of them, or `degraded` not all. The accounts of a ' +
+            'shard that is down are answered 408 or 503, all others are served.',
+          Readiness,
+          {
+            ready: {
+              status: 'ok',
+              info: { service: UP, 'shard-0': UP },
+              error: {},
+              details: { service: UP, 'shard-0': UP },
+            },
+            degraded: {
+              status: 'degraded',
+              info: { service: UP, 'shard-0': UP },
+              error: { 'shard-1': NO_ANSWER },
+              details: { service: UP, 'shard-0': UP, 'shard-1': NO_ANSWER },
+            },
           },
-        }),
-        503: jsonResponse('A database does not answer, or the service is stopping.', Readiness, {
+        ),
+        503: jsonResponse('No database answers, or the service is stopping.', Readiness, {
           notReady: {
             status: 'error',
             info: { service: UP },

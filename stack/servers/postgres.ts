@@ -1,6 +1,7 @@
 import { chown } from 'node:fs/promises';
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { locateBinaries, type PostgresBinaries } from '../../src/database/embedded/binaries.js';
 import { createCluster } from '../../src/database/embedded/cluster.js';
@@ -50,6 +51,7 @@ export class PostgresServer {
     if (parent === undefined) return;
     // The parent first, so that it starts no further backend.
     this.process?.kill(signal);
+    await sleep(10);
     const { stdout } = await run('ps', ['--ppid', String(parent), '-o', 'pid=']).catch(() => ({
       stdout: '',
     }));

@@ -3,21 +3,31 @@ import { freePort } from '../../src/database/embedded/start-server.js';
 import type { RunAs } from '../../src/database/embedded/run-as.js';
 import { newPlace, Server, started, type Place } from './server.js';
 
-const MAIN = join(process.cwd(), 'dist/src/main.js');
 const READY_TIMEOUT_MS = 5_000;
 
 /** Node may lie where another user can't reach it, and the service has no data of its own to guard. */
 const OURSELVES: RunAs = { user: 'ourselves', owner: undefined, ids: undefined, prefix: [] };
 
+export interface ReplicaOptions {
+  /** The service's variables, but for HOST and PORT. */
+  readonly settings: NodeJS.ProcessEnv;
+  /** Called with every line that it writes. */
+  readonly onLine?: (line: string) => void;
+  /** Where dist/ and node_modules/ lie; this checkout if not given. */
+  readonly root?: string;
+}
+
 /** One instance of the service, from the build. */
 export class Replica extends Server {
+  protected override readonly onLine: ((line: string) => void) | undefined;
+
   constructor(
     place: Place,
     port: number,
-    private readonly settings: NodeJS.ProcessEnv,
-    protected override readonly onLine: ((line: string) => void) | undefined,
+    private readonly options: ReplicaOptions,
   ) {
     super(place, port);
+    this.onLine = options.onLine;
   }
 
   get url(): string {
@@ -25,11 +35,11 @@ export class Replica extends Server {
   }
 
   protected command(): readonly string[] {
-    return [process.execPath, MAIN];
+    return [process.execPath, join(this.options.root ?? process.cwd(), 'dist/src/main.js')];
   }
 
   protected override environment(): NodeJS.ProcessEnv {
-    return { ...super.environment(), ...this.settings, HOST: '127.0.0.1', PORT: String(this.port) };
+    return { ...super.environment(), ...this.options.settings, HOST: '127.0.0.1', PORT: String(this.port) };
   }
 
   protected async isReady(): Promise<boolean> {
@@ -38,11 +48,7 @@ export class Replica extends Server {
   }
 }
 
-/** @param settings the service's variables, but for HOST and PORT */
-export async function startReplica(
-  settings: NodeJS.ProcessEnv,
-  onLine?: (line: string) => void,
-): Promise<Replica> {
+export async function startReplica(options: ReplicaOptions): Promise<Replica> {
   const place = { ...(await newPlace('api')), runAs: OURSELVES };
-  return started(new Replica(place, await freePort(), settings, onLine));
+  return started(new Replica(place, await freePort(), options));
 }

@@ -112,6 +112,8 @@ describe('GET /metrics', () => {
   const requests = (method: string, route: string, status: number) =>
     `bank_http_request_duration_seconds_count{method="${method}",route="${route}",status="${status}"}`;
   const refusals = (code: string) => `bank_ledger_refusals_total{shard="0",code="${code}"}`;
+  const connections = (pool: string, state: string) =>
+    `bank_database_pool_connections{shard="0",pool="${pool}",state="${state}"}`;
   const POSTING = '/accounts/:accountId/transactions';
 
   it('is in the form that Prometheus reads', async () => {
@@ -173,13 +175,15 @@ describe('GET /metrics', () => {
   it('shows the depth of the queue and the state of the pools', async () => {
     const samples = await scrape();
     expect(samples.get('bank_ledger_queue_depth{shard="0"}')).toBe(0);
-    for (const pool of ['ledger-0', 'general-0']) {
-      const states = ['idle', 'busy', 'waiting'].map(
-        (state) => samples.get(`bank_database_pool_connections{pool="${pool}",state="${state}"}`) ?? -1,
-      );
+    for (const pool of ['ledger', 'general']) {
+      const states = ['idle', 'busy', 'waiting'].map((state) => samples.get(connections(pool, state)) ?? -1);
       expect(Math.min(...states)).toBeGreaterThanOrEqual(0);
     }
-    expect(samples.get('bank_database_pool_connections{pool="ledger-0",state="idle"}')).toBeGreaterThan(0);
+    expect(samples.get(connections('ledger', 'idle'))).toBeGreaterThan(0);
+  });
+
+  it('shows whether the database answers', async () => {
+    expect((await scrape()).get('bank_shard_up{shard="0"}')).toBe(1);
   });
 
   it('shows a queue that is waiting', async () => {
@@ -191,7 +195,7 @@ describe('GET /metrics', () => {
       await client.query('SELECT FROM bank.accounts WHERE account_id = $1 FOR UPDATE', [accountId]);
       const first = post(app, accountId, deposit('1'));
       await eventually(async () => {
-        expect((await scrape()).get('bank_database_pool_connections{pool="ledger-0",state="busy"}')).toBe(1);
+        expect((await scrape()).get(connections('ledger', 'busy'))).toBe(1);
       });
       const rest = [1, 2, 3].map(() => post(app, accountId, deposit('1')));
       await eventually(async () => {

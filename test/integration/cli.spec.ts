@@ -1,7 +1,4 @@
 import 'reflect-metadata';
-import { spawn } from 'node:child_process';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { pino } from 'pino';
@@ -13,6 +10,7 @@ import { settleShards } from '../../src/database/bank-shards.js';
 import type { ShardAddress } from '../../src/database/shard-address.js';
 import { migrate } from '../../src/database/migrate.js';
 import { MAX_MONEY, parseMoney } from '../../src/domain/money.js';
+import { startCli } from '../support/cli.js';
 import { openLedger } from '../support/ledger.js';
 import { createEmptyTestDatabase, createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { waitUntil } from '../support/service.js';
@@ -282,27 +280,8 @@ describe('reset', () => {
   });
 });
 
-interface Run {
-  readonly code: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-const LOADER = join(process.cwd(), 'test/support/register-typescript.mjs');
-const CLI = join(process.cwd(), 'src/cli.ts');
-
-/** Runs the command line as a process of its own, from the sources as they are. */
-function start(args: readonly string[], environment: Record<string, string> = {}) {
-  const child = spawn(process.execPath, ['--import', LOADER, CLI, ...args], {
-    env: { PATH: process.env.PATH, HOME: tmpdir(), DATABASE_URL: bank.database.url, ...environment },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  const output = { stdout: '', stderr: '' };
-  child.stdout.on('data', (data: Buffer) => (output.stdout += data.toString()));
-  child.stderr.on('data', (data: Buffer) => (output.stderr += data.toString()));
-  const ended = new Promise<Run>((resolve) => child.once('close', (code) => resolve({ code, ...output })));
-  return { child, ended };
-}
+const start = (args: readonly string[], environment: Record<string, string> = {}) =>
+  startCli(args, { DATABASE_URL: bank.database.url, ...environment });
 
 const run = (args: readonly string[], environment?: Record<string, string>) => start(args, environment).ended;
 

@@ -4,6 +4,7 @@ import request from 'supertest';
 import { createApp } from '../../src/app.js';
 import { loadConfig } from '../../src/config.js';
 import { settleShards } from '../../src/database/bank-shards.js';
+import type { ShardAddress } from '../../src/database/shard-address.js';
 import { createLogger } from '../../src/observability/logging.js';
 import { createTestDatabase, serviceUrl } from './postgres.js';
 
@@ -11,7 +12,7 @@ export interface TestApp {
   readonly app: NestFastifyApplication;
   /** http://127.0.0.1:port */
   readonly url: string;
-  /** Of a direct connection. */
+  /** Of the first shard, over a direct connection. */
   readonly databaseUrl: string;
   /** supertest on the listening server. */
   readonly http: ReturnType<typeof request>;
@@ -27,17 +28,25 @@ const DEFAULTS = {
   OUTBOX_POLL_MS: '50',
 };
 
-/** Starts one instance of the service on a migrated database. */
+/**
+ * Starts one instance of the service.
+ *
+ * @param place a migrated database, or all shards of a bank, some of which may be down
+ */
 export async function startInstance(
-  databaseUrl: string,
+  place: string | readonly ShardAddress[],
   overrides: Record<string, string> = {},
 ): Promise<TestApp> {
-  const database = { DATABASE_URL: serviceUrl(databaseUrl), MIGRATION_DATABASE_URL: databaseUrl };
-  const config = loadConfig({ ...DEFAULTS, ...database, ...overrides });
-  const bank = await settleShards(config.shards ?? []);
+  const where: Record<string, string> =
+    typeof place === 'string'
+      ? { DATABASE_URL: serviceUrl(place), MIGRATION_DATABASE_URL: place }
+      : { SHARDS: shardList(place) };
+  const config = loadConfig({ ...DEFAULTS, ...where, ...overrides });
+  const bank = await settleShards(config.shards ?? [], { allowDown: true });
   const app = await createApp(config, bank, createLogger(config.log));
   await app.listen({ host: config.host, port: config.port });
   const url = await app.getUrl();
+  const databaseUrl = typeof place === 'string' ? place : (place[0]?.url ?? '');
   return { app, url, databaseUrl, http: request(url), close: () => app.close() };
 }
 
@@ -52,6 +61,11 @@ export async function startApp(overrides: Record<string, string> = {}): Promise<
       await database.drop();
     },
   };
+}
+
+/** The shards as SHARDS names them. */
+export function shardList(shards: readonly ShardAddress[]): string {
+  return shards.map(({ url, schema }) => `${url}?schema=${schema}`).join();
 }
 
 /** Opens an account over HTTP and returns its id. */

@@ -1,0 +1,130 @@
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from '@jest/globals';
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import fc from 'fast-check';
+import { MAX_MONEY } from '../domain/money.js';
+import type { Transaction } from '../domain/transaction.js';
+import { transactionPostedJson } from './transaction-posted.js';
+
+const schema = JSON.parse(readFileSync('docs/events/transaction.posted.v1.schema.json', 'utf8')) as object;
+const validate = new Ajv2020().compile(schema);
+const isValid = (event: unknown) => validate(event);
+
+const BANK = '2b5d74f1-4b36-41ad-9d3c-0123456789ab';
+
+const TRANSACTION: Transaction = {
+  transactionId: 131,
+  timestamp: new Date('2026-05-01T12:00:00.123Z'),
+  accountId: 7,
+  type: 'debit',
+  amount: 4_950n,
+  balanceAfter: 35_000n,
+  versionAfter: 3,
+  idempotencyKey: 'key-1',
+};
+
+const EVENT = {
+  specversion: '1.0',
+  id: 'txn131',
+  source: `urn:uuid:${BANK}`,
+  type: 'transaction.posted.v1',
+  subject: 'accounts/7',
+  time: '2026-05-01T12:00:00.123Z',
+  datacontenttype: 'application/json',
+  data: {
+    transactionId: 'txn131',
+    accountId: 7,
+    type: 'Withdraw',
+    amount: '49.50',
+    balance: '350.00',
+    version: 3,
+    idempotencyKey: 'key-1',
+  },
+};
+
+const eventOf = (changes: Partial<Transaction> = {}) =>
+  JSON.parse(transactionPostedJson({ ...TRANSACTION, ...changes }, BANK)) as typeof EVENT;
+
+describe('transaction.posted', () => {
+  it('is the transaction as a CloudEvent', () => {
+    expect(eventOf()).toEqual(EVENT);
+  });
+
+  it('has no key where the request had none', () => {
+    expect(eventOf({ idempotencyKey: undefined }).data).not.toHaveProperty('idempotencyKey');
+  });
+
+  it('keeps to its schema, whatever the transaction', () => {
+    const key = fc.string({
+      minLength: 1,
+      maxLength: 255,
+      unit: fc.integer({ min: 0x21, max: 0x7e }).map((code) => String.fromCharCode(code)),
+    });
+    const transactions = fc.record({
+      transactionId: fc.maxSafeNat().filter((id) => id > 0),
+      accountId: fc.maxSafeNat().filter((id) => id > 0),
+      timestamp: fc.date({ min: new Date('1970-01-01'), max: new Date('9999-12-31'), noInvalidDate: true }),
+      type: fc.constantFrom('credit' as const, 'debit' as const),
+      amount: fc.bigInt({ min: 1n, max: MAX_MONEY }),
+      balanceAfter: fc.bigInt({ min: 0n, max: MAX_MONEY }),
+      versionAfter: fc.maxSafeNat().filter((version) => version > 1),
+      idempotencyKey: fc.option(key, { nil: undefined }),
+    });
+    fc.assert(
+      fc.property(transactions, (transaction) => {
+        const event = eventOf(transaction);
+        expect(isValid(event)).toBe(true);
+        expect(event.data.idempotencyKey).toBe(transaction.idempotencyKey);
+      }),
+    );
+  });
+});
+
+describe('the schema of transaction.posted', () => {
+  it('accepts the event, also with members that it does not know', () => {
+    expect(isValid(EVENT)).toBe(true);
+    expect(isValid({ ...EVENT, partitionkey: '7', data: { ...EVENT.data, note: '' } })).toBe(true);
+  });
+
+  it.each(Object.keys(EVENT))('refuses an event without %s', (member) => {
+    expect(isValid({ ...EVENT, [member]: undefined })).toBe(false);
+  });
+
+  it.each(Object.keys(EVENT.data).filter((member) => member !== 'idempotencyKey'))(
+    'refuses data without %s',
+    (member) => {
+      expect(isValid({ ...EVENT, data: { ...EVENT.data, [member]: undefined } })).toBe(false);
+    },
+  );
+
+  it.each([
+    ['specversion', '0.3'],
+    ['id', 131],
+    ['id', 'txn0'],
+    ['source', BANK],
+    ['type', 'transaction.posted.v2'],
+    ['subject', 'accounts/0'],
+    ['time', '2026-05-01 12:00:00'],
+    ['datacontenttype', 'text/plain'],
+  ])('refuses an event whose %s is %j', (member, value) => {
+    expect(isValid({ ...EVENT, [member]: value })).toBe(false);
+  });
+
+  it.each([
+    ['transactionId', '131'],
+    ['accountId', '7'],
+    ['accountId', 0],
+    ['type', 'credit'],
+    ['amount', 49.5],
+    ['amount', '49.5'],
+    ['amount', '-49.50'],
+    ['balance', '1e3'],
+    ['balance', '12345678901234567.00'],
+    ['version', '3'],
+    ['version', 1],
+    ['version', 2.5],
+    ['idempotencyKey', ''],
+  ])('refuses data whose %s is %j', (member, value) => {
+    expect(isValid({ ...EVENT, data: { ...EVENT.data, [member]: value } })).toBe(false);
+  });
+});

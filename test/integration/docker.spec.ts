@@ -1,0 +1,180 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { cp, mkdir, mkdtemp, rm, symlink } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { load, YAML11_SCHEMA } from 'js-yaml';
+import { loadConfig, VARIABLES, type Config } from '../../src/config.js';
+import { startReplica, type Replica } from '../../stack/servers/replica.js';
+import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
+
+// Docker itself can't be had everywhere that tests run: what would rot unseen is checked here.
+
+interface Service {
+  readonly image: string;
+  readonly environment?: Readonly<Record<string, string>>;
+  readonly ports?: readonly string[];
+  readonly volumes?: readonly string[];
+  readonly healthcheck?: object;
+  readonly depends_on?: Readonly<Record<string, { readonly condition: string }>>;
+}
+
+const read = (path: string) => readFileSync(join(process.cwd(), path), 'utf8');
+
+const composeText = read('docker/compose.yml');
+const { services } = load(composeText, { schema: YAML11_SCHEMA }) as {
+  readonly services: Readonly<Record<string, Service>>;
+};
+const instances = Object.entries(services).filter(([name]) => name.startsWith('api-'));
+const dockerfile = read('docker/Dockerfile').replaceAll('\\\n', ' ').split('\n');
+const ofDockerfile = (instruction: string) =>
+  dockerfile
+    .filter((line) => line.startsWith(`${instruction} `))
+    .map((line) => line.slice(instruction.length + 1));
+
+/** As compose puts the user's variables in. */
+function interpolated(environment: Readonly<Record<string, string>> = {}): Record<string, string> {
+  const entries = Object.entries(environment).map(([name, value]) => [
+    name,
+    value.replaceAll(/\$\{(\w+)(?::([-?])([^}]*))?\}/g, (_, variable: string, kind, text: string) =>
+      kind === '-' ? text : `the${variable.replaceAll('_', '')}`,
+    ),
+  ]);
+  return Object.fromEntries(entries) as Record<string, string>;
+}
+
+function configOf(instance: Service): Config {
+  const image = Object.fromEntries(
+    ofDockerfile('ENV').flatMap((line) => line.split(' ').map((one) => one.split('='))),
+  );
+  return loadConfig({ ...(image as Record<string, string>), ...interpolated(instance.environment) });
+}
+
+describe('docker/compose.yml', () => {
+  it('has the topology of the stack', () => {
+    const parts = ['api-1', 'api-2', 'pgbouncer', 'postgres-a', 'postgres-b', 'rabbitmq', 'redis'];
+    expect(Object.keys(services).sort()).toEqual(parts);
+    const published = instances.map(([, { ports }]) => ports);
+    expect(published).toEqual([['127.0.0.1:3000:3000'], ['127.0.0.1:3001:3000']]);
+    for (const [name, { ports }] of Object.entries(services)) {
+      if (!name.startsWith('api-')) expect(ports).toBeUndefined();
+    }
+  });
+
+  it('gives both instances the same settings, all of which the service knows and accepts', () => {
+    const [first, second] = instances.map(([, instance]) => instance.environment);
+    expect(second).toEqual(first);
+    expect(VARIABLES).toEqual(expect.arrayContaining(Object.keys(first ?? {})));
+    const config = configOf(instances[0]?.[1] as Service);
+    expect(config.shards?.map(({ schema }) => schema)).toEqual(['bank_0', 'bank_1', 'bank_2', 'bank_3']);
+    expect(config.redis?.url).toBe('redis://:theREDISPASSWORD@redis:6379');
+    expect(config.rabbitmq?.url).toBe('amqp://bank:theRABBITMQPASSWORD@rabbitmq:5672');
+    expect(config.rateLimit).toBeUndefined();
+  });
+
+  it('leads each shard through PgBouncer to the database that its migrations go to', () => {
+    const ini = read('docker/pgbouncer/pgbouncer.ini');
+    const port = /^listen_port = (\d+)$/m.exec(ini)?.[1];
+    const databases = new Map(
+      [...ini.matchAll(/^(\w+) = host=(\S+) port=(\d+) dbname=(\w+)$/gm)].map(
+        ([, name, host, serverPort, database]) => [name, `${host}:${serverPort}/${database}`],
+      ),
+    );
+    expect([...databases.values()]).toEqual(['postgres-a:5432/bank', 'postgres-b:5432/bank']);
+    for (const shard of configOf(instances[0]?.[1] as Service).shards ?? []) {
+      const [pooled, direct] = [new URL(shard.url), new URL(shard.migrationUrl ?? '')];
+      expect(pooled.host).toBe(`pgbouncer:${port}`);
+      expect(databases.get(pooled.pathname.slice(1))).toBe(`${direct.host}${direct.pathname}`);
+      expect([pooled.username, pooled.password]).toEqual([direct.username, direct.password]);
+    }
+    expect(services['pgbouncer']?.volumes).toEqual([
+      './pgbouncer/pgbouncer.ini:/etc/pgbouncer/pgbouncer.ini:ro',
+    ]);
+    expect(ini).toMatch(/^pool_mode = transaction$/m);
+  });
+
+  it('starts a part when those that it needs are healthy', () => {
+    for (const service of Object.values(services)) {
+      for (const [needed, { condition }] of Object.entries(service.depends_on ?? {})) {
+        expect(condition).toBe('service_healthy');
+        expect(services[needed]?.healthcheck).toBeDefined();
+      }
+    }
+    const needs = Object.keys(instances[0]?.[1].depends_on ?? {});
+    expect(needs.sort()).toEqual(['pgbouncer', 'postgres-a', 'postgres-b', 'rabbitmq', 'redis']);
+  });
+
+  it('has no password of its own', () => {
+    const secrets = [...composeText.matchAll(/\$\{(\w*PASSWORD)(:\?)?/g)];
+    const required = new Set(secrets.filter(([, , sign]) => sign).map(([, name]) => name));
+    expect(required).toEqual(new Set(['POSTGRES_PASSWORD', 'REDIS_PASSWORD', 'RABBITMQ_PASSWORD']));
+    expect(new Set(secrets.map(([, name]) => name))).toEqual(required);
+    for (const line of composeText.split('\n').filter((text) => /PASS(WORD)?: /.test(text))) {
+      expect(line).toMatch(/: \$\{/);
+    }
+  });
+});
+
+describe('docker/Dockerfile', () => {
+  it('copies what is there and what .dockerignore lets through, and no more is let through', () => {
+    const copies = ofDockerfile('COPY').filter((line) => !line.startsWith('--from'));
+    const sources = new Set(
+      copies.flatMap((line) => line.split(' ').slice(0, -1)).map((path) => path.replace('./', '')),
+    );
+    for (const source of sources) expect(existsSync(source)).toBe(true);
+    const passed = read('.dockerignore')
+      .split('\n')
+      .filter((line) => line.startsWith('!'));
+    expect(new Set(passed.map((line) => line.slice(1)))).toEqual(sources);
+  });
+
+  it('runs as a user without rights, and is looked after', () => {
+    expect(ofDockerfile('USER')).toEqual(['node']);
+    expect(ofDockerfile('EXPOSE')).toEqual(['3000']);
+    expect(ofDockerfile('HEALTHCHECK')[0]).toContain('/health/ready');
+    expect(ofDockerfile('CMD')).toEqual(['["node", "dist/src/main.js"]']);
+  });
+});
+
+describe('the files of the image', () => {
+  let folder: string;
+  let database: TestDatabase;
+  let instance: Replica | undefined;
+
+  beforeAll(async () => {
+    database = await createTestDatabase('docker');
+    folder = await mkdtemp(join(tmpdir(), 'bank-image-'));
+    for (const part of ['dist/src', 'dist/migrations', 'package.json']) {
+      await cp(part, join(folder, part), { recursive: true });
+    }
+    for (const path of productionPackages()) {
+      await mkdir(dirname(join(folder, path)), { recursive: true });
+      await symlink(join(process.cwd(), path), join(folder, path));
+    }
+  });
+
+  afterAll(async () => {
+    await instance?.stop();
+    await database.drop();
+    await rm(folder, { recursive: true, force: true });
+  });
+
+  /** What `npm ci --omit=dev --omit=optional` leaves at the top. */
+  function productionPackages(): string[] {
+    const { packages } = JSON.parse(read('package-lock.json')) as {
+      packages: Record<string, { dev?: true; optional?: true; devOptional?: true }>;
+    };
+    return Object.entries(packages)
+      .filter(([path, { dev, optional, devOptional }]) => {
+        const top = path.startsWith('node_modules/') && path.lastIndexOf('node_modules/') === 0;
+        return top && !dev && !optional && !devOptional;
+      })
+      .map(([path]) => path);
+  }
+
+  it('are all that the service needs', async () => {
+    instance = await startReplica({ settings: { DATABASE_URL: database.url }, root: folder });
+    expect((await fetch(`${instance.url}/docs`)).status).toBe(200);
+    expect((await fetch(`${instance.url}/accounts`)).status).toBe(200);
+  }, 60_000);
+});

@@ -1,0 +1,365 @@
+import { createServer } from 'node:net';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { connect, type ConsumeMessage } from 'amqplib';
+import { Client } from 'pg';
+import { startRabbitMq, type RabbitMqServer } from '../../stack/servers/rabbitmq.js';
+import { tablesOf } from '../../src/database/tables.js';
+import type { Transaction } from '../../src/domain/transaction.js';
+import { OutboxRelay } from '../../src/events/outbox-relay.js';
+import { Outbox } from '../../src/events/outbox.js';
+import { RabbitMqConnection } from '../../src/events/rabbitmq-connection.js';
+import { RabbitMqPublisher } from '../../src/events/rabbitmq-publisher.js';
+import { Metrics } from '../../src/observability/metrics.js';
+import type { TransactionPosted } from '../../src/events/transaction-posted.js';
+import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
+import { startCli } from '../support/cli.js';
+import { expectEverythingArrived, isValidEvent, Listener, Load } from '../support/events.js';
+import { openLedger } from '../support/ledger.js';
+import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
+import { PostgresProxy, type AtCommit } from '../support/postgres-proxy.js';
+import { startService, waitUntil } from '../support/service.js';
+
+/** Far more than a posting takes on a busy machine, far less than the broker is away. */
+const PROMPT_MS = 3_000;
+
+let broker: RabbitMqServer;
+let exchange: string;
+let tests = 0;
+
+beforeAll(async () => {
+  broker = await startRabbitMq();
+}, 60_000);
+
+afterAll(() => broker.stop());
+
+beforeEach(() => {
+  exchange = `bank-${(tests += 1)}`;
+});
+
+const settings = (more: Record<string, string> = {}) => ({
+  RABBITMQ_URL: broker.url,
+  RABBITMQ_EXCHANGE: exchange,
+  RABBITMQ_CONFIRM_TIMEOUT_MS: '2000',
+  ...more,
+});
+
+/** The value of one sample, labels included; undefined: there is none. */
+async function metric(app: { url: string }, sample: string): Promise<number | undefined> {
+  const text = await (await fetch(`${app.url}/metrics`)).text();
+  const line = text.split('\n').find((each) => each.startsWith(`${sample} `));
+  return line === undefined ? undefined : Number(line.slice(sample.length + 1));
+}
+
+const becomes = (app: { url: string }, sample: string, value: number) =>
+  waitUntil(async () => (await metric(app, sample)) === value, 30_000);
+
+async function openAccounts(app: TestApp, count: number): Promise<number[]> {
+  return Promise.all(Array.from({ length: count }, () => openAccount(app, '10.00')));
+}
+
+describe('a service with RabbitMQ', () => {
+  let app: TestApp;
+
+  afterEach(() => app.close());
+
+  it('publishes every transaction, as a message that says what it is', async () => {
+    app = await startApp(settings());
+    const connection = await connect(broker.url);
+    const channel = await connection.createChannel();
+    await channel.assertExchange(exchange, 'topic');
+    await channel.assertQueue('raw');
+    await channel.bindQueue('raw', exchange, '#');
+    const messages: ConsumeMessage[] = [];
+    await channel.consume('raw', (message) => message && messages.push(message), { noAck: true });
+    const accountId = await openAccount(app, '12.34');
+    await waitUntil(() => Promise.resolve(messages.length === 1), 10_000);
+    await connection.close();
+    const [message] = messages;
+    const event: unknown = JSON.parse(String(message?.content));
+    expect(isValidEvent(event)).toBe(true);
+    const [bank] = await rowsOf(app.databaseUrl, 'SELECT bank_id FROM bank.shard_identity');
+    expect(event).toMatchObject({
+      id: 'txn1',
+      source: `urn:uuid:${String(bank?.bank_id)}`,
+      subject: `accounts/${accountId}`,
+      data: { accountId, amount: '12.34', balance: '12.34', version: 2, type: 'Deposit' },
+    });
+    expect(message?.fields.routingKey).toBe('transaction.posted.0');
+    expect(message?.properties).toMatchObject({
+      contentType: 'application/cloudevents+json',
+      deliveryMode: 2,
+      messageId: 'txn1',
+      type: 'transaction.posted.v1',
+      timestamp: Math.floor(Date.parse((event as { time: string }).time) / 1000),
+      headers: { account: String(accountId) },
+    });
+  });
+
+  it('keeps what no queue is bound for, says so, and publishes it once one is', async () => {
+    app = await startApp(settings());
+    const accountIds = await openAccounts(app, 3);
+    const load = new Load([app.url], accountIds);
+    await load.more(30);
+    const unroutable = 'bank_outbox_publish_failures_total{shard="0",reason="unroutable"}';
+    await waitUntil(async () => ((await metric(app, unroutable)) ?? 0) >= 2, 20_000);
+    expect(await metric(app, 'bank_outbox_backlog_rows{shard="0"}')).toBeGreaterThan(0);
+    expect(await metric(app, 'bank_outbox_oldest_age_seconds{shard="0"}')).toBeGreaterThan(0);
+    const listener = await Listener.start(broker, exchange);
+    await load.more(30);
+    await load.stop();
+    await expectEverythingArrived(listener, app.databaseUrl);
+    await listener.stop();
+    expect([...load.statuses.keys()]).toEqual([201]);
+    await becomes(app, 'bank_outbox_backlog_rows{shard="0"}', 0);
+    expect(await metric(app, 'bank_outbox_oldest_age_seconds{shard="0"}')).toBe(0);
+    expect(await metric(app, 'bank_outbox_events_published_total{shard="0"}')).toBe(load.posted + 3);
+  }, 60_000);
+
+  it('goes on posting while the broker hangs, and while it is dead; then all arrives', async () => {
+    app = await startApp(settings());
+    const listener = await Listener.start(broker, exchange);
+    const load = new Load([app.url], await openAccounts(app, 3));
+    await load.more(50);
+    await broker.kill('SIGSTOP');
+    const late = 'bank_outbox_publish_failures_total{shard="0",reason="timeout"}';
+    await waitUntil(async () => ((await metric(app, late)) ?? 0) >= 1, 20_000);
+    await broker.kill();
+    await becomes(app, 'bank_rabbitmq_up', 0);
+    await load.more(100);
+    expect((await app.http.get('/health/ready')).status).toBe(200);
+    await broker.start();
+    await becomes(app, 'bank_rabbitmq_up', 1);
+    await load.more(50);
+    await load.stop();
+    await expectEverythingArrived(listener, app.databaseUrl);
+    await listener.stop();
+    expect([...load.statuses.keys()]).toEqual([201]);
+    expect(load.slowestMs).toBeLessThan(PROMPT_MS);
+  }, 90_000);
+
+  it('goes on posting while an alarm blocks the broker, and publishes afterwards', async () => {
+    app = await startApp(settings());
+    const listener = await Listener.start(broker, exchange);
+    const load = new Load([app.url], await openAccounts(app, 3));
+    await broker.control('set_vm_memory_high_watermark', '0.00001');
+    await becomes(app, 'bank_rabbitmq_blocked', 1);
+    expect(await metric(app, 'bank_rabbitmq_up')).toBe(1);
+    await load.more(100);
+    const blocked = 'bank_outbox_publish_failures_total{shard="0",reason="blocked"}';
+    await waitUntil(async () => ((await metric(app, blocked)) ?? 0) >= 1, 20_000);
+    await broker.control('set_vm_memory_high_watermark', '0.4');
+    await becomes(app, 'bank_rabbitmq_blocked', 0);
+    await load.stop();
+    await expectEverythingArrived(listener, app.databaseUrl);
+    await listener.stop();
+    expect([...load.statuses.keys()]).toEqual([201]);
+    expect(load.slowestMs).toBeLessThan(PROMPT_MS);
+  }, 60_000);
+});
+
+describe('a service whose broker accepts connections and says nothing', () => {
+  it('starts, posts and stops as if there were none', async () => {
+    const silent = createServer((socket) => socket.resume());
+    await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+    const { port } = silent.address() as { port: number };
+    const app = await startApp({ RABBITMQ_URL: `amqp://guest:guest@127.0.0.1:${port}` });
+    const load = new Load([app.url], await openAccounts(app, 2));
+    await load.more(50);
+    await load.stop();
+    expect([...load.statuses.keys()]).toEqual([201]);
+    expect(await metric(app, 'bank_rabbitmq_up')).toBe(0);
+    expect(await metric(app, 'bank_outbox_backlog_rows{shard="0"}')).toBeGreaterThan(0);
+    const startedMs = performance.now();
+    await app.close();
+    expect(performance.now() - startedMs).toBeLessThan(PROMPT_MS);
+    await new Promise((resolve) => silent.close(resolve));
+  });
+});
+
+describe('several relays of one shard', () => {
+  let database: TestDatabase;
+
+  beforeEach(async () => {
+    database = await createTestDatabase('rabbitmq');
+  });
+
+  afterEach(() => database.drop());
+
+  it('lose nothing when one service of two is killed under load', async () => {
+    const environment = settings({
+      DATABASE_URL: database.url,
+      LEDGER_TRANSACTION_TIMEOUT_MS: '1000',
+      RABBITMQ_CONFIRM_TIMEOUT_MS: '1000',
+      OUTBOX_POLL_MS: '10',
+      LOG_LEVEL: 'error',
+    });
+    const listener = await Listener.start(broker, exchange);
+    const survivor = await startInstance(database.url, environment);
+    const victim = await startService({ environment });
+    const load = new Load([survivor.url, victim.url], await openAccounts(survivor, 3));
+    const published = (app: { url: string }) => metric(app, 'bank_outbox_events_published_total{shard="0"}');
+    for (const app of [survivor, victim]) {
+      await waitUntil(async () => ((await published(app)) ?? 0) > 20, 20_000);
+    }
+    victim.child.kill('SIGKILL');
+    await victim.exited;
+    await load.more(50);
+    await load.stop();
+    await expectEverythingArrived(listener, database.url);
+    await listener.stop();
+    await survivor.close();
+  }, 60_000);
+
+  it.each<[AtCommit, string]>([
+    ['cut-before', 'publish again what they had published'],
+    ['cut-after', 'go on after what was removed'],
+  ])(
+    'lose nothing when the removal is %s its COMMIT: they %s',
+    async (atCommit) => {
+      const { proxy, url } = await PostgresProxy.start(database.url);
+      const ledger = await openLedger(database.url);
+      const relayed = await openLedger(url);
+      const listener = await Listener.start(broker, exchange);
+      const connection = new RabbitMqConnection(
+        { url: broker.url, exchange },
+        { info: () => undefined, warn: () => undefined },
+      );
+      let cuts = 0;
+      proxy.onCut = () => {
+        cuts += 1;
+        proxy.atCommit = 'forward';
+      };
+      class CutAfterPublishing extends RabbitMqPublisher {
+        override async publish(transactions: readonly Transaction[]): Promise<void> {
+          await super.publish(transactions);
+          if (cuts < 3) proxy.atCommit = atCommit;
+        }
+      }
+      const publisher = new CutAfterPublishing(connection, {
+        exchange,
+        confirmTimeoutMs: 5_000,
+        bankId: '2b5d74f1-4b36-41ad-9d3c-0123456789ab',
+        shardIndex: 0,
+      });
+      const outbox = new Outbox(relayed.runner, tablesOf('bank'), 500);
+      const relay = new OutboxRelay(outbox, [publisher], 10, new Metrics().forOutbox(0), {
+        failing: () => undefined,
+        recovered: () => undefined,
+      });
+      relay.start();
+      const { accountId } = await ledger.opener.open(100n);
+      await waitUntil(async () => {
+        await ledger.groupCommit.submit({ accountId, type: 'credit', amount: 1n });
+        return cuts === 3;
+      }, 20_000);
+      await expectEverythingArrived(listener, database.url);
+      expect(listener.repeats > 0).toBe(atCommit === 'cut-before');
+      await relay.stop();
+      await connection.close();
+      await listener.stop();
+      await relayed.close();
+      await ledger.close();
+      await proxy.stop();
+    },
+    60_000,
+  );
+});
+
+describe('events tail', () => {
+  let app: TestApp;
+
+  afterEach(() => app?.close());
+
+  /** No database is there: a command that opened the bank would fail. */
+  const NO_BANK = { DATABASE_URL: 'postgresql://bank@127.0.0.1:1/bank', DATABASE_START_TIMEOUT_MS: '0' };
+
+  async function tail(...args: string[]) {
+    const cli = startCli(['events', 'tail', ...args], { ...NO_BANK, ...settings() });
+    await waitUntil(() => Promise.resolve(cli.output().stderr.includes('Waiting for events')), 30_000);
+    return cli;
+  }
+
+  it('prints the events of the accounts that it is given, and ends after so many', async () => {
+    app = await startApp(settings());
+    const accountIds = await Promise.all([openAccount(app), openAccount(app), openAccount(app)]);
+    const [one, other] = [accountIds[0] ?? 0, accountIds[2] ?? 0];
+    const [machine, person] = await Promise.all([
+      tail('--json', '--account', String(one), String(other), '--count', '3'),
+      tail('--account', String(other), '--count', '1'),
+    ]);
+    for (const accountId of [...accountIds, one]) {
+      await app.http.post(`/accounts/${accountId}/transactions`).send({ amount: '1.00', type: 'Deposit' });
+    }
+    const { code, stdout } = await machine.ended;
+    expect(code).toBe(0);
+    const events = stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as TransactionPosted);
+    expect(events.filter((event) => !isValidEvent(event))).toEqual([]);
+    expect(events.map(({ data }) => [data.accountId, data.version])).toEqual([
+      [one, 2],
+      [other, 2],
+      [one, 3],
+    ]);
+    expect(await person.ended).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(
+        new RegExp(`^\\S+Z  account ${other}, version 2: Deposit 1\\.00 → 1\\.00 \\(txn3\\)\n$`),
+      ),
+    });
+  }, 60_000);
+
+  it('goes on with a durable queue where it was left, and ends by Ctrl-C with 130', async () => {
+    app = await startApp(settings());
+    const first = await tail('--queue', `${exchange}.mine`, '--from-opening', '--json');
+    const accountId = await openAccount(app, '1.00');
+    await waitUntil(() => Promise.resolve(first.output().stdout.includes('"version":2')), 20_000);
+    first.child.kill('SIGINT');
+    const { code, stderr } = await first.ended;
+    expect(code).toBe(130);
+    expect(stderr).toContain('error: stopped by SIGINT');
+    await app.http.post(`/accounts/${accountId}/transactions`).send({ amount: '1.00', type: 'Deposit' });
+    const second = await tail('--queue', `${exchange}.mine`, '--json', '--count', '1');
+    expect(JSON.parse((await second.ended).stdout)).toMatchObject({ data: { accountId, version: 3 } });
+  }, 60_000);
+
+  it.each([
+    ['RABBITMQ_URL is missing', { RABBITMQ_URL: '' }, 'error: RABBITMQ_URL is not set'],
+    [
+      'no broker is there',
+      { RABBITMQ_URL: 'amqp://127.0.0.1:1' },
+      'error: RabbitMQ failed: connect ECONNREFUSED',
+    ],
+  ])(
+    'says in a sentence that %s',
+    async (_what, environment, message) => {
+      const { code, stdout, stderr } = await startCli(['events', 'tail'], { ...NO_BANK, ...environment })
+        .ended;
+      expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+      expect(stderr).toContain(message);
+      expect(stderr.trim().split('\n')).toHaveLength(1);
+    },
+    60_000,
+  );
+
+  it.each([
+    [['--account', 'x'], "argument 'x' is invalid. It must be a whole number"],
+    [['--count', '0'], "argument '0' is invalid. It must be a whole number from 1"],
+    [['--queue', 'amq.mine'], 'must not begin with "amq."'],
+  ])('refuses %j with exit code 2', async (args, message) => {
+    const { code, stderr } = await startCli(['events', 'tail', ...args], settings()).ended;
+    expect(code).toBe(2);
+    expect(stderr).toContain(message);
+  });
+});
+
+async function rowsOf(url: string, sql: string): Promise<Record<string, unknown>[]> {
+  const client = new Client({ connectionString: url });
+  await client.connect();
+  try {
+    return (await client.query<Record<string, unknown>>(sql)).rows;
+  } finally {
+    await client.end();
+  }
+}

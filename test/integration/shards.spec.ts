@@ -1,0 +1,330 @@
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { Client } from 'pg';
+import { pino } from 'pino';
+import { openBank, StartError } from '../../src/bank.js';
+import { resetAccount } from '../../src/cli/reset.js';
+import { seedBank } from '../../src/cli/seed.js';
+import { verifyBank } from '../../src/cli/verify.js';
+import { loadConfig } from '../../src/config.js';
+import { settleShards, ShardsDownError } from '../../src/database/bank-shards.js';
+import { migrate } from '../../src/database/migrate.js';
+import type { ShardAddress } from '../../src/database/shard-address.js';
+import { openAccount, shardList, startInstance } from '../support/app.js';
+import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
+import { waitUntil } from '../support/service.js';
+
+const SILENT = pino({ level: 'silent' });
+
+let database: TestDatabase;
+
+beforeEach(async () => {
+  database = await createEmptyTestDatabase('shards');
+});
+afterEach(() => database.drop());
+
+/** Shards in schemas of one database. */
+const shardsIn = (url: string, count: number, name = 'bank'): ShardAddress[] =>
+  Array.from({ length: count }, (_, index) => ({ url, schema: `${name}_${index}` }));
+
+/** Each its own spelling of the same place. */
+function spelledOtherwise({ url, schema }: ShardAddress): ShardAddress {
+  const other = new URL(url);
+  other.hostname = 'localhost';
+  return { url: other.href, schema };
+}
+
+async function rows<Row extends object>(url: string, sql: string): Promise<Row[]> {
+  const client = new Client({ connectionString: url });
+  await client.connect();
+  try {
+    return (await client.query<Row>(sql)).rows;
+  } finally {
+    await client.end();
+  }
+}
+
+interface Recorded {
+  readonly bank_id: string;
+  readonly shard_index: number;
+  readonly shard_count: number;
+}
+
+/** What each shard says of itself. */
+const recorded = async (shards: readonly ShardAddress[]) =>
+  Promise.all(
+    shards.map(async ({ url, schema }) => {
+      const [row] = await rows<Recorded>(
+        url,
+        `SELECT bank_id, shard_index, shard_count FROM ${schema}.shard_identity`,
+      );
+      return row;
+    }),
+  );
+
+const openAccounts = (shard: ShardAddress, count = 1) =>
+  rows(
+    shard.url,
+    `INSERT INTO ${shard.schema}.accounts (balance, version) SELECT 0, 1 FROM generate_series(1, ${count})`,
+  );
+
+describe('founding a bank', () => {
+  it('records in each shard its place and the bank, and lets each hand out the ids of its place', async () => {
+    const shards = shardsIn(database.url, 3);
+    const { bankId, down } = await settleShards(shards);
+    expect(await recorded(shards)).toEqual(
+      [0, 1, 2].map((index) => ({ bank_id: bankId, shard_index: index, shard_count: 3 })),
+    );
+    expect(down.size).toBe(0);
+    for (const [index, shard] of shards.entries()) {
+      await openAccounts(shard, 3);
+      const ids = await rows(
+        shard.url,
+        `SELECT account_id::int AS id FROM ${shard.schema}.accounts ORDER BY 1`,
+      );
+      expect(ids).toEqual([1, 4, 7].map((first) => ({ id: first + index })));
+    }
+  });
+
+  it('changes nothing the second time', async () => {
+    const shards = shardsIn(database.url, 2);
+    const first = await settleShards(shards);
+    expect(await settleShards(shards)).toEqual({ ...first, migrations: [] });
+  });
+
+  it('goes on with the same bank when it was interrupted', async () => {
+    const shards = shardsIn(database.url, 4);
+    // It begins with the last shard.
+    const { bankId } = await migrate(shards[3] as ShardAddress, { index: 3, count: 4 });
+    await migrate(shards[2] as ShardAddress, { index: 2, count: 4 }, bankId);
+    expect((await settleShards(shards)).bankId).toBe(bankId);
+    expect((await recorded(shards)).map((row) => row?.bank_id)).toEqual([bankId, bankId, bankId, bankId]);
+  });
+
+  it('waits for all shards when it was interrupted', async () => {
+    const [first, second, third] = shardsIn(database.url, 3) as [ShardAddress, ShardAddress, ShardAddress];
+    await migrate(third, { index: 2, count: 3 });
+    const down = { ...second, url: 'postgresql://bank@127.0.0.1:1/bank' };
+    await expect(settleShards([first, down, third], { allowDown: true })).rejects.toThrow(
+      'the bank is not whole yet, and not all of its shards can be reached',
+    );
+    await settleShards([first, second, third]);
+  });
+
+  it('agrees on one bank when several instances found it at once', async () => {
+    const shards = shardsIn(database.url, 3);
+    const founders = await Promise.all(Array.from({ length: 4 }, () => settleShards(shards)));
+    expect(new Set(founders.map(({ bankId }) => bankId)).size).toBe(1);
+    expect((await recorded(shards)).map((row) => row?.bank_id)).toEqual(
+      Array<string | undefined>(3).fill(founders[0]?.bankId),
+    );
+  });
+});
+
+describe('a list of shards that is not the bank', () => {
+  let shards: ShardAddress[];
+  let bankId: string;
+
+  beforeEach(async () => {
+    shards = shardsIn(database.url, 3);
+    ({ bankId } = await settleShards(shards));
+  });
+
+  const shard = (index: number) => shards[index] as ShardAddress;
+  const place = (index: number) =>
+    `127.0.0.1:${new URL(database.url).port}${new URL(database.url).pathname}, schema "bank_${index}"`;
+
+  it('is refused in the wrong order', async () => {
+    await expect(settleShards([shard(0), shard(2), shard(1)])).rejects.toThrow(
+      `the shards are listed in the wrong order: ${place(2)} holds shard 2 (of 0 to 2) but is listed as shard 1`,
+    );
+  });
+
+  it('is refused when it is too short or too long', async () => {
+    await expect(settleShards(shards.slice(0, 2))).rejects.toThrow(
+      `the bank has 3 shard(s), as ${place(0)} records, but the configuration lists 2`,
+    );
+    await expect(settleShards([...shards, { ...shard(0), schema: 'bank_3' }])).rejects.toThrow(
+      'the bank has 3 shard(s), as',
+    );
+  });
+
+  it('is refused with a shard of another bank', async () => {
+    const other = shardsIn(database.url, 3, 'other');
+    const { bankId: otherBank } = await settleShards(other);
+    await expect(settleShards([shard(0), other[1] as ShardAddress, shard(2)])).rejects.toThrow(
+      `schema "other_1" holds a shard of another bank (${otherBank}) than the rest of the list (${bankId})`,
+    );
+  });
+
+  it('is refused with an empty schema in the place of a shard', async () => {
+    const empty = { url: database.url, schema: 'empty' };
+    await expect(settleShards([shard(0), empty, shard(2)])).rejects.toThrow(
+      `schema "empty" is listed as shard 1 of the bank ${bankId} but holds no shard: a wrong address?`,
+    );
+    expect(await rows(database.url, `SELECT FROM pg_namespace WHERE nspname = 'empty'`)).toEqual([]);
+  });
+
+  it('is refused with an empty schema in the place of the first shard, once the bank is in use', async () => {
+    await openAccounts(shard(2));
+    await expect(settleShards([{ url: database.url, schema: 'empty' }, shard(1), shard(2)])).rejects.toThrow(
+      `schema "empty" is listed as shard 0 of the bank ${bankId} but holds no shard`,
+    );
+  });
+
+  it('is refused with a shard named twice, however it is spelled', async () => {
+    await expect(settleShards([shard(0), shard(1), spelledOtherwise(shard(1))])).rejects.toThrow(
+      'the shards are listed in the wrong order: localhost:',
+    );
+    const fresh = { url: database.url, schema: 'fresh' };
+    await expect(settleShards([spelledOtherwise(fresh), fresh])).rejects.toThrow(
+      'schema "fresh" holds shard 1 of 2, but is configured as shard 0 of 2',
+    );
+  });
+
+  it('is refused when the connections for migrations lead elsewhere', async () => {
+    const other = await createEmptyTestDatabase('elsewhere');
+    try {
+      const elsewhere = shards.map(({ schema }) => ({ url: other.url, schema }));
+      await expect(startInstance(elsewhere, { MIGRATION_SHARDS: shardList(shards) })).rejects.toThrow(
+        /schema "bank_\d" is not the shard \d of 3 of bank .* that the connection for migrations leads to/,
+      );
+    } finally {
+      await other.drop();
+    }
+  });
+});
+
+describe('opening a bank none of whose shards can be reached', () => {
+  const shards = shardsIn('postgresql://bank@127.0.0.1:1/bank', 2);
+
+  it('waits, then says why in one sentence', async () => {
+    const config = loadConfig({ SHARDS: shardList(shards), DATABASE_START_TIMEOUT_MS: '700' });
+    const startedMs = performance.now();
+    const opening = openBank(config, SILENT, { holder: 'tests', allowDown: true });
+    const error = await opening.catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(StartError);
+    expect((error as Error).message).toMatch(
+      /^the database can't be used: shard 0 \(127\.0\.0\.1:1\/bank, schema "bank_0"\): .*ECONNREFUSED.*; shard 1 \(.*\)/,
+    );
+    expect(performance.now() - startedMs).toBeGreaterThanOrEqual(700);
+  });
+
+  it('does not wait for what waiting does not mend', async () => {
+    const wrong = new URL(database.url);
+    wrong.pathname = '/no_such_database';
+    const list = [
+      { url: database.url, schema: 'bank_0' },
+      { url: wrong.href, schema: 'bank_1' },
+    ];
+    const config = loadConfig({ SHARDS: shardList(list), DATABASE_START_TIMEOUT_MS: '600000' });
+    const opening = openBank(config, SILENT, { holder: 'tests', allowDown: true });
+    await expect(opening).rejects.toThrow('database "no_such_database" does not exist');
+  });
+});
+
+describe('a bank of several shards, of which one is down', () => {
+  it('is opened without it only by those who ask for that', async () => {
+    const shards = shardsIn(database.url, 2);
+    const { bankId } = await settleShards(shards);
+    const down = { url: 'postgresql://bank@127.0.0.1:1/bank', schema: 'bank_1' };
+    const list = [shards[0] as ShardAddress, down];
+    await expect(settleShards(list)).rejects.toThrow(ShardsDownError);
+    expect(await settleShards(list, { allowDown: true })).toMatchObject({ bankId, down: new Set([1]) });
+  });
+});
+
+/** As on Citus with a role for each distributed schema. */
+describe('a role for each shard that may use one schema only', () => {
+  const COUNT = 2;
+  let roles: string[];
+  let shards: ShardAddress[];
+
+  const create = async (schemaFor: (role: string, schema: string) => string) => {
+    const suffix = database.url.slice(-12);
+    roles = Array.from({ length: COUNT }, (_, index) => `shard_${index}_${suffix}`);
+    await rows(database.url, 'REVOKE ALL ON SCHEMA public FROM PUBLIC');
+    await rows(
+      database.url,
+      `REVOKE ALL ON DATABASE "${new URL(database.url).pathname.slice(1)}" FROM PUBLIC`,
+    );
+    shards = [];
+    for (const [index, role] of roles.entries()) {
+      const schema = `bank_${index}`;
+      const url = new URL(database.url);
+      [url.username, url.password] = [role, 'secret'];
+      await rows(database.url, `CREATE ROLE ${role} LOGIN PASSWORD 'secret'`);
+      await rows(database.url, `GRANT CONNECT ON DATABASE "${url.pathname.slice(1)}" TO ${role}`);
+      await rows(database.url, schemaFor(role, schema));
+      shards.push({ url: url.href, schema });
+    }
+  };
+
+  afterEach(async () => {
+    for (const role of roles) await rows(database.url, `DROP OWNED BY ${role} CASCADE; DROP ROLE ${role}`);
+  });
+
+  const OWNED = (role: string, schema: string) => `CREATE SCHEMA ${schema} AUTHORIZATION ${role}`;
+
+  it.each([
+    ['own', OWNED],
+    [
+      'may make tables in',
+      (role: string, schema: string) =>
+        `CREATE SCHEMA ${schema}; GRANT USAGE, CREATE ON SCHEMA ${schema} TO ${role}`,
+    ],
+  ])('serves everything when the roles %s their schema', async (_what, schemaFor) => {
+    await create(schemaFor);
+    const [first, second] = shards as [ShardAddress, ShardAddress];
+    const app = await startInstance(shards);
+    try {
+      const accountIds = [await openAccount(app, '100.00'), await openAccount(app, '100.00')];
+      for (const accountId of accountIds) {
+        const path = `/accounts/${accountId}`;
+        const post = (body: object, key: string) =>
+          app.http.post(`${path}/transactions`).set('idempotency-key', key).send(body);
+        expect((await post({ type: 'Deposit', amount: '1.00' }, 'a')).status).toBe(201);
+        expect((await post({ type: 'Deposit', amount: '1.00' }, 'a')).status).toBe(409);
+        expect((await post({ type: 'Withdraw', amount: '1000.00' }, 'b')).status).toBe(422);
+        const withdrawal = await post({ type: 'Withdraw', amount: '0.50' }, 'c');
+        expect(withdrawal.status).toBe(201);
+        expect((await app.http.get(withdrawal.headers['location'] as string)).status).toBe(200);
+        const read = await app.http.get(`${path}/balance`).set('cache-control', 'no-cache');
+        expect(read.text).toBe('{"balance":100.50,"version":4}');
+        const list = await app.http.get(`${path}/transactions?type=Deposit&from=2000-01-01T00:00:00Z`);
+        expect((JSON.parse(list.text) as { data: unknown[] }).data).toHaveLength(2);
+      }
+      expect((JSON.parse((await app.http.get('/accounts')).text) as { data: unknown[] }).data).toHaveLength(
+        2,
+      );
+      expect((await app.http.get('/health/ready')).text).toContain('"status":"ok"');
+      await waitUntil(
+        async () => (await rows(first.url, 'SELECT FROM bank_0.outbox LIMIT 1')).length === 0,
+        10_000,
+      );
+    } finally {
+      await app.close();
+    }
+    await seedBank(shards, { accounts: 10, balance: 100n });
+    await resetAccount(loadConfig({ SHARDS: shardList(shards) }), await settleShards(shards), SILENT, 3, 5n);
+    expect(await verifyBank(shards)).toMatchObject({ accounts: 12, ok: true, faults: [] });
+    // The roles are as narrow as they are meant to be.
+    await expect(rows(first.url, 'SELECT FROM bank_1.accounts')).rejects.toThrow(
+      'permission denied for schema',
+    );
+    await expect(rows(second.url, 'SELECT FROM bank_0.accounts')).rejects.toThrow(
+      'permission denied for schema',
+    );
+    await expect(rows(first.url, 'CREATE TABLE public.other ()')).rejects.toThrow(
+      'permission denied for schema',
+    );
+  });
+
+  it("says so when a shard is listed with another one's role", async () => {
+    await create(OWNED);
+    await settleShards(shards);
+    const [first, second] = shards as [ShardAddress, ShardAddress];
+    await expect(settleShards([first, { ...second, url: first.url }], { allowDown: true })).rejects.toThrow(
+      /^shard 1 \(.*, schema "bank_1"\): permission denied for schema bank_1$/,
+    );
+  });
+});

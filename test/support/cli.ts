@@ -1,0 +1,28 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+export interface CliRun {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+const LOADER = join(process.cwd(), 'test/support/register-typescript.mjs');
+const CLI = join(process.cwd(), 'src/cli.ts');
+
+/** Starts the command line as a process of its own, from the sources as they are. */
+export function startCli(
+  args: readonly string[],
+  environment: Readonly<Record<string, string>>,
+): { readonly child: ChildProcess; readonly ended: Promise<CliRun>; output(): Omit<CliRun, 'code'> } {
+  const child = spawn(process.execPath, ['--import', LOADER, CLI, ...args], {
+    env: { PATH: process.env.PATH, HOME: tmpdir(), ...environment },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const output = { stdout: '', stderr: '' };
+  child.stdout.on('data', (data: Buffer) => (output.stdout += data.toString()));
+  child.stderr.on('data', (data: Buffer) => (output.stderr += data.toString()));
+  const ended = new Promise<CliRun>((resolve) => child.once('close', (code) => resolve({ code, ...output })));
+  return { child, ended, output: () => output };
+}

@@ -1,0 +1,130 @@
+import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect } from '@jest/globals';
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import { Client } from 'pg';
+import { consumeEvents } from '../../src/events/event-consumer.js';
+import { TRANSACTION_POSTED, type TransactionPosted } from '../../src/events/transaction-posted.js';
+import { VersionFilter } from '../../src/events/version-filter.js';
+import { waitUntil } from './service.js';
+
+const schema = JSON.parse(readFileSync('docs/events/transaction.posted.v1.schema.json', 'utf8')) as object;
+export const isValidEvent = new Ajv2020().compile(schema);
+
+/** The reference consumer on a durable queue of its own; connects again whenever it loses the broker. */
+export class Listener {
+  /** What the version filter lets through. */
+  readonly events: TransactionPosted[] = [];
+  repeats = 0;
+  private readonly filter = new VersionFilter({ maxAccounts: 10_000, fromOpening: true });
+  private readonly ending = new AbortController();
+  private running: Promise<void> = Promise.resolve();
+
+  private constructor() {}
+
+  static async start(broker: { url: string }, exchange: string): Promise<Listener> {
+    const listener = new Listener();
+    const ready = Promise.withResolvers<void>();
+    listener.running = listener.listen(broker.url, exchange, ready.resolve);
+    await ready.promise;
+    return listener;
+  }
+
+  async stop(): Promise<void> {
+    this.ending.abort();
+    await this.running;
+  }
+
+  private async listen(url: string, exchange: string, onReady: () => void): Promise<void> {
+    const settings = { url, exchange, queue: `${exchange}.all`, onReady, signal: this.ending.signal };
+    while (!this.ending.signal.aborted) {
+      await consumeEvents(settings, (event) => this.take(event)).catch(() => sleep(50));
+    }
+  }
+
+  private take(event: TransactionPosted): void {
+    if (this.filter.isNext(event.data.accountId, event.data.version)) this.events.push(event);
+    else this.repeats += 1;
+  }
+}
+
+/**
+ * Every transaction that the database holds has arrived, and nothing else; each account's in version order; and the
+ * outbox ends up empty.
+ */
+export async function expectEverythingArrived(listener: Listener, databaseUrl: string): Promise<void> {
+  const client = new Client({ connectionString: databaseUrl });
+  await client.connect();
+  try {
+    await waitUntil(async () => (await client.query('SELECT FROM bank.outbox')).rowCount === 0, 30_000);
+    const { rows: posted } = await client.query<{ data: object }>(POSTED);
+    await waitUntil(() => Promise.resolve(listener.events.length >= posted.length), 10_000);
+    const arrived = [...listener.events]
+      .sort((a, b) => a.data.accountId - b.data.accountId)
+      .map((event) => event.data);
+    expect(arrived).toEqual(posted.map((row) => row.data));
+    const wrong = listener.events.filter((event) => !isValidEvent(event));
+    expect(wrong).toEqual([]);
+    expect(new Set(listener.events.map((event) => event.type))).toEqual(new Set([TRANSACTION_POSTED]));
+  } finally {
+    await client.end();
+  }
+}
+
+/** What each transaction's event must say. */
+const POSTED = `
+  SELECT jsonb_strip_nulls(jsonb_build_object(
+    'transactionId', 'txn' || transaction_id, 'accountId', account_id,
+    'type', CASE type WHEN 'credit' THEN 'Deposit' ELSE 'Withdraw' END,
+    'amount', amount::text, 'balance', balance_after::text, 'version', version_after,
+    'idempotencyKey', idempotency_key)) AS data
+  FROM bank.transactions ORDER BY account_id, version_after`;
+
+/** Posts to some accounts all the time, one request after the other for each of several callers. */
+export class Load {
+  readonly statuses = new Map<number, number>();
+  slowestMs = 0;
+  private readonly callers: Promise<void>[];
+  private stopped = false;
+
+  constructor(urls: readonly string[], accountIds: readonly number[]) {
+    const callers = urls.flatMap((url) => accountIds.map((accountId) => [url, accountId] as const));
+    this.callers = callers.map(([url, accountId]) => this.call(url, accountId));
+  }
+
+  get posted(): number {
+    return this.statuses.get(201) ?? 0;
+  }
+
+  /** Until so many more have been posted. */
+  async more(count: number): Promise<void> {
+    const goal = this.posted + count;
+    await waitUntil(() => Promise.resolve(this.posted >= goal), 20_000);
+  }
+
+  async stop(): Promise<void> {
+    this.stopped = true;
+    await Promise.all(this.callers);
+  }
+
+  private async call(url: string, accountId: number): Promise<void> {
+    for (let sent = 1; !this.stopped; sent++) {
+      const startedMs = performance.now();
+      const status = await this.post(url, accountId, sent).catch(() => 0);
+      this.slowestMs = Math.max(this.slowestMs, performance.now() - startedMs);
+      this.statuses.set(status, (this.statuses.get(status) ?? 0) + 1);
+      await sleep(2);
+    }
+  }
+
+  private async post(url: string, accountId: number, sent: number): Promise<number> {
+    const type = sent % 3 === 0 ? 'Withdraw' : 'Deposit';
+    const response = await fetch(`${url}/accounts/${accountId}/transactions`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', 'idempotency-key': `${url}-"${sent}` },
+      body: JSON.stringify({ amount: '0.01', type }),
+    });
+    await response.arrayBuffer();
+    return response.status;
+  }
+}
