@@ -141,7 +141,7 @@ export class RedisBalanceCache extends BalanceCache {
     const { ttlMs } = this.settings;
     const args: (string | number)[] = [ttlMs];
     for (const { version, balance } of accounts) {
-      const expiresMs = Math.max(0, asOfMs + this.clockOffsetMs + jittered(ttlMs));
+      const expiresMs = Math.max(0, Math.floor(asOfMs + this.clockOffsetMs + jittered(ttlMs)));
       args.push(version, `${version}:${balance}`, expiresMs);
     }
     const answer = await this.replaceOlder(

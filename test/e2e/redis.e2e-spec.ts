@@ -11,7 +11,7 @@ import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { TcpProxy } from '../support/tcp-proxy.js';
 import { deposit, post, receiptIn } from './requests.js';
 
-const TTL_MS = 1_500;
+const TTL_MS = 2_000;
 const TIMEOUT_MS = 50;
 /** What a slow machine may add to a request. */
 const GRACE_MS = 1_000;
@@ -130,23 +130,28 @@ describe('two instances over one Redis', () => {
 });
 
 describe('an instance that can not reach Redis', () => {
-  it('never answers older than what it acknowledged itself; the others do so no longer than the time to live', async () => {
-    const accountId = await openAccount(a, '350.00');
+  /** For how long `b` answers an old balance after `a`, which can't tell Redis, has acknowledged a new one. */
+  const staleForMs = async (): Promise<number> => {
+    proxy.heal();
+    const accountId = await openAccount(b, '350.00');
     expect(await read(b, accountId)).toEqual({ balance: 350, version: 2 });
     proxy.takeDown();
     expect((await post(a, accountId, deposit('1'))).status).toBe(201);
     const acknowledgedAtMs = performance.now();
     expect(await read(a, accountId)).toEqual({ balance: 351, version: 3 });
-    let lastStaleMs = -Infinity;
-    for (;;) {
-      const beganMs = performance.now();
-      if ((await read(b, accountId)).version === 3) break;
-      lastStaleMs = beganMs - acknowledgedAtMs;
-      await sleep(5);
+    for (let staleMs = 0; ; await sleep(5)) {
+      const sinceMs = performance.now() - acknowledgedAtMs;
+      if ((await read(b, accountId)).version === 3) return staleMs;
+      staleMs = sinceMs;
     }
-    // It was stale, or this proves nothing.
-    expect(lastStaleMs).toBeGreaterThan(0);
-    expect(lastStaleMs).toBeLessThanOrEqual(TTL_MS);
+  };
+
+  it('never answers older than what it acknowledged itself; the others do so no longer than the time to live', async () => {
+    let staleMs = 0;
+    // A machine may be so slow that the entry has expired before the new balance is acknowledged.
+    for (let tries = 0; tries < 5 && staleMs === 0; tries++) staleMs = await staleForMs();
+    expect(staleMs).toBeGreaterThan(0);
+    expect(staleMs).toBeLessThanOrEqual(TTL_MS);
     expect(await metric(a, 'bank_balance_cache_writes_lost_total')).toBeGreaterThanOrEqual(1);
   });
 
