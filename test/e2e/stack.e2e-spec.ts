@@ -1,46 +1,68 @@
-import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { readdir, readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import type { TransactionPosted } from '../../src/events/transaction-posted.js';
 import { waitUntil } from '../support/service.js';
-
-const run = promisify(execFile);
 
 const SHARDS = 4;
 const CLIENTS = 8;
 const POSTINGS = 25;
 
-let stack: ChildProcess;
-let output = '';
+/** A program of the build, with nothing of our environment. */
+class Program {
+  readonly child: ChildProcess;
+  readonly exited: Promise<unknown[]>;
+  output = '';
+  problems = '';
+
+  constructor(args: readonly string[], environment: Record<string, string>) {
+    const [main = '', ...rest] = args;
+    this.child = spawn(process.execPath, [join(process.cwd(), 'dist', main), ...rest], {
+      env: { PATH: process.env.PATH, HOME: tmpdir(), ...environment },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    this.exited = once(this.child, 'close');
+    this.child.stdout?.on('data', (data: Buffer) => (this.output += data.toString()));
+    this.child.stderr?.on('data', (data: Buffer) => (this.problems += data.toString()));
+  }
+
+  async says(text: string, timeoutMs: number): Promise<void> {
+    await waitUntil(() => {
+      const said = this.output + this.problems;
+      if (this.child.exitCode !== null) throw new Error(`it ended:\n${said}`);
+      return Promise.resolve(said.includes(text));
+    }, timeoutMs);
+  }
+}
+
+let stack: Program;
+let events: Program;
 let api: string[];
 let accountIds: number[];
+/** Account → versions and ids of the transactions that were acknowledged. */
+let acknowledged: Map<number, [number, string][]>;
 
 /** What follows a word at the beginning of a line that the stack printed. */
 function printed(word: string): string {
-  const found = new RegExp(`^${word}: +(.+)$`, 'm').exec(output)?.[1];
-  if (found === undefined) throw new Error(`the stack did not print ${word}:\n${output}`);
+  const found = new RegExp(`^${word}: +(.+)$`, 'm').exec(stack.output)?.[1];
+  if (found === undefined) throw new Error(`the stack did not print ${word}:\n${stack.output}`);
   return found;
 }
 
 beforeAll(async () => {
-  stack = spawn(process.execPath, [join(process.cwd(), 'dist/stack/main.js')], {
-    env: { PATH: process.env.PATH, HOME: tmpdir(), LOG_LEVEL: 'warn' },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  for (const stream of [stack.stdout, stack.stderr])
-    stream?.on('data', (data: Buffer) => (output += data.toString()));
-  await waitUntil(() => {
-    if (stack.exitCode !== null) throw new Error(`the stack ended:\n${output}`);
-    return Promise.resolve(output.includes('Ctrl-C'));
-  }, 120_000);
-  api = [printed('API'), /^API: .*\n +(http:.+)$/m.exec(output)?.[1] ?? ''];
-}, 130_000);
+  stack = new Program(['stack/main.js'], { LOG_LEVEL: 'warn' });
+  await stack.says('Ctrl-C', 120_000);
+  api = [printed('API'), /^API: .*\n +(http:.+)$/m.exec(stack.output)?.[1] ?? ''];
+  const tail = ['src/cli.js', 'events', 'tail', '--json', '--count', String(CLIENTS * POSTINGS)];
+  events = new Program(tail, { RABBITMQ_URL: printed('RabbitMQ') });
+  await events.says('Waiting for events', 30_000);
+}, 160_000);
 
 afterAll(() => {
-  stack.kill('SIGKILL'); // nothing is left of it, unless a test failed
+  for (const program of [events, stack]) program?.child.kill('SIGKILL'); // no more than a failed test leaves
 });
 
 async function posted<T>(url: string, body: object): Promise<T> {
@@ -60,15 +82,15 @@ describe('two instances on two PostgreSQL servers behind PgBouncer, with Redis a
   });
 
   it('posts to the same accounts through both at once, and shows at the other what one acknowledged', async () => {
-    const versions = new Map(accountIds.map((accountId) => [accountId, [] as number[]]));
+    acknowledged = new Map(accountIds.map((accountId) => [accountId, []]));
     const clients = Array.from({ length: CLIENTS }, async (_, client) => {
       const accountId = accountIds[client % SHARDS] as number;
       for (let n = 0; n < POSTINGS; n++) {
-        const { newVersion } = await posted<{ newVersion: string }>(
+        const { id, newVersion } = await posted<{ id: string; newVersion: string }>(
           `${api[n % 2]}/accounts/${accountId}/transactions`,
           { type: 'Deposit', amount: '1.00' },
         );
-        versions.get(accountId)?.push(Number(newVersion));
+        acknowledged.get(accountId)?.push([Number(newVersion), id]);
         const seen = await fetch(`${api[(n + 1) % 2]}/accounts/${accountId}/balance`);
         const { version } = (await seen.json()) as { version: number };
         expect(version).toBeGreaterThanOrEqual(Number(newVersion));
@@ -76,9 +98,11 @@ describe('two instances on two PostgreSQL servers behind PgBouncer, with Redis a
     });
     await Promise.all(clients);
     const postings = (CLIENTS / SHARDS) * POSTINGS;
-    for (const accountId of accountIds) {
-      const expected = Array.from({ length: postings }, (_, n) => 2 + n);
-      expect(versions.get(accountId)?.sort((a, b) => a - b)).toEqual(expected);
+    for (const [accountId, transactions] of acknowledged) {
+      transactions.sort(([a], [b]) => a - b);
+      expect(transactions.map(([version]) => version)).toEqual(
+        Array.from({ length: postings }, (_, n) => 2 + n),
+      );
       for (const replica of api) {
         const balance = await (await fetch(`${replica}/accounts/${accountId}/balance`)).text();
         expect(balance).toBe(`{"balance":${postings}.00,"version":${1 + postings}}`);
@@ -86,23 +110,31 @@ describe('two instances on two PostgreSQL servers behind PgBouncer, with Redis a
     }
   }, 60_000);
 
+  it('publishes what it acknowledged, each account in order', async () => {
+    expect(await events.exited).toEqual([0, null]);
+    const published = new Map(accountIds.map((accountId) => [accountId, [] as [number, string][]]));
+    for (const line of events.output.trim().split('\n')) {
+      const { data } = JSON.parse(line) as TransactionPosted;
+      published.get(data.accountId)?.push([data.version, data.transactionId]);
+    }
+    expect(published).toEqual(acknowledged);
+  }, 60_000);
+
   it('has books that are clean, over all shards', async () => {
     const shards = /SHARDS='(.+)'/.exec(printed('Its books'))?.[1];
-    const cli = [join(process.cwd(), 'dist/src/cli.js'), 'verify', '--json'];
-    const env = { PATH: process.env.PATH, SHARDS: shards };
-    const report = JSON.parse((await run(process.execPath, cli, { env })).stdout) as object;
+    const verify = new Program(['src/cli.js', 'verify', '--json'], { SHARDS: shards ?? '' });
+    expect(await verify.exited).toEqual([0, null]);
+    const report = JSON.parse(verify.output) as object;
     expect(report).toMatchObject({ ok: true, accounts: SHARDS, transactions: CLIENTS * POSTINGS });
   }, 60_000);
 
   it('ends whole on SIGTERM', async () => {
-    const processes = await processesOf(stack.pid as number);
-    expect(processes.length).toBeGreaterThanOrEqual(6);
-    const exited = once(stack, 'exit');
-    stack.kill('SIGTERM');
-    expect(await exited).toEqual([0, null]);
-    expect(await processesOf(stack.pid as number)).toEqual([]);
-    const left = (await readdir(tmpdir())).filter((name) => name.includes(`-${stack.pid}-`));
-    expect(left).toEqual([]);
+    const pid = stack.child.pid as number;
+    expect((await processesOf(pid)).length).toBeGreaterThanOrEqual(6);
+    stack.child.kill('SIGTERM');
+    expect(await stack.exited).toEqual([0, null]);
+    expect(await processesOf(pid)).toEqual([]);
+    expect((await readdir(tmpdir())).filter((name) => name.includes(`-${pid}-`))).toEqual([]);
   }, 90_000);
 });
 

@@ -40,7 +40,7 @@ export async function startInstance(
   const where: Record<string, string> =
     typeof place === 'string'
       ? { DATABASE_URL: serviceUrl(place), MIGRATION_DATABASE_URL: place }
-      : { SHARDS: shardList(place) };
+      : { SHARDS: shardList(place.map(throughPooler)), MIGRATION_SHARDS: shardList(place) };
   const config = loadConfig({ ...DEFAULTS, ...where, ...overrides });
   const bank = await settleShards(config.shards ?? [], { allowDown: true });
   const app = await createApp(config, bank, createLogger(config.log));
@@ -61,6 +61,10 @@ export async function startApp(overrides: Record<string, string> = {}): Promise<
       await database.drop();
     },
   };
+}
+
+function throughPooler({ url, schema }: ShardAddress): ShardAddress {
+  return { url: serviceUrl(url), schema };
 }
 
 /** The shards as SHARDS names them. */

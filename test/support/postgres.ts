@@ -18,13 +18,15 @@ declare global {
   var throughPgBouncer: boolean | undefined;
 }
 
-/** The way to a test database that the service under test takes: in one project through PgBouncer. */
+/** The way to a database that the service under test takes: in one project through PgBouncer, if it is of our server. */
 export function serviceUrl(databaseUrl: string): string {
   if (!globalThis.throughPgBouncer) return databaseUrl;
-  const port = process.env['TEST_PGBOUNCER_PORT'];
-  if (port === undefined) throw new Error('TEST_PGBOUNCER_PORT is not set: is pgbouncer-setup configured?');
+  const { TEST_POSTGRES_URL: serverUrl, TEST_PGBOUNCER_PORT: port } = process.env;
+  if (serverUrl === undefined || port === undefined) {
+    throw new Error('TEST_PGBOUNCER_PORT is not set: is pgbouncer-setup configured?');
+  }
   const url = new URL(databaseUrl);
-  url.port = port;
+  if (url.host === new URL(serverUrl).host) url.port = port;
   return url.href;
 }
 
