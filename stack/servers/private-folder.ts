@@ -1,6 +1,7 @@
 import { chown, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { isAlive } from '../../src/database/embedded/process-identity.js';
 import { CHILD_ENVIRONMENT, idsOf, thisUser, type RunAs } from '../../src/database/embedded/run-as.js';
 
 /** `bank-<kind>-<process id>-<random>`: whose process is gone, that folder is nobody's. */
@@ -24,15 +25,6 @@ async function removeLeftovers(kind: string): Promise<void> {
     const pid = new RegExp(`^${PREFIX}${kind}-(\\d+)-`).exec(name)?.[1];
     if (pid === undefined || isAlive(Number(pid))) continue;
     await removeFolder(join(tmpdir(), name)).catch(() => undefined); // another user's
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
 }
 

@@ -1,7 +1,5 @@
 import './register-typescript.mjs';
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { rm } from 'node:fs/promises';
 import type { EmbeddedPostgres } from '../../src/database/embedded-postgres.js';
 
 /** What the teardown needs; one for all projects of a run, which jest sets up one after the other. */
@@ -13,8 +11,6 @@ export interface TestServer {
 declare global {
   var testServer: TestServer | undefined;
 }
-
-const FOLDER_PREFIX = 'bank-test-postgres-';
 
 /** Fast, and worth nothing after a crash. */
 const SETTINGS = {
@@ -29,11 +25,11 @@ const SETTINGS = {
 /** Starts one PostgreSQL for the whole run. */
 export default async function globalSetup(): Promise<void> {
   if (globalThis.testServer) return;
-  await removeLeftovers();
   // Imported here, when the loader that understands the sources is in place.
   const { EmbeddedPostgres } = await import('../../src/database/embedded-postgres.js');
+  const { newPlace } = await import('../../stack/servers/server.js');
   const { buildTemplate } = await import('./postgres.js');
-  const folder = await mkdtemp(join(tmpdir(), `${FOLDER_PREFIX}${process.pid}-`));
+  const { folder } = await newPlace('test-postgres');
   globalThis.testServer = { postgres: undefined, folder };
   try {
     const postgres = await EmbeddedPostgres.open({
@@ -59,22 +55,4 @@ export async function removeTestServer(): Promise<void> {
   if (!server) return;
   await server.postgres?.close();
   await rm(server.folder, { recursive: true, force: true });
-}
-
-/** A run that was killed leaves its folder behind; its server ended by itself. */
-async function removeLeftovers(): Promise<void> {
-  for (const name of await readdir(tmpdir())) {
-    const pid = new RegExp(`^${FOLDER_PREFIX}(\\d+)-`).exec(name)?.[1];
-    if (pid === undefined || isAlive(Number(pid))) continue;
-    await rm(join(tmpdir(), name), { recursive: true, force: true }).catch(() => undefined); // another user's
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
 }
