@@ -22,6 +22,12 @@ export interface RabbitMqPublisherSettings {
  */
 export class RabbitMqPublisher extends EventPublisher {
   private readonly routingKey: string;
+  /**
+   * What a consistent-hash exchange can divide by, so that one account's events stay in one queue. One object for all
+   * messages: amqplib makes it a prototype, and each new prototype costs V8 a hidden class that only a full garbage
+   * collection frees. It is encoded before `publish` returns.
+   */
+  private readonly headers = { account: '' };
   private channel: ConfirmChannel | undefined;
 
   constructor(
@@ -67,18 +73,14 @@ export class RabbitMqPublisher extends EventPublisher {
     channel.on('close', () => {
       if (this.channel === channel) this.channel = undefined;
     });
-    if (delivery.failed.aborted) void channel.close();
+    if (delivery.failed.aborted) closeUnawaited(channel);
     return channel;
   }
 
   private giveUpChannel(): void {
     const channel = this.channel;
     this.channel = undefined;
-    // It may be closed already, or never answer.
-    if (channel)
-      void Promise.resolve()
-        .then(() => channel.close())
-        .catch(() => undefined);
+    if (channel) closeUnawaited(channel);
   }
 
   /** Writes no faster than the connection takes it. */
@@ -90,11 +92,12 @@ export class RabbitMqPublisher extends EventPublisher {
     const { exchange, bankId } = this.settings;
     for (const transaction of transactions) {
       const body = Buffer.from(transactionPostedJson(transaction, bankId));
+      this.headers.account = String(transaction.accountId);
       const hasRoom = channel.publish(
         exchange,
         this.routingKey,
         body,
-        propertiesOf(transaction),
+        propertiesOf(transaction, this.headers),
         delivery.confirmed,
       );
       if (!hasRoom) await once(channel, 'drain', { signal: delivery.failed });
@@ -102,7 +105,14 @@ export class RabbitMqPublisher extends EventPublisher {
   }
 }
 
-function propertiesOf(transaction: Transaction): Options.Publish {
+/** It may be closed already, or never answer. */
+function closeUnawaited(channel: ConfirmChannel): void {
+  void Promise.resolve()
+    .then(() => channel.close())
+    .catch(() => undefined);
+}
+
+function propertiesOf(transaction: Transaction, headers: { readonly account: string }): Options.Publish {
   return {
     persistent: true,
     mandatory: true,
@@ -110,8 +120,7 @@ function propertiesOf(transaction: Transaction): Options.Publish {
     type: TRANSACTION_POSTED,
     messageId: `txn${transaction.transactionId}`,
     timestamp: Math.floor((transaction.timestamp?.getTime() ?? 0) / 1000),
-    // What a consistent-hash exchange can divide by, so that one account's events stay in one queue.
-    headers: { account: String(transaction.accountId) },
+    headers,
   };
 }
 
