@@ -1,4 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -8,15 +9,15 @@ export interface CliRun {
   readonly stderr: string;
 }
 
-const LOADER = join(process.cwd(), 'test/support/register-typescript.mjs');
-const CLI = join(process.cwd(), 'src/cli.ts');
+const CLI = join(process.cwd(), 'dist/src/cli.js');
 
-/** Starts the command line as a process of its own, from the sources as they are. */
+/** Starts the command line as a process of its own, from the build. */
 export function startCli(
   args: readonly string[],
   environment: Readonly<Record<string, string>>,
 ): { readonly child: ChildProcess; readonly ended: Promise<CliRun>; output(): Omit<CliRun, 'code'> } {
-  const child = spawn(process.execPath, ['--import', LOADER, CLI, ...args], {
+  if (!existsSync(CLI)) throw new Error('dist/ is missing: run `npm run build` first');
+  const child = spawn(process.execPath, [CLI, ...args], {
     env: { PATH: process.env.PATH, HOME: tmpdir(), ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
