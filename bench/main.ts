@@ -17,14 +17,18 @@ import {
   type Note,
   type Ratio,
 } from './figures.js';
+import { drain } from './relay.js';
 import { SCALE_RATIOS, withScaleServers } from './scale.js';
+import { startPostgres } from '../stack/servers/postgres.js';
+import { startRabbitMq } from '../stack/servers/rabbitmq.js';
 import { pgbench, startServer, wrk, type Accounts } from './tools.js';
 
 /**
  * Measures the service against what the machine's PostgreSQL and HTTP can do, one after the other in one run, on the
  * same data, with fsync and synchronous_commit on. Needs pgbench and wrk. The books are checked at the end.
  * `--seconds S` per figure (default 5), `--rounds N` (default 3); `--scale` measures the parts of the scale-out
- * instead, on real servers of its own (which also need redis-server, rabbitmq-server and pgbouncer).
+ * instead, on real servers of its own (which also need redis-server, rabbitmq-server and pgbouncer); `--relay`
+ * measures how fast a backlog of events drains (`--events N`, default 1,000,000).
  */
 const SECONDS = option('--seconds', 5);
 const ROUNDS = option('--rounds', 3);
@@ -33,6 +37,7 @@ async function main(): Promise<void> {
   const figures: Figures = new Map();
   const note = noteIn(figures);
   const conditions = `${ACCOUNTS} accounts; ${ROUNDS} rounds of ${SECONDS} s; books verified`;
+  if (process.argv.includes('--relay')) return measureRelay(option('--events', 1_000_000));
   if (process.argv.includes('--scale')) {
     await withScaleServers((measure) =>
       rounds(async () => {
@@ -68,6 +73,23 @@ async function measureCore(note: Note): Promise<number> {
   } finally {
     await server.close();
     rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+async function measureRelay(events: number): Promise<void> {
+  const postgres = await startPostgres();
+  const broker = await startRabbitMq();
+  try {
+    const shard = { url: postgres.url, schema: 'bank' };
+    await migrate(shard, { index: 0, count: 1 });
+    const { eventsPerSecond, residentBytes } = await drain(shard, broker.url, events);
+    const mebibytes = Math.round(residentBytes / 2 ** 20);
+    console.log(
+      `${events} events: ${Math.round(eventsPerSecond)} events/s, at most ${mebibytes} MiB resident`,
+    );
+  } finally {
+    await broker.stop();
+    await postgres.stop();
   }
 }
 

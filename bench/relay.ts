@@ -11,7 +11,7 @@ export interface DrainFigures {
 
 const EXCHANGE = 'bench';
 const QUEUE = 'bench';
-const POLL_MS = 100;
+const POLL_MS = 500;
 
 /**
  * How fast the service drains a backlog of events to RabbitMQ, into a durable queue that nobody reads.

@@ -1,5 +1,6 @@
 import type { DataSource, QueryRunner } from 'typeorm';
 import { createDataSource } from '../database/data-source.js';
+import { drawIds } from '../database/ids.js';
 import { ShardPool } from '../database/shard-pool.js';
 import type { ShardAddress } from '../database/shard-address.js';
 import { FIRST_VERSION } from '../domain/account.js';
@@ -171,41 +172,54 @@ async function insertAccounts(
   size: number,
   balance: Money,
 ): Promise<Chunk> {
-  const [row] = (await queryRunner.query(
-    balance === 0n ? emptyAccounts(tables) : accountsWithDeposit(tables),
-    balance === 0n ? [size] : [size, formatMoney(balance)],
-  )) as [{ accounts: string; first_id: string; last_id: string }];
-  return { accounts: Number(row.accounts), firstId: Number(row.first_id), lastId: Number(row.last_id) };
-}
-
-function emptyAccounts(tables: SchemaTables): string {
-  return `
-    WITH opened AS (
-      INSERT INTO ${tables.accounts} (balance, version)
-      SELECT 0, ${FIRST_VERSION} FROM generate_series(1, $1::int) RETURNING account_id
-    )
-    SELECT count(*) AS accounts, min(account_id) AS first_id, max(account_id) AS last_id FROM opened`;
+  // What an INSERT takes, but before ids are drawn: see drawIds.
+  await queryRunner.query(`LOCK TABLE ${tables.accounts} IN ROW EXCLUSIVE MODE`);
+  const transactions = balance === 0n ? 0 : size;
+  const [accountIds = [], transactionIds = [], outboxIds = []] = await drawIds(queryRunner, [
+    { table: tables.accounts, column: 'account_id', count: size },
+    { table: tables.transactions, column: 'transaction_id', count: transactions },
+    { table: tables.outbox, column: 'outbox_id', count: Math.ceil(transactions / OUTBOX_ROW) },
+  ]);
+  await queryRunner.query(
+    `INSERT INTO ${tables.accounts} (account_id, balance, version)
+     SELECT account_id, $2::numeric, $3::bigint FROM unnest($1::bigint[]) AS opened (account_id)`,
+    [accountIds, formatMoney(balance), transactions === 0 ? FIRST_VERSION : FIRST_VERSION + 1],
+  );
+  if (transactions > 0) await insertDeposits(queryRunner, tables, accountIds, transactionIds, balance);
+  await announce(queryRunner, tables, outboxIds, transactionIds);
+  return { accounts: size, firstId: accountIds[0] ?? 0, lastId: accountIds.at(-1) ?? 0 };
 }
 
 /** The opening deposit is the account's first transaction, so it leaves the second version. */
-function accountsWithDeposit(tables: SchemaTables): string {
-  return `
-    WITH opened AS (
-      INSERT INTO ${tables.accounts} (balance, version)
-      SELECT $2::numeric, ${FIRST_VERSION + 1} FROM generate_series(1, $1::int) RETURNING account_id
-    ), posted AS (
-      INSERT INTO ${tables.transactions} (account_id, type, amount, balance_after, version_after, timestamp)
-      SELECT account_id, 'credit', $2::numeric, $2::numeric, ${FIRST_VERSION + 1}, statement_timestamp() FROM opened
-      RETURNING transaction_id
-    ), announced AS (
-      INSERT INTO ${tables.outbox} (transaction_ids)
-      SELECT array_agg(transaction_id ORDER BY transaction_id)
-      FROM (
-        SELECT transaction_id, (row_number() OVER (ORDER BY transaction_id) - 1) / ${OUTBOX_ROW} AS part FROM posted
-      ) numbered
-      GROUP BY part ORDER BY part
-    )
-    SELECT count(*) AS accounts, min(account_id) AS first_id, max(account_id) AS last_id FROM opened`;
+async function insertDeposits(
+  queryRunner: QueryRunner,
+  tables: SchemaTables,
+  accountIds: readonly number[],
+  transactionIds: readonly number[],
+  balance: Money,
+): Promise<void> {
+  await queryRunner.query(
+    `INSERT INTO ${tables.transactions}
+       (transaction_id, account_id, type, amount, balance_after, version_after, timestamp)
+     SELECT transaction_id, account_id, 'credit', $3::numeric, $3::numeric, $4::bigint, statement_timestamp()
+     FROM unnest($1::bigint[], $2::bigint[]) AS posted (transaction_id, account_id)`,
+    [transactionIds, accountIds, formatMoney(balance), FIRST_VERSION + 1],
+  );
+}
+
+async function announce(
+  queryRunner: QueryRunner,
+  tables: SchemaTables,
+  outboxIds: readonly number[],
+  transactionIds: readonly number[],
+): Promise<void> {
+  for (const [index, outboxId] of outboxIds.entries()) {
+    const row = transactionIds.slice(index * OUTBOX_ROW, (index + 1) * OUTBOX_ROW);
+    await queryRunner.query(`INSERT INTO ${tables.outbox} (outbox_id, transaction_ids) VALUES ($1, $2)`, [
+      outboxId,
+      row,
+    ]);
+  }
 }
 
 async function analyze({ dataSource, tables }: SeededShard): Promise<void> {

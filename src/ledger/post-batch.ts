@@ -9,6 +9,7 @@ import type {
   Transaction,
   TransactionType,
 } from '../domain/transaction.js';
+import { drawIds } from '../database/ids.js';
 import { accountFromRow, moneyFromColumn, type AccountRow } from '../database/rows.js';
 import type { SchemaTables } from '../database/tables.js';
 
@@ -26,13 +27,6 @@ interface KeyRow {
   transaction_id: string;
   type: TransactionType;
   amount: string;
-}
-
-interface InsertedRow {
-  transaction_id: string;
-  account_id: string;
-  version_after: string;
-  timestamp: Date;
 }
 
 /** The statements of a batch: locks, looks up, decides, writes. All inside the transaction that it is handed. */
@@ -159,34 +153,47 @@ export class PostBatch {
   }
 
   /**
-   * Writes the transactions and the one outbox row of the batch, and fills in their ids and time. The time is taken
-   * after the locks are held, so that it never runs backwards along an account's versions.
+   * Writes the transactions and the one outbox row of the batch, and fills in their ids and time. Both are taken after
+   * the locks are held, so that neither runs backwards along an account's versions.
    */
   private async insertTransactions(
     queryRunner: QueryRunner,
     transactions: readonly Transaction[],
   ): Promise<void> {
-    const rows = (await queryRunner.query(
+    const [ids = [], [outboxId] = []] = await drawIds(queryRunner, [
+      { table: this.tables.transactions, column: 'transaction_id', count: transactions.length },
+      { table: this.tables.outbox, column: 'outbox_id', count: 1 },
+    ]);
+    const [row] = (await queryRunner.query(
       `WITH posted AS (
          INSERT INTO ${this.tables.transactions}
-           (account_id, type, amount, balance_after, version_after, idempotency_key, timestamp)
+           (transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key, timestamp)
          SELECT p.*, statement_timestamp()
-         FROM unnest($1::bigint[], $2::text[], $3::numeric[], $4::numeric[], $5::bigint[], $6::text[]) AS p
-         RETURNING transaction_id, account_id, version_after, timestamp
+         FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::numeric[], $5::numeric[], $6::bigint[], $7::text[])
+           AS p
+         RETURNING timestamp
        ), announced AS (
-         INSERT INTO ${this.tables.outbox} (transaction_ids) SELECT array_agg(transaction_id) FROM posted
+         INSERT INTO ${this.tables.outbox} (outbox_id, transaction_ids) VALUES ($8, $1::bigint[])
        )
-       SELECT * FROM posted`,
+       SELECT count(*) AS inserted, min(timestamp) AS timestamp FROM posted`,
       [
+        ids,
         transactions.map((transaction) => transaction.accountId),
         transactions.map((transaction) => transaction.type),
         transactions.map((transaction) => formatMoney(transaction.amount)),
         transactions.map((transaction) => formatMoney(transaction.balanceAfter)),
         transactions.map((transaction) => transaction.versionAfter),
         transactions.map((transaction) => transaction.idempotencyKey ?? null),
+        outboxId,
       ],
-    )) as InsertedRow[];
-    transactions.forEach((transaction, index) => fillIn(transaction, rows[index]));
+    )) as [{ inserted: string; timestamp: Date }];
+    if (Number(row.inserted) !== transactions.length) {
+      throw new Error(`inserted ${row.inserted} of ${transactions.length} transactions`);
+    }
+    transactions.forEach((transaction, index) => {
+      transaction.transactionId = ids[index] as number;
+      transaction.timestamp = row.timestamp;
+    });
   }
 
   /** Matches the version that was read, too: the lock should make that certain, the row count proves it. */
@@ -239,15 +246,4 @@ function lockStatement(manager: EntityManager, whenLocked: WhenLocked): string {
 
 function keyedFromRow(row: KeyRow): KeyedTransaction {
   return { transactionId: Number(row.transaction_id), type: row.type, amount: moneyFromColumn(row.amount) };
-}
-
-/** Rows come back in the order in which they were inserted; should that ever change, it must not go unnoticed. */
-function fillIn(transaction: Transaction, row: InsertedRow | undefined): void {
-  const same =
-    row !== undefined &&
-    Number(row.account_id) === transaction.accountId &&
-    Number(row.version_after) === transaction.versionAfter;
-  if (!same) throw new Error('the inserted rows came back in another order');
-  transaction.transactionId = Number(row.transaction_id);
-  transaction.timestamp = row.timestamp;
 }

@@ -106,14 +106,14 @@ export class TransactionRunner {
   }
 
   /**
-   * SET LOCAL, because PgBouncer in transaction mode keeps no session settings. READ COMMITTED, whatever the server's
-   * default: a statement must see what was committed while a lock was waited for.
+   * In one round trip, as TypeORM's startTransaction would not be. SET LOCAL, because PgBouncer in transaction mode keeps
+   * no session settings. READ COMMITTED, whatever the server's default: a statement must see what was committed while a
+   * lock was waited for.
    */
   private async begin(queryRunner: QueryRunner): Promise<void> {
     const { lockTimeoutMs, transactionTimeoutMs } = this.limits;
-    await queryRunner.startTransaction();
     await queryRunner.query(
-      `SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = ${lockTimeoutMs}; SET LOCAL statement_timeout = ${transactionTimeoutMs}`,
+      `BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = ${lockTimeoutMs}; SET LOCAL statement_timeout = ${transactionTimeoutMs}`,
     );
   }
 }

@@ -50,6 +50,7 @@ export class RedisConnection {
   });
   private isUp = true;
   private problem = CLOSED;
+  private timer: NodeJS.Timeout | undefined;
 
   private constructor(
     private readonly settings: RedisSettings,
@@ -114,6 +115,7 @@ export class RedisConnection {
 
   close(): void {
     this.isUp = false; // which is no loss to tell of
+    clearTimeout(this.timer);
     this.redis.disconnect();
   }
 
@@ -136,6 +138,16 @@ export class RedisConnection {
     if (!this.isUp) return;
     this.isUp = false;
     this.observer.lost(this.problem);
+    this.lookAgain();
+  }
+
+  /** Tries whether it is back, even when nobody asks for anything: readiness and metrics tell of it. */
+  private lookAgain(): void {
+    const look = () =>
+      void this.answers().then(() => {
+        if (!this.isUp && this.redis.status !== 'end') this.lookAgain();
+      });
+    this.timer = setTimeout(look, OPEN_MS).unref();
   }
 
   private back(): void {

@@ -1,0 +1,31 @@
+import type { QueryRunner } from 'typeorm';
+
+/** How many ids to draw from the sequence of an identity column. */
+export interface Draw {
+  /** With its schema, quoted. */
+  readonly table: string;
+  readonly column: string;
+  readonly count: number;
+}
+
+/**
+ * Draws ids in one round trip, each list ascending. For rows that a statement inserts by the thousand: where a shard's
+ * schema is distributed (Citus), such a statement runs on the server that holds the schema, and its identity columns
+ * would draw from that server's own range. This one names no table, so it runs where the sequence is.
+ *
+ * To be called with the accounts of the batch, or their table, locked: whoever copies a shard relies on it that no id is
+ * drawn while the accounts can't be locked.
+ */
+export async function drawIds(queryRunner: QueryRunner, draws: readonly Draw[]): Promise<number[][]> {
+  const lists = draws.map(
+    (_, index) => `ARRAY(
+      SELECT nextval(sequence) FROM generate_series(1, $${3 * index + 3}::int),
+        (SELECT pg_get_serial_sequence($${3 * index + 1}, $${3 * index + 2})::regclass AS sequence OFFSET 0) named
+    ) AS ids_${index}`,
+  );
+  const [row] = (await queryRunner.query(
+    `SELECT ${lists.join(', ')}`,
+    draws.flatMap(({ table, column, count }) => [table, column, count]),
+  )) as [Record<string, string[]>];
+  return draws.map((_, index) => (row[`ids_${index}`] ?? []).map(Number));
+}
