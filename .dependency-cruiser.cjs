@@ -28,7 +28,7 @@ module.exports = {
       name: 'sources-import-no-tests',
       severity: 'error',
       from: { path: '^(src|migrations)/' },
-      to: { path: '^(test|bench)/' },
+      to: { path: '^(test|bench|stack)/' },
     },
     {
       name: 'no-orphans',

@@ -3,16 +3,16 @@ import { startStack, type Stack } from './stack.js';
 
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 
-/** Starts the stack, says where it is, and stops it on Ctrl-C or SIGTERM; a second one ends it at once. */
+/** Starts the stack, says where it is, and stops it in order on Ctrl-C or SIGTERM. */
 async function main(): Promise<void> {
-  const stopped = new Promise((resolve) => SIGNALS.forEach((signal) => process.once(signal, resolve)));
   console.log('Starting PostgreSQL, PgBouncer, Redis, RabbitMQ and the service …');
   const stack = await startStack({
     settings: { LOG_FORMAT: 'pretty', ...settingsOf(process.env) },
     onLine: (replica, line) => console.log(`${replica} | ${line}`),
   });
   console.log(announcement(stack));
-  await stopped;
+  // The handlers stay: npm hands a terminal's Ctrl-C on, so it comes twice.
+  await new Promise((resolve) => SIGNALS.forEach((signal) => process.on(signal, resolve)));
   console.log('Stopping …');
   await stack.stop();
 }

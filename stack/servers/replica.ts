@@ -3,7 +3,7 @@ import { freePort } from '../../src/database/embedded/start-server.js';
 import type { RunAs } from '../../src/database/embedded/run-as.js';
 import { newPlace, Server, started, type Place } from './server.js';
 
-const READY_TIMEOUT_MS = 5_000;
+const PROBE_TIMEOUT_MS = 5_000;
 
 /** Node may lie where another user can't reach it, and the service has no data of its own to guard. */
 const OURSELVES: RunAs = { user: 'ourselves', owner: undefined, ids: undefined, prefix: [] };
@@ -43,7 +43,7 @@ export class Replica extends Server {
   }
 
   protected async isReady(): Promise<boolean> {
-    const signal = AbortSignal.timeout(READY_TIMEOUT_MS);
+    const signal = AbortSignal.timeout(PROBE_TIMEOUT_MS);
     return (await fetch(`${this.url}/health/ready`, { signal })).ok;
   }
 }
