@@ -152,6 +152,13 @@ describe('LocalBalanceCache: bounds', () => {
     expect(known).toHaveLength(10);
   });
 
+  it('does not give up what it knows for what no reader will be given', () => {
+    const cache = cacheOf({ entries: 2 });
+    cache.record([account(1, 2)], performance.now());
+    cache.record([account(2, 2), account(3, 2), account(4, 2)], -Infinity);
+    expect(cache.get(1)).toEqual(account(1, 2));
+  });
+
   it('does not answer readers where another process may write, but remembers versions', () => {
     const cache = cacheOf({ servesReads: false });
     cache.record([account(1, 2)], performance.now());

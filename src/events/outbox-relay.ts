@@ -6,7 +6,7 @@ import type { Backlog, Chunk, Outbox } from './outbox.js';
 import { PublishError } from './publish-error.js';
 
 /** Events of one chunk at most: few enough for flat memory, many enough for few round trips. */
-const MAX_EVENTS = 5_000;
+const MAX_EVENTS = 1_000;
 /** Counting what waits costs more than a look: no more often than this. */
 const COUNT_EVERY_MS = 1_000;
 const LONGEST_BACKOFF_MS = 10_000;
