@@ -25,7 +25,7 @@ export async function engine(
     name: 'bench-engine',
     size,
     connectTimeoutMs: 5_000,
-    preparedStatements: config.preparedStatements,
+    preparedStatements: config.preparedStatements !== false,
   });
   await dataSource.initialize();
   const groupCommit = new GroupCommit(

@@ -69,7 +69,7 @@ function addShardCommands(program: Command): void {
     .argument('<shard>', 'its number, from 0', shardArgument)
     .requiredOption('--to <URL>', 'the new server, like postgresql://host:5432/database')
     .addOption(
-      new Option('--max-pause <ms>', 'how long writers of the shard may have to wait, at most')
+      new Option('--max-pause <ms>', 'how long users of the shard may have to wait for the switch, at most')
         .argParser(millisecondsOption)
         .default(DEFAULT_MAX_PAUSE_MS),
     )

@@ -24,7 +24,7 @@ describe('loadConfig', () => {
       host: '127.0.0.1',
       port: 3_000,
       shards: undefined,
-      preparedStatements: true,
+      preparedStatements: 'auto',
       redis: undefined,
       rabbitmq: undefined,
       rateLimit: undefined,
@@ -61,7 +61,7 @@ describe('loadConfig', () => {
       host: '0.0.0.0',
       port: 0,
       shards: [{ url: 'postgres://bank@db/bank', schema: 'shard_7' }],
-      preparedStatements: false,
+      preparedStatements: 'auto',
       ledger: { batch: 50, queue: 50 },
       log: { level: 'silent', format: 'pretty', requests: 'all' },
     });

@@ -17,8 +17,8 @@ export interface Config {
   readonly shards: readonly ShardAddress[] | undefined;
   /** The schema on the embedded PostgreSQL, and the one of DATABASE_URL. */
   readonly databaseSchema: string;
-  /** Whether hot statements are prepared once per connection. */
-  readonly preparedStatements: boolean;
+  /** Whether statements are prepared once per connection; auto: where connections are direct. */
+  readonly preparedStatements: boolean | 'auto';
   readonly databaseConnectTimeoutMs: number;
   readonly databaseReadPool: number;
   readonly databaseStartTimeoutMs: number;
@@ -187,7 +187,7 @@ function fromVariables(env: Variables): Config {
     port: env.PORT,
     shards: shardsOf(env),
     databaseSchema: env.DATABASE_SCHEMA,
-    preparedStatements: env.PREPARED_STATEMENTS === 'auto' ? embedded : env.PREPARED_STATEMENTS === 'on',
+    preparedStatements: env.PREPARED_STATEMENTS === 'auto' ? 'auto' : env.PREPARED_STATEMENTS === 'on',
     databaseConnectTimeoutMs: env.DATABASE_CONNECT_TIMEOUT_MS,
     databaseReadPool: env.DATABASE_READ_POOL,
     databaseStartTimeoutMs: env.DATABASE_START_TIMEOUT_MS,

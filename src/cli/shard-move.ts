@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Client } from 'pg';
+import type { Client } from 'pg';
+import { PooledClient } from '../database/connection.js';
 import { migrate, prepareTables, ShardMismatchError, type ShardPlace } from '../database/migrate.js';
 import {
   describeServer,
@@ -11,6 +12,7 @@ import {
 } from '../database/shard-address.js';
 import { locateShard, ShardMovingError, type ShardIdentity } from '../database/shard-locator.js';
 import { tablesOf, type SchemaTables } from '../database/tables.js';
+import { messageOf } from '../error-message.js';
 import { WorkError } from '../explain.js';
 import {
   copyRest,
@@ -24,7 +26,7 @@ import {
 import { verifyShard } from './verify.js';
 
 export interface MoveOptions {
-  /** Writers of the shard wait at most this long; then the move gives way, and has to be run again. */
+  /** Users of the shard wait at most this long for the switch; then the move gives way, and has to be run again. */
   readonly maxPauseMs: number;
   readonly onStep?: (step: string) => void;
   /** Stops between two steps; the move can be run again. */
@@ -43,7 +45,10 @@ export interface MoveReport {
 const SMALL_ROUND = 10_000;
 const MAX_ROUNDS = 50;
 const MAX_LOCKINGS = 20;
-const LOCK_TIMEOUT_MS = 1_000;
+/** Longer than the server's deadlock_timeout, 1 s by default: only after that an autovacuum gives way. */
+const LOCK_TIMEOUT_MS = 2_000;
+const COMMIT_TIMEOUT_MS = 10_000;
+const CONNECT_TIMEOUT_MS = 10_000;
 
 /** Everything one move works with. */
 interface Move {
@@ -62,7 +67,7 @@ interface Move {
 /**
  * Moves a shard to another PostgreSQL server while the bank is open. The ledger only ever adds transactions, so its
  * history is its own log for replication: rounds copy what was added since the last one, each from a moment at which
- * nobody was writing. When a round is short, writers of this shard alone wait for the last one; then the old tables
+ * nobody was writing. When a round is short, users of this shard alone wait for the last one; then the old tables
  * are renamed, which no running service can miss, and the new address is left in their place.
  *
  * Safe to interrupt and to run again: before the switch it goes on with what was copied; after it, the end is done.
@@ -80,7 +85,7 @@ export async function moveShard(
   const to = forwarded(from, forwarding);
   const there = describeServer(to.url);
   if (describeServer(from.url) === there) {
-    if (!place) await finish(to, { index, count });
+    if (!place) await withClient(to, (client) => finish(client, to, { index, count }));
     return { from: describeServer(configured.url), to: there, transactions: undefined, pauseMs: 0 };
   }
   if (!place) {
@@ -95,7 +100,7 @@ export async function moveShard(
     await claimTarget(move);
     const copied = await copyAndVerify(move);
     const pausedAt = await switchOver(move, copied.cut);
-    await finish(to, place);
+    await finish(move.target, to, place);
     const pauseMs = performance.now() - pausedAt;
     return { from: describeServer(from.url), to: there, transactions: copied.transactions, pauseMs };
   });
@@ -140,20 +145,26 @@ async function withClients<T>(
   to: ShardAddress,
   work: (clients: Pick<Move, 'source' | 'snapshot' | 'target'>) => Promise<T>,
 ): Promise<T> {
-  const [source, snapshot, target] = [from, from, to].map(
-    ({ url }) =>
-      new Client({ connectionString: url, application_name: 'bank-move', connectionTimeoutMillis: 10_000 }),
-  ) as [Client, Client, Client];
-  const clients = [source, snapshot, target];
+  return withClient(from, (source) =>
+    withClient(from, (snapshot) => withClient(to, (target) => work({ source, snapshot, target }))),
+  );
+}
+
+/** Over a direct connection, where there is one. */
+async function withClient<T>(
+  { url, migrationUrl = url }: ShardAddress,
+  work: (client: Client) => Promise<T>,
+): Promise<T> {
+  const client = new PooledClient({
+    connectionString: migrationUrl,
+    application_name: 'bank-move',
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+  });
   try {
-    for (const client of clients) {
-      // The statement in hand reports a lost connection; the event must not end the process besides.
-      client.on('error', () => undefined);
-      await client.connect();
-    }
-    return await work({ source, snapshot, target });
+    await client.connect();
+    return await work(client);
   } finally {
-    await Promise.all(clients.map((client) => client.end().catch(() => undefined)));
+    await client.end().catch(() => undefined);
   }
 }
 
@@ -167,21 +178,26 @@ async function claimTarget({ target, tables, place, to }: Move): Promise<void> {
   }
   if (found.identity) throw new ShardMismatchError(`${describeShard(to)} holds a shard already`);
   const claimed = await readClaim(target, tables);
-  const mine = claimed?.bank_id === place.bankId && claimed.shard_index === place.index;
+  const mine =
+    claimed?.bank_id === place.bankId &&
+    claimed.shard_index === place.index &&
+    claimed.shard_count === place.count;
   if (!mine && (claimed || found.inUse)) {
     throw new ShardMismatchError(`${describeShard(to)} holds something else than a copy of this shard`);
   }
   await prepareTables(to, place);
   if (mine) return;
   await target.query(
-    `CREATE TABLE ${tables.shardArriving} AS SELECT $1::uuid AS bank_id, $2::int AS shard_index`,
-    [place.bankId, place.index],
+    `CREATE TABLE ${tables.shardArriving} AS
+     SELECT $1::uuid AS bank_id, $2::int AS shard_index, $3::int AS shard_count`,
+    [place.bankId, place.index, place.count],
   );
 }
 
 interface ClaimRow {
   bank_id: string;
   shard_index: number;
+  shard_count: number;
 }
 
 async function readClaim(target: Client, tables: SchemaTables): Promise<ClaimRow | undefined> {
@@ -189,7 +205,7 @@ async function readClaim(target: Client, tables: SchemaTables): Promise<ClaimRow
     tables.shardArriving,
   ]);
   if (!rows[0]?.exists) return undefined;
-  return (await target.query<ClaimRow>(`SELECT bank_id, shard_index FROM ${tables.shardArriving}`)).rows[0];
+  return (await target.query<ClaimRow>(`SELECT * FROM ${tables.shardArriving}`)).rows[0];
 }
 
 /** Copies all, compares every row with the source, verifies the books of the copy, and catches up again. */
@@ -249,9 +265,15 @@ async function inSnapshot<T>(move: Move, work: () => Promise<T>): Promise<T> {
  * With the locks held, after other sessions' transactions have ended. Gives way and tries again, since who comes after
  * has to wait behind us.
  */
-async function locked({ source, options }: Move, lock: string, work: () => Promise<void>): Promise<void> {
+async function locked(
+  { source, options }: Move,
+  lock: string,
+  work: (sinceMs: number) => Promise<void>,
+): Promise<void> {
+  let sinceMs: number;
   for (let attempt = 1; ; attempt++) {
     options.signal?.throwIfAborted();
+    sinceMs = performance.now();
     try {
       await source.query('BEGIN');
       await source.query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}`);
@@ -271,7 +293,7 @@ async function locked({ source, options }: Move, lock: string, work: () => Promi
       await sleep(LOCK_TIMEOUT_MS * Math.random());
     }
   }
-  await work();
+  await work(sinceMs);
 }
 
 /** In the order in which a batch, and then the relay, takes them: another one would end in deadlocks. */
@@ -293,22 +315,23 @@ async function compare(source: Client, { target, tables }: Move, since: Cut): Pr
   }
 }
 
-/** The last round, its comparison, and the switch, while writers wait. @returns since when, by performance.now() */
+/** The last round, its comparison, and the switch, while users wait. @returns since when, by performance.now() */
 async function switchOver(move: Move, verified: Cut): Promise<number> {
   const { source, target, options } = move;
-  options.onStep?.('switching: writers of this shard wait');
+  options.onStep?.('switching: users of this shard wait');
   let pausedAt = 0;
-  await locked(move, lockAll(move.tables), async () => {
-    pausedAt = performance.now();
+  await locked(move, lockAll(move.tables), async (sinceMs) => {
+    pausedAt = sinceMs;
     // A target that hangs must not hold the source: without its connection the locks are gone.
-    const limit = setTimeout(() => void Promise.all([source.end(), target.end()]), options.maxPauseMs);
+    const giveWay = () => void Promise.all([source.end(), target.end()]);
+    const limit = setTimeout(giveWay, options.maxPauseMs - (performance.now() - sinceMs));
     try {
       await copyLast(move, verified);
       await leaveAddress(move);
     } catch (error) {
       if (performance.now() - pausedAt < options.maxPauseMs) throw error;
       throw new WorkError(
-        `writers would have waited for more than ${options.maxPauseMs} ms; the shard is where it was`,
+        `its users would have waited for more than ${options.maxPauseMs} ms; the shard is where it was`,
         { cause: error },
       );
     } finally {
@@ -345,6 +368,7 @@ async function leaveAddress({ source, tables, forwarding }: Move): Promise<void>
 
 async function commitSwitch({ source, to }: Move): Promise<void> {
   let tag: string;
+  const limit = setTimeout(() => void source.end(), COMMIT_TIMEOUT_MS);
   try {
     tag = (await source.query('COMMIT')).command;
   } catch (error) {
@@ -353,27 +377,36 @@ async function commitSwitch({ source, to }: Move): Promise<void> {
         'Run the same command again: it finds out, and finishes.',
       { cause: error },
     );
+  } finally {
+    clearTimeout(limit);
   }
   if (tag !== 'COMMIT') throw new WorkError(`the switch was answered with ${tag}; the shard is where it was`);
 }
 
 /** Makes the copy the shard. Only once its source has left its address: never are there two. */
-async function finish(to: ShardAddress, { index, count }: ShardPlace): Promise<void> {
-  const tables = tablesOf(to.schema);
-  const client = new Client({ connectionString: to.url, connectionTimeoutMillis: 10_000 });
-  client.on('error', () => undefined);
-  await client.connect();
+async function finish(target: Client, to: ShardAddress, { index, count }: ShardPlace): Promise<void> {
+  const { shardIdentity, shardArriving } = tablesOf(to.schema);
   try {
-    await client.query('BEGIN');
-    await client.query(
-      `INSERT INTO ${tables.shardIdentity} (bank_id, shard_index, shard_count)
-       SELECT bank_id, shard_index, $2 FROM ${tables.shardArriving} WHERE shard_index = $1`,
+    await target.query(`BEGIN; SET LOCAL statement_timeout = ${COMMIT_TIMEOUT_MS}`);
+    const { rowCount } = await target.query(
+      `INSERT INTO ${shardIdentity} (bank_id, shard_index, shard_count)
+       SELECT * FROM ${shardArriving} WHERE shard_index = $1 AND shard_count = $2`,
       [index, count],
     );
-    await client.query(`DROP TABLE ${tables.shardArriving}`);
-    await client.query('COMMIT');
-  } finally {
-    await client.end().catch(() => undefined);
+    if (rowCount !== 1) {
+      throw new ShardMismatchError(
+        `what was copied there is not shard ${index} of ${count}: is SHARDS right?`,
+      );
+    }
+    await target.query(`DROP TABLE ${shardArriving}`);
+    await target.query('COMMIT');
+  } catch (error) {
+    await target.query('ROLLBACK').catch(() => undefined);
+    throw new WorkError(
+      `the shard has left its old place, and its new one, ${describeShard(to)}, is not ready yet: run the same ` +
+        `command again, until then its accounts can't be served. (${messageOf(error)})`,
+      { cause: error },
+    );
   }
 }
 
@@ -382,7 +415,7 @@ export function moveText(index: number, { from, to, transactions, pauseMs }: Mov
   if (transactions === undefined) return `Shard ${index} is at ${to}.`;
   return [
     `Moved shard ${index} from ${from} to ${to}: ${transactions} transactions copied, compared and verified.`,
-    `Its writers waited ${Math.round(pauseMs)} ms. Running services have followed, or do so at their next statement.`,
+    `Its users waited ${Math.round(pauseMs)} ms. Running services have followed, or do so at their next statement.`,
     `Now change its address in SHARDS: until then every start looks at the old place first.`,
     `The old tables are kept there, as moved_accounts and so on, for you to drop.`,
   ].join('\n');

@@ -1,6 +1,10 @@
+import type { Socket } from 'node:net';
 import { Client, type ClientConfig, type PoolClient } from 'pg';
 import type { QueryRunner } from 'typeorm';
 import { DatabaseUnreachableError } from './database-errors.js';
+
+const END_MS = 2_000;
+const PROBE_MS = 5_000;
 
 /**
  * A connection whose failure can't end the process. The pool and TypeORM each listen while they hold it, but not while
@@ -10,6 +14,35 @@ export class PooledClient extends Client {
   constructor(config?: string | ClientConfig) {
     super(config);
     this.on('error', () => undefined);
+  }
+
+  /** In order if the server answers, soon in any case: who closes a pool waits for this. */
+  override end = ((...given: unknown[]) => {
+    const { stream } = (this as unknown as { connection: { stream: Socket } }).connection;
+    setTimeout(() => stream.destroy(), END_MS).unref();
+    return (super.end.bind(this) as (...parameters: unknown[]) => unknown)(...given);
+  }) as Client['end'];
+}
+
+/** How pg's pool is to make and keep connections. */
+export function poolExtras(preparedStatements: boolean) {
+  return { keepAlive: true, Client: preparedStatements ? PreparingClient : PooledClient };
+}
+
+/**
+ * Whether a URL leads to the server itself. A pooler that shares its connections gives each client a process id of its own
+ * making, for cancelling; the server gives the one that it also answers with.
+ */
+export async function isDirect(url: string): Promise<boolean> {
+  const client = new PooledClient({ connectionString: url, connectionTimeoutMillis: PROBE_MS });
+  const deadline = setTimeout(() => void client.end(), PROBE_MS);
+  try {
+    await client.connect();
+    const { rows } = await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+    return rows[0]?.pid === (client as unknown as { processID: number }).processID;
+  } finally {
+    clearTimeout(deadline);
+    await client.end().catch(() => undefined);
   }
 }
 

@@ -4,7 +4,7 @@ import { OutboxAndShardIdentity1795478700000 } from '../../migrations/1795478700
 import { RelayLease1795478800000 } from '../../migrations/1795478800000-relay-lease.js';
 import { SpecTables1795478400000 } from '../../migrations/1795478400000-spec-tables.js';
 import { WideTypes1795478500000 } from '../../migrations/1795478500000-wide-types.js';
-import { PooledClient, PreparingClient } from './connection.js';
+import { poolExtras } from './connection.js';
 import { AccountEntity } from './entities/account.entity.js';
 import { OutboxEntity } from './entities/outbox.entity.js';
 import { ShardIdentityEntity } from './entities/shard-identity.entity.js';
@@ -47,7 +47,7 @@ export function dataSourceOptions(shard: ShardAddress, pool: PoolSettings): Data
     connectTimeoutMS: pool.connectTimeoutMs,
     // A pooled connection that breaks while idle is replaced at the next use, which reports what it meets.
     poolErrorHandler: () => undefined,
-    extra: { keepAlive: true, Client: pool.preparedStatements ? PreparingClient : PooledClient },
+    extra: poolExtras(pool.preparedStatements ?? false),
   };
 }
 

@@ -35,7 +35,7 @@ export class DatabaseModule implements OnModuleDestroy {
         {
           provide: SHARDS,
           inject: pools.map(({ pool }) => getDataSourceToken(pool.name)),
-          useFactory: (...dataSources: DataSource[]) => openShards(bank, dataSources),
+          useFactory: (...dataSources: DataSource[]) => openShards(config, bank, dataSources),
         },
       ],
       exports: [SHARDS],
@@ -48,7 +48,7 @@ export class DatabaseModule implements OnModuleDestroy {
 }
 
 /** @throws when no shard can be opened, or one can't for a reason that waiting does not mend */
-async function openShards(bank: BankShards, dataSources: DataSource[]): Promise<Shard[]> {
+async function openShards(config: Config, bank: BankShards, dataSources: DataSource[]): Promise<Shard[]> {
   const logger = new Logger('Shards');
   const log = {
     info: (message: string) => logger.log(message),
@@ -57,7 +57,7 @@ async function openShards(bank: BankShards, dataSources: DataSource[]): Promise<
   const shards = bank.shards.map((address, index) => {
     const [ledger, general] = dataSources.slice(2 * index) as [DataSource, DataSource];
     const identity = { bankId: bank.bankId, index, count: bank.shards.length };
-    return new Shard(address, identity, { ledger, general }, log);
+    return new Shard(address, identity, { ledger, general }, log, config.preparedStatements);
   });
   const down = new Set(bank.down);
   const open = async (shard: Shard) => {
@@ -79,7 +79,6 @@ function ledgerPool(config: Config, index: number): PoolSettings {
     name: `bank-ledger-${index}`,
     size: config.ledger.flushers + config.ledger.lanes,
     connectTimeoutMs: config.databaseConnectTimeoutMs,
-    preparedStatements: config.preparedStatements,
   };
 }
 
@@ -88,6 +87,5 @@ function generalPool(config: Config, index: number): PoolSettings {
     name: `bank-general-${index}`,
     size: config.databaseReadPool,
     connectTimeoutMs: config.databaseConnectTimeoutMs,
-    preparedStatements: config.preparedStatements,
   };
 }

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { DataSource } from 'typeorm';
 import { settleShard } from './bank-shards.js';
+import { isDirect, poolExtras } from './connection.js';
 import { DatabaseUnreachableError } from './database-errors.js';
 import { ShardMismatchError } from './migrate.js';
 import { describeShard, type ShardAddress } from './shard-address.js';
@@ -28,6 +29,7 @@ export class Shard implements ShardPlace {
   readonly general: ShardPool;
   private current: ShardAddress;
   private closed = false;
+  private opening = false;
   private going: Promise<boolean> | undefined;
   private timesMoved = 0;
 
@@ -36,6 +38,8 @@ export class Shard implements ShardPlace {
     readonly identity: ShardIdentity,
     private readonly dataSources: { readonly ledger: DataSource; readonly general: DataSource },
     private readonly log: ShardLog,
+    /** auto: over direct connections, on which they outlive a transaction. */
+    private readonly preparedStatements: boolean | 'auto' = 'auto',
   ) {
     this.current = configured;
     this.ledger = new ShardPool(dataSources.ledger, this);
@@ -65,7 +69,12 @@ export class Shard implements ShardPlace {
   /** Opens both pools and checks that they lead to this very shard. @throws ShardMismatchError, connection errors */
   async open(): Promise<void> {
     try {
-      for (const dataSource of this.pools()) await dataSource.initialize();
+      const prepared =
+        this.preparedStatements === 'auto' ? await isDirect(this.current.url) : this.preparedStatements;
+      for (const dataSource of this.pools()) {
+        dataSource.setOptions({ url: this.current.url, extra: poolExtras(prepared) });
+        await dataSource.initialize();
+      }
       await this.checkIdentity();
     } catch (error) {
       await this.closePools();
@@ -75,10 +84,13 @@ export class Shard implements ShardPlace {
 
   /** Opens the shard in the background, as soon as its server is there. */
   async openWhenUp(): Promise<void> {
+    if (this.opening) return;
+    this.opening = true;
     this.log.warn(`shard ${this.index} is down; its accounts can't be served until it is back`);
     for (let problem = ''; !this.closed; await sleep(REOPEN_MS, undefined, { ref: false })) {
       try {
         await this.goTo(await settleShard(this.configured, this.identity));
+        this.opening = false;
         return this.log.info(`shard ${this.index} is open`);
       } catch (error) {
         const message = error instanceof Error ? error.message : String(error);
@@ -104,8 +116,11 @@ export class Shard implements ShardPlace {
       throw new DatabaseUnreachableError(error);
     });
     if (address.url === this.current.url) return false;
-    await this.goTo(address);
-    this.timesMoved += 1;
+    await this.goTo(address).catch((error: unknown) => {
+      // The old place is left, so nothing else would try again.
+      void this.openWhenUp();
+      throw new DatabaseUnreachableError(error);
+    });
     this.log.warn(
       `shard ${this.index} was moved to ${describeShard(address)}: change SHARDS before the next start`,
     );
@@ -114,9 +129,10 @@ export class Shard implements ShardPlace {
 
   private async goTo(address: ShardAddress): Promise<void> {
     await this.closePools();
-    for (const dataSource of this.pools()) dataSource.setOptions({ url: address.url });
+    const moved = address.url !== this.current.url;
     this.current = address;
     await this.open();
+    if (moved) this.timesMoved += 1;
   }
 
   /** Waits for the connections in use; what holds them has its own bound. */

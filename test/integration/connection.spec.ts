@@ -27,10 +27,10 @@ describe('prepared statements', () => {
   }
 
   it('are made once per connection for each statement of a batch', async () => {
-    // Lock, waiting and not; keys, insert and update; and the insert of the account itself.
+    // Lock, waiting and not; keys, ids, insert and update; and the insert of the account itself.
     expect(await preparedAfterPosting('on')).toEqual([
       'INSERT',
-      ...['SELECT', 'SELECT', 'SELECT'],
+      ...['SELECT', 'SELECT', 'SELECT', 'SELECT'],
       'UPDATE',
       'WITH',
     ]);

@@ -276,7 +276,7 @@ describe('moving a shard', () => {
     const through = `postgresql://${hostname}:${port}${pathname}`;
     const options = { maxPauseMs: 300, onStep };
     await expect(moveShard(shards[1] as ShardAddress, PLACE, through, options)).rejects.toThrow(
-      'writers would have waited for more than 300 ms',
+      'its users would have waited for more than 300 ms',
     );
     await proxy.stop();
     expect((await verifyBank(shards)).ok).toBe(true);

@@ -34,7 +34,7 @@ export async function openLedger(url: string, overrides: Record<string, string> 
       name: 'test-ledger',
       size,
       connectTimeoutMs: config.databaseConnectTimeoutMs,
-      preparedStatements: config.preparedStatements,
+      preparedStatements: config.preparedStatements !== false,
     },
   );
   await dataSource.initialize();
