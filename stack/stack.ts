@@ -1,3 +1,4 @@
+import { connect } from 'amqplib';
 import { startPgBouncer, type PgBouncerServer } from './servers/pgbouncer.js';
 import { startPostgres, type PostgresServer } from './servers/postgres.js';
 import { startRabbitMq, type RabbitMqServer } from './servers/rabbitmq.js';
@@ -24,6 +25,10 @@ export interface Stack {
   stop(): Promise<void>;
 }
 
+/** RABBITMQ_EXCHANGE's default. */
+const EXCHANGE = 'bank';
+const QUEUE = 'bank-events';
+const QUEUE_LENGTH = 100_000;
 const REPLICAS = ['api-1', 'api-2'];
 /** What PgBouncer calls the database of each PostgreSQL server. */
 const DATABASES = ['bank_a', 'bank_b'];
@@ -44,6 +49,7 @@ export async function startStack({ settings, onLine }: StackOptions = {}): Promi
       parts.add(startRabbitMq()),
       ...DATABASES.map(() => parts.add(startPostgres())),
     ]);
+    await bindQueue(rabbitMq.url);
     const direct = postgres.map(({ url }) => url);
     const databases = Object.fromEntries(DATABASES.map((name, index) => [name, direct[index] ?? '']));
     const pgbouncer = await parts.add(startPgBouncer({ databases, poolSize: POOL_SIZE }));
@@ -69,6 +75,16 @@ export async function startStack({ settings, onLine }: StackOptions = {}): Promi
     await parts.stop();
     throw error;
   }
+}
+
+/** Events that no queue takes would wait in the outbox. Of those that nobody fetches the newest are kept. */
+async function bindQueue(rabbitUrl: string): Promise<void> {
+  const connection = await connect(rabbitUrl);
+  const channel = await connection.createChannel();
+  await channel.assertExchange(EXCHANGE, 'topic', { durable: true });
+  await channel.assertQueue(QUEUE, { durable: true, maxLength: QUEUE_LENGTH });
+  await channel.bindQueue(QUEUE, EXCHANGE, 'transaction.posted.#');
+  await connection.close();
 }
 
 /** What was started, or is being started, to be stopped the other way round. */

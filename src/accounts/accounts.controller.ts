@@ -1,18 +1,23 @@
-import { Body, Controller, Get, Headers, Param, Post, Query, Res } from '@nestjs/common';
-import type { FastifyReply } from 'fastify';
+import { Body, Controller, Get, Headers, Inject, Param, Post, Query, Req, Res } from '@nestjs/common';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Account } from '../domain/account.js';
 import { DtoPipe } from '../http/dto.pipe.js';
 import { entityTag, matchesNone } from '../http/entity-tags.js';
 import { InvalidRequestError } from '../http/invalid-request.js';
 import { PageQueryDto } from '../http/page-query.dto.js';
 import { AccountIdPipe } from '../http/path-pipes.js';
+import { TRANSACTION_RATE } from '../rate-limit/rate-limit.module.js';
+import { TransactionRate } from '../rate-limit/transaction-rate.js';
 import { accountResource, BalanceQueryDto, balanceResource, OpenAccountDto } from './accounts.dto.js';
 import { DocumentAccount, DocumentAccounts, DocumentBalance, DocumentOpening } from './accounts.openapi.js';
 import { AccountsService } from './accounts.service.js';
 
 @Controller('accounts')
 export class AccountsController {
-  constructor(private readonly accounts: AccountsService) {}
+  constructor(
+    private readonly accounts: AccountsService,
+    @Inject(TRANSACTION_RATE) private readonly rate: TransactionRate | undefined,
+  ) {}
 
   @Get(':accountId/balance')
   @DocumentBalance()
@@ -37,12 +42,15 @@ export class AccountsController {
   async open(
     @Body(new DtoPipe(OpenAccountDto)) body: OpenAccountDto,
     @Headers('idempotency-key') idempotencyKey: string | undefined,
+    @Req() request: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,
   ) {
     // A key's scope is its account. To ignore it would promise what a retry then breaks: it opens another account.
     if (idempotencyKey !== undefined) {
       throw InvalidRequestError.of('Idempotency-Key', 'is not supported for opening an account');
     }
+    // It writes as a transaction does, opening deposit or not, so it counts as one.
+    if (this.rate) await this.rate.admit(request, reply);
     const account = await this.accounts.open(body);
     void reply.headers({ location: `/accounts/${account.accountId}`, etag: entityTag(account.version) });
     return accountResource(account);

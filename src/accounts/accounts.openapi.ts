@@ -16,9 +16,11 @@ import {
   money,
   NextCursor,
   plainResponse,
+  RATE_LIMIT_HEADERS,
   READ_FAILURES,
   RequestIdHeader,
   schema,
+  TOO_MANY_REQUESTS,
   Version,
   VersionMismatch,
   WRITE_FAILURES,
@@ -108,13 +110,20 @@ export const DocumentOpening = (): MethodDecorator =>
       summary: 'Open an account',
       description:
         'A new account is empty and has version 1. The opening deposit, if there is one, is its first transaction. ' +
-        'Not idempotent: a repeated request opens another account, so an `Idempotency-Key` is refused.',
+        'Not idempotent: a repeated request opens another account, so an `Idempotency-Key` is refused. Where there is a ' +
+        'rate limit, it counts as a transaction.',
       responses: {
-        201: jsonResponse('The new account.', Account, { account: EXAMPLE_ACCOUNT }, { Location, ETag }),
+        201: jsonResponse(
+          'The new account.',
+          Account,
+          { account: EXAMPLE_ACCOUNT },
+          { Location, ETag, ...RATE_LIMIT_HEADERS },
+        ),
         400: invalidRequest(
           'openingDeposit',
           'must be an amount greater than zero, with at most 16 digits before the point and 2 after, like 49.50',
         ),
+        429: TOO_MANY_REQUESTS,
         ...WRITE_FAILURES,
       },
     }),

@@ -40,7 +40,9 @@ for i, key in ipairs(KEYS) do
   if held > 2 ^ 53 then held = 0 end
   local ttl = math.floor(math.min(expires - now, tonumber(ARGV[1])))
   if tonumber(version) > held or tonumber(version) == held and ttl > 0 then
-    if ttl < 1 or redis.pcall('SET', key, entry, 'PX', ttl).err then
+    if ttl < 1 then
+      redis.pcall('DEL', key)
+    elseif redis.pcall('SET', key, entry, 'PX', ttl).err then
       redis.pcall('DEL', key)
       lost = lost + 1
     end

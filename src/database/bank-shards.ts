@@ -46,7 +46,7 @@ export async function settleShards(
   located.forEach((shard, index) => shard && checkPlace(shard, { index, count: configured.length, bankId }));
   if (bankId !== undefined) checkComplete(located, bankId);
   const founded = bankId === undefined || located.some((shard) => shard && !shard.identity);
-  return founded ? found(located as LocatedShard[]) : migrateAll(configured, located, bankId);
+  return founded ? found(located as LocatedShard[], bankId) : migrateAll(configured, located, bankId);
 }
 
 /** Brings a shard of a known bank up to date that was down when the bank was opened. @throws as settleShards does */
@@ -59,10 +59,10 @@ export async function settleShard(configured: ShardAddress, identity: ShardIdent
 }
 
 /** From the last to the first; each hands the bank's identity on, so that two who found at once agree. */
-async function found(located: readonly LocatedShard[]): Promise<SettledShards> {
+async function found(located: readonly LocatedShard[], known: string | undefined): Promise<SettledShards> {
   const count = located.length;
   const migrations = new Set<string>();
-  let bankId: string | undefined;
+  let bankId = known;
   for (const index of [...located.keys()].reverse()) {
     const report = await migrate((located[index] as LocatedShard).address, { index, count }, bankId);
     bankId = report.bankId;
@@ -118,9 +118,11 @@ function checkPlace(
   }
 }
 
-/** Once the first shard is recorded, or any shard holds an account, all shards are recorded. */
+/** Once a shard is recorded, all after it are; once any shard holds an account, all are. */
 function checkComplete(located: readonly (LocatedShard | undefined)[], bankId: string): void {
-  const complete = located[0]?.identity !== undefined || located.some((shard) => shard?.inUse);
+  const first = located.findIndex((shard) => shard?.identity);
+  const complete =
+    located.slice(first).some((shard) => shard && !shard.identity) || located.some((shard) => shard?.inUse);
   const someDown = located.includes(undefined);
   const index = located.findIndex((shard) => shard && !shard.identity);
   if (index === -1 || (!complete && !someDown)) return;

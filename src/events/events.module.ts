@@ -92,7 +92,12 @@ function createRelays(
   const { ledger, rabbitmq } = config;
   const leaseMs = ledger.transactionTimeoutMs + (rabbitmq?.confirmTimeoutMs ?? 0);
   return shards.map(({ index, identity, address, general }) => {
-    const outbox = new Outbox(new TransactionRunner(general, ledger), tablesOf(address.schema), leaseMs);
+    const outbox = new Outbox(
+      new TransactionRunner(general, ledger),
+      tablesOf(address.schema),
+      leaseMs,
+      broker !== undefined,
+    );
     const settings = rabbitmq && { ...rabbitmq, bankId: identity.bankId, shardIndex: index };
     const publishers = broker && settings ? [bus, new RabbitMqPublisher(broker, settings)] : [bus];
     return new OutboxRelay(outbox, publishers, config.outboxPollMs, metrics.forOutbox(index), {

@@ -40,11 +40,16 @@ interface HeadRow {
 export class Outbox {
   private readonly relayId = randomUUID();
 
-  /** @param leaseMs for reading, publishing and removing one chunk */
+  /**
+   * @param leaseMs for reading, publishing and removing one chunk
+   * @param toBroker whether this relay publishes to a broker. Once one does, those that don't leave the outbox alone:
+   *   while settings are rolled out, an event that only they had seen would be lost to consumers.
+   */
   constructor(
     private readonly runner: TransactionRunner,
     private readonly tables: SchemaTables,
     private readonly leaseMs: number,
+    private readonly toBroker = false,
   ) {}
 
   async isEmpty(): Promise<boolean> {
@@ -121,15 +126,17 @@ export class Outbox {
   private async takeLease(queryRunner: QueryRunner): Promise<boolean> {
     const free = (await queryRunner.query(
       `SELECT FROM ${this.tables.shardIdentity}
-       WHERE relay_until IS NULL OR relay_until < clock_timestamp() OR relay_id = $1
+       WHERE (relay_until IS NULL OR relay_until < clock_timestamp() OR relay_id = $1)
+         AND ($2::boolean OR NOT relay_to_broker)
        FOR UPDATE SKIP LOCKED`,
-      [this.relayId],
+      [this.relayId, this.toBroker],
     )) as unknown[];
     if (free.length === 0) return false;
     await queryRunner.query(
       `UPDATE ${this.tables.shardIdentity}
-       SET relay_id = $1, relay_until = clock_timestamp() + $2 * interval '1 millisecond'`,
-      [this.relayId, this.leaseMs],
+       SET relay_id = $1, relay_until = clock_timestamp() + $2 * interval '1 millisecond',
+           relay_to_broker = relay_to_broker OR $3`,
+      [this.relayId, this.leaseMs, this.toBroker],
     );
     return true;
   }

@@ -208,6 +208,7 @@ describe('openapi.json', () => {
         expectDocumented('postTransaction', 201, answer);
         while (answer.status === 201) answer = await send();
         expectDocumented('postTransaction', 429, answer);
+        expectDocumented('openAccount', 429, await limited.http.post('/accounts').send({}));
       } finally {
         await limited.close();
       }

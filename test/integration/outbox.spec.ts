@@ -66,6 +66,23 @@ describe('the outbox relay', () => {
     await Promise.all(commands.flat());
   }
 
+  it('leaves to instances with a broker what one of them has begun to publish', async () => {
+    const other = await createTestDatabase();
+    const here = await openLedger(other.url);
+    const outbox = (toBroker: boolean) => new Outbox(here.runner, tablesOf('bank'), LEASE_MS, toBroker);
+    const nothingKnown = () => false;
+    await here.opener.open(100n);
+    expect(await outbox(false).claim(10, nothingKnown)).toBeDefined();
+    await here.dataSource.query('UPDATE bank.shard_identity SET relay_until = NULL');
+    const published = await outbox(true).claim(10, nothingKnown);
+    expect(published?.outboxIds).toHaveLength(1);
+    await here.dataSource.query('UPDATE bank.shard_identity SET relay_until = NULL');
+    expect(await outbox(false).claim(10, nothingKnown)).toBeUndefined();
+    expect(await outbox(true).claim(10, nothingKnown)).toEqual(published);
+    await here.close();
+    await other.drop();
+  });
+
   it('publishes every transaction, each account in the order of its versions, and empties the outbox', async () => {
     const accountIds = await Promise.all(
       [1, 2, 3].map(async () => (await ledger.opener.open(100n)).accountId),

@@ -53,6 +53,9 @@ async function metric(app: { url: string }, sample: string): Promise<number | un
 const becomes = (app: { url: string }, sample: string, value: number) =>
   waitUntil(async () => (await metric(app, sample)) === value, 30_000);
 
+const becomesPositive = (app: { url: string }, sample: string) =>
+  waitUntil(async () => ((await metric(app, sample)) ?? 0) > 0, 30_000);
+
 async function openAccounts(app: TestApp, count: number): Promise<number[]> {
   return Promise.all(Array.from({ length: count }, () => openAccount(app, '10.00')));
 }
@@ -73,6 +76,7 @@ describe('a service with RabbitMQ', () => {
     await channel.consume('raw', (message) => message && messages.push(message), { noAck: true });
     const accountId = await openAccount(app, '12.34');
     await waitUntil(() => Promise.resolve(messages.length === 1), 10_000);
+    await connection.close();
     const [message] = messages;
     const event: unknown = JSON.parse(String(message?.content));
     expect(isValidEvent(event)).toBe(true);
@@ -92,13 +96,6 @@ describe('a service with RabbitMQ', () => {
       timestamp: Math.floor(Date.parse((event as { time: string }).time) / 1000),
       headers: { account: String(accountId) },
     });
-    await openAccounts(app, 20);
-    await waitUntil(() => Promise.resolve(messages.length === 21), 10_000);
-    await connection.close();
-    for (const { content, properties } of messages) {
-      const { data } = JSON.parse(String(content)) as TransactionPosted;
-      expect(properties.headers).toEqual({ account: String(data.accountId) });
-    }
   });
 
   it('keeps what no queue is bound for, says so, and publishes it once one is', async () => {
@@ -108,10 +105,8 @@ describe('a service with RabbitMQ', () => {
     await load.more(30);
     const unroutable = 'bank_outbox_publish_failures_total{shard="0",reason="unroutable"}';
     await waitUntil(async () => ((await metric(app, unroutable)) ?? 0) >= 2, 20_000);
-    // Counted no more often than once a second.
-    const backlog = 'bank_outbox_backlog_rows{shard="0"}';
-    await waitUntil(async () => ((await metric(app, backlog)) ?? 0) > 0, 20_000);
-    expect(await metric(app, 'bank_outbox_oldest_age_seconds{shard="0"}')).toBeGreaterThan(0);
+    await becomesPositive(app, 'bank_outbox_backlog_rows{shard="0"}');
+    await becomesPositive(app, 'bank_outbox_oldest_age_seconds{shard="0"}');
     const listener = await Listener.start(broker, exchange);
     await load.more(30);
     await load.stop();
@@ -130,7 +125,7 @@ describe('a service with RabbitMQ', () => {
     await load.more(50);
     await broker.kill('SIGSTOP');
     const late = 'bank_outbox_publish_failures_total{shard="0",reason="timeout"}';
-    await waitUntil(async () => ((await metric(app, late)) ?? 0) >= 1, 20_000);
+    await becomesPositive(app, late);
     await broker.kill();
     await becomes(app, 'bank_rabbitmq_up', 0);
     await load.more(100);
@@ -154,7 +149,7 @@ describe('a service with RabbitMQ', () => {
     expect(await metric(app, 'bank_rabbitmq_up')).toBe(1);
     await load.more(100);
     const blocked = 'bank_outbox_publish_failures_total{shard="0",reason="blocked"}';
-    await waitUntil(async () => ((await metric(app, blocked)) ?? 0) >= 1, 20_000);
+    await becomesPositive(app, blocked);
     await broker.control('set_vm_memory_high_watermark', '0.4');
     await becomes(app, 'bank_rabbitmq_blocked', 0);
     await load.stop();
@@ -171,18 +166,19 @@ describe('a service whose broker accepts connections and says nothing', () => {
     await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
     const { port } = silent.address() as { port: number };
     const app = await startApp({ RABBITMQ_URL: `amqp://guest:guest@127.0.0.1:${port}` });
-    const load = new Load([app.url], await openAccounts(app, 2));
-    await load.more(50);
-    await load.stop();
-    expect([...load.statuses.keys()]).toEqual([201]);
-    expect(await metric(app, 'bank_rabbitmq_up')).toBe(0);
-    // It is counted once a second.
-    const backlog = 'bank_outbox_backlog_rows{shard="0"}';
-    await waitUntil(async () => ((await metric(app, backlog)) ?? 0) > 0, 10_000);
-    const startedMs = performance.now();
-    await app.close();
-    expect(performance.now() - startedMs).toBeLessThan(PROMPT_MS);
-    await new Promise((resolve) => silent.close(resolve));
+    try {
+      const load = new Load([app.url], await openAccounts(app, 2));
+      await load.more(50);
+      await load.stop();
+      expect([...load.statuses.keys()]).toEqual([201]);
+      expect(await metric(app, 'bank_rabbitmq_up')).toBe(0);
+      await becomesPositive(app, 'bank_outbox_backlog_rows{shard="0"}');
+    } finally {
+      const startedMs = performance.now();
+      await app.close();
+      expect(performance.now() - startedMs).toBeLessThan(PROMPT_MS);
+      await new Promise((resolve) => silent.close(resolve));
+    }
   });
 });
 

@@ -22,6 +22,10 @@ export class ShardIdentityEntity {
   @Column({ name: 'shard_count', type: 'int' })
   shardCount!: number;
 
+  /** The bank has a broker: a relay that has none must not take events away from it. */
+  @Column({ name: 'relay_to_broker', type: 'boolean', default: false })
+  relayToBroker!: boolean;
+
   @Column({ name: 'created_at', type: 'timestamptz', precision: 3, default: () => 'now()' })
   createdAt!: Date;
 
