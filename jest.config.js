@@ -38,4 +38,7 @@ export default {
     },
   ],
   testTimeout: 30_000,
+  // Files wait for servers more than they compute. A worker is renewed before what it has loaded slows it down.
+  maxWorkers: 2,
+  workerIdleMemoryLimit: '700MB',
 };

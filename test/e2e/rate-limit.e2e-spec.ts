@@ -115,12 +115,14 @@ describe('the rate limit', () => {
     expect(duplicate.first.headers.ratelimit).toBeDefined();
   });
 
-  it('is for transactions alone', async () => {
+  it('is for transactions, and for accounts, which are opened by one; not for reads', async () => {
     const app = await start(TIGHT);
     await untilOther(() => post(app, accountId, deposit('0.01')));
+    const opened = await untilOther(() => app.http.post('/accounts').send({ openingDeposit: '1.00' }));
+    expect([opened.first.status, opened.other.status].sort()).toEqual([201, 429]);
+    expect((await app.http.post('/accounts').send({ openingDeposit: 'much' })).status).toBe(400);
     for (let requests = 0; requests < 5; requests++) {
       expect((await app.http.get(`/accounts/${accountId}/balance`)).status).toBe(200);
-      expect((await app.http.post('/accounts').send({})).status).toBe(201);
     }
   });
 

@@ -52,7 +52,7 @@ function configOf(instance: Service): Config {
 
 describe('docker/compose.yml', () => {
   it('has the topology of the stack', () => {
-    const parts = ['api-1', 'api-2', 'pgbouncer', 'postgres-a', 'postgres-b', 'rabbitmq', 'redis'];
+    const parts = ['api-1', 'api-2', 'events', 'pgbouncer', 'postgres-a', 'postgres-b', 'rabbitmq', 'redis'];
     expect(Object.keys(services).sort()).toEqual(parts);
     const published = instances.map(([, { ports }]) => ports);
     expect(published).toEqual([['127.0.0.1:3000:3000'], ['127.0.0.1:3001:3000']]);
