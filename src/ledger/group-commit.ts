@@ -3,6 +3,7 @@ import { LedgerError, type Refusal } from '../domain/errors.js';
 import type { BalanceCache } from '../domain/ports.js';
 import type { PostingCommand, Transaction } from '../domain/transaction.js';
 import type { ShardMetrics } from '../observability/metrics.js';
+import { BatchSlots } from './batch-slots.js';
 import { CommandQueue, type Waiting } from './command-queue.js';
 import type { OwnBatches } from './own-batches.js';
 import type { PostBatch, PostedBatch, WhenLocked } from './post-batch.js';
@@ -56,6 +57,8 @@ export class GroupCommit {
     private readonly limits: GroupCommitLimits,
     private readonly metrics: ShardMetrics,
     private readonly onDefect: (error: unknown) => void,
+    /** Shared by the shards of one server. */
+    private readonly slots = new BatchSlots(limits.flushers),
   ) {
     this.queue = new CommandQueue(limits.queue);
     this.lane = new CommandQueue(limits.queue);
@@ -101,17 +104,20 @@ export class GroupCommit {
     });
   }
 
-  private pump(): void {
-    while (this.freeFlushers > 0) {
+  private readonly pump = (): void => {
+    while (this.freeFlushers > 0 && this.queue.size > 0) {
+      const giveBack = this.slots.take(this.pump);
+      if (!giveBack) return;
       const batch = this.queue.take(this.limits.batch);
-      if (batch.length === 0) return;
+      if (batch.length === 0) return giveBack();
       this.freeFlushers -= 1;
       void this.flush(batch).finally(() => {
+        giveBack();
         this.freeFlushers += 1;
         this.pump();
       });
     }
-  }
+  };
 
   private async flush(batch: readonly PendingCommand[]): Promise<void> {
     const locked = await this.apply(batch, 'skip');

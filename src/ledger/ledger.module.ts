@@ -7,6 +7,7 @@ import type { Shard } from '../database/shard.js';
 import { tablesOf } from '../database/tables.js';
 import { BalanceCache, Ledger } from '../domain/ports.js';
 import { Metrics } from '../observability/metrics.js';
+import { BatchSlots } from './batch-slots.js';
 import { AccountOpener } from './account-opener.js';
 import { GroupCommit } from './group-commit.js';
 import { GroupCommitLedger, type ShardWriter } from './group-commit-ledger.js';
@@ -26,7 +27,7 @@ import { TransactionRunner } from './transaction-runner.js';
       provide: GroupCommitLedger,
       inject: [CONFIG, SHARDS, BalanceCache, OwnBatches, Metrics],
       useFactory: (config: Config, shards: Shard[], ...parts: WriterParts) =>
-        new GroupCommitLedger(new ShardRouter(shards.map((shard) => createWriter(config, shard, ...parts)))),
+        new GroupCommitLedger(new ShardRouter(createWriters(config, shards, parts))),
     },
     { provide: Ledger, useExisting: GroupCommitLedger },
     {
@@ -57,9 +58,20 @@ export class LedgerModule implements OnApplicationShutdown {
 
 type WriterParts = [balances: BalanceCache, ownBatches: OwnBatches, metrics: Metrics];
 
+function createWriters(config: Config, shards: readonly Shard[], parts: WriterParts): ShardWriter[] {
+  const slots = new Map<string, BatchSlots>();
+  return shards.map((shard) => {
+    const server = new URL(shard.address.url).host;
+    const shared = slots.get(server) ?? new BatchSlots(config.ledger.flushers);
+    slots.set(server, shared);
+    return createWriter(config, shard, shared, ...parts);
+  });
+}
+
 function createWriter(
   config: Config,
   shard: Shard,
+  slots: BatchSlots,
   ...[balances, ownBatches, metrics]: WriterParts
 ): ShardWriter {
   const logger = new Logger('Ledger');
@@ -77,6 +89,7 @@ function createWriter(
       config.ledger,
       shardMetrics,
       (error) => logger.error({ msg: 'a command failed by itself', err: error }),
+      slots,
     ),
     opener: new AccountOpener(
       new TransactionRunner(shard.general, config.ledger),
