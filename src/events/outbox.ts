@@ -8,6 +8,8 @@ import type { TransactionRunner } from '../ledger/transaction-runner.js';
 /** Rows at the head of the outbox, each of one committed batch, in the order in which they are to be published. */
 export interface Chunk {
   readonly outboxIds: readonly string[];
+  /** Whether more was waiting than the chunk had room for. */
+  readonly more: boolean;
   /** The transactions of those batches that had to be read, batch by batch. */
   readonly batches: readonly (readonly Transaction[])[];
 }
@@ -28,6 +30,8 @@ const COUNTED_ROWS = 1_000;
 interface HeadRow {
   outbox_id: string;
   first_id: string;
+  /** Rows at the head, at most as many as a chunk may have. */
+  waiting: number;
 }
 
 /**
@@ -82,8 +86,9 @@ export class Outbox {
       // First the outbox, then the identity row: the order in which a move of the shard locks them.
       if ((await this.holdsNothing(queryRunner)) || !(await this.takeLease(queryRunner))) return undefined;
       const head = (await queryRunner.query(
-        `SELECT outbox_id, first_id FROM (
+        `SELECT outbox_id, first_id, waiting FROM (
            SELECT outbox_id, transaction_ids[1] AS first_id, row_number() OVER up_to_here AS place,
+                  (count(*) OVER ())::int AS waiting,
                   sum(cardinality(transaction_ids)) OVER up_to_here AS events
            FROM (SELECT * FROM ${this.tables.outbox} ORDER BY outbox_id LIMIT ${CHUNK_ROWS}) head
            WINDOW up_to_here AS (ORDER BY outbox_id)
@@ -94,6 +99,7 @@ export class Outbox {
       const unknown = head.filter((row) => !isKnown(Number(row.first_id)));
       return {
         outboxIds: head.map((row) => row.outbox_id),
+        more: (head[0]?.waiting ?? 0) === CHUNK_ROWS || head.length < (head[0]?.waiting ?? 0),
         batches: await this.read(
           queryRunner,
           unknown.map((row) => row.outbox_id),
