@@ -54,10 +54,6 @@ export class Shard implements ShardPlace {
     return this.current;
   }
 
-  get isOpen(): boolean {
-    return this.dataSources.ledger.isInitialized && this.dataSources.general.isInitialized;
-  }
-
   get moves(): number {
     return this.timesMoved;
   }

@@ -9,29 +9,34 @@ import { DATABASE, ROLE } from '../../src/database/embedded/connection.js';
 import { readPassword } from '../../src/database/embedded/data-folder.js';
 import { chooseRunAs } from '../../src/database/embedded/run-as.js';
 import { freePort, startServer } from '../../src/database/embedded/start-server.js';
-import { FAST_STOP, type WatchedProcess } from '../../src/database/embedded/watched-process.js';
+import { FAST_STOP } from '../../src/database/embedded/watched-process.js';
 import { removeFolder } from './private-folder.js';
-import { newPlace, type Place } from './server.js';
+import { newPlace, PlacedServer, type Place } from './server.js';
 
 const run = promisify(execFile);
 
+/** For a backend that is just being started. */
+const FORK_MS = 10;
+
 /** A PostgreSQL of the embedded one's programs that, unlike it, stays down when it is killed. */
-export class PostgresServer {
-  private process: WatchedProcess | undefined;
+export class PostgresServer extends PlacedServer {
+  protected override readonly stopSignals = FAST_STOP;
 
   constructor(
-    private readonly place: Place,
+    place: Place,
     private readonly binaries: PostgresBinaries,
     private readonly password: string,
-    readonly port: number,
+    port: number,
     private readonly settings: Readonly<Record<string, string>>,
-  ) {}
+  ) {
+    super(place, port);
+  }
 
   get url(): string {
     return `postgresql://${ROLE}:${this.password}@127.0.0.1:${this.port}/${DATABASE}`;
   }
 
-  async start(): Promise<void> {
+  override async start(): Promise<void> {
     this.process = await startServer({
       binaries: this.binaries,
       runAs: this.place.runAs,
@@ -45,36 +50,20 @@ export class PostgresServer {
     });
   }
 
-  /** To the server and all its backends: SIGKILL for a crash, SIGSTOP for a server that hangs, SIGCONT to go on. */
-  async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
-    const parent = this.process?.pid;
-    if (parent === undefined) return;
-    // The parent first, so that it starts no further backend.
+  /** The server itself first, so that it starts no further backend. */
+  override async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
+    const pids = await this.pids();
     this.process?.kill(signal);
-    await sleep(10);
-    const { stdout } = await run('ps', ['--ppid', String(parent), '-o', 'pid=']).catch(() => ({
+    await sleep(FORK_MS);
+    await super.kill(signal, [...pids, ...(await this.pids())]);
+  }
+
+  protected override async pids(): Promise<number[]> {
+    const own = await super.pids();
+    const { stdout } = await run('ps', ['--ppid', String(own[0]), '-o', 'pid=']).catch(() => ({
       stdout: '',
     }));
-    for (const pid of stdout.split('\n').map(Number).filter(Boolean)) {
-      try {
-        process.kill(pid, signal);
-      } catch {
-        // It is gone already.
-      }
-    }
-    if (signal === 'SIGKILL') await this.process?.ended;
-  }
-
-  /** In order; it can be started again. */
-  async halt(): Promise<void> {
-    await this.kill('SIGCONT');
-    await this.process?.stop(FAST_STOP);
-  }
-
-  /** For good: its folder goes too. */
-  async stop(): Promise<void> {
-    await this.halt();
-    await removeFolder(this.place.folder);
+    return [...own, ...stdout.split('\n').map(Number).filter(Boolean)];
   }
 }
 

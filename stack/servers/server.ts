@@ -16,20 +16,58 @@ const ORDERLY_STOP: StopSignals = [
   ['SIGKILL', 5_000],
 ];
 
-/**
- * A real server for tests and for `npm run stack`: on a private port of the loopback address, with a private folder, as
- * an unprivileged user; it ends with this process, even by kill -9. It can be killed, halted and started again, on the
- * same port with the same data.
- */
-export abstract class Server {
-  /** Called with every line that it writes. */
-  protected readonly onLine?: (line: string) => void;
-  private process: WatchedProcess | undefined;
+/** A process that runs in a private place: it can be killed, hung, halted and, by who knows how, started again. */
+export abstract class PlacedServer {
+  protected process: WatchedProcess | undefined;
+  protected readonly stopSignals: StopSignals = ORDERLY_STOP;
 
   protected constructor(
     protected readonly place: Place,
     readonly port: number,
   ) {}
+
+  /** Starts it and waits until it serves. */
+  abstract start(): Promise<void>;
+
+  /** Its processes, those of its own children included. */
+  protected pids(): Promise<number[]> {
+    const pid = this.process?.pid;
+    return Promise.resolve(pid === undefined ? [] : [pid]);
+  }
+
+  /** To all its processes: SIGKILL for a crash, SIGSTOP for a server that hangs, SIGCONT to let it go on. */
+  async kill(signal: NodeJS.Signals = 'SIGKILL', pids?: readonly number[]): Promise<void> {
+    for (const pid of pids ?? (await this.pids())) {
+      try {
+        process.kill(pid, signal);
+      } catch {
+        // It is gone already.
+      }
+    }
+    if (signal === 'SIGKILL') await this.process?.ended;
+  }
+
+  /** In order; it can be started again. */
+  async halt(): Promise<void> {
+    await this.kill('SIGCONT');
+    await this.process?.stop(this.stopSignals);
+  }
+
+  /** For good: its folder goes too. */
+  async stop(): Promise<void> {
+    await this.halt();
+    await removeFolder(this.place.folder);
+  }
+}
+
+/**
+ * A real server for tests and for `npm run stack`: on a private port of the loopback address, with a private folder, as
+ * an unprivileged user; it ends with this process, even by kill -9. It can be killed, halted and started again, on the
+ * same port with the same data.
+ */
+export abstract class Server extends PlacedServer {
+  /** Called with every line that it writes. */
+  protected readonly onLine?: (line: string) => void;
 
   /** The program and its arguments. */
   protected abstract command(): readonly string[];
@@ -41,14 +79,7 @@ export abstract class Server {
     return environmentIn(this.place.folder);
   }
 
-  /** Its processes, those of its own children included. */
-  protected pids(): Promise<number[]> {
-    const pid = this.process?.pid;
-    return Promise.resolve(pid === undefined ? [] : [pid]);
-  }
-
-  /** Starts it and waits until it serves. */
-  async start(): Promise<void> {
+  override async start(): Promise<void> {
     const server = new WatchedProcess(
       this.place.runAs,
       'TERM',
@@ -66,30 +97,6 @@ export abstract class Server {
       }
     }
   }
-
-  /** To all its processes: SIGKILL for a crash, SIGSTOP for a server that hangs, SIGCONT to let it go on. */
-  async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
-    for (const pid of await this.pids()) {
-      try {
-        process.kill(pid, signal);
-      } catch {
-        // It is gone already.
-      }
-    }
-    if (signal === 'SIGKILL') await this.process?.ended;
-  }
-
-  /** In order; it can be started again. */
-  async halt(): Promise<void> {
-    await this.kill('SIGCONT');
-    await this.process?.stop(ORDERLY_STOP);
-  }
-
-  /** For good: its folder goes too. */
-  async stop(): Promise<void> {
-    await this.halt();
-    await removeFolder(this.place.folder);
-  }
 }
 
 /** The place for a new server. */
@@ -99,7 +106,7 @@ export async function newPlace(kind: string): Promise<Place> {
 }
 
 /** Starts a new server; one that does not come up leaves nothing. */
-export async function started<T extends Server>(server: T): Promise<T> {
+export async function started<T extends PlacedServer>(server: T): Promise<T> {
   try {
     await server.start();
     return server;
