@@ -88,7 +88,7 @@ async function bindQueue(rabbitUrl: string): Promise<void> {
 }
 
 /** What was started, or is being started, to be stopped the other way round. */
-class Parts {
+export class Parts {
   private readonly parts: Promise<{ stop(): Promise<void> }>[] = [];
 
   add<T extends { stop(): Promise<void> }>(part: Promise<T>): Promise<T> {

@@ -2,7 +2,7 @@ import { QueryFailedError, QueryRunnerAlreadyReleasedError } from 'typeorm';
 
 /**
  * What a failure of the database means for the work that met it:
- * - retryable: a serialization failure or deadlock; the transaction is rolled back and may be run again
+ * - retryable: a serialization failure, a deadlock, or a COMMIT that became a ROLLBACK; it may be run again
  * - locked: lock_timeout ran out while another session held a row
  * - statement: the server refused a statement; its neighbours in the batch may be fine
  * - busy: no pooled connection became free in time; the server may be fine
@@ -30,9 +30,18 @@ export class DatabaseUnreachableError extends Error {
   }
 }
 
+/** The server answered COMMIT with another command tag: ROLLBACK, if a statement's failure had been swallowed. */
+export class CommitRefusedError extends Error {
+  constructor(tag: string) {
+    super(`COMMIT was answered with ${tag}`);
+    this.name = 'CommitRefusedError';
+  }
+}
+
 /** Sorts a failure by its SQLSTATE (PostgreSQL, appendix A). A query without one lost its connection. */
 export function classifyFailure(error: unknown): DatabaseFailure {
   if (error instanceof DatabaseUnreachableError) return isPoolExhausted(error.cause) ? 'busy' : 'unavailable';
+  if (error instanceof CommitRefusedError) return 'retryable';
   const state = sqlStateOf(error);
   if (state === undefined) {
     const lost = error instanceof QueryFailedError || error instanceof QueryRunnerAlreadyReleasedError;

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { PoolClient } from 'pg';
 import type { QueryRunner } from 'typeorm';
 import { connect, cutWhenLate } from '../database/connection.js';
-import { classifyFailure, isRefusedCommit } from '../database/database-errors.js';
+import { classifyFailure, CommitRefusedError, isRefusedCommit } from '../database/database-errors.js';
 import type { ShardPool } from '../database/shard-pool.js';
 
 export interface RunnerLimits {
@@ -10,7 +10,7 @@ export interface RunnerLimits {
   readonly transactionTimeoutMs: number;
   /** How long a statement may wait for a lock. */
   readonly lockTimeoutMs: number;
-  /** Tries of a transaction that the server rolls back for a serialization failure or a deadlock. */
+  /** Tries of a transaction that the server rolls back: for a serialization failure, a deadlock, or at its COMMIT. */
   readonly attempts: number;
   /** How long to look for the outcome of a lost COMMIT. */
   readonly resolveTimeoutMs: number;
@@ -24,14 +24,6 @@ export class CommitOutcomeUnknownError<T> extends Error {
   ) {
     super('the connection was lost during COMMIT', { cause });
     this.name = 'CommitOutcomeUnknownError';
-  }
-}
-
-/** The server answered COMMIT with another command tag: ROLLBACK, if a statement's failure had been swallowed. */
-export class CommitRefusedError extends Error {
-  constructor(tag: string) {
-    super(`COMMIT was answered with ${tag}`);
-    this.name = 'CommitRefusedError';
   }
 }
 

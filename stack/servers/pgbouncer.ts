@@ -77,6 +77,7 @@ function config(port: number, databases: PgBouncerOptions['databases'], poolSize
     'pool_mode = transaction',
     `default_pool_size = ${poolSize}`,
     'max_client_conn = 5000',
+    'server_login_retry = 1',
     '',
   ].join('\n');
 }

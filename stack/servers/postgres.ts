@@ -1,4 +1,4 @@
-import { chown } from 'node:fs/promises';
+import { chown, rm, stat, statfs } from 'node:fs/promises';
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -15,6 +15,7 @@ import { newPlace, PlacedServer, type Place } from './server.js';
 
 const run = promisify(execFile);
 
+const FILL_TRIES = 20;
 /** For a backend that is just being started. */
 const FORK_MS = 10;
 
@@ -28,8 +29,15 @@ export class PostgresServer extends PlacedServer {
     private readonly password: string,
     port: number,
     private readonly settings: Readonly<Record<string, string>>,
+    readonly disk?: SmallDisk,
   ) {
     super(place, port);
+  }
+
+  override async stop(): Promise<void> {
+    await this.halt();
+    await this.disk?.unmount();
+    await super.stop();
   }
 
   get url(): string {
@@ -50,32 +58,92 @@ export class PostgresServer extends PlacedServer {
     });
   }
 
-  /** The server itself first, so that it starts no further backend. */
   override async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
-    const pids = await this.pids();
-    this.process?.kill(signal);
-    await sleep(FORK_MS);
-    await super.kill(signal, [...pids, ...(await this.pids())]);
+    if (this.process?.pid !== undefined) await signalPostgres(this.process.pid, signal);
+    if (signal === 'SIGKILL') await this.process?.ended;
   }
 
-  protected override async pids(): Promise<number[]> {
-    const own = await super.pids();
-    const { stdout } = await run('ps', ['--ppid', String(own[0]), '-o', 'pid=']).catch(() => ({
-      stdout: '',
-    }));
-    return [...own, ...stdout.split('\n').map(Number).filter(Boolean)];
+  /** As `pg_ctl stop -m immediate` does: no checkpoint, every session cut. */
+  async stopImmediately(): Promise<void> {
+    this.process?.kill('SIGQUIT');
+    await this.process?.ended;
   }
 }
 
-/** Starts a new server. @param settings besides those of the embedded PostgreSQL */
+/** To a PostgreSQL server and all its processes, itself first, so that it starts no further one. */
+export async function signalPostgres(pid: number, signal: NodeJS.Signals): Promise<void> {
+  const children = await childrenOf(pid);
+  sendSignal(pid, signal);
+  await sleep(FORK_MS);
+  for (const child of new Set([...children, ...(await childrenOf(pid))])) sendSignal(child, signal);
+}
+
+async function childrenOf(pid: number): Promise<number[]> {
+  const { stdout } = await run('ps', ['--ppid', String(pid), '-o', 'pid=']).catch(() => ({ stdout: '' }));
+  return stdout.split('\n').map(Number).filter(Boolean);
+}
+
+function sendSignal(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // It is gone already.
+  }
+}
+
+/** A disk of its own for a server, in memory, which can be full. Only root may mount one. */
+export class SmallDisk {
+  private readonly filler: string;
+
+  private constructor(private readonly folder: string) {
+    this.filler = join(folder, 'filler');
+  }
+
+  static async mount(folder: string, bytes: number): Promise<SmallDisk> {
+    const { uid, gid, mode } = await stat(folder);
+    const rights = `uid=${uid},gid=${gid},mode=${(mode & 0o777).toString(8)}`;
+    await run('mount', ['-t', 'tmpfs', '-o', `size=${bytes},${rights}`, 'tmpfs', folder]);
+    return new SmallDisk(folder);
+  }
+
+  /** Hardly a byte is left. */
+  async fill(): Promise<void> {
+    for (let tries = 0; tries < FILL_TRIES; tries++) {
+      const { bavail, bsize } = await statfs(this.folder);
+      // What the server itself takes meanwhile may make it too long.
+      const filled = await run('fallocate', ['--length', String(bavail * bsize), this.filler]).catch(
+        () => false,
+      );
+      if (filled) return;
+    }
+    throw new Error(`${this.folder} could not be filled`);
+  }
+
+  async free(): Promise<void> {
+    await rm(this.filler, { force: true });
+  }
+
+  async unmount(): Promise<void> {
+    await run('umount', ['--lazy', this.folder]);
+  }
+}
+
+/**
+ * Starts a new server.
+ *
+ * @param settings besides those of the embedded PostgreSQL
+ * @param diskBytes gives it a small disk of its own; needs root
+ */
 export async function startPostgres(
   settings: Readonly<Record<string, string>> = {},
+  diskBytes?: number,
 ): Promise<PostgresServer> {
   const { folder } = await newPlace('postgres');
   const binaries = await locateBinaries();
   const runAs = await chooseRunAs(binaries, folder, undefined);
   if (runAs.owner) await chown(folder, runAs.owner.uid, runAs.owner.gid);
   const place = { folder, runAs };
+  const disk = diskBytes === undefined ? undefined : await SmallDisk.mount(folder, diskBytes);
   try {
     const clusterDir = join(folder, 'postgres');
     await createCluster({ folder, clusterDir, binaries, runAs, sync: settings['fsync'] !== 'off' });
@@ -85,10 +153,12 @@ export async function startPostgres(
       await readPassword(folder),
       await freePort(),
       settings,
+      disk,
     );
     await server.start();
     return server;
   } catch (error) {
+    await disk?.unmount();
     await removeFolder(folder);
     throw error;
   }

@@ -13,6 +13,8 @@ export interface ReplicaOptions {
   readonly settings: NodeJS.ProcessEnv;
   /** Called with every line that it writes. */
   readonly onLine?: (line: string) => void;
+  /** Options for Node, before the program. */
+  readonly nodeOptions?: readonly string[];
   /** Where dist/ and node_modules/ lie; this checkout if not given. */
   readonly root?: string;
 }
@@ -35,7 +37,8 @@ export class Replica extends Server {
   }
 
   protected command(): readonly string[] {
-    return [process.execPath, join(this.options.root ?? process.cwd(), 'dist/src/main.js')];
+    const { root = process.cwd(), nodeOptions = [] } = this.options;
+    return [process.execPath, ...nodeOptions, join(root, 'dist/src/main.js')];
   }
 
   protected override environment(): NodeJS.ProcessEnv {

@@ -29,6 +29,10 @@ export abstract class PlacedServer {
   /** Starts it and waits until it serves. */
   abstract start(): Promise<void>;
 
+  get running(): boolean {
+    return this.process?.running ?? false;
+  }
+
   /** Its processes, those of its own children included. */
   protected pids(): Promise<number[]> {
     const pid = this.process?.pid;

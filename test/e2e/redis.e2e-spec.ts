@@ -8,7 +8,7 @@ import { createLogger } from '../../src/observability/logging.js';
 import { startRedis, type RedisServer } from '../../stack/servers/redis.js';
 import { openAccount, startInstance, type TestApp } from '../support/app.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
-import { TcpProxy } from '../support/tcp-proxy.js';
+import { TcpProxy } from '../../stack/proxies/tcp-proxy.js';
 import { deposit, post, receiptIn } from './requests.js';
 
 const TTL_MS = 2_000;

@@ -1,11 +1,11 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
-import { CommitRefusedError } from '../../src/ledger/transaction-runner.js';
+import { CommitRefusedError } from '../../src/database/database-errors.js';
 import type { PostingCommand } from '../../src/domain/transaction.js';
 import { verifyBank } from '../../src/cli/verify.js';
 import { openLedger, refusalOf, type TestLedger } from '../support/ledger.js';
 import { createTestDatabase } from '../support/postgres.js';
-import { PostgresProxy } from '../support/postgres-proxy.js';
+import { PostgresProxy } from '../../stack/proxies/postgres-proxy.js';
 
 /** Short bounds, so that what they bound can be waited for. */
 const BOUNDS = {
@@ -83,6 +83,19 @@ describe('the ledger when the database fails', () => {
     await expect(ledger.groupCommit.submit(deposit(accountId, 'k'))).resolves.toMatchObject({
       versionAfter: 3,
     });
+  });
+
+  it('runs a batch again whose COMMIT was answered with ROLLBACK, and answers 408 if that goes on', async () => {
+    const accountId = await open();
+    proxy.atCommit = 'abort';
+    proxy.onCut = () => (proxy.atCommit = 'forward');
+    await expect(ledger.groupCommit.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
+    proxy.onCut = () => undefined;
+    proxy.atCommit = 'abort';
+    const refusal = await refusalOf(ledger.groupCommit.submit(deposit(accountId)));
+    expect(refusal).toMatchObject({ code: 'DATABASE_FAILED' });
+    proxy.heal();
+    await expect(ledger.groupCommit.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 4 });
   });
 
   it('refuses with 408, not with a conclusion from it, what was decided on a state that never came to be', async () => {

@@ -16,7 +16,7 @@ import { startCli } from '../support/cli.js';
 import { expectEverythingArrived, isValidEvent, Listener, Load } from '../support/events.js';
 import { openLedger } from '../support/ledger.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
-import { PostgresProxy, type AtCommit } from '../support/postgres-proxy.js';
+import { PostgresProxy, type AtCommit } from '../../stack/proxies/postgres-proxy.js';
 import { startService, waitUntil } from '../support/service.js';
 
 /** Far more than a posting takes on a busy machine, far less than the broker is away. */

@@ -11,7 +11,7 @@ import { InterruptedError } from '../../src/explain.js';
 import { createLogger } from '../../src/observability/logging.js';
 import { createApp } from '../../src/app.js';
 import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
-import { PostgresProxy } from '../support/postgres-proxy.js';
+import { PostgresProxy } from '../../stack/proxies/postgres-proxy.js';
 import { temporaryDataDir } from '../support/service.js';
 
 /** Two shards on one server; shard 1 moves to another server. */

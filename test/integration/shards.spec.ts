@@ -10,7 +10,7 @@ import { settleShards, ShardsDownError } from '../../src/database/bank-shards.js
 import { migrate } from '../../src/database/migrate.js';
 import type { ShardAddress } from '../../src/database/shard-address.js';
 import { openAccount, shardList, startInstance } from '../support/app.js';
-import { PostgresProxy } from '../support/postgres-proxy.js';
+import { PostgresProxy } from '../../stack/proxies/postgres-proxy.js';
 import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { waitUntil } from '../support/service.js';
 

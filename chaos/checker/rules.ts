@@ -1,0 +1,50 @@
+/** What the checker holds a run to. */
+export const RULES = {
+  'acknowledged-lost': 'every acknowledged transaction is in the books, with the acknowledged values',
+  'applied-twice': 'an operation, and an idempotency key on an account, is applied at most once',
+  'refused-but-applied': 'what was refused, and what was answered 408 or 503 Overloaded, left nothing',
+  'from-nowhere': 'every transaction in the books was asked for',
+  'key-forgotten': 'a retry of a request that succeeded is answered Duplicate, with the id of the first',
+  'wrong-refusal': 'a refusal is true of the account at some moment of the request',
+  'version-check': 'a transaction with an expected version is the one that follows it',
+  'wrong-order': 'a request that begins after an acknowledgement comes after it',
+  'books-unsound': 'versions run without gaps, balances are credits less debits and never negative',
+  'money-created': 'the money in the bank is the deposits less the withdrawals',
+  'wrong-read': 'a read shows a balance, or transactions, that the account had at that version',
+  'stale-read': 'a read is at least as new as what was acknowledged before it began',
+  'cache-differs': 'once all is healed, every instance answers what the database holds',
+  'event-missing': 'every transaction is published',
+  'event-wrong': 'every event is that of a transaction, with its values',
+  'unexpected-answer': 'no answer but those of the contract, and none that says there is a defect',
+  'service-ended': 'the service never ends by itself',
+  unresolved: 'every unknown outcome is resolved by a retry with its key',
+} as const;
+
+export type Rule = keyof typeof RULES;
+
+export interface Violation {
+  readonly rule: Rule;
+  readonly detail: string;
+}
+
+/** Collects violations; of each rule's the first are kept in full. */
+export class Violations {
+  readonly kept: Violation[] = [];
+  private readonly counts = new Map<Rule, number>();
+
+  add(rule: Rule, detail: string): void {
+    const count = (this.counts.get(rule) ?? 0) + 1;
+    this.counts.set(rule, count);
+    if (count <= KEPT_OF_EACH) this.kept.push({ rule, detail });
+  }
+
+  get byRule(): ReadonlyMap<Rule, number> {
+    return this.counts;
+  }
+
+  get total(): number {
+    return [...this.counts.values()].reduce((sum, count) => sum + count, 0);
+  }
+}
+
+const KEPT_OF_EACH = 10;

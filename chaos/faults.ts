@@ -1,0 +1,231 @@
+import { Client } from 'pg';
+import type { PostgresProxy } from '../stack/proxies/postgres-proxy.js';
+import type { Instance } from './instances.js';
+
+/** Something that goes wrong, and is put right again. */
+export interface Fault {
+  /** As in `postgres-kill`. */
+  readonly name: string;
+  /** What it strikes, as in `postgres-a`: one fault at a time. */
+  readonly target: string;
+  /** How often it is drawn, among all. */
+  readonly weight: number;
+  /** Lasts at most so long; 2.5 s if not given. */
+  readonly longestMs?: number;
+  /** How long putting it right may take. */
+  readonly healingMs?: number;
+  /** Does it. @returns what puts it right, which resolves once the cause is gone */
+  strike(): Promise<() => Promise<void>>;
+}
+
+/** What can be killed, hung and started again. */
+interface Strikeable {
+  kill(signal?: NodeJS.Signals): Promise<void>;
+  start(): Promise<void>;
+}
+
+/** A shard over a direct connection. */
+export interface DirectShard {
+  readonly url: string;
+  readonly schema: string;
+}
+
+const nothing = (): Promise<void> => Promise.resolve();
+
+export function serverFaults(kind: string, target: string, server: Strikeable, healingMs = 2_000): Fault[] {
+  return [
+    {
+      ...{ name: `${kind}-kill`, target, weight: 2, healingMs },
+      strike: async () => {
+        await server.kill();
+        return () => server.start();
+      },
+    },
+    {
+      ...{ name: `${kind}-hang`, target, weight: 2 },
+      strike: async () => {
+        await server.kill('SIGSTOP');
+        return () => server.kill('SIGCONT');
+      },
+    },
+  ];
+}
+
+/** `pg_ctl stop -m immediate`: no checkpoint, every session cut. */
+export function immediateStop(
+  target: string,
+  server: Strikeable & { stopImmediately(): Promise<void> },
+): Fault {
+  return {
+    ...{ name: 'postgres-immediate-stop', target, weight: 2, healingMs: 2_000 },
+    strike: async () => {
+      await server.stopImmediately();
+      return () => server.start();
+    },
+  };
+}
+
+/** On a disk of its own, which a file fills up. */
+export function diskFull(
+  target: string,
+  server: Strikeable & { readonly running: boolean },
+  disk: { fill(): Promise<void>; free(): Promise<void> },
+): Fault {
+  return {
+    ...{ name: 'postgres-disk-full', target, weight: 2, healingMs: 3_000 },
+    strike: async () => {
+      await disk.fill();
+      return async () => {
+        await disk.free();
+        // It gives up when it can't write its log.
+        if (!server.running) await server.start();
+      };
+    },
+  };
+}
+
+export function instanceFaults(instance: Instance): Fault[] {
+  const target = instance.name;
+  return [
+    {
+      ...{ name: 'instance-kill', target, weight: 3, healingMs: 5_000 },
+      strike: async () => {
+        await instance.kill();
+        return () => instance.start();
+      },
+    },
+    {
+      ...{ name: 'instance-hang', target, weight: 2 },
+      strike: async () => {
+        await instance.signal('SIGSTOP');
+        return () => instance.signal('SIGCONT');
+      },
+    },
+    {
+      ...{ name: 'clock-step', target, weight: 1 },
+      strike: async () => {
+        await instance.signal('SIGUSR2');
+        return () => instance.signal('SIGUSR2');
+      },
+    },
+  ];
+}
+
+/** Between an instance and a database. */
+export function wireFaults(target: string, proxy: PostgresProxy): Fault[] {
+  const heal = () => Promise.resolve(proxy.heal());
+  const fault = (name: string, longestMs: number, strike: () => void): Fault => ({
+    ...{ name: `wire-${name}`, target, weight: 0.5, longestMs },
+    strike: () => {
+      strike();
+      return Promise.resolve(heal);
+    },
+  });
+  return [
+    fault('delay', 2_500, () => (proxy.delayMs = 40)),
+    fault('reset', 50, () => proxy.reset()),
+    fault('down', 2_500, () => proxy.takeDown()),
+    fault('silence', 2_500, () => proxy.silence()),
+    fault('half-open', 50, () => proxy.halfOpen()),
+    fault('cut-before-commit', 1_000, () => (proxy.atCommit = 'cut-before')),
+    fault('cut-after-commit', 1_000, () => (proxy.atCommit = 'cut-after')),
+    fault('abort-at-commit', 1_000, () => (proxy.atCommit = 'abort')),
+    fault('cut-result', 1_000, () => (proxy.cutResults = true)),
+  ];
+}
+
+/** What other users of the database server do to it. */
+export function foreignFaults(target: string, shard: DirectShard): Fault[] {
+  return [
+    {
+      ...{ name: 'foreign-lock', target: `${target}-rows`, weight: 2 },
+      strike: async () => {
+        const client = await session(shard.url);
+        const hot = `SELECT FROM ${shard.schema}.accounts ORDER BY account_id LIMIT 1 FOR UPDATE`;
+        await client.query(`BEGIN; ${hot}`).catch(() => undefined);
+        return () => end(client);
+      },
+    },
+    {
+      ...{ name: 'backend-terminated', target: `${target}-backends`, weight: 2, longestMs: 50 },
+      strike: async () => {
+        const client = await session(shard.url);
+        await client.query(TERMINATE_ONE).catch(() => undefined);
+        await end(client);
+        return nothing;
+      },
+    },
+    {
+      ...{ name: 'connections-exhausted', target: `${target}-connections`, weight: 1 },
+      strike: async () => {
+        const first = await session(shard.url);
+        const others = await asManyAsThereAre(shard.url);
+        await first.query(TERMINATE_ALL_BUT, [await pids([first, ...others])]).catch(() => undefined);
+        others.push(...(await asManyAsThereAre(shard.url)));
+        return async () => void (await Promise.all([first, ...others].map(end)));
+      },
+    },
+  ];
+}
+
+/** Every connection that a pooler has to a database is held by a foreign client's open transaction. */
+export function poolHeld(target: string, pooledUrl: string, poolSize: number): Fault {
+  return {
+    ...{ name: 'pool-held', target: `${target}-connections`, weight: 1 },
+    strike: async () => {
+      const clients = await Promise.all(Array.from({ length: poolSize }, () => session(pooledUrl)));
+      // Those that do not get their turn do not matter: the pool is in use then.
+      for (const client of clients) client.query('BEGIN').catch(() => undefined);
+      return async () => void (await Promise.all(clients.map(end)));
+    },
+  };
+}
+
+/** One that is at work for a batch, if there is one. */
+const TERMINATE_ONE = `
+  SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+  WHERE pid <> pg_backend_pid() AND backend_type = 'client backend' AND datname = current_database()
+  ORDER BY xact_start IS NULL, query ~ 'accounts' DESC LIMIT 1`;
+
+const TERMINATE_ALL_BUT = `
+  SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+  WHERE NOT pid = ANY($1) AND backend_type = 'client backend'`;
+
+/** PostgreSQL's max_connections is 100 here. */
+const MOST_CONNECTIONS = 120;
+const CONNECT_TIMEOUT_MS = 2_000;
+
+async function session(url: string): Promise<Client> {
+  const client = new Client({ connectionString: url, connectionTimeoutMillis: CONNECT_TIMEOUT_MS });
+  client.on('error', () => undefined);
+  await client.connect();
+  return client;
+}
+
+async function asManyAsThereAre(url: string): Promise<Client[]> {
+  const clients: Client[] = [];
+  while (clients.length < MOST_CONNECTIONS) {
+    try {
+      clients.push(await session(url));
+    } catch {
+      break;
+    }
+  }
+  return clients;
+}
+
+async function pids(clients: readonly Client[]): Promise<number[]> {
+  const answers = await Promise.all(
+    clients.map((client) =>
+      client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid').catch(() => undefined),
+    ),
+  );
+  return answers.flatMap((answer) => answer?.rows[0]?.pid ?? []);
+}
+
+/** A server that hangs does not hear that its client goes; the client is gone all the same. */
+function end(client: Client): Promise<void> {
+  const stream = (client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream;
+  stream.destroy();
+  return nothing();
+}

@@ -1,0 +1,73 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Replica } from '../stack/servers/replica.js';
+import { send } from './http-client.js';
+
+const LOST = /^bank_balance_cache_writes_lost_total (\d+)/m;
+const PROBE_TIMEOUT_MS = 2_000;
+const RESTART_PAUSE_MS = 200;
+
+/** One instance of the service, which can be killed and started again. */
+export class Instance {
+  private starts = 1;
+  private down = false;
+  private lost = 0;
+
+  constructor(
+    readonly name: string,
+    private readonly replica: Replica,
+    /** Where it is reached when that is not the replica's own address. */
+    readonly url = replica.url,
+  ) {}
+
+  /** This process of it, as in `api-1#2`. */
+  get label(): string {
+    return `${this.name}#${this.starts}`;
+  }
+
+  /** False when it has ended and nobody killed it. */
+  get isAsItShouldBe(): boolean {
+    return this.down || this.replica.running;
+  }
+
+  async kill(): Promise<void> {
+    this.down = true;
+    await this.replica.kill();
+  }
+
+  /** Started until it is ready: another fault may keep it from that. */
+  async start(): Promise<void> {
+    this.starts += 1;
+    this.lost = 0;
+    for (;;) {
+      try {
+        await this.replica.start();
+        this.down = false;
+        return;
+      } catch {
+        await sleep(RESTART_PAUSE_MS);
+      }
+    }
+  }
+
+  async signal(signal: 'SIGSTOP' | 'SIGCONT' | 'SIGUSR2'): Promise<void> {
+    await this.replica.kill(signal);
+  }
+
+  /** Balances that it could not write to the shared cache since this was last asked; undefined when it does not say. */
+  async newlyLost(): Promise<number | undefined> {
+    const label = this.label;
+    const answer = await send('GET', `${this.url}/metrics`, { timeoutMs: PROBE_TIMEOUT_MS }).catch(
+      () => undefined,
+    );
+    const total = Number(LOST.exec(answer?.text ?? '')?.[1] ?? NaN);
+    if (Number.isNaN(total) || label !== this.label) return undefined;
+    const newly = total - this.lost;
+    this.lost = total;
+    return newly;
+  }
+
+  async stop(): Promise<void> {
+    this.down = true;
+    await this.replica.stop();
+  }
+}
