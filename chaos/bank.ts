@@ -7,6 +7,8 @@ export interface BankUnderTest {
   /** Over connections that no fault of the wire touches. */
   readonly shards: readonly DirectShard[];
   readonly faults: readonly Fault[];
+  /** Accounts that the bank had from the start. */
+  readonly ownAccounts: readonly number[];
   /** Where events are published; undefined where they stay in the process. */
   readonly events: { readonly url: string; readonly exchange: string } | undefined;
   /** Faults of the list that cannot be done on this machine, and why. */

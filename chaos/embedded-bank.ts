@@ -29,6 +29,7 @@ export async function startEmbeddedBank(options: BankOptions): Promise<BankUnder
       instances: [instance],
       shards: [server],
       faults: [...instanceFaults(instance), ...ownFaults(server), ...foreignFaults('postgres', server)],
+      ownAccounts: [1], // the demo account
       events: undefined,
       leftOut: [],
       stop: async () => {

@@ -8,6 +8,8 @@ export interface Fault {
   readonly name: string;
   /** What it strikes, as in `postgres-a`: one fault at a time. */
   readonly target: string;
+  /** Whom it may harm: of one instance's postings, or one shard's, or everybody's if not given. */
+  readonly reach?: Reach;
   /** How often it is drawn, among all. */
   readonly weight: number;
   /** Lasts at most so long; 2.5 s if not given. */
@@ -16,6 +18,11 @@ export interface Fault {
   readonly healingMs?: number;
   /** Does it. @returns what puts it right, which resolves once the cause is gone */
   strike(): Promise<() => Promise<void>>;
+}
+
+export interface Reach {
+  readonly instance?: string;
+  readonly shard?: number;
 }
 
 /** What can be killed, hung and started again. */
@@ -32,17 +39,22 @@ export interface DirectShard {
 
 const nothing = (): Promise<void> => Promise.resolve();
 
-export function serverFaults(kind: string, target: string, server: Strikeable, healingMs = 2_000): Fault[] {
+export function serverFaults(
+  kind: string,
+  target: string,
+  server: Strikeable,
+  { reach = {}, healingMs = 2_000 }: { readonly reach?: Reach; readonly healingMs?: number } = {},
+): Fault[] {
   return [
     {
-      ...{ name: `${kind}-kill`, target, weight: 2, healingMs },
+      ...{ name: `${kind}-kill`, target, reach, weight: 2, healingMs },
       strike: async () => {
         await server.kill();
         return () => server.start();
       },
     },
     {
-      ...{ name: `${kind}-hang`, target, weight: 2 },
+      ...{ name: `${kind}-hang`, target, reach, weight: 2 },
       strike: async () => {
         await server.kill('SIGSTOP');
         return () => server.kill('SIGCONT');
@@ -55,9 +67,10 @@ export function serverFaults(kind: string, target: string, server: Strikeable, h
 export function immediateStop(
   target: string,
   server: Strikeable & { stopImmediately(): Promise<void> },
+  reach: Reach,
 ): Fault {
   return {
-    ...{ name: 'postgres-immediate-stop', target, weight: 2, healingMs: 2_000 },
+    ...{ name: 'postgres-immediate-stop', target, reach, weight: 2, healingMs: 2_000 },
     strike: async () => {
       await server.stopImmediately();
       return () => server.start();
@@ -70,9 +83,10 @@ export function diskFull(
   target: string,
   server: Strikeable & { readonly running: boolean },
   disk: { fill(): Promise<void>; free(): Promise<void> },
+  reach: Reach,
 ): Fault {
   return {
-    ...{ name: 'postgres-disk-full', target, weight: 2, healingMs: 3_000 },
+    ...{ name: 'postgres-disk-full', target, reach, weight: 2, healingMs: 3_000 },
     strike: async () => {
       await disk.fill();
       return async () => {
@@ -86,23 +100,24 @@ export function diskFull(
 
 export function instanceFaults(instance: Instance): Fault[] {
   const target = instance.name;
+  const reach = { instance: target };
   return [
     {
-      ...{ name: 'instance-kill', target, weight: 3, healingMs: 5_000 },
+      ...{ name: 'instance-kill', target, reach, weight: 3, healingMs: 5_000 },
       strike: async () => {
         await instance.kill();
         return () => instance.start();
       },
     },
     {
-      ...{ name: 'instance-hang', target, weight: 2 },
+      ...{ name: 'instance-hang', target, reach, weight: 2 },
       strike: async () => {
         await instance.signal('SIGSTOP');
         return () => instance.signal('SIGCONT');
       },
     },
     {
-      ...{ name: 'clock-step', target, weight: 1 },
+      ...{ name: 'clock-step', target, reach, weight: 1 },
       strike: async () => {
         await instance.signal('SIGUSR2');
         return () => instance.signal('SIGUSR2');
@@ -112,10 +127,12 @@ export function instanceFaults(instance: Instance): Fault[] {
 }
 
 /** Between an instance and a database. */
-export function wireFaults(target: string, proxy: PostgresProxy): Fault[] {
+export function wireFaults(instance: string, shard: number, proxy: PostgresProxy): Fault[] {
+  const target = `${instance}-shard-${shard}`;
+  const reach = { instance, shard };
   const heal = () => Promise.resolve(proxy.heal());
   const fault = (name: string, longestMs: number, strike: () => void): Fault => ({
-    ...{ name: `wire-${name}`, target, weight: 0.5, longestMs },
+    ...{ name: `wire-${name}`, target, reach, weight: 0.5, longestMs },
     strike: () => {
       strike();
       return Promise.resolve(heal);
@@ -135,10 +152,10 @@ export function wireFaults(target: string, proxy: PostgresProxy): Fault[] {
 }
 
 /** What other users of the database server do to it. */
-export function foreignFaults(target: string, shard: DirectShard): Fault[] {
+export function foreignFaults(target: string, shard: DirectShard, reach: Reach = {}): Fault[] {
   return [
     {
-      ...{ name: 'foreign-lock', target: `${target}-rows`, weight: 2 },
+      ...{ name: 'foreign-lock', target: `${target}-rows`, reach, weight: 2 },
       strike: async () => {
         const client = await session(shard.url);
         const hot = `SELECT FROM ${shard.schema}.accounts ORDER BY account_id LIMIT 1 FOR UPDATE`;
@@ -147,7 +164,7 @@ export function foreignFaults(target: string, shard: DirectShard): Fault[] {
       },
     },
     {
-      ...{ name: 'backend-terminated', target: `${target}-backends`, weight: 2, longestMs: 50 },
+      ...{ name: 'backend-terminated', target: `${target}-backends`, reach, weight: 2, longestMs: 50 },
       strike: async () => {
         const client = await session(shard.url);
         await client.query(TERMINATE_ONE).catch(() => undefined);
@@ -156,7 +173,7 @@ export function foreignFaults(target: string, shard: DirectShard): Fault[] {
       },
     },
     {
-      ...{ name: 'connections-exhausted', target: `${target}-connections`, weight: 1 },
+      ...{ name: 'connections-exhausted', target: `${target}-connections`, reach, weight: 1 },
       strike: async () => {
         const first = await session(shard.url);
         const others = await asManyAsThereAre(shard.url);
@@ -169,9 +186,9 @@ export function foreignFaults(target: string, shard: DirectShard): Fault[] {
 }
 
 /** Every connection that a pooler has to a database is held by a foreign client's open transaction. */
-export function poolHeld(target: string, pooledUrl: string, poolSize: number): Fault {
+export function poolHeld(target: string, pooledUrl: string, poolSize: number, reach: Reach): Fault {
   return {
-    ...{ name: 'pool-held', target: `${target}-connections`, weight: 1 },
+    ...{ name: 'pool-held', target: `${target}-connections`, reach, weight: 1 },
     strike: async () => {
       const clients = await Promise.all(Array.from({ length: poolSize }, () => session(pooledUrl)));
       // Those that do not get their turn do not matter: the pool is in use then.

@@ -16,6 +16,7 @@ import {
   wireFaults,
   type DirectShard,
   type Fault,
+  type Reach,
 } from './faults.js';
 import { Instance } from './instances.js';
 
@@ -57,16 +58,16 @@ async function assemble(parts: Parts, options: FullBankOptions): Promise<BankUnd
   const shards = [first, second].map(({ url }, index) => ({ url, schema: `bank_${index}` }));
   const faults: Fault[] = [
     ...serverFaults('redis', 'redis', redis),
-    ...serverFaults('pgbouncer', 'pgbouncer', pgbouncer),
-    ...(rabbitMq ? serverFaults('rabbitmq', 'rabbitmq', rabbitMq, RABBITMQ_RESTART_MS) : []),
-    ...postgresFaults('postgres-a', first, shards[0] as DirectShard),
-    ...postgresFaults('postgres-b', second, shards[1] as DirectShard),
-    poolHeld('pgbouncer', pooledUrl, POOL_SIZE),
+    ...serverFaults('pgbouncer', 'pgbouncer', pgbouncer, { reach: { shard: 0 } }),
+    ...(rabbitMq ? serverFaults('rabbitmq', 'rabbitmq', rabbitMq, { healingMs: RABBITMQ_RESTART_MS }) : []),
+    ...postgresFaults('postgres-a', first, shards[0] as DirectShard, { shard: 0 }),
+    ...postgresFaults('postgres-b', second, shards[1] as DirectShard, { shard: 1 }),
+    poolHeld('pgbouncer', pooledUrl, POOL_SIZE, { shard: 0 }),
   ];
   const instances: Instance[] = [];
   for (const name of INSTANCES) {
     const wires = await Promise.all([pooledUrl, second.url].map((url) => parts.add(startWire(url))));
-    wires.forEach(({ proxy }, shard) => faults.push(...wireFaults(`${name}-shard-${shard}`, proxy)));
+    wires.forEach(({ proxy }, shard) => faults.push(...wireFaults(name, shard, proxy)));
     const settings = {
       ...SETTINGS,
       ...options.settings,
@@ -83,19 +84,19 @@ async function assemble(parts: Parts, options: FullBankOptions): Promise<BankUnd
     faults.push(...instanceFaults(instance));
   }
   return {
-    ...{ instances, shards, faults },
+    ...{ instances, shards, faults, ownAccounts: [] },
     events: rabbitMq && { url: rabbitMq.url, exchange: 'bank' },
     leftOut: isRoot ? [] : ['postgres-disk-full: only root may mount a small disk'],
     stop: () => parts.stop(),
   };
 }
 
-function postgresFaults(target: string, server: PostgresServer, shard: DirectShard): Fault[] {
+function postgresFaults(target: string, server: PostgresServer, shard: DirectShard, reach: Reach): Fault[] {
   return [
-    ...serverFaults('postgres', target, server),
-    immediateStop(target, server),
-    ...(server.disk ? [diskFull(target, server, server.disk)] : []),
-    ...foreignFaults(target, shard),
+    ...serverFaults('postgres', target, server, { reach }),
+    immediateStop(target, server, reach),
+    ...(server.disk ? [diskFull(target, server, server.disk, reach)] : []),
+    ...foreignFaults(target, shard, reach),
   ];
 }
 

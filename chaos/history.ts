@@ -92,8 +92,11 @@ export interface FaultBegan {
   readonly fault: number;
   /** As in `postgres-kill`. */
   readonly name: string;
-  /** What it strikes: `shard-0`, `api-1`. */
+  /** What it strikes, as in `postgres-a`. */
   readonly target: string;
+  /** Whom it may harm, if not everybody. */
+  readonly instance?: string;
+  readonly shard?: number;
 }
 
 /** The cause is gone; the service may still have to recover. */

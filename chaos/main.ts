@@ -56,12 +56,30 @@ async function runOne(
     picture,
     drawPicture(timeline, `seed ${seed}, the ${form} bank: ${clean ? 'clean' : 'VIOLATIONS'}`),
   );
+  await writeFile(join(folder, 'run.json'), figuresOf(report, timeline.faults));
   // What a clean run did is of no more use than its picture.
   if (clean) await rm(report.history);
   console.log(
     `seed ${seed}, the ${form} bank: ${clean ? 'clean' : `${report.violations.total} VIOLATIONS`}; ${picture}`,
   );
   return { report, struck: timeline.faults };
+}
+
+/** The figures of one run, for those who want to add up many. */
+function figuresOf(report: RunReport, faults: readonly StruckFault[]): string {
+  const { seed, struck, transactions, events, violations, tally } = report;
+  const byStatus = Object.fromEntries(tally.byStatus);
+  const figures = {
+    seed,
+    struck,
+    transactions,
+    events,
+    ...tally,
+    byStatus,
+    violations: violations.kept,
+    faults,
+  };
+  return `${JSON.stringify(figures, undefined, 2)}\n`;
 }
 
 function readOptions(): Options {

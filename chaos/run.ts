@@ -105,7 +105,7 @@ class Run {
       await this.waitForEvents(listener);
       await this.readFinally();
       this.say('checking');
-      const books = await readBooks(bank.shards);
+      const books = await readBooks(bank.shards, bank.ownAccounts);
       const arrivals = listener?.arrivals;
       const evidence = { history: this.history.path, books, arrivals, cacheTtlMs: CACHE_TTL_MS };
       const verdict = await check(evidence);
@@ -139,12 +139,13 @@ class Run {
 
   private async keep(appointment: Appointment, fault: number): Promise<void> {
     const { atMs, forMs } = appointment;
-    const { name, target } = appointment.fault;
+    const { name, target, reach } = appointment.fault;
     await sleep(atMs);
     // What was killed may take longer to start than was planned.
-    if (this.busy.has(target)) return this.say(`${name} ${target} is left out: the last one is not healed yet`);
+    if (this.busy.has(target))
+      return this.say(`${name} ${target} is left out: the last one is not healed yet`);
     this.busy.add(target);
-    this.history.append({ entry: 'fault', fault, name, target });
+    this.history.append({ entry: 'fault', fault, name, target, ...reach });
     this.say(`${name} ${target} for ${forMs} ms`);
     try {
       const heal = await appointment.fault.strike();

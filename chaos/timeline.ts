@@ -3,11 +3,13 @@ import { readHistory, type Operation } from './history.js';
 export interface StruckFault {
   readonly name: string;
   readonly target: string;
+  readonly instance?: string;
+  readonly shard?: number;
   readonly beganMs: number;
   readonly healedMs: number;
   /**
-   * From when the cause was gone until every instance had posted to every shard again; undefined when another fault was
-   * in the way of that.
+   * From when the cause was gone until every instance that it could harm had posted again to every shard that it could
+   * harm; undefined when another fault was in the way of that.
    */
   readonly recoveryMs: number | undefined;
 }
@@ -26,8 +28,8 @@ export const BUCKET_MS = 250;
 
 interface Posted {
   readonly atMs: number;
-  /** An instance and a shard. */
-  readonly pair: string;
+  readonly instance: string;
+  readonly shard: number;
 }
 
 type OpenFault = Omit<StruckFault, 'recoveryMs' | 'healedMs'> & { healedMs?: number };
@@ -54,8 +56,8 @@ export async function readTimeline(history: string, shards: number): Promise<Tim
     instances.delete(entry.attempt);
     if (operation?.kind !== 'post') continue;
     endMs = entry.at;
-    if (entry.status === 201)
-      posted.push({ atMs: entry.at, pair: `${instance} ${(operation.accountId - 1) % shards}` });
+    const shard = (operation.accountId - 1) % shards;
+    if (entry.status === 201) posted.push({ atMs: entry.at, instance, shard });
     const kind =
       entry.status === 201 ? 'accepted' : BY_THE_LEDGER.includes(entry.status) ? 'refused' : 'failed';
     const bucket = Math.floor(entry.at / BUCKET_MS);
@@ -76,25 +78,44 @@ export async function readTimeline(history: string, shards: number): Promise<Tim
 const BY_THE_LEDGER: readonly number[] = [409, 412, 422];
 
 function withRecovery(open: readonly OpenFault[], posted: readonly Posted[], endMs: number): StruckFault[] {
-  const pairs = new Set(posted.map(({ pair }) => pair)).size;
+  const pairs = new Set(posted.map(nameOf));
   const faults = open.map((fault) => ({ ...fault, healedMs: fault.healedMs ?? endMs }));
   return faults.map((fault) => {
-    const recoveredMs = recoveredAt(posted, pairs, fault.healedMs);
+    const harmed = [...pairs].filter((pair) => reaches(fault, pair)).length;
+    const recoveredMs = recoveredAt(posted, harmed, fault);
     const disturbed = faults.some(
-      (other) => other !== fault && other.beganMs < (recoveredMs ?? endMs) && other.healedMs > fault.healedMs,
+      (other) =>
+        other !== fault &&
+        other.beganMs < (recoveredMs ?? endMs) &&
+        other.healedMs > fault.healedMs &&
+        [...pairs].some((pair) => reaches(fault, pair) && reaches(other, pair)),
     );
     const known = recoveredMs !== undefined && !disturbed;
     return { ...fault, recoveryMs: known ? recoveredMs - fault.healedMs : undefined };
   });
 }
 
-/** When every pair has posted again. */
-function recoveredAt(posted: readonly Posted[], pairs: number, healedMs: number): number | undefined {
+function nameOf({ instance, shard }: { readonly instance: string; readonly shard: number }): string {
+  return `${instance} ${shard}`;
+}
+
+/** @param pair as {@link nameOf} names it */
+function reaches({ instance, shard }: OpenFault, pair: string): boolean {
+  const [itsInstance, itsShard] = pair.split(' ');
+  return (instance ?? itsInstance) === itsInstance && String(shard ?? itsShard) === itsShard;
+}
+
+/** When every pair that the fault could harm has posted again. */
+function recoveredAt(
+  posted: readonly Posted[],
+  harmed: number,
+  fault: OpenFault & { readonly healedMs: number },
+): number | undefined {
   const back = new Set<string>();
-  for (let index = firstAfter(posted, healedMs); index < posted.length; index++) {
-    const { atMs, pair } = posted[index] as Posted;
-    back.add(pair);
-    if (back.size === pairs) return atMs;
+  for (let index = firstAfter(posted, fault.healedMs); index < posted.length; index++) {
+    const posting = posted[index] as Posted;
+    if (reaches(fault, nameOf(posting))) back.add(nameOf(posting));
+    if (back.size === harmed) return posting.atMs;
   }
   return undefined;
 }

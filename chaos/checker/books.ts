@@ -38,9 +38,13 @@ interface Row {
   idempotency_key: string | null;
 }
 
-/** @param shards over direct connections */
+/**
+ * @param shards over direct connections
+ * @param except accounts that were there before the run
+ */
 export async function readBooks(
   shards: readonly { readonly url: string; readonly schema: string }[],
+  except: readonly number[],
 ): Promise<Books> {
   const accounts = new Map<number, AccountBook>();
   const byId = new Map<string, Posting>();
@@ -51,7 +55,8 @@ export async function readBooks(
     await client.connect();
     try {
       const opened = await client.query<{ account_id: string; balance: string; version: string }>(
-        `SELECT account_id, balance, version FROM ${schema}.accounts`,
+        `SELECT account_id, balance, version FROM ${schema}.accounts WHERE NOT account_id = ANY($1)`,
+        [except],
       );
       for (const row of opened.rows) {
         const { account_id: id, balance, version } = row;
@@ -59,7 +64,9 @@ export async function readBooks(
       }
       const posted = await client.query<Row>(
         `SELECT transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key
-         FROM ${schema}.transactions ORDER BY account_id, version_after, transaction_id`,
+         FROM ${schema}.transactions WHERE NOT account_id = ANY($1)
+         ORDER BY account_id, version_after, transaction_id`,
+        [except],
       );
       for (const posting of posted.rows.map(postingOf)) {
         accounts.get(posting.accountId)?.postings.push(posting);

@@ -37,7 +37,7 @@ interface Progress {
   acknowledged: boolean;
   /** By a 201. */
   created: boolean;
-  /** The account refused it after all that was sent before had ended. */
+  /** The account refused it after all that was sent before had ended, or because its key is another's. */
   refusedForGood: boolean;
 }
 
@@ -152,7 +152,9 @@ export class HistoryChecker {
     const body = answer.body ?? {};
     if (this.isSettled(answer, pending)) progress.open -= 1;
     else progress.unknown = true;
-    if (pending.quiet && BY_THE_ACCOUNT.test(`${answer.status}`)) progress.refusedForGood = true;
+    // A key that another request has used can never be used by this one.
+    const forGood = pending.quiet || body.error === 'Idempotency key reused';
+    if (forGood && BY_THE_ACCOUNT.test(`${answer.status}`)) progress.refusedForGood = true;
     switch (progress.operation.kind) {
       case 'open':
         if (answer.status === 201) this.checkOpening(answer.op, body, pending);
