@@ -12,7 +12,11 @@ const NOT_TWICE = ['swagger-ui', 'rate-limit', 'service', 'pgbouncer', 'stack'];
 
 export default {
   projects: [
-    { ...shared, displayName: 'unit', testMatch: ['<rootDir>/src/**/*.spec.ts'] },
+    {
+      ...shared,
+      displayName: 'unit',
+      testMatch: ['<rootDir>/src/**/*.spec.ts', '<rootDir>/chaos/**/*.spec.ts'],
+    },
     {
       ...shared,
       displayName: 'integration',

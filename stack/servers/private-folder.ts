@@ -1,8 +1,12 @@
+import { execFile } from 'node:child_process';
 import { chown, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { isAlive } from '../../src/database/embedded/process-identity.js';
 import { CHILD_ENVIRONMENT, idsOf, thisUser, type RunAs } from '../../src/database/embedded/run-as.js';
+
+const run = promisify(execFile);
 
 /** `bank-<kind>-<process id>-<random>`: whose process is gone, that folder is nobody's. */
 const PREFIX = 'bank-';
@@ -16,7 +20,15 @@ export async function makePrivateFolder(kind: string, runAs: RunAs): Promise<str
 }
 
 export async function removeFolder(folder: string): Promise<void> {
-  await rm(folder, { recursive: true, force: true, maxRetries: 5 });
+  const remove = () => rm(folder, { recursive: true, force: true, maxRetries: 5 });
+  try {
+    await remove();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EBUSY') throw error;
+    // A small disk is mounted there: a run that was killed left it.
+    await run('umount', ['--lazy', folder]);
+    await remove();
+  }
 }
 
 /** A run that was killed leaves its folders behind; its servers ended by themselves. */

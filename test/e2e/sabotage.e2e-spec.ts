@@ -1,0 +1,102 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { startFullBank } from '../../chaos/full-bank.js';
+import type { Fault } from '../../chaos/faults.js';
+import type { Rule } from '../../chaos/checker/rules.js';
+import { runChaos, type RunReport } from '../../chaos/run.js';
+import { BUILDS } from '../sabotage/builds.mjs';
+
+const SECONDS = 5;
+
+/** The fault that brings a mistake to light, if it takes one; and the rules of which one must be found broken. */
+const EXPECTED: Readonly<Record<string, { fault?: string; events?: boolean; rules: readonly Rule[] }>> = {
+  'the tag of the answer to COMMIT is ignored': {
+    fault: 'wire-abort-at-commit',
+    rules: ['acknowledged-lost'],
+  },
+  'keys are looked up before the lock': {
+    fault: 'wire-delay',
+    rules: ['applied-twice', 'unexpected-answer'],
+  },
+  'the cache is deleted from by writers and filled by readers': {
+    fault: 'wire-delay',
+    rules: ['stale-read'],
+  },
+  'the relay goes on from the last id that it saw': {
+    ...{ fault: 'wire-delay', events: true, rules: ['event-missing'] },
+  },
+  '408 is answered without a look at what became of the COMMIT': {
+    ...{ fault: 'wire-cut-after-commit', rules: ['refused-but-applied'] },
+  },
+  'the version is compared before the lock': { rules: ['version-check'] },
+  'callers are answered before the COMMIT': { fault: 'wire-cut-before-commit', rules: ['acknowledged-lost'] },
+  'a batch is run again after a COMMIT whose outcome is unknown': {
+    ...{ fault: 'wire-cut-after-commit', rules: ['applied-twice'] },
+  },
+  'balances are not written to the shared cache': { rules: ['stale-read'] },
+  'rows are read without a lock': { rules: ['unexpected-answer'] },
+};
+
+/** The fault at each wire of the first instance, again and again. */
+function strikeOften(names: readonly string[]) {
+  return (faults: readonly Fault[]) =>
+    faults
+      .filter(({ name, target }) => names.includes(name) && target.startsWith('api-1'))
+      .flatMap((fault, index) =>
+        Array.from({ length: SECONDS }, (_, second) => ({
+          atMs: second * 1_000 + index * 100,
+          forMs: 600,
+          fault,
+        })),
+      );
+}
+
+describe('the checker, on builds of the service that are wrong', () => {
+  let folder: string;
+
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'bank-sabotage-'));
+  });
+
+  afterAll(() => rm(folder, { recursive: true, force: true }));
+
+  async function run(
+    sabotage: string | undefined,
+    faults: readonly string[],
+    events = false,
+  ): Promise<RunReport> {
+    const preload = join(process.cwd(), 'test/sabotage/preload.mjs');
+    return runChaos({
+      ...{ seed: 1, durationMs: SECONDS * 1_000, folder: join(folder, 'run') },
+      startBank: (options) => startFullBank({ ...options, rabbitMq: events }),
+      schedule: strikeOften(faults),
+      ...(sabotage !== undefined && { nodeOptions: ['--import', preload], settings: { SABOTAGE: sabotage } }),
+    });
+  }
+
+  it('is tried on each of them', () => {
+    expect(Object.keys(EXPECTED)).toEqual(Object.keys(BUILDS));
+  });
+
+  it.each(Object.entries(EXPECTED))(
+    'finds that %s',
+    async (sabotage, { fault, events, rules }) => {
+      const { violations } = await run(sabotage, fault === undefined ? [] : [fault], events);
+      const found = [...violations.byRule.keys()];
+      expect({ found, ofThese: rules.some((rule) => found.includes(rule)) }).toEqual({
+        found,
+        ofThese: true,
+      });
+    },
+    120_000,
+  );
+
+  it('finds nothing in the build that is right, under the same faults', async () => {
+    const faults = Object.values(EXPECTED).flatMap(({ fault }) => fault ?? []);
+    const { violations, tally } = await run(undefined, [...new Set(faults)], true);
+    expect(violations.kept).toEqual([]);
+    expect(tally.acknowledged).toBeGreaterThan(100);
+  }, 120_000);
+});

@@ -1,0 +1,98 @@
+/**
+ * Builds of the service with one mistake each, all of them made by somebody before. `edits` are [what stands there, what
+ * the mistake is] in a file of dist/src; what stands there must be found exactly once, so that no sabotage becomes void
+ * unnoticed when the code changes.
+ */
+export const BUILDS = {
+  'the tag of the answer to COMMIT is ignored': {
+    file: 'ledger/transaction-runner.js',
+    edits: [["if (tag !== 'COMMIT')", 'if (false)']],
+  },
+  'keys are looked up before the lock': {
+    file: 'ledger/post-batch.js',
+    edits: [
+      [
+        'const accounts = await this.lockAccounts(queryRunner, accountIds, whenLocked);\n        const skipped',
+        `const earlier = await this.findKeys(queryRunner, commands, { has: () => true });
+        const accounts = await this.lockAccounts(queryRunner, accountIds, whenLocked);
+        const skipped`,
+      ],
+      ['const earlier = await this.findKeys(queryRunner, commands, accounts);', ''],
+    ],
+  },
+  'the cache is deleted from by writers and filled by readers': {
+    file: 'cache/redis-balance-cache.js',
+    edits: [
+      ['if tonumber(version) > held or tonumber(version) == held and ttl > 0 then', 'do'],
+      ['if ttl < 1 then', "if ttl < 1 or string.match(entry, 'written') then"],
+      [
+        'const { ttlMs } = this.settings;\n',
+        "const { ttlMs } = this.settings;\n        const by = new Error().stack.includes('GroupCommit') ? ' written' : '';\n",
+      ],
+      ['`${version}:${balance}`', '`${version}:${balance}${by}`'],
+    ],
+  },
+  'the relay goes on from the last id that it saw': {
+    file: 'events/outbox.js',
+    edits: [
+      [
+        '(SELECT * FROM ${this.tables.outbox} ORDER BY outbox_id LIMIT ${CHUNK_ROWS}) head',
+        '(SELECT * FROM ${this.tables.outbox} WHERE outbox_id > ${this.lastSeen ?? 0} ORDER BY outbox_id LIMIT ${CHUNK_ROWS}) head',
+      ],
+      [
+        'const unknown = head.filter(',
+        'this.lastSeen = head.at(-1)?.outbox_id ?? this.lastSeen;\n            const unknown = head.filter(',
+      ],
+    ],
+  },
+  '408 is answered without a look at what became of the COMMIT': {
+    file: 'ledger/group-commit.js',
+    edits: [
+      [
+        'const outcome = await this.runner.resolve((queryRunner) => this.postBatch.wasApplied(queryRunner, posted));',
+        'const outcome = { applied: false, accounts: new Map() };',
+      ],
+    ],
+  },
+  'the version is compared before the lock': {
+    file: 'ledger/post-batch.js',
+    edits: [
+      [
+        'const accountIds = ascending(',
+        `const before = await this.versions(queryRunner, commands.map((command) => command.accountId));
+        commands = commands.map((command) =>
+            command.expectedVersion === before.get(command.accountId) ? { ...command, expectedVersion: undefined } : command);
+        const accountIds = ascending(`,
+      ],
+    ],
+  },
+  'callers are answered before the COMMIT': {
+    file: 'ledger/transaction-runner.js',
+    edits: [['await commit(client, value);', 'void commit(client, value).catch(() => undefined);']],
+  },
+  'a batch is run again after a COMMIT whose outcome is unknown': {
+    file: 'ledger/transaction-runner.js',
+    edits: [
+      [
+        "const again = !(error instanceof CommitOutcomeUnknownError) && classifyFailure(error) === 'retryable';",
+        "const again = error instanceof CommitOutcomeUnknownError || classifyFailure(error) === 'retryable';",
+      ],
+    ],
+  },
+  'balances are not written to the shared cache': {
+    file: 'ledger/group-commit.js',
+    edits: [
+      [
+        'const recorded = this.balances.record([...posted.accounts.values()], startedMs);',
+        'const recorded = undefined;',
+      ],
+    ],
+  },
+  'rows are read without a lock': {
+    file: 'ledger/post-batch.js',
+    edits: [
+      [".setLock('pessimistic_write');", ';'],
+      ["query.setOnLocked('skip_locked')", 'query'],
+    ],
+  },
+};
