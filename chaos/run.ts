@@ -13,13 +13,14 @@ import { HistoryWriter } from './history.js';
 import { EventListener } from './listener.js';
 import { Random } from './random.js';
 import { drawSchedule, type Appointment } from './schedule.js';
-import { Workload } from './workload.js';
+import { Workload, type WorkloadSettings } from './workload.js';
 
 export interface RunOptions {
   readonly seed: number;
   /** How long faults strike. */
   readonly durationMs: number;
   readonly clientsPerPair?: number;
+  readonly mix?: WorkloadSettings['mix'];
   /** Which faults, and how; drawn from all of the bank's if not given. */
   readonly schedule?: (faults: readonly Fault[], random: Random) => readonly Appointment[];
   readonly startBank: (options: BankOptions) => Promise<BankUnderTest>;
@@ -85,11 +86,11 @@ class Run {
     private readonly history: HistoryWriter,
     private readonly options: RunOptions,
   ) {
-    const { seed, clientsPerPair = CLIENTS_PER_PAIR } = options;
+    const { seed, mix, clientsPerPair = CLIENTS_PER_PAIR } = options;
     this.caller = new Caller(history);
     this.random = new Random(seed, FAULT_STREAM);
     const shards = bank.shards.length;
-    this.workload = new Workload(this.caller, bank.instances, { seed, shards, clientsPerPair });
+    this.workload = new Workload(this.caller, bank.instances, { seed, shards, clientsPerPair, mix });
   }
 
   async go(): Promise<RunReport> {

@@ -11,7 +11,16 @@ export interface WorkloadSettings {
   readonly shards: number;
   /** Clients for each pair of an instance and a shard: one that hangs must not keep the others from being used. */
   readonly clientsPerPair: number;
+  /** How often clients do what, where it is not as {@link MIX} says. */
+  readonly mix?: Partial<Record<Act, number>>;
 }
+
+/** What clients do. */
+type Act = 'post' | 'repeat' | 'reuseKey' | 'postTwice' | 'readBalance' | 'list' | 'open';
+
+const MIX: Readonly<Record<Act, number>> = {
+  ...{ post: 55, repeat: 6, reuseKey: 4, postTwice: 5, readBalance: 24, list: 5, open: 1 },
+};
 
 const COLD_ACCOUNTS_PER_SHARD = 15;
 const LONGEST_PAUSE_MS = 20;
@@ -96,16 +105,24 @@ export class Workload {
   private step(client: Client): Promise<unknown> {
     const { random, shard } = client;
     const accountId = this.account(random, shard);
-    const { act } = random.weighted([
-      { weight: 55, act: () => this.post(client, this.newPost(random, accountId)) },
-      { weight: 6, act: () => this.repeat(client) },
-      { weight: 4, act: () => this.reuseKey(client) },
-      { weight: 5, act: () => this.postTwice(client, accountId) },
-      { weight: 24, act: () => this.readBalance(client, accountId) },
-      { weight: 5, act: () => this.read(client, { kind: 'list', accountId }) },
-      { weight: 1, act: () => this.openAccount(client.home, client.timeoutMs()) },
-    ]);
-    return act();
+    const mix = Object.entries({ ...MIX, ...this.settings.mix }) as [Act, number][];
+    const { act } = random.weighted(mix.map(([act, weight]) => ({ act, weight })));
+    switch (act) {
+      case 'post':
+        return this.post(client, this.newPost(random, accountId));
+      case 'repeat':
+        return this.repeat(client);
+      case 'reuseKey':
+        return this.reuseKey(client);
+      case 'postTwice':
+        return this.postTwice(client, accountId);
+      case 'readBalance':
+        return this.readBalance(client, accountId);
+      case 'list':
+        return this.read(client, { kind: 'list', accountId });
+      case 'open':
+        return this.openAccount(client.home, client.timeoutMs());
+    }
   }
 
   /** Half of all goes to the one hot account of the shard. */
@@ -160,13 +177,14 @@ export class Workload {
     await this.untilKnown(this.caller.intend(post), post, client.random);
   }
 
-  /** The same request at the same time to all instances. */
+  /** The same request at the same time to all instances, once or twice each. */
   private async postTwice(client: Client, accountId: number): Promise<void> {
     const post = this.newPost(client.random, accountId, true);
     const op = this.caller.intend(post);
     const timeoutMs = client.timeoutMs();
+    const twice = client.random.chance(0.5) ? this.instances : [];
     const answers = await Promise.all(
-      [...this.instances, ...this.instances].map((instance) => this.attempt(op, post, instance, timeoutMs)),
+      [...this.instances, ...twice].map((instance) => this.attempt(op, post, instance, timeoutMs)),
     );
     const outcomes = answers.map(outcomeOf);
     if (outcomes.includes('applied')) client.remember(op, post);
