@@ -13,6 +13,16 @@ import {
 export interface Config {
   readonly host: string;
   readonly port: number;
+  readonly http: {
+    readonly maxConnections: number;
+    /** Requests of one connection that wait for their answers. */
+    readonly maxPipelined: number;
+    readonly headersTimeoutMs: number;
+    /** Of the whole request, headers included. */
+    readonly requestTimeoutMs: number;
+    readonly keepAliveTimeoutMs: number;
+    readonly answerTimeoutMs: number;
+  };
   /** In the bank's order. Undefined: one shard, on the embedded PostgreSQL. */
   readonly shards: readonly ShardAddress[] | undefined;
   /** The schema on the embedded PostgreSQL, and the one of DATABASE_URL. */
@@ -117,6 +127,12 @@ const networkList = z
 const ENVIRONMENT = z.object({
   HOST: z.string().default('127.0.0.1'),
   PORT: integer(3000, 0, 65_535),
+  HTTP_MAX_CONNECTIONS: integer(15_000, 1, 1_000_000),
+  HTTP_MAX_PIPELINED: integer(32, 1, 10_000),
+  HTTP_HEADERS_TIMEOUT_MS: integer(10_000, 100, 600_000),
+  HTTP_REQUEST_TIMEOUT_MS: integer(30_000, 100, 600_000),
+  HTTP_KEEP_ALIVE_TIMEOUT_MS: integer(72_000, 100, 3_600_000),
+  HTTP_ANSWER_TIMEOUT_MS: integer(30_000, 100, 600_000),
   DATABASE_URL: postgresUrl,
   MIGRATION_DATABASE_URL: postgresUrl,
   DATABASE_SCHEMA: z
@@ -185,6 +201,14 @@ function fromVariables(env: Variables): Config {
   return {
     host: env.HOST,
     port: env.PORT,
+    http: {
+      maxConnections: env.HTTP_MAX_CONNECTIONS,
+      maxPipelined: env.HTTP_MAX_PIPELINED,
+      headersTimeoutMs: env.HTTP_HEADERS_TIMEOUT_MS,
+      requestTimeoutMs: env.HTTP_REQUEST_TIMEOUT_MS,
+      keepAliveTimeoutMs: env.HTTP_KEEP_ALIVE_TIMEOUT_MS,
+      answerTimeoutMs: env.HTTP_ANSWER_TIMEOUT_MS,
+    },
     shards: shardsOf(env),
     databaseSchema: env.DATABASE_SCHEMA,
     preparedStatements: env.PREPARED_STATEMENTS === 'auto' ? 'auto' : env.PREPARED_STATEMENTS === 'on',
@@ -250,6 +274,7 @@ function rateLimitOf(env: Variables): Config['rateLimit'] {
 
 /** Relations between bounds that must hold for them to mean anything: the first is at most the second. */
 const AT_MOST = [
+  ['HTTP_HEADERS_TIMEOUT_MS', 'HTTP_REQUEST_TIMEOUT_MS'],
   ['LEDGER_LOCK_TIMEOUT_MS', 'LEDGER_TRANSACTION_TIMEOUT_MS'],
   ['LEDGER_BATCH', 'LEDGER_QUEUE'],
 ] as const;

@@ -56,6 +56,8 @@ export class Metrics {
   });
   private readonly boundRequests = new Map<string, { observe(seconds: number): void }>();
 
+  private readonly connections = this.gauge('bank_http_connections', 'Open connections of clients', []);
+
   private readonly queueDepth = this.gauge('bank_ledger_queue_depth', 'Commands that wait for a batch', [
     'shard',
   ]);
@@ -154,6 +156,10 @@ export class Metrics {
       this.boundRequests.set(key, bound);
     }
     bound.observe(seconds);
+  }
+
+  watchConnections(count: () => number): void {
+    this.collectInto(this.connections, (gauge) => gauge.set(count()));
   }
 
   watchBroker(status: () => 'up' | 'down' | 'blocked'): void {
