@@ -35,6 +35,7 @@ export interface Config {
   readonly dataDir: string;
   readonly ledger: {
     readonly batch: number;
+    readonly atWork: number;
     readonly queue: number;
     readonly flushers: number;
     readonly lanes: number;
@@ -147,6 +148,7 @@ const ENVIRONMENT = z.object({
   DATABASE_START_TIMEOUT_MS: integer(30_000, 0, 3_600_000),
   DATA_DIR: z.string().default('.data'),
   LEDGER_BATCH: integer(1_000, 1, 10_000),
+  LEDGER_AT_WORK: integer(1_000, 1, 1_000_000),
   LEDGER_QUEUE: integer(10_000, 1, 1_000_000),
   LEDGER_FLUSHERS: integer(2, 1, 64),
   LEDGER_LANES: integer(4, 1, 64),
@@ -218,6 +220,7 @@ function fromVariables(env: Variables): Config {
     dataDir: env.DATA_DIR,
     ledger: {
       batch: env.LEDGER_BATCH,
+      atWork: env.LEDGER_AT_WORK,
       queue: env.LEDGER_QUEUE,
       flushers: env.LEDGER_FLUSHERS,
       lanes: env.LEDGER_LANES,
