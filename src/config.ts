@@ -129,7 +129,7 @@ const ENVIRONMENT = z.object({
   HOST: z.string().default('127.0.0.1'),
   PORT: integer(3000, 0, 65_535),
   HTTP_MAX_CONNECTIONS: integer(15_000, 1, 1_000_000),
-  HTTP_MAX_PIPELINED: integer(32, 1, 10_000),
+  HTTP_MAX_PIPELINED: integer(16, 1, 10_000),
   HTTP_HEADERS_TIMEOUT_MS: integer(10_000, 100, 600_000),
   HTTP_REQUEST_TIMEOUT_MS: integer(30_000, 100, 600_000),
   HTTP_KEEP_ALIVE_TIMEOUT_MS: integer(72_000, 100, 3_600_000),

@@ -13,6 +13,7 @@ import { explain } from './explain.js';
 import { LedgerReader } from './ledger/ledger-reader.js';
 import { Lifecycle } from './observability/lifecycle.js';
 import { createLogger } from './observability/logging.js';
+import { openFilesProblem } from './observability/open-files.js';
 
 const SIGNALS = ['SIGTERM', 'SIGINT'] as const;
 /** Time for clients that keep their connections to send once more, and to be told to close. */
@@ -22,6 +23,8 @@ const DEMO_BALANCE = parseMoney('1000.00');
 async function main(): Promise<void> {
   const config = loadConfig();
   const logger = createLogger(config.log);
+  const fewFiles = openFilesProblem(config);
+  if (fewFiles !== undefined) logger.warn(fewFiles);
   dieOnDefects(logger);
   // Until there is something to stop in order. (A process that is a container's first has no default for signals.)
   for (const signal of SIGNALS) process.once(signal, leave);

@@ -38,7 +38,10 @@ export interface OverloadReport {
 
 /** Compiled, whether this file runs from dist/ or from its source. */
 const GENERATOR = fileURLToPath(
-  new URL(import.meta.url.endsWith('.ts') ? '../../dist/bench/overload/generator.js' : 'generator.js', import.meta.url),
+  new URL(
+    import.meta.url.endsWith('.ts') ? '../../dist/bench/overload/generator.js' : 'generator.js',
+    import.meta.url,
+  ),
 );
 const CAPACITY_CONNECTIONS = 256;
 const WARM_UP_SECONDS = 3;

@@ -46,7 +46,7 @@ export class Turnstile {
       entrant.refused();
     } else {
       this.held.add({ entrant, sinceMs: performance.now() });
-      this.checks ??= setInterval(() => this.check(), CHECK_MS);
+      this.checks ??= setInterval(() => this.check(), CHECK_MS).unref();
     }
   }
 
