@@ -27,8 +27,8 @@ export interface Second {
   limited: number;
   /** Of the two above: those that did not say when to come again. */
   withoutRetryAfter: number;
-  /** Any other status. */
-  other: number;
+  /** Any other status, and how often. */
+  other: Record<number, number>;
   /** The connection ended without an answer. */
   lost: number;
   /** No connection was free. */
@@ -45,14 +45,12 @@ export interface Acknowledged {
 const [, , port, firstAccount, lastAccount] = process.argv.map(Number) as [0, 0, number, number, number];
 const BODY = '{"amount":1.00,"type":"Deposit"}';
 const KEY_PREFIX = `overload-${process.pid}-${Date.now()}-`;
-const IDLE_REQUEST = 'GET /health/live HTTP/1.1\r\nHost: bank\r\n\r\n';
 /** So many connections are opened at a time. */
 const OPENED_AT_ONCE = 200;
 const LAST_ANSWERS_MS = 30_000;
 
 /** By the number of the request. */
 const ids: number[] = [];
-const idle = new Set<LoadConnection>();
 let outstanding = 0;
 
 function nextRequest(): string {
@@ -80,12 +78,12 @@ function count(second: Second, answer: Answer | undefined, latencyMs: number): v
   else if (answer.status === 201) second.accepted.push(latencyMs);
   else if (answer.status === 503) second.overloaded += 1;
   else if (answer.status === 429) second.limited += 1;
-  else second.other += 1;
+  else second.other[answer.status] = (second.other[answer.status] ?? 0) + 1;
   if (answer && [503, 429].includes(answer.status) && !answer.hasRetryAfter) second.withoutRetryAfter += 1;
 }
 
 function newSecond(): Second {
-  return { accepted: [], overloaded: 0, limited: 0, withoutRetryAfter: 0, other: 0, lost: 0, unsent: 0 };
+  return { accepted: [], overloaded: 0, limited: 0, withoutRetryAfter: 0, other: {}, lost: 0, unsent: 0 };
 }
 
 /** Opens connections, a few at a time, and tells of each that is free, now and later. */
@@ -152,15 +150,9 @@ function takeOpen(free: Set<LoadConnection>): LoadConnection | undefined {
   return undefined;
 }
 
+/** They stay open until this process ends. */
 async function holdIdle(connections: number): Promise<number> {
-  let answered = 0;
-  await openConnections(connections, (connection) => {
-    if (idle.has(connection)) return;
-    idle.add(connection);
-    connection.send(IDLE_REQUEST, (answer) => (answered += answer?.status === 200 ? 1 : 0));
-  });
-  while (answered < connections) await pause(10);
-  return answered;
+  return (await openConnections(connections, () => undefined)).length;
 }
 
 function pause(ms: number): Promise<void> {

@@ -71,10 +71,10 @@ export class Turnstile {
 
   private check(): void {
     const lateMs = performance.now() - this.limits.commandTimeoutMs / 2;
-    for (const late of this.held) {
-      if (late.sinceMs > lateMs) break;
-      this.held.delete(late);
-      late.entrant.refused();
+    for (const held of this.held) {
+      const late = held.sinceMs <= lateMs;
+      if (late || held.entrant.isGone()) this.held.delete(held);
+      if (late) held.entrant.refused();
     }
     this.admitHeld();
     if (this.held.size > 0) return;
