@@ -6,16 +6,18 @@ import type { PostingCommand, Transaction } from './transaction.js';
 export interface Entrant {
   /** Nobody waits for it any more. */
   isGone(): boolean;
-  /** @param heldSinceMs when it began to be held, on the clock of performance.now(); undefined: it was not */
-  admitted(heldSinceMs?: number): void;
+  /**
+   * @param leave to be called once, whatever becomes of the request
+   * @param heldSinceMs when it began to be held, on the clock of performance.now(); undefined: it was not
+   */
+  admitted(leave: () => void, heldSinceMs?: number): void;
   /** There are too many, or it was held for too long. */
   refused(): void;
 }
 
-/** A bound of the requests that are at work at the same time. Every one that was admitted leaves, whatever becomes of it. */
+/** A bound of the requests that are at work at the same time. */
 export interface Turnstile {
   enter(entrant: Entrant): void;
-  leave(): void;
 }
 
 /**

@@ -41,11 +41,10 @@ function enter(request: FastifyRequest, ledger: Ledger, done: (error?: Error) =>
   const accountId = Number((request.params as { accountId: string }).accountId);
   // It is answered 400 by what reads the path.
   if (!Number.isInteger(accountId) || accountId < 1 || accountId > MAX_ID) return done();
-  const turnstile = ledger.turnstile(accountId);
-  turnstile.enter({
+  ledger.turnstile(accountId).enter({
     isGone: () => request.raw.socket.destroyed,
-    admitted: (heldSinceMs) => {
-      request.leaveLedger = () => turnstile.leave();
+    admitted: (leave, heldSinceMs) => {
+      request.leaveLedger = leave;
       request.heldSinceMs = heldSinceMs;
       done();
     },
