@@ -40,7 +40,11 @@ async function main(): Promise<void> {
       factor: option('--factor', 3),
     };
     const report = await runOverload(settings).finally(() => service.stop());
-    const checked = bounds(report, loadConfig(environment).ledger.commandTimeoutMs);
+    const checked = bounds(
+      report,
+      settings.connections + settings.idle,
+      loadConfig(environment).ledger.commandTimeoutMs,
+    );
     printReport(report, settings, checked);
     if (checked.some(({ holds }) => !holds)) process.exitCode = 1;
   } finally {

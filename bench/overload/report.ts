@@ -11,8 +11,9 @@ export interface Bound {
 }
 
 const MEBIBYTE = 2 ** 20;
-/** Resident memory under overload; a fixed size, for what waits has a fixed number. */
-const MAX_RESIDENT_MIB = 640;
+/** Resident memory under overload: what Node's heap grows to by itself, and so much for each connection. */
+const MAX_RESIDENT_MIB = 512;
+const MAX_RESIDENT_KIB_PER_CONNECTION = 48;
 /** An accepted request waits no longer than the command timeout, and then its batch and its way out take time. */
 const LATENCY_SLACK_MS = 1_000;
 const LEAST_GOODPUT = 0.8;
@@ -20,14 +21,14 @@ const NORMAL_WITHIN_SECONDS = 5;
 /** Latencies below this are normal, whatever they were before: one pause of a garbage collector is more. */
 const NORMAL_FLOOR_MS = 50;
 
-/** What must hold on any machine, however busy. */
-export function robustBounds(report: OverloadReport): Bound[] {
+/** What must hold on any machine, however busy. @param connections idle ones included */
+export function robustBounds(report: OverloadReport, connections: number): Bound[] {
   const { overload, resident, faults, transactions } = report;
   const all = [...report.before, ...overload, ...report.after];
   return [
     noOthers(all),
     atMost('503 and 429 without Retry-After', sum(all, 'withoutRetryAfter'), 0),
-    atMost('resident memory, max in MiB', Math.round(resident.max / MEBIBYTE), MAX_RESIDENT_MIB),
+    atMost('resident memory, max in MiB', Math.round(resident.max / MEBIBYTE), residentBoundMib(connections)),
     {
       ...atMost('faults in the books', faults.length, 0),
       value: faults.length === 0 ? `0 in ${transactions} transactions` : faults.slice(0, 5).join('; '),
@@ -36,11 +37,11 @@ export function robustBounds(report: OverloadReport): Bound[] {
 }
 
 /** Also what needs a machine that is not too busy with other things. */
-export function bounds(report: OverloadReport, commandTimeoutMs: number): Bound[] {
+export function bounds(report: OverloadReport, connections: number, commandTimeoutMs: number): Bound[] {
   const ratio = goodput(report) / report.capacity;
   const p99 = percentile(latencies(report.overload), 0.99);
   return [
-    ...robustBounds(report),
+    ...robustBounds(report, connections),
     atMost('accepted: p99 in ms', Math.round(p99), commandTimeoutMs + LATENCY_SLACK_MS),
     {
       name: 'goodput ÷ capacity',
@@ -107,6 +108,10 @@ function goodput({ overload }: OverloadReport): number {
 
 function atMost(name: string, value: number, most: number): Bound {
   return { name, value: String(value), bound: most === 0 ? '0' : `at most ${most}`, holds: value <= most };
+}
+
+function residentBoundMib(connections: number): number {
+  return Math.round(MAX_RESIDENT_MIB + (connections * MAX_RESIDENT_KIB_PER_CONNECTION) / 1024);
 }
 
 function noOthers(seconds: readonly Second[]): Bound {
