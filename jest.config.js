@@ -8,7 +8,17 @@ const shared = {
 };
 
 /** What concerns no database, or puts servers of its own before it, is not run a second time. */
-const NOT_TWICE = ['swagger-ui', 'rate-limit', 'service', 'pgbouncer', 'stack', 'chaos', 'sabotage'];
+const NOT_TWICE = [
+  'swagger-ui',
+  'rate-limit',
+  'service',
+  'pgbouncer',
+  'stack',
+  'chaos',
+  'sabotage',
+  'slow-clients',
+  'overload',
+];
 
 export default {
   projects: [

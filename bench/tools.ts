@@ -62,7 +62,7 @@ export async function wrk(
 export async function startServer(
   program: string,
   environment: Record<string, string> = {},
-): Promise<{ url: string; stop(): Promise<void> }> {
+): Promise<{ url: string; pid: number; stop(): Promise<void> }> {
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
   const child = spawn(process.execPath, [`${DIST_FOLDER}${program}`], {
@@ -72,7 +72,7 @@ export async function startServer(
   for (let tries = 0; ; tries++) {
     try {
       await fetch(url);
-      return { url, stop: () => stop(child) };
+      return { url, pid: child.pid ?? 0, stop: () => stop(child) };
     } catch (error) {
       if (tries > 300 || child.exitCode !== null) throw error;
       await new Promise((resolve) => setTimeout(resolve, 100));

@@ -4,6 +4,8 @@ import type { Logger } from 'pino';
 import { AppModule } from './app.module.js';
 import type { Config } from './config.js';
 import type { BankShards } from './database/bank-shards.js';
+import { Ledger } from './domain/ports.js';
+import { admitPostings } from './http/admission.js';
 import { createFastifyAdapter, installFastifyHooks } from './http/fastify.js';
 import { serveOpenApi } from './http/openapi.js';
 import { Lifecycle } from './observability/lifecycle.js';
@@ -21,6 +23,7 @@ export async function createApp(
     createFastifyAdapter(config),
     { logger: new NestLogger(logger), bodyParser: false, abortOnError: false },
   );
+  admitPostings(app.getHttpAdapter().getInstance(), app.get(Ledger, { strict: false }));
   installFastifyHooks(app, config, app.get(Metrics), app.get(Lifecycle, { strict: false }), logger);
   serveOpenApi(app);
   return app;

@@ -13,6 +13,16 @@ import {
 export interface Config {
   readonly host: string;
   readonly port: number;
+  readonly http: {
+    readonly maxConnections: number;
+    /** Requests of one connection that wait for their answers. */
+    readonly maxPipelined: number;
+    readonly headersTimeoutMs: number;
+    /** Of the whole request, headers included. */
+    readonly requestTimeoutMs: number;
+    readonly keepAliveTimeoutMs: number;
+    readonly answerTimeoutMs: number;
+  };
   /** In the bank's order. Undefined: one shard, on the embedded PostgreSQL. */
   readonly shards: readonly ShardAddress[] | undefined;
   /** The schema on the embedded PostgreSQL, and the one of DATABASE_URL. */
@@ -25,6 +35,7 @@ export interface Config {
   readonly dataDir: string;
   readonly ledger: {
     readonly batch: number;
+    readonly atWork: number;
     readonly queue: number;
     readonly flushers: number;
     readonly lanes: number;
@@ -117,6 +128,12 @@ const networkList = z
 const ENVIRONMENT = z.object({
   HOST: z.string().default('127.0.0.1'),
   PORT: integer(3000, 0, 65_535),
+  HTTP_MAX_CONNECTIONS: integer(15_000, 1, 1_000_000),
+  HTTP_MAX_PIPELINED: integer(16, 1, 10_000),
+  HTTP_HEADERS_TIMEOUT_MS: integer(10_000, 100, 600_000),
+  HTTP_REQUEST_TIMEOUT_MS: integer(30_000, 100, 600_000),
+  HTTP_KEEP_ALIVE_TIMEOUT_MS: integer(72_000, 100, 3_600_000),
+  HTTP_ANSWER_TIMEOUT_MS: integer(30_000, 100, 600_000),
   DATABASE_URL: postgresUrl,
   MIGRATION_DATABASE_URL: postgresUrl,
   DATABASE_SCHEMA: z
@@ -131,6 +148,7 @@ const ENVIRONMENT = z.object({
   DATABASE_START_TIMEOUT_MS: integer(30_000, 0, 3_600_000),
   DATA_DIR: z.string().default('.data'),
   LEDGER_BATCH: integer(1_000, 1, 10_000),
+  LEDGER_AT_WORK: integer(1_000, 1, 1_000_000),
   LEDGER_QUEUE: integer(10_000, 1, 1_000_000),
   LEDGER_FLUSHERS: integer(2, 1, 64),
   LEDGER_LANES: integer(4, 1, 64),
@@ -185,6 +203,14 @@ function fromVariables(env: Variables): Config {
   return {
     host: env.HOST,
     port: env.PORT,
+    http: {
+      maxConnections: env.HTTP_MAX_CONNECTIONS,
+      maxPipelined: env.HTTP_MAX_PIPELINED,
+      headersTimeoutMs: env.HTTP_HEADERS_TIMEOUT_MS,
+      requestTimeoutMs: env.HTTP_REQUEST_TIMEOUT_MS,
+      keepAliveTimeoutMs: env.HTTP_KEEP_ALIVE_TIMEOUT_MS,
+      answerTimeoutMs: env.HTTP_ANSWER_TIMEOUT_MS,
+    },
     shards: shardsOf(env),
     databaseSchema: env.DATABASE_SCHEMA,
     preparedStatements: env.PREPARED_STATEMENTS === 'auto' ? 'auto' : env.PREPARED_STATEMENTS === 'on',
@@ -194,6 +220,7 @@ function fromVariables(env: Variables): Config {
     dataDir: env.DATA_DIR,
     ledger: {
       batch: env.LEDGER_BATCH,
+      atWork: env.LEDGER_AT_WORK,
       queue: env.LEDGER_QUEUE,
       flushers: env.LEDGER_FLUSHERS,
       lanes: env.LEDGER_LANES,
@@ -250,6 +277,7 @@ function rateLimitOf(env: Variables): Config['rateLimit'] {
 
 /** Relations between bounds that must hold for them to mean anything: the first is at most the second. */
 const AT_MOST = [
+  ['HTTP_HEADERS_TIMEOUT_MS', 'HTTP_REQUEST_TIMEOUT_MS'],
   ['LEDGER_LOCK_TIMEOUT_MS', 'LEDGER_TRANSACTION_TIMEOUT_MS'],
   ['LEDGER_BATCH', 'LEDGER_QUEUE'],
 ] as const;

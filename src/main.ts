@@ -13,9 +13,9 @@ import { explain } from './explain.js';
 import { LedgerReader } from './ledger/ledger-reader.js';
 import { Lifecycle } from './observability/lifecycle.js';
 import { createLogger } from './observability/logging.js';
+import { openFilesProblem } from './observability/open-files.js';
 
 const SIGNALS = ['SIGTERM', 'SIGINT'] as const;
-const CLOSE_IDLE_MS = 20;
 /** Time for clients that keep their connections to send once more, and to be told to close. */
 const DRAIN_MS = 250;
 const DEMO_BALANCE = parseMoney('1000.00');
@@ -23,6 +23,8 @@ const DEMO_BALANCE = parseMoney('1000.00');
 async function main(): Promise<void> {
   const config = loadConfig();
   const logger = createLogger(config.log);
+  const fewFiles = openFilesProblem(config);
+  if (fewFiles !== undefined) logger.warn(fewFiles);
   dieOnDefects(logger);
   // Until there is something to stop in order. (A process that is a container's first has no default for signals.)
   for (const signal of SIGNALS) process.once(signal, leave);
@@ -86,11 +88,7 @@ function stopOnSignals(app: NestFastifyApplication, bank: Bank, config: Config, 
     ).unref();
     app.get(Lifecycle, { strict: false }).stop();
     await sleep(Math.max(config.shutdownDelayMs, DRAIN_MS));
-    // A keep-alive connection that was busy when the server closed would stay open for as long as its client likes.
-    const server = app.getHttpServer();
-    const closer = setInterval(() => server.closeIdleConnections(), CLOSE_IDLE_MS);
     await app.close();
-    clearInterval(closer);
     await bank.close();
     logger.info('stopped');
     process.exit(0);

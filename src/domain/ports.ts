@@ -2,6 +2,24 @@ import type { Account } from './account.js';
 import type { Money } from './money.js';
 import type { PostingCommand, Transaction } from './transaction.js';
 
+/** A request at a {@link Turnstile}; one of the last two is called, once. */
+export interface Entrant {
+  /** Nobody waits for it any more. */
+  isGone(): boolean;
+  /**
+   * @param leave to be called once, whatever becomes of the request
+   * @param heldSinceMs when it began to be held, on the clock of performance.now(); undefined: it was not
+   */
+  admitted(leave: () => void, heldSinceMs?: number): void;
+  /** There are too many, or it was held for too long. */
+  refused(): void;
+}
+
+/** A bound of the requests that are at work at the same time. */
+export interface Turnstile {
+  enter(entrant: Entrant): void;
+}
+
 /**
  * The write side of the bank. Abstract classes, so that they serve as injection tokens too.
  *
@@ -9,8 +27,15 @@ import type { PostingCommand, Transaction } from './transaction.js';
  * the order of the row lock. Errors: a {@link LedgerError}, whose refusal says whether something was applied.
  */
 export abstract class Ledger {
-  /** Posts one transaction. Resolves only when it is durable. */
-  abstract post(command: PostingCommand): Promise<Transaction>;
+  /**
+   * Posts one transaction. Resolves only when it is durable.
+   *
+   * @param sinceMs when it began to wait, on the clock of performance.now(): its time for that runs from then
+   */
+  abstract post(command: PostingCommand, sinceMs?: number): Promise<Transaction>;
+
+  /** Where a request that posts to the account is to ask for a place, before anything costly is made of it. */
+  abstract turnstile(accountId: number): Turnstile;
 
   /** Opens an account; its opening deposit, if any, is its first transaction and commits with it. */
   abstract openAccount(openingDeposit: Money | undefined): Promise<Account>;

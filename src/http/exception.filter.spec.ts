@@ -142,7 +142,7 @@ let app: NestFastifyApplication;
 beforeAll(async () => {
   app = await NestFactory.create<NestFastifyApplication>(
     ThrowingModule,
-    createFastifyAdapter({ trustedProxies: [] }),
+    createFastifyAdapter(loadConfig({})),
     {
       logger,
       bodyParser: false,

@@ -1,13 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import type { Config } from '../config.js';
+import { LedgerError } from '../domain/errors.js';
 import type { Lifecycle } from '../observability/lifecycle.js';
 import type { Metrics } from '../observability/metrics.js';
+import { answerRaw, CHECK_MS, Connections, JSON_TYPE } from './connections.js';
 import { answerOf, sendError } from './exception.filter.js';
 import { InvalidRequestError } from './invalid-request.js';
 import { BODY_LIMIT_BYTES, parseJsonBody } from './json-body.js';
@@ -15,18 +16,19 @@ import { BODY_LIMIT_BYTES, parseJsonBody } from './json-body.js';
 const SANE_REQUEST_ID = /^[A-Za-z0-9._~:/+=@-]{1,128}$/;
 /** Longer than any request line that Node lets through, so that an over-long id is a bad id and not a missing route. */
 const MAX_PARAM_LENGTH = 16 * 1024;
-const JSON_TYPE = 'application/json; charset=utf-8';
-const REQUEST_TIMEOUT_MS = 30_000;
-const KEEP_ALIVE_TIMEOUT_MS = 72_000;
+const MAX_HEADER_BYTES = 16 * 1024;
 
 /** The Fastify server below Nest: limits, request ids, and answers to what never reaches a route. */
-export function createFastifyAdapter({ trustedProxies }: Pick<Config, 'trustedProxies'>): FastifyAdapter {
+export function createFastifyAdapter({
+  trustedProxies,
+  http: limits,
+}: Pick<Config, 'trustedProxies' | 'http'>): FastifyAdapter {
   return new FastifyAdapter<Server>({
     logger: false,
     bodyLimit: BODY_LIMIT_BYTES,
     trustProxy: trustedProxies.length > 0 && [...trustedProxies],
-    requestTimeout: REQUEST_TIMEOUT_MS,
-    keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+    requestTimeout: limits.requestTimeoutMs,
+    keepAliveTimeout: limits.keepAliveTimeoutMs,
     // While it stops, open connections are still served: refusing them would lose requests that are on their way.
     return503OnClosing: false,
     routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
@@ -36,9 +38,15 @@ export function createFastifyAdapter({ trustedProxies }: Pick<Config, 'trustedPr
       const malformedUrl = 'code' in error && error.code === 'FST_ERR_BAD_URL';
       sendError(reply, answerOf(malformedUrl ? InvalidRequestError.of('path', 'is not a valid URL') : error));
     },
-    // Node would answer a request without a Host by itself, with no body and no request id; the hook below does.
-    http: { requireHostHeader: false },
-    clientErrorHandler: (error: NodeJS.ErrnoException, socket: Socket) => answerRaw(error, socket),
+    http: {
+      // Node would answer a request without a Host by itself, with no body and no request id; the hook below does.
+      requireHostHeader: false,
+      maxHeaderSize: MAX_HEADER_BYTES,
+      headersTimeout: limits.headersTimeoutMs,
+      requestTimeout: limits.requestTimeoutMs,
+      connectionsCheckingInterval: CHECK_MS,
+    },
+    clientErrorHandler: answerRaw,
   });
 }
 
@@ -59,9 +67,17 @@ export function installFastifyHooks(
       done(error as Error);
     }
   });
+  const connections = new Connections(fastify.server, config.http);
+  metrics.watchConnections(() => connections.size);
+  fastify.addHook('preClose', (done) => {
+    connections.windUp();
+    done();
+  });
   fastify.addHook('onRequest', (request, reply, done) => {
     void reply.header('x-request-id', request.id);
-    if (lifecycle.stopping) void reply.header('connection', 'close');
+    const { socket } = request.raw;
+    if (lifecycle.stopping || connections.isSurplus(socket)) void reply.header('connection', 'close');
+    if (!connections.admit(socket)) return done(new LedgerError({ code: 'OVERLOADED' }));
     // RFC 9110, 7.2: a server must refuse it.
     const hostless = request.headers.host === undefined && request.raw.httpVersion === '1.1';
     done(hostless ? InvalidRequestError.of('Host', 'is missing') : undefined);
@@ -73,6 +89,7 @@ export function installFastifyHooks(
     response.end('{"error":"Expectation failed"}');
   });
   fastify.addHook('onResponse', (request, reply, done) => {
+    connections.answered(request.raw.socket);
     const route = request.routeOptions.url ?? 'unknown';
     const durationMs = reply.elapsedTime;
     metrics.requestDone(request.method, route, reply.statusCode, durationMs / 1000);
@@ -95,26 +112,4 @@ export function installFastifyHooks(
 function requestIdOf(request: IncomingMessage): string {
   const given = request.headers['x-request-id'];
   return typeof given === 'string' && SANE_REQUEST_ID.test(given) ? given : randomUUID();
-}
-
-/** What is no HTTP at all is answered by hand: there is no request yet. */
-function answerRaw(error: NodeJS.ErrnoException, socket: Socket): void {
-  if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
-  // An earlier request of the connection is still at work: what is sent now would be taken for its answer. It gets its
-  // own, then the connection ends.
-  const atWork = (socket as Socket & { _httpMessage?: ServerResponse })._httpMessage;
-  if (atWork) return void atWork.once('finish', () => socket.destroySoon());
-  const [status, text] =
-    error.code === 'HPE_HEADER_OVERFLOW'
-      ? ['431 Request Header Fields Too Large', '{"error":"Headers too large"}']
-      : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
-        ? ['408 Request Timeout', '{"error":"Request not received in time"}']
-        : [
-            '400 Bad Request',
-            '{"error":"Invalid request","details":[{"field":"request","message":"is not valid HTTP"}]}',
-          ];
-  socket.end(
-    `HTTP/1.1 ${status}\r\nContent-Type: ${JSON_TYPE}\r\nContent-Length: ${text.length}\r\n` +
-      `X-Request-Id: ${randomUUID()}\r\nConnection: close\r\n\r\n${text}`,
-  );
 }

@@ -124,6 +124,9 @@ const ServerCrashes = errorSchema(
   },
 );
 
+/** A request of which a part did not come in time. It is answered below the routes, in `http/connections.ts`. */
+const NotReceived = errorSchema('NotReceived', { const: 'Request not received in time' });
+
 const responseHeader = (name: string, description: string, example: string | number) =>
   component('headers', name, {
     description,
@@ -205,10 +208,15 @@ export const ACCOUNT_NOT_FOUND = sharedResponse(
 
 const SERVER_CRASHES = sharedResponse(
   'ServerCrashes',
-  jsonResponse('The database failed. It is certain that nothing was changed: try again.', ServerCrashes, {
-    'The version is known': { error: 'Server Crashes', CurrentVersion: 5 },
-    'The version is not known': { error: 'Server Crashes', CurrentVersion: null },
-  }),
+  jsonResponse(
+    'The database failed, or the request did not come in whole in time. It is certain that nothing was changed: try again.',
+    { anyOf: [ServerCrashes, NotReceived] },
+    {
+      'The version is known': { error: 'Server Crashes', CurrentVersion: 5 },
+      'The version is not known': { error: 'Server Crashes', CurrentVersion: null },
+      'The client was too slow': { error: 'Request not received in time' },
+    },
+  ),
 );
 
 const INTERNAL_ERROR = sharedResponse(

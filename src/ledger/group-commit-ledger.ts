@@ -1,7 +1,7 @@
 import type { Account } from '../domain/account.js';
 import type { Money } from '../domain/money.js';
 import { LedgerError } from '../domain/errors.js';
-import { Ledger } from '../domain/ports.js';
+import { Ledger, type Turnstile } from '../domain/ports.js';
 import type { PostingCommand, Transaction } from '../domain/transaction.js';
 import type { AccountOpener } from './account-opener.js';
 import type { GroupCommit } from './group-commit.js';
@@ -11,6 +11,7 @@ import type { ShardRouter } from './shard-router.js';
 export interface ShardWriter {
   readonly groupCommit: GroupCommit;
   readonly opener: AccountOpener;
+  readonly turnstile: Turnstile;
 }
 
 /** How long new accounts pass over a shard in which one could not be opened. */
@@ -28,8 +29,12 @@ export class GroupCommitLedger extends Ledger {
     super();
   }
 
-  post(command: PostingCommand): Promise<Transaction> {
-    return this.router.of(command.accountId).groupCommit.submit(command);
+  post(command: PostingCommand, sinceMs?: number): Promise<Transaction> {
+    return this.router.of(command.accountId).groupCommit.submit(command, sinceMs);
+  }
+
+  turnstile(accountId: number): Turnstile {
+    return this.router.of(accountId).turnstile;
   }
 
   /** In the shard whose turn it is, or in another one when that has failed with nothing applied. */

@@ -45,6 +45,7 @@ export class GroupCommit {
   private readonly sweeper: NodeJS.Timeout;
   private freeFlushers: number;
   private freeLanes: number;
+  private inLanes = 0;
   private closing = false;
   private reachable = true;
   private pumpScheduled = false;
@@ -71,16 +72,22 @@ export class GroupCommit {
   /**
    * Queues a command. Resolves with the transaction once it is durable.
    *
+   * @param sinceMs when it began to wait, on the clock of performance.now()
    * @throws LedgerError when it is refused or fails; what is thrown besides is a defect, and nothing was applied
    */
-  submit(command: PostingCommand): Promise<Transaction> {
+  submit(command: PostingCommand, sinceMs = performance.now()): Promise<Transaction> {
     return new Promise((resolve, reject) => {
-      const deadlineMs = performance.now() + this.limits.commandTimeoutMs;
+      const deadlineMs = sinceMs + this.limits.commandTimeoutMs;
       const pending = { accountId: command.accountId, command, deadlineMs, resolve, reject };
       const full = this.queue.size + this.lane.size >= this.limits.queue;
       if (this.closing || full || !this.queue.push(pending)) this.refuse(pending, { code: 'OVERLOADED' });
       else this.schedulePump();
     });
+  }
+
+  /** Commands whose account's row another session holds. */
+  get parked(): number {
+    return this.lane.size + this.inLanes;
   }
 
   /** Takes no more commands and waits until those that it has are answered; each has its bound. */
@@ -143,8 +150,10 @@ export class GroupCommit {
       const batch = this.lane.take(this.limits.batch, 1);
       if (batch.length === 0) return;
       this.freeLanes -= 1;
+      this.inLanes += batch.length;
       void this.flushLane(batch).finally(() => {
         this.freeLanes += 1;
+        this.inLanes -= batch.length;
         this.pumpLane();
         this.pump();
       });

@@ -16,6 +16,7 @@ import { OwnBatches } from './own-batches.js';
 import { PostBatch } from './post-batch.js';
 import { ShardReader } from './shard-reader.js';
 import { ShardRouter } from './shard-router.js';
+import { Turnstile } from './turnstile.js';
 import { TransactionRunner } from './transaction-runner.js';
 
 /** Puts the ledger together, shard by shard. */
@@ -80,17 +81,21 @@ function createWriter(
   const shardMetrics = metrics.forShard(shard.index);
   shardMetrics.watchPool('ledger', () => shard.ledger.connections);
   shardMetrics.watchPool('general', () => shard.general.connections);
+  const groupCommit = new GroupCommit(
+    new TransactionRunner(shard.ledger, config.ledger),
+    postBatch,
+    balances,
+    ownBatches,
+    config.ledger,
+    shardMetrics,
+    (error) => logger.error({ msg: 'a command failed by itself', err: error }),
+    slots,
+  );
+  const turnstile = new Turnstile(config.ledger, () => groupCommit.parked);
+  shardMetrics.watchHeld(() => turnstile.heldNow);
   return {
-    groupCommit: new GroupCommit(
-      new TransactionRunner(shard.ledger, config.ledger),
-      postBatch,
-      balances,
-      ownBatches,
-      config.ledger,
-      shardMetrics,
-      (error) => logger.error({ msg: 'a command failed by itself', err: error }),
-      slots,
-    ),
+    groupCommit,
+    turnstile,
     opener: new AccountOpener(
       new TransactionRunner(shard.general, config.ledger),
       postBatch,

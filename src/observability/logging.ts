@@ -1,8 +1,9 @@
 import type { LoggerService } from '@nestjs/common';
-import { pino, type Logger } from 'pino';
+import { pino, type Logger, type LoggerOptions } from 'pino';
 import pinoPretty from 'pino-pretty';
 import type { Config } from '../config.js';
 import { sqlStateOf } from '../database/database-errors.js';
+import { LineLimit } from './line-limit.js';
 
 /** Contexts in which Nest tells of its own start; of interest only when that is what is debugged. */
 const FRAMEWORK = new Set([
@@ -25,10 +26,35 @@ export function createLogger(config: Config['log'], destination = STDOUT): Logge
     base: undefined,
     timestamp: pino.stdTimeFunctions.isoTime,
     serializers: { err: describeError },
+    hooks: { logMethod: limitProblems() },
   };
   // Written at once, so that the last lines before a crash are not lost.
   if (config.format === 'json') return pino(options, pino.destination({ dest: destination, sync: true }));
   return pino(options, pinoPretty({ destination, sync: true, translateTime: 'SYS:HH:MM:ss.l' }));
+}
+
+const WARN = 40;
+const FATAL = 60;
+
+/** When a database is down every request has a line to write: warnings and errors are limited by their kind. */
+function limitProblems(): NonNullable<LoggerOptions['hooks']>['logMethod'] {
+  let logger: Logger | undefined;
+  const limit = new LineLimit((kind, leftOut) =>
+    logger?.warn({ leftOut }, `in one second so many more lines were left out: ${kind}`),
+  );
+  return function (given, method, level) {
+    logger = this;
+    if (level >= WARN && level < FATAL && !limit.admits(kindOf(given))) return;
+    method.apply(this, given);
+  };
+}
+
+/** What the line says, without what differs from one request to the next. */
+function kindOf([fields, text]: readonly unknown[]): string {
+  if (typeof fields !== 'object' || fields === null) return String(fields);
+  const { msg, status, err } = fields as { msg?: unknown; status?: unknown; err?: unknown };
+  const parts = [text ?? msg, status, err instanceof Error ? err.message : undefined];
+  return parts.filter((part) => part !== undefined).join(', ');
 }
 
 /** A failed query carries its parameters, and the server's detail quotes rows: neither belongs in a log. */

@@ -14,6 +14,7 @@ export interface ShardMetrics {
   refused(code: RefusalCode): void;
   /** The gauges read what they show when they are scraped. */
   watchQueue(depth: () => number): void;
+  watchHeld(count: () => number): void;
   watchPool(name: string, poolOf: () => PoolConnections): void;
   watchUp(isUp: () => Promise<boolean>): void;
 }
@@ -56,9 +57,16 @@ export class Metrics {
   });
   private readonly boundRequests = new Map<string, { observe(seconds: number): void }>();
 
+  private readonly connections = this.gauge('bank_http_connections', 'Open connections of clients', []);
+
   private readonly queueDepth = this.gauge('bank_ledger_queue_depth', 'Commands that wait for a batch', [
     'shard',
   ]);
+  private readonly held = this.gauge(
+    'bank_ledger_requests_held',
+    'Requests that wait because enough others are at work',
+    ['shard'],
+  );
   private readonly up = this.gauge('bank_shard_up', 'Whether the database of the shard answers: 1 or 0', [
     'shard',
   ]);
@@ -156,6 +164,10 @@ export class Metrics {
     bound.observe(seconds);
   }
 
+  watchConnections(count: () => number): void {
+    this.collectInto(this.connections, (gauge) => gauge.set(count()));
+  }
+
   watchBroker(status: () => 'up' | 'down' | 'blocked'): void {
     this.collectInto(this.brokerUp, (gauge) => gauge.set(status() === 'down' ? 0 : 1));
     this.collectInto(this.brokerBlocked, (gauge) => gauge.set(status() === 'blocked' ? 1 : 0));
@@ -210,6 +222,7 @@ export class Metrics {
       batchDuration: (durationMs) => commitSeconds.observe(durationMs / 1000),
       batchFailed: (failure) => this.failures.inc({ shard, failure }),
       refused: (code) => this.refusals.inc({ shard, code }),
+      watchHeld: (count) => this.collectInto(this.held, (gauge) => gauge.set({ shard }, count())),
       watchQueue: (depth) => this.collectInto(this.queueDepth, (gauge) => gauge.set({ shard }, depth())),
       watchPool: (name, poolOf) =>
         this.collectInto(this.pool, (gauge) => setPool(gauge, { shard, pool: name }, poolOf())),

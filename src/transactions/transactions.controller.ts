@@ -43,7 +43,13 @@ export class TransactionsController {
     const allowedVersions = parseIfMatch(ifMatch);
     // Not in a guard: guards come before pipes, but a malformed request is a 400 for those over their limit too.
     if (this.rate) await this.rate.admit(request, reply);
-    const transaction = await this.transactions.post(accountId, body, idempotencyKey, allowedVersions);
+    const transaction = await this.transactions.post(
+      accountId,
+      body,
+      idempotencyKey,
+      allowedVersions,
+      request.heldSinceMs,
+    );
     const answer = receipt(transaction);
     void reply.headers({ location: `/transactions/${answer.id}`, etag: entityTag(transaction.versionAfter) });
     return answer;

@@ -24,15 +24,17 @@ export class TransactionsService {
     body: PostTransactionDto,
     idempotencyKey: string | undefined,
     allowedVersions: readonly number[] | undefined,
+    sinceMs: number | undefined,
   ): Promise<Transaction> {
-    return this.ledger.post({
+    const command = {
       accountId,
       type: readType(body.type),
       amount: readAmount(body.amount) ?? 0n,
       expectedVersion: readVersion(body.expectedVersion),
       allowedVersions,
       idempotencyKey,
-    });
+    };
+    return this.ledger.post(command, sinceMs);
   }
 
   get(transactionId: number): Promise<Transaction> {

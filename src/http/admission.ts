@@ -1,0 +1,53 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { LedgerError } from '../domain/errors.js';
+import { MAX_ID } from '../domain/account.js';
+import type { Ledger } from '../domain/ports.js';
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Gives its place in the ledger's turnstile to the next request. */
+    leaveLedger?: () => void;
+    /** When it began to be held, on the clock of performance.now(); undefined: it was not. */
+    heldSinceMs?: number;
+  }
+}
+
+const POSTING = '/accounts/:accountId/transactions';
+
+/**
+ * Lets only so many postings be at work at a time. Asked when the request has come in whole, so that none takes a place
+ * while its client is slow, and before anything is made of it: a request that is refused for overload must cost little.
+ * To be called before the routes are made.
+ */
+export function admitPostings(fastify: FastifyInstance, ledger: Ledger): void {
+  fastify.addHook('onRoute', (route) => {
+    if (route.method !== 'POST' || route.url !== POSTING) return;
+    route.preValidation = (request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void) =>
+      enter(request, ledger, done);
+    route.onSend = (
+      request: FastifyRequest,
+      _reply: FastifyReply,
+      payload: unknown,
+      done: (error: null, payload: unknown) => void,
+    ) => {
+      request.leaveLedger?.();
+      request.leaveLedger = undefined;
+      done(null, payload);
+    };
+  });
+}
+
+function enter(request: FastifyRequest, ledger: Ledger, done: (error?: Error) => void): void {
+  const accountId = Number((request.params as { accountId: string }).accountId);
+  // It is answered 400 by what reads the path.
+  if (!Number.isInteger(accountId) || accountId < 1 || accountId > MAX_ID) return done();
+  ledger.turnstile(accountId).enter({
+    isGone: () => request.raw.socket.destroyed,
+    admitted: (leave, heldSinceMs) => {
+      request.leaveLedger = leave;
+      request.heldSinceMs = heldSinceMs;
+      done();
+    },
+    refused: () => done(new LedgerError({ code: 'OVERLOADED' })),
+  });
+}
