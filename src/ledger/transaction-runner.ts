@@ -3,7 +3,6 @@ import type { PoolClient } from 'pg';
 import type { QueryRunner } from 'typeorm';
 import { connect, cutWhenLate } from '../database/connection.js';
 import { classifyFailure, isRefusedCommit } from '../database/database-errors.js';
-import { COMMIT_DURABLY } from '../database/durability.js';
 import type { ShardPool } from '../database/shard-pool.js';
 
 export interface RunnerLimits {
@@ -109,12 +108,12 @@ export class TransactionRunner {
   /**
    * In one round trip, as TypeORM's startTransaction would not be. SET LOCAL, because PgBouncer in transaction mode keeps
    * no session settings. READ COMMITTED, whatever the server's default: a statement must see what was committed while a
-   * lock was waited for. Durable, whatever was set.
+   * lock was waited for.
    */
   private async begin(queryRunner: QueryRunner): Promise<void> {
     const { lockTimeoutMs, transactionTimeoutMs } = this.limits;
     await queryRunner.query(
-      `BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = ${lockTimeoutMs}; SET LOCAL statement_timeout = ${transactionTimeoutMs}; ${COMMIT_DURABLY}`,
+      `BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = ${lockTimeoutMs}; SET LOCAL statement_timeout = ${transactionTimeoutMs}`,
     );
   }
 }
