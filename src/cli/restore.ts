@@ -264,6 +264,6 @@ export function restoreText({ totals, bankId, durationMs }: RestoreReport): stri
     `in ${(durationMs / 1000).toFixed(1)} s, as the bank ${bankId}. Every row was compared with the backup.`,
     totals.faulty === 0
       ? 'The books are whole.'
-      : `The books are NOT whole, as they were not when they were backed up: ${totals.faulty} account(s) fail, which \`verify\` names.`,
+      : `The books are NOT whole, and were not when they were backed up: ${totals.faulty} account(s) fail, which \`verify\` names.`,
   ].join('\n');
 }

@@ -37,8 +37,12 @@ beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'bank-backup-'));
 });
 
-/** Schemas are dropped faster than databases are made. */
-const clear = (database: TestDatabase) => on(database, 'DROP SCHEMA IF EXISTS bank, bank_0, bank_1 CASCADE');
+/** Schemas are dropped faster than databases are made. The session of a killed process may still be there. */
+async function clear(database: TestDatabase): Promise<void> {
+  const others = 'datname = current_database() AND pid <> pg_backend_pid()';
+  await on(database, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE ${others}`);
+  await on(database, 'DROP SCHEMA IF EXISTS bank, bank_0, bank_1 CASCADE');
+}
 
 afterEach(async () => {
   await clear(target);
@@ -490,7 +494,7 @@ describe('from the command line', () => {
     expect(backedUp.stdout).toContain('The books are NOT whole: 1 account(s) fail');
     const restored = await startCli(['restore', '--from', to()], { DATABASE_URL: target.url }).ended;
     expect(restored.code).toBe(1);
-    expect(restored.stdout).toContain('The books are NOT whole, as they were not');
+    expect(restored.stdout).toContain('The books are NOT whole, and were not');
     const refused = await startCli(['restore', '--from', folder], { DATABASE_URL: target.url }).ended;
     expect(refused).toMatchObject({ code: 1, stdout: '' });
     expect(refused.stderr).toMatch(/^error: [^\n]* is no backup: [^\n]*\n$/);
