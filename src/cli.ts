@@ -8,9 +8,11 @@ import {
   DEFAULT_ACCOUNT,
   DEFAULT_BALANCE,
   DEFAULT_MAX_PAUSE_MS,
+  DEFAULT_SKIP_IDS,
   millisecondsOption,
   queueOption,
   shardArgument,
+  skipIdsOption,
 } from './cli/options.js';
 
 const WRONG_USAGE = 2;
@@ -50,9 +52,28 @@ function createProgram(): Command {
     .description('check that the books are whole: every balance against its transactions; posts nothing')
     .option('--json', 'print the report as JSON')
     .action(async (options: Parameters<Commands['verify']>[0]) => (await commands()).verify(options));
+  addBackupCommands(program);
   addShardCommands(program);
   addEventCommands(program);
   return program;
+}
+
+function addBackupCommands(program: Command): void {
+  program
+    .command('backup')
+    .description('write all that the bank holds into a folder, while the service goes on')
+    .requiredOption('--to <DIR>', 'a new folder')
+    .action(async (options: Parameters<Commands['backup']>[0]) => (await commands()).backup(options));
+  program
+    .command('restore')
+    .description('fill an empty bank from a backup; stop its services first')
+    .requiredOption('--from <DIR>', 'the folder of the backup')
+    .addOption(
+      new Option('--skip-ids <N>', 'ids of each shard that may have been handed out after the backup')
+        .argParser(skipIdsOption)
+        .default(DEFAULT_SKIP_IDS),
+    )
+    .action(async (options: Parameters<Commands['restore']>[0]) => (await commands()).restore(options));
 }
 
 function addShardCommands(program: Command): void {

@@ -76,6 +76,14 @@ describe('loadConfig', () => {
     expect(loadConfig(environment).balanceCache.servesReads).toBe(servesReads);
   });
 
+  it.each([
+    [{}, false],
+    [{ NODE_ENV: 'development' }, false],
+    [{ NODE_ENV: 'production' }, true],
+  ])('with %j requires a server that keeps what it commits: %p', (environment, required) => {
+    expect(loadConfig(environment).requireDurable).toBe(required);
+  });
+
   it('is frozen all the way down', () => {
     const config = loadConfig({}) as { -readonly [K in keyof Config]: Config[K] };
     expect(() => (config.port = 1)).toThrow(TypeError);
@@ -183,7 +191,7 @@ describe('loadConfig: what it refuses', () => {
   });
 
   it('lists every variable that is wrong, at once', () => {
-    const wrong = VARIABLES.filter((name) => !['HOST', 'DATA_DIR'].includes(name));
+    const wrong = VARIABLES.filter((name) => !['NODE_ENV', 'HOST', 'DATA_DIR'].includes(name));
     const environment = Object.fromEntries(wrong.map((name) => [name, '!']));
     const problems = problemsOf(environment);
     expect(variablesIn(problems)).toEqual(wrong);

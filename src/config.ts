@@ -29,6 +29,8 @@ export interface Config {
   readonly databaseSchema: string;
   /** Whether statements are prepared once per connection; auto: where connections are direct. */
   readonly preparedStatements: boolean | 'auto';
+  /** Refuse a database server that may lose what it has committed. */
+  readonly requireDurable: boolean;
   readonly databaseConnectTimeoutMs: number;
   readonly databaseReadPool: number;
   readonly databaseStartTimeoutMs: number;
@@ -126,6 +128,7 @@ const networkList = z
   });
 
 const ENVIRONMENT = z.object({
+  NODE_ENV: z.string().optional(),
   HOST: z.string().default('127.0.0.1'),
   PORT: integer(3000, 0, 65_535),
   HTTP_MAX_CONNECTIONS: integer(15_000, 1, 1_000_000),
@@ -214,6 +217,7 @@ function fromVariables(env: Variables): Config {
     shards: shardsOf(env),
     databaseSchema: env.DATABASE_SCHEMA,
     preparedStatements: env.PREPARED_STATEMENTS === 'auto' ? 'auto' : env.PREPARED_STATEMENTS === 'on',
+    requireDurable: env.NODE_ENV === 'production',
     databaseConnectTimeoutMs: env.DATABASE_CONNECT_TIMEOUT_MS,
     databaseReadPool: env.DATABASE_READ_POOL,
     databaseStartTimeoutMs: env.DATABASE_START_TIMEOUT_MS,

@@ -2,6 +2,7 @@ import { StartError } from './bank.js';
 import { ShardsDownError, ShardUnusableError } from './database/bank-shards.js';
 import { ConfigError } from './config.js';
 import { sqlStateOf } from './database/database-errors.js';
+import { NotDurableError } from './database/durability.js';
 import { EmbeddedPostgresError } from './database/embedded-postgres.js';
 import { ShardMismatchError } from './database/migrate.js';
 import { LedgerError, type Refusal } from './domain/errors.js';
@@ -39,6 +40,7 @@ const SAID_WELL = [
   ShardMismatchError,
   ShardsDownError,
   ShardUnusableError,
+  NotDurableError,
   WorkError,
   InterruptedError,
 ];

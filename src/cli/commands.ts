@@ -6,10 +6,12 @@ import type { Money } from '../domain/money.js';
 import { createLogger, STDERR } from '../observability/logging.js';
 import type { ShardAddress } from '../database/shard-address.js';
 import { InterruptedError, WorkError } from '../explain.js';
+import { backupBank, backupText } from './backup.js';
 import { tailEvents as runTail, type TailOptions } from './events-tail.js';
 import { migrateText } from './migrate.js';
 import { createProgress, type Progress } from './progress.js';
 import { resetAccount, resetText } from './reset.js';
+import { restoreBank, restoreText } from './restore.js';
 import { moveShard as runMove, moveText } from './shard-move.js';
 import { listShards as readShards, shardsText } from './shards-list.js';
 import { seedBank, seedText, type SeedRequest } from './seed.js';
@@ -56,6 +58,29 @@ export async function verify({ json }: { json?: boolean }): Promise<void> {
   });
 }
 
+/** Exits with 1 when the books were not whole. */
+export async function backup({ to }: { to: string }): Promise<void> {
+  await withBank('backup', async ({ bank, signal }) => {
+    const report = await backupBank(bank.shards, { to, onStep: showStep, signal });
+    console.log(backupText(report));
+    if (report.manifest.shards.some(({ books }) => books.faulty > 0)) process.exitCode = 1;
+  });
+}
+
+/** Does not open the bank, which may not be founded yet. Exits with 1 when the books were not whole. */
+export async function restore({ from, skipIds }: { from: string; skipIds: number }): Promise<void> {
+  await withServers('restore', async ({ shards, signal }) => {
+    const report = await restoreBank(shards, { from, skipIds, onStep: showStep, signal });
+    console.log(restoreText(report));
+    if (report.totals.faulty > 0) process.exitCode = 1;
+  });
+}
+
+/** To stderr: stdout is for results. */
+function showStep(step: string): void {
+  console.error(step);
+}
+
 export async function listShards({ json, service }: { json?: boolean; service?: string }): Promise<void> {
   await withServers('shards list', async ({ config, shards }) => {
     const list = await readShards(shards, service ?? `http://${config.host}:${config.port}`);
@@ -71,7 +96,7 @@ export async function moveShard(
     const shard = shards[index];
     if (!shard) throw new WorkError(`there is no shard ${index}; there are 0 to ${shards.length - 1}`);
     const place = { index, count: shards.length };
-    const onStep = (step: string) => console.error(`shard ${index}: ${step}`);
+    const onStep = (step: string) => showStep(`shard ${index}: ${step}`);
     console.log(moveText(index, await runMove(shard, place, to, { maxPauseMs, onStep, signal })));
   });
 }

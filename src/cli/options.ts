@@ -12,6 +12,9 @@ export const DEFAULT_MAX_PAUSE_MS = 3_000;
 const MAX_PAUSE_MS = 600_000;
 const MAX_SHARD = 1_023;
 
+/** More than a busy bank posts between two backups, and far fewer than there are. */
+export const DEFAULT_SKIP_IDS = 1_000_000_000;
+
 /** What begins with amq. is the broker's own. */
 const QUEUE_NAME = /^(?!amq\.)[\w.:-]{1,127}$/;
 
@@ -67,6 +70,11 @@ export function shardArgument(text: string): number {
 /** @throws InvalidArgumentError */
 export function millisecondsOption(text: string): number {
   return wholeNumber(text, MAX_PAUSE_MS);
+}
+
+/** @throws InvalidArgumentError */
+export function skipIdsOption(text: string): number {
+  return wholeNumber(text, MAX_ID, 0);
 }
 
 function wholeNumber(text: string, max: number, min = 1): number {

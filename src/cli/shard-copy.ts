@@ -1,6 +1,7 @@
 import { pipeline } from 'node:stream/promises';
 import type { Client } from 'pg';
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams';
+import { COMMIT_DURABLY } from '../database/durability.js';
 import { TRANSACTION_COLUMNS } from '../database/rows.js';
 import type { SchemaTables } from '../database/tables.js';
 
@@ -45,7 +46,7 @@ export async function copySince(
   alongside: () => Promise<void> = () => Promise.resolve(),
 ): Promise<CopiedRound> {
   const cut = await cutOf(source, tables);
-  await target.query('BEGIN');
+  await target.query(`BEGIN; ${COMMIT_DURABLY}`);
   await target.query(
     `CREATE TEMPORARY TABLE changed (account_id bigint, balance numeric, version bigint) ON COMMIT DROP`,
   );
@@ -83,26 +84,36 @@ export async function copyRest(source: Client, target: Client, tables: SchemaTab
     [tables.transactions, 'transaction_id'],
     [tables.outbox, 'outbox_id'],
   ] as const) {
-    const { last, called } = await sequenceState(source, table, column);
-    await target.query('SELECT setval(pg_get_serial_sequence($1, $2)::regclass, $3, $4)', [
-      table,
-      column,
-      last,
-      called,
-    ]);
+    await setSequence(target, table, column, await sequenceState(source, table, column));
   }
 }
 
-async function sequenceState(
+/** Where the sequence of an id column stands. `called`: `last` was handed out; else it is the next. */
+export interface SequenceState {
+  readonly last: string;
+  readonly called: boolean;
+}
+
+export async function setSequence(
   client: Client,
   table: string,
   column: string,
-): Promise<{ last: string; called: boolean }> {
+  { last, called }: SequenceState,
+): Promise<void> {
+  await client.query('SELECT setval(pg_get_serial_sequence($1, $2)::regclass, $3, $4)', [
+    table,
+    column,
+    last,
+    called,
+  ]);
+}
+
+export async function sequenceState(client: Client, table: string, column: string): Promise<SequenceState> {
   const named = await client.query<{ name: string }>('SELECT pg_get_serial_sequence($1, $2) AS name', [
     table,
     column,
   ]);
-  const { rows } = await client.query<{ last: string; called: boolean }>(
+  const { rows } = await client.query<SequenceState>(
     `SELECT last_value AS last, is_called AS called FROM ${named.rows[0]?.name}`,
   );
   const [state] = rows;

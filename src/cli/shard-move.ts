@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client } from 'pg';
 import { PooledClient } from '../database/connection.js';
+import { COMMIT_DURABLY } from '../database/durability.js';
 import { migrate, prepareTables, ShardMismatchError, type ShardPlace } from '../database/migrate.js';
 import {
   describeServer,
@@ -275,8 +276,7 @@ async function locked(
     options.signal?.throwIfAborted();
     sinceMs = performance.now();
     try {
-      await source.query('BEGIN');
-      await source.query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}`);
+      await source.query(`BEGIN; SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}; ${COMMIT_DURABLY}`);
       await source.query(lock);
       break;
     } catch (error) {
@@ -387,7 +387,7 @@ async function commitSwitch({ source, to }: Move): Promise<void> {
 async function finish(target: Client, to: ShardAddress, { index, count }: ShardPlace): Promise<void> {
   const { shardIdentity, shardArriving } = tablesOf(to.schema);
   try {
-    await target.query(`BEGIN; SET LOCAL statement_timeout = ${COMMIT_TIMEOUT_MS}`);
+    await target.query(`BEGIN; SET LOCAL statement_timeout = ${COMMIT_TIMEOUT_MS}; ${COMMIT_DURABLY}`);
     const { rowCount } = await target.query(
       `INSERT INTO ${shardIdentity} (bank_id, shard_index, shard_count)
        SELECT * FROM ${shardArriving} WHERE shard_index = $1 AND shard_count = $2`,

@@ -114,14 +114,20 @@ export async function verifyBank(
     before += report.accounts;
     reports.push(report);
   }
-  const faulty = sum(reports.map((report) => report.faulty));
+  const faults = reports.flatMap((report) => report.faults).slice(0, MAX_FAULTS);
+  const { accounts, transactions, balance, faulty } = sumTotals(reports);
+  return { accounts, transactions, balance, faults, faulty, ok: faulty === 0 };
+}
+
+/** What the books of a bank, or of a part of it, come to. */
+export type Totals = Pick<VerifyReport, 'accounts' | 'transactions' | 'balance' | 'faulty'>;
+
+export function sumTotals(parts: readonly Totals[]): Totals {
   return {
-    accounts: sum(reports.map((report) => report.accounts)),
-    transactions: sum(reports.map((report) => report.transactions)),
-    balance: sumBalances(reports.map((report) => report.balance)),
-    faults: reports.flatMap((report) => report.faults).slice(0, MAX_FAULTS),
-    faulty,
-    ok: faulty === 0,
+    accounts: sum(parts.map((part) => part.accounts)),
+    transactions: sum(parts.map((part) => part.transactions)),
+    balance: sumBalances(parts.map((part) => part.balance)),
+    faulty: sum(parts.map((part) => part.faulty)),
   };
 }
 
@@ -151,7 +157,8 @@ export async function verifyShard(
   }
 }
 
-async function verifyInSnapshot(
+/** @param client in a transaction that sees one moment */
+export async function verifyInSnapshot(
   client: Client,
   schema: string,
   index: number,

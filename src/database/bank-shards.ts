@@ -1,4 +1,5 @@
 import { messageOf } from '../error-message.js';
+import { NotDurableError } from './durability.js';
 import { migrate, ShardMismatchError } from './migrate.js';
 import { describeShard, type ShardAddress } from './shard-address.js';
 import { locateShard, ServerTooOldError, type LocatedShard, type ShardIdentity } from './shard-locator.js';
@@ -94,7 +95,7 @@ async function migrateAll(
 }
 
 /** What its own row says must be what the list says. @throws ShardMismatchError that names the difference */
-function checkPlace(
+export function checkPlace(
   { address, identity }: LocatedShard,
   place: { readonly index: number; readonly count: number; readonly bankId: string | undefined },
 ): void {
@@ -146,8 +147,9 @@ function problemOf(error: unknown, configured: readonly ShardAddress[], index: n
   return message;
 }
 
-/** False for wrong credentials, no such database, an old server, another shard than the one that is meant. */
+/** False for wrong credentials, no such database, an old or unsafe server, another shard than the one that is meant. */
 export function waitingHelps(error: unknown): boolean {
-  if (error instanceof ServerTooOldError || error instanceof ShardMismatchError) return false;
+  if ([ServerTooOldError, ShardMismatchError, NotDurableError].some((kind) => error instanceof kind))
+    return false;
   return !(error instanceof Error && 'code' in error && /^(28|3D|42501)/.test(String(error.code)));
 }

@@ -57,7 +57,7 @@ async function openShards(config: Config, bank: BankShards, dataSources: DataSou
   const shards = bank.shards.map((address, index) => {
     const [ledger, general] = dataSources.slice(2 * index) as [DataSource, DataSource];
     const identity = { bankId: bank.bankId, index, count: bank.shards.length };
-    return new Shard(address, identity, { ledger, general }, log, config.preparedStatements);
+    return new Shard(address, identity, { ledger, general }, log, config);
   });
   const down = new Set(bank.down);
   const open = async (shard: Shard) => {

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import type { DataSource, QueryRunner } from 'typeorm';
-import { createDataSource } from './data-source.js';
+import { DataSource, type QueryRunner } from 'typeorm';
+import { dataSourceOptions, MIGRATIONS } from './data-source.js';
 import type { ShardAddress } from './shard-address.js';
 
 /** A shard's place in its bank: index 0 … count - 1. The count is fixed when the bank is created. */
@@ -29,28 +29,40 @@ export async function migrate(
   place: ShardPlace,
   bankId?: string,
 ): Promise<MigrationReport> {
-  return withNewestSchema(shard, async (queryRunner, applied) => {
+  return withSchema(shard, MIGRATIONS, async (queryRunner, applied) => {
     const bank = await settlePlace(queryRunner, shard.schema, place, bankId);
     return { applied, bankId: bank };
   });
 }
 
-/** The tables of a shard that a copy is to fill: they hand out the ids of its place, but are no shard of a bank yet. */
-export async function prepareTables(shard: ShardAddress, place: ShardPlace): Promise<void> {
-  await withNewestSchema(shard, async (queryRunner) => {
+/**
+ * The tables of a shard that a copy is to fill: they hand out the ids of its place, but are no shard of a bank yet.
+ *
+ * @param migrations up to which the schema is made, oldest first
+ */
+export async function prepareTables(
+  shard: ShardAddress,
+  place: ShardPlace,
+  migrations = MIGRATIONS,
+): Promise<void> {
+  await withSchema(shard, migrations, async (queryRunner) => {
     const empty = !(await holdsRows(queryRunner, shard.schema, 'accounts'));
     if (empty) await interleaveIds(queryRunner, shard.schema, place);
   });
 }
 
-async function withNewestSchema<T>(
+async function withSchema<T>(
   shard: ShardAddress,
+  migrations: typeof MIGRATIONS,
   work: (queryRunner: QueryRunner, applied: readonly string[]) => Promise<T>,
 ): Promise<T> {
-  const dataSource = createDataSource(
-    { ...shard, url: shard.migrationUrl ?? shard.url },
-    { name: 'bank-migrate', size: 2, connectTimeoutMs: 10_000 },
-  );
+  const dataSource = new DataSource({
+    ...dataSourceOptions(
+      { ...shard, url: shard.migrationUrl ?? shard.url },
+      { name: 'bank-migrate', size: 2, connectTimeoutMs: 10_000 },
+    ),
+    migrations,
+  });
   await dataSource.initialize();
   try {
     return await withMigrationLock(dataSource, shard.schema, async (queryRunner) => {

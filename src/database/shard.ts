@@ -3,6 +3,7 @@ import type { DataSource } from 'typeorm';
 import { settleShard } from './bank-shards.js';
 import { isDirect, poolExtras } from './connection.js';
 import { DatabaseUnreachableError } from './database-errors.js';
+import { findWeakSettings, NotDurableError } from './durability.js';
 import { ShardMismatchError } from './migrate.js';
 import { describeShard, type ShardAddress } from './shard-address.js';
 import { locateShard, type ShardIdentity } from './shard-locator.js';
@@ -15,6 +16,13 @@ const REOPEN_MS = 1_000;
 export interface ShardLog {
   info(message: string): void;
   warn(message: string): void;
+}
+
+export interface ShardSettings {
+  /** auto: over direct connections, on which they outlive a transaction. */
+  readonly preparedStatements: boolean | 'auto';
+  /** Refuse a server that may lose what it has committed; otherwise warn. */
+  readonly requireDurable: boolean;
 }
 
 /**
@@ -38,8 +46,7 @@ export class Shard implements ShardPlace {
     readonly identity: ShardIdentity,
     private readonly dataSources: { readonly ledger: DataSource; readonly general: DataSource },
     private readonly log: ShardLog,
-    /** auto: over direct connections, on which they outlive a transaction. */
-    private readonly preparedStatements: boolean | 'auto' = 'auto',
+    private readonly settings: ShardSettings,
   ) {
     this.current = configured;
     this.ledger = new ShardPool(dataSources.ledger, this);
@@ -62,16 +69,21 @@ export class Shard implements ShardPlace {
     return this.going;
   }
 
-  /** Opens both pools and checks that they lead to this very shard. @throws ShardMismatchError, connection errors */
+  /**
+   * Opens both pools and checks that they lead to this very shard, on a server that keeps what it commits.
+   *
+   * @throws ShardMismatchError, NotDurableError, connection errors
+   */
   async open(): Promise<void> {
     try {
-      const prepared =
-        this.preparedStatements === 'auto' ? await isDirect(this.current.url) : this.preparedStatements;
+      const { preparedStatements } = this.settings;
+      const prepared = preparedStatements === 'auto' ? await isDirect(this.current.url) : preparedStatements;
       for (const dataSource of this.pools()) {
         dataSource.setOptions({ url: this.current.url, extra: poolExtras(prepared) });
         await dataSource.initialize();
       }
       await this.checkIdentity();
+      await this.checkDurability();
     } catch (error) {
       await this.closePools();
       throw error;
@@ -156,5 +168,14 @@ export class Shard implements ShardPlace {
       `${describeShard(this.current)} is not the shard ${index} of ${count} of bank ${bankId} ` +
         'that the connection for migrations leads to',
     );
+  }
+
+  private async checkDurability(): Promise<void> {
+    const weak = await findWeakSettings(this.dataSources.general);
+    if (weak.length === 0) return;
+    const message = `the server of ${describeShard(this.current)} does not keep what it commits: ${weak.join('; ')}`;
+    if (this.settings.requireDurable)
+      throw new NotDurableError(`${message}. NODE_ENV=production needs them on.`);
+    this.log.warn(message);
   }
 }

@@ -4,6 +4,8 @@ export interface SchemaTables {
   readonly transactions: string;
   readonly outbox: string;
   readonly shardIdentity: string;
+  /** TypeORM's list of the migrations that were applied. */
+  readonly migrations: string;
   /** Only where the shard no longer is: the address to which it was moved. */
   readonly shardMoved: string;
   /** Only while a move fills the schema: no shard of a bank yet. */
@@ -17,6 +19,7 @@ export function tablesOf(schema: string): SchemaTables {
     transactions: `${quoted}.transactions`,
     outbox: `${quoted}.outbox`,
     shardIdentity: `${quoted}.shard_identity`,
+    migrations: `${quoted}.migrations`,
     shardMoved: `${quoted}.shard_moved`,
     shardArriving: `${quoted}.shard_arriving`,
   };

@@ -1,0 +1,102 @@
+import type { Client } from 'pg';
+import { PooledClient } from '../database/connection.js';
+import { sqlStateOf } from '../database/database-errors.js';
+import { describeShard, type ShardAddress } from '../database/shard-address.js';
+import { tablesOf, type SchemaTables } from '../database/tables.js';
+import { WorkError } from '../explain.js';
+
+/** A shard, and a session in it over its direct connection, where there is one. */
+export interface ShardSession {
+  readonly index: number;
+  readonly address: ShardAddress;
+  readonly tables: SchemaTables;
+  readonly client: Client;
+}
+
+/** Shards that are worked on at the same time; the others wait. */
+const AT_ONCE = 4;
+const CONNECT_TIMEOUT_MS = 10_000;
+const LOCK_TIMEOUT_MS = 60_000;
+
+/** What may take long must not be ended by what is set on the server for requests. Not every version has all of these. */
+const UNLIMITED = `SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN
+  ('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')`;
+
+/** Opens a session in every shard; they end with the work. */
+export async function withSessions<T>(
+  addresses: readonly ShardAddress[],
+  name: string,
+  work: (sessions: readonly ShardSession[]) => Promise<T>,
+): Promise<T> {
+  const sessions = addresses.map((address, index) => ({
+    index,
+    address,
+    tables: tablesOf(address.schema),
+    client: new PooledClient({
+      connectionString: address.migrationUrl ?? address.url,
+      application_name: name,
+      connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    }),
+  }));
+  try {
+    await Promise.all(sessions.map(({ client }) => client.connect()));
+    return await work(sessions);
+  } finally {
+    await Promise.allSettled(sessions.map(({ client }) => client.end()));
+  }
+}
+
+/**
+ * Begins a transaction that may take long, and locks the shard's tables before its snapshot is taken, so that nobody
+ * migrates or moves them meanwhile. Texts of values are the same whatever is set on the server.
+ */
+export async function beginLocked(
+  { client, tables, address }: ShardSession,
+  begin: string,
+  mode: 'ACCESS SHARE' | 'ACCESS EXCLUSIVE',
+): Promise<void> {
+  const { accounts, outbox, shardIdentity, transactions } = tables;
+  await client.query(
+    `${begin}; SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}; SET LOCAL jit = off; SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO'`,
+  );
+  try {
+    // In the order in which a batch, and then the relay, takes them.
+    await client.query(
+      `LOCK TABLE ${accounts}, ${outbox}, ${shardIdentity}, ${transactions} IN ${mode} MODE`,
+    );
+  } catch (error) {
+    if (sqlStateOf(error) !== '55P03') throw error;
+    throw new WorkError(
+      `the tables of ${describeShard(address)} are held by another session; try again later`,
+    );
+  }
+  await client.query(UNLIMITED);
+}
+
+/**
+ * Works on some of the items at a time. The first failure stops the others; it is thrown when all have ended.
+ *
+ * @param work given a signal that is aborted by a failure of its neighbours, too
+ */
+export async function someAtOnce<T, R>(
+  items: readonly T[],
+  signal: AbortSignal | undefined,
+  work: (item: T, signal: AbortSignal) => Promise<R>,
+): Promise<R[]> {
+  const failure = new AbortController();
+  const stop = AbortSignal.any([failure.signal, ...(signal ? [signal] : [])]);
+  const results: R[] = [];
+  const waiting = items.entries();
+  const takeFromThem = async () => {
+    for (const [index, item] of waiting) {
+      stop.throwIfAborted();
+      results[index] = await work(item, stop);
+    }
+  };
+  const workers = Array.from({ length: AT_ONCE }, () =>
+    takeFromThem().catch((error: unknown) => failure.abort(error)),
+  );
+  await Promise.all(workers);
+  stop.throwIfAborted();
+  return results;
+}

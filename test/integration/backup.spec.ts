@@ -1,0 +1,502 @@
+import 'reflect-metadata';
+import { createHash } from 'node:crypto';
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gunzipSync, gzipSync } from 'node:zlib';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { Client } from 'pg';
+import { BACKED_UP, type Manifest } from '../../src/cli/backup-format.js';
+import { backupBank } from '../../src/cli/backup.js';
+import { restoreBank, type RestoreOptions } from '../../src/cli/restore.js';
+import { seedBank } from '../../src/cli/seed.js';
+import { verifyBank } from '../../src/cli/verify.js';
+import { settleShards } from '../../src/database/bank-shards.js';
+import { MIGRATIONS } from '../../src/database/data-source.js';
+import { prepareTables, ShardMismatchError } from '../../src/database/migrate.js';
+import type { ShardAddress } from '../../src/database/shard-address.js';
+import { explain, WorkError } from '../../src/explain.js';
+import { startInstance } from '../support/app.js';
+import { startCli } from '../support/cli.js';
+import { openLedger } from '../support/ledger.js';
+import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
+import { temporaryDataDir, waitUntil } from '../support/service.js';
+
+let source: TestDatabase;
+let target: TestDatabase;
+let folder: string;
+
+beforeAll(async () => {
+  [source, target] = await Promise.all([
+    createEmptyTestDatabase('backup'),
+    createEmptyTestDatabase('restore'),
+  ]);
+});
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'bank-backup-'));
+});
+
+/** Schemas are dropped faster than databases are made. The session of a killed process may still be there. */
+async function clear(database: TestDatabase): Promise<void> {
+  const others = 'datname = current_database() AND pid <> pg_backend_pid()';
+  await on(database, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE ${others}`);
+  await on(database, 'DROP SCHEMA IF EXISTS bank, bank_0, bank_1 CASCADE');
+}
+
+afterEach(async () => {
+  await clear(target);
+  rmSync(folder, { recursive: true, force: true });
+});
+
+afterAll(async () => {
+  await source.drop();
+  await target.drop();
+});
+
+const bankIn = ({ url }: TestDatabase): ShardAddress[] => [{ url, schema: 'bank' }];
+const shardsIn = ({ url }: TestDatabase): ShardAddress[] => [
+  { url, schema: 'bank_0' },
+  { url, schema: 'bank_1' },
+];
+
+async function on<Row extends object>({ url }: { url: string }, sql: string): Promise<Row[]> {
+  const client = new Client({ connectionString: url });
+  await client.connect();
+  try {
+    return (await client.query<Row>(sql)).rows;
+  } finally {
+    await client.end();
+  }
+}
+
+const to = (name = 'backup') => join(folder, name);
+const backup = async (shards: readonly ShardAddress[], name?: string) =>
+  (await backupBank(shards, { to: to(name) })).manifest;
+const restore = (shards: readonly ShardAddress[], options: Partial<RestoreOptions> = {}) =>
+  restoreBank(shards, { from: to(), skipIds: 1_000_000, ...options });
+
+/** A bank of some accounts, whose events still wait. */
+async function foundBank(shards: readonly ShardAddress[], accounts = 5): Promise<string> {
+  const { bankId } = await settleShards(shards);
+  await seedBank(shards, { accounts, balance: 350_00n });
+  return bankId;
+}
+
+/** Of each file the hash of its rows: of the same rows the same. */
+const contents = ({ shards }: Manifest) =>
+  shards.flatMap(({ files }) => files.map(({ table, contentSha256 }) => ({ table, contentSha256 })));
+
+/** What a restore has left where nothing may be: tables of no bank, without a row. */
+async function expectNothing(database: TestDatabase): Promise<void> {
+  const tables = await on<{ name: string }>(
+    database,
+    `SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables
+     WHERE tablename IN ('accounts', 'transactions', 'outbox', 'shard_identity')`,
+  );
+  for (const { name } of tables) expect(await on(database, `SELECT FROM ${name}`)).toEqual([]);
+}
+
+describe('a backup', () => {
+  afterEach(() => clear(source));
+
+  it('holds one moment of a bank that goes on posting, and is restored to the row', async () => {
+    await foundBank(bankIn(source), 20);
+    const ledger = await openLedger(source.url);
+    const acknowledged: number[] = [];
+    let posting = true;
+    const writers = Array.from({ length: 8 }, async (_, writer) => {
+      for (let n = 0; posting; n++) {
+        const accountId = 1 + ((n + writer) % 20);
+        const command = { accountId, type: 'credit', amount: 1n, idempotencyKey: `${writer}-${n}` } as const;
+        acknowledged.push((await ledger.groupCommit.submit(command)).transactionId);
+      }
+    });
+    await waitUntil(() => Promise.resolve(acknowledged.length > 200), 20_000);
+    const before = [...acknowledged];
+    const manifest = await backup(bankIn(source));
+    const during = acknowledged.length - before.length;
+    posting = false;
+    await Promise.all(writers);
+    await ledger.close();
+    expect(during).toBeGreaterThan(0);
+
+    const { totals, bankId } = await restore(bankIn(target));
+    expect(totals).toEqual(manifest.shards[0]?.books);
+    expect(totals.faulty).toBe(0);
+    expect(bankId).not.toBe(manifest.bankId);
+    const { accounts, transactions, balance } = totals;
+    expect(await verifyBank(bankIn(target))).toMatchObject({ accounts, transactions, balance, ok: true });
+    // Backed up once more, each account, transaction and waiting event is the same text.
+    expect(contents(await backup(bankIn(target), 'again'))).toEqual(contents(manifest));
+    const ids = await on<{ id: number }>(target, 'SELECT transaction_id::int AS id FROM bank.transactions');
+    const restored = new Set(ids.map(({ id }) => id));
+    expect(before.filter((id) => !restored.has(id))).toEqual([]);
+  }, 60_000);
+
+  it('holds every table and every column of the schema', async () => {
+    await foundBank(bankIn(source));
+    const { shards } = await backup(bankIn(source));
+    const tables = await on<{ name: string }>(
+      source,
+      `SELECT tablename AS name FROM pg_tables WHERE schemaname = 'bank'`,
+    );
+    const known = [...BACKED_UP.map(({ table }) => table as string), 'shard_identity', 'migrations'];
+    expect(tables.map(({ name }) => name).sort()).toEqual(known.sort());
+    for (const { table, columns } of shards[0]?.files ?? []) {
+      const found = await on<{ name: string }>(
+        source,
+        `SELECT column_name::text AS name FROM information_schema.columns
+         WHERE table_schema = 'bank' AND table_name = '${table}'`,
+      );
+      expect([...columns].sort()).toEqual(found.map(({ name }) => name).sort());
+    }
+  });
+
+  it('says that the books are not whole, holds them as they are, and gives them back so', async () => {
+    await foundBank(bankIn(source));
+    await on(source, 'UPDATE bank.accounts SET balance = 351 WHERE account_id = 2');
+    const { shards } = await backup(bankIn(source));
+    expect(shards[0]?.books).toEqual({ accounts: 5, transactions: 5, balance: '1751.00', faulty: 1 });
+    expect((await restore(bankIn(target))).totals.faulty).toBe(1);
+    expect((await verifyBank(bankIn(target))).faults).toEqual([
+      { accountId: 2, checks: ['balance_is_sum', 'balance_is_last'] },
+    ]);
+  });
+
+  it('is not written over anything', async () => {
+    await foundBank(bankIn(source));
+    writeFileSync(to('file'), '');
+    await expect(backup(bankIn(source), '.')).rejects.toThrow('is not empty; a backup needs a new folder');
+    await expect(backup(bankIn(source), 'file')).rejects.toThrow('is a file; a backup needs a new folder');
+    await expect(backup(bankIn(source), 'none/backup')).rejects.toThrow('no folder can be made in');
+    expect(readdirSync(folder)).toEqual(['file']);
+  });
+
+  it('leaves nothing when its session ends in the middle of it', async () => {
+    await foundBank(bankIn(source));
+    await holdUpOutbox(source);
+    const backing = backup(bankIn(source));
+    await waitForPart('shard-0/transactions.csv.gz');
+    const ended = expect(backing).rejects.toThrow();
+    await on(
+      source,
+      `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'bank-backup'`,
+    );
+    await ended;
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
+  it('that was killed is none', async () => {
+    await foundBank(bankIn(source));
+    await holdUpOutbox(source);
+    const { child, ended } = startCli(['backup', '--to', to()], { DATABASE_URL: source.url });
+    await waitForPart('shard-0/transactions.csv.gz');
+    child.kill('SIGKILL');
+    await ended;
+    const [left = ''] = readdirSync(folder);
+    expect(left).toMatch(/^backup\.partial-/);
+    await expect(restore(bankIn(target), { from: to(left) })).rejects.toThrow(
+      'is no backup: there is no manifest.json in it',
+    );
+  });
+
+  it('that is stopped by Ctrl-C leaves nothing', async () => {
+    await foundBank(bankIn(source));
+    await holdUpOutbox(source);
+    const { child, ended } = startCli(['backup', '--to', to()], { DATABASE_URL: source.url });
+    await waitForPart('shard-0/transactions.csv.gz');
+    child.kill('SIGINT');
+    expect(await ended).toMatchObject({ code: 130, stdout: '' });
+    expect(readdirSync(folder)).toEqual([]);
+  });
+});
+
+/** Reading the outbox, which a backup does last, takes a minute from here on. */
+async function holdUpOutbox(database: TestDatabase): Promise<void> {
+  await on(
+    database,
+    `ALTER TABLE bank.outbox RENAME TO slow;
+     CREATE VIEW bank.outbox AS SELECT * FROM bank.slow WHERE (SELECT pg_sleep(60)::text) IS NOT NULL`,
+  );
+}
+
+/** Until a file of a backup is there under the name that it has while it is written. */
+async function waitForPart(file: string): Promise<void> {
+  const parts = () => readdirSync(folder).filter((name) => name.includes('.partial-'));
+  await waitUntil(() => Promise.resolve(parts().some((part) => existsSync(to(join(part, file))))), 20_000);
+}
+
+describe('a restored bank', () => {
+  afterEach(() => clear(source));
+
+  it('posts on, with ids that nobody has had, and knows the old keys', async () => {
+    await settleShards(bankIn(source));
+    const posted = async (url: string, key: string) => {
+      const service = await startInstance(url);
+      try {
+        const headers = { 'content-type': 'application/json', 'idempotency-key': key };
+        const path = '/accounts/1/transactions';
+        const { status, text } = await service.http
+          .post(path)
+          .set(headers)
+          .send('{"type":"Deposit","amount":1}');
+        const opened = await service.http.post('/accounts').send({});
+        return { status, body: JSON.parse(text) as object, opened: JSON.parse(opened.text) as object };
+      } finally {
+        await service.close();
+      }
+    };
+    await seedBank(bankIn(source), { accounts: 2, balance: 1_00n });
+    const first = await posted(source.url, 'key-1');
+    expect(first).toMatchObject({ status: 201, body: { id: 'txn3' }, opened: { accountId: 3 } });
+    await backup(bankIn(source));
+    // Acknowledged, and lost: nobody else may get these ids.
+    expect(await posted(source.url, 'key-2')).toMatchObject({
+      body: { id: 'txn4' },
+      opened: { accountId: 4 },
+    });
+
+    await restore(bankIn(target), { skipIds: 1_000 });
+    const duplicate = { error: 'Duplicate transaction', transactionId: 'txn3' };
+    expect(await posted(target.url, 'key-1')).toMatchObject({ status: 409, body: duplicate });
+    const again = await posted(target.url, 'key-2');
+    expect(again).toMatchObject({ status: 201, body: { id: 'txn1004' }, opened: { accountId: 1005 } });
+    expect(await verifyBank(bankIn(target))).toMatchObject({ transactions: 4, ok: true });
+  }, 60_000);
+
+  it('has the shards of the old one, an id of its own, and is refused until all of them are there', async () => {
+    const oldId = await foundBank(shardsIn(source), 7);
+    const manifest = await backup(shardsIn(source));
+    expect(manifest).toMatchObject({ bankId: oldId, shardCount: 2 });
+    const { bankId } = await restore(shardsIn(target));
+    expect(bankId).not.toBe(oldId);
+    // As if it had been killed between the two commits, of which that of shard 0 is the last.
+    await on(target, 'DROP SCHEMA bank_0 CASCADE');
+    await expect(settleShards(shardsIn(target))).rejects.toThrow('is listed as shard 0 of the bank');
+    const steps: string[] = [];
+    expect((await restore(shardsIn(target), { onStep: (step) => steps.push(step) })).bankId).toBe(bankId);
+    expect(steps).toContain('shard 1: was restored before');
+    expect((await settleShards(shardsIn(target))).bankId).toBe(bankId);
+    expect(contents(await backup(shardsIn(target), 'again'))).toEqual(contents(manifest));
+
+    await seedBank(shardsIn(target), { accounts: 2, balance: 1n });
+    const newest = await on<{ id: number }>(
+      target,
+      `SELECT max(account_id)::int AS id FROM bank_0.accounts UNION ALL SELECT max(account_id)::int FROM bank_1.accounts`,
+    );
+    expect(newest).toEqual([{ id: 7 + 2_000_000 + 2 }, { id: 6 + 2_000_000 + 2 }]);
+    expect(await verifyBank(shardsIn(target))).toMatchObject({ accounts: 9, ok: true });
+    // Of two banks: they can't be mixed up.
+    const mixed = [shardsIn(source)[0], shardsIn(target)[1]] as ShardAddress[];
+    await expect(settleShards(mixed)).rejects.toThrow(ShardMismatchError);
+  }, 60_000);
+
+  it('that was founded before keeps its id, and its running service works on with it', async () => {
+    await foundBank(bankIn(source), 3);
+    await backup(bankIn(source));
+    const { bankId } = await settleShards(bankIn(target));
+    const service = await startInstance(target.url, { LEDGER_LOCK_TIMEOUT_MS: '5000' });
+    const opened: Promise<{ status: number; text: string }>[] = [];
+    const onStep = (step: string) => {
+      if (step === 'shard 0: loading') {
+        // They come while the tables are locked, and wait.
+        for (let n = 0; n < 3; n++)
+          opened.push(service.http.post('/accounts').send({ openingDeposit: '1.00' }));
+      }
+    };
+    expect((await restore(bankIn(target), { onStep })).bankId).toBe(bankId);
+    for (const { status, text } of await Promise.all(opened)) {
+      expect({ status, text }).toMatchObject({ status: 201 });
+      expect((JSON.parse(text) as { accountId: number }).accountId).toBeGreaterThan(1_000_000);
+    }
+    expect((await service.http.get('/accounts/3/balance')).text).toBe('{"balance":350.00,"version":2}');
+    await service.close();
+    expect(await verifyBank(bankIn(target))).toMatchObject({ accounts: 6, balance: '1053.00', ok: true });
+  });
+
+  it('of an older schema is brought up to date', async () => {
+    const older = MIGRATIONS.slice(0, -1);
+    const place = { index: 0, count: 1 };
+    await prepareTables(bankIn(source)[0] as ShardAddress, place, older);
+    await on(
+      source,
+      `INSERT INTO bank.shard_identity (bank_id, shard_index, shard_count) VALUES (gen_random_uuid(), 0, 1)`,
+    );
+    await seedBank(bankIn(source), { accounts: 4, balance: 1n });
+    expect((await backup(bankIn(source))).migrations).toEqual(older.map(({ name }) => name));
+    await restore(bankIn(target));
+    expect((await settleShards(bankIn(target))).migrations).toEqual([]);
+    expect(await verifyBank(bankIn(target))).toMatchObject({ accounts: 4, ok: true });
+    // Its files do not fit the newest schema.
+    await on(target, 'DROP SCHEMA bank CASCADE');
+    await settleShards(bankIn(target));
+    await expect(restore(bankIn(target))).rejects.toThrow('restore into a database without a bank');
+    expect(await on(target, 'SELECT FROM bank.accounts')).toEqual([]);
+  });
+});
+
+describe('what is not restored', () => {
+  let whole: string;
+
+  beforeAll(async () => {
+    whole = mkdtempSync(join(tmpdir(), 'bank-backup-'));
+    await foundBank(bankIn(source));
+    await backupBank(bankIn(source), { to: whole });
+  });
+  beforeEach(() => cpSync(whole, to(), { recursive: true }));
+  afterAll(async () => {
+    await clear(source);
+    rmSync(whole, { recursive: true });
+  });
+
+  const file = (name: string) => join(to(), 'shard-0', `${name}.csv.gz`);
+  /** What somebody wrote who knows how the manifest is made. */
+  const rewriteManifest = (change: (body: Manifest) => void) => {
+    const body = JSON.parse(readFileSync(join(to(), 'manifest.json'), 'utf8')) as Manifest;
+    Reflect.deleteProperty(body, 'checksum');
+    change(body);
+    const checksum = createHash('sha256').update(JSON.stringify(body)).digest('hex');
+    writeFileSync(join(to(), 'manifest.json'), JSON.stringify({ ...body, checksum }));
+  };
+
+  const DAMAGE: [what: string, damage: () => void, message: string][] = [
+    ['without its manifest', () => rmSync(join(to(), 'manifest.json')), 'is no backup'],
+    ['that is no folder', () => rmSync(to(), { recursive: true }), 'is no backup'],
+    ['whose manifest is cut off', () => cutOff(join(to(), 'manifest.json')), 'manifest.json is damaged'],
+    [
+      'whose manifest was changed',
+      () => flip(join(to(), 'manifest.json'), '"rows": '),
+      'manifest.json is damaged',
+    ],
+    ['without a file', () => rmSync(file('outbox')), 'outbox.csv.gz is missing'],
+    ['with a file that is cut off', () => cutOff(file('transactions')), 'bytes instead of'],
+    ['with a file in which a bit flipped', () => flip(file('accounts')), 'its SHA-256 is another one'],
+    [
+      'of a format to come',
+      () => rewriteManifest((body) => Object.assign(body, { formatVersion: 2 })),
+      'is of the format version 2; this release reads version 1',
+    ],
+    [
+      'of a schema to come',
+      () => rewriteManifest((body) => body.migrations.push('Later1')),
+      'the backup is of a later release: its schema has the migration Later1',
+    ],
+    ['whose rows were changed', () => forge(file('accounts')), 'would not hold what the backup holds'],
+  ];
+
+  function cutOff(path: string): void {
+    const whole = readFileSync(path);
+    writeFileSync(path, whole.subarray(0, whole.length - 10));
+  }
+
+  /** @param after the first place after this text; else in the middle */
+  function flip(path: string, after?: string): void {
+    const bytes = readFileSync(path);
+    const place = after === undefined ? bytes.length >> 1 : bytes.indexOf(after) + after.length;
+    bytes[place] = (bytes[place] ?? 0) ^ 1;
+    writeFileSync(path, bytes);
+  }
+
+  /** Moves money from one account to another, and makes the manifest fit, but for what the rows themselves come to. */
+  function forge(path: string): void {
+    const rows = gunzipSync(readFileSync(path)).toString();
+    const forged = gzipSync(rows.replace('1,350.00', '1,351.00').replace('2,350.00', '2,349.00'));
+    writeFileSync(path, forged);
+    rewriteManifest(({ shards }) => {
+      const sha256 = createHash('sha256').update(forged).digest('hex');
+      Object.assign(shards[0]?.files[0] ?? {}, { bytes: forged.length, sha256 });
+    });
+  }
+
+  it.each(DAMAGE)('is a backup %s', async (_what, damage, message) => {
+    damage();
+    const restoring = restore(bankIn(target));
+    await expect(restoring).rejects.toThrow(WorkError);
+    await expect(restoring).rejects.toThrow(message);
+    await expectNothing(target);
+  });
+
+  it('is a backup into a bank that has accounts, or of another number of shards', async () => {
+    await seedBank((await settleShards(bankIn(target))).shards, { accounts: 5, balance: 350_01n });
+    await expect(restore(bankIn(target))).rejects.toThrow(
+      /holds accounts; a backup is restored into an empty bank only$/,
+    );
+    expect(await verifyBank(bankIn(target))).toMatchObject({ accounts: 5, balance: '1750.05', ok: true });
+    await expect(restore(shardsIn(target))).rejects.toThrow(
+      'the backup is of a bank of 1 shard(s), but the configuration lists 2',
+    );
+    await expect(restore([{ url: target.url, schema: 'bank' }], { skipIds: 2 ** 53 })).rejects.toThrow();
+  });
+
+  it('is a backup into the place to which a shard is being moved', async () => {
+    await settleShards(bankIn(target));
+    await on(target, 'CREATE TABLE bank.shard_arriving ()');
+    await expect(restore(bankIn(target))).rejects.toThrow('is the target of `shards move`');
+  });
+
+  it('is a half: a restore that loses its session leaves nothing, and can be run again', async () => {
+    await settleShards(bankIn(target));
+    await on(
+      target,
+      `CREATE FUNCTION bank.wait() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(60); RETURN NEW; END';
+       CREATE TRIGGER wait BEFORE INSERT ON bank.transactions FOR EACH ROW EXECUTE FUNCTION bank.wait()`,
+    );
+    const restoring = restore(bankIn(target)).catch((reason: unknown) => reason);
+    const session = `FROM pg_stat_activity WHERE application_name = 'bank-restore' AND wait_event = 'PgSleep'`;
+    await waitUntil(
+      async () => (await on(target, `SELECT pg_terminate_backend(pid) ${session}`)).length > 0,
+      20_000,
+    );
+    const error = await restoring;
+    expect(explain(error)).toMatch(/^the database failed: /);
+    expect(await on(target, 'SELECT FROM bank.accounts')).toEqual([]);
+    await on(target, 'DROP TRIGGER wait ON bank.transactions');
+    await restore(bankIn(target));
+    expect(await verifyBank(bankIn(target))).toMatchObject({ accounts: 5, ok: true });
+  });
+});
+
+describe('from the command line', () => {
+  afterEach(() => clear(source));
+
+  it('carries a bank from one data folder to another', async () => {
+    const [old, fresh] = [temporaryDataDir(), temporaryDataDir()];
+    try {
+      const run = (args: readonly string[], dataDir: string) => startCli(args, { DATA_DIR: dataDir }).ended;
+      await run(['seed', '--accounts', '3', '--balance', '350.00'], old.path);
+      const backedUp = await run(['backup', '--to', to()], old.path);
+      expect(backedUp.code).toBe(0);
+      expect(backedUp.stdout).toMatch(
+        /^Backed up 3 account\(s\) with 1050\.00 in all and 3 transaction\(s\)\n/,
+      );
+      expect(backedUp.stdout).toMatch(/Every file was read again, and the books are whole\.\n$/);
+      const restored = await run(['restore', '--from', to()], fresh.path);
+      expect(restored.code).toBe(0);
+      expect(restored.stdout).toMatch(
+        /^Restored 3 account\(s\) with 1050\.00 in all and 3 transaction\(s\)\n/,
+      );
+      expect(restored.stdout).toMatch(/The books are whole\.\n$/);
+      expect((await run(['reset', '--account', '3'], fresh.path)).stdout).toMatch(
+        /^Account 3: 350\.00 → 1000\.00, version 2 → 3, by the credit txn1000000004\.\n$/,
+      );
+    } finally {
+      old.remove();
+      fresh.remove();
+    }
+  }, 120_000);
+
+  it('exits with 1 when the books are not whole', async () => {
+    await foundBank(bankIn(source));
+    await on(source, 'UPDATE bank.accounts SET balance = 351 WHERE account_id = 2');
+    const backedUp = await startCli(['backup', '--to', to()], { DATABASE_URL: source.url }).ended;
+    expect(backedUp.code).toBe(1);
+    expect(backedUp.stdout).toContain('The books are NOT whole: 1 account(s) fail');
+    const restored = await startCli(['restore', '--from', to()], { DATABASE_URL: target.url }).ended;
+    expect(restored.code).toBe(1);
+    expect(restored.stdout).toContain('The books are NOT whole, and were not');
+    const refused = await startCli(['restore', '--from', folder], { DATABASE_URL: target.url }).ended;
+    expect(refused).toMatchObject({ code: 1, stdout: '' });
+    expect(refused.stderr).toMatch(/^error: [^\n]* is no backup: [^\n]*\n$/);
+  }, 60_000);
+});
