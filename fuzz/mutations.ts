@@ -26,8 +26,8 @@ export interface Mutation {
 
 type Mutations = Arbitrary<Mutation>;
 
-const MALFORMED = 'malformed';
-const OPEN = 'open';
+const MALFORMED: Verdict = 'malformed';
+const OPEN: Verdict = 'open';
 
 /** A change for each of some values. */
 function oneOf<T>(

@@ -267,12 +267,12 @@ const NOT_JSON = sharedResponse(
 /** Answers that no operation lists, because any request can get them: by status. */
 export const GENERAL_RESPONSES: Responses = {
   400: jsonResponse(
-    'The request is not valid HTTP (`request`), its path is not a valid URL (`path`), or it does not have one `Host`.',
+    'The request is not valid HTTP (`request`), its path is not a valid URL (`path`), or it has no `Host`, several, or one that is none.',
     InvalidRequest,
     {
       request: { error: 'Invalid request', details: [{ field: 'request', message: 'is not valid HTTP' }] },
       path: { error: 'Invalid request', details: [{ field: 'path', message: 'is not a valid URL' }] },
-      host: { error: 'Invalid request', details: [{ field: 'Host', message: 'must be given once' }] },
+      host: { error: 'Invalid request', details: [{ field: 'Host', message: 'is missing' }] },
     },
   ),
   404: jsonResponse('There is no such path, or it does not have this method.', ErrorBody, {

@@ -10,6 +10,11 @@ export interface Answer {
   readonly text: string;
 }
 
+interface AnswerOptions {
+  /** It answers HEAD. */
+  readonly isHead?: boolean;
+}
+
 interface Reference {
   readonly $ref?: string;
 }
@@ -111,26 +116,35 @@ export class OpenApiContract {
   }
 
   /** What the document does not say of an answer; empty: nothing. */
-  answerProblems(operationId: string, answer: Answer): string[] {
+  answerProblems(operationId: string, answer: Answer, options: AnswerOptions = {}): string[] {
     const response = this.response(operationId, answer.status);
-    return response ? this.responseProblems(response, answer) : [`status ${answer.status} is not documented`];
+    return response
+      ? this.responseProblems(response, answer, options)
+      : [`status ${answer.status} is not documented`];
   }
 
   /** The same of an answer to what is no request to any operation. */
-  generalAnswerProblems(answer: Answer): string[] {
+  generalAnswerProblems(answer: Answer, options: AnswerOptions = {}): string[] {
     const response = this.document['x-general-responses'][answer.status];
     return response
-      ? this.responseProblems(this.follow(response), answer)
+      ? this.responseProblems(this.follow(response), answer, options)
       : [`status ${answer.status} is not documented for what is no operation`];
   }
 
-  private responseProblems(response: Response, { headers, text }: Answer): string[] {
+  private responseProblems(
+    response: Response,
+    { headers, text }: Answer,
+    { isHead }: AnswerOptions,
+  ): string[] {
     const missing = Object.entries(response.headers ?? {})
       .filter(([name, header]) => this.follow(header).required !== false && !(name.toLowerCase() in headers))
       .map(([name]) => `the header ${name} is missing`);
     const [type, content] = Object.entries(response.content ?? {})[0] ?? [];
     if (!content) return text === '' ? missing : [...missing, 'a body that is not documented'];
+    // RFC 9110, 9.3.2: the answer to HEAD has no body, but the fields that a body would have.
+    if (isHead && text !== '') return [...missing, 'a body in answer to HEAD'];
     if (!headers['content-type']?.startsWith(`${type};`)) return [...missing, `not of type ${type}`];
+    if (isHead) return missing;
     if (type !== 'application/json') return [...missing, ...this.problems(content.schema, text)];
     let body: unknown;
     try {
@@ -138,7 +152,12 @@ export class OpenApiContract {
     } catch {
       return [...missing, 'no JSON'];
     }
-    return [...missing, ...this.problems(content.schema, body), ...this.moneyProblems(text)];
+    return [
+      ...missing,
+      ...this.problems(content.schema, body),
+      ...this.moneyProblems(text),
+      ...errorProblems(content, body),
+    ];
   }
 
   /** Of a JSON text: the decimals that JSON.parse does not keep. */
@@ -154,9 +173,7 @@ export class OpenApiContract {
 
   /** The documented bodies of a status. */
   examples(operationId: string, status: number): unknown[] {
-    return Object.values(this.response(operationId, status)?.content ?? {}).flatMap((content) =>
-      content.examples ? Object.values(content.examples).map(({ value }) => value) : [content.example],
-    );
+    return Object.values(this.response(operationId, status)?.content ?? {}).flatMap(examplesOf);
   }
 
   private operation(operationId: string): Operation {
@@ -189,6 +206,19 @@ export class OpenApiContract {
     if (validate(value)) return [];
     return (validate.errors ?? []).map(({ instancePath, message }) => `${instancePath} ${message}`);
   }
+}
+
+function examplesOf({ examples, example }: MediaType): unknown[] {
+  return examples ? Object.values(examples).map(({ value }) => value) : [example];
+}
+
+/** The texts of errors are stable, so each one is among the examples. */
+function errorProblems(content: MediaType, body: unknown): string[] {
+  const errorOf = (value: unknown) => (value as { readonly error?: unknown } | undefined)?.error;
+  const documented = examplesOf(content).map(errorOf);
+  const error = errorOf(body);
+  if (typeof error !== 'string' || documented.includes(error)) return [];
+  return [`the error "${error}" is not documented`];
 }
 
 function read(reviver?: (key: string, value: unknown) => unknown): unknown {
