@@ -4,8 +4,7 @@ import { verifyBank } from '../src/cli/verify.js';
 import type { ShardAddress } from '../src/database/shard-address.js';
 import type { Answer } from '../test/support/openapi.js';
 import type { Sent } from './draft.js';
-import type { Asked } from './rules.js';
-import { centsOf } from './rules.js';
+import { centsOf, segmentsOf, type Asked } from './rules.js';
 
 interface Account {
   cents: bigint;
@@ -25,7 +24,7 @@ export class Books {
       this.accounts.set(Number(body['accountId']), { cents, version: cents > 0n ? 2 : 1 });
       return;
     }
-    const id = Number(/\/accounts\/([^/]*)/.exec(target)?.[1]);
+    const id = Number(segmentsOf(target)[1]);
     const account = this.accounts.get(id);
     if (!account) throw new Error(`a transaction was accepted for account ${id}, which nobody opened`);
     const cents = centsOf(body['amount']);

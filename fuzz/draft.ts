@@ -73,7 +73,11 @@ export function shellCommand({ bytes }: Sent, url: string): string {
   const { hostname, port } = new URL(url);
   const escaped = bytes
     .toString('latin1')
-    .replaceAll(/[^ -~]|[\\'%]/g, (byte) => ESCAPES[byte] ?? `\\${octal(byte.charCodeAt(0))}`);
+    .replaceAll(/[^ -~]|[\\'%]/g, (byte) => ESCAPES[byte] ?? `\\${octal(byte.charCodeAt(0))}`)
+    .replaceAll(
+      /([A-Za-z0-9 ])\1{99,}/g,
+      (run, byte) => `'"$(head -c ${run.length} /dev/zero | tr '\\0' '${byte}')"'`,
+    );
   return `printf '${escaped}' | nc ${hostname} ${port}`;
 }
 

@@ -13,6 +13,9 @@ export class NoAnswerError extends Error {}
  */
 export class RawConnection {
   private socket: Socket | undefined;
+  private received: Buffer = Buffer.alloc(0);
+  /** Looks at what was received; called whenever there is more of it, and at the end with the reason for it. */
+  private look: (end?: string) => void = () => undefined;
 
   constructor(private readonly url: string) {}
 
@@ -21,55 +24,66 @@ export class RawConnection {
    * @throws NoAnswerError
    */
   async exchange(bytes: Buffer, { isHead = false, last = false } = {}): Promise<Answer> {
-    const { hostname, port } = new URL(this.url);
-    const open = this.socket?.writable === true ? this.socket : undefined;
-    const socket = open ?? connect(Number(port), hostname).setNoDelay(true);
-    this.socket = socket;
-    try {
-      const answer = await readAnswer(socket, isHead, () => socket.write(bytes));
-      if (last || answer.headers['connection'] === 'close') this.close();
-      return answer;
-    } catch (error) {
-      this.close();
-      throw error;
-    }
+    if (this.received.length > 0) throw this.noAnswer('bytes that answer nothing came before the request');
+    if (this.socket?.writable !== true) this.open();
+    this.socket?.write(bytes);
+    const { answer, rest } = await this.answer(isHead);
+    this.received = rest;
+    if (last || answer.headers['connection'] === 'close') this.close();
+    return answer;
   }
 
   close(): void {
+    this.look = () => undefined;
+    this.received = Buffer.alloc(0);
     this.socket?.destroy();
     this.socket = undefined;
   }
-}
 
-function readAnswer(socket: Socket, isHead: boolean, send: () => void): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    let received = Buffer.alloc(0);
-    const settle = (outcome: () => void) => {
-      clearTimeout(timer);
-      socket.removeAllListeners('data').removeAllListeners('error').removeAllListeners('close');
-      socket.on('error', () => undefined);
-      outcome();
-    };
-    const fail = (problem: string) =>
-      settle(() => reject(new NoAnswerError(`${problem}; received: ${received.toString('latin1')}`)));
-    const timer = setTimeout(() => fail(`no answer within ${ANSWER_TIMEOUT_MS} ms`), ANSWER_TIMEOUT_MS);
-    const read = (ended: boolean) => {
-      try {
-        const answer = parseAnswer(received, isHead, ended);
-        if (answer) settle(() => resolve(answer));
-        else if (ended) fail('the connection was closed before the answer was whole');
-      } catch (error) {
-        fail((error as Error).message);
-      }
-    };
+  private open(): void {
+    const { hostname, port } = new URL(this.url);
+    const socket = connect(Number(port), hostname).setNoDelay(true);
+    this.socket = socket;
     socket.on('data', (data) => {
-      received = Buffer.concat([received, data]);
-      read(false);
+      if (this.socket !== socket) return;
+      this.received = Buffer.concat([this.received, data]);
+      this.look();
     });
-    socket.on('error', ({ message }) => fail(message));
-    socket.on('close', () => read(true));
-    send();
-  });
+    let reason = 'the connection was closed';
+    socket.on('error', ({ message }) => (reason = message));
+    socket.on('close', () => this.socket === socket && this.look(reason));
+  }
+
+  private answer(isHead: boolean): Promise<{ answer: Answer; rest: Buffer }> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => fail(`no answer within ${ANSWER_TIMEOUT_MS} ms`), ANSWER_TIMEOUT_MS);
+      const settle = () => {
+        clearTimeout(timer);
+        this.look = () => undefined;
+      };
+      const fail = (problem: string) => {
+        settle();
+        reject(this.noAnswer(problem));
+      };
+      this.look = (end) => {
+        try {
+          const parsed = parseAnswer(this.received, isHead, end !== undefined);
+          if (!parsed) return end === undefined ? undefined : fail(end);
+          settle();
+          resolve(parsed);
+        } catch (error) {
+          fail((error as Error).message);
+        }
+      };
+    });
+  }
+
+  /** A connection on which that happened is of no more use. */
+  private noAnswer(problem: string): NoAnswerError {
+    const error = new NoAnswerError(`${problem}; received: "${this.received.toString('latin1')}"`);
+    this.close();
+    return error;
+  }
 }
 
 /**
@@ -77,17 +91,24 @@ function readAnswer(socket: Socket, isHead: boolean, send: () => void): Promise<
  *
  * @throws Error when it is no answer
  */
-export function parseAnswer(received: Buffer, isHead: boolean, ended: boolean): Answer | undefined {
+export function parseAnswer(
+  received: Buffer,
+  isHead: boolean,
+  ended: boolean,
+): { readonly answer: Answer; readonly rest: Buffer } | undefined {
   const end = received.indexOf('\r\n\r\n');
   if (end === -1) return undefined;
   const [statusLine = '', ...lines] = received.toString('latin1', 0, end).split('\r\n');
   const status = Number(/^HTTP\/1\.1 (\d{3}) /.exec(statusLine)?.[1]);
   if (!status) throw new Error(`"${statusLine}" is no status line`);
-  const rest = received.subarray(end + 4);
-  if (status < 200) return parseAnswer(rest, isHead, ended);
+  const after = received.subarray(end + 4);
+  if (status < 200) return parseAnswer(after, isHead, ended);
   const headers = Object.fromEntries(lines.map(headerOf));
-  const body = bodyOf(rest, headers, ended, isHead || status === 204 || status === 304);
-  return body && { status, headers, text: new TextDecoder('utf-8', { fatal: true }).decode(body) };
+  const isBodiless = isHead || status === 204 || status === 304;
+  const framed = isBodiless ? { body: Buffer.alloc(0), length: 0 } : bodyOf(after, headers, ended);
+  if (!framed) return undefined;
+  const text = new TextDecoder('utf-8', { fatal: true }).decode(framed.body);
+  return { answer: { status, headers, text }, rest: after.subarray(framed.length) };
 }
 
 function headerOf(line: string): [string, string] {
@@ -96,20 +117,25 @@ function headerOf(line: string): [string, string] {
   return [line.slice(0, colon).toLowerCase(), line.slice(colon + 1).trim()];
 }
 
+interface Framed {
+  readonly body: Buffer;
+  /** Of the body as it was sent, chunk sizes included. */
+  readonly length: number;
+}
+
 function bodyOf(
   bytes: Buffer,
   headers: Readonly<Record<string, string>>,
   ended: boolean,
-  isBodiless: boolean,
-): Buffer | undefined {
-  if (isBodiless) return Buffer.alloc(0);
+): Framed | undefined {
   if (headers['transfer-encoding'] === 'chunked') return unchunk(bytes);
-  const length = headers['content-length'];
-  if (length === undefined) return ended ? bytes : undefined;
-  return bytes.length < Number(length) ? undefined : bytes.subarray(0, Number(length));
+  const { 'content-length': announced } = headers;
+  if (announced === undefined) return ended ? { body: bytes, length: bytes.length } : undefined;
+  const length = Number(announced);
+  return bytes.length < length ? undefined : { body: bytes.subarray(0, length), length };
 }
 
-function unchunk(bytes: Buffer): Buffer | undefined {
+function unchunk(bytes: Buffer): Framed | undefined {
   const pieces: Buffer[] = [];
   for (let at = 0; ;) {
     const lineEnd = bytes.indexOf('\r\n', at);
@@ -118,7 +144,7 @@ function unchunk(bytes: Buffer): Buffer | undefined {
     if (Number.isNaN(size)) throw new Error('a chunk without a size');
     const next = lineEnd + 2 + size + 2;
     if (bytes.length < next) return undefined;
-    if (size === 0) return Buffer.concat(pieces);
+    if (size === 0) return { body: Buffer.concat(pieces), length: next };
     pieces.push(bytes.subarray(lineEnd + 2, next - 2));
     at = next;
   }

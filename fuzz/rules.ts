@@ -14,16 +14,20 @@ const SANE_REQUEST_ID = /^[A-Za-z0-9._~:/+=@-]{1,128}$/;
 
 /** Which operation the document has for a method and the target of a request line. */
 export function askedFor(contract: OpenApiContract, { method, target }: Sent): Asked {
-  const path = target.replace(/^\w+:\/\/[^/?#]*/, '').replace(/[?#].*$/s, '');
-  const segments = path.split('/').slice(1);
-  if (['docs', 'openapi.json'].includes(decoded(segments[0] ?? ''))) return 'Swagger UI';
+  const segments = segmentsOf(target);
+  if (['docs', 'openapi.json'].includes(segments[0] ?? '')) return 'Swagger UI';
   const isHead = method === 'HEAD';
   const route = contract.routes.find(
     (documented) =>
-      documented.method === (isHead ? 'GET' : method) &&
-      matches(documented.path.split('/').slice(1), segments),
+      documented.method === (isHead ? 'GET' : method) && matches(segmentsOf(documented.path), segments),
   );
   return route?.operation ?? 'nothing documented';
+}
+
+/** What is between the slashes of a request's target, without its query. */
+export function segmentsOf(target: string): string[] {
+  const path = target.replace(/^\w+:\/\/[^/?#]*/, '').replace(/[?#].*$/s, '');
+  return path.split('/').slice(1).map(decoded);
 }
 
 function matches(documented: readonly string[], segments: readonly string[]): boolean {
@@ -31,7 +35,7 @@ function matches(documented: readonly string[], segments: readonly string[]): bo
     documented.length === segments.length &&
     documented.every((part, index) => {
       const segment = segments[index] ?? '';
-      return part.startsWith('{') ? segment !== '' : part === decoded(segment);
+      return part.startsWith('{') ? segment !== '' : part === segment;
     })
   );
 }
