@@ -66,7 +66,7 @@ export function installFastifyHooks(
     void reply.header('x-request-id', request.id);
     if (lifecycle.stopping) void reply.header('connection', 'close');
     // The last hook before the body is read: of what is not there, no body needs to be understood.
-    done(hostProblem(request.raw) ?? (request.is404 ? new NotFoundException() : undefined));
+    done(hostProblem(request.raw) ?? (isNowhere(request) ? new NotFoundException() : undefined));
   });
   // A client that closes its side after a request still waits for the answer.
   (fastify.server as Server & { httpAllowHalfOpen: boolean }).httpAllowHalfOpen = true;
@@ -102,6 +102,11 @@ export function installFastifyHooks(
 function requestIdOf(request: IncomingMessage): string {
   const given = request.headers['x-request-id'];
   return typeof given === 'string' && SANE_REQUEST_ID.test(given) ? given : randomUUID();
+}
+
+/** No route, or one whose parameter is empty (`/accounts//balance`), which Nest refuses too, but after the body. */
+function isNowhere({ is404, params }: FastifyRequest): boolean {
+  return is404 || Object.values(params as Record<string, string>).includes('');
 }
 
 /** RFC 9112, 3.2: a server must refuse a request without a Host, with several, or with one that is no host. */

@@ -573,6 +573,7 @@ describe('a path or a method that is not there', () => {
     for (const response of [
       await app.http.post('/nothing').set('content-type', type).send(body),
       await app.http.delete('/accounts/1').set('content-type', type).send(body),
+      await app.http.post('/accounts//transactions').set('content-type', type).send(body),
     ]) {
       expect(response.status).toBe(404);
       expect(response.text).toBe('{"error":"Not found"}');
