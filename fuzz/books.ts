@@ -19,18 +19,15 @@ export class Books {
   record(asked: Asked, { target }: Sent, { status, text }: Answer): void {
     if (status !== 201 || typeof asked !== 'object') return;
     const body = parse(text) as Record<string, unknown>;
-    if (asked.operationId === 'openAccount') {
-      const cents = centsOf(body['balance']);
-      this.accounts.set(Number(body['accountId']), { cents, version: cents > 0n ? 2 : 1 });
-      return;
-    }
-    const id = Number(segmentsOf(target)[1]);
-    const account = this.accounts.get(id);
-    if (!account) throw new Error(`a transaction was accepted for account ${id}, which nobody opened`);
-    const cents = centsOf(body['amount']);
-    account.cents += body['type'] === 'Deposit' ? cents : -cents;
-    account.version += 1;
-    this.accepted += 1;
+    const isOpening = asked.operationId === 'openAccount';
+    const id = Number(isOpening ? body['accountId'] : segmentsOf(target)[1]);
+    // The answer to a transaction may come before that to the opening of its account.
+    const account = this.accounts.get(id) ?? { cents: 0n, version: 1 };
+    this.accounts.set(id, account);
+    const cents = centsOf(isOpening ? body['balance'] : body['amount']);
+    account.cents += body['type'] === 'Withdraw' ? -cents : cents;
+    if (cents > 0n) account.version += 1;
+    if (!isOpening) this.accepted += 1;
   }
 
   /** Compares them with the bank's own, which must also be sound in themselves. */

@@ -21,6 +21,7 @@ const SCHEMA = 'bank';
 /** pino's. */
 const ERROR_LEVEL = 50;
 const MAX_LOG_LINES = 20;
+const METRICS_TIMEOUT_MS = 20_000;
 /** From next to nothing to next to the limit. */
 const OPENING_DEPOSITS = ['1000000.00', '500.00', '250000.00', '9999999999999990.00', '0.01', '100000.00'];
 
@@ -38,7 +39,8 @@ export async function fuzz({ databaseUrl, requests, seed }: FuzzOptions): Promis
     const began = await startTime(service);
     const violation = (await openAccounts(attack)) ?? (await attack.run(requests, seed));
     const failures = violation ? [describe(violation, service.url)] : [];
-    if ((await startTime(service)) !== began) failures.push('The service was started anew.');
+    if ((await startTime(service)) !== began)
+      failures.push('The service hangs, or is not the process that was started.');
     failures.push(...(await attack.books.problems({ url: databaseUrl, schema: SCHEMA })));
     return { attack, failures: [...failures, ...complaints.map((line) => `The service logged: ${line}`)] };
   } finally {
@@ -58,7 +60,8 @@ function isComplaint(line: string): boolean {
 
 /** @returns undefined when it does not answer */
 async function startTime({ url }: Replica): Promise<string | undefined> {
-  const metrics = await fetch(`${url}/metrics`).then(
+  const signal = AbortSignal.timeout(METRICS_TIMEOUT_MS);
+  const metrics = await fetch(`${url}/metrics`, { signal }).then(
     (response) => response.text(),
     () => '',
   );
