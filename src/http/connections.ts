@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Config } from '../config.js';
+import { requestIdOf } from './request-id.js';
 
 export const JSON_TYPE = 'application/json; charset=utf-8';
 
@@ -112,17 +113,23 @@ function isAtWork(socket: HttpSocket): boolean {
 export function answerRaw(error: NodeJS.ErrnoException, socket: HttpSocket): void {
   if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
   const atWork = socket._httpMessage;
-  // An earlier request of the connection is still at work: what is sent now would be taken for its answer. It gets its
-  // own, then the connection ends.
-  if (atWork?.req.complete) return void atWork.once('finish', () => socket.destroySoon());
-  // The answer did not wait for the rest of the request.
-  if (atWork ? atWork.headersSent : socket.parser?.incoming) return void socket.destroy();
-  // Nothing more is read: a request whose rest comes after its 408 must not be carried out.
-  socket.pause();
+  // An earlier request of the connection, or one that was answered before its body had come: what is sent now would be
+  // taken for its answer. It gets its own, then the connection ends.
+  if (atWork && (atWork.req.complete || atWork.headersSent)) {
+    return void atWork.once('finish', () => socket.destroySoon());
+  }
+  // The answer did not wait for the rest of the request, and has left.
+  if (!atWork && socket.parser?.incoming) return void socket.destroy();
   const { status, text } = rawAnswer(error.code);
+  endRaw(socket, status, text, atWork ? requestIdOf(atWork.req) : randomUUID());
+}
+
+/** Nothing more is read: a request whose rest comes after its 408 must not be carried out. */
+export function endRaw(socket: Socket, status: string, text: string, requestId: string): void {
+  socket.pause();
   socket.write(
     `HTTP/1.1 ${status}\r\nContent-Type: ${JSON_TYPE}\r\nContent-Length: ${text.length}\r\n` +
-      `X-Request-Id: ${randomUUID()}\r\nConnection: close\r\n\r\n${text}`,
+      `X-Request-Id: ${requestId}\r\nConnection: close\r\n\r\n${text}`,
   );
   socket.destroySoon();
 }

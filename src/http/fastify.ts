@@ -1,5 +1,6 @@
-import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import { NotFoundException } from '@nestjs/common';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import type { FastifyReply, FastifyRequest } from 'fastify';
@@ -8,15 +9,17 @@ import type { Config } from '../config.js';
 import { LedgerError } from '../domain/errors.js';
 import type { Lifecycle } from '../observability/lifecycle.js';
 import type { Metrics } from '../observability/metrics.js';
-import { answerRaw, CHECK_MS, Connections, JSON_TYPE } from './connections.js';
+import { answerRaw, CHECK_MS, Connections, endRaw, JSON_TYPE } from './connections.js';
 import { answerOf, sendError } from './exception.filter.js';
 import { InvalidRequestError } from './invalid-request.js';
 import { BODY_LIMIT_BYTES, parseJsonBody } from './json-body.js';
+import { requestIdOf } from './request-id.js';
 
-const SANE_REQUEST_ID = /^[A-Za-z0-9._~:/+=@-]{1,128}$/;
 /** Longer than any request line that Node lets through, so that an over-long id is a bad id and not a missing route. */
 const MAX_PARAM_LENGTH = 16 * 1024;
 const MAX_HEADER_BYTES = 16 * 1024;
+/** RFC 3986, 3.2.2 and 3.2.3: a name, which may be empty, or an address in brackets; and a port. */
+const HOST = /^(?:[\w.~!$&'()*+,;=%-]*|\[[\w.~!$&'()*+,;=:-]+\])(?::\d*)?$/;
 
 /** The Fastify server below Nest: limits, request ids, and answers to what never reaches a route. */
 export function createFastifyAdapter({
@@ -78,15 +81,19 @@ export function installFastifyHooks(
     const { socket } = request.raw;
     if (lifecycle.stopping || connections.isSurplus(socket)) void reply.header('connection', 'close');
     if (!connections.admit(socket)) return done(new LedgerError({ code: 'OVERLOADED' }));
-    // RFC 9110, 7.2: a server must refuse it.
-    const hostless = request.headers.host === undefined && request.raw.httpVersion === '1.1';
-    done(hostless ? InvalidRequestError.of('Host', 'is missing') : undefined);
+    // The last hook before the body is read: of what is not there, no body needs to be understood.
+    done(hostProblem(request.raw) ?? (isNowhere(request) ? new NotFoundException() : undefined));
   });
   // A client that closes its side after a request still waits for the answer.
   (fastify.server as Server & { httpAllowHalfOpen: boolean }).httpAllowHalfOpen = true;
   fastify.server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
     response.writeHead(417, { 'content-type': JSON_TYPE, 'x-request-id': requestIdOf(request) });
     response.end('{"error":"Expectation failed"}');
+  });
+  // Node hands CONNECT over with nothing in place, and would else close the connection without an answer.
+  fastify.server.on('connect', (request: IncomingMessage, socket: Socket) => {
+    socket.on('error', () => socket.destroy());
+    endRaw(socket, '404 Not Found', '{"error":"Not found"}', requestIdOf(request));
   });
   fastify.addHook('onResponse', (request, reply, done) => {
     connections.answered(request.raw.socket);
@@ -108,8 +115,21 @@ export function installFastifyHooks(
   });
 }
 
-/** The client's own id, if it sent a sane one. */
-function requestIdOf(request: IncomingMessage): string {
-  const given = request.headers['x-request-id'];
-  return typeof given === 'string' && SANE_REQUEST_ID.test(given) ? given : randomUUID();
+/** No route, or one whose parameter is empty (`/accounts//balance`), which Nest refuses too, but after the body. */
+function isNowhere({ is404, params }: FastifyRequest): boolean {
+  return is404 || Object.values(params as Record<string, string>).includes('');
+}
+
+/** RFC 9112, 3.2: a server must refuse a request without a Host, with several, or with one that is no host. */
+function hostProblem({ headers, rawHeaders, httpVersion }: IncomingMessage): InvalidRequestError | undefined {
+  const { host } = headers;
+  if (host === undefined) {
+    return httpVersion === '1.1' ? InvalidRequestError.of('Host', 'is missing') : undefined;
+  }
+  if (!HOST.test(host)) return InvalidRequestError.of('Host', 'is not a host with an optional port');
+  let lines = 0;
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    if (rawHeaders[at]?.length === 4 && rawHeaders[at]?.toLowerCase() === 'host') lines += 1;
+  }
+  return lines > 1 ? InvalidRequestError.of('Host', 'is given twice') : undefined;
 }
