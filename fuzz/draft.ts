@@ -51,10 +51,19 @@ export function write(draft: Draft, fillIn: (path: string, text: string) => stri
   if (draft.chunked === true) headers.push(['Transfer-Encoding', 'chunked']);
   else if (draft.body !== undefined && !isFramed) headers.push(['Content-Length', String(body.length)]);
   const head = [`${draft.method} ${target} ${draft.protocol}`, ...headers.map((pair) => pair.join(': '))];
-  const written = draft.chunked === true ? chunks(body) : body;
+  const written = draft.chunked === true ? chunks(body) : ending(body, headers);
   const bytes = Buffer.from(`${head.join('\r\n')}\r\n\r\n${written}`, 'latin1');
   const verdict = `${target}${body}`.includes('{{') ? 'open' : draft.verdict;
   return { method: draft.method, target, headers, body, bytes, verdict };
+}
+
+/** A body must not promise more than comes: that the service waits for it, and how long, is for other tests. */
+function ending(body: string, headers: readonly Pair[]): string {
+  const valueOf = (wanted: string) => headers.find(([name]) => name.toLowerCase() === wanted)?.[1];
+  // Wherever there should be a chunk is then none.
+  if (valueOf('transfer-encoding') !== undefined) return `x${body}`;
+  const announced = Number(valueOf('content-length'));
+  return announced < MAX_PADDING ? body.padEnd(announced) : body;
 }
 
 function objectOf(members: readonly Pair[]): string {
@@ -62,6 +71,7 @@ function objectOf(members: readonly Pair[]): string {
 }
 
 const CHUNK = 4_096;
+const MAX_PADDING = 100_000;
 
 function chunks(body: string): string {
   const pieces = body.match(new RegExp(`[^]{1,${CHUNK}}`, 'g')) ?? [];

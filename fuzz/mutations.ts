@@ -100,7 +100,10 @@ function ofParameter({ in: place, name }: Parameter): Mutations[] {
 const visible = (text: string) =>
   Buffer.from(text)
     .toString('latin1')
-    .replaceAll(/[\0-\x1f\x7f]/g, '\t');
+    .replaceAll(/\p{Cc}/gu, controlToTab);
+
+/** U+0080 to U+009F are bytes like any other here. */
+const controlToTab = (control: string) => (control >= '\x80' ? control : '\t');
 
 function ofQuery(parameters: readonly Parameter[]): Mutations[] {
   const names = parameters.filter((parameter) => parameter.in === 'query').map(({ name }) => name);

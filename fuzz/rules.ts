@@ -7,9 +7,10 @@ export type Asked = Operation | 'nothing documented' | 'Swagger UI';
 
 /** Of a malformed request, each of these says that it is. */
 const REFUSALS = [400, 413, 415, 417, 431];
-const NODES_HEAD_LIMIT_BYTES = 16 * 1024;
-/** Names of the lines that say it may be a little less: what exactly counts is for Node to say. */
+/** Of names and values; what else of the lines counts is for Node to say. */
+const HEAD_LIMIT_BYTES = 16 * 1024;
 const HEAD_TOLERANCE = 0.9;
+const HEADERS_LIMIT = 1_000;
 const SANE_REQUEST_ID = /^[A-Za-z0-9._~:/+=@-]{1,128}$/;
 
 /** Which operation the document has for a method and the target of a request line. */
@@ -72,9 +73,10 @@ function undocumented(contract: OpenApiContract, asked: Asked, sent: Sent, answe
 }
 
 /** Whether a status is the general one for what the request's head has. */
-function isRefusedAsHttp({ bytes, headers }: Sent, status: number): boolean {
+function isRefusedAsHttp({ target, headers }: Sent, status: number): boolean {
   if (status === 417) return headers.some(([name]) => name.toLowerCase() === 'expect');
-  return status === 431 && bytes.indexOf('\r\n\r\n') > NODES_HEAD_LIMIT_BYTES * HEAD_TOLERANCE;
+  const head = headers.reduce((sum, pair) => sum + pair.join('').length, target.length);
+  return status === 431 && (headers.length >= HEADERS_LIMIT || head > HEAD_LIMIT_BYTES * HEAD_TOLERANCE);
 }
 
 function verdictProblems(asked: Asked, { verdict }: Sent, { status }: Answer): string[] {

@@ -82,6 +82,16 @@ const SENSE_OF_SCHEMA: Readonly<Record<string, Arbitrary<string>>> = {
   TypeOfTransaction: type,
 };
 
+/** Any value of a schema, by its type. */
+const BY_TYPE: Readonly<Record<string, (schema: Schema) => Arbitrary<string>>> = {
+  integer: ({ minimum, maximum }) =>
+    fc.bigInt({ min: BigInt(minimum ?? -MAX_BIGINT), max: BigInt(maximum ?? MAX_BIGINT) }).map(String),
+  number: ({ minimum, maximum }) => fc.double({ min: minimum, max: maximum, noNaN: true }).map(String),
+  string: ({ pattern, maxLength }) =>
+    (pattern === undefined ? fc.string({ maxLength }) : fc.stringMatching(new RegExp(pattern))).map(quoted),
+  boolean: () => fc.boolean().map(String),
+};
+
 export const schemaName = (schema: Schema) => schema.$ref?.split('/').at(-1) ?? '';
 
 /** Values that the schemas of an OpenAPI document allow, as JSON source. */
@@ -118,23 +128,9 @@ export class Values {
     if (forms) return fc.oneof(...forms.map((form) => this.any(form)));
     if (schema.const !== undefined) return fc.constant(JSON.stringify(schema.const));
     if (schema.enum) return fc.constantFrom(...schema.enum.map((value) => JSON.stringify(value)));
-    switch (schema.type) {
-      case 'integer':
-        return fc
-          .bigInt({ min: BigInt(schema.minimum ?? -MAX_BIGINT), max: BigInt(schema.maximum ?? MAX_BIGINT) })
-          .map(String);
-      case 'number':
-        return fc.double({ min: schema.minimum, max: schema.maximum, noNaN: true }).map(String);
-      case 'string':
-        return schema.pattern === undefined
-          ? fc.string({ maxLength: schema.maxLength }).map(quoted)
-          : fc.stringMatching(new RegExp(schema.pattern)).map(quoted);
-      case 'boolean':
-        return fc.boolean().map(String);
-      case 'object':
-        return this.members(schema).map((members) => `{${members.map((pair) => pair.join(':')).join()}}`);
-      default:
-        throw new Error(`no values are known for ${JSON.stringify(schema)}`);
-    }
+    const ofType = BY_TYPE[String(schema.type)];
+    if (ofType) return ofType(schema);
+    if (schema.type !== 'object') throw new Error(`no values are known for ${JSON.stringify(schema)}`);
+    return this.members(schema).map((members) => `{${members.map((pair) => pair.join(':')).join()}}`);
   }
 }

@@ -140,6 +140,7 @@ function rawAnswer(code: string | undefined): { readonly status: string; readonl
       return { status: '431 Request Header Fields Too Large', text: '{"error":"Headers too large"}' };
     case 'ERR_HTTP_REQUEST_TIMEOUT':
       return { status: '408 Request Timeout', text: '{"error":"Request not received in time"}' };
+    case undefined:
     default:
       return {
         status: '400 Bad Request',

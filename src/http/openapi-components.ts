@@ -292,9 +292,13 @@ export const GENERAL_RESPONSES: Responses = {
   417: jsonResponse('The service does not know what `Expect` asks for.', ErrorBody, {
     unknown: { error: 'Expectation failed' },
   }),
-  431: jsonResponse('The path, the query and the headers are over 16 KiB together.', ErrorBody, {
-    tooLarge: { error: 'Headers too large' },
-  }),
+  431: jsonResponse(
+    'The path, the query and the headers are over 16 KiB together, or the headers are 1,000 or more.',
+    ErrorBody,
+    {
+      tooLarge: { error: 'Headers too large' },
+    },
+  ),
 };
 
 /** What can happen to every request that reads. */

@@ -21,29 +21,31 @@ export const STDERR = 2;
 
 /** JSON lines for machines, readable ones on a terminal. Bodies, headers and secrets are never logged. */
 export function createLogger(config: Config['log'], destination = STDOUT): Logger {
-  const options = {
+  // When a database is down every request has a line to write: warnings and errors are limited by their kind.
+  const limit = new LineLimit((kind, leftOut) =>
+    logger.warn({ leftOut }, `in one second so many more lines were left out: ${kind}`),
+  );
+  const options: LoggerOptions = {
     level: config.level,
     base: undefined,
     timestamp: pino.stdTimeFunctions.isoTime,
     serializers: { err: describeError },
-    hooks: { logMethod: limitProblems() },
+    hooks: { logMethod: limitedBy(limit) },
   };
   // Written at once, so that the last lines before a crash are not lost.
-  if (config.format === 'json') return pino(options, pino.destination({ dest: destination, sync: true }));
-  return pino(options, pinoPretty({ destination, sync: true, translateTime: 'SYS:HH:MM:ss.l' }));
+  const stream =
+    config.format === 'json'
+      ? pino.destination({ dest: destination, sync: true })
+      : pinoPretty({ destination, sync: true, translateTime: 'SYS:HH:MM:ss.l' });
+  const logger: Logger = pino(options, stream);
+  return logger;
 }
 
 const WARN = 40;
 const FATAL = 60;
 
-/** When a database is down every request has a line to write: warnings and errors are limited by their kind. */
-function limitProblems(): NonNullable<LoggerOptions['hooks']>['logMethod'] {
-  let logger: Logger | undefined;
-  const limit = new LineLimit((kind, leftOut) =>
-    logger?.warn({ leftOut }, `in one second so many more lines were left out: ${kind}`),
-  );
+function limitedBy(limit: LineLimit): NonNullable<LoggerOptions['hooks']>['logMethod'] {
   return function (given, method, level) {
-    logger = this;
     if (level >= WARN && level < FATAL && !limit.admits(kindOf(given))) return;
     method.apply(this, given);
   };
@@ -54,7 +56,7 @@ function kindOf([fields, text]: readonly unknown[]): string {
   if (typeof fields !== 'object' || fields === null) return String(fields);
   const { msg, status, err } = fields as { msg?: unknown; status?: unknown; err?: unknown };
   const parts = [text ?? msg, status, err instanceof Error ? err.message : undefined];
-  return parts.filter((part) => part !== undefined).join(', ');
+  return parts.filter((part) => typeof part === 'string' || typeof part === 'number').join(', ');
 }
 
 /** A failed query carries its parameters, and the server's detail quotes rows: neither belongs in a log. */

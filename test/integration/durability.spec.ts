@@ -7,7 +7,7 @@ import { settleShards } from '../../src/database/bank-shards.js';
 import { COMMIT_DURABLY, NotDurableError } from '../../src/database/durability.js';
 import { shardList, startInstance } from '../support/app.js';
 import { spawnService, startService, stopService, waitUntil } from '../support/service.js';
-import { TcpProxy } from '../support/tcp-proxy.js';
+import { TcpProxy } from '../../stack/proxies/tcp-proxy.js';
 
 /** As a server is that nobody has made faster: everything on. */
 let server: PostgresServer;

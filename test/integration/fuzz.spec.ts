@@ -194,6 +194,7 @@ describe('the rules that the fuzzer holds answers against', () => {
     const attack = await serve((request) => request.socket.destroy());
     const violation = await attack.fireAll([BALANCE]);
     expect(violation?.answer).toBeUndefined();
+    attack.close();
     expect(violation?.problems[0]).toContain('the connection was closed');
   });
 });
@@ -210,7 +211,7 @@ describe('the fuzzer', () => {
     server
       .removeAllListeners('request')
       .on('request', (request: IncomingMessage, response: ServerResponse) => {
-        if (!sabotage(request, response)) handle?.(request as never, response as never);
+        if (!sabotage(request, response)) handle?.(request, response);
       });
   });
   afterAll(() => app.close());
@@ -221,11 +222,6 @@ describe('the fuzzer', () => {
     attack.close();
     return violation;
   }
-
-  it('finds nothing where there is nothing', async () => {
-    sabotage = () => false;
-    expect(await attacked(1)).toBeUndefined();
-  });
 
   it('comes across an answer that nobody expects, and reduces it to a small request', async () => {
     sabotage = ({ url = '' }, response) => {
@@ -241,8 +237,7 @@ describe('the fuzzer', () => {
 
   it('comes across a check that is missing', async () => {
     sabotage = ({ headers }) => {
-      const key = headers['idempotency-key'];
-      if (typeof key === 'string' && key.length > 255) headers['idempotency-key'] = key.slice(0, 255);
+      if (!/^[!-~]+$/.test(String(headers['idempotency-key'] ?? 'none'))) delete headers['idempotency-key'];
       return false;
     };
     const violation = await attacked(3);
@@ -250,7 +245,7 @@ describe('the fuzzer', () => {
     expect(violation?.sent.headers.map(([name]) => name)).toContain('Idempotency-Key');
   });
 
-  it('repeats a run by its seed', async () => {
+  it('repeats a run by its seed', () => {
     const request = requests(contract);
     expect(fc.sample(request, { seed: 7, numRuns: 50 })).toEqual(
       fc.sample(request, { seed: 7, numRuns: 50 }),
