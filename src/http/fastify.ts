@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { NotFoundException } from '@nestjs/common';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import type { FastifyReply, FastifyRequest } from 'fastify';
@@ -15,6 +16,8 @@ import { BODY_LIMIT_BYTES, parseJsonBody } from './json-body.js';
 const SANE_REQUEST_ID = /^[A-Za-z0-9._~:/+=@-]{1,128}$/;
 /** Longer than any request line that Node lets through, so that an over-long id is a bad id and not a missing route. */
 const MAX_PARAM_LENGTH = 16 * 1024;
+/** RFC 3986, 3.2.2 and 3.2.3: a name, which may be empty, or an address in brackets; and a port. */
+const HOST = /^(?:[\w.~!$&'()*+,;=%-]*|\[[\w.~!$&'()*+,;=:-]+\])(?::\d*)?$/;
 const JSON_TYPE = 'application/json; charset=utf-8';
 const REQUEST_TIMEOUT_MS = 30_000;
 const KEEP_ALIVE_TIMEOUT_MS = 72_000;
@@ -62,15 +65,19 @@ export function installFastifyHooks(
   fastify.addHook('onRequest', (request, reply, done) => {
     void reply.header('x-request-id', request.id);
     if (lifecycle.stopping) void reply.header('connection', 'close');
-    // RFC 9110, 7.2: a server must refuse it.
-    const hostless = request.headers.host === undefined && request.raw.httpVersion === '1.1';
-    done(hostless ? InvalidRequestError.of('Host', 'is missing') : undefined);
+    // The last hook before the body is read: of what is not there, no body needs to be understood.
+    done(hostProblem(request.raw) ?? (isNowhere(request) ? new NotFoundException() : undefined));
   });
   // A client that closes its side after a request still waits for the answer.
   (fastify.server as Server & { httpAllowHalfOpen: boolean }).httpAllowHalfOpen = true;
   fastify.server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
     response.writeHead(417, { 'content-type': JSON_TYPE, 'x-request-id': requestIdOf(request) });
     response.end('{"error":"Expectation failed"}');
+  });
+  // Node hands CONNECT over with nothing in place, and would else close the connection without an answer.
+  fastify.server.on('connect', (request: IncomingMessage, socket: Socket) => {
+    socket.on('error', () => socket.destroy());
+    endRaw(socket, '404 Not Found', '{"error":"Not found"}', requestIdOf(request));
   });
   fastify.addHook('onResponse', (request, reply, done) => {
     const route = request.routeOptions.url ?? 'unknown';
@@ -97,13 +104,34 @@ function requestIdOf(request: IncomingMessage): string {
   return typeof given === 'string' && SANE_REQUEST_ID.test(given) ? given : randomUUID();
 }
 
-/** What is no HTTP at all is answered by hand: there is no request yet. */
+/** No route, or one whose parameter is empty (`/accounts//balance`), which Nest refuses too, but after the body. */
+function isNowhere({ is404, params }: FastifyRequest): boolean {
+  return is404 || Object.values(params as Record<string, string>).includes('');
+}
+
+/** RFC 9112, 3.2: a server must refuse a request without a Host, with several, or with one that is no host. */
+function hostProblem({ headers, rawHeaders, httpVersion }: IncomingMessage): InvalidRequestError | undefined {
+  const { host } = headers;
+  if (host === undefined) {
+    return httpVersion === '1.1' ? InvalidRequestError.of('Host', 'is missing') : undefined;
+  }
+  if (!HOST.test(host)) return InvalidRequestError.of('Host', 'is not a host with an optional port');
+  let lines = 0;
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    if (rawHeaders[at]?.length === 4 && rawHeaders[at]?.toLowerCase() === 'host') lines += 1;
+  }
+  return lines > 1 ? InvalidRequestError.of('Host', 'is given twice') : undefined;
+}
+
+/** What is no HTTP is answered by hand: there is no request yet, or one whose body does not end. */
 function answerRaw(error: NodeJS.ErrnoException, socket: Socket): void {
   if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
-  // An earlier request of the connection is still at work: what is sent now would be taken for its answer. It gets its
-  // own, then the connection ends.
   const atWork = (socket as Socket & { _httpMessage?: ServerResponse })._httpMessage;
-  if (atWork) return void atWork.once('finish', () => socket.destroySoon());
+  // An earlier request of the connection, or one that was answered before its body had come: what is sent now would be
+  // taken for its answer. It gets its own, then the connection ends.
+  if (atWork && (atWork.req.complete || atWork.headersSent)) {
+    return void atWork.once('finish', () => socket.destroySoon());
+  }
   const [status, text] =
     error.code === 'HPE_HEADER_OVERFLOW'
       ? ['431 Request Header Fields Too Large', '{"error":"Headers too large"}']
@@ -113,8 +141,12 @@ function answerRaw(error: NodeJS.ErrnoException, socket: Socket): void {
             '400 Bad Request',
             '{"error":"Invalid request","details":[{"field":"request","message":"is not valid HTTP"}]}',
           ];
+  endRaw(socket, status, text, atWork ? requestIdOf(atWork.req) : randomUUID());
+}
+
+function endRaw(socket: Socket, status: string, text: string, requestId: string): void {
   socket.end(
     `HTTP/1.1 ${status}\r\nContent-Type: ${JSON_TYPE}\r\nContent-Length: ${text.length}\r\n` +
-      `X-Request-Id: ${randomUUID()}\r\nConnection: close\r\n\r\n${text}`,
+      `X-Request-Id: ${requestId}\r\nConnection: close\r\n\r\n${text}`,
   );
 }

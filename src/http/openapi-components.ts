@@ -264,6 +264,35 @@ const NOT_JSON = sharedResponse(
   }),
 );
 
+/** Answers that no operation lists, because any request can get them: by status. */
+export const GENERAL_RESPONSES: Responses = {
+  400: jsonResponse(
+    'The request is not valid HTTP (`request`), its path is not a valid URL (`path`), or it has no `Host`, several, or one that is none.',
+    InvalidRequest,
+    {
+      request: { error: 'Invalid request', details: [{ field: 'request', message: 'is not valid HTTP' }] },
+      path: { error: 'Invalid request', details: [{ field: 'path', message: 'is not a valid URL' }] },
+      host: { error: 'Invalid request', details: [{ field: 'Host', message: 'is missing' }] },
+    },
+  ),
+  404: jsonResponse('There is no such path, or it does not have this method.', ErrorBody, {
+    notFound: { error: 'Not found' },
+  }),
+  408: jsonResponse('The request did not arrive as a whole in time.', ErrorBody, {
+    notReceived: { error: 'Request not received in time' },
+  }),
+  417: jsonResponse('The service does not know what `Expect` asks for.', ErrorBody, {
+    unknown: { error: 'Expectation failed' },
+  }),
+  431: jsonResponse(
+    'The path, the query and the headers are over 16 KiB together, or the headers are 1,000 or more.',
+    ErrorBody,
+    {
+      tooLarge: { error: 'Headers too large' },
+    },
+  ),
+};
+
 /** What can happen to every request that reads. */
 export const READ_FAILURES: Responses = { 408: SERVER_CRASHES, 500: INTERNAL_ERROR, 503: OVERLOADED };
 

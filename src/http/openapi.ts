@@ -1,6 +1,6 @@
 import type { INestApplication } from '@nestjs/common';
 import { SwaggerModule, type OpenAPIObject } from '@nestjs/swagger';
-import { sortedComponents } from './openapi-components.js';
+import { GENERAL_RESPONSES, sortedComponents } from './openapi-components.js';
 import { SWAGGER_UI } from './swagger-ui.js';
 
 /** The version of package.json; a test compares the two. */
@@ -14,7 +14,9 @@ const DESCRIPTION = `Account balances, deposits and withdrawals over REST.
   seen (\`expectedversion\`, or the header \`If-Match\`), and the transaction is refused if the account has changed since.
 - **Idempotency.** Give each transaction an \`Idempotency-Key\` of your own. If you send the request again, it is applied
   once, and the answer names the first transaction.
-- **All or nothing.** A transaction is applied as a whole or not at all, and the answer to a failure says which.`;
+- **All or nothing.** A transaction is applied as a whole or not at all, and the answer to a failure says which.
+- **What is no request to an operation** is answered the same everywhere: 404 for a path or a method that is not here,
+  400, 417 or 431 for what is not HTTP as the service takes it. See \`x-general-responses\`.`;
 
 const HEAD = {
   openapi: '3.1.0',
@@ -30,6 +32,7 @@ const HEAD = {
     { name: 'Accounts', description: 'Accounts and their balances' },
     { name: 'Operations', description: 'For those who run the service: health and metrics' },
   ],
+  'x-general-responses': GENERAL_RESPONSES,
 };
 
 /** The OpenAPI document, as it is served at /openapi.json and committed as openapi.json. */

@@ -1,17 +1,8 @@
 import { afterAll, beforeAll, beforeEach, afterEach, describe, expect, it } from '@jest/globals';
 import type { Response } from 'supertest';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
-import {
-  balanceOf,
-  deposit,
-  fieldsIn,
-  JSON_TYPE,
-  post,
-  rawPost,
-  receiptIn,
-  sendRaw,
-  type RawResponse,
-} from './requests.js';
+import type { Answer } from '../support/openapi.js';
+import { balanceOf, deposit, fieldsIn, JSON_TYPE, post, rawPost, receiptIn, sendRaw } from './requests.js';
 
 let app: TestApp;
 /** An account with 100.00 at version 2, which no bad request may change. */
@@ -28,7 +19,7 @@ const UNCHANGED = '{"balance":100.00,"version":2}';
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 
 /** Expects a 400 in the contract's form that names just these fields. */
-function expectInvalid(response: Response | RawResponse, ...fields: string[]): void {
+function expectInvalid(response: Response | Answer, ...fields: string[]): void {
   expect(response.status).toBe(400);
   expect(response.text).toMatch(
     /^{"error":"Invalid request","details":\[({"field":".*","message":".+"},?)+\]}$/,
@@ -520,6 +511,38 @@ describe('what is refused and changes nothing', () => {
       expect(response.headers['content-type']).toBe('application/json; charset=utf-8');
     });
 
+    // The request is on its way to its route already when its body turns out to be none.
+    it.each([
+      ['a chunk without a size', 'Transfer-Encoding: chunked\r\n\r\n{"amount":1,"type":"Deposit"}'],
+      ['a later chunk without a size', 'Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\nx\r\n'],
+      ['a coding that has no end', 'Transfer-Encoding: gzip\r\n\r\n{"amount":1,"type":"Deposit"}'],
+    ])('a body of %s', async (_, rest) => {
+      const response = await sendRaw(
+        app,
+        `POST /accounts/${accountId}/transactions HTTP/1.1\r\nHost: bank\r\nContent-Type: application/json\r\n${rest}`,
+      );
+      expectInvalid(response, 'request');
+    });
+
+    it.each(['bank:80', '/accounts', '/health/live'])('CONNECT %s: 404', async (target) => {
+      const response = await sendRaw(app, `CONNECT ${target} HTTP/1.1\r\nHost: bank\r\n\r\n`);
+      expect(response.status).toBe(404);
+      expect(response.text).toBe('{"error":"Not found"}');
+      expect(response.headers['x-request-id']).toMatch(UUID);
+    });
+
+    it.each([
+      ['twice', 'Host: bank\r\nHost: bank\r\n'],
+      ['twice, and not the same', 'Host: bank\r\nhost: other\r\n'],
+      ['with a space', 'Host: a b\r\n'],
+      ['that is a URL', 'Host: http://bank/\r\n'],
+      ['with a user', 'Host: user@bank\r\n'],
+      ['with a port that is no number', 'Host: bank:http\r\n'],
+    ])('a Host %s', async (_, lines) => {
+      const get = `GET /health/live HTTP/1.1\r\nConnection: close\r\n${lines}\r\n`;
+      expectInvalid(await sendRaw(app, get), 'Host');
+    });
+
     it('headers without end: 431', async () => {
       const response = await sendRaw(
         app,
@@ -529,6 +552,24 @@ describe('what is refused and changes nothing', () => {
       expect(response.text).toBe('{"error":"Headers too large"}');
       expect(response.headers['x-request-id']).toMatch(UUID);
     });
+  });
+});
+
+describe('a path or a method that is not there', () => {
+  it.each([
+    ['no JSON', JSON_TYPE, '{'],
+    ['too much', JSON_TYPE, ' '.repeat(17_000)],
+    ['another type', 'text/plain', 'x'],
+  ])('is answered 404 when the body is %s', async (_, type, body) => {
+    for (const response of [
+      await app.http.post('/nothing').set('content-type', type).send(body),
+      await app.http.delete('/accounts/1').set('content-type', type).send(body),
+      await app.http.post('/accounts//transactions').set('content-type', type).send(body),
+    ]) {
+      expect(response.status).toBe(404);
+      expect(response.text).toBe('{"error":"Not found"}');
+      expect(response.headers['x-request-id']).toMatch(UUID);
+    }
   });
 });
 
@@ -585,6 +626,14 @@ describe('what is accepted', () => {
     const response = await post(app, accountId, deposit('1'), { 'content-type': type });
     expect(response.status).toBe(201);
   });
+
+  it.each(['bank', '127.0.0.1:3000', '[::1]:3000', 'bank.example:', 'b_a-n.k~', '', 'b%61nk'])(
+    'the Host %j',
+    async (host) => {
+      const get = `GET /health/live HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`;
+      expect((await sendRaw(app, get)).status).toBe(200);
+    },
+  );
 
   it.each(['2', '"2"'])('the version %s', async (version) => {
     const body = `{"amount":1,"type":"Deposit","expectedVersion":${version}}`;

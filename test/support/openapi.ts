@@ -1,4 +1,5 @@
-import { Ajv2020 } from 'ajv/dist/2020.js';
+import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js';
+import { isLosslessNumber, parse } from 'lossless-json';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -9,11 +10,36 @@ export interface Answer {
   readonly text: string;
 }
 
+interface AnswerOptions {
+  /** It answers HEAD. */
+  readonly isHead?: boolean;
+}
+
 interface Reference {
   readonly $ref?: string;
 }
+/** Of JSON Schema what the document uses. */
+export interface Schema extends Reference {
+  readonly type?: string | readonly string[];
+  readonly const?: unknown;
+  readonly enum?: readonly unknown[];
+  readonly oneOf?: readonly Schema[];
+  readonly anyOf?: readonly Schema[];
+  readonly minimum?: number;
+  readonly maximum?: number;
+  readonly maxLength?: number;
+  readonly pattern?: string;
+  readonly properties?: Readonly<Record<string, Schema>>;
+  readonly required?: readonly string[];
+}
+export interface Parameter {
+  readonly name: string;
+  readonly in: 'path' | 'query' | 'header';
+  readonly required?: boolean;
+  readonly schema: Schema;
+}
 interface MediaType {
-  readonly schema: object;
+  readonly schema: Schema;
   readonly example?: unknown;
   readonly examples?: Readonly<Record<string, { readonly value: unknown }>>;
 }
@@ -26,21 +52,40 @@ interface Response extends Reference {
 }
 export interface Operation {
   readonly operationId: string;
+  readonly parameters?: readonly Parameter[];
   readonly requestBody?: { readonly content: Readonly<Record<string, MediaType>> };
   readonly responses: Readonly<Record<string, Response>>;
 }
 interface Document {
   readonly info: { readonly version: string };
   readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>;
+  /** By status: the answers that no operation lists, because any request may get them. */
+  readonly 'x-general-responses': Readonly<Record<string, Response>>;
+  readonly components: { readonly schemas: Readonly<Record<string, Schema>> };
 }
 
+export interface Route {
+  /** In capitals. */
+  readonly method: string;
+  /** With its parameters in braces. */
+  readonly path: string;
+  readonly operation: Operation;
+}
+
+const EXACT_MONEY = /^\d{1,16}\.\d{2}$/;
+
+const MONEY = '#/components/schemas/Money';
 const DATE_TIME = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?Z$/;
 
 /** The committed openapi.json, and a judge of whether the service keeps to it. */
 export class OpenApiContract {
   readonly document = read() as Document;
+  readonly routes: readonly Route[];
   readonly operations: ReadonlyMap<string, Operation>;
 
+  private readonly validators = new Map<string, ValidateFunction>();
+  /** The fields that hold money. */
+  private readonly moneyFields: ReadonlySet<string>;
   private readonly ajv = new Ajv2020({
     strict: false,
     validateSchema: false,
@@ -48,8 +93,19 @@ export class OpenApiContract {
   });
 
   constructor() {
-    const operations = Object.values(this.document.paths).flatMap((path) => Object.values(path));
-    this.operations = new Map(operations.map((operation) => [operation.operationId, operation]));
+    this.routes = Object.entries(this.document.paths).flatMap(([path, operations]) =>
+      Object.entries(operations).map(([method, operation]) => ({
+        method: method.toUpperCase(),
+        path,
+        operation,
+      })),
+    );
+    this.operations = new Map(this.routes.map(({ operation }) => [operation.operationId, operation]));
+    this.moneyFields = new Set(
+      Object.values(this.document.components.schemas)
+        .flatMap(({ properties = {} }) => Object.entries(properties))
+        .flatMap(([name, { $ref }]) => ($ref === MONEY ? [name] : [])),
+    );
     this.ajv.addSchema(read(closeObject) as object, 'openapi');
   }
 
@@ -60,24 +116,64 @@ export class OpenApiContract {
   }
 
   /** What the document does not say of an answer; empty: nothing. */
-  answerProblems(operationId: string, { status, headers, text }: Answer): string[] {
-    const response = this.response(operationId, status);
-    if (!response) return [`status ${status} is not documented`];
+  answerProblems(operationId: string, answer: Answer, options: AnswerOptions = {}): string[] {
+    const response = this.response(operationId, answer.status);
+    return response
+      ? this.responseProblems(response, answer, options)
+      : [`status ${answer.status} is not documented`];
+  }
+
+  /** The same of an answer to what is no request to any operation. */
+  generalAnswerProblems(answer: Answer, options: AnswerOptions = {}): string[] {
+    const response = this.document['x-general-responses'][answer.status];
+    return response
+      ? this.responseProblems(this.follow(response), answer, options)
+      : [`status ${answer.status} is not documented for what is no operation`];
+  }
+
+  private responseProblems(
+    response: Response,
+    { headers, text }: Answer,
+    { isHead }: AnswerOptions,
+  ): string[] {
     const missing = Object.entries(response.headers ?? {})
       .filter(([name, header]) => this.follow(header).required !== false && !(name.toLowerCase() in headers))
       .map(([name]) => `the header ${name} is missing`);
     const [type, content] = Object.entries(response.content ?? {})[0] ?? [];
     if (!content) return text === '' ? missing : [...missing, 'a body that is not documented'];
+    // RFC 9110, 9.3.2: the answer to HEAD has no body, but the fields that a body would have.
+    if (isHead && text !== '') return [...missing, 'a body in answer to HEAD'];
     if (!headers['content-type']?.startsWith(`${type};`)) return [...missing, `not of type ${type}`];
-    const body: unknown = type === 'application/json' ? JSON.parse(text) : text;
-    return [...missing, ...this.problems(content.schema, body)];
+    if (isHead) return missing;
+    if (type !== 'application/json') return [...missing, ...this.problems(content.schema, text)];
+    let body: unknown;
+    try {
+      body = JSON.parse(text);
+    } catch {
+      return [...missing, 'no JSON'];
+    }
+    return [
+      ...missing,
+      ...this.problems(content.schema, body),
+      ...this.moneyProblems(text),
+      ...errorProblems(content, body),
+    ];
+  }
+
+  /** Of a JSON text: the decimals that JSON.parse does not keep. */
+  private moneyProblems(text: string): string[] {
+    const problems: string[] = [];
+    parse(text, (name, value) => {
+      if (this.moneyFields.has(name) && isLosslessNumber(value) && !EXACT_MONEY.test(value.value))
+        problems.push(`${name} is ${value.value}, which is no amount with two decimals`);
+      return value;
+    });
+    return problems;
   }
 
   /** The documented bodies of a status. */
   examples(operationId: string, status: number): unknown[] {
-    return Object.values(this.response(operationId, status)?.content ?? {}).flatMap((content) =>
-      content.examples ? Object.values(content.examples).map(({ value }) => value) : [content.example],
-    );
+    return Object.values(this.response(operationId, status)?.content ?? {}).flatMap(examplesOf);
   }
 
   private operation(operationId: string): Operation {
@@ -92,7 +188,7 @@ export class OpenApiContract {
   }
 
   /** What a reference leads to; anything else is itself. */
-  private follow<T extends Reference>(definition: T): T {
+  follow<T extends Reference>(definition: T): T {
     if (definition.$ref === undefined) return definition;
     return definition.$ref
       .split('/')
@@ -101,11 +197,28 @@ export class OpenApiContract {
   }
 
   private problems(schema: object, value: unknown): string[] {
-    const absolute = JSON.parse(JSON.stringify(schema).replaceAll('"#/', '"openapi#/')) as object;
-    const validate = this.ajv.compile(absolute);
+    const absolute = JSON.stringify(schema).replaceAll('"#/', '"openapi#/');
+    let validate = this.validators.get(absolute);
+    if (!validate) {
+      validate = this.ajv.compile(JSON.parse(absolute) as object);
+      this.validators.set(absolute, validate);
+    }
     if (validate(value)) return [];
     return (validate.errors ?? []).map(({ instancePath, message }) => `${instancePath} ${message}`);
   }
+}
+
+function examplesOf({ examples, example }: MediaType): unknown[] {
+  return examples ? Object.values(examples).map(({ value }) => value) : [example];
+}
+
+/** The texts of errors are stable, so each one is among the examples. */
+function errorProblems(content: MediaType, body: unknown): string[] {
+  const errorOf = (value: unknown) => (value as { readonly error?: unknown } | undefined)?.error;
+  const documented = examplesOf(content).map(errorOf);
+  const error = errorOf(body);
+  if (typeof error !== 'string' || documented.includes(error)) return [];
+  return [`the error "${error}" is not documented`];
 }
 
 function read(reviver?: (key: string, value: unknown) => unknown): unknown {
