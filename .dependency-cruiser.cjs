@@ -28,7 +28,7 @@ module.exports = {
       name: 'sources-import-no-tests',
       severity: 'error',
       from: { path: '^(src|migrations)/' },
-      to: { path: '^(test|bench|stack)/' },
+      to: { path: '^(test|bench|stack|fuzz)/' },
     },
     {
       name: 'no-orphans',

@@ -8,7 +8,7 @@ const shared = {
 };
 
 /** What concerns no database, or puts servers of its own before it, is not run a second time. */
-const NOT_TWICE = ['swagger-ui', 'rate-limit', 'service', 'pgbouncer', 'stack'];
+const NOT_TWICE = ['swagger-ui', 'rate-limit', 'service', 'pgbouncer', 'stack', 'fuzz'];
 
 export default {
   projects: [

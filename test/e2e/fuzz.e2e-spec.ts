@@ -1,0 +1,28 @@
+import { afterEach, describe, expect, it } from '@jest/globals';
+import { fuzz } from '../../fuzz/fuzz.js';
+import { OpenApiContract } from '../support/openapi.js';
+import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
+
+/** A sample of `npm run fuzz`, always the same. */
+const REQUESTS = 2_000;
+const SEED = 4;
+
+describe('requests made up from openapi.json', () => {
+  let database: TestDatabase | undefined;
+  afterEach(() => database?.drop());
+
+  it(`${REQUESTS} of them: every answer is one that the document allows, and the books are clean`, async () => {
+    database = await createEmptyTestDatabase('fuzz');
+    const { attack, failures } = await fuzz({ databaseUrl: database.url, requests: REQUESTS, seed: SEED });
+    expect(failures).toEqual([]);
+    expect(attack.sent).toBeGreaterThanOrEqual(REQUESTS);
+    expect(attack.books.accepted).toBeGreaterThan(REQUESTS / 10);
+    expect(attack.reachedLedger).toBeGreaterThan(REQUESTS / 4);
+    expect(attack.byStatus.get(400)).toBeGreaterThan(REQUESTS / 10);
+    // Each operation was called, and so was what is none.
+    for (const { operation } of new OpenApiContract().routes) {
+      expect(attack.byOperation.get(operation.operationId)).toBeGreaterThan(10);
+    }
+    expect(attack.byOperation.get('nothing documented')).toBeGreaterThan(10);
+  }, 120_000);
+});

@@ -1,0 +1,284 @@
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import fc from 'fast-check';
+import { Attack, type Violation } from '../../fuzz/attack.js';
+import { shellCommand, write, type Draft } from '../../fuzz/draft.js';
+import { parseAnswer } from '../../fuzz/raw-connection.js';
+import { requests } from '../../fuzz/requests.js';
+import { startApp, type TestApp } from '../support/app.js';
+import { OpenApiContract } from '../support/openapi.js';
+
+const contract = new OpenApiContract();
+let server: Server | undefined;
+
+afterEach(() => {
+  server?.closeAllConnections();
+  server?.close();
+});
+
+/** A service that is not ours. */
+async function serve(listener: RequestListener): Promise<Attack> {
+  server = createServer({ requireHostHeader: false }, listener);
+  await new Promise<void>((resolve) => server?.listen(0, '127.0.0.1', resolve));
+  return new Attack(`http://127.0.0.1:${(server.address() as AddressInfo).port}`, contract);
+}
+
+interface Stub {
+  readonly status?: number;
+  readonly headers?: Record<string, string>;
+  readonly text?: string;
+}
+
+const JSON_TYPE = 'application/json; charset=utf-8';
+
+async function problemsWith(draft: Partial<Draft>, { status = 200, headers = {}, text = '' }: Stub) {
+  const attack = await serve((request, response) => {
+    const all = {
+      'x-request-id': request.headers['x-request-id'] ?? 'a',
+      etag: '"2"',
+      'content-type': JSON_TYPE,
+      ...headers,
+    };
+    for (const [name, value] of Object.entries(all)) if (value !== '') response.setHeader(name, value);
+    response.writeHead(status).end(text);
+  });
+  const violation = await attack.fireAll([{ ...BALANCE, ...draft }]);
+  attack.close();
+  return violation?.problems ?? [];
+}
+
+const BALANCE: Draft = {
+  method: 'GET',
+  segments: ['accounts', '1', 'balance'],
+  query: [],
+  protocol: 'HTTP/1.1',
+  headers: [['Host', 'bank']],
+  verdict: 'well-formed',
+};
+const POSTING: Partial<Draft> = {
+  method: 'POST',
+  segments: ['accounts', '1', 'transactions'],
+  headers: [
+    ['Host', 'bank'],
+    ['Content-Type', 'application/json'],
+  ],
+  body: [
+    ['"amount"', '9007199254740993.07'],
+    ['"type"', '"Credit"'],
+  ],
+};
+const receipt = (amount: string, type = 'Deposit') =>
+  `{"id":"txn1","type":"${type}","amount":${amount},"newBalance":9999999999999999.99,"newVersion":"2","timestamp":"2025-05-02T10:24:02.123Z"}`;
+const GOOD = '{"balance":350.00,"version":2}';
+const INVALID = '{"error":"Invalid request","details":[]}';
+
+describe('the rules that the fuzzer holds answers against', () => {
+  it.each<[string, Partial<Draft>, Stub]>([
+    ['a balance', {}, { text: GOOD }],
+    ['a HEAD', { method: 'HEAD' }, { text: '' }],
+    [
+      'an unknown path',
+      { segments: ['nothing'], verdict: 'open' },
+      { status: 404, text: '{"error":"Not found"}' },
+    ],
+    ['a malformed request', { verdict: 'malformed' }, { status: 400, text: INVALID }],
+  ])('let pass: %s', async (_, draft, stub) => {
+    expect(await problemsWith(draft, stub)).toEqual([]);
+  });
+
+  it.each<[string, Partial<Draft>, Stub, string]>([
+    [
+      'a 500 that is documented',
+      {},
+      { status: 500, text: '{"error":"Internal error"}' },
+      'status 500: a defect',
+    ],
+    [
+      'a 503 that is documented',
+      {},
+      { status: 503, headers: { 'retry-after': '1' }, text: '{"error":"Overloaded"}' },
+      'status 503: a defect',
+    ],
+    ['an undocumented status', {}, { status: 418, text: '{}' }, 'status 418 is not documented'],
+    [
+      'an undocumented field',
+      {},
+      { text: '{"balance":350.00,"version":2,"owner":"x"}' },
+      ' must NOT have additional properties',
+    ],
+    ['a missing field', {}, { text: '{"balance":350.00}' }, " must have required property 'version'"],
+    ['a field of another type', {}, { text: '{"balance":"350.00","version":2}' }, '/balance must be number'],
+    [
+      'one decimal',
+      {},
+      { text: '{"balance":350.0,"version":2}' },
+      'balance is 350.0, which is no amount with two decimals',
+    ],
+    [
+      'an exponent',
+      {},
+      { text: '{"balance":1e3,"version":2}' },
+      'balance is 1e3, which is no amount with two decimals',
+    ],
+    ['no JSON', {}, { text: '{"balance":' }, 'no JSON'],
+    [
+      'another content type',
+      {},
+      { headers: { 'content-type': 'text/html' }, text: GOOD },
+      'not of type application/json',
+    ],
+    ['a missing header', {}, { headers: { etag: '' }, text: GOOD }, 'the header ETag is missing'],
+    [
+      'an undocumented error',
+      {},
+      { status: 404, text: '{"error":"Nope"}' },
+      'the error "Nope" is not documented',
+    ],
+    [
+      'an answer where there is nothing',
+      { segments: ['nothing'], verdict: 'open' },
+      { text: GOOD },
+      'status 200 is not documented for what is no operation',
+    ],
+    [
+      'a well-formed request refused',
+      {},
+      { status: 400, text: INVALID },
+      'a well-formed request is refused as malformed',
+    ],
+    [
+      'a malformed request accepted',
+      { verdict: 'malformed' },
+      { text: GOOD },
+      'a malformed request is not refused as such',
+    ],
+    [
+      'another request id',
+      {
+        headers: [
+          ['Host', 'bank'],
+          ['X-Request-Id', 'mine'],
+        ],
+      },
+      { headers: { 'x-request-id': 'yours' }, text: GOOD },
+      "X-Request-Id is yours, not the client's mine",
+    ],
+    [
+      'a rounded amount',
+      POSTING,
+      { status: 201, headers: { location: '/transactions/txn1' }, text: receipt('9007199254740993.00') },
+      'the receipt is of another transaction',
+    ],
+    [
+      'another type',
+      POSTING,
+      {
+        status: 201,
+        headers: { location: '/transactions/txn1' },
+        text: receipt('9007199254740993.07', 'Withdraw'),
+      },
+      'the receipt is of another transaction',
+    ],
+  ])('find %s', async (_, draft, stub, problem) => {
+    expect(await problemsWith(draft, stub)).toContain(problem);
+  });
+
+  it('find that a connection is cut instead of an answer', async () => {
+    const attack = await serve((request) => request.socket.destroy());
+    const violation = await attack.fireAll([BALANCE]);
+    expect(violation?.answer).toBeUndefined();
+    attack.close();
+    expect(violation?.problems[0]).toContain('the connection was closed');
+  });
+});
+
+describe('the fuzzer', () => {
+  let app: TestApp;
+  let sabotage: (request: IncomingMessage, response: ServerResponse) => boolean;
+
+  beforeAll(async () => {
+    app = await startApp();
+    // Between Node and Fastify, where the defects are planted.
+    const { server } = app.app.getHttpAdapter().getInstance() as unknown as { server: Server };
+    const [handle] = server.listeners('request') as RequestListener[];
+    server
+      .removeAllListeners('request')
+      .on('request', (request: IncomingMessage, response: ServerResponse) => {
+        if (!sabotage(request, response)) handle?.(request, response);
+      });
+  });
+  afterAll(() => app.close());
+
+  async function attacked(seed: number): Promise<Violation | undefined> {
+    const attack = new Attack(app.url, contract);
+    const violation = await attack.run(1_500, seed);
+    attack.close();
+    return violation;
+  }
+
+  it('comes across an answer that nobody expects, and reduces it to a small request', async () => {
+    sabotage = ({ url = '' }, response) => {
+      if (!/limit=(-|0)/.test(url)) return false;
+      response.writeHead(500, { 'content-type': JSON_TYPE, 'x-request-id': 'a' });
+      return Boolean(response.end('{"error":"Internal error"}'));
+    };
+    const violation = await attacked(2);
+    expect(violation?.problems).toContain('status 500: a defect');
+    expect(violation?.sent.target).toMatch(/^\/accounts(\/\d+\/transactions)?\?limit=(-|0)\d*$/);
+    expect(violation?.sent.headers).toEqual([['Host', 'bank']]);
+  });
+
+  it('comes across a check that is missing', async () => {
+    sabotage = ({ headers }) => {
+      if (!/^[!-~]+$/.test(String(headers['idempotency-key'] ?? 'none'))) delete headers['idempotency-key'];
+      return false;
+    };
+    const violation = await attacked(3);
+    expect(violation?.problems).toEqual(['a malformed request is not refused as such']);
+    expect(violation?.sent.headers.map(([name]) => name)).toContain('Idempotency-Key');
+  });
+
+  it('repeats a run by its seed', () => {
+    const request = requests(contract);
+    expect(fc.sample(request, { seed: 7, numRuns: 50 })).toEqual(
+      fc.sample(request, { seed: 7, numRuns: 50 }),
+    );
+  });
+
+  it('writes a request as a command that sends the same bytes', () => {
+    const sent = write({ ...BALANCE, headers: [['X', `'\\%\0\xff${' '.repeat(200)}`]] }, (_, text) => text);
+    expect(shellCommand(sent, 'http://127.0.0.1:1')).toBe(
+      `printf 'GET /accounts/1/balance HTTP/1.1\\r\\nX: \\047\\\\%%\\000\\377'"$(head -c 200 /dev/zero | tr '\\0' ' ')"'\\r\\n\\r\\n' | nc 127.0.0.1 1`,
+    );
+  });
+
+  it.each([
+    ['a length', 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokX', 'ok', 'X'],
+    [
+      'chunks',
+      'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\no\r\n1\r\nk\r\n0\r\n\r\nX',
+      'ok',
+      'X',
+    ],
+    [
+      'an interim answer',
+      'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n',
+      '',
+      '',
+    ],
+  ])('reads an answer with %s, and not before it is whole', (_, bytes, text, rest) => {
+    const whole = bytes.length - rest.length;
+    for (let length = 0; length < whole; length++) {
+      expect(parseAnswer(Buffer.from(bytes.slice(0, length)), false, false)).toBeUndefined();
+    }
+    const parsed = parseAnswer(Buffer.from(bytes), false, false);
+    expect([parsed?.answer.text, parsed?.rest.toString()]).toEqual([text, rest]);
+  });
+});
