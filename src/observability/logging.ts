@@ -38,13 +38,12 @@ const FATAL = 60;
 
 /** When a database is down every request has a line to write: warnings and errors are limited by their kind. */
 function limitProblems(): NonNullable<LoggerOptions['hooks']>['logMethod'] {
-  let logger: Logger | undefined;
-  const limit = new LineLimit((kind, leftOut) =>
-    logger?.warn({ leftOut }, `in one second so many more lines were left out: ${kind}`),
-  );
+  let tell: (kind: string, leftOut: number) => void = () => undefined;
+  const limit = new LineLimit((kind, leftOut) => tell(kind, leftOut));
   return function (given, method, level) {
-    logger = this;
     if (level >= WARN && level < FATAL && !limit.admits(kindOf(given))) return;
+    tell = (kind, leftOut) =>
+      this.warn({ leftOut }, `in one second so many more lines were left out: ${kind}`);
     method.apply(this, given);
   };
 }
@@ -52,9 +51,9 @@ function limitProblems(): NonNullable<LoggerOptions['hooks']>['logMethod'] {
 /** What the line says, without what differs from one request to the next. */
 function kindOf([fields, text]: readonly unknown[]): string {
   if (typeof fields !== 'object' || fields === null) return String(fields);
-  const { msg, status, err } = fields as { msg?: unknown; status?: unknown; err?: unknown };
+  const { msg, status, err } = fields as { msg?: string; status?: number; err?: unknown };
   const parts = [text ?? msg, status, err instanceof Error ? err.message : undefined];
-  return parts.filter((part) => part !== undefined).join(', ');
+  return parts.filter((part) => typeof part === 'string' || typeof part === 'number').join(', ');
 }
 
 /** A failed query carries its parameters, and the server's detail quotes rows: neither belongs in a log. */
