@@ -24,6 +24,8 @@ export interface Second {
   /** Latencies of the accepted ones, in milliseconds from the moment at which they were due. */
   accepted: number[];
   overloaded: number;
+  /** 503 Outcome unknown: the one answer that promises nothing. */
+  unknown: number;
   limited: number;
   /** Of the two above: those that did not say when to come again. */
   withoutRetryAfter: number;
@@ -37,7 +39,7 @@ export interface Second {
 
 /** Sent one by one, in order: key number n is that of the n-th request. */
 export interface Acknowledged {
-  /** By the number of its key: the id that the service gave it; 0: refused; -1: no answer, so it may be there or not. */
+  /** By the number of its key: the id that the service gave it; 0: refused; -1: no answer, or an unknown outcome. */
   readonly ids: Float64Array;
   readonly keyPrefix: string;
 }
@@ -68,7 +70,7 @@ function send(connection: LoadConnection, dueMs: number, second: Second): void {
   outstanding += 1;
   connection.send(request, (answer) => {
     outstanding -= 1;
-    if (answer) ids[index] = answer.status === 201 ? answer.transactionId : 0;
+    if (answer && !answer.outcomeUnknown) ids[index] = answer.status === 201 ? answer.transactionId : 0;
     count(second, answer, performance.now() - dueMs);
   });
 }
@@ -76,6 +78,7 @@ function send(connection: LoadConnection, dueMs: number, second: Second): void {
 function count(second: Second, answer: Answer | undefined, latencyMs: number): void {
   if (!answer) second.lost += 1;
   else if (answer.status === 201) second.accepted.push(latencyMs);
+  else if (answer.outcomeUnknown) second.unknown += 1;
   else if (answer.status === 503) second.overloaded += 1;
   else if (answer.status === 429) second.limited += 1;
   else second.other[answer.status] = (second.other[answer.status] ?? 0) + 1;
@@ -83,7 +86,16 @@ function count(second: Second, answer: Answer | undefined, latencyMs: number): v
 }
 
 function newSecond(): Second {
-  return { accepted: [], overloaded: 0, limited: 0, withoutRetryAfter: 0, other: {}, lost: 0, unsent: 0 };
+  return {
+    accepted: [],
+    overloaded: 0,
+    unknown: 0,
+    limited: 0,
+    withoutRetryAfter: 0,
+    other: {},
+    lost: 0,
+    unsent: 0,
+  };
 }
 
 /** Opens connections, a few at a time, and tells of each that is free, now and later. */

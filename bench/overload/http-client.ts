@@ -6,6 +6,8 @@ export type OnAnswer = (answer: Answer | undefined) => void;
 export interface Answer {
   readonly status: number;
   readonly hasRetryAfter: boolean;
+  /** It does not say whether the transaction was posted. */
+  readonly outcomeUnknown: boolean;
   /** The number of the new transaction, if there is one. */
   readonly transactionId: number;
 }
@@ -72,6 +74,7 @@ export class LoadConnection {
     const answer = {
       status: Number(head.slice(9, 12)),
       hasRetryAfter: head.includes('\r\nretry-after: '),
+      outcomeUnknown: this.text.endsWith('{"error":"Outcome unknown"}'),
       transactionId: numberAfter(this.text, '"id":"txn'),
     };
     this.text = '';

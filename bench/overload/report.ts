@@ -78,7 +78,8 @@ export function printReport(
     ['capacity: accepted per second in a closed loop', Math.round(report.capacity)],
     [`offered per second, for ${settings.overloadSeconds} s`, Math.round(offered)],
     ['goodput: accepted per second', Math.round(goodput(report))],
-    ['answered 503', share(sum(overload, 'overloaded'))],
+    ['answered 503 Overloaded', share(sum(overload, 'overloaded'))],
+    ['answered 503 Outcome unknown', share(sum(overload, 'unknown'))],
     ['answered 429', share(sum(overload, 'limited'))],
     [
       `not sent: all ${settings.connections} connections waited for an answer`,

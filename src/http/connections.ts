@@ -135,16 +135,14 @@ export function endRaw(socket: Socket, status: string, text: string, requestId: 
 }
 
 function rawAnswer(code: string | undefined): { readonly status: string; readonly text: string } {
-  switch (code) {
-    case 'HPE_HEADER_OVERFLOW':
-      return { status: '431 Request Header Fields Too Large', text: '{"error":"Headers too large"}' };
-    case 'ERR_HTTP_REQUEST_TIMEOUT':
-      return { status: '408 Request Timeout', text: '{"error":"Request not received in time"}' };
-    case undefined:
-    default:
-      return {
-        status: '400 Bad Request',
-        text: '{"error":"Invalid request","details":[{"field":"request","message":"is not valid HTTP"}]}',
-      };
+  if (code === 'HPE_HEADER_OVERFLOW') {
+    return { status: '431 Request Header Fields Too Large', text: '{"error":"Headers too large"}' };
   }
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') {
+    return { status: '408 Request Timeout', text: '{"error":"Request not received in time"}' };
+  }
+  return {
+    status: '400 Bad Request',
+    text: '{"error":"Invalid request","details":[{"field":"request","message":"is not valid HTTP"}]}',
+  };
 }
