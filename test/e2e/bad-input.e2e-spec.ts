@@ -1,17 +1,8 @@
 import { afterAll, beforeAll, beforeEach, afterEach, describe, expect, it } from '@jest/globals';
 import type { Response } from 'supertest';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
-import {
-  balanceOf,
-  deposit,
-  fieldsIn,
-  JSON_TYPE,
-  post,
-  rawPost,
-  receiptIn,
-  sendRaw,
-  type RawResponse,
-} from './requests.js';
+import type { Answer } from '../support/openapi.js';
+import { balanceOf, deposit, fieldsIn, JSON_TYPE, post, rawPost, receiptIn, sendRaw } from './requests.js';
 
 let app: TestApp;
 /** An account with 100.00 at version 2, which no bad request may change. */
@@ -28,7 +19,7 @@ const UNCHANGED = '{"balance":100.00,"version":2}';
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 
 /** Expects a 400 in the contract's form that names just these fields. */
-function expectInvalid(response: Response | RawResponse, ...fields: string[]): void {
+function expectInvalid(response: Response | Answer, ...fields: string[]): void {
   expect(response.status).toBe(400);
   expect(response.text).toMatch(
     /^{"error":"Invalid request","details":\[({"field":".*","message":".+"},?)+\]}$/,

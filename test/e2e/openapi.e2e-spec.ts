@@ -8,6 +8,7 @@ import { createLogger } from '../../src/observability/logging.js';
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
 import { OpenApiContract, type Answer } from '../support/openapi.js';
 import { createTestDatabase } from '../support/postgres.js';
+import { sendRaw } from './requests.js';
 
 interface ErrorBody {
   readonly error: string;
@@ -196,6 +197,22 @@ describe('openapi.json', () => {
       expectDocumented('getLiveness', 200, await get('/health/live'));
       expectDocumented('getReadiness', 200, await get('/health/ready'));
       expectDocumented('getMetrics', 200, await get('/metrics'));
+    });
+
+    it.each([
+      [404, 'GET /nothing HTTP/1.1\r\nHost: bank\r\n'],
+      [404, 'PUT /accounts HTTP/1.1\r\nHost: bank\r\n'],
+      [400, 'GET /health/live HTTP/9.9\r\nHost: bank\r\n'],
+      [400, 'GET /accounts/%zz HTTP/1.1\r\nHost: bank\r\n'],
+      [400, 'GET /health/live HTTP/1.1\r\n'],
+      [417, 'GET /health/live HTTP/1.1\r\nHost: bank\r\nExpect: wonders\r\n'],
+      [431, `GET /health/live HTTP/1.1\r\nHost: bank\r\nX-Long: ${'x'.repeat(20_000)}\r\n`],
+    ])('to what is no request to an operation: %i', async (status, head) => {
+      const answer = await sendRaw(app, `${head}Connection: close\r\n\r\n`);
+      expect({ status: answer.status, problems: contract.generalAnswerProblems(answer) }).toEqual({
+        status,
+        problems: [],
+      });
     });
 
     it('of posting too much', async () => {

@@ -1,7 +1,9 @@
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Response } from 'supertest';
+import { parseAnswer } from '../../fuzz/raw-connection.js';
 import type { TestApp } from '../support/app.js';
+import type { Answer } from '../support/openapi.js';
 
 export const JSON_TYPE = 'application/json';
 
@@ -51,17 +53,10 @@ export function fieldsIn(response: { readonly text: string }): string[] {
   return details.map((problem) => problem.field);
 }
 
-export interface RawResponse {
-  readonly status: number;
-  /** Names in lower case. */
-  readonly headers: Readonly<Record<string, string>>;
-  readonly text: string;
-}
-
 const RAW_TIMEOUT_MS = 5_000;
 
 /** Sends bytes as they are, for what no HTTP client would send, and reads until the server closes the connection. */
-export function sendRaw(app: TestApp, bytes: string | Buffer): Promise<RawResponse> {
+export function sendRaw(app: TestApp, bytes: string | Buffer): Promise<Answer> {
   const { hostname, port } = new URL(app.url);
   return new Promise((resolve, reject) => {
     const received: Buffer[] = [];
@@ -71,22 +66,12 @@ export function sendRaw(app: TestApp, bytes: string | Buffer): Promise<RawRespon
     );
     socket.on('data', (data) => received.push(data));
     socket.on('error', reject);
-    socket.on('close', () => resolve(parseResponse(Buffer.concat(received).toString('latin1'))));
+    socket.on('close', () => {
+      const parsed = parseAnswer(Buffer.concat(received), bytes.toString().startsWith('HEAD '), true);
+      if (parsed) resolve(parsed.answer);
+      else reject(new Error('the server closed the connection without an answer'));
+    });
   });
-}
-
-function parseResponse(received: string): RawResponse {
-  const [head = '', ...rest] = received.split('\r\n\r\n');
-  const [statusLine = '', ...lines] = head.split('\r\n');
-  const headers = lines.map((line): [string, string] => {
-    const colon = line.indexOf(':');
-    return [line.slice(0, colon).toLowerCase(), line.slice(colon + 1).trim()];
-  });
-  return {
-    status: Number(statusLine.split(' ')[1]),
-    headers: Object.fromEntries(headers),
-    text: rest.join('\r\n\r\n'),
-  };
 }
 
 /** A POST of a transaction with header lines as they are, line breaks included. */
