@@ -1,6 +1,7 @@
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
+import { messageOf } from '../src/error-message.js';
 import { startEmbeddedBank } from './embedded-bank.js';
 import { startFullBank } from './full-bank.js';
 import { drawPicture } from './picture.js';
@@ -19,6 +20,8 @@ interface Options {
   out: string;
   quiet?: boolean;
 }
+
+const interrupt = new AbortController();
 
 /** Strikes a real bank with faults and checks that nothing is lost: `npm run chaos -- --help`. */
 async function main(): Promise<void> {
@@ -47,6 +50,7 @@ async function runOne(
   console.log(`seed ${seed}, the ${form} bank: starting`);
   const report = await runChaos({
     ...{ seed, folder, durationMs: minutes * 60_000, startBank: FORMS[form] },
+    signal: interrupt.signal,
     say: quiet ? undefined : (line) => console.log(line),
   });
   const timeline = await readTimeline(report.history, form === 'full' ? 2 : 1);
@@ -122,5 +126,13 @@ function formOf(text: string): Form | 'both' {
   throw new InvalidArgumentError('It is full, embedded or both.');
 }
 
-await main();
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.once(signal, () => interrupt.abort(new Error(`stopped by ${signal}`)));
+
+try {
+  await main();
+} catch (error) {
+  console.error(messageOf(error));
+  process.exitCode = 1;
+}
 process.exit();

@@ -29,6 +29,8 @@ export interface RunOptions {
   /** Where the history and the instances' logs are written. */
   readonly folder: string;
   readonly say?: (line: string) => void;
+  /** Ends the run: what was started is stopped, and the signal's reason is thrown. */
+  readonly signal?: AbortSignal;
 }
 
 export interface RunReport extends Verdict {
@@ -63,12 +65,19 @@ export async function runChaos(options: RunOptions): Promise<RunReport> {
   });
   const history = new HistoryWriter(join(options.folder, 'history.ndjson'));
   try {
-    return await new Run(bank, history, options).go();
+    return await Promise.race([new Run(bank, history, options).go(), interruption(options.signal)]);
   } finally {
     history.close();
     await bank.stop();
     logs.end();
   }
+}
+
+/** Rejects when the signal comes. */
+function interruption(signal: AbortSignal | undefined): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    signal?.addEventListener('abort', () => reject(signal.reason as Error));
+  });
 }
 
 class Run {
