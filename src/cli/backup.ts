@@ -24,8 +24,11 @@ import { sequenceState } from './shard-copy.js';
 import { beginLocked, someAtOnce, withSessions, type ShardSession } from './shard-sessions.js';
 import { sumTotals, verifyInSnapshot } from './verify.js';
 
-/** Twice as fast as the default level, and a seventh larger. */
+/** On rows of the ledger three times as fast as the default level, and no larger. */
 const GZIP_LEVEL = 3;
+
+/** Said of the disk, never of the way to the database. */
+const DISK_TROUBLE = /^(ENOSPC|EDQUOT|EFBIG|EACCES|EPERM|EROFS|EIO|ENOENT|EMFILE)$/;
 
 export interface BackupOptions {
   /** A folder that does not exist, or is empty; the one around it exists. */
@@ -65,8 +68,9 @@ export async function backupBank(
     await publish(draft, folder);
     return { folder, manifest, durationMs: performance.now() - startedMs };
   } catch (error) {
-    await rm(draft, { recursive: true, force: true });
-    throw error;
+    await rm(draft, { recursive: true, force: true }).catch(() => undefined);
+    if (!DISK_TROUBLE.test(codeOf(error) ?? '')) throw error;
+    throw new WorkError(`the backup can't be written: ${messageOf(error)}`, { cause: error });
   }
 }
 
@@ -76,8 +80,9 @@ async function makeDraft(folder: string): Promise<string> {
     if ((await readdir(folder)).length > 0)
       throw new WorkError(`${folder} is not empty; a backup needs a new folder`);
   } catch (error) {
+    if (error instanceof WorkError) throw error;
     if (codeOf(error) === 'ENOTDIR') throw new WorkError(`${folder} is a file; a backup needs a new folder`);
-    if (codeOf(error) !== 'ENOENT') throw error;
+    if (codeOf(error) !== 'ENOENT') throw new WorkError(`${folder} can't be used: ${messageOf(error)}`);
   }
   return mkdtemp(join(dirname(folder), `${basename(folder)}.partial-`)).catch((error: unknown) => {
     // Not made along: where a disk was not mounted, its folder would be made on another one.
@@ -176,23 +181,14 @@ async function exportTable(
   const columns = await columnsOf(client, tables[table]);
   const [content, written] = [new Measure(), new Measure()];
   const source = await csvOf(client, tables, { table, id, columns });
-  const target = createWriteStream(join(draft, file), { flags: 'wx', mode: 0o600, flush: true });
-  // The disk's trouble is not the database's.
-  let problem: Error | undefined;
-  target.on('error', (error) => (problem = error));
-  try {
-    await pipeline(
-      source,
-      (rows: AsyncIterable<Buffer>) => content.pass(rows),
-      createGzip({ level: GZIP_LEVEL }),
-      (bytes: AsyncIterable<Buffer>) => written.pass(bytes),
-      target,
-      { signal },
-    );
-  } catch (error) {
-    if (!problem) throw error;
-    throw new WorkError(`the backup can't be written: ${messageOf(problem)}`, { cause: error });
-  }
+  await pipeline(
+    source,
+    (rows: AsyncIterable<Buffer>) => content.pass(rows),
+    createGzip({ level: GZIP_LEVEL }),
+    (bytes: AsyncIterable<Buffer>) => written.pass(bytes),
+    createWriteStream(join(draft, file), { flags: 'wx', mode: 0o600, flush: true }),
+    { signal },
+  );
   // The server tells the number of rows after the last one; by the answer to the next statement it is there.
   const sequence = await sequenceState(client, tables[table], id);
   return {
