@@ -495,8 +495,5 @@ describe('from the command line', () => {
     const restored = await startCli(['restore', '--from', to()], { DATABASE_URL: target.url }).ended;
     expect(restored.code).toBe(1);
     expect(restored.stdout).toContain('The books are NOT whole, and were not');
-    const refused = await startCli(['restore', '--from', folder], { DATABASE_URL: target.url }).ended;
-    expect(refused).toMatchObject({ code: 1, stdout: '' });
-    expect(refused.stderr).toMatch(/^error: [^\n]* is no backup: [^\n]*\n$/);
-  }, 60_000);
+  }, 120_000);
 });

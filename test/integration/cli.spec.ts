@@ -282,8 +282,9 @@ describe('reset', () => {
   });
 });
 
+/** Without the warning that the server of the tests keeps nothing when power fails. */
 const start = (args: readonly string[], environment: Record<string, string> = {}) =>
-  startCli(args, { DATABASE_URL: bank.database.url, ...environment });
+  startCli(args, { DATABASE_URL: bank.database.url, LOG_LEVEL: 'error', ...environment });
 
 const run = (args: readonly string[], environment?: Record<string, string>) => start(args, environment).ended;
 
@@ -424,8 +425,7 @@ describe('the command line', () => {
   });
 
   it('resets account 1 to 1000.00 unless told otherwise', async () => {
-    // The server of the tests keeps nothing when power fails, of which a reset warns.
-    const first = await run(['reset'], { LOG_LEVEL: 'error' });
+    const first = await run(['reset']);
     expect(first).toMatchObject({ code: 0, stderr: '' });
     expect(first.stdout).toMatch(/^Account 1: 350\.00 → 1000\.00, version 2 → 3, by the credit txn\d+\.\n$/);
     expect((await run(['reset'])).stdout).toBe('Account 1: already 1000.00, version 3.\n');
