@@ -65,6 +65,7 @@ export async function runChaos(options: RunOptions): Promise<RunReport> {
   });
   const history = new HistoryWriter(join(options.folder, 'history.ndjson'));
   try {
+    options.signal?.throwIfAborted();
     return await Promise.race([new Run(bank, history, options).go(), interruption(options.signal)]);
   } finally {
     history.close();
