@@ -73,8 +73,8 @@ export class Connections {
   }
 
   /**
-   * Lets the server close: Node would wait for clients that keep a connection, send nothing, send half a request or do
-   * not read, for as long as they like. Requests that are at work are still answered.
+   * Lets the server close: Node would wait for clients that keep a connection, send nothing or half a request, for as
+   * long as they like. Requests that are at work are still answered.
    */
   windUp(): void {
     const startedMs = performance.now();
@@ -103,10 +103,9 @@ export class Connections {
   }
 }
 
-/** A request has come in whole, and its answer is not complete. */
+/** A request has come in whole, and its answer has not left yet. (How long that may take, has its own bound.) */
 function isAtWork(socket: HttpSocket): boolean {
-  const answer = socket._httpMessage;
-  return answer ? answer.req.complete && !answer.writableEnded : false;
+  return socket._httpMessage?.req.complete ?? false;
 }
 
 /** What is no HTTP at all, or did not come in time, is answered by hand: there is no request yet, or half of one. */
