@@ -288,6 +288,9 @@ const start = (args: readonly string[], environment: Record<string, string> = {}
 
 const run = (args: readonly string[], environment?: Record<string, string>) => start(args, environment).ended;
 
+/** Several processes in one test, each of which takes its time to start on a busy machine. */
+const PROCESSES_TIMEOUT_MS = 90_000;
+
 /** Said in one line, without a stack or a word of how it is done. */
 const SENTENCE = /^error: [^\n]+\n$/;
 
@@ -413,42 +416,53 @@ describe('the command line', () => {
     expect(stderr).toMatch(/column "amount" does not exist\n +at /);
   });
 
-  it('migrates once', async () => {
-    const empty = await Bank.open(createEmptyTestDatabase);
-    const environment = { DATABASE_URL: empty.database.url };
-    const first = await run(['migrate'], environment);
-    const second = await run(['migrate'], environment);
-    await empty.close();
-    expect(first).toMatchObject({ code: 0, stderr: '' });
-    expect(first.stdout).toMatch(/^Applied \d+ migration\(s\):\n {2}SpecTables1795478400000\n/);
-    expect(second).toEqual({ code: 0, stdout: 'The schema is already up to date.\n', stderr: '' });
-  });
+  it(
+    'migrates once',
+    async () => {
+      const empty = await Bank.open(createEmptyTestDatabase);
+      const environment = { DATABASE_URL: empty.database.url };
+      const first = await run(['migrate'], environment);
+      const second = await run(['migrate'], environment);
+      await empty.close();
+      expect(first).toMatchObject({ code: 0, stderr: '' });
+      expect(first.stdout).toMatch(/^Applied \d+ migration\(s\):\n {2}SpecTables1795478400000\n/);
+      expect(second).toEqual({ code: 0, stdout: 'The schema is already up to date.\n', stderr: '' });
+    },
+    PROCESSES_TIMEOUT_MS,
+  );
 
-  it('resets account 1 to 1000.00 unless told otherwise', async () => {
-    const first = await run(['reset']);
-    expect(first).toMatchObject({ code: 0, stderr: '' });
-    expect(first.stdout).toMatch(/^Account 1: 350\.00 → 1000\.00, version 2 → 3, by the credit txn\d+\.\n$/);
-    expect((await run(['reset'])).stdout).toBe('Account 1: already 1000.00, version 3.\n');
-    expect((await run(['reset', '--account', '2', '--balance', '0'])).stdout).toMatch(
-      /^Account 2: 350\.00 → 0\.00, /,
-    );
-  });
+  it(
+    'resets account 1 to 1000.00 unless told otherwise',
+    async () => {
+      const first = await run(['reset']);
+      expect(first).toMatchObject({ code: 0, stderr: '' });
+      expect(first.stdout).toMatch(
+        /^Account 1: 350\.00 → 1000\.00, version 2 → 3, by the credit txn\d+\.\n$/,
+      );
+      expect((await run(['reset'])).stdout).toBe('Account 1: already 1000.00, version 3.\n');
+      expect((await run(['reset', '--account', '2', '--balance', '0'])).stdout).toMatch(
+        /^Account 2: 350\.00 → 0\.00, /,
+      );
+    },
+    PROCESSES_TIMEOUT_MS,
+  );
 
-  it('seeds, and verifies what it seeded', async () => {
-    const seeded = await run(['seed', '--accounts', '5', '--balance', '9007199254740993.07']);
-    expect(seeded).toMatchObject({ code: 0, stderr: '' });
-    expect(seeded.stdout).toMatch(
-      /^Made 5 account\(s\) with 9007199254740993\.07 each, ids from 4 to 8, in \d+\.\d s \(\d+ accounts\/s\)\.\n$/,
-    );
-    const verified = await run(['verify']);
-    expect(verified).toMatchObject({ code: 0, stderr: '' });
-    expect(verified.stdout).toContain('The books are whole.');
-    expect(verified.stdout).toContain('versions_run_on');
-  });
+  it(
+    'seeds, and verifies what it seeded',
+    async () => {
+      const seeded = await run(['seed', '--accounts', '5', '--balance', '9007199254740993.07']);
+      expect(seeded).toMatchObject({ code: 0, stderr: '' });
+      expect(seeded.stdout).toMatch(
+        /^Made 5 account\(s\) with 9007199254740993\.07 each, ids from 4 to 8, in \d+\.\d s \(\d+ accounts\/s\)\.\n$/,
+      );
+      const verified = await run(['verify']);
+      expect(verified).toMatchObject({ code: 0, stderr: '' });
+      expect(verified.stdout).toContain('The books are whole.');
+      expect(verified.stdout).toContain('versions_run_on');
+    },
+    PROCESSES_TIMEOUT_MS,
+  );
 });
-
-/** Several processes in one test, each of which takes its time to start on a busy machine. */
-const PROCESSES_TIMEOUT_MS = 90_000;
 
 describe('the command line on a bank of several shards', () => {
   let other: Bank;
