@@ -103,7 +103,7 @@ describe('a server that does not keep what it commits', () => {
     const warned = await startService({ environment });
     await stopService(warned);
     expect(warned.output()).toMatch(/"level":40[^\n]*full_page_writes is off[^\n]*synchronous_commit is off/);
-  }, 60_000);
+  }, 120_000);
 
   it('is refused, too, when it was down at the start, until it is mended', async () => {
     await client.query('CREATE DATABASE other');
@@ -135,7 +135,7 @@ describe('a server that does not keep what it commits', () => {
       await stopService(service);
       await proxy.stop();
     }
-  }, 60_000);
+  }, 120_000);
 });
 
 describe('a transaction that must not be lost', () => {
