@@ -34,8 +34,8 @@ describe('npm run chaos', () => {
   }
 
   it.each([
-    ['full', '4', '0.25'],
-    ['embedded', '5', '0.2'],
+    ['full', '4', '0.2'],
+    ['embedded', '5', '0.15'],
   ])(
     'finds the %s bank clean, under the faults of seed %s',
     async (form, seed, minutes) => {
