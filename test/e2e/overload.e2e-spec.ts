@@ -93,7 +93,9 @@ describe('three times the load that the service can take', () => {
     const limits = { LEDGER_AT_WORK: '100', LEDGER_QUEUE: '200', LEDGER_BATCH: '100' };
     // A machine that is busy with others must not be taken for a database that fails.
     const patience = { DATABASE_CONNECT_TIMEOUT_MS: '30000', LEDGER_TRANSACTION_TIMEOUT_MS: '30000' };
-    const service = await startService({ environment: { DATABASE_URL: database.url, ...limits, ...patience } });
+    const service = await startService({
+      environment: { DATABASE_URL: database.url, ...limits, ...patience },
+    });
     try {
       const startedMs = performance.now();
       const report = await runOverload({
