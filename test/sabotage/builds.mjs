@@ -79,20 +79,4 @@ export const BUILDS = {
       ],
     ],
   },
-  'balances are not written to the shared cache': {
-    file: 'ledger/group-commit.js',
-    edits: [
-      [
-        'const recorded = this.balances.record([...posted.accounts.values()], startedMs);',
-        'const recorded = undefined;',
-      ],
-    ],
-  },
-  'rows are read without a lock': {
-    file: 'ledger/post-batch.js',
-    edits: [
-      [".setLock('pessimistic_write');", ';'],
-      ["query.setOnLocked('skip_locked')", 'query'],
-    ],
-  },
 };
