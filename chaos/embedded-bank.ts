@@ -1,12 +1,12 @@
 import { readFileSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DATABASE, ROLE } from '../src/database/embedded/connection.js';
 import { readPassword } from '../src/database/embedded/data-folder.js';
 import { parsePostmasterFile } from '../src/database/embedded/old-server.js';
+import { makePrivateFolder } from '../stack/servers/private-folder.js';
 import { signalPostgres } from '../stack/servers/postgres.js';
-import { startReplica } from '../stack/servers/replica.js';
+import { startReplica, type Replica } from '../stack/servers/replica.js';
 import { SETTINGS, withSteppedClock, type BankOptions, type BankUnderTest } from './bank.js';
 import { foreignFaults, instanceFaults, type Fault } from './faults.js';
 import { Instance } from './instances.js';
@@ -16,9 +16,10 @@ const RESTART_APART_MS = 13_000;
 
 /** The plain form: one instance that runs its own PostgreSQL, and starts it again when it dies. */
 export async function startEmbeddedBank(options: BankOptions): Promise<BankUnderTest> {
-  const dataDir = await mkdtemp(join(tmpdir(), 'bank-chaos-'));
+  const dataDir = await makePrivateFolder('chaos');
+  let replica: Replica | undefined;
   try {
-    const replica = await startReplica({
+    replica = await startReplica({
       settings: { ...SETTINGS, ...options.settings, DATA_DIR: dataDir },
       nodeOptions: [...withSteppedClock(), ...(options.nodeOptions ?? [])],
       onLine: (line) => options.onLine('api-1', line),
@@ -38,6 +39,7 @@ export async function startEmbeddedBank(options: BankOptions): Promise<BankUnder
       },
     };
   } catch (error) {
+    await replica?.stop();
     await rm(dataDir, { recursive: true, force: true });
     throw error;
   }

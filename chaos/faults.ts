@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
 import type { PostgresProxy } from '../stack/proxies/postgres-proxy.js';
 import type { Instance } from './instances.js';
@@ -83,6 +84,7 @@ export function diskFull(
   target: string,
   server: Strikeable & { readonly running: boolean },
   disk: { fill(): Promise<void>; free(): Promise<void> },
+  reachable: () => Promise<boolean>,
   reach: Reach,
 ): Fault {
   return {
@@ -91,11 +93,33 @@ export function diskFull(
       await disk.fill();
       return async () => {
         await disk.free();
-        // It gives up when it can't write its log.
-        if (!server.running) await server.start();
+        await comesBack(server, reachable);
       };
     },
   };
+}
+
+/** It gives up when it can't write its log: at once, or only when its recovery meets the same. */
+async function comesBack(
+  server: Strikeable & { readonly running: boolean },
+  reachable: () => Promise<boolean>,
+): Promise<void> {
+  for (let tries = 0; tries < 300; tries++) {
+    if (!server.running) return server.start();
+    if (await reachable()) return;
+    await sleep(100);
+  }
+  throw new Error('PostgreSQL did not come back after its disk had room again');
+}
+
+/** Whether a session can be had. */
+export async function answers(url: string): Promise<boolean> {
+  try {
+    await end(await session(url));
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 export function instanceFaults(instance: Instance): Fault[] {

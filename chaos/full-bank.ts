@@ -7,6 +7,7 @@ import { startReplica } from '../stack/servers/replica.js';
 import { Parts } from '../stack/stack.js';
 import { SETTINGS, withSteppedClock, type BankOptions, type BankUnderTest } from './bank.js';
 import {
+  answers,
   diskFull,
   foreignFaults,
   immediateStop,
@@ -95,7 +96,7 @@ function postgresFaults(target: string, server: PostgresServer, shard: DirectSha
   return [
     ...serverFaults('postgres', target, server, { reach }),
     immediateStop(target, server, reach),
-    ...(server.disk ? [diskFull(target, server, server.disk, reach)] : []),
+    ...(server.disk ? [diskFull(target, server, server.disk, () => answers(shard.url), reach)] : []),
     ...foreignFaults(target, shard, reach),
   ];
 }

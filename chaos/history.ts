@@ -126,6 +126,7 @@ type WithoutTime<T> = T extends unknown ? Omit<T, 'at'> : never;
 /** Appends to a history. Every entry is in the file before `append` returns. */
 export class HistoryWriter {
   private readonly file: number;
+  private closed = false;
   private readonly startedMs = performance.now();
 
   constructor(readonly path: string) {
@@ -137,10 +138,12 @@ export class HistoryWriter {
   }
 
   append(entry: WithoutTime<Entry>): void {
+    if (this.closed) return; // of a run that was interrupted
     writeSync(this.file, `${JSON.stringify({ at: this.nowMs, ...entry })}\n`);
   }
 
   close(): void {
+    this.closed = true;
     closeSync(this.file);
   }
 }

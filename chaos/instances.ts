@@ -5,6 +5,7 @@ import { send } from './http-client.js';
 const LOST = /^bank_balance_cache_writes_lost_total (\d+)/m;
 const PROBE_TIMEOUT_MS = 2_000;
 const RESTART_PAUSE_MS = 200;
+const START_WITHIN_MS = 120_000;
 
 /** One instance of the service, which can be killed and started again. */
 export class Instance {
@@ -34,16 +35,21 @@ export class Instance {
     await this.replica.kill();
   }
 
-  /** Started until it is ready: another fault may keep it from that. */
+  /**
+   * Started until it is ready: another fault may keep it from that.
+   *
+   * @throws what it said when it could not be started in two minutes
+   */
   async start(): Promise<void> {
     this.starts += 1;
     this.lost = 0;
-    for (;;) {
+    for (const giveUpAt = performance.now() + START_WITHIN_MS; ;) {
       try {
         await this.replica.start();
         this.down = false;
         return;
-      } catch {
+      } catch (error) {
+        if (performance.now() > giveUpAt) throw error;
         await sleep(RESTART_PAUSE_MS);
       }
     }

@@ -24,6 +24,8 @@ export interface RunOptions {
   /** Which faults, and how; drawn from all of the bank's if not given. */
   readonly schedule?: (faults: readonly Fault[], random: Random) => readonly Appointment[];
   readonly startBank: (options: BankOptions) => Promise<BankUnderTest>;
+  /** How long events, and final reads, may be waited for; a minute if not given. */
+  readonly patienceMs?: number;
   readonly nodeOptions?: readonly string[];
   readonly settings?: Readonly<Record<string, string>>;
   /** Where the history and the instances' logs are written. */
@@ -44,11 +46,14 @@ export interface RunReport extends Verdict {
   readonly transactions: number;
 }
 
+/** How long a bank may take to do what it has to, once all is healed. */
+const PATIENCE_MS = 60_000;
 const CLIENTS_PER_PAIR = 5;
 const DRAIN_MS = 90_000;
-const PUBLISHED_WITHIN_MS = 60_000;
-const ARRIVED_WITHIN_MS = 20_000;
 const WATCH_MS = 300;
+/** The service's circuit breaker, with some to spare. */
+const REDIS_RECOVERS_MS = 3_000;
+const READ_WITHIN_MS = 10_000;
 /** For what clients have given up to end in the service too. */
 const QUIET_MS = 2_000;
 /** The stream of draws for faults; the clients' streams begin with 0. */
@@ -64,12 +69,14 @@ export async function runChaos(options: RunOptions): Promise<RunReport> {
     onLine: (instance, line) => logs.write(`${instance} ${line}\n`),
   });
   const history = new HistoryWriter(join(options.folder, 'history.ndjson'));
+  const run = new Run(bank, history, options);
   try {
     options.signal?.throwIfAborted();
-    return await Promise.race([new Run(bank, history, options).go(), interruption(options.signal)]);
+    return await Promise.race([run.go(), interruption(options.signal)]);
   } finally {
-    history.close();
+    run.abandon();
     await bank.stop();
+    history.close();
     logs.end();
   }
 }
@@ -90,6 +97,8 @@ class Run {
   private readonly busy = new Set<string>();
   private watching = true;
   private struck = 0;
+  /** Until when balances may not have come to Redis. */
+  private redisTroubleMs = 0;
 
   constructor(
     private readonly bank: BankUnderTest,
@@ -132,11 +141,20 @@ class Run {
         ...{ events: arrivals?.length, transactions: books.byId.size },
       };
     } finally {
-      this.watching = false;
-      this.workload.abandon();
+      this.abandon();
       await watch;
       await listener?.stop();
     }
+  }
+
+  /** Ends what goes on by itself. */
+  abandon(): void {
+    this.watching = false;
+    this.workload.abandon();
+  }
+
+  private get patienceMs(): number {
+    return this.options.patienceMs ?? PATIENCE_MS;
   }
 
   /** Every fault of the schedule, each in its time. Resolves when the last is healed and the time is over. */
@@ -156,18 +174,20 @@ class Run {
     if (this.busy.has(target))
       return this.say(`${name} ${target} is left out: the last one is not healed yet`);
     this.busy.add(target);
-    this.history.append({ entry: 'fault', fault, name, target, ...reach });
     this.say(`${name} ${target} for ${forMs} ms`);
-    try {
-      const heal = await appointment.fault.strike();
-      this.struck += 1;
-      await sleep(forMs);
-      await heal();
-    } catch (error) {
+    const heal = await appointment.fault.strike().catch((error: unknown) => {
       // Another fault is in its way: a session can't be had from a server that is down.
       this.say(`${name} ${target} could not be done: ${messageOf(error)}`);
+    });
+    if (heal) {
+      this.struck += 1;
+      this.history.append({ entry: 'fault', fault, name, target, ...reach });
+      if (target === 'redis') this.redisTroubleMs = Infinity;
+      await sleep(forMs);
+      await insist(heal);
+      this.history.append({ entry: 'healed', fault });
+      if (target === 'redis') this.redisTroubleMs = this.history.nowMs + REDIS_RECOVERS_MS;
     }
-    this.history.append({ entry: 'healed', fault });
     this.busy.delete(target);
   }
 
@@ -183,12 +203,11 @@ class Run {
   }
 
   private async waitForEvents(listener: EventListener | undefined): Promise<void> {
-    await until(PUBLISHED_WITHIN_MS, async () => (await this.count('outbox')) === 0);
+    await until(this.patienceMs, async () => (await this.count('outbox')) === 0);
     if (!listener) return;
-    const posted = await this.count('transactions');
-    await until(ARRIVED_WITHIN_MS, () => {
+    await until(this.patienceMs, async () => {
       const distinct = new Set(listener.arrivals.map(({ transactionId }) => transactionId));
-      return Promise.resolve(distinct.size >= posted);
+      return distinct.size >= (await this.count('transactions'));
     });
   }
 
@@ -209,23 +228,30 @@ class Run {
     for (const instance of this.bank.instances) {
       for (const accountId of this.workload.accountIds) {
         const operation = { kind: 'balance', accountId, final: true } as const;
-        await this.caller.attempt(this.caller.intend(operation), operation, instance, 10_000);
+        const op = this.caller.intend(operation);
+        await until(this.patienceMs, async () => {
+          const { status } = await this.caller.attempt(op, operation, instance, READ_WITHIN_MS);
+          return status === 200;
+        });
       }
     }
   }
 
   /** Notes which instances ended by themselves, and when one could not write to the shared cache. */
   private async watch(): Promise<void> {
-    const since = new Map(this.bank.instances.map((instance) => [instance, 0]));
+    const probes = new Map(this.bank.instances.map((one) => [one, { at: 0, label: one.label }]));
     while (this.watching) {
       for (const instance of this.bank.instances) {
         if (!instance.isAsItShouldBe) this.ended.add(instance.label);
+        const { label } = instance;
+        const last = probes.get(instance) ?? { at: 0, label };
         const now = this.history.nowMs;
         const lost = await instance.newlyLost();
-        if (lost === undefined) continue;
-        const from = since.get(instance) ?? 0;
-        if (lost > 0) this.history.append({ entry: 'cache-trouble', from, instance: instance.label });
-        since.set(instance, now);
+        // What a process had counted died with it.
+        const diedSilently = label !== last.label && this.redisTroubleMs > last.at;
+        if (diedSilently || (lost ?? 0) > 0)
+          this.history.append({ entry: 'cache-trouble', from: last.at, instance: last.label });
+        if (lost !== undefined) probes.set(instance, { at: now, label });
       }
       await sleep(WATCH_MS);
     }
@@ -236,7 +262,20 @@ class Run {
   }
 }
 
+/** What throws meanwhile, such as a connection to a server that still recovers, is tried again. */
 async function until(timeoutMs: number, done: () => Promise<boolean>): Promise<void> {
   const giveUpAt = performance.now() + timeoutMs;
-  while (!(await done()) && performance.now() < giveUpAt) await sleep(100);
+  while (!(await done().catch(() => false)) && performance.now() < giveUpAt) await sleep(100);
+}
+
+/** What can't be put right makes the run worthless. @throws the last failure, after a minute */
+async function insist(heal: () => Promise<void>): Promise<void> {
+  for (const giveUpAt = performance.now() + PATIENCE_MS; ;) {
+    try {
+      return await heal();
+    } catch (error) {
+      if (performance.now() > giveUpAt) throw error;
+      await sleep(500);
+    }
+  }
 }

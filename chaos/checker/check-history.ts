@@ -33,7 +33,7 @@ interface Progress {
   /** Requests that may still be applied, or may have been: no answer yet, or none that settles it. */
   open: number;
   unknown: boolean;
-  /** By a 201 or a Duplicate. */
+  /** A posting by a 201 or a Duplicate, a read by a 200. */
   acknowledged: boolean;
   /** By a 201. */
   created: boolean;
@@ -162,7 +162,10 @@ export class HistoryChecker {
       case 'post':
         return this.checkPosting(answer, progress.operation, body, pending);
       case 'balance':
-        if (answer.status === 200) this.checkBalance(answer, progress.operation, body, pending);
+        if (answer.status === 200) {
+          progress.acknowledged = true;
+          this.checkBalance(answer, progress.operation, body, pending);
+        }
         return;
       case 'list':
         if (answer.status === 200) this.checkListing(answer.op, progress.operation.accountId, body, pending);
@@ -211,6 +214,13 @@ export class HistoryChecker {
         return this.checkMismatch(answer, post, body, pending);
       case '422 Insufficient Balance':
         return this.checkInsufficient(op, post, pending);
+      case '408 Server Crashes':
+        if ((body.currentVersion ?? 0) > this.ceilingOf(post.accountId))
+          this.fail(
+            'wrong-refusal',
+            `operation ${op}: 408 with version ${body.currentVersion}, which is none yet`,
+          );
+        return;
       default:
     }
   }
@@ -319,10 +329,14 @@ export class HistoryChecker {
       if (!same || row.version !== next) return this.fail('wrong-read', `${what} has ${describe(row)}`);
       next -= 1;
     }
+    if (rows.length < LISTED_AT_MOST && next > 1)
+      this.fail('wrong-read', `${what} ends before version ${next}`);
   }
 
   private finishOperation(op: number, progress: Progress): void {
     const { operation } = progress;
+    if (operation.kind === 'balance' && operation.final && !progress.acknowledged)
+      this.fail('cache-differs', `operation ${op}: account ${operation.accountId} can't be read at the end`);
     if (operation.kind !== 'post' && operation.kind !== 'open') return;
     const postings = this.books.byOperation.get(op) ?? [];
     const [posting] = postings;
@@ -382,6 +396,8 @@ export class HistoryChecker {
   }
 }
 
+/** Rows of the pages that a listing reads. */
+const LISTED_AT_MOST = 40;
 /** Refused for what the account or its keys hold, after a look at them; a Duplicate is acknowledged besides. */
 const BY_THE_ACCOUNT = /^(409|412|422)$/;
 const READ_ANSWERS = ['200 ', '408 Server Crashes', '503 Overloaded'];

@@ -331,6 +331,25 @@ describe('the checker', () => {
       'an older balance at the end',
       add(done(901, readOf({ final: true }), 200, read(3, 51), 'api-2#1')),
     ],
+    [
+      'cache-differs',
+      'a bank that answers 408 to the end',
+      add(done(901, readOf({ final: true }), 408, { error: 'Server Crashes', currentVersion: null })),
+    ],
+    [
+      'wrong-read',
+      'a listing that ends too early',
+      add(
+        done(901, { kind: 'list', accountId: ACCOUNT }, 200, {
+          rows: [{ id: 'txn3', type: 'Withdraw', amount: DEBIT, balance: 31, version: 4 }],
+        }),
+      ),
+    ],
+    [
+      'wrong-refusal',
+      'a 408 with a version that is none yet',
+      add(done(9, post('credit', 'c'), 408, { error: 'Server Crashes', currentVersion: 7 })),
+    ],
     ['event-missing', 'an event that never came', (spoilt) => void spoilt.arrivals.pop()],
     ['event-missing', 'events in the wrong order', (spoilt) => void spoilt.arrivals.reverse()],
     [

@@ -67,7 +67,7 @@ export async function restoreBank(
   options.onStep?.('checking the files');
   await checkFiles(folder, manifest, options.signal);
   const targets = await locateTargets(configured);
-  const bankId = targets.find((target) => target.identity)?.identity?.bankId ?? randomUUID();
+  const bankId = bankIdOf(targets) ?? randomUUID();
   const addresses = targets.map((target) => target.address);
   await withSessions(addresses, 'bank-restore', async (sessions) => {
     const loads = sessions.map((session, index) => ({
@@ -76,8 +76,14 @@ export async function restoreBank(
       holdsAccounts: targets[index]?.inUse ?? false,
     }));
     const loaded = await someAtOnce(loads, options.signal, (load, stop) => loadShard(load, migrations, stop));
-    // As a bank is founded: from the last to the first.
-    for (const session of loaded.reverse()) if (session) await commit(session);
+    // As a bank is founded: from the last to the first; but those with accounts before all, for they tell a start that
+    // finds a half that the rest is missing.
+    const order = [...loaded.keys()].reverse();
+    const holding = (index: number) => Number((manifest.shards[index]?.books.accounts ?? 0) > 0);
+    for (const index of order.sort((a, b) => holding(b) - holding(a))) {
+      const session = loaded[index];
+      if (session) await commit(session);
+    }
   });
   const totals = await bringUpToDate(configured, manifest, options);
   return { totals, bankId, durationMs: performance.now() - startedMs };
@@ -94,12 +100,23 @@ function migrationsOf({ migrations }: Manifest): typeof MIGRATIONS {
   return MIGRATIONS.slice(0, migrations.length);
 }
 
-/** Those that belong to a bank must belong to one, and be where they are listed. */
+/** Those that hold accounts must belong to one bank; all must be where they are listed. */
 async function locateTargets(configured: readonly ShardAddress[]): Promise<LocatedShard[]> {
   const targets = await Promise.all(configured.map(locateShard));
-  const bankId = targets.find((target) => target.identity)?.identity?.bankId;
-  targets.forEach((target, index) => checkPlace(target, { index, count: targets.length, bankId }));
+  const known = targets.find((target) => target.inUse)?.identity?.bankId;
+  targets.forEach((target, index) => {
+    checkPlace(target, { index, count: targets.length, bankId: target.inUse ? known : undefined });
+  });
   return targets;
+}
+
+/**
+ * That of the shards which an earlier run has restored. A bank of several shards that was only founded gets another id:
+ * while some of them are restored and others not, the two ids keep services from taking the half for the whole.
+ */
+function bankIdOf(targets: readonly LocatedShard[]): string | undefined {
+  const kept = targets.length === 1 ? targets[0] : targets.find((target) => target.inUse);
+  return kept?.identity?.bankId;
 }
 
 interface Load {

@@ -30,10 +30,10 @@ export class DatabaseUnreachableError extends Error {
   }
 }
 
-/** The server answered COMMIT with another command tag: ROLLBACK, if a statement's failure had been swallowed. */
+/** The server answered COMMIT with ROLLBACK, as when a statement's failure was swallowed: nothing was applied. */
 export class CommitRefusedError extends Error {
-  constructor(tag: string) {
-    super(`COMMIT was answered with ${tag}`);
+  constructor() {
+    super('COMMIT was answered with ROLLBACK');
     this.name = 'CommitRefusedError';
   }
 }

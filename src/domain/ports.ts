@@ -7,10 +7,10 @@ export interface Entrant {
   /** Nobody waits for it any more. */
   isGone(): boolean;
   /**
-   * @param leave to be called once, whatever becomes of the request
+   * @param leave to be called once, whatever becomes of the request, with whether it came to the database
    * @param heldSinceMs when it began to be held, on the clock of performance.now(); undefined: it was not
    */
-  admitted(leave: () => void, heldSinceMs?: number): void;
+  admitted(leave: (posted: boolean) => void, heldSinceMs?: number): void;
   /** There are too many, or it was held for too long. */
   refused(): void;
 }

@@ -6,12 +6,14 @@ import type { Ledger } from '../domain/ports.js';
 declare module 'fastify' {
   interface FastifyRequest {
     /** Gives its place in the ledger's turnstile to the next request. */
-    leaveLedger?: () => void;
+    leaveLedger?: (posted: boolean) => void;
     /** When it began to be held, on the clock of performance.now(); undefined: it was not. */
     heldSinceMs?: number;
   }
 }
 
+/** Refused before the ledger was asked. */
+const NEVER_POSTED: readonly number[] = [400, 401, 403, 429];
 const POSTING = '/accounts/:accountId/transactions';
 
 /**
@@ -26,11 +28,11 @@ export function admitPostings(fastify: FastifyInstance, ledger: Ledger): void {
       enter(request, ledger, done);
     route.onSend = (
       request: FastifyRequest,
-      _reply: FastifyReply,
+      reply: FastifyReply,
       payload: unknown,
       done: (error: null, payload: unknown) => void,
     ) => {
-      request.leaveLedger?.();
+      request.leaveLedger?.(!NEVER_POSTED.includes(reply.statusCode));
       request.leaveLedger = undefined;
       done(null, payload);
     };

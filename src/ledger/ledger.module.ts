@@ -91,7 +91,11 @@ function createWriter(
     (error) => logger.error({ msg: 'a command failed by itself', err: error }),
     slots,
   );
-  const turnstile = new Turnstile(config.ledger, () => groupCommit.parked);
+  const turnstile = new Turnstile(
+    config.ledger,
+    () => groupCommit.parked,
+    () => shardMetrics.refused('OVERLOADED'),
+  );
   shardMetrics.watchHeld(() => turnstile.heldNow);
   return {
     groupCommit,

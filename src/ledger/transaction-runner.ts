@@ -119,7 +119,9 @@ async function commit<T>(client: PoolClient, value: T): Promise<void> {
     throw new CommitOutcomeUnknownError(value, error);
   }
   // TypeORM's commitTransaction ignores the tag, and a COMMIT of an aborted transaction raises no error.
-  if (tag !== 'COMMIT') throw new CommitRefusedError(tag);
+  if (tag === 'ROLLBACK') throw new CommitRefusedError();
+  if (tag !== 'COMMIT')
+    throw new CommitOutcomeUnknownError(value, new Error(`COMMIT was answered with ${tag}`));
 }
 
 /** True when the connection is usable again. */

@@ -8,7 +8,7 @@ const LIMITS = { atWork: 2, queue: 3, commandTimeoutMs: 60_000 };
 function visitors(turnstile: Turnstile) {
   const decided: string[] = [];
   const gone = new Set<string>();
-  const leaving: (() => void)[] = [];
+  const leaving: ((posted: boolean) => void)[] = [];
   const enter = (name: string) =>
     turnstile.enter({
       isGone: () => gone.has(name),
@@ -19,13 +19,17 @@ function visitors(turnstile: Turnstile) {
       refused: () => decided.push(`${name} refused`),
     });
   /** In the order in which they were admitted. */
-  const leave = () => leaving.shift()?.();
+  const leave = (posted = true) => leaving.shift()?.(posted);
   return { decided, gone, enter, leave };
 }
 
 describe('Turnstile', () => {
   it('admits up to its limit, holds the next in order of arrival, and refuses what comes beyond the queue', () => {
-    const turnstile = new Turnstile(LIMITS, () => 0);
+    const turnstile = new Turnstile(
+      LIMITS,
+      () => 0,
+      () => undefined,
+    );
     const { decided, enter, leave } = visitors(turnstile);
     for (const name of 'abcdef') enter(name);
     expect(decided.splice(0)).toEqual(['a at once', 'b at once', 'f refused']);
@@ -42,7 +46,11 @@ describe('Turnstile', () => {
 
   it('does not let a newcomer pass those that are held', () => {
     let parked = 0;
-    const turnstile = new Turnstile(LIMITS, () => parked);
+    const turnstile = new Turnstile(
+      LIMITS,
+      () => parked,
+      () => undefined,
+    );
     const { decided, enter, leave } = visitors(turnstile);
     for (const name of 'abc') enter(name);
     parked = 1;
@@ -53,7 +61,11 @@ describe('Turnstile', () => {
   });
 
   it('passes over those that are gone', () => {
-    const turnstile = new Turnstile(LIMITS, () => 0);
+    const turnstile = new Turnstile(
+      LIMITS,
+      () => 0,
+      () => undefined,
+    );
     const { decided, gone, enter, leave } = visitors(turnstile);
     for (const name of 'abcd') enter(name);
     gone.add('c');
@@ -63,7 +75,11 @@ describe('Turnstile', () => {
 
   it('gives the places of those that wait for a foreign lock to others, without being told', async () => {
     let parked = 0;
-    const turnstile = new Turnstile(LIMITS, () => parked);
+    const turnstile = new Turnstile(
+      LIMITS,
+      () => parked,
+      () => undefined,
+    );
     const { decided, enter } = visitors(turnstile);
     for (const name of 'abcd') enter(name);
     parked = 2;
@@ -72,7 +88,11 @@ describe('Turnstile', () => {
   });
 
   it('refuses whom it has held for half of the command timeout', async () => {
-    const turnstile = new Turnstile({ ...LIMITS, commandTimeoutMs: 400 }, () => 0);
+    const turnstile = new Turnstile(
+      { ...LIMITS, commandTimeoutMs: 400 },
+      () => 0,
+      () => undefined,
+    );
     const { decided, enter, leave } = visitors(turnstile);
     for (const name of 'abc') enter(name);
     await sleep(80);
@@ -84,8 +104,57 @@ describe('Turnstile', () => {
     expect(decided.slice(3)).toEqual(['d at once']);
   });
 
+  it('does not take a database that is far away for one that has too much to do', async () => {
+    const turnstile = new Turnstile(
+      { ...LIMITS, atWork: 100, queue: 1_000 },
+      () => 0,
+      () => undefined,
+    );
+    const { decided, enter, leave } = visitors(turnstile);
+    for (let index = 0; index < 32; index++) enter('few');
+    await sleep(AT_WORK_MS + 100);
+    for (let index = 0; index < 32; index++) leave();
+    for (let index = 0; index < 90; index++) enter('many');
+    expect(decided.filter((each) => each === 'many at once')).toHaveLength(90);
+  });
+
+  it('learns nothing from requests that never came to the database', async () => {
+    const turnstile = new Turnstile(
+      { ...LIMITS, atWork: 100, queue: 1_000 },
+      () => 0,
+      () => undefined,
+    );
+    const { decided, enter, leave } = visitors(turnstile);
+    for (let index = 0; index < 100; index++) enter('slow');
+    await sleep(AT_WORK_MS + 100);
+    for (let index = 0; index < 60; index++) leave();
+    for (let index = 0; index < 500; index++) {
+      leave(false);
+      enter('refused');
+    }
+    // Its limit is still 40, and 40 are at work.
+    for (let index = 0; index < 30; index++) enter('more');
+    expect(decided).not.toContain('more at once');
+  });
+
+  it('counts those that it refuses', () => {
+    let refused = 0;
+    const turnstile = new Turnstile(
+      LIMITS,
+      () => 0,
+      () => (refused += 1),
+    );
+    const { enter } = visitors(turnstile);
+    for (const name of 'abcdefg') enter(name);
+    expect(refused).toBe(2);
+  });
+
   it('lets fewer in while they take long, and more again when they do not', async () => {
-    const turnstile = new Turnstile({ ...LIMITS, atWork: 100, queue: 1_000 }, () => 0);
+    const turnstile = new Turnstile(
+      { ...LIMITS, atWork: 100, queue: 1_000 },
+      () => 0,
+      () => undefined,
+    );
     const { decided, enter, leave } = visitors(turnstile);
     for (let index = 0; index < 140; index++) enter('slow');
     expect(decided).toHaveLength(100);

@@ -17,13 +17,18 @@ interface Held {
 /** How often those that are held are looked at. */
 const CHECK_MS = 50;
 
-/** What a request is to take at work. So many are let in as the shard gets done in about that time. */
+/**
+ * What a request is to take at work, at least. So many are let in as the shard gets done in about that time, or in twice
+ * what one takes where few are at work: a database that is far away is no slower with more of them.
+ */
 export const AT_WORK_MS = 500;
 /** Let in however long they take. */
 const LEAST_AT_WORK = 32;
 /** By how much the limit changes with each request that leaves: downwards fast, upwards more slowly. */
 const STEP_DOWN = 1;
 const STEP_UP = 0.1;
+/** How fast what few take follows what is measured. */
+const SMOOTHING = 0.1;
 
 /**
  * How many requests are at work on one shard; what comes beyond that is held, in order of arrival. Thousands at work are
@@ -36,11 +41,15 @@ export class Turnstile {
   private atWork = 0;
   private limit: number;
   private checks: NodeJS.Timeout | undefined;
+  /** What a request takes where no more than {@link LEAST_AT_WORK} are at work. */
+  private aloneMs = 0;
 
   /** @param parked of those at work, how many wait for a lock that another session holds: they leave their place to others */
   constructor(
     private readonly limits: TurnstileLimits,
     private readonly parked: () => number,
+    /** Called for each that is refused. */
+    private readonly onRefused: () => void,
   ) {
     this.limit = limits.atWork;
   }
@@ -54,7 +63,7 @@ export class Turnstile {
     if (this.hasRoom() && this.held.size === 0) {
       this.admit(entrant);
     } else if (this.held.size >= this.limits.queue) {
-      entrant.refused();
+      this.refuse(entrant);
     } else {
       this.held.add({ entrant, sinceMs: performance.now() });
       this.checks ??= setInterval(() => this.check(), CHECK_MS).unref();
@@ -64,24 +73,39 @@ export class Turnstile {
   private admit(entrant: Entrant, heldSinceMs?: number): void {
     this.atWork += 1;
     const admittedMs = performance.now();
-    entrant.admitted(() => this.leave(admittedMs), heldSinceMs);
+    const alone = this.atWork <= LEAST_AT_WORK;
+    entrant.admitted(
+      (posted) => this.leave(posted ? performance.now() - admittedMs : undefined, alone),
+      heldSinceMs,
+    );
   }
 
-  private leave(admittedMs: number): void {
+  private refuse(entrant: Entrant): void {
+    this.onRefused();
+    entrant.refused();
+  }
+
+  /** @param tookMs undefined: it never came to the database, and tells nothing of it */
+  private leave(tookMs: number | undefined, beganAlone: boolean): void {
+    const alone = beganAlone && this.atWork <= LEAST_AT_WORK;
     this.atWork -= 1;
-    // A foreign lock says nothing of what the shard can do.
-    if (this.parked() === 0) this.adapt(performance.now() - admittedMs);
+    if (tookMs !== undefined) this.adapt(tookMs, alone);
     this.admitHeld();
   }
 
-  private adapt(tookMs: number): void {
-    const limit = this.limit + (tookMs > AT_WORK_MS ? -STEP_DOWN : STEP_UP);
+  private adapt(tookMs: number, alone: boolean): void {
+    // Some wait for a row that a foreign session has locked: that it takes long says nothing of what the shard can do.
+    const parked = this.parked() > 0;
+    if (alone && !parked) this.aloneMs += (tookMs - this.aloneMs) * SMOOTHING;
+    const longMs = Math.max(AT_WORK_MS, Math.min(2 * this.aloneMs, this.limits.commandTimeoutMs / 4));
+    const step = tookMs <= longMs ? STEP_UP : parked ? 0 : -STEP_DOWN;
     const least = Math.min(LEAST_AT_WORK, this.limits.atWork);
-    this.limit = Math.min(this.limits.atWork, Math.max(least, limit));
+    this.limit = Math.min(this.limits.atWork, Math.max(least, this.limit + step));
   }
 
+  /** Those that are parked leave their places to as many others, but not to more than may be at work at all. */
   private hasRoom(): boolean {
-    return this.atWork - this.parked() < Math.floor(this.limit);
+    return this.atWork - Math.min(this.parked(), this.limits.atWork) < Math.floor(this.limit);
   }
 
   private admitHeld(): void {
@@ -97,7 +121,7 @@ export class Turnstile {
     for (const held of this.held) {
       const late = held.sinceMs <= lateMs;
       if (late || held.entrant.isGone()) this.held.delete(held);
-      if (late) held.entrant.refused();
+      if (late) this.refuse(held.entrant);
     }
     this.admitHeld();
     if (this.held.size > 0) return;

@@ -11,11 +11,11 @@ const run = promisify(execFile);
 /** `bank-<kind>-<process id>-<random>`: whose process is gone, that folder is nobody's. */
 const PREFIX = 'bank-';
 
-/** A new folder for a server's data, given to the user as whom the server runs. */
-export async function makePrivateFolder(kind: string, runAs: RunAs): Promise<string> {
+/** A new folder for a server's data, given to the user as whom the server runs; ours if not given. */
+export async function makePrivateFolder(kind: string, runAs?: RunAs): Promise<string> {
   await removeLeftovers(kind);
   const folder = await mkdtemp(join(tmpdir(), `${PREFIX}${kind}-${process.pid}-`));
-  if (runAs.owner) await chown(folder, runAs.owner.uid, runAs.owner.gid);
+  if (runAs?.owner) await chown(folder, runAs.owner.uid, runAs.owner.gid);
   return folder;
 }
 

@@ -74,6 +74,8 @@ describe('the checker, on builds of the service that are wrong', () => {
     const preload = join(process.cwd(), 'test/sabotage/preload.mjs');
     return runChaos({
       ...{ seed: 1, durationMs: SECONDS * 1_000, folder: join(folder, 'run'), mix },
+      // The relay that forgets an event never gets done.
+      patienceMs: sabotage === undefined ? 60_000 : 5_000,
       startBank: (options) => startFullBank({ ...options, rabbitMq: events }),
       schedule: strikeOften(faults),
       // A busy machine must not be taken for a Redis that can't be reached, which would excuse an old balance.
@@ -97,13 +99,13 @@ describe('the checker, on builds of the service that are wrong', () => {
         ofThese: true,
       });
     },
-    120_000,
+    300_000,
   );
 
   it('finds nothing in the build that is right, under the same faults', async () => {
     const faults = Object.values(TRIALS).flatMap(({ fault }) => fault ?? []);
     const { violations, tally } = await run(undefined, [...new Set(faults)], { events: true });
     expect(violations.kept).toEqual([]);
-    expect(tally.acknowledged).toBeGreaterThan(100);
-  }, 120_000);
+    expect(tally.acknowledged).toBeGreaterThan(20);
+  }, 300_000);
 });

@@ -293,6 +293,19 @@ describe('a restored bank', () => {
     await expect(settleShards(mixed)).rejects.toThrow(ShardMismatchError);
   }, 60_000);
 
+  it('of several shards that were founded before gets another id, which tells a half from the whole', async () => {
+    await foundBank(shardsIn(source), 3);
+    await backup(shardsIn(source));
+    const founded = await settleShards(shardsIn(target));
+    const { bankId } = await restore(shardsIn(target));
+    expect(bankId).not.toBe(founded.bankId);
+    expect(await verifyBank(shardsIn(target))).toMatchObject({ accounts: 3, ok: true });
+    expect((await settleShards(shardsIn(target))).bankId).toBe(bankId);
+    // As if it had been killed between the two commits: one shard restored, the other only founded.
+    await on(target, `UPDATE bank_0.shard_identity SET bank_id = '${founded.bankId}'`);
+    await expect(settleShards(shardsIn(target))).rejects.toThrow(ShardMismatchError);
+  });
+
   it('that was founded before keeps its id, and its running service works on with it', async () => {
     await foundBank(bankIn(source), 3);
     await backup(bankIn(source));
