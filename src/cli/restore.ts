@@ -79,6 +79,8 @@ export async function restoreBank(
     // As a bank is founded: from the last to the first; but those with accounts before all, for they tell a start that
     // finds a half that the rest is missing.
     const order = [...loaded.keys()].reverse();
+    // One that was lost while it waited is better noticed before the first of them commits.
+    await Promise.all(loaded.map((session) => session?.client.query('SELECT 1')));
     const holding = (index: number) => Number((manifest.shards[index]?.books.accounts ?? 0) > 0);
     for (const index of order.sort((a, b) => holding(b) - holding(a))) {
       const session = loaded[index];

@@ -36,6 +36,8 @@ export async function withSessions<T>(
       connectionString: address.migrationUrl ?? address.url,
       application_name: name,
       connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+      // A session waits for the others' work, which a firewall may take for a dead one.
+      keepAlive: true,
     }),
   }));
   try {
