@@ -57,6 +57,22 @@ describe('npm run chaos', () => {
     180_000,
   );
 
+  it('stops what it has started when it is told to', async () => {
+    const child = spawn(process.execPath, [PROGRAM, '--out', out, '--form', 'embedded', '--seed', '6'], {
+      env: { PATH: process.env['PATH'], HOME: tmpdir() },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    let said = '';
+    child.stderr.on('data', (data: Buffer) => (said += data.toString()));
+    child.stdout.on('data', (data: Buffer) => {
+      if (data.toString().includes('the clients begin')) child.kill('SIGTERM');
+    });
+    const [code] = (await once(child, 'close')) as [number];
+    expect({ code, said }).toEqual({ code: 1, said: 'stopped by SIGTERM\n' });
+    const left = (await readdir(tmpdir())).filter((name) => name.startsWith(`bank-chaos-${child.pid}-`));
+    expect(left).toEqual([]);
+  }, 120_000);
+
   it.each([
     [['--form', 'both!'], /It is full, embedded or both/],
     [['--seed', '-1'], /whole number/],
