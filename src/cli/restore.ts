@@ -80,7 +80,7 @@ export async function restoreBank(
     // finds a half that the rest is missing.
     const order = [...loaded.keys()].reverse();
     // One that was lost while it waited is better noticed before the first of them commits.
-    await Promise.all(loaded.map((session) => session?.client.query('SELECT 1')));
+    await Promise.all(loaded.flatMap((session) => (session ? [session.client.query('SELECT 1')] : [])));
     const holding = (index: number) => Number((manifest.shards[index]?.books.accounts ?? 0) > 0);
     for (const index of order.sort((a, b) => holding(b) - holding(a))) {
       const session = loaded[index];
