@@ -84,7 +84,7 @@ describe('more postings than may be at work', () => {
   });
 });
 
-describe('three times the load that the service can take', () => {
+describe('many times the load that the service can take', () => {
   it('leaves it truthful, bounded and able to recover', async () => {
     const database = await createTestDatabase('overload');
     const shard = { url: database.url, schema: 'bank' };
@@ -107,7 +107,8 @@ describe('three times the load that the service can take', () => {
         capacitySeconds: 2,
         calmSeconds: 4,
         overloadSeconds: 5,
-        factor: 3,
+        // The capacity may be measured while the machine has no time for it.
+        factor: 10,
       });
       const ranSeconds = (performance.now() - startedMs) / 1000;
       expect(robustBounds(report, 1_300).filter(({ holds }) => !holds)).toEqual([]);
