@@ -16,9 +16,11 @@ export class Instance {
   constructor(
     readonly name: string,
     private readonly replica: Replica,
-    /** Where it is reached when that is not the replica's own address. */
-    readonly url = replica.url,
   ) {}
+
+  get url(): string {
+    return this.replica.url;
+  }
 
   /** This process of it, as in `api-1#2`. */
   get label(): string {

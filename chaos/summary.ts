@@ -7,22 +7,21 @@ export function summarize(reports: readonly RunReport[], faults: readonly Struck
   const sum = (of: (report: RunReport) => number) => reports.reduce((total, report) => total + of(report), 0);
   const broken = (...rules: Rule[]) =>
     sum(({ violations }) => rules.reduce((total, rule) => total + (violations.byRule.get(rule) ?? 0), 0));
-  const { tally } = { tally: (of: (report: RunReport) => number) => sum(of) };
   const events = reports.some(({ events }) => events !== undefined) ? sum(({ events }) => events ?? 0) : '-';
   const rows: [string, number | string][] = [
     ['runs', reports.length],
     ['faults', sum(({ struck }) => struck)],
-    ['operations', tally(({ tally }) => tally.operations)],
-    ['requests', tally(({ tally }) => tally.requests)],
-    ['  of them without an answer', tally(({ tally }) => tally.byStatus.get(0) ?? 0)],
-    ['  answered 408 or 503', tally(({ tally }) => statuses(tally.byStatus, 408, 503))],
+    ['operations', sum(({ tally }) => tally.operations)],
+    ['requests', sum(({ tally }) => tally.requests)],
+    ['  of them without an answer', sum(({ tally }) => tally.byStatus.get(0) ?? 0)],
+    ['  answered 408 or 503', sum(({ tally }) => statuses(tally.byStatus, 408, 503))],
     ['transactions in the books', sum(({ transactions }) => transactions)],
-    ['acknowledged', tally(({ tally }) => tally.acknowledged)],
-    ['outcome unknown at first', tally(({ tally }) => tally.unknown)],
-    ['  resolved by the key: applied', tally(({ tally }) => tally.resolvedApplied)],
-    ['  resolved by the key: not applied', tally(({ tally }) => tally.resolvedRefused)],
-    ['  had no key to ask with', tally(({ tally }) => tally.unresolvable)],
-    ['reads', tally(({ tally }) => tally.reads)],
+    ['acknowledged', sum(({ tally }) => tally.acknowledged)],
+    ['outcome unknown at first', sum(({ tally }) => tally.unknown)],
+    ['  resolved by the key: applied', sum(({ tally }) => tally.resolvedApplied)],
+    ['  resolved by the key: not applied', sum(({ tally }) => tally.resolvedRefused)],
+    ['  had no key to ask with', sum(({ tally }) => tally.unresolvable)],
+    ['reads', sum(({ tally }) => tally.reads)],
     ['events that arrived', events],
     ['lost', broken('acknowledged-lost', 'event-missing')],
     ['duplicated', broken('applied-twice', 'key-forgotten')],
