@@ -93,6 +93,8 @@ describe('the servers that tests start', () => {
     channel.sendToQueue('kept', Buffer.from('7'), { persistent: true });
     await channel.waitForConfirms();
     expect(await server.control('list_queues', '--quiet', 'name')).toContain('kept');
+    // A message is on disk when it is confirmed; a new queue is up to two seconds later, in RabbitMQ 3.
+    await server.control('eval', 'mnesia:sync_log().');
     await server.kill();
     await expect(connect(server.url)).rejects.toThrow();
     await server.start();
