@@ -1,5 +1,6 @@
 import type { PoolClient } from 'pg';
 import type { EntityManager, QueryRunner } from 'typeorm';
+import { plainArray, textArray } from '../database/array-literal.js';
 import { send } from '../database/connection.js';
 import { AccountEntity } from '../database/entities/account.entity.js';
 import { decideBatch, keyOf, type BatchDecision, type KeyedTransactions } from '../domain/batch.js';
@@ -128,7 +129,7 @@ export class PostBatch {
     whenLocked: WhenLocked,
   ): Promise<Map<number, Account>> {
     const { rows } = await send<AccountRow>(client, this.lockStatement(queryRunner.manager, whenLocked), [
-      ascendingIds,
+      plainArray(ascendingIds),
     ]);
     return new Map(rows.map(accountFromRow).map((account) => [account.accountId, account]));
   }
@@ -168,7 +169,10 @@ export class PostBatch {
        FROM unnest($1::bigint[], $2::text[]) AS k (account_id, idempotency_key)
        JOIN ${this.tables.transactions} t
          ON t.account_id = k.account_id AND t.idempotency_key = k.idempotency_key`,
-      [keyed.map((command) => command.accountId), keyed.map((command) => command.idempotencyKey)],
+      [
+        plainArray(keyed.map((command) => command.accountId)),
+        textArray(keyed.map((command) => command.idempotencyKey)),
+      ],
     );
     return new Map(
       rows.map((row) => [keyOf(Number(row.account_id), row.idempotency_key), keyedFromRow(row)]),
@@ -195,13 +199,13 @@ export class PostBatch {
               END AS timestamp
        FROM posted`,
       [
-        transactions.map((transaction) => transaction.transactionId),
-        transactions.map((transaction) => transaction.accountId),
-        transactions.map((transaction) => transaction.type),
-        transactions.map((transaction) => formatMoney(transaction.amount)),
-        transactions.map((transaction) => formatMoney(transaction.balanceAfter)),
-        transactions.map((transaction) => transaction.versionAfter),
-        transactions.map((transaction) => transaction.idempotencyKey ?? null),
+        plainArray(transactions.map((transaction) => transaction.transactionId)),
+        plainArray(transactions.map((transaction) => transaction.accountId)),
+        plainArray(transactions.map((transaction) => transaction.type)),
+        plainArray(transactions.map((transaction) => formatMoney(transaction.amount))),
+        plainArray(transactions.map((transaction) => formatMoney(transaction.balanceAfter))),
+        plainArray(transactions.map((transaction) => transaction.versionAfter)),
+        textArray(transactions.map((transaction) => transaction.idempotencyKey)),
         batch.outboxId,
         transactions.length,
       ],
@@ -228,10 +232,10 @@ export class PostBatch {
               END
        FROM changed`,
       [
-        changed.map((account) => account.accountId),
-        changed.map((account) => formatMoney(account.balance)),
-        changed.map((account) => account.version),
-        changed.map((account) => opening.get(account.accountId)?.version),
+        plainArray(changed.map((account) => account.accountId)),
+        plainArray(changed.map((account) => formatMoney(account.balance))),
+        plainArray(changed.map((account) => account.version)),
+        plainArray(changed.map((account) => opening.get(account.accountId)?.version ?? 0)),
         changed.length,
       ],
     );
