@@ -20,6 +20,8 @@ export class WorkerProcess {
   /** How it ended: "exit code 1", "SIGKILL", or why it could not start. Never rejects. */
   readonly ended: Promise<string>;
   private readonly worker: Worker;
+  /** The connection that it was given last: it gets one at a time. */
+  private handedOver: { close(): void } | undefined;
   private listens = false;
   private failure: string | undefined;
   private onListening: (listening: Listening) => void = () => undefined;
@@ -30,11 +32,15 @@ export class WorkerProcess {
     private readonly events: WorkerEvents,
   ) {
     this.worker = cluster.fork(environment);
+    this.watchHandOver();
     this.worker.on('message', (message: ToPrimary) => this.receive(message));
     this.ended = this.watchEnd();
     this.listening = this.watchStart();
     this.listening.catch(() => undefined); // who replaces a worker looks at its end alone
-    void this.ended.then(() => this.onMetrics(undefined));
+    void this.ended.then(() => {
+      this.onMetrics(undefined);
+      this.handedOver?.close();
+    });
   }
 
   get pid(): number | undefined {
@@ -61,6 +67,20 @@ export class WorkerProcess {
       };
       this.send({ kind: 'collect' });
     });
+  }
+
+  /**
+   * Node forgets a connection that it has given to a worker which ends before it takes it: the primary would keep it open,
+   * and its client would wait for as long as it likes. (To close one that was taken does nothing: it is closed here.)
+   */
+  private watchHandOver(): void {
+    const { process: child } = this.worker;
+    const send = child.send.bind(child) as (...given: unknown[]) => boolean;
+    child.send = (...given: unknown[]) => {
+      const [message, handle] = given as [{ act?: unknown }, { close(): void } | undefined];
+      if (message.act === 'newconn') this.handedOver = handle;
+      return send(...given);
+    };
   }
 
   private async watchEnd(): Promise<string> {
