@@ -1,5 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { MetricValues } from './messages.js';
 import { SumOfWorkers } from './sum-of-workers.js';
 
 /** A worker's metrics, of each kind one. */
@@ -10,7 +11,7 @@ function createWorker() {
   const seconds = new Histogram({ name: 'seconds', help: '-', buckets: [1, 5], registers });
   const waiting = new Gauge({ name: 'waiting', help: '-', registers });
   const up = new Gauge({ name: 'up', help: '-', aggregator: 'min', registers });
-  return { posted, seconds, waiting, up, tell: () => registry.getMetricsAsJSON() };
+  return { posted, seconds, waiting, up, tell: (): Promise<MetricValues> => registry.getMetricsAsJSON() };
 }
 
 async function samplesOf(sum: SumOfWorkers): Promise<Record<string, number>> {
