@@ -16,7 +16,12 @@ function createWorker() {
 
 async function samplesOf(sum: SumOfWorkers): Promise<Record<string, number>> {
   const lines = (await sum.text()).split('\n').filter((line) => line !== '' && !line.startsWith('#'));
-  return Object.fromEntries(lines.map((line) => [line.split(' ')[0], Number(line.split(' ')[1])]));
+  return Object.fromEntries(
+    lines.map((line): [string, number] => {
+      const [name = '', value] = line.split(' ');
+      return [name, Number(value)];
+    }),
+  );
 }
 
 describe('SumOfWorkers', () => {
