@@ -5,9 +5,10 @@ import { AppModule } from './app.module.js';
 import type { Config } from './config.js';
 import type { BankShards } from './database/bank-shards.js';
 import { Ledger } from './domain/ports.js';
-import { admitPostings } from './http/admission.js';
+import { admitBatches, admitPostings, BATCH_PLACES } from './http/admission.js';
 import { createFastifyAdapter, installFastifyHooks } from './http/fastify.js';
 import { serveOpenApi } from './http/openapi.js';
+import { Turnstile } from './ledger/turnstile.js';
 import { Lifecycle } from './observability/lifecycle.js';
 import { NestLogger } from './observability/logging.js';
 import { Metrics } from './observability/metrics.js';
@@ -24,6 +25,15 @@ export async function createApp(
     { logger: new NestLogger(logger), bodyParser: false, abortOnError: false },
   );
   admitPostings(app.getHttpAdapter().getInstance(), app.get(Ledger, { strict: false }));
+  const { commandTimeoutMs } = config.ledger;
+  admitBatches(
+    app.getHttpAdapter().getInstance(),
+    new Turnstile(
+      { ...BATCH_PLACES, commandTimeoutMs },
+      () => 0,
+      () => undefined,
+    ),
+  );
   installFastifyHooks(app, config, app.get(Metrics), app.get(Lifecycle, { strict: false }), logger);
   serveOpenApi(app);
   return app;

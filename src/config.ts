@@ -41,6 +41,7 @@ export interface Config {
     readonly queue: number;
     readonly flushers: number;
     readonly lanes: number;
+    readonly atomicBatches: number;
     readonly commandTimeoutMs: number;
     readonly transactionTimeoutMs: number;
     readonly lockTimeoutMs: number;
@@ -155,6 +156,7 @@ const ENVIRONMENT = z.object({
   LEDGER_QUEUE: integer(10_000, 1, 1_000_000),
   LEDGER_FLUSHERS: integer(2, 1, 64),
   LEDGER_LANES: integer(4, 1, 64),
+  LEDGER_ATOMIC_BATCHES: integer(2, 1, 64),
   LEDGER_COMMAND_TIMEOUT_MS: integer(5_000, 10, 600_000),
   LEDGER_TRANSACTION_TIMEOUT_MS: integer(5_000, 10, 600_000),
   LEDGER_LOCK_TIMEOUT_MS: integer(1_000, 1, 600_000),
@@ -228,6 +230,7 @@ function fromVariables(env: Variables): Config {
       queue: env.LEDGER_QUEUE,
       flushers: env.LEDGER_FLUSHERS,
       lanes: env.LEDGER_LANES,
+      atomicBatches: env.LEDGER_ATOMIC_BATCHES,
       commandTimeoutMs: env.LEDGER_COMMAND_TIMEOUT_MS,
       transactionTimeoutMs: env.LEDGER_TRANSACTION_TIMEOUT_MS,
       lockTimeoutMs: env.LEDGER_LOCK_TIMEOUT_MS,

@@ -36,6 +36,7 @@ export class PostBatch {
   constructor(private readonly tables: SchemaTables) {}
 
   /**
+   * @param decideAll decides the commands on the locked accounts
    * @throws whatever a statement fails with; the transaction must then be rolled back. Retrying it runs everything
    *   anew, decisions included.
    */
@@ -43,6 +44,7 @@ export class PostBatch {
     queryRunner: QueryRunner,
     commands: readonly PostingCommand[],
     whenLocked: WhenLocked,
+    decideAll = decideBatch,
   ): Promise<PostedBatch> {
     const accountIds = ascending(new Set(commands.map((command) => command.accountId)));
     const accounts = await this.lockAccounts(queryRunner, accountIds, whenLocked);
@@ -50,7 +52,7 @@ export class PostBatch {
     // Keys are looked up after the locks, by a statement of its own: an earlier snapshot could miss a key that was
     // committed while the lock was waited for.
     const earlier = await this.findKeys(queryRunner, commands, accounts);
-    const decision = decideBatch(commands, accounts, earlier);
+    const decision = decideAll(commands, accounts, earlier);
     if (decision.transactions.length > 0) {
       await this.insertTransactions(queryRunner, decision.transactions);
       await this.updateAccounts(queryRunner, accounts, decision);

@@ -6,7 +6,7 @@ const OTHER_FILES = 100;
 
 /** Open files that the service may need at the same time; a connection is one. */
 export function openFilesNeeded({ http, ledger, databaseReadPool, shards }: Config): number {
-  const perShard = ledger.flushers + ledger.lanes + databaseReadPool;
+  const perShard = ledger.flushers + ledger.lanes + ledger.atomicBatches + databaseReadPool;
   return http.maxConnections + SURPLUS_CONNECTIONS + (shards?.length ?? 1) * perShard + OTHER_FILES;
 }
 
