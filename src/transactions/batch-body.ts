@@ -27,7 +27,9 @@ export interface JsonBatch {
  * @throws InvalidRequestError when the text as a whole is malformed, PayloadTooLargeException when it has too many items
  */
 export async function readJsonBatch(text: string): Promise<JsonBatch> {
-  const isObject = /^\s*\{/.test(text);
+  const bracket = /^[ \t\n\r]*([[{])/.exec(text)?.[1];
+  if (bracket === undefined) throw InvalidRequestError.of('body', NOT_A_BATCH);
+  const isObject = bracket === '{';
   const { atomic, array } = isObject ? readEnvelope(text) : { atomic: undefined, array: text };
   const elements = elementsOf(array, '[]', MAX_ITEMS);
   if (elements.length > MAX_ITEMS) throw new PayloadTooLargeException();
@@ -41,6 +43,8 @@ export async function readJsonBatch(text: string): Promise<JsonBatch> {
   }
   return { atomic, items };
 }
+
+const NOT_A_BATCH = 'must be a JSON array of transactions, or a JSON object that holds one';
 
 function readEnvelope(text: string): { atomic: boolean | undefined; array: string } {
   const found = new Map<string, string>();
