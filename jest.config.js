@@ -18,6 +18,7 @@ const NOT_TWICE = [
   'sabotage',
   'slow-clients',
   'overload',
+  'batch-clients',
   'fuzz',
 ];
 

@@ -91,6 +91,7 @@ export async function* readLines(body: AsyncIterable<Buffer>): AsyncGenerator<re
       }
     }
   } catch (error) {
+    if (count === 0) throw error;
     yield [error as Error];
   }
 }
