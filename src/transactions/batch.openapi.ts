@@ -135,7 +135,7 @@ const RESPONSES: Responses = {
     {
       malformed: {
         error: 'Invalid request',
-        details: [{ field: 'body', message: 'must hold at least one transaction' }],
+        details: [{ field: 'transactions', message: 'must hold at least one transaction' }],
       },
       ...stoppedBy(400, BAD_AMOUNT),
     },

@@ -201,7 +201,7 @@ describe('openapi.json', () => {
 
     it('of posting batches', async () => {
       const id = await openAccount(app, '9999999999999999.00');
-      const item = { accountId: id, amount: '0.01', type: 'Deposit', idempotencyKey: 'of a batch' };
+      const item = { accountId: id, amount: '0.01', type: 'Deposit', idempotencyKey: 'of-a-batch' };
       const each = await postBatch(app, [
         item,
         item,
