@@ -17,6 +17,8 @@ export interface Config {
     readonly maxConnections: number;
     /** Requests of one connection that wait for their answers. */
     readonly maxPipelined: number;
+    /** Batches whose bodies are read or whose transactions are at work. */
+    readonly maxBatches: number;
     readonly headersTimeoutMs: number;
     /** Of the whole request, headers included. */
     readonly requestTimeoutMs: number;
@@ -134,6 +136,7 @@ const ENVIRONMENT = z.object({
   PORT: integer(3000, 0, 65_535),
   HTTP_MAX_CONNECTIONS: integer(15_000, 1, 1_000_000),
   HTTP_MAX_PIPELINED: integer(16, 1, 10_000),
+  HTTP_MAX_BATCHES: integer(4, 1, 1_000),
   HTTP_HEADERS_TIMEOUT_MS: integer(10_000, 100, 600_000),
   HTTP_REQUEST_TIMEOUT_MS: integer(30_000, 100, 600_000),
   HTTP_KEEP_ALIVE_TIMEOUT_MS: integer(72_000, 100, 3_600_000),
@@ -211,6 +214,7 @@ function fromVariables(env: Variables): Config {
     http: {
       maxConnections: env.HTTP_MAX_CONNECTIONS,
       maxPipelined: env.HTTP_MAX_PIPELINED,
+      maxBatches: env.HTTP_MAX_BATCHES,
       headersTimeoutMs: env.HTTP_HEADERS_TIMEOUT_MS,
       requestTimeoutMs: env.HTTP_REQUEST_TIMEOUT_MS,
       keepAliveTimeoutMs: env.HTTP_KEEP_ALIVE_TIMEOUT_MS,

@@ -21,12 +21,8 @@ const POSTING = '/accounts/:accountId/transactions';
 const BATCH = '/transactions/batch';
 /** One transaction on each line. */
 export const NDJSON_TYPES = ['application/x-ndjson', 'application/jsonl'];
-/** Batches whose body is read or whose items are at work, in one process. */
-const BATCHES_AT_WORK = 4;
-/** Those that wait for that; one more is refused at once. */
-const BATCHES_HELD = 100;
-
-export const BATCH_PLACES = { atWork: BATCHES_AT_WORK, queue: BATCHES_HELD };
+/** Batches that wait for a place; one more is refused at once. */
+export const MAX_BATCHES_HELD = 100;
 
 /**
  * Lets only so many postings be at work at a time. Asked when the request has come in whole, so that none takes a place

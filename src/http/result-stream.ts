@@ -44,9 +44,13 @@ export class ResultStream {
 
   private room(): Promise<void> {
     return new Promise((resolve) => {
-      const cut = setTimeout(() => this.answer.destroy(), this.answerTimeoutMs);
+      let unread = this.answer.writableLength;
+      const watch = setInterval(() => {
+        if (this.answer.writableLength === unread) this.answer.destroy();
+        unread = this.answer.writableLength;
+      }, this.answerTimeoutMs);
       const done = () => {
-        clearTimeout(cut);
+        clearInterval(watch);
         this.answer.off('drain', done).off('close', done);
         resolve();
       };

@@ -38,7 +38,9 @@ export class TransactionRate {
     transactions: number,
   ): Promise<(TooManyRequestsError | undefined)[]> {
     const user = userOf(request);
-    const decisions = await Promise.all(Array.from({ length: transactions }, () => this.limiter.take(user)));
+    const decisions = await Promise.all(
+      Array.from({ length: transactions }, async () => this.limiter.take(user)),
+    );
     return decisions.map(({ admitted, retryAfterMicros }) =>
       admitted ? undefined : new TooManyRequestsError(wholeSeconds(retryAfterMicros)),
     );

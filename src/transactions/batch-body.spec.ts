@@ -63,9 +63,10 @@ describe('readLines', () => {
       yield await promise;
     }
     const chunks = readLines(slow());
-    expect((await chunks.next()).value?.map(shown)).toEqual([1]);
+    const next = async () => ((await chunks.next()).value as BatchItem[]).map(shown);
+    expect(await next()).toEqual([1]);
     resolve(Buffer.from('\n'));
-    expect((await chunks.next()).value?.map(shown)).toEqual([2]);
+    expect(await next()).toEqual([2]);
   });
 
   it.each([
@@ -100,6 +101,15 @@ describe('readLines', () => {
     const chunks: BatchItem[] = [];
     for await (const chunk of readLines(cut())) chunks.push(...chunk);
     expect(chunks.map(shown)).toEqual([1, 500]);
+  });
+
+  it('fails with what cut the stream before there was any item', async () => {
+    async function* cut(): AsyncGenerator<Buffer> {
+      yield Buffer.from('half of a li');
+      await Promise.resolve();
+      throw new Error('cut');
+    }
+    await expect(readLines(cut()).next()).rejects.toThrow('cut');
   });
 });
 

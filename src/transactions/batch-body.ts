@@ -78,6 +78,8 @@ export async function* inChunks(items: readonly BatchItem[]): AsyncGenerator<rea
 /**
  * Reads a batch that has an item on each line, as it comes. What ends it early (it is too large, or does not come in
  * time) stands in the place of the next item.
+ *
+ * @throws what ends it before there was any item
  */
 export async function* readLines(body: AsyncIterable<Buffer>): AsyncGenerator<readonly BatchItem[]> {
   let count = 0;

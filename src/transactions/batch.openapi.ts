@@ -163,7 +163,7 @@ const RESPONSES: Responses = {
     [ErrorBody, BatchResults],
     { tooLarge: { error: 'Body too large' }, ...stoppedBy(413, { error: 'Body too large' }) },
   ),
-  415: WRITE_FAILURES[415] as Reference,
+  415: WRITE_FAILURES[415],
   422: response(
     `${ATOMIC}a balance does not suffice or would be too large, or a key was used for another transaction.`,
     [BatchResults],

@@ -3,7 +3,6 @@ import { CONFIG } from '../config.module.js';
 import type { Config } from '../config.js';
 import { LedgerError } from '../domain/errors.js';
 import { Ledger } from '../domain/ports.js';
-import { BATCH_PLACES } from '../http/admission.js';
 import { answerOf, type ErrorAnswer } from '../http/exception.filter.js';
 import type { ResultStream } from '../http/result-stream.js';
 import { isCommand, refuseUnfit, type BatchItem } from './batch-items.js';
@@ -32,10 +31,10 @@ export class BatchService {
 
   constructor(
     private readonly ledger: Ledger,
-    @Inject(CONFIG) { ledger: { queue } }: Config,
+    @Inject(CONFIG) { http, ledger: { queue } }: Config,
   ) {
     // All batches together take no more than half of a shard's queue.
-    const share = Math.floor(queue / 2 / BATCH_PLACES.atWork);
+    const share = Math.floor(queue / 2 / http.maxBatches);
     this.maxInFlight = Math.max(1, Math.min(MAX_IN_FLIGHT, share));
   }
 
@@ -101,12 +100,13 @@ export class BatchService {
     );
   }
 
-  private post(item: BatchItem, requestId: string): string | Promise<string> {
-    if (!isCommand(item)) return textOf(this.refused(item, requestId));
-    return this.ledger.post(item).then(
-      (transaction) => textOf({ status: 201, body: receipt(transaction) }),
-      (error: unknown) => textOf(this.refused(error, requestId)),
-    );
+  private async post(item: BatchItem, requestId: string): Promise<string> {
+    try {
+      if (!isCommand(item)) throw item;
+      return textOf({ status: 201, body: receipt(await this.ledger.post(item)) });
+    } catch (error) {
+      return textOf(this.refused(error, requestId));
+    }
   }
 
   private refused(error: unknown, requestId: string): Result {

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { verifyBank } from '../../src/cli/verify.js';
-import { LedgerError, type RefusalCode } from '../../src/domain/errors.js';
+import { LedgerError } from '../../src/domain/errors.js';
 import type { PostingCommand, Transaction } from '../../src/domain/transaction.js';
 import { PostgresProxy } from '../../stack/proxies/postgres-proxy.js';
 import { openLedger, type TestLedger } from '../support/ledger.js';
@@ -64,7 +64,7 @@ describe('an atomic batch', () => {
   const openSome = (count: number) => Promise.all(Array.from({ length: count }, () => open()));
 
   /** Each command's balance and version, or why it was refused. */
-  async function post(commands: readonly PostingCommand[]): Promise<(string | RefusalCode)[]> {
+  async function post(commands: readonly PostingCommand[]): Promise<string[]> {
     const answers = await Promise.allSettled(ledger.groupCommit.submitAtomically(commands));
     return answers.map((answer) => {
       if (answer.status === 'fulfilled')
