@@ -19,6 +19,7 @@ const NOT_TWICE = [
   'sabotage',
   'slow-clients',
   'overload',
+  'batch-clients',
   'fuzz',
 ];
 

@@ -20,7 +20,7 @@ export async function engine(
   accounts: Accounts,
 ): Promise<number> {
   const { ledger, balanceCache } = config;
-  const size = ledger.flushers + ledger.lanes;
+  const size = ledger.flushers + ledger.lanes + ledger.atomicBatches;
   const dataSource = createDataSource(shard, {
     name: 'bench-engine',
     size,

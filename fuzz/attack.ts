@@ -113,7 +113,7 @@ export class Attack {
     count(this.byStatus, answer.status);
     count(this.byOperation, typeof asked === 'object' ? asked.operationId : asked);
     if (typeof asked !== 'object') return;
-    if (asked.requestBody && [201, 404, 409, 412, 422].includes(answer.status)) this.reachedLedger += 1;
+    if (asked.requestBody && [200, 201, 404, 409, 412, 422].includes(answer.status)) this.reachedLedger += 1;
     this.books.record(asked, sent, answer);
     this.world.learn(sent.target, answer);
   }

@@ -282,6 +282,7 @@ export const BAD_PARAMETERS: Readonly<Record<string, readonly string[]>> = {
     'txn%00',
     'txn9223372036854775808',
   ],
+  atomic: ['', '1', 'yes', 'null', '%00', 'true%20', 'tru%C3%A9'],
   minVersion: [...BAD_IDS.filter((id) => !/[#;]/.test(id)), '', '1.5'],
   limit: [
     '',

@@ -4,7 +4,7 @@ import { verifyBank } from '../src/cli/verify.js';
 import type { ShardAddress } from '../src/database/shard-address.js';
 import type { Answer } from '../test/support/openapi.js';
 import type { Sent } from './draft.js';
-import { centsOf, segmentsOf, type Asked } from './rules.js';
+import { centsOf, receiptsIn, type Asked } from './rules.js';
 
 interface Account {
   cents: bigint;
@@ -16,18 +16,25 @@ export class Books {
   accepted = 0;
   private readonly accounts = new Map<number, Account>();
 
-  record(asked: Asked, { target }: Sent, { status, text }: Answer): void {
-    if (status !== 201 || typeof asked !== 'object') return;
-    const body = parse(text) as Record<string, unknown>;
-    const isOpening = asked.operationId === 'openAccount';
-    const id = Number(isOpening ? body['accountId'] : segmentsOf(target)[1]);
+  record(asked: Asked, sent: Sent, answer: Answer): void {
+    const isOpening = typeof asked === 'object' && asked.operationId === 'openAccount';
+    if (isOpening && answer.status === 201) {
+      const { accountId, balance } = parse(answer.text) as Record<string, unknown>;
+      this.book(Number(accountId), centsOf(balance));
+    }
+    for (const { accountId, receipt } of receiptsIn(asked, sent, answer)) {
+      const cents = centsOf(receipt['amount']);
+      this.book(accountId, receipt['type'] === 'Withdraw' ? -cents : cents);
+      this.accepted += 1;
+    }
+  }
+
+  private book(accountId: number, cents: bigint): void {
     // The answer to a transaction may come before that to the opening of its account.
-    const account = this.accounts.get(id) ?? { cents: 0n, version: 1 };
-    this.accounts.set(id, account);
-    const cents = centsOf(isOpening ? body['balance'] : body['amount']);
-    account.cents += body['type'] === 'Withdraw' ? -cents : cents;
-    if (cents > 0n) account.version += 1;
-    if (!isOpening) this.accepted += 1;
+    const account = this.accounts.get(accountId) ?? { cents: 0n, version: 1 };
+    this.accounts.set(accountId, account);
+    account.cents += cents;
+    if (cents !== 0n) account.version += 1;
   }
 
   /** Compares them with the bank's own, which must also be sound in themselves. */

@@ -120,9 +120,11 @@ function ofQuery(parameters: readonly Parameter[]): Mutations[] {
 
 function ofBody(contract: OpenApiContract, reference: Schema): Mutations[] {
   const schema = contract.follow(reference);
-  const forms = (schema.oneOf ?? [schema]).map((form) =>
-    Object.entries(contract.follow(form).properties ?? {}),
-  );
+  const schemas = (schema.oneOf ?? [schema]).map((form) => contract.follow(form));
+  const forms = schemas.map((form) => Object.entries(form.properties ?? {}));
+  // A batch: what is wrong with an element of its list is told in the place of that, and its limit is no single body's.
+  const takesList = schemas.some(({ type }) => type === 'array');
+  const [lists, others] = [BAD_BODIES.filter(isList), BAD_BODIES.filter((body) => !isList(body))];
   const members = (draft: Draft) => (typeof draft.body === 'object' ? draft.body : []);
   const fields = forms.flat().flatMap(([name, property]) => {
     const quoted = JSON.stringify(name);
@@ -144,7 +146,8 @@ function ofBody(contract: OpenApiContract, reference: Schema): Mutations[] {
     oneOf(MALFORMED, UNKNOWN_MEMBERS, (draft, member) => ({ ...draft, body: [...members(draft), member] })),
     // Of one form the same member is there twice then, of the others two names of one field.
     oneOf(OPEN, both, (draft, member) => ({ ...draft, body: [...members(draft), member] })),
-    oneOf(MALFORMED, [...BAD_BODIES], (draft, body) => ({ ...draft, body })),
+    oneOf(MALFORMED, others, (draft, body) => ({ ...draft, body })),
+    oneOf(takesList ? OPEN : MALFORMED, lists, (draft, body) => ({ ...draft, body })),
     oneOf(OPEN, [0, 1, 2], (draft, place) => ({ ...draft, body: members(draft).toSpliced(place, 1) })),
     oneOf(OPEN, [0, 1, 2], (draft, place) => ({
       ...draft,
@@ -155,13 +158,15 @@ function ofBody(contract: OpenApiContract, reference: Schema): Mutations[] {
       ...draft,
       body: members(draft).map((member, at) => (at === place ? [escaped(member[0]), member[1]] : member)),
     })),
-    ...ofLength(members),
+    ...(takesList ? [] : ofLength(members)),
     anyText.map((body) => ({
       verdict: OPEN,
       change: (draft) => ({ ...draft, body: Buffer.from(body).toString('latin1') }),
     })),
   ];
 }
+
+const isList = (body: string) => body.startsWith('[');
 
 const escaped = (quoted: string) =>
   quoted.replace(/^"(.)/, (_, letter: string) => `"\\u${letter.charCodeAt(0).toString(16).padStart(4, '0')}`);
@@ -252,7 +257,7 @@ function ofHttp(operationId: string): Mutations[] {
       ...draft,
       headers: [...draft.headers, ['Host', host]],
     })),
-    ...(operationId === 'openAccount'
+    ...(['openAccount', 'postBatch'].includes(operationId)
       ? [oneOf(MALFORMED, ['a', '"a"'], (draft, key) => withHeader(draft, ['Idempotency-Key', key]))]
       : []),
     oneOf(OPEN, METHODS, (draft, method) => ({ ...draft, method })),

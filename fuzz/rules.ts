@@ -56,9 +56,7 @@ export function problemsOf(contract: OpenApiContract, asked: Asked, sent: Sent, 
     ...undocumented(contract, asked, sent, answer),
     ...verdictProblems(asked, sent, answer),
     ...requestIdProblems(sent, answer),
-    ...(typeof asked === 'object' && asked.operationId === 'postTransaction' && answer.status === 201
-      ? receiptProblems(sent, answer)
-      : []),
+    ...receiptsIn(asked, sent, answer).flatMap(receiptProblems),
   ];
 }
 
@@ -99,10 +97,35 @@ function isOfNoRequest({ status, text }: Answer): boolean {
   return status === 431 || (status === 400 && text.includes('"field":"request"'));
 }
 
+type Fields = Readonly<Record<string, unknown>>;
+
+/** A transaction that was accepted: what was sent, and what was answered. */
+export interface Accepted {
+  readonly accountId: number;
+  readonly asked: Fields;
+  readonly receipt: Fields;
+}
+
+/** The transactions that an answer acknowledges. */
+export function receiptsIn(operation: Asked, { target, body }: Sent, { status, text }: Answer): Accepted[] {
+  const read = () => parse(Buffer.from(body, 'latin1').toString());
+  if (typeof operation !== 'object') return [];
+  if (operation.operationId === 'postTransaction' && status === 201) {
+    const accountId = Number(segmentsOf(target)[1]);
+    return [{ accountId, asked: read() as Fields, receipt: parse(text) as Fields }];
+  }
+  if (operation.operationId !== 'postBatch' || status !== 200) return [];
+  const sent = read() as Fields | Fields[];
+  const items = (Array.isArray(sent) ? sent : sent['transactions']) as Fields[];
+  return (parse(text) as { status: unknown; body: Fields }[]).flatMap((result, place) => {
+    const asked = items[place] ?? {};
+    if (String(result.status) !== '201') return [];
+    return [{ accountId: Number(String(asked['accountId'])), asked, receipt: result.body }];
+  });
+}
+
 /** An accepted transaction is the one that was asked for, to the cent. */
-function receiptProblems({ body }: Sent, { text }: Answer): string[] {
-  const asked = parse(Buffer.from(body, 'latin1').toString()) as Record<string, unknown>;
-  const receipt = parse(text) as Record<string, unknown>;
+function receiptProblems({ asked, receipt }: Accepted): string[] {
   const word = String(asked['type'] ?? asked['typeOfTransaction']).toLowerCase();
   const type = ['deposit', 'credit'].includes(word) ? 'Deposit' : 'Withdraw';
   const [amount, posted] = [asked['amount'] ?? asked['moneyWithdraw/Deposit'], receipt['amount']].map(

@@ -7,6 +7,9 @@ export const ACCOUNTS = 6;
 const MAX_CENTS = 999_999_999_999_999_999n;
 const MAX_BIGINT = 9_223_372_036_854_775_807n;
 
+/** Elements of a list that is made up. */
+const LONGEST_LIST = 8;
+
 const quoted = (text: string) => JSON.stringify(text);
 
 /** Mostly such that a withdrawal is covered. */
@@ -69,6 +72,7 @@ const SENSE: Readonly<Record<string, Arbitrary<string>>> = {
   from: instant.map(quoted),
   to: instant.map(quoted),
   'Idempotency-Key': key.map(quoted),
+  idempotencyKey: key.map(quoted),
   'If-Match': tags.map(quoted),
   'If-None-Match': tags.map(quoted),
   'Cache-Control': fc.constantFrom('no-cache', 'max-age=0, no-cache', 'no-store', 'no-cache="x"').map(quoted),
@@ -114,7 +118,9 @@ export class Values {
   members(reference: Schema): Arbitrary<readonly Pair[]> {
     const schema = this.contract.follow(reference);
     const forms = schema.oneOf ?? schema.anyOf;
-    if (forms) return fc.oneof(...forms.map((form) => this.members(form)));
+    // Where a list is taken instead of an object, the object has room for it too.
+    const objects = forms?.filter((form) => this.contract.follow(form).type !== 'array');
+    if (objects) return fc.oneof(...objects.map((form) => this.members(form)));
     const members = Object.entries(schema.properties ?? {}).map(([name, property]) => {
       const member = this.field(name, property).map((value): Pair => [quoted(name), value]);
       return schema.required?.includes(name) === true ? member : fc.option(member, { nil: undefined });
@@ -130,7 +136,14 @@ export class Values {
     if (schema.enum) return fc.constantFrom(...schema.enum.map((value) => JSON.stringify(value)));
     const ofType = BY_TYPE[String(schema.type)];
     if (ofType) return ofType(schema);
+    if (schema.type === 'array') return this.list(schema);
     if (schema.type !== 'object') throw new Error(`no values are known for ${JSON.stringify(schema)}`);
     return this.members(schema).map((members) => `{${members.map((pair) => pair.join(':')).join()}}`);
+  }
+
+  private list({ items, minItems }: Schema): Arbitrary<string> {
+    if (!items) throw new Error('a list of what?');
+    const item = this.any(items);
+    return fc.array(item, { minLength: minItems, maxLength: LONGEST_LIST }).map((list) => `[${list.join()}]`);
   }
 }

@@ -5,9 +5,10 @@ import { AppModule } from './app.module.js';
 import type { Config } from './config.js';
 import type { BankShards } from './database/bank-shards.js';
 import { Ledger } from './domain/ports.js';
-import { admitPostings } from './http/admission.js';
+import { admitBatches, admitPostings, MAX_BATCHES_HELD } from './http/admission.js';
 import { createFastifyAdapter, installFastifyHooks } from './http/fastify.js';
 import { serveOpenApi } from './http/openapi.js';
+import { Turnstile } from './ledger/turnstile.js';
 import { Lifecycle } from './observability/lifecycle.js';
 import { NestLogger } from './observability/logging.js';
 import { Metrics } from './observability/metrics.js';
@@ -24,7 +25,17 @@ export async function createApp(
     { logger: new NestLogger(logger), bodyParser: false, abortOnError: false },
   );
   admitPostings(app.getHttpAdapter().getInstance(), app.get(Ledger, { strict: false }));
+  admitBatches(app.getHttpAdapter().getInstance(), batchPlaces(config));
   installFastifyHooks(app, config, app.get(Metrics), app.get(Lifecycle, { strict: false }), logger);
   serveOpenApi(app);
   return app;
+}
+
+function batchPlaces({ http, ledger }: Config): Turnstile {
+  const { commandTimeoutMs } = ledger;
+  return new Turnstile(
+    { atWork: http.maxBatches, queue: MAX_BATCHES_HELD, commandTimeoutMs },
+    () => 0,
+    () => undefined,
+  );
 }

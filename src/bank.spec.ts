@@ -6,8 +6,8 @@ describe('embeddedConnections', () => {
   it('suffices for the pools of all workers and what else may connect, and is never below the default', () => {
     expect(embeddedConnections(loadConfig({}))).toBe(100);
     expect(embeddedConnections(loadConfig({ WORKERS: '3' }))).toBe(100);
-    expect(embeddedConnections(loadConfig({ WORKERS: '64' }))).toBe(64 * 14 + 50);
-    expect(embeddedConnections(loadConfig({ DATABASE_READ_POOL: '1000' }))).toBe(1_006 + 50);
+    expect(embeddedConnections(loadConfig({ WORKERS: '64' }))).toBe(64 * 16 + 50);
+    expect(embeddedConnections(loadConfig({ DATABASE_READ_POOL: '1000' }))).toBe(1_008 + 50);
   });
 
   it('refuses more than the embedded server is made for', () => {

@@ -72,7 +72,7 @@ export function embeddedConnections(config: Config): number {
   const needed = config.workers * connectionsPerShard(config) + OTHER_CONNECTIONS;
   if (needed <= MOST_CONNECTIONS) return Math.max(LEAST_CONNECTIONS, needed);
   throw new StartError(
-    'WORKERS × (LEDGER_FLUSHERS + LEDGER_LANES + DATABASE_READ_POOL) must not be more than ' +
+    'WORKERS × (LEDGER_FLUSHERS + LEDGER_LANES + LEDGER_ATOMIC_BATCHES + DATABASE_READ_POOL) must not be more than ' +
       `${MOST_CONNECTIONS - OTHER_CONNECTIONS} connections with the embedded PostgreSQL. Lower one, or set DATABASE_URL.`,
   );
 }

@@ -20,6 +20,8 @@ export interface Config {
     readonly maxConnections: number;
     /** Requests of one connection that wait for their answers. */
     readonly maxPipelined: number;
+    /** Batches whose bodies are read or whose transactions are at work. */
+    readonly maxBatches: number;
     readonly headersTimeoutMs: number;
     /** Of the whole request, headers included. */
     readonly requestTimeoutMs: number;
@@ -44,6 +46,7 @@ export interface Config {
     readonly queue: number;
     readonly flushers: number;
     readonly lanes: number;
+    readonly atomicBatches: number;
     readonly commandTimeoutMs: number;
     readonly transactionTimeoutMs: number;
     readonly lockTimeoutMs: number;
@@ -152,6 +155,7 @@ const ENVIRONMENT = z.object({
   WORKERS: workerCount,
   HTTP_MAX_CONNECTIONS: integer(15_000, 1, 1_000_000),
   HTTP_MAX_PIPELINED: integer(16, 1, 10_000),
+  HTTP_MAX_BATCHES: integer(4, 1, 1_000),
   HTTP_HEADERS_TIMEOUT_MS: integer(10_000, 100, 600_000),
   HTTP_REQUEST_TIMEOUT_MS: integer(30_000, 100, 600_000),
   HTTP_KEEP_ALIVE_TIMEOUT_MS: integer(72_000, 100, 3_600_000),
@@ -174,6 +178,7 @@ const ENVIRONMENT = z.object({
   LEDGER_QUEUE: integer(10_000, 1, 1_000_000),
   LEDGER_FLUSHERS: integer(2, 1, 64),
   LEDGER_LANES: integer(4, 1, 64),
+  LEDGER_ATOMIC_BATCHES: integer(2, 1, 64),
   LEDGER_COMMAND_TIMEOUT_MS: integer(5_000, 10, 600_000),
   LEDGER_TRANSACTION_TIMEOUT_MS: integer(5_000, 10, 600_000),
   LEDGER_LOCK_TIMEOUT_MS: integer(1_000, 1, 600_000),
@@ -219,7 +224,7 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
 
 /** Connections of one process to the database of one shard, at most. */
 export function connectionsPerShard({ ledger, databaseReadPool }: Config): number {
-  return ledger.flushers + ledger.lanes + databaseReadPool;
+  return ledger.flushers + ledger.lanes + ledger.atomicBatches + databaseReadPool;
 }
 
 type Variables = z.output<typeof ENVIRONMENT>;
@@ -234,6 +239,7 @@ function fromVariables(env: Variables): Config {
     http: {
       maxConnections: env.HTTP_MAX_CONNECTIONS,
       maxPipelined: env.HTTP_MAX_PIPELINED,
+      maxBatches: env.HTTP_MAX_BATCHES,
       headersTimeoutMs: env.HTTP_HEADERS_TIMEOUT_MS,
       requestTimeoutMs: env.HTTP_REQUEST_TIMEOUT_MS,
       keepAliveTimeoutMs: env.HTTP_KEEP_ALIVE_TIMEOUT_MS,
@@ -253,6 +259,7 @@ function fromVariables(env: Variables): Config {
       queue: env.LEDGER_QUEUE,
       flushers: env.LEDGER_FLUSHERS,
       lanes: env.LEDGER_LANES,
+      atomicBatches: env.LEDGER_ATOMIC_BATCHES,
       commandTimeoutMs: env.LEDGER_COMMAND_TIMEOUT_MS,
       transactionTimeoutMs: env.LEDGER_TRANSACTION_TIMEOUT_MS,
       lockTimeoutMs: env.LEDGER_LOCK_TIMEOUT_MS,

@@ -88,6 +88,8 @@ export function explainRefusal(refusal: Refusal, account = 'the account'): strin
       return `${account} does not hold that much`;
     case 'BALANCE_LIMIT_EXCEEDED':
       return `${account} cannot hold that much`;
+    case 'NOT_APPLIED':
+      return 'another transaction of the batch was refused; nothing was posted';
     case 'DATABASE_FAILED':
       return 'the database failed; nothing was posted';
     case 'OVERLOADED':

@@ -77,7 +77,7 @@ async function openShards(config: Config, bank: BankShards, dataSources: DataSou
 function ledgerPool(config: Config, index: number): PoolSettings {
   return {
     name: `bank-ledger-${index}`,
-    size: config.ledger.flushers + config.ledger.lanes,
+    size: config.ledger.flushers + config.ledger.lanes + config.ledger.atomicBatches,
     connectTimeoutMs: config.databaseConnectTimeoutMs,
   };
 }

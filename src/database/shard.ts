@@ -31,7 +31,7 @@ export interface ShardSettings {
  * moved to another server is followed.
  */
 export class Shard implements ShardPlace {
-  /** For the group commit alone: one connection per flusher and lane. */
+  /** For the group commit alone: one connection per flusher, lane and atomic batch. */
   readonly ledger: ShardPool;
   /** For all else: reads, opening accounts, the outbox. */
   readonly general: ShardPool;

@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import type { Account } from './account.js';
-import { decideBatch, keyOf, type KeyedTransactions } from './batch.js';
+import { decideAtomically, decideBatch, keyOf, type KeyedTransactions } from './batch.js';
 import { MAX_MONEY } from './money.js';
 import type {
   Decision,
@@ -411,5 +411,43 @@ describe('decideBatch: properties', () => {
       }),
       { numRuns: 100 },
     );
+  });
+});
+
+describe('decideAtomically', () => {
+  const fresh = ({ accountId, idempotencyKey }: PostingCommand, before: readonly PostingCommand[]) =>
+    idempotencyKey === undefined ||
+    !before.some((other) => other.accountId === accountId && other.idempotencyKey === idempotencyKey);
+
+  it('applies what decideBatch would if nothing is refused; else nothing, and names what stopped it', () => {
+    const seen = { applied: 0, stopped: 0 };
+    fc.assert(
+      fc.property(scenario, fc.nat({ max: 4 }), ({ opening, earlier, commands: all, outcomes }, length) => {
+        const commands = all.slice(0, length + 1);
+        fc.pre(commands.every((command, index) => fresh(command, commands.slice(0, index))));
+        const decision = decideAtomically(commands, opening, earlier);
+        const stopped = outcomes.slice(0, commands.length).findIndex((outcome) => 'refused' in outcome);
+        if (stopped === -1) {
+          seen.applied += 1;
+          expect(decision).toEqual(decideBatch(commands, opening, earlier));
+          expect(decision.transactions).toHaveLength(commands.length);
+          return;
+        }
+        seen.stopped += 1;
+        expect(decision).toMatchObject({ transactions: [], accounts: opening });
+        const [outcome] = outcomes.slice(stopped);
+        expect(decision.decisions).toEqual(
+          commands.map((_, index): unknown => ({
+            accepted: false,
+            refusal: expect.objectContaining({
+              code: index === stopped && outcome && 'refused' in outcome ? outcome.refused : 'NOT_APPLIED',
+            }),
+          })),
+        );
+      }),
+      { numRuns: 1_000 },
+    );
+    expect(seen.applied).toBeGreaterThan(20);
+    expect(seen.stopped).toBeGreaterThan(20);
   });
 });

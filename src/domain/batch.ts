@@ -60,3 +60,26 @@ export function decideBatch(
   });
   return { decisions, transactions, accounts };
 }
+
+const NOT_APPLIED: Decision = { accepted: false, refusal: { code: 'NOT_APPLIED' } };
+
+/**
+ * Decides commands that are applied together or not at all: the first one that is refused stops all of them, and is the
+ * only one to keep its refusal. (What comes after it rested on a state that never comes to be.)
+ *
+ * @param commands no two of them with the same key of the same account: a repeat would refer to what is not applied
+ */
+export function decideAtomically(
+  commands: readonly PostingCommand[],
+  opening: ReadonlyMap<number, Account>,
+  earlier: KeyedTransactions,
+): BatchDecision {
+  const decision = decideBatch(commands, opening, earlier);
+  const refused = decision.decisions.find(({ accepted }) => !accepted);
+  if (!refused) return decision;
+  return {
+    decisions: decision.decisions.map((other) => (other === refused ? refused : NOT_APPLIED)),
+    transactions: [],
+    accounts: opening,
+  };
+}

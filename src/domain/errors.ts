@@ -19,6 +19,8 @@ export type Refusal =
   | { readonly code: 'PRECONDITION_FAILED'; readonly currentVersion: number }
   | { readonly code: 'INSUFFICIENT_BALANCE' }
   | { readonly code: 'BALANCE_LIMIT_EXCEEDED' }
+  /** Nothing is wrong with it, but another command of its batch was refused, and they are applied together or not at all. */
+  | { readonly code: 'NOT_APPLIED' }
   /** The database failed and it is certain that nothing was applied; null: its version could not be learnt. */
   | { readonly code: 'DATABASE_FAILED'; readonly currentVersion: number | null }
   /** The queue is full, the wait in it was too long, or the service is stopping. */

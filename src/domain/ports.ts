@@ -34,6 +34,19 @@ export abstract class Ledger {
    */
   abstract post(command: PostingCommand, sinceMs?: number): Promise<Transaction>;
 
+  /**
+   * Posts transactions to accounts of one shard, all of them or none: each is fulfilled once all are durable, or each is
+   * refused. What stopped them keeps its own refusal, the others get NOT_APPLIED; what concerns all of them (a database
+   * that failed, an outcome that is unknown) is said to each. They wait for locked rows, and take effect beside
+   * what {@link post} has queued, not after it.
+   *
+   * @param commands no two of them with the same key of the same account
+   */
+  abstract postAtomically(commands: readonly PostingCommand[]): Promise<Transaction>[];
+
+  /** The shard that holds an account, by its place among the bank's shards. */
+  abstract shardOf(accountId: number): number;
+
   /** Where a request that posts to the account is to ask for a place, before anything costly is made of it. */
   abstract turnstile(accountId: number): Turnstile;
 

@@ -1,7 +1,8 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { LedgerError } from '../domain/errors.js';
+import { BATCH_BODY_LIMIT_BYTES } from './json-body.js';
 import { MAX_ID } from '../domain/account.js';
-import type { Ledger } from '../domain/ports.js';
+import type { Ledger, Turnstile } from '../domain/ports.js';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -9,12 +10,19 @@ declare module 'fastify' {
     leaveLedger?: (posted: boolean) => void;
     /** When it began to be held, on the clock of performance.now(); undefined: it was not. */
     heldSinceMs?: number;
+    /** Of a batch: settles when nothing of it is in memory any more. */
+    batchAtWork?: Promise<void>;
   }
 }
 
 /** Refused before the ledger was asked. */
 const NEVER_POSTED: readonly number[] = [400, 401, 403, 429];
 const POSTING = '/accounts/:accountId/transactions';
+const BATCH = '/transactions/batch';
+/** One transaction on each line. */
+export const NDJSON_TYPES = ['application/x-ndjson', 'application/jsonl'];
+/** Batches that wait for a place; one more is refused at once. */
+export const MAX_BATCHES_HELD = 100;
 
 /**
  * Lets only so many postings be at work at a time. Asked when the request has come in whole, so that none takes a place
@@ -37,6 +45,33 @@ export function admitPostings(fastify: FastifyInstance, ledger: Ledger): void {
       done(null, payload);
     };
   });
+}
+
+/**
+ * Lets only a few batches be at work at a time. Asked before the body is read: held ones must not fill the memory. A
+ * batch leaves when its answer has left and its work is done, which may go on for a moment without the client.
+ */
+export function admitBatches(fastify: FastifyInstance, turnstile: Turnstile): void {
+  fastify.addHook('onRoute', (route) => {
+    if (route.method !== 'POST' || route.url !== BATCH) return;
+    route.bodyLimit = BATCH_BODY_LIMIT_BYTES;
+    route.preParsing = (request: FastifyRequest, reply: FastifyReply, payload, done) =>
+      turnstile.enter({
+        isGone: () => request.raw.socket.destroyed,
+        admitted: (leave) => {
+          reply.raw.once('close', () => {
+            void Promise.allSettled([request.batchAtWork]).then(() => leave(false));
+          });
+          done(null, payload);
+        },
+        refused: () => done(new LedgerError({ code: 'OVERLOADED' })),
+      });
+  });
+}
+
+/** A batch reads its body itself: as text, or as a stream. */
+export function isBatch(request: FastifyRequest): boolean {
+  return request.routeOptions.url === BATCH;
 }
 
 function enter(request: FastifyRequest, ledger: Ledger, done: (error?: Error) => void): void {

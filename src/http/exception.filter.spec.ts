@@ -78,6 +78,11 @@ const REFUSALS: Readonly<Record<RefusalCode, Expected>> = {
     status: 422,
     body: '{"error":"Idempotency key reused","transactionId":"txn131"}',
   },
+  NOT_APPLIED: {
+    refusal: { code: 'NOT_APPLIED' },
+    status: 424,
+    body: '{"error":"Not applied"}',
+  },
   OVERLOADED: {
     refusal: { code: 'OVERLOADED' },
     status: 503,

@@ -70,6 +70,8 @@ function answerOfRefusal(refusal: Refusal): ErrorAnswer {
       return { status: 422, body: { error: 'Balance limit exceeded' } };
     case 'IDEMPOTENCY_KEY_REUSED':
       return { status: 422, body: withTransaction('Idempotency key reused', refusal.original.transactionId) };
+    case 'NOT_APPLIED':
+      return { status: 424, body: { error: 'Not applied' } };
     case 'OVERLOADED':
       return { status: 503, body: { error: 'Overloaded' }, retryAfterSeconds: RETRY_AFTER_SECONDS };
     case 'OUTCOME_UNKNOWN':
@@ -101,6 +103,8 @@ function answerOfStatus(status: number): ErrorAnswer {
       return { status, body: { error: 'Invalid request', details: [] } };
     case 404:
       return { status, body: { error: 'Not found' } };
+    case 408:
+      return { status, body: { error: 'Request not received in time' } };
     case 413:
       return { status, body: { error: 'Body too large' } };
     case 414:

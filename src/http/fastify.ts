@@ -1,6 +1,6 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { NotFoundException } from '@nestjs/common';
+import { NotFoundException, UnsupportedMediaTypeException } from '@nestjs/common';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import type { FastifyReply, FastifyRequest } from 'fastify';
@@ -9,6 +9,7 @@ import type { Config } from '../config.js';
 import { LedgerError } from '../domain/errors.js';
 import type { Lifecycle } from '../observability/lifecycle.js';
 import type { Metrics } from '../observability/metrics.js';
+import { isBatch, NDJSON_TYPES } from './admission.js';
 import { answerRaw, CHECK_MS, Connections, endRaw, JSON_TYPE } from './connections.js';
 import { answerOf, sendError } from './exception.filter.js';
 import { InvalidRequestError } from './invalid-request.js';
@@ -63,13 +64,16 @@ export function installFastifyHooks(
 ): void {
   const fastify = app.getHttpAdapter().getInstance();
   fastify.removeAllContentTypeParsers();
-  fastify.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, text, done) => {
+  fastify.addContentTypeParser('application/json', { parseAs: 'string' }, (request, text, done) => {
     try {
-      done(null, parseJsonBody(text as string));
+      done(null, isBatch(request) ? text : parseJsonBody(text as string));
     } catch (error) {
       done(error as Error);
     }
   });
+  fastify.addContentTypeParser(NDJSON_TYPES, (request, stream, done) =>
+    isBatch(request) ? done(null, stream) : done(new UnsupportedMediaTypeException()),
+  );
   const connections = new Connections(fastify.server, config.http);
   metrics.watchConnections(() => connections.size);
   fastify.addHook('preClose', (done) => {
@@ -100,7 +104,9 @@ export function installFastifyHooks(
     const route = request.routeOptions.url ?? 'unknown';
     const durationMs = reply.elapsedTime;
     metrics.requestDone(request.method, route, reply.statusCode, durationMs / 1000);
-    const problem = reply.statusCode >= 500 || reply.statusCode === 408 || durationMs >= config.slowRequestMs;
+    // How long a batch takes is its client's choice.
+    const isSlow = durationMs >= config.slowRequestMs && !isBatch(request);
+    const problem = reply.statusCode >= 500 || reply.statusCode === 408 || isSlow;
     if (problem || config.log.requests === 'all') {
       const line = {
         requestId: request.id,

@@ -1,5 +1,6 @@
 import { ValidateBy, ValidateIf, type ValidationOptions } from 'class-validator';
 import { parseMoney, type Money } from '../domain/money.js';
+import { KEY_FORM, readIdempotencyKey } from './idempotency-key.js';
 import { NumberText } from './json-body.js';
 import { parsePositiveInteger } from './positive-integer.js';
 
@@ -35,6 +36,15 @@ export const IsAmount = (options?: ValidationOptions) =>
 
 export const IsVersion = () =>
   rule('isVersion', (value) => readVersion(value) !== undefined, { message: 'must be a positive integer' });
+
+/** An account's id in a body. It is read as a version is. */
+export const IsAccountId = IsVersion;
+
+/** A key in a body: the same as in the header. */
+export const IsIdempotencyKey = () =>
+  rule('isIdempotencyKey', (value) => typeof value === 'string' && readIdempotencyKey(value) !== undefined, {
+    message: KEY_FORM,
+  });
 
 /** A query parameter that counts. */
 export const IsWholeNumber = (min: number, max: number) =>

@@ -3,6 +3,9 @@ import { InvalidRequestError } from './invalid-request.js';
 const BARE = /^[\x21-\x7e]{1,255}$/;
 const QUOTED = /^"((?:[\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"$/;
 
+/** What a key must be. */
+export const KEY_FORM = 'must be 1 to 255 visible ASCII characters, bare or quoted';
+
 /**
  * The key that an Idempotency-Key header names: 1 to 255 visible ASCII characters, bare or as a quoted string
  * (RFC 8941, 3.3.3; the IETF draft idempotency-key-header). Both forms name the same key.
@@ -11,14 +14,15 @@ const QUOTED = /^"((?:[\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"$/;
  */
 export function parseIdempotencyKey(header: string | undefined): string | undefined {
   if (header === undefined) return undefined;
-  const key = header.startsWith('"') ? unquote(header) : header;
-  if (key === undefined || !BARE.test(key)) {
-    throw InvalidRequestError.of(
-      'Idempotency-Key',
-      'must be 1 to 255 visible ASCII characters, bare or quoted',
-    );
-  }
+  const key = readIdempotencyKey(header);
+  if (key === undefined) throw InvalidRequestError.of('Idempotency-Key', KEY_FORM);
   return key;
+}
+
+/** The same of the text alone; undefined: it names no key. */
+export function readIdempotencyKey(text: string): string | undefined {
+  const key = text.startsWith('"') ? unquote(text) : text;
+  return key !== undefined && BARE.test(key) ? key : undefined;
 }
 
 function unquote(header: string): string | undefined {

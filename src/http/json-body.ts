@@ -4,6 +4,16 @@ import { InvalidRequestError } from './invalid-request.js';
 /** 16 KiB: CONTRACT.md's limit of a body. */
 export const BODY_LIMIT_BYTES = 16 * 1024;
 
+/** 8 MiB: the limit of a batch, of which each transaction has the one above. */
+export const BATCH_BODY_LIMIT_BYTES = 8 * 1024 * 1024;
+
+/** A text that is no JSON at all. */
+export class NotJsonError extends InvalidRequestError {
+  constructor() {
+    super([{ field: 'body', message: 'is not valid JSON' }]);
+  }
+}
+
 /** A number of a JSON body as it was written. JSON.parse would round 9007199254740993.07 and accept 1e2. */
 export class NumberText {
   constructor(readonly text = '') {}
@@ -26,8 +36,8 @@ export function parseJsonBody(text: string): unknown {
     });
   } catch (error) {
     if (error instanceof InvalidRequestError) throw error;
-    const message = error instanceof RangeError ? 'is nested too deeply' : 'is not valid JSON';
-    throw InvalidRequestError.of('body', message);
+    if (error instanceof RangeError) throw InvalidRequestError.of('body', 'is nested too deeply');
+    throw new NotJsonError();
   }
   if (countKeys(body) !== countKeysInText(text))
     throw InvalidRequestError.of('body', 'has the same key twice');

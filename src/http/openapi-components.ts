@@ -90,7 +90,7 @@ const errorSchema = (name: string, error: JsonSchema, more: Record<string, JsonS
 
 export const ErrorBody = errorSchema('Error', { description: 'What happened. The text is stable.' });
 
-const InvalidRequest = errorSchema(
+export const InvalidRequest = errorSchema(
   'InvalidRequest',
   { const: 'Invalid request' },
   {
@@ -112,7 +112,7 @@ export const VersionMismatch = errorSchema(
   { CurrentVersion: Version },
 );
 
-const ServerCrashes = errorSchema(
+export const ServerCrashes = errorSchema(
   'ServerCrashes',
   { const: 'Server Crashes' },
   {
@@ -125,7 +125,7 @@ const ServerCrashes = errorSchema(
 );
 
 /** A request of which a part did not come in time. It is answered below the routes, in `http/connections.ts`. */
-const NotReceived = errorSchema('NotReceived', { const: 'Request not received in time' });
+export const NotReceived = errorSchema('NotReceived', { const: 'Request not received in time' });
 
 const responseHeader = (name: string, description: string, example: string | number) =>
   component('headers', name, {
@@ -136,7 +136,11 @@ const responseHeader = (name: string, description: string, example: string | num
 
 export const ETag = responseHeader('ETag', 'The version of the account, as an entity tag.', '"8"');
 export const Location = responseHeader('Location', 'Where the new resource is.', '/transactions/txn131');
-const RetryAfter = responseHeader('Retry-After', 'Seconds to wait before the request is sent again.', 1);
+export const RetryAfter = responseHeader(
+  'Retry-After',
+  'Seconds to wait before the request is sent again.',
+  1,
+);
 /** On answers to a request that the rate limit has counted or refused; not there where there is no limit. */
 const optionalHeader = (name: string, description: string, example: string) =>
   component('headers', name, { description, required: false, schema: { type: 'string' }, example });

@@ -33,6 +33,15 @@ export class GroupCommitLedger extends Ledger {
     return this.router.of(command.accountId).groupCommit.submit(command, sinceMs);
   }
 
+  postAtomically(commands: readonly PostingCommand[]): Promise<Transaction>[] {
+    const [first] = commands;
+    return first ? this.router.of(first.accountId).groupCommit.submitAtomically(commands) : [];
+  }
+
+  shardOf(accountId: number): number {
+    return this.router.indexOf(accountId);
+  }
+
   turnstile(accountId: number): Turnstile {
     return this.router.of(accountId).turnstile;
   }

@@ -1,13 +1,15 @@
 import { classifyFailure, DatabaseUnreachableError } from '../database/database-errors.js';
 import { LedgerError, type Refusal } from '../domain/errors.js';
+import { decideAtomically } from '../domain/batch.js';
 import type { BalanceCache } from '../domain/ports.js';
 import type { PostingCommand, Transaction } from '../domain/transaction.js';
 import type { ShardMetrics } from '../observability/metrics.js';
 import { BatchSlots } from './batch-slots.js';
 import { CommandQueue, type Waiting } from './command-queue.js';
 import type { OwnBatches } from './own-batches.js';
-import type { PostBatch, PostedBatch, WhenLocked } from './post-batch.js';
+import type { PostBatch, PostedBatch } from './post-batch.js';
 import { CommitOutcomeUnknownError, type TransactionRunner } from './transaction-runner.js';
+import { Turnstile } from './turnstile.js';
 
 export interface GroupCommitLimits {
   /** Commands in one database transaction. */
@@ -18,6 +20,8 @@ export interface GroupCommitLimits {
   readonly flushers: number;
   /** Accounts whose locked rows are waited for at the same time. */
   readonly lanes: number;
+  /** Batches that are applied as a whole or not at all and run at the same time. */
+  readonly atomicBatches: number;
   /** How long a command waits for its batch. */
   readonly commandTimeoutMs: number;
 }
@@ -27,6 +31,15 @@ interface PendingCommand extends Waiting {
   readonly resolve: (transaction: Transaction) => void;
   readonly reject: (error: unknown) => void;
 }
+
+/**
+ * skip: accounts whose rows are locked are left out. wait: they are waited for. whole: they are waited for, and the
+ * commands are applied all together or not at all.
+ */
+type Manner = 'skip' | 'wait' | 'whole';
+
+/** Atomic batches that wait for one of their places; one more is refused. */
+const ATOMIC_WAITING = 100;
 
 /** How often waiting commands are checked for their deadline. */
 const SWEEP_MS = 50;
@@ -46,6 +59,9 @@ export class GroupCommit {
   private freeFlushers: number;
   private freeLanes: number;
   private inLanes = 0;
+  /** Atomic batches have places of their own: one that waits for a lock must not keep the flushers from working. */
+  private readonly atomic: Turnstile;
+  private atomicBatches = 0;
   private closing = false;
   private reachable = true;
   private pumpScheduled = false;
@@ -65,6 +81,11 @@ export class GroupCommit {
     this.lane = new CommandQueue(limits.queue);
     this.freeFlushers = limits.flushers;
     this.freeLanes = limits.lanes;
+    this.atomic = new Turnstile(
+      { atWork: limits.atomicBatches, queue: ATOMIC_WAITING, commandTimeoutMs: limits.commandTimeoutMs },
+      () => 0,
+      () => undefined,
+    );
     this.sweeper = setInterval(() => this.refuseExpired(), SWEEP_MS).unref();
     metrics.watchQueue(() => this.queue.size + this.lane.size);
   }
@@ -85,6 +106,31 @@ export class GroupCommit {
     });
   }
 
+  /**
+   * Posts commands in one transaction of their own, all of them or none. Their accounts are not busy meanwhile: flushers
+   * meet the locked rows as they meet those of a foreign session.
+   *
+   * @returns a promise for each, as that of {@link submit}; all are fulfilled, or all are rejected
+   */
+  submitAtomically(commands: readonly PostingCommand[]): Promise<Transaction>[] {
+    const deadlineMs = performance.now() + this.limits.commandTimeoutMs;
+    const answers = commands.map(() => Promise.withResolvers<Transaction>());
+    const batch = commands.map((command, index): PendingCommand => {
+      const { resolve, reject } = answers[index] as PromiseWithResolvers<Transaction>;
+      return { accountId: command.accountId, command, deadlineMs, resolve, reject };
+    });
+    const refused = () => batch.forEach((pending) => this.refuse(pending, { code: 'OVERLOADED' }));
+    if (this.closing) refused();
+    else {
+      this.atomic.enter({
+        isGone: () => false,
+        admitted: (leave) => void this.flushWhole(batch, deadlineMs).finally(() => leave(true)),
+        refused,
+      });
+    }
+    return answers.map(({ promise }) => promise);
+  }
+
   /** Commands whose account's row another session holds. */
   get parked(): number {
     return this.lane.size + this.inLanes;
@@ -96,7 +142,8 @@ export class GroupCommit {
     const idle = () =>
       this.queue.size + this.lane.size === 0 &&
       this.freeFlushers === this.limits.flushers &&
-      this.freeLanes === this.limits.lanes;
+      this.freeLanes === this.limits.lanes &&
+      this.atomicBatches + this.atomic.heldNow === 0;
     while (!idle()) await new Promise((resolve) => setTimeout(resolve, 5));
     clearInterval(this.sweeper);
   }
@@ -167,6 +214,15 @@ export class GroupCommit {
     this.releaseFromLane(new Set(batch.map((pending) => pending.accountId)));
   }
 
+  /** Waits for the rows as long as lock_timeout, then again, until the deadline. */
+  private async flushWhole(batch: readonly PendingCommand[], deadlineMs: number): Promise<void> {
+    this.atomicBatches += 1;
+    let locked = await this.apply(batch, 'whole');
+    while (locked.length > 0 && performance.now() < deadlineMs) locked = await this.apply(batch, 'whole');
+    for (const pending of locked) this.refuseLate(pending);
+    this.atomicBatches -= 1;
+  }
+
   /** Accounts that no longer wait in the lane may join batches again. */
   private releaseFromLane(accountIds: ReadonlySet<number>): void {
     for (const accountId of accountIds) {
@@ -175,17 +231,19 @@ export class GroupCommit {
   }
 
   /** Runs commands in one transaction and answers them. Returns those whose account is locked elsewhere. Never throws. */
-  private async apply(batch: readonly PendingCommand[], whenLocked: WhenLocked): Promise<PendingCommand[]> {
+  private async apply(batch: readonly PendingCommand[], manner: Manner): Promise<PendingCommand[]> {
     const commands = batch.map((pending) => pending.command);
+    const whenLocked = manner === 'skip' ? 'skip' : 'wait';
+    const decideAll = manner === 'whole' ? decideAtomically : undefined;
     const startedMs = performance.now();
     let posted: PostedBatch;
     try {
       posted = await this.runner.run(
-        (queryRunner, client) => this.postBatch.decide(queryRunner, client, commands, whenLocked),
-        (client, batch) => this.postBatch.write(client, batch),
+        (queryRunner, client) => this.postBatch.decide(queryRunner, client, commands, whenLocked, decideAll),
+        (client, decided) => this.postBatch.write(client, decided),
       );
     } catch (error) {
-      return this.recover(batch, whenLocked, error, startedMs);
+      return this.recover(batch, manner, error, startedMs);
     }
     // Not within the try: what fails after the COMMIT must never run the batch again.
     this.metrics.batchDuration(performance.now() - startedMs);
@@ -214,7 +272,7 @@ export class GroupCommit {
 
   private async recover(
     batch: readonly PendingCommand[],
-    whenLocked: WhenLocked,
+    manner: Manner,
     error: unknown,
     startedMs: number,
   ): Promise<PendingCommand[]> {
@@ -226,7 +284,7 @@ export class GroupCommit {
       case 'locked':
         return [...batch];
       case 'statement':
-        return this.isolate(batch, whenLocked, error);
+        return manner === 'whole' ? this.fail(batch, error) : this.isolate(batch, manner, error);
       case 'busy':
         for (const pending of batch) this.refuse(pending, { code: 'OVERLOADED' });
         return [];
@@ -241,23 +299,25 @@ export class GroupCommit {
   /** Runs a failed batch again in halves, until the command that makes a statement fail stands alone. */
   private async isolate(
     batch: readonly PendingCommand[],
-    whenLocked: WhenLocked,
+    manner: Manner,
     error: unknown,
   ): Promise<PendingCommand[]> {
-    const [only] = batch;
-    if (only && batch.length === 1) {
-      this.metrics.batchFailed('statement');
-      this.onDefect(error);
-      only.reject(error);
-      return [];
-    }
+    if (batch.length === 1) return this.fail(batch, error);
     const middle = Math.ceil(batch.length / 2);
-    const locked = await this.apply(batch.slice(0, middle), whenLocked);
+    const locked = await this.apply(batch.slice(0, middle), manner);
     // What follows a command that has to wait, waits too: an account's commands keep their order.
     const waiting = new Set(locked.map((pending) => pending.accountId));
     const [later, next] = partition(batch.slice(middle), (pending) => waiting.has(pending.accountId));
-    if (next.length > 0) locked.push(...(await this.apply(next, whenLocked)));
+    if (next.length > 0) locked.push(...(await this.apply(next, manner)));
     return [...locked, ...later];
+  }
+
+  /** A defect, not a refusal. */
+  private fail(batch: readonly PendingCommand[], error: unknown): PendingCommand[] {
+    this.metrics.batchFailed('statement');
+    this.onDefect(error);
+    for (const pending of batch) pending.reject(error);
+    return [];
   }
 
   private async resolveOutcome(

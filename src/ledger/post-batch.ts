@@ -43,6 +43,7 @@ export class PostBatch {
   /**
    * Locks the accounts and decides the commands; nothing is written yet.
    *
+   * @param decideAll decides the commands on the locked accounts
    * @throws whatever a statement fails with; the transaction must then be rolled back. Retrying it runs everything
    *   anew, decisions included.
    */
@@ -51,6 +52,7 @@ export class PostBatch {
     client: PoolClient,
     commands: readonly PostingCommand[],
     whenLocked: WhenLocked,
+    decideAll = decideBatch,
   ): Promise<PostedBatch> {
     const accountIds = ascending(new Set(commands.map((command) => command.accountId)));
     // Keys are looked up behind the locks, by a statement of its own: an earlier snapshot could miss a key that was
@@ -65,7 +67,7 @@ export class PostBatch {
       ]),
     ]);
     const skipped = await this.findSkipped(client, accountIds, opening);
-    const decision = decideBatch(commands, opening, earlier);
+    const decision = decideAll(commands, opening, earlier);
     decision.transactions.forEach((transaction, index) => {
       transaction.transactionId = ids[index] as number;
     });

@@ -11,7 +11,11 @@ export class ShardRouter<T> {
 
   /** The shard of an account's or a transaction's id. */
   of(id: number): T {
-    return this.shards[(id - 1) % this.shards.length] as T;
+    return this.shards[this.indexOf(id)] as T;
+  }
+
+  indexOf(id: number): number {
+    return (id - 1) % this.shards.length;
   }
 
   /** Shards take turns with new accounts. */

@@ -8,8 +8,8 @@ describe('openFilesProblem', () => {
   it('counts the connections of clients and of every shard', () => {
     const shards = 'postgresql://h/b?schema=a,postgresql://h/b?schema=c';
     const two = loadConfig({ HTTP_MAX_CONNECTIONS: '1000', SHARDS: shards });
-    expect(openFilesNeeded(config)).toBeGreaterThan(1_000 + 14);
-    expect(openFilesNeeded(two) - openFilesNeeded(config)).toBe(14);
+    expect(openFilesNeeded(config)).toBeGreaterThan(1_000 + 16);
+    expect(openFilesNeeded(two) - openFilesNeeded(config)).toBe(16);
   });
 
   it('is silent when the limit suffices, and names both numbers when it does not', () => {

@@ -137,4 +137,24 @@ describe('decideRate', () => {
     expect(user.send(SECOND / 10)).toMatchObject({ admitted: true });
     expect(user.send(SECOND)).toMatchObject({ admitted: true, remaining: 2 });
   });
+
+  it('admits several at once as it would one after the other, or none of them', () => {
+    fc.assert(
+      fc.property(limits, fc.integer({ min: 1, max: 60 }), fc.nat(49), (limit, several, before) => {
+        const policy = ratePolicy(limit);
+        let fullAtMicros: number | undefined;
+        for (let sent = 0; sent < before; sent++) ({ fullAtMicros } = decideRate(policy, fullAtMicros, 0));
+        const together = decideRate(policy, fullAtMicros, 0, several);
+        const left = Math.max(0, limit.burst - before);
+        expect(together.decision.admitted).toBe(several <= left);
+        if (!together.decision.admitted) {
+          expect(together.fullAtMicros).toBe(fullAtMicros ?? 0);
+          return;
+        }
+        let one = decideRate(policy, fullAtMicros, 0);
+        for (let sent = 1; sent < several; sent++) one = decideRate(policy, one.fullAtMicros, 0);
+        expect(together).toEqual(one);
+      }),
+    );
+  });
 });

@@ -22,8 +22,8 @@ export function ratePolicy(limit: { readonly perSecond: number; readonly burst: 
 }
 
 /**
- * Decides one transaction of a user. Pure. All that is kept of a user is the time at which the whole burst is free
- * again; each transaction puts it off by one interval, and one that would put it off too far is refused and not counted.
+ * Decides transactions of a user that are sent together: all are admitted or none. Pure. All that is kept of a user is the time at which the whole burst is free
+ * again; each transaction puts it off by one interval, and what would put it off too far is refused and not counted.
  *
  * @param fullAtMicros what was kept; undefined for a user who is not known
  * @returns the decision, and what is to be kept
@@ -32,11 +32,12 @@ export function decideRate(
   { burst, intervalMicros }: RatePolicy,
   fullAtMicros: number | undefined,
   nowMicros: number,
+  transactions = 1,
 ): { readonly decision: RateDecision; readonly fullAtMicros: number } {
   const longestMicros = burst * intervalMicros;
   // Later than that only when the clock was put back: that must not lock anybody out.
   const soonestMicros = Math.min(Math.max(fullAtMicros ?? nowMicros, nowMicros), nowMicros + longestMicros);
-  const thenMicros = soonestMicros + intervalMicros;
+  const thenMicros = soonestMicros + transactions * intervalMicros;
   const leftMicros = nowMicros + longestMicros - thenMicros;
   if (leftMicros < 0) {
     const resetMicros = soonestMicros - nowMicros;

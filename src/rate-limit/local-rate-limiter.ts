@@ -16,9 +16,14 @@ export class LocalRateLimiter extends RateLimiter {
     super();
   }
 
-  take(user: string): RateDecision {
+  take(user: string, transactions = 1): RateDecision {
     const nowMicros = Math.floor(performance.now() * 1_000);
-    const { decision, fullAtMicros } = decideRate(this.policy, this.fullAtMicros.get(user), nowMicros);
+    const { decision, fullAtMicros } = decideRate(
+      this.policy,
+      this.fullAtMicros.get(user),
+      nowMicros,
+      transactions,
+    );
     this.fullAtMicros.set(user, fullAtMicros);
     this.onDecision(decision.admitted);
     return decision;

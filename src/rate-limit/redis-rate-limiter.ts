@@ -4,12 +4,18 @@ import type { RateDecision, RatePolicy } from './gcra.js';
 import type { LocalRateLimiter } from './local-rate-limiter.js';
 import { RateLimiter } from './rate-limiter.js';
 
-/** Transactions in one run of the script. */
+/** Transactions of a user that are admitted together or not at all. */
+interface Sending {
+  readonly user: string;
+  readonly transactions: number;
+}
+
+/** Decisions in one run of the script. */
 const AT_ONCE = 500;
 
 /**
  * `decideRate` of gcra.ts for each key, by Redis's clock, so that all instances count alike. ARGV: burst, interval in
- * microseconds. Answers for each key: 1 if admitted, remaining, retry after, reset.
+ * microseconds, and for each key the number of transactions. Answers for each key: 1 if admitted, remaining, retry after, reset.
  */
 const DECIDE = `
 local time = redis.call('TIME')
@@ -20,7 +26,7 @@ local decisions = {}
 for i, key in ipairs(KEYS) do
   local kept = tonumber(redis.call('GET', key))
   local soonest = math.min(math.max(kept or now, now), now + longest)
-  local next = soonest + interval
+  local next = soonest + interval * ARGV[i + 2]
   local left = now + longest - next
   if left < 0 then
     decisions[i] = {0, 0, -left, soonest - now}
@@ -39,7 +45,7 @@ type Answer = [admitted: number, remaining: number, retryAfterMicros: number, re
 /** Counts in Redis for all instances; while Redis can't be used, each instance counts for itself. */
 export class RedisRateLimiter extends RateLimiter {
   private readonly decide: RedisScript<Answer>;
-  private readonly loader: DataLoader<string, RateDecision>;
+  private readonly loader: DataLoader<Sending, RateDecision>;
 
   /** @param bankId keeps the users of two banks on one Redis apart */
   constructor(
@@ -52,21 +58,23 @@ export class RedisRateLimiter extends RateLimiter {
     super();
     this.decide = redis.script('decideRates', DECIDE);
     // The transactions of one turn of the event loop are counted together.
-    this.loader = new DataLoader((users) => this.decideAll(users), {
+    this.loader = new DataLoader((sent) => this.decideAll(sent), {
       cache: false,
       maxBatchSize: AT_ONCE,
       batchScheduleFn: (callback) => setImmediate(callback),
     });
   }
 
-  take(user: string): Promise<RateDecision> {
-    return this.loader.load(user);
+  take(user: string, transactions = 1): Promise<RateDecision> {
+    return this.loader.load({ user, transactions });
   }
 
-  private async decideAll(users: readonly string[]): Promise<RateDecision[]> {
-    const keys = users.map((user) => `bank:${this.bankId}:rate:${user}`);
-    const answers = await this.decide(keys, [this.policy.burst, this.policy.intervalMicros]);
-    if (!answers) return users.map((user) => this.inItsPlace.take(user));
+  private async decideAll(sent: readonly Sending[]): Promise<RateDecision[]> {
+    const { burst, intervalMicros } = this.policy;
+    const keys = sent.map(({ user }) => `bank:${this.bankId}:rate:${user}`);
+    const counts = sent.map(({ transactions }) => transactions);
+    const answers = await this.decide(keys, [burst, intervalMicros, ...counts]);
+    if (!answers) return sent.map(({ user, transactions }) => this.inItsPlace.take(user, transactions));
     return answers.map(([admitted, remaining, retryAfterMicros, resetMicros]) => {
       this.onDecision(admitted === 1);
       return { admitted: admitted === 1, remaining, retryAfterMicros, resetMicros };

@@ -18,15 +18,32 @@ export class TransactionRate {
     this.policyField = `"transactions";q=${burst};w=${wholeSeconds(burst * intervalMicros)}`;
   }
 
-  /** @throws TooManyRequestsError */
-  async admit(request: FastifyRequest, reply: FastifyReply): Promise<void> {
-    const decision = await this.limiter.take(userOf(request));
+  /**
+   * @param transactions that are admitted together or not at all
+   * @throws TooManyRequestsError
+   */
+  async admit(request: FastifyRequest, reply: FastifyReply, transactions = 1): Promise<void> {
+    const decision = await this.limiter.take(userOf(request), transactions);
     const { admitted, remaining, resetMicros, retryAfterMicros } = decision;
     void reply.headers({
       'ratelimit-policy': this.policyField,
       ratelimit: `"transactions";r=${remaining};t=${wholeSeconds(resetMicros)}`,
     });
     if (!admitted) throw new TooManyRequestsError(wholeSeconds(retryAfterMicros));
+  }
+
+  /** Each transaction by itself: what is wrong with it, or undefined. Its answer is no answer of HTTP's, and has no fields. */
+  async admitEach(
+    request: FastifyRequest,
+    transactions: number,
+  ): Promise<(TooManyRequestsError | undefined)[]> {
+    const user = userOf(request);
+    const decisions = await Promise.all(
+      Array.from({ length: transactions }, async () => this.limiter.take(user)),
+    );
+    return decisions.map(({ admitted, retryAfterMicros }) =>
+      admitted ? undefined : new TooManyRequestsError(wholeSeconds(retryAfterMicros)),
+    );
   }
 }
 

@@ -1,10 +1,12 @@
-import type { Transaction, TransactionType } from '../domain/transaction.js';
+import type { PostingCommand, Transaction, TransactionType } from '../domain/transaction.js';
 import {
   IsAmount,
   IsInstant,
   IsOptionalField,
   IsVersion,
   IsWord,
+  readAmount,
+  readVersion,
   type Numeric,
 } from '../http/field-rules.js';
 import { JsonMoney } from '../http/json-money.js';
@@ -25,6 +27,8 @@ export function readType(word: string): TransactionType {
   return type;
 }
 
+export const isTypeWord = (word: string) => WORDS.includes(word.toLowerCase());
+
 /** POST /accounts/{accountId}/transactions. The specification's field names are aliases of the short ones. */
 export class PostTransactionDto {
   static readonly aliases: ReadonlyMap<string, string> = new Map([
@@ -42,6 +46,19 @@ export class PostTransactionDto {
   @IsOptionalField()
   @IsVersion()
   expectedVersion?: Numeric;
+}
+
+/** What a validated body says of the transaction that is to be posted. */
+export function readPosting({
+  type,
+  amount,
+  expectedVersion,
+}: PostTransactionDto): Pick<PostingCommand, 'type' | 'amount' | 'expectedVersion'> {
+  return {
+    type: readType(type),
+    amount: readAmount(amount) ?? 0n,
+    expectedVersion: readVersion(expectedVersion),
+  };
 }
 
 /** GET /accounts/{accountId}/transactions */

@@ -55,27 +55,44 @@ const ExpectedVersion = schema('ExpectedVersion', {
 });
 
 /** The same three fields by the specification's names, and by the short ones. */
-const posting = (name: string, title: string, amount: string, type: string, expectedVersion: string) =>
+const BY_SPECIFICATION = ['moneyWithdraw/Deposit', 'typeOfTransaction', 'expectedversion'] as const;
+const BY_SHORT_NAMES = ['amount', 'type', 'expectedVersion'] as const;
+
+type Names = readonly [amount: string, type: string, expectedVersion: string];
+
+const posting = (
+  name: string,
+  title: string,
+  [amount, type, expectedVersion]: Names,
+  more: { readonly required?: object; readonly optional?: object } = {},
+) =>
   schema(name, {
     title,
     type: 'object',
-    properties: { [amount]: Amount, [type]: TypeOfTransaction, [expectedVersion]: ExpectedVersion },
-    required: [amount, type],
+    properties: {
+      ...more.required,
+      [amount]: Amount,
+      [type]: TypeOfTransaction,
+      [expectedVersion]: ExpectedVersion,
+      ...more.optional,
+    },
+    required: [...Object.keys(more.required ?? {}), amount, type],
     additionalProperties: false,
   });
 
-const PostTransaction = schema('PostTransaction', {
-  oneOf: [
-    posting(
-      'PostTransactionBySpecification',
-      'Names of the specification',
-      'moneyWithdraw/Deposit',
-      'typeOfTransaction',
-      'expectedversion',
-    ),
-    posting('PostTransactionByShortNames', 'Short names', 'amount', 'type', 'expectedVersion'),
-  ],
-});
+/** A schema with each of the two sets of names. */
+export const postingSchema = (
+  name: string,
+  more?: { readonly required: object; readonly optional: object },
+) =>
+  schema(name, {
+    oneOf: [
+      posting(`${name}BySpecification`, 'Names of the specification', BY_SPECIFICATION, more),
+      posting(`${name}ByShortNames`, 'Short names', BY_SHORT_NAMES, more),
+    ],
+  });
+
+const PostTransaction = postingSchema('PostTransaction');
 
 const receiptFields = {
   type: { type: 'string', enum: ['Deposit', 'Withdraw'] },
@@ -89,7 +106,7 @@ const receiptFields = {
 const transactionSchema = (name: string, properties: Record<string, object>) =>
   schema(name, { type: 'object', properties, required: Object.keys(properties) });
 
-const Receipt = transactionSchema('Receipt', { id: TransactionId, ...receiptFields });
+export const Receipt = transactionSchema('Receipt', { id: TransactionId, ...receiptFields });
 const Transaction = transactionSchema('Transaction', {
   id: TransactionId,
   accountId: AccountId,
@@ -109,17 +126,18 @@ const keySchema = (name: string, error: string): Reference =>
     required: ['error', 'transactionId'],
   });
 
-const DuplicateTransaction = keySchema('DuplicateTransaction', 'Duplicate transaction');
-const IdempotencyKeyReused = keySchema('IdempotencyKeyReused', 'Idempotency key reused');
+export const DuplicateTransaction = keySchema('DuplicateTransaction', 'Duplicate transaction');
+export const IdempotencyKeyReused = keySchema('IdempotencyKeyReused', 'Idempotency key reused');
 
-const EXAMPLE_RECEIPT = {
+export const EXAMPLE_RECEIPT = {
+  id: 'txn131',
   type: 'Deposit',
   amount: money('100.00'),
   newBalance: money('400.00'),
   newVersion: '8',
   timestamp: '2025-05-02T10:24:02.123Z',
 };
-const EXAMPLE_TRANSACTION = { id: 'txn131', accountId: 1, ...EXAMPLE_RECEIPT };
+const EXAMPLE_TRANSACTION = { ...EXAMPLE_RECEIPT, accountId: 1 };
 
 const VERSION_MISMATCH = { error: 'Version mismatch', CurrentVersion: 6 };
 
@@ -127,7 +145,7 @@ const POSTING_RESPONSES: Responses = {
   201: jsonResponse(
     'The transaction is applied and durable.',
     Receipt,
-    { receipt: { id: 'txn131', ...EXAMPLE_RECEIPT } },
+    { receipt: EXAMPLE_RECEIPT },
     { Location, ETag, ...RATE_LIMIT_HEADERS },
   ),
   400: invalidRequest(

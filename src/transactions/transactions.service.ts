@@ -3,9 +3,9 @@ import { MAX_ID } from '../domain/account.js';
 import { Ledger } from '../domain/ports.js';
 import type { Transaction } from '../domain/transaction.js';
 import { decodeCursor, encodeCursor, pageOf, type Page } from '../http/cursor.js';
-import { readAmount, readVersion } from '../http/field-rules.js';
 import { LedgerReader } from '../ledger/ledger-reader.js';
 import {
+  readPosting,
   readType,
   transactionResource,
   type ListTransactionsDto,
@@ -26,14 +26,7 @@ export class TransactionsService {
     allowedVersions: readonly number[] | undefined,
     sinceMs: number | undefined,
   ): Promise<Transaction> {
-    const command = {
-      accountId,
-      type: readType(body.type),
-      amount: readAmount(body.amount) ?? 0n,
-      expectedVersion: readVersion(body.expectedVersion),
-      allowedVersions,
-      idempotencyKey,
-    };
+    const command = { accountId, ...readPosting(body), allowedVersions, idempotencyKey };
     return this.ledger.post(command, sinceMs);
   }
 

@@ -8,6 +8,7 @@ import { createLogger } from '../../src/observability/logging.js';
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
 import { OpenApiContract, type Answer } from '../support/openapi.js';
 import { createTestDatabase } from '../support/postgres.js';
+import { postBatch, statusesIn } from './batches.js';
 import { sendRaw } from './requests.js';
 
 interface ErrorBody {
@@ -90,6 +91,10 @@ describe('openapi.json', () => {
         expect(contract.requestProblems(operationId, body)).toEqual([]);
         if (operationId === 'openAccount') {
           expectDocumented(operationId, 201, await app.http.post('/accounts').send(body));
+          return;
+        }
+        if (operationId === 'postBatch') {
+          expectDocumented(operationId, 200, await postBatch(app, JSON.stringify(body)));
           return;
         }
         const id = await openAccount(app, '1000.00');
@@ -186,11 +191,42 @@ describe('openapi.json', () => {
     it.each([
       ['openAccount', '/accounts'],
       ['postTransaction', '/accounts/1/transactions'],
-    ])('of %s to bodies that it does not read', async (operationId, path) => {
-      const large = { openingDeposit: '1'.repeat(17_000) };
+      ['postBatch', '/transactions/batch', 9 * 1024 * 1024],
+    ])('of %s to bodies that it does not read', async (operationId, path, tooLarge = 17_000) => {
+      const large = { openingDeposit: '1'.repeat(tooLarge) };
       expectDocumented(operationId, 413, await app.http.post(path).send(large));
       expectDocumented(operationId, 415, await app.http.post(path).type('text/plain').send('{}'));
       expectDocumented(operationId, 400, await app.http.post(path).type('application/json').send('{'));
+    });
+
+    it('of posting batches', async () => {
+      const id = await openAccount(app, '9999999999999999.00');
+      const item = { accountId: id, amount: '0.01', type: 'Deposit', idempotencyKey: 'of-a-batch' };
+      const each = await postBatch(app, [
+        item,
+        item,
+        { ...item, amount: 1 },
+        { ...item, accountId: NOBODY },
+        { accountId: id, ...deposit, expectedversion: 9 },
+        { accountId: id, ...deposit },
+        {},
+      ]);
+      expect(statusesIn(each)).toEqual([201, 409, 422, 404, 409, 422, 400]);
+      expectDocumented('postBatch', 200, each);
+      const first = { accountId: id, ...deposit, 'moneyWithdraw/Deposit': '0.01' };
+      const atomically = (second: object) => postBatch(app, [first, second], { query: '?atomic=true' });
+      for (const [status, second] of [
+        [200, first],
+        [400, {}],
+        [404, { ...first, accountId: NOBODY }],
+        [409, item],
+        [409, { ...first, expectedversion: 99 }],
+        [413, { note: 'x'.repeat(17_000) }],
+        [422, { accountId: id, ...deposit }],
+      ] as const) {
+        expectDocumented('postBatch', status, await atomically(second));
+      }
+      expectDocumented('postBatch', 400, await postBatch(app, []));
     });
 
     it('of health and metrics', async () => {
@@ -225,6 +261,8 @@ describe('openapi.json', () => {
         expectDocumented('postTransaction', 201, answer);
         while (answer.status === 201) answer = await send();
         expectDocumented('postTransaction', 429, answer);
+        const batch = Array.from({ length: 2 }, () => ({ accountId, ...deposit }));
+        expectDocumented('postBatch', 429, await postBatch(limited, batch, { query: '?atomic=true' }));
         expectDocumented('openAccount', 429, await limited.http.post('/accounts').send({}));
       } finally {
         await limited.close();
@@ -245,6 +283,11 @@ describe('openapi.json', () => {
         failed('listTransactions', await lost.http.get(`/accounts/${id}/transactions`));
         failed('getTransaction', await lost.http.get('/transactions/txn1'));
         failed('postTransaction', await lost.http.post(`/accounts/${id}/transactions`).send(deposit));
+        const batch = [{ accountId: id, ...deposit }];
+        failed('postBatch', await postBatch(lost, batch, { query: '?atomic=true' }));
+        const each = await postBatch(lost, batch);
+        expectDocumented('postBatch', 200, each);
+        expect(statusesIn(each)).toEqual([408]);
         expectDocumented('getReadiness', 503, await lost.http.get('/health/ready'));
       } finally {
         await lost.close();

@@ -73,6 +73,19 @@ describe('the shared rate limit', () => {
     expect(a.counts).toEqual({ redis: 16, local: 0 });
   });
 
+  it('admits several together as the local one does: all or none', async () => {
+    const { limiter } = await instance(HOURLY);
+    const local = new LocalRateLimiter(HOURLY, () => undefined);
+    for (const several of [4, 1, 6, 5, 1, 11]) {
+      const [shared, own] = [await limiter.take('user', several), local.take('user', several)];
+      expect({ several, admitted: shared.admitted, remaining: shared.remaining }).toEqual({
+        several,
+        admitted: own.admitted,
+        remaining: own.remaining,
+      });
+    }
+  });
+
   it('decides as the local one does', async () => {
     const { limiter } = await instance(HOURLY);
     const local = new LocalRateLimiter(HOURLY, () => undefined);

@@ -27,7 +27,7 @@ export interface TestLedger {
 export async function openLedger(url: string, overrides: Record<string, string> = {}): Promise<TestLedger> {
   const config = loadConfig({ DATABASE_URL: url, DATABASE_CONNECT_TIMEOUT_MS: '1000', ...overrides });
   const { ledger } = config;
-  const size = ledger.flushers + ledger.lanes;
+  const size = ledger.flushers + ledger.lanes + ledger.atomicBatches;
   const dataSource = createDataSource(
     { url, schema: 'bank' },
     {

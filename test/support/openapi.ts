@@ -31,6 +31,8 @@ export interface Schema extends Reference {
   readonly pattern?: string;
   readonly properties?: Readonly<Record<string, Schema>>;
   readonly required?: readonly string[];
+  readonly items?: Schema;
+  readonly minItems?: number;
 }
 export interface Parameter {
   readonly name: string;

@@ -1,0 +1,172 @@
+import 'reflect-metadata';
+import { describe, expect, it } from '@jest/globals';
+import fc from 'fast-check';
+import { answerOf } from '../http/exception.filter.js';
+import { BATCH_BODY_LIMIT_BYTES, BODY_LIMIT_BYTES } from '../http/json-body.js';
+import { readJsonBatch, readLines } from './batch-body.js';
+import { MAX_ITEMS, type BatchItem } from './batch-items.js';
+
+const line = (cents: number, note = '') => `{"accountId":1,"amount":0.0${cents},"type":"Deposit"${note}}`;
+
+/** The cents of an item, or the status of what stands in its place. */
+const shown = (item: BatchItem) => (item instanceof Error ? answerOf(item).status : Number(item.amount));
+
+async function* pieces(bytes: Buffer, cuts: readonly number[]): AsyncGenerator<Buffer> {
+  const places = [...cuts.map((cut) => cut % (bytes.length + 1)), bytes.length].sort((a, b) => a - b);
+  let from = 0;
+  for (const to of places) {
+    await Promise.resolve();
+    yield bytes.subarray(from, to);
+    from = to;
+  }
+}
+
+async function read(bytes: Buffer, cuts: readonly number[] = []): Promise<BatchItem[]> {
+  const items: BatchItem[] = [];
+  for await (const chunk of readLines(pieces(bytes, cuts))) items.push(...chunk);
+  return items;
+}
+
+describe('readLines', () => {
+  const long = line(1, `,"note":"${'ü'.repeat(BODY_LIMIT_BYTES)}"`);
+  const kinds: Readonly<Record<string, number | undefined>> = {
+    [line(1)]: 1,
+    [line(7, ' \r')]: 7,
+    [line(2, ',"note":"ü€😀"')]: 400,
+    nonsense: 400,
+    [long]: 413,
+    '': undefined,
+    ' \t\r': undefined,
+  };
+
+  it('gives an item for each line that is not blank, however the bytes are cut', async () => {
+    const lines = fc.array(fc.constantFrom(...Object.keys(kinds)), { maxLength: 12 });
+    await fc.assert(
+      fc.asyncProperty(
+        lines,
+        fc.boolean(),
+        fc.array(fc.nat(70_000), { maxLength: 8 }),
+        async (some, ended, cuts) => {
+          const text = some.join('\n') + (ended ? '\n' : '');
+          const expected = some.map((one) => kinds[one]).filter((kind) => kind !== undefined);
+          expect((await read(Buffer.from(text), cuts)).map(shown)).toEqual(expected);
+        },
+      ),
+      { numRuns: 200 },
+    );
+  });
+
+  it('hands on what has come before the next piece comes', async () => {
+    const { promise, resolve } = Promise.withResolvers<Buffer>();
+    async function* slow(): AsyncGenerator<Buffer> {
+      yield Buffer.from(`${line(1)}\n${line(2)}`);
+      yield await promise;
+    }
+    const chunks = readLines(slow());
+    const next = async () => ((await chunks.next()).value as BatchItem[]).map(shown);
+    expect(await next()).toEqual([1]);
+    resolve(Buffer.from('\n'));
+    expect(await next()).toEqual([2]);
+  });
+
+  it.each([
+    ['exactly the most items', MAX_ITEMS, MAX_ITEMS, 1],
+    ['one more', MAX_ITEMS + 1, MAX_ITEMS + 1, 413],
+    ['many more', MAX_ITEMS + 700, MAX_ITEMS + 1, 413],
+  ])('ends with 413 after the most items: %s', async (_, lines, results, last) => {
+    const items = await read(Buffer.from(`${line(1)}\n`.repeat(lines)), [1_000, 500_000]);
+    expect(items).toHaveLength(results);
+    expect(shown(items.at(-1) as BatchItem)).toBe(last);
+    expect(items.slice(0, MAX_ITEMS).map(shown)).not.toContain(413);
+  });
+
+  it('ends with 413 when it has become too large, and keeps none of it meanwhile', async () => {
+    let read = 0;
+    async function* endless(): AsyncGenerator<Buffer> {
+      yield Buffer.from(`${line(1)}\n`);
+      for (; ; read += 65_536) yield await Promise.resolve(Buffer.alloc(65_536, 'x'));
+    }
+    const items: BatchItem[] = [];
+    for await (const chunk of readLines(endless())) items.push(...chunk);
+    expect(items.map(shown)).toEqual([1, 413]);
+    expect(read).toBeLessThan(BATCH_BODY_LIMIT_BYTES + 2 * 65_536);
+  });
+
+  it('puts what cut the stream in the place of the next item', async () => {
+    async function* cut(): AsyncGenerator<Buffer> {
+      yield Buffer.from(`${line(1)}\n${line(2)}`);
+      await Promise.resolve();
+      throw new Error('cut');
+    }
+    const chunks: BatchItem[] = [];
+    for await (const chunk of readLines(cut())) chunks.push(...chunk);
+    expect(chunks.map(shown)).toEqual([1, 500]);
+  });
+
+  it('fails with what cut the stream before there was any item', async () => {
+    async function* cut(): AsyncGenerator<Buffer> {
+      yield Buffer.from('half of a li');
+      await Promise.resolve();
+      throw new Error('cut');
+    }
+    await expect(readLines(cut()).next()).rejects.toThrow('cut');
+  });
+});
+
+describe('readJsonBatch', () => {
+  const itemsOf = async (text: string) => (await readJsonBatch(text)).items.map(shown);
+  const refusalOf = async (text: string) =>
+    answerOf(
+      await readJsonBatch(text).then(
+        () => undefined,
+        (error: unknown) => error,
+      ),
+    );
+
+  it('reads an array, and an object that says whether the batch is atomic', async () => {
+    expect(await readJsonBatch(`[${line(1)}]`)).toMatchObject({ atomic: undefined, items: [{ amount: 1n }] });
+    expect(await readJsonBatch(` {"atomic" : true , "transactions" : [${line(1)}] } `)).toMatchObject({
+      atomic: true,
+      items: [{ amount: 1n }],
+    });
+    expect(await readJsonBatch(`{"transactions":[${line(1)}],"atomic":false}`)).toMatchObject({
+      atomic: false,
+    });
+  });
+
+  it('refuses a malformed item alone', async () => {
+    expect(await itemsOf(`[${line(1)},{},5,null,[[]],${line(2, ',"type":"Debit"')},${line(3)}]`)).toEqual([
+      1, 400, 400, 400, 400, 400, 3,
+    ]);
+    const large = line(2, `,"note":"${'x'.repeat(BODY_LIMIT_BYTES)}"`);
+    expect(await itemsOf(`[${line(1)},${large}]`)).toEqual([1, 413]);
+    expect(await itemsOf(`[${'['.repeat(8_000)}${']'.repeat(8_000)}]`)).toEqual([400]);
+  });
+
+  it.each([
+    ['', 'body'],
+    ['5', 'body'],
+    ['[', 'body'],
+    ['[]', 'body'],
+    [`[${line(1)},]`, 'body'],
+    [`[${line(1)}]]`, 'body'],
+    [`[${line(1)},nonsense]`, 'body'],
+    [`\u00a0[${line(1)}]`, 'body'],
+    ['{}', 'transactions'],
+    ['{"transactions":[]}', 'transactions'],
+    ['{"transactions":5}', 'transactions'],
+    [`{"atomic":1,"transactions":[${line(1)}]}`, 'atomic'],
+    [`{"atomic":"true","transactions":[${line(1)}]}`, 'atomic'],
+    [`{"atomic":true,"atomic":true,"transactions":[${line(1)}]}`, 'body'],
+    [`{"note":1,"transactions":[${line(1)}]}`, 'note'],
+    [`{"__proto__":1,"transactions":[${line(1)}]}`, '__proto__'],
+  ])('refuses %j as a whole, naming %s', async (text, field) => {
+    expect(await refusalOf(text)).toMatchObject({ status: 400, body: { details: [{ field }] } });
+  });
+
+  it('takes the most items, and refuses one more', async () => {
+    const most = Array.from({ length: MAX_ITEMS }, () => line(1));
+    expect(await itemsOf(`[${most.join()}]`)).toHaveLength(MAX_ITEMS);
+    expect((await refusalOf(`[${most.join()},${line(1)}]`)).status).toBe(413);
+  });
+});

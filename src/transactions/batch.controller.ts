@@ -1,0 +1,121 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import { Body, Controller, HttpCode, Inject, Post, Query, Req, Res } from '@nestjs/common';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { CONFIG } from '../config.module.js';
+import type { Config } from '../config.js';
+import { JSON_TYPE } from '../http/connections.js';
+import { DtoPipe } from '../http/dto.pipe.js';
+import { InvalidRequestError } from '../http/invalid-request.js';
+import { received } from '../http/received.js';
+import { ResultStream, type ResultForm } from '../http/result-stream.js';
+import { TRANSACTION_RATE } from '../rate-limit/rate-limit.module.js';
+import { TransactionRate } from '../rate-limit/transaction-rate.js';
+import { EMPTY_BATCH, inChunks, readJsonBatch, readLines } from './batch-body.js';
+import type { BatchItem } from './batch-items.js';
+import { BatchQueryDto } from './batch.dto.js';
+import { DocumentBatch } from './batch.openapi.js';
+import { BatchService } from './batch.service.js';
+
+const CONTENT_TYPES: Readonly<Record<ResultForm, string>> = {
+  json: JSON_TYPE,
+  ndjson: 'application/x-ndjson; charset=utf-8',
+};
+
+/** A batch as one JSON text, or as a stream of lines. */
+interface Exchange {
+  readonly form: ResultForm;
+  readonly request: FastifyRequest;
+  readonly reply: FastifyReply;
+}
+
+@Controller()
+export class BatchController {
+  constructor(
+    private readonly batches: BatchService,
+    @Inject(TRANSACTION_RATE) private readonly rate: TransactionRate | undefined,
+    @Inject(CONFIG) private readonly config: Config,
+  ) {}
+
+  /** Answers by itself: the results are a stream. */
+  @Post('transactions/batch')
+  @HttpCode(200)
+  @DocumentBatch()
+  post(
+    @Query(new DtoPipe(BatchQueryDto)) query: BatchQueryDto,
+    @Body() body: unknown,
+    @Req() request: FastifyRequest,
+    @Res() reply: FastifyReply,
+  ): Promise<void> {
+    refuseHeaders(request.headers);
+    const atomic = query.atomic === undefined ? undefined : query.atomic.toLowerCase() === 'true';
+    const isText = typeof body === 'string' || body === undefined;
+    const work = isText
+      ? this.postText(body ?? '', atomic, { form: 'json', request, reply })
+      : this.postLines(atomic ?? false, { form: 'ndjson', request, reply });
+    // Its failure is told to whoever waits for the answer.
+    request.batchAtWork = work.catch(() => undefined);
+    return work;
+  }
+
+  private async postText(text: string, asked: boolean | undefined, exchange: Exchange): Promise<void> {
+    const { atomic, items } = await readJsonBatch(text);
+    if (asked !== undefined && atomic !== undefined) {
+      throw InvalidRequestError.of('atomic', 'is in the body and in the query: give one of the two');
+    }
+    if (asked ?? atomic) return this.answerAtomically(items, exchange);
+    return this.answerEach(inChunks(items), exchange);
+  }
+
+  private async postLines(atomic: boolean, exchange: Exchange): Promise<void> {
+    const chunks = readLines(received(exchange.request.raw, this.config.http.requestTimeoutMs));
+    // The answer begins with the first item: that there is none, is answered 400.
+    const first = await chunks.next();
+    if (first.done) throw InvalidRequestError.of('body', EMPTY_BATCH);
+    const all = withFirst(first.value, chunks);
+    if (!atomic) return this.answerEach(all, exchange);
+    const items: BatchItem[] = [];
+    for await (const some of all) items.push(...some);
+    return this.answerAtomically(items, exchange);
+  }
+
+  private async answerEach(
+    chunks: AsyncIterable<readonly BatchItem[]>,
+    { form, request, reply }: Exchange,
+  ): Promise<void> {
+    const { rate } = this;
+    const results = new ResultStream(form, this.config.http.answerTimeoutMs);
+    void reply.status(200).type(CONTENT_TYPES[form]).send(results.answer);
+    const admitEach = rate && ((transactions: number) => rate.admitEach(request, transactions));
+    await this.batches.postEach(chunks, results, admitEach, request.id);
+  }
+
+  private async answerAtomically(
+    items: readonly BatchItem[],
+    { form, request, reply }: Exchange,
+  ): Promise<void> {
+    const { rate } = this;
+    const admit = rate && ((transactions: number) => rate.admit(request, reply, transactions));
+    const answer = await this.batches.postAtomically(items, admit, request.id);
+    if (answer.retryAfterSeconds !== undefined) void reply.header('retry-after', answer.retryAfterSeconds);
+    const { results } = answer;
+    void reply
+      .status(answer.status)
+      .type(CONTENT_TYPES[form])
+      .send(form === 'json' ? `[${results.join()}]` : `${results.join('\n')}\n`);
+  }
+}
+
+async function* withFirst<T>(first: T, rest: AsyncIterable<T>): AsyncGenerator<T> {
+  yield first;
+  yield* rest;
+}
+
+/** Each says something of one transaction. To ignore it would promise what the batch then breaks. */
+function refuseHeaders(headers: IncomingHttpHeaders): void {
+  if (headers['idempotency-key'] !== undefined) {
+    throw InvalidRequestError.of('Idempotency-Key', 'is for one transaction: give each its idempotencyKey');
+  }
+  if (headers['if-match'] !== undefined) {
+    throw InvalidRequestError.of('If-Match', 'is for one transaction: give each its expectedVersion');
+  }
+}

@@ -1,0 +1,226 @@
+import { applyDecorators } from '@nestjs/common';
+import { ApiOperation, ApiQuery } from '@nestjs/swagger';
+import {
+  AccountId,
+  ErrorBody,
+  InvalidRequest,
+  jsonResponse,
+  NotReceived,
+  RequestIdHeader,
+  RetryAfter,
+  schema,
+  ServerCrashes,
+  TOO_MANY_REQUESTS,
+  VersionMismatch,
+  WRITE_FAILURES,
+  type Reference,
+  type Responses,
+} from '../http/openapi-components.js';
+import { MAX_ITEMS } from './batch-items.js';
+import {
+  DuplicateTransaction,
+  EXAMPLE_RECEIPT,
+  IdempotencyKeyReused,
+  postingSchema,
+  Receipt,
+} from './transactions.openapi.js';
+
+const NDJSON = 'application/x-ndjson';
+
+const IdempotencyKey = schema('IdempotencyKey', {
+  description: 'What the header Idempotency-Key is for a single transaction.',
+  type: 'string',
+  pattern: '^[!-~]{1,255}$',
+});
+
+const BatchItem = postingSchema('BatchItem', {
+  required: {
+    accountId: {
+      description: 'A string is taken too.',
+      oneOf: [AccountId, { type: 'string', pattern: '^[1-9]\\d{0,18}$' }],
+    },
+  },
+  optional: { idempotencyKey: IdempotencyKey },
+});
+
+const BatchItems = schema('BatchItems', {
+  title: 'An array',
+  type: 'array',
+  items: BatchItem,
+  minItems: 1,
+  maxItems: MAX_ITEMS,
+});
+
+const Batch = schema('Batch', {
+  oneOf: [
+    schema('BatchEnvelope', {
+      title: 'An object that says whether the batch is atomic',
+      type: 'object',
+      properties: { atomic: { type: 'boolean', default: false }, transactions: BatchItems },
+      required: ['transactions'],
+      additionalProperties: false,
+    }),
+    BatchItems,
+  ],
+});
+
+const BatchResult = schema('BatchResult', {
+  description: 'What the single call would have answered.',
+  type: 'object',
+  properties: {
+    status: { type: 'integer' },
+    body: {
+      anyOf: [
+        Receipt,
+        InvalidRequest,
+        VersionMismatch,
+        DuplicateTransaction,
+        IdempotencyKeyReused,
+        ServerCrashes,
+        ErrorBody,
+      ],
+    },
+  },
+  required: ['status', 'body'],
+});
+
+const BatchResults = schema('BatchResults', {
+  description: 'One result for each transaction, in the order of the request.',
+  type: 'array',
+  items: BatchResult,
+});
+
+const linesOf = (of: string) => ({ schema: { description: `One ${of} on each line.`, type: 'string' } });
+
+const BAD_AMOUNT = {
+  error: 'Invalid request',
+  details: [
+    {
+      field: 'amount',
+      message:
+        'must be an amount greater than zero, with at most 16 digits before the point and 2 after, like 49.50',
+    },
+  ],
+};
+
+const result = (status: number, body: object) => ({ status, body });
+const NOT_APPLIED = result(424, { error: 'Not applied' });
+/** An atomic batch of which the second transaction was refused. */
+const stoppedBy = (status: number, body: object) => ({ atomic: [NOT_APPLIED, result(status, body)] });
+const failed = (status: number, body: object) => ({ atomic: [result(status, body), result(status, body)] });
+
+const response = (
+  description: string,
+  [only, ...others]: readonly [Reference, ...Reference[]],
+  examples: Readonly<Record<string, unknown>>,
+  headers?: Readonly<Record<string, Reference>>,
+) => {
+  const body = others.length === 0 ? only : { anyOf: [only, ...others] };
+  const json = jsonResponse(description, body, examples, headers);
+  return { ...json, content: { ...json.content, [NDJSON]: linesOf('result') } };
+};
+
+const ATOMIC = 'An atomic batch, of which nothing was applied: ';
+
+const RESPONSES: Responses = {
+  200: response(
+    'The results. Those of a batch that is not atomic may be of any status; of an atomic one all are 201.',
+    [BatchResults],
+    { results: [result(201, EXAMPLE_RECEIPT), result(422, { error: 'Insufficient Balance' })] },
+  ),
+  400: response(
+    `The request as a whole is malformed. ${ATOMIC}a transaction of it is malformed, or of another shard than the first, ` +
+      'or has a key that is there already.',
+    [InvalidRequest, BatchResults],
+    {
+      malformed: {
+        error: 'Invalid request',
+        details: [{ field: 'transactions', message: 'must hold at least one transaction' }],
+      },
+      ...stoppedBy(400, BAD_AMOUNT),
+    },
+  ),
+  404: response(
+    `${ATOMIC}there is no such account.`,
+    [BatchResults],
+    stoppedBy(404, { error: 'Account not found' }),
+  ),
+  408: response(
+    `The request did not come in whole in time. ${ATOMIC}the database failed.`,
+    [NotReceived, BatchResults],
+    {
+      'The client was too slow': { error: 'Request not received in time' },
+      ...failed(408, { error: 'Server Crashes', CurrentVersion: 5 }),
+    },
+  ),
+  409: response(
+    `${ATOMIC}an account does not have the version that was expected, or a key was used for the same transaction before.`,
+    [BatchResults],
+    stoppedBy(409, { error: 'Duplicate transaction', transactionId: 'txn131' }),
+  ),
+  413: response(
+    `The body is over 8 MiB, or holds more than ${MAX_ITEMS} transactions. ${ATOMIC}one of its transactions is over 16 KiB.`,
+    [ErrorBody, BatchResults],
+    { tooLarge: { error: 'Body too large' }, ...stoppedBy(413, { error: 'Body too large' }) },
+  ),
+  415: WRITE_FAILURES[415],
+  422: response(
+    `${ATOMIC}a balance does not suffice or would be too large, or a key was used for another transaction.`,
+    [BatchResults],
+    stoppedBy(422, { error: 'Insufficient Balance' }),
+  ),
+  429: TOO_MANY_REQUESTS,
+  500: response('A defect of the service. It is logged with the request id.', [ErrorBody, BatchResults], {
+    internal: { error: 'Internal error' },
+    ...failed(500, { error: 'Internal error' }),
+  }),
+  503: response(
+    'Too many batches wait already, or the service is stopping; or of an atomic batch the outcome is unknown: send it again ' +
+      'with the same keys.',
+    [ErrorBody, BatchResults],
+    { Overloaded: { error: 'Overloaded' }, ...failed(503, { error: 'Outcome unknown' }) },
+    { 'Retry-After': RetryAfter },
+  ),
+};
+
+const DEPOSIT = { accountId: 1, 'moneyWithdraw/Deposit': 49, typeOfTransaction: 'Deposit' };
+const WITHDRAWAL = { accountId: 1, amount: '19.50', type: 'Withdraw' };
+
+export const DocumentBatch = (): MethodDecorator =>
+  applyDecorators(
+    ApiOperation({
+      tags: ['Transactions'],
+      operationId: 'postBatch',
+      summary: 'Post many transactions at once',
+      description:
+        `Up to ${MAX_ITEMS} transactions of any accounts, as one JSON array, or one on each line (${NDJSON}); lines are ` +
+        'answered while the rest still comes. Each gets the result that the single call would have given it, in its place. ' +
+        'Those of one account are applied in their order. An atomic batch is applied as a whole or not at all: its ' +
+        'accounts must be in one shard, and its status is that of the transaction which stopped it; the others have 424. ' +
+        'Each transaction counts against the rate limit; an atomic batch needs room for all of them.',
+      requestBody: {
+        required: true,
+        content: {
+          'application/json': {
+            schema: Batch,
+            examples: {
+              array: { summary: 'Each for itself', value: [DEPOSIT, WITHDRAWAL] },
+              atomic: {
+                summary: 'All or nothing',
+                value: { atomic: true, transactions: [DEPOSIT, WITHDRAWAL] },
+              },
+            },
+          },
+          [NDJSON]: linesOf('transaction'),
+        },
+      },
+      responses: RESPONSES,
+    }),
+    ApiQuery({
+      name: 'atomic',
+      required: false,
+      description: 'Whether the batch is applied as a whole or not at all.',
+      schema: { type: 'string', enum: ['true', 'false'], default: 'false' },
+    }),
+    RequestIdHeader(),
+  );

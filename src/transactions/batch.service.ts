@@ -1,0 +1,144 @@
+import { Inject, Injectable, Logger } from '@nestjs/common';
+import { CONFIG } from '../config.module.js';
+import type { Config } from '../config.js';
+import { LedgerError } from '../domain/errors.js';
+import { Ledger } from '../domain/ports.js';
+import { answerOf, type ErrorAnswer } from '../http/exception.filter.js';
+import type { ResultStream } from '../http/result-stream.js';
+import { isCommand, refuseUnfit, type BatchItem } from './batch-items.js';
+import { receipt } from './transactions.dto.js';
+
+/** Items of one batch that are handed to the ledger and whose results are not written yet. */
+const MAX_IN_FLIGHT = 1_000;
+
+/** What became of an item: the answer that it would have got by itself. */
+type Result = ErrorAnswer;
+
+/** What became of an atomic batch, as a whole and of each item. */
+export interface AtomicAnswer {
+  readonly status: number;
+  readonly retryAfterSeconds?: number;
+  readonly results: readonly string[];
+}
+
+/** Counts some transactions against the rate, each by itself: what is wrong with it, or undefined. */
+export type AdmitEach = (transactions: number) => Promise<readonly (Error | undefined)[]>;
+
+@Injectable()
+export class BatchService {
+  private readonly logger = new Logger('HTTP');
+  private readonly maxInFlight: number;
+
+  constructor(
+    private readonly ledger: Ledger,
+    @Inject(CONFIG) { http, ledger: { queue } }: Config,
+  ) {
+    // All batches together take no more than half of a shard's queue.
+    const share = Math.floor(queue / 2 / http.maxBatches);
+    this.maxInFlight = Math.max(1, Math.min(MAX_IN_FLIGHT, share));
+  }
+
+  /**
+   * Posts each item by itself, in their order, and writes the results in the same order, those of a chunk as soon as all
+   * of them are there. Stops when nobody takes the results any more: what the ledger has by then is still carried out.
+   *
+   * @param requestId leads from the answer to a defect to its line in the log
+   */
+  async postEach(
+    chunks: AsyncIterable<readonly BatchItem[]>,
+    results: ResultStream,
+    admitEach: AdmitEach | undefined,
+    requestId: string,
+  ): Promise<void> {
+    const inFlight: { readonly items: number; readonly written: Promise<void> }[] = [];
+    let itemsInFlight = 0;
+    let written = Promise.resolve();
+    for await (const chunk of parts(chunks, this.maxInFlight)) {
+      while (itemsInFlight + chunk.length > this.maxInFlight) {
+        const oldest = inFlight.shift();
+        await oldest?.written;
+        itemsInFlight -= oldest?.items ?? 0;
+      }
+      const items = admitEach ? await admitted(chunk, admitEach) : chunk;
+      if (results.isGone) break;
+      const answers = Promise.all(items.map((item) => this.post(item, requestId)));
+      const before = written;
+      written = answers.then(async (texts) => {
+        await before;
+        await results.write(texts);
+      });
+      inFlight.push({ items: items.length, written });
+      itemsInFlight += items.length;
+    }
+    await written;
+    results.end();
+  }
+
+  /** Posts all items or none. What is wrong with one before the ledger is asked stops them all, too. */
+  async postAtomically(
+    items: readonly BatchItem[],
+    admit: ((transactions: number) => Promise<void>) | undefined,
+    requestId: string,
+  ): Promise<AtomicAnswer> {
+    const fit = refuseUnfit(items, (accountId) => this.ledger.shardOf(accountId));
+    const commands = fit.filter(isCommand);
+    if (commands.length < fit.length) {
+      const notApplied = new LedgerError({ code: 'NOT_APPLIED' });
+      return atomicAnswer(fit.map((item) => this.refused(isCommand(item) ? notApplied : item, requestId)));
+    }
+    if (admit) await admit(commands.length);
+    const posted = this.ledger.postAtomically(commands);
+    return atomicAnswer(
+      await Promise.all(
+        posted.map((one) =>
+          one.then(
+            (transaction): Result => ({ status: 201, body: receipt(transaction) }),
+            (error: unknown) => this.refused(error, requestId),
+          ),
+        ),
+      ),
+    );
+  }
+
+  private async post(item: BatchItem, requestId: string): Promise<string> {
+    try {
+      if (!isCommand(item)) throw item;
+      return textOf({ status: 201, body: receipt(await this.ledger.post(item)) });
+    } catch (error) {
+      return textOf(this.refused(error, requestId));
+    }
+  }
+
+  private refused(error: unknown, requestId: string): Result {
+    const answer = answerOf(error);
+    if (answer.status === 500) this.logger.error({ msg: 'internal error', requestId, err: error });
+    return answer;
+  }
+}
+
+const textOf = ({ status, body }: Result) => JSON.stringify({ status, body });
+
+/** In parts that the window has room for. */
+async function* parts(
+  chunks: AsyncIterable<readonly BatchItem[]>,
+  maxItems: number,
+): AsyncGenerator<readonly BatchItem[]> {
+  for await (const chunk of chunks) {
+    for (let at = 0; at < chunk.length; at += maxItems) yield chunk.slice(at, at + maxItems);
+  }
+}
+
+/** The items, and what is wrong with them in the place of those that are over the rate. What is malformed is not counted. */
+async function admitted(items: readonly BatchItem[], admitEach: AdmitEach): Promise<readonly BatchItem[]> {
+  const problems = (await admitEach(items.filter(isCommand).length)).values();
+  return items.map((item) => (isCommand(item) ? (problems.next().value ?? item) : item));
+}
+
+function atomicAnswer(results: readonly Result[]): AtomicAnswer {
+  const stopped = results.find(({ status }) => status !== 201 && status !== 424);
+  return {
+    status: stopped?.status ?? 200,
+    retryAfterSeconds: stopped?.retryAfterSeconds,
+    results: results.map(textOf),
+  };
+}

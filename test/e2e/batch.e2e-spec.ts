@@ -1,0 +1,389 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { Client } from 'pg';
+import { verifyBank } from '../../src/cli/verify.js';
+import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
+import { createEmptyTestDatabase } from '../support/postgres.js';
+import type { Answer } from '../support/openapi.js';
+import {
+  closeLineClients,
+  errorsIn,
+  LineClient,
+  linesIn,
+  NDJSON_TYPE,
+  of,
+  postBatch,
+  resultsIn,
+  statusesIn,
+} from './batches.js';
+import { balanceOf, deposit, eventually, post, withdrawal } from './requests.js';
+
+const MAX_ITEMS = 10_000;
+const NOBODY = 999_999_999;
+
+let app: TestApp;
+let operator: Client;
+
+beforeAll(async () => {
+  app = await startApp();
+  operator = new Client({ connectionString: app.databaseUrl });
+  await operator.connect();
+});
+
+afterAll(async () => {
+  expect((await verifyBank([{ url: app.databaseUrl, schema: 'bank' }])).faults).toEqual([]);
+  await operator.end();
+  await app.close();
+});
+
+describe('POST /transactions/batch', () => {
+  it('answers each transaction as the single call does, in order', async () => {
+    const [a, b] = [await openAccount(app, '100.00'), await openAccount(app, '50.00')];
+    const response = await postBatch(app, [
+      of(a, deposit('1.50')),
+      of(b, { 'moneyWithdraw/Deposit': 20, typeOfTransaction: 'Withdraw', expectedversion: 2 }),
+      of(a, { ...withdrawal('500'), expectedVersion: '3' }),
+      of(NOBODY, deposit('1')),
+      { accountId: String(a), ...withdrawal('101.5') },
+      of(b, { ...deposit('1'), expectedVersion: 2 }),
+    ]);
+    expect(response.status).toBe(200);
+    expect(response.headers['content-type']).toBe('application/json; charset=utf-8');
+    const receipt =
+      /\{"id":"txn\d+","type":"(\w+)","amount":([\d.]+),"newBalance":([\d.]+),"newVersion":"(\d+)","timestamp":"[^"]{24}"\}/g;
+    expect(response.text.replaceAll(receipt, '<$1 $2 $3 $4>')).toBe(
+      '[{"status":201,"body":<Deposit 1.50 101.50 3>},{"status":201,"body":<Withdraw 20.00 30.00 3>},' +
+        '{"status":422,"body":{"error":"Insufficient Balance"}},{"status":404,"body":{"error":"Account not found"}},' +
+        '{"status":201,"body":<Withdraw 101.50 0.00 4>},' +
+        '{"status":409,"body":{"error":"Version mismatch","CurrentVersion":3}}]',
+    );
+    expect(await balanceOf(app, a)).toBe('{"balance":0.00,"version":4}');
+  });
+
+  it('applies the transactions of one account in their order, over more than one window of work', async () => {
+    const accountId = await openAccount(app, '0.01');
+    const items = Array.from({ length: 3_000 }, (_, n) =>
+      of(accountId, n % 2 ? withdrawal('0.02') : deposit('0.02')),
+    );
+    const results = resultsIn(await postBatch(app, items));
+    expect(results.map(({ body }) => Number(body.newVersion))).toEqual(items.map((_, n) => n + 3));
+    expect(await balanceOf(app, accountId)).toBe('{"balance":0.01,"version":3002}');
+  });
+
+  it('applies a key once: within a batch, over batches, and beside the single call', async () => {
+    const accountId = await openAccount(app, '100.00');
+    const single = await post(app, accountId, deposit('1'), { 'idempotency-key': 'single' });
+    const items = [
+      of(accountId, deposit('1'), 'single'),
+      of(accountId, deposit('2'), 'k'),
+      of(accountId, deposit('2.00'), '"k"'),
+      of(accountId, deposit('3'), 'k'),
+    ];
+    const first = resultsIn(await postBatch(app, items));
+    expect(first.map(({ status }) => status)).toEqual([409, 201, 409, 422]);
+    expect(first[0]?.body.transactionId).toBe((JSON.parse(single.text) as { id: string }).id);
+    expect(statusesIn(await postBatch(app, items))).toEqual([409, 409, 409, 422]);
+    const again = await post(app, accountId, deposit('2'), { 'idempotency-key': 'k' });
+    expect(JSON.parse(again.text)).toEqual(first[2]?.body);
+    expect(await balanceOf(app, accountId)).toBe('{"balance":103.00,"version":4}');
+  });
+
+  it('is exact to the last digit', async () => {
+    const accountId = await openAccount(app);
+    const response = await postBatch(
+      app,
+      `[{"accountId":${accountId},"amount":9007199254740993.07,"type":"Deposit"},` +
+        `{"accountId":${accountId},"amount":"992800745259006.92","type":"Deposit"},` +
+        `{"accountId":${accountId},"amount":1e2,"type":"Deposit"}]`,
+    );
+    expect(response.text).toContain('"newBalance":9007199254740993.07');
+    expect(response.text).toContain('"newBalance":9999999999999999.99');
+    expect(statusesIn(response)).toEqual([201, 201, 400]);
+  });
+
+  it.each([
+    '{}',
+    '{"amount":0,"type":"Gift"}',
+    '{"amount":"1e2","type":"Deposit","expectedVersion":0}',
+    '{"amount":1,"moneyWithdraw/Deposit":1,"type":"Deposit"}',
+    '{"amount":1,"type":"Deposit","note":1}',
+    '{"amount":1,"type":"Deposit","__proto__":1}',
+    '{"amount":1,"amount":1,"type":"Deposit"}',
+    '{"amount":null,"type":"Deposit"}',
+  ])('refuses %s alone, with the words of the single call', async (bad) => {
+    const accountId = await openAccount(app, '1.00');
+    const alone = await post(app, accountId, bad);
+    const good = `{"accountId":${accountId},"amount":1,"type":"Deposit"}`;
+    const item = bad.replace('{', `{"accountId":${accountId}${bad === '{}' ? '' : ','}`);
+    const json = await postBatch(app, `[${good},${item},${good}]`);
+    const expected = `{"status":400,"body":${alone.text}}`;
+    expect(json.text.split(expected)).toHaveLength(2);
+    expect(statusesIn(json)).toEqual([201, 400, 201]);
+    const lines = await postBatch(app, `${good}\n${item}\n${good}`, { type: NDJSON_TYPE });
+    expect(lines.text.split('\n')[1]).toBe(expected);
+    expect(await balanceOf(app, accountId)).toBe('{"balance":5.00,"version":6}');
+  });
+
+  it.each([
+    ['accountId', { accountId: 0 }],
+    ['accountId', { accountId: 'x' }],
+    ['idempotencyKey', { idempotencyKey: '' }],
+    ['idempotencyKey', { idempotencyKey: 'a b' }],
+    ['idempotencyKey', { idempotencyKey: null }],
+  ])('names the field %s of an item with %j', async (field, wrong) => {
+    const response = await postBatch(app, [{ accountId: 1, ...deposit('1'), ...wrong }]);
+    expect(resultsIn(response)).toMatchObject([{ status: 400, body: { details: [{ field }] } }]);
+  });
+
+  it.each([
+    ['no JSON', '[{"accountId":1},', 400, '"is not valid JSON"'],
+    ['no JSON at its end', `[${JSON.stringify(of(1, deposit('1')))}]]`, 400, '"is not valid JSON"'],
+    ['nothing', '[]', 400, 'at least one'],
+    ['something else', '{"amount":1,"type":"Deposit"}', 400, '"field":"amount"'],
+    ['too many items', `[${'1,'.repeat(MAX_ITEMS)}1]`, 413, 'Body too large'],
+    ['too many bytes', `[${' '.repeat(9 * 1024 * 1024)}]`, 413, 'Body too large'],
+  ])('refuses as a whole what is %s', async (_, body, status, words) => {
+    const response = await postBatch(app, body);
+    expect(response.status).toBe(status);
+    expect(response.text).toContain(words);
+  });
+
+  it.each([
+    ['idempotency-key', 'k'],
+    ['if-match', '"2"'],
+  ])('refuses the header %s, which is for one transaction', async (name, value) => {
+    const response = await app.http
+      .post('/transactions/batch')
+      .set(name, value)
+      .send([of(1, deposit('1'))]);
+    expect(response.status).toBe(400);
+    expect(response.text.toLowerCase()).toContain(`"field":"${name}"`);
+  });
+
+  it('is not where NDJSON of the single call is taken', async () => {
+    const response = await app.http
+      .post(`/accounts/1/transactions`)
+      .set('content-type', NDJSON_TYPE)
+      .send(JSON.stringify(deposit('1')));
+    expect(response.status).toBe(415);
+  });
+});
+
+afterEach(closeLineClients);
+
+describe('a batch on lines', () => {
+  it('is answered on lines', async () => {
+    const accountId = await openAccount(app, '10.00');
+    const items = [of(accountId, deposit('1')), of(accountId, withdrawal('99')), of(accountId, deposit('2'))];
+    const response = await postBatch(app, `\n${items.map((item) => JSON.stringify(item)).join('\r\n\n')}`, {
+      type: 'application/jsonl; charset=utf-8',
+    });
+    expect(response.status).toBe(200);
+    expect(response.headers['content-type']).toBe('application/x-ndjson; charset=utf-8');
+    expect(response.text).toMatch(/\}\n$/);
+    expect(linesIn(response).map(({ status }) => status)).toEqual([201, 422, 201]);
+  });
+
+  it('is answered while the rest still comes', async () => {
+    const accountId = await openAccount(app, '10.00');
+    const client = await LineClient.open(app.url);
+    client.send(of(accountId, deposit('1')));
+    expect(await client.results(1)).toEqual([201]);
+    client.send('nonsense', of(accountId, deposit('1')));
+    expect(await client.results(3)).toEqual([201, 400, 201]);
+    client.end();
+    await eventually(() => {
+      expect(client.raw.received).toMatch(/\r\n0\r\n\r\n$/);
+      return Promise.resolve();
+    });
+    // The connection may be used again.
+    client.raw.send(`GET /accounts/${accountId}/balance HTTP/1.1\r\nHost: bank\r\n\r\n`);
+    await eventually(() => {
+      expect(client.raw.received).toMatch(/\{"balance":12\.00,"version":4\}$/);
+      return Promise.resolve();
+    });
+  });
+
+  it('of nothing is a 400', async () => {
+    const response = await postBatch(app, '\n \n', { type: NDJSON_TYPE });
+    expect(response.status).toBe(400);
+    expect(response.text).toContain('at least one');
+  });
+
+  it('refuses a line over 16 KiB alone, and ends with 413 where there are too many', async () => {
+    const accountId = await openAccount(app);
+    const good = JSON.stringify(of(accountId, deposit('0.01')));
+    const long = await postBatch(app, [good, good.padEnd(16_385), good].join('\n'), { type: NDJSON_TYPE });
+    expect(linesIn(long).map(({ status }) => status)).toEqual([201, 413, 201]);
+    const client = await LineClient.open(app.url);
+    client.send(...Array.from({ length: MAX_ITEMS + 500 }, () => '5'));
+    const statuses = await client.results(MAX_ITEMS + 1);
+    expect(statuses).toHaveLength(MAX_ITEMS + 1);
+    expect([...new Set(statuses.slice(0, -1)), statuses.at(-1)]).toEqual([400, 413]);
+    // The answer has ended though the request has not.
+    await eventually(() => {
+      expect(client.raw.received).toMatch(/\r\n0\r\n\r\n$/);
+      return Promise.resolve();
+    });
+  });
+
+  it('may be atomic', async () => {
+    const accountId = await openAccount(app, '10.00');
+    const lines = (...items: object[]) => items.map((item) => JSON.stringify(item)).join('\n');
+    const asked = { type: NDJSON_TYPE, query: '?atomic=true' };
+    const applied = await postBatch(
+      app,
+      lines(of(accountId, deposit('1')), of(accountId, withdrawal('11'))),
+      asked,
+    );
+    expect(applied.status).toBe(200);
+    expect(linesIn(applied).map(({ status }) => status)).toEqual([201, 201]);
+    const stopped = await postBatch(
+      app,
+      lines(of(accountId, deposit('1')), of(accountId, withdrawal('2'))),
+      asked,
+    );
+    expect(stopped.status).toBe(422);
+    expect(linesIn(stopped).map(({ body }) => body.error)).toEqual(['Not applied', 'Insufficient Balance']);
+  });
+});
+
+describe('an atomic batch', () => {
+  const atomically = (items: readonly object[], to = app) =>
+    postBatch(to, JSON.stringify({ atomic: true, transactions: items }));
+
+  it('is applied as a whole', async () => {
+    const [a, b] = [await openAccount(app, '100.00'), await openAccount(app)];
+    const response = await atomically([
+      of(a, withdrawal('40')),
+      of(b, deposit('40'), 'move'),
+      of(a, deposit('1')),
+    ]);
+    expect(response.status).toBe(200);
+    expect(resultsIn(response).map(({ status, body }) => [status, body.newVersion])).toEqual([
+      [201, '3'],
+      [201, '2'],
+      [201, '4'],
+    ]);
+    expect(await balanceOf(app, a)).toBe('{"balance":61.00,"version":4}');
+    expect(await balanceOf(app, b)).toBe('{"balance":40.00,"version":2}');
+  });
+
+  it.each([
+    [
+      'a balance that does not suffice',
+      (id: number) => of(id, withdrawal('101')),
+      422,
+      'Insufficient Balance',
+    ],
+    [
+      'another version',
+      (id: number) => of(id, { ...deposit('1'), expectedVersion: 2 }),
+      409,
+      'Version mismatch',
+    ],
+    ['an account that is not there', () => of(NOBODY, deposit('1')), 404, 'Account not found'],
+    ['a malformed transaction', (id: number) => of(id, deposit('0')), 400, 'Invalid request'],
+    ['a key that is there twice', (id: number) => of(id, deposit('1'), 'twice'), 400, 'Invalid request'],
+    ['too long a transaction', (id: number) => of(id, { note: 'x'.repeat(17_000) }), 413, 'Body too large'],
+  ])('is stopped as a whole by %s', async (_, bad, status, error) => {
+    const accountId = await openAccount(app, '99.00');
+    const response = await atomically([
+      of(accountId, deposit('1'), 'twice'),
+      bad(accountId),
+      of(accountId, deposit('1')),
+    ]);
+    expect(response.status).toBe(status);
+    expect(statusesIn(response)).toEqual([424, status, 424]);
+    expect(errorsIn(response)).toEqual(['Not applied', error, 'Not applied']);
+    expect(await balanceOf(app, accountId)).toBe('{"balance":99.00,"version":2}');
+  });
+
+  it('sent again is a duplicate of its first transaction', async () => {
+    const [a, b] = [await openAccount(app, '10.00'), await openAccount(app, '10.00')];
+    const items = [of(a, withdrawal('1'), 'k'), of(b, deposit('1'), 'k')];
+    expect((await atomically(items)).status).toBe(200);
+    const again = await atomically(items);
+    expect(again.status).toBe(409);
+    expect(errorsIn(again)).toEqual(['Duplicate transaction', 'Not applied']);
+    expect(await balanceOf(app, b)).toBe('{"balance":11.00,"version":3}');
+  });
+
+  it('is what the query asks for, or the body, but not both', async () => {
+    const accountId = await openAccount(app, '1.00');
+    const items = [of(accountId, deposit('1')), of(accountId, withdrawal('99'))];
+    expect((await postBatch(app, items, { query: '?atomic=true' })).status).toBe(422);
+    expect((await postBatch(app, items, { query: '?atomic=false' })).status).toBe(200);
+    const envelope = JSON.stringify({ atomic: false, transactions: items });
+    expect((await postBatch(app, envelope)).status).toBe(200);
+    expect((await postBatch(app, envelope, { query: '?atomic=true' })).status).toBe(400);
+    expect((await postBatch(app, items, { query: '?atomic=1' })).status).toBe(400);
+    expect((await postBatch(app, items, { query: '?Atomic=true' })).status).toBe(400);
+  });
+
+  it('of the most transactions, of thousands of accounts, is applied', async () => {
+    const count = 2_000;
+    const { rows } = await operator.query<{ account_id: string }>(
+      'INSERT INTO bank.accounts (balance, version) SELECT 0, 1 FROM generate_series(1, $1) RETURNING account_id',
+      [count],
+    );
+    const items = Array.from({ length: MAX_ITEMS }, (_, n) =>
+      of(Number(rows[n % count]?.account_id), deposit('1')),
+    );
+    const response = await atomically(items);
+    expect(response.status).toBe(200);
+    expect(new Set(statusesIn(response))).toEqual(new Set([201]));
+  });
+
+  it('of accounts of two shards is refused, and names those of the second', async () => {
+    const database = await createEmptyTestDatabase('batch-shards');
+    const shards = [0, 1].map((index) => ({ url: database.url, schema: `bank_${index}` }));
+    const sharded = await startInstance(shards);
+    try {
+      const [a, b, c] = [await openAccount(sharded), await openAccount(sharded), await openAccount(sharded)];
+      expect([(a - b) % 2, (a - c) % 2].map(Math.abs)).toEqual([1, 0]);
+      const response = await atomically(
+        [of(a, deposit('1')), of(b, deposit('1')), of(c, deposit('1'))],
+        sharded,
+      );
+      expect(response.status).toBe(400);
+      expect(resultsIn(response)).toMatchObject([
+        { status: 424 },
+        { status: 400, body: { details: [{ field: 'accountId' }] } },
+        { status: 424 },
+      ]);
+      expect(await balanceOf(sharded, a)).toBe('{"balance":0.00,"version":1}');
+      expect((await atomically([of(a, deposit('1')), of(c, deposit('1'))], sharded)).status).toBe(200);
+      expect(statusesIn(await postBatch(sharded, [of(a, deposit('1')), of(b, deposit('1'))]))).toEqual([
+        201, 201,
+      ]);
+      expect((await verifyBank(shards)).faults).toEqual([]);
+    } finally {
+      await sharded.close();
+      await database.drop();
+    }
+  });
+
+  it('beside batches that are not, and single postings, leaves books that balance', async () => {
+    const accounts = await Promise.all(Array.from({ length: 5 }, () => openAccount(app, '5.00')));
+    const pick = (n: number) => accounts[n % accounts.length] ?? 0;
+    const posting = (n: number) => of(pick(n), n % 3 ? deposit('1') : withdrawal('2'));
+    let accepted = 0;
+    const count = (response: Answer) =>
+      (accepted += statusesIn(response).filter((one) => one === 201).length);
+    const work = Array.from({ length: 6 }, async (_, caller) => {
+      for (let round = 0; round < 8; round++) {
+        const items = Array.from({ length: 20 }, (_, n) => posting(caller + round * n));
+        count(caller % 2 ? await postBatch(app, items) : await atomically(items));
+        const { accountId, ...body } = posting(round);
+        if ((await post(app, accountId, body)).status === 201) accepted += 1;
+      }
+    });
+    await Promise.all(work);
+    const { rows } = await operator.query<{ sum: string }>(
+      'SELECT sum(version - 2) FROM bank.accounts WHERE account_id = ANY($1)',
+      [accounts],
+    );
+    expect(Number(rows[0]?.sum)).toBe(accepted);
+    expect(accepted).toBeGreaterThan(100);
+  });
+});
