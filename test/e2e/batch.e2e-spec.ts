@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { verifyBank } from '../../src/cli/verify.js';
@@ -201,6 +202,20 @@ describe('a batch on lines', () => {
       expect(client.raw.received).toMatch(/\{"balance":12\.00,"version":4\}$/);
       return Promise.resolve();
     });
+  });
+
+  it('keeps the order of its results when an earlier transaction takes longer', async () => {
+    const [locked, free] = [await openAccount(app), await openAccount(app)];
+    await operator.query(`BEGIN; SELECT FROM bank.accounts WHERE account_id = ${locked} FOR UPDATE`);
+    const client = await LineClient.open(app.url);
+    client.send(of(locked, deposit('1')));
+    await sleep(100);
+    client.send(of(free, withdrawal('1')));
+    await sleep(200);
+    expect(client.statuses).toEqual([]);
+    await operator.query('COMMIT');
+    expect(await client.results(2)).toEqual([201, 422]);
+    client.end();
   });
 
   it('of nothing is a 400', async () => {
