@@ -152,14 +152,10 @@ describe('while transactions are archived', () => {
       for (; archiving; turns++) await work(turns);
       return turns;
     };
-    const ids = new Map(
-      (
-        await rows('SELECT account_id::int, version_after::int, transaction_id::int FROM bank.transactions')
-      ).map(({ account_id, version_after, transaction_id }) => [
-        `${account_id}/${version_after}`,
-        transaction_id,
-      ]),
+    const stored = await rows(
+      `SELECT version_after::int AS version, transaction_id::int AS id FROM bank.transactions WHERE account_id = ${quiet}`,
     );
+    const ids = new Map(stored.map(({ version, id }) => [version as number, id as number]));
     const readers = [
       during(async () => {
         expect((await walk(reader, quiet, 200)).flat()).toEqual(countdown(1_501, 2));
@@ -169,7 +165,7 @@ describe('while transactions are archived', () => {
       }),
       during(async (turn) => {
         const version = 2 + ((turn * 7) % 1_500);
-        const transactionId = ids.get(`${quiet}/${version}`) as number;
+        const transactionId = ids.get(version) as number;
         expect(await reader.transaction(transactionId)).toMatchObject({
           transactionId,
           versionAfter: version,
@@ -179,7 +175,7 @@ describe('while transactions are archived', () => {
     const retries = during(async (turn) => {
       const version = 2 + 2 * ((turn * 11) % 750);
       const refusal = await refusalOf(post(credit(quiet, { idempotencyKey: `key-${version}` })));
-      const original = { transactionId: ids.get(`${quiet}/${version}`) };
+      const original = { transactionId: ids.get(version) };
       expect(refusal).toEqual({ code: 'DUPLICATE_TRANSACTION', original: expect.objectContaining(original) });
     });
     const postings = [0, 1, 2].map((caller) =>
@@ -188,8 +184,8 @@ describe('while transactions are archived', () => {
     const verifications = during(async () => {
       expect((await verifyBank([shard()])).faults).toEqual([]);
     });
-    expect(await archive(NEW, { stepRows: 25 })).toMatchObject({ moved: 1_600 });
-    archiving = false;
+    const archived = await archive(NEW, { stepRows: 25 }).finally(() => (archiving = false));
+    expect(archived).toMatchObject({ moved: 1_600 });
     const turns = await Promise.all([...readers, retries, verifications, ...postings]);
     expect(Math.min(...turns)).toBeGreaterThan(1);
     const posted = turns.slice(-3).reduce((sum, more) => sum + more, 0);
