@@ -12,6 +12,7 @@ const NOT_TWICE = [
   'swagger-ui',
   'rate-limit',
   'service',
+  'workers',
   'pgbouncer',
   'stack',
   'chaos',

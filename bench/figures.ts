@@ -1,46 +1,67 @@
-import { cpus } from 'node:os';
-import { median } from './tools.js';
+export type Unit = '/s' | 'ms' | 'MiB';
 
-/** Accounts of the bank that is measured. */
-export const ACCOUNTS = 10_000;
-/** Until the compiler has seen the hot path. */
-export const WARM_UP_SECONDS = 3;
-
-/** Name → per second, one value a round. */
-export type Figures = Map<string, number[]>;
-
-/** Notes a figure of this round under its name. */
-export type Note = (name: string, rate: Promise<number>) => Promise<void>;
-
-/** A figure, what it is divided by, and the ratio to reach. */
-export type Ratio = readonly [figure: string, base: string, goal: number];
-
-export function noteIn(figures: Figures): Note {
-  return async (name, rate) => {
-    const value = await rate;
-    figures.set(name, [...(figures.get(name) ?? []), value]);
-    console.error(`  ${name}: ${Math.round(value)}/s`);
-  };
+export interface Figure {
+  readonly unit: Unit;
+  /** One a round. */
+  readonly values: number[];
 }
 
-/** Two tables in Markdown: the figures, and the medians of their ratios within a round. */
-export function printFigures(figures: Figures, ratios: readonly Ratio[], conditions: string): void {
-  const processor = cpus()[0]?.model ?? 'unknown processor';
-  console.log(
-    `${cpus().length} cores (${processor}), Node ${process.version}, ${new Date().toISOString().slice(0, 10)}`,
-  );
-  console.log(`${conditions}\n`);
-  console.log('| figure | per second (median) | min – max |\n|---|---|---|');
-  for (const [name, values] of figures) {
-    const range = `${Math.round(Math.min(...values))} – ${Math.round(Math.max(...values))}`;
-    console.log(`| ${name} | ${Math.round(median(values))} | ${range} |`);
+/** What was measured, by name. */
+export class Figures {
+  readonly all = new Map<string, Figure>();
+
+  async note(name: string, measured: number | Promise<number>, unit: Unit = '/s'): Promise<number> {
+    const value = await measured;
+    const figure = this.all.get(name) ?? { unit, values: [] };
+    figure.values.push(value);
+    this.all.set(name, figure);
+    console.error(`  ${name}: ${rounded(value)} ${unit}`);
+    return value;
   }
-  console.log('\n| ratio | median | min – max | to reach |\n|---|---|---|---|');
-  for (const [name, base, goal] of ratios) {
-    const values =
-      figures.get(name)?.map((value, round) => value / (figures.get(base)?.[round] ?? NaN)) ?? [];
-    if (values.length === 0) continue;
-    const range = `${Math.min(...values).toFixed(2)} – ${Math.max(...values).toFixed(2)}`;
-    console.log(`| ${name} ÷ ${base} | ${median(values).toFixed(2)} | ${range} | ${goal} |`);
+
+  median(name: string): number {
+    return median(this.all.get(name)?.values ?? []);
   }
+
+  /** One figure divided by another, round by round: what a noisy machine does to the one it does to the other. */
+  ratios(name: string, base: string): number[] {
+    const divisors = this.all.get(base)?.values ?? [];
+    return (this.all.get(name)?.values ?? []).map((value, round) => value / (divisors[round] ?? NaN));
+  }
+}
+
+/** A figure, or a ratio of two, and what it is to reach. */
+export interface Goal {
+  readonly figure: string;
+  /** What it is divided by; undefined: nothing. */
+  readonly base?: string;
+  readonly least?: number;
+  readonly aim?: number;
+  /** For what is to be small: `least` and `aim` are upper bounds. */
+  readonly small?: boolean;
+}
+
+export function nameOf({ figure, base }: Goal): string {
+  return base === undefined ? figure : `${figure} ÷ ${base}`;
+}
+
+export function valuesOf(figures: Figures, { figure, base }: Goal): number[] {
+  return base === undefined ? (figures.all.get(figure)?.values ?? []) : figures.ratios(figure, base);
+}
+
+/** The middle one; of an even number the lower of the two. */
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.floor((sorted.length - 1) / 2)] ?? NaN;
+}
+
+/** @param share from 0 to 1 */
+export function percentile(values: readonly number[], share: number): number {
+  const sorted = Float64Array.from(values).sort();
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? NaN;
+}
+
+/** Three digits that count, or all that stand before the point. */
+export function rounded(value: number): string {
+  return value >= 100 ? String(Math.round(value)) : String(Number(value.toPrecision(3)));
 }

@@ -1,54 +1,113 @@
 import 'reflect-metadata';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { execFileSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { Client } from 'pg';
 import { seedShard } from '../src/cli/seed.js';
-import { verifyBank } from '../src/cli/verify.js';
-import { loadConfig } from '../src/config.js';
-import { EmbeddedPostgres } from '../src/database/embedded-postgres.js';
 import { migrate } from '../src/database/migrate.js';
-import { engine } from './engine.js';
-import {
-  ACCOUNTS,
-  noteIn,
-  printFigures,
-  WARM_UP_SECONDS,
-  type Figures,
-  type Note,
-  type Ratio,
-} from './figures.js';
-import { drain } from './relay.js';
-import { SCALE_RATIOS, withScaleServers } from './scale.js';
 import { startPostgres } from '../stack/servers/postgres.js';
 import { startRabbitMq } from '../stack/servers/rabbitmq.js';
-import { pgbench, startServer, wrk, type Accounts } from './tools.js';
+import { ACCOUNTS, CORE_GOALS, measureCore } from './core.js';
+import { Figures } from './figures.js';
+import {
+  buildBanks,
+  growthGoals,
+  lengthen,
+  measureGrowth,
+  measureListings,
+  verifyBanks,
+  type Size,
+} from './growth.js';
+import { drain } from './relay.js';
+import { tables, writeReport } from './report.js';
+import { SCALE_GOALS, withScaleServers } from './scale.js';
 
-/**
- * Measures the service against what the machine's PostgreSQL and HTTP can do, one after the other in one run, on the
- * same data, with fsync and synchronous_commit on. Needs pgbench and wrk. The books are checked at the end.
- * `--seconds S` per figure (default 5), `--rounds N` (default 3); `--scale` measures the parts of the scale-out
- * instead, on real servers of its own (which also need redis-server, rabbitmq-server and pgbouncer); `--relay`
- * measures how fast a backlog of events drains (`--events N`, default 1,000,000).
- */
-const SECONDS = option('--seconds', 5);
-const ROUNDS = option('--rounds', 3);
+const USAGE = `npm run bench -- [options]
+
+Measures the service against what this machine's PostgreSQL and HTTP can do, one after the other in one run, with fsync
+and synchronous_commit on, and checks the books after each round. Writes docs/bench/.
+
+--quick          in less than three minutes: short measurements, one round, little history; writes dist/bench-quick/
+--seconds S      of each measurement (5)
+--rounds N       (3)
+--transactions N of the largest history (5,000,000; an account has five)
+--warm-up S      of the load before each measurement of a history (as long as the measurement)
+--out FOLDER     where to write
+--scale          only the parts of the scale-out, to the terminal; needs redis-server, rabbitmq-server and pgbouncer
+--relay          only how fast a backlog of events drains to RabbitMQ, to the terminal
+--events N       of that backlog (1,000,000)
+`;
+
+const FULL = {
+  seconds: '5',
+  rounds: '3',
+  transactions: '5000000',
+  events: '1000000',
+  out: fileURLToPath(new URL('../../docs/bench/', import.meta.url)),
+};
+const QUICK = {
+  ...FULL,
+  seconds: '1',
+  rounds: '1',
+  transactions: '100000',
+  out: fileURLToPath(new URL('../bench-quick/', import.meta.url)),
+};
+const CORE_WARM_UP_SECONDS = 3;
+const TRANSACTIONS_PER_ACCOUNT = 5;
+/** Each step of the history is so many times the one before. */
+const GROWTH_FACTOR = 10;
+
+const { values: given } = parseArgs({
+  options: {
+    quick: { type: 'boolean' },
+    scale: { type: 'boolean' },
+    relay: { type: 'boolean' },
+    help: { type: 'boolean' },
+    seconds: { type: 'string' },
+    rounds: { type: 'string' },
+    transactions: { type: 'string' },
+    'warm-up': { type: 'string' },
+    events: { type: 'string' },
+    out: { type: 'string' },
+  },
+});
+const defaults = given.quick ? QUICK : FULL;
+const SECONDS = count('seconds');
+const ROUNDS = count('rounds');
 
 async function main(): Promise<void> {
-  const figures: Figures = new Map();
-  const note = noteIn(figures);
-  const conditions = `${ACCOUNTS} accounts; ${ROUNDS} rounds of ${SECONDS} s; books verified`;
-  if (process.argv.includes('--relay')) return measureRelay(option('--events', 1_000_000));
-  if (process.argv.includes('--scale')) {
-    await withScaleServers((measure) =>
-      rounds(async () => {
-        await measureBare(note);
-        await measure(SECONDS, note);
-      }),
-    );
-    return printFigures(figures, SCALE_RATIOS, conditions);
+  if (given.help) return console.log(USAGE);
+  if (given.relay) return measureRelay(count('events'));
+  const figures = new Figures();
+  if (given.scale) {
+    await withScaleServers((measure) => rounds(() => measure(SECONDS, figures)));
+    return console.log(tables(figures, SCALE_GOALS));
   }
-  const transactions = await measureCore(note);
-  printFigures(figures, RATIOS, `${conditions}: ${transactions} transactions`);
+  const sizes = growthSizes(count('transactions'));
+  const postgres = await startPostgres();
+  try {
+    const shard = { url: postgres.url, schema: 'bank' };
+    await migrate(shard, { index: 0, count: 1 });
+    await seedShard(shard, ACCOUNTS, 100_000n);
+    const lengths = { seconds: SECONDS, warmUpSeconds: Math.min(SECONDS, CORE_WARM_UP_SECONDS) };
+    await rounds(() => measureCore(shard, figures, lengths));
+    await measureHistories(postgres.url, sizes, figures);
+    const goals = [...CORE_GOALS, ...growthGoals(sizes)];
+    const out = given.out ?? defaults.out;
+    writeReport(out, figures, goals, {
+      command: ['npm run bench', ...(process.argv.length > 2 ? ['--'] : []), ...process.argv.slice(2)].join(
+        ' ',
+      ),
+      rounds: ROUNDS,
+      seconds: SECONDS,
+      sizes,
+      postgres: await versionOf(postgres.url),
+      commit: commit(),
+    });
+    console.log(`${tables(figures, goals)}\n\nThe books are clean. Written to ${out}`);
+  } finally {
+    await postgres.stop();
+  }
 }
 
 async function rounds(measure: () => Promise<void>): Promise<void> {
@@ -58,22 +117,26 @@ async function rounds(measure: () => Promise<void>): Promise<void> {
   }
 }
 
-/** @returns the transactions that were then in the books */
-async function measureCore(note: Note): Promise<number> {
-  const folder = mkdtempSync(join(tmpdir(), 'bank-bench-'));
-  const server = await EmbeddedPostgres.open({ dataDir: folder, holder: 'bench', log: () => undefined });
-  try {
-    const shard = { url: server.url, schema: 'bank' };
-    await migrate(shard, { index: 0, count: 1 });
-    await seedShard(shard, ACCOUNTS, 100_000n);
-    await rounds(() => measureRound(shard.url, note));
-    const report = await verifyBank([shard]);
-    if (!report.ok) throw new Error('the books are not clean');
-    return report.transactions;
-  } finally {
-    await server.close();
-    rmSync(folder, { recursive: true, force: true });
+async function measureHistories(url: string, sizes: readonly Size[], figures: Figures): Promise<void> {
+  const shards = await buildBanks(url, sizes);
+  const warmUpSeconds = given['warm-up'] === undefined ? SECONDS : Number(given['warm-up']);
+  await rounds(() => measureGrowth(shards, sizes, figures, { seconds: SECONDS, warmUpSeconds }));
+  const [largest, history] = [shards.at(-1), Math.min(1_000_000, sizes.at(-1)?.transactions ?? 0)];
+  if (largest) {
+    await lengthen(largest, history);
+    await rounds(() => measureListings(largest, history, figures, SECONDS));
   }
+  await verifyBanks(shards);
+}
+
+/** From 10,000 accounts with nothing, by steps, to the largest. */
+function growthSizes(transactions: number): Size[] {
+  const accounts = Math.ceil(transactions / TRANSACTIONS_PER_ACCOUNT);
+  const sizes: Size[] = [];
+  for (let each = accounts; each > ACCOUNTS; each = Math.ceil(each / GROWTH_FACTOR)) {
+    sizes.unshift({ accounts: each, transactions: each * TRANSACTIONS_PER_ACCOUNT });
+  }
+  return [{ accounts: ACCOUNTS, transactions: 0 }, ...sizes];
 }
 
 async function measureRelay(events: number): Promise<void> {
@@ -93,57 +156,26 @@ async function measureRelay(events: number): Promise<void> {
   }
 }
 
-const UNIFORM: Accounts = { first: 2, last: ACCOUNTS };
-const HOT: Accounts = { first: 1, last: 1 };
-
-/** What HTTP alone costs. */
-async function measureBare(note: Note): Promise<void> {
-  const bare = await startServer('bench/bare-fastify.js');
-  await wrk(bare.url, 'get.lua', WARM_UP_SECONDS, UNIFORM);
-  await note('R: bare Fastify GET', wrk(bare.url, 'get.lua', SECONDS, UNIFORM));
-  await note('R: bare Fastify POST', wrk(bare.url, 'post.lua', SECONDS, UNIFORM));
-  await bare.stop();
+async function versionOf(url: string): Promise<string> {
+  const client = new Client({ connectionString: url });
+  await client.connect();
+  const { rows } = await client.query<{ server_version: string }>('SHOW server_version');
+  await client.end();
+  return `PostgreSQL ${rows[0]?.server_version}`;
 }
 
-async function measureRound(url: string, note: Note): Promise<void> {
-  const shard = { url, schema: 'bank' };
-  const config = loadConfig({ DATABASE_URL: url });
-  await note('U', pgbench(url, 16, SECONDS, UNIFORM));
-  await note('H', pgbench(url, 16, SECONDS, HOT));
-  await note('pgbench, one client', pgbench(url, 1, SECONDS, UNIFORM));
-  await note('engine, 256 callers', engine(config, shard, 256, SECONDS, UNIFORM));
-  await note('engine, 256 callers, one account', engine(config, shard, 256, SECONDS, HOT));
-  await note('engine, one caller', engine(config, shard, 1, SECONDS, UNIFORM));
-
-  await measureBare(note);
-
-  const service = await startServer('src/main.js', { DATABASE_URL: url, BALANCE_CACHE: 'on' });
-  await wrk(service.url, 'post.lua', WARM_UP_SECONDS, UNIFORM);
-  await note('POST', wrk(service.url, 'post.lua', SECONDS, UNIFORM));
-  await note('POST, one account', wrk(service.url, 'post.lua', SECONDS, HOT));
-  await note('GET balance', wrk(service.url, 'get.lua', SECONDS, UNIFORM));
-  await service.stop();
-
-  const single = await startServer('src/main.js', { DATABASE_URL: url, LEDGER_BATCH: '1' });
-  await wrk(single.url, 'post.lua', WARM_UP_SECONDS, UNIFORM);
-  await note('POST, batches of one', wrk(single.url, 'post.lua', SECONDS, UNIFORM));
-  await single.stop();
+function commit(): string {
+  try {
+    const run = (...words: string[]) => execFileSync('git', words, { encoding: 'utf8' }).trim();
+    return run('rev-parse', '--short', 'HEAD') + (run('status', '--porcelain') === '' ? '' : ' and changes');
+  } catch {
+    return 'unknown';
+  }
 }
 
-/** figure → what it is divided by, and the ratio to reach. */
-const RATIOS: readonly Ratio[] = [
-  ['engine, 256 callers', 'U', 4],
-  ['engine, 256 callers, one account', 'H', 15],
-  ['POST', 'U', 1.4],
-  ['POST, one account', 'H', 5],
-  ['POST', 'POST, batches of one', 1],
-  ['GET balance', 'R: bare Fastify GET', 0.6],
-];
-
-function option(name: string, fallback: number): number {
-  const index = process.argv.indexOf(name);
-  const value = index === -1 ? fallback : Number(process.argv[index + 1]);
-  if (!Number.isInteger(value) || value < 1) throw new Error(`${name} takes a whole number`);
+function count(name: 'seconds' | 'rounds' | 'transactions' | 'events'): number {
+  const value = Number(given[name] ?? defaults[name]);
+  if (!Number.isInteger(value) || value < 1) throw new Error(`--${name} takes a whole number\n\n${USAGE}`);
   return value;
 }
 

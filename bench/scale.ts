@@ -7,18 +7,22 @@ import { startPgBouncer } from '../stack/servers/pgbouncer.js';
 import { startPostgres } from '../stack/servers/postgres.js';
 import { startRabbitMq } from '../stack/servers/rabbitmq.js';
 import { startRedis } from '../stack/servers/redis.js';
-import { ACCOUNTS, WARM_UP_SECONDS, type Note, type Ratio } from './figures.js';
-import { startServer, wrk, type Accounts } from './tools.js';
+import { ACCOUNTS, measureBare } from './core.js';
+import type { Figures, Goal } from './figures.js';
+import { withService, wrk, type Accounts } from './tools.js';
 
-/** The bank of the main figures once more, with each part of the scale-out: goals of the parts' ratios. */
-export const SCALE_RATIOS: readonly Ratio[] = [
-  ['GET balance, Redis', 'R: bare Fastify GET', 0.35],
-  ['POST, Redis', 'POST, plain', 0.8],
-  ['POST, Redis and RabbitMQ', 'POST, plain', 0.8],
-  ['POST, rate limit over Redis', 'POST, plain', 0.8],
-  ['POST, PgBouncer', 'POST, plain', 0.8],
-  ['POST, 4 shards', 'POST, plain', 0.9],
-  ['POST to one shard, the other server stopped', 'POST to one shard of two', 0.9],
+const WARM_UP_SECONDS = 3;
+
+/** The bank of the main figures once more, with each part of the scale-out. */
+export const SCALE_GOALS: readonly Goal[] = [
+  { figure: 'GET balance, Redis', base: 'bare Fastify, GET', least: 0.35 },
+  { figure: 'POST, Redis', base: 'POST, plain', least: 0.8 },
+  { figure: 'POST, Redis and RabbitMQ', base: 'POST, plain', least: 0.8 },
+  { figure: 'POST, rate limit over Redis', base: 'POST, plain', least: 0.8 },
+  { figure: 'POST, PgBouncer', base: 'POST, plain', least: 0.8 },
+  { figure: 'POST, 2 workers', base: 'POST, plain' },
+  { figure: 'POST, 4 shards', base: 'POST, plain', least: 0.9 },
+  { figure: 'POST to one shard, the other server stopped', base: 'POST to one shard of two', least: 0.9 },
 ];
 
 /** Accounts that a load uses: a range, and of that every n-th. */
@@ -28,7 +32,7 @@ const FIRST_SHARD: Accounts = { first: 1, last: ACCOUNTS - 1, step: 2 };
 
 /** Everything that a round needs, on servers of its own. */
 export async function withScaleServers<T>(
-  work: (round: (seconds: number, note: Note) => Promise<void>) => Promise<T>,
+  work: (round: (seconds: number, figures: Figures) => Promise<void>) => Promise<T>,
 ): Promise<T> {
   const started: { stop(): Promise<void> }[] = [];
   const keep = async <S extends { stop(): Promise<void> }>(server: Promise<S>): Promise<S> => {
@@ -49,15 +53,18 @@ export async function withScaleServers<T>(
     const shared = { DATABASE_URL: postgres.url, REDIS_URL: redis.url };
     const limit = { RATE_LIMIT_TRANSACTIONS_PER_SECOND: '1000000' };
     const pooled = { DATABASE_URL: pooler.url(postgres.url), MIGRATION_DATABASE_URL: postgres.url };
-    const result = await work(async (seconds, note) => {
+    const result = await work(async (seconds, figures) => {
+      const note = (name: string, rate: Promise<number>) => figures.note(name, rate);
+      await measureBare(figures, { seconds, warmUpSeconds: WARM_UP_SECONDS });
       await note('POST, plain', posting(plain, seconds));
       await note('POST, Redis', posting(shared, seconds));
       await note('POST, Redis and RabbitMQ', posting({ ...shared, RABBITMQ_URL: broker.url }, seconds));
       await note('POST, rate limit over Redis', posting({ ...shared, ...limit }, seconds));
+      await note('POST, 2 workers', posting({ DATABASE_URL: postgres.url, WORKERS: '2' }, seconds));
       await note('POST, PgBouncer', posting({ ...pooled, BALANCE_CACHE: 'on' }, seconds));
       await note('POST, 4 shards', posting({ SHARDS: listOf(four), BALANCE_CACHE: 'on' }, seconds));
       await note('GET balance, Redis', reading(shared, seconds));
-      await oneServerStopped(two, other, seconds, note);
+      await oneServerStopped(two, other, seconds, figures);
     });
     for (const shards of [one, four, two]) {
       if (!(await verifyBank(shards)).ok) throw new Error('the books are not clean');
@@ -89,45 +96,39 @@ async function bindQueue(url: string): Promise<void> {
   await connection.close();
 }
 
-async function posting(environment: Record<string, string>, seconds: number): Promise<number> {
-  return withService(environment, async (url) => {
-    await wrk(url, 'post.lua', WARM_UP_SECONDS, ALL);
-    return wrk(url, 'post.lua', seconds, ALL);
-  });
+function posting(environment: Record<string, string>, seconds: number): Promise<number> {
+  return withService(environment, ({ url }) => measure(url, 'post.lua', seconds, ALL));
 }
 
 /** Warmed up for as long as it takes to read every balance once. */
-async function reading(environment: Record<string, string>, seconds: number): Promise<number> {
-  return withService(environment, async (url) => {
-    await wrk(url, 'get.lua', WARM_UP_SECONDS, ALL);
-    return wrk(url, 'get.lua', seconds, ALL);
-  });
+function reading(environment: Record<string, string>, seconds: number): Promise<number> {
+  return withService(environment, ({ url }) => measure(url, 'get.lua', seconds, ALL));
+}
+
+async function measure(
+  url: string,
+  script: 'post.lua' | 'get.lua',
+  seconds: number,
+  accounts: Accounts,
+): Promise<number> {
+  await wrk({ url, script, seconds: WARM_UP_SECONDS, accounts });
+  return (await wrk({ url, script, seconds, accounts })).perSecond;
 }
 
 async function oneServerStopped(
   shards: readonly ShardAddress[],
   other: { halt(): Promise<void>; start(): Promise<void> },
   seconds: number,
-  note: Note,
+  figures: Figures,
 ): Promise<void> {
-  await withService({ SHARDS: listOf(shards), BALANCE_CACHE: 'on' }, async (url) => {
-    await wrk(url, 'post.lua', WARM_UP_SECONDS, FIRST_SHARD);
-    await note('POST to one shard of two', wrk(url, 'post.lua', seconds, FIRST_SHARD));
+  await withService({ SHARDS: listOf(shards), BALANCE_CACHE: 'on' }, async ({ url }) => {
+    await figures.note('POST to one shard of two', measure(url, 'post.lua', seconds, FIRST_SHARD));
     await other.halt();
-    await note('POST to one shard, the other server stopped', wrk(url, 'post.lua', seconds, FIRST_SHARD));
+    const rest = wrk({ url, script: 'post.lua', seconds, accounts: FIRST_SHARD });
+    await figures.note(
+      'POST to one shard, the other server stopped',
+      rest.then(({ perSecond }) => perSecond),
+    );
     await other.start();
-    return 0;
   });
-}
-
-async function withService(
-  environment: Record<string, string>,
-  work: (url: string) => Promise<number>,
-): Promise<number> {
-  const service = await startServer('src/main.js', environment);
-  try {
-    return await work(service.url);
-  } finally {
-    await service.stop();
-  }
 }

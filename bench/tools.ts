@@ -1,5 +1,7 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
+import { globSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { freePort } from '../src/database/embedded/start-server.js';
@@ -7,7 +9,7 @@ import { freePort } from '../src/database/embedded/start-server.js';
 const run = promisify(execFile);
 
 /** Sources that are not compiled (wrk's scripts) lie in bench/ of the checkout; this file runs from dist/bench/. */
-export const BENCH_FOLDER = fileURLToPath(new URL('../../bench/', import.meta.url));
+const BENCH_FOLDER = fileURLToPath(new URL('../../bench/', import.meta.url));
 const DIST_FOLDER = fileURLToPath(new URL('../', import.meta.url));
 
 /** A range of account ids: first … last, each or only every so many. */
@@ -17,52 +19,100 @@ export interface Accounts {
   readonly step?: number;
 }
 
-/** Transactions per second of pgbench: one transaction per commit, no HTTP. */
+/** Items in one request to the batch endpoint; wrk/batch.lua has the same number. */
+export const BATCH_ITEMS = 1_000;
+
+export interface Conventional {
+  /** Transactions per second. */
+  readonly perSecond: number;
+  /** Of each transaction, in milliseconds. */
+  readonly latencies: readonly number[];
+}
+
+/** pgbench: one transaction per commit, no HTTP. */
 export async function pgbench(
   url: string,
   clients: number,
   seconds: number,
-  accounts: Accounts,
-): Promise<number> {
-  const script = `${BENCH_FOLDER}conventional.sql`;
-  const { stdout } = await run(findPgbench(), [
-    ...[
-      '--no-vacuum',
-      '-f',
-      script,
-      '-c',
-      String(clients),
-      '-j',
-      String(Math.min(2, clients)),
-      '-T',
-      String(seconds),
-    ],
-    ...['-D', `first=${accounts.first}`, '-D', `last=${accounts.last}`, url],
-  ]);
-  return numberIn(stdout, /tps = ([\d.]+)/);
+  { first, last }: Accounts,
+): Promise<Conventional> {
+  const folder = mkdtempSync(join(tmpdir(), 'bank-pgbench-'));
+  try {
+    const { stdout } = await run(
+      findPgbench(),
+      [
+        ...['--no-vacuum', '--log', '-f', `${BENCH_FOLDER}conventional.sql`],
+        ...['-c', String(clients), '-j', String(Math.min(2, clients)), '-T', String(seconds)],
+        ...['-D', `first=${first}`, '-D', `last=${last}`, url],
+      ],
+      { cwd: folder },
+    );
+    // A line per transaction; its third number is the latency in microseconds.
+    const latencies = readdirSync(folder).flatMap((name) =>
+      Array.from(
+        readFileSync(join(folder, name), 'utf8').matchAll(/^\d+ \d+ (\d+) /gm),
+        ([, microseconds]) => Number(microseconds) / 1_000,
+      ),
+    );
+    return { perSecond: numberIn(stdout, /tps = ([\d.]+)/), latencies };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 }
 
-/** Requests per second of wrk with 256 connections; fails if any answer was not a 2xx. */
-export async function wrk(
-  url: string,
-  script: 'post.lua' | 'get.lua',
-  seconds: number,
-  accounts: Accounts,
-): Promise<number> {
+export interface WrkRun {
+  readonly url: string;
+  readonly script: 'post.lua' | 'get.lua' | 'batch.lua' | 'path.lua';
+  readonly seconds: number;
+  readonly accounts: Accounts;
+  /** Default 256. */
+  readonly connections?: number;
+  /** For path.lua: what is asked for. */
+  readonly path?: string;
+}
+
+export interface WrkResult {
+  readonly perSecond: number;
+  readonly requests: number;
+}
+
+/** wrk; fails if any answer was not a 2xx. */
+export async function wrk({
+  url,
+  script,
+  seconds,
+  accounts,
+  connections = 256,
+  path,
+}: WrkRun): Promise<WrkResult> {
   const { stdout } = await run('wrk', [
-    ...['-t2', '-c256', `-d${seconds}s`, '--timeout', '10s', '-s', `${BENCH_FOLDER}${script}`, url, '--'],
-    ...[accounts.first, accounts.last, accounts.step ?? 1].map(String),
-    `${process.pid}-${performance.now()}`,
+    ...[`-t${Math.min(2, connections)}`, `-c${connections}`, `-d${seconds}s`, '--timeout', '20s'],
+    ...['-s', `${BENCH_FOLDER}wrk/${script}`, url, '--'],
+    ...(path === undefined
+      ? [
+          ...[accounts.first, accounts.last, accounts.step ?? 1].map(String),
+          `${process.pid}-${performance.now()}`,
+        ]
+      : [path]),
   ]);
   if (/Non-2xx|Socket errors/.test(stdout)) throw new Error(`not every request was served:\n${stdout}`);
-  return numberIn(stdout, /Requests\/sec:\s+([\d.]+)/);
+  return {
+    perSecond: numberIn(stdout, /Requests\/sec:\s+([\d.]+)/),
+    requests: numberIn(stdout, /(\d+) requests in/),
+  };
+}
+
+export interface RunningServer {
+  readonly url: string;
+  readonly pid: number;
+  stop(): Promise<void>;
 }
 
 /** Starts a compiled program on a free port and waits until it answers. */
 export async function startServer(
   program: string,
   environment: Record<string, string> = {},
-): Promise<{ url: string; pid: number; stop(): Promise<void> }> {
+): Promise<RunningServer> {
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
   const child = spawn(process.execPath, [`${DIST_FOLDER}${program}`], {
@@ -80,9 +130,22 @@ export async function startServer(
   }
 }
 
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? NaN;
+/** Runs work against a service of its own. */
+export async function withService<T>(
+  environment: Record<string, string>,
+  work: (service: RunningServer) => Promise<T>,
+): Promise<T> {
+  const service = await startServer('src/main.js', environment);
+  try {
+    return await work(service);
+  } finally {
+    await service.stop();
+  }
+}
+
+/** The most memory that a process has had resident, in MiB; from Linux's /proc. */
+export function peakResidentMebibytes(pid: number): number {
+  return numberIn(readFileSync(`/proc/${pid}/status`, 'utf8'), /VmHWM:\s+(\d+) kB/) / 1024;
 }
 
 async function stop(child: ChildProcess): Promise<void> {
@@ -92,12 +155,7 @@ async function stop(child: ChildProcess): Promise<void> {
 }
 
 function findPgbench(): string {
-  const folder = '/usr/lib/postgresql';
-  const versions = existsSync(folder) ? readdirSync(folder) : [];
-  const found = versions
-    .map((version) => `${folder}/${version}/bin/pgbench`)
-    .filter((path) => existsSync(path));
-  return found.at(-1) ?? 'pgbench';
+  return globSync('/usr/lib/postgresql/*/bin/pgbench').sort().at(-1) ?? 'pgbench';
 }
 
 function numberIn(text: string, pattern: RegExp): number {

@@ -163,7 +163,7 @@ export function wireFaults(instance: string, shard: number, proxy: PostgresProxy
     },
   });
   return [
-    fault('delay', 2_500, () => (proxy.delayMs = 40)),
+    fault('delay', 2_500, () => (proxy.delayMs = 100)),
     fault('reset', 50, () => proxy.reset()),
     fault('down', 2_500, () => proxy.takeDown()),
     fault('silence', 2_500, () => proxy.silence()),

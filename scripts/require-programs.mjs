@@ -1,10 +1,10 @@
 /**
- * Makes sure that the programs which the tests and the stack run for real are there: all of them, or those whose
- * packages are named as arguments. Where it may (Debian or Ubuntu, as root or with sudo that asks for no password) it
+ * Makes sure that the programs which are run for real are there: those of the tests, or those whose packages are named
+ * as arguments. Where it may (Debian or Ubuntu, as root or with sudo that asks for no password) it
  * installs what is missing; elsewhere it fails and says what to type.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, globSync } from 'node:fs';
 
 /** program → the Debian package that brings it */
 const NEEDED = new Map([
@@ -12,7 +12,10 @@ const NEEDED = new Map([
   ['/usr/bin/redis-server', 'redis-server'],
   ['/usr/lib/rabbitmq/bin/rabbitmq-server', 'rabbitmq-server'],
   ['/usr/sbin/pgbouncer', 'pgbouncer'],
+  ['/usr/bin/wrk', 'wrk'],
+  ['/usr/lib/postgresql/*/bin/pgbench', 'postgresql'],
 ]);
+const FOR_TESTS = ['chromium', 'redis-server', 'rabbitmq-server', 'pgbouncer'];
 
 /**
  * Debian starts the services of a package that it installs. We start servers of our own, so for that time a
@@ -28,9 +31,9 @@ fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq && "$@"`;
 
-const wanted = process.argv.length > 2 ? process.argv.slice(2) : [...NEEDED.values()];
+const wanted = process.argv.length > 2 ? process.argv.slice(2) : FOR_TESTS;
 const missing = [...NEEDED]
-  .filter(([program, name]) => wanted.includes(name) && !existsSync(program))
+  .filter(([program, name]) => wanted.includes(name) && globSync(program).length === 0)
   .map(([, name]) => name);
 if (missing.length > 0) install(missing);
 

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import type { Config } from './config.js';
+import { connectionsPerShard, type Config } from './config.js';
 import {
   settleShards,
   ShardsDownError,
@@ -61,12 +61,29 @@ export async function openServers(
   return { shards: [shard], embedded: true, close: () => server.close() };
 }
 
+/** Of the embedded server: for probes, migrations and several commands of the command line at the same time. */
+const OTHER_CONNECTIONS = 50;
+const LEAST_CONNECTIONS = 100;
+
+const MOST_CONNECTIONS = 2_000;
+
+/** What the embedded server must be able to take: it grows with the workers and their pools. @throws StartError */
+export function embeddedConnections(config: Config): number {
+  const needed = config.workers * connectionsPerShard(config) + OTHER_CONNECTIONS;
+  if (needed <= MOST_CONNECTIONS) return Math.max(LEAST_CONNECTIONS, needed);
+  throw new StartError(
+    'WORKERS × (LEDGER_FLUSHERS + LEDGER_LANES + DATABASE_READ_POOL) must not be more than ' +
+      `${MOST_CONNECTIONS - OTHER_CONNECTIONS} connections with the embedded PostgreSQL. Lower one, or set DATABASE_URL.`,
+  );
+}
+
 function openEmbedded(config: Config, logger: Logger, options: OpenBankOptions): Promise<EmbeddedPostgres> {
   return EmbeddedPostgres.open({
     dataDir: config.dataDir,
     holder: options.holder,
     shareRunning: options.shareRunning,
     onLost: options.onLost,
+    settings: { max_connections: String(embeddedConnections(config)) },
     log: (level, message) => logger[level]({ context: 'PostgreSQL' }, message),
   });
 }

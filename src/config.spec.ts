@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { describe, expect, it } from '@jest/globals';
 import { ConfigError, loadConfig, VARIABLES, type Config } from './config.js';
 
@@ -23,6 +24,7 @@ describe('loadConfig', () => {
     expect(config).toMatchObject({
       host: '127.0.0.1',
       port: 3_000,
+      workers: 1,
       shards: undefined,
       preparedStatements: 'auto',
       redis: undefined,
@@ -72,6 +74,9 @@ describe('loadConfig', () => {
     [{ DATABASE_URL: 'postgresql://localhost/bank' }, false],
     [{ DATABASE_URL: 'postgresql://localhost/bank', BALANCE_CACHE: 'on' }, true],
     [{ BALANCE_CACHE: 'off' }, false],
+    [{ WORKERS: '2' }, false],
+    [{ WORKERS: '2', REDIS_URL: 'redis://cache:6379' }, true],
+    [{ WORKERS: '2', REDIS_URL: 'redis://cache:6379', BALANCE_CACHE: 'on' }, true],
   ])('with %j lets the cache serve reads: %p', (environment, servesReads) => {
     expect(loadConfig(environment).balanceCache.servesReads).toBe(servesReads);
   });
@@ -139,6 +144,26 @@ describe('loadConfig: the parts of the scale-out', () => {
   });
 });
 
+describe('loadConfig: workers', () => {
+  it('takes a number, or as many as there are cores, and shows who wrote a line where there are several', () => {
+    expect(loadConfig({ WORKERS: '8' })).toMatchObject({ workers: 8, log: { showPid: true } });
+    expect(loadConfig({ WORKERS: 'auto' }).workers).toBe(Math.min(availableParallelism(), 128));
+    expect(loadConfig({ WORKERS: '1' }).log.showPid).toBe(false);
+  });
+
+  it.each(['0', '-1', '129', '1.5', '1e1', ' 2', 'all', '9999'])('refuses %j', (value) => {
+    expect(variablesIn(problemsOf({ WORKERS: value }))).toEqual(['WORKERS']);
+  });
+
+  it('counts a rate over several with Redis alone', () => {
+    const limit = { WORKERS: '2', RATE_LIMIT_TRANSACTIONS_PER_SECOND: '5' };
+    expect(variablesIn(problemsOf(limit))).toEqual(['RATE_LIMIT_TRANSACTIONS_PER_SECOND']);
+    expect(problemsOf({ ...limit, REDIS_URL: 'redis://cache:6379' })).toEqual([]);
+    expect(problemsOf({ ...limit, WORKERS: '1' })).toEqual([]);
+    expect(problemsOf({ ...limit, RATE_LIMIT_TRANSACTIONS_PER_SECOND: '0' })).toEqual([]);
+  });
+});
+
 describe('loadConfig: what it refuses', () => {
   it.each(INTEGERS)('%s that is no whole number in its range', (name) => {
     for (const value of ['-1', '1.5', '1e3', ' 1', '0x10', 'many', '99999999999', '1000000000000000000000']) {
@@ -178,6 +203,7 @@ describe('loadConfig: what it refuses', () => {
   it.each([
     ['LEDGER_LOCK_TIMEOUT_MS', { LEDGER_LOCK_TIMEOUT_MS: '5001', LEDGER_TRANSACTION_TIMEOUT_MS: '5000' }],
     ['LEDGER_BATCH', { LEDGER_BATCH: '11', LEDGER_QUEUE: '10' }],
+    ['BALANCE_CACHE', { WORKERS: '2', BALANCE_CACHE: 'on' }],
     ['SHARDS', { SHARDS: SHARD_LIST, DATABASE_URL: 'postgresql://bank@db/bank' }],
     [
       'SHARDS',

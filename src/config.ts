@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import ipaddr from 'ipaddr.js';
 import { z } from 'zod';
 import {
@@ -13,6 +14,8 @@ import {
 export interface Config {
   readonly host: string;
   readonly port: number;
+  /** Processes that serve requests behind the one port. 1: this one. */
+  readonly workers: number;
   readonly http: {
     readonly maxConnections: number;
     /** Requests of one connection that wait for their answers. */
@@ -63,6 +66,8 @@ export interface Config {
     readonly level: LogLevel;
     readonly format: 'json' | 'pretty';
     readonly requests: 'problems' | 'all';
+    /** Where several processes write one log. */
+    readonly showPid: boolean;
   };
   readonly slowRequestMs: number;
   readonly shutdownDelayMs: number;
@@ -89,6 +94,19 @@ const integer = (fallback: number, min: number, max: number) =>
       message: `must be a whole number from ${min} to ${max}`,
     })
     .transform(Number);
+
+const MAX_WORKERS = 128;
+
+const workerCount = z
+  .string()
+  .default('1')
+  .refine(
+    (text) => text === 'auto' || (/^\d{1,3}$/.test(text) && Number(text) >= 1 && Number(text) <= MAX_WORKERS),
+    {
+      message: `must be a whole number from 1 to ${MAX_WORKERS}, or auto`,
+    },
+  )
+  .transform((text) => (text === 'auto' ? Math.min(availableParallelism(), MAX_WORKERS) : Number(text)));
 
 const choice = <const T extends readonly [string, ...string[]]>(values: T, fallback: T[number]) =>
   z.enum(values, { message: `must be one of: ${values.join(', ')}` }).default(fallback as never);
@@ -131,6 +149,7 @@ const ENVIRONMENT = z.object({
   NODE_ENV: z.string().optional(),
   HOST: z.string().default('127.0.0.1'),
   PORT: integer(3000, 0, 65_535),
+  WORKERS: workerCount,
   HTTP_MAX_CONNECTIONS: integer(15_000, 1, 1_000_000),
   HTTP_MAX_PIPELINED: integer(16, 1, 10_000),
   HTTP_HEADERS_TIMEOUT_MS: integer(10_000, 100, 600_000),
@@ -198,6 +217,11 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
   return deepFreeze(fromVariables(parsed.data));
 }
 
+/** Connections of one process to the database of one shard, at most. */
+export function connectionsPerShard({ ledger, databaseReadPool }: Config): number {
+  return ledger.flushers + ledger.lanes + databaseReadPool;
+}
+
 type Variables = z.output<typeof ENVIRONMENT>;
 
 function fromVariables(env: Variables): Config {
@@ -206,6 +230,7 @@ function fromVariables(env: Variables): Config {
   return {
     host: env.HOST,
     port: env.PORT,
+    workers: env.WORKERS,
     http: {
       maxConnections: env.HTTP_MAX_CONNECTIONS,
       maxPipelined: env.HTTP_MAX_PIPELINED,
@@ -236,10 +261,12 @@ function fromVariables(env: Variables): Config {
     },
     readTimeoutMs: env.READ_TIMEOUT_MS,
     balanceCache: {
-      // The embedded server belongs to one instance, so nobody else writes; an outside one may have several, which see
-      // each other's writes through Redis alone.
+      // The embedded server belongs to one instance, so with one worker nobody else writes; an outside one may have
+      // several. They see each other's writes through Redis alone.
       servesReads:
-        env.BALANCE_CACHE === 'auto' ? embedded || env.REDIS_URL !== undefined : env.BALANCE_CACHE === 'on',
+        env.BALANCE_CACHE === 'auto'
+          ? (embedded && env.WORKERS === 1) || env.REDIS_URL !== undefined
+          : env.BALANCE_CACHE === 'on',
       entries: env.BALANCE_CACHE_ENTRIES,
       ttlMs: env.BALANCE_CACHE_TTL_MS,
     },
@@ -259,6 +286,7 @@ function fromVariables(env: Variables): Config {
       level: env.LOG_LEVEL,
       format: env.LOG_FORMAT === 'auto' ? terminal : env.LOG_FORMAT,
       requests: env.LOG_REQUESTS,
+      showPid: env.WORKERS > 1,
     },
     slowRequestMs: env.SLOW_REQUEST_MS,
     shutdownDelayMs: env.SHUTDOWN_DELAY_MS,
@@ -293,7 +321,30 @@ function contradictions(given: NodeJS.ProcessEnv): string[] {
     const broken = low.success && high.success && low.data > high.data;
     return broken ? [`${smaller} must not be larger than ${larger}`] : [];
   });
-  return [...problems, ...shardContradictions(given)];
+  return [...problems, ...workerContradictions(given), ...shardContradictions(given)];
+}
+
+/** Workers are to a client what one process is, so what each would know or count for itself needs Redis. */
+function workerContradictions(given: NodeJS.ProcessEnv): string[] {
+  const problems: string[] = [];
+  const workers = ENVIRONMENT.shape.WORKERS.safeParse(given.WORKERS).data ?? 1;
+  if (workers > 1 && given.REDIS_URL === undefined) {
+    if (given.BALANCE_CACHE === 'on') {
+      problems.push(
+        'BALANCE_CACHE must not be on with several WORKERS without REDIS_URL: none sees what the others write',
+      );
+    }
+    const rate = ENVIRONMENT.shape.RATE_LIMIT_TRANSACTIONS_PER_SECOND.safeParse(
+      given.RATE_LIMIT_TRANSACTIONS_PER_SECOND,
+    );
+    if (rate.success && rate.data > 0) {
+      problems.push(
+        'RATE_LIMIT_TRANSACTIONS_PER_SECOND must not be set with several WORKERS without REDIS_URL: each would count ' +
+          'for itself',
+      );
+    }
+  }
+  return problems;
 }
 
 function shardContradictions(given: NodeJS.ProcessEnv): string[] {

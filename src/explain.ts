@@ -59,6 +59,18 @@ export function explain(error: unknown): string {
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }
 
+/** A port that can't be had is the one failure that only the service meets. */
+export function explainStart(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  if (code === 'EADDRINUSE') {
+    return `PORT ${process.env.PORT ?? '3000'} is in use by another program. Stop it, or choose another PORT.`;
+  }
+  if (code === 'EADDRNOTAVAIL' || code === 'EACCES') {
+    return `HOST and PORT can't be listened on: ${(error as Error).message}`;
+  }
+  return explain(error);
+}
+
 /** The ledger's refusals that a command can meet. */
 export function explainRefusal(refusal: Refusal, account = 'the account'): string {
   switch (refusal.code) {

@@ -1,24 +1,20 @@
 import 'reflect-metadata';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { NestFactory } from '@nestjs/core';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { Logger } from 'pino';
+import { CoreModule } from './app.module.js';
 import { createApp } from './app.js';
 import { openBank, type Bank } from './bank.js';
 import { loadConfig, type Config } from './config.js';
-import { parseMoney } from './domain/money.js';
-import { Ledger } from './domain/ports.js';
-import { explain } from './explain.js';
-import { LedgerReader } from './ledger/ledger-reader.js';
-import { Lifecycle } from './observability/lifecycle.js';
-import { createLogger } from './observability/logging.js';
+import { createDemoAccount } from './demo-account.js';
+import { explainStart } from './explain.js';
+import { createLogger, NestLogger } from './observability/logging.js';
 import { openFilesProblem } from './observability/open-files.js';
-
-const SIGNALS = ['SIGTERM', 'SIGINT'] as const;
-/** Time for clients that keep their connections to send once more, and to be told to close. */
-const DRAIN_MS = 250;
-const DEMO_BALANCE = parseMoney('1000.00');
+import { serve } from './serve.js';
+import { die, dieOnDefects, leaveOnSignals, stopOnSignals } from './shutdown.js';
+import { Workers } from './workers/workers.js';
 
 async function main(): Promise<void> {
   const config = loadConfig();
@@ -26,26 +22,15 @@ async function main(): Promise<void> {
   const fewFiles = openFilesProblem(config);
   if (fewFiles !== undefined) logger.warn(fewFiles);
   dieOnDefects(logger);
-  // Until there is something to stop in order. (A process that is a container's first has no default for signals.)
-  for (const signal of SIGNALS) process.once(signal, leave);
+  leaveOnSignals();
   await checkPort(config);
   const bank = await openBank(config, logger, {
     holder: 'service',
     allowDown: true,
     onLost: (error) => die(logger, error, 'the database is lost'),
   });
-  let app: NestFastifyApplication | undefined;
-  try {
-    app = await createApp(config, bank, logger);
-    if (bank.embedded) await createDemoAccount(app, logger);
-    stopOnSignals(app, bank, config, logger);
-    await app.listen({ host: config.host, port: config.port });
-  } catch (error) {
-    await app?.close();
-    await bank.close();
-    throw error;
-  }
-  announce(await app.getUrl(), bank, logger);
+  const start = config.workers === 1 ? serveAlone : serveWithWorkers;
+  announce(await start(config, bank, logger), bank, logger);
 }
 
 /** Before a database is made for nothing. That the port stays free is for `listen` to find out. */
@@ -56,16 +41,49 @@ async function checkPort({ host, port }: Config): Promise<void> {
   await once(probe, 'close');
 }
 
-function leave(): void {
-  process.exit(0);
+/** @returns the service's URL, as soon as it listens */
+async function serveAlone(config: Config, bank: Bank, logger: Logger): Promise<string> {
+  let app: NestFastifyApplication | undefined;
+  try {
+    app = await createApp(config, bank, logger);
+    if (bank.embedded) await createDemoAccount(app, logger);
+    return await serve(app, config, logger, () => bank.close());
+  } catch (error) {
+    await app?.close();
+    await bank.close();
+    throw error;
+  }
 }
 
-/** The embedded bank is there to be tried, so it starts with an account to try. */
-async function createDemoAccount(app: NestFastifyApplication, logger: Logger): Promise<void> {
-  const [any] = await app.get(LedgerReader, { strict: false }).accountsAfter(0, 1);
-  if (any) return;
-  const { accountId } = await app.get(Ledger, { strict: false }).openAccount(DEMO_BALANCE);
-  logger.info({ accountId }, 'the bank was empty: created a demo account with 1000.00');
+/** This process then serves no request itself: it holds the bank's database and looks after the workers. */
+async function serveWithWorkers(config: Config, bank: Bank, logger: Logger): Promise<string> {
+  const workers = new Workers(config, bank, logger);
+  try {
+    if (bank.embedded) await createDemoAccountAhead(config, bank, logger);
+    const inOrder = async (): Promise<void> => {
+      const problem = await workers.stop();
+      await bank.close();
+      if (problem !== undefined) throw new Error(problem);
+    };
+    const giveUp = stopOnSignals({ inOrder, timeoutMs: config.shutdownTimeoutMs, logger });
+    return await workers.start(giveUp);
+  } catch (error) {
+    await workers.stop();
+    await bank.close();
+    throw error;
+  }
+}
+
+async function createDemoAccountAhead(config: Config, bank: Bank, logger: Logger): Promise<void> {
+  const context = await NestFactory.createApplicationContext(CoreModule.register(config, bank), {
+    logger: new NestLogger(logger),
+    abortOnError: false,
+  });
+  try {
+    await createDemoAccount(context, logger);
+  } finally {
+    await context.close();
+  }
 }
 
 function announce(url: string, bank: Bank, logger: Logger): void {
@@ -73,55 +91,6 @@ function announce(url: string, bank: Bank, logger: Logger): void {
   logger.info(`API:        ${api}`);
   logger.info(`Swagger UI: ${api}/docs`);
   logger.info(`Try:        curl ${api}${bank.embedded ? '/accounts/1/balance' : '/accounts'}`);
-}
-
-/** SIGTERM and SIGINT: not ready any more, then no new connections, then every open request is answered, then exit 0. */
-function stopOnSignals(app: NestFastifyApplication, bank: Bank, config: Config, logger: Logger): void {
-  let stopping = false;
-  const stop = async (signal: string): Promise<void> => {
-    if (stopping) return;
-    stopping = true;
-    logger.info({ signal }, 'stopping: open requests are still answered');
-    setTimeout(
-      () => die(logger, new Error('SHUTDOWN_TIMEOUT_MS is over'), 'stopped hard'),
-      config.shutdownTimeoutMs,
-    ).unref();
-    app.get(Lifecycle, { strict: false }).stop();
-    await sleep(Math.max(config.shutdownDelayMs, DRAIN_MS));
-    await app.close();
-    await bank.close();
-    logger.info('stopped');
-    process.exit(0);
-  };
-  for (const signal of SIGNALS) {
-    process.off(signal, leave);
-    process.on(signal, () => {
-      stop(signal).catch((error: unknown) => die(logger, error, 'could not stop in order'));
-    });
-  }
-}
-
-/** After a defect nobody knows what still works: a dead process is restarted, a half-dead one lies. */
-function dieOnDefects(logger: Logger): void {
-  process.on('uncaughtException', (error) => die(logger, error, 'uncaught exception'));
-  process.on('unhandledRejection', (error) => die(logger, error, 'unhandled rejection'));
-}
-
-function die(logger: Logger, error: unknown, message: string): never {
-  logger.fatal({ err: error }, message);
-  process.exit(1);
-}
-
-/** A port that can't be had is the one failure that only the service meets. */
-function explainStart(error: unknown): string {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  if (code === 'EADDRINUSE') {
-    return `PORT ${process.env.PORT ?? '3000'} is in use by another program. Stop it, or choose another PORT.`;
-  }
-  if (code === 'EADDRNOTAVAIL' || code === 'EACCES') {
-    return `HOST and PORT can't be listened on: ${(error as Error).message}`;
-  }
-  return explain(error);
 }
 
 main().catch((error: unknown) => {

@@ -1,5 +1,5 @@
 import { cpus, loadavg } from 'node:os';
-import type { Second } from './generator.js';
+import type { Second } from '../load/generator.js';
 import type { OverloadReport, OverloadSettings } from './run.js';
 
 /** One thing that must hold. */

@@ -1,11 +1,10 @@
-import { fork, type ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { Client } from 'pg';
 import { verifyBank } from '../../src/cli/verify.js';
 import type { ShardAddress } from '../../src/database/shard-address.js';
 import { tablesOf } from '../../src/database/tables.js';
-import type { Acknowledged, Phase, Second, Task } from './generator.js';
+import type { Acknowledged, Second } from '../load/generator.js';
+import { LoadProcess } from '../load/load-process.js';
 
 export interface OverloadSettings {
   readonly service: { readonly url: string; readonly pid: number };
@@ -36,13 +35,6 @@ export interface OverloadReport {
   readonly transactions: number;
 }
 
-/** Compiled, whether this file runs from dist/ or from its source. */
-const GENERATOR = fileURLToPath(
-  new URL(
-    import.meta.url.endsWith('.ts') ? '../../dist/bench/overload/generator.js' : 'generator.js',
-    import.meta.url,
-  ),
-);
 const CAPACITY_CONNECTIONS = 256;
 const WARM_UP_SECONDS = 3;
 /** Of the capacity, before and after the overload. */
@@ -52,20 +44,16 @@ const SAMPLE_MS = 100;
 /** Measures the capacity, then loads the service with a fixed rate: calm, overload, calm, without a pause between them. */
 export async function runOverload(settings: OverloadSettings): Promise<OverloadReport> {
   const { service, accounts, connections } = settings;
-  const generator = fork(GENERATOR, [new URL(service.url).port, '1', String(accounts)], {
-    serialization: 'advanced',
-  });
+  const load = new LoadProcess(service.url, accounts);
   try {
-    if (settings.idle > 0) await ask(generator, { kind: 'idle', connections: settings.idle });
-    const closed = (seconds: number) =>
-      ask<Second[]>(generator, { kind: 'closed', connections: CAPACITY_CONNECTIONS, seconds });
-    await closed(WARM_UP_SECONDS);
-    const [measured] = await closed(settings.capacitySeconds);
-    const capacity = (measured?.accepted.length ?? 0) / settings.capacitySeconds;
+    if (settings.idle > 0) await load.idle(settings.idle);
+    await load.closed(CAPACITY_CONNECTIONS, WARM_UP_SECONDS);
+    const measured = await load.closed(CAPACITY_CONNECTIONS, settings.capacitySeconds);
+    const capacity = measured.accepted.length / settings.capacitySeconds;
     const calm = { perSecond: Math.ceil(capacity * CALM), seconds: settings.calmSeconds };
     const peak = { perSecond: Math.ceil(capacity * settings.factor), seconds: settings.overloadSeconds };
     const memory = watchMemory(service.pid);
-    const seconds = await openLoop(generator, connections, [calm, peak, calm]);
+    const seconds = await load.open(connections, [calm, peak, calm]);
     const peakEnds = settings.calmSeconds + settings.overloadSeconds;
     return {
       capacity,
@@ -73,27 +61,11 @@ export async function runOverload(settings: OverloadSettings): Promise<OverloadR
       overload: seconds.slice(settings.calmSeconds, peakEnds),
       after: seconds.slice(peakEnds),
       resident: memory.stop(),
-      ...(await checkBooks(settings.shard, await ask<Acknowledged>(generator, { kind: 'acknowledged' }))),
+      ...(await checkBooks(settings.shard, await load.acknowledged())),
     };
   } finally {
-    generator.kill();
+    load.stop();
   }
-}
-
-function openLoop(generator: ChildProcess, connections: number, phases: readonly Phase[]): Promise<Second[]> {
-  return ask<Second[]>(generator, { kind: 'open', connections, phases });
-}
-
-function ask<Result>(generator: ChildProcess, task: Task): Promise<Result> {
-  return new Promise((resolve, reject) => {
-    const ended = () => reject(new Error('the load generator ended'));
-    generator.once('exit', ended);
-    generator.once('message', (result) => {
-      generator.off('exit', ended);
-      resolve(result as Result);
-    });
-    generator.send(task);
-  });
 }
 
 function watchMemory(pid: number): { stop(): OverloadReport['resident'] } {

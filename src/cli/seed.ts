@@ -1,3 +1,4 @@
+import type { PoolClient } from 'pg';
 import type { QueryRunner } from 'typeorm';
 import { drawIds } from '../database/ids.js';
 import type { ShardAddress } from '../database/shard-address.js';
@@ -123,11 +124,14 @@ function seedFailure(accounts: number, cause: unknown): WorkError {
 
 async function seedChunk(shard: ShardRunner, size: number, balance: Money): Promise<Chunk> {
   if (size === 0) return { accounts: 0, firstId: 0, lastId: 0 };
-  return shard.runner.run((queryRunner) => insertAccounts(queryRunner, shard.tables, size, balance));
+  return shard.runner.run((queryRunner, client) =>
+    insertAccounts(queryRunner, client, shard.tables, size, balance),
+  );
 }
 
 async function insertAccounts(
   queryRunner: QueryRunner,
+  client: PoolClient,
   tables: SchemaTables,
   size: number,
   balance: Money,
@@ -135,7 +139,7 @@ async function insertAccounts(
   // What an INSERT takes, but before ids are drawn: see drawIds.
   await queryRunner.query(`LOCK TABLE ${tables.accounts} IN ROW EXCLUSIVE MODE`);
   const transactions = balance === 0n ? 0 : size;
-  const [accountIds = [], transactionIds = [], outboxIds = []] = await drawIds(queryRunner, [
+  const [accountIds = [], transactionIds = [], outboxIds = []] = await drawIds(client, [
     { table: tables.accounts, column: 'account_id', count: size },
     { table: tables.transactions, column: 'transaction_id', count: transactions },
     { table: tables.outbox, column: 'outbox_id', count: Math.ceil(transactions / OUTBOX_ROW) },

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
-import { Client, type ClientConfig, type PoolClient } from 'pg';
-import type { QueryRunner } from 'typeorm';
+import { Client, type ClientConfig, type PoolClient, type QueryResult, type QueryResultRow } from 'pg';
+import { QueryFailedError, type QueryRunner } from 'typeorm';
 import { DatabaseUnreachableError } from './database-errors.js';
 
 const END_MS = 2_000;
@@ -18,15 +18,14 @@ export class PooledClient extends Client {
 
   /** In order if the server answers, soon in any case: who closes a pool waits for this. */
   override end = ((...given: unknown[]) => {
-    const { stream } = (this as unknown as { connection: { stream: Socket } }).connection;
-    setTimeout(() => stream.destroy(), END_MS).unref();
+    setTimeout(() => streamOf(this).destroy(), END_MS).unref();
     return (super.end.bind(this) as (...parameters: unknown[]) => unknown)(...given);
   }) as Client['end'];
 }
 
-/** How pg's pool is to make and keep connections. */
+/** How pg's pool is to make and keep connections. In pipeline mode a statement need not wait for the one before it. */
 export function poolExtras(preparedStatements: boolean) {
-  return { keepAlive: true, Client: preparedStatements ? PreparingClient : PooledClient };
+  return { keepAlive: true, pipeline: true, Client: preparedStatements ? PreparingClient : PooledClient };
 }
 
 /**
@@ -83,9 +82,44 @@ export async function connect(queryRunner: QueryRunner): Promise<PoolClient> {
 }
 
 /**
- * Ends a connection whose server has fallen silent: the pending query then fails, and no COMMIT can follow. (pg's own
- * query_timeout would leave the connection looking healthy.) The caller clears the timer.
+ * Sends a statement at once, behind those that were sent before it and whose answers may not have come yet. The server
+ * carries them out in this order; when one fails, it refuses the later ones of the transaction.
+ *
+ * @throws QueryFailedError, as a QueryRunner does
+ */
+export async function send<Row extends QueryResultRow>(
+  client: PoolClient,
+  sql: string,
+  parameters?: unknown[],
+): Promise<QueryResult<Row>> {
+  try {
+    return await client.query<Row>(sql, parameters);
+  } catch (error) {
+    throw new QueryFailedError(sql, parameters, error as Error);
+  }
+}
+
+/** Statements that are sent meanwhile travel in as few packets as they fit in: each costs the system's attention. */
+export function together<T>(client: PoolClient, sendAll: () => T): T {
+  const stream = streamOf(client);
+  stream.cork();
+  try {
+    return sendAll();
+  } finally {
+    stream.uncork();
+  }
+}
+
+/**
+ * Cuts a connection whose server has fallen silent: the pending queries then fail, and no COMMIT can follow. (pg's own
+ * query_timeout would leave the connection looking healthy, and its `end` would wait for those queries.) The caller
+ * clears the timer.
  */
 export function cutWhenLate(client: PoolClient, afterMs: number): NodeJS.Timeout {
-  return setTimeout(() => void client.end(), afterMs);
+  return setTimeout(() => streamOf(client).destroy(), afterMs);
+}
+
+/** pg's types do not show it. */
+function streamOf(client: Client | PoolClient): Socket {
+  return (client as unknown as { connection: { stream: Socket } }).connection.stream;
 }

@@ -1,4 +1,5 @@
-import type { QueryRunner } from 'typeorm';
+import type { PoolClient } from 'pg';
+import { send } from './connection.js';
 
 /** How many ids to draw from the sequence of an identity column. */
 export interface Draw {
@@ -13,19 +14,20 @@ export interface Draw {
  * schema is distributed (Citus), such a statement runs on the server that holds the schema, and its identity columns
  * would draw from that server's own range. This one names no table, so it runs where the sequence is.
  *
- * To be called with the accounts of the batch, or their table, locked: whoever copies a shard relies on it that no id is
- * drawn while the accounts can't be locked.
+ * To be called with the accounts of the batch, or their table, locked, or sent behind what locks them: whoever copies a
+ * shard relies on it that no id is drawn while the accounts can't be locked.
  */
-export async function drawIds(queryRunner: QueryRunner, draws: readonly Draw[]): Promise<number[][]> {
+export async function drawIds(client: PoolClient, draws: readonly Draw[]): Promise<number[][]> {
   const lists = draws.map(
     (_, index) => `ARRAY(
       SELECT nextval(sequence) FROM generate_series(1, $${3 * index + 3}::int),
         (SELECT pg_get_serial_sequence($${3 * index + 1}, $${3 * index + 2})::regclass AS sequence OFFSET 0) named
     ) AS ids_${index}`,
   );
-  const [row] = (await queryRunner.query(
+  const { rows } = await send<Record<string, string[]>>(
+    client,
     `SELECT ${lists.join(', ')}`,
     draws.flatMap(({ table, column, count }) => [table, column, count]),
-  )) as [Record<string, string[]>];
-  return draws.map((_, index) => (row[`ids_${index}`] ?? []).map(Number));
+  );
+  return draws.map((_, index) => (rows[0]?.[`ids_${index}`] ?? []).map(Number));
 }

@@ -42,6 +42,8 @@ export class Connections {
     private readonly limits: Config['http'],
   ) {
     server.maxConnections = limits.maxConnections + SURPLUS_CONNECTIONS;
+    // Of several workers, too: Node would else pass a surplus connection on from one full worker to the next for ever.
+    (server as Server & { dropMaxConnection: boolean }).dropMaxConnection = true;
     server.on('connection', (socket) => this.add(socket));
     const checks = setInterval(() => this.cutUnread(), CHECK_MS).unref();
     server.once('close', () => clearInterval(checks));

@@ -1,3 +1,4 @@
+import type { PoolClient } from 'pg';
 import type { QueryRunner } from 'typeorm';
 import { classifyFailure } from '../database/database-errors.js';
 import { FIRST_VERSION, type Account } from '../domain/account.js';
@@ -29,7 +30,7 @@ export class AccountOpener {
     const startedMs = performance.now();
     try {
       const account = await this.runner
-        .run((queryRunner) => this.insert(queryRunner, openingDeposit))
+        .run((queryRunner, client) => this.insert(queryRunner, client, openingDeposit))
         .catch((error: unknown) => this.recover(error));
       await this.balances.record([account], startedMs);
       return account;
@@ -38,7 +39,11 @@ export class AccountOpener {
     }
   }
 
-  private async insert(queryRunner: QueryRunner, openingDeposit: Money | undefined): Promise<Account> {
+  private async insert(
+    queryRunner: QueryRunner,
+    client: PoolClient,
+    openingDeposit: Money | undefined,
+  ): Promise<Account> {
     const [row] = (await queryRunner.query(
       `INSERT INTO ${this.tables.accounts} (balance, version) VALUES (0, $1) RETURNING account_id`,
       [FIRST_VERSION],
@@ -47,7 +52,8 @@ export class AccountOpener {
     const empty: Account = { accountId, balance: 0n, version: FIRST_VERSION };
     if (openingDeposit === undefined) return empty;
     const deposit = { accountId, type: 'credit', amount: openingDeposit } as const;
-    const posted = await this.postBatch.run(queryRunner, [deposit], 'wait');
+    const posted = await this.postBatch.decide(queryRunner, client, [deposit], 'wait');
+    await this.postBatch.write(client, posted);
     return posted.accounts.get(accountId) ?? empty;
   }
 

@@ -180,7 +180,10 @@ export class GroupCommit {
     const startedMs = performance.now();
     let posted: PostedBatch;
     try {
-      posted = await this.runner.run((queryRunner) => this.postBatch.run(queryRunner, commands, whenLocked));
+      posted = await this.runner.run(
+        (queryRunner, client) => this.postBatch.decide(queryRunner, client, commands, whenLocked),
+        (client, batch) => this.postBatch.write(client, batch),
+      );
     } catch (error) {
       return this.recover(batch, whenLocked, error, startedMs);
     }
@@ -263,8 +266,8 @@ export class GroupCommit {
     startedMs: number,
   ): Promise<PendingCommand[]> {
     this.metrics.batchFailed('commit_lost');
-    const outcome = await this.runner.resolve((queryRunner) =>
-      this.postBatch.wasApplied(queryRunner, posted),
+    const outcome = await this.runner.resolve((queryRunner, client) =>
+      this.postBatch.wasApplied(queryRunner, client, posted),
     );
     if (outcome?.applied) return this.answer(batch, posted, startedMs);
     // Not applied: even its refusals rested on a state that never came to be.
@@ -287,7 +290,7 @@ export class GroupCommit {
       error instanceof DatabaseUnreachableError
         ? undefined
         : await this.runner
-            .run((queryRunner) => this.postBatch.versions(queryRunner, accountIds))
+            .run((_, client) => this.postBatch.versions(client, accountIds))
             .catch(() => undefined);
     if (versions) this.reachable = true;
     for (const pending of batch) {

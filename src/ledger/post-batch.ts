@@ -1,14 +1,12 @@
+import type { PoolClient } from 'pg';
 import type { EntityManager, QueryRunner } from 'typeorm';
+import { plainArray, textArray } from '../database/array-literal.js';
+import { send } from '../database/connection.js';
 import { AccountEntity } from '../database/entities/account.entity.js';
 import { decideBatch, keyOf, type BatchDecision, type KeyedTransactions } from '../domain/batch.js';
 import type { Account } from '../domain/account.js';
 import { formatMoney } from '../domain/money.js';
-import type {
-  KeyedTransaction,
-  PostingCommand,
-  Transaction,
-  TransactionType,
-} from '../domain/transaction.js';
+import type { KeyedTransaction, PostingCommand, TransactionType } from '../domain/transaction.js';
 import { drawIds } from '../database/ids.js';
 import { accountFromRow, moneyFromColumn, type AccountRow } from '../database/rows.js';
 import type { SchemaTables } from '../database/tables.js';
@@ -19,6 +17,10 @@ export type WhenLocked = 'skip' | 'wait';
 export interface PostedBatch extends BatchDecision {
   /** Accounts that exist but were skipped: the commands for them are not decided, whatever `decisions` says. */
   readonly skipped: ReadonlySet<number>;
+  /** The locked accounts as they were. */
+  readonly opening: ReadonlyMap<number, Account>;
+  /** Of the one outbox row. */
+  readonly outboxId: number | undefined;
 }
 
 interface KeyRow {
@@ -29,33 +31,54 @@ interface KeyRow {
   amount: string;
 }
 
-/** The statements of a batch: locks, looks up, decides, writes. All inside the transaction that it is handed. */
+/**
+ * The statements of a batch: locks, looks up, decides, writes. All inside the transaction that it is handed, and in two
+ * round trips: what does not need an earlier answer is sent without waiting for one.
+ */
 export class PostBatch {
   private readonly lockSql = new Map<WhenLocked, string>();
 
   constructor(private readonly tables: SchemaTables) {}
 
   /**
+   * Locks the accounts and decides the commands; nothing is written yet.
+   *
    * @throws whatever a statement fails with; the transaction must then be rolled back. Retrying it runs everything
    *   anew, decisions included.
    */
-  async run(
+  async decide(
     queryRunner: QueryRunner,
+    client: PoolClient,
     commands: readonly PostingCommand[],
     whenLocked: WhenLocked,
   ): Promise<PostedBatch> {
     const accountIds = ascending(new Set(commands.map((command) => command.accountId)));
-    const accounts = await this.lockAccounts(queryRunner, accountIds, whenLocked);
-    const skipped = await this.findSkipped(queryRunner, accountIds, accounts);
-    // Keys are looked up after the locks, by a statement of its own: an earlier snapshot could miss a key that was
-    // committed while the lock was waited for.
-    const earlier = await this.findKeys(queryRunner, commands, accounts);
-    const decision = decideBatch(commands, accounts, earlier);
-    if (decision.transactions.length > 0) {
-      await this.insertTransactions(queryRunner, decision.transactions);
-      await this.updateAccounts(queryRunner, accounts, decision);
-    }
-    return { ...decision, skipped };
+    // Keys are looked up behind the locks, by a statement of its own: an earlier snapshot could miss a key that was
+    // committed while the lock was waited for. Ids and time are taken behind them too, so that neither runs backwards
+    // along an account's versions; those that are drawn for what is refused are lost.
+    const [opening, earlier, [ids = [], [outboxId] = []]] = await Promise.all([
+      this.lockAccounts(queryRunner, client, accountIds, whenLocked),
+      this.findKeys(client, commands),
+      drawIds(client, [
+        { table: this.tables.transactions, column: 'transaction_id', count: commands.length },
+        { table: this.tables.outbox, column: 'outbox_id', count: 1 },
+      ]),
+    ]);
+    const skipped = await this.findSkipped(client, accountIds, opening);
+    const decision = decideBatch(commands, opening, earlier);
+    decision.transactions.forEach((transaction, index) => {
+      transaction.transactionId = ids[index] as number;
+    });
+    return { ...decision, skipped, opening, outboxId };
+  }
+
+  /**
+   * Sends the statements that carry a decision out; undefined: it changes nothing. Each fails by itself where it does
+   * not write exactly what was decided, since COMMIT may be sent before their answers have come.
+   */
+  write(client: PoolClient, batch: PostedBatch): Promise<unknown> | undefined {
+    if (batch.transactions.length === 0) return undefined;
+    return Promise.all([this.insertTransactions(client, batch), this.updateAccounts(client, batch)]);
   }
 
   /**
@@ -64,14 +87,16 @@ export class PostBatch {
    */
   async wasApplied(
     queryRunner: QueryRunner,
+    client: PoolClient,
     batch: PostedBatch,
   ): Promise<{ applied: boolean; accounts: ReadonlyMap<number, Account> }> {
-    const accounts = await this.lockAccounts(queryRunner, ascending(batch.accounts.keys()), 'wait');
+    const accounts = await this.lockAccounts(queryRunner, client, ascending(batch.accounts.keys()), 'wait');
     const [last] = batch.transactions.slice(-1);
     if (!last) return { applied: true, accounts };
     // The account and the version are compared too: a promoted standby may hand out a lost id again.
-    const found = (await queryRunner.query(
-      `SELECT FROM ${this.tables.allTransactions} t
+    const { rows } = await send<{ timestamp: Date }>(
+      client,
+      `SELECT timestamp FROM ${this.tables.allTransactions} t
        WHERE transaction_id = $1 AND account_id = $2 AND version_after = $3 AND type = $4 AND amount = $5
          AND idempotency_key IS NOT DISTINCT FROM $6`,
       [
@@ -82,30 +107,30 @@ export class PostBatch {
         formatMoney(last.amount),
         last.idempotencyKey ?? null,
       ],
-    )) as unknown[];
-    return { applied: found.length === 1, accounts };
+    );
+    setTimestamp(batch, rows[0]?.timestamp);
+    return { applied: rows.length === 1, accounts };
   }
 
   /** The versions of accounts as they are now; for the answer to a command that failed. */
-  async versions(
-    queryRunner: QueryRunner,
-    accountIds: readonly number[],
-  ): Promise<ReadonlyMap<number, number>> {
-    const rows = (await queryRunner.query(
+  async versions(client: PoolClient, accountIds: readonly number[]): Promise<ReadonlyMap<number, number>> {
+    const { rows } = await send<{ account_id: string; version: string }>(
+      client,
       `SELECT account_id, version FROM ${this.tables.accounts} WHERE account_id = ANY($1)`,
       [accountIds],
-    )) as { account_id: string; version: string }[];
+    );
     return new Map(rows.map((row) => [Number(row.account_id), Number(row.version)]));
   }
 
   private async lockAccounts(
     queryRunner: QueryRunner,
+    client: PoolClient,
     ascendingIds: readonly number[],
     whenLocked: WhenLocked,
   ): Promise<Map<number, Account>> {
-    const rows = (await queryRunner.query(this.lockStatement(queryRunner.manager, whenLocked), [
-      ascendingIds,
-    ])) as AccountRow[];
+    const { rows } = await send<AccountRow>(client, this.lockStatement(queryRunner.manager, whenLocked), [
+      plainArray(ascendingIds),
+    ]);
     return new Map(rows.map(accountFromRow).map((account) => [account.accountId, account]));
   }
 
@@ -118,16 +143,17 @@ export class PostBatch {
 
   /** Accounts that were not locked though they exist: somebody else holds their rows. */
   private async findSkipped(
-    queryRunner: QueryRunner,
+    client: PoolClient,
     accountIds: readonly number[],
     locked: ReadonlyMap<number, Account>,
   ): Promise<ReadonlySet<number>> {
     if (locked.size === accountIds.length) return new Set();
     const missing = accountIds.filter((accountId) => !locked.has(accountId));
-    const rows = (await queryRunner.query(
+    const { rows } = await send<{ account_id: string }>(
+      client,
       `SELECT account_id FROM ${this.tables.accounts} WHERE account_id = ANY($1)`,
       [missing],
-    )) as { account_id: string }[];
+    );
     return new Set(rows.map((row) => Number(row.account_id)));
   }
 
@@ -136,39 +162,32 @@ export class PostBatch {
    * because whoever would use it again holds the account's lock and looks here first.
    */
   private async findKeys(
-    queryRunner: QueryRunner,
+    client: PoolClient,
     commands: readonly PostingCommand[],
-    accounts: ReadonlyMap<number, Account>,
   ): Promise<KeyedTransactions> {
-    const keyed = commands.filter(
-      (command) => command.idempotencyKey !== undefined && accounts.has(command.accountId),
-    );
+    const keyed = commands.filter((command) => command.idempotencyKey !== undefined);
     if (keyed.length === 0) return new Map();
-    const rows = (await queryRunner.query(
+    const { rows } = await send<KeyRow>(
+      client,
       `SELECT t.account_id, t.idempotency_key, t.transaction_id, t.type, t.amount
        FROM unnest($1::bigint[], $2::text[]) AS k (account_id, idempotency_key)
        JOIN ${this.tables.allTransactions} t
          ON t.account_id = k.account_id AND t.idempotency_key = k.idempotency_key`,
-      [keyed.map((command) => command.accountId), keyed.map((command) => command.idempotencyKey)],
-    )) as KeyRow[];
+      [
+        plainArray(keyed.map((command) => command.accountId)),
+        textArray(keyed.map((command) => command.idempotencyKey)),
+      ],
+    );
     return new Map(
       rows.map((row) => [keyOf(Number(row.account_id), row.idempotency_key), keyedFromRow(row)]),
     );
   }
 
-  /**
-   * Writes the transactions and the one outbox row of the batch, and fills in their ids and time. Both are taken after
-   * the locks are held, so that neither runs backwards along an account's versions.
-   */
-  private async insertTransactions(
-    queryRunner: QueryRunner,
-    transactions: readonly Transaction[],
-  ): Promise<void> {
-    const [ids = [], [outboxId] = []] = await drawIds(queryRunner, [
-      { table: this.tables.transactions, column: 'transaction_id', count: transactions.length },
-      { table: this.tables.outbox, column: 'outbox_id', count: 1 },
-    ]);
-    const [row] = (await queryRunner.query(
+  /** Writes the transactions and the one outbox row of the batch, and fills in their time. */
+  private async insertTransactions(client: PoolClient, batch: PostedBatch): Promise<void> {
+    const { transactions } = batch;
+    const { rows } = await send<{ timestamp: Date }>(
+      client,
       `WITH posted AS (
          INSERT INTO ${this.tables.transactions}
            (transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key, timestamp)
@@ -179,54 +198,57 @@ export class PostBatch {
        ), announced AS (
          INSERT INTO ${this.tables.outbox} (outbox_id, transaction_ids) VALUES ($8, $1::bigint[])
        )
-       SELECT count(*) AS inserted, min(timestamp) AS timestamp FROM posted`,
+       SELECT CASE WHEN count(*) = $9::bigint THEN min(timestamp)
+                   ELSE ('inserted ' || count(*) || ' of ' || $9::bigint || ' transactions')::timestamptz
+              END AS timestamp
+       FROM posted`,
       [
-        ids,
-        transactions.map((transaction) => transaction.accountId),
-        transactions.map((transaction) => transaction.type),
-        transactions.map((transaction) => formatMoney(transaction.amount)),
-        transactions.map((transaction) => formatMoney(transaction.balanceAfter)),
-        transactions.map((transaction) => transaction.versionAfter),
-        transactions.map((transaction) => transaction.idempotencyKey ?? null),
-        outboxId,
+        plainArray(transactions.map((transaction) => transaction.transactionId)),
+        plainArray(transactions.map((transaction) => transaction.accountId)),
+        plainArray(transactions.map((transaction) => transaction.type)),
+        plainArray(transactions.map((transaction) => formatMoney(transaction.amount))),
+        plainArray(transactions.map((transaction) => formatMoney(transaction.balanceAfter))),
+        plainArray(transactions.map((transaction) => transaction.versionAfter)),
+        textArray(transactions.map((transaction) => transaction.idempotencyKey)),
+        batch.outboxId,
+        transactions.length,
       ],
-    )) as [{ inserted: string; timestamp: Date }];
-    if (Number(row.inserted) !== transactions.length) {
-      throw new Error(`inserted ${row.inserted} of ${transactions.length} transactions`);
-    }
-    transactions.forEach((transaction, index) => {
-      transaction.transactionId = ids[index] as number;
-      transaction.timestamp = row.timestamp;
-    });
+    );
+    setTimestamp(batch, rows[0]?.timestamp);
   }
 
   /** Matches the version that was read, too: the lock should make that certain, the row count proves it. */
-  private async updateAccounts(
-    queryRunner: QueryRunner,
-    opening: ReadonlyMap<number, Account>,
-    decision: BatchDecision,
-  ): Promise<void> {
-    const changed = [...decision.accounts.values()].filter(
+  private async updateAccounts(client: PoolClient, { opening, accounts }: PostedBatch): Promise<void> {
+    const changed = [...accounts.values()].filter(
       (account) => account.version !== opening.get(account.accountId)?.version,
     );
-    const [, affected] = (await queryRunner.query(
-      `UPDATE ${this.tables.accounts} AS a SET balance = c.balance, version = c.version
-       FROM unnest($1::bigint[], $2::numeric[], $3::bigint[], $4::bigint[])
-         AS c (account_id, balance, version, version_read)
-       WHERE a.account_id = c.account_id AND a.version = c.version_read`,
+    await send(
+      client,
+      `WITH changed AS (
+         UPDATE ${this.tables.accounts} AS a SET balance = c.balance, version = c.version
+         FROM unnest($1::bigint[], $2::numeric[], $3::bigint[], $4::bigint[])
+           AS c (account_id, balance, version, version_read)
+         WHERE a.account_id = c.account_id AND a.version = c.version_read
+         RETURNING 1
+       )
+       SELECT CASE WHEN count(*) = $5::bigint THEN count(*)
+                   ELSE ('a row changed under its lock: updated ' || count(*) || ' of ' || $5::bigint || ' accounts')::bigint
+              END
+       FROM changed`,
       [
-        changed.map((account) => account.accountId),
-        changed.map((account) => formatMoney(account.balance)),
-        changed.map((account) => account.version),
-        changed.map((account) => opening.get(account.accountId)?.version),
+        plainArray(changed.map((account) => account.accountId)),
+        plainArray(changed.map((account) => formatMoney(account.balance))),
+        plainArray(changed.map((account) => account.version)),
+        plainArray(changed.map((account) => opening.get(account.accountId)?.version ?? 0)),
+        changed.length,
       ],
-    )) as [unknown, number];
-    if (affected !== changed.length) {
-      throw new Error(
-        `updated ${affected} of ${changed.length} locked accounts: a row changed under its lock`,
-      );
-    }
+    );
   }
+}
+
+/** One statement has inserted them all. */
+function setTimestamp({ transactions }: PostedBatch, timestamp: Date | undefined): void {
+  for (const transaction of transactions) transaction.timestamp = timestamp;
 }
 
 /** Sorted, so that two batches that wait for each other's rows can't deadlock. */

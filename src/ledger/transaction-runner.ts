@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { PoolClient } from 'pg';
 import type { QueryRunner } from 'typeorm';
-import { connect, cutWhenLate } from '../database/connection.js';
+import { connect, cutWhenLate, send, together } from '../database/connection.js';
 import { classifyFailure, CommitRefusedError, isRefusedCommit } from '../database/database-errors.js';
 import type { ShardPool } from '../database/shard-pool.js';
 
@@ -32,6 +32,12 @@ const CLIENT_GRACE_MS = 1_000;
 const FIRST_RETRY_MS = 5;
 const LONGEST_RETRY_MS = 200;
 
+/** What a transaction does, statement by statement. */
+export type Work<T> = (queryRunner: QueryRunner, client: PoolClient) => Promise<T>;
+
+/** Sends the last statements of a transaction. */
+export type Write<T> = (client: PoolClient, value: T) => Promise<unknown> | undefined;
+
 /** The only code that begins, commits, rolls back and releases. Everything else is handed a QueryRunner. */
 export class TransactionRunner {
   constructor(
@@ -42,12 +48,14 @@ export class TransactionRunner {
   /**
    * Runs work in a transaction of its own and commits it.
    *
+   * @param write sends what is left to be written once the work is done. COMMIT follows it in the same round trip, so
+   *   each of its statements must fail by itself where it does not do exactly what it should
    * @throws CommitOutcomeUnknownError when the answer to COMMIT was lost; any other error: nothing was applied
    */
-  async run<T>(work: (queryRunner: QueryRunner) => Promise<T>): Promise<T> {
+  async run<T>(work: Work<T>, write?: Write<T>): Promise<T> {
     for (let attempt = 1; ; attempt++) {
       try {
-        return await this.pool.following(() => this.runOnce(work));
+        return await this.pool.following(() => this.runOnce(work, write));
       } catch (error) {
         const again = !(error instanceof CommitOutcomeUnknownError) && classifyFailure(error) === 'retryable';
         if (!again || attempt === this.limits.attempts) throw error;
@@ -62,7 +70,7 @@ export class TransactionRunner {
    *
    * @returns the check's answer, or undefined when the database did not come back in time
    */
-  async resolve<T>(check: (queryRunner: QueryRunner) => Promise<T>): Promise<T | undefined> {
+  async resolve<T>(check: Work<T>): Promise<T | undefined> {
     const giveUpAt = performance.now() + this.limits.resolveTimeoutMs;
     for (let attempt = 1; performance.now() < giveUpAt; attempt++) {
       try {
@@ -74,7 +82,7 @@ export class TransactionRunner {
     return undefined;
   }
 
-  private async runOnce<T>(work: (queryRunner: QueryRunner) => Promise<T>): Promise<T> {
+  private async runOnce<T>(work: Work<T>, write?: Write<T>): Promise<T> {
     const queryRunner = this.pool.createQueryRunner();
     let client: PoolClient | undefined;
     let deadline: NodeJS.Timeout | undefined;
@@ -82,8 +90,8 @@ export class TransactionRunner {
     try {
       client = await connect(queryRunner);
       deadline = cutWhenLate(client, this.limits.transactionTimeoutMs + CLIENT_GRACE_MS);
-      const value = await this.begin(queryRunner).then(() => work(queryRunner));
-      await commit(client, value);
+      const value = await this.begin(client, () => work(queryRunner, client as PoolClient));
+      await commit(client, value, write);
       healthy = true;
       return value;
     } catch (error) {
@@ -98,30 +106,33 @@ export class TransactionRunner {
   }
 
   /**
-   * In one round trip, as TypeORM's startTransaction would not be. SET LOCAL, because PgBouncer in transaction mode keeps
-   * no session settings. READ COMMITTED, whatever the server's default: a statement must see what was committed while a
+   * In one round trip with the first statements of the work. SET LOCAL, because PgBouncer in transaction mode keeps no
+   * session settings. READ COMMITTED, whatever the server's default: a statement must see what was committed while a
    * lock was waited for.
    */
-  private async begin(queryRunner: QueryRunner): Promise<void> {
+  private async begin<T>(client: PoolClient, work: () => Promise<T>): Promise<T> {
     const { lockTimeoutMs, transactionTimeoutMs } = this.limits;
-    await queryRunner.query(
-      `BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = ${lockTimeoutMs}; SET LOCAL statement_timeout = ${transactionTimeoutMs}`,
-    );
+    const sql = `BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = ${lockTimeoutMs}; SET LOCAL statement_timeout = ${transactionTimeoutMs}`;
+    const [, value] = await together(client, () => Promise.all([send(client, sql), work()]));
+    return value;
   }
 }
 
-async function commit<T>(client: PoolClient, value: T): Promise<void> {
-  let tag: string;
-  try {
-    tag = (await client.query('COMMIT')).command;
-  } catch (error) {
-    if (isRefusedCommit(error)) throw error;
-    throw new CommitOutcomeUnknownError(value, error);
+/** Sends COMMIT right behind what is still to be written. What the server says of COMMIT decides. */
+async function commit<T>(client: PoolClient, value: T, write?: Write<T>): Promise<void> {
+  const [written, committed] = await together(client, () =>
+    Promise.allSettled([write?.(client, value), client.query('COMMIT')]),
+  );
+  if (committed.status === 'rejected') {
+    if (isRefusedCommit(committed.reason)) throw committed.reason;
+    throw new CommitOutcomeUnknownError(value, committed.reason);
   }
   // TypeORM's commitTransaction ignores the tag, and a COMMIT of an aborted transaction raises no error.
-  if (tag === 'ROLLBACK') throw new CommitRefusedError();
-  if (tag !== 'COMMIT')
+  const tag = committed.value.command;
+  if (tag === 'ROLLBACK') throw written.status === 'rejected' ? written.reason : new CommitRefusedError();
+  if (tag !== 'COMMIT' || written.status === 'rejected') {
     throw new CommitOutcomeUnknownError(value, new Error(`COMMIT was answered with ${tag}`));
+  }
 }
 
 /** True when the connection is usable again. */

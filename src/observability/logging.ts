@@ -27,7 +27,7 @@ export function createLogger(config: Config['log'], destination = STDOUT): Logge
   );
   const options: LoggerOptions = {
     level: config.level,
-    base: undefined,
+    base: config.showPid ? { pid: process.pid } : undefined,
     timestamp: pino.stdTimeFunctions.isoTime,
     serializers: { err: describeError },
     hooks: { logMethod: limitedBy(limit) },

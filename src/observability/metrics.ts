@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry, type Aggregator } from 'prom-client';
 import type { PoolConnections } from '../database/shard-pool.js';
 import type { RefusalCode } from '../domain/errors.js';
 
@@ -40,7 +40,11 @@ export type RateCounter = 'redis' | 'local';
 const DURATION_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 const BATCH_SIZES = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000];
 
-/** The process's Prometheus metrics. One registry per application, so that two in one process keep apart. */
+/**
+ * The process's Prometheus metrics, from which those of all workers are added up where there are several: each gauge says
+ * how (the sum, unless told otherwise). One registry per application, so that two in one process keep
+ * apart.
+ */
 @Injectable()
 export class Metrics {
   readonly registry = new Registry();
@@ -57,6 +61,7 @@ export class Metrics {
   });
   private readonly boundRequests = new Map<string, { observe(seconds: number): void }>();
 
+  private readonly workers = this.gauge('bank_workers', 'Processes that serve requests', []);
   private readonly connections = this.gauge('bank_http_connections', 'Open connections of clients', []);
 
   private readonly queueDepth = this.gauge('bank_ledger_queue_depth', 'Commands that wait for a batch', [
@@ -67,9 +72,12 @@ export class Metrics {
     'Requests that wait because enough others are at work',
     ['shard'],
   );
-  private readonly up = this.gauge('bank_shard_up', 'Whether the database of the shard answers: 1 or 0', [
-    'shard',
-  ]);
+  private readonly up = this.gauge(
+    'bank_shard_up',
+    'Whether the database of the shard answers: 1 or 0',
+    ['shard'],
+    'min',
+  );
   private readonly pool = this.gauge('bank_database_pool_connections', 'Pooled database connections', [
     'shard',
     'pool',
@@ -111,22 +119,26 @@ export class Metrics {
     'bank_outbox_backlog_rows',
     'Outbox rows that wait to be published; no more than 1000 are counted',
     ['shard'],
+    'max',
   );
   private readonly backlogEvents = this.gauge(
     'bank_outbox_backlog_events',
     'Events in the counted outbox rows',
     ['shard'],
+    'max',
   );
   private readonly backlogAge = this.gauge(
     'bank_outbox_oldest_age_seconds',
     'How long the oldest outbox row has been waiting; 0: none waits',
     ['shard'],
+    'max',
   );
-  private readonly brokerUp = this.gauge('bank_rabbitmq_up', 'Whether RabbitMQ is connected', []);
+  private readonly brokerUp = this.gauge('bank_rabbitmq_up', 'Whether RabbitMQ is connected', [], 'min');
   private readonly brokerBlocked = this.gauge(
     'bank_rabbitmq_blocked',
     'Whether RabbitMQ takes no messages because of an alarm (memory or disk)',
     [],
+    'max',
   );
   private readonly balanceLookups = this.counter(
     'bank_balance_cache_lookups_total',
@@ -143,15 +155,28 @@ export class Metrics {
     'Commands that Redis failed, or did not answer in time',
     ['failure'],
   );
-  private readonly redisUp = this.gauge('bank_redis_up', 'Whether Redis can be used', []);
+  private readonly redisUp = this.gauge('bank_redis_up', 'Whether Redis can be used', [], 'min');
   private readonly rateDecisions = this.counter(
     'bank_rate_limit_decisions_total',
     'Transactions by who counted them and whether the rate limit admitted them',
     ['counter', 'decision'],
   );
 
+  private scrapeAll: (() => Promise<string>) | undefined;
+
   constructor() {
     collectDefaultMetrics({ register: this.registry });
+    this.workers.set(1);
+  }
+
+  /** What `/metrics` answers. */
+  scrape(): Promise<string> {
+    return this.scrapeAll?.() ?? this.registry.metrics();
+  }
+
+  /** Where this process is one of several, whose metrics are told as one. */
+  scrapeBy(scrapeAll: () => Promise<string>): void {
+    this.scrapeAll = scrapeAll;
   }
 
   requestDone(method: string, route: string, status: number, seconds: number): void {
@@ -235,10 +260,10 @@ export class Metrics {
     this.collectors.get(gauge)?.push(async () => collect(gauge));
   }
 
-  private gauge(name: string, help: string, labelNames: string[]): Gauge {
+  private gauge(name: string, help: string, labelNames: string[], aggregator: Aggregator = 'sum'): Gauge {
     const collectors: (() => Promise<void>)[] = [];
     const collect = async () => void (await Promise.all(collectors.map((run) => run())));
-    const gauge = new Gauge({ name, help, labelNames, registers: [this.registry], collect });
+    const gauge = new Gauge({ name, help, labelNames, aggregator, registers: [this.registry], collect });
     this.collectors.set(gauge, collectors);
     return gauge;
   }

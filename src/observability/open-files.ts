@@ -1,13 +1,13 @@
-import type { Config } from '../config.js';
+import { connectionsPerShard, type Config } from '../config.js';
 import { SURPLUS_CONNECTIONS } from '../http/connections.js';
 
 /** Node's own, the log, the listening socket, Redis, RabbitMQ, probes of databases: with room to spare. */
 const OTHER_FILES = 100;
 
-/** Open files that the service may need at the same time; a connection is one. */
-export function openFilesNeeded({ http, ledger, databaseReadPool, shards }: Config): number {
-  const perShard = ledger.flushers + ledger.lanes + databaseReadPool;
-  return http.maxConnections + SURPLUS_CONNECTIONS + (shards?.length ?? 1) * perShard + OTHER_FILES;
+/** Open files that the service, or each of its workers, may need at the same time; a connection is one. */
+export function openFilesNeeded(config: Config): number {
+  const toDatabases = (config.shards?.length ?? 1) * connectionsPerShard(config);
+  return config.http.maxConnections + SURPLUS_CONNECTIONS + toDatabases + OTHER_FILES;
 }
 
 /** What is wrong with the limit of open files (ulimit -n); undefined: it suffices, or nobody knows it. */

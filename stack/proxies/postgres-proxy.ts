@@ -5,7 +5,7 @@ export type AtCommit =
   | 'forward'
   /** The server never sees the COMMIT. */
   | 'cut-before'
-  /** The server commits, its answer is dropped. */
+  /** The server commits; its answer is dropped, and those to the statements that were sent with the COMMIT. */
   | 'cut-after'
   /** A failing statement goes ahead of it, whose answer is kept back: the server answers the COMMIT with ROLLBACK. */
   | 'abort';
@@ -14,12 +14,14 @@ export type AtCommit =
 const FAILING = simpleQuery('SELECT 1/0');
 /** Enough of a message to know a COMMIT by. */
 const SHORT = 32;
-/** The message that ends the server's answer to a simple query. */
+/** The message that ends the server's answer to each simple query, each Sync, and the start of the session. */
 const READY_FOR_QUERY = 'Z';
+const ANSWERED = new Set(['Q', 'S', '']);
 
 /**
  * A TCP proxy between the service and PostgreSQL (or PgBouncer) that understands just enough of the protocol to find a
  * COMMIT, and can break the connection around it, or abort the transaction before it; or cut any result in the middle.
+ * The service may send a COMMIT before it has the answers to the statements ahead of it.
  */
 export class PostgresProxy extends TcpProxy {
   atCommit: AtCommit = 'forward';
@@ -36,63 +38,91 @@ export class PostgresProxy extends TcpProxy {
 
   protected override relay(relay: Relay): void {
     const { client, server, toServer, toClient } = relay;
-    let answers: 'pass' | 'drop' | 'keep-back' = 'pass';
-    let commit: Buffer | undefined;
     const asked = new Messages(false);
-    let answered = new Messages(true);
+    const answered = new Messages(true);
+    /** Answers that the server owes. */
+    let owed = 0;
+    /** What happens to the answer that comes after so many others. */
+    let marked: { after: number; fate: 'cut' | 'keep-back' } | undefined;
     client.on('data', (data) => {
-      const isCommit = asked.take(data).some(({ type, body }) => type === 'Q' && body === 'COMMIT\0');
-      if (!isCommit || this.atCommit === 'forward' || this.isSilent) return toServer.write(data);
-      if (this.atCommit === 'cut-before') {
-        relay.cut();
-        return this.onCut();
+      const forward: Buffer[] = [];
+      for (const { type, body, bytes } of asked.take(data)) {
+        const isCommit = type === 'Q' && body === 'COMMIT\0' && !this.isSilent;
+        if (isCommit && this.atCommit === 'cut-before') {
+          relay.cut();
+          return this.onCut();
+        }
+        if (isCommit && this.atCommit === 'abort') {
+          marked = { after: owed, fate: 'keep-back' };
+          owed += 1;
+          forward.push(FAILING);
+        } else if (isCommit && this.atCommit === 'cut-after') {
+          marked = { after: owed, fate: 'cut' };
+        }
+        if (ANSWERED.has(type)) owed += 1;
+        forward.push(bytes);
       }
-      if (this.atCommit === 'abort') {
-        commit = data;
-        answers = 'keep-back';
-        answered = new Messages(true);
-        return toServer.write(FAILING);
-      }
-      answers = 'drop';
-      toServer.write(data);
+      if (forward.length > 0) toServer.write(Buffer.concat(forward));
     });
     server.on('data', (data) => {
       if (this.isSilent) return;
-      if (answers === 'drop') {
+      const forward: Buffer[] = [];
+      let cut = false;
+      for (const { type, bytes } of answered.take(data)) {
+        const isMarked = marked?.after === 0;
+        const fate = isMarked || marked?.fate === 'cut' ? marked?.fate : 'pass';
+        if (fate === 'pass') forward.push(bytes);
         // The answer to COMMIT: it took effect, and the service will never hear of it.
-        relay.cut();
-        this.onCut();
-      } else if (answers === 'keep-back') {
-        if (!answered.take(data).some(({ type }) => type === READY_FOR_QUERY)) return;
-        answers = 'pass';
-        if (commit) toServer.write(commit);
-        this.onCut();
-      } else if (this.cutResults && data.length > 1) {
-        client.write(data.subarray(0, data.length >> 1));
+        cut = isMarked && fate === 'cut';
+        if (cut) break;
+        if (type !== READY_FOR_QUERY) continue;
+        owed -= 1;
+        if (marked) marked.after -= 1;
+        if (fate === 'keep-back') {
+          marked = undefined;
+          this.onCut();
+        }
+      }
+      const result = Buffer.concat(forward);
+      if (this.cutResults && result.length > 1) {
+        client.write(result.subarray(0, result.length >> 1));
         client.end();
-        server.destroy();
-      } else toClient.write(data);
+        return server.destroy();
+      }
+      if (result.length > 0) toClient.write(result);
+      if (!cut) return;
+      relay.cut();
+      this.onCut();
     });
   }
 }
 
+interface Message {
+  /** Empty for the startup message. */
+  readonly type: string;
+  /** The first bytes of it. */
+  readonly body: string;
+  readonly bytes: Buffer;
+}
+
 /** The messages of one direction of a connection, as they are completed. */
 class Messages {
-  private rest = Buffer.alloc(0);
+  private rest: Buffer = Buffer.alloc(0);
 
   /** @param started whether messages have a type; a client's first one, the startup message, has none */
   constructor(private started: boolean) {}
 
-  take(data: Buffer): { type: string; body: string }[] {
-    this.rest = Buffer.concat([this.rest, data]);
-    const messages: { type: string; body: string }[] = [];
+  take(data: Buffer): Message[] {
+    this.rest = this.rest.length === 0 ? data : Buffer.concat([this.rest, data]);
+    const messages: Message[] = [];
     for (;;) {
       const header = this.started ? 1 : 0;
       if (this.rest.length < header + 4) return messages;
       const end = header + this.rest.readInt32BE(header);
       if (this.rest.length < end) return messages;
       const type = this.rest.toString('latin1', 0, header);
-      messages.push({ type, body: this.rest.toString('latin1', header + 4, Math.min(end, SHORT)) });
+      const body = this.rest.toString('latin1', header + 4, Math.min(end, SHORT));
+      messages.push({ type, body, bytes: this.rest.subarray(0, end) });
       this.started = true;
       this.rest = this.rest.subarray(end);
     }

@@ -31,8 +31,7 @@ describe('prepared statements', () => {
     expect(await preparedAfterPosting('on')).toEqual([
       'INSERT',
       ...['SELECT', 'SELECT', 'SELECT', 'SELECT'],
-      'UPDATE',
-      'WITH',
+      ...['WITH', 'WITH'],
     ]);
   });
 

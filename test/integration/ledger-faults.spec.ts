@@ -71,6 +71,12 @@ describe('the ledger when the database fails', () => {
     const transaction = await ledger.groupCommit.submit(deposit(accountId));
     expect(transaction).toMatchObject({ accountId, versionAfter: 3, balanceAfter: 10_100n });
     expect(await stored(accountId)).toEqual({ version: 3, transactions: 2 });
+    // The answer to the INSERT, which has the time, was lost too.
+    const { rows } = await operator.query<{ timestamp: Date }>(
+      'SELECT timestamp FROM bank.transactions WHERE transaction_id = $1',
+      [transaction.transactionId],
+    );
+    expect(transaction.timestamp).toEqual(rows[0]?.timestamp);
   });
 
   it('finds out that a COMMIT which never arrived had no effect, and reports the current version', async () => {

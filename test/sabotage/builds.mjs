@@ -8,19 +8,17 @@ export const BUILDS = {
     file: 'ledger/transaction-runner.js',
     edits: [
       ["if (tag === 'ROLLBACK')", 'if (false)'],
-      ["if (tag !== 'COMMIT')", 'if (false)'],
+      ["if (tag !== 'COMMIT' || written.status === 'rejected')", 'if (false)'],
     ],
   },
   'keys are looked up before the lock': {
     file: 'ledger/post-batch.js',
     edits: [
       [
-        'const accounts = await this.lockAccounts(queryRunner, accountIds, whenLocked);\n        const skipped',
-        `const earlier = await this.findKeys(queryRunner, commands, { has: () => true });
-        const accounts = await this.lockAccounts(queryRunner, accountIds, whenLocked);
-        const skipped`,
+        'const [opening, earlier, ',
+        'const early = await this.findKeys(client, commands);\n        const [opening, earlier, ',
       ],
-      ['const earlier = await this.findKeys(queryRunner, commands, accounts);', ''],
+      ['this.findKeys(client, commands),', 'early,'],
     ],
   },
   'the cache is deleted from by writers and filled by readers': {
@@ -52,7 +50,7 @@ export const BUILDS = {
     file: 'ledger/group-commit.js',
     edits: [
       [
-        'const outcome = await this.runner.resolve((queryRunner) => this.postBatch.wasApplied(queryRunner, posted));',
+        'const outcome = await this.runner.resolve((queryRunner, client) => this.postBatch.wasApplied(queryRunner, client, posted));',
         'const outcome = { applied: false, accounts: new Map() };',
       ],
     ],
@@ -62,7 +60,7 @@ export const BUILDS = {
     edits: [
       [
         'const accountIds = ascending(',
-        `const before = await this.versions(queryRunner, commands.map((command) => command.accountId));
+        `const before = await this.versions(client, commands.map((command) => command.accountId));
         commands = commands.map((command) =>
             command.expectedVersion === before.get(command.accountId) ? { ...command, expectedVersion: undefined } : command);
         const accountIds = ascending(`,
@@ -71,7 +69,9 @@ export const BUILDS = {
   },
   'callers are answered before the COMMIT': {
     file: 'ledger/transaction-runner.js',
-    edits: [['await commit(client, value);', 'void commit(client, value).catch(() => undefined);']],
+    edits: [
+      ['await commit(client, value, write);', 'void commit(client, value, write).catch(() => undefined);'],
+    ],
   },
   'a batch is run again after a COMMIT whose outcome is unknown': {
     file: 'ledger/transaction-runner.js',

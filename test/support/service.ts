@@ -20,6 +20,8 @@ export interface ServiceSettings {
   readonly environment: Record<string, string>;
   /** Run as this user instead of the test's own; root only. */
   readonly uid?: number;
+  /** How long it may take to become ready. */
+  readonly startTimeoutMs?: number;
 }
 
 /** Starts the service on a free port; does not wait for it. */
@@ -47,7 +49,7 @@ export async function startService(settings: ServiceSettings): Promise<ServicePr
     await waitUntil(async () => {
       if (service.child.exitCode !== null) throw new Error('the service ended');
       return (await fetch(`${service.url}/health/ready`)).ok;
-    }, 30_000);
+    }, settings.startTimeoutMs ?? 30_000);
     return service;
   } catch (error) {
     service.child.kill('SIGKILL');

@@ -1,0 +1,25 @@
+-- wrk: batches of deposits with unique idempotency keys. Arguments: first account, last account, step, a name of this run.
+local ITEMS = 1000
+local threads = 0
+function setup(thread)
+  thread:set('id', threads)
+  threads = threads + 1
+end
+
+local first, step, steps, run, sent
+local headers = { ['Content-Type'] = 'application/json' }
+function init(args)
+  first, step, run, sent = tonumber(args[1]), tonumber(args[3]), args[4], 0
+  steps = math.floor((tonumber(args[2]) - first) / step)
+  math.randomseed(os.time() + id)
+end
+
+function request()
+  local items = {}
+  for item = 1, ITEMS do
+    sent = sent + 1
+    items[item] = '{"accountId":' .. first + step * math.random(0, steps) ..
+      ',"amount":1.00,"type":"Deposit","idempotencyKey":"' .. run .. '-' .. id .. '-' .. sent .. '"}'
+  end
+  return wrk.format('POST', '/transactions/batch', headers, '[' .. table.concat(items, ',') .. ']')
+end

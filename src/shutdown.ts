@@ -1,0 +1,63 @@
+import type { Logger } from 'pino';
+
+const SIGNALS = ['SIGTERM', 'SIGINT'] as const;
+
+/** Until there is something to stop in order. (A process that is a container's first has no default for signals.) */
+export function leaveOnSignals(): void {
+  for (const signal of SIGNALS) process.once(signal, leave);
+}
+
+function leave(): void {
+  process.exit(0);
+}
+
+export interface Stop {
+  readonly inOrder: () => Promise<void>;
+  /** A stop that takes longer is cut short. */
+  readonly timeoutMs: number;
+  readonly logger: Logger;
+}
+
+/**
+ * From now on SIGTERM and SIGINT stop the process in order, with exit code 0.
+ *
+ * @returns the same for who can't go on: with exit code 1
+ */
+export function stopOnSignals({ inOrder, timeoutMs, logger }: Stop): (error: Error) => void {
+  let stopping = false;
+  const stop = async (why: object, exitCode: number): Promise<void> => {
+    if (stopping) return;
+    stopping = true;
+    logger.info(why, 'stopping: open requests are still answered');
+    setTimeout(
+      () => die(logger, new Error('SHUTDOWN_TIMEOUT_MS is over'), 'stopped hard'),
+      timeoutMs,
+    ).unref();
+    try {
+      await inOrder();
+    } catch (error) {
+      die(logger, error, 'could not stop in order');
+    }
+    logger.info('stopped');
+    process.exit(exitCode);
+  };
+  for (const signal of SIGNALS) {
+    process.off(signal, leave);
+    process.on(signal, () => void stop({ signal }, 0));
+  }
+  return (error) => {
+    logger.fatal({ err: error }, "can't go on");
+    void stop({}, 1);
+  };
+}
+
+/** After a defect nobody knows what still works: a dead process is restarted, a half-dead one lies. */
+export function dieOnDefects(logger: Logger): void {
+  process.on('uncaughtException', (error) => die(logger, error, 'uncaught exception'));
+  process.on('unhandledRejection', (error) => die(logger, error, 'unhandled rejection'));
+}
+
+export function die(logger: Logger, error: unknown, message: string): never {
+  logger.fatal({ err: error }, message);
+  process.exit(1);
+}

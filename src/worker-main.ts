@@ -1,0 +1,44 @@
+import 'reflect-metadata';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import { createApp } from './app.js';
+import { loadConfig } from './config.js';
+import { explainStart } from './explain.js';
+import { createLogger } from './observability/logging.js';
+import { Metrics } from './observability/metrics.js';
+import { serve } from './serve.js';
+import { die, dieOnDefects, leaveOnSignals } from './shutdown.js';
+import { PrimaryLink } from './workers/primary-link.js';
+
+/** One of several processes that serve a bank behind one port. `main.ts` starts it and has opened the bank. */
+async function main(primary: PrimaryLink): Promise<void> {
+  const config = loadConfig();
+  const logger = createLogger(config.log);
+  dieOnDefects(logger);
+  leaveOnSignals();
+  // The database may be closing already, and nobody would replace or stop this process any more.
+  primary.onGone(() => die(logger, new Error('its connection has ended'), 'the primary process is gone'));
+  const { bank, port } = await primary.assignment();
+  let app: NestFastifyApplication | undefined;
+  try {
+    app = await createApp(config, bank, logger);
+    const metrics = app.get(Metrics);
+    primary.onCollect(() => metrics.registry.getMetricsAsJSON());
+    metrics.scrapeBy(() => primary.scrape());
+    const url = await serve(app, { ...config, port }, logger);
+    primary.listening({ url, port: listeningPort(app) });
+  } catch (error) {
+    await app?.close();
+    throw error;
+  }
+}
+
+function listeningPort(app: NestFastifyApplication): number {
+  const address = app.getHttpServer().address();
+  return typeof address === 'object' && address !== null ? address.port : 0;
+}
+
+const primary = new PrimaryLink();
+main(primary).catch(async (error: unknown) => {
+  await primary.failed(explainStart(error));
+  process.exit(1);
+});
