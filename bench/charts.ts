@@ -103,7 +103,7 @@ function svg(width: number, height: number, title: string, parts: readonly strin
 /** The next number that is 1, 2, 4, 6 or 8 times a power of ten. */
 function niceCeiling(value: number): number {
   const power = 10 ** Math.floor(Math.log10(value));
-  return (([1, 2, 4, 6, 8].find((step) => step * power >= value) ?? 10)) * power;
+  return ([1, 2, 4, 6, 8].find((step) => step * power >= value) ?? 10) * power;
 }
 
 function rule(x1: number, y1: number, x2: number, y2: number, colour = '#e0e0e0'): string {

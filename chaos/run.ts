@@ -207,16 +207,18 @@ class Run {
     if (!listener) return;
     await until(this.patienceMs, async () => {
       const distinct = new Set(listener.arrivals.map(({ transactionId }) => transactionId));
-      return distinct.size >= (await this.count('transactions'));
+      return distinct.size >= (await this.count('transactions', 'archived_transactions'));
     });
   }
 
-  private async count(table: 'outbox' | 'transactions'): Promise<number> {
+  private async count(...tables: ('outbox' | 'transactions' | 'archived_transactions')[]): Promise<number> {
     let rows = 0;
     for (const { url, schema } of this.bank.shards) {
       const client = new Client({ connectionString: url });
       await client.connect();
-      rows += (await client.query(`SELECT FROM ${schema}.${table}`)).rowCount ?? 0;
+      for (const table of tables) {
+        rows += (await client.query(`SELECT FROM ${schema}.${table}`)).rowCount ?? 0;
+      }
       await client.end();
     }
     return rows;

@@ -3,6 +3,7 @@ import {
   accountListOption,
   accountOption,
   accountsOption,
+  ageOption,
   balanceOption,
   countOption,
   DEFAULT_ACCOUNT,
@@ -10,6 +11,7 @@ import {
   DEFAULT_MAX_PAUSE_MS,
   DEFAULT_SKIP_IDS,
   millisecondsOption,
+  pastOption,
   queueOption,
   shardArgument,
   skipIdsOption,
@@ -52,10 +54,27 @@ function createProgram(): Command {
     .description('check that the books are whole: every balance against its transactions; posts nothing')
     .option('--json', 'print the report as JSON')
     .action(async (options: Parameters<Commands['verify']>[0]) => (await commands()).verify(options));
+  addArchiveCommand(program);
   addBackupCommands(program);
   addShardCommands(program);
   addEventCommands(program);
   return program;
+}
+
+function addArchiveCommand(program: Command): void {
+  program
+    .command('archive')
+    .description('move old transactions out of the table that is written to, while the bank is open')
+    .addOption(new Option('--before <time>', 'those from before a time').argParser(pastOption))
+    .addOption(
+      new Option('--older-than <age>', 'or those of an age, like 90d or 36h')
+        .argParser(ageOption)
+        .conflicts('before'),
+    )
+    .action(async ({ before, olderThan }: { before?: Date; olderThan?: Date }, command: Command) => {
+      const time = before ?? olderThan ?? command.error('error: --before or --older-than is needed');
+      await (await commands()).archive(time);
+    });
 }
 
 function addBackupCommands(program: Command): void {

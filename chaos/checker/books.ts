@@ -1,6 +1,6 @@
 import { Client } from 'pg';
 
-/** A row of `transactions`. Amounts are minor units. */
+/** A row of `transactions`, or of the archive. Amounts are minor units. */
 export interface Posting {
   readonly id: string;
   readonly accountId: number;
@@ -62,10 +62,13 @@ export async function readBooks(
         const { account_id: id, balance, version } = row;
         accounts.set(Number(id), { balance: minorUnits(balance), version: Number(version), postings: [] });
       }
+      const columns =
+        'transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key';
       const posted = await client.query<Row>(
-        `SELECT transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key
-         FROM ${schema}.transactions WHERE NOT account_id = ANY($1)
-         ORDER BY account_id, version_after, transaction_id`,
+        `SELECT ${columns}
+         FROM (SELECT ${columns} FROM ${schema}.transactions
+               UNION ALL SELECT ${columns} FROM ${schema}.archived_transactions) posted
+         WHERE NOT account_id = ANY($1) ORDER BY account_id, version_after, transaction_id`,
         [except],
       );
       for (const posting of posted.rows.map(postingOf)) {

@@ -11,14 +11,23 @@ import { WorkError } from '../explain.js';
 const MANIFEST = 'manifest.json';
 const FORMAT = 'scalable-banking-api backup';
 /** Raised when a backup is written that an older release would misread. */
-const FORMAT_VERSION = 1;
+const FORMAT_VERSION = 2;
+/** Those that this release reads. Version 1 knows no archive. */
+const READABLE = [1, FORMAT_VERSION] as const;
 
-/** The tables that a backup holds as files, in the order in which they can be loaded. The shard's identity is in the manifest. */
+/**
+ * The tables that a backup holds as files, in the order in which they can be loaded. The shard's identity is in the
+ * manifest. `drawn`: the ids come from a sequence of the table's own.
+ */
 export const BACKED_UP = [
-  { table: 'accounts', id: 'account_id' },
-  { table: 'transactions', id: 'transaction_id' },
-  { table: 'outbox', id: 'outbox_id' },
+  { table: 'accounts', key: 'accounts', id: 'account_id', drawn: true },
+  { table: 'transactions', key: 'transactions', id: 'transaction_id', drawn: true },
+  { table: 'archived_transactions', key: 'archivedTransactions', id: 'transaction_id', drawn: false },
+  { table: 'outbox', key: 'outbox', id: 'outbox_id', drawn: true },
 ] as const;
+
+/** One of {@link BACKED_UP}. */
+export type BackedUp = (typeof BACKED_UP)[number];
 
 const count = z.number().int().min(0);
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
@@ -34,8 +43,8 @@ const FILE = z.object({
   sha256,
   /** Of the CSV text in it. Rows are in the order of their ids, so the same rows always have the same one. */
   contentSha256: sha256,
-  /** Where the sequence of the table's ids stood; `called`: that id was handed out. */
-  sequence: z.object({ last: z.string().regex(/^\d{1,19}$/), called: z.boolean() }),
+  /** Where the sequence of the table's ids stood, if it has one; `called`: that id was handed out. */
+  sequence: z.object({ last: z.string().regex(/^\d{1,19}$/), called: z.boolean() }).optional(),
 });
 
 const SHARD = z.object({
@@ -46,12 +55,12 @@ const SHARD = z.object({
   identity: z.record(z.string(), z.unknown()),
   /** What `verify` found in the snapshot. */
   books: z.object({ accounts: count, transactions: count, balance: z.string(), faulty: count }),
-  files: z.array(FILE).length(BACKED_UP.length),
+  files: z.array(FILE).min(1).max(BACKED_UP.length),
 });
 
 const BODY = z.object({
   format: z.literal(FORMAT),
-  formatVersion: z.literal(FORMAT_VERSION),
+  formatVersion: z.literal(READABLE),
   bankId: z.string(),
   shardCount: z.number().int().min(1),
   /** Those that had been applied, oldest first: the schema that the files are of. */
@@ -62,6 +71,7 @@ const BODY = z.object({
 export type BackupFile = z.output<typeof FILE>;
 export type BackupShard = z.output<typeof SHARD>;
 export type Manifest = z.output<typeof BODY>;
+
 /** Puts the manifest, with a checksum of its own, on the disk. */
 export async function writeManifest(
   folder: string,
@@ -85,9 +95,9 @@ export async function readManifest(folder: string): Promise<Manifest> {
   const damaged = new WorkError(`${path} is damaged, so what the backup should hold is not known`);
   const { checksum, ...body } = parseObject(text) ?? {};
   if (body['format'] !== FORMAT) throw damaged;
-  if (body['formatVersion'] !== FORMAT_VERSION) {
+  if (!READABLE.some((version) => version === body['formatVersion'])) {
     throw new WorkError(
-      `${path} is of the format version ${String(body['formatVersion'])}; this release reads version ${FORMAT_VERSION}`,
+      `${path} is of the format version ${String(body['formatVersion'])}; this release reads version ${READABLE.join(' and ')}`,
     );
   }
   if (checksum !== checksumOf(body)) throw damaged;

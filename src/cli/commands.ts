@@ -6,6 +6,7 @@ import type { Money } from '../domain/money.js';
 import { createLogger, STDERR } from '../observability/logging.js';
 import type { ShardAddress } from '../database/shard-address.js';
 import { InterruptedError, WorkError } from '../explain.js';
+import { archiveBank, archiveText } from './archive.js';
 import { backupBank, backupText } from './backup.js';
 import { tailEvents as runTail, type TailOptions } from './events-tail.js';
 import { migrateText } from './migrate.js';
@@ -55,6 +56,16 @@ export async function verify({ json }: { json?: boolean }): Promise<void> {
     );
     console.log(json ? JSON.stringify(report) : verifyText(report, performance.now() - startedMs));
     if (!report.ok) process.exitCode = 1;
+  });
+}
+
+export async function archive(before: Date): Promise<void> {
+  await withBank('archive', async ({ bank, signal }) => {
+    const report = await withProgress('transactions', (onProgress) =>
+      archiveBank(bank.shards, before, { onProgress, signal }),
+    );
+    console.log(archiveText(report));
+    if (!report.complete) signal.throwIfAborted();
   });
 }
 

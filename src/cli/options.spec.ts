@@ -1,7 +1,14 @@
 import { describe, expect, it } from '@jest/globals';
 import { InvalidArgumentError } from 'commander';
 import { MAX_MONEY } from '../domain/money.js';
-import { accountOption, accountsOption, balanceOption, DEFAULT_BALANCE } from './options.js';
+import {
+  accountOption,
+  accountsOption,
+  ageOption,
+  balanceOption,
+  DEFAULT_BALANCE,
+  pastOption,
+} from './options.js';
 
 describe('balanceOption', () => {
   it.each([
@@ -52,4 +59,37 @@ describe.each([
       expect(() => option(text)).toThrow(`a whole number from 1 to ${max}`);
     },
   );
+});
+
+describe('pastOption', () => {
+  it.each([
+    ['2026-01-01', '2026-01-01T00:00:00.000Z'],
+    ['2026-01-01T01:30:00+02:00', '2025-12-31T23:30:00.000Z'],
+  ])('reads %s', (text, time) => {
+    expect(pastOption(text).toISOString()).toBe(time);
+  });
+
+  it.each(['', 'yesterday', '2026-02-30', '2026-01-01T00:00:00', '2999-01-01', '1746181442'])(
+    'refuses %j',
+    (text) => {
+      expect(() => pastOption(text)).toThrow(InvalidArgumentError);
+    },
+  );
+});
+
+describe('ageOption', () => {
+  it.each([
+    ['90d', 90 * 86_400_000],
+    ['36h', 36 * 3_600_000],
+    ['99999d', 99_999 * 86_400_000],
+  ])('takes %s for a time so long ago', (text, ageMs) => {
+    const time = ageOption(text);
+    const agoMs = Date.now() - time.getTime();
+    expect(agoMs - ageMs).toBeGreaterThanOrEqual(0);
+    expect(agoMs - ageMs).toBeLessThan(5_000);
+  });
+
+  it.each(['', '0d', '90', 'd', '-1d', '1.5h', '90 d', '90m', '100000d'])('refuses %j', (text) => {
+    expect(() => ageOption(text)).toThrow(InvalidArgumentError);
+  });
 });

@@ -1,5 +1,6 @@
 import { InvalidArgumentError } from 'commander';
 import { MAX_ID } from '../domain/account.js';
+import { isInstant } from '../http/instant.js';
 import { formatMoney, MAX_MONEY, parseMoney, type Money } from '../domain/money.js';
 
 /** What the specification's reset_balance resets to. */
@@ -11,6 +12,9 @@ export const DEFAULT_ACCOUNT = 1;
 export const DEFAULT_MAX_PAUSE_MS = 3_000;
 const MAX_PAUSE_MS = 600_000;
 const MAX_SHARD = 1_023;
+
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
 
 /** More than a busy bank posts between two backups, and far fewer than there are. */
 export const DEFAULT_SKIP_IDS = 1_000_000_000;
@@ -65,6 +69,22 @@ export function queueOption(text: string): string {
 /** @throws InvalidArgumentError */
 export function shardArgument(text: string): number {
   return wholeNumber(text, MAX_SHARD, 0);
+}
+
+/** @throws InvalidArgumentError */
+export function pastOption(text: string): Date {
+  const time = isInstant(text) ? new Date(text) : undefined;
+  if (time && time.getTime() <= Date.now()) return time;
+  throw new InvalidArgumentError(
+    'It must be a time in the past, like 2026-01-01 or 2026-01-01T00:00:00+01:00.',
+  );
+}
+
+/** @returns the time that is so long ago. @throws InvalidArgumentError */
+export function ageOption(text: string): Date {
+  const [, count = '', unit = ''] = /^([1-9]\d{0,4})([dh])$/.exec(text) ?? [];
+  if (!count) throw new InvalidArgumentError('It must be a number of days or hours, like 90d or 36h.');
+  return new Date(Date.now() - Number(count) * (unit === 'd' ? DAY_MS : HOUR_MS));
 }
 
 /** @throws InvalidArgumentError */

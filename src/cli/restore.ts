@@ -15,6 +15,7 @@ import { WorkError } from '../explain.js';
 import { csvOf } from './backup.js';
 import {
   BACKED_UP,
+  type BackedUp,
   checkFiles,
   measure,
   readManifest,
@@ -22,7 +23,7 @@ import {
   type BackupShard,
   type Manifest,
 } from './backup-format.js';
-import { setSequence } from './shard-copy.js';
+import { setSequence, type SequenceState } from './shard-copy.js';
 import { beginLocked, someAtOnce, withSessions, type ShardSession } from './shard-sessions.js';
 import { sumTotals, verifyBank, verifyInSnapshot, type Totals } from './verify.js';
 
@@ -144,7 +145,7 @@ async function loadShard(
   await beginLocked(session, 'BEGIN ISOLATION LEVEL READ COMMITTED', 'ACCESS EXCLUSIVE');
   await session.client.query(COMMIT_DURABLY);
   await checkSchema(load);
-  if (!(await isEmpty(session))) {
+  if (!(await isEmpty(session, backup))) {
     if (!(await holdsSame(session, backup))) {
       throw new WorkError(
         `${describeShard(address)} holds accounts; a backup is restored into an empty bank only`,
@@ -184,9 +185,9 @@ async function checkSchema({ session: { client, tables, address }, manifest }: L
   );
 }
 
-async function isEmpty({ client, tables }: ShardSession): Promise<boolean> {
+async function isEmpty({ client, tables }: ShardSession, { files }: BackupShard): Promise<boolean> {
   const { rowCount } = await client.query(
-    BACKED_UP.map(({ table }) => `(SELECT FROM ${tables[table]} LIMIT 1)`).join(' UNION ALL '),
+    files.map(({ table }) => `(SELECT FROM ${tables[backedUp(table).key]} LIMIT 1)`).join(' UNION ALL '),
   );
   return rowCount === 0;
 }
@@ -195,10 +196,10 @@ async function isEmpty({ client, tables }: ShardSession): Promise<boolean> {
 async function holdsSame({ client, tables }: ShardSession, { files }: BackupShard): Promise<boolean> {
   for (const { table, rows, columns, contentSha256 } of files) {
     if (table === 'outbox') continue;
-    const counted = await client.query<{ rows: string }>(`SELECT count(*) AS rows FROM ${tables[table]}`);
+    const kind = backedUp(table);
+    const counted = await client.query<{ rows: string }>(`SELECT count(*) AS rows FROM ${tables[kind.key]}`);
     if (Number(counted.rows[0]?.rows) !== rows) return false;
-    const id = idOf(table);
-    const found = await measure(await csvOf(client, tables, { table, id, columns }));
+    const found = await measure(await csvOf(client, tables, kind, columns));
     if (found.sha256 !== contentSha256) return false;
   }
   return true;
@@ -208,12 +209,13 @@ async function fill({ session, backup, folder, bankId, manifest, options }: Load
   const { client, tables } = session;
   const references = await dropReferences(session);
   for (const { table, file, columns, sequence } of backup.files) {
+    const { key, id } = backedUp(table);
     const sink = client.query(
-      copyFrom(`COPY ${tables[table]} (${columns.join(', ')}) FROM STDIN (FORMAT csv, HEADER true)`),
+      copyFrom(`COPY ${tables[key]} (${columns.join(', ')}) FROM STDIN (FORMAT csv, HEADER true)`),
     );
     await pipeline(createReadStream(join(folder, file)), createGunzip(), sink, { signal });
     const skip = table === 'outbox' ? 0n : BigInt(options.skipIds) * BigInt(manifest.shardCount);
-    await setSequence(client, tables[table], idOf(table), advanced(sequence, skip));
+    if (sequence) await setSequence(client, tables[key], id, advanced(sequence, skip));
   }
   for (const statement of references) await client.query(statement);
   await client.query(`DELETE FROM ${tables.shardIdentity}`);
@@ -222,7 +224,7 @@ async function fill({ session, backup, folder, bankId, manifest, options }: Load
      SELECT * FROM jsonb_populate_record(NULL::${tables.shardIdentity}, $1::jsonb)`,
     [JSON.stringify({ ...backup.identity, bank_id: bankId })],
   );
-  await client.query(`ANALYZE ${tables.accounts}, ${tables.transactions}, ${tables.outbox}`);
+  await client.query(`ANALYZE ${backup.files.map(({ table }) => tables[backedUp(table).key]).join(', ')}`);
 }
 
 /** Checked once for all rows instead of one by one, which would fill the server's memory. @returns what puts them back */
@@ -239,12 +241,14 @@ async function dropReferences({ client, tables }: ShardSession): Promise<string[
   );
 }
 
-function idOf(table: BackupFile['table']): string {
-  return BACKED_UP.find((other) => other.table === table)?.id ?? '';
+function backedUp(table: BackupFile['table']): BackedUp {
+  const found = BACKED_UP.find((other) => other.table === table);
+  if (!found) throw new Error(`${table} is not backed up`);
+  return found;
 }
 
 /** In steps of the number of shards, so that the ids still name their shard. */
-function advanced({ last, called }: BackupFile['sequence'], by: bigint): BackupFile['sequence'] {
+function advanced({ last, called }: SequenceState, by: bigint): SequenceState {
   const next = BigInt(last) + by;
   if (next > BigInt(MAX_ID)) throw new WorkError(`--skip-ids leaves no id free: ids end at ${MAX_ID}`);
   return { last: String(next), called };

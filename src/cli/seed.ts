@@ -1,18 +1,13 @@
 import type { PoolClient } from 'pg';
-import type { DataSource, QueryRunner } from 'typeorm';
-import { createDataSource } from '../database/data-source.js';
+import type { QueryRunner } from 'typeorm';
 import { drawIds } from '../database/ids.js';
-import { ShardPool } from '../database/shard-pool.js';
 import type { ShardAddress } from '../database/shard-address.js';
 import { FIRST_VERSION } from '../domain/account.js';
 import { formatMoney, type Money } from '../domain/money.js';
-import { tablesOf, type SchemaTables } from '../database/tables.js';
-import {
-  CommitOutcomeUnknownError,
-  TransactionRunner,
-  type RunnerLimits,
-} from '../ledger/transaction-runner.js';
+import type { SchemaTables } from '../database/tables.js';
+import { CommitOutcomeUnknownError } from '../ledger/transaction-runner.js';
 import { explain, WorkError } from '../explain.js';
+import { withShardRunners, type ShardRunner } from './shard-runners.js';
 
 export interface SeedRequest {
   /** How many accounts to open, at least 1. */
@@ -45,20 +40,6 @@ const OUTBOX_ROW = 1_000;
 /** From this many rows on, plans made for the tables as they were are worth renewing at once. */
 const ANALYZE_FROM = 10_000;
 
-/** Generous: nobody waits for an answer, and a chunk on a slow disk is no failure. */
-const LIMITS: RunnerLimits = {
-  transactionTimeoutMs: 120_000,
-  lockTimeoutMs: 60_000,
-  attempts: 5,
-  resolveTimeoutMs: 10_000,
-};
-
-interface SeededShard {
-  readonly dataSource: DataSource;
-  readonly runner: TransactionRunner;
-  readonly tables: SchemaTables;
-}
-
 interface Chunk {
   readonly accounts: number;
   readonly firstId: number;
@@ -77,14 +58,11 @@ export async function seedBank(
   options: SeedOptions = {},
 ): Promise<SeedReport> {
   const startedMs = performance.now();
-  const shards = await connectAll(addresses);
-  try {
+  return withShardRunners(addresses, 'bank-seed', async (shards) => {
     const chunks = await seedInRounds(shards, request, options);
     if (chunks.accounts >= ANALYZE_FROM) await Promise.all(shards.map(analyze));
     return { ...chunks, durationMs: performance.now() - startedMs };
-  } finally {
-    await Promise.all(shards.map((shard) => shard.dataSource.destroy()));
-  }
+  });
 }
 
 /** Seeds a bank of one shard. @throws as {@link seedBank} does */
@@ -108,27 +86,9 @@ export function shares(total: number, parts: number): number[] {
   return Array.from({ length: parts }, (_, index) => share + (index < total % parts ? 1 : 0));
 }
 
-async function connectAll(addresses: readonly ShardAddress[]): Promise<SeededShard[]> {
-  const shards = addresses.map((address, index): SeededShard => {
-    const pool = { name: `bank-seed-${index}`, size: 1, connectTimeoutMs: 10_000 };
-    const dataSource = createDataSource(address, pool);
-    return {
-      dataSource,
-      runner: new TransactionRunner(new ShardPool(dataSource), LIMITS),
-      tables: tablesOf(address.schema),
-    };
-  });
-  const connected = await Promise.allSettled(shards.map((shard) => shard.dataSource.initialize()));
-  const failed = connected.find((result) => result.status === 'rejected');
-  if (!failed) return shards;
-  const up = shards.filter(({ dataSource }) => dataSource.isInitialized);
-  await Promise.all(up.map(({ dataSource }) => dataSource.destroy()));
-  throw failed.reason;
-}
-
 /** In each round every shard makes one chunk. */
 async function seedInRounds(
-  shards: readonly SeededShard[],
+  shards: readonly ShardRunner[],
   request: SeedRequest,
   { onProgress, signal }: SeedOptions,
 ): Promise<Omit<SeedReport, 'durationMs'>> {
@@ -138,7 +98,7 @@ async function seedInRounds(
     const round = Math.min(request.accounts - accounts, CHUNK * shards.length);
     const results = await Promise.allSettled(
       shares(round, shards.length).map((size, index) =>
-        seedChunk(shards[index] as SeededShard, size, request.balance),
+        seedChunk(shards[index] as ShardRunner, size, request.balance),
       ),
     );
     for (const result of results) {
@@ -162,7 +122,7 @@ function seedFailure(accounts: number, cause: unknown): WorkError {
   return new WorkError(`${accounts} accounts were made${doubt}. Then: ${explain(cause)}`, { cause });
 }
 
-async function seedChunk(shard: SeededShard, size: number, balance: Money): Promise<Chunk> {
+async function seedChunk(shard: ShardRunner, size: number, balance: Money): Promise<Chunk> {
   if (size === 0) return { accounts: 0, firstId: 0, lastId: 0 };
   return shard.runner.run((queryRunner, client) =>
     insertAccounts(queryRunner, client, shard.tables, size, balance),
@@ -226,6 +186,6 @@ async function announce(
   }
 }
 
-async function analyze({ dataSource, tables }: SeededShard): Promise<void> {
+async function analyze({ dataSource, tables }: ShardRunner): Promise<void> {
   await dataSource.query(`ANALYZE ${tables.accounts}, ${tables.transactions}`);
 }

@@ -8,7 +8,8 @@ import type { SchemaTables } from '../database/tables.js';
 /**
  * How far a copy has come: it holds every account and every transaction up to these ids. Transactions are only ever
  * added, and their ids are drawn under the lock that a cut excludes; so what was added since is what has greater ids,
- * and the accounts that changed since are theirs.
+ * and the accounts that changed since are theirs. In which of its two tables a transaction lies makes no difference:
+ * one that is archived after it was copied stays outside the archive in the copy, until `archive` is run there.
  */
 export interface Cut {
   readonly account: string;
@@ -27,7 +28,8 @@ export interface CopiedRound {
 export async function cutOf(client: Client, tables: SchemaTables): Promise<Cut> {
   const { rows } = await client.query<Cut>(
     `SELECT (SELECT coalesce(max(account_id), 0) FROM ${tables.accounts}) AS account,
-            (SELECT coalesce(max(transaction_id), 0) FROM ${tables.transactions}) AS transaction`,
+            greatest((SELECT coalesce(max(transaction_id), 0) FROM ${tables.transactions}),
+                     (SELECT coalesce(max(transaction_id), 0) FROM ${tables.archivedTransactions})) AS transaction`,
   );
   return rows[0] ?? NOTHING;
 }
@@ -63,12 +65,11 @@ export async function copySince(
     `INSERT INTO ${tables.accounts} (account_id, balance, version) SELECT * FROM changed
      ON CONFLICT (account_id) DO UPDATE SET balance = excluded.balance, version = excluded.version`,
   );
-  const transactions = await copy(
-    source,
-    `SELECT ${TRANSACTION_COLUMNS} FROM ${tables.transactions} WHERE transaction_id > ${since.transaction}`,
-    target,
-    `${tables.transactions} (${TRANSACTION_COLUMNS})`,
-  );
+  let transactions = 0;
+  for (const table of [tables.transactions, tables.archivedTransactions]) {
+    const added = `SELECT ${TRANSACTION_COLUMNS} FROM ${table} WHERE transaction_id > ${since.transaction}`;
+    transactions += await copy(source, added, target, `${table} (${TRANSACTION_COLUMNS})`);
+  }
   await alongside();
   await target.query('COMMIT');
   return { cut, transactions };
@@ -140,7 +141,7 @@ export async function digestSince(client: Client, tables: SchemaTables, since: C
        SELECT count(*) AS rows,
               coalesce(sum(hashtextextended(concat_ws('|', transaction_id, account_id, type, amount, balance_after,
                 version_after, coalesce(idempotency_key, chr(1)), extract(epoch FROM timestamp)), 0)::numeric), 0) AS hash
-       FROM ${tables.transactions} WHERE transaction_id > ${since.transaction}
+       FROM ${tables.allTransactions} all_of_them WHERE transaction_id > ${since.transaction}
      )
      SELECT a.rows AS accounts, a.balances, t.rows AS transactions, a.hash + t.hash AS hash FROM a, t`,
   );
@@ -150,7 +151,7 @@ export async function digestSince(client: Client, tables: SchemaTables, since: C
 function accountsSince(tables: SchemaTables, since: Cut): string {
   if (since.account === NOTHING.account) return '';
   return `WHERE account_id > ${since.account} OR account_id IN
-            (SELECT account_id FROM ${tables.transactions} WHERE transaction_id > ${since.transaction})`;
+            (SELECT account_id FROM ${tables.allTransactions} t WHERE transaction_id > ${since.transaction})`;
 }
 
 /** @returns the number of rows */

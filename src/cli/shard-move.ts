@@ -214,7 +214,7 @@ async function copyAndVerify(move: Move): Promise<CopiedRound> {
   const { target, tables, options, to, place } = move;
   const copied = await catchUp(move, await cutOf(target, tables), false);
   options.onStep?.('comparing every row with the source, then verifying the books of the copy');
-  await target.query(`ANALYZE ${tables.accounts}, ${tables.transactions}`);
+  await target.query(`ANALYZE ${tables.accounts}, ${tables.transactions}, ${tables.archivedTransactions}`);
   const compared = await inSnapshot(move, async () => {
     const round = await copySince(move.snapshot, target, tables, copied.cut);
     await compare(move.snapshot, move, NOTHING);
@@ -298,8 +298,8 @@ async function locked(
 
 /** In the order in which a batch, and then the relay, takes them: another one would end in deadlocks. */
 function lockAll(tables: SchemaTables): string {
-  const { accounts, outbox, shardIdentity, transactions } = tables;
-  return `LOCK TABLE ${accounts}, ${outbox}, ${shardIdentity}, ${transactions} IN ACCESS EXCLUSIVE MODE`;
+  const { accounts, outbox, shardIdentity, transactions, archivedTransactions } = tables;
+  return `LOCK TABLE ${accounts}, ${outbox}, ${shardIdentity}, ${transactions}, ${archivedTransactions} IN ACCESS EXCLUSIVE MODE`;
 }
 
 async function compare(source: Client, { target, tables }: Move, since: Cut): Promise<void> {
@@ -351,7 +351,7 @@ async function copyLast(move: Move, verified: Cut): Promise<void> {
 /** From this commit on whoever looks for the shard's tables fails, and finds where they are. */
 async function leaveAddress({ source, tables, forwarding }: Move): Promise<void> {
   await source.query(
-    ['accounts', 'transactions', 'outbox', 'shard_identity']
+    ['accounts', 'transactions', 'archived_transactions', 'outbox', 'shard_identity']
       .map((name) => `ALTER TABLE ${tables.accounts.replace(/accounts$/, name)} RENAME TO moved_${name};`)
       .join(' '),
   );

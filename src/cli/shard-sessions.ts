@@ -53,19 +53,20 @@ export async function withSessions<T>(
  * migrates or moves them meanwhile. Texts of values are the same whatever is set on the server.
  */
 export async function beginLocked(
-  { client, tables, address }: ShardSession,
+  session: ShardSession,
   begin: string,
   mode: 'ACCESS SHARE' | 'ACCESS EXCLUSIVE',
 ): Promise<void> {
-  const { accounts, outbox, shardIdentity, transactions } = tables;
+  const { client, address } = session;
+  const { accounts, outbox, shardIdentity, transactions, archivedTransactions } = session.tables;
+  // In the order in which a batch, and then the relay, takes them.
+  const locked = [accounts, outbox, shardIdentity, transactions];
+  if (await hasArchive(session)) locked.push(archivedTransactions);
   await client.query(
     `${begin}; SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}; SET LOCAL jit = off; SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO'`,
   );
   try {
-    // In the order in which a batch, and then the relay, takes them.
-    await client.query(
-      `LOCK TABLE ${accounts}, ${outbox}, ${shardIdentity}, ${transactions} IN ${mode} MODE`,
-    );
+    await client.query(`LOCK TABLE ${locked.join(', ')} IN ${mode} MODE`);
   } catch (error) {
     if (sqlStateOf(error) !== '55P03') throw error;
     throw new WorkError(
@@ -73,6 +74,14 @@ export async function beginLocked(
     );
   }
   await client.query(UNLIMITED);
+}
+
+/** The schema of an older release has none. */
+export async function hasArchive({ client, tables }: ShardSession): Promise<boolean> {
+  const { rows } = await client.query<{ exists: boolean }>('SELECT to_regclass($1) IS NOT NULL AS exists', [
+    tables.archivedTransactions,
+  ]);
+  return rows[0]?.exists === true;
 }
 
 /**

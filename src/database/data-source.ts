@@ -4,8 +4,10 @@ import { OutboxAndShardIdentity1795478700000 } from '../../migrations/1795478700
 import { RelayLease1795478800000 } from '../../migrations/1795478800000-relay-lease.js';
 import { SpecTables1795478400000 } from '../../migrations/1795478400000-spec-tables.js';
 import { WideTypes1795478500000 } from '../../migrations/1795478500000-wide-types.js';
+import { Archive1795478900000 } from '../../migrations/1795478900000-archive.js';
 import { poolExtras } from './connection.js';
 import { AccountEntity } from './entities/account.entity.js';
+import { ArchivedTransactionEntity } from './entities/archived-transaction.entity.js';
 import { OutboxEntity } from './entities/outbox.entity.js';
 import { ShardIdentityEntity } from './entities/shard-identity.entity.js';
 import { TransactionEntity } from './entities/transaction.entity.js';
@@ -29,6 +31,7 @@ export const MIGRATIONS = [
   BalanceHistory1795478600000,
   OutboxAndShardIdentity1795478700000,
   RelayLease1795478800000,
+  Archive1795478900000,
 ];
 
 export function dataSourceOptions(shard: ShardAddress, pool: PoolSettings): DataSourceOptions {
@@ -36,7 +39,13 @@ export function dataSourceOptions(shard: ShardAddress, pool: PoolSettings): Data
     type: 'postgres',
     url: shard.url,
     schema: shard.schema,
-    entities: [AccountEntity, TransactionEntity, OutboxEntity, ShardIdentityEntity],
+    entities: [
+      AccountEntity,
+      TransactionEntity,
+      ArchivedTransactionEntity,
+      OutboxEntity,
+      ShardIdentityEntity,
+    ],
     migrations: MIGRATIONS,
     migrationsTransactionMode: 'each',
     synchronize: false,

@@ -1,7 +1,17 @@
+import { TRANSACTION_COLUMNS } from './rows.js';
+
 /** A shard's tables, each qualified with the shard's schema and quoted: behind PgBouncer there is no search_path. */
 export interface SchemaTables {
   readonly accounts: string;
   readonly transactions: string;
+  /** Old transactions, moved out of `transactions`. */
+  readonly archivedTransactions: string;
+  /**
+   * The rows of both, for a FROM, with an alias. `archive` moves rows while the bank is open: one statement sees each
+   * of them once, two statements need not. No view: one would go on showing the tables of a shard that was moved,
+   * which are renamed so that whoever looks for them fails.
+   */
+  readonly allTransactions: string;
   readonly outbox: string;
   readonly shardIdentity: string;
   /** TypeORM's list of the migrations that were applied. */
@@ -14,9 +24,14 @@ export interface SchemaTables {
 
 export function tablesOf(schema: string): SchemaTables {
   const quoted = `"${schema.replaceAll('"', '""')}"`;
+  const transactions = `${quoted}.transactions`;
+  const archivedTransactions = `${quoted}.archived_transactions`;
   return {
     accounts: `${quoted}.accounts`,
-    transactions: `${quoted}.transactions`,
+    transactions,
+    archivedTransactions,
+    allTransactions: `(SELECT ${TRANSACTION_COLUMNS} FROM ${transactions}
+      UNION ALL SELECT ${TRANSACTION_COLUMNS} FROM ${archivedTransactions})`,
     outbox: `${quoted}.outbox`,
     shardIdentity: `${quoted}.shard_identity`,
     migrations: `${quoted}.migrations`,

@@ -156,14 +156,15 @@ export class Outbox {
 
   /**
    * LIMIT keeps the planner to one look-up by the primary key for each transaction. Left to choose, once the outbox has
-   * been analyzed it merges with the index of all transactions, read from its start.
+   * been analyzed it merges with the index of all transactions, read from its start. A transaction that was archived
+   * before its event was published is looked for in the archive.
    */
   private async read(queryRunner: QueryRunner, outboxIds: readonly string[]): Promise<Transaction[][]> {
     if (outboxIds.length === 0) return [];
     const rows = (await queryRunner.query(
       `SELECT outbox_id, ${TRANSACTION_COLUMNS}
        FROM ${this.tables.outbox}, unnest(transaction_ids) WITH ORDINALITY AS listed (listed_id, place),
-         LATERAL (SELECT * FROM ${this.tables.transactions} WHERE transaction_id = listed_id LIMIT 1) posted
+         LATERAL (SELECT * FROM ${this.tables.allTransactions} t WHERE transaction_id = listed_id LIMIT 1) posted
        WHERE outbox_id = ANY($1) ORDER BY outbox_id, place`,
       [outboxIds],
     )) as (TransactionRow & { outbox_id: string })[];

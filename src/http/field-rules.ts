@@ -1,10 +1,9 @@
 import { ValidateBy, ValidateIf, type ValidationOptions } from 'class-validator';
 import { parseMoney, type Money } from '../domain/money.js';
 import { KEY_FORM, readIdempotencyKey } from './idempotency-key.js';
+import { isInstant } from './instant.js';
 import { NumberText } from './json-body.js';
 import { parsePositiveInteger } from './positive-integer.js';
-
-const INSTANT = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:\d{2}))?$/;
 
 /** A field of a body that may be written as a JSON number or as a JSON string: its text either way. */
 export type Numeric = NumberText | string;
@@ -60,13 +59,6 @@ export const IsInstant = () =>
   rule('isInstant', (value) => typeof value === 'string' && isInstant(value), {
     message: 'must be an ISO 8601 date or time with an offset, like 2025-05-02T10:24:02Z',
   });
-
-/** Date.parse takes 2025-02-30 for the 2nd of March. */
-function isInstant(text: string): boolean {
-  if (!INSTANT.test(text) || Number.isNaN(Date.parse(text))) return false;
-  const day = text.slice(0, 10);
-  return new Date(day).toISOString().startsWith(day);
-}
 
 /** One of some words, in any case. */
 export const IsWord = (words: readonly string[]) =>

@@ -1,4 +1,4 @@
-import type { Account } from '../domain/account.js';
+import { FIRST_VERSION, type Account } from '../domain/account.js';
 import { LedgerError } from '../domain/errors.js';
 import type { BalanceCache } from '../domain/ports.js';
 import type { Transaction, TransactionType } from '../domain/transaction.js';
@@ -27,6 +27,16 @@ export interface TransactionFilter {
   /** Before. */
   readonly to?: Date;
 }
+
+/** A page of an account's transactions, newest first. */
+export interface TransactionPage {
+  readonly transactions: readonly Transaction[];
+  /** The next page is below this version; undefined: there is none. */
+  readonly nextBelow: number | undefined;
+}
+
+/** Of a listing with a filter, for one page: what a filter passes over costs as much as what it shows. */
+const MAX_EXAMINED = 10_000;
 
 /** Reads accounts and transactions. Balances come from the cache where it may answer, all else from the database. */
 export class LedgerReader {
@@ -78,7 +88,9 @@ export class LedgerReader {
   }
 
   /**
-   * An account's transactions, newest first, below a version: new ones don't shift the pages.
+   * An account's transactions, newest first, below a version: new ones don't shift the pages. However long the history
+   * is, a page costs the same: it is read from an index, and with a filter it is what fits of the next
+   * {@link MAX_EXAMINED} transactions, of which there may be few, or none.
    *
    * @throws LedgerError ACCOUNT_NOT_FOUND, DATABASE_FAILED, OVERLOADED
    */
@@ -87,26 +99,33 @@ export class LedgerReader {
     version: number,
     limit: number,
     filter: TransactionFilter = {},
-  ): Promise<Transaction[]> {
+  ): Promise<TransactionPage> {
+    const { type, from, to } = filter;
+    const isFiltered = type !== undefined || from !== undefined || to !== undefined;
+    // An account's versions run without a gap: so many versions are so many transactions.
+    const below = isFiltered ? Math.min(version, (await this.account(accountId)).version + 1) : version;
+    const lowest = isFiltered ? Math.max(below - MAX_EXAMINED, FIRST_VERSION) : FIRST_VERSION;
     const shard = this.router.of(accountId);
     const rows = await shard.queryLong<TransactionRow>(
-      `SELECT ${TRANSACTION_COLUMNS} FROM ${shard.tables.transactions}
-       WHERE account_id = $1 AND version_after < $2
-         AND ($4::text IS NULL OR type = $4)
-         AND ($5::timestamptz IS NULL OR timestamp >= $5) AND ($6::timestamptz IS NULL OR timestamp < $6)
-       ORDER BY version_after DESC LIMIT $3`,
-      [accountId, version, limit, filter.type ?? null, filter.from ?? null, filter.to ?? null],
+      `SELECT ${TRANSACTION_COLUMNS} FROM ${shard.tables.allTransactions} t
+       WHERE account_id = $1 AND version_after < $2 AND version_after >= $3
+         AND ($5::text IS NULL OR type = $5)
+         AND ($6::timestamptz IS NULL OR timestamp >= $6) AND ($7::timestamptz IS NULL OR timestamp < $7)
+       ORDER BY version_after DESC LIMIT $4`,
+      [accountId, below, lowest, limit + 1, type ?? null, from ?? null, to ?? null],
       accountId,
     );
-    if (rows.length === 0) await this.account(accountId);
-    return rows.map(transactionFromRow);
+    if (rows.length === 0 && !isFiltered) await this.account(accountId);
+    const transactions = rows.slice(0, limit).map(transactionFromRow);
+    if (rows.length > limit) return { transactions, nextBelow: transactions.at(-1)?.versionAfter };
+    return { transactions, nextBelow: lowest > FIRST_VERSION + 1 ? lowest : undefined };
   }
 
   /** @throws LedgerError TRANSACTION_NOT_FOUND, DATABASE_FAILED, OVERLOADED */
   async transaction(transactionId: number): Promise<Transaction> {
     const shard = this.router.of(transactionId);
     const [row] = await shard.query<TransactionRow>(
-      `SELECT ${TRANSACTION_COLUMNS} FROM ${shard.tables.transactions} WHERE transaction_id = $1`,
+      `SELECT ${TRANSACTION_COLUMNS} FROM ${shard.tables.allTransactions} t WHERE transaction_id = $1 LIMIT 1`,
       [transactionId],
     );
     if (!row) throw new LedgerError({ code: 'TRANSACTION_NOT_FOUND' });

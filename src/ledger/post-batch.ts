@@ -98,7 +98,7 @@ export class PostBatch {
     // The account and the version are compared too: a promoted standby may hand out a lost id again.
     const { rows } = await send<{ timestamp: Date }>(
       client,
-      `SELECT timestamp FROM ${this.tables.transactions}
+      `SELECT timestamp FROM ${this.tables.allTransactions} t
        WHERE transaction_id = $1 AND account_id = $2 AND version_after = $3 AND type = $4 AND amount = $5
          AND idempotency_key IS NOT DISTINCT FROM $6`,
       [
@@ -159,6 +159,10 @@ export class PostBatch {
     return new Set(rows.map((row) => Number(row.account_id)));
   }
 
+  /**
+   * Of both tables, hot and archive, whose own constraints know nothing of each other: a key is used once over the two
+   * because whoever would use it again holds the account's lock and looks here first.
+   */
   private async findKeys(
     client: PoolClient,
     commands: readonly PostingCommand[],
@@ -169,7 +173,7 @@ export class PostBatch {
       client,
       `SELECT t.account_id, t.idempotency_key, t.transaction_id, t.type, t.amount
        FROM unnest($1::bigint[], $2::text[]) AS k (account_id, idempotency_key)
-       JOIN ${this.tables.transactions} t
+       JOIN ${this.tables.allTransactions} t
          ON t.account_id = k.account_id AND t.idempotency_key = k.idempotency_key`,
       [
         plainArray(keyed.map((command) => command.accountId)),

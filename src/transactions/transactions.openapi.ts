@@ -258,7 +258,10 @@ export const DocumentTransactions = (): MethodDecorator =>
       tags,
       operationId: 'listTransactions',
       summary: 'List the transactions of an account',
-      description: 'The newest first. New transactions do not shift the pages.',
+      description:
+        'The newest first. New transactions do not shift the pages. With `type`, `from` or `to` a page is what fits of ' +
+        'the next 10,000 transactions: it may have fewer items than `limit`, or none, and still a `nextCursor`. Only ' +
+        'where that is null does the history end.',
       responses: {
         200: jsonResponse('A page of transactions.', TransactionPage, {
           page: { data: [EXAMPLE_TRANSACTION], nextCursor: null },

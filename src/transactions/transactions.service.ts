@@ -2,7 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { MAX_ID } from '../domain/account.js';
 import { Ledger } from '../domain/ports.js';
 import type { Transaction } from '../domain/transaction.js';
-import { decodeCursor, encodeCursor, pageOf, type Page } from '../http/cursor.js';
+import { decodeCursor, encodeCursor, type Page } from '../http/cursor.js';
 import { LedgerReader } from '../ledger/ledger-reader.js';
 import {
   readPosting,
@@ -39,15 +39,18 @@ export class TransactionsService {
     query: ListTransactionsDto,
   ): Promise<Page<ReturnType<typeof transactionResource>>> {
     const listing = `transactions/${accountId}`;
-    const limit = Number(query.limit);
     const below = query.cursor === undefined ? MAX_ID : decodeCursor(listing, query.cursor);
-    const transactions = await this.reader.transactionsBelow(accountId, below, limit + 1, {
-      type: query.type === undefined ? undefined : readType(query.type),
-      from: query.from === undefined ? undefined : new Date(query.from),
-      to: query.to === undefined ? undefined : new Date(query.to),
-    });
-    return pageOf(transactions, limit, transactionResource, ({ versionAfter }) =>
-      encodeCursor(listing, versionAfter),
+    const { transactions, nextBelow } = await this.reader.transactionsBelow(
+      accountId,
+      below,
+      Number(query.limit),
+      {
+        type: query.type === undefined ? undefined : readType(query.type),
+        from: query.from === undefined ? undefined : new Date(query.from),
+        to: query.to === undefined ? undefined : new Date(query.to),
+      },
     );
+    const nextCursor = nextBelow === undefined ? null : encodeCursor(listing, nextBelow);
+    return { data: transactions.map(transactionResource), nextCursor };
   }
 }

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
+import { archiveBank } from '../../src/cli/archive.js';
 import { BACKED_UP, type Manifest } from '../../src/cli/backup-format.js';
 import { backupBank } from '../../src/cli/backup.js';
 import { restoreBank, type RestoreOptions } from '../../src/cli/restore.js';
@@ -88,12 +89,21 @@ async function foundBank(shards: readonly ShardAddress[], accounts = 5): Promise
 const contents = ({ shards }: Manifest) =>
   shards.flatMap(({ files }) => files.map(({ table, contentSha256 }) => ({ table, contentSha256 })));
 
+/** What somebody wrote who knows how the manifest is made. */
+function rewriteManifest(change: (body: Manifest) => void): void {
+  const body = JSON.parse(readFileSync(join(to(), 'manifest.json'), 'utf8')) as Manifest;
+  Reflect.deleteProperty(body, 'checksum');
+  change(body);
+  const checksum = createHash('sha256').update(JSON.stringify(body)).digest('hex');
+  writeFileSync(join(to(), 'manifest.json'), JSON.stringify({ ...body, checksum }));
+}
+
 /** What a restore has left where nothing may be: tables of no bank, without a row. */
 async function expectNothing(database: TestDatabase): Promise<void> {
   const tables = await on<{ name: string }>(
     database,
     `SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables
-     WHERE tablename IN ('accounts', 'transactions', 'outbox', 'shard_identity')`,
+     WHERE tablename IN ('accounts', 'transactions', 'archived_transactions', 'outbox', 'shard_identity')`,
   );
   for (const { name } of tables) expect(await on(database, `SELECT FROM ${name}`)).toEqual([]);
 }
@@ -114,8 +124,11 @@ describe('a backup', () => {
       }
     });
     await waitUntil(() => Promise.resolve(acknowledged.length > 200), 20_000);
+    await archiveBank(bankIn(source), new Date());
     const before = [...acknowledged];
+    const archiving = archiveBank(bankIn(source), new Date(), { stepRows: 10 });
     const manifest = await backup(bankIn(source));
+    await archiving;
     const during = acknowledged.length - before.length;
     posting = false;
     await Promise.all(writers);
@@ -130,7 +143,12 @@ describe('a backup', () => {
     expect(await verifyBank(bankIn(target))).toMatchObject({ accounts, transactions, balance, ok: true });
     // Backed up once more, each account, transaction and waiting event is the same text.
     expect(contents(await backup(bankIn(target), 'again'))).toEqual(contents(manifest));
-    const ids = await on<{ id: number }>(target, 'SELECT transaction_id::int AS id FROM bank.transactions');
+    const ids = await on<{ id: number }>(
+      target,
+      `SELECT transaction_id::int AS id FROM bank.transactions
+       UNION ALL SELECT transaction_id::int FROM bank.archived_transactions`,
+    );
+    expect(await on(target, 'SELECT FROM bank.archived_transactions LIMIT 1')).toHaveLength(1);
     const restored = new Set(ids.map(({ id }) => id));
     expect(before.filter((id) => !restored.has(id))).toEqual([]);
   }, 60_000);
@@ -338,7 +356,15 @@ describe('a restored bank', () => {
       `INSERT INTO bank.shard_identity (bank_id, shard_index, shard_count) VALUES (gen_random_uuid(), 0, 1)`,
     );
     await seedBank(bankIn(source), { accounts: 4, balance: 1n });
-    expect((await backup(bankIn(source))).migrations).toEqual(older.map(({ name }) => name));
+    const written = await backup(bankIn(source));
+    expect(written.migrations).toEqual(older.map(({ name }) => name));
+    // As a release wrote it that knew no archive.
+    expect(written.shards[0]?.files.map(({ table }) => table)).toEqual([
+      'accounts',
+      'transactions',
+      'outbox',
+    ]);
+    rewriteManifest((body) => Object.assign(body, { formatVersion: 1 }));
     await restore(bankIn(target));
     expect((await settleShards(bankIn(target))).migrations).toEqual([]);
     expect(await verifyBank(bankIn(target))).toMatchObject({ accounts: 4, ok: true });
@@ -365,15 +391,6 @@ describe('what is not restored', () => {
   });
 
   const file = (name: string) => join(to(), 'shard-0', `${name}.csv.gz`);
-  /** What somebody wrote who knows how the manifest is made. */
-  const rewriteManifest = (change: (body: Manifest) => void) => {
-    const body = JSON.parse(readFileSync(join(to(), 'manifest.json'), 'utf8')) as Manifest;
-    Reflect.deleteProperty(body, 'checksum');
-    change(body);
-    const checksum = createHash('sha256').update(JSON.stringify(body)).digest('hex');
-    writeFileSync(join(to(), 'manifest.json'), JSON.stringify({ ...body, checksum }));
-  };
-
   const DAMAGE: [what: string, damage: () => void, message: string][] = [
     ['without its manifest', () => rmSync(join(to(), 'manifest.json')), 'is no backup'],
     ['that is no folder', () => rmSync(to(), { recursive: true }), 'is no backup'],
@@ -388,8 +405,8 @@ describe('what is not restored', () => {
     ['with a file in which a bit flipped', () => flip(file('accounts')), 'its SHA-256 is another one'],
     [
       'of a format to come',
-      () => rewriteManifest((body) => Object.assign(body, { formatVersion: 2 })),
-      'is of the format version 2; this release reads version 1',
+      () => rewriteManifest((body) => Object.assign(body, { formatVersion: 3 })),
+      'is of the format version 3; this release reads version 1 and 2',
     ],
     [
       'of a schema to come',

@@ -5,11 +5,13 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { DataSource } from 'typeorm';
+import { archiveBank } from '../../src/cli/archive.js';
+import { seedBank } from '../../src/cli/seed.js';
 import { verifyBank } from '../../src/cli/verify.js';
 import { dataSourceOptions, MIGRATIONS } from '../../src/database/data-source.js';
 import type { ShardAddress } from '../../src/database/shard-address.js';
 import { findDrift } from '../../src/database/drift.js';
-import { migrate, ShardMismatchError } from '../../src/database/migrate.js';
+import { migrate, prepareTables, ShardMismatchError } from '../../src/database/migrate.js';
 import { openLedger } from '../support/ledger.js';
 import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
 
@@ -201,6 +203,44 @@ describe('an old bank that is migrated', () => {
       refusal: { code: 'DUPLICATE_TRANSACTION', original: { transactionId: Number(used?.transaction_id) } },
     });
     await ledger.close();
+  });
+});
+
+describe('a bank of the last release without an archive', () => {
+  const ARCHIVE = NAMES.indexOf('Archive1795478900000');
+
+  async function undoLast(): Promise<void> {
+    const pool = { name: 'test-migrate', size: 1, connectTimeoutMs: 5_000 };
+    const dataSource = new DataSource({
+      ...dataSourceOptions(shard, pool),
+      migrations: MIGRATIONS.slice(0, ARCHIVE + 1),
+    });
+    await dataSource.initialize();
+    await dataSource.undoLastMigration();
+    await dataSource.destroy();
+  }
+
+  it('gets one, and leaves room on the pages of accounts; and can go back with all it has archived', async () => {
+    await prepareTables(shard, ALONE, MIGRATIONS.slice(0, ARCHIVE));
+    await client.query(
+      `INSERT INTO bank.shard_identity (bank_id, shard_index, shard_count) VALUES (gen_random_uuid(), 0, 1)`,
+    );
+    await seedBank([shard], { accounts: 100, balance: 1n });
+    expect((await verifyBank([shard])).ok).toBe(true);
+    const history = await rows('SELECT * FROM bank.transactions ORDER BY transaction_id');
+
+    expect((await migrate(shard, ALONE)).applied).toEqual(NAMES.slice(ARCHIVE));
+    expect(await rows('SELECT * FROM bank.transactions ORDER BY transaction_id')).toEqual(history);
+    expect(await rows(`SELECT reloptions FROM pg_class WHERE oid = 'bank.accounts'::regclass`)).toEqual([
+      { reloptions: ['fillfactor=80'] },
+    ]);
+    expect(await archiveBank([shard], new Date())).toMatchObject({ moved: 100 });
+    expect(await rows('SELECT * FROM bank.archived_transactions ORDER BY transaction_id')).toEqual(history);
+    expect(await verifyBank([shard])).toMatchObject({ transactions: 100, ok: true });
+
+    await undoLast();
+    expect(await rows('SELECT * FROM bank.transactions ORDER BY transaction_id')).toEqual(history);
+    expect((await migrate(shard, ALONE)).applied).toEqual(NAMES.slice(ARCHIVE));
   });
 });
 

@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
+import { archiveBank } from '../../src/cli/archive.js';
 import { moveShard, type MoveOptions } from '../../src/cli/shard-move.js';
 import { seedBank } from '../../src/cli/seed.js';
 import { verifyBank } from '../../src/cli/verify.js';
@@ -148,8 +149,14 @@ async function expectStored(acknowledged: readonly Posted[], seeded: number): Pr
   for (const { url, schema } of [shards[0] as ShardAddress, target()]) {
     const rows = await on<{ key: string }>(
       url,
-      `SELECT concat_ws('/', account_id, transaction_id, version_after) AS key FROM ${schema}.transactions`,
+      ['transactions', 'archived_transactions']
+        .map(
+          (table) =>
+            `SELECT concat_ws('/', account_id, transaction_id, version_after) AS key FROM ${schema}.${table}`,
+        )
+        .join(' UNION ALL '),
     );
+    expect(new Set(rows.map(({ key }) => key)).size).toBe(rows.length);
     rows.forEach(({ key }) => stored.add(key));
   }
   const missing = acknowledged.filter(
@@ -203,6 +210,33 @@ describe('moving a shard', () => {
     expect(await move()).toMatchObject({ transactions: undefined });
     await expectWhole(10);
   });
+
+  it('takes the archive along, and what is archived meanwhile', async () => {
+    await seedBank(shards, { accounts: 4_000, balance: 100n });
+    const shard = shards[1] as ShardAddress;
+    const service = await startService();
+    const load = startLoad(service.url, [2, 4, 6, 8]);
+    await archiveBank([shard], new Date());
+    await until(() => load.acknowledged.length > 100);
+    let [moving, runs] = [true, 0];
+    const archiving = (async () => {
+      // Once the shard has left, there is nothing to archive at its old place.
+      for (; moving; runs++) await archiveBank([shard], new Date(), { stepRows: 10 }).catch(() => undefined);
+    })();
+    await move();
+    moving = false;
+    await archiving;
+    const { acknowledged, failures } = await load.stop();
+    expect(failures).toEqual([]);
+    await service.close();
+    expect(runs).toBeGreaterThan(0);
+    await expectStored(acknowledged, 4_000);
+    await expectWhole(4_000);
+    const archived = await on(target().url, 'SELECT FROM bank_1.archived_transactions');
+    expect(archived.length).toBeGreaterThanOrEqual(2_000);
+    expect((await archiveBank([target()], new Date())).moved).toBeGreaterThan(0);
+    await expectWhole(4_000);
+  }, 60_000);
 
   it('takes along the events that are not published yet, in their order', async () => {
     await seedBank(shards, { accounts: 5_000, balance: 100n });

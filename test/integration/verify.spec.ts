@@ -362,6 +362,70 @@ describe('verify', () => {
   });
 });
 
+/** Account 1's first two transactions, and all of account 3's, in the archive. */
+const ARCHIVE = `
+  WITH old AS (DELETE FROM bank.transactions WHERE account_id = 3 OR version_after < 4 RETURNING *)
+  INSERT INTO bank.archived_transactions SELECT * FROM old`;
+
+const ARCHIVED: readonly Tampering[] = [
+  {
+    what: 'a changed amount',
+    sql: `UPDATE bank.archived_transactions SET amount = 201 WHERE ${MIDDLE}`,
+    checks: ['balance_is_sum', 'balances_run_on'],
+  },
+  {
+    what: 'a missing transaction',
+    sql: `DELETE FROM bank.archived_transactions WHERE ${FIRST}`,
+    checks: ['balance_is_sum', 'version_is_count', 'versions_run_on', 'balances_run_on'],
+  },
+  {
+    what: 'an idempotency key that is used again outside',
+    sql: `UPDATE bank.transactions SET idempotency_key = 'first' WHERE ${LAST}`,
+    checks: ['keys_are_unique'],
+  },
+  {
+    what: 'a transaction that is outside, too, under another id',
+    sql: `INSERT INTO bank.transactions SELECT 99, account_id, type, amount, timestamp, NULL, balance_after, version_after
+          FROM bank.archived_transactions WHERE ${MIDDLE}`,
+    checks: ['balance_is_sum', 'version_is_count', 'versions_run_on', 'balances_run_on'],
+  },
+  {
+    what: 'an id that is used outside, too',
+    sql: `UPDATE bank.archived_transactions
+          SET transaction_id = (SELECT transaction_id FROM bank.transactions WHERE ${LAST}) WHERE ${FIRST}`,
+    checks: ['ids_are_unique'],
+  },
+  {
+    what: 'a transaction of an account that does not exist',
+    sql: 'DELETE FROM bank.accounts WHERE account_id = 3',
+    checks: ['account_exists'],
+    accountId: 3,
+  },
+  {
+    what: 'a transaction of no account at all',
+    constraint: nullable('archived_transactions', 'account_id'),
+    sql: `INSERT INTO bank.archived_transactions SELECT 99, NULL, type, amount, timestamp, NULL, balance_after, version_after
+          FROM bank.archived_transactions WHERE ${FIRST}`,
+    checks: ['account_exists'],
+    accountId: 0,
+  },
+];
+
+describe('verify of a bank with an archive', () => {
+  beforeEach(() => client.query(`${BOOKS}; ${ARCHIVE}`));
+
+  it('finds nothing wrong with whole books', async () => {
+    const whole = { accounts: 3, transactions: 6, balance: '1700.00', faults: [], faulty: 0, ok: true };
+    expect(await verify()).toEqual(whole);
+  });
+
+  it.each(ARCHIVED)('finds in the archive $what', async ({ constraint, sql, checks, accountId = 1 }) => {
+    if (constraint) await client.query(constraint);
+    await client.query(sql);
+    expect(await verify()).toMatchObject({ faults: [{ accountId, checks }], faulty: 1, ok: false });
+  });
+});
+
 describe('verify of many accounts', () => {
   const ACCOUNTS = 25_000;
 

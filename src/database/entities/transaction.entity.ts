@@ -10,28 +10,10 @@ import {
 } from 'typeorm';
 import { AccountEntity } from './account.entity.js';
 
-@Entity('transactions')
-@Check('transactions_type_check', `"type" IN ('debit', 'credit')`)
-@Check('transactions_amount_check', `"amount" > 0 AND "amount" <> 'NaN'`)
-@Check('transactions_balance_after_check', `"balance_after" >= 0 AND "balance_after" <> 'NaN'`)
-@Check('transactions_version_after_check', '"version_after" > 1')
-@Unique('unique_idempotency_per_account', ['accountId', 'idempotencyKey'])
-@Unique('unique_version_per_account', ['accountId', 'versionAfter'])
-export class TransactionEntity {
-  @PrimaryGeneratedColumn('identity', {
-    name: 'transaction_id',
-    type: 'bigint',
-    generatedIdentity: 'BY DEFAULT',
-    primaryKeyConstraintName: 'transactions_pkey',
-  })
-  transactionId!: string;
-
+/** What a transaction and an archived one have in common. */
+export abstract class TransactionColumns {
   @Column({ name: 'account_id', type: 'bigint' })
   accountId!: string;
-
-  @ManyToOne(() => AccountEntity, { nullable: false, onDelete: 'CASCADE' })
-  @JoinColumn({ name: 'account_id', foreignKeyConstraintName: 'transactions_account_id_fkey' })
-  account!: Relation<AccountEntity>;
 
   @Column({ type: 'varchar', length: 10 })
   type!: 'debit' | 'credit';
@@ -52,4 +34,25 @@ export class TransactionEntity {
   /** The account's version once this transaction is applied; its unique index also serves listings, newest first. */
   @Column({ name: 'version_after', type: 'bigint' })
   versionAfter!: string;
+}
+
+@Entity('transactions')
+@Check('transactions_type_check', `"type" IN ('debit', 'credit')`)
+@Check('transactions_amount_check', `"amount" > 0 AND "amount" <> 'NaN'`)
+@Check('transactions_balance_after_check', `"balance_after" >= 0 AND "balance_after" <> 'NaN'`)
+@Check('transactions_version_after_check', '"version_after" > 1')
+@Unique('unique_idempotency_per_account', ['accountId', 'idempotencyKey'])
+@Unique('unique_version_per_account', ['accountId', 'versionAfter'])
+export class TransactionEntity extends TransactionColumns {
+  @PrimaryGeneratedColumn('identity', {
+    name: 'transaction_id',
+    type: 'bigint',
+    generatedIdentity: 'BY DEFAULT',
+    primaryKeyConstraintName: 'transactions_pkey',
+  })
+  transactionId!: string;
+
+  @ManyToOne(() => AccountEntity, { nullable: false, onDelete: 'CASCADE' })
+  @JoinColumn({ name: 'account_id', foreignKeyConstraintName: 'transactions_account_id_fkey' })
+  account!: Relation<AccountEntity>;
 }

@@ -1,0 +1,260 @@
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { Client } from 'pg';
+import { archiveBank, type ArchiveOptions } from '../../src/cli/archive.js';
+import { verifyBank } from '../../src/cli/verify.js';
+import { tablesOf } from '../../src/database/tables.js';
+import type { PostingCommand } from '../../src/domain/transaction.js';
+import { Outbox } from '../../src/events/outbox.js';
+import { InterruptedError } from '../../src/explain.js';
+import { startCli } from '../support/cli.js';
+import { countdown, openReader, openWithHistory, timeOf, walk } from '../support/history.js';
+import { openLedger, refusalOf, type TestLedger } from '../support/ledger.js';
+import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
+import { waitUntil } from '../support/service.js';
+
+let database: TestDatabase;
+let client: Client;
+let ledger: TestLedger;
+
+beforeEach(async () => {
+  database = await createTestDatabase('archive');
+  client = new Client({ connectionString: database.url });
+  await client.connect();
+  ledger = await openLedger(database.url);
+});
+
+afterEach(async () => {
+  await ledger.close();
+  await client.end();
+  await database.drop();
+});
+
+const shard = () => ({ url: database.url, schema: 'bank' });
+const archive = (before = NEW, options: ArchiveOptions = {}) => archiveBank([shard()], before, options);
+
+/** Histories come before this, and what is posted comes after it. */
+const NEW = new Date('2026-01-01');
+
+const COLUMNS =
+  'transaction_id, account_id, type, amount, timestamp, idempotency_key, balance_after, version_after';
+const ALL = `SELECT ${COLUMNS} FROM bank.transactions UNION ALL SELECT ${COLUMNS} FROM bank.archived_transactions
+             ORDER BY transaction_id`;
+
+async function rows(sql: string): Promise<Record<string, unknown>[]> {
+  return (await client.query<Record<string, unknown>>(sql)).rows;
+}
+
+async function count(table: string): Promise<number> {
+  const [row] = await rows(`SELECT count(*)::int AS rows FROM bank.${table}`);
+  return row?.rows as number;
+}
+
+const credit = (accountId: number, more: Partial<PostingCommand> = {}): PostingCommand => ({
+  ...{ accountId, type: 'credit', amount: 1n },
+  ...more,
+});
+const post = (command: PostingCommand) => ledger.groupCommit.submit(command);
+
+describe('the archive', () => {
+  it('takes what is older than a time, as it is, and nothing else', async () => {
+    await openWithHistory(client, 10);
+    await openWithHistory(client, 5);
+    const before = await rows(ALL);
+    expect(await archive(timeOf(8), { stepRows: 4 })).toMatchObject({ moved: 6 + 5, complete: true });
+    expect(await rows(ALL)).toEqual(before);
+    const [oldest] = await rows('SELECT min(timestamp) AS time FROM bank.transactions');
+    expect(oldest).toEqual({ time: timeOf(8) });
+    const [newest] = await rows('SELECT max(timestamp) AS time FROM bank.archived_transactions');
+    expect(newest).toEqual({ time: timeOf(7) });
+    expect(await archive(timeOf(8))).toMatchObject({ moved: 0, complete: true });
+    expect(await verifyBank([shard()])).toMatchObject({ transactions: 15, ok: true });
+  });
+
+  it('takes what is old though a clock that was wrong gave it a place among what is new', async () => {
+    const accountId = await openWithHistory(client, 20);
+    await client.query(
+      `UPDATE bank.transactions SET timestamp = '2099-01-01' WHERE version_after BETWEEN 3 AND 12`,
+    );
+    expect(await archive(NEW, { stepRows: 2 })).toMatchObject({ moved: 10 });
+    expect(await walk(openReader(ledger), accountId, 100)).toEqual([countdown(21, 2)]);
+    expect((await verifyBank([shard()])).ok).toBe(true);
+  });
+
+  it('of an empty bank has nothing to take', async () => {
+    const progress: number[] = [];
+    const onProgress = (done: number, total: number) => progress.push(done, total);
+    expect(await archive(NEW, { onProgress })).toMatchObject({ moved: 0, complete: true });
+    expect(progress).toEqual([]);
+  });
+
+  it('stops between two steps, and goes on when it is run again', async () => {
+    await openWithHistory(client, 100);
+    const controller = new AbortController();
+    const seen: number[] = [];
+    const onProgress = (done: number, total: number) => {
+      expect(total).toBe(100);
+      seen.push(done);
+      if (done === 30) controller.abort(new InterruptedError('SIGINT'));
+    };
+    const options = { onProgress, signal: controller.signal, stepRows: 10 };
+    expect(await archive(NEW, options)).toMatchObject({ moved: 30, complete: false });
+    expect(seen).toEqual([10, 20, 30]);
+    expect(await count('archived_transactions')).toBe(30);
+    expect(await archive()).toMatchObject({ moved: 70, complete: true });
+    expect(await verifyBank([shard()])).toMatchObject({ transactions: 100, ok: true });
+  });
+
+  it('waits for no account that is locked, so that nobody who locks one waits for it', async () => {
+    const accountId = await openWithHistory(client, 10);
+    await client.query('BEGIN');
+    await client.query('SELECT FROM bank.accounts WHERE account_id = $1 FOR UPDATE', [accountId]);
+    expect(await archive()).toMatchObject({ moved: 10 });
+    await client.query('ROLLBACK');
+  });
+
+  it('still knows the keys that were used', async () => {
+    const accountId = await openWithHistory(client, 10);
+    const [used] = await rows(
+      `SELECT transaction_id::int AS id FROM bank.transactions WHERE idempotency_key = 'key-4'`,
+    );
+    await archive(timeOf(6));
+    const original = { transactionId: used?.id };
+    expect(await refusalOf(post(credit(accountId, { idempotencyKey: 'key-4' })))).toMatchObject({
+      code: 'DUPLICATE_TRANSACTION',
+      original,
+    });
+    const reused = credit(accountId, { idempotencyKey: 'key-4', amount: 2n });
+    expect(await refusalOf(post(reused))).toMatchObject({ code: 'IDEMPOTENCY_KEY_REUSED', original });
+    expect(await refusalOf(post(credit(accountId, { idempotencyKey: 'key-8' })))).toMatchObject({
+      code: 'DUPLICATE_TRANSACTION',
+    });
+    expect(await post(credit(accountId, { idempotencyKey: 'key-3' }))).toMatchObject({ versionAfter: 12 });
+    expect(await verifyBank([shard()])).toMatchObject({ transactions: 11, ok: true });
+  });
+
+  it('hands over the events of transactions that were archived before they were published', async () => {
+    const { accountId } = await ledger.opener.open(100n);
+    await post(credit(accountId));
+    const outbox = new Outbox(ledger.runner, tablesOf('bank'), 5_000);
+    expect(await archive(new Date(Date.now() + 1))).toMatchObject({ moved: 2 });
+    const chunk = await outbox.claim(10, () => false);
+    expect(chunk?.batches.flat().map(({ versionAfter }) => versionAfter)).toEqual([2, 3]);
+  });
+});
+
+describe('while transactions are archived', () => {
+  it('postings, retries, listings and single transactions are answered as ever', async () => {
+    const [quiet, busy] = [await openWithHistory(client, 1_500), await openWithHistory(client, 100)];
+    const reader = openReader(ledger);
+    let archiving = true;
+    const during = async (work: (turn: number) => Promise<unknown>) => {
+      let turns = 0;
+      for (; archiving; turns++) await work(turns);
+      return turns;
+    };
+    const stored = await rows(
+      `SELECT version_after::int AS version, transaction_id::int AS id FROM bank.transactions WHERE account_id = ${quiet}`,
+    );
+    const ids = new Map(stored.map(({ version, id }) => [version as number, id as number]));
+    const readers = [
+      during(async () => {
+        expect((await walk(reader, quiet, 200)).flat()).toEqual(countdown(1_501, 2));
+      }),
+      during(async () => {
+        expect((await walk(reader, quiet, 200, { to: timeOf(1_200) })).flat()).toEqual(countdown(1_199, 2));
+      }),
+      during(async (turn) => {
+        const version = 2 + ((turn * 7) % 1_500);
+        const transactionId = ids.get(version) as number;
+        expect(await reader.transaction(transactionId)).toMatchObject({
+          transactionId,
+          versionAfter: version,
+        });
+      }),
+    ];
+    const retries = during(async (turn) => {
+      const version = 2 + 2 * ((turn * 11) % 750);
+      const refusal = await refusalOf(post(credit(quiet, { idempotencyKey: `key-${version}` })));
+      const original = { transactionId: ids.get(version) };
+      expect(refusal).toEqual({ code: 'DUPLICATE_TRANSACTION', original: expect.objectContaining(original) });
+    });
+    const postings = [0, 1, 2].map((caller) =>
+      during((turn) => post(credit(busy, turn % 2 === 0 ? {} : { idempotencyKey: `${caller}-${turn}` }))),
+    );
+    const verifications = during(async () => {
+      expect((await verifyBank([shard()])).faults).toEqual([]);
+    });
+    const archived = await archive(NEW, { stepRows: 25 }).finally(() => (archiving = false));
+    expect(archived).toMatchObject({ moved: 1_600 });
+    const turns = await Promise.all([...readers, retries, verifications, ...postings]);
+    expect(Math.min(...turns)).toBeGreaterThan(1);
+    const posted = turns.slice(-3).reduce((sum, more) => sum + more, 0);
+    expect(await verifyBank([shard()])).toMatchObject({ transactions: 1_600 + posted, ok: true });
+    expect(await count('transactions')).toBe(posted);
+  }, 60_000);
+});
+
+describe('the command', () => {
+  const BEFORE = ['archive', '--before', NEW.toISOString()];
+  const start = () => startCli(BEFORE, { DATABASE_URL: database.url });
+
+  /** The command comes to a stop at its second step, until the session ends its transaction. */
+  async function blockSecondStep(): Promise<void> {
+    await client.query('BEGIN; SELECT FROM bank.transactions WHERE transaction_id = 5500 FOR UPDATE');
+  }
+
+  const isBlocked = async () => {
+    const waiting = await ledger.dataSource.query<unknown[]>(
+      `SELECT FROM pg_stat_activity WHERE application_name LIKE 'bank-archive%' AND wait_event_type = 'Lock'`,
+    );
+    return waiting.length === 1;
+  };
+
+  it('that was killed leaves every transaction in one place, and goes on when it is run again', async () => {
+    await openWithHistory(client, 6_000);
+    const before = await rows(ALL);
+    await blockSecondStep();
+    const killed = start();
+    await waitUntil(isBlocked, 20_000);
+    killed.child.kill('SIGKILL');
+    await killed.ended;
+    await client.query('COMMIT');
+    // Until the server has noticed, or has done the step that it had in hand.
+    await waitUntil(async () => {
+      const sessions = `SELECT FROM pg_stat_activity WHERE application_name LIKE 'bank-archive%'`;
+      return (await rows(sessions)).length === 0;
+    }, 20_000);
+    expect([5_000, 6_000]).toContain(await count('archived_transactions'));
+    expect((await verifyBank([shard()])).ok).toBe(true);
+    const again = await start().ended;
+    expect(again).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/^Moved \d+ transaction/) as unknown,
+    });
+    expect(await count('archived_transactions')).toBe(6_000);
+    expect(await rows(ALL)).toEqual(before);
+  }, 60_000);
+
+  it('ends after the step in hand when it is told to', async () => {
+    await openWithHistory(client, 12_000);
+    await blockSecondStep();
+    const { child, ended } = start();
+    await waitUntil(isBlocked, 20_000);
+    child.kill('SIGINT');
+    await client.query('COMMIT');
+    const { code, stdout } = await ended;
+    expect({ code, stdout }).toEqual({
+      code: 130,
+      stdout: expect.stringMatching(
+        /^Moved 10000 transaction.*\nIt was stopped: run it again, it goes on\.\n$/,
+      ) as unknown,
+    });
+    expect(await count('archived_transactions')).toBe(10_000);
+  }, 60_000);
+
+  it('needs to know what is old', async () => {
+    const run = await startCli(['archive'], { DATABASE_URL: database.url }).ended;
+    const stderr = expect.stringContaining('--before or --older-than is needed') as unknown;
+    expect(run).toMatchObject({ code: 2, stdout: '', stderr });
+  });
+});

@@ -1,0 +1,134 @@
+import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
+import { Client, type QueryConfig } from 'pg';
+import { archiveBank } from '../../src/cli/archive.js';
+import { tablesOf } from '../../src/database/tables.js';
+import { Outbox } from '../../src/events/outbox.js';
+import type { LedgerReader } from '../../src/ledger/ledger-reader.js';
+import { countdown, openReader, openWithHistory, timeOf, walk } from '../support/history.js';
+import { openLedger, type TestLedger } from '../support/ledger.js';
+import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
+
+const LENGTH = 100_000;
+const ARCHIVED = 90_000;
+
+interface PlanNode {
+  readonly 'Node Type': string;
+  readonly 'Relation Name'?: string;
+  readonly 'Actual Rows': number;
+  readonly 'Actual Loops': number;
+  readonly 'Rows Removed by Filter'?: number;
+  readonly 'Shared Hit Blocks': number;
+  readonly 'Shared Read Blocks': number;
+  readonly Plans?: PlanNode[];
+}
+
+let database: TestDatabase;
+let client: Client;
+let ledger: TestLedger;
+let accountId: number;
+let reader: LedgerReader;
+
+beforeAll(async () => {
+  database = await createTestDatabase('long_history');
+  client = new Client({ connectionString: database.url });
+  await client.connect();
+  ledger = await openLedger(database.url);
+  reader = openReader(ledger);
+  accountId = await openWithHistory(client, LENGTH);
+  await archiveBank([{ url: database.url, schema: 'bank' }], timeOf(ARCHIVED + 2));
+}, 60_000);
+
+afterAll(async () => {
+  await ledger.close();
+  await client.end();
+  await database.drop();
+});
+
+/** The plan of the one statement that some work asks the archive with, as it goes to the server. */
+async function planOf(work: () => Promise<unknown>): Promise<PlanNode[]> {
+  const asked = jest.spyOn(Client.prototype, 'query');
+  await work();
+  const statements = (asked.mock.calls as unknown[][])
+    .map(([text, values]) => (typeof text === 'string' ? { text, values } : (text as QueryConfig)))
+    .filter(({ text }) => text.includes('archived_transactions'));
+  asked.mockRestore();
+  expect(statements).toHaveLength(1);
+  const [{ text, values }] = statements as [QueryConfig];
+  const explained = await client.query<{ 'QUERY PLAN': [{ Plan: PlanNode }] }>(
+    `EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ${text}`,
+    values,
+  );
+  return explained.rows.flatMap((row) => nodesFrom(row['QUERY PLAN'][0].Plan));
+}
+
+const nodesFrom = (node: PlanNode): PlanNode[] => [node, ...(node.Plans ?? []).flatMap(nodesFrom)];
+
+const rowsRead = (nodes: readonly PlanNode[]) =>
+  nodes
+    .filter((node) => node['Relation Name'] !== undefined)
+    .reduce(
+      (sum, node) =>
+        sum + (node['Actual Rows'] + (node['Rows Removed by Filter'] ?? 0)) * node['Actual Loops'],
+      0,
+    );
+const blocksRead = ([top]: readonly PlanNode[]) =>
+  (top?.['Shared Hit Blocks'] ?? 0) + (top?.['Shared Read Blocks'] ?? 0);
+const kindsOf = (nodes: readonly PlanNode[]) => new Set(nodes.map((node) => node['Node Type']));
+
+describe('with a long history, most of it in the archive', () => {
+  it('page 10,000 of a listing costs what page 1 costs, wherever it lies', async () => {
+    const list = (below: number) => planOf(() => reader.transactionsBelow(accountId, below, 10));
+    const first = await list(Number.MAX_SAFE_INTEGER);
+    for (const page of [500, 1_000, 1_001, 5_000, 10_000]) {
+      const below = LENGTH + 2 - (page - 1) * 10;
+      const nodes = await list(below);
+      expect([...kindsOf(nodes)].sort()).toEqual(['Index Scan', 'Limit', 'Merge Append']);
+      expect(rowsRead(nodes)).toBeLessThanOrEqual(12);
+      expect(blocksRead(nodes)).toBeLessThanOrEqual(blocksRead(first) + 4);
+    }
+    expect(blocksRead(first)).toBeLessThanOrEqual(20);
+    expect((await walk(reader, accountId, 1_000)).flat()).toEqual(countdown(LENGTH + 1, 2));
+  });
+
+  it('a page with a filter reads no more than 10,000 transactions, and says where the next one begins', async () => {
+    const filter = { type: 'debit' } as const;
+    const nodes = await planOf(() => reader.transactionsBelow(accountId, 60_001, 10, filter));
+    expect(rowsRead(nodes)).toBe(10_000);
+    const pages = await walk(reader, accountId, 10, filter);
+    expect(pages).toEqual(Array.from({ length: 10 }, () => []));
+    const old = await walk(reader, accountId, 200, { to: timeOf(250) });
+    expect(old.flat()).toEqual(countdown(249, 2));
+    expect(old.findIndex((page) => page.length > 0)).toBe(9);
+    expect(old.slice(9).map((page) => page.length)).toEqual([200, 48]);
+  });
+
+  it('a batch, a look-up and the relay go to the indexes of both tables', async () => {
+    const keys = [`key-${LENGTH}`, 'key-2', 'new'];
+    const batch = await planOf(() =>
+      Promise.allSettled(
+        keys.map((idempotencyKey) =>
+          ledger.groupCommit.submit({ accountId, type: 'credit', amount: 1n, idempotencyKey }),
+        ),
+      ),
+    );
+    const ids = await client.query<{ hot: number; archived: number }>(
+      `SELECT (SELECT max(transaction_id)::int FROM bank.transactions) AS hot,
+              (SELECT min(transaction_id)::int FROM bank.archived_transactions) AS archived`,
+    );
+    const [{ hot, archived }] = ids.rows as [{ hot: number; archived: number }];
+    const single = await planOf(() => reader.transaction(hot));
+    const old = await planOf(() => reader.transaction(archived));
+    const outbox = new Outbox(ledger.runner, tablesOf('bank'), 5_000);
+    const relayed = await planOf(() => outbox.claim(10, () => false));
+    for (const nodes of [batch, single, old, relayed]) {
+      const scans = nodes.filter((node) => node['Relation Name']?.endsWith('transactions'));
+      expect(scans.map((node) => node['Relation Name']).sort()).toEqual([
+        'archived_transactions',
+        'transactions',
+      ]);
+      expect([...kindsOf(scans)]).toEqual(['Index Scan']);
+      expect(rowsRead(nodes)).toBeLessThanOrEqual(4);
+    }
+    expect(rowsRead(single)).toBe(1);
+  });
+});

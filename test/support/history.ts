@@ -1,0 +1,59 @@
+import { Client } from 'pg';
+import { LedgerReader, type TransactionFilter } from '../../src/ledger/ledger-reader.js';
+import { ShardReader } from '../../src/ledger/shard-reader.js';
+import { ShardRouter } from '../../src/ledger/shard-router.js';
+import { ShardPool } from '../../src/database/shard-pool.js';
+import { tablesOf } from '../../src/database/tables.js';
+import type { TestLedger } from './ledger.js';
+
+/** When histories begin. */
+const OLD = new Date('2025-01-01');
+
+/**
+ * An account with a history of credits of a cent, a minute apart; every other one has a key, `key-` and its version.
+ *
+ * @returns its id
+ */
+export async function openWithHistory(client: Client, length: number): Promise<number> {
+  const opened = await client.query<{ id: number }>(
+    'INSERT INTO bank.accounts (balance, version) VALUES ($1::int * 0.01, $1 + 1) RETURNING account_id::int AS id',
+    [length],
+  );
+  const accountId = opened.rows[0]?.id as number;
+  await client.query(
+    `INSERT INTO bank.transactions (account_id, type, amount, balance_after, version_after, idempotency_key, timestamp)
+     SELECT $1::int, 'credit', 0.01, n * 0.01, n + 1, CASE n % 2 WHEN 1 THEN 'key-' || n + 1 END,
+            $2::timestamptz + n * interval '1 minute'
+     FROM generate_series(1, $3::int) n`,
+    [accountId, OLD, length],
+  );
+  return accountId;
+}
+
+/** When such an account came to a version. */
+export const timeOf = (version: number) => new Date(OLD.getTime() + (version - 1) * 60_000);
+
+/** from, from - 1, …, to */
+export const countdown = (from: number, to: number) =>
+  Array.from({ length: from - to + 1 }, (_, index) => from - index);
+
+export function openReader({ dataSource, runner, balances }: TestLedger): LedgerReader {
+  const shard = new ShardReader(new ShardPool(dataSource), runner, tablesOf('bank'), balances, 5_000);
+  return new LedgerReader(new ShardRouter([shard]), balances);
+}
+
+/** The versions that a listing shows, page by page. */
+export async function walk(
+  reader: LedgerReader,
+  accountId: number,
+  limit: number,
+  filter: TransactionFilter = {},
+): Promise<number[][]> {
+  const pages: number[][] = [];
+  for (let below: number | undefined = Number.MAX_SAFE_INTEGER; below !== undefined;) {
+    const page = await reader.transactionsBelow(accountId, below, limit, filter);
+    pages.push(page.transactions.map(({ versionAfter }) => versionAfter));
+    below = page.nextBelow;
+  }
+  return pages;
+}
