@@ -8,8 +8,10 @@ import { percentile, type Figures, type Goal } from './figures.js';
 import { LoadProcess } from './load/load-process.js';
 import {
   BATCH_ITEMS,
+  parentOf,
   peakResidentMebibytes,
   pgbench,
+  processorSeconds,
   startServer,
   withService,
   wrk,
@@ -72,7 +74,9 @@ export async function measureCore(shard: ShardAddress, figures: Figures, lengths
   await measureEngine(shard, figures, lengths);
   await measureBare(figures, lengths);
   await withService({ DATABASE_URL: shard.url, BALANCE_CACHE: 'on' }, (service) =>
-    booked(shard, (wrkPosts) => measureService(service, figures, lengths, wrkPosts)),
+    booked(shard, async (wrkPosts) =>
+      measureService(service, await postmasterOf(shard), figures, lengths, wrkPosts),
+    ),
   );
   await withService({ DATABASE_URL: shard.url, LEDGER_BATCH: '1' }, ({ url }) =>
     booked(shard, async (wrkPosts) => {
@@ -118,13 +122,23 @@ type WrkPosts = (run: WrkRun) => Promise<number>;
 
 async function measureService(
   { url, pid }: RunningServer,
+  postmaster: number,
   figures: Figures,
   { seconds, warmUpSeconds }: Lengths,
   wrkPosts: WrkPosts,
 ): Promise<void> {
   const run = { url, script: 'post.lua', seconds, accounts: UNIFORM } as const;
+  /** Notes a rate, and what each of its transactions or requests costs the two processors. */
+  const noteWithCost = async (name: string, measure: () => Promise<number>): Promise<number> => {
+    const before = [processorSeconds(pid), processorSeconds(postmaster)] as const;
+    const rate = await figures.note(name, measure());
+    const each = (now: number, then: number) => ((now - then) / (rate * seconds)) * 1e6;
+    await figures.note(`${name}: service`, each(processorSeconds(pid), before[0]), 'µs');
+    await figures.note(`${name}: PostgreSQL`, each(processorSeconds(postmaster), before[1]), 'µs');
+    return rate;
+  };
   await wrkPosts({ ...run, seconds: warmUpSeconds });
-  const rate = await figures.note(postName(FULL), wrkPosts(run));
+  const rate = await noteWithCost(postName(FULL), () => wrkPosts(run));
   await figures.note('POST, one account', wrkPosts({ ...run, accounts: HOT }));
   await figures.note('resident memory at full load', peakResidentMebibytes(pid), 'MiB');
   for (const connections of CONNECTIONS.filter((each) => each !== FULL)) {
@@ -132,9 +146,9 @@ async function measureService(
   }
   const batches = { ...run, script: 'batch.lua', connections: BATCH_CONNECTIONS } as const;
   await wrkPosts({ ...batches, seconds: warmUpSeconds });
-  await figures.note('batch items', wrkPosts(batches));
+  await noteWithCost('batch items', () => wrkPosts(batches));
   await wrk({ ...run, script: 'get.lua', seconds: warmUpSeconds });
-  await figures.note('GET balance', rateOf(wrk({ ...run, script: 'get.lua' })));
+  await noteWithCost('GET balance', () => rateOf(wrk({ ...run, script: 'get.lua' })));
   await measureLatency(url, figures, Math.max(1, Math.floor(rate / 2)), seconds);
 }
 
@@ -177,14 +191,28 @@ async function booked(shard: ShardAddress, work: (wrkPosts: WrkPosts) => Promise
   }
 }
 
-async function countTransactions(shard: ShardAddress): Promise<number> {
-  const client = new Client({ connectionString: shard.url });
-  await client.connect();
-  try {
+/** The process that has started all of a PostgreSQL server's others. */
+function postmasterOf(shard: ShardAddress): Promise<number> {
+  return withClient(shard, async (client) => {
+    const { rows } = await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+    return parentOf(rows[0]?.pid ?? 0);
+  });
+}
+
+function countTransactions(shard: ShardAddress): Promise<number> {
+  return withClient(shard, async (client) => {
     const { rows } = await client.query<{ count: string }>(
       `SELECT count(*) FROM ${tablesOf(shard.schema).transactions}`,
     );
     return Number(rows[0]?.count);
+  });
+}
+
+async function withClient<T>({ url }: ShardAddress, work: (client: Client) => Promise<T>): Promise<T> {
+  const client = new Client({ connectionString: url });
+  await client.connect();
+  try {
+    return await work(client);
   } finally {
     await client.end();
   }

@@ -1,4 +1,4 @@
-export type Unit = '/s' | 'ms' | 'MiB';
+export type Unit = '/s' | 'ms' | 'µs' | 'MiB';
 
 export interface Figure {
   readonly unit: Unit;

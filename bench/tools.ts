@@ -148,6 +148,39 @@ export function peakResidentMebibytes(pid: number): number {
   return numberIn(readFileSync(`/proc/${pid}/status`, 'utf8'), /VmHWM:\s+(\d+) kB/) / 1024;
 }
 
+/**
+ * Processor time that a process and its children have used, in seconds, those that have ended included; from Linux's
+ * /proc, where a tick is a hundredth of a second.
+ */
+export function processorSeconds(pid: number): number {
+  const [, ...own] = statOf(pid);
+  const children = readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map((name) => statOf(Number(name)))
+    .filter(([parent]) => parent === pid);
+  const ticks = [...own, ...children.flatMap(([, ...times]) => times)];
+  return ticks.reduce((sum, each) => sum + each, 0) / 100;
+}
+
+/** Which process has started this one. */
+export function parentOf(pid: number): number {
+  return statOf(pid)[0] ?? 0;
+}
+
+/** The parent, and the ticks of the process itself and of its ended children, in user and in kernel mode. */
+function statOf(pid: number): number[] {
+  try {
+    // The second field, a name in parentheses, may hold anything.
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
+      .replace(/^.*\) /s, '')
+      .split(' ')
+      .map(Number);
+    return [1, 11, 12, 13, 14].map((place) => fields[place] ?? 0);
+  } catch {
+    return []; // it has just ended
+  }
+}
+
 async function stop(child: ChildProcess): Promise<void> {
   const exited = new Promise((resolve) => child.once('exit', resolve));
   child.kill('SIGTERM');
