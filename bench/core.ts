@@ -74,9 +74,7 @@ export async function measureCore(shard: ShardAddress, figures: Figures, lengths
   await measureEngine(shard, figures, lengths);
   await measureBare(figures, lengths);
   await withService({ DATABASE_URL: shard.url, BALANCE_CACHE: 'on' }, (service) =>
-    booked(shard, async (wrkPosts) =>
-      measureService(service, await postmasterOf(shard), figures, lengths, wrkPosts),
-    ),
+    booked(shard, (wrkPosts) => measureService(shard, service, figures, lengths, wrkPosts)),
   );
   await withService({ DATABASE_URL: shard.url, LEDGER_BATCH: '1' }, ({ url }) =>
     booked(shard, async (wrkPosts) => {
@@ -120,21 +118,24 @@ export async function measureBare(figures: Figures, { seconds, warmUpSeconds }: 
 /** wrk, with what it posts counted; transactions per second. */
 type WrkPosts = (run: WrkRun) => Promise<number>;
 
+/** Rates of the service, and what each of its transactions or requests costs. */
 async function measureService(
+  shard: ShardAddress,
   { url, pid }: RunningServer,
-  postmaster: number,
   figures: Figures,
   { seconds, warmUpSeconds }: Lengths,
   wrkPosts: WrkPosts,
 ): Promise<void> {
   const run = { url, script: 'post.lua', seconds, accounts: UNIFORM } as const;
-  /** Notes a rate, and what each of its transactions or requests costs the two processors. */
+  const postmaster = await postmasterOf(shard);
   const noteWithCost = async (name: string, measure: () => Promise<number>): Promise<number> => {
-    const before = [processorSeconds(pid), processorSeconds(postmaster)] as const;
+    const costs = async () => [processorSeconds(pid), processorSeconds(postmaster), await walBytes(shard)];
+    const before = await costs();
     const rate = await figures.note(name, measure());
-    const each = (now: number, then: number) => ((now - then) / (rate * seconds)) * 1e6;
-    await figures.note(`${name}: service`, each(processorSeconds(pid), before[0]), 'µs');
-    await figures.note(`${name}: PostgreSQL`, each(processorSeconds(postmaster), before[1]), 'µs');
+    const each = (await costs()).map((after, index) => (after - (before[index] ?? NaN)) / (rate * seconds));
+    await figures.note(`${name}: service`, (each[0] ?? NaN) * 1e6, 'µs');
+    await figures.note(`${name}: PostgreSQL`, (each[1] ?? NaN) * 1e6, 'µs');
+    await figures.note(`${name}: WAL`, each[2] ?? NaN, 'B');
     return rate;
   };
   await wrkPosts({ ...run, seconds: warmUpSeconds });
@@ -196,6 +197,16 @@ function postmasterOf(shard: ShardAddress): Promise<number> {
   return withClient(shard, async (client) => {
     const { rows } = await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
     return parentOf(rows[0]?.pid ?? 0);
+  });
+}
+
+/** What the server has written to its write-ahead log so far. */
+function walBytes(shard: ShardAddress): Promise<number> {
+  return withClient(shard, async (client) => {
+    const { rows } = await client.query<{ bytes: string }>(
+      `SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn AS bytes`,
+    );
+    return Number(rows[0]?.bytes);
   });
 }
 

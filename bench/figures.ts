@@ -1,4 +1,4 @@
-export type Unit = '/s' | 'ms' | 'µs' | 'MiB';
+export type Unit = '/s' | 'ms' | 'µs' | 'B' | 'MiB';
 
 export interface Figure {
   readonly unit: Unit;
