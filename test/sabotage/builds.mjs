@@ -1,7 +1,7 @@
 /**
- * Builds of the service with one mistake each, all of them made by somebody before. `edits` are [what stands there, what
- * the mistake is] in a file of dist/src; what stands there must be found exactly once, so that no sabotage becomes void
- * unnoticed when the code changes.
+ * Builds of the service with one mistake each, all of them made by somebody before; some also take their time, so that a
+ * short run meets the mistake. `edits` are [what stands there, what the mistake is] in a file of dist/src; what stands
+ * there must be found exactly once, so that no sabotage becomes void unnoticed when the code changes.
  */
 export const BUILDS = {
   'the tag of the answer to COMMIT is ignored': {
@@ -16,7 +16,9 @@ export const BUILDS = {
     edits: [
       [
         'const [opening, earlier, ',
-        'const early = await this.findKeys(client, commands);\n        const [opening, earlier, ',
+        `const early = await this.findKeys(client, commands);
+        await new Promise((resolve) => setTimeout(resolve, 100 * Math.random()));
+        const [opening, earlier, `,
       ],
       ['this.findKeys(client, commands),', 'early,'],
     ],
