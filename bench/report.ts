@@ -106,8 +106,8 @@ ${tables(figures, goals)}
 - **POST**, **GET balance**: the service over HTTP by wrk, 256 connections unless said, a unique Idempotency-Key each. **batch items**: items of \`POST /transactions/batch\`, 1,000 a request, 8 connections.
 - **bare Fastify**: a server that answers a fixed small JSON: what HTTP costs here.
 - **POST: service**, **POST: PostgreSQL** and so on: processor time of each process per transaction or request (from \`/proc\`); **WAL**: bytes written to PostgreSQL's log for each.
-- **POST at half the rate**: an open loop at half of what POST reached in the same round; a latency runs from when the request was due. **pgbench, p50**: of one transaction of U.
-- **resident memory at full load**: the most that the service had resident until after the POST loads, from \`/proc\`.
+- **POST at half the rate**: an open loop at half of what POST reached in the same round; a latency runs from when the request was due. **pgbench, p50**: of one transaction of U, so with 16 clients that never pause: the load that a conventional design can just take is not the same as half of the service's, and higher latencies there flatter the ratio.
+- **resident memory at full load**: the most that the service had resident until after the POST loads with 256 connections, from \`/proc\`.
 - **POST, N accounts, M transactions**: on a bank with that history, after a load as long as the measurement; its size on disk is many times the server's \`shared_buffers\`.
 - **listing**: a page of 100 transactions of an account with a long history, 16 connections; its first page and its last.
 `;

@@ -17,24 +17,19 @@ async function main(primary: PrimaryLink): Promise<void> {
   leaveOnSignals();
   // The database may be closing already, and nobody would replace or stop this process any more.
   primary.onGone(() => die(logger, new Error('its connection has ended'), 'the primary process is gone'));
-  const { bank, port } = await primary.assignment();
+  const { bank } = await primary.assignment();
   let app: NestFastifyApplication | undefined;
   try {
     app = await createApp(config, bank, logger);
     const metrics = app.get(Metrics);
     primary.onCollect(() => metrics.registry.getMetricsAsJSON());
     metrics.scrapeBy(() => primary.scrape());
-    const url = await serve(app, { ...config, port }, logger);
-    primary.listening({ url, port: listeningPort(app) });
+    // With PORT=0 the workers share the port that the first one was given.
+    primary.listening({ url: await serve(app, config, logger) });
   } catch (error) {
     await app?.close();
     throw error;
   }
-}
-
-function listeningPort(app: NestFastifyApplication): number {
-  const address = app.getHttpServer().address();
-  return typeof address === 'object' && address !== null ? address.port : 0;
 }
 
 const primary = new PrimaryLink();

@@ -54,13 +54,13 @@ export async function archiveBank(
     let seen = 0;
     try {
       for (const span of spans) {
-        const movedBefore = moved;
         for await (const step of stepsThrough(span, before, options)) {
           moved += step.moved;
           options.onProgress?.(seen + step.seen, total);
         }
         seen += span.ids;
-        if (moved > movedBefore && !options.signal?.aborted) await clearAway(span.shard);
+        // Also where nothing was moved: an earlier run may have been stopped before it came to this.
+        if (span.ids > 0 && !options.signal?.aborted) await clearAway(span.shard);
       }
     } catch (error) {
       throw new WorkError(

@@ -99,6 +99,19 @@ export async function send<Row extends QueryResultRow>(
   }
 }
 
+/**
+ * Waits for the answers to statements that were sent one behind the other.
+ *
+ * @throws the first failure in their order: the later ones are but its consequences
+ */
+export async function inOrder<T extends readonly unknown[]>(answers: {
+  readonly [K in keyof T]: Promise<T[K]>;
+}): Promise<T> {
+  const settled = await Promise.allSettled(answers);
+  for (const answer of settled) if (answer.status === 'rejected') throw answer.reason;
+  return settled.map((answer) => (answer as PromiseFulfilledResult<unknown>).value) as unknown as T;
+}
+
 /** Statements that are sent meanwhile travel in as few packets as they fit in: each costs the system's attention. */
 export function together<T>(client: PoolClient, sendAll: () => T): T {
   const stream = streamOf(client);
@@ -111,9 +124,9 @@ export function together<T>(client: PoolClient, sendAll: () => T): T {
 }
 
 /**
- * Cuts a connection whose server has fallen silent: the pending queries then fail, and no COMMIT can follow. (pg's own
- * query_timeout would leave the connection looking healthy, and its `end` would wait for those queries.) The caller
- * clears the timer.
+ * Cuts a connection whose server has fallen silent: the pending queries then fail, and no COMMIT can follow that was not
+ * sent already. (pg's own query_timeout would leave the connection looking healthy, and its `end` would wait for those
+ * queries.) The caller clears the timer.
  */
 export function cutWhenLate(client: PoolClient, afterMs: number): NodeJS.Timeout {
   return setTimeout(() => streamOf(client).destroy(), afterMs);

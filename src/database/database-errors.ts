@@ -73,3 +73,11 @@ export function isRefusedCommit(error: unknown): boolean {
   // 40003 says just that: statement completion unknown.
   return state !== undefined && /^(23|40)/.test(state) && state !== '40003';
 }
+
+/**
+ * True when the server itself refused a statement: its transaction is aborted. (What belongs to a connection or a server
+ * that fails may also be the word of a pooler, which does not know what the server has done.)
+ */
+export function isRefusedStatement(error: unknown): boolean {
+  return sqlStateOf(error) !== undefined && classifyFailure(error) !== 'unavailable';
+}

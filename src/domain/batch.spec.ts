@@ -435,13 +435,16 @@ describe('decideAtomically', () => {
         }
         seen.stopped += 1;
         expect(decision).toMatchObject({ transactions: [], accounts: opening });
-        const [outcome] = outcomes.slice(stopped);
+        const codeOf = (outcome: Outcome | undefined, index: number) =>
+          outcome &&
+          'refused' in outcome &&
+          (index === stopped || outcome.refused === 'DUPLICATE_TRANSACTION')
+            ? outcome.refused
+            : 'NOT_APPLIED';
         expect(decision.decisions).toEqual(
           commands.map((_, index): unknown => ({
             accepted: false,
-            refusal: expect.objectContaining({
-              code: index === stopped && outcome && 'refused' in outcome ? outcome.refused : 'NOT_APPLIED',
-            }),
+            refusal: expect.objectContaining({ code: codeOf(outcomes[index], index) }),
           })),
         );
       }),

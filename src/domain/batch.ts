@@ -64,8 +64,9 @@ export function decideBatch(
 const NOT_APPLIED: Decision = { accepted: false, refusal: { code: 'NOT_APPLIED' } };
 
 /**
- * Decides commands that are applied together or not at all: the first one that is refused stops all of them, and is the
- * only one to keep its refusal. (What comes after it rested on a state that never comes to be.)
+ * Decides commands that are applied together or not at all: the first one that is refused stops all of them. It keeps its
+ * refusal, and so does each that was applied before: a batch that is sent again is told so of every one. (What else comes
+ * after it rested on a state that never comes to be.)
  *
  * @param commands no two of them with the same key of the same account: a repeat would refer to what is not applied
  */
@@ -78,8 +79,14 @@ export function decideAtomically(
   const refused = decision.decisions.find(({ accepted }) => !accepted);
   if (!refused) return decision;
   return {
-    decisions: decision.decisions.map((other) => (other === refused ? refused : NOT_APPLIED)),
+    decisions: decision.decisions.map((other) =>
+      other === refused || isDuplicate(other) ? other : NOT_APPLIED,
+    ),
     transactions: [],
     accounts: opening,
   };
+}
+
+function isDuplicate(decision: Decision): boolean {
+  return !decision.accepted && decision.refusal.code === 'DUPLICATE_TRANSACTION';
 }

@@ -59,9 +59,15 @@ export function admitBatches(fastify: FastifyInstance, turnstile: Turnstile): vo
       turnstile.enter({
         isGone: () => request.raw.socket.destroyed,
         admitted: (leave) => {
-          reply.raw.once('close', () => {
+          const { socket } = request.raw;
+          // The answer to a request that was pipelined behind another one may end without a word of its own.
+          const ended = () => {
+            reply.raw.off('close', ended);
+            socket.off('close', ended);
             void Promise.allSettled([request.batchAtWork]).then(() => leave(false));
-          });
+          };
+          reply.raw.once('close', ended);
+          socket.once('close', ended);
           done(null, payload);
         },
         refused: () => done(new LedgerError({ code: 'OVERLOADED' })),

@@ -16,13 +16,19 @@ export class ResultStream {
   readonly answer = new PassThrough({ writableHighWaterMark: UNREAD_BYTES });
   private readonly frame: (typeof FRAMES)[ResultForm];
   private started = false;
+  private written = 0;
 
   /** @param answerTimeoutMs how long the client may take nothing before its connection is cut */
-  constructor(
-    form: ResultForm,
-    private readonly answerTimeoutMs: number,
-  ) {
+  constructor(form: ResultForm, answerTimeoutMs: number) {
     this.frame = FRAMES[form];
+    // What there was to take at the last look, and how much had been taken by then.
+    let before = { unread: 0, taken: 0 };
+    const watch = setInterval(() => {
+      const now = { unread: this.unread, taken: this.written - this.unread };
+      if (before.unread > 0 && now.taken === before.taken) this.cut();
+      before = now;
+    }, answerTimeoutMs);
+    this.answer.once('close', () => clearInterval(watch));
   }
 
   /** Nobody takes it any more. */
@@ -35,22 +41,29 @@ export class ResultStream {
     if (this.isGone) return;
     const before = this.started ? this.frame.between : this.frame.first;
     this.started = true;
-    if (!this.answer.write(before + results.join(this.frame.between))) await this.room();
+    const bytes = Buffer.from(before + results.join(this.frame.between));
+    this.written += bytes.length;
+    if (!this.answer.write(bytes)) await this.room();
   }
 
   end(): void {
-    if (!this.isGone) this.answer.end(this.frame.last);
+    if (this.isGone) return;
+    this.written += this.frame.last.length;
+    this.answer.end(this.frame.last);
+  }
+
+  /** Ends the connection with the answer incomplete. */
+  cut(): void {
+    this.answer.destroy();
+  }
+
+  private get unread(): number {
+    return this.answer.writableLength + this.answer.readableLength;
   }
 
   private room(): Promise<void> {
     return new Promise((resolve) => {
-      let unread = this.answer.writableLength;
-      const watch = setInterval(() => {
-        if (this.answer.writableLength === unread) this.answer.destroy();
-        unread = this.answer.writableLength;
-      }, this.answerTimeoutMs);
       const done = () => {
-        clearInterval(watch);
         this.answer.off('drain', done).off('close', done);
         resolve();
       };

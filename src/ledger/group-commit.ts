@@ -341,7 +341,7 @@ export class GroupCommit {
     return [];
   }
 
-  /** The transaction failed before COMMIT was sent, so nothing was applied. */
+  /** The transaction failed before its COMMIT, so nothing was applied. */
   private async refuseFailed(batch: readonly PendingCommand[], error: unknown): Promise<void> {
     this.reachable = false;
     const accountIds = [...new Set(batch.map((pending) => pending.accountId))];

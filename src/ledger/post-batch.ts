@@ -1,7 +1,7 @@
 import type { PoolClient } from 'pg';
 import type { EntityManager, QueryRunner } from 'typeorm';
 import { plainArray, textArray } from '../database/array-literal.js';
-import { send } from '../database/connection.js';
+import { inOrder, send } from '../database/connection.js';
 import { AccountEntity } from '../database/entities/account.entity.js';
 import { decideBatch, keyOf, type BatchDecision, type KeyedTransactions } from '../domain/batch.js';
 import type { Account } from '../domain/account.js';
@@ -22,6 +22,8 @@ export interface PostedBatch extends BatchDecision {
   /** Of the one outbox row. */
   readonly outboxId: number | undefined;
 }
+
+type Statement = readonly [sql: string, parameters: unknown[]];
 
 interface KeyRow {
   account_id: string;
@@ -58,7 +60,7 @@ export class PostBatch {
     // Keys are looked up behind the locks, by a statement of its own: an earlier snapshot could miss a key that was
     // committed while the lock was waited for. Ids and time are taken behind them too, so that neither runs backwards
     // along an account's versions; those that are drawn for what is refused are lost.
-    const [opening, earlier, [ids = [], [outboxId] = []]] = await Promise.all([
+    const [opening, earlier, [ids = [], [outboxId] = []]] = await inOrder([
       this.lockAccounts(queryRunner, client, accountIds, whenLocked),
       this.findKeys(client, commands),
       drawIds(client, [
@@ -66,7 +68,9 @@ export class PostBatch {
         { table: this.tables.outbox, column: 'outbox_id', count: 1 },
       ]),
     ]);
-    const skipped = await this.findSkipped(client, accountIds, opening);
+    // What is waited for is locked, or was not there when its turn came.
+    const skipped =
+      whenLocked === 'skip' ? await this.findSkipped(client, accountIds, opening) : new Set<number>();
     const decision = decideAll(commands, opening, earlier);
     decision.transactions.forEach((transaction, index) => {
       transaction.transactionId = ids[index] as number;
@@ -80,7 +84,12 @@ export class PostBatch {
    */
   write(client: PoolClient, batch: PostedBatch): Promise<unknown> | undefined {
     if (batch.transactions.length === 0) return undefined;
-    return Promise.all([this.insertTransactions(client, batch), this.updateAccounts(client, batch)]);
+    // Both are made before one is sent: what fails here must leave neither.
+    const [insert, update] = [this.insertOf(batch), this.updateOf(batch)];
+    const inserted = send<{ timestamp: Date }>(client, ...insert).then(({ rows: [row] }) =>
+      setTimestamp(batch, row?.timestamp),
+    );
+    return inOrder([inserted, send(client, ...update)]);
   }
 
   /**
@@ -185,11 +194,9 @@ export class PostBatch {
     );
   }
 
-  /** Writes the transactions and the one outbox row of the batch, and fills in their time. */
-  private async insertTransactions(client: PoolClient, batch: PostedBatch): Promise<void> {
-    const { transactions } = batch;
-    const { rows } = await send<{ timestamp: Date }>(
-      client,
+  /** Writes the transactions and the one outbox row of the batch, and tells their time. */
+  private insertOf({ transactions, outboxId }: PostedBatch): Statement {
+    return [
       `WITH posted AS (
          INSERT INTO ${this.tables.transactions}
            (transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key, timestamp)
@@ -212,20 +219,18 @@ export class PostBatch {
         plainArray(transactions.map((transaction) => formatMoney(transaction.balanceAfter))),
         plainArray(transactions.map((transaction) => transaction.versionAfter)),
         textArray(transactions.map((transaction) => transaction.idempotencyKey)),
-        batch.outboxId,
+        outboxId,
         transactions.length,
       ],
-    );
-    setTimestamp(batch, rows[0]?.timestamp);
+    ];
   }
 
   /** Matches the version that was read, too: the lock should make that certain, the row count proves it. */
-  private async updateAccounts(client: PoolClient, { opening, accounts }: PostedBatch): Promise<void> {
+  private updateOf({ opening, accounts }: PostedBatch): Statement {
     const changed = [...accounts.values()].filter(
       (account) => account.version !== opening.get(account.accountId)?.version,
     );
-    await send(
-      client,
+    return [
       `WITH changed AS (
          UPDATE ${this.tables.accounts} AS a SET balance = c.balance, version = c.version
          FROM unnest($1::bigint[], $2::numeric[], $3::bigint[], $4::bigint[])
@@ -244,7 +249,7 @@ export class PostBatch {
         plainArray(changed.map((account) => opening.get(account.accountId)?.version ?? 0)),
         changed.length,
       ],
-    );
+    ];
   }
 }
 

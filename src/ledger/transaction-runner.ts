@@ -1,8 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { PoolClient } from 'pg';
 import type { QueryRunner } from 'typeorm';
-import { connect, cutWhenLate, send, together } from '../database/connection.js';
-import { classifyFailure, CommitRefusedError, isRefusedCommit } from '../database/database-errors.js';
+import { connect, cutWhenLate, inOrder, send, together } from '../database/connection.js';
+import {
+  classifyFailure,
+  CommitRefusedError,
+  isRefusedCommit,
+  isRefusedStatement,
+} from '../database/database-errors.js';
 import type { ShardPool } from '../database/shard-pool.js';
 
 export interface RunnerLimits {
@@ -48,8 +53,8 @@ export class TransactionRunner {
   /**
    * Runs work in a transaction of its own and commits it.
    *
-   * @param write sends what is left to be written once the work is done. COMMIT follows it in the same round trip, so
-   *   each of its statements must fail by itself where it does not do exactly what it should
+   * @param write sends what is to be written, all of it, once the work is done. COMMIT follows it in the same round trip,
+   *   so each of its statements must fail by itself where it does not do exactly what it should
    * @throws CommitOutcomeUnknownError when the answer to COMMIT was lost; any other error: nothing was applied
    */
   async run<T>(work: Work<T>, write?: Write<T>): Promise<T> {
@@ -86,16 +91,23 @@ export class TransactionRunner {
     const queryRunner = this.pool.createQueryRunner();
     let client: PoolClient | undefined;
     let deadline: NodeJS.Timeout | undefined;
+    let begun = false;
     let healthy = false;
     try {
       client = await connect(queryRunner);
       deadline = cutWhenLate(client, this.limits.transactionTimeoutMs + CLIENT_GRACE_MS);
-      const value = await this.begin(client, () => work(queryRunner, client as PoolClient));
+      const value = await this.begin(
+        client,
+        () => (begun = true),
+        () => work(queryRunner, client as PoolClient),
+        write !== undefined,
+      );
       await commit(client, value, write);
       healthy = true;
       return value;
     } catch (error) {
-      if (client && !(error instanceof CommitOutcomeUnknownError)) healthy = await rollback(client);
+      // Without a BEGIN, what was sent behind it may still be at work, each statement by itself.
+      if (client && begun && !(error instanceof CommitOutcomeUnknownError)) healthy = await rollback(client);
       throw error;
     } finally {
       clearTimeout(deadline);
@@ -106,15 +118,27 @@ export class TransactionRunner {
   }
 
   /**
-   * In one round trip with the first statements of the work. SET LOCAL, because PgBouncer in transaction mode keeps no
-   * session settings. READ COMMITTED, whatever the server's default: a statement must see what was committed while a
-   * lock was waited for.
+   * Begins, and does the work. SET LOCAL, because PgBouncer in transaction mode keeps no session settings. READ
+   * COMMITTED, whatever the server's default: a statement must see what was committed while a lock was waited for.
+   *
+   * @param atOnce the first statements of the work travel with BEGIN. Only for work that writes nothing: should BEGIN
+   *   fail, they are carried out without it
    */
-  private async begin<T>(client: PoolClient, work: () => Promise<T>): Promise<T> {
+  private async begin<T>(
+    client: PoolClient,
+    onBegun: () => void,
+    work: () => Promise<T>,
+    atOnce: boolean,
+  ): Promise<T> {
     const { lockTimeoutMs, transactionTimeoutMs } = this.limits;
     const sql = `BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = ${lockTimeoutMs}; SET LOCAL statement_timeout = ${transactionTimeoutMs}`;
-    const [, value] = await together(client, () => Promise.all([send(client, sql), work()]));
-    return value;
+    if (atOnce) {
+      const [, value] = await together(client, () => inOrder([send(client, sql).then(onBegun), work()]));
+      return value;
+    }
+    await send(client, sql);
+    onBegun();
+    return work();
   }
 }
 
@@ -125,6 +149,8 @@ async function commit<T>(client: PoolClient, value: T, write?: Write<T>): Promis
   );
   if (committed.status === 'rejected') {
     if (isRefusedCommit(committed.reason)) throw committed.reason;
+    // The server has refused a statement ahead of it, so it could not have committed.
+    if (written.status === 'rejected' && isRefusedStatement(written.reason)) throw written.reason;
     throw new CommitOutcomeUnknownError(value, committed.reason);
   }
   // TypeORM's commitTransaction ignores the tag, and a COMMIT of an aborted transaction raises no error.

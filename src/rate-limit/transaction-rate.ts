@@ -1,4 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { InvalidRequestError } from '../http/invalid-request.js';
 import { TooManyRequestsError } from '../http/too-many-requests.js';
 import type { RatePolicy } from './gcra.js';
 import type { RateLimiter } from './rate-limiter.js';
@@ -13,16 +14,24 @@ export class TransactionRate {
 
   constructor(
     private readonly limiter: RateLimiter,
-    { burst, intervalMicros }: RatePolicy,
+    private readonly policy: RatePolicy,
   ) {
+    const { burst, intervalMicros } = policy;
     this.policyField = `"transactions";q=${burst};w=${wholeSeconds(burst * intervalMicros)}`;
   }
 
   /**
    * @param transactions that are admitted together or not at all
-   * @throws TooManyRequestsError
+   * @throws TooManyRequestsError; InvalidRequestError when they are more than are ever admitted together
    */
   async admit(request: FastifyRequest, reply: FastifyReply, transactions = 1): Promise<void> {
+    const { burst } = this.policy;
+    if (transactions > burst) {
+      throw InvalidRequestError.of(
+        'body',
+        `has more transactions than the rate limit admits together: ${burst}`,
+      );
+    }
     const decision = await this.limiter.take(userOf(request), transactions);
     const { admitted, remaining, resetMicros, retryAfterMicros } = decision;
     void reply.headers({

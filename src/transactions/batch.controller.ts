@@ -85,8 +85,15 @@ export class BatchController {
     const { rate } = this;
     const results = new ResultStream(form, this.config.http.answerTimeoutMs);
     void reply.status(200).type(CONTENT_TYPES[form]).send(results.answer);
+    // Before the first item is posted: from here on nobody may be told that nothing was applied.
+    reply.raw.flushHeaders();
     const admitEach = rate && ((transactions: number) => rate.admitEach(request, transactions));
-    await this.batches.postEach(chunks, results, admitEach, request.id);
+    try {
+      await this.batches.postEach(chunks, results, admitEach, request.id);
+    } catch (error) {
+      results.cut();
+      throw error;
+    }
   }
 
   private async answerAtomically(

@@ -154,7 +154,7 @@ const RESPONSES: Responses = {
     },
   ),
   409: response(
-    `${ATOMIC}an account does not have the version that was expected, or a key was used for the same transaction before.`,
+    `${ATOMIC}an account does not have the version that was expected, or a key was used for the same transaction before. Each transaction that was applied before says so, by its own 409.`,
     [BatchResults],
     stoppedBy(409, { error: 'Duplicate transaction', transactionId: 'txn131' }),
   ),

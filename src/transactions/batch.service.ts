@@ -33,7 +33,7 @@ export class BatchService {
     private readonly ledger: Ledger,
     @Inject(CONFIG) { http, ledger: { queue } }: Config,
   ) {
-    // All batches together take no more than half of a shard's queue.
+    // All batches together take no more than half of a shard's queue, or one place each where it is very short.
     const share = Math.floor(queue / 2 / http.maxBatches);
     this.maxInFlight = Math.max(1, Math.min(MAX_IN_FLIGHT, share));
   }

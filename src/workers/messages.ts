@@ -7,13 +7,10 @@ export type MetricValues = readonly MetricObjectWithValues<MetricValue<string>>[
 export interface Assignment {
   /** Settled by the primary; contains the database's password, so it is told and not passed on a command line. */
   readonly bank: BankShards;
-  /** 0: any free one, the same for all workers. */
-  readonly port: number;
 }
 
 export interface Listening {
   readonly url: string;
-  readonly port: number;
 }
 
 export type ToWorker =

@@ -117,7 +117,10 @@ export class WorkerProcess {
   private receive(message: ToPrimary): void {
     switch (message.kind) {
       case 'hello':
-        return void this.events.assign().then((assignment) => this.send({ kind: 'assignment', assignment }));
+        return void this.events.assign().then(
+          (assignment) => this.send({ kind: 'assignment', assignment }),
+          () => undefined, // it then does not listen in time, and is replaced
+        );
       case 'listening':
         return this.onListening(message.listening);
       case 'failed':
@@ -126,7 +129,10 @@ export class WorkerProcess {
       case 'metrics':
         return this.onMetrics(message.metrics);
       case 'scrape':
-        return void this.events.scrape().then((text) => this.send({ kind: 'scraped', text }));
+        return void this.events.scrape().then(
+          (text) => this.send({ kind: 'scraped', text }),
+          () => undefined, // the worker waits no longer than its bound
+        );
     }
   }
 

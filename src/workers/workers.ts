@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import type { Logger } from 'pino';
 import type { Config } from '../config.js';
 import { settleShards, type BankShards } from '../database/bank-shards.js';
-import type { Assignment } from './messages.js';
+import type { Assignment, Listening } from './messages.js';
 import { SumOfWorkers } from './sum-of-workers.js';
 import { WorkerProcess } from './worker-process.js';
 
@@ -24,15 +24,12 @@ export class Workers {
   private readonly sum = new SumOfWorkers();
   private stopping = false;
   private collecting: Promise<string> | undefined;
-  private port: number;
 
   constructor(
     private readonly config: Config,
     private readonly bank: BankShards,
     private readonly logger: Logger,
-  ) {
-    this.port = config.port;
-  }
+  ) {}
 
   /**
    * Resolves with the service's URL when all workers listen.
@@ -50,8 +47,7 @@ export class Workers {
       if (this.stopping) return new Promise<never>(() => undefined);
       throw error;
     });
-    const { url, port } = listening[0] as { url: string; port: number };
-    this.port = port;
+    const { url } = listening[0] as Listening;
     for (const worker of first) void this.keep(worker, giveUp);
     return url;
   }
@@ -73,7 +69,7 @@ export class Workers {
   private fork(whichBank: () => BankShards | Promise<BankShards>): WorkerProcess {
     const assign = async (): Promise<Assignment> => {
       const { bankId, shards, down } = await whichBank();
-      return { bank: { bankId, shards, down }, port: this.port };
+      return { bank: { bankId, shards, down } };
     };
     // As many as this process counted, where WORKERS is auto.
     const environment = { WORKERS: String(this.config.workers) };

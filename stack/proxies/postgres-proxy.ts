@@ -27,6 +27,8 @@ export class PostgresProxy extends TcpProxy {
   atCommit: AtCommit = 'forward';
   /** Whether the next results that are long enough are cut in the middle, with their connections. */
   cutResults = false;
+  /** Whether a BEGIN is replaced by a statement that fails: what is sent behind it then has no transaction. */
+  failBegin = false;
   /** Called once a connection was cut, or a transaction aborted, at its COMMIT. */
   onCut: () => void = () => undefined;
 
@@ -34,6 +36,7 @@ export class PostgresProxy extends TcpProxy {
     super.heal();
     this.atCommit = 'forward';
     this.cutResults = false;
+    this.failBegin = false;
   }
 
   protected override relay(relay: Relay): void {
@@ -60,7 +63,8 @@ export class PostgresProxy extends TcpProxy {
           marked = { after: owed, fate: 'cut' };
         }
         if (ANSWERED.has(type)) owed += 1;
-        forward.push(bytes);
+        const isBegin = type === 'Q' && body.startsWith('BEGIN');
+        forward.push(isBegin && this.failBegin ? FAILING : bytes);
       }
       if (forward.length > 0) toServer.write(Buffer.concat(forward));
     });

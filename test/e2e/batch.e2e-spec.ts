@@ -212,6 +212,8 @@ describe('a batch on lines', () => {
     await sleep(100);
     client.send(of(free, withdrawal('1')));
     await sleep(200);
+    // It is on its way to the ledger: from here on the client can't be told that nothing was applied.
+    expect(client.hasHead).toBe(true);
     expect(client.statuses).toEqual([]);
     await operator.query('COMMIT');
     expect(await client.results(2)).toEqual([201, 422]);
@@ -313,13 +315,15 @@ describe('an atomic batch', () => {
     expect(await balanceOf(app, accountId)).toBe('{"balance":99.00,"version":2}');
   });
 
-  it('sent again is a duplicate of its first transaction', async () => {
+  it('sent again is a duplicate of each of its transactions', async () => {
     const [a, b] = [await openAccount(app, '10.00'), await openAccount(app, '10.00')];
     const items = [of(a, withdrawal('1'), 'k'), of(b, deposit('1'), 'k')];
     expect((await atomically(items)).status).toBe(200);
     const again = await atomically(items);
     expect(again.status).toBe(409);
-    expect(errorsIn(again)).toEqual(['Duplicate transaction', 'Not applied']);
+    expect(errorsIn(again)).toEqual(['Duplicate transaction', 'Duplicate transaction']);
+    const more = await atomically([...items, of(b, deposit('1'), 'l')]);
+    expect(errorsIn(more)).toEqual(['Duplicate transaction', 'Duplicate transaction', 'Not applied']);
     expect(await balanceOf(app, b)).toBe('{"balance":11.00,"version":3}');
   });
 

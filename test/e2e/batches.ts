@@ -71,6 +71,10 @@ export class LineClient {
     this.raw.send('0\r\n\r\n');
   }
 
+  get hasHead(): boolean {
+    return this.raw.received.startsWith('HTTP/1.1 200 OK\r\n');
+  }
+
   get statuses(): number[] {
     return [...this.raw.received.matchAll(/"status":(\d{3})/g)].map(([, status]) => Number(status));
   }

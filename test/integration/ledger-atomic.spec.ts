@@ -108,7 +108,12 @@ describe('an atomic batch', () => {
     const [a, b] = (await openSome(2)) as [number, number];
     const commands = [deposit(a, 'k'), deposit(b, 'k')];
     expect(await post(commands)).toEqual(['10100 at 3', '10100 at 3']);
-    expect(await post(commands)).toEqual(['DUPLICATE_TRANSACTION', 'NOT_APPLIED']);
+    expect(await post(commands)).toEqual(['DUPLICATE_TRANSACTION', 'DUPLICATE_TRANSACTION']);
+    expect(await post([...commands, deposit(a)])).toEqual([
+      'DUPLICATE_TRANSACTION',
+      'DUPLICATE_TRANSACTION',
+      'NOT_APPLIED',
+    ]);
     await expect(ledger.groupCommit.submit(deposit(b, 'k'))).rejects.toMatchObject({
       refusal: { code: 'DUPLICATE_TRANSACTION' },
     });
@@ -150,7 +155,7 @@ describe('an atomic batch', () => {
     proxy.onCut = () => proxy.takeDown();
     expect(await post(commands)).toEqual(['OUTCOME_UNKNOWN', 'OUTCOME_UNKNOWN']);
     proxy.heal();
-    expect(await post(commands)).toEqual(['DUPLICATE_TRANSACTION', 'NOT_APPLIED']);
+    expect(await post(commands)).toEqual(['DUPLICATE_TRANSACTION', 'DUPLICATE_TRANSACTION']);
     expect(await versionsOf(accounts)).toEqual([3, 3]);
   });
 

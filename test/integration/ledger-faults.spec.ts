@@ -128,6 +128,21 @@ describe('the ledger when the database fails', () => {
     expect(await stored(accountId)).toEqual({ version: 3, transactions: 2 });
   });
 
+  it('leaves nothing when a BEGIN fails and what was sent behind it is carried out', async () => {
+    const accountId = await open();
+    const before = await operator.query('SELECT FROM bank.accounts');
+    proxy.failBegin = true;
+    await expect(ledger.opener.open(5_000n)).rejects.toThrow('division by zero');
+    await expect(ledger.groupCommit.submit(deposit(accountId, 'k'))).rejects.toThrow('division by zero');
+    proxy.heal();
+    expect((await operator.query('SELECT FROM bank.accounts')).rowCount).toBe(before.rowCount);
+    expect(await stored(accountId)).toEqual({ version: 2, transactions: 1 });
+    await expect(ledger.groupCommit.submit(deposit(accountId, 'k'))).resolves.toMatchObject({
+      versionAfter: 3,
+    });
+    expect(ledger.defects.splice(0)).toHaveLength(1);
+  });
+
   it('resolves a lost COMMIT of an opening both ways', async () => {
     proxy.atCommit = 'cut-after';
     proxy.onCut = () => proxy.heal();
