@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { Client } from 'pg';
 import { seedShard } from '../src/cli/seed.js';
+import { sharedBuffers } from '../src/database/embedded/memory.js';
 import { migrate } from '../src/database/migrate.js';
 import { startPostgres } from '../stack/servers/postgres.js';
 import { startRabbitMq } from '../stack/servers/rabbitmq.js';
@@ -84,7 +85,8 @@ async function main(): Promise<void> {
     return console.log(tables(figures, SCALE_GOALS));
   }
   const sizes = growthSizes(count('transactions'));
-  const postgres = await startPostgres();
+  // As the service starts its own.
+  const postgres = await startPostgres({ shared_buffers: sharedBuffers() });
   try {
     const shard = { url: postgres.url, schema: 'bank' };
     await migrate(shard, { index: 0, count: 1 });

@@ -108,7 +108,7 @@ ${tables(figures, goals)}
 - **POST: service**, **POST: PostgreSQL** and so on: processor time of each process per transaction or request (from \`/proc\`); **WAL**: bytes written to PostgreSQL's log for each.
 - **POST at half the rate**: an open loop at half of what POST reached in the same round; a latency runs from when the request was due. **pgbench, p50**: of one transaction of U, so with 16 clients that never pause: the load that a conventional design can just take is not the same as half of the service's, and higher latencies there flatter the ratio.
 - **resident memory at full load**: the most that the service had resident until after the POST loads with 256 connections, from \`/proc\`.
-- **POST, N accounts, M transactions**: on a bank with that history, after a load as long as the measurement; its size on disk is many times the server's \`shared_buffers\`.
+- **POST, N accounts, M transactions**: on a bank with that history, after a load as long as the measurement; the server has an eighth of the memory as \`shared_buffers\`.
 - **listing**: a page of 100 transactions of an account with a long history, 16 connections; its first page and its last.
 `;
 }

@@ -7,6 +7,7 @@ import {
   ShardUnusableError,
   type SettledShards,
 } from './database/bank-shards.js';
+import { sharedBuffers } from './database/embedded/memory.js';
 import { EmbeddedPostgres } from './database/embedded-postgres.js';
 import type { ShardAddress } from './database/shard-address.js';
 
@@ -83,7 +84,7 @@ function openEmbedded(config: Config, logger: Logger, options: OpenBankOptions):
     holder: options.holder,
     shareRunning: options.shareRunning,
     onLost: options.onLost,
-    settings: { max_connections: String(embeddedConnections(config)) },
+    settings: { max_connections: String(embeddedConnections(config)), shared_buffers: sharedBuffers() },
     log: (level, message) => logger[level]({ context: 'PostgreSQL' }, message),
   });
 }

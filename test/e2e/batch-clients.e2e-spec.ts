@@ -131,6 +131,8 @@ describe('a client of batches that does not behave', () => {
       for (let n = 0; n < 500; n++) client.send(`{"${name}":1}`);
       client.end();
     }
+    // Until all four have come to their places.
+    await sleep(300);
     await eventually(async () => {
       expect((await postBatch(short, [of(accountId, deposit('1'))])).status).toBe(200);
     }, PATIENCE_MS);
