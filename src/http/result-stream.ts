@@ -27,7 +27,7 @@ export class ResultStream {
       const now = { unread: this.unread, taken: this.written - this.unread };
       if (before.unread > 0 && now.taken === before.taken) this.cut();
       before = now;
-    }, answerTimeoutMs);
+    }, answerTimeoutMs).unref();
     this.answer.once('close', () => clearInterval(watch));
   }
 

@@ -129,7 +129,7 @@ const RESPONSES: Responses = {
     { results: [result(201, EXAMPLE_RECEIPT), result(422, { error: 'Insufficient Balance' })] },
   ),
   400: response(
-    `The request as a whole is malformed. ${ATOMIC}a transaction of it is malformed, or of another shard than the first, ` +
+    `The request as a whole is malformed, or holds more than the rate limit admits together. ${ATOMIC}a transaction of it is malformed, or of another shard than the first, ` +
       'or has a key that is there already.',
     [InvalidRequest, BatchResults],
     {

@@ -254,6 +254,7 @@ describe('openapi.json', () => {
     it('of posting too much', async () => {
       const limited = await startInstance(app.databaseUrl, {
         RATE_LIMIT_TRANSACTIONS_PER_SECOND: '1',
+        RATE_LIMIT_BURST: '2',
       });
       try {
         const send = () => limited.http.post(`/accounts/${accountId}/transactions`).send(deposit);
@@ -263,7 +264,12 @@ describe('openapi.json', () => {
         expectDocumented('postTransaction', 429, answer);
         const batch = Array.from({ length: 2 }, () => ({ accountId, ...deposit }));
         expectDocumented('postBatch', 429, await postBatch(limited, batch, { query: '?atomic=true' }));
-        expectDocumented('openAccount', 429, await limited.http.post('/accounts').send({}));
+        const tooMany = await postBatch(limited, [...batch, ...batch], { query: '?atomic=true' });
+        expectDocumented('postBatch', 400, tooMany);
+        const open = () => limited.http.post('/accounts').send({});
+        let opened = await open();
+        while (opened.status === 201) opened = await open();
+        expectDocumented('openAccount', 429, opened);
       } finally {
         await limited.close();
       }
