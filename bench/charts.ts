@@ -26,7 +26,8 @@ const TOP = 70;
 const BOTTOM = 60;
 const COLOURS = ['#1565c0', '#ef6c00', '#2e7d32', '#6a1b9a'];
 const BAR_HEIGHT = 26;
-const NAMES_WIDTH = 330;
+const BARS_WIDTH = 960;
+const NAMES_WIDTH = 540;
 
 /** Lines over a logarithmic horizontal axis, from zero upwards. */
 export function lineChart(title: string, axes: { x: string; y: string }, series: readonly Series[]): string {
@@ -73,9 +74,9 @@ export function barChart(title: string, bars: readonly Bar[]): string {
   const values = bars.flatMap(({ value, marks }) => [value, ...marks]);
   const [low, high] = [Math.min(...values) / 1.5, Math.max(...values) * 1.2];
   const x = (value: number) =>
-    NAMES_WIDTH + ((WIDTH - NAMES_WIDTH - 70) * Math.log(value / low)) / Math.log(high / low);
+    NAMES_WIDTH + ((BARS_WIDTH - NAMES_WIDTH - 70) * Math.log(value / low)) / Math.log(high / low);
   const height = TOP + bars.length * BAR_HEIGHT + 20;
-  return svg(WIDTH, height, title, [
+  return svg(BARS_WIDTH, height, title, [
     text(NAMES_WIDTH, 46, 'bars: measured; lines: at least, and the aim; logarithmic', 'start'),
     ...bars.flatMap(({ name, value, marks }, index) => {
       const top = TOP + index * BAR_HEIGHT - 8;
@@ -83,7 +84,7 @@ export function barChart(title: string, bars: readonly Bar[]): string {
         text(NAMES_WIDTH - 8, top + 13, name, 'end'),
         `<rect x="${NAMES_WIDTH}" y="${top}" width="${round(x(value) - NAMES_WIDTH)}" height="${BAR_HEIGHT - 8}" fill="${COLOURS[0]}"/>`,
         ...marks.map((mark) => rule(x(mark), top - 3, x(mark), top + BAR_HEIGHT - 5, '#c62828')),
-        text(WIDTH - 8, top + 13, value.toPrecision(3), 'end'),
+        text(BARS_WIDTH - 8, top + 13, value.toPrecision(3), 'end'),
       ];
     }),
   ]);
