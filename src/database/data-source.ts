@@ -5,9 +5,12 @@ import { RelayLease1795478800000 } from '../../migrations/1795478800000-relay-le
 import { SpecTables1795478400000 } from '../../migrations/1795478400000-spec-tables.js';
 import { WideTypes1795478500000 } from '../../migrations/1795478500000-wide-types.js';
 import { Archive1795478900000 } from '../../migrations/1795478900000-archive.js';
+import { CredentialsAndAudit1795479000000 } from '../../migrations/1795479000000-credentials-and-audit.js';
 import { poolExtras } from './connection.js';
 import { AccountEntity } from './entities/account.entity.js';
+import { ApiKeyEntity } from './entities/api-key.entity.js';
 import { ArchivedTransactionEntity } from './entities/archived-transaction.entity.js';
+import { AuditEventEntity } from './entities/audit-event.entity.js';
 import { OutboxEntity } from './entities/outbox.entity.js';
 import { ShardIdentityEntity } from './entities/shard-identity.entity.js';
 import { TransactionEntity } from './entities/transaction.entity.js';
@@ -32,6 +35,7 @@ export const MIGRATIONS = [
   OutboxAndShardIdentity1795478700000,
   RelayLease1795478800000,
   Archive1795478900000,
+  CredentialsAndAudit1795479000000,
 ];
 
 export function dataSourceOptions(shard: ShardAddress, pool: PoolSettings): DataSourceOptions {
@@ -45,6 +49,8 @@ export function dataSourceOptions(shard: ShardAddress, pool: PoolSettings): Data
       ArchivedTransactionEntity,
       OutboxEntity,
       ShardIdentityEntity,
+      ApiKeyEntity,
+      AuditEventEntity,
     ],
     migrations: MIGRATIONS,
     migrationsTransactionMode: 'each',

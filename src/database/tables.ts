@@ -14,6 +14,8 @@ export interface SchemaTables {
   readonly allTransactions: string;
   readonly outbox: string;
   readonly shardIdentity: string;
+  readonly apiKeys: string;
+  readonly auditEvents: string;
   /** TypeORM's list of the migrations that were applied. */
   readonly migrations: string;
   /** Only where the shard no longer is: the address to which it was moved. */
@@ -34,6 +36,8 @@ export function tablesOf(schema: string): SchemaTables {
       UNION ALL SELECT ${TRANSACTION_COLUMNS} FROM ${archivedTransactions})`,
     outbox: `${quoted}.outbox`,
     shardIdentity: `${quoted}.shard_identity`,
+    apiKeys: `${quoted}.api_keys`,
+    auditEvents: `${quoted}.audit_events`,
     migrations: `${quoted}.migrations`,
     shardMoved: `${quoted}.shard_moved`,
     shardArriving: `${quoted}.shard_arriving`,

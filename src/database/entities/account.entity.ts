@@ -1,9 +1,12 @@
-import { Check, Column, Entity, PrimaryGeneratedColumn, VersionColumn } from 'typeorm';
+import { Check, Column, Entity, Index, PrimaryGeneratedColumn, VersionColumn } from 'typeorm';
+import { GENESIS_HASH } from '../../domain/chain.js';
 
 /** bigint and numeric arrive as text: they are turned into numbers and cents where rows are read, never here. */
 @Entity('accounts')
 @Check('accounts_balance_check', `"balance" >= 0 AND "balance" <> 'NaN'`)
 @Check('accounts_version_check', '"version" > 0')
+@Check('accounts_head_hash_check', 'octet_length("head_hash") = 32')
+@Index('accounts_owner', ['owner', 'accountId'], { where: '"owner" IS NOT NULL' })
 export class AccountEntity {
   @PrimaryGeneratedColumn('identity', {
     name: 'account_id',
@@ -22,4 +25,12 @@ export class AccountEntity {
    */
   @VersionColumn({ type: 'bigint' })
   version!: string;
+
+  /** Whose account it is; NULL: nobody's, and only those who may see all accounts see it. */
+  @Column({ type: 'varchar', length: 255, nullable: true })
+  owner!: string | null;
+
+  /** The hash of the last transaction. */
+  @Column({ name: 'head_hash', type: 'bytea', default: () => `'\\x${GENESIS_HASH}'` })
+  headHash!: Buffer;
 }

@@ -34,6 +34,10 @@ export abstract class TransactionColumns {
   /** The account's version once this transaction is applied; its unique index also serves listings, newest first. */
   @Column({ name: 'version_after', type: 'bigint' })
   versionAfter!: string;
+
+  /** Of the one before and of this row; see `domain/chain.ts`. */
+  @Column({ type: 'bytea' })
+  hash!: Buffer;
 }
 
 @Entity('transactions')
@@ -41,6 +45,7 @@ export abstract class TransactionColumns {
 @Check('transactions_amount_check', `"amount" > 0 AND "amount" <> 'NaN'`)
 @Check('transactions_balance_after_check', `"balance_after" >= 0 AND "balance_after" <> 'NaN'`)
 @Check('transactions_version_after_check', '"version_after" > 1')
+@Check('transactions_hash_check', 'octet_length("hash") = 32')
 @Unique('unique_idempotency_per_account', ['accountId', 'idempotencyKey'])
 @Unique('unique_version_per_account', ['accountId', 'versionAfter'])
 export class TransactionEntity extends TransactionColumns {

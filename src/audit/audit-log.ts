@@ -1,0 +1,72 @@
+import { userInfo } from 'node:os';
+import type { ClientBase } from 'pg';
+import { tablesOf } from '../database/tables.js';
+import { GENESIS_HASH, nextHash } from '../domain/chain.js';
+
+/** What an operator does to the bank from outside the ledger. */
+export interface AdministrativeAct {
+  /** Object and verb, like `key.revoked`. At most 50 characters. */
+  readonly action: string;
+  /** What it was done to, and how. Never a secret. */
+  readonly details: Readonly<Record<string, unknown>>;
+}
+
+export interface AuditEvent {
+  readonly eventId: number;
+  readonly happenedAt: Date;
+  readonly action: string;
+  readonly actor: string;
+  /** JSON, as it was hashed. */
+  readonly details: string;
+}
+
+/** An event as its hash sees it; the details are last, for they may hold any character. */
+export function lineOfEvent({ eventId, happenedAt, action, actor, details }: AuditEvent): string {
+  return `${eventId}:${happenedAt.getTime()}:${action}:${JSON.stringify(actor)}:${details}`;
+}
+
+/**
+ * Adds an act to the audit log, chained to the one before. To be called in the transaction that carries the act out,
+ * so that neither is there without the other.
+ *
+ * Races: one at a time, by an advisory lock that ends with the transaction.
+ *
+ * @param schema of the bank's first shard
+ */
+export async function recordAct(
+  client: Pick<ClientBase, 'query'>,
+  schema: string,
+  { action, details }: AdministrativeAct,
+): Promise<AuditEvent> {
+  const { auditEvents } = tablesOf(schema);
+  await client.query('SELECT pg_advisory_xact_lock(hashtextextended($1, 0))', [`bank-audit:${schema}`]);
+  const { rows: drawn } = await client.query<{ event_id: string; happened_at: Date }>(
+    `SELECT nextval(pg_get_serial_sequence($1, 'event_id')) AS event_id,
+            date_trunc('milliseconds', clock_timestamp()) AS happened_at`,
+    [auditEvents],
+  );
+  const { rows: last } = await client.query<{ hash: string }>(
+    `SELECT encode(hash, 'hex') AS hash FROM ${auditEvents} ORDER BY event_id DESC LIMIT 1`,
+  );
+  const [{ event_id, happened_at }] = drawn as [{ event_id: string; happened_at: Date }];
+  const event = {
+    eventId: Number(event_id),
+    happenedAt: happened_at,
+    action,
+    actor: userInfo().username,
+    details: JSON.stringify(details),
+  };
+  await client.query(
+    `INSERT INTO ${auditEvents} (event_id, happened_at, action, actor, details, hash)
+     VALUES ($1, $2, $3, $4, $5, decode($6, 'hex'))`,
+    [
+      event.eventId,
+      event.happenedAt,
+      event.action,
+      event.actor,
+      event.details,
+      nextHash(last[0]?.hash ?? GENESIS_HASH, lineOfEvent(event)),
+    ],
+  );
+  return event;
+}

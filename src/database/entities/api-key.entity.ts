@@ -1,0 +1,46 @@
+import { Check, Column, Entity, PrimaryGeneratedColumn, Unique } from 'typeorm';
+
+/** A service's credential. The key itself is nowhere: its SHA-256 is. In use on the bank's first shard alone. */
+@Entity('api_keys')
+@Check('api_keys_hash_check', `octet_length("hash") = 32`)
+@Check('api_keys_admin_has_no_owner_check', `"owner" IS NULL OR NOT 'admin' = ANY ("scopes")`)
+@Unique('unique_api_key_hash', ['hash'])
+export class ApiKeyEntity {
+  @PrimaryGeneratedColumn('identity', {
+    name: 'key_id',
+    type: 'bigint',
+    generatedIdentity: 'BY DEFAULT',
+    primaryKeyConstraintName: 'api_keys_pkey',
+  })
+  keyId!: string;
+
+  @Column({ type: 'varchar', length: 100 })
+  name!: string;
+
+  /** The key's first characters, by which a person knows it again. */
+  @Column({ type: 'varchar', length: 16 })
+  hint!: string;
+
+  @Column({ type: 'bytea' })
+  hash!: Buffer;
+
+  @Column({ type: 'text', array: true })
+  scopes!: string[];
+
+  /** Whose accounts it may see and use; NULL: all. */
+  @Column({ type: 'varchar', length: 255, nullable: true })
+  owner!: string | null;
+
+  @Column({ name: 'created_at', type: 'timestamptz', precision: 3, default: () => 'now()' })
+  createdAt!: Date;
+
+  @Column({ name: 'expires_at', type: 'timestamptz', precision: 3, nullable: true })
+  expiresAt!: Date | null;
+
+  @Column({ name: 'revoked_at', type: 'timestamptz', precision: 3, nullable: true })
+  revokedAt!: Date | null;
+
+  /** To about a minute. */
+  @Column({ name: 'last_used_at', type: 'timestamptz', precision: 3, nullable: true })
+  lastUsedAt!: Date | null;
+}

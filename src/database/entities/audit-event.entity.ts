@@ -1,0 +1,34 @@
+import { Check, Column, Entity, PrimaryGeneratedColumn } from 'typeorm';
+
+/**
+ * An administrative act. Rows are only ever added, each chained by hash to the one before. In use on the bank's first
+ * shard alone.
+ */
+@Entity('audit_events')
+@Check('audit_events_hash_check', `octet_length("hash") = 32`)
+export class AuditEventEntity {
+  @PrimaryGeneratedColumn('identity', {
+    name: 'event_id',
+    type: 'bigint',
+    generatedIdentity: 'BY DEFAULT',
+    primaryKeyConstraintName: 'audit_events_pkey',
+  })
+  eventId!: string;
+
+  @Column({ name: 'happened_at', type: 'timestamptz', precision: 3 })
+  happenedAt!: Date;
+
+  @Column({ type: 'varchar', length: 50 })
+  action!: string;
+
+  /** Who did it: the user of the operating system that ran the command. */
+  @Column({ type: 'varchar', length: 255 })
+  actor!: string;
+
+  /** A JSON object, as text: the hash is of these very characters. */
+  @Column({ type: 'text' })
+  details!: string;
+
+  @Column({ type: 'bytea' })
+  hash!: Buffer;
+}
