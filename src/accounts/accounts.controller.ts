@@ -8,8 +8,20 @@ import { PageQueryDto } from '../http/page-query.dto.js';
 import { AccountIdPipe } from '../http/path-pipes.js';
 import { TRANSACTION_RATE } from '../rate-limit/rate-limit.module.js';
 import { TransactionRate } from '../rate-limit/transaction-rate.js';
-import { accountResource, BalanceQueryDto, balanceResource, OpenAccountDto } from './accounts.dto.js';
-import { DocumentAccount, DocumentAccounts, DocumentBalance, DocumentOpening } from './accounts.openapi.js';
+import {
+  accountResource,
+  BalanceQueryDto,
+  balanceResource,
+  OpenAccountDto,
+  ProofQueryDto,
+} from './accounts.dto.js';
+import {
+  DocumentAccount,
+  DocumentAccounts,
+  DocumentBalance,
+  DocumentOpening,
+  DocumentProof,
+} from './accounts.openapi.js';
 import { AccountsService } from './accounts.service.js';
 
 @Controller('accounts')
@@ -65,6 +77,15 @@ export class AccountsController {
   ) {
     const wanted = matchesNone(ifNoneMatch);
     return answer(reply, await this.accounts.get(accountId), wanted, accountResource);
+  }
+
+  @Get(':accountId/proof')
+  @DocumentProof()
+  proof(
+    @Param('accountId', AccountIdPipe) accountId: number,
+    @Query(new DtoPipe(ProofQueryDto)) query: ProofQueryDto,
+  ) {
+    return this.accounts.proof(accountId, query);
   }
 
   @Get()

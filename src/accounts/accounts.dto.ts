@@ -1,6 +1,7 @@
 import type { Account } from '../domain/account.js';
 import { IsAmount, IsOptionalField, IsVersion, type Numeric } from '../http/field-rules.js';
 import { JsonMoney } from '../http/json-money.js';
+import type { ChainProof } from '../ledger/ledger-reader.js';
 
 /** POST /accounts */
 export class OpenAccountDto {
@@ -16,6 +17,13 @@ export class BalanceQueryDto {
   minVersion?: string;
 }
 
+/** GET /accounts/{accountId}/proof */
+export class ProofQueryDto {
+  @IsOptionalField()
+  @IsVersion()
+  fromVersion?: string;
+}
+
 /** `{"accountId":1,"balance":1000.00,"version":2}` */
 export function accountResource(account: Account) {
   return { accountId: account.accountId, balance: new JsonMoney(account.balance), version: account.version };
@@ -24,4 +32,13 @@ export function accountResource(account: Account) {
 /** `{"balance":350.00,"version":12}` */
 export function balanceResource(account: Account) {
   return { balance: new JsonMoney(account.balance), version: account.version };
+}
+
+/** `{"accountId":1,"version":3,"hash":"5f8b…","lines":["7:1:credit:…"],"nextFromVersion":null}`; the last two where they were asked for. */
+export function proofResource(
+  { accountId, version, hash, lines, nextFromVersion }: ChainProof,
+  withLines: boolean,
+) {
+  const head = { accountId, version, hash };
+  return withLines ? { ...head, lines, nextFromVersion: nextFromVersion ?? null } : head;
 }

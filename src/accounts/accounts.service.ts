@@ -5,8 +5,8 @@ import { decodeCursor, encodeCursor, pageOf, type Page } from '../http/cursor.js
 import { readAmount, readVersion } from '../http/field-rules.js';
 import type { PageQueryDto } from '../http/page-query.dto.js';
 import { LedgerReader } from '../ledger/ledger-reader.js';
-import type { BalanceQueryDto, OpenAccountDto } from './accounts.dto.js';
-import { accountResource } from './accounts.dto.js';
+import type { BalanceQueryDto, OpenAccountDto, ProofQueryDto } from './accounts.dto.js';
+import { accountResource, proofResource } from './accounts.dto.js';
 
 const LISTING = 'accounts';
 
@@ -28,6 +28,11 @@ export class AccountsService {
   balance(accountId: number, query: BalanceQueryDto, cacheControl: string | undefined): Promise<Account> {
     const noCache = cacheControl !== undefined && /(^|[\s,])no-cache([\s,]|$)/i.test(cacheControl);
     return this.reader.balance(accountId, { minVersion: readVersion(query.minVersion), noCache });
+  }
+
+  async proof(accountId: number, query: ProofQueryDto): Promise<ReturnType<typeof proofResource>> {
+    const fromVersion = readVersion(query.fromVersion);
+    return proofResource(await this.reader.proof(accountId, fromVersion), fromVersion !== undefined);
   }
 
   async list(query: PageQueryDto): Promise<Page<ReturnType<typeof accountResource>>> {
