@@ -8,6 +8,7 @@ import { Ledger } from './domain/ports.js';
 import { admitBatches, admitPostings, MAX_BATCHES_HELD } from './http/admission.js';
 import { createFastifyAdapter, installFastifyHooks } from './http/fastify.js';
 import { serveOpenApi } from './http/openapi.js';
+import { securityHeaders } from './http/security-headers.js';
 import { Turnstile } from './ledger/turnstile.js';
 import { Lifecycle } from './observability/lifecycle.js';
 import { NestLogger } from './observability/logging.js';
@@ -19,15 +20,18 @@ export async function createApp(
   bank: BankShards,
   logger: Logger,
 ): Promise<NestFastifyApplication> {
+  const security = await securityHeaders(config.http.tls !== undefined);
   const app = await NestFactory.create<NestFastifyApplication>(
     AppModule.register(config, bank),
-    createFastifyAdapter(config),
+    createFastifyAdapter(config, security),
     { logger: new NestLogger(logger), bodyParser: false, abortOnError: false },
   );
   admitPostings(app.getHttpAdapter().getInstance(), app.get(Ledger, { strict: false }));
   admitBatches(app.getHttpAdapter().getInstance(), batchPlaces(config));
-  installFastifyHooks(app, config, app.get(Metrics), app.get(Lifecycle, { strict: false }), logger);
-  serveOpenApi(app);
+  const metrics = app.get(Metrics);
+  const lifecycle = app.get(Lifecycle, { strict: false });
+  await installFastifyHooks(app, { config, security, metrics, lifecycle, logger });
+  if (config.http.swaggerUi) serveOpenApi(app);
   return app;
 }
 

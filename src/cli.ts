@@ -124,7 +124,7 @@ function addShardCommands(program: Command): void {
   shards
     .command('list')
     .description('show each shard: its server, schema, accounts, size and queue')
-    .option('--service <URL>', 'the running service whose queues are shown (default: of HOST and PORT)')
+    .option('--service <URL>', 'the running service whose queues are shown (default: of the settings)')
     .option('--json', 'print the list as JSON')
     .action(async (options: Parameters<Commands['listShards']>[0]) => (await commands()).listShards(options));
   shards

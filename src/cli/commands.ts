@@ -1,4 +1,5 @@
 import 'reflect-metadata';
+import { isIPv6 } from 'node:net';
 import type { Logger } from 'pino';
 import { openBank, openServers, type Bank } from '../bank.js';
 import { loadConfig, type Config } from '../config.js';
@@ -142,9 +143,16 @@ function showStep(step: string): void {
 
 export async function listShards({ json, service }: { json?: boolean; service?: string }): Promise<void> {
   await withServers('shards list', async ({ config, shards }) => {
-    const list = await readShards(shards, service ?? `http://${config.host}:${config.port}`);
+    const list = await readShards(shards, service ?? operatorsUrl(config));
     console.log(json ? JSON.stringify(list) : shardsText(list));
   });
+}
+
+/** Where a service with these settings shows its metrics. */
+function operatorsUrl({ host, port, http, management }: Config): string {
+  const place = management ?? { host, port };
+  const name = isIPv6(place.host) ? `[${place.host}]` : place.host;
+  return `${http.tls && !management ? 'https' : 'http'}://${name}:${place.port}`;
 }
 
 export async function moveShard(
