@@ -8,7 +8,13 @@ import { PageQueryDto } from '../http/page-query.dto.js';
 import { AccountIdPipe } from '../http/path-pipes.js';
 import { TRANSACTION_RATE } from '../rate-limit/rate-limit.module.js';
 import { TransactionRate } from '../rate-limit/transaction-rate.js';
-import { accountResource, BalanceQueryDto, balanceResource, OpenAccountDto } from './accounts.dto.js';
+import {
+  accountResource,
+  BalanceQueryDto,
+  balanceResource,
+  OpenAccountDto,
+  ownerOf,
+} from './accounts.dto.js';
 import { DocumentAccount, DocumentAccounts, DocumentBalance, DocumentOpening } from './accounts.openapi.js';
 import { AccountsService } from './accounts.service.js';
 
@@ -26,15 +32,12 @@ export class AccountsController {
     @Query(new DtoPipe(BalanceQueryDto)) query: BalanceQueryDto,
     @Headers('cache-control') cacheControl: string | undefined,
     @Headers('if-none-match') ifNoneMatch: string | undefined,
+    @Req() { principal }: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,
   ) {
     const wanted = matchesNone(ifNoneMatch);
-    return answer(
-      reply,
-      await this.accounts.balance(accountId, query, cacheControl),
-      wanted,
-      balanceResource,
-    );
+    const account = await this.accounts.balance(accountId, query, cacheControl, principal.owner);
+    return answer(reply, account, wanted, balanceResource);
   }
 
   @Post()
@@ -49,9 +52,10 @@ export class AccountsController {
     if (idempotencyKey !== undefined) {
       throw InvalidRequestError.of('Idempotency-Key', 'is not supported for opening an account');
     }
+    const owner = ownerOf(body, request.principal.owner);
     // It writes as a transaction does, opening deposit or not, so it counts as one.
     if (this.rate) await this.rate.admit(request, reply);
-    const account = await this.accounts.open(body);
+    const account = await this.accounts.open(body, owner);
     void reply.headers({ location: `/accounts/${account.accountId}`, etag: entityTag(account.version) });
     return accountResource(account);
   }
@@ -61,16 +65,17 @@ export class AccountsController {
   async get(
     @Param('accountId', AccountIdPipe) accountId: number,
     @Headers('if-none-match') ifNoneMatch: string | undefined,
+    @Req() { principal }: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,
   ) {
     const wanted = matchesNone(ifNoneMatch);
-    return answer(reply, await this.accounts.get(accountId), wanted, accountResource);
+    return answer(reply, await this.accounts.get(accountId, principal.owner), wanted, accountResource);
   }
 
   @Get()
   @DocumentAccounts()
-  list(@Query(new DtoPipe(PageQueryDto)) query: PageQueryDto) {
-    return this.accounts.list(query);
+  list(@Query(new DtoPipe(PageQueryDto)) query: PageQueryDto, @Req() { principal }: FastifyRequest) {
+    return this.accounts.list(query, principal.owner);
   }
 }
 

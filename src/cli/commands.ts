@@ -6,6 +6,7 @@ import type { Money } from '../domain/money.js';
 import { createLogger, STDERR } from '../observability/logging.js';
 import type { ShardAddress } from '../database/shard-address.js';
 import { InterruptedError, WorkError } from '../explain.js';
+import { assignAccounts, assignText, type AssignRequest } from './accounts-assign.js';
 import { archiveBank, archiveText } from './archive.js';
 import { backupBank, backupText } from './backup.js';
 import { tailEvents as runTail, type TailOptions } from './events-tail.js';
@@ -44,6 +45,12 @@ export async function seed(request: SeedRequest): Promise<void> {
 export async function reset({ account, balance }: { account: number; balance: Money }): Promise<void> {
   await withBank('reset', async ({ config, bank, logger }) => {
     console.log(resetText(await resetAccount(config, bank, logger, account, balance)));
+  });
+}
+
+export async function assign(request: AssignRequest): Promise<void> {
+  await withBank('accounts assign', async ({ bank, signal }) => {
+    console.log(assignText(await assignAccounts(bank.shards, request, signal), request.owner));
   });
 }
 

@@ -5,6 +5,7 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
+import { EVERYBODY, type Principal } from '../auth/principal.js';
 import type { Config } from '../config.js';
 import { LedgerError } from '../domain/errors.js';
 import type { Lifecycle } from '../observability/lifecycle.js';
@@ -21,6 +22,12 @@ const MAX_PARAM_LENGTH = 16 * 1024;
 const MAX_HEADER_BYTES = 16 * 1024;
 /** RFC 3986, 3.2.2 and 3.2.3: a name, which may be empty, or an address in brackets; and a port. */
 const HOST = /^(?:[\w.~!$&'()*+,;=%-]*|\[[\w.~!$&'()*+,;=:-]+\])(?::\d*)?$/;
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    principal: Principal;
+  }
+}
 
 /** The Fastify server below Nest: limits, request ids, and answers to what never reaches a route. */
 export function createFastifyAdapter({
@@ -74,6 +81,10 @@ export function installFastifyHooks(
   fastify.addContentTypeParser(NDJSON_TYPES, (request, stream, done) =>
     isBatch(request) ? done(null, stream) : done(new UnsupportedMediaTypeException()),
   );
+  fastify.addHook('onRequest', (request, _reply, done) => {
+    request.principal ??= EVERYBODY;
+    done();
+  });
   const connections = new Connections(fastify.server, config.http);
   metrics.watchConnections(() => connections.size);
   fastify.addHook('preClose', (done) => {
