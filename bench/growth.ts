@@ -4,6 +4,7 @@ import { migrate } from '../src/database/migrate.js';
 import type { ShardAddress } from '../src/database/shard-address.js';
 import { tablesOf } from '../src/database/tables.js';
 import { encodeCursor } from '../src/http/cursor.js';
+import { createChainHash, GENESIS, LINE } from './chained.js';
 import type { Figures, Goal } from './figures.js';
 import { withService, wrk, type Accounts } from './tools.js';
 
@@ -98,13 +99,23 @@ export async function measureListings(
 export async function lengthen(shard: ShardAddress, history: number): Promise<void> {
   const { accounts, transactions } = tablesOf(shard.schema);
   await withClient(shard.url, async (client) => {
+    await createChainHash(client);
     await client.query(
-      `WITH a AS (SELECT balance, version FROM ${accounts} WHERE account_id = 1), posted AS (
-         INSERT INTO ${transactions} (account_id, type, amount, balance_after, version_after)
-         SELECT 1, 'credit', 1, a.balance + n, a.version + n FROM a, generate_series(1, $1::int) n
+      `WITH a AS (SELECT balance, version, encode(head_hash, 'hex') AS head FROM ${accounts} WHERE account_id = 1), posted AS (
+         INSERT INTO ${transactions}
+           (transaction_id, account_id, type, amount, balance_after, version_after, timestamp, hash)
+         SELECT transaction_id, account_id, type, amount, balance_after, version_after, timestamp,
+                decode(pg_temp.chain_hash(head, ${LINE}) OVER (ORDER BY version_after ROWS UNBOUNDED PRECEDING), 'hex')
+         FROM (SELECT nextval(pg_get_serial_sequence($2, 'transaction_id')) AS transaction_id, 1 AS account_id,
+                      'credit' AS type, 1.00 AS amount, a.balance + n AS balance_after, a.version + n AS version_after,
+                      date_trunc('milliseconds', now()) AS timestamp, NULL AS idempotency_key, a.head
+               FROM a, generate_series(1, $1::int) n) t
+         RETURNING version_after, hash
        )
-       UPDATE ${accounts} SET balance = balance + $1, version = version + $1 WHERE account_id = 1`,
-      [history],
+       UPDATE ${accounts} SET balance = balance + $1, version = version + $1,
+         head_hash = (SELECT hash FROM posted ORDER BY version_after DESC LIMIT 1)
+       WHERE account_id = 1`,
+      [history, transactions],
     );
     await client.query(`VACUUM ANALYZE ${transactions}`);
   });
@@ -124,18 +135,24 @@ async function fill(client: Client, shard: ShardAddress, size: Size): Promise<vo
   const { accounts, transactions } = tablesOf(shard.schema);
   const each = size.transactions / size.accounts;
   await client.query('SET session_replication_role = replica; SET synchronous_commit = off');
+  await createChainHash(client);
   for (let first = 1; first <= size.accounts; first += CHUNK) {
     const range = [first, Math.min(first + CHUNK - 1, size.accounts), each];
     await client.query(
-      `INSERT INTO ${accounts} (account_id, balance, version)
-       SELECT a, 100 * $3::int, 1 + $3::int FROM generate_series($1::bigint, $2::bigint) a`,
-      range,
-    );
-    await client.query(
-      `INSERT INTO ${transactions}
-         (transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key, timestamp)
-       SELECT (a - 1) * $3::int + n, a, 'credit', 100, 100 * n, 1 + n, gen_random_uuid()::text, now() - interval '1 day'
-       FROM generate_series($1::bigint, $2::bigint) a, generate_series(1, $3::int) n`,
+      `WITH posted AS (
+         INSERT INTO ${transactions}
+           (transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key, timestamp, hash)
+         SELECT transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key, timestamp,
+                decode(pg_temp.chain_hash(${GENESIS}, ${LINE})
+                  OVER (PARTITION BY account_id ORDER BY version_after ROWS UNBOUNDED PRECEDING), 'hex')
+         FROM (SELECT (a - 1) * $3::int + n AS transaction_id, a AS account_id, 'credit' AS type, 100.00 AS amount,
+                      100.00 * n AS balance_after, 1 + n AS version_after, gen_random_uuid()::text AS idempotency_key,
+                      date_trunc('milliseconds', now()) - interval '1 day' AS timestamp
+               FROM generate_series($1::bigint, $2::bigint) a, generate_series(1, $3::int) n) t
+         RETURNING account_id, version_after, hash
+       )
+       INSERT INTO ${accounts} (account_id, balance, version, head_hash)
+       SELECT account_id, 100 * $3::int, version_after, hash FROM posted WHERE version_after = 1 + $3::int`,
       range,
     );
   }

@@ -85,7 +85,7 @@ async function chainExisting(queryRunner: QueryRunner, schema: string): Promise<
       SELECT transaction_id, account_id, version_after,
         decode(${schema}.chain_hash(
           transaction_id || ':' || account_id || ':' || type || ':' || amount || ':' || balance_after || ':'
-          || version_after || ':' || (extract(epoch FROM timestamp) * 1000)::bigint || ':'
+          || version_after || ':' || trunc(extract(epoch FROM timestamp) * 1000) || ':'
           || coalesce('=' || idempotency_key, '-')
         ) OVER (PARTITION BY account_id ORDER BY version_after ROWS UNBOUNDED PRECEDING), 'hex') AS hash
       FROM (SELECT ${columns} FROM ${schema}.transactions

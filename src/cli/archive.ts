@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { QueryRunner } from 'typeorm';
-import { TRANSACTION_COLUMNS } from '../database/rows.js';
+import { STORED_COLUMNS } from '../database/rows.js';
 import type { ShardAddress } from '../database/shard-address.js';
 import type { SchemaTables } from '../database/tables.js';
 import { explain, WorkError } from '../explain.js';
@@ -149,10 +149,10 @@ async function move(
   const [row] = (await queryRunner.query(
     `WITH moved AS (
        DELETE FROM ${transactions} WHERE transaction_id > $1 AND transaction_id <= $2 AND timestamp < $3
-       RETURNING ${TRANSACTION_COLUMNS}
+       RETURNING ${STORED_COLUMNS}
      ), archived AS (
-       INSERT INTO ${archivedTransactions} (${TRANSACTION_COLUMNS})
-       SELECT ${TRANSACTION_COLUMNS} FROM moved ORDER BY transaction_id RETURNING transaction_id
+       INSERT INTO ${archivedTransactions} (${STORED_COLUMNS})
+       SELECT ${STORED_COLUMNS} FROM moved ORDER BY transaction_id RETURNING transaction_id
      )
      SELECT count(*) AS moved FROM archived`,
     [after, upTo, before],

@@ -3,7 +3,9 @@ import type { QueryRunner } from 'typeorm';
 import { drawIds } from '../database/ids.js';
 import type { ShardAddress } from '../database/shard-address.js';
 import { FIRST_VERSION } from '../domain/account.js';
+import { chain, GENESIS_HASH } from '../domain/chain.js';
 import { formatMoney, type Money } from '../domain/money.js';
+import type { Transaction } from '../domain/transaction.js';
 import type { SchemaTables } from '../database/tables.js';
 import { CommitOutcomeUnknownError } from '../ledger/transaction-runner.js';
 import { explain, WorkError } from '../explain.js';
@@ -139,35 +141,71 @@ async function insertAccounts(
   // What an INSERT takes, but before ids are drawn: see drawIds.
   await queryRunner.query(`LOCK TABLE ${tables.accounts} IN ROW EXCLUSIVE MODE`);
   const transactions = balance === 0n ? 0 : size;
-  const [accountIds = [], transactionIds = [], outboxIds = []] = await drawIds(client, [
+  const { ids, timestamp } = await drawIds(client, [
     { table: tables.accounts, column: 'account_id', count: size },
     { table: tables.transactions, column: 'transaction_id', count: transactions },
     { table: tables.outbox, column: 'outbox_id', count: Math.ceil(transactions / OUTBOX_ROW) },
   ]);
-  await queryRunner.query(
-    `INSERT INTO ${tables.accounts} (account_id, balance, version)
-     SELECT account_id, $2::numeric, $3::bigint FROM unnest($1::bigint[]) AS opened (account_id)`,
-    [accountIds, formatMoney(balance), transactions === 0 ? FIRST_VERSION : FIRST_VERSION + 1],
+  const [accountIds = [], transactionIds = [], outboxIds = []] = ids;
+  const deposits = transactionIds.map((transactionId, index) =>
+    openingDeposit(transactionId, accountIds[index] as number, balance, timestamp),
   );
-  if (transactions > 0) await insertDeposits(queryRunner, tables, accountIds, transactionIds, balance);
+  const hashes = chain(deposits, () => GENESIS_HASH);
+  await queryRunner.query(
+    `INSERT INTO ${tables.accounts} (account_id, balance, version, head_hash)
+     SELECT account_id, $2::numeric, $3::bigint, decode(head_hash, 'hex')
+     FROM unnest($1::bigint[], $4::text[]) AS opened (account_id, head_hash)`,
+    [
+      accountIds,
+      formatMoney(balance),
+      transactions === 0 ? FIRST_VERSION : FIRST_VERSION + 1,
+      transactions === 0 ? accountIds.map(() => GENESIS_HASH) : hashes,
+    ],
+  );
+  if (transactions > 0) await insertDeposits(queryRunner, tables, deposits, hashes);
   await announce(queryRunner, tables, outboxIds, transactionIds);
   return { accounts: size, firstId: accountIds[0] ?? 0, lastId: accountIds.at(-1) ?? 0 };
 }
 
-/** The opening deposit is the account's first transaction, so it leaves the second version. */
+/** The account's first transaction, so it leaves the second version. */
+function openingDeposit(
+  transactionId: number,
+  accountId: number,
+  balance: Money,
+  timestamp: Date,
+): Transaction {
+  return {
+    transactionId,
+    accountId,
+    type: 'credit',
+    amount: balance,
+    balanceAfter: balance,
+    versionAfter: FIRST_VERSION + 1,
+    timestamp,
+  };
+}
+
 async function insertDeposits(
   queryRunner: QueryRunner,
   tables: SchemaTables,
-  accountIds: readonly number[],
-  transactionIds: readonly number[],
-  balance: Money,
+  deposits: readonly Transaction[],
+  hashes: readonly string[],
 ): Promise<void> {
+  const [{ amount, versionAfter, timestamp }] = deposits as [Transaction];
   await queryRunner.query(
     `INSERT INTO ${tables.transactions}
-       (transaction_id, account_id, type, amount, balance_after, version_after, timestamp)
-     SELECT transaction_id, account_id, 'credit', $3::numeric, $3::numeric, $4::bigint, statement_timestamp()
-     FROM unnest($1::bigint[], $2::bigint[]) AS posted (transaction_id, account_id)`,
-    [transactionIds, accountIds, formatMoney(balance), FIRST_VERSION + 1],
+       (transaction_id, account_id, type, amount, balance_after, version_after, timestamp, hash)
+     SELECT transaction_id, account_id, 'credit', $3::numeric, $3::numeric, $4::bigint, $5::timestamptz,
+            decode(hash, 'hex')
+     FROM unnest($1::bigint[], $2::bigint[], $6::text[]) AS posted (transaction_id, account_id, hash)`,
+    [
+      deposits.map(({ transactionId }) => transactionId),
+      deposits.map(({ accountId }) => accountId),
+      formatMoney(amount),
+      versionAfter,
+      timestamp,
+      hashes,
+    ],
   );
 }
 

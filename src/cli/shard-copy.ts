@@ -2,7 +2,7 @@ import { pipeline } from 'node:stream/promises';
 import type { Client } from 'pg';
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams';
 import { COMMIT_DURABLY } from '../database/durability.js';
-import { TRANSACTION_COLUMNS } from '../database/rows.js';
+import { STORED_COLUMNS } from '../database/rows.js';
 import type { SchemaTables } from '../database/tables.js';
 
 /**
@@ -15,6 +15,8 @@ export interface Cut {
   readonly account: string;
   readonly transaction: string;
 }
+
+const ACCOUNT_COLUMNS = 'account_id, balance, version, owner, head_hash';
 
 /** The cut of an empty copy. */
 export const NOTHING: Cut = { account: '0', transaction: '0' };
@@ -50,25 +52,22 @@ export async function copySince(
   const cut = await cutOf(source, tables);
   await target.query(`BEGIN; ${COMMIT_DURABLY}`);
   await target.query(
-    `CREATE TEMPORARY TABLE changed (account_id bigint, balance numeric, version bigint) ON COMMIT DROP`,
+    `CREATE TEMPORARY TABLE changed (account_id bigint, balance numeric, version bigint, owner varchar, head_hash bytea)
+       ON COMMIT DROP`,
   );
-  const changed = `SELECT account_id, balance, version FROM ${tables.accounts} ${accountsSince(tables, since)}`;
+  const changed = `SELECT ${ACCOUNT_COLUMNS} FROM ${tables.accounts} ${accountsSince(tables, since)}`;
   // Into the empty copy at once: a detour would double the work of the longest round.
   const first = since.account === NOTHING.account;
-  await copy(
-    source,
-    changed,
-    target,
-    first ? `${tables.accounts} (account_id, balance, version)` : 'changed',
-  );
+  await copy(source, changed, target, first ? `${tables.accounts} (${ACCOUNT_COLUMNS})` : 'changed');
   await target.query(
-    `INSERT INTO ${tables.accounts} (account_id, balance, version) SELECT * FROM changed
-     ON CONFLICT (account_id) DO UPDATE SET balance = excluded.balance, version = excluded.version`,
+    `INSERT INTO ${tables.accounts} (${ACCOUNT_COLUMNS}) SELECT * FROM changed
+     ON CONFLICT (account_id) DO UPDATE SET balance = excluded.balance, version = excluded.version,
+       owner = excluded.owner, head_hash = excluded.head_hash`,
   );
   let transactions = 0;
   for (const table of [tables.transactions, tables.archivedTransactions]) {
-    const added = `SELECT ${TRANSACTION_COLUMNS} FROM ${table} WHERE transaction_id > ${since.transaction}`;
-    transactions += await copy(source, added, target, `${table} (${TRANSACTION_COLUMNS})`);
+    const added = `SELECT ${STORED_COLUMNS} FROM ${table} WHERE transaction_id > ${since.transaction}`;
+    transactions += await copy(source, added, target, `${table} (${STORED_COLUMNS})`);
   }
   await alongside();
   await target.query('COMMIT');
@@ -135,12 +134,12 @@ export async function digestSince(client: Client, tables: SchemaTables, since: C
   const { rows } = await client.query<Digest>(
     `WITH a AS (
        SELECT count(*) AS rows, coalesce(sum(balance), 0) AS balances,
-              coalesce(sum(hashtextextended(concat_ws('|', account_id, balance, version), 0)::numeric), 0) AS hash
+              coalesce(sum(hashtextextended(concat_ws('|', account_id, balance, version, head_hash), 0)::numeric), 0) AS hash
        FROM ${tables.accounts} ${accountsSince(tables, since)}
      ), t AS (
        SELECT count(*) AS rows,
               coalesce(sum(hashtextextended(concat_ws('|', transaction_id, account_id, type, amount, balance_after,
-                version_after, coalesce(idempotency_key, chr(1)), extract(epoch FROM timestamp)), 0)::numeric), 0) AS hash
+                version_after, coalesce(idempotency_key, chr(1)), extract(epoch FROM timestamp), hash), 0)::numeric), 0) AS hash
        FROM ${tables.allTransactions} all_of_them WHERE transaction_id > ${since.transaction}
      )
      SELECT a.rows AS accounts, a.balances, t.rows AS transactions, a.hash + t.hash AS hash FROM a, t`,

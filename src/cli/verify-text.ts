@@ -25,9 +25,15 @@ function verdict({ ok, faulty, faults }: VerifyReport): string[] {
   const rest = faulty - listed.length;
   return [
     `The books are NOT whole. ${faulty} account(s) fail:`,
-    ...listed.map((fault) => `  ${nameOf(fault)}: ${fault.checks.join(', ')}`),
+    ...listed.map((fault) => `  ${nameOf(fault)}: ${fault.checks.join(', ')}${placeOf(fault)}`),
     ...(rest > 0 ? [`  … and ${rest} more`] : []),
   ];
+}
+
+/** What was changed is this row, or, where one is missing or was put in, just before it. */
+function placeOf({ firstBroken }: VerifyFault): string {
+  if (!firstBroken) return '';
+  return ` (the chain breaks at txn${firstBroken.transactionId}, version ${firstBroken.version})`;
 }
 
 function nameOf({ accountId }: VerifyFault): string {

@@ -7,6 +7,8 @@ export interface VerifyFault {
   accountId: number;
   /** The failed ones of {@link CHECKS}. */
   checks: string[];
+  /** Where the chain of hashes breaks first: this row was changed, or what was before it. */
+  firstBroken?: { transactionId: number; version: number };
 }
 
 export interface VerifyReport {
@@ -39,6 +41,14 @@ const ABOVE_ALL_IDS = '9223372036854775807';
 
 /** DECIMAL(18,2). NaN and Infinity are greater, so they are not valid money either. */
 const MAX_AMOUNT = '9999999999999999.99';
+
+const GENESIS = "decode(repeat('0', 64), 'hex')";
+
+/** The rule of the chain, for one transaction; the ledger's is in `domain/chain.ts`. */
+const CHAINED = `h.hash = sha256(convert_to(encode(h.hash_before, 'hex') || ':' || h.line, 'UTF8'))`;
+
+/** Those that need hashes, which a schema of before them does not have. */
+const OF_CHAINS: readonly string[] = ['hashes_run_on', 'head_is_last'];
 
 interface Check {
   readonly says: string;
@@ -96,6 +106,15 @@ export const CHECKS: Readonly<Record<string, Check>> = {
   ids_are_unique: {
     says: 'no id of a transaction is in the archive and outside of it',
     sql: 'account_id <> ALL ($5::bigint[])',
+  },
+  hashes_run_on: {
+    says: 'the hash of each transaction is that of the one before and of its own row',
+    sql: everyTransaction(CHAINED),
+  },
+  head_is_last: {
+    says: "the account's head is the hash of the last transaction; without a transaction it is all zeros",
+    sql: `CASE WHEN a.version = 1 THEN a.head_hash = ${GENESIS}
+               ELSE bool_and(h.hash = a.head_hash) FILTER (WHERE h.version_after = a.version) END`,
   },
   ids_name_the_shard: {
     says: 'the ids of the account and of its transactions belong to the shard that holds them',
@@ -195,6 +214,8 @@ interface Tables {
   readonly transactions: string;
   /** Undefined: the schema is older than the archive. */
   readonly parts: { readonly hot: string; readonly archived: string } | undefined;
+  /** False: the schema is older than the hashes. */
+  readonly chained: boolean;
 }
 
 async function tablesIn(client: Client, schema: string): Promise<Tables> {
@@ -202,13 +223,18 @@ async function tablesIn(client: Client, schema: string): Promise<Tables> {
   const [accounts, hot, archived] = ['accounts', 'transactions', 'archived_transactions'].map(
     (table) => `${quoted}.${table}`,
   ) as [string, string, string];
-  const { rows } = await client.query<{ exists: boolean }>('SELECT to_regclass($1) IS NOT NULL AS exists', [
-    archived,
-  ]);
-  if (!rows[0]?.exists) return { accounts, transactions: `${hot} t`, parts: undefined };
-  const columns = 'transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key';
+  const { rows } = await client.query<{ parted: boolean; chained: boolean }>(
+    `SELECT to_regclass($1) IS NOT NULL AS parted,
+            EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass($2) AND attname = 'head_hash') AS chained`,
+    [archived, accounts],
+  );
+  const { parted, chained } = rows[0] as { parted: boolean; chained: boolean };
+  if (!parted) return { accounts, transactions: `${hot} t`, parts: undefined, chained };
+  const columns =
+    'transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key' +
+    (chained ? ', timestamp, hash' : '');
   const transactions = `(SELECT ${columns} FROM ${hot} UNION ALL SELECT ${columns} FROM ${archived}) t`;
-  return { accounts, transactions, parts: { hot, archived } };
+  return { accounts, transactions, parts: { hot, archived }, chained };
 }
 
 /** bigint and numeric arrive as text. */
@@ -271,14 +297,26 @@ async function verifyRange(
   upTo: string,
   place: readonly [number, number, readonly string[]],
 ): Promise<{ faults: VerifyFault[]; faulty: number }> {
-  const { rows } = await client.query<{ account_id: string; checks: string[]; faulty: string }>(
-    rangeStatement(tables),
-    [after, upTo, ...place],
-  );
+  const { rows } = await client.query<FaultRow>(rangeStatement(tables), [after, upTo, ...place]);
   return {
-    faults: rows.map((row) => ({ accountId: Number(row.account_id), checks: row.checks })),
+    faults: rows.map(faultFromRow),
     faulty: Number(rows[0]?.faulty ?? 0),
   };
+}
+
+interface FaultRow {
+  account_id: string;
+  checks: string[];
+  /** The id and the version, or NULLs. */
+  broken: readonly [string | null, string | null] | null;
+  faulty: string;
+}
+
+function faultFromRow({ account_id, checks, broken }: FaultRow): VerifyFault {
+  const fault = { accountId: Number(account_id), checks };
+  if (!broken) return fault;
+  const [transactionId, version] = broken.map(Number) as [number, number];
+  return { ...fault, firstBroken: { transactionId, version } };
 }
 
 /**
@@ -288,30 +326,48 @@ async function verifyRange(
  */
 function rangeStatement(tables: Tables): string {
   const { account_exists: exists, ...rest } = CHECKS;
-  const failed = Object.entries(rest).map(
-    ([name, check]) => `CASE WHEN (${check.sql}) IS NOT TRUE THEN '${name}' END`,
-  );
+  const failed = Object.entries(rest)
+    .filter(([name]) => tables.chained || !OF_CHAINS.includes(name))
+    .map(([name, check]) => `CASE WHEN (${check.sql}) IS NOT TRUE THEN '${name}' END`);
+  const { headOfAccount, chainOfTransaction, firstBroken } = tables.chained ? CHAIN_SQL : NO_CHAIN_SQL;
   return `
     WITH a AS (
-      SELECT account_id, min(balance) AS balance, min(version) AS version, count(*) AS copies
+      SELECT account_id, min(balance) AS balance, min(version) AS version, count(*) AS copies${headOfAccount}
       FROM ${tables.accounts} WHERE account_id > $1 AND account_id <= $2 GROUP BY account_id
     ), h AS (
       SELECT account_id, transaction_id, amount, balance_after, version_after, idempotency_key,
              CASE type WHEN 'credit' THEN amount WHEN 'debit' THEN -amount END AS change,
              row_number() OVER past AS place,
-             lag(balance_after, 1, 0::numeric) OVER past AS balance_before
+             lag(balance_after, 1, 0::numeric) OVER past AS balance_before${chainOfTransaction}
       FROM ${tables.transactions} WHERE account_id > $1 AND account_id <= $2
       WINDOW past AS (PARTITION BY account_id ORDER BY version_after)
     ), checked AS (
       SELECT account_id,
              CASE WHEN (${exists?.sql}) IS NOT TRUE THEN ARRAY['account_exists']
-                  ELSE array_remove(ARRAY[${failed.join(', ')}], NULL) END AS checks
+                  ELSE array_remove(ARRAY[${failed.join(', ')}], NULL) END AS checks,
+             ${firstBroken} AS broken
       FROM a FULL JOIN h USING (account_id)
-      GROUP BY account_id, a.balance, a.version, a.copies
+      GROUP BY account_id, a.balance, a.version, a.copies${tables.chained ? ', a.head_hash' : ''}
     )
-    SELECT account_id, checks, count(*) OVER () AS faulty
+    SELECT account_id, checks, broken, count(*) OVER () AS faulty
     FROM checked WHERE checks <> '{}' ORDER BY account_id LIMIT ${MAX_FAULTS}`;
 }
+
+/** The parts of {@link rangeStatement} that need hashes. Heads of several copies of one account are the same fault as they. */
+const CHAIN_SQL = {
+  headOfAccount: ', (array_agg(head_hash))[1] AS head_hash',
+  chainOfTransaction: `, hash, lag(hash, 1, ${GENESIS}) OVER past AS hash_before,
+             transaction_id || ':' || account_id || ':' || type || ':' || amount || ':' || balance_after || ':'
+             || version_after || ':' || trunc(extract(epoch FROM timestamp) * 1000) || ':'
+             || coalesce('=' || idempotency_key, '-') AS line`,
+  firstBroken: `(min(ARRAY[h.place, h.transaction_id, h.version_after])
+                   FILTER (WHERE (${CHAINED}) IS NOT TRUE AND h.place IS NOT NULL))[2:3]::text[]`,
+};
+const NO_CHAIN_SQL: typeof CHAIN_SQL = {
+  headOfAccount: '',
+  chainOfTransaction: '',
+  firstBroken: 'NULL',
+};
 
 /** True when a condition holds for each transaction of the account, of which there may be none. */
 function everyTransaction(condition: string): string {

@@ -20,9 +20,22 @@ export interface TransactionRow {
   version_after: string;
 }
 
+/** An account whose row is locked. */
+export interface LockedAccount extends Account {
+  /** Of its last transaction. */
+  readonly headHash: string;
+}
+
+export interface LockedAccountRow extends AccountRow {
+  head_hash: string;
+}
+
 /** The columns of {@link TransactionRow}, for a SELECT. */
 export const TRANSACTION_COLUMNS =
   'transaction_id, account_id, type, amount, timestamp, idempotency_key, balance_after, version_after';
+
+/** All that is stored of a transaction: for whatever moves rows. */
+export const STORED_COLUMNS = `${TRANSACTION_COLUMNS}, hash`;
 
 export function moneyFromColumn(text: string): Money {
   const money = parseMoney(text);

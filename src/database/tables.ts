@@ -1,4 +1,4 @@
-import { TRANSACTION_COLUMNS } from './rows.js';
+import { STORED_COLUMNS } from './rows.js';
 
 /** A shard's tables, each qualified with the shard's schema and quoted: behind PgBouncer there is no search_path. */
 export interface SchemaTables {
@@ -32,8 +32,8 @@ export function tablesOf(schema: string): SchemaTables {
     accounts: `${quoted}.accounts`,
     transactions,
     archivedTransactions,
-    allTransactions: `(SELECT ${TRANSACTION_COLUMNS} FROM ${transactions}
-      UNION ALL SELECT ${TRANSACTION_COLUMNS} FROM ${archivedTransactions})`,
+    allTransactions: `(SELECT ${STORED_COLUMNS} FROM ${transactions}
+      UNION ALL SELECT ${STORED_COLUMNS} FROM ${archivedTransactions})`,
     outbox: `${quoted}.outbox`,
     shardIdentity: `${quoted}.shard_identity`,
     apiKeys: `${quoted}.api_keys`,

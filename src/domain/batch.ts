@@ -28,7 +28,7 @@ export function keyOf(accountId: number, idempotencyKey: string): string {
 /**
  * Decides commands one after the other, in memory: a later one sees the effect of an earlier one, and a refusal leaves
  * no trace. The result is that of deciding and applying each on its own. Pure, except that a duplicate of a neighbour
- * refers to that neighbour's transaction, whose id the INSERT fills in later.
+ * refers to that neighbour's transaction, whose id is filled in later.
  *
  * @param opening the locked accounts; a command of any other account is refused as not found
  */

@@ -30,3 +30,25 @@ export function lineOf(transaction: Transaction): string {
     `${versionAfter}:${timestamp.getTime()}:${key}`
   );
 }
+
+/**
+ * The hashes of transactions that are posted together, each chained to the one before of its account.
+ *
+ * @param headOf the hash of the last transaction that an account has so far
+ * @returns one for each transaction, in the same order
+ * @throws Error when an account has no head
+ */
+export function chain(
+  transactions: readonly Transaction[],
+  headOf: (accountId: number) => string | undefined,
+): string[] {
+  const heads = new Map<number, string>();
+  return transactions.map((transaction) => {
+    const { accountId } = transaction;
+    const previous = heads.get(accountId) ?? headOf(accountId);
+    if (previous === undefined) throw new Error(`account ${accountId} has no head to chain to`);
+    const next = nextHash(previous, lineOf(transaction));
+    heads.set(accountId, next);
+    return next;
+  });
+}

@@ -19,7 +19,7 @@ export interface PostingCommand {
   readonly idempotencyKey?: string;
 }
 
-/** A transaction of the ledger. Its id and time come from the INSERT: 0 and undefined until then. */
+/** A transaction of the ledger. Its id and time are drawn when it is decided: 0 and undefined until then. */
 export interface Transaction {
   transactionId: number;
   timestamp: Date | undefined;

@@ -80,16 +80,18 @@ export class AccountOpener {
 
   /**
    * A row that is not committed yet can't be locked, but its id can be claimed: the claim waits for the old backend,
-   * and succeeds only if the row never came to be. The claimed row is deleted again at once.
+   * and succeeds only if the row never came to be. The claim is taken back at once; not by a DELETE, which the service's
+   * role may not do.
    */
   private async wasOpened(queryRunner: QueryRunner, accountId: number): Promise<boolean> {
+    await queryRunner.query('SAVEPOINT before_claim');
     const claimed = (await queryRunner.query(
       `INSERT INTO ${this.tables.accounts} (account_id, balance, version) VALUES ($1, 0, $2)
        ON CONFLICT DO NOTHING RETURNING account_id`,
       [accountId, FIRST_VERSION],
     )) as unknown[];
     if (claimed.length === 0) return true;
-    await queryRunner.query(`DELETE FROM ${this.tables.accounts} WHERE account_id = $1`, [accountId]);
+    await queryRunner.query('ROLLBACK TO SAVEPOINT before_claim');
     return false;
   }
 }

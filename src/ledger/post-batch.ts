@@ -8,7 +8,13 @@ import type { Account } from '../domain/account.js';
 import { formatMoney } from '../domain/money.js';
 import type { KeyedTransaction, PostingCommand, TransactionType } from '../domain/transaction.js';
 import { drawIds } from '../database/ids.js';
-import { accountFromRow, moneyFromColumn, type AccountRow } from '../database/rows.js';
+import { chain } from '../domain/chain.js';
+import {
+  accountFromRow,
+  moneyFromColumn,
+  type LockedAccount,
+  type LockedAccountRow,
+} from '../database/rows.js';
 import type { SchemaTables } from '../database/tables.js';
 
 /** What to do about an account whose row another session holds: go on without it, or wait for it. */
@@ -18,7 +24,9 @@ export interface PostedBatch extends BatchDecision {
   /** Accounts that exist but were skipped: the commands for them are not decided, whatever `decisions` says. */
   readonly skipped: ReadonlySet<number>;
   /** The locked accounts as they were. */
-  readonly opening: ReadonlyMap<number, Account>;
+  readonly opening: ReadonlyMap<number, LockedAccount>;
+  /** Of `transactions`, in the same order. */
+  readonly hashes: readonly string[];
   /** Of the one outbox row. */
   readonly outboxId: number | undefined;
 }
@@ -60,7 +68,7 @@ export class PostBatch {
     // Keys are looked up behind the locks, by a statement of its own: an earlier snapshot could miss a key that was
     // committed while the lock was waited for. Ids and time are taken behind them too, so that neither runs backwards
     // along an account's versions; those that are drawn for what is refused are lost.
-    const [opening, earlier, [ids = [], [outboxId] = []]] = await inOrder([
+    const [opening, earlier, drawn] = await inOrder([
       this.lockAccounts(queryRunner, client, accountIds, whenLocked),
       this.findKeys(client, commands),
       drawIds(client, [
@@ -72,10 +80,13 @@ export class PostBatch {
     const skipped =
       whenLocked === 'skip' ? await this.findSkipped(client, accountIds, opening) : new Set<number>();
     const decision = decideAll(commands, opening, earlier);
+    const [ids = [], [outboxId] = []] = drawn.ids;
     decision.transactions.forEach((transaction, index) => {
       transaction.transactionId = ids[index] as number;
+      transaction.timestamp = drawn.timestamp;
     });
-    return { ...decision, skipped, opening, outboxId };
+    const hashes = chain(decision.transactions, (accountId) => opening.get(accountId)?.headHash);
+    return { ...decision, skipped, opening, outboxId, hashes };
   }
 
   /**
@@ -86,10 +97,7 @@ export class PostBatch {
     if (batch.transactions.length === 0) return undefined;
     // Both are made before one is sent: what fails here must leave neither.
     const [insert, update] = [this.insertOf(batch), this.updateOf(batch)];
-    const inserted = send<{ timestamp: Date }>(client, ...insert).then(({ rows: [row] }) =>
-      setTimestamp(batch, row?.timestamp),
-    );
-    return inOrder([inserted, send(client, ...update)]);
+    return inOrder([send(client, ...insert), send(client, ...update)]);
   }
 
   /**
@@ -102,24 +110,14 @@ export class PostBatch {
     batch: PostedBatch,
   ): Promise<{ applied: boolean; accounts: ReadonlyMap<number, Account> }> {
     const accounts = await this.lockAccounts(queryRunner, client, ascending(batch.accounts.keys()), 'wait');
-    const [last] = batch.transactions.slice(-1);
+    const last = batch.transactions.at(-1);
     if (!last) return { applied: true, accounts };
-    // The account and the version are compared too: a promoted standby may hand out a lost id again.
-    const { rows } = await send<{ timestamp: Date }>(
+    // The id alone does not tell: a promoted standby may hand out a lost one again. The hash is of all that was decided.
+    const { rows } = await send(
       client,
-      `SELECT timestamp FROM ${this.tables.allTransactions} t
-       WHERE transaction_id = $1 AND account_id = $2 AND version_after = $3 AND type = $4 AND amount = $5
-         AND idempotency_key IS NOT DISTINCT FROM $6`,
-      [
-        last.transactionId,
-        last.accountId,
-        last.versionAfter,
-        last.type,
-        formatMoney(last.amount),
-        last.idempotencyKey ?? null,
-      ],
+      `SELECT 1 FROM ${this.tables.allTransactions} t WHERE transaction_id = $1 AND hash = decode($2, 'hex')`,
+      [last.transactionId, batch.hashes.at(-1)],
     );
-    setTimestamp(batch, rows[0]?.timestamp);
     return { applied: rows.length === 1, accounts };
   }
 
@@ -138,11 +136,15 @@ export class PostBatch {
     client: PoolClient,
     ascendingIds: readonly number[],
     whenLocked: WhenLocked,
-  ): Promise<Map<number, Account>> {
-    const { rows } = await send<AccountRow>(client, this.lockStatement(queryRunner.manager, whenLocked), [
-      plainArray(ascendingIds),
-    ]);
-    return new Map(rows.map(accountFromRow).map((account) => [account.accountId, account]));
+  ): Promise<Map<number, LockedAccount>> {
+    const { rows } = await send<LockedAccountRow>(
+      client,
+      this.lockStatement(queryRunner.manager, whenLocked),
+      [plainArray(ascendingIds)],
+    );
+    return new Map(
+      rows.map((row) => [Number(row.account_id), { ...accountFromRow(row), headHash: row.head_hash }]),
+    );
   }
 
   /** Built once: its text does not depend on the batch. */
@@ -194,22 +196,24 @@ export class PostBatch {
     );
   }
 
-  /** Writes the transactions and the one outbox row of the batch, and tells their time. */
-  private insertOf({ transactions, outboxId }: PostedBatch): Statement {
+  /** Writes the transactions and the one outbox row of the batch. */
+  private insertOf({ transactions, hashes, outboxId }: PostedBatch): Statement {
     return [
       `WITH posted AS (
          INSERT INTO ${this.tables.transactions}
-           (transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key, timestamp)
-         SELECT p.*, statement_timestamp()
-         FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::numeric[], $5::numeric[], $6::bigint[], $7::text[])
-           AS p
-         RETURNING timestamp
+           (transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key, hash, timestamp)
+         SELECT transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key,
+                decode(hash, 'hex'), $10::timestamptz
+         FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::numeric[], $5::numeric[], $6::bigint[], $7::text[],
+                     $11::text[])
+           AS p (transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key, hash)
+         RETURNING 1
        ), announced AS (
          INSERT INTO ${this.tables.outbox} (outbox_id, transaction_ids) VALUES ($8, $1::bigint[])
        )
-       SELECT CASE WHEN count(*) = $9::bigint THEN min(timestamp)
-                   ELSE ('inserted ' || count(*) || ' of ' || $9::bigint || ' transactions')::timestamptz
-              END AS timestamp
+       SELECT CASE WHEN count(*) = $9::bigint THEN count(*)
+                   ELSE ('inserted ' || count(*) || ' of ' || $9::bigint || ' transactions')::bigint
+              END
        FROM posted`,
       [
         plainArray(transactions.map((transaction) => transaction.transactionId)),
@@ -221,20 +225,24 @@ export class PostBatch {
         textArray(transactions.map((transaction) => transaction.idempotencyKey)),
         outboxId,
         transactions.length,
+        transactions[0]?.timestamp,
+        plainArray(hashes),
       ],
     ];
   }
 
   /** Matches the version that was read, too: the lock should make that certain, the row count proves it. */
-  private updateOf({ opening, accounts }: PostedBatch): Statement {
+  private updateOf({ opening, accounts, transactions, hashes }: PostedBatch): Statement {
+    const heads = new Map(transactions.map(({ accountId }, index) => [accountId, hashes[index] as string]));
     const changed = [...accounts.values()].filter(
       (account) => account.version !== opening.get(account.accountId)?.version,
     );
     return [
       `WITH changed AS (
-         UPDATE ${this.tables.accounts} AS a SET balance = c.balance, version = c.version
-         FROM unnest($1::bigint[], $2::numeric[], $3::bigint[], $4::bigint[])
-           AS c (account_id, balance, version, version_read)
+         UPDATE ${this.tables.accounts} AS a
+         SET balance = c.balance, version = c.version, head_hash = decode(c.head_hash, 'hex')
+         FROM unnest($1::bigint[], $2::numeric[], $3::bigint[], $4::bigint[], $6::text[])
+           AS c (account_id, balance, version, version_read, head_hash)
          WHERE a.account_id = c.account_id AND a.version = c.version_read
          RETURNING 1
        )
@@ -248,14 +256,10 @@ export class PostBatch {
         plainArray(changed.map((account) => account.version)),
         plainArray(changed.map((account) => opening.get(account.accountId)?.version ?? 0)),
         changed.length,
+        plainArray(changed.map((account) => heads.get(account.accountId) as string)),
       ],
     ];
   }
-}
-
-/** One statement has inserted them all. */
-function setTimestamp({ transactions }: PostedBatch, timestamp: Date | undefined): void {
-  for (const transaction of transactions) transaction.timestamp = timestamp;
 }
 
 /** Sorted, so that two batches that wait for each other's rows can't deadlock. */
@@ -270,6 +274,7 @@ function lockStatement(manager: EntityManager, whenLocked: WhenLocked): string {
     .select('account.accountId', 'account_id')
     .addSelect('account.balance', 'balance')
     .addSelect('account.version', 'version')
+    .addSelect("encode(account.headHash, 'hex')", 'head_hash')
     .where('account.accountId = ANY(:accountIds)', { accountIds: [] })
     .orderBy('account.accountId', 'ASC')
     .setLock('pessimistic_write');

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
+import { chainAll } from '../../bench/chained.js';
 import { archiveBank, type ArchiveOptions } from '../../src/cli/archive.js';
 import { verifyBank } from '../../src/cli/verify.js';
 import { tablesOf } from '../../src/database/tables.js';
@@ -75,6 +76,7 @@ describe('the archive', () => {
     await client.query(
       `UPDATE bank.transactions SET timestamp = '2099-01-01' WHERE version_after BETWEEN 3 AND 12`,
     );
+    await chainAll(client, 'bank');
     expect(await archive(NEW, { stepRows: 2 })).toMatchObject({ moved: 10 });
     expect(await walk(openReader(ledger), accountId, 100)).toEqual([countdown(21, 2)]);
     expect((await verifyBank([shard()])).ok).toBe(true);

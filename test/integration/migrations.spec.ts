@@ -6,9 +6,9 @@ import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { DataSource } from 'typeorm';
 import { archiveBank } from '../../src/cli/archive.js';
-import { seedBank } from '../../src/cli/seed.js';
 import { verifyBank } from '../../src/cli/verify.js';
 import { dataSourceOptions, MIGRATIONS } from '../../src/database/data-source.js';
+import { TRANSACTION_COLUMNS } from '../../src/database/rows.js';
 import type { ShardAddress } from '../../src/database/shard-address.js';
 import { findDrift } from '../../src/database/drift.js';
 import { migrate, prepareTables, ShardMismatchError } from '../../src/database/migrate.js';
@@ -209,14 +209,11 @@ describe('an old bank that is migrated', () => {
 describe('a bank of the last release without an archive', () => {
   const ARCHIVE = NAMES.indexOf('Archive1795478900000');
 
-  async function undoLast(): Promise<void> {
+  async function goBack(): Promise<void> {
     const pool = { name: 'test-migrate', size: 1, connectTimeoutMs: 5_000 };
-    const dataSource = new DataSource({
-      ...dataSourceOptions(shard, pool),
-      migrations: MIGRATIONS.slice(0, ARCHIVE + 1),
-    });
+    const dataSource = new DataSource(dataSourceOptions(shard, pool));
     await dataSource.initialize();
-    await dataSource.undoLastMigration();
+    for (let undone = NAMES.length; undone > ARCHIVE; undone--) await dataSource.undoLastMigration();
     await dataSource.destroy();
   }
 
@@ -225,22 +222,73 @@ describe('a bank of the last release without an archive', () => {
     await client.query(
       `INSERT INTO bank.shard_identity (bank_id, shard_index, shard_count) VALUES (gen_random_uuid(), 0, 1)`,
     );
-    await seedBank([shard], { accounts: 100, balance: 1n });
+    await client.query(`
+      INSERT INTO bank.accounts (balance, version) SELECT 0.01, 2 FROM generate_series(1, 100);
+      INSERT INTO bank.transactions (account_id, type, amount, balance_after, version_after, idempotency_key)
+        SELECT account_id, 'credit', 0.01, 0.01, 2, CASE account_id % 3 WHEN 0 THEN 'a:key' END FROM bank.accounts`);
     expect((await verifyBank([shard])).ok).toBe(true);
-    const history = await rows('SELECT * FROM bank.transactions ORDER BY transaction_id');
+    const history = await rows(
+      `SELECT ${TRANSACTION_COLUMNS} FROM bank.transactions ORDER BY transaction_id`,
+    );
 
     expect((await migrate(shard, ALONE)).applied).toEqual(NAMES.slice(ARCHIVE));
-    expect(await rows('SELECT * FROM bank.transactions ORDER BY transaction_id')).toEqual(history);
+    expect(
+      await rows(`SELECT ${TRANSACTION_COLUMNS} FROM bank.transactions ORDER BY transaction_id`),
+    ).toEqual(history);
     expect(await rows(`SELECT reloptions FROM pg_class WHERE oid = 'bank.accounts'::regclass`)).toEqual([
       { reloptions: ['fillfactor=80'] },
     ]);
     expect(await archiveBank([shard], new Date())).toMatchObject({ moved: 100 });
-    expect(await rows('SELECT * FROM bank.archived_transactions ORDER BY transaction_id')).toEqual(history);
+    expect(
+      await rows(`SELECT ${TRANSACTION_COLUMNS} FROM bank.archived_transactions ORDER BY transaction_id`),
+    ).toEqual(history);
     expect(await verifyBank([shard])).toMatchObject({ transactions: 100, ok: true });
 
-    await undoLast();
-    expect(await rows('SELECT * FROM bank.transactions ORDER BY transaction_id')).toEqual(history);
+    await goBack();
+    expect(
+      await rows(`SELECT ${TRANSACTION_COLUMNS} FROM bank.transactions ORDER BY transaction_id`),
+    ).toEqual(history);
     expect((await migrate(shard, ALONE)).applied).toEqual(NAMES.slice(ARCHIVE));
+  });
+});
+
+describe('a bank of before the hashes', () => {
+  const HASHES = NAMES.indexOf('CredentialsAndAudit1795479000000');
+  const KEYS = ['plain', 'with:colons', '=', '-', 'ünïcode 🏦'];
+
+  it('is chained as it is found, archive included, by the same rule as what is posted from then on', async () => {
+    await prepareTables(shard, ALONE, MIGRATIONS.slice(0, HASHES));
+    await client.query(
+      `INSERT INTO bank.shard_identity (bank_id, shard_index, shard_count) VALUES (gen_random_uuid(), 0, 1)`,
+    );
+    await client.query(
+      'INSERT INTO bank.accounts (balance, version) VALUES (15, 6), (0, 1), (9007199254740993.01, 2)',
+    );
+    await client.query(
+      `INSERT INTO bank.archived_transactions
+         (transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key, timestamp)
+       SELECT n, 1, 'credit', 5, 5 * n, n + 1, ($1::text[])[n], '1999-12-31 23:59:59.99951Z'::timestamptz
+       FROM generate_series(1, 2) n`,
+      [KEYS],
+    );
+    await client.query(
+      `INSERT INTO bank.transactions
+         (transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key, timestamp)
+       VALUES (3, 1, 'debit', 5, 5, 4, $1, '2026-02-28 12:00:00.1235+05:30'), (4, 1, 'credit', 5, 10, 5, $2, now()),
+              (5, 1, 'credit', 5, 15, 6, $3, now()),
+              (6, 3, 'credit', 9007199254740993.01, 9007199254740993.01, 2, NULL, now())`,
+      KEYS.slice(2),
+    );
+    await client.query("SELECT setval('bank.transactions_transaction_id_seq', 6)");
+    expect(await verifyBank([shard])).toMatchObject({ transactions: 6, ok: true });
+    expect((await migrate(shard, ALONE)).applied).toEqual(NAMES.slice(HASHES));
+    expect(await verifyBank([shard])).toMatchObject({ transactions: 6, ok: true, faults: [] });
+
+    const ledger = await openLedger(database.url);
+    await ledger.groupCommit.submit({ accountId: 1, type: 'credit', amount: 1n, idempotencyKey: 'new' });
+    await ledger.groupCommit.submit({ accountId: 2, type: 'credit', amount: 1n });
+    await ledger.close();
+    expect(await verifyBank([shard])).toMatchObject({ transactions: 8, ok: true, faults: [] });
   });
 });
 
@@ -308,7 +356,11 @@ describe('the check for drift', () => {
   });
 
   it.each([
-    ['a column that no entity has', 'ALTER TABLE bank.accounts ADD COLUMN owner TEXT', /DROP COLUMN "owner"/],
+    [
+      'a column that no entity has',
+      'ALTER TABLE bank.accounts ADD COLUMN colour TEXT',
+      /DROP COLUMN "colour"/,
+    ],
     [
       'a column that is not there',
       'ALTER TABLE bank.transactions DROP COLUMN balance_after',

@@ -1,4 +1,5 @@
 import { Client } from 'pg';
+import { chainAll, UNCHAINED } from '../../bench/chained.js';
 import { LedgerReader, type TransactionFilter } from '../../src/ledger/ledger-reader.js';
 import { ShardReader } from '../../src/ledger/shard-reader.js';
 import { ShardRouter } from '../../src/ledger/shard-router.js';
@@ -21,12 +22,13 @@ export async function openWithHistory(client: Client, length: number): Promise<n
   );
   const accountId = opened.rows[0]?.id as number;
   await client.query(
-    `INSERT INTO bank.transactions (account_id, type, amount, balance_after, version_after, idempotency_key, timestamp)
+    `INSERT INTO bank.transactions (account_id, type, amount, balance_after, version_after, idempotency_key, timestamp, hash)
      SELECT $1::int, 'credit', 0.01, n * 0.01, n + 1, CASE n % 2 WHEN 1 THEN 'key-' || n + 1 END,
-            $2::timestamptz + n * interval '1 minute'
+            $2::timestamptz + n * interval '1 minute', ${UNCHAINED}
      FROM generate_series(1, $3::int) n`,
     [accountId, OLD, length],
   );
+  await chainAll(client, 'bank');
   return accountId;
 }
 
