@@ -2,6 +2,7 @@ import { recordAct } from '../audit/audit-log.js';
 import type { ShardAddress } from '../database/shard-address.js';
 import { ShardRouter } from '../ledger/shard-router.js';
 import { explain, WorkError } from '../explain.js';
+import { ownersLock } from './shard-move.js';
 import { withShardRunners, type ShardRunner } from './shard-runners.js';
 
 export interface AssignRequest {
@@ -80,12 +81,17 @@ async function setOwner(
   accountId: number,
   owner: string | undefined,
 ): Promise<void> {
-  await runner.run((queryRunner) =>
-    queryRunner.query(`UPDATE ${tables.accounts} SET owner = $2 WHERE account_id = $1`, [
+  await runner.run(async (queryRunner) => {
+    const [lock] = (await queryRunner.query(
+      'SELECT pg_try_advisory_xact_lock_shared(hashtextextended($1, 0)) AS free',
+      [ownersLock(tables)],
+    )) as [{ free: boolean }];
+    if (!lock.free) throw new WorkError('its shard is being moved: try again when that is done');
+    await queryRunner.query(`UPDATE ${tables.accounts} SET owner = $2 WHERE account_id = $1`, [
       accountId,
       owner ?? null,
-    ]),
-  );
+    ]);
+  });
 }
 
 /** The report for people. */

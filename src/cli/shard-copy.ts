@@ -74,6 +74,20 @@ export async function copySince(
   return { cut, transactions };
 }
 
+/** The owners of all accounts: they change without a transaction that tells of it. In the source's same moment. */
+export async function copyOwners(source: Client, target: Client, tables: SchemaTables): Promise<void> {
+  await target.query(`BEGIN; ${COMMIT_DURABLY}`);
+  await target.query('CREATE TEMPORARY TABLE owned (account_id bigint, owner varchar) ON COMMIT DROP');
+  const owned = `SELECT account_id, owner FROM ${tables.accounts} WHERE owner IS NOT NULL`;
+  await copy(source, owned, target, 'owned');
+  await target.query(
+    `UPDATE ${tables.accounts} changed SET owner = owned.owner
+     FROM ${tables.accounts} a LEFT JOIN owned ON owned.account_id = a.account_id
+     WHERE changed.account_id = a.account_id AND a.owner IS DISTINCT FROM owned.owner`,
+  );
+  await target.query('COMMIT');
+}
+
 /** The events that are still to be published, and where each sequence stands: what only the last round can bring. */
 export async function copyRest(source: Client, target: Client, tables: SchemaTables): Promise<void> {
   await target.query(`DELETE FROM ${tables.outbox}`);
@@ -134,7 +148,7 @@ export async function digestSince(client: Client, tables: SchemaTables, since: C
   const { rows } = await client.query<Digest>(
     `WITH a AS (
        SELECT count(*) AS rows, coalesce(sum(balance), 0) AS balances,
-              coalesce(sum(hashtextextended(concat_ws('|', account_id, balance, version, head_hash), 0)::numeric), 0) AS hash
+              coalesce(sum(hashtextextended(concat_ws('|', account_id, balance, version, head_hash, owner), 0)::numeric), 0) AS hash
        FROM ${tables.accounts} ${accountsSince(tables, since)}
      ), t AS (
        SELECT count(*) AS rows,
