@@ -5,7 +5,7 @@ import { archiveBank } from '../../src/cli/archive.js';
 import type { ShardAddress } from '../../src/database/shard-address.js';
 import { startInstance, type TestApp } from '../support/app.js';
 import { as } from '../support/credentials.js';
-import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
+import { createEmptyTestDatabase, createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { RawClient } from '../support/raw-client.js';
 import { deposit, fieldsIn, JSON_TYPE, receiptIn, withdrawal } from './requests.js';
 
@@ -30,8 +30,8 @@ interface AccountBody {
   readonly owner?: string;
 }
 
-async function open(owner: string | undefined, body: object = { openingDeposit: '100.00' }): Promise<number> {
-  const response = await app.http.post('/accounts').set(as(owner)).send(body);
+async function open(owner: string | undefined, on = app): Promise<number> {
+  const response = await on.http.post('/accounts').set(as(owner)).send({ openingDeposit: '100.00' });
   expect(response.status).toBe(201);
   return (JSON.parse(response.text) as AccountBody).accountId;
 }
@@ -63,11 +63,11 @@ const batch = (items: string, query = '', type = JSON_TYPE): Probe => ({
 });
 
 /** The answer, byte by byte, but for what differs in any two answers. */
-async function answerTo(probe: Probe, id: number, owner: string | undefined): Promise<string> {
+async function answerTo(probe: Probe, id: number, owner: string | undefined, from = app): Promise<string> {
   const fill = (text: string) => text.replaceAll('{id}', String(id));
   const body = fill(probe.body ?? '');
   const headers = { host: 'bank', connection: 'close', ...as(owner), ...probe.headers };
-  const client = await RawClient.open(app.url);
+  const client = await RawClient.open(from.url);
   client.send(
     `${probe.method ?? 'GET'} ${fill(probe.path)} HTTP/1.1\r\n` +
       Object.entries({ ...headers, 'content-length': Buffer.byteLength(body) })
@@ -186,6 +186,31 @@ describe('an account of another owner', () => {
     expect(await answerTo(probe, theirTransaction, 'bob')).toBe(absent);
     for (const sender of ['ada', undefined]) {
       expect(await answerTo(probe, theirTransaction, sender)).toContain(`"accountId":${theirs}`);
+    }
+  });
+});
+
+describe('while the database is lost', () => {
+  it('says of another’s account no more than of one that is not there', async () => {
+    const doomed = await createTestDatabase('ownership');
+    const lost = await startInstance(doomed.url, { BALANCE_CACHE: 'off' });
+    try {
+      const theirs = await open('ada', lost);
+      await lost.http.get(`/accounts/${theirs}`).set(as('bob')).expect(404);
+      await doomed.drop();
+      for (const probe of [
+        { path: '/accounts/{id}' },
+        { path: '/accounts/{id}/balance' },
+        posting(deposit('1')),
+      ]) {
+        const absent = await answerTo(probe, 1_000_001, 'bob', lost);
+        expect(absent).toMatch(/^HTTP\/1\.1 408 [\s\S]*{"error":"Server Crashes","CurrentVersion":null}$/);
+        expect(await answerTo(probe, theirs, 'bob', lost)).toBe(absent);
+        expect(await answerTo(probe, theirs, undefined, lost)).toContain('"CurrentVersion":2}');
+      }
+    } finally {
+      await lost.close();
+      await doomed.drop();
     }
   });
 });
