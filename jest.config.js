@@ -21,6 +21,7 @@ const NOT_TWICE = [
   'overload',
   'batch-clients',
   'fuzz',
+  'timing',
 ];
 
 export default {
