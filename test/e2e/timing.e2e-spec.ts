@@ -141,6 +141,6 @@ describe('how long an answer takes', () => {
       ]);
       expect(slowerShare(own, absent)).toBeGreaterThan(0.5 + INDISTINCT);
       expect(Math.abs(slowerShare(foreign, absent) - 0.5)).toBeLessThan(INDISTINCT);
-      },
+    },
   );
 });
