@@ -56,6 +56,7 @@ function createProgram(): Command {
     .option('--json', 'print the report as JSON')
     .action(async (options: Parameters<Commands['verify']>[0]) => (await commands()).verify(options));
   addAccountsCommand(program);
+  addAuditCommands(program);
   addArchiveCommand(program);
   addBackupCommands(program);
   addShardCommands(program);
@@ -77,6 +78,29 @@ function addAccountsCommand(program: Command): void {
       if (owner === undefined && !nobody) command.error('error: --owner or --nobody is needed');
       await (await commands()).assign({ accounts, owner });
     });
+}
+
+function addAuditCommands(program: Command): void {
+  const audit = program.command('audit').description('what shows that nobody edited the history');
+  audit
+    .command('list')
+    .description('show what was done to the bank from the command line, and check that the list is whole')
+    .option('--json', 'print the list as JSON')
+    .action(async (options: Parameters<Commands['listEvents']>[0]) => (await commands()).listEvents(options));
+  audit
+    .command('export')
+    .description("write the head of every account's chain of hashes into a file, to keep elsewhere")
+    .requiredOption('--to <FILE>', 'a new file')
+    .action(async (options: Parameters<Commands['exportAuditHeads']>[0]) =>
+      (await commands()).exportAuditHeads(options),
+    );
+  audit
+    .command('check')
+    .description('compare an earlier export with the bank: its heads must still be part of the history')
+    .requiredOption('--from <FILE>', 'the file of an earlier export')
+    .action(async (options: Parameters<Commands['checkAuditHeads']>[0]) =>
+      (await commands()).checkAuditHeads(options),
+    );
 }
 
 function addArchiveCommand(program: Command): void {

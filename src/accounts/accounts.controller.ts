@@ -14,8 +14,15 @@ import {
   balanceResource,
   OpenAccountDto,
   ownerOf,
+  ProofQueryDto,
 } from './accounts.dto.js';
-import { DocumentAccount, DocumentAccounts, DocumentBalance, DocumentOpening } from './accounts.openapi.js';
+import {
+  DocumentAccount,
+  DocumentAccounts,
+  DocumentBalance,
+  DocumentOpening,
+  DocumentProof,
+} from './accounts.openapi.js';
 import { AccountsService } from './accounts.service.js';
 
 @Controller('accounts')
@@ -70,6 +77,16 @@ export class AccountsController {
   ) {
     const wanted = matchesNone(ifNoneMatch);
     return answer(reply, await this.accounts.get(accountId, principal.owner), wanted, accountResource);
+  }
+
+  @Get(':accountId/proof')
+  @DocumentProof()
+  proof(
+    @Param('accountId', AccountIdPipe) accountId: number,
+    @Query(new DtoPipe(ProofQueryDto)) query: ProofQueryDto,
+    @Req() { principal }: FastifyRequest,
+  ) {
+    return this.accounts.proof(accountId, query, principal.owner);
   }
 
   @Get()

@@ -2,6 +2,7 @@ import type { Account } from '../domain/account.js';
 import { IsAmount, IsOptionalField, IsOwner, IsVersion, type Numeric } from '../http/field-rules.js';
 import { InvalidRequestError } from '../http/invalid-request.js';
 import { JsonMoney } from '../http/json-money.js';
+import type { ChainProof } from '../ledger/ledger-reader.js';
 
 /** POST /accounts */
 export class OpenAccountDto {
@@ -34,6 +35,13 @@ export class BalanceQueryDto {
   minVersion?: string;
 }
 
+/** GET /accounts/{accountId}/proof */
+export class ProofQueryDto {
+  @IsOptionalField()
+  @IsVersion()
+  fromVersion?: string;
+}
+
 /** `{"accountId":1,"balance":1000.00,"version":2}`, and `"owner"` where it has one. */
 export function accountResource({ accountId, balance, version, owner }: Account) {
   return { accountId, balance: new JsonMoney(balance), version, ...(owner !== undefined && { owner }) };
@@ -42,4 +50,13 @@ export function accountResource({ accountId, balance, version, owner }: Account)
 /** `{"balance":350.00,"version":12}` */
 export function balanceResource(account: Account) {
   return { balance: new JsonMoney(account.balance), version: account.version };
+}
+
+/** `{"accountId":1,"version":3,"hash":"5f8b…","lines":["7:1:credit:…"],"nextFromVersion":null}`; the last two where they were asked for. */
+export function proofResource(
+  { accountId, version, hash, lines, nextFromVersion }: ChainProof,
+  withLines: boolean,
+) {
+  const head = { accountId, version, hash };
+  return withLines ? { ...head, lines, nextFromVersion: nextFromVersion ?? null } : head;
 }

@@ -6,8 +6,8 @@ import { readAmount, readVersion } from '../http/field-rules.js';
 import type { PageQueryDto } from '../http/page-query.dto.js';
 import { AccountOwners } from '../ledger/account-owners.js';
 import { LedgerReader } from '../ledger/ledger-reader.js';
-import type { BalanceQueryDto, OpenAccountDto } from './accounts.dto.js';
-import { accountResource } from './accounts.dto.js';
+import type { BalanceQueryDto, OpenAccountDto, ProofQueryDto } from './accounts.dto.js';
+import { accountResource, proofResource } from './accounts.dto.js';
 
 /** An owner is whose accounts alone the sender may use; undefined: everybody's. */
 @Injectable()
@@ -37,6 +37,16 @@ export class AccountsService {
     if (owner !== undefined) await this.owners.check(owner, accountId);
     const noCache = cacheControl !== undefined && /(^|[\s,])no-cache([\s,]|$)/i.test(cacheControl);
     return this.reader.balance(accountId, { minVersion: readVersion(query.minVersion), noCache });
+  }
+
+  async proof(
+    accountId: number,
+    query: ProofQueryDto,
+    owner: string | undefined,
+  ): Promise<ReturnType<typeof proofResource>> {
+    if (owner !== undefined) await this.owners.check(owner, accountId);
+    const fromVersion = readVersion(query.fromVersion);
+    return proofResource(await this.reader.proof(accountId, fromVersion), fromVersion !== undefined);
   }
 
   async list(

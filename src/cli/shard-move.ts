@@ -316,8 +316,10 @@ async function locked(
 
 /** In the order in which a batch, and then the relay, takes them: another one would end in deadlocks. */
 function lockAll(tables: SchemaTables): string {
-  const { accounts, outbox, shardIdentity, transactions, archivedTransactions } = tables;
-  return `LOCK TABLE ${accounts}, ${outbox}, ${shardIdentity}, ${transactions}, ${archivedTransactions} IN ACCESS EXCLUSIVE MODE`;
+  const { accounts, outbox, shardIdentity, transactions, archivedTransactions, apiKeys, auditEvents } =
+    tables;
+  const inOrder = [accounts, outbox, shardIdentity, transactions, archivedTransactions, apiKeys, auditEvents];
+  return `LOCK TABLE ${inOrder.join(', ')} IN ACCESS EXCLUSIVE MODE`;
 }
 
 async function compare(source: Client, { target, tables }: Move, since: Cut): Promise<void> {
@@ -371,7 +373,15 @@ async function copyLast(move: Move, verified: Cut): Promise<void> {
 /** From this commit on whoever looks for the shard's tables fails, and finds where they are. */
 async function leaveAddress({ source, tables, forwarding }: Move): Promise<void> {
   await source.query(
-    ['accounts', 'transactions', 'archived_transactions', 'outbox', 'shard_identity']
+    [
+      'accounts',
+      'transactions',
+      'archived_transactions',
+      'outbox',
+      'shard_identity',
+      'api_keys',
+      'audit_events',
+    ]
       .map((name) => `ALTER TABLE ${tables.accounts.replace(/accounts$/, name)} RENAME TO moved_${name};`)
       .join(' '),
   );

@@ -1,4 +1,5 @@
 import { FIRST_VERSION, type Account } from '../domain/account.js';
+import { lineOf } from '../domain/chain.js';
 import { LedgerError } from '../domain/errors.js';
 import type { BalanceCache } from '../domain/ports.js';
 import type { Transaction, TransactionType } from '../domain/transaction.js';
@@ -34,6 +35,20 @@ export interface TransactionPage {
   /** The next page is below this version; undefined: there is none. */
   readonly nextBelow: number | undefined;
 }
+
+/** What an account's chain of hashes has come to, and the way there. */
+export interface ChainProof {
+  readonly accountId: number;
+  readonly version: number;
+  /** Of the last transaction. */
+  readonly hash: string;
+  /** Of the transactions after the version that was asked for, oldest first; at most {@link MAX_PROOF_LINES}. */
+  readonly lines: readonly string[];
+  /** The version to ask for next, when there were more; undefined: the lines lead to the head. */
+  readonly nextFromVersion: number | undefined;
+}
+
+export const MAX_PROOF_LINES = 1_000;
 
 /** Of a listing with a filter, for one page: what a filter passes over costs as much as what it shows. */
 const MAX_EXAMINED = 10_000;
@@ -141,6 +156,39 @@ export class LedgerReader {
     );
     if (!row) throw new LedgerError({ code: 'TRANSACTION_NOT_FOUND' });
     return transactionFromRow(row);
+  }
+
+  /**
+   * The head of an account's chain and, from a version on, what leads to it: whoever has kept the hash of that version
+   * computes the head from it with these lines, or learns that the history was changed. Straight from the rows.
+   *
+   * @throws LedgerError ACCOUNT_NOT_FOUND, DATABASE_FAILED, OVERLOADED
+   */
+  async proof(accountId: number, fromVersion?: number): Promise<ChainProof> {
+    const shard = this.router.of(accountId);
+    const [head] = await shard.query<{ version: string; hash: string }>(
+      `SELECT version, encode(head_hash, 'hex') AS hash FROM ${shard.tables.accounts} WHERE account_id = $1`,
+      [accountId],
+      accountId,
+    );
+    if (!head) throw new LedgerError({ code: 'ACCOUNT_NOT_FOUND' });
+    const version = Number(head.version);
+    const proof = { accountId, version, hash: head.hash, lines: [], nextFromVersion: undefined };
+    if (fromVersion === undefined || fromVersion >= version) return proof;
+    // No snapshot is needed: what there was up to the head does not change, and the archive is read along.
+    const rows = await shard.query<TransactionRow>(
+      `SELECT ${TRANSACTION_COLUMNS} FROM ${shard.tables.allTransactions} t
+       WHERE account_id = $1 AND version_after > $2 AND version_after <= $3
+       ORDER BY version_after LIMIT ${MAX_PROOF_LINES}`,
+      [accountId, fromVersion, version],
+      accountId,
+    );
+    const last = Number(rows.at(-1)?.version_after ?? version);
+    return {
+      ...proof,
+      lines: rows.map((row) => lineOf(transactionFromRow(row))),
+      nextFromVersion: last < version ? last : undefined,
+    };
   }
 
   /** For each shard, why its database can't be used; undefined: it answers. Known within about a second. */

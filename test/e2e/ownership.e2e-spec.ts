@@ -124,6 +124,8 @@ describe('an account of another owner', () => {
       path: '/accounts/{id}/balance',
       headers: { 'if-none-match': '"3"' },
     },
+    'the head of its chain': { path: '/accounts/{id}/proof' },
+    'the proof of its chain': { path: '/accounts/{id}/proof?fromVersion=1' },
     'the transactions': { path: '/accounts/{id}/transactions' },
     'the transactions of a type': { path: '/accounts/{id}/transactions?type=deposit&limit=1' },
     'a deposit': posting(deposit('1.00')),
