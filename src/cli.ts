@@ -11,6 +11,7 @@ import {
   DEFAULT_MAX_PAUSE_MS,
   DEFAULT_SKIP_IDS,
   millisecondsOption,
+  ownerOption,
   pastOption,
   queueOption,
   shardArgument,
@@ -54,12 +55,29 @@ function createProgram(): Command {
     .description('check that the books are whole: every balance against its transactions; posts nothing')
     .option('--json', 'print the report as JSON')
     .action(async (options: Parameters<Commands['verify']>[0]) => (await commands()).verify(options));
+  addAccountsCommand(program);
   addAuditCommands(program);
   addArchiveCommand(program);
   addBackupCommands(program);
   addShardCommands(program);
   addEventCommands(program);
   return program;
+}
+
+function addAccountsCommand(program: Command): void {
+  program
+    .command('accounts')
+    .description('whose accounts are whose')
+    .command('assign')
+    .description('set the owner of accounts, on record; services follow within some seconds')
+    .requiredOption('--account <ID...>', 'the accounts', accountListOption)
+    .addOption(new Option('--owner <name>', 'whose they are to be').argParser(ownerOption))
+    .addOption(new Option('--nobody', "or nobody's").conflicts('owner'))
+    .action(async (options: { account: number[]; owner?: string; nobody?: true }, command: Command) => {
+      const { account: accounts, owner, nobody } = options;
+      if (owner === undefined && !nobody) command.error('error: --owner or --nobody is needed');
+      await (await commands()).assign({ accounts, owner });
+    });
 }
 
 function addAuditCommands(program: Command): void {

@@ -13,6 +13,7 @@ import {
   BalanceQueryDto,
   balanceResource,
   OpenAccountDto,
+  ownerOf,
   ProofQueryDto,
 } from './accounts.dto.js';
 import {
@@ -38,15 +39,12 @@ export class AccountsController {
     @Query(new DtoPipe(BalanceQueryDto)) query: BalanceQueryDto,
     @Headers('cache-control') cacheControl: string | undefined,
     @Headers('if-none-match') ifNoneMatch: string | undefined,
+    @Req() { principal }: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,
   ) {
     const wanted = matchesNone(ifNoneMatch);
-    return answer(
-      reply,
-      await this.accounts.balance(accountId, query, cacheControl),
-      wanted,
-      balanceResource,
-    );
+    const account = await this.accounts.balance(accountId, query, cacheControl, principal.owner);
+    return answer(reply, account, wanted, balanceResource);
   }
 
   @Post()
@@ -61,9 +59,10 @@ export class AccountsController {
     if (idempotencyKey !== undefined) {
       throw InvalidRequestError.of('Idempotency-Key', 'is not supported for opening an account');
     }
+    const owner = ownerOf(body, request.principal.owner);
     // It writes as a transaction does, opening deposit or not, so it counts as one.
     if (this.rate) await this.rate.admit(request, reply);
-    const account = await this.accounts.open(body);
+    const account = await this.accounts.open(body, owner);
     void reply.headers({ location: `/accounts/${account.accountId}`, etag: entityTag(account.version) });
     return accountResource(account);
   }
@@ -73,10 +72,11 @@ export class AccountsController {
   async get(
     @Param('accountId', AccountIdPipe) accountId: number,
     @Headers('if-none-match') ifNoneMatch: string | undefined,
+    @Req() { principal }: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,
   ) {
     const wanted = matchesNone(ifNoneMatch);
-    return answer(reply, await this.accounts.get(accountId), wanted, accountResource);
+    return answer(reply, await this.accounts.get(accountId, principal.owner), wanted, accountResource);
   }
 
   @Get(':accountId/proof')
@@ -84,14 +84,15 @@ export class AccountsController {
   proof(
     @Param('accountId', AccountIdPipe) accountId: number,
     @Query(new DtoPipe(ProofQueryDto)) query: ProofQueryDto,
+    @Req() { principal }: FastifyRequest,
   ) {
-    return this.accounts.proof(accountId, query);
+    return this.accounts.proof(accountId, query, principal.owner);
   }
 
   @Get()
   @DocumentAccounts()
-  list(@Query(new DtoPipe(PageQueryDto)) query: PageQueryDto) {
-    return this.accounts.list(query);
+  list(@Query(new DtoPipe(PageQueryDto)) query: PageQueryDto, @Req() { principal }: FastifyRequest) {
+    return this.accounts.list(query, principal.owner);
   }
 }
 

@@ -36,9 +36,16 @@ const Balance = schema('Balance', {
   required: ['balance', 'version'],
 });
 
+const Owner = schema('Owner', {
+  description: 'Whose account it is: the name of an owner. Compared character by character.',
+  type: 'string',
+  pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f]{1,255}$',
+  example: 'ada',
+});
+
 const Account = schema('Account', {
   type: 'object',
-  properties: { accountId: AccountId, balance: Money, version: Version },
+  properties: { accountId: AccountId, balance: Money, version: Version, owner: Owner },
   required: ['accountId', 'balance', 'version'],
 });
 
@@ -76,7 +83,7 @@ const Proof = schema('Proof', {
 
 const OpenAccount = schema('OpenAccount', {
   type: 'object',
-  properties: { openingDeposit: Amount },
+  properties: { openingDeposit: Amount, owner: Owner },
   additionalProperties: false,
 });
 
@@ -140,7 +147,8 @@ export const DocumentOpening = (): MethodDecorator =>
       summary: 'Open an account',
       description:
         'A new account is empty and has version 1. The opening deposit, if there is one, is its first transaction. ' +
-        'Not idempotent: a repeated request opens another account, so an `Idempotency-Key` is refused. Where there is a ' +
+        'A sender who may use the accounts of one owner alone opens it for that owner; another one may name an `owner`, ' +
+        'or leave the account without. Not idempotent: a repeated request opens another account, so an `Idempotency-Key` is refused. Where there is a ' +
         'rate limit, it counts as a transaction.',
       responses: {
         201: jsonResponse(
@@ -161,6 +169,7 @@ export const DocumentOpening = (): MethodDecorator =>
       schema: OpenAccount,
       examples: {
         deposit: { summary: 'With an opening deposit', value: { openingDeposit: money('1000.00') } },
+        owned: { summary: 'For an owner', value: { owner: 'ada' } },
         empty: { summary: 'Empty', value: {} },
       },
     }),
@@ -231,7 +240,7 @@ export const DocumentAccounts = (): MethodDecorator =>
       tags,
       operationId: 'listAccounts',
       summary: 'List the accounts',
-      description: 'In ascending order of their ids.',
+      description: 'Those that the sender may see, in ascending order of their ids.',
       responses: {
         200: jsonResponse('A page of accounts.', AccountPage, {
           page: { data: [EXAMPLE_ACCOUNT], nextCursor: null },

@@ -7,6 +7,7 @@ import { formatMoney, type Money } from '../domain/money.js';
 import { createLogger, STDERR } from '../observability/logging.js';
 import type { ShardAddress } from '../database/shard-address.js';
 import { InterruptedError, WorkError } from '../explain.js';
+import { assignAccounts, assignText, type AssignRequest } from './accounts-assign.js';
 import { archiveBank, archiveText } from './archive.js';
 import {
   brokenLogText,
@@ -60,6 +61,12 @@ export async function reset({ account, balance }: { account: number; balance: Mo
       details: { account, balance: formatMoney(balance) },
     });
     console.log(resetText(await resetAccount(config, bank, logger, account, balance)));
+  });
+}
+
+export async function assign(request: AssignRequest): Promise<void> {
+  await withBank('accounts assign', async ({ bank, signal }) => {
+    console.log(assignText(await assignAccounts(bank.shards, request, signal), request.owner));
   });
 }
 

@@ -1,5 +1,5 @@
 import { InvalidArgumentError } from 'commander';
-import { MAX_ID } from '../domain/account.js';
+import { isOwner, MAX_ID } from '../domain/account.js';
 import { isInstant } from '../http/instant.js';
 import { formatMoney, MAX_MONEY, parseMoney, type Money } from '../domain/money.js';
 
@@ -49,6 +49,12 @@ export function accountOption(text: string): number {
 /** One of several. @throws InvalidArgumentError */
 export function accountListOption(text: string, others: readonly number[] = []): number[] {
   return [...others, accountOption(text)];
+}
+
+/** @throws InvalidArgumentError */
+export function ownerOption(text: string): string {
+  if (isOwner(text)) return text;
+  throw new InvalidArgumentError('It must be 1 to 255 characters, without control characters.');
 }
 
 /** @throws InvalidArgumentError */

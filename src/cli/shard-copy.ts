@@ -74,6 +74,20 @@ export async function copySince(
   return { cut, transactions };
 }
 
+/** The owners of all accounts: they change without a transaction that tells of it. In the source's same moment. */
+export async function copyOwners(source: Client, target: Client, tables: SchemaTables): Promise<void> {
+  await target.query(`BEGIN; ${COMMIT_DURABLY}`);
+  await target.query('CREATE TEMPORARY TABLE owned (account_id bigint, owner varchar) ON COMMIT DROP');
+  const owned = `SELECT account_id, owner FROM ${tables.accounts} WHERE owner IS NOT NULL`;
+  await copy(source, owned, target, 'owned');
+  await target.query(
+    `UPDATE ${tables.accounts} changed SET owner = owned.owner
+     FROM ${tables.accounts} a LEFT JOIN owned ON owned.account_id = a.account_id
+     WHERE changed.account_id = a.account_id AND a.owner IS DISTINCT FROM owned.owner`,
+  );
+  await target.query('COMMIT');
+}
+
 /**
  * What only the last round can bring: the events that are still to be published, the keys and the audit log, which are
  * few, and where each sequence stands.

@@ -17,6 +17,7 @@ import { tablesOf, type SchemaTables } from '../database/tables.js';
 import { messageOf } from '../error-message.js';
 import { WorkError } from '../explain.js';
 import {
+  copyOwners,
   copyRest,
   copySince,
   cutOf,
@@ -25,6 +26,7 @@ import {
   type CopiedRound,
   type Cut,
 } from './shard-copy.js';
+import { UNLIMITED } from './shard-sessions.js';
 import { verifyShard } from './verify.js';
 
 export interface MoveOptions {
@@ -64,8 +66,13 @@ interface Move {
   /** In the source: sees one moment. */
   readonly snapshot: Client;
   readonly target: Client;
+  /** In the source: keeps owners as they are, by {@link ownersLock}, in a transaction as long as the move. */
+  readonly guard: Client;
   readonly options: MoveOptions;
 }
+
+/** Held by whoever moves a shard, and shared by those who change owners: no copied transaction would tell of that. */
+export const ownersLock = ({ accounts }: SchemaTables) => `bank-owners:${accounts}`;
 
 /**
  * Moves a shard to another PostgreSQL server while the bank is open. The ledger only ever adds transactions, so its
@@ -101,6 +108,7 @@ export async function moveShard(
   return withClients(from, to, async (clients) => {
     const move = { ...clients, from, to, forwarding, place, tables: tablesOf(from.schema), options };
     await claimTarget(move);
+    await keepOwners(move);
     const copied = await copyAndVerify(move);
     const pausedAt = await switchOver(move, copied.cut);
     await finish(move.target, to, place);
@@ -146,10 +154,12 @@ function parseTarget(text: string, from: ShardAddress): ForwardingAddress {
 async function withClients<T>(
   from: ShardAddress,
   to: ShardAddress,
-  work: (clients: Pick<Move, 'source' | 'snapshot' | 'target'>) => Promise<T>,
+  work: (clients: Pick<Move, 'source' | 'snapshot' | 'target' | 'guard'>) => Promise<T>,
 ): Promise<T> {
   return withClient(from, (source) =>
-    withClient(from, (snapshot) => withClient(to, (target) => work({ source, snapshot, target }))),
+    withClient(from, (snapshot) =>
+      withClient(from, (guard) => withClient(to, (target) => work({ source, snapshot, target, guard }))),
+    ),
   );
 }
 
@@ -197,6 +207,12 @@ async function claimTarget({ target, tables, place, to }: Move): Promise<void> {
   );
 }
 
+async function keepOwners({ guard, tables }: Move): Promise<void> {
+  await guard.query('BEGIN');
+  await guard.query(UNLIMITED);
+  await guard.query('SELECT pg_advisory_xact_lock(hashtextextended($1, 0))', [ownersLock(tables)]);
+}
+
 interface ClaimRow {
   bank_id: string;
   shard_index: number;
@@ -219,6 +235,8 @@ async function copyAndVerify(move: Move): Promise<CopiedRound> {
   await target.query(`ANALYZE ${tables.accounts}, ${tables.transactions}, ${tables.archivedTransactions}`);
   const compared = await inSnapshot(move, async () => {
     const round = await copySince(move.snapshot, target, tables, copied.cut);
+    // An earlier run may have copied accounts whose owner has changed since.
+    await copyOwners(move.snapshot, target, tables);
     await compare(move.snapshot, move, NOTHING);
     return round;
   });
@@ -347,7 +365,9 @@ async function switchOver(move: Move, verified: Cut): Promise<number> {
 }
 
 async function copyLast(move: Move, verified: Cut): Promise<void> {
-  const { source, target, tables } = move;
+  const { source, target, guard, tables } = move;
+  // Fails if the lock was lost on the way.
+  await guard.query('SELECT');
   await copySince(source, target, tables, verified, () => copyRest(source, target, tables));
   await compare(source, move, verified);
 }

@@ -19,7 +19,7 @@ const CONNECT_TIMEOUT_MS = 10_000;
 const LOCK_TIMEOUT_MS = 60_000;
 
 /** What may take long must not be ended by what is set on the server for requests. Not every version has all of these. */
-const UNLIMITED = `SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN
+export const UNLIMITED = `SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN
   ('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')`;
 
 /** Opens a session in every shard; they end with the work. */

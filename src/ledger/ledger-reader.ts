@@ -4,10 +4,10 @@ import { LedgerError } from '../domain/errors.js';
 import type { BalanceCache } from '../domain/ports.js';
 import type { Transaction, TransactionType } from '../domain/transaction.js';
 import {
-  accountFromRow,
+  ownedAccountFromRow,
   TRANSACTION_COLUMNS,
   transactionFromRow,
-  type AccountRow,
+  type OwnedAccountRow,
   type TransactionRow,
 } from '../database/rows.js';
 import type { ShardReader } from './shard-reader.js';
@@ -87,18 +87,23 @@ export class LedgerReader {
     return this.accountReads.run(accountId, () => this.readAccount(accountId));
   }
 
-  /** Accounts of all shards in ascending order of their ids. @throws LedgerError DATABASE_FAILED, OVERLOADED */
-  async accountsAfter(accountId: number, limit: number): Promise<Account[]> {
+  /**
+   * Accounts of all shards in ascending order of their ids.
+   *
+   * @param owner undefined: everybody's
+   * @throws LedgerError DATABASE_FAILED, OVERLOADED
+   */
+  async accountsAfter(accountId: number, limit: number, owner?: string): Promise<Account[]> {
     const pages = await Promise.all(
       this.router.shards.map((shard) =>
-        shard.query<AccountRow>(
-          `SELECT account_id, balance, version FROM ${shard.tables.accounts}
-           WHERE account_id > $1 ORDER BY account_id LIMIT $2`,
-          [accountId, limit],
+        shard.query<OwnedAccountRow>(
+          `SELECT account_id, balance, version, owner FROM ${shard.tables.accounts}
+           WHERE account_id > $1 ${owner === undefined ? '' : 'AND owner = $3'} ORDER BY account_id LIMIT $2`,
+          owner === undefined ? [accountId, limit] : [accountId, limit, owner],
         ),
       ),
     );
-    const accounts = pages.flat().map(accountFromRow);
+    const accounts = pages.flat().map(ownedAccountFromRow);
     return accounts.sort((a, b) => a.accountId - b.accountId).slice(0, limit);
   }
 
@@ -136,12 +141,18 @@ export class LedgerReader {
     return { transactions, nextBelow: lowest > FIRST_VERSION + 1 ? lowest : undefined };
   }
 
-  /** @throws LedgerError TRANSACTION_NOT_FOUND, DATABASE_FAILED, OVERLOADED */
-  async transaction(transactionId: number): Promise<Transaction> {
+  /**
+   * @param owner whose accounts alone it may be of; undefined: everybody's
+   * @throws LedgerError TRANSACTION_NOT_FOUND, DATABASE_FAILED, OVERLOADED
+   */
+  async transaction(transactionId: number, owner?: string): Promise<Transaction> {
     const shard = this.router.of(transactionId);
+    const { allTransactions, accounts } = shard.tables;
+    const isOwn = `AND EXISTS (SELECT FROM ${accounts} a WHERE a.account_id = t.account_id AND a.owner = $2)`;
     const [row] = await shard.query<TransactionRow>(
-      `SELECT ${TRANSACTION_COLUMNS} FROM ${shard.tables.allTransactions} t WHERE transaction_id = $1 LIMIT 1`,
-      [transactionId],
+      `SELECT ${TRANSACTION_COLUMNS} FROM ${allTransactions} t
+       WHERE transaction_id = $1 ${owner === undefined ? '' : isOwn} LIMIT 1`,
+      owner === undefined ? [transactionId] : [transactionId, owner],
     );
     if (!row) throw new LedgerError({ code: 'TRANSACTION_NOT_FOUND' });
     return transactionFromRow(row);
@@ -188,13 +199,13 @@ export class LedgerReader {
   private async readAccount(accountId: number): Promise<Account> {
     const startedMs = performance.now();
     const shard = this.router.of(accountId);
-    const [row] = await shard.query<AccountRow>(
-      `SELECT account_id, balance, version FROM ${shard.tables.accounts} WHERE account_id = $1`,
+    const [row] = await shard.query<OwnedAccountRow>(
+      `SELECT account_id, balance, version, owner FROM ${shard.tables.accounts} WHERE account_id = $1`,
       [accountId],
       accountId,
     );
     if (!row) throw new LedgerError({ code: 'ACCOUNT_NOT_FOUND' });
-    const account = accountFromRow(row);
+    const account = ownedAccountFromRow(row);
     // Not waited for: the answer is right whether or not the cache takes it.
     void this.balances.record([account], startedMs);
     return account;

@@ -18,7 +18,13 @@ import { IdempotencyInterceptor, IdempotencyKey } from '../http/idempotency.inte
 import { AccountIdPipe, TransactionIdPipe } from '../http/path-pipes.js';
 import { TRANSACTION_RATE } from '../rate-limit/rate-limit.module.js';
 import { TransactionRate } from '../rate-limit/transaction-rate.js';
-import { ListTransactionsDto, PostTransactionDto, receipt, transactionResource } from './transactions.dto.js';
+import {
+  ListTransactionsDto,
+  PostTransactionDto,
+  readPosting,
+  receipt,
+  transactionResource,
+} from './transactions.dto.js';
 import { DocumentPosting, DocumentTransaction, DocumentTransactions } from './transactions.openapi.js';
 import { TransactionsService } from './transactions.service.js';
 
@@ -43,13 +49,9 @@ export class TransactionsController {
     const allowedVersions = parseIfMatch(ifMatch);
     // Not in a guard: guards come before pipes, but a malformed request is a 400 for those over their limit too.
     if (this.rate) await this.rate.admit(request, reply);
-    const transaction = await this.transactions.post(
-      accountId,
-      body,
-      idempotencyKey,
-      allowedVersions,
-      request.heldSinceMs,
-    );
+    const { heldSinceMs, principal } = request;
+    const command = { accountId, ...readPosting(body), allowedVersions, idempotencyKey };
+    const transaction = await this.transactions.post(command, heldSinceMs, principal.owner);
     const answer = receipt(transaction);
     void reply.headers({ location: `/transactions/${answer.id}`, etag: entityTag(transaction.versionAfter) });
     return answer;
@@ -60,13 +62,17 @@ export class TransactionsController {
   list(
     @Param('accountId', AccountIdPipe) accountId: number,
     @Query(new DtoPipe(ListTransactionsDto)) query: ListTransactionsDto,
+    @Req() { principal }: FastifyRequest,
   ) {
-    return this.transactions.list(accountId, query);
+    return this.transactions.list(accountId, query, principal.owner);
   }
 
   @Get('transactions/:transactionId')
   @DocumentTransaction()
-  async get(@Param('transactionId', TransactionIdPipe) transactionId: number) {
-    return transactionResource(await this.transactions.get(transactionId));
+  async get(
+    @Param('transactionId', TransactionIdPipe) transactionId: number,
+    @Req() { principal }: FastifyRequest,
+  ) {
+    return transactionResource(await this.transactions.get(transactionId, principal.owner));
   }
 }

@@ -136,13 +136,16 @@ describe('openapi.json', () => {
       expectDocumented('postTransaction', 400, await post(accountId, body));
     });
 
-    it.each([[{ openingDeposit: null }], [{ openingDeposit: 0 }], [{ owner: 'me' }]])(
-      'document and service both refuse to open %j',
-      async (body) => {
-        expect(contract.requestProblems('openAccount', body)).not.toEqual([]);
-        expectDocumented('openAccount', 400, await app.http.post('/accounts').send(body));
-      },
-    );
+    it.each([
+      [{ openingDeposit: null }],
+      [{ openingDeposit: 0 }],
+      [{ owner: '' }],
+      [{ owner: 7 }],
+      [{ balance: 5 }],
+    ])('document and service both refuse to open %j', async (body) => {
+      expect(contract.requestProblems('openAccount', body)).not.toEqual([]);
+      expectDocumented('openAccount', 400, await app.http.post('/accounts').send(body));
+    });
   });
 
   describe('answers', () => {
