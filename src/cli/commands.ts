@@ -22,6 +22,16 @@ import {
 import { backupBank, backupText } from './backup.js';
 import { tailEvents as runTail, type TailOptions } from './events-tail.js';
 import { migrateText } from './migrate.js';
+import {
+  createdText,
+  createKey,
+  keysText,
+  listKeys,
+  revokeKey,
+  rotateKey,
+  type KeyRequest,
+  type RotateRequest,
+} from './keys.js';
 import { createProgress, type Progress } from './progress.js';
 import { resetAccount, resetText } from './reset.js';
 import { restoreBank, restoreText } from './restore.js';
@@ -112,6 +122,37 @@ export async function checkAuditHeads({ from }: { from: string }): Promise<void>
     );
     console.log(checkText(report));
     if (report.differing > 0 || report.eventsDiffer) process.exitCode = 1;
+  });
+}
+
+export async function createApiKey({ json, ...request }: KeyRequest & { json?: boolean }): Promise<void> {
+  await withBank('keys create', async ({ bank }) => {
+    const created = await createKey(bank.shards, request);
+    console.log(json ? JSON.stringify(created) : createdText(created));
+  });
+}
+
+export async function listApiKeys({ json }: { json?: boolean }): Promise<void> {
+  await withBank('keys list', async ({ bank }) => {
+    const keys = await listKeys(bank.shards);
+    console.log(json ? JSON.stringify(keys) : keysText(keys));
+  });
+}
+
+export async function revokeApiKey(keyId: number): Promise<void> {
+  await withBank('keys revoke', async ({ bank }) => {
+    const { name, hint } = await revokeKey(bank.shards, keyId);
+    console.log(`Revoked key ${keyId}, ${name} (${hint}). Within 5 seconds no service takes it any more.`);
+  });
+}
+
+export async function rotateApiKey(
+  keyId: number,
+  { json, ...request }: RotateRequest & { json?: boolean },
+): Promise<void> {
+  await withBank('keys rotate', async ({ bank }) => {
+    const created = await rotateKey(bank.shards, keyId, request);
+    console.log(json ? JSON.stringify(created) : createdText(created));
   });
 }
 
