@@ -7,7 +7,11 @@ export const as = (owner: string | undefined): Record<string, string> =>
 
 /** A key of the bank behind an instance. */
 export function makeKey(app: TestApp, request: Partial<KeyRequest> = {}): Promise<KeyCreated> {
-  return createKey([{ url: app.databaseUrl, schema: 'bank' }], { name: 'test', scopes: ['admin'], ...request });
+  return createKey([{ url: app.databaseUrl, schema: 'bank' }], {
+    name: 'test',
+    scopes: ['admin'],
+    ...request,
+  });
 }
 
 /** The header that shows a credential. */
