@@ -25,6 +25,7 @@ const NOT_TWICE = [
   'overload',
   'batch-clients',
   'fuzz',
+  'timing',
 ];
 
 export default {

@@ -67,6 +67,7 @@ const SENSE: Readonly<Record<string, Arbitrary<string>>> = {
     { weight: 1, arbitrary: fc.bigInt({ min: 1n, max: MAX_BIGINT }).map(String) },
   ),
   transactionId: fc.constantFrom('{{transaction}}', 'txn1', 'txn3', 'txn9223372036854775807').map(quoted),
+  owner: fc.string({ unit: 'grapheme-ascii', minLength: 1, maxLength: 50 }).map(quoted),
   cursor: fc.constant(quoted('{{cursor}}')),
   minVersion: version.map((text) => text.replaceAll('"', '')),
   from: instant.map(quoted),

@@ -92,13 +92,8 @@ describe('npm run sbom', () => {
       execFileSync(process.execPath, [join(process.cwd(), 'scripts/sbom.mjs')], { cwd: folder });
       const sbom = JSON.parse(readFileSync(join(folder, 'sbom.json'), 'utf8')) as {
         bomFormat: string;
-        components: {
-          group?: string;
-          name: string;
-          version: string;
-          hashes?: object[];
-          licenses?: object[];
-        }[];
+        metadata: { component: { name: string } };
+        components: { name: string; version: string; hashes?: object[]; licenses?: object[] }[];
       };
       expect(sbom.bomFormat).toBe('CycloneDX');
       expect(sbom.metadata.component.name).toBe('scalable-banking-api');

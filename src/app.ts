@@ -1,6 +1,9 @@
 import { NestFactory } from '@nestjs/core';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { Logger } from 'pino';
+import { guardRoutes } from './auth/access.js';
+import { AUTHENTICATOR } from './auth/auth.module.js';
+import type { Authenticator } from './auth/authenticator.js';
 import { AppModule } from './app.module.js';
 import type { Config } from './config.js';
 import type { BankShards } from './database/bank-shards.js';
@@ -26,8 +29,11 @@ export async function createApp(
     createFastifyAdapter(config, security),
     { logger: new NestLogger(logger), bodyParser: false, abortOnError: false },
   );
-  admitPostings(app.getHttpAdapter().getInstance(), app.get(Ledger, { strict: false }));
-  admitBatches(app.getHttpAdapter().getInstance(), batchPlaces(config));
+  const fastify = app.getHttpAdapter().getInstance();
+  const authenticator = app.get<Authenticator | undefined>(AUTHENTICATOR, { strict: false });
+  if (authenticator) guardRoutes(fastify, authenticator);
+  admitPostings(fastify, app.get(Ledger, { strict: false }));
+  admitBatches(fastify, batchPlaces(config));
   const metrics = app.get(Metrics);
   const lifecycle = app.get(Lifecycle, { strict: false });
   installFastifyHooks(app, { config, security, metrics, lifecycle, logger });

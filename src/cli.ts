@@ -1,4 +1,5 @@
 import { Command, CommanderError, Option } from 'commander';
+import { SCOPES } from './auth/principal.js';
 import {
   accountListOption,
   accountOption,
@@ -6,11 +7,18 @@ import {
   ageOption,
   balanceOption,
   countOption,
+  durationOption,
+  expiryOption,
+  keyArgument,
+  keyNameOption,
+  scopesOption,
   DEFAULT_ACCOUNT,
   DEFAULT_BALANCE,
   DEFAULT_MAX_PAUSE_MS,
+  DEFAULT_OVERLAP,
   DEFAULT_SKIP_IDS,
   millisecondsOption,
+  ownerOption,
   pastOption,
   queueOption,
   shardArgument,
@@ -54,11 +62,104 @@ function createProgram(): Command {
     .description('check that the books are whole: every balance against its transactions; posts nothing')
     .option('--json', 'print the report as JSON')
     .action(async (options: Parameters<Commands['verify']>[0]) => (await commands()).verify(options));
+  addAccountsCommand(program);
+  addKeyCommands(program);
+  addAuditCommands(program);
   addArchiveCommand(program);
   addBackupCommands(program);
   addShardCommands(program);
   addEventCommands(program);
   return program;
+}
+
+function addAccountsCommand(program: Command): void {
+  program
+    .command('accounts')
+    .description('whose accounts are whose')
+    .command('assign')
+    .description('set the owner of accounts, on record; services follow within some seconds')
+    .requiredOption('--account <ID...>', 'the accounts', accountListOption)
+    .addOption(new Option('--owner <name>', 'whose they are to be').argParser(ownerOption))
+    .addOption(new Option('--nobody', "or nobody's").conflicts('owner'))
+    .action(async (options: { account: number[]; owner?: string; nobody?: true }, command: Command) => {
+      const { account: accounts, owner, nobody } = options;
+      if (owner === undefined && !nobody) command.error('error: --owner or --nobody is needed');
+      await (await commands()).assign({ accounts, owner });
+    });
+}
+
+function addKeyCommands(program: Command): void {
+  const keys = program.command('keys').description('credentials for services: API keys');
+  keys
+    .command('create')
+    .description('make a key, and show it this once')
+    .requiredOption('--name <name>', 'what it is for', keyNameOption)
+    .requiredOption('--scopes <list>', `what it allows: ${SCOPES.join(', ')}`, scopesOption)
+    .option('--owner <owner>', 'whose accounts it sees and uses (default: all)', ownerOption)
+    .addOption(expiryOptionOf('when it ends: a time, or an age like 90d (default: never)'))
+    .option('--json', 'print the key as JSON')
+    .action(async (options: Parameters<Commands['createApiKey']>[0]) =>
+      (await commands()).createApiKey(options),
+    );
+  keys
+    .command('list')
+    .description('show all keys, what they allow and when they were last used; not the keys themselves')
+    .option('--json', 'print the list as JSON')
+    .action(async (options: Parameters<Commands['listApiKeys']>[0]) =>
+      (await commands()).listApiKeys(options),
+    );
+  keys
+    .command('revoke')
+    .description('let nobody in by a key any more')
+    .argument('<key>', 'its number, as `keys list` shows it', keyArgument)
+    .action(async (key: number) => (await commands()).revokeApiKey(key));
+  keys
+    .command('rotate')
+    .description('make a key in the place of another, which ends a little later')
+    .argument('<key>', 'the number of the old one', keyArgument)
+    .addOption(
+      new Option('--overlap <age>', 'how long the old one stays good')
+        .argParser(durationOption)
+        .default(durationOption(DEFAULT_OVERLAP), DEFAULT_OVERLAP),
+    )
+    .addOption(expiryOptionOf('when the new one ends: a time, or an age like 90d (default: never)'))
+    .option('--json', 'print the key as JSON')
+    .action(async (key: number, { overlap, expires, json }: RotateOptions) =>
+      (await commands()).rotateApiKey(key, { overlapMs: overlap, expires, json }),
+    );
+}
+
+interface RotateOptions {
+  readonly overlap: number;
+  readonly expires?: Date;
+  readonly json?: boolean;
+}
+
+function expiryOptionOf(description: string): Option {
+  return new Option('--expires <when>', description).argParser(expiryOption);
+}
+
+function addAuditCommands(program: Command): void {
+  const audit = program.command('audit').description('what shows that nobody edited the history');
+  audit
+    .command('list')
+    .description('show what was done to the bank from the command line, and check that the list is whole')
+    .option('--json', 'print the list as JSON')
+    .action(async (options: Parameters<Commands['listEvents']>[0]) => (await commands()).listEvents(options));
+  audit
+    .command('export')
+    .description("write the head of every account's chain of hashes into a file, to keep elsewhere")
+    .requiredOption('--to <FILE>', 'a new file')
+    .action(async (options: Parameters<Commands['exportAuditHeads']>[0]) =>
+      (await commands()).exportAuditHeads(options),
+    );
+  audit
+    .command('check')
+    .description('compare an earlier export with the bank: its heads must still be part of the history')
+    .requiredOption('--from <FILE>', 'the file of an earlier export')
+    .action(async (options: Parameters<Commands['checkAuditHeads']>[0]) =>
+      (await commands()).checkAuditHeads(options),
+    );
 }
 
 function addArchiveCommand(program: Command): void {

@@ -33,6 +33,14 @@ export interface Config {
     readonly corsOrigins: readonly string[];
     readonly swaggerUi: boolean;
   };
+  readonly auth: {
+    /** Requests need a credential. */
+    readonly enabled: boolean;
+    /** Credentials that an address may show in vain. */
+    readonly failuresPerMinute: number;
+    /** Undefined: there is no identity provider. */
+    readonly jwt: undefined;
+  };
   /** Undefined: the metrics and the detail of health are served on the one port there is. */
   readonly management: { readonly host: string; readonly port: number } | undefined;
   /** In the bank's order. Undefined: one shard, on the embedded PostgreSQL. */
@@ -222,6 +230,8 @@ const ENVIRONMENT = z.object({
   RATE_LIMIT_TRANSACTIONS_PER_SECOND: integer(0, 0, 1_000_000),
   RATE_LIMIT_BURST: integer(0, 0, 1_000_000),
   TRUSTED_PROXIES: networkList,
+  AUTH: choice(['auto', 'on', 'off'], 'auto'),
+  AUTH_FAILURES_PER_MINUTE: integer(60, 1, 1_000_000),
   LOG_LEVEL: choice(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], 'info'),
   LOG_FORMAT: choice(['auto', 'json', 'pretty'], 'auto'),
   LOG_REQUESTS: choice(['problems', 'all'], 'problems'),
@@ -259,6 +269,11 @@ function fromVariables(env: Variables): Config {
     port: env.PORT,
     workers: env.WORKERS,
     http: httpOf(env),
+    auth: {
+      enabled: env.AUTH === 'auto' ? !isOnlyForThisMachine(env) : env.AUTH === 'on',
+      failuresPerMinute: env.AUTH_FAILURES_PER_MINUTE,
+      jwt: undefined,
+    },
     management:
       env.MANAGEMENT_PORT === 0 ? undefined : { host: env.MANAGEMENT_HOST, port: env.MANAGEMENT_PORT },
     shards: shardsOf(env),
@@ -340,6 +355,12 @@ function httpOf(env: Variables): Config['http'] {
   };
 }
 
+/** Nobody else can come in: then, and only then, credentials may be left out without a word. */
+function isOnlyForThisMachine(env: Variables): boolean {
+  const loopback = env.HOST === 'localhost' || isLoopback(env.HOST);
+  return loopback && env.NODE_ENV !== 'production' && env.TRUSTED_PROXIES.length === 0;
+}
+
 /** Without a burst of its own a user may send a second's worth at once. */
 function rateLimitOf(env: Variables): Config['rateLimit'] {
   const perSecond = env.RATE_LIMIT_TRANSACTIONS_PER_SECOND;
@@ -363,6 +384,7 @@ function contradictions(given: NodeJS.ProcessEnv): string[] {
   return [
     ...problems,
     ...listenerContradictions(given),
+    ...authContradictions(given),
     ...workerContradictions(given),
     ...shardContradictions(given),
   ];
@@ -383,6 +405,11 @@ function listenerContradictions(given: NodeJS.ProcessEnv): string[] {
     problems.push('MANAGEMENT_PORT must not be PORT: it is a second one');
   }
   return problems;
+}
+
+function authContradictions(given: NodeJS.ProcessEnv): string[] {
+  if (given.AUTH !== 'off' || given.NODE_ENV !== 'production') return [];
+  return ['AUTH must not be off with NODE_ENV=production: everybody could do everything'];
 }
 
 /** Workers are to a client what one process is, so what each would know or count for itself needs Redis. */
@@ -434,6 +461,10 @@ function shardContradictions(given: NodeJS.ProcessEnv): string[] {
 
 function isOrigin(text: string): boolean {
   return /^https?:/.test(text) && URL.canParse(text) && new URL(text).origin === text;
+}
+
+function isLoopback(text: string): boolean {
+  return ipaddr.isValid(text) && ipaddr.process(text).range() === 'loopback';
 }
 
 function isNetwork(text: string): boolean {

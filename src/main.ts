@@ -8,6 +8,7 @@ import { CoreModule } from './app.module.js';
 import { createApp } from './app.js';
 import { openBank, type Bank } from './bank.js';
 import { loadConfig, type Config } from './config.js';
+import { requireCredentials } from './auth/credentials-check.js';
 import { createDemoAccount } from './demo-account.js';
 import { explainStart } from './explain.js';
 import { readTls } from './http/tls.js';
@@ -31,6 +32,10 @@ async function main(): Promise<void> {
     holder: 'service',
     allowDown: true,
     onLost: (error) => die(logger, error, 'the database is lost'),
+  });
+  await requireCredentials(config, bank).catch(async (error: unknown) => {
+    await bank.close();
+    throw error;
   });
   const start = config.workers === 1 ? serveAlone : serveWithWorkers;
   announce(await start(config, bank, logger), config, bank, logger);
@@ -89,13 +94,21 @@ async function createDemoAccountAhead(config: Config, bank: Bank, logger: Logger
   }
 }
 
-function announce(url: string, { http, management }: Config, bank: Bank, logger: Logger): void {
+function announce(url: string, { http, management, auth }: Config, bank: Bank, logger: Logger): void {
   const api = url.replace('[::1]', 'localhost');
   logger.info(`API:        ${api}`);
   if (http.swaggerUi) logger.info(`Swagger UI: ${api}/docs`);
   if (management)
     logger.info(`Management: /metrics and /health on ${management.host}, port ${management.port}`);
-  logger.info(`Try:        curl ${api}${bank.embedded ? '/accounts/1/balance' : '/accounts'}`);
+  const path = bank.embedded ? '/accounts/1/balance' : '/accounts';
+  const header = auth.enabled ? '-H "Authorization: Bearer $KEY" ' : '';
+  logger.info(`Try:        curl ${header}${api}${path}`);
+  logger.info(`Access:     ${accessOf(auth)}`);
+}
+
+function accessOf({ enabled }: Config['auth']): string {
+  if (enabled) return 'with an API key (npm run -s cli -- keys create --help)';
+  return 'no credentials are needed: whoever reaches the address may do everything';
 }
 
 main().catch((error: unknown) => {

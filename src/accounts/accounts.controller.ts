@@ -1,5 +1,6 @@
 import { Body, Controller, Get, Headers, Inject, Param, Post, Query, Req, Res } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { Allow } from '../auth/access.js';
 import type { Account } from '../domain/account.js';
 import { DtoPipe } from '../http/dto.pipe.js';
 import { entityTag, matchesNone } from '../http/entity-tags.js';
@@ -8,8 +9,21 @@ import { PageQueryDto } from '../http/page-query.dto.js';
 import { AccountIdPipe } from '../http/path-pipes.js';
 import { TRANSACTION_RATE } from '../rate-limit/rate-limit.module.js';
 import { TransactionRate } from '../rate-limit/transaction-rate.js';
-import { accountResource, BalanceQueryDto, balanceResource, OpenAccountDto } from './accounts.dto.js';
-import { DocumentAccount, DocumentAccounts, DocumentBalance, DocumentOpening } from './accounts.openapi.js';
+import {
+  accountResource,
+  BalanceQueryDto,
+  balanceResource,
+  OpenAccountDto,
+  ownerOf,
+  ProofQueryDto,
+} from './accounts.dto.js';
+import {
+  DocumentAccount,
+  DocumentAccounts,
+  DocumentBalance,
+  DocumentOpening,
+  DocumentProof,
+} from './accounts.openapi.js';
 import { AccountsService } from './accounts.service.js';
 
 @Controller('accounts')
@@ -19,6 +33,7 @@ export class AccountsController {
     @Inject(TRANSACTION_RATE) private readonly rate: TransactionRate | undefined,
   ) {}
 
+  @Allow('accounts:read')
   @Get(':accountId/balance')
   @DocumentBalance()
   async balance(
@@ -26,17 +41,15 @@ export class AccountsController {
     @Query(new DtoPipe(BalanceQueryDto)) query: BalanceQueryDto,
     @Headers('cache-control') cacheControl: string | undefined,
     @Headers('if-none-match') ifNoneMatch: string | undefined,
+    @Req() { principal }: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,
   ) {
     const wanted = matchesNone(ifNoneMatch);
-    return answer(
-      reply,
-      await this.accounts.balance(accountId, query, cacheControl),
-      wanted,
-      balanceResource,
-    );
+    const account = await this.accounts.balance(accountId, query, cacheControl, principal.owner);
+    return answer(reply, account, wanted, balanceResource);
   }
 
+  @Allow('accounts:write')
   @Post()
   @DocumentOpening()
   async open(
@@ -49,28 +62,43 @@ export class AccountsController {
     if (idempotencyKey !== undefined) {
       throw InvalidRequestError.of('Idempotency-Key', 'is not supported for opening an account');
     }
+    const owner = ownerOf(body, request.principal.owner);
     // It writes as a transaction does, opening deposit or not, so it counts as one.
     if (this.rate) await this.rate.admit(request, reply);
-    const account = await this.accounts.open(body);
+    const account = await this.accounts.open(body, owner);
     void reply.headers({ location: `/accounts/${account.accountId}`, etag: entityTag(account.version) });
     return accountResource(account);
   }
 
+  @Allow('accounts:read')
   @Get(':accountId')
   @DocumentAccount()
   async get(
     @Param('accountId', AccountIdPipe) accountId: number,
     @Headers('if-none-match') ifNoneMatch: string | undefined,
+    @Req() { principal }: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,
   ) {
     const wanted = matchesNone(ifNoneMatch);
-    return answer(reply, await this.accounts.get(accountId), wanted, accountResource);
+    return answer(reply, await this.accounts.get(accountId, principal.owner), wanted, accountResource);
   }
 
+  @Allow('accounts:read')
+  @Get(':accountId/proof')
+  @DocumentProof()
+  proof(
+    @Param('accountId', AccountIdPipe) accountId: number,
+    @Query(new DtoPipe(ProofQueryDto)) query: ProofQueryDto,
+    @Req() { principal }: FastifyRequest,
+  ) {
+    return this.accounts.proof(accountId, query, principal.owner);
+  }
+
+  @Allow('accounts:read')
   @Get()
   @DocumentAccounts()
-  list(@Query(new DtoPipe(PageQueryDto)) query: PageQueryDto) {
-    return this.accounts.list(query);
+  list(@Query(new DtoPipe(PageQueryDto)) query: PageQueryDto, @Req() { principal }: FastifyRequest) {
+    return this.accounts.list(query, principal.owner);
   }
 }
 

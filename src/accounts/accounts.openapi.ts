@@ -1,5 +1,7 @@
 import { applyDecorators } from '@nestjs/common';
 import { ApiBody, ApiHeader, ApiOperation, ApiQuery } from '@nestjs/swagger';
+import { GENESIS_HASH, nextHash } from '../domain/chain.js';
+import { MAX_PROOF_LINES } from '../ledger/ledger-reader.js';
 import {
   ACCOUNT_NOT_FOUND,
   AccountId,
@@ -34,9 +36,16 @@ const Balance = schema('Balance', {
   required: ['balance', 'version'],
 });
 
+const Owner = schema('Owner', {
+  description: 'Whose account it is: the name of an owner. Compared character by character.',
+  type: 'string',
+  pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f]{1,255}$',
+  example: 'ada',
+});
+
 const Account = schema('Account', {
   type: 'object',
-  properties: { accountId: AccountId, balance: Money, version: Version },
+  properties: { accountId: AccountId, balance: Money, version: Version, owner: Owner },
   required: ['accountId', 'balance', 'version'],
 });
 
@@ -46,9 +55,35 @@ const AccountPage = schema('AccountPage', {
   required: ['data', 'nextCursor'],
 });
 
+const Hash = schema('Hash', {
+  type: 'string',
+  description: 'A SHA-256, in lower-case hexadecimal digits.',
+  pattern: '^[0-9a-f]{64}$',
+});
+
+const Proof = schema('Proof', {
+  type: 'object',
+  properties: {
+    accountId: AccountId,
+    version: Version,
+    hash: Hash,
+    lines: {
+      type: 'array',
+      maxItems: MAX_PROOF_LINES,
+      description: 'The transactions after `fromVersion`, oldest first, as they were hashed.',
+      items: { type: 'string' },
+    },
+    nextFromVersion: {
+      oneOf: [Version, { type: 'null' }],
+      description: 'Where to go on, when there are more; `null`: the lines lead to the head.',
+    },
+  },
+  required: ['accountId', 'version', 'hash'],
+});
+
 const OpenAccount = schema('OpenAccount', {
   type: 'object',
-  properties: { openingDeposit: Amount },
+  properties: { openingDeposit: Amount, owner: Owner },
   additionalProperties: false,
 });
 
@@ -60,6 +95,8 @@ const IfNoneMatchHeader = () =>
     description: 'Versions as entity tags, like `"12"`: if the account has one of them, the answer is 304.',
   });
 
+const EXAMPLE_LINE = '1:1:credit:1000.00:1000.00:2:1772280000000:-';
+const EXAMPLE_HASH = nextHash(GENESIS_HASH, EXAMPLE_LINE);
 const EXAMPLE_ACCOUNT = { accountId: 1, balance: money('1000.00'), version: 2 };
 
 export const DocumentBalance = (): MethodDecorator =>
@@ -110,7 +147,8 @@ export const DocumentOpening = (): MethodDecorator =>
       summary: 'Open an account',
       description:
         'A new account is empty and has version 1. The opening deposit, if there is one, is its first transaction. ' +
-        'Not idempotent: a repeated request opens another account, so an `Idempotency-Key` is refused. Where there is a ' +
+        'A sender who may use the accounts of one owner alone opens it for that owner; another one may name an `owner`, ' +
+        'or leave the account without. Not idempotent: a repeated request opens another account, so an `Idempotency-Key` is refused. Where there is a ' +
         'rate limit, it counts as a transaction.',
       responses: {
         201: jsonResponse(
@@ -131,6 +169,7 @@ export const DocumentOpening = (): MethodDecorator =>
       schema: OpenAccount,
       examples: {
         deposit: { summary: 'With an opening deposit', value: { openingDeposit: money('1000.00') } },
+        owned: { summary: 'For an owner', value: { owner: 'ada' } },
         empty: { summary: 'Empty', value: {} },
       },
     }),
@@ -157,13 +196,51 @@ export const DocumentAccount = (): MethodDecorator =>
     RequestIdHeader(),
   );
 
+export const DocumentProof = (): MethodDecorator =>
+  applyDecorators(
+    ApiOperation({
+      tags,
+      operationId: 'getAccountProof',
+      summary: "Get the head of an account's chain of hashes",
+      description:
+        'Each transaction has a hash: the SHA-256 of `previous:line`, where `previous` is the hash of the one before (at ' +
+        'first 64 zeros), and `line` is the transaction as ' +
+        '`id:accountId:type:amount:balanceAfter:versionAfter:milliseconds:key` (the key with `=` before it, or `-`). Keep ' +
+        'a head, and ask later with its version as `fromVersion`: hashing the lines onto it, one after the other, gives ' +
+        'the new head. If it does not, or the new version is lower, then history was changed.',
+      responses: {
+        200: jsonResponse('The head; with `fromVersion` also what leads to it.', Proof, {
+          head: { accountId: 1, version: 2, hash: EXAMPLE_HASH },
+          since: {
+            accountId: 1,
+            version: 2,
+            hash: EXAMPLE_HASH,
+            lines: [EXAMPLE_LINE],
+            nextFromVersion: null,
+          },
+        }),
+        400: INVALID_ACCOUNT_ID,
+        404: ACCOUNT_NOT_FOUND,
+        ...READ_FAILURES,
+      },
+    }),
+    AccountIdParameter(),
+    ApiQuery({
+      name: 'fromVersion',
+      required: false,
+      description: 'The version of a head that you have; 1: from the beginning.',
+      schema: { type: 'integer', format: 'int64', minimum: 1 },
+    }),
+    RequestIdHeader(),
+  );
+
 export const DocumentAccounts = (): MethodDecorator =>
   applyDecorators(
     ApiOperation({
       tags,
       operationId: 'listAccounts',
       summary: 'List the accounts',
-      description: 'In ascending order of their ids.',
+      description: 'Those that the sender may see, in ascending order of their ids.',
       responses: {
         200: jsonResponse('A page of accounts.', AccountPage, {
           page: { data: [EXAMPLE_ACCOUNT], nextCursor: null },

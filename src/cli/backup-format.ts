@@ -11,19 +11,27 @@ import { WorkError } from '../explain.js';
 const MANIFEST = 'manifest.json';
 const FORMAT = 'scalable-banking-api backup';
 /** Raised when a backup is written that an older release would misread. */
-const FORMAT_VERSION = 2;
-/** Those that this release reads. Version 1 knows no archive. */
-const READABLE = [1, FORMAT_VERSION] as const;
+const FORMAT_VERSION = 3;
+/** Those that this release reads. Version 1 knows no archive, version 2 no keys and no audit log. */
+const READABLE = [1, 2, FORMAT_VERSION] as const;
 
 /**
  * The tables that a backup holds as files, in the order in which they can be loaded. The shard's identity is in the
- * manifest. `drawn`: the ids come from a sequence of the table's own.
+ * manifest. `drawn`: the ids come from a sequence of the table's own. `ledger`: its rows change by postings alone.
  */
 export const BACKED_UP = [
-  { table: 'accounts', key: 'accounts', id: 'account_id', drawn: true },
-  { table: 'transactions', key: 'transactions', id: 'transaction_id', drawn: true },
-  { table: 'archived_transactions', key: 'archivedTransactions', id: 'transaction_id', drawn: false },
-  { table: 'outbox', key: 'outbox', id: 'outbox_id', drawn: true },
+  { table: 'accounts', key: 'accounts', id: 'account_id', drawn: true, ledger: true },
+  { table: 'transactions', key: 'transactions', id: 'transaction_id', drawn: true, ledger: true },
+  {
+    table: 'archived_transactions',
+    key: 'archivedTransactions',
+    id: 'transaction_id',
+    drawn: false,
+    ledger: true,
+  },
+  { table: 'outbox', key: 'outbox', id: 'outbox_id', drawn: true, ledger: false },
+  { table: 'api_keys', key: 'apiKeys', id: 'key_id', drawn: true, ledger: false },
+  { table: 'audit_events', key: 'auditEvents', id: 'event_id', drawn: true, ledger: false },
 ] as const;
 
 /** One of {@link BACKED_UP}. */
@@ -97,7 +105,7 @@ export async function readManifest(folder: string): Promise<Manifest> {
   if (body['format'] !== FORMAT) throw damaged;
   if (!READABLE.some((version) => version === body['formatVersion'])) {
     throw new WorkError(
-      `${path} is of the format version ${String(body['formatVersion'])}; this release reads version ${READABLE.join(' and ')}`,
+      `${path} is of the format version ${String(body['formatVersion'])}; this release reads the versions ${READABLE.join(', ')}`,
     );
   }
   if (checksum !== checksumOf(body)) throw damaged;

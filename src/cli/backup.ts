@@ -22,7 +22,7 @@ import {
   type Manifest,
 } from './backup-format.js';
 import { sequenceState } from './shard-copy.js';
-import { beginLocked, hasArchive, someAtOnce, withSessions, type ShardSession } from './shard-sessions.js';
+import { beginLocked, hasTable, someAtOnce, withSessions, type ShardSession } from './shard-sessions.js';
 import { sumTotals, verifyInSnapshot } from './verify.js';
 
 /** On rows of the ledger three times as fast as the default level, and no larger. */
@@ -155,9 +155,8 @@ async function exportShard(
   const folder = `shard-${session.index}`;
   await mkdir(join(draft, folder), { mode: 0o700 });
   const files: BackupFile[] = [];
-  const archive = await hasArchive(session);
   for (const backedUp of BACKED_UP) {
-    if (!archive && backedUp.key === 'archivedTransactions') continue;
+    if (!(await hasTable(session, session.tables[backedUp.key]))) continue;
     files.push(await exportTable(session, backedUp, draft, `${folder}/${backedUp.table}.csv.gz`, signal));
   }
   await syncFolder(join(draft, folder));

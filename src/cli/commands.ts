@@ -3,14 +3,35 @@ import { isIPv6 } from 'node:net';
 import type { Logger } from 'pino';
 import { openBank, openServers, type Bank } from '../bank.js';
 import { loadConfig, type Config } from '../config.js';
-import type { Money } from '../domain/money.js';
+import { formatMoney, type Money } from '../domain/money.js';
 import { createLogger, STDERR } from '../observability/logging.js';
 import type { ShardAddress } from '../database/shard-address.js';
 import { InterruptedError, WorkError } from '../explain.js';
+import { assignAccounts, assignText, type AssignRequest } from './accounts-assign.js';
 import { archiveBank, archiveText } from './archive.js';
+import {
+  brokenLogText,
+  checkHeads,
+  checkText,
+  eventsText,
+  exportHeads,
+  exportText,
+  readEvents,
+  recordActOn,
+} from './audit.js';
 import { backupBank, backupText } from './backup.js';
 import { tailEvents as runTail, type TailOptions } from './events-tail.js';
 import { migrateText } from './migrate.js';
+import {
+  createdText,
+  createKey,
+  keysText,
+  listKeys,
+  revokeKey,
+  rotateKey,
+  type KeyRequest,
+  type RotateRequest,
+} from './keys.js';
 import { createProgress, type Progress } from './progress.js';
 import { resetAccount, resetText } from './reset.js';
 import { restoreBank, restoreText } from './restore.js';
@@ -44,7 +65,18 @@ export async function seed(request: SeedRequest): Promise<void> {
 
 export async function reset({ account, balance }: { account: number; balance: Money }): Promise<void> {
   await withBank('reset', async ({ config, bank, logger }) => {
+    // Before it is done: what is done without a trace is worse than a trace of what then failed.
+    await recordActOn(bank.shards, {
+      action: 'account.reset',
+      details: { account, balance: formatMoney(balance) },
+    });
     console.log(resetText(await resetAccount(config, bank, logger, account, balance)));
+  });
+}
+
+export async function assign(request: AssignRequest): Promise<void> {
+  await withBank('accounts assign', async ({ bank, signal }) => {
+    console.log(assignText(await assignAccounts(bank.shards, request, signal), request.owner));
   });
 }
 
@@ -55,8 +87,72 @@ export async function verify({ json }: { json?: boolean }): Promise<void> {
     const report = await withProgress('accounts', (onProgress) =>
       verifyBank(bank.shards, { onProgress, signal }),
     );
-    console.log(json ? JSON.stringify(report) : verifyText(report, performance.now() - startedMs));
-    if (!report.ok) process.exitCode = 1;
+    const { firstBroken } = await readEvents(bank.shards);
+    const ok = report.ok && firstBroken === undefined;
+    if (json) console.log(JSON.stringify({ ...report, ok, firstBrokenEvent: firstBroken }));
+    else console.log(verifyText(report, performance.now() - startedMs));
+    if (!json && firstBroken !== undefined) console.log(brokenLogText(firstBroken));
+    if (!ok) process.exitCode = 1;
+  });
+}
+
+/** Exits with 1 when the audit log is not whole. */
+export async function listEvents({ json }: { json?: boolean }): Promise<void> {
+  await withBank('audit list', async ({ bank }) => {
+    const log = await readEvents(bank.shards);
+    console.log(json ? JSON.stringify(log) : eventsText(log));
+    if (log.firstBroken !== undefined) process.exitCode = 1;
+  });
+}
+
+export async function exportAuditHeads({ to }: { to: string }): Promise<void> {
+  await withBank('audit export', async ({ bank, signal }) => {
+    const report = await withProgress('accounts', (onProgress) =>
+      exportHeads(bank.shards, bank.bankId, to, { onProgress, signal }),
+    );
+    console.log(exportText(report, to));
+  });
+}
+
+/** Exits with 1 when the bank does not hold what was exported any more. */
+export async function checkAuditHeads({ from }: { from: string }): Promise<void> {
+  await withBank('audit check', async ({ bank, signal }) => {
+    const report = await withProgress('accounts', (onProgress) =>
+      checkHeads(bank.shards, bank.bankId, from, { onProgress, signal }),
+    );
+    console.log(checkText(report));
+    if (report.differing > 0 || report.eventsDiffer) process.exitCode = 1;
+  });
+}
+
+export async function createApiKey({ json, ...request }: KeyRequest & { json?: boolean }): Promise<void> {
+  await withBank('keys create', async ({ bank }) => {
+    const created = await createKey(bank.shards, request);
+    console.log(json ? JSON.stringify(created) : createdText(created));
+  });
+}
+
+export async function listApiKeys({ json }: { json?: boolean }): Promise<void> {
+  await withBank('keys list', async ({ bank }) => {
+    const keys = await listKeys(bank.shards);
+    console.log(json ? JSON.stringify(keys) : keysText(keys));
+  });
+}
+
+export async function revokeApiKey(keyId: number): Promise<void> {
+  await withBank('keys revoke', async ({ bank }) => {
+    const { name, hint } = await revokeKey(bank.shards, keyId);
+    console.log(`Revoked key ${keyId}, ${name} (${hint}). Within 5 seconds no service takes it any more.`);
+  });
+}
+
+export async function rotateApiKey(
+  keyId: number,
+  { json, ...request }: RotateRequest & { json?: boolean },
+): Promise<void> {
+  await withBank('keys rotate', async ({ bank }) => {
+    const created = await rotateKey(bank.shards, keyId, request);
+    console.log(json ? JSON.stringify(created) : createdText(created));
   });
 }
 

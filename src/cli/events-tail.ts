@@ -44,7 +44,15 @@ export async function tailEvents(
     if (printed === count) enough.abort();
   };
   const onReady = () => console.error('Waiting for events. Ctrl-C ends it.');
-  const settings = { url, exchange, queue, onReady, signal: AbortSignal.any([signal, enough.signal]) };
+  const onStranger = () => console.error('Left out a message that is no event of a bank.');
+  const settings = {
+    url,
+    exchange,
+    queue,
+    onReady,
+    onStranger,
+    signal: AbortSignal.any([signal, enough.signal]),
+  };
   await consumeEvents(settings, print).catch((error: unknown) => {
     throw new WorkError(`RabbitMQ failed: ${messageOf(error)}`, { cause: error });
   });

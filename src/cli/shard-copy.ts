@@ -74,15 +74,42 @@ export async function copySince(
   return { cut, transactions };
 }
 
-/** The events that are still to be published, and where each sequence stands: what only the last round can bring. */
+/** The owners of all accounts: they change without a transaction that tells of it. In the source's same moment. */
+export async function copyOwners(source: Client, target: Client, tables: SchemaTables): Promise<void> {
+  await target.query(`BEGIN; ${COMMIT_DURABLY}`);
+  await target.query('CREATE TEMPORARY TABLE owned (account_id bigint, owner varchar) ON COMMIT DROP');
+  const owned = `SELECT account_id, owner FROM ${tables.accounts} WHERE owner IS NOT NULL`;
+  await copy(source, owned, target, 'owned');
+  await target.query(
+    `UPDATE ${tables.accounts} changed SET owner = owned.owner
+     FROM ${tables.accounts} a LEFT JOIN owned ON owned.account_id = a.account_id
+     WHERE changed.account_id = a.account_id AND a.owner IS DISTINCT FROM owned.owner`,
+  );
+  await target.query('COMMIT');
+}
+
+/**
+ * What only the last round can bring: the events that are still to be published, the keys and the audit log, which are
+ * few, and where each sequence stands.
+ */
 export async function copyRest(source: Client, target: Client, tables: SchemaTables): Promise<void> {
-  await target.query(`DELETE FROM ${tables.outbox}`);
-  const columns = 'outbox_id, transaction_ids, created_at';
-  await copy(source, `SELECT ${columns} FROM ${tables.outbox}`, target, `${tables.outbox} (${columns})`);
+  for (const [table, columns] of [
+    [tables.outbox, 'outbox_id, transaction_ids, created_at'],
+    [
+      tables.apiKeys,
+      'key_id, name, hint, hash, scopes, owner, created_at, expires_at, revoked_at, last_used_at',
+    ],
+    [tables.auditEvents, 'event_id, happened_at, action, actor, details, hash'],
+  ] as const) {
+    await target.query(`DELETE FROM ${table}`);
+    await copy(source, `SELECT ${columns} FROM ${table}`, target, `${table} (${columns})`);
+  }
   for (const [table, column] of [
     [tables.accounts, 'account_id'],
     [tables.transactions, 'transaction_id'],
     [tables.outbox, 'outbox_id'],
+    [tables.apiKeys, 'key_id'],
+    [tables.auditEvents, 'event_id'],
   ] as const) {
     await setSequence(target, table, column, await sequenceState(source, table, column));
   }
@@ -134,7 +161,7 @@ export async function digestSince(client: Client, tables: SchemaTables, since: C
   const { rows } = await client.query<Digest>(
     `WITH a AS (
        SELECT count(*) AS rows, coalesce(sum(balance), 0) AS balances,
-              coalesce(sum(hashtextextended(concat_ws('|', account_id, balance, version, head_hash), 0)::numeric), 0) AS hash
+              coalesce(sum(hashtextextended(concat_ws('|', account_id, balance, version, coalesce(owner, chr(1)), head_hash), 0)::numeric), 0) AS hash
        FROM ${tables.accounts} ${accountsSince(tables, since)}
      ), t AS (
        SELECT count(*) AS rows,

@@ -12,10 +12,12 @@ import {
   type ShardAddress,
 } from '../database/shard-address.js';
 import { locateShard, ShardMovingError, type ShardIdentity } from '../database/shard-locator.js';
+import { grantServiceRole, serviceRoleOf } from '../database/service-role.js';
 import { tablesOf, type SchemaTables } from '../database/tables.js';
 import { messageOf } from '../error-message.js';
 import { WorkError } from '../explain.js';
 import {
+  copyOwners,
   copyRest,
   copySince,
   cutOf,
@@ -24,6 +26,7 @@ import {
   type CopiedRound,
   type Cut,
 } from './shard-copy.js';
+import { UNLIMITED } from './shard-sessions.js';
 import { verifyShard } from './verify.js';
 
 export interface MoveOptions {
@@ -53,6 +56,7 @@ const CONNECT_TIMEOUT_MS = 10_000;
 
 /** Everything one move works with. */
 interface Move {
+  readonly from: ShardAddress;
   readonly to: ShardAddress;
   readonly forwarding: ForwardingAddress;
   readonly place: ShardIdentity;
@@ -62,8 +66,13 @@ interface Move {
   /** In the source: sees one moment. */
   readonly snapshot: Client;
   readonly target: Client;
+  /** In the source: keeps owners as they are, by {@link ownersLock}, in a transaction as long as the move. */
+  readonly guard: Client;
   readonly options: MoveOptions;
 }
+
+/** Held by whoever moves a shard, and shared by those who change owners: no copied transaction would tell of that. */
+export const ownersLock = ({ accounts }: SchemaTables) => `bank-owners:${accounts}`;
 
 /**
  * Moves a shard to another PostgreSQL server while the bank is open. The ledger only ever adds transactions, so its
@@ -97,8 +106,9 @@ export async function moveShard(
   }
   await migrate(from, place, place.bankId);
   return withClients(from, to, async (clients) => {
-    const move = { ...clients, to, forwarding, place, tables: tablesOf(from.schema), options };
+    const move = { ...clients, from, to, forwarding, place, tables: tablesOf(from.schema), options };
     await claimTarget(move);
+    await keepOwners(move);
     const copied = await copyAndVerify(move);
     const pausedAt = await switchOver(move, copied.cut);
     await finish(move.target, to, place);
@@ -144,10 +154,12 @@ function parseTarget(text: string, from: ShardAddress): ForwardingAddress {
 async function withClients<T>(
   from: ShardAddress,
   to: ShardAddress,
-  work: (clients: Pick<Move, 'source' | 'snapshot' | 'target'>) => Promise<T>,
+  work: (clients: Pick<Move, 'source' | 'snapshot' | 'target' | 'guard'>) => Promise<T>,
 ): Promise<T> {
   return withClient(from, (source) =>
-    withClient(from, (snapshot) => withClient(to, (target) => work({ source, snapshot, target }))),
+    withClient(from, (snapshot) =>
+      withClient(from, (guard) => withClient(to, (target) => work({ source, snapshot, target, guard }))),
+    ),
   );
 }
 
@@ -195,6 +207,12 @@ async function claimTarget({ target, tables, place, to }: Move): Promise<void> {
   );
 }
 
+async function keepOwners({ guard, tables }: Move): Promise<void> {
+  await guard.query('BEGIN');
+  await guard.query(UNLIMITED);
+  await guard.query('SELECT pg_advisory_xact_lock(hashtextextended($1, 0))', [ownersLock(tables)]);
+}
+
 interface ClaimRow {
   bank_id: string;
   shard_index: number;
@@ -217,6 +235,8 @@ async function copyAndVerify(move: Move): Promise<CopiedRound> {
   await target.query(`ANALYZE ${tables.accounts}, ${tables.transactions}, ${tables.archivedTransactions}`);
   const compared = await inSnapshot(move, async () => {
     const round = await copySince(move.snapshot, target, tables, copied.cut);
+    // An earlier run may have copied accounts whose owner has changed since.
+    await copyOwners(move.snapshot, target, tables);
     await compare(move.snapshot, move, NOTHING);
     return round;
   });
@@ -298,8 +318,10 @@ async function locked(
 
 /** In the order in which a batch, and then the relay, takes them: another one would end in deadlocks. */
 function lockAll(tables: SchemaTables): string {
-  const { accounts, outbox, shardIdentity, transactions, archivedTransactions } = tables;
-  return `LOCK TABLE ${accounts}, ${outbox}, ${shardIdentity}, ${transactions}, ${archivedTransactions} IN ACCESS EXCLUSIVE MODE`;
+  const { accounts, outbox, shardIdentity, transactions, archivedTransactions, apiKeys, auditEvents } =
+    tables;
+  const inOrder = [accounts, outbox, shardIdentity, transactions, archivedTransactions, apiKeys, auditEvents];
+  return `LOCK TABLE ${inOrder.join(', ')} IN ACCESS EXCLUSIVE MODE`;
 }
 
 async function compare(source: Client, { target, tables }: Move, since: Cut): Promise<void> {
@@ -343,15 +365,25 @@ async function switchOver(move: Move, verified: Cut): Promise<number> {
 }
 
 async function copyLast(move: Move, verified: Cut): Promise<void> {
-  const { source, target, tables } = move;
+  const { source, target, guard, tables } = move;
+  // Fails if the lock was lost on the way.
+  await guard.query('SELECT');
   await copySince(source, target, tables, verified, () => copyRest(source, target, tables));
   await compare(source, move, verified);
 }
 
 /** From this commit on whoever looks for the shard's tables fails, and finds where they are. */
-async function leaveAddress({ source, tables, forwarding }: Move): Promise<void> {
+async function leaveAddress({ source, tables, forwarding, from }: Move): Promise<void> {
   await source.query(
-    ['accounts', 'transactions', 'archived_transactions', 'outbox', 'shard_identity']
+    [
+      'accounts',
+      'transactions',
+      'archived_transactions',
+      'outbox',
+      'shard_identity',
+      'api_keys',
+      'audit_events',
+    ]
       .map((name) => `ALTER TABLE ${tables.accounts.replace(/accounts$/, name)} RENAME TO moved_${name};`)
       .join(' '),
   );
@@ -364,6 +396,14 @@ async function leaveAddress({ source, tables, forwarding }: Move): Promise<void>
     forwarding.port,
     forwarding.database,
   ]);
+  const role = serviceRoleOf(from);
+  if (role !== undefined) {
+    await grantServiceRole(
+      async (sql, values) => (await source.query<object>(sql, values)).rows,
+      from.schema,
+      role,
+    );
+  }
 }
 
 async function commitSwitch({ source, to }: Move): Promise<void> {

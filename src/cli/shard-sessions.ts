@@ -19,7 +19,7 @@ const CONNECT_TIMEOUT_MS = 10_000;
 const LOCK_TIMEOUT_MS = 60_000;
 
 /** What may take long must not be ended by what is set on the server for requests. Not every version has all of these. */
-const UNLIMITED = `SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN
+export const UNLIMITED = `SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN
   ('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')`;
 
 /** Opens a session in every shard; they end with the work. */
@@ -61,7 +61,7 @@ export async function beginLocked(
   const { accounts, outbox, shardIdentity, transactions, archivedTransactions } = session.tables;
   // In the order in which a batch, and then the relay, takes them.
   const locked = [accounts, outbox, shardIdentity, transactions];
-  if (await hasArchive(session)) locked.push(archivedTransactions);
+  if (await hasTable(session, archivedTransactions)) locked.push(archivedTransactions);
   await client.query(
     `${begin}; SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}; SET LOCAL jit = off; SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO'`,
   );
@@ -76,10 +76,10 @@ export async function beginLocked(
   await client.query(UNLIMITED);
 }
 
-/** The schema of an older release has none. */
-export async function hasArchive({ client, tables }: ShardSession): Promise<boolean> {
+/** The schema of an older release does not have them all. */
+export async function hasTable({ client }: ShardSession, table: string): Promise<boolean> {
   const { rows } = await client.query<{ exists: boolean }>('SELECT to_regclass($1) IS NOT NULL AS exists', [
-    tables.archivedTransactions,
+    table,
   ]);
   return rows[0]?.exists === true;
 }

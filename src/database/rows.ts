@@ -51,6 +51,16 @@ export function accountFromRow(row: AccountRow): Account {
   };
 }
 
+/** A row of an account as a resource, with its owner, which the ledger does not need. */
+export interface OwnedAccountRow extends AccountRow {
+  owner: string | null;
+}
+
+export function ownedAccountFromRow(row: OwnedAccountRow): Account {
+  const account = accountFromRow(row);
+  return row.owner === null ? account : { ...account, owner: row.owner };
+}
+
 export function transactionFromRow(row: TransactionRow): Transaction {
   return {
     transactionId: Number(row.transaction_id),

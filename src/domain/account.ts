@@ -11,6 +11,13 @@ export interface Account {
   readonly accountId: number;
   readonly balance: Money;
   readonly version: number;
+  /** Whose it is; undefined: nobody's, or it was not asked for. */
+  readonly owner?: string;
+}
+
+/** What the name of an owner may be: 1 to 255 characters, none of them a control character. */
+export function isOwner(text: string): boolean {
+  return /^[^\p{Cc}\p{Cs}]{1,255}$/u.test(text);
 }
 
 export const FIRST_VERSION = 1;

@@ -50,8 +50,12 @@ export abstract class Ledger {
   /** Where a request that posts to the account is to ask for a place, before anything costly is made of it. */
   abstract turnstile(accountId: number): Turnstile;
 
-  /** Opens an account; its opening deposit, if any, is its first transaction and commits with it. */
-  abstract openAccount(openingDeposit: Money | undefined): Promise<Account>;
+  /**
+   * Opens an account; its opening deposit, if any, is its first transaction and commits with it.
+   *
+   * @param owner undefined: it is nobody's
+   */
+  abstract openAccount(openingDeposit: Money | undefined, owner?: string): Promise<Account>;
 }
 
 /**

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, type Channel, type ChannelModel, type ConsumeMessage } from 'amqplib';
 import { CLOSE_TIMEOUT_MS, connectOptions, withHeartbeat } from './rabbitmq-connection.js';
-import { TRANSACTION_POSTED, type TransactionPosted } from './transaction-posted.js';
+import { readTransactionPosted, TRANSACTION_POSTED, type TransactionPosted } from './transaction-posted.js';
 
 export interface ConsumerSettings {
   readonly url: string;
@@ -10,6 +10,8 @@ export interface ConsumerSettings {
   readonly queue?: string;
   /** Called once the queue is bound: events that are published from now on will arrive. */
   readonly onReady?: () => void;
+  /** Called for each message that passes for an event and is none; it is left out. */
+  readonly onStranger?: () => void;
   /** Ends it. */
   readonly signal: AbortSignal;
 }
@@ -41,7 +43,7 @@ export async function consumeEvents(
     await subscribe(channel, settings, (message) => {
       try {
         // What is still on its way when it ends stays in the queue.
-        if (!settings.signal.aborted) handle(channel, message, take);
+        if (!settings.signal.aborted) handle(channel, message, take, settings.onStranger);
       } catch (error) {
         ended.reject(error);
       }
@@ -72,10 +74,13 @@ function handle(
   channel: Channel,
   message: ConsumeMessage | null,
   take: (event: TransactionPosted) => void,
+  onStranger?: () => void,
 ): void {
   if (!message) throw new Error('the queue was deleted');
   if (message.properties.type === TRANSACTION_POSTED) {
-    take(JSON.parse(message.content.toString()) as TransactionPosted);
+    const event = readTransactionPosted(message.content.toString());
+    if (event) take(event);
+    else onStranger?.();
   }
   channel.ack(message);
 }

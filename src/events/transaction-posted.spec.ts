@@ -4,11 +4,16 @@ import { Ajv2020 } from 'ajv/dist/2020.js';
 import fc from 'fast-check';
 import { MAX_MONEY } from '../domain/money.js';
 import type { Transaction } from '../domain/transaction.js';
-import { transactionPostedJson } from './transaction-posted.js';
+import { readTransactionPosted, transactionPostedJson } from './transaction-posted.js';
 
 const schema = JSON.parse(readFileSync('docs/events/transaction.posted.v1.schema.json', 'utf8')) as object;
 const validate = new Ajv2020().compile(schema);
-const isValid = (event: unknown) => validate(event);
+/** By the schema; and who reads what a broker delivers must be of the same opinion. */
+function isValid(event: unknown): boolean {
+  const isOfSchema = validate(event);
+  expect(readTransactionPosted(JSON.stringify(event)) !== undefined).toBe(isOfSchema);
+  return isOfSchema;
+}
 
 const BANK = '2b5d74f1-4b36-41ad-9d3c-0123456789ab';
 
@@ -77,6 +82,16 @@ describe('transaction.posted', () => {
         expect(event.data.idempotencyKey).toBe(transaction.idempotencyKey);
       }),
     );
+  });
+});
+
+describe('what a broker delivers', () => {
+  it('is read as the event that it is', () => {
+    expect(readTransactionPosted(JSON.stringify(EVENT))).toEqual(EVENT);
+  });
+
+  it.each(['', 'x', '{', 'null', '[]', '"x"', '{}', '\0'])('is left out where it is %j', (text) => {
+    expect(readTransactionPosted(text)).toBeUndefined();
   });
 });
 

@@ -1,3 +1,4 @@
+import { z } from 'zod';
 import { formatMoney } from '../domain/money.js';
 import type { Transaction } from '../domain/transaction.js';
 
@@ -26,6 +27,38 @@ export interface TransactionPosted {
     readonly version: number;
     readonly idempotencyKey?: string;
   };
+}
+
+const id = z.string().regex(/^txn[1-9]\d{0,15}$/);
+const money = z.string().regex(/^(0|[1-9]\d{0,15})\.\d{2}$/);
+
+/** As its schema says, which allows members that were added later. */
+const EVENT = z.looseObject({
+  specversion: z.literal('1.0'),
+  id,
+  source: z.string().regex(/^urn:uuid:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/),
+  type: z.literal(TRANSACTION_POSTED),
+  subject: z.string().regex(/^accounts\/[1-9]\d{0,15}$/),
+  time: z.string().regex(/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$/),
+  datacontenttype: z.literal('application/json'),
+  data: z.looseObject({
+    transactionId: id,
+    accountId: z.int().min(1),
+    type: z.enum(['Deposit', 'Withdraw']),
+    amount: money,
+    balance: money,
+    version: z.int().min(2),
+    idempotencyKey: z.string().min(1).max(255).optional(),
+  }),
+});
+
+/** Reads what a broker has delivered: whoever may publish there need not be the bank. Undefined: it is no such event. */
+export function readTransactionPosted(text: string): TransactionPosted | undefined {
+  try {
+    return EVENT.safeParse(JSON.parse(text)).data;
+  } catch {
+    return undefined;
+  }
 }
 
 /** The event as JSON. Written by hand: of its members only the key can hold what needs escaping. */

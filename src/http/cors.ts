@@ -2,6 +2,12 @@ import cors, { type FastifyCorsOptions } from '@fastify/cors';
 import { NotFoundException } from '@nestjs/common';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    cors?: false;
+  }
+}
+
 /** A browser asks again after so many seconds. */
 const PREFLIGHT_MAX_AGE_S = 600;
 /** They are for operators and for pages of the service's own. */

@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { MAX_ID } from '../domain/account.js';
-import { decodeCursor, encodeCursor, pageOf } from './cursor.js';
+import { decodeCursor, encodeCursor, listingFor, pageOf } from './cursor.js';
 import { InvalidRequestError } from './invalid-request.js';
 
 function isRefused(listing: string, cursor: string): boolean {
@@ -43,6 +43,19 @@ describe('a cursor', () => {
       fc.property(listing, listing, place, (one, other, at) => {
         fc.pre(one !== other);
         expect(isRefused(other, encodeCursor(one, at))).toBe(true);
+      }),
+    );
+  });
+
+  it('that was made for another owner, or for who sees all accounts, is refused', () => {
+    const owner = fc.option(fc.string({ minLength: 1, maxLength: 255 }), { nil: undefined });
+    fc.assert(
+      fc.property(owner, owner, listing, place, (one, other, of, at) => {
+        fc.pre(one !== other);
+        const cursor = encodeCursor(listingFor(one, of), at);
+        expect(isRefused(listingFor(other, of), cursor)).toBe(true);
+        expect(decodeCursor(listingFor(one, of), cursor)).toBe(at);
+        expect(cursor.length).toBeLessThanOrEqual(200);
       }),
     );
   });

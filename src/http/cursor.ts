@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { InvalidRequestError } from './invalid-request.js';
 import { parsePositiveInteger } from './positive-integer.js';
 
@@ -17,6 +18,14 @@ export const MAX_LIMIT = 200;
 export function encodeCursor(listing: string, place: number): string {
   return Buffer.from(`${listing}:${place}`).toString('base64url');
 }
+
+/** The name of a listing as it is for an owner, who alone can use its cursors; undefined: for who sees all accounts. */
+export function listingFor(owner: string | undefined, listing: string): string {
+  if (owner === undefined) return listing;
+  return `${listing}/${createHash('sha256').update(owner).digest('base64url').slice(0, DIGEST_LENGTH)}`;
+}
+
+const DIGEST_LENGTH = 16;
 
 /** @throws InvalidRequestError when it is no cursor of this listing */
 export function decodeCursor(listing: string, cursor: string): number {

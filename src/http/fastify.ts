@@ -5,6 +5,7 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
+import { EVERYBODY, NOBODY } from '../auth/principal.js';
 import type { Config } from '../config.js';
 import { LedgerError } from '../domain/errors.js';
 import type { Lifecycle } from '../observability/lifecycle.js';
@@ -102,10 +103,12 @@ export function installFastifyHooks(app: NestFastifyApplication, parts: HookPart
 function receive(
   fastify: FastifyInstance,
   connections: Connections,
-  { security, lifecycle }: HookParts,
+  { config, security, lifecycle }: HookParts,
 ): void {
+  const initial = config.auth.enabled ? NOBODY : EVERYBODY;
   fastify.addHook('onRequest', (request, reply, done) => {
     const { socket } = request.raw;
+    request.principal = initial;
     void reply
       .headers(isSwaggerUi(request) ? security.docs : security.api)
       .header('x-request-id', request.id);

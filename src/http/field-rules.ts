@@ -1,4 +1,5 @@
 import { ValidateBy, ValidateIf, type ValidationOptions } from 'class-validator';
+import { isOwner } from '../domain/account.js';
 import { parseMoney, type Money } from '../domain/money.js';
 import { KEY_FORM, readIdempotencyKey } from './idempotency-key.js';
 import { isInstant } from './instant.js';
@@ -43,6 +44,12 @@ export const IsAccountId = IsVersion;
 export const IsIdempotencyKey = () =>
   rule('isIdempotencyKey', (value) => typeof value === 'string' && readIdempotencyKey(value) !== undefined, {
     message: KEY_FORM,
+  });
+
+/** The name of an account's owner. */
+export const IsOwner = () =>
+  rule('isOwner', (value) => typeof value === 'string' && isOwner(value), {
+    message: 'must be 1 to 255 characters, without control characters',
   });
 
 /** A query parameter that counts. */

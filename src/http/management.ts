@@ -19,9 +19,9 @@ export function isManagement({ raw }: FastifyRequest): boolean {
   return received.has(raw);
 }
 
-/** Whether what is meant for operators may be answered: only on the management port, where there is one. */
+/** Whether what is meant for operators may be answered: on the management port, where there is one; else to an admin. */
 export function isForOperators(request: FastifyRequest, { management }: Config): boolean {
-  return management === undefined || isManagement(request);
+  return isManagement(request) || (management === undefined && request.principal.scopes.has('admin'));
 }
 
 /**

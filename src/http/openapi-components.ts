@@ -207,7 +207,9 @@ export const INVALID_ACCOUNT_ID = invalidRequest('accountId', 'must be a positiv
 
 export const ACCOUNT_NOT_FOUND = sharedResponse(
   'AccountNotFound',
-  jsonResponse('There is no such account.', ErrorBody, { notFound: { error: 'Account not found' } }),
+  jsonResponse('There is no such account, or it is not one that the sender may see.', ErrorBody, {
+    notFound: { error: 'Account not found' },
+  }),
 );
 
 const SERVER_CRASHES = sharedResponse(

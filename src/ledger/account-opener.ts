@@ -24,13 +24,13 @@ export class AccountOpener {
   ) {}
 
   /** @throws LedgerError OVERLOADED, DATABASE_FAILED (nothing was applied) or OUTCOME_UNKNOWN */
-  async open(openingDeposit: Money | undefined): Promise<Account> {
+  async open(openingDeposit: Money | undefined, owner?: string): Promise<Account> {
     if (this.openings >= MAX_OPENINGS) throw new LedgerError({ code: 'OVERLOADED' });
     this.openings += 1;
     const startedMs = performance.now();
     try {
       const account = await this.runner
-        .run((queryRunner, client) => this.insert(queryRunner, client, openingDeposit))
+        .run((queryRunner, client) => this.insert(queryRunner, client, openingDeposit, owner))
         .catch((error: unknown) => this.recover(error));
       await this.balances.record([account], startedMs);
       return account;
@@ -43,18 +43,19 @@ export class AccountOpener {
     queryRunner: QueryRunner,
     client: PoolClient,
     openingDeposit: Money | undefined,
+    owner: string | undefined,
   ): Promise<Account> {
     const [row] = (await queryRunner.query(
-      `INSERT INTO ${this.tables.accounts} (balance, version) VALUES (0, $1) RETURNING account_id`,
-      [FIRST_VERSION],
+      `INSERT INTO ${this.tables.accounts} (balance, version, owner) VALUES (0, $1, $2) RETURNING account_id`,
+      [FIRST_VERSION, owner ?? null],
     )) as [{ account_id: string }];
     const accountId = Number(row.account_id);
-    const empty: Account = { accountId, balance: 0n, version: FIRST_VERSION };
+    const empty: Account = { accountId, balance: 0n, version: FIRST_VERSION, owner };
     if (openingDeposit === undefined) return empty;
     const deposit = { accountId, type: 'credit', amount: openingDeposit } as const;
     const posted = await this.postBatch.decide(queryRunner, client, [deposit], 'wait');
     await this.postBatch.write(client, posted);
-    return posted.accounts.get(accountId) ?? empty;
+    return { ...empty, ...posted.accounts.get(accountId) };
   }
 
   private async recover(error: unknown): Promise<Account> {

@@ -47,12 +47,12 @@ export class GroupCommitLedger extends Ledger {
   }
 
   /** In the shard whose turn it is, or in another one when that has failed with nothing applied. */
-  async openAccount(openingDeposit: Money | undefined): Promise<Account> {
+  async openAccount(openingDeposit: Money | undefined, owner?: string): Promise<Account> {
     const giveUpAt = performance.now() + OPENING_MS;
     let shard = this.firstForNewAccount();
     for (;;) {
       try {
-        return await this.openIn(shard, openingDeposit);
+        return await this.openIn(shard, openingDeposit, owner);
       } catch (error) {
         const other = this.nextForNewAccount((candidate) => !this.retryAtMs.has(candidate));
         if (!other || !leftNothing(error) || performance.now() > giveUpAt) throw error;
@@ -61,9 +61,13 @@ export class GroupCommitLedger extends Ledger {
     }
   }
 
-  private async openIn(shard: ShardWriter, openingDeposit: Money | undefined): Promise<Account> {
+  private async openIn(
+    shard: ShardWriter,
+    openingDeposit: Money | undefined,
+    owner?: string,
+  ): Promise<Account> {
     try {
-      const account = await shard.opener.open(openingDeposit);
+      const account = await shard.opener.open(openingDeposit, owner);
       this.retryAtMs.delete(shard);
       return account;
     } catch (error) {

@@ -1,12 +1,13 @@
 import { FIRST_VERSION, type Account } from '../domain/account.js';
+import { lineOf } from '../domain/chain.js';
 import { LedgerError } from '../domain/errors.js';
 import type { BalanceCache } from '../domain/ports.js';
 import type { Transaction, TransactionType } from '../domain/transaction.js';
 import {
-  accountFromRow,
+  ownedAccountFromRow,
   TRANSACTION_COLUMNS,
   transactionFromRow,
-  type AccountRow,
+  type OwnedAccountRow,
   type TransactionRow,
 } from '../database/rows.js';
 import type { ShardReader } from './shard-reader.js';
@@ -34,6 +35,20 @@ export interface TransactionPage {
   /** The next page is below this version; undefined: there is none. */
   readonly nextBelow: number | undefined;
 }
+
+/** What an account's chain of hashes has come to, and the way there. */
+export interface ChainProof {
+  readonly accountId: number;
+  readonly version: number;
+  /** Of the last transaction. */
+  readonly hash: string;
+  /** Of the transactions after the version that was asked for, oldest first; at most {@link MAX_PROOF_LINES}. */
+  readonly lines: readonly string[];
+  /** The version to ask for next, when there were more; undefined: the lines lead to the head. */
+  readonly nextFromVersion: number | undefined;
+}
+
+export const MAX_PROOF_LINES = 1_000;
 
 /** Of a listing with a filter, for one page: what a filter passes over costs as much as what it shows. */
 const MAX_EXAMINED = 10_000;
@@ -72,18 +87,23 @@ export class LedgerReader {
     return this.accountReads.run(accountId, () => this.readAccount(accountId));
   }
 
-  /** Accounts of all shards in ascending order of their ids. @throws LedgerError DATABASE_FAILED, OVERLOADED */
-  async accountsAfter(accountId: number, limit: number): Promise<Account[]> {
+  /**
+   * Accounts of all shards in ascending order of their ids.
+   *
+   * @param owner undefined: everybody's
+   * @throws LedgerError DATABASE_FAILED, OVERLOADED
+   */
+  async accountsAfter(accountId: number, limit: number, owner?: string): Promise<Account[]> {
     const pages = await Promise.all(
       this.router.shards.map((shard) =>
-        shard.query<AccountRow>(
-          `SELECT account_id, balance, version FROM ${shard.tables.accounts}
-           WHERE account_id > $1 ORDER BY account_id LIMIT $2`,
-          [accountId, limit],
+        shard.query<OwnedAccountRow>(
+          `SELECT account_id, balance, version, owner FROM ${shard.tables.accounts}
+           WHERE account_id > $1 ${owner === undefined ? '' : 'AND owner = $3'} ORDER BY account_id LIMIT $2`,
+          owner === undefined ? [accountId, limit] : [accountId, limit, owner],
         ),
       ),
     );
-    const accounts = pages.flat().map(accountFromRow);
+    const accounts = pages.flat().map(ownedAccountFromRow);
     return accounts.sort((a, b) => a.accountId - b.accountId).slice(0, limit);
   }
 
@@ -121,15 +141,54 @@ export class LedgerReader {
     return { transactions, nextBelow: lowest > FIRST_VERSION + 1 ? lowest : undefined };
   }
 
-  /** @throws LedgerError TRANSACTION_NOT_FOUND, DATABASE_FAILED, OVERLOADED */
-  async transaction(transactionId: number): Promise<Transaction> {
+  /**
+   * @param owner whose accounts alone it may be of; undefined: everybody's
+   * @throws LedgerError TRANSACTION_NOT_FOUND, DATABASE_FAILED, OVERLOADED
+   */
+  async transaction(transactionId: number, owner?: string): Promise<Transaction> {
     const shard = this.router.of(transactionId);
+    const { allTransactions, accounts } = shard.tables;
+    const isOwn = `AND EXISTS (SELECT FROM ${accounts} a WHERE a.account_id = t.account_id AND a.owner = $2)`;
     const [row] = await shard.query<TransactionRow>(
-      `SELECT ${TRANSACTION_COLUMNS} FROM ${shard.tables.allTransactions} t WHERE transaction_id = $1 LIMIT 1`,
-      [transactionId],
+      `SELECT ${TRANSACTION_COLUMNS} FROM ${allTransactions} t
+       WHERE transaction_id = $1 ${owner === undefined ? '' : isOwn} LIMIT 1`,
+      owner === undefined ? [transactionId] : [transactionId, owner],
     );
     if (!row) throw new LedgerError({ code: 'TRANSACTION_NOT_FOUND' });
     return transactionFromRow(row);
+  }
+
+  /**
+   * The head of an account's chain and, from a version on, what leads to it: whoever has kept the hash of that version
+   * computes the head from it with these lines, or learns that the history was changed. Straight from the rows.
+   *
+   * @throws LedgerError ACCOUNT_NOT_FOUND, DATABASE_FAILED, OVERLOADED
+   */
+  async proof(accountId: number, fromVersion?: number): Promise<ChainProof> {
+    const shard = this.router.of(accountId);
+    const [head] = await shard.query<{ version: string; hash: string }>(
+      `SELECT version, encode(head_hash, 'hex') AS hash FROM ${shard.tables.accounts} WHERE account_id = $1`,
+      [accountId],
+      accountId,
+    );
+    if (!head) throw new LedgerError({ code: 'ACCOUNT_NOT_FOUND' });
+    const version = Number(head.version);
+    const proof = { accountId, version, hash: head.hash, lines: [], nextFromVersion: undefined };
+    if (fromVersion === undefined || fromVersion >= version) return proof;
+    // No snapshot is needed: what there was up to the head does not change, and the archive is read along.
+    const rows = await shard.query<TransactionRow>(
+      `SELECT ${TRANSACTION_COLUMNS} FROM ${shard.tables.allTransactions} t
+       WHERE account_id = $1 AND version_after > $2 AND version_after <= $3
+       ORDER BY version_after LIMIT ${MAX_PROOF_LINES}`,
+      [accountId, fromVersion, version],
+      accountId,
+    );
+    const last = Number(rows.at(-1)?.version_after ?? version);
+    return {
+      ...proof,
+      lines: rows.map((row) => lineOf(transactionFromRow(row))),
+      nextFromVersion: last < version ? last : undefined,
+    };
   }
 
   /** For each shard, why its database can't be used; undefined: it answers. Known within about a second. */
@@ -140,13 +199,13 @@ export class LedgerReader {
   private async readAccount(accountId: number): Promise<Account> {
     const startedMs = performance.now();
     const shard = this.router.of(accountId);
-    const [row] = await shard.query<AccountRow>(
-      `SELECT account_id, balance, version FROM ${shard.tables.accounts} WHERE account_id = $1`,
+    const [row] = await shard.query<OwnedAccountRow>(
+      `SELECT account_id, balance, version, owner FROM ${shard.tables.accounts} WHERE account_id = $1`,
       [accountId],
       accountId,
     );
     if (!row) throw new LedgerError({ code: 'ACCOUNT_NOT_FOUND' });
-    const account = accountFromRow(row);
+    const account = ownedAccountFromRow(row);
     // Not waited for: the answer is right whether or not the cache takes it.
     void this.balances.record([account], startedMs);
     return account;

@@ -9,6 +9,7 @@ import { BalanceCache, Ledger } from '../domain/ports.js';
 import { Metrics } from '../observability/metrics.js';
 import { BatchSlots } from './batch-slots.js';
 import { AccountOpener } from './account-opener.js';
+import { AccountOwners } from './account-owners.js';
 import { GroupCommit } from './group-commit.js';
 import { GroupCommitLedger, type ShardWriter } from './group-commit-ledger.js';
 import { LedgerReader } from './ledger-reader.js';
@@ -18,6 +19,9 @@ import { ShardReader } from './shard-reader.js';
 import { ShardRouter } from './shard-router.js';
 import { Turnstile } from './turnstile.js';
 import { TransactionRunner } from './transaction-runner.js';
+
+/** The injection token of the shards' {@link ShardReader}s. */
+export const READERS = Symbol('READERS');
 
 /** Puts the ledger together, shard by shard. */
 @Module({
@@ -31,22 +35,19 @@ import { TransactionRunner } from './transaction-runner.js';
         new GroupCommitLedger(new ShardRouter(createWriters(config, shards, parts))),
     },
     { provide: Ledger, useExisting: GroupCommitLedger },
+    { provide: READERS, inject: [CONFIG, SHARDS, BalanceCache, Metrics], useFactory: createReaders },
     {
       provide: LedgerReader,
-      inject: [CONFIG, SHARDS, BalanceCache, Metrics],
-      useFactory: (config: Config, shards: Shard[], balances: BalanceCache, metrics: Metrics) => {
-        const readers = shards.map(({ general, address, index }) => {
-          const runner = new TransactionRunner(general, config.ledger);
-          const tables = tablesOf(address.schema);
-          const reader = new ShardReader(general, runner, tables, balances, config.readTimeoutMs);
-          metrics.forShard(index).watchUp(async () => (await reader.problem()) === undefined);
-          return reader;
-        });
-        return new LedgerReader(new ShardRouter(readers), balances);
-      },
+      inject: [READERS, BalanceCache],
+      useFactory: (...parts: ConstructorParameters<typeof LedgerReader>) => new LedgerReader(...parts),
+    },
+    {
+      provide: AccountOwners,
+      inject: [READERS],
+      useFactory: (readers: ShardRouter<ShardReader>) => new AccountOwners(readers),
     },
   ],
-  exports: [Ledger, LedgerReader, OwnBatches],
+  exports: [Ledger, LedgerReader, AccountOwners, OwnBatches, READERS],
 })
 export class LedgerModule implements OnApplicationShutdown {
   constructor(private readonly ledger: GroupCommitLedger) {}
@@ -55,6 +56,21 @@ export class LedgerModule implements OnApplicationShutdown {
   async onApplicationShutdown(): Promise<void> {
     await this.ledger.close();
   }
+}
+
+function createReaders(
+  config: Config,
+  shards: readonly Shard[],
+  balances: BalanceCache,
+  metrics: Metrics,
+): ShardRouter<ShardReader> {
+  const readers = shards.map(({ general, address, index }) => {
+    const runner = new TransactionRunner(general, config.ledger);
+    const reader = new ShardReader(general, runner, tablesOf(address.schema), balances, config.readTimeoutMs);
+    metrics.forShard(index).watchUp(async () => (await reader.problem()) === undefined);
+    return reader;
+  });
+  return new ShardRouter(readers);
 }
 
 type WriterParts = [balances: BalanceCache, ownBatches: OwnBatches, metrics: Metrics];

@@ -6,6 +6,7 @@ import {
   type HealthIndicatorResult,
 } from '@nestjs/terminus';
 import type { FastifyRequest } from 'fastify';
+import { Allow } from '../auth/access.js';
 import { CONFIG } from '../config.module.js';
 import type { Config } from '../config.js';
 import { RABBITMQ } from '../events/events.module.js';
@@ -30,6 +31,7 @@ export class HealthController {
   ) {}
 
   /** The process answers; says nothing of the database, for whose trouble a restart is no cure. */
+  @Allow('public')
   @Get('live')
   @DocumentLiveness()
   live() {
@@ -40,6 +42,7 @@ export class HealthController {
    * The service can do its work: it is not stopping, and at least one shard answers. One shard of several that is down
    * shows, but must not take the accounts of all others out of service; nor must what the service can do without.
    */
+  @Allow('public, with more for some')
   @Get('ready')
   @HealthCheck({ noCache: true, swaggerDocumentation: false })
   @DocumentReadiness()

@@ -1,5 +1,6 @@
 import { Controller, Get, Header, Inject, NotFoundException, Req } from '@nestjs/common';
 import type { FastifyRequest } from 'fastify';
+import { Allow } from '../auth/access.js';
 import { CONFIG } from '../config.module.js';
 import type { Config } from '../config.js';
 import { isForOperators } from '../http/management.js';
@@ -13,6 +14,7 @@ export class MetricsController {
     @Inject(CONFIG) private readonly config: Config,
   ) {}
 
+  @Allow('admin')
   @Get()
   @Header('content-type', 'text/plain; version=0.0.4; charset=utf-8')
   @DocumentMetrics()

@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { Body, Controller, HttpCode, Inject, Post, Query, Req, Res } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { Allow } from '../auth/access.js';
 import { CONFIG } from '../config.module.js';
 import type { Config } from '../config.js';
 import { JSON_TYPE } from '../http/connections.js';
@@ -14,7 +15,7 @@ import { EMPTY_BATCH, inChunks, readJsonBatch, readLines } from './batch-body.js
 import type { BatchItem } from './batch-items.js';
 import { BatchQueryDto } from './batch.dto.js';
 import { DocumentBatch } from './batch.openapi.js';
-import { BatchService } from './batch.service.js';
+import { BatchService, type BatchSender } from './batch.service.js';
 
 const CONTENT_TYPES: Readonly<Record<ResultForm, string>> = {
   json: JSON_TYPE,
@@ -37,6 +38,7 @@ export class BatchController {
   ) {}
 
   /** Answers by itself: the results are a stream. */
+  @Allow('transactions:write')
   @Post('transactions/batch')
   @HttpCode(200)
   @DocumentBatch()
@@ -89,7 +91,7 @@ export class BatchController {
     reply.raw.flushHeaders();
     const admitEach = rate && ((transactions: number) => rate.admitEach(request, transactions));
     try {
-      await this.batches.postEach(chunks, results, admitEach, request.id);
+      await this.batches.postEach(chunks, results, admitEach, senderOf(request));
     } catch (error) {
       results.cut();
       throw error;
@@ -102,7 +104,7 @@ export class BatchController {
   ): Promise<void> {
     const { rate } = this;
     const admit = rate && ((transactions: number) => rate.admit(request, reply, transactions));
-    const answer = await this.batches.postAtomically(items, admit, request.id);
+    const answer = await this.batches.postAtomically(items, admit, senderOf(request));
     if (answer.retryAfterSeconds !== undefined) void reply.header('retry-after', answer.retryAfterSeconds);
     const { results } = answer;
     void reply
@@ -111,6 +113,11 @@ export class BatchController {
       .send(form === 'json' ? `[${results.join()}]` : `${results.join('\n')}\n`);
   }
 }
+
+const senderOf = ({ principal, id }: FastifyRequest): BatchSender => ({
+  owner: principal.owner,
+  requestId: id,
+});
 
 async function* withFirst<T>(first: T, rest: AsyncIterable<T>): AsyncGenerator<T> {
   yield first;

@@ -5,6 +5,7 @@ import { LedgerError } from '../domain/errors.js';
 import { Ledger } from '../domain/ports.js';
 import { answerOf, type ErrorAnswer } from '../http/exception.filter.js';
 import type { ResultStream } from '../http/result-stream.js';
+import { AccountOwners } from '../ledger/account-owners.js';
 import { isCommand, refuseUnfit, type BatchItem } from './batch-items.js';
 import { receipt } from './transactions.dto.js';
 
@@ -21,6 +22,14 @@ export interface AtomicAnswer {
   readonly results: readonly string[];
 }
 
+/** Who sends a batch. */
+export interface BatchSender {
+  /** Whose accounts alone it may use; undefined: everybody's. */
+  readonly owner: string | undefined;
+  /** Leads from the answer to a defect to its line in the log. */
+  readonly requestId: string;
+}
+
 /** Counts some transactions against the rate, each by itself: what is wrong with it, or undefined. */
 export type AdmitEach = (transactions: number) => Promise<readonly (Error | undefined)[]>;
 
@@ -31,6 +40,7 @@ export class BatchService {
 
   constructor(
     private readonly ledger: Ledger,
+    private readonly owners: AccountOwners,
     @Inject(CONFIG) { http, ledger: { queue } }: Config,
   ) {
     // All batches together take no more than half of a shard's queue, or one place each where it is very short.
@@ -41,14 +51,12 @@ export class BatchService {
   /**
    * Posts each item by itself, in their order, and writes the results in the same order, those of a chunk as soon as all
    * of them are there. Stops when nobody takes the results any more: what the ledger has by then is still carried out.
-   *
-   * @param requestId leads from the answer to a defect to its line in the log
    */
   async postEach(
     chunks: AsyncIterable<readonly BatchItem[]>,
     results: ResultStream,
     admitEach: AdmitEach | undefined,
-    requestId: string,
+    { owner, requestId }: BatchSender,
   ): Promise<void> {
     const inFlight: { readonly items: number; readonly written: Promise<void> }[] = [];
     let itemsInFlight = 0;
@@ -59,7 +67,8 @@ export class BatchService {
         await oldest?.written;
         itemsInFlight -= oldest?.items ?? 0;
       }
-      const items = admitEach ? await admitted(chunk, admitEach) : chunk;
+      const rated = admitEach ? await admitted(chunk, admitEach) : chunk;
+      const items = owner === undefined ? rated : await this.refuseOthers(rated, owner);
       if (results.isGone) break;
       const answers = Promise.all(items.map((item) => this.post(item, requestId)));
       const before = written;
@@ -78,15 +87,13 @@ export class BatchService {
   async postAtomically(
     items: readonly BatchItem[],
     admit: ((transactions: number) => Promise<void>) | undefined,
-    requestId: string,
+    { owner, requestId }: BatchSender,
   ): Promise<AtomicAnswer> {
     const fit = refuseUnfit(items, (accountId) => this.ledger.shardOf(accountId));
-    const commands = fit.filter(isCommand);
-    if (commands.length < fit.length) {
-      const notApplied = new LedgerError({ code: 'NOT_APPLIED' });
-      return atomicAnswer(fit.map((item) => this.refused(isCommand(item) ? notApplied : item, requestId)));
-    }
-    if (admit) await admit(commands.length);
+    if (!fit.every(isCommand)) return this.notApplied(fit, requestId);
+    if (admit) await admit(fit.length);
+    const commands = owner === undefined ? fit : await this.refuseOthers(fit, owner);
+    if (!commands.every(isCommand)) return this.notApplied(commands, requestId);
     const posted = this.ledger.postAtomically(commands);
     return atomicAnswer(
       await Promise.all(
@@ -98,6 +105,19 @@ export class BatchService {
         ),
       ),
     );
+  }
+
+  /** The items, and what is wrong with them in the place of those for accounts that are not the owner's. */
+  private async refuseOthers(items: readonly BatchItem[], owner: string): Promise<readonly BatchItem[]> {
+    const accountIds = items.filter(isCommand).map(({ accountId }) => accountId);
+    const problems = await this.owners.problems(owner, accountIds);
+    return items.map((item) => (isCommand(item) ? (problems.get(item.accountId) ?? item) : item));
+  }
+
+  /** To each what is wrong with it; what is wrong with one stops the others. */
+  private notApplied(items: readonly BatchItem[], requestId: string): AtomicAnswer {
+    const stopped = new LedgerError({ code: 'NOT_APPLIED' });
+    return atomicAnswer(items.map((item) => this.refused(isCommand(item) ? stopped : item, requestId)));
   }
 
   private async post(item: BatchItem, requestId: string): Promise<string> {

@@ -12,13 +12,20 @@ import {
   UseInterceptors,
 } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { Allow } from '../auth/access.js';
 import { DtoPipe } from '../http/dto.pipe.js';
 import { entityTag, parseIfMatch } from '../http/entity-tags.js';
 import { IdempotencyInterceptor, IdempotencyKey } from '../http/idempotency.interceptor.js';
 import { AccountIdPipe, TransactionIdPipe } from '../http/path-pipes.js';
 import { TRANSACTION_RATE } from '../rate-limit/rate-limit.module.js';
 import { TransactionRate } from '../rate-limit/transaction-rate.js';
-import { ListTransactionsDto, PostTransactionDto, receipt, transactionResource } from './transactions.dto.js';
+import {
+  ListTransactionsDto,
+  PostTransactionDto,
+  readPosting,
+  receipt,
+  transactionResource,
+} from './transactions.dto.js';
 import { DocumentPosting, DocumentTransaction, DocumentTransactions } from './transactions.openapi.js';
 import { TransactionsService } from './transactions.service.js';
 
@@ -29,6 +36,7 @@ export class TransactionsController {
     @Inject(TRANSACTION_RATE) private readonly rate: TransactionRate | undefined,
   ) {}
 
+  @Allow('transactions:write')
   @Post('accounts/:accountId/transactions')
   @UseInterceptors(IdempotencyInterceptor)
   @DocumentPosting()
@@ -43,30 +51,32 @@ export class TransactionsController {
     const allowedVersions = parseIfMatch(ifMatch);
     // Not in a guard: guards come before pipes, but a malformed request is a 400 for those over their limit too.
     if (this.rate) await this.rate.admit(request, reply);
-    const transaction = await this.transactions.post(
-      accountId,
-      body,
-      idempotencyKey,
-      allowedVersions,
-      request.heldSinceMs,
-    );
+    const { heldSinceMs, principal } = request;
+    const command = { accountId, ...readPosting(body), allowedVersions, idempotencyKey };
+    const transaction = await this.transactions.post(command, heldSinceMs, principal.owner);
     const answer = receipt(transaction);
     void reply.headers({ location: `/transactions/${answer.id}`, etag: entityTag(transaction.versionAfter) });
     return answer;
   }
 
+  @Allow('transactions:read')
   @Get('accounts/:accountId/transactions')
   @DocumentTransactions()
   list(
     @Param('accountId', AccountIdPipe) accountId: number,
     @Query(new DtoPipe(ListTransactionsDto)) query: ListTransactionsDto,
+    @Req() { principal }: FastifyRequest,
   ) {
-    return this.transactions.list(accountId, query);
+    return this.transactions.list(accountId, query, principal.owner);
   }
 
+  @Allow('transactions:read')
   @Get('transactions/:transactionId')
   @DocumentTransaction()
-  async get(@Param('transactionId', TransactionIdPipe) transactionId: number) {
-    return transactionResource(await this.transactions.get(transactionId));
+  async get(
+    @Param('transactionId', TransactionIdPipe) transactionId: number,
+    @Req() { principal }: FastifyRequest,
+  ) {
+    return transactionResource(await this.transactions.get(transactionId, principal.owner));
   }
 }

@@ -294,9 +294,13 @@ export const DocumentTransaction = (): MethodDecorator =>
       responses: {
         200: jsonResponse('The transaction.', Transaction, { transaction: EXAMPLE_TRANSACTION }),
         400: invalidRequest('transactionId', 'must be "txn" and a positive integer, like txn131'),
-        404: jsonResponse('There is no such transaction.', ErrorBody, {
-          notFound: { error: 'Transaction not found' },
-        }),
+        404: jsonResponse(
+          'There is no such transaction, or it is not one that the sender may see.',
+          ErrorBody,
+          {
+            notFound: { error: 'Transaction not found' },
+          },
+        ),
         ...READ_FAILURES,
       },
     }),

@@ -1,45 +1,42 @@
 import { Injectable } from '@nestjs/common';
 import { MAX_ID } from '../domain/account.js';
 import { Ledger } from '../domain/ports.js';
-import type { Transaction } from '../domain/transaction.js';
-import { decodeCursor, encodeCursor, type Page } from '../http/cursor.js';
+import type { PostingCommand, Transaction } from '../domain/transaction.js';
+import { decodeCursor, encodeCursor, listingFor, type Page } from '../http/cursor.js';
+import { AccountOwners } from '../ledger/account-owners.js';
 import { LedgerReader } from '../ledger/ledger-reader.js';
-import {
-  readPosting,
-  readType,
-  transactionResource,
-  type ListTransactionsDto,
-  type PostTransactionDto,
-} from './transactions.dto.js';
+import { readType, transactionResource, type ListTransactionsDto } from './transactions.dto.js';
 
+/** An owner is whose accounts alone the sender may use; undefined: everybody's. */
 @Injectable()
 export class TransactionsService {
   constructor(
     private readonly ledger: Ledger,
     private readonly reader: LedgerReader,
+    private readonly owners: AccountOwners,
   ) {}
 
-  post(
-    accountId: number,
-    body: PostTransactionDto,
-    idempotencyKey: string | undefined,
-    allowedVersions: readonly number[] | undefined,
+  async post(
+    command: PostingCommand,
     sinceMs: number | undefined,
+    owner: string | undefined,
   ): Promise<Transaction> {
-    const command = { accountId, ...readPosting(body), allowedVersions, idempotencyKey };
+    if (owner !== undefined) await this.owners.check(owner, command.accountId);
     return this.ledger.post(command, sinceMs);
   }
 
-  get(transactionId: number): Promise<Transaction> {
-    return this.reader.transaction(transactionId);
+  get(transactionId: number, owner: string | undefined): Promise<Transaction> {
+    return this.reader.transaction(transactionId, owner);
   }
 
   async list(
     accountId: number,
     query: ListTransactionsDto,
+    owner: string | undefined,
   ): Promise<Page<ReturnType<typeof transactionResource>>> {
-    const listing = `transactions/${accountId}`;
+    const listing = listingFor(owner, `transactions/${accountId}`);
     const below = query.cursor === undefined ? MAX_ID : decodeCursor(listing, query.cursor);
+    if (owner !== undefined) await this.owners.check(owner, accountId);
     const { transactions, nextBelow } = await this.reader.transactionsBelow(
       accountId,
       below,

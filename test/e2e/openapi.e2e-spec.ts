@@ -136,13 +136,16 @@ describe('openapi.json', () => {
       expectDocumented('postTransaction', 400, await post(accountId, body));
     });
 
-    it.each([[{ openingDeposit: null }], [{ openingDeposit: 0 }], [{ owner: 'me' }]])(
-      'document and service both refuse to open %j',
-      async (body) => {
-        expect(contract.requestProblems('openAccount', body)).not.toEqual([]);
-        expectDocumented('openAccount', 400, await app.http.post('/accounts').send(body));
-      },
-    );
+    it.each([
+      [{ openingDeposit: null }],
+      [{ openingDeposit: 0 }],
+      [{ owner: '' }],
+      [{ owner: 7 }],
+      [{ balance: 5 }],
+    ])('document and service both refuse to open %j', async (body) => {
+      expect(contract.requestProblems('openAccount', body)).not.toEqual([]);
+      expectDocumented('openAccount', 400, await app.http.post('/accounts').send(body));
+    });
   });
 
   describe('answers', () => {
@@ -156,6 +159,9 @@ describe('openapi.json', () => {
       expectDocumented('getAccount', 304, await get(`/accounts/${id}`, { 'if-none-match': '"2"' }));
       expectDocumented('getBalance', 400, await get('/accounts/x/balance'));
       expectDocumented('getBalance', 404, await get(`/accounts/${NOBODY}/balance`));
+      expectDocumented('getAccountProof', 200, await get(`/accounts/${id}/proof?fromVersion=1`));
+      expectDocumented('getAccountProof', 400, await get('/accounts/x/proof'));
+      expectDocumented('getAccountProof', 404, await get(`/accounts/${NOBODY}/proof`));
       expectDocumented('getBalance', 409, await get(`/accounts/${id}/balance?minVersion=3`));
       expectDocumented('getAccount', 200, await get(`/accounts/${id}`));
       expectDocumented('getAccount', 400, await get('/accounts/0'));
@@ -283,6 +289,7 @@ describe('openapi.json', () => {
         await database.drop();
         const failed = (operationId: string, answer: Answer) => expectDocumented(operationId, 408, answer);
         failed('getBalance', await lost.http.get(`/accounts/${id}/balance`));
+        failed('getAccountProof', await lost.http.get(`/accounts/${id}/proof`));
         failed('getAccount', await lost.http.get(`/accounts/${id}`));
         failed('listAccounts', await lost.http.get('/accounts'));
         failed('openAccount', await lost.http.post('/accounts').send({}));

@@ -1,26 +1,16 @@
-import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
-import { Client, type QueryConfig } from 'pg';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { Client } from 'pg';
 import { archiveBank } from '../../src/cli/archive.js';
 import { tablesOf } from '../../src/database/tables.js';
 import { Outbox } from '../../src/events/outbox.js';
 import type { LedgerReader } from '../../src/ledger/ledger-reader.js';
 import { countdown, openReader, openWithHistory, timeOf, walk } from '../support/history.js';
 import { openLedger, type TestLedger } from '../support/ledger.js';
+import { blocksRead, kindsOf, planOf as planOfStatement, rowsRead } from '../support/plans.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 
 const LENGTH = 100_000;
 const ARCHIVED = 90_000;
-
-interface PlanNode {
-  readonly 'Node Type': string;
-  readonly 'Relation Name'?: string;
-  readonly 'Actual Rows': number;
-  readonly 'Actual Loops': number;
-  readonly 'Rows Removed by Filter'?: number;
-  readonly 'Shared Hit Blocks': number;
-  readonly 'Shared Read Blocks': number;
-  readonly Plans?: PlanNode[];
-}
 
 let database: TestDatabase;
 let client: Client;
@@ -44,36 +34,8 @@ afterAll(async () => {
   await database.drop();
 });
 
-/** The plan of the one statement that some work asks the archive with, as it goes to the server. */
-async function planOf(work: () => Promise<unknown>): Promise<PlanNode[]> {
-  const asked = jest.spyOn(Client.prototype, 'query');
-  await work();
-  const statements = (asked.mock.calls as unknown[][])
-    .map(([text, values]) => (typeof text === 'string' ? { text, values } : (text as QueryConfig)))
-    .filter(({ text }) => text.includes('archived_transactions'));
-  asked.mockRestore();
-  expect(statements).toHaveLength(1);
-  const [{ text, values }] = statements as [QueryConfig];
-  const explained = await client.query<{ 'QUERY PLAN': [{ Plan: PlanNode }] }>(
-    `EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ${text}`,
-    values,
-  );
-  return explained.rows.flatMap((row) => nodesFrom(row['QUERY PLAN'][0].Plan));
-}
-
-const nodesFrom = (node: PlanNode): PlanNode[] => [node, ...(node.Plans ?? []).flatMap(nodesFrom)];
-
-const rowsRead = (nodes: readonly PlanNode[]) =>
-  nodes
-    .filter((node) => node['Relation Name'] !== undefined)
-    .reduce(
-      (sum, node) =>
-        sum + (node['Actual Rows'] + (node['Rows Removed by Filter'] ?? 0)) * node['Actual Loops'],
-      0,
-    );
-const blocksRead = ([top]: readonly PlanNode[]) =>
-  (top?.['Shared Hit Blocks'] ?? 0) + (top?.['Shared Read Blocks'] ?? 0);
-const kindsOf = (nodes: readonly PlanNode[]) => new Set(nodes.map((node) => node['Node Type']));
+/** Of the one statement that some work asks the archive with. */
+const planOf = (work: () => Promise<unknown>) => planOfStatement(client, 'archived_transactions', work);
 
 describe('with a long history, most of it in the archive', () => {
   it('page 10,000 of a listing costs what page 1 costs, wherever it lies', async () => {

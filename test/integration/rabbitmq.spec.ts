@@ -316,6 +316,25 @@ describe('events tail', () => {
     });
   }, 60_000);
 
+  it('leaves out what passes for an event and is none, and goes on', async () => {
+    app = await startApp(settings());
+    const accountId = await openAccount(app);
+    const following = await tail('--queue', `${exchange}.open`, '--count', '1');
+    const connection = await connect(broker.url);
+    const channel = await connection.createConfirmChannel();
+    const type = 'transaction.posted.v1';
+    for (const text of ['{', '{}', 'null', '{"data":{"accountId":"\u001b[2J"}}']) {
+      channel.publish(exchange, type, Buffer.from(text), { type });
+    }
+    await channel.waitForConfirms();
+    await connection.close();
+    await app.http.post(`/accounts/${accountId}/transactions`).send({ amount: '1.00', type: 'Deposit' });
+    const { code, stdout, stderr } = await following.ended;
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^\S+Z {2}account \d+, version 2: Deposit 1\.00 → 1\.00 \(txn\d+\)\n$/);
+    expect(stderr.match(/Left out a message that is no event of a bank\./g)).toHaveLength(4);
+  }, 60_000);
+
   it('goes on with a durable queue where it was left, and ends by Ctrl-C with 130', async () => {
     app = await startApp(settings());
     const first = await tail('--queue', `${exchange}.mine`, '--from-opening', '--json');

@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
+import { assignAccounts } from '../../src/cli/accounts-assign.js';
 import { archiveBank } from '../../src/cli/archive.js';
 import { moveShard, type MoveOptions } from '../../src/cli/shard-move.js';
 import { seedBank } from '../../src/cli/seed.js';
@@ -8,7 +9,7 @@ import { loadConfig } from '../../src/config.js';
 import { settleShards } from '../../src/database/bank-shards.js';
 import { EmbeddedPostgres } from '../../src/database/embedded-postgres.js';
 import type { ShardAddress } from '../../src/database/shard-address.js';
-import { InterruptedError } from '../../src/explain.js';
+import { InterruptedError, WorkError } from '../../src/explain.js';
 import { createLogger } from '../../src/observability/logging.js';
 import { createApp } from '../../src/app.js';
 import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
@@ -299,6 +300,43 @@ describe('moving a shard', () => {
     },
     60_000,
   );
+
+  it('takes along whose the accounts are, and lets nobody change that meanwhile', async () => {
+    await seedBank(shards, { accounts: 8, balance: 100n });
+    await assignAccounts(shards, { accounts: [2, 4], owner: 'ada' });
+    const stopper = new AbortController();
+    const stop = (step: string) => {
+      if (step.startsWith('comparing')) stopper.abort(new Error('stopped'));
+    };
+    await expect(move({ onStep: stop, signal: stopper.signal })).rejects.toThrow();
+    // Between two runs it may be changed, of accounts that are copied already.
+    await assignAccounts(shards, { accounts: [4], owner: undefined });
+    await assignAccounts(shards, { accounts: [6], owner: 'bob' });
+    // The move can't copy before the assignment is over.
+    const holder = new Client({ connectionString: source.url });
+    await holder.connect();
+    await holder.query('BEGIN; LOCK TABLE bank_1.accounts IN ROW EXCLUSIVE MODE');
+    let assigning: Promise<unknown> | undefined;
+    const onStep = (step: string) => {
+      if (!step.startsWith('copying')) return;
+      assigning ??= assignAccounts(shards, { accounts: [8], owner: 'eve' })
+        .catch((error: unknown) => error)
+        .finally(() => void holder.end());
+    };
+    await move({ onStep });
+    expect(await assigning).toEqual(
+      new WorkError(
+        'account 8: its shard is being moved: try again when that is done (no account was changed)',
+      ),
+    );
+    expect(await on(target().url, 'SELECT account_id::int, owner FROM bank_1.accounts ORDER BY 1')).toEqual([
+      { account_id: 2, owner: 'ada' },
+      { account_id: 4, owner: null },
+      { account_id: 6, owner: 'bob' },
+      { account_id: 8, owner: null },
+    ]);
+    await expectWhole(8);
+  });
 
   it('gives way when the pause would be too long, and leaves the shard where it was', async () => {
     await seedBank(shards, { accounts: 100, balance: 100n });

@@ -39,9 +39,15 @@ export const timeOf = (version: number) => new Date(OLD.getTime() + (version - 1
 export const countdown = (from: number, to: number) =>
   Array.from({ length: from - to + 1 }, (_, index) => from - index);
 
-export function openReader({ dataSource, runner, balances }: TestLedger): LedgerReader {
-  const shard = new ShardReader(new ShardPool(dataSource), runner, tablesOf('bank'), balances, 5_000);
-  return new LedgerReader(new ShardRouter([shard]), balances);
+export function openReader(ledger: TestLedger): LedgerReader {
+  return new LedgerReader(openShards(ledger), ledger.balances);
+}
+
+/** The read side of a ledger's one shard. */
+export function openShards({ dataSource, runner, balances }: TestLedger): ShardRouter<ShardReader> {
+  return new ShardRouter([
+    new ShardReader(new ShardPool(dataSource), runner, tablesOf('bank'), balances, 5_000),
+  ]);
 }
 
 /** The versions that a listing shows, page by page. */

@@ -1,0 +1,253 @@
+import { createHash } from 'node:crypto';
+import { open, rm, type FileHandle } from 'node:fs/promises';
+import { recordAct, type AdministrativeAct } from '../audit/audit-log.js';
+import { readAuditLog, type AuditLog } from '../audit/verify-events.js';
+import { GENESIS_HASH } from '../domain/chain.js';
+import type { ShardAddress } from '../database/shard-address.js';
+import { messageOf } from '../error-message.js';
+import { WorkError } from '../explain.js';
+import { FORMAT, FORMAT_VERSION, readHeads, type EventsHead, type Head } from './heads-file.js';
+import { withSessions, type ShardSession } from './shard-sessions.js';
+
+export interface AuditOptions {
+  /** Accounts done, and how many there are; called now and then. */
+  readonly onProgress?: (done: number, total: number) => void;
+  readonly signal?: AbortSignal;
+}
+
+export interface ExportReport {
+  readonly accounts: number;
+  /** Of the whole export but its last line, which holds it: to be kept where nobody who can write to the database can. */
+  readonly sha256: string;
+}
+
+/** Accounts in one statement. */
+const PAGE = 10_000;
+/** Heads that differ, and are named. */
+const MAX_DIFFERENT = 100;
+
+/** The audit log, with the first event that was tampered with. */
+export async function readEvents(shards: readonly ShardAddress[]): Promise<AuditLog> {
+  return withSessions(shards.slice(0, 1), 'bank-audit', ([session]) => {
+    const { client, address } = session as ShardSession;
+    return readAuditLog(client, address.schema);
+  });
+}
+
+/** Records an act by itself, where it can't be in the transaction that carries it out. */
+export async function recordActOn(shards: readonly ShardAddress[], act: AdministrativeAct): Promise<void> {
+  await withSessions(shards.slice(0, 1), 'bank-audit', async ([session]) => {
+    const { client, address } = session as ShardSession;
+    await client.query('BEGIN');
+    await recordAct(client, address.schema, act);
+    await client.query('COMMIT');
+  });
+}
+
+/**
+ * Writes the head of every account's chain, and of the audit log's, into a new file, as lines of JSON. Each shard is read
+ * in one snapshot, while the service goes on. What is not complete does not stay.
+ *
+ * @throws WorkError when the file is there already, or can't be made
+ */
+export async function exportHeads(
+  shards: readonly ShardAddress[],
+  bankId: string,
+  path: string,
+  options: AuditOptions = {},
+): Promise<ExportReport> {
+  const file = await open(path, 'wx', 0o600).catch((error: unknown) => {
+    throw new WorkError(`${path} can't be made: ${messageOf(error)}`, { cause: error });
+  });
+  try {
+    const report = await withSessions(shards, 'bank-audit', (sessions) =>
+      writeHeads(sessions, bankId, file, options),
+    );
+    await file.sync();
+    return report;
+  } catch (error) {
+    await rm(path, { force: true });
+    throw error;
+  } finally {
+    await file.close();
+  }
+}
+
+async function writeHeads(
+  sessions: readonly ShardSession[],
+  bankId: string,
+  file: FileHandle,
+  { onProgress, signal }: AuditOptions,
+): Promise<ExportReport> {
+  const digest = createHash('sha256');
+  const write = async (...lines: readonly object[]) => {
+    const text = lines.map((line) => `${JSON.stringify(line)}\n`).join('');
+    digest.update(text);
+    await file.writeFile(text);
+  };
+  for (const { client } of sessions) await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
+  const total = await countAccounts(sessions);
+  await write({ format: FORMAT, formatVersion: FORMAT_VERSION, bankId, takenAt: new Date().toISOString() });
+  let accounts = 0;
+  for (const session of sessions) {
+    for await (const heads of headsOf(session)) {
+      signal?.throwIfAborted();
+      await write(...heads);
+      accounts += heads.length;
+      onProgress?.(accounts, total);
+    }
+  }
+  const [{ client, address }] = sessions as [ShardSession];
+  const last = (await readAuditLog(client, address.schema)).events.at(-1);
+  if (last) await write({ lastEventId: last.eventId, hash: last.hash });
+  const sha256 = digest.copy().digest('hex');
+  await write({ accounts, sha256 });
+  return { accounts, sha256 };
+}
+
+async function countAccounts(sessions: readonly ShardSession[]): Promise<number> {
+  const counts = await Promise.all(
+    sessions.map(async ({ client, tables }) => {
+      const { rows } = await client.query<{ accounts: string }>(
+        `SELECT count(*) AS accounts FROM ${tables.accounts}`,
+      );
+      return Number(rows[0]?.accounts);
+    }),
+  );
+  return counts.reduce((sum, count) => sum + count, 0);
+}
+
+async function* headsOf({ client, tables }: ShardSession): AsyncGenerator<Head[]> {
+  for (let after = 0; ;) {
+    const { rows } = await client.query<{ account_id: string; version: string; hash: string }>(
+      `SELECT account_id, version, encode(head_hash, 'hex') AS hash FROM ${tables.accounts}
+       WHERE account_id > $1 ORDER BY account_id LIMIT ${PAGE}`,
+      [after],
+    );
+    yield rows.map(({ account_id, version, hash }) => ({
+      accountId: Number(account_id),
+      version: Number(version),
+      hash,
+    }));
+    if (rows.length < PAGE) return;
+    after = Number(rows.at(-1)?.account_id);
+  }
+}
+
+export interface CheckReport {
+  readonly takenAt: string;
+  readonly accounts: number;
+  /** The first {@link MAX_DIFFERENT} accounts whose history does not contain the exported head any more. */
+  readonly different: readonly number[];
+  readonly differing: number;
+  /** True: the audit log does not contain its exported head any more. */
+  readonly eventsDiffer: boolean;
+}
+
+/**
+ * Compares an earlier export with the bank: each exported head must be the hash of its account's transaction of that
+ * version still. That the rest of the history leads there is what `verify` checks.
+ *
+ * @throws WorkError when the file is damaged, or of another bank
+ */
+export async function checkHeads(
+  shards: readonly ShardAddress[],
+  bankId: string,
+  path: string,
+  { onProgress, signal }: AuditOptions = {},
+): Promise<CheckReport> {
+  return withSessions(shards, 'bank-audit', async (sessions) => {
+    const total = await countAccounts(sessions);
+    const different: number[] = [];
+    let [takenAt, differing, done] = ['', 0, 0];
+    let exported: EventsHead | undefined;
+    const { accounts } = await readHeads(
+      path,
+      {
+        onFirst: (first) => {
+          takenAt = first.takenAt;
+          if (first.bankId === bankId) return;
+          throw new WorkError(`${path} is of another bank (${first.bankId}; this one is ${bankId})`);
+        },
+        onHeads: async (heads) => {
+          const missing = (
+            await Promise.all(sessions.map((session) => missingOf(session, heads, sessions.length)))
+          ).flat();
+          differing += missing.length;
+          different.push(...missing.slice(0, MAX_DIFFERENT - different.length));
+          done += heads.length;
+          onProgress?.(Math.min(done, total), total);
+        },
+        onEvents: (events) => (exported = events),
+      },
+      signal,
+    );
+    const eventsDiffer = exported !== undefined && !(await hasEvent(sessions[0] as ShardSession, exported));
+    return { takenAt, accounts, different, differing, eventsDiffer };
+  });
+}
+
+/** Of the heads whose accounts belong to the shard, those that are not in its history. */
+async function missingOf(
+  { client, tables, index }: ShardSession,
+  heads: readonly Head[],
+  count: number,
+): Promise<number[]> {
+  const mine = heads.filter(({ accountId }) => (accountId - 1) % count === index);
+  const { rows } = await client.query<{ account_id: string }>(
+    `SELECT k.account_id FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS k (account_id, version, hash)
+     LEFT JOIN ${tables.accounts} a USING (account_id)
+     LEFT JOIN ${tables.allTransactions} t ON t.account_id = k.account_id AND t.version_after = k.version
+     WHERE a.account_id IS NULL OR a.version < k.version
+        OR k.hash IS DISTINCT FROM CASE k.version WHEN 1 THEN '${GENESIS_HASH}' ELSE encode(t.hash, 'hex') END
+     ORDER BY k.account_id`,
+    [
+      mine.map(({ accountId }) => accountId),
+      mine.map(({ version }) => version),
+      mine.map(({ hash }) => hash),
+    ],
+  );
+  return rows.map((row) => Number(row.account_id));
+}
+
+async function hasEvent(
+  { client, address }: ShardSession,
+  { lastEventId, hash }: EventsHead,
+): Promise<boolean> {
+  const { events } = await readAuditLog(client, address.schema);
+  return events.some((event) => event.eventId === lastEventId && event.hash === hash);
+}
+
+/** The reports for people. */
+export function exportText({ accounts, sha256 }: ExportReport, path: string): string {
+  return [
+    `Wrote the heads of ${accounts} account(s) to ${path}.`,
+    `SHA-256: ${sha256} (keep it, or the file, where nobody who can write to the database can)`,
+  ].join('\n');
+}
+
+export function checkText({ takenAt, accounts, different, differing, eventsDiffer }: CheckReport): string {
+  const lines = [`Compared ${accounts} account(s) with their heads of ${takenAt}.`];
+  if (differing > 0) {
+    lines.push(`${differing} account(s) do NOT have that history any more:`);
+    lines.push(...different.map((accountId) => `  account ${accountId}`));
+    if (differing > different.length) lines.push(`  … and ${differing - different.length} more`);
+  }
+  if (eventsDiffer) lines.push('The audit log does NOT have that history any more.');
+  if (lines.length === 1)
+    lines.push('All of it is still there. That it leads to the present, `verify` checks.');
+  return lines.join('\n');
+}
+
+export function eventsText({ events, firstBroken }: AuditLog): string {
+  const lines = events.map(
+    ({ eventId, happenedAt, action, actor, details }) =>
+      `${eventId}  ${happenedAt.toISOString()}  ${action}  by ${actor}  ${details}`,
+  );
+  if (firstBroken !== undefined) lines.push(brokenLogText(firstBroken));
+  return lines.length === 0 ? 'Nothing was recorded yet.' : lines.join('\n');
+}
+
+export function brokenLogText(firstBroken: number): string {
+  return `The audit log is NOT whole: event ${firstBroken}, or what was before it, was changed.`;
+}

@@ -1,0 +1,378 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { Client } from 'pg';
+import { archiveBank } from '../../src/cli/archive.js';
+import type { ShardAddress } from '../../src/database/shard-address.js';
+import { startInstance, type TestApp } from '../support/app.js';
+import { as } from '../support/credentials.js';
+import { createEmptyTestDatabase, createTestDatabase, type TestDatabase } from '../support/postgres.js';
+import { RawClient } from '../support/raw-client.js';
+import { deposit, fieldsIn, JSON_TYPE, receiptIn, withdrawal } from './requests.js';
+
+/** Two shards, so that one batch asks both. */
+let shards: ShardAddress[];
+let database: TestDatabase;
+let app: TestApp;
+
+beforeAll(async () => {
+  database = await createEmptyTestDatabase('ownership');
+  shards = [0, 1].map((index) => ({ url: database.url, schema: `bank_${index}` }));
+  app = await startInstance(shards);
+});
+
+afterAll(async () => {
+  await app.close();
+  await database.drop();
+});
+
+interface AccountBody {
+  readonly accountId: number;
+  readonly owner?: string;
+}
+
+async function open(owner: string | undefined, on = app): Promise<number> {
+  const response = await on.http.post('/accounts').set(as(owner)).send({ openingDeposit: '100.00' });
+  expect(response.status).toBe(201);
+  return (JSON.parse(response.text) as AccountBody).accountId;
+}
+
+async function list(owner: string | undefined, query = '?limit=200') {
+  const { text } = await app.http.get(`/accounts${query}`).set(as(owner)).expect(200);
+  return JSON.parse(text) as { data: AccountBody[]; nextCursor: string | null };
+}
+
+/** A request, in which `{id}` stands for an account. */
+interface Probe {
+  readonly path: string;
+  readonly method?: 'GET' | 'POST';
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string;
+}
+
+const posting = (body: object, headers = {}): Probe => ({
+  path: '/accounts/{id}/transactions',
+  method: 'POST',
+  headers: { 'content-type': JSON_TYPE, ...headers },
+  body: JSON.stringify(body),
+});
+const batch = (items: string, query = '', type = JSON_TYPE): Probe => ({
+  path: `/transactions/batch${query}`,
+  method: 'POST',
+  headers: { 'content-type': type },
+  body: items,
+});
+
+/** The answer, byte by byte, but for what differs in any two answers. */
+async function answerTo(probe: Probe, id: number, owner: string | undefined, from = app): Promise<string> {
+  const fill = (text: string) => text.replaceAll('{id}', String(id));
+  const body = fill(probe.body ?? '');
+  const headers = { host: 'bank', connection: 'close', ...as(owner), ...probe.headers };
+  const client = await RawClient.open(from.url);
+  client.send(
+    `${probe.method ?? 'GET'} ${fill(probe.path)} HTTP/1.1\r\n` +
+      Object.entries({ ...headers, 'content-length': Buffer.byteLength(body) })
+        .map(([name, value]) => `${name}: ${value}\r\n`)
+        .join('') +
+      `\r\n${body}`,
+  );
+  await client.closed;
+  return client.received.replace(/^(date|x-request-id): .*\r\n/gim, '');
+}
+
+describe('an account of another owner', () => {
+  const KEY = 'adas-own-key';
+  /** As many as there is no account for. */
+  const ABSENT = 1_000_001;
+  let theirs: number;
+  let mine: number;
+  let theirTransaction: number;
+
+  beforeAll(async () => {
+    mine = await open('bob');
+    theirs = await open('ada');
+    const { id } = receiptIn(
+      await app.http
+        .post(`/accounts/${theirs}/transactions`)
+        .set({ ...as('ada'), 'idempotency-key': KEY })
+        .send(deposit('1.00')),
+    );
+    theirTransaction = Number(id.slice(3));
+    // So that the cache has it, as it has an account that is in use.
+    await app.http.get(`/accounts/${theirs}/balance`).set(as('ada')).expect(200);
+  });
+
+  const item = (posting: object, key?: string) =>
+    JSON.stringify({ accountId: 0, ...posting, idempotencyKey: key }).replace('0', '{id}');
+  // Refused by the ledger, so that it is answered the same each time.
+  const own = () => JSON.stringify({ accountId: mine, ...withdrawal('9999.00') });
+
+  const PROBES: Readonly<Record<string, Probe | (() => Probe)>> = {
+    'the account': { path: '/accounts/{id}' },
+    'the account, with the version that it has': {
+      path: '/accounts/{id}',
+      headers: { 'if-none-match': '"3"' },
+    },
+    'the account, with any version': { path: '/accounts/{id}', headers: { 'if-none-match': '*' } },
+    'the balance': { path: '/accounts/{id}/balance' },
+    'the balance from the database': {
+      path: '/accounts/{id}/balance',
+      headers: { 'cache-control': 'no-cache' },
+    },
+    'the balance of a version that it has': { path: '/accounts/{id}/balance?minVersion=3' },
+    'the balance of a version that it has not': { path: '/accounts/{id}/balance?minVersion=4' },
+    'the balance, with the version that it has': {
+      path: '/accounts/{id}/balance',
+      headers: { 'if-none-match': '"3"' },
+    },
+    'the head of its chain': { path: '/accounts/{id}/proof' },
+    'the proof of its chain': { path: '/accounts/{id}/proof?fromVersion=1' },
+    'the transactions': { path: '/accounts/{id}/transactions' },
+    'the transactions of a type': { path: '/accounts/{id}/transactions?type=deposit&limit=1' },
+    'a deposit': posting(deposit('1.00')),
+    'a withdrawal of more than it holds': posting(withdrawal('5000.00')),
+    'a deposit under a key that is used': posting(deposit('1.00'), { 'idempotency-key': KEY }),
+    'another deposit under a key that is used': posting(deposit('2.00'), { 'idempotency-key': KEY }),
+    'a deposit that expects the right version': posting({ ...deposit('1.00'), expectedVersion: 3 }),
+    'a deposit that expects a wrong version': posting({ ...deposit('1.00'), expectedVersion: 9 }),
+    'a deposit if it has a wrong version': posting(deposit('1.00'), { 'if-match': '"9"' }),
+    'a deposit of nothing': posting(deposit('0')),
+    'a batch of one': () => batch(`[${item(deposit('1.00'))}]`),
+    'a batch with an account of its own': () => batch(`[${own()},${item(deposit('1.00'))},${own()}]`),
+    'a batch under a key that is used': () =>
+      batch(`[${item(deposit('1.00'), KEY)},${item(deposit('2.00'), KEY)},${item(deposit('1.00'), KEY)}]`),
+    'a batch of withdrawals of more than it holds': () => batch(`[${item(withdrawal('5000.00'))}]`),
+    'a batch that expects a wrong version': () =>
+      batch(`[${item({ ...deposit('1.00'), expectedVersion: 9 })}]`),
+    'a batch on lines': () => batch(`${own()}\n${item(deposit('1.00'), KEY)}\n`, '', 'application/x-ndjson'),
+    'an atomic batch': () => batch(`[${item(deposit('1.00'), KEY)}]`, '?atomic=true'),
+    'an atomic batch of several': () =>
+      batch(`[${item(withdrawal('5000.00'))},${item(deposit('1.00'), KEY)}]`, '?atomic=true'),
+    'an atomic batch with an account of its own': () =>
+      batch(`[${own()},${item(deposit('1.00'), KEY)}]`, '?atomic=true'),
+  };
+
+  it.each(Object.entries(PROBES))('is answered as one that is not there: %s', async (_, given) => {
+    const probe = typeof given === 'function' ? given() : given;
+    const before = await answerTo({ path: '/accounts/{id}' }, theirs, 'ada');
+    // In the same shard, so that a batch is as fit.
+    const absent = await answerTo(probe, ABSENT + ((theirs + 1) % 2), 'bob');
+    expect(absent).toMatch(/^HTTP\/1\.1 (404|400|200) /);
+    expect(await answerTo(probe, theirs, 'bob')).toBe(absent);
+    expect(await answerTo({ path: '/accounts/{id}' }, theirs, 'ada')).toBe(before);
+  });
+
+  it('stops an atomic batch, in which each that is not the sender’s is told so', async () => {
+    const text = `[${own()},${item(deposit('1.00'))}]`.replace('{id}', String(mine + 2 * 500));
+    const response = await app.http
+      .post('/transactions/batch?atomic=true')
+      .set({ ...as('bob'), 'content-type': JSON_TYPE })
+      .send(text);
+    expect(response.status).toBe(404);
+    expect(response.text).toBe(
+      '[{"status":424,"body":{"error":"Not applied"}},{"status":404,"body":{"error":"Account not found"}}]',
+    );
+  });
+
+  it('is served to its owner, and to those who may see all accounts', async () => {
+    for (const sender of ['ada', undefined]) {
+      const seen = await answerTo({ path: '/accounts/{id}' }, theirs, sender);
+      expect(seen).toContain(`{"accountId":${theirs},"balance":101.00,"version":3,"owner":"ada"}`);
+    }
+  });
+
+  it.each(['in use', 'archived'])('has transactions that are as absent: %s', async (where) => {
+    if (where === 'archived') await archiveBank(shards, new Date(Date.now() + 1_000));
+    const probe = { path: '/transactions/txn{id}' };
+    const absent = await answerTo(probe, ABSENT, 'bob');
+    expect(absent).toMatch(/^HTTP\/1\.1 404 [\s\S]*{"error":"Transaction not found"}$/);
+    expect(await answerTo(probe, theirTransaction, 'bob')).toBe(absent);
+    for (const sender of ['ada', undefined]) {
+      expect(await answerTo(probe, theirTransaction, sender)).toContain(`"accountId":${theirs}`);
+    }
+  });
+});
+
+describe('while the database is lost', () => {
+  it('says of another’s account no more than of one that is not there', async () => {
+    const doomed = await createTestDatabase('ownership');
+    const lost = await startInstance(doomed.url, { BALANCE_CACHE: 'off' });
+    try {
+      const theirs = await open('ada', lost);
+      await lost.http.get(`/accounts/${theirs}`).set(as('bob')).expect(404);
+      await doomed.drop();
+      for (const probe of [
+        { path: '/accounts/{id}' },
+        { path: '/accounts/{id}/balance' },
+        posting(deposit('1')),
+      ]) {
+        const absent = await answerTo(probe, 1_000_001, 'bob', lost);
+        expect(absent).toMatch(/^HTTP\/1\.1 408 [\s\S]*{"error":"Server Crashes","CurrentVersion":null}$/);
+        expect(await answerTo(probe, theirs, 'bob', lost)).toBe(absent);
+        expect(await answerTo(probe, theirs, undefined, lost)).toContain('"CurrentVersion":2}');
+      }
+    } finally {
+      await lost.close();
+      await doomed.drop();
+    }
+  });
+});
+
+describe('an account of nobody', () => {
+  it('is seen by those alone who may see all accounts', async () => {
+    const accountId = await open(undefined);
+    await app.http.get(`/accounts/${accountId}`).set(as('bob')).expect(404);
+    const { text } = await app.http.get(`/accounts/${accountId}`).set(as(undefined)).expect(200);
+    expect(text).toBe(`{"accountId":${accountId},"balance":100.00,"version":2}`);
+  });
+});
+
+describe('opening an account', () => {
+  const send = (owner: string | undefined, body: string) =>
+    app.http.post('/accounts').set(as(owner)).set('content-type', JSON_TYPE).send(body);
+
+  it.each(['{}', '{"owner":"eve"}'])('makes it its opener’s own: %s', async (body) => {
+    const response = await send('eve', body).expect(201);
+    const { accountId } = JSON.parse(response.text) as AccountBody;
+    expect(response.text).toBe(`{"accountId":${accountId},"balance":0.00,"version":1,"owner":"eve"}`);
+    await app.http.get(`/accounts/${accountId}`).set(as('eve')).expect(200);
+  });
+
+  it('refuses to make it another’s, and opens none', async () => {
+    const before = (await list(undefined)).data.length;
+    const response = await send('eve', '{"owner":"ada"}').expect(400);
+    expect(response.text).toBe(
+      '{"error":"Invalid request","details":[{"field":"owner","message":"must be your own, or left out"}]}',
+    );
+    expect((await list(undefined)).data).toHaveLength(before);
+  });
+
+  it('lets those who may see all accounts name the owner', async () => {
+    const { text } = await send(undefined, '{"openingDeposit":5,"owner":"Zoë 🏦 \\"x\\""}').expect(201);
+    expect(text).toMatch(/^{"accountId":\d+,"balance":5\.00,"version":2,"owner":"Zoë 🏦 \\"x\\""}$/);
+    const { accountId } = JSON.parse(text) as AccountBody;
+    const stored = await app.http.get(`/accounts/${accountId}`).set(as(undefined));
+    expect(stored.text).toBe(text);
+  });
+
+  it.each([
+    '""',
+    'null',
+    '1',
+    '["ada"]',
+    '{"a":1}',
+    '"a\\u0000b"',
+    '"a\\nb"',
+    '"\\u0085"',
+    '"\\ud800"',
+    `"${'x'.repeat(256)}"`,
+  ])('refuses the owner %s', async (owner) => {
+    const response = await send(undefined, `{"owner":${owner}}`).expect(400);
+    expect(fieldsIn(response)).toEqual(['owner']);
+  });
+
+  it('takes an owner of 255 characters of any length', async () => {
+    await send(undefined, `{"owner":"${'🏦'.repeat(255)}"}`).expect(201);
+  });
+});
+
+describe('listing accounts', () => {
+  let own: number[];
+
+  beforeAll(async () => {
+    own = [];
+    for (let count = 0; count < 5; count++) {
+      own.push(await open('lea'));
+      await open('max');
+    }
+  });
+
+  it('shows an owner’s own alone, page by page', async () => {
+    const seen: number[] = [];
+    let query = '?limit=2';
+    for (;;) {
+      const { data, nextCursor } = await list('lea', query);
+      expect(data.every(({ owner }) => owner === 'lea')).toBe(true);
+      seen.push(...data.map(({ accountId }) => accountId));
+      if (nextCursor === null) break;
+      expect(data).toHaveLength(2);
+      query = `?limit=2&cursor=${nextCursor}`;
+    }
+    expect(seen).toEqual(own);
+  });
+
+  it('shows nothing to an owner of nothing', async () => {
+    expect(await list('newcomer')).toEqual({ data: [], nextCursor: null });
+  });
+
+  it('takes no cursor that was made for somebody else', async () => {
+    const cursorOf = async (owner: string | undefined) => (await list(owner, '?limit=1')).nextCursor ?? '';
+    const refused = await app.http.get('/accounts?cursor=x').set(as('lea')).expect(400);
+    for (const [maker, user] of [
+      ['max', 'lea'],
+      [undefined, 'lea'],
+      ['lea', undefined],
+    ] as const) {
+      const response = await app.http
+        .get(`/accounts?cursor=${await cursorOf(maker)}`)
+        .set(as(user))
+        .expect(400);
+      expect(response.text).toBe(refused.text);
+    }
+    await app.http
+      .get(`/accounts?cursor=${await cursorOf('lea')}`)
+      .set(as('lea'))
+      .expect(200);
+  });
+
+  it('takes no cursor of an account’s transactions that was made for somebody else', async () => {
+    const [accountId = 0] = own;
+    await app.http.post(`/accounts/${accountId}/transactions`).set(as('lea')).send(deposit('1')).expect(201);
+    const path = `/accounts/${accountId}/transactions?limit=1`;
+    const { text } = await app.http.get(path).set(as('lea')).expect(200);
+    const { nextCursor } = JSON.parse(text) as { nextCursor: string };
+    await app.http.get(`${path}&cursor=${nextCursor}`).set(as('lea')).expect(200);
+    for (const other of ['max', undefined]) {
+      const response = await app.http.get(`${path}&cursor=${nextCursor}`).set(as(other)).expect(400);
+      expect(fieldsIn(response)).toEqual(['cursor']);
+    }
+  });
+});
+
+describe('keys of idempotency', () => {
+  it('are an account’s own: the same one on two accounts meets nothing of the other', async () => {
+    const [one, other] = [await open('kim'), await open('pat')];
+    const send = (accountId: number, owner: string) =>
+      app.http
+        .post(`/accounts/${accountId}/transactions`)
+        .set({ ...as(owner), 'idempotency-key': 'the-same' })
+        .send(deposit('1.00'));
+    await send(one, 'kim').expect(201);
+    await send(other, 'pat').expect(201);
+    await send(one, 'kim').expect(409);
+  });
+});
+
+describe('a change of the owner', () => {
+  it('takes effect within seconds where the account was in use', async () => {
+    const accountId = await open('old');
+    await app.http.get(`/accounts/${accountId}`).set(as('old')).expect(200);
+    const client = new Client({ connectionString: database.url });
+    await client.connect();
+    try {
+      await client.query(
+        `UPDATE bank_${(accountId - 1) % 2}.accounts SET owner = 'new' WHERE account_id = $1`,
+        [accountId],
+      );
+    } finally {
+      await client.end();
+    }
+    // What is not one's own is never remembered.
+    await app.http.get(`/accounts/${accountId}`).set(as('new')).expect(200);
+    const changedMs = performance.now();
+    while ((await app.http.get(`/accounts/${accountId}/balance`).set(as('old'))).status === 200) {
+      expect(performance.now() - changedMs).toBeLessThan(6_000);
+      await sleep(50);
+    }
+    await app.http.post(`/accounts/${accountId}/transactions`).set(as('old')).send(deposit('1')).expect(404);
+  });
+});

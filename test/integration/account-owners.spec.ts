@@ -1,0 +1,115 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { Client } from 'pg';
+import { seedShard } from '../../src/cli/seed.js';
+import { AccountOwners } from '../../src/ledger/account-owners.js';
+import type { LedgerReader } from '../../src/ledger/ledger-reader.js';
+import { openReader, openShards } from '../support/history.js';
+import { openLedger, refusalOf, type TestLedger } from '../support/ledger.js';
+import { blocksRead, planOf, rowsRead } from '../support/plans.js';
+import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
+
+const ACCOUNTS = 20_000;
+/** Every second account is one of theirs, in turn. */
+const OWNERS = 50;
+const ownerOf = (accountId: number) =>
+  accountId % 2 === 0 ? `owner ${(accountId / 2) % OWNERS}` : undefined;
+
+let database: TestDatabase;
+let client: Client;
+let ledger: TestLedger;
+let reader: LedgerReader;
+
+beforeAll(async () => {
+  database = await createTestDatabase('owners');
+  client = new Client({ connectionString: database.url });
+  await client.connect();
+  await seedShard({ url: database.url, schema: 'bank' }, ACCOUNTS, 100n);
+  await client.query(
+    `UPDATE bank.accounts SET owner = 'owner ' || (account_id / 2 % $1) WHERE account_id % 2 = 0`,
+    [OWNERS],
+  );
+  await client.query('VACUUM ANALYZE bank.accounts');
+  ledger = await openLedger(database.url);
+  reader = openReader(ledger);
+});
+
+afterAll(async () => {
+  await ledger.close();
+  await client.end();
+  await database.drop();
+});
+
+describe('the look-up of an owner’s account', () => {
+  const OWNER = 'owner 7';
+  const lookUp = (...accountIds: number[]) =>
+    planOf(client, 'accounts', () => new AccountOwners(openShards(ledger)).problems(OWNER, accountIds));
+
+  it('reads no more for another’s account than for one that is not there, however much that is in use', async () => {
+    const [foreign, used, nobodys, absent] = [20, 22, 21, ACCOUNTS + 1_000];
+    for (let count = 0; count < 200; count++)
+      await ledger.groupCommit.submit({ accountId: used, type: 'credit', amount: 1n });
+    const blocks: number[] = [];
+    for (const accountId of [foreign, used, nobodys, absent]) {
+      const nodes = await lookUp(accountId);
+      expect(rowsRead(nodes)).toBe(0);
+      expect(nodes.flatMap((node) => node['Index Name'] ?? [])).toEqual(['accounts_owner']);
+      blocks.push(blocksRead(nodes));
+    }
+    expect(new Set(blocks).size).toBe(1);
+  });
+
+  it('finds those of a batch in one statement', async () => {
+    const own = Array.from({ length: 200 }, (_, index) => 14 + 2 * OWNERS * index);
+    const nodes = await lookUp(...own, 20, 21, ACCOUNTS + 1_000);
+    expect(rowsRead(nodes)).toBe(200);
+    expect(nodes.flatMap((node) => node['Index Name'] ?? [])).toEqual(['accounts_owner']);
+  });
+
+  it('is made once for an account that is the owner’s, and each time for one that is not', async () => {
+    const owners = new AccountOwners(openShards(ledger));
+    await owners.check(OWNER, 14);
+    for (const accountId of [20, ACCOUNTS + 1_000]) {
+      expect(await refusalOf(owners.check(OWNER, accountId))).toEqual({ code: 'ACCOUNT_NOT_FOUND' });
+    }
+    await ledger.dataSource.query('ALTER TABLE bank.accounts RENAME COLUMN owner TO was_owner');
+    try {
+      await owners.check(OWNER, 14);
+      for (const [owner, accountId] of [
+        [OWNER, 20],
+        [OWNER, 114],
+        ['owner 10', 14],
+      ] as const) {
+        await expect(owners.check(owner, accountId)).rejects.toThrow('column "owner" does not exist');
+      }
+    } finally {
+      await ledger.dataSource.query('ALTER TABLE bank.accounts RENAME COLUMN was_owner TO owner');
+    }
+  });
+});
+
+describe('what an owner may see', () => {
+  it('is listed from an index of it', async () => {
+    const nodes = await planOf(client, 'accounts', () => reader.accountsAfter(10_000, 51, 'owner 7'));
+    expect(rowsRead(nodes)).toBeLessThanOrEqual(51);
+    expect(nodes.flatMap((node) => node['Index Name'] ?? [])).toEqual(['accounts_owner']);
+    const listed = await reader.accountsAfter(10_000, 51, 'owner 7');
+    expect(listed.map(({ accountId, owner }) => [ownerOf(accountId), owner])).toEqual(
+      listed.map(() => ['owner 7', 'owner 7']),
+    );
+    expect(listed).toHaveLength(51);
+  });
+
+  it('holds no transaction of another: it reads one row to know, and none where there is none', async () => {
+    const plan = (transactionId: number) =>
+      planOf(client, 'archived_transactions', () =>
+        reader.transaction(transactionId, 'owner 7').catch(() => undefined),
+      );
+    const [own, foreign, absent] = [await plan(14), await plan(20), await plan(1_000_000)];
+    expect(rowsRead(own)).toBe(2);
+    expect(rowsRead(foreign)).toBeLessThanOrEqual(2);
+    expect(rowsRead(absent)).toBe(0);
+    for (const nodes of [own, foreign, absent]) {
+      expect(nodes.map((node) => node['Node Type'])).not.toContain('Seq Scan');
+    }
+  });
+});

@@ -1,0 +1,25 @@
+/** A piece of a secret of this length is a leak: shorter ones come about by chance. */
+const PIECE = 10;
+
+/** The pieces of a secret, as it is and as it may be encoded, that nobody may be shown. */
+function piecesOf(secret: string): string[] {
+  const inBase64 = [0, 1, 2].map((shift) => {
+    // In base64 what a secret looks like depends on how many bytes come before it, by three.
+    const text = Buffer.from(' '.repeat(shift) + secret).toString('base64url');
+    return text.slice(shift === 0 ? 0 : 4, -2);
+  });
+  const forms = [secret, encodeURIComponent(secret), Buffer.from(secret).toString('hex'), ...inBase64];
+  return forms.flatMap((form) =>
+    Array.from({ length: form.length - PIECE + 1 }, (_, start) => form.slice(start, start + PIECE)),
+  );
+}
+
+/** Which secrets show in a text, whole or in part, plain or encoded: by their names. */
+export function secretsIn(text: string, secrets: Readonly<Record<string, string>>): string[] {
+  const searched = text.replaceAll('+', '-').replaceAll('/', '_');
+  return Object.entries(secrets)
+    .filter(([, secret]) =>
+      piecesOf(secret).some((piece) => text.includes(piece) || searched.includes(piece)),
+    )
+    .map(([name]) => name);
+}
