@@ -10,6 +10,10 @@ const shared = {
 /** What concerns no database, or puts servers of its own before it, is not run a second time. */
 const NOT_TWICE = [
   'swagger-ui',
+  'security-headers',
+  'cors',
+  'tls',
+  'management',
   'rate-limit',
   'service',
   'workers',
@@ -29,7 +33,7 @@ export default {
     {
       ...shared,
       displayName: 'unit',
-      testMatch: ['<rootDir>/src/**/*.spec.ts', '<rootDir>/chaos/**/*.spec.ts'],
+      testMatch: ['<rootDir>/{src,chaos,scripts}/**/*.spec.ts'],
     },
     {
       ...shared,

@@ -71,7 +71,10 @@ export class CredentialsAndAudit1795479000000 implements MigrationInterface {
   }
 }
 
-/** In one pass over each account's history, however long: an aggregate carries the hash from row to row. */
+/**
+ * In one pass over each account's history, however long: an aggregate carries the hash from row to row. No temporary
+ * table: a role that may make tables in the bank's schema need not be allowed one.
+ */
 async function chainExisting(queryRunner: QueryRunner, schema: string): Promise<void> {
   const columns =
     'transaction_id, account_id, type, amount, timestamp, idempotency_key, balance_after, version_after';
@@ -81,7 +84,7 @@ async function chainExisting(queryRunner: QueryRunner, schema: string): Promise<
     CREATE AGGREGATE ${schema}.chain_hash(TEXT) (
       SFUNC = ${schema}.chain_next, STYPE = TEXT, INITCOND = '${GENESIS}'
     );
-    CREATE TEMPORARY TABLE chained ON COMMIT DROP AS
+    CREATE UNLOGGED TABLE ${schema}.chained AS
       SELECT transaction_id, account_id, version_after,
         decode(${schema}.chain_hash(
           transaction_id || ':' || account_id || ':' || type || ':' || amount || ':' || balance_after || ':'
@@ -90,13 +93,13 @@ async function chainExisting(queryRunner: QueryRunner, schema: string): Promise<
         ) OVER (PARTITION BY account_id ORDER BY version_after ROWS UNBOUNDED PRECEDING), 'hex') AS hash
       FROM (SELECT ${columns} FROM ${schema}.transactions
             UNION ALL SELECT ${columns} FROM ${schema}.archived_transactions) t;
-    ANALYZE chained;
-    UPDATE ${schema}.transactions t SET hash = c.hash FROM chained c WHERE t.transaction_id = c.transaction_id;
-    UPDATE ${schema}.archived_transactions t SET hash = c.hash FROM chained c WHERE t.transaction_id = c.transaction_id;
+    ANALYZE ${schema}.chained;
+    UPDATE ${schema}.transactions t SET hash = c.hash FROM ${schema}.chained c WHERE t.transaction_id = c.transaction_id;
+    UPDATE ${schema}.archived_transactions t SET hash = c.hash FROM ${schema}.chained c WHERE t.transaction_id = c.transaction_id;
     UPDATE ${schema}.accounts a SET head_hash = c.hash
-      FROM (SELECT DISTINCT ON (account_id) account_id, hash FROM chained ORDER BY account_id, version_after DESC) c
+      FROM (SELECT DISTINCT ON (account_id) account_id, hash FROM ${schema}.chained ORDER BY account_id, version_after DESC) c
       WHERE a.account_id = c.account_id;
-    DROP TABLE chained;
+    DROP TABLE ${schema}.chained;
     DROP AGGREGATE ${schema}.chain_hash(TEXT);
     DROP FUNCTION ${schema}.chain_next(TEXT, TEXT)`);
 }

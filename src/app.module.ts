@@ -1,6 +1,7 @@
 import { Module, type DynamicModule } from '@nestjs/common';
 import { APP_FILTER } from '@nestjs/core';
 import { AccountsModule } from './accounts/accounts.module.js';
+import { AuthModule } from './auth/auth.module.js';
 import { ConfigModule } from './config.module.js';
 import type { Config } from './config.js';
 import type { BankShards } from './database/bank-shards.js';
@@ -26,7 +27,7 @@ export class CoreModule {
 }
 
 /**
- * The whole service. A request passes: the hooks of `http/fastify.ts`, the idempotency interceptor (where money moves),
+ * The whole service. A request passes: the hooks of `http/fastify.ts`, the guard of its route (`auth/access.ts`), the idempotency interceptor (where money moves),
  * the pipes, the controller (where money moves it asks the rate limit first); the exception filter answers for whatever was thrown.
  */
 @Module({})
@@ -37,6 +38,7 @@ export class AppModule {
       imports: [
         CoreModule.register(config, bank),
         EventsModule,
+        AuthModule,
         AccountsModule,
         TransactionsModule,
         ObservabilityModule,

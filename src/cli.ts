@@ -1,4 +1,5 @@
 import { Command, CommanderError, Option } from 'commander';
+import { SCOPES } from './auth/principal.js';
 import {
   accountListOption,
   accountOption,
@@ -6,9 +7,15 @@ import {
   ageOption,
   balanceOption,
   countOption,
+  durationOption,
+  expiryOption,
+  keyArgument,
+  keyNameOption,
+  scopesOption,
   DEFAULT_ACCOUNT,
   DEFAULT_BALANCE,
   DEFAULT_MAX_PAUSE_MS,
+  DEFAULT_OVERLAP,
   DEFAULT_SKIP_IDS,
   millisecondsOption,
   ownerOption,
@@ -56,6 +63,7 @@ function createProgram(): Command {
     .option('--json', 'print the report as JSON')
     .action(async (options: Parameters<Commands['verify']>[0]) => (await commands()).verify(options));
   addAccountsCommand(program);
+  addKeyCommands(program);
   addAuditCommands(program);
   addArchiveCommand(program);
   addBackupCommands(program);
@@ -78,6 +86,57 @@ function addAccountsCommand(program: Command): void {
       if (owner === undefined && !nobody) command.error('error: --owner or --nobody is needed');
       await (await commands()).assign({ accounts, owner });
     });
+}
+
+function addKeyCommands(program: Command): void {
+  const keys = program.command('keys').description('credentials for services: API keys');
+  keys
+    .command('create')
+    .description('make a key, and show it this once')
+    .requiredOption('--name <name>', 'what it is for', keyNameOption)
+    .requiredOption('--scopes <list>', `what it allows: ${SCOPES.join(', ')}`, scopesOption)
+    .option('--owner <owner>', 'whose accounts it sees and uses (default: all)', ownerOption)
+    .addOption(expiryOptionOf('when it ends: a time, or an age like 90d (default: never)'))
+    .option('--json', 'print the key as JSON')
+    .action(async (options: Parameters<Commands['createApiKey']>[0]) =>
+      (await commands()).createApiKey(options),
+    );
+  keys
+    .command('list')
+    .description('show all keys, what they allow and when they were last used; not the keys themselves')
+    .option('--json', 'print the list as JSON')
+    .action(async (options: Parameters<Commands['listApiKeys']>[0]) =>
+      (await commands()).listApiKeys(options),
+    );
+  keys
+    .command('revoke')
+    .description('let nobody in by a key any more')
+    .argument('<key>', 'its number, as `keys list` shows it', keyArgument)
+    .action(async (key: number) => (await commands()).revokeApiKey(key));
+  keys
+    .command('rotate')
+    .description('make a key in the place of another, which ends a little later')
+    .argument('<key>', 'the number of the old one', keyArgument)
+    .addOption(
+      new Option('--overlap <age>', 'how long the old one stays good')
+        .argParser(durationOption)
+        .default(durationOption(DEFAULT_OVERLAP), DEFAULT_OVERLAP),
+    )
+    .addOption(expiryOptionOf('when the new one ends: a time, or an age like 90d (default: never)'))
+    .option('--json', 'print the key as JSON')
+    .action(async (key: number, { overlap, expires, json }: RotateOptions) =>
+      (await commands()).rotateApiKey(key, { overlapMs: overlap, expires, json }),
+    );
+}
+
+interface RotateOptions {
+  readonly overlap: number;
+  readonly expires?: Date;
+  readonly json?: boolean;
+}
+
+function expiryOptionOf(description: string): Option {
+  return new Option('--expires <when>', description).argParser(expiryOption);
 }
 
 function addAuditCommands(program: Command): void {
@@ -142,7 +201,7 @@ function addShardCommands(program: Command): void {
   shards
     .command('list')
     .description('show each shard: its server, schema, accounts, size and queue')
-    .option('--service <URL>', 'the running service whose queues are shown (default: of HOST and PORT)')
+    .option('--service <URL>', 'the running service whose queues are shown (default: of the settings)')
     .option('--json', 'print the list as JSON')
     .action(async (options: Parameters<Commands['listShards']>[0]) => (await commands()).listShards(options));
   shards

@@ -31,6 +31,8 @@ describe('loadConfig', () => {
       rabbitmq: undefined,
       rateLimit: undefined,
       trustedProxies: [],
+      http: { tls: undefined, corsOrigins: [], swaggerUi: true },
+      management: undefined,
       databaseSchema: 'bank',
       ledger: { batch: 1_000, queue: 10_000, flushers: 2, lanes: 4 },
       balanceCache: { servesReads: true },
@@ -196,6 +198,14 @@ describe('loadConfig: what it refuses', () => {
     ['RABBITMQ_EXCHANGE', 'a b'],
     ['TRUSTED_PROXIES', '10.0.0.0/33'],
     ['TRUSTED_PROXIES', 'proxy.example'],
+    ['CORS_ORIGINS', '*'],
+    ['CORS_ORIGINS', 'null'],
+    ['CORS_ORIGINS', 'app.example.com'],
+    ['CORS_ORIGINS', 'https://*.example.com/'],
+    ['CORS_ORIGINS', 'https://app.example.com/'],
+    ['CORS_ORIGINS', 'https://app.example.com, ftp://app.example.com'],
+    ['SWAGGER_UI', 'yes'],
+    ['MANAGEMENT_PORT', '65536'],
   ])('%s=%s', (name, value) => {
     expect(variablesIn(problemsOf({ [name]: value }))).toEqual([name]);
   });
@@ -212,12 +222,18 @@ describe('loadConfig: what it refuses', () => {
     ['MIGRATION_DATABASE_URL', { MIGRATION_DATABASE_URL: 'postgresql://bank@db/bank' }],
     ['MIGRATION_SHARDS', { MIGRATION_SHARDS: SHARD_LIST }],
     ['MIGRATION_SHARDS', { SHARDS: SHARD_LIST, MIGRATION_SHARDS: SHARD_LIST.split(',').reverse().join() }],
+    ['TLS_CERT_FILE', { TLS_CERT_FILE: 'cert.pem' }],
+    ['TLS_KEY_FILE', { TLS_KEY_FILE: 'key.pem' }],
+    ['MANAGEMENT_PORT', { PORT: '4000', MANAGEMENT_PORT: '4000' }],
+    ['MANAGEMENT_PORT', { MANAGEMENT_PORT: '3000' }],
   ])('a %s that contradicts another variable', (name, environment) => {
     expect(variablesIn(problemsOf(environment))).toEqual([name]);
   });
 
   it('lists every variable that is wrong, at once', () => {
-    const wrong = VARIABLES.filter((name) => !['NODE_ENV', 'HOST', 'DATA_DIR'].includes(name));
+    const wrong = VARIABLES.filter(
+      (name) => !/^(NODE_ENV|(MANAGEMENT_)?HOST|DATA_DIR|TLS_(CERT|KEY)_FILE)$/.test(name),
+    );
     const environment = Object.fromEntries(wrong.map((name) => [name, '!']));
     const problems = problemsOf(environment);
     expect(variablesIn(problems)).toEqual(wrong);

@@ -27,7 +27,22 @@ export interface Config {
     readonly requestTimeoutMs: number;
     readonly keepAliveTimeoutMs: number;
     readonly answerTimeoutMs: number;
+    /** Files in PEM. Undefined: HTTP without TLS. */
+    readonly tls: { readonly certFile: string; readonly keyFile: string } | undefined;
+    /** Of web pages whose scripts may read answers. */
+    readonly corsOrigins: readonly string[];
+    readonly swaggerUi: boolean;
   };
+  readonly auth: {
+    /** Requests need a credential. */
+    readonly enabled: boolean;
+    /** Credentials that an address may show in vain. */
+    readonly failuresPerMinute: number;
+    /** Undefined: there is no identity provider. */
+    readonly jwt: undefined;
+  };
+  /** Undefined: the metrics and the detail of health are served on the one port there is. */
+  readonly management: { readonly host: string; readonly port: number } | undefined;
   /** In the bank's order. Undefined: one shard, on the embedded PostgreSQL. */
   readonly shards: readonly ShardAddress[] | undefined;
   /** The schema on the embedded PostgreSQL, and the one of DATABASE_URL. */
@@ -140,6 +155,15 @@ const serverUrl = (protocols: readonly string[], example: string) =>
     })
     .optional();
 
+/** Exact ones alone: a pattern lets in more than its author meant, and `*` everybody. */
+const originList = z
+  .string()
+  .default('')
+  .transform((text) => text.split(/[\s,]+/).filter((entry) => entry !== ''))
+  .refine((entries) => entries.every(isOrigin), {
+    message: 'must be origins like https://app.example.com, without a path, apart by commas or spaces',
+  });
+
 const networkList = z
   .string()
   .default('')
@@ -160,6 +184,12 @@ const ENVIRONMENT = z.object({
   HTTP_REQUEST_TIMEOUT_MS: integer(30_000, 100, 600_000),
   HTTP_KEEP_ALIVE_TIMEOUT_MS: integer(72_000, 100, 3_600_000),
   HTTP_ANSWER_TIMEOUT_MS: integer(30_000, 100, 600_000),
+  TLS_CERT_FILE: z.string().optional(),
+  TLS_KEY_FILE: z.string().optional(),
+  CORS_ORIGINS: originList,
+  SWAGGER_UI: choice(['on', 'off'], 'on'),
+  MANAGEMENT_HOST: z.string().default('127.0.0.1'),
+  MANAGEMENT_PORT: integer(0, 0, 65_535),
   DATABASE_URL: postgresUrl,
   MIGRATION_DATABASE_URL: postgresUrl,
   DATABASE_SCHEMA: z
@@ -200,6 +230,8 @@ const ENVIRONMENT = z.object({
   RATE_LIMIT_TRANSACTIONS_PER_SECOND: integer(0, 0, 1_000_000),
   RATE_LIMIT_BURST: integer(0, 0, 1_000_000),
   TRUSTED_PROXIES: networkList,
+  AUTH: choice(['auto', 'on', 'off'], 'auto'),
+  AUTH_FAILURES_PER_MINUTE: integer(60, 1, 1_000_000),
   LOG_LEVEL: choice(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], 'info'),
   LOG_FORMAT: choice(['auto', 'json', 'pretty'], 'auto'),
   LOG_REQUESTS: choice(['problems', 'all'], 'problems'),
@@ -236,15 +268,14 @@ function fromVariables(env: Variables): Config {
     host: env.HOST,
     port: env.PORT,
     workers: env.WORKERS,
-    http: {
-      maxConnections: env.HTTP_MAX_CONNECTIONS,
-      maxPipelined: env.HTTP_MAX_PIPELINED,
-      maxBatches: env.HTTP_MAX_BATCHES,
-      headersTimeoutMs: env.HTTP_HEADERS_TIMEOUT_MS,
-      requestTimeoutMs: env.HTTP_REQUEST_TIMEOUT_MS,
-      keepAliveTimeoutMs: env.HTTP_KEEP_ALIVE_TIMEOUT_MS,
-      answerTimeoutMs: env.HTTP_ANSWER_TIMEOUT_MS,
+    http: httpOf(env),
+    auth: {
+      enabled: env.AUTH === 'auto' ? !isOnlyForThisMachine(env) : env.AUTH === 'on',
+      failuresPerMinute: env.AUTH_FAILURES_PER_MINUTE,
+      jwt: undefined,
     },
+    management:
+      env.MANAGEMENT_PORT === 0 ? undefined : { host: env.MANAGEMENT_HOST, port: env.MANAGEMENT_PORT },
     shards: shardsOf(env),
     databaseSchema: env.DATABASE_SCHEMA,
     preparedStatements: env.PREPARED_STATEMENTS === 'auto' ? 'auto' : env.PREPARED_STATEMENTS === 'on',
@@ -308,6 +339,28 @@ function shardsOf(env: Variables): ShardAddress[] | undefined {
   return env.SHARDS?.map((shard, index) => ({ ...shard, migrationUrl: env.MIGRATION_SHARDS?.[index]?.url }));
 }
 
+function httpOf(env: Variables): Config['http'] {
+  const { TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile } = env;
+  return {
+    maxConnections: env.HTTP_MAX_CONNECTIONS,
+    maxPipelined: env.HTTP_MAX_PIPELINED,
+    maxBatches: env.HTTP_MAX_BATCHES,
+    headersTimeoutMs: env.HTTP_HEADERS_TIMEOUT_MS,
+    requestTimeoutMs: env.HTTP_REQUEST_TIMEOUT_MS,
+    keepAliveTimeoutMs: env.HTTP_KEEP_ALIVE_TIMEOUT_MS,
+    answerTimeoutMs: env.HTTP_ANSWER_TIMEOUT_MS,
+    tls: certFile === undefined || keyFile === undefined ? undefined : { certFile, keyFile },
+    corsOrigins: env.CORS_ORIGINS,
+    swaggerUi: env.SWAGGER_UI === 'on',
+  };
+}
+
+/** Nobody else can come in: then, and only then, credentials may be left out without a word. */
+function isOnlyForThisMachine(env: Variables): boolean {
+  const loopback = env.HOST === 'localhost' || isLoopback(env.HOST);
+  return loopback && env.NODE_ENV !== 'production' && env.TRUSTED_PROXIES.length === 0;
+}
+
 /** Without a burst of its own a user may send a second's worth at once. */
 function rateLimitOf(env: Variables): Config['rateLimit'] {
   const perSecond = env.RATE_LIMIT_TRANSACTIONS_PER_SECOND;
@@ -328,7 +381,35 @@ function contradictions(given: NodeJS.ProcessEnv): string[] {
     const broken = low.success && high.success && low.data > high.data;
     return broken ? [`${smaller} must not be larger than ${larger}`] : [];
   });
-  return [...problems, ...workerContradictions(given), ...shardContradictions(given)];
+  return [
+    ...problems,
+    ...listenerContradictions(given),
+    ...authContradictions(given),
+    ...workerContradictions(given),
+    ...shardContradictions(given),
+  ];
+}
+
+function listenerContradictions(given: NodeJS.ProcessEnv): string[] {
+  const problems: string[] = [];
+  if ((given.TLS_CERT_FILE === undefined) !== (given.TLS_KEY_FILE === undefined)) {
+    const [set, missing] =
+      given.TLS_KEY_FILE === undefined
+        ? ['TLS_CERT_FILE', 'TLS_KEY_FILE']
+        : ['TLS_KEY_FILE', 'TLS_CERT_FILE'];
+    problems.push(`${set} must not be set without ${missing}: TLS needs both`);
+  }
+  const port = ENVIRONMENT.shape.PORT.safeParse(given.PORT).data;
+  const management = ENVIRONMENT.shape.MANAGEMENT_PORT.safeParse(given.MANAGEMENT_PORT).data;
+  if (management !== undefined && management !== 0 && management === port) {
+    problems.push('MANAGEMENT_PORT must not be PORT: it is a second one');
+  }
+  return problems;
+}
+
+function authContradictions(given: NodeJS.ProcessEnv): string[] {
+  if (given.AUTH !== 'off' || given.NODE_ENV !== 'production') return [];
+  return ['AUTH must not be off with NODE_ENV=production: everybody could do everything'];
 }
 
 /** Workers are to a client what one process is, so what each would know or count for itself needs Redis. */
@@ -376,6 +457,14 @@ function shardContradictions(given: NodeJS.ProcessEnv): string[] {
     problems.push('MIGRATION_SHARDS must name the same schemas as SHARDS, in the same order');
   }
   return problems;
+}
+
+function isOrigin(text: string): boolean {
+  return /^https?:/.test(text) && URL.canParse(text) && new URL(text).origin === text;
+}
+
+function isLoopback(text: string): boolean {
+  return ipaddr.isValid(text) && ipaddr.process(text).range() === 'loopback';
 }
 
 function isNetwork(text: string): boolean {

@@ -62,13 +62,19 @@ export function explain(error: unknown): string {
 /** A port that can't be had is the one failure that only the service meets. */
 export function explainStart(error: unknown): string {
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  const prefix = isOfManagement(error) ? 'MANAGEMENT_' : '';
   if (code === 'EADDRINUSE') {
-    return `PORT ${process.env.PORT ?? '3000'} is in use by another program. Stop it, or choose another PORT.`;
+    const port = process.env[`${prefix}PORT`] ?? '3000';
+    return `${prefix}PORT ${port} is in use by another program. Stop it, or choose another ${prefix}PORT.`;
   }
   if (code === 'EADDRNOTAVAIL' || code === 'EACCES') {
-    return `HOST and PORT can't be listened on: ${(error as Error).message}`;
+    return `${prefix}HOST and ${prefix}PORT can't be listened on: ${(error as Error).message}`;
   }
   return explain(error);
+}
+
+function isOfManagement(error: unknown): boolean {
+  return error instanceof Error && 'port' in error && String(error.port) === process.env.MANAGEMENT_PORT;
 }
 
 /** The ledger's refusals that a command can meet. */

@@ -8,8 +8,10 @@ import { CoreModule } from './app.module.js';
 import { createApp } from './app.js';
 import { openBank, type Bank } from './bank.js';
 import { loadConfig, type Config } from './config.js';
+import { requireCredentials } from './auth/credentials-check.js';
 import { createDemoAccount } from './demo-account.js';
 import { explainStart } from './explain.js';
+import { readTls } from './http/tls.js';
 import { createLogger, NestLogger } from './observability/logging.js';
 import { openFilesProblem } from './observability/open-files.js';
 import { serve } from './serve.js';
@@ -23,18 +25,24 @@ async function main(): Promise<void> {
   if (fewFiles !== undefined) logger.warn(fewFiles);
   dieOnDefects(logger);
   leaveOnSignals();
+  readTls(config.http);
   await checkPort(config);
+  if (config.management) await checkPort(config.management);
   const bank = await openBank(config, logger, {
     holder: 'service',
     allowDown: true,
     onLost: (error) => die(logger, error, 'the database is lost'),
   });
+  await requireCredentials(config, bank).catch(async (error: unknown) => {
+    await bank.close();
+    throw error;
+  });
   const start = config.workers === 1 ? serveAlone : serveWithWorkers;
-  announce(await start(config, bank, logger), bank, logger);
+  announce(await start(config, bank, logger), config, bank, logger);
 }
 
-/** Before a database is made for nothing. That the port stays free is for `listen` to find out. */
-async function checkPort({ host, port }: Config): Promise<void> {
+/** Before a database is made for nothing, like the look at the files for TLS. That the port stays free is for `listen` to find out. */
+async function checkPort({ host, port }: Pick<Config, 'host' | 'port'>): Promise<void> {
   const probe = createServer().listen(port, host);
   await once(probe, 'listening');
   probe.close();
@@ -86,11 +94,21 @@ async function createDemoAccountAhead(config: Config, bank: Bank, logger: Logger
   }
 }
 
-function announce(url: string, bank: Bank, logger: Logger): void {
+function announce(url: string, { http, management, auth }: Config, bank: Bank, logger: Logger): void {
   const api = url.replace('[::1]', 'localhost');
   logger.info(`API:        ${api}`);
-  logger.info(`Swagger UI: ${api}/docs`);
-  logger.info(`Try:        curl ${api}${bank.embedded ? '/accounts/1/balance' : '/accounts'}`);
+  if (http.swaggerUi) logger.info(`Swagger UI: ${api}/docs`);
+  if (management)
+    logger.info(`Management: /metrics and /health on ${management.host}, port ${management.port}`);
+  const path = bank.embedded ? '/accounts/1/balance' : '/accounts';
+  const header = auth.enabled ? '-H "Authorization: Bearer $KEY" ' : '';
+  logger.info(`Try:        curl ${header}${api}${path}`);
+  logger.info(`Access:     ${accessOf(auth)}`);
+}
+
+function accessOf({ enabled }: Config['auth']): string {
+  if (enabled) return 'with an API key (npm run -s cli -- keys create --help)';
+  return 'no credentials are needed: whoever reaches the address may do everything';
 }
 
 main().catch((error: unknown) => {

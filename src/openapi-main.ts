@@ -5,6 +5,7 @@ import { AppModule } from './app.module.js';
 import { loadConfig } from './config.js';
 import { createFastifyAdapter } from './http/fastify.js';
 import { buildOpenApi } from './http/openapi.js';
+import { securityHeaders } from './http/security-headers.js';
 
 const FILE = 'openapi.json';
 
@@ -21,7 +22,8 @@ async function main(): Promise<void> {
 async function openApiText(): Promise<string> {
   const config = loadConfig({ DATABASE_URL: 'postgresql://localhost/nowhere' });
   const bank = { bankId: '', shards: config.shards ?? [], down: new Set<number>() };
-  const app = await NestFactory.create(AppModule.register(config, bank), createFastifyAdapter(config), {
+  const adapter = createFastifyAdapter(config, await securityHeaders(false));
+  const app = await NestFactory.create(AppModule.register(config, bank), adapter, {
     preview: true,
     logger: false,
     abortOnError: false,

@@ -1,5 +1,6 @@
 import { Body, Controller, Get, Headers, Inject, Param, Post, Query, Req, Res } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { Allow } from '../auth/access.js';
 import type { Account } from '../domain/account.js';
 import { DtoPipe } from '../http/dto.pipe.js';
 import { entityTag, matchesNone } from '../http/entity-tags.js';
@@ -32,6 +33,7 @@ export class AccountsController {
     @Inject(TRANSACTION_RATE) private readonly rate: TransactionRate | undefined,
   ) {}
 
+  @Allow('accounts:read')
   @Get(':accountId/balance')
   @DocumentBalance()
   async balance(
@@ -47,6 +49,7 @@ export class AccountsController {
     return answer(reply, account, wanted, balanceResource);
   }
 
+  @Allow('accounts:write')
   @Post()
   @DocumentOpening()
   async open(
@@ -67,6 +70,7 @@ export class AccountsController {
     return accountResource(account);
   }
 
+  @Allow('accounts:read')
   @Get(':accountId')
   @DocumentAccount()
   async get(
@@ -79,6 +83,7 @@ export class AccountsController {
     return answer(reply, await this.accounts.get(accountId, principal.owner), wanted, accountResource);
   }
 
+  @Allow('accounts:read')
   @Get(':accountId/proof')
   @DocumentProof()
   proof(
@@ -89,6 +94,7 @@ export class AccountsController {
     return this.accounts.proof(accountId, query, principal.owner);
   }
 
+  @Allow('accounts:read')
   @Get()
   @DocumentAccounts()
   list(@Query(new DtoPipe(PageQueryDto)) query: PageQueryDto, @Req() { principal }: FastifyRequest) {

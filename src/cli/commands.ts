@@ -1,4 +1,5 @@
 import 'reflect-metadata';
+import { isIPv6 } from 'node:net';
 import type { Logger } from 'pino';
 import { openBank, openServers, type Bank } from '../bank.js';
 import { loadConfig, type Config } from '../config.js';
@@ -21,6 +22,16 @@ import {
 import { backupBank, backupText } from './backup.js';
 import { tailEvents as runTail, type TailOptions } from './events-tail.js';
 import { migrateText } from './migrate.js';
+import {
+  createdText,
+  createKey,
+  keysText,
+  listKeys,
+  revokeKey,
+  rotateKey,
+  type KeyRequest,
+  type RotateRequest,
+} from './keys.js';
 import { createProgress, type Progress } from './progress.js';
 import { resetAccount, resetText } from './reset.js';
 import { restoreBank, restoreText } from './restore.js';
@@ -114,6 +125,37 @@ export async function checkAuditHeads({ from }: { from: string }): Promise<void>
   });
 }
 
+export async function createApiKey({ json, ...request }: KeyRequest & { json?: boolean }): Promise<void> {
+  await withBank('keys create', async ({ bank }) => {
+    const created = await createKey(bank.shards, request);
+    console.log(json ? JSON.stringify(created) : createdText(created));
+  });
+}
+
+export async function listApiKeys({ json }: { json?: boolean }): Promise<void> {
+  await withBank('keys list', async ({ bank }) => {
+    const keys = await listKeys(bank.shards);
+    console.log(json ? JSON.stringify(keys) : keysText(keys));
+  });
+}
+
+export async function revokeApiKey(keyId: number): Promise<void> {
+  await withBank('keys revoke', async ({ bank }) => {
+    const { name, hint } = await revokeKey(bank.shards, keyId);
+    console.log(`Revoked key ${keyId}, ${name} (${hint}). Within 5 seconds no service takes it any more.`);
+  });
+}
+
+export async function rotateApiKey(
+  keyId: number,
+  { json, ...request }: RotateRequest & { json?: boolean },
+): Promise<void> {
+  await withBank('keys rotate', async ({ bank }) => {
+    const created = await rotateKey(bank.shards, keyId, request);
+    console.log(json ? JSON.stringify(created) : createdText(created));
+  });
+}
+
 export async function archive(before: Date): Promise<void> {
   await withBank('archive', async ({ bank, signal }) => {
     const report = await withProgress('transactions', (onProgress) =>
@@ -149,9 +191,16 @@ function showStep(step: string): void {
 
 export async function listShards({ json, service }: { json?: boolean; service?: string }): Promise<void> {
   await withServers('shards list', async ({ config, shards }) => {
-    const list = await readShards(shards, service ?? `http://${config.host}:${config.port}`);
+    const list = await readShards(shards, service ?? operatorsUrl(config));
     console.log(json ? JSON.stringify(list) : shardsText(list));
   });
+}
+
+/** Where a service with these settings shows its metrics. */
+function operatorsUrl({ host, port, http, management }: Config): string {
+  const place = management ?? { host, port };
+  const name = isIPv6(place.host) ? `[${place.host}]` : place.host;
+  return `${http.tls && !management ? 'https' : 'http'}://${name}:${place.port}`;
 }
 
 export async function moveShard(

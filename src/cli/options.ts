@@ -1,4 +1,5 @@
 import { InvalidArgumentError } from 'commander';
+import { isScope, SCOPES, type Scope } from '../auth/principal.js';
 import { isOwner, MAX_ID } from '../domain/account.js';
 import { isInstant } from '../http/instant.js';
 import { formatMoney, MAX_MONEY, parseMoney, type Money } from '../domain/money.js';
@@ -7,6 +8,9 @@ import { formatMoney, MAX_MONEY, parseMoney, type Money } from '../domain/money.
 export const DEFAULT_BALANCE = '1000.00';
 
 export const DEFAULT_ACCOUNT = 1;
+
+/** Time to give a new key to everybody who has the old one. */
+export const DEFAULT_OVERLAP = '24h';
 
 /** Shorter than a command waits for its batch, so that none fails for the pause. */
 export const DEFAULT_MAX_PAUSE_MS = 3_000;
@@ -58,6 +62,38 @@ export function ownerOption(text: string): string {
 }
 
 /** @throws InvalidArgumentError */
+export function keyNameOption(text: string): string {
+  if (/^[^\p{Cc}]{1,100}$/u.test(text)) return text;
+  throw new InvalidArgumentError('It must be 1 to 100 characters, without control characters.');
+}
+
+/** @throws InvalidArgumentError */
+export function scopesOption(text: string): Scope[] {
+  const scopes = text.split(/[\s,]+/).filter((entry) => entry !== '');
+  if (scopes.length > 0 && scopes.every(isScope)) return [...new Set(scopes)];
+  throw new InvalidArgumentError(`It must be one or more of ${SCOPES.join(', ')}, apart by commas.`);
+}
+
+/** A time, or how long from now. @throws InvalidArgumentError */
+export function expiryOption(text: string): Date {
+  const time = isInstant(text) ? new Date(text) : new Date(Date.now() + durationOption(text));
+  if (time.getTime() > Date.now()) return time;
+  throw new InvalidArgumentError('It must be in the future.');
+}
+
+/** In milliseconds. @throws InvalidArgumentError */
+export function durationOption(text: string): number {
+  const [, count = '', unit = ''] = /^(0|[1-9]\d{0,4})([dh])$/.exec(text) ?? [];
+  if (!count) throw new InvalidArgumentError('It must be a number of days or hours, like 90d or 36h.');
+  return Number(count) * (unit === 'd' ? DAY_MS : HOUR_MS);
+}
+
+/** @throws InvalidArgumentError */
+export function keyArgument(text: string): number {
+  return wholeNumber(text, MAX_ID);
+}
+
+/** @throws InvalidArgumentError */
 export function countOption(text: string): number {
   return wholeNumber(text, MAX_ID);
 }
@@ -88,9 +124,9 @@ export function pastOption(text: string): Date {
 
 /** @returns the time that is so long ago. @throws InvalidArgumentError */
 export function ageOption(text: string): Date {
-  const [, count = '', unit = ''] = /^([1-9]\d{0,4})([dh])$/.exec(text) ?? [];
-  if (!count) throw new InvalidArgumentError('It must be a number of days or hours, like 90d or 36h.');
-  return new Date(Date.now() - Number(count) * (unit === 'd' ? DAY_MS : HOUR_MS));
+  const age = durationOption(text);
+  if (age === 0) throw new InvalidArgumentError('It must be a number of days or hours, like 90d or 36h.');
+  return new Date(Date.now() - age);
 }
 
 /** @throws InvalidArgumentError */

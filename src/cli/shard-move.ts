@@ -12,6 +12,7 @@ import {
   type ShardAddress,
 } from '../database/shard-address.js';
 import { locateShard, ShardMovingError, type ShardIdentity } from '../database/shard-locator.js';
+import { grantServiceRole, serviceRoleOf } from '../database/service-role.js';
 import { tablesOf, type SchemaTables } from '../database/tables.js';
 import { messageOf } from '../error-message.js';
 import { WorkError } from '../explain.js';
@@ -55,6 +56,7 @@ const CONNECT_TIMEOUT_MS = 10_000;
 
 /** Everything one move works with. */
 interface Move {
+  readonly from: ShardAddress;
   readonly to: ShardAddress;
   readonly forwarding: ForwardingAddress;
   readonly place: ShardIdentity;
@@ -104,7 +106,7 @@ export async function moveShard(
   }
   await migrate(from, place, place.bankId);
   return withClients(from, to, async (clients) => {
-    const move = { ...clients, to, forwarding, place, tables: tablesOf(from.schema), options };
+    const move = { ...clients, from, to, forwarding, place, tables: tablesOf(from.schema), options };
     await claimTarget(move);
     await keepOwners(move);
     const copied = await copyAndVerify(move);
@@ -371,7 +373,7 @@ async function copyLast(move: Move, verified: Cut): Promise<void> {
 }
 
 /** From this commit on whoever looks for the shard's tables fails, and finds where they are. */
-async function leaveAddress({ source, tables, forwarding }: Move): Promise<void> {
+async function leaveAddress({ source, tables, forwarding, from }: Move): Promise<void> {
   await source.query(
     [
       'accounts',
@@ -394,6 +396,14 @@ async function leaveAddress({ source, tables, forwarding }: Move): Promise<void>
     forwarding.port,
     forwarding.database,
   ]);
+  const role = serviceRoleOf(from);
+  if (role !== undefined) {
+    await grantServiceRole(
+      async (sql, values) => (await source.query<object>(sql, values)).rows,
+      from.schema,
+      role,
+    );
+  }
 }
 
 async function commitSwitch({ source, to }: Move): Promise<void> {

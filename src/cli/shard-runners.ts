@@ -27,7 +27,9 @@ export async function withShardRunners<T>(
   work: (shards: readonly ShardRunner[]) => Promise<T>,
 ): Promise<T> {
   const shards = addresses.map((address, index): ShardRunner => {
-    const dataSource = createDataSource(address, {
+    // Of the tables' owner: what these commands do, the service's own role may not do.
+    const owned = { ...address, url: address.migrationUrl ?? address.url };
+    const dataSource = createDataSource(owned, {
       name: `${name}-${index}`,
       size: 1,
       connectTimeoutMs: 10_000,

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { DataSource, type QueryRunner } from 'typeorm';
 import { dataSourceOptions, MIGRATIONS } from './data-source.js';
+import { grantServiceRole, serviceRoleOf } from './service-role.js';
 import type { ShardAddress } from './shard-address.js';
 
 /** A shard's place in its bank: index 0 … count - 1. The count is fixed when the bank is created. */
@@ -68,10 +69,13 @@ async function withSchema<T>(
     return await withMigrationLock(dataSource, shard.schema, async (queryRunner) => {
       await createSchema(dataSource, shard.schema);
       const applied = await dataSource.runMigrations();
-      return work(
+      const result = await work(
         queryRunner,
         applied.map((migration) => migration.name),
       );
+      const role = serviceRoleOf(shard);
+      if (role !== undefined) await grantServiceRole(queryRunner.query.bind(queryRunner), shard.schema, role);
+      return result;
     });
   } finally {
     await dataSource.destroy();

@@ -58,10 +58,17 @@ export interface ForwardingAddress {
 }
 
 /** The same shard at its new place. */
-export function forwarded({ url, schema }: ShardAddress, to: ForwardingAddress): ShardAddress {
-  const moved = new URL(url);
-  moved.hostname = to.host.includes(':') ? `[${to.host}]` : to.host;
-  moved.port = String(to.port);
-  moved.pathname = `/${encodeURIComponent(to.database)}`;
-  return { url: moved.href, schema };
+export function forwarded({ url, schema, migrationUrl }: ShardAddress, to: ForwardingAddress): ShardAddress {
+  const there = (old: string) => {
+    const moved = new URL(old);
+    moved.hostname = to.host.includes(':') ? `[${to.host}]` : to.host;
+    moved.port = String(to.port);
+    moved.pathname = `/${encodeURIComponent(to.database)}`;
+    return moved.href;
+  };
+  return {
+    url: there(url),
+    schema,
+    migrationUrl: migrationUrl === undefined ? undefined : there(migrationUrl),
+  };
 }

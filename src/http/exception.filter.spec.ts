@@ -20,6 +20,7 @@ import { Metrics } from '../observability/metrics.js';
 import { GlobalExceptionFilter } from './exception.filter.js';
 import { createFastifyAdapter, installFastifyHooks } from './fastify.js';
 import { InvalidRequestError } from './invalid-request.js';
+import { securityHeaders } from './security-headers.js';
 import { TooManyRequestsError } from './too-many-requests.js';
 
 interface Expected {
@@ -145,16 +146,21 @@ const logger: LoggerService = {
 let app: NestFastifyApplication;
 
 beforeAll(async () => {
+  const config = loadConfig({});
+  const security = await securityHeaders(false);
   app = await NestFactory.create<NestFastifyApplication>(
     ThrowingModule,
-    createFastifyAdapter(loadConfig({})),
-    {
-      logger,
-      bodyParser: false,
-    },
+    createFastifyAdapter(config, security),
+    { logger, bodyParser: false },
   );
   app.useGlobalFilters(new GlobalExceptionFilter());
-  installFastifyHooks(app, loadConfig({}), new Metrics(), new Lifecycle(), pino({ level: 'silent' }));
+  await installFastifyHooks(app, {
+    config,
+    security,
+    metrics: new Metrics(),
+    lifecycle: new Lifecycle(),
+    logger: pino({ level: 'silent' }),
+  });
   await app.init();
   await app.getHttpAdapter().getInstance().ready();
 });

@@ -1,5 +1,6 @@
 import { Catch, HttpException, Logger, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { ForbiddenError, UnauthorizedError } from '../auth/access-errors.js';
 import { LedgerError, type Refusal } from '../domain/errors.js';
 import { InvalidRequestError } from './invalid-request.js';
 import { TooManyRequestsError } from './too-many-requests.js';
@@ -8,6 +9,8 @@ export interface ErrorAnswer {
   readonly status: number;
   readonly body: object;
   readonly retryAfterSeconds?: number;
+  /** What credential is wanted (RFC 6750, section 3). */
+  readonly challenge?: string;
 }
 
 const RETRY_AFTER_SECONDS = 1;
@@ -35,6 +38,7 @@ export class GlobalExceptionFilter implements ExceptionFilter {
 
 export function sendError(reply: FastifyReply, answer: ErrorAnswer): void {
   if (answer.retryAfterSeconds !== undefined) void reply.header('retry-after', answer.retryAfterSeconds);
+  if (answer.challenge !== undefined) void reply.header('www-authenticate', answer.challenge);
   void reply.status(answer.status).send(answer.body);
 }
 
@@ -45,6 +49,18 @@ export function answerOf(error: unknown): ErrorAnswer {
   }
   if (error instanceof TooManyRequestsError) {
     return { status: 429, body: { error: error.message }, retryAfterSeconds: error.retryAfterSeconds };
+  }
+  if (error instanceof UnauthorizedError) {
+    const challenge = error.given ? 'Bearer error="invalid_token"' : 'Bearer';
+    return { status: 401, body: { error: error.message }, challenge };
+  }
+  if (error instanceof ForbiddenError) {
+    const scope = error.scope === undefined ? '' : `, scope="${error.scope}"`;
+    return {
+      status: 403,
+      body: { error: error.message },
+      challenge: `Bearer error="insufficient_scope"${scope}`,
+    };
   }
   if (error instanceof HttpException) return answerOfHttpException(error);
   return answerOfFastifyError(error);

@@ -3,37 +3,39 @@ import type { Socket } from 'node:net';
 import { NotFoundException, UnsupportedMediaTypeException } from '@nestjs/common';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
-import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
-import { EVERYBODY, type Principal } from '../auth/principal.js';
+import { EVERYBODY, NOBODY } from '../auth/principal.js';
 import type { Config } from '../config.js';
 import { LedgerError } from '../domain/errors.js';
 import type { Lifecycle } from '../observability/lifecycle.js';
 import type { Metrics } from '../observability/metrics.js';
 import { isBatch, NDJSON_TYPES } from './admission.js';
-import { answerRaw, CHECK_MS, Connections, endRaw, JSON_TYPE } from './connections.js';
+import { answerRaw, Connections, endRaw, JSON_TYPE, serverOptions } from './connections.js';
+import { allowOrigins } from './cors.js';
 import { answerOf, sendError } from './exception.filter.js';
 import { InvalidRequestError } from './invalid-request.js';
 import { BODY_LIMIT_BYTES, parseJsonBody } from './json-body.js';
+import { serveManagement } from './management.js';
 import { requestIdOf } from './request-id.js';
+import type { SecurityHeaders } from './security-headers.js';
+import { isSwaggerUi } from './swagger-ui.js';
+import { readTls } from './tls.js';
 
 /** Longer than any request line that Node lets through, so that an over-long id is a bad id and not a missing route. */
 const MAX_PARAM_LENGTH = 16 * 1024;
-const MAX_HEADER_BYTES = 16 * 1024;
 /** RFC 3986, 3.2.2 and 3.2.3: a name, which may be empty, or an address in brackets; and a port. */
 const HOST = /^(?:[\w.~!$&'()*+,;=%-]*|\[[\w.~!$&'()*+,;=:-]+\])(?::\d*)?$/;
 
-declare module 'fastify' {
-  interface FastifyRequest {
-    principal: Principal;
-  }
-}
-
-/** The Fastify server below Nest: limits, request ids, and answers to what never reaches a route. */
-export function createFastifyAdapter({
-  trustedProxies,
-  http: limits,
-}: Pick<Config, 'trustedProxies' | 'http'>): FastifyAdapter {
+/**
+ * The Fastify server below Nest: TLS, limits, request ids, and answers to what never reaches a route.
+ *
+ * @throws ConfigError when the files for TLS are not what they should be
+ */
+export function createFastifyAdapter(config: Config, { api }: SecurityHeaders): FastifyAdapter {
+  const { trustedProxies, http: limits } = config;
+  const tls = readTls(limits);
+  const options = serverOptions(limits);
   return new FastifyAdapter<Server>({
     logger: false,
     bodyLimit: BODY_LIMIT_BYTES,
@@ -45,30 +47,29 @@ export function createFastifyAdapter({
     routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
     genReqId: (request: IncomingMessage) => requestIdOf(request),
     frameworkErrors: (error: Error, request: FastifyRequest, reply: FastifyReply) => {
-      void reply.header('x-request-id', request.id);
+      void reply.headers(api).header('x-request-id', request.id);
       const malformedUrl = 'code' in error && error.code === 'FST_ERR_BAD_URL';
       sendError(reply, answerOf(malformedUrl ? InvalidRequestError.of('path', 'is not a valid URL') : error));
     },
-    http: {
-      // Node would answer a request without a Host by itself, with no body and no request id; the hook below does.
-      requireHostHeader: false,
-      maxHeaderSize: MAX_HEADER_BYTES,
-      headersTimeout: limits.headersTimeoutMs,
-      requestTimeout: limits.requestTimeoutMs,
-      connectionsCheckingInterval: CHECK_MS,
-    },
-    clientErrorHandler: answerRaw,
+    ...(tls
+      ? { https: { ...options, ...tls, allowHalfOpen: true, handshakeTimeout: limits.headersTimeoutMs } }
+      : { http: options }),
+    clientErrorHandler: (error, socket) => answerRaw(error, socket, api),
   });
 }
 
+/** What the hooks need to know. */
+export interface HookParts {
+  readonly config: Config;
+  readonly security: SecurityHeaders;
+  readonly metrics: Metrics;
+  readonly lifecycle: Lifecycle;
+  readonly logger: Logger;
+}
+
 /** The hooks and the parser that every request passes. To be called before the application listens. */
-export function installFastifyHooks(
-  app: NestFastifyApplication,
-  config: Config,
-  metrics: Metrics,
-  lifecycle: Lifecycle,
-  logger: Logger,
-): void {
+export async function installFastifyHooks(app: NestFastifyApplication, parts: HookParts): Promise<void> {
+  const { config, security } = parts;
   const fastify = app.getHttpAdapter().getInstance();
   fastify.removeAllContentTypeParsers();
   fastify.addContentTypeParser('application/json', { parseAs: 'string' }, (request, text, done) => {
@@ -81,35 +82,62 @@ export function installFastifyHooks(
   fastify.addContentTypeParser(NDJSON_TYPES, (request, stream, done) =>
     isBatch(request) ? done(null, stream) : done(new UnsupportedMediaTypeException()),
   );
-  fastify.addHook('onRequest', (request, _reply, done) => {
-    request.principal ??= EVERYBODY;
-    done();
-  });
-  const connections = new Connections(fastify.server, config.http);
-  metrics.watchConnections(() => connections.size);
+  answerBelowRoutes(fastify.server, security);
+  const connections = new Connections(config.http);
+  parts.metrics.watchConnections(connections.watch(fastify.server, config.http.maxConnections));
   fastify.addHook('preClose', (done) => {
     connections.windUp();
     done();
   });
+  receive(fastify, connections, parts);
+  if (config.http.corsOrigins.length > 0) await allowOrigins(fastify, config.http.corsOrigins);
+  // The last hook before the body is read: of what is not there, no body needs to be understood.
+  fastify.addHook('onRequest', (request, _reply, done) =>
+    done(hostProblem(request.raw) ?? (isNowhere(request) ? new NotFoundException() : undefined)),
+  );
+  report(fastify, connections, parts);
+  if (config.management) serveManagement(fastify, config.management, config.http, connections, security);
+}
+
+/** The first hook. */
+function receive(
+  fastify: FastifyInstance,
+  connections: Connections,
+  { config, security, lifecycle }: HookParts,
+): void {
+  const initial = config.auth.enabled ? NOBODY : EVERYBODY;
   fastify.addHook('onRequest', (request, reply, done) => {
-    void reply.header('x-request-id', request.id);
     const { socket } = request.raw;
+    request.principal = initial;
+    void reply
+      .headers(isSwaggerUi(request) ? security.docs : security.api)
+      .header('x-request-id', request.id);
     if (lifecycle.stopping || connections.isSurplus(socket)) void reply.header('connection', 'close');
-    if (!connections.admit(socket)) return done(new LedgerError({ code: 'OVERLOADED' }));
-    // The last hook before the body is read: of what is not there, no body needs to be understood.
-    done(hostProblem(request.raw) ?? (isNowhere(request) ? new NotFoundException() : undefined));
+    done(connections.admit(socket) ? undefined : new LedgerError({ code: 'OVERLOADED' }));
   });
+}
+
+/** What Node would answer, or leave unanswered, by itself. */
+function answerBelowRoutes(server: Server, { api }: SecurityHeaders): void {
   // A client that closes its side after a request still waits for the answer.
-  (fastify.server as Server & { httpAllowHalfOpen: boolean }).httpAllowHalfOpen = true;
-  fastify.server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
-    response.writeHead(417, { 'content-type': JSON_TYPE, 'x-request-id': requestIdOf(request) });
+  (server as Server & { httpAllowHalfOpen: boolean }).httpAllowHalfOpen = true;
+  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
+    response.writeHead(417, { ...api, 'content-type': JSON_TYPE, 'x-request-id': requestIdOf(request) });
     response.end('{"error":"Expectation failed"}');
   });
   // Node hands CONNECT over with nothing in place, and would else close the connection without an answer.
-  fastify.server.on('connect', (request: IncomingMessage, socket: Socket) => {
+  server.on('connect', (request: IncomingMessage, socket: Socket) => {
     socket.on('error', () => socket.destroy());
-    endRaw(socket, '404 Not Found', '{"error":"Not found"}', requestIdOf(request));
+    endRaw(socket, '404 Not Found', '{"error":"Not found"}', requestIdOf(request), api);
   });
+}
+
+/** The last hook: of what was answered, whatever it was. */
+function report(
+  fastify: FastifyInstance,
+  connections: Connections,
+  { config, metrics, logger }: HookParts,
+): void {
   fastify.addHook('onResponse', (request, reply, done) => {
     connections.answered(request.raw.socket);
     const route = request.routeOptions.url ?? 'unknown';

@@ -1,7 +1,7 @@
 import type { INestApplication } from '@nestjs/common';
 import { SwaggerModule, type OpenAPIObject } from '@nestjs/swagger';
 import { GENERAL_RESPONSES, sortedComponents } from './openapi-components.js';
-import { SWAGGER_UI } from './swagger-ui.js';
+import { SWAGGER_UI, SWAGGER_UI_PATH } from './swagger-ui.js';
 
 /** The version of package.json; a test compares the two. */
 const VERSION = '0.1.0';
@@ -47,5 +47,5 @@ export function buildOpenApi(app: INestApplication): OpenAPIObject {
 
 /** Swagger UI at /docs, the document at /openapi.json. */
 export function serveOpenApi(app: INestApplication): void {
-  SwaggerModule.setup('docs', app, () => buildOpenApi(app), SWAGGER_UI);
+  SwaggerModule.setup(SWAGGER_UI_PATH, app, () => buildOpenApi(app), SWAGGER_UI);
 }

@@ -1,4 +1,5 @@
 import type { SwaggerCustomOptions } from '@nestjs/swagger';
+import type { FastifyRequest } from 'fastify';
 
 /** What a plugin gets from Swagger UI. */
 interface System {
@@ -41,6 +42,13 @@ function showNumbersAsTheyCame() {
         },
     },
   };
+}
+
+export const SWAGGER_UI_PATH = 'docs';
+
+/** Its page, and what that loads beside the document. Asked for every request, so not of the route. */
+export function isSwaggerUi({ raw }: FastifyRequest): boolean {
+  return raw.url?.startsWith(`/${SWAGGER_UI_PATH}`) ?? false;
 }
 
 export const SWAGGER_UI: SwaggerCustomOptions = {

@@ -21,7 +21,7 @@ import { Turnstile } from './turnstile.js';
 import { TransactionRunner } from './transaction-runner.js';
 
 /** The injection token of the shards' {@link ShardReader}s. */
-const READERS = Symbol('READERS');
+export const READERS = Symbol('READERS');
 
 /** Puts the ledger together, shard by shard. */
 @Module({
@@ -47,7 +47,7 @@ const READERS = Symbol('READERS');
       useFactory: (readers: ShardRouter<ShardReader>) => new AccountOwners(readers),
     },
   ],
-  exports: [Ledger, LedgerReader, AccountOwners, OwnBatches],
+  exports: [Ledger, LedgerReader, AccountOwners, OwnBatches, READERS],
 })
 export class LedgerModule implements OnApplicationShutdown {
   constructor(private readonly ledger: GroupCommitLedger) {}

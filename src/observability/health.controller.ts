@@ -1,12 +1,17 @@
-import { Controller, Get, Inject, ServiceUnavailableException } from '@nestjs/common';
+import { Controller, Get, Inject, Req, ServiceUnavailableException } from '@nestjs/common';
 import {
   HealthCheck,
   HealthCheckService,
   HealthIndicatorService,
   type HealthIndicatorResult,
 } from '@nestjs/terminus';
+import type { FastifyRequest } from 'fastify';
+import { Allow } from '../auth/access.js';
+import { CONFIG } from '../config.module.js';
+import type { Config } from '../config.js';
 import { RABBITMQ } from '../events/events.module.js';
 import type { RabbitMqConnection } from '../events/rabbitmq-connection.js';
+import { isForOperators } from '../http/management.js';
 import { LedgerReader } from '../ledger/ledger-reader.js';
 import type { RedisConnection } from '../redis/redis-connection.js';
 import { REDIS } from '../redis/redis.module.js';
@@ -20,11 +25,13 @@ export class HealthController {
     private readonly indicators: HealthIndicatorService,
     private readonly reader: LedgerReader,
     private readonly lifecycle: Lifecycle,
+    @Inject(CONFIG) private readonly config: Config,
     @Inject(REDIS) private readonly redis: RedisConnection | undefined,
     @Inject(RABBITMQ) private readonly broker: RabbitMqConnection | undefined,
   ) {}
 
   /** The process answers; says nothing of the database, for whose trouble a restart is no cure. */
+  @Allow('public')
   @Get('live')
   @DocumentLiveness()
   live() {
@@ -35,10 +42,22 @@ export class HealthController {
    * The service can do its work: it is not stopping, and at least one shard answers. One shard of several that is down
    * shows, but must not take the accounts of all others out of service; nor must what the service can do without.
    */
+  @Allow('public, with more for some')
   @Get('ready')
   @HealthCheck({ noCache: true, swaggerDocumentation: false })
   @DocumentReadiness()
-  async ready() {
+  async ready(@Req() request: FastifyRequest) {
+    const detailed = isForOperators(request, this.config);
+    try {
+      const report = await this.report();
+      return detailed ? report : bare(report);
+    } catch (error) {
+      if (detailed || !(error instanceof ServiceUnavailableException)) throw error;
+      throw new ServiceUnavailableException(bare(error.getResponse()));
+    }
+  }
+
+  private async report(): Promise<object> {
     const problems = await this.reader.problems();
     const serving = !this.lifecycle.stopping && problems.includes(undefined);
     const shards = problems.map((problem, index) => () => this.indicator(`shard-${index}`, problem));
@@ -68,4 +87,9 @@ export class HealthController {
     const session = this.indicators.check(name);
     return problem === undefined ? session.up() : session.down(problem);
   }
+}
+
+/** Whether it serves is for whoever asks; which of its parts are down, for operators. */
+function bare(report: object | string): object {
+  return { status: (report as { status: string }).status };
 }

@@ -34,6 +34,9 @@ export interface OutboxMetrics {
 /** How a balance was looked for in the shared cache; unavailable: the cache did not answer. */
 export type BalanceLookup = 'hit' | 'miss' | 'unavailable';
 
+/** Why a request was let in by no credential; limited: its address had failed too often before. */
+export type AuthenticationFailure = 'missing' | 'invalid' | 'limited';
+
 /** Who counted a transaction against the rate limit: Redis for all instances, or this instance for itself. */
 export type RateCounter = 'redis' | 'local';
 
@@ -162,6 +165,12 @@ export class Metrics {
     ['counter', 'decision'],
   );
 
+  private readonly authenticationFailures = this.counter(
+    'bank_authentication_failures_total',
+    'Requests that no credential let in, by why',
+    ['failure'],
+  );
+
   private scrapeAll: (() => Promise<string>) | undefined;
 
   constructor() {
@@ -228,6 +237,10 @@ export class Metrics {
 
   watchRedis(up: () => boolean): void {
     this.collectInto(this.redisUp, (gauge) => gauge.set(up() ? 1 : 0));
+  }
+
+  authenticationFailed(failure: AuthenticationFailure): void {
+    this.authenticationFailures.inc({ failure });
   }
 
   rateDecided(counter: RateCounter, admitted: boolean): void {

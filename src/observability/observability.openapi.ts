@@ -22,6 +22,7 @@ const parts = (description: string) => ({
 });
 
 const Readiness = schema('Readiness', {
+  description: "On the service's own port only `status`, where there is a port for management.",
   type: 'object',
   properties: {
     status: { type: 'string', enum: ['ok', 'degraded', 'error', 'shutting_down'] },
@@ -29,7 +30,7 @@ const Readiness = schema('Readiness', {
     error: parts('What is down.'),
     details: parts('All of them.'),
   },
-  required: ['status', 'info', 'error', 'details'],
+  required: ['status'],
 });
 
 const UP = { status: 'up' };
@@ -90,6 +91,7 @@ export const DocumentMetrics = (): MethodDecorator =>
       tags,
       operationId: 'getMetrics',
       summary: 'Metrics for Prometheus',
+      description: "Not on the service's own port where there is one for management: 404.",
       responses: {
         200: plainResponse(
           'All metrics in the text format of Prometheus.',

@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { Body, Controller, HttpCode, Inject, Post, Query, Req, Res } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { Allow } from '../auth/access.js';
 import { CONFIG } from '../config.module.js';
 import type { Config } from '../config.js';
 import { JSON_TYPE } from '../http/connections.js';
@@ -37,6 +38,7 @@ export class BatchController {
   ) {}
 
   /** Answers by itself: the results are a stream. */
+  @Allow('transactions:write')
   @Post('transactions/batch')
   @HttpCode(200)
   @DocumentBatch()

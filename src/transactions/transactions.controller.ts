@@ -12,6 +12,7 @@ import {
   UseInterceptors,
 } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { Allow } from '../auth/access.js';
 import { DtoPipe } from '../http/dto.pipe.js';
 import { entityTag, parseIfMatch } from '../http/entity-tags.js';
 import { IdempotencyInterceptor, IdempotencyKey } from '../http/idempotency.interceptor.js';
@@ -35,6 +36,7 @@ export class TransactionsController {
     @Inject(TRANSACTION_RATE) private readonly rate: TransactionRate | undefined,
   ) {}
 
+  @Allow('transactions:write')
   @Post('accounts/:accountId/transactions')
   @UseInterceptors(IdempotencyInterceptor)
   @DocumentPosting()
@@ -57,6 +59,7 @@ export class TransactionsController {
     return answer;
   }
 
+  @Allow('transactions:read')
   @Get('accounts/:accountId/transactions')
   @DocumentTransactions()
   list(
@@ -67,6 +70,7 @@ export class TransactionsController {
     return this.transactions.list(accountId, query, principal.owner);
   }
 
+  @Allow('transactions:read')
   @Get('transactions/:transactionId')
   @DocumentTransaction()
   async get(

@@ -348,24 +348,34 @@ describe('a restored bank', () => {
     expect(await verifyBank(bankIn(target))).toMatchObject({ accounts: 6, balance: '1053.00', ok: true });
   });
 
-  it('of an older schema is brought up to date', async () => {
-    const older = MIGRATIONS.slice(0, -1);
+  it.each([
+    { formatVersion: 1, without: 'Archive1795478900000', files: ['accounts', 'transactions', 'outbox'] },
+    {
+      formatVersion: 2,
+      without: 'CredentialsAndAudit1795479000000',
+      files: ['accounts', 'transactions', 'archived_transactions', 'outbox'],
+    },
+  ])('of the format $formatVersion is brought up to date', async ({ formatVersion, without, files }) => {
+    const older = MIGRATIONS.slice(
+      0,
+      MIGRATIONS.findIndex(({ name }) => name === without),
+    );
     const place = { index: 0, count: 1 };
     await prepareTables(bankIn(source)[0] as ShardAddress, place, older);
     await on(
       source,
       `INSERT INTO bank.shard_identity (bank_id, shard_index, shard_count) VALUES (gen_random_uuid(), 0, 1)`,
     );
-    await seedBank(bankIn(source), { accounts: 4, balance: 1n });
+    await on(
+      source,
+      `INSERT INTO bank.accounts (balance, version) SELECT 0.01, 2 FROM generate_series(1, 4);
+       INSERT INTO bank.transactions (account_id, type, amount, balance_after, version_after)
+         SELECT account_id, 'credit', 0.01, 0.01, 2 FROM bank.accounts`,
+    );
     const written = await backup(bankIn(source));
     expect(written.migrations).toEqual(older.map(({ name }) => name));
-    // As a release wrote it that knew no archive.
-    expect(written.shards[0]?.files.map(({ table }) => table)).toEqual([
-      'accounts',
-      'transactions',
-      'outbox',
-    ]);
-    rewriteManifest((body) => Object.assign(body, { formatVersion: 1 }));
+    expect(written.shards[0]?.files.map(({ table }) => table)).toEqual(files);
+    rewriteManifest((body) => Object.assign(body, { formatVersion }));
     await restore(bankIn(target));
     expect((await settleShards(bankIn(target))).migrations).toEqual([]);
     expect(await verifyBank(bankIn(target))).toMatchObject({ accounts: 4, ok: true });
@@ -406,8 +416,8 @@ describe('what is not restored', () => {
     ['with a file in which a bit flipped', () => flip(file('accounts')), 'its SHA-256 is another one'],
     [
       'of a format to come',
-      () => rewriteManifest((body) => Object.assign(body, { formatVersion: 3 })),
-      'is of the format version 3; this release reads version 1 and 2',
+      () => rewriteManifest((body) => Object.assign(body, { formatVersion: 4 })),
+      'is of the format version 4; this release reads the versions 1, 2, 3',
     ],
     [
       'of a schema to come',
@@ -452,7 +462,7 @@ describe('what is not restored', () => {
   it('is a backup into a bank that has accounts, or of another number of shards', async () => {
     await seedBank((await settleShards(bankIn(target))).shards, { accounts: 5, balance: 350_01n });
     await expect(restore(bankIn(target))).rejects.toThrow(
-      /holds accounts; a backup is restored into an empty bank only$/,
+      /holds accounts, keys or administrative acts; a backup is restored into an empty bank only$/,
     );
     expect(await verifyBank(bankIn(target))).toMatchObject({ accounts: 5, balance: '1750.05', ok: true });
     await expect(restore(shardsIn(target))).rejects.toThrow(

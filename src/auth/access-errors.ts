@@ -1,0 +1,19 @@
+import type { Scope } from './principal.js';
+
+/** There is no credential, or it is none of ours, or not any more. Which of these, the answer does not tell. */
+export class UnauthorizedError extends Error {
+  /** @param given whether there was one at all */
+  constructor(readonly given: boolean) {
+    super('Unauthorized');
+    this.name = 'UnauthorizedError';
+  }
+}
+
+/** The credential is good, but does not allow this. */
+export class ForbiddenError extends Error {
+  /** @param scope the one that would allow it; undefined: none does */
+  constructor(readonly scope?: Scope) {
+    super('Forbidden');
+    this.name = 'ForbiddenError';
+  }
+}

@@ -1,0 +1,85 @@
+import type { FastifyRequest } from 'fastify';
+import { TooManyRequestsError } from '../http/too-many-requests.js';
+import { LocalRateLimiter } from '../rate-limit/local-rate-limiter.js';
+import { ratePolicy } from '../rate-limit/gcra.js';
+import { addressOf } from '../rate-limit/user.js';
+import type { AuthenticationFailure } from '../observability/metrics.js';
+import { UnauthorizedError } from './access-errors.js';
+import { KEY_PREFIX } from './api-key.js';
+import type { ApiKeys } from './api-keys.js';
+import type { Principal } from './principal.js';
+
+/** Of `Authorization: Bearer <credential>`; the name of the scheme may be written in any case (RFC 9110, 11.1). */
+const BEARER = /^bearer +(\S+) *$/i;
+
+/** How a user of an identity provider is known by its token. */
+export interface TokenVerifier {
+  /** @throws UnauthorizedError, ProviderUnavailableError */
+  verify(token: string): Principal | Promise<Principal>;
+  /** Undefined: it has to be verified. */
+  recall(token: string): Principal | undefined;
+}
+
+/** Finds out who sends a request. */
+export class Authenticator {
+  private readonly failures: LocalRateLimiter;
+
+  /**
+   * @param failuresPerMinute credentials that an address may show in vain; then those that have to be looked up are refused
+   * @param tokens undefined: there is no identity provider
+   */
+  constructor(
+    private readonly keys: ApiKeys,
+    private readonly tokens: TokenVerifier | undefined,
+    private readonly failuresPerMinute: number,
+    private readonly onFailure: (failure: AuthenticationFailure) => void,
+  ) {
+    const policy = ratePolicy({ perSecond: failuresPerMinute / 60, burst: failuresPerMinute });
+    this.failures = new LocalRateLimiter(policy, () => undefined);
+  }
+
+  /**
+   * By the credential of the request. At once where it is known, and that whatever its address has done: behind one
+   * address there may be many.
+   *
+   * @throws UnauthorizedError; TooManyRequestsError when its address has failed too often. Rejects with these, too, and
+   *   with what keeps the credential from being looked up
+   */
+  authenticate(request: FastifyRequest): Principal | Promise<Principal> {
+    const { authorization } = request.headers;
+    const credential = authorization === undefined ? undefined : BEARER.exec(authorization)?.[1];
+    if (credential === undefined) {
+      this.onFailure('missing');
+      throw new UnauthorizedError(authorization !== undefined);
+    }
+    try {
+      const source = credential.startsWith(KEY_PREFIX) ? this.keys : this.tokens;
+      const known = source?.recall(credential);
+      if (known) return known;
+      this.checkFailures(request);
+      return this.lookUp(credential).catch((error: unknown) => this.failed(request, error));
+    } catch (error) {
+      return this.failed(request, error);
+    }
+  }
+
+  private async lookUp(credential: string): Promise<Principal> {
+    if (credential.startsWith(KEY_PREFIX)) return this.keys.lookUp(credential);
+    if (this.tokens) return this.tokens.verify(credential);
+    throw new UnauthorizedError(true);
+  }
+
+  private checkFailures(request: FastifyRequest): void {
+    if (this.failures.take(addressOf(request), 0).remaining > 0) return;
+    this.onFailure('limited');
+    throw new TooManyRequestsError(Math.ceil(60 / this.failuresPerMinute));
+  }
+
+  private failed(request: FastifyRequest, error: unknown): never {
+    if (error instanceof UnauthorizedError) {
+      this.onFailure('invalid');
+      this.failures.take(addressOf(request));
+    }
+    throw error;
+  }
+}

@@ -1,0 +1,188 @@
+import { recordAct } from '../audit/audit-log.js';
+import { generateKey, hashOfKey, hintOf } from '../auth/api-key.js';
+import type { Scope } from '../auth/principal.js';
+import type { ShardAddress } from '../database/shard-address.js';
+import { WorkError } from '../explain.js';
+import { withSessions, type ShardSession } from './shard-sessions.js';
+
+export interface KeyRequest {
+  readonly name: string;
+  readonly scopes: readonly Scope[];
+  readonly owner?: string;
+  readonly expires?: Date;
+}
+
+export interface KeyCreated {
+  readonly keyId: number;
+  /** The one time that it is to be seen. */
+  readonly key: string;
+}
+
+export interface KeyListed {
+  readonly keyId: number;
+  readonly name: string;
+  readonly hint: string;
+  readonly scopes: readonly string[];
+  readonly owner: string | null;
+  readonly createdAt: Date;
+  readonly expiresAt: Date | null;
+  readonly revokedAt: Date | null;
+  readonly lastUsedAt: Date | null;
+}
+
+const COLUMNS = `key_id::float8 AS "keyId", name, hint, scopes, owner, created_at AS "createdAt",
+  expires_at AS "expiresAt", revoked_at AS "revokedAt", last_used_at AS "lastUsedAt"`;
+
+/** @throws WorkError for what no key can be */
+export async function createKey(shards: readonly ShardAddress[], request: KeyRequest): Promise<KeyCreated> {
+  if (request.owner !== undefined && request.scopes.includes('admin')) {
+    throw new WorkError('a key with the scope admin sees every account, so it can have no owner');
+  }
+  if (request.expires && request.expires.getTime() <= Date.now()) {
+    throw new WorkError('the key would have expired already');
+  }
+  return inTransaction(shards, async (session) => {
+    const created = await insert(session, request);
+    const { name, scopes, owner, expires } = request;
+    await act(session, 'key.created', { key: created.keyId, name, scopes, owner, expires });
+    return created;
+  });
+}
+
+/** By id, the oldest first; the revoked and the expired ones are shown, too. */
+export async function listKeys(shards: readonly ShardAddress[]): Promise<KeyListed[]> {
+  return withSessions(shards.slice(0, 1), 'bank-keys', async ([session]) => {
+    const { client, tables } = session as ShardSession;
+    const { rows } = await client.query<KeyListed>(
+      `SELECT ${COLUMNS} FROM ${tables.apiKeys} ORDER BY key_id`,
+    );
+    return rows;
+  });
+}
+
+/** @throws WorkError when there is no such key, or it was revoked before */
+export async function revokeKey(shards: readonly ShardAddress[], keyId: number): Promise<KeyListed> {
+  return inTransaction(shards, async (session) => {
+    const key = await lock(session, keyId);
+    const { client, tables } = session;
+    await client.query(`UPDATE ${tables.apiKeys} SET revoked_at = now() WHERE key_id = $1`, [keyId]);
+    await act(session, 'key.revoked', { key: keyId, name: key.name });
+    return key;
+  });
+}
+
+export interface RotateRequest {
+  /** How long the old key stays good beside the new one. */
+  readonly overlapMs: number;
+  /** Of the new key. */
+  readonly expires?: Date;
+}
+
+/**
+ * A new key in an old one's place, with the same name, scopes and owner. The old one expires after the overlap, or when it
+ * would have anyway.
+ *
+ * @throws WorkError when there is no such key, or it is not good any more
+ */
+export async function rotateKey(
+  shards: readonly ShardAddress[],
+  keyId: number,
+  { overlapMs, expires }: RotateRequest,
+): Promise<KeyCreated> {
+  return inTransaction(shards, async (session) => {
+    const { name, scopes, owner, expiresAt } = await lock(session, keyId);
+    const now = Date.now();
+    if (expiresAt && expiresAt.getTime() <= now) throw new WorkError(`key ${keyId} has expired already`);
+    const created = await insert(session, {
+      name,
+      scopes: scopes as Scope[],
+      owner: owner ?? undefined,
+      expires,
+    });
+    const ends = new Date(Math.min(now + overlapMs, expiresAt?.getTime() ?? Infinity));
+    const { client, tables } = session;
+    await client.query(`UPDATE ${tables.apiKeys} SET expires_at = $2 WHERE key_id = $1`, [keyId, ends]);
+    await act(session, 'key.rotated', { key: keyId, name, by: created.keyId, until: ends, expires });
+    return created;
+  });
+}
+
+async function insert(
+  { client, tables }: ShardSession,
+  { name, scopes, owner, expires }: KeyRequest,
+): Promise<KeyCreated> {
+  const key = generateKey();
+  const { rows } = await client.query<{ keyId: number }>(
+    `INSERT INTO ${tables.apiKeys} (name, hint, hash, scopes, owner, expires_at)
+     VALUES ($1, $2, decode($3, 'hex'), $4, $5, $6) RETURNING key_id::float8 AS "keyId"`,
+    [name, hintOf(key), hashOfKey(key), scopes, owner ?? null, expires ?? null],
+  );
+  return { keyId: (rows as [{ keyId: number }])[0].keyId, key };
+}
+
+async function lock({ client, tables }: ShardSession, keyId: number): Promise<KeyListed> {
+  const { rows } = await client.query<KeyListed>(
+    `SELECT ${COLUMNS} FROM ${tables.apiKeys} WHERE key_id = $1 FOR UPDATE`,
+    [keyId],
+  );
+  const [key] = rows;
+  if (!key) throw new WorkError(`there is no key ${keyId}`);
+  if (key.revokedAt) throw new WorkError(`key ${keyId} was revoked at ${key.revokedAt.toISOString()}`);
+  return key;
+}
+
+async function act(
+  { client, address }: ShardSession,
+  action: string,
+  details: Readonly<Record<string, unknown>>,
+): Promise<void> {
+  await recordAct(client, address.schema, { action, details });
+}
+
+/** On the bank's first shard, which holds the keys. */
+async function inTransaction<T>(
+  shards: readonly ShardAddress[],
+  work: (session: ShardSession) => Promise<T>,
+): Promise<T> {
+  return withSessions(shards.slice(0, 1), 'bank-keys', async ([session]) => {
+    const { client } = session as ShardSession;
+    await client.query('BEGIN');
+    const result = await work(session as ShardSession);
+    const { command } = await client.query('COMMIT');
+    if (command !== 'COMMIT') throw new WorkError(`the database answered ${command}: nothing was done`);
+    return result;
+  });
+}
+
+/** The key alone on its line, for a person or a script to take. */
+export function createdText({ keyId, key }: KeyCreated): string {
+  return `${key}\n\nThis is key ${keyId}. It is shown this once: it can't be found out from the bank.`;
+}
+
+export function keysText(keys: readonly KeyListed[], nowMs = Date.now()): string {
+  if (keys.length === 0) return 'There are no keys.';
+  const rows = keys.map((key) => [
+    String(key.keyId),
+    key.name,
+    key.hint,
+    key.scopes.join(','),
+    key.owner ?? '(all accounts)',
+    stateOf(key, nowMs),
+    key.lastUsedAt ? `used ${key.lastUsedAt.toISOString()}` : 'never used',
+  ]);
+  const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0))) ?? [];
+  return rows
+    .map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
+}
+
+function stateOf({ revokedAt, expiresAt }: KeyListed, nowMs: number): string {
+  if (revokedAt) return `revoked ${revokedAt.toISOString()}`;
+  if (!expiresAt) return 'good';
+  return `${expiresAt.getTime() <= nowMs ? 'expired' : 'good until'} ${expiresAt.toISOString()}`;
+}

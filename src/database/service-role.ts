@@ -1,0 +1,86 @@
+import type { ShardAddress } from './shard-address.js';
+
+/**
+ * All that the service may do with the bank's tables where it has a role of its own: nothing that rewrites history, hands
+ * out a key, or gives an account to somebody. A column is named where only that one may change.
+ */
+const PRIVILEGES: Readonly<Record<string, readonly string[]>> = {
+  accounts: ['SELECT', 'INSERT', 'UPDATE (balance)', 'UPDATE (version)', 'UPDATE (head_hash)'],
+  transactions: ['SELECT', 'INSERT'],
+  archived_transactions: ['SELECT'],
+  outbox: ['SELECT', 'INSERT', 'DELETE'],
+  shard_identity: ['SELECT', 'UPDATE (relay_id)', 'UPDATE (relay_until)', 'UPDATE (relay_to_broker)'],
+  api_keys: ['SELECT', 'UPDATE (last_used_at)'],
+  audit_events: ['SELECT'],
+  migrations: ['SELECT'],
+  // Only where the shard no longer is.
+  shard_moved: ['SELECT'],
+};
+
+/** Runs a statement, and returns its rows. */
+type Query = (sql: string, parameters?: unknown[]) => Promise<unknown>;
+
+const SEQUENCES = ['accounts_account_id_seq', 'transactions_transaction_id_seq', 'outbox_outbox_id_seq'];
+
+/** The user of DATABASE_URL, when migrations are another user's; undefined: one user does both, and may do everything. */
+export function serviceRoleOf({ url, migrationUrl }: ShardAddress): string | undefined {
+  if (migrationUrl === undefined) return undefined;
+  const [service, owner] = [url, migrationUrl].map((text) => decodeURIComponent(new URL(text).username));
+  return service === '' || service === owner ? undefined : service;
+}
+
+/**
+ * Gives the service's role what it needs of the bank's tables, and takes away what it has besides. Changes nothing where
+ * that is so already.
+ *
+ * @param query runs a statement as the tables' owner, in a transaction
+ * @throws Error 42704 when there is no such role
+ */
+export async function grantServiceRole(query: Query, schema: string, role: string): Promise<void> {
+  const tables = await tablesThere(query, schema);
+  const wanted = tables.flatMap((table) =>
+    (PRIVILEGES[table] ?? []).map((privilege) => ({ table, privilege })),
+  );
+  const held = await privilegesHeld(query, schema, role);
+  const same =
+    wanted.length === held.length &&
+    wanted.every(({ table, privilege }) => held.includes(`${table}: ${privilege}`));
+  if (same) return;
+  const [quotedRole, quotedSchema] = [quote(role), quote(schema)];
+  const statements = [
+    `REVOKE ALL ON ALL TABLES IN SCHEMA ${quotedSchema} FROM ${quotedRole}`,
+    `GRANT USAGE ON SCHEMA ${quotedSchema} TO ${quotedRole}`,
+    ...wanted.map(
+      ({ table, privilege }) => `GRANT ${privilege} ON ${quotedSchema}.${table} TO ${quotedRole}`,
+    ),
+    ...SEQUENCES.map((name) => `GRANT USAGE ON SEQUENCE ${quotedSchema}.${name} TO ${quotedRole}`),
+  ];
+  for (const statement of statements) await query(statement);
+}
+
+async function tablesThere(query: Query, schema: string): Promise<string[]> {
+  const rows = (await query(
+    `SELECT relname AS name FROM pg_class WHERE relnamespace = $1::regnamespace AND relname = ANY($2)`,
+    [quote(schema), Object.keys(PRIVILEGES)],
+  )) as { name: string }[];
+  return rows.map(({ name }) => name);
+}
+
+/** Of all tables in the schema, as `table: PRIVILEGE` or `table: PRIVILEGE (column)`. */
+async function privilegesHeld(query: Query, schema: string, role: string): Promise<string[]> {
+  const rows = (await query(
+    `SELECT relname || ': ' || privilege_type AS held
+     FROM pg_class, aclexplode(relacl)
+     WHERE relnamespace = $1::regnamespace AND relkind IN ('r', 'p', 'v') AND grantee = $2::regrole
+     UNION ALL
+     SELECT relname || ': ' || privilege_type || ' (' || attname || ')'
+     FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid, aclexplode(attacl)
+     WHERE relnamespace = $1::regnamespace AND NOT attisdropped AND grantee = $2::regrole`,
+    [quote(schema), quote(role)],
+  )) as { held: string }[];
+  return rows.map(({ held }) => held);
+}
+
+function quote(identifier: string): string {
+  return `"${identifier.replaceAll('"', '""')}"`;
+}

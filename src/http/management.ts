@@ -1,0 +1,60 @@
+import { once } from 'node:events';
+import { createServer, type IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { Config } from '../config.js';
+import { answerRaw, JSON_TYPE, serverOptions, type Connections } from './connections.js';
+import { requestIdOf } from './request-id.js';
+import type { SecurityHeaders } from './security-headers.js';
+
+/** A Prometheus, some probes, and an operator have room; each request has a connection of its own. */
+const MAX_CONNECTIONS = 64;
+
+/** No more than this is to be had without a credential. Exact: whatever else a router may take for one of these is not. */
+const PATHS = /^\/(?:metrics|health\/live|health\/ready)(?:\?|$)/;
+
+const received = new WeakSet<IncomingMessage>();
+
+/** Whether a request came in by the management port: it is an operator's, whoever sent it. */
+export function isManagement({ raw }: FastifyRequest): boolean {
+  return received.has(raw);
+}
+
+/** Whether what is meant for operators may be answered: on the management port, where there is one; else to an admin. */
+export function isForOperators(request: FastifyRequest, { management }: Config): boolean {
+  return isManagement(request) || (management === undefined && request.principal.scopes.has('admin'));
+}
+
+/**
+ * A second server, in plain HTTP, which hands requests for health and metrics to the same routes. It opens before the
+ * service's own port and closes with it.
+ */
+export function serveManagement(
+  fastify: FastifyInstance,
+  { host, port }: NonNullable<Config['management']>,
+  limits: Config['http'],
+  connections: Connections,
+  { api }: SecurityHeaders,
+): void {
+  const server = createServer(serverOptions(limits), (request, response) => {
+    if (PATHS.test(request.url ?? '')) {
+      received.add(request);
+      return fastify.routing(request, response);
+    }
+    response.writeHead(404, { ...api, 'content-type': JSON_TYPE, 'x-request-id': requestIdOf(request) });
+    response.end('{"error":"Not found"}');
+  });
+  server.maxRequestsPerSocket = 1;
+  server.on('clientError', (error, socket) => answerRaw(error, socket as Socket, api));
+  connections.watch(server, MAX_CONNECTIONS);
+  fastify.addHook('onReady', async () => {
+    server.listen({ host, port });
+    await once(server, 'listening');
+  });
+  let closed: Promise<unknown> | undefined;
+  fastify.addHook('preClose', (done) => {
+    if (server.listening) closed = once(server.close(), 'close');
+    done();
+  });
+  fastify.addHook('onClose', async () => void (await closed));
+}

@@ -1,0 +1,76 @@
+import helmet from '@fastify/helmet';
+import Fastify from 'fastify';
+
+type Policy = Parameters<typeof helmet>[1];
+
+export type Headers = Readonly<Record<string, string>>;
+
+/** Headers that tell a browser what it must not do with an answer. */
+export interface SecurityHeaders {
+  readonly api: Headers;
+  /** Of Swagger UI, which is the one page that there is. */
+  readonly docs: Headers;
+}
+
+/** What an answer of the API is to a browser: data, of which nothing is to be shown, run, or put into a frame. */
+const API: Policy = {
+  contentSecurityPolicy: {
+    useDefaults: false,
+    directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] },
+  },
+  // They concern pages alone, or browsers of the past.
+  crossOriginOpenerPolicy: false,
+  originAgentCluster: false,
+  xDnsPrefetchControl: false,
+  xDownloadOptions: false,
+  xFrameOptions: false,
+  xPermittedCrossDomainPolicies: false,
+  xXssProtection: false,
+};
+
+/**
+ * Scripts come from the service alone, none stands in the page. Of styles some do: Swagger UI's page brings its own, and
+ * what it draws has `style` attributes.
+ */
+const DOCS: Policy = {
+  contentSecurityPolicy: {
+    useDefaults: false,
+    directives: {
+      defaultSrc: ["'none'"],
+      scriptSrc: ["'self'"],
+      styleSrc: ["'self'", "'unsafe-inline'"],
+      // Its icons are in its style sheet.
+      imgSrc: ["'self'", 'data:'],
+      connectSrc: ["'self'"],
+      baseUri: ["'none'"],
+      formAction: ["'none'"],
+      frameAncestors: ["'none'"],
+    },
+  },
+  xFrameOptions: { action: 'deny' },
+};
+
+const HSTS = 'strict-transport-security';
+
+/**
+ * Made once by helmet. Its plugin would make them anew for each request, which takes longer than all other hooks.
+ *
+ * @param encrypted whether the service has TLS; only then browsers may be told to never come without
+ */
+export async function securityHeaders(encrypted: boolean): Promise<SecurityHeaders> {
+  return { api: await headersBy(API, encrypted), docs: await headersBy(DOCS, encrypted) };
+}
+
+async function headersBy(policy: Policy, encrypted: boolean): Promise<Headers> {
+  const server = Fastify();
+  const headers: Record<string, string> = {};
+  await server.register(helmet, policy);
+  server.get('/', (_request, reply) => {
+    for (const [name, value] of Object.entries(reply.raw.getHeaders())) headers[name] = String(value);
+    return reply.send();
+  });
+  await server.inject('/');
+  await server.close();
+  if (!encrypted) delete headers[HSTS];
+  return headers;
+}

@@ -1,0 +1,122 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { openAccount, startApp, type TestApp } from '../support/app.js';
+import { RawClient } from '../support/raw-client.js';
+import { waitUntil } from '../support/service.js';
+import { deposit, post } from './requests.js';
+
+const ORIGIN = 'https://app.example';
+const PREFLIGHT = {
+  origin: ORIGIN,
+  'access-control-request-method': 'POST',
+  'access-control-request-headers': 'authorization,content-type,idempotency-key,if-match',
+};
+
+const allowing = (headers: object) =>
+  Object.keys(headers).filter((name) => name.startsWith('access-control-'));
+
+describe('without CORS_ORIGINS', () => {
+  let app: TestApp;
+
+  beforeAll(async () => {
+    app = await startApp();
+  });
+
+  afterAll(() => app.close());
+
+  it('no page of another origin may read an answer, nor is one told what it might send', async () => {
+    const answer = await app.http.get('/accounts').set('origin', ORIGIN);
+    expect(answer.status).toBe(200);
+    expect(allowing(answer.headers)).toEqual([]);
+    const preflight = await app.http.options('/accounts').set(PREFLIGHT);
+    expect(preflight.status).toBe(404);
+    expect(allowing(preflight.headers)).toEqual([]);
+  });
+});
+
+describe('with CORS_ORIGINS', () => {
+  let app: TestApp;
+  let accountId: number;
+
+  beforeAll(async () => {
+    app = await startApp({ CORS_ORIGINS: `${ORIGIN}, http://localhost:8080` });
+    accountId = await openAccount(app, '10.00');
+  });
+
+  afterAll(() => app.close());
+
+  it.each([ORIGIN, 'http://localhost:8080'])('a page of %s may send a transaction', async (origin) => {
+    const { status, headers } = await app.http
+      .options(`/accounts/${accountId}/transactions`)
+      .set({ ...PREFLIGHT, origin });
+    expect(status).toBe(204);
+    expect(headers['access-control-allow-origin']).toBe(origin);
+    expect(headers['access-control-allow-methods']).toBe('GET, HEAD, POST');
+    const allowed = String(headers['access-control-allow-headers']).toLowerCase().split(', ');
+    for (const name of PREFLIGHT['access-control-request-headers'].split(','))
+      expect(allowed).toContain(name);
+    expect(headers['x-request-id']).toBeDefined();
+    expect(headers.vary).toContain('Origin');
+  });
+
+  it('and may read the answer with what is in its headers, be it a success or a refusal', async () => {
+    const headers = { origin: ORIGIN };
+    for (const [answer, status] of [
+      [await post(app, accountId, deposit('1'), headers), 201],
+      [await post(app, accountId, '{', headers), 400],
+      [await post(app, 999_999, deposit('1'), headers), 404],
+      [await app.http.get('/nothing').set(headers), 404],
+    ] as const) {
+      expect(answer.status).toBe(status);
+      expect(answer.headers['access-control-allow-origin']).toBe(ORIGIN);
+      const exposed = String(answer.headers['access-control-expose-headers']).split(', ');
+      for (const name of ['ETag', 'X-Request-Id', 'RateLimit', 'RateLimit-Policy', 'Retry-After']) {
+        expect(exposed).toContain(name);
+      }
+      expect(answer.headers).not.toHaveProperty('access-control-allow-credentials');
+    }
+  });
+
+  it.each([
+    'https://app.example.evil',
+    'https://evil',
+    'http://app.example',
+    'https://app.example:8443',
+    'null',
+  ])('a page of %s may not', async (origin) => {
+    for (const answer of [
+      await app.http.options('/accounts').set({ ...PREFLIGHT, origin }),
+      await app.http.get('/accounts').set('origin', origin),
+    ]) {
+      expect(answer.headers).not.toHaveProperty('access-control-allow-origin');
+      expect(answer.headers.vary).toContain('Origin');
+    }
+  });
+
+  it.each(['/metrics', '/health/ready', '/docs'])('%s is for no page of another origin', async (path) => {
+    expect(allowing((await app.http.get(path).set('origin', ORIGIN)).headers)).toEqual([]);
+  });
+
+  it.each([{}, { origin: ORIGIN }, { 'access-control-request-method': 'POST' }])(
+    'OPTIONS with no more than %j is a method that is not there',
+    async (headers) => {
+      const answer = await app.http.options('/accounts').set(headers);
+      expect(answer.status).toBe(404);
+      expect(answer.text).toBe('{"error":"Not found"}');
+    },
+  );
+
+  it('questions beforehand count as requests of their connection, and end as such', async () => {
+    const client = await RawClient.open(app.url);
+    try {
+      const lines = Object.entries(PREFLIGHT).map(([name, value]) => `${name}: ${value}\r\n`);
+      const preflight = `OPTIONS /accounts HTTP/1.1\r\nHost: bank\r\n${lines.join('')}\r\n`;
+      for (let round = 1; round <= 4; round++) {
+        client.send(preflight.repeat(10));
+        await waitUntil(() => Promise.resolve(client.statuses.length === round * 10), 5_000);
+      }
+      expect(new Set(client.statuses)).toEqual(new Set([204]));
+    } finally {
+      client.destroy();
+    }
+  });
+});

@@ -1,0 +1,140 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { Client } from 'pg';
+import { freePort } from '../../src/database/embedded/start-server.js';
+import { startInstance, type TestApp } from '../support/app.js';
+import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
+import { RawClient } from '../support/raw-client.js';
+import { spawnService } from '../support/service.js';
+
+const NOT_FOUND = '{"error":"Not found"}';
+/** Of the management port; see src/http/management.ts. */
+const MAX_CONNECTIONS = 64;
+
+describe('MANAGEMENT_PORT', () => {
+  let database: TestDatabase;
+  let app: TestApp;
+  let management: string;
+
+  beforeAll(async () => {
+    database = await createTestDatabase();
+    const port = await freePort();
+    management = `http://127.0.0.1:${port}`;
+    app = await startInstance(database.url, { MANAGEMENT_PORT: String(port), HTTP_MAX_CONNECTIONS: '20' });
+  });
+
+  afterAll(async () => {
+    await app.close();
+    await database.drop();
+  });
+
+  async function get(url: string): Promise<{ status: number; text: string; headers: Headers }> {
+    const response = await fetch(url, { redirect: 'manual' });
+    return { status: response.status, text: await response.text(), headers: response.headers };
+  }
+
+  it('alone has the metrics', async () => {
+    expect(await get(`${app.url}/metrics`)).toMatchObject({ status: 404, text: NOT_FOUND });
+    const metrics = await get(`${management}/metrics`);
+    expect(metrics.status).toBe(200);
+    expect(metrics.text).toContain('# TYPE bank_workers gauge');
+    expect(metrics.headers.get('x-content-type-options')).toBe('nosniff');
+  });
+
+  it('alone says which part of the service is down; whether it serves, both do', async () => {
+    const client = new Client({ connectionString: database.url });
+    await client.connect();
+    try {
+      expect(await get(`${app.url}/health/ready`)).toMatchObject({ status: 200, text: '{"status":"ok"}' });
+      const up = await get(`${management}/health/ready`);
+      expect(up.status).toBe(200);
+      expect(JSON.parse(up.text)).toMatchObject({ status: 'ok', details: { 'shard-0': { status: 'up' } } });
+      await client.query('ALTER SCHEMA bank RENAME TO elsewhere');
+      expect(await get(`${app.url}/health/ready`)).toMatchObject({ status: 503, text: '{"status":"error"}' });
+      const down = await get(`${management}/health/ready`);
+      expect(down.status).toBe(503);
+      expect(JSON.parse(down.text)).toMatchObject({ details: { 'shard-0': { status: 'down' } } });
+      for (const url of [app.url, management]) {
+        expect(await get(`${url}/health/live`)).toMatchObject({ status: 200, text: '{"status":"ok"}' });
+      }
+    } finally {
+      await client.query('ALTER SCHEMA IF EXISTS elsewhere RENAME TO bank').catch(() => undefined);
+      await client.end();
+    }
+  });
+
+  it.each([
+    'GET /accounts',
+    'GET /accounts/1/balance',
+    'POST /accounts',
+    'GET /docs',
+    'GET /openapi.json',
+    'GET /',
+    'GET //metrics',
+    'GET /metrics/',
+    'GET /%6Detrics',
+    'GET /metrics/../accounts',
+    'GET /health/ready/../../accounts',
+    'GET /metrics%3F/../accounts',
+    'GET http://bank/accounts',
+    'POST /metrics',
+    'DELETE /health/ready',
+    'OPTIONS *',
+  ])('has nothing else: %s', async (line) => {
+    const client = await RawClient.open(management);
+    client.send(`${line} HTTP/1.1\r\nHost: bank\r\nContent-Length: 2\r\n\r\n{}`);
+    await client.closed;
+    expect(client.statuses).toEqual([404]);
+    expect(client.received).toMatch(/x-request-id: [0-9a-f-]{36}\r\n/i);
+    expect(client.received.endsWith(NOT_FOUND)).toBe(true);
+  });
+
+  it('has as many connections as it needs, of its own: the service is served beside them, and it beside the service', async () => {
+    const idle: RawClient[] = [];
+    const open = async (url: string, count: number) => {
+      for (let index = 0; index < count; index++) idle.push(await RawClient.open(url));
+    };
+    try {
+      await open(app.url, 20);
+      expect((await get(`${management}/metrics`)).status).toBe(200);
+      await open(management, MAX_CONNECTIONS);
+      expect(await get(`${management}/metrics`)).toMatchObject({
+        status: 503,
+        text: '{"error":"Overloaded"}',
+      });
+      for (const client of idle.splice(0, 20)) client.destroy();
+      expect((await get(`${app.url}/health/live`)).status).toBe(200);
+    } finally {
+      for (const client of idle) client.destroy();
+    }
+  });
+
+  it('answers what is no HTTP, and one request of a connection', async () => {
+    const nonsense = await RawClient.open(management);
+    nonsense.send('nonsense\r\n\r\n');
+    await nonsense.closed;
+    expect(nonsense.statuses).toEqual([400]);
+    const many = await RawClient.open(management);
+    many.send('GET /health/live HTTP/1.1\r\nHost: bank\r\n\r\n'.repeat(3));
+    await many.closed;
+    expect(many.statuses.filter((status) => status === 200)).toHaveLength(1);
+  });
+
+  it('closes with the service, be there a client that sends nothing', async () => {
+    const port = await freePort();
+    const own = await startInstance(database.url, { MANAGEMENT_PORT: String(port) });
+    const idle = await RawClient.open(`http://127.0.0.1:${port}`);
+    await get(`http://127.0.0.1:${port}/health/live`);
+    await own.close();
+    await idle.closed;
+    await expect(fetch(`http://127.0.0.1:${port}/health/live`)).rejects.toThrow('fetch failed');
+  });
+
+  it('that is taken stops the start, before a database is made, and is named', async () => {
+    const service = await spawnService({
+      environment: { DATA_DIR: '/nonexistent', MANAGEMENT_PORT: new URL(management).port },
+    });
+    expect(await service.exited).toBe(1);
+    expect(service.output()).toMatch(/MANAGEMENT_PORT \d+ is in use/);
+    expect(service.output()).not.toContain('Making a new database');
+  });
+});

@@ -1,0 +1,243 @@
+import { createHash } from 'node:crypto';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir, userInfo } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { Client } from 'pg';
+import { recordAct } from '../../src/audit/audit-log.js';
+import { archiveBank } from '../../src/cli/archive.js';
+import { checkHeads, exportHeads, readEvents, recordActOn } from '../../src/cli/audit.js';
+import { seedBank } from '../../src/cli/seed.js';
+import { settleShards } from '../../src/database/bank-shards.js';
+import type { ShardAddress } from '../../src/database/shard-address.js';
+import { startCli } from '../support/cli.js';
+import { openLedger } from '../support/ledger.js';
+import { createEmptyTestDatabase, createTestDatabase, type TestDatabase } from '../support/postgres.js';
+
+const BANK_ID = '00000000-0000-4000-8000-000000000001';
+
+let database: TestDatabase;
+let client: Client;
+let folder: string;
+let file: string;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'audit-'));
+});
+
+afterAll(() => rm(folder, { recursive: true }));
+
+beforeEach(async () => {
+  database = await createTestDatabase('audit');
+  client = new Client({ connectionString: database.url });
+  await client.connect();
+  file = join(folder, `${Math.random()}.jsonl`);
+});
+
+afterEach(async () => {
+  await client.end();
+  await database.drop();
+});
+
+const bank = (): ShardAddress[] => [{ url: database.url, schema: 'bank' }];
+const check = () => checkHeads(bank(), BANK_ID, file);
+const WHOLE = { different: [], differing: 0, eventsDiffer: false };
+
+async function postTo(accountId: number, times: number): Promise<void> {
+  const ledger = await openLedger(database.url);
+  for (let n = 0; n < times; n++) {
+    await ledger.groupCommit.submit({ accountId, type: 'credit', amount: 1n });
+  }
+  await ledger.close();
+}
+
+describe('an export of the heads', () => {
+  beforeEach(async () => {
+    await seedBank(bank(), { accounts: 5, balance: 100n });
+    await recordActOn(bank(), { action: 'test.done', details: {} });
+    await postTo(2, 3);
+  });
+
+  it('names the version and the hash of every account, and ends with the SHA-256 of all before', async () => {
+    const report = await exportHeads(bank(), BANK_ID, file);
+    const lines = (await readFile(file, 'utf8')).split('\n');
+    expect(lines.pop()).toBe('');
+    const last = lines.pop();
+    const sha256 = createHash('sha256')
+      .update(lines.map((line) => `${line}\n`).join(''))
+      .digest('hex');
+    expect(JSON.parse(last ?? '')).toEqual({ accounts: 5, sha256 });
+    expect(report).toEqual({ accounts: 5, sha256 });
+    const heads = lines.slice(1, 6).map((line) => JSON.parse(line) as Record<string, unknown>);
+    const stored = await client.query<Record<string, unknown>>(
+      `SELECT account_id::int AS "accountId", version::int, encode(head_hash, 'hex') AS hash FROM bank.accounts
+       ORDER BY account_id`,
+    );
+    expect(heads).toEqual(stored.rows);
+    expect(heads[1]).toMatchObject({ accountId: 2, version: 5 });
+  });
+
+  it('is found in the history that only grew, archive included', async () => {
+    await exportHeads(bank(), BANK_ID, file);
+    await postTo(2, 2);
+    await recordActOn(bank(), { action: 'test.done', details: {} });
+    await archiveBank(bank(), new Date());
+    expect(await check()).toMatchObject({ accounts: 5, ...WHOLE });
+  });
+
+  it('shows a history that was made anew, though all of it fits together', async () => {
+    await exportHeads(bank(), BANK_ID, file);
+    await client.query(`
+      DELETE FROM bank.transactions WHERE account_id = 2 AND version_after > 3;
+      UPDATE bank.accounts SET version = 3, balance = 1.01,
+        head_hash = (SELECT hash FROM bank.transactions WHERE account_id = 2 AND version_after = 3)
+      WHERE account_id = 2`);
+    expect(await check()).toMatchObject({ different: [2], differing: 1 });
+    await postTo(2, 4);
+    expect(await check()).toMatchObject({ different: [2], differing: 1 });
+  });
+
+  it('shows an account that is gone', async () => {
+    await exportHeads(bank(), BANK_ID, file);
+    await client.query('DELETE FROM bank.accounts WHERE account_id = 4');
+    expect(await check()).toMatchObject({ different: [4], differing: 1 });
+  });
+
+  it('shows an audit log whose end was cut off', async () => {
+    await exportHeads(bank(), BANK_ID, file);
+    await client.query('DELETE FROM bank.audit_events');
+    expect(await readEvents(bank())).toEqual({ events: [], firstBroken: undefined });
+    expect(await check()).toMatchObject({ differing: 0, eventsDiffer: true });
+  });
+
+  it('is not believed when the file was changed, or is of another bank', async () => {
+    await exportHeads(bank(), BANK_ID, file);
+    const text = await readFile(file, 'utf8');
+    const damages = [
+      text.replace('"version":5', '"version":4'),
+      text.replace(/\{"accountId":3.*\n/, ''),
+      text.replace(/\{"accounts":5.*\n/, ''),
+      `${text}{"accountId":9,"version":2,"hash":"${'0'.repeat(64)}"}\n`,
+      '',
+      'no heads at all\n',
+    ];
+    for (const damaged of damages) {
+      await writeFile(file, damaged);
+      await expect(check()).rejects.toThrow(/is damaged|is not whole/);
+    }
+    await writeFile(file, text);
+    const other = '00000000-0000-4000-8000-000000000002';
+    await expect(checkHeads(bank(), other, file)).rejects.toThrow('is of another bank');
+  });
+
+  it('does not write over a file, and leaves none when it is stopped', async () => {
+    await writeFile(file, 'mine');
+    await expect(exportHeads(bank(), BANK_ID, file)).rejects.toThrow("can't be made");
+    expect(await readFile(file, 'utf8')).toBe('mine');
+    const stopped = join(folder, 'stopped');
+    const signal = AbortSignal.abort(new Error('stopped'));
+    await expect(exportHeads(bank(), BANK_ID, stopped, { signal })).rejects.toThrow('stopped');
+    await expect(readFile(stopped)).rejects.toThrow('ENOENT');
+  });
+});
+
+it('exports and checks the shards of a bank', async () => {
+  const other = await createEmptyTestDatabase('audit-shards');
+  try {
+    const shards = [0, 1, 2].map((index) => ({ url: other.url, schema: `bank_${index}` }));
+    await settleShards(shards);
+    await seedBank(shards, { accounts: 30, balance: 100n });
+    expect(await exportHeads(shards, BANK_ID, file)).toMatchObject({ accounts: 30 });
+    expect(await checkHeads(shards, BANK_ID, file)).toMatchObject({ accounts: 30, ...WHOLE });
+  } finally {
+    await other.drop();
+  }
+});
+
+describe('the audit log', () => {
+  const act = (n: number) => ({ action: 'test.done', details: { n, 'a:b': '"ü"' } });
+
+  it('chains what is recorded, by whom and when', async () => {
+    const before = Date.now();
+    for (let n = 0; n < 3; n++) await recordActOn(bank(), act(n));
+    const { events, firstBroken } = await readEvents(bank());
+    expect(firstBroken).toBeUndefined();
+    expect(events.map(({ action, actor, details }) => ({ action, actor, details }))).toEqual(
+      [0, 1, 2].map((n) => ({
+        action: 'test.done',
+        actor: userInfo().username,
+        details: JSON.stringify(act(n).details),
+      })),
+    );
+    for (const { happenedAt } of events) expect(Math.abs(happenedAt.getTime() - before)).toBeLessThan(10_000);
+  });
+
+  it('stays one chain when several record at the same time', async () => {
+    await Promise.all(Array.from({ length: 8 }, (_, n) => recordActOn(bank(), act(n))));
+    const { events, firstBroken } = await readEvents(bank());
+    expect(events).toHaveLength(8);
+    expect(firstBroken).toBeUndefined();
+  });
+
+  it('leaves no trace of what was rolled back', async () => {
+    await client.query('BEGIN');
+    await recordAct(client, 'bank', act(1));
+    await client.query('ROLLBACK');
+    expect((await readEvents(bank())).events).toEqual([]);
+  });
+
+  it.each([
+    ['its details', `details = '{}'`],
+    ['its action', `action = 'nothing'`],
+    ['its actor', `actor = 'nobody'`],
+    ['its time', `happened_at = happened_at - interval '1 ms'`],
+    ['its id', 'event_id = -event_id'],
+    ['its hash', 'hash = sha256(hash)'],
+  ])('shows an event when %s was changed', async (_what, change) => {
+    for (let n = 0; n < 4; n++) await recordActOn(bank(), act(n));
+    const ids = (await readEvents(bank())).events.map(({ eventId }) => eventId);
+    await client.query(`UPDATE bank.audit_events SET ${change} WHERE event_id = ${ids[2]}`);
+    const { firstBroken } = await readEvents(bank());
+    expect(Math.abs(firstBroken ?? 0)).toBe(ids[2]);
+  });
+
+  it('shows that one is missing', async () => {
+    for (let n = 0; n < 4; n++) await recordActOn(bank(), act(n));
+    const ids = (await readEvents(bank())).events.map(({ eventId }) => eventId);
+    await client.query(`DELETE FROM bank.audit_events WHERE event_id = ${ids[1]}`);
+    expect((await readEvents(bank())).firstBroken).toBe(ids[2]);
+  });
+});
+
+describe('the command line', () => {
+  it('records a reset, exports, checks, and finds what was edited', async () => {
+    await seedBank(bank(), { accounts: 2, balance: 100n });
+    const run = async (...args: string[]) => startCli(args, { DATABASE_URL: database.url }).ended;
+    expect((await run('reset', '--account', '2', '--balance', '5')).code).toBe(0);
+    const listed = await run('audit', 'list');
+    expect(listed.code).toBe(0);
+    expect(listed.stdout).toMatch(
+      /^1 {2}\S+ {2}account\.reset {2}by \S+ {2}\{"account":2,"balance":"5\.00"\}\n$/,
+    );
+    expect(await run('audit', 'export', '--to', file)).toMatchObject({ code: 0 });
+    expect(await run('audit', 'check', '--from', file)).toMatchObject({ code: 0 });
+
+    await client.query(
+      `UPDATE bank.transactions SET timestamp = timestamp - interval '1 day' WHERE account_id = 2 AND version_after = 2`,
+    );
+    const verified = await run('verify');
+    expect(verified.code).toBe(1);
+    expect(verified.stdout).toMatch(/account 2: hashes_run_on \(the chain breaks at txn\d+, version 2\)/);
+
+    await client.query(`UPDATE bank.audit_events SET details = '{"account":1,"balance":"5.00"}'`);
+    const log = await run('audit', 'list');
+    expect(log.code).toBe(1);
+    expect(log.stdout).toContain('The audit log is NOT whole: event 1');
+    const json = await run('verify', '--json');
+    expect(JSON.parse(json.stdout)).toMatchObject({ ok: false, firstBrokenEvent: 1 });
+    await client.query('DELETE FROM bank.audit_events');
+    const checked = await run('audit', 'check', '--from', file);
+    expect(checked.code).toBe(1);
+    expect(checked.stdout).toContain('The audit log does NOT have that history any more.');
+  }, 60_000);
+});

@@ -1,0 +1,202 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { Client } from 'pg';
+import { archiveBank } from '../../src/cli/archive.js';
+import { recordActOn } from '../../src/cli/audit.js';
+import { backupBank } from '../../src/cli/backup.js';
+import { restoreBank } from '../../src/cli/restore.js';
+import { seedBank } from '../../src/cli/seed.js';
+import { moveShard } from '../../src/cli/shard-move.js';
+import { verifyBank } from '../../src/cli/verify.js';
+import { settleShards } from '../../src/database/bank-shards.js';
+import { migrate } from '../../src/database/migrate.js';
+import type { ShardAddress } from '../../src/database/shard-address.js';
+import { openAccount, startInstance } from '../support/app.js';
+import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
+import { deposit, post } from '../e2e/requests.js';
+
+const ROLE = `service_${process.pid}`;
+const PASSWORD = 'of-the-service';
+
+let database: TestDatabase;
+let other: TestDatabase;
+let owner: Client;
+let service: Client;
+
+const asService = (url: string) => {
+  const mine = new URL(url);
+  [mine.username, mine.password] = [ROLE, PASSWORD];
+  return mine.href;
+};
+const addressOf = (of: TestDatabase): ShardAddress => ({
+  url: asService(of.url),
+  schema: 'bank',
+  migrationUrl: of.url,
+});
+const bank = () => [addressOf(database)];
+
+async function connect(url: string): Promise<Client> {
+  const client = new Client({ connectionString: url });
+  await client.connect();
+  return client;
+}
+
+beforeAll(async () => {
+  database = await createEmptyTestDatabase('service-role');
+  other = await createEmptyTestDatabase('service-role-target');
+  owner = await connect(database.url);
+  await owner.query(`CREATE ROLE ${ROLE} LOGIN PASSWORD '${PASSWORD}'`);
+  await settleShards(bank());
+  await seedBank(bank(), { accounts: 3, balance: 100n });
+  await archiveBank(bank(), new Date());
+  await seedBank(bank(), { accounts: 3, balance: 100n });
+  await recordActOn(bank(), { action: 'test.done', details: {} });
+  await owner.query(
+    `INSERT INTO bank.api_keys (name, hint, hash, scopes) VALUES ('k', 'h', sha256('x'), ARRAY['admin'])`,
+  );
+  service = await connect(asService(database.url));
+});
+
+afterAll(async () => {
+  await service.end();
+  for (const used of [database, other]) {
+    const client = await connect(used.url);
+    await client.query(`DROP OWNED BY ${ROLE}`);
+    await client.end();
+  }
+  await owner.query(`DROP ROLE ${ROLE}`);
+  await owner.end();
+  await database.drop();
+  await other.drop();
+});
+
+describe("the service's role", () => {
+  it.each([
+    'UPDATE bank.transactions SET amount = amount + 1',
+    'UPDATE bank.transactions SET hash = sha256(hash)',
+    'DELETE FROM bank.transactions',
+    'TRUNCATE bank.transactions',
+    'UPDATE bank.archived_transactions SET amount = amount + 1',
+    'DELETE FROM bank.archived_transactions',
+    'INSERT INTO bank.archived_transactions SELECT * FROM bank.archived_transactions',
+    // Would take the transactions along.
+    'DELETE FROM bank.accounts',
+    'TRUNCATE bank.accounts CASCADE',
+    `UPDATE bank.accounts SET owner = 'me'`,
+    'UPDATE bank.accounts SET account_id = 7',
+    `UPDATE bank.audit_events SET actor = 'somebody else'`,
+    'DELETE FROM bank.audit_events',
+    `INSERT INTO bank.audit_events SELECT event_id + 1, happened_at, action, actor, details, hash FROM bank.audit_events`,
+    'UPDATE bank.api_keys SET revoked_at = NULL',
+    `UPDATE bank.api_keys SET scopes = ARRAY['admin']`,
+    `INSERT INTO bank.api_keys (name, hint, hash, scopes) VALUES ('mine', 'h', sha256('y'), ARRAY['admin'])`,
+    'DELETE FROM bank.api_keys',
+    'DELETE FROM bank.shard_identity',
+    'UPDATE bank.shard_identity SET shard_index = 1',
+    'CREATE TABLE bank.mine (n int)',
+    `SET ROLE "${new URL(process.env['TEST_POSTGRES_URL'] ?? 'postgres://postgres@x/y').username}"`,
+  ])('may not %s', async (sql) => {
+    await expect(service.query(sql)).rejects.toMatchObject({ code: '42501' });
+  });
+
+  it.each([
+    'ALTER TABLE bank.transactions ADD COLUMN mine int',
+    'ALTER TABLE bank.transactions DISABLE TRIGGER ALL',
+    'DROP TABLE bank.transactions',
+    'GRANT UPDATE ON bank.transactions TO PUBLIC',
+  ])('may not %s, for it owns nothing', async (sql) => {
+    // A GRANT of what one may not hand on is a warning.
+    await service.query(sql).catch((error: unknown) => expect(error).toMatchObject({ code: '42501' }));
+    const { rows } = await owner.query(
+      `SELECT has_table_privilege('public', 'bank.transactions', 'UPDATE') AS granted,
+              (SELECT count(*)::int FROM pg_attribute WHERE attrelid = 'bank.transactions'::regclass AND attname = 'mine') AS mine`,
+    );
+    expect(rows).toEqual([{ granted: false, mine: 0 }]);
+  });
+
+  it.each(['with the way to the owner', 'without it, once it is migrated'])(
+    'is enough to serve every request, %s',
+    async (which) => {
+      const settings = {
+        DATABASE_URL: asService(database.url),
+        MIGRATION_DATABASE_URL: which.startsWith('without') ? '' : database.url,
+      };
+      const app = await startInstance(database.url, settings);
+      try {
+        const accountId = await openAccount(app, '10.00');
+        expect((await post(app, accountId, deposit('1'))).status).toBe(201);
+        const batch = await app.http
+          .post('/transactions/batch')
+          .send({ transactions: [{ accountId, amount: '1', type: 'deposit' }] });
+        expect(batch.status).toBeLessThan(300);
+        for (const path of [
+          `/accounts/${accountId}`,
+          `/accounts/${accountId}/balance`,
+          `/accounts/${accountId}/proof?fromVersion=1`,
+          `/accounts/${accountId}/transactions`,
+          `/accounts/${accountId}/transactions?type=deposit`,
+          '/accounts',
+          '/accounts/1/transactions',
+          '/transactions/txn1',
+          '/health/ready',
+        ]) {
+          expect({ path, status: (await app.http.get(path)).status }).toEqual({ path, status: 200 });
+        }
+        // The relay has taken the lease and the events.
+        const giveUpAt = Date.now() + 10_000;
+        while ((await owner.query('SELECT FROM bank.outbox LIMIT 1')).rowCount !== 0) {
+          if (Date.now() > giveUpAt) throw new Error('the outbox is not emptied');
+          await new Promise((resolve) => setTimeout(resolve, 50));
+        }
+      } finally {
+        await app.close();
+      }
+      expect((await verifyBank(bank())).ok).toBe(true);
+    },
+  );
+
+  it('loses what somebody gave it besides, at the next migration', async () => {
+    await owner.query(`GRANT UPDATE, DELETE ON bank.transactions TO ${ROLE}`);
+    await service.query('UPDATE bank.transactions SET amount = amount WHERE false');
+    await migrate(addressOf(database), { index: 0, count: 1 });
+    await expect(service.query('UPDATE bank.transactions SET amount = amount WHERE false')).rejects.toThrow(
+      'permission denied',
+    );
+    await service.query('SELECT FROM bank.transactions');
+  });
+
+  it('holds after a restore and after a move', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'service-role-'));
+    const target = await createEmptyTestDatabase('service-role-moved');
+    try {
+      const backup = join(folder, 'backup');
+      await backupBank(bank(), { to: backup });
+      await restoreBank([addressOf(other)], { from: backup, skipIds: 10 });
+      const { host, pathname } = new URL(target.url);
+      await moveShard(addressOf(other), { index: 0, count: 1 }, `postgresql://${host}${pathname}`, {
+        maxPauseMs: 10_000,
+      });
+      const app = await startInstance(other.url, {
+        DATABASE_URL: asService(other.url),
+        MIGRATION_DATABASE_URL: '',
+      });
+      const accountId = await openAccount(app, '10.00');
+      expect((await post(app, accountId, deposit('1'))).status).toBe(201);
+      await app.close();
+      const moved = await connect(asService(target.url));
+      await expect(moved.query('DELETE FROM bank.transactions')).rejects.toThrow('permission denied');
+      await moved.end();
+      const events = await connect(target.url);
+      const { rows } = await events.query('SELECT action FROM bank.audit_events');
+      expect(rows).toEqual([{ action: 'test.done' }]);
+      expect((await events.query('SELECT FROM bank.api_keys')).rowCount).toBe(1);
+      await events.query(`DROP OWNED BY ${ROLE}`);
+      await events.end();
+    } finally {
+      await target.drop();
+      await rm(folder, { recursive: true });
+    }
+  });
+});
