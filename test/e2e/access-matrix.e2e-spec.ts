@@ -1,10 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { SCOPES, type Scope } from '../../src/auth/principal.js';
+import type { Scope } from '../../src/auth/principal.js';
 import { startInstance, type TestApp } from '../support/app.js';
-import { bearer, Wallet } from '../support/credentials.js';
+import { bearer } from '../support/credentials.js';
 import { OpenApiContract } from '../support/openapi.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { RawClient } from '../support/raw-client.js';
+import { ORDINARY, Wallet } from '../support/wallet.js';
 import { deposit, JSON_TYPE } from './requests.js';
 
 /*
@@ -34,6 +35,8 @@ interface RouteClass {
   readonly right: number;
   /** What those are answered who may, but not see the target. */
   readonly foreign: number;
+  /** It is for everybody, but a credential that is shown has to be good: whoever has one is told more. */
+  readonly checked?: true;
   /** Names an account or a transaction, so what is another's must be as absent. */
   readonly named?: true;
 }
@@ -113,6 +116,7 @@ const CLASSES: Readonly<Record<string, RouteClass>> = {
   },
   'GET /health/ready': {
     scope: undefined,
+    checked: true,
     sent: () => ({ path: '/health/ready' }),
     right: 200,
     foreign: 200,
@@ -124,12 +128,12 @@ const contract = new OpenApiContract();
 const ROUTES = contract.routes.map(({ method, path }) => `${method} ${path}`);
 const classOf = (route: string) => CLASSES[route] as RouteClass;
 
-const ORDINARY: readonly Scope[] = SCOPES.filter((scope) => scope !== 'admin');
 const allBut = (scope: Scope | undefined) => ORDINARY.filter((other) => other !== scope);
 
 /** What a sender is answered by a route. */
 type Expected = (route: RouteClass) => number;
-const refused: Expected = ({ scope, right }) => (scope === undefined ? right : 401);
+const unknown: Expected = ({ scope, right }) => (scope === undefined ? right : 401);
+const refused: Expected = (route) => (route.checked ? 401 : unknown(route));
 const forbidden: Expected = ({ scope, right }) => (scope === undefined ? right : 403);
 const elsewhere: Expected = ({ scope, foreign }) => (scope === 'admin' ? 403 : foreign);
 const admitted: Expected = ({ scope, right }) => (scope === 'admin' ? 403 : right);
@@ -152,9 +156,9 @@ let app: TestApp;
 let target: Target;
 
 const SENDERS: Readonly<Record<string, Sender>> = {
-  'no credential': { credential: () => Promise.resolve(undefined), expected: refused },
+  'no credential': { credential: () => Promise.resolve(undefined), expected: unknown },
   garbage: { credential: () => Promise.resolve('x'.repeat(60)), expected: refused },
-  'a key that never was': { credential: once(() => wallet.unknownKey()), expected: refused },
+  'a key that never was': { credential: () => Promise.resolve(wallet.unknownKey()), expected: refused },
   'an expired key': {
     credential: once(() => wallet.expiredKey({ scopes: ORDINARY })),
     expected: refused,
@@ -177,20 +181,6 @@ const SENDERS: Readonly<Record<string, Sender>> = {
     credential: once(() => wallet.key({ scopes: ['admin'] })),
     expected: admin,
   },
-  'a token of nobody’s': {
-    credential: once(() => wallet.token('ada', ORDINARY, { signedBy: 'stranger' })),
-    expected: refused,
-  },
-  'an expired token': {
-    credential: once(() => wallet.token('ada', ORDINARY, { expiresInSeconds: -600 })),
-    expected: refused,
-  },
-  'a token of the wrong scopes': {
-    credential: ({ scope }) => wallet.token('ada', allBut(scope)),
-    expected: forbidden,
-  },
-  'the token of another user': { credential: once(() => wallet.token('bob', ORDINARY)), expected: elsewhere },
-  'the token of the owner': { credential: once(() => wallet.token('ada', ORDINARY)), expected: admitted },
 };
 
 /** Those to whom nothing of ada's may be shown. */
@@ -224,7 +214,7 @@ async function send(
 
 beforeAll(async () => {
   database = await createTestDatabase('matrix');
-  wallet = await Wallet.open(database.url);
+  wallet = Wallet.of(database.url);
   app = await startInstance(database.url, wallet.settings);
   const ada = await wallet.key({ scopes: ORDINARY, owner: 'ada' });
   const opened = await app.http
@@ -240,7 +230,6 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await app.close();
-  await wallet.close();
   await database.drop();
 });
 
@@ -262,6 +251,7 @@ describe('every route by every sender', () => {
         leaks.push(`${name}: ${route}`);
       expect({ status, text }).toEqual({ status: sender.expected(of), text });
       if (seesNothing(of, sender)) expect(text).not.toMatch(/7351\.4|"ada"/);
+      expect(text.includes('"shard-0"')).toBe(route === 'GET /health/ready' && sender.expected === admin);
       if (status === 401)
         expect(text).toMatch(/\r\nwww-authenticate: Bearer[\s\S]*{"error":"Unauthorized"}$/i);
       if (status === 403) {
@@ -272,22 +262,19 @@ describe('every route by every sender', () => {
     });
   });
 
-  describe.each(['the key of another owner', 'the token of another user'])(
-    '%s: absent or another’s',
-    (name) => {
-      const named = ROUTES.filter((route) => classOf(route).named);
+  describe.each(['the key of another owner'])('%s: absent or another’s', (name) => {
+    const named = ROUTES.filter((route) => classOf(route).named);
 
-      it.each(named)('%s', async (route) => {
-        const of = classOf(route);
-        const [method = ''] = route.split(' ');
-        const credential = await SENDERS[name]?.credential(of);
-        const absent = { accountId: 9_000_001, transactionId: 'txn9000001' };
-        const foreign = await send(method, of.sent(target), credential);
-        expect(foreign).toEqual(await send(method, of.sent(absent), credential));
-        expect(foreign.status).toBe(404);
-      });
-    },
-  );
+    it.each(named)('%s', async (route) => {
+      const of = classOf(route);
+      const [method = ''] = route.split(' ');
+      const credential = await SENDERS[name]?.credential(of);
+      const absent = { accountId: 9_000_001, transactionId: 'txn9000001' };
+      const foreign = await send(method, of.sent(target), credential);
+      expect(foreign).toEqual(await send(method, of.sent(absent), credential));
+      expect(foreign.status).toBe(404);
+    });
+  });
 
   it('no transaction was posted but by those who may', async () => {
     const { text } = await send(

@@ -1,16 +1,18 @@
 import { createServer, type Server } from 'node:http';
 import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { Client } from 'pg';
-import { SCOPES, type Scope } from '../../src/auth/principal.js';
-import { startRedis, type RedisServer } from '../../stack/servers/redis.js';
-import { openAccount, startInstance, type TestApp } from '../support/app.js';
-import { bearer, Wallet } from '../support/credentials.js';
+import { Redis } from 'ioredis';
+import type { Scope } from '../../src/auth/principal.js';
+import { startRedis } from '../../stack/servers/redis.js';
+import { startInstance, type TestApp } from '../support/app.js';
+import { bearer } from '../support/credentials.js';
 import { OpenApiContract } from '../support/openapi.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { routesOf } from '../support/routes.js';
 import { spawnService } from '../support/service.js';
+import { ORDINARY, Wallet } from '../support/wallet.js';
 import { deposit, fieldsIn, JSON_TYPE, sendRaw } from './requests.js';
 
 /*
@@ -18,7 +20,6 @@ import { deposit, fieldsIn, JSON_TYPE, sendRaw } from './requests.js';
  * that the list is whole: ownership.e2e-spec, access-matrix.e2e-spec, rate-limit.e2e-spec, bad-input.e2e-spec.
  */
 
-const ORDINARY: readonly Scope[] = SCOPES.filter((scope) => scope !== 'admin');
 const MARKED_AMOUNT = '7351.42';
 
 let database: TestDatabase;
@@ -32,10 +33,10 @@ let adasTransaction: string;
 
 beforeAll(async () => {
   database = await createTestDatabase('owasp');
-  wallet = await Wallet.open(database.url);
+  wallet = Wallet.of(database.url);
   app = await startInstance(database.url, wallet.settings);
-  ada = bearer(await wallet.key({ scopes: ORDINARY, owner: 'ada' }));
-  bob = bearer(await wallet.key({ scopes: ORDINARY, owner: 'bob' }));
+  ada = bearer(await wallet.key({ owner: 'ada' }));
+  bob = bearer(await wallet.key({ owner: 'bob' }));
   admin = bearer(await wallet.key({ scopes: ['admin'] }));
   adasAccount = await open(ada, `{"openingDeposit":${MARKED_AMOUNT}}`);
   const { text } = await app.http.get(`/accounts/${adasAccount}/transactions`).set(ada).expect(200);
@@ -44,7 +45,6 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await app.close();
-  await wallet.close();
   await database.drop();
 });
 
@@ -101,19 +101,14 @@ describe('API1:2023 Broken Object Level Authorization', () => {
 });
 
 describe('API2:2023 Broken Authentication', () => {
-  const refused = async (headers: Record<string, string>, path = '/accounts') => {
+  const refused = async (headers: Readonly<Record<string, string>>, path = '/accounts') => {
     const { status, headers: answered, text } = await get(path, headers);
     expect({ headers, status, text }).toEqual({ headers, status: 401, text: '{"error":"Unauthorized"}' });
     expect(answered['www-authenticate']).toMatch(/^Bearer/);
   };
 
-  it('a token that the issuer did not sign for this service, or that is over, is none', async () => {
-    await get('/accounts', bearer(await wallet.token('ada', ORDINARY))).expect(200);
-    for (const token of await wallet.badTokens('ada', ORDINARY)) await refused(bearer(token));
-  });
-
   it('a key that was altered, cut short or lengthened is none', async () => {
-    const key = await wallet.key({ scopes: ORDINARY });
+    const key = await wallet.key();
     await get('/accounts', bearer(key)).expect(200);
     const other = key.at(20) === 'a' ? 'b' : 'a';
     for (const wrong of [
@@ -128,7 +123,7 @@ describe('API2:2023 Broken Authentication', () => {
   });
 
   it('credentials are taken from one place alone', async () => {
-    const key = await wallet.key({ scopes: ORDINARY });
+    const key = await wallet.key();
     await refused({ 'x-api-key': key });
     await refused({ cookie: `authorization=${key}; access_token=${key}` });
     await refused({ authorization: key });
@@ -232,15 +227,15 @@ describe('API6:2023 Unrestricted Access to Sensitive Business Flows', () => {
       TRUSTED_PROXIES: '127.0.0.1',
     });
     try {
-      const token = () => wallet.token('eve', ORDINARY);
+      const eve = bearer(await wallet.key({ owner: 'eve' }));
       const statuses: number[] = [];
       for (let count = 0; count < 6; count++) {
-        const headers = { ...bearer(await token()), 'x-forwarded-for': `198.51.100.${count}` };
+        const headers = { ...eve, 'x-forwarded-for': `198.51.100.${count}` };
         statuses.push((await post('/accounts', headers, '{}', limited)).status);
       }
       expect(statuses.slice(0, 3)).toEqual([201, 201, 201]);
       expect(statuses.slice(3)).toContain(429);
-      const other = { ...bearer(await wallet.token('sam', ORDINARY)), 'x-forwarded-for': '198.51.100.0' };
+      const other = { ...bearer(await wallet.key({ owner: 'sam' })), 'x-forwarded-for': '198.51.100.0' };
       await post('/accounts', other, '{}', limited).expect(201);
     } finally {
       await limited.close();
@@ -265,9 +260,6 @@ describe('API7:2023 Server Side Request Forgery', () => {
 
   it('nothing that is in a request, or in a token, makes the service call out', async () => {
     const url = `http://127.0.0.1:${(trap.address() as AddressInfo).port}/keys`;
-    for (const token of await wallet.tokensThatPointTo(url, 'ada', ORDINARY)) {
-      await get('/accounts', bearer(token)).expect(401);
-    }
     const names = [
       'origin',
       'referer',
@@ -292,17 +284,21 @@ describe('API7:2023 Server Side Request Forgery', () => {
 
 describe('API8:2023 Security Misconfiguration', () => {
   it.each([
-    ['another address without credentials', { HOST: '0.0.0.0', AUTH: '' }],
-    ['production without credentials', { NODE_ENV: 'production', AUTH: 'off' }],
-    [
-      'another address in production without credentials',
-      { NODE_ENV: 'production', AUTH: 'off', HOST: '0.0.0.0' },
-    ],
-  ])('does not start for %s', async (_, environment) => {
-    const service = await spawnService({ environment: { DATABASE_URL: database.url, ...environment } });
-    expect(await service.exited).toBe(1);
-    expect(service.output()).toMatch(/Can't start\.[\s\S]*AUTH/);
-    expect(service.output()).not.toContain(new URL(database.url).password);
+    ['another address, and nobody has a credential', { HOST: '0.0.0.0' }],
+    ['behind a proxy, and nobody has a credential', { TRUSTED_PROXIES: '10.0.0.0/8' }],
+    ['production, and nobody has a credential', { NODE_ENV: 'production' }],
+    ['production, with authentication off', { NODE_ENV: 'production', AUTH: 'off' }],
+  ])('it does not start: %s', async (_, environment) => {
+    const empty = await createTestDatabase('owasp');
+    const service = await spawnService({ environment: { DATABASE_URL: empty.url, ...environment } });
+    try {
+      expect(await Promise.race([service.exited, sleep(10_000, 'it runs')])).toBe(1);
+      expect(service.output()).toMatch(/Can't start\.[\s\S]*AUTH/);
+      expect(service.output()).not.toContain(new URL(empty.url).password);
+    } finally {
+      service.child.kill('SIGKILL');
+      await empty.drop();
+    }
   });
 
   it('answers tell nothing of what they are made with, and may not be framed, sniffed or read by other sites', async () => {
@@ -341,7 +337,8 @@ describe('API9:2023 Improper Inventory Management', () => {
 
 describe('API10:2023 Unsafe Consumption of APIs', () => {
   it('what is put into Redis by others is no balance', async () => {
-    const redis: RedisServer = await startRedis();
+    const redis = await startRedis();
+    const client = new Redis(redis.url);
     const cached = await startInstance(database.url, {
       ...wallet.settings,
       REDIS_URL: redis.url,
@@ -349,7 +346,8 @@ describe('API10:2023 Unsafe Consumption of APIs', () => {
     });
     try {
       const accountId = await open(ada, '{"openingDeposit":5}', cached);
-      const key = await keyOf(redis, accountId);
+      const [key = ''] = await client.keys(`bank:*:balance:${accountId}`);
+      expect(key).not.toBe('');
       for (const poison of [
         'x',
         '-1:5',
@@ -359,32 +357,17 @@ describe('API10:2023 Unsafe Consumption of APIs', () => {
         '2:5:5',
         '2:5\n',
       ]) {
-        await redisCommand(redis, 'SET', key, poison);
+        await client.set(key, poison);
         const { text } = await get(`/accounts/${accountId}/balance`, ada, cached).expect(200);
         expect(text).toBe('{"balance":5.00,"version":2}');
       }
-      await redisCommand(redis, 'DEL', key);
-      await redisCommand(redis, 'LPUSH', key, 'x');
+      await client.del(key);
+      await client.lpush(key, 'x');
       await get(`/accounts/${accountId}/balance`, ada, cached).expect(200);
     } finally {
+      client.disconnect();
       await cached.close();
       await redis.stop();
-    }
-  });
-
-  it('an identity provider that answers nonsense lets nobody in, and stops nothing', async () => {
-    const elsewhere = await Wallet.open(database.url);
-    const broken = await startInstance(database.url, elsewhere.settings);
-    try {
-      const token = await elsewhere.token('ada', ORDINARY);
-      for (const answer of ['nonsense', 'redirect', 'failure', 'endless', 'symmetric'] as const) {
-        elsewhere.answersKeysWith(answer);
-        await get('/accounts', bearer(token), broken).expect(401);
-      }
-      await get('/accounts', bearer(await elsewhere.key({ scopes: ORDINARY })), broken).expect(200);
-    } finally {
-      await broken.close();
-      await elsewhere.close();
     }
   });
 });

@@ -1,0 +1,67 @@
+import { Client } from 'pg';
+import { generateKey } from '../../src/auth/api-key.js';
+import { SCOPES, type Scope } from '../../src/auth/principal.js';
+import { createKey, revokeKey, type KeyCreated, type KeyRequest } from '../../src/cli/keys.js';
+import type { ShardAddress } from '../../src/database/shard-address.js';
+import { bearer } from './credentials.js';
+
+/** All that a sender may be allowed who is no administrator. */
+export const ORDINARY: readonly Scope[] = SCOPES.filter((scope) => scope !== 'admin');
+
+type Wanted = Partial<Pick<KeyRequest, 'scopes' | 'owner'>>;
+
+/** Credentials of a bank, of every kind, good and bad. */
+export class Wallet {
+  /** Settings of a service that takes them, and does not mind how many bad ones it is shown. */
+  readonly settings: Readonly<Record<string, string>> = {
+    AUTH: 'on',
+    AUTH_FAILURES_PER_MINUTE: '100000',
+  };
+
+  constructor(private readonly shards: readonly ShardAddress[]) {}
+
+  /** Of a bank of one shard. */
+  static of(databaseUrl: string): Wallet {
+    return new Wallet([{ url: databaseUrl, schema: 'bank' }]);
+  }
+
+  /** @param wanted without scopes: all ordinary ones; without an owner: of a service that sees all accounts */
+  async key(wanted: Wanted = {}): Promise<string> {
+    return (await this.create(wanted)).key;
+  }
+
+  async revokedKey(wanted: Wanted = {}): Promise<string> {
+    const { key, keyId } = await this.create(wanted);
+    await revokeKey(this.shards, keyId);
+    return key;
+  }
+
+  async expiredKey(wanted: Wanted = {}): Promise<string> {
+    const { key, keyId } = await this.create(wanted);
+    const [{ url, schema } = { url: '', schema: '' }] = this.shards;
+    const client = new Client({ connectionString: url });
+    await client.connect();
+    await client
+      .query(`UPDATE ${schema}.api_keys SET expires_at = now() - interval '1 second' WHERE key_id = $1`, [
+        keyId,
+      ])
+      .finally(() => client.end());
+    return key;
+  }
+
+  /** Well formed, but no key of this bank. */
+  unknownKey(): string {
+    return generateKey();
+  }
+
+  /** The headers with which each of some owners sends its requests; for undefined, those of a service. */
+  async senders(owners: readonly string[]): Promise<(owner: string | undefined) => Record<string, string>> {
+    const headers = new Map<string | undefined, Record<string, string>>();
+    for (const owner of [undefined, ...owners]) headers.set(owner, bearer(await this.key({ owner })));
+    return (owner) => headers.get(owner) ?? {};
+  }
+
+  private create(wanted: Wanted): Promise<KeyCreated> {
+    return createKey(this.shards, { name: 'test', scopes: ORDINARY, ...wanted });
+  }
+}
