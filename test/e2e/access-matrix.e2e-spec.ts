@@ -5,7 +5,7 @@ import { bearer } from '../support/credentials.js';
 import { OpenApiContract } from '../support/openapi.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { RawClient } from '../support/raw-client.js';
-import { ORDINARY, Wallet } from '../support/wallet.js';
+import { ORDINARY, WalletWithTokens } from '../support/wallet.js';
 import { deposit, JSON_TYPE } from './requests.js';
 
 /*
@@ -151,7 +151,7 @@ function once(make: () => Promise<string>): Sender['credential'] {
 }
 
 let database: TestDatabase;
-let wallet: Wallet;
+let wallet: WalletWithTokens;
 let app: TestApp;
 let target: Target;
 
@@ -179,6 +179,24 @@ const SENDERS: Readonly<Record<string, Sender>> = {
   'the key of a service': { credential: once(() => wallet.key({ scopes: ORDINARY })), expected: admitted },
   'the key of an administrator': {
     credential: once(() => wallet.key({ scopes: ['admin'] })),
+    expected: admin,
+  },
+  'a token of nobody’s': {
+    credential: once(() => wallet.provider.token('ada', ORDINARY, { signedBy: 'stranger' })),
+    expected: refused,
+  },
+  'an expired token': {
+    credential: once(() => wallet.provider.token('ada', ORDINARY, { expiresInSeconds: -600 })),
+    expected: refused,
+  },
+  'a token of the wrong scopes': {
+    credential: ({ scope }) => wallet.provider.token('ada', allBut(scope)),
+    expected: forbidden,
+  },
+  'the token of another user': { credential: once(() => wallet.token('bob')), expected: elsewhere },
+  'the token of the owner': { credential: once(() => wallet.token('ada')), expected: admitted },
+  'the token of an administrator': {
+    credential: once(() => wallet.provider.token('ada', ['admin'])),
     expected: admin,
   },
 };
@@ -214,7 +232,7 @@ async function send(
 
 beforeAll(async () => {
   database = await createTestDatabase('matrix');
-  wallet = Wallet.of(database.url);
+  wallet = await WalletWithTokens.open(database.url);
   app = await startInstance(database.url, wallet.settings);
   const ada = await wallet.key({ scopes: ORDINARY, owner: 'ada' });
   const opened = await app.http
@@ -230,6 +248,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await app.close();
+  await wallet.close();
   await database.drop();
 });
 
@@ -262,19 +281,22 @@ describe('every route by every sender', () => {
     });
   });
 
-  describe.each(['the key of another owner'])('%s: absent or another’s', (name) => {
-    const named = ROUTES.filter((route) => classOf(route).named);
+  describe.each(['the key of another owner', 'the token of another user'])(
+    '%s: absent or another’s',
+    (name) => {
+      const named = ROUTES.filter((route) => classOf(route).named);
 
-    it.each(named)('%s', async (route) => {
-      const of = classOf(route);
-      const [method = ''] = route.split(' ');
-      const credential = await SENDERS[name]?.credential(of);
-      const absent = { accountId: 9_000_001, transactionId: 'txn9000001' };
-      const foreign = await send(method, of.sent(target), credential);
-      expect(foreign).toEqual(await send(method, of.sent(absent), credential));
-      expect(foreign.status).toBe(404);
-    });
-  });
+      it.each(named)('%s', async (route) => {
+        const of = classOf(route);
+        const [method = ''] = route.split(' ');
+        const credential = await SENDERS[name]?.credential(of);
+        const absent = { accountId: 9_000_001, transactionId: 'txn9000001' };
+        const foreign = await send(method, of.sent(target), credential);
+        expect(foreign).toEqual(await send(method, of.sent(absent), credential));
+        expect(foreign.status).toBe(404);
+      });
+    },
+  );
 
   it('no transaction was posted but by those who may', async () => {
     const { text } = await send(

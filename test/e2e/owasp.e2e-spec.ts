@@ -12,7 +12,7 @@ import { OpenApiContract } from '../support/openapi.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { routesOf } from '../support/routes.js';
 import { spawnService } from '../support/service.js';
-import { ORDINARY, Wallet } from '../support/wallet.js';
+import { ORDINARY, WalletWithTokens } from '../support/wallet.js';
 import { deposit, fieldsIn, JSON_TYPE, sendRaw } from './requests.js';
 
 /*
@@ -23,7 +23,7 @@ import { deposit, fieldsIn, JSON_TYPE, sendRaw } from './requests.js';
 const MARKED_AMOUNT = '7351.42';
 
 let database: TestDatabase;
-let wallet: Wallet;
+let wallet: WalletWithTokens;
 let app: TestApp;
 let ada: Record<string, string>;
 let bob: Record<string, string>;
@@ -33,7 +33,7 @@ let adasTransaction: string;
 
 beforeAll(async () => {
   database = await createTestDatabase('owasp');
-  wallet = Wallet.of(database.url);
+  wallet = await WalletWithTokens.open(database.url);
   app = await startInstance(database.url, wallet.settings);
   ada = bearer(await wallet.key({ owner: 'ada' }));
   bob = bearer(await wallet.key({ owner: 'bob' }));
@@ -45,6 +45,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await app.close();
+  await wallet.close();
   await database.drop();
 });
 
@@ -106,6 +107,17 @@ describe('API2:2023 Broken Authentication', () => {
     expect({ headers, status, text }).toEqual({ headers, status: 401, text: '{"error":"Unauthorized"}' });
     expect(answered['www-authenticate']).toMatch(/^Bearer/);
   };
+
+  it('a token that the provider did not make for this service, or that is over, is none', async () => {
+    await get('/accounts', bearer(await wallet.token('ada'))).expect(200);
+    const bad = await wallet.provider.badTokens('ada', ORDINARY);
+    const answers = Object.entries(bad).map(async ([what, token]) => {
+      const { status } = await get('/accounts', bearer(token));
+      return [what, status] as const;
+    });
+    for (const [what, status] of await Promise.all(answers))
+      expect({ what, status }).toEqual({ what, status: 401 });
+  });
 
   it('a key that was altered, cut short or lengthened is none', async () => {
     const key = await wallet.key();
@@ -227,15 +239,14 @@ describe('API6:2023 Unrestricted Access to Sensitive Business Flows', () => {
       TRUSTED_PROXIES: '127.0.0.1',
     });
     try {
-      const eve = bearer(await wallet.key({ owner: 'eve' }));
       const statuses: number[] = [];
       for (let count = 0; count < 6; count++) {
-        const headers = { ...eve, 'x-forwarded-for': `198.51.100.${count}` };
+        const headers = { ...bearer(await wallet.token('eve')), 'x-forwarded-for': `198.51.100.${count}` };
         statuses.push((await post('/accounts', headers, '{}', limited)).status);
       }
       expect(statuses.slice(0, 3)).toEqual([201, 201, 201]);
       expect(statuses.slice(3)).toContain(429);
-      const other = { ...bearer(await wallet.key({ owner: 'sam' })), 'x-forwarded-for': '198.51.100.0' };
+      const other = { ...bearer(await wallet.token('sam')), 'x-forwarded-for': '198.51.100.0' };
       await post('/accounts', other, '{}', limited).expect(201);
     } finally {
       await limited.close();
@@ -260,6 +271,9 @@ describe('API7:2023 Server Side Request Forgery', () => {
 
   it('nothing that is in a request, or in a token, makes the service call out', async () => {
     const url = `http://127.0.0.1:${(trap.address() as AddressInfo).port}/keys`;
+    for (const token of await wallet.provider.tokensThatPointTo(url, 'ada', ORDINARY)) {
+      await get('/accounts', bearer(token)).expect(401);
+    }
     const names = [
       'origin',
       'referer',
@@ -292,7 +306,7 @@ describe('API8:2023 Security Misconfiguration', () => {
     const empty = await createTestDatabase('owasp');
     const service = await spawnService({ environment: { DATABASE_URL: empty.url, ...environment } });
     try {
-      expect(await Promise.race([service.exited, sleep(10_000, 'it runs')])).toBe(1);
+      expect(await Promise.race([service.exited, sleep(10_000, 'it runs', { ref: false })])).toBe(1);
       expect(service.output()).toMatch(/Can't start\.[\s\S]*AUTH/);
       expect(service.output()).not.toContain(new URL(empty.url).password);
     } finally {
@@ -368,6 +382,25 @@ describe('API10:2023 Unsafe Consumption of APIs', () => {
       client.disconnect();
       await cached.close();
       await redis.stop();
+    }
+  });
+
+  it('an identity provider that answers nonsense lets nobody in, and stops nothing', async () => {
+    const elsewhere = await WalletWithTokens.open(database.url);
+    const key = bearer(await elsewhere.key());
+    const relying = await startInstance(database.url, elsewhere.settings);
+    try {
+      for (const answer of ['nonsense', 'redirect', 'failure', 'flood'] as const) {
+        elsewhere.provider.keysAnswer = answer;
+        const { text } = await get('/accounts', bearer(await elsewhere.token('ada')), relying).expect(503);
+        expect(text).not.toContain(elsewhere.provider.issuer);
+        await get('/accounts', key, relying).expect(200);
+      }
+      elsewhere.provider.keysAnswer = 'symmetric';
+      await get('/accounts', bearer(await elsewhere.token('ada')), relying).expect(401);
+    } finally {
+      await relying.close();
+      await elsewhere.close();
     }
   });
 });

@@ -10,7 +10,7 @@ import { OpenApiContract } from '../support/openapi.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { secretsIn } from '../support/secrets.js';
 import { spawnService, startService, stopService, type ServiceProcess } from '../support/service.js';
-import { Wallet } from '../support/wallet.js';
+import { ORDINARY, WalletWithTokens } from '../support/wallet.js';
 import { deposit, JSON_TYPE } from './requests.js';
 
 /*
@@ -30,7 +30,7 @@ const role = `planted_${randomBytes(4).toString('hex')}`;
 let database: TestDatabase;
 let redis: RedisServer;
 let broker: RabbitMqServer;
-let wallet: Wallet;
+let wallet: WalletWithTokens;
 let service: ServiceProcess;
 let admin: Record<string, string>;
 /** All that was answered, with the headers. */
@@ -52,7 +52,7 @@ beforeAll(async () => {
   await setRedisPassword(redis.port, secrets['the password of Redis'] ?? '');
   await broker.control('add_user', 'planted', secrets['the password of RabbitMQ'] ?? '');
   await broker.control('set_permissions', 'planted', '.*', '.*', '.*');
-  wallet = Wallet.of(database.url);
+  wallet = await WalletWithTokens.open(database.url);
   // Before it starts: without any credential it does not.
   admin = bearer(await plant('the key of an administrator', wallet.key({ scopes: ['admin'] })));
   service = await startService({ environment: environment() });
@@ -60,6 +60,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await stopService(service);
+  await wallet.close();
   await Promise.all([redis.stop(), broker.stop()]);
   await database.drop();
   await onServer(`DROP ROLE ${role}`);
@@ -182,6 +183,9 @@ describe('planted secrets', () => {
       'an expired key': wallet.expiredKey(),
       'a revoked key': wallet.revokedKey(),
       'a key that never was': Promise.resolve(wallet.unknownKey()),
+      'a token': wallet.token('ada'),
+      'an expired token': wallet.provider.token('ada', ORDINARY, { expiresInSeconds: -600 }),
+      'a token of nobody’s': wallet.provider.token('ada', ORDINARY, { signedBy: 'stranger' }),
     };
     const statuses = new Set<number>();
     for (const [name, credential] of Object.entries(credentials)) {
