@@ -36,7 +36,7 @@ export async function createApp(
   admitBatches(fastify, batchPlaces(config));
   const metrics = app.get(Metrics);
   const lifecycle = app.get(Lifecycle, { strict: false });
-  await installFastifyHooks(app, { config, security, metrics, lifecycle, logger });
+  installFastifyHooks(app, { config, security, metrics, lifecycle, logger });
   if (config.http.swaggerUi) serveOpenApi(app);
   return app;
 }

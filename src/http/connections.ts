@@ -203,6 +203,22 @@ export function endRaw(
   socket.destroySoon();
 }
 
+/** An answer to what is for no route. */
+export function endUnrouted(
+  request: IncomingMessage,
+  response: ServerResponse,
+  status: number,
+  text: string,
+  headers: Headers,
+): void {
+  const own = {
+    'content-type': JSON_TYPE,
+    'content-length': text.length,
+    'x-request-id': requestIdOf(request),
+  };
+  response.writeHead(status, { ...headers, ...own }).end(text);
+}
+
 function rawAnswer(code: string | undefined): { readonly status: string; readonly text: string } {
   if (code === 'HPE_HEADER_OVERFLOW') {
     return { status: '431 Request Header Fields Too Large', text: '{"error":"Headers too large"}' };

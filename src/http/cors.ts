@@ -1,4 +1,4 @@
-import cors from '@fastify/cors';
+import cors, { type FastifyCorsOptions } from '@fastify/cors';
 import { NotFoundException } from '@nestjs/common';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 
@@ -18,7 +18,7 @@ const NOT_FOR_OTHERS = /^\/(?:health|metrics|docs)\b/;
  * which the service has none of. To be called after the first hook and before those that refuse: an answer that refuses is
  * for the page to read, too, and a browser's question beforehand carries no credential.
  */
-export async function allowOrigins(fastify: FastifyInstance, origins: readonly string[]): Promise<void> {
+export function allowOrigins(fastify: FastifyInstance, origins: readonly string[]): void {
   fastify.addHook('onRoute', (route) => {
     if (NOT_FOR_OTHERS.test(route.url)) route.config = { ...route.config, cors: false };
   });
@@ -26,7 +26,8 @@ export async function allowOrigins(fastify: FastifyInstance, origins: readonly s
     const unasked = request.method === 'OPTIONS' && !isPreflight(request);
     done(unasked ? new NotFoundException() : undefined);
   });
-  await fastify.register(cors, {
+  // Called and not registered: a plugin's hooks come after all that are added before it is loaded.
+  const options: FastifyCorsOptions = {
     origin: [...origins],
     methods: ['GET', 'HEAD', 'POST'],
     allowedHeaders: [
@@ -48,7 +49,8 @@ export async function allowOrigins(fastify: FastifyInstance, origins: readonly s
       'X-Request-Id',
     ],
     maxAge: PREFLIGHT_MAX_AGE_S,
-  });
+  };
+  cors(fastify, options, () => undefined);
 }
 
 function isPreflight({ headers }: FastifyRequest): boolean {

@@ -143,3 +143,12 @@ describe('DtoPipe: what it refuses', () => {
     );
   });
 });
+
+describe('DtoPipe: how much it reads', () => {
+  it('names one field of too many, however many there are, so that the answer is no longer than the request', () => {
+    const many = Object.fromEntries(Array.from({ length: 5_000 }, (_, index) => [`f${index}`, 1]));
+    expect(problemsOf(many)).toEqual([{ field: 'f50', message: 'is one of more than 50 fields' }]);
+    const some = Object.fromEntries(Object.entries(many).slice(0, 48));
+    expect(fieldsOf({ amount: '5', type: 'deposit', ...some })).toHaveLength(48);
+  });
+});

@@ -154,7 +154,7 @@ beforeAll(async () => {
     { logger, bodyParser: false },
   );
   app.useGlobalFilters(new GlobalExceptionFilter());
-  await installFastifyHooks(app, {
+  installFastifyHooks(app, {
     config,
     security,
     metrics: new Metrics(),

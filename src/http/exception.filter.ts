@@ -2,6 +2,7 @@ import { Catch, HttpException, Logger, type ArgumentsHost, type ExceptionFilter 
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { ForbiddenError, ProviderUnavailableError, UnauthorizedError } from '../auth/access-errors.js';
 import { LedgerError, type Refusal } from '../domain/errors.js';
+import { JSON_TYPE } from './connections.js';
 import { InvalidRequestError } from './invalid-request.js';
 import { TooManyRequestsError } from './too-many-requests.js';
 
@@ -39,7 +40,8 @@ export class GlobalExceptionFilter implements ExceptionFilter {
 export function sendError(reply: FastifyReply, answer: ErrorAnswer): void {
   if (answer.retryAfterSeconds !== undefined) void reply.header('retry-after', answer.retryAfterSeconds);
   if (answer.challenge !== undefined) void reply.header('www-authenticate', answer.challenge);
-  void reply.status(answer.status).send(answer.body);
+  // A route that answers with something else has said so already.
+  void reply.status(answer.status).header('content-type', JSON_TYPE).send(answer.body);
 }
 
 export function answerOf(error: unknown): ErrorAnswer {

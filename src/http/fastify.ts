@@ -11,7 +11,7 @@ import { LedgerError } from '../domain/errors.js';
 import type { Lifecycle } from '../observability/lifecycle.js';
 import type { Metrics } from '../observability/metrics.js';
 import { isBatch, NDJSON_TYPES } from './admission.js';
-import { answerRaw, Connections, endRaw, JSON_TYPE, serverOptions } from './connections.js';
+import { answerRaw, Connections, endRaw, endUnrouted, serverOptions } from './connections.js';
 import { allowOrigins } from './cors.js';
 import { answerOf, sendError } from './exception.filter.js';
 import { InvalidRequestError } from './invalid-request.js';
@@ -68,7 +68,7 @@ export interface HookParts {
 }
 
 /** The hooks and the parser that every request passes. To be called before the application listens. */
-export async function installFastifyHooks(app: NestFastifyApplication, parts: HookParts): Promise<void> {
+export function installFastifyHooks(app: NestFastifyApplication, parts: HookParts): void {
   const { config, security } = parts;
   const fastify = app.getHttpAdapter().getInstance();
   fastify.removeAllContentTypeParsers();
@@ -90,7 +90,7 @@ export async function installFastifyHooks(app: NestFastifyApplication, parts: Ho
     done();
   });
   receive(fastify, connections, parts);
-  if (config.http.corsOrigins.length > 0) await allowOrigins(fastify, config.http.corsOrigins);
+  if (config.http.corsOrigins.length > 0) allowOrigins(fastify, config.http.corsOrigins);
   // The last hook before the body is read: of what is not there, no body needs to be understood.
   fastify.addHook('onRequest', (request, _reply, done) =>
     done(hostProblem(request.raw) ?? (isNowhere(request) ? new NotFoundException() : undefined)),
@@ -122,8 +122,7 @@ function answerBelowRoutes(server: Server, { api }: SecurityHeaders): void {
   // A client that closes its side after a request still waits for the answer.
   (server as Server & { httpAllowHalfOpen: boolean }).httpAllowHalfOpen = true;
   server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
-    response.writeHead(417, { ...api, 'content-type': JSON_TYPE, 'x-request-id': requestIdOf(request) });
-    response.end('{"error":"Expectation failed"}');
+    endUnrouted(request, response, 417, '{"error":"Expectation failed"}', api);
   });
   // Node hands CONNECT over with nothing in place, and would else close the connection without an answer.
   server.on('connect', (request: IncomingMessage, socket: Socket) => {

@@ -3,8 +3,7 @@ import { createServer, type IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { Config } from '../config.js';
-import { answerRaw, JSON_TYPE, serverOptions, type Connections } from './connections.js';
-import { requestIdOf } from './request-id.js';
+import { answerRaw, endUnrouted, serverOptions, type Connections } from './connections.js';
 import type { SecurityHeaders } from './security-headers.js';
 
 /** A Prometheus, some probes, and an operator have room; each request has a connection of its own. */
@@ -37,14 +36,13 @@ export function serveManagement(
   { api }: SecurityHeaders,
 ): void {
   const server = createServer(serverOptions(limits), (request, response) => {
+    response.shouldKeepAlive = false;
     if (PATHS.test(request.url ?? '')) {
       received.add(request);
       return fastify.routing(request, response);
     }
-    response.writeHead(404, { ...api, 'content-type': JSON_TYPE, 'x-request-id': requestIdOf(request) });
-    response.end('{"error":"Not found"}');
+    endUnrouted(request, response, 404, '{"error":"Not found"}', api);
   });
-  server.maxRequestsPerSocket = 1;
   server.on('clientError', (error, socket) => answerRaw(error, socket as Socket, api));
   connections.watch(server, MAX_CONNECTIONS);
   fastify.addHook('onReady', async () => {

@@ -543,6 +543,34 @@ describe('what is refused and changes nothing', () => {
       expectInvalid(await sendRaw(app, get), 'Host');
     });
 
+    it.each([
+      ['a URL without end', `GET /${'x'.repeat(20_000)} HTTP/1.1\r\nHost: bank\r\n\r\n`],
+      ['a query without end', `GET /accounts?cursor=${'x'.repeat(20_000)} HTTP/1.1\r\nHost: bank\r\n\r\n`],
+      ['a thousand headers', `GET /health/live HTTP/1.1\r\nHost: bank\r\n${'a: b\r\n'.repeat(1_000)}\r\n`],
+    ])('%s: 431', async (_, bytes) => {
+      const response = await sendRaw(app, bytes);
+      expect(response.status).toBe(431);
+      expect(response.text).toBe('{"error":"Headers too large"}');
+    });
+
+    it.each([
+      ['thousands of parameters', `?${'a=1&'.repeat(3_900)}`, 'a'],
+      [
+        'thousands of parameters, each another',
+        `?${Array.from({ length: 2_000 }, (_, index) => `p${index}&`).join('')}`,
+        'p50',
+      ],
+      ['a parameter many times', `?${'limit=1&'.repeat(1_500)}`, 'limit'],
+      ['a cursor of 201 characters', `?cursor=${'x'.repeat(201)}`, 'cursor'],
+    ])('a query of %s: 400, shorter than the request', async (_, query, field) => {
+      const response = await sendRaw(
+        app,
+        `GET /accounts${query} HTTP/1.1\r\nHost: bank\r\nConnection: close\r\n\r\n`,
+      );
+      expectInvalid(response, field);
+      expect(response.text.length).toBeLessThan(300);
+    });
+
     it('headers without end: 431', async () => {
       const response = await sendRaw(
         app,

@@ -1,7 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { chromium, type Browser, type Page } from 'playwright-core';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
+import { eventually } from './requests.js';
 
 const CHROMIUM = process.env.CHROMIUM_PATH ?? '/usr/bin/chromium';
 const FLAGS = [
@@ -11,6 +15,28 @@ const FLAGS = [
   '--disable-component-update',
   '--disable-sync',
 ];
+
+/** Runs in each page, before its own scripts. */
+const TELL_VIOLATIONS = `addEventListener('securitypolicyviolation', ({ violatedDirective, blockedURI }) =>
+  console.error('against the Content-Security-Policy: ' + violatedDirective + ' ' + blockedURI))`;
+
+/** What somebody would put into the page who could. */
+const INJECT = `
+  const script = document.createElement('script');
+  script.textContent = 'document.title = "run"';
+  document.body.append(script);
+  const image = document.createElement('img');
+  image.setAttribute('onerror', 'document.title = "run"');
+  image.src = '/nothing';
+  document.body.append(image);`;
+
+/** Posts from within a page. Nothing: the page may not read the answer. */
+const postFrom = (url: string) => `
+  fetch('${url}', {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', 'idempotency-key': 'from-a-page' },
+    body: '{"amount":1.00,"type":"Deposit"}',
+  }).then((answer) => answer.status + ' ' + answer.headers.get('etag'), () => undefined)`;
 
 /** A cold browser on a busy machine is slow. */
 const TIMEOUT_MS = 120_000;
@@ -32,6 +58,7 @@ describe('Swagger UI in a browser', () => {
     app = await startApp();
     browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
     page = await browser.newPage();
+    await page.addInitScript(TELL_VIOLATIONS);
     page.on('request', (request) => requests.push(request.url()));
     page.on('pageerror', (error) => problems.push(error.message));
     page.on('console', (message) => {
@@ -87,9 +114,49 @@ describe('Swagger UI in a browser', () => {
     TIMEOUT_MS,
   );
 
-  it('needs nothing from another host, and makes no errors', () => {
+  it('needs nothing from another host, and makes no errors, none against the Content-Security-Policy either', () => {
     expect(requests.length).toBeGreaterThan(4);
     expect(requests.filter((url) => new URL(url).origin !== app.url && !url.startsWith('data:'))).toEqual([]);
     expect(problems).toEqual([]);
   });
+
+  it(
+    'runs no script that stands in the page, whoever put it there',
+    async () => {
+      problems.length = 0;
+      await page.goto(`${app.url}/docs`);
+      await page.evaluate(INJECT);
+      await eventually(() => Promise.resolve(expect(problems.length).toBeGreaterThanOrEqual(3)));
+      expect(await page.title()).toBe('Scalable Banking API');
+      expect(problems.join()).toContain('against the Content-Security-Policy: script-src-elem');
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
+    'is left alone by pages of other origins, which may use the API where they are named',
+    async () => {
+      const elsewhere = createServer((_request, response) =>
+        response.setHeader('content-type', 'text/html').end(`<iframe src="${app.url}/docs"></iframe>`),
+      );
+      await once(elsewhere.listen(0, '127.0.0.1'), 'listening');
+      const origin = `http://localhost:${(elsewhere.address() as AddressInfo).port}`;
+      const open = await startApp({ CORS_ORIGINS: origin });
+      try {
+        const accountId = await openAccount(open, '10.00');
+        problems.length = 0;
+        await page.goto(origin);
+        await eventually(() =>
+          Promise.resolve(expect(problems.join()).toMatch(/Framing .*frame-ancestors 'none'/)),
+        );
+        const path = `/accounts/${accountId}/transactions`;
+        expect(await page.evaluate(postFrom(open.url + path))).toBe('201 "3"');
+        expect(await page.evaluate(postFrom(app.url + path))).toBeUndefined();
+      } finally {
+        await open.close();
+        elsewhere.close();
+      }
+    },
+    TIMEOUT_MS,
+  );
 });

@@ -1,0 +1,24 @@
+/**
+ * Writes sbom.json: what the service is made of, as CycloneDX. npm lists all that is locked; its own --omit dev would
+ * leave out what the service and its tools have in common.
+ */
+import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { licencesOf, readProject } from './dependencies.mjs';
+
+const FILE = 'sbom.json';
+const NPM_SBOM = ['sbom', '--package-lock-only', '--sbom-format', 'cyclonedx', '--sbom-type', 'application'];
+const MAX_BYTES = 64 * 1024 * 1024;
+
+const { manifest, lockfile } = readProject();
+const sbom = JSON.parse(execFileSync('npm', NPM_SBOM, { encoding: 'utf8', maxBuffer: MAX_BYTES }));
+// npm would name it after the folder.
+sbom.metadata.component.name = manifest.name;
+const kept = new Set(licencesOf(lockfile).map(({ name, version }) => `${name}@${version}`));
+sbom.components = sbom.components.filter((component) => kept.has(component['bom-ref']));
+kept.add(sbom.metadata.component['bom-ref']);
+sbom.dependencies = sbom.dependencies
+  .filter(({ ref }) => kept.has(ref))
+  .map(({ ref, dependsOn = [] }) => ({ ref, dependsOn: dependsOn.filter((each) => kept.has(each)) }));
+writeFileSync(FILE, `${JSON.stringify(sbom, null, 2)}\n`);
+console.log(`${FILE}: ${sbom.components.length} packages`);

@@ -1,0 +1,254 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
+import { writeFileSync } from 'node:fs';
+import { request } from 'node:https';
+import { connect, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { connect as connectTls, type ConnectionOptions, type TLSSocket } from 'node:tls';
+import { freePort } from '../../src/database/embedded/start-server.js';
+import { startInstance, type TestApp } from '../support/app.js';
+import { makeCertificate, type TestCertificate } from '../support/certificate.js';
+import { startCli } from '../support/cli.js';
+import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
+import { spawnService, stopService, temporaryDataDir, waitUntil } from '../support/service.js';
+
+jest.setTimeout(60_000);
+
+const folder = temporaryDataDir();
+const files = { TLS_CERT_FILE: join(folder.path, 'cert.pem'), TLS_KEY_FILE: join(folder.path, 'key.pem') };
+const LIMITS = {
+  HTTP_MAX_CONNECTIONS: '3',
+  HTTP_HEADERS_TIMEOUT_MS: '1000',
+  HTTP_ANSWER_TIMEOUT_MS: '1000',
+};
+/** A timeout, the time until it is noticed, and a machine that is busy. */
+const NOTICED_MS = 10_000;
+const HEALTH = 'GET /health/live HTTP/1.1\r\nHost: bank\r\n\r\n';
+
+let certificate: TestCertificate;
+let database: TestDatabase;
+const sockets: Socket[] = [];
+
+beforeAll(async () => {
+  certificate = makeCertificate();
+  writeFileSync(files.TLS_CERT_FILE, certificate.cert);
+  writeFileSync(files.TLS_KEY_FILE, certificate.key);
+  database = await createTestDatabase();
+});
+
+afterEach(() => {
+  for (const socket of sockets.splice(0)) socket.destroy();
+});
+
+afterAll(async () => {
+  await database.drop();
+  folder.remove();
+});
+
+const portOf = (url: string) => Number(new URL(url).port);
+
+/** A connection below TLS, which may never begin with it. */
+async function openTcp(url: string): Promise<Socket> {
+  const socket = connect({ host: '127.0.0.1', port: portOf(url) });
+  sockets.push(socket.on('error', () => undefined));
+  await new Promise((resolve) => socket.once('connect', resolve));
+  return socket;
+}
+
+/** @throws Error when they can't agree */
+function openTls(url: string, options: ConnectionOptions = {}): Promise<TLSSocket> {
+  return new Promise((resolve, reject) => {
+    const socket = connectTls(
+      { host: '127.0.0.1', port: portOf(url), ca: certificate.cert, ...options },
+      () => resolve(socket),
+    );
+    sockets.push(socket);
+    socket.once('error', reject);
+  });
+}
+
+/** All that comes until the connection ends. */
+function everything(socket: Socket): Promise<string> {
+  return new Promise((resolve) => {
+    let received = '';
+    socket.on('data', (data: Buffer) => (received += data.toString('latin1')));
+    socket.on('error', () => undefined);
+    socket.once('close', () => resolve(received));
+  });
+}
+
+interface Answer {
+  readonly status: number | undefined;
+  readonly text: string;
+  readonly headers: NodeJS.Dict<string | string[]>;
+}
+
+/** On a connection of its own, which checks the certificate. */
+function get(url: string, path: string): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const options = { ca: certificate.cert, agent: false, headers: { connection: 'close' } };
+    request(new URL(path, url), options, (response) => {
+      let text = '';
+      response.setEncoding('utf8').on('data', (data: string) => (text += data));
+      response.once('end', () => resolve({ status: response.statusCode, text, headers: response.headers }));
+    })
+      .once('error', reject)
+      .end();
+  });
+}
+
+describe('TLS', () => {
+  let app: TestApp;
+
+  beforeAll(async () => {
+    app = await startInstance(database.url, { ...files, ...LIMITS });
+  });
+
+  afterAll(() => app.close());
+
+  async function connections(): Promise<number> {
+    const { text } = await get(app.url, '/metrics');
+    return Number(/^bank_http_connections (\d+)$/m.exec(text)?.[1]);
+  }
+
+  it.each(['TLSv1.2', 'TLSv1.3'] as const)('serves over %s', async (version) => {
+    const socket = await openTls(app.url, { minVersion: version, maxVersion: version });
+    expect(socket.getProtocol()).toBe(version);
+    const received = everything(socket);
+    socket.write(HEALTH.replace('\r\n\r\n', '\r\nConnection: close\r\n\r\n'));
+    expect(await received).toMatch(/^HTTP\/1\.1 200 .*\{"status":"ok"\}$/s);
+  });
+
+  it('serves over nothing older', async () => {
+    const old = { minVersion: 'TLSv1', maxVersion: 'TLSv1.1', ciphers: 'DEFAULT@SECLEVEL=0' } as const;
+    await expect(openTls(app.url, old)).rejects.toThrow(/protocol version/i);
+  });
+
+  it('tells browsers to come with TLS only', async () => {
+    const answer = await get(app.url, '/accounts');
+    expect(answer.status).toBe(200);
+    expect(answer.headers['strict-transport-security']).toMatch(/^max-age=31536000/);
+  });
+
+  it('closes a connection that begins without it, and one that breaks it, unanswered', async () => {
+    for (const bytes of [HEALTH, '\x16\x03\x01\x00\x05nonsense']) {
+      const socket = await openTcp(app.url);
+      const received = everything(socket);
+      socket.write(Buffer.from(bytes, 'latin1'));
+      // At most the alert of TLS itself.
+      expect((await received).length).toBeLessThan(10);
+    }
+    expect((await get(app.url, '/health/live')).status).toBe(200);
+  });
+
+  it('answers a client that has closed its side after its request', async () => {
+    const socket = await openTls(app.url, { allowHalfOpen: true } as ConnectionOptions);
+    const received = everything(socket.on('end', () => socket.destroySoon()));
+    socket.end(HEALTH);
+    expect(await received).toMatch(/^HTTP\/1\.1 200 /);
+  });
+
+  it('bounds connections, counting those that do not come to an agreement, and these in time', async () => {
+    await waitUntil(async () => (await connections()) === 1, NOTICED_MS);
+    const half = [await openTcp(app.url), await openTcp(app.url)];
+    // A greeting that stops in its middle.
+    half.push(await openTcp(app.url));
+    half[2]?.write(Buffer.from('160301020001000', 'hex'));
+    const closed = Promise.all(half.map((socket) => everything(socket)));
+    const surplus = await get(app.url, '/health/live');
+    expect(surplus).toMatchObject({ status: 503, text: '{"error":"Overloaded"}' });
+    await closed;
+    expect((await get(app.url, '/health/live')).status).toBe(200);
+    expect(await connections()).toBe(1);
+  });
+
+  it('answers 408 to a request that does not come in time', async () => {
+    const socket = await openTls(app.url);
+    const received = everything(socket);
+    socket.write('GET /health/live HTTP/1.1\r\nHo');
+    expect(await received).toMatch(/^HTTP\/1\.1 408 .*\{"error":"Request not received in time"\}$/s);
+  });
+
+  it.each(['/docs/swagger-ui-bundle.js', '/openapi.json'])(
+    'cuts a client that does not read, when it asks for %s',
+    async (path) => {
+      const socket = await openTls(app.url);
+      const closed = new Promise((resolve) => socket.once('close', resolve));
+      socket.pause().on('error', () => undefined);
+      // More than what the kernel takes for a client that does not read.
+      const ask = setInterval(
+        () => socket.write(`GET ${path} HTTP/1.1\r\nHost: bank\r\n\r\n`.repeat(16)),
+        50,
+      );
+      await closed;
+      clearInterval(ask);
+      expect((await get(app.url, '/health/live')).status).toBe(200);
+    },
+  );
+
+  it('stops at once, be there clients that never came to an agreement', async () => {
+    const own = await startInstance(database.url, { ...files, HTTP_HEADERS_TIMEOUT_MS: '30000' });
+    const half = await openTcp(own.url);
+    const ended = everything(half);
+    expect((await get(own.url, '/health/live')).status).toBe(200);
+    const startedMs = performance.now();
+    await own.close();
+    expect(performance.now() - startedMs).toBeLessThan(4_000);
+    await ended;
+  });
+});
+
+describe('TLS by the files of the settings', () => {
+  const settings = () => ({ DATA_DIR: join(folder.path, 'data'), LOG_FORMAT: 'json' });
+
+  it.each([
+    [
+      'TLS_CERT_FILE',
+      "can't be read: ENOENT",
+      () => ({ ...files, TLS_CERT_FILE: join(folder.path, 'none') }),
+    ],
+    ['TLS_CERT_FILE', 'certificate in PEM', () => ({ ...files, TLS_CERT_FILE: files.TLS_KEY_FILE })],
+    ['TLS_KEY_FILE', 'private key .* in PEM', () => ({ ...files, TLS_KEY_FILE: files.TLS_CERT_FILE })],
+    [
+      'TLS_KEY_FILE',
+      'not the key of the certificate',
+      () => {
+        const other = join(folder.path, 'other.pem');
+        writeFileSync(other, makeCertificate().key);
+        return { ...files, TLS_KEY_FILE: other };
+      },
+    ],
+  ])(
+    '%s: the start is refused, in a sentence that shows nothing of them',
+    async (name, problem, environment) => {
+      const service = await spawnService({ environment: { ...settings(), ...environment() } });
+      expect(await service.exited).toBe(1);
+      expect(service.output()).toMatch(new RegExp(`Can't start.*\n.*${name}.*${problem}`));
+      expect(service.output()).not.toMatch(/BEGIN|at .*\.js:/);
+      expect(service.output()).not.toContain('Making a new database');
+    },
+  );
+
+  it('serves with several workers, says so, and shows the metrics of all on the port for management', async () => {
+    const port = String(await freePort());
+    const environment = { DATABASE_URL: database.url, WORKERS: '2', MANAGEMENT_PORT: port, ...files };
+    const service = await spawnService({ environment });
+    try {
+      await waitUntil(() => Promise.resolve(service.output().includes('Try:')), NOTICED_MS * 3);
+      const url = service.url.replace('http:', 'https:');
+      expect(service.output()).toContain(`${url}/docs`);
+      expect(service.output()).toMatch(new RegExp(`Management: .*port ${port}`));
+      const answers = await Promise.all(Array.from({ length: 8 }, () => get(url, '/health/ready')));
+      expect(answers.map(({ status, text }) => ({ status, text }))).toEqual(
+        Array(8).fill({ status: 200, text: '{"status":"ok"}' }),
+      );
+      expect((await get(url, '/metrics')).status).toBe(404);
+      const metrics = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+      expect(metrics).toMatch(/^bank_workers 2$/m);
+      const list = await startCli(['shards', 'list', '--json'], environment).ended;
+      expect(JSON.parse(list.stdout)).toMatchObject([{ shard: 0, queue: 0 }]);
+    } finally {
+      await stopService(service);
+    }
+    expect(await service.exited).toBe(0);
+  });
+});
