@@ -50,6 +50,7 @@ function createProgram(): Command {
     .description('open many accounts at once')
     .requiredOption('--accounts <N>', 'how many accounts to open', accountsOption)
     .addOption(balanceOptionOf('what each account holds; 0: nothing'))
+    .addOption(new Option('--owner <name>', 'whose they are').argParser(ownerOption))
     .action(async (options: Parameters<Commands['seed']>[0]) => (await commands()).seed(options));
   program
     .command('reset')

@@ -16,6 +16,8 @@ export interface SeedRequest {
   readonly accounts: number;
   /** What each of them holds; 0: nothing, and no transaction. */
   readonly balance: Money;
+  /** Whose they are; undefined: nobody's. */
+  readonly owner?: string;
 }
 
 export interface SeedOptions {
@@ -100,7 +102,7 @@ async function seedInRounds(
     const round = Math.min(request.accounts - accounts, CHUNK * shards.length);
     const results = await Promise.allSettled(
       shares(round, shards.length).map((size, index) =>
-        seedChunk(shards[index] as ShardRunner, size, request.balance),
+        seedChunk(shards[index] as ShardRunner, size, request),
       ),
     );
     for (const result of results) {
@@ -124,10 +126,10 @@ function seedFailure(accounts: number, cause: unknown): WorkError {
   return new WorkError(`${accounts} accounts were made${doubt}. Then: ${explain(cause)}`, { cause });
 }
 
-async function seedChunk(shard: ShardRunner, size: number, balance: Money): Promise<Chunk> {
+async function seedChunk(shard: ShardRunner, size: number, request: SeedRequest): Promise<Chunk> {
   if (size === 0) return { accounts: 0, firstId: 0, lastId: 0 };
   return shard.runner.run((queryRunner, client) =>
-    insertAccounts(queryRunner, client, shard.tables, size, balance),
+    insertAccounts(queryRunner, client, shard.tables, size, request),
   );
 }
 
@@ -136,7 +138,7 @@ async function insertAccounts(
   client: PoolClient,
   tables: SchemaTables,
   size: number,
-  balance: Money,
+  { balance, owner }: SeedRequest,
 ): Promise<Chunk> {
   // What an INSERT takes, but before ids are drawn: see drawIds.
   await queryRunner.query(`LOCK TABLE ${tables.accounts} IN ROW EXCLUSIVE MODE`);
@@ -152,14 +154,15 @@ async function insertAccounts(
   );
   const hashes = chain(deposits, () => GENESIS_HASH);
   await queryRunner.query(
-    `INSERT INTO ${tables.accounts} (account_id, balance, version, head_hash)
-     SELECT account_id, $2::numeric, $3::bigint, decode(head_hash, 'hex')
+    `INSERT INTO ${tables.accounts} (account_id, balance, version, head_hash, owner)
+     SELECT account_id, $2::numeric, $3::bigint, decode(head_hash, 'hex'), $5
      FROM unnest($1::bigint[], $4::text[]) AS opened (account_id, head_hash)`,
     [
       accountIds,
       formatMoney(balance),
       transactions === 0 ? FIRST_VERSION : FIRST_VERSION + 1,
       transactions === 0 ? accountIds.map(() => GENESIS_HASH) : hashes,
+      owner ?? null,
     ],
   );
   if (transactions > 0) await insertDeposits(queryRunner, tables, deposits, hashes);

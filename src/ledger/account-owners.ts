@@ -3,6 +3,7 @@ import { plainArray } from '../database/array-literal.js';
 import { LedgerError } from '../domain/errors.js';
 import type { ShardReader } from './shard-reader.js';
 import type { ShardRouter } from './shard-router.js';
+import { SingleFlight } from './single-flight.js';
 
 /** Accounts of which it is remembered that they are their owner's; the least recently used goes first. */
 const REMEMBERED = 50_000;
@@ -18,12 +19,17 @@ const REMEMBERED_MS = 5_000;
  */
 export class AccountOwners {
   private readonly remembered = new LRUCache<string, true>({ max: REMEMBERED, ttl: REMEMBERED_MS });
+  /** An account that is much in use is asked for by many when it was just forgotten. */
+  private readonly lookUps = new SingleFlight<string, ReadonlyMap<number, Error>>();
 
   constructor(private readonly router: ShardRouter<ShardReader>) {}
 
   /** @throws LedgerError ACCOUNT_NOT_FOUND, DATABASE_FAILED, OVERLOADED */
   async check(owner: string, accountId: number): Promise<void> {
-    const problem = (await this.problems(owner, [accountId])).get(accountId);
+    const name = nameOf(owner, accountId);
+    if (this.remembered.get(name)) return;
+    const problems = await this.lookUps.run(name, () => this.problems(owner, [accountId]));
+    const problem = problems.get(accountId);
     if (problem) throw problem;
   }
 

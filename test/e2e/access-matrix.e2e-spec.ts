@@ -298,6 +298,21 @@ describe('every route by every sender', () => {
     },
   );
 
+  it.each(ROUTES.filter((route) => route.startsWith('GET ')))('HEAD is guarded as %s is', async (route) => {
+    const of = classOf(route);
+    for (const name of [
+      'no credential',
+      'a key of the wrong scopes',
+      'the key of another owner',
+      'the key of the owner',
+    ]) {
+      const { credential, expected } = SENDERS[name] as Sender;
+      const { status, text } = await send('HEAD', of.sent(target), await credential(of));
+      expect({ name, status }).toEqual({ name, status: expected(of) });
+      expect(text).toMatch(/\r\n\r\n$/);
+    }
+  });
+
   it('no transaction was posted but by those who may', async () => {
     const { text } = await send(
       'GET',

@@ -10,6 +10,7 @@ import { startInstance, type TestApp } from '../support/app.js';
 import { bearer } from '../support/credentials.js';
 import { OpenApiContract } from '../support/openapi.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
+import { RawClient } from '../support/raw-client.js';
 import { routesOf } from '../support/routes.js';
 import { spawnService } from '../support/service.js';
 import { ORDINARY, WalletWithTokens } from '../support/wallet.js';
@@ -142,6 +143,55 @@ describe('API2:2023 Broken Authentication', () => {
     await refused({ authorization: `Basic ${Buffer.from(`${key}:`).toString('base64')}` });
     await refused({ authorization: `Bearer ${key} ${key}` });
     await refused({}, `/accounts?access_token=${key}`);
+  });
+});
+
+describe('API2:2023 Broken Authentication: no way round', () => {
+  it.each([
+    ...[
+      '/accounts/',
+      '//accounts',
+      '/./accounts',
+      '/x/../accounts',
+      '/%61ccounts',
+      '/accounts%2f',
+      '/ACCOUNTS',
+    ],
+    ...['/accounts;a=b', '/accounts%00', '/accounts?', '/accounts#', '/accounts/1/', '/health/../accounts'],
+    ...['/docs/../accounts', '/docs/..%2faccounts', '/openapi.json/../accounts', '/metrics/', '/%6detrics'],
+    ...[
+      '/health/live/../../metrics',
+      '/health/ready%2f..%2f..%2fmetrics',
+      '/metrics?x=/health/live',
+      '/METRICS',
+    ],
+  ])('nothing is told to nobody at %s', async (path) => {
+    const overrides =
+      'X-HTTP-Method-Override: GET\r\nX-Original-URL: /health/live\r\nX-Rewrite-URL: /docs\r\n';
+    for (const method of ['GET', 'HEAD', 'POST', 'OPTIONS', 'TRACE', 'PROPFIND']) {
+      const { status, text } = await sendRaw(
+        app,
+        `${method} ${path} HTTP/1.1\r\nHost: bank\r\nConnection: close\r\n${overrides}\r\n`,
+      );
+      expect({ method, status, refused: [400, 401, 403, 404].includes(status) }).toEqual({
+        method,
+        status,
+        refused: true,
+      });
+      expect(text).not.toMatch(/accountId|bank_/);
+    }
+  });
+
+  it('each request of a connection is taken by itself', async () => {
+    const client = await RawClient.open(app.url);
+    const senders = [ada, {}, bob, ada, admin];
+    for (const [index, sender] of senders.entries()) {
+      const [name = 'x-none', value = ''] = Object.entries(sender)[0] ?? [];
+      const last = index === senders.length - 1 ? 'Connection: close\r\n' : '';
+      client.send(`GET /accounts/${adasAccount} HTTP/1.1\r\nHost: bank\r\n${name}: ${value}\r\n${last}\r\n`);
+    }
+    await client.closed;
+    expect(client.statuses).toEqual([200, 401, 404, 200, 200]);
   });
 });
 

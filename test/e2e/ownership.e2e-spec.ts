@@ -5,6 +5,7 @@ import { archiveBank } from '../../src/cli/archive.js';
 import { settleShards } from '../../src/database/bank-shards.js';
 import type { ShardAddress } from '../../src/database/shard-address.js';
 import { startInstance, type TestApp } from '../support/app.js';
+import { bearer } from '../support/credentials.js';
 import { createEmptyTestDatabase, createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { RawClient } from '../support/raw-client.js';
 import { Wallet } from '../support/wallet.js';
@@ -196,6 +197,32 @@ describe('an account of another owner', () => {
     expect(await answerTo(probe, theirTransaction, 'bob')).toBe(absent);
     for (const sender of ['ada', undefined]) {
       expect(await answerTo(probe, theirTransaction, sender)).toContain(`"accountId":${theirs}`);
+    }
+  });
+});
+
+describe('the rate limit', () => {
+  it('counts what is for another’s account as what is for none', async () => {
+    const wallet = new Wallet(shards);
+    const limits = { RATE_LIMIT_TRANSACTIONS_PER_SECOND: '1', RATE_LIMIT_BURST: '3' };
+    const limited = await startInstance(shards, { ...wallet.settings, ...limits });
+    try {
+      const theirs = await open('ada');
+      const left = async (id: number, sender: Record<string, string>) => {
+        const posted = await limited.http.post(`/accounts/${id}/transactions`).set(sender).send(deposit('1'));
+        return [posted.status, /r=(\d+)/.exec(String(posted.headers['ratelimit']))?.[1]];
+      };
+      for (const id of [theirs, 1_000_001]) {
+        const sender = bearer(await wallet.key({ owner: 'bob' }));
+        expect([await left(id, sender), await left(id, sender), await left(id, sender)]).toEqual([
+          [404, '2'],
+          [404, '1'],
+          [404, '0'],
+        ]);
+        expect(await left(id, sender)).toEqual([429, '0']);
+      }
+    } finally {
+      await limited.close();
     }
   });
 });

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { Client } from 'pg';
 import { seedShard } from '../../src/cli/seed.js';
 import { AccountOwners } from '../../src/ledger/account-owners.js';
@@ -71,6 +71,10 @@ describe('the look-up of an owner’s account', () => {
     for (const accountId of [20, ACCOUNTS + 1_000]) {
       expect(await refusalOf(owners.check(OWNER, accountId))).toEqual({ code: 'ACCOUNT_NOT_FOUND' });
     }
+    const asked = jest.spyOn(Client.prototype, 'query');
+    await Promise.all(Array.from({ length: 50 }, () => owners.check(OWNER, 214)));
+    expect(asked.mock.calls.length).toBeLessThanOrEqual(2);
+    asked.mockRestore();
     await ledger.dataSource.query('ALTER TABLE bank.accounts RENAME COLUMN owner TO was_owner');
     try {
       await owners.check(OWNER, 14);

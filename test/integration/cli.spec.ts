@@ -93,6 +93,17 @@ describe('seed', () => {
     expect(outbox).toEqual([{ transaction_ids: ['1'] }, { transaction_ids: ['2'] }]);
   });
 
+  it('opens them for an owner, if one is named', async () => {
+    await seedBank([bank.shard], { accounts: 2, balance: 1n, owner: 'ada' });
+    await seedBank([bank.shard], { accounts: 1, balance: 0n });
+    expect(await bank.rows('SELECT owner FROM bank.accounts ORDER BY account_id')).toEqual([
+      { owner: 'ada' },
+      { owner: 'ada' },
+      { owner: null },
+    ]);
+    expect(await verifyBank([bank.shard])).toMatchObject({ accounts: 3, ok: true });
+  });
+
   it('announces every transaction once, in rows that are no longer than a batch of the ledger', async () => {
     const report = await seedBank([bank.shard], { accounts: 12_500, balance: 1n });
     expect(report).toMatchObject({ accounts: 12_500, firstId: 1, lastId: 12_500 });

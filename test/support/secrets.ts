@@ -16,10 +16,17 @@ function piecesOf(secret: string): string[] {
 
 /** Which secrets show in a text, whole or in part, plain or encoded: by their names. */
 export function secretsIn(text: string, secrets: Readonly<Record<string, string>>): string[] {
-  const searched = text.replaceAll('+', '-').replaceAll('/', '_');
-  return Object.entries(secrets)
-    .filter(([, secret]) =>
-      piecesOf(secret).some((piece) => text.includes(piece) || searched.includes(piece)),
-    )
-    .map(([name]) => name);
+  const names = new Map(
+    Object.entries(secrets).flatMap(([name, secret]) =>
+      piecesOf(secret).map((piece) => [piece, name] as const),
+    ),
+  );
+  const found = new Set<string>();
+  for (const searched of [text, text.replaceAll('+', '-').replaceAll('/', '_')]) {
+    for (let start = 0; start + PIECE <= searched.length; start++) {
+      const name = names.get(searched.slice(start, start + PIECE));
+      if (name !== undefined) found.add(name);
+    }
+  }
+  return [...found];
 }
