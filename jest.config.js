@@ -26,6 +26,8 @@ const NOT_TWICE = [
   'batch-clients',
   'fuzz',
   'timing',
+  'owasp',
+  'secrets',
 ];
 
 export default {

@@ -18,6 +18,12 @@ const variablesIn = (problems: readonly string[]) => problems.map((problem) => p
 
 const INTEGERS = VARIABLES.filter((name) => /^(PORT|LEDGER_|RATE_LIMIT_|.*_(MS|POOL|ENTRIES)$)/.test(name));
 
+const PROVIDER = {
+  JWT_ISSUER: 'https://idp.example.com',
+  JWT_AUDIENCE: 'bank',
+  JWT_JWKS_URL: 'https://idp.example.com/jwks',
+};
+
 describe('loadConfig', () => {
   it('needs no variable at all', () => {
     const config = loadConfig({});
@@ -247,15 +253,23 @@ describe('loadConfig: what it refuses', () => {
     ['TLS_KEY_FILE', { TLS_KEY_FILE: 'key.pem' }],
     ['MANAGEMENT_PORT', { PORT: '4000', MANAGEMENT_PORT: '4000' }],
     ['MANAGEMENT_PORT', { MANAGEMENT_PORT: '3000' }],
+    ['AUTH', { AUTH: 'off', NODE_ENV: 'production' }],
+    ['AUTH', { AUTH: 'off', ...PROVIDER }],
+    ['JWT_ISSUER', { ...PROVIDER, JWT_ISSUER: '' }],
+    ['JWT_AUDIENCE', { ...PROVIDER, JWT_AUDIENCE: '' }],
+    ['JWT_JWKS_URL', { ...PROVIDER, JWT_JWKS_URL: '' }],
   ])('a %s that contradicts another variable', (name, environment) => {
     expect(variablesIn(problemsOf(environment))).toEqual([name]);
   });
 
   it('lists every variable that is wrong, at once', () => {
     const wrong = VARIABLES.filter(
-      (name) => !/^(NODE_ENV|(MANAGEMENT_)?HOST|DATA_DIR|TLS_(CERT|KEY)_FILE)$/.test(name),
+      (name) =>
+        !/^(NODE_ENV|(MANAGEMENT_)?HOST|DATA_DIR|TLS_(CERT|KEY)_FILE|JWT_(ISSUER|AUDIENCE|SCOPES_CLAIM))$/.test(
+          name,
+        ),
     );
-    const environment = Object.fromEntries(wrong.map((name) => [name, '!']));
+    const environment = { ...PROVIDER, ...Object.fromEntries(wrong.map((name) => [name, '!'])) };
     const problems = problemsOf(environment);
     expect(variablesIn(problems)).toEqual(wrong);
     const error = new ConfigError(problems);
@@ -298,4 +312,49 @@ describe('.env.example', () => {
   it('describes a service that can run, and one that is as without it', () => {
     expect(loadConfig(Object.fromEntries(settings))).toEqual(loadConfig({}));
   });
+});
+
+describe('loadConfig: who needs a credential', () => {
+  const needsOne = (environment: Record<string, string>) => loadConfig(environment).auth.enabled;
+
+  it.each<Record<string, string>>([
+    {},
+    { HOST: 'localhost' },
+    { HOST: '::1' },
+    { HOST: '127.9.9.9' },
+    { HOST: '0.0.0.0', AUTH: 'off' },
+  ])('nobody with %p', (environment) => {
+    expect(needsOne(environment)).toBe(false);
+  });
+
+  it.each<Record<string, string>>([
+    { HOST: '0.0.0.0' },
+    { HOST: '::' },
+    { HOST: '192.0.2.1' },
+    { HOST: 'bank.example.com' },
+    { HOST: '127.0.0.1.example.com' },
+    { NODE_ENV: 'production' },
+    { TRUSTED_PROXIES: '127.0.0.1' },
+    { AUTH: 'on' },
+    PROVIDER,
+  ])('everybody with %p', (environment) => {
+    expect(needsOne(environment)).toBe(true);
+  });
+
+  it.each([
+    'http://idp.example.com/jwks',
+    'ftp://127.0.0.1/jwks',
+    'file:///etc/passwd',
+    'jwks',
+    'http://127.0.0.1.example.com',
+  ])('takes no keys from %s', (url) => {
+    expect(() => loadConfig({ ...PROVIDER, JWT_JWKS_URL: url })).toThrow('JWT_JWKS_URL must be');
+  });
+
+  it.each(['http://127.0.0.1:9000/jwks', 'http://[::1]/jwks', 'http://localhost/jwks'])(
+    'takes keys from %s',
+    (url) => {
+      expect(loadConfig({ ...PROVIDER, JWT_JWKS_URL: url }).auth.jwt).toMatchObject({ jwksUrl: url });
+    },
+  );
 });

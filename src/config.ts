@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import ipaddr from 'ipaddr.js';
 import { z } from 'zod';
+import type { TokenSettings } from './auth/tokens.js';
 import {
   describeShard,
   isPostgresUrl,
@@ -39,7 +40,7 @@ export interface Config {
     /** Credentials that an address may show in vain. */
     readonly failuresPerMinute: number;
     /** Undefined: there is no identity provider. */
-    readonly jwt: undefined;
+    readonly jwt: TokenSettings | undefined;
   };
   /** Undefined: the metrics and the detail of health are served on the one port there is. */
   readonly management: { readonly host: string; readonly port: number } | undefined;
@@ -232,6 +233,16 @@ const ENVIRONMENT = z.object({
   TRUSTED_PROXIES: networkList,
   AUTH: choice(['auto', 'on', 'off'], 'auto'),
   AUTH_FAILURES_PER_MINUTE: integer(60, 1, 1_000_000),
+  JWT_ISSUER: z.string().optional(),
+  JWT_AUDIENCE: z.string().optional(),
+  JWT_JWKS_URL: z
+    .string()
+    .refine(isSafeUrl, {
+      message: 'must be a URL like https://idp.example.com/jwks; http on a loopback address only',
+    })
+    .optional(),
+  JWT_SCOPES_CLAIM: z.string().default('scope'),
+  JWT_CLOCK_TOLERANCE_S: integer(5, 0, 60),
   LOG_LEVEL: choice(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], 'info'),
   LOG_FORMAT: choice(['auto', 'json', 'pretty'], 'auto'),
   LOG_REQUESTS: choice(['problems', 'all'], 'problems'),
@@ -273,7 +284,7 @@ function fromVariables(env: Variables): Config {
     auth: {
       enabled: env.AUTH === 'auto' ? !isOnlyForThisMachine(env) : env.AUTH === 'on',
       failuresPerMinute: env.AUTH_FAILURES_PER_MINUTE,
-      jwt: undefined,
+      jwt: jwtOf(env),
     },
     management:
       env.MANAGEMENT_PORT === 0 ? undefined : { host: env.MANAGEMENT_HOST, port: env.MANAGEMENT_PORT },
@@ -359,7 +370,18 @@ function httpOf(env: Variables): Config['http'] {
 /** Nobody else can come in: then, and only then, credentials may be left out without a word. */
 function isOnlyForThisMachine(env: Variables): boolean {
   const loopback = env.HOST === 'localhost' || isLoopback(env.HOST);
-  return loopback && env.NODE_ENV !== 'production' && env.TRUSTED_PROXIES.length === 0;
+  const forwarded = env.TRUSTED_PROXIES.length > 0;
+  return loopback && env.NODE_ENV !== 'production' && !forwarded && env.JWT_ISSUER === undefined;
+}
+
+function jwtOf(env: Variables): TokenSettings | undefined {
+  const { JWT_ISSUER: issuer, JWT_AUDIENCE: audience, JWT_JWKS_URL: jwksUrl } = env;
+  if (issuer === undefined || audience === undefined || jwksUrl === undefined) return undefined;
+  return {
+    ...{ issuer, audience, jwksUrl },
+    scopesClaim: env.JWT_SCOPES_CLAIM,
+    clockToleranceS: env.JWT_CLOCK_TOLERANCE_S,
+  };
 }
 
 /** Without a burst of its own a user may send a second's worth at once. */
@@ -409,8 +431,19 @@ function listenerContradictions(given: NodeJS.ProcessEnv): string[] {
 }
 
 function authContradictions(given: NodeJS.ProcessEnv): string[] {
-  if (given.AUTH !== 'off' || given.NODE_ENV !== 'production') return [];
-  return ['AUTH must not be off with NODE_ENV=production: everybody could do everything'];
+  const problems: string[] = [];
+  const provider = ['JWT_ISSUER', 'JWT_AUDIENCE', 'JWT_JWKS_URL'];
+  const missing = provider.filter((name) => given[name] === undefined);
+  if (missing.length > 0 && missing.length < provider.length) {
+    problems.push(`${missing.join(' and ')} must be set, too: tokens need ${provider.join(', ')}`);
+  }
+  if (given.AUTH === 'off' && missing.length < provider.length) {
+    problems.push('AUTH must not be off with an identity provider: its tokens would not be looked at');
+  }
+  if (given.AUTH === 'off' && given.NODE_ENV === 'production') {
+    problems.push('AUTH must not be off with NODE_ENV=production: everybody could do everything');
+  }
+  return problems;
 }
 
 /** Workers are to a client what one process is, so what each would know or count for itself needs Redis. */
@@ -466,6 +499,14 @@ function isOrigin(text: string): boolean {
 
 function isLoopback(text: string): boolean {
   return ipaddr.isValid(text) && ipaddr.process(text).range() === 'loopback';
+}
+
+/** Whoever can change the keys on their way can make tokens. */
+function isSafeUrl(text: string): boolean {
+  if (!URL.canParse(text)) return false;
+  const { protocol, hostname } = new URL(text);
+  const here = hostname === 'localhost' || isLoopback(hostname.replace(/^\[|\]$/g, ''));
+  return protocol === 'https:' || (protocol === 'http:' && here);
 }
 
 function isNetwork(text: string): boolean {

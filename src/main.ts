@@ -106,8 +106,9 @@ function announce(url: string, { http, management, auth }: Config, bank: Bank, l
   logger.info(`Access:     ${accessOf(auth)}`);
 }
 
-function accessOf({ enabled }: Config['auth']): string {
-  if (enabled) return 'with an API key (npm run -s cli -- keys create --help)';
+function accessOf({ enabled, jwt }: Config['auth']): string {
+  const tokens = jwt ? `, or with a token of ${jwt.issuer}` : '';
+  if (enabled) return `with an API key (npm run -s cli -- keys create --help)${tokens}`;
   return 'no credentials are needed: whoever reaches the address may do everything';
 }
 

@@ -17,3 +17,11 @@ export class ForbiddenError extends Error {
     this.name = 'ForbiddenError';
   }
 }
+
+/** The identity provider can't be asked for its keys: whether a token is good is not known. */
+export class ProviderUnavailableError extends Error {
+  constructor() {
+    super('Identity provider unavailable');
+    this.name = 'ProviderUnavailableError';
+  }
+}

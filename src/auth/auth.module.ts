@@ -7,6 +7,7 @@ import type { ShardRouter } from '../ledger/shard-router.js';
 import { Metrics } from '../observability/metrics.js';
 import { ApiKeys } from './api-keys.js';
 import { Authenticator } from './authenticator.js';
+import { Tokens } from './tokens.js';
 
 /** The injection token of the {@link Authenticator}; undefined: authentication is off. */
 export const AUTHENTICATOR = Symbol('AUTHENTICATOR');
@@ -31,7 +32,8 @@ function createAuthenticator(
 ): Authenticator | undefined {
   const [first] = readers.shards;
   if (!auth.enabled || !first) return undefined;
-  return new Authenticator(new ApiKeys(first), undefined, auth.failuresPerMinute, (failure) =>
+  const tokens = auth.jwt && new Tokens(auth.jwt);
+  return new Authenticator(new ApiKeys(first), tokens, auth.failuresPerMinute, (failure) =>
     metrics.authenticationFailed(failure),
   );
 }

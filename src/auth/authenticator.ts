@@ -8,17 +8,10 @@ import { UnauthorizedError } from './access-errors.js';
 import { KEY_PREFIX } from './api-key.js';
 import type { ApiKeys } from './api-keys.js';
 import type { Principal } from './principal.js';
+import type { Tokens } from './tokens.js';
 
 /** Of `Authorization: Bearer <credential>`; the name of the scheme may be written in any case (RFC 9110, 11.1). */
 const BEARER = /^bearer +(\S+) *$/i;
-
-/** How a user of an identity provider is known by its token. */
-export interface TokenVerifier {
-  /** @throws UnauthorizedError, ProviderUnavailableError */
-  verify(token: string): Principal | Promise<Principal>;
-  /** Undefined: it has to be verified. */
-  recall(token: string): Principal | undefined;
-}
 
 /** Finds out who sends a request. */
 export class Authenticator {
@@ -30,7 +23,7 @@ export class Authenticator {
    */
   constructor(
     private readonly keys: ApiKeys,
-    private readonly tokens: TokenVerifier | undefined,
+    private readonly tokens: Tokens | undefined,
     private readonly failuresPerMinute: number,
     private readonly onFailure: (failure: AuthenticationFailure) => void,
   ) {
@@ -54,19 +47,14 @@ export class Authenticator {
     }
     try {
       const source = credential.startsWith(KEY_PREFIX) ? this.keys : this.tokens;
-      const known = source?.recall(credential);
+      if (!source) throw new UnauthorizedError(true);
+      const known = source.recall(credential);
       if (known) return known;
       this.checkFailures(request);
-      return this.lookUp(credential).catch((error: unknown) => this.failed(request, error));
+      return source.lookUp(credential).catch((error: unknown) => this.failed(request, error));
     } catch (error) {
       return this.failed(request, error);
     }
-  }
-
-  private async lookUp(credential: string): Promise<Principal> {
-    if (credential.startsWith(KEY_PREFIX)) return this.keys.lookUp(credential);
-    if (this.tokens) return this.tokens.verify(credential);
-    throw new UnauthorizedError(true);
   }
 
   private checkFailures(request: FastifyRequest): void {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import type { FastifyRequest } from 'fastify';
-import { networkOf, userOf } from './user.js';
+import { EVERYBODY, NOBODY, principalOf, type Principal } from '../auth/principal.js';
+import { addressOf, networkOf, userOf } from './user.js';
 
 describe('networkOf', () => {
   it.each([
@@ -31,19 +32,31 @@ describe('networkOf', () => {
   });
 });
 
-describe('userOf', () => {
-  const request = (ip: string, remoteAddress?: string) =>
-    ({ ip, socket: { remoteAddress } }) as unknown as FastifyRequest;
+const request = (ip: string, remoteAddress?: string, principal: Principal = EVERYBODY) =>
+  ({ ip, socket: { remoteAddress }, principal }) as unknown as FastifyRequest;
 
+describe('userOf', () => {
+  it('is who has shown a credential, from wherever', () => {
+    const principal = principalOf('key:7', undefined, ['admin']);
+    for (const ip of ['192.0.2.1', '192.0.2.2', '']) expect(userOf(request(ip, ip, principal))).toBe('key:7');
+  });
+
+  it('is the address of who has shown none', () => {
+    expect(userOf(request('192.0.2.1', '10.0.0.1', NOBODY))).toBe('192.0.2.1');
+    expect(userOf(request('192.0.2.1', '10.0.0.1', EVERYBODY))).toBe('192.0.2.1');
+  });
+});
+
+describe('addressOf', () => {
   it('is the client address', () => {
-    expect(userOf(request('192.0.2.1', '10.0.0.1'))).toBe('192.0.2.1');
+    expect(addressOf(request('192.0.2.1', '10.0.0.1'))).toBe('192.0.2.1');
   });
 
   it('is the proxy when what it forwards is no address', () => {
-    expect(userOf(request('of course', '::ffff:10.0.0.1'))).toBe('10.0.0.1');
+    expect(addressOf(request('of course', '::ffff:10.0.0.1'))).toBe('10.0.0.1');
   });
 
   it('is one user for all requests without any address', () => {
-    expect(userOf(request('', undefined))).toBe('unknown');
+    expect(addressOf(request('', undefined))).toBe('unknown');
   });
 });

@@ -3,8 +3,8 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { seedShard } from '../../src/cli/seed.js';
 import { startInstance, type TestApp } from '../support/app.js';
-import { as } from '../support/credentials.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
+import { Wallet } from '../support/wallet.js';
 import { JSON_TYPE, withdrawal } from './requests.js';
 
 /*
@@ -30,6 +30,7 @@ const ABSENT = 1_000_000;
 
 let database: TestDatabase;
 let app: TestApp;
+let as: (owner: string | undefined) => Record<string, string>;
 const agent = new Agent({ keepAlive: true, maxSockets: 1 });
 
 beforeAll(async () => {
@@ -43,7 +44,9 @@ beforeAll(async () => {
   );
   await client.query('VACUUM ANALYZE bank.accounts');
   await client.end();
-  app = await startInstance(database.url);
+  const wallet = Wallet.of(database.url);
+  as = await wallet.senders(['ada', 'bob']);
+  app = await startInstance(database.url, wallet.settings);
   // In use, and in every cache.
   await app.http.get(`/accounts/${ADAS}/balance`).set(as('ada')).expect(200);
 });

@@ -44,19 +44,6 @@ export async function startInstance(
   const config = loadConfig({ ...DEFAULTS, ...where, ...overrides });
   const bank = await settleShards(config.shards ?? [], { allowDown: true });
   const app = await createApp(config, bank, createLogger(config.log));
-  app
-    .getHttpAdapter()
-    .getInstance()
-    .addHook('onRequest', (request, _reply, done) => {
-      const owner = request.headers['x-test-owner'];
-      if (typeof owner === 'string')
-        request.principal = {
-          id: owner,
-          owner: Buffer.from(owner, 'base64url').toString(),
-          scopes: new Set(),
-        };
-      done();
-    });
   await app.listen({ host: config.host, port: config.port });
   const url = await app.getUrl();
   const databaseUrl = typeof place === 'string' ? place : (place[0]?.url ?? '');

@@ -1,13 +1,13 @@
 import { createKey, type KeyCreated, type KeyRequest } from '../../src/cli/keys.js';
 import type { TestApp } from './app.js';
 
-/** Temporary. */
-export const as = (owner: string | undefined): Record<string, string> =>
-  owner === undefined ? {} : { 'x-test-owner': Buffer.from(owner).toString('base64url') };
-
 /** A key of the bank behind an instance. */
 export function makeKey(app: TestApp, request: Partial<KeyRequest> = {}): Promise<KeyCreated> {
-  return createKey([{ url: app.databaseUrl, schema: 'bank' }], { name: 'test', scopes: ['admin'], ...request });
+  return createKey([{ url: app.databaseUrl, schema: 'bank' }], {
+    name: 'test',
+    scopes: ['admin'],
+    ...request,
+  });
 }
 
 /** The header that shows a credential. */

@@ -1,0 +1,171 @@
+import { hash } from 'node:crypto';
+import {
+  createLocalJWKSet,
+  createRemoteJWKSet,
+  customFetch,
+  decodeJwt,
+  decodeProtectedHeader,
+  errors,
+  jwksCache,
+  jwtVerify,
+  type JWKSCacheInput,
+  type JWTPayload,
+  type JWTVerifyGetKey,
+} from 'jose';
+import { LRUCache } from 'lru-cache';
+import { isOwner } from '../domain/account.js';
+import { ProviderUnavailableError, UnauthorizedError } from './access-errors.js';
+import { principalOf, type Principal } from './principal.js';
+
+/** The identity provider whose tokens are believed, and how they are to look. */
+export interface TokenSettings {
+  readonly issuer: string;
+  readonly audience: string;
+  /** Where its public keys are (RFC 7517). */
+  readonly jwksUrl: string;
+  /** The claim that holds the scopes: a text with spaces between them, or a list. */
+  readonly scopesClaim: string;
+  /** How far its clock may be off. */
+  readonly clockToleranceS: number;
+}
+
+/** Signatures by a private key alone: with HS256, the provider's public key would be taken for a secret. */
+const ALGORITHMS = ['RS256', 'ES256', 'EdDSA', 'Ed25519'];
+/** RFC 9068 names the first; providers of before it use the second, or none. Not what is for another purpose. */
+const TYPES = ['at+jwt', 'application/at+jwt', 'jwt'];
+const MAX_TOKEN_LENGTH = 8 * 1024;
+
+/** A token that was verified is not verified again for so long. */
+const VALID_MS = 60_000;
+const MAX_TOKENS = 10_000;
+
+const KEYS_VALID_MS = 10 * 60_000;
+/** While the provider can't be reached, its last keys are good for so long. */
+const KEYS_STALE_MS = 60 * 60_000;
+/** A key that is not among those known has them fetched anew, but not more often than this. */
+const FETCH_AGAIN_MS = 5_000;
+const FETCH_TIMEOUT_MS = 5_000;
+const MAX_KEYS_BYTES = 1024 * 1024;
+
+interface KnownToken {
+  readonly principal: Principal;
+  /** By the clock of the day. */
+  readonly untilMs: number;
+}
+
+/** The access tokens (JWT) of an identity provider: `sub` is the owner of the accounts that their bearer sees. */
+export class Tokens {
+  private readonly known = new LRUCache<string, KnownToken>({ max: MAX_TOKENS });
+  private readonly keyOf: JWTVerifyGetKey;
+
+  constructor(private readonly settings: TokenSettings) {
+    this.keyOf = keysAt(new URL(settings.jwksUrl));
+  }
+
+  /** Whose token it is, if it was verified a moment ago. */
+  recall(token: string): Principal | undefined {
+    const known = this.known.get(hash('sha256', token));
+    return known && Date.now() < known.untilMs ? known.principal : undefined;
+  }
+
+  /**
+   * Whose token it is.
+   *
+   * @throws UnauthorizedError; ProviderUnavailableError when the keys can't be had
+   */
+  async lookUp(token: string): Promise<Principal> {
+    try {
+      this.refuseAtSight(token);
+      const { issuer, audience, clockToleranceS } = this.settings;
+      const { payload } = await jwtVerify(token, this.keyOf, {
+        issuer,
+        audience,
+        algorithms: ALGORITHMS,
+        clockTolerance: clockToleranceS,
+        requiredClaims: ['exp', 'sub'],
+      });
+      const principal = this.principalOf(payload);
+      const expiresMs = ((payload.exp ?? 0) + clockToleranceS) * 1_000;
+      this.known.set(hash('sha256', token), {
+        principal,
+        untilMs: Math.min(Date.now() + VALID_MS, expiresMs),
+      });
+      return principal;
+    } catch (error) {
+      if (error instanceof ProviderUnavailableError) throw error;
+      // Why, would help only whoever made it up.
+      throw new UnauthorizedError(true);
+    }
+  }
+
+  /** What says by itself that it is no good is not worth a question to the provider. What is believed, is verified. */
+  private refuseAtSight(token: string): void {
+    if (token.length > MAX_TOKEN_LENGTH) throw new UnauthorizedError(true);
+    const { alg, typ } = decodeProtectedHeader(token);
+    const { iss, exp } = decodeJwt(token);
+    const { issuer, clockToleranceS } = this.settings;
+    const known = alg !== undefined && ALGORITHMS.includes(alg);
+    const suits = typ === undefined || TYPES.includes(typ.toLowerCase());
+    const current = exp !== undefined && exp + clockToleranceS > Date.now() / 1_000;
+    if (!known || !suits || !current || iss !== issuer) throw new UnauthorizedError(true);
+  }
+
+  private principalOf(payload: JWTPayload): Principal {
+    const { sub } = payload;
+    if (typeof sub !== 'string' || !isOwner(sub)) throw new UnauthorizedError(true);
+    return principalOf(`user:${sub}`, sub, scopesIn(payload[this.settings.scopesClaim]));
+  }
+}
+
+function scopesIn(claim: unknown): string[] {
+  if (typeof claim === 'string') return claim.split(' ');
+  return Array.isArray(claim) ? claim.filter((entry) => typeof entry === 'string') : [];
+}
+
+/**
+ * The provider's keys, from the one address in the configuration: what a token says of where its key is (`jku`, `x5u`,
+ * `jwk`) is not looked at.
+ */
+function keysAt(url: URL): JWTVerifyGetKey {
+  const kept: JWKSCacheInput = {};
+  const remote = createRemoteJWKSet(url, {
+    cacheMaxAge: KEYS_VALID_MS,
+    cooldownDuration: FETCH_AGAIN_MS,
+    timeoutDuration: FETCH_TIMEOUT_MS,
+    [jwksCache]: kept,
+    [customFetch]: fetchBounded,
+  });
+  return async (header, token) => {
+    try {
+      return await remote(header, token);
+    } catch (error) {
+      if (isOfToken(error)) throw error;
+      const { jwks, uat = -Infinity } = kept;
+      if (!jwks || Date.now() - uat > KEYS_STALE_MS) throw new ProviderUnavailableError();
+      return createLocalJWKSet(jwks)(header, token).catch((failure: unknown) => {
+        // It may be a new key, which nobody can tell us of just now.
+        throw failure instanceof errors.JWKSNoMatchingKey ? new ProviderUnavailableError() : failure;
+      });
+    }
+  };
+}
+
+/** The keys were there, but none is for this token. */
+function isOfToken(error: unknown): boolean {
+  return [errors.JWKSNoMatchingKey, errors.JWKSMultipleMatchingKeys, errors.JOSENotSupported].some(
+    (kind) => error instanceof kind,
+  );
+}
+
+async function fetchBounded(url: string, options: RequestInit): Promise<Response> {
+  const response = await fetch(url, options);
+  let bytes = 0;
+  const bounded = new TransformStream<Uint8Array, Uint8Array>({
+    transform(chunk, controller) {
+      bytes += chunk.length;
+      if (bytes > MAX_KEYS_BYTES) controller.error(new Error('too many keys'));
+      else controller.enqueue(chunk);
+    },
+  });
+  return new Response(response.body?.pipeThrough(bounded), { status: response.status });
+}

@@ -1,0 +1,282 @@
+import { createHmac, createSecretKey } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import {
+  exportSPKI,
+  exportJWK,
+  generateKeyPair,
+  importJWK,
+  SignJWT,
+  type CryptoKey,
+  type JWTPayload,
+} from 'jose';
+import { startApp, startInstance, type TestApp } from '../support/app.js';
+import { bearer, makeKey } from '../support/credentials.js';
+import { AUDIENCE, OidcProvider, type Algorithm } from '../support/oidc-provider.js';
+import { waitUntil } from '../support/service.js';
+
+let provider: OidcProvider;
+let app: TestApp;
+
+beforeAll(async () => {
+  provider = await OidcProvider.start();
+  app = await startApp({ AUTH_FAILURES_PER_MINUTE: '1000000', ...provider.settings });
+});
+
+afterAll(async () => {
+  await app.close();
+  await provider.stop();
+});
+
+const READ = 'accounts:read';
+const get = (token: string, path = '/accounts', of = app) => of.http.get(path).set(bearer(token));
+const status = async (token: string, of = app) => (await get(token, '/accounts', of)).status;
+const nowS = () => Math.floor(Date.now() / 1_000);
+
+/** Parts of a token that nobody signs. */
+const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
+const claims = (): JWTPayload => ({
+  iss: provider.issuer,
+  aud: AUDIENCE,
+  sub: 'alice',
+  scope: READ,
+  exp: nowS() + 60,
+});
+
+describe('a token of the identity provider', () => {
+  it.each<Algorithm>(['RS256', 'ES256', 'EdDSA'])(
+    'that is signed by %s lets its subject in',
+    async (algorithm) => {
+      expect(await status(await provider.token(READ, { algorithm }))).toBe(200);
+    },
+  );
+
+  it('allows what its scopes say, and no more', async () => {
+    const token = await provider.token(READ);
+    const refused = await app.http.post('/accounts').set(bearer(token)).send({});
+    expect(refused.status).toBe(403);
+    const writing = await provider.token('accounts:write transactions:read');
+    expect((await app.http.post('/accounts').set(bearer(writing)).send({})).status).toBe(201);
+    expect(await status(writing)).toBe(403);
+    expect(await status(await provider.sign({}))).toBe(403);
+    expect(await status(await provider.sign({ scope: 'accounts:readx ACCOUNTS:READ openid' }))).toBe(403);
+    expect(await status(await provider.sign({ scope: [READ, 7, null] }))).toBe(200);
+    expect(await status(await provider.sign({ scope: { [READ]: true } }))).toBe(403);
+  });
+
+  it('shows its subject the accounts of that owner alone; an admin, all', async () => {
+    const scope = 'accounts:read accounts:write';
+    const [alice, bob] = await Promise.all(['alice', 'bob'].map((sub) => provider.sign({ sub, scope })));
+    const opened = await app.http
+      .post('/accounts')
+      .set(bearer(bob ?? ''))
+      .send({});
+    const { accountId, owner } = opened.body as { accountId: number; owner: string };
+    expect(owner).toBe('bob');
+    expect((await get(bob ?? '', `/accounts/${accountId}`)).status).toBe(200);
+    expect((await get(alice ?? '', `/accounts/${accountId}`)).status).toBe(404);
+    const admin = await provider.sign({ sub: 'carol', scope: 'admin' });
+    expect((await get(admin, `/accounts/${accountId}`)).status).toBe(200);
+    expect((await get(admin, '/metrics')).status).toBe(200);
+  });
+
+  it('is verified once, and then known until it expires', async () => {
+    const exp = nowS() + 2;
+    const token = await provider.sign({ scope: READ, exp });
+    const strict = await startInstance(app.databaseUrl, { ...provider.settings, JWT_CLOCK_TOLERANCE_S: '0' });
+    try {
+      expect(await status(token, strict)).toBe(200);
+      const asked = provider.keysAsked;
+      expect(await status(token, strict)).toBe(200);
+      expect(provider.keysAsked).toBe(asked);
+      await waitUntil(async () => (await status(token, strict)) === 401, 4_000);
+      expect(nowS()).toBeGreaterThanOrEqual(exp);
+    } finally {
+      await strict.close();
+    }
+  });
+
+  it('may be off by the tolerance of the clock', async () => {
+    expect(await status(await provider.sign({ scope: READ, exp: nowS() - 3 }))).toBe(200);
+    expect(await status(await provider.sign({ scope: READ, exp: nowS() - 7 }))).toBe(401);
+    expect(await status(await provider.sign({ scope: READ, nbf: nowS() + 3 }))).toBe(200);
+    expect(await status(await provider.sign({ scope: READ, nbf: nowS() + 30 }))).toBe(401);
+  });
+
+  it('may have its scopes in another claim', async () => {
+    const other = await startInstance(app.databaseUrl, {
+      ...provider.settings,
+      JWT_SCOPES_CLAIM: 'permissions',
+    });
+    try {
+      expect(await status(await provider.sign({ permissions: [READ] }), other)).toBe(200);
+      expect(await status(await provider.sign({ scope: READ }), other)).toBe(403);
+    } finally {
+      await other.close();
+    }
+  });
+
+  it('works beside API keys', async () => {
+    expect(await status((await makeKey(app)).key)).toBe(200);
+  });
+});
+
+describe('no credential', () => {
+  const signed = async (key: CryptoKey | Uint8Array, alg: string, header: object = {}, payload = claims()) =>
+    new SignJWT(payload).setProtectedHeader({ alg, ...header }).sign(key);
+
+  it.each<[string, () => Promise<string> | string]>([
+    ['without a signature (alg none)', () => `${part({ alg: 'none' })}.${part(claims())}.`],
+    ['without a signature, written otherwise', () => `${part({ alg: 'nOnE' })}.${part(claims())}.`],
+    [
+      'with its signature taken off',
+      async () => (await provider.token(READ)).split('.').slice(0, 2).join('.') + '.',
+    ],
+    [
+      'with HS256 and the public key for a secret (PEM)',
+      async () => {
+        const pem = await exportSPKI((await importJWK(provider.publicKey('RS256'), 'RS256')) as CryptoKey);
+        const head = `${part({ alg: 'HS256', kid: provider.publicKey('RS256').kid })}.${part(claims())}`;
+        return `${head}.${createHmac('sha256', createSecretKey(Buffer.from(pem)))
+          .update(head)
+          .digest('base64url')}`;
+      },
+    ],
+    [
+      'with HS256 and the public key for a secret (JWK)',
+      () =>
+        signed(Buffer.from(JSON.stringify(provider.publicKey('RS256'))), 'HS256', {
+          kid: provider.publicKey('RS256').kid,
+        }),
+    ],
+    [
+      "with a stranger's key under the provider's id",
+      async () => {
+        const { privateKey } = await generateKeyPair('ES256');
+        return signed(privateKey, 'ES256', { kid: provider.publicKey('ES256').kid });
+      },
+    ],
+    [
+      'with the key that it brings along (jwk)',
+      async () => {
+        const { privateKey, publicKey } = await generateKeyPair('ES256');
+        return signed(privateKey, 'ES256', { jwk: await exportJWK(publicKey) });
+      },
+    ],
+    [
+      'with the id of a key of another algorithm',
+      async () => {
+        const { privateKey } = await generateKeyPair('ES256');
+        return signed(privateKey, 'ES256', { kid: provider.publicKey('RS256').kid });
+      },
+    ],
+    [
+      'of an algorithm that is not taken (PS256)',
+      async () => signed((await generateKeyPair('PS256')).privateKey, 'PS256'),
+    ],
+    ['of another issuer', () => provider.sign({ scope: READ, iss: 'https://elsewhere.example.com' })],
+    ['for another audience', () => provider.sign({ scope: READ, aud: 'urn:other' })],
+    ['for another audience, as the provider makes it', () => provider.token(READ, { resource: 'urn:other' })],
+    ['for no audience', () => provider.sign({ scope: READ, aud: undefined })],
+    ['that expired', () => provider.sign({ scope: READ, exp: nowS() - 60 })],
+    ['that never expires', () => provider.sign({ scope: READ, exp: undefined })],
+    ['with a time that is none', () => provider.sign({ scope: READ, exp: 'never' as unknown as number })],
+    ['of nobody', () => provider.sign({ scope: READ, sub: undefined })],
+    ['of an empty subject', () => provider.sign({ scope: READ, sub: '' })],
+    ['of a subject that is too long', () => provider.sign({ scope: READ, sub: 'x'.repeat(256) })],
+    ['of a subject with a line feed', () => provider.sign({ scope: READ, sub: 'alice\nbob' })],
+    ['of a subject that is no text', () => provider.sign({ scope: READ, sub: 7 as unknown as string })],
+    [
+      'with an extension that must be understood',
+      () => provider.sign({ scope: READ }, { crit: ['x'], x: 1 }),
+    ],
+    ['for another purpose', () => provider.sign({ scope: READ }, { typ: 'logout+jwt' })],
+    ['that is cut off', async () => (await provider.token(READ)).slice(0, -10)],
+    [
+      'with a changed claim',
+      async () => {
+        const [head, , signature] = (await provider.token(READ)).split('.');
+        return `${head}.${part({ ...claims(), scope: 'admin' })}.${signature}`;
+      },
+    ],
+    ['that is huge', () => provider.sign({ scope: READ, filler: 'x'.repeat(8_000) })],
+    ['that is encrypted', () => `${part({ alg: 'dir', enc: 'A256GCM' })}..AAAA.AAAA.AAAA`],
+    ['of parts that are no JSON', () => 'AAAA.BBBB.CCCC'],
+  ])('is a token %s', async (_what, make) => {
+    const response = await get(await make());
+    expect(response.status).toBe(401);
+    expect(response.text).toBe('{"error":"Unauthorized"}');
+  });
+
+  it('is a token that says itself where its key is, and nobody asks there', async () => {
+    let asked = 0;
+    const stranger = createServer((_request, response) => {
+      asked += 1;
+      response.end('{"keys":[]}');
+    }).listen(0, '127.0.0.1');
+    await once(stranger, 'listening');
+    const url = `http://127.0.0.1:${(stranger.address() as AddressInfo).port}/jwks`;
+    const { privateKey } = await generateKeyPair('ES256');
+    for (const header of [{ jku: url }, { x5u: url }, { jku: url, kid: 'mine' }]) {
+      expect(await status(await signed(privateKey, 'ES256', header))).toBe(401);
+    }
+    expect(asked).toBe(0);
+    stranger.close();
+  });
+
+  it('that is made up costs the provider next to nothing', async () => {
+    const asked = provider.keysAsked;
+    const { privateKey } = await generateKeyPair('ES256');
+    for (let n = 0; n < 50; n++) {
+      expect(await status(await signed(privateKey, 'ES256', { kid: `made-up-${n}` }))).toBe(401);
+    }
+    expect(provider.keysAsked - asked).toBeLessThanOrEqual(1);
+  });
+});
+
+describe('the keys of the identity provider', () => {
+  it('may be rotated; those that are gone are good no longer than they are kept', async () => {
+    const before = await provider.token(READ);
+    expect(await status(before)).toBe(200);
+    await provider.rotate();
+    const after = await provider.token(READ);
+    await waitUntil(async () => (await status(after)) === 200, 8_000);
+    // A token of a key that is gone, and that was not verified before.
+    expect(await status(before)).toBe(200);
+  }, 20_000);
+
+  it('are kept while it can not be reached; of a new one nothing can be said, which is no 401', async () => {
+    const lonely = await OidcProvider.start();
+    const service = await startInstance(app.databaseUrl, lonely.settings);
+    try {
+      const [seen, unseen] = await Promise.all([lonely.token(READ), lonely.token(READ)]);
+      expect(await status(seen, service)).toBe(200);
+      const strange = await lonely.sign({ scope: READ }, { kid: 'of tomorrow' });
+      await new Promise((resolve) => setTimeout(resolve, 5_100));
+      await lonely.stop();
+      expect(await status(unseen, service)).toBe(200);
+      const response = await get(strange, '/accounts', service);
+      expect(response.status).toBe(503);
+      expect(response.text).toBe('{"error":"Identity provider unavailable"}');
+      expect(response.headers['retry-after']).toBe('1');
+    } finally {
+      await service.close();
+    }
+  }, 20_000);
+
+  it('that were never had make no token wrong', async () => {
+    const lonely = await OidcProvider.start();
+    const token = await lonely.token(READ);
+    const { settings } = lonely;
+    await lonely.stop();
+    const service = await startInstance(app.databaseUrl, settings);
+    try {
+      expect(await status(token, service)).toBe(503);
+      expect(await status((await makeKey(app)).key, service)).toBe(200);
+    } finally {
+      await service.close();
+    }
+  });
+});

@@ -1,0 +1,25 @@
+import 'reflect-metadata';
+import { createApp } from '../../src/app.js';
+import { loadConfig } from '../../src/config.js';
+import { settleShards } from '../../src/database/bank-shards.js';
+import { createLogger } from '../../src/observability/logging.js';
+
+/** The routes that the application's own controllers register, as `GET /accounts/{accountId}`. */
+export async function routesOf(databaseUrl: string): Promise<string[]> {
+  const config = loadConfig({ DATABASE_URL: databaseUrl, LOG_LEVEL: 'silent' });
+  const bank = await settleShards(config.shards ?? []);
+  const app = await createApp(config, bank, createLogger(config.log));
+  const routes: string[] = [];
+  const fastify = app.getHttpAdapter().getInstance();
+  // Swagger UI's routes are there already; controllers add theirs when the application is initialised.
+  fastify.addHook('onRoute', ({ method, url }) => {
+    // Fastify adds a HEAD to each GET; it needs no description of its own.
+    const isOfSwaggerUi = url.startsWith('/docs');
+    if (method !== 'HEAD' && !isOfSwaggerUi)
+      routes.push(`${String(method)} ${url.replaceAll(/:(\w+)/g, '{$1}')}`);
+  });
+  await app.init();
+  await fastify.ready();
+  await app.close();
+  return routes;
+}
