@@ -1,3 +1,5 @@
+import { applyDecorators } from '@nestjs/common';
+import { ApiSecurity } from '@nestjs/swagger';
 import { RouteConfig } from '@nestjs/platform-fastify';
 import type { FastifyInstance, FastifyRequest, onRequestHookHandler } from 'fastify';
 import { isManagement } from '../http/management.js';
@@ -19,7 +21,18 @@ declare module 'fastify' {
 export type Access = Scope | 'public' | 'public, with more for some';
 
 /** For a method of a controller. Without one of these, nobody may use its route where authentication is on. */
-export const Allow = (access: Access): MethodDecorator => RouteConfig({ access });
+export const Allow = (access: Access): MethodDecorator =>
+  applyDecorators(RouteConfig({ access }), ...documented(access));
+
+/** The security requirements of OpenAPI: one of them is to be met; an empty one always is. */
+function documented(access: Access): MethodDecorator[] {
+  if (access === 'public') return [];
+  if (access !== 'public, with more for some') return [ApiSecurity({ [BEARER]: [access] })];
+  return [ApiSecurity({ [BEARER]: ['admin'] }), ApiSecurity({})];
+}
+
+/** The name of the security scheme in the OpenAPI document. */
+export const BEARER = 'bearer';
 
 /** Routes that are no controller's: Swagger UI and the document, which hold nothing of the bank. */
 const DOCUMENTATION = /^\/(?:docs(?:[/-]|$)|openapi\.json$)/;

@@ -266,6 +266,32 @@ export const TOO_MANY_REQUESTS = sharedResponse(
   ),
 );
 
+const WwwAuthenticate = responseHeader(
+  'WWW-Authenticate',
+  'What is wrong with the credential (RFC 6750).',
+  'Bearer error="insufficient_scope", scope="accounts:read"',
+);
+
+export const UNAUTHORIZED = sharedResponse(
+  'Unauthorized',
+  jsonResponse(
+    'There is no credential, or it is none that is good (any more).',
+    ErrorBody,
+    { unauthorized: { error: 'Unauthorized' } },
+    { 'WWW-Authenticate': WwwAuthenticate },
+  ),
+);
+
+export const FORBIDDEN = sharedResponse(
+  'Forbidden',
+  jsonResponse(
+    'The credential does not have the scope that this needs.',
+    ErrorBody,
+    { forbidden: { error: 'Forbidden' } },
+    { 'WWW-Authenticate': WwwAuthenticate },
+  ),
+);
+
 const BODY_TOO_LARGE = sharedResponse(
   'BodyTooLarge',
   jsonResponse('The body is over 16 KiB.', ErrorBody, { tooLarge: { error: 'Body too large' } }),
@@ -298,12 +324,24 @@ export const GENERAL_RESPONSES: Responses = {
   417: jsonResponse('The service does not know what `Expect` asks for.', ErrorBody, {
     unknown: { error: 'Expectation failed' },
   }),
+  429: jsonResponse(
+    'Too many wrong credentials came from the address of the client: one that is not in use already is not looked up.',
+    ErrorBody,
+    { tooMany: { error: 'Too many requests' } },
+    { 'Retry-After': RetryAfter },
+  ),
   431: jsonResponse(
     'The path, the query and the headers are over 16 KiB together, or the headers are 1,000 or more.',
     ErrorBody,
     {
       tooLarge: { error: 'Headers too large' },
     },
+  ),
+  503: jsonResponse(
+    "The identity provider's keys can't be had: whether the token is good is not known.",
+    ErrorBody,
+    { unavailable: { error: 'Identity provider unavailable' } },
+    { 'Retry-After': RetryAfter },
   ),
 };
 

@@ -1,6 +1,7 @@
 import type { INestApplication } from '@nestjs/common';
 import { SwaggerModule, type OpenAPIObject } from '@nestjs/swagger';
-import { GENERAL_RESPONSES, sortedComponents } from './openapi-components.js';
+import { BEARER } from '../auth/access.js';
+import { FORBIDDEN, GENERAL_RESPONSES, sortedComponents, UNAUTHORIZED } from './openapi-components.js';
 import { SWAGGER_UI, SWAGGER_UI_PATH } from './swagger-ui.js';
 
 /** The version of package.json; a test compares the two. */
@@ -14,9 +15,23 @@ const DESCRIPTION = `Account balances, deposits and withdrawals over REST.
   seen (\`expectedversion\`, or the header \`If-Match\`), and the transaction is refused if the account has changed since.
 - **Idempotency.** Give each transaction an \`Idempotency-Key\` of your own. If you send the request again, it is applied
   once, and the answer names the first transaction.
+- **Credentials.** \`Authorization: Bearer\` and an API key or an access token, which allow what their scopes say. One with
+  an owner sees the accounts of that owner alone; any other account is answered as one that does not exist.
 - **All or nothing.** A transaction is applied as a whole or not at all, and the answer to a failure says which.
 - **What is no request to an operation** is answered the same everywhere: 404 for a path or a method that is not here,
   400, 417 or 431 for what is not HTTP as the service takes it. See \`x-general-responses\`.`;
+
+type Operation = NonNullable<OpenAPIObject['paths'][string]['get']>;
+
+const SECURITY_SCHEMES: NonNullable<OpenAPIObject['components']>['securitySchemes'] = {
+  [BEARER]: {
+    type: 'http',
+    scheme: 'bearer',
+    description:
+      'An API key (`npm run -s cli -- keys create --help`), or an access token of the identity provider. A service that ' +
+      'was started for this machine alone needs none.',
+  },
+};
 
 const HEAD = {
   openapi: '3.1.0',
@@ -42,7 +57,17 @@ export function buildOpenApi(app: INestApplication): OpenAPIObject {
     { ...HEAD, components: sortedComponents() },
     { autoTagControllers: false },
   );
-  return { ...HEAD, paths, components };
+  for (const { get, post } of Object.values(paths)) {
+    for (const operation of [get, post]) {
+      if (!operation || !needsCredential(operation)) continue;
+      Object.assign(operation.responses, { 401: UNAUTHORIZED, 403: FORBIDDEN });
+    }
+  }
+  return { ...HEAD, paths, components: { ...components, securitySchemes: SECURITY_SCHEMES } };
+}
+
+function needsCredential({ security = [] }: Operation): boolean {
+  return security.length > 0 && security.every((requirement) => BEARER in requirement);
 }
 
 /** Swagger UI at /docs, the document at /openapi.json. */

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
 import { OpenApiContract, type Answer } from '../support/openapi.js';
+import { bearer, makeKey } from '../support/credentials.js';
 import { createTestDatabase } from '../support/postgres.js';
 import { routesOf } from '../support/routes.js';
 import { postBatch, statusesIn } from './batches.js';
@@ -302,6 +303,27 @@ describe('openapi.json', () => {
       } finally {
         await lost.close();
         await database.drop();
+      }
+    });
+
+    it('to who has no credential, or one for something else', async () => {
+      const guarded = await startInstance(app.databaseUrl, { AUTH: 'on' });
+      try {
+        for (const { method, path, operation } of contract.routes) {
+          const { operationId, security } = operation;
+          if (!security || security.some((requirement) => Object.keys(requirement).length === 0)) continue;
+          const url = path.replace('{accountId}', String(accountId)).replace('{transactionId}', 'txn1');
+          const [needed] = security.flatMap((requirement) => Object.values(requirement).flat());
+          const scopes = [needed === 'accounts:read' ? 'accounts:write' : 'accounts:read'] as const;
+          const send = (headers: Record<string, string>) =>
+            method === 'GET'
+              ? guarded.http.get(url).set(headers)
+              : guarded.http.post(url).set(headers).send({});
+          expectDocumented(operationId, 401, await send({}));
+          expectDocumented(operationId, 403, await send(bearer((await makeKey(app, { scopes })).key)));
+        }
+      } finally {
+        await guarded.close();
       }
     });
 

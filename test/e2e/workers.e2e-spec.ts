@@ -2,6 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jes
 import { spawnSync } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
+import { createKey } from '../../src/cli/keys.js';
 import { verifyBank } from '../../src/cli/verify.js';
 import { startCli } from '../support/cli.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
@@ -315,6 +316,7 @@ describe('several workers on a PostgreSQL that is there', () => {
     const wrong = await spawnService({
       environment: { WORKERS: '2', BALANCE_CACHE: 'on', RATE_LIMIT_TRANSACTIONS_PER_SECOND: '10' },
     });
+    await createKey([{ url: database.url, schema: 'bank' }], { name: 'test', scopes: ['admin'] });
     const unsafe = await spawnService({
       environment: { DATABASE_URL: database.url, WORKERS: '2', NODE_ENV: 'production' },
     });

@@ -85,7 +85,9 @@ describe('docker/compose.yml', () => {
       const [pooled, direct] = [new URL(shard.url), new URL(shard.migrationUrl ?? '')];
       expect(pooled.host).toBe(`pgbouncer:${port}`);
       expect(databases.get(pooled.pathname.slice(1))).toBe(`${direct.host}${direct.pathname}`);
-      expect([pooled.username, pooled.password]).toEqual([direct.username, direct.password]);
+      // The service's own role, which can't rewrite history; migrations are the owner's.
+      expect([pooled.username, pooled.password]).toEqual(['bank_service', 'theSERVICEPASSWORD']);
+      expect([direct.username, direct.password]).toEqual(['bank', 'thePOSTGRESPASSWORD']);
     }
     expect(services['pgbouncer']?.volumes).toEqual([
       './pgbouncer/pgbouncer.ini:/etc/pgbouncer/pgbouncer.ini:ro',
@@ -107,7 +109,9 @@ describe('docker/compose.yml', () => {
   it('has no password of its own', () => {
     const secrets = [...composeText.matchAll(/\$\{(\w*PASSWORD)(:\?)?/g)];
     const required = new Set(secrets.filter(([, , sign]) => sign).map(([, name]) => name));
-    expect(required).toEqual(new Set(['POSTGRES_PASSWORD', 'REDIS_PASSWORD', 'RABBITMQ_PASSWORD']));
+    expect(required).toEqual(
+      new Set(['POSTGRES_PASSWORD', 'SERVICE_PASSWORD', 'REDIS_PASSWORD', 'RABBITMQ_PASSWORD']),
+    );
     expect(new Set(secrets.map(([, name]) => name))).toEqual(required);
     for (const line of composeText.split('\n').filter((text) => /PASS(WORD)?: /.test(text))) {
       expect(line).toMatch(/: \$\{/);

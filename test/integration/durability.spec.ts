@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/glob
 import { Client } from 'pg';
 import { startPgBouncer } from '../../stack/servers/pgbouncer.js';
 import { startPostgres, type PostgresServer } from '../../stack/servers/postgres.js';
+import { createKey } from '../../src/cli/keys.js';
 import { settleShards } from '../../src/database/bank-shards.js';
 import { COMMIT_DURABLY, NotDurableError } from '../../src/database/durability.js';
 import { shardList, startInstance } from '../support/app.js';
@@ -94,6 +95,9 @@ describe('a server that does not keep what it commits', () => {
     await alter('SYSTEM SET full_page_writes = off');
     await alter('DATABASE bank SET synchronous_commit = off');
     const environment = { DATABASE_URL: server.url };
+    const bank = [{ url: server.url, schema: 'bank' }];
+    await settleShards(bank);
+    await createKey(bank, { name: 'test', scopes: ['admin'] });
     const refused = await spawnService({ environment: { ...environment, NODE_ENV: 'production' } });
     expect(await refused.exited).toBe(1);
     expect(refused.output()).toMatch(
@@ -115,6 +119,7 @@ describe('a server that does not keep what it commits', () => {
       { url, schema: 'bank_1' },
     ];
     await settleShards(shards);
+    await createKey(shards, { name: 'test', scopes: ['admin'] });
     proxy.takeDown();
     const service = await startService({
       environment: { SHARDS: shardList(shards), NODE_ENV: 'production' },

@@ -57,6 +57,8 @@ export interface Operation {
   readonly parameters?: readonly Parameter[];
   readonly requestBody?: { readonly content: Readonly<Record<string, MediaType>> };
   readonly responses: Readonly<Record<string, Response>>;
+  /** One of them is to be met. */
+  readonly security?: readonly Readonly<Record<string, readonly string[]>>[];
 }
 interface Document {
   readonly info: { readonly version: string };
