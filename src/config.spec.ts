@@ -97,6 +97,27 @@ describe('loadConfig', () => {
     expect(loadConfig(environment).requireDurable).toBe(required);
   });
 
+  it('reads how it listens', () => {
+    const config = loadConfig({
+      HOST: 'localhost',
+      TLS_CERT_FILE: 'cert.pem',
+      TLS_KEY_FILE: 'key.pem',
+      CORS_ORIGINS: 'https://app.example.com, http://localhost:8080',
+      SWAGGER_UI: 'off',
+      MANAGEMENT_PORT: '9090',
+      MANAGEMENT_HOST: '10.0.0.7',
+    });
+    expect(config).toMatchObject({
+      host: '127.0.0.1',
+      http: {
+        tls: { certFile: 'cert.pem', keyFile: 'key.pem' },
+        corsOrigins: ['https://app.example.com', 'http://localhost:8080'],
+        swaggerUi: false,
+      },
+      management: { host: '10.0.0.7', port: 9090 },
+    });
+  });
+
   it('is frozen all the way down', () => {
     const config = loadConfig({}) as { -readonly [K in keyof Config]: Config[K] };
     expect(() => (config.port = 1)).toThrow(TypeError);

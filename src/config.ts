@@ -276,7 +276,8 @@ function fromVariables(env: Variables): Config {
   const terminal = process.stdout.isTTY ? 'pretty' : 'json';
   const embedded = env.DATABASE_URL === undefined && env.SHARDS === undefined;
   return {
-    host: env.HOST,
+    // Fastify would open a second server for ::1, which no limit would watch.
+    host: env.HOST === 'localhost' ? '127.0.0.1' : env.HOST,
     port: env.PORT,
     workers: env.WORKERS,
     http: httpOf(env),

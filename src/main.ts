@@ -41,7 +41,10 @@ async function main(): Promise<void> {
   announce(await start(config, bank, logger), config, bank, logger);
 }
 
-/** Before a database is made for nothing, like the look at the files for TLS. That the port stays free is for `listen` to find out. */
+/**
+ * Before a database is made for nothing, like the look at the files for TLS. That the port stays free is for `listen` to
+ * find out.
+ */
 async function checkPort({ host, port }: Pick<Config, 'host' | 'port'>): Promise<void> {
   const probe = createServer().listen(port, host);
   await once(probe, 'listening');

@@ -7,7 +7,7 @@ import { answerRaw, endUnrouted, serverOptions, type Connections } from './conne
 import type { SecurityHeaders } from './security-headers.js';
 
 /** A Prometheus, some probes, and an operator have room; each request has a connection of its own. */
-const MAX_CONNECTIONS = 64;
+export const MANAGEMENT_CONNECTIONS = 64;
 
 /** No more than this is to be had without a credential. Exact: whatever else a router may take for one of these is not. */
 const PATHS = /^\/(?:metrics|health\/live|health\/ready)(?:\?|$)/;
@@ -44,7 +44,7 @@ export function serveManagement(
     endUnrouted(request, response, 404, '{"error":"Not found"}', api);
   });
   server.on('clientError', (error, socket) => answerRaw(error, socket as Socket, api));
-  connections.watch(server, MAX_CONNECTIONS);
+  connections.watch(server, MANAGEMENT_CONNECTIONS);
   fastify.addHook('onReady', async () => {
     server.listen({ host, port });
     await once(server, 'listening');

@@ -12,6 +12,11 @@ describe('openFilesProblem', () => {
     expect(openFilesNeeded(two) - openFilesNeeded(config)).toBe(16);
   });
 
+  it('counts those of the port for management, where there is one', () => {
+    const two = loadConfig({ HTTP_MAX_CONNECTIONS: '1000', MANAGEMENT_PORT: '9090' });
+    expect(openFilesNeeded(two) - openFilesNeeded(config)).toBe(64 + 256);
+  });
+
   it('is silent when the limit suffices, and names both numbers when it does not', () => {
     const needed = openFilesNeeded(config);
     expect(openFilesProblem(config, needed)).toBeUndefined();

@@ -1,5 +1,6 @@
 import { connectionsPerShard, type Config } from '../config.js';
 import { SURPLUS_CONNECTIONS } from '../http/connections.js';
+import { MANAGEMENT_CONNECTIONS } from '../http/management.js';
 
 /** Node's own, the log, the listening socket, Redis, RabbitMQ, probes of databases: with room to spare. */
 const OTHER_FILES = 100;
@@ -7,7 +8,8 @@ const OTHER_FILES = 100;
 /** Open files that the service, or each of its workers, may need at the same time; a connection is one. */
 export function openFilesNeeded(config: Config): number {
   const toDatabases = (config.shards?.length ?? 1) * connectionsPerShard(config);
-  return config.http.maxConnections + SURPLUS_CONNECTIONS + toDatabases + OTHER_FILES;
+  const forManagement = config.management ? MANAGEMENT_CONNECTIONS + SURPLUS_CONNECTIONS : 0;
+  return config.http.maxConnections + SURPLUS_CONNECTIONS + forManagement + toDatabases + OTHER_FILES;
 }
 
 /** What is wrong with the limit of open files (ulimit -n); undefined: it suffices, or nobody knows it. */

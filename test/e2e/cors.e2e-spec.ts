@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
+import { bearer, makeKey } from '../support/credentials.js';
 import { RawClient } from '../support/raw-client.js';
 import { waitUntil } from '../support/service.js';
 import { deposit, post } from './requests.js';
@@ -118,5 +119,26 @@ describe('with CORS_ORIGINS', () => {
     } finally {
       client.destroy();
     }
+  });
+});
+
+describe('with CORS_ORIGINS and credentials', () => {
+  let app: TestApp;
+
+  beforeAll(async () => {
+    app = await startApp({ CORS_ORIGINS: ORIGIN, AUTH: 'on' });
+  });
+
+  afterAll(() => app.close());
+
+  it('a page learns what it may send without one, and can read that it needs one', async () => {
+    expect((await app.http.options('/accounts').set(PREFLIGHT)).status).toBe(204);
+    const refused = await app.http.get('/accounts').set('origin', ORIGIN);
+    expect(refused.status).toBe(401);
+    expect(refused.headers['access-control-allow-origin']).toBe(ORIGIN);
+    expect(refused.headers['access-control-expose-headers']).toContain('WWW-Authenticate');
+    const { key } = await makeKey(app, { scopes: ['accounts:read'] });
+    const allowed = await app.http.get('/accounts').set({ origin: ORIGIN, ...bearer(key) });
+    expect(allowed.status).toBe(200);
   });
 });

@@ -1,14 +1,14 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { freePort } from '../../src/database/embedded/start-server.js';
+import { MANAGEMENT_CONNECTIONS } from '../../src/http/management.js';
 import { startInstance, type TestApp } from '../support/app.js';
+import { bearer, makeKey } from '../support/credentials.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { RawClient } from '../support/raw-client.js';
 import { spawnService } from '../support/service.js';
 
 const NOT_FOUND = '{"error":"Not found"}';
-/** Of the management port; see src/http/management.ts. */
-const MAX_CONNECTIONS = 64;
 
 describe('MANAGEMENT_PORT', () => {
   let database: TestDatabase;
@@ -96,7 +96,7 @@ describe('MANAGEMENT_PORT', () => {
     try {
       await open(app.url, 20);
       expect((await get(`${management}/metrics`)).status).toBe(200);
-      await open(management, MAX_CONNECTIONS);
+      await open(management, MANAGEMENT_CONNECTIONS);
       expect(await get(`${management}/metrics`)).toMatchObject({
         status: 503,
         text: '{"error":"Overloaded"}',
@@ -119,13 +119,28 @@ describe('MANAGEMENT_PORT', () => {
     expect(many.statuses).toEqual([200]);
   });
 
-  it('closes with the service, be there a client that sends nothing', async () => {
+  it('asks for no credential where the rest of the service does, and opens nothing else by that', async () => {
+    const port = await freePort();
+    const own = await startInstance(database.url, { MANAGEMENT_PORT: String(port), AUTH: 'on' });
+    try {
+      expect((await get(`http://127.0.0.1:${port}/metrics`)).status).toBe(200);
+      expect((await get(`http://127.0.0.1:${port}/health/ready`)).text).toContain('shard-0');
+      expect((await get(`http://127.0.0.1:${port}/accounts`)).status).toBe(404);
+      expect((await get(`${own.url}/accounts`)).status).toBe(401);
+      const { key } = await makeKey(own, { scopes: ['admin'] });
+      const asAdmin = (path: string) => own.http.get(path).set(bearer(key));
+      expect((await asAdmin('/metrics')).status).toBe(404);
+      expect((await asAdmin('/health/ready')).text).toBe('{"status":"ok"}');
+    } finally {
+      await own.close();
+    }
+  });
+
+  it('closes with the service', async () => {
     const port = await freePort();
     const own = await startInstance(database.url, { MANAGEMENT_PORT: String(port) });
-    const idle = await RawClient.open(`http://127.0.0.1:${port}`);
     await get(`http://127.0.0.1:${port}/health/live`);
     await own.close();
-    await idle.closed;
     await expect(fetch(`http://127.0.0.1:${port}/health/live`)).rejects.toThrow('fetch failed');
   });
 
