@@ -8,6 +8,7 @@ import { sharedBuffers } from '../src/database/embedded/memory.js';
 import { migrate } from '../src/database/migrate.js';
 import { startPostgres } from '../stack/servers/postgres.js';
 import { startRabbitMq } from '../stack/servers/rabbitmq.js';
+import { ACCESS_GOALS, measureAccess } from './access.js';
 import { ACCOUNTS, CORE_GOALS, measureCore } from './core.js';
 import { Figures } from './figures.js';
 import {
@@ -35,6 +36,7 @@ and synchronous_commit on, and checks the books after each round. Writes docs/be
 --warm-up S      of the load before each measurement of a history (as long as the measurement)
 --out FOLDER     where to write
 --scale          only the parts of the scale-out, to the terminal; needs redis-server, rabbitmq-server and pgbouncer
+--access         only what credentials cost, to the terminal
 --relay          only how fast a backlog of events drains to RabbitMQ, to the terminal
 --events N       of that backlog (1,000,000)
 `;
@@ -62,6 +64,7 @@ const { values: given } = parseArgs({
   options: {
     quick: { type: 'boolean' },
     scale: { type: 'boolean' },
+    access: { type: 'boolean' },
     relay: { type: 'boolean' },
     help: { type: 'boolean' },
     seconds: { type: 'string' },
@@ -83,6 +86,10 @@ async function main(): Promise<void> {
   if (given.scale) {
     await withScaleServers((measure) => rounds(() => measure(SECONDS, figures)));
     return console.log(tables(figures, SCALE_GOALS));
+  }
+  if (given.access) {
+    await measureAccess(SECONDS, figures, rounds);
+    return console.log(tables(figures, ACCESS_GOALS));
   }
   const sizes = growthSizes(count('transactions'));
   // As the service starts its own.

@@ -69,6 +69,8 @@ export interface WrkRun {
   readonly connections?: number;
   /** For path.lua: what is asked for. */
   readonly path?: string;
+  /** What each request shows (but with path.lua). */
+  readonly credential?: string;
 }
 
 export interface WrkResult {
@@ -84,8 +86,9 @@ export async function wrk({
   accounts,
   connections = 256,
   path,
+  credential,
 }: WrkRun): Promise<WrkResult> {
-  const { stdout } = await run('wrk', [
+  const args = [
     ...[`-t${Math.min(2, connections)}`, `-c${connections}`, `-d${seconds}s`, '--timeout', '20s'],
     ...['-s', `${BENCH_FOLDER}wrk/${script}`, url, '--'],
     ...(path === undefined
@@ -94,7 +97,9 @@ export async function wrk({
           `${process.pid}-${performance.now()}`,
         ]
       : [path]),
-  ]);
+  ];
+  const authorization = credential === undefined ? {} : { BENCH_AUTHORIZATION: `Bearer ${credential}` };
+  const { stdout } = await run('wrk', args, { env: { ...process.env, ...authorization } });
   if (/Non-2xx|Socket errors/.test(stdout)) throw new Error(`not every request was served:\n${stdout}`);
   return {
     perSecond: numberIn(stdout, /Requests\/sec:\s+([\d.]+)/),
