@@ -1,9 +1,10 @@
 import { timingSafeEqual } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
+import { LedgerError } from '../domain/errors.js';
 import type { SchemaTables } from '../database/tables.js';
 import { UnauthorizedError } from './access-errors.js';
 import { hashOfKey, isKey } from './api-key.js';
-import { principalOf, type Principal } from './principal.js';
+import { principalOf, type KnownCredential, type Principal } from './principal.js';
 
 /** How long a key is believed after it was read: a revocation takes effect everywhere within this and one request. */
 export const VALID_MS = 3_000;
@@ -30,16 +31,6 @@ interface KeyRow {
   expires_at: Date | null;
 }
 
-interface KnownKey {
-  readonly keyId: string;
-  readonly principal: Principal;
-  /** By the clock of the day. */
-  readonly expiresAtMs: number;
-  /** When it began to be read, as are all times here by performance.now(). */
-  readonly readMs: number;
-  lastUseMs: number;
-}
-
 /** The API keys of the bank, as this process knows them. */
 export class ApiKeys {
   private readonly known = new LRUCache<string, KnownKey>({ max: MAX_KEYS });
@@ -50,43 +41,32 @@ export class ApiKeys {
   constructor(private readonly database: KeyDatabase) {}
 
   /**
-   * Whose key it is, if that need not be asked of the database.
+   * What is known of a key; undefined: the database has to be asked.
    *
    * @throws UnauthorizedError when it is known to be nobody's
    */
-  recall(key: string): Principal | undefined {
+  recall(key: string): KnownKey | undefined {
     const hash = hashOfKey(key);
-    const nowMs = performance.now();
     const known = this.known.get(hash);
-    if (known && nowMs - known.readMs < VALID_MS) {
-      // What it finds, or fails with, is for the next request.
-      if (nowMs - known.readMs > REFRESH_MS) this.read(hash).catch(() => undefined);
-      return this.use(known, nowMs);
-    }
+    if (known) return known;
     const unknownMs = this.unknown.get(hash);
-    if (unknownMs !== undefined && nowMs - unknownMs < VALID_MS) throw new UnauthorizedError(true);
+    const isUnknown = unknownMs !== undefined && performance.now() - unknownMs < VALID_MS;
+    if (isUnknown) throw new UnauthorizedError(true);
     return undefined;
   }
 
   /**
-   * Whose key it is.
+   * Asks the database for a key.
    *
-   * @throws UnauthorizedError; LedgerError DATABASE_FAILED, OVERLOADED when that can't be found out
+   * @throws UnauthorizedError; LedgerError DATABASE_FAILED, OVERLOADED when it can't be found out
    */
-  async lookUp(key: string): Promise<Principal> {
+  async lookUp(key: string): Promise<KnownKey> {
     if (!isKey(key)) throw new UnauthorizedError(true);
     const known = await this.read(hashOfKey(key));
     if (!known) throw new UnauthorizedError(true);
-    return this.use(known, performance.now());
-  }
-
-  private use(known: KnownKey, nowMs: number): Principal {
-    if (known.expiresAtMs <= Date.now()) throw new UnauthorizedError(true);
-    if (nowMs - known.lastUseMs > LAST_USE_MS) {
-      known.lastUseMs = nowMs;
-      void this.noteUse(known);
-    }
-    return known.principal;
+    // It took so long that it tells nothing of now.
+    if (known.isStale()) throw new LedgerError({ code: 'DATABASE_FAILED', currentVersion: null });
+    return known;
   }
 
   /** Whoever wants a key that is being read shares the read: its age counts from its beginning. */
@@ -106,24 +86,27 @@ export class ApiKeys {
        WHERE hash = $1 AND revoked_at IS NULL`,
       [sought],
     );
+    const earlier = this.known.get(hash);
     if (!row || !timingSafeEqual(row.hash, sought)) {
+      earlier?.forget();
       this.known.delete(hash);
       this.unknown.set(hash, readMs);
       return undefined;
     }
-    const known = {
-      keyId: row.key_id,
-      principal: principalOf(`key:${row.key_id}`, row.owner ?? undefined, row.scopes),
-      expiresAtMs: row.expires_at?.getTime() ?? Infinity,
-      readMs,
-      lastUseMs: this.known.get(hash)?.lastUseMs ?? -Infinity,
-    };
+    const known =
+      earlier ??
+      new KnownKey(
+        row.key_id,
+        () => this.read(hash),
+        () => this.noteUse(row.key_id),
+      );
+    known.learn(row, readMs);
     this.known.set(hash, known);
     return known;
   }
 
   /** At most one write a minute for each key and process, and none that a neighbour has just done. Nothing hangs on it. */
-  private async noteUse({ keyId }: KnownKey): Promise<void> {
+  private async noteUse(keyId: string): Promise<void> {
     await this.database
       .query(
         `UPDATE ${this.database.tables.apiKeys} SET last_used_at = now()
@@ -131,5 +114,49 @@ export class ApiKeys {
         [keyId, LAST_USE_MS],
       )
       .catch(() => undefined);
+  }
+}
+
+/** A key as it was last read. Who has it in hand learns of what is read later. */
+export class KnownKey implements KnownCredential {
+  private principal: Principal | undefined;
+  /** By the clock of the day. */
+  private expiresAtMs = -Infinity;
+  /** When it began to be read; as `usedMs`, by performance.now(). */
+  private readMs = -Infinity;
+  private usedMs = -Infinity;
+
+  constructor(
+    private readonly keyId: string,
+    private readonly readAgain: () => Promise<unknown>,
+    private readonly noteUse: () => Promise<void>,
+  ) {}
+
+  learn({ scopes, owner, expires_at }: KeyRow, readMs: number): void {
+    this.principal = principalOf(`key:${this.keyId}`, owner ?? undefined, scopes);
+    this.expiresAtMs = expires_at?.getTime() ?? Infinity;
+    this.readMs = readMs;
+  }
+
+  forget(): void {
+    this.readMs = -Infinity;
+  }
+
+  isStale(): boolean {
+    return performance.now() - this.readMs >= VALID_MS;
+  }
+
+  principalNow(): Principal | undefined {
+    if (this.isStale()) return undefined;
+    const nowMs = performance.now();
+    const ageMs = nowMs - this.readMs;
+    if (this.expiresAtMs <= Date.now()) throw new UnauthorizedError(true);
+    // What it finds, or fails with, is for the next request.
+    if (ageMs > REFRESH_MS) this.readAgain().catch(() => undefined);
+    if (nowMs - this.usedMs > LAST_USE_MS) {
+      this.usedMs = nowMs;
+      void this.noteUse();
+    }
+    return this.principal;
   }
 }

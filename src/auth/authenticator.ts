@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import type { FastifyRequest } from 'fastify';
 import { TooManyRequestsError } from '../http/too-many-requests.js';
 import { LocalRateLimiter } from '../rate-limit/local-rate-limiter.js';
@@ -7,7 +8,7 @@ import type { AuthenticationFailure } from '../observability/metrics.js';
 import { UnauthorizedError } from './access-errors.js';
 import { KEY_PREFIX } from './api-key.js';
 import type { ApiKeys } from './api-keys.js';
-import type { Principal } from './principal.js';
+import type { KnownCredential, Principal } from './principal.js';
 import type { Tokens } from './tokens.js';
 
 /** Of `Authorization: Bearer <credential>`; the name of the scheme may be written in any case (RFC 9110, 11.1). */
@@ -16,6 +17,8 @@ const BEARER = /^bearer +(\S+) *$/i;
 /** Finds out who sends a request. */
 export class Authenticator {
   private readonly failures: LocalRateLimiter;
+  /** Of a connection. A client mostly shows the same one with each request, which need not be hashed each time. */
+  private readonly lastShown = new WeakMap<Socket, { authorization: string; known: KnownCredential }>();
 
   /**
    * @param failuresPerMinute credentials that an address may show in vain; then those that have to be looked up are refused
@@ -40,18 +43,41 @@ export class Authenticator {
    */
   authenticate(request: FastifyRequest): Principal | Promise<Principal> {
     const { authorization } = request.headers;
+    const last = this.lastShown.get(request.socket);
+    const known = last !== undefined && last.authorization === authorization && last.known.principalNow();
+    return known || this.identify(request, authorization);
+  }
+
+  /** By a credential that is not the one that its connection has shown last, or is to be looked at again. */
+  private identify(
+    request: FastifyRequest,
+    authorization: string | undefined,
+  ): Principal | Promise<Principal> {
     const credential = authorization === undefined ? undefined : BEARER.exec(authorization)?.[1];
-    if (credential === undefined) {
+    if (authorization === undefined || credential === undefined) {
       this.onFailure('missing');
       throw new UnauthorizedError(authorization !== undefined);
     }
+    const accept = (known: KnownCredential): Principal | undefined => {
+      const principal = known.principalNow();
+      if (principal) this.lastShown.set(request.socket, { authorization, known });
+      return principal;
+    };
     try {
       const source = credential.startsWith(KEY_PREFIX) ? this.keys : this.tokens;
       if (!source) throw new UnauthorizedError(true);
-      const known = source.recall(credential);
-      if (known) return known;
+      const recalled = source.recall(credential);
+      const principal = recalled && accept(recalled);
+      if (principal) return principal;
       this.checkFailures(request);
-      return source.lookUp(credential).catch((error: unknown) => this.failed(request, error));
+      return source
+        .lookUp(credential)
+        .then((known) => {
+          const principal = accept(known);
+          if (!principal) throw new UnauthorizedError(true);
+          return principal;
+        })
+        .catch((error: unknown) => this.failed(request, error));
     } catch (error) {
       return this.failed(request, error);
     }

@@ -36,3 +36,13 @@ export function principalOf(id: string, owner: string | undefined, scopes: reado
     scopes: new Set(admin ? SCOPES : scopes.filter(isScope)),
   };
 }
+
+/** A credential that was found to be good, and may be believed for a while. */
+export interface KnownCredential {
+  /**
+   * Whose it is; undefined: it has to be looked up again.
+   *
+   * @throws UnauthorizedError when it has ended
+   */
+  principalNow(): Principal | undefined;
+}

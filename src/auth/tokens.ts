@@ -15,7 +15,7 @@ import {
 import { LRUCache } from 'lru-cache';
 import { isOwner } from '../domain/account.js';
 import { ProviderUnavailableError, UnauthorizedError } from './access-errors.js';
-import { principalOf, type Principal } from './principal.js';
+import { principalOf, type KnownCredential, type Principal } from './principal.js';
 
 /** The identity provider whose tokens are believed, and how they are to look. */
 export interface TokenSettings {
@@ -47,12 +47,6 @@ const FETCH_AGAIN_MS = 5_000;
 const FETCH_TIMEOUT_MS = 5_000;
 const MAX_KEYS_BYTES = 1024 * 1024;
 
-interface KnownToken {
-  readonly principal: Principal;
-  /** By the clock of the day. */
-  readonly untilMs: number;
-}
-
 /** The access tokens (JWT) of an identity provider: `sub` is the owner of the accounts that their bearer sees. */
 export class Tokens {
   private readonly known = new LRUCache<string, KnownToken>({ max: MAX_TOKENS });
@@ -62,18 +56,17 @@ export class Tokens {
     this.keyOf = keysAt(new URL(settings.jwksUrl));
   }
 
-  /** Whose token it is, if it was verified a moment ago. */
-  recall(token: string): Principal | undefined {
-    const known = this.known.get(hash('sha256', token));
-    return known && Date.now() < known.untilMs ? known.principal : undefined;
+  /** What is known of a token; undefined: it has to be verified. */
+  recall(token: string): KnownToken | undefined {
+    return this.known.get(hash('sha256', token));
   }
 
   /**
-   * Whose token it is.
+   * Verifies a token.
    *
    * @throws UnauthorizedError; ProviderUnavailableError when the keys can't be had
    */
-  async lookUp(token: string): Promise<Principal> {
+  async lookUp(token: string): Promise<KnownToken> {
     try {
       this.refuseAtSight(token);
       const { issuer, audience, clockToleranceS } = this.settings;
@@ -84,13 +77,10 @@ export class Tokens {
         clockTolerance: clockToleranceS,
         requiredClaims: ['exp', 'sub'],
       });
-      const principal = this.principalOf(payload);
       const expiresMs = ((payload.exp ?? 0) + clockToleranceS) * 1_000;
-      this.known.set(hash('sha256', token), {
-        principal,
-        untilMs: Math.min(Date.now() + VALID_MS, expiresMs),
-      });
-      return principal;
+      const known = new KnownToken(this.principalOf(payload), Math.min(Date.now() + VALID_MS, expiresMs));
+      this.known.set(hash('sha256', token), known);
+      return known;
     } catch (error) {
       if (error instanceof ProviderUnavailableError) throw error;
       // Why, would help only whoever made it up.
@@ -114,6 +104,18 @@ export class Tokens {
     const { sub } = payload;
     if (typeof sub !== 'string' || !isOwner(sub)) throw new UnauthorizedError(true);
     return principalOf(`user:${sub}`, sub, scopesIn(payload[this.settings.scopesClaim]));
+  }
+}
+
+export class KnownToken implements KnownCredential {
+  /** @param untilMs by the clock of the day */
+  constructor(
+    private readonly principal: Principal,
+    private readonly untilMs: number,
+  ) {}
+
+  principalNow(): Principal | undefined {
+    return Date.now() < this.untilMs ? this.principal : undefined;
   }
 }
 

@@ -98,7 +98,7 @@ async function setOwner(
 export function assignText({ changed, unchanged }: AssignReport, owner: string | undefined): string {
   const whose = owner === undefined ? "nobody's" : `${owner}'s`;
   const lines = [
-    changed.length > 0 && `Now ${whose}: ${changed.join(', ')}. Running services follow within 5 s.`,
+    changed.length > 0 && `Now ${whose}: ${changed.join(', ')}. Running services follow within 30 s.`,
     unchanged.length > 0 &&
       `${owner === undefined ? "Nobody's" : `${owner}'s`} already: ${unchanged.join(', ')}.`,
   ];

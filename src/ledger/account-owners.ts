@@ -6,9 +6,9 @@ import type { ShardRouter } from './shard-router.js';
 import { SingleFlight } from './single-flight.js';
 
 /** Accounts of which it is remembered that they are their owner's; the least recently used goes first. */
-const REMEMBERED = 50_000;
+const REMEMBERED = 100_000;
 /** How long: then a change of their owner takes effect. */
-const REMEMBERED_MS = 5_000;
+const REMEMBERED_MS = 30_000;
 
 /**
  * Tells which accounts are an owner's, for those who may use no others. To be asked before anything else is: what is
