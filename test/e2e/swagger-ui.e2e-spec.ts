@@ -4,7 +4,8 @@ import { existsSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { chromium, type Browser, type Page } from 'playwright-core';
-import { openAccount, startApp, type TestApp } from '../support/app.js';
+import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
+import { makeKey } from '../support/credentials.js';
 import { eventually } from './requests.js';
 
 const CHROMIUM = process.env.CHROMIUM_PATH ?? '/usr/bin/chromium';
@@ -129,6 +130,38 @@ describe('Swagger UI in a browser', () => {
       await eventually(() => Promise.resolve(expect(problems.length).toBeGreaterThanOrEqual(3)));
       expect(await page.title()).toBe('Scalable Banking API');
       expect(problems.join()).toContain('against the Content-Security-Policy: script-src-elem');
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
+    'sends the credential that was put in behind its Authorize button',
+    async () => {
+      const guarded = await startInstance(app.databaseUrl, { AUTH: 'on' });
+      try {
+        const accountId = await openAccount(app, '12.34');
+        const { key } = await makeKey(app, { scopes: ['accounts:read'] });
+        await page.goto(`${guarded.url}/docs`);
+        const reading = await operation('Accounts-getBalance');
+        await reading.locator('[data-param-name="accountId"] input').fill(String(accountId));
+        const answered = async (status: string) => {
+          await reading.getByRole('button', { name: 'Execute' }).click();
+          const answer = reading.locator('.live-responses-table .response');
+          await eventually(async () =>
+            expect(await answer.locator('.response-col_status').innerText()).toContain(status),
+          );
+          return answer.innerText();
+        };
+        expect(await answered('401')).toContain('"error": "Unauthorized"');
+        await page.locator('.auth-wrapper .btn.authorize').click();
+        await page.locator('.modal-ux input').fill(key);
+        await page.locator('.modal-ux .btn.modal-btn.authorize').click();
+        await page.locator('.modal-ux .btn-done').click();
+        expect(await answered('200')).toContain('"balance": 12.34');
+        problems.length = 0;
+      } finally {
+        await guarded.close();
+      }
     },
     TIMEOUT_MS,
   );
