@@ -218,7 +218,7 @@ describe('the fuzzer', () => {
 
   async function attacked(seed: number): Promise<Violation | undefined> {
     const attack = new Attack(app.url, contract);
-    const violation = await attack.run(1_500, seed);
+    const violation = await attack.run(3_000, seed);
     attack.close();
     return violation;
   }
@@ -231,7 +231,7 @@ describe('the fuzzer', () => {
     };
     const violation = await attacked(2);
     expect(violation?.problems).toContain('status 500: a defect');
-    expect(violation?.sent.target).toMatch(/^\/accounts(\/\d+\/transactions)?\?limit=(-|0)\d*$/);
+    expect(violation?.sent.target).toMatch(/^\/accounts(\/\d+\/transactions)?\?limit=(-|0)\w*$/);
     expect(violation?.sent.headers).toEqual([['Host', 'bank']]);
   });
 
