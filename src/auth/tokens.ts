@@ -8,6 +8,7 @@ import {
   errors,
   jwksCache,
   jwtVerify,
+  type CryptoKey,
   type JWKSCacheInput,
   type JWTPayload,
   type JWTVerifyGetKey,
@@ -42,7 +43,7 @@ const MAX_TOKENS = 10_000;
 const KEYS_VALID_MS = 10 * 60_000;
 /** While the provider can't be reached, its last keys are good for so long. */
 const KEYS_STALE_MS = 60 * 60_000;
-/** A key that is not among those known has them fetched anew, but not more often than this. */
+/** A key that is not among those known has them fetched anew, but not more often than this; nor is it tried again sooner. */
 const FETCH_AGAIN_MS = 5_000;
 const FETCH_TIMEOUT_MS = 5_000;
 const MAX_KEYS_BYTES = 1024 * 1024;
@@ -137,19 +138,30 @@ function keysAt(url: URL): JWTVerifyGetKey {
     [jwksCache]: kept,
     [customFetch]: fetchBounded,
   });
+  let failedMs = -Infinity;
   return async (header, token) => {
+    // A provider in trouble is not asked for every token, and not every user waits for it.
+    if (performance.now() - failedMs < FETCH_AGAIN_MS) return keyAmong(kept, header, token);
     try {
       return await remote(header, token);
     } catch (error) {
       if (isOfToken(error)) throw error;
-      const { jwks, uat = -Infinity } = kept;
-      if (!jwks || Date.now() - uat > KEYS_STALE_MS) throw new ProviderUnavailableError();
-      return createLocalJWKSet(jwks)(header, token).catch((failure: unknown) => {
-        // It may be a new key, which nobody can tell us of just now.
-        throw failure instanceof errors.JWKSNoMatchingKey ? new ProviderUnavailableError() : failure;
-      });
+      failedMs = performance.now();
+      return keyAmong(kept, header, token);
     }
   };
+}
+
+/** Where the provider can't be asked. @throws ProviderUnavailableError when only it could tell */
+async function keyAmong(
+  { jwks, uat = -Infinity }: JWKSCacheInput,
+  ...[header, token]: Parameters<JWTVerifyGetKey>
+): Promise<CryptoKey> {
+  if (!jwks || Date.now() - uat > KEYS_STALE_MS) throw new ProviderUnavailableError();
+  return createLocalJWKSet(jwks)(header, token).catch((failure: unknown) => {
+    // It may be a new key, which nobody can tell us of just now.
+    throw failure instanceof errors.JWKSNoMatchingKey ? new ProviderUnavailableError() : failure;
+  });
 }
 
 /** The keys were there, but none is for this token. */

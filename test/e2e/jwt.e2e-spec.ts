@@ -2,7 +2,7 @@ import { createHmac, createSecretKey } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import {
   exportSPKI,
   exportJWK,
@@ -13,9 +13,14 @@ import {
   type JWTPayload,
 } from 'jose';
 import { startApp, startInstance, type TestApp } from '../support/app.js';
+import { pass } from '../support/clock.js';
 import { bearer, makeKey } from '../support/credentials.js';
 import { AUDIENCE, OidcProvider, type Algorithm } from '../support/oidc-provider.js';
 import { waitUntil } from '../support/service.js';
+
+/** After this the provider may be asked for its keys anew. */
+const AGAIN_MS = 5_100;
+const HOUR_MS = 3_600_000;
 
 let provider: OidcProvider;
 let app: TestApp;
@@ -23,6 +28,10 @@ let app: TestApp;
 beforeAll(async () => {
   provider = await OidcProvider.start();
   app = await startApp({ AUTH_FAILURES_PER_MINUTE: '1000000', ...provider.settings });
+});
+
+afterEach(() => {
+  jest.restoreAllMocks();
 });
 
 afterAll(async () => {
@@ -237,15 +246,54 @@ describe('no credential', () => {
 });
 
 describe('the keys of the identity provider', () => {
-  it('may be rotated; those that are gone are good no longer than they are kept', async () => {
-    const before = await provider.token(READ);
-    expect(await status(before)).toBe(200);
+  it('may be rotated; a token of one that is gone is good only if it was verified just before', async () => {
+    const [seen, unseen] = await Promise.all([provider.token(READ), provider.token(READ)]);
+    expect(await status(seen)).toBe(200);
     await provider.rotate();
     const after = await provider.token(READ);
-    await waitUntil(async () => (await status(after)) === 200, 8_000);
-    // A token of a key that is gone, and that was not verified before.
-    expect(await status(before)).toBe(200);
-  }, 20_000);
+    pass(AGAIN_MS);
+    expect(await status(after)).toBe(200);
+    expect(await status(unseen)).toBe(401);
+    expect(await status(seen)).toBe(200);
+  });
+
+  it('are not asked for again and again where they can not be had, and are had again', async () => {
+    const troubled = await OidcProvider.start();
+    troubled.keysAnswer = 'refused';
+    const service = await startInstance(app.databaseUrl, troubled.settings);
+    try {
+      const tokens = await Promise.all(Array.from({ length: 20 }, () => troubled.token(READ)));
+      for (const token of tokens) expect(await status(token, service)).toBe(503);
+      expect(troubled.keysAsked).toBe(1);
+      troubled.keysAnswer = 'given';
+      pass(AGAIN_MS);
+      for (const token of tokens) expect(await status(token, service)).toBe(200);
+      expect(troubled.keysAsked).toBe(2);
+    } finally {
+      await service.close();
+      await troubled.stop();
+    }
+  });
+
+  it('make one request wait, not each, when the provider hangs', async () => {
+    const troubled = await OidcProvider.start();
+    const service = await startInstance(app.databaseUrl, troubled.settings);
+    try {
+      expect(await status(await troubled.token(READ), service)).toBe(200);
+      const strange = await troubled.sign({ scope: READ }, { kid: 'of tomorrow' });
+      // Only then are they asked for anew.
+      pass(AGAIN_MS);
+      troubled.keysAnswer = 'never';
+      expect(await status(strange, service)).toBe(503);
+      const startedMs = performance.now();
+      expect(await status(strange, service)).toBe(503);
+      expect(await status(await troubled.token(READ), service)).toBe(200);
+      expect(performance.now() - startedMs).toBeLessThan(2_000);
+    } finally {
+      await service.close();
+      await troubled.stop();
+    }
+  }, 30_000);
 
   it('are kept while it can not be reached; of a new one nothing can be said, which is no 401', async () => {
     const lonely = await OidcProvider.start();
@@ -254,17 +302,21 @@ describe('the keys of the identity provider', () => {
       const [seen, unseen] = await Promise.all([lonely.token(READ), lonely.token(READ)]);
       expect(await status(seen, service)).toBe(200);
       const strange = await lonely.sign({ scope: READ }, { kid: 'of tomorrow' });
-      await new Promise((resolve) => setTimeout(resolve, 5_100));
+      const late = await lonely.sign({ scope: READ, exp: nowS() + 7_200 });
+      pass(AGAIN_MS);
       await lonely.stop();
       expect(await status(unseen, service)).toBe(200);
       const response = await get(strange, '/accounts', service);
       expect(response.status).toBe(503);
       expect(response.text).toBe('{"error":"Identity provider unavailable"}');
       expect(response.headers['retry-after']).toBe('1');
+      // Nor are they kept for ever.
+      pass(HOUR_MS);
+      expect(await status(late, service)).toBe(503);
     } finally {
       await service.close();
     }
-  }, 20_000);
+  });
 
   it('that were never had make no token wrong', async () => {
     const lonely = await OidcProvider.start();

@@ -25,10 +25,16 @@ class NoStore implements Adapter {
 export class OidcProvider {
   /** How often its keys were asked for. */
   keysAsked = 0;
+  /** What it does with who asks for them. */
+  keysAnswer: 'given' | 'refused' | 'never' = 'given';
   private handler: RequestListener = () => undefined;
   private keys: JWK[] = [];
   private readonly server = createServer((request, response) => {
-    if (request.url?.startsWith('/jwks')) this.keysAsked += 1;
+    if (request.url?.startsWith('/jwks')) {
+      this.keysAsked += 1;
+      if (this.keysAnswer === 'never') return;
+      if (this.keysAnswer === 'refused') return response.writeHead(503).end();
+    }
     this.handler(request, response);
   });
 
