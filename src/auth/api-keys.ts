@@ -40,29 +40,22 @@ export class ApiKeys {
 
   constructor(private readonly database: KeyDatabase) {}
 
-  /**
-   * What is known of a key; undefined: the database has to be asked.
-   *
-   * @throws UnauthorizedError when it is known to be nobody's
-   */
+  /** What is known of a key that was in use; undefined: it has to be looked up. */
   recall(key: string): KnownKey | undefined {
-    const hash = hashOfKey(key);
-    const known = this.known.get(hash);
-    if (known) return known;
-    const unknownMs = this.unknown.get(hash);
-    const isUnknown = unknownMs !== undefined && performance.now() - unknownMs < VALID_MS;
-    if (isUnknown) throw new UnauthorizedError(true);
-    return undefined;
+    return this.known.get(hashOfKey(key));
   }
 
   /**
-   * Asks the database for a key.
+   * Asks the database for a key, unless it was asked in vain just now.
    *
    * @throws UnauthorizedError; LedgerError DATABASE_FAILED, OVERLOADED when it can't be found out
    */
   async lookUp(key: string): Promise<KnownKey> {
     if (!isKey(key)) throw new UnauthorizedError(true);
-    const known = await this.read(hashOfKey(key));
+    const hash = hashOfKey(key);
+    const unknownMs = this.unknown.get(hash) ?? -Infinity;
+    if (performance.now() - unknownMs < VALID_MS) throw new UnauthorizedError(true);
+    const known = await this.read(hash);
     if (!known) throw new UnauthorizedError(true);
     // It took so long that it tells nothing of now.
     if (known.isStale()) throw new LedgerError({ code: 'DATABASE_FAILED', currentVersion: null });
@@ -83,7 +76,7 @@ export class ApiKeys {
     const sought = Buffer.from(hash, 'hex');
     const [row] = await this.database.query<KeyRow>(
       `SELECT key_id, hash, scopes, owner, expires_at FROM ${this.database.tables.apiKeys}
-       WHERE hash = $1 AND revoked_at IS NULL`,
+       WHERE hash = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())`,
       [sought],
     );
     const earlier = this.known.get(hash);
@@ -147,10 +140,9 @@ export class KnownKey implements KnownCredential {
   }
 
   principalNow(): Principal | undefined {
-    if (this.isStale()) return undefined;
     const nowMs = performance.now();
     const ageMs = nowMs - this.readMs;
-    if (this.expiresAtMs <= Date.now()) throw new UnauthorizedError(true);
+    if (ageMs >= VALID_MS || this.expiresAtMs <= Date.now()) return undefined;
     // What it finds, or fails with, is for the next request.
     if (ageMs > REFRESH_MS) this.readAgain().catch(() => undefined);
     if (nowMs - this.usedMs > LAST_USE_MS) {

@@ -65,11 +65,11 @@ export class Authenticator {
     };
     try {
       const source = credential.startsWith(KEY_PREFIX) ? this.keys : this.tokens;
-      if (!source) throw new UnauthorizedError(true);
-      const recalled = source.recall(credential);
+      const recalled = source?.recall(credential);
       const principal = recalled && accept(recalled);
       if (principal) return principal;
       this.checkFailures(request);
+      if (!source) throw new UnauthorizedError(true);
       return source
         .lookUp(credential)
         .then((known) => {

@@ -39,10 +39,6 @@ export function principalOf(id: string, owner: string | undefined, scopes: reado
 
 /** A credential that was found to be good, and may be believed for a while. */
 export interface KnownCredential {
-  /**
-   * Whose it is; undefined: it has to be looked up again.
-   *
-   * @throws UnauthorizedError when it has ended
-   */
+  /** Whose it is; undefined: it has to be looked up again, or has ended. */
   principalNow(): Principal | undefined;
 }

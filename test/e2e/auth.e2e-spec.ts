@@ -6,6 +6,7 @@ import { listKeys, revokeKey, rotateKey } from '../../src/cli/keys.js';
 import { PostgresProxy } from '../../stack/proxies/postgres-proxy.js';
 import { startApp, startInstance, type TestApp } from '../support/app.js';
 import { bearer, makeKey } from '../support/credentials.js';
+import { RawClient } from '../support/raw-client.js';
 import { waitUntil } from '../support/service.js';
 
 /** What the issue allows a revocation to take. */
@@ -184,20 +185,49 @@ describe('an address that shows wrong credentials again and again', () => {
     try {
       const [used, fresh] = await Promise.all([makeKey(app), makeKey(app)]);
       expect(await status(bearer(used.key), limited)).toBe(200);
-      for (let n = 0; n < 5; n++) expect(await status(bearer(generateKey()), limited)).toBe(401);
+      const wrong = generateKey();
+      for (const one of [wrong, wrong, 'secret', generateKey(), generateKey()]) {
+        expect(await status(bearer(one), limited)).toBe(401);
+      }
       const refused = await get(bearer(generateKey()), limited);
       expect(refused.status).toBe(429);
       expect(Number(refused.headers['retry-after'])).toBe(12);
       expect(refused.text).toBe('{"error":"Too many requests"}');
       expect(await status(bearer(fresh.key), limited)).toBe(429);
+      for (const one of [wrong, 'secret', 'eyJhbGciOiJub25lIn0.eyJzdWIiOiJtZSJ9.']) {
+        expect(await status(bearer(one), limited)).toBe(429);
+      }
       expect(await status(bearer(used.key), limited)).toBe(200);
       // No credential is no attempt.
       expect(await status({}, limited)).toBe(401);
       const metrics = await limited.http.get('/metrics').set(bearer(used.key));
       expect(metrics.text).toContain('bank_authentication_failures_total{failure="invalid"} 5');
-      expect(metrics.text).toContain('bank_authentication_failures_total{failure="limited"} 2');
+      expect(metrics.text).toContain('bank_authentication_failures_total{failure="limited"} 5');
       expect(metrics.text).toContain('bank_authentication_failures_total{failure="missing"} 1');
     } finally {
+      await limited.close();
+    }
+  });
+});
+
+describe('a client that goes on with a key that has ended', () => {
+  it('is one that fails, on the connection on which it was good, too', async () => {
+    const limited = await startInstance(app.databaseUrl, { AUTH: 'on', AUTH_FAILURES_PER_MINUTE: '3' });
+    const raw = await RawClient.open(limited.url);
+    try {
+      const expires = new Date(Date.now() + 1_000);
+      const { key } = await makeKey(app, { expires });
+      const send = async () => {
+        const answered = raw.statuses.length;
+        raw.send(`GET /accounts HTTP/1.1\r\nHost: bank\r\nAuthorization: Bearer ${key}\r\n\r\n`);
+        await waitUntil(() => Promise.resolve(raw.statuses.length > answered), 5_000);
+      };
+      await send();
+      await new Promise((resolve) => setTimeout(resolve, expires.getTime() - Date.now() + 5));
+      for (let n = 0; n < 4; n++) await send();
+      expect(raw.statuses).toEqual([200, 401, 401, 401, 429]);
+    } finally {
+      raw.destroy();
       await limited.close();
     }
   });
