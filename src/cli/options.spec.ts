@@ -7,7 +7,11 @@ import {
   ageOption,
   balanceOption,
   DEFAULT_BALANCE,
+  durationOption,
+  expiryOption,
+  keyNameOption,
   pastOption,
+  scopesOption,
 } from './options.js';
 
 describe('balanceOption', () => {
@@ -91,5 +95,58 @@ describe('ageOption', () => {
 
   it.each(['', '0d', '90', 'd', '-1d', '1.5h', '90 d', '90m', '100000d'])('refuses %j', (text) => {
     expect(() => ageOption(text)).toThrow(InvalidArgumentError);
+  });
+});
+
+describe('scopesOption', () => {
+  it.each([
+    ['admin', ['admin']],
+    ['accounts:read,transactions:write', ['accounts:read', 'transactions:write']],
+    [' accounts:read, accounts:read ', ['accounts:read']],
+  ])('reads %j', (text, scopes) => {
+    expect(scopesOption(text)).toEqual(scopes);
+  });
+
+  it.each(['', ',', 'accounts', 'accounts:*', 'ADMIN', 'accounts:read;admin', 'accounts:read,root'])(
+    'refuses %j, and names those that there are',
+    (text) => {
+      expect(() => scopesOption(text)).toThrow(/accounts:read, .*transactions:write, admin/);
+    },
+  );
+});
+
+describe('keyNameOption', () => {
+  it.each(['n', 'Ada’s till', 'x'.repeat(100)])('reads %j', (text) => {
+    expect(keyNameOption(text)).toBe(text);
+  });
+
+  it.each(['', 'x'.repeat(101), 'two\nlines', 'bell\u0007'])('refuses %j', (text) => {
+    expect(() => keyNameOption(text)).toThrow(InvalidArgumentError);
+  });
+});
+
+describe('expiryOption', () => {
+  it('reads a time, and how long from now', () => {
+    expect(expiryOption('2999-01-01').toISOString()).toBe('2999-01-01T00:00:00.000Z');
+    const inMs = expiryOption('90d').getTime() - Date.now();
+    expect(Math.abs(inMs - 90 * 86_400_000)).toBeLessThan(5_000);
+  });
+
+  it.each(['', 'never', '0d', '2020-01-01', '90', '-1d', '2999-02-30'])('refuses %j', (text) => {
+    expect(() => expiryOption(text)).toThrow(InvalidArgumentError);
+  });
+});
+
+describe('durationOption', () => {
+  it.each([
+    ['0h', 0],
+    ['24h', 86_400_000],
+    ['7d', 7 * 86_400_000],
+  ])('reads %s', (text, ms) => {
+    expect(durationOption(text)).toBe(ms);
+  });
+
+  it.each(['', '24', '1w', '1.5h', '-1h'])('refuses %j', (text) => {
+    expect(() => durationOption(text)).toThrow(InvalidArgumentError);
   });
 });

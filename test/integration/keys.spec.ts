@@ -1,0 +1,161 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { Client } from 'pg';
+import { hashOfKey, isKey } from '../../src/auth/api-key.js';
+import { readEvents } from '../../src/cli/audit.js';
+import { createKey, keysText, listKeys, revokeKey, rotateKey, type KeyCreated } from '../../src/cli/keys.js';
+import { startCli } from '../support/cli.js';
+import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
+
+/** Several processes in one test, each of which takes its time to start on a busy machine. */
+const PROCESSES_TIMEOUT_MS = 60_000;
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+
+let database: TestDatabase;
+let client: Client;
+
+beforeAll(async () => {
+  database = await createTestDatabase('keys');
+  client = new Client({ connectionString: database.url });
+  await client.connect();
+});
+
+afterAll(async () => {
+  await client.end();
+  await database.drop();
+});
+
+const bank = () => [{ url: database.url, schema: 'bank' }];
+const run = (...args: string[]) =>
+  startCli(['keys', ...args], { DATABASE_URL: database.url, LOG_LEVEL: 'error' }).ended;
+const listed = async (keyId: number) => (await listKeys(bank())).find((key) => key.keyId === keyId);
+
+async function lastAct(): Promise<{ action: string; details: Record<string, unknown> }> {
+  const { events } = await readEvents(bank());
+  const { action, details } = events.at(-1) ?? { action: '', details: '{}' };
+  return { action, details: JSON.parse(details) as Record<string, unknown> };
+}
+
+describe('cli keys', () => {
+  it(
+    'makes a key that is shown once, lists it, puts another in its place, and revokes it',
+    async () => {
+      const made = await run('create', '--name', 'till', '--scopes', 'accounts:read', '--owner', 'ada');
+      expect(made).toMatchObject({ code: 0, stderr: '' });
+      const [key = '', ...rest] = made.stdout.split('\n');
+      expect(isKey(key)).toBe(true);
+      expect(rest.join('\n')).toContain('This is key 1. It is shown this once');
+      const { rows } = await client.query(`SELECT encode(hash, 'hex') AS hash FROM bank.api_keys`);
+      expect(rows).toEqual([{ hash: hashOfKey(key) }]);
+
+      const list = await run('list');
+      expect(list.stdout).toContain(key.slice(0, 9));
+      expect(list.stdout).not.toContain(key.slice(0, 10));
+      expect(list.stdout).toMatch(/^1 +till +bank_.{4}… +accounts:read +ada +good +never used\n$/);
+
+      const rotated = await run('rotate', '1', '--overlap', '2h', '--expires', '90d', '--json');
+      const second = JSON.parse(rotated.stdout) as KeyCreated;
+      expect(isKey(second.key)).toBe(true);
+      const json = JSON.parse((await run('list', '--json')).stdout) as Record<string, string>[];
+      expect(json).toMatchObject([
+        { keyId: 1, name: 'till', revokedAt: null },
+        { keyId: 2, name: 'till', scopes: ['accounts:read'], owner: 'ada', revokedAt: null },
+      ]);
+      const endsInMs = json.map(({ expiresAt }) => Date.parse(expiresAt ?? '') - Date.now());
+      for (const [index, wanted] of [2 * HOUR_MS, 90 * DAY_MS].entries()) {
+        expect(Math.abs((endsInMs[index] ?? 0) - wanted)).toBeLessThan(PROCESSES_TIMEOUT_MS);
+      }
+
+      expect(await run('revoke', '1')).toMatchObject({ code: 0 });
+      expect(await run('revoke', '1')).toMatchObject({
+        code: 1,
+        stdout: '',
+        stderr: expect.stringMatching(/^error: key 1 was revoked at [^\n]+\n$/),
+      });
+      expect(keysText(await listKeys(bank()))).toContain('revoked 2');
+    },
+    PROCESSES_TIMEOUT_MS,
+  );
+
+  it(
+    'says what is wrong, and makes nothing then',
+    async () => {
+      const before = await listKeys(bank());
+      const unknown = await run('create', '--name', 'x', '--scopes', 'everything');
+      expect(unknown.code).toBe(2);
+      expect(unknown.stderr).toContain('accounts:read, accounts:write');
+      expect(await run('revoke', '999')).toMatchObject({ code: 1, stderr: 'error: there is no key 999\n' });
+      const owned = await run('create', '--name', 'x', '--scopes', 'admin', '--owner', 'ada');
+      expect(owned.code).toBe(1);
+      expect(owned.stderr).toContain('can have no owner');
+      expect(await listKeys(bank())).toEqual(before);
+    },
+    PROCESSES_TIMEOUT_MS,
+  );
+});
+
+describe('what is done to keys', () => {
+  const request = { name: 'service', scopes: ['transactions:write'] as const, owner: 'bob' };
+
+  it('is on record, without the keys', async () => {
+    const expires = new Date(Date.now() + DAY_MS);
+    const first = await createKey(bank(), { ...request, expires });
+    expect(await lastAct()).toEqual({
+      action: 'key.created',
+      details: { key: first.keyId, ...request, expires: expires.toISOString() },
+    });
+    const second = await rotateKey(bank(), first.keyId, { overlapMs: HOUR_MS });
+    expect(await lastAct()).toMatchObject({
+      action: 'key.rotated',
+      details: { key: first.keyId, name: 'service', by: second.keyId },
+    });
+    await revokeKey(bank(), first.keyId);
+    expect(await lastAct()).toEqual({
+      action: 'key.revoked',
+      details: { key: first.keyId, name: 'service' },
+    });
+    const { events, firstBroken } = await readEvents(bank());
+    expect(firstBroken).toBeUndefined();
+    for (const { key } of [first, second]) {
+      expect(JSON.stringify(events)).not.toContain(key.slice(5, 15));
+      expect(JSON.stringify(events)).not.toContain(hashOfKey(key));
+    }
+  });
+
+  it('is done and recorded, or neither', async () => {
+    const { keyId } = await createKey(bank(), request);
+    const before = await listKeys(bank());
+    await client.query('ALTER TABLE bank.audit_events RENAME TO audit_events_gone');
+    try {
+      for (const act of [
+        () => createKey(bank(), request),
+        () => revokeKey(bank(), keyId),
+        () => rotateKey(bank(), keyId, { overlapMs: 0 }),
+      ]) {
+        await expect(act()).rejects.toThrow('audit_events');
+      }
+    } finally {
+      await client.query('ALTER TABLE bank.audit_events_gone RENAME TO audit_events');
+    }
+    expect(await listKeys(bank())).toEqual(before);
+  });
+
+  it('is done once, when two do it at the same time', async () => {
+    const { keyId } = await createKey(bank(), request);
+    const both = await Promise.allSettled([revokeKey(bank(), keyId), revokeKey(bank(), keyId)]);
+    expect(both.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
+  });
+
+  it('leaves an old key no longer than it had', async () => {
+    const expires = new Date(Date.now() + HOUR_MS);
+    const { keyId } = await createKey(bank(), { ...request, expires });
+    await rotateKey(bank(), keyId, { overlapMs: DAY_MS });
+    expect((await listed(keyId))?.expiresAt).toEqual(expires);
+    await rotateKey(bank(), keyId, { overlapMs: 0 });
+    expect((await listed(keyId))?.expiresAt?.getTime()).toBeLessThanOrEqual(Date.now());
+    await expect(rotateKey(bank(), keyId, { overlapMs: 0 })).rejects.toThrow('has expired already');
+    await expect(createKey(bank(), { ...request, expires: new Date(0) })).rejects.toThrow(
+      'would have expired already',
+    );
+  });
+});
