@@ -369,7 +369,7 @@ function httpOf(env: Variables): Config['http'] {
 
 /** Nobody else can come in: then, and only then, credentials may be left out without a word. */
 function isOnlyForThisMachine(env: Variables): boolean {
-  const loopback = env.HOST === 'localhost' || isLoopback(env.HOST);
+  const loopback = isThisMachine(env.HOST);
   const forwarded = env.TRUSTED_PROXIES.length > 0;
   return loopback && env.NODE_ENV !== 'production' && !forwarded && env.JWT_ISSUER === undefined;
 }
@@ -497,6 +497,11 @@ function isOrigin(text: string): boolean {
   return /^https?:/.test(text) && URL.canParse(text) && new URL(text).origin === text;
 }
 
+/** Whether nobody but this machine can send to an address of it. */
+export function isThisMachine(host: string): boolean {
+  return host === 'localhost' || isLoopback(host);
+}
+
 function isLoopback(text: string): boolean {
   return ipaddr.isValid(text) && ipaddr.process(text).range() === 'loopback';
 }
@@ -505,7 +510,7 @@ function isLoopback(text: string): boolean {
 function isSafeUrl(text: string): boolean {
   if (!URL.canParse(text)) return false;
   const { protocol, hostname } = new URL(text);
-  const here = hostname === 'localhost' || isLoopback(hostname.replace(/^\[|\]$/g, ''));
+  const here = isThisMachine(hostname.replace(/^\[|\]$/g, ''));
   return protocol === 'https:' || (protocol === 'http:' && here);
 }
 

@@ -7,7 +7,7 @@ import type { Logger } from 'pino';
 import { CoreModule } from './app.module.js';
 import { createApp } from './app.js';
 import { openBank, type Bank } from './bank.js';
-import { loadConfig, type Config } from './config.js';
+import { isThisMachine, loadConfig, type Config } from './config.js';
 import { requireCredentials } from './auth/credentials-check.js';
 import { createDemoAccount } from './demo-account.js';
 import { explainStart } from './explain.js';
@@ -97,7 +97,8 @@ async function createDemoAccountAhead(config: Config, bank: Bank, logger: Logger
   }
 }
 
-function announce(url: string, { http, management, auth }: Config, bank: Bank, logger: Logger): void {
+function announce(url: string, config: Config, bank: Bank, logger: Logger): void {
+  const { http, management, auth } = config;
   const api = url.replace('[::1]', 'localhost');
   logger.info(`API:        ${api}`);
   if (http.swaggerUi) logger.info(`Swagger UI: ${api}/docs`);
@@ -106,13 +107,18 @@ function announce(url: string, { http, management, auth }: Config, bank: Bank, l
   const path = bank.embedded ? '/accounts/1/balance' : '/accounts';
   const header = auth.enabled ? '-H "Authorization: Bearer $KEY" ' : '';
   logger.info(`Try:        curl ${header}${api}${path}`);
-  logger.info(`Access:     ${accessOf(auth)}`);
+  announceAccess(config, logger);
 }
 
-function accessOf({ enabled, jwt }: Config['auth']): string {
-  const tokens = jwt ? `, or with a token of ${jwt.issuer}` : '';
-  if (enabled) return `with an API key (npm run -s cli -- keys create --help)${tokens}`;
-  return 'no credentials are needed: whoever reaches the address may do everything';
+function announceAccess({ auth, host, trustedProxies }: Config, logger: Logger): void {
+  const tokens = auth.jwt ? `, or with a token of ${auth.jwt.issuer}` : '';
+  if (auth.enabled) {
+    logger.info(`Access:     with an API key (npm run -s cli -- keys create --help)${tokens}`);
+  } else if (isThisMachine(host) && trustedProxies.length === 0) {
+    logger.info('Access:     no credentials are needed: only this machine can send');
+  } else {
+    logger.warn('Access:     no credentials are needed: whoever reaches the address may do everything');
+  }
 }
 
 main().catch((error: unknown) => {

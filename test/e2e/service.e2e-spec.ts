@@ -97,7 +97,8 @@ describe('the service as a process, on its embedded PostgreSQL', () => {
     expect(await (await fetch(`${service.url}/accounts/1/balance`)).text()).toBe(
       '{"balance":1000.00,"version":2}',
     );
-    await waitUntil(() => Promise.resolve(service.output().includes('Try:')), 5_000);
+    await waitUntil(() => Promise.resolve(service.output().includes('Access:')), 5_000);
+    expect(service.output()).toContain('no credentials are needed: only this machine can send');
     expect(service.output()).toContain(service.url);
     expect(service.output()).toContain(`${service.url}/docs`);
     expect(service.output()).toContain(`curl ${service.url}/accounts/1/balance`);
