@@ -53,7 +53,7 @@ export async function recordAct(
     eventId: Number(event_id),
     happenedAt: happened_at,
     action,
-    actor: userInfo().username,
+    actor: userOfSystem(),
     details: JSON.stringify(details),
   };
   await client.query(
@@ -69,4 +69,13 @@ export async function recordAct(
     ],
   );
   return event;
+}
+
+/** In a container the user may be a number that has no name. */
+function userOfSystem(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    return `uid ${process.getuid?.()}`;
+  }
 }

@@ -11,15 +11,21 @@ export interface CliRun {
 
 const CLI = join(process.cwd(), 'dist/src/cli.js');
 
-/** Starts the command line as a process of its own, from the build. */
+/**
+ * Starts the command line as a process of its own, from the build.
+ *
+ * @param uid of its user and group instead of the test's own; root only
+ */
 export function startCli(
   args: readonly string[],
   environment: Readonly<Record<string, string>>,
+  uid?: number,
 ): { readonly child: ChildProcess; readonly ended: Promise<CliRun>; output(): Omit<CliRun, 'code'> } {
   if (!existsSync(CLI)) throw new Error('dist/ is missing: run `npm run build` first');
   const child = spawn(process.execPath, [CLI, ...args], {
     env: { PATH: process.env.PATH, HOME: tmpdir(), ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
+    ...(uid !== undefined && { uid, gid: uid }),
   });
   const output = { stdout: '', stderr: '' };
   child.stdout.on('data', (data: Buffer) => (output.stdout += data.toString()));
