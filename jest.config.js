@@ -12,6 +12,7 @@ const NOT_TWICE = [
   'swagger-ui',
   'security-headers',
   'cors',
+  'jwt',
   'tls',
   'management',
   'rate-limit',
