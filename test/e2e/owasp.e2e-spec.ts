@@ -2,12 +2,14 @@ import { createServer, type Server } from 'node:http';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { AddressInfo } from 'node:net';
-import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { Redis } from 'ioredis';
 import type { Scope } from '../../src/auth/principal.js';
 import { startRedis } from '../../stack/servers/redis.js';
 import { startInstance, type TestApp } from '../support/app.js';
+import { pass } from '../support/clock.js';
 import { bearer } from '../support/credentials.js';
+import type { KeysAnswer } from '../support/identity-provider.js';
 import { OpenApiContract } from '../support/openapi.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { RawClient } from '../support/raw-client.js';
@@ -439,16 +441,23 @@ describe('API10:2023 Unsafe Consumption of APIs', () => {
     const elsewhere = await WalletWithTokens.open(database.url);
     const key = bearer(await elsewhere.key());
     const relying = await startInstance(database.url, elsewhere.settings);
+    const answerFromNowOn = (answer: KeysAnswer) => {
+      elsewhere.provider.keysAnswer = answer;
+      // Sooner it would not be asked again.
+      pass(6_000);
+    };
     try {
       for (const answer of ['nonsense', 'redirect', 'failure', 'flood'] as const) {
-        elsewhere.provider.keysAnswer = answer;
+        answerFromNowOn(answer);
         const { text } = await get('/accounts', bearer(await elsewhere.token('ada')), relying).expect(503);
         expect(text).not.toContain(elsewhere.provider.issuer);
         await get('/accounts', key, relying).expect(200);
       }
-      elsewhere.provider.keysAnswer = 'symmetric';
+      answerFromNowOn('symmetric');
       await get('/accounts', bearer(await elsewhere.token('ada')), relying).expect(401);
+      expect(elsewhere.provider.keysAsked).toBe(5);
     } finally {
+      jest.restoreAllMocks();
       await relying.close();
       await elsewhere.close();
     }

@@ -23,6 +23,8 @@ const FLOOD_BYTES = 4 * 1024 * 1024;
 /** Makes tokens as an identity provider does, and wrong ones, which none would make. */
 export class IdentityProvider {
   keysAnswer: KeysAnswer = 'keys';
+  /** How often its keys were asked for. */
+  keysAsked = 0;
 
   private constructor(
     private readonly server: Server,
@@ -138,6 +140,7 @@ export class IdentityProvider {
 
   private answer(response: ServerResponse): void {
     const json = { 'content-type': 'application/json' };
+    this.keysAsked += 1;
     switch (this.keysAnswer) {
       case 'keys':
         response.writeHead(200, json).end(JSON.stringify({ keys: [this.publicKey] }));
