@@ -13,6 +13,8 @@ import type { Figures, Goal } from './figures.js';
 import { withService, wrk } from './tools.js';
 
 const WARM_UP_SECONDS = 3;
+/** Before each measurement of a sender: whose accounts they are is forgotten while the others have their turn. */
+const RECALL_SECONDS = 2;
 const OWNER = 'ada';
 const AUDIENCE = 'bank';
 
@@ -88,6 +90,7 @@ async function measureSender(
   figures?: Figures,
 ): Promise<void> {
   const run = { url, seconds, accounts: { first: 1, last: ACCOUNTS }, credential };
+  await wrk({ ...run, script: 'get.lua', seconds: RECALL_SECONDS });
   const posts = await wrk({ ...run, script: 'post.lua' });
   const reads = await wrk({ ...run, script: 'get.lua' });
   await figures?.note(`POST${name}`, posts.perSecond);
