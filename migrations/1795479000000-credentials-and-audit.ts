@@ -9,8 +9,7 @@ const GENESIS = '0'.repeat(64);
  * hash for each transaction that depends on all earlier ones of its account (docs/security.md has the rule). What was
  * posted before is chained as it is found: from here on it can't be changed unseen.
  *
- * Both tables of transactions are rewritten, which needs their size again on the disk and takes about a minute for
- * four million rows. A release that knows no hash can't write to the migrated tables: it fails, and nothing is lost.
+ * Both tables of transactions are rewritten, which needs their size again on the disk. A release that knows no hash can't write to the migrated tables: it fails, and nothing is lost.
  */
 export class CredentialsAndAudit1795479000000 implements MigrationInterface {
   readonly name = 'CredentialsAndAudit1795479000000';
