@@ -8,7 +8,7 @@ import { startInstance, type TestApp } from '../support/app.js';
 import { bearer } from '../support/credentials.js';
 import { createEmptyTestDatabase, createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { RawClient } from '../support/raw-client.js';
-import { Wallet } from '../support/wallet.js';
+import { Wallet, WalletWithTokens } from '../support/wallet.js';
 import { pass } from '../support/clock.js';
 import { deposit, fieldsIn, JSON_TYPE, receiptIn, withdrawal } from './requests.js';
 
@@ -231,12 +231,15 @@ describe('the rate limit', () => {
 describe('while the database is lost', () => {
   it('says of another’s account no more than of one that is not there', async () => {
     const doomed = await createTestDatabase('ownership');
-    const wallet = Wallet.of(doomed.url);
+    // Tokens are known for a minute, without the database; keys only for a moment.
+    const wallet = await WalletWithTokens.open(doomed.url);
     const [asElsewhere, lost] = [
       as,
       await startInstance(doomed.url, { BALANCE_CACHE: 'off', ...wallet.settings }),
     ];
-    as = await wallet.senders(['ada', 'bob']);
+    const [ada, bob] = await Promise.all([wallet.token('ada'), wallet.token('bob')]);
+    const carol = await wallet.provider.token('carol', ['admin']);
+    as = (owner) => bearer(owner === 'ada' ? ada : owner === 'bob' ? bob : carol);
     try {
       const theirs = await open('ada', lost);
       for (const [sender, status] of [
@@ -259,6 +262,7 @@ describe('while the database is lost', () => {
     } finally {
       as = asElsewhere;
       await lost.close();
+      await wallet.close();
       await doomed.drop();
     }
   });
