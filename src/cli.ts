@@ -123,7 +123,11 @@ function addKeyCommands(program: Command): void {
         .argParser(durationOption)
         .default(durationOption(DEFAULT_OVERLAP), DEFAULT_OVERLAP),
     )
-    .addOption(expiryOptionOf('when the new one ends: a time, or an age like 90d (default: never)'))
+    .addOption(
+      expiryOptionOf(
+        'when the new one ends: a time, or an age like 90d (default: as the old one would have)',
+      ),
+    )
     .option('--json', 'print the key as JSON')
     .action(async (key: number, { overlap, expires, json }: RotateOptions) =>
       (await commands()).rotateApiKey(key, { overlapMs: overlap, expires, json }),

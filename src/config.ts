@@ -37,6 +37,8 @@ export interface Config {
   readonly auth: {
     /** Requests need a credential. */
     readonly enabled: boolean;
+    /** They need none because only this machine can send them; nobody has said that everybody may. */
+    readonly onlyThisMachine: boolean;
     /** Credentials that an address may show in vain. */
     readonly failuresPerMinute: number;
     /** Undefined: there is no identity provider. */
@@ -283,6 +285,7 @@ function fromVariables(env: Variables): Config {
     http: httpOf(env),
     auth: {
       enabled: env.AUTH === 'auto' ? !isOnlyForThisMachine(env) : env.AUTH === 'on',
+      onlyThisMachine: env.AUTH === 'auto' && isOnlyForThisMachine(env),
       failuresPerMinute: env.AUTH_FAILURES_PER_MINUTE,
       jwt: jwtOf(env),
     },

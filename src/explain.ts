@@ -5,6 +5,7 @@ import { sqlStateOf } from './database/database-errors.js';
 import { NotDurableError } from './database/durability.js';
 import { EmbeddedPostgresError } from './database/embedded-postgres.js';
 import { ShardMismatchError } from './database/migrate.js';
+import { ServiceRoleError } from './database/service-role.js';
 import { LedgerError, type Refusal } from './domain/errors.js';
 import { messageOf } from './error-message.js';
 
@@ -38,6 +39,7 @@ const SAID_WELL = [
   StartError,
   EmbeddedPostgresError,
   ShardMismatchError,
+  ServiceRoleError,
   ShardsDownError,
   ShardUnusableError,
   NotDurableError,

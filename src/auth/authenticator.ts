@@ -68,7 +68,8 @@ export class Authenticator {
       const recalled = source?.recall(credential);
       const principal = recalled && accept(recalled);
       if (principal) return principal;
-      this.checkFailures(request);
+      // One that was good before may only have to be read again: whoever shares its address must not lock it out.
+      if (!recalled) this.checkFailures(request);
       if (!source) throw new UnauthorizedError(true);
       return source
         .lookUp(credential)

@@ -74,7 +74,7 @@ export async function revokeKey(shards: readonly ShardAddress[], keyId: number):
 export interface RotateRequest {
   /** How long the old key stays good beside the new one. */
   readonly overlapMs: number;
-  /** Of the new key. */
+  /** Of the new key; without it, when the old one would have ended. */
   readonly expires?: Date;
 }
 
@@ -97,7 +97,7 @@ export async function rotateKey(
       name,
       scopes: scopes as Scope[],
       owner: owner ?? undefined,
-      expires,
+      expires: expires ?? expiresAt ?? undefined,
     });
     const ends = new Date(Math.min(now + overlapMs, expiresAt?.getTime() ?? Infinity));
     const { client, tables } = session;

@@ -1,6 +1,7 @@
 import { messageOf } from '../error-message.js';
 import { NotDurableError } from './durability.js';
 import { migrate, ShardMismatchError } from './migrate.js';
+import { ServiceRoleError } from './service-role.js';
 import { describeShard, type ShardAddress } from './shard-address.js';
 import { locateShard, ServerTooOldError, type LocatedShard, type ShardIdentity } from './shard-locator.js';
 
@@ -149,7 +150,11 @@ function problemOf(error: unknown, configured: readonly ShardAddress[], index: n
 
 /** False for wrong credentials, no such database, an old or unsafe server, another shard than the one that is meant. */
 export function waitingHelps(error: unknown): boolean {
-  if ([ServerTooOldError, ShardMismatchError, NotDurableError].some((kind) => error instanceof kind))
+  if (
+    [ServerTooOldError, ShardMismatchError, NotDurableError, ServiceRoleError].some(
+      (kind) => error instanceof kind,
+    )
+  )
     return false;
   return !(error instanceof Error && 'code' in error && /^(28|3D|42501)/.test(String(error.code)));
 }

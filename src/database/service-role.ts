@@ -22,6 +22,9 @@ type Query = (sql: string, parameters?: unknown[]) => Promise<unknown>;
 
 const SEQUENCES = ['accounts_account_id_seq', 'transactions_transaction_id_seq', 'outbox_outbox_id_seq'];
 
+/** The service's role may do what it must not. */
+export class ServiceRoleError extends Error {}
+
 /** The user of DATABASE_URL, when migrations are another user's; undefined: one user does both, and may do everything. */
 export function serviceRoleOf({ url, migrationUrl }: ShardAddress): string | undefined {
   if (migrationUrl === undefined) return undefined;
@@ -34,7 +37,7 @@ export function serviceRoleOf({ url, migrationUrl }: ShardAddress): string | und
  * that is so already.
  *
  * @param query runs a statement as the tables' owner, in a transaction
- * @throws Error 42704 when there is no such role
+ * @throws Error 42704 when there is no such role; ServiceRoleError when it could still rewrite history
  */
 export async function grantServiceRole(query: Query, schema: string, role: string): Promise<void> {
   const tables = await tablesThere(query, schema);
@@ -42,10 +45,21 @@ export async function grantServiceRole(query: Query, schema: string, role: strin
     (PRIVILEGES[table] ?? []).map((privilege) => ({ table, privilege })),
   );
   const held = await privilegesHeld(query, schema, role);
+  const complete = await hasUsage(query, schema, role);
   const same =
+    complete &&
     wanted.length === held.length &&
     wanted.every(({ table, privilege }) => held.includes(`${table}: ${privilege}`));
-  if (same) return;
+  if (!same) await grant(query, schema, role, wanted);
+  await assertNoMore(query, schema, role);
+}
+
+async function grant(
+  query: Query,
+  schema: string,
+  role: string,
+  wanted: readonly { readonly table: string; readonly privilege: string }[],
+): Promise<void> {
   const [quotedRole, quotedSchema] = [quote(role), quote(schema)];
   const statements = [
     `REVOKE ALL ON ALL TABLES IN SCHEMA ${quotedSchema} FROM ${quotedRole}`,
@@ -56,6 +70,35 @@ export async function grantServiceRole(query: Query, schema: string, role: strin
     ...SEQUENCES.map((name) => `GRANT USAGE ON SEQUENCE ${quotedSchema}.${name} TO ${quotedRole}`),
   ];
   for (const statement of statements) await query(statement);
+}
+
+/**
+ * What is not granted to a role may be its all the same: by another role that it belongs to, by everybody's rights, or
+ * because it is a superuser.
+ */
+async function assertNoMore(query: Query, schema: string, role: string): Promise<void> {
+  const rows = (await query(
+    `SELECT relname AS name FROM pg_class
+     WHERE relnamespace = $1::regnamespace AND relname IN ('transactions', 'archived_transactions', 'audit_events')
+       AND has_table_privilege($2, oid, 'UPDATE, DELETE, TRUNCATE')`,
+    [quote(schema), role],
+  )) as { name: string }[];
+  if (rows.length === 0) return;
+  throw new ServiceRoleError(
+    `the role "${role}" of DATABASE_URL may change or delete ${rows.map(({ name }) => name).join(', ')} in the schema ` +
+      `"${schema}", though it does not own them: take that from it (is it a superuser, or a member of the owner's role?), ` +
+      'or let one user do both and leave MIGRATION_DATABASE_URL out',
+  );
+}
+
+/** What is beside the tables' own rights. */
+async function hasUsage(query: Query, schema: string, role: string): Promise<boolean> {
+  const rows = (await query(
+    `SELECT has_schema_privilege($1, $2, 'USAGE') AND coalesce(bool_and(has_sequence_privilege($1, oid, 'USAGE')), true) AS has
+     FROM pg_class WHERE relnamespace = $3::regnamespace AND relname = ANY($4)`,
+    [role, schema, quote(schema), SEQUENCES],
+  )) as { has: boolean }[];
+  return rows[0]?.has === true;
 }
 
 async function tablesThere(query: Query, schema: string): Promise<string[]> {

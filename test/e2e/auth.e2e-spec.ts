@@ -1,10 +1,11 @@
-import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { Client } from 'pg';
 import { VALID_MS } from '../../src/auth/api-keys.js';
 import { generateKey } from '../../src/auth/api-key.js';
 import { listKeys, revokeKey, rotateKey } from '../../src/cli/keys.js';
 import { PostgresProxy } from '../../stack/proxies/postgres-proxy.js';
 import { startApp, startInstance, type TestApp } from '../support/app.js';
+import { pass } from '../support/clock.js';
 import { bearer, makeKey } from '../support/credentials.js';
 import { RawClient } from '../support/raw-client.js';
 import { waitUntil } from '../support/service.js';
@@ -204,7 +205,13 @@ describe('an address that shows wrong credentials again and again', () => {
       expect(metrics.text).toContain('bank_authentication_failures_total{failure="invalid"} 5');
       expect(metrics.text).toContain('bank_authentication_failures_total{failure="limited"} 5');
       expect(metrics.text).toContain('bank_authentication_failures_total{failure="missing"} 1');
+      // Nor is a key locked out that only has to be read again.
+      pass(VALID_MS + 1_000);
+      for (let n = 0; n < 5; n++) await status(bearer(generateKey()), limited);
+      expect(await status(bearer(generateKey()), limited)).toBe(429);
+      expect(await status(bearer(used.key), limited)).toBe(200);
     } finally {
+      jest.restoreAllMocks();
       await limited.close();
     }
   });
@@ -263,6 +270,41 @@ describe('without the database', () => {
       await proxy.stop();
     }
   }, 20_000);
+});
+
+describe('a service that asks for no credentials because only this machine can send', () => {
+  it('does not answer under a name that a stranger may lead to this machine (DNS rebinding)', async () => {
+    const [demo, open] = await Promise.all([
+      startInstance(app.databaseUrl),
+      startInstance(app.databaseUrl, { AUTH: 'off' }),
+    ]);
+    try {
+      const asked = async (host: string, of = demo) =>
+        (await of.http.get('/accounts').set('host', host)).status;
+      for (const host of ['evil.example', 'evil.example:3000', 'evil.example.', '127.0.0.1.evil.example']) {
+        expect({ host, status: await asked(host) }).toEqual({ host, status: 400 });
+        expect(await asked(host, open)).toBe(200);
+      }
+      const refused = await demo.http.post('/accounts').set('host', 'evil.example').send({});
+      expect(refused.text).toBe(
+        '{"error":"Invalid request","details":[{"field":"Host","message":"is not of this machine"}]}',
+      );
+      for (const host of [
+        'localhost',
+        'localhost:3000',
+        '127.0.0.1:3000',
+        '[::1]:3000',
+        'bank',
+        'bank.localhost',
+      ]) {
+        expect({ host, status: await asked(host) }).toEqual({ host, status: 200 });
+      }
+      expect((await get({ ...bearer((await makeKey(app)).key), host: 'bank.example.com' })).status).toBe(200);
+    } finally {
+      await demo.close();
+      await open.close();
+    }
+  });
 });
 
 describe('health', () => {

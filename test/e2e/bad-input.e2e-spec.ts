@@ -9,7 +9,7 @@ let app: TestApp;
 let accountId: number;
 
 beforeAll(async () => {
-  app = await startApp();
+  app = await startApp({ AUTH: 'off' });
   accountId = await openAccount(app, '100.00');
 });
 

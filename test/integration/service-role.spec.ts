@@ -167,6 +167,27 @@ describe("the service's role", () => {
     await service.query('SELECT FROM bank.transactions');
   });
 
+  it('is refused when it may rewrite history all the same, by rights that were not given to it by name', async () => {
+    const place = { index: 0, count: 1 };
+    const { username } = new URL(database.url);
+    for (const [give, take] of [
+      [`GRANT "${username}" TO ${ROLE}`, `REVOKE "${username}" FROM ${ROLE}`],
+      ['GRANT DELETE ON bank.transactions TO PUBLIC', 'REVOKE DELETE ON bank.transactions FROM PUBLIC'],
+      [`ALTER ROLE ${ROLE} SUPERUSER`, `ALTER ROLE ${ROLE} NOSUPERUSER`],
+    ] as const) {
+      await owner.query(give);
+      await expect(migrate(addressOf(database), place)).rejects.toThrow('may change or delete');
+      await owner.query(take);
+      await migrate(addressOf(database), place);
+    }
+  });
+
+  it('gets back what it needs and somebody took', async () => {
+    await owner.query(`REVOKE USAGE ON SEQUENCE bank.outbox_outbox_id_seq FROM ${ROLE}`);
+    await migrate(addressOf(database), { index: 0, count: 1 });
+    await service.query(`SELECT nextval('bank.outbox_outbox_id_seq')`);
+  });
+
   it('holds after a restore and after a move', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'service-role-'));
     const target = await createEmptyTestDatabase('service-role-moved');
