@@ -46,6 +46,8 @@ const KEYS_STALE_MS = 60 * 60_000;
 /** A key that is not among those known has them fetched anew, but not more often than this; nor is it tried again sooner. */
 const FETCH_AGAIN_MS = 5_000;
 const FETCH_TIMEOUT_MS = 5_000;
+/** For so long after it failed, nobody whose key is known waits to see whether the provider answers again. */
+const TROUBLE_MS = 30_000;
 const MAX_KEYS_BYTES = 1024 * 1024;
 
 /** The access tokens (JWT) of an identity provider: `sub` is the owner of the accounts that their bearer sees. */
@@ -139,16 +141,30 @@ function keysAt(url: URL): JWTVerifyGetKey {
     [customFetch]: fetchBounded,
   });
   let failedMs = -Infinity;
-  return async (header, token) => {
-    // A provider in trouble is not asked for every token, and not every user waits for it.
-    if (performance.now() - failedMs < FETCH_AGAIN_MS) return keyAmong(kept, header, token);
+  const failedWithin = (ms: number) => performance.now() - failedMs < ms;
+  const ask = async (...[header, token]: Parameters<JWTVerifyGetKey>): Promise<CryptoKey> => {
     try {
       return await remote(header, token);
     } catch (error) {
       if (isOfToken(error)) throw error;
-      failedMs = performance.now();
-      return keyAmong(kept, header, token);
+      const key = keyAmong(kept, header, token);
+      const isUnknown = await key.then(
+        () => false,
+        (failure: unknown) => failure instanceof ProviderUnavailableError,
+      );
+      // Where the keys are new and this one is among them, it is the key that is no good, and not the provider.
+      if (!remote.fresh || isUnknown) failedMs = performance.now();
+      return key;
     }
+  };
+  return (header, token) => {
+    // A provider in trouble is not asked for every token, and not every user waits for it.
+    if (failedWithin(FETCH_AGAIN_MS)) return keyAmong(kept, header, token);
+    const asked = ask(header, token);
+    if (!failedWithin(TROUBLE_MS)) return asked;
+    // Otherwise a failure would be nobody's, and end the process.
+    asked.catch(() => undefined);
+    return keyAmong(kept, header, token).catch(() => asked);
   };
 }
 
