@@ -345,6 +345,7 @@ describe('loadConfig: who needs a credential', () => {
     'http://idp.example.com/jwks',
     'ftp://127.0.0.1/jwks',
     'file:///etc/passwd',
+    'https://user:secret@idp.example.com/jwks',
     'jwks',
     'http://127.0.0.1.example.com',
   ])('takes no keys from %s', (url) => {

@@ -512,7 +512,9 @@ function isLoopback(text: string): boolean {
 /** Whoever can change the keys on their way can make tokens. */
 function isSafeUrl(text: string): boolean {
   if (!URL.canParse(text)) return false;
-  const { protocol, hostname } = new URL(text);
+  const { protocol, hostname, username, password } = new URL(text);
+  // It is fetched without them, which the provider would refuse.
+  if (username !== '' || password !== '') return false;
   const here = isThisMachine(hostname.replace(/^\[|\]$/g, ''));
   return protocol === 'https:' || (protocol === 'http:' && here);
 }
