@@ -1,6 +1,8 @@
 import { Client } from 'pg';
+import { seedShard } from '../src/cli/seed.js';
 import { verifyBank } from '../src/cli/verify.js';
 import { loadConfig } from '../src/config.js';
+import { migrate } from '../src/database/migrate.js';
 import type { ShardAddress } from '../src/database/shard-address.js';
 import { tablesOf } from '../src/database/tables.js';
 import { engine } from './engine.js';
@@ -85,6 +87,19 @@ export async function measureCore(shard: ShardAddress, figures: Figures, lengths
     }),
   );
   if (!(await verifyBank([shard])).ok) throw new Error('the books are not clean');
+}
+
+/** The same accounts in a schema of their own, without hashes: a conventional design has none. For conventional.sql. */
+export async function foundConventional({ url }: ShardAddress): Promise<void> {
+  const conventional = { url, schema: 'conventional' };
+  await migrate(conventional, { index: 0, count: 1 });
+  await seedShard(conventional, ACCOUNTS, 100_000n);
+  const { accounts, transactions } = tablesOf(conventional.schema);
+  await withClient(conventional, (client) =>
+    client.query(
+      `ALTER TABLE ${accounts} DROP COLUMN head_hash; ALTER TABLE ${transactions} DROP COLUMN hash`,
+    ),
+  );
 }
 
 /** U and H: what the best conventional design could reach with no HTTP at all. */

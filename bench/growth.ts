@@ -152,7 +152,9 @@ async function fill(client: Client, shard: ShardAddress, size: Size): Promise<vo
          RETURNING account_id, version_after, hash
        )
        INSERT INTO ${accounts} (account_id, balance, version, head_hash)
-       SELECT account_id, 100 * $3::int, version_after, hash FROM posted WHERE version_after = 1 + $3::int`,
+       SELECT a, 100 * $3::int, 1 + $3::int, coalesce(hash, decode(${GENESIS}, 'hex'))
+       FROM generate_series($1::bigint, $2::bigint) a
+       LEFT JOIN posted ON account_id = a AND version_after = 1 + $3::int`,
       range,
     );
   }

@@ -9,7 +9,7 @@ import { migrate } from '../src/database/migrate.js';
 import { startPostgres } from '../stack/servers/postgres.js';
 import { startRabbitMq } from '../stack/servers/rabbitmq.js';
 import { ACCESS_GOALS, measureAccess } from './access.js';
-import { ACCOUNTS, CORE_GOALS, measureCore } from './core.js';
+import { ACCOUNTS, CORE_GOALS, foundConventional, measureCore } from './core.js';
 import { Figures } from './figures.js';
 import {
   buildBanks,
@@ -98,6 +98,7 @@ async function main(): Promise<void> {
     const shard = { url: postgres.url, schema: 'bank' };
     await migrate(shard, { index: 0, count: 1 });
     await seedShard(shard, ACCOUNTS, 100_000n);
+    await foundConventional(shard);
     const lengths = { seconds: SECONDS, warmUpSeconds: Math.min(SECONDS, CORE_WARM_UP_SECONDS) };
     await rounds(() => measureCore(shard, figures, lengths));
     await measureHistories(postgres.url, sizes, figures);
