@@ -3,6 +3,7 @@ import { ApiSecurity } from '@nestjs/swagger';
 import { RouteConfig } from '@nestjs/platform-fastify';
 import type { FastifyInstance, FastifyRequest, onRequestHookHandler } from 'fastify';
 import { isManagement } from '../http/management.js';
+import { SWAGGER_UI_PATH } from '../http/swagger-ui.js';
 import { ForbiddenError } from './access-errors.js';
 import type { Authenticator } from './authenticator.js';
 import { EVERYBODY, type Principal, type Scope } from './principal.js';
@@ -35,7 +36,7 @@ function documented(access: Access): MethodDecorator[] {
 export const BEARER = 'bearer';
 
 /** Routes that are no controller's: Swagger UI and the document, which hold nothing of the bank. */
-const DOCUMENTATION = /^\/(?:docs(?:[/-]|$)|openapi\.json$)/;
+const DOCUMENTATION = new RegExp(`^/(?:${SWAGGER_UI_PATH}(?:[/-]|$)|openapi\\.json$)`);
 
 /**
  * Lets nobody use a route who may not, before its body is read. To be called before the routes are made, and before

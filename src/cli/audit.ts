@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
 import { open, rm, type FileHandle } from 'node:fs/promises';
-import { recordAct, type AdministrativeAct } from '../audit/audit-log.js';
-import { readAuditLog, type AuditLog } from '../audit/verify-events.js';
+import { readAuditLog, recordAct, type AdministrativeAct, type AuditLog } from '../audit/audit-log.js';
 import { GENESIS_HASH } from '../domain/chain.js';
 import type { ShardAddress } from '../database/shard-address.js';
 import { messageOf } from '../error-message.js';
