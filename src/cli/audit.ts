@@ -6,7 +6,7 @@ import type { ShardAddress } from '../database/shard-address.js';
 import { messageOf } from '../error-message.js';
 import { WorkError } from '../explain.js';
 import { FORMAT, FORMAT_VERSION, readHeads, type EventsHead, type Head } from './heads-file.js';
-import { withSessions, type ShardSession } from './shard-sessions.js';
+import { inFirstShard, withSessions, type ShardSession } from './shard-sessions.js';
 
 export interface AuditOptions {
   /** Accounts done, and how many there are; called now and then. */
@@ -35,12 +35,7 @@ export async function readEvents(shards: readonly ShardAddress[]): Promise<Audit
 
 /** Records an act by itself, where it can't be in the transaction that carries it out. */
 export async function recordActOn(shards: readonly ShardAddress[], act: AdministrativeAct): Promise<void> {
-  await withSessions(shards.slice(0, 1), 'bank-audit', async ([session]) => {
-    const { client, address } = session as ShardSession;
-    await client.query('BEGIN');
-    await recordAct(client, address.schema, act);
-    await client.query('COMMIT');
-  });
+  await inFirstShard(shards, 'bank-audit', ({ client, address }) => recordAct(client, address.schema, act));
 }
 
 /**

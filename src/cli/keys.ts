@@ -3,7 +3,7 @@ import { generateKey, hashOfKey, hintOf } from '../auth/api-key.js';
 import type { Scope } from '../auth/principal.js';
 import type { ShardAddress } from '../database/shard-address.js';
 import { WorkError } from '../explain.js';
-import { withSessions, type ShardSession } from './shard-sessions.js';
+import { inFirstShard, withSessions, type ShardSession } from './shard-sessions.js';
 
 export interface KeyRequest {
   readonly name: string;
@@ -41,7 +41,7 @@ export async function createKey(shards: readonly ShardAddress[], request: KeyReq
   if (request.expires && request.expires.getTime() <= Date.now()) {
     throw new WorkError('the key would have expired already');
   }
-  return inTransaction(shards, async (session) => {
+  return inFirstShard(shards, 'bank-keys', async (session) => {
     const created = await insert(session, request);
     const { name, scopes, owner, expires } = request;
     await act(session, 'key.created', { key: created.keyId, name, scopes, owner, expires });
@@ -62,7 +62,7 @@ export async function listKeys(shards: readonly ShardAddress[]): Promise<KeyList
 
 /** @throws WorkError when there is no such key, or it was revoked before */
 export async function revokeKey(shards: readonly ShardAddress[], keyId: number): Promise<KeyListed> {
-  return inTransaction(shards, async (session) => {
+  return inFirstShard(shards, 'bank-keys', async (session) => {
     const key = await lock(session, keyId);
     const { client, tables } = session;
     await client.query(`UPDATE ${tables.apiKeys} SET revoked_at = now() WHERE key_id = $1`, [keyId]);
@@ -89,20 +89,27 @@ export async function rotateKey(
   keyId: number,
   { overlapMs, expires }: RotateRequest,
 ): Promise<KeyCreated> {
-  return inTransaction(shards, async (session) => {
+  return inFirstShard(shards, 'bank-keys', async (session) => {
     const { name, scopes, owner, expiresAt } = await lock(session, keyId);
     const now = Date.now();
     if (expiresAt && expiresAt.getTime() <= now) throw new WorkError(`key ${keyId} has expired already`);
+    const newExpires = expires ?? expiresAt ?? undefined;
     const created = await insert(session, {
       name,
       scopes: scopes as Scope[],
       owner: owner ?? undefined,
-      expires: expires ?? expiresAt ?? undefined,
+      expires: newExpires,
     });
     const ends = new Date(Math.min(now + overlapMs, expiresAt?.getTime() ?? Infinity));
     const { client, tables } = session;
     await client.query(`UPDATE ${tables.apiKeys} SET expires_at = $2 WHERE key_id = $1`, [keyId, ends]);
-    await act(session, 'key.rotated', { key: keyId, name, by: created.keyId, until: ends, expires });
+    await act(session, 'key.rotated', {
+      key: keyId,
+      name,
+      by: created.keyId,
+      until: ends,
+      expires: newExpires,
+    });
     return created;
   });
 }
@@ -137,21 +144,6 @@ async function act(
   details: Readonly<Record<string, unknown>>,
 ): Promise<void> {
   await recordAct(client, address.schema, { action, details });
-}
-
-/** On the bank's first shard, which holds the keys. */
-async function inTransaction<T>(
-  shards: readonly ShardAddress[],
-  work: (session: ShardSession) => Promise<T>,
-): Promise<T> {
-  return withSessions(shards.slice(0, 1), 'bank-keys', async ([session]) => {
-    const { client } = session as ShardSession;
-    await client.query('BEGIN');
-    const result = await work(session as ShardSession);
-    const { command } = await client.query('COMMIT');
-    if (command !== 'COMMIT') throw new WorkError(`the database answered ${command}: nothing was done`);
-    return result;
-  });
 }
 
 /** The key alone on its line, for a person or a script to take. */

@@ -49,6 +49,26 @@ export async function withSessions<T>(
 }
 
 /**
+ * Works in a transaction on the bank's first shard, which holds the keys and the audit log.
+ *
+ * @throws WorkError when the COMMIT did not take effect
+ */
+export async function inFirstShard<T>(
+  addresses: readonly ShardAddress[],
+  name: string,
+  work: (session: ShardSession) => Promise<T>,
+): Promise<T> {
+  return withSessions(addresses.slice(0, 1), name, async ([session]) => {
+    const { client } = session as ShardSession;
+    await client.query('BEGIN');
+    const result = await work(session as ShardSession);
+    const { command } = await client.query('COMMIT');
+    if (command !== 'COMMIT') throw new WorkError(`the database answered ${command}: nothing was done`);
+    return result;
+  });
+}
+
+/**
  * Begins a transaction that may take long, and locks the shard's tables before its snapshot is taken, so that nobody
  * migrates or moves them meanwhile. Texts of values are the same whatever is set on the server.
  */

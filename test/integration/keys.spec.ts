@@ -117,7 +117,8 @@ describe('what is done to keys', () => {
     const second = await rotateKey(bank(), first.keyId, { overlapMs: HOUR_MS });
     expect(await lastAct()).toMatchObject({
       action: 'key.rotated',
-      details: { key: first.keyId, name: 'service', by: second.keyId },
+      // The new one ends when the old one would have.
+      details: { key: first.keyId, name: 'service', by: second.keyId, expires: expires.toISOString() },
     });
     await revokeKey(bank(), first.keyId);
     expect(await lastAct()).toMatchObject({
