@@ -8,7 +8,7 @@ import { CoreModule } from './app.module.js';
 import { createApp } from './app.js';
 import { openBank, type Bank } from './bank.js';
 import { isThisMachine, loadConfig, type Config } from './config.js';
-import { requireCredentials } from './auth/credentials-check.js';
+import { checkCredentials } from './auth/credentials-check.js';
 import { createDemoAccount } from './demo-account.js';
 import { explainStart } from './explain.js';
 import { readTls } from './http/tls.js';
@@ -33,7 +33,7 @@ async function main(): Promise<void> {
     allowDown: true,
     onLost: (error) => die(logger, error, 'the database is lost'),
   });
-  await requireCredentials(config, bank).catch(async (error: unknown) => {
+  await checkCredentials(config, bank, logger).catch(async (error: unknown) => {
     await bank.close();
     throw error;
   });

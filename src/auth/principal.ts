@@ -11,6 +11,12 @@ export const SCOPES = [
   'admin',
 ] as const;
 
+/**
+ * What the names of the scopes mean, as a key remembers it from when it was made. In 1, `transactions:write` was for deposits
+ * of an owner's key, too, and `accounts:write` for opening deposits.
+ */
+export const SCOPES_VERSION = 2;
+
 export type Scope = (typeof SCOPES)[number];
 
 export const isScope = (text: string): text is Scope => (SCOPES as readonly string[]).includes(text);
