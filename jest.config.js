@@ -15,6 +15,7 @@ const NOT_TWICE = [
   'jwt',
   'tls',
   'management',
+  'this-machine',
   'rate-limit',
   'service',
   'workers',
