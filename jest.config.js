@@ -16,6 +16,8 @@ const NOT_TWICE = [
   'tls',
   'management',
   'this-machine',
+  'access-matrix',
+  'scopes',
   'rate-limit',
   'service',
   'workers',
