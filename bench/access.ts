@@ -52,7 +52,7 @@ export async function measureAccess(
       await settleShards(bank);
       await seedBank(bank, { accounts: ACCOUNTS, balance: 100_000n, owner: OWNER });
     }
-    const scopes = ['accounts:read', 'transactions:write'] as const;
+    const scopes = ['accounts:read', 'deposits:write', 'withdrawals:write'] as const;
     const [all, owned] = await Promise.all([
       createKey(shards, { name: 'bench', scopes }),
       createKey(shards, { name: 'bench', scopes, owner: OWNER }),

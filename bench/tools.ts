@@ -121,7 +121,14 @@ export async function startServer(
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
   const child = spawn(process.execPath, [`${DIST_FOLDER}${program}`], {
-    env: { ...process.env, PORT: String(port), LOG_LEVEL: 'warn', SLOW_REQUEST_MS: '60000', ...environment },
+    env: {
+      ...process.env,
+      AUTH: 'off',
+      PORT: String(port),
+      LOG_LEVEL: 'warn',
+      SLOW_REQUEST_MS: '60000',
+      ...environment,
+    },
     stdio: ['ignore', 'inherit', 'inherit'],
   });
   for (let tries = 0; ; tries++) {

@@ -29,7 +29,13 @@ const OPENING_DEPOSITS = ['1000000.00', '500.00', '250000.00', '9999999999999990
 export async function fuzz({ databaseUrl, requests, seed }: FuzzOptions): Promise<FuzzReport> {
   const complaints: string[] = [];
   const service = await startReplica({
-    settings: { DATABASE_URL: databaseUrl, DATABASE_SCHEMA: SCHEMA, BALANCE_CACHE: 'on', LOG_FORMAT: 'json' },
+    settings: {
+      AUTH: 'off',
+      DATABASE_URL: databaseUrl,
+      DATABASE_SCHEMA: SCHEMA,
+      BALANCE_CACHE: 'on',
+      LOG_FORMAT: 'json',
+    },
     onLine: (line) => {
       if (isComplaint(line) && complaints.length < MAX_LOG_LINES) complaints.push(line);
     },

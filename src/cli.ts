@@ -99,6 +99,11 @@ function addKeyCommands(program: Command): void {
     .option('--owner <owner>', 'whose accounts it sees and uses (default: all)', ownerOption)
     .addOption(expiryOptionOf('when it ends: a time, or an age like 90d (default: never)'))
     .option('--json', 'print the key as JSON')
+    .addHelpText(
+      'after',
+      '\ntransactions:write stands for deposits:write and withdrawals:write, but with an owner for withdrawals:write only. ' +
+        'docs/security.md says who should hold what.',
+    )
     .action(async (options: Parameters<Commands['createApiKey']>[0]) =>
       (await commands()).createApiKey(options),
     );

@@ -315,6 +315,7 @@ describe('.env.example', () => {
 });
 
 describe('loadConfig: who needs a credential', () => {
+  const DATABASE_URL = 'postgresql://bank@127.0.0.1/bank';
   const needsOne = (environment: Record<string, string>) => loadConfig(environment).auth.enabled;
 
   it.each<Record<string, string>>([
@@ -323,6 +324,7 @@ describe('loadConfig: who needs a credential', () => {
     { HOST: '::1' },
     { HOST: '127.9.9.9' },
     { HOST: '0.0.0.0', AUTH: 'off' },
+    { DATABASE_URL, AUTH: 'off' },
   ])('nobody with %p', (environment) => {
     expect(needsOne(environment)).toBe(false);
   });
@@ -336,6 +338,9 @@ describe('loadConfig: who needs a credential', () => {
     { NODE_ENV: 'production' },
     { TRUSTED_PROXIES: '127.0.0.1' },
     { AUTH: 'on' },
+    { DATABASE_URL },
+    { DATABASE_URL, AUTH: 'auto' },
+    { SHARDS: `${DATABASE_URL}?schema=bank_0` },
     PROVIDER,
   ])('everybody with %p', (environment) => {
     expect(needsOne(environment)).toBe(true);

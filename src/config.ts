@@ -37,7 +37,7 @@ export interface Config {
   readonly auth: {
     /** Requests need a credential. */
     readonly enabled: boolean;
-    /** They need none because only this machine can send them; nobody has said that everybody may. */
+    /** They need none because only this machine can send them; nobody has said that everybody may. One from a proxy is refused. */
     readonly onlyThisMachine: boolean;
     /** Credentials that an address may show in vain. */
     readonly failuresPerMinute: number;
@@ -276,7 +276,6 @@ type Variables = z.output<typeof ENVIRONMENT>;
 
 function fromVariables(env: Variables): Config {
   const terminal = process.stdout.isTTY ? 'pretty' : 'json';
-  const embedded = env.DATABASE_URL === undefined && env.SHARDS === undefined;
   return {
     // Fastify would open a second server for ::1, which no limit would watch.
     host: env.HOST === 'localhost' ? '127.0.0.1' : env.HOST,
@@ -284,7 +283,7 @@ function fromVariables(env: Variables): Config {
     workers: env.WORKERS,
     http: httpOf(env),
     auth: {
-      enabled: env.AUTH === 'auto' ? !isOnlyForThisMachine(env) : env.AUTH === 'on',
+      enabled: env.AUTH === 'on' || (env.AUTH === 'auto' && !isOnlyForThisMachine(env)),
       onlyThisMachine: env.AUTH === 'auto' && isOnlyForThisMachine(env),
       failuresPerMinute: env.AUTH_FAILURES_PER_MINUTE,
       jwt: jwtOf(env),
@@ -318,7 +317,7 @@ function fromVariables(env: Variables): Config {
       // several. They see each other's writes through Redis alone.
       servesReads:
         env.BALANCE_CACHE === 'auto'
-          ? (embedded && env.WORKERS === 1) || env.REDIS_URL !== undefined
+          ? (isEmbedded(env) && env.WORKERS === 1) || env.REDIS_URL !== undefined
           : env.BALANCE_CACHE === 'on',
       entries: env.BALANCE_CACHE_ENTRIES,
       ttlMs: env.BALANCE_CACHE_TTL_MS,
@@ -370,11 +369,15 @@ function httpOf(env: Variables): Config['http'] {
   };
 }
 
-/** Nobody else can come in: then, and only then, credentials may be left out without a word. */
+/** A bank to try things out with, for nobody else: then, and only then, credentials may be left out without a word. */
 function isOnlyForThisMachine(env: Variables): boolean {
-  const loopback = isThisMachine(env.HOST);
-  const forwarded = env.TRUSTED_PROXIES.length > 0;
-  return loopback && env.NODE_ENV !== 'production' && !forwarded && env.JWT_ISSUER === undefined;
+  const behindProxy = env.TRUSTED_PROXIES.length > 0;
+  const inUse = env.NODE_ENV === 'production' || behindProxy || env.JWT_ISSUER !== undefined;
+  return isEmbedded(env) && isThisMachine(env.HOST) && !inUse;
+}
+
+function isEmbedded(env: Variables): boolean {
+  return env.DATABASE_URL === undefined && env.SHARDS === undefined;
 }
 
 function jwtOf(env: Variables): TokenSettings | undefined {

@@ -7,8 +7,8 @@ import type { Logger } from 'pino';
 import { CoreModule } from './app.module.js';
 import { createApp } from './app.js';
 import { openBank, type Bank } from './bank.js';
-import { isThisMachine, loadConfig, type Config } from './config.js';
-import { requireCredentials } from './auth/credentials-check.js';
+import { loadConfig, type Config } from './config.js';
+import { checkCredentials } from './auth/credentials-check.js';
 import { createDemoAccount } from './demo-account.js';
 import { explainStart } from './explain.js';
 import { readTls } from './http/tls.js';
@@ -33,7 +33,7 @@ async function main(): Promise<void> {
     allowDown: true,
     onLost: (error) => die(logger, error, 'the database is lost'),
   });
-  await requireCredentials(config, bank).catch(async (error: unknown) => {
+  await checkCredentials(config, bank, logger).catch(async (error: unknown) => {
     await bank.close();
     throw error;
   });
@@ -110,11 +110,11 @@ function announce(url: string, config: Config, bank: Bank, logger: Logger): void
   announceAccess(config, logger);
 }
 
-function announceAccess({ auth, host, trustedProxies }: Config, logger: Logger): void {
+function announceAccess({ auth }: Config, logger: Logger): void {
   const tokens = auth.jwt ? `, or with a token of ${auth.jwt.issuer}` : '';
   if (auth.enabled) {
     logger.info(`Access:     with an API key (npm run -s cli -- keys create --help)${tokens}`);
-  } else if (isThisMachine(host) && trustedProxies.length === 0) {
+  } else if (auth.onlyThisMachine) {
     logger.info('Access:     no credentials are needed: only this machine can send');
   } else {
     logger.warn('Access:     no credentials are needed: whoever reaches the address may do everything');

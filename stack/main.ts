@@ -7,7 +7,7 @@ const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 async function main(): Promise<void> {
   console.log('Starting PostgreSQL, PgBouncer, Redis, RabbitMQ and the service …');
   const stack = await startStack({
-    settings: { LOG_FORMAT: 'pretty', ...settingsOf(process.env) },
+    settings: { AUTH: 'off', LOG_FORMAT: 'pretty', ...settingsOf(process.env) },
     onLine: (replica, line) => console.log(`${replica} | ${line}`),
   });
   console.log(announcement(stack));

@@ -1,6 +1,8 @@
 import { Body, Controller, Get, Headers, Inject, Param, Post, Query, Req, Res } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { requireScope } from '../auth/access-errors.js';
 import { Allow } from '../auth/access.js';
+import { MOVEMENT_SCOPES } from '../auth/principal.js';
 import type { Account } from '../domain/account.js';
 import { DtoPipe } from '../http/dto.pipe.js';
 import { entityTag, matchesNone } from '../http/entity-tags.js';
@@ -49,7 +51,7 @@ export class AccountsController {
     return answer(reply, account, wanted, balanceResource);
   }
 
-  @Allow('accounts:write')
+  @Allow('accounts:write', MOVEMENT_SCOPES.credit)
   @Post()
   @DocumentOpening()
   async open(
@@ -62,7 +64,9 @@ export class AccountsController {
     if (idempotencyKey !== undefined) {
       throw InvalidRequestError.of('Idempotency-Key', 'is not supported for opening an account');
     }
-    const owner = ownerOf(body, request.principal.owner);
+    const { principal } = request;
+    const owner = ownerOf(body, principal.owner);
+    if (body.openingDeposit !== undefined) requireScope(principal, MOVEMENT_SCOPES.credit);
     // It writes as a transaction does, opening deposit or not, so it counts as one.
     if (this.rate) await this.rate.admit(request, reply);
     const account = await this.accounts.open(body, owner);
@@ -83,7 +87,7 @@ export class AccountsController {
     return answer(reply, await this.accounts.get(accountId, principal.owner), wanted, accountResource);
   }
 
-  @Allow('accounts:read')
+  @Allow('accounts:read', 'transactions:read')
   @Get(':accountId/proof')
   @DocumentProof()
   proof(
@@ -91,6 +95,8 @@ export class AccountsController {
     @Query(new DtoPipe(ProofQueryDto)) query: ProofQueryDto,
     @Req() { principal }: FastifyRequest,
   ) {
+    // Its lines are transactions, with their amounts and keys.
+    if (query.fromVersion !== undefined) requireScope(principal, 'transactions:read');
     return this.accounts.proof(accountId, query, principal.owner);
   }
 

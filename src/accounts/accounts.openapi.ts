@@ -146,7 +146,8 @@ export const DocumentOpening = (): MethodDecorator =>
       operationId: 'openAccount',
       summary: 'Open an account',
       description:
-        'A new account is empty and has version 1. The opening deposit, if there is one, is its first transaction. ' +
+        'A new account is empty and has version 1. The opening deposit, if there is one, is its first transaction, and ' +
+        'takes the scope `deposits:write` (or what stands for it) besides. ' +
         'A sender who may use the accounts of one owner alone opens it for that owner; another one may name an `owner`, ' +
         'or leave the account without. Not idempotent: a repeated request opens another account, so an `Idempotency-Key` is refused. Where there is a ' +
         'rate limit, it counts as a transaction.',
@@ -207,7 +208,8 @@ export const DocumentProof = (): MethodDecorator =>
         'first 64 zeros), and `line` is the transaction as ' +
         '`id:accountId:type:amount:balanceAfter:versionAfter:milliseconds:key` (the key with `=` before it, or `-`). Keep ' +
         'a head, and ask later with its version as `fromVersion`: hashing the lines onto it, one after the other, gives ' +
-        'the new head. If it does not, or the new version is lower, then history was changed.',
+        'the new head. If it does not, or the new version is lower, then history was changed. The lines are transactions: ' +
+        '`fromVersion` takes the scope `transactions:read` besides.',
       responses: {
         200: jsonResponse('The head; with `fromVersion` also what leads to it.', Proof, {
           head: { accountId: 1, version: 2, hash: EXAMPLE_HASH },

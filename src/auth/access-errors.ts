@@ -1,4 +1,4 @@
-import type { Scope } from './principal.js';
+import type { Principal, Scope } from './principal.js';
 
 /** There is no credential, or it is none of ours, or not any more. Which of these, the answer does not tell. */
 export class UnauthorizedError extends Error {
@@ -16,6 +16,17 @@ export class ForbiddenError extends Error {
     super('Forbidden');
     this.name = 'ForbiddenError';
   }
+}
+
+/** Why a sender may not do what takes a scope; undefined: it may. */
+export function forbidden({ scopes }: Principal, scope: Scope): ForbiddenError | undefined {
+  return scopes.has(scope) ? undefined : new ForbiddenError(scope);
+}
+
+/** @throws ForbiddenError */
+export function requireScope(principal: Principal, scope: Scope): void {
+  const problem = forbidden(principal, scope);
+  if (problem) throw problem;
 }
 
 /** The identity provider can't be asked for its keys: whether a token is good is not known. */

@@ -18,19 +18,32 @@ declare module 'fastify' {
   }
 }
 
-/** Who may use a route: who has a scope; everybody; or everybody, and who shows a credential is told more. */
-export type Access = Scope | 'public' | 'public, with more for some';
+/** Who may use a route: who has the scope, or one of several; everybody; or everybody, and who shows a credential is told more. */
+export type Access = Scope | readonly Scope[] | Unconditional;
+type Unconditional = 'public' | 'public, with more for some';
 
-/** For a method of a controller. Without one of these, nobody may use its route where authentication is on. */
-export const Allow = (access: Access): MethodDecorator =>
-  applyDecorators(RouteConfig({ access }), ...documented(access));
+/**
+ * For a method of a controller. Without one of these, nobody may use its route where authentication is on.
+ *
+ * @param more what some of its requests take besides: the controller requires it, once the request is known to be well-formed
+ */
+export const Allow = (access: Access, more?: Scope): MethodDecorator =>
+  applyDecorators(RouteConfig({ access }), ...documented(access, more));
 
 /** The security requirements of OpenAPI: one of them is to be met; an empty one always is. */
-function documented(access: Access): MethodDecorator[] {
+function documented(access: Access, more: Scope | undefined): MethodDecorator[] {
   if (access === 'public') return [];
-  if (access !== 'public, with more for some') return [ApiSecurity({ [BEARER]: [access] })];
-  return [ApiSecurity({ [BEARER]: ['admin'] }), ApiSecurity({})];
+  if (access === 'public, with more for some') return [requirement('admin'), ApiSecurity({})];
+  return scopesOf(access).flatMap((scope) => [
+    requirement(scope),
+    ...(more === undefined ? [] : [requirement(scope, more)]),
+  ]);
 }
+
+const requirement = (...scopes: Scope[]) => ApiSecurity({ [BEARER]: scopes });
+
+const scopesOf = (access: Exclude<Access, Unconditional>): readonly Scope[] =>
+  typeof access === 'string' ? [access] : access;
 
 /** The name of the security scheme in the OpenAPI document. */
 export const BEARER = 'bearer';
@@ -57,16 +70,19 @@ export function guardRoutes(fastify: FastifyInstance, authenticator: Authenticat
 const guards = new WeakSet<object>();
 
 function guardOf(access: Exclude<Access, 'public'> | undefined, authenticator: Authenticator) {
-  const scope = access === 'public, with more for some' ? undefined : access;
+  const open = access === 'public, with more for some';
+  const scopes = access === undefined || open ? [] : scopesOf(access);
   const guard: onRequestHookHandler = (request, _reply, done): void => {
     const admit = (principal: Principal) => {
-      if (scope !== undefined && !principal.scopes.has(scope)) return done(new ForbiddenError(scope));
+      if (!open && !scopes.some((scope) => principal.scopes.has(scope))) {
+        return done(new ForbiddenError(scopes[0]));
+      }
       request.principal = principal;
       done();
     };
     if (isManagement(request)) return admit(EVERYBODY);
     if (access === undefined) return done(new ForbiddenError());
-    if (scope === undefined && request.headers.authorization === undefined) return done();
+    if (open && request.headers.authorization === undefined) return done();
     authenticated(request, authenticator, admit, done);
   };
   return guard;

@@ -1,6 +1,6 @@
 import { recordAct } from '../audit/audit-log.js';
 import { generateKey, hashOfKey, hintOf } from '../auth/api-key.js';
-import type { Scope } from '../auth/principal.js';
+import { SCOPES_VERSION, type Scope } from '../auth/principal.js';
 import type { ShardAddress } from '../database/shard-address.js';
 import { WorkError } from '../explain.js';
 import { inFirstShard, withSessions, type ShardSession } from './shard-sessions.js';
@@ -30,6 +30,11 @@ export interface KeyListed {
   readonly lastUsedAt: Date | null;
 }
 
+/** What the names of its scopes meant when a key was made. One in its place keeps that. */
+interface ScopesVersion {
+  readonly scopesVersion: number;
+}
+
 const COLUMNS = `key_id::float8 AS "keyId", name, hint, scopes, owner, created_at AS "createdAt",
   expires_at AS "expiresAt", revoked_at AS "revokedAt", last_used_at AS "lastUsedAt"`;
 
@@ -42,7 +47,7 @@ export async function createKey(shards: readonly ShardAddress[], request: KeyReq
     throw new WorkError('the key would have expired already');
   }
   return inFirstShard(shards, 'bank-keys', async (session) => {
-    const created = await insert(session, request);
+    const created = await insert(session, { ...request, scopesVersion: SCOPES_VERSION });
     const { name, scopes, owner, expires } = request;
     await act(session, 'key.created', { key: created.keyId, name, scopes, owner, expires });
     return created;
@@ -90,13 +95,14 @@ export async function rotateKey(
   { overlapMs, expires }: RotateRequest,
 ): Promise<KeyCreated> {
   return inFirstShard(shards, 'bank-keys', async (session) => {
-    const { name, scopes, owner, expiresAt } = await lock(session, keyId);
+    const { name, scopes, scopesVersion, owner, expiresAt } = await lock(session, keyId);
     const now = Date.now();
     if (expiresAt && expiresAt.getTime() <= now) throw new WorkError(`key ${keyId} has expired already`);
     const newExpires = expires ?? expiresAt ?? undefined;
     const created = await insert(session, {
       name,
       scopes: scopes as Scope[],
+      scopesVersion,
       owner: owner ?? undefined,
       expires: newExpires,
     });
@@ -116,20 +122,20 @@ export async function rotateKey(
 
 async function insert(
   { client, tables }: ShardSession,
-  { name, scopes, owner, expires }: KeyRequest,
+  { name, scopes, scopesVersion, owner, expires }: KeyRequest & ScopesVersion,
 ): Promise<KeyCreated> {
   const key = generateKey();
   const { rows } = await client.query<{ keyId: number }>(
-    `INSERT INTO ${tables.apiKeys} (name, hint, hash, scopes, owner, expires_at)
-     VALUES ($1, $2, decode($3, 'hex'), $4, $5, $6) RETURNING key_id::float8 AS "keyId"`,
-    [name, hintOf(key), hashOfKey(key), scopes, owner ?? null, expires ?? null],
+    `INSERT INTO ${tables.apiKeys} (name, hint, hash, scopes, owner, expires_at, scopes_version)
+     VALUES ($1, $2, decode($3, 'hex'), $4, $5, $6, $7) RETURNING key_id::float8 AS "keyId"`,
+    [name, hintOf(key), hashOfKey(key), scopes, owner ?? null, expires ?? null, scopesVersion],
   );
   return { keyId: (rows as [{ keyId: number }])[0].keyId, key };
 }
 
-async function lock({ client, tables }: ShardSession, keyId: number): Promise<KeyListed> {
-  const { rows } = await client.query<KeyListed>(
-    `SELECT ${COLUMNS} FROM ${tables.apiKeys} WHERE key_id = $1 FOR UPDATE`,
+async function lock({ client, tables }: ShardSession, keyId: number): Promise<KeyListed & ScopesVersion> {
+  const { rows } = await client.query<KeyListed & ScopesVersion>(
+    `SELECT ${COLUMNS}, scopes_version AS "scopesVersion" FROM ${tables.apiKeys} WHERE key_id = $1 FOR UPDATE`,
     [keyId],
   );
   const [key] = rows;

@@ -102,6 +102,7 @@ describe('scopesOption', () => {
   it.each([
     ['admin', ['admin']],
     ['accounts:read,transactions:write', ['accounts:read', 'transactions:write']],
+    ['deposits:write withdrawals:write', ['deposits:write', 'withdrawals:write']],
     [' accounts:read, accounts:read ', ['accounts:read']],
   ])('reads %j', (text, scopes) => {
     expect(scopesOption(text)).toEqual(scopes);
@@ -110,7 +111,7 @@ describe('scopesOption', () => {
   it.each(['', ',', 'accounts', 'accounts:*', 'ADMIN', 'accounts:read;admin', 'accounts:read,root'])(
     'refuses %j, and names those that there are',
     (text) => {
-      expect(() => scopesOption(text)).toThrow(/accounts:read, .*transactions:write, admin/);
+      expect(() => scopesOption(text)).toThrow(/accounts:read, .*deposits:write, withdrawals:write, admin/);
     },
   );
 });

@@ -6,6 +6,7 @@ import { SpecTables1795478400000 } from '../../migrations/1795478400000-spec-tab
 import { WideTypes1795478500000 } from '../../migrations/1795478500000-wide-types.js';
 import { Archive1795478900000 } from '../../migrations/1795478900000-archive.js';
 import { CredentialsAndAudit1795479000000 } from '../../migrations/1795479000000-credentials-and-audit.js';
+import { KeyScopesVersion1795479200000 } from '../../migrations/1795479200000-key-scopes-version.js';
 import { poolExtras } from './connection.js';
 import { AccountEntity } from './entities/account.entity.js';
 import { ApiKeyEntity } from './entities/api-key.entity.js';
@@ -36,6 +37,7 @@ export const MIGRATIONS = [
   RelayLease1795478800000,
   Archive1795478900000,
   CredentialsAndAudit1795479000000,
+  KeyScopesVersion1795479200000,
 ];
 
 export function dataSourceOptions(shard: ShardAddress, pool: PoolSettings): DataSourceOptions {

@@ -38,10 +38,19 @@ export class GlobalExceptionFilter implements ExceptionFilter {
 }
 
 export function sendError(reply: FastifyReply, answer: ErrorAnswer): void {
-  if (answer.retryAfterSeconds !== undefined) void reply.header('retry-after', answer.retryAfterSeconds);
-  if (answer.challenge !== undefined) void reply.header('www-authenticate', answer.challenge);
+  void withErrorHeaders(reply, answer);
   // A route that answers with something else has said so already.
   void reply.status(answer.status).header('content-type', JSON_TYPE).send(answer.body);
+}
+
+/** What an error says in header fields. */
+export function withErrorHeaders(
+  reply: FastifyReply,
+  { retryAfterSeconds, challenge }: Pick<ErrorAnswer, 'retryAfterSeconds' | 'challenge'>,
+): FastifyReply {
+  if (retryAfterSeconds !== undefined) void reply.header('retry-after', retryAfterSeconds);
+  if (challenge !== undefined) void reply.header('www-authenticate', challenge);
+  return reply;
 }
 
 export function answerOf(error: unknown): ErrorAnswer {

@@ -1,5 +1,5 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
-import { isIPv4, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { NotFoundException, UnsupportedMediaTypeException } from '@nestjs/common';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
@@ -16,10 +16,11 @@ import { allowOrigins } from './cors.js';
 import { answerOf, sendError } from './exception.filter.js';
 import { InvalidRequestError } from './invalid-request.js';
 import { BODY_LIMIT_BYTES, parseJsonBody } from './json-body.js';
-import { serveManagement } from './management.js';
+import { isManagement, serveManagement } from './management.js';
 import { requestIdOf } from './request-id.js';
 import type { SecurityHeaders } from './security-headers.js';
 import { isSwaggerUi } from './swagger-ui.js';
+import { sentFromElsewhere } from './this-machine.js';
 import { readTls } from './tls.js';
 
 /** Longer than any request line that Node lets through, so that an over-long id is a bad id and not a missing route. */
@@ -92,9 +93,7 @@ export function installFastifyHooks(app: NestFastifyApplication, parts: HookPart
   receive(fastify, connections, parts);
   if (config.http.corsOrigins.length > 0) allowOrigins(fastify, config.http.corsOrigins);
   // The last hook before the body is read: of what is not there, no body needs to be understood.
-  fastify.addHook('onRequest', (request, _reply, done) =>
-    done(hostProblem(request.raw, config.auth) ?? (isNowhere(request) ? new NotFoundException() : undefined)),
-  );
+  fastify.addHook('onRequest', (request, _reply, done) => done(problemOf(request, config.auth)));
   report(fastify, connections, parts);
   if (config.management) serveManagement(fastify, config.management, config.http, connections, security);
 }
@@ -159,34 +158,28 @@ function report(
   });
 }
 
+function problemOf(request: FastifyRequest, { onlyThisMachine }: Config['auth']): Error | undefined {
+  // The port for management is meant for other machines, too.
+  const guarded = onlyThisMachine && !isManagement(request);
+  const problem = hostProblem(request.raw) ?? (guarded ? sentFromElsewhere(request.raw) : undefined);
+  return problem ?? (isNowhere(request) ? new NotFoundException() : undefined);
+}
+
 /** No route, or one whose parameter is empty (`/accounts//balance`), which Nest refuses too, but after the body. */
 function isNowhere({ is404, params }: FastifyRequest): boolean {
   return is404 || Object.values(params as Record<string, string>).includes('');
 }
 
 /** RFC 9112, 3.2: a server must refuse a request without a Host, with several, or with one that is no host. */
-function hostProblem(
-  { headers, rawHeaders, httpVersion }: IncomingMessage,
-  { onlyThisMachine }: Config['auth'],
-): InvalidRequestError | undefined {
+function hostProblem({ headers, rawHeaders, httpVersion }: IncomingMessage): InvalidRequestError | undefined {
   const { host } = headers;
   if (host === undefined) {
     return httpVersion === '1.1' ? InvalidRequestError.of('Host', 'is missing') : undefined;
   }
   if (!HOST.test(host)) return InvalidRequestError.of('Host', 'is not a host with an optional port');
-  if (onlyThisMachine && isPublicName(host)) return InvalidRequestError.of('Host', 'is not of this machine');
   let lines = 0;
   for (let at = 0; at < rawHeaders.length; at += 2) {
     if (rawHeaders[at]?.length === 4 && rawHeaders[at]?.toLowerCase() === 'host') lines += 1;
   }
   return lines > 1 ? InvalidRequestError.of('Host', 'is given twice') : undefined;
-}
-
-/**
- * A name that a stranger may own, and lead to this machine: to a browser, his page is then of the same origin as the
- * service (DNS rebinding), which lets it in without a credential. Such a name has a dot, and is no address.
- */
-function isPublicName(host: string): boolean {
-  const name = host.replace(/:\d*$/, '').replace(/\.$/, '');
-  return name.includes('.') && !name.startsWith('[') && !isIPv4(name) && !/\.localhost$/i.test(name);
 }

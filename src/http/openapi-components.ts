@@ -266,7 +266,7 @@ export const TOO_MANY_REQUESTS = sharedResponse(
   ),
 );
 
-const WwwAuthenticate = responseHeader(
+export const WwwAuthenticate = responseHeader(
   'WWW-Authenticate',
   'What is wrong with the credential (RFC 6750).',
   'Bearer error="insufficient_scope", scope="accounts:read"',
@@ -285,7 +285,7 @@ export const UNAUTHORIZED = sharedResponse(
 export const FORBIDDEN = sharedResponse(
   'Forbidden',
   jsonResponse(
-    'The credential does not have the scope that this needs.',
+    'The credential does not have the scope that this needs: `WWW-Authenticate` names one that would do.',
     ErrorBody,
     { forbidden: { error: 'Forbidden' } },
     { 'WWW-Authenticate': WwwAuthenticate },

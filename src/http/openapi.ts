@@ -16,7 +16,9 @@ const DESCRIPTION = `Account balances, deposits and withdrawals over REST.
 - **Idempotency.** Give each transaction an \`Idempotency-Key\` of your own. If you send the request again, it is applied
   once, and the answer names the first transaction.
 - **Credentials.** \`Authorization: Bearer\` and an API key or an access token, which allow what their scopes say. One with
-  an owner sees the accounts of that owner alone; any other account is answered as one that does not exist.
+  an owner sees the accounts of that owner alone; any other account is answered as one that does not exist. A deposit
+  takes \`deposits:write\` and a withdrawal \`withdrawals:write\`; \`transactions:write\` stands for both, but of a
+  credential with an owner for withdrawals only.
 - **All or nothing.** A transaction is applied as a whole or not at all, and the answer to a failure says which.
 - **What is no request to an operation** is answered the same everywhere: 404 for a path or a method that is not here,
   400, 417 or 431 for what is not HTTP as the service takes it. See \`x-general-responses\`.`;
@@ -60,7 +62,7 @@ export function buildOpenApi(app: INestApplication): OpenAPIObject {
   for (const { get, post } of Object.values(paths)) {
     for (const operation of [get, post]) {
       if (!operation || !needsCredential(operation)) continue;
-      Object.assign(operation.responses, { 401: UNAUTHORIZED, 403: FORBIDDEN });
+      operation.responses = { 401: UNAUTHORIZED, 403: FORBIDDEN, ...operation.responses };
     }
   }
   return { ...HEAD, paths, components: { ...components, securitySchemes: SECURITY_SCHEMES } };

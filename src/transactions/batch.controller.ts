@@ -2,10 +2,12 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { Body, Controller, HttpCode, Inject, Post, Query, Req, Res } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Allow } from '../auth/access.js';
+import { POSTING_SCOPES } from '../auth/principal.js';
 import { CONFIG } from '../config.module.js';
 import type { Config } from '../config.js';
 import { JSON_TYPE } from '../http/connections.js';
 import { DtoPipe } from '../http/dto.pipe.js';
+import { withErrorHeaders } from '../http/exception.filter.js';
 import { InvalidRequestError } from '../http/invalid-request.js';
 import { received } from '../http/received.js';
 import { ResultStream, type ResultForm } from '../http/result-stream.js';
@@ -38,7 +40,7 @@ export class BatchController {
   ) {}
 
   /** Answers by itself: the results are a stream. */
-  @Allow('transactions:write')
+  @Allow(POSTING_SCOPES)
   @Post('transactions/batch')
   @HttpCode(200)
   @DocumentBatch()
@@ -105,19 +107,15 @@ export class BatchController {
     const { rate } = this;
     const admit = rate && ((transactions: number) => rate.admit(request, reply, transactions));
     const answer = await this.batches.postAtomically(items, admit, senderOf(request));
-    if (answer.retryAfterSeconds !== undefined) void reply.header('retry-after', answer.retryAfterSeconds);
-    const { results } = answer;
-    void reply
-      .status(answer.status)
+    const { status, results } = answer;
+    void withErrorHeaders(reply, answer)
+      .status(status)
       .type(CONTENT_TYPES[form])
       .send(form === 'json' ? `[${results.join()}]` : `${results.join('\n')}\n`);
   }
 }
 
-const senderOf = ({ principal, id }: FastifyRequest): BatchSender => ({
-  owner: principal.owner,
-  requestId: id,
-});
+const senderOf = ({ principal, id }: FastifyRequest): BatchSender => ({ principal, requestId: id });
 
 async function* withFirst<T>(first: T, rest: AsyncIterable<T>): AsyncGenerator<T> {
   yield first;

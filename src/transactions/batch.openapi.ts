@@ -13,6 +13,7 @@ import {
   TOO_MANY_REQUESTS,
   VersionMismatch,
   WRITE_FAILURES,
+  WwwAuthenticate,
   type Reference,
   type Responses,
 } from '../http/openapi-components.js';
@@ -140,6 +141,12 @@ const RESPONSES: Responses = {
       ...stoppedBy(400, BAD_AMOUNT),
     },
   ),
+  403: response(
+    `The credential allows neither deposits nor withdrawals. ${ATOMIC}it does not allow the type of one of its transactions.`,
+    [ErrorBody, BatchResults],
+    { forbidden: { error: 'Forbidden' }, ...stoppedBy(403, { error: 'Forbidden' }) },
+    { 'WWW-Authenticate': WwwAuthenticate },
+  ),
   404: response(
     `${ATOMIC}there is no such account.`,
     [BatchResults],
@@ -197,7 +204,7 @@ export const DocumentBatch = (): MethodDecorator =>
         'answered while the rest still comes. Each gets the result that the single call would have given it, in its place. ' +
         'Those of one account are applied in their order. An atomic batch is applied as a whole or not at all: its ' +
         'accounts must be in one shard, and its status is that of the transaction which stopped it; the others have 424. ' +
-        'Each transaction counts against the rate limit; an atomic batch needs room for all of them.',
+        'Each takes the scope of its type, as by itself. Each transaction counts against the rate limit; an atomic batch needs room for all of them.',
       requestBody: {
         required: true,
         content: {

@@ -1,8 +1,11 @@
 import { Inject, Injectable, Logger } from '@nestjs/common';
+import { forbidden } from '../auth/access-errors.js';
+import { MOVEMENT_SCOPES, type Principal } from '../auth/principal.js';
 import { CONFIG } from '../config.module.js';
 import type { Config } from '../config.js';
 import { LedgerError } from '../domain/errors.js';
 import { Ledger } from '../domain/ports.js';
+import type { PostingCommand } from '../domain/transaction.js';
 import { answerOf, type ErrorAnswer } from '../http/exception.filter.js';
 import type { ResultStream } from '../http/result-stream.js';
 import { AccountOwners } from '../ledger/account-owners.js';
@@ -16,16 +19,13 @@ const MAX_IN_FLIGHT = 1_000;
 type Result = ErrorAnswer;
 
 /** What became of an atomic batch, as a whole and of each item. */
-export interface AtomicAnswer {
-  readonly status: number;
-  readonly retryAfterSeconds?: number;
+export interface AtomicAnswer extends Omit<ErrorAnswer, 'body'> {
   readonly results: readonly string[];
 }
 
 /** Who sends a batch. */
 export interface BatchSender {
-  /** Whose accounts alone it may use; undefined: everybody's. */
-  readonly owner: string | undefined;
+  readonly principal: Principal;
   /** Leads from the answer to a defect to its line in the log. */
   readonly requestId: string;
 }
@@ -56,7 +56,7 @@ export class BatchService {
     chunks: AsyncIterable<readonly BatchItem[]>,
     results: ResultStream,
     admitEach: AdmitEach | undefined,
-    { owner, requestId }: BatchSender,
+    { principal, requestId }: BatchSender,
   ): Promise<void> {
     const inFlight: { readonly items: number; readonly written: Promise<void> }[] = [];
     let itemsInFlight = 0;
@@ -67,8 +67,8 @@ export class BatchService {
         await oldest?.written;
         itemsInFlight -= oldest?.items ?? 0;
       }
-      const rated = admitEach ? await admitted(chunk, admitEach) : chunk;
-      const items = owner === undefined ? rated : await this.refuseOthers(rated, owner);
+      const allowed = await this.refuseForbidden(chunk, principal);
+      const items = admitEach ? await admitted(allowed, admitEach) : allowed;
       if (results.isGone) break;
       const answers = Promise.all(items.map((item) => this.post(item, requestId)));
       const before = written;
@@ -87,13 +87,13 @@ export class BatchService {
   async postAtomically(
     items: readonly BatchItem[],
     admit: ((transactions: number) => Promise<void>) | undefined,
-    { owner, requestId }: BatchSender,
+    { principal, requestId }: BatchSender,
   ): Promise<AtomicAnswer> {
     const fit = refuseUnfit(items, (accountId) => this.ledger.shardOf(accountId));
     if (!fit.every(isCommand)) return this.notApplied(fit, requestId);
-    if (admit) await admit(fit.length);
-    const commands = owner === undefined ? fit : await this.refuseOthers(fit, owner);
+    const commands = await this.refuseForbidden(fit, principal);
     if (!commands.every(isCommand)) return this.notApplied(commands, requestId);
+    if (admit) await admit(commands.length);
     const posted = this.ledger.postAtomically(commands);
     return atomicAnswer(
       await Promise.all(
@@ -107,11 +107,17 @@ export class BatchService {
     );
   }
 
-  /** The items, and what is wrong with them in the place of those for accounts that are not the owner's. */
-  private async refuseOthers(items: readonly BatchItem[], owner: string): Promise<readonly BatchItem[]> {
-    const accountIds = items.filter(isCommand).map(({ accountId }) => accountId);
+  /** The items, and what is wrong with them in the place of those that the sender may not post: by their type, or account. */
+  private async refuseForbidden(
+    items: readonly BatchItem[],
+    principal: Principal,
+  ): Promise<readonly BatchItem[]> {
+    const { owner } = principal;
+    const allowed = refuse(items, ({ type }) => forbidden(principal, MOVEMENT_SCOPES[type]));
+    if (owner === undefined) return allowed;
+    const accountIds = allowed.filter(isCommand).map(({ accountId }) => accountId);
     const problems = await this.owners.problems(owner, accountIds);
-    return items.map((item) => (isCommand(item) ? (problems.get(item.accountId) ?? item) : item));
+    return refuse(allowed, ({ accountId }) => problems.get(accountId));
   }
 
   /** To each what is wrong with it; what is wrong with one stops the others. */
@@ -151,14 +157,18 @@ async function* parts(
 /** The items, and what is wrong with them in the place of those that are over the rate. What is malformed is not counted. */
 async function admitted(items: readonly BatchItem[], admitEach: AdmitEach): Promise<readonly BatchItem[]> {
   const problems = (await admitEach(items.filter(isCommand).length)).values();
-  return items.map((item) => (isCommand(item) ? (problems.next().value ?? item) : item));
+  return refuse(items, () => problems.next().value);
+}
+
+/** The items, and what is wrong with them in the place of commands. */
+function refuse(
+  items: readonly BatchItem[],
+  problemOf: (command: PostingCommand) => Error | undefined,
+): readonly BatchItem[] {
+  return items.map((item) => (isCommand(item) ? (problemOf(item) ?? item) : item));
 }
 
 function atomicAnswer(results: readonly Result[]): AtomicAnswer {
   const stopped = results.find(({ status }) => status !== 201 && status !== 424);
-  return {
-    status: stopped?.status ?? 200,
-    retryAfterSeconds: stopped?.retryAfterSeconds,
-    results: results.map(textOf),
-  };
+  return { status: 200, ...stopped, results: results.map(textOf) };
 }

@@ -13,6 +13,7 @@ import {
 } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Allow } from '../auth/access.js';
+import { POSTING_SCOPES } from '../auth/principal.js';
 import { DtoPipe } from '../http/dto.pipe.js';
 import { entityTag, parseIfMatch } from '../http/entity-tags.js';
 import { IdempotencyInterceptor, IdempotencyKey } from '../http/idempotency.interceptor.js';
@@ -36,7 +37,7 @@ export class TransactionsController {
     @Inject(TRANSACTION_RATE) private readonly rate: TransactionRate | undefined,
   ) {}
 
-  @Allow('transactions:write')
+  @Allow(POSTING_SCOPES)
   @Post('accounts/:accountId/transactions')
   @UseInterceptors(IdempotencyInterceptor)
   @DocumentPosting()
@@ -49,11 +50,11 @@ export class TransactionsController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ) {
     const allowedVersions = parseIfMatch(ifMatch);
-    // Not in a guard: guards come before pipes, but a malformed request is a 400 for those over their limit too.
-    if (this.rate) await this.rate.admit(request, reply);
-    const { heldSinceMs, principal } = request;
     const command = { accountId, ...readPosting(body), allowedVersions, idempotencyKey };
-    const transaction = await this.transactions.post(command, heldSinceMs, principal.owner);
+    const { rate } = this;
+    // Not in a guard: guards come before pipes, but a malformed request is a 400 for those over their limit too.
+    const admit = rate && (() => rate.admit(request, reply));
+    const transaction = await this.transactions.post(command, request, admit);
     const answer = receipt(transaction);
     void reply.headers({ location: `/transactions/${answer.id}`, etag: entityTag(transaction.versionAfter) });
     return answer;

@@ -190,8 +190,10 @@ const POSTING: ApiOperationOptions = {
   operationId: 'postTransaction',
   summary: 'Deposit into an account or withdraw from it',
   description:
-    'The checks, in this order: the request is well-formed, the user is within the rate limit, the account exists, ' +
-    'the Idempotency-Key is new, the version is the expected one, the balance suffices. A request that is refused ' +
+    'A deposit takes the scope `deposits:write`, a withdrawal `withdrawals:write`; `transactions:write` stands for both, ' +
+    'but of a credential with an owner for withdrawals only. The checks, in this order: the request is well-formed, the ' +
+    'credential allows its type, the account is not one of another owner, the user is within the rate limit, the account ' +
+    'exists, the Idempotency-Key is new, the version is the expected one, the balance suffices. A request that is refused ' +
     'does not use up its key. Where there is a rate limit, every answer from there on carries the fields RateLimit ' +
     'and RateLimit-Policy.',
   responses: POSTING_RESPONSES,

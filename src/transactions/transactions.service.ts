@@ -1,4 +1,7 @@
 import { Injectable } from '@nestjs/common';
+import type { FastifyRequest } from 'fastify';
+import { requireScope } from '../auth/access-errors.js';
+import { MOVEMENT_SCOPES } from '../auth/principal.js';
 import { MAX_ID } from '../domain/account.js';
 import { Ledger } from '../domain/ports.js';
 import type { PostingCommand, Transaction } from '../domain/transaction.js';
@@ -16,13 +19,20 @@ export class TransactionsService {
     private readonly owners: AccountOwners,
   ) {}
 
+  /**
+   * @param admit counts it against its sender's rate, once he may post it at all
+   * @throws ForbiddenError, LedgerError, and what `admit` throws
+   */
   async post(
     command: PostingCommand,
-    sinceMs: number | undefined,
-    owner: string | undefined,
+    { principal, heldSinceMs }: Pick<FastifyRequest, 'principal' | 'heldSinceMs'>,
+    admit: (() => Promise<void>) | undefined,
   ): Promise<Transaction> {
+    const { owner } = principal;
+    requireScope(principal, MOVEMENT_SCOPES[command.type]);
     if (owner !== undefined) await this.owners.check(owner, command.accountId);
-    return this.ledger.post(command, sinceMs);
+    if (admit) await admit();
+    return this.ledger.post(command, heldSinceMs);
   }
 
   get(transactionId: number, owner: string | undefined): Promise<Transaction> {

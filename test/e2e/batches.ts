@@ -18,11 +18,15 @@ export interface Result {
 export async function postBatch(
   app: TestApp,
   items: string | readonly object[],
-  { query = '', type = JSON_TYPE }: { query?: string; type?: string } = {},
+  {
+    query = '',
+    type = JSON_TYPE,
+    headers = {},
+  }: { query?: string; type?: string; headers?: Record<string, string> } = {},
 ): Promise<Answer> {
   const response = await fetch(`${app.url}/transactions/batch${query}`, {
     method: 'POST',
-    headers: { 'content-type': type },
+    headers: { 'content-type': type, ...headers },
     body: typeof items === 'string' ? items : JSON.stringify(items),
   });
   return {

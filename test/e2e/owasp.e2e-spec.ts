@@ -16,7 +16,7 @@ import { RawClient } from '../support/raw-client.js';
 import { routesOf } from '../support/routes.js';
 import { spawnService } from '../support/service.js';
 import { ORDINARY, WalletWithTokens } from '../support/wallet.js';
-import { deposit, fieldsIn, JSON_TYPE, sendRaw } from './requests.js';
+import { deposit, fieldsIn, JSON_TYPE, sendRaw, withdrawal } from './requests.js';
 
 /*
  * The OWASP API Security Top 10 of 2023, one by one. What is looked at more closely elsewhere is asked once more here, so
@@ -257,16 +257,20 @@ describe('API4:2023 Unrestricted Resource Consumption', () => {
 describe('API5:2023 Broken Function Level Authorization', () => {
   it.each(ORDINARY)('%s alone opens nothing else', async (scope) => {
     const sender = bearer(await wallet.key({ scopes: [scope], owner: 'ada' }));
-    const asked: Readonly<Record<Scope, () => Promise<{ status: number }>>> = {
+    // An owner's transactions:write stands for withdrawals.
+    const held: readonly string[] = scope === 'transactions:write' ? [scope, 'withdrawals:write'] : [scope];
+    const posted = (body: object) => () => post(postingTo(adasAccount), sender, body);
+    const asked: Readonly<Partial<Record<Scope, () => Promise<{ status: number }>>>> = {
       'accounts:read': () => get('/accounts', sender),
       'accounts:write': () => post('/accounts', sender, '{}'),
       'transactions:read': () => get(`/transactions/${adasTransaction}`, sender),
-      'transactions:write': () => post('/transactions/batch', sender, '[]'),
+      'deposits:write': posted(deposit('0.01')),
+      'withdrawals:write': posted(withdrawal('0.01')),
       admin: () => get('/metrics', sender),
     };
     for (const [needed, ask] of Object.entries(asked)) {
       const { status } = await ask();
-      expect({ needed, forbidden: status === 403 }).toEqual({ needed, forbidden: needed !== scope });
+      expect({ needed, forbidden: status === 403 }).toEqual({ needed, forbidden: !held.includes(needed) });
     }
   });
 

@@ -203,7 +203,7 @@ describe('an account of another owner', () => {
 });
 
 describe('the rate limit', () => {
-  it('counts what is for another’s account as what is for none', async () => {
+  it('counts neither what is for another’s account nor what is for none: it is refused before', async () => {
     const wallet = new Wallet(shards);
     const limits = { RATE_LIMIT_TRANSACTIONS_PER_SECOND: '1', RATE_LIMIT_BURST: '3' };
     const limited = await startInstance(shards, { ...wallet.settings, ...limits });
@@ -213,15 +213,14 @@ describe('the rate limit', () => {
         const posted = await limited.http.post(`/accounts/${id}/transactions`).set(sender).send(deposit('1'));
         return [posted.status, /r=(\d+)/.exec(String(posted.headers['ratelimit']))?.[1]];
       };
-      for (const id of [theirs, 1_000_001]) {
-        const sender = bearer(await wallet.key({ owner: 'bob' }));
-        expect([await left(id, sender), await left(id, sender), await left(id, sender)]).toEqual([
-          [404, '2'],
-          [404, '1'],
-          [404, '0'],
-        ]);
-        expect(await left(id, sender)).toEqual([429, '0']);
+      const own = await open('bob');
+      const sender = bearer(await wallet.key({ owner: 'bob' }));
+      const withoutDeposits = bearer(await wallet.key({ scopes: ['transactions:write'], owner: 'bob' }));
+      for (let sent = 0; sent < 4; sent++) {
+        for (const id of [theirs, 1_000_001]) expect(await left(id, sender)).toEqual([404, undefined]);
+        expect(await left(own, withoutDeposits)).toEqual([403, undefined]);
       }
+      expect(await left(own, sender)).toEqual([201, '2']);
     } finally {
       await limited.close();
     }

@@ -227,7 +227,7 @@ describe('the service as a process, on a PostgreSQL that is there', () => {
 
   it('migrates it, makes no demo account, and keeps clean books through kill -9 under load', async () => {
     const database = await createTestDatabase();
-    const environment = { DATABASE_URL: database.url };
+    const environment = { DATABASE_URL: database.url, AUTH: 'off' };
     const first = await startService({ environment });
     expect(await (await fetch(`${first.url}/accounts`)).text()).toBe('{"data":[],"nextCursor":null}');
     const opened = await fetch(`${first.url}/accounts`, {

@@ -32,7 +32,7 @@ const clients: RawClient[] = [];
 
 beforeAll(async () => {
   database = await createTestDatabase('slow-clients');
-  service = await startService({ environment: { DATABASE_URL: database.url, ...TIMEOUTS } });
+  service = await startService({ environment: { DATABASE_URL: database.url, AUTH: 'off', ...TIMEOUTS } });
   accountId = await openAccount(service);
 });
 
@@ -237,7 +237,7 @@ describe('a connection', () => {
 describe('many connections', () => {
   it('that are idle leave the others served, in bounded memory', async () => {
     const own = await startService({
-      environment: { DATABASE_URL: database.url, HTTP_HEADERS_TIMEOUT_MS: '30000' },
+      environment: { DATABASE_URL: database.url, AUTH: 'off', HTTP_HEADERS_TIMEOUT_MS: '30000' },
     });
     try {
       const residentBefore = await sample(own.url, 'process_resident_memory_bytes');
@@ -261,7 +261,7 @@ describe('many connections', () => {
 
   it('over the limit are answered 503, until there is room again', async () => {
     const own = await startService({
-      environment: { DATABASE_URL: database.url, HTTP_MAX_CONNECTIONS: '20' },
+      environment: { DATABASE_URL: database.url, AUTH: 'off', HTTP_MAX_CONNECTIONS: '20' },
     });
     try {
       await waitUntil(async () => {
@@ -286,7 +286,7 @@ describe('many connections', () => {
   });
 
   it('with half a request do not keep the service from stopping in order', async () => {
-    const own = await startService({ environment: { DATABASE_URL: database.url } });
+    const own = await startService({ environment: { DATABASE_URL: database.url, AUTH: 'off' } });
     try {
       const { head, body } = posting('stopping');
       for (const bytes of ['', head.slice(0, 30), head + body.slice(0, 5)]) (await open(own.url)).send(bytes);

@@ -220,7 +220,13 @@ describe('TLS by the files of the settings', () => {
 
   it('serves with several workers, says so, and shows the metrics of all on the port for management', async () => {
     const port = String(await freePort());
-    const environment = { DATABASE_URL: database.url, WORKERS: '2', MANAGEMENT_PORT: port, ...files };
+    const environment = {
+      DATABASE_URL: database.url,
+      AUTH: 'off',
+      WORKERS: '2',
+      MANAGEMENT_PORT: port,
+      ...files,
+    };
     const service = await spawnService({ environment });
     try {
       await waitUntil(() => Promise.resolve(service.output().includes('Try:')), NOTICED_MS * 3);

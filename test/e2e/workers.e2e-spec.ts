@@ -203,7 +203,7 @@ describe('several workers on a PostgreSQL that is there', () => {
 
   const start = (overrides: Record<string, string> = {}) =>
     startService({
-      environment: { DATABASE_URL: database.url, WORKERS: '2', ...overrides },
+      environment: { DATABASE_URL: database.url, AUTH: 'off', WORKERS: '2', ...overrides },
       startTimeoutMs: START_TIMEOUT_MS,
     });
 

@@ -177,7 +177,7 @@ describe('the files of the image', () => {
   }
 
   it('are all that the service needs', async () => {
-    instance = await startReplica({ settings: { DATABASE_URL: database.url }, root: folder });
+    instance = await startReplica({ settings: { DATABASE_URL: database.url, AUTH: 'off' }, root: folder });
     expect((await fetch(`${instance.url}/docs`)).status).toBe(200);
     expect((await fetch(`${instance.url}/accounts`)).status).toBe(200);
   }, 60_000);

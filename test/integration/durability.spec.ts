@@ -55,7 +55,11 @@ async function settingInNewSession(name: string): Promise<string | undefined> {
 }
 
 const startsInProduction = async (url = server.url) => {
-  const instance = await startInstance(url, { NODE_ENV: 'production', MIGRATION_DATABASE_URL: server.url });
+  const instance = await startInstance(url, {
+    NODE_ENV: 'production',
+    AUTH: 'on',
+    MIGRATION_DATABASE_URL: server.url,
+  });
   await instance.close();
 };
 

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { DataSource } from 'typeorm';
 import { archiveBank } from '../../src/cli/archive.js';
+import { createKey } from '../../src/cli/keys.js';
 import { verifyBank } from '../../src/cli/verify.js';
 import { dataSourceOptions, MIGRATIONS } from '../../src/database/data-source.js';
 import { TRANSACTION_COLUMNS } from '../../src/database/rows.js';
@@ -289,6 +290,25 @@ describe('a bank of before the hashes', () => {
     await ledger.groupCommit.submit({ accountId: 2, type: 'credit', amount: 1n });
     await ledger.close();
     expect(await verifyBank([shard])).toMatchObject({ transactions: 8, ok: true, faults: [] });
+  });
+});
+
+describe('a bank whose keys are of before deposits had a scope of their own', () => {
+  const SCOPES = NAMES.indexOf('KeyScopesVersion1795479200000');
+
+  it('knows them from those that are made since', async () => {
+    await prepareTables(shard, ALONE, MIGRATIONS.slice(0, SCOPES));
+    await client.query(
+      `INSERT INTO bank.shard_identity (bank_id, shard_index, shard_count) VALUES (gen_random_uuid(), 0, 1);
+       INSERT INTO bank.api_keys (name, hint, hash, scopes, owner)
+         VALUES ('old', 'h', sha256('x'), ARRAY['transactions:write'], 'ada')`,
+    );
+    expect((await migrate(shard, ALONE)).applied).toEqual(NAMES.slice(SCOPES));
+    await createKey([shard], { name: 'new', scopes: ['transactions:write'], owner: 'ada' });
+    expect(await rows('SELECT name, scopes_version FROM bank.api_keys ORDER BY key_id')).toEqual([
+      { name: 'old', scopes_version: 1 },
+      { name: 'new', scopes_version: 2 },
+    ]);
   });
 });
 

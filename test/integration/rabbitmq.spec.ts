@@ -194,6 +194,7 @@ describe('several relays of one shard', () => {
   it('lose nothing when one service of two is killed under load', async () => {
     const environment = settings({
       DATABASE_URL: database.url,
+      AUTH: 'off',
       LEDGER_TRANSACTION_TIMEOUT_MS: '1000',
       RABBITMQ_CONFIRM_TIMEOUT_MS: '1000',
       OUTBOX_POLL_MS: '10',

@@ -100,6 +100,7 @@ async function startService(list = shards) {
     HOST: '127.0.0.1',
     PORT: '0',
     LOG_LEVEL: 'silent',
+    AUTH: 'off',
     SHARDS: list.map(({ url, schema }) => `${url}?schema=${schema}`).join(),
   });
   const bank = await settleShards(config.shards ?? [], { allowDown: true });

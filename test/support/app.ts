@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import request from 'supertest';
 import { createApp } from '../../src/app.js';
-import { loadConfig } from '../../src/config.js';
+import { loadConfig, type Config } from '../../src/config.js';
 import { settleShards } from '../../src/database/bank-shards.js';
 import type { ShardAddress } from '../../src/database/shard-address.js';
 import { createLogger } from '../../src/observability/logging.js';
@@ -24,6 +24,7 @@ const DEFAULTS = {
   HOST: '127.0.0.1',
   PORT: '0',
   LOG_LEVEL: 'silent',
+  AUTH: 'off',
   BALANCE_CACHE: 'on',
   OUTBOX_POLL_MS: '50',
 };
@@ -42,11 +43,23 @@ export async function startInstance(
       ? { DATABASE_URL: serviceUrl(place), MIGRATION_DATABASE_URL: place }
       : { SHARDS: shardList(place.map(throughPooler)), MIGRATION_SHARDS: shardList(place) };
   const config = loadConfig({ ...DEFAULTS, ...where, ...overrides });
-  const bank = await settleShards(config.shards ?? [], { allowDown: true });
+  return listen(config, config.shards ?? [], typeof place === 'string' ? place : (place[0]?.url ?? ''));
+}
+
+/** Starts the service as it is with the embedded PostgreSQL, of which its settings say nothing, on a migrated database. */
+export function startUnconfigured(databaseUrl: string): Promise<TestApp> {
+  return listen(loadConfig({ ...DEFAULTS, AUTH: '' }), [{ url: databaseUrl, schema: 'bank' }], databaseUrl);
+}
+
+async function listen(
+  config: Config,
+  shards: readonly ShardAddress[],
+  databaseUrl: string,
+): Promise<TestApp> {
+  const bank = await settleShards(shards, { allowDown: true });
   const app = await createApp(config, bank, createLogger(config.log));
   await app.listen({ host: config.host, port: config.port });
   const url = await app.getUrl();
-  const databaseUrl = typeof place === 'string' ? place : (place[0]?.url ?? '');
   return { app, url, databaseUrl, http: request(url), close: () => app.close() };
 }
 

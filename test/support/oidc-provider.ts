@@ -52,7 +52,12 @@ export class OidcProvider {
 
   /** What the service is to be told of it. */
   get settings() {
-    return { JWT_ISSUER: this.issuer, JWT_AUDIENCE: AUDIENCE, JWT_JWKS_URL: `${this.issuer}/jwks` };
+    return {
+      AUTH: 'on',
+      JWT_ISSUER: this.issuer,
+      JWT_AUDIENCE: AUDIENCE,
+      JWT_JWKS_URL: `${this.issuer}/jwks`,
+    };
   }
 
   /** New keys in the place of the old ones. */

@@ -27,6 +27,10 @@ export class ApiKeyEntity {
   @Column({ type: 'text', array: true })
   scopes!: string[];
 
+  /** What the names of the scopes meant when the key was made: SCOPES_VERSION. */
+  @Column({ name: 'scopes_version', type: 'smallint', default: 1 })
+  scopesVersion!: number;
+
   /** Whose accounts it may see and use; NULL: all. */
   @Column({ type: 'varchar', length: 255, nullable: true })
   owner!: string | null;
