@@ -10,6 +10,8 @@ export interface ErrorAnswer {
   readonly status: number;
   readonly body: object;
   readonly retryAfterSeconds?: number;
+  /** Where that is which the request would have made. */
+  readonly location?: string;
   /** What credential is wanted (RFC 6750, section 3). */
   readonly challenge?: string;
 }
@@ -39,6 +41,7 @@ export class GlobalExceptionFilter implements ExceptionFilter {
 
 export function sendError(reply: FastifyReply, answer: ErrorAnswer): void {
   if (answer.retryAfterSeconds !== undefined) void reply.header('retry-after', answer.retryAfterSeconds);
+  if (answer.location !== undefined) void reply.header('location', answer.location);
   if (answer.challenge !== undefined) void reply.header('www-authenticate', answer.challenge);
   // A route that answers with something else has said so already.
   void reply.status(answer.status).header('content-type', JSON_TYPE).send(answer.body);
@@ -82,7 +85,17 @@ function answerOfRefusal(refusal: Refusal): ErrorAnswer {
     case 'VERSION_MISMATCH':
       return { status: 409, body: { error: 'Version mismatch', CurrentVersion: refusal.currentVersion } };
     case 'DUPLICATE_TRANSACTION':
-      return { status: 409, body: withTransaction('Duplicate transaction', refusal.original.transactionId) };
+      return {
+        status: 409,
+        body: withTransaction('Duplicate transaction', refusal.original.transactionId),
+        location: `/transactions/txn${refusal.original.transactionId}`,
+      };
+    case 'DUPLICATE_ACCOUNT':
+      return {
+        status: 409,
+        body: { error: 'Duplicate account', accountId: refusal.accountId },
+        location: `/accounts/${refusal.accountId}`,
+      };
     case 'PRECONDITION_FAILED':
       return { status: 412, body: { error: 'Version mismatch', CurrentVersion: refusal.currentVersion } };
     case 'INSUFFICIENT_BALANCE':
@@ -91,6 +104,8 @@ function answerOfRefusal(refusal: Refusal): ErrorAnswer {
       return { status: 422, body: { error: 'Balance limit exceeded' } };
     case 'IDEMPOTENCY_KEY_REUSED':
       return { status: 422, body: withTransaction('Idempotency key reused', refusal.original.transactionId) };
+    case 'OPENING_KEY_REUSED':
+      return { status: 422, body: { error: 'Idempotency key reused', accountId: refusal.accountId } };
     case 'NOT_APPLIED':
       return { status: 424, body: { error: 'Not applied' } };
     case 'OVERLOADED':

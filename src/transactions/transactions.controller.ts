@@ -14,7 +14,7 @@ import {
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Allow } from '../auth/access.js';
 import { DtoPipe } from '../http/dto.pipe.js';
-import { entityTag, parseIfMatch } from '../http/entity-tags.js';
+import { versionTag, parseIfMatch } from '../http/entity-tags.js';
 import { IdempotencyInterceptor, IdempotencyKey } from '../http/idempotency.interceptor.js';
 import { AccountIdPipe, TransactionIdPipe } from '../http/path-pipes.js';
 import { TRANSACTION_RATE } from '../rate-limit/rate-limit.module.js';
@@ -55,7 +55,10 @@ export class TransactionsController {
     const command = { accountId, ...readPosting(body), allowedVersions, idempotencyKey };
     const transaction = await this.transactions.post(command, heldSinceMs, principal.owner);
     const answer = receipt(transaction);
-    void reply.headers({ location: `/transactions/${answer.id}`, etag: entityTag(transaction.versionAfter) });
+    void reply.headers({
+      location: `/transactions/${answer.id}`,
+      etag: versionTag(transaction.versionAfter),
+    });
     return answer;
   }
 
