@@ -273,6 +273,23 @@ const TAMPERINGS: readonly Tampering[] = [
     checks: ['account_exists'],
   },
   {
+    what: 'an opening of an account that does not exist',
+    sql: `INSERT INTO bank.account_openings VALUES (99, '', 'key', NULL)`,
+    checks: ['account_exists'],
+    accountId: 99,
+  },
+  {
+    what: 'an opening with another deposit than the first transaction',
+    sql: `INSERT INTO bank.account_openings VALUES (1, '', 'key', 850), (3, '', 'other', 1000)`,
+    checks: ['opening_is_first'],
+  },
+  {
+    what: 'an opening with a deposit that is no transaction',
+    sql: `INSERT INTO bank.account_openings VALUES (2, 'ada', 'key', 5)`,
+    checks: ['opening_is_first'],
+    accountId: 2,
+  },
+  {
     what: 'an id below 1',
     constraint: NO_FOREIGN_KEY,
     sql: 'INSERT INTO bank.accounts (account_id, balance, version) VALUES (-7, 0, 1)',
