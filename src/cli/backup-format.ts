@@ -17,7 +17,8 @@ const READABLE = [1, 2, 3, FORMAT_VERSION] as const;
 
 /**
  * The tables that a backup holds as files, in the order in which they can be loaded. The shard's identity is in the
- * manifest. `drawn`: the ids come from a sequence of the table's own. `ledger`: its rows come and change by openings and postings alone.
+ * manifest. `drawn`: the ids come from a sequence of the table's own. `ledger`: its rows come and change by openings and
+ * postings alone.
  */
 export const BACKED_UP = [
   { table: 'accounts', key: 'accounts', id: 'account_id', drawn: true, ledger: true },

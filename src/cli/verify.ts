@@ -120,6 +120,10 @@ export const CHECKS: Readonly<Record<string, Check>> = {
     sql: `CASE WHEN a.version = 1 THEN a.head_hash = ${GENESIS}
                ELSE bool_and(h.hash = a.head_hash) FILTER (WHERE h.version_after = a.version) END`,
   },
+  opening_names_the_shard: {
+    says: 'the idempotency key of its opening belongs to the shard that holds it',
+    sql: 'a.opened_here',
+  },
   ids_name_the_shard: {
     says: 'the ids of the account and of its transactions belong to the shard that holds them',
     sql: `${ofShard('account_id')} AND ${everyTransaction(ofShard('h.transaction_id'))}`,
@@ -343,7 +347,7 @@ function rangeStatement(tables: Tables): string {
   return `
     WITH a AS (
       SELECT account_id, min(balance) AS balance, min(version) AS version, count(copy) AS copies,
-             min(opening_deposit) AS opening_deposit${headOfAccount}
+             min(opening_deposit) AS opening_deposit, coalesce(bool_and(opened_here), true) AS opened_here${headOfAccount}
       FROM (SELECT *, 1 AS copy FROM ${tables.accounts} WHERE account_id > $1 AND account_id <= $2) b
       FULL JOIN ${openingsIn(tables)} o USING (account_id)
       GROUP BY account_id
@@ -360,7 +364,7 @@ function rangeStatement(tables: Tables): string {
                   ELSE array_remove(ARRAY[${failed.join(', ')}], NULL) END AS checks,
              ${firstBroken} AS broken
       FROM a FULL JOIN h USING (account_id)
-      GROUP BY account_id, a.balance, a.version, a.copies, a.opening_deposit${tables.chained ? ', a.head_hash' : ''}
+      GROUP BY account_id, a.balance, a.version, a.copies, a.opening_deposit, a.opened_here${tables.chained ? ', a.head_hash' : ''}
     )
     SELECT account_id, checks, broken, count(*) OVER () AS faulty
     FROM checked WHERE checks <> '{}' ORDER BY account_id LIMIT ${MAX_FAULTS}`;
@@ -369,8 +373,11 @@ function rangeStatement(tables: Tables): string {
 /** The openings of the range. What is recorded of an account that does not exist is found with them. */
 function openingsIn({ openings }: Tables): string {
   if (openings === undefined)
-    return '(SELECT NULL::bigint AS account_id, NULL::numeric AS opening_deposit WHERE false)';
-  return `(SELECT account_id, opening_deposit FROM ${openings} WHERE account_id > $1 AND account_id <= $2)`;
+    return '(SELECT NULL::bigint AS account_id, NULL::numeric AS opening_deposit, true AS opened_here WHERE false)';
+  const hash = `sha256(convert_to(octet_length(owner) || ':' || owner || idempotency_key, 'UTF8'))`;
+  const number = `('x' || left(encode(${hash}, 'hex'), 12))::bit(48)::bigint`;
+  return `(SELECT account_id, opening_deposit, ${number} % $4::bigint = $3::bigint AS opened_here
+           FROM ${openings} WHERE account_id > $1 AND account_id <= $2)`;
 }
 
 /** The parts of {@link rangeStatement} that need hashes. Heads of several copies of one account are the same fault as they. */

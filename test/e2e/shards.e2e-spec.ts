@@ -319,7 +319,7 @@ describe('an opening with a key', () => {
     target.http
       .post('/accounts')
       .set({ 'content-type': 'application/json', 'idempotency-key': key })
-      .send('{}');
+      .send('{"owner":"Zoë 🏦"}');
 
   /** A key for each shard. */
   async function keyOfEach(prefix: string): Promise<string[]> {

@@ -6,6 +6,7 @@ import { seedBank } from '../../src/cli/seed.js';
 import { MAX_FAULTS, verifyBank, verifyShard } from '../../src/cli/verify.js';
 import { verifyText } from '../../src/cli/verify-text.js';
 import { settleShards } from '../../src/database/bank-shards.js';
+import { ShardRouter } from '../../src/ledger/shard-router.js';
 import { openLedger } from '../support/ledger.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 
@@ -463,6 +464,22 @@ describe('verify of a bank with an archive', () => {
     expect(fault?.accountId).toBe(accountId);
     expect(fault?.checks.filter((check) => !OF_CHAINS.includes(check))).toEqual(checks);
     expect(report).toMatchObject({ faulty: 1, ok: false });
+  });
+});
+
+describe('verify of one of several shards', () => {
+  const routers = new ShardRouter([0, 1, 2]);
+
+  it.each(['', 'ada', 'Zoë 🏦'])('knows where the keys of %j open accounts', async (owner) => {
+    await client.query('INSERT INTO bank.accounts (balance, version) VALUES (0, 1)');
+    for (let n = 0; n < 8; n++) {
+      const key = `key-${n}`;
+      await client.query('DELETE FROM bank.account_openings');
+      await client.query('INSERT INTO bank.account_openings VALUES (1, $1, $2, NULL)', [owner, key]);
+      const { faults } = await verifyShard(shard(), 0, 3);
+      const isElsewhere = routers.ofOpening(owner, key) !== 0;
+      expect(faults).toEqual(isElsewhere ? [{ accountId: 1, checks: ['opening_names_the_shard'] }] : []);
+    }
   });
 });
 
