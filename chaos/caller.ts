@@ -49,7 +49,7 @@ export class Caller {
     switch (operation.kind) {
       case 'open': {
         const body = JSON.stringify({ openingDeposit: decimal(op) });
-        return this.one('POST', `${url}/accounts`, timeoutMs, {}, body);
+        return this.one('POST', `${url}/accounts`, timeoutMs, keyHeader(operation.key), body);
       }
       case 'post':
         return this.post(op, operation, url, timeoutMs);
@@ -72,7 +72,7 @@ export class Caller {
   ): Promise<Answered> {
     const { accountId, type, key, expectedVersion, ifMatch } = operation;
     const headers = {
-      ...(key !== undefined && { 'idempotency-key': key }),
+      ...keyHeader(key),
       ...(ifMatch && { 'if-match': `"${expectedVersion}"` }),
     };
     const body = {
@@ -139,6 +139,9 @@ interface Listed {
   readonly newBalance: number;
   readonly newVersion: string;
 }
+
+const keyHeader = (key: string | undefined): Record<string, string> =>
+  key === undefined ? {} : { 'idempotency-key': key };
 
 /** As text, for the body of a request. */
 function decimal(minorUnits: number): string {

@@ -11,7 +11,7 @@ import { createInterface } from 'node:readline';
 export type Entry = Intent | Attempt | Answer | FaultBegan | FaultEnded | CacheTrouble | Quiet;
 
 export type Operation =
-  | { readonly kind: 'open' }
+  | { readonly kind: 'open'; readonly key?: string }
   | {
       readonly kind: 'post';
       readonly accountId: number;

@@ -61,7 +61,7 @@ export class Workload {
     const wanted = 1 + COLD_ACCOUNTS_PER_SHARD;
     for (let tries = 0; this.accounts.some((ids) => ids.length < wanted); tries++) {
       if (tries > OPENING_TRIES * this.settings.shards) throw new Error('accounts could not be opened');
-      await this.openAccount(random.pick(this.instances), 10_000);
+      await this.openAccount(random, random.pick(this.instances), 10_000);
     }
   }
 
@@ -121,7 +121,7 @@ export class Workload {
       case 'list':
         return this.read(client, { kind: 'list', accountId });
       case 'open':
-        return this.openAccount(client.home, client.timeoutMs());
+        return this.openAccount(random, client.home, client.timeoutMs());
     }
   }
 
@@ -138,7 +138,7 @@ export class Workload {
       kind: 'post',
       accountId,
       type: random.chance(0.55) ? 'credit' : 'debit',
-      ...(keyed && { key: `key-${random.integer(0, 2 ** 31 - 1)}-${random.integer(0, 2 ** 31 - 1)}` }),
+      ...(keyed && { key: newKey(random) }),
       ...(conditional && { expectedVersion: known, ifMatch: random.chance(0.3) }),
     };
   }
@@ -216,16 +216,25 @@ export class Workload {
     await this.attempt(this.caller.intend(operation), operation, instance, client.timeoutMs());
   }
 
-  private async openAccount(instance: Instance, timeoutMs: number): Promise<void> {
-    const operation: Operation = { kind: 'open' };
-    const { status, accountId } = await this.attempt(
-      this.caller.intend(operation),
-      operation,
-      instance,
-      timeoutMs,
-    );
-    if (status === 201 && accountId !== undefined)
-      this.accounts[(accountId - 1) % this.settings.shards]?.push(accountId);
+  /** As often as it takes to know what became of it. */
+  private async openAccount(random: Random, home: Instance, timeoutMs: number): Promise<void> {
+    const operation: Operation = { kind: 'open', key: newKey(random) };
+    const op = this.caller.intend(operation);
+    let unknown = false;
+    for (let instance = home; !this.abandoned; instance = random.pick(this.instances)) {
+      const answer = await this.attempt(op, operation, instance, timeoutMs);
+      const outcome = outcomeOf(answer);
+      if (outcome === 'applied') return this.addAccount(answer.accountId);
+      unknown ||= outcome === 'unknown';
+      if (outcome === 'refused' || (!unknown && random.chance(GIVE_UP))) return;
+      await sleep(random.integer(1, LONGEST_BACKOFF_MS));
+    }
+  }
+
+  private addAccount(accountId: number | undefined): void {
+    if (accountId === undefined) return;
+    const accounts = this.accounts[(accountId - 1) % this.settings.shards];
+    if (!accounts?.includes(accountId)) accounts?.push(accountId);
   }
 
   private async attempt(
@@ -270,9 +279,11 @@ class Client {
 
 type Outcome = 'applied' | 'refused' | 'not-applied' | 'unknown';
 
-/** What an answer to a posting tells: not-applied may be tried again, refused may not. */
+const newKey = (random: Random) => `key-${random.integer(0, 2 ** 31 - 1)}-${random.integer(0, 2 ** 31 - 1)}`;
+
+/** What an answer to a posting or an opening tells: not-applied may be tried again, refused may not. */
 function outcomeOf({ status, error }: CallAnswer): Outcome {
-  if (status === 201 || (status === 409 && error === 'Duplicate transaction')) return 'applied';
+  if (status === 201 || (status === 409 && error?.startsWith('Duplicate '))) return 'applied';
   if (status === -1 || status === 408 || (status === 503 && error === 'Overloaded')) return 'not-applied';
   if (status === 0 || status >= 500) return 'unknown';
   return 'refused';

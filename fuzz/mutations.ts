@@ -257,7 +257,7 @@ function ofHttp(operationId: string): Mutations[] {
       ...draft,
       headers: [...draft.headers, ['Host', host]],
     })),
-    ...(['openAccount', 'postBatch'].includes(operationId)
+    ...(operationId === 'postBatch'
       ? [oneOf(MALFORMED, ['a', '"a"'], (draft, key) => withHeader(draft, ['Idempotency-Key', key]))]
       : []),
     oneOf(OPEN, METHODS, (draft, method) => ({ ...draft, method })),

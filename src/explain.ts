@@ -89,6 +89,9 @@ export function explainRefusal(refusal: Refusal, account = 'the account'): strin
     case 'DUPLICATE_TRANSACTION':
     case 'IDEMPOTENCY_KEY_REUSED':
       return `the idempotency key was used by transaction txn${refusal.original.transactionId} before`;
+    case 'DUPLICATE_ACCOUNT':
+    case 'OPENING_KEY_REUSED':
+      return `the idempotency key was used for opening account ${refusal.accountId} before`;
     case 'VERSION_MISMATCH':
     case 'PRECONDITION_FAILED':
       return `${account} has version ${refusal.currentVersion}, not the expected one`;

@@ -158,6 +158,7 @@ export class HistoryChecker {
     switch (progress.operation.kind) {
       case 'open':
         if (answer.status === 201) this.checkOpening(answer.op, body, pending);
+        if (answer.status === 409) this.checkOpenedBefore(answer.op, body, pending);
         return;
       case 'post':
         return this.checkPosting(answer, progress.operation, body, pending);
@@ -194,6 +195,17 @@ export class HistoryChecker {
     if (!kept || body.balance !== op || body.version !== 2)
       this.fail('acknowledged-lost', `opening ${op}: ${describe(body)}; in the books: ${describe(first)}`);
     this.floors.acknowledge(body.accountId ?? 0, body.version ?? 0, attempt.instance);
+  }
+
+  private checkOpenedBefore(op: number, body: AnswerBody, { progress, attempt }: Pending): void {
+    const [first] = this.books.accounts.get(body.accountId ?? 0)?.postings ?? [];
+    const what = `opening ${op}: Duplicate of account ${body.accountId}`;
+    if (first?.amount !== op || first.type !== 'credit')
+      return this.fail('key-forgotten', `${what}, which begins with ${describe(first)}`);
+    if (!progress.acknowledged && progress.open === 0)
+      this.fail('refused-but-applied', `${what}, though all requests before were refused`);
+    progress.acknowledged = true;
+    this.floors.acknowledge(first.accountId, first.version, attempt.instance);
   }
 
   private checkPosting(answer: Answer, post: Post, body: AnswerBody, pending: Pending): void {
@@ -359,7 +371,7 @@ export class HistoryChecker {
     if (!progress.unknown) return;
     this.tally.unknown += 1;
     if (progress.acknowledged) this.tally.resolvedApplied += 1;
-    else if (operation.kind !== 'post' || operation.key === undefined) this.tally.unresolvable += 1;
+    else if (!('key' in operation) || operation.key === undefined) this.tally.unresolvable += 1;
     else if (progress.refusedForGood) this.tally.resolvedRefused += 1;
     else this.fail('unresolved', `operation ${op}, key ${operation.key}`);
   }
@@ -404,7 +416,7 @@ const READ_ANSWERS = ['200 ', '408 Server Crashes', '503 Overloaded'];
 const ALLOWED: Readonly<Record<Operation['kind'], readonly string[]>> = {
   balance: READ_ANSWERS,
   list: READ_ANSWERS,
-  open: ['201 ', '408 Server Crashes', '503 Overloaded', '503 Outcome unknown'],
+  open: ['201 ', '409 Duplicate account', '408 Server Crashes', '503 Overloaded', '503 Outcome unknown'],
   post: [
     ...['201 ', '409 Duplicate transaction', '409 Version mismatch', '412 Version mismatch'],
     ...['422 Insufficient Balance', '422 Idempotency key reused', '408 Server Crashes', '503 Overloaded'],

@@ -75,7 +75,7 @@ const readOf = (more: object = {}): Operation => ({ kind: 'balance', accountId: 
 function scene(): Scene {
   return {
     history: [
-      ...done(OPENING, { kind: 'open' }, 201, { accountId: ACCOUNT, balance: OPENING, version: 2 }),
+      ...done(OPENING, { kind: 'open', key: 'o' }, 201, { accountId: ACCOUNT, balance: OPENING, version: 2 }),
       ...done(CREDIT, post('credit', 'a'), 201, accepted('txn2', 'Deposit', CREDIT, 51, 3)),
       ...done(DEBIT, post('debit', undefined, 3), 201, accepted('txn3', 'Withdraw', DEBIT, 31, 4)),
       ...done(900, readOf(), 200, read(4, 31)),
@@ -138,6 +138,10 @@ describe('the checker', () => {
     [
       'a retry that is answered Duplicate',
       add(asked(CREDIT, 409, { error: 'Duplicate transaction', transactionId: 'txn2' })),
+    ],
+    [
+      'a repeated opening that is answered Duplicate',
+      add(asked(OPENING, 409, { error: 'Duplicate account', accountId: ACCOUNT })),
     ],
     [
       'another request under a used key',
@@ -241,6 +245,23 @@ describe('the checker', () => {
       'key-forgotten',
       'a Duplicate that names another transaction',
       add(asked(CREDIT, 409, { error: 'Duplicate transaction', transactionId: 'txn3' })),
+    ],
+    [
+      'key-forgotten',
+      'a Duplicate that names the account of another opening',
+      add(done(9, { kind: 'open', key: 'p' }, 409, { error: 'Duplicate account', accountId: ACCOUNT })),
+    ],
+    [
+      'refused-but-applied',
+      'a Duplicate of an opening that was only refused',
+      (spoilt) => {
+        spoilt.history.splice(
+          0,
+          3,
+          ...done(OPENING, { kind: 'open', key: 'o' }, 408, { error: 'Server Crashes' }),
+        );
+        spoilt.history.push(...asked(OPENING, 409, { error: 'Duplicate account', accountId: ACCOUNT }));
+      },
     ],
     [
       'wrong-refusal',

@@ -1,12 +1,23 @@
-import { Body, Controller, Get, Headers, Inject, Param, Post, Query, Req, Res } from '@nestjs/common';
+import {
+  Body,
+  Controller,
+  Get,
+  Headers,
+  Inject,
+  Param,
+  Post,
+  Query,
+  Req,
+  Res,
+  UseInterceptors,
+} from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { requireScope } from '../auth/access-errors.js';
 import { Allow } from '../auth/access.js';
 import { MOVEMENT_SCOPES } from '../auth/principal.js';
-import type { Account } from '../domain/account.js';
 import { DtoPipe } from '../http/dto.pipe.js';
-import { entityTag, matchesNone } from '../http/entity-tags.js';
-import { InvalidRequestError } from '../http/invalid-request.js';
+import { accountTag, matchesNone, versionTag } from '../http/entity-tags.js';
+import { IdempotencyInterceptor, IdempotencyKey } from '../http/idempotency.interceptor.js';
 import { PageQueryDto } from '../http/page-query.dto.js';
 import { AccountIdPipe } from '../http/path-pipes.js';
 import { TRANSACTION_RATE } from '../rate-limit/rate-limit.module.js';
@@ -48,29 +59,26 @@ export class AccountsController {
   ) {
     const wanted = matchesNone(ifNoneMatch);
     const account = await this.accounts.balance(accountId, query, cacheControl, principal.owner);
-    return answer(reply, account, wanted, balanceResource);
+    return answer(reply, versionTag(account.version), wanted, () => balanceResource(account));
   }
 
   @Allow('accounts:write', MOVEMENT_SCOPES.credit)
   @Post()
+  @UseInterceptors(IdempotencyInterceptor)
   @DocumentOpening()
   async open(
     @Body(new DtoPipe(OpenAccountDto)) body: OpenAccountDto,
-    @Headers('idempotency-key') idempotencyKey: string | undefined,
+    @IdempotencyKey() idempotencyKey: string | undefined,
     @Req() request: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,
   ) {
-    // A key's scope is its account. To ignore it would promise what a retry then breaks: it opens another account.
-    if (idempotencyKey !== undefined) {
-      throw InvalidRequestError.of('Idempotency-Key', 'is not supported for opening an account');
-    }
     const { principal } = request;
     const owner = ownerOf(body, principal.owner);
     if (body.openingDeposit !== undefined) requireScope(principal, MOVEMENT_SCOPES.credit);
     // It writes as a transaction does, opening deposit or not, so it counts as one.
     if (this.rate) await this.rate.admit(request, reply);
-    const account = await this.accounts.open(body, owner);
-    void reply.headers({ location: `/accounts/${account.accountId}`, etag: entityTag(account.version) });
+    const account = await this.accounts.open(body, owner, idempotencyKey);
+    void reply.headers({ location: `/accounts/${account.accountId}`, etag: accountTag(account) });
     return accountResource(account);
   }
 
@@ -84,7 +92,8 @@ export class AccountsController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ) {
     const wanted = matchesNone(ifNoneMatch);
-    return answer(reply, await this.accounts.get(accountId, principal.owner), wanted, accountResource);
+    const account = await this.accounts.get(accountId, principal.owner);
+    return answer(reply, accountTag(account), wanted, () => accountResource(account));
   }
 
   @Allow('accounts:read', 'transactions:read')
@@ -108,15 +117,15 @@ export class AccountsController {
   }
 }
 
-/** The account under its entity tag; 304 and no body when it is a version that the client has. */
+/** The resource under its entity tag; 304 and no body when the client has it. */
 function answer<T>(
   reply: FastifyReply,
-  account: Account,
-  wanted: (version: number) => boolean,
-  resource: (account: Account) => T,
+  tag: string,
+  wanted: (tag: string) => boolean,
+  resource: () => T,
 ): T | undefined {
-  void reply.header('etag', entityTag(account.version));
-  if (wanted(account.version)) return resource(account);
+  void reply.header('etag', tag);
+  if (wanted(tag)) return resource();
   void reply.status(304);
   return undefined;
 }

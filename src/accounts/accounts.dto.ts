@@ -1,4 +1,4 @@
-import type { Account } from '../domain/account.js';
+import type { Account, OwnedAccount } from '../domain/account.js';
 import { IsAmount, IsOptionalField, IsOwner, IsVersion, type Numeric } from '../http/field-rules.js';
 import { InvalidRequestError } from '../http/invalid-request.js';
 import { JsonMoney } from '../http/json-money.js';
@@ -43,7 +43,7 @@ export class ProofQueryDto {
 }
 
 /** `{"accountId":1,"balance":1000.00,"version":2}`, and `"owner"` where it has one. */
-export function accountResource({ accountId, balance, version, owner }: Account) {
+export function accountResource({ accountId, balance, version, owner }: OwnedAccount) {
   return { accountId, balance: new JsonMoney(balance), version, ...(owner !== undefined && { owner }) };
 }
 

@@ -6,9 +6,11 @@ import {
   ACCOUNT_NOT_FOUND,
   AccountId,
   AccountIdParameter,
+  AccountETag,
   Amount,
   CursorQuery,
   ETag,
+  IdempotencyKeyHeader,
   INVALID_ACCOUNT_ID,
   invalidRequest,
   jsonResponse,
@@ -17,6 +19,7 @@ import {
   Money,
   money,
   NextCursor,
+  OriginalLocation,
   plainResponse,
   RATE_LIMIT_HEADERS,
   READ_FAILURES,
@@ -87,12 +90,23 @@ const OpenAccount = schema('OpenAccount', {
   additionalProperties: false,
 });
 
-const NOT_MODIFIED = plainResponse('The account still has a version that If-None-Match names.', { ETag });
+/** Of an opening with a key that was used before. */
+const keySchema = (name: string, error: string) =>
+  schema(name, {
+    type: 'object',
+    properties: { error: { type: 'string', const: error }, accountId: AccountId },
+    required: ['error', 'accountId'],
+  });
 
-const IfNoneMatchHeader = () =>
+const DuplicateAccount = keySchema('DuplicateAccount', 'Duplicate account');
+const OpeningKeyReused = keySchema('OpeningKeyReused', 'Idempotency key reused');
+
+const NOT_MODIFIED = 'The account is still as an entity tag says that If-None-Match names.';
+
+const IfNoneMatchHeader = (example: string) =>
   ApiHeader({
     name: 'If-None-Match',
-    description: 'Versions as entity tags, like `"12"`: if the account has one of them, the answer is 304.',
+    description: `Entity tags of such answers, like \`${example}\`: if one of them is still right, the answer is 304.`,
   });
 
 const EXAMPLE_LINE = '1:1:credit:1000.00:1000.00:2:1772280000000:-';
@@ -115,7 +129,7 @@ export const DocumentBalance = (): MethodDecorator =>
           { balance: { balance: money('350.00'), version: 12 } },
           { ETag },
         ),
-        304: NOT_MODIFIED,
+        304: plainResponse(NOT_MODIFIED, { ETag }),
         400: INVALID_ACCOUNT_ID,
         404: ACCOUNT_NOT_FOUND,
         409: jsonResponse('The account has not reached `minVersion` yet.', VersionMismatch, {
@@ -131,7 +145,7 @@ export const DocumentBalance = (): MethodDecorator =>
       description: 'Answer from a copy that has at least this version.',
       schema: { type: 'integer', format: 'int64', minimum: 1 },
     }),
-    IfNoneMatchHeader(),
+    IfNoneMatchHeader('"12"'),
     ApiHeader({
       name: 'Cache-Control',
       description: '`no-cache`: answer from the database, not from a cache.',
@@ -149,23 +163,36 @@ export const DocumentOpening = (): MethodDecorator =>
         'A new account is empty and has version 1. The opening deposit, if there is one, is its first transaction, and ' +
         'takes the scope `deposits:write` (or what stands for it) besides. ' +
         'A sender who may use the accounts of one owner alone opens it for that owner; another one may name an `owner`, ' +
-        'or leave the account without. Not idempotent: a repeated request opens another account, so an `Idempotency-Key` is refused. Where there is a ' +
-        'rate limit, it counts as a transaction.',
+        'or leave the account without. Without an `Idempotency-Key` a repeated request opens another account. Where there ' +
+        'is a rate limit, it counts as a transaction.',
       responses: {
         201: jsonResponse(
           'The new account.',
           Account,
           { account: EXAMPLE_ACCOUNT },
-          { Location, ETag, ...RATE_LIMIT_HEADERS },
+          { Location, ETag: AccountETag, ...RATE_LIMIT_HEADERS },
         ),
         400: invalidRequest(
           'openingDeposit',
           'must be an amount greater than zero, with at most 16 digits before the point and 2 after, like 49.50',
         ),
+        409: jsonResponse(
+          'This key was used for the same opening, which took place once.',
+          DuplicateAccount,
+          { duplicate: { error: 'Duplicate account', accountId: 1 } },
+          { Location: OriginalLocation, ...RATE_LIMIT_HEADERS },
+        ),
+        422: jsonResponse(
+          'This key was used for an opening with another deposit.',
+          OpeningKeyReused,
+          { reused: { error: 'Idempotency key reused', accountId: 1 } },
+          RATE_LIMIT_HEADERS,
+        ),
         429: TOO_MANY_REQUESTS,
         ...WRITE_FAILURES,
       },
     }),
+    IdempotencyKeyHeader('account', 'the owner for whom it is opened, or to the bank where there is none,'),
     ApiBody({
       schema: OpenAccount,
       examples: {
@@ -185,15 +212,15 @@ export const DocumentAccount = (): MethodDecorator =>
       summary: 'Get an account',
       description: 'The answer comes from the database.',
       responses: {
-        200: jsonResponse('The account.', Account, { account: EXAMPLE_ACCOUNT }, { ETag }),
-        304: NOT_MODIFIED,
+        200: jsonResponse('The account.', Account, { account: EXAMPLE_ACCOUNT }, { ETag: AccountETag }),
+        304: plainResponse(NOT_MODIFIED, { ETag: AccountETag }),
         400: INVALID_ACCOUNT_ID,
         404: ACCOUNT_NOT_FOUND,
         ...READ_FAILURES,
       },
     }),
     AccountIdParameter(),
-    IfNoneMatchHeader(),
+    IfNoneMatchHeader('"12.0"'),
     RequestIdHeader(),
   );
 
@@ -208,8 +235,8 @@ export const DocumentProof = (): MethodDecorator =>
         'first 64 zeros), and `line` is the transaction as ' +
         '`id:accountId:type:amount:balanceAfter:versionAfter:milliseconds:key` (the key with `=` before it, or `-`). Keep ' +
         'a head, and ask later with its version as `fromVersion`: hashing the lines onto it, one after the other, gives ' +
-        'the new head. If it does not, or the new version is lower, then history was changed. The lines are transactions: ' +
-        '`fromVersion` takes the scope `transactions:read` besides.',
+        'the new head. If it does not, or the account has not come to that version (409), then history was changed. The ' +
+        'lines are transactions: `fromVersion` takes the scope `transactions:read` besides.',
       responses: {
         200: jsonResponse('The head; with `fromVersion` also what leads to it.', Proof, {
           head: { accountId: 1, version: 2, hash: EXAMPLE_HASH },
@@ -223,6 +250,9 @@ export const DocumentProof = (): MethodDecorator =>
         }),
         400: INVALID_ACCOUNT_ID,
         404: ACCOUNT_NOT_FOUND,
+        409: jsonResponse('The account has not come to `fromVersion`.', VersionMismatch, {
+          mismatch: { error: 'Version mismatch', CurrentVersion: 6 },
+        }),
         ...READ_FAILURES,
       },
     }),

@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import type { Account } from '../domain/account.js';
+import type { Account, OwnedAccount } from '../domain/account.js';
 import { Ledger } from '../domain/ports.js';
 import { decodeCursor, encodeCursor, listingFor, pageOf, type Page } from '../http/cursor.js';
 import { readAmount, readVersion } from '../http/field-rules.js';
@@ -19,11 +19,15 @@ export class AccountsService {
   ) {}
 
   /** @param owner whose the account is to be; undefined: nobody's */
-  open(body: OpenAccountDto, owner: string | undefined): Promise<Account> {
-    return this.ledger.openAccount(readAmount(body.openingDeposit), owner);
+  open(
+    body: OpenAccountDto,
+    owner: string | undefined,
+    idempotencyKey: string | undefined,
+  ): Promise<OwnedAccount> {
+    return this.ledger.openAccount(readAmount(body.openingDeposit), owner, idempotencyKey);
   }
 
-  async get(accountId: number, owner: string | undefined): Promise<Account> {
+  async get(accountId: number, owner: string | undefined): Promise<OwnedAccount> {
     if (owner !== undefined) await this.owners.check(owner, accountId);
     return this.reader.account(accountId);
   }

@@ -87,10 +87,10 @@ async function setOwner(
       [ownersLock(tables)],
     )) as [{ free: boolean }];
     if (!lock.free) throw new WorkError('its shard is being moved: try again when that is done');
-    await queryRunner.query(`UPDATE ${tables.accounts} SET owner = $2 WHERE account_id = $1`, [
-      accountId,
-      owner ?? null,
-    ]);
+    await queryRunner.query(
+      `UPDATE ${tables.accounts} SET owner = $2, revision = revision + 1 WHERE account_id = $1`,
+      [accountId, owner ?? null],
+    );
   });
 }
 

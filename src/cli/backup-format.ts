@@ -11,16 +11,24 @@ import { WorkError } from '../explain.js';
 const MANIFEST = 'manifest.json';
 const FORMAT = 'scalable-banking-api backup';
 /** Raised when a backup is written that an older release would misread. */
-const FORMAT_VERSION = 3;
-/** Those that this release reads. Version 1 knows no archive, version 2 no keys and no audit log. */
-const READABLE = [1, 2, FORMAT_VERSION] as const;
+const FORMAT_VERSION = 4;
+/** Those that this release reads. Version 1 knows no archive, version 2 no keys and no audit log, version 3 no openings. */
+const READABLE = [1, 2, 3, FORMAT_VERSION] as const;
 
 /**
  * The tables that a backup holds as files, in the order in which they can be loaded. The shard's identity is in the
- * manifest. `drawn`: the ids come from a sequence of the table's own. `ledger`: its rows change by postings alone.
+ * manifest. `drawn`: the ids come from a sequence of the table's own. `ledger`: its rows come and change by openings and
+ * postings alone.
  */
 export const BACKED_UP = [
   { table: 'accounts', key: 'accounts', id: 'account_id', drawn: true, ledger: true },
+  {
+    table: 'account_openings',
+    key: 'accountOpenings',
+    id: 'account_id',
+    drawn: false,
+    ledger: true,
+  },
   { table: 'transactions', key: 'transactions', id: 'transaction_id', drawn: true, ledger: true },
   {
     table: 'archived_transactions',

@@ -1,7 +1,7 @@
 import { InvalidArgumentError } from 'commander';
 import { isScope, SCOPES, type Scope } from '../auth/principal.js';
 import { isOwner, MAX_ID } from '../domain/account.js';
-import { isInstant } from '../http/instant.js';
+import { isInstant, millisecondFrom } from '../http/instant.js';
 import { formatMoney, MAX_MONEY, parseMoney, type Money } from '../domain/money.js';
 
 /** What the specification's reset_balance resets to. */
@@ -115,7 +115,7 @@ export function shardArgument(text: string): number {
 
 /** @throws InvalidArgumentError */
 export function pastOption(text: string): Date {
-  const time = isInstant(text) ? new Date(text) : undefined;
+  const time = isInstant(text) ? millisecondFrom(text) : undefined;
   if (time && time.getTime() <= Date.now()) return time;
   throw new InvalidArgumentError(
     'It must be a time in the past, like 2026-01-01 or 2026-01-01T00:00:00+01:00.',

@@ -65,7 +65,7 @@ export function resetText({ before, after, transaction }: ResetReport): string {
 /** @throws LedgerError; WorkError after {@link ATTEMPTS} lost races */
 export async function postDifference(
   ledger: Pick<Ledger, 'post'>,
-  reader: Pick<LedgerReader, 'account'>,
+  reader: { account(accountId: number): Promise<Account> },
   accountId: number,
   balance: Money,
 ): Promise<ResetReport> {

@@ -16,7 +16,10 @@ export interface Cut {
   readonly transaction: string;
 }
 
-const ACCOUNT_COLUMNS = 'account_id, balance, version, owner, head_hash';
+const ACCOUNT_COLUMNS = 'account_id, balance, version, owner, revision, head_hash';
+
+/** They are only ever added, each with its account. */
+const OPENING_COLUMNS = 'account_id, owner, idempotency_key, opening_deposit';
 
 /** The cut of an empty copy. */
 export const NOTHING: Cut = { account: '0', transaction: '0' };
@@ -52,8 +55,8 @@ export async function copySince(
   const cut = await cutOf(source, tables);
   await target.query(`BEGIN; ${COMMIT_DURABLY}`);
   await target.query(
-    `CREATE TEMPORARY TABLE changed (account_id bigint, balance numeric, version bigint, owner varchar, head_hash bytea)
-       ON COMMIT DROP`,
+    `CREATE TEMPORARY TABLE changed (account_id bigint, balance numeric, version bigint, owner varchar, revision int,
+       head_hash bytea) ON COMMIT DROP`,
   );
   const changed = `SELECT ${ACCOUNT_COLUMNS} FROM ${tables.accounts} ${accountsSince(tables, since)}`;
   // Into the empty copy at once: a detour would double the work of the longest round.
@@ -62,8 +65,10 @@ export async function copySince(
   await target.query(
     `INSERT INTO ${tables.accounts} (${ACCOUNT_COLUMNS}) SELECT * FROM changed
      ON CONFLICT (account_id) DO UPDATE SET balance = excluded.balance, version = excluded.version,
-       owner = excluded.owner, head_hash = excluded.head_hash`,
+       owner = excluded.owner, revision = excluded.revision, head_hash = excluded.head_hash`,
   );
+  const opened = `SELECT ${OPENING_COLUMNS} FROM ${tables.accountOpenings} WHERE account_id > ${since.account}`;
+  await copy(source, opened, target, `${tables.accountOpenings} (${OPENING_COLUMNS})`);
   let transactions = 0;
   for (const table of [tables.transactions, tables.archivedTransactions]) {
     const added = `SELECT ${STORED_COLUMNS} FROM ${table} WHERE transaction_id > ${since.transaction}`;
@@ -74,16 +79,19 @@ export async function copySince(
   return { cut, transactions };
 }
 
-/** The owners of all accounts: they change without a transaction that tells of it. In the source's same moment. */
+/** The owners of all accounts: they change by a revision, without a transaction that tells of it. In the source's same moment. */
 export async function copyOwners(source: Client, target: Client, tables: SchemaTables): Promise<void> {
   await target.query(`BEGIN; ${COMMIT_DURABLY}`);
-  await target.query('CREATE TEMPORARY TABLE owned (account_id bigint, owner varchar) ON COMMIT DROP');
-  const owned = `SELECT account_id, owner FROM ${tables.accounts} WHERE owner IS NOT NULL`;
+  await target.query(
+    'CREATE TEMPORARY TABLE owned (account_id bigint, owner varchar, revision int) ON COMMIT DROP',
+  );
+  const owned = `SELECT account_id, owner, revision FROM ${tables.accounts} WHERE owner IS NOT NULL OR revision > 0`;
   await copy(source, owned, target, 'owned');
   await target.query(
-    `UPDATE ${tables.accounts} changed SET owner = owned.owner
+    `UPDATE ${tables.accounts} changed SET owner = owned.owner, revision = coalesce(owned.revision, 0)
      FROM ${tables.accounts} a LEFT JOIN owned ON owned.account_id = a.account_id
-     WHERE changed.account_id = a.account_id AND a.owner IS DISTINCT FROM owned.owner`,
+     WHERE changed.account_id = a.account_id
+       AND (a.owner, a.revision) IS DISTINCT FROM (owned.owner, coalesce(owned.revision, 0))`,
   );
   await target.query('COMMIT');
 }
@@ -152,6 +160,7 @@ export async function sequenceState(client: Client, table: string, column: strin
 export interface Digest {
   readonly accounts: string;
   readonly balances: string;
+  readonly openings: string;
   readonly transactions: string;
   readonly hash: string;
 }
@@ -161,15 +170,21 @@ export async function digestSince(client: Client, tables: SchemaTables, since: C
   const { rows } = await client.query<Digest>(
     `WITH a AS (
        SELECT count(*) AS rows, coalesce(sum(balance), 0) AS balances,
-              coalesce(sum(hashtextextended(concat_ws('|', account_id, balance, version, coalesce(owner, chr(1)), head_hash), 0)::numeric), 0) AS hash
+              coalesce(sum(hashtextextended(concat_ws('|', account_id, balance, version, coalesce(owner, chr(1)), revision, head_hash), 0)::numeric), 0) AS hash
        FROM ${tables.accounts} ${accountsSince(tables, since)}
+     ), o AS (
+       SELECT count(*) AS rows,
+              coalesce(sum(hashtextextended(concat_ws('|', account_id, owner, idempotency_key,
+                coalesce(opening_deposit::text, chr(1))), 0)::numeric), 0) AS hash
+       FROM ${tables.accountOpenings} WHERE account_id > ${since.account}
      ), t AS (
        SELECT count(*) AS rows,
               coalesce(sum(hashtextextended(concat_ws('|', transaction_id, account_id, type, amount, balance_after,
                 version_after, coalesce(idempotency_key, chr(1)), extract(epoch FROM timestamp), hash), 0)::numeric), 0) AS hash
        FROM ${tables.allTransactions} all_of_them WHERE transaction_id > ${since.transaction}
      )
-     SELECT a.rows AS accounts, a.balances, t.rows AS transactions, a.hash + t.hash AS hash FROM a, t`,
+     SELECT a.rows AS accounts, a.balances, o.rows AS openings, t.rows AS transactions, a.hash + o.hash + t.hash AS hash
+     FROM a, o, t`,
   );
   return rows[0] as Digest;
 }

@@ -318,9 +318,16 @@ async function locked(
 
 /** In the order in which a batch, and then the relay, takes them: another one would end in deadlocks. */
 function lockAll(tables: SchemaTables): string {
-  const { accounts, outbox, shardIdentity, transactions, archivedTransactions, apiKeys, auditEvents } =
-    tables;
-  const inOrder = [accounts, outbox, shardIdentity, transactions, archivedTransactions, apiKeys, auditEvents];
+  const inOrder = [
+    tables.accounts,
+    tables.accountOpenings,
+    tables.outbox,
+    tables.shardIdentity,
+    tables.transactions,
+    tables.archivedTransactions,
+    tables.apiKeys,
+    tables.auditEvents,
+  ];
   return `LOCK TABLE ${inOrder.join(', ')} IN ACCESS EXCLUSIVE MODE`;
 }
 
@@ -377,6 +384,7 @@ async function leaveAddress({ source, tables, forwarding, from }: Move): Promise
   await source.query(
     [
       'accounts',
+      'account_openings',
       'transactions',
       'archived_transactions',
       'outbox',

@@ -107,6 +107,10 @@ export const CHECKS: Readonly<Record<string, Check>> = {
     says: 'no id of a transaction is in the archive and outside of it',
     sql: 'account_id <> ALL ($5::bigint[])',
   },
+  opening_is_first: {
+    says: 'the opening deposit that its idempotency key stands for is the first transaction',
+    sql: 'a.opening_deposit IS NULL OR bool_or(h.version_after = 2 AND h.change = a.opening_deposit)',
+  },
   hashes_run_on: {
     says: 'the hash of each transaction is that of the one before and of its own row',
     sql: everyTransaction(CHAINED),
@@ -115,6 +119,10 @@ export const CHECKS: Readonly<Record<string, Check>> = {
     says: "the account's head is the hash of the last transaction; without a transaction it is all zeros",
     sql: `CASE WHEN a.version = 1 THEN a.head_hash = ${GENESIS}
                ELSE bool_and(h.hash = a.head_hash) FILTER (WHERE h.version_after = a.version) END`,
+  },
+  opening_names_the_shard: {
+    says: 'the idempotency key of its opening belongs to the shard that holds it',
+    sql: 'a.opened_here',
   },
   ids_name_the_shard: {
     says: 'the ids of the account and of its transactions belong to the shard that holds them',
@@ -212,6 +220,8 @@ interface Tables {
   readonly accounts: string;
   /** All of them, for a FROM. */
   readonly transactions: string;
+  /** Undefined: the schema is older than they are. */
+  readonly openings: string | undefined;
   /** Undefined: the schema is older than the archive. */
   readonly parts: { readonly hot: string; readonly archived: string } | undefined;
   /** False: the schema is older than the hashes. */
@@ -220,21 +230,25 @@ interface Tables {
 
 async function tablesIn(client: Client, schema: string): Promise<Tables> {
   const quoted = `"${schema.replaceAll('"', '""')}"`;
-  const [accounts, hot, archived] = ['accounts', 'transactions', 'archived_transactions'].map(
-    (table) => `${quoted}.${table}`,
-  ) as [string, string, string];
-  const { rows } = await client.query<{ parted: boolean; chained: boolean }>(
-    `SELECT to_regclass($1) IS NOT NULL AS parted,
+  const [accounts, accountOpenings, hot, archived] = [
+    'accounts',
+    'account_openings',
+    'transactions',
+    'archived_transactions',
+  ].map((table) => `${quoted}.${table}`) as [string, string, string, string];
+  const { rows } = await client.query<{ parted: boolean; chained: boolean; keyed: boolean }>(
+    `SELECT to_regclass($1) IS NOT NULL AS parted, to_regclass($3) IS NOT NULL AS keyed,
             EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass($2) AND attname = 'head_hash') AS chained`,
-    [archived, accounts],
+    [archived, accounts, accountOpenings],
   );
-  const { parted, chained } = rows[0] as { parted: boolean; chained: boolean };
-  if (!parted) return { accounts, transactions: `${hot} t`, parts: undefined, chained };
+  const { parted, chained, keyed } = rows[0] as { parted: boolean; chained: boolean; keyed: boolean };
+  const openings = keyed ? accountOpenings : undefined;
+  if (!parted) return { accounts, openings, transactions: `${hot} t`, parts: undefined, chained };
   const columns =
     'transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key' +
     (chained ? ', timestamp, hash' : '');
   const transactions = `(SELECT ${columns} FROM ${hot} UNION ALL SELECT ${columns} FROM ${archived}) t`;
-  return { accounts, transactions, parts: { hot, archived }, chained };
+  return { accounts, openings, transactions, parts: { hot, archived }, chained };
 }
 
 /** bigint and numeric arrive as text. */
@@ -332,8 +346,11 @@ function rangeStatement(tables: Tables): string {
   const { headOfAccount, chainOfTransaction, firstBroken } = tables.chained ? CHAIN_SQL : NO_CHAIN_SQL;
   return `
     WITH a AS (
-      SELECT account_id, min(balance) AS balance, min(version) AS version, count(*) AS copies${headOfAccount}
-      FROM ${tables.accounts} WHERE account_id > $1 AND account_id <= $2 GROUP BY account_id
+      SELECT account_id, min(balance) AS balance, min(version) AS version, count(copy) AS copies,
+             min(opening_deposit) AS opening_deposit, coalesce(bool_and(opened_here), true) AS opened_here${headOfAccount}
+      FROM (SELECT *, 1 AS copy FROM ${tables.accounts} WHERE account_id > $1 AND account_id <= $2) b
+      FULL JOIN ${openingsIn(tables)} o USING (account_id)
+      GROUP BY account_id
     ), h AS (
       SELECT account_id, transaction_id, amount, balance_after, version_after, idempotency_key,
              CASE type WHEN 'credit' THEN amount WHEN 'debit' THEN -amount END AS change,
@@ -347,10 +364,20 @@ function rangeStatement(tables: Tables): string {
                   ELSE array_remove(ARRAY[${failed.join(', ')}], NULL) END AS checks,
              ${firstBroken} AS broken
       FROM a FULL JOIN h USING (account_id)
-      GROUP BY account_id, a.balance, a.version, a.copies${tables.chained ? ', a.head_hash' : ''}
+      GROUP BY account_id, a.balance, a.version, a.copies, a.opening_deposit, a.opened_here${tables.chained ? ', a.head_hash' : ''}
     )
     SELECT account_id, checks, broken, count(*) OVER () AS faulty
     FROM checked WHERE checks <> '{}' ORDER BY account_id LIMIT ${MAX_FAULTS}`;
+}
+
+/** The openings of the range. What is recorded of an account that does not exist is found with them. */
+function openingsIn({ openings }: Tables): string {
+  if (openings === undefined)
+    return '(SELECT NULL::bigint AS account_id, NULL::numeric AS opening_deposit, true AS opened_here WHERE false)';
+  const hash = `sha256(convert_to(octet_length(owner) || ':' || owner || idempotency_key, 'UTF8'))`;
+  const number = `('x' || left(encode(${hash}, 'hex'), 12))::bit(48)::bigint`;
+  return `(SELECT account_id, opening_deposit, ${number} % $4::bigint = $3::bigint AS opened_here
+           FROM ${openings} WHERE account_id > $1 AND account_id <= $2)`;
 }
 
 /** The parts of {@link rangeStatement} that need hashes. Heads of several copies of one account are the same fault as they. */

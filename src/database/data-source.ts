@@ -6,9 +6,11 @@ import { SpecTables1795478400000 } from '../../migrations/1795478400000-spec-tab
 import { WideTypes1795478500000 } from '../../migrations/1795478500000-wide-types.js';
 import { Archive1795478900000 } from '../../migrations/1795478900000-archive.js';
 import { CredentialsAndAudit1795479000000 } from '../../migrations/1795479000000-credentials-and-audit.js';
+import { OpeningsAndRevisions1795479100000 } from '../../migrations/1795479100000-openings-and-revisions.js';
 import { KeyScopesVersion1795479200000 } from '../../migrations/1795479200000-key-scopes-version.js';
 import { poolExtras } from './connection.js';
 import { AccountEntity } from './entities/account.entity.js';
+import { AccountOpeningEntity } from './entities/account-opening.entity.js';
 import { ApiKeyEntity } from './entities/api-key.entity.js';
 import { ArchivedTransactionEntity } from './entities/archived-transaction.entity.js';
 import { AuditEventEntity } from './entities/audit-event.entity.js';
@@ -37,6 +39,7 @@ export const MIGRATIONS = [
   RelayLease1795478800000,
   Archive1795478900000,
   CredentialsAndAudit1795479000000,
+  OpeningsAndRevisions1795479100000,
   KeyScopesVersion1795479200000,
 ];
 
@@ -47,6 +50,7 @@ export function dataSourceOptions(shard: ShardAddress, pool: PoolSettings): Data
     schema: shard.schema,
     entities: [
       AccountEntity,
+      AccountOpeningEntity,
       TransactionEntity,
       ArchivedTransactionEntity,
       OutboxEntity,

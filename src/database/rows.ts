@@ -1,4 +1,4 @@
-import type { Account } from '../domain/account.js';
+import type { Account, OwnedAccount } from '../domain/account.js';
 import { parseMoney, type Money } from '../domain/money.js';
 import type { Transaction, TransactionType } from '../domain/transaction.js';
 
@@ -51,14 +51,17 @@ export function accountFromRow(row: AccountRow): Account {
   };
 }
 
-/** A row of an account as a resource, with its owner, which the ledger does not need. */
+/** A row of an account as a resource, with what the ledger does not need. */
 export interface OwnedAccountRow extends AccountRow {
   owner: string | null;
+  revision: number;
 }
 
-export function ownedAccountFromRow(row: OwnedAccountRow): Account {
-  const account = accountFromRow(row);
-  return row.owner === null ? account : { ...account, owner: row.owner };
+/** The columns of {@link OwnedAccountRow}, for a SELECT. */
+export const OWNED_ACCOUNT_COLUMNS = 'account_id, balance, version, owner, revision';
+
+export function ownedAccountFromRow(row: OwnedAccountRow): OwnedAccount {
+  return { ...accountFromRow(row), owner: row.owner ?? undefined, revision: row.revision };
 }
 
 export function transactionFromRow(row: TransactionRow): Transaction {

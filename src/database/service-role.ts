@@ -6,6 +6,7 @@ import type { ShardAddress } from './shard-address.js';
  */
 const PRIVILEGES: Readonly<Record<string, readonly string[]>> = {
   accounts: ['SELECT', 'INSERT', 'UPDATE (balance)', 'UPDATE (version)', 'UPDATE (head_hash)'],
+  account_openings: ['SELECT', 'INSERT'],
   transactions: ['SELECT', 'INSERT'],
   archived_transactions: ['SELECT'],
   outbox: ['SELECT', 'INSERT', 'DELETE'],
@@ -79,7 +80,7 @@ async function grant(
 async function assertNoMore(query: Query, schema: string, role: string): Promise<void> {
   const rows = (await query(
     `SELECT relname AS name FROM pg_class
-     WHERE relnamespace = $1::regnamespace AND relname IN ('transactions', 'archived_transactions', 'audit_events')
+     WHERE relnamespace = $1::regnamespace AND relname IN ('account_openings', 'transactions', 'archived_transactions', 'audit_events')
        AND has_table_privilege($2, oid, 'UPDATE, DELETE, TRUNCATE')`,
     [quote(schema), role],
   )) as { name: string }[];

@@ -3,6 +3,8 @@ import { STORED_COLUMNS } from './rows.js';
 /** A shard's tables, each qualified with the shard's schema and quoted: behind PgBouncer there is no search_path. */
 export interface SchemaTables {
   readonly accounts: string;
+  /** The idempotency keys with which accounts were opened. */
+  readonly accountOpenings: string;
   readonly transactions: string;
   /** Old transactions, moved out of `transactions`. */
   readonly archivedTransactions: string;
@@ -30,6 +32,7 @@ export function tablesOf(schema: string): SchemaTables {
   const archivedTransactions = `${quoted}.archived_transactions`;
   return {
     accounts: `${quoted}.accounts`,
+    accountOpenings: `${quoted}.account_openings`,
     transactions,
     archivedTransactions,
     allTransactions: `(SELECT ${STORED_COLUMNS} FROM ${transactions}

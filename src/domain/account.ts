@@ -11,8 +11,14 @@ export interface Account {
   readonly accountId: number;
   readonly balance: Money;
   readonly version: number;
-  /** Whose it is; undefined: nobody's, or it was not asked for. */
-  readonly owner?: string;
+}
+
+/** An account as a resource: with what its transactions don't tell. */
+export interface OwnedAccount extends Account {
+  /** Whose it is; undefined: nobody's. */
+  readonly owner: string | undefined;
+  /** How often something else than its balance has changed. */
+  readonly revision: number;
 }
 
 /** What the name of an owner may be: 1 to 255 characters, none of them a control character. */

@@ -1,4 +1,4 @@
-import type { Account } from './account.js';
+import type { Account, OwnedAccount } from './account.js';
 import type { Money } from './money.js';
 import type { PostingCommand, Transaction } from './transaction.js';
 
@@ -54,8 +54,13 @@ export abstract class Ledger {
    * Opens an account; its opening deposit, if any, is its first transaction and commits with it.
    *
    * @param owner undefined: it is nobody's
+   * @param idempotencyKey unique per owner, for ever; undefined: a repeat opens another account
    */
-  abstract openAccount(openingDeposit: Money | undefined, owner?: string): Promise<Account>;
+  abstract openAccount(
+    openingDeposit: Money | undefined,
+    owner?: string,
+    idempotencyKey?: string,
+  ): Promise<OwnedAccount>;
 }
 
 /**

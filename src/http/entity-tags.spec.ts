@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { MAX_ID } from '../domain/account.js';
-import { entityTag, matchesNone, parseIfMatch } from './entity-tags.js';
+import { accountTag, matchesNone, parseIfMatch, versionTag } from './entity-tags.js';
 import { InvalidRequestError } from './invalid-request.js';
 
 function refusedField(work: () => unknown): string | undefined {
@@ -32,9 +32,17 @@ const MALFORMED = [
   '"7";',
 ];
 
-describe('entityTag', () => {
+describe('versionTag', () => {
   it('is the version in quotes', () => {
-    expect(entityTag(12)).toBe('"12"');
+    expect(versionTag(12)).toBe('"12"');
+  });
+});
+
+describe('accountTag', () => {
+  it('is the version and the revision in quotes', () => {
+    const account = { accountId: 1, balance: 0n, owner: 'ada' };
+    expect(accountTag({ ...account, version: 12, revision: 0 })).toBe('"12.0"');
+    expect(accountTag({ ...account, version: 1, revision: 10 })).toBe('"1.10"');
   });
 });
 
@@ -47,6 +55,11 @@ describe('parseIfMatch', () => {
     ['a list', '"7", "8","9" ,"10"', [7, 8, 9, 10]],
     ['a weak tag, which never matches strongly', 'W/"7"', []],
     ['a weak and a strong tag', 'W/"7", "8"', [8]],
+    ['the tag of an account', '"7.0"', [7]],
+    ['the tag of an account that was revised', '"7.12"', [7]],
+    ['tags of both kinds', '"7.2", "8", "9.10"', [7, 8, 9]],
+    ['the weak tag of an account', 'W/"7.2"', []],
+    ['a revision in another spelling', '"7.02", "7.-1", "7.", ".2", "7.2.1", "7.x", "0.1", "07.1"', []],
     ['a tag that is no version', '"abc"', []],
     ['the empty tag', '""', []],
     ['a version in another spelling', '"07"', []],
@@ -79,7 +92,9 @@ describe('parseIfMatch', () => {
         fc.array(tag, { minLength: 1, maxLength: 8 }),
         fc.constantFrom(',', ', ', ' ,\t'),
         (tags, comma) => {
-          const header = tags.map(({ version, weak }) => (weak ? 'W/' : '') + entityTag(version)).join(comma);
+          const header = tags
+            .map(({ version, weak }) => (weak ? 'W/' : '') + versionTag(version))
+            .join(comma);
           expect(parseIfMatch(header)).toEqual(
             tags.filter(({ weak }) => !weak).map(({ version }) => version),
           );
@@ -96,14 +111,21 @@ describe('matchesNone', () => {
     ['this version', '"12"', false],
     ['this version, weakly', 'W/"12"', false],
     ['this version in a list', '"1", "12"', false],
+    ['this version with a revision', '"12.0"', true],
+    ['this version in another spelling', '"012"', true],
     ['*', '*', false],
     ['a tag that is no version', '"abc"', true],
   ])('answers %s', (_, header, none) => {
-    expect(matchesNone(header)(12)).toBe(none);
+    expect(matchesNone(header)('"12"')).toBe(none);
+  });
+
+  it('tells revisions apart', () => {
+    expect(matchesNone('"12.1", W/"12.2"')('"12.2"')).toBe(false);
+    expect(matchesNone('"12", "12.1", "12.20"')('"12.2"')).toBe(true);
   });
 
   it.each(MALFORMED)('refuses %j and names the header', (header) => {
-    expect(refusedField(() => matchesNone(header)(12))).toBe('If-None-Match');
+    expect(refusedField(() => matchesNone(header)('"12"'))).toBe('If-None-Match');
   });
 
   // An expression with two ways to read a blank doubles its time with each one: for 28 of them it takes ten seconds.

@@ -1,4 +1,5 @@
 import { InvalidRequestError } from './invalid-request.js';
+import type { OwnedAccount } from '../domain/account.js';
 import { parsePositiveInteger } from './positive-integer.js';
 
 /** RFC 9110, 8.8.3: any visible character but the quote, and obs-text. A comma in a tag does not end it. */
@@ -10,41 +11,48 @@ const TAGS = new RegExp(TAG, 'g');
  */
 const TAG_LIST = new RegExp(String.raw`^[ \t,]*${TAG}[ \t]*(?:,[ \t]*(?:${TAG}[ \t]*)?)*$`);
 
-/** An account's entity tag is its version. */
-export function entityTag(version: number): string {
+/** What a tag says of the account: its version and, where there is one, its revision. */
+const ACCOUNT_TAG = /^"([1-9]\d*)(?:\.(?:0|[1-9]\d*))?"$/;
+
+/** The entity tag of what shows an account's version and balance. */
+export function versionTag(version: number): string {
   return `"${version}"`;
 }
 
+/** The entity tag of an account, which shows its owner too: that changes without a new version. */
+export function accountTag({ version, revision }: OwnedAccount): string {
+  return `"${version}.${revision}"`;
+}
+
 /**
- * The versions that an If-Match header allows (RFC 9110, 13.1.1). Undefined: no condition, as with `*`, which any
- * account fulfils. Tags that no account can have, weak ones included, allow nothing.
+ * The versions that an If-Match header allows (RFC 9110, 13.1.1); it may name them by either tag. Undefined: no
+ * condition, as with `*`, which any account fulfils. Tags that no account can have, weak ones included, allow nothing.
  *
  * @throws InvalidRequestError when it is no list of entity tags
  */
 export function parseIfMatch(header: string | undefined): number[] | undefined {
   if (header === undefined || header.trim() === '*') return undefined;
-  return versionsOf('If-Match', header, (tag) => !tag.startsWith('W/'));
+  return tagsOf('If-Match', header)
+    .map((tag) => parsePositiveInteger(ACCOUNT_TAG.exec(tag)?.[1] ?? ''))
+    .filter((version) => version !== undefined);
 }
 
 /**
- * Reads an If-None-Match header (RFC 9110, 13.1.2; weak comparison). The answer tells of a version whether the client
- * wants it, because it is none of those that the client has.
+ * Reads an If-None-Match header (RFC 9110, 13.1.2; weak comparison). The answer tells of an entity tag whether the client
+ * wants what it stands for, because it is none of those that the client has.
  *
  * @throws InvalidRequestError when it is no list of entity tags
  */
-export function matchesNone(header: string | undefined): (version: number) => boolean {
+export function matchesNone(header: string | undefined): (tag: string) => boolean {
   if (header === undefined) return () => true;
   if (header.trim() === '*') return () => false;
-  const versions = versionsOf('If-None-Match', header, () => true);
-  return (version) => !versions.includes(version);
+  const tags = tagsOf('If-None-Match', header).map((tag) => tag.replace(/^W\//, ''));
+  return (tag) => !tags.includes(tag);
 }
 
-function versionsOf(field: string, header: string, counts: (tag: string) => boolean): number[] {
+function tagsOf(field: string, header: string): string[] {
   if (!TAG_LIST.test(header)) {
     throw InvalidRequestError.of(field, 'must be * or a list of quoted entity tags, like "7"');
   }
-  return (header.match(TAGS) ?? [])
-    .filter(counts)
-    .map((tag) => parsePositiveInteger(tag.replace(/^(?:W\/)?"|"$/g, '')))
-    .filter((version) => version !== undefined);
+  return header.match(TAGS) ?? [];
 }

@@ -28,6 +28,7 @@ interface Expected {
   readonly status: number;
   readonly body: string;
   readonly retryAfter?: string;
+  readonly location?: string;
 }
 
 const original = { transactionId: 131 };
@@ -58,6 +59,13 @@ const REFUSALS: Readonly<Record<RefusalCode, Expected>> = {
     refusal: { code: 'DUPLICATE_TRANSACTION', original },
     status: 409,
     body: '{"error":"Duplicate transaction","transactionId":"txn131"}',
+    location: '/transactions/txn131',
+  },
+  DUPLICATE_ACCOUNT: {
+    refusal: { code: 'DUPLICATE_ACCOUNT', accountId: 12 },
+    status: 409,
+    body: '{"error":"Duplicate account","accountId":12}',
+    location: '/accounts/12',
   },
   PRECONDITION_FAILED: {
     refusal: { code: 'PRECONDITION_FAILED', currentVersion: 6 },
@@ -78,6 +86,11 @@ const REFUSALS: Readonly<Record<RefusalCode, Expected>> = {
     refusal: { code: 'IDEMPOTENCY_KEY_REUSED', original },
     status: 422,
     body: '{"error":"Idempotency key reused","transactionId":"txn131"}',
+  },
+  OPENING_KEY_REUSED: {
+    refusal: { code: 'OPENING_KEY_REUSED', accountId: 12 },
+    status: 422,
+    body: '{"error":"Idempotency key reused","accountId":12}',
   },
   NOT_APPLIED: {
     refusal: { code: 'NOT_APPLIED' },
@@ -177,11 +190,12 @@ const answerTo = (name: string) =>
 describe('GlobalExceptionFilter: refusals of the ledger', () => {
   it.each(Object.entries(REFUSALS))(
     'answers %s as the contract says',
-    async (code, { status, body, retryAfter }) => {
+    async (code, { status, body, retryAfter, location }) => {
       const response = await answerTo(code);
       expect(response.statusCode).toBe(status);
       expect(response.body).toBe(body);
       expect(response.headers['retry-after']).toBe(retryAfter);
+      expect(response.headers.location).toBe(location);
       expect(response.headers['content-type']).toBe('application/json; charset=utf-8');
       expect(logged).toEqual([]);
     },

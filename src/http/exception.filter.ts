@@ -10,6 +10,8 @@ export interface ErrorAnswer {
   readonly status: number;
   readonly body: object;
   readonly retryAfterSeconds?: number;
+  /** Where that is which the request would have made. */
+  readonly location?: string;
   /** What credential is wanted (RFC 6750, section 3). */
   readonly challenge?: string;
 }
@@ -46,9 +48,14 @@ export function sendError(reply: FastifyReply, answer: ErrorAnswer): void {
 /** What an error says in header fields. */
 export function withErrorHeaders(
   reply: FastifyReply,
-  { retryAfterSeconds, challenge }: Pick<ErrorAnswer, 'retryAfterSeconds' | 'challenge'>,
+  {
+    retryAfterSeconds,
+    location,
+    challenge,
+  }: Pick<ErrorAnswer, 'retryAfterSeconds' | 'location' | 'challenge'>,
 ): FastifyReply {
   if (retryAfterSeconds !== undefined) void reply.header('retry-after', retryAfterSeconds);
+  if (location !== undefined) void reply.header('location', location);
   if (challenge !== undefined) void reply.header('www-authenticate', challenge);
   return reply;
 }
@@ -91,7 +98,17 @@ function answerOfRefusal(refusal: Refusal): ErrorAnswer {
     case 'VERSION_MISMATCH':
       return { status: 409, body: { error: 'Version mismatch', CurrentVersion: refusal.currentVersion } };
     case 'DUPLICATE_TRANSACTION':
-      return { status: 409, body: withTransaction('Duplicate transaction', refusal.original.transactionId) };
+      return {
+        status: 409,
+        body: withTransaction('Duplicate transaction', refusal.original.transactionId),
+        location: `/transactions/txn${refusal.original.transactionId}`,
+      };
+    case 'DUPLICATE_ACCOUNT':
+      return {
+        status: 409,
+        body: { error: 'Duplicate account', accountId: refusal.accountId },
+        location: `/accounts/${refusal.accountId}`,
+      };
     case 'PRECONDITION_FAILED':
       return { status: 412, body: { error: 'Version mismatch', CurrentVersion: refusal.currentVersion } };
     case 'INSUFFICIENT_BALANCE':
@@ -100,6 +117,8 @@ function answerOfRefusal(refusal: Refusal): ErrorAnswer {
       return { status: 422, body: { error: 'Balance limit exceeded' } };
     case 'IDEMPOTENCY_KEY_REUSED':
       return { status: 422, body: withTransaction('Idempotency key reused', refusal.original.transactionId) };
+    case 'OPENING_KEY_REUSED':
+      return { status: 422, body: { error: 'Idempotency key reused', accountId: refusal.accountId } };
     case 'NOT_APPLIED':
       return { status: 424, body: { error: 'Not applied' } };
     case 'OVERLOADED':

@@ -1,4 +1,4 @@
-const INSTANT = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:\d{2}))?$/;
+const INSTANT = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.(\d{1,9}))?)?(Z|[+-]\d{2}:\d{2}))?$/;
 
 /** A point in time: an ISO 8601 date, or a date and time with its offset from UTC. */
 export function isInstant(text: string): boolean {
@@ -6,4 +6,16 @@ export function isInstant(text: string): boolean {
   // Date.parse takes 2025-02-30 for the 2nd of March.
   const day = text.slice(0, 10);
   return new Date(day).toISOString().startsWith(day);
+}
+
+/**
+ * The first whole millisecond that is not before an instant. Transactions have times in whole milliseconds: one is at or
+ * after the instant, or before it, exactly when it is at or after, or before, this.
+ */
+export function millisecondFrom(text: string): Date {
+  const fraction = INSTANT.exec(text)?.[4] ?? '';
+  const [millis, rest] = [fraction.slice(0, 3).padEnd(3, '0'), fraction.slice(3)];
+  // Without it, so that nothing depends on what Date.parse makes of further digits.
+  const second = Date.parse(text.replace(/\.\d+/, ''));
+  return new Date(second + Number(millis) + (/[1-9]/.test(rest) ? 1 : 0));
 }

@@ -135,17 +135,32 @@ const responseHeader = (name: string, description: string, example: string | num
   });
 
 export const ETag = responseHeader('ETag', 'The version of the account, as an entity tag.', '"8"');
+export const AccountETag = responseHeader(
+  'AccountETag',
+  'The version of the account and its revision, which counts the changes that are no transactions, as an entity tag.',
+  '"8.0"',
+);
 export const Location = responseHeader('Location', 'Where the new resource is.', '/transactions/txn131');
 export const RetryAfter = responseHeader(
   'Retry-After',
   'Seconds to wait before the request is sent again.',
   1,
 );
-/** On answers to a request that the rate limit has counted or refused; not there where there is no limit. */
+/** One that not every such answer has. */
 const optionalHeader = (name: string, description: string, example: string) =>
   component('headers', name, { description, required: false, schema: { type: 'string' }, example });
 
-/** The fields of the IETF draft "RateLimit header fields for HTTP". */
+/** On a 409 that says `Duplicate …`. */
+export const OriginalLocation = optionalHeader(
+  'OriginalLocation',
+  'Of a duplicate: where that is which the first request has made.',
+  '/transactions/txn131',
+);
+
+/**
+ * The fields of the IETF draft "RateLimit header fields for HTTP". On answers to a request that the rate limit has counted
+ * or refused; not there where there is no limit.
+ */
 export const RATE_LIMIT_HEADERS: Readonly<Record<string, Reference>> = {
   'RateLimit-Policy': optionalHeader(
     'RateLimit-Policy',
@@ -248,8 +263,9 @@ const UNAVAILABLE = sharedResponse(
   'Unavailable',
   jsonResponse(
     '`Overloaded`: too many requests wait already, or the service is stopping; nothing was changed. ' +
-      '`Outcome unknown`: the database was lost during COMMIT and did not come back in time; send the request again ' +
-      'with the same Idempotency-Key to learn the outcome.',
+      '`Outcome unknown`: the database was lost during COMMIT and did not come back in time. A request that had an ' +
+      'Idempotency-Key tells the outcome when it is sent again with the same one; of one without, look whether it was ' +
+      'carried out before you send it again.',
     ErrorBody,
     { Overloaded: OVERLOADED_BODY, 'Outcome unknown': { error: 'Outcome unknown' } },
     { 'Retry-After': RetryAfter },
@@ -371,6 +387,16 @@ export const RequestIdHeader = () =>
     description:
       'An id for the request, which the response and the log repeat: up to 128 letters, digits and `._~:/+=@-`. ' +
       'Anything else is replaced by a new id.',
+  });
+
+/** @param what the request makes; its key belongs to `scope` */
+export const IdempotencyKeyHeader = (what: string, scope: string) =>
+  ApiHeader({
+    name: 'Idempotency-Key',
+    description:
+      `A key of your own for this ${what}, for example a UUID: 1 to 255 visible ASCII characters, bare or as a ` +
+      `quoted string. It belongs to ${scope} and lasts as long as the ${what}.`,
+    schema: { type: 'string', pattern: '^[!-~]{1,255}$' },
   });
 
 export const LimitQuery = () =>

@@ -1,16 +1,35 @@
 import type { PoolClient } from 'pg';
 import type { QueryRunner } from 'typeorm';
 import { classifyFailure } from '../database/database-errors.js';
-import { FIRST_VERSION, type Account } from '../domain/account.js';
+import { FIRST_VERSION, type OwnedAccount } from '../domain/account.js';
 import { LedgerError } from '../domain/errors.js';
-import type { Money } from '../domain/money.js';
+import { formatMoney, type Money } from '../domain/money.js';
 import type { BalanceCache } from '../domain/ports.js';
+import { moneyFromColumn } from '../database/rows.js';
 import type { PostBatch } from './post-batch.js';
 import type { SchemaTables } from '../database/tables.js';
 import { CommitOutcomeUnknownError, type TransactionRunner } from './transaction-runner.js';
 
 /** Openings that run or wait for a connection at the same time; one more is refused. */
 const MAX_OPENINGS = 100;
+
+/** In the place of an owner, where there is none: no owner's name is empty. */
+const NOBODY = '';
+
+/** What an account is opened with. */
+interface Opening {
+  readonly openingDeposit: Money | undefined;
+  /** Undefined: nobody's. */
+  readonly owner: string | undefined;
+  /** The owner's; undefined: a repeat would open another account. */
+  readonly idempotencyKey: string | undefined;
+}
+
+/** An account that was opened with an idempotency key. */
+interface KeyedOpening {
+  readonly accountId: number;
+  readonly openingDeposit: Money | undefined;
+}
 
 /** Opens accounts in one shard. Each opening is a transaction of its own: nobody else can know the new row. */
 export class AccountOpener {
@@ -23,15 +42,23 @@ export class AccountOpener {
     private readonly tables: SchemaTables,
   ) {}
 
-  /** @throws LedgerError OVERLOADED, DATABASE_FAILED (nothing was applied) or OUTCOME_UNKNOWN */
-  async open(openingDeposit: Money | undefined, owner?: string): Promise<Account> {
+  /**
+   * @throws LedgerError DUPLICATE_ACCOUNT, OPENING_KEY_REUSED; OVERLOADED, DATABASE_FAILED (nothing was applied) or
+   *   OUTCOME_UNKNOWN
+   */
+  async open(
+    openingDeposit: Money | undefined,
+    owner?: string,
+    idempotencyKey?: string,
+  ): Promise<OwnedAccount> {
+    const opening = { openingDeposit, owner, idempotencyKey };
     if (this.openings >= MAX_OPENINGS) throw new LedgerError({ code: 'OVERLOADED' });
     this.openings += 1;
     const startedMs = performance.now();
     try {
       const account = await this.runner
-        .run((queryRunner, client) => this.insert(queryRunner, client, openingDeposit, owner))
-        .catch((error: unknown) => this.recover(error));
+        .run((queryRunner, client) => this.insert(queryRunner, client, opening))
+        .catch((error: unknown) => this.recover(error, opening));
       await this.balances.record([account], startedMs);
       return account;
     } finally {
@@ -42,15 +69,16 @@ export class AccountOpener {
   private async insert(
     queryRunner: QueryRunner,
     client: PoolClient,
-    openingDeposit: Money | undefined,
-    owner: string | undefined,
-  ): Promise<Account> {
+    opening: Opening,
+  ): Promise<OwnedAccount> {
+    const { openingDeposit, owner } = opening;
     const [row] = (await queryRunner.query(
       `INSERT INTO ${this.tables.accounts} (balance, version, owner) VALUES (0, $1, $2) RETURNING account_id`,
       [FIRST_VERSION, owner ?? null],
     )) as [{ account_id: string }];
     const accountId = Number(row.account_id);
-    const empty: Account = { accountId, balance: 0n, version: FIRST_VERSION, owner };
+    await this.useKey(queryRunner, accountId, opening);
+    const empty: OwnedAccount = { accountId, balance: 0n, version: FIRST_VERSION, owner, revision: 0 };
     if (openingDeposit === undefined) return empty;
     const deposit = { accountId, type: 'credit', amount: openingDeposit } as const;
     const posted = await this.postBatch.decide(queryRunner, client, [deposit], 'wait');
@@ -58,11 +86,48 @@ export class AccountOpener {
     return { ...empty, ...posted.accounts.get(accountId) };
   }
 
-  private async recover(error: unknown): Promise<Account> {
+  /**
+   * Records the key with the account. One that another opening is using just now is waited for.
+   *
+   * @throws LedgerError DUPLICATE_ACCOUNT, OPENING_KEY_REUSED
+   */
+  private async useKey(queryRunner: QueryRunner, accountId: number, opening: Opening): Promise<void> {
+    const { openingDeposit, owner = NOBODY, idempotencyKey } = opening;
+    if (idempotencyKey === undefined) return;
+    const recorded = (await queryRunner.query(
+      `INSERT INTO ${this.tables.accountOpenings} (account_id, owner, idempotency_key, opening_deposit)
+       VALUES ($1, $2, $3, $4) ON CONFLICT (owner, idempotency_key) DO NOTHING RETURNING account_id`,
+      [accountId, owner, idempotencyKey, openingDeposit === undefined ? null : formatMoney(openingDeposit)],
+    )) as unknown[];
+    if (recorded.length === 1) return;
+    const earlier = await this.findKeyed(queryRunner, opening);
+    if (!earlier) throw new Error('an idempotency key is in use by no opening');
+    const same = earlier.openingDeposit === openingDeposit;
+    throw new LedgerError({
+      code: same ? 'DUPLICATE_ACCOUNT' : 'OPENING_KEY_REUSED',
+      accountId: earlier.accountId,
+    });
+  }
+
+  private async findKeyed(
+    queryRunner: QueryRunner,
+    { owner = NOBODY, idempotencyKey }: Opening,
+  ): Promise<KeyedOpening | undefined> {
+    const [row] = (await queryRunner.query(
+      `SELECT account_id, opening_deposit FROM ${this.tables.accountOpenings}
+       WHERE owner = $1 AND idempotency_key = $2`,
+      [owner, idempotencyKey],
+    )) as { account_id: string; opening_deposit: string | null }[];
+    if (!row) return undefined;
+    const openingDeposit = row.opening_deposit === null ? undefined : moneyFromColumn(row.opening_deposit);
+    return { accountId: Number(row.account_id), openingDeposit };
+  }
+
+  private async recover(error: unknown, opening: Opening): Promise<OwnedAccount> {
     if (error instanceof CommitOutcomeUnknownError) {
-      const account = (error as CommitOutcomeUnknownError<Account>).value;
+      const account = (error as CommitOutcomeUnknownError<OwnedAccount>).value;
       const opened = await this.runner.resolve((queryRunner) =>
-        this.wasOpened(queryRunner, account.accountId),
+        this.wasOpened(queryRunner, account.accountId, opening),
       );
       if (opened) return account;
       throw new LedgerError(
@@ -73,8 +138,9 @@ export class AccountOpener {
     }
     const failure = classifyFailure(error);
     if (failure === 'statement') throw error;
+    const isSlow = failure === 'busy' || failure === 'locked';
     throw new LedgerError(
-      failure === 'busy' ? { code: 'OVERLOADED' } : { code: 'DATABASE_FAILED', currentVersion: null },
+      isSlow ? { code: 'OVERLOADED' } : { code: 'DATABASE_FAILED', currentVersion: null },
     );
   }
 
@@ -83,14 +149,18 @@ export class AccountOpener {
    * and succeeds only if the row never came to be. The claim is taken back at once; not by a DELETE, which the service's
    * role may not do.
    */
-  private async wasOpened(queryRunner: QueryRunner, accountId: number): Promise<boolean> {
+  private async wasOpened(queryRunner: QueryRunner, accountId: number, opening: Opening): Promise<boolean> {
     await queryRunner.query('SAVEPOINT before_claim');
     const claimed = (await queryRunner.query(
       `INSERT INTO ${this.tables.accounts} (account_id, balance, version) VALUES ($1, 0, $2)
        ON CONFLICT DO NOTHING RETURNING account_id`,
       [accountId, FIRST_VERSION],
     )) as unknown[];
-    if (claimed.length === 0) return true;
+    if (claimed.length === 0) {
+      if (opening.idempotencyKey === undefined) return true;
+      // The id alone does not tell: a promoted standby may hand out a lost one again.
+      return (await this.findKeyed(queryRunner, opening))?.accountId === accountId;
+    }
     await queryRunner.query('ROLLBACK TO SAVEPOINT before_claim');
     return false;
   }

@@ -1,4 +1,4 @@
-import type { Account } from '../domain/account.js';
+import type { OwnedAccount } from '../domain/account.js';
 import type { Money } from '../domain/money.js';
 import { LedgerError } from '../domain/errors.js';
 import { Ledger, type Turnstile } from '../domain/ports.js';
@@ -46,8 +46,23 @@ export class GroupCommitLedger extends Ledger {
     return this.router.of(accountId).turnstile;
   }
 
-  /** In the shard whose turn it is, or in another one when that has failed with nothing applied. */
-  async openAccount(openingDeposit: Money | undefined, owner?: string): Promise<Account> {
+  /**
+   * With a key in the shard that the key is of, and in no other. Without one in the shard whose turn it is, or in another
+   * one when that has failed with nothing applied.
+   */
+  async openAccount(
+    openingDeposit: Money | undefined,
+    owner?: string,
+    idempotencyKey?: string,
+  ): Promise<OwnedAccount> {
+    if (idempotencyKey === undefined) return this.openAnywhere(openingDeposit, owner);
+    return this.router.ofOpening(owner, idempotencyKey).opener.open(openingDeposit, owner, idempotencyKey);
+  }
+
+  private async openAnywhere(
+    openingDeposit: Money | undefined,
+    owner: string | undefined,
+  ): Promise<OwnedAccount> {
     const giveUpAt = performance.now() + OPENING_MS;
     let shard = this.firstForNewAccount();
     for (;;) {
@@ -64,8 +79,8 @@ export class GroupCommitLedger extends Ledger {
   private async openIn(
     shard: ShardWriter,
     openingDeposit: Money | undefined,
-    owner?: string,
-  ): Promise<Account> {
+    owner: string | undefined,
+  ): Promise<OwnedAccount> {
     try {
       const account = await shard.opener.open(openingDeposit, owner);
       this.retryAtMs.delete(shard);

@@ -1,9 +1,10 @@
-import { FIRST_VERSION, type Account } from '../domain/account.js';
+import { FIRST_VERSION, type Account, type OwnedAccount } from '../domain/account.js';
 import { lineOf } from '../domain/chain.js';
 import { LedgerError } from '../domain/errors.js';
 import type { BalanceCache } from '../domain/ports.js';
 import type { Transaction, TransactionType } from '../domain/transaction.js';
 import {
+  OWNED_ACCOUNT_COLUMNS,
   ownedAccountFromRow,
   TRANSACTION_COLUMNS,
   transactionFromRow,
@@ -23,9 +24,9 @@ export interface BalanceRequest {
 
 export interface TransactionFilter {
   readonly type?: TransactionType;
-  /** Not before. */
+  /** Not before. In whole milliseconds, as the times of transactions are. */
   readonly from?: Date;
-  /** Before. */
+  /** Before; the same. */
   readonly to?: Date;
 }
 
@@ -55,7 +56,7 @@ const MAX_EXAMINED = 10_000;
 
 /** Reads accounts and transactions. Balances come from the cache where it may answer, all else from the database. */
 export class LedgerReader {
-  private readonly accountReads = new SingleFlight<number, Account>();
+  private readonly accountReads = new SingleFlight<number, OwnedAccount>();
 
   constructor(
     private readonly router: ShardRouter<ShardReader>,
@@ -83,7 +84,7 @@ export class LedgerReader {
    *
    * @throws LedgerError ACCOUNT_NOT_FOUND, DATABASE_FAILED, OVERLOADED
    */
-  account(accountId: number): Promise<Account> {
+  account(accountId: number): Promise<OwnedAccount> {
     return this.accountReads.run(accountId, () => this.readAccount(accountId));
   }
 
@@ -93,11 +94,11 @@ export class LedgerReader {
    * @param owner undefined: everybody's
    * @throws LedgerError DATABASE_FAILED, OVERLOADED
    */
-  async accountsAfter(accountId: number, limit: number, owner?: string): Promise<Account[]> {
+  async accountsAfter(accountId: number, limit: number, owner?: string): Promise<OwnedAccount[]> {
     const pages = await Promise.all(
       this.router.shards.map((shard) =>
         shard.query<OwnedAccountRow>(
-          `SELECT account_id, balance, version, owner FROM ${shard.tables.accounts}
+          `SELECT ${OWNED_ACCOUNT_COLUMNS} FROM ${shard.tables.accounts}
            WHERE account_id > $1 ${owner === undefined ? '' : 'AND owner = $3'} ORDER BY account_id LIMIT $2`,
           owner === undefined ? [accountId, limit] : [accountId, limit, owner],
         ),
@@ -162,7 +163,8 @@ export class LedgerReader {
    * The head of an account's chain and, from a version on, what leads to it: whoever has kept the hash of that version
    * computes the head from it with these lines, or learns that the history was changed. Straight from the rows.
    *
-   * @throws LedgerError ACCOUNT_NOT_FOUND, DATABASE_FAILED, OVERLOADED
+   * @throws LedgerError ACCOUNT_NOT_FOUND; VERSION_MISMATCH when the account has not come to `fromVersion`, which whoever
+   *   has kept that version's hash must not take for nothing new; DATABASE_FAILED; OVERLOADED
    */
   async proof(accountId: number, fromVersion?: number): Promise<ChainProof> {
     const shard = this.router.of(accountId);
@@ -173,8 +175,11 @@ export class LedgerReader {
     );
     if (!head) throw new LedgerError({ code: 'ACCOUNT_NOT_FOUND' });
     const version = Number(head.version);
+    if (fromVersion !== undefined && fromVersion > version) {
+      throw new LedgerError({ code: 'VERSION_MISMATCH', currentVersion: version });
+    }
     const proof = { accountId, version, hash: head.hash, lines: [], nextFromVersion: undefined };
-    if (fromVersion === undefined || fromVersion >= version) return proof;
+    if (fromVersion === undefined || fromVersion === version) return proof;
     // No snapshot is needed: what there was up to the head does not change, and the archive is read along.
     const rows = await shard.query<TransactionRow>(
       `SELECT ${TRANSACTION_COLUMNS} FROM ${shard.tables.allTransactions} t
@@ -196,11 +201,11 @@ export class LedgerReader {
     return Promise.all(this.router.shards.map((shard) => shard.problem()));
   }
 
-  private async readAccount(accountId: number): Promise<Account> {
+  private async readAccount(accountId: number): Promise<OwnedAccount> {
     const startedMs = performance.now();
     const shard = this.router.of(accountId);
     const [row] = await shard.query<OwnedAccountRow>(
-      `SELECT account_id, balance, version, owner FROM ${shard.tables.accounts} WHERE account_id = $1`,
+      `SELECT ${OWNED_ACCOUNT_COLUMNS} FROM ${shard.tables.accounts} WHERE account_id = $1`,
       [accountId],
       accountId,
     );

@@ -37,6 +37,24 @@ describe('ShardRouter', () => {
     );
   });
 
+  it('opens the account of an owner and a key in one shard, the same for every bank of so many', () => {
+    const place = (owner: string | undefined, key: string) => routerOf(4).ofOpening(owner, key);
+    // By hand: printf '3:adak1' | sha256sum | cut -c1-12, as a number, modulo 4.
+    expect([place('ada', 'k1'), place('ada', 'k2'), place(undefined, 'k1'), place('Zoë', 'k')]).toEqual([
+      3, 1, 3, 1,
+    ]);
+  });
+
+  it('spreads keys evenly over the shards', () => {
+    const router = routerOf(4);
+    const opened = [0, 0, 0, 0];
+    for (let n = 0; n < 4_000; n++) {
+      const index = router.ofOpening('ada', `key-${n}`);
+      opened[index] = (opened[index] ?? 0) + 1;
+    }
+    expect(Math.min(...opened)).toBeGreaterThan(850);
+  });
+
   it('gives every shard its turn with new accounts', () => {
     fc.assert(
       fc.property(count, fc.integer({ min: 1, max: 5 }), (shards, rounds) => {

@@ -1,3 +1,8 @@
+import { createHash } from 'node:crypto';
+
+/** So many of a hash are the largest number that is exact. */
+const HASHED_BYTES = 6;
+
 /**
  * Finds what belongs to a shard. Ids carry their shard: shard k of N hands out k+1, k+1+N, k+1+2N … for accounts and
  * for transactions, so no directory is needed.
@@ -16,6 +21,17 @@ export class ShardRouter<T> {
 
   indexOf(id: number): number {
     return (id - 1) % this.shards.length;
+  }
+
+  /**
+   * The shard in which an owner's idempotency key opens an account: always the same one, where it is used once. Behind
+   * its length the owner's name can't run into the key. `verify` has the rule a second time, in SQL.
+   */
+  ofOpening(owner: string | undefined, idempotencyKey: string): T {
+    const name = owner ?? '';
+    const text = `${Buffer.byteLength(name)}:${name}${idempotencyKey}`;
+    const number = createHash('sha256').update(text).digest().readUIntBE(0, HASHED_BYTES);
+    return this.shards[number % this.shards.length] as T;
   }
 
   /** Shards take turns with new accounts. */

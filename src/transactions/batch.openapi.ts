@@ -182,8 +182,8 @@ const RESPONSES: Responses = {
     ...failed(500, { error: 'Internal error' }),
   }),
   503: response(
-    'Too many batches wait already, or the service is stopping; or of an atomic batch the outcome is unknown: send it again ' +
-      'with the same keys.',
+    'Too many batches wait already, or the service is stopping; or of an atomic batch the outcome is unknown: where ' +
+      'its transactions have keys, send it again as it is to learn it.',
     [ErrorBody, BatchResults],
     { Overloaded: { error: 'Overloaded' }, ...failed(503, { error: 'Outcome unknown' }) },
     { 'Retry-After': RetryAfter },

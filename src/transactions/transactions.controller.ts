@@ -15,7 +15,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Allow } from '../auth/access.js';
 import { POSTING_SCOPES } from '../auth/principal.js';
 import { DtoPipe } from '../http/dto.pipe.js';
-import { entityTag, parseIfMatch } from '../http/entity-tags.js';
+import { versionTag, parseIfMatch } from '../http/entity-tags.js';
 import { IdempotencyInterceptor, IdempotencyKey } from '../http/idempotency.interceptor.js';
 import { AccountIdPipe, TransactionIdPipe } from '../http/path-pipes.js';
 import { TRANSACTION_RATE } from '../rate-limit/rate-limit.module.js';
@@ -56,7 +56,10 @@ export class TransactionsController {
     const admit = rate && (() => rate.admit(request, reply));
     const transaction = await this.transactions.post(command, request, admit);
     const answer = receipt(transaction);
-    void reply.headers({ location: `/transactions/${answer.id}`, etag: entityTag(transaction.versionAfter) });
+    void reply.headers({
+      location: `/transactions/${answer.id}`,
+      etag: versionTag(transaction.versionAfter),
+    });
     return answer;
   }
 

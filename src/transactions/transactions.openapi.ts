@@ -15,6 +15,7 @@ import {
   CursorQuery,
   ErrorBody,
   ETag,
+  IdempotencyKeyHeader,
   invalidRequest,
   jsonResponse,
   LimitQuery,
@@ -22,6 +23,7 @@ import {
   Money,
   money,
   NextCursor,
+  OriginalLocation,
   RATE_LIMIT_HEADERS,
   READ_FAILURES,
   RequestIdHeader,
@@ -161,7 +163,7 @@ const POSTING_RESPONSES: Responses = {
       'Version mismatch': VERSION_MISMATCH,
       'Duplicate transaction': { error: 'Duplicate transaction', transactionId: 'txn131' },
     },
-    RATE_LIMIT_HEADERS,
+    { Location: OriginalLocation, ...RATE_LIMIT_HEADERS },
   ),
   412: jsonResponse(
     'The account has none of the versions that If-Match names.',
@@ -228,17 +230,12 @@ export const DocumentPosting = (): MethodDecorator =>
         },
       },
     }),
-    ApiHeader({
-      name: 'Idempotency-Key',
-      description:
-        'A key of your own for this transaction, for example a UUID: 1 to 255 visible ASCII characters, bare or as a ' +
-        'quoted string. It belongs to the account and lasts as long as the transaction.',
-      schema: { type: 'string', pattern: '^[!-~]{1,255}$' },
-    }),
+    IdempotencyKeyHeader('transaction', 'the account'),
     ApiHeader({
       name: 'If-Match',
       description:
-        'The versions that the account may have, as entity tags, like `"7"`. Else the answer is 412.',
+        'The versions that the account may have, as entity tags: of its balance, like `"7"`, or its own, like `"7.0"`, of ' +
+        'which only the version counts. Else the answer is 412.',
     }),
     RequestIdHeader(),
   );
@@ -247,7 +244,9 @@ const instantQuery = (name: string, description: string) =>
   ApiQuery({
     name,
     required: false,
-    description: `${description} An ISO 8601 date, or a date and time with its offset, like 2025-05-02T10:24:02Z.`,
+    description:
+      `${description} An ISO 8601 date, or a date and time with its offset, like 2025-05-02T10:24:02Z; to the nanosecond, ` +
+      'all of which is compared.',
     schema: {
       type: 'string',
       pattern: '^\\d{4}-\\d{2}-\\d{2}(T\\d{2}:\\d{2}(:\\d{2}(\\.\\d{1,9})?)?(Z|[+-]\\d{2}:\\d{2}))?$',

@@ -6,6 +6,7 @@ import { MAX_ID } from '../domain/account.js';
 import { Ledger } from '../domain/ports.js';
 import type { PostingCommand, Transaction } from '../domain/transaction.js';
 import { decodeCursor, encodeCursor, listingFor, type Page } from '../http/cursor.js';
+import { millisecondFrom } from '../http/instant.js';
 import { AccountOwners } from '../ledger/account-owners.js';
 import { LedgerReader } from '../ledger/ledger-reader.js';
 import { readType, transactionResource, type ListTransactionsDto } from './transactions.dto.js';
@@ -53,8 +54,8 @@ export class TransactionsService {
       Number(query.limit),
       {
         type: query.type === undefined ? undefined : readType(query.type),
-        from: query.from === undefined ? undefined : new Date(query.from),
-        to: query.to === undefined ? undefined : new Date(query.to),
+        from: query.from === undefined ? undefined : millisecondFrom(query.from),
+        to: query.to === undefined ? undefined : millisecondFrom(query.to),
       },
     );
     const nextCursor = nextBelow === undefined ? null : encodeCursor(listing, nextBelow);

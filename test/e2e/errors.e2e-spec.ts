@@ -15,14 +15,14 @@ afterAll(() => app.close());
 const NOBODY = 999_999;
 const withKey = (key: string) => ({ 'idempotency-key': key });
 
-/** What every refusal has in common: JSON, and an id to ask about. */
-function expectAnswer(response: Response, status: number, body: string): void {
+/** What every refusal has in common: JSON, and an id to ask about. A duplicate says where the first one is. */
+function expectAnswer(response: Response, status: number, body: string, location?: string): void {
   expect(response.status).toBe(status);
   expect(response.text).toBe(body);
   expect(response.headers['content-type']).toBe('application/json; charset=utf-8');
   expect(response.headers['x-request-id']).toMatch(/^[0-9a-f-]{36}$/);
   expect(response.headers.etag).toBeUndefined();
-  expect(response.headers.location).toBeUndefined();
+  expect(response.headers.location).toBe(location);
 }
 
 describe('the table of statuses, row by row', () => {
@@ -58,7 +58,17 @@ describe('the table of statuses, row by row', () => {
     const accountId = await openAccount(app, '100.00');
     const { id } = receiptIn(await post(app, accountId, deposit('5'), withKey('k')));
     const response = await post(app, accountId, deposit('5'), withKey('k'));
-    expectAnswer(response, 409, `{"error":"Duplicate transaction","transactionId":"${id}"}`);
+    const duplicate = `{"error":"Duplicate transaction","transactionId":"${id}"}`;
+    expectAnswer(response, 409, duplicate, `/transactions/${id}`);
+  });
+
+  it('409 and 422 for a key with which an account was opened', async () => {
+    const open = (openingDeposit: number) =>
+      app.http.post('/accounts').set(withKey('opening')).send({ openingDeposit });
+    const { accountId } = JSON.parse((await open(5)).text) as { accountId: number };
+    const duplicate = `{"error":"Duplicate account","accountId":${accountId}}`;
+    expectAnswer(await open(5), 409, duplicate, `/accounts/${accountId}`);
+    expectAnswer(await open(6), 422, `{"error":"Idempotency key reused","accountId":${accountId}}`);
   });
 
   it('412 for an If-Match that does not name the current version', async () => {
@@ -174,7 +184,8 @@ describe('the order of checks', () => {
     const { id } = receiptIn(await post(app, accountId, withdrawal('100'), withKey('k')));
     const wrong = { ...withKey('k'), 'if-match': '"2"' };
     const again = await post(app, accountId, { ...withdrawal('100'), expectedVersion: 2 }, wrong);
-    expectAnswer(again, 409, `{"error":"Duplicate transaction","transactionId":"${id}"}`);
+    const duplicate = `{"error":"Duplicate transaction","transactionId":"${id}"}`;
+    expectAnswer(again, 409, duplicate, `/transactions/${id}`);
     const other = await post(app, accountId, { ...withdrawal('500'), expectedVersion: 2 }, wrong);
     expectAnswer(other, 422, `{"error":"Idempotency key reused","transactionId":"${id}"}`);
   });

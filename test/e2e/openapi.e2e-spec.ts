@@ -154,12 +154,13 @@ describe('openapi.json', () => {
       const id = await openAccount(app, '350.00');
       expectDocumented('getBalance', 200, await get(`/accounts/${id}/balance`));
       expectDocumented('getBalance', 304, await get(`/accounts/${id}/balance`, { 'if-none-match': '"2"' }));
-      expectDocumented('getAccount', 304, await get(`/accounts/${id}`, { 'if-none-match': '"2"' }));
+      expectDocumented('getAccount', 304, await get(`/accounts/${id}`, { 'if-none-match': '"2.0"' }));
       expectDocumented('getBalance', 400, await get('/accounts/x/balance'));
       expectDocumented('getBalance', 404, await get(`/accounts/${NOBODY}/balance`));
       expectDocumented('getAccountProof', 200, await get(`/accounts/${id}/proof?fromVersion=1`));
       expectDocumented('getAccountProof', 400, await get('/accounts/x/proof'));
       expectDocumented('getAccountProof', 404, await get(`/accounts/${NOBODY}/proof`));
+      expectDocumented('getAccountProof', 409, await get(`/accounts/${id}/proof?fromVersion=3`));
       expectDocumented('getBalance', 409, await get(`/accounts/${id}/balance?minVersion=3`));
       expectDocumented('getAccount', 200, await get(`/accounts/${id}`));
       expectDocumented('getAccount', 400, await get('/accounts/0'));
@@ -176,6 +177,14 @@ describe('openapi.json', () => {
       expectDocumented('listTransactions', 200, await get(`/accounts/${accountId}/transactions?limit=1`));
       expectDocumented('listTransactions', 400, await get(`/accounts/${accountId}/transactions?type=gift`));
       expectDocumented('listTransactions', 404, await get(`/accounts/${NOBODY}/transactions`));
+    });
+
+    it('of opening accounts', async () => {
+      const open = (body: object) =>
+        app.http.post('/accounts').set('idempotency-key', 'an-opening').send(body);
+      expectDocumented('openAccount', 201, await open({ openingDeposit: 1 }));
+      expectDocumented('openAccount', 409, await open({ openingDeposit: 1 }));
+      expectDocumented('openAccount', 422, await open({ openingDeposit: 2 }));
     });
 
     it('of posting', async () => {

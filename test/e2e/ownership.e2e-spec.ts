@@ -296,6 +296,22 @@ describe('opening an account', () => {
     expect((await list(undefined)).data).toHaveLength(before);
   });
 
+  it('keeps the keys of owners apart, also from those who may see all accounts', async () => {
+    const openWith = (owner: string | undefined, body = '{}') =>
+      send(owner, body).set('idempotency-key', 'the-same');
+    const ids = [];
+    for (const owner of ['ada', 'bob', undefined]) {
+      const { text } = await openWith(owner).expect(201);
+      ids.push((JSON.parse(text) as AccountBody).accountId);
+    }
+    expect(new Set(ids).size).toBe(3);
+    const again = await openWith('ada').expect(409);
+    expect(again.text).toBe(`{"error":"Duplicate account","accountId":${ids[0]}}`);
+    // The owner's key, whoever opens for it.
+    const onBehalf = await openWith(undefined, '{"owner":"ada"}').expect(409);
+    expect(onBehalf.text).toBe(again.text);
+  });
+
   it('lets those who may see all accounts name the owner', async () => {
     const { text } = await send(undefined, '{"openingDeposit":5,"owner":"Zoë 🏦 \\"x\\""}').expect(201);
     expect(text).toMatch(/^{"accountId":\d+,"balance":5\.00,"version":2,"owner":"Zoë 🏦 \\"x\\""}$/);

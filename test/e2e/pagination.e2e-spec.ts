@@ -173,6 +173,17 @@ describe('filters', () => {
     expect(await versions({ to: new Date(Date.parse(time(5)) + 1).toISOString() })).toEqual([5, 4, 3, 2]);
   });
 
+  it('are compared with all digits of a second that were sent', async () => {
+    const at = (version: number, digits: string) => time(version).replace('Z', `${digits}Z`);
+    for (const digits of ['1', '0001', '000001', '999999']) {
+      expect(await versions({ from: at(5, digits) })).toEqual([7, 6]);
+      expect(await versions({ to: at(5, digits) })).toEqual([5, 4, 3, 2]);
+      expect(await versions({ from: at(3, digits), to: at(6, digits) })).toEqual([6, 5, 4]);
+    }
+    expect(await versions({ from: at(5, '000000'), to: at(6, '0') })).toEqual([5]);
+    expect(await versions({ from: '0000-01-01', to: '9999-12-31T23:59:59.999999999Z' })).toHaveLength(6);
+  });
+
   it('go together', async () => {
     expect(await versions({ from: time(3), to: time(7) })).toEqual([6, 5, 4, 3]);
     expect(await versions({ from: time(3), to: time(7), type: 'Withdraw' })).toEqual([4]);

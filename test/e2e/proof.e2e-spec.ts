@@ -156,6 +156,23 @@ describe('GET /accounts/{accountId}/proof', () => {
     expect(computed).not.toBe(head.hash);
   });
 
+  it('is a version mismatch from a version that the account has not come to: a rollback is not nothing new', async () => {
+    const accountId = await openAccount(app, '5.00');
+    const { version, hash } = await proofOf(accountId);
+    expect(await proofOf(accountId, `?fromVersion=${version}`)).toEqual({
+      accountId,
+      version,
+      hash,
+      lines: [],
+      nextFromVersion: null,
+    });
+    for (const ahead of [version + 1, '9007199254740993', '9223372036854775807']) {
+      const response = await app.http.get(`/accounts/${accountId}/proof?fromVersion=${ahead}`);
+      expect(response.status).toBe(409);
+      expect(response.text).toBe('{"error":"Version mismatch","CurrentVersion":2}');
+    }
+  });
+
   it('refuses a version that is none, and knows no account that was never opened', async () => {
     const accountId = await openAccount(app);
     for (const version of ['0', '-1', 'x', '1.5', '']) {

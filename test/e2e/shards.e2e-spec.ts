@@ -314,6 +314,51 @@ describe('one of two servers', () => {
   }
 });
 
+describe('an opening with a key', () => {
+  const openWith = (key: string, target = app) =>
+    target.http
+      .post('/accounts')
+      .set({ 'content-type': 'application/json', 'idempotency-key': key })
+      .send('{"owner":"Zoë 🏦"}');
+
+  /** A key for each shard. */
+  async function keyOfEach(prefix: string): Promise<string[]> {
+    const keys: string[] = [];
+    for (let n = 0; keys.filter(Boolean).length < COUNT; n++) {
+      const { text } = await openWith(`${prefix}-${n}`).expect(201);
+      keys[shardOf((JSON.parse(text) as { accountId: number }).accountId)] = `${prefix}-${n}`;
+    }
+    return keys;
+  }
+
+  it('goes to the shard of its key, which every instance knows, and to no other when that is down', async () => {
+    const other = await startInstance(shards, TIMEOUTS);
+    try {
+      const keys = await keyOfEach('key');
+      for (const key of keys) expect((await openWith(key, other)).status).toBe(409);
+      await server.kill();
+      try {
+        for (const [shard, key] of keys.entries()) {
+          const { status, text } = await openWith(key);
+          if (HEALTHY.includes(shard)) expect(status).toBe(409);
+          else expect({ status, text }).toEqual({ status: 408, text: LOST });
+        }
+        // Without a key it goes elsewhere.
+        for (let n = 0; n < COUNT; n++) expect(HEALTHY).toContain(shardOf(await openAccount(app)));
+      } finally {
+        await server.start();
+      }
+      await eventually(async () => expect((await readiness()).status).toBe('ok'), 20_000);
+      for (const key of keys) expect((await openWith(key)).status).toBe(409);
+      expect((await verifyBank(shards)).faults).toEqual([]);
+    } finally {
+      await other.close();
+    }
+  }, 60_000);
+
+  const LOST = '{"error":"Server Crashes","CurrentVersion":null}';
+});
+
 describe('a start while one of two servers is down', () => {
   let late: TestApp;
 

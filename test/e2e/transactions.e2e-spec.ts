@@ -168,6 +168,7 @@ describe('Idempotency-Key', () => {
       const again = await post(app, accountId, deposit('5'), withKey('k-1'));
       expect(again.status).toBe(409);
       expect(again.text).toBe(`{"error":"Duplicate transaction","transactionId":"${receiptIn(first).id}"}`);
+      expect(again.headers.location).toBe(first.headers.location);
     }
     expect(await balanceOf(app, accountId)).toBe('{"balance":105.00,"version":3}');
   });

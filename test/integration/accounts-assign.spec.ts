@@ -95,6 +95,18 @@ describe('accounts assign', () => {
     expect(await rows()).toEqual(before);
   });
 
+  it('counts each change as a revision, and nothing else', async () => {
+    const revisions = async () =>
+      (
+        await client.query<{ revision: number }>('SELECT revision FROM bank_0.accounts ORDER BY account_id')
+      ).rows.map(({ revision }) => revision);
+    const [first = 0, second = 0] = await revisions();
+    await assignAccounts(shards, { accounts: [1], owner: 'ada' });
+    await assignAccounts(shards, { accounts: [1, 3], owner: 'ada' });
+    await assignAccounts(shards, { accounts: [1], owner: 'bob' });
+    expect(await revisions()).toEqual([first + 2, second + 1]);
+  });
+
   it('changes and records nothing when an account does not exist', async () => {
     const run = await cli('--account', '1', '99', '--owner', 'ada');
     expect(run).toMatchObject({ code: 1, stderr: 'error: there is no account 99; nothing was changed\n' });

@@ -114,6 +114,7 @@ describe('a backup', () => {
   it('holds one moment of a bank that goes on posting, and is restored to the row', async () => {
     await foundBank(bankIn(source), 20);
     const ledger = await openLedger(source.url);
+    const { accountId: keyed } = await ledger.opener.open(350_00n, 'ada', 'key');
     const acknowledged: number[] = [];
     let posting = true;
     const writers = Array.from({ length: 8 }, async (_, writer) => {
@@ -151,6 +152,11 @@ describe('a backup', () => {
     expect(await on(target, 'SELECT FROM bank.archived_transactions LIMIT 1')).toHaveLength(1);
     const restored = new Set(ids.map(({ id }) => id));
     expect(before.filter((id) => !restored.has(id))).toEqual([]);
+    const reopened = await openLedger(target.url);
+    await expect(reopened.opener.open(350_00n, 'ada', 'key')).rejects.toMatchObject({
+      refusal: { code: 'DUPLICATE_ACCOUNT', accountId: keyed },
+    });
+    await reopened.close();
   }, 60_000);
 
   it('holds every table and every column of the schema', async () => {
@@ -355,6 +361,11 @@ describe('a restored bank', () => {
       without: 'CredentialsAndAudit1795479000000',
       files: ['accounts', 'transactions', 'archived_transactions', 'outbox'],
     },
+    {
+      formatVersion: 3,
+      without: 'OpeningsAndRevisions1795479100000',
+      files: ['accounts', 'transactions', 'archived_transactions', 'outbox', 'api_keys', 'audit_events'],
+    },
   ])('of the format $formatVersion is brought up to date', async ({ formatVersion, without, files }) => {
     const older = MIGRATIONS.slice(
       0,
@@ -366,12 +377,15 @@ describe('a restored bank', () => {
       source,
       `INSERT INTO bank.shard_identity (bank_id, shard_index, shard_count) VALUES (gen_random_uuid(), 0, 1)`,
     );
-    await on(
-      source,
-      `INSERT INTO bank.accounts (balance, version) SELECT 0.01, 2 FROM generate_series(1, 4);
-       INSERT INTO bank.transactions (account_id, type, amount, balance_after, version_after)
-         SELECT account_id, 'credit', 0.01, 0.01, 2 FROM bank.accounts`,
-    );
+    if (formatVersion >= 3) await seedBank(bankIn(source), { accounts: 4, balance: 1n });
+    else {
+      await on(
+        source,
+        `INSERT INTO bank.accounts (balance, version) SELECT 0.01, 2 FROM generate_series(1, 4);
+         INSERT INTO bank.transactions (account_id, type, amount, balance_after, version_after)
+           SELECT account_id, 'credit', 0.01, 0.01, 2 FROM bank.accounts`,
+      );
+    }
     const written = await backup(bankIn(source));
     expect(written.migrations).toEqual(older.map(({ name }) => name));
     expect(written.shards[0]?.files.map(({ table }) => table)).toEqual(files);
@@ -416,8 +430,8 @@ describe('what is not restored', () => {
     ['with a file in which a bit flipped', () => flip(file('accounts')), 'its SHA-256 is another one'],
     [
       'of a format to come',
-      () => rewriteManifest((body) => Object.assign(body, { formatVersion: 4 })),
-      'is of the format version 4; this release reads the versions 1, 2, 3',
+      () => rewriteManifest((body) => Object.assign(body, { formatVersion: 5 })),
+      'is of the format version 5; this release reads the versions 1, 2, 3, 4',
     ],
     [
       'of a schema to come',

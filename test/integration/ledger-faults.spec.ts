@@ -154,6 +154,37 @@ describe('the ledger when the database fails', () => {
     expect((await operator.query('SELECT FROM bank.accounts')).rowCount).toBe(before.rowCount);
   });
 
+  it('resolves a lost COMMIT of an opening with a key both ways, and the key tells which', async () => {
+    const accounts = async () => (await operator.query('SELECT FROM bank.accounts')).rowCount;
+    const before = (await accounts()) ?? 0;
+    proxy.onCut = () => proxy.heal();
+    proxy.atCommit = 'cut-before';
+    expect((await refusalOf(ledger.opener.open(5_000n, 'ada', 'k'))).code).toBe('DATABASE_FAILED');
+    proxy.atCommit = 'cut-after';
+    const { accountId } = await ledger.opener.open(5_000n, 'ada', 'k');
+    expect(await refusalOf(ledger.opener.open(5_000n, 'ada', 'k'))).toEqual({
+      code: 'DUPLICATE_ACCOUNT',
+      accountId,
+    });
+    proxy.atCommit = 'cut-after';
+    proxy.onCut = () => proxy.takeDown();
+    expect((await refusalOf(ledger.opener.open(5_000n, 'ada', 'unknown'))).code).toBe('OUTCOME_UNKNOWN');
+    proxy.heal();
+    const settled = await refusalOf(ledger.opener.open(5_000n, 'ada', 'unknown'));
+    expect(settled.code).toBe('DUPLICATE_ACCOUNT');
+    expect(await accounts()).toBe(before + 2);
+  });
+
+  it('waits for an opening with the same key that is under way, as long as for any lock', async () => {
+    await operator.query('BEGIN');
+    await operator.query(
+      `INSERT INTO bank.account_openings (account_id, owner, idempotency_key) VALUES (999999, 'ada', 'slow')`,
+    );
+    expect((await refusalOf(ledger.opener.open(undefined, 'ada', 'slow'))).code).toBe('OVERLOADED');
+    await operator.query('ROLLBACK');
+    await expect(ledger.opener.open(undefined, 'ada', 'slow')).resolves.toMatchObject({ owner: 'ada' });
+  });
+
   it('answers within its bounds when the server falls silent, and recovers', async () => {
     const accountId = await open();
     proxy.silence();

@@ -312,6 +312,43 @@ describe('a bank whose keys are of before deposits had a scope of their own', ()
   });
 });
 
+describe('a bank of before the keys of openings', () => {
+  const OPENINGS = NAMES.indexOf('OpeningsAndRevisions1795479100000');
+
+  it('gets them, and revisions, without its accounts being written anew; and can go back', async () => {
+    await prepareTables(shard, ALONE, MIGRATIONS.slice(0, OPENINGS));
+    await client.query(
+      `INSERT INTO bank.shard_identity (bank_id, shard_index, shard_count) VALUES (gen_random_uuid(), 0, 1)`,
+    );
+    await client.query(
+      `INSERT INTO bank.accounts (balance, version, owner) SELECT 0, 1, 'ada' FROM generate_series(1, 100)`,
+    );
+    const file = () => rows(`SELECT pg_relation_filenode('bank.accounts') AS file`);
+    const before = await file();
+    expect((await migrate(shard, ALONE)).applied).toEqual(NAMES.slice(OPENINGS));
+    expect(await file()).toEqual(before);
+    expect(await rows('SELECT DISTINCT owner, revision FROM bank.accounts')).toEqual([
+      { owner: 'ada', revision: 0 },
+    ]);
+    const ledger = await openLedger(shard.url);
+    const { accountId } = await ledger.opener.open(1n, 'ada', 'key');
+    await expect(ledger.opener.open(1n, 'ada', 'key')).rejects.toMatchObject({
+      refusal: { code: 'DUPLICATE_ACCOUNT', accountId },
+    });
+    await ledger.close();
+    expect(await verifyBank([shard])).toMatchObject({ accounts: 101, ok: true });
+
+    const dataSource = new DataSource(
+      dataSourceOptions(shard, { name: 'test-migrate', size: 1, connectTimeoutMs: 5_000 }),
+    );
+    await dataSource.initialize();
+    for (let undone = OPENINGS; undone < NAMES.length; undone++) await dataSource.undoLastMigration();
+    await dataSource.destroy();
+    expect(await verifyBank([shard])).toMatchObject({ accounts: 101, ok: true });
+    expect((await migrate(shard, ALONE)).applied).toEqual(NAMES.slice(OPENINGS));
+  });
+});
+
 describe('migrate', () => {
   it('applies every migration once', async () => {
     const first = await migrate(shard, ALONE);

@@ -2,6 +2,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { Client } from 'pg';
 import { assignAccounts } from '../../src/cli/accounts-assign.js';
 import { archiveBank } from '../../src/cli/archive.js';
+import { digestSince, NOTHING } from '../../src/cli/shard-copy.js';
 import { moveShard, type MoveOptions } from '../../src/cli/shard-move.js';
 import { seedBank } from '../../src/cli/seed.js';
 import { verifyBank } from '../../src/cli/verify.js';
@@ -9,6 +10,7 @@ import { loadConfig } from '../../src/config.js';
 import { settleShards } from '../../src/database/bank-shards.js';
 import { EmbeddedPostgres } from '../../src/database/embedded-postgres.js';
 import type { ShardAddress } from '../../src/database/shard-address.js';
+import { tablesOf } from '../../src/database/tables.js';
 import { InterruptedError, WorkError } from '../../src/explain.js';
 import { createLogger } from '../../src/observability/logging.js';
 import { createApp } from '../../src/app.js';
@@ -330,13 +332,66 @@ describe('moving a shard', () => {
         'account 8: its shard is being moved: try again when that is done (no account was changed)',
       ),
     );
-    expect(await on(target().url, 'SELECT account_id::int, owner FROM bank_1.accounts ORDER BY 1')).toEqual([
-      { account_id: 2, owner: 'ada' },
-      { account_id: 4, owner: null },
-      { account_id: 6, owner: 'bob' },
-      { account_id: 8, owner: null },
+    expect(
+      await on(target().url, 'SELECT account_id::int, owner, revision FROM bank_1.accounts ORDER BY 1'),
+    ).toEqual([
+      { account_id: 2, owner: 'ada', revision: 1 },
+      { account_id: 4, owner: null, revision: 2 },
+      { account_id: 6, owner: 'bob', revision: 1 },
+      { account_id: 8, owner: null, revision: 0 },
     ]);
     await expectWhole(8);
+  });
+
+  it('takes along the keys of openings, those of while it moves, too', async () => {
+    const service = await startService();
+    const answers = new Map<string, number>();
+    const open = async (key: string) => {
+      const headers = { ...JSON_BODY, 'idempotency-key': key };
+      const response = await fetch(`${service.url}/accounts`, {
+        method: 'POST',
+        body: '{"openingDeposit":1}',
+        headers,
+      });
+      const { accountId } = (await response.json()) as { accountId: number };
+      return { status: response.status, accountId };
+    };
+    let opening = true;
+    const openings = (async () => {
+      for (let n = 0; opening; n++) {
+        const { status, accountId } = await open(`key-${n}`);
+        expect(status).toBe(201);
+        answers.set(`key-${n}`, accountId);
+      }
+    })();
+    await until(() => answers.size > 10);
+    await move();
+    const before = answers.size;
+    await until(() => answers.size > before + 10);
+    opening = false;
+    await openings;
+    for (const [key, accountId] of answers) expect(await open(key)).toEqual({ status: 409, accountId });
+    await service.close();
+    await expectWhole(answers.size);
+  }, 60_000);
+
+  it.each([
+    'DELETE FROM bank_1.account_openings',
+    "UPDATE bank_1.account_openings SET idempotency_key = 'other'",
+    "UPDATE bank_1.account_openings SET owner = 'bob'",
+    'UPDATE bank_1.account_openings SET opening_deposit = NULL',
+    'UPDATE bank_1.accounts SET revision = 1',
+  ])('compares what says no transaction: it would find %s', async (sql) => {
+    await seedBank(shards, { accounts: 2, balance: 100n });
+    const client = new Client({ connectionString: source.url });
+    await client.connect();
+    await client.query("INSERT INTO bank_1.account_openings VALUES (2, 'ada', 'key', 1.00)");
+    const digest = () => digestSince(client, tablesOf('bank_1'), NOTHING);
+    const before = await digest();
+    expect(await digest()).toEqual(before);
+    await client.query(sql);
+    expect(await digest()).not.toEqual(before);
+    await client.end();
   });
 
   it('gives way when the pause would be too long, and leaves the shard where it was', async () => {

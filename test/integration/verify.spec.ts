@@ -6,6 +6,7 @@ import { seedBank } from '../../src/cli/seed.js';
 import { MAX_FAULTS, verifyBank, verifyShard } from '../../src/cli/verify.js';
 import { verifyText } from '../../src/cli/verify-text.js';
 import { settleShards } from '../../src/database/bank-shards.js';
+import { ShardRouter } from '../../src/ledger/shard-router.js';
 import { openLedger } from '../support/ledger.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 
@@ -273,6 +274,23 @@ const TAMPERINGS: readonly Tampering[] = [
     checks: ['account_exists'],
   },
   {
+    what: 'an opening of an account that does not exist',
+    sql: `INSERT INTO bank.account_openings VALUES (99, '', 'key', NULL)`,
+    checks: ['account_exists'],
+    accountId: 99,
+  },
+  {
+    what: 'an opening with another deposit than the first transaction',
+    sql: `INSERT INTO bank.account_openings VALUES (1, '', 'key', 850), (3, '', 'other', 1000)`,
+    checks: ['opening_is_first'],
+  },
+  {
+    what: 'an opening with a deposit that is no transaction',
+    sql: `INSERT INTO bank.account_openings VALUES (2, 'ada', 'key', 5)`,
+    checks: ['opening_is_first'],
+    accountId: 2,
+  },
+  {
     what: 'an id below 1',
     constraint: NO_FOREIGN_KEY,
     sql: 'INSERT INTO bank.accounts (account_id, balance, version) VALUES (-7, 0, 1)',
@@ -446,6 +464,22 @@ describe('verify of a bank with an archive', () => {
     expect(fault?.accountId).toBe(accountId);
     expect(fault?.checks.filter((check) => !OF_CHAINS.includes(check))).toEqual(checks);
     expect(report).toMatchObject({ faulty: 1, ok: false });
+  });
+});
+
+describe('verify of one of several shards', () => {
+  const routers = new ShardRouter([0, 1, 2]);
+
+  it.each(['', 'ada', 'Zoë 🏦'])('knows where the keys of %j open accounts', async (owner) => {
+    await client.query('INSERT INTO bank.accounts (balance, version) VALUES (0, 1)');
+    for (let n = 0; n < 8; n++) {
+      const key = `key-${n}`;
+      await client.query('DELETE FROM bank.account_openings');
+      await client.query('INSERT INTO bank.account_openings VALUES (1, $1, $2, NULL)', [owner, key]);
+      const { faults } = await verifyShard(shard(), 0, 3);
+      const isElsewhere = routers.ofOpening(owner, key) !== 0;
+      expect(faults).toEqual(isElsewhere ? [{ accountId: 1, checks: ['opening_names_the_shard'] }] : []);
+    }
   });
 });
 

@@ -30,6 +30,10 @@ export class AccountEntity {
   @Column({ type: 'varchar', length: 255, nullable: true })
   owner!: string | null;
 
+  /** Changes that were no transactions, as one of its owner: with the version it tells every state of the account. */
+  @Column({ type: 'int', default: 0 })
+  revision!: number;
+
   /** The hash of the last transaction. */
   @Column({ name: 'head_hash', type: 'bytea', default: () => `'\\x${GENESIS_HASH}'` })
   headHash!: Buffer;

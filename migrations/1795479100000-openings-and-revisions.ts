@@ -1,0 +1,34 @@
+import type { MigrationInterface, QueryRunner } from 'typeorm';
+import { schemaOf } from './schema-of.js';
+
+/**
+ * The idempotency keys with which accounts were opened, and for each account the number of its changes that are no
+ * transactions, which its entity tag tells beside its version.
+ *
+ * A table of its own for the keys: a key belongs to the owner at the opening, and the account's owner may be changed
+ * later, which must neither free the key nor use up another one. It has no foreign key, as the archive has none: both rows
+ * come with one transaction, nothing deletes them, and `verify` compares them.
+ */
+export class OpeningsAndRevisions1795479100000 implements MigrationInterface {
+  readonly name = 'OpeningsAndRevisions1795479100000';
+
+  async up(queryRunner: QueryRunner): Promise<void> {
+    const schema = schemaOf(queryRunner);
+    await queryRunner.query(`ALTER TABLE ${schema}.accounts ADD COLUMN revision INTEGER NOT NULL DEFAULT 0`);
+    await queryRunner.query(`
+      CREATE TABLE ${schema}.account_openings (
+        account_id BIGINT CONSTRAINT account_openings_pkey PRIMARY KEY,
+        owner VARCHAR(255) NOT NULL,
+        idempotency_key VARCHAR(255) NOT NULL,
+        opening_deposit NUMERIC(18,2),
+        CONSTRAINT account_openings_deposit_check CHECK (opening_deposit > 0 AND opening_deposit <> 'NaN'),
+        CONSTRAINT unique_opening_idempotency_per_owner UNIQUE (owner, idempotency_key)
+      )`);
+  }
+
+  async down(queryRunner: QueryRunner): Promise<void> {
+    const schema = schemaOf(queryRunner);
+    await queryRunner.query(`DROP TABLE ${schema}.account_openings`);
+    await queryRunner.query(`ALTER TABLE ${schema}.accounts DROP COLUMN revision`);
+  }
+}
