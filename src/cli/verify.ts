@@ -1,4 +1,4 @@
-import { Client } from 'pg';
+import { Client, escapeIdentifier } from 'pg';
 import type { ShardAddress } from '../database/shard-address.js';
 import { formatMoney } from '../domain/money.js';
 
@@ -219,7 +219,7 @@ interface Tables {
 }
 
 async function tablesIn(client: Client, schema: string): Promise<Tables> {
-  const quoted = `"${schema.replaceAll('"', '""')}"`;
+  const quoted = escapeIdentifier(schema);
   const [accounts, hot, archived] = ['accounts', 'transactions', 'archived_transactions'].map(
     (table) => `${quoted}.${table}`,
   ) as [string, string, string];

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { escapeIdentifier } from 'pg';
 import { DataSource, type QueryRunner } from 'typeorm';
 import { dataSourceOptions, MIGRATIONS } from './data-source.js';
 import { grantServiceRole, serviceRoleOf } from './service-role.js';
@@ -113,7 +114,7 @@ async function createSchema(dataSource: DataSource, schema: string): Promise<voi
     'SELECT NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1) AS missing',
     [schema],
   );
-  if (missing) await dataSource.query(`CREATE SCHEMA IF NOT EXISTS ${quote(schema)}`);
+  if (missing) await dataSource.query(`CREATE SCHEMA IF NOT EXISTS ${escapeIdentifier(schema)}`);
 }
 
 async function settlePlace(
@@ -123,7 +124,7 @@ async function settlePlace(
   bankId: string | undefined,
 ): Promise<string> {
   const [recorded] = (await queryRunner.query(
-    `SELECT bank_id, shard_index, shard_count FROM ${quote(schema)}.shard_identity`,
+    `SELECT bank_id, shard_index, shard_count FROM ${escapeIdentifier(schema)}.shard_identity`,
   )) as { bank_id: string; shard_index: number; shard_count: number }[];
   if (!recorded) return recordPlace(queryRunner, schema, place, bankId ?? randomUUID());
   if (recorded.shard_index !== place.index || recorded.shard_count !== place.count) {
@@ -150,7 +151,7 @@ async function recordPlace(
   }
   await interleaveIds(queryRunner, schema, place);
   await queryRunner.query(
-    `INSERT INTO ${quote(schema)}.shard_identity (bank_id, shard_index, shard_count) VALUES ($1, $2, $3)`,
+    `INSERT INTO ${escapeIdentifier(schema)}.shard_identity (bank_id, shard_index, shard_count) VALUES ($1, $2, $3)`,
     [bankId, place.index, place.count],
   );
   return bankId;
@@ -163,7 +164,7 @@ async function interleaveIds(queryRunner: QueryRunner, schema: string, place: Sh
     ['transactions', 'transaction_id'],
   ]) {
     await queryRunner.query(
-      `ALTER TABLE ${quote(schema)}.${table} ALTER COLUMN ${column}
+      `ALTER TABLE ${escapeIdentifier(schema)}.${table} ALTER COLUMN ${column}
          SET INCREMENT BY ${place.count} SET START WITH ${place.index + 1} RESTART`,
     );
   }
@@ -171,11 +172,7 @@ async function interleaveIds(queryRunner: QueryRunner, schema: string, place: Sh
 
 async function holdsRows(queryRunner: QueryRunner, schema: string, table: string): Promise<boolean> {
   const [{ used }] = (await queryRunner.query(
-    `SELECT EXISTS (SELECT FROM ${quote(schema)}.${table}) AS used`,
+    `SELECT EXISTS (SELECT FROM ${escapeIdentifier(schema)}.${table}) AS used`,
   )) as [{ used: boolean }];
   return used;
-}
-
-function quote(identifier: string): string {
-  return `"${identifier.replaceAll('"', '""')}"`;
 }
