@@ -12,13 +12,20 @@ import { moveShard } from '../../src/cli/shard-move.js';
 import { verifyBank } from '../../src/cli/verify.js';
 import { settleShards } from '../../src/database/bank-shards.js';
 import { MIGRATIONS } from '../../src/database/data-source.js';
+import { locateBinaries } from '../../src/database/embedded/binaries.js';
+import { createCluster } from '../../src/database/embedded/cluster.js';
+import { readPassword } from '../../src/database/embedded/data-folder.js';
+import { chooseRunAs } from '../../src/database/embedded/run-as.js';
+import { freePort, startServer } from '../../src/database/embedded/start-server.js';
 import { handOver } from '../../src/database/embedded/hand-over.js';
 import { rolePassword } from '../../src/database/embedded/connection.js';
 import { prepareTables } from '../../src/database/migrate.js';
 import type { ShardAddress } from '../../src/database/shard-address.js';
 import { startPostgres, type PostgresServer } from '../../stack/servers/postgres.js';
+import { startCli } from '../support/cli.js';
 import { openLedger } from '../support/ledger.js';
 import { createEmptyTestDatabase } from '../support/postgres.js';
+import { startService, stopService, temporaryDataDir } from '../support/service.js';
 
 /** As the release before made it: the superuser is the only role, and owns the bank. */
 let server: PostgresServer;
@@ -144,6 +151,49 @@ describe('the role of an embedded bank', () => {
     }
   });
 });
+
+/** Makes a data folder as the release before did, in which the superuser owns a bank with one account. */
+async function makeOldFolder(folder: string): Promise<void> {
+  const clusterDir = join(folder, 'postgres');
+  const binaries = await locateBinaries();
+  const runAs = await chooseRunAs(binaries, folder, undefined);
+  await createCluster({ folder, clusterDir, binaries, runAs, sync: false });
+  const [password, port] = [await readPassword(folder), await freePort()];
+  const old = await startServer({
+    ...{ binaries, runAs, clusterDir, password, port, settings: { fsync: 'off' } },
+    ...{ onLine: () => undefined, onProcess: () => undefined, signal: new AbortController().signal },
+  });
+  const bank = bankOf(`postgresql://bank:${password}@127.0.0.1:${port}/bank`);
+  await settleShards(bank);
+  await seedBank(bank, { accounts: 1, balance: 1000_00n });
+  await old.stop();
+}
+
+it('is there for the service and the command line on a data folder of the release before', async () => {
+  const folder = temporaryDataDir();
+  try {
+    await makeOldFolder(folder.path);
+    const environment = { DATA_DIR: folder.path };
+    const service = await startService({ environment });
+    try {
+      const posted = await fetch(`${service.url}/accounts/1/transactions`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: '{"amount": 1, "type": "Deposit"}',
+      });
+      expect(await posted.json()).toMatchObject({ newBalance: 1001, newVersion: '3' });
+      const seeded = await startCli(['seed', '--accounts', '2'], environment).ended;
+      expect(seeded).toMatchObject({ code: 0 });
+      expect(service.output()).toContain("is no superuser's any more");
+    } finally {
+      await stopService(service);
+    }
+    const again = await startCli(['verify', '--json'], environment).ended;
+    expect(JSON.parse(again.stdout)).toMatchObject({ accounts: 3, ok: true });
+  } finally {
+    folder.remove();
+  }
+}, 60_000);
 
 async function onTarget(sql: string): Promise<void> {
   const client = new Client({ connectionString: process.env['TEST_POSTGRES_URL'] });
