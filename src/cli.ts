@@ -21,6 +21,7 @@ import {
   ownerOption,
   pastOption,
   queueOption,
+  sha256Option,
   shardArgument,
   skipIdsOption,
 } from './cli/options.js';
@@ -193,6 +194,11 @@ function addBackupCommands(program: Command): void {
     .command('restore')
     .description('fill an empty bank from a backup; stop its services first')
     .requiredOption('--from <DIR>', 'the folder of the backup')
+    .addOption(
+      new Option('--sha256 <HEX>', 'the SHA-256 of its manifest, as `backup` has printed it').argParser(
+        sha256Option,
+      ),
+    )
     .addOption(
       new Option('--skip-ids <N>', 'ids of each shard that may have been handed out after the backup')
         .argParser(skipIdsOption)

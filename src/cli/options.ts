@@ -135,6 +135,12 @@ export function millisecondsOption(text: string): number {
 }
 
 /** @throws InvalidArgumentError */
+export function sha256Option(text: string): string {
+  if (/^[0-9a-f]{64}$/i.test(text)) return text.toLowerCase();
+  throw new InvalidArgumentError('It must be 64 hexadecimal digits.');
+}
+
+/** @throws InvalidArgumentError */
 export function skipIdsOption(text: string): number {
   return wholeNumber(text, MAX_ID, 0);
 }

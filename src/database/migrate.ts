@@ -14,6 +14,8 @@ export interface ShardPlace {
 export interface MigrationReport {
   /** The names of the migrations that were applied now. */
   readonly applied: readonly string[];
+  /** The service's role, if its rights were set now. */
+  readonly granted: string | undefined;
   readonly bankId: string;
 }
 
@@ -31,10 +33,11 @@ export async function migrate(
   place: ShardPlace,
   bankId?: string,
 ): Promise<MigrationReport> {
-  return withSchema(shard, MIGRATIONS, async (queryRunner, applied) => {
+  const [report, granted] = await withSchema(shard, MIGRATIONS, async (queryRunner, applied) => {
     const bank = await settlePlace(queryRunner, shard.schema, place, bankId);
     return { applied, bankId: bank };
   });
+  return { ...report, granted };
 }
 
 /**
@@ -57,7 +60,7 @@ async function withSchema<T>(
   shard: ShardAddress,
   migrations: typeof MIGRATIONS,
   work: (queryRunner: QueryRunner, applied: readonly string[]) => Promise<T>,
-): Promise<T> {
+): Promise<[result: T, granted: string | undefined]> {
   const dataSource = new DataSource({
     ...dataSourceOptions(
       { ...shard, url: shard.migrationUrl ?? shard.url },
@@ -75,8 +78,10 @@ async function withSchema<T>(
         applied.map((migration) => migration.name),
       );
       const role = serviceRoleOf(shard);
-      if (role !== undefined) await grantServiceRole(queryRunner.query.bind(queryRunner), shard.schema, role);
-      return result;
+      const granted =
+        role !== undefined &&
+        (await grantServiceRole(queryRunner.query.bind(queryRunner), shard.schema, role));
+      return [result, granted ? role : undefined];
     });
   } finally {
     await dataSource.destroy();

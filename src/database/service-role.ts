@@ -38,9 +38,10 @@ export function serviceRoleOf({ url, migrationUrl }: ShardAddress): string | und
  * that is so already.
  *
  * @param query runs a statement as the tables' owner, in a transaction
+ * @returns whether anything had to be changed
  * @throws Error 42704 when there is no such role; ServiceRoleError when it could still rewrite history
  */
-export async function grantServiceRole(query: Query, schema: string, role: string): Promise<void> {
+export async function grantServiceRole(query: Query, schema: string, role: string): Promise<boolean> {
   const tables = await tablesThere(query, schema);
   const wanted = tables.flatMap((table) =>
     (PRIVILEGES[table] ?? []).map((privilege) => ({ table, privilege })),
@@ -53,6 +54,7 @@ export async function grantServiceRole(query: Query, schema: string, role: strin
     wanted.every(({ table, privilege }) => held.includes(`${table}: ${privilege}`));
   if (!same) await grant(query, schema, role, wanted);
   await assertNoMore(query, schema, role);
+  return !same;
 }
 
 async function grant(

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client, escapeIdentifier } from 'pg';
 import { archiveBank } from '../../src/cli/archive.js';
-import { recordActOn } from '../../src/cli/audit.js';
+import { recordActOn } from '../../src/audit/audit-log.js';
 import { backupBank } from '../../src/cli/backup.js';
 import { restoreBank } from '../../src/cli/restore.js';
 import { seedBank } from '../../src/cli/seed.js';
