@@ -21,6 +21,7 @@ import {
   ownerOption,
   pastOption,
   queueOption,
+  serviceOption,
   sha256Option,
   shardArgument,
   skipIdsOption,
@@ -212,7 +213,13 @@ function addShardCommands(program: Command): void {
   shards
     .command('list')
     .description('show each shard: its server, schema, accounts, size and queue')
-    .option('--service <URL>', 'the running service whose queues are shown (default: of the settings)')
+    .addOption(
+      new Option(
+        '--service <URL>',
+        'the running service whose queues are shown (default: of the settings)',
+      ).argParser(serviceOption),
+    )
+    .option('--key-file <FILE>', 'a file with an API key of the scope admin, where the service asks for one')
     .option('--json', 'print the list as JSON')
     .action(async (options: Parameters<Commands['listShards']>[0]) => (await commands()).listShards(options));
   shards

@@ -194,10 +194,19 @@ function showStep(step: string): void {
   console.error(step);
 }
 
-export async function listShards({ json, service }: { json?: boolean; service?: string }): Promise<void> {
+export async function listShards({
+  json,
+  service,
+  keyFile,
+}: {
+  json?: boolean;
+  service?: string;
+  keyFile?: string;
+}): Promise<void> {
   await withServers('shards list', async ({ config, shards }) => {
-    const list = await readShards(shards, service ?? operatorsUrl(config));
-    console.log(json ? JSON.stringify(list) : shardsText(list));
+    const list = await readShards(shards, { url: service ?? operatorsUrl(config), keyFile });
+    console.log(json ? JSON.stringify(list.shards) : shardsText(list.shards));
+    if (list.noQueues !== undefined) console.error(`Queues are not shown: ${list.noQueues}.`);
   });
 }
 

@@ -10,6 +10,7 @@ import { checkHeads, exportHeads, readEvents } from '../../src/cli/audit.js';
 import { seedBank } from '../../src/cli/seed.js';
 import { settleShards } from '../../src/database/bank-shards.js';
 import type { ShardAddress } from '../../src/database/shard-address.js';
+import { WorkError } from '../../src/explain.js';
 import { startCli } from '../support/cli.js';
 import { openLedger } from '../support/ledger.js';
 import { createEmptyTestDatabase, createTestDatabase, type TestDatabase } from '../support/postgres.js';
@@ -120,9 +121,17 @@ describe('an export of the heads', () => {
       `${text}{"accountId":9,"version":2,"hash":"${'0'.repeat(64)}"}\n`,
       '',
       'no heads at all\n',
+      'x'.repeat(5_000_000),
+      text.replace(/"takenAt":"[^"]*"/, '"takenAt":"\\u001b[2J"'),
+      text.replace(BANK_ID, '\\u001b[2J'),
+      text.replace(/\{"accountId":3.*\n/, `{"accountId":1e400}\n`),
+      text.replace(/\{"accountId":3.*\n/, `${'['.repeat(900)}\n`),
+      text.replace(/\{"accountId":3.*\n/, `{"__proto__":{"accountId":3}}\n`),
+      text.replaceAll('\n', '\r\n'),
     ];
     for (const damaged of damages) {
       await writeFile(file, damaged);
+      await expect(check()).rejects.toThrow(WorkError);
       await expect(check()).rejects.toThrow(/is damaged|is not whole/);
     }
     await writeFile(file, text);
@@ -221,6 +230,15 @@ describe('the command line', () => {
     );
     expect(await run('audit', 'export', '--to', file)).toMatchObject({ code: 0 });
     expect(await run('audit', 'check', '--from', file)).toMatchObject({ code: 0 });
+    expect(await run('seed', '--accounts', '1', '--owner', 'ada')).toMatchObject({ code: 0 });
+    expect(await run('archive', '--before', '2026-01-01')).toMatchObject({ code: 0 });
+    const { events } = await readEvents(bank());
+    expect(events.map(({ action, details }) => [action, details])).toEqual([
+      ['account.reset', '{"account":2,"balance":"5.00"}'],
+      ['heads.exported', JSON.stringify({ to: file })],
+      ['accounts.seeded', '{"accounts":1,"balance":"1000.00","owner":"ada"}'],
+      ['transactions.archived', '{"before":"2026-01-01T00:00:00.000Z"}'],
+    ]);
 
     await client.query(
       `UPDATE bank.transactions SET timestamp = timestamp - interval '1 day' WHERE account_id = 2 AND version_after = 2`,
