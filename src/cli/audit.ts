@@ -6,6 +6,7 @@ import { GENESIS_HASH } from '../domain/chain.js';
 import type { ShardAddress } from '../database/shard-address.js';
 import { messageOf } from '../error-message.js';
 import { WorkError } from '../explain.js';
+import { printable } from './printable.js';
 import { FORMAT, FORMAT_VERSION, readHeads, type EventsHead, type Head } from './heads-file.js';
 import { withSessions, type ShardSession } from './shard-sessions.js';
 
@@ -232,9 +233,8 @@ export function checkText({ takenAt, accounts, different, differing, eventsDiffe
 }
 
 export function eventsText({ events, firstBroken }: AuditLog): string {
-  const lines = events.map(
-    ({ eventId, happenedAt, action, actor, details }) =>
-      `${eventId}  ${happenedAt.toISOString()}  ${action}  by ${actor}  ${details}`,
+  const lines = events.map(({ eventId, happenedAt, action, actor, details }) =>
+    printable(`${eventId}  ${happenedAt.toISOString()}  ${action}  by ${actor}  ${details}`),
   );
   if (firstBroken !== undefined) lines.push(brokenLogText(firstBroken));
   return lines.length === 0 ? 'Nothing was recorded yet.' : lines.join('\n');
