@@ -1,4 +1,4 @@
-import type { ClientBase } from 'pg';
+import { type ClientBase, escapeIdentifier } from 'pg';
 
 /**
  * Hash chains for histories that are written as plain SQL, by benchmarks and tests: an aggregate that lasts as long as
@@ -19,7 +19,8 @@ export const LINE = `concat(transaction_id, ':', account_id, ':', type, ':', amo
   trunc(extract(epoch FROM timestamp) * 1000), ':', coalesce('=' || idempotency_key, '-'))`;
 
 /** Chains all that a schema holds, as if it had just been posted. */
-export async function chainAll(client: Pick<ClientBase, 'query'>, schema: string): Promise<void> {
+export async function chainAll(client: Pick<ClientBase, 'query'>, name: string): Promise<void> {
+  const schema = escapeIdentifier(name);
   await createChainHash(client);
   await client.query(`
     CREATE TEMPORARY TABLE chained AS

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { DATABASE, ROLE } from '../src/database/embedded/connection.js';
+import { DATABASE, SUPERUSER } from '../src/database/embedded/connection.js';
 import { readPassword } from '../src/database/embedded/data-folder.js';
 import { parsePostmasterFile } from '../src/database/embedded/old-server.js';
 import { makePrivateFolder } from '../stack/servers/private-folder.js';
@@ -57,7 +57,7 @@ class OwnPostgres {
 
   /** Its port changes when the service itself is started again. */
   get url(): string {
-    return `postgresql://${ROLE}:${this.password}@127.0.0.1:${this.now.port}/${DATABASE}`;
+    return `postgresql://${SUPERUSER}:${this.password}@127.0.0.1:${this.now.port}/${DATABASE}`;
   }
 
   get pid(): number {

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Client } from 'pg';
+import { Client, escapeIdentifier } from 'pg';
 import type { PostgresProxy } from '../stack/proxies/postgres-proxy.js';
 import type { Instance } from './instances.js';
 
@@ -182,7 +182,7 @@ export function foreignFaults(target: string, shard: DirectShard, reach: Reach =
       ...{ name: 'foreign-lock', target: `${target}-rows`, reach, weight: 2 },
       strike: async () => {
         const client = await session(shard.url);
-        const hot = `SELECT FROM ${shard.schema}.accounts ORDER BY account_id LIMIT 1 FOR UPDATE`;
+        const hot = `SELECT FROM ${escapeIdentifier(shard.schema)}.accounts ORDER BY account_id LIMIT 1 FOR UPDATE`;
         await client.query(`BEGIN; ${hot}`).catch(() => undefined);
         return () => end(client);
       },

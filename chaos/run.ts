@@ -2,7 +2,7 @@ import { createWriteStream } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Client } from 'pg';
+import { Client, escapeIdentifier } from 'pg';
 import { messageOf } from '../src/error-message.js';
 import { CACHE_TTL_MS, type BankOptions, type BankUnderTest } from './bank.js';
 import { Caller } from './caller.js';
@@ -217,7 +217,7 @@ class Run {
       const client = new Client({ connectionString: url });
       await client.connect();
       for (const table of tables) {
-        rows += (await client.query(`SELECT FROM ${schema}.${table}`)).rowCount ?? 0;
+        rows += (await client.query(`SELECT FROM ${escapeIdentifier(schema)}.${table}`)).rowCount ?? 0;
       }
       await client.end();
     }

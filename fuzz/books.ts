@@ -2,6 +2,7 @@ import { parse } from 'lossless-json';
 import { Client } from 'pg';
 import { verifyBank } from '../src/cli/verify.js';
 import type { ShardAddress } from '../src/database/shard-address.js';
+import { tablesOf } from '../src/database/tables.js';
 import type { Answer } from '../test/support/openapi.js';
 import type { Sent } from './draft.js';
 import { centsOf, receiptsIn, type Asked } from './rules.js';
@@ -58,7 +59,7 @@ async function accountsIn({ url, schema }: ShardAddress): Promise<Map<number, Ac
   await client.connect();
   try {
     const { rows } = await client.query<{ account_id: string; balance: string; version: string }>(
-      `SELECT account_id, balance, version FROM "${schema}".accounts`,
+      `SELECT account_id, balance, version FROM ${tablesOf(schema).accounts}`,
     );
     return new Map(
       rows.map((row) => [

@@ -1,3 +1,4 @@
+import { escapeIdentifier } from 'pg';
 import type { QueryRunner } from 'typeorm';
 
 /**
@@ -7,5 +8,5 @@ import type { QueryRunner } from 'typeorm';
 export function schemaOf(queryRunner: QueryRunner): string {
   const options = queryRunner.dataSource.options;
   if (options.type !== 'postgres' || !options.schema) throw new Error('a shard needs a PostgreSQL schema');
-  return `"${options.schema.replaceAll('"', '""')}"`;
+  return escapeIdentifier(options.schema);
 }

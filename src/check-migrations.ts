@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Client } from 'pg';
+import { Client, escapeIdentifier } from 'pg';
 import { pino } from 'pino';
 import { openBank } from './bank.js';
 import { explain } from './explain.js';
@@ -51,7 +51,7 @@ async function dropSchema({ url, schema }: ShardAddress): Promise<void> {
   const client = new Client({ connectionString: url });
   await client.connect();
   try {
-    await client.query(`DROP SCHEMA "${schema}" CASCADE`);
+    await client.query(`DROP SCHEMA ${escapeIdentifier(schema)} CASCADE`);
   } finally {
     await client.end();
   }

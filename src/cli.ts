@@ -21,6 +21,8 @@ import {
   ownerOption,
   pastOption,
   queueOption,
+  serviceOption,
+  sha256Option,
   shardArgument,
   skipIdsOption,
 } from './cli/options.js';
@@ -199,6 +201,11 @@ function addBackupCommands(program: Command): void {
     .description('fill an empty bank from a backup; stop its services first')
     .requiredOption('--from <DIR>', 'the folder of the backup')
     .addOption(
+      new Option('--sha256 <HEX>', 'the SHA-256 of its manifest, as `backup` has printed it').argParser(
+        sha256Option,
+      ),
+    )
+    .addOption(
       new Option('--skip-ids <N>', 'ids of each shard that may have been handed out after the backup')
         .argParser(skipIdsOption)
         .default(DEFAULT_SKIP_IDS),
@@ -211,7 +218,13 @@ function addShardCommands(program: Command): void {
   shards
     .command('list')
     .description('show each shard: its server, schema, accounts, size and queue')
-    .option('--service <URL>', 'the running service whose queues are shown (default: of the settings)')
+    .addOption(
+      new Option(
+        '--service <URL>',
+        'the running service whose queues are shown (default: of the settings)',
+      ).argParser(serviceOption),
+    )
+    .option('--key-file <FILE>', 'a file with an API key of the scope admin, where the service asks for one')
     .option('--json', 'print the list as JSON')
     .action(async (options: Parameters<Commands['listShards']>[0]) => (await commands()).listShards(options));
   shards

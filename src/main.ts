@@ -57,7 +57,7 @@ async function serveAlone(config: Config, bank: Bank, logger: Logger): Promise<s
   let app: NestFastifyApplication | undefined;
   try {
     app = await createApp(config, bank, logger);
-    if (bank.embedded) await createDemoAccount(app, logger);
+    if (bank.embedded) await createDemoAccount(app, bank, logger);
     return await serve(app, config, logger, () => bank.close());
   } catch (error) {
     await app?.close();
@@ -91,7 +91,7 @@ async function createDemoAccountAhead(config: Config, bank: Bank, logger: Logger
     abortOnError: false,
   });
   try {
-    await createDemoAccount(context, logger);
+    await createDemoAccount(context, bank, logger);
   } finally {
     await context.close();
   }

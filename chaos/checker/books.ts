@@ -1,4 +1,4 @@
-import { Client } from 'pg';
+import { Client, escapeIdentifier } from 'pg';
 
 /** A row of `transactions`, or of the archive. Amounts are minor units. */
 export interface Posting {
@@ -50,7 +50,8 @@ export async function readBooks(
   const byId = new Map<string, Posting>();
   const byOperation = new Map<number, Posting[]>();
   let unpublished = 0;
-  for (const { url, schema } of shards) {
+  for (const { url, schema: name } of shards) {
+    const schema = escapeIdentifier(name);
     const client = new Client({ connectionString: url });
     await client.connect();
     try {

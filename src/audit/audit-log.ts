@@ -1,9 +1,16 @@
 import { userInfo } from 'node:os';
 import type { ClientBase } from 'pg';
+import { PooledClient } from '../database/connection.js';
+import type { ShardAddress } from '../database/shard-address.js';
 import { tablesOf } from '../database/tables.js';
 import { GENESIS_HASH, nextHash } from '../domain/chain.js';
 
-/** What an operator does to the bank from outside the ledger. */
+/** What a start records by itself: a bank that has nothing else in its log has no history yet. */
+export const START_ACTIONS = ['bank.migrated', 'bank.handed_over'] as const;
+
+const CONNECT_TIMEOUT_MS = 10_000;
+
+/** What is done to the bank from outside the ledger, by an operator or by a start. */
 export interface AdministrativeAct {
   /** Object and verb, like `key.revoked`. At most 50 characters. */
   readonly action: string;
@@ -69,6 +76,28 @@ export async function recordAct(
     ],
   );
   return event;
+}
+
+/**
+ * Records an act by itself, before or after it, where it can't be in the transaction that carries it out.
+ *
+ * @param shards the bank's, of which the first holds the audit log
+ */
+export async function recordActOn(shards: readonly ShardAddress[], act: AdministrativeAct): Promise<void> {
+  const [{ url, migrationUrl = url, schema }] = shards as [ShardAddress];
+  const client = new PooledClient({
+    connectionString: migrationUrl,
+    application_name: 'bank-audit',
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+  });
+  try {
+    await client.connect();
+    await client.query('BEGIN');
+    await recordAct(client, schema, act);
+    await client.query('COMMIT');
+  } finally {
+    await client.end().catch(() => undefined);
+  }
 }
 
 export interface ChainedEvent extends AuditEvent {

@@ -1,12 +1,14 @@
 import { createHash } from 'node:crypto';
 import { open, rm, type FileHandle } from 'node:fs/promises';
-import { readAuditLog, recordAct, type AdministrativeAct, type AuditLog } from '../audit/audit-log.js';
+import { resolve } from 'node:path';
+import { readAuditLog, recordActOn, type AuditLog } from '../audit/audit-log.js';
 import { GENESIS_HASH } from '../domain/chain.js';
 import type { ShardAddress } from '../database/shard-address.js';
 import { messageOf } from '../error-message.js';
 import { WorkError } from '../explain.js';
+import { printable } from './printable.js';
 import { FORMAT, FORMAT_VERSION, readHeads, type EventsHead, type Head } from './heads-file.js';
-import { inFirstShard, withSessions, type ShardSession } from './shard-sessions.js';
+import { withSessions, type ShardSession } from './shard-sessions.js';
 
 export interface AuditOptions {
   /** Accounts done, and how many there are; called now and then. */
@@ -33,11 +35,6 @@ export async function readEvents(shards: readonly ShardAddress[]): Promise<Audit
   });
 }
 
-/** Records an act by itself, where it can't be in the transaction that carries it out. */
-export async function recordActOn(shards: readonly ShardAddress[], act: AdministrativeAct): Promise<void> {
-  await inFirstShard(shards, 'bank-audit', ({ client, address }) => recordAct(client, address.schema, act));
-}
-
 /**
  * Writes the head of every account's chain, and of the audit log's, into a new file, as lines of JSON. Each shard is read
  * in one snapshot, while the service goes on. What is not complete does not stay.
@@ -54,6 +51,8 @@ export async function exportHeads(
     throw new WorkError(`${path} can't be made: ${messageOf(error)}`, { cause: error });
   });
   try {
+    // Before anything is copied out; the export's head of the log is then that of this event.
+    await recordActOn(shards, { action: 'heads.exported', details: { to: resolve(path) } });
     const report = await withSessions(shards, 'bank-audit', (sessions) =>
       writeHeads(sessions, bankId, file, options),
     );
@@ -234,9 +233,8 @@ export function checkText({ takenAt, accounts, different, differing, eventsDiffe
 }
 
 export function eventsText({ events, firstBroken }: AuditLog): string {
-  const lines = events.map(
-    ({ eventId, happenedAt, action, actor, details }) =>
-      `${eventId}  ${happenedAt.toISOString()}  ${action}  by ${actor}  ${details}`,
+  const lines = events.map(({ eventId, happenedAt, action, actor, details }) =>
+    printable(`${eventId}  ${happenedAt.toISOString()}  ${action}  by ${actor}  ${details}`),
   );
   if (firstBroken !== undefined) lines.push(brokenLogText(firstBroken));
   return lines.length === 0 ? 'Nothing was recorded yet.' : lines.join('\n');

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { readFile, stat, writeFile } from 'node:fs/promises';
+import { constants, open, realpath, writeFile, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
+import { pipeline } from 'node:stream';
+import { createGunzip } from 'node:zlib';
 import { z } from 'zod';
 import { codeOf } from '../database/embedded/errors.js';
 import { messageOf } from '../error-message.js';
@@ -14,6 +15,11 @@ const FORMAT = 'scalable-banking-api backup';
 const FORMAT_VERSION = 4;
 /** Those that this release reads. Version 1 knows no archive, version 2 no keys and no audit log, version 3 no openings. */
 const READABLE = [1, 2, 3, FORMAT_VERSION] as const;
+
+/** More than any bank's: a file of some 4 kB for each shard. */
+const MAX_MANIFEST_BYTES = 16 * 1024 * 1024;
+const MAX_SHARDS = 1_024;
+const MAX_MIGRATIONS = 1_000;
 
 /**
  * The tables that a backup holds as files, in the order in which they can be loaded. The shard's identity is in the
@@ -47,93 +53,215 @@ export type BackedUp = (typeof BACKED_UP)[number];
 
 const count = z.number().int().min(0);
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
+const time = z.string().regex(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|\+00:00)$/);
 
+// Whoever wrote it need not mean well: nothing of it but numbers and names of this form gets any further.
 const FILE = z.object({
   table: z.enum(BACKED_UP.map(({ table }) => table)),
-  /** Within the backup's folder, as it is written here and nowhere else. */
-  file: z.string().regex(/^shard-\d+\/[a-z_]+\.csv\.gz$/),
-  columns: z.array(z.string()).min(1),
+  /** Within the backup's folder: `shard-<index>/<table>.csv.gz`. */
+  file: z.string(),
+  /** In the order of the file; they are looked for in the target's own catalogue. */
+  columns: z
+    .array(z.string().regex(/^[a-z_]{1,63}$/))
+    .min(1)
+    .max(100),
   rows: count,
   /** Of the file, as is `sha256`: what `sha256sum` prints. */
   bytes: count,
   sha256,
   /** Of the CSV text in it. Rows are in the order of their ids, so the same rows always have the same one. */
   contentSha256: sha256,
+  /** Of the CSV text, too. Earlier releases did not write it. */
+  contentBytes: count.optional(),
   /** Where the sequence of the table's ids stood, if it has one; `called`: that id was handed out. */
-  sequence: z.object({ last: z.string().regex(/^\d{1,19}$/), called: z.boolean() }).optional(),
+  sequence: z.object({ last: z.string().regex(/^[1-9]\d{0,15}$/), called: z.boolean() }).optional(),
 });
 
 const SHARD = z.object({
   index: count,
   /** When its snapshot was taken, by its server's clock. */
-  snapshotAt: z.string(),
-  /** The row of shard_identity, without the lease of a relay. */
-  identity: z.record(z.string(), z.unknown()),
+  snapshotAt: time,
+  /** What the restored shard takes over of the row of shard_identity. */
+  identity: z.object({
+    bank_id: z.guid(),
+    shard_index: count,
+    shard_count: count,
+    created_at: time,
+    relay_to_broker: z.boolean().optional(),
+  }),
   /** What `verify` found in the snapshot. */
-  books: z.object({ accounts: count, transactions: count, balance: z.string(), faulty: count }),
+  books: z.object({
+    accounts: count,
+    transactions: count,
+    balance: z.string().regex(/^(-?\d{1,40}\.\d\d|NaN)$/),
+    faulty: count,
+  }),
   files: z.array(FILE).min(1).max(BACKED_UP.length),
 });
 
 const BODY = z.object({
   format: z.literal(FORMAT),
   formatVersion: z.literal(READABLE),
-  bankId: z.string(),
-  shardCount: z.number().int().min(1),
+  bankId: z.guid(),
+  shardCount: z.number().int().min(1).max(MAX_SHARDS),
   /** Those that had been applied, oldest first: the schema that the files are of. */
-  migrations: z.array(z.string()).min(1),
-  shards: z.array(SHARD).min(1),
+  migrations: z
+    .array(z.string().regex(/^\w{1,200}$/))
+    .min(1)
+    .max(MAX_MIGRATIONS),
+  shards: z.array(SHARD).min(1).max(MAX_SHARDS),
 });
 
 export type BackupFile = z.output<typeof FILE>;
 export type BackupShard = z.output<typeof SHARD>;
 export type Manifest = z.output<typeof BODY>;
 
+/** A manifest, and what `sha256sum manifest.json` prints. */
+export interface SealedManifest {
+  readonly manifest: Manifest;
+  readonly sha256: string;
+}
+
 /** Puts the manifest, with a checksum of its own, on the disk. */
 export async function writeManifest(
   folder: string,
   content: Omit<Manifest, 'format' | 'formatVersion'>,
-): Promise<Manifest> {
-  const body: Manifest = { format: FORMAT, formatVersion: FORMAT_VERSION, ...content };
-  const text = `${JSON.stringify({ ...body, checksum: checksumOf(body) }, null, 2)}\n`;
+): Promise<SealedManifest> {
+  const manifest: Manifest = { format: FORMAT, formatVersion: FORMAT_VERSION, ...content };
+  const text = `${JSON.stringify({ ...manifest, checksum: checksumOf(manifest) }, null, 2)}\n`;
   await writeFile(join(folder, MANIFEST), text, { flag: 'wx', mode: 0o600, flush: true });
-  return body;
+  return { manifest, sha256: hashOf(text) };
 }
 
-/** @throws WorkError that says what is wrong with it */
-export async function readManifest(folder: string): Promise<Manifest> {
+/**
+ * @param expected the SHA-256 that it must have; else nothing of it is read
+ * @throws WorkError that says what is wrong with it
+ */
+export async function readManifest(folder: string, expected?: string): Promise<SealedManifest> {
   const path = join(folder, MANIFEST);
-  const text = await readFile(path, 'utf8').catch((error: unknown) => {
+  const bytes = await readSmallFile(folder, path);
+  const found = hashOf(bytes);
+  if (expected !== undefined && found !== expected) {
+    throw new WorkError(`${path} is another one than --sha256 names: its SHA-256 is ${found}`);
+  }
+  const body = parseSealed(bytes.toString());
+  const damaged = new WorkError(`${path} is damaged, so what the backup should hold is not known`);
+  if (body?.['format'] !== FORMAT) throw damaged;
+  const version = body['formatVersion'];
+  if (typeof version === 'number' && !READABLE.some((known) => known === version)) {
+    throw new WorkError(
+      `${path} is of the format version ${version}; this release reads the versions ${READABLE.join(', ')}`,
+    );
+  }
+  const parsed = BODY.safeParse(body);
+  if (!parsed.success) throw damaged;
+  const contradiction = contradictionIn(parsed.data);
+  if (contradiction !== undefined) throw new WorkError(`${path} contradicts itself: ${contradiction}`);
+  return { manifest: parsed.data, sha256: found };
+}
+
+async function readSmallFile(folder: string, path: string): Promise<Buffer> {
+  const file = await openInside(folder, MANIFEST).catch((error: unknown) => {
+    if (error instanceof WorkError) throw error;
     if (codeOf(error) !== 'ENOENT') throw new WorkError(`${path} can't be read: ${messageOf(error)}`);
     throw new WorkError(
       `${folder} is no backup: there is no ${MANIFEST} in it, which is written when all else is there`,
     );
   });
-  const damaged = new WorkError(`${path} is damaged, so what the backup should hold is not known`);
-  const { checksum, ...body } = parseObject(text) ?? {};
-  if (body['format'] !== FORMAT) throw damaged;
-  if (!READABLE.some((version) => version === body['formatVersion'])) {
-    throw new WorkError(
-      `${path} is of the format version ${String(body['formatVersion'])}; this release reads the versions ${READABLE.join(', ')}`,
-    );
+  try {
+    const { size } = await file.stat();
+    if (size > MAX_MANIFEST_BYTES) {
+      throw new WorkError(`${path} is no manifest: it has ${size} bytes, of ${MAX_MANIFEST_BYTES} at most`);
+    }
+    return await file.readFile();
+  } finally {
+    await file.close();
   }
-  if (checksum !== checksumOf(body)) throw damaged;
-  const parsed = BODY.safeParse(body);
-  if (!parsed.success || parsed.data.shards.length !== parsed.data.shardCount) throw damaged;
-  return parsed.data;
 }
 
-function parseObject(text: string): Record<string, unknown> | undefined {
+/** @returns what the checksum is of; undefined when it is not, or nothing is */
+function parseSealed(text: string): Record<string, unknown> | undefined {
   try {
     const parsed: unknown = JSON.parse(text);
-    return typeof parsed === 'object' && parsed !== null ? (parsed as Record<string, unknown>) : undefined;
+    const { checksum, ...body } = parsed as Record<string, unknown>;
+    return checksum === checksumOf(body) ? body : undefined;
   } catch {
+    // No JSON, no object, or one that is nested too deeply to be written again.
     return undefined;
   }
 }
 
 /** JSON.stringify keeps the order of the members, so what was parsed gives the same text again. */
 function checksumOf(body: object): string {
-  return createHash('sha256').update(JSON.stringify(body)).digest('hex');
+  return hashOf(JSON.stringify(body));
+}
+
+function hashOf(content: string | Buffer): string {
+  return createHash('sha256').update(content).digest('hex');
+}
+
+/** What no backup of ours says. */
+function contradictionIn({ shards, shardCount, bankId }: Manifest): string | undefined {
+  if (shards.length !== shardCount) return `it is of ${shardCount} shard(s) and lists ${shards.length}`;
+  for (const [index, { index: named, identity, books, files }] of shards.entries()) {
+    const { bank_id, shard_index, shard_count } = identity;
+    const inPlace =
+      [named, shard_index, shard_count, bank_id].join() === [index, index, shardCount, bankId].join();
+    if (!inPlace) return `what it lists as shard ${index} is another one`;
+    if (new Set(files.map(({ table }) => table)).size < files.length)
+      return `shard ${index} has a table twice`;
+    const rowsOf = (...tables: BackupFile['table'][]) =>
+      files.reduce((sum, { table, rows }) => sum + (tables.includes(table) ? rows : 0), 0);
+    const fits =
+      rowsOf('accounts') === books.accounts &&
+      rowsOf('transactions', 'archived_transactions') === books.transactions;
+    if (!fits) return `the rows of shard ${index} are not as many as its books have`;
+    const problem = files.map((file) => problemOf(file, index, shardCount)).find(Boolean);
+    if (problem !== undefined) return `in shard ${index} ${problem}`;
+  }
+  return undefined;
+}
+
+function problemOf(
+  { table, file, columns, sequence }: BackupFile,
+  index: number,
+  count: number,
+): string | undefined {
+  if (file !== fileOf(index, table)) return `the file of ${table} is not where it belongs`;
+  if (new Set(columns).size < columns.length) return `${table} has a column twice`;
+  const { drawn, ledger } = kindOf(table);
+  if ((sequence !== undefined) !== drawn) return `${table} ${drawn ? 'lacks its' : 'has a'} sequence`;
+  // Shards hand out every count-th id, by which an id tells its shard.
+  if (!ledger || !sequence || (BigInt(sequence.last) - 1n) % BigInt(count) === BigInt(index))
+    return undefined;
+  return `the next id of ${table} belongs to another shard`;
+}
+
+/** Where a table's rows are, within the backup's folder. */
+export function fileOf(shard: number, table: BackupFile['table']): string {
+  return `shard-${shard}/${table}.csv.gz`;
+}
+
+export function kindOf(table: BackupFile['table']): BackedUp {
+  const found = BACKED_UP.find((other) => other.table === table);
+  if (!found) throw new Error(`${table} is not backed up`);
+  return found;
+}
+
+/**
+ * Opens a file of a backup.
+ *
+ * @throws WorkError where it is, or lies behind, a link that leads elsewhere, or is no file: a pipe would never end
+ */
+export async function openInside(folder: string, file: string): Promise<FileHandle> {
+  const path = join(folder, file);
+  if ((await realpath(path)) !== join(await realpath(folder), file)) {
+    throw new WorkError(`${path} lies behind a link: what is in a backup is in its own folder`);
+  }
+  const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  if ((await handle.stat()).isFile()) return handle;
+  await handle.close();
+  throw new WorkError(`${path} is no file`);
 }
 
 /**
@@ -143,22 +271,70 @@ function checksumOf(body: object): string {
  */
 export async function checkFiles(
   folder: string,
-  manifest: Pick<Manifest, 'shards'>,
+  { shards }: Pick<Manifest, 'shards'>,
   signal?: AbortSignal,
 ): Promise<void> {
-  for (const { file, bytes, sha256: expected } of manifest.shards.flatMap((shard) => shard.files)) {
-    const path = join(folder, file);
-    try {
-      const { size } = await stat(path);
-      if (size !== bytes) throw new WorkError(`${path} is damaged: it has ${size} bytes instead of ${bytes}`);
-      const found = await measure(createReadStream(path, { signal }));
-      if (found.sha256 !== expected) throw new WorkError(`${path} is damaged: its SHA-256 is another one`);
-    } catch (error) {
-      signal?.throwIfAborted();
-      if (error instanceof WorkError) throw error;
-      if (codeOf(error) === 'ENOENT') throw new WorkError(`the backup is not whole: ${path} is missing`);
-      throw new WorkError(`${path} can't be read: ${messageOf(error)}`, { cause: error });
+  for (const file of shards.flatMap(({ files }) => files)) {
+    const content = contentOf(folder, file, signal);
+    while (!(await content.next()).done);
+  }
+}
+
+/**
+ * The rows of a file, as CSV with a head, as long as they are what the manifest tells of.
+ *
+ * @throws WorkError that names the file when it is missing, damaged, or not what was written; at its end at the latest
+ */
+export async function* contentOf(
+  folder: string,
+  file: BackupFile,
+  signal?: AbortSignal,
+): AsyncGenerator<Buffer> {
+  const path = join(folder, file.file);
+  try {
+    yield* unpack(await openInside(folder, file.file), path, file, signal);
+  } catch (error) {
+    signal?.throwIfAborted();
+    if (error instanceof WorkError) throw error;
+    if (codeOf(error) === 'ENOENT') throw new WorkError(`the backup is not whole: ${path} is missing`);
+    if (codeOf(error)?.startsWith('Z_')) throw new WorkError(`${path} is damaged: it can't be unpacked`);
+    throw new WorkError(`${path} can't be read: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+async function* unpack(
+  handle: FileHandle,
+  path: string,
+  { bytes, sha256: expected, columns, contentBytes = Infinity, contentSha256 }: BackupFile,
+  signal?: AbortSignal,
+): AsyncGenerator<Buffer> {
+  const { size } = await handle.stat();
+  const packed = handle.createReadStream({ signal });
+  try {
+    if (size !== bytes) throw new WorkError(`${path} is damaged: it has ${size} bytes instead of ${bytes}`);
+    const [read, content] = [new Measure(), new Measure()];
+    const rows = pipeline(
+      packed,
+      (chunks: AsyncIterable<Buffer>) => read.pass(chunks),
+      createGunzip(),
+      () => undefined,
+    );
+    const head = `${columns.join(',')}\n`;
+    let begin = '';
+    for await (const chunk of content.pass(rows)) {
+      if (content.bytes > contentBytes) throw new WorkError(`${path} holds more than the manifest says`);
+      if (begin.length < head.length) begin += chunk.toString('latin1', 0, head.length);
+      if (!begin.startsWith(head.slice(0, begin.length))) {
+        throw new WorkError(`${path} has other columns than the manifest says`);
+      }
+      yield chunk;
     }
+    if (read.sha256() !== expected) throw new WorkError(`${path} is damaged: its SHA-256 is another one`);
+    if (content.sha256() !== contentSha256) {
+      throw new WorkError(`${path} is damaged: its content has another SHA-256`);
+    }
+  } finally {
+    packed.destroy();
   }
 }
 

@@ -1,10 +1,11 @@
 import { createWriteStream } from 'node:fs';
-import { mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
+import { lstat, mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
-import type { Client } from 'pg';
+import { type Client, escapeIdentifier } from 'pg';
 import { to as copyTo } from 'pg-copy-streams';
+import { recordAct } from '../audit/audit-log.js';
 import { syncFolder } from '../database/embedded/data-folder.js';
 import { codeOf } from '../database/embedded/errors.js';
 import type { ShardAddress } from '../database/shard-address.js';
@@ -15,6 +16,7 @@ import {
   BACKED_UP,
   type BackedUp,
   checkFiles,
+  fileOf,
   Measure,
   writeManifest,
   type BackupFile,
@@ -42,6 +44,8 @@ export interface BackupOptions {
 export interface BackupReport {
   readonly folder: string;
   readonly manifest: Manifest;
+  /** Of manifest.json. */
+  readonly sha256: string;
   readonly durationMs: number;
 }
 
@@ -62,12 +66,12 @@ export async function backupBank(
   const folder = resolve(options.to);
   const draft = await makeDraft(folder);
   try {
-    const content = await exportAll(shards, draft, options);
+    const content = await exportAll(shards, draft, folder, options);
     options.onStep?.('reading the files again');
     await checkFiles(draft, content, options.signal);
-    const manifest = await writeManifest(draft, content);
+    const sealed = await writeManifest(draft, content);
     await publish(draft, folder);
-    return { folder, manifest, durationMs: performance.now() - startedMs };
+    return { folder, ...sealed, durationMs: performance.now() - startedMs };
   } catch (error) {
     await rm(draft, { recursive: true, force: true }).catch(() => undefined);
     if (!DISK_TROUBLE.test(codeOf(error) ?? '')) throw error;
@@ -77,26 +81,48 @@ export async function backupBank(
 
 /** A folder beside the one that is to be, so that an interrupted backup never looks like one. */
 async function makeDraft(folder: string): Promise<string> {
+  const taken = await isTaken(folder);
+  const draft = await mkdtemp(join(dirname(folder), `${basename(folder)}.partial-`)).catch(
+    (error: unknown) => {
+      // Not made along: where a disk was not mounted, its folder would be made on another one.
+      throw new WorkError(`no folder can be made in ${dirname(folder)}: ${messageOf(error)}`);
+    },
+  );
   try {
-    if ((await readdir(folder)).length > 0)
-      throw new WorkError(`${folder} is not empty; a backup needs a new folder`);
+    // What the work will end with is tried before it: a mount point, for one, can't be replaced.
+    await rename(draft, folder);
+    await rename(folder, draft);
+    if (taken) await mkdir(folder);
+    return draft;
+  } catch (error) {
+    await rm(draft, { recursive: true, force: true });
+    throw new WorkError(`${folder} can't be used: ${messageOf(error)}`);
+  }
+}
+
+/** @returns whether an empty folder is there already. @throws WorkError for anything else */
+async function isTaken(folder: string): Promise<boolean> {
+  try {
+    if ((await lstat(folder)).isSymbolicLink())
+      throw new WorkError(`${folder} is a link; a backup needs a new folder`);
+    if ((await readdir(folder)).length === 0) return true;
   } catch (error) {
     if (error instanceof WorkError) throw error;
+    if (codeOf(error) === 'ENOENT') return false;
     if (codeOf(error) === 'ENOTDIR') throw new WorkError(`${folder} is a file; a backup needs a new folder`);
-    if (codeOf(error) !== 'ENOENT') throw new WorkError(`${folder} can't be used: ${messageOf(error)}`);
+    throw new WorkError(`${folder} can't be used: ${messageOf(error)}`);
   }
-  return mkdtemp(join(dirname(folder), `${basename(folder)}.partial-`)).catch((error: unknown) => {
-    // Not made along: where a disk was not mounted, its folder would be made on another one.
-    throw new WorkError(`no folder can be made in ${dirname(folder)}: ${messageOf(error)}`);
-  });
+  throw new WorkError(`${folder} is not empty; a backup needs a new folder`);
 }
 
 async function exportAll(
   shards: readonly ShardAddress[],
   draft: string,
+  folder: string,
   { onStep, signal }: BackupOptions,
 ): Promise<Omit<Manifest, 'format' | 'formatVersion'>> {
   return withSessions(shards, 'bank-backup', async (sessions) => {
+    await record(sessions[0] as ShardSession, folder);
     onStep?.('taking the snapshots');
     const snapshots = await Promise.all(sessions.map(takeSnapshot));
     const [{ migrations, identity }] = snapshots as [Snapshot];
@@ -110,8 +136,17 @@ async function exportAll(
       onStep?.(`shard ${place.index}: writing`);
       return exportShard(snapshot, books, draft, stop);
     });
-    return { bankId: String(identity['bank_id']), shardCount: shards.length, migrations, shards: exported };
+    return { bankId: identity.bank_id, shardCount: shards.length, migrations, shards: exported };
   });
+}
+
+/** Before anything is copied out; the backup then holds the record of itself. */
+async function record(session: ShardSession, folder: string): Promise<void> {
+  const { client, tables, address } = session;
+  if (!(await hasTable(session, tables.auditEvents))) return;
+  await client.query('BEGIN');
+  await recordAct(client, address.schema, { action: 'bank.backed_up', details: { to: folder } });
+  await client.query('COMMIT');
 }
 
 /** A shard as it was at one moment. */
@@ -119,7 +154,7 @@ interface Snapshot {
   readonly session: ShardSession;
   readonly takenAt: string;
   readonly migrations: string[];
-  readonly identity: Record<string, unknown>;
+  readonly identity: BackupShard['identity'];
 }
 
 async function takeSnapshot(session: ShardSession): Promise<Snapshot> {
@@ -152,14 +187,14 @@ async function exportShard(
   draft: string,
   signal: AbortSignal,
 ): Promise<BackupShard> {
-  const folder = `shard-${session.index}`;
-  await mkdir(join(draft, folder), { mode: 0o700 });
+  const folder = dirname(join(draft, fileOf(session.index, 'accounts')));
+  await mkdir(folder, { mode: 0o700 });
   const files: BackupFile[] = [];
   for (const backedUp of BACKED_UP) {
     if (!(await hasTable(session, session.tables[backedUp.key]))) continue;
-    files.push(await exportTable(session, backedUp, draft, `${folder}/${backedUp.table}.csv.gz`, signal));
+    files.push(await exportTable(session, backedUp, draft, fileOf(session.index, backedUp.table), signal));
   }
-  await syncFolder(join(draft, folder));
+  await syncFolder(folder);
   assertWhole(files, books);
   return { index: session.index, snapshotAt: takenAt, identity, books, files };
 }
@@ -206,12 +241,13 @@ async function exportTable(
     bytes: written.bytes,
     sha256: written.sha256(),
     contentSha256: content.sha256(),
+    contentBytes: content.bytes,
     sequence,
   };
 }
 
-/** All of them, so that none that is added to the schema is forgotten here. */
-async function columnsOf(client: Client, table: string): Promise<string[]> {
+/** A table's columns by its catalogue: all of them, so that none that is added to the schema is forgotten here. */
+export async function columnsOf(client: Client, table: string): Promise<string[]> {
   const { rows } = await client.query<{ name: string }>(
     `SELECT attname AS name FROM pg_attribute
      WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum`,
@@ -231,7 +267,7 @@ export async function csvOf(
   await client.query('SET LOCAL enable_sort = off');
   return client.query(
     copyTo(
-      `COPY (SELECT ${columns.join(', ')} FROM ${tables[key]} ORDER BY ${id}) TO STDOUT (FORMAT csv, HEADER true)`,
+      `COPY (SELECT ${columns.map(escapeIdentifier).join(', ')} FROM ${tables[key]} ORDER BY ${id}) TO STDOUT (FORMAT csv, HEADER true)`,
     ),
   );
 }
@@ -248,13 +284,14 @@ async function publish(draft: string, folder: string): Promise<void> {
 }
 
 /** The report for people. */
-export function backupText({ folder, manifest, durationMs }: BackupReport): string {
+export function backupText({ folder, manifest, sha256, durationMs }: BackupReport): string {
   const totals = sumTotals(manifest.shards.map(({ books }) => books));
   const files = manifest.shards.flatMap((shard) => shard.files);
   const megabytes = files.reduce((sum, { bytes }) => sum + bytes, 0) / 1e6;
   return [
     `Backed up ${totals.accounts} account(s) with ${totals.balance} in all and ${totals.transactions} transaction(s)`,
     `of ${manifest.shardCount} shard(s) to ${folder}: ${megabytes.toFixed(1)} MB in ${(durationMs / 1000).toFixed(1)} s.`,
+    `SHA-256 of its manifest: ${sha256} (for \`restore --sha256\`: keep it where nobody who can write there can)`,
     totals.faulty === 0
       ? 'Every file was read again, and the books are whole.'
       : `The books are NOT whole: ${totals.faulty} account(s) fail, which \`verify\` names. They were backed up as they are.`,

@@ -1,11 +1,13 @@
 import 'reflect-metadata';
 import { isIPv6 } from 'node:net';
 import type { Logger } from 'pino';
+import { recordActOn, type AdministrativeAct } from '../audit/audit-log.js';
 import { openBank, openServers, type Bank } from '../bank.js';
 import { loadConfig, type Config } from '../config.js';
 import { formatMoney, type Money } from '../domain/money.js';
 import { createLogger, STDERR } from '../observability/logging.js';
 import type { ShardAddress } from '../database/shard-address.js';
+import { locateShard } from '../database/shard-locator.js';
 import { InterruptedError, WorkError } from '../explain.js';
 import { assignAccounts, assignText, type AssignRequest } from './accounts-assign.js';
 import { archiveBank, archiveText } from './archive.js';
@@ -17,7 +19,6 @@ import {
   exportHeads,
   exportText,
   readEvents,
-  recordActOn,
 } from './audit.js';
 import { backupBank, backupText } from './backup.js';
 import { tailEvents as runTail, type TailOptions } from './events-tail.js';
@@ -34,7 +35,7 @@ import {
 } from './keys.js';
 import { createProgress, type Progress } from './progress.js';
 import { resetAccount, resetText } from './reset.js';
-import { restoreBank, restoreText } from './restore.js';
+import { restoreBank, restoreText, type RestoreOptions } from './restore.js';
 import { moveShard as runMove, moveText } from './shard-move.js';
 import { listShards as readShards, shardsText } from './shards-list.js';
 import { seedBank, seedText, type SeedRequest } from './seed.js';
@@ -55,6 +56,9 @@ export async function migrate(): Promise<void> {
 
 export async function seed(request: SeedRequest): Promise<void> {
   await withBank('seed', async ({ bank, signal }) => {
+    const { accounts, balance, owner } = request;
+    const details = { accounts, balance: formatMoney(balance), owner };
+    await recordActOn(bank.shards, { action: 'accounts.seeded', details });
     const report = await withProgress('accounts', (onProgress) =>
       seedBank(bank.shards, request, { onProgress, signal }),
     );
@@ -158,6 +162,7 @@ export async function rotateApiKey(
 
 export async function archive(before: Date): Promise<void> {
   await withBank('archive', async ({ bank, signal }) => {
+    await recordActOn(bank.shards, { action: 'transactions.archived', details: { before } });
     const report = await withProgress('transactions', (onProgress) =>
       archiveBank(bank.shards, before, { onProgress, signal }),
     );
@@ -176,9 +181,9 @@ export async function backup({ to }: { to: string }): Promise<void> {
 }
 
 /** Does not open the bank, which may not be founded yet. Exits with 1 when the books were not whole. */
-export async function restore({ from, skipIds }: { from: string; skipIds: number }): Promise<void> {
+export async function restore(options: Pick<RestoreOptions, 'from' | 'sha256' | 'skipIds'>): Promise<void> {
   await withServers('restore', async ({ shards, signal }) => {
-    const report = await restoreBank(shards, { from, skipIds, onStep: showStep, signal });
+    const report = await restoreBank(shards, { ...options, onStep: showStep, signal });
     console.log(restoreText(report));
     if (report.totals.faulty > 0) process.exitCode = 1;
   });
@@ -189,10 +194,19 @@ function showStep(step: string): void {
   console.error(step);
 }
 
-export async function listShards({ json, service }: { json?: boolean; service?: string }): Promise<void> {
+export async function listShards({
+  json,
+  service,
+  keyFile,
+}: {
+  json?: boolean;
+  service?: string;
+  keyFile?: string;
+}): Promise<void> {
   await withServers('shards list', async ({ config, shards }) => {
-    const list = await readShards(shards, service ?? operatorsUrl(config));
-    console.log(json ? JSON.stringify(list) : shardsText(list));
+    const list = await readShards(shards, { url: service ?? operatorsUrl(config), keyFile });
+    console.log(json ? JSON.stringify(list.shards) : shardsText(list.shards));
+    if (list.noQueues !== undefined) console.error(`Queues are not shown: ${list.noQueues}.`);
   });
 }
 
@@ -212,7 +226,10 @@ export async function moveShard(
     if (!shard) throw new WorkError(`there is no shard ${index}; there are 0 to ${shards.length - 1}`);
     const place = { index, count: shards.length };
     const onStep = (step: string) => showStep(`shard ${index}: ${step}`);
-    console.log(moveText(index, await runMove(shard, place, to, { maxPauseMs, onStep, signal })));
+    const record = async (act: AdministrativeAct) => {
+      await recordActOn([(await locateShard(shards[0] ?? shard)).address], act);
+    };
+    console.log(moveText(index, await runMove(shard, place, to, { maxPauseMs, onStep, record, signal })));
   });
 }
 

@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { createInterface } from 'node:readline';
 import { z } from 'zod';
 import { messageOf } from '../error-message.js';
 import { WorkError } from '../explain.js';
@@ -15,8 +14,8 @@ const positive = z.number().int().min(1);
 const FIRST = z.object({
   format: z.literal(FORMAT),
   formatVersion: z.literal(FORMAT_VERSION),
-  bankId: z.string(),
-  takenAt: z.string(),
+  bankId: z.guid(),
+  takenAt: z.iso.datetime(),
 });
 
 /** A line for each account. */
@@ -40,6 +39,7 @@ export interface HeadsReader {
 
 /** Heads that are handed on at a time. */
 const CHUNK = 10_000;
+/** In characters. */
 const MAX_LINE = 1_000;
 
 /**
@@ -93,14 +93,24 @@ export async function readHeads(
   return last;
 }
 
+/** Without their line feeds. A line that is longer than any of ours is cut off, and then is none. */
 async function* linesOf(path: string, signal?: AbortSignal): AsyncGenerator<string> {
-  const input = createReadStream(path, { signal });
+  let rest = '';
   try {
-    yield* createInterface({ input, crlfDelay: Infinity });
+    for await (const chunk of createReadStream(path, { encoding: 'utf8', signal })) {
+      const lines = (rest + (chunk as string)).split('\n');
+      rest = lines.pop() ?? '';
+      yield* lines;
+      if (rest.length <= MAX_LINE) continue;
+      yield rest;
+      return;
+    }
   } catch (error) {
     signal?.throwIfAborted();
+    if (error instanceof WorkError) throw error;
     throw new WorkError(`${path} can't be read: ${messageOf(error)}`, { cause: error });
   }
+  if (rest !== '') yield rest;
 }
 
 function parse(line: string): object | undefined {

@@ -3,6 +3,7 @@ import { generateKey, hashOfKey, hintOf } from '../auth/api-key.js';
 import { SCOPES_VERSION, type Scope } from '../auth/principal.js';
 import type { ShardAddress } from '../database/shard-address.js';
 import { WorkError } from '../explain.js';
+import { printable } from './printable.js';
 import { inFirstShard, withSessions, type ShardSession } from './shard-sessions.js';
 
 export interface KeyRequest {
@@ -161,10 +162,10 @@ export function keysText(keys: readonly KeyListed[], nowMs = Date.now()): string
   if (keys.length === 0) return 'There are no keys.';
   const rows = keys.map((key) => [
     String(key.keyId),
-    key.name,
-    key.hint,
-    key.scopes.join(','),
-    key.owner ?? '(all accounts)',
+    printable(key.name),
+    printable(key.hint),
+    printable(key.scopes.join(',')),
+    printable(key.owner ?? '(all accounts)'),
     stateOf(key, nowMs),
     key.lastUsedAt ? `used ${key.lastUsedAt.toISOString()}` : 'never used',
   ]);

@@ -135,6 +135,20 @@ export function millisecondsOption(text: string): number {
 }
 
 /** @throws InvalidArgumentError */
+export function sha256Option(text: string): string {
+  if (/^[0-9a-f]{64}$/i.test(text)) return text.toLowerCase();
+  throw new InvalidArgumentError('It must be 64 hexadecimal digits.');
+}
+
+/** Without a slash at the end. @throws InvalidArgumentError */
+export function serviceOption(text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  const plain = url && /^https?:$/.test(url.protocol) && url.username === '' && url.search + url.hash === '';
+  if (plain) return url.href.replace(/\/+$/, '');
+  throw new InvalidArgumentError('It must be a URL like https://bank.example.com.');
+}
+
+/** @throws InvalidArgumentError */
 export function skipIdsOption(text: string): number {
   return wholeNumber(text, MAX_ID, 0);
 }

@@ -1,22 +1,24 @@
 import { randomUUID } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { createGunzip } from 'node:zlib';
+import { escapeIdentifier, escapeLiteral } from 'pg';
 import { from as copyFrom } from 'pg-copy-streams';
+import { recordAct, recordActOn, START_ACTIONS, type AdministrativeAct } from '../audit/audit-log.js';
 import { checkPlace, settleShards } from '../database/bank-shards.js';
 import { MIGRATIONS } from '../database/data-source.js';
+import { sqlStateOf } from '../database/database-errors.js';
 import { COMMIT_DURABLY } from '../database/durability.js';
 import { prepareTables } from '../database/migrate.js';
 import { describeShard, type ShardAddress } from '../database/shard-address.js';
 import { locateShard, type LocatedShard } from '../database/shard-locator.js';
 import { MAX_ID } from '../domain/account.js';
 import { WorkError } from '../explain.js';
-import { csvOf } from './backup.js';
+import { columnsOf, csvOf } from './backup.js';
 import {
   BACKED_UP,
-  type BackedUp,
   checkFiles,
+  contentOf,
+  kindOf,
   measure,
   readManifest,
   type BackupFile,
@@ -24,12 +26,20 @@ import {
   type Manifest,
 } from './backup-format.js';
 import { setSequence, type SequenceState } from './shard-copy.js';
-import { beginLocked, someAtOnce, withSessions, type ShardSession } from './shard-sessions.js';
+import { beginLocked, hasTable, someAtOnce, withSessions, type ShardSession } from './shard-sessions.js';
 import { sumTotals, verifyBank, verifyInSnapshot, type Totals } from './verify.js';
+
+/** SQLSTATE classes of what a file's text does to its tables: 21 to 23 wrong data, 54 too much of it. */
+const REFUSED_ROWS = /^(2[1-3]|54)/;
+
+type TableName = BackupFile['table'];
+type Columns = Map<TableName, string[]>;
 
 export interface RestoreOptions {
   /** The folder of a backup. */
   readonly from: string;
+  /** Of its manifest: nothing is read of a backup that has another one. */
+  readonly sha256?: string;
   /** Ids of each shard that are left out after the last one of the backup: those of what was posted later and is lost. */
   readonly skipIds: number;
   readonly onStep?: (step: string) => void;
@@ -40,6 +50,12 @@ export interface RestoreOptions {
 export interface RestoreReport {
   readonly totals: Totals;
   readonly bankId: string;
+  /** Of the backup's manifest. */
+  readonly sha256: string;
+  /** Those shards that this run has filled. */
+  readonly restored: readonly number[];
+  /** Those that hold the backup's accounts and transactions already, and the tables in which they hold something else. */
+  readonly found: readonly { readonly shard: number; readonly differ: readonly string[] }[];
   readonly durationMs: number;
 }
 
@@ -58,7 +74,7 @@ export async function restoreBank(
 ): Promise<RestoreReport> {
   const startedMs = performance.now();
   const folder = resolve(options.from);
-  const manifest = await readManifest(folder);
+  const { manifest, sha256 } = await readManifest(folder, options.sha256);
   const migrations = migrationsOf(manifest);
   if (manifest.shardCount !== configured.length) {
     throw new WorkError(
@@ -70,26 +86,41 @@ export async function restoreBank(
   const targets = await locateTargets(configured);
   const bankId = bankIdOf(targets) ?? randomUUID();
   const addresses = targets.map((target) => target.address);
-  await withSessions(addresses, 'bank-restore', async (sessions) => {
+  const act = { action: 'bank.restored', details: { from: folder, sha256, of: manifest.bankId, bankId } };
+  const outcomes = await withSessions(addresses, 'bank-restore', async (sessions) => {
     const loads = sessions.map((session, index) => ({
-      ...{ session, folder, manifest, bankId, options },
+      ...{ session, folder, manifest, bankId, act, options },
       backup: manifest.shards[index] as BackupShard,
       holdsAccounts: targets[index]?.inUse ?? false,
     }));
     const loaded = await someAtOnce(loads, options.signal, (load, stop) => loadShard(load, migrations, stop));
-    // As a bank is founded: from the last to the first; but those with accounts before all, for they tell a start that
-    // finds a half that the rest is missing.
-    const order = [...loaded.keys()].reverse();
-    // One that was lost while it waited is better noticed before the first of them commits.
-    await Promise.all(loaded.flatMap((session) => (session ? [session.client.query('SELECT 1')] : [])));
-    const holding = (index: number) => Number((manifest.shards[index]?.books.accounts ?? 0) > 0);
-    for (const index of order.sort((a, b) => holding(b) - holding(a))) {
-      const session = loaded[index];
-      if (session) await commit(session);
-    }
+    await commitAll(
+      sessions.filter((_, index) => loaded[index] === 'loaded'),
+      manifest,
+    );
+    return loaded;
   });
   const totals = await bringUpToDate(configured, manifest, options);
-  return { totals, bankId, durationMs: performance.now() - startedMs };
+  const restored = [...outcomes.keys()].filter((shard) => outcomes[shard] === 'loaded');
+  // The schema of an older backup has the log only now.
+  if (restored.includes(0) && !holdsLog(manifest)) await recordActOn(addresses, act);
+  const found = outcomes.flatMap((differ, shard) => (differ === 'loaded' ? [] : [{ shard, differ }]));
+  return { totals, bankId, sha256, restored, found, durationMs: performance.now() - startedMs };
+}
+
+/**
+ * As a bank is founded: from the last to the first; but those with accounts before all, for they tell a start that finds
+ * a half that the rest is missing.
+ */
+async function commitAll(loaded: readonly ShardSession[], { shards }: Manifest): Promise<void> {
+  const holding = ({ index }: ShardSession) => Number((shards[index]?.books.accounts ?? 0) > 0);
+  // One that was lost while it waited is better noticed before the first of them commits.
+  await Promise.all(loaded.map(({ client }) => client.query('SELECT 1')));
+  for (const session of loaded.toReversed().sort((a, b) => holding(b) - holding(a))) await commit(session);
+}
+
+function holdsLog({ shards: [first] }: Manifest): boolean {
+  return first?.files.some(({ table }) => table === 'audit_events') === true;
 }
 
 /** @returns those that make the schema of the backup */
@@ -128,45 +159,101 @@ interface Load {
   readonly folder: string;
   readonly manifest: Manifest;
   readonly bankId: string;
+  /** To be recorded in the first shard. */
+  readonly act: AdministrativeAct;
   readonly holdsAccounts: boolean;
   readonly options: RestoreOptions;
 }
 
-/** Leaves the transaction open. @returns undefined: an earlier run had restored the shard already */
+/**
+ * Leaves the transaction open of a shard that it has filled.
+ *
+ * @returns in which tables one that had the backup's accounts and transactions before holds something else
+ */
 async function loadShard(
   load: Load,
   migrations: typeof MIGRATIONS,
   signal: AbortSignal,
-): Promise<ShardSession | undefined> {
+): Promise<'loaded' | string[]> {
   const { session, backup, manifest, options } = load;
-  const { index, address } = session;
+  const { index, address, client } = session;
   const place = { index, count: manifest.shardCount };
   if (!load.holdsAccounts) await prepareTables(address, place, migrations);
   await beginLocked(session, 'BEGIN ISOLATION LEVEL READ COMMITTED', 'ACCESS EXCLUSIVE');
-  await session.client.query(COMMIT_DURABLY);
+  await client.query(COMMIT_DURABLY);
   await checkSchema(load);
+  const columns = await columnsIn(session, backup);
   if (!(await isEmpty(session, backup))) {
-    if (!(await holdsSame(session, backup))) {
+    const differ = await differences(session, backup, columns);
+    if (differ.some((table) => kindOf(table).ledger)) {
       throw new WorkError(
         `${describeShard(address)} holds accounts, keys or administrative acts; a backup is restored into an empty bank only`,
       );
     }
-    await session.client.query('ROLLBACK');
+    await client.query('ROLLBACK');
     options.onStep?.(`shard ${index}: was restored before`);
-    return undefined;
+    return differ;
   }
   options.onStep?.(`shard ${index}: loading`);
-  await fill(load, signal);
+  await fill(load, columns, signal).catch(explainRows(address));
   options.onStep?.(`shard ${index}: verifying the books, and comparing every row with the backup`);
-  const report = await verifyInSnapshot(session.client, address.schema, index, place.count, { signal });
+  const report = await verifyInSnapshot(client, address.schema, index, place.count, { signal });
   const { accounts, transactions, balance, faulty } = report;
-  const same = JSON.stringify({ accounts, transactions, balance, faulty }) === JSON.stringify(backup.books);
-  if (!same || !(await holdsSame(session, backup))) {
+  const { books } = backup;
+  const same =
+    accounts === books.accounts &&
+    transactions === books.transactions &&
+    balance === books.balance &&
+    faulty === books.faulty;
+  if (!same || (await differences(session, backup, columns)).length > 0) {
     throw new WorkError(
       `${describeShard(address)} would not hold what the backup holds; nothing was restored`,
     );
   }
-  return session;
+  if (index === 0 && holdsLog(manifest)) await recordAct(client, address.schema, load.act);
+  return 'loaded';
+}
+
+/** Rows that no bank can have, or not of these tables: their text, which may be anything, is not repeated. */
+function explainRows(address: ShardAddress): (error: unknown) => never {
+  return (error) => {
+    const state = sqlStateOf(error);
+    if (state === undefined || !REFUSED_ROWS.test(state)) throw error;
+    throw new WorkError(
+      `the backup has rows that ${describeShard(address)} can't hold (SQLSTATE ${state}); nothing was restored`,
+      { cause: error },
+    );
+  };
+}
+
+/**
+ * The columns of the backup's tables, in the order of its files, by the names that the target's own catalogue has: what
+ * the backup says is only ever compared.
+ *
+ * @throws WorkError where it has other tables or columns
+ */
+async function columnsIn(session: ShardSession, { files }: BackupShard): Promise<Columns> {
+  const { client, tables, address } = session;
+  const columns: Columns = new Map();
+  for (const { table, key } of BACKED_UP) {
+    const file = files.find((other) => other.table === table);
+    const there = await hasTable(session, tables[key]);
+    if (there !== (file !== undefined)) {
+      throw new WorkError(
+        `the backup ${file ? 'has a' : 'lacks the'} table ${table}, which ${describeShard(address)} ${there ? 'has' : 'does not have'}`,
+      );
+    }
+    if (!file) continue;
+    const names = await columnsOf(client, tables[key]);
+    const inOrder = file.columns.flatMap((name) => names.filter((other) => other === name));
+    if (inOrder.length !== names.length || inOrder.length !== file.columns.length) {
+      throw new WorkError(
+        `the backup's columns of ${table} are not those that ${describeShard(address)} has`,
+      );
+    }
+    columns.set(table, inOrder);
+  }
+  return columns;
 }
 
 /** @throws WorkError where the files would not fit, or somebody else is at work */
@@ -185,66 +272,90 @@ async function checkSchema({ session: { client, tables, address }, manifest }: L
   );
 }
 
+/** What a start has recorded is no history yet. */
 async function isEmpty({ client, tables }: ShardSession, { files }: BackupShard): Promise<boolean> {
-  const { rowCount } = await client.query(
-    files.map(({ table }) => `(SELECT FROM ${tables[backedUp(table).key]} LIMIT 1)`).join(' UNION ALL '),
-  );
+  const rows = files.map(({ table }) => {
+    const which =
+      table === 'audit_events' ? `WHERE action NOT IN (${START_ACTIONS.map(escapeLiteral).join()})` : '';
+    return `(SELECT FROM ${tables[kindOf(table).key]} ${which} LIMIT 1)`;
+  });
+  const { rowCount } = await client.query(rows.join(' UNION ALL '));
   return rowCount === 0;
 }
 
-/** Whether the accounts and the transactions are, row by row, those of the backup. (The rest may change without them.) */
-async function holdsSame({ client, tables }: ShardSession, { files }: BackupShard): Promise<boolean> {
-  for (const { table, rows, columns, contentSha256 } of files) {
-    const kind = backedUp(table);
-    if (!kind.ledger) continue;
+/** The tables whose rows are not, one by one, those of the backup. */
+async function differences(
+  { client, tables }: ShardSession,
+  { files }: BackupShard,
+  columns: Columns,
+): Promise<TableName[]> {
+  const differ: TableName[] = [];
+  for (const { table, rows, contentSha256 } of files) {
+    const kind = kindOf(table);
     const counted = await client.query<{ rows: string }>(`SELECT count(*) AS rows FROM ${tables[kind.key]}`);
-    if (Number(counted.rows[0]?.rows) !== rows) return false;
-    const found = await measure(await csvOf(client, tables, kind, columns));
-    if (found.sha256 !== contentSha256) return false;
+    const same =
+      Number(counted.rows[0]?.rows) === rows &&
+      (await measure(await csvOf(client, tables, kind, columns.get(table) ?? []))).sha256 === contentSha256;
+    if (!same) differ.push(table);
   }
-  return true;
+  return differ;
 }
 
-async function fill({ session, backup, folder, bankId, manifest, options }: Load, signal: AbortSignal) {
+async function fill(load: Load, columns: Columns, signal: AbortSignal): Promise<void> {
+  const { session, backup, folder, manifest, options } = load;
   const { client, tables } = session;
   const references = await dropReferences(session);
-  for (const { table, file, columns, sequence } of backup.files) {
-    const { key, id, ledger } = backedUp(table);
+  for (const file of backup.files) {
+    const { table, sequence } = file;
+    const { key, id, ledger } = kindOf(table);
+    const names = (columns.get(table) ?? []).map(escapeIdentifier).join(', ');
+    // What a start has recorded makes way for the backup's log.
+    if (table === 'audit_events') await client.query(`DELETE FROM ${tables.auditEvents}`);
     const sink = client.query(
-      copyFrom(`COPY ${tables[key]} (${columns.join(', ')}) FROM STDIN (FORMAT csv, HEADER true)`),
+      copyFrom(`COPY ${tables[key]} (${names}) FROM STDIN (FORMAT csv, HEADER true)`),
     );
-    await pipeline(createReadStream(join(folder, file)), createGunzip(), sink, { signal });
+    await pipeline(contentOf(folder, file, signal), sink, { signal });
+    const { rows } = await client.query<{ outside: boolean }>(
+      `SELECT coalesce(min(${id}) < 1 OR max(${id}) > ${MAX_ID}, false) AS outside FROM ${tables[key]}`,
+    );
+    if (rows[0]?.outside) throw new WorkError(`the backup has rows of ${table} with ids that no bank has`);
     const skip = ledger ? BigInt(options.skipIds) * BigInt(manifest.shardCount) : 0n;
     if (sequence) await setSequence(client, tables[key], id, advanced(sequence, skip));
   }
   for (const statement of references) await client.query(statement);
+  await settleIdentity(load);
+  await client.query(`ANALYZE ${backup.files.map(({ table }) => tables[kindOf(table).key]).join(', ')}`);
+}
+
+/** The shard's own place in this bank; of the old row only what does not tell whose it was. */
+async function settleIdentity({ session, backup, bankId, manifest }: Load): Promise<void> {
+  const { client, tables, index } = session;
+  const { created_at, relay_to_broker } = backup.identity;
+  const row = {
+    ...{ bank_id: bankId, shard_index: index, shard_count: manifest.shardCount, created_at },
+    ...(relay_to_broker !== undefined && { relay_to_broker }),
+  };
+  const names = Object.keys(row).map(escapeIdentifier);
   await client.query(`DELETE FROM ${tables.shardIdentity}`);
   await client.query(
-    `INSERT INTO ${tables.shardIdentity}
-     SELECT * FROM jsonb_populate_record(NULL::${tables.shardIdentity}, $1::jsonb)`,
-    [JSON.stringify({ ...backup.identity, bank_id: bankId })],
+    `INSERT INTO ${tables.shardIdentity} (${names.join(', ')}) VALUES (${names.map((_, n) => `$${n + 1}`).join(', ')})`,
+    Object.values(row),
   );
-  await client.query(`ANALYZE ${backup.files.map(({ table }) => tables[backedUp(table).key]).join(', ')}`);
 }
 
 /** Checked once for all rows instead of one by one, which would fill the server's memory. @returns what puts them back */
 async function dropReferences({ client, tables }: ShardSession): Promise<string[]> {
   const { rows } = await client.query<{ name: string; definition: string }>(
-    `SELECT quote_ident(conname) AS name, pg_get_constraintdef(oid) AS definition
+    `SELECT conname AS name, pg_get_constraintdef(oid) AS definition
      FROM pg_constraint WHERE conrelid = $1::regclass AND contype = 'f'`,
     [tables.transactions],
   );
   for (const { name } of rows)
-    await client.query(`ALTER TABLE ${tables.transactions} DROP CONSTRAINT ${name}`);
+    await client.query(`ALTER TABLE ${tables.transactions} DROP CONSTRAINT ${escapeIdentifier(name)}`);
   return rows.map(
-    ({ name, definition }) => `ALTER TABLE ${tables.transactions} ADD CONSTRAINT ${name} ${definition}`,
+    ({ name, definition }) =>
+      `ALTER TABLE ${tables.transactions} ADD CONSTRAINT ${escapeIdentifier(name)} ${definition}`,
   );
-}
-
-function backedUp(table: BackupFile['table']): BackedUp {
-  const found = BACKED_UP.find((other) => other.table === table);
-  if (!found) throw new Error(`${table} is not backed up`);
-  return found;
 }
 
 /** In steps of the number of shards, so that the ids still name their shard. */
@@ -280,13 +391,24 @@ async function bringUpToDate(
   return verifyBank((await settleShards(configured)).shards, { signal });
 }
 
-/** The report for people. */
-export function restoreText({ totals, bankId, durationMs }: RestoreReport): string {
-  return [
-    `Restored ${totals.accounts} account(s) with ${totals.balance} in all and ${totals.transactions} transaction(s)`,
-    `in ${(durationMs / 1000).toFixed(1)} s, as the bank ${bankId}. Every row was compared with the backup.`,
+/** The report for people: what this run has done, and what it has only found. */
+export function restoreText({ totals, bankId, sha256, restored, found, durationMs }: RestoreReport): string {
+  const sums = `${totals.accounts} account(s) with ${totals.balance} in all and ${totals.transactions} transaction(s)`;
+  const whole =
     totals.faulty === 0
       ? 'The books are whole.'
-      : `The books are NOT whole, and were not when they were backed up: ${totals.faulty} account(s) fail, which \`verify\` names.`,
-  ].join('\n');
+      : `The books are NOT whole, and were not when they were backed up: ${totals.faulty} account(s) fail, which \`verify\` names.`;
+  const done =
+    restored.length === 0
+      ? [`Nothing was restored: the bank ${bankId} held the backup's ${sums} already.`]
+      : [
+          `Restored ${found.length === 0 ? sums : `shard ${restored.join(', ')} of a bank of ${sums}`}`,
+          `in ${(durationMs / 1000).toFixed(1)} s, as the bank ${bankId}. Every row ${found.length === 0 ? '' : 'of it '}was compared with the backup.`,
+        ];
+  const kept = found.map(
+    ({ shard, differ }) =>
+      `Shard ${shard} was left as it is: its accounts and transactions are those of the backup, row by row` +
+      (differ.length === 0 ? ', and so is all else.' : `; ${differ.join(', ')} hold(s) something else.`),
+  );
+  return [...done, ...kept, `SHA-256 of the backup's manifest: ${sha256}`, whole].join('\n');
 }

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client } from 'pg';
+import { recordAct, type AdministrativeAct } from '../audit/audit-log.js';
 import { PooledClient } from '../database/connection.js';
 import { COMMIT_DURABLY } from '../database/durability.js';
 import { migrate, prepareTables, ShardMismatchError, type ShardPlace } from '../database/migrate.js';
@@ -33,6 +34,8 @@ export interface MoveOptions {
   /** Users of the shard wait at most this long for the switch; then the move gives way, and has to be run again. */
   readonly maxPauseMs: number;
   readonly onStep?: (step: string) => void;
+  /** Records the move in the bank's first shard, unless that is the one that moves: its own log moves along. */
+  readonly record?: (act: AdministrativeAct) => Promise<void>;
   /** Stops between two steps; the move can be run again. */
   readonly signal?: AbortSignal;
 }
@@ -347,6 +350,8 @@ async function compare(source: Client, { target, tables }: Move, since: Cut): Pr
 /** The last round, its comparison, and the switch, while users wait. @returns since when, by performance.now() */
 async function switchOver(move: Move, verified: Cut): Promise<number> {
   const { source, target, options } = move;
+  const act = { action: 'shard.moved', details: movedFrom(move) };
+  if (move.place.index > 0) await options.record?.(act);
   options.onStep?.('switching: users of this shard wait');
   let pausedAt = 0;
   await locked(move, lockAll(move.tables), async (sinceMs) => {
@@ -355,6 +360,7 @@ async function switchOver(move: Move, verified: Cut): Promise<number> {
     const giveWay = () => void Promise.all([source.end(), target.end()]);
     const limit = setTimeout(giveWay, options.maxPauseMs - (performance.now() - sinceMs));
     try {
+      if (move.place.index === 0) await recordAct(source, move.from.schema, act);
       await copyLast(move, verified);
       await leaveAddress(move);
     } catch (error) {
@@ -369,6 +375,10 @@ async function switchOver(move: Move, verified: Cut): Promise<number> {
     await commitSwitch(move);
   });
   return pausedAt;
+}
+
+function movedFrom({ place, from, to }: Move) {
+  return { shard: place.index, from: describeServer(from.url), to: describeServer(to.url) };
 }
 
 async function copyLast(move: Move, verified: Cut): Promise<void> {

@@ -1,8 +1,11 @@
+import { readFile } from 'node:fs/promises';
 import { Client } from 'pg';
+import { isThisMachine } from '../config.js';
 import { describeServer, type ShardAddress } from '../database/shard-address.js';
 import { locateShard } from '../database/shard-locator.js';
 import { tablesOf } from '../database/tables.js';
 import { messageOf } from '../error-message.js';
+import { WorkError } from '../explain.js';
 
 export interface ShardStatus {
   readonly shard: number;
@@ -15,20 +18,34 @@ export interface ShardStatus {
   readonly bytes?: number;
   /** Transactions whose events are still to be published. */
   readonly outbox?: number;
-  /** Commands that wait in the running service; undefined: no service was asked. */
+  /** Commands that wait in the running service; undefined: not known. */
   readonly queue?: number;
 }
 
 const TIMEOUT_MS = 10_000;
 const SERVICE_TIMEOUT_MS = 1_000;
 
-/** Every shard as it is just now. @param serviceUrl whose queues are shown, if it runs */
+/** The running service that is asked for its queues. */
+export interface ServiceAddress {
+  readonly url: string;
+  /** Of an API key with the scope admin; undefined: none is shown. */
+  readonly keyFile?: string;
+}
+
+export interface ShardList {
+  readonly shards: readonly ShardStatus[];
+  /** Why the queues are not known; undefined: they are. */
+  readonly noQueues: string | undefined;
+}
+
+/** Every shard as it is just now. @throws WorkError when the key can't be read, or is not to be sent to there */
 export async function listShards(
   shards: readonly ShardAddress[],
-  serviceUrl: string,
-): Promise<ShardStatus[]> {
-  const queues = await readQueues(serviceUrl);
-  return Promise.all(
+  service: ServiceAddress,
+): Promise<ShardList> {
+  const asked = await askForQueues(service);
+  const queues = typeof asked === 'string' ? new Map<number, number>() : asked;
+  const statuses = await Promise.all(
     shards.map(async (configured, shard) => ({
       shard,
       server: describeServer(configured.url),
@@ -37,6 +54,7 @@ export async function listShards(
       queue: queues.get(shard),
     })),
   );
+  return { shards: statuses, noQueues: typeof asked === 'string' ? asked : undefined };
 }
 
 async function readShard(configured: ShardAddress) {
@@ -70,17 +88,44 @@ async function readShard(configured: ShardAddress) {
   }
 }
 
-/** The depth of each shard's queue, from the metrics of a running service; empty when none answers. */
-async function readQueues(serviceUrl: string): Promise<ReadonlyMap<number, number>> {
+/** @returns the depth of each shard's queue, from the metrics of a running service; or why they are not to be had */
+async function askForQueues(service: ServiceAddress): Promise<ReadonlyMap<number, number> | string> {
+  const { url } = service;
+  const headers = await credentialFor(service);
+  let response: Response;
+  let text: string;
   try {
-    const response = await fetch(`${serviceUrl}/metrics`, {
-      signal: AbortSignal.timeout(SERVICE_TIMEOUT_MS),
-    });
-    const found = (await response.text()).matchAll(/^bank_ledger_queue_depth\{shard="(\d+)"\} (\d+)$/gm);
-    return new Map([...found].map(([, shard, depth]) => [Number(shard), Number(depth)]));
+    const signal = AbortSignal.timeout(SERVICE_TIMEOUT_MS);
+    // Elsewhere the key would be a stranger's.
+    response = await fetch(`${url}/metrics`, { headers, redirect: 'error', signal });
+    text = await response.text();
   } catch {
-    return new Map();
+    return `no service answers at ${url}`;
   }
+  if (!response.ok) return `${url} answers ${response.status}${HINTS[response.status] ?? ''}`;
+  const found = text.matchAll(/^bank_ledger_queue_depth\{shard="(\d{1,4})"\} (\d{1,9})$/gm);
+  return new Map([...found].map(([, shard, depth]) => [Number(shard), Number(depth)]));
+}
+
+const HINTS: Readonly<Record<number, string>> = {
+  401: ': name a file with an API key of the scope admin (--key-file), or set MANAGEMENT_PORT',
+  403: ': the key needs the scope admin',
+  404: ': if it has a MANAGEMENT_PORT, name that (--service)',
+};
+
+async function credentialFor({ url, keyFile }: ServiceAddress): Promise<Record<string, string>> {
+  if (keyFile === undefined) return {};
+  const { protocol, hostname } = new URL(url);
+  if (protocol !== 'https:' && !isThisMachine(hostname.replace(/^\[|\]$/g, ''))) {
+    throw new WorkError(`the key is sent over TLS or to this machine only, not to ${url}`);
+  }
+  const key = (
+    await readFile(keyFile, 'utf8').catch((error: unknown) => {
+      throw new WorkError(`the key can't be read: ${messageOf(error)}`, { cause: error });
+    })
+  ).trim();
+  if (!/^[\x21-\x7e]{1,4096}$/.test(key)) throw new WorkError(`${keyFile} holds no key on one line`);
+  return { authorization: `Bearer ${key}` };
 }
 
 /** The report for people: one line a shard. */

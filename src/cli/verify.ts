@@ -1,4 +1,4 @@
-import { Client } from 'pg';
+import { Client, escapeIdentifier } from 'pg';
 import type { ShardAddress } from '../database/shard-address.js';
 import { formatMoney } from '../domain/money.js';
 
@@ -229,7 +229,7 @@ interface Tables {
 }
 
 async function tablesIn(client: Client, schema: string): Promise<Tables> {
-  const quoted = `"${schema.replaceAll('"', '""')}"`;
+  const quoted = escapeIdentifier(schema);
   const [accounts, accountOpenings, hot, archived] = [
     'accounts',
     'account_openings',

@@ -1,6 +1,7 @@
+import { recordActOn } from '../audit/audit-log.js';
 import { messageOf } from '../error-message.js';
 import { NotDurableError } from './durability.js';
-import { migrate, ShardMismatchError } from './migrate.js';
+import { migrate, ShardMismatchError, type MigrationReport } from './migrate.js';
 import { ServiceRoleError } from './service-role.js';
 import { describeShard, type ShardAddress } from './shard-address.js';
 import { locateShard, ServerTooOldError, type LocatedShard, type ShardIdentity } from './shard-locator.js';
@@ -48,7 +49,22 @@ export async function settleShards(
   located.forEach((shard, index) => shard && checkPlace(shard, { index, count: configured.length, bankId }));
   if (bankId !== undefined) checkComplete(located, bankId);
   const founded = bankId === undefined || located.some((shard) => shard && !shard.identity);
-  return founded ? found(located as LocatedShard[], bankId) : migrateAll(configured, located, bankId);
+  const [settled, reports] = founded
+    ? await found(located as LocatedShard[], bankId)
+    : await migrateAll(configured, located, bankId);
+  if (!settled.down.has(0)) await record(settled.shards, reports);
+  return settled;
+}
+
+/**
+ * In one event, when all is done: what a migration was part of, the log may only come with it. While the first shard is
+ * down, only the log of the process tells of it.
+ */
+async function record(shards: readonly ShardAddress[], reports: readonly MigrationReport[]): Promise<void> {
+  const applied = appliedIn(reports);
+  const granted = [...new Set(reports.flatMap((report) => report.granted ?? []))];
+  if (applied.length === 0 && granted.length === 0) return;
+  await recordActOn(shards, { action: 'bank.migrated', details: { applied, granted } });
 }
 
 /** Brings a shard of a known bank up to date that was down when the bank was opened. @throws as settleShards does */
@@ -56,43 +72,48 @@ export async function settleShard(configured: ShardAddress, identity: ShardIdent
   const shard = await locateShard(configured);
   checkPlace(shard, identity);
   if (!shard.identity) throw missing(shard.address, identity.index, identity.bankId);
-  await migrate(shard.address, identity, identity.bankId);
+  const report = await migrate(shard.address, identity, identity.bankId);
+  if (identity.index === 0) await record([shard.address], [report]);
   return shard.address;
 }
 
+type Settled = [SettledShards, readonly MigrationReport[]];
+
 /** From the last to the first; each hands the bank's identity on, so that two who found at once agree. */
-async function found(located: readonly LocatedShard[], known: string | undefined): Promise<SettledShards> {
+async function found(located: readonly LocatedShard[], known: string | undefined): Promise<Settled> {
   const count = located.length;
-  const migrations = new Set<string>();
+  const reports: MigrationReport[] = [];
   let bankId = known;
   for (const index of [...located.keys()].reverse()) {
     const report = await migrate((located[index] as LocatedShard).address, { index, count }, bankId);
     bankId = report.bankId;
-    report.applied.forEach((name) => migrations.add(name));
+    reports.push(report);
   }
-  return {
-    bankId: bankId ?? '',
-    shards: located.map((shard) => shard.address),
-    down: new Set(),
-    migrations: [...migrations],
-  };
+  const shards = located.map((shard) => shard.address);
+  return [{ bankId: bankId ?? '', shards, down: new Set(), migrations: appliedIn(reports) }, reports];
 }
+
+const appliedIn = (reports: readonly MigrationReport[]) => [
+  ...new Set(reports.flatMap(({ applied }) => applied)),
+];
 
 async function migrateAll(
   configured: readonly ShardAddress[],
   located: readonly (LocatedShard | undefined)[],
   bankId: string,
-): Promise<SettledShards> {
+): Promise<Settled> {
   const count = configured.length;
-  const reports = await Promise.all(
+  const attempts = await Promise.all(
     located.map(async (shard, index) => shard && migrate(shard.address, { index, count }, bankId)),
   );
-  return {
+  const reports = attempts.filter((report) => report !== undefined);
+  const settled = {
     bankId,
     shards: configured.map((address, index) => located[index]?.address ?? address),
     down: new Set([...located.keys()].filter((index) => !located[index])),
-    migrations: [...new Set(reports.flatMap((report) => report?.applied ?? []))],
+    migrations: appliedIn(reports),
   };
+  return [settled, reports];
 }
 
 /** What its own row says must be what the list says. @throws ShardMismatchError that names the difference */

@@ -2,10 +2,11 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { locateBinaries } from './embedded/binaries.js';
 import { createCluster } from './embedded/cluster.js';
-import { connectTo, DATABASE, ROLE, type ServerAddress } from './embedded/connection.js';
+import { connectTo, DATABASE, ROLE, rolePassword, type ServerAddress } from './embedded/connection.js';
 import { hasCluster, prepareFolder, readPassword } from './embedded/data-folder.js';
 import { codeOf, EmbeddedPostgresError, messageOf } from './embedded/errors.js';
 import { claimFolder, type FolderClaim, type FolderHolder, isClaim } from './embedded/folder-claim.js';
+import { handOver } from './embedded/hand-over.js';
 import { readPostmasterFile } from './embedded/old-server.js';
 import { OwnedServer } from './embedded/owned-server.js';
 import { chooseRunAs } from './embedded/run-as.js';
@@ -32,14 +33,14 @@ const SHARE_POLL_MS = 50;
 
 /** A PostgreSQL server of this process's own, whose data stays in a folder. */
 export class EmbeddedPostgres {
-  /** `postgresql://bank:<password>@127.0.0.1:<port>/bank`; the same until `close`. */
+  /** `postgresql://bank_service:<password>@127.0.0.1:<port>/bank`; the same until `close`. */
   readonly url: string;
   /** Whether the cluster was made now. */
   readonly created: boolean;
   private readonly server: OwnedServer | undefined;
 
   private constructor(address: ServerAddress, created: boolean, server: OwnedServer | undefined) {
-    this.url = `postgresql://${ROLE}:${address.password}@127.0.0.1:${address.port}/${DATABASE}`;
+    this.url = `postgresql://${ROLE}:${rolePassword(address.password)}@127.0.0.1:${address.port}/${DATABASE}`;
     this.created = created;
     this.server = server;
   }
@@ -93,7 +94,14 @@ export class EmbeddedPostgres {
       const password = await readPassword(folder);
       const spec = { binaries, runAs, clusterDir, password, settings };
       const server = await OwnedServer.start({ spec, claim, freePort, log, onLost });
-      return new EmbeddedPostgres({ port: server.port, password }, created, server);
+      const address = { port: server.port, password };
+      try {
+        if (await handOver(address)) log('info', `The bank in ${folder} is no superuser's any more`);
+      } catch (error) {
+        await server.close();
+        throw error;
+      }
+      return new EmbeddedPostgres(address, created, server);
     } catch (error) {
       await claim.release();
       throw error;
@@ -107,7 +115,7 @@ async function runningServer(folder: string): Promise<ServerAddress | undefined>
   if (noted?.port === undefined) return undefined;
   const address = { port: noted.port, password: await readPassword(folder) };
   try {
-    await (await connectTo(address, DATABASE)).end();
+    await (await connectTo(address, DATABASE, ROLE)).end();
     return address;
   } catch {
     return undefined;

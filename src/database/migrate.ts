@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { escapeIdentifier } from 'pg';
 import { DataSource, type QueryRunner } from 'typeorm';
 import { dataSourceOptions, MIGRATIONS } from './data-source.js';
 import { grantServiceRole, serviceRoleOf } from './service-role.js';
@@ -13,6 +14,8 @@ export interface ShardPlace {
 export interface MigrationReport {
   /** The names of the migrations that were applied now. */
   readonly applied: readonly string[];
+  /** The service's role, if its rights were set now. */
+  readonly granted: string | undefined;
   readonly bankId: string;
 }
 
@@ -30,10 +33,11 @@ export async function migrate(
   place: ShardPlace,
   bankId?: string,
 ): Promise<MigrationReport> {
-  return withSchema(shard, MIGRATIONS, async (queryRunner, applied) => {
+  const [report, granted] = await withSchema(shard, MIGRATIONS, async (queryRunner, applied) => {
     const bank = await settlePlace(queryRunner, shard.schema, place, bankId);
     return { applied, bankId: bank };
   });
+  return { ...report, granted };
 }
 
 /**
@@ -56,7 +60,7 @@ async function withSchema<T>(
   shard: ShardAddress,
   migrations: typeof MIGRATIONS,
   work: (queryRunner: QueryRunner, applied: readonly string[]) => Promise<T>,
-): Promise<T> {
+): Promise<[result: T, granted: string | undefined]> {
   const dataSource = new DataSource({
     ...dataSourceOptions(
       { ...shard, url: shard.migrationUrl ?? shard.url },
@@ -74,8 +78,10 @@ async function withSchema<T>(
         applied.map((migration) => migration.name),
       );
       const role = serviceRoleOf(shard);
-      if (role !== undefined) await grantServiceRole(queryRunner.query.bind(queryRunner), shard.schema, role);
-      return result;
+      const granted =
+        role !== undefined &&
+        (await grantServiceRole(queryRunner.query.bind(queryRunner), shard.schema, role));
+      return [result, granted ? role : undefined];
     });
   } finally {
     await dataSource.destroy();
@@ -113,7 +119,7 @@ async function createSchema(dataSource: DataSource, schema: string): Promise<voi
     'SELECT NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1) AS missing',
     [schema],
   );
-  if (missing) await dataSource.query(`CREATE SCHEMA IF NOT EXISTS ${quote(schema)}`);
+  if (missing) await dataSource.query(`CREATE SCHEMA IF NOT EXISTS ${escapeIdentifier(schema)}`);
 }
 
 async function settlePlace(
@@ -123,7 +129,7 @@ async function settlePlace(
   bankId: string | undefined,
 ): Promise<string> {
   const [recorded] = (await queryRunner.query(
-    `SELECT bank_id, shard_index, shard_count FROM ${quote(schema)}.shard_identity`,
+    `SELECT bank_id, shard_index, shard_count FROM ${escapeIdentifier(schema)}.shard_identity`,
   )) as { bank_id: string; shard_index: number; shard_count: number }[];
   if (!recorded) return recordPlace(queryRunner, schema, place, bankId ?? randomUUID());
   if (recorded.shard_index !== place.index || recorded.shard_count !== place.count) {
@@ -150,7 +156,7 @@ async function recordPlace(
   }
   await interleaveIds(queryRunner, schema, place);
   await queryRunner.query(
-    `INSERT INTO ${quote(schema)}.shard_identity (bank_id, shard_index, shard_count) VALUES ($1, $2, $3)`,
+    `INSERT INTO ${escapeIdentifier(schema)}.shard_identity (bank_id, shard_index, shard_count) VALUES ($1, $2, $3)`,
     [bankId, place.index, place.count],
   );
   return bankId;
@@ -163,7 +169,7 @@ async function interleaveIds(queryRunner: QueryRunner, schema: string, place: Sh
     ['transactions', 'transaction_id'],
   ]) {
     await queryRunner.query(
-      `ALTER TABLE ${quote(schema)}.${table} ALTER COLUMN ${column}
+      `ALTER TABLE ${escapeIdentifier(schema)}.${table} ALTER COLUMN ${column}
          SET INCREMENT BY ${place.count} SET START WITH ${place.index + 1} RESTART`,
     );
   }
@@ -171,11 +177,7 @@ async function interleaveIds(queryRunner: QueryRunner, schema: string, place: Sh
 
 async function holdsRows(queryRunner: QueryRunner, schema: string, table: string): Promise<boolean> {
   const [{ used }] = (await queryRunner.query(
-    `SELECT EXISTS (SELECT FROM ${quote(schema)}.${table}) AS used`,
+    `SELECT EXISTS (SELECT FROM ${escapeIdentifier(schema)}.${table}) AS used`,
   )) as [{ used: boolean }];
   return used;
-}
-
-function quote(identifier: string): string {
-  return `"${identifier.replaceAll('"', '""')}"`;
 }

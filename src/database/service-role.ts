@@ -1,3 +1,4 @@
+import { escapeIdentifier } from 'pg';
 import type { ShardAddress } from './shard-address.js';
 
 /**
@@ -38,9 +39,10 @@ export function serviceRoleOf({ url, migrationUrl }: ShardAddress): string | und
  * that is so already.
  *
  * @param query runs a statement as the tables' owner, in a transaction
+ * @returns whether anything had to be changed
  * @throws Error 42704 when there is no such role; ServiceRoleError when it could still rewrite history
  */
-export async function grantServiceRole(query: Query, schema: string, role: string): Promise<void> {
+export async function grantServiceRole(query: Query, schema: string, role: string): Promise<boolean> {
   const tables = await tablesThere(query, schema);
   const wanted = tables.flatMap((table) =>
     (PRIVILEGES[table] ?? []).map((privilege) => ({ table, privilege })),
@@ -53,6 +55,7 @@ export async function grantServiceRole(query: Query, schema: string, role: strin
     wanted.every(({ table, privilege }) => held.includes(`${table}: ${privilege}`));
   if (!same) await grant(query, schema, role, wanted);
   await assertNoMore(query, schema, role);
+  return !same;
 }
 
 async function grant(
@@ -61,7 +64,7 @@ async function grant(
   role: string,
   wanted: readonly { readonly table: string; readonly privilege: string }[],
 ): Promise<void> {
-  const [quotedRole, quotedSchema] = [quote(role), quote(schema)];
+  const [quotedRole, quotedSchema] = [escapeIdentifier(role), escapeIdentifier(schema)];
   const statements = [
     `REVOKE ALL ON ALL TABLES IN SCHEMA ${quotedSchema} FROM ${quotedRole}`,
     `GRANT USAGE ON SCHEMA ${quotedSchema} TO ${quotedRole}`,
@@ -82,7 +85,7 @@ async function assertNoMore(query: Query, schema: string, role: string): Promise
     `SELECT relname AS name FROM pg_class
      WHERE relnamespace = $1::regnamespace AND relname IN ('account_openings', 'transactions', 'archived_transactions', 'audit_events')
        AND has_table_privilege($2, oid, 'UPDATE, DELETE, TRUNCATE')`,
-    [quote(schema), role],
+    [escapeIdentifier(schema), role],
   )) as { name: string }[];
   if (rows.length === 0) return;
   throw new ServiceRoleError(
@@ -97,7 +100,7 @@ async function hasUsage(query: Query, schema: string, role: string): Promise<boo
   const rows = (await query(
     `SELECT has_schema_privilege($1, $2, 'USAGE') AND coalesce(bool_and(has_sequence_privilege($1, oid, 'USAGE')), true) AS has
      FROM pg_class WHERE relnamespace = $3::regnamespace AND relname = ANY($4)`,
-    [role, schema, quote(schema), SEQUENCES],
+    [role, schema, escapeIdentifier(schema), SEQUENCES],
   )) as { has: boolean }[];
   return rows[0]?.has === true;
 }
@@ -105,7 +108,7 @@ async function hasUsage(query: Query, schema: string, role: string): Promise<boo
 async function tablesThere(query: Query, schema: string): Promise<string[]> {
   const rows = (await query(
     `SELECT relname AS name FROM pg_class WHERE relnamespace = $1::regnamespace AND relname = ANY($2)`,
-    [quote(schema), Object.keys(PRIVILEGES)],
+    [escapeIdentifier(schema), Object.keys(PRIVILEGES)],
   )) as { name: string }[];
   return rows.map(({ name }) => name);
 }
@@ -120,11 +123,7 @@ async function privilegesHeld(query: Query, schema: string, role: string): Promi
      SELECT relname || ': ' || privilege_type || ' (' || attname || ')'
      FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid, aclexplode(attacl)
      WHERE relnamespace = $1::regnamespace AND NOT attisdropped AND grantee = $2::regrole`,
-    [quote(schema), quote(role)],
+    [escapeIdentifier(schema), escapeIdentifier(role)],
   )) as { held: string }[];
   return rows.map(({ held }) => held);
-}
-
-function quote(identifier: string): string {
-  return `"${identifier.replaceAll('"', '""')}"`;
 }

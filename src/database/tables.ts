@@ -1,3 +1,4 @@
+import { escapeIdentifier } from 'pg';
 import { STORED_COLUMNS } from './rows.js';
 
 /** A shard's tables, each qualified with the shard's schema and quoted: behind PgBouncer there is no search_path. */
@@ -27,7 +28,7 @@ export interface SchemaTables {
 }
 
 export function tablesOf(schema: string): SchemaTables {
-  const quoted = `"${schema.replaceAll('"', '""')}"`;
+  const quoted = escapeIdentifier(schema);
   const transactions = `${quoted}.transactions`;
   const archivedTransactions = `${quoted}.archived_transactions`;
   return {

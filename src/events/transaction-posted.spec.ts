@@ -90,6 +90,16 @@ describe('what a broker delivers', () => {
     expect(readTransactionPosted(JSON.stringify(EVENT))).toEqual(EVENT);
   });
 
+  it('is left out where it is endless, or too deep to be printed', () => {
+    const deep = (levels: number): unknown => (levels === 0 ? 1 : [deep(levels - 1)]);
+    expect(readTransactionPosted(JSON.stringify({ ...EVENT, more: deep(10) }))).toBeDefined();
+    expect(readTransactionPosted(JSON.stringify({ ...EVENT, more: deep(20) }))).toBeUndefined();
+    const text = JSON.stringify({ ...EVENT, more: 0 });
+    const nested = `${'['.repeat(20_000)}${']'.repeat(20_000)}`;
+    expect(readTransactionPosted(text.replace('"more":0', `"more":${nested}`))).toBeUndefined();
+    expect(readTransactionPosted(JSON.stringify({ ...EVENT, more: 'x'.repeat(100_000) }))).toBeUndefined();
+  });
+
   it.each(['', 'x', '{', 'null', '[]', '"x"', '{}', '\0'])('is left out where it is %j', (text) => {
     expect(readTransactionPosted(text)).toBeUndefined();
   });

@@ -52,13 +52,25 @@ const EVENT = z.looseObject({
   }),
 });
 
+/** Of an event, with room for members that come later. */
+const MAX_EVENT_CHARACTERS = 65_536;
+const MAX_NESTING = 16;
+
 /** Reads what a broker has delivered: whoever may publish there need not be the bank. Undefined: it is no such event. */
 export function readTransactionPosted(text: string): TransactionPosted | undefined {
+  if (text.length > MAX_EVENT_CHARACTERS) return undefined;
   try {
-    return EVENT.safeParse(JSON.parse(text)).data;
+    const value: unknown = JSON.parse(text);
+    return nestsWithin(value, MAX_NESTING) ? EVENT.safeParse(value).data : undefined;
   } catch {
     return undefined;
   }
+}
+
+/** What is deeper can be read, but not written again: the stack ends before it. */
+function nestsWithin(value: unknown, levels: number): boolean {
+  if (typeof value !== 'object' || value === null) return true;
+  return levels > 0 && Object.values(value).every((member) => nestsWithin(member, levels - 1));
 }
 
 /** The event as JSON. Written by hand: of its members only the key can hold what needs escaping. */

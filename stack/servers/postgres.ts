@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { locateBinaries, type PostgresBinaries } from '../../src/database/embedded/binaries.js';
 import { createCluster } from '../../src/database/embedded/cluster.js';
-import { DATABASE, ROLE } from '../../src/database/embedded/connection.js';
+import { DATABASE, SUPERUSER } from '../../src/database/embedded/connection.js';
 import { readPassword } from '../../src/database/embedded/data-folder.js';
 import { chooseRunAs } from '../../src/database/embedded/run-as.js';
 import { freePort, startServer } from '../../src/database/embedded/start-server.js';
@@ -41,7 +41,7 @@ export class PostgresServer extends PlacedServer {
   }
 
   get url(): string {
-    return `postgresql://${ROLE}:${this.password}@127.0.0.1:${this.port}/${DATABASE}`;
+    return `postgresql://${SUPERUSER}:${this.password}@127.0.0.1:${this.port}/${DATABASE}`;
   }
 
   override async start(): Promise<void> {

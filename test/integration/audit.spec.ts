@@ -4,12 +4,13 @@ import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
-import { recordAct } from '../../src/audit/audit-log.js';
+import { recordAct, recordActOn } from '../../src/audit/audit-log.js';
 import { archiveBank } from '../../src/cli/archive.js';
-import { checkHeads, exportHeads, readEvents, recordActOn } from '../../src/cli/audit.js';
+import { checkHeads, exportHeads, readEvents } from '../../src/cli/audit.js';
 import { seedBank } from '../../src/cli/seed.js';
 import { settleShards } from '../../src/database/bank-shards.js';
 import type { ShardAddress } from '../../src/database/shard-address.js';
+import { WorkError } from '../../src/explain.js';
 import { startCli } from '../support/cli.js';
 import { openLedger } from '../support/ledger.js';
 import { createEmptyTestDatabase, createTestDatabase, type TestDatabase } from '../support/postgres.js';
@@ -120,9 +121,17 @@ describe('an export of the heads', () => {
       `${text}{"accountId":9,"version":2,"hash":"${'0'.repeat(64)}"}\n`,
       '',
       'no heads at all\n',
+      'x'.repeat(5_000_000),
+      text.replace(/"takenAt":"[^"]*"/, '"takenAt":"\\u001b[2J"'),
+      text.replace(BANK_ID, '\\u001b[2J'),
+      text.replace(/\{"accountId":3.*\n/, `{"accountId":1e400}\n`),
+      text.replace(/\{"accountId":3.*\n/, `${'['.repeat(900)}\n`),
+      text.replace(/\{"accountId":3.*\n/, `{"__proto__":{"accountId":3}}\n`),
+      text.replaceAll('\n', '\r\n'),
     ];
     for (const damaged of damages) {
       await writeFile(file, damaged);
+      await expect(check()).rejects.toThrow(WorkError);
       await expect(check()).rejects.toThrow(/is damaged|is not whole/);
     }
     await writeFile(file, text);
@@ -210,9 +219,23 @@ describe('the audit log', () => {
 });
 
 describe('the command line', () => {
+  const run = (...args: string[]) => startCli(args, { DATABASE_URL: database.url }).ended;
+
+  it('records what changes the bank at once, or copies it out', async () => {
+    expect(await run('seed', '--accounts', '1', '--owner', 'ada')).toMatchObject({ code: 0 });
+    expect(await run('archive', '--before', '2026-01-01')).toMatchObject({ code: 0 });
+    expect(await run('audit', 'export', '--to', file)).toMatchObject({ code: 0 });
+    const { events, firstBroken } = await readEvents(bank());
+    expect(events.map(({ action, details }) => [action, details])).toEqual([
+      ['accounts.seeded', '{"accounts":1,"balance":"1000.00","owner":"ada"}'],
+      ['transactions.archived', '{"before":"2026-01-01T00:00:00.000Z"}'],
+      ['heads.exported', JSON.stringify({ to: file })],
+    ]);
+    expect(firstBroken).toBeUndefined();
+  }, 60_000);
+
   it('records a reset, exports, checks, and finds what was edited', async () => {
     await seedBank(bank(), { accounts: 2, balance: 100n });
-    const run = async (...args: string[]) => startCli(args, { DATABASE_URL: database.url }).ended;
     expect((await run('reset', '--account', '2', '--balance', '5')).code).toBe(0);
     const listed = await run('audit', 'list');
     expect(listed.code).toBe(0);
@@ -221,7 +244,6 @@ describe('the command line', () => {
     );
     expect(await run('audit', 'export', '--to', file)).toMatchObject({ code: 0 });
     expect(await run('audit', 'check', '--from', file)).toMatchObject({ code: 0 });
-
     await client.query(
       `UPDATE bank.transactions SET timestamp = timestamp - interval '1 day' WHERE account_id = 2 AND version_after = 2`,
     );

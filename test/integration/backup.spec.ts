@@ -1,15 +1,26 @@
 import 'reflect-metadata';
 import { createHash } from 'node:crypto';
-import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { archiveBank } from '../../src/cli/archive.js';
-import { BACKED_UP, type Manifest } from '../../src/cli/backup-format.js';
+import { readEvents } from '../../src/cli/audit.js';
+import { BACKED_UP, type BackupFile, type Manifest } from '../../src/cli/backup-format.js';
 import { backupBank } from '../../src/cli/backup.js';
-import { restoreBank, type RestoreOptions } from '../../src/cli/restore.js';
+import { restoreBank, restoreText, type RestoreOptions } from '../../src/cli/restore.js';
 import { seedBank } from '../../src/cli/seed.js';
 import { verifyBank } from '../../src/cli/verify.js';
 import { settleShards } from '../../src/database/bank-shards.js';
@@ -85,9 +96,19 @@ async function foundBank(shards: readonly ShardAddress[], accounts = 5): Promise
   return bankId;
 }
 
-/** Of each file the hash of its rows: of the same rows the same. */
+/** Of each file but the log, which a backup and a restore add to, the hash of its rows: of the same rows the same. */
 const contents = ({ shards }: Manifest) =>
-  shards.flatMap(({ files }) => files.map(({ table, contentSha256 }) => ({ table, contentSha256 })));
+  shards.flatMap(({ files }) =>
+    files
+      .filter(({ table }) => table !== 'audit_events')
+      .map(({ table, contentSha256 }) => ({ table, contentSha256 })),
+  );
+
+const actsIn = async (shards: readonly ShardAddress[]) => {
+  const { events, firstBroken } = await readEvents(shards);
+  expect(firstBroken).toBeUndefined();
+  return events.map(({ action, details }) => ({ action, details: JSON.parse(details) as object }));
+};
 
 /** What somebody wrote who knows how the manifest is made. */
 function rewriteManifest(change: (body: Manifest) => void): void {
@@ -195,7 +216,50 @@ describe('a backup', () => {
     await expect(backup(bankIn(source), '.')).rejects.toThrow('is not empty; a backup needs a new folder');
     await expect(backup(bankIn(source), 'file')).rejects.toThrow('is a file; a backup needs a new folder');
     await expect(backup(bankIn(source), 'none/backup')).rejects.toThrow('no folder can be made in');
-    expect(readdirSync(folder)).toEqual(['file']);
+    mkdirSync(to('elsewhere'));
+    symlinkSync(to('elsewhere'), to('link'));
+    symlinkSync(to('nowhere'), to('loose'));
+    for (const link of ['link', 'loose']) {
+      await expect(backup(bankIn(source), link)).rejects.toThrow('is a link; a backup needs a new folder');
+    }
+    await expect(backup(bankIn(source), 'x'.repeat(250))).rejects.toThrow('no folder can be made in');
+    // A mount point: found out before any work, too.
+    await expect(backupBank(bankIn(source), { to: '/dev/shm/../shm' })).rejects.toThrow(
+      /is not empty|can't be used/,
+    );
+    expect(readdirSync(folder).sort()).toEqual(['elsewhere', 'file', 'link', 'loose']);
+    expect(await actsIn(bankIn(source))).toHaveLength(1);
+  });
+
+  it('takes an empty folder, and leaves it where it fails', async () => {
+    await foundBank(bankIn(source));
+    mkdirSync(to('empty'));
+    const stopped = AbortSignal.abort(new Error('stopped'));
+    await expect(backupBank(bankIn(source), { to: to('empty'), signal: stopped })).rejects.toThrow('stopped');
+    expect(readdirSync(folder)).toEqual(['empty']);
+    await backup(bankIn(source), 'empty');
+    expect(readdirSync(to('empty')).sort()).toEqual(['manifest.json', 'shard-0']);
+  });
+
+  it('is on record, and so is what was restored from it', async () => {
+    await foundBank(bankIn(source));
+    const { manifest, sha256 } = await backupBank(bankIn(source), { to: to() });
+    const migrated = {
+      action: 'bank.migrated',
+      details: { applied: MIGRATIONS.map(({ name }) => name), granted: [] },
+    };
+    const backedUp = { action: 'bank.backed_up', details: { to: to() } };
+    expect(await actsIn(bankIn(source))).toEqual([migrated, backedUp]);
+    await settleShards(bankIn(target));
+    const { bankId } = await restore(bankIn(target), { sha256 });
+    const restored = {
+      action: 'bank.restored',
+      details: { from: to(), sha256, of: manifest.bankId, bankId },
+    };
+    // The log of the backup in place of the one that the target's founding began.
+    expect(await actsIn(bankIn(target))).toEqual([migrated, backedUp, restored]);
+    await restore(bankIn(target), { sha256 });
+    expect(await actsIn(bankIn(target))).toHaveLength(3);
   });
 
   it('leaves nothing when its session ends in the middle of it', async () => {
@@ -393,6 +457,10 @@ describe('a restored bank', () => {
     await restore(bankIn(target));
     expect((await settleShards(bankIn(target))).migrations).toEqual([]);
     expect(await verifyBank(bankIn(target))).toMatchObject({ accounts: 4, ok: true });
+    expect((await actsIn(bankIn(target))).map(({ action }) => action)).toEqual([
+      'bank.migrated',
+      'bank.restored',
+    ]);
     // Its files do not fit the newest schema.
     await on(target, 'DROP SCHEMA bank CASCADE');
     await settleShards(bankIn(target));
@@ -402,6 +470,8 @@ describe('a restored bank', () => {
 });
 
 describe('what is not restored', () => {
+  /** What a program leaves that a backup has run. */
+  const PROOF = join(tmpdir(), `bank-backup-proof-${process.pid}`);
   let whole: string;
 
   beforeAll(async () => {
@@ -427,7 +497,7 @@ describe('what is not restored', () => {
     ],
     ['without a file', () => rmSync(file('outbox')), 'outbox.csv.gz is missing'],
     ['with a file that is cut off', () => cutOff(file('transactions')), 'bytes instead of'],
-    ['with a file in which a bit flipped', () => flip(file('accounts')), 'its SHA-256 is another one'],
+    ['with a file in which a bit flipped', () => flip(file('accounts')), 'accounts.csv.gz is damaged'],
     [
       'of a format to come',
       () => rewriteManifest((body) => Object.assign(body, { formatVersion: 5 })),
@@ -438,7 +508,71 @@ describe('what is not restored', () => {
       () => rewriteManifest((body) => body.migrations.push('Later1')),
       'the backup is of a later release: its schema has the migration Later1',
     ],
-    ['whose rows were changed', () => forge(file('accounts')), 'would not hold what the backup holds'],
+    [
+      'whose rows were changed',
+      () => forge('accounts', moveMoney, 'for the file alone'),
+      'its content has another SHA-256',
+    ],
+    [
+      'whose rows were changed thoroughly',
+      () => forge('accounts', moveMoney),
+      'would not hold what the backup holds',
+    ],
+    [
+      'whose columns are SQL',
+      () => rename('outbox', 'outbox_id', `outbox_id) FROM PROGRAM 'touch ${PROOF}; true' (FORMAT csv); --`),
+      'manifest.json is damaged',
+    ],
+    [
+      'with a column that there is not',
+      () => rename('outbox', 'created_at', 'tableoid'),
+      'columns of outbox are not those',
+    ],
+    [
+      'with a column of another table',
+      () => rename('api_keys', 'owner', 'balance'),
+      'columns of api_keys are not those',
+    ],
+    ['without a column', () => dropColumn('api_keys'), 'columns of api_keys are not those'],
+    [
+      'without a table',
+      () => rewriteManifest(({ shards }) => shards[0]?.files.splice(3, 1)),
+      'lacks the table outbox',
+    ],
+    [
+      'with text for a number',
+      () => forge('accounts', (rows) => rows.replace('\n1,', '\none,')),
+      "has rows that .* can't hold .SQLSTATE 22P02.",
+    ],
+    [
+      'with a row twice',
+      () => forge('accounts', (rows) => rows + rows.slice(rows.indexOf('\n') + 1)),
+      'SQLSTATE 23505',
+    ],
+    ['with a row that is cut off', () => forge('accounts', (rows) => rows.slice(0, -70)), 'SQLSTATE 22'],
+    [
+      'with an endless text',
+      () => forge('accounts', (rows) => rows.replace('1,350.00', `1,${'9'.repeat(9_999)}`)),
+      'SQLSTATE 22003',
+    ],
+    [
+      'with an id that no bank has',
+      () => forge('outbox', (rows) => rows.replace('\n1,', '\n-1,')),
+      'ids that no bank has',
+    ],
+    [
+      'with fewer rows than it says',
+      () => forge('outbox', (rows) => `${rows.split('\n')[0]}\n`),
+      'would not hold what the backup holds',
+    ],
+    [
+      'of another time',
+      () =>
+        rewriteManifest(({ shards }) =>
+          Object.assign(shards[0]?.identity ?? {}, { created_at: '2026-99-99T00:00:00Z' }),
+        ),
+      'SQLSTATE 22008',
+    ],
   ];
 
   function cutOff(path: string): void {
@@ -454,23 +588,65 @@ describe('what is not restored', () => {
     writeFileSync(path, bytes);
   }
 
-  /** Moves money from one account to another, and makes the manifest fit, but for what the rows themselves come to. */
-  function forge(path: string): void {
-    const rows = gunzipSync(readFileSync(path)).toString();
-    const forged = gzipSync(rows.replace('1,350.00', '1,351.00').replace('2,350.00', '2,349.00'));
-    writeFileSync(path, forged);
-    rewriteManifest(({ shards }) => {
-      const sha256 = createHash('sha256').update(forged).digest('hex');
-      Object.assign(shards[0]?.files[0] ?? {}, { bytes: forged.length, sha256 });
+  /** From one account to another. */
+  const moveMoney = (rows: string) => rows.replace('1,350.00', '1,351.00').replace('2,350.00', '2,349.00');
+
+  const entryOf = ({ shards }: Manifest, table: string) =>
+    shards[0]?.files.find((other) => other.table === table) as BackupFile;
+
+  /** Changes the rows of a table, and makes the manifest fit, but for what they come to. */
+  function forge(table: string, change: (rows: string) => string, ...half: string[]): void {
+    const rows = change(gunzipSync(readFileSync(file(table))).toString());
+    const packed = gzipSync(rows);
+    writeFileSync(file(table), packed);
+    const hash = (content: string | Buffer) => createHash('sha256').update(content).digest('hex');
+    rewriteManifest((body) => {
+      Object.assign(entryOf(body, table), { bytes: packed.length, sha256: hash(packed) });
+      if (half.length > 0) return;
+      Object.assign(entryOf(body, table), { contentSha256: hash(rows), contentBytes: rows.length });
     });
+  }
+
+  /** In the file as in the manifest. */
+  function rename(table: string, name: string, other: string): void {
+    forge(table, (rows) => rows.replace(name, other));
+    rewriteManifest((body) => {
+      const entry = entryOf(body, table);
+      entry.columns = entry.columns.map((column) => (column === name ? other : column));
+    });
+  }
+
+  function dropColumn(table: string): void {
+    forge(table, (rows) => rows.replace(/,\w+\n/, '\n'));
+    rewriteManifest((body) => entryOf(body, table).columns.pop());
   }
 
   it.each(DAMAGE)('is a backup %s', async (_what, damage, message) => {
     damage();
     const restoring = restore(bankIn(target));
     await expect(restoring).rejects.toThrow(WorkError);
-    await expect(restoring).rejects.toThrow(message);
+    await expect(restoring).rejects.toThrow(new RegExp(message));
     await expectNothing(target);
+    expect(existsSync(PROOF)).toBe(false);
+  });
+
+  it('is a backup whose manifest is another one than was asked for', async () => {
+    await expect(restore(bankIn(target), { sha256: '0'.repeat(64) })).rejects.toThrow(
+      'is another one than --sha256 names',
+    );
+    expect(await on(target, `SELECT FROM pg_namespace WHERE nspname = 'bank'`)).toEqual([]);
+  });
+
+  it('is anything into the bank itself: it says what it found, and that it did nothing', async () => {
+    const again = await restoreBank(bankIn(source), { from: to(), skipIds: 0 });
+    expect(again).toMatchObject({ restored: [], found: [{ shard: 0, differ: [] }] });
+    expect(restoreText(again)).toMatch(/^Nothing was restored: the bank \S+ held the backup's 5 account/);
+    await on(source, 'DELETE FROM bank.outbox');
+    const emptied = await restoreBank(bankIn(source), { from: to(), skipIds: 0 });
+    expect(restoreText(emptied)).toContain(
+      'are those of the backup, row by row; outbox hold(s) something else.',
+    );
+    expect(restoreText(emptied)).not.toContain('Every row');
   });
 
   it('is a backup into a bank that has accounts, or of another number of shards', async () => {

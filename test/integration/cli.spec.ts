@@ -1,7 +1,11 @@
 import 'reflect-metadata';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { pino } from 'pino';
+import { createKey } from '../../src/cli/keys.js';
 import { resetAccount } from '../../src/cli/reset.js';
 import { seedBank } from '../../src/cli/seed.js';
 import type { ShardStatus } from '../../src/cli/shards-list.js';
@@ -499,7 +503,8 @@ describe('the command line on a bank of several shards', () => {
   };
   const list = async () => {
     const { code, stdout, stderr } = await run(['shards', 'list', '--json'], environment);
-    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(code).toBe(0);
+    expect(stderr).toMatch(/^Queues are not shown: no service answers at \S+\.\n$/);
     return JSON.parse(stdout) as ShardStatus[];
   };
 
@@ -569,11 +574,50 @@ describe('the command line on a bank of several shards', () => {
     PROCESSES_TIMEOUT_MS,
   );
 
+  it(
+    'lists the queues of a service that asks for credentials, with a key that goes nowhere else',
+    async () => {
+      const shards = loadConfig(environment).shards ?? [];
+      const { key } = await createKey(shards, { name: 'operator', scopes: ['admin'] });
+      const keyFile = join(mkdtempSync(join(tmpdir(), 'bank-key-')), 'key');
+      writeFileSync(keyFile, `${key}\n`);
+      const service = await startInstance(shards, { AUTH: 'on' });
+      const listed = (...args: string[]) =>
+        run(['shards', 'list', '--json', '--service', service.url, ...args], environment);
+      try {
+        const refused = await listed();
+        expect(JSON.parse(refused.stdout)).toHaveLength(3);
+        expect(refused.stderr).toBe(
+          `Queues are not shown: ${service.url} answers 401: name a file with an API key of the scope admin ` +
+            '(--key-file), or set MANAGEMENT_PORT.\n',
+        );
+        const shown = await listed('--key-file', keyFile);
+        expect(shown).toMatchObject({ code: 0, stderr: '' });
+        expect(JSON.parse(shown.stdout)).toMatchObject([{ queue: 0 }, { queue: 0 }, { queue: 0 }]);
+        const elsewhere = await listed('--key-file', keyFile, '--service', 'http://bank.example.com');
+        expect(elsewhere.code).toBe(1);
+        expect(elsewhere.stderr).toContain('the key is sent over TLS or to this machine only');
+        expect(
+          [refused, shown, elsewhere].some(({ stdout, stderr }) => (stdout + stderr).includes(key)),
+        ).toBe(false);
+      } finally {
+        await service.close();
+        rmSync(dirname(keyFile), { recursive: true });
+      }
+    },
+    PROCESSES_TIMEOUT_MS,
+  );
+
   it('lists a shard that is down beside the others', async () => {
     const [first, second] = environment['SHARDS']?.split(',') ?? [];
     const down = 'postgresql://bank@127.0.0.1:1/bank?schema=bank_2';
-    const shown = await run(['shards', 'list'], { ...environment, SHARDS: `${first},${second},${down}` });
-    expect(shown).toMatchObject({ code: 0, stderr: '' });
+    const shown = await run(['shards', 'list'], {
+      ...environment,
+      SHARDS: `${first},${second},${down}`,
+      PORT: '1',
+    });
+    expect(shown.code).toBe(0);
+    expect(shown.stderr).toBe('Queues are not shown: no service answers at http://127.0.0.1:1.\n');
     expect(shown.stdout).toMatch(/^1 .* up$/m);
     expect(shown.stdout).toMatch(/^2 +127\.0\.0\.1:1\/bank +bank_2 +– +– +– +– +down: .*ECONNREFUSED/m);
     expect(shown.stdout).not.toContain('@');

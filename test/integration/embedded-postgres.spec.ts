@@ -11,6 +11,7 @@ import { Client } from 'pg';
 import { EmbeddedPostgres, EmbeddedPostgresError } from '../../src/database/embedded-postgres.js';
 import { locateBinaries } from '../../src/database/embedded/binaries.js';
 import { identityOf } from '../../src/database/embedded/process-identity.js';
+import { superuserUrl } from '../support/postgres.js';
 import type { ChildOptions, ChildReport } from '../support/embedded-postgres-child.js';
 
 const SUPPORT = join(import.meta.dirname, '../support');
@@ -50,7 +51,7 @@ describe('one owner', () => {
   test('the first start makes the database, the second finds its data', async () => {
     const first = await open();
     expect(first.created).toBe(true);
-    expect(first.url).toMatch(/^postgresql:\/\/bank:[\w-]{32}@127\.0\.0\.1:\d+\/bank$/);
+    expect(first.url).toMatch(/^postgresql:\/\/bank_service:[\w-]{43}@127\.0\.0\.1:\d+\/bank$/);
     await query(first.url, 'CREATE TABLE kept AS SELECT 7 AS n');
     await first.close();
     expect(await readdir(dataDir)).toEqual(['password', 'postgres']);
@@ -66,7 +67,7 @@ describe('one owner', () => {
     await useExisting();
     const { url } = await open({ settings: undefined });
     const [settings] = await query(
-      url,
+      await superuserUrl(url, dataDir),
       `SELECT current_setting('fsync') AS fsync, current_setting('synchronous_commit') AS commit,
               current_setting('listen_addresses') AS addresses, current_setting('unix_socket_directories') AS sockets,
               current_setting('server_encoding') AS encoding`,
@@ -228,7 +229,7 @@ describe('while it runs', () => {
   test('the lock is taken again when its session was ended', async () => {
     const { url } = await open();
     await query(
-      url,
+      await superuserUrl(url, dataDir),
       `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'bank-owner'`,
     );
     await until(() => isLocked(url));

@@ -2,9 +2,9 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { Client } from 'pg';
+import { Client, escapeIdentifier } from 'pg';
 import { archiveBank } from '../../src/cli/archive.js';
-import { recordActOn } from '../../src/cli/audit.js';
+import { recordActOn } from '../../src/audit/audit-log.js';
 import { backupBank } from '../../src/cli/backup.js';
 import { restoreBank } from '../../src/cli/restore.js';
 import { seedBank } from '../../src/cli/seed.js';
@@ -99,7 +99,7 @@ describe("the service's role", () => {
     'DELETE FROM bank.shard_identity',
     'UPDATE bank.shard_identity SET shard_index = 1',
     'CREATE TABLE bank.mine (n int)',
-    `SET ROLE "${new URL(process.env['TEST_POSTGRES_URL'] ?? 'postgres://postgres@x/y').username}"`,
+    `SET ROLE ${escapeIdentifier(new URL(process.env['TEST_POSTGRES_URL'] ?? 'postgres://postgres@x/y').username)}`,
   ])('may not %s', async (sql) => {
     await expect(service.query(sql)).rejects.toMatchObject({ code: '42501' });
   });
@@ -172,9 +172,9 @@ describe("the service's role", () => {
 
   it('is refused when it may rewrite history all the same, by rights that were not given to it by name', async () => {
     const place = { index: 0, count: 1 };
-    const { username } = new URL(database.url);
+    const username = escapeIdentifier(new URL(database.url).username);
     for (const [give, take] of [
-      [`GRANT "${username}" TO ${ROLE}`, `REVOKE "${username}" FROM ${ROLE}`],
+      [`GRANT ${username} TO ${ROLE}`, `REVOKE ${username} FROM ${ROLE}`],
       ['GRANT DELETE ON bank.transactions TO PUBLIC', 'REVOKE DELETE ON bank.transactions FROM PUBLIC'],
       [`ALTER ROLE ${ROLE} SUPERUSER`, `ALTER ROLE ${ROLE} NOSUPERUSER`],
     ] as const) {
@@ -214,7 +214,8 @@ describe("the service's role", () => {
       await moved.end();
       const events = await connect(target.url);
       const { rows } = await events.query('SELECT action FROM bank.audit_events');
-      expect(rows).toEqual([{ action: 'test.done' }]);
+      const acts = ['bank.migrated', 'test.done', 'bank.backed_up', 'bank.restored', 'shard.moved'];
+      expect(rows.map(({ action }) => action as string)).toEqual(acts);
       expect((await events.query('SELECT FROM bank.api_keys')).rowCount).toBe(1);
       await events.query(`DROP OWNED BY ${ROLE}`);
       await events.end();

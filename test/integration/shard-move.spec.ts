@@ -14,7 +14,7 @@ import { tablesOf } from '../../src/database/tables.js';
 import { InterruptedError, WorkError } from '../../src/explain.js';
 import { createLogger } from '../../src/observability/logging.js';
 import { createApp } from '../../src/app.js';
-import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
+import { createEmptyTestDatabase, superuserUrl, type TestDatabase } from '../support/postgres.js';
 import { PostgresProxy } from '../../stack/proxies/postgres-proxy.js';
 import { temporaryDataDir } from '../support/service.js';
 
@@ -38,7 +38,7 @@ beforeAll(async () => {
   });
   // The services' user has the same password on both servers.
   const { password } = new URL(process.env['TEST_POSTGRES_URL'] ?? '');
-  await on(otherServer.url, `ALTER ROLE bank PASSWORD '${password}'`);
+  await on(await superuserUrl(otherServer.url, dataDir.path), `ALTER ROLE bank PASSWORD '${password}'`);
 }, 60_000);
 
 afterAll(async () => {

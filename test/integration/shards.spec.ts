@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { Client } from 'pg';
+import { Client, escapeIdentifier } from 'pg';
 import { pino } from 'pino';
 import { openBank, StartError } from '../../src/bank.js';
 import { resetAccount } from '../../src/cli/reset.js';
@@ -269,17 +269,15 @@ describe('a role for each shard that may use one schema only', () => {
     const suffix = database.url.slice(-12);
     roles = Array.from({ length: COUNT }, (_, index) => `shard_${index}_${suffix}`);
     await rows(database.url, 'REVOKE ALL ON SCHEMA public FROM PUBLIC');
-    await rows(
-      database.url,
-      `REVOKE ALL ON DATABASE "${new URL(database.url).pathname.slice(1)}" FROM PUBLIC`,
-    );
+    const databaseName = escapeIdentifier(new URL(database.url).pathname.slice(1));
+    await rows(database.url, `REVOKE ALL ON DATABASE ${databaseName} FROM PUBLIC`);
     shards = [];
     for (const [index, role] of roles.entries()) {
       const schema = `bank_${index}`;
       const url = new URL(database.url);
       [url.username, url.password] = [role, 'secret'];
       await rows(database.url, `CREATE ROLE ${role} LOGIN PASSWORD 'secret'`);
-      await rows(database.url, `GRANT CONNECT ON DATABASE "${url.pathname.slice(1)}" TO ${role}`);
+      await rows(database.url, `GRANT CONNECT ON DATABASE ${databaseName} TO ${role}`);
       await rows(database.url, schemaFor(role, schema));
       shards.push({ url: url.href, schema });
     }

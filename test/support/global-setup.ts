@@ -28,7 +28,7 @@ export default async function globalSetup(): Promise<void> {
   // Imported here, when the loader that understands the sources is in place.
   const { EmbeddedPostgres } = await import('../../src/database/embedded-postgres.js');
   const { newPlace } = await import('../../stack/servers/server.js');
-  const { buildTemplate } = await import('./postgres.js');
+  const { buildTemplate, superuserUrl } = await import('./postgres.js');
   const { folder } = await newPlace('test-postgres');
   globalThis.testServer = { postgres: undefined, folder };
   try {
@@ -41,8 +41,9 @@ export default async function globalSetup(): Promise<void> {
       },
     });
     globalThis.testServer = { postgres, folder };
-    process.env['TEST_POSTGRES_URL'] = postgres.url;
-    await buildTemplate(postgres.url);
+    const url = await superuserUrl(postgres.url, folder);
+    process.env['TEST_POSTGRES_URL'] = url;
+    await buildTemplate(url);
   } catch (error) {
     await removeTestServer(); // jest calls no teardown after a setup that failed
     throw error;

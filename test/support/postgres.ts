@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Client } from 'pg';
+import { Client, escapeIdentifier } from 'pg';
+import { SUPERUSER } from '../../src/database/embedded/connection.js';
+import { readPassword } from '../../src/database/embedded/data-folder.js';
 
 export interface TestDatabase {
   readonly url: string;
@@ -67,7 +69,7 @@ async function createDatabase(name: string, template: string): Promise<TestDatab
     url: urlOf(serverUrl, database),
     drop: async () => {
       await onServer(serverUrl, (client) =>
-        client.query(`DROP DATABASE IF EXISTS "${database}" WITH (FORCE)`),
+        client.query(`DROP DATABASE IF EXISTS ${escapeIdentifier(database)} WITH (FORCE)`),
       );
     },
   };
@@ -79,7 +81,9 @@ async function copyDatabase(client: Client, database: string, template: string):
   for (;;) {
     try {
       // Copying files needs a checkpoint first, which costs little without fsync; the default logs every page.
-      await client.query(`CREATE DATABASE "${database}" TEMPLATE ${template} STRATEGY FILE_COPY`);
+      await client.query(
+        `CREATE DATABASE ${escapeIdentifier(database)} TEMPLATE ${template} STRATEGY FILE_COPY`,
+      );
       return;
     } catch (error) {
       const { code } = error as { code?: string };
@@ -98,6 +102,13 @@ async function onServer(serverUrl: string, work: (client: Client) => Promise<unk
   } finally {
     await client.end();
   }
+}
+
+/** The way to an embedded server that nothing but tests takes: as its superuser. @param url the service's */
+export async function superuserUrl(url: string, dataDir: string): Promise<string> {
+  const as = new URL(url);
+  [as.username, as.password] = [SUPERUSER, await readPassword(dataDir)];
+  return as.href;
 }
 
 function urlOf(serverUrl: string, database: string): string {

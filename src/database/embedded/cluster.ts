@@ -1,6 +1,7 @@
 import { chown, mkdtemp, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { PostgresBinaries } from './binaries.js';
+import { SUPERUSER } from './connection.js';
 import { makePassword, readPassword, syncFolder } from './data-folder.js';
 import { EmbeddedPostgresError } from './errors.js';
 import { WatchedProcess, within } from './watched-process.js';
@@ -49,7 +50,7 @@ async function runInitdb(
 ): Promise<void> {
   const initdb = new WatchedProcess(runAs, 'TERM', [
     binaries.initdb,
-    ...['-D', into, '--username=bank', `--pwfile=${passwordFile}`, '--auth=scram-sha-256'],
+    ...['-D', into, `--username=${SUPERUSER}`, `--pwfile=${passwordFile}`, '--auth=scram-sha-256'],
     ...['--encoding=UTF8', '--locale=C', '--no-instructions', ...(sync ? [] : ['--no-sync'])],
   ]);
   const inTime = await within(INITDB_TIMEOUT_MS, initdb.ended);

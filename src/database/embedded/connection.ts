@@ -1,24 +1,41 @@
+import { createHmac } from 'node:crypto';
 import { Client } from 'pg';
 import { codeOf } from './errors.js';
 
 export interface ServerAddress {
   readonly port: number;
+  /** The superuser's, from which that of {@link ROLE} follows. */
   readonly password: string;
 }
 
-export const ROLE = 'bank';
+/**
+ * The superuser that the cluster is made with, and as which its owner starts, locks and hands over. What serves requests or
+ * runs commands never connects as it: a superuser may run programs and read files of the machine.
+ */
+export const SUPERUSER = 'bank';
+/** As which the bank is worked with: it owns the bank's database and all that is in it, and may do nothing else. */
+export const ROLE = 'bank_service';
 export const DATABASE = 'bank';
 
 /** Names the lock of a server's owner. Two-part keys cannot meet those of one part, which migrations take. */
 const OWNER_LOCK = [0x62616e6b, 1] as const;
 const CONNECT_TIMEOUT_MS = 5_000;
 
-export async function connectTo({ port, password }: ServerAddress, database: string): Promise<Client> {
+/** No second file that could be lost, and no way back to the superuser's. */
+export function rolePassword(superuserPassword: string): string {
+  return createHmac('sha256', superuserPassword).update(ROLE).digest('base64url');
+}
+
+export async function connectTo(
+  { port, password }: ServerAddress,
+  database: string,
+  user: typeof SUPERUSER | typeof ROLE = SUPERUSER,
+): Promise<Client> {
   const client = new Client({
     host: '127.0.0.1',
     port,
-    user: ROLE,
-    password,
+    user,
+    password: user === ROLE ? rolePassword(password) : password,
     database,
     // Named, so that PGSSLMODE and PGOPTIONS of the user's shell do not count.
     ssl: false,
