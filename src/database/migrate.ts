@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { escapeIdentifier } from 'pg';
-import { DataSource, type QueryRunner } from 'typeorm';
+import { DataSource, MigrationExecutor, type QueryRunner } from 'typeorm';
 import { dataSourceOptions, MIGRATIONS } from './data-source.js';
+import { UNLIMITED } from './durability.js';
 import { grantServiceRole, serviceRoleOf } from './service-role.js';
 import type { ShardAddress } from './shard-address.js';
 
@@ -64,19 +65,17 @@ async function withSchema<T>(
   const dataSource = new DataSource({
     ...dataSourceOptions(
       { ...shard, url: shard.migrationUrl ?? shard.url },
-      { name: 'bank-migrate', size: 2, connectTimeoutMs: 10_000 },
+      { name: 'bank-migrate', size: 1, connectTimeoutMs: 10_000 },
     ),
     migrations,
   });
   await dataSource.initialize();
   try {
+    const applied = await withMigrationLock(dataSource, shard.schema, (queryRunner) =>
+      applyMigrations(dataSource, queryRunner, shard.schema),
+    );
     return await withMigrationLock(dataSource, shard.schema, async (queryRunner) => {
-      await createSchema(dataSource, shard.schema);
-      const applied = await dataSource.runMigrations();
-      const result = await work(
-        queryRunner,
-        applied.map((migration) => migration.name),
-      );
+      const result = await work(queryRunner, applied);
       const role = serviceRoleOf(shard);
       const granted =
         role !== undefined &&
@@ -88,10 +87,14 @@ async function withSchema<T>(
   }
 }
 
-/** How long to wait for another instance that migrates. */
+/** How long to wait for another instance that migrates, or for a session that holds a table. */
 const LOCK_TIMEOUT = '10min';
 
-/** A lock of the transaction, not of the session: behind a pooler a session outlives who used it. */
+/**
+ * A lock of the transaction, not of the session: behind a pooler a session outlives who used it. All of the work is done
+ * in this transaction, so the two end together: one that waited idle for it might be ended by the server, and let
+ * another instance begin beside it.
+ */
 async function withMigrationLock<T>(
   dataSource: DataSource,
   schema: string,
@@ -100,6 +103,7 @@ async function withMigrationLock<T>(
   const queryRunner = dataSource.createQueryRunner();
   try {
     await queryRunner.startTransaction();
+    await queryRunner.query(UNLIMITED);
     await queryRunner.query(`SET LOCAL lock_timeout = '${LOCK_TIMEOUT}'`);
     await queryRunner.query('SELECT pg_advisory_xact_lock(hashtextextended($1, 0))', [
       `bank-migrate:${schema}`,
@@ -113,13 +117,25 @@ async function withMigrationLock<T>(
   }
 }
 
+async function applyMigrations(
+  dataSource: DataSource,
+  queryRunner: QueryRunner,
+  schema: string,
+): Promise<string[]> {
+  await createSchema(queryRunner, schema);
+  const executor = new MigrationExecutor(dataSource, queryRunner);
+  executor.transaction = 'none';
+  const applied = await executor.executePendingMigrations();
+  return applied.map((migration) => migration.name);
+}
+
 /** Only when it is missing: a role that may use the bank's schema need not be allowed to create one. */
-async function createSchema(dataSource: DataSource, schema: string): Promise<void> {
-  const [{ missing }] = await dataSource.query<[{ missing: boolean }]>(
+async function createSchema(queryRunner: QueryRunner, schema: string): Promise<void> {
+  const [{ missing }] = (await queryRunner.query(
     'SELECT NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1) AS missing',
     [schema],
-  );
-  if (missing) await dataSource.query(`CREATE SCHEMA IF NOT EXISTS ${escapeIdentifier(schema)}`);
+  )) as [{ missing: boolean }];
+  if (missing) await queryRunner.query(`CREATE SCHEMA IF NOT EXISTS ${escapeIdentifier(schema)}`);
 }
 
 async function settlePlace(
@@ -167,12 +183,28 @@ async function interleaveIds(queryRunner: QueryRunner, schema: string, place: Sh
   for (const [table, column] of [
     ['accounts', 'account_id'],
     ['transactions', 'transaction_id'],
-  ]) {
+  ] as const) {
+    if (await isInterleaved(queryRunner, `${escapeIdentifier(schema)}.${table}`, column, place)) continue;
     await queryRunner.query(
       `ALTER TABLE ${escapeIdentifier(schema)}.${table} ALTER COLUMN ${column}
          SET INCREMENT BY ${place.count} SET START WITH ${place.index + 1} RESTART`,
     );
   }
+}
+
+/** What is right stays as it is: Citus does not alter an identity column of a table that is distributed. */
+async function isInterleaved(
+  queryRunner: QueryRunner,
+  table: string,
+  column: string,
+  place: ShardPlace,
+): Promise<boolean> {
+  const [sequence] = (await queryRunner.query(
+    `SELECT seqincrement = $3 AND seqstart = $4 AS right_already
+     FROM pg_sequence WHERE seqrelid = pg_get_serial_sequence($1, $2)::regclass`,
+    [table, column, place.count, place.index + 1],
+  )) as { right_already: boolean }[];
+  return sequence?.right_already === true;
 }
 
 async function holdsRows(queryRunner: QueryRunner, schema: string, table: string): Promise<boolean> {
