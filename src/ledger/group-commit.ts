@@ -50,7 +50,8 @@ const SWEEP_MS = 50;
  * database transaction.
  *
  * An account whose row another session holds leaves the queue for a lane, where it alone is waited for: it must not
- * hold up the others. It stays busy meanwhile, so its commands keep their order.
+ * hold up the others. It stays busy meanwhile, so its commands keep their order. Rows that become free together are
+ * posted to together.
  */
 export class GroupCommit {
   private readonly queue: CommandQueue<PendingCommand>;
@@ -197,21 +198,48 @@ export class GroupCommit {
       const batch = this.lane.take(this.limits.batch, 1);
       if (batch.length === 0) return;
       this.freeLanes -= 1;
-      this.inLanes += batch.length;
       void this.flushLane(batch).finally(() => {
         this.freeLanes += 1;
-        this.inLanes -= batch.length;
         this.pumpLane();
-        this.pump();
       });
     }
   }
 
-  /** Waits for one account's row, at most as long as lock_timeout; then its turn comes again, until its deadline. */
+  /**
+   * Waits for one account's row, at most as long as lock_timeout; then its turn comes again, until its deadline. When a row
+   * has become free, others may be free too, as when a batch of thousands of accounts has ended: then those that wait for
+   * a lane are tried together, once, before the next one is waited for.
+   */
   private async flushLane(batch: readonly PendingCommand[]): Promise<void> {
-    this.moveToLane(await this.apply(batch, 'wait'));
+    if ((await this.applyInLane(batch, 'wait')) === batch.length) return;
+    const others = this.takeFromLane();
+    if (others.length > 0) await this.applyInLane(others, 'skip');
+  }
+
+  /** @returns how many commands have to wait again */
+  private async applyInLane(batch: readonly PendingCommand[], manner: 'skip' | 'wait'): Promise<number> {
+    this.inLanes += batch.length;
+    const locked = await this.apply(batch, manner);
+    this.inLanes -= batch.length;
+    this.moveToLane(locked);
     for (const { accountId } of batch) this.lane.release(accountId);
     this.releaseFromLane(new Set(batch.map((pending) => pending.accountId)));
+    this.pump();
+    return locked.length;
+  }
+
+  /**
+   * A batch, and what the last of its accounts has beyond that: an account's commands stay together, for those that have
+   * to wait again are put behind what is left.
+   */
+  private takeFromLane(): PendingCommand[] {
+    const taken: PendingCommand[] = [];
+    while (taken.length < this.limits.batch) {
+      const ofOneAccount = this.lane.take(this.limits.batch, 1);
+      if (ofOneAccount.length === 0) break;
+      taken.push(...ofOneAccount);
+    }
+    return taken;
   }
 
   /** Waits for the rows as long as lock_timeout, then again, until the deadline. */

@@ -197,6 +197,36 @@ describe('an atomic batch', () => {
     expect(await third).toEqual(['11100 at 13']);
   });
 
+  it('over thousands of accounts leaves the postings that waited for it to share batches, in their order', async () => {
+    const patient = await openLedger(database.url);
+    const accountIds = Array.from({ length: 2_000 }, (_, index) => 1_000_000 + index);
+    await operator.query(
+      'INSERT INTO bank.accounts (account_id, balance, version) SELECT id, 0, 1 FROM unnest($1::bigint[]) id',
+      [accountIds],
+    );
+    // It holds all of its accounts but the last one, for which it waits.
+    await operator.query('BEGIN');
+    await operator.query('SELECT FROM bank.accounts WHERE account_id = $1 FOR UPDATE', [accountIds.at(-1)]);
+    const whole = patient.groupCommit.submitAtomically(accountIds.map((accountId) => deposit(accountId)));
+    await sleep(50);
+    const single = accountIds.flatMap((accountId) =>
+      [1n, 2n].map((amount) => patient.groupCommit.submit({ accountId, type: 'credit', amount })),
+    );
+    await sleep(250);
+    await operator.query('ROLLBACK');
+    expect(new Set((await Promise.all(whole)).map(({ versionAfter }) => versionAfter))).toEqual(new Set([2]));
+    const posted = await Promise.all(single);
+    expect(new Set(posted.map(({ amount, versionAfter }) => `${amount} at ${versionAfter}`))).toEqual(
+      new Set(['1 at 3', '2 at 4']),
+    );
+    const { rowCount } = await operator.query(
+      'SELECT DISTINCT xmin FROM bank.transactions WHERE account_id = ANY($1) AND version_after > 2',
+      [accountIds],
+    );
+    expect(rowCount).toBeLessThan(30);
+    await patient.close();
+  });
+
   it('that makes a statement fail is a defect of each command, and applies nothing', async () => {
     const accounts = (await openSome(2)) as [number, number];
     // The HTTP layer lets no such key through: PostgreSQL stores no NUL in a text.
