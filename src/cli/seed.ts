@@ -7,6 +7,7 @@ import { chain, GENESIS_HASH } from '../domain/chain.js';
 import { formatMoney, type Money } from '../domain/money.js';
 import type { Transaction } from '../domain/transaction.js';
 import type { SchemaTables } from '../database/tables.js';
+import { outboxRows, outboxRowsFor } from '../ledger/outbox-rows.js';
 import { CommitOutcomeUnknownError } from '../ledger/transaction-runner.js';
 import { explain, WorkError } from '../explain.js';
 import { withShardRunners, type ShardRunner } from './shard-runners.js';
@@ -37,9 +38,6 @@ export interface SeedReport {
 
 /** Accounts in one database transaction. */
 const CHUNK = 10_000;
-
-/** Transactions in one outbox row: as many as a batch of the ledger has, because the relay reads rows, not events. */
-const OUTBOX_ROW = 1_000;
 
 /** From this many rows on, plans made for the tables as they were are worth renewing at once. */
 const ANALYZE_FROM = 10_000;
@@ -146,7 +144,7 @@ async function insertAccounts(
   const { ids, timestamp } = await drawIds(client, [
     { table: tables.accounts, column: 'account_id', count: size },
     { table: tables.transactions, column: 'transaction_id', count: transactions },
-    { table: tables.outbox, column: 'outbox_id', count: Math.ceil(transactions / OUTBOX_ROW) },
+    { table: tables.outbox, column: 'outbox_id', count: outboxRowsFor(transactions) },
   ]);
   const [accountIds = [], transactionIds = [], outboxIds = []] = ids;
   const deposits = transactionIds.map((transactionId, index) =>
@@ -218,10 +216,9 @@ async function announce(
   outboxIds: readonly number[],
   transactionIds: readonly number[],
 ): Promise<void> {
-  for (const [index, outboxId] of outboxIds.entries()) {
-    const row = transactionIds.slice(index * OUTBOX_ROW, (index + 1) * OUTBOX_ROW);
+  for (const [index, row] of outboxRows(transactionIds).entries()) {
     await queryRunner.query(`INSERT INTO ${tables.outbox} (outbox_id, transaction_ids) VALUES ($1, $2)`, [
-      outboxId,
+      outboxIds[index],
       row,
     ]);
   }

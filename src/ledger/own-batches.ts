@@ -1,7 +1,8 @@
 import { Injectable } from '@nestjs/common';
 import type { Transaction } from '../domain/transaction.js';
+import { outboxRows } from './outbox-rows.js';
 
-/** Batches remembered; of older ones the relay just reads again what they posted. */
+/** Rows of the outbox remembered; of older ones the relay just reads again what they tell of. */
 const LIMIT = 10_000;
 
 /**
@@ -13,15 +14,17 @@ export class OwnBatches {
   private readonly firstIds = new Set<number>();
 
   add(transactions: readonly Transaction[]): void {
-    const [first] = transactions;
-    if (!first) return;
-    this.firstIds.add(first.transactionId);
+    for (const [first] of outboxRows(transactions)) if (first) this.remember(first.transactionId);
+  }
+
+  private remember(firstId: number): void {
+    this.firstIds.add(firstId);
     if (this.firstIds.size <= LIMIT) return;
     const [oldest] = this.firstIds;
     if (oldest !== undefined) this.firstIds.delete(oldest);
   }
 
-  /** Whether a batch that begins with this transaction is this process's own. */
+  /** Whether a row of the outbox that begins with this transaction tells of a batch of this process. */
   has(firstTransactionId: number): boolean {
     return this.firstIds.has(firstTransactionId);
   }

@@ -9,6 +9,7 @@ import { formatMoney } from '../domain/money.js';
 import type { KeyedTransaction, PostingCommand, TransactionType } from '../domain/transaction.js';
 import { drawIds } from '../database/ids.js';
 import { chain } from '../domain/chain.js';
+import { outboxRows, outboxRowsFor } from './outbox-rows.js';
 import {
   accountFromRow,
   moneyFromColumn,
@@ -27,8 +28,8 @@ export interface PostedBatch extends BatchDecision {
   readonly opening: ReadonlyMap<number, LockedAccount>;
   /** Of `transactions`, in the same order. */
   readonly hashes: readonly string[];
-  /** Of the one outbox row. */
-  readonly outboxId: number | undefined;
+  /** As many rows of the outbox as tell of `transactions`, or more. */
+  readonly outboxIds: readonly number[];
 }
 
 type Statement = readonly [sql: string, parameters: unknown[]];
@@ -73,20 +74,20 @@ export class PostBatch {
       this.findKeys(client, commands),
       drawIds(client, [
         { table: this.tables.transactions, column: 'transaction_id', count: commands.length },
-        { table: this.tables.outbox, column: 'outbox_id', count: 1 },
+        { table: this.tables.outbox, column: 'outbox_id', count: outboxRowsFor(commands.length) },
       ]),
     ]);
     // What is waited for is locked, or was not there when its turn came.
     const skipped =
       whenLocked === 'skip' ? await this.findSkipped(client, accountIds, opening) : new Set<number>();
     const decision = decideAll(commands, opening, earlier);
-    const [ids = [], [outboxId] = []] = drawn.ids;
+    const [ids = [], outboxIds = []] = drawn.ids;
     decision.transactions.forEach((transaction, index) => {
       transaction.transactionId = ids[index] as number;
       transaction.timestamp = drawn.timestamp;
     });
     const hashes = chain(decision.transactions, (accountId) => opening.get(accountId)?.headHash);
-    return { ...decision, skipped, opening, outboxId, hashes };
+    return { ...decision, skipped, opening, outboxIds, hashes };
   }
 
   /**
@@ -95,9 +96,9 @@ export class PostBatch {
    */
   write(client: PoolClient, batch: PostedBatch): Promise<unknown> | undefined {
     if (batch.transactions.length === 0) return undefined;
-    // Both are made before one is sent: what fails here must leave neither.
-    const [insert, update] = [this.insertOf(batch), this.updateOf(batch)];
-    return inOrder([send(client, ...insert), send(client, ...update)]);
+    // All are made before one is sent: what fails here must leave none.
+    const statements = [this.insertOf(batch), ...this.announcementsOf(batch), this.updateOf(batch)];
+    return inOrder(statements.map((statement) => send(client, ...statement)));
   }
 
   /**
@@ -196,25 +197,20 @@ export class PostBatch {
     );
   }
 
-  /** Writes the transactions and the one outbox row of the batch. */
-  private insertOf({ transactions, hashes, outboxId }: PostedBatch): Statement {
+  /**
+   * The join with nothing adds no row and takes none away. It is for Citus, which gathers the rows of an INSERT that reads
+   * no table on its coordinator and commits them in two phases; this one runs as a whole where the tables are.
+   */
+  private insertOf({ transactions, hashes }: PostedBatch): Statement {
     return [
-      `WITH posted AS (
-         INSERT INTO ${this.tables.transactions}
-           (transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key, hash, timestamp)
-         SELECT transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key,
-                decode(hash, 'hex'), $10::timestamptz
-         FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::numeric[], $5::numeric[], $6::bigint[], $7::text[],
-                     $11::text[])
-           AS p (transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key, hash)
-         RETURNING 1
-       ), announced AS (
-         INSERT INTO ${this.tables.outbox} (outbox_id, transaction_ids) VALUES ($8, $1::bigint[])
-       )
-       SELECT CASE WHEN count(*) = $9::bigint THEN count(*)
-                   ELSE ('inserted ' || count(*) || ' of ' || $9::bigint || ' transactions')::bigint
-              END
-       FROM posted`,
+      `INSERT INTO ${this.tables.transactions}
+         (transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key, hash, timestamp)
+       SELECT transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key,
+              decode(hash, 'hex'), $9::timestamptz
+       FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::numeric[], $5::numeric[], $6::bigint[], $7::text[],
+                   $8::text[])
+         AS p (transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key, hash)
+       LEFT JOIN (SELECT FROM ${this.tables.accounts} LIMIT 0) nothing ON true`,
       [
         plainArray(transactions.map((transaction) => transaction.transactionId)),
         plainArray(transactions.map((transaction) => transaction.accountId)),
@@ -223,15 +219,25 @@ export class PostBatch {
         plainArray(transactions.map((transaction) => formatMoney(transaction.balanceAfter))),
         plainArray(transactions.map((transaction) => transaction.versionAfter)),
         textArray(transactions.map((transaction) => transaction.idempotencyKey)),
-        outboxId,
-        transactions.length,
-        transactions[0]?.timestamp,
         plainArray(hashes),
+        transactions[0]?.timestamp,
       ],
     ];
   }
 
-  /** Matches the version that was read, too: the lock should make that certain, the row count proves it. */
+  /** The rows of the outbox. */
+  private announcementsOf({ transactions, outboxIds }: PostedBatch): Statement[] {
+    return outboxRows(transactions).map((announced, row) => [
+      `INSERT INTO ${this.tables.outbox} (outbox_id, transaction_ids) VALUES ($1, $2::bigint[])`,
+      [outboxIds[row], plainArray(announced.map((transaction) => transaction.transactionId))],
+    ]);
+  }
+
+  /**
+   * Matches the version that was read, too: the lock should make that certain, the row count proves it. And counts the
+   * transactions that have been inserted: with the INSERT inside, Citus would carry the statement out on its coordinator.
+   * LIMIT keeps the planner to one look-up by the primary key for each, also where the table is still small.
+   */
   private updateOf({ opening, accounts, transactions, hashes }: PostedBatch): Statement {
     const heads = new Map(transactions.map(({ accountId }, index) => [accountId, hashes[index] as string]));
     const changed = [...accounts.values()].filter(
@@ -241,22 +247,31 @@ export class PostBatch {
       `WITH changed AS (
          UPDATE ${this.tables.accounts} AS a
          SET balance = c.balance, version = c.version, head_hash = decode(c.head_hash, 'hex')
-         FROM unnest($1::bigint[], $2::numeric[], $3::bigint[], $4::bigint[], $6::text[])
+         FROM unnest($1::bigint[], $2::numeric[], $3::bigint[], $4::bigint[], $5::text[])
            AS c (account_id, balance, version, version_read, head_hash)
          WHERE a.account_id = c.account_id AND a.version = c.version_read
          RETURNING 1
+       ), posted AS (
+         SELECT FROM unnest($6::bigint[]) AS listed (listed_id),
+           LATERAL (SELECT FROM ${this.tables.transactions} WHERE transaction_id = listed_id LIMIT 1) found
+       ), counted AS (
+         SELECT (SELECT count(*) FROM changed) AS changed, (SELECT count(*) FROM posted) AS posted
        )
-       SELECT CASE WHEN count(*) = $5::bigint THEN count(*)
-                   ELSE ('a row changed under its lock: updated ' || count(*) || ' of ' || $5::bigint || ' accounts')::bigint
+       SELECT CASE WHEN changed <> $7::bigint
+                   THEN ('a row changed under its lock: updated ' || changed || ' of ' || $7::bigint || ' accounts')::bigint
+                   WHEN posted <> $8::bigint
+                   THEN ('inserted ' || posted || ' of ' || $8::bigint || ' transactions')::bigint
               END
-       FROM changed`,
+       FROM counted`,
       [
         plainArray(changed.map((account) => account.accountId)),
         plainArray(changed.map((account) => formatMoney(account.balance))),
         plainArray(changed.map((account) => account.version)),
         plainArray(changed.map((account) => opening.get(account.accountId)?.version ?? 0)),
-        changed.length,
         plainArray(changed.map((account) => heads.get(account.accountId) as string)),
+        plainArray(transactions.map((transaction) => transaction.transactionId)),
+        changed.length,
+        transactions.length,
       ],
     ];
   }

@@ -382,6 +382,18 @@ describe('the ledger among other sessions', () => {
     await expect(ledger.groupCommit.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
   });
 
+  it('refuses a batch of whose transactions one was not inserted', async () => {
+    const accountId = await open();
+    await operator.query(`
+      CREATE FUNCTION bank.suppress() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+      CREATE TRIGGER suppress BEFORE INSERT ON bank.transactions FOR EACH ROW EXECUTE FUNCTION bank.suppress()`);
+    await expect(ledger.groupCommit.submit(deposit(accountId))).rejects.toThrow(
+      'inserted 0 of 1 transactions',
+    );
+    await operator.query('DROP TRIGGER suppress ON bank.transactions; DROP FUNCTION bank.suppress');
+    await expect(ledger.groupCommit.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
+  });
+
   it('answers all that it has taken in before it closes, and takes in no more', async () => {
     const other = await openLedger(database.url, BOUNDS);
     const { accountId } = await other.opener.open(undefined);
