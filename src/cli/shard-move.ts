@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client } from 'pg';
 import { PooledClient } from '../database/connection.js';
-import { COMMIT_DURABLY } from '../database/durability.js';
+import { COMMIT_DURABLY, UNLIMITED } from '../database/durability.js';
 import { migrate, prepareTables, ShardMismatchError, type ShardPlace } from '../database/migrate.js';
 import {
   describeServer,
@@ -26,7 +26,6 @@ import {
   type CopiedRound,
   type Cut,
 } from './shard-copy.js';
-import { UNLIMITED } from './shard-sessions.js';
 import { verifyShard } from './verify.js';
 
 export interface MoveOptions {

@@ -1,6 +1,7 @@
 import type { Client } from 'pg';
 import { PooledClient } from '../database/connection.js';
 import { sqlStateOf } from '../database/database-errors.js';
+import { UNLIMITED } from '../database/durability.js';
 import { describeShard, type ShardAddress } from '../database/shard-address.js';
 import { tablesOf, type SchemaTables } from '../database/tables.js';
 import { WorkError } from '../explain.js';
@@ -17,10 +18,6 @@ export interface ShardSession {
 const AT_ONCE = 4;
 const CONNECT_TIMEOUT_MS = 10_000;
 const LOCK_TIMEOUT_MS = 60_000;
-
-/** What may take long must not be ended by what is set on the server for requests. Not every version has all of these. */
-export const UNLIMITED = `SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN
-  ('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')`;
 
 /** Opens a session in every shard; they end with the work. */
 export async function withSessions<T>(

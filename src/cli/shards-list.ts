@@ -1,4 +1,5 @@
 import { Client } from 'pg';
+import { bytesOfDistributed, isCitus } from '../database/citus.js';
 import { describeServer, type ShardAddress } from '../database/shard-address.js';
 import { locateShard } from '../database/shard-locator.js';
 import { tablesOf } from '../database/tables.js';
@@ -51,6 +52,8 @@ async function readShard(configured: ShardAddress) {
     await client.connect();
     const tables = tablesOf(schema);
     await client.query(`BEGIN; SET LOCAL statement_timeout = ${TIMEOUT_MS}`);
+    const query = async (sql: string, values?: unknown[]) => (await client.query<object>(sql, values)).rows;
+    const distributed = (await isCitus(query)) ? await bytesOfDistributed(query, schema) : undefined;
     const { rows } = await client.query<{ accounts: string; bytes: string; outbox: string }>(
       `SELECT (SELECT count(*) FROM ${tables.accounts}) AS accounts,
               (SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0) FROM pg_class c
@@ -62,7 +65,7 @@ async function readShard(configured: ShardAddress) {
     return {
       server: describeServer(url),
       accounts: Number(row?.accounts),
-      bytes: Number(row?.bytes),
+      bytes: distributed ?? Number(row?.bytes),
       outbox: Number(row?.outbox),
     };
   } finally {

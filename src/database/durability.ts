@@ -1,4 +1,5 @@
 import type { DataSource } from 'typeorm';
+import { settingsOfNodes } from './citus.js';
 
 /** The server may lose what it has said is committed. */
 export class NotDurableError extends Error {}
@@ -11,6 +12,10 @@ export class NotDurableError extends Error {}
  */
 export const COMMIT_DURABLY = `SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'`;
 
+/** What may take long must not be ended by what is set on the server for requests. Not every version has all of these. */
+export const UNLIMITED = `SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN
+  ('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')`;
+
 /** What each protects from; a server on which one of them is off may lose what it has acknowledged. */
 const MUST_BE_ON = {
   fsync: 'after a power cut the database may be lost or damaged',
@@ -19,13 +24,26 @@ const MUST_BE_ON = {
 };
 
 /**
+ * @param onCitus every node of the cluster is asked: the shard lies on one of them, and may be moved to another. One that
+ *   does not answer is not the shard's own, which has just been read
  * @returns a sentence for each of the server's settings that puts committed transactions at risk, as far as it can be
  *   seen from a session of the service
  */
-export async function findWeakSettings(dataSource: DataSource): Promise<string[]> {
+export async function findWeakSettings(dataSource: DataSource, onCitus: boolean): Promise<string[]> {
   const names = Object.keys(MUST_BE_ON) as (keyof typeof MUST_BE_ON)[];
-  const [row] = await dataSource.query<Record<string, string>[]>(
-    `SELECT ${names.map((name) => `current_setting('${name}') AS ${name}`).join(', ')}`,
+  const query = dataSource.query.bind(dataSource);
+  if (!onCitus) {
+    const [settings = {}] = await dataSource.query<Record<string, string>[]>(
+      `SELECT ${names.map((name) => `current_setting('${name}') AS ${name}`).join(', ')}`,
+    );
+    return names.filter((name) => settings[name] === 'off').map((name) => sentence(name));
+  }
+  const nodes = await settingsOfNodes(query, names);
+  return nodes.flatMap(({ node, settings }) =>
+    names.filter((name) => settings[name] === 'off').map((name) => sentence(name, ` on ${node}`)),
   );
-  return names.filter((name) => row?.[name] === 'off').map((name) => `${name} is off: ${MUST_BE_ON[name]}`);
+}
+
+function sentence(name: keyof typeof MUST_BE_ON, where = ''): string {
+  return `${name} is off${where}: ${MUST_BE_ON[name]}`;
 }

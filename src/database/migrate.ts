@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { DataSource, type QueryRunner } from 'typeorm';
 import { dataSourceOptions, MIGRATIONS } from './data-source.js';
+import { UNLIMITED } from './durability.js';
 import { grantServiceRole, serviceRoleOf } from './service-role.js';
 import type { ShardAddress } from './shard-address.js';
 
@@ -85,7 +86,10 @@ async function withSchema<T>(
 /** How long to wait for another instance that migrates. */
 const LOCK_TIMEOUT = '10min';
 
-/** A lock of the transaction, not of the session: behind a pooler a session outlives who used it. */
+/**
+ * A lock of the transaction, not of the session: behind a pooler a session outlives who used it. The transaction is idle
+ * while migrations run in others, for which the server must not end it.
+ */
 async function withMigrationLock<T>(
   dataSource: DataSource,
   schema: string,
@@ -94,6 +98,7 @@ async function withMigrationLock<T>(
   const queryRunner = dataSource.createQueryRunner();
   try {
     await queryRunner.startTransaction();
+    await queryRunner.query(UNLIMITED);
     await queryRunner.query(`SET LOCAL lock_timeout = '${LOCK_TIMEOUT}'`);
     await queryRunner.query('SELECT pg_advisory_xact_lock(hashtextextended($1, 0))', [
       `bank-migrate:${schema}`,
@@ -161,12 +166,28 @@ async function interleaveIds(queryRunner: QueryRunner, schema: string, place: Sh
   for (const [table, column] of [
     ['accounts', 'account_id'],
     ['transactions', 'transaction_id'],
-  ]) {
+  ] as const) {
+    if (await isInterleaved(queryRunner, `${quote(schema)}.${table}`, column, place)) continue;
     await queryRunner.query(
       `ALTER TABLE ${quote(schema)}.${table} ALTER COLUMN ${column}
          SET INCREMENT BY ${place.count} SET START WITH ${place.index + 1} RESTART`,
     );
   }
+}
+
+/** What is right stays as it is: Citus does not alter an identity column of a table that is distributed. */
+async function isInterleaved(
+  queryRunner: QueryRunner,
+  table: string,
+  column: string,
+  place: ShardPlace,
+): Promise<boolean> {
+  const [sequence] = (await queryRunner.query(
+    `SELECT seqincrement = $3 AND seqstart = $4 AS right_already
+     FROM pg_sequence WHERE seqrelid = pg_get_serial_sequence($1, $2)::regclass`,
+    [table, column, place.count, place.index + 1],
+  )) as { right_already: boolean }[];
+  return sequence?.right_already === true;
 }
 
 async function holdsRows(queryRunner: QueryRunner, schema: string, table: string): Promise<boolean> {

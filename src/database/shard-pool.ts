@@ -24,11 +24,18 @@ export interface ShardPlace {
   readonly moves: number;
   /** While the pools are being led to a new place. */
   readonly moving: Promise<unknown> | undefined;
+  /** Whether its server is the coordinator of a Citus cluster. */
+  readonly onCitus: boolean;
   /** Looks for the new place and goes there; false: the shard is where it was. */
   follow(): Promise<boolean>;
 }
 
-const FIXED: ShardPlace = { moves: 0, moving: undefined, follow: () => Promise.resolve(false) };
+const FIXED: ShardPlace = {
+  moves: 0,
+  moving: undefined,
+  onCitus: false,
+  follow: () => Promise.resolve(false),
+};
 
 /** One pool of connections to a shard, wherever the shard is. */
 export class ShardPool {
@@ -40,6 +47,10 @@ export class ShardPool {
   /** TypeORM keeps pg's pool on its driver; there is none before the shard is open. */
   get connections(): PoolConnections {
     return (this.dataSource.driver as unknown as { master?: PoolConnections }).master ?? NO_CONNECTIONS;
+  }
+
+  get onCitus(): boolean {
+    return this.place.onCitus;
   }
 
   /** @throws DatabaseUnreachableError while the shard is not open */

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { DataSource } from 'typeorm';
 import { settleShard } from './bank-shards.js';
+import { isCitus } from './citus.js';
 import { isDirect, poolExtras } from './connection.js';
 import { DatabaseUnreachableError } from './database-errors.js';
 import { findWeakSettings, NotDurableError } from './durability.js';
@@ -40,6 +41,7 @@ export class Shard implements ShardPlace {
   private opening = false;
   private going: Promise<boolean> | undefined;
   private timesMoved = 0;
+  private citus = false;
 
   constructor(
     private readonly configured: ShardAddress,
@@ -69,6 +71,10 @@ export class Shard implements ShardPlace {
     return this.going;
   }
 
+  get onCitus(): boolean {
+    return this.citus;
+  }
+
   /**
    * Opens both pools and checks that they lead to this very shard, on a server that keeps what it commits.
    *
@@ -82,6 +88,8 @@ export class Shard implements ShardPlace {
         dataSource.setOptions({ url: this.current.url, extra: poolExtras(prepared) });
         await dataSource.initialize();
       }
+      const { general } = this.dataSources;
+      this.citus = await isCitus(general.query.bind(general));
       await this.checkIdentity();
       await this.checkDurability();
     } catch (error) {
@@ -171,7 +179,7 @@ export class Shard implements ShardPlace {
   }
 
   private async checkDurability(): Promise<void> {
-    const weak = await findWeakSettings(this.dataSources.general);
+    const weak = await findWeakSettings(this.dataSources.general, this.citus);
     if (weak.length === 0) return;
     const message = `the server of ${describeShard(this.current)} does not keep what it commits: ${weak.join('; ')}`;
     if (this.settings.requireDurable)

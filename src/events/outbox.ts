@@ -129,20 +129,23 @@ export class Outbox {
     return found.length === 0;
   }
 
+  /**
+   * One clock begins the lease and tells when it is over, that of the server with the row: Citus takes no clock in an
+   * UPDATE, and its coordinator has another one.
+   */
   private async takeLease(queryRunner: QueryRunner): Promise<boolean> {
-    const free = (await queryRunner.query(
-      `SELECT FROM ${this.tables.shardIdentity}
+    const [free] = (await queryRunner.query(
+      `SELECT clock_timestamp() + $3 * interval '1 millisecond' AS until FROM ${this.tables.shardIdentity}
        WHERE (relay_until IS NULL OR relay_until < clock_timestamp() OR relay_id = $1)
          AND ($2::boolean OR NOT relay_to_broker)
        FOR UPDATE SKIP LOCKED`,
-      [this.relayId, this.toBroker],
-    )) as unknown[];
-    if (free.length === 0) return false;
+      [this.relayId, this.toBroker, this.leaseMs],
+    )) as { until: Date }[];
+    if (!free) return false;
     await queryRunner.query(
       `UPDATE ${this.tables.shardIdentity}
-       SET relay_id = $1, relay_until = clock_timestamp() + $2 * interval '1 millisecond',
-           relay_to_broker = relay_to_broker OR $3`,
-      [this.relayId, this.leaseMs, this.toBroker],
+       SET relay_id = $1, relay_until = $2, relay_to_broker = relay_to_broker OR $3`,
+      [this.relayId, free.until, this.toBroker],
     );
     return true;
   }

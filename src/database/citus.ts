@@ -1,0 +1,38 @@
+/** Runs a statement, and returns its rows. */
+type Query = (sql: string, parameters?: unknown[]) => Promise<unknown>;
+
+/** What is set from here on in the transaction is set, too, on the nodes that it comes to. */
+export const PROPAGATE_SETTINGS = `SET LOCAL citus.propagate_set_commands = 'local'`;
+
+/** Whether the database is that of a Citus cluster. */
+export async function isCitus(query: Query): Promise<boolean> {
+  const rows = (await query(`SELECT FROM pg_extension WHERE extname = 'citus'`)) as unknown[];
+  return rows.length > 0;
+}
+
+export interface NodeSettings {
+  /** `host:port` */
+  readonly node: string;
+  readonly settings: Readonly<Record<string, string>>;
+}
+
+/** What is set on every node of a Citus cluster, as a session of this user has it. Nodes that don't answer are left out. */
+export async function settingsOfNodes(query: Query, names: readonly string[]): Promise<NodeSettings[]> {
+  const pairs = names.map((name) => `'${name}', current_setting('${name}')`).join(', ');
+  return (await query(
+    `SELECT nodename || ':' || nodeport AS node, result::json AS settings
+     FROM run_command_on_all_nodes($$SELECT json_build_object(${pairs})$$) JOIN pg_dist_node USING (nodeid)
+     WHERE success ORDER BY nodeid`,
+  )) as NodeSettings[];
+}
+
+/** The bytes of a schema's tables, wherever they lie; undefined: the schema is not distributed. */
+export async function bytesOfDistributed(query: Query, schema: string): Promise<number | undefined> {
+  const [row] = (await query(
+    `SELECT sum(citus_total_relation_size(logicalrelid)) AS bytes
+     FROM pg_dist_partition JOIN pg_class c ON c.oid = logicalrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE n.nspname = $1`,
+    [schema],
+  )) as [{ bytes: string | null }];
+  return row.bytes === null ? undefined : Number(row.bytes);
+}
