@@ -1,4 +1,5 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
+import { runEach } from './run-each.js';
 import { schemaOf } from './schema-of.js';
 
 /**
@@ -20,13 +21,16 @@ export class BalanceHistory1795478600000 implements MigrationInterface {
         ADD COLUMN version_after BIGINT`);
     await postMissingTransactions(queryRunner, schema);
     await numberTransactions(queryRunner, schema);
-    await queryRunner.query(`
-      ALTER TABLE ${schema}.transactions
-        ALTER COLUMN balance_after SET NOT NULL,
-        ALTER COLUMN version_after SET NOT NULL,
-        ADD CONSTRAINT transactions_balance_after_check CHECK (balance_after >= 0 AND balance_after <> 'NaN'),
-        ADD CONSTRAINT transactions_version_after_check CHECK (version_after > 1),
-        ADD CONSTRAINT unique_version_per_account UNIQUE (account_id, version_after)`);
+    await runEach(queryRunner, [
+      `ALTER TABLE ${schema}.transactions
+         ALTER COLUMN balance_after SET NOT NULL,
+         ALTER COLUMN version_after SET NOT NULL`,
+      `ALTER TABLE ${schema}.transactions
+         ADD CONSTRAINT transactions_balance_after_check CHECK (balance_after >= 0 AND balance_after <> 'NaN')`,
+      `ALTER TABLE ${schema}.transactions ADD CONSTRAINT transactions_version_after_check CHECK (version_after > 1)`,
+      `ALTER TABLE ${schema}.transactions
+         ADD CONSTRAINT unique_version_per_account UNIQUE (account_id, version_after)`,
+    ]);
   }
 
   async down(queryRunner: QueryRunner): Promise<void> {

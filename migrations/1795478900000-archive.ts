@@ -1,4 +1,5 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
+import { runEach } from './run-each.js';
 import { schemaOf } from './schema-of.js';
 
 /**
@@ -16,8 +17,8 @@ export class Archive1795478900000 implements MigrationInterface {
 
   async up(queryRunner: QueryRunner): Promise<void> {
     const schema = schemaOf(queryRunner);
-    await queryRunner.query(`
-      CREATE TABLE ${schema}.archived_transactions (
+    await runEach(queryRunner, [
+      `CREATE TABLE ${schema}.archived_transactions (
         transaction_id BIGINT CONSTRAINT archived_transactions_pkey PRIMARY KEY,
         account_id BIGINT NOT NULL,
         type VARCHAR(10) NOT NULL,
@@ -32,17 +33,19 @@ export class Archive1795478900000 implements MigrationInterface {
         CONSTRAINT archived_transactions_version_after_check CHECK (version_after > 1),
         CONSTRAINT unique_archived_idempotency_per_account UNIQUE (account_id, idempotency_key),
         CONSTRAINT unique_archived_version_per_account UNIQUE (account_id, version_after)
-      );
-      ALTER TABLE ${schema}.accounts SET (fillfactor = 80)`);
+      )`,
+      `ALTER TABLE ${schema}.accounts SET (fillfactor = 80)`,
+    ]);
   }
 
   async down(queryRunner: QueryRunner): Promise<void> {
     const schema = schemaOf(queryRunner);
     const columns =
       'transaction_id, account_id, type, amount, timestamp, idempotency_key, balance_after, version_after';
-    await queryRunner.query(`
-      INSERT INTO ${schema}.transactions (${columns}) SELECT ${columns} FROM ${schema}.archived_transactions;
-      DROP TABLE ${schema}.archived_transactions;
-      ALTER TABLE ${schema}.accounts RESET (fillfactor)`);
+    await runEach(queryRunner, [
+      `INSERT INTO ${schema}.transactions (${columns}) SELECT ${columns} FROM ${schema}.archived_transactions`,
+      `DROP TABLE ${schema}.archived_transactions`,
+      `ALTER TABLE ${schema}.accounts RESET (fillfactor)`,
+    ]);
   }
 }
