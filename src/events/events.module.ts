@@ -16,7 +16,8 @@ import { Outbox } from './outbox.js';
 import { RabbitMqConnection } from './rabbitmq-connection.js';
 import { RabbitMqPublisher } from './rabbitmq-publisher.js';
 
-const RELAYS = Symbol('RELAYS');
+/** The injection token of the shards' {@link OutboxRelay}s, in the bank's order. */
+export const RELAYS = Symbol('RELAYS');
 
 /** The injection token of the {@link RabbitMqConnection}; undefined where no broker is configured. */
 export const RABBITMQ = Symbol('RABBITMQ');
@@ -37,7 +38,7 @@ export const RABBITMQ = Symbol('RABBITMQ');
       useFactory: createRelays,
     },
   ],
-  exports: [RABBITMQ],
+  exports: [RABBITMQ, RELAYS],
 })
 export class EventsModule implements OnModuleInit, OnModuleDestroy {
   constructor(

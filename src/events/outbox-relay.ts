@@ -10,6 +10,8 @@ const MAX_EVENTS = 1_000;
 /** Counting what waits costs more than a look: no more often than this. */
 const COUNT_EVERY_MS = 1_000;
 const LONGEST_BACKOFF_MS = 10_000;
+/** Events that have waited for longer, with a relay that fails, are an operator's business. */
+const LONG_MS = 30_000;
 
 export interface RelayLog {
   /** Publishing has begun to fail; said once for each reason. */
@@ -29,6 +31,7 @@ export class OutboxRelay {
   private maxEvents = MAX_EVENTS;
   private failures = 0;
   private readonly complaints = new Set<PublishFailure>();
+  private lastFailure: PublishFailure | undefined;
   private countedMs = -Infinity;
   private counted: Backlog = { rows: 0, events: 0, ageMs: 0 };
 
@@ -50,6 +53,13 @@ export class OutboxRelay {
   async stop(): Promise<void> {
     this.ending.abort();
     await this.running;
+  }
+
+  /** What keeps events back for long; undefined: nothing does. A long backlog that is being published is no problem. */
+  problem(): string | undefined {
+    const { ageMs } = this.backlog();
+    if (this.lastFailure === undefined || ageMs < LONG_MS) return undefined;
+    return `events have been waiting for ${Math.round(ageMs / 1_000)} s: ${this.lastFailure}`;
   }
 
   private get stopped(): boolean {
@@ -118,6 +128,7 @@ export class OutboxRelay {
       batches.reduce((sum, batch) => sum + batch.length, 0),
     );
     this.failures = 0;
+    this.lastFailure = undefined;
     this.maxEvents = Math.min(MAX_EVENTS, this.maxEvents * 2);
     if (this.complaints.size > 0) this.log.recovered();
     this.complaints.clear();
@@ -130,6 +141,7 @@ export class OutboxRelay {
   private failed(error: unknown): void {
     const reason = reasonOf(error);
     this.metrics.failed(reason);
+    this.lastFailure = reason;
     // Whether the broker is there is known without asking it, and said by its connection: just look again soon.
     if (reason === 'down' || reason === 'blocked') {
       this.failures = 0;

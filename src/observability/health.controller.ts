@@ -9,7 +9,8 @@ import type { FastifyRequest } from 'fastify';
 import { Allow } from '../auth/access.js';
 import { CONFIG } from '../config.module.js';
 import type { Config } from '../config.js';
-import { RABBITMQ } from '../events/events.module.js';
+import { RABBITMQ, RELAYS } from '../events/events.module.js';
+import type { OutboxRelay } from '../events/outbox-relay.js';
 import type { RabbitMqConnection } from '../events/rabbitmq-connection.js';
 import { isForOperators } from '../http/management.js';
 import { LedgerReader } from '../ledger/ledger-reader.js';
@@ -28,6 +29,7 @@ export class HealthController {
     @Inject(CONFIG) private readonly config: Config,
     @Inject(REDIS) private readonly redis: RedisConnection | undefined,
     @Inject(RABBITMQ) private readonly broker: RabbitMqConnection | undefined,
+    @Inject(RELAYS) private readonly relays: readonly OutboxRelay[],
   ) {}
 
   /** The process answers; says nothing of the database, for whose trouble a restart is no cure. */
@@ -40,7 +42,8 @@ export class HealthController {
 
   /**
    * The service can do its work: it is not stopping, and at least one shard answers. One shard of several that is down
-   * shows, but must not take the accounts of all others out of service; nor must what the service can do without.
+   * shows, but must not take the accounts of all others out of service; nor must what the service can do without. The
+   * events of a shard are told of only where they are held up.
    */
   @Allow('public, with more for some')
   @Get('ready')
@@ -74,12 +77,16 @@ export class HealthController {
   }
 
   private optional(): (() => HealthIndicatorResult)[] {
-    const { redis, broker } = this;
+    const { redis, broker, relays } = this;
     return [
       ...(redis ? [() => this.indicator('redis', redis.up ? undefined : 'does not answer')] : []),
       ...(broker
         ? [() => this.indicator('rabbitmq', broker.status === 'up' ? undefined : broker.status)]
         : []),
+      ...relays.flatMap((relay, index) => {
+        const problem = relay.problem();
+        return problem === undefined ? [] : [() => this.indicator(`events-${index}`, problem)];
+      }),
     ];
   }
 

@@ -117,6 +117,40 @@ describe('the outbox relay', () => {
   });
 });
 
+describe('a service whose events can not be published', () => {
+  it('says so, and of which shard, once they have been waiting for long; and serves', async () => {
+    const app = await startApp({ OUTBOX_POLL_MS: '10' });
+    const operator = await openLedger(app.databaseUrl);
+    const health = async () => {
+      const { status, body } = await app.http.get('/health/ready');
+      return { status, body: body as { status: string; error: Record<string, { message: string }> } };
+    };
+    try {
+      await operator.dataSource.query(`
+        CREATE FUNCTION bank.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no lease'; END $$;
+        CREATE TRIGGER refuse BEFORE UPDATE ON bank.shard_identity FOR EACH ROW EXECUTE FUNCTION bank.refuse()`);
+      await openAccount(app, '10.00');
+      await waitUntil(
+        async () => /publish_failures_total{[^}]*"} [1-9]/.test((await app.http.get('/metrics')).text),
+        5_000,
+      );
+      expect(await health()).toMatchObject({ status: 200, body: { status: 'ok' } });
+      await operator.dataSource.query(`UPDATE bank.outbox SET created_at = now() - interval '31 seconds'`);
+      await waitUntil(async () => (await health()).body.status !== 'ok', 5_000);
+      const { status, body } = await health();
+      expect({ status, overall: body.status, parts: Object.keys(body.error) }).toEqual({
+        ...{ status: 200, overall: 'degraded', parts: ['events-0'] },
+      });
+      expect(JSON.stringify(body.error)).toMatch(/events have been waiting for 3\d s: other/);
+      await operator.dataSource.query('DROP TRIGGER refuse ON bank.shard_identity');
+      await waitUntil(async () => (await health()).body.status === 'ok', 15_000);
+    } finally {
+      await operator.close();
+      await app.close();
+    }
+  }, 30_000);
+});
+
 describe('a service with its balance cache on', () => {
   let app: TestApp;
   let foreign: TestLedger;
