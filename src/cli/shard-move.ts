@@ -374,26 +374,42 @@ async function copyLast(move: Move, verified: Cut): Promise<void> {
   const { source, target, guard, tables } = move;
   // Fails if the lock was lost on the way.
   await guard.query('SELECT');
-  await copySince(source, target, tables, verified, () => copyRest(source, target, tables));
+  await copySince(source, target, tables, verified, async () => {
+    await copyRest(source, target, tables);
+    await keepBrokerFirst(move);
+  });
   await compare(source, move, verified);
+}
+
+/** Whether only relays with a broker may publish the shard's events: that holds at its new place, too. */
+async function keepBrokerFirst({ source, target, tables }: Move): Promise<void> {
+  await target.query(toBrokerColumn(tables));
+  const { rows } = await source.query<{ to_broker: boolean }>(
+    `SELECT relay_to_broker AS to_broker FROM ${tables.shardIdentity}`,
+  );
+  await target.query(`UPDATE ${tables.shardArriving} SET relay_to_broker = $1`, [rows[0]?.to_broker]);
+}
+
+/** The claim of a move that an earlier release began does not have it. */
+function toBrokerColumn({ shardArriving }: SchemaTables): string {
+  return `ALTER TABLE ${shardArriving} ADD COLUMN IF NOT EXISTS relay_to_broker BOOLEAN NOT NULL DEFAULT false`;
 }
 
 /** From this commit on whoever looks for the shard's tables fails, and finds where they are. */
 async function leaveAddress({ source, tables, forwarding, from }: Move): Promise<void> {
-  await source.query(
-    [
-      'accounts',
-      'account_openings',
-      'transactions',
-      'archived_transactions',
-      'outbox',
-      'shard_identity',
-      'api_keys',
-      'audit_events',
-    ]
-      .map((name) => `ALTER TABLE ${tables.accounts.replace(/accounts$/, name)} RENAME TO moved_${name};`)
-      .join(' '),
-  );
+  // One a query, which is what Citus takes.
+  for (const [table, name] of [
+    [tables.accounts, 'accounts'],
+    [tables.accountOpenings, 'account_openings'],
+    [tables.transactions, 'transactions'],
+    [tables.archivedTransactions, 'archived_transactions'],
+    [tables.outbox, 'outbox'],
+    [tables.shardIdentity, 'shard_identity'],
+    [tables.apiKeys, 'api_keys'],
+    [tables.auditEvents, 'audit_events'],
+  ] as const) {
+    await source.query(`ALTER TABLE ${table} RENAME TO moved_${name}`);
+  }
   await source.query(
     `CREATE TABLE ${tables.shardMoved} (
        host text NOT NULL, port int NOT NULL, database text NOT NULL, moved_at timestamptz NOT NULL DEFAULT now())`,
@@ -432,12 +448,15 @@ async function commitSwitch({ source, to }: Move): Promise<void> {
 
 /** Makes the copy the shard. Only once its source has left its address: never are there two. */
 async function finish(target: Client, to: ShardAddress, { index, count }: ShardPlace): Promise<void> {
-  const { shardIdentity, shardArriving } = tablesOf(to.schema);
+  const tables = tablesOf(to.schema);
+  const { shardIdentity, shardArriving } = tables;
   try {
     await target.query(`BEGIN; SET LOCAL statement_timeout = ${COMMIT_TIMEOUT_MS}; ${COMMIT_DURABLY}`);
+    await target.query(toBrokerColumn(tables));
     const { rowCount } = await target.query(
-      `INSERT INTO ${shardIdentity} (bank_id, shard_index, shard_count)
-       SELECT * FROM ${shardArriving} WHERE shard_index = $1 AND shard_count = $2`,
+      `INSERT INTO ${shardIdentity} (bank_id, shard_index, shard_count, relay_to_broker)
+       SELECT bank_id, shard_index, shard_count, relay_to_broker FROM ${shardArriving}
+       WHERE shard_index = $1 AND shard_count = $2`,
       [index, count],
     );
     if (rowCount !== 1) {

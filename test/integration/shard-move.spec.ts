@@ -242,13 +242,17 @@ describe('moving a shard', () => {
     await expectWhole(4_000);
   }, 60_000);
 
-  it('takes along the events that are not published yet, in their order', async () => {
+  it('takes along the events that are not published yet, in their order, and that a broker gets them', async () => {
     await seedBank(shards, { accounts: 5_000, balance: 100n });
+    await on(source.url, 'UPDATE bank_1.shard_identity SET relay_to_broker = true');
     const outbox = 'SELECT outbox_id, transaction_ids FROM bank_1.outbox ORDER BY outbox_id';
     const before = await on(source.url, outbox);
     await move();
     expect(before.length).toBeGreaterThan(1);
     expect(await on(target().url, outbox)).toEqual(before);
+    expect(await on(target().url, 'SELECT relay_to_broker FROM bank_1.shard_identity')).toEqual([
+      { relay_to_broker: true },
+    ]);
   });
 
   it('can be stopped at every step and run again', async () => {
