@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { DataSource, type QueryRunner } from 'typeorm';
+import { DataSource, MigrationExecutor, type QueryRunner } from 'typeorm';
 import { dataSourceOptions, MIGRATIONS } from './data-source.js';
 import { UNLIMITED } from './durability.js';
 import { grantServiceRole, serviceRoleOf } from './service-role.js';
@@ -61,19 +61,17 @@ async function withSchema<T>(
   const dataSource = new DataSource({
     ...dataSourceOptions(
       { ...shard, url: shard.migrationUrl ?? shard.url },
-      { name: 'bank-migrate', size: 2, connectTimeoutMs: 10_000 },
+      { name: 'bank-migrate', size: 1, connectTimeoutMs: 10_000 },
     ),
     migrations,
   });
   await dataSource.initialize();
   try {
+    const applied = await withMigrationLock(dataSource, shard.schema, (queryRunner) =>
+      applyMigrations(dataSource, queryRunner, shard.schema),
+    );
     return await withMigrationLock(dataSource, shard.schema, async (queryRunner) => {
-      await createSchema(dataSource, shard.schema);
-      const applied = await dataSource.runMigrations();
-      const result = await work(
-        queryRunner,
-        applied.map((migration) => migration.name),
-      );
+      const result = await work(queryRunner, applied);
       const role = serviceRoleOf(shard);
       if (role !== undefined) await grantServiceRole(queryRunner.query.bind(queryRunner), shard.schema, role);
       return result;
@@ -83,12 +81,13 @@ async function withSchema<T>(
   }
 }
 
-/** How long to wait for another instance that migrates. */
+/** How long to wait for another instance that migrates, or for a session that holds a table. */
 const LOCK_TIMEOUT = '10min';
 
 /**
- * A lock of the transaction, not of the session: behind a pooler a session outlives who used it. The transaction is idle
- * while migrations run in others, for which the server must not end it.
+ * A lock of the transaction, not of the session: behind a pooler a session outlives who used it. All of the work is done
+ * in this transaction, so the two end together: one that waited idle for it might be ended by the server, and let
+ * another instance begin beside it.
  */
 async function withMigrationLock<T>(
   dataSource: DataSource,
@@ -112,13 +111,25 @@ async function withMigrationLock<T>(
   }
 }
 
+async function applyMigrations(
+  dataSource: DataSource,
+  queryRunner: QueryRunner,
+  schema: string,
+): Promise<string[]> {
+  await createSchema(queryRunner, schema);
+  const executor = new MigrationExecutor(dataSource, queryRunner);
+  executor.transaction = 'none';
+  const applied = await executor.executePendingMigrations();
+  return applied.map((migration) => migration.name);
+}
+
 /** Only when it is missing: a role that may use the bank's schema need not be allowed to create one. */
-async function createSchema(dataSource: DataSource, schema: string): Promise<void> {
-  const [{ missing }] = await dataSource.query<[{ missing: boolean }]>(
+async function createSchema(queryRunner: QueryRunner, schema: string): Promise<void> {
+  const [{ missing }] = (await queryRunner.query(
     'SELECT NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1) AS missing',
     [schema],
-  );
-  if (missing) await dataSource.query(`CREATE SCHEMA IF NOT EXISTS ${quote(schema)}`);
+  )) as [{ missing: boolean }];
+  if (missing) await queryRunner.query(`CREATE SCHEMA IF NOT EXISTS ${quote(schema)}`);
 }
 
 async function settlePlace(

@@ -2,6 +2,7 @@ import 'reflect-metadata';
 import { spawn } from 'node:child_process';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { DataSource } from 'typeorm';
@@ -355,6 +356,20 @@ describe('migrate', () => {
     expect(first.applied).toEqual(NAMES);
     expect(await migrate(shard, ALONE)).toEqual({ applied: [], bankId: first.bankId });
     expect(await verifyBank([shard])).toMatchObject({ accounts: 0, ok: true });
+  });
+
+  it('takes its time, whatever the server allows a transaction', async () => {
+    await migrate(shard, ALONE);
+    const limits = ['statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout'];
+    const known = await rows(`SELECT name FROM pg_settings WHERE name IN ('${limits.join("', '")}')`);
+    const name = new URL(database.url).pathname.slice(1);
+    for (const { name: limit } of known) await client.query(`ALTER DATABASE ${name} SET ${String(limit)} = 200`);
+    // Stands for a migration that takes long.
+    await client.query('BEGIN; LOCK TABLE bank.migrations');
+    const migrating = migrate(shard, ALONE);
+    await sleep(500);
+    await client.query('COMMIT');
+    expect((await migrating).applied).toEqual([]);
   });
 
   it('lets one of several instances migrate while the others wait', async () => {
