@@ -1,5 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { PoolClient } from 'pg';
 import type { QueryRunner } from 'typeorm';
+import { send } from '../database/connection.js';
 import { STORED_COLUMNS } from '../database/rows.js';
 import type { ShardAddress } from '../database/shard-address.js';
 import type { SchemaTables } from '../database/tables.js';
@@ -110,9 +112,9 @@ async function* stepsThrough(
   const { runner, tables } = shard;
   for (let after = first - 1; after < last && !signal?.aborted;) {
     const startedMs = performance.now();
-    const step = await runner.run(async (queryRunner) => {
+    const step = await runner.run(async (queryRunner, client) => {
       const upTo = await nextStop(queryRunner, tables, after, last, stepRows);
-      return { upTo, moved: await move(queryRunner, tables, after, upTo, before) };
+      return { upTo, moved: await move(client, tables, after, upTo, before) };
     });
     after = step.upTo;
     yield { moved: step.moved, seen: 1 + (after - first) / idsApart };
@@ -140,24 +142,23 @@ async function nextStop(
 
 /** In one statement, so that nothing sees a transaction in neither table, or in both. */
 async function move(
-  queryRunner: QueryRunner,
+  client: PoolClient,
   { transactions, archivedTransactions }: SchemaTables,
   after: number,
   upTo: number,
   before: Date,
 ): Promise<number> {
-  const [row] = (await queryRunner.query(
+  const { rowCount } = await send(
+    client,
     `WITH moved AS (
        DELETE FROM ${transactions} WHERE transaction_id > $1 AND transaction_id <= $2 AND timestamp < $3
        RETURNING ${STORED_COLUMNS}
-     ), archived AS (
-       INSERT INTO ${archivedTransactions} (${STORED_COLUMNS})
-       SELECT ${STORED_COLUMNS} FROM moved ORDER BY transaction_id RETURNING transaction_id
      )
-     SELECT count(*) AS moved FROM archived`,
+     INSERT INTO ${archivedTransactions} (${STORED_COLUMNS})
+     SELECT ${STORED_COLUMNS} FROM moved ORDER BY transaction_id`,
     [after, upTo, before],
-  )) as [{ moved: string }];
-  return Number(row.moved);
+  );
+  return rowCount ?? 0;
 }
 
 /**
