@@ -363,7 +363,8 @@ describe('migrate', () => {
     const limits = ['statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout'];
     const known = await rows(`SELECT name FROM pg_settings WHERE name IN ('${limits.join("', '")}')`);
     const name = new URL(database.url).pathname.slice(1);
-    for (const { name: limit } of known) await client.query(`ALTER DATABASE ${name} SET ${String(limit)} = 200`);
+    for (const { name: limit } of known)
+      await client.query(`ALTER DATABASE ${name} SET ${String(limit)} = 200`);
     // Stands for a migration that takes long.
     await client.query('BEGIN; LOCK TABLE bank.migrations');
     const migrating = migrate(shard, ALONE);

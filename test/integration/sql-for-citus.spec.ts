@@ -1,0 +1,185 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { Client } from 'pg';
+import { assignAccounts } from '../../src/cli/accounts-assign.js';
+import { archiveBank } from '../../src/cli/archive.js';
+import { exportHeads } from '../../src/cli/audit.js';
+import { backupBank } from '../../src/cli/backup.js';
+import { createKey, listKeys, revokeKey, rotateKey } from '../../src/cli/keys.js';
+import { restoreBank } from '../../src/cli/restore.js';
+import { seedBank } from '../../src/cli/seed.js';
+import { moveShard } from '../../src/cli/shard-move.js';
+import { listShards } from '../../src/cli/shards-list.js';
+import { verifyBank } from '../../src/cli/verify.js';
+import { settleShards } from '../../src/database/bank-shards.js';
+import type { ShardAddress } from '../../src/database/shard-address.js';
+import { openAccount, startInstance } from '../support/app.js';
+import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
+import { commandsOf, SqlRecorder, type Recorded } from '../support/recorded-sql.js';
+import { waitUntil } from '../support/service.js';
+
+const SCHEMAS = ['bank_0', 'bank_1'];
+const PLACE = { index: 1, count: 2 };
+
+/** Citus is not among the tests: what it refuses, or carries out at several times the price, must not be sent at all. */
+describe('the SQL of a bank of two shards', () => {
+  let recorded: readonly Recorded[];
+  let volatile: RegExp;
+  let databases: TestDatabase[];
+  let folder: string;
+
+  const shardsIn = (database: TestDatabase | undefined): ShardAddress[] =>
+    SCHEMAS.map((schema) => ({ url: database?.url ?? '', schema }));
+  const during = (what: RegExp) => recorded.filter((query) => what.test(query.during));
+
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'bank-sql-'));
+    databases = await Promise.all([1, 2, 3].map(() => createEmptyTestDatabase('sql')));
+    volatile = await volatileFunctions();
+    recorded = await recordAll();
+  }, 60_000);
+
+  afterAll(async () => {
+    await Promise.all(databases.map((database) => database.drop()));
+    await rm(folder, { recursive: true });
+  });
+
+  /** By the server's own catalogue; as a call. */
+  async function volatileFunctions(): Promise<RegExp> {
+    const client = new Client({ connectionString: databases[0]?.url });
+    await client.connect();
+    const { rows } = await client.query<{ name: string }>(
+      `SELECT DISTINCT proname AS name FROM pg_proc WHERE provolatile = 'v' AND proname ~ '^[a-z]'`,
+    );
+    await client.end();
+    return new RegExp(`\\b(${rows.map(({ name }) => name).join('|')})\\(`);
+  }
+
+  async function recordAll(): Promise<Recorded[]> {
+    const [bank, restored, moved] = databases;
+    const shards = shardsIn(bank);
+    const recorder = new SqlRecorder();
+    try {
+      await recorder.recording('migrate', () => settleShards(shards));
+      await recorder.recording('service', () => serve(shards));
+      await recorder.recording('commands', () => command(shards));
+      await recorder.recording('migrate', () => settleShards(shardsIn(restored)));
+      const to = join(folder, 'backup');
+      await recorder.recording('backup', () => backupBank(shards, { to }));
+      await recorder.recording('restore', () => restoreBank(shardsIn(restored), { from: to, skipIds: 0 }));
+      await recorder.recording('move', async () => {
+        const target = new URL(moved?.url ?? '');
+        [target.username, target.password] = ['', ''];
+        await moveShard(shards[1] as ShardAddress, PLACE, target.href, { maxPauseMs: 10_000 });
+      });
+    } finally {
+      recorded = recorder.stop();
+    }
+    return [...recorded];
+  }
+
+  /** Every kind of request, and the relay. */
+  async function serve(shards: readonly ShardAddress[]): Promise<void> {
+    const app = await startInstance(shards, { AUTH: 'off' });
+    try {
+      const [first, second] = [await openAccount(app, '10.00'), await openAccount(app)];
+      const posting = { type: 'Deposit', amount: '1.00' };
+      for (const [accountId, more] of [
+        [first, {}],
+        [second, { expectedVersion: 1 }],
+        [first, { expectedVersion: 99 }],
+      ] as const) {
+        await app.http
+          .post(`/accounts/${accountId}/transactions`)
+          .set('idempotency-key', 'key')
+          .send({ ...posting, ...more });
+      }
+      const transactions = Array.from({ length: 3 }, () => ({ accountId: first, ...posting }));
+      for (const atomic of [true, false]) {
+        const { status } = await app.http.post('/transactions/batch').send({ atomic, transactions });
+        expect(status).toBe(200);
+      }
+      for (const path of [
+        ...[`/accounts/${first}`, `/accounts/${first}/balance`, '/accounts', `/accounts/${first}/proof`],
+        ...[`/accounts/${first}/transactions?type=Deposit`, '/transactions/txn1', '/health/ready'],
+      ]) {
+        const { status } = await app.http.get(path).set('cache-control', 'no-cache');
+        expect({ path, status }).toEqual({ path, status: 200 });
+      }
+      await waitUntil(async () => {
+        const { text } = await app.http.get('/metrics');
+        return /bank_outbox_published_total{shard="0"} [1-9]/.test(text);
+      }, 5_000);
+    } finally {
+      await app.close();
+    }
+  }
+
+  async function command(shards: readonly ShardAddress[]): Promise<void> {
+    await seedBank(shards, { accounts: 20, balance: 100n, owner: 'somebody' });
+    await assignAccounts(shards, { accounts: [1, 2], owner: 'somebody' });
+    const { keyId } = await createKey(shards, { name: 'test', scopes: ['admin'] });
+    const rotated = await rotateKey(shards, keyId, { overlapMs: 0 });
+    await revokeKey(shards, rotated.keyId);
+    await listKeys(shards);
+    await listShards(shards, 'http://127.0.0.1:1');
+    await archiveBank(shards, new Date());
+    await exportHeads(shards, '00000000-0000-4000-8000-000000000000', join(folder, 'heads'));
+    expect(await verifyBank(shards)).toMatchObject({ ok: true });
+  }
+
+  it('is recorded for all that is done', () => {
+    for (const what of ['migrate', 'service', 'commands', 'backup', 'restore', 'move']) {
+      expect({ what, statements: during(new RegExp(what)).length > 5 }).toEqual({ what, statements: true });
+    }
+    for (const sql of ['INSERT INTO "bank_0".transactions', 'UPDATE "bank_0".shard_identity']) {
+      expect(during(/service/).some((query) => query.sql.includes(sql))).toBe(true);
+    }
+  });
+
+  it('names tables of one schema in each query', () => {
+    const named = (sql: string) => SCHEMAS.filter((schema) => sql.includes(schema));
+    expect(recorded.filter(({ sql }) => named(sql).length > 1)).toEqual([]);
+  });
+
+  it('calls no volatile function where rows are updated or deleted', () => {
+    const changes = /(?<!FOR |KEY |DO )\bUPDATE\s|\bDELETE\s+FROM\b/;
+    const changing = recorded.filter(({ sql }) => changes.test(sql));
+    expect(changing.length).toBeGreaterThan(5);
+    expect(changing.filter(({ sql }) => volatile.test(sql))).toEqual([]);
+  });
+
+  it('has no INSERT inside a CTE', () => {
+    expect(recorded.filter(({ sql }) => /\(\s*INSERT\b/i.test(sql))).toEqual([]);
+  });
+
+  it('reads a table in each INSERT … SELECT of a posting, which is then carried out where the tables are', () => {
+    const inserts = during(/service/).filter(({ sql }) => /^INSERT\b[\s\S]*\bSELECT\b/.test(sql));
+    expect(inserts.length).toBeGreaterThan(0);
+    expect(inserts.filter(({ sql }) => !/\bFROM\s+"bank_[01]"\./.test(sql))).toEqual([]);
+  });
+
+  it('has one command in each query that names a table', () => {
+    expect(
+      recorded.filter(
+        ({ sql }) => commandsOf(sql).length > 1 && (/bank_/.test(sql) || /CREATE|ALTER|DROP/.test(sql)),
+      ),
+    ).toEqual([]);
+  });
+
+  it('adds each constraint by an ALTER TABLE of its own', () => {
+    const altering = recorded.filter(({ sql }) => /ADD CONSTRAINT/.test(sql));
+    expect(altering.length).toBeGreaterThan(5);
+    const beside =
+      /ADD CONSTRAINT[\s\S]*(ADD CONSTRAINT|ALTER COLUMN|ADD COLUMN)|(COLUMN|DROP)[\s\S]*ADD CONSTRAINT/;
+    expect(altering.filter(({ sql }) => beside.test(sql))).toEqual([]);
+  });
+
+  it('leaves identity columns as they are that hand out the right ids', () => {
+    const identity = /ALTER COLUMN \w+\s+SET INCREMENT/;
+    expect(during(/migrate/).filter(({ sql }) => identity.test(sql))).toHaveLength(4);
+    expect(during(/restore/).filter(({ sql }) => identity.test(sql))).toEqual([]);
+  });
+});

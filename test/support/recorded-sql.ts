@@ -1,0 +1,49 @@
+import { Client } from 'pg';
+
+/** A query as it was sent, and during what. */
+export interface Recorded {
+  readonly during: string;
+  readonly sql: string;
+}
+
+type AnyQuery = (...given: unknown[]) => unknown;
+
+/** Records what every connection of this process sends from here on. */
+export class SqlRecorder {
+  private readonly seen = new Map<string, Recorded>();
+  private readonly query = Reflect.get(Client.prototype, 'query') as AnyQuery;
+  private during = '';
+
+  constructor() {
+    const { query } = this;
+    const record = (statement: unknown) => this.record(statement);
+    Client.prototype.query = function (this: Client, ...given: unknown[]): unknown {
+      record(given[0]);
+      return query.apply(this, given);
+    } as Client['query'];
+  }
+
+  /** Names what is done next. */
+  async recording(what: string, work: () => Promise<unknown>): Promise<void> {
+    this.during = what;
+    await work();
+  }
+
+  stop(): Recorded[] {
+    Client.prototype.query = this.query as Client['query'];
+    return [...this.seen.values()];
+  }
+
+  /** A text, a config of pg's, or a stream to or from COPY. */
+  private record(statement: unknown): void {
+    const sql = typeof statement === 'string' ? statement : (statement as { text: string }).text;
+    this.seen.set(`${this.during}: ${sql}`, { during: this.during, sql });
+  }
+}
+
+/** The commands of a query; semicolons within quotes of any kind part none. */
+export function commandsOf(sql: string): string[] {
+  return (sql.match(/(?:'[^']*'|"[^"]*"|\$\$[\s\S]*?\$\$|[^;'"])+/g) ?? [])
+    .map((command) => command.trim())
+    .filter((command) => command !== '');
+}
