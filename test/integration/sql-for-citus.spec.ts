@@ -85,6 +85,10 @@ describe('the SQL of a bank of two shards', () => {
     const app = await startInstance(shards, { AUTH: 'off' });
     try {
       const [first, second] = [await openAccount(app, '10.00'), await openAccount(app)];
+      for (const status of [201, 409]) {
+        const opened = await app.http.post('/accounts').set('idempotency-key', 'key').send({});
+        expect(opened.status).toBe(status);
+      }
       const posting = { type: 'Deposit', amount: '1.00' };
       for (const [accountId, more] of [
         [first, {}],
