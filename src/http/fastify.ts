@@ -1,6 +1,6 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { NotFoundException, UnsupportedMediaTypeException } from '@nestjs/common';
+import { NotFoundException, PayloadTooLargeException, UnsupportedMediaTypeException } from '@nestjs/common';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
@@ -14,6 +14,7 @@ import { isBatch, NDJSON_TYPES } from './admission.js';
 import { answerRaw, Connections, endRaw, endUnrouted, serverOptions } from './connections.js';
 import { allowOrigins } from './cors.js';
 import { answerOf, sendError } from './exception.filter.js';
+import { gatherText } from './gather-text.js';
 import { InvalidRequestError } from './invalid-request.js';
 import { BODY_LIMIT_BYTES, parseJsonBody } from './json-body.js';
 import { isManagement, serveManagement } from './management.js';
@@ -73,13 +74,7 @@ export function installFastifyHooks(app: NestFastifyApplication, parts: HookPart
   const { config, security } = parts;
   const fastify = app.getHttpAdapter().getInstance();
   fastify.removeAllContentTypeParsers();
-  fastify.addContentTypeParser('application/json', { parseAs: 'string' }, (request, text, done) => {
-    try {
-      done(null, isBatch(request) ? text : parseJsonBody(text as string));
-    } catch (error) {
-      done(error as Error);
-    }
-  });
+  fastify.addContentTypeParser('application/json', readJson);
   fastify.addContentTypeParser(NDJSON_TYPES, (request, stream, done) =>
     isBatch(request) ? done(null, stream) : done(new UnsupportedMediaTypeException()),
   );
@@ -96,6 +91,25 @@ export function installFastifyHooks(app: NestFastifyApplication, parts: HookPart
   fastify.addHook('onRequest', (request, _reply, done) => done(problemOf(request, config.auth)));
   report(fastify, connections, parts);
   if (config.management) serveManagement(fastify, config.management, config.http, connections, security);
+}
+
+function readJson(
+  request: FastifyRequest,
+  stream: IncomingMessage,
+  done: (error: Error | null, body?: unknown) => void,
+): void {
+  const { bodyLimit } = request.routeOptions;
+  if (Number(request.headers['content-length']) > bodyLimit) return done(new PayloadTooLargeException());
+  gatherText(stream, bodyLimit, (error, text = '') => {
+    if (error) return done(error);
+    let body: unknown = text;
+    try {
+      if (!isBatch(request)) body = parseJsonBody(text);
+    } catch (problem) {
+      return done(problem as Error);
+    }
+    done(null, body);
+  });
 }
 
 /** The first hook. */
