@@ -7,12 +7,20 @@ export interface Waiting<T> {
 }
 
 /** Those of one user that wait, the oldest first. */
-interface Line<T> {
-  readonly user: string;
-  readonly places: LinkedList<Waiting<T>>;
-  size: number;
+class Line<T> {
+  readonly places = new LinkedList<Waiting<T>>();
+  size = 0;
   inRound: Node<Line<T>>;
   inSize: Node<Line<T>>;
+
+  constructor(
+    readonly user: string,
+    round: LinkedList<Line<T>>,
+    empty: LinkedList<Line<T>>,
+  ) {
+    this.inRound = round.append(this);
+    this.inSize = empty.append(this);
+  }
 }
 
 /**
@@ -93,9 +101,7 @@ export class FairQueue<T> {
   }
 
   private begin(user: string): Line<T> {
-    const line = { user, places: new LinkedList<Waiting<T>>(), size: 0 } as Line<T>;
-    line.inRound = this.round.append(line);
-    line.inSize = this.listOf(0).append(line);
+    const line = new Line<T>(user, this.round, this.listOf(0));
     this.lines.set(user, line);
     return line;
   }
