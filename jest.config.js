@@ -28,6 +28,8 @@ const NOT_TWICE = [
   'slow-clients',
   'overload',
   'batch-clients',
+  'body-pieces',
+  'fairness',
   'fuzz',
   'timing',
   'owasp',

@@ -12,7 +12,7 @@ import { admitBatches, admitPostings, MAX_BATCHES_HELD } from './http/admission.
 import { createFastifyAdapter, installFastifyHooks } from './http/fastify.js';
 import { serveOpenApi } from './http/openapi.js';
 import { securityHeaders } from './http/security-headers.js';
-import { Turnstile } from './ledger/turnstile.js';
+import { halfOf, Turnstile } from './ledger/turnstile.js';
 import { Lifecycle } from './observability/lifecycle.js';
 import { NestLogger } from './observability/logging.js';
 import { Metrics } from './observability/metrics.js';
@@ -42,10 +42,10 @@ export async function createApp(
 }
 
 function batchPlaces({ http, ledger }: Config): Turnstile {
-  const { commandTimeoutMs } = ledger;
-  return new Turnstile(
-    { atWork: http.maxBatches, queue: MAX_BATCHES_HELD, commandTimeoutMs },
-    () => 0,
-    () => undefined,
-  );
+  return new Turnstile({
+    atWork: http.maxBatches,
+    perUser: halfOf(http.maxBatches),
+    queue: MAX_BATCHES_HELD,
+    holdMs: ledger.commandTimeoutMs / 2,
+  });
 }

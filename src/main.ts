@@ -11,7 +11,7 @@ import { loadConfig, type Config } from './config.js';
 import { checkCredentials } from './auth/credentials-check.js';
 import { createDemoAccount } from './demo-account.js';
 import { explainStart } from './explain.js';
-import { readTls } from './http/tls.js';
+import { keyFileProblem, readTls } from './http/tls.js';
 import { createLogger, NestLogger } from './observability/logging.js';
 import { openFilesProblem } from './observability/open-files.js';
 import { serve } from './serve.js';
@@ -26,6 +26,8 @@ async function main(): Promise<void> {
   dieOnDefects(logger);
   leaveOnSignals();
   readTls(config.http);
+  const openKeyFile = keyFileProblem(config.http);
+  if (openKeyFile !== undefined) logger.warn(openKeyFile);
   await checkPort(config);
   if (config.management) await checkPort(config.management);
   const bank = await openBank(config, logger, {

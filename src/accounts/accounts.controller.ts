@@ -22,6 +22,7 @@ import { PageQueryDto } from '../http/page-query.dto.js';
 import { AccountIdPipe } from '../http/path-pipes.js';
 import { TRANSACTION_RATE } from '../rate-limit/rate-limit.module.js';
 import { TransactionRate } from '../rate-limit/transaction-rate.js';
+import { senderOf, userOf } from '../rate-limit/user.js';
 import {
   accountResource,
   BalanceQueryDto,
@@ -54,11 +55,11 @@ export class AccountsController {
     @Query(new DtoPipe(BalanceQueryDto)) query: BalanceQueryDto,
     @Headers('cache-control') cacheControl: string | undefined,
     @Headers('if-none-match') ifNoneMatch: string | undefined,
-    @Req() { principal }: FastifyRequest,
+    @Req() request: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,
   ) {
     const wanted = matchesNone(ifNoneMatch);
-    const account = await this.accounts.balance(accountId, query, cacheControl, principal.owner);
+    const account = await this.accounts.balance(accountId, query, cacheControl, senderOf(request));
     return answer(reply, versionTag(account.version), wanted, () => balanceResource(account));
   }
 
@@ -77,7 +78,7 @@ export class AccountsController {
     if (body.openingDeposit !== undefined) requireScope(principal, MOVEMENT_SCOPES.credit);
     // It writes as a transaction does, opening deposit or not, so it counts as one.
     if (this.rate) await this.rate.admit(request, reply);
-    const account = await this.accounts.open(body, owner, idempotencyKey);
+    const account = await this.accounts.open(body, { owner, user: userOf(request) }, idempotencyKey);
     void reply.headers({ location: `/accounts/${account.accountId}`, etag: accountTag(account) });
     return accountResource(account);
   }
@@ -88,11 +89,11 @@ export class AccountsController {
   async get(
     @Param('accountId', AccountIdPipe) accountId: number,
     @Headers('if-none-match') ifNoneMatch: string | undefined,
-    @Req() { principal }: FastifyRequest,
+    @Req() request: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,
   ) {
     const wanted = matchesNone(ifNoneMatch);
-    const account = await this.accounts.get(accountId, principal.owner);
+    const account = await this.accounts.get(accountId, senderOf(request));
     return answer(reply, accountTag(account), wanted, () => accountResource(account));
   }
 
@@ -102,18 +103,18 @@ export class AccountsController {
   proof(
     @Param('accountId', AccountIdPipe) accountId: number,
     @Query(new DtoPipe(ProofQueryDto)) query: ProofQueryDto,
-    @Req() { principal }: FastifyRequest,
+    @Req() request: FastifyRequest,
   ) {
     // Its lines are transactions, with their amounts and keys.
-    if (query.fromVersion !== undefined) requireScope(principal, 'transactions:read');
-    return this.accounts.proof(accountId, query, principal.owner);
+    if (query.fromVersion !== undefined) requireScope(request.principal, 'transactions:read');
+    return this.accounts.proof(accountId, query, senderOf(request));
   }
 
   @Allow('accounts:read')
   @Get()
   @DocumentAccounts()
-  list(@Query(new DtoPipe(PageQueryDto)) query: PageQueryDto, @Req() { principal }: FastifyRequest) {
-    return this.accounts.list(query, principal.owner);
+  list(@Query(new DtoPipe(PageQueryDto)) query: PageQueryDto, @Req() request: FastifyRequest) {
+    return this.accounts.list(query, senderOf(request));
   }
 }
 

@@ -1,6 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import type { Account, OwnedAccount } from '../domain/account.js';
 import { Ledger } from '../domain/ports.js';
+import type { Sender } from '../domain/sender.js';
 import { decodeCursor, encodeCursor, listingFor, pageOf, type Page } from '../http/cursor.js';
 import { readAmount, readVersion } from '../http/field-rules.js';
 import type { PageQueryDto } from '../http/page-query.dto.js';
@@ -9,7 +10,6 @@ import { LedgerReader } from '../ledger/ledger-reader.js';
 import type { BalanceQueryDto, OpenAccountDto, ProofQueryDto } from './accounts.dto.js';
 import { accountResource, proofResource } from './accounts.dto.js';
 
-/** An owner is whose accounts alone the sender may use; undefined: everybody's. */
 @Injectable()
 export class AccountsService {
   constructor(
@@ -21,46 +21,46 @@ export class AccountsService {
   /** @param owner whose the account is to be; undefined: nobody's */
   open(
     body: OpenAccountDto,
-    owner: string | undefined,
+    { owner, user }: Sender,
     idempotencyKey: string | undefined,
   ): Promise<OwnedAccount> {
-    return this.ledger.openAccount(readAmount(body.openingDeposit), owner, idempotencyKey);
+    return this.ledger.openAccount(readAmount(body.openingDeposit), owner, idempotencyKey, user);
   }
 
-  async get(accountId: number, owner: string | undefined): Promise<OwnedAccount> {
-    if (owner !== undefined) await this.owners.check(owner, accountId);
-    return this.reader.account(accountId);
+  async get(accountId: number, { owner, user }: Sender): Promise<OwnedAccount> {
+    if (owner !== undefined) await this.owners.check(owner, accountId, user);
+    return this.reader.account(accountId, user);
   }
 
   async balance(
     accountId: number,
     query: BalanceQueryDto,
     cacheControl: string | undefined,
-    owner: string | undefined,
+    { owner, user }: Sender,
   ): Promise<Account> {
-    if (owner !== undefined) await this.owners.check(owner, accountId);
+    if (owner !== undefined) await this.owners.check(owner, accountId, user);
     const noCache = cacheControl !== undefined && /(^|[\s,])no-cache([\s,]|$)/i.test(cacheControl);
-    return this.reader.balance(accountId, { minVersion: readVersion(query.minVersion), noCache });
+    return this.reader.balance(accountId, { minVersion: readVersion(query.minVersion), noCache }, user);
   }
 
   async proof(
     accountId: number,
     query: ProofQueryDto,
-    owner: string | undefined,
+    { owner, user }: Sender,
   ): Promise<ReturnType<typeof proofResource>> {
-    if (owner !== undefined) await this.owners.check(owner, accountId);
+    if (owner !== undefined) await this.owners.check(owner, accountId, user);
     const fromVersion = readVersion(query.fromVersion);
-    return proofResource(await this.reader.proof(accountId, fromVersion), fromVersion !== undefined);
+    return proofResource(await this.reader.proof(accountId, fromVersion, user), fromVersion !== undefined);
   }
 
   async list(
     query: PageQueryDto,
-    owner: string | undefined,
+    { owner, user }: Sender,
   ): Promise<Page<ReturnType<typeof accountResource>>> {
     const listing = listingFor(owner, 'accounts');
     const limit = Number(query.limit);
     const after = query.cursor === undefined ? 0 : decodeCursor(listing, query.cursor);
-    const accounts = await this.reader.accountsAfter(after, limit + 1, owner);
+    const accounts = await this.reader.accountsAfter(after, limit + 1, owner, user);
     return pageOf(accounts, limit, accountResource, (account) => encodeCursor(listing, account.accountId));
   }
 }

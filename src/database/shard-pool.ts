@@ -1,4 +1,5 @@
 import type { DataSource, QueryRunner } from 'typeorm';
+import type { PostgresDataSourceOptions } from 'typeorm/driver/postgres/PostgresDataSourceOptions.js';
 import { DatabaseUnreachableError, sqlStateOf } from './database-errors.js';
 
 /** undefined_table and invalid_schema_name: what a shard that was moved answers at its old place. */
@@ -51,6 +52,13 @@ export class ShardPool {
 
   get onCitus(): boolean {
     return this.place.onCitus;
+  }
+
+  /** Its connections at most, and how long one is waited for. */
+  get limits(): { readonly size: number; readonly waitMs: number } {
+    // As dataSourceOptions has set them.
+    const { poolSize, connectTimeoutMS } = this.dataSource.options as Required<PostgresDataSourceOptions>;
+    return { size: poolSize, waitMs: connectTimeoutMS };
   }
 
   /** @throws DatabaseUnreachableError while the shard is not open */

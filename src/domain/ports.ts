@@ -4,6 +4,8 @@ import type { PostingCommand, Transaction } from './transaction.js';
 
 /** A request at a {@link Turnstile}; one of the last two is called, once. */
 export interface Entrant {
+  /** Whom it is counted for. */
+  readonly user: string;
   /** Nobody waits for it any more. */
   isGone(): boolean;
   /**
@@ -41,8 +43,9 @@ export abstract class Ledger {
    * what {@link post} has queued, not after it.
    *
    * @param commands no two of them with the same key of the same account
+   * @param user whom they are counted for
    */
-  abstract postAtomically(commands: readonly PostingCommand[]): Promise<Transaction>[];
+  abstract postAtomically(commands: readonly PostingCommand[], user?: string): Promise<Transaction>[];
 
   /** The shard that holds an account, by its place among the bank's shards. */
   abstract shardOf(accountId: number): number;
@@ -55,11 +58,13 @@ export abstract class Ledger {
    *
    * @param owner undefined: it is nobody's
    * @param idempotencyKey unique per owner, for ever; undefined: a repeat opens another account
+   * @param user whom it is counted for
    */
   abstract openAccount(
     openingDeposit: Money | undefined,
     owner?: string,
     idempotencyKey?: string,
+    user?: string,
   ): Promise<OwnedAccount>;
 }
 

@@ -3,6 +3,7 @@ import { LedgerError } from '../domain/errors.js';
 import { BATCH_BODY_LIMIT_BYTES } from './json-body.js';
 import { MAX_ID } from '../domain/account.js';
 import type { Ledger, Turnstile } from '../domain/ports.js';
+import { userOf } from '../rate-limit/user.js';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -57,6 +58,7 @@ export function admitBatches(fastify: FastifyInstance, turnstile: Turnstile): vo
     route.bodyLimit = BATCH_BODY_LIMIT_BYTES;
     route.preParsing = (request: FastifyRequest, reply: FastifyReply, payload, done) =>
       turnstile.enter({
+        user: userOf(request),
         isGone: () => request.raw.socket.destroyed,
         admitted: (leave) => {
           const { socket } = request.raw;
@@ -85,6 +87,7 @@ function enter(request: FastifyRequest, ledger: Ledger, done: (error?: Error) =>
   // It is answered 400 by what reads the path.
   if (!Number.isInteger(accountId) || accountId < 1 || accountId > MAX_ID) return done();
   ledger.turnstile(accountId).enter({
+    user: userOf(request),
     isGone: () => request.raw.socket.destroyed,
     admitted: (leave, heldSinceMs) => {
       request.leaveLedger = leave;

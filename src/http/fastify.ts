@@ -1,6 +1,6 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { NotFoundException, UnsupportedMediaTypeException } from '@nestjs/common';
+import { NotFoundException, PayloadTooLargeException, UnsupportedMediaTypeException } from '@nestjs/common';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
@@ -14,12 +14,14 @@ import { isBatch, NDJSON_TYPES } from './admission.js';
 import { answerRaw, Connections, endRaw, endUnrouted, serverOptions } from './connections.js';
 import { allowOrigins } from './cors.js';
 import { answerOf, sendError } from './exception.filter.js';
+import { gatherText } from './gather-text.js';
+import { headProblem } from './head-problem.js';
 import { InvalidRequestError } from './invalid-request.js';
 import { BODY_LIMIT_BYTES, parseJsonBody } from './json-body.js';
 import { isManagement, serveManagement } from './management.js';
 import { requestIdOf } from './request-id.js';
 import type { SecurityHeaders } from './security-headers.js';
-import { isSwaggerUi } from './swagger-ui.js';
+import { isNeedlessFile, isSwaggerUi } from './swagger-ui.js';
 import { sentFromElsewhere } from './this-machine.js';
 import { readTls } from './tls.js';
 
@@ -73,13 +75,7 @@ export function installFastifyHooks(app: NestFastifyApplication, parts: HookPart
   const { config, security } = parts;
   const fastify = app.getHttpAdapter().getInstance();
   fastify.removeAllContentTypeParsers();
-  fastify.addContentTypeParser('application/json', { parseAs: 'string' }, (request, text, done) => {
-    try {
-      done(null, isBatch(request) ? text : parseJsonBody(text as string));
-    } catch (error) {
-      done(error as Error);
-    }
-  });
+  fastify.addContentTypeParser('application/json', readJson);
   fastify.addContentTypeParser(NDJSON_TYPES, (request, stream, done) =>
     isBatch(request) ? done(null, stream) : done(new UnsupportedMediaTypeException()),
   );
@@ -96,6 +92,25 @@ export function installFastifyHooks(app: NestFastifyApplication, parts: HookPart
   fastify.addHook('onRequest', (request, _reply, done) => done(problemOf(request, config.auth)));
   report(fastify, connections, parts);
   if (config.management) serveManagement(fastify, config.management, config.http, connections, security);
+}
+
+function readJson(
+  request: FastifyRequest,
+  stream: IncomingMessage,
+  done: (error: Error | null, body?: unknown) => void,
+): void {
+  const { bodyLimit } = request.routeOptions;
+  if (Number(request.headers['content-length']) > bodyLimit) return done(new PayloadTooLargeException());
+  gatherText(stream, bodyLimit, (error, text = '') => {
+    if (error) return done(error);
+    let body: unknown = text;
+    try {
+      if (!isBatch(request)) body = parseJsonBody(text);
+    } catch (problem) {
+      return done(problem as Error);
+    }
+    done(null, body);
+  });
 }
 
 /** The first hook. */
@@ -161,25 +176,28 @@ function report(
 function problemOf(request: FastifyRequest, { onlyThisMachine }: Config['auth']): Error | undefined {
   // The port for management is meant for other machines, too.
   const guarded = onlyThisMachine && !isManagement(request);
-  const problem = hostProblem(request.raw) ?? (guarded ? sentFromElsewhere(request.raw) : undefined);
+  const problem =
+    headProblem(request.raw) ??
+    hostProblem(request.raw) ??
+    (guarded ? sentFromElsewhere(request.raw) : undefined);
   return problem ?? (isNowhere(request) ? new NotFoundException() : undefined);
 }
 
-/** No route, or one whose parameter is empty (`/accounts//balance`), which Nest refuses too, but after the body. */
-function isNowhere({ is404, params }: FastifyRequest): boolean {
-  return is404 || Object.values(params as Record<string, string>).includes('');
+/**
+ * No route, or one whose parameter is empty (`/accounts//balance`), which Nest refuses too, but after the body; or a file
+ * beside those that Swagger UI needs.
+ */
+function isNowhere(request: FastifyRequest): boolean {
+  const { is404, params } = request;
+  return is404 || Object.values(params as Record<string, string>).includes('') || isNeedlessFile(request);
 }
 
-/** RFC 9112, 3.2: a server must refuse a request without a Host, with several, or with one that is no host. */
-function hostProblem({ headers, rawHeaders, httpVersion }: IncomingMessage): InvalidRequestError | undefined {
+/** RFC 9112, 3.2: a server must refuse a request without a Host, or with one that is no host. */
+function hostProblem({ headers, httpVersion }: IncomingMessage): InvalidRequestError | undefined {
   const { host } = headers;
   if (host === undefined) {
     return httpVersion === '1.1' ? InvalidRequestError.of('Host', 'is missing') : undefined;
   }
   if (!HOST.test(host)) return InvalidRequestError.of('Host', 'is not a host with an optional port');
-  let lines = 0;
-  for (let at = 0; at < rawHeaders.length; at += 2) {
-    if (rawHeaders[at]?.length === 4 && rawHeaders[at]?.toLowerCase() === 'host') lines += 1;
-  }
-  return lines > 1 ? InvalidRequestError.of('Host', 'is given twice') : undefined;
+  return undefined;
 }

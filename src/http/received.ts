@@ -1,29 +1,54 @@
 import type { IncomingMessage } from 'node:http';
-import { PassThrough } from 'node:stream';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { RequestTimeoutException } from '@nestjs/common';
+import { GatheredBytes } from './gathered-bytes.js';
+
+/** What has come and was not asked for yet; then the client has to wait. */
+const READ_AHEAD_BYTES = 64 * 1024;
 
 /**
- * A request's body as a stream that can be given up without harm to the answer, which the request itself could not be:
- * they share a socket. It fails when the rest does not come within the time, or never will. What comes after it was given
- * up is thrown away, by Node's bounds.
+ * A request's body, in pieces of what has come since the last one was asked for: however small those are that the client
+ * sends, each costs no more than its bytes. It fails when the rest does not come within the time, or never will. What
+ * comes after it was given up is thrown away, by Node's bounds.
  */
-export function received(request: IncomingMessage, timeoutMs: number): PassThrough {
-  const body = new PassThrough();
+export async function* received(request: IncomingMessage, timeoutMs: number): AsyncGenerator<Buffer> {
   const { socket } = request;
+  const come = new GatheredBytes();
+  let failed = false;
+  let wake = (): void => undefined;
+  const take = (piece: Buffer) => {
+    come.append(piece);
+    if (come.length >= READ_AHEAD_BYTES) request.pause();
+    wake();
+  };
   const giveUp = () => {
-    if (!request.complete) body.destroy(new RequestTimeoutException());
+    failed = !request.complete;
+    wake();
   };
   const timer = setTimeout(giveUp, timeoutMs);
   // A client that ends its side can't send the rest.
   socket.once('end', giveUp);
-  request.once('close', giveUp);
-  body.on('error', () => undefined);
-  body.once('close', () => {
+  request.on('data', take).once('end', giveUp).once('close', giveUp);
+  try {
+    for (;;) {
+      if (come.length > 0) {
+        const piece = Buffer.from(come.bytes);
+        come.clear();
+        yield piece;
+        request.resume();
+      } else if (failed) {
+        throw new RequestTimeoutException();
+      } else if (request.readableEnded) {
+        return;
+      } else {
+        await new Promise<void>((resolve) => (wake = resolve));
+        // Node hands over chunk by chunk; what comes in one turn of the event loop is one piece.
+        await nextTurn();
+      }
+    }
+  } finally {
     clearTimeout(timer);
     socket.off('end', giveUp);
-    request.off('close', giveUp);
-    request.unpipe(body);
-    request.resume();
-  });
-  return request.pipe(body);
+    request.off('data', take).off('end', giveUp).off('close', giveUp).resume();
+  }
 }

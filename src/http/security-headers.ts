@@ -50,6 +50,12 @@ const DOCS: Policy = {
   xFrameOptions: { action: 'deny' },
 };
 
+/**
+ * What the API answers concerns whoever asked: no cache is to keep it, neither a proxy's nor a browser's. A client that
+ * keeps an entity tag by itself asks with it as before.
+ */
+const PRIVATE = { 'cache-control': 'no-store' };
+
 const HSTS = 'strict-transport-security';
 
 /**
@@ -58,7 +64,8 @@ const HSTS = 'strict-transport-security';
  * @param encrypted whether the service has TLS; only then browsers may be told to never come without
  */
 export async function securityHeaders(encrypted: boolean): Promise<SecurityHeaders> {
-  return { api: await headersBy(API, encrypted), docs: await headersBy(DOCS, encrypted) };
+  const api = await headersBy(API, encrypted);
+  return { api: { ...api, ...PRIVATE }, docs: await headersBy(DOCS, encrypted) };
 }
 
 async function headersBy(policy: Policy, encrypted: boolean): Promise<Headers> {

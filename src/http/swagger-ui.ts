@@ -51,6 +51,20 @@ export function isSwaggerUi({ raw }: FastifyRequest): boolean {
   return raw.url?.startsWith(`/${SWAGGER_UI_PATH}`) ?? false;
 }
 
+/** What the page loads of the package of Swagger UI, which has its package.json and its source maps in the same folder. */
+const FILES = new Set([
+  'favicon-16x16.png',
+  'favicon-32x32.png',
+  'swagger-ui-bundle.js',
+  'swagger-ui-standalone-preset.js',
+  'swagger-ui.css',
+]);
+
+/** A file of the package that the page does not load. What is made by the service itself has routes of its own. */
+export function isNeedlessFile({ routeOptions, params }: FastifyRequest): boolean {
+  return routeOptions.url === `/${SWAGGER_UI_PATH}/*` && !FILES.has((params as { '*': string })['*']);
+}
+
 export const SWAGGER_UI: SwaggerCustomOptions = {
   raw: ['json'],
   jsonDocumentUrl: 'openapi.json',

@@ -1,7 +1,32 @@
 import { createPrivateKey, X509Certificate, type KeyObject } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import type { SecureContextOptions } from 'node:tls';
 import { ConfigError, type Config } from '../config.js';
+
+/**
+ * The suites of TLS 1.3, and those of TLS 1.2 that agree on a key for each connection, so that who gets hold of the
+ * server's key later can't read what was recorded, and that encrypt and authenticate in one (RFC 9325, 4.2).
+ */
+const CIPHERS = [
+  'TLS_AES_128_GCM_SHA256',
+  'TLS_AES_256_GCM_SHA384',
+  'TLS_CHACHA20_POLY1305_SHA256',
+  'ECDHE-ECDSA-AES128-GCM-SHA256',
+  'ECDHE-RSA-AES128-GCM-SHA256',
+  'ECDHE-ECDSA-AES256-GCM-SHA384',
+  'ECDHE-RSA-AES256-GCM-SHA384',
+  'ECDHE-ECDSA-CHACHA20-POLY1305',
+  'ECDHE-RSA-CHACHA20-POLY1305',
+].join(':');
+
+/** Permissions of a file for those who are neither its user nor of its group. */
+const OTHERS = 0o007;
+
+/** What is wrong with the file of the key; undefined: nothing, or there is none. */
+export function keyFileProblem({ tls }: Config['http']): string | undefined {
+  if (!tls || (statSync(tls.keyFile).mode & OTHERS) === 0) return undefined;
+  return 'every user of this machine may read or change the file that TLS_KEY_FILE names: chmod o-rwx';
+}
 
 /**
  * The certificate and the key of the service; undefined where it has no TLS.
@@ -15,7 +40,7 @@ export function readTls({ tls }: Config['http']): SecureContextOptions | undefin
   if (!parsed('TLS_CERT_FILE', 'a certificate', () => certificateIn(cert)).checkPrivateKey(keyIn(key))) {
     throw new ConfigError(['TLS_KEY_FILE is not the key of the certificate in TLS_CERT_FILE']);
   }
-  return { cert, key, minVersion: 'TLSv1.2' };
+  return { cert, key, minVersion: 'TLSv1.2', ciphers: CIPHERS };
 }
 
 function certificateIn(pem: Buffer): X509Certificate {

@@ -5,13 +5,18 @@ import { FIRST_VERSION, type OwnedAccount } from '../domain/account.js';
 import { LedgerError } from '../domain/errors.js';
 import { formatMoney, type Money } from '../domain/money.js';
 import type { BalanceCache } from '../domain/ports.js';
+import { THE_SERVICE } from '../domain/sender.js';
 import { moneyFromColumn } from '../database/rows.js';
 import type { PostBatch } from './post-batch.js';
 import type { SchemaTables } from '../database/tables.js';
 import { CommitOutcomeUnknownError, type TransactionRunner } from './transaction-runner.js';
+import { Turnstile } from './turnstile.js';
 
-/** Openings that run or wait for a connection at the same time; one more is refused. */
-const MAX_OPENINGS = 100;
+/** Openings that run at the same time; reads share their connections. */
+const MAX_OPENINGS = 4;
+/** Openings that wait, and how long; one more of who has most of them is refused. */
+const MAX_WAITING = 100;
+const WAIT_MS = 2_000;
 
 /** In the place of an owner, where there is none: no owner's name is empty. */
 const NOBODY = '';
@@ -33,7 +38,7 @@ interface KeyedOpening {
 
 /** Opens accounts in one shard. Each opening is a transaction of its own: nobody else can know the new row. */
 export class AccountOpener {
-  private openings = 0;
+  private readonly places = new Turnstile({ atWork: MAX_OPENINGS, queue: MAX_WAITING, holdMs: WAIT_MS });
 
   constructor(
     private readonly runner: TransactionRunner,
@@ -46,24 +51,21 @@ export class AccountOpener {
    * @throws LedgerError DUPLICATE_ACCOUNT, OPENING_KEY_REUSED; OVERLOADED, DATABASE_FAILED (nothing was applied) or
    *   OUTCOME_UNKNOWN
    */
-  async open(
+  open(
     openingDeposit: Money | undefined,
     owner?: string,
     idempotencyKey?: string,
+    user = THE_SERVICE,
   ): Promise<OwnedAccount> {
     const opening = { openingDeposit, owner, idempotencyKey };
-    if (this.openings >= MAX_OPENINGS) throw new LedgerError({ code: 'OVERLOADED' });
-    this.openings += 1;
-    const startedMs = performance.now();
-    try {
+    return this.places.within(user, async () => {
+      const startedMs = performance.now();
       const account = await this.runner
         .run((queryRunner, client) => this.insert(queryRunner, client, opening))
         .catch((error: unknown) => this.recover(error, opening));
       await this.balances.record([account], startedMs);
       return account;
-    } finally {
-      this.openings -= 1;
-    }
+    });
   }
 
   private async insert(

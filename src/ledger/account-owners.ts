@@ -1,6 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import { plainArray } from '../database/array-literal.js';
 import { LedgerError } from '../domain/errors.js';
+import { THE_SERVICE } from '../domain/sender.js';
 import type { ShardReader } from './shard-reader.js';
 import type { ShardRouter } from './shard-router.js';
 import { SingleFlight } from './single-flight.js';
@@ -25,22 +26,27 @@ export class AccountOwners {
   constructor(private readonly router: ShardRouter<ShardReader>) {}
 
   /** @throws LedgerError ACCOUNT_NOT_FOUND, DATABASE_FAILED, OVERLOADED */
-  async check(owner: string, accountId: number): Promise<void> {
+  async check(owner: string, accountId: number, user = THE_SERVICE): Promise<void> {
     const name = nameOf(owner, accountId);
     if (this.remembered.get(name)) return;
-    const problems = await this.lookUps.run(name, () => this.problems(owner, [accountId]));
+    // Each user's by itself: nobody is to wait for another's turn.
+    const problems = await this.lookUps.run(`${user}/${name}`, () => this.problems(owner, [accountId], user));
     const problem = problems.get(accountId);
     if (problem) throw problem;
   }
 
   /** Of several accounts, those that can't be used, and why. One shard's failure concerns its own accounts. */
-  async problems(owner: string, accountIds: readonly number[]): Promise<ReadonlyMap<number, Error>> {
+  async problems(
+    owner: string,
+    accountIds: readonly number[],
+    user = THE_SERVICE,
+  ): Promise<ReadonlyMap<number, Error>> {
     const unknown = new Set(accountIds.filter((id) => !this.remembered.get(nameOf(owner, id))));
     const problems = new Map<number, Error>();
     const byShard = Map.groupBy(unknown, (id) => this.router.of(id));
     const lookUps = [...byShard].map(async ([shard, ids]) => {
       try {
-        const own = await this.lookUp(shard, owner, ids);
+        const own = await this.lookUp(shard, owner, ids, user);
         for (const id of ids)
           if (!own.has(id)) problems.set(id, new LedgerError({ code: 'ACCOUNT_NOT_FOUND' }));
       } catch (error) {
@@ -55,11 +61,13 @@ export class AccountOwners {
     shard: ShardReader,
     owner: string,
     accountIds: readonly number[],
+    user: string,
   ): Promise<ReadonlySet<number>> {
     const start = performance.now();
     const rows = await shard.query<{ account_id: string }>(
       `SELECT account_id FROM ${shard.tables.accounts} WHERE owner = $1 AND account_id = ANY($2::bigint[])`,
       [owner, plainArray(accountIds)],
+      user,
     );
     const own = new Set(rows.map((row) => Number(row.account_id)));
     for (const id of own) this.remembered.set(nameOf(owner, id), true, { start });

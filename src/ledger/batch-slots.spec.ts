@@ -8,9 +8,19 @@ describe('BatchSlots', () => {
     const giveBack = slots.take(() => told.push('never'));
     for (const name of ['a', 'b']) expect(slots.take(() => told.push(name))).toBeUndefined();
     giveBack?.();
-    expect(told).toEqual(['a']);
-    slots.take(() => undefined)?.();
     expect(told).toEqual(['a', 'b']);
+  });
+
+  it('tells the next when who was told takes nothing: nobody waits beside a free slot', () => {
+    const slots = new BatchSlots(1);
+    const told: string[] = [];
+    const giveBack = slots.take(() => undefined);
+    const takes = () => void (slots.take(() => undefined) && told.push('takes it'));
+    slots.take(() => told.push('has nothing to do'));
+    slots.take(takes);
+    slots.take(() => told.push('comes too late'));
+    giveBack?.();
+    expect(told).toEqual(['has nothing to do', 'takes it']);
   });
 
   it('takes a slot back once, however often it is given', () => {

@@ -6,7 +6,7 @@ const SLOW_MS = 100;
  * not make the server faster, only each batch smaller: a batch costs nearly as much for ten commands as for fifty.
  */
 export class BatchSlots {
-  /** Who is told of a free slot, in order; each once. */
+  /** Who is told of free slots, in order; each once. */
   private readonly waiting = new Set<() => void>();
 
   constructor(private free: number) {}
@@ -27,16 +27,18 @@ export class BatchSlots {
       taken = false;
       clearTimeout(slow);
       this.free += 1;
-      this.tellNext();
+      this.tellWaiting();
     };
     const slow = setTimeout(giveBack, SLOW_MS);
     return giveBack;
   }
 
-  private tellNext(): void {
-    const [next] = this.waiting;
-    if (!next) return;
-    this.waiting.delete(next);
-    next();
+  /** One after the other, until the slots are taken: who is told may have nothing to do any more. */
+  private tellWaiting(): void {
+    for (const onFree of this.waiting) {
+      if (this.free === 0) return;
+      this.waiting.delete(onFree);
+      onFree();
+    }
   }
 }

@@ -15,6 +15,8 @@ export class CommandQueue<T extends Waiting> {
   private readonly ready = new Set<number>();
   private readonly busy = new Set<number>();
   private count = 0;
+  /** No command that waits has an earlier deadline. */
+  private earliestMs = Infinity;
 
   constructor(private readonly limit: number) {}
 
@@ -31,6 +33,7 @@ export class CommandQueue<T extends Waiting> {
     else this.waiting.set(accountId, [command]);
     if (!this.busy.has(accountId)) this.ready.add(accountId);
     this.count += 1;
+    this.earliestMs = Math.min(this.earliestMs, command.deadlineMs);
     return true;
   }
 
@@ -67,18 +70,26 @@ export class CommandQueue<T extends Waiting> {
     return this.waiting.has(accountId) || this.busy.has(accountId);
   }
 
-  /** Removes and returns the commands whose deadline has passed. They arrived in order, so the first ones. */
+  /**
+   * Removes and returns the commands whose deadline has passed. They need not be the first: a command's time may have begun
+   * long before it came here. So all are looked at, but only when one may be late.
+   */
   expire(nowMs: number): T[] {
     const expired: T[] = [];
+    if (nowMs < this.earliestMs) return expired;
+    this.earliestMs = Infinity;
     for (const [accountId, queued] of this.waiting) {
-      const alive = queued.findIndex((command) => command.deadlineMs > nowMs);
-      if (alive === 0) continue;
-      if (alive === -1) {
-        expired.push(...queued);
+      const alive = queued.filter((command) => {
+        const late = command.deadlineMs <= nowMs;
+        if (late) expired.push(command);
+        else this.earliestMs = Math.min(this.earliestMs, command.deadlineMs);
+        return !late;
+      });
+      if (alive.length === queued.length) continue;
+      if (alive.length > 0) this.waiting.set(accountId, alive);
+      else {
         this.waiting.delete(accountId);
         this.ready.delete(accountId);
-      } else {
-        expired.push(...queued.splice(0, alive));
       }
     }
     this.count -= expired.length;

@@ -33,9 +33,9 @@ export class GroupCommitLedger extends Ledger {
     return this.router.of(command.accountId).groupCommit.submit(command, sinceMs);
   }
 
-  postAtomically(commands: readonly PostingCommand[]): Promise<Transaction>[] {
+  postAtomically(commands: readonly PostingCommand[], user?: string): Promise<Transaction>[] {
     const [first] = commands;
-    return first ? this.router.of(first.accountId).groupCommit.submitAtomically(commands) : [];
+    return first ? this.router.of(first.accountId).groupCommit.submitAtomically(commands, user) : [];
   }
 
   shardOf(accountId: number): number {
@@ -54,20 +54,23 @@ export class GroupCommitLedger extends Ledger {
     openingDeposit: Money | undefined,
     owner?: string,
     idempotencyKey?: string,
+    user?: string,
   ): Promise<OwnedAccount> {
-    if (idempotencyKey === undefined) return this.openAnywhere(openingDeposit, owner);
-    return this.router.ofOpening(owner, idempotencyKey).opener.open(openingDeposit, owner, idempotencyKey);
+    if (idempotencyKey === undefined) return this.openAnywhere(openingDeposit, owner, user);
+    const { opener } = this.router.ofOpening(owner, idempotencyKey);
+    return opener.open(openingDeposit, owner, idempotencyKey, user);
   }
 
   private async openAnywhere(
     openingDeposit: Money | undefined,
     owner: string | undefined,
+    user: string | undefined,
   ): Promise<OwnedAccount> {
     const giveUpAt = performance.now() + OPENING_MS;
     let shard = this.firstForNewAccount();
     for (;;) {
       try {
-        return await this.openIn(shard, openingDeposit, owner);
+        return await this.openIn(shard, openingDeposit, owner, user);
       } catch (error) {
         const other = this.nextForNewAccount((candidate) => !this.retryAtMs.has(candidate));
         if (!other || !leftNothing(error) || performance.now() > giveUpAt) throw error;
@@ -80,9 +83,10 @@ export class GroupCommitLedger extends Ledger {
     shard: ShardWriter,
     openingDeposit: Money | undefined,
     owner: string | undefined,
+    user: string | undefined,
   ): Promise<OwnedAccount> {
     try {
-      const account = await shard.opener.open(openingDeposit, owner);
+      const account = await shard.opener.open(openingDeposit, owner, undefined, user);
       this.retryAtMs.delete(shard);
       return account;
     } catch (error) {

@@ -2,6 +2,7 @@ import { classifyFailure, DatabaseUnreachableError } from '../database/database-
 import { LedgerError, type Refusal } from '../domain/errors.js';
 import { decideAtomically } from '../domain/batch.js';
 import type { BalanceCache } from '../domain/ports.js';
+import { THE_SERVICE } from '../domain/sender.js';
 import type { PostingCommand, Transaction } from '../domain/transaction.js';
 import type { ShardMetrics } from '../observability/metrics.js';
 import { BatchSlots } from './batch-slots.js';
@@ -9,7 +10,7 @@ import { CommandQueue, type Waiting } from './command-queue.js';
 import type { OwnBatches } from './own-batches.js';
 import type { PostBatch, PostedBatch } from './post-batch.js';
 import { CommitOutcomeUnknownError, type TransactionRunner } from './transaction-runner.js';
-import { Turnstile } from './turnstile.js';
+import { halfOf, Turnstile } from './turnstile.js';
 
 export interface GroupCommitLimits {
   /** Commands in one database transaction. */
@@ -82,11 +83,12 @@ export class GroupCommit {
     this.lane = new CommandQueue(limits.queue);
     this.freeFlushers = limits.flushers;
     this.freeLanes = limits.lanes;
-    this.atomic = new Turnstile(
-      { atWork: limits.atomicBatches, queue: ATOMIC_WAITING, commandTimeoutMs: limits.commandTimeoutMs },
-      () => 0,
-      () => undefined,
-    );
+    this.atomic = new Turnstile({
+      atWork: limits.atomicBatches,
+      perUser: halfOf(limits.atomicBatches),
+      queue: ATOMIC_WAITING,
+      holdMs: limits.commandTimeoutMs / 2,
+    });
     this.sweeper = setInterval(() => this.refuseExpired(), SWEEP_MS).unref();
     metrics.watchQueue(() => this.queue.size + this.lane.size);
   }
@@ -113,7 +115,7 @@ export class GroupCommit {
    *
    * @returns a promise for each, as that of {@link submit}; all are fulfilled, or all are rejected
    */
-  submitAtomically(commands: readonly PostingCommand[]): Promise<Transaction>[] {
+  submitAtomically(commands: readonly PostingCommand[], user = THE_SERVICE): Promise<Transaction>[] {
     const deadlineMs = performance.now() + this.limits.commandTimeoutMs;
     const answers = commands.map(() => Promise.withResolvers<Transaction>());
     const batch = commands.map((command, index): PendingCommand => {
@@ -124,6 +126,7 @@ export class GroupCommit {
     if (this.closing) refused();
     else {
       this.atomic.enter({
+        user,
         isGone: () => false,
         admitted: (leave) => void this.flushWhole(batch, deadlineMs).finally(() => leave(true)),
         refused,

@@ -2,6 +2,7 @@ import { FIRST_VERSION, type Account, type OwnedAccount } from '../domain/accoun
 import { lineOf } from '../domain/chain.js';
 import { LedgerError } from '../domain/errors.js';
 import type { BalanceCache } from '../domain/ports.js';
+import { THE_SERVICE } from '../domain/sender.js';
 import type { Transaction, TransactionType } from '../domain/transaction.js';
 import {
   OWNED_ACCOUNT_COLUMNS,
@@ -54,9 +55,12 @@ export const MAX_PROOF_LINES = 1_000;
 /** Of a listing with a filter, for one page: what a filter passes over costs as much as what it shows. */
 const MAX_EXAMINED = 10_000;
 
-/** Reads accounts and transactions. Balances come from the cache where it may answer, all else from the database. */
+/**
+ * Reads accounts and transactions. Balances come from the cache where it may answer, all else from the database, where a
+ * read is counted for the `user` that it is for.
+ */
 export class LedgerReader {
-  private readonly accountReads = new SingleFlight<number, OwnedAccount>();
+  private readonly accountReads = new SingleFlight<string, OwnedAccount>();
 
   constructor(
     private readonly router: ShardRouter<ShardReader>,
@@ -67,12 +71,12 @@ export class LedgerReader {
    * @throws LedgerError ACCOUNT_NOT_FOUND; VERSION_MISMATCH when the account has not come to `minVersion` yet;
    *   DATABASE_FAILED; OVERLOADED
    */
-  async balance(accountId: number, request: BalanceRequest = {}): Promise<Account> {
+  async balance(accountId: number, request: BalanceRequest = {}, user = THE_SERVICE): Promise<Account> {
     const { minVersion = 0, noCache = false } = request;
     const looked = noCache ? undefined : this.balances.get(accountId);
     const cached = looked instanceof Promise ? await looked : looked;
     if (cached && cached.version >= minVersion) return cached;
-    const account = await this.account(accountId);
+    const account = await this.account(accountId, user);
     if (account.version < minVersion) {
       throw new LedgerError({ code: 'VERSION_MISMATCH', currentVersion: account.version });
     }
@@ -84,8 +88,9 @@ export class LedgerReader {
    *
    * @throws LedgerError ACCOUNT_NOT_FOUND, DATABASE_FAILED, OVERLOADED
    */
-  account(accountId: number): Promise<OwnedAccount> {
-    return this.accountReads.run(accountId, () => this.readAccount(accountId));
+  account(accountId: number, user = THE_SERVICE): Promise<OwnedAccount> {
+    // Each user's by itself: nobody is to wait for another's turn.
+    return this.accountReads.run(`${user}/${accountId}`, () => this.readAccount(accountId, user));
   }
 
   /**
@@ -94,13 +99,19 @@ export class LedgerReader {
    * @param owner undefined: everybody's
    * @throws LedgerError DATABASE_FAILED, OVERLOADED
    */
-  async accountsAfter(accountId: number, limit: number, owner?: string): Promise<OwnedAccount[]> {
+  async accountsAfter(
+    accountId: number,
+    limit: number,
+    owner?: string,
+    user = THE_SERVICE,
+  ): Promise<OwnedAccount[]> {
     const pages = await Promise.all(
       this.router.shards.map((shard) =>
         shard.query<OwnedAccountRow>(
           `SELECT ${OWNED_ACCOUNT_COLUMNS} FROM ${shard.tables.accounts}
            WHERE account_id > $1 ${owner === undefined ? '' : 'AND owner = $3'} ORDER BY account_id LIMIT $2`,
           owner === undefined ? [accountId, limit] : [accountId, limit, owner],
+          user,
         ),
       ),
     );
@@ -120,11 +131,12 @@ export class LedgerReader {
     version: number,
     limit: number,
     filter: TransactionFilter = {},
+    user = THE_SERVICE,
   ): Promise<TransactionPage> {
     const { type, from, to } = filter;
     const isFiltered = type !== undefined || from !== undefined || to !== undefined;
     // An account's versions run without a gap: so many versions are so many transactions.
-    const below = isFiltered ? Math.min(version, (await this.account(accountId)).version + 1) : version;
+    const below = isFiltered ? Math.min(version, (await this.account(accountId, user)).version + 1) : version;
     const lowest = isFiltered ? Math.max(below - MAX_EXAMINED, FIRST_VERSION) : FIRST_VERSION;
     const shard = this.router.of(accountId);
     const rows = await shard.queryLong<TransactionRow>(
@@ -134,9 +146,10 @@ export class LedgerReader {
          AND ($6::timestamptz IS NULL OR timestamp >= $6) AND ($7::timestamptz IS NULL OR timestamp < $7)
        ORDER BY version_after DESC LIMIT $4`,
       [accountId, below, lowest, limit + 1, type ?? null, from ?? null, to ?? null],
+      user,
       accountId,
     );
-    if (rows.length === 0 && !isFiltered) await this.account(accountId);
+    if (rows.length === 0 && !isFiltered) await this.account(accountId, user);
     const transactions = rows.slice(0, limit).map(transactionFromRow);
     if (rows.length > limit) return { transactions, nextBelow: transactions.at(-1)?.versionAfter };
     return { transactions, nextBelow: lowest > FIRST_VERSION + 1 ? lowest : undefined };
@@ -146,7 +159,7 @@ export class LedgerReader {
    * @param owner whose accounts alone it may be of; undefined: everybody's
    * @throws LedgerError TRANSACTION_NOT_FOUND, DATABASE_FAILED, OVERLOADED
    */
-  async transaction(transactionId: number, owner?: string): Promise<Transaction> {
+  async transaction(transactionId: number, owner?: string, user = THE_SERVICE): Promise<Transaction> {
     const shard = this.router.of(transactionId);
     const { allTransactions, accounts } = shard.tables;
     const isOwn = `AND EXISTS (SELECT FROM ${accounts} a WHERE a.account_id = t.account_id AND a.owner = $2)`;
@@ -154,6 +167,7 @@ export class LedgerReader {
       `SELECT ${TRANSACTION_COLUMNS} FROM ${allTransactions} t
        WHERE transaction_id = $1 ${owner === undefined ? '' : isOwn} LIMIT 1`,
       owner === undefined ? [transactionId] : [transactionId, owner],
+      user,
     );
     if (!row) throw new LedgerError({ code: 'TRANSACTION_NOT_FOUND' });
     return transactionFromRow(row);
@@ -166,11 +180,12 @@ export class LedgerReader {
    * @throws LedgerError ACCOUNT_NOT_FOUND; VERSION_MISMATCH when the account has not come to `fromVersion`, which whoever
    *   has kept that version's hash must not take for nothing new; DATABASE_FAILED; OVERLOADED
    */
-  async proof(accountId: number, fromVersion?: number): Promise<ChainProof> {
+  async proof(accountId: number, fromVersion?: number, user = THE_SERVICE): Promise<ChainProof> {
     const shard = this.router.of(accountId);
     const [head] = await shard.query<{ version: string; hash: string }>(
       `SELECT version, encode(head_hash, 'hex') AS hash FROM ${shard.tables.accounts} WHERE account_id = $1`,
       [accountId],
+      user,
       accountId,
     );
     if (!head) throw new LedgerError({ code: 'ACCOUNT_NOT_FOUND' });
@@ -186,6 +201,7 @@ export class LedgerReader {
        WHERE account_id = $1 AND version_after > $2 AND version_after <= $3
        ORDER BY version_after LIMIT ${MAX_PROOF_LINES}`,
       [accountId, fromVersion, version],
+      user,
       accountId,
     );
     const last = Number(rows.at(-1)?.version_after ?? version);
@@ -201,12 +217,13 @@ export class LedgerReader {
     return Promise.all(this.router.shards.map((shard) => shard.problem()));
   }
 
-  private async readAccount(accountId: number): Promise<OwnedAccount> {
+  private async readAccount(accountId: number, user: string): Promise<OwnedAccount> {
     const startedMs = performance.now();
     const shard = this.router.of(accountId);
     const [row] = await shard.query<OwnedAccountRow>(
       `SELECT ${OWNED_ACCOUNT_COLUMNS} FROM ${shard.tables.accounts} WHERE account_id = $1`,
       [accountId],
+      user,
       accountId,
     );
     if (!row) throw new LedgerError({ code: 'ACCOUNT_NOT_FOUND' });

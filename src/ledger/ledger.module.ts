@@ -107,8 +107,10 @@ function createWriter(
     (error) => logger.error({ msg: 'a command failed by itself', err: error }),
     slots,
   );
+  const { atWork, queue, commandTimeoutMs } = config.ledger;
   const turnstile = new Turnstile(
-    config.ledger,
+    // The rest of its time is left for its work.
+    { atWork, queue, holdMs: commandTimeoutMs / 2 },
     () => groupCommit.parked,
     () => shardMetrics.refused('OVERLOADED'),
   );

@@ -6,17 +6,20 @@ import type { ShardPool } from '../database/shard-pool.js';
 import type { SchemaTables } from '../database/tables.js';
 import { LedgerError } from '../domain/errors.js';
 import type { BalanceCache } from '../domain/ports.js';
+import { THE_SERVICE } from '../domain/sender.js';
 import { CommitOutcomeUnknownError, type TransactionRunner } from './transaction-runner.js';
+import { Turnstile } from './turnstile.js';
 
-/** Reads that run or wait for a connection at the same time; one more is refused. */
-const MAX_READS = 1_000;
+/** Reads that wait for a connection; one more of who has most of them is refused. */
+const MAX_WAITING = 1_000;
 
 /** Short: whoever asks for a shard's health wants to know it now, and one that hangs counts as down. */
 const PROBE_MS = 1_000;
 
 /** The read side of one shard: its bound, its deadline, and what a failure means. One shard's trouble stays its own. */
 export class ShardReader {
-  private reads = 0;
+  /** As many as there are connections: whose turn it is, is decided here and not by the order in the pool's queue. */
+  private readonly places: Turnstile;
   private probing: Promise<boolean> | undefined;
   /** When a read was last answered. */
   private answeredMs = -Infinity;
@@ -27,14 +30,23 @@ export class ShardReader {
     readonly tables: SchemaTables,
     private readonly balances: BalanceCache,
     private readonly readTimeoutMs: number,
-  ) {}
+  ) {
+    const { size, waitMs } = pool.limits;
+    this.places = new Turnstile({ atWork: size, queue: MAX_WAITING, holdMs: waitMs });
+  }
 
   /**
+   * @param user whom it is counted for
    * @param accountId whose last known version a failure reports
    * @throws LedgerError DATABASE_FAILED, OVERLOADED
    */
-  query<Row>(sql: string, parameters: readonly unknown[], accountId?: number): Promise<Row[]> {
-    return this.within(accountId, () =>
+  query<Row>(
+    sql: string,
+    parameters: readonly unknown[],
+    user = THE_SERVICE,
+    accountId?: number,
+  ): Promise<Row[]> {
+    return this.within(user, accountId, () =>
       this.pool.following(() => this.queryOnce(sql, parameters, this.readTimeoutMs)),
     );
   }
@@ -43,9 +55,14 @@ export class ShardReader {
    * In a transaction, for its statement_timeout: for what a filter may make long, where cutting the connection alone
    * would leave the server at work. Errors as with {@link query}.
    */
-  queryLong<Row>(sql: string, parameters: readonly unknown[], accountId?: number): Promise<Row[]> {
+  queryLong<Row>(
+    sql: string,
+    parameters: readonly unknown[],
+    user = THE_SERVICE,
+    accountId?: number,
+  ): Promise<Row[]> {
     const read = async (queryRunner: QueryRunner) => (await queryRunner.query(sql, [...parameters])) as Row[];
-    return this.within(accountId, () => this.runner.run(read));
+    return this.within(user, accountId, () => this.runner.run(read));
   }
 
   /**
@@ -92,9 +109,11 @@ export class ShardReader {
     }
   }
 
-  private async within<T>(accountId: number | undefined, read: () => Promise<T>): Promise<T> {
-    if (this.reads >= MAX_READS) throw new LedgerError({ code: 'OVERLOADED' });
-    this.reads += 1;
+  private within<T>(user: string, accountId: number | undefined, read: () => Promise<T>): Promise<T> {
+    return this.places.within(user, () => this.answered(accountId, read));
+  }
+
+  private async answered<T>(accountId: number | undefined, read: () => Promise<T>): Promise<T> {
     try {
       const rows = await read();
       this.answeredMs = performance.now();
@@ -106,8 +125,6 @@ export class ShardReader {
       const currentVersion =
         accountId === undefined ? null : (this.balances.lastKnownVersion(accountId) ?? null);
       throw new LedgerError({ code: 'DATABASE_FAILED', currentVersion });
-    } finally {
-      this.reads -= 1;
     }
   }
 }

@@ -1,18 +1,25 @@
+import { LedgerError } from '../domain/errors.js';
 import type { Entrant } from '../domain/ports.js';
+import { FairQueue } from './fair-queue.js';
 
 export interface TurnstileLimits {
   /** Requests that may be at work; fewer while each takes longer than {@link AT_WORK_MS}. */
   readonly atWork: number;
-  /** Requests that may be held; one more is refused at once. */
+  /** Of these, how many may be one user's, be there no others: half or more. Undefined: all of them. */
+  readonly perUser?: number;
+  /** Requests that may be held; one more of who has most of them is refused at once. */
   readonly queue: number;
-  /** One is held for half of it at most: the rest is left for its work. */
-  readonly commandTimeoutMs: number;
+  /** How long one is held at most. */
+  readonly holdMs: number;
 }
 
 interface Held {
   readonly entrant: Entrant;
   readonly sinceMs: number;
 }
+
+/** What one user may have of places that a slow client can keep: another finds one at once. */
+export const halfOf = (places: number) => Math.max(1, Math.floor(places / 2));
 
 /** How often those that are held are looked at. */
 const CHECK_MS = 50;
@@ -31,14 +38,25 @@ const STEP_UP = 0.1;
 const SMOOTHING = 0.1;
 
 /**
- * How many requests are at work on one shard; what comes beyond that is held, in order of arrival. Thousands at work are
- * slower than hundreds: what each has in memory lives long enough to be moved about by the garbage collector, and each
- * turn of the event loop becomes so long that the database waits for the next statement of its batch. And where the
- * database is slow, hundreds are too many: a batch of them would take longer than a transaction may.
+ * A bound of the requests that are at work, shared fairly by user; what comes beyond it is held.
+ *
+ * States of a request: it is admitted at once, or held; from being held it is admitted, or refused (its time is over, or a
+ * full queue gave it up for a user who has fewer), or forgotten (it is gone); once admitted it is at work until it leaves.
+ *
+ * Whose turn it is: users take turns, but who has half of the places at work, or more, comes after those who have fewer.
+ * So nobody gets beyond half while others wait, and who is alone has them all, unless `perUser` says otherwise. At most two
+ * can have half each, so this costs a step or two, however many wait.
+ *
+ * As to the bound itself: thousands at work on a shard are slower than hundreds: what each has in memory lives long enough
+ * to be moved about by the garbage collector, and each turn of the event loop becomes so long that the database waits for
+ * the next statement of its batch. And where the database is slow, hundreds are too many: a batch of them would take longer
+ * than a transaction may.
  */
 export class Turnstile {
-  private readonly held = new Set<Held>();
+  private readonly held: FairQueue<Held>;
   private atWork = 0;
+  /** Of users who have any. */
+  private readonly atWorkOf = new Map<string, number>();
   private limit: number;
   private checks: NodeJS.Timeout | undefined;
   /** What a request takes where no more than {@link LEAST_AT_WORK} are at work. */
@@ -47,11 +65,12 @@ export class Turnstile {
   /** @param parked of those at work, how many wait for a lock that another session holds: they leave their place to others */
   constructor(
     private readonly limits: TurnstileLimits,
-    private readonly parked: () => number,
+    private readonly parked: () => number = () => 0,
     /** Called for each that is refused. */
-    private readonly onRefused: () => void,
+    private readonly onRefused: () => void = () => undefined,
   ) {
     this.limit = limits.atWork;
+    this.held = new FairQueue(limits.queue);
   }
 
   get heldNow(): number {
@@ -60,22 +79,45 @@ export class Turnstile {
 
   /** Decides at once, or holds the entrant. */
   enter(entrant: Entrant): void {
-    if (this.hasRoom() && this.held.size === 0) {
-      this.admit(entrant);
-    } else if (this.held.size >= this.limits.queue) {
-      this.refuse(entrant);
-    } else {
-      this.held.add({ entrant, sinceMs: performance.now() });
-      this.checks ??= setInterval(() => this.check(), CHECK_MS).unref();
+    if (this.held.size === 0 && this.hasRoom() && this.mayHaveMore(entrant.user)) {
+      return this.admit(entrant);
+    }
+    const refused = this.held.push(entrant.user, { entrant, sinceMs: performance.now() });
+    if (refused) this.refuse(refused.item.entrant);
+    this.checks ??= setInterval(() => this.check(), CHECK_MS).unref();
+    // Those that are held may all be of users who may have no more.
+    this.admitHeld();
+  }
+
+  /**
+   * Does work in a place of its own, of whose time nothing is learnt.
+   *
+   * @throws LedgerError OVERLOADED when there is no place in time; what the work fails with
+   */
+  async within<T>(user: string, work: () => Promise<T>): Promise<T> {
+    const leave = await new Promise<(posted: boolean) => void>((resolve, reject) =>
+      this.enter({
+        user,
+        isGone: () => false,
+        admitted: resolve,
+        refused: () => reject(new LedgerError({ code: 'OVERLOADED' })),
+      }),
+    );
+    try {
+      return await work();
+    } finally {
+      leave(false);
     }
   }
 
   private admit(entrant: Entrant, heldSinceMs?: number): void {
+    const { user } = entrant;
     this.atWork += 1;
+    this.atWorkOf.set(user, (this.atWorkOf.get(user) ?? 0) + 1);
     const admittedMs = performance.now();
     const alone = this.atWork <= LEAST_AT_WORK;
     entrant.admitted(
-      (posted) => this.leave(posted ? performance.now() - admittedMs : undefined, alone),
+      (posted) => this.leave(user, posted ? performance.now() - admittedMs : undefined, alone),
       heldSinceMs,
     );
   }
@@ -86,9 +128,12 @@ export class Turnstile {
   }
 
   /** @param tookMs undefined: it never came to the database, and tells nothing of it */
-  private leave(tookMs: number | undefined, beganAlone: boolean): void {
+  private leave(user: string, tookMs: number | undefined, beganAlone: boolean): void {
     const alone = beganAlone && this.atWork <= LEAST_AT_WORK;
     this.atWork -= 1;
+    const left = (this.atWorkOf.get(user) ?? 1) - 1;
+    if (left > 0) this.atWorkOf.set(user, left);
+    else this.atWorkOf.delete(user);
     if (tookMs !== undefined) this.adapt(tookMs, alone);
     this.admitHeld();
   }
@@ -97,7 +142,7 @@ export class Turnstile {
     // Some wait for a row that a foreign session has locked: that it takes long says nothing of what the shard can do.
     const parked = this.parked() > 0;
     if (alone && !parked) this.aloneMs += (tookMs - this.aloneMs) * SMOOTHING;
-    const longMs = Math.max(AT_WORK_MS, Math.min(2 * this.aloneMs, this.limits.commandTimeoutMs / 4));
+    const longMs = Math.max(AT_WORK_MS, Math.min(2 * this.aloneMs, this.limits.holdMs / 2));
     const step = tookMs <= longMs ? STEP_UP : parked ? 0 : -STEP_DOWN;
     const least = Math.min(LEAST_AT_WORK, this.limits.atWork);
     this.limit = Math.min(this.limits.atWork, Math.max(least, this.limit + step));
@@ -108,20 +153,29 @@ export class Turnstile {
     return this.atWork - Math.min(this.parked(), this.limits.atWork) < Math.floor(this.limit);
   }
 
+  private mayHaveMore(user: string, most = this.limits.perUser ?? Infinity): boolean {
+    return (this.atWorkOf.get(user) ?? 0) < most;
+  }
+
   private admitHeld(): void {
-    for (const next of this.held) {
-      if (!this.hasRoom()) return;
-      this.held.delete(next);
-      if (!next.entrant.isGone()) this.admit(next.entrant, next.sinceMs);
+    while (this.held.size > 0 && this.hasRoom()) {
+      const half = halfOf(this.limit);
+      const next =
+        this.held.take((user) => this.mayHaveMore(user, half)) ??
+        this.held.take((user) => this.mayHaveMore(user));
+      if (!next) return;
+      const { entrant, sinceMs } = next.item;
+      if (!entrant.isGone()) this.admit(entrant, sinceMs);
     }
   }
 
   private check(): void {
-    const lateMs = performance.now() - this.limits.commandTimeoutMs / 2;
-    for (const held of this.held) {
-      const late = held.sinceMs <= lateMs;
-      if (late || held.entrant.isGone()) this.held.delete(held);
-      if (late) this.refuse(held.entrant);
+    const lateMs = performance.now() - this.limits.holdMs;
+    for (const waiting of this.held.waiting()) {
+      const { entrant, sinceMs } = waiting.item;
+      const late = sinceMs <= lateMs;
+      if (late || entrant.isGone()) this.held.remove(waiting);
+      if (late) this.refuse(entrant);
     }
     this.admitHeld();
     if (this.held.size > 0) return;

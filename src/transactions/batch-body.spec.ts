@@ -56,6 +56,30 @@ describe('readLines', () => {
     );
   });
 
+  it('takes four times as long for a line four times as long, also when each byte comes by itself', async () => {
+    // Just below the bound of a line: beyond it nothing is kept.
+    const oneLine = (bytes: number) => Buffer.from(line(1, `,"note":"${'x'.repeat(bytes)}"`));
+    const processorMs = async (bytes: Buffer, times: number) => {
+      const before = process.cpuUsage();
+      for (let n = 0; n < times; n++) {
+        await read(
+          bytes,
+          Array.from(bytes, (_, at) => at),
+        );
+      }
+      const { user, system } = process.cpuUsage(before);
+      return (user + system) / 1_000;
+    };
+    const [short, long] = [oneLine(4_000), oneLine(16_000)];
+    await processorMs(short, 8);
+    // The same bytes in all: the longer lines are to take no more than half as much again, and not four times as much.
+    const ratios: number[] = [];
+    for (let round = 0; round < 3; round++) {
+      ratios.push((await processorMs(long, 8)) / (await processorMs(short, 32)));
+    }
+    expect(Math.min(...ratios)).toBeLessThan(1.5);
+  });
+
   it('hands on what has come before the next piece comes', async () => {
     const { promise, resolve } = Promise.withResolvers<Buffer>();
     async function* slow(): AsyncGenerator<Buffer> {

@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { PayloadTooLargeException } from '@nestjs/common';
+import { GatheredBytes } from '../http/gathered-bytes.js';
 import { InvalidRequestError } from '../http/invalid-request.js';
 import { BATCH_BODY_LIMIT_BYTES, BODY_LIMIT_BYTES, NotJsonError, parseJsonBody } from '../http/json-body.js';
 import { elementsOf, memberOf } from '../http/json-elements.js';
@@ -7,6 +8,8 @@ import { MAX_ITEMS, readItem, type BatchItem } from './batch-items.js';
 
 /** Items that are read in one turn of the event loop, and handed on together. */
 const CHUNK_ITEMS = 250;
+/** Characters of JSON that are parsed in one turn: of the kind that takes longest, in some 15 ms. */
+const TURN_LENGTH = 64 * 1024;
 
 export const EMPTY_BATCH = 'must hold at least one transaction';
 
@@ -35,8 +38,13 @@ export async function readJsonBatch(text: string): Promise<JsonBatch> {
   if (elements.length > MAX_ITEMS) throw new PayloadTooLargeException();
   if (elements.length === 0) throw InvalidRequestError.of(isObject ? 'transactions' : 'body', EMPTY_BATCH);
   const items: BatchItem[] = [];
+  let length = 0;
   for (const element of elements) {
-    if (items.length % CHUNK_ITEMS === 0) await nextTurn();
+    if (items.length % CHUNK_ITEMS === 0 || length > TURN_LENGTH) {
+      await nextTurn();
+      length = 0;
+    }
+    length += element.length;
     const item = attempt(() => readItem(element));
     if (item instanceof NotJsonError) throw item;
     items.push(item);
@@ -115,17 +123,22 @@ const NEWLINE = 0x0a;
 /** The lines that have come with each piece, without the blank ones; undefined for one that is too long to be kept. */
 async function* linesOf(body: AsyncIterable<Buffer>): AsyncGenerator<(string | undefined)[]> {
   let received = 0;
-  let rest: Buffer = Buffer.alloc(0);
+  const rest = new GatheredBytes();
   for await (const piece of body) {
     received += piece.length;
     if (received > BATCH_BODY_LIMIT_BYTES) throw new PayloadTooLargeException();
-    const bytes = rest.length === 0 ? piece : Buffer.concat([rest, piece]);
-    const end = bytes.lastIndexOf(NEWLINE) + 1;
-    if (end > 0) yield bytes.toString('utf8', 0, end).split('\n').filter(hasText).map(ifShort);
+    const end = piece.lastIndexOf(NEWLINE) + 1;
+    if (end > 0) {
+      // Bytes, not texts, are joined: a character may have been cut.
+      rest.append(piece.subarray(0, end));
+      const text = rest.bytes.toString();
+      rest.clear();
+      yield text.split('\n').filter(hasText).map(ifShort);
+    }
     // Of a line that is too long already so much is kept that it is still known to be.
-    rest = Buffer.from(bytes.subarray(end, end + BODY_LIMIT_BYTES + 1));
+    rest.append(piece.subarray(end, end + Math.max(0, BODY_LIMIT_BYTES + 1 - rest.length)));
   }
-  yield [rest.toString()].filter(hasText).map(ifShort);
+  yield [rest.bytes.toString()].filter(hasText).map(ifShort);
 }
 
 const hasText = (line: string) => /[^ \t\r]/.test(line);

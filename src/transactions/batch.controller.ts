@@ -13,6 +13,7 @@ import { received } from '../http/received.js';
 import { ResultStream, type ResultForm } from '../http/result-stream.js';
 import { TRANSACTION_RATE } from '../rate-limit/rate-limit.module.js';
 import { TransactionRate } from '../rate-limit/transaction-rate.js';
+import { userOf } from '../rate-limit/user.js';
 import { EMPTY_BATCH, inChunks, readJsonBatch, readLines } from './batch-body.js';
 import type { BatchItem } from './batch-items.js';
 import { BatchQueryDto } from './batch.dto.js';
@@ -93,7 +94,7 @@ export class BatchController {
     reply.raw.flushHeaders();
     const admitEach = rate && ((transactions: number) => rate.admitEach(request, transactions));
     try {
-      await this.batches.postEach(chunks, results, admitEach, senderOf(request));
+      await this.batches.postEach(chunks, results, admitEach, batchSenderOf(request));
     } catch (error) {
       results.cut();
       throw error;
@@ -106,7 +107,7 @@ export class BatchController {
   ): Promise<void> {
     const { rate } = this;
     const admit = rate && ((transactions: number) => rate.admit(request, reply, transactions));
-    const answer = await this.batches.postAtomically(items, admit, senderOf(request));
+    const answer = await this.batches.postAtomically(items, admit, batchSenderOf(request));
     const { status, results } = answer;
     void withErrorHeaders(reply, answer)
       .status(status)
@@ -115,7 +116,11 @@ export class BatchController {
   }
 }
 
-const senderOf = ({ principal, id }: FastifyRequest): BatchSender => ({ principal, requestId: id });
+const batchSenderOf = (request: FastifyRequest): BatchSender => ({
+  principal: request.principal,
+  user: userOf(request),
+  requestId: request.id,
+});
 
 async function* withFirst<T>(first: T, rest: AsyncIterable<T>): AsyncGenerator<T> {
   yield first;

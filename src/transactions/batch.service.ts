@@ -26,6 +26,8 @@ export interface AtomicAnswer extends Omit<ErrorAnswer, 'body'> {
 /** Who sends a batch. */
 export interface BatchSender {
   readonly principal: Principal;
+  /** Whom it is counted for where something bounded is shared. */
+  readonly user: string;
   /** Leads from the answer to a defect to its line in the log. */
   readonly requestId: string;
 }
@@ -56,7 +58,7 @@ export class BatchService {
     chunks: AsyncIterable<readonly BatchItem[]>,
     results: ResultStream,
     admitEach: AdmitEach | undefined,
-    { principal, requestId }: BatchSender,
+    { principal, user, requestId }: BatchSender,
   ): Promise<void> {
     const inFlight: { readonly items: number; readonly written: Promise<void> }[] = [];
     let itemsInFlight = 0;
@@ -67,7 +69,7 @@ export class BatchService {
         await oldest?.written;
         itemsInFlight -= oldest?.items ?? 0;
       }
-      const allowed = await this.refuseForbidden(chunk, principal);
+      const allowed = await this.refuseForbidden(chunk, principal, user);
       const items = admitEach ? await admitted(allowed, admitEach) : allowed;
       if (results.isGone) break;
       const answers = Promise.all(items.map((item) => this.post(item, requestId)));
@@ -87,14 +89,14 @@ export class BatchService {
   async postAtomically(
     items: readonly BatchItem[],
     admit: ((transactions: number) => Promise<void>) | undefined,
-    { principal, requestId }: BatchSender,
+    { principal, user, requestId }: BatchSender,
   ): Promise<AtomicAnswer> {
     const fit = refuseUnfit(items, (accountId) => this.ledger.shardOf(accountId));
     if (!fit.every(isCommand)) return this.notApplied(fit, requestId);
-    const commands = await this.refuseForbidden(fit, principal);
+    const commands = await this.refuseForbidden(fit, principal, user);
     if (!commands.every(isCommand)) return this.notApplied(commands, requestId);
     if (admit) await admit(commands.length);
-    const posted = this.ledger.postAtomically(commands);
+    const posted = this.ledger.postAtomically(commands, user);
     return atomicAnswer(
       await Promise.all(
         posted.map((one) =>
@@ -111,12 +113,13 @@ export class BatchService {
   private async refuseForbidden(
     items: readonly BatchItem[],
     principal: Principal,
+    user: string,
   ): Promise<readonly BatchItem[]> {
     const { owner } = principal;
     const allowed = refuse(items, ({ type }) => forbidden(principal, MOVEMENT_SCOPES[type]));
     if (owner === undefined) return allowed;
     const accountIds = allowed.filter(isCommand).map(({ accountId }) => accountId);
-    const problems = await this.owners.problems(owner, accountIds);
+    const problems = await this.owners.problems(owner, accountIds, user);
     return refuse(allowed, ({ accountId }) => problems.get(accountId));
   }
 

@@ -20,6 +20,7 @@ import { IdempotencyInterceptor, IdempotencyKey } from '../http/idempotency.inte
 import { AccountIdPipe, TransactionIdPipe } from '../http/path-pipes.js';
 import { TRANSACTION_RATE } from '../rate-limit/rate-limit.module.js';
 import { TransactionRate } from '../rate-limit/transaction-rate.js';
+import { senderOf } from '../rate-limit/user.js';
 import {
   ListTransactionsDto,
   PostTransactionDto,
@@ -69,9 +70,9 @@ export class TransactionsController {
   list(
     @Param('accountId', AccountIdPipe) accountId: number,
     @Query(new DtoPipe(ListTransactionsDto)) query: ListTransactionsDto,
-    @Req() { principal }: FastifyRequest,
+    @Req() request: FastifyRequest,
   ) {
-    return this.transactions.list(accountId, query, principal.owner);
+    return this.transactions.list(accountId, query, senderOf(request));
   }
 
   @Allow('transactions:read')
@@ -79,8 +80,8 @@ export class TransactionsController {
   @DocumentTransaction()
   async get(
     @Param('transactionId', TransactionIdPipe) transactionId: number,
-    @Req() { principal }: FastifyRequest,
+    @Req() request: FastifyRequest,
   ) {
-    return transactionResource(await this.transactions.get(transactionId, principal.owner));
+    return transactionResource(await this.transactions.get(transactionId, senderOf(request)));
   }
 }

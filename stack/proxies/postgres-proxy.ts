@@ -1,3 +1,4 @@
+import { GatheredBytes } from '../../src/http/gathered-bytes.js';
 import { TcpProxy, type Relay } from './tcp-proxy.js';
 
 /** What the proxy does when the service sends COMMIT. */
@@ -111,25 +112,31 @@ interface Message {
 
 /** The messages of one direction of a connection, as they are completed. */
 class Messages {
-  private rest: Buffer = Buffer.alloc(0);
+  private readonly come = new GatheredBytes();
 
   /** @param started whether messages have a type; a client's first one, the startup message, has none */
   constructor(private started: boolean) {}
 
   take(data: Buffer): Message[] {
-    this.rest = this.rest.length === 0 ? data : Buffer.concat([this.rest, data]);
+    this.come.append(data);
     const messages: Message[] = [];
+    let rest = this.come.bytes;
     for (;;) {
       const header = this.started ? 1 : 0;
-      if (this.rest.length < header + 4) return messages;
-      const end = header + this.rest.readInt32BE(header);
-      if (this.rest.length < end) return messages;
-      const type = this.rest.toString('latin1', 0, header);
-      const body = this.rest.toString('latin1', header + 4, Math.min(end, SHORT));
-      messages.push({ type, body, bytes: this.rest.subarray(0, end) });
+      const end = rest.length < header + 4 ? Infinity : header + rest.readInt32BE(header);
+      if (rest.length < end) break;
+      const type = rest.toString('latin1', 0, header);
+      const body = rest.toString('latin1', header + 4, Math.min(end, SHORT));
+      messages.push({ type, body, bytes: Buffer.from(rest.subarray(0, end)) });
       this.started = true;
-      this.rest = this.rest.subarray(end);
+      rest = rest.subarray(end);
     }
+    if (messages.length > 0) {
+      const begun = Buffer.from(rest);
+      this.come.clear();
+      this.come.append(begun);
+    }
+    return messages;
   }
 }
 

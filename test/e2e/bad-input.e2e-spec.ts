@@ -517,13 +517,76 @@ describe('what is refused and changes nothing', () => {
     it.each([
       ['a chunk without a size', 'Transfer-Encoding: chunked\r\n\r\n{"amount":1,"type":"Deposit"}'],
       ['a later chunk without a size', 'Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\nx\r\n'],
-      ['a coding that has no end', 'Transfer-Encoding: gzip\r\n\r\n{"amount":1,"type":"Deposit"}'],
     ])('a body of %s', async (_, rest) => {
       const response = await sendRaw(
         app,
         `POST /accounts/${accountId}/transactions HTTP/1.1\r\nHost: bank\r\nContent-Type: application/json\r\n${rest}`,
       );
       expectInvalid(response, 'request');
+    });
+
+    // Node would take each of these.
+    it.each([
+      ['no version', 'GET /health/live\r\n\r\n'],
+      ['no version, and headers', 'GET /health/live\r\nHost: bank\r\n\r\n'],
+      ['HTTP/0.9', 'GET /health/live HTTP/0.9\r\nHost: bank\r\n\r\n'],
+      ['HTTP/2.0', 'GET /health/live HTTP/2.0\r\nHost: bank\r\n\r\n'],
+      [
+        'HTTP/2.0, and a posting',
+        'POST /accounts HTTP/2.0\r\nHost: bank\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}',
+      ],
+    ])('a request line with %s', async (_, bytes) => {
+      expectInvalid(await sendRaw(app, bytes), 'request');
+    });
+
+    it.each([
+      ['gzip, chunked', 'gzip, chunked'],
+      ['chunked twice', 'chunked, chunked'],
+      ['chunked on two lines', 'chunked\r\nTransfer-Encoding: chunked'],
+      ['identity', 'identity'],
+      ['gzip alone', 'gzip'],
+      ['chunked with something before it', 'x chunked'],
+    ])('a body in the coding %s', async (_, coding) => {
+      const response = await sendRaw(
+        app,
+        `POST /accounts HTTP/1.1\r\nHost: bank\r\nConnection: close\r\nContent-Type: application/json\r\n` +
+          `Transfer-Encoding: ${coding}\r\n\r\n2\r\n{}\r\n0\r\n\r\n`,
+      );
+      expect(response.status).toBe(400);
+      expect(['Transfer-Encoding', 'request']).toEqual(expect.arrayContaining(fieldsIn(response)));
+    });
+
+    it('a coding in HTTP/1.0, which has none', async () => {
+      const response = await sendRaw(
+        app,
+        `POST /accounts HTTP/1.0\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n`,
+      );
+      expectInvalid(response, 'Transfer-Encoding');
+    });
+
+    it('a coding however it is written is read', async () => {
+      const response = await sendRaw(
+        app,
+        `POST /accounts HTTP/1.1\r\nHost: bank\r\nConnection: close\r\nContent-Type: application/json\r\n` +
+          `Transfer-Encoding: CHUNKED\r\n\r\n2\r\n{}\r\n0\r\n\r\n`,
+      );
+      expect(response.status).toBe(201);
+    });
+
+    it.each([
+      ['Authorization', 'Authorization: Bearer a\r\nauthorization: Bearer b\r\n'],
+      ['Authorization', 'Authorization: Bearer a\r\nAuthorization: Bearer a\r\n'],
+      ['Content-Type', 'Content-Type: text/plain\r\n'],
+      ['Idempotency-Key', 'Idempotency-Key: a\r\nIdempotency-Key: a\r\n'],
+    ])('two of the header %s, and nothing is posted', async (name, lines) => {
+      const before = await balanceOf(app, accountId);
+      expectInvalid(await sendRaw(app, rawPost(accountId, lines, JSON.stringify(deposit('1')))), name);
+      expect(await balanceOf(app, accountId)).toBe(before);
+    });
+
+    it('two lengths, be they the same', async () => {
+      const bytes = rawPost(accountId, 'Content-Length: 2\r\n', '{}');
+      expectInvalid(await sendRaw(app, bytes), 'request');
     });
 
     it.each(['bank:80', '/accounts', '/health/live'])('CONNECT %s: 404', async (target) => {

@@ -55,10 +55,11 @@ export const of = (accountId: number, posting: object, idempotencyKey?: string) 
 export class LineClient {
   private constructor(readonly raw: RawClient) {}
 
-  static async open(url: string, query = '', reads = true): Promise<LineClient> {
+  /** @param headerLines each with its line break */
+  static async open(url: string, query = '', reads = true, headerLines = ''): Promise<LineClient> {
     const raw = await RawClient.open(url, reads);
     raw.send(
-      `POST /transactions/batch${query} HTTP/1.1\r\nHost: bank\r\nContent-Type: ${NDJSON_TYPE}\r\n` +
+      `POST /transactions/batch${query} HTTP/1.1\r\nHost: bank\r\nContent-Type: ${NDJSON_TYPE}\r\n${headerLines}` +
         'Transfer-Encoding: chunked\r\n\r\n',
     );
     const client = new LineClient(raw);

@@ -1,14 +1,29 @@
+import { once } from 'node:events';
+import { readdirSync } from 'node:fs';
+import { request, type IncomingMessage } from 'node:http';
+import { createRequire } from 'node:module';
+import { dirname } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
 import { deposit, post, sendRaw } from './requests.js';
 
 /** What an answer tells a browser: that it is data, of which nothing is to be shown, run, or put into a frame. */
 const DATA = {
+  'cache-control': expect.stringContaining('no-store') as unknown,
   'content-security-policy': "default-src 'none';frame-ancestors 'none'",
   'cross-origin-resource-policy': 'same-origin',
   'referrer-policy': 'no-referrer',
   'x-content-type-options': 'nosniff',
 };
+
+/** Of a path that is sent as it stands. */
+async function statusOf(url: string): Promise<number | undefined> {
+  const { hostname, port } = new URL(url);
+  const asked = request({ hostname, port, path: url.slice(url.indexOf('/docs')) }).end();
+  const [response] = (await once(asked, 'response')) as [IncomingMessage];
+  response.resume();
+  return response.statusCode;
+}
 
 describe('security headers', () => {
   let app: TestApp;
@@ -55,6 +70,41 @@ describe('security headers', () => {
     expect(posted.headers.etag).toBe('"3"');
     const ready = await app.http.get('/health/ready');
     expect(ready.headers['cache-control']).toContain('no-store');
+  });
+
+  it('keep what is not to be kept from caches, an unchanged balance too, which is still told by its tag', async () => {
+    const path = `/accounts/${accountId}/balance`;
+    const { headers } = await app.http.get(path);
+    const unchanged = await app.http.get(path).set('if-none-match', headers.etag ?? '');
+    expect(unchanged.status).toBe(304);
+    expect(unchanged.headers).toMatchObject({ 'cache-control': 'no-store', etag: headers.etag });
+    const items = [{ accountId, ...deposit('1') }];
+    const batch = await app.http.post('/transactions/batch').send(items);
+    expect(batch.headers['cache-control']).toBe('no-store');
+    for (const other of [`/accounts/${accountId}`, '/accounts', `/accounts/${accountId}/transactions`]) {
+      expect((await app.http.get(other)).headers['cache-control']).toBe('no-store');
+    }
+  });
+
+  it('come with no file of the package of Swagger UI but those that its page needs', async () => {
+    const folder = dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'));
+    const encoded = (file: string) => file.replace(/^./, (first) => `%${first.charCodeAt(0).toString(16)}`);
+    const served = new Set<string>();
+    for (const file of [...readdirSync(folder), 'nothing']) {
+      for (const name of [file, `./${file}`, encoded(file), `${file}/`, `../swagger-ui-dist/${file}`]) {
+        const status = await statusOf(`${app.url}/docs/${name}`);
+        if (status === 200) served.add(file);
+        else expect([name, status]).toEqual([name, 404]);
+      }
+    }
+    expect([...served].sort()).toEqual([
+      'favicon-16x16.png',
+      'favicon-32x32.png',
+      'index.html',
+      'swagger-ui-bundle.js',
+      'swagger-ui-standalone-preset.js',
+      'swagger-ui.css',
+    ]);
   });
 
   it.each(['/docs', '/docs/', '/docs/index.html', '/docs/swagger-ui-bundle.js', '/docs/swagger-ui-init.js'])(

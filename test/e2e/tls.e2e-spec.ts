@@ -1,9 +1,9 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
-import { writeFileSync } from 'node:fs';
+import { chmodSync, writeFileSync } from 'node:fs';
 import { request } from 'node:https';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
-import { connect as connectTls, type ConnectionOptions, type TLSSocket } from 'node:tls';
+import { connect as connectTls, getCiphers, type ConnectionOptions, type TLSSocket } from 'node:tls';
 import { freePort } from '../../src/database/embedded/start-server.js';
 import { startInstance, type TestApp } from '../support/app.js';
 import { makeCertificate, type TestCertificate } from '../support/certificate.js';
@@ -197,6 +197,42 @@ describe('TLS', () => {
   });
 });
 
+describe('the suites of TLS 1.2', () => {
+  // Of those that agree on a key for each connection, and encrypt and authenticate in one.
+  const GOOD = /^ECDHE-(?:RSA|ECDSA)-(?:AES(?:128|256)-GCM-SHA(?:256|384)|CHACHA20-POLY1305)$/;
+  const suites = getCiphers()
+    .map((name) => name.toUpperCase())
+    .filter((name) => !name.startsWith('TLS_'));
+
+  it.each(['ec', 'rsa'] as const)('are good ones alone, with a key of the kind %s', async (kind) => {
+    const own = makeCertificate(kind);
+    const named = {
+      TLS_CERT_FILE: join(folder.path, `${kind}.pem`),
+      TLS_KEY_FILE: join(folder.path, `${kind}-key.pem`),
+    };
+    writeFileSync(named.TLS_CERT_FILE, own.cert);
+    writeFileSync(named.TLS_KEY_FILE, own.key);
+    const app = await startInstance(database.url, named);
+    const accepted: string[] = [];
+    try {
+      for (const ciphers of suites) {
+        const only = { ca: own.cert, maxVersion: 'TLSv1.2', ciphers: `${ciphers}:@SECLEVEL=0` } as const;
+        await openTls(app.url, only).then(
+          () => accepted.push(ciphers),
+          () => undefined,
+        );
+      }
+    } finally {
+      await app.close();
+    }
+    const fit = suites.filter((name) => GOOD.test(name) && name.includes(kind === 'ec' ? 'ECDSA' : '-RSA-'));
+    expect(accepted).toEqual(fit);
+    expect(fit).toHaveLength(3);
+    // There was something to refuse: one without forward secrecy, one with CBC and SHA-1.
+    expect(suites).toEqual(expect.arrayContaining(['AES128-GCM-SHA256', 'ECDHE-RSA-AES128-SHA']));
+  });
+});
+
 describe('TLS by the files of the settings', () => {
   const settings = () => ({ DATA_DIR: join(folder.path, 'data'), LOG_FORMAT: 'json' });
 
@@ -216,6 +252,25 @@ describe('TLS by the files of the settings', () => {
       refused({ TLS_KEY_FILE: files.TLS_CERT_FILE }, /TLS_KEY_FILE .*private key .* in PEM/),
       refused({ TLS_KEY_FILE: other }, /TLS_KEY_FILE is not the key of the certificate/),
     ]);
+  });
+
+  it('warns of a key that every user of the machine may read', async () => {
+    const warning = /every user of this machine may read .* TLS_KEY_FILE/;
+    const outputWith = async (mode: number) => {
+      chmodSync(files.TLS_KEY_FILE, mode);
+      // It ends before it has made a database: the port is taken.
+      const environment = { ...settings(), ...files, PORT: String(portOf(taken.url)) };
+      const service = await spawnService({ environment });
+      await service.exited;
+      return service.output();
+    };
+    const taken = await startInstance(database.url);
+    try {
+      expect(await outputWith(0o644)).toMatch(warning);
+      expect(await outputWith(0o640)).not.toMatch(warning);
+    } finally {
+      await taken.close();
+    }
   });
 
   it('serves with several workers, says so, and shows the metrics of all on the port for management', async () => {

@@ -9,6 +9,7 @@ export interface TestCertificate {
 const DAY_MS = 86_400_000;
 /** Object identifiers, as DER has them. */
 const ECDSA_WITH_SHA256 = Buffer.from('06082a8648ce3d040302', 'hex');
+const RSA_WITH_SHA256 = Buffer.from('06092a864886f70d01010b0500', 'hex');
 const COMMON_NAME = Buffer.from('0603550403', 'hex');
 const SUBJECT_ALT_NAME = Buffer.from('0603551d11', 'hex');
 /** Tags of DER. */
@@ -16,9 +17,12 @@ const [INTEGER, BIT_STRING, OCTET_STRING, UTF8, SEQUENCE, SET, UTC_TIME] = [2, 3
 const [VERSION, EXTENSIONS, DNS_NAME, IP_ADDRESS] = [0xa0, 0xa3, 0x82, 0x87];
 
 /** RFC 5280, as little of it as a TLS client needs. */
-export function makeCertificate(): TestCertificate {
-  const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  const algorithm = der(SEQUENCE, ECDSA_WITH_SHA256);
+export function makeCertificate(type: 'ec' | 'rsa' = 'ec'): TestCertificate {
+  const { publicKey, privateKey } =
+    type === 'ec'
+      ? generateKeyPairSync('ec', { namedCurve: 'P-256' })
+      : generateKeyPairSync('rsa', { modulusLength: 2048 });
+  const algorithm = der(SEQUENCE, type === 'ec' ? ECDSA_WITH_SHA256 : RSA_WITH_SHA256);
   const name = der(SEQUENCE, der(SET, der(SEQUENCE, COMMON_NAME, der(UTF8, Buffer.from('localhost')))));
   const names = der(
     SEQUENCE,

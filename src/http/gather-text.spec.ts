@@ -1,0 +1,37 @@
+import { Readable } from 'node:stream';
+import { describe, expect, it } from '@jest/globals';
+import { gatherText } from './gather-text.js';
+
+const gather = (pieces: Iterable<Buffer>, limitBytes = 1_000_000) =>
+  new Promise<string | undefined>((resolve, reject) =>
+    gatherText(Readable.from(pieces, { objectMode: false }), limitBytes, (error, text) =>
+      error ? reject(error) : resolve(text),
+    ),
+  );
+
+describe('gatherText', () => {
+  it('reads a text, wherever it is cut, be it within a character', async () => {
+    const text = '{"note":"ü€😀"}';
+    const bytes = Buffer.from(text);
+    for (let cut = 0; cut <= bytes.length; cut++) {
+      expect(await gather([bytes.subarray(0, cut), bytes.subarray(cut)])).toBe(text);
+    }
+    expect(await gather(Array.from(bytes, (byte) => Buffer.from([byte])))).toBe(text);
+    expect(await gather([])).toBe('');
+  });
+
+  it('takes as much as its limit, and no more', async () => {
+    const pieces = (count: number) => Array.from({ length: count }, () => Buffer.from('x'));
+    expect(await gather(pieces(5), 5)).toBe('xxxxx');
+    await expect(gather(pieces(6), 5)).rejects.toMatchObject({ status: 413 });
+    await expect(gather([Buffer.from('xxxxxx')], 5)).rejects.toMatchObject({ status: 413 });
+  });
+
+  it('says 400 of what is cut short', async () => {
+    function* cut(): Generator<Buffer> {
+      yield Buffer.from('half');
+      throw new Error('cut');
+    }
+    await expect(gather(cut())).rejects.toMatchObject({ status: 400 });
+  });
+});

@@ -1,0 +1,36 @@
+const FIRST_BYTES = 1024;
+
+/**
+ * Bytes that come in pieces, copied into one block that doubles. What that costs, in time and in memory, depends on the
+ * bytes alone, however they are cut: to join what there is for each new piece is quadratic, and a list of pieces of one
+ * byte takes a hundred times their size.
+ */
+export class GatheredBytes {
+  private block: Buffer = Buffer.alloc(0);
+  private used = 0;
+
+  get length(): number {
+    return this.used;
+  }
+
+  append(piece: Uint8Array): void {
+    const needed = this.used + piece.length;
+    if (needed > this.block.length) {
+      const larger = Buffer.allocUnsafe(Math.max(FIRST_BYTES, 2 * this.block.length, needed));
+      this.block.copy(larger, 0, 0, this.used);
+      this.block = larger;
+    }
+    this.block.set(piece, this.used);
+    this.used = needed;
+  }
+
+  /** All of them; good until more are appended. */
+  get bytes(): Buffer {
+    return this.block.subarray(0, this.used);
+  }
+
+  /** Begins anew, in the same block. */
+  clear(): void {
+    this.used = 0;
+  }
+}

@@ -1,0 +1,127 @@
+import { LinkedList, type Node } from './linked-list.js';
+
+/** One that waits in a {@link FairQueue}. */
+export interface Waiting<T> {
+  readonly user: string;
+  readonly item: T;
+}
+
+/** Those of one user that wait, the oldest first. */
+class Line<T> {
+  readonly places = new LinkedList<Waiting<T>>();
+  size = 0;
+  inRound: Node<Line<T>>;
+  inSize: Node<Line<T>>;
+
+  constructor(
+    readonly user: string,
+    round: LinkedList<Line<T>>,
+    empty: LinkedList<Line<T>>,
+  ) {
+    this.inRound = round.append(this);
+    this.inSize = empty.append(this);
+  }
+}
+
+/**
+ * A bounded queue that is fair by user: users take turns, each with the one of its that has waited longest.
+ *
+ * States. One that waits is in its user's line from {@link push} until it is taken, removed, or given up for another. A
+ * user is in the round while its line is not empty: it comes in at the end with its first one, goes to the end when one of
+ * its is taken, keeps its place when {@link take} passes it over, and leaves with its last one. So it waits for at most one
+ * turn of each other user.
+ *
+ * When the queue is full, who has most in it gives up its newest for one of a user that will still have no more than it.
+ * So of a full queue nobody who has few is kept out by who has many; and where all have the same, the newcomer is refused.
+ *
+ * Each step costs O(1), however many wait and however many users they have, but for the users that `take` passes over.
+ */
+export class FairQueue<T> {
+  private readonly lines = new Map<string, Line<T>>();
+  private readonly round = new LinkedList<Line<T>>();
+  /** Users by how many of theirs wait. */
+  private readonly bySize: LinkedList<Line<T>>[] = [];
+  private largest = 0;
+  /** In order of arrival, each with its place in its user's line. */
+  private readonly all = new Map<Waiting<T>, Node<Waiting<T>>>();
+
+  constructor(private readonly limit: number) {}
+
+  get size(): number {
+    return this.all.size;
+  }
+
+  /** @returns who is given up for want of room: the newcomer, or another; undefined: there was room */
+  push(user: string, item: T): Waiting<T> | undefined {
+    const waiting = { user, item };
+    let givenUp: Waiting<T> | undefined;
+    if (this.size >= this.limit) {
+      givenUp = this.newestOfLargest((this.lines.get(user)?.size ?? 0) + 1);
+      if (!givenUp) return waiting;
+      this.remove(givenUp);
+    }
+    const line = this.lines.get(user) ?? this.begin(user);
+    this.all.set(waiting, line.places.append(waiting));
+    this.resize(line, 1);
+    return givenUp;
+  }
+
+  /** Takes the next one, of the first user in the round that suits; undefined: there is none. */
+  take(suits: (user: string) => boolean): Waiting<T> | undefined {
+    for (let turn = this.round.first; turn; turn = turn.after) {
+      const line = turn.value;
+      const next = line.places.first?.value;
+      if (!next || !suits(line.user)) continue;
+      this.remove(next);
+      if (line.size > 0) {
+        this.round.remove(turn);
+        line.inRound = this.round.append(line);
+      }
+      return next;
+    }
+    return undefined;
+  }
+
+  /** Those that wait, in order of arrival; each may be removed on the way. */
+  waiting(): Iterable<Waiting<T>> {
+    return this.all.keys();
+  }
+
+  remove(waiting: Waiting<T>): void {
+    const place = this.all.get(waiting);
+    const line = this.lines.get(waiting.user);
+    if (!place || !line) return;
+    this.all.delete(waiting);
+    line.places.remove(place);
+    this.resize(line, -1);
+    if (line.size > 0) return;
+    this.round.remove(line.inRound);
+    this.listOf(0).remove(line.inSize);
+    this.lines.delete(line.user);
+  }
+
+  private begin(user: string): Line<T> {
+    const line = new Line<T>(user, this.round, this.listOf(0));
+    this.lines.set(user, line);
+    return line;
+  }
+
+  /** Of the user who has most, unless it would then have fewer than so many. */
+  private newestOfLargest(least: number): Waiting<T> | undefined {
+    const line = this.bySize[this.largest]?.first?.value;
+    return line && line.size > least ? line.places.last?.value : undefined;
+  }
+
+  private listOf(size: number): LinkedList<Line<T>> {
+    return (this.bySize[size] ??= new LinkedList());
+  }
+
+  /** Sizes change by one at a time, so the largest does, too. */
+  private resize(line: Line<T>, by: 1 | -1): void {
+    this.listOf(line.size).remove(line.inSize);
+    line.size += by;
+    line.inSize = this.listOf(line.size).append(line);
+    if (line.size > this.largest) this.largest = line.size;
+    else if (!this.listOf(this.largest).first) this.largest -= 1;
+  }
+}

@@ -1,0 +1,31 @@
+export interface Node<T> {
+  readonly value: T;
+  before: Node<T> | undefined;
+  after: Node<T> | undefined;
+}
+
+/**
+ * A list whose ends are at hand, and from which each may be removed. A Set would do but for its first: to find that, V8
+ * steps over all that were deleted before it.
+ */
+export class LinkedList<T> {
+  first: Node<T> | undefined;
+  last: Node<T> | undefined;
+
+  append(value: T): Node<T> {
+    const node: Node<T> = { value, before: this.last, after: undefined };
+    if (this.last) this.last.after = node;
+    else this.first = node;
+    this.last = node;
+    return node;
+  }
+
+  /** @param node of this list */
+  remove(node: Node<T>): void {
+    const { before, after } = node;
+    if (before) before.after = after;
+    else this.first = after;
+    if (after) after.before = before;
+    else this.last = before;
+  }
+}
