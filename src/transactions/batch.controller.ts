@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { Body, Controller, HttpCode, Inject, Post, Query, Req, Res } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { Allow } from '../auth/access.js';
+import { Allow, principalNow } from '../auth/access.js';
 import { POSTING_SCOPES } from '../auth/principal.js';
 import { CONFIG } from '../config.module.js';
 import type { Config } from '../config.js';
@@ -115,7 +115,10 @@ export class BatchController {
   }
 }
 
-const senderOf = ({ principal, id }: FastifyRequest): BatchSender => ({ principal, requestId: id });
+const senderOf = (request: FastifyRequest): BatchSender => ({
+  requestId: request.id,
+  principalNow: async () => principalNow(request),
+});
 
 async function* withFirst<T>(first: T, rest: AsyncIterable<T>): AsyncGenerator<T> {
   yield first;
