@@ -133,6 +133,7 @@ describe('an ownership that is in use', () => {
     try {
       pass(VALID_MS * 0.6);
       await owners.check(OWNER, 18);
+      await new Promise((resolve) => setTimeout(resolve, 50));
       pass(VALID_MS * 0.4);
       await expect(owners.check(OWNER, 18)).rejects.toThrow('column "owner" does not exist');
     } finally {
