@@ -20,6 +20,7 @@ import {
   type Reach,
 } from './faults.js';
 import { Instance } from './instances.js';
+import { foundBank } from './senders.js';
 
 const INSTANCES = ['api-1', 'api-2'];
 const POOL_SIZE = 12;
@@ -65,6 +66,7 @@ async function assemble(parts: Parts, options: FullBankOptions): Promise<BankUnd
     ...postgresFaults('postgres-b', second, shards[1] as DirectShard, { shard: 1 }),
     poolHeld('pgbouncer', pooledUrl, POOL_SIZE, { shard: 0 }),
   ];
+  const { clients, operator } = await foundBank({ SHARDS: shardList(shards) });
   const instances: Instance[] = [];
   for (const name of INSTANCES) {
     const wires = await Promise.all([pooledUrl, second.url].map((url) => parts.add(startWire(url))));
@@ -79,13 +81,13 @@ async function assemble(parts: Parts, options: FullBankOptions): Promise<BankUnd
     };
     const nodeOptions = [...withSteppedClock(), ...(options.nodeOptions ?? [])];
     const onLine = (line: string) => options.onLine(name, line);
-    // One after the other: the first founds the bank.
-    const instance = new Instance(name, await parts.add(startReplica({ settings, nodeOptions, onLine })));
+    const replica = await parts.add(startReplica({ settings, nodeOptions, onLine }));
+    const instance = new Instance(name, replica, operator);
     instances.push(instance);
     faults.push(...instanceFaults(instance));
   }
   return {
-    ...{ instances, shards, faults, ownAccounts: [] },
+    ...{ instances, senders: clients, shards, faults, ownAccounts: [] },
     events: rabbitMq && { url: rabbitMq.url, exchange: 'bank' },
     leftOut: isRoot ? [] : ['postgres-disk-full: only root may mount a small disk'],
     stop: () => parts.stop(),

@@ -48,6 +48,8 @@ export interface Attempt {
   readonly attempt: number;
   /** Which process of the service, as in `api-1#3`: its third start. */
   readonly instance: string;
+  /** With whose credential it is sent. */
+  readonly sender: string;
 }
 
 /** Written as soon as the answer, or the end of waiting for it, is known. */

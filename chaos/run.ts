@@ -106,7 +106,7 @@ class Run {
     private readonly options: RunOptions,
   ) {
     const { seed, mix, clientsPerPair = CLIENTS_PER_PAIR } = options;
-    this.caller = new Caller(history);
+    this.caller = new Caller(history, bank.senders);
     this.random = new Random(seed, FAULT_STREAM);
     const shards = bank.shards.length;
     this.workload = new Workload(this.caller, bank.instances, { seed, shards, clientsPerPair, mix });
@@ -127,7 +127,10 @@ class Run {
       this.say('checking');
       const books = await readBooks(bank.shards, bank.ownAccounts);
       const arrivals = listener?.arrivals;
-      const evidence = { history: this.history.path, books, arrivals, cacheTtlMs: CACHE_TTL_MS };
+      const evidence = {
+        ...{ history: this.history.path, books, arrivals, cacheTtlMs: CACHE_TTL_MS },
+        shards: bank.shards.length,
+      };
       const verdict = await check(evidence);
       if (!drained)
         verdict.violations.add(
