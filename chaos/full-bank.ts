@@ -27,6 +27,8 @@ const POOL_SIZE = 12;
 /** Enough for a run of minutes, small enough to be filled at once. */
 const DISK_BYTES = 1024 * 1024 * 1024;
 const RABBITMQ_RESTART_MS = 15_000;
+/** Longer than a credential is believed without being read again. */
+const POSTGRES_LONGEST_MS = 8_000;
 
 export interface FullBankOptions extends BankOptions {
   /** False: no broker, which takes long to start. */
@@ -96,7 +98,7 @@ async function assemble(parts: Parts, options: FullBankOptions): Promise<BankUnd
 
 function postgresFaults(target: string, server: PostgresServer, shard: DirectShard, reach: Reach): Fault[] {
   return [
-    ...serverFaults('postgres', target, server, { reach }),
+    ...serverFaults('postgres', target, server, { reach, longestMs: POSTGRES_LONGEST_MS }),
     immediateStop(target, server, reach),
     ...(server.disk ? [diskFull(target, server, server.disk, () => answers(shard.url), reach)] : []),
     ...foreignFaults(target, shard, reach),
