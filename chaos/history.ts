@@ -91,6 +91,8 @@ export interface ListedRow {
 export interface FaultBegan {
   readonly at: number;
   readonly entry: 'fault';
+  /** When it began to be done, which may take long: to fill a disk does. From `at` on it is. */
+  readonly since: number;
   readonly fault: number;
   /** As in `postgres-kill`. */
   readonly name: string;

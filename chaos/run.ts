@@ -178,13 +178,14 @@ class Run {
       return this.say(`${name} ${target} is left out: the last one is not healed yet`);
     this.busy.add(target);
     this.say(`${name} ${target} for ${forMs} ms`);
+    const since = this.history.nowMs;
     const heal = await appointment.fault.strike().catch((error: unknown) => {
       // Another fault is in its way: a session can't be had from a server that is down.
       this.say(`${name} ${target} could not be done: ${messageOf(error)}`);
     });
     if (heal) {
       this.struck += 1;
-      this.history.append({ entry: 'fault', fault, name, target, ...reach });
+      this.history.append({ entry: 'fault', since, fault, name, target, ...reach });
       if (target === 'redis') this.redisTroubleMs = Infinity;
       await sleep(forMs);
       await insist(heal);

@@ -19,9 +19,8 @@ interface Failure {
   readonly detail: string;
 }
 
-/** How long after its cause is gone a fault may still show, and how long before it is on record it may show already. */
+/** How long after its cause is gone a fault may still show. */
 const RECOVERY_MS = 10_000;
-const STRIKE_MS = 2_000;
 /** What the service does without. */
 const OPTIONAL = ['redis', 'rabbitmq'];
 
@@ -54,12 +53,13 @@ export class AccessChecker {
   /** Once the whole history was read. */
   finish(): void {
     for (const { sentAt, at, instance, shard, detail } of this.failures) {
-      const during = (fault: Fault, earlierMs: number, laterMs: number) =>
-        fault.at - earlierMs <= at && sentAt <= fault.healedAt + laterMs;
       const faults = [...this.faults.values()];
-      const another = faults.some((fault) => isOfAnotherShard(fault, shard) && during(fault, 0, 0));
+      const another = faults.some(
+        (fault) => isOfAnotherShard(fault, shard) && fault.at <= at && sentAt <= fault.healedAt,
+      );
       const its = faults.some(
-        (fault) => mayHarm(fault, instance, shard) && during(fault, STRIKE_MS, RECOVERY_MS),
+        (fault) =>
+          mayHarm(fault, instance, shard) && fault.since <= at && sentAt <= fault.healedAt + RECOVERY_MS,
       );
       if (another && !its) this.violations.add('bulkhead', detail);
     }

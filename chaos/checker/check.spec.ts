@@ -72,8 +72,8 @@ const accepted = (
 const read = (version: number, balance: number): AnswerBody => ({ version, balance });
 const readOf = (more: object = {}): Operation => ({ kind: 'balance', accountId: ACCOUNT, ...more });
 
-const faultOn = (shard: number): FaultBegan => ({
-  ...{ at: 0, entry: 'fault', fault: 1, name: 'postgres-kill', target: 'postgres', shard },
+const faultOn = (shard: number, at = 0): FaultBegan => ({
+  ...{ at, since: at, entry: 'fault', fault: 1, name: 'postgres-kill', target: 'postgres', shard },
 });
 const healed = (at: number): Entry => ({ at, entry: 'healed', fault: 1 });
 const failedRead = () => done(901, readOf(), 408, { error: 'Server Crashes', currentVersion: null });
@@ -185,7 +185,7 @@ describe('the checker', () => {
     ['a 408 while its own shard is down, too', add([faultOn(1), { ...faultOn(0), fault: 2 }], failedRead())],
     [
       'a 408 just after its own shard was down',
-      add([{ ...faultOn(0), at: -5_000 }, healed(-1), { ...faultOn(1), fault: 2 }], failedRead()),
+      add([faultOn(0, -5_000), healed(-1), { ...faultOn(1), fault: 2 }], failedRead()),
     ],
     ['a 408 while nothing else is down', add(failedRead())],
     [
@@ -422,7 +422,7 @@ describe('the checker', () => {
     [
       'bulkhead',
       'a 408 long after its own shard was down',
-      add([{ ...faultOn(0), at: -20_000 }, healed(-15_000), { ...faultOn(1), fault: 2 }], failedRead()),
+      add([faultOn(0, -20_000), healed(-15_000), { ...faultOn(1), fault: 2 }], failedRead()),
     ],
     ['unresolved', 'an unknown outcome that nobody settled', add(done(9, post('credit', 'c'), 0))],
   ])('breaks %s: %s', async (rule, _what, spoil) => {

@@ -4,7 +4,11 @@ import { RouteConfig } from '@nestjs/platform-fastify';
 import type { FastifyInstance, FastifyRequest, onRequestHookHandler, preHandlerHookHandler } from 'fastify';
 import { isManagement } from '../http/management.js';
 import { SWAGGER_UI_PATH } from '../http/swagger-ui.js';
-import { ForbiddenError } from './access-errors.js';
+import {
+  CredentialStoreUnavailableError,
+  ForbiddenError,
+  ProviderUnavailableError,
+} from './access-errors.js';
 import type { Authenticator } from './authenticator.js';
 import { EVERYBODY, type Principal, type Scope } from './principal.js';
 
@@ -105,10 +109,15 @@ function guardOf(access: Exclude<Access, 'public'> | undefined, authenticator: A
     if (access === undefined) return done(new ForbiddenError());
     if (open && request.headers.authorization === undefined) return done();
     request.authenticator = authenticator;
-    settled(() => authenticator.authenticate(request), admit, done);
+    // Whether the service serves is told to everybody, so also to who can't be told from everybody just now.
+    const refuse = (error: Error) => done(scope === undefined && isUnavailable(error) ? undefined : error);
+    settled(() => authenticator.authenticate(request), admit, refuse);
   };
   return guard;
 }
+
+const isUnavailable = (error: Error) =>
+  error instanceof CredentialStoreUnavailableError || error instanceof ProviderUnavailableError;
 
 /** Without a promise where there need be none. */
 function settled(

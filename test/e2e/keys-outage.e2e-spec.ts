@@ -112,6 +112,7 @@ describe('while the database with the keys hangs', () => {
       });
       expect(unknown.headers.get('retry-after')).toBe('1');
       expect((await send(`/accounts/${accountId}`, revoked)).status).toBe(401);
+      expect(await (await send('/health/ready', fresh)).json()).toEqual({ status: 'degraded' });
       expect(await health()).toMatchObject({
         status: 'degraded',
         error: { 'api-keys': { message: "can't be read" } },
