@@ -32,14 +32,15 @@ export interface KeyReadsListener {
 const AT_ONCE = 500;
 /** From then on a read that is not answered counts as one that can't be had, for those who need not wait for it. */
 const SLOW_MS = 1_000;
-/** Between two tries while they fail. */
+/** Between two tries until one succeeds in time. */
 const TRY_AGAIN_MS = 500;
 
 type Waiting = Map<string, PromiseWithResolvers<void>>;
 
 /**
  * Reads keys by their hashes, one statement at a time for all that are wanted by then: however many are asked for, it is
- * the work of one connection. Once a read fails it is tried again until one succeeds, whether anybody asks or not.
+ * the work of one connection. Once a read fails, or takes long, it is tried again until one does not, whether anybody
+ * asks or not.
  */
 export class KeyReads {
   private wanted: Waiting = new Map();
@@ -47,6 +48,8 @@ export class KeyReads {
   private running = false;
   private isFailing = false;
   private isSlow = false;
+  /** Of the read at work. */
+  private wasSlow = false;
   private closed = false;
   /** Of those who go on without an answer as soon as that is slow. */
   private readonly impatient = new Set<() => void>();
@@ -61,7 +64,7 @@ export class KeyReads {
     return this.isFailing;
   }
 
-  /** The last read failed, or the one at work takes long. */
+  /** The last read failed or took long, or the one at work does. */
   get unreadable(): boolean {
     return this.isFailing || this.isSlow;
   }
@@ -105,8 +108,8 @@ export class KeyReads {
 
   private async run(): Promise<void> {
     this.running = true;
-    while (!this.closed && (this.wanted.size > 0 || this.isFailing)) {
-      if (this.isFailing) await sleep(TRY_AGAIN_MS, undefined, { ref: false });
+    while (!this.closed && (this.wanted.size > 0 || this.unreadable)) {
+      if (this.unreadable) await sleep(TRY_AGAIN_MS, undefined, { ref: false });
       await this.readSome();
     }
     this.running = false;
@@ -119,6 +122,7 @@ export class KeyReads {
     const readMs = performance.now();
     // After the answers that have come by then: a process that was at rest must not take its own sleep for the database's.
     const late = setTimeout(() => setImmediate(() => this.reading === batch && this.becomeSlow()), SLOW_MS);
+    this.wasSlow = false;
     try {
       const rows = await this.database.query<KeyRow>(
         `SELECT key_id, hash, scopes, owner, expires_at FROM ${this.database.tables.apiKeys}
@@ -130,7 +134,7 @@ export class KeyReads {
       this.fail(error);
     } finally {
       clearTimeout(late);
-      this.isSlow = false;
+      this.isSlow = this.wasSlow;
       this.reading = new Map();
     }
   }
@@ -155,7 +159,7 @@ export class KeyReads {
   }
 
   private becomeSlow(): void {
-    this.isSlow = true;
+    this.isSlow = this.wasSlow = true;
     for (const goOn of this.impatient) goOn();
   }
 }

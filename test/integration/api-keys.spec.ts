@@ -266,6 +266,32 @@ describe('while the keys can not be read', () => {
   });
 });
 
+describe('while the keys are read, but slowly', () => {
+  it('one in use waits for nothing, and a revocation is seen all the same', async () => {
+    const [used, revoked] = await Promise.all([make(), make()]);
+    const [known, other] = await Promise.all([
+      keys.lookUp(used.key, CLIENT),
+      keys.lookUp(revoked.key, CLIENT),
+    ]);
+    const query = watched.query.bind(watched);
+    watched.query = async <Row>(sql: string, parameters: readonly unknown[]) => {
+      const rows = await query<Row>(sql, parameters);
+      await new Promise((resolve) => setTimeout(resolve, 2_300));
+      return rows;
+    };
+    await revokeKey(shards(), revoked.keyId);
+    let missed = 0;
+    for (const endMs = performance.now() + 5_000; performance.now() < endMs;) {
+      if (!known.principalNow()) missed += 1;
+      other.principalNow();
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    expect(missed).toBe(0);
+    expect(other.principalNow()).toBeUndefined();
+    expect(states).toEqual([]);
+  }, 10_000);
+});
+
 describe('keys that somebody makes up', () => {
   it('keep none that is good from being found, from his address or from another', async () => {
     const [mine, yours] = await Promise.all([make(), make()]);
