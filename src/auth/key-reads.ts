@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import type { SchemaTables } from '../database/tables.js';
 import { CredentialStoreUnavailableError } from './access-errors.js';
 
@@ -109,7 +109,8 @@ export class KeyReads {
   private async run(): Promise<void> {
     this.running = true;
     while (!this.closed && (this.wanted.size > 0 || this.unreadable)) {
-      if (this.unreadable) await sleep(TRY_AGAIN_MS, undefined, { ref: false });
+      // Those of one turn of the event loop are read together.
+      await (this.unreadable ? sleep(TRY_AGAIN_MS, undefined, { ref: false }) : nextTurn());
       await this.readSome();
     }
     this.running = false;

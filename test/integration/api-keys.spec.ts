@@ -86,7 +86,7 @@ describe('a key', () => {
     const known = await keys.lookUp(key, CLIENT);
     pass(VALID_MS * 0.6);
     for (let n = 0; n < 100; n++) expect(known.principalNow()).toBeDefined();
-    expect(watched.reads).toBe(2);
+    await waitUntil(() => Promise.resolve(watched.reads === 2), 2_000);
     await waitUntil(async () => (await keys.lookUp(key, CLIENT)) === known, 2_000);
     pass(VALID_MS * 0.6);
     expect(known.principalNow()).toBeDefined();
@@ -100,6 +100,7 @@ describe('a key', () => {
     let release: () => void = () => undefined;
     watched.held = new Promise<void>((resolve) => (release = resolve));
     const slow = keys.lookUp(key, CLIENT);
+    await waitUntil(() => Promise.resolve(watched.reads === 2), 2_000);
     pass(VALID_MS + 1);
     release();
     await expect(slow).rejects.toThrow(CredentialStoreUnavailableError);
@@ -276,7 +277,7 @@ describe('while the keys are read, but slowly', () => {
     const query = watched.query.bind(watched);
     watched.query = async <Row>(sql: string, parameters: readonly unknown[]) => {
       const rows = await query<Row>(sql, parameters);
-      await new Promise((resolve) => setTimeout(resolve, 2_300));
+      await new Promise((resolve) => setTimeout(resolve, 2_300).unref());
       return rows;
     };
     await revokeKey(shards(), revoked.keyId);
