@@ -1,9 +1,11 @@
 import type { DirectShard, Fault } from './faults.js';
 import type { Instance } from './instances.js';
+import type { Sender } from './senders.js';
 
 /** A bank that is put to the test, with all that can go wrong around it. */
 export interface BankUnderTest {
   readonly instances: readonly Instance[];
+  readonly senders: readonly Sender[];
   /** Over connections that no fault of the wire touches. */
   readonly shards: readonly DirectShard[];
   readonly faults: readonly Fault[];
@@ -29,7 +31,7 @@ export interface BankOptions {
 export const CACHE_TTL_MS = 3_000;
 
 export const SETTINGS = {
-  AUTH: 'off',
+  AUTH: 'on',
   BALANCE_CACHE_TTL_MS: String(CACHE_TTL_MS),
   OUTBOX_POLL_MS: '100',
   SLOW_REQUEST_MS: '60000',

@@ -1,6 +1,7 @@
 import type { AnswerBody, HistoryWriter, ListedRow, Operation } from './history.js';
 import { NoAnswerError, parseAnswer, send } from './http-client.js';
 import type { Instance } from './instances.js';
+import type { Sender } from './senders.js';
 
 /** An answer as the workload sees it. */
 export interface CallAnswer extends AnswerBody {
@@ -16,7 +17,10 @@ export class Caller {
   private operations = 0;
   private attempts = 0;
 
-  constructor(private readonly history: HistoryWriter) {}
+  constructor(
+    private readonly history: HistoryWriter,
+    private readonly senders: readonly Sender[],
+  ) {}
 
   /** Numbers an operation and writes it down. Its number is also the amount of money that it moves. */
   intend(operation: Operation): number {
@@ -32,9 +36,12 @@ export class Caller {
     timeoutMs: number,
   ): Promise<CallAnswer> {
     const attempt = ++this.attempts;
-    this.history.append({ entry: 'attempt', op, attempt, instance: instance.label });
+    // All requests of an operation are one sender's.
+    const sender = this.senders[op % this.senders.length] as Sender;
+    this.history.append({ entry: 'attempt', op, attempt, instance: instance.label, sender: sender.name });
     try {
-      const { status, retryAfter, ...body } = await this.call(op, operation, instance.url, timeoutMs);
+      const call = { url: instance.url, timeoutMs, sender };
+      const { status, retryAfter, ...body } = await this.call(op, operation, call);
       this.history.append({ entry: 'answer', op, attempt, status, body, retryAfter });
       return { status, ...body };
     } catch (error) {
@@ -45,31 +52,30 @@ export class Caller {
     }
   }
 
-  private call(op: number, operation: Operation, url: string, timeoutMs: number): Promise<Answered> {
+  private call(op: number, operation: Operation, call: Call): Promise<Answered> {
+    const { url, sender } = call;
     switch (operation.kind) {
       case 'open': {
-        const body = JSON.stringify({ openingDeposit: decimal(op) });
-        return this.one('POST', `${url}/accounts`, timeoutMs, keyHeader(operation.key), body);
+        const body = JSON.stringify({ openingDeposit: decimal(op), owner: sender.opensFor });
+        return this.one('POST', { ...call, url: `${url}/accounts` }, keyHeader(operation.key), body);
       }
       case 'post':
-        return this.post(op, operation, url, timeoutMs);
+        return this.post(op, operation, call);
       case 'balance': {
         const { accountId, minVersion, noCache } = operation;
         const query = minVersion === undefined ? '' : `?minVersion=${minVersion}`;
         const headers: Record<string, string> = noCache ? { 'cache-control': 'no-cache' } : {};
-        return this.one('GET', `${url}/accounts/${accountId}/balance${query}`, timeoutMs, headers);
+        return this.one('GET', { ...call, url: `${url}/accounts/${accountId}/balance${query}` }, headers);
       }
       case 'list':
-        return this.list(`${url}/accounts/${operation.accountId}/transactions?limit=${PAGE}`, timeoutMs);
+        return this.list({
+          ...call,
+          url: `${url}/accounts/${operation.accountId}/transactions?limit=${PAGE}`,
+        });
     }
   }
 
-  private post(
-    op: number,
-    operation: Extract<Operation, { kind: 'post' }>,
-    url: string,
-    timeoutMs: number,
-  ): Promise<Answered> {
+  private post(op: number, operation: Extract<Operation, { kind: 'post' }>, call: Call): Promise<Answered> {
     const { accountId, type, key, expectedVersion, ifMatch } = operation;
     const headers = {
       ...keyHeader(key),
@@ -80,23 +86,17 @@ export class Caller {
       typeOfTransaction: type === 'credit' ? 'Deposit' : 'Withdraw',
       ...(!ifMatch && { expectedversion: expectedVersion }),
     };
-    return this.one(
-      'POST',
-      `${url}/accounts/${accountId}/transactions`,
-      timeoutMs,
-      headers,
-      JSON.stringify(body),
-    );
+    const url = `${call.url}/accounts/${accountId}/transactions`;
+    return this.one('POST', { ...call, url }, headers, JSON.stringify(body));
   }
 
   private async one(
     method: 'GET' | 'POST',
-    url: string,
-    timeoutMs: number,
-    headers: Readonly<Record<string, string>>,
+    { url, timeoutMs, sender }: Call,
+    more: Readonly<Record<string, string>>,
     body?: string,
   ): Promise<Answered> {
-    const answer = await send(method, url, { timeoutMs, headers, body });
+    const answer = await send(method, url, { timeoutMs, headers: { ...sender.headers, ...more }, body });
     const read = parseAnswer(answer.text) as Record<string, unknown>;
     const version = read['version'] ?? read['newVersion'];
     return {
@@ -109,12 +109,12 @@ export class Caller {
     };
   }
 
-  private async list(firstPage: string, timeoutMs: number): Promise<Answered> {
+  private async list({ url: firstPage, timeoutMs, sender }: Call): Promise<Answered> {
     const rows: ListedRow[] = [];
     let cursor: string | null = '';
     for (let page = 0; page < PAGES && cursor !== null; page++) {
       const url = cursor === '' ? firstPage : `${firstPage}&cursor=${encodeURIComponent(cursor)}`;
-      const { status, headers, text } = await send('GET', url, { timeoutMs });
+      const { status, headers, text } = await send('GET', url, { timeoutMs, headers: sender.headers });
       const read = parseAnswer(text) as { data?: Listed[]; nextCursor?: string | null; error?: string };
       if (status !== 200)
         return { status, error: read.error, retryAfter: headers['retry-after'] !== undefined };
@@ -125,6 +125,13 @@ export class Caller {
     }
     return { status: 200, retryAfter: false, rows };
   }
+}
+
+/** Where a request goes, how long its answer is waited for, and whose it is. */
+interface Call {
+  readonly url: string;
+  readonly timeoutMs: number;
+  readonly sender: Sender;
 }
 
 interface Answered extends AnswerBody {

@@ -10,6 +10,7 @@ import { startReplica, type Replica } from '../stack/servers/replica.js';
 import { SETTINGS, withSteppedClock, type BankOptions, type BankUnderTest } from './bank.js';
 import { foreignFaults, instanceFaults, type Fault } from './faults.js';
 import { Instance } from './instances.js';
+import { foundBank } from './senders.js';
 
 /** The service gives up on a server that it has to start more than five times a minute. */
 const RESTART_APART_MS = 13_000;
@@ -19,15 +20,17 @@ export async function startEmbeddedBank(options: BankOptions): Promise<BankUnder
   const dataDir = await makePrivateFolder('chaos');
   let replica: Replica | undefined;
   try {
+    const { clients, operator } = await foundBank({ DATA_DIR: dataDir });
     replica = await startReplica({
       settings: { ...SETTINGS, ...options.settings, DATA_DIR: dataDir },
       nodeOptions: [...withSteppedClock(), ...(options.nodeOptions ?? [])],
       onLine: (line) => options.onLine('api-1', line),
     });
-    const instance = new Instance('api-1', replica);
+    const instance = new Instance('api-1', replica, operator);
     const server = new OwnPostgres(join(dataDir, 'postgres'), await readPassword(dataDir));
     return {
       instances: [instance],
+      senders: clients,
       shards: [server],
       faults: [...instanceFaults(instance), ...ownFaults(server), ...foreignFaults('postgres', server)],
       ownAccounts: [1], // the demo account

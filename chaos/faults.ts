@@ -40,22 +40,28 @@ export interface DirectShard {
 
 const nothing = (): Promise<void> => Promise.resolve();
 
+interface ServerFaultOptions {
+  readonly reach?: Reach;
+  readonly healingMs?: number;
+  readonly longestMs?: number;
+}
+
 export function serverFaults(
   kind: string,
   target: string,
   server: Strikeable,
-  { reach = {}, healingMs = 2_000 }: { readonly reach?: Reach; readonly healingMs?: number } = {},
+  { reach = {}, healingMs = 2_000, longestMs }: ServerFaultOptions = {},
 ): Fault[] {
   return [
     {
-      ...{ name: `${kind}-kill`, target, reach, weight: 2, healingMs },
+      ...{ name: `${kind}-kill`, target, reach, weight: 2, healingMs, longestMs },
       strike: async () => {
         await server.kill();
         return () => server.start();
       },
     },
     {
-      ...{ name: `${kind}-hang`, target, reach, weight: 2 },
+      ...{ name: `${kind}-hang`, target, reach, weight: 2, longestMs },
       strike: async () => {
         await server.kill('SIGSTOP');
         return () => server.kill('SIGCONT');

@@ -20,12 +20,15 @@ import {
   type Reach,
 } from './faults.js';
 import { Instance } from './instances.js';
+import { foundBank } from './senders.js';
 
 const INSTANCES = ['api-1', 'api-2'];
 const POOL_SIZE = 12;
 /** Enough for a run of minutes, small enough to be filled at once. */
 const DISK_BYTES = 1024 * 1024 * 1024;
 const RABBITMQ_RESTART_MS = 15_000;
+/** Longer than a credential is believed without being read again. */
+const POSTGRES_LONGEST_MS = 8_000;
 
 export interface FullBankOptions extends BankOptions {
   /** False: no broker, which takes long to start. */
@@ -65,6 +68,7 @@ async function assemble(parts: Parts, options: FullBankOptions): Promise<BankUnd
     ...postgresFaults('postgres-b', second, shards[1] as DirectShard, { shard: 1 }),
     poolHeld('pgbouncer', pooledUrl, POOL_SIZE, { shard: 0 }),
   ];
+  const { clients, operator } = await foundBank({ SHARDS: shardList(shards) });
   const instances: Instance[] = [];
   for (const name of INSTANCES) {
     const wires = await Promise.all([pooledUrl, second.url].map((url) => parts.add(startWire(url))));
@@ -79,13 +83,13 @@ async function assemble(parts: Parts, options: FullBankOptions): Promise<BankUnd
     };
     const nodeOptions = [...withSteppedClock(), ...(options.nodeOptions ?? [])];
     const onLine = (line: string) => options.onLine(name, line);
-    // One after the other: the first founds the bank.
-    const instance = new Instance(name, await parts.add(startReplica({ settings, nodeOptions, onLine })));
+    const replica = await parts.add(startReplica({ settings, nodeOptions, onLine }));
+    const instance = new Instance(name, replica, operator);
     instances.push(instance);
     faults.push(...instanceFaults(instance));
   }
   return {
-    ...{ instances, shards, faults, ownAccounts: [] },
+    ...{ instances, senders: clients, shards, faults, ownAccounts: [] },
     events: rabbitMq && { url: rabbitMq.url, exchange: 'bank' },
     leftOut: isRoot ? [] : ['postgres-disk-full: only root may mount a small disk'],
     stop: () => parts.stop(),
@@ -94,7 +98,7 @@ async function assemble(parts: Parts, options: FullBankOptions): Promise<BankUnd
 
 function postgresFaults(target: string, server: PostgresServer, shard: DirectShard, reach: Reach): Fault[] {
   return [
-    ...serverFaults('postgres', target, server, { reach }),
+    ...serverFaults('postgres', target, server, { reach, longestMs: POSTGRES_LONGEST_MS }),
     immediateStop(target, server, reach),
     ...(server.disk ? [diskFull(target, server, server.disk, () => answers(shard.url), reach)] : []),
     ...foreignFaults(target, shard, reach),

@@ -48,6 +48,8 @@ export interface Attempt {
   readonly attempt: number;
   /** Which process of the service, as in `api-1#3`: its third start. */
   readonly instance: string;
+  /** With whose credential it is sent. */
+  readonly sender: string;
 }
 
 /** Written as soon as the answer, or the end of waiting for it, is known. */
@@ -89,6 +91,8 @@ export interface ListedRow {
 export interface FaultBegan {
   readonly at: number;
   readonly entry: 'fault';
+  /** When it began to be done, which may take long: to fill a disk does. From `at` on it is. */
+  readonly since: number;
   readonly fault: number;
   /** As in `postgres-kill`. */
   readonly name: string;

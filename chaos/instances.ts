@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Replica } from '../stack/servers/replica.js';
 import { send } from './http-client.js';
+import type { Sender } from './senders.js';
 
 const LOST = /^bank_balance_cache_writes_lost_total (\d+)/m;
 const PROBE_TIMEOUT_MS = 2_000;
@@ -16,6 +17,7 @@ export class Instance {
   constructor(
     readonly name: string,
     private readonly replica: Replica,
+    private readonly operator: Sender,
   ) {}
 
   get url(): string {
@@ -64,7 +66,8 @@ export class Instance {
   /** Balances that it could not write to the shared cache since this was last asked; undefined when it does not say. */
   async newlyLost(): Promise<number | undefined> {
     const label = this.label;
-    const answer = await send('GET', `${this.url}/metrics`, { timeoutMs: PROBE_TIMEOUT_MS }).catch(
+    const { headers } = this.operator;
+    const answer = await send('GET', `${this.url}/metrics`, { timeoutMs: PROBE_TIMEOUT_MS, headers }).catch(
       () => undefined,
     );
     const total = Number(LOST.exec(answer?.text ?? '')?.[1] ?? NaN);

@@ -106,7 +106,7 @@ class Run {
     private readonly options: RunOptions,
   ) {
     const { seed, mix, clientsPerPair = CLIENTS_PER_PAIR } = options;
-    this.caller = new Caller(history);
+    this.caller = new Caller(history, bank.senders);
     this.random = new Random(seed, FAULT_STREAM);
     const shards = bank.shards.length;
     this.workload = new Workload(this.caller, bank.instances, { seed, shards, clientsPerPair, mix });
@@ -127,7 +127,10 @@ class Run {
       this.say('checking');
       const books = await readBooks(bank.shards, bank.ownAccounts);
       const arrivals = listener?.arrivals;
-      const evidence = { history: this.history.path, books, arrivals, cacheTtlMs: CACHE_TTL_MS };
+      const evidence = {
+        ...{ history: this.history.path, books, arrivals, cacheTtlMs: CACHE_TTL_MS },
+        shards: bank.shards.length,
+      };
       const verdict = await check(evidence);
       if (!drained)
         verdict.violations.add(
@@ -175,13 +178,14 @@ class Run {
       return this.say(`${name} ${target} is left out: the last one is not healed yet`);
     this.busy.add(target);
     this.say(`${name} ${target} for ${forMs} ms`);
+    const since = this.history.nowMs;
     const heal = await appointment.fault.strike().catch((error: unknown) => {
       // Another fault is in its way: a session can't be had from a server that is down.
       this.say(`${name} ${target} could not be done: ${messageOf(error)}`);
     });
     if (heal) {
       this.struck += 1;
-      this.history.append({ entry: 'fault', fault, name, target, ...reach });
+      this.history.append({ entry: 'fault', since, fault, name, target, ...reach });
       if (target === 'redis') this.redisTroubleMs = Infinity;
       await sleep(forMs);
       await insist(heal);

@@ -277,6 +277,9 @@ class Client {
   }
 }
 
+/** 503s that promise it. */
+const NOT_APPLIED = ['Overloaded', 'Credential store unavailable'];
+
 type Outcome = 'applied' | 'refused' | 'not-applied' | 'unknown';
 
 const newKey = (random: Random) => `key-${random.integer(0, 2 ** 31 - 1)}-${random.integer(0, 2 ** 31 - 1)}`;
@@ -284,7 +287,8 @@ const newKey = (random: Random) => `key-${random.integer(0, 2 ** 31 - 1)}-${rand
 /** What an answer to a posting or an opening tells: not-applied may be tried again, refused may not. */
 function outcomeOf({ status, error }: CallAnswer): Outcome {
   if (status === 201 || (status === 409 && error?.startsWith('Duplicate '))) return 'applied';
-  if (status === -1 || status === 408 || (status === 503 && error === 'Overloaded')) return 'not-applied';
+  if (status === -1 || status === 408 || (status === 503 && NOT_APPLIED.includes(error ?? '')))
+    return 'not-applied';
   if (status === 0 || status >= 500) return 'unknown';
   return 'refused';
 }

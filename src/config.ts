@@ -39,8 +39,10 @@ export interface Config {
     readonly enabled: boolean;
     /** They need none because only this machine can send them; nobody has said that everybody may. One from a proxy is refused. */
     readonly onlyThisMachine: boolean;
-    /** Credentials that an address may show in vain. */
+    /** What can be no credential at all, and is shown all the same, from one address. */
     readonly failuresPerMinute: number;
+    /** How long an API key is believed after it was read while none can be read. */
+    readonly keysStaleMs: number;
     /** Undefined: there is no identity provider. */
     readonly jwt: TokenSettings | undefined;
   };
@@ -235,6 +237,7 @@ const ENVIRONMENT = z.object({
   TRUSTED_PROXIES: networkList,
   AUTH: choice(['auto', 'on', 'off'], 'auto'),
   AUTH_FAILURES_PER_MINUTE: integer(60, 1, 1_000_000),
+  AUTH_KEYS_STALE_MS: integer(900_000, 0, 86_400_000),
   JWT_ISSUER: z.string().optional(),
   JWT_AUDIENCE: z.string().optional(),
   JWT_JWKS_URL: z
@@ -267,9 +270,13 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
   return deepFreeze(fromVariables(parsed.data));
 }
 
+/** For API keys, to the first shard: one to read them, one to note their use. */
+export const KEY_CONNECTIONS = 2;
+
 /** Connections of one process to the database of one shard, at most. */
-export function connectionsPerShard({ ledger, databaseReadPool }: Config): number {
-  return ledger.flushers + ledger.lanes + ledger.atomicBatches + databaseReadPool;
+export function connectionsPerShard({ ledger, databaseReadPool, auth }: Config): number {
+  const keys = auth.enabled ? KEY_CONNECTIONS : 0;
+  return ledger.flushers + ledger.lanes + ledger.atomicBatches + databaseReadPool + keys;
 }
 
 type Variables = z.output<typeof ENVIRONMENT>;
@@ -286,6 +293,7 @@ function fromVariables(env: Variables): Config {
       enabled: env.AUTH === 'on' || (env.AUTH === 'auto' && !isOnlyForThisMachine(env)),
       onlyThisMachine: env.AUTH === 'auto' && isOnlyForThisMachine(env),
       failuresPerMinute: env.AUTH_FAILURES_PER_MINUTE,
+      keysStaleMs: env.AUTH_KEYS_STALE_MS,
       jwt: jwtOf(env),
     },
     management:

@@ -1,4 +1,5 @@
 import type { Answer, AnswerBody, Attempt, CacheTrouble, Entry, Intent, Operation } from '../history.js';
+import { UNKNOWN_CREDENTIAL } from './check-access.js';
 import { balanceAt, type AccountBook, type Books, type Posting } from './books.js';
 import { Floors, type Floor } from './floors.js';
 import type { Violations } from './rules.js';
@@ -182,7 +183,8 @@ export class HistoryChecker {
     if (status === 503 && !retryAfter)
       this.fail('unexpected-answer', `operation ${op}: 503 without Retry-After`);
     if (status === 503 && writes && error === 'Outcome unknown') return false;
-    const allowed = status === -1 || ALLOWED[kind].includes(`${status} ${error}`);
+    const allowed =
+      status === -1 || ACCESS_REFUSED.includes(status) || ALLOWED[kind].includes(`${status} ${error}`);
     if (!allowed) this.fail('unexpected-answer', `operation ${op} (${kind}): ${status} ${error}`);
     return allowed || status < 500;
   }
@@ -412,14 +414,20 @@ export class HistoryChecker {
 const LISTED_AT_MOST = 40;
 /** Refused for what the account or its keys hold, after a look at them; a Duplicate is acknowledged besides. */
 const BY_THE_ACCOUNT = /^(409|412|422)$/;
-const READ_ANSWERS = ['200 ', '408 Server Crashes', '503 Overloaded'];
+/** Of which the rules of access have their own to say. */
+const ACCESS_REFUSED: readonly number[] = [401, 403, 404];
+const READ_ANSWERS = ['200 ', '408 Server Crashes', '503 Overloaded', UNKNOWN_CREDENTIAL];
 const ALLOWED: Readonly<Record<Operation['kind'], readonly string[]>> = {
   balance: READ_ANSWERS,
   list: READ_ANSWERS,
-  open: ['201 ', '409 Duplicate account', '408 Server Crashes', '503 Overloaded', '503 Outcome unknown'],
+  open: [
+    ...['201 ', '409 Duplicate account', '408 Server Crashes', '503 Overloaded', '503 Outcome unknown'],
+    UNKNOWN_CREDENTIAL,
+  ],
   post: [
     ...['201 ', '409 Duplicate transaction', '409 Version mismatch', '412 Version mismatch'],
     ...['422 Insufficient Balance', '422 Idempotency key reused', '408 Server Crashes', '503 Overloaded'],
+    UNKNOWN_CREDENTIAL,
   ],
 };
 

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import type { Answer, AnswerBody, Entry, Operation } from '../history.js';
+import type { Answer, AnswerBody, Entry, FaultBegan, Operation } from '../history.js';
 import type { AccountBook, Books, Posting } from './books.js';
 import { check } from './check.js';
 import type { Arrival } from './check-books.js';
@@ -54,7 +54,7 @@ function done(
 function asked(op: number, status: number, body: AnswerBody = {}, instance = 'api-1#1'): [Entry, Answer] {
   const attempt = ++attempts;
   return [
-    { at: 0, entry: 'attempt', op, attempt, instance },
+    { at: 0, entry: 'attempt', op, attempt, instance, sender: 'service' },
     { at: 0, entry: 'answer', op, attempt, status, body, retryAfter: status === 503 },
   ];
 }
@@ -71,6 +71,12 @@ const accepted = (
 
 const read = (version: number, balance: number): AnswerBody => ({ version, balance });
 const readOf = (more: object = {}): Operation => ({ kind: 'balance', accountId: ACCOUNT, ...more });
+
+const faultOn = (shard: number, at = 0): FaultBegan => ({
+  ...{ at, since: at, entry: 'fault', fault: 1, name: 'postgres-kill', target: 'postgres', shard },
+});
+const healed = (at: number): Entry => ({ at, entry: 'healed', fault: 1 });
+const failedRead = () => done(901, readOf(), 408, { error: 'Server Crashes', currentVersion: null });
 
 function scene(): Scene {
   return {
@@ -120,7 +126,8 @@ describe('the checker', () => {
     spoil(spoilt);
     const history = join(folder, 'history.ndjson');
     writeFileSync(history, spoilt.history.map((entry) => `${JSON.stringify(entry)}\n`).join(''));
-    const evidence = { history, books: booksOf(spoilt), arrivals: spoilt.arrivals, cacheTtlMs: 1_000 };
+    const books = booksOf(spoilt);
+    const evidence = { history, books, arrivals: spoilt.arrivals, cacheTtlMs: 1_000, shards: 2 };
     const { violations } = await check(evidence);
     return [...violations.byRule.keys()].sort();
   }
@@ -171,6 +178,16 @@ describe('the checker', () => {
         { at: 0, entry: 'cache-trouble', from: 0, instance: 'api-1#1' },
       ]),
     ],
+    [
+      'a process that was just started, which can not know a credential',
+      add(done(901, readOf(), 503, { error: 'Credential store unavailable' }, 'api-1#2')),
+    ],
+    ['a 408 while its own shard is down, too', add([faultOn(1), { ...faultOn(0), fault: 2 }], failedRead())],
+    [
+      'a 408 just after its own shard was down',
+      add([faultOn(0, -5_000), healed(-1), { ...faultOn(1), fault: 2 }], failedRead()),
+    ],
+    ['a 408 while nothing else is down', add(failedRead())],
     [
       'an event that comes twice',
       (spoilt) => void spoilt.arrivals.splice(1, 0, ...spoilt.arrivals.slice(0, 2)),
@@ -387,9 +404,25 @@ describe('the checker', () => {
       ),
     ],
     [
-      'unexpected-answer',
+      'credential-refused',
       'a 404 for an account that is there',
       add(done(901, readOf(), 404, { error: 'Account not found' })),
+    ],
+    [
+      'credential-refused',
+      'a 401 for a good credential',
+      add(done(901, readOf(), 401, { error: 'Unauthorized' })),
+    ],
+    [
+      'credential-forgotten',
+      'a credential that was good is not known any more',
+      add(done(901, readOf(), 503, { error: 'Credential store unavailable' })),
+    ],
+    ['bulkhead', 'a 408 while nothing but the other shard is down', add([faultOn(1)], failedRead())],
+    [
+      'bulkhead',
+      'a 408 long after its own shard was down',
+      add([faultOn(0, -20_000), healed(-15_000), { ...faultOn(1), fault: 2 }], failedRead()),
     ],
     ['unresolved', 'an unknown outcome that nobody settled', add(done(9, post('credit', 'c'), 0))],
   ])('breaks %s: %s', async (rule, _what, spoil) => {

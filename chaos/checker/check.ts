@@ -1,4 +1,5 @@
 import { readHistory } from '../history.js';
+import { AccessChecker } from './check-access.js';
 import { checkBooks, checkEvents, type Arrival } from './check-books.js';
 import { HistoryChecker, type Tally } from './check-history.js';
 import type { Books } from './books.js';
@@ -12,6 +13,8 @@ export interface Evidence {
   readonly arrivals: readonly Arrival[] | undefined;
   /** How long a balance may be answered from the shared cache. */
   readonly cacheTtlMs: number;
+  /** How many the bank has. */
+  readonly shards: number;
 }
 
 export interface Verdict {
@@ -23,11 +26,16 @@ export interface Verdict {
  * Holds a run to the rules. Knows nothing of the service's code: it reads what was sent and answered, what the
  * databases hold, and which events arrived. One pass over each.
  */
-export async function check({ history, books, arrivals, cacheTtlMs }: Evidence): Promise<Verdict> {
+export async function check({ history, books, arrivals, cacheTtlMs, shards }: Evidence): Promise<Verdict> {
   const violations = new Violations();
   checkBooks(books, violations);
   const checker = new HistoryChecker(books, violations, cacheTtlMs);
-  for await (const entry of readHistory(history)) checker.take(entry);
+  const access = new AccessChecker(shards, violations);
+  for await (const entry of readHistory(history)) {
+    checker.take(entry);
+    access.take(entry);
+  }
+  access.finish();
   const tally = checker.finish();
   if (arrivals) checkEvents(books, arrivals, violations);
   if (books.unpublished > 0)

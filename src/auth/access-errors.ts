@@ -36,3 +36,11 @@ export class ProviderUnavailableError extends Error {
     this.name = 'ProviderUnavailableError';
   }
 }
+
+/** The API keys can't be read: whether one that this process does not know is good is not known. */
+export class CredentialStoreUnavailableError extends Error {
+  constructor() {
+    super('Credential store unavailable');
+    this.name = 'CredentialStoreUnavailableError';
+  }
+}

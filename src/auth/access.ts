@@ -1,10 +1,14 @@
 import { applyDecorators } from '@nestjs/common';
 import { ApiSecurity } from '@nestjs/swagger';
 import { RouteConfig } from '@nestjs/platform-fastify';
-import type { FastifyInstance, FastifyRequest, onRequestHookHandler } from 'fastify';
+import type { FastifyInstance, FastifyRequest, onRequestHookHandler, preHandlerHookHandler } from 'fastify';
 import { isManagement } from '../http/management.js';
 import { SWAGGER_UI_PATH } from '../http/swagger-ui.js';
-import { ForbiddenError } from './access-errors.js';
+import {
+  CredentialStoreUnavailableError,
+  ForbiddenError,
+  ProviderUnavailableError,
+} from './access-errors.js';
 import type { Authenticator } from './authenticator.js';
 import { EVERYBODY, type Principal, type Scope } from './principal.js';
 
@@ -12,6 +16,8 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** Who sends it: everybody where authentication is off, nobody on a public route. */
     principal: Principal;
+    /** Who knows whether its credential is still good; undefined where none was asked for. */
+    authenticator?: Authenticator;
   }
   interface FastifyContextConfig {
     access?: Access;
@@ -64,8 +70,27 @@ export function guardRoutes(fastify: FastifyInstance, authenticator: Authenticat
     // Fastify makes the route for HEAD from that for GET, guard and all.
     route.onRequest = others.some((hook) => guards.has(hook)) ? others : [guard, ...others];
     guards.add(guard);
+    if (route.method === 'POST') route.preHandler = [route.preHandler ?? [], recheck].flat();
   });
 }
+
+/**
+ * Who sends a request, as of now: a credential may end while its request is still coming.
+ *
+ * @throws UnauthorizedError, and what keeps the credential from being looked up; may reject with these, too
+ */
+export function principalNow(request: FastifyRequest): Principal | Promise<Principal> {
+  return request.authenticator?.authenticate(request) ?? request.principal;
+}
+
+/** Once the body is there and the request has its turn: both may take longer than a revocation. */
+const recheck: preHandlerHookHandler = (request, _reply, done): void => {
+  const admit = (principal: Principal) => {
+    request.principal = principal;
+    done();
+  };
+  settled(() => principalNow(request), admit, done);
+};
 
 const guards = new WeakSet<object>();
 
@@ -83,21 +108,26 @@ function guardOf(access: Exclude<Access, 'public'> | undefined, authenticator: A
     if (isManagement(request)) return admit(EVERYBODY);
     if (access === undefined) return done(new ForbiddenError());
     if (open && request.headers.authorization === undefined) return done();
-    authenticated(request, authenticator, admit, done);
+    request.authenticator = authenticator;
+    // Whether the service serves is told to everybody, so also to who can't be told from everybody just now.
+    const refuse = (error: Error) => done(open && isUnavailable(error) ? undefined : error);
+    settled(() => authenticator.authenticate(request), admit, refuse);
   };
   return guard;
 }
 
+const isUnavailable = (error: Error) =>
+  error instanceof CredentialStoreUnavailableError || error instanceof ProviderUnavailableError;
+
 /** Without a promise where there need be none. */
-function authenticated(
-  request: FastifyRequest,
-  authenticator: Authenticator,
+function settled(
+  find: () => Principal | Promise<Principal>,
   admit: (principal: Principal) => void,
   refuse: (error: Error) => void,
 ): void {
   let principal: Principal | Promise<Principal>;
   try {
-    principal = authenticator.authenticate(request);
+    principal = find();
   } catch (error) {
     return refuse(error as Error);
   }

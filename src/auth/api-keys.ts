@@ -1,10 +1,9 @@
-import { timingSafeEqual } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
-import { LedgerError } from '../domain/errors.js';
-import type { SchemaTables } from '../database/tables.js';
-import { UnauthorizedError } from './access-errors.js';
+import { CredentialStoreUnavailableError, UnauthorizedError } from './access-errors.js';
 import { hashOfKey, isKey } from './api-key.js';
-import { principalOf, type KnownCredential, type Principal } from './principal.js';
+import { FairTurns } from './fair-turns.js';
+import { KeyReads, type KeyDatabase, type KeyRow } from './key-reads.js';
+import { principalOf, type CredentialSource, type KnownCredential, type Principal } from './principal.js';
 
 /** How long a key is believed after it was read: a revocation takes effect everywhere within this and one request. */
 export const VALID_MS = 3_000;
@@ -16,31 +15,42 @@ const MAX_KEYS = 10_000;
 const MAX_UNKNOWN = 10_000;
 /** How precise the time of the last use is. */
 const LAST_USE_MS = 60_000;
+/** Of looking up keys that are not known, which anybody can make up. */
+const LOOK_UPS = { atWork: 250, waiting: 10_000, waitingOfOne: 1_000, waitMs: 2_000 };
 
-/** Reads of the database that holds the keys. @throws LedgerError DATABASE_FAILED, OVERLOADED */
-export interface KeyDatabase {
-  readonly tables: Pick<SchemaTables, 'apiKeys'>;
-  query<Row>(sql: string, parameters: readonly unknown[]): Promise<Row[]>;
-}
-
-interface KeyRow {
-  key_id: string;
-  hash: Buffer;
-  scopes: string[];
-  owner: string | null;
-  expires_at: Date | null;
-}
+/** Told why the keys can't be read any more; undefined: they can again. */
+export type KeysWatch = (problem: unknown) => void;
 
 /** The API keys of the bank, as this process knows them. */
-export class ApiKeys {
+export class ApiKeys implements CredentialSource {
   private readonly known = new LRUCache<string, KnownKey>({ max: MAX_KEYS });
   /** When it was last found that there is no such key. */
   private readonly unknown = new LRUCache<string, number>({ max: MAX_UNKNOWN });
-  private readonly reading = new Map<string, Promise<KnownKey | undefined>>();
+  private readonly reads: KeyReads;
+  private readonly turns = new FairTurns(LOOK_UPS);
+  /** Ids of keys whose use is to be noted. */
+  private used = new Set<string>();
+  private noting = false;
 
-  constructor(private readonly database: KeyDatabase) {}
+  /** @param staleMs how long a key is believed after it was read while none can be read */
+  constructor(
+    private readonly database: KeyDatabase,
+    private readonly staleMs: number,
+    onStateChanged: KeysWatch = () => undefined,
+  ) {
+    const found = (...result: Parameters<ApiKeys['learn']>) => this.learn(...result);
+    this.reads = new KeyReads(database, { found, stateChanged: onStateChanged });
+  }
 
-  /** What is known of a key that was in use; undefined: it has to be looked up. */
+  /** The last read of keys failed. */
+  get unreadable(): boolean {
+    return this.reads.failing;
+  }
+
+  isWellFormed(key: string): boolean {
+    return isKey(key);
+  }
+
   recall(key: string): KnownKey | undefined {
     return this.known.get(hashOfKey(key));
   }
@@ -48,106 +58,135 @@ export class ApiKeys {
   /**
    * Asks the database for a key, unless it was asked in vain just now.
    *
-   * @throws UnauthorizedError; LedgerError DATABASE_FAILED, OVERLOADED when it can't be found out
+   * @param client whose look-ups wait behind each other
+   * @throws UnauthorizedError; CredentialStoreUnavailableError or LedgerError OVERLOADED when it can't be found out
    */
-  async lookUp(key: string): Promise<KnownKey> {
-    if (!isKey(key)) throw new UnauthorizedError(true);
+  async lookUp(key: string, client: string): Promise<KnownKey> {
     const hash = hashOfKey(key);
-    const unknownMs = this.unknown.get(hash) ?? -Infinity;
-    if (performance.now() - unknownMs < VALID_MS) throw new UnauthorizedError(true);
-    const known = await this.read(hash);
-    if (!known) throw new UnauthorizedError(true);
-    // It took so long that it tells nothing of now.
-    if (known.isStale()) throw new LedgerError({ code: 'DATABASE_FAILED', currentVersion: null });
-    return known;
-  }
-
-  /** Whoever wants a key that is being read shares the read: its age counts from its beginning. */
-  private read(hash: string): Promise<KnownKey | undefined> {
-    const running = this.reading.get(hash);
-    if (running) return running;
-    const started = this.readOnce(hash).finally(() => this.reading.delete(hash));
-    this.reading.set(hash, started);
-    return started;
-  }
-
-  private async readOnce(hash: string): Promise<KnownKey | undefined> {
-    const readMs = performance.now();
-    const sought = Buffer.from(hash, 'hex');
-    const [row] = await this.database.query<KeyRow>(
-      `SELECT key_id, hash, scopes, owner, expires_at FROM ${this.database.tables.apiKeys}
-       WHERE hash = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())`,
-      [sought],
-    );
     const earlier = this.known.get(hash);
-    if (!row || !timingSafeEqual(row.hash, sought)) {
-      earlier?.forget();
-      this.known.delete(hash);
-      this.unknown.set(hash, readMs);
-      return undefined;
+    if (!earlier) await this.find(hash, client);
+    else if (earlier.mayHaveChanged(this.reads.unreadable)) await this.reads.readIfPossible(hash);
+    const known = this.known.get(hash);
+    if (known?.principalNow()) return known;
+    if (!known || known.hasEnded()) throw new UnauthorizedError(true);
+    throw new CredentialStoreUnavailableError();
+  }
+
+  /** Ends what goes on by itself. */
+  close(): void {
+    this.reads.close();
+  }
+
+  private async find(hash: string, client: string): Promise<void> {
+    const unknownMs = this.unknown.get(hash) ?? -Infinity;
+    if (performance.now() - unknownMs < VALID_MS) return;
+    if (this.reads.failing) throw new CredentialStoreUnavailableError();
+    await this.turns.run(client, () => this.reads.read(hash));
+  }
+
+  private learn(hash: string, row: KeyRow | undefined, readMs: number): void {
+    const earlier = this.known.get(hash);
+    if (!row) {
+      if (earlier) earlier.end(readMs);
+      else this.unknown.set(hash, readMs);
+      return;
     }
     const known =
       earlier ??
-      new KnownKey(
-        row.key_id,
-        () => this.read(hash),
-        () => this.noteUse(row.key_id),
-      );
+      new KnownKey({
+        believedMs: () => (this.reads.unreadable ? Math.max(this.staleMs, VALID_MS) : VALID_MS),
+        refresh: () => this.reads.refresh(hash),
+        noteUse: () => this.noteUse(row.key_id),
+      });
     known.learn(row, readMs);
     this.known.set(hash, known);
-    return known;
   }
 
-  /** At most one write a minute for each key and process, and none that a neighbour has just done. Nothing hangs on it. */
-  private async noteUse(keyId: string): Promise<void> {
-    await this.database
-      .query(
-        `UPDATE ${this.database.tables.apiKeys} SET last_used_at = now()
-         WHERE key_id = $1 AND (last_used_at IS NULL OR last_used_at < now() - $2 * interval '1 millisecond')`,
-        [keyId, LAST_USE_MS],
-      )
-      .catch(() => undefined);
+  private noteUse(keyId: string): void {
+    this.used.add(keyId);
+    if (!this.noting) void this.noteUses();
   }
+
+  /**
+   * At most one write a minute for each key and process, and none that a neighbour has just done, or that would wait for
+   * one. Nothing hangs on it.
+   */
+  private async noteUses(): Promise<void> {
+    const { apiKeys } = this.database.tables;
+    this.noting = true;
+    while (this.used.size > 0) {
+      const keyIds = [...this.used];
+      this.used.clear();
+      await this.database
+        .query(
+          `UPDATE ${apiKeys} SET last_used_at = now()
+           WHERE key_id IN (
+             SELECT key_id FROM ${apiKeys} WHERE key_id = ANY($1::bigint[])
+               AND (last_used_at IS NULL OR last_used_at < now() - $2 * interval '1 millisecond')
+             FOR NO KEY UPDATE SKIP LOCKED)`,
+          [keyIds, LAST_USE_MS],
+        )
+        .catch(() => undefined);
+    }
+    this.noting = false;
+  }
+}
+
+/** What a key asks of those who keep it. */
+interface KeyKeeper {
+  /** How long a key is believed after it was read, as things are. */
+  believedMs(): number;
+  refresh(): void;
+  noteUse(): void;
 }
 
 /** A key as it was last read. Who has it in hand learns of what is read later. */
 export class KnownKey implements KnownCredential {
   private principal: Principal | undefined;
+  private ended = false;
   /** By the clock of the day. */
   private expiresAtMs = -Infinity;
   /** When it began to be read; as `usedMs`, by performance.now(). */
   private readMs = -Infinity;
   private usedMs = -Infinity;
 
-  constructor(
-    private readonly keyId: string,
-    private readonly readAgain: () => Promise<unknown>,
-    private readonly noteUse: () => Promise<void>,
-  ) {}
+  constructor(private readonly keeper: KeyKeeper) {}
 
-  learn({ scopes, owner, expires_at }: KeyRow, readMs: number): void {
-    this.principal = principalOf(`key:${this.keyId}`, owner ?? undefined, scopes);
+  learn({ key_id, scopes, owner, expires_at }: KeyRow, readMs: number): void {
+    this.principal = principalOf(`key:${key_id}`, owner ?? undefined, scopes);
     this.expiresAtMs = expires_at?.getTime() ?? Infinity;
     this.readMs = readMs;
+    this.ended = false;
   }
 
-  forget(): void {
-    this.readMs = -Infinity;
+  /** It was revoked, or has expired. */
+  end(readMs: number): void {
+    this.readMs = readMs;
+    this.ended = true;
   }
 
-  isStale(): boolean {
-    return performance.now() - this.readMs >= VALID_MS;
+  hasEnded(): boolean {
+    return this.ended || this.expiresAtMs <= Date.now();
+  }
+
+  /** False: what is known has to do. That one has ended is not asked each time, and stays so while it can't be. */
+  mayHaveChanged(unreadable: boolean): boolean {
+    const isFresh = performance.now() - this.readMs < VALID_MS;
+    return !(this.hasEnded() && (isFresh || unreadable));
   }
 
   principalNow(): Principal | undefined {
+    if (this.hasEnded()) return undefined;
     const nowMs = performance.now();
     const ageMs = nowMs - this.readMs;
-    if (ageMs >= VALID_MS || this.expiresAtMs <= Date.now()) return undefined;
-    // What it finds, or fails with, is for the next request.
-    if (ageMs > REFRESH_MS) this.readAgain().catch(() => undefined);
+    if (ageMs > REFRESH_MS) {
+      // What it finds, or fails with, is for the next request.
+      this.keeper.refresh();
+      if (ageMs >= VALID_MS && ageMs >= this.keeper.believedMs()) return undefined;
+    }
     if (nowMs - this.usedMs > LAST_USE_MS) {
       this.usedMs = nowMs;
-      void this.noteUse();
+      this.keeper.noteUse();
     }
     return this.principal;
   }

@@ -7,9 +7,7 @@ import { addressOf } from '../rate-limit/user.js';
 import type { AuthenticationFailure } from '../observability/metrics.js';
 import { UnauthorizedError } from './access-errors.js';
 import { KEY_PREFIX } from './api-key.js';
-import type { ApiKeys } from './api-keys.js';
-import type { KnownCredential, Principal } from './principal.js';
-import type { Tokens } from './tokens.js';
+import type { CredentialSource, KnownCredential, Principal } from './principal.js';
 
 /** Of `Authorization: Bearer <credential>`; the name of the scheme may be written in any case (RFC 9110, 11.1). */
 const BEARER = /^bearer +(\S+) *$/i;
@@ -21,12 +19,12 @@ export class Authenticator {
   private readonly lastShown = new WeakMap<Socket, { authorization: string; known: KnownCredential }>();
 
   /**
-   * @param failuresPerMinute credentials that an address may show in vain; then those that have to be looked up are refused
+   * @param failuresPerMinute what can be no credential at all, from one address; then it is told to wait
    * @param tokens undefined: there is no identity provider
    */
   constructor(
-    private readonly keys: ApiKeys,
-    private readonly tokens: Tokens | undefined,
+    private readonly keys: CredentialSource,
+    private readonly tokens: CredentialSource | undefined,
     private readonly failuresPerMinute: number,
     private readonly onFailure: (failure: AuthenticationFailure) => void,
   ) {
@@ -35,11 +33,11 @@ export class Authenticator {
   }
 
   /**
-   * By the credential of the request. At once where it is known, and that whatever its address has done: behind one
-   * address there may be many.
+   * By the credential of the request. At once where it is known. Whatever its address has done, one that may be good is
+   * looked up: behind one address there may be many. Only what can't be good is counted against it.
    *
-   * @throws UnauthorizedError; TooManyRequestsError when its address has failed too often. Rejects with these, too, and
-   *   with what keeps the credential from being looked up
+   * @throws UnauthorizedError; TooManyRequestsError. Rejects with UnauthorizedError, and with what keeps the credential
+   *   from being looked up
    */
   authenticate(request: FastifyRequest): Principal | Promise<Principal> {
     const { authorization } = request.headers;
@@ -63,38 +61,29 @@ export class Authenticator {
       if (principal) this.lastShown.set(request.socket, { authorization, known });
       return principal;
     };
-    try {
-      const source = credential.startsWith(KEY_PREFIX) ? this.keys : this.tokens;
-      const recalled = source?.recall(credential);
-      const principal = recalled && accept(recalled);
-      if (principal) return principal;
-      // One that was good before may only have to be read again: whoever shares its address must not lock it out.
-      if (!recalled) this.checkFailures(request);
-      if (!source) throw new UnauthorizedError(true);
-      return source
-        .lookUp(credential)
-        .then((known) => {
-          const principal = accept(known);
-          if (!principal) throw new UnauthorizedError(true);
-          return principal;
-        })
-        .catch((error: unknown) => this.failed(request, error));
-    } catch (error) {
-      return this.failed(request, error);
-    }
+    const source = credential.startsWith(KEY_PREFIX) ? this.keys : this.tokens;
+    const recalled = source?.recall(credential);
+    const principal = recalled && accept(recalled);
+    if (principal) return principal;
+    if (!source || (!recalled && !source.isWellFormed(credential))) throw this.refuseMalformed(request);
+    return source
+      .lookUp(credential, addressOf(request))
+      .then((known) => {
+        const found = accept(known);
+        if (!found) throw new UnauthorizedError(true);
+        return found;
+      })
+      .catch((error: unknown) => {
+        if (error instanceof UnauthorizedError) this.onFailure('invalid');
+        throw error;
+      });
   }
 
-  private checkFailures(request: FastifyRequest): void {
-    if (this.failures.take(addressOf(request), 0).remaining > 0) return;
-    this.onFailure('limited');
-    throw new TooManyRequestsError(Math.ceil(60 / this.failuresPerMinute));
-  }
-
-  private failed(request: FastifyRequest, error: unknown): never {
-    if (error instanceof UnauthorizedError) {
-      this.onFailure('invalid');
-      this.failures.take(addressOf(request));
-    }
-    throw error;
+  private refuseMalformed(request: FastifyRequest): Error {
+    const { admitted } = this.failures.take(addressOf(request));
+    this.onFailure(admitted ? 'invalid' : 'limited');
+    return admitted
+      ? new UnauthorizedError(true)
+      : new TooManyRequestsError(Math.ceil(60 / this.failuresPerMinute));
   }
 }

@@ -69,3 +69,16 @@ export interface KnownCredential {
   /** Whose it is; undefined: it has to be looked up again, or has ended. */
   principalNow(): Principal | undefined;
 }
+
+/** One kind of credentials. */
+export interface CredentialSource {
+  /** Whether a text can be one at all: what can't is no business of whoever keeps them. */
+  isWellFormed(credential: string): boolean;
+  /** What is known of one that was in use; undefined: it has to be looked up. */
+  recall(credential: string): KnownCredential | undefined;
+  /**
+   * @param client whose look-ups wait behind each other, not before those of others
+   * @throws UnauthorizedError, and what keeps it from being found out
+   */
+  lookUp(credential: string, client: string): Promise<KnownCredential>;
+}

@@ -10,13 +10,15 @@ import {
   jwtVerify,
   type CryptoKey,
   type JWKSCacheInput,
+  type JWTHeaderParameters,
   type JWTPayload,
-  type JWTVerifyGetKey,
 } from 'jose';
 import { LRUCache } from 'lru-cache';
 import { isOwner } from '../domain/account.js';
+import { LedgerError } from '../domain/errors.js';
 import { ProviderUnavailableError, UnauthorizedError } from './access-errors.js';
-import { principalOf, type KnownCredential, type Principal } from './principal.js';
+import { FairTurns } from './fair-turns.js';
+import { principalOf, type CredentialSource, type KnownCredential, type Principal } from './principal.js';
 
 /** The identity provider whose tokens are believed, and how they are to look. */
 export interface TokenSettings {
@@ -40,7 +42,12 @@ const MAX_TOKEN_LENGTH = 8 * 1024;
 const VALID_MS = 60_000;
 const MAX_TOKENS = 10_000;
 
+/** Of checking signatures, which anybody can make up. */
+const VERIFICATIONS = { atWork: 16, waiting: 10_000, waitingOfOne: 1_000, waitMs: 2_000 };
+
 const KEYS_VALID_MS = 10 * 60_000;
+/** From then on they are fetched in the background, so that nobody waits for a provider that is slow just then. */
+const KEYS_REFRESH_MS = 5 * 60_000;
 /** While the provider can't be reached, its last keys are good for so long. */
 const KEYS_STALE_MS = 60 * 60_000;
 /** A key that is not among those known has them fetched anew, but not more often than this; nor is it tried again sooner. */
@@ -51,9 +58,10 @@ const TROUBLE_MS = 30_000;
 const MAX_KEYS_BYTES = 1024 * 1024;
 
 /** The access tokens (JWT) of an identity provider: `sub` is the owner of the accounts that their bearer sees. */
-export class Tokens {
+export class Tokens implements CredentialSource {
   private readonly known = new LRUCache<string, KnownToken>({ max: MAX_TOKENS });
-  private readonly keyOf: JWTVerifyGetKey;
+  private readonly keyOf: KeyOf;
+  private readonly turns = new FairTurns(VERIFICATIONS);
 
   constructor(private readonly settings: TokenSettings) {
     this.keyOf = keysAt(new URL(settings.jwksUrl));
@@ -64,43 +72,56 @@ export class Tokens {
     return this.known.get(hash('sha256', token));
   }
 
+  /** It says that it is the provider's. What is believed, is verified. */
+  isWellFormed(token: string): boolean {
+    if (token.length > MAX_TOKEN_LENGTH) return false;
+    try {
+      const { alg, typ } = decodeProtectedHeader(token);
+      const known = alg !== undefined && ALGORITHMS.includes(alg);
+      const suits = typ === undefined || TYPES.includes(typ.toLowerCase());
+      return known && suits && decodeJwt(token).iss === this.settings.issuer;
+    } catch {
+      return false;
+    }
+  }
+
   /**
    * Verifies a token.
    *
-   * @throws UnauthorizedError; ProviderUnavailableError when the keys can't be had
+   * @throws UnauthorizedError; ProviderUnavailableError when the keys can't be had, LedgerError OVERLOADED
    */
-  async lookUp(token: string): Promise<KnownToken> {
+  async lookUp(token: string, client: string): Promise<KnownToken> {
     try {
-      this.refuseAtSight(token);
-      const { issuer, audience, clockToleranceS } = this.settings;
-      const { payload } = await jwtVerify(token, this.keyOf, {
-        issuer,
-        audience,
-        algorithms: ALGORITHMS,
-        clockTolerance: clockToleranceS,
-        requiredClaims: ['exp', 'sub'],
-      });
-      const expiresMs = ((payload.exp ?? 0) + clockToleranceS) * 1_000;
-      const known = new KnownToken(this.principalOf(payload), Math.min(Date.now() + VALID_MS, expiresMs));
-      this.known.set(hash('sha256', token), known);
-      return known;
+      // It says itself that it is over: not worth a question to the provider.
+      if (!this.isCurrent(token)) throw new UnauthorizedError(true);
+      // Whoever waits for the provider takes no place from those whose key is there.
+      const key = await this.keyOf(decodeProtectedHeader(token) as JWTHeaderParameters);
+      return await this.turns.run(client, () => this.verify(token, key));
     } catch (error) {
-      if (error instanceof ProviderUnavailableError) throw error;
+      if (error instanceof ProviderUnavailableError || error instanceof LedgerError) throw error;
       // Why, would help only whoever made it up.
       throw new UnauthorizedError(true);
     }
   }
 
-  /** What says by itself that it is no good is not worth a question to the provider. What is believed, is verified. */
-  private refuseAtSight(token: string): void {
-    if (token.length > MAX_TOKEN_LENGTH) throw new UnauthorizedError(true);
-    const { alg, typ } = decodeProtectedHeader(token);
-    const { iss, exp } = decodeJwt(token);
-    const { issuer, clockToleranceS } = this.settings;
-    const known = alg !== undefined && ALGORITHMS.includes(alg);
-    const suits = typ === undefined || TYPES.includes(typ.toLowerCase());
-    const current = exp !== undefined && exp + clockToleranceS > Date.now() / 1_000;
-    if (!known || !suits || !current || iss !== issuer) throw new UnauthorizedError(true);
+  private async verify(token: string, key: CryptoKey): Promise<KnownToken> {
+    const { issuer, audience, clockToleranceS } = this.settings;
+    const { payload } = await jwtVerify(token, key, {
+      issuer,
+      audience,
+      algorithms: ALGORITHMS,
+      clockTolerance: clockToleranceS,
+      requiredClaims: ['exp', 'sub'],
+    });
+    const expiresMs = ((payload.exp ?? 0) + clockToleranceS) * 1_000;
+    const known = new KnownToken(this.principalOf(payload), Math.min(Date.now() + VALID_MS, expiresMs));
+    this.known.set(hash('sha256', token), known);
+    return known;
+  }
+
+  private isCurrent(token: string): boolean {
+    const { exp } = decodeJwt(token);
+    return exp !== undefined && exp + this.settings.clockToleranceS > Date.now() / 1_000;
   }
 
   private principalOf(payload: JWTPayload): Principal {
@@ -127,11 +148,14 @@ function scopesIn(claim: unknown): string[] {
   return Array.isArray(claim) ? claim.filter((entry) => typeof entry === 'string') : [];
 }
 
+/** The key by which a token with this header is signed. @throws ProviderUnavailableError when only the provider could tell */
+type KeyOf = (header: JWTHeaderParameters) => Promise<CryptoKey>;
+
 /**
  * The provider's keys, from the one address in the configuration: what a token says of where its key is (`jku`, `x5u`,
  * `jwk`) is not looked at.
  */
-function keysAt(url: URL): JWTVerifyGetKey {
+function keysAt(url: URL): KeyOf {
   const kept: JWKSCacheInput = {};
   const remote = createRemoteJWKSet(url, {
     cacheMaxAge: KEYS_VALID_MS,
@@ -142,12 +166,12 @@ function keysAt(url: URL): JWTVerifyGetKey {
   });
   let failedMs = -Infinity;
   const failedWithin = (ms: number) => performance.now() - failedMs < ms;
-  const ask = async (...[header, token]: Parameters<JWTVerifyGetKey>): Promise<CryptoKey> => {
+  const ask: KeyOf = async (header) => {
     try {
-      return await remote(header, token);
+      return await remote(header);
     } catch (error) {
       if (isOfToken(error)) throw error;
-      const key = keyAmong(kept, header, token);
+      const key = keyAmong(kept, header);
       const isUnknown = await key.then(
         () => false,
         (failure: unknown) => failure instanceof ProviderUnavailableError,
@@ -157,24 +181,29 @@ function keysAt(url: URL): JWTVerifyGetKey {
       return key;
     }
   };
-  return (header, token) => {
+  const refresh = () => {
+    if (!remote.fresh || remote.reloading || Date.now() - (kept.uat ?? 0) < KEYS_REFRESH_MS) return;
+    remote.reload().catch(() => (failedMs = performance.now()));
+  };
+  return (header) => {
     // A provider in trouble is not asked for every token, and not every user waits for it.
-    if (failedWithin(FETCH_AGAIN_MS)) return keyAmong(kept, header, token);
-    const asked = ask(header, token);
+    if (failedWithin(FETCH_AGAIN_MS)) return keyAmong(kept, header);
+    refresh();
+    const asked = ask(header);
     if (!failedWithin(TROUBLE_MS)) return asked;
     // Otherwise a failure would be nobody's, and end the process.
     asked.catch(() => undefined);
-    return keyAmong(kept, header, token).catch(() => asked);
+    return keyAmong(kept, header).catch(() => asked);
   };
 }
 
 /** Where the provider can't be asked. @throws ProviderUnavailableError when only it could tell */
 async function keyAmong(
   { jwks, uat = -Infinity }: JWKSCacheInput,
-  ...[header, token]: Parameters<JWTVerifyGetKey>
+  header: JWTHeaderParameters,
 ): Promise<CryptoKey> {
   if (!jwks || Date.now() - uat > KEYS_STALE_MS) throw new ProviderUnavailableError();
-  return createLocalJWKSet(jwks)(header, token).catch((failure: unknown) => {
+  return createLocalJWKSet(jwks)(header).catch((failure: unknown) => {
     // It may be a new key, which nobody can tell us of just now.
     throw failure instanceof errors.JWKSNoMatchingKey ? new ProviderUnavailableError() : failure;
   });

@@ -19,7 +19,7 @@ export interface AssignReport {
 }
 
 /**
- * Sets the owner of accounts; the services follow within some seconds. Safe to run again.
+ * Sets the owner of accounts; the services follow within 5 seconds. Safe to run again.
  *
  * Each change is recorded before it is made. The audit log is in the bank's first shard and the account may be in another,
  * so the two can't commit together: one that fails may be on record, but none is made that is not.
@@ -98,7 +98,7 @@ async function setOwner(
 export function assignText({ changed, unchanged }: AssignReport, owner: string | undefined): string {
   const whose = owner === undefined ? "nobody's" : `${owner}'s`;
   const lines = [
-    changed.length > 0 && `Now ${whose}: ${changed.join(', ')}. Running services follow within 30 s.`,
+    changed.length > 0 && `Now ${whose}: ${changed.join(', ')}. Running services follow within 5 s.`,
     unchanged.length > 0 &&
       `${owner === undefined ? "Nobody's" : `${owner}'s`} already: ${unchanged.join(', ')}.`,
   ];

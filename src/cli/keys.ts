@@ -85,10 +85,10 @@ export interface RotateRequest {
 }
 
 /**
- * A new key in an old one's place, with the same name, scopes and owner. The old one expires after the overlap, or when it
- * would have anyway.
+ * A new key in an old one's place, with the same name, scopes and owner, and the same end unless another one is given. The
+ * old one expires after the overlap, or when it would have anyway.
  *
- * @throws WorkError when there is no such key, or it is not good any more
+ * @throws WorkError when there is no such key, it is not good any more, or another one has taken its place already
  */
 export async function rotateKey(
   shards: readonly ShardAddress[],
@@ -99,6 +99,7 @@ export async function rotateKey(
     const { name, scopes, scopesVersion, owner, expiresAt } = await lock(session, keyId);
     const now = Date.now();
     if (expiresAt && expiresAt.getTime() <= now) throw new WorkError(`key ${keyId} has expired already`);
+    await refuseRotated(session, keyId);
     const newExpires = expires ?? expiresAt ?? undefined;
     const created = await insert(session, {
       name,
@@ -143,6 +144,20 @@ async function lock({ client, tables }: ShardSession, keyId: number): Promise<Ke
   if (!key) throw new WorkError(`there is no key ${keyId}`);
   if (key.revokedAt) throw new WorkError(`key ${keyId} was revoked at ${key.revokedAt.toISOString()}`);
   return key;
+}
+
+/** Its end is that of the overlap by now, which is nothing to pass on. */
+async function refuseRotated({ client, tables }: ShardSession, keyId: number): Promise<void> {
+  const { rows } = await client.query<{ by: number }>(
+    `SELECT (details::json ->> 'by')::float8 AS by FROM ${tables.auditEvents}
+     WHERE action = 'key.rotated' AND (details::json ->> 'key')::float8 = $1 LIMIT 1`,
+    [keyId],
+  );
+  const [rotated] = rows;
+  if (rotated)
+    throw new WorkError(
+      `key ${keyId} has been rotated already: rotate key ${rotated.by}, which took its place`,
+    );
 }
 
 async function act(

@@ -2,11 +2,11 @@ import { Logger, Module, type DynamicModule, type OnModuleDestroy } from '@nestj
 import { ModuleRef } from '@nestjs/core';
 import { getDataSourceToken, TypeOrmModule } from '@nestjs/typeorm';
 import type { DataSource } from 'typeorm';
-import type { Config } from '../config.js';
+import { KEY_CONNECTIONS, type Config } from '../config.js';
 import { messageOf } from '../error-message.js';
 import { ShardsDownError, waitingHelps, type BankShards } from './bank-shards.js';
 import { dataSourceOptions, type PoolSettings } from './data-source.js';
-import { Shard } from './shard.js';
+import { Shard, type ShardDataSources } from './shard.js';
 
 /** The injection token of the {@link Shard}s, in the bank's order. */
 export const SHARDS = Symbol('SHARDS');
@@ -17,10 +17,9 @@ export class DatabaseModule implements OnModuleDestroy {
 
   /** @param bank migrated already, except for the shards that are down */
   static register(config: Config, bank: BankShards): DynamicModule {
-    const pools = bank.shards.flatMap((address, index) => [
-      { address, pool: ledgerPool(config, index) },
-      { address, pool: generalPool(config, index) },
-    ]);
+    const pools = bank.shards.flatMap((address, index) =>
+      poolsOf(config, index).map((pool) => ({ address, pool })),
+    );
     return {
       module: DatabaseModule,
       imports: pools.map(({ address, pool }) =>
@@ -35,7 +34,10 @@ export class DatabaseModule implements OnModuleDestroy {
         {
           provide: SHARDS,
           inject: pools.map(({ pool }) => getDataSourceToken(pool.name)),
-          useFactory: (...dataSources: DataSource[]) => openShards(config, bank, dataSources),
+          useFactory: (...dataSources: DataSource[]) => {
+            const byName = new Map(pools.map(({ pool }, at) => [pool.name, dataSources[at] as DataSource]));
+            return openShards(config, bank, byName);
+          },
         },
       ],
       exports: [SHARDS],
@@ -48,16 +50,21 @@ export class DatabaseModule implements OnModuleDestroy {
 }
 
 /** @throws when no shard can be opened, or one can't for a reason that waiting does not mend */
-async function openShards(config: Config, bank: BankShards, dataSources: DataSource[]): Promise<Shard[]> {
+async function openShards(
+  config: Config,
+  bank: BankShards,
+  byName: ReadonlyMap<string, DataSource>,
+): Promise<Shard[]> {
   const logger = new Logger('Shards');
   const log = {
     info: (message: string) => logger.log(message),
     warn: (message: string) => logger.warn(message),
   };
   const shards = bank.shards.map((address, index) => {
-    const [ledger, general] = dataSources.slice(2 * index) as [DataSource, DataSource];
+    const [ledger, general, keys] = poolsOf(config, index).map(({ name }) => byName.get(name));
+    const dataSources = { ledger, general, keys } as ShardDataSources;
     const identity = { bankId: bank.bankId, index, count: bank.shards.length };
-    return new Shard(address, identity, { ledger, general }, log, config);
+    return new Shard(address, identity, dataSources, log, config);
   });
   const down = new Set(bank.down);
   const open = async (shard: Shard) => {
@@ -74,18 +81,15 @@ async function openShards(config: Config, bank: BankShards, dataSources: DataSou
   return shards;
 }
 
-function ledgerPool(config: Config, index: number): PoolSettings {
-  return {
-    name: `bank-ledger-${index}`,
-    size: config.ledger.flushers + config.ledger.lanes + config.ledger.atomicBatches,
-    connectTimeoutMs: config.databaseConnectTimeoutMs,
-  };
-}
-
-function generalPool(config: Config, index: number): PoolSettings {
-  return {
-    name: `bank-general-${index}`,
-    size: config.databaseReadPool,
-    connectTimeoutMs: config.databaseConnectTimeoutMs,
-  };
+/** In the order of {@link ShardDataSources}; the first shard has the keys. */
+function poolsOf(config: Config, index: number): PoolSettings[] {
+  const { ledger, databaseReadPool, databaseConnectTimeoutMs: connectTimeoutMs } = config;
+  const ledgerSize = ledger.flushers + ledger.lanes + ledger.atomicBatches;
+  return [
+    { name: `bank-ledger-${index}`, size: ledgerSize, connectTimeoutMs },
+    { name: `bank-general-${index}`, size: databaseReadPool, connectTimeoutMs },
+    ...(config.auth.enabled && index === 0
+      ? [{ name: 'bank-keys', size: KEY_CONNECTIONS, connectTimeoutMs }]
+      : []),
+  ];
 }

@@ -26,8 +26,15 @@ export interface ShardSettings {
   readonly requireDurable: boolean;
 }
 
+/** A shard's pools, not open yet. */
+export interface ShardDataSources {
+  readonly ledger: DataSource;
+  readonly general: DataSource;
+  readonly keys?: DataSource;
+}
+
 /**
- * One shard's database, and its two pools: readers can never take a connection that a flusher needs, and one shard's
+ * One shard's database, and its pools: readers can never take a connection that a flusher needs, and one shard's
  * trouble never takes another's. A shard that is down when the service starts opens once it is there; one that is
  * moved to another server is followed.
  */
@@ -36,6 +43,8 @@ export class Shard implements ShardPlace {
   readonly ledger: ShardPool;
   /** For all else: reads, opening accounts, the outbox. */
   readonly general: ShardPool;
+  /** For API keys alone; undefined where none are read. */
+  readonly keys: ShardPool | undefined;
   private current: ShardAddress;
   private closed = false;
   private opening = false;
@@ -46,13 +55,14 @@ export class Shard implements ShardPlace {
   constructor(
     private readonly configured: ShardAddress,
     readonly identity: ShardIdentity,
-    private readonly dataSources: { readonly ledger: DataSource; readonly general: DataSource },
+    private readonly dataSources: ShardDataSources,
     private readonly log: ShardLog,
     private readonly settings: ShardSettings,
   ) {
     this.current = configured;
     this.ledger = new ShardPool(dataSources.ledger, this);
     this.general = new ShardPool(dataSources.general, this);
+    this.keys = dataSources.keys && new ShardPool(dataSources.keys, this);
   }
 
   get index(): number {
@@ -76,7 +86,7 @@ export class Shard implements ShardPlace {
   }
 
   /**
-   * Opens both pools and checks that they lead to this very shard, on a server that keeps what it commits.
+   * Opens the pools and checks that they lead to this very shard, on a server that keeps what it commits.
    *
    * @throws ShardMismatchError, NotDurableError, connection errors
    */
@@ -157,7 +167,8 @@ export class Shard implements ShardPlace {
   }
 
   private pools(): DataSource[] {
-    return [this.dataSources.ledger, this.dataSources.general];
+    const { ledger, general, keys } = this.dataSources;
+    return [ledger, general, ...(keys ? [keys] : [])];
   }
 
   private async checkIdentity(): Promise<void> {

@@ -1,6 +1,11 @@
 import { Catch, HttpException, Logger, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { ForbiddenError, ProviderUnavailableError, UnauthorizedError } from '../auth/access-errors.js';
+import {
+  CredentialStoreUnavailableError,
+  ForbiddenError,
+  ProviderUnavailableError,
+  UnauthorizedError,
+} from '../auth/access-errors.js';
 import { LedgerError, type Refusal } from '../domain/errors.js';
 import { JSON_TYPE } from './connections.js';
 import { InvalidRequestError } from './invalid-request.js';
@@ -72,7 +77,7 @@ export function answerOf(error: unknown): ErrorAnswer {
     const challenge = error.given ? 'Bearer error="invalid_token"' : 'Bearer';
     return { status: 401, body: { error: error.message }, challenge };
   }
-  if (error instanceof ProviderUnavailableError) {
+  if (error instanceof ProviderUnavailableError || error instanceof CredentialStoreUnavailableError) {
     return { status: 503, body: { error: error.message }, retryAfterSeconds: RETRY_AFTER_SECONDS };
   }
   if (error instanceof ForbiddenError) {

@@ -11,6 +11,7 @@ import { LedgerError } from '../domain/errors.js';
 import type { Lifecycle } from '../observability/lifecycle.js';
 import type { Metrics } from '../observability/metrics.js';
 import { isBatch, NDJSON_TYPES } from './admission.js';
+import { isAmong } from './client-address.js';
 import { answerRaw, Connections, endRaw, endUnrouted, serverOptions } from './connections.js';
 import { allowOrigins } from './cors.js';
 import { answerOf, sendError } from './exception.filter.js';
@@ -42,7 +43,7 @@ export function createFastifyAdapter(config: Config, { api }: SecurityHeaders): 
   return new FastifyAdapter<Server>({
     logger: false,
     bodyLimit: BODY_LIMIT_BYTES,
-    trustProxy: trustedProxies.length > 0 && [...trustedProxies],
+    trustProxy: trustedProxies.length > 0 && isAmong(trustedProxies),
     requestTimeout: limits.requestTimeoutMs,
     keepAliveTimeout: limits.keepAliveTimeoutMs,
     // While it stops, open connections are still served: refusing them would lose requests that are on their way.

@@ -341,7 +341,7 @@ export const GENERAL_RESPONSES: Responses = {
     unknown: { error: 'Expectation failed' },
   }),
   429: jsonResponse(
-    'Too many wrong credentials came from the address of the client: one that is not in use already is not looked up.',
+    'Too much that can be no credential came from the address of the client.',
     ErrorBody,
     { tooMany: { error: 'Too many requests' } },
     { 'Retry-After': RetryAfter },
@@ -354,9 +354,12 @@ export const GENERAL_RESPONSES: Responses = {
     },
   ),
   503: jsonResponse(
-    "The identity provider's keys can't be had: whether the token is good is not known.",
+    "The identity provider's keys, or the API keys of the bank, can't be had: whether the credential is good is not known.",
     ErrorBody,
-    { unavailable: { error: 'Identity provider unavailable' } },
+    {
+      provider: { error: 'Identity provider unavailable' },
+      apiKeys: { error: 'Credential store unavailable' },
+    },
     { 'Retry-After': RetryAfter },
   ),
 };

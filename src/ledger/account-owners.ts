@@ -1,5 +1,6 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
-import { plainArray } from '../database/array-literal.js';
+import { plainArray, textArray } from '../database/array-literal.js';
 import { LedgerError } from '../domain/errors.js';
 import { THE_SERVICE } from '../domain/sender.js';
 import type { ShardReader } from './shard-reader.js';
@@ -8,18 +9,25 @@ import { SingleFlight } from './single-flight.js';
 
 /** Accounts of which it is remembered that they are their owner's; the least recently used goes first. */
 const REMEMBERED = 100_000;
-/** How long: then a change of their owner takes effect. */
-const REMEMBERED_MS = 30_000;
+/** How long after it was read: a change of their owner takes effect everywhere within this and one request. */
+export const VALID_MS = 4_000;
+/** From then on the next request has it read again, and does not wait. */
+const REFRESH_MS = 2_000;
+/** Accounts that one statement reads again. */
+const AT_ONCE = 1_000;
 
 /**
  * Tells which accounts are an owner's, for those who may use no others. To be asked before anything else is: what is
  * another's is then answered as what does not exist, after the same one look-up. Its index holds the owner's own
- * accounts alone, so it finds neither. Only what is found is remembered.
+ * accounts alone, so it finds neither. Only what is found is remembered, and read again in the background while it is in
+ * use, one statement at a time in each shard.
  *
  * Errors: where the database fails, no version is told: it could be another's.
  */
 export class AccountOwners {
-  private readonly remembered = new LRUCache<string, true>({ max: REMEMBERED, ttl: REMEMBERED_MS });
+  private readonly remembered = new LRUCache<string, Remembered>({ max: REMEMBERED });
+  /** What is to be read again in each shard; there while a shard is at it. */
+  private readonly toRefresh = new Map<ShardReader, Map<string, Ownership>>();
   /** An account that is much in use is asked for by many when it was just forgotten. */
   private readonly lookUps = new SingleFlight<string, ReadonlyMap<number, Error>>();
 
@@ -28,7 +36,7 @@ export class AccountOwners {
   /** @throws LedgerError ACCOUNT_NOT_FOUND, DATABASE_FAILED, OVERLOADED */
   async check(owner: string, accountId: number, user = THE_SERVICE): Promise<void> {
     const name = nameOf(owner, accountId);
-    if (this.remembered.get(name)) return;
+    if (this.isKnown(name, { owner, accountId })) return;
     // Each user's by itself: nobody is to wait for another's turn.
     const problems = await this.lookUps.run(`${user}/${name}`, () => this.problems(owner, [accountId], user));
     const problem = problems.get(accountId);
@@ -41,7 +49,9 @@ export class AccountOwners {
     accountIds: readonly number[],
     user = THE_SERVICE,
   ): Promise<ReadonlyMap<number, Error>> {
-    const unknown = new Set(accountIds.filter((id) => !this.remembered.get(nameOf(owner, id))));
+    const unknown = new Set(
+      accountIds.filter((accountId) => !this.isKnown(nameOf(owner, accountId), { owner, accountId })),
+    );
     const problems = new Map<number, Error>();
     const byShard = Map.groupBy(unknown, (id) => this.router.of(id));
     const lookUps = [...byShard].map(async ([shard, ids]) => {
@@ -63,16 +73,76 @@ export class AccountOwners {
     accountIds: readonly number[],
     user: string,
   ): Promise<ReadonlySet<number>> {
-    const start = performance.now();
+    const readMs = performance.now();
     const rows = await shard.query<{ account_id: string }>(
       `SELECT account_id FROM ${shard.tables.accounts} WHERE owner = $1 AND account_id = ANY($2::bigint[])`,
       [owner, plainArray(accountIds)],
       user,
     );
     const own = new Set(rows.map((row) => Number(row.account_id)));
-    for (const id of own) this.remembered.set(nameOf(owner, id), true, { start });
+    for (const id of own) this.remembered.set(nameOf(owner, id), { readMs, isDue: false });
     return own;
   }
+
+  private isKnown(name: string, ownership: Ownership): boolean {
+    const remembered = this.remembered.get(name);
+    if (!remembered) return false;
+    const ageMs = performance.now() - remembered.readMs;
+    if (ageMs >= VALID_MS) return false;
+    if (ageMs > REFRESH_MS && !remembered.isDue) {
+      remembered.isDue = true;
+      this.refresh(this.router.of(ownership.accountId), name, ownership);
+    }
+    return true;
+  }
+
+  private refresh(shard: ShardReader, name: string, ownership: Ownership): void {
+    const waiting = this.toRefresh.get(shard);
+    if (waiting) return void waiting.set(name, ownership);
+    const due = new Map([[name, ownership]]);
+    this.toRefresh.set(shard, due);
+    void this.refreshAll(shard, due).finally(() => this.toRefresh.delete(shard));
+  }
+
+  /** What can't be read is asked for by whoever needs it once its time is over. */
+  private async refreshAll(shard: ShardReader, due: Map<string, Ownership>): Promise<void> {
+    while (due.size > 0) {
+      // Nobody waits, and those of one turn of the event loop are read together.
+      await nextTurn();
+      const some = new Map([...due].slice(0, AT_ONCE));
+      for (const name of some.keys()) due.delete(name);
+      const readMs = performance.now();
+      const found = await this.read(shard, [...some.values()]).catch(() => undefined);
+      for (const name of found ? some.keys() : []) {
+        if (found?.has(name)) this.remembered.set(name, { readMs, isDue: false });
+        else this.remembered.delete(name);
+      }
+    }
+  }
+
+  private async read(shard: ShardReader, ownerships: readonly Ownership[]): Promise<ReadonlySet<string>> {
+    const rows = await shard.query<{ owner: string; account_id: string }>(
+      `SELECT owner, account_id FROM ${shard.tables.accounts}
+       WHERE (owner, account_id) IN (SELECT * FROM unnest($1::text[], $2::bigint[]))`,
+      [
+        textArray(ownerships.map(({ owner }) => owner)),
+        plainArray(ownerships.map(({ accountId }) => accountId)),
+      ],
+    );
+    return new Set(rows.map((row) => nameOf(row.owner, Number(row.account_id))));
+  }
+}
+
+interface Ownership {
+  readonly owner: string;
+  readonly accountId: number;
+}
+
+interface Remembered {
+  /** When it began to be read, by performance.now(). */
+  readonly readMs: number;
+  /** It is to be read again. */
+  isDue: boolean;
 }
 
 const nameOf = (owner: string, accountId: number) => `${accountId}:${owner}`;

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { QueryRunner } from 'typeorm';
-import { connect, cutWhenLate } from '../database/connection.js';
 import { classifyFailure } from '../database/database-errors.js';
+import { queryOnce } from '../database/query-once.js';
 import type { ShardPool } from '../database/shard-pool.js';
 import type { SchemaTables } from '../database/tables.js';
 import { LedgerError } from '../domain/errors.js';
@@ -47,7 +47,7 @@ export class ShardReader {
     accountId?: number,
   ): Promise<Row[]> {
     return this.within(user, accountId, () =>
-      this.pool.following(() => this.queryOnce(sql, parameters, this.readTimeoutMs)),
+      this.pool.following(() => queryOnce<Row>(this.pool, sql, parameters, this.readTimeoutMs)),
     );
   }
 
@@ -77,7 +77,7 @@ export class ShardReader {
   /** One at a time, however often it is asked for: those that meet a database that hangs must not take its pool. */
   private probe(): Promise<boolean> {
     this.probing ??= this.pool
-      .following(() => this.queryOnce(`SELECT FROM ${this.tables.shardIdentity}`, [], PROBE_MS))
+      .following(() => queryOnce(this.pool, `SELECT FROM ${this.tables.shardIdentity}`, [], PROBE_MS))
       .then(
         () => true,
         () => false,
@@ -91,22 +91,6 @@ export class ShardReader {
     const { totalCount, idleCount, waitingCount } = this.pool.connections;
     const allInUse = totalCount > 0 && idleCount === 0 && waitingCount > 0;
     return allInUse && performance.now() - this.answeredMs < this.readTimeoutMs;
-  }
-
-  private async queryOnce<Row>(
-    sql: string,
-    parameters: readonly unknown[],
-    timeoutMs: number,
-  ): Promise<Row[]> {
-    const queryRunner = this.pool.createQueryRunner();
-    let deadline: NodeJS.Timeout | undefined;
-    try {
-      deadline = cutWhenLate(await connect(queryRunner), timeoutMs);
-      return (await queryRunner.query(sql, [...parameters])) as Row[];
-    } finally {
-      clearTimeout(deadline);
-      await queryRunner.release();
-    }
   }
 
   private within<T>(user: string, accountId: number | undefined, read: () => Promise<T>): Promise<T> {

@@ -7,6 +7,8 @@ import {
 } from '@nestjs/terminus';
 import type { FastifyRequest } from 'fastify';
 import { Allow } from '../auth/access.js';
+import type { ApiKeys } from '../auth/api-keys.js';
+import { API_KEYS } from '../auth/auth.module.js';
 import { CONFIG } from '../config.module.js';
 import type { Config } from '../config.js';
 import { RABBITMQ, RELAYS } from '../events/events.module.js';
@@ -30,6 +32,7 @@ export class HealthController {
     @Inject(REDIS) private readonly redis: RedisConnection | undefined,
     @Inject(RABBITMQ) private readonly broker: RabbitMqConnection | undefined,
     @Inject(RELAYS) private readonly relays: readonly OutboxRelay[],
+    @Inject(API_KEYS) private readonly keys: ApiKeys | undefined,
   ) {}
 
   /** The process answers; says nothing of the database, for whose trouble a restart is no cure. */
@@ -77,8 +80,9 @@ export class HealthController {
   }
 
   private optional(): (() => HealthIndicatorResult)[] {
-    const { redis, broker, relays } = this;
+    const { redis, broker, relays, keys } = this;
     return [
+      ...(keys ? [() => this.indicator('api-keys', keys.unreadable ? "can't be read" : undefined)] : []),
       ...(redis ? [() => this.indicator('redis', redis.up ? undefined : 'does not answer')] : []),
       ...(broker
         ? [() => this.indicator('rabbitmq', broker.status === 'up' ? undefined : broker.status)]

@@ -171,6 +171,13 @@ export class Metrics {
     ['failure'],
   );
 
+  private readonly keysReadable = this.gauge(
+    'bank_api_keys_readable',
+    'Whether API keys can be read: 1 or 0; those in use are believed for a while without',
+    [],
+    'min',
+  );
+
   private scrapeAll: (() => Promise<string>) | undefined;
 
   constructor() {
@@ -241,6 +248,10 @@ export class Metrics {
 
   authenticationFailed(failure: AuthenticationFailure): void {
     this.authenticationFailures.inc({ failure });
+  }
+
+  watchKeys(readable: () => boolean): void {
+    this.collectInto(this.keysReadable, (gauge) => gauge.set(readable() ? 1 : 0));
   }
 
   rateDecided(counter: RateCounter, admitted: boolean): void {

@@ -3,6 +3,7 @@ import ipaddr from 'ipaddr.js';
 import { LRUCache } from 'lru-cache';
 import { EVERYBODY, NOBODY } from '../auth/principal.js';
 import type { Sender } from '../domain/sender.js';
+import { readAddress } from '../http/client-address.js';
 
 /** IPv6 networks of this length go to one subscriber, who may use any address in it. */
 const SUBSCRIBER_HEXTETS = 4;
@@ -37,9 +38,8 @@ function rememberedNetworkOf(text: string): string | undefined {
 
 /** An IPv4 address, however it is written, or an IPv6 network; undefined: the text is no address. */
 export function networkOf(text: string): string | undefined {
-  if (!ipaddr.IPv4.isValidFourPartDecimal(text) && !ipaddr.IPv6.isValid(text)) return undefined;
-  const address = ipaddr.process(text);
-  if (address instanceof ipaddr.IPv4) return address.toString();
+  const address = readAddress(text);
+  if (!(address instanceof ipaddr.IPv6)) return address?.toString();
   const hextets = address.parts.slice(0, SUBSCRIBER_HEXTETS).map((part) => part.toString(16));
   return `${hextets.join(':')}::/64`;
 }

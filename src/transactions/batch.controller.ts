@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { Body, Controller, HttpCode, Inject, Post, Query, Req, Res } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { Allow } from '../auth/access.js';
+import { Allow, principalNow } from '../auth/access.js';
 import { POSTING_SCOPES } from '../auth/principal.js';
 import { CONFIG } from '../config.module.js';
 import type { Config } from '../config.js';
@@ -117,9 +117,9 @@ export class BatchController {
 }
 
 const batchSenderOf = (request: FastifyRequest): BatchSender => ({
-  principal: request.principal,
   user: userOf(request),
   requestId: request.id,
+  principalNow: async () => principalNow(request),
 });
 
 async function* withFirst<T>(first: T, rest: AsyncIterable<T>): AsyncGenerator<T> {

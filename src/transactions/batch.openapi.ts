@@ -202,7 +202,8 @@ export const DocumentBatch = (): MethodDecorator =>
       description:
         `Up to ${MAX_ITEMS} transactions of any accounts, as one JSON array, or one on each line (${NDJSON}); lines are ` +
         'answered while the rest still comes. Each gets the result that the single call would have given it, in its place. ' +
-        'Those of one account are applied in their order. An atomic batch is applied as a whole or not at all: its ' +
+        'Those of one account are applied in their order. Once the credential has ended, each of the rest gets the result ' +
+        '401. An atomic batch is applied as a whole or not at all: its ' +
         'accounts must be in one shard, and its status is that of the transaction which stopped it; the others have 424. ' +
         'Each takes the scope of its type, as by itself. Each transaction counts against the rate limit; an atomic batch needs room for all of them.',
       requestBody: {

@@ -25,11 +25,12 @@ export interface AtomicAnswer extends Omit<ErrorAnswer, 'body'> {
 
 /** Who sends a batch. */
 export interface BatchSender {
-  readonly principal: Principal;
   /** Whom it is counted for where something bounded is shared. */
   readonly user: string;
   /** Leads from the answer to a defect to its line in the log. */
   readonly requestId: string;
+  /** A credential may end while the rest of a batch is still coming. @throws UnauthorizedError when it has */
+  principalNow(): Promise<Principal>;
 }
 
 /** Counts some transactions against the rate, each by itself: what is wrong with it, or undefined. */
@@ -58,8 +59,9 @@ export class BatchService {
     chunks: AsyncIterable<readonly BatchItem[]>,
     results: ResultStream,
     admitEach: AdmitEach | undefined,
-    { principal, user, requestId }: BatchSender,
+    sender: BatchSender,
   ): Promise<void> {
+    const { requestId } = sender;
     const inFlight: { readonly items: number; readonly written: Promise<void> }[] = [];
     let itemsInFlight = 0;
     let written = Promise.resolve();
@@ -69,8 +71,7 @@ export class BatchService {
         await oldest?.written;
         itemsInFlight -= oldest?.items ?? 0;
       }
-      const allowed = await this.refuseForbidden(chunk, principal, user);
-      const items = admitEach ? await admitted(allowed, admitEach) : allowed;
+      const items = await this.checked(chunk, admitEach, sender);
       if (results.isGone) break;
       const answers = Promise.all(items.map((item) => this.post(item, requestId)));
       const before = written;
@@ -89,8 +90,10 @@ export class BatchService {
   async postAtomically(
     items: readonly BatchItem[],
     admit: ((transactions: number) => Promise<void>) | undefined,
-    { principal, user, requestId }: BatchSender,
+    sender: BatchSender,
   ): Promise<AtomicAnswer> {
+    const { user, requestId } = sender;
+    const principal = await sender.principalNow();
     const fit = refuseUnfit(items, (accountId) => this.ledger.shardOf(accountId));
     if (!fit.every(isCommand)) return this.notApplied(fit, requestId);
     const commands = await this.refuseForbidden(fit, principal, user);
@@ -107,6 +110,22 @@ export class BatchService {
         ),
       ),
     );
+  }
+
+  /** The items, and what is wrong with them in the place of those that the ledger is not to be asked for. */
+  private async checked(
+    items: readonly BatchItem[],
+    admitEach: AdmitEach | undefined,
+    sender: BatchSender,
+  ): Promise<readonly BatchItem[]> {
+    let principal: Principal;
+    try {
+      principal = await sender.principalNow();
+    } catch (error) {
+      return items.map(() => error as Error);
+    }
+    const allowed = await this.refuseForbidden(items, principal, sender.user);
+    return admitEach ? admitted(allowed, admitEach) : allowed;
   }
 
   /** The items, and what is wrong with them in the place of those that the sender may not post: by their type, or account. */

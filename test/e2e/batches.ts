@@ -55,12 +55,17 @@ export const of = (accountId: number, posting: object, idempotencyKey?: string) 
 export class LineClient {
   private constructor(readonly raw: RawClient) {}
 
-  /** @param headerLines each with its line break */
-  static async open(url: string, query = '', reads = true, headerLines = ''): Promise<LineClient> {
+  static async open(
+    url: string,
+    query = '',
+    reads = true,
+    headers: Readonly<Record<string, string>> = {},
+  ): Promise<LineClient> {
     const raw = await RawClient.open(url, reads);
+    const fields = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
     raw.send(
-      `POST /transactions/batch${query} HTTP/1.1\r\nHost: bank\r\nContent-Type: ${NDJSON_TYPE}\r\n${headerLines}` +
-        'Transfer-Encoding: chunked\r\n\r\n',
+      `POST /transactions/batch${query} HTTP/1.1\r\nHost: bank\r\nContent-Type: ${NDJSON_TYPE}\r\n` +
+        `${fields.join('')}Transfer-Encoding: chunked\r\n\r\n`,
     );
     const client = new LineClient(raw);
     lineClients.push(client);

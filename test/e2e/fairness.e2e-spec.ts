@@ -69,7 +69,7 @@ async function inTurn(count: number, request: () => Promise<number>) {
 describe('what is bounded', () => {
   it('has places for a batch of another when one user sends slow ones', async () => {
     const slow = await Promise.all(
-      Array.from({ length: 4 }, () => LineClient.open(app.url, '', true, `X-Forwarded-For: ${MANY}\r\n`)),
+      Array.from({ length: 4 }, () => LineClient.open(app.url, '', true, { 'X-Forwarded-For': MANY })),
     );
     for (const client of slow) client.send(of(accountId, deposit('1')));
     await Promise.all(slow.slice(0, 2).map((client) => client.results(1)));

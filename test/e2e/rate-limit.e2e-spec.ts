@@ -172,6 +172,22 @@ describe('whom it counts', () => {
     expect(await left(app, '::ffff:192.0.2.1')).toBeLessThan(FRESH);
   });
 
+  it('whom a trusted proxy names together with a port', async () => {
+    const app = await start({ ...WIDE, AUTH: 'off', TRUSTED_PROXIES: '127.0.0.0/8, 10.0.0.0/8' });
+    await sendMany(app, '192.0.2.1:1000');
+    expect(await left(app, '192.0.2.2:1000')).toBe(FRESH);
+    for (const same of ['192.0.2.1', '192.0.2.1:2000', '[::ffff:192.0.2.1]:1', '192.0.2.1:9, 10.0.0.7:443']) {
+      expect(await left(app, same)).toBeLessThan(FRESH);
+    }
+    await sendMany(app, '[2001:db8:1:2::1]:1000');
+    expect(await left(app, '[2001:db8:1:3::1]:1000')).toBe(FRESH);
+    expect(await left(app, '2001:db8:1:2::2')).toBeLessThan(FRESH);
+    // Another header for the same, which is not read.
+    const named = await post(app, accountId, deposit('0.01'), { forwarded: 'for=192.0.2.77' });
+    expect(remaining(named)).toBe(FRESH);
+    expect(await left(app)).toBeLessThan(FRESH);
+  });
+
   it('whom the first trusted proxy saw, not whom its client claims to be', async () => {
     const app = await start({ ...WIDE, AUTH: 'off', TRUSTED_PROXIES: '127.0.0.1' });
     await sendMany(app, '192.0.2.1');

@@ -13,6 +13,8 @@ const SECONDS = 4;
 /** What brings a mistake to light, and the rules of which one must be found broken. */
 interface Trial {
   readonly fault?: string;
+  /** Milliseconds for which it is to last, once; otherwise it strikes again and again, briefly. */
+  readonly lastsMs?: number;
   readonly mix?: RunOptions['mix'];
   /** It takes a broker. */
   readonly events?: boolean;
@@ -41,6 +43,9 @@ const TRIALS: Readonly<Record<string, Trial>> = {
   },
   'the version is compared before the lock': { rules: ['version-check'] },
   'callers are answered before the COMMIT': { fault: 'wire-cut-before-commit', rules: ['acknowledged-lost'] },
+  'a key is believed no longer because it can not be read': {
+    ...{ fault: 'wire-silence', lastsMs: 6_000, rules: ['credential-forgotten'] },
+  },
   'a batch is run again after a COMMIT whose outcome is unknown': {
     // One that has a key then meets itself, and is told that it is a duplicate.
     ...{ fault: 'wire-cut-after-commit', rules: ['applied-twice', 'refused-but-applied'] },
@@ -48,14 +53,14 @@ const TRIALS: Readonly<Record<string, Trial>> = {
 };
 
 /** The fault at each wire of the first instance, again and again. */
-function strikeOften(names: readonly string[]) {
+function strikeOften(names: readonly string[], lastsMs?: number) {
   return (faults: readonly Fault[]) =>
     faults
       .filter(({ name, target }) => names.includes(name) && target.startsWith('api-1'))
       .flatMap((fault, index) =>
-        Array.from({ length: SECONDS }, (_, second) => ({
+        Array.from({ length: lastsMs === undefined ? SECONDS : 1 }, (_, second) => ({
           atMs: second * 1_000 + index * 100,
-          forMs: 600,
+          forMs: lastsMs ?? 600,
           fault,
         })),
       );
@@ -73,7 +78,7 @@ describe('the checker, on builds of the service that are wrong', () => {
   function run(
     sabotage: string | undefined,
     faults: readonly string[],
-    { mix, events = false }: Partial<Trial>,
+    { mix, lastsMs, events = false }: Partial<Trial>,
     seed = 1,
   ): Promise<RunReport> {
     const preload = join(process.cwd(), 'test/sabotage/preload.mjs');
@@ -82,7 +87,7 @@ describe('the checker, on builds of the service that are wrong', () => {
       // The relay that forgets an event never gets done.
       patienceMs: sabotage === undefined ? 60_000 : 5_000,
       startBank: (options) => startFullBank({ ...options, rabbitMq: events }),
-      schedule: strikeOften(faults),
+      schedule: strikeOften(faults, lastsMs),
       // A busy machine must not be taken for a Redis that can't be reached, which would excuse an old balance.
       settings: { REDIS_TIMEOUT_MS: '1000', ...(sabotage !== undefined && { SABOTAGE: sabotage }) },
       nodeOptions: sabotage === undefined ? [] : ['--import', preload],

@@ -1,12 +1,14 @@
-import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { Client } from 'pg';
 import { seedShard } from '../../src/cli/seed.js';
-import { AccountOwners } from '../../src/ledger/account-owners.js';
+import { AccountOwners, VALID_MS } from '../../src/ledger/account-owners.js';
 import type { LedgerReader } from '../../src/ledger/ledger-reader.js';
+import { pass } from '../support/clock.js';
 import { openReader, openShards } from '../support/history.js';
 import { openLedger, refusalOf, type TestLedger } from '../support/ledger.js';
 import { blocksRead, planOf, rowsRead } from '../support/plans.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
+import { waitUntil } from '../support/service.js';
 
 const ACCOUNTS = 20_000;
 /** Every second account is one of theirs, in turn. */
@@ -88,6 +90,68 @@ describe('the look-up of an owner’s account', () => {
     } finally {
       await ledger.dataSource.query('ALTER TABLE bank.accounts RENAME COLUMN was_owner TO owner');
     }
+  });
+});
+
+describe('an ownership that is in use', () => {
+  const OWNER = 'owner 9';
+  const own = (count: number) => Array.from({ length: count }, (_, index) => 18 + 2 * OWNERS * index);
+
+  afterEach(async () => {
+    jest.restoreAllMocks();
+    await client.query(
+      `UPDATE bank.accounts SET owner = 'owner ' || (account_id / 2 % $1) WHERE owner = 'new'`,
+      [OWNERS],
+    );
+  });
+
+  it('is read again in the background: nobody waits, many are read together, and a change is seen', async () => {
+    const owners = new AccountOwners(openShards(ledger));
+    const accountIds = own(200);
+    await owners.problems(OWNER, accountIds);
+    await client.query(`UPDATE bank.accounts SET owner = 'new' WHERE account_id = 18`);
+    pass(VALID_MS * 0.6);
+    const asked = jest.spyOn(Client.prototype, 'query');
+    for (let n = 0; n < 10; n++) {
+      await Promise.all(accountIds.map((accountId) => owners.check(OWNER, accountId)));
+    }
+    expect(asked.mock.calls.length).toBeLessThanOrEqual(4);
+    await waitUntil(async () => (await owners.problems(OWNER, [18])).size === 1, 2_000);
+    const before = asked.mock.calls.length;
+    pass(VALID_MS * 0.4);
+    // All but this one were read since, and are known.
+    await Promise.all(accountIds.slice(1).map((accountId) => owners.check(OWNER, accountId)));
+    expect(asked.mock.calls.length).toBe(before);
+    expect(await refusalOf(owners.check(OWNER, 18))).toEqual({ code: 'ACCOUNT_NOT_FOUND' });
+    await owners.check('new', 18);
+  });
+
+  it('ends in time though it can not be read again', async () => {
+    const owners = new AccountOwners(openShards(ledger));
+    await owners.check(OWNER, 18);
+    await ledger.dataSource.query('ALTER TABLE bank.accounts RENAME COLUMN owner TO was_owner');
+    try {
+      pass(VALID_MS * 0.6);
+      await owners.check(OWNER, 18);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      pass(VALID_MS * 0.4);
+      await expect(owners.check(OWNER, 18)).rejects.toThrow('column "owner" does not exist');
+    } finally {
+      await ledger.dataSource.query('ALTER TABLE bank.accounts RENAME COLUMN was_owner TO owner');
+    }
+    await owners.check(OWNER, 18);
+  });
+
+  it('is read from the index, whatever else the owner has', async () => {
+    const owners = new AccountOwners(openShards(ledger));
+    const nodes = await planOf(client, 'unnest', async () => {
+      await owners.problems(OWNER, own(100));
+      pass(VALID_MS * 0.6);
+      await owners.problems(OWNER, own(100));
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    });
+    expect(nodes.map((node) => node['Node Type'])).not.toContain('Seq Scan');
+    expect(rowsRead(nodes)).toBeLessThanOrEqual(200);
   });
 });
 

@@ -62,7 +62,7 @@ describe('accounts assign', () => {
     const run = await cli('--account', '2', '3', '--owner', 'ada');
     expect(run).toEqual({
       code: 0,
-      stdout: "Now ada's: 2, 3. Running services follow within 30 s.\n",
+      stdout: "Now ada's: 2, 3. Running services follow within 5 s.\n",
       stderr: '',
     });
     expect(await owners()).toEqual([null, 'ada', 'ada', null]);
@@ -75,7 +75,7 @@ describe('accounts assign', () => {
     await assignAccounts(shards, { accounts: [1, 2], owner: 'ada' });
     const run = await cli('--account', '1', '2', '4', '--nobody');
     expect(run.stdout).toBe(
-      "Now nobody's: 1, 2. Running services follow within 30 s.\nNobody's already: 4.\n",
+      "Now nobody's: 1, 2. Running services follow within 5 s.\nNobody's already: 4.\n",
     );
     expect(await owners()).toEqual([null, null, null, null]);
     expect((await newActs()).slice(2)).toEqual(

@@ -1,7 +1,9 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { Pool } from 'pg';
+import { CredentialStoreUnavailableError } from '../../src/auth/access-errors.js';
 import { generateKey } from '../../src/auth/api-key.js';
-import { ApiKeys, VALID_MS, type KeyDatabase } from '../../src/auth/api-keys.js';
+import { ApiKeys, VALID_MS } from '../../src/auth/api-keys.js';
+import type { KeyDatabase } from '../../src/auth/key-reads.js';
 import { createKey, listKeys, revokeKey } from '../../src/cli/keys.js';
 import { tablesOf } from '../../src/database/tables.js';
 import { pass } from '../support/clock.js';
@@ -15,12 +17,14 @@ class WatchedDatabase implements KeyDatabase {
   writes = 0;
   /** What each statement waits for before it is sent. */
   held: Promise<unknown> = Promise.resolve();
+  down = false;
 
   constructor(private readonly pool: Pool) {}
 
   async query<Row>(sql: string, parameters: readonly unknown[]): Promise<Row[]> {
     if (sql.startsWith('UPDATE')) this.writes += 1;
     else this.reads += 1;
+    if (this.down) throw new Error('down');
     await this.held;
     return (await this.pool.query(sql, [...parameters])).rows as Row[];
   }
@@ -30,6 +34,11 @@ let database: TestDatabase;
 let pool: Pool;
 let watched: WatchedDatabase;
 let keys: ApiKeys;
+/** What was told of whether the keys can be read. */
+let states: unknown[];
+
+const STALE_MS = 900_000;
+const CLIENT = '192.0.2.1';
 
 beforeAll(async () => {
   database = await createTestDatabase('api_keys');
@@ -43,10 +52,12 @@ afterAll(async () => {
 
 beforeEach(() => {
   watched = new WatchedDatabase(pool);
-  keys = new ApiKeys(watched);
+  keys = new ApiKeys(watched, STALE_MS, (problem) => states.push(problem));
+  states = [];
 });
 
 afterEach(() => {
+  keys.close();
   jest.restoreAllMocks();
 });
 
@@ -58,7 +69,7 @@ describe('a key', () => {
   it('is read once, however many want it at the same time, and not again while it is known', async () => {
     const { key, keyId } = await make();
     expect(keys.recall(key)).toBeUndefined();
-    const found = await Promise.all(Array.from({ length: 100 }, () => keys.lookUp(key)));
+    const found = await Promise.all(Array.from({ length: 100 }, () => keys.lookUp(key, CLIENT)));
     expect(new Set(found).size).toBe(1);
     for (let n = 0; n < 1_000; n++) {
       expect(keys.recall(key)?.principalNow()).toEqual({
@@ -72,53 +83,56 @@ describe('a key', () => {
 
   it('in use is read again before its time is over, and nobody waits', async () => {
     const { key } = await make();
-    const known = await keys.lookUp(key);
+    const known = await keys.lookUp(key, CLIENT);
     pass(VALID_MS * 0.6);
     for (let n = 0; n < 100; n++) expect(known.principalNow()).toBeDefined();
-    expect(watched.reads).toBe(2);
-    await waitUntil(async () => (await keys.lookUp(key)) === known, 2_000);
+    await waitUntil(() => Promise.resolve(watched.reads === 2), 2_000);
+    await waitUntil(async () => (await keys.lookUp(key, CLIENT)) === known, 2_000);
     pass(VALID_MS * 0.6);
     expect(known.principalNow()).toBeDefined();
   });
 
   it('is believed no longer than its time, counted from when its reading began', async () => {
     const { key } = await make();
-    const known = await keys.lookUp(key);
+    const known = await keys.lookUp(key, CLIENT);
     pass(VALID_MS + 1);
     expect(known.principalNow()).toBeUndefined();
     let release: () => void = () => undefined;
     watched.held = new Promise<void>((resolve) => (release = resolve));
-    const slow = keys.lookUp(key);
+    const slow = keys.lookUp(key, CLIENT);
+    await waitUntil(() => Promise.resolve(watched.reads === 2), 2_000);
     pass(VALID_MS + 1);
     release();
-    await expect(slow).rejects.toMatchObject({ refusal: { code: 'DATABASE_FAILED' } });
+    await expect(slow).rejects.toThrow(CredentialStoreUnavailableError);
   });
 
   it('that was revoked is forgotten by whoever has it in hand when that is read', async () => {
     const { key, keyId } = await make();
-    const known = await keys.lookUp(key);
+    const known = await keys.lookUp(key, CLIENT);
     await revokeKey(shards(), keyId);
     pass(VALID_MS * 0.55);
     // This has it read again.
     known.principalNow();
     // Sooner than it would end by itself.
     await waitUntil(() => Promise.resolve(known.principalNow() === undefined), VALID_MS * 0.35);
-    expect(keys.recall(key)).toBeUndefined();
-    await expect(keys.lookUp(key)).rejects.toThrow('Unauthorized');
+    expect(keys.recall(key)?.principalNow()).toBeUndefined();
+    const before = watched.reads;
+    for (let n = 0; n < 20; n++) await expect(keys.lookUp(key, CLIENT)).rejects.toThrow('Unauthorized');
+    expect(watched.reads).toBe(before);
   });
 
   it('that has expired is not asked for each time', async () => {
     const { key } = await make(new Date(Date.now() + 300));
-    const known = await keys.lookUp(key);
+    const known = await keys.lookUp(key, CLIENT);
     await waitUntil(() => Promise.resolve(known.principalNow() === undefined), 2_000);
     const before = watched.reads;
-    for (let n = 0; n < 20; n++) await expect(keys.lookUp(key)).rejects.toThrow('Unauthorized');
+    for (let n = 0; n < 20; n++) await expect(keys.lookUp(key, CLIENT)).rejects.toThrow('Unauthorized');
     expect(watched.reads - before).toBeLessThanOrEqual(1);
   });
 
   it('works though its use can not be noted, which is tried once a minute', async () => {
     const { key, keyId } = await make();
-    const known = await keys.lookUp(key);
+    const known = await keys.lookUp(key, CLIENT);
     await pool.query('ALTER TABLE bank.api_keys RENAME COLUMN last_used_at TO was_used_at');
     try {
       for (let n = 0; n < 100; n++) expect(known.principalNow()).toBeDefined();
@@ -127,10 +141,10 @@ describe('a key', () => {
     } finally {
       await pool.query('ALTER TABLE bank.api_keys RENAME COLUMN was_used_at TO last_used_at');
     }
-    const again = await keys.lookUp(key);
+    const again = await keys.lookUp(key, CLIENT);
     pass(61_000);
     // It is stale by then: whoever comes looks it up.
-    const later = await keys.lookUp(key);
+    const later = await keys.lookUp(key, CLIENT);
     expect(later).toBe(again);
     expect(later.principalNow()).toBeDefined();
     expect(watched.writes).toBe(2);
@@ -145,25 +159,159 @@ describe('what is no key', () => {
   it('costs no question where its checksum is wrong, and one where it was asked for just now', async () => {
     for (let n = 0; n < 100; n++) {
       const slip = `${generateKey().slice(0, -1)}~`;
-      await expect(keys.lookUp(slip)).rejects.toThrow('Unauthorized');
+      expect(keys.isWellFormed(slip)).toBe(false);
     }
-    expect(watched.reads).toBe(0);
     const unknown = generateKey();
-    for (let n = 0; n < 100; n++) await expect(keys.lookUp(unknown)).rejects.toThrow('Unauthorized');
+    for (let n = 0; n < 100; n++) await expect(keys.lookUp(unknown, CLIENT)).rejects.toThrow('Unauthorized');
     expect(watched.reads).toBe(1);
     pass(VALID_MS);
-    await expect(keys.lookUp(unknown)).rejects.toThrow('Unauthorized');
+    await expect(keys.lookUp(unknown, CLIENT)).rejects.toThrow('Unauthorized');
     expect(watched.reads).toBe(2);
   });
 
   it('pushes out none that is, however much of it comes', async () => {
     const { key } = await make();
-    await keys.lookUp(key);
+    await keys.lookUp(key, CLIENT);
     const tries = 10_500;
     for (let n = 0; n < tries; n += 500) {
-      await Promise.allSettled(Array.from({ length: 500 }, () => keys.lookUp(generateKey())));
+      await Promise.allSettled(Array.from({ length: 500 }, () => keys.lookUp(generateKey(), CLIENT)));
     }
-    expect(watched.reads).toBe(1 + tries);
+    expect(watched.reads).toBeLessThan(tries / 20);
     expect(keys.recall(key)).toBeDefined();
+  });
+});
+
+describe('while the keys can not be read', () => {
+  const TRIED_AGAIN_MS = 2_000;
+  const unavailable = (key: string) =>
+    expect(keys.lookUp(key, CLIENT)).rejects.toThrow(CredentialStoreUnavailableError);
+
+  /** Has a key read, in vain. */
+  async function fail(known: { principalNow(): unknown }): Promise<void> {
+    watched.down = true;
+    pass(VALID_MS * 0.6);
+    expect(known.principalNow()).toBeDefined();
+    await waitUntil(() => Promise.resolve(keys.unreadable), 2_000);
+  }
+
+  it('one that is known is believed for its time, and one that was never seen is not known to be wrong', async () => {
+    const [used, fresh] = await Promise.all([make(), make()]);
+    const known = await keys.lookUp(used.key, CLIENT);
+    await fail(known);
+    await unavailable(fresh.key);
+    pass(STALE_MS - VALID_MS);
+    expect(known.principalNow()).toBeDefined();
+    expect(await keys.lookUp(used.key, CLIENT)).toBe(known);
+    pass(VALID_MS);
+    expect(known.principalNow()).toBeUndefined();
+    await unavailable(used.key);
+  });
+
+  it('it is said once, until they can be read again, of which the first read counts', async () => {
+    const [used, revoked] = await Promise.all([make(), make()]);
+    const [known, other] = await Promise.all([
+      keys.lookUp(used.key, CLIENT),
+      keys.lookUp(revoked.key, CLIENT),
+    ]);
+    await fail(known);
+    await revokeKey(shards(), revoked.keyId);
+    pass(60_000);
+    expect(other.principalNow()).toBeDefined();
+    await new Promise((resolve) => setTimeout(resolve, 1_200));
+    expect(states).toEqual([new Error('down')]);
+    expect(known.principalNow()).toBeDefined();
+    expect(other.principalNow()).toBeDefined();
+    watched.down = false;
+    await waitUntil(() => Promise.resolve(states.length === 2), TRIED_AGAIN_MS);
+    expect(states[1]).toBeUndefined();
+    expect(known.principalNow()).toBeDefined();
+    expect(other.principalNow()).toBeUndefined();
+    await expect(keys.lookUp(revoked.key, CLIENT)).rejects.toThrow('Unauthorized');
+  });
+
+  it('a revocation, or an end, that was seen stays', async () => {
+    const ends = new Date(Date.now() + 60_000);
+    const [used, revoked, expiring] = await Promise.all([make(), make(), make(ends)]);
+    const known = await keys.lookUp(used.key, CLIENT);
+    await keys.lookUp(revoked.key, CLIENT);
+    await keys.lookUp(expiring.key, CLIENT);
+    await revokeKey(shards(), revoked.keyId);
+    pass(VALID_MS);
+    await expect(keys.lookUp(revoked.key, CLIENT)).rejects.toThrow('Unauthorized');
+    await keys.lookUp(used.key, CLIENT);
+    await fail(known);
+    pass(120_000);
+    for (const { key } of [revoked, expiring]) {
+      await expect(keys.lookUp(key, CLIENT)).rejects.toThrow('Unauthorized');
+    }
+    expect(known.principalNow()).toBeDefined();
+  });
+
+  it('because the database hangs, one in use waits for nothing, and one at rest for a second', async () => {
+    const [busy, resting] = await Promise.all([make(), make()]);
+    const known = await keys.lookUp(busy.key, CLIENT);
+    await keys.lookUp(resting.key, CLIENT);
+    pass(VALID_MS * 0.6);
+    watched.held = new Promise(() => undefined);
+    expect(known.principalNow()).toBeDefined();
+    pass(VALID_MS);
+    const startedMs = performance.now();
+    expect(await keys.lookUp(resting.key, CLIENT)).toBeDefined();
+    expect(performance.now() - startedMs).toBeLessThan(1_500);
+    const afterMs = performance.now();
+    for (let n = 0; n < 100; n++) {
+      expect(known.principalNow()).toBeDefined();
+      expect(await keys.lookUp(resting.key, CLIENT)).toBeDefined();
+    }
+    expect(performance.now() - afterMs).toBeLessThan(500);
+  });
+});
+
+describe('while the keys are read, but slowly', () => {
+  it('one in use waits for nothing, and a revocation is seen all the same', async () => {
+    const [used, revoked] = await Promise.all([make(), make()]);
+    const [known, other] = await Promise.all([
+      keys.lookUp(used.key, CLIENT),
+      keys.lookUp(revoked.key, CLIENT),
+    ]);
+    const query = watched.query.bind(watched);
+    watched.query = async <Row>(sql: string, parameters: readonly unknown[]) => {
+      const rows = await query<Row>(sql, parameters);
+      await new Promise((resolve) => setTimeout(resolve, 2_300).unref());
+      return rows;
+    };
+    await revokeKey(shards(), revoked.keyId);
+    let missed = 0;
+    for (const endMs = performance.now() + 5_000; performance.now() < endMs;) {
+      if (!known.principalNow()) missed += 1;
+      other.principalNow();
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    expect(missed).toBe(0);
+    expect(other.principalNow()).toBeUndefined();
+    expect(states).toEqual([]);
+  }, 10_000);
+});
+
+describe('keys that somebody makes up', () => {
+  it('keep none that is good from being found, from his address or from another', async () => {
+    const [mine, yours] = await Promise.all([make(), make()]);
+    let stopped = false;
+    const query = watched.query.bind(watched);
+    watched.query = async <Row>(sql: string, parameters: readonly unknown[]) => {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      return query<Row>(sql, parameters);
+    };
+    const flood = Array.from({ length: 800 }, async () => {
+      while (!stopped) await keys.lookUp(generateKey(), CLIENT).catch(() => undefined);
+    });
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    const startedMs = performance.now();
+    expect(await keys.lookUp(yours.key, '192.0.2.2')).toBeDefined();
+    expect(performance.now() - startedMs).toBeLessThan(1_000);
+    expect(await keys.lookUp(mine.key, CLIENT)).toBeDefined();
+    expect(performance.now() - startedMs).toBeLessThan(4_000);
+    stopped = true;
+    await Promise.all(flood);
   });
 });

@@ -87,6 +87,8 @@ function sign({ kid, alg, privateKey }: SigningKey, claims: object = {}): string
   return `${signed}.${signer.sign({ key: privateKey, dsaEncoding: 'ieee-p1363' }, 'base64url')}`;
 }
 
+const CLIENT = '192.0.2.1';
+
 let server: KeyServer;
 let tokens: Tokens;
 const key = makeKey('key-1');
@@ -108,13 +110,13 @@ afterEach(async () => {
   await server.stop();
 });
 
-const subjectOf = async (token: string) => (await tokens.lookUp(token)).principalNow()?.id;
+const subjectOf = async (token: string) => (await tokens.lookUp(token, CLIENT)).principalNow()?.id;
 
 describe('a token', () => {
   it('is recalled at once after it was verified, and for a minute at most', async () => {
     const token = sign(key);
     expect(tokens.recall(token)).toBeUndefined();
-    await tokens.lookUp(token);
+    await tokens.lookUp(token, CLIENT);
     expect(tokens.recall(token)?.principalNow()?.id).toBe('user:alice');
     pass(60_000);
     expect(tokens.recall(token)?.principalNow()).toBeUndefined();
@@ -122,7 +124,7 @@ describe('a token', () => {
 
   it('that was refused is not recalled', async () => {
     const token = sign(makeKey('key-1'));
-    await expect(tokens.lookUp(token)).rejects.toThrow(UnauthorizedError);
+    await expect(tokens.lookUp(token, CLIENT)).rejects.toThrow(UnauthorizedError);
     expect(tokens.recall(token)).toBeUndefined();
   });
 
@@ -139,7 +141,7 @@ describe('a token', () => {
     bytes.write((ORDER - s).toString(16).padStart(64, '0'), 32, 'hex');
     expect(await subjectOf(`${head}.${payload}.${bytes.toString('base64url')}`)).toBe('user:alice');
     bytes.fill(0);
-    await expect(tokens.lookUp(`${head}.${payload}.${bytes.toString('base64url')}`)).rejects.toThrow(
+    await expect(tokens.lookUp(`${head}.${payload}.${bytes.toString('base64url')}`, CLIENT)).rejects.toThrow(
       UnauthorizedError,
     );
   });
@@ -151,7 +153,7 @@ describe('a token', () => {
       jwk: { ...publicKey.export({ format: 'jwk' }), kid: 'weak', alg: 'RS256' },
     };
     server.published = [key.jwk, weak.jwk];
-    await expect(tokens.lookUp(sign(weak))).rejects.toThrow(UnauthorizedError);
+    await expect(tokens.lookUp(sign(weak), CLIENT)).rejects.toThrow(UnauthorizedError);
     expect(await subjectOf(sign(key))).toBe('user:alice');
   });
 });
@@ -166,7 +168,7 @@ describe('keys', () => {
     expect(await subjectOf(sign(key))).toBe('user:alice');
     server.published = [key.jwk, next.jwk];
     pass(AGAIN_MS);
-    await expect(tokens.lookUp(sign(broken))).rejects.toThrow(UnauthorizedError);
+    await expect(tokens.lookUp(sign(broken), CLIENT)).rejects.toThrow(UnauthorizedError);
     expect(await subjectOf(sign(next))).toBe('user:alice');
   });
 
@@ -175,10 +177,33 @@ describe('keys', () => {
     async (answer) => {
       server.answer = answer;
       const startedMs = performance.now();
-      await expect(tokens.lookUp(sign(key))).rejects.toThrow(ProviderUnavailableError);
+      await expect(tokens.lookUp(sign(key), CLIENT)).rejects.toThrow(ProviderUnavailableError);
       expect(performance.now() - startedMs).toBeLessThan(6_000);
     },
   );
+
+  it('that grow old are fetched before they are, and nobody waits for a provider that is slow then', async () => {
+    expect(await subjectOf(sign(key))).toBe('user:alice');
+    pass(OLD_MS * 0.6);
+    server.answer = 'never';
+    const startedMs = performance.now();
+    for (let n = 0; n < 3; n++) expect(await subjectOf(sign(key))).toBe('user:alice');
+    expect(performance.now() - startedMs).toBeLessThan(2_000);
+    await waitUntil(() => Promise.resolve(server.asked === 2), 2_000);
+  });
+
+  it('that many ask for in vain while the provider hangs keep none from being let in whose key is there', async () => {
+    expect(await subjectOf(sign(key))).toBe('user:alice');
+    pass(AGAIN_MS);
+    server.answer = 'never';
+    const strangers = Array.from({ length: 200 }, (_, n) =>
+      tokens.lookUp(sign(makeKey(`none-${n % 3}`)), `${n}`),
+    );
+    const startedMs = performance.now();
+    expect(await subjectOf(sign(key))).toBe('user:alice');
+    expect(performance.now() - startedMs).toBeLessThan(2_000);
+    for (const { status } of await Promise.allSettled(strangers)) expect(status).toBe('rejected');
+  }, 10_000);
 
   it('that are old make only the first wait while the provider hangs, and are renewed once it is well', async () => {
     expect(await subjectOf(sign(key))).toBe('user:alice');
@@ -195,6 +220,6 @@ describe('keys', () => {
     const next = makeKey('next');
     server.recover([next.jwk]);
     expect(await subjectOf(sign(next))).toBe('user:alice');
-    await expect(tokens.lookUp(sign(key))).rejects.toThrow(UnauthorizedError);
+    await expect(tokens.lookUp(sign(key), CLIENT)).rejects.toThrow(UnauthorizedError);
   });
 });

@@ -162,11 +162,41 @@ describe('what is done to keys', () => {
     const { keyId } = await createKey(bank(), { ...request, expires });
     await rotateKey(bank(), keyId, { overlapMs: DAY_MS });
     expect((await listed(keyId))?.expiresAt).toEqual(expires);
-    await rotateKey(bank(), keyId, { overlapMs: 0 });
-    expect((await listed(keyId))?.expiresAt?.getTime()).toBeLessThanOrEqual(Date.now());
-    await expect(rotateKey(bank(), keyId, { overlapMs: 0 })).rejects.toThrow('has expired already');
     await expect(createKey(bank(), { ...request, expires: new Date(0) })).rejects.toThrow(
       'would have expired already',
     );
+  });
+
+  it('gives each that takes its place the end of the first, and the overlap to none of them', async () => {
+    for (const expires of [undefined, new Date(Date.now() + 90 * DAY_MS)]) {
+      const first = await createKey(bank(), { ...request, expires });
+      const second = await rotateKey(bank(), first.keyId, { overlapMs: HOUR_MS });
+      const third = await rotateKey(bank(), second.keyId, { overlapMs: HOUR_MS });
+      expect((await listed(third.keyId))?.expiresAt).toEqual(expires ?? null);
+      for (const { keyId } of [first, second]) {
+        const endsInMs = ((await listed(keyId))?.expiresAt?.getTime() ?? 0) - Date.now();
+        expect(Math.abs(endsInMs - HOUR_MS)).toBeLessThan(PROCESSES_TIMEOUT_MS);
+      }
+    }
+  });
+
+  it('refuses to rotate one that was rotated, has expired, was revoked or never was', async () => {
+    const [old, expired, revoked] = [
+      await createKey(bank(), request),
+      await createKey(bank(), { ...request, expires: new Date(Date.now() + 50) }),
+      await createKey(bank(), request),
+    ];
+    const { keyId } = await rotateKey(bank(), old.keyId, { overlapMs: HOUR_MS });
+    await revokeKey(bank(), revoked.keyId);
+    await new Promise((resolve) => setTimeout(resolve, 60));
+    const before = await listKeys(bank());
+    const rotate = (id: number) => rotateKey(bank(), id, { overlapMs: HOUR_MS });
+    await expect(rotate(old.keyId)).rejects.toThrow(
+      `key ${old.keyId} has been rotated already: rotate key ${keyId}, which took its place`,
+    );
+    await expect(rotate(expired.keyId)).rejects.toThrow('has expired already');
+    await expect(rotate(revoked.keyId)).rejects.toThrow('was revoked at');
+    await expect(rotate(9_999)).rejects.toThrow('there is no key 9999');
+    expect(await listKeys(bank())).toEqual(before);
   });
 });

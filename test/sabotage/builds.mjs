@@ -75,6 +75,10 @@ export const BUILDS = {
       ['await commit(client, value, write);', 'void commit(client, value, write).catch(() => undefined);'],
     ],
   },
+  'a key is believed no longer because it can not be read': {
+    file: 'auth/api-keys.js',
+    edits: [['this.reads.unreadable ? Math.max(this.staleMs, VALID_MS) : VALID_MS', 'VALID_MS']],
+  },
   'a batch is run again after a COMMIT whose outcome is unknown': {
     file: 'ledger/transaction-runner.js',
     edits: [

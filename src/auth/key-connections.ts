@@ -1,0 +1,23 @@
+import { queryOnce } from '../database/query-once.js';
+import type { ShardPool } from '../database/shard-pool.js';
+import { tablesOf } from '../database/tables.js';
+import type { KeyDatabase } from './key-reads.js';
+
+/** Of one statement, by primary key or by an index. */
+const STATEMENT_MS = 2_000;
+
+/** The first shard, over connections that nothing else uses: who is let in must not wait for what others read. */
+export class KeyConnections implements KeyDatabase {
+  readonly tables;
+
+  constructor(
+    private readonly pool: ShardPool,
+    schema: string,
+  ) {
+    this.tables = tablesOf(schema);
+  }
+
+  query<Row>(sql: string, parameters: readonly unknown[]): Promise<Row[]> {
+    return this.pool.following(() => queryOnce<Row>(this.pool, sql, parameters, STATEMENT_MS));
+  }
+}
