@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import { CredentialStoreUnavailableError, UnauthorizedError } from './access-errors.js';
+import { halfOf, Turnstile } from '../ledger/turnstile.js';
 import { hashOfKey, isKey } from './api-key.js';
-import { FairTurns } from './fair-turns.js';
 import { KeyReads, type KeyDatabase, type KeyRow } from './key-reads.js';
 import { principalOf, type CredentialSource, type KnownCredential, type Principal } from './principal.js';
 
@@ -16,7 +16,7 @@ const MAX_UNKNOWN = 10_000;
 /** How precise the time of the last use is. */
 const LAST_USE_MS = 60_000;
 /** Of looking up keys that are not known, which anybody can make up. */
-const LOOK_UPS = { atWork: 250, waiting: 10_000, waitingOfOne: 1_000, waitMs: 2_000 };
+const LOOK_UPS = { atWork: 250, perUser: halfOf(250), queue: 10_000, holdMs: 2_000 };
 
 /** Told why the keys can't be read any more; undefined: they can again. */
 export type KeysWatch = (problem: unknown) => void;
@@ -27,7 +27,7 @@ export class ApiKeys implements CredentialSource {
   /** When it was last found that there is no such key. */
   private readonly unknown = new LRUCache<string, number>({ max: MAX_UNKNOWN });
   private readonly reads: KeyReads;
-  private readonly turns = new FairTurns(LOOK_UPS);
+  private readonly turns = new Turnstile(LOOK_UPS);
   /** Ids of keys whose use is to be noted. */
   private used = new Set<string>();
   private noting = false;
@@ -81,7 +81,7 @@ export class ApiKeys implements CredentialSource {
     const unknownMs = this.unknown.get(hash) ?? -Infinity;
     if (performance.now() - unknownMs < VALID_MS) return;
     if (this.reads.failing) throw new CredentialStoreUnavailableError();
-    await this.turns.run(client, () => this.reads.read(hash));
+    await this.turns.within(client, () => this.reads.read(hash));
   }
 
   private learn(hash: string, row: KeyRow | undefined, readMs: number): void {

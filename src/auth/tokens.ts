@@ -15,9 +15,9 @@ import {
 } from 'jose';
 import { LRUCache } from 'lru-cache';
 import { isOwner } from '../domain/account.js';
+import { halfOf, Turnstile } from '../ledger/turnstile.js';
 import { LedgerError } from '../domain/errors.js';
 import { ProviderUnavailableError, UnauthorizedError } from './access-errors.js';
-import { FairTurns } from './fair-turns.js';
 import { principalOf, type CredentialSource, type KnownCredential, type Principal } from './principal.js';
 
 /** The identity provider whose tokens are believed, and how they are to look. */
@@ -43,7 +43,7 @@ const VALID_MS = 60_000;
 const MAX_TOKENS = 10_000;
 
 /** Of checking signatures, which anybody can make up. */
-const VERIFICATIONS = { atWork: 16, waiting: 10_000, waitingOfOne: 1_000, waitMs: 2_000 };
+const VERIFICATIONS = { atWork: 16, perUser: halfOf(16), queue: 10_000, holdMs: 2_000 };
 
 const KEYS_VALID_MS = 10 * 60_000;
 /** From then on they are fetched in the background, so that nobody waits for a provider that is slow just then. */
@@ -61,7 +61,7 @@ const MAX_KEYS_BYTES = 1024 * 1024;
 export class Tokens implements CredentialSource {
   private readonly known = new LRUCache<string, KnownToken>({ max: MAX_TOKENS });
   private readonly keyOf: KeyOf;
-  private readonly turns = new FairTurns(VERIFICATIONS);
+  private readonly turns = new Turnstile(VERIFICATIONS);
 
   constructor(private readonly settings: TokenSettings) {
     this.keyOf = keysAt(new URL(settings.jwksUrl));
@@ -96,7 +96,7 @@ export class Tokens implements CredentialSource {
       if (!this.isCurrent(token)) throw new UnauthorizedError(true);
       // Whoever waits for the provider takes no place from those whose key is there.
       const key = await this.keyOf(decodeProtectedHeader(token) as JWTHeaderParameters);
-      return await this.turns.run(client, () => this.verify(token, key));
+      return await this.turns.within(client, () => this.verify(token, key));
     } catch (error) {
       if (error instanceof ProviderUnavailableError || error instanceof LedgerError) throw error;
       // Why, would help only whoever made it up.
