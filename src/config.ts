@@ -37,7 +37,7 @@ export interface Config {
   readonly auth: {
     /** Requests need a credential. */
     readonly enabled: boolean;
-    /** They need none because only this machine can send them; nobody has said that everybody may. One from a proxy is refused. */
+    /** They need none because only this machine can send them, and nobody has said that everybody may: AUTH=off. */
     readonly onlyThisMachine: boolean;
     /** What can be no credential at all, and is shown all the same, from one address. */
     readonly failuresPerMinute: number;

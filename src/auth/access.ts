@@ -24,14 +24,14 @@ declare module 'fastify' {
   }
 }
 
-/** Who may use a route: who has the scope, or one of several; everybody; or everybody, and who shows a credential is told more. */
+/** Who may use a route: who has its scope, or one of them; everybody; or everybody, and who shows a credential is told more. */
 export type Access = Scope | readonly Scope[] | Unconditional;
 type Unconditional = 'public' | 'public, with more for some';
 
 /**
  * For a method of a controller. Without one of these, nobody may use its route where authentication is on.
  *
- * @param more what some of its requests take besides: the controller requires it, once the request is known to be well-formed
+ * @param more what some of its requests take besides; the controller requires it, once they are known to be well-formed
  */
 export const Allow = (access: Access, more?: Scope): MethodDecorator =>
   applyDecorators(RouteConfig({ access }), ...documented(access, more));

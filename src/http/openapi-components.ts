@@ -323,12 +323,23 @@ const NOT_JSON = sharedResponse(
 /** Answers that no operation lists, because any request can get them: by status. */
 export const GENERAL_RESPONSES: Responses = {
   400: jsonResponse(
-    'The request is not valid HTTP (`request`), its path is not a valid URL (`path`), or it has no `Host`, several, or one that is none.',
+    'The request is not valid HTTP (`request`), its path is not a valid URL (`path`), or it has no `Host`, several, or one that is none. ' +
+      'Where no credentials are asked for because only this machine may send: it shows that it was sent from elsewhere.',
     InvalidRequest,
     {
       request: { error: 'Invalid request', details: [{ field: 'request', message: 'is not valid HTTP' }] },
       path: { error: 'Invalid request', details: [{ field: 'path', message: 'is not a valid URL' }] },
       host: { error: 'Invalid request', details: [{ field: 'Host', message: 'is missing' }] },
+      proxy: {
+        error: 'Invalid request',
+        details: [
+          {
+            field: 'x-forwarded-for',
+            message:
+              'is what a proxy adds. Where others than this machine send, set AUTH=on, and TRUSTED_PROXIES to the address of a proxy',
+          },
+        ],
+      },
     },
   ),
   404: jsonResponse('There is no such path, or it does not have this method.', ErrorBody, {

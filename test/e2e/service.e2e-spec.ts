@@ -99,6 +99,8 @@ describe('the service as a process, on its embedded PostgreSQL', () => {
     );
     await waitUntil(() => Promise.resolve(service.output().includes('Access:')), 5_000);
     expect(service.output()).toContain('no credentials are needed: only this machine can send');
+    const proxied = await fetch(`${service.url}/accounts`, { headers: { 'x-forwarded-for': '192.0.2.7' } });
+    expect(proxied.status).toBe(400);
     expect(service.output()).toContain(service.url);
     expect(service.output()).toContain(`${service.url}/docs`);
     expect(service.output()).toContain(`curl ${service.url}/accounts/1/balance`);
