@@ -110,7 +110,7 @@ function guardOf(access: Exclude<Access, 'public'> | undefined, authenticator: A
     if (open && request.headers.authorization === undefined) return done();
     request.authenticator = authenticator;
     // Whether the service serves is told to everybody, so also to who can't be told from everybody just now.
-    const refuse = (error: Error) => done(scope === undefined && isUnavailable(error) ? undefined : error);
+    const refuse = (error: Error) => done(open && isUnavailable(error) ? undefined : error);
     settled(() => authenticator.authenticate(request), admit, refuse);
   };
   return guard;
