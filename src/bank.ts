@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import { connectionsPerShard, type Config } from './config.js';
+import { connectionsTo, type Config } from './config.js';
 import {
   settleShards,
   ShardsDownError,
@@ -70,7 +70,7 @@ const MOST_CONNECTIONS = 2_000;
 
 /** What the embedded server must be able to take: it grows with the workers and their pools. @throws StartError */
 export function embeddedConnections(config: Config): number {
-  const needed = config.workers * connectionsPerShard(config) + OTHER_CONNECTIONS;
+  const needed = config.workers * connectionsTo(1, config) + OTHER_CONNECTIONS;
   if (needed <= MOST_CONNECTIONS) return Math.max(LEAST_CONNECTIONS, needed);
   throw new StartError(
     'WORKERS × (LEDGER_FLUSHERS + LEDGER_LANES + LEDGER_ATOMIC_BATCHES + DATABASE_READ_POOL) must not be more than ' +

@@ -273,10 +273,10 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
 /** For API keys, to the first shard: one to read them, one to note their use. */
 export const KEY_CONNECTIONS = 2;
 
-/** Connections of one process to the database of one shard, at most. */
-export function connectionsPerShard({ ledger, databaseReadPool, auth }: Config): number {
-  const keys = auth.enabled ? KEY_CONNECTIONS : 0;
-  return ledger.flushers + ledger.lanes + ledger.atomicBatches + databaseReadPool + keys;
+/** Connections of one process to the databases of so many shards, at most. */
+export function connectionsTo(shards: number, { ledger, databaseReadPool, auth }: Config): number {
+  const perShard = ledger.flushers + ledger.lanes + ledger.atomicBatches + databaseReadPool;
+  return shards * perShard + (auth.enabled ? KEY_CONNECTIONS : 0);
 }
 
 type Variables = z.output<typeof ENVIRONMENT>;

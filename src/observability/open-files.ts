@@ -1,4 +1,4 @@
-import { connectionsPerShard, type Config } from '../config.js';
+import { connectionsTo, type Config } from '../config.js';
 import { SURPLUS_CONNECTIONS } from '../http/connections.js';
 import { MANAGEMENT_CONNECTIONS } from '../http/management.js';
 
@@ -7,7 +7,7 @@ const OTHER_FILES = 100;
 
 /** Open files that the service, or each of its workers, may need at the same time; a connection is one. */
 export function openFilesNeeded(config: Config): number {
-  const toDatabases = (config.shards?.length ?? 1) * connectionsPerShard(config);
+  const toDatabases = connectionsTo(config.shards?.length ?? 1, config);
   const forManagement = config.management ? MANAGEMENT_CONNECTIONS + SURPLUS_CONNECTIONS : 0;
   return config.http.maxConnections + SURPLUS_CONNECTIONS + forManagement + toDatabases + OTHER_FILES;
 }
