@@ -75,11 +75,12 @@ export async function beginLocked(
   mode: 'ACCESS SHARE' | 'ACCESS EXCLUSIVE',
 ): Promise<void> {
   const { client, address } = session;
-  const { accounts, outbox, shardIdentity, transactions, archivedTransactions, apiKeys, auditEvents } =
-    session.tables;
+  const { accounts, accountOpenings, outbox, shardIdentity, transactions } = session.tables;
+  const { archivedTransactions, apiKeys, auditEvents } = session.tables;
   // In the order in which a batch, and then the relay, takes them.
-  const locked = [accounts, outbox, shardIdentity, transactions];
-  for (const table of [archivedTransactions, apiKeys, auditEvents])
+  const inOrder = [accounts, accountOpenings, outbox, shardIdentity, transactions];
+  const locked: string[] = [];
+  for (const table of [...inOrder, archivedTransactions, apiKeys, auditEvents])
     if (await hasTable(session, table)) locked.push(table);
   await client.query(
     `${begin}; SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}; SET LOCAL jit = off; SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO'`,

@@ -457,10 +457,11 @@ describe('a restored bank', () => {
     await restore(bankIn(target));
     expect((await settleShards(bankIn(target))).migrations).toEqual([]);
     expect(await verifyBank(bankIn(target))).toMatchObject({ accounts: 4, ok: true });
-    expect((await actsIn(bankIn(target))).map(({ action }) => action)).toEqual([
-      'bank.migrated',
-      'bank.restored',
-    ]);
+    // In the schema of the backup, if that has a log; else as soon as there is one.
+    const acts = files.includes('audit_events')
+      ? ['bank.backed_up', 'bank.restored', 'bank.migrated']
+      : ['bank.migrated', 'bank.restored'];
+    expect((await actsIn(bankIn(target))).map(({ action }) => action)).toEqual(acts);
     // Its files do not fit the newest schema.
     await on(target, 'DROP SCHEMA bank CASCADE');
     await settleShards(bankIn(target));
@@ -536,7 +537,10 @@ describe('what is not restored', () => {
     ['without a column', () => dropColumn('api_keys'), 'columns of api_keys are not those'],
     [
       'without a table',
-      () => rewriteManifest(({ shards }) => shards[0]?.files.splice(3, 1)),
+      () =>
+        rewriteManifest((body) =>
+          body.shards[0]?.files.splice(body.shards[0].files.indexOf(entryOf(body, 'outbox')), 1),
+        ),
       'lacks the table outbox',
     ],
     [
