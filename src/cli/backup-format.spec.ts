@@ -147,7 +147,13 @@ describe('whatever a stranger writes', () => {
     ([parent, key], _, value) => (parent[key] = value),
     ([parent, key]) => Reflect.deleteProperty(parent, key),
     ([parent, key], [from, name]) => (parent[key] = structuredClone(from[name])),
-    ([parent], _, value) => Object.defineProperty(parent, '__proto__', { value, enumerable: true }),
+    ([parent], _, value) =>
+      Object.defineProperty(parent, '__proto__', {
+        value,
+        enumerable: true,
+        configurable: true,
+        writable: true,
+      }),
     ([parent, key]) => Array.isArray(parent[key]) && parent[key].push(structuredClone(parent[key].at(-1))),
     ([parent, key]) => Array.isArray(parent[key]) && parent[key].reverse(),
   ];
