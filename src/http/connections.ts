@@ -3,6 +3,7 @@ import type { IncomingMessage, Server, ServerOptions, ServerResponse } from 'nod
 import type { Socket } from 'node:net';
 import { Server as TlsServer } from 'node:tls';
 import type { Config } from '../config.js';
+import { ConnectionPlaces } from './connection-places.js';
 import { requestIdOf } from './request-id.js';
 import type { Headers } from './security-headers.js';
 
@@ -56,6 +57,8 @@ export function serverOptions(limits: Config['http']): ServerOptions {
 export class Connections {
   /** Those that can send requests. */
   private readonly connections = new Map<Socket, Connection>();
+  /** The same, by the socket below TLS. */
+  private readonly byRawSocket = new WeakMap<Socket, Connection>();
   /** Those that have not agreed on TLS yet. */
   private readonly handshakes = new Set<Socket>();
   private readonly servers = new Set<Server>();
@@ -69,19 +72,22 @@ export class Connections {
     server.maxConnections = maxConnections + SURPLUS_CONNECTIONS;
     // Of several workers, too: Node would else pass a surplus connection on from one full worker to the next for ever.
     (server as Server & { dropMaxConnection: boolean }).dropMaxConnection = true;
-    const accepted = new Set<Socket>();
-    server.on('connection', (socket) => {
-      accepted.add(socket);
-      socket.once('close', () => accepted.delete(socket));
+    const places = new ConnectionPlaces(maxConnections, SURPLUS_CONNECTIONS / 2, (socket) => {
+      const connection = this.byRawSocket.get(socket);
+      return connection === undefined || connection.open === 0;
     });
-    const add = (socket: Socket) => this.add(socket, accepted.size > maxConnections);
+    const surplus = new WeakSet<Socket>();
+    server.on('connection', (socket) => {
+      if (!places.take(socket)) surplus.add(socket);
+    });
+    const add = (socket: Socket) => this.add(socket, surplus.has(belowTls(socket)));
     if (server instanceof TlsServer) this.watchHandshakes(server).on('secureConnection', add);
     else server.on('connection', add);
     server.once('close', () => {
       this.servers.delete(server);
       if (this.servers.size === 0) clearInterval(this.checks);
     });
-    return () => accepted.size;
+    return () => places.size;
   }
 
   /**
@@ -122,7 +128,9 @@ export class Connections {
   }
 
   private add(socket: Socket, surplus: boolean): void {
-    this.connections.set(socket, { surplus, open: 0 });
+    const connection: Connection = { surplus, open: 0 };
+    this.connections.set(socket, connection);
+    this.byRawSocket.set(belowTls(socket), connection);
     socket.once('close', () => this.connections.delete(socket));
   }
 

@@ -1,4 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
+import { once } from 'node:events';
+import { get, type IncomingMessage } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { verifyBank } from '../../src/cli/verify.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
@@ -82,6 +84,14 @@ async function sample(url: string, name: string): Promise<number> {
   const metrics = await (await fetch(`${url}/metrics`)).text();
   const line = metrics.split('\n').find((each) => each.startsWith(`${name} `));
   return Number(line?.slice(name.length));
+}
+
+/** What is answered to a request from another address of this machine. */
+async function statusFrom(localAddress: string, url: string): Promise<number | undefined> {
+  const request = get(`${url}/accounts/${accountId}/balance`, { localAddress, agent: false });
+  const [response] = (await once(request, 'response')) as [IncomingMessage];
+  response.resume();
+  return response.statusCode;
 }
 
 /** A client that behaves, at work until stopped: what it is answered, and how long that takes at most. */
@@ -275,6 +285,8 @@ describe('many connections', () => {
         expect(surplus.received).toMatch(/\{"error":"Overloaded"\}$/);
         return true;
       }, NOTICED_MS);
+      // Another address gets the place of one of them.
+      expect(await statusFrom('127.0.0.2', own.url)).toBe(200);
       for (const client of clients.splice(0)) client.destroy();
       await waitUntil(async () => {
         const response = await fetch(`${own.url}/accounts/${accountId}/balance`);
