@@ -27,11 +27,11 @@ describe('prepared statements', () => {
   }
 
   it('are made once per connection for each statement of a batch', async () => {
-    // Lock, waiting and not; keys, ids, insert and update; and the insert of the account itself.
+    // The inserts of the account, the transactions and the outbox rows; lock, waiting and not; keys, ids; and the update.
     expect(await preparedAfterPosting('on')).toEqual([
-      'INSERT',
+      ...['INSERT', 'INSERT', 'INSERT'],
       ...['SELECT', 'SELECT', 'SELECT', 'SELECT'],
-      ...['WITH', 'WITH'],
+      'WITH',
     ]);
   });
 
