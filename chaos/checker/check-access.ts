@@ -3,7 +3,7 @@ import type { Violations } from './rules.js';
 
 interface Pending {
   readonly attempt: Attempt;
-  /** Its process had let its sender in before it began. */
+  /** Its process had accepted its sender's credential before it began. */
   readonly wasLetIn: boolean;
 }
 
@@ -21,10 +21,10 @@ interface Failure {
 
 /** How long after its cause is gone a fault may still show. */
 const RECOVERY_MS = 10_000;
-/** What the service does without. */
+/** Servers that the service can do without. */
 const OPTIONAL = ['redis', 'rabbitmq'];
 
-/** Whether whoever is let in stays so, and whether one shard's trouble stays its own. One pass over a history, in order. */
+/** Checks that an accepted credential stays accepted, and that one shard's trouble stays its own. One pass over a history, in order. */
 export class AccessChecker {
   private readonly operations = new Map<number, Operation>();
   private readonly pending = new Map<number, Pending>();

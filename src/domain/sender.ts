@@ -1,10 +1,10 @@
-/** Who sends a request, as far as the ledger has to know. */
+/** The sender of a request, as far as the ledger needs to know. */
 export interface Sender {
-  /** Whom it is counted for where something bounded is shared: a principal, or a client address without one. */
+  /** Who is counted where users share something bounded: a principal, or without one a client address. */
   readonly user: string;
-  /** Whose accounts alone it may use; undefined: everybody's. */
+  /** The one owner whose accounts it may use; undefined: all accounts. */
   readonly owner: string | undefined;
 }
 
-/** The user of what the service does of its own accord, and of the command line. */
+/** The user for what the service does on its own, and for the command line. */
 export const THE_SERVICE = 'the service';
