@@ -1,10 +1,10 @@
-/** The sender of a request, as far as the ledger needs to know. */
+/** Who sends a request, as far as the ledger has to know. */
 export interface Sender {
-  /** Who is counted where users share something bounded: a principal, or without one a client address. */
+  /** Whom it is counted for where something bounded is shared: a principal, or a client address without one. */
   readonly user: string;
-  /** The one owner whose accounts it may use; undefined: all accounts. */
+  /** Whose accounts alone it may use; undefined: everybody's. */
   readonly owner: string | undefined;
 }
 
-/** The user for what the service does on its own, and for the command line. */
+/** The user of what the service does of its own accord, and of the command line. */
 export const THE_SERVICE = 'the service';
