@@ -38,7 +38,7 @@ async function processorMs(work: () => Promise<unknown>): Promise<number> {
   return (user + system) / 1_000;
 }
 
-/** What the service may take for a chunk, beyond what Node itself takes to hand it over and this client to send it. */
+/** Processor time that the service may take for a chunk, in multiples of what Node and this client take. */
 const TIMES_NODE = 3;
 
 describe('a body in chunks of one byte', () => {
@@ -94,7 +94,7 @@ describe('a body in chunks of one byte', () => {
       expect(await send(app.url, small)).toEqual(new Array(kind.times).fill(kind.status));
       await send(bareUrl, small);
       let ratio = Infinity;
-      // Once more where something else was at work in this process.
+      // Again if it was too slow: something else may have been at work in this process.
       for (let round = 0; round < 2 && ratio >= TIMES_NODE; round++) {
         const ofNode = await processorMs(() => send(bareUrl, small));
         const ofWhole = await processorMs(() => send(app.url, whole));
