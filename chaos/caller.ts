@@ -127,7 +127,7 @@ export class Caller {
   }
 }
 
-/** Where a request goes, how long its answer is waited for, and whose it is. */
+/** Where a request goes, how long to wait for its answer, and who sends it. */
 interface Call {
   readonly url: string;
   readonly timeoutMs: number;

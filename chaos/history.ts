@@ -48,7 +48,7 @@ export interface Attempt {
   readonly attempt: number;
   /** Which process of the service, as in `api-1#3`: its third start. */
   readonly instance: string;
-  /** With whose credential it is sent. */
+  /** Whose credential it is sent with. */
   readonly sender: string;
 }
 
@@ -91,7 +91,7 @@ export interface ListedRow {
 export interface FaultBegan {
   readonly at: number;
   readonly entry: 'fault';
-  /** When it began to be done, which may take long: to fill a disk does. From `at` on it is. */
+  /** When it began to take effect, which may take long, as filling a disk does. From `at` on it is in full effect. */
   readonly since: number;
   readonly fault: number;
   /** As in `postgres-kill`. */

@@ -4,11 +4,11 @@ import { createKey } from '../src/cli/keys.js';
 import { loadConfig } from '../src/config.js';
 import { createLogger } from '../src/observability/logging.js';
 
-/** With whose credential requests are sent. */
+/** A client with a credential of its own. */
 export interface Sender {
   readonly name: string;
   readonly headers: Readonly<Record<string, string>>;
-  /** Whose the accounts that it opens are to be; undefined: its own. */
+  /** The owner of the accounts that it opens; undefined: the sender itself. */
   readonly opensFor: string | undefined;
 }
 
@@ -19,11 +19,11 @@ export interface Senders {
 }
 
 const OWNER = 'chaos';
-/** All that a client may be allowed. */
+/** All scopes that a client may have. */
 const ORDINARY = SCOPES.filter((scope) => scope !== 'admin');
 
 /**
- * Founds a bank, and makes keys for those who will use it: the service asks for credentials, so it does not start before.
+ * Creates a bank and the keys of its users: with AUTH=on, the service does not start without a key.
  *
  * @param settings where the bank is
  */

@@ -216,7 +216,7 @@ export class Workload {
     await this.attempt(this.caller.intend(operation), operation, instance, client.timeoutMs());
   }
 
-  /** As often as it takes to know what became of it. */
+  /** Retries until the outcome is known. */
   private async openAccount(random: Random, home: Instance, timeoutMs: number): Promise<void> {
     const operation: Operation = { kind: 'open', key: newKey(random) };
     const op = this.caller.intend(operation);
@@ -277,7 +277,7 @@ class Client {
   }
 }
 
-/** 503s that promise it. */
+/** Errors of 503s that promise that nothing was applied. */
 const NOT_APPLIED = ['Overloaded', 'Credential store unavailable'];
 
 type Outcome = 'applied' | 'refused' | 'not-applied' | 'unknown';

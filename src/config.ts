@@ -37,11 +37,11 @@ export interface Config {
   readonly auth: {
     /** Requests need a credential. */
     readonly enabled: boolean;
-    /** They need none because only this machine can send them, and nobody has said that everybody may: AUTH=off. */
+    /** They need none because only this machine can send them; AUTH=off is not set. */
     readonly onlyThisMachine: boolean;
-    /** What can be no credential at all, and is shown all the same, from one address. */
+    /** Malformed credentials that one address may send. */
     readonly failuresPerMinute: number;
-    /** How long an API key is believed after it was read while none can be read. */
+    /** How long after its last read an API key is believed while keys can't be read. */
     readonly keysStaleMs: number;
     /** Undefined: there is no identity provider. */
     readonly jwt: TokenSettings | undefined;
@@ -270,10 +270,10 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
   return deepFreeze(fromVariables(parsed.data));
 }
 
-/** For API keys, to the first shard: one to read them, one to note their use. */
+/** Connections to the first shard for API keys: one reads them, one records their use. */
 export const KEY_CONNECTIONS = 2;
 
-/** Connections of one process to the databases of so many shards, at most. */
+/** Connections of one process to the databases of this many shards, at most. */
 export function connectionsTo(shards: number, { ledger, databaseReadPool, auth }: Config): number {
   const perShard = ledger.flushers + ledger.lanes + ledger.atomicBatches + databaseReadPool;
   return shards * perShard + (auth.enabled ? KEY_CONNECTIONS : 0);
@@ -377,7 +377,10 @@ function httpOf(env: Variables): Config['http'] {
   };
 }
 
-/** A bank to try things out with, for nobody else: then, and only then, credentials may be left out without a word. */
+/**
+ * A bank for trying things out, which no other machine can reach: only there may credentials be left out without
+ * AUTH=off.
+ */
 function isOnlyForThisMachine(env: Variables): boolean {
   const behindProxy = env.TRUSTED_PROXIES.length > 0;
   const inUse = env.NODE_ENV === 'production' || behindProxy || env.JWT_ISSUER !== undefined;

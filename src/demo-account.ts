@@ -4,6 +4,7 @@ import { recordActOn } from './audit/audit-log.js';
 import type { BankShards } from './database/bank-shards.js';
 import { formatMoney } from './domain/money.js';
 import { Ledger } from './domain/ports.js';
+import { THE_SERVICE } from './domain/sender.js';
 import { LedgerReader } from './ledger/ledger-reader.js';
 
 const DEMO_BALANCE = 1000_00n;
@@ -14,12 +15,15 @@ export async function createDemoAccount(
   { shards }: BankShards,
   logger: Logger,
 ): Promise<void> {
-  const [any] = await context.get(LedgerReader, { strict: false }).accountsAfter(0, 1);
+  const [any] = await context
+    .get(LedgerReader, { strict: false })
+    .accountsAfter(0, 1, undefined, THE_SERVICE);
   if (any) return;
   await recordActOn(shards, {
     action: 'demo_account.opened',
     details: { balance: formatMoney(DEMO_BALANCE) },
   });
-  const { accountId } = await context.get(Ledger, { strict: false }).openAccount(DEMO_BALANCE);
+  const ledger = context.get(Ledger, { strict: false });
+  const { accountId } = await ledger.openAccount(DEMO_BALANCE, undefined, undefined, THE_SERVICE);
   logger.info({ accountId }, 'the bank was empty: created a demo account with 1000.00');
 }

@@ -3,7 +3,7 @@ import type { Violations } from './rules.js';
 
 interface Pending {
   readonly attempt: Attempt;
-  /** Its process had let its sender in before it began. */
+  /** Its process had accepted its sender's credential before it began. */
   readonly wasLetIn: boolean;
 }
 
@@ -19,12 +19,15 @@ interface Failure {
   readonly detail: string;
 }
 
-/** How long after its cause is gone a fault may still show. */
+/** How long a fault may still show after it is healed. */
 const RECOVERY_MS = 10_000;
-/** What the service does without. */
+/** Servers that the service can do without. */
 const OPTIONAL = ['redis', 'rabbitmq'];
 
-/** Whether whoever is let in stays so, and whether one shard's trouble stays its own. One pass over a history, in order. */
+/**
+ * Checks that an accepted credential stays accepted, and that one shard's trouble stays its own. One pass over a history,
+ * in order.
+ */
 export class AccessChecker {
   private readonly operations = new Map<number, Operation>();
   private readonly pending = new Map<number, Pending>();
@@ -52,8 +55,8 @@ export class AccessChecker {
 
   /** Once the whole history was read. */
   finish(): void {
+    const faults = [...this.faults.values()];
     for (const { sentAt, at, instance, shard, detail } of this.failures) {
-      const faults = [...this.faults.values()];
       const another = faults.some(
         (fault) => isOfAnotherShard(fault, shard) && fault.at <= at && sentAt <= fault.healedAt,
       );
@@ -84,7 +87,7 @@ export class AccessChecker {
   }
 }
 
-/** Every sender's credential is good for whatever it sends. */
+/** Every sender's credential allows all that it sends. */
 const REFUSALS: readonly number[] = [401, 403, 404];
 export const UNKNOWN_CREDENTIAL = '503 Credential store unavailable';
 

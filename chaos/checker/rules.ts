@@ -16,7 +16,8 @@ export const RULES = {
   'event-missing': 'every transaction is published',
   'event-wrong': 'every event is that of a transaction, with its values',
   'credential-refused': 'a good credential is never answered 401, 403 or 404',
-  'credential-forgotten': 'who was let in is let in by the same process, whether its key can be read or not',
+  'credential-forgotten':
+    'a process goes on accepting a credential that it has accepted, whether its key can be read or not',
   bulkhead: 'no shard fails because another one does',
   'unexpected-answer': 'no answer but those of the contract, and none that says there is a defect',
   'service-ended': 'the service never ends by itself',

@@ -101,12 +101,12 @@ const keySchema = (name: string, error: string) =>
 const DuplicateAccount = keySchema('DuplicateAccount', 'Duplicate account');
 const OpeningKeyReused = keySchema('OpeningKeyReused', 'Idempotency key reused');
 
-const NOT_MODIFIED = 'The account is still as an entity tag says that If-None-Match names.';
+const NOT_MODIFIED = 'The account still has an entity tag that If-None-Match names.';
 
 const IfNoneMatchHeader = (example: string) =>
   ApiHeader({
     name: 'If-None-Match',
-    description: `Entity tags of such answers, like \`${example}\`: if one of them is still right, the answer is 304.`,
+    description: `Entity tags of earlier answers, like \`${example}\`: if one of them still matches, the answer is 304.`,
   });
 
 const EXAMPLE_LINE = '1:1:credit:1000.00:1000.00:2:1772280000000:-';
@@ -161,7 +161,7 @@ export const DocumentOpening = (): MethodDecorator =>
       summary: 'Open an account',
       description:
         'A new account is empty and has version 1. The opening deposit, if there is one, is its first transaction, and ' +
-        'takes the scope `deposits:write` (or what stands for it) besides. ' +
+        'also needs the scope `deposits:write` (or one that implies it). ' +
         'A sender who may use the accounts of one owner alone opens it for that owner; another one may name an `owner`, ' +
         'or leave the account without. Without an `Idempotency-Key` a repeated request opens another account. Where there ' +
         'is a rate limit, it counts as a transaction.',
@@ -177,7 +177,7 @@ export const DocumentOpening = (): MethodDecorator =>
           'must be an amount greater than zero, with at most 16 digits before the point and 2 after, like 49.50',
         ),
         409: jsonResponse(
-          'This key was used for the same opening, which took place once.',
+          'This key was used for the same opening before; the account was opened once.',
           DuplicateAccount,
           { duplicate: { error: 'Duplicate account', accountId: 1 } },
           { Location: OriginalLocation, ...RATE_LIMIT_HEADERS },
@@ -235,8 +235,8 @@ export const DocumentProof = (): MethodDecorator =>
         'first 64 zeros), and `line` is the transaction as ' +
         '`id:accountId:type:amount:balanceAfter:versionAfter:milliseconds:key` (the key with `=` before it, or `-`). Keep ' +
         'a head, and ask later with its version as `fromVersion`: hashing the lines onto it, one after the other, gives ' +
-        'the new head. If it does not, or the account has not come to that version (409), then history was changed. The ' +
-        'lines are transactions: `fromVersion` takes the scope `transactions:read` besides.',
+        'the new head. If it does not, or the account has not reached that version (409), then history was changed. The ' +
+        'lines are transactions: `fromVersion` also needs the scope `transactions:read`.',
       responses: {
         200: jsonResponse('The head; with `fromVersion` also what leads to it.', Proof, {
           head: { accountId: 1, version: 2, hash: EXAMPLE_HASH },
@@ -250,7 +250,7 @@ export const DocumentProof = (): MethodDecorator =>
         }),
         400: INVALID_ACCOUNT_ID,
         404: ACCOUNT_NOT_FOUND,
-        409: jsonResponse('The account has not come to `fromVersion`.', VersionMismatch, {
+        409: jsonResponse('The account has not reached `fromVersion`.', VersionMismatch, {
           mismatch: { error: 'Version mismatch', CurrentVersion: 6 },
         }),
         ...READ_FAILURES,

@@ -18,7 +18,7 @@ export class AccountsService {
     private readonly owners: AccountOwners,
   ) {}
 
-  /** @param owner whose the account is to be; undefined: nobody's */
+  /** @param owner of the new account; undefined: it has none */
   open(
     body: OpenAccountDto,
     { owner, user }: Sender,

@@ -18,7 +18,7 @@ export class ForbiddenError extends Error {
   }
 }
 
-/** Why a sender may not do what takes a scope; undefined: it may. */
+/** The refusal of a sender that lacks a scope; undefined: it has the scope. */
 export function forbidden({ scopes }: Principal, scope: Scope): ForbiddenError | undefined {
   return scopes.has(scope) ? undefined : new ForbiddenError(scope);
 }
@@ -37,7 +37,7 @@ export class ProviderUnavailableError extends Error {
   }
 }
 
-/** The API keys can't be read: whether one that this process does not know is good is not known. */
+/** API keys can't be read, so one that this process has not seen can't be checked. */
 export class CredentialStoreUnavailableError extends Error {
   constructor() {
     super('Credential store unavailable');

@@ -16,7 +16,7 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** Who sends it: everybody where authentication is off, nobody on a public route. */
     principal: Principal;
-    /** Who knows whether its credential is still good; undefined where none was asked for. */
+    /** Checks its credential again; undefined on a route that needs none. */
     authenticator?: Authenticator;
   }
   interface FastifyContextConfig {
@@ -24,14 +24,18 @@ declare module 'fastify' {
   }
 }
 
-/** Who may use a route: who has its scope, or one of them; everybody; or everybody, and who shows a credential is told more. */
+/**
+ * Who may use a route: senders with its scope, or one of its scopes; everybody; or everybody, with more detail for
+ * some.
+ */
 export type Access = Scope | readonly Scope[] | Unconditional;
 type Unconditional = 'public' | 'public, with more for some';
 
 /**
- * For a method of a controller. Without one of these, nobody may use its route where authentication is on.
+ * For a method of a controller. While authentication is on, a route without one is refused to everybody.
  *
- * @param more what some of its requests take besides; the controller requires it, once they are known to be well-formed
+ * @param more a scope that some of its requests need as well; the controller checks it once they are known to be
+ *   well-formed
  */
 export const Allow = (access: Access, more?: Scope): MethodDecorator =>
   applyDecorators(RouteConfig({ access }), ...documented(access, more));
@@ -75,15 +79,15 @@ export function guardRoutes(fastify: FastifyInstance, authenticator: Authenticat
 }
 
 /**
- * Who sends a request, as of now: a credential may end while its request is still coming.
+ * Who sends a request, checked anew: a credential may end while its request is still being received.
  *
- * @throws UnauthorizedError, and what keeps the credential from being looked up; may reject with these, too
+ * @throws UnauthorizedError, or why the credential can't be looked up; it may reject with these, too
  */
 export function principalNow(request: FastifyRequest): Principal | Promise<Principal> {
   return request.authenticator?.authenticate(request) ?? request.principal;
 }
 
-/** Once the body is there and the request has its turn: both may take longer than a revocation. */
+/** Runs once the body has arrived and the request has its turn: either may take longer than a revocation. */
 const recheck: preHandlerHookHandler = (request, _reply, done): void => {
   const admit = (principal: Principal) => {
     request.principal = principal;
@@ -109,7 +113,7 @@ function guardOf(access: Exclude<Access, 'public'> | undefined, authenticator: A
     if (access === undefined) return done(new ForbiddenError());
     if (open && request.headers.authorization === undefined) return done();
     request.authenticator = authenticator;
-    // Whether the service serves is told to everybody, so also to who can't be told from everybody just now.
+    // Everybody may see the short answer, so a sender whose credential can't be checked right now sees it, too.
     const refuse = (error: Error) => done(open && isUnavailable(error) ? undefined : error);
     settled(() => authenticator.authenticate(request), admit, refuse);
   };

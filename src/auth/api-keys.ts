@@ -15,10 +15,10 @@ const MAX_KEYS = 10_000;
 const MAX_UNKNOWN = 10_000;
 /** How precise the time of the last use is. */
 const LAST_USE_MS = 60_000;
-/** Of looking up keys that are not known, which anybody can make up. */
+/** Limits of looking up unknown keys, which anybody can make up. */
 const LOOK_UPS = { atWork: 250, perUser: halfOf(250), queue: 10_000, holdMs: 2_000 };
 
-/** Told why the keys can't be read any more; undefined: they can again. */
+/** Called with the reason when keys can no longer be read, and with undefined when they can again. */
 export type KeysWatch = (problem: unknown) => void;
 
 /** The API keys of the bank, as this process knows them. */
@@ -28,11 +28,11 @@ export class ApiKeys implements CredentialSource {
   private readonly unknown = new LRUCache<string, number>({ max: MAX_UNKNOWN });
   private readonly reads: KeyReads;
   private readonly turns = new Turnstile(LOOK_UPS);
-  /** Ids of keys whose use is to be noted. */
+  /** Ids of keys whose last use is yet to be recorded. */
   private used = new Set<string>();
   private noting = false;
 
-  /** @param staleMs how long a key is believed after it was read while none can be read */
+  /** @param staleMs how long after its last read a key is believed while keys can't be read */
   constructor(
     private readonly database: KeyDatabase,
     private readonly staleMs: number,
@@ -56,10 +56,11 @@ export class ApiKeys implements CredentialSource {
   }
 
   /**
-   * Asks the database for a key, unless it was asked in vain just now.
+   * Reads a key from the database, unless it was found missing a moment ago.
    *
-   * @param client whose look-ups wait behind each other
-   * @throws UnauthorizedError; CredentialStoreUnavailableError or LedgerError OVERLOADED when it can't be found out
+   * @param client look-ups of one client wait behind each other
+   * @throws UnauthorizedError; CredentialStoreUnavailableError or LedgerError OVERLOADED when the key can't be
+   *   checked
    */
   async lookUp(key: string, client: string): Promise<KnownKey> {
     const hash = hashOfKey(key);
@@ -72,7 +73,7 @@ export class ApiKeys implements CredentialSource {
     throw new CredentialStoreUnavailableError();
   }
 
-  /** Ends what goes on by itself. */
+  /** Stops reading in the background. */
   close(): void {
     this.reads.close();
   }
@@ -132,21 +133,21 @@ export class ApiKeys implements CredentialSource {
   }
 }
 
-/** What a key asks of those who keep it. */
+/** What a {@link KnownKey} needs from the {@link ApiKeys} that hold it. */
 interface KeyKeeper {
-  /** How long a key is believed after it was read, as things are. */
+  /** How long a key is believed after it was read, in the present state of the database. */
   believedMs(): number;
   refresh(): void;
   noteUse(): void;
 }
 
-/** A key as it was last read. Who has it in hand learns of what is read later. */
+/** A key as it was last read. Later reads update it in place, for every connection that refers to it. */
 export class KnownKey implements KnownCredential {
   private principal: Principal | undefined;
   private ended = false;
-  /** By the clock of the day. */
+  /** By Date.now(). */
   private expiresAtMs = -Infinity;
-  /** When it began to be read; as `usedMs`, by performance.now(). */
+  /** When its last read began. This and `usedMs` are by performance.now(). */
   private readMs = -Infinity;
   private usedMs = -Infinity;
 
@@ -169,7 +170,10 @@ export class KnownKey implements KnownCredential {
     return this.ended || this.expiresAtMs <= Date.now();
   }
 
-  /** False: what is known has to do. That one has ended is not asked each time, and stays so while it can't be. */
+  /**
+   * Whether to read it again before use. One that has ended is not read for each request, and stays ended while keys
+   * can't be read.
+   */
   mayHaveChanged(unreadable: boolean): boolean {
     const isFresh = performance.now() - this.readMs < VALID_MS;
     return !(this.hasEnded() && (isFresh || unreadable));
@@ -180,7 +184,7 @@ export class KnownKey implements KnownCredential {
     const nowMs = performance.now();
     const ageMs = nowMs - this.readMs;
     if (ageMs > REFRESH_MS) {
-      // What it finds, or fails with, is for the next request.
+      // The next request sees the result.
       this.keeper.refresh();
       if (ageMs >= VALID_MS && ageMs >= this.keeper.believedMs()) return undefined;
     }

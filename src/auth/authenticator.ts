@@ -19,7 +19,7 @@ export class Authenticator {
   private readonly lastShown = new WeakMap<Socket, { authorization: string; known: KnownCredential }>();
 
   /**
-   * @param failuresPerMinute what can be no credential at all, from one address; then it is told to wait
+   * @param failuresPerMinute malformed credentials that one address may send; then it has to wait
    * @param tokens undefined: there is no identity provider
    */
   constructor(
@@ -33,11 +33,11 @@ export class Authenticator {
   }
 
   /**
-   * By the credential of the request. At once where it is known. Whatever its address has done, one that may be good is
-   * looked up: behind one address there may be many. Only what can't be good is counted against it.
+   * Identifies the sender by its credential, at once where that is known. A well-formed credential is always looked
+   * up, whatever else came from its address: many users may share one. Only malformed ones count against it.
    *
-   * @throws UnauthorizedError; TooManyRequestsError. Rejects with UnauthorizedError, and with what keeps the credential
-   *   from being looked up
+   * @throws UnauthorizedError; TooManyRequestsError. Rejects with UnauthorizedError, or with why the credential can't
+   *   be looked up
    */
   authenticate(request: FastifyRequest): Principal | Promise<Principal> {
     const { authorization } = request.headers;
@@ -46,7 +46,7 @@ export class Authenticator {
     return known || this.identify(request, authorization);
   }
 
-  /** By a credential that is not the one that its connection has shown last, or is to be looked at again. */
+  /** For a credential other than the last one of its connection, or one that has to be checked again. */
   private identify(
     request: FastifyRequest,
     authorization: string | undefined,

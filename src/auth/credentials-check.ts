@@ -7,7 +7,7 @@ import { StartError } from '../bank.js';
 import { SCOPES_VERSION } from './principal.js';
 
 const CONNECT_TIMEOUT_MS = 5_000;
-/** Keys that are named in the log; of the others it tells how many they are. */
+/** Keys that the log names; the others are only counted. */
 const MAX_NAMED = 10;
 
 const GOOD = 'revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())';
@@ -52,7 +52,7 @@ async function requireKey(client: Client, apiKeys: string): Promise<void> {
   );
 }
 
-/** Of before deposits had a scope of their own: those of an owner that could deposit, and can't any more. */
+/** Names keys with an owner that were made before deposits had a scope of their own, and can no longer deposit. */
 async function warnOfNarrowedKeys(client: Client, apiKeys: string, logger: Logger): Promise<void> {
   const { rows } = await client.query<{ id: string; name: string; total: string }>(
     `SELECT key_id AS id, name, count(*) OVER () AS total FROM ${apiKeys}
@@ -67,8 +67,8 @@ async function warnOfNarrowedKeys(client: Client, apiKeys: string, logger: Logge
   const keys =
     rows.map(({ id, name }) => `${id} (${name})`).join(', ') + (unnamed ? ` and ${unnamed} more` : '');
   logger.warn(
-    `Of a key with an owner, transactions:write allows withdrawals only, and accounts:write no opening deposit, since ` +
-      `deposits take deposits:write. So these allow less than when they were made: ${keys}. Replace each by a new one with ` +
-      'the scopes that it is to have (docs/security.md), and revoke it.',
+    `Deposits now need the scope deposits:write: for a key with an owner, transactions:write allows withdrawals only, and ` +
+      `accounts:write no opening deposit. These keys allow less than when they were made: ${keys}. Replace each with a new ` +
+      'key that has the scopes it needs (docs/security.md), then revoke it.',
   );
 }

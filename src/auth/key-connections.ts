@@ -3,10 +3,10 @@ import type { ShardPool } from '../database/shard-pool.js';
 import { tablesOf } from '../database/tables.js';
 import type { KeyDatabase } from './key-reads.js';
 
-/** Of one statement, by primary key or by an index. */
+/** For one statement, which reads or updates by an index. */
 const STATEMENT_MS = 2_000;
 
-/** The first shard, over connections that nothing else uses: who is let in must not wait for what others read. */
+/** The first shard, over connections that nothing else uses: authentication must not wait for other reads. */
 export class KeyConnections implements KeyDatabase {
   readonly tables;
 

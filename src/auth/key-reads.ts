@@ -5,7 +5,7 @@ import { CredentialStoreUnavailableError } from './access-errors.js';
 /** The database that holds the keys. */
 export interface KeyDatabase {
   readonly tables: Pick<SchemaTables, 'apiKeys'>;
-  /** Within a time of its own. @throws whatever keeps it from being answered */
+  /** Within its own time limit. @throws any failure of the database or the connection */
   query<Row>(sql: string, parameters: readonly unknown[]): Promise<Row[]>;
 }
 
@@ -17,30 +17,30 @@ export interface KeyRow {
   readonly expires_at: Date | null;
 }
 
-/** What is told of reading. */
+/** Receives the results of {@link KeyReads}. */
 export interface KeyReadsListener {
   /**
-   * @param row undefined: there is no such key, or not any more
+   * @param row undefined: the key does not exist, was revoked or has expired
    * @param readMs when the read began, by performance.now()
    */
   found(hash: string, row: KeyRow | undefined, readMs: number): void;
-  /** @param problem why the keys can't be read from now on; undefined: they can again */
+  /** @param problem why keys can no longer be read; undefined: they can again */
   stateChanged(problem: unknown): void;
 }
 
 /** Keys that one statement reads. */
 const AT_ONCE = 500;
-/** From then on a read that is not answered counts as one that can't be had, for those who need not wait for it. */
+/** After this, callers that can do without the answer stop waiting for a read. */
 const SLOW_MS = 1_000;
-/** Between two tries until one succeeds in time. */
+/** Between retries, until one succeeds in time. */
 const TRY_AGAIN_MS = 500;
 
 type Waiting = Map<string, PromiseWithResolvers<void>>;
 
 /**
- * Reads keys by their hashes, one statement at a time for all that are wanted by then: however many are asked for, it is
- * the work of one connection. Once a read fails, or takes long, it is tried again until one does not, whether anybody
- * asks or not.
+ * Reads keys by their hashes, one statement at a time for all that are wanted by then: one connection is enough for
+ * any number of them. After a read that failed or was slow it retries until one succeeds in time, whether or not
+ * anybody asks.
  */
 export class KeyReads {
   private wanted: Waiting = new Map();
@@ -48,10 +48,10 @@ export class KeyReads {
   private running = false;
   private isFailing = false;
   private isSlow = false;
-  /** Of the read at work. */
+  /** Whether the current read has been slow. */
   private wasSlow = false;
   private closed = false;
-  /** Of those who go on without an answer as soon as that is slow. */
+  /** Callbacks of those that stop waiting once a read is slow. */
   private readonly impatient = new Set<() => void>();
 
   constructor(
@@ -64,12 +64,12 @@ export class KeyReads {
     return this.isFailing;
   }
 
-  /** The last read failed or took long, or the one at work does. */
+  /** The last read failed or was slow, or the current one is slow. */
   get unreadable(): boolean {
     return this.isFailing || this.isSlow;
   }
 
-  /** @throws CredentialStoreUnavailableError, at once while that is known */
+  /** @throws CredentialStoreUnavailableError, at once while reads fail */
   read(hash: string): Promise<void> {
     if (this.isFailing) return Promise.reject(new CredentialStoreUnavailableError());
     return this.want(hash);
@@ -80,7 +80,7 @@ export class KeyReads {
     void this.want(hash);
   }
 
-  /** Resolves when it was read, or can't be: at once while that is known. */
+  /** Resolves when the key was read or can't be; at once while reads fail or are slow. */
   async readIfPossible(hash: string): Promise<void> {
     const done = Promise.withResolvers<void>();
     this.impatient.add(done.resolve);
@@ -94,12 +94,12 @@ export class KeyReads {
     this.closed = true;
   }
 
-  /** Whoever wants one that is being read shares the read. */
+  /** Callers that want the same key share its read. */
   private want(hash: string): Promise<void> {
     const same = this.reading.get(hash) ?? this.wanted.get(hash);
     if (same) return same.promise;
     const waiting = Promise.withResolvers<void>();
-    // There may be nobody who waits.
+    // Nobody may be waiting.
     waiting.promise.catch(() => undefined);
     this.wanted.set(hash, waiting);
     if (!this.running) void this.run();
@@ -121,7 +121,7 @@ export class KeyReads {
     for (const hash of batch.keys()) this.wanted.delete(hash);
     this.reading = batch;
     const readMs = performance.now();
-    // After the answers that have come by then: a process that was at rest must not take its own sleep for the database's.
+    // Pending answers are handled first: a process that was suspended must not blame its own pause on the database.
     const late = setTimeout(() => setImmediate(() => this.reading === batch && this.becomeSlow()), SLOW_MS);
     this.wasSlow = false;
     try {
@@ -150,7 +150,7 @@ export class KeyReads {
     this.isFailing = false;
   }
 
-  /** For those that were to be read next, too: nobody waits for a database of which it is known that it fails. */
+  /** Fails the reads that are next, too: nobody waits for a database that is known to fail. */
   private fail(error: unknown): void {
     if (!this.isFailing) this.listener.stateChanged(error);
     this.isFailing = true;

@@ -12,8 +12,8 @@ export const SCOPES = [
 ] as const;
 
 /**
- * What the names of the scopes mean, as a key remembers it from when it was made. In 1, `transactions:write` was for deposits
- * of an owner's key, too, and `accounts:write` for opening deposits.
+ * Version of what the scopes mean; each key records the one it was made under. In version 1, `transactions:write` let
+ * an owner's key deposit, and `accounts:write` let it make an opening deposit.
  */
 export const SCOPES_VERSION = 2;
 
@@ -21,13 +21,13 @@ export type Scope = (typeof SCOPES)[number];
 
 export const isScope = (text: string): text is Scope => (SCOPES as readonly string[]).includes(text);
 
-/** What it takes to move money, by the way that it moves. */
+/** The scope that each type of transaction needs. */
 export const MOVEMENT_SCOPES = {
   credit: 'deposits:write',
   debit: 'withdrawals:write',
 } as const satisfies Record<TransactionType, Scope>;
 
-/** Each of these lets a sender post some kind of transaction. */
+/** Any of these lets a sender post some type of transaction. */
 export const POSTING_SCOPES = [
   'transactions:write',
   ...Object.values(MOVEMENT_SCOPES),
@@ -39,7 +39,7 @@ export interface Principal {
   readonly id: string;
   /** Whose accounts it sees and uses; undefined: all of them. */
   readonly owner: string | undefined;
-  /** What it may do: those of its credential, and those that they stand for. All of them for an admin. */
+  /** What it may do: the scopes of its credential and those that they imply. All of them for an admin. */
   readonly scopes: ReadonlySet<Scope>;
 }
 
@@ -56,8 +56,8 @@ export function principalOf(id: string, owner: string | undefined, scopes: reado
 }
 
 /**
- * A scope, and those that it stands for. `transactions:write` is for both ways, but an owner who could deposit into his own
- * account would make money: that takes `deposits:write`.
+ * A scope and those that it implies. `transactions:write` implies both types of transaction, except for an owner: one
+ * who could deposit into their own account would create money, so that takes `deposits:write`.
  */
 function impliedBy(scope: Scope, owner: string | undefined): readonly Scope[] {
   if (scope !== 'transactions:write') return [scope];
@@ -72,13 +72,13 @@ export interface KnownCredential {
 
 /** One kind of credentials. */
 export interface CredentialSource {
-  /** Whether a text can be one at all: what can't is no business of whoever keeps them. */
+  /** Whether a text has the form of such a credential: others are not worth a look-up. */
   isWellFormed(credential: string): boolean;
-  /** What is known of one that was in use; undefined: it has to be looked up. */
+  /** One that was looked up before; undefined: it has to be looked up. */
   recall(credential: string): KnownCredential | undefined;
   /**
-   * @param client whose look-ups wait behind each other, not before those of others
-   * @throws UnauthorizedError, and what keeps it from being found out
+   * @param client look-ups of one client wait behind each other, not ahead of other clients'
+   * @throws UnauthorizedError, or why the credential can't be checked
    */
   lookUp(credential: string, client: string): Promise<KnownCredential>;
 }

@@ -42,7 +42,7 @@ const MAX_TOKEN_LENGTH = 8 * 1024;
 const VALID_MS = 60_000;
 const MAX_TOKENS = 10_000;
 
-/** Of checking signatures, which anybody can make up. */
+/** Limits of verifying signatures, which anybody can make up. */
 const VERIFICATIONS = { atWork: 16, perUser: halfOf(16), queue: 10_000, holdMs: 2_000 };
 
 const KEYS_VALID_MS = 10 * 60_000;
@@ -72,7 +72,7 @@ export class Tokens implements CredentialSource {
     return this.known.get(hash('sha256', token));
   }
 
-  /** It says that it is the provider's. What is believed, is verified. */
+  /** Whether it claims to be the provider's; {@link lookUp} verifies that. */
   isWellFormed(token: string): boolean {
     if (token.length > MAX_TOKEN_LENGTH) return false;
     try {
@@ -94,7 +94,7 @@ export class Tokens implements CredentialSource {
     try {
       // It says itself that it is over: not worth a question to the provider.
       if (!this.isCurrent(token)) throw new UnauthorizedError(true);
-      // Whoever waits for the provider takes no place from those whose key is there.
+      // A token that waits for the provider takes no place from those whose key is known.
       const key = await this.keyOf(decodeProtectedHeader(token) as JWTHeaderParameters);
       return await this.turns.within(client, () => this.verify(token, key));
     } catch (error) {

@@ -7,6 +7,7 @@ import type { Account } from '../domain/account.js';
 import { LedgerError } from '../domain/errors.js';
 import { formatMoney, type Money } from '../domain/money.js';
 import { Ledger } from '../domain/ports.js';
+import { THE_SERVICE } from '../domain/sender.js';
 import type { Transaction } from '../domain/transaction.js';
 import { LedgerReader } from '../ledger/ledger-reader.js';
 import { NestLogger } from '../observability/logging.js';
@@ -65,12 +66,12 @@ export function resetText({ before, after, transaction }: ResetReport): string {
 /** @throws LedgerError; WorkError after {@link ATTEMPTS} lost races */
 export async function postDifference(
   ledger: Pick<Ledger, 'post'>,
-  reader: { account(accountId: number): Promise<Account> },
+  reader: { account(accountId: number, user: string): Promise<Account> },
   accountId: number,
   balance: Money,
 ): Promise<ResetReport> {
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
-    const before = await reader.account(accountId);
+    const before = await reader.account(accountId, THE_SERVICE);
     const difference = balance - before.balance;
     if (difference === 0n) return { before, after: before, transaction: undefined };
     try {

@@ -45,7 +45,7 @@ export abstract class Ledger {
    * @param commands no two of them with the same key of the same account
    * @param user whom they are counted for
    */
-  abstract postAtomically(commands: readonly PostingCommand[], user?: string): Promise<Transaction>[];
+  abstract postAtomically(commands: readonly PostingCommand[], user: string): Promise<Transaction>[];
 
   /** The shard that holds an account, by its place among the bank's shards. */
   abstract shardOf(accountId: number): number;
@@ -62,9 +62,9 @@ export abstract class Ledger {
    */
   abstract openAccount(
     openingDeposit: Money | undefined,
-    owner?: string,
-    idempotencyKey?: string,
-    user?: string,
+    owner: string | undefined,
+    idempotencyKey: string | undefined,
+    user: string,
   ): Promise<OwnedAccount>;
 }
 

@@ -10,7 +10,7 @@ const MAX_LENGTH = 100;
 
 /**
  * Reads an address of a client or a proxy: without its port, and an IPv4 address as one, however it is written. A zone
- * (`fe80::1%eth0`) says something of this machine alone, and is left out.
+ * (`fe80::1%eth0`) means something on one machine only, and is left out.
  *
  * @returns undefined: the text is no address
  */
@@ -23,7 +23,7 @@ export function readAddress(text: string): Address | undefined {
   return isAddress ? ipaddr.process(bare) : undefined;
 }
 
-/** Whether an address is one of some addresses and networks. */
+/** Tells whether an address is in one of these networks. */
 export function isAmong(networks: readonly string[]): (text: string) => boolean {
   const ranges = networks.map(readNetwork);
   return (text) => {

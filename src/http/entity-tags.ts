@@ -11,10 +11,10 @@ const TAGS = new RegExp(TAG, 'g');
  */
 const TAG_LIST = new RegExp(String.raw`^[ \t,]*${TAG}[ \t]*(?:,[ \t]*(?:${TAG}[ \t]*)?)*$`);
 
-/** What a tag says of the account: its version and, where there is one, its revision. */
+/** A tag of an account: its version and, optionally, its revision. */
 const ACCOUNT_TAG = /^"([1-9]\d*)(?:\.(?:0|[1-9]\d*))?"$/;
 
-/** The entity tag of what shows an account's version and balance. */
+/** The entity tag of an answer that shows an account's version and balance. */
 export function versionTag(version: number): string {
   return `"${version}"`;
 }
@@ -38,8 +38,8 @@ export function parseIfMatch(header: string | undefined): number[] | undefined {
 }
 
 /**
- * Reads an If-None-Match header (RFC 9110, 13.1.2; weak comparison). The answer tells of an entity tag whether the client
- * wants what it stands for, because it is none of those that the client has.
+ * Reads an If-None-Match header (RFC 9110, 13.1.2; weak comparison). The result tells whether the client has no
+ * representation with a given entity tag yet.
  *
  * @throws InvalidRequestError when it is no list of entity tags
  */

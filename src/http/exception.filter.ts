@@ -15,7 +15,7 @@ export interface ErrorAnswer {
   readonly status: number;
   readonly body: object;
   readonly retryAfterSeconds?: number;
-  /** Where that is which the request would have made. */
+  /** Where the resource is that the first such request made. */
   readonly location?: string;
   /** What credential is wanted (RFC 6750, section 3). */
   readonly challenge?: string;

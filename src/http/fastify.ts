@@ -185,8 +185,8 @@ function problemOf(request: FastifyRequest, { onlyThisMachine }: Config['auth'])
 }
 
 /**
- * No route, or one whose parameter is empty (`/accounts//balance`), which Nest refuses too, but after the body; or a file
- * beside those that Swagger UI needs.
+ * No route, or one whose parameter is empty (`/accounts//balance`), which Nest refuses too, but after the body; or a
+ * file that Swagger UI does not need.
  */
 function isNowhere(request: FastifyRequest): boolean {
   const { is404, params } = request;

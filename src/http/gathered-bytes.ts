@@ -1,9 +1,9 @@
 const FIRST_BYTES = 1024;
 
 /**
- * Bytes that come in pieces, copied into one block that doubles. What that costs, in time and in memory, depends on the
- * bytes alone, however they are cut: to join what there is for each new piece is quadratic, and a list of pieces of one
- * byte takes a hundred times their size.
+ * Bytes that come in pieces, copied into one block that doubles. The time and memory depend on the number of bytes
+ * alone, however they are cut: joining them anew for each piece would be quadratic, and a list of one-byte pieces
+ * takes a hundred times their size.
  */
 export class GatheredBytes {
   private block: Buffer = Buffer.alloc(0);
@@ -24,7 +24,7 @@ export class GatheredBytes {
     this.used = needed;
   }
 
-  /** All of them; good until more are appended. */
+  /** All of them; valid until more are appended. */
   get bytes(): Buffer {
     return this.block.subarray(0, this.used);
   }

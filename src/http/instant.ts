@@ -9,13 +9,13 @@ export function isInstant(text: string): boolean {
 }
 
 /**
- * The first whole millisecond that is not before an instant. Transactions have times in whole milliseconds: one is at or
- * after the instant, or before it, exactly when it is at or after, or before, this.
+ * The first whole millisecond at or after an instant. Transactions have times in whole milliseconds, so comparing
+ * them with this one is comparing them with the instant.
  */
 export function millisecondFrom(text: string): Date {
   const fraction = INSTANT.exec(text)?.[4] ?? '';
   const [millis, rest] = [fraction.slice(0, 3).padEnd(3, '0'), fraction.slice(3)];
-  // Without it, so that nothing depends on what Date.parse makes of further digits.
+  // Without the fraction: engines differ in how Date.parse treats further digits.
   const second = Date.parse(text.replace(/\.\d+/, ''));
   return new Date(second + Number(millis) + (/[1-9]/.test(rest) ? 1 : 0));
 }

@@ -146,14 +146,14 @@ export const RetryAfter = responseHeader(
   'Seconds to wait before the request is sent again.',
   1,
 );
-/** One that not every such answer has. */
+/** A header that only some of the answers have. */
 const optionalHeader = (name: string, description: string, example: string) =>
   component('headers', name, { description, required: false, schema: { type: 'string' }, example });
 
 /** On a 409 that says `Duplicate …`. */
 export const OriginalLocation = optionalHeader(
   'OriginalLocation',
-  'Of a duplicate: where that is which the first request has made.',
+  'On a duplicate: where the resource is that the first request made.',
   '/transactions/txn131',
 );
 
@@ -263,8 +263,8 @@ const UNAVAILABLE = sharedResponse(
   'Unavailable',
   jsonResponse(
     '`Overloaded`: too many requests wait already, or the service is stopping; nothing was changed. ' +
-      '`Outcome unknown`: the database was lost during COMMIT and did not come back in time. A request that had an ' +
-      'Idempotency-Key tells the outcome when it is sent again with the same one; of one without, look whether it was ' +
+      '`Outcome unknown`: the database was lost during COMMIT and did not come back in time. Send a request ' +
+      'that had an Idempotency-Key again with the same key to learn the outcome; without a key, check whether it was ' +
       'carried out before you send it again.',
     ErrorBody,
     { Overloaded: OVERLOADED_BODY, 'Outcome unknown': { error: 'Outcome unknown' } },
@@ -324,7 +324,7 @@ const NOT_JSON = sharedResponse(
 export const GENERAL_RESPONSES: Responses = {
   400: jsonResponse(
     'The request is not valid HTTP (`request`), its path is not a valid URL (`path`), or it has no `Host`, several, or one that is none. ' +
-      'Where no credentials are asked for because only this machine may send: it shows that it was sent from elsewhere.',
+      'Where no credentials are needed because only this machine may send: the request was sent from elsewhere.',
     InvalidRequest,
     {
       request: { error: 'Invalid request', details: [{ field: 'request', message: 'is not valid HTTP' }] },
@@ -352,7 +352,7 @@ export const GENERAL_RESPONSES: Responses = {
     unknown: { error: 'Expectation failed' },
   }),
   429: jsonResponse(
-    'Too much that can be no credential came from the address of the client.',
+    'Too many malformed credentials came from the address of the client.',
     ErrorBody,
     { tooMany: { error: 'Too many requests' } },
     { 'Retry-After': RetryAfter },
@@ -365,7 +365,7 @@ export const GENERAL_RESPONSES: Responses = {
     },
   ),
   503: jsonResponse(
-    "The identity provider's keys, or the API keys of the bank, can't be had: whether the credential is good is not known.",
+    "The identity provider's keys, or the bank's API keys, can't be read, so the credential can't be checked.",
     ErrorBody,
     {
       provider: { error: 'Identity provider unavailable' },

@@ -17,8 +17,8 @@ const DESCRIPTION = `Account balances, deposits and withdrawals over REST.
   once, and the answer names the first transaction.
 - **Credentials.** \`Authorization: Bearer\` and an API key or an access token, which allow what their scopes say. One with
   an owner sees the accounts of that owner alone; any other account is answered as one that does not exist. A deposit
-  takes \`deposits:write\` and a withdrawal \`withdrawals:write\`; \`transactions:write\` stands for both, but of a
-  credential with an owner for withdrawals only.
+  needs \`deposits:write\`, a withdrawal \`withdrawals:write\`; \`transactions:write\` implies both, or, for a credential
+  with an owner, withdrawals only.
 - **All or nothing.** A transaction is applied as a whole or not at all, and the answer to a failure says which.
 - **What is no request to an operation** is answered the same everywhere: 404 for a path or a method that is not here,
   400, 417 or 431 for what is not HTTP as the service takes it. See \`x-general-responses\`.`;

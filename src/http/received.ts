@@ -3,13 +3,13 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { RequestTimeoutException } from '@nestjs/common';
 import { GatheredBytes } from './gathered-bytes.js';
 
-/** What has come and was not asked for yet; then the client has to wait. */
+/** Bytes that are read ahead; then the client has to wait. */
 const READ_AHEAD_BYTES = 64 * 1024;
 
 /**
- * A request's body, in pieces of what has come since the last one was asked for: however small those are that the client
- * sends, each costs no more than its bytes. It fails when the rest does not come within the time, or never will. What
- * comes after it was given up is thrown away, by Node's bounds.
+ * A request's body, in pieces of what has arrived since the last one was asked for: however small the client's chunks
+ * are, the cost depends on their bytes alone. Fails when the rest does not arrive in time, or can't. What arrives
+ * after the reader has given up is discarded, within Node's bounds.
  */
 export async function* received(request: IncomingMessage, timeoutMs: number): AsyncGenerator<Buffer> {
   const { socket } = request;

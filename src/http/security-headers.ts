@@ -51,8 +51,8 @@ const DOCS: Policy = {
 };
 
 /**
- * What the API answers concerns whoever asked: no cache is to keep it, neither a proxy's nor a browser's. A client that
- * keeps an entity tag by itself asks with it as before.
+ * Answers of the API are for their client alone: neither proxies nor browsers may cache them. A client that keeps an
+ * entity tag itself can still use it.
  */
 const PRIVATE = { 'cache-control': 'no-store' };
 

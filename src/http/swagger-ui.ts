@@ -51,7 +51,7 @@ export function isSwaggerUi({ raw }: FastifyRequest): boolean {
   return raw.url?.startsWith(`/${SWAGGER_UI_PATH}`) ?? false;
 }
 
-/** What the page loads of the package of Swagger UI, which has its package.json and its source maps in the same folder. */
+/** The files that the page loads from the package of Swagger UI, which holds its package.json and source maps, too. */
 const FILES = new Set([
   'favicon-16x16.png',
   'favicon-32x32.png',
@@ -60,7 +60,7 @@ const FILES = new Set([
   'swagger-ui.css',
 ]);
 
-/** A file of the package that the page does not load. What is made by the service itself has routes of its own. */
+/** A file of the package that the page does not load. What the service generates has routes of its own. */
 export function isNeedlessFile({ routeOptions, params }: FastifyRequest): boolean {
   return routeOptions.url === `/${SWAGGER_UI_PATH}/*` && !FILES.has((params as { '*': string })['*']);
 }

@@ -3,9 +3,9 @@ import { isThisMachine } from '../config.js';
 import { InvalidRequestError } from './invalid-request.js';
 
 /**
- * What a proxy adds to a request, and a client has no reason to send: RFC 7239 and RFC 9110 (7.6.3), what nginx, Apache,
- * HAProxy, Envoy, Traefik and the balancers of clouds add by habit (X-Forwarded-*, X-Real-IP, X-Original-*, …-Client-IP), and
- * content delivery networks (RFC 8586; CF-Connecting-IP).
+ * Headers that proxies add and clients have no reason to send: those of RFC 7239 and RFC 9110 (7.6.3), the usual ones
+ * of nginx, Apache, HAProxy, Envoy, Traefik and cloud load balancers (X-Forwarded-*, X-Real-IP, X-Original-*,
+ * …-Client-IP), and those of content delivery networks (RFC 8586; CF-Connecting-IP).
  */
 const ADDED_BY_PROXIES =
   /^(?:forwarded|via|x-forwarded(?:-.*)?|x-original-.*|x-real-ip|(?:.*-)?client-ip|.*-connecting-ip|cdn-loop)$/;
@@ -14,9 +14,9 @@ const WHAT_TO_SET =
   'Where others than this machine send, set AUTH=on, and TRUSTED_PROXIES to the address of a proxy';
 
 /**
- * What shows that a request was not made on this machine, where no credential is asked for because nobody else can send:
- * a proxy on it has passed it on, or a web page from elsewhere has sent it. A proxy that speaks HTTP/1.1, adds nothing and names
- * this machine as the Host does not show.
+ * Signs that a request was not made on this machine, where no credential is needed because nobody else can send: a
+ * local proxy has passed it on, or a web page from elsewhere has sent it. A proxy that speaks HTTP/1.1, adds no
+ * header and names this machine as the Host leaves no sign.
  */
 export function sentFromElsewhere({
   headers,
@@ -25,7 +25,7 @@ export function sentFromElsewhere({
   for (const name in headers) {
     if (ADDED_BY_PROXIES.test(name)) return refusal(name, 'is what a proxy adds');
   }
-  // nginx before 1.29.7 does unless it is told otherwise. Today's clients do not.
+  // nginx before 1.29.7 speaks it by default; today's clients don't.
   if (httpVersion === '1.0') return refusal('request', 'is HTTP/1.0, as proxies speak it');
   return isOfThisMachine(headers.host ?? '') ? undefined : refusal('Host', 'is not of this machine');
 }
@@ -34,8 +34,9 @@ const refusal = (field: string, problem: string) =>
   InvalidRequestError.of(field, `${problem}. ${WHAT_TO_SET}`);
 
 /**
- * A name that a stranger may own, and lead to this machine, has a dot: to a browser, his page is then of the same origin as
- * the service (DNS rebinding). Another address is that of whatever passes requests on.
+ * A name that a stranger can own and point to this machine has a dot: a browser would take the stranger's page to be
+ * of the same origin as the service (DNS rebinding). An address of another machine comes from something that forwards
+ * requests.
  */
 function isOfThisMachine(host: string): boolean {
   const name = host

@@ -4,8 +4,7 @@ import type { SecureContextOptions } from 'node:tls';
 import { ConfigError, type Config } from '../config.js';
 
 /**
- * The suites of TLS 1.3, and those of TLS 1.2 that agree on a key for each connection, so that who gets hold of the
- * server's key later can't read what was recorded, and that encrypt and authenticate in one (RFC 9325, 4.2).
+ * The suites of TLS 1.3, and those of TLS 1.2 that have forward secrecy and authenticated encryption (RFC 9325, 4.2).
  */
 const CIPHERS = [
   'TLS_AES_128_GCM_SHA256',
@@ -19,7 +18,7 @@ const CIPHERS = [
   'ECDHE-RSA-CHACHA20-POLY1305',
 ].join(':');
 
-/** Permissions of a file for those who are neither its user nor of its group. */
+/** Permission bits of a file for users other than its owner and its group. */
 const OTHERS = 0o007;
 
 /** What is wrong with the file of the key; undefined: nothing, or there is none. */

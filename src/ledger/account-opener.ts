@@ -5,7 +5,6 @@ import { FIRST_VERSION, type OwnedAccount } from '../domain/account.js';
 import { LedgerError } from '../domain/errors.js';
 import { formatMoney, type Money } from '../domain/money.js';
 import type { BalanceCache } from '../domain/ports.js';
-import { THE_SERVICE } from '../domain/sender.js';
 import { moneyFromColumn } from '../database/rows.js';
 import type { PostBatch } from './post-batch.js';
 import type { SchemaTables } from '../database/tables.js';
@@ -48,14 +47,15 @@ export class AccountOpener {
   ) {}
 
   /**
+   * @param user whom it is counted for
    * @throws LedgerError DUPLICATE_ACCOUNT, OPENING_KEY_REUSED; OVERLOADED, DATABASE_FAILED (nothing was applied) or
    *   OUTCOME_UNKNOWN
    */
   open(
+    user: string,
     openingDeposit: Money | undefined,
     owner?: string,
     idempotencyKey?: string,
-    user = THE_SERVICE,
   ): Promise<OwnedAccount> {
     const opening = { openingDeposit, owner, idempotencyKey };
     return this.places.within(user, async () => {

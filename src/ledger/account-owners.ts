@@ -34,7 +34,7 @@ export class AccountOwners {
   constructor(private readonly router: ShardRouter<ShardReader>) {}
 
   /** @throws LedgerError ACCOUNT_NOT_FOUND, DATABASE_FAILED, OVERLOADED */
-  async check(owner: string, accountId: number, user = THE_SERVICE): Promise<void> {
+  async check(owner: string, accountId: number, user: string): Promise<void> {
     const name = nameOf(owner, accountId);
     if (this.isKnown(name, { owner, accountId })) return;
     // Each user's by itself: nobody is to wait for another's turn.
@@ -47,7 +47,7 @@ export class AccountOwners {
   async problems(
     owner: string,
     accountIds: readonly number[],
-    user = THE_SERVICE,
+    user: string,
   ): Promise<ReadonlyMap<number, Error>> {
     const unknown = new Set(
       accountIds.filter((accountId) => !this.isKnown(nameOf(owner, accountId), { owner, accountId })),
@@ -128,6 +128,7 @@ export class AccountOwners {
         textArray(ownerships.map(({ owner }) => owner)),
         plainArray(ownerships.map(({ accountId }) => accountId)),
       ],
+      THE_SERVICE,
     );
     return new Set(rows.map((row) => nameOf(row.owner, Number(row.account_id))));
   }

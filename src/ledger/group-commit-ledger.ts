@@ -33,7 +33,7 @@ export class GroupCommitLedger extends Ledger {
     return this.router.of(command.accountId).groupCommit.submit(command, sinceMs);
   }
 
-  postAtomically(commands: readonly PostingCommand[], user?: string): Promise<Transaction>[] {
+  postAtomically(commands: readonly PostingCommand[], user: string): Promise<Transaction>[] {
     const [first] = commands;
     return first ? this.router.of(first.accountId).groupCommit.submitAtomically(commands, user) : [];
   }
@@ -52,19 +52,19 @@ export class GroupCommitLedger extends Ledger {
    */
   async openAccount(
     openingDeposit: Money | undefined,
-    owner?: string,
-    idempotencyKey?: string,
-    user?: string,
+    owner: string | undefined,
+    idempotencyKey: string | undefined,
+    user: string,
   ): Promise<OwnedAccount> {
     if (idempotencyKey === undefined) return this.openAnywhere(openingDeposit, owner, user);
     const { opener } = this.router.ofOpening(owner, idempotencyKey);
-    return opener.open(openingDeposit, owner, idempotencyKey, user);
+    return opener.open(user, openingDeposit, owner, idempotencyKey);
   }
 
   private async openAnywhere(
     openingDeposit: Money | undefined,
     owner: string | undefined,
-    user: string | undefined,
+    user: string,
   ): Promise<OwnedAccount> {
     const giveUpAt = performance.now() + OPENING_MS;
     let shard = this.firstForNewAccount();
@@ -83,10 +83,10 @@ export class GroupCommitLedger extends Ledger {
     shard: ShardWriter,
     openingDeposit: Money | undefined,
     owner: string | undefined,
-    user: string | undefined,
+    user: string,
   ): Promise<OwnedAccount> {
     try {
-      const account = await shard.opener.open(openingDeposit, owner, undefined, user);
+      const account = await shard.opener.open(user, openingDeposit, owner);
       this.retryAtMs.delete(shard);
       return account;
     } catch (error) {

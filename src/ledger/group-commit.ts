@@ -2,7 +2,6 @@ import { classifyFailure, DatabaseUnreachableError } from '../database/database-
 import { LedgerError, type Refusal } from '../domain/errors.js';
 import { decideAtomically } from '../domain/batch.js';
 import type { BalanceCache } from '../domain/ports.js';
-import { THE_SERVICE } from '../domain/sender.js';
 import type { PostingCommand, Transaction } from '../domain/transaction.js';
 import type { ShardMetrics } from '../observability/metrics.js';
 import { BatchSlots } from './batch-slots.js';
@@ -115,7 +114,7 @@ export class GroupCommit {
    *
    * @returns a promise for each, as that of {@link submit}; all are fulfilled, or all are rejected
    */
-  submitAtomically(commands: readonly PostingCommand[], user = THE_SERVICE): Promise<Transaction>[] {
+  submitAtomically(commands: readonly PostingCommand[], user: string): Promise<Transaction>[] {
     const deadlineMs = performance.now() + this.limits.commandTimeoutMs;
     const answers = commands.map(() => Promise.withResolvers<Transaction>());
     const batch = commands.map((command, index): PendingCommand => {

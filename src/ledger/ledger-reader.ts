@@ -2,7 +2,6 @@ import { FIRST_VERSION, type Account, type OwnedAccount } from '../domain/accoun
 import { lineOf } from '../domain/chain.js';
 import { LedgerError } from '../domain/errors.js';
 import type { BalanceCache } from '../domain/ports.js';
-import { THE_SERVICE } from '../domain/sender.js';
 import type { Transaction, TransactionType } from '../domain/transaction.js';
 import {
   OWNED_ACCOUNT_COLUMNS,
@@ -71,7 +70,7 @@ export class LedgerReader {
    * @throws LedgerError ACCOUNT_NOT_FOUND; VERSION_MISMATCH when the account has not come to `minVersion` yet;
    *   DATABASE_FAILED; OVERLOADED
    */
-  async balance(accountId: number, request: BalanceRequest = {}, user = THE_SERVICE): Promise<Account> {
+  async balance(accountId: number, request: BalanceRequest, user: string): Promise<Account> {
     const { minVersion = 0, noCache = false } = request;
     const looked = noCache ? undefined : this.balances.get(accountId);
     const cached = looked instanceof Promise ? await looked : looked;
@@ -88,7 +87,7 @@ export class LedgerReader {
    *
    * @throws LedgerError ACCOUNT_NOT_FOUND, DATABASE_FAILED, OVERLOADED
    */
-  account(accountId: number, user = THE_SERVICE): Promise<OwnedAccount> {
+  account(accountId: number, user: string): Promise<OwnedAccount> {
     // Each user's by itself: nobody is to wait for another's turn.
     return this.accountReads.run(`${user}/${accountId}`, () => this.readAccount(accountId, user));
   }
@@ -102,8 +101,8 @@ export class LedgerReader {
   async accountsAfter(
     accountId: number,
     limit: number,
-    owner?: string,
-    user = THE_SERVICE,
+    owner: string | undefined,
+    user: string,
   ): Promise<OwnedAccount[]> {
     const pages = await Promise.all(
       this.router.shards.map((shard) =>
@@ -130,8 +129,8 @@ export class LedgerReader {
     accountId: number,
     version: number,
     limit: number,
-    filter: TransactionFilter = {},
-    user = THE_SERVICE,
+    filter: TransactionFilter,
+    user: string,
   ): Promise<TransactionPage> {
     const { type, from, to } = filter;
     const isFiltered = type !== undefined || from !== undefined || to !== undefined;
@@ -159,7 +158,7 @@ export class LedgerReader {
    * @param owner whose accounts alone it may be of; undefined: everybody's
    * @throws LedgerError TRANSACTION_NOT_FOUND, DATABASE_FAILED, OVERLOADED
    */
-  async transaction(transactionId: number, owner?: string, user = THE_SERVICE): Promise<Transaction> {
+  async transaction(transactionId: number, owner: string | undefined, user: string): Promise<Transaction> {
     const shard = this.router.of(transactionId);
     const { allTransactions, accounts } = shard.tables;
     const isOwn = `AND EXISTS (SELECT FROM ${accounts} a WHERE a.account_id = t.account_id AND a.owner = $2)`;
@@ -180,7 +179,7 @@ export class LedgerReader {
    * @throws LedgerError ACCOUNT_NOT_FOUND; VERSION_MISMATCH when the account has not come to `fromVersion`, which whoever
    *   has kept that version's hash must not take for nothing new; DATABASE_FAILED; OVERLOADED
    */
-  async proof(accountId: number, fromVersion?: number, user = THE_SERVICE): Promise<ChainProof> {
+  async proof(accountId: number, fromVersion: number | undefined, user: string): Promise<ChainProof> {
     const shard = this.router.of(accountId);
     const [head] = await shard.query<{ version: string; hash: string }>(
       `SELECT version, encode(head_hash, 'hex') AS hash FROM ${shard.tables.accounts} WHERE account_id = $1`,

@@ -6,7 +6,6 @@ import type { ShardPool } from '../database/shard-pool.js';
 import type { SchemaTables } from '../database/tables.js';
 import { LedgerError } from '../domain/errors.js';
 import type { BalanceCache } from '../domain/ports.js';
-import { THE_SERVICE } from '../domain/sender.js';
 import { CommitOutcomeUnknownError, type TransactionRunner } from './transaction-runner.js';
 import { Turnstile } from './turnstile.js';
 
@@ -40,12 +39,7 @@ export class ShardReader {
    * @param accountId whose last known version a failure reports
    * @throws LedgerError DATABASE_FAILED, OVERLOADED
    */
-  query<Row>(
-    sql: string,
-    parameters: readonly unknown[],
-    user = THE_SERVICE,
-    accountId?: number,
-  ): Promise<Row[]> {
+  query<Row>(sql: string, parameters: readonly unknown[], user: string, accountId?: number): Promise<Row[]> {
     return this.within(user, accountId, () =>
       this.pool.following(() => queryOnce<Row>(this.pool, sql, parameters, this.readTimeoutMs)),
     );
@@ -58,7 +52,7 @@ export class ShardReader {
   queryLong<Row>(
     sql: string,
     parameters: readonly unknown[],
-    user = THE_SERVICE,
+    user: string,
     accountId?: number,
   ): Promise<Row[]> {
     const read = async (queryRunner: QueryRunner) => (await queryRunner.query(sql, [...parameters])) as Row[];

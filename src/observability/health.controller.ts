@@ -45,8 +45,8 @@ export class HealthController {
 
   /**
    * The service can do its work: it is not stopping, and at least one shard answers. One shard of several that is down
-   * shows, but must not take the accounts of all others out of service; nor must what the service can do without. The
-   * events of a shard are told of only where they are held up.
+   * shows, but must not take the accounts of all others out of service; nor must what the service can do without. A
+   * shard's events show only while they are held up.
    */
   @Allow('public, with more for some')
   @Get('ready')

@@ -8,7 +8,7 @@ import { readAddress } from '../http/client-address.js';
 /** IPv6 networks of this length go to one subscriber, who may use any address in it. */
 const SUBSCRIBER_HEXTETS = 4;
 
-/** To read an IPv6 address takes 18 µs, a tenth of what a posting costs. */
+/** Parsing an IPv6 address takes 18 µs, a tenth of the cost of a posting. */
 const networks = new LRUCache<string, string>({ max: 10_000 });
 
 /** Whom a request is counted for: who has shown a credential, whatever the address; else the address. */

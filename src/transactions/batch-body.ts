@@ -8,14 +8,14 @@ import { MAX_ITEMS, readItem, type BatchItem } from './batch-items.js';
 
 /** Items that are read in one turn of the event loop, and handed on together. */
 const CHUNK_ITEMS = 250;
-/** Characters of JSON that are parsed in one turn: of the kind that takes longest, in some 15 ms. */
+/** Characters of JSON that are parsed in one turn of the event loop: some 15 ms of the slowest kind. */
 const TURN_LENGTH = 64 * 1024;
 
 export const EMPTY_BATCH = 'must hold at least one transaction';
 
-/** Members of `{"atomic": …, "transactions": […]}`; with more of them, one is unknown or there twice. */
+/** Members of `{"atomic": …, "transactions": […]}`; with more of them, one is unknown or repeated. */
 const MAX_MEMBERS = 2;
-/** Of a name that is not known, so much is said. */
+/** Characters of an unknown name that the error shows. */
 const SHOWN_NAME = 100;
 
 export interface JsonBatch {
@@ -135,7 +135,7 @@ async function* linesOf(body: AsyncIterable<Buffer>): AsyncGenerator<(string | u
       rest.clear();
       yield text.split('\n').filter(hasText).map(ifShort);
     }
-    // Of a line that is too long already so much is kept that it is still known to be.
+    // Of a line that is too long, just enough is kept to tell that it is.
     rest.append(piece.subarray(end, end + Math.max(0, BODY_LIMIT_BYTES + 1 - rest.length)));
   }
   yield [rest.bytes.toString()].filter(hasText).map(ifShort);

@@ -182,8 +182,8 @@ const RESPONSES: Responses = {
     ...failed(500, { error: 'Internal error' }),
   }),
   503: response(
-    'Too many batches wait already, or the service is stopping; or of an atomic batch the outcome is unknown: where ' +
-      'its transactions have keys, send it again as it is to learn it.',
+    'Too many batches wait already, or the service is stopping; or the outcome of an atomic batch is unknown: if ' +
+      'its transactions have keys, send it again unchanged to learn the outcome.',
     [ErrorBody, BatchResults],
     { Overloaded: { error: 'Overloaded' }, ...failed(503, { error: 'Outcome unknown' }) },
     { 'Retry-After': RetryAfter },
@@ -202,10 +202,11 @@ export const DocumentBatch = (): MethodDecorator =>
       description:
         `Up to ${MAX_ITEMS} transactions of any accounts, as one JSON array, or one on each line (${NDJSON}); lines are ` +
         'answered while the rest still comes. Each gets the result that the single call would have given it, in its place. ' +
-        'Those of one account are applied in their order. Once the credential has ended, each of the rest gets the result ' +
-        '401. An atomic batch is applied as a whole or not at all: its ' +
+        'Those of one account are applied in their order. Once the credential has ended, each remaining transaction gets ' +
+        'the result 401. An atomic batch is applied as a whole or not at all: its ' +
         'accounts must be in one shard, and its status is that of the transaction which stopped it; the others have 424. ' +
-        'Each takes the scope of its type, as by itself. Each transaction counts against the rate limit; an atomic batch needs room for all of them.',
+        'Each transaction needs the scope of its type, and counts against the rate limit; an atomic batch needs room for ' +
+        'all of them.',
       requestBody: {
         required: true,
         content: {

@@ -25,7 +25,7 @@ export interface AtomicAnswer extends Omit<ErrorAnswer, 'body'> {
 
 /** Who sends a batch. */
 export interface BatchSender {
-  /** Whom it is counted for where something bounded is shared. */
+  /** Who is counted where users share something bounded. */
   readonly user: string;
   /** Leads from the answer to a defect to its line in the log. */
   readonly requestId: string;
@@ -112,7 +112,7 @@ export class BatchService {
     );
   }
 
-  /** The items, and what is wrong with them in the place of those that the ledger is not to be asked for. */
+  /** The items, with an error in place of each that must not reach the ledger. */
   private async checked(
     items: readonly BatchItem[],
     admitEach: AdmitEach | undefined,
@@ -128,7 +128,7 @@ export class BatchService {
     return admitEach ? admitted(allowed, admitEach) : allowed;
   }
 
-  /** The items, and what is wrong with them in the place of those that the sender may not post: by their type, or account. */
+  /** The items, with an error in place of each that the sender may not post, for its type or its account. */
   private async refuseForbidden(
     items: readonly BatchItem[],
     principal: Principal,
@@ -182,7 +182,7 @@ async function admitted(items: readonly BatchItem[], admitEach: AdmitEach): Prom
   return refuse(items, () => problems.next().value);
 }
 
-/** The items, and what is wrong with them in the place of commands. */
+/** The items, with an error in place of each command that has a problem. */
 function refuse(
   items: readonly BatchItem[],
   problemOf: (command: PostingCommand) => Error | undefined,

@@ -12,8 +12,9 @@ import {
   UseInterceptors,
 } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { requireScope } from '../auth/access-errors.js';
 import { Allow } from '../auth/access.js';
-import { POSTING_SCOPES } from '../auth/principal.js';
+import { MOVEMENT_SCOPES, POSTING_SCOPES } from '../auth/principal.js';
 import { DtoPipe } from '../http/dto.pipe.js';
 import { versionTag, parseIfMatch } from '../http/entity-tags.js';
 import { IdempotencyInterceptor, IdempotencyKey } from '../http/idempotency.interceptor.js';
@@ -52,10 +53,12 @@ export class TransactionsController {
   ) {
     const allowedVersions = parseIfMatch(ifMatch);
     const command = { accountId, ...readPosting(body), allowedVersions, idempotencyKey };
+    // Neither check is in a guard: guards come before pipes, but a malformed request is always a 400.
+    requireScope(request.principal, MOVEMENT_SCOPES[command.type]);
     const { rate } = this;
-    // Not in a guard: guards come before pipes, but a malformed request is a 400 for those over their limit too.
     const admit = rate && (() => rate.admit(request, reply));
-    const transaction = await this.transactions.post(command, request, admit);
+    const sender = senderOf(request);
+    const transaction = await this.transactions.post(command, sender, request.heldSinceMs, admit);
     const answer = receipt(transaction);
     void reply.headers({
       location: `/transactions/${answer.id}`,

@@ -192,9 +192,9 @@ const POSTING: ApiOperationOptions = {
   operationId: 'postTransaction',
   summary: 'Deposit into an account or withdraw from it',
   description:
-    'A deposit takes the scope `deposits:write`, a withdrawal `withdrawals:write`; `transactions:write` stands for both, ' +
-    'but of a credential with an owner for withdrawals only. The checks, in this order: the request is well-formed, the ' +
-    'credential allows its type, the account is not one of another owner, the user is within the rate limit, the account ' +
+    'A deposit needs the scope `deposits:write`, a withdrawal `withdrawals:write`; `transactions:write` implies both, or, ' +
+    'for a credential with an owner, withdrawals only. The checks, in this order: the request is well-formed, the ' +
+    "credential allows its type, the account is not another owner's, the user is within the rate limit, the account " +
     'exists, the Idempotency-Key is new, the version is the expected one, the balance suffices. A request that is refused ' +
     'does not use up its key. Where there is a rate limit, every answer from there on carries the fields RateLimit ' +
     'and RateLimit-Policy.',
@@ -234,8 +234,8 @@ export const DocumentPosting = (): MethodDecorator =>
     ApiHeader({
       name: 'If-Match',
       description:
-        'The versions that the account may have, as entity tags: of its balance, like `"7"`, or its own, like `"7.0"`, of ' +
-        'which only the version counts. Else the answer is 412.',
+        'The versions that the account may have, as entity tags: of its balance, like `"7"`, or of the account, like ' +
+        '`"7.0"`, where only the version counts. Otherwise the answer is 412.',
     }),
     RequestIdHeader(),
   );
@@ -245,8 +245,8 @@ const instantQuery = (name: string, description: string) =>
     name,
     required: false,
     description:
-      `${description} An ISO 8601 date, or a date and time with its offset, like 2025-05-02T10:24:02Z; to the nanosecond, ` +
-      'all of which is compared.',
+      `${description} An ISO 8601 date, or a date and time with its offset, like 2025-05-02T10:24:02Z; up to ` +
+      'nanoseconds, all of which count.',
     schema: {
       type: 'string',
       pattern: '^\\d{4}-\\d{2}-\\d{2}(T\\d{2}:\\d{2}(:\\d{2}(\\.\\d{1,9})?)?(Z|[+-]\\d{2}:\\d{2}))?$',

@@ -1,7 +1,4 @@
 import { Injectable } from '@nestjs/common';
-import type { FastifyRequest } from 'fastify';
-import { requireScope } from '../auth/access-errors.js';
-import { MOVEMENT_SCOPES } from '../auth/principal.js';
 import { MAX_ID } from '../domain/account.js';
 import { Ledger } from '../domain/ports.js';
 import type { Sender } from '../domain/sender.js';
@@ -10,7 +7,6 @@ import { decodeCursor, encodeCursor, listingFor, type Page } from '../http/curso
 import { millisecondFrom } from '../http/instant.js';
 import { AccountOwners } from '../ledger/account-owners.js';
 import { LedgerReader } from '../ledger/ledger-reader.js';
-import { senderOf } from '../rate-limit/user.js';
 import { readType, transactionResource, type ListTransactionsDto } from './transactions.dto.js';
 
 @Injectable()
@@ -22,19 +18,19 @@ export class TransactionsService {
   ) {}
 
   /**
-   * @param admit counts it against its sender's rate, once he may post it at all
-   * @throws ForbiddenError, LedgerError, and what `admit` throws
+   * @param sinceMs as for {@link Ledger.post}
+   * @param admit counts the transaction against the sender's rate limit, once its account is known to be the sender's
+   * @throws LedgerError, and what `admit` throws
    */
   async post(
     command: PostingCommand,
-    request: FastifyRequest,
+    { owner, user }: Sender,
+    sinceMs: number | undefined,
     admit: (() => Promise<void>) | undefined,
   ): Promise<Transaction> {
-    const { owner, user } = senderOf(request);
-    requireScope(request.principal, MOVEMENT_SCOPES[command.type]);
     if (owner !== undefined) await this.owners.check(owner, command.accountId, user);
     if (admit) await admit();
-    return this.ledger.post(command, request.heldSinceMs);
+    return this.ledger.post(command, sinceMs);
   }
 
   get(transactionId: number, { owner, user }: Sender): Promise<Transaction> {

@@ -178,8 +178,8 @@ describe('an API key', () => {
   });
 });
 
-describe('an address that shows what can be no credential again and again', () => {
-  it('has to wait before it is told so again; whatever may be good is looked up all the same', async () => {
+describe('an address that keeps sending malformed credentials', () => {
+  it('is told to wait, while well-formed ones are still looked up', async () => {
     const limited = await startInstance(app.databaseUrl, { AUTH: 'on', AUTH_FAILURES_PER_MINUTE: '5' });
     try {
       const used = await makeKey(app);

@@ -584,7 +584,7 @@ describe('what is refused and changes nothing', () => {
       expect(await balanceOf(app, accountId)).toBe(before);
     });
 
-    it('two lengths, be they the same', async () => {
+    it('two lengths, even equal ones', async () => {
       const bytes = rawPost(accountId, 'Content-Length: 2\r\n', '{}');
       expectInvalid(await sendRaw(app, bytes), 'request');
     });

@@ -38,7 +38,7 @@ async function processorMs(work: () => Promise<unknown>): Promise<number> {
   return (user + system) / 1_000;
 }
 
-/** What the service may take for a chunk, beyond what Node itself takes to hand it over and this client to send it. */
+/** Processor time that the service may take for a chunk, in multiples of what Node and this client take. */
 const TIMES_NODE = 3;
 
 describe('a body in chunks of one byte', () => {
@@ -65,7 +65,7 @@ describe('a body in chunks of one byte', () => {
       path: () => `/accounts/${accountId}/transactions`,
       type: JSON_TYPE,
       body: () => JSON.stringify({ ...deposit('1'), note: 'ü'.repeat(8_000) }),
-      times: 4,
+      times: 2,
       status: 400,
     },
     'of a JSON batch': {
@@ -93,19 +93,20 @@ describe('a body in chunks of one byte', () => {
       const send = (url: string, body: Buffer) => sendTimes(kind.times, url, head, body);
       expect(await send(app.url, small)).toEqual(new Array(kind.times).fill(kind.status));
       await send(bareUrl, small);
-      const ratios: number[] = [];
-      for (let round = 0; round < 2; round++) {
+      let ratio = Infinity;
+      // Again if it was too slow: something else may have been at work in this process.
+      for (let round = 0; round < 2 && ratio >= TIMES_NODE; round++) {
         const ofNode = await processorMs(() => send(bareUrl, small));
         const ofWhole = await processorMs(() => send(app.url, whole));
         const ofSmall = await processorMs(() => send(app.url, small));
-        ratios.push((ofSmall - ofWhole) / ofNode);
+        ratio = (ofSmall - ofWhole) / ofNode;
       }
-      expect(Math.min(...ratios)).toBeLessThan(TIMES_NODE);
+      expect(ratio).toBeLessThan(TIMES_NODE);
     },
   );
 
   it('does not keep others waiting', async () => {
-    const body = inChunks(Array.from({ length: 12 }, () => item(16_000)).join('\n'), 1);
+    const body = inChunks(Array.from({ length: 6 }, () => item(16_000)).join('\n'), 1);
     const head = `POST /transactions/batch HTTP/1.1\r\nHost: bank\r\nContent-Type: ${NDJSON_TYPE}\r\n`;
     let answered = false;
     const slow = sendTimes(1, app.url, head, body).finally(() => (answered = true));

@@ -66,8 +66,8 @@ async function inTurn(count: number, request: () => Promise<number>) {
   return { statuses, medianMs: tookMs.sort((a, b) => a - b)[count >> 1] };
 }
 
-describe('what is bounded', () => {
-  it('has places for a batch of another when one user sends slow ones', async () => {
+describe('a bounded resource', () => {
+  it('has a place for a batch of another user while one sends slow batches', async () => {
     const slow = await Promise.all(
       Array.from({ length: 4 }, () => LineClient.open(app.url, '', true, { 'X-Forwarded-For': MANY })),
     );
@@ -82,7 +82,7 @@ describe('what is bounded', () => {
     expect(slow.map(({ statuses: each }) => each.length)).toEqual([1, 1, 0, 0]);
   });
 
-  it('accepts the few postings of one while another sends many times what can be done', async () => {
+  it('accepts the few postings of one user while another sends far more than can be done', async () => {
     const small = await startInstance(app.databaseUrl, {
       ...OPEN_BEHIND_A_PROXY,
       LEDGER_AT_WORK: '4',
@@ -103,7 +103,7 @@ describe('what is bounded', () => {
     expect(many.statuses.get(201)).toBeGreaterThan(0);
   });
 
-  it('reads for one while another has hundreds of slow listings wait', async () => {
+  it('serves the reads of one user while hundreds of slow listings of another wait', async () => {
     const operator = new Client({ connectionString: app.databaseUrl });
     await operator.connect();
     const long = await openWithHistory(operator, 10_000).finally(() => operator.end());

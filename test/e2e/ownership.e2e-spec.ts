@@ -202,7 +202,7 @@ describe('an account of another owner', () => {
 });
 
 describe('the rate limit', () => {
-  it('counts neither what is for another’s account nor what is for none: it is refused before', async () => {
+  it('does not count requests for another owner’s account, or for none: they are refused first', async () => {
     const wallet = new Wallet(shards);
     const limits = { RATE_LIMIT_TRANSACTIONS_PER_SECOND: '1', RATE_LIMIT_BURST: '3' };
     const limited = await startInstance(shards, { ...wallet.settings, ...limits });

@@ -156,7 +156,7 @@ describe('GET /accounts/{accountId}/proof', () => {
     expect(computed).not.toBe(head.hash);
   });
 
-  it('is a version mismatch from a version that the account has not come to: a rollback is not nothing new', async () => {
+  it('is a version mismatch from a version that the account has not reached, as after a rollback', async () => {
     const accountId = await openAccount(app, '5.00');
     const { version, hash } = await proofOf(accountId);
     expect(await proofOf(accountId, `?fromVersion=${version}`)).toEqual({

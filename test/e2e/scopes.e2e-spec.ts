@@ -60,8 +60,8 @@ async function balance(): Promise<string> {
   return (await app.http.get(`/accounts/${accountId}`).set(reader)).text;
 }
 
-describe('a movement of money takes the scope of its type', () => {
-  it('a user’s own token makes no money, by none of the ways', async () => {
+describe('a transaction needs the scope of its type', () => {
+  it('a user’s own token can’t create money in any way', async () => {
     const before = await balance();
     for (const [path, body] of [
       [postingTo(accountId), deposit('1')],
@@ -199,8 +199,8 @@ describe('the checks come in this order', () => {
   });
 });
 
-describe('what one scope tells of what takes another', () => {
-  it('whoever posts learns what became of it, but reads nothing', async () => {
+describe('what one scope reveals of what needs another', () => {
+  it('a sender that may only post learns the outcome, but reads nothing', async () => {
     const send = () => post(postingTo(accountId), { ...till, 'idempotency-key': 'till-1' }, deposit('1'));
     const { id } = JSON.parse((await send()).text) as { id: string };
     // Its own transaction, by the key that it has given it.

@@ -72,7 +72,7 @@ describe('security headers', () => {
     expect(ready.headers['cache-control']).toContain('no-store');
   });
 
-  it('keep what is not to be kept from caches, an unchanged balance too, which is still told by its tag', async () => {
+  it('keep answers out of caches, an unchanged balance, too, which still has its tag', async () => {
     const path = `/accounts/${accountId}/balance`;
     const { headers } = await app.http.get(path);
     const unchanged = await app.http.get(path).set('if-none-match', headers.etag ?? '');
@@ -86,7 +86,7 @@ describe('security headers', () => {
     }
   });
 
-  it('come with no file of the package of Swagger UI but those that its page needs', async () => {
+  it('come with no file of the package of Swagger UI except those that its page needs', async () => {
     const folder = dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'));
     const encoded = (file: string) => file.replace(/^./, (first) => `%${first.charCodeAt(0).toString(16)}`);
     const served = new Set<string>();

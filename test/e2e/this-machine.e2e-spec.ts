@@ -81,7 +81,7 @@ describe('a service that asks for no credentials because only this machine can s
     expect(answer.status).toBe(400);
   });
 
-  it('knows nginx by its default, HTTP/1.0; one that is told to speak HTTP/1.1 alone is taken for a client', async () => {
+  it('recognises nginx by its default, HTTP/1.0; with HTTP/1.1 alone it is taken for a client', async () => {
     const body = JSON.stringify(deposit('1'));
     const proxied = (version: string) =>
       `POST /accounts/1/transactions HTTP/${version}\r\nHost: 127.0.0.1:3000\r\nConnection: close\r\n` +
@@ -129,7 +129,7 @@ describe('a service that asks for no credentials because only this machine can s
 });
 
 describe('a service on a database that its settings name', () => {
-  it('asks for credentials, on the loopback address, too, and then minds no proxy', async () => {
+  it('asks for credentials on the loopback address, too, and then accepts what a proxy passes on', async () => {
     const guarded = await startInstance(database.url, { AUTH: 'auto' });
     try {
       const { key } = await makeKey(guarded);

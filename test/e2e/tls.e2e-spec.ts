@@ -1,10 +1,19 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
+import { once } from 'node:events';
 import { chmodSync, writeFileSync } from 'node:fs';
 import { request } from 'node:https';
-import { connect, type Socket } from 'node:net';
+import { connect, type AddressInfo, type Socket } from 'node:net';
 import { join } from 'node:path';
-import { connect as connectTls, getCiphers, type ConnectionOptions, type TLSSocket } from 'node:tls';
+import {
+  connect as connectTls,
+  createServer,
+  getCiphers,
+  type ConnectionOptions,
+  type TLSSocket,
+} from 'node:tls';
+import { loadConfig } from '../../src/config.js';
 import { freePort } from '../../src/database/embedded/start-server.js';
+import { keyFileProblem, readTls } from '../../src/http/tls.js';
 import { startInstance, type TestApp } from '../support/app.js';
 import { makeCertificate, type TestCertificate } from '../support/certificate.js';
 import { startCli } from '../support/cli.js';
@@ -121,6 +130,8 @@ describe('TLS', () => {
   it('serves over nothing older', async () => {
     const old = { minVersion: 'TLSv1', maxVersion: 'TLSv1.1', ciphers: 'DEFAULT@SECLEVEL=0' } as const;
     await expect(openTls(app.url, old)).rejects.toThrow(/protocol version/i);
+    const cbc = { maxVersion: 'TLSv1.2', ciphers: 'ECDHE-ECDSA-AES128-SHA' } as const;
+    await expect(openTls(app.url, cbc)).rejects.toThrow(/handshake failure/i);
   });
 
   it('tells browsers to come with TLS only', async () => {
@@ -198,7 +209,7 @@ describe('TLS', () => {
 });
 
 describe('the suites of TLS 1.2', () => {
-  // Of those that agree on a key for each connection, and encrypt and authenticate in one.
+  // Forward secrecy and authenticated encryption.
   const GOOD = /^ECDHE-(?:RSA|ECDSA)-(?:AES(?:128|256)-GCM-SHA(?:256|384)|CHACHA20-POLY1305)$/;
   const suites = getCiphers()
     .map((name) => name.toUpperCase())
@@ -212,18 +223,20 @@ describe('the suites of TLS 1.2', () => {
     };
     writeFileSync(named.TLS_CERT_FILE, own.cert);
     writeFileSync(named.TLS_KEY_FILE, own.key);
-    const app = await startInstance(database.url, named);
+    const server = createServer(readTls(loadConfig(named).http) ?? {});
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    const url = `https://127.0.0.1:${(server.address() as AddressInfo).port}`;
     const accepted: string[] = [];
     try {
       for (const ciphers of suites) {
         const only = { ca: own.cert, maxVersion: 'TLSv1.2', ciphers: `${ciphers}:@SECLEVEL=0` } as const;
-        await openTls(app.url, only).then(
+        await openTls(url, only).then(
           () => accepted.push(ciphers),
           () => undefined,
         );
       }
     } finally {
-      await app.close();
+      server.close();
     }
     const fit = suites.filter((name) => GOOD.test(name) && name.includes(kind === 'ec' ? 'ECDSA' : '-RSA-'));
     expect(accepted).toEqual(fit);
@@ -234,46 +247,40 @@ describe('the suites of TLS 1.2', () => {
 });
 
 describe('TLS by the files of the settings', () => {
+  const KEY_WARNING = /every user of this machine may read .* TLS_KEY_FILE/;
   const settings = () => ({ DATA_DIR: join(folder.path, 'data'), LOG_FORMAT: 'json' });
 
-  it('refuses the start in a sentence that names the variable and shows nothing of the files', async () => {
-    const other = join(folder.path, 'other.pem');
-    writeFileSync(other, makeCertificate().key);
-    const refused = async (change: Partial<typeof files>, problem: RegExp) => {
-      const service = await spawnService({ environment: { ...settings(), ...files, ...change } });
-      expect(await service.exited).toBe(1);
-      expect(service.output()).toMatch(problem);
-      expect(service.output()).toContain("Can't start. The configuration has 1 problem");
-      expect(service.output()).not.toMatch(/BEGIN|at .*\.js:|Making a new database/);
-    };
-    await Promise.all([
-      refused({ TLS_CERT_FILE: join(folder.path, 'none') }, /TLS_CERT_FILE .*can't be read: ENOENT/),
-      refused({ TLS_CERT_FILE: files.TLS_KEY_FILE }, /TLS_CERT_FILE .*certificate in PEM/),
-      refused({ TLS_KEY_FILE: files.TLS_CERT_FILE }, /TLS_KEY_FILE .*private key .* in PEM/),
-      refused({ TLS_KEY_FILE: other }, /TLS_KEY_FILE is not the key of the certificate/),
-    ]);
+  it('refuses the start in a sentence that shows nothing of the files', async () => {
+    const environment = { ...settings(), ...files, TLS_CERT_FILE: files.TLS_KEY_FILE };
+    const service = await spawnService({ environment });
+    expect(await service.exited).toBe(1);
+    expect(service.output()).toMatch(/TLS_CERT_FILE .*certificate in PEM/);
+    expect(service.output()).toContain("Can't start. The configuration has 1 problem");
+    expect(service.output()).not.toMatch(/BEGIN|at .*\.js:|Making a new database/);
   });
 
-  it('warns of a key that every user of the machine may read', async () => {
-    const warning = /every user of this machine may read .* TLS_KEY_FILE/;
-    const outputWith = async (mode: number) => {
+  it('names the variable whose file is wrong', () => {
+    const other = join(folder.path, 'other.pem');
+    writeFileSync(other, makeCertificate().key);
+    const read = (change: Partial<typeof files>) => () => readTls(loadConfig({ ...files, ...change }).http);
+    expect(read({ TLS_CERT_FILE: join(folder.path, 'none') })).toThrow(
+      /TLS_CERT_FILE .*can't be read: ENOENT/,
+    );
+    expect(read({ TLS_KEY_FILE: files.TLS_CERT_FILE })).toThrow(/TLS_KEY_FILE .*private key .* in PEM/);
+    expect(read({ TLS_KEY_FILE: other })).toThrow(/TLS_KEY_FILE is not the key of the certificate/);
+  });
+
+  it('finds a key that every user of the machine may read', () => {
+    const problemWith = (mode: number) => {
       chmodSync(files.TLS_KEY_FILE, mode);
-      // It ends before it has made a database: the port is taken.
-      const environment = { ...settings(), ...files, PORT: String(portOf(taken.url)) };
-      const service = await spawnService({ environment });
-      await service.exited;
-      return service.output();
+      return keyFileProblem(loadConfig(files).http);
     };
-    const taken = await startInstance(database.url);
-    try {
-      expect(await outputWith(0o644)).toMatch(warning);
-      expect(await outputWith(0o640)).not.toMatch(warning);
-    } finally {
-      await taken.close();
-    }
+    expect(problemWith(0o640)).toBeUndefined();
+    expect(problemWith(0o644)).toMatch(KEY_WARNING);
   });
 
   it('serves with several workers, says so, and shows the metrics of all on the port for management', async () => {
+    chmodSync(files.TLS_KEY_FILE, 0o644);
     const port = String(await freePort());
     const environment = {
       DATABASE_URL: database.url,
@@ -287,6 +294,7 @@ describe('TLS by the files of the settings', () => {
       await waitUntil(() => Promise.resolve(service.output().includes('Try:')), NOTICED_MS * 3);
       const url = service.url.replace('http:', 'https:');
       expect(service.output()).toContain(`${url}/docs`);
+      expect(service.output()).toMatch(KEY_WARNING);
       expect(service.output()).toMatch(new RegExp(`Management: .*port ${port}`));
       const answers = await Promise.all(Array.from({ length: 8 }, () => get(url, '/health/ready')));
       expect(answers.map(({ status, text }) => ({ status, text }))).toEqual(

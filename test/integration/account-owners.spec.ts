@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { Client } from 'pg';
 import { seedShard } from '../../src/cli/seed.js';
+import { THE_SERVICE } from '../../src/domain/sender.js';
 import { AccountOwners, VALID_MS } from '../../src/ledger/account-owners.js';
 import type { LedgerReader } from '../../src/ledger/ledger-reader.js';
 import { pass } from '../support/clock.js';
@@ -44,7 +45,9 @@ afterAll(async () => {
 describe('the look-up of an owner’s account', () => {
   const OWNER = 'owner 7';
   const lookUp = (...accountIds: number[]) =>
-    planOf(client, 'accounts', () => new AccountOwners(openShards(ledger)).problems(OWNER, accountIds));
+    planOf(client, 'accounts', () =>
+      new AccountOwners(openShards(ledger)).problems(OWNER, accountIds, THE_SERVICE),
+    );
 
   it('reads no more for another’s account than for one that is not there, however much that is in use', async () => {
     const [foreign, used, nobodys, absent] = [20, 22, 21, ACCOUNTS + 1_000];
@@ -69,23 +72,27 @@ describe('the look-up of an owner’s account', () => {
 
   it('is made once for an account that is the owner’s, and each time for one that is not', async () => {
     const owners = new AccountOwners(openShards(ledger));
-    await owners.check(OWNER, 14);
+    await owners.check(OWNER, 14, THE_SERVICE);
     for (const accountId of [20, ACCOUNTS + 1_000]) {
-      expect(await refusalOf(owners.check(OWNER, accountId))).toEqual({ code: 'ACCOUNT_NOT_FOUND' });
+      expect(await refusalOf(owners.check(OWNER, accountId, THE_SERVICE))).toEqual({
+        code: 'ACCOUNT_NOT_FOUND',
+      });
     }
     const asked = jest.spyOn(Client.prototype, 'query');
-    await Promise.all(Array.from({ length: 50 }, () => owners.check(OWNER, 214)));
+    await Promise.all(Array.from({ length: 50 }, () => owners.check(OWNER, 214, THE_SERVICE)));
     expect(asked.mock.calls.length).toBeLessThanOrEqual(2);
     asked.mockRestore();
     await ledger.dataSource.query('ALTER TABLE bank.accounts RENAME COLUMN owner TO was_owner');
     try {
-      await owners.check(OWNER, 14);
+      await owners.check(OWNER, 14, THE_SERVICE);
       for (const [owner, accountId] of [
         [OWNER, 20],
         [OWNER, 114],
         ['owner 10', 14],
       ] as const) {
-        await expect(owners.check(owner, accountId)).rejects.toThrow('column "owner" does not exist');
+        await expect(owners.check(owner, accountId, THE_SERVICE)).rejects.toThrow(
+          'column "owner" does not exist',
+        );
       }
     } finally {
       await ledger.dataSource.query('ALTER TABLE bank.accounts RENAME COLUMN was_owner TO owner');
@@ -108,46 +115,46 @@ describe('an ownership that is in use', () => {
   it('is read again in the background: nobody waits, many are read together, and a change is seen', async () => {
     const owners = new AccountOwners(openShards(ledger));
     const accountIds = own(200);
-    await owners.problems(OWNER, accountIds);
+    await owners.problems(OWNER, accountIds, THE_SERVICE);
     await client.query(`UPDATE bank.accounts SET owner = 'new' WHERE account_id = 18`);
     pass(VALID_MS * 0.6);
     const asked = jest.spyOn(Client.prototype, 'query');
     for (let n = 0; n < 10; n++) {
-      await Promise.all(accountIds.map((accountId) => owners.check(OWNER, accountId)));
+      await Promise.all(accountIds.map((accountId) => owners.check(OWNER, accountId, THE_SERVICE)));
     }
     expect(asked.mock.calls.length).toBeLessThanOrEqual(4);
-    await waitUntil(async () => (await owners.problems(OWNER, [18])).size === 1, 2_000);
+    await waitUntil(async () => (await owners.problems(OWNER, [18], THE_SERVICE)).size === 1, 2_000);
     const before = asked.mock.calls.length;
     pass(VALID_MS * 0.4);
     // All but this one were read since, and are known.
-    await Promise.all(accountIds.slice(1).map((accountId) => owners.check(OWNER, accountId)));
+    await Promise.all(accountIds.slice(1).map((accountId) => owners.check(OWNER, accountId, THE_SERVICE)));
     expect(asked.mock.calls.length).toBe(before);
-    expect(await refusalOf(owners.check(OWNER, 18))).toEqual({ code: 'ACCOUNT_NOT_FOUND' });
-    await owners.check('new', 18);
+    expect(await refusalOf(owners.check(OWNER, 18, THE_SERVICE))).toEqual({ code: 'ACCOUNT_NOT_FOUND' });
+    await owners.check('new', 18, THE_SERVICE);
   });
 
   it('ends in time though it can not be read again', async () => {
     const owners = new AccountOwners(openShards(ledger));
-    await owners.check(OWNER, 18);
+    await owners.check(OWNER, 18, THE_SERVICE);
     await ledger.dataSource.query('ALTER TABLE bank.accounts RENAME COLUMN owner TO was_owner');
     try {
       pass(VALID_MS * 0.6);
-      await owners.check(OWNER, 18);
+      await owners.check(OWNER, 18, THE_SERVICE);
       await new Promise((resolve) => setTimeout(resolve, 50));
       pass(VALID_MS * 0.4);
-      await expect(owners.check(OWNER, 18)).rejects.toThrow('column "owner" does not exist');
+      await expect(owners.check(OWNER, 18, THE_SERVICE)).rejects.toThrow('column "owner" does not exist');
     } finally {
       await ledger.dataSource.query('ALTER TABLE bank.accounts RENAME COLUMN was_owner TO owner');
     }
-    await owners.check(OWNER, 18);
+    await owners.check(OWNER, 18, THE_SERVICE);
   });
 
   it('is read from the index, whatever else the owner has', async () => {
     const owners = new AccountOwners(openShards(ledger));
     const nodes = await planOf(client, 'unnest', async () => {
-      await owners.problems(OWNER, own(100));
+      await owners.problems(OWNER, own(100), THE_SERVICE);
       pass(VALID_MS * 0.6);
-      await owners.problems(OWNER, own(100));
+      await owners.problems(OWNER, own(100), THE_SERVICE);
       await new Promise((resolve) => setTimeout(resolve, 100));
     });
     expect(nodes.map((node) => node['Node Type'])).not.toContain('Seq Scan');
@@ -157,10 +164,12 @@ describe('an ownership that is in use', () => {
 
 describe('what an owner may see', () => {
   it('is listed from an index of it', async () => {
-    const nodes = await planOf(client, 'accounts', () => reader.accountsAfter(10_000, 51, 'owner 7'));
+    const nodes = await planOf(client, 'accounts', () =>
+      reader.accountsAfter(10_000, 51, 'owner 7', THE_SERVICE),
+    );
     expect(rowsRead(nodes)).toBeLessThanOrEqual(51);
     expect(nodes.flatMap((node) => node['Index Name'] ?? [])).toEqual(['accounts_owner']);
-    const listed = await reader.accountsAfter(10_000, 51, 'owner 7');
+    const listed = await reader.accountsAfter(10_000, 51, 'owner 7', THE_SERVICE);
     expect(listed.map(({ accountId, owner }) => [ownerOf(accountId), owner])).toEqual(
       listed.map(() => ['owner 7', 'owner 7']),
     );
@@ -170,7 +179,7 @@ describe('what an owner may see', () => {
   it('holds no transaction of another: it reads one row to know, and none where there is none', async () => {
     const plan = (transactionId: number) =>
       planOf(client, 'archived_transactions', () =>
-        reader.transaction(transactionId, 'owner 7').catch(() => undefined),
+        reader.transaction(transactionId, 'owner 7', THE_SERVICE).catch(() => undefined),
       );
     const [own, foreign, absent] = [await plan(14), await plan(20), await plan(1_000_000)];
     expect(rowsRead(own)).toBe(2);

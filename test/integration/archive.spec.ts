@@ -4,6 +4,7 @@ import { chainAll } from '../../bench/chained.js';
 import { archiveBank, type ArchiveOptions } from '../../src/cli/archive.js';
 import { verifyBank } from '../../src/cli/verify.js';
 import { tablesOf } from '../../src/database/tables.js';
+import { THE_SERVICE } from '../../src/domain/sender.js';
 import type { PostingCommand } from '../../src/domain/transaction.js';
 import { Outbox } from '../../src/events/outbox.js';
 import { InterruptedError } from '../../src/explain.js';
@@ -135,7 +136,7 @@ describe('the archive', () => {
   });
 
   it('hands over the events of transactions that were archived before they were published', async () => {
-    const { accountId } = await ledger.opener.open(100n);
+    const { accountId } = await ledger.opener.open(THE_SERVICE, 100n);
     await post(credit(accountId));
     const outbox = new Outbox(ledger.runner, tablesOf('bank'), 5_000);
     expect(await archive(new Date(Date.now() + 1))).toMatchObject({ moved: 2 });
@@ -168,7 +169,7 @@ describe('while transactions are archived', () => {
       during(async (turn) => {
         const version = 2 + ((turn * 7) % 1_500);
         const transactionId = ids.get(version) as number;
-        expect(await reader.transaction(transactionId)).toMatchObject({
+        expect(await reader.transaction(transactionId, undefined, THE_SERVICE)).toMatchObject({
           transactionId,
           versionAfter: version,
         });

@@ -28,6 +28,7 @@ import { MIGRATIONS } from '../../src/database/data-source.js';
 import { EmbeddedPostgres } from '../../src/database/embedded-postgres.js';
 import { prepareTables, ShardMismatchError } from '../../src/database/migrate.js';
 import type { ShardAddress } from '../../src/database/shard-address.js';
+import { THE_SERVICE } from '../../src/domain/sender.js';
 import { explain, WorkError } from '../../src/explain.js';
 import { startInstance } from '../support/app.js';
 import { startCli } from '../support/cli.js';
@@ -135,7 +136,7 @@ describe('a backup', () => {
   it('holds one moment of a bank that goes on posting, and is restored to the row', async () => {
     await foundBank(bankIn(source), 20);
     const ledger = await openLedger(source.url);
-    const { accountId: keyed } = await ledger.opener.open(350_00n, 'ada', 'key');
+    const { accountId: keyed } = await ledger.opener.open(THE_SERVICE, 350_00n, 'ada', 'key');
     const acknowledged: number[] = [];
     let posting = true;
     const writers = Array.from({ length: 8 }, async (_, writer) => {
@@ -174,7 +175,7 @@ describe('a backup', () => {
     const restored = new Set(ids.map(({ id }) => id));
     expect(before.filter((id) => !restored.has(id))).toEqual([]);
     const reopened = await openLedger(target.url);
-    await expect(reopened.opener.open(350_00n, 'ada', 'key')).rejects.toMatchObject({
+    await expect(reopened.opener.open(THE_SERVICE, 350_00n, 'ada', 'key')).rejects.toMatchObject({
       refusal: { code: 'DUPLICATE_ACCOUNT', accountId: keyed },
     });
     await reopened.close();

@@ -15,6 +15,7 @@ import { settleShards } from '../../src/database/bank-shards.js';
 import { describeServer, type ShardAddress } from '../../src/database/shard-address.js';
 import { migrate } from '../../src/database/migrate.js';
 import { MAX_MONEY, parseMoney } from '../../src/domain/money.js';
+import { THE_SERVICE } from '../../src/domain/sender.js';
 import { shardList, startInstance } from '../support/app.js';
 import { startCli } from '../support/cli.js';
 import { openLedger } from '../support/ledger.js';
@@ -71,7 +72,7 @@ describe('seed', () => {
 
   it('leaves what opening an account leaves', async () => {
     const ledger = await openLedger(bank.database.url);
-    const opened = await ledger.opener.open(money('123.45'));
+    const opened = await ledger.opener.open(THE_SERVICE, money('123.45'));
     await ledger.close();
     const seeded = await seedBank([bank.shard], { accounts: 1, balance: money('123.45') });
     expect(seeded).toMatchObject({
@@ -148,7 +149,7 @@ describe('seed', () => {
   it('leaves the sequences where the next account finds a free id', async () => {
     await seedBank([bank.shard], { accounts: 10, balance: 1n });
     const ledger = await openLedger(bank.database.url);
-    expect(await ledger.opener.open(1n)).toMatchObject({ accountId: 11 });
+    expect(await ledger.opener.open(THE_SERVICE, 1n)).toMatchObject({ accountId: 11 });
     await ledger.close();
     expect((await verifyBank([bank.shard])).ok).toBe(true);
   });

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { PooledClient } from '../../src/database/connection.js';
+import { THE_SERVICE } from '../../src/domain/sender.js';
 import { openLedger } from '../support/ledger.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 
@@ -14,7 +15,7 @@ describe('prepared statements', () => {
   async function preparedAfterPosting(setting: string): Promise<string[]> {
     const one = { LEDGER_FLUSHERS: '1', LEDGER_LANES: '1' };
     const ledger = await openLedger(database.url, { PREPARED_STATEMENTS: setting, ...one });
-    const { accountId } = await ledger.opener.open(100n);
+    const { accountId } = await ledger.opener.open(THE_SERVICE, 100n);
     for (const idempotencyKey of ['a', 'b']) {
       await ledger.groupCommit.submit({ accountId, type: 'credit', amount: 1n, idempotencyKey });
     }

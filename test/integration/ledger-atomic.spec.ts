@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { Client } from 'pg';
 import { verifyBank } from '../../src/cli/verify.js';
 import { LedgerError } from '../../src/domain/errors.js';
+import { THE_SERVICE } from '../../src/domain/sender.js';
 import type { PostingCommand, Transaction } from '../../src/domain/transaction.js';
 import { PostgresProxy } from '../../stack/proxies/postgres-proxy.js';
 import { openLedger, type TestLedger } from '../support/ledger.js';
@@ -60,12 +61,12 @@ describe('an atomic batch', () => {
     await database.drop();
   });
 
-  const open = async (balance = 10_000n) => (await ledger.opener.open(balance)).accountId;
+  const open = async (balance = 10_000n) => (await ledger.opener.open(THE_SERVICE, balance)).accountId;
   const openSome = (count: number) => Promise.all(Array.from({ length: count }, () => open()));
 
   /** Each command's balance and version, or why it was refused. */
   async function post(commands: readonly PostingCommand[]): Promise<string[]> {
-    const answers = await Promise.allSettled(ledger.groupCommit.submitAtomically(commands));
+    const answers = await Promise.allSettled(ledger.groupCommit.submitAtomically(commands, THE_SERVICE));
     return answers.map((answer) => {
       if (answer.status === 'fulfilled')
         return `${answer.value.balanceAfter} at ${answer.value.versionAfter}`;
@@ -125,7 +126,7 @@ describe('an atomic batch', () => {
     const commands = accounts.map((accountId) => deposit(accountId, 'k'));
     proxy.atCommit = 'cut-before';
     proxy.onCut = () => proxy.heal();
-    const refused = await Promise.allSettled(ledger.groupCommit.submitAtomically(commands));
+    const refused = await Promise.allSettled(ledger.groupCommit.submitAtomically(commands, THE_SERVICE));
     expect(refused.map((answer) => (answer as PromiseRejectedResult).reason as LedgerError)).toEqual(
       accounts.map(() =>
         expect.objectContaining({ refusal: { code: 'DATABASE_FAILED', currentVersion: 2 } }),
@@ -207,7 +208,10 @@ describe('an atomic batch', () => {
     // It holds all of its accounts but the last one, for which it waits.
     await operator.query('BEGIN');
     await operator.query('SELECT FROM bank.accounts WHERE account_id = $1 FOR UPDATE', [accountIds.at(-1)]);
-    const whole = patient.groupCommit.submitAtomically(accountIds.map((accountId) => deposit(accountId)));
+    const whole = patient.groupCommit.submitAtomically(
+      accountIds.map((accountId) => deposit(accountId)),
+      THE_SERVICE,
+    );
     await sleep(50);
     const single = accountIds.flatMap((accountId) =>
       [1n, 2n].map((amount) => patient.groupCommit.submit({ accountId, type: 'credit', amount })),
@@ -230,7 +234,10 @@ describe('an atomic batch', () => {
   it('that makes a statement fail is a defect of each command, and applies nothing', async () => {
     const accounts = (await openSome(2)) as [number, number];
     // The HTTP layer lets no such key through: PostgreSQL stores no NUL in a text.
-    const answers = ledger.groupCommit.submitAtomically([deposit(accounts[0]), deposit(accounts[1], 'a\0b')]);
+    const answers = ledger.groupCommit.submitAtomically(
+      [deposit(accounts[0]), deposit(accounts[1], 'a\0b')],
+      THE_SERVICE,
+    );
     const settled = await Promise.allSettled(answers);
     expect(settled.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
     expect(ledger.defects).toHaveLength(1);
@@ -251,7 +258,7 @@ describe('an atomic batch', () => {
         const commands = Array.from({ length: 12 }, (_, index) =>
           index % 4 === 3 ? withdrawal(pick(caller + 7 * index), 150n) : deposit(pick(round + 5 * index)),
         );
-        count(await Promise.allSettled(ledger.groupCommit.submitAtomically(commands)));
+        count(await Promise.allSettled(ledger.groupCommit.submitAtomically(commands, THE_SERVICE)));
       }
     });
     const singles = Array.from({ length: 10 }, async (_, caller) => {

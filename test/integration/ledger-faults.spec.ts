@@ -3,6 +3,7 @@ import { Client } from 'pg';
 import { CommitRefusedError } from '../../src/database/database-errors.js';
 import type { PostingCommand } from '../../src/domain/transaction.js';
 import { verifyBank } from '../../src/cli/verify.js';
+import { THE_SERVICE } from '../../src/domain/sender.js';
 import { openLedger, refusalOf, type TestLedger } from '../support/ledger.js';
 import { createTestDatabase } from '../support/postgres.js';
 import { PostgresProxy } from '../../stack/proxies/postgres-proxy.js';
@@ -53,7 +54,7 @@ describe('the ledger when the database fails', () => {
     await database.drop();
   });
 
-  const open = async () => (await ledger.opener.open(10_000n)).accountId;
+  const open = async () => (await ledger.opener.open(THE_SERVICE, 10_000n)).accountId;
 
   async function stored(accountId: number): Promise<{ version: number; transactions: number }> {
     const { rows } = await operator.query<{ version: string; transactions: string }>(
@@ -132,7 +133,7 @@ describe('the ledger when the database fails', () => {
     const accountId = await open();
     const before = await operator.query('SELECT FROM bank.accounts');
     proxy.failBegin = true;
-    await expect(ledger.opener.open(5_000n)).rejects.toThrow('division by zero');
+    await expect(ledger.opener.open(THE_SERVICE, 5_000n)).rejects.toThrow('division by zero');
     await expect(ledger.groupCommit.submit(deposit(accountId, 'k'))).rejects.toThrow('division by zero');
     proxy.heal();
     expect((await operator.query('SELECT FROM bank.accounts')).rowCount).toBe(before.rowCount);
@@ -146,11 +147,11 @@ describe('the ledger when the database fails', () => {
   it('resolves a lost COMMIT of an opening both ways', async () => {
     proxy.atCommit = 'cut-after';
     proxy.onCut = () => proxy.heal();
-    const opened = await ledger.opener.open(5_000n);
+    const opened = await ledger.opener.open(THE_SERVICE, 5_000n);
     expect(await stored(opened.accountId)).toEqual({ version: 2, transactions: 1 });
     const before = await operator.query('SELECT FROM bank.accounts');
     proxy.atCommit = 'cut-before';
-    expect((await refusalOf(ledger.opener.open(undefined))).code).toBe('DATABASE_FAILED');
+    expect((await refusalOf(ledger.opener.open(THE_SERVICE, undefined))).code).toBe('DATABASE_FAILED');
     expect((await operator.query('SELECT FROM bank.accounts')).rowCount).toBe(before.rowCount);
   });
 
@@ -159,18 +160,22 @@ describe('the ledger when the database fails', () => {
     const before = (await accounts()) ?? 0;
     proxy.onCut = () => proxy.heal();
     proxy.atCommit = 'cut-before';
-    expect((await refusalOf(ledger.opener.open(5_000n, 'ada', 'k'))).code).toBe('DATABASE_FAILED');
+    expect((await refusalOf(ledger.opener.open(THE_SERVICE, 5_000n, 'ada', 'k'))).code).toBe(
+      'DATABASE_FAILED',
+    );
     proxy.atCommit = 'cut-after';
-    const { accountId } = await ledger.opener.open(5_000n, 'ada', 'k');
-    expect(await refusalOf(ledger.opener.open(5_000n, 'ada', 'k'))).toEqual({
+    const { accountId } = await ledger.opener.open(THE_SERVICE, 5_000n, 'ada', 'k');
+    expect(await refusalOf(ledger.opener.open(THE_SERVICE, 5_000n, 'ada', 'k'))).toEqual({
       code: 'DUPLICATE_ACCOUNT',
       accountId,
     });
     proxy.atCommit = 'cut-after';
     proxy.onCut = () => proxy.takeDown();
-    expect((await refusalOf(ledger.opener.open(5_000n, 'ada', 'unknown'))).code).toBe('OUTCOME_UNKNOWN');
+    expect((await refusalOf(ledger.opener.open(THE_SERVICE, 5_000n, 'ada', 'unknown'))).code).toBe(
+      'OUTCOME_UNKNOWN',
+    );
     proxy.heal();
-    const settled = await refusalOf(ledger.opener.open(5_000n, 'ada', 'unknown'));
+    const settled = await refusalOf(ledger.opener.open(THE_SERVICE, 5_000n, 'ada', 'unknown'));
     expect(settled.code).toBe('DUPLICATE_ACCOUNT');
     expect(await accounts()).toBe(before + 2);
   });
@@ -180,9 +185,13 @@ describe('the ledger when the database fails', () => {
     await operator.query(
       `INSERT INTO bank.account_openings (account_id, owner, idempotency_key) VALUES (999999, 'ada', 'slow')`,
     );
-    expect((await refusalOf(ledger.opener.open(undefined, 'ada', 'slow'))).code).toBe('OVERLOADED');
+    expect((await refusalOf(ledger.opener.open(THE_SERVICE, undefined, 'ada', 'slow'))).code).toBe(
+      'OVERLOADED',
+    );
     await operator.query('ROLLBACK');
-    await expect(ledger.opener.open(undefined, 'ada', 'slow')).resolves.toMatchObject({ owner: 'ada' });
+    await expect(ledger.opener.open(THE_SERVICE, undefined, 'ada', 'slow')).resolves.toMatchObject({
+      owner: 'ada',
+    });
   });
 
   it('answers within its bounds when the server falls silent, and recovers', async () => {
@@ -265,7 +274,7 @@ describe('the ledger among other sessions', () => {
     await database.drop();
   });
 
-  const open = async () => (await ledger.opener.open(10_000n)).accountId;
+  const open = async () => (await ledger.opener.open(THE_SERVICE, 10_000n)).accountId;
 
   async function whileLocked<T>(accountId: number, work: () => Promise<T>): Promise<T> {
     await operator.query('BEGIN');
@@ -396,7 +405,7 @@ describe('the ledger among other sessions', () => {
 
   it('answers all that it has taken in before it closes, and takes in no more', async () => {
     const other = await openLedger(database.url, BOUNDS);
-    const { accountId } = await other.opener.open(undefined);
+    const { accountId } = await other.opener.open(THE_SERVICE, undefined);
     const taken = Array.from({ length: 50 }, () => other.groupCommit.submit(deposit(accountId)));
     const closed = other.close();
     expect(await refusalOf(other.groupCommit.submit(deposit(accountId)))).toEqual({ code: 'OVERLOADED' });

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { archiveBank } from '../../src/cli/archive.js';
 import { tablesOf } from '../../src/database/tables.js';
+import { THE_SERVICE } from '../../src/domain/sender.js';
 import { Outbox } from '../../src/events/outbox.js';
 import type { LedgerReader } from '../../src/ledger/ledger-reader.js';
 import { countdown, openReader, openWithHistory, timeOf, walk } from '../support/history.js';
@@ -39,7 +40,8 @@ const planOf = (work: () => Promise<unknown>) => planOfStatement(client, 'archiv
 
 describe('with a long history, most of it in the archive', () => {
   it('page 10,000 of a listing costs what page 1 costs, wherever it lies', async () => {
-    const list = (below: number) => planOf(() => reader.transactionsBelow(accountId, below, 10));
+    const list = (below: number) =>
+      planOf(() => reader.transactionsBelow(accountId, below, 10, {}, THE_SERVICE));
     const first = await list(Number.MAX_SAFE_INTEGER);
     for (const page of [500, 1_000, 1_001, 5_000, 10_000]) {
       const below = LENGTH + 2 - (page - 1) * 10;
@@ -54,7 +56,7 @@ describe('with a long history, most of it in the archive', () => {
 
   it('a page with a filter reads no more than 10,000 transactions, and says where the next one begins', async () => {
     const filter = { type: 'debit' } as const;
-    const nodes = await planOf(() => reader.transactionsBelow(accountId, 60_001, 10, filter));
+    const nodes = await planOf(() => reader.transactionsBelow(accountId, 60_001, 10, filter, THE_SERVICE));
     expect(rowsRead(nodes)).toBe(10_000);
     const pages = await walk(reader, accountId, 10, filter);
     expect(pages).toEqual(Array.from({ length: 10 }, () => []));
@@ -78,8 +80,8 @@ describe('with a long history, most of it in the archive', () => {
               (SELECT min(transaction_id)::int FROM bank.archived_transactions) AS archived`,
     );
     const [{ hot, archived }] = ids.rows as [{ hot: number; archived: number }];
-    const single = await planOf(() => reader.transaction(hot));
-    const old = await planOf(() => reader.transaction(archived));
+    const single = await planOf(() => reader.transaction(hot, undefined, THE_SERVICE));
+    const old = await planOf(() => reader.transaction(archived, undefined, THE_SERVICE));
     const outbox = new Outbox(ledger.runner, tablesOf('bank'), 5_000);
     const relayed = await planOf(() => outbox.claim(10, () => false));
     for (const nodes of [batch, single, old, relayed]) {

@@ -14,6 +14,7 @@ import { TRANSACTION_COLUMNS } from '../../src/database/rows.js';
 import type { ShardAddress } from '../../src/database/shard-address.js';
 import { findDrift } from '../../src/database/drift.js';
 import { migrate, prepareTables, ShardMismatchError } from '../../src/database/migrate.js';
+import { THE_SERVICE } from '../../src/domain/sender.js';
 import { openLedger } from '../support/ledger.js';
 import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
 
@@ -185,7 +186,10 @@ describe('an old bank that is migrated', () => {
         balanceAfter: 0n,
         versionAfter: 6,
       });
-      expect(await ledger.opener.open(1n)).toMatchObject({ accountId: OLD_BANK.length + 1, version: 2 });
+      expect(await ledger.opener.open(THE_SERVICE, 1n)).toMatchObject({
+        accountId: OLD_BANK.length + 1,
+        version: 2,
+      });
     } finally {
       await ledger.close();
     }
@@ -332,8 +336,8 @@ describe('a bank of before the keys of openings', () => {
       { owner: 'ada', revision: 0 },
     ]);
     const ledger = await openLedger(shard.url);
-    const { accountId } = await ledger.opener.open(1n, 'ada', 'key');
-    await expect(ledger.opener.open(1n, 'ada', 'key')).rejects.toMatchObject({
+    const { accountId } = await ledger.opener.open(THE_SERVICE, 1n, 'ada', 'key');
+    await expect(ledger.opener.open(THE_SERVICE, 1n, 'ada', 'key')).rejects.toMatchObject({
       refusal: { code: 'DUPLICATE_ACCOUNT', accountId },
     });
     await ledger.close();

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { tablesOf } from '../../src/database/tables.js';
 import { EventPublisher } from '../../src/domain/ports.js';
+import { THE_SERVICE } from '../../src/domain/sender.js';
 import type { Transaction } from '../../src/domain/transaction.js';
 import { OutboxRelay } from '../../src/events/outbox-relay.js';
 import { Outbox } from '../../src/events/outbox.js';
@@ -71,7 +72,7 @@ describe('the outbox relay', () => {
     const here = await openLedger(other.url);
     const outbox = (toBroker: boolean) => new Outbox(here.runner, tablesOf('bank'), LEASE_MS, toBroker);
     const nothingKnown = () => false;
-    await here.opener.open(100n);
+    await here.opener.open(THE_SERVICE, 100n);
     expect(await outbox(false).claim(10, nothingKnown)).toBeDefined();
     await here.dataSource.query('UPDATE bank.shard_identity SET relay_until = NULL');
     const published = await outbox(true).claim(10, nothingKnown);
@@ -85,7 +86,7 @@ describe('the outbox relay', () => {
 
   it('publishes every transaction, each account in the order of its versions, and empties the outbox', async () => {
     const accountIds = await Promise.all(
-      [1, 2, 3].map(async () => (await ledger.opener.open(100n)).accountId),
+      [1, 2, 3].map(async () => (await ledger.opener.open(THE_SERVICE, 100n)).accountId),
     );
     const publisher = new RecordingPublisher();
     const [one, other] = [relay(publisher), relay(publisher)];
@@ -103,7 +104,7 @@ describe('the outbox relay', () => {
   });
 
   it('publishes again what was not confirmed, and complains once, not at every try', async () => {
-    const { accountId } = await ledger.opener.open(undefined);
+    const { accountId } = await ledger.opener.open(THE_SERVICE, undefined);
     await post([accountId], 1);
     const publisher = new RecordingPublisher();
     publisher.failures = 3;

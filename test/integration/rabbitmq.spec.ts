@@ -4,6 +4,7 @@ import { connect, type ConsumeMessage } from 'amqplib';
 import { Client } from 'pg';
 import { startRabbitMq, type RabbitMqServer } from '../../stack/servers/rabbitmq.js';
 import { tablesOf } from '../../src/database/tables.js';
+import { THE_SERVICE } from '../../src/domain/sender.js';
 import type { Transaction } from '../../src/domain/transaction.js';
 import { OutboxRelay } from '../../src/events/outbox-relay.js';
 import { Outbox } from '../../src/events/outbox.js';
@@ -254,7 +255,7 @@ describe('several relays of one shard', () => {
         recovered: () => undefined,
       });
       relay.start();
-      const { accountId } = await ledger.opener.open(100n);
+      const { accountId } = await ledger.opener.open(THE_SERVICE, 100n);
       await waitUntil(async () => {
         await ledger.groupCommit.submit({ accountId, type: 'credit', amount: 1n });
         return cuts === 3;

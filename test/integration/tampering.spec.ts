@@ -3,6 +3,7 @@ import { Client } from 'pg';
 import { Random } from '../../chaos/random.js';
 import { archiveBank } from '../../src/cli/archive.js';
 import { verifyInSnapshot, type VerifyFault } from '../../src/cli/verify.js';
+import { THE_SERVICE } from '../../src/domain/sender.js';
 import { openLedger } from '../support/ledger.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 
@@ -32,7 +33,7 @@ beforeAll(async () => {
   await client.connect();
   const random = new Random(SEED, 1);
   const ledger = await openLedger(database.url);
-  for (let account = 1; account <= ACCOUNTS; account++) await ledger.opener.open(100_000n);
+  for (let account = 1; account <= ACCOUNTS; account++) await ledger.opener.open(THE_SERVICE, 100_000n);
   const postAll = (round: number) =>
     Promise.all(
       Array.from({ length: 10 * ACCOUNTS }, (_, n) =>

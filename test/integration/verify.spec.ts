@@ -6,6 +6,7 @@ import { seedBank } from '../../src/cli/seed.js';
 import { MAX_FAULTS, verifyBank, verifyShard } from '../../src/cli/verify.js';
 import { verifyText } from '../../src/cli/verify-text.js';
 import { settleShards } from '../../src/database/bank-shards.js';
+import { THE_SERVICE } from '../../src/domain/sender.js';
 import { ShardRouter } from '../../src/ledger/shard-router.js';
 import { openLedger } from '../support/ledger.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
@@ -570,7 +571,9 @@ describe('verify while the ledger works', () => {
   afterEach(() => ledger.close());
 
   it('reads one moment of it', async () => {
-    const accounts = await Promise.all(Array.from({ length: 20 }, () => ledger.opener.open(100_000n)));
+    const accounts = await Promise.all(
+      Array.from({ length: 20 }, () => ledger.opener.open(THE_SERVICE, 100_000n)),
+    );
     let working = true;
     const work = accounts.map(async ({ accountId }) => {
       while (working) await ledger.groupCommit.submit({ accountId, type: 'credit', amount: 1n });

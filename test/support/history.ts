@@ -5,6 +5,7 @@ import { ShardReader } from '../../src/ledger/shard-reader.js';
 import { ShardRouter } from '../../src/ledger/shard-router.js';
 import { ShardPool } from '../../src/database/shard-pool.js';
 import { tablesOf } from '../../src/database/tables.js';
+import { THE_SERVICE } from '../../src/domain/sender.js';
 import type { TestLedger } from './ledger.js';
 
 /** When histories begin. */
@@ -59,7 +60,7 @@ export async function walk(
 ): Promise<number[][]> {
   const pages: number[][] = [];
   for (let below: number | undefined = Number.MAX_SAFE_INTEGER; below !== undefined;) {
-    const page = await reader.transactionsBelow(accountId, below, limit, filter);
+    const page = await reader.transactionsBelow(accountId, below, limit, filter, THE_SERVICE);
     pages.push(page.transactions.map(({ versionAfter }) => versionAfter));
     below = page.nextBelow;
   }
