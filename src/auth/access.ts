@@ -2,6 +2,7 @@ import { applyDecorators } from '@nestjs/common';
 import { ApiSecurity } from '@nestjs/swagger';
 import { RouteConfig } from '@nestjs/platform-fastify';
 import type { FastifyInstance, FastifyRequest, onRequestHookHandler, preHandlerHookHandler } from 'fastify';
+import { LedgerError } from '../domain/errors.js';
 import { isManagement } from '../http/management.js';
 import { SWAGGER_UI_PATH } from '../http/swagger-ui.js';
 import {
@@ -120,8 +121,11 @@ function guardOf(access: Exclude<Access, 'public'> | undefined, authenticator: A
   return guard;
 }
 
+/** It could not be found out who sends the request. */
 const isUnavailable = (error: Error) =>
-  error instanceof CredentialStoreUnavailableError || error instanceof ProviderUnavailableError;
+  error instanceof CredentialStoreUnavailableError ||
+  error instanceof ProviderUnavailableError ||
+  error instanceof LedgerError;
 
 /** Without a promise where there need be none. */
 function settled(

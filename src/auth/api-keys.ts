@@ -23,7 +23,11 @@ export type KeysWatch = (problem: unknown) => void;
 
 /** The API keys of the bank, as this process knows them. */
 export class ApiKeys implements CredentialSource {
-  private readonly known = new LRUCache<string, KnownKey>({ max: MAX_KEYS });
+  private readonly known = new LRUCache<string, KnownKey>({
+    max: MAX_KEYS,
+    // Later reads don't reach one that a connection still refers to.
+    dispose: (key) => key.forget(),
+  });
   /** When it was last found that there is no such key. */
   private readonly unknown = new LRUCache<string, number>({ max: MAX_UNKNOWN });
   private readonly reads: KeyReads;
@@ -164,6 +168,11 @@ export class KnownKey implements KnownCredential {
   end(readMs: number): void {
     this.readMs = readMs;
     this.ended = true;
+  }
+
+  /** It has to be looked up anew. */
+  forget(): void {
+    this.readMs = -Infinity;
   }
 
   hasEnded(): boolean {
