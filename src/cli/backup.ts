@@ -23,7 +23,7 @@ import {
   type BackupShard,
   type Manifest,
 } from './backup-format.js';
-import { sequenceState } from './shard-copy.js';
+import { columnsOf, sequenceState } from './shard-copy.js';
 import { beginLocked, hasTable, someAtOnce, withSessions, type ShardSession } from './shard-sessions.js';
 import { sumTotals, verifyInSnapshot } from './verify.js';
 
@@ -244,16 +244,6 @@ async function exportTable(
     contentBytes: content.bytes,
     sequence,
   };
-}
-
-/** A table's columns by its catalogue: all of them, so that none that is added to the schema is forgotten here. */
-export async function columnsOf(client: Client, table: string): Promise<string[]> {
-  const { rows } = await client.query<{ name: string }>(
-    `SELECT attname AS name FROM pg_attribute
-     WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum`,
-    [table],
-  );
-  return rows.map(({ name }) => name);
 }
 
 /** A table's rows as CSV with a head, in the order of their ids: of the same rows always the same text. */

@@ -13,7 +13,7 @@ import { describeShard, type ShardAddress } from '../database/shard-address.js';
 import { locateShard, type LocatedShard } from '../database/shard-locator.js';
 import { MAX_ID } from '../domain/account.js';
 import { WorkError } from '../explain.js';
-import { columnsOf, csvOf } from './backup.js';
+import { csvOf } from './backup.js';
 import {
   BACKED_UP,
   checkFiles,
@@ -25,7 +25,7 @@ import {
   type BackupShard,
   type Manifest,
 } from './backup-format.js';
-import { setSequence, type SequenceState } from './shard-copy.js';
+import { columnsOf, setSequence, type SequenceState } from './shard-copy.js';
 import { beginLocked, hasTable, someAtOnce, withSessions, type ShardSession } from './shard-sessions.js';
 import { sumTotals, verifyBank, verifyInSnapshot, type Totals } from './verify.js';
 
