@@ -18,7 +18,7 @@ export interface Cut {
 
 const ACCOUNT_COLUMNS = 'account_id, balance, version, owner, revision, head_hash';
 
-/** They are only ever added, each with its account. */
+/** Openings are only ever added, each together with its account. */
 const OPENING_COLUMNS = 'account_id, owner, idempotency_key, opening_deposit';
 
 /** The cut of an empty copy. */
@@ -79,7 +79,7 @@ export async function copySince(
   return { cut, transactions };
 }
 
-/** The owners of all accounts: they change by a revision, without a transaction that tells of it. In the source's same moment. */
+/** The owners of all accounts, which change without a transaction. Reads the source at the same moment as the rows before. */
 export async function copyOwners(source: Client, target: Client, tables: SchemaTables): Promise<void> {
   await target.query(`BEGIN; ${COMMIT_DURABLY}`);
   await target.query(

@@ -589,7 +589,7 @@ describe('the command line on a bank of several shards', () => {
         const refused = await listed();
         expect(JSON.parse(refused.stdout)).toHaveLength(3);
         expect(refused.stderr).toBe(
-          `Queues are not shown: ${service.url} answers 401: name a file with an API key of the scope admin ` +
+          `Queues are not shown: ${service.url} answers 401: name a file with an API key with the scope admin ` +
             '(--key-file), or set MANAGEMENT_PORT.\n',
         );
         const shown = await listed('--key-file', keyFile);
@@ -597,7 +597,7 @@ describe('the command line on a bank of several shards', () => {
         expect(JSON.parse(shown.stdout)).toMatchObject([{ queue: 0 }, { queue: 0 }, { queue: 0 }]);
         const elsewhere = await listed('--key-file', keyFile, '--service', 'http://bank.example.com');
         expect(elsewhere.code).toBe(1);
-        expect(elsewhere.stderr).toContain('the key is sent over TLS or to this machine only');
+        expect(elsewhere.stderr).toContain('a key is sent only over TLS or to this machine');
         expect(
           [refused, shown, elsewhere].some(({ stdout, stderr }) => (stdout + stderr).includes(key)),
         ).toBe(false);
