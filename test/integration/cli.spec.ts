@@ -490,7 +490,8 @@ describe('the command line on a bank of several shards', () => {
       Bank.open(createEmptyTestDatabase),
     ]);
     const shards = [0, 1, 2].map((index) => ({ url: bank.database.url, schema: `bank_${index}` }));
-    environment = { DATABASE_URL: '', SHARDS: shardList(shards), DATABASE_START_TIMEOUT_MS: '0' };
+    // Port 1: a service may be running on the default port.
+    environment = { DATABASE_URL: '', SHARDS: shardList(shards), DATABASE_START_TIMEOUT_MS: '0', PORT: '1' };
   });
   afterAll(async () => {
     await bank.close();
@@ -615,7 +616,6 @@ describe('the command line on a bank of several shards', () => {
     const shown = await run(['shards', 'list'], {
       ...environment,
       SHARDS: `${first},${second},${down}`,
-      PORT: '1',
     });
     expect(shown.code).toBe(0);
     expect(shown.stderr).toBe('Queues are not shown: no service answers at http://127.0.0.1:1.\n');
