@@ -2,12 +2,12 @@ import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { schemaOf } from './schema-of.js';
 
 /**
- * The idempotency keys with which accounts were opened, and for each account the number of its changes that are no
- * transactions, which its entity tag tells beside its version.
+ * The idempotency keys with which accounts were opened, and for each account its revision: the number of changes that are
+ * no transactions. Version and revision together make the entity tag of the account.
  *
- * A table of its own for the keys: a key belongs to the owner at the opening, and the account's owner may be changed
- * later, which must neither free the key nor use up another one. It has no foreign key, as the archive has none: both rows
- * come with one transaction, nothing deletes them, and `verify` compares them.
+ * The keys have a table of their own, because a key belongs to the account's owner at the opening. A later change of owner
+ * must neither free the key nor use up another. Like the archive, the table has no foreign key: the two rows are inserted in
+ * one transaction, nothing deletes them, and `verify` compares them.
  */
 export class OpeningsAndRevisions1795479100000 implements MigrationInterface {
   readonly name = 'OpeningsAndRevisions1795479100000';

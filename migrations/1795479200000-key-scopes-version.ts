@@ -2,8 +2,9 @@ import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { schemaOf } from './schema-of.js';
 
 /**
- * Tells keys of before from keys of after deposits and withdrawals had scopes of their own. What the older ones allow has
- * changed, so their operator is told of them. The default is theirs: for a restored backup, and an older release's `keys create`.
+ * Tells keys that are older than the scopes of deposits and withdrawals from newer ones. What the older keys allow has
+ * changed, so a start warns of them. They are the default: so are keys of a restored older backup, and keys that an older
+ * release creates.
  */
 export class KeyScopesVersion1795479200000 implements MigrationInterface {
   readonly name = 'KeyScopesVersion1795479200000';

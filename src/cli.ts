@@ -103,7 +103,7 @@ function addKeyCommands(program: Command): void {
     .option('--json', 'print the key as JSON')
     .addHelpText(
       'after',
-      '\ntransactions:write stands for deposits:write and withdrawals:write, but with an owner for withdrawals:write only. ' +
+      '\ntransactions:write means deposits:write and withdrawals:write, but with an owner withdrawals:write only. ' +
         'docs/security.md says who should hold what.',
     )
     .action(async (options: Parameters<Commands['createApiKey']>[0]) =>
@@ -201,7 +201,7 @@ function addBackupCommands(program: Command): void {
     .description('fill an empty bank from a backup; stop its services first')
     .requiredOption('--from <DIR>', 'the folder of the backup')
     .addOption(
-      new Option('--sha256 <HEX>', 'the SHA-256 of its manifest, as `backup` has printed it').argParser(
+      new Option('--sha256 <HEX>', 'the SHA-256 of its manifest, which `backup` printed').argParser(
         sha256Option,
       ),
     )
@@ -224,7 +224,7 @@ function addShardCommands(program: Command): void {
         'the running service whose queues are shown (default: of the settings)',
       ).argParser(serviceOption),
     )
-    .option('--key-file <FILE>', 'a file with an API key of the scope admin, where the service asks for one')
+    .option('--key-file <FILE>', 'a file with an API key with the scope admin, if the service needs one')
     .option('--json', 'print the list as JSON')
     .action(async (options: Parameters<Commands['listShards']>[0]) => (await commands()).listShards(options));
   shards

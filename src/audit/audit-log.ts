@@ -5,12 +5,12 @@ import type { ShardAddress } from '../database/shard-address.js';
 import { tablesOf } from '../database/tables.js';
 import { GENESIS_HASH, nextHash } from '../domain/chain.js';
 
-/** What a start records by itself: a bank that has nothing else in its log has no history yet. */
+/** What a start records by itself. A bank with nothing else in its log has no history yet. */
 export const START_ACTIONS = ['bank.migrated', 'bank.handed_over'] as const;
 
 const CONNECT_TIMEOUT_MS = 10_000;
 
-/** What is done to the bank from outside the ledger, by an operator or by a start. */
+/** A change to the bank from outside the ledger, or a copy of it, by an operator or by a start. */
 export interface AdministrativeAct {
   /** Object and verb, like `key.revoked`. At most 50 characters. */
   readonly action: string;
@@ -79,9 +79,9 @@ export async function recordAct(
 }
 
 /**
- * Records an act by itself, before or after it, where it can't be in the transaction that carries it out.
+ * Records an act in a transaction of its own, where it can't be recorded in the one that carries it out.
  *
- * @param shards the bank's, of which the first holds the audit log
+ * @param shards the bank's; the first holds the audit log
  */
 export async function recordActOn(shards: readonly ShardAddress[], act: AdministrativeAct): Promise<void> {
   const [{ url, migrationUrl = url, schema }] = shards as [ShardAddress];

@@ -51,7 +51,7 @@ export async function exportHeads(
     throw new WorkError(`${path} can't be made: ${messageOf(error)}`, { cause: error });
   });
   try {
-    // Before anything is copied out; the export's head of the log is then that of this event.
+    // Before anything is copied, so the exported head of the log is that of this event.
     await recordActOn(shards, { action: 'heads.exported', details: { to: resolve(path) } });
     const report = await withSessions(shards, 'bank-audit', (sessions) =>
       writeHeads(sessions, bankId, file, options),

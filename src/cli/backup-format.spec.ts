@@ -110,7 +110,7 @@ it('is read as it was written, and by the SHA-256 that sha256sum prints', async 
 it('is not read at all when its SHA-256 is another one than the one that is asked for', async () => {
   writeFileSync(path(), 'no JSON');
   await expect(read('0'.repeat(64))).rejects.toThrow(
-    /is another one than --sha256 names: its SHA-256 is \w{64}$/,
+    /is not the one that --sha256 names: its SHA-256 is \w{64}$/,
   );
 });
 
@@ -204,7 +204,7 @@ describe('whatever a stranger writes', () => {
 
   it('is a manifest without an end', async () => {
     writeFileSync(path(), Buffer.alloc(17 * 1024 * 1024, ' '));
-    await expectRefusal('is no manifest: it has 17825792 bytes, of 16777216 at most');
+    await expectRefusal('is no manifest: it has 17825792 bytes, and one has at most 16777216');
   });
 
   const CONTRADICTIONS: [
@@ -212,17 +212,17 @@ describe('whatever a stranger writes', () => {
     change: (body: Manifest, first: BackupFile) => unknown,
     message: string,
   ][] = [
-    ['a shard too few', (body) => body.shards.pop(), 'it is of 2 shard(s) and lists 1'],
-    ['shards in another order', (body) => body.shards.reverse(), 'what it lists as shard 0 is another one'],
+    ['a shard too few', (body) => body.shards.pop(), 'it is of 2 shard(s), but lists 1'],
+    ['shards in another order', (body) => body.shards.reverse(), 'shard 0 of the list is another shard'],
     [
       'a shard of another bank',
       ({ shards: [one] }) => Object.assign(one?.identity ?? {}, { bank_id: BANK_ID.replace('1', '2') }),
-      'shard 0 is another one',
+      'shard 0 of the list is another shard',
     ],
     [
       'a table twice',
       ({ shards: [one] }) => one?.files.splice(1, 1, ...one.files.slice(0, 1)),
-      'shard 0 has a table twice',
+      'shard 0 lists a table twice',
     ],
     [
       'a table less',
@@ -231,13 +231,9 @@ describe('whatever a stranger writes', () => {
           one.files.findIndex(({ table }) => table === 'transactions'),
           1,
         ),
-      'are not as many as its books have',
+      'are not those of its books',
     ],
-    [
-      'more rows than its books',
-      (_, file) => Object.assign(file, { rows: 2 }),
-      'are not as many as its books have',
-    ],
+    ['more rows than its books', (_, file) => Object.assign(file, { rows: 2 }), 'are not those of its books'],
     [
       'a file elsewhere',
       (_, file) => Object.assign(file, { file: 'shard-1/accounts.csv.gz' }),
@@ -263,10 +259,10 @@ describe('whatever a stranger writes', () => {
 
 describe('a file of a backup', () => {
   it.each([
-    ['leads out of its folder', () => symlinkSync('/etc/passwd', at('outbox')), 'lies behind a link'],
+    ['leads out of its folder', () => symlinkSync('/etc/passwd', at('outbox')), 'lies behind one'],
     ['is a link to nowhere', () => symlinkSync('nowhere', at('outbox')), 'is missing'],
-    ['is a folder', () => mkdirSync(at('outbox')), 'is no file'],
-    ['is a pipe that nobody writes to', () => execFileSync('mkfifo', [at('outbox')]), 'is no file'],
+    ['is a folder', () => mkdirSync(at('outbox')), 'is no regular file'],
+    ['is a pipe that nobody writes to', () => execFileSync('mkfifo', [at('outbox')]), 'is no regular file'],
   ])('%s', async (_what, make, message) => {
     rmSync(at('outbox'));
     make();
@@ -276,7 +272,7 @@ describe('a file of a backup', () => {
   it('lies in a folder that is a link', async () => {
     renameSync(join(folder, 'shard-1'), join(root, 'elsewhere'));
     symlinkSync(join(root, 'elsewhere'), join(folder, 'shard-1'));
-    await expectRefusal('lies behind a link');
+    await expectRefusal('lies behind one');
   });
 
   it('may be reached by a link to the whole backup', async () => {
@@ -300,7 +296,7 @@ describe('a file of a backup', () => {
 
   it('holds something else', async () => {
     replace('id,name\n8,x\n');
-    await expectRefusal('its content has another SHA-256');
+    await expectRefusal('the SHA-256 of its content is not that of the manifest');
   });
 
   it('has other columns than the manifest says', async () => {

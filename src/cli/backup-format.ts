@@ -13,18 +13,18 @@ const MANIFEST = 'manifest.json';
 const FORMAT = 'scalable-banking-api backup';
 /** Raised when a backup is written that an older release would misread. */
 const FORMAT_VERSION = 4;
-/** Those that this release reads. Version 1 knows no archive, version 2 no keys and no audit log, version 3 no openings. */
+/** Those that this release reads. Version 1 has no archive, version 2 no keys and no audit log, version 3 no openings. */
 const READABLE = [1, 2, 3, FORMAT_VERSION] as const;
 
-/** More than any bank's: a file of some 4 kB for each shard. */
+/** More than any bank needs: a shard takes about 4 kB. */
 const MAX_MANIFEST_BYTES = 16 * 1024 * 1024;
 const MAX_SHARDS = 1_024;
 const MAX_MIGRATIONS = 1_000;
 
 /**
  * The tables that a backup holds as files, in the order in which they can be loaded. The shard's identity is in the
- * manifest. `drawn`: the ids come from a sequence of the table's own. `ledger`: its rows come and change by openings and
- * postings alone.
+ * manifest. `drawn`: the ids come from a sequence of the table's own. `ledger`: only openings and postings add or change its
+ * rows.
  */
 export const BACKED_UP = [
   { table: 'accounts', key: 'accounts', id: 'account_id', drawn: true, ledger: true },
@@ -55,12 +55,12 @@ const count = z.number().int().min(0);
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 const time = z.string().regex(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|\+00:00)$/);
 
-// Whoever wrote it need not mean well: nothing of it but numbers and names of this form gets any further.
+// A manifest may be hostile: only numbers and names of these forms get any further.
 const FILE = z.object({
   table: z.enum(BACKED_UP.map(({ table }) => table)),
   /** Within the backup's folder: `shard-<index>/<table>.csv.gz`. */
   file: z.string(),
-  /** In the order of the file; they are looked for in the target's own catalogue. */
+  /** In the order of the file. Only compared with the target's own catalogue, never used. */
   columns: z
     .array(z.string().regex(/^[a-z_]{1,63}$/))
     .min(1)
@@ -71,7 +71,7 @@ const FILE = z.object({
   sha256,
   /** Of the CSV text in it. Rows are in the order of their ids, so the same rows always have the same one. */
   contentSha256: sha256,
-  /** Of the CSV text, too. Earlier releases did not write it. */
+  /** Of the CSV text, like `contentSha256`. Earlier releases did not write it. */
   contentBytes: count.optional(),
   /** Where the sequence of the table's ids stood, if it has one; `called`: that id was handed out. */
   sequence: z.object({ last: z.string().regex(/^[1-9]\d{0,15}$/), called: z.boolean() }).optional(),
@@ -81,7 +81,7 @@ const SHARD = z.object({
   index: count,
   /** When its snapshot was taken, by its server's clock. */
   snapshotAt: time,
-  /** What the restored shard takes over of the row of shard_identity. */
+  /** The row of shard_identity, as far as a restored shard keeps it. */
   identity: z.object({
     bank_id: z.guid(),
     shard_index: count,
@@ -134,7 +134,7 @@ export async function writeManifest(
 }
 
 /**
- * @param expected the SHA-256 that it must have; else nothing of it is read
+ * @param expected the SHA-256 that it must have; if it has another, it is not parsed
  * @throws WorkError that says what is wrong with it
  */
 export async function readManifest(folder: string, expected?: string): Promise<SealedManifest> {
@@ -142,7 +142,7 @@ export async function readManifest(folder: string, expected?: string): Promise<S
   const bytes = await readSmallFile(folder, path);
   const found = hashOf(bytes);
   if (expected !== undefined && found !== expected) {
-    throw new WorkError(`${path} is another one than --sha256 names: its SHA-256 is ${found}`);
+    throw new WorkError(`${path} is not the one that --sha256 names: its SHA-256 is ${found}`);
   }
   const body = parseSealed(bytes.toString());
   const damaged = new WorkError(`${path} is damaged, so what the backup should hold is not known`);
@@ -150,7 +150,7 @@ export async function readManifest(folder: string, expected?: string): Promise<S
   const version = body['formatVersion'];
   if (typeof version === 'number' && !READABLE.some((known) => known === version)) {
     throw new WorkError(
-      `${path} is of the format version ${version}; this release reads the versions ${READABLE.join(', ')}`,
+      `${path} has the format version ${version}; this release reads the versions ${READABLE.join(', ')}`,
     );
   }
   const parsed = BODY.safeParse(body);
@@ -171,7 +171,9 @@ async function readSmallFile(folder: string, path: string): Promise<Buffer> {
   try {
     const { size } = await file.stat();
     if (size > MAX_MANIFEST_BYTES) {
-      throw new WorkError(`${path} is no manifest: it has ${size} bytes, of ${MAX_MANIFEST_BYTES} at most`);
+      throw new WorkError(
+        `${path} is no manifest: it has ${size} bytes, and one has at most ${MAX_MANIFEST_BYTES}`,
+      );
     }
     return await file.readFile();
   } finally {
@@ -179,14 +181,14 @@ async function readSmallFile(folder: string, path: string): Promise<Buffer> {
   }
 }
 
-/** @returns what the checksum is of; undefined when it is not, or nothing is */
+/** @returns the manifest without its checksum; undefined when the two don't match, or it can't be parsed */
 function parseSealed(text: string): Record<string, unknown> | undefined {
   try {
     const parsed: unknown = JSON.parse(text);
     const { checksum, ...body } = parsed as Record<string, unknown>;
     return checksum === checksumOf(body) ? body : undefined;
   } catch {
-    // No JSON, no object, or one that is nested too deeply to be written again.
+    // It is no JSON, no object, or nested too deeply to be written again.
     return undefined;
   }
 }
@@ -200,22 +202,22 @@ function hashOf(content: string | Buffer): string {
   return createHash('sha256').update(content).digest('hex');
 }
 
-/** What no backup of ours says. */
+/** Finds what no backup of ours contains. */
 function contradictionIn({ shards, shardCount, bankId }: Manifest): string | undefined {
-  if (shards.length !== shardCount) return `it is of ${shardCount} shard(s) and lists ${shards.length}`;
+  if (shards.length !== shardCount) return `it is of ${shardCount} shard(s), but lists ${shards.length}`;
   for (const [index, { index: named, identity, books, files }] of shards.entries()) {
     const { bank_id, shard_index, shard_count } = identity;
     const inPlace =
       [named, shard_index, shard_count, bank_id].join() === [index, index, shardCount, bankId].join();
-    if (!inPlace) return `what it lists as shard ${index} is another one`;
+    if (!inPlace) return `shard ${index} of the list is another shard`;
     if (new Set(files.map(({ table }) => table)).size < files.length)
-      return `shard ${index} has a table twice`;
+      return `shard ${index} lists a table twice`;
     const rowsOf = (...tables: BackupFile['table'][]) =>
       files.reduce((sum, { table, rows }) => sum + (tables.includes(table) ? rows : 0), 0);
     const fits =
       rowsOf('accounts') === books.accounts &&
       rowsOf('transactions', 'archived_transactions') === books.transactions;
-    if (!fits) return `the rows of shard ${index} are not as many as its books have`;
+    if (!fits) return `the numbers of rows of shard ${index} are not those of its books`;
     const problem = files.map((file) => problemOf(file, index, shardCount)).find(Boolean);
     if (problem !== undefined) return `in shard ${index} ${problem}`;
   }
@@ -251,17 +253,17 @@ export function kindOf(table: BackupFile['table']): BackedUp {
 /**
  * Opens a file of a backup.
  *
- * @throws WorkError where it is, or lies behind, a link that leads elsewhere, or is no file: a pipe would never end
+ * @throws WorkError when it is a link, lies behind a link, or is no regular file: reading a pipe would never end
  */
 export async function openInside(folder: string, file: string): Promise<FileHandle> {
   const path = join(folder, file);
   if ((await realpath(path)) !== join(await realpath(folder), file)) {
-    throw new WorkError(`${path} lies behind a link: what is in a backup is in its own folder`);
+    throw new WorkError(`${path} is a link or lies behind one: the files of a backup are in its own folder`);
   }
   const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   if ((await handle.stat()).isFile()) return handle;
   await handle.close();
-  throw new WorkError(`${path} is no file`);
+  throw new WorkError(`${path} is no regular file`);
 }
 
 /**
@@ -281,9 +283,9 @@ export async function checkFiles(
 }
 
 /**
- * The rows of a file, as CSV with a head, as long as they are what the manifest tells of.
+ * The rows of a file, as CSV with a header line. Checked on the way against the manifest.
  *
- * @throws WorkError that names the file when it is missing, damaged, or not what was written; at its end at the latest
+ * @throws WorkError that names the file when it is missing, damaged or not what the manifest says; at its end at the latest
  */
 export async function* contentOf(
   folder: string,
@@ -329,9 +331,10 @@ async function* unpack(
       }
       yield chunk;
     }
-    if (read.sha256() !== expected) throw new WorkError(`${path} is damaged: its SHA-256 is another one`);
+    if (read.sha256() !== expected)
+      throw new WorkError(`${path} is damaged: its SHA-256 is not that of the manifest`);
     if (content.sha256() !== contentSha256) {
-      throw new WorkError(`${path} is damaged: its content has another SHA-256`);
+      throw new WorkError(`${path} is damaged: the SHA-256 of its content is not that of the manifest`);
     }
   } finally {
     packed.destroy();

@@ -23,7 +23,7 @@ import {
   type BackupShard,
   type Manifest,
 } from './backup-format.js';
-import { sequenceState } from './shard-copy.js';
+import { columnsOf, sequenceState } from './shard-copy.js';
 import { beginLocked, hasTable, someAtOnce, withSessions, type ShardSession } from './shard-sessions.js';
 import { sumTotals, verifyInSnapshot } from './verify.js';
 
@@ -84,12 +84,12 @@ async function makeDraft(folder: string): Promise<string> {
   const taken = await isTaken(folder);
   const draft = await mkdtemp(join(dirname(folder), `${basename(folder)}.partial-`)).catch(
     (error: unknown) => {
-      // Not made along: where a disk was not mounted, its folder would be made on another one.
+      // Parents are not created: on a disk that is not mounted, the backup would land on another one.
       throw new WorkError(`no folder can be made in ${dirname(folder)}: ${messageOf(error)}`);
     },
   );
   try {
-    // What the work will end with is tried before it: a mount point, for one, can't be replaced.
+    // Tries the final rename before the work: a mount point, for example, can't be replaced.
     await rename(draft, folder);
     await rename(folder, draft);
     if (taken) await mkdir(folder);
@@ -140,7 +140,7 @@ async function exportAll(
   });
 }
 
-/** Before anything is copied out; the backup then holds the record of itself. */
+/** Before anything is copied, so the backup contains the record of itself. */
 async function record(session: ShardSession, folder: string): Promise<void> {
   const { client, tables, address } = session;
   if (!(await hasTable(session, tables.auditEvents))) return;
@@ -246,16 +246,6 @@ async function exportTable(
   };
 }
 
-/** A table's columns by its catalogue: all of them, so that none that is added to the schema is forgotten here. */
-export async function columnsOf(client: Client, table: string): Promise<string[]> {
-  const { rows } = await client.query<{ name: string }>(
-    `SELECT attname AS name FROM pg_attribute
-     WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum`,
-    [table],
-  );
-  return rows.map(({ name }) => name);
-}
-
 /** A table's rows as CSV with a head, in the order of their ids: of the same rows always the same text. */
 export async function csvOf(
   client: Client,
@@ -291,7 +281,7 @@ export function backupText({ folder, manifest, sha256, durationMs }: BackupRepor
   return [
     `Backed up ${totals.accounts} account(s) with ${totals.balance} in all and ${totals.transactions} transaction(s)`,
     `of ${manifest.shardCount} shard(s) to ${folder}: ${megabytes.toFixed(1)} MB in ${(durationMs / 1000).toFixed(1)} s.`,
-    `SHA-256 of its manifest: ${sha256} (for \`restore --sha256\`: keep it where nobody who can write there can)`,
+    `SHA-256 of its manifest: ${sha256} (for \`restore --sha256\`; keep it out of reach of those who can write to the backup)`,
     totals.faulty === 0
       ? 'Every file was read again, and the books are whole.'
       : `The books are NOT whole: ${totals.faulty} account(s) fail, which \`verify\` names. They were backed up as they are.`,

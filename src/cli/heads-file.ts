@@ -93,7 +93,7 @@ export async function readHeads(
   return last;
 }
 
-/** Without their line feeds. A line that is longer than any of ours is cut off, and then is none. */
+/** Without their line feeds. Ends with the first line that is longer than {@link MAX_LINE}. */
 async function* linesOf(path: string, signal?: AbortSignal): AsyncGenerator<string> {
   let rest = '';
   try {
@@ -107,7 +107,6 @@ async function* linesOf(path: string, signal?: AbortSignal): AsyncGenerator<stri
     }
   } catch (error) {
     signal?.throwIfAborted();
-    if (error instanceof WorkError) throw error;
     throw new WorkError(`${path} can't be read: ${messageOf(error)}`, { cause: error });
   }
   if (rest !== '') yield rest;

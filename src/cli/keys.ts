@@ -31,7 +31,7 @@ export interface KeyListed {
   readonly lastUsedAt: Date | null;
 }
 
-/** What the names of its scopes meant when a key was made. One in its place keeps that. */
+/** What the names of its scopes meant when a key was made. A key that replaces it keeps that. */
 interface ScopesVersion {
   readonly scopesVersion: number;
 }
@@ -85,10 +85,10 @@ export interface RotateRequest {
 }
 
 /**
- * A new key in an old one's place, with the same name, scopes and owner, and the same end unless another one is given. The
- * old one expires after the overlap, or when it would have anyway.
+ * Replaces a key by a new one with the same name, scopes, owner and, unless another is given, expiry. The old key expires
+ * after the overlap, or when it would have anyway.
  *
- * @throws WorkError when there is no such key, it is not good any more, or another one has taken its place already
+ * @throws WorkError when there is no such key, it is no longer valid, or it was rotated before
  */
 export async function rotateKey(
   shards: readonly ShardAddress[],
@@ -146,7 +146,7 @@ async function lock({ client, tables }: ShardSession, keyId: number): Promise<Ke
   return key;
 }
 
-/** Its end is that of the overlap by now, which is nothing to pass on. */
+/** A rotated key expires with its overlap, and its successor must not inherit that expiry. */
 async function refuseRotated({ client, tables }: ShardSession, keyId: number): Promise<void> {
   const { rows } = await client.query<{ by: number }>(
     `SELECT (details::json ->> 'by')::float8 AS by FROM ${tables.auditEvents}
@@ -155,9 +155,7 @@ async function refuseRotated({ client, tables }: ShardSession, keyId: number): P
   );
   const [rotated] = rows;
   if (rotated)
-    throw new WorkError(
-      `key ${keyId} has been rotated already: rotate key ${rotated.by}, which took its place`,
-    );
+    throw new WorkError(`key ${keyId} was rotated before: rotate key ${rotated.by}, which replaced it`);
 }
 
 async function act(

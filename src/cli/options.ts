@@ -140,7 +140,7 @@ export function sha256Option(text: string): string {
   throw new InvalidArgumentError('It must be 64 hexadecimal digits.');
 }
 
-/** Without a slash at the end. @throws InvalidArgumentError */
+/** @returns it without a trailing slash. @throws InvalidArgumentError */
 export function serviceOption(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   const plain = url && /^https?:$/.test(url.protocol) && url.username === '' && url.search + url.hash === '';

@@ -13,7 +13,7 @@ import { describeShard, type ShardAddress } from '../database/shard-address.js';
 import { locateShard, type LocatedShard } from '../database/shard-locator.js';
 import { MAX_ID } from '../domain/account.js';
 import { WorkError } from '../explain.js';
-import { columnsOf, csvOf } from './backup.js';
+import { csvOf } from './backup.js';
 import {
   BACKED_UP,
   checkFiles,
@@ -25,11 +25,11 @@ import {
   type BackupShard,
   type Manifest,
 } from './backup-format.js';
-import { setSequence, type SequenceState } from './shard-copy.js';
+import { columnsOf, setSequence, type SequenceState } from './shard-copy.js';
 import { beginLocked, hasTable, someAtOnce, withSessions, type ShardSession } from './shard-sessions.js';
 import { sumTotals, verifyBank, verifyInSnapshot, type Totals } from './verify.js';
 
-/** SQLSTATE classes of what a file's text does to its tables: 21 to 23 wrong data, 54 too much of it. */
+/** SQLSTATE classes of errors that come from the data of a backup: 21 to 23 (wrong data) and 54 (a limit exceeded). */
 const REFUSED_ROWS = /^(2[1-3]|54)/;
 
 type TableName = BackupFile['table'];
@@ -38,7 +38,7 @@ type Columns = Map<TableName, string[]>;
 export interface RestoreOptions {
   /** The folder of a backup. */
   readonly from: string;
-  /** Of its manifest: nothing is read of a backup that has another one. */
+  /** Of its manifest; a backup that has another is refused before anything of it is parsed. */
   readonly sha256?: string;
   /** Ids of each shard that are left out after the last one of the backup: those of what was posted later and is lost. */
   readonly skipIds: number;
@@ -52,9 +52,9 @@ export interface RestoreReport {
   readonly bankId: string;
   /** Of the backup's manifest. */
   readonly sha256: string;
-  /** Those shards that this run has filled. */
+  /** The shards that this run has filled. */
   readonly restored: readonly number[];
-  /** Those that hold the backup's accounts and transactions already, and the tables in which they hold something else. */
+  /** The shards that held the backup's accounts and transactions before, and their tables that hold something else. */
   readonly found: readonly { readonly shard: number; readonly differ: readonly string[] }[];
   readonly durationMs: number;
 }
@@ -102,19 +102,19 @@ export async function restoreBank(
   });
   const totals = await bringUpToDate(configured, manifest, options);
   const restored = [...outcomes.keys()].filter((shard) => outcomes[shard] === 'loaded');
-  // The schema of an older backup has the log only now.
+  // The schema of an older backup has had no audit log until now.
   if (restored.includes(0) && !holdsLog(manifest)) await recordActOn(addresses, act);
   const found = outcomes.flatMap((differ, shard) => (differ === 'loaded' ? [] : [{ shard, differ }]));
   return { totals, bankId, sha256, restored, found, durationMs: performance.now() - startedMs };
 }
 
 /**
- * As a bank is founded: from the last to the first; but those with accounts before all, for they tell a start that finds
- * a half that the rest is missing.
+ * Commits from the last shard to the first, as a bank is founded, but those with accounts before those without: by them a
+ * start that finds half a bank knows that the rest is missing.
  */
 async function commitAll(loaded: readonly ShardSession[], { shards }: Manifest): Promise<void> {
   const holding = ({ index }: ShardSession) => Number((shards[index]?.books.accounts ?? 0) > 0);
-  // One that was lost while it waited is better noticed before the first of them commits.
+  // Notices a connection that was lost meanwhile before the first of them commits.
   await Promise.all(loaded.map(({ client }) => client.query('SELECT 1')));
   for (const session of loaded.toReversed().sort((a, b) => holding(b) - holding(a))) await commit(session);
 }
@@ -166,9 +166,9 @@ interface Load {
 }
 
 /**
- * Leaves the transaction open of a shard that it has filled.
+ * Fills a shard and leaves its transaction open.
  *
- * @returns in which tables one that had the backup's accounts and transactions before holds something else
+ * @returns for a shard that held the backup's accounts and transactions before, the tables that hold something else
  */
 async function loadShard(
   load: Load,
@@ -214,7 +214,7 @@ async function loadShard(
   return 'loaded';
 }
 
-/** Rows that no bank can have, or not of these tables: their text, which may be anything, is not repeated. */
+/** Explains errors that come from the backup's data without repeating the data, which may be anything. */
 function explainRows(address: ShardAddress): (error: unknown) => never {
   return (error) => {
     const state = sqlStateOf(error);
@@ -227,10 +227,10 @@ function explainRows(address: ShardAddress): (error: unknown) => never {
 }
 
 /**
- * The columns of the backup's tables, in the order of its files, by the names that the target's own catalogue has: what
- * the backup says is only ever compared.
+ * The columns of the backup's tables, in the order of its files. The names come from the target's own catalogue; those of
+ * the backup are only compared with them.
  *
- * @throws WorkError where it has other tables or columns
+ * @throws WorkError when the backup has other tables or columns
  */
 async function columnsIn(session: ShardSession, { files }: BackupShard): Promise<Columns> {
   const { client, tables, address } = session;
@@ -272,7 +272,7 @@ async function checkSchema({ session: { client, tables, address }, manifest }: L
   );
 }
 
-/** What a start has recorded is no history yet. */
+/** A shard is empty even if a start has recorded something in its audit log. */
 async function isEmpty({ client, tables }: ShardSession, { files }: BackupShard): Promise<boolean> {
   const rows = files.map(({ table }) => {
     const which =
@@ -283,7 +283,7 @@ async function isEmpty({ client, tables }: ShardSession, { files }: BackupShard)
   return rowCount === 0;
 }
 
-/** The tables whose rows are not, one by one, those of the backup. */
+/** The tables whose rows are not exactly those of the backup. */
 async function differences(
   { client, tables }: ShardSession,
   { files }: BackupShard,
@@ -309,7 +309,7 @@ async function fill(load: Load, columns: Columns, signal: AbortSignal): Promise<
     const { table, sequence } = file;
     const { key, id, ledger } = kindOf(table);
     const names = (columns.get(table) ?? []).map(escapeIdentifier).join(', ');
-    // What a start has recorded makes way for the backup's log.
+    // The backup's log replaces what a start has recorded.
     if (table === 'audit_events') await client.query(`DELETE FROM ${tables.auditEvents}`);
     const sink = client.query(
       copyFrom(`COPY ${tables[key]} (${names}) FROM STDIN (FORMAT csv, HEADER true)`),
@@ -327,7 +327,7 @@ async function fill(load: Load, columns: Columns, signal: AbortSignal): Promise<
   await client.query(`ANALYZE ${backup.files.map(({ table }) => tables[kindOf(table).key]).join(', ')}`);
 }
 
-/** The shard's own place in this bank; of the old row only what does not tell whose it was. */
+/** The shard's place in this bank. Keeps of the backed-up row only what does not say which bank it was. */
 async function settleIdentity({ session, backup, bankId, manifest }: Load): Promise<void> {
   const { client, tables, index } = session;
   const { created_at, relay_to_broker } = backup.identity;
@@ -408,7 +408,7 @@ export function restoreText({ totals, bankId, sha256, restored, found, durationM
   const kept = found.map(
     ({ shard, differ }) =>
       `Shard ${shard} was left as it is: its accounts and transactions are those of the backup, row by row` +
-      (differ.length === 0 ? ', and so is all else.' : `; ${differ.join(', ')} hold(s) something else.`),
+      (differ.length === 0 ? ', and so is everything else.' : `. These tables differ: ${differ.join(', ')}.`),
   );
   return [...done, ...kept, `SHA-256 of the backup's manifest: ${sha256}`, whole].join('\n');
 }

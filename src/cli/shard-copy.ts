@@ -1,5 +1,5 @@
 import { pipeline } from 'node:stream/promises';
-import type { Client } from 'pg';
+import { type Client, escapeIdentifier } from 'pg';
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams';
 import { COMMIT_DURABLY } from '../database/durability.js';
 import { STORED_COLUMNS } from '../database/rows.js';
@@ -18,7 +18,7 @@ export interface Cut {
 
 const ACCOUNT_COLUMNS = 'account_id, balance, version, owner, revision, head_hash';
 
-/** They are only ever added, each with its account. */
+/** Openings are only ever added, each together with its account. */
 const OPENING_COLUMNS = 'account_id, owner, idempotency_key, opening_deposit';
 
 /** The cut of an empty copy. */
@@ -79,7 +79,7 @@ export async function copySince(
   return { cut, transactions };
 }
 
-/** The owners of all accounts: they change by a revision, without a transaction that tells of it. In the source's same moment. */
+/** The owners of all accounts, which change without a transaction. Reads the source at the same moment as the rows before. */
 export async function copyOwners(source: Client, target: Client, tables: SchemaTables): Promise<void> {
   await target.query(`BEGIN; ${COMMIT_DURABLY}`);
   await target.query(
@@ -101,14 +101,8 @@ export async function copyOwners(source: Client, target: Client, tables: SchemaT
  * few, and where each sequence stands.
  */
 export async function copyRest(source: Client, target: Client, tables: SchemaTables): Promise<void> {
-  for (const [table, columns] of [
-    [tables.outbox, 'outbox_id, transaction_ids, created_at'],
-    [
-      tables.apiKeys,
-      'key_id, name, hint, hash, scopes, owner, created_at, expires_at, revoked_at, last_used_at',
-    ],
-    [tables.auditEvents, 'event_id, happened_at, action, actor, details, hash'],
-  ] as const) {
+  for (const table of [tables.outbox, tables.apiKeys, tables.auditEvents]) {
+    const columns = (await columnsOf(source, table)).map(escapeIdentifier).join(', ');
     await target.query(`DELETE FROM ${table}`);
     await copy(source, `SELECT ${columns} FROM ${table}`, target, `${table} (${columns})`);
   }
@@ -121,6 +115,16 @@ export async function copyRest(source: Client, target: Client, tables: SchemaTab
   ] as const) {
     await setSequence(target, table, column, await sequenceState(source, table, column));
   }
+}
+
+/** All columns of a table, as its catalogue lists them: one that a migration adds can't be forgotten. */
+export async function columnsOf(client: Client, table: string): Promise<string[]> {
+  const { rows } = await client.query<{ name: string }>(
+    `SELECT attname AS name FROM pg_attribute
+     WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum`,
+    [table],
+  );
+  return rows.map(({ name }) => name);
 }
 
 /** Where the sequence of an id column stands. `called`: `last` was handed out; else it is the next. */

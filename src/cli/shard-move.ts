@@ -33,7 +33,7 @@ export interface MoveOptions {
   /** Users of the shard wait at most this long for the switch; then the move gives way, and has to be run again. */
   readonly maxPauseMs: number;
   readonly onStep?: (step: string) => void;
-  /** Records the move in the bank's first shard, unless that is the one that moves: its own log moves along. */
+  /** Records the move in the bank's first shard. Not called when that is the one that moves: its log moves along. */
   readonly record?: (act: AdministrativeAct) => Promise<void>;
   /** Stops between two steps; the move can be run again. */
   readonly signal?: AbortSignal;
@@ -395,7 +395,7 @@ async function copyLast(move: Move, verified: Cut): Promise<void> {
   await compare(source, move, verified);
 }
 
-/** Whether only relays with a broker may publish the shard's events: that holds at its new place, too. */
+/** Keeps at the new place whether only relays with a broker may publish the shard's events. */
 async function keepBrokerFirst({ source, target, tables }: Move): Promise<void> {
   await target.query(toBrokerColumn(tables));
   const { rows } = await source.query<{ to_broker: boolean }>(
@@ -404,14 +404,14 @@ async function keepBrokerFirst({ source, target, tables }: Move): Promise<void> 
   await target.query(`UPDATE ${tables.shardArriving} SET relay_to_broker = $1`, [rows[0]?.to_broker]);
 }
 
-/** The claim of a move that an earlier release began does not have it. */
+/** For the claim of a move that an earlier release has begun. */
 function toBrokerColumn({ shardArriving }: SchemaTables): string {
   return `ALTER TABLE ${shardArriving} ADD COLUMN IF NOT EXISTS relay_to_broker BOOLEAN NOT NULL DEFAULT false`;
 }
 
 /** From this commit on whoever looks for the shard's tables fails, and finds where they are. */
 async function leaveAddress({ source, tables, forwarding, from }: Move): Promise<void> {
-  // One a query, which is what Citus takes.
+  // One per query, because Citus refuses several.
   for (const [table, name] of [
     [tables.accounts, 'accounts'],
     [tables.accountOpenings, 'account_openings'],

@@ -26,10 +26,10 @@ export interface ShardStatus {
 const TIMEOUT_MS = 10_000;
 const SERVICE_TIMEOUT_MS = 1_000;
 
-/** The running service that is asked for its queues. */
+/** The running service whose queues are shown. */
 export interface ServiceAddress {
   readonly url: string;
-  /** Of an API key with the scope admin; undefined: none is shown. */
+  /** With an API key that has the scope admin; undefined: none is sent. */
   readonly keyFile?: string;
 }
 
@@ -39,7 +39,7 @@ export interface ShardList {
   readonly noQueues: string | undefined;
 }
 
-/** Every shard as it is just now. @throws WorkError when the key can't be read, or is not to be sent to there */
+/** Every shard as it is now. @throws WorkError when the key can't be read, or would be sent unencrypted */
 export async function listShards(
   shards: readonly ShardAddress[],
   service: ServiceAddress,
@@ -91,7 +91,7 @@ async function readShard(configured: ShardAddress) {
   }
 }
 
-/** @returns the depth of each shard's queue, from the metrics of a running service; or why they are not to be had */
+/** @returns the depth of each shard's queue, from the metrics of a running service; or why it is not known */
 async function askForQueues(service: ServiceAddress): Promise<ReadonlyMap<number, number> | string> {
   const { url } = service;
   const headers = await credentialFor(service);
@@ -99,7 +99,7 @@ async function askForQueues(service: ServiceAddress): Promise<ReadonlyMap<number
   let text: string;
   try {
     const signal = AbortSignal.timeout(SERVICE_TIMEOUT_MS);
-    // Elsewhere the key would be a stranger's.
+    // Following a redirect could hand the key to somebody else.
     response = await fetch(`${url}/metrics`, { headers, redirect: 'error', signal });
     text = await response.text();
   } catch {
@@ -111,23 +111,23 @@ async function askForQueues(service: ServiceAddress): Promise<ReadonlyMap<number
 }
 
 const HINTS: Readonly<Record<number, string>> = {
-  401: ': name a file with an API key of the scope admin (--key-file), or set MANAGEMENT_PORT',
+  401: ': name a file with an API key with the scope admin (--key-file), or set MANAGEMENT_PORT',
   403: ': the key needs the scope admin',
-  404: ': if it has a MANAGEMENT_PORT, name that (--service)',
+  404: ': if it has a MANAGEMENT_PORT, use that (--service)',
 };
 
 async function credentialFor({ url, keyFile }: ServiceAddress): Promise<Record<string, string>> {
   if (keyFile === undefined) return {};
   const { protocol, hostname } = new URL(url);
   if (protocol !== 'https:' && !isThisMachine(hostname.replace(/^\[|\]$/g, ''))) {
-    throw new WorkError(`the key is sent over TLS or to this machine only, not to ${url}`);
+    throw new WorkError(`a key is sent only over TLS or to this machine, not to ${url}`);
   }
   const key = (
     await readFile(keyFile, 'utf8').catch((error: unknown) => {
       throw new WorkError(`the key can't be read: ${messageOf(error)}`, { cause: error });
     })
   ).trim();
-  if (!/^[\x21-\x7e]{1,4096}$/.test(key)) throw new WorkError(`${keyFile} holds no key on one line`);
+  if (!/^[\x21-\x7e]{1,4096}$/.test(key)) throw new WorkError(`${keyFile} must hold a key on a single line`);
   return { authorization: `Bearer ${key}` };
 }
 

@@ -108,7 +108,7 @@ export const CHECKS: Readonly<Record<string, Check>> = {
     sql: 'account_id <> ALL ($5::bigint[])',
   },
   opening_is_first: {
-    says: 'the opening deposit that its idempotency key stands for is the first transaction',
+    says: 'the opening deposit that was recorded with its idempotency key is the first transaction',
     sql: 'a.opening_deposit IS NULL OR bool_or(h.version_after = 2 AND h.change = a.opening_deposit)',
   },
   hashes_run_on: {
@@ -121,7 +121,7 @@ export const CHECKS: Readonly<Record<string, Check>> = {
                ELSE bool_and(h.hash = a.head_hash) FILTER (WHERE h.version_after = a.version) END`,
   },
   opening_names_the_shard: {
-    says: 'the idempotency key of its opening belongs to the shard that holds it',
+    says: 'the idempotency key of its opening belongs to the shard that holds the account',
     sql: 'a.opened_here',
   },
   ids_name_the_shard: {
@@ -370,7 +370,7 @@ function rangeStatement(tables: Tables): string {
     FROM checked WHERE checks <> '{}' ORDER BY account_id LIMIT ${MAX_FAULTS}`;
 }
 
-/** The openings of the range. What is recorded of an account that does not exist is found with them. */
+/** The openings of the range, including any of an account that does not exist. */
 function openingsIn({ openings }: Tables): string {
   if (openings === undefined)
     return '(SELECT NULL::bigint AS account_id, NULL::numeric AS opening_deposit, true AS opened_here WHERE false)';

@@ -57,8 +57,8 @@ export async function settleShards(
 }
 
 /**
- * In one event, when all is done: what a migration was part of, the log may only come with it. While the first shard is
- * down, only the log of the process tells of it.
+ * Records all migrations in one event, afterwards, because the audit log itself may come with one of them. While the first
+ * shard is down, only the log of the process has them.
  */
 async function record(shards: readonly ShardAddress[], reports: readonly MigrationReport[]): Promise<void> {
   const applied = appliedIn(reports);

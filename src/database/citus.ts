@@ -1,10 +1,10 @@
-/** Runs a statement, and returns its rows. */
+/** Runs a statement and returns its rows. */
 type Query = (sql: string, parameters?: unknown[]) => Promise<unknown>;
 
-/** What is set from here on in the transaction is set, too, on the nodes that it comes to. */
+/** Makes later settings of the transaction apply on the nodes that it reaches, too. */
 export const PROPAGATE_SETTINGS = `SET LOCAL citus.propagate_set_commands = 'local'`;
 
-/** Whether the database is that of a Citus cluster. */
+/** Whether the database belongs to a Citus cluster. */
 export async function isCitus(query: Query): Promise<boolean> {
   const rows = (await query(`SELECT FROM pg_extension WHERE extname = 'citus'`)) as unknown[];
   return rows.length > 0;
@@ -16,7 +16,7 @@ export interface NodeSettings {
   readonly settings: Readonly<Record<string, string>>;
 }
 
-/** What is set on every node of a Citus cluster, as a session of this user has it. Nodes that don't answer are left out. */
+/** Settings on every node of a Citus cluster, as a session of this user sees them. Nodes that don't answer are left out. */
 export async function settingsOfNodes(query: Query, names: readonly string[]): Promise<NodeSettings[]> {
   const pairs = names.map((name) => `'${name}', current_setting('${name}')`).join(', ');
   return (await query(

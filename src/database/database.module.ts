@@ -81,7 +81,7 @@ async function openShards(
   return shards;
 }
 
-/** In the order of {@link ShardDataSources}; the first shard has the keys. */
+/** In the order of {@link ShardDataSources}. Only the first shard has a pool for keys. */
 function poolsOf(config: Config, index: number): PoolSettings[] {
   const { ledger, databaseReadPool, databaseConnectTimeoutMs: connectTimeoutMs } = config;
   const ledgerSize = ledger.flushers + ledger.lanes + ledger.atomicBatches;

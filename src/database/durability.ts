@@ -12,7 +12,7 @@ export class NotDurableError extends Error {}
  */
 export const COMMIT_DURABLY = `SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'`;
 
-/** What may take long must not be ended by what is set on the server for requests. Not every version has all of these. */
+/** Lifts the server's time limits, which are meant for requests, from work that may take long. Not every version has all. */
 export const UNLIMITED = `SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN
   ('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')`;
 
@@ -24,8 +24,8 @@ const MUST_BE_ON = {
 };
 
 /**
- * @param onCitus every node of the cluster is asked: the shard lies on one of them, and may be moved to another. One that
- *   does not answer is not the shard's own, which has just been read
+ * @param onCitus asks every node of the cluster, since the shard lies on one of them and may be moved to another. A node that
+ *   does not answer can't be the shard's own, which has just been read
  * @returns a sentence for each of the server's settings that puts committed transactions at risk, as far as it can be
  *   seen from a session of the service
  */

@@ -15,7 +15,7 @@ export interface ShardPlace {
 export interface MigrationReport {
   /** The names of the migrations that were applied now. */
   readonly applied: readonly string[];
-  /** The service's role, if its rights were set now. */
+  /** The service's role, if its privileges were changed now. */
   readonly granted: string | undefined;
   readonly bankId: string;
 }
@@ -87,13 +87,13 @@ async function withSchema<T>(
   }
 }
 
-/** How long to wait for another instance that migrates, or for a session that holds a table. */
+/** How long to wait for another instance that migrates, or for a session that has locked a table. */
 const LOCK_TIMEOUT = '10min';
 
 /**
- * A lock of the transaction, not of the session: behind a pooler a session outlives who used it. All of the work is done
- * in this transaction, so the two end together: one that waited idle for it might be ended by the server, and let
- * another instance begin beside it.
+ * A lock of the transaction, not of the session: behind a pooler a session outlives its user. All of the work runs in this
+ * transaction, so that it can't outlive the lock: the server may end a transaction that only holds the lock and idles, and
+ * another instance would then begin beside it.
  */
 async function withMigrationLock<T>(
   dataSource: DataSource,
@@ -192,7 +192,7 @@ async function interleaveIds(queryRunner: QueryRunner, schema: string, place: Sh
   }
 }
 
-/** What is right stays as it is: Citus does not alter an identity column of a table that is distributed. */
+/** A column that is right already is left alone: Citus can't alter an identity column of a distributed table. */
 async function isInterleaved(
   queryRunner: QueryRunner,
   table: string,

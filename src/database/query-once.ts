@@ -2,9 +2,9 @@ import { connect, cutWhenLate } from './connection.js';
 import type { ShardPool } from './shard-pool.js';
 
 /**
- * One statement, in no transaction, on a connection of the pool, which is cut when the answer is late.
+ * Runs one statement outside a transaction, on a connection of the pool. The connection is cut when the answer is late.
  *
- * @throws DatabaseUnreachableError when none can be had; what the statement fails with
+ * @throws DatabaseUnreachableError when there is no connection; whatever the statement fails with
  */
 export async function queryOnce<Row>(
   pool: ShardPool,

@@ -54,9 +54,9 @@ export class ShardPool {
     return this.place.onCitus;
   }
 
-  /** Its connections at most, and how long one is waited for. */
+  /** How many connections it has at most, and how long to wait for one. */
   get limits(): { readonly size: number; readonly waitMs: number } {
-    // As dataSourceOptions has set them.
+    // Set by dataSourceOptions.
     const { poolSize, connectTimeoutMS } = this.dataSource.options as Required<PostgresDataSourceOptions>;
     return { size: poolSize, waitMs: connectTimeoutMS };
   }

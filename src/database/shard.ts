@@ -43,7 +43,7 @@ export class Shard implements ShardPlace {
   readonly ledger: ShardPool;
   /** For all else: reads, opening accounts, the outbox. */
   readonly general: ShardPool;
-  /** For API keys alone; undefined where none are read. */
+  /** For API keys only; undefined where none are read. */
   readonly keys: ShardPool | undefined;
   private current: ShardAddress;
   private closed = false;

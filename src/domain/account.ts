@@ -13,11 +13,11 @@ export interface Account {
   readonly version: number;
 }
 
-/** An account as a resource: with what its transactions don't tell. */
+/** An account as a resource, with what does not follow from its transactions. */
 export interface OwnedAccount extends Account {
   /** Whose it is; undefined: nobody's. */
   readonly owner: string | undefined;
-  /** How often something else than its balance has changed. */
+  /** Counts changes that are no transactions, like a new owner. */
   readonly revision: number;
 }
 

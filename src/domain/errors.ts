@@ -14,9 +14,9 @@ export type Refusal =
   | { readonly code: 'DUPLICATE_TRANSACTION'; readonly original: KeyHolder }
   /** The key was used on this account for a posting of another amount or type. */
   | { readonly code: 'IDEMPOTENCY_KEY_REUSED'; readonly original: KeyHolder }
-  /** The key was used for opening an account, by the same request. */
+  /** The key was used to open an account, by the same request. */
   | { readonly code: 'DUPLICATE_ACCOUNT'; readonly accountId: number }
-  /** The key was used for opening an account with another deposit. */
+  /** The key was used to open an account with another deposit. */
   | { readonly code: 'OPENING_KEY_REUSED'; readonly accountId: number }
   | { readonly code: 'VERSION_MISMATCH'; readonly currentVersion: number }
   /** The same by If-Match, which HTTP answers differently. */
@@ -29,7 +29,7 @@ export type Refusal =
   | { readonly code: 'DATABASE_FAILED'; readonly currentVersion: number | null }
   /** The queue is full, the wait in it was too long, or the service is stopping. */
   | { readonly code: 'OVERLOADED' }
-  /** The database was lost during COMMIT and did not come back in time: a retry with the same key tells. */
+  /** The database was lost during COMMIT and did not come back in time: a retry with the same key settles it. */
   | { readonly code: 'OUTCOME_UNKNOWN' };
 
 export type RefusalCode = Refusal['code'];

@@ -4,7 +4,7 @@ import type { PostingCommand, Transaction } from './transaction.js';
 
 /** A request at a {@link Turnstile}; one of the last two is called, once. */
 export interface Entrant {
-  /** Whom it is counted for. */
+  /** Who takes the place. */
   readonly user: string;
   /** Nobody waits for it any more. */
   isGone(): boolean;
@@ -43,7 +43,7 @@ export abstract class Ledger {
    * what {@link post} has queued, not after it.
    *
    * @param commands no two of them with the same key of the same account
-   * @param user whom they are counted for
+   * @param user who takes the place for them
    */
   abstract postAtomically(commands: readonly PostingCommand[], user: string): Promise<Transaction>[];
 
@@ -58,7 +58,7 @@ export abstract class Ledger {
    *
    * @param owner undefined: it is nobody's
    * @param idempotencyKey unique per owner, for ever; undefined: a repeat opens another account
-   * @param user whom it is counted for
+   * @param user who takes the place for it
    */
   abstract openAccount(
     openingDeposit: Money | undefined,

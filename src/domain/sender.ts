@@ -1,10 +1,10 @@
-/** Who sends a request, as far as the ledger has to know. */
+/** Who sends a request, as far as the ledger needs to know. */
 export interface Sender {
-  /** Whom it is counted for where something bounded is shared: a principal, or a client address without one. */
+  /** The principal, or the client address without one. What is bounded is shared fairly between users. */
   readonly user: string;
-  /** Whose accounts alone it may use; undefined: everybody's. */
+  /** May use only the accounts of this owner; undefined: all accounts. */
   readonly owner: string | undefined;
 }
 
-/** The user of what the service does of its own accord, and of the command line. */
+/** The user of what the service does by itself, and of the command line. */
 export const THE_SERVICE = 'the service';

@@ -10,7 +10,7 @@ const MAX_EVENTS = 1_000;
 /** Counting what waits costs more than a look: no more often than this. */
 const COUNT_EVERY_MS = 1_000;
 const LONGEST_BACKOFF_MS = 10_000;
-/** Events that have waited for longer, with a relay that fails, are an operator's business. */
+/** When events have waited this long and publishing fails, the health check reports it. */
 const LONG_MS = 30_000;
 
 export interface RelayLog {
@@ -55,7 +55,7 @@ export class OutboxRelay {
     await this.running;
   }
 
-  /** What keeps events back for long; undefined: nothing does. A long backlog that is being published is no problem. */
+  /** Why events have been waiting for long; undefined: they have not. A long backlog that is being published is no problem. */
   problem(): string | undefined {
     const { ageMs } = this.backlog();
     if (this.lastFailure === undefined || ageMs < LONG_MS) return undefined;

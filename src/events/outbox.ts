@@ -130,8 +130,8 @@ export class Outbox {
   }
 
   /**
-   * One clock begins the lease and tells when it is over, that of the server with the row: Citus takes no clock in an
-   * UPDATE, and its coordinator has another one.
+   * The clock of the server that holds the row both begins and ends a lease. It is read by the SELECT, because Citus allows
+   * no volatile function in an UPDATE, and because its coordinator has another clock.
    */
   private async takeLease(queryRunner: QueryRunner): Promise<boolean> {
     const [free] = (await queryRunner.query(

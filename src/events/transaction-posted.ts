@@ -52,7 +52,7 @@ const EVENT = z.looseObject({
   }),
 });
 
-/** Of an event, with room for members that come later. */
+/** Leaves room for members that are added later. */
 const MAX_EVENT_CHARACTERS = 65_536;
 const MAX_NESTING = 16;
 
@@ -67,7 +67,7 @@ export function readTransactionPosted(text: string): TransactionPosted | undefin
   }
 }
 
-/** What is deeper can be read, but not written again: the stack ends before it. */
+/** JSON.parse reads deeper nesting than JSON.stringify can write without overflowing the stack. */
 function nestsWithin(value: unknown, levels: number): boolean {
   if (typeof value !== 'object' || value === null) return true;
   return levels > 0 && Object.values(value).every((member) => nestsWithin(member, levels - 1));

@@ -11,13 +11,13 @@ import type { SchemaTables } from '../database/tables.js';
 import { CommitOutcomeUnknownError, type TransactionRunner } from './transaction-runner.js';
 import { Turnstile } from './turnstile.js';
 
-/** Openings that run at the same time; reads share their connections. */
+/** Openings that run at the same time. They share the connections of reads. */
 const MAX_OPENINGS = 4;
-/** Openings that wait, and how long; one more of who has most of them is refused. */
+/** Openings that wait, and for how long. When the queue is full, the user with the most in it loses the newest. */
 const MAX_WAITING = 100;
 const WAIT_MS = 2_000;
 
-/** In the place of an owner, where there is none: no owner's name is empty. */
+/** Stands for "no owner": the name of an owner is never empty. */
 const NOBODY = '';
 
 /** What an account is opened with. */
@@ -25,7 +25,7 @@ interface Opening {
   readonly openingDeposit: Money | undefined;
   /** Undefined: nobody's. */
   readonly owner: string | undefined;
-  /** The owner's; undefined: a repeat would open another account. */
+  /** Unique per owner; undefined: a repeat opens another account. */
   readonly idempotencyKey: string | undefined;
 }
 
@@ -89,7 +89,7 @@ export class AccountOpener {
   }
 
   /**
-   * Records the key with the account. One that another opening is using just now is waited for.
+   * Records the key with the account. If another opening is using it at the moment, waits for that one.
    *
    * @throws LedgerError DUPLICATE_ACCOUNT, OPENING_KEY_REUSED
    */
@@ -103,7 +103,7 @@ export class AccountOpener {
     )) as unknown[];
     if (recorded.length === 1) return;
     const earlier = await this.findKeyed(queryRunner, opening);
-    if (!earlier) throw new Error('an idempotency key is in use by no opening');
+    if (!earlier) throw new Error('an idempotency key is taken, but no opening has it');
     const same = earlier.openingDeposit === openingDeposit;
     throw new LedgerError({
       code: same ? 'DUPLICATE_ACCOUNT' : 'OPENING_KEY_REUSED',
@@ -160,7 +160,7 @@ export class AccountOpener {
     )) as unknown[];
     if (claimed.length === 0) {
       if (opening.idempotencyKey === undefined) return true;
-      // The id alone does not tell: a promoted standby may hand out a lost one again.
+      // The id alone proves nothing: a promoted standby may hand out a lost id again.
       return (await this.findKeyed(queryRunner, opening))?.accountId === accountId;
     }
     await queryRunner.query('ROLLBACK TO SAVEPOINT before_claim');

@@ -9,24 +9,24 @@ import { SingleFlight } from './single-flight.js';
 
 /** Accounts of which it is remembered that they are their owner's; the least recently used goes first. */
 const REMEMBERED = 100_000;
-/** How long after it was read: a change of their owner takes effect everywhere within this and one request. */
+/** How long a reading is valid: a change of owner takes effect everywhere within this time plus one request. */
 export const VALID_MS = 4_000;
-/** From then on the next request has it read again, and does not wait. */
+/** From this age on the next request starts a new reading, without waiting for it. */
 const REFRESH_MS = 2_000;
-/** Accounts that one statement reads again. */
+/** Accounts read again by one statement. */
 const AT_ONCE = 1_000;
 
 /**
  * Tells which accounts are an owner's, for those who may use no others. To be asked before anything else is: what is
  * another's is then answered as what does not exist, after the same one look-up. Its index holds the owner's own
- * accounts alone, so it finds neither. Only what is found is remembered, and read again in the background while it is in
- * use, one statement at a time in each shard.
+ * accounts alone, so it finds neither. Only accounts that were found are remembered. While they are in use, they are read
+ * again in the background, by one statement at a time in each shard.
  *
  * Errors: where the database fails, no version is told: it could be another's.
  */
 export class AccountOwners {
   private readonly remembered = new LRUCache<string, Remembered>({ max: REMEMBERED });
-  /** What is to be read again in each shard; there while a shard is at it. */
+  /** What is to be read again, by shard. A shard has an entry while it is being read. */
   private readonly toRefresh = new Map<ShardReader, Map<string, Ownership>>();
   /** An account that is much in use is asked for by many when it was just forgotten. */
   private readonly lookUps = new SingleFlight<string, ReadonlyMap<number, Error>>();
@@ -37,7 +37,7 @@ export class AccountOwners {
   async check(owner: string, accountId: number, user: string): Promise<void> {
     const name = nameOf(owner, accountId);
     if (this.isKnown(name, { owner, accountId })) return;
-    // Each user's by itself: nobody is to wait for another's turn.
+    // Shared only within one user, so that nobody waits for another user's turn.
     const problems = await this.lookUps.run(`${user}/${name}`, () => this.problems(owner, [accountId], user));
     const problem = problems.get(accountId);
     if (problem) throw problem;
@@ -101,13 +101,13 @@ export class AccountOwners {
     if (waiting) return void waiting.set(name, ownership);
     const due = new Map([[name, ownership]]);
     this.toRefresh.set(shard, due);
-    void this.refreshAll(shard, due).finally(() => this.toRefresh.delete(shard));
+    void this.refreshAll(shard, due);
   }
 
-  /** What can't be read is asked for by whoever needs it once its time is over. */
+  /** An account that can't be read is looked up by the next request that needs it, once its reading is no longer valid. */
   private async refreshAll(shard: ShardReader, due: Map<string, Ownership>): Promise<void> {
     while (due.size > 0) {
-      // Nobody waits, and those of one turn of the event loop are read together.
+      // Accounts that become due in one turn of the event loop are read together.
       await nextTurn();
       const some = new Map([...due].slice(0, AT_ONCE));
       for (const name of some.keys()) due.delete(name);
@@ -118,6 +118,7 @@ export class AccountOwners {
         else this.remembered.delete(name);
       }
     }
+    this.toRefresh.delete(shard);
   }
 
   private async read(shard: ShardReader, ownerships: readonly Ownership[]): Promise<ReadonlySet<string>> {
@@ -140,9 +141,9 @@ interface Ownership {
 }
 
 interface Remembered {
-  /** When it began to be read, by performance.now(). */
+  /** When the reading began, by performance.now(). */
   readonly readMs: number;
-  /** It is to be read again. */
+  /** Whether it is to be read again. */
   isDue: boolean;
 }
 

@@ -6,7 +6,7 @@ const SLOW_MS = 100;
  * not make the server faster, only each batch smaller: a batch costs nearly as much for ten commands as for fifty.
  */
 export class BatchSlots {
-  /** Who is told of free slots, in order; each once. */
+  /** Called in order when slots are free, each once. */
   private readonly waiting = new Set<() => void>();
 
   constructor(private free: number) {}
@@ -33,7 +33,7 @@ export class BatchSlots {
     return giveBack;
   }
 
-  /** One after the other, until the slots are taken: who is told may have nothing to do any more. */
+  /** One after the other until the slots are taken, since a waiter may have nothing left to do. */
   private tellWaiting(): void {
     for (const onFree of this.waiting) {
       if (this.free === 0) return;

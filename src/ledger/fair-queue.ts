@@ -1,12 +1,12 @@
 import { LinkedList, type Node } from './linked-list.js';
 
-/** One that waits in a {@link FairQueue}. */
+/** An item that waits in a {@link FairQueue}. */
 export interface Waiting<T> {
   readonly user: string;
   readonly item: T;
 }
 
-/** Those of one user that wait, the oldest first. */
+/** The waiting items of one user, oldest first. */
 class Line<T> {
   readonly places = new LinkedList<Waiting<T>>();
   size = 0;
@@ -24,25 +24,26 @@ class Line<T> {
 }
 
 /**
- * A bounded queue that is fair by user: users take turns, each with the one of its that has waited longest.
+ * A bounded queue that is fair by user: users take turns, each with the oldest of their items.
  *
- * States. One that waits is in its user's line from {@link push} until it is taken, removed, or given up for another. A
- * user is in the round while its line is not empty: it comes in at the end with its first one, goes to the end when one of
- * its is taken, keeps its place when {@link take} passes it over, and leaves with its last one. So it waits for at most one
- * turn of each other user.
+ * An item is in its user's line from {@link push} until it is taken, removed, or dropped for another. A user is in the
+ * round while their line is not empty: they join at the end with their first item, go to the end when one of their items
+ * is taken, keep their place when {@link take} passes them over, and leave with their last item. So a user waits for at
+ * most one turn of each other user.
  *
- * When the queue is full, who has most in it gives up its newest for one of a user that will still have no more than it.
- * So of a full queue nobody who has few is kept out by who has many; and where all have the same, the newcomer is refused.
+ * When the queue is full, the user with the most items loses the newest of them to a newcomer whose user will still have
+ * no more than that. So a user with many items can't keep out one with few. Where all have equally many, the newcomer is
+ * refused.
  *
- * Each step costs O(1), however many wait and however many users they have, but for the users that `take` passes over.
+ * Each step costs O(1), however many items and users there are, apart from the users that `take` passes over.
  */
 export class FairQueue<T> {
   private readonly lines = new Map<string, Line<T>>();
   private readonly round = new LinkedList<Line<T>>();
-  /** Users by how many of theirs wait. */
+  /** Lines by their size. */
   private readonly bySize: LinkedList<Line<T>>[] = [];
   private largest = 0;
-  /** In order of arrival, each with its place in its user's line. */
+  /** All items in order of arrival, each with its node in its user's line. */
   private readonly all = new Map<Waiting<T>, Node<Waiting<T>>>();
 
   constructor(private readonly limit: number) {}
@@ -51,7 +52,7 @@ export class FairQueue<T> {
     return this.all.size;
   }
 
-  /** @returns who is given up for want of room: the newcomer, or another; undefined: there was room */
+  /** @returns the item that is dropped because the queue is full: the new one or another; undefined: there was room */
   push(user: string, item: T): Waiting<T> | undefined {
     const waiting = { user, item };
     let givenUp: Waiting<T> | undefined;
@@ -66,7 +67,7 @@ export class FairQueue<T> {
     return givenUp;
   }
 
-  /** Takes the next one, of the first user in the round that suits; undefined: there is none. */
+  /** Takes the oldest item of the first user in the round that suits; undefined: none does. */
   take(suits: (user: string) => boolean): Waiting<T> | undefined {
     for (let turn = this.round.first; turn; turn = turn.after) {
       const line = turn.value;
@@ -82,7 +83,7 @@ export class FairQueue<T> {
     return undefined;
   }
 
-  /** Those that wait, in order of arrival; each may be removed on the way. */
+  /** All items in order of arrival. Each may be removed during the iteration. */
   waiting(): Iterable<Waiting<T>> {
     return this.all.keys();
   }
@@ -106,7 +107,7 @@ export class FairQueue<T> {
     return line;
   }
 
-  /** Of the user who has most, unless it would then have fewer than so many. */
+  /** The newest item of the user with the most, unless that would leave them with fewer than `least`. */
   private newestOfLargest(least: number): Waiting<T> | undefined {
     const line = this.bySize[this.largest]?.first?.value;
     return line && line.size > least ? line.places.last?.value : undefined;

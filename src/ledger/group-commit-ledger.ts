@@ -47,8 +47,8 @@ export class GroupCommitLedger extends Ledger {
   }
 
   /**
-   * With a key in the shard that the key is of, and in no other. Without one in the shard whose turn it is, or in another
-   * one when that has failed with nothing applied.
+   * With an idempotency key, opens the account in the key's own shard and in no other. Without one, in the shard whose
+   * turn it is, or in another if that one fails with nothing applied.
    */
   async openAccount(
     openingDeposit: Money | undefined,

@@ -50,8 +50,8 @@ const SWEEP_MS = 50;
  * database transaction.
  *
  * An account whose row another session holds leaves the queue for a lane, where it alone is waited for: it must not
- * hold up the others. It stays busy meanwhile, so its commands keep their order. Rows that become free together are
- * posted to together.
+ * hold up the others. It stays busy meanwhile, so its commands keep their order. Rows that become free at the same
+ * time are posted to in one batch.
  */
 export class GroupCommit {
   private readonly queue: CommandQueue<PendingCommand>;
@@ -208,9 +208,9 @@ export class GroupCommit {
   }
 
   /**
-   * Waits for one account's row, at most as long as lock_timeout; then its turn comes again, until its deadline. When a row
-   * has become free, others may be free too, as when a batch of thousands of accounts has ended: then those that wait for
-   * a lane are tried together, once, before the next one is waited for.
+   * Waits for one account's row, at most as long as lock_timeout; then its turn comes again, until its deadline. Once it
+   * is free, others may be too, as after an atomic batch over thousands of accounts. So all accounts that wait for a lane
+   * are tried together, once, before the lane waits for the next one.
    */
   private async flushLane(batch: readonly PendingCommand[]): Promise<void> {
     if ((await this.applyInLane(batch, 'wait')) === batch.length) return;
@@ -231,8 +231,8 @@ export class GroupCommit {
   }
 
   /**
-   * A batch, and what the last of its accounts has beyond that: an account's commands stay together, for those that have
-   * to wait again are put behind what is left.
+   * Takes a batch without splitting an account, so it may be larger than a batch: commands that have to wait again go to
+   * the end of the lane, so none of the same account may be left in it.
    */
   private takeFromLane(): PendingCommand[] {
     const taken: PendingCommand[] = [];

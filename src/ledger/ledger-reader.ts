@@ -24,9 +24,9 @@ export interface BalanceRequest {
 
 export interface TransactionFilter {
   readonly type?: TransactionType;
-  /** Not before. In whole milliseconds, as the times of transactions are. */
+  /** Inclusive. In whole milliseconds, as are the times of transactions. */
   readonly from?: Date;
-  /** Before; the same. */
+  /** Exclusive. In whole milliseconds. */
   readonly to?: Date;
 }
 
@@ -55,8 +55,8 @@ export const MAX_PROOF_LINES = 1_000;
 const MAX_EXAMINED = 10_000;
 
 /**
- * Reads accounts and transactions. Balances come from the cache where it may answer, all else from the database, where a
- * read is counted for the `user` that it is for.
+ * Reads accounts and transactions. Balances come from the cache where it may answer, all else from the database. Reads of
+ * the database share their places fairly by `user`.
  */
 export class LedgerReader {
   private readonly accountReads = new SingleFlight<string, OwnedAccount>();
@@ -88,7 +88,7 @@ export class LedgerReader {
    * @throws LedgerError ACCOUNT_NOT_FOUND, DATABASE_FAILED, OVERLOADED
    */
   account(accountId: number, user: string): Promise<OwnedAccount> {
-    // Each user's by itself: nobody is to wait for another's turn.
+    // Shared only within one user, so that nobody waits for another user's turn.
     return this.accountReads.run(`${user}/${accountId}`, () => this.readAccount(accountId, user));
   }
 
@@ -176,8 +176,8 @@ export class LedgerReader {
    * The head of an account's chain and, from a version on, what leads to it: whoever has kept the hash of that version
    * computes the head from it with these lines, or learns that the history was changed. Straight from the rows.
    *
-   * @throws LedgerError ACCOUNT_NOT_FOUND; VERSION_MISMATCH when the account has not come to `fromVersion`, which whoever
-   *   has kept that version's hash must not take for nothing new; DATABASE_FAILED; OVERLOADED
+   * @throws LedgerError ACCOUNT_NOT_FOUND; VERSION_MISMATCH when the account has not reached `fromVersion`, so that a
+   *   rollback does not look like "nothing new"; DATABASE_FAILED; OVERLOADED
    */
   async proof(accountId: number, fromVersion: number | undefined, user: string): Promise<ChainProof> {
     const shard = this.router.of(accountId);

@@ -109,7 +109,7 @@ function createWriter(
   );
   const { atWork, queue, commandTimeoutMs } = config.ledger;
   const turnstile = new Turnstile(
-    // The rest of its time is left for its work.
+    // Half of its time is left for its work.
     { atWork, queue, holdMs: commandTimeoutMs / 2 },
     () => groupCommit.parked,
     () => shardMetrics.refused('OVERLOADED'),

@@ -2,7 +2,7 @@ import { Injectable } from '@nestjs/common';
 import type { Transaction } from '../domain/transaction.js';
 import { outboxRows } from './outbox-rows.js';
 
-/** Rows of the outbox remembered; of older ones the relay just reads again what they tell of. */
+/** Rows of the outbox that are remembered. The relay reads the transactions of older ones again. */
 const LIMIT = 10_000;
 
 /**
@@ -24,7 +24,7 @@ export class OwnBatches {
     if (oldest !== undefined) this.firstIds.delete(oldest);
   }
 
-  /** Whether a row of the outbox that begins with this transaction tells of a batch of this process. */
+  /** Whether a row of the outbox that begins with this transaction is of a batch of this process. */
   has(firstTransactionId: number): boolean {
     return this.firstIds.has(firstTransactionId);
   }

@@ -28,7 +28,7 @@ export interface PostedBatch extends BatchDecision {
   readonly opening: ReadonlyMap<number, LockedAccount>;
   /** Of `transactions`, in the same order. */
   readonly hashes: readonly string[];
-  /** As many rows of the outbox as tell of `transactions`, or more. */
+  /** Of the rows of the outbox that announce `transactions`; there may be more ids than rows. */
   readonly outboxIds: readonly number[];
 }
 
@@ -96,7 +96,7 @@ export class PostBatch {
    */
   write(client: PoolClient, batch: PostedBatch): Promise<unknown> | undefined {
     if (batch.transactions.length === 0) return undefined;
-    // All are made before one is sent: what fails here must leave none.
+    // All are built before the first is sent, so that an error while building sends none.
     const statements = [this.insertOf(batch), ...this.announcementsOf(batch), this.updateOf(batch)];
     return inOrder(statements.map((statement) => send(client, ...statement)));
   }
@@ -198,8 +198,8 @@ export class PostBatch {
   }
 
   /**
-   * The join with nothing adds no row and takes none away. It is for Citus, which gathers the rows of an INSERT that reads
-   * no table on its coordinator and commits them in two phases; this one runs as a whole where the tables are.
+   * The LEFT JOIN with an empty table changes nothing. It is for Citus: an INSERT … SELECT that reads no table is pulled to
+   * the coordinator and commits in two phases; one that reads a table of the shard runs on the node that holds it.
    */
   private insertOf({ transactions, hashes }: PostedBatch): Statement {
     return [
@@ -225,7 +225,6 @@ export class PostBatch {
     ];
   }
 
-  /** The rows of the outbox. */
   private announcementsOf({ transactions, outboxIds }: PostedBatch): Statement[] {
     return outboxRows(transactions).map((announced, row) => [
       `INSERT INTO ${this.tables.outbox} (outbox_id, transaction_ids) VALUES ($1, $2::bigint[])`,
@@ -234,9 +233,9 @@ export class PostBatch {
   }
 
   /**
-   * Matches the version that was read, too: the lock should make that certain, the row count proves it. And counts the
-   * transactions that have been inserted: with the INSERT inside, Citus would carry the statement out on its coordinator.
-   * LIMIT keeps the planner to one look-up by the primary key for each, also where the table is still small.
+   * Matches the version that was read, too: the lock should make that certain, the row count proves it. It also counts the
+   * inserted transactions, since Citus would run an INSERT that counts them itself, in a CTE, on its coordinator. LIMIT 1
+   * makes the planner look up each by the primary key, even while the table is small.
    */
   private updateOf({ opening, accounts, transactions, hashes }: PostedBatch): Statement {
     const heads = new Map(transactions.map(({ accountId }, index) => [accountId, hashes[index] as string]));

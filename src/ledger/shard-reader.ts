@@ -9,7 +9,7 @@ import type { BalanceCache } from '../domain/ports.js';
 import { CommitOutcomeUnknownError, type TransactionRunner } from './transaction-runner.js';
 import { Turnstile } from './turnstile.js';
 
-/** Reads that wait for a connection; one more of who has most of them is refused. */
+/** Reads that wait for a connection. When the queue is full, the user with the most in it loses the newest. */
 const MAX_WAITING = 1_000;
 
 /** Short: whoever asks for a shard's health wants to know it now, and one that hangs counts as down. */
@@ -17,7 +17,7 @@ const PROBE_MS = 1_000;
 
 /** The read side of one shard: its bound, its deadline, and what a failure means. One shard's trouble stays its own. */
 export class ShardReader {
-  /** As many as there are connections: whose turn it is, is decided here and not by the order in the pool's queue. */
+  /** As many as there are connections, so that turns are decided here, by user, and not by the pool's own queue. */
   private readonly places: Turnstile;
   private probing: Promise<boolean> | undefined;
   /** When a read was last answered. */
@@ -35,7 +35,7 @@ export class ShardReader {
   }
 
   /**
-   * @param user whom it is counted for
+   * @param user who takes a place for it
    * @param accountId whose last known version a failure reports
    * @throws LedgerError DATABASE_FAILED, OVERLOADED
    */

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 
-/** So many of a hash are the largest number that is exact. */
+/** Bytes of a hash that make an exact number (48 of 53 bits). */
 const HASHED_BYTES = 6;
 
 /**
@@ -24,8 +24,8 @@ export class ShardRouter<T> {
   }
 
   /**
-   * The shard in which an owner's idempotency key opens an account: always the same one, where it is used once. Behind
-   * its length the owner's name can't run into the key. `verify` has the rule a second time, in SQL.
+   * The shard in which an owner's idempotency key opens an account. It is always the same one, so a unique constraint there
+   * is enough. The length in front keeps the owner's name apart from the key. `verify` has the same rule in SQL.
    */
   ofOpening(owner: string | undefined, idempotencyKey: string): T {
     const name = owner ?? '';

@@ -144,8 +144,8 @@ export class TransactionRunner {
   }
 
   /**
-   * One query, because each costs. Except on Citus: it hands a setting on to the server on which the shard lies, where
-   * locks are waited for, only when told to, and only what comes as a query of its own.
+   * One query, because each costs. Citus needs several: it passes a setting on to the node that holds the shard, where
+   * locks are waited for, only if told to, and only if the SET is a query of its own.
    */
   private beginning(): readonly [string, ...string[]] {
     const begin = 'BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED';

@@ -5,11 +5,11 @@ import { FairQueue } from './fair-queue.js';
 export interface TurnstileLimits {
   /** Requests that may be at work; fewer while each takes longer than {@link AT_WORK_MS}. */
   readonly atWork: number;
-  /** Of these, how many may be one user's, be there no others: half or more. Undefined: all of them. */
+  /** How many of these one user may have even if there are no others: at least half. Undefined: all of them. */
   readonly perUser?: number;
-  /** Requests that may be held; one more of who has most of them is refused at once. */
+  /** Requests that may be held. When the queue is full, the user with the most in it loses the newest. */
   readonly queue: number;
-  /** How long one is held at most. */
+  /** How long a request is held at most. */
   readonly holdMs: number;
 }
 
@@ -18,7 +18,7 @@ interface Held {
   readonly sinceMs: number;
 }
 
-/** What one user may have of places that a slow client can keep: another finds one at once. */
+/** How many places one user may have where slow clients can keep them, so that another user finds one at once. */
 export const halfOf = (places: number) => Math.max(1, Math.floor(places / 2));
 
 /** How often those that are held are looked at. */
@@ -38,24 +38,24 @@ const STEP_UP = 0.1;
 const SMOOTHING = 0.1;
 
 /**
- * A bound of the requests that are at work, shared fairly by user; what comes beyond it is held.
+ * Bounds the requests that are at work and shares the places fairly by user. Further requests are held.
  *
- * States of a request: it is admitted at once, or held; from being held it is admitted, or refused (its time is over, or a
- * full queue gave it up for a user who has fewer), or forgotten (it is gone); once admitted it is at work until it leaves.
+ * A request is admitted at once, or held. One that is held is later admitted, refused (its time is over, or the queue is
+ * full and another user has fewer in it), or forgotten (its client is gone). Once admitted it is at work until it leaves.
  *
- * Whose turn it is: users take turns, but who has half of the places at work, or more, comes after those who have fewer.
- * So nobody gets beyond half while others wait, and who is alone has them all, unless `perUser` says otherwise. At most two
- * can have half each, so this costs a step or two, however many wait.
+ * Users take turns, but those who have half of the places or more come after those who have fewer. So nobody gets beyond
+ * half while others wait, and a single user gets all places, unless `perUser` says otherwise. Only a few users can have
+ * half at once, so finding the next one takes a step or two, however many wait.
  *
- * As to the bound itself: thousands at work on a shard are slower than hundreds: what each has in memory lives long enough
- * to be moved about by the garbage collector, and each turn of the event loop becomes so long that the database waits for
- * the next statement of its batch. And where the database is slow, hundreds are too many: a batch of them would take longer
- * than a transaction may.
+ * Why there is a bound: thousands at work on a shard are slower than hundreds. What each has in memory lives long enough to
+ * be moved by the garbage collector, and each turn of the event loop takes so long that the database waits for the next
+ * statement of its batch. And where the database is slow, hundreds are too many: a batch of them would take longer than a
+ * transaction may.
  */
 export class Turnstile {
   private readonly held: FairQueue<Held>;
   private atWork = 0;
-  /** Of users who have any. */
+  /** By user, for users who have any. */
   private readonly atWorkOf = new Map<string, number>();
   private limit: number;
   private checks: NodeJS.Timeout | undefined;
@@ -85,14 +85,14 @@ export class Turnstile {
     const refused = this.held.push(entrant.user, { entrant, sinceMs: performance.now() });
     if (refused) this.refuse(refused.item.entrant);
     this.checks ??= setInterval(() => this.check(), CHECK_MS).unref();
-    // Those that are held may all be of users who may have no more.
+    // The requests that are held may all be of users who may have no more, while this one may be admitted.
     this.admitHeld();
   }
 
   /**
-   * Does work in a place of its own, of whose time nothing is learnt.
+   * Does work in a place of its own. How long it takes does not change the limit.
    *
-   * @throws LedgerError OVERLOADED when there is no place in time; what the work fails with
+   * @throws LedgerError OVERLOADED when there is no place in time; whatever the work fails with
    */
   async within<T>(user: string, work: () => Promise<T>): Promise<T> {
     const leave = await new Promise<(posted: boolean) => void>((resolve, reject) =>

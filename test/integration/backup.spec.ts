@@ -503,7 +503,7 @@ describe('what is not restored', () => {
     [
       'of a format to come',
       () => rewriteManifest((body) => Object.assign(body, { formatVersion: 5 })),
-      'is of the format version 5; this release reads the versions 1, 2, 3, 4',
+      'has the format version 5; this release reads the versions 1, 2, 3, 4',
     ],
     [
       'of a schema to come',
@@ -513,7 +513,7 @@ describe('what is not restored', () => {
     [
       'whose rows were changed',
       () => forge('accounts', moveMoney, 'for the file alone'),
-      'its content has another SHA-256',
+      'the SHA-256 of its content is not that of the manifest',
     ],
     [
       'whose rows were changed thoroughly',
@@ -637,7 +637,7 @@ describe('what is not restored', () => {
 
   it('is a backup whose manifest is another one than was asked for', async () => {
     await expect(restore(bankIn(target), { sha256: '0'.repeat(64) })).rejects.toThrow(
-      'is another one than --sha256 names',
+      'is not the one that --sha256 names',
     );
     expect(await on(target, `SELECT FROM pg_namespace WHERE nspname = 'bank'`)).toEqual([]);
   });
@@ -649,7 +649,7 @@ describe('what is not restored', () => {
     await on(source, 'DELETE FROM bank.outbox');
     const emptied = await restoreBank(bankIn(source), { from: to(), skipIds: 0 });
     expect(restoreText(emptied)).toContain(
-      'are those of the backup, row by row; outbox hold(s) something else.',
+      'are those of the backup, row by row. These tables differ: outbox.',
     );
     expect(restoreText(emptied)).not.toContain('Every row');
   });

@@ -490,7 +490,8 @@ describe('the command line on a bank of several shards', () => {
       Bank.open(createEmptyTestDatabase),
     ]);
     const shards = [0, 1, 2].map((index) => ({ url: bank.database.url, schema: `bank_${index}` }));
-    environment = { DATABASE_URL: '', SHARDS: shardList(shards), DATABASE_START_TIMEOUT_MS: '0' };
+    // Port 1: a service may be running on the default port.
+    environment = { DATABASE_URL: '', SHARDS: shardList(shards), DATABASE_START_TIMEOUT_MS: '0', PORT: '1' };
   });
   afterAll(async () => {
     await bank.close();
@@ -589,7 +590,7 @@ describe('the command line on a bank of several shards', () => {
         const refused = await listed();
         expect(JSON.parse(refused.stdout)).toHaveLength(3);
         expect(refused.stderr).toBe(
-          `Queues are not shown: ${service.url} answers 401: name a file with an API key of the scope admin ` +
+          `Queues are not shown: ${service.url} answers 401: name a file with an API key with the scope admin ` +
             '(--key-file), or set MANAGEMENT_PORT.\n',
         );
         const shown = await listed('--key-file', keyFile);
@@ -597,7 +598,7 @@ describe('the command line on a bank of several shards', () => {
         expect(JSON.parse(shown.stdout)).toMatchObject([{ queue: 0 }, { queue: 0 }, { queue: 0 }]);
         const elsewhere = await listed('--key-file', keyFile, '--service', 'http://bank.example.com');
         expect(elsewhere.code).toBe(1);
-        expect(elsewhere.stderr).toContain('the key is sent over TLS or to this machine only');
+        expect(elsewhere.stderr).toContain('a key is sent only over TLS or to this machine');
         expect(
           [refused, shown, elsewhere].some(({ stdout, stderr }) => (stdout + stderr).includes(key)),
         ).toBe(false);
@@ -615,7 +616,6 @@ describe('the command line on a bank of several shards', () => {
     const shown = await run(['shards', 'list'], {
       ...environment,
       SHARDS: `${first},${second},${down}`,
-      PORT: '1',
     });
     expect(shown.code).toBe(0);
     expect(shown.stderr).toBe('Queues are not shown: no service answers at http://127.0.0.1:1.\n');

@@ -1,5 +1,6 @@
 import 'reflect-metadata';
 import { rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client, escapeIdentifier } from 'pg';
@@ -131,7 +132,7 @@ describe('the role of an embedded bank', () => {
     await archiveBank(shards, new Date());
     const whole = { accounts: 3, transactions: 4, balance: '300.01', ok: true };
     expect(await verifyBank(shards)).toMatchObject(whole);
-    const folder = join('/tmp', `bank-role-${server.port}`);
+    const folder = join(tmpdir(), `bank-role-${server.port}`);
     const target = await createEmptyTestDatabase('embedded-role');
     try {
       await backupBank(shards, { to: folder });

@@ -192,7 +192,7 @@ describe('what is done to keys', () => {
     const before = await listKeys(bank());
     const rotate = (id: number) => rotateKey(bank(), id, { overlapMs: HOUR_MS });
     await expect(rotate(old.keyId)).rejects.toThrow(
-      `key ${old.keyId} has been rotated already: rotate key ${keyId}, which took its place`,
+      `key ${old.keyId} was rotated before: rotate key ${keyId}, which replaced it`,
     );
     await expect(rotate(expired.keyId)).rejects.toThrow('has expired already');
     await expect(rotate(revoked.keyId)).rejects.toThrow('was revoked at');

@@ -2,6 +2,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { Client } from 'pg';
 import { assignAccounts } from '../../src/cli/accounts-assign.js';
 import { archiveBank } from '../../src/cli/archive.js';
+import { BACKED_UP } from '../../src/cli/backup-format.js';
 import { digestSince, NOTHING } from '../../src/cli/shard-copy.js';
 import { moveShard, type MoveOptions } from '../../src/cli/shard-move.js';
 import { seedBank } from '../../src/cli/seed.js';
@@ -12,6 +13,7 @@ import { EmbeddedPostgres } from '../../src/database/embedded-postgres.js';
 import type { ShardAddress } from '../../src/database/shard-address.js';
 import { tablesOf } from '../../src/database/tables.js';
 import { InterruptedError, WorkError } from '../../src/explain.js';
+import { ShardRouter } from '../../src/ledger/shard-router.js';
 import { createLogger } from '../../src/observability/logging.js';
 import { createApp } from '../../src/app.js';
 import { createEmptyTestDatabase, superuserUrl, type TestDatabase } from '../support/postgres.js';
@@ -253,6 +255,34 @@ describe('moving a shard', () => {
     expect(await on(target().url, 'SELECT relay_to_broker FROM bank_1.shard_identity')).toEqual([
       { relay_to_broker: true },
     ]);
+  });
+
+  it('copies every column of every table', async () => {
+    const key = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'].find(
+      (name) => new ShardRouter([0, 1]).ofOpening('ada', name) === 1,
+    );
+    await seedBank(shards, { accounts: 4, balance: 100n, owner: 'ada' });
+    await archiveBank(shards, new Date());
+    await seedBank(shards, { accounts: 4, balance: 100n });
+    for (const sql of [
+      `INSERT INTO bank_1.account_openings VALUES (2, 'ada', '${key}', 1.00)`,
+      `UPDATE bank_1.accounts SET revision = 3 WHERE account_id = 2`,
+      `INSERT INTO bank_1.api_keys (name, hint, hash, scopes, scopes_version, owner, expires_at, revoked_at, last_used_at)
+         VALUES ('n', 'h', sha256('k'), ARRAY['accounts:read'], 2, 'ada', now(), now(), now())`,
+      `INSERT INTO bank_1.audit_events (happened_at, action, actor, details, hash)
+         VALUES (now(), 'key.created', 'somebody', '{}', sha256('e'))`,
+    ]) {
+      await on(source.url, sql);
+    }
+    await move();
+    for (const { table } of BACKED_UP) {
+      const [left, arrived] = await Promise.all([
+        on(source.url, `SELECT * FROM bank_1.moved_${table} ORDER BY 1`),
+        on(target().url, `SELECT * FROM bank_1.${table} ORDER BY 1`),
+      ]);
+      expect({ table, empty: left.length === 0 }).toEqual({ table, empty: false });
+      expect(arrived).toEqual(left);
+    }
   });
 
   it('can be stopped at every step and run again', async () => {

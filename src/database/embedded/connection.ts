@@ -4,16 +4,16 @@ import { codeOf } from './errors.js';
 
 export interface ServerAddress {
   readonly port: number;
-  /** The superuser's, from which that of {@link ROLE} follows. */
+  /** The superuser's; the password of {@link ROLE} is derived from it. */
   readonly password: string;
 }
 
 /**
- * The superuser that the cluster is made with, and as which its owner starts, locks and hands over. What serves requests or
- * runs commands never connects as it: a superuser may run programs and read files of the machine.
+ * The superuser of the cluster. The process that owns the server connects as it to make the database, to take the lock and
+ * to hand the bank over. What serves requests or runs commands never does: a superuser may run programs and read files.
  */
 export const SUPERUSER = 'bank';
-/** As which the bank is worked with: it owns the bank's database and all that is in it, and may do nothing else. */
+/** The role that everything else connects as. It owns the bank's database and all that is in it, and may do nothing else. */
 export const ROLE = 'bank_service';
 export const DATABASE = 'bank';
 
@@ -21,7 +21,7 @@ export const DATABASE = 'bank';
 const OWNER_LOCK = [0x62616e6b, 1] as const;
 const CONNECT_TIMEOUT_MS = 5_000;
 
-/** No second file that could be lost, and no way back to the superuser's. */
+/** Derived, so that there is no second file to lose; the superuser's password can't be found from it. */
 export function rolePassword(superuserPassword: string): string {
   return createHmac('sha256', superuserPassword).update(ROLE).digest('base64url');
 }

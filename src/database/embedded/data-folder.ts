@@ -92,7 +92,7 @@ export async function inodeOf(path: string): Promise<string | undefined> {
   }
 }
 
-/** The superuser's password, which is kept beside the cluster. */
+/** The password of the superuser, which is kept beside the cluster. */
 export async function readPassword(folder: string): Promise<string> {
   const file = join(folder, 'password');
   let text: string;

@@ -3,7 +3,7 @@ import { recordAct } from '../../audit/audit-log.js';
 import { tablesOf } from '../tables.js';
 import { connectTo, DATABASE, ROLE, rolePassword, SUPERUSER, type ServerAddress } from './connection.js';
 
-/** Named, for a role that was made otherwise; a new one has none of these. */
+/** A new role has no others. Named for a role of this name that somebody made before. */
 const RIGHTS = 'LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS';
 
 interface Owned {
@@ -13,10 +13,10 @@ interface Owned {
 }
 
 /**
- * Gives the bank to the role that works with it: the releases before this one did everything as the superuser. For the
- * owner of the server, before anybody works with it. In one transaction: safe to interrupt, and to run at each start.
+ * Gives the bank to {@link ROLE}: in earlier releases the superuser owned it. To be called by the owner of the server,
+ * before anything else connects. Runs in one transaction, so it is safe to interrupt, and runs at each start.
  *
- * @returns whether there was anything of the superuser's in it
+ * @returns whether the superuser owned anything
  */
 export async function handOver(address: ServerAddress): Promise<boolean> {
   const client = await connectTo(address, DATABASE);
@@ -47,7 +47,7 @@ async function settleRole(client: Client, password: string): Promise<void> {
   await client.query(`ALTER DATABASE ${escapeIdentifier(DATABASE)} OWNER TO ${role}`);
 }
 
-/** Schemas, and tables, views and sequences in them. A table's own sequence goes with it; an extension's parts stay. */
+/** Schemas, and the tables, views and sequences in them. A table's own sequence follows it; those of extensions stay. */
 async function ownedBySuperuser(client: Client): Promise<Owned[]> {
   const { rows } = await client.query<Owned>(
     `WITH ours AS (SELECT oid, nspname, nspowner FROM pg_namespace
@@ -63,7 +63,7 @@ async function ownedBySuperuser(client: Client): Promise<Owned[]> {
   return rows;
 }
 
-/** A schema of before the audit log has nowhere to record it. */
+/** Does nothing in a schema that is older than the audit log. */
 async function record(client: Client, schema: string): Promise<void> {
   const { rows } = await client.query<{ exists: boolean }>('SELECT to_regclass($1) IS NOT NULL AS exists', [
     tablesOf(schema).auditEvents,

@@ -1,6 +1,6 @@
 import { Check, Column, Entity, PrimaryColumn, Unique } from 'typeorm';
 
-/** The idempotency key with which an account was opened, and what else a repeat of that request says. */
+/** The idempotency key with which an account was opened, and the rest of that request. */
 @Entity('account_openings')
 @Check('account_openings_deposit_check', `"opening_deposit" > 0 AND "opening_deposit" <> 'NaN'`)
 @Unique('unique_opening_idempotency_per_owner', ['owner', 'idempotencyKey'])
@@ -12,14 +12,14 @@ export class AccountOpeningEntity {
   })
   accountId!: string;
 
-  /** The account's at the opening, whoever has it now; empty: nobody's. */
+  /** The account's owner when it was opened, even if it has another now; empty: none. */
   @Column({ type: 'varchar', length: 255 })
   owner!: string;
 
   @Column({ name: 'idempotency_key', type: 'varchar', length: 255 })
   idempotencyKey!: string;
 
-  /** NULL: there was none. */
+  /** NULL: none. */
   @Column({ name: 'opening_deposit', type: 'numeric', precision: 18, scale: 2, nullable: true })
   openingDeposit!: string | null;
 }

@@ -30,7 +30,7 @@ export class AccountEntity {
   @Column({ type: 'varchar', length: 255, nullable: true })
   owner!: string | null;
 
-  /** Changes that were no transactions, as one of its owner: with the version it tells every state of the account. */
+  /** Counts changes that are no transactions, like a new owner. Together with the version it identifies a state. */
   @Column({ type: 'int', default: 0 })
   revision!: number;
 

@@ -27,7 +27,7 @@ export class ApiKeyEntity {
   @Column({ type: 'text', array: true })
   scopes!: string[];
 
-  /** What the names of the scopes meant when the key was made: SCOPES_VERSION. */
+  /** SCOPES_VERSION when the key was made: it tells what the names of the scopes meant then. */
   @Column({ name: 'scopes_version', type: 'smallint', default: 1 })
   scopesVersion!: number;
 
