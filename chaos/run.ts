@@ -183,15 +183,16 @@ class Run {
       // Another fault is in its way: a session can't be had from a server that is down.
       this.say(`${name} ${target} could not be done: ${messageOf(error)}`);
     });
+    // One that could not be done to the end may have done harm until then.
+    this.history.append({ entry: 'fault', since, fault, name, target, ...reach });
     if (heal) {
       this.struck += 1;
-      this.history.append({ entry: 'fault', since, fault, name, target, ...reach });
       if (target === 'redis') this.redisTroubleMs = Infinity;
       await sleep(forMs);
       await insist(heal);
-      this.history.append({ entry: 'healed', fault });
       if (target === 'redis') this.redisTroubleMs = this.history.nowMs + REDIS_RECOVERS_MS;
     }
+    this.history.append({ entry: 'healed', fault });
     this.busy.delete(target);
   }
 
