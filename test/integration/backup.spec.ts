@@ -565,6 +565,14 @@ describe('what is not restored', () => {
       () => forge('outbox', (rows) => rows.replace('\n1,', '\n-1,')),
       'ids that no bank has',
     ],
+    ...['accounts', 'transactions', 'outbox'].map((table): [string, () => void, string] => [
+      `whose ids of ${table} are still to be handed out`,
+      () =>
+        rewriteManifest((body) =>
+          Object.assign(entryOf(body, table), { sequence: { last: '1', called: false } }),
+        ),
+      `rows of ${table} with ids that its sequence is still to hand out`,
+    ]),
     [
       'with fewer rows than it says',
       () => forge('outbox', (rows) => `${rows.split('\n')[0]}\n`),
