@@ -315,16 +315,31 @@ async function fill(load: Load, columns: Columns, signal: AbortSignal): Promise<
       copyFrom(`COPY ${tables[key]} (${names}) FROM STDIN (FORMAT csv, HEADER true)`),
     );
     await pipeline(contentOf(folder, file, signal), sink, { signal });
-    const { rows } = await client.query<{ outside: boolean }>(
-      `SELECT coalesce(min(${id}) < 1 OR max(${id}) > ${MAX_ID}, false) AS outside FROM ${tables[key]}`,
-    );
-    if (rows[0]?.outside) throw new WorkError(`the backup has rows of ${table} with ids that no bank has`);
     const skip = ledger ? BigInt(options.skipIds) * BigInt(manifest.shardCount) : 0n;
     if (sequence) await setSequence(client, tables[key], id, advanced(sequence, skip));
   }
+  await checkIds(session, backup);
   for (const statement of references) await client.query(statement);
   await settleIdentity(load);
   await client.query(`ANALYZE ${backup.files.map(({ table }) => tables[kindOf(table).key]).join(', ')}`);
+}
+
+/** @throws WorkError where there are ids that no bank has, or that would be handed out once more */
+async function checkIds({ client, tables }: ShardSession, { files }: BackupShard): Promise<void> {
+  for (const { table } of files) {
+    const { key, id } = kindOf(table);
+    const { sequence } = files.find((file) => file.sequence && kindOf(file.table).id === id) ?? {};
+    const next = sequence && BigInt(sequence.last) + (sequence.called ? 1n : 0n);
+    const { rows } = await client.query<{ outside: boolean; ahead: boolean }>(
+      `SELECT coalesce(min(${id}) < 1 OR max(${id}) > ${MAX_ID}, false) AS outside,
+              coalesce(max(${id}) >= $1::bigint, false) AS ahead FROM ${tables[key]}`,
+      [next],
+    );
+    if (rows[0]?.outside) throw new WorkError(`the backup has rows of ${table} with ids that no bank has`);
+    if (rows[0]?.ahead) {
+      throw new WorkError(`the backup has rows of ${table} with ids that its sequence is still to hand out`);
+    }
+  }
 }
 
 /** The shard's place in this bank. Keeps of the backed-up row only what does not say which bank it was. */

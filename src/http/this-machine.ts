@@ -4,11 +4,11 @@ import { InvalidRequestError } from './invalid-request.js';
 
 /**
  * Headers that proxies add and clients have no reason to send: those of RFC 7239 and RFC 9110 (7.6.3), the usual ones
- * of nginx, Apache, HAProxy, Envoy, Traefik and cloud load balancers (X-Forwarded-*, X-Real-IP, X-Original-*,
- * …-Client-IP), and those of content delivery networks (RFC 8586; CF-Connecting-IP).
+ * of nginx, Apache, HAProxy, Envoy, Traefik and cloud load balancers (X-Forwarded-*, X-Original-*, X-Envoy-*,
+ * …-Real-IP, …-Client-IP), and those of content delivery networks (RFC 8586; CF-Connecting-IP).
  */
 const ADDED_BY_PROXIES =
-  /^(?:forwarded|via|x-forwarded(?:-.*)?|x-original-.*|x-real-ip|(?:.*-)?client-ip|.*-connecting-ip|cdn-loop)$/;
+  /^(?:forwarded|via|x-forwarded(?:-.*)?|x-original-.*|x-envoy-.*|(?:.*-)?real-ip|(?:.*-)?client-?ip|.*-connecting-ip|cdn-loop)$/;
 
 const WHAT_TO_SET =
   'Where others than this machine send, set AUTH=on, and TRUSTED_PROXIES to the address of a proxy';

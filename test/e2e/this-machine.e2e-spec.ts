@@ -46,6 +46,9 @@ describe('a service that asks for no credentials because only this machine can s
     'X-Cluster-Client-IP',
     'True-Client-IP',
     'Fastly-Client-IP',
+    'X-Azure-ClientIP',
+    'Ali-CDN-Real-IP',
+    'X-Envoy-External-Address',
     'CF-Connecting-IP',
     'CDN-Loop',
   ])('refuses every request with %s, and says what to set', async (name) => {

@@ -16,6 +16,7 @@ import { join } from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
+import { recordActOn } from '../../src/audit/audit-log.js';
 import { archiveBank } from '../../src/cli/archive.js';
 import { readEvents } from '../../src/cli/audit.js';
 import { BACKED_UP, type BackupFile, type Manifest } from '../../src/cli/backup-format.js';
@@ -565,6 +566,14 @@ describe('what is not restored', () => {
       () => forge('outbox', (rows) => rows.replace('\n1,', '\n-1,')),
       'ids that no bank has',
     ],
+    ...['accounts', 'transactions', 'outbox'].map((table): [string, () => void, string] => [
+      `whose ids of ${table} are still to be handed out`,
+      () =>
+        rewriteManifest((body) =>
+          Object.assign(entryOf(body, table), { sequence: { last: '1', called: false } }),
+        ),
+      `rows of ${table} with ids that its sequence is still to hand out`,
+    ]),
     [
       'with fewer rows than it says',
       () => forge('outbox', (rows) => `${rows.split('\n')[0]}\n`),
@@ -745,5 +754,15 @@ describe('from the command line', () => {
     const restored = await startCli(['restore', '--from', to()], { DATABASE_URL: target.url }).ended;
     expect(restored.code).toBe(1);
     expect(restored.stdout).toContain('The books are NOT whole, and were not');
+  }, 120_000);
+
+  it('exits with 1 when the audit log is not whole', async () => {
+    await foundBank(bankIn(source));
+    await recordActOn(bankIn(source), { action: 'account.reset', details: { account: 1 } });
+    await on(source, `UPDATE bank.audit_events SET actor = 'somebody else'`);
+    await backup(bankIn(source));
+    const restored = await startCli(['restore', '--from', to()], { DATABASE_URL: target.url }).ended;
+    expect(restored.code).toBe(1);
+    expect(restored.stdout).toContain('The audit log is NOT whole');
   }, 120_000);
 });
