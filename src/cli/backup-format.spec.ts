@@ -240,6 +240,11 @@ describe('whatever a stranger writes', () => {
       'the file of accounts is not where it belongs',
     ],
     ['a column twice', (_, file) => file.columns.push('id'), 'accounts has a column twice'],
+    [
+      'no size of the content',
+      (_, file) => Reflect.deleteProperty(file, 'contentBytes'),
+      'shard 0 does not say how many bytes its files hold',
+    ],
     ['no sequence', (_, file) => Reflect.deleteProperty(file, 'sequence'), 'accounts lacks its sequence'],
     [
       'the ids of another shard',

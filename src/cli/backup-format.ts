@@ -203,7 +203,7 @@ function hashOf(content: string | Buffer): string {
 }
 
 /** Finds what no backup of ours contains. */
-function contradictionIn({ shards, shardCount, bankId }: Manifest): string | undefined {
+function contradictionIn({ formatVersion, shards, shardCount, bankId }: Manifest): string | undefined {
   if (shards.length !== shardCount) return `it is of ${shardCount} shard(s), but lists ${shards.length}`;
   for (const [index, { index: named, identity, books, files }] of shards.entries()) {
     const { bank_id, shard_index, shard_count } = identity;
@@ -218,6 +218,8 @@ function contradictionIn({ shards, shardCount, bankId }: Manifest): string | und
       rowsOf('accounts') === books.accounts &&
       rowsOf('transactions', 'archived_transactions') === books.transactions;
     if (!fits) return `the numbers of rows of shard ${index} are not those of its books`;
+    if (formatVersion === FORMAT_VERSION && files.some(({ contentBytes }) => contentBytes === undefined))
+      return `shard ${index} does not say how many bytes its files hold`;
     const problem = files.map((file) => problemOf(file, index, shardCount)).find(Boolean);
     if (problem !== undefined) return `in shard ${index} ${problem}`;
   }

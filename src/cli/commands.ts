@@ -25,6 +25,7 @@ import { tailEvents as runTail, type TailOptions } from './events-tail.js';
 import { migrateText } from './migrate.js';
 import {
   createdText,
+  type KeyCreated,
   createKey,
   keysText,
   listKeys,
@@ -132,7 +133,7 @@ export async function checkAuditHeads({ from }: { from: string }): Promise<void>
 export async function createApiKey({ json, ...request }: KeyRequest & { json?: boolean }): Promise<void> {
   await withBank('keys create', async ({ bank }) => {
     const created = await createKey(bank.shards, request);
-    console.log(json ? JSON.stringify(created) : createdText(created));
+    printKey(created, json);
   });
 }
 
@@ -150,13 +151,18 @@ export async function revokeApiKey(keyId: number): Promise<void> {
   });
 }
 
+function printKey(created: KeyCreated, json: boolean | undefined): void {
+  console.log(json ? JSON.stringify(created) : created.key);
+  if (!json) console.error(createdText(created));
+}
+
 export async function rotateApiKey(
   keyId: number,
   { json, ...request }: RotateRequest & { json?: boolean },
 ): Promise<void> {
   await withBank('keys rotate', async ({ bank }) => {
     const created = await rotateKey(bank.shards, keyId, request);
-    console.log(json ? JSON.stringify(created) : createdText(created));
+    printKey(created, json);
   });
 }
 

@@ -166,9 +166,9 @@ async function act(
   await recordAct(client, address.schema, { action, details });
 }
 
-/** The key alone on its line, for a person or a script to take. */
-export function createdText({ keyId, key }: KeyCreated): string {
-  return `${key}\n\nThis is key ${keyId}. It is shown this once: it can't be found out from the bank.`;
+/** For a person. The key itself goes to the standard output alone, for a script to take. */
+export function createdText({ keyId }: KeyCreated): string {
+  return `This is key ${keyId}. It is shown this once: the bank does not know it.`;
 }
 
 export function keysText(keys: readonly KeyListed[], nowMs = Date.now()): string {

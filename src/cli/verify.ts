@@ -374,7 +374,7 @@ function rangeStatement(tables: Tables): string {
 function openingsIn({ openings }: Tables): string {
   if (openings === undefined)
     return '(SELECT NULL::bigint AS account_id, NULL::numeric AS opening_deposit, true AS opened_here WHERE false)';
-  const hash = `sha256(convert_to(octet_length(owner) || ':' || owner || idempotency_key, 'UTF8'))`;
+  const hash = `sha256(convert_to(octet_length(convert_to(owner, 'UTF8')) || ':' || owner || idempotency_key, 'UTF8'))`;
   const number = `('x' || left(encode(${hash}, 'hex'), 12))::bit(48)::bigint`;
   return `(SELECT account_id, opening_deposit, ${number} % $4::bigint = $3::bigint AS opened_here
            FROM ${openings} WHERE account_id > $1 AND account_id <= $2)`;

@@ -88,7 +88,11 @@ export class OutboxRelay {
     for (const publisher of this.publishers) publisher.assertReady();
     const known = (firstId: number) => this.publishers.every((publisher) => publisher.alreadyKnows(firstId));
     const chunk = await this.outbox.claim(this.maxEvents, known);
-    if (!chunk) return false;
+    if (!chunk) {
+      // Another relay is at work, or nothing is left: what kept events back here is over.
+      this.lastFailure = undefined;
+      return false;
+    }
     await this.publish(chunk);
     await this.outbox.remove(chunk);
     this.succeeded(chunk);
