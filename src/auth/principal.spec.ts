@@ -29,7 +29,7 @@ describe('what moves money', () => {
 });
 
 describe('principalOf', () => {
-  it('makes nothing of what is no scope, and everything of admin, who has no owner', () => {
+  it('ignores unknown scopes; admin means every scope, and no owner', () => {
     expect(principalOf('user:ada', 'ada', ['openid', 'DEPOSITS:WRITE', 'deposits']).scopes).toEqual(
       new Set(),
     );

@@ -166,7 +166,7 @@ async function act(
   await recordAct(client, address.schema, { action, details });
 }
 
-/** For a person. The key itself goes to the standard output alone, for a script to take. */
+/** A note for people, on the standard error: the standard output holds the key and nothing else, for scripts. */
 export function createdText({ keyId }: KeyCreated): string {
   return `This is key ${keyId}. It is shown this once: the bank does not know it.`;
 }

@@ -10,7 +10,7 @@ const gather = (pieces: Iterable<Buffer>, limitBytes = 1_000_000) =>
   );
 
 describe('gatherText', () => {
-  it('reads a text, wherever it is cut, be it within a character', async () => {
+  it('reads a text wherever it is cut, even within a character', async () => {
     const text = '{"note":"ü€😀"}';
     const bytes = Buffer.from(text);
     for (let cut = 0; cut <= bytes.length; cut++) {
@@ -27,7 +27,7 @@ describe('gatherText', () => {
     await expect(gather([Buffer.from('xxxxxx')], 5)).rejects.toMatchObject({ status: 413 });
   });
 
-  it('says 400 of what is cut short', async () => {
+  it('answers 400 to a body that is cut short', async () => {
     function* cut(): Generator<Buffer> {
       yield Buffer.from('half');
       throw new Error('cut');

@@ -154,7 +154,7 @@ describe('Turnstile, between users', () => {
     leave();
     leave();
     leave();
-    // Who has nothing at work goes first, whoever waits longer.
+    // A user with nothing at work goes first, however long others have waited.
     expect(decided).toEqual(['few later', 'many 2 later', 'many 3 later']);
   });
 

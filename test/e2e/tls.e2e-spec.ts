@@ -215,7 +215,7 @@ describe('the suites of TLS 1.2', () => {
     .map((name) => name.toUpperCase())
     .filter((name) => !name.startsWith('TLS_'));
 
-  it.each(['ec', 'rsa'] as const)('are good ones alone, with a key of the kind %s', async (kind) => {
+  it.each(['ec', 'rsa'] as const)('are only strong ones, with a key of the kind %s', async (kind) => {
     const own = makeCertificate(kind);
     const named = {
       TLS_CERT_FILE: join(folder.path, `${kind}.pem`),
