@@ -13,8 +13,8 @@ const MAX_NAMED = 10;
 const GOOD = 'revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())';
 
 /**
- * A service that nobody can use is not started: with authentication on, there must be a key or an identity provider. Keys
- * that allow less than they did when they were made are named in the log.
+ * With authentication on, the service starts only if there is a key or an identity provider. The log names keys that allow
+ * less than they did when they were made.
  *
  * @throws StartError that says what to do
  */

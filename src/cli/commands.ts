@@ -186,8 +186,7 @@ export async function backup({ to }: { to: string }): Promise<void> {
   });
 }
 
-/** Does not open the bank, which may not be founded yet. Exits with 1 when the books were not whole. */
-/** Exits with 1 when the books, or the audit log, are not whole. */
+/** Does not open the bank, which may not be founded yet. Exits with 1 when the books, or the audit log, are not whole. */
 export async function restore(options: Pick<RestoreOptions, 'from' | 'sha256' | 'skipIds'>): Promise<void> {
   await withServers('restore', async ({ shards, signal }) => {
     const report = await restoreBank(shards, { ...options, onStep: showStep, signal });

@@ -96,7 +96,7 @@ export class EmbeddedPostgres {
       const server = await OwnedServer.start({ spec, claim, freePort, log, onLost });
       const address = { port: server.port, password };
       try {
-        if (await handOver(address)) log('info', `The bank in ${folder} is no superuser's any more`);
+        if (await handOver(address)) log('info', `The bank in ${folder} no longer belongs to a superuser`);
       } catch (error) {
         await server.close();
         throw error;

@@ -6,5 +6,5 @@ export interface Sender {
   readonly owner: string | undefined;
 }
 
-/** The user of what the service does by itself, and of the command line. */
+/** The user for the service's own work, and for the command line. */
 export const THE_SERVICE = 'the service';

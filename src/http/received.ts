@@ -8,7 +8,7 @@ const READ_AHEAD_BYTES = 64 * 1024;
 
 /**
  * A request's body, in pieces of what has arrived since the last one was asked for: however small the client's chunks
- * are, the cost depends on their bytes alone. Fails when the rest does not arrive in time, or can't. What arrives
+ * are, the cost depends only on their bytes. Fails when the rest does not arrive in time, or can't. What arrives
  * after the reader has given up is discarded, within Node's bounds.
  */
 export async function* received(request: IncomingMessage, timeoutMs: number): AsyncGenerator<Buffer> {

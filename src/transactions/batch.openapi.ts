@@ -16,6 +16,7 @@ import {
   WwwAuthenticate,
   type Reference,
   type Responses,
+  OriginalLocation,
 } from '../http/openapi-components.js';
 import { MAX_ITEMS } from './batch-items.js';
 import {
@@ -164,6 +165,7 @@ const RESPONSES: Responses = {
     `${ATOMIC}an account does not have the version that was expected, or a key was used for the same transaction before. Each transaction that was applied before says so, by its own 409.`,
     [BatchResults],
     stoppedBy(409, { error: 'Duplicate transaction', transactionId: 'txn131' }),
+    { Location: OriginalLocation },
   ),
   413: response(
     `The body is over 8 MiB, or holds more than ${MAX_ITEMS} transactions. ${ATOMIC}one of its transactions is over 16 KiB.`,

@@ -322,6 +322,8 @@ describe('an atomic batch', () => {
     const again = await atomically(items);
     expect(again.status).toBe(409);
     expect(errorsIn(again)).toEqual(['Duplicate transaction', 'Duplicate transaction']);
+    const [{ body }] = JSON.parse(again.text) as [{ body: { transactionId: string } }];
+    expect(again.headers['location']).toBe(`/transactions/${body.transactionId}`);
     const more = await atomically([...items, of(b, deposit('1'), 'l')]);
     expect(errorsIn(more)).toEqual(['Duplicate transaction', 'Duplicate transaction', 'Not applied']);
     expect(await balanceOf(app, b)).toBe('{"balance":11.00,"version":3}');

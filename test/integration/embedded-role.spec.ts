@@ -185,7 +185,7 @@ it('is there for the service and the command line on a data folder of the releas
       expect(await posted.json()).toMatchObject({ newBalance: 1001, newVersion: '3' });
       const seeded = await startCli(['seed', '--accounts', '2'], environment).ended;
       expect(seeded).toMatchObject({ code: 0 });
-      expect(service.output()).toContain("is no superuser's any more");
+      expect(service.output()).toContain('no longer belongs to a superuser');
     } finally {
       await stopService(service);
     }
