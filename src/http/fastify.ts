@@ -11,6 +11,7 @@ import { LedgerError } from '../domain/errors.js';
 import type { Lifecycle } from '../observability/lifecycle.js';
 import type { Metrics } from '../observability/metrics.js';
 import { isBatch, NDJSON_TYPES } from './admission.js';
+import { writeAnswers } from './answers.js';
 import { isAmong } from './client-address.js';
 import { answerRaw, Connections, endRaw, endUnrouted, serverOptions } from './connections.js';
 import { allowOrigins } from './cors.js';
@@ -75,6 +76,7 @@ export interface HookParts {
 export function installFastifyHooks(app: NestFastifyApplication, parts: HookParts): void {
   const { config, security } = parts;
   const fastify = app.getHttpAdapter().getInstance();
+  writeAnswers(fastify);
   fastify.removeAllContentTypeParsers();
   fastify.addContentTypeParser('application/json', readJson);
   fastify.addContentTypeParser(NDJSON_TYPES, (request, stream, done) =>

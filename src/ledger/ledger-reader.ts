@@ -67,14 +67,20 @@ export class LedgerReader {
   ) {}
 
   /**
-   * @throws LedgerError ACCOUNT_NOT_FOUND; VERSION_MISMATCH when the account has not come to `minVersion` yet;
-   *   DATABASE_FAILED; OVERLOADED
+   * At once where it is in memory.
+   *
+   * @throws LedgerError, as a rejection: ACCOUNT_NOT_FOUND; VERSION_MISMATCH when the account has not come to
+   *   `minVersion` yet; DATABASE_FAILED; OVERLOADED
    */
-  async balance(accountId: number, request: BalanceRequest, user: string): Promise<Account> {
+  balance(accountId: number, request: BalanceRequest, user: string): Account | Promise<Account> {
     const { minVersion = 0, noCache = false } = request;
-    const looked = noCache ? undefined : this.balances.get(accountId);
-    const cached = looked instanceof Promise ? await looked : looked;
-    if (cached && cached.version >= minVersion) return cached;
+    const cached = noCache ? undefined : this.balances.get(accountId);
+    const orRead = (account: Account | undefined) =>
+      account && account.version >= minVersion ? account : this.readBalance(accountId, minVersion, user);
+    return cached instanceof Promise ? cached.then(orRead) : orRead(cached);
+  }
+
+  private async readBalance(accountId: number, minVersion: number, user: string): Promise<Account> {
     const account = await this.account(accountId, user);
     if (account.version < minVersion) {
       throw new LedgerError({ code: 'VERSION_MISMATCH', currentVersion: account.version });

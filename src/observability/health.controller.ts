@@ -14,10 +14,12 @@ import type { Config } from '../config.js';
 import { RABBITMQ, RELAYS } from '../events/events.module.js';
 import type { OutboxRelay } from '../events/outbox-relay.js';
 import type { RabbitMqConnection } from '../events/rabbitmq-connection.js';
+import { Answers } from '../http/answers.js';
 import { isForOperators } from '../http/management.js';
 import { LedgerReader } from '../ledger/ledger-reader.js';
 import type { RedisConnection } from '../redis/redis-connection.js';
 import { REDIS } from '../redis/redis.module.js';
+import { LivenessDto, ReadinessDto } from './health.dto.js';
 import { Lifecycle } from './lifecycle.js';
 import { DocumentLiveness, DocumentReadiness } from './observability.openapi.js';
 
@@ -38,9 +40,10 @@ export class HealthController {
   /** The process answers; says nothing of the database, for whose trouble a restart is no cure. */
   @Allow('public')
   @Get('live')
+  @Answers(200, LivenessDto)
   @DocumentLiveness()
-  live() {
-    return { status: 'ok' };
+  live(): LivenessDto {
+    return new LivenessDto();
   }
 
   /**
@@ -51,6 +54,7 @@ export class HealthController {
   @Allow('public, with more for some')
   @Get('ready')
   @HealthCheck({ noCache: true, swaggerDocumentation: false })
+  @Answers(200, ReadinessDto)
   @DocumentReadiness()
   async ready(@Req() request: FastifyRequest) {
     const detailed = isForOperators(request, this.config);

@@ -41,6 +41,11 @@ export class TransactionRate {
     if (!admitted) throw new TooManyRequestsError(wholeSeconds(retryAfterMicros));
   }
 
+  /** The same, for who calls it later. */
+  admission(request: FastifyRequest, reply: FastifyReply): (transactions?: number) => Promise<void> {
+    return (transactions) => this.admit(request, reply, transactions);
+  }
+
   /** Each transaction by itself: what is wrong with it, or undefined. Its answer is no answer of HTTP's, and has no fields. */
   async admitEach(
     request: FastifyRequest,
