@@ -1,15 +1,15 @@
 import { Controller, Get, Inject, Post, Req, Res, UseInterceptors } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { Allow } from '../auth/access.js';
-import { MOVEMENT_SCOPES } from '../auth/principal.js';
+import { Allow } from '../http/access/access.guard.js';
+import { MOVEMENT_SCOPES } from '../access/principal.js';
 import { Answers, created, unlessKnown } from '../http/answers.js';
-import { accountTag, versionTag } from '../http/entity-tags.js';
+import { accountTag, versionTag } from '../http/validation/entity-tags.js';
 import { IdempotencyInterceptor } from '../http/idempotency.interceptor.js';
 import { Incoming } from '../http/incoming.js';
-import type { PageQueryDto } from '../http/page-query.dto.js';
-import { TRANSACTION_RATE } from '../rate-limit/rate-limit.module.js';
-import { TransactionRate } from '../rate-limit/transaction-rate.js';
-import { senderOf } from '../rate-limit/user.js';
+import type { PageQueryDto } from '../http/validation/page-query.dto.js';
+import { TRANSACTION_RATE } from '../http/transaction-rate.module.js';
+import { TransactionRate } from '../http/transaction-rate.js';
+import { senderOf } from '../access/user.js';
 import {
   AccountDto,
   AccountPageDto,

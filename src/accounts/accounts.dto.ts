@@ -1,11 +1,11 @@
 import type { FastifyRequest } from 'fastify';
 import type { Account, OwnedAccount } from '../domain/account.js';
 import type { Money as Cents } from '../domain/money.js';
-import { requireScope } from '../auth/access-errors.js';
-import { MOVEMENT_SCOPES } from '../auth/principal.js';
+import { requireScope } from '../access/access-errors.js';
+import { MOVEMENT_SCOPES } from '../access/principal.js';
 import { accountIdOf } from '../http/account-path.dto.js';
 import { Contract } from '../http/contract.js';
-import { matchesNone } from '../http/entity-tags.js';
+import { matchesNone } from '../http/validation/entity-tags.js';
 import {
   IsAmount,
   IsOptionalField,
@@ -15,10 +15,10 @@ import {
   readAmount,
   readVersion,
   type Numeric,
-} from '../http/field-rules.js';
-import { InvalidRequestError } from '../http/invalid-request.js';
+} from '../http/validation/field-rules.js';
+import { InvalidRequestError } from '../http/validation/invalid-request.js';
 import { schema } from '../http/json-schema.js';
-import { PageQueryDto } from '../http/page-query.dto.js';
+import { PageQueryDto } from '../http/validation/page-query.dto.js';
 import {
   AccountId,
   Field,
@@ -32,7 +32,7 @@ import {
   Version,
   written,
 } from '../http/resource.js';
-import { MAX_PROOF_LINES, type ChainProof } from '../ledger/ledger-reader.js';
+import { MAX_PROOF_LINES, type ChainProof } from '../ledger/read/ledger-reader.js';
 
 /** POST /accounts */
 export class OpenAccountDto {

@@ -1,6 +1,6 @@
 import { applyDecorators } from '@nestjs/common';
 import { ApiBody, ApiHeader, ApiOperation } from '@nestjs/swagger';
-import { GENESIS_HASH, nextHash } from '../domain/chain.js';
+import { GENESIS_HASH, nextHash } from '../domain/hash-chain.js';
 import { DuplicateAccountDto, OpeningKeyReusedDto, VersionMismatchDto } from '../http/error-bodies.js';
 import {
   ACCOUNT_NOT_FOUND,
@@ -22,8 +22,8 @@ import {
   RequestIdHeader,
   TOO_MANY_REQUESTS,
   WRITE_FAILURES,
-} from '../http/openapi-components.js';
-import { PageQueryDto } from '../http/page-query.dto.js';
+} from '../http/openapi/components.js';
+import { PageQueryDto } from '../http/validation/page-query.dto.js';
 import {
   AccountDto,
   AccountPageDto,

@@ -2,10 +2,10 @@ import { Injectable } from '@nestjs/common';
 import type { Account, OwnedAccount } from '../domain/account.js';
 import { Ledger } from '../domain/ports.js';
 import type { Sender } from '../domain/sender.js';
-import { decodeCursor, encodeCursor, listingFor, pageOf } from '../http/cursor.js';
-import type { PageQueryDto } from '../http/page-query.dto.js';
-import { AccountOwners } from '../ledger/account-owners.js';
-import { LedgerReader } from '../ledger/ledger-reader.js';
+import { decodeCursor, encodeCursor, listingFor, pageOf } from '../http/validation/cursor.js';
+import type { PageQueryDto } from '../http/validation/page-query.dto.js';
+import { AccountOwners } from '../ledger/read/account-owners.js';
+import { LedgerReader } from '../ledger/read/ledger-reader.js';
 import {
   ProofDto,
   type AccountPageDto,

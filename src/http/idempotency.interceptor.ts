@@ -8,7 +8,7 @@ import {
   OpeningKeyReusedDto,
   TransactionKeyReusedDto,
 } from './error-bodies.js';
-import { parseIdempotencyKey } from './idempotency-key.js';
+import { parseIdempotencyKey } from './validation/idempotency-key.js';
 
 declare module 'fastify' {
   interface FastifyRequest {

@@ -1,10 +1,10 @@
 import { PayloadTooLargeException } from '@nestjs/common';
-import { keyOf } from '../domain/batch.js';
+import { keyOf } from '../domain/decide-batch.js';
 import type { PostingCommand } from '../domain/transaction.js';
-import { readVersion } from '../http/field-rules.js';
-import { readIdempotencyKey } from '../http/idempotency-key.js';
-import { InvalidRequestError } from '../http/invalid-request.js';
-import { BODY_LIMIT_BYTES, parseJsonBody } from '../http/json-body.js';
+import { readVersion } from '../http/validation/field-rules.js';
+import { readIdempotencyKey } from '../http/validation/idempotency-key.js';
+import { InvalidRequestError } from '../http/validation/invalid-request.js';
+import { BODY_LIMIT_BYTES, parseJsonBody } from '../http/validation/json-body.js';
 import { batchItem } from './batch.dto.js';
 import { readPosting } from './transactions.dto.js';
 

@@ -7,7 +7,7 @@ import {
   VersionMismatchDto,
 } from '../http/error-bodies.js';
 import { Contract } from '../http/contract.js';
-import { IsIdempotencyKey, IsNumericId, IsOptionalField, IsWord, type Numeric } from '../http/field-rules.js';
+import { IsIdempotencyKey, IsNumericId, IsOptionalField, IsWord, type Numeric } from '../http/validation/field-rules.js';
 import { anyOf, Field, integer, listOf, named, Resource, written } from '../http/resource.js';
 import { PostTransactionDto, ReceiptDto } from './transactions.dto.js';
 

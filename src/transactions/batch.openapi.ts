@@ -14,7 +14,7 @@ import {
   WwwAuthenticate,
   type Body,
   type Responses,
-} from '../http/openapi-components.js';
+} from '../http/openapi/components.js';
 import { MAX_ITEMS } from './batch-items.js';
 import { BatchItemDto, BatchQueryDto, BatchResults } from './batch.dto.js';
 import { EXAMPLE_RECEIPT } from './transactions.openapi.js';

@@ -1,11 +1,11 @@
 import type { FastifyRequest } from 'fastify';
-import { requireScope } from '../auth/access-errors.js';
-import { MOVEMENT_SCOPES } from '../auth/principal.js';
+import { requireScope } from '../access/access-errors.js';
+import { MOVEMENT_SCOPES } from '../access/principal.js';
 import type { Money as Cents } from '../domain/money.js';
 import type { PostingCommand, Transaction, TransactionType } from '../domain/transaction.js';
 import { accountIdOf } from '../http/account-path.dto.js';
 import { Contract } from '../http/contract.js';
-import { parseIfMatch } from '../http/entity-tags.js';
+import { parseIfMatch } from '../http/validation/entity-tags.js';
 import {
   IsAmount,
   IsInstant,
@@ -17,9 +17,9 @@ import {
   readTransactionId,
   readVersion,
   type Numeric,
-} from '../http/field-rules.js';
-import { millisecondFrom } from '../http/instant.js';
-import { PageQueryDto } from '../http/page-query.dto.js';
+} from '../http/validation/field-rules.js';
+import { millisecondFrom } from '../http/validation/instant.js';
+import { PageQueryDto } from '../http/validation/page-query.dto.js';
 import {
   AccountId,
   Field,
@@ -31,7 +31,7 @@ import {
   TransactionId,
   written,
 } from '../http/resource.js';
-import type { TransactionFilter } from '../ledger/ledger-reader.js';
+import type { TransactionFilter } from '../ledger/read/ledger-reader.js';
 
 /** Deposit and Withdraw; Credit and Debit mean the same two. */
 const WORDS = ['Deposit', 'Withdraw', 'Credit', 'Debit'];

@@ -25,7 +25,7 @@ import {
   TOO_MANY_REQUESTS,
   WRITE_FAILURES,
   type Responses,
-} from '../http/openapi-components.js';
+} from '../http/openapi/components.js';
 import {
   ListTransactionsDto,
   PostTransactionDto,

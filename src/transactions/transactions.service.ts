@@ -3,9 +3,9 @@ import { MAX_ID } from '../domain/account.js';
 import { Ledger } from '../domain/ports.js';
 import type { Sender } from '../domain/sender.js';
 import type { PostingCommand, Transaction } from '../domain/transaction.js';
-import { decodeCursor, encodeCursor, listingFor } from '../http/cursor.js';
-import { AccountOwners } from '../ledger/account-owners.js';
-import { LedgerReader } from '../ledger/ledger-reader.js';
+import { decodeCursor, encodeCursor, listingFor } from '../http/validation/cursor.js';
+import { AccountOwners } from '../ledger/read/account-owners.js';
+import { LedgerReader } from '../ledger/read/ledger-reader.js';
 import { TransactionDto, type ListingRequest, type TransactionPageDto } from './transactions.dto.js';
 
 @Injectable()
