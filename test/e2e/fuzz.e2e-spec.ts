@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from '@jest/globals';
-import { fuzz } from '../../fuzz/fuzz.js';
+import { fuzz } from '../../tools/fuzz/fuzz.js';
 import { OpenApiContract } from '../support/openapi.js';
 import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
 

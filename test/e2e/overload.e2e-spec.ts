@@ -1,7 +1,7 @@
 import { describe, expect, it, jest } from '@jest/globals';
 import { Client } from 'pg';
-import { robustBounds } from '../../bench/overload/report.js';
-import { runOverload } from '../../bench/overload/run.js';
+import { robustBounds } from '../../tools/bench/overload/report.js';
+import { runOverload } from '../../tools/bench/overload/run.js';
 import { seedShard } from '../../src/cli/seed.js';
 import { openAccount, startApp } from '../support/app.js';
 import { createTestDatabase } from '../support/postgres.js';

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import type { Response } from 'supertest';
-import { startRedis, type RedisServer } from '../../stack/servers/redis.js';
+import { startRedis, type RedisServer } from '../../tools/stack/servers/redis.js';
 import { openAccount, startInstance, type TestApp } from '../support/app.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { balanceOf, deposit, fieldsIn, post } from './requests.js';

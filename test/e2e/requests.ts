@@ -1,7 +1,7 @@
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Response } from 'supertest';
-import { parseAnswer } from '../../fuzz/raw-connection.js';
+import { parseAnswer } from '../../tools/fuzz/raw-connection.js';
 import type { TestApp } from '../support/app.js';
 import type { Answer } from '../support/openapi.js';
 

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { assignAccounts } from '../../src/cli/accounts-assign.js';
 import { revokeKey } from '../../src/cli/keys.js';
-import { SCOPES } from '../../src/auth/principal.js';
+import { SCOPES } from '../../src/access/principal.js';
 import { startApp, type TestApp } from '../support/app.js';
 import { bearer, makeKey } from '../support/credentials.js';
 import { OidcProvider } from '../support/oidc-provider.js';

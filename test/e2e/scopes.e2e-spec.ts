@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import type { Scope } from '../../src/auth/principal.js';
+import type { Scope } from '../../src/access/principal.js';
 import { startInstance, type TestApp } from '../support/app.js';
 import { bearer } from '../support/credentials.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';

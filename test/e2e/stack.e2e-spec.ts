@@ -4,7 +4,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import type { TransactionPosted } from '../../src/events/transaction-posted.js';
+import type { TransactionPosted } from '../../src/messaging/transaction-posted.js';
 import { waitUntil } from '../support/service.js';
 
 const SHARDS = 4;
@@ -53,7 +53,7 @@ function printed(word: string): string {
 }
 
 beforeAll(async () => {
-  stack = new Program(['stack/main.js'], { LOG_LEVEL: 'warn' });
+  stack = new Program(['tools/stack/main.js'], { LOG_LEVEL: 'warn' });
   await stack.says('Ctrl-C', 120_000);
   api = [printed('API'), /^API: .*\n +(http:.+)$/m.exec(stack.output)?.[1] ?? ''];
   const tail = ['src/cli.js', 'events', 'tail', '--json', '--count', String(CLIENTS * POSTINGS)];

@@ -1,0 +1,110 @@
+import { describe, expect, it } from '@jest/globals';
+import { execFileSync } from 'node:child_process';
+import { copyFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { isAllowed, licencesOf, lockfileProblems, readProject, type Project } from './dependencies.mjs';
+
+/** The project with one thing changed. */
+function changed(change: (project: Project) => void): Project {
+  const project = structuredClone(readProject());
+  change(project);
+  return project;
+}
+
+const FASTIFY = 'node_modules/fastify';
+
+describe('package-lock.json', () => {
+  it('names exactly what is installed, from nowhere but the registry', () => {
+    expect(lockfileProblems(readProject())).toEqual([]);
+  });
+
+  it.each<[string, RegExp, Record<string, unknown>]>([
+    ['no hash', /fastify has no SHA-512/, { integrity: undefined }],
+    ['a weak hash', /fastify has no SHA-512/, { integrity: 'sha1-2jmj7l5rSw0yVb/vlWAYkK/YBwk=' }],
+    [
+      'a tarball of another host',
+      /fastify does not come from/,
+      { resolved: 'https://host.example/fastify.tgz' },
+    ],
+    [
+      'a git repository',
+      /fastify does not come from/,
+      { resolved: 'git+ssh://git@host.example/fastify.git#1' },
+    ],
+    ['a file', /fastify does not come from/, { resolved: 'file:../fastify' }],
+    ['a folder', /fastify is a link/, { link: true }],
+    ['another version', /fastify must be a version, and the one that is locked/, { version: '5.0.0' }],
+    ['an install script', /fastify runs a script/, { hasInstallScript: true }],
+  ])('is refused with %s', (_, problem, entry) => {
+    const problems = lockfileProblems(
+      changed(({ lockfile }) => Object.assign(lockfile.packages[FASTIFY] ?? {}, entry)),
+    );
+    expect(problems).toHaveLength(1);
+    expect(problems[0]).toMatch(problem);
+  });
+
+  it('is refused when package.json says something else', () => {
+    const dependencies = (project: Project) => project.manifest.dependencies as Record<string, string>;
+    for (const change of [
+      (project: Project) => (dependencies(project).fastify = '5.0.0'),
+      (project: Project) => (dependencies(project).unlocked = '1.0.0'),
+      (project: Project) => delete dependencies(project).fastify,
+      (project: Project) => (project.manifest.version = '9.9.9'),
+      (project: Project) => (project.lockfile.lockfileVersion = 2),
+    ]) {
+      expect(lockfileProblems(changed(change))).toHaveLength(1);
+    }
+  });
+
+  it('is refused with a range, where both have it', () => {
+    const range = changed(({ manifest, lockfile }) => {
+      (manifest.dependencies as Record<string, string>).fastify = '^5.0.0';
+      (lockfile.packages['']?.dependencies as Record<string, string>).fastify = '^5.0.0';
+    });
+    expect(lockfileProblems(range)).toEqual(['fastify must be a version, and the one that is locked']);
+  });
+});
+
+describe('licences', () => {
+  it('are known for every package that comes with the service, and allowed', () => {
+    const licences = licencesOf(readProject().lockfile);
+    expect(licences.map(({ name }) => name)).toEqual(expect.arrayContaining(['fastify', 'pg', 'jose']));
+    expect(licences.map(({ name }) => name)).not.toContain('jest');
+    expect(licences.filter(({ licence }) => !isAllowed(licence))).toEqual([]);
+  });
+
+  it.each(['GPL-3.0-only', 'none', 'UNLICENSED', 'MIT AND GPL-3.0-only', 'SEE LICENSE IN LICENSE'])(
+    '%s is none that is allowed',
+    (licence) => expect(isAllowed(licence)).toBe(false),
+  );
+
+  it.each(['MIT', '(MIT OR GPL-3.0-only)', 'Apache-2.0 AND MIT'])('%s is', (licence) =>
+    expect(isAllowed(licence)).toBe(true),
+  );
+});
+
+describe('npm run sbom', () => {
+  it('writes every package that comes with the service, each with its hash and licence, as CycloneDX', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'bank-sbom-'));
+    try {
+      for (const file of ['package.json', 'package-lock.json']) copyFileSync(file, join(folder, file));
+      execFileSync(process.execPath, [join(process.cwd(), 'tools/checks/sbom.mjs')], { cwd: folder });
+      const sbom = JSON.parse(readFileSync(join(folder, 'sbom.json'), 'utf8')) as {
+        bomFormat: string;
+        metadata: { component: { name: string } };
+        components: { name: string; version: string; hashes?: object[]; licenses?: object[] }[];
+      };
+      expect(sbom.bomFormat).toBe('CycloneDX');
+      expect(sbom.metadata.component.name).toBe('scalable-banking-api');
+      const listed = new Set(sbom.components.map(({ name, version }) => `${name} ${version}`));
+      const shipped = licencesOf(readProject().lockfile).map(({ name, version }) => `${name} ${version}`);
+      expect([...listed].sort()).toEqual([...new Set(shipped)].sort());
+      expect(sbom.components.filter(({ hashes, licenses }) => !hashes?.length || !licenses?.length)).toEqual(
+        [],
+      );
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+});
