@@ -10,7 +10,7 @@ import { startInstance, type TestApp } from '../support/app.js';
 import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { waitUntil } from '../support/service.js';
 import { Wallet } from '../support/wallet.js';
-import { deposit, JSON_TYPE } from './requests.js';
+import { deposit, JSON_TYPE } from '../support/requests.js';
 
 /** Two shards on two servers. The first one has the keys, and is frozen. */
 let server: PostgresServer;

@@ -7,7 +7,7 @@ import { openAccount, startApp } from '../support/app.js';
 import { createTestDatabase } from '../support/postgres.js';
 import { startService, stopService } from '../support/service.js';
 import { RawClient } from '../support/raw-client.js';
-import { deposit, eventually, post, rawPost } from './requests.js';
+import { deposit, eventually, post, rawPost } from '../support/requests.js';
 
 // Much of it is load, on a machine that may have others to serve.
 jest.setTimeout(120_000);

@@ -9,7 +9,7 @@ import { createEmptyTestDatabase, createTestDatabase, type TestDatabase } from '
 import { RawClient } from '../support/raw-client.js';
 import { Wallet, WalletWithTokens } from '../support/wallet.js';
 import { pass } from '../support/clock.js';
-import { deposit, fieldsIn, JSON_TYPE, receiptIn, withdrawal } from './requests.js';
+import { deposit, fieldsIn, JSON_TYPE, receiptIn, withdrawal } from '../support/requests.js';
 
 /** Two shards, so that one batch asks both. */
 let shards: ShardAddress[];

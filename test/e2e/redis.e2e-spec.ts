@@ -9,7 +9,7 @@ import { startRedis, type RedisServer } from '../../tools/stack/servers/redis.js
 import { openAccount, startInstance, type TestApp } from '../support/app.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { TcpProxy } from '../../tools/stack/proxies/tcp-proxy.js';
-import { deposit, post, receiptIn } from './requests.js';
+import { deposit, post, receiptIn } from '../support/requests.js';
 
 const TTL_MS = 2_000;
 const TIMEOUT_MS = 50;

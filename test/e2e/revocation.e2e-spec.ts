@@ -8,7 +8,7 @@ import { bearer, makeKey } from '../support/credentials.js';
 import { OidcProvider } from '../support/oidc-provider.js';
 import { RawClient } from '../support/raw-client.js';
 import { closeLineClients, LineClient, NDJSON_TYPE, of } from './batches.js';
-import { deposit, JSON_TYPE } from './requests.js';
+import { deposit, JSON_TYPE } from '../support/requests.js';
 
 /** What the issue allows a revocation, and a change of owner, to take. */
 const WITHIN_MS = 5_000;

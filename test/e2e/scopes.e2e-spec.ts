@@ -5,7 +5,7 @@ import { bearer } from '../support/credentials.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { WalletWithTokens } from '../support/wallet.js';
 import { linesIn, NDJSON_TYPE, of, postBatch, resultsIn } from './batches.js';
-import { deposit, JSON_TYPE, withdrawal } from './requests.js';
+import { deposit, JSON_TYPE, withdrawal } from '../support/requests.js';
 
 type Sender = Record<string, string>;
 

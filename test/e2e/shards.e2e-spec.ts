@@ -7,7 +7,7 @@ import { openAccount, startInstance, type TestApp } from '../support/app.js';
 import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { startPostgres, type PostgresServer } from '../../tools/stack/servers/postgres.js';
 import { waitUntil } from '../support/service.js';
-import { balanceOf, deposit, eventually, post, receiptIn } from './requests.js';
+import { balanceOf, deposit, eventually, post, receiptIn } from '../support/requests.js';
 
 /** Shards of one bank: two in the test run's own server, two in one that is killed and frozen. */
 const COUNT = 4;

@@ -13,7 +13,7 @@ import { shellCommand, write, type Draft } from '../../tools/fuzz/draft.js';
 import { parseAnswer } from '../../tools/fuzz/raw-connection.js';
 import { requests } from '../../tools/fuzz/requests.js';
 import { startApp, type TestApp } from '../support/app.js';
-import { OpenApiContract } from '../support/openapi.js';
+import { OpenApiContract } from '../../tools/fuzz/contract.js';
 
 const contract = new OpenApiContract();
 let server: Server | undefined;

@@ -15,7 +15,7 @@ import { migrate } from '../../src/storage/migrate.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { openAccount, startInstance } from '../support/app.js';
 import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
-import { deposit, post } from '../e2e/requests.js';
+import { deposit, post } from '../support/requests.js';
 
 const ROLE = `service_${process.pid}`;
 const PASSWORD = 'of-the-service';

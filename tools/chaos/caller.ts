@@ -1,4 +1,4 @@
-import type { AnswerBody, HistoryWriter, ListedRow, Operation } from './history.js';
+import type { AnswerBody, HistoryWriter, ListedRow, Operation } from './checker/history.js';
 import { NoAnswerError, parseAnswer, send } from './http-client.js';
 import type { Instance } from './instances.js';
 import type { Sender } from './senders.js';

@@ -9,7 +9,7 @@ import { Caller } from './caller.js';
 import { readBooks } from './checker/books.js';
 import { check, type Verdict } from './checker/check.js';
 import type { Fault } from './faults.js';
-import { HistoryWriter } from './history.js';
+import { HistoryWriter } from './checker/history.js';
 import { EventListener } from './listener.js';
 import { Random } from './random.js';
 import { drawSchedule, type Appointment } from './schedule.js';

@@ -1,4 +1,4 @@
-import { readHistory, type Operation } from './history.js';
+import { readHistory, type Operation } from './checker/history.js';
 
 export interface StruckFault {
   readonly name: string;

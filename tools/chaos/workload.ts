@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Caller, CallAnswer } from './caller.js';
-import type { Operation } from './history.js';
+import type { Operation } from './checker/history.js';
 import type { Instance } from './instances.js';
 import { Random } from './random.js';
 

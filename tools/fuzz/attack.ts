@@ -1,6 +1,6 @@
 import { inspect } from 'node:util';
 import fc from 'fast-check';
-import type { Answer, OpenApiContract } from '../../test/support/openapi.js';
+import type { Answer, OpenApiContract } from './contract.js';
 import { Books } from './books.js';
 import { write, type Draft, type Sent } from './draft.js';
 import { NoAnswerError, RawConnection } from './raw-connection.js';

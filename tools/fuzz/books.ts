@@ -3,7 +3,7 @@ import { Client } from 'pg';
 import { verifyBank } from '../../src/cli/verify.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { tablesOf } from '../../src/storage/tables.js';
-import type { Answer } from '../../test/support/openapi.js';
+import type { Answer } from './contract.js';
 import type { Sent } from './draft.js';
 import { centsOf, receiptsIn, type Asked } from './rules.js';
 

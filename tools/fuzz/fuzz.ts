@@ -1,5 +1,5 @@
 import { startReplica, type Replica } from '../stack/servers/replica.js';
-import { OpenApiContract } from '../../test/support/openapi.js';
+import { OpenApiContract } from './contract.js';
 import { Attack, type Violation } from './attack.js';
 import { shellCommand, type Draft, type Pair } from './draft.js';
 import { ACCOUNTS } from './values.js';

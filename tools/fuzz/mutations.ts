@@ -1,5 +1,5 @@
 import fc, { type Arbitrary } from 'fast-check';
-import type { OpenApiContract, Operation, Parameter, Schema } from '../../test/support/openapi.js';
+import type { OpenApiContract, Operation, Parameter, Schema } from './contract.js';
 import {
   BAD_BODIES,
   BAD_CONTENT_TYPES,

@@ -1,5 +1,5 @@
 import { connect, type Socket } from 'node:net';
-import type { Answer } from '../../test/support/openapi.js';
+import type { Answer } from './contract.js';
 
 /** Longer than the service may take; a request that is not answered by then is not answered. */
 const ANSWER_TIMEOUT_MS = 20_000;

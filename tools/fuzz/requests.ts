@@ -1,5 +1,5 @@
 import fc, { type Arbitrary } from 'fast-check';
-import type { OpenApiContract, Operation, Parameter, Schema } from '../../test/support/openapi.js';
+import type { OpenApiContract, Operation, Parameter, Schema } from './contract.js';
 import { utf8, type Draft, type Pair } from './draft.js';
 import { mutationsOf, type Mutation } from './mutations.js';
 import { Values } from './values.js';

@@ -1,5 +1,5 @@
 import { parse } from 'lossless-json';
-import type { Answer, OpenApiContract, Operation } from '../../test/support/openapi.js';
+import type { Answer, OpenApiContract, Operation } from './contract.js';
 import type { Sent } from './draft.js';
 
 /** What a request asks for, as far as the document tells. */

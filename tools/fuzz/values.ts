@@ -1,5 +1,5 @@
 import fc, { type Arbitrary } from 'fast-check';
-import type { OpenApiContract, Schema } from '../../test/support/openapi.js';
+import type { OpenApiContract, Schema } from './contract.js';
 import type { Pair } from './draft.js';
 
 /** The bank of a run has accounts 1 to this, each with money. */

@@ -1,4 +1,4 @@
-import type { Answer } from '../../test/support/openapi.js';
+import type { Answer } from './contract.js';
 
 /** Before an answer has told more. */
 const FIRST_VERSION = '2';

@@ -1,4 +1,4 @@
-import type { Answer, Attempt, Entry, FaultBegan, Operation } from '../history.js';
+import type { Answer, Attempt, Entry, FaultBegan, Operation } from './history.js';
 import type { Violations } from './rules.js';
 
 interface Pending {

@@ -1,4 +1,4 @@
-import type { Answer, AnswerBody, Attempt, CacheTrouble, Entry, Intent, Operation } from '../history.js';
+import type { Answer, AnswerBody, Attempt, CacheTrouble, Entry, Intent, Operation } from './history.js';
 import { UNKNOWN_CREDENTIAL } from './check-access.js';
 import { balanceAt, type AccountBook, type Books, type Posting } from './books.js';
 import { Floors, type Floor } from './floors.js';

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import type { Answer, AnswerBody, Entry, FaultBegan, Operation } from '../history.js';
+import type { Answer, AnswerBody, Entry, FaultBegan, Operation } from './history.js';
 import type { AccountBook, Books, Posting } from './books.js';
 import { check } from './check.js';
 import type { Arrival } from './check-books.js';

@@ -1,4 +1,4 @@
-import { readHistory } from '../history.js';
+import { readHistory } from './history.js';
 import { AccessChecker } from './check-access.js';
 import { checkBooks, checkEvents, type Arrival } from './check-books.js';
 import { HistoryChecker, type Tally } from './check-history.js';

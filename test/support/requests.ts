@@ -2,8 +2,8 @@ import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Response } from 'supertest';
 import { parseAnswer } from '../../tools/fuzz/raw-connection.js';
-import type { TestApp } from '../support/app.js';
-import type { Answer } from '../support/openapi.js';
+import type { TestApp } from './app.js';
+import type { Answer } from '../../tools/fuzz/contract.js';
 
 export const JSON_TYPE = 'application/json';
 
