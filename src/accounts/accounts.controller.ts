@@ -2,10 +2,10 @@ import { Controller, Get, Inject, Post, Req, Res, UseInterceptors } from '@nestj
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Allow } from '../http/access/access.guard.js';
 import { MOVEMENT_SCOPES } from '../access/principal.js';
-import { Answers, created, unlessKnown } from '../http/answers.js';
+import { Answers, created, unlessKnown } from '../http/openapi/answers.js';
 import { accountTag, versionTag } from '../http/validation/entity-tags.js';
 import { IdempotencyInterceptor } from '../http/idempotency.interceptor.js';
-import { Incoming } from '../http/incoming.js';
+import { Incoming } from '../http/validation/incoming.js';
 import type { PageQueryDto } from '../http/validation/page-query.dto.js';
 import { TRANSACTION_RATE } from '../http/transaction-rate.module.js';
 import { TransactionRate } from '../http/transaction-rate.js';

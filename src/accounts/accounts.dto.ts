@@ -3,8 +3,8 @@ import type { Account, OwnedAccount } from '../domain/account.js';
 import type { Money as Cents } from '../domain/money.js';
 import { requireScope } from '../access/access-errors.js';
 import { MOVEMENT_SCOPES } from '../access/principal.js';
-import { accountIdOf } from '../http/account-path.dto.js';
-import { Contract } from '../http/contract.js';
+import { accountIdOf } from '../http/validation/account-path.dto.js';
+import { Contract } from '../http/validation/contract.js';
 import { matchesNone } from '../http/validation/entity-tags.js';
 import {
   IsAmount,
@@ -17,7 +17,7 @@ import {
   type Numeric,
 } from '../http/validation/field-rules.js';
 import { InvalidRequestError } from '../http/validation/invalid-request.js';
-import { schema } from '../http/json-schema.js';
+import { schema } from '../http/validation/json-schema.js';
 import { PageQueryDto } from '../http/validation/page-query.dto.js';
 import {
   AccountId,
@@ -31,7 +31,7 @@ import {
   text,
   Version,
   written,
-} from '../http/resource.js';
+} from '../http/openapi/resource.js';
 import { MAX_PROOF_LINES, type ChainProof } from '../ledger/read/ledger-reader.js';
 
 /** POST /accounts */

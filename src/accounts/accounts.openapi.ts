@@ -1,7 +1,11 @@
 import { applyDecorators } from '@nestjs/common';
 import { ApiBody, ApiHeader, ApiOperation } from '@nestjs/swagger';
 import { GENESIS_HASH, nextHash } from '../domain/hash-chain.js';
-import { DuplicateAccountDto, OpeningKeyReusedDto, VersionMismatchDto } from '../http/error-bodies.js';
+import {
+  DuplicateAccountDto,
+  OpeningKeyReusedDto,
+  VersionMismatchDto,
+} from '../http/openapi/error-bodies.js';
 import {
   ACCOUNT_NOT_FOUND,
   AccountETag,

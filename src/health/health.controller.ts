@@ -14,12 +14,12 @@ import type { Config } from '../config/config.js';
 import { RABBITMQ, RELAYS } from '../messaging/messaging.module.js';
 import type { OutboxRelay } from '../messaging/outbox-relay.js';
 import type { RabbitMqConnection } from '../messaging/rabbitmq-connection.js';
-import { Answers } from '../http/answers.js';
+import { Answers } from '../http/openapi/answers.js';
 import { isForOperators } from '../http/server/management.js';
 import { LedgerReader } from '../ledger/read/ledger-reader.js';
 import type { RedisConnection } from '../redis/redis-connection.js';
 import { REDIS } from '../redis/redis.module.js';
-import { LivenessDto, ReadinessDto } from '../observability/health.dto.js';
+import { LivenessDto, ReadinessDto } from './health.dto.js';
 import { Lifecycle } from '../observability/lifecycle.js';
 import { DocumentLiveness, DocumentReadiness } from './health.openapi.js';
 

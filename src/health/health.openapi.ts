@@ -1,7 +1,7 @@
 import { applyDecorators } from '@nestjs/common';
 import { ApiOperation } from '@nestjs/swagger';
 import { jsonResponse, plainResponse } from '../http/openapi/components.js';
-import { LivenessDto, ReadinessDto } from '../observability/health.dto.js';
+import { LivenessDto, ReadinessDto } from './health.dto.js';
 
 const tags = ['Operations'];
 

@@ -14,7 +14,7 @@ import {
   NotReceivedDto,
   ServerCrashesDto,
   VersionMismatchDto,
-} from './error-bodies.js';
+} from './openapi/error-bodies.js';
 import { answerToRepeat } from './idempotency.interceptor.js';
 import { InvalidRequestError } from './validation/invalid-request.js';
 import { TooManyRequestsError } from '../access/too-many-requests.js';

@@ -11,7 +11,7 @@ import { LedgerError } from '../domain/errors.js';
 import type { Lifecycle } from '../observability/lifecycle.js';
 import type { Metrics } from '../observability/metrics.js';
 import { isBatch, NDJSON_TYPES } from './admission.js';
-import { writeAnswers } from './answers.js';
+import { writeAnswers } from './openapi/answers.js';
 import { isAmong } from '../access/client-address.js';
 import { answerRaw, Connections, endRaw, endUnrouted, serverOptions } from './server/connections.js';
 import { allowOrigins } from './server/cors.js';

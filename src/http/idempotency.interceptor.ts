@@ -7,7 +7,7 @@ import {
   DuplicateTransactionDto,
   OpeningKeyReusedDto,
   TransactionKeyReusedDto,
-} from './error-bodies.js';
+} from './openapi/error-bodies.js';
 import { parseIdempotencyKey } from './validation/idempotency-key.js';
 
 declare module 'fastify' {

@@ -7,7 +7,7 @@ import { CONFIG } from '../config/config.module.js';
 import type { Config } from '../config/config.js';
 import { JSON_TYPE } from '../http/server/connections.js';
 import { withErrorHeaders } from '../http/exception.filter.js';
-import { Incoming } from '../http/incoming.js';
+import { Incoming } from '../http/validation/incoming.js';
 import { InvalidRequestError } from '../http/validation/invalid-request.js';
 import { received } from '../http/validation/body-stream.js';
 import { ResultStream, type ResultForm } from '../http/server/result-stream.js';

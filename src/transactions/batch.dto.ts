@@ -5,10 +5,16 @@ import {
   ServerCrashesDto,
   TransactionKeyReusedDto,
   VersionMismatchDto,
-} from '../http/error-bodies.js';
-import { Contract } from '../http/contract.js';
-import { IsIdempotencyKey, IsNumericId, IsOptionalField, IsWord, type Numeric } from '../http/validation/field-rules.js';
-import { anyOf, Field, integer, listOf, named, Resource, written } from '../http/resource.js';
+} from '../http/openapi/error-bodies.js';
+import { Contract } from '../http/validation/contract.js';
+import {
+  IsIdempotencyKey,
+  IsNumericId,
+  IsOptionalField,
+  IsWord,
+  type Numeric,
+} from '../http/validation/field-rules.js';
+import { anyOf, Field, integer, listOf, named, Resource, written } from '../http/openapi/resource.js';
 import { PostTransactionDto, ReceiptDto } from './transactions.dto.js';
 
 /** POST /transactions/batch */

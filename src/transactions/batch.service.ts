@@ -10,7 +10,7 @@ import { answerOf, type ErrorAnswer } from '../http/exception.filter.js';
 import type { ResultStream } from '../http/server/result-stream.js';
 import { AccountOwners } from '../ledger/read/account-owners.js';
 import { isCommand, refuseUnfit, type BatchItem } from './batch-items.js';
-import { written } from '../http/resource.js';
+import { written } from '../http/openapi/resource.js';
 import { ReceiptDto } from './transactions.dto.js';
 
 /** Items of one batch that are handed to the ledger and whose results are not written yet. */

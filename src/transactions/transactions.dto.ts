@@ -3,8 +3,8 @@ import { requireScope } from '../access/access-errors.js';
 import { MOVEMENT_SCOPES } from '../access/principal.js';
 import type { Money as Cents } from '../domain/money.js';
 import type { PostingCommand, Transaction, TransactionType } from '../domain/transaction.js';
-import { accountIdOf } from '../http/account-path.dto.js';
-import { Contract } from '../http/contract.js';
+import { accountIdOf } from '../http/validation/account-path.dto.js';
+import { Contract } from '../http/validation/contract.js';
 import { parseIfMatch } from '../http/validation/entity-tags.js';
 import {
   IsAmount,
@@ -30,7 +30,7 @@ import {
   Resource,
   TransactionId,
   written,
-} from '../http/resource.js';
+} from '../http/openapi/resource.js';
 import type { TransactionFilter } from '../ledger/read/ledger-reader.js';
 
 /** Deposit and Withdraw; Credit and Debit mean the same two. */

@@ -5,7 +5,7 @@ import {
   ErrorDto,
   TransactionKeyReusedDto,
   VersionMismatchDto,
-} from '../http/error-bodies.js';
+} from '../http/openapi/error-bodies.js';
 import {
   ACCOUNT_NOT_FOUND,
   AccountIdParameter,

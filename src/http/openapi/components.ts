@@ -1,12 +1,12 @@
 import type { Type } from '@nestjs/common';
 import { ApiHeader, ApiParam, ApiQuery, type ApiOperationOptions, type OpenAPIObject } from '@nestjs/swagger';
 import { parseMoney } from '../../domain/money.js';
-import { AccountPathDto } from '../account-path.dto.js';
-import { fieldsOf, type DtoClass } from '../contract.js';
-import { ErrorDto, InvalidRequestDto, NotReceivedDto, ServerCrashesDto } from '../error-bodies.js';
+import { AccountPathDto } from '../validation/account-path.dto.js';
+import { fieldsOf, type DtoClass } from '../validation/contract.js';
+import { ErrorDto, InvalidRequestDto, NotReceivedDto, ServerCrashesDto } from './error-bodies.js';
 import { JsonMoney } from '../validation/json-money.js';
-import { component, schema, type JsonSchema, type Reference } from '../json-schema.js';
-import { written, type Written } from '../resource.js';
+import { component, schema, type JsonSchema, type Reference } from '../validation/json-schema.js';
+import { written, type Written } from './resource.js';
 
 export type Responses = NonNullable<ApiOperationOptions['responses']>;
 

@@ -4,7 +4,7 @@ import { parseMoney, type Money } from '../../domain/money.js';
 import { KEY_FORM, readIdempotencyKey } from './idempotency-key.js';
 import { INSTANT_PATTERN, isInstant } from './instant.js';
 import { NumberText } from './json-body.js';
-import { schema, type JsonSchema } from '../json-schema.js';
+import { schema, type JsonSchema } from './json-schema.js';
 import { parsePositiveInteger } from './positive-integer.js';
 
 /** A field of a body that may be written as a JSON number or as a JSON string: its text either way. */

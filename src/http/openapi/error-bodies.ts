@@ -1,5 +1,5 @@
 import { AccountId, Field, json, listOf, plainText, Resource, TransactionId, Version } from './resource.js';
-import type { FieldProblem } from './validation/invalid-request.js';
+import type { FieldProblem } from '../validation/invalid-request.js';
 
 const constant = (text: string) => plainText({ type: 'string', const: text });
 

@@ -2,9 +2,9 @@ import type { Type } from '@nestjs/common';
 import { Ajv } from 'ajv';
 import { getMetadataStorage, validateSync, ValidationTypes } from 'class-validator';
 import type { ValidationMetadata } from 'class-validator/types/metadata/ValidationMetadata.js';
-import { InvalidRequestError, type FieldProblem } from './validation/invalid-request.js';
-import { NumberText } from './validation/json-body.js';
-import type { documentedAs } from './validation/field-rules.js';
+import { InvalidRequestError, type FieldProblem } from './invalid-request.js';
+import { NumberText } from './json-body.js';
+import type { documentedAs } from './field-rules.js';
 import type { JsonSchema } from './json-schema.js';
 
 /** A DTO's class. `aliases` are other names of its fields: alias → field. */

@@ -1,4 +1,4 @@
-import { Field, json, plainText, Resource } from '../http/resource.js';
+import { Field, json, plainText, Resource } from '../http/openapi/resource.js';
 
 @Resource('Liveness')
 export class LivenessDto {

@@ -10,9 +10,9 @@ import {
   IsVersion,
   IsWord,
   type Numeric,
-} from './validation/field-rules.js';
-import { InvalidRequestError, type FieldProblem } from './validation/invalid-request.js';
-import { NumberText, parseJsonBody } from './validation/json-body.js';
+} from './field-rules.js';
+import { InvalidRequestError, type FieldProblem } from './invalid-request.js';
+import { NumberText, parseJsonBody } from './json-body.js';
 
 class SampleDto {
   static readonly aliases: ReadonlyMap<string, string> = new Map([

@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify';
 import { Contract } from './contract.js';
-import { IsVersion, readVersion } from './validation/field-rules.js';
+import { IsVersion, readVersion } from './field-rules.js';
 
 /** /accounts/{accountId}/… */
 export class AccountPathDto {
