@@ -28,11 +28,16 @@ export function gatherText(
     only = undefined;
     gathered.append(piece);
   };
-  const end = () => settle(null, (only ?? gathered.bytes).toString());
+  let settled = false;
   const settle = (error: Error | null, text?: string) => {
-    stream.off('data', take).off('end', end).off('error', cut);
+    if (settled) return;
+    settled = true;
+    // Of a stream that has ended nothing more is taken, so there is no need to let go of it.
+    if (error) stream.off('data', take);
     done(error, text);
   };
-  const cut = () => settle(new BadRequestException());
-  stream.on('data', take).on('end', end).on('error', cut);
+  stream
+    .on('data', take)
+    .on('end', () => settle(null, (only ?? gathered.bytes).toString()))
+    .on('error', () => settle(new BadRequestException()));
 }

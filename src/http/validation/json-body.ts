@@ -19,6 +19,10 @@ export class NumberText {
   constructor(readonly text = '') {}
 }
 
+/** A member of an object whose name and value have no escape, and whose value is a string or a number. */
+const PLAIN_MEMBER =
+  /[ \t\n\r]*"([^"\\\0-\x1f]*)"[ \t\n\r]*:[ \t\n\r]*(?:"([^"\\\0-\x1f]*)"|(-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?))[ \t\n\r]*([,}])/y;
+
 const STRING_AND_COLON = /"(?:[^"\\]|\\.)*"(\s*:)?/g;
 
 /**
@@ -28,6 +32,28 @@ const STRING_AND_COLON = /"(?:[^"\\]|\\.)*"(\s*:)?/g;
  * @throws InvalidRequestError
  */
 export function parseJsonBody(text: string): unknown {
+  return parsePlainObject(text) ?? parseAny(text);
+}
+
+/** What most bodies are, at a quarter of the cost. Undefined: it is anything else, or wrong. */
+function parsePlainObject(text: string): object | undefined {
+  if (!text.startsWith('{')) return undefined;
+  const body: Record<string, unknown> = {};
+  let end: string | undefined;
+  PLAIN_MEMBER.lastIndex = 1;
+  while (end !== '}') {
+    const member = PLAIN_MEMBER.exec(text);
+    if (!member) return undefined;
+    const [, name = '', string, number] = member;
+    // Given before, or inherited, like __proto__.
+    if (name in body) return undefined;
+    body[name] = string ?? new NumberText(number);
+    end = member[4];
+  }
+  return PLAIN_MEMBER.lastIndex === text.length ? body : undefined;
+}
+
+function parseAny(text: string): unknown {
   let body: unknown;
   try {
     body = parse(text, undefined, {

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import { classifyFailure, DatabaseUnreachableError } from '../../storage/database-errors.js';
 import { LedgerError, type Refusal } from '../../domain/errors.js';
 import { decideAtomically } from '../../domain/decide-batch.js';
