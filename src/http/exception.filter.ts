@@ -6,7 +6,7 @@ import {
   ProviderUnavailableError,
   UnauthorizedError,
 } from '../access/access-errors.js';
-import { LedgerError, type Refusal } from '../domain/errors.js';
+import { LedgerError, type LedgerFailure } from '../domain/errors.js';
 import { JSON_TYPE } from './server/connections.js';
 import {
   ErrorDto,
@@ -74,7 +74,7 @@ export function withErrorHeaders(
 }
 
 export function answerOf(error: unknown): ErrorAnswer {
-  if (error instanceof LedgerError) return answerOfRefusal(error.refusal);
+  if (error instanceof LedgerError) return answerOfFailure(error.failure);
   if (error instanceof InvalidRequestError) {
     return { status: 400, body: new InvalidRequestDto(error.problems) };
   }
@@ -100,18 +100,18 @@ export function answerOf(error: unknown): ErrorAnswer {
   return answerOfFastifyError(error);
 }
 
-function answerOfRefusal(refusal: Refusal): ErrorAnswer {
-  switch (refusal.code) {
+function answerOfFailure(failure: LedgerFailure): ErrorAnswer {
+  switch (failure.code) {
     case 'ACCOUNT_NOT_FOUND':
       return { status: 404, body: new ErrorDto('Account not found') };
     case 'TRANSACTION_NOT_FOUND':
       return { status: 404, body: new ErrorDto('Transaction not found') };
     case 'DATABASE_FAILED':
-      return { status: 408, body: new ServerCrashesDto(refusal.currentVersion) };
+      return { status: 408, body: new ServerCrashesDto(failure.currentVersion) };
     case 'VERSION_MISMATCH':
-      return { status: 409, body: new VersionMismatchDto(refusal.currentVersion) };
+      return { status: 409, body: new VersionMismatchDto(failure.currentVersion) };
     case 'PRECONDITION_FAILED':
-      return { status: 412, body: new VersionMismatchDto(refusal.currentVersion) };
+      return { status: 412, body: new VersionMismatchDto(failure.currentVersion) };
     case 'INSUFFICIENT_BALANCE':
       return { status: 422, body: new ErrorDto('Insufficient Balance') };
     case 'BALANCE_LIMIT_EXCEEDED':
@@ -120,7 +120,7 @@ function answerOfRefusal(refusal: Refusal): ErrorAnswer {
     case 'DUPLICATE_ACCOUNT':
     case 'IDEMPOTENCY_KEY_REUSED':
     case 'OPENING_KEY_REUSED':
-      return answerToRepeat(refusal);
+      return answerToRepeat(failure);
     case 'NOT_APPLIED':
       return { status: 424, body: new ErrorDto('Not applied') };
     case 'OVERLOADED':

@@ -1,7 +1,7 @@
 import { Injectable, type CallHandler, type ExecutionContext, type NestInterceptor } from '@nestjs/common';
 import type { FastifyRequest } from 'fastify';
 import type { Observable } from 'rxjs';
-import type { Refusal } from '../domain/errors.js';
+import type { Rejection } from '../domain/errors.js';
 import {
   DuplicateAccountDto,
   DuplicateTransactionDto,
@@ -34,7 +34,7 @@ export class IdempotencyInterceptor implements NestInterceptor {
 
 /** The key was used before: by the same request, or by another one. */
 export type Repeat = Extract<
-  Refusal,
+  Rejection,
   {
     code: 'DUPLICATE_TRANSACTION' | 'IDEMPOTENCY_KEY_REUSED' | 'DUPLICATE_ACCOUNT' | 'OPENING_KEY_REUSED';
   }

@@ -40,7 +40,7 @@ export class TransactionsController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ) {
     const admit = this.rate?.admission(request, reply);
-    const posted = await this.transactions.post(command, senderOf(request), request.heldSinceMs, admit);
+    const posted = await this.transactions.post(command, senderOf(request), request.waitingSinceMs, admit);
     const receipt = ReceiptDto.of(posted);
     return created(reply, `/transactions/${receipt.id}`, versionTag(posted.versionAfter), receipt);
   }
