@@ -1,4 +1,3 @@
-import { performance } from 'node:perf_hooks';
 import { decideAtomically } from '../../domain/decide-batch.js';
 import { LedgerError, type LedgerFailure } from '../../domain/errors.js';
 import type { BalanceCache } from '../../domain/ports.js';
