@@ -51,7 +51,7 @@ export class AccountsController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ) {
     const account = await this.accounts.balance(wanted, senderOf(request));
-    return unlessKnown(reply, versionTag(account.version), wanted, account);
+    return unlessKnown(reply, versionTag(account.version), wanted, () => new BalanceDto(account));
   }
 
   @Allow('accounts:write', MOVEMENT_SCOPES.credit)
@@ -67,7 +67,7 @@ export class AccountsController {
     // It writes as a transaction does, opening deposit or not, so it counts as one.
     await this.rate?.admit(request, reply);
     const account = await this.accounts.open(opening, senderOf(request));
-    return created(reply, `/accounts/${account.accountId}`, accountTag(account), account);
+    return created(reply, `/accounts/${account.accountId}`, accountTag(account), new AccountDto(account));
   }
 
   @Allow('accounts:read')
@@ -80,7 +80,7 @@ export class AccountsController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ) {
     const account = await this.accounts.get(wanted.accountId, senderOf(request));
-    return unlessKnown(reply, accountTag(account), wanted, account);
+    return unlessKnown(reply, accountTag(account), wanted, () => new AccountDto(account));
   }
 
   @Allow('accounts:read', 'transactions:read')

@@ -133,28 +133,40 @@ export const pageRequestOf = ({ query }: FastifyRequest) => pageQuery.read(query
 
 /** `{"balance":350.00,"version":12}` */
 @Resource('Balance')
-export class BalanceDto implements Pick<Account, 'balance' | 'version'> {
+export class BalanceDto {
   @Field(Money)
-  readonly balance!: Cents;
+  readonly balance: Cents;
 
   @Field(Version)
-  readonly version!: number;
+  readonly version: number;
+
+  constructor({ balance, version }: Account) {
+    this.balance = balance;
+    this.version = version;
+  }
 }
 
 /** `{"accountId":1,"balance":1000.00,"version":2}`, and `"owner"` where it has one. */
 @Resource('Account')
-export class AccountDto implements Omit<OwnedAccount, 'revision'> {
+export class AccountDto {
   @Field(AccountId)
-  readonly accountId!: number;
+  readonly accountId: number;
 
   @Field(Money)
-  readonly balance!: Cents;
+  readonly balance: Cents;
 
   @Field(Version)
-  readonly version!: number;
+  readonly version: number;
 
   @Field(text(Owner), { optional: true })
   readonly owner: string | undefined;
+
+  constructor({ accountId, balance, version, owner }: OwnedAccount) {
+    this.accountId = accountId;
+    this.balance = balance;
+    this.version = version;
+    this.owner = owner;
+  }
 }
 
 @Resource('AccountPage')

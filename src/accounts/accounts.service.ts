@@ -7,6 +7,7 @@ import type { PageQueryDto } from '../http/validation/page-query.dto.js';
 import { AccountOwners } from '../ledger/read/account-owners.js';
 import { LedgerReader } from '../ledger/read/ledger-reader.js';
 import {
+  AccountDto,
   ProofDto,
   type AccountPageDto,
   type BalanceRequest,
@@ -34,8 +35,10 @@ export class AccountsService {
   /** At once where the balance is in memory, which costs no promise. */
   balance(request: BalanceRequest, { owner, user }: Sender): Account | Promise<Account> {
     const { accountId } = request;
-    const read = () => this.reader.balance(accountId, request, user);
-    return owner === undefined ? read() : this.owners.check(owner, accountId, user).then(read);
+    if (owner === undefined) return this.reader.balance(accountId, request, user);
+    return this.owners
+      .check(owner, accountId, user)
+      .then(() => this.reader.balance(accountId, request, user));
   }
 
   async proof({ accountId, fromVersion }: ProofRequest, { owner, user }: Sender): Promise<ProofDto> {
@@ -51,7 +54,7 @@ export class AccountsService {
     return pageOf(
       accounts,
       limit,
-      (account) => account,
+      (account) => new AccountDto(account),
       (account) => encodeCursor(listing, account.accountId),
     );
   }

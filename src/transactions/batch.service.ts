@@ -105,7 +105,7 @@ export class BatchService {
       await Promise.all(
         posted.map((one) =>
           one.then(
-            (transaction): Result => ({ status: 201, body: ReceiptDto.of(transaction) }),
+            (transaction): Result => ({ status: 201, body: new ReceiptDto(transaction) }),
             (error: unknown) => this.refused(error, requestId),
           ),
         ),
@@ -152,7 +152,7 @@ export class BatchService {
   private async post(item: BatchItem, requestId: string): Promise<string> {
     try {
       if (!isCommand(item)) throw item;
-      return textOf({ status: 201, body: ReceiptDto.of(await this.ledger.post(item)) });
+      return textOf({ status: 201, body: new ReceiptDto(await this.ledger.post(item)) });
     } catch (error) {
       return textOf(this.refused(error, requestId));
     }

@@ -41,7 +41,7 @@ export class TransactionsController {
   ) {
     const admit = this.rate?.admission(request, reply);
     const posted = await this.transactions.post(command, senderOf(request), request.waitingSinceMs, admit);
-    const receipt = ReceiptDto.of(posted);
+    const receipt = new ReceiptDto(posted);
     return created(reply, `/transactions/${receipt.id}`, versionTag(posted.versionAfter), receipt);
   }
 
@@ -58,6 +58,6 @@ export class TransactionsController {
   @Answers(200, TransactionDto)
   @DocumentTransaction()
   async get(@Incoming(transactionIdOf) transactionId: number, @Req() request: FastifyRequest) {
-    return TransactionDto.of(await this.transactions.get(transactionId, senderOf(request)));
+    return new TransactionDto(await this.transactions.get(transactionId, senderOf(request)));
   }
 }

@@ -162,36 +162,38 @@ const TYPE_WORDS = { credit: 'Deposit', debit: 'Withdraw' } as const satisfies R
 /** What the answers to a posting and to who asks for it later have in common. */
 class Movement {
   @Field(plainText({ type: 'string', enum: Object.values(TYPE_WORDS) }))
-  readonly type!: string;
+  readonly type: string;
 
   @Field(Money)
-  readonly amount!: Cents;
+  readonly amount: Cents;
 
   @Field(Money)
-  readonly newBalance!: Cents;
+  readonly newBalance: Cents;
 
   @Field(plainText({ description: 'A version, as a string.', type: 'string', pattern: '^[1-9]\\d*$' }))
-  readonly newVersion!: string;
+  readonly newVersion: string;
 
   @Field(plainText({ type: 'string', format: 'date-time' }))
   readonly timestamp: string | undefined;
+
+  constructor({ type, amount, balanceAfter, versionAfter, timestamp }: Transaction) {
+    this.type = TYPE_WORDS[type];
+    this.amount = amount;
+    this.newBalance = balanceAfter;
+    this.newVersion = String(versionAfter);
+    this.timestamp = timestamp?.toISOString();
+  }
 }
 
 /** The answer to a posting, to the letter of the specification: newVersion is a string. */
 @Resource('Receipt')
 export class ReceiptDto extends Movement {
   @Field(TransactionId)
-  readonly id!: string;
+  readonly id: string;
 
-  static of(transaction: Transaction): ReceiptDto {
-    return {
-      id: `txn${transaction.transactionId}`,
-      type: TYPE_WORDS[transaction.type],
-      amount: transaction.amount,
-      newBalance: transaction.balanceAfter,
-      newVersion: String(transaction.versionAfter),
-      timestamp: transaction.timestamp?.toISOString(),
-    };
+  constructor(transaction: Transaction) {
+    super(transaction);
+    this.id = `txn${transaction.transactionId}`;
   }
 }
 
@@ -199,13 +201,15 @@ export class ReceiptDto extends Movement {
 @Resource('Transaction')
 export class TransactionDto extends Movement {
   @Field(TransactionId)
-  readonly id!: string;
+  readonly id: string;
 
   @Field(AccountId)
-  readonly accountId!: number;
+  readonly accountId: number;
 
-  static of(transaction: Transaction): TransactionDto {
-    return { accountId: transaction.accountId, ...ReceiptDto.of(transaction) };
+  constructor(transaction: Transaction) {
+    super(transaction);
+    this.id = `txn${transaction.transactionId}`;
+    this.accountId = transaction.accountId;
   }
 }
 

@@ -51,6 +51,6 @@ export class TransactionsService {
       user,
     );
     const nextCursor = nextBelow === undefined ? null : encodeCursor(listing, nextBelow);
-    return { data: transactions.map((transaction) => TransactionDto.of(transaction)), nextCursor };
+    return { data: transactions.map((transaction) => new TransactionDto(transaction)), nextCursor };
   }
 }

@@ -23,10 +23,10 @@ export function unlessKnown<T>(
   reply: FastifyReply,
   etag: string,
   { wants }: { readonly wants: (etag: string) => boolean },
-  resource: T,
+  resource: () => T,
 ): T | undefined {
   void reply.header('etag', etag);
-  if (wants(etag)) return resource;
+  if (wants(etag)) return resource();
   void reply.status(304);
   return undefined;
 }

@@ -74,13 +74,19 @@ export class LedgerReader {
    */
   balance(accountId: number, request: BalanceRequest, user: string): Account | Promise<Account> {
     const { minVersion = 0, noCache = false } = request;
-    const cached = noCache ? undefined : this.balances.get(accountId);
-    const orRead = (account: Account | undefined) =>
-      account && account.version >= minVersion ? account : this.readBalance(accountId, minVersion, user);
-    return cached instanceof Promise ? cached.then(orRead) : orRead(cached);
+    const looked = noCache ? undefined : this.balances.get(accountId);
+    if (looked && !(looked instanceof Promise) && looked.version >= minVersion) return looked;
+    return this.readBalance(accountId, looked, minVersion, user);
   }
 
-  private async readBalance(accountId: number, minVersion: number, user: string): Promise<Account> {
+  private async readBalance(
+    accountId: number,
+    looked: Promise<Account | undefined> | Account | undefined,
+    minVersion: number,
+    user: string,
+  ): Promise<Account> {
+    const cached = await looked;
+    if (cached && cached.version >= minVersion) return cached;
     const account = await this.account(accountId, user);
     if (account.version < minVersion) {
       throw new LedgerError({ code: 'VERSION_MISMATCH', currentVersion: account.version });
