@@ -19,9 +19,15 @@ export class NumberText {
   constructor(readonly text = '') {}
 }
 
+/** A character of a string that needs no escape: none of the control characters, no quote, no backslash. */
+const PLAIN = String.raw`[ !#-[\]-\uffff]`;
+const SPACE = String.raw`[ \t\n\r]*`;
+const NUMBER = String.raw`-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?`;
 /** A member of an object whose name and value have no escape, and whose value is a string or a number. */
-const PLAIN_MEMBER =
-  /[ \t\n\r]*"([^"\\\0-\x1f]*)"[ \t\n\r]*:[ \t\n\r]*(?:"([^"\\\0-\x1f]*)"|(-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?))[ \t\n\r]*([,}])/y;
+const PLAIN_MEMBER = new RegExp(
+  `${SPACE}"(${PLAIN}*)"${SPACE}:${SPACE}(?:"(${PLAIN}*)"|(${NUMBER}))${SPACE}([,}])`,
+  'y',
+);
 
 const STRING_AND_COLON = /"(?:[^"\\]|\\.)*"(\s*:)?/g;
 
