@@ -13,6 +13,8 @@ export function gatherText(
   limitBytes: number,
   done: (error: Error | null, text?: string) => void,
 ): void {
+  // A request without a body says nothing of its end.
+  if (stream.readableEnded) return done(null, '');
   const gathered = new GatheredBytes();
   // A small body comes in one piece, which needs no copy.
   let only: Buffer | undefined;
