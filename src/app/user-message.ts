@@ -1,7 +1,7 @@
+import { EmbeddedPostgresError } from '@scalable-banking/embedded-postgres';
 import { sqlStateOf } from '../storage/database-errors.js';
-import { EmbeddedPostgresError } from '../database/embedded-postgres.js';
 import { LedgerError, type Refusal } from '../domain/errors.js';
-import { messageOf } from '../domain/error-message.js';
+import { codeOf, messageOf } from '../domain/error-message.js';
 import { UserError } from '../domain/user-error.js';
 
 /** A command could not do its work for a reason that is no defect; the message is a sentence for the user. */
@@ -34,9 +34,13 @@ export function exitCodeOf(error: unknown): number {
  */
 const SERVER_TROUBLE = /^(08|25006|28|3D|42501|53|57|58)/;
 
+/** The package does not know the variables that its user would change. */
+const EMBEDDED_VARIABLES = 'DATA_DIR names the data folder; DATABASE_URL names a server to use instead.';
+
 /** What the user can mend is said in a sentence; anything else is a defect and shown with its stack. */
 export function userMessage(error: unknown): string {
-  if (error instanceof UserError || error instanceof EmbeddedPostgresError) return error.message;
+  if (error instanceof UserError) return error.message;
+  if (error instanceof EmbeddedPostgresError) return `${error.message} (${EMBEDDED_VARIABLES})`;
   if (error instanceof LedgerError) return failureMessage(error.refusal);
   if (isServerTrouble(error)) return `the database failed: ${messageOf(error)}`;
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
@@ -44,7 +48,7 @@ export function userMessage(error: unknown): string {
 
 /** A port that can't be had is the one failure that only the service meets. */
 export function startMessage(error: unknown): string {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  const code = codeOf(error);
   const prefix = isOfManagement(error) ? 'MANAGEMENT_' : '';
   if (code === 'EADDRINUSE') {
     const port = process.env[`${prefix}PORT`] ?? '3000';
@@ -96,9 +100,5 @@ function isServerTrouble(error: unknown): boolean {
   if (state !== undefined) return SERVER_TROUBLE.test(state);
   // Without a SQLSTATE: the operating system's ECONNREFUSED and the like, or pg's own words for a lost connection.
   if (!(error instanceof Error)) return false;
-  const code: unknown = 'code' in error ? error.code : undefined;
-  return (
-    (typeof code === 'string' && /^E[A-Z]{3,}$/.test(code)) ||
-    /^(Connection terminated|timeout e)/.test(error.message)
-  );
+  return /^E[A-Z]{3,}$/.test(codeOf(error) ?? '') || /^(Connection terminated|timeout e)/.test(error.message);
 }
