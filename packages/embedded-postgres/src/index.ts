@@ -4,8 +4,8 @@ export { sharedBuffers } from './memory.js';
 
 // The parts it is made of, for servers that are run in another way.
 export { openCluster, type Cluster } from './cluster.js';
-export { freePort, startServer, type ServerOptions } from './start-server.js';
-export { roleUrl, superuserUrl, type ServerAddress, type ServerNames } from './connection.js';
+export { freePort, startServer } from './start-server.js';
+export { roleUrl, type ServerAddress, superuserUrl } from './connection.js';
 export { settleRole } from './role.js';
 export { readPassword, syncFolder } from './data-folder.js';
 export { parsePostmasterFile } from './old-server.js';
