@@ -44,7 +44,7 @@ export async function openDatabases(
 ): Promise<Bank> {
   const servers = await openServers(config, logger, options);
   try {
-    const settled = await settleInTime(servers.shards, config.databaseStartTimeoutMs, logger, options);
+    const settled = await settleInTime(servers.shards, config.database.startTimeoutMs, logger, options);
     if (settled.migrations.length > 0) {
       logger.info({ migrations: settled.migrations }, 'the schema was brought up to date');
     }
@@ -61,10 +61,10 @@ export async function openServers(
   logger: Logger,
   options: OpenDatabasesOptions,
 ): Promise<Pick<Bank, 'shards' | 'embedded' | 'close'>> {
-  if (config.shards) return { shards: config.shards, embedded: false, close: () => Promise.resolve() };
+  const { shards, schema } = config.database;
+  if (shards) return { shards, embedded: false, close: () => Promise.resolve() };
   const server = await openEmbedded(config, logger, options);
-  const shard = { url: server.url, schema: config.databaseSchema };
-  return { shards: [shard], embedded: true, close: () => server.close() };
+  return { shards: [{ url: server.url, schema }], embedded: true, close: () => server.close() };
 }
 
 /** Of the embedded server: for probes, migrations and several commands of the command line at the same time. */
@@ -75,7 +75,7 @@ const MOST_CONNECTIONS = 2_000;
 
 /** What the embedded server must be able to take: it grows with the workers and their pools. @throws StartError */
 export function embeddedConnections(config: Config): number {
-  const needed = config.workers * connectionsTo(1, config) + OTHER_CONNECTIONS;
+  const needed = config.operation.workers * connectionsTo(1, config) + OTHER_CONNECTIONS;
   if (needed <= MOST_CONNECTIONS) return Math.max(LEAST_CONNECTIONS, needed);
   throw new StartError(
     'WORKERS × (LEDGER_FLUSHERS + LEDGER_LANES + LEDGER_ATOMIC_BATCHES + DATABASE_READ_POOL) must not be more than ' +
@@ -89,7 +89,7 @@ function openEmbedded(
   options: OpenDatabasesOptions,
 ): Promise<EmbeddedPostgres> {
   return EmbeddedPostgres.open({
-    dataDir: config.dataDir,
+    dataDir: config.database.dataDir,
     holder: options.holder,
     shareRunning: options.shareRunning,
     onLost: options.onLost,

@@ -42,24 +42,6 @@ export function userMessage(error: unknown): string {
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }
 
-/** A port that can't be had is the one failure that only the service meets. */
-export function startMessage(error: unknown): string {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  const prefix = isOfManagement(error) ? 'MANAGEMENT_' : '';
-  if (code === 'EADDRINUSE') {
-    const port = process.env[`${prefix}PORT`] ?? '3000';
-    return `${prefix}PORT ${port} is in use by another program. Stop it, or choose another ${prefix}PORT.`;
-  }
-  if (code === 'EADDRNOTAVAIL' || code === 'EACCES') {
-    return `${prefix}HOST and ${prefix}PORT can't be listened on: ${(error as Error).message}`;
-  }
-  return userMessage(error);
-}
-
-function isOfManagement(error: unknown): boolean {
-  return error instanceof Error && 'port' in error && String(error.port) === process.env.MANAGEMENT_PORT;
-}
-
 /** The ledger's refusals that a command can meet. */
 export function failureMessage(refusal: Refusal, account = 'the account'): string {
   switch (refusal.code) {

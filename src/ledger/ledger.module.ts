@@ -66,7 +66,13 @@ function createReaders(
 ): ShardRouter<ShardReader> {
   const readers = shards.map(({ general, address, index }) => {
     const runner = new TransactionRunner(general, config.ledger);
-    const reader = new ShardReader(general, runner, tablesOf(address.schema), balances, config.readTimeoutMs);
+    const reader = new ShardReader(
+      general,
+      runner,
+      tablesOf(address.schema),
+      balances,
+      config.database.readTimeoutMs,
+    );
     metrics.forShard(index).watchUp(async () => (await reader.problem()) === undefined);
     return reader;
   });
@@ -107,10 +113,10 @@ function createWriter(
     (error) => logger.error({ msg: 'a command failed by itself', err: error }),
     slots,
   );
-  const { atWork, queue, commandTimeoutMs } = config.ledger;
+  const { maxInFlight, queue, commandTimeoutMs } = config.ledger;
   const turnstile = new AdaptiveConcurrencyLimiter(
     // Half of its time is left for its work.
-    { atWork, queue, holdMs: commandTimeoutMs / 2 },
+    { atWork: maxInFlight, queue, holdMs: commandTimeoutMs / 2 },
     () => batchWriter.parked,
     () => shardMetrics.refused('OVERLOADED'),
   );

@@ -19,7 +19,7 @@ export interface BatchWriterLimits {
   /** Batches that run at the same time. */
   readonly batchWriters: number;
   /** Accounts whose locked rows are waited for at the same time. */
-  readonly lanes: number;
+  readonly lockWaiters: number;
   /** Batches that are applied as a whole or not at all and run at the same time. */
   readonly atomicBatches: number;
   /** How long a command waits for its batch. */
@@ -81,7 +81,7 @@ export class BatchWriter {
     this.queue = new CommandQueue(limits.queue);
     this.lane = new CommandQueue(limits.queue);
     this.freeFlushers = limits.batchWriters;
-    this.freeLanes = limits.lanes;
+    this.freeLanes = limits.lockWaiters;
     this.atomic = new AdaptiveConcurrencyLimiter({
       atWork: limits.atomicBatches,
       perUser: halfOf(limits.atomicBatches),
@@ -145,7 +145,7 @@ export class BatchWriter {
     const idle = () =>
       this.queue.size + this.lane.size === 0 &&
       this.freeFlushers === this.limits.batchWriters &&
-      this.freeLanes === this.limits.lanes &&
+      this.freeLanes === this.limits.lockWaiters &&
       this.atomicBatches + this.atomic.heldNow === 0;
     while (!idle()) await new Promise((resolve) => setTimeout(resolve, 5));
     clearInterval(this.sweeper);
