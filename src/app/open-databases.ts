@@ -77,8 +77,9 @@ const MOST_CONNECTIONS = 2_000;
 export function embeddedConnections(config: Config): number {
   const needed = config.operation.workers * connectionsTo(1, config) + OTHER_CONNECTIONS;
   if (needed <= MOST_CONNECTIONS) return Math.max(LEAST_CONNECTIONS, needed);
+  const { lockWaiters, atomicBatches } = config.ledger;
   throw new StartError(
-    'WORKERS × (LEDGER_FLUSHERS + LEDGER_LANES + LEDGER_ATOMIC_BATCHES + DATABASE_READ_POOL) must not be more than ' +
+    `WORKERS × (LEDGER_BATCH_WRITERS + DATABASE_READ_POOL + ${lockWaiters + atomicBatches}) must not be more than ` +
       `${MOST_CONNECTIONS - OTHER_CONNECTIONS} connections with the embedded PostgreSQL. Lower one, or set DATABASE_URL.`,
   );
 }
