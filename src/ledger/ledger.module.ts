@@ -92,8 +92,7 @@ function createWriter(
   ...[balances, recentLocalBatches, metrics]: WriterParts
 ): ShardWriter {
   const logger = new Logger('Ledger');
-  const tables = tablesOf(shard.address.schema);
-  const postBatch = new BatchStatements(tables);
+  const postBatch = new BatchStatements(tablesOf(shard.address.schema));
   const shardMetrics = metrics.forShard(shard.index);
   shardMetrics.watchPool('ledger', () => shard.ledger.connections);
   shardMetrics.watchPool('general', () => shard.general.connections);
@@ -118,11 +117,6 @@ function createWriter(
   return {
     batchWriter,
     turnstile,
-    opener: new AccountOpener(
-      new TransactionRunner(shard.general, config.ledger),
-      postBatch,
-      balances,
-      tables,
-    ),
+    opener: new AccountOpener(new TransactionRunner(shard.general, config.ledger), postBatch, balances),
   };
 }

@@ -38,10 +38,9 @@ export async function openLedger(url: string, overrides: Record<string, string> 
     },
   );
   await dataSource.initialize();
-  const tables = tablesOf('bank');
   const balances = new LocalBalanceCache({ entries: 10_000, ttlMs: 60_000, servesReads: true });
   const runner = new TransactionRunner(new ShardPool(dataSource), ledger);
-  const postBatch = new BatchStatements(tables);
+  const postBatch = new BatchStatements(tablesOf('bank'));
   const defects: unknown[] = [];
   const metrics = new Metrics().forShard(0);
   const batchWriter = new BatchWriter(
@@ -55,7 +54,7 @@ export async function openLedger(url: string, overrides: Record<string, string> 
   );
   return {
     batchWriter,
-    opener: new AccountOpener(runner, postBatch, balances, tables),
+    opener: new AccountOpener(runner, postBatch, balances),
     runner,
     dataSource,
     balances,
