@@ -1,29 +1,31 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { Inject, Injectable } from '@nestjs/common';
 import { LRUCache } from 'lru-cache';
 import { plainArray, textArray } from '../../storage/array-literal.js';
 import { LedgerError } from '../../domain/errors.js';
 import { THE_SERVICE } from '../../domain/sender.js';
-import type { ShardReader } from './shard-reader.js';
+import { READERS, type ShardReader } from './shard-reader.js';
 import type { ShardRouter } from '../../sharding/shard-router.js';
 import { SingleFlight } from '../../concurrency/single-flight.js';
 
-/** Accounts of which it is remembered that they are their owner's; the least recently used goes first. */
+/** Accounts whose owner is remembered; the least recently used is forgotten first. */
 const REMEMBERED = 100_000;
 /** How long a reading is valid: a change of owner takes effect everywhere within this time plus one request. */
 export const VALID_MS = 4_000;
 /** From this age on the next request starts a new reading, without waiting for it. */
 const REFRESH_MS = 2_000;
-/** Accounts read again by one statement. */
+/** Accounts that one statement reads again. */
 const AT_ONCE = 1_000;
 
 /**
- * Tells which accounts are an owner's, for those who may use no others. To be asked before anything else is: what is
- * another's is then answered as what does not exist, after the same one look-up. Its index holds the owner's own
- * accounts alone, so it finds neither. Only accounts that were found are remembered. While they are in use, they are read
- * again in the background, by one statement at a time in each shard.
+ * Knows which accounts belong to an owner, for callers who may use no others. It is asked before anything else: an account
+ * of another owner then gets the same answer as one that does not exist, after the same look-up in an index that holds
+ * neither. Only accounts that were found are remembered. While they are in use, they are read again in the background,
+ * by one statement at a time in each shard.
  *
- * Errors: where the database fails, no version is told: it could be another's.
+ * Errors: when the database fails, no version is reported, since it could be that of another owner's account.
  */
+@Injectable()
 export class AccountOwners {
   private readonly remembered = new LRUCache<string, Remembered>({ max: REMEMBERED });
   /** What is to be read again, by shard. A shard has an entry while it is being read. */
@@ -31,7 +33,7 @@ export class AccountOwners {
   /** An account that is much in use is asked for by many when it was just forgotten. */
   private readonly lookUps = new SingleFlight<string, ReadonlyMap<number, Error>>();
 
-  constructor(private readonly router: ShardRouter<ShardReader>) {}
+  constructor(@Inject(READERS) private readonly router: ShardRouter<ShardReader>) {}
 
   /** @throws LedgerError ACCOUNT_NOT_FOUND, DATABASE_FAILED, OVERLOADED */
   async check(owner: string, accountId: number, user: string): Promise<void> {
@@ -101,7 +103,7 @@ export class AccountOwners {
     this.toRefresh.delete(shard);
   }
 
-  /** By SQL: pairs, up to 10,000 of a batch, by one index, for every request whose account is not remembered. */
+  /** SQL, because it looks up pairs: one for most requests, 10,000 for a batch. */
   private async read(
     shard: ShardReader,
     ownerships: readonly Ownership[],

@@ -1,8 +1,9 @@
+import { Inject, Injectable } from '@nestjs/common';
 import { MoreThan } from 'typeorm';
 import { FIRST_VERSION, type Account, type OwnedAccount } from '../../domain/account.js';
 import { canonicalForm } from '../../domain/hash-chain.js';
 import { LedgerError } from '../../domain/errors.js';
-import type { BalanceCache } from '../../domain/ports.js';
+import { BalanceCache } from '../../domain/ports.js';
 import type { Transaction, TransactionType } from '../../domain/transaction.js';
 import { AccountEntity } from '../../storage/entities/account.entity.js';
 import {
@@ -13,7 +14,7 @@ import {
   type OwnedAccountRow,
   type TransactionRow,
 } from '../../storage/rows.js';
-import type { ShardReader } from './shard-reader.js';
+import { READERS, type ShardReader } from './shard-reader.js';
 import type { ShardRouter } from '../../sharding/shard-router.js';
 import { SingleFlight } from '../../concurrency/single-flight.js';
 
@@ -60,11 +61,12 @@ const MAX_EXAMINED = 10_000;
  * Reads accounts and transactions. Balances come from the cache where it may answer, all else from the database. Reads of
  * the database share their places fairly by `user`.
  */
+@Injectable()
 export class LedgerReader {
   private readonly accountReads = new SingleFlight<string, OwnedAccount>();
 
   constructor(
-    private readonly router: ShardRouter<ShardReader>,
+    @Inject(READERS) private readonly router: ShardRouter<ShardReader>,
     private readonly balances: BalanceCache,
   ) {}
 
@@ -226,7 +228,7 @@ export class LedgerReader {
   private async readAccount(accountId: number, user: string): Promise<OwnedAccount> {
     const startedMs = performance.now();
     const shard = this.router.of(accountId);
-    // The hot read, where the cache can't answer: a repository would cost more than all else that the request does.
+    // SQL, because this read is hot wherever the cache can't answer, and a repository costs several times as much.
     const [row] = await shard.query<OwnedAccountRow>(
       `SELECT ${OWNED_ACCOUNT_COLUMNS} FROM ${shard.tables.accounts} WHERE account_id = $1`,
       [accountId],

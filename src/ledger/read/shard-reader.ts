@@ -10,6 +10,9 @@ import type { BalanceCache } from '../../domain/ports.js';
 import { CommitOutcomeUnknownError, type TransactionRunner } from '../../storage/transaction-runner.js';
 import { AdaptiveConcurrencyLimiter } from '../../concurrency/adaptive-concurrency-limiter.js';
 
+/** The injection token of the shards' {@link ShardReader}s. */
+export const READERS = Symbol('READERS');
+
 /** Reads that wait for a connection. When the queue is full, the user with the most in it loses the newest. */
 const MAX_WAITING = 1_000;
 
@@ -53,8 +56,8 @@ export class ShardReader {
   }
 
   /**
-   * Reads by SQL: what every request may need, where a repository costs several times as much, and what lies in both
-   * tables of transactions. Parameters and errors as for {@link read}.
+   * Reads by SQL: what any request may need, where a repository costs several times as much, and what lies in both
+   * tables of transactions. User, account and errors as for {@link read}.
    */
   query<Row extends object>(
     sql: string,
@@ -68,7 +71,7 @@ export class ShardReader {
   }
 
   /**
-   * {@link query} in a transaction, for its statement_timeout: a filter may make it long, and cutting the connection
+   * {@link query} in a transaction, for its statement_timeout: a filter may make it slow, and cutting the connection
    * alone would leave the server at work.
    */
   queryLong<Row extends object>(
