@@ -45,10 +45,9 @@ export async function openLedger(
     },
   );
   await dataSource.initialize();
-  const tables = tablesOf('bank');
   const balances = new LocalBalanceCache({ entries: 10_000, ttlMs: 60_000, servesReads: true });
   const runner = new TransactionRunner(new ShardPool(dataSource), ledger);
-  const statements = new BatchStatements(tables);
+  const statements = new BatchStatements(tablesOf('bank'));
   const defects: unknown[] = [];
   const metrics = new Metrics().forShard(0);
   const batchWriter = new BatchWriter(
@@ -62,7 +61,7 @@ export async function openLedger(
   const scheduler = new BatchScheduler(batchWriter, ledger, metrics);
   return {
     scheduler,
-    opener: new AccountOpener(runner, statements, balances, tables),
+    opener: new AccountOpener(runner, statements, balances),
     runner,
     dataSource,
     balances,
