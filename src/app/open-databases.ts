@@ -102,7 +102,7 @@ async function openEmbedded(
     },
     log: (level, message) => logger[level]({ context: 'PostgreSQL' }, message),
   });
-  if (handedOver) logger.info(`The bank in ${config.dataDir} no longer belongs to a superuser`);
+  if (handedOver) logger.info(`The bank in ${config.database.dataDir} no longer belongs to a superuser`);
   return server;
 }
 
