@@ -24,12 +24,15 @@ export const GONE: Readonly<Record<string, (config: Config) => number | undefine
 
 /** What to say of variables that are set and have no effect: those that are gone, and those that look misspelt. */
 export function variableWarnings(config: Config, environment: NodeJS.ProcessEnv = process.env): string[] {
-  const set = Object.keys(environment).filter((name) => environment[name] !== '');
-  const gone = set.flatMap((name) => {
-    const instead = GONE[name]?.(config);
-    return name in GONE ? [instead === undefined ? name : `${name} (now ${instead})`] : [];
-  });
-  const misspelt = set.flatMap((name) => {
+  const isSet = (name: string) => (environment[name] ?? '') !== '';
+  const gone = Object.keys(GONE)
+    .filter(isSet)
+    .map((name) => {
+      const instead = GONE[name]?.(config);
+      return instead === undefined ? name : `${name} (now ${instead})`;
+    });
+  const misspelt = Object.keys(environment).flatMap((name) => {
+    if (!isSet(name)) return [];
     const meant = nameMeantBy(name);
     return meant === undefined ? [] : [`${name} is not a setting and has no effect: is ${meant} meant?`];
   });
