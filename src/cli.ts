@@ -1,5 +1,5 @@
 import { Command, CommanderError, Option } from 'commander';
-import { SCOPES } from './auth/principal.js';
+import { SCOPES } from './access/principal.js';
 import {
   accountListOption,
   accountOption,
@@ -278,8 +278,8 @@ async function fail(error: unknown): Promise<void> {
     process.exitCode = error.exitCode === 0 ? 0 : WRONG_USAGE;
     return;
   }
-  const { exitCodeOf, explain } = await import('./explain.js');
-  console.error(`error: ${explain(error)}`);
+  const { exitCodeOf, userMessage } = await import('./app/user-message.js');
+  console.error(`error: ${userMessage(error)}`);
   process.exitCode = exitCodeOf(error);
 }
 

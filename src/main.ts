@@ -4,19 +4,19 @@ import { createServer } from 'node:net';
 import { NestFactory } from '@nestjs/core';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { Logger } from 'pino';
-import { CoreModule } from './app.module.js';
-import { createApp } from './app.js';
-import { openBank, type Bank } from './bank.js';
-import { loadConfig, type Config } from './config.js';
-import { checkCredentials } from './auth/credentials-check.js';
-import { createDemoAccount } from './demo-account.js';
-import { explainStart } from './explain.js';
-import { keyFileProblem, readTls } from './http/tls.js';
+import { CoreModule } from './app/app.module.js';
+import { createApp } from './app/create-app.js';
+import { openDatabases, type Bank } from './app/open-databases.js';
+import { loadConfig, type Config } from './config/config.js';
+import { checkCredentials } from './app/credentials-check.js';
+import { createDemoAccount } from './app/demo-account.js';
+import { startMessage } from './app/user-message.js';
+import { keyFileProblem, readTls } from './http/server/tls.js';
 import { createLogger, NestLogger } from './observability/logging.js';
-import { openFilesProblem } from './observability/open-files.js';
-import { serve } from './serve.js';
-import { die, dieOnDefects, leaveOnSignals, stopOnSignals } from './shutdown.js';
-import { Workers } from './workers/workers.js';
+import { openFilesProblem } from './http/server/open-files.js';
+import { serve } from './app/serve.js';
+import { die, dieOnDefects, leaveOnSignals, stopOnSignals } from './app/shutdown.js';
+import { Workers } from './app/workers/workers.js';
 
 async function main(): Promise<void> {
   const config = loadConfig();
@@ -30,7 +30,7 @@ async function main(): Promise<void> {
   if (openKeyFile !== undefined) logger.warn(openKeyFile);
   await checkPort(config);
   if (config.management) await checkPort(config.management);
-  const bank = await openBank(config, logger, {
+  const bank = await openDatabases(config, logger, {
     holder: 'service',
     allowDown: true,
     onLost: (error) => die(logger, error, 'the database is lost'),
@@ -124,6 +124,6 @@ function announceAccess({ auth }: Config, logger: Logger): void {
 }
 
 main().catch((error: unknown) => {
-  console.error(`Can't start. ${explainStart(error)}`);
+  console.error(`Can't start. ${startMessage(error)}`);
   process.exit(1);
 });

@@ -12,17 +12,17 @@ import {
   UseInterceptors,
 } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { requireScope } from '../auth/access-errors.js';
-import { Allow } from '../auth/access.js';
-import { MOVEMENT_SCOPES } from '../auth/principal.js';
-import { DtoPipe } from '../http/dto.pipe.js';
-import { accountTag, matchesNone, versionTag } from '../http/entity-tags.js';
+import { requireScope } from '../access/access-errors.js';
+import { Allow } from '../http/access/access.guard.js';
+import { MOVEMENT_SCOPES } from '../access/principal.js';
+import { DtoPipe } from '../http/validation/dto.pipe.js';
+import { accountTag, matchesNone, versionTag } from '../http/validation/entity-tags.js';
 import { IdempotencyInterceptor, IdempotencyKey } from '../http/idempotency.interceptor.js';
-import { PageQueryDto } from '../http/page-query.dto.js';
-import { AccountIdPipe } from '../http/path-pipes.js';
-import { TRANSACTION_RATE } from '../rate-limit/rate-limit.module.js';
-import { TransactionRate } from '../rate-limit/transaction-rate.js';
-import { senderOf, userOf } from '../rate-limit/user.js';
+import { PageQueryDto } from '../http/validation/page-query.dto.js';
+import { AccountIdPipe } from '../http/validation/path-pipes.js';
+import { TRANSACTION_RATE } from '../http/transaction-rate.module.js';
+import { TransactionRate } from '../http/transaction-rate.js';
+import { senderOf, userOf } from '../access/user.js';
 import {
   accountResource,
   BalanceQueryDto,

@@ -1,8 +1,8 @@
 import type { Account, OwnedAccount } from '../domain/account.js';
-import { IsAmount, IsOptionalField, IsOwner, IsVersion, type Numeric } from '../http/field-rules.js';
-import { InvalidRequestError } from '../http/invalid-request.js';
-import { JsonMoney } from '../http/json-money.js';
-import type { ChainProof } from '../ledger/ledger-reader.js';
+import { IsAmount, IsOptionalField, IsOwner, IsVersion, type Numeric } from '../http/validation/field-rules.js';
+import { InvalidRequestError } from '../http/validation/invalid-request.js';
+import { JsonMoney } from '../http/validation/json-money.js';
+import type { ChainProof } from '../ledger/read/ledger-reader.js';
 
 /** POST /accounts */
 export class OpenAccountDto {

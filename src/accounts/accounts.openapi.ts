@@ -1,7 +1,7 @@
 import { applyDecorators } from '@nestjs/common';
 import { ApiBody, ApiHeader, ApiOperation, ApiQuery } from '@nestjs/swagger';
-import { GENESIS_HASH, nextHash } from '../domain/chain.js';
-import { MAX_PROOF_LINES } from '../ledger/ledger-reader.js';
+import { GENESIS_HASH, nextHash } from '../domain/hash-chain.js';
+import { MAX_PROOF_LINES } from '../ledger/read/ledger-reader.js';
 import {
   ACCOUNT_NOT_FOUND,
   AccountId,
@@ -29,7 +29,7 @@ import {
   Version,
   VersionMismatch,
   WRITE_FAILURES,
-} from '../http/openapi-components.js';
+} from '../http/openapi/components.js';
 
 const tags = ['Accounts'];
 

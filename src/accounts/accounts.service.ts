@@ -2,11 +2,11 @@ import { Injectable } from '@nestjs/common';
 import type { Account, OwnedAccount } from '../domain/account.js';
 import { Ledger } from '../domain/ports.js';
 import type { Sender } from '../domain/sender.js';
-import { decodeCursor, encodeCursor, listingFor, pageOf, type Page } from '../http/cursor.js';
-import { readAmount, readVersion } from '../http/field-rules.js';
-import type { PageQueryDto } from '../http/page-query.dto.js';
-import { AccountOwners } from '../ledger/account-owners.js';
-import { LedgerReader } from '../ledger/ledger-reader.js';
+import { decodeCursor, encodeCursor, listingFor, pageOf, type Page } from '../http/validation/cursor.js';
+import { readAmount, readVersion } from '../http/validation/field-rules.js';
+import type { PageQueryDto } from '../http/validation/page-query.dto.js';
+import { AccountOwners } from '../ledger/read/account-owners.js';
+import { LedgerReader } from '../ledger/read/ledger-reader.js';
 import type { BalanceQueryDto, OpenAccountDto, ProofQueryDto } from './accounts.dto.js';
 import { accountResource, proofResource } from './accounts.dto.js';
 

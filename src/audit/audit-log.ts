@@ -1,9 +1,9 @@
 import { userInfo } from 'node:os';
 import type { ClientBase } from 'pg';
-import { PooledClient } from '../database/connection.js';
-import type { ShardAddress } from '../database/shard-address.js';
-import { tablesOf } from '../database/tables.js';
-import { GENESIS_HASH, nextHash } from '../domain/chain.js';
+import { PooledClient } from '../storage/connection.js';
+import type { ShardAddress } from '../config/shard-address.js';
+import { tablesOf } from '../storage/tables.js';
+import { GENESIS_HASH, nextHash } from '../domain/hash-chain.js';
 
 /** What a start records by itself. A bank with nothing else in its log has no history yet. */
 export const START_ACTIONS = ['bank.migrated', 'bank.handed_over'] as const;

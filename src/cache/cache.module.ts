@@ -1,8 +1,8 @@
 import { Module } from '@nestjs/common';
-import { CONFIG } from '../config.module.js';
-import type { Config } from '../config.js';
-import { SHARDS } from '../database/database.module.js';
-import type { Shard } from '../database/shard.js';
+import { CONFIG } from '../config/config.module.js';
+import type { Config } from '../config/config.js';
+import { SHARDS } from '../sharding/sharding.module.js';
+import type { Shard } from '../sharding/shard.js';
 import { BalanceCache } from '../domain/ports.js';
 import { Metrics } from '../observability/metrics.js';
 import type { RedisConnection } from '../redis/redis-connection.js';

@@ -1,7 +1,7 @@
 import { recordAct } from '../audit/audit-log.js';
-import type { ShardAddress } from '../database/shard-address.js';
-import { ShardRouter } from '../ledger/shard-router.js';
-import { explain, WorkError } from '../explain.js';
+import type { ShardAddress } from '../config/shard-address.js';
+import { ShardRouter } from '../sharding/shard-router.js';
+import { userMessage, CommandError } from '../app/user-message.js';
 import { ownersLock } from './shard-move.js';
 import { withShardRunners, type ShardRunner } from './shard-runners.js';
 
@@ -24,7 +24,7 @@ export interface AssignReport {
  * Each change is recorded before it is made. The audit log is in the bank's first shard and the account may be in another,
  * so the two can't commit together: one that fails may be on record, but none is made that is not.
  *
- * @throws WorkError that says which accounts had been changed when the work failed; none if an account does not exist
+ * @throws CommandError that says which accounts had been changed when the work failed; none if an account does not exist
  */
 export async function assignAccounts(
   addresses: readonly ShardAddress[],
@@ -49,7 +49,7 @@ export async function assignAccounts(
         await setOwner(router.of(accountId), accountId, owner);
       } catch (error) {
         const done = changed.length === 0 ? 'no account was changed' : `changed: ${changed.join(', ')}`;
-        throw new WorkError(`account ${accountId}: ${explain(error)} (${done})`, { cause: error });
+        throw new CommandError(`account ${accountId}: ${userMessage(error)} (${done})`, { cause: error });
       }
       changed.push(accountId);
     }
@@ -57,7 +57,7 @@ export async function assignAccounts(
   });
 }
 
-/** @throws WorkError that names those that do not exist */
+/** @throws CommandError that names those that do not exist */
 async function ownersOf(
   router: ShardRouter<ShardRunner>,
   accountIds: readonly number[],
@@ -73,7 +73,7 @@ async function ownersOf(
   }
   const missing = accountIds.filter((accountId) => !owners.has(accountId));
   if (missing.length === 0) return owners;
-  throw new WorkError(`there is no account ${missing.join(', ')}; nothing was changed`);
+  throw new CommandError(`there is no account ${missing.join(', ')}; nothing was changed`);
 }
 
 async function setOwner(
@@ -86,7 +86,7 @@ async function setOwner(
       'SELECT pg_try_advisory_xact_lock_shared(hashtextextended($1, 0)) AS free',
       [ownersLock(tables)],
     )) as [{ free: boolean }];
-    if (!lock.free) throw new WorkError('its shard is being moved: try again when that is done');
+    if (!lock.free) throw new CommandError('its shard is being moved: try again when that is done');
     await queryRunner.query(
       `UPDATE ${tables.accounts} SET owner = $2, revision = revision + 1 WHERE account_id = $1`,
       [accountId, owner ?? null],

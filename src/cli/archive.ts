@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { PoolClient } from 'pg';
 import type { QueryRunner } from 'typeorm';
-import { send } from '../database/connection.js';
-import { STORED_COLUMNS } from '../database/rows.js';
-import type { ShardAddress } from '../database/shard-address.js';
-import type { SchemaTables } from '../database/tables.js';
-import { explain, WorkError } from '../explain.js';
+import { send } from '../storage/connection.js';
+import { STORED_COLUMNS } from '../storage/rows.js';
+import type { ShardAddress } from '../config/shard-address.js';
+import type { SchemaTables } from '../storage/tables.js';
+import { userMessage, CommandError } from '../app/user-message.js';
 import { withShardRunners, type ShardRunner } from './shard-runners.js';
 
 export interface ArchiveOptions {
@@ -41,7 +41,7 @@ const LONGEST_PAUSE_MS = 1_000;
  * looks at the next few ids and moves what is old among them; so a clock that once was wrong hides nothing, and no step
  * takes long. A transaction whose event is still to be published may be moved: the relay finds it.
  *
- * @throws WorkError that says how many transactions had been moved when the work failed
+ * @throws CommandError that says how many transactions had been moved when the work failed
  */
 export async function archiveBank(
   addresses: readonly ShardAddress[],
@@ -65,8 +65,8 @@ export async function archiveBank(
         if (span.ids > 0 && !options.signal?.aborted) await clearAway(span.shard);
       }
     } catch (error) {
-      throw new WorkError(
-        `${moved} transactions were moved, perhaps also those of the last step. Run it again, it goes on. ${explain(error)}`,
+      throw new CommandError(
+        `${moved} transactions were moved, perhaps also those of the last step. Run it again, it goes on. ${userMessage(error)}`,
         { cause: error },
       );
     }

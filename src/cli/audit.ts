@@ -2,10 +2,10 @@ import { createHash } from 'node:crypto';
 import { open, rm, type FileHandle } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { readAuditLog, recordActOn, type AuditLog } from '../audit/audit-log.js';
-import { GENESIS_HASH } from '../domain/chain.js';
-import type { ShardAddress } from '../database/shard-address.js';
-import { messageOf } from '../error-message.js';
-import { WorkError } from '../explain.js';
+import { GENESIS_HASH } from '../domain/hash-chain.js';
+import type { ShardAddress } from '../config/shard-address.js';
+import { messageOf } from '../domain/error-message.js';
+import { CommandError } from '../app/user-message.js';
 import { printable } from './printable.js';
 import { FORMAT, FORMAT_VERSION, readHeads, type EventsHead, type Head } from './heads-file.js';
 import { withSessions, type ShardSession } from './shard-sessions.js';
@@ -39,7 +39,7 @@ export async function readEvents(shards: readonly ShardAddress[]): Promise<Audit
  * Writes the head of every account's chain, and of the audit log's, into a new file, as lines of JSON. Each shard is read
  * in one snapshot, while the service goes on. What is not complete does not stay.
  *
- * @throws WorkError when the file is there already, or can't be made
+ * @throws CommandError when the file is there already, or can't be made
  */
 export async function exportHeads(
   shards: readonly ShardAddress[],
@@ -48,7 +48,7 @@ export async function exportHeads(
   options: AuditOptions = {},
 ): Promise<ExportReport> {
   const file = await open(path, 'wx', 0o600).catch((error: unknown) => {
-    throw new WorkError(`${path} can't be made: ${messageOf(error)}`, { cause: error });
+    throw new CommandError(`${path} can't be made: ${messageOf(error)}`, { cause: error });
   });
   try {
     // Before anything is copied, so the exported head of the log is that of this event.
@@ -141,7 +141,7 @@ export interface CheckReport {
  * Compares an earlier export with the bank: each exported head must be the hash of its account's transaction of that
  * version still. That the rest of the history leads there is what `verify` checks.
  *
- * @throws WorkError when the file is damaged, or of another bank
+ * @throws CommandError when the file is damaged, or of another bank
  */
 export async function checkHeads(
   shards: readonly ShardAddress[],
@@ -160,7 +160,7 @@ export async function checkHeads(
         onFirst: (first) => {
           takenAt = first.takenAt;
           if (first.bankId === bankId) return;
-          throw new WorkError(`${path} is of another bank (${first.bankId}; this one is ${bankId})`);
+          throw new CommandError(`${path} is of another bank (${first.bankId}; this one is ${bankId})`);
         },
         onHeads: async (heads) => {
           const missing = (

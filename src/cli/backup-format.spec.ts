@@ -14,7 +14,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { WorkError } from '../explain.js';
+import { CommandError } from '../app/user-message.js';
 import {
   BACKED_UP,
   checkFiles,
@@ -95,9 +95,9 @@ async function expectRefusal(message: string | RegExp = ''): Promise<void> {
     () => new Error('it was taken'),
     (reason: unknown) => reason,
   );
-  expect(error).toBeInstanceOf(WorkError);
-  expect((error as WorkError).message).toMatch(message);
-  expect((error as WorkError).message).toMatch(ONE_LINE);
+  expect(error).toBeInstanceOf(CommandError);
+  expect((error as CommandError).message).toMatch(message);
+  expect((error as CommandError).message).toMatch(ONE_LINE);
 }
 
 it('is read as it was written, and by the SHA-256 that sha256sum prints', async () => {
@@ -178,7 +178,7 @@ describe('whatever a stranger writes', () => {
           expect(loaded(taken)).toEqual(loaded(whole));
         } catch (error) {
           refused += 1;
-          if (!(error instanceof WorkError)) throw error;
+          if (!(error instanceof CommandError)) throw error;
           expect(error.message).toMatch(ONE_LINE);
         }
       }),

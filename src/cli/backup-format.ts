@@ -5,8 +5,8 @@ import { pipeline } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { z } from 'zod';
 import { codeOf } from '../database/embedded/errors.js';
-import { messageOf } from '../error-message.js';
-import { WorkError } from '../explain.js';
+import { messageOf } from '../domain/error-message.js';
+import { CommandError } from '../app/user-message.js';
 
 /** Written last: a folder without it is no backup. */
 const MANIFEST = 'manifest.json';
@@ -135,43 +135,43 @@ export async function writeManifest(
 
 /**
  * @param expected the SHA-256 that it must have; if it has another, it is not parsed
- * @throws WorkError that says what is wrong with it
+ * @throws CommandError that says what is wrong with it
  */
 export async function readManifest(folder: string, expected?: string): Promise<SealedManifest> {
   const path = join(folder, MANIFEST);
   const bytes = await readSmallFile(folder, path);
   const found = hashOf(bytes);
   if (expected !== undefined && found !== expected) {
-    throw new WorkError(`${path} is not the one that --sha256 names: its SHA-256 is ${found}`);
+    throw new CommandError(`${path} is not the one that --sha256 names: its SHA-256 is ${found}`);
   }
   const body = parseSealed(bytes.toString());
-  const damaged = new WorkError(`${path} is damaged, so what the backup should hold is not known`);
+  const damaged = new CommandError(`${path} is damaged, so what the backup should hold is not known`);
   if (body?.['format'] !== FORMAT) throw damaged;
   const version = body['formatVersion'];
   if (typeof version === 'number' && !READABLE.some((known) => known === version)) {
-    throw new WorkError(
+    throw new CommandError(
       `${path} has the format version ${version}; this release reads the versions ${READABLE.join(', ')}`,
     );
   }
   const parsed = BODY.safeParse(body);
   if (!parsed.success) throw damaged;
   const contradiction = contradictionIn(parsed.data);
-  if (contradiction !== undefined) throw new WorkError(`${path} contradicts itself: ${contradiction}`);
+  if (contradiction !== undefined) throw new CommandError(`${path} contradicts itself: ${contradiction}`);
   return { manifest: parsed.data, sha256: found };
 }
 
 async function readSmallFile(folder: string, path: string): Promise<Buffer> {
   const file = await openInside(folder, MANIFEST).catch((error: unknown) => {
-    if (error instanceof WorkError) throw error;
-    if (codeOf(error) !== 'ENOENT') throw new WorkError(`${path} can't be read: ${messageOf(error)}`);
-    throw new WorkError(
+    if (error instanceof CommandError) throw error;
+    if (codeOf(error) !== 'ENOENT') throw new CommandError(`${path} can't be read: ${messageOf(error)}`);
+    throw new CommandError(
       `${folder} is no backup: there is no ${MANIFEST} in it, which is written when all else is there`,
     );
   });
   try {
     const { size } = await file.stat();
     if (size > MAX_MANIFEST_BYTES) {
-      throw new WorkError(
+      throw new CommandError(
         `${path} is no manifest: it has ${size} bytes, and one has at most ${MAX_MANIFEST_BYTES}`,
       );
     }
@@ -255,23 +255,23 @@ export function kindOf(table: BackupFile['table']): BackedUp {
 /**
  * Opens a file of a backup.
  *
- * @throws WorkError when it is a link, lies behind a link, or is no regular file: reading a pipe would never end
+ * @throws CommandError when it is a link, lies behind a link, or is no regular file: reading a pipe would never end
  */
 export async function openInside(folder: string, file: string): Promise<FileHandle> {
   const path = join(folder, file);
   if ((await realpath(path)) !== join(await realpath(folder), file)) {
-    throw new WorkError(`${path} is a link or lies behind one: the files of a backup are in its own folder`);
+    throw new CommandError(`${path} is a link or lies behind one: the files of a backup are in its own folder`);
   }
   const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   if ((await handle.stat()).isFile()) return handle;
   await handle.close();
-  throw new WorkError(`${path} is no regular file`);
+  throw new CommandError(`${path} is no regular file`);
 }
 
 /**
  * Reads every file that the manifest names.
  *
- * @throws WorkError that names the first one that is missing, or is not what was written
+ * @throws CommandError that names the first one that is missing, or is not what was written
  */
 export async function checkFiles(
   folder: string,
@@ -287,7 +287,7 @@ export async function checkFiles(
 /**
  * The rows of a file, as CSV with a header line. Checked on the way against the manifest.
  *
- * @throws WorkError that names the file when it is missing, damaged or not what the manifest says; at its end at the latest
+ * @throws CommandError that names the file when it is missing, damaged or not what the manifest says; at its end at the latest
  */
 export async function* contentOf(
   folder: string,
@@ -299,10 +299,10 @@ export async function* contentOf(
     yield* unpack(await openInside(folder, file.file), path, file, signal);
   } catch (error) {
     signal?.throwIfAborted();
-    if (error instanceof WorkError) throw error;
-    if (codeOf(error) === 'ENOENT') throw new WorkError(`the backup is not whole: ${path} is missing`);
-    if (codeOf(error)?.startsWith('Z_')) throw new WorkError(`${path} is damaged: it can't be unpacked`);
-    throw new WorkError(`${path} can't be read: ${messageOf(error)}`, { cause: error });
+    if (error instanceof CommandError) throw error;
+    if (codeOf(error) === 'ENOENT') throw new CommandError(`the backup is not whole: ${path} is missing`);
+    if (codeOf(error)?.startsWith('Z_')) throw new CommandError(`${path} is damaged: it can't be unpacked`);
+    throw new CommandError(`${path} can't be read: ${messageOf(error)}`, { cause: error });
   }
 }
 
@@ -315,7 +315,7 @@ async function* unpack(
   const { size } = await handle.stat();
   const packed = handle.createReadStream({ signal });
   try {
-    if (size !== bytes) throw new WorkError(`${path} is damaged: it has ${size} bytes instead of ${bytes}`);
+    if (size !== bytes) throw new CommandError(`${path} is damaged: it has ${size} bytes instead of ${bytes}`);
     const [read, content] = [new Measure(), new Measure()];
     const rows = pipeline(
       packed,
@@ -326,17 +326,17 @@ async function* unpack(
     const head = `${columns.join(',')}\n`;
     let begin = '';
     for await (const chunk of content.pass(rows)) {
-      if (content.bytes > contentBytes) throw new WorkError(`${path} holds more than the manifest says`);
+      if (content.bytes > contentBytes) throw new CommandError(`${path} holds more than the manifest says`);
       if (begin.length < head.length) begin += chunk.toString('latin1', 0, head.length);
       if (!begin.startsWith(head.slice(0, begin.length))) {
-        throw new WorkError(`${path} has other columns than the manifest says`);
+        throw new CommandError(`${path} has other columns than the manifest says`);
       }
       yield chunk;
     }
     if (read.sha256() !== expected)
-      throw new WorkError(`${path} is damaged: its SHA-256 is not that of the manifest`);
+      throw new CommandError(`${path} is damaged: its SHA-256 is not that of the manifest`);
     if (content.sha256() !== contentSha256) {
-      throw new WorkError(`${path} is damaged: the SHA-256 of its content is not that of the manifest`);
+      throw new CommandError(`${path} is damaged: the SHA-256 of its content is not that of the manifest`);
     }
   } finally {
     packed.destroy();

@@ -8,10 +8,10 @@ import { to as copyTo } from 'pg-copy-streams';
 import { recordAct } from '../audit/audit-log.js';
 import { syncFolder } from '../database/embedded/data-folder.js';
 import { codeOf } from '../database/embedded/errors.js';
-import type { ShardAddress } from '../database/shard-address.js';
-import type { SchemaTables } from '../database/tables.js';
-import { messageOf } from '../error-message.js';
-import { WorkError } from '../explain.js';
+import type { ShardAddress } from '../config/shard-address.js';
+import type { SchemaTables } from '../storage/tables.js';
+import { messageOf } from '../domain/error-message.js';
+import { CommandError } from '../app/user-message.js';
 import {
   BACKED_UP,
   type BackedUp,
@@ -56,7 +56,7 @@ export interface BackupReport {
  * The folder appears under its name when it is complete and on the disk. Books that are not whole are backed up all the
  * same, as they are: the manifest says so.
  *
- * @throws WorkError
+ * @throws CommandError
  */
 export async function backupBank(
   shards: readonly ShardAddress[],
@@ -75,7 +75,7 @@ export async function backupBank(
   } catch (error) {
     await rm(draft, { recursive: true, force: true }).catch(() => undefined);
     if (!DISK_TROUBLE.test(codeOf(error) ?? '')) throw error;
-    throw new WorkError(`the backup can't be written: ${messageOf(error)}`, { cause: error });
+    throw new CommandError(`the backup can't be written: ${messageOf(error)}`, { cause: error });
   }
 }
 
@@ -85,7 +85,7 @@ async function makeDraft(folder: string): Promise<string> {
   const draft = await mkdtemp(join(dirname(folder), `${basename(folder)}.partial-`)).catch(
     (error: unknown) => {
       // Parents are not created: on a disk that is not mounted, the backup would land on another one.
-      throw new WorkError(`no folder can be made in ${dirname(folder)}: ${messageOf(error)}`);
+      throw new CommandError(`no folder can be made in ${dirname(folder)}: ${messageOf(error)}`);
     },
   );
   try {
@@ -96,23 +96,23 @@ async function makeDraft(folder: string): Promise<string> {
     return draft;
   } catch (error) {
     await rm(draft, { recursive: true, force: true });
-    throw new WorkError(`${folder} can't be used: ${messageOf(error)}`);
+    throw new CommandError(`${folder} can't be used: ${messageOf(error)}`);
   }
 }
 
-/** @returns whether an empty folder is there already. @throws WorkError for anything else */
+/** @returns whether an empty folder is there already. @throws CommandError for anything else */
 async function isTaken(folder: string): Promise<boolean> {
   try {
     if ((await lstat(folder)).isSymbolicLink())
-      throw new WorkError(`${folder} is a link; a backup needs a new folder`);
+      throw new CommandError(`${folder} is a link; a backup needs a new folder`);
     if ((await readdir(folder)).length === 0) return true;
   } catch (error) {
-    if (error instanceof WorkError) throw error;
+    if (error instanceof CommandError) throw error;
     if (codeOf(error) === 'ENOENT') return false;
-    if (codeOf(error) === 'ENOTDIR') throw new WorkError(`${folder} is a file; a backup needs a new folder`);
-    throw new WorkError(`${folder} can't be used: ${messageOf(error)}`);
+    if (codeOf(error) === 'ENOTDIR') throw new CommandError(`${folder} is a file; a backup needs a new folder`);
+    throw new CommandError(`${folder} can't be used: ${messageOf(error)}`);
   }
-  throw new WorkError(`${folder} is not empty; a backup needs a new folder`);
+  throw new CommandError(`${folder} is not empty; a backup needs a new folder`);
 }
 
 async function exportAll(
@@ -127,7 +127,7 @@ async function exportAll(
     const snapshots = await Promise.all(sessions.map(takeSnapshot));
     const [{ migrations, identity }] = snapshots as [Snapshot];
     if (snapshots.some((other) => other.migrations.join() !== migrations.join())) {
-      throw new WorkError('the shards are being migrated just now; try again later');
+      throw new CommandError('the shards are being migrated just now; try again later');
     }
     const exported = await someAtOnce(snapshots, signal, async (snapshot, stop) => {
       const place = { index: snapshot.session.index, count: shards.length };
@@ -167,7 +167,7 @@ async function takeSnapshot(session: ShardSession): Promise<Snapshot> {
      FROM ${tables.shardIdentity} i`,
   );
   const [row] = rows;
-  if (!row) throw new WorkError(`shard ${session.index} is being moved just now; try again later`);
+  if (!row) throw new CommandError(`shard ${session.index} is being moved just now; try again later`);
   return { session, ...row, takenAt: row.takenAt.toISOString() };
 }
 
@@ -268,7 +268,7 @@ async function publish(draft: string, folder: string): Promise<void> {
   try {
     await rename(draft, folder);
   } catch (error) {
-    throw new WorkError(`the backup can't be given its name, ${folder}: ${messageOf(error)}`);
+    throw new CommandError(`the backup can't be given its name, ${folder}: ${messageOf(error)}`);
   }
   await syncFolder(dirname(folder));
 }

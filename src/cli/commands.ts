@@ -2,13 +2,13 @@ import 'reflect-metadata';
 import { isIPv6 } from 'node:net';
 import type { Logger } from 'pino';
 import { recordActOn, type AdministrativeAct } from '../audit/audit-log.js';
-import { openBank, openServers, type Bank } from '../bank.js';
-import { loadConfig, type Config } from '../config.js';
+import { openDatabases, openServers, type Bank } from '../app/open-databases.js';
+import { loadConfig, type Config } from '../config/config.js';
 import { formatMoney, type Money } from '../domain/money.js';
 import { createLogger, STDERR } from '../observability/logging.js';
-import type { ShardAddress } from '../database/shard-address.js';
-import { locateShard } from '../database/shard-locator.js';
-import { InterruptedError, WorkError } from '../explain.js';
+import type { ShardAddress } from '../config/shard-address.js';
+import { locateShard } from '../sharding/shard-locator.js';
+import { InterruptedError, CommandError } from '../app/user-message.js';
 import { assignAccounts, assignText, type AssignRequest } from './accounts-assign.js';
 import { archiveBank, archiveText } from './archive.js';
 import {
@@ -231,7 +231,7 @@ export async function moveShard(
 ): Promise<void> {
   await withServers('shards move', async ({ shards, signal }) => {
     const shard = shards[index];
-    if (!shard) throw new WorkError(`there is no shard ${index}; there are 0 to ${shards.length - 1}`);
+    if (!shard) throw new CommandError(`there is no shard ${index}; there are 0 to ${shards.length - 1}`);
     const place = { index, count: shards.length };
     const onStep = (step: string) => showStep(`shard ${index}: ${step}`);
     const record = async (act: AdministrativeAct) => {
@@ -244,7 +244,7 @@ export async function moveShard(
 /** Reads from the broker alone: the bank is not opened. */
 export async function tailEvents(options: TailOptions): Promise<void> {
   const { rabbitmq } = loadConfig();
-  if (!rabbitmq) throw new WorkError('RABBITMQ_URL is not set: without a broker, events stay in the service');
+  if (!rabbitmq) throw new CommandError('RABBITMQ_URL is not set: without a broker, events stay in the service');
   const signal = onInterrupt();
   await runTail(rabbitmq, options, signal);
   signal.throwIfAborted();
@@ -268,7 +268,7 @@ async function withServers(
 async function withBank(command: string, work: (session: Session) => Promise<void>): Promise<void> {
   const config = loadConfig();
   const logger = createCliLogger(config);
-  const bank = await openBank(config, logger, {
+  const bank = await openDatabases(config, logger, {
     holder: `cli ${command}`,
     shareRunning: true,
   });

@@ -1,9 +1,9 @@
-import { messageOf } from '../error-message.js';
-import { consumeEvents } from '../events/event-consumer.js';
-import type { RabbitMqSettings } from '../events/rabbitmq-connection.js';
-import type { TransactionPosted } from '../events/transaction-posted.js';
-import { VersionFilter } from '../events/version-filter.js';
-import { WorkError } from '../explain.js';
+import { messageOf } from '../domain/error-message.js';
+import { consumeEvents } from '../messaging/event-consumer.js';
+import type { RabbitMqSettings } from '../messaging/rabbitmq-connection.js';
+import type { TransactionPosted } from '../messaging/transaction-posted.js';
+import { VersionFilter } from '../messaging/version-filter.js';
+import { CommandError } from '../app/user-message.js';
 
 export interface TailOptions {
   /** Without it: all accounts. */
@@ -21,7 +21,7 @@ const REMEMBERED_ACCOUNTS = 1_000_000;
  * Prints the bank's events, each once and each account's in order, until the signal, the count, or the reader of our
  * output ends it.
  *
- * @throws WorkError when the broker can't be reached, or is lost: what a queue of our own would hold is then gone
+ * @throws CommandError when the broker can't be reached, or is lost: what a queue of our own would hold is then gone
  */
 export async function tailEvents(
   { url, exchange }: RabbitMqSettings,
@@ -54,7 +54,7 @@ export async function tailEvents(
     signal: AbortSignal.any([signal, enough.signal]),
   };
   await consumeEvents(settings, print).catch((error: unknown) => {
-    throw new WorkError(`RabbitMQ failed: ${messageOf(error)}`, { cause: error });
+    throw new CommandError(`RabbitMQ failed: ${messageOf(error)}`, { cause: error });
   });
 }
 

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { z } from 'zod';
-import { messageOf } from '../error-message.js';
-import { WorkError } from '../explain.js';
+import { messageOf } from '../domain/error-message.js';
+import { CommandError } from '../app/user-message.js';
 
 export const FORMAT = 'scalable-banking-api heads';
 export const FORMAT_VERSION = 1;
@@ -46,7 +46,7 @@ const MAX_LINE = 1_000;
  * Reads a file of heads from its first to its last line.
  *
  * @returns its last line
- * @throws WorkError when it can't be read, or is not what was written
+ * @throws CommandError when it can't be read, or is not what was written
  */
 export async function readHeads(
   path: string,
@@ -58,7 +58,7 @@ export async function readHeads(
   let accounts = 0;
   let last: LastLine | undefined;
   let lineNumber = 0;
-  const damaged = () => new WorkError(`${path} is damaged in line ${lineNumber}, or is no file of heads`);
+  const damaged = () => new CommandError(`${path} is damaged in line ${lineNumber}, or is no file of heads`);
   for await (const line of linesOf(path, signal)) {
     lineNumber += 1;
     const value = line.length <= MAX_LINE ? parse(line) : undefined;
@@ -88,7 +88,7 @@ export async function readHeads(
     }
     digest.update(`${line}\n`);
   }
-  if (last === undefined) throw new WorkError(`${path} is not whole: its last line is missing`);
+  if (last === undefined) throw new CommandError(`${path} is not whole: its last line is missing`);
   if (chunk.length > 0) await onHeads(chunk);
   return last;
 }
@@ -107,7 +107,7 @@ async function* linesOf(path: string, signal?: AbortSignal): AsyncGenerator<stri
     }
   } catch (error) {
     signal?.throwIfAborted();
-    throw new WorkError(`${path} can't be read: ${messageOf(error)}`, { cause: error });
+    throw new CommandError(`${path} can't be read: ${messageOf(error)}`, { cause: error });
   }
   if (rest !== '') yield rest;
 }

@@ -1,8 +1,8 @@
 import { recordAct } from '../audit/audit-log.js';
-import { generateKey, hashOfKey, hintOf } from '../auth/api-key.js';
-import { SCOPES_VERSION, type Scope } from '../auth/principal.js';
-import type { ShardAddress } from '../database/shard-address.js';
-import { WorkError } from '../explain.js';
+import { generateKey, hashOfKey, hintOf } from '../access/api-key.js';
+import { SCOPES_VERSION, type Scope } from '../access/principal.js';
+import type { ShardAddress } from '../config/shard-address.js';
+import { CommandError } from '../app/user-message.js';
 import { printable } from './printable.js';
 import { inFirstShard, withSessions, type ShardSession } from './shard-sessions.js';
 
@@ -39,13 +39,13 @@ interface ScopesVersion {
 const COLUMNS = `key_id::float8 AS "keyId", name, hint, scopes, owner, created_at AS "createdAt",
   expires_at AS "expiresAt", revoked_at AS "revokedAt", last_used_at AS "lastUsedAt"`;
 
-/** @throws WorkError for what no key can be */
+/** @throws CommandError for what no key can be */
 export async function createKey(shards: readonly ShardAddress[], request: KeyRequest): Promise<KeyCreated> {
   if (request.owner !== undefined && request.scopes.includes('admin')) {
-    throw new WorkError('a key with the scope admin sees every account, so it can have no owner');
+    throw new CommandError('a key with the scope admin sees every account, so it can have no owner');
   }
   if (request.expires && request.expires.getTime() <= Date.now()) {
-    throw new WorkError('the key would have expired already');
+    throw new CommandError('the key would have expired already');
   }
   return inFirstShard(shards, 'bank-keys', async (session) => {
     const created = await insert(session, { ...request, scopesVersion: SCOPES_VERSION });
@@ -66,7 +66,7 @@ export async function listKeys(shards: readonly ShardAddress[]): Promise<KeyList
   });
 }
 
-/** @throws WorkError when there is no such key, or it was revoked before */
+/** @throws CommandError when there is no such key, or it was revoked before */
 export async function revokeKey(shards: readonly ShardAddress[], keyId: number): Promise<KeyListed> {
   return inFirstShard(shards, 'bank-keys', async (session) => {
     const key = await lock(session, keyId);
@@ -88,7 +88,7 @@ export interface RotateRequest {
  * Replaces a key by a new one with the same name, scopes, owner and, unless another is given, expiry. The old key expires
  * after the overlap, or when it would have anyway.
  *
- * @throws WorkError when there is no such key, it is no longer valid, or it was rotated before
+ * @throws CommandError when there is no such key, it is no longer valid, or it was rotated before
  */
 export async function rotateKey(
   shards: readonly ShardAddress[],
@@ -98,7 +98,7 @@ export async function rotateKey(
   return inFirstShard(shards, 'bank-keys', async (session) => {
     const { name, scopes, scopesVersion, owner, expiresAt } = await lock(session, keyId);
     const now = Date.now();
-    if (expiresAt && expiresAt.getTime() <= now) throw new WorkError(`key ${keyId} has expired already`);
+    if (expiresAt && expiresAt.getTime() <= now) throw new CommandError(`key ${keyId} has expired already`);
     await refuseRotated(session, keyId);
     const newExpires = expires ?? expiresAt ?? undefined;
     const created = await insert(session, {
@@ -141,8 +141,8 @@ async function lock({ client, tables }: ShardSession, keyId: number): Promise<Ke
     [keyId],
   );
   const [key] = rows;
-  if (!key) throw new WorkError(`there is no key ${keyId}`);
-  if (key.revokedAt) throw new WorkError(`key ${keyId} was revoked at ${key.revokedAt.toISOString()}`);
+  if (!key) throw new CommandError(`there is no key ${keyId}`);
+  if (key.revokedAt) throw new CommandError(`key ${keyId} was revoked at ${key.revokedAt.toISOString()}`);
   return key;
 }
 
@@ -155,7 +155,7 @@ async function refuseRotated({ client, tables }: ShardSession, keyId: number): P
   );
   const [rotated] = rows;
   if (rotated)
-    throw new WorkError(`key ${keyId} was rotated before: rotate key ${rotated.by}, which replaced it`);
+    throw new CommandError(`key ${keyId} was rotated before: rotate key ${rotated.by}, which replaced it`);
 }
 
 async function act(

@@ -1,17 +1,17 @@
 import { NestFactory } from '@nestjs/core';
 import type { Logger } from 'pino';
-import { CoreModule } from '../app.module.js';
-import type { Config } from '../config.js';
-import type { BankShards } from '../database/bank-shards.js';
+import { CoreModule } from '../app/app.module.js';
+import type { Config } from '../config/config.js';
+import type { BankShards } from '../sharding/bootstrap-shards.js';
 import type { Account } from '../domain/account.js';
 import { LedgerError } from '../domain/errors.js';
 import { formatMoney, type Money } from '../domain/money.js';
 import { Ledger } from '../domain/ports.js';
 import { THE_SERVICE } from '../domain/sender.js';
 import type { Transaction } from '../domain/transaction.js';
-import { LedgerReader } from '../ledger/ledger-reader.js';
+import { LedgerReader } from '../ledger/read/ledger-reader.js';
 import { NestLogger } from '../observability/logging.js';
-import { explainRefusal, WorkError } from '../explain.js';
+import { failureMessage, CommandError } from '../app/user-message.js';
 
 export interface ResetReport {
   readonly before: Account;
@@ -26,7 +26,7 @@ const ATTEMPTS = 100;
 /**
  * Brings an account's balance to an amount by posting the difference, so that the books stay whole.
  *
- * @throws WorkError when the account does not exist, when the posting failed, or after {@link ATTEMPTS} lost races
+ * @throws CommandError when the account does not exist, when the posting failed, or after {@link ATTEMPTS} lost races
  */
 export async function resetAccount(
   config: Config,
@@ -47,7 +47,7 @@ export async function resetAccount(
     return await postDifference(ledger, reader, accountId, balance);
   } catch (error) {
     if (!(error instanceof LedgerError)) throw error;
-    throw new WorkError(explainRefusal(error.refusal, `account ${accountId}`), { cause: error });
+    throw new CommandError(failureMessage(error.refusal, `account ${accountId}`), { cause: error });
   } finally {
     await context.close();
   }
@@ -63,7 +63,7 @@ export function resetText({ before, after, transaction }: ResetReport): string {
   );
 }
 
-/** @throws LedgerError; WorkError after {@link ATTEMPTS} lost races */
+/** @throws LedgerError; CommandError after {@link ATTEMPTS} lost races */
 export async function postDifference(
   ledger: Pick<Ledger, 'post'>,
   reader: { account(accountId: number, user: string): Promise<Account> },
@@ -88,7 +88,7 @@ export async function postDifference(
       if (!(error instanceof LedgerError && error.refusal.code === 'VERSION_MISMATCH')) throw error;
     }
   }
-  throw new WorkError(
+  throw new CommandError(
     `account ${accountId} changed ${ATTEMPTS} times while it was to be reset; nothing was posted`,
   );
 }

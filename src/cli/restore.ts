@@ -4,15 +4,15 @@ import { pipeline } from 'node:stream/promises';
 import { escapeIdentifier, escapeLiteral } from 'pg';
 import { from as copyFrom } from 'pg-copy-streams';
 import { recordAct, recordActOn, START_ACTIONS, type AdministrativeAct } from '../audit/audit-log.js';
-import { checkPlace, settleShards } from '../database/bank-shards.js';
-import { MIGRATIONS } from '../database/data-source.js';
-import { sqlStateOf } from '../database/database-errors.js';
-import { COMMIT_DURABLY } from '../database/durability.js';
-import { prepareTables } from '../database/migrate.js';
-import { describeShard, type ShardAddress } from '../database/shard-address.js';
-import { locateShard, type LocatedShard } from '../database/shard-locator.js';
+import { checkPlace, bootstrapShards } from '../sharding/bootstrap-shards.js';
+import { MIGRATIONS } from '../storage/data-source.js';
+import { sqlStateOf } from '../storage/database-errors.js';
+import { COMMIT_DURABLY } from '../storage/durability.js';
+import { prepareTables } from '../storage/migrate.js';
+import { describeShard, type ShardAddress } from '../config/shard-address.js';
+import { locateShard, type LocatedShard } from '../sharding/shard-locator.js';
 import { MAX_ID } from '../domain/account.js';
-import { WorkError } from '../explain.js';
+import { CommandError } from '../app/user-message.js';
 import { csvOf } from './backup.js';
 import {
   BACKED_UP,
@@ -66,7 +66,7 @@ export interface RestoreReport {
  * Every shard is loaded in a transaction, in which its books are verified and every row is read back and compared with
  * the backup. All of them commit at the end. Safe to interrupt and to run again.
  *
- * @throws WorkError, ShardMismatchError
+ * @throws CommandError, ShardMismatchError
  */
 export async function restoreBank(
   configured: readonly ShardAddress[],
@@ -77,7 +77,7 @@ export async function restoreBank(
   const { manifest, sha256 } = await readManifest(folder, options.sha256);
   const migrations = migrationsOf(manifest);
   if (manifest.shardCount !== configured.length) {
-    throw new WorkError(
+    throw new CommandError(
       `the backup is of a bank of ${manifest.shardCount} shard(s), but the configuration lists ${configured.length}`,
     );
   }
@@ -127,7 +127,7 @@ function holdsLog({ shards: [first] }: Manifest): boolean {
 function migrationsOf({ migrations }: Manifest): typeof MIGRATIONS {
   const ours = MIGRATIONS.map(({ name }) => name);
   if (migrations.length > ours.length || migrations.some((name, index) => name !== ours[index])) {
-    throw new WorkError(
+    throw new CommandError(
       `the backup is of a later release: its schema has the migration ${migrations.at(-1)}, which this one does not know`,
     );
   }
@@ -186,7 +186,7 @@ async function loadShard(
   if (!(await isEmpty(session, backup))) {
     const differ = await differences(session, backup, columns);
     if (differ.some((table) => kindOf(table).ledger)) {
-      throw new WorkError(
+      throw new CommandError(
         `${describeShard(address)} holds accounts, keys or administrative acts; a backup is restored into an empty bank only`,
       );
     }
@@ -206,7 +206,7 @@ async function loadShard(
     balance === books.balance &&
     faulty === books.faulty;
   if (!same || (await differences(session, backup, columns)).length > 0) {
-    throw new WorkError(
+    throw new CommandError(
       `${describeShard(address)} would not hold what the backup holds; nothing was restored`,
     );
   }
@@ -219,7 +219,7 @@ function explainRows(address: ShardAddress): (error: unknown) => never {
   return (error) => {
     const state = sqlStateOf(error);
     if (state === undefined || !REFUSED_ROWS.test(state)) throw error;
-    throw new WorkError(
+    throw new CommandError(
       `the backup has rows that ${describeShard(address)} can't hold (SQLSTATE ${state}); nothing was restored`,
       { cause: error },
     );
@@ -230,7 +230,7 @@ function explainRows(address: ShardAddress): (error: unknown) => never {
  * The columns of the backup's tables, in the order of its files. The names come from the target's own catalogue; those of
  * the backup are only compared with them.
  *
- * @throws WorkError when the backup has other tables or columns
+ * @throws CommandError when the backup has other tables or columns
  */
 async function columnsIn(session: ShardSession, { files }: BackupShard): Promise<Columns> {
   const { client, tables, address } = session;
@@ -239,7 +239,7 @@ async function columnsIn(session: ShardSession, { files }: BackupShard): Promise
     const file = files.find((other) => other.table === table);
     const there = await hasTable(session, tables[key]);
     if (there !== (file !== undefined)) {
-      throw new WorkError(
+      throw new CommandError(
         `the backup ${file ? 'has a' : 'lacks the'} table ${table}, which ${describeShard(address)} ${there ? 'has' : 'does not have'}`,
       );
     }
@@ -247,7 +247,7 @@ async function columnsIn(session: ShardSession, { files }: BackupShard): Promise
     const names = await columnsOf(client, tables[key]);
     const inOrder = file.columns.flatMap((name) => names.filter((other) => other === name));
     if (inOrder.length !== names.length || inOrder.length !== file.columns.length) {
-      throw new WorkError(
+      throw new CommandError(
         `the backup's columns of ${table} are not those that ${describeShard(address)} has`,
       );
     }
@@ -256,7 +256,7 @@ async function columnsIn(session: ShardSession, { files }: BackupShard): Promise
   return columns;
 }
 
-/** @throws WorkError where the files would not fit, or somebody else is at work */
+/** @throws CommandError where the files would not fit, or somebody else is at work */
 async function checkSchema({ session: { client, tables, address }, manifest }: Load): Promise<void> {
   const { rows } = await client.query<{ applied: string[]; arriving: boolean }>(
     `SELECT array_agg(name::text ORDER BY id) AS applied, to_regclass($1) IS NOT NULL AS arriving
@@ -264,9 +264,9 @@ async function checkSchema({ session: { client, tables, address }, manifest }: L
     [tables.shardArriving],
   );
   const [{ applied, arriving }] = rows as [{ applied: string[]; arriving: boolean }];
-  if (arriving) throw new WorkError(`${describeShard(address)} is the target of \`shards move\``);
+  if (arriving) throw new CommandError(`${describeShard(address)} is the target of \`shards move\``);
   if (applied.join() === manifest.migrations.join()) return;
-  throw new WorkError(
+  throw new CommandError(
     `the backup is of the schema of ${manifest.migrations.at(-1)}, and ${describeShard(address)} has a newer one ` +
       'already: restore into a database without a bank, which is then brought up to date',
   );
@@ -324,7 +324,7 @@ async function fill(load: Load, columns: Columns, signal: AbortSignal): Promise<
   await client.query(`ANALYZE ${backup.files.map(({ table }) => tables[kindOf(table).key]).join(', ')}`);
 }
 
-/** @throws WorkError where there are ids that no bank has, or that would be handed out once more */
+/** @throws CommandError where there are ids that no bank has, or that would be handed out once more */
 async function checkIds({ client, tables }: ShardSession, { files }: BackupShard): Promise<void> {
   for (const { table } of files) {
     const { key, id } = kindOf(table);
@@ -335,9 +335,9 @@ async function checkIds({ client, tables }: ShardSession, { files }: BackupShard
               coalesce(max(${id}) >= $1::bigint, false) AS ahead FROM ${tables[key]}`,
       [next],
     );
-    if (rows[0]?.outside) throw new WorkError(`the backup has rows of ${table} with ids that no bank has`);
+    if (rows[0]?.outside) throw new CommandError(`the backup has rows of ${table} with ids that no bank has`);
     if (rows[0]?.ahead) {
-      throw new WorkError(`the backup has rows of ${table} with ids that its sequence is still to hand out`);
+      throw new CommandError(`the backup has rows of ${table} with ids that its sequence is still to hand out`);
     }
   }
 }
@@ -376,7 +376,7 @@ async function dropReferences({ client, tables }: ShardSession): Promise<string[
 /** In steps of the number of shards, so that the ids still name their shard. */
 function advanced({ last, called }: SequenceState, by: bigint): SequenceState {
   const next = BigInt(last) + by;
-  if (next > BigInt(MAX_ID)) throw new WorkError(`--skip-ids leaves no id free: ids end at ${MAX_ID}`);
+  if (next > BigInt(MAX_ID)) throw new CommandError(`--skip-ids leaves no id free: ids end at ${MAX_ID}`);
   return { last: String(next), called };
 }
 
@@ -384,7 +384,7 @@ async function commit({ client, address, index }: ShardSession): Promise<void> {
   const tag = await client.query('COMMIT').then(
     ({ command }) => command,
     (cause: unknown) => {
-      throw new WorkError(
+      throw new CommandError(
         `the connection to ${describeShard(address)} was lost while shard ${index} was committed: run the same ` +
           'command again, it finds out and finishes',
         { cause },
@@ -392,7 +392,7 @@ async function commit({ client, address, index }: ShardSession): Promise<void> {
     },
   );
   if (tag !== 'COMMIT')
-    throw new WorkError(`the COMMIT of shard ${index} was answered with ${tag}: run it again`);
+    throw new CommandError(`the COMMIT of shard ${index} was answered with ${tag}: run it again`);
 }
 
 /** What was restored is verified already, unless migrations change it now. */
@@ -403,7 +403,7 @@ async function bringUpToDate(
 ): Promise<Totals> {
   if (migrations.length === MIGRATIONS.length) return sumTotals(shards.map(({ books }) => books));
   onStep?.('bringing the schema up to date, and verifying again');
-  return verifyBank((await settleShards(configured)).shards, { signal });
+  return verifyBank((await bootstrapShards(configured)).shards, { signal });
 }
 
 /** The report for people: what this run has done, and what it has only found. */

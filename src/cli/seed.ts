@@ -1,15 +1,15 @@
 import type { PoolClient } from 'pg';
 import type { QueryRunner } from 'typeorm';
-import { drawIds } from '../database/ids.js';
-import type { ShardAddress } from '../database/shard-address.js';
+import { drawIds } from '../storage/ids.js';
+import type { ShardAddress } from '../config/shard-address.js';
 import { FIRST_VERSION } from '../domain/account.js';
-import { chain, GENESIS_HASH } from '../domain/chain.js';
+import { chain, GENESIS_HASH } from '../domain/hash-chain.js';
 import { formatMoney, type Money } from '../domain/money.js';
 import type { Transaction } from '../domain/transaction.js';
-import type { SchemaTables } from '../database/tables.js';
-import { outboxRows, outboxRowsFor } from '../ledger/outbox-rows.js';
-import { CommitOutcomeUnknownError } from '../ledger/transaction-runner.js';
-import { explain, WorkError } from '../explain.js';
+import type { SchemaTables } from '../storage/tables.js';
+import { outboxRows, outboxRowsFor } from '../messaging/outbox-rows.js';
+import { CommitOutcomeUnknownError } from '../storage/transaction-runner.js';
+import { userMessage, CommandError } from '../app/user-message.js';
 import { withShardRunners, type ShardRunner } from './shard-runners.js';
 
 export interface SeedRequest {
@@ -52,7 +52,7 @@ interface Chunk {
  * Opens many accounts. The books and the outbox are then as if each had been opened through the API with an opening
  * deposit. Accounts spread evenly over the shards, which work at the same time; each chunk commits by itself.
  *
- * @throws WorkError that says how many accounts had been made when the work failed
+ * @throws CommandError that says how many accounts had been made when the work failed
  */
 export async function seedBank(
   addresses: readonly ShardAddress[],
@@ -116,12 +116,12 @@ async function seedInRounds(
   return accounts === 0 ? { accounts, firstId: undefined, lastId: undefined } : { accounts, firstId, lastId };
 }
 
-function seedFailure(accounts: number, cause: unknown): WorkError {
+function seedFailure(accounts: number, cause: unknown): CommandError {
   const doubt =
     cause instanceof CommitOutcomeUnknownError
       ? `; whether the ${(cause as CommitOutcomeUnknownError<Chunk>).value.accounts} of the last chunk were made too is not known`
       : '';
-  return new WorkError(`${accounts} accounts were made${doubt}. Then: ${explain(cause)}`, { cause });
+  return new CommandError(`${accounts} accounts were made${doubt}. Then: ${userMessage(cause)}`, { cause });
 }
 
 async function seedChunk(shard: ShardRunner, size: number, request: SeedRequest): Promise<Chunk> {

@@ -1,9 +1,9 @@
 import { pipeline } from 'node:stream/promises';
 import { type Client, escapeIdentifier } from 'pg';
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams';
-import { COMMIT_DURABLY } from '../database/durability.js';
-import { STORED_COLUMNS } from '../database/rows.js';
-import type { SchemaTables } from '../database/tables.js';
+import { COMMIT_DURABLY } from '../storage/durability.js';
+import { STORED_COLUMNS } from '../storage/rows.js';
+import type { SchemaTables } from '../storage/tables.js';
 
 /**
  * How far a copy has come: it holds every account and every transaction up to these ids. Transactions are only ever

@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client } from 'pg';
 import { recordAct, type AdministrativeAct } from '../audit/audit-log.js';
-import { PooledClient } from '../database/connection.js';
-import { COMMIT_DURABLY, UNLIMITED } from '../database/durability.js';
-import { migrate, prepareTables, ShardMismatchError, type ShardPlace } from '../database/migrate.js';
+import { PooledClient } from '../storage/connection.js';
+import { COMMIT_DURABLY, UNLIMITED } from '../storage/durability.js';
+import { migrate, prepareTables, ShardMismatchError, type ShardPlace } from '../storage/migrate.js';
 import {
   describeServer,
   describeShard,
@@ -11,12 +11,12 @@ import {
   isPostgresUrl,
   type ForwardingAddress,
   type ShardAddress,
-} from '../database/shard-address.js';
-import { locateShard, ShardMovingError, type ShardIdentity } from '../database/shard-locator.js';
-import { grantServiceRole, serviceRoleOf } from '../database/service-role.js';
-import { tablesOf, type SchemaTables } from '../database/tables.js';
-import { messageOf } from '../error-message.js';
-import { WorkError } from '../explain.js';
+} from '../config/shard-address.js';
+import { locateShard, ShardMovingError, type ShardIdentity } from '../sharding/shard-locator.js';
+import { grantServiceRole, serviceRoleOf } from '../storage/service-role.js';
+import { tablesOf, type SchemaTables } from '../storage/tables.js';
+import { messageOf } from '../domain/error-message.js';
+import { CommandError } from '../app/user-message.js';
 import {
   copyOwners,
   copyRest,
@@ -84,7 +84,7 @@ export const ownersLock = ({ accounts }: SchemaTables) => `bank-owners:${account
  *
  * Safe to interrupt and to run again: before the switch it goes on with what was copied; after it, the end is done.
  *
- * @throws WorkError, ShardMismatchError; the shard is then where it was, unless the message says otherwise
+ * @throws CommandError, ShardMismatchError; the shard is then where it was, unless the message says otherwise
  */
 export async function moveShard(
   configured: ShardAddress,
@@ -101,7 +101,7 @@ export async function moveShard(
     return { from: describeServer(configured.url), to: there, transactions: undefined, pauseMs: 0 };
   }
   if (!place) {
-    throw new WorkError(`an earlier move to ${describeServer(from.url)} is not finished: run it again first`);
+    throw new CommandError(`an earlier move to ${describeServer(from.url)} is not finished: run it again first`);
   }
   if (place.index !== index || place.count !== count) {
     throw new ShardMismatchError(`${describeShard(from)} holds shard ${place.index} of ${place.count}`);
@@ -125,7 +125,7 @@ async function locateOrMoving(
 ): Promise<{ address: ShardAddress; identity: ShardIdentity | undefined }> {
   try {
     const { address, identity } = await locateShard(configured);
-    if (!identity) throw new WorkError(`${describeShard(address)} holds no shard of a bank`);
+    if (!identity) throw new CommandError(`${describeShard(address)} holds no shard of a bank`);
     return { address, identity };
   } catch (error) {
     if (error instanceof ShardMovingError) return { address: error.address, identity: undefined };
@@ -135,14 +135,14 @@ async function locateOrMoving(
 
 /** Services go on with the user and the password that they have, so these must hold at the new place. */
 function parseTarget(text: string, from: ShardAddress): ForwardingAddress {
-  if (!isPostgresUrl(text)) throw new WorkError('--to must be a URL like postgresql://host:5432/database');
+  if (!isPostgresUrl(text)) throw new CommandError('--to must be a URL like postgresql://host:5432/database');
   const url = new URL(text);
   const schema = url.searchParams.get('schema') ?? from.schema;
-  if (schema !== from.schema) throw new WorkError(`the shard keeps its schema, "${from.schema}"`);
+  if (schema !== from.schema) throw new CommandError(`the shard keeps its schema, "${from.schema}"`);
   const { username, password } = new URL(from.url);
   const other = (url.username && url.username !== username) || (url.password && url.password !== password);
   if (other) {
-    throw new WorkError(
+    throw new CommandError(
       'the services will use the user and the password of the old place: make that user at the new one, and leave it out of --to',
     );
   }
@@ -187,7 +187,7 @@ async function withClient<T>(
 async function claimTarget({ target, tables, place, to }: Move): Promise<void> {
   const found = await locateShard(to);
   if (found.address.url !== to.url) {
-    throw new WorkError(
+    throw new CommandError(
       `${describeShard(to)} holds what an earlier move away left behind. Drop that schema if you no longer need it.`,
     );
   }
@@ -244,7 +244,7 @@ async function copyAndVerify(move: Move): Promise<CopiedRound> {
   });
   const report = await verifyShard(to, place.index, place.count, { signal: options.signal });
   if (!report.ok)
-    throw new WorkError(`the books of the copy are not whole: ${report.faulty} account(s) fail`);
+    throw new CommandError(`the books of the copy are not whole: ${report.faulty} account(s) fail`);
   const caughtUp = await catchUp(move, compared.cut, true);
   const rounds = [copied, compared, caughtUp];
   return { cut: caughtUp.cut, transactions: rounds.reduce((sum, round) => sum + round.transactions, 0) };
@@ -267,7 +267,7 @@ async function catchUp(move: Move, since: Cut, comparing: boolean): Promise<Copi
     transactions += copied.transactions;
     if (copied.transactions <= SMALL_ROUND) return { cut, transactions };
   }
-  throw new WorkError('the shard is written to faster than it can be copied');
+  throw new CommandError('the shard is written to faster than it can be copied');
 }
 
 /** Lets `snapshot` see the source at a moment when nobody was writing. Writers wait for that moment only. */
@@ -307,7 +307,7 @@ async function locked(
         error instanceof Error && 'code' in error && ['55P03', '40P01'].includes(String(error.code));
       if (!inUse) throw error;
       if (attempt === MAX_LOCKINGS) {
-        throw new WorkError(
+        throw new CommandError(
           "other sessions hold the shard's tables all the time: a verification, a backup? Run the move again later",
           { cause: error },
         );
@@ -339,7 +339,7 @@ async function compare(source: Client, { target, tables }: Move, since: Cut): Pr
     digestSince(target, tables, since),
   ]);
   if (JSON.stringify(theirs) !== JSON.stringify(ours)) {
-    throw new WorkError(
+    throw new CommandError(
       `the copy is not what the source holds (${ours.accounts} of ${theirs.accounts} accounts, ` +
         `${ours.transactions} of ${theirs.transactions} transactions); nothing was switched`,
     );
@@ -368,7 +368,7 @@ async function switchOver(move: Move, verified: Cut): Promise<number> {
       await leaveAddress(move);
     } catch (error) {
       if (!gaveWay) throw error;
-      throw new WorkError(
+      throw new CommandError(
         `its users would have waited for more than ${options.maxPauseMs} ms; the shard is where it was`,
         { cause: error },
       );
@@ -449,7 +449,7 @@ async function commitSwitch({ source, to }: Move): Promise<void> {
   try {
     tag = (await source.query('COMMIT')).command;
   } catch (error) {
-    throw new WorkError(
+    throw new CommandError(
       `the connection was lost during the switch to ${describeServer(to.url)}; whether it took place is not known. ` +
         'Run the same command again: it finds out, and finishes.',
       { cause: error },
@@ -457,7 +457,7 @@ async function commitSwitch({ source, to }: Move): Promise<void> {
   } finally {
     clearTimeout(limit);
   }
-  if (tag !== 'COMMIT') throw new WorkError(`the switch was answered with ${tag}; the shard is where it was`);
+  if (tag !== 'COMMIT') throw new CommandError(`the switch was answered with ${tag}; the shard is where it was`);
 }
 
 /** Makes the copy the shard. Only once its source has left its address: never are there two. */
@@ -482,7 +482,7 @@ async function finish(target: Client, to: ShardAddress, { index, count }: ShardP
     await target.query('COMMIT');
   } catch (error) {
     await target.query('ROLLBACK').catch(() => undefined);
-    throw new WorkError(
+    throw new CommandError(
       `the shard has left its old place, and its new one, ${describeShard(to)}, is not ready yet: run the same ` +
         `command again, until then its accounts can't be served. (${messageOf(error)})`,
       { cause: error },

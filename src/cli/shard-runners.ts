@@ -1,9 +1,9 @@
 import type { DataSource } from 'typeorm';
-import { createDataSource } from '../database/data-source.js';
-import type { ShardAddress } from '../database/shard-address.js';
-import { ShardPool } from '../database/shard-pool.js';
-import { tablesOf, type SchemaTables } from '../database/tables.js';
-import { TransactionRunner, type RunnerLimits } from '../ledger/transaction-runner.js';
+import { createDataSource } from '../storage/data-source.js';
+import type { ShardAddress } from '../config/shard-address.js';
+import { ShardPool } from '../storage/shard-pool.js';
+import { tablesOf, type SchemaTables } from '../storage/tables.js';
+import { TransactionRunner, type RunnerLimits } from '../storage/transaction-runner.js';
 
 /** For commands that work on a shard in many transactions, one after the other. */
 export interface ShardRunner {

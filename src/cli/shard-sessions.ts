@@ -1,10 +1,10 @@
 import type { Client } from 'pg';
-import { PooledClient } from '../database/connection.js';
-import { sqlStateOf } from '../database/database-errors.js';
-import { UNLIMITED } from '../database/durability.js';
-import { describeShard, type ShardAddress } from '../database/shard-address.js';
-import { tablesOf, type SchemaTables } from '../database/tables.js';
-import { WorkError } from '../explain.js';
+import { PooledClient } from '../storage/connection.js';
+import { sqlStateOf } from '../storage/database-errors.js';
+import { UNLIMITED } from '../storage/durability.js';
+import { describeShard, type ShardAddress } from '../config/shard-address.js';
+import { tablesOf, type SchemaTables } from '../storage/tables.js';
+import { CommandError } from '../app/user-message.js';
 
 /** A shard, and a session in it over its direct connection, where there is one. */
 export interface ShardSession {
@@ -48,7 +48,7 @@ export async function withSessions<T>(
 /**
  * Works in a transaction on the bank's first shard, which holds the keys and the audit log.
  *
- * @throws WorkError when the COMMIT did not take effect
+ * @throws CommandError when the COMMIT did not take effect
  */
 export async function inFirstShard<T>(
   addresses: readonly ShardAddress[],
@@ -60,7 +60,7 @@ export async function inFirstShard<T>(
     await client.query('BEGIN');
     const result = await work(session as ShardSession);
     const { command } = await client.query('COMMIT');
-    if (command !== 'COMMIT') throw new WorkError(`the database answered ${command}: nothing was done`);
+    if (command !== 'COMMIT') throw new CommandError(`the database answered ${command}: nothing was done`);
     return result;
   });
 }
@@ -89,7 +89,7 @@ export async function beginLocked(
     await client.query(`LOCK TABLE ${locked.join(', ')} IN ${mode} MODE`);
   } catch (error) {
     if (sqlStateOf(error) !== '55P03') throw error;
-    throw new WorkError(
+    throw new CommandError(
       `the tables of ${describeShard(address)} are held by another session; try again later`,
     );
   }

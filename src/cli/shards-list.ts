@@ -1,12 +1,12 @@
 import { readFile } from 'node:fs/promises';
 import { Client } from 'pg';
-import { isThisMachine } from '../config.js';
-import { bytesOfDistributed, isCitus } from '../database/citus.js';
-import { describeServer, type ShardAddress } from '../database/shard-address.js';
-import { locateShard } from '../database/shard-locator.js';
-import { tablesOf } from '../database/tables.js';
-import { messageOf } from '../error-message.js';
-import { WorkError } from '../explain.js';
+import { isThisMachine } from '../config/config.js';
+import { bytesOfDistributed, isCitus } from '../storage/citus.js';
+import { describeServer, type ShardAddress } from '../config/shard-address.js';
+import { locateShard } from '../sharding/shard-locator.js';
+import { tablesOf } from '../storage/tables.js';
+import { messageOf } from '../domain/error-message.js';
+import { CommandError } from '../app/user-message.js';
 
 export interface ShardStatus {
   readonly shard: number;
@@ -39,7 +39,7 @@ export interface ShardList {
   readonly noQueues: string | undefined;
 }
 
-/** Every shard as it is now. @throws WorkError when the key can't be read, or would be sent unencrypted */
+/** Every shard as it is now. @throws CommandError when the key can't be read, or would be sent unencrypted */
 export async function listShards(
   shards: readonly ShardAddress[],
   service: ServiceAddress,
@@ -120,14 +120,14 @@ async function credentialFor({ url, keyFile }: ServiceAddress): Promise<Record<s
   if (keyFile === undefined) return {};
   const { protocol, hostname } = new URL(url);
   if (protocol !== 'https:' && !isThisMachine(hostname.replace(/^\[|\]$/g, ''))) {
-    throw new WorkError(`a key is sent only over TLS or to this machine, not to ${url}`);
+    throw new CommandError(`a key is sent only over TLS or to this machine, not to ${url}`);
   }
   const key = (
     await readFile(keyFile, 'utf8').catch((error: unknown) => {
-      throw new WorkError(`the key can't be read: ${messageOf(error)}`, { cause: error });
+      throw new CommandError(`the key can't be read: ${messageOf(error)}`, { cause: error });
     })
   ).trim();
-  if (!/^[\x21-\x7e]{1,4096}$/.test(key)) throw new WorkError(`${keyFile} must hold a key on a single line`);
+  if (!/^[\x21-\x7e]{1,4096}$/.test(key)) throw new CommandError(`${keyFile} must hold a key on a single line`);
   return { authorization: `Bearer ${key}` };
 }
 

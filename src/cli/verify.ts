@@ -1,5 +1,5 @@
 import { Client, escapeIdentifier } from 'pg';
-import type { ShardAddress } from '../database/shard-address.js';
+import type { ShardAddress } from '../config/shard-address.js';
 import { formatMoney } from '../domain/money.js';
 
 /** An account whose books are wrong. Id 0 stands for rows that name no account at all. */

@@ -2,8 +2,8 @@ import type { Account, OwnedAccount } from './account.js';
 import type { Money } from './money.js';
 import type { PostingCommand, Transaction } from './transaction.js';
 
-/** A request at a {@link Turnstile}; one of the last two is called, once. */
-export interface Entrant {
+/** A request at a {@link AdaptiveConcurrencyLimiter}; one of the last two is called, once. */
+export interface PermitRequest {
   /** Who takes the place. */
   readonly user: string;
   /** Nobody waits for it any more. */
@@ -18,8 +18,8 @@ export interface Entrant {
 }
 
 /** A bound of the requests that are at work at the same time. */
-export interface Turnstile {
-  enter(entrant: Entrant): void;
+export interface AdaptiveConcurrencyLimiter {
+  enter(entrant: PermitRequest): void;
 }
 
 /**
@@ -51,7 +51,7 @@ export abstract class Ledger {
   abstract shardOf(accountId: number): number;
 
   /** Where a request that posts to the account is to ask for a place, before anything costly is made of it. */
-  abstract turnstile(accountId: number): Turnstile;
+  abstract turnstile(accountId: number): AdaptiveConcurrencyLimiter;
 
   /**
    * Opens an account; its opening deposit, if any, is its first transaction and commits with it.

@@ -1,9 +1,9 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { LedgerError } from '../domain/errors.js';
-import { BATCH_BODY_LIMIT_BYTES } from './json-body.js';
+import { BATCH_BODY_LIMIT_BYTES } from './validation/json-body.js';
 import { MAX_ID } from '../domain/account.js';
-import type { Ledger, Turnstile } from '../domain/ports.js';
-import { userOf } from '../rate-limit/user.js';
+import type { Ledger, AdaptiveConcurrencyLimiter } from '../domain/ports.js';
+import { userOf } from '../access/user.js';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -52,7 +52,7 @@ export function admitPostings(fastify: FastifyInstance, ledger: Ledger): void {
  * Lets only a few batches be at work at a time. Asked before the body is read: held ones must not fill the memory. A
  * batch leaves when its answer has left and its work is done, which may go on for a moment without the client.
  */
-export function admitBatches(fastify: FastifyInstance, turnstile: Turnstile): void {
+export function admitBatches(fastify: FastifyInstance, turnstile: AdaptiveConcurrencyLimiter): void {
   fastify.addHook('onRoute', (route) => {
     if (route.method !== 'POST' || route.url !== BATCH) return;
     route.bodyLimit = BATCH_BODY_LIMIT_BYTES;

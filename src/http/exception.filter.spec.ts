@@ -13,15 +13,15 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { Module, type LoggerService } from '@nestjs/common';
 import { pino } from 'pino';
 import { QueryFailedError } from 'typeorm';
-import { loadConfig } from '../config.js';
+import { loadConfig } from '../config/config.js';
 import { LedgerError, type Refusal, type RefusalCode } from '../domain/errors.js';
 import { Lifecycle } from '../observability/lifecycle.js';
 import { Metrics } from '../observability/metrics.js';
 import { GlobalExceptionFilter } from './exception.filter.js';
 import { createFastifyAdapter, installFastifyHooks } from './fastify.js';
-import { InvalidRequestError } from './invalid-request.js';
-import { securityHeaders } from './security-headers.js';
-import { TooManyRequestsError } from './too-many-requests.js';
+import { InvalidRequestError } from './validation/invalid-request.js';
+import { securityHeaders } from './server/security-headers.js';
+import { TooManyRequestsError } from '../access/too-many-requests.js';
 
 interface Expected {
   readonly refusal: Refusal;

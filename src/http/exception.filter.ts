@@ -5,11 +5,11 @@ import {
   ForbiddenError,
   ProviderUnavailableError,
   UnauthorizedError,
-} from '../auth/access-errors.js';
+} from '../access/access-errors.js';
 import { LedgerError, type Refusal } from '../domain/errors.js';
-import { JSON_TYPE } from './connections.js';
-import { InvalidRequestError } from './invalid-request.js';
-import { TooManyRequestsError } from './too-many-requests.js';
+import { JSON_TYPE } from './server/connections.js';
+import { InvalidRequestError } from './validation/invalid-request.js';
+import { TooManyRequestsError } from '../access/too-many-requests.js';
 
 export interface ErrorAnswer {
   readonly status: number;

@@ -7,7 +7,7 @@ import {
 } from '@nestjs/common';
 import type { FastifyRequest } from 'fastify';
 import type { Observable } from 'rxjs';
-import { parseIdempotencyKey } from './idempotency-key.js';
+import { parseIdempotencyKey } from './validation/idempotency-key.js';
 
 declare module 'fastify' {
   interface FastifyRequest {

@@ -1,24 +1,24 @@
 import { Logger, Module, type OnApplicationShutdown } from '@nestjs/common';
 import { CacheModule } from '../cache/cache.module.js';
-import { CONFIG } from '../config.module.js';
-import type { Config } from '../config.js';
-import { SHARDS } from '../database/database.module.js';
-import type { Shard } from '../database/shard.js';
-import { tablesOf } from '../database/tables.js';
+import { CONFIG } from '../config/config.module.js';
+import type { Config } from '../config/config.js';
+import { SHARDS } from '../sharding/sharding.module.js';
+import type { Shard } from '../sharding/shard.js';
+import { tablesOf } from '../storage/tables.js';
 import { BalanceCache, Ledger } from '../domain/ports.js';
 import { Metrics } from '../observability/metrics.js';
-import { BatchSlots } from './batch-slots.js';
-import { AccountOpener } from './account-opener.js';
-import { AccountOwners } from './account-owners.js';
-import { GroupCommit } from './group-commit.js';
-import { GroupCommitLedger, type ShardWriter } from './group-commit-ledger.js';
-import { LedgerReader } from './ledger-reader.js';
-import { OwnBatches } from './own-batches.js';
-import { PostBatch } from './post-batch.js';
-import { ShardReader } from './shard-reader.js';
-import { ShardRouter } from './shard-router.js';
-import { Turnstile } from './turnstile.js';
-import { TransactionRunner } from './transaction-runner.js';
+import { BatchSlots } from './write/batch-slots.js';
+import { AccountOpener } from './write/account-opener.js';
+import { AccountOwners } from './read/account-owners.js';
+import { BatchWriter } from './write/batch-writer.js';
+import { ShardedLedger, type ShardWriter } from './sharded-ledger.js';
+import { LedgerReader } from './read/ledger-reader.js';
+import { RecentLocalBatches } from '../messaging/recent-local-batches.js';
+import { BatchStatements } from './write/batch-statements.js';
+import { ShardReader } from './read/shard-reader.js';
+import { ShardRouter } from '../sharding/shard-router.js';
+import { AdaptiveConcurrencyLimiter } from '../concurrency/adaptive-concurrency-limiter.js';
+import { TransactionRunner } from '../storage/transaction-runner.js';
 
 /** The injection token of the shards' {@link ShardReader}s. */
 export const READERS = Symbol('READERS');
@@ -27,14 +27,14 @@ export const READERS = Symbol('READERS');
 @Module({
   imports: [CacheModule],
   providers: [
-    OwnBatches,
+    RecentLocalBatches,
     {
-      provide: GroupCommitLedger,
-      inject: [CONFIG, SHARDS, BalanceCache, OwnBatches, Metrics],
+      provide: ShardedLedger,
+      inject: [CONFIG, SHARDS, BalanceCache, RecentLocalBatches, Metrics],
       useFactory: (config: Config, shards: Shard[], ...parts: WriterParts) =>
-        new GroupCommitLedger(new ShardRouter(createWriters(config, shards, parts))),
+        new ShardedLedger(new ShardRouter(createWriters(config, shards, parts))),
     },
-    { provide: Ledger, useExisting: GroupCommitLedger },
+    { provide: Ledger, useExisting: ShardedLedger },
     { provide: READERS, inject: [CONFIG, SHARDS, BalanceCache, Metrics], useFactory: createReaders },
     {
       provide: LedgerReader,
@@ -47,10 +47,10 @@ export const READERS = Symbol('READERS');
       useFactory: (readers: ShardRouter<ShardReader>) => new AccountOwners(readers),
     },
   ],
-  exports: [Ledger, LedgerReader, AccountOwners, OwnBatches, READERS],
+  exports: [Ledger, LedgerReader, AccountOwners, RecentLocalBatches, READERS],
 })
 export class LedgerModule implements OnApplicationShutdown {
-  constructor(private readonly ledger: GroupCommitLedger) {}
+  constructor(private readonly ledger: ShardedLedger) {}
 
   /** By now the HTTP server has answered its last request. */
   async onApplicationShutdown(): Promise<void> {
@@ -73,13 +73,13 @@ function createReaders(
   return new ShardRouter(readers);
 }
 
-type WriterParts = [balances: BalanceCache, ownBatches: OwnBatches, metrics: Metrics];
+type WriterParts = [balances: BalanceCache, recentLocalBatches: RecentLocalBatches, metrics: Metrics];
 
 function createWriters(config: Config, shards: readonly Shard[], parts: WriterParts): ShardWriter[] {
   const slots = new Map<string, BatchSlots>();
   return shards.map((shard) => {
     const server = new URL(shard.address.url).host;
-    const shared = slots.get(server) ?? new BatchSlots(config.ledger.flushers);
+    const shared = slots.get(server) ?? new BatchSlots(config.ledger.batchWriters);
     slots.set(server, shared);
     return createWriter(config, shard, shared, ...parts);
   });
@@ -89,34 +89,34 @@ function createWriter(
   config: Config,
   shard: Shard,
   slots: BatchSlots,
-  ...[balances, ownBatches, metrics]: WriterParts
+  ...[balances, recentLocalBatches, metrics]: WriterParts
 ): ShardWriter {
   const logger = new Logger('Ledger');
   const tables = tablesOf(shard.address.schema);
-  const postBatch = new PostBatch(tables);
+  const postBatch = new BatchStatements(tables);
   const shardMetrics = metrics.forShard(shard.index);
   shardMetrics.watchPool('ledger', () => shard.ledger.connections);
   shardMetrics.watchPool('general', () => shard.general.connections);
-  const groupCommit = new GroupCommit(
+  const batchWriter = new BatchWriter(
     new TransactionRunner(shard.ledger, config.ledger),
     postBatch,
     balances,
-    ownBatches,
+    recentLocalBatches,
     config.ledger,
     shardMetrics,
     (error) => logger.error({ msg: 'a command failed by itself', err: error }),
     slots,
   );
   const { atWork, queue, commandTimeoutMs } = config.ledger;
-  const turnstile = new Turnstile(
+  const turnstile = new AdaptiveConcurrencyLimiter(
     // Half of its time is left for its work.
     { atWork, queue, holdMs: commandTimeoutMs / 2 },
-    () => groupCommit.parked,
+    () => batchWriter.parked,
     () => shardMetrics.refused('OVERLOADED'),
   );
   shardMetrics.watchHeld(() => turnstile.heldNow);
   return {
-    groupCommit,
+    batchWriter,
     turnstile,
     opener: new AccountOpener(
       new TransactionRunner(shard.general, config.ledger),

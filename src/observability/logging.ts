@@ -1,8 +1,8 @@
 import type { LoggerService } from '@nestjs/common';
 import { pino, type Logger, type LoggerOptions } from 'pino';
 import pinoPretty from 'pino-pretty';
-import type { Config } from '../config.js';
-import { sqlStateOf } from '../database/database-errors.js';
+import type { Config } from '../config/config.js';
+import { sqlStateOf } from '../storage/database-errors.js';
 import { LineLimit } from './line-limit.js';
 
 /** Contexts in which Nest tells of its own start; of interest only when that is what is debugged. */

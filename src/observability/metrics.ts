@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry, type Aggregator } from 'prom-client';
-import type { PoolConnections } from '../database/shard-pool.js';
+import type { PoolConnections } from '../storage/shard-pool.js';
 import type { RefusalCode } from '../domain/errors.js';
 
 /** Why a batch failed as a whole. */

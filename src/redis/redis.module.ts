@@ -1,6 +1,6 @@
 import { Inject, Logger, Module, type OnApplicationShutdown } from '@nestjs/common';
-import { CONFIG } from '../config.module.js';
-import type { Config } from '../config.js';
+import { CONFIG } from '../config/config.module.js';
+import type { Config } from '../config/config.js';
 import { Metrics } from '../observability/metrics.js';
 import { RedisConnection } from './redis-connection.js';
 

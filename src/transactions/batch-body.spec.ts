@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { answerOf } from '../http/exception.filter.js';
-import { BATCH_BODY_LIMIT_BYTES, BODY_LIMIT_BYTES } from '../http/json-body.js';
+import { BATCH_BODY_LIMIT_BYTES, BODY_LIMIT_BYTES } from '../http/validation/json-body.js';
 import { readJsonBatch, readLines } from './batch-body.js';
 import { MAX_ITEMS, type BatchItem } from './batch-items.js';
 

@@ -3,11 +3,11 @@ import { describe, expect, it } from '@jest/globals';
 import { PayloadTooLargeException } from '@nestjs/common';
 import fc from 'fast-check';
 import type { PostingCommand } from '../domain/transaction.js';
-import { DtoPipe } from '../http/dto.pipe.js';
-import { readVersion } from '../http/field-rules.js';
-import { readIdempotencyKey } from '../http/idempotency-key.js';
-import { InvalidRequestError } from '../http/invalid-request.js';
-import { BODY_LIMIT_BYTES, parseJsonBody } from '../http/json-body.js';
+import { DtoPipe } from '../http/validation/dto.pipe.js';
+import { readVersion } from '../http/validation/field-rules.js';
+import { readIdempotencyKey } from '../http/validation/idempotency-key.js';
+import { InvalidRequestError } from '../http/validation/invalid-request.js';
+import { BODY_LIMIT_BYTES, parseJsonBody } from '../http/validation/json-body.js';
 import { BatchItemDto, isWellFormed, readItem, refuseUnfit, type BatchItem } from './batch-items.js';
 import { readPosting } from './transactions.dto.js';
 

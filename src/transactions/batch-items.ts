@@ -1,8 +1,8 @@
 import { PayloadTooLargeException } from '@nestjs/common';
 import { Ajv } from 'ajv';
-import { keyOf } from '../domain/batch.js';
+import { keyOf } from '../domain/decide-batch.js';
 import type { PostingCommand } from '../domain/transaction.js';
-import { DtoPipe } from '../http/dto.pipe.js';
+import { DtoPipe } from '../http/validation/dto.pipe.js';
 import {
   IsAccountId,
   IsIdempotencyKey,
@@ -10,10 +10,10 @@ import {
   readAmount,
   readVersion,
   type Numeric,
-} from '../http/field-rules.js';
-import { readIdempotencyKey } from '../http/idempotency-key.js';
-import { InvalidRequestError } from '../http/invalid-request.js';
-import { BODY_LIMIT_BYTES, parseJsonBody } from '../http/json-body.js';
+} from '../http/validation/field-rules.js';
+import { readIdempotencyKey } from '../http/validation/idempotency-key.js';
+import { InvalidRequestError } from '../http/validation/invalid-request.js';
+import { BODY_LIMIT_BYTES, parseJsonBody } from '../http/validation/json-body.js';
 import { PostTransactionDto, isTypeWord, readPosting } from './transactions.dto.js';
 
 /** Transactions in one batch. */

@@ -1,4 +1,4 @@
-import { IsOptionalField, IsWord } from '../http/field-rules.js';
+import { IsOptionalField, IsWord } from '../http/validation/field-rules.js';
 
 /** POST /transactions/batch */
 export class BatchQueryDto {

@@ -17,7 +17,7 @@ import {
   type Reference,
   type Responses,
   OriginalLocation,
-} from '../http/openapi-components.js';
+} from '../http/openapi/components.js';
 import { MAX_ITEMS } from './batch-items.js';
 import {
   DuplicateTransaction,

@@ -1,14 +1,14 @@
 import { Inject, Injectable, Logger } from '@nestjs/common';
-import { forbidden } from '../auth/access-errors.js';
-import { MOVEMENT_SCOPES, type Principal } from '../auth/principal.js';
-import { CONFIG } from '../config.module.js';
-import type { Config } from '../config.js';
+import { forbidden } from '../access/access-errors.js';
+import { MOVEMENT_SCOPES, type Principal } from '../access/principal.js';
+import { CONFIG } from '../config/config.module.js';
+import type { Config } from '../config/config.js';
 import { LedgerError } from '../domain/errors.js';
 import { Ledger } from '../domain/ports.js';
 import type { PostingCommand } from '../domain/transaction.js';
 import { answerOf, type ErrorAnswer } from '../http/exception.filter.js';
-import type { ResultStream } from '../http/result-stream.js';
-import { AccountOwners } from '../ledger/account-owners.js';
+import type { ResultStream } from '../http/server/result-stream.js';
+import { AccountOwners } from '../ledger/read/account-owners.js';
 import { isCommand, refuseUnfit, type BatchItem } from './batch-items.js';
 import { receipt } from './transactions.dto.js';
 

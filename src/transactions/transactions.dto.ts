@@ -8,9 +8,9 @@ import {
   readAmount,
   readVersion,
   type Numeric,
-} from '../http/field-rules.js';
-import { JsonMoney } from '../http/json-money.js';
-import { PageQueryDto } from '../http/page-query.dto.js';
+} from '../http/validation/field-rules.js';
+import { JsonMoney } from '../http/validation/json-money.js';
+import { PageQueryDto } from '../http/validation/page-query.dto.js';
 
 const TYPES: Readonly<Record<string, TransactionType>> = {
   deposit: 'credit',

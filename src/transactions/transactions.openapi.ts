@@ -33,7 +33,7 @@ import {
   WRITE_FAILURES,
   type Reference,
   type Responses,
-} from '../http/openapi-components.js';
+} from '../http/openapi/components.js';
 
 const tags = ['Transactions'];
 

@@ -3,10 +3,10 @@ import { MAX_ID } from '../domain/account.js';
 import { Ledger } from '../domain/ports.js';
 import type { Sender } from '../domain/sender.js';
 import type { PostingCommand, Transaction } from '../domain/transaction.js';
-import { decodeCursor, encodeCursor, listingFor, type Page } from '../http/cursor.js';
-import { millisecondFrom } from '../http/instant.js';
-import { AccountOwners } from '../ledger/account-owners.js';
-import { LedgerReader } from '../ledger/ledger-reader.js';
+import { decodeCursor, encodeCursor, listingFor, type Page } from '../http/validation/cursor.js';
+import { millisecondFrom } from '../http/validation/instant.js';
+import { AccountOwners } from '../ledger/read/account-owners.js';
+import { LedgerReader } from '../ledger/read/ledger-reader.js';
 import { readType, transactionResource, type ListTransactionsDto } from './transactions.dto.js';
 
 @Injectable()

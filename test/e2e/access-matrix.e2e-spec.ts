@@ -1,12 +1,12 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import type { Scope } from '../../src/auth/principal.js';
+import type { Scope } from '../../src/access/principal.js';
 import { startInstance, type TestApp } from '../support/app.js';
 import { bearer } from '../support/credentials.js';
-import { OpenApiContract } from '../support/openapi.js';
+import { OpenApiContract } from '../../tools/fuzz/contract.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { RawClient } from '../support/raw-client.js';
 import { ORDINARY, WalletWithTokens } from '../support/wallet.js';
-import { deposit, JSON_TYPE, withdrawal } from './requests.js';
+import { deposit, JSON_TYPE, withdrawal } from '../support/requests.js';
 
 /*
  * Every route × every kind of sender. The routes come from openapi.json, which another test compares with what is

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { assignAccounts } from '../../src/cli/accounts-assign.js';
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
-import { deposit, fieldsIn, JSON_TYPE, post } from './requests.js';
+import { deposit, fieldsIn, JSON_TYPE, post } from '../support/requests.js';
 
 let app: TestApp;
 let client: Client;

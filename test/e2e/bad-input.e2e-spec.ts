@@ -8,10 +8,10 @@ import {
   BAD_PARAMETERS,
   NO_OBJECTS,
   UNKNOWN_NAMES,
-} from '../../fuzz/bad-values.js';
+} from '../../tools/fuzz/bad-values.js';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
-import type { Answer } from '../support/openapi.js';
-import { balanceOf, deposit, fieldsIn, JSON_TYPE, post, rawPost, receiptIn, sendRaw } from './requests.js';
+import type { Answer } from '../../tools/fuzz/contract.js';
+import { balanceOf, deposit, fieldsIn, JSON_TYPE, post, rawPost, receiptIn, sendRaw } from '../support/requests.js';
 
 let app: TestApp;
 /** An account with 100.00 at version 2, which no bad request may change. */

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
-import { deposit, fieldsIn, post } from './requests.js';
+import { deposit, fieldsIn, post } from '../support/requests.js';
 
 // The outbox would tell the instances of each other's writes: here the cache is to be caught with an old balance.
 const SETTINGS = { OUTBOX_POLL_MS: '60000', BALANCE_CACHE_TTL_MS: '3600000' };

@@ -13,7 +13,7 @@ import {
   postBatch,
   statusesIn,
 } from './batches.js';
-import { balanceOf, deposit, eventually, JSON_TYPE } from './requests.js';
+import { balanceOf, deposit, eventually, JSON_TYPE } from '../support/requests.js';
 
 let app: TestApp;
 let operator: Client;

@@ -4,7 +4,7 @@ import { Client } from 'pg';
 import { verifyBank } from '../../src/cli/verify.js';
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
 import { createEmptyTestDatabase } from '../support/postgres.js';
-import type { Answer } from '../support/openapi.js';
+import type { Answer } from '../../tools/fuzz/contract.js';
 import {
   closeLineClients,
   errorsIn,
@@ -16,7 +16,7 @@ import {
   resultsIn,
   statusesIn,
 } from './batches.js';
-import { balanceOf, deposit, eventually, post, withdrawal } from './requests.js';
+import { balanceOf, deposit, eventually, post, withdrawal } from '../support/requests.js';
 
 const MAX_ITEMS = 10_000;
 const NOBODY = 999_999_999;

@@ -1,8 +1,8 @@
 import { expect } from '@jest/globals';
 import type { TestApp } from '../support/app.js';
-import type { Answer } from '../support/openapi.js';
+import type { Answer } from '../../tools/fuzz/contract.js';
 import { RawClient } from '../support/raw-client.js';
-import { eventually, JSON_TYPE } from './requests.js';
+import { eventually, JSON_TYPE } from '../support/requests.js';
 
 export const NDJSON_TYPE = 'application/x-ndjson';
 

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
 import { RawClient } from '../support/raw-client.js';
 import { NDJSON_TYPE } from './batches.js';
-import { deposit, JSON_TYPE } from './requests.js';
+import { deposit, JSON_TYPE } from '../support/requests.js';
 
 /** A body in chunks of so many bytes each. */
 function inChunks(text: string, size: number): Buffer {

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { verifyBank } from '../../src/cli/verify.js';
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
-import { balanceOf, deposit, post, receiptIn, withdrawal } from './requests.js';
+import { balanceOf, deposit, post, receiptIn, withdrawal } from '../support/requests.js';
 
 let app: TestApp;
 

@@ -3,7 +3,7 @@ import { openAccount, startApp, type TestApp } from '../support/app.js';
 import { bearer, makeKey } from '../support/credentials.js';
 import { RawClient } from '../support/raw-client.js';
 import { waitUntil } from '../support/service.js';
-import { deposit, post } from './requests.js';
+import { deposit, post } from '../support/requests.js';
 
 const ORIGIN = 'https://app.example';
 const PREFLIGHT = {

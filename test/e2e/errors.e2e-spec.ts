@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import type { Response } from 'supertest';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
-import { balanceOf, deposit, fieldsIn, JSON_TYPE, post, receiptIn, withdrawal } from './requests.js';
+import { balanceOf, deposit, fieldsIn, JSON_TYPE, post, receiptIn, withdrawal } from '../support/requests.js';
 
 let app: TestApp;
 

@@ -4,7 +4,7 @@ import { Client } from 'pg';
 import { openWithHistory } from '../support/history.js';
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
 import { closeLineClients, LineClient, of } from './batches.js';
-import { deposit, JSON_TYPE } from './requests.js';
+import { deposit, JSON_TYPE } from '../support/requests.js';
 
 /** Users without credentials are told apart by their addresses, of which a trusted proxy tells. */
 const OPEN_BEHIND_A_PROXY = { AUTH: 'off', TRUSTED_PROXIES: '127.0.0.1' };

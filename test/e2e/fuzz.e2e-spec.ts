@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from '@jest/globals';
-import { fuzz } from '../../fuzz/fuzz.js';
-import { OpenApiContract } from '../support/openapi.js';
+import { fuzz } from '../../tools/fuzz/fuzz.js';
+import { OpenApiContract } from '../../tools/fuzz/contract.js';
 import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
 
 /** A sample of `npm run fuzz`, always the same. */

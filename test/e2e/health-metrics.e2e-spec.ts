@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { Lifecycle } from '../../src/observability/lifecycle.js';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
-import { deposit, eventually, post, withdrawal } from './requests.js';
+import { deposit, eventually, post, withdrawal } from '../support/requests.js';
 
 describe('health', () => {
   let app: TestApp;

@@ -2,15 +2,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { revokeKey } from '../../src/cli/keys.js';
-import { SCOPES } from '../../src/auth/principal.js';
-import { settleShards } from '../../src/database/bank-shards.js';
-import type { ShardAddress } from '../../src/database/shard-address.js';
-import { startPostgres, type PostgresServer } from '../../stack/servers/postgres.js';
+import { SCOPES } from '../../src/access/principal.js';
+import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
+import type { ShardAddress } from '../../src/config/shard-address.js';
+import { startPostgres, type PostgresServer } from '../../tools/stack/servers/postgres.js';
 import { startInstance, type TestApp } from '../support/app.js';
 import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { waitUntil } from '../support/service.js';
 import { Wallet } from '../support/wallet.js';
-import { deposit, JSON_TYPE } from './requests.js';
+import { deposit, JSON_TYPE } from '../support/requests.js';
 
 /** Two shards on two servers. The first one has the keys, and is frozen. */
 let server: PostgresServer;
@@ -28,7 +28,7 @@ beforeAll(async () => {
     createEmptyTestDatabase('keys_outage'),
   ]);
   shards = [server.url, database.url].map((url, index) => ({ url, schema: `bank_${index}` }));
-  await settleShards(shards);
+  await bootstrapShards(shards);
   wallet = new Wallet(shards);
   app = await startInstance(shards, {
     ...wallet.settings,

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { freePort } from '../../src/database/embedded/start-server.js';
-import { MANAGEMENT_CONNECTIONS } from '../../src/http/management.js';
+import { MANAGEMENT_CONNECTIONS } from '../../src/http/server/management.js';
 import { startInstance, type TestApp } from '../support/app.js';
 import { bearer, makeKey } from '../support/credentials.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';

@@ -2,12 +2,12 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
-import { OpenApiContract, type Answer } from '../support/openapi.js';
+import { OpenApiContract, type Answer } from '../../tools/fuzz/contract.js';
 import { bearer, makeKey } from '../support/credentials.js';
 import { createTestDatabase } from '../support/postgres.js';
 import { routesOf } from '../support/routes.js';
 import { postBatch, statusesIn } from './batches.js';
-import { sendRaw } from './requests.js';
+import { sendRaw } from '../support/requests.js';
 
 interface ErrorBody {
   readonly error: string;

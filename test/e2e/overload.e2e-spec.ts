@@ -1,13 +1,13 @@
 import { describe, expect, it, jest } from '@jest/globals';
 import { Client } from 'pg';
-import { robustBounds } from '../../bench/overload/report.js';
-import { runOverload } from '../../bench/overload/run.js';
+import { robustBounds } from '../../tools/bench/overload/report.js';
+import { runOverload } from '../../tools/bench/overload/run.js';
 import { seedShard } from '../../src/cli/seed.js';
 import { openAccount, startApp } from '../support/app.js';
 import { createTestDatabase } from '../support/postgres.js';
 import { startService, stopService } from '../support/service.js';
 import { RawClient } from '../support/raw-client.js';
-import { deposit, eventually, post, rawPost } from './requests.js';
+import { deposit, eventually, post, rawPost } from '../support/requests.js';
 
 // Much of it is load, on a machine that may have others to serve.
 jest.setTimeout(120_000);

@@ -4,19 +4,19 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { Redis } from 'ioredis';
-import type { Scope } from '../../src/auth/principal.js';
-import { startRedis } from '../../stack/servers/redis.js';
+import type { Scope } from '../../src/access/principal.js';
+import { startRedis } from '../../tools/stack/servers/redis.js';
 import { startInstance, type TestApp } from '../support/app.js';
 import { pass } from '../support/clock.js';
 import { bearer } from '../support/credentials.js';
 import type { KeysAnswer } from '../support/identity-provider.js';
-import { OpenApiContract } from '../support/openapi.js';
+import { OpenApiContract } from '../../tools/fuzz/contract.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { RawClient } from '../support/raw-client.js';
 import { routesOf } from '../support/routes.js';
 import { spawnService } from '../support/service.js';
 import { ORDINARY, WalletWithTokens } from '../support/wallet.js';
-import { deposit, fieldsIn, JSON_TYPE, sendRaw, withdrawal } from './requests.js';
+import { deposit, fieldsIn, JSON_TYPE, sendRaw, withdrawal } from '../support/requests.js';
 
 /*
  * The OWASP API Security Top 10 of 2023, one by one. What is looked at more closely elsewhere is asked once more here, so

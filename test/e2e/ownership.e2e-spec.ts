@@ -1,15 +1,15 @@
 import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { Client } from 'pg';
 import { archiveBank } from '../../src/cli/archive.js';
-import { settleShards } from '../../src/database/bank-shards.js';
-import type { ShardAddress } from '../../src/database/shard-address.js';
+import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
+import type { ShardAddress } from '../../src/config/shard-address.js';
 import { startInstance, type TestApp } from '../support/app.js';
 import { bearer } from '../support/credentials.js';
 import { createEmptyTestDatabase, createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { RawClient } from '../support/raw-client.js';
 import { Wallet, WalletWithTokens } from '../support/wallet.js';
 import { pass } from '../support/clock.js';
-import { deposit, fieldsIn, JSON_TYPE, receiptIn, withdrawal } from './requests.js';
+import { deposit, fieldsIn, JSON_TYPE, receiptIn, withdrawal } from '../support/requests.js';
 
 /** Two shards, so that one batch asks both. */
 let shards: ShardAddress[];
@@ -23,7 +23,7 @@ const OWNERS = ['ada', 'bob', 'eve', 'lea', 'max', 'kim', 'pat', 'old', 'new', '
 beforeAll(async () => {
   database = await createEmptyTestDatabase('ownership');
   shards = [0, 1].map((index) => ({ url: database.url, schema: `bank_${index}` }));
-  await settleShards(shards);
+  await bootstrapShards(shards);
   const wallet = new Wallet(shards);
   as = await wallet.senders(OWNERS);
   app = await startInstance(shards, wallet.settings);

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
-import { deposit, fieldsIn, post, receiptIn, withdrawal } from './requests.js';
+import { deposit, fieldsIn, post, receiptIn, withdrawal } from '../support/requests.js';
 
 let app: TestApp;
 

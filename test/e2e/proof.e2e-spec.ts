@@ -4,7 +4,7 @@ import { Client } from 'pg';
 import { archiveBank } from '../../src/cli/archive.js';
 import { openWithHistory } from '../support/history.js';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
-import { deposit, fieldsIn, post } from './requests.js';
+import { deposit, fieldsIn, post } from '../support/requests.js';
 
 let app: TestApp;
 let client: Client;

@@ -1,9 +1,9 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import type { Response } from 'supertest';
-import { startRedis, type RedisServer } from '../../stack/servers/redis.js';
+import { startRedis, type RedisServer } from '../../tools/stack/servers/redis.js';
 import { openAccount, startInstance, type TestApp } from '../support/app.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
-import { balanceOf, deposit, fieldsIn, post } from './requests.js';
+import { balanceOf, deposit, fieldsIn, post } from '../support/requests.js';
 
 const POLICY = '"transactions";q=3;w=3';
 const TIGHT = { RATE_LIMIT_TRANSACTIONS_PER_SECOND: '1', RATE_LIMIT_BURST: '3' };

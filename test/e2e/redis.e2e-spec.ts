@@ -1,15 +1,15 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { resetAccount } from '../../src/cli/reset.js';
-import { loadConfig } from '../../src/config.js';
-import { settleShards } from '../../src/database/bank-shards.js';
+import { loadConfig } from '../../src/config/config.js';
+import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { parseMoney } from '../../src/domain/money.js';
 import { createLogger } from '../../src/observability/logging.js';
-import { startRedis, type RedisServer } from '../../stack/servers/redis.js';
+import { startRedis, type RedisServer } from '../../tools/stack/servers/redis.js';
 import { openAccount, startInstance, type TestApp } from '../support/app.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
-import { TcpProxy } from '../../stack/proxies/tcp-proxy.js';
-import { deposit, post, receiptIn } from './requests.js';
+import { TcpProxy } from '../../tools/stack/proxies/tcp-proxy.js';
+import { deposit, post, receiptIn } from '../support/requests.js';
 
 const TTL_MS = 2_000;
 const TIMEOUT_MS = 50;
@@ -122,7 +122,7 @@ describe('two instances over one Redis', () => {
     const accountId = await openAccount(a, '350.00');
     expect(await read(b, accountId)).toEqual({ balance: 350, version: 2 });
     const config = loadConfig({ DATABASE_URL: database.url, LOG_LEVEL: 'silent', ...settings(redis.url) });
-    const bank = await settleShards(config.shards ?? []);
+    const bank = await bootstrapShards(config.shards ?? []);
     await resetAccount(config, bank, createLogger(config.log), accountId, parseMoney('1000.00') ?? 0n);
     for (const instance of [a, b])
       expect(await read(instance, accountId)).toEqual({ balance: 1_000, version: 3 });

@@ -2,13 +2,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { assignAccounts } from '../../src/cli/accounts-assign.js';
 import { revokeKey } from '../../src/cli/keys.js';
-import { SCOPES } from '../../src/auth/principal.js';
+import { SCOPES } from '../../src/access/principal.js';
 import { startApp, type TestApp } from '../support/app.js';
 import { bearer, makeKey } from '../support/credentials.js';
 import { OidcProvider } from '../support/oidc-provider.js';
 import { RawClient } from '../support/raw-client.js';
 import { closeLineClients, LineClient, NDJSON_TYPE, of } from './batches.js';
-import { deposit, JSON_TYPE } from './requests.js';
+import { deposit, JSON_TYPE } from '../support/requests.js';
 
 /** What the issue allows a revocation, and a change of owner, to take. */
 const WITHIN_MS = 5_000;

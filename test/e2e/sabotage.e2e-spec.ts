@@ -2,10 +2,10 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { startFullBank } from '../../chaos/full-bank.js';
-import type { Fault } from '../../chaos/faults.js';
-import type { Rule } from '../../chaos/checker/rules.js';
-import { runChaos, type RunOptions, type RunReport } from '../../chaos/run.js';
+import { startFullBank } from '../../tools/chaos/full-bank.js';
+import type { Fault } from '../../tools/chaos/faults.js';
+import type { Rule } from '../../tools/chaos/checker/rules.js';
+import { runChaos, type RunOptions, type RunReport } from '../../tools/chaos/run.js';
 import { BUILDS } from '../sabotage/builds.mjs';
 
 const SECONDS = 4;

@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import type { Scope } from '../../src/auth/principal.js';
+import type { Scope } from '../../src/access/principal.js';
 import { startInstance, type TestApp } from '../support/app.js';
 import { bearer } from '../support/credentials.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { WalletWithTokens } from '../support/wallet.js';
 import { linesIn, NDJSON_TYPE, of, postBatch, resultsIn } from './batches.js';
-import { deposit, JSON_TYPE, withdrawal } from './requests.js';
+import { deposit, JSON_TYPE, withdrawal } from '../support/requests.js';
 
 type Sender = Record<string, string>;
 

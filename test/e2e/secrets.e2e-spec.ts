@@ -2,16 +2,16 @@ import { randomBytes } from 'node:crypto';
 import { createConnection } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
-import { startRabbitMq, type RabbitMqServer } from '../../stack/servers/rabbitmq.js';
-import { startRedis, type RedisServer } from '../../stack/servers/redis.js';
+import { startRabbitMq, type RabbitMqServer } from '../../tools/stack/servers/rabbitmq.js';
+import { startRedis, type RedisServer } from '../../tools/stack/servers/redis.js';
 import { startCli } from '../support/cli.js';
 import { bearer } from '../support/credentials.js';
-import { OpenApiContract } from '../support/openapi.js';
+import { OpenApiContract } from '../../tools/fuzz/contract.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { secretsIn } from '../support/secrets.js';
 import { spawnService, startService, stopService, type ServiceProcess } from '../support/service.js';
 import { ORDINARY, WalletWithTokens } from '../support/wallet.js';
-import { deposit, JSON_TYPE } from './requests.js';
+import { deposit, JSON_TYPE } from '../support/requests.js';
 
 /*
  * Secrets are planted wherever the service is given one, all that can go wrong goes wrong, and then everything that it

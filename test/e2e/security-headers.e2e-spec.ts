@@ -5,7 +5,7 @@ import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
-import { deposit, post, sendRaw } from './requests.js';
+import { deposit, post, sendRaw } from '../support/requests.js';
 
 /** What an answer tells a browser: that it is data, of which nothing is to be shown, run, or put into a frame. */
 const DATA = {

@@ -2,12 +2,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { verifyBank } from '../../src/cli/verify.js';
-import type { ShardAddress } from '../../src/database/shard-address.js';
+import type { ShardAddress } from '../../src/config/shard-address.js';
 import { openAccount, startInstance, type TestApp } from '../support/app.js';
 import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
-import { startPostgres, type PostgresServer } from '../../stack/servers/postgres.js';
+import { startPostgres, type PostgresServer } from '../../tools/stack/servers/postgres.js';
 import { waitUntil } from '../support/service.js';
-import { balanceOf, deposit, eventually, post, receiptIn } from './requests.js';
+import { balanceOf, deposit, eventually, post, receiptIn } from '../support/requests.js';
 
 /** Shards of one bank: two in the test run's own server, two in one that is killed and frozen. */
 const COUNT = 4;

@@ -4,7 +4,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import type { TransactionPosted } from '../../src/events/transaction-posted.js';
+import type { TransactionPosted } from '../../src/messaging/transaction-posted.js';
 import { waitUntil } from '../support/service.js';
 
 const SHARDS = 4;

@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { chromium, type Browser, type Page } from 'playwright-core';
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
 import { makeKey } from '../support/credentials.js';
-import { eventually } from './requests.js';
+import { eventually } from '../support/requests.js';
 
 const CHROMIUM = process.env.CHROMIUM_PATH ?? '/usr/bin/chromium';
 const FLAGS = [

@@ -3,7 +3,7 @@ import { startInstance, startUnconfigured, type TestApp } from '../support/app.j
 import { bearer, makeKey } from '../support/credentials.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { spawnService } from '../support/service.js';
-import { deposit, JSON_TYPE, sendRaw, type Problem } from './requests.js';
+import { deposit, JSON_TYPE, sendRaw, type Problem } from '../support/requests.js';
 
 let database: TestDatabase;
 /** Without settings: it asks for no credentials. */

@@ -5,7 +5,7 @@ import { seedShard } from '../../src/cli/seed.js';
 import { startInstance, type TestApp } from '../support/app.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { Wallet } from '../support/wallet.js';
-import { JSON_TYPE, withdrawal } from './requests.js';
+import { JSON_TYPE, withdrawal } from '../support/requests.js';
 
 /*
  * Whether another's account can be told from one that is not there by how long the answer takes. The two are asked for in

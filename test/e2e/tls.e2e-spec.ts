@@ -11,9 +11,9 @@ import {
   type ConnectionOptions,
   type TLSSocket,
 } from 'node:tls';
-import { loadConfig } from '../../src/config.js';
+import { loadConfig } from '../../src/config/config.js';
 import { freePort } from '../../src/database/embedded/start-server.js';
-import { keyFileProblem, readTls } from '../../src/http/tls.js';
+import { keyFileProblem, readTls } from '../../src/http/server/tls.js';
 import { startInstance, type TestApp } from '../support/app.js';
 import { makeCertificate, type TestCertificate } from '../support/certificate.js';
 import { startCli } from '../support/cli.js';

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
-import { balanceOf, deposit, post, receiptIn, withdrawal } from './requests.js';
+import { balanceOf, deposit, post, receiptIn, withdrawal } from '../support/requests.js';
 
 let app: TestApp;
 

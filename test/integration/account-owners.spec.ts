@@ -2,8 +2,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jes
 import { Client } from 'pg';
 import { seedShard } from '../../src/cli/seed.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
-import { AccountOwners, VALID_MS } from '../../src/ledger/account-owners.js';
-import type { LedgerReader } from '../../src/ledger/ledger-reader.js';
+import { AccountOwners, VALID_MS } from '../../src/ledger/read/account-owners.js';
+import type { LedgerReader } from '../../src/ledger/read/ledger-reader.js';
 import { pass } from '../support/clock.js';
 import { openReader, openShards } from '../support/history.js';
 import { openLedger, refusalOf, type TestLedger } from '../support/ledger.js';
@@ -52,7 +52,7 @@ describe('the look-up of an owner’s account', () => {
   it('reads no more for another’s account than for one that is not there, however much that is in use', async () => {
     const [foreign, used, nobodys, absent] = [20, 22, 21, ACCOUNTS + 1_000];
     for (let count = 0; count < 200; count++)
-      await ledger.groupCommit.submit({ accountId: used, type: 'credit', amount: 1n });
+      await ledger.batchWriter.submit({ accountId: used, type: 'credit', amount: 1n });
     const blocks: number[] = [];
     for (const accountId of [foreign, used, nobodys, absent]) {
       const nodes = await lookUp(accountId);

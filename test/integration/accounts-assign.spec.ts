@@ -2,8 +2,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/glo
 import { Client } from 'pg';
 import { assignAccounts } from '../../src/cli/accounts-assign.js';
 import { seedBank } from '../../src/cli/seed.js';
-import { settleShards } from '../../src/database/bank-shards.js';
-import type { ShardAddress } from '../../src/database/shard-address.js';
+import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
+import type { ShardAddress } from '../../src/config/shard-address.js';
 import { shardList } from '../support/app.js';
 import { startCli } from '../support/cli.js';
 import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
@@ -15,7 +15,7 @@ let shards: ShardAddress[];
 beforeAll(async () => {
   database = await createEmptyTestDatabase('assign');
   shards = [0, 1].map((index) => ({ url: database.url, schema: `bank_${index}` }));
-  await settleShards(shards);
+  await bootstrapShards(shards);
   await seedBank(shards, { accounts: 4, balance: 100n });
   client = new Client({ connectionString: database.url });
   await client.connect();

@@ -1,11 +1,11 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { Pool } from 'pg';
-import { CredentialStoreUnavailableError } from '../../src/auth/access-errors.js';
-import { generateKey } from '../../src/auth/api-key.js';
-import { ApiKeys, VALID_MS } from '../../src/auth/api-keys.js';
-import type { KeyDatabase } from '../../src/auth/key-reads.js';
+import { CredentialStoreUnavailableError } from '../../src/access/access-errors.js';
+import { generateKey } from '../../src/access/api-key.js';
+import { ApiKeys, VALID_MS } from '../../src/access/api-keys.js';
+import type { KeyDatabase } from '../../src/access/key-reads.js';
 import { createKey, listKeys, revokeKey } from '../../src/cli/keys.js';
-import { tablesOf } from '../../src/database/tables.js';
+import { tablesOf } from '../../src/storage/tables.js';
 import { pass } from '../support/clock.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { waitUntil } from '../support/service.js';

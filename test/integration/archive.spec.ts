@@ -1,13 +1,13 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
-import { chainAll } from '../../bench/chained.js';
+import { chainAll } from '../../tools/bench/chained.js';
 import { archiveBank, type ArchiveOptions } from '../../src/cli/archive.js';
 import { verifyBank } from '../../src/cli/verify.js';
-import { tablesOf } from '../../src/database/tables.js';
+import { tablesOf } from '../../src/storage/tables.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
 import type { PostingCommand } from '../../src/domain/transaction.js';
-import { Outbox } from '../../src/events/outbox.js';
-import { InterruptedError } from '../../src/explain.js';
+import { Outbox } from '../../src/messaging/outbox.js';
+import { InterruptedError } from '../../src/app/user-message.js';
 import { startCli } from '../support/cli.js';
 import { countdown, openReader, openWithHistory, timeOf, walk } from '../support/history.js';
 import { openLedger, refusalOf, type TestLedger } from '../support/ledger.js';
@@ -55,7 +55,7 @@ const credit = (accountId: number, more: Partial<PostingCommand> = {}): PostingC
   ...{ accountId, type: 'credit', amount: 1n },
   ...more,
 });
-const post = (command: PostingCommand) => ledger.groupCommit.submit(command);
+const post = (command: PostingCommand) => ledger.batchWriter.submit(command);
 
 describe('the archive', () => {
   it('takes what is older than a time, as it is, and nothing else', async () => {

@@ -8,9 +8,9 @@ import { recordAct, recordActOn } from '../../src/audit/audit-log.js';
 import { archiveBank } from '../../src/cli/archive.js';
 import { checkHeads, exportHeads, readEvents } from '../../src/cli/audit.js';
 import { seedBank } from '../../src/cli/seed.js';
-import { settleShards } from '../../src/database/bank-shards.js';
-import type { ShardAddress } from '../../src/database/shard-address.js';
-import { WorkError } from '../../src/explain.js';
+import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
+import type { ShardAddress } from '../../src/config/shard-address.js';
+import { CommandError } from '../../src/app/user-message.js';
 import { startCli } from '../support/cli.js';
 import { openLedger } from '../support/ledger.js';
 import { createEmptyTestDatabase, createTestDatabase, type TestDatabase } from '../support/postgres.js';
@@ -47,7 +47,7 @@ const WHOLE = { different: [], differing: 0, eventsDiffer: false };
 async function postTo(accountId: number, times: number): Promise<void> {
   const ledger = await openLedger(database.url);
   for (let n = 0; n < times; n++) {
-    await ledger.groupCommit.submit({ accountId, type: 'credit', amount: 1n });
+    await ledger.batchWriter.submit({ accountId, type: 'credit', amount: 1n });
   }
   await ledger.close();
 }
@@ -131,7 +131,7 @@ describe('an export of the heads', () => {
     ];
     for (const damaged of damages) {
       await writeFile(file, damaged);
-      await expect(check()).rejects.toThrow(WorkError);
+      await expect(check()).rejects.toThrow(CommandError);
       await expect(check()).rejects.toThrow(/is damaged|is not whole/);
     }
     await writeFile(file, text);
@@ -154,7 +154,7 @@ it('exports and checks the shards of a bank', async () => {
   const other = await createEmptyTestDatabase('audit-shards');
   try {
     const shards = [0, 1, 2].map((index) => ({ url: other.url, schema: `bank_${index}` }));
-    await settleShards(shards);
+    await bootstrapShards(shards);
     await seedBank(shards, { accounts: 30, balance: 100n });
     expect(await exportHeads(shards, BANK_ID, file)).toMatchObject({ accounts: 30 });
     expect(await checkHeads(shards, BANK_ID, file)).toMatchObject({ accounts: 30, ...WHOLE });

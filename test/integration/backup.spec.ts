@@ -24,13 +24,13 @@ import { backupBank } from '../../src/cli/backup.js';
 import { restoreBank, restoreText, type RestoreOptions } from '../../src/cli/restore.js';
 import { seedBank } from '../../src/cli/seed.js';
 import { verifyBank } from '../../src/cli/verify.js';
-import { settleShards } from '../../src/database/bank-shards.js';
-import { MIGRATIONS } from '../../src/database/data-source.js';
+import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
+import { MIGRATIONS } from '../../src/storage/data-source.js';
 import { EmbeddedPostgres } from '../../src/database/embedded-postgres.js';
-import { prepareTables, ShardMismatchError } from '../../src/database/migrate.js';
-import type { ShardAddress } from '../../src/database/shard-address.js';
+import { prepareTables, ShardMismatchError } from '../../src/storage/migrate.js';
+import type { ShardAddress } from '../../src/config/shard-address.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
-import { explain, WorkError } from '../../src/explain.js';
+import { userMessage, CommandError } from '../../src/app/user-message.js';
 import { startInstance } from '../support/app.js';
 import { startCli } from '../support/cli.js';
 import { openLedger } from '../support/ledger.js';
@@ -93,7 +93,7 @@ const restore = (shards: readonly ShardAddress[], options: Partial<RestoreOption
 
 /** A bank of some accounts, whose events still wait. */
 async function foundBank(shards: readonly ShardAddress[], accounts = 5): Promise<string> {
-  const { bankId } = await settleShards(shards);
+  const { bankId } = await bootstrapShards(shards);
   await seedBank(shards, { accounts, balance: 350_00n });
   return bankId;
 }
@@ -144,7 +144,7 @@ describe('a backup', () => {
       for (let n = 0; posting; n++) {
         const accountId = 1 + ((n + writer) % 20);
         const command = { accountId, type: 'credit', amount: 1n, idempotencyKey: `${writer}-${n}` } as const;
-        acknowledged.push((await ledger.groupCommit.submit(command)).transactionId);
+        acknowledged.push((await ledger.batchWriter.submit(command)).transactionId);
       }
     });
     await waitUntil(() => Promise.resolve(acknowledged.length > 200), 20_000);
@@ -252,7 +252,7 @@ describe('a backup', () => {
     };
     const backedUp = { action: 'bank.backed_up', details: { to: to() } };
     expect(await actsIn(bankIn(source))).toEqual([migrated, backedUp]);
-    await settleShards(bankIn(target));
+    await bootstrapShards(bankIn(target));
     const { bankId } = await restore(bankIn(target), { sha256 });
     const restored = {
       action: 'bank.restored',
@@ -322,7 +322,7 @@ describe('a restored bank', () => {
   afterEach(() => clear(source));
 
   it('posts on, with ids that nobody has had, and knows the old keys', async () => {
-    await settleShards(bankIn(source));
+    await bootstrapShards(bankIn(source));
     const posted = async (url: string, key: string) => {
       const service = await startInstance(url);
       try {
@@ -365,11 +365,11 @@ describe('a restored bank', () => {
     expect(bankId).not.toBe(oldId);
     // As if it had been killed between the two commits, of which that of shard 0 is the last.
     await on(target, 'DROP SCHEMA bank_0 CASCADE');
-    await expect(settleShards(shardsIn(target))).rejects.toThrow('is listed as shard 0 of the bank');
+    await expect(bootstrapShards(shardsIn(target))).rejects.toThrow('is listed as shard 0 of the bank');
     const steps: string[] = [];
     expect((await restore(shardsIn(target), { onStep: (step) => steps.push(step) })).bankId).toBe(bankId);
     expect(steps).toContain('shard 1: was restored before');
-    expect((await settleShards(shardsIn(target))).bankId).toBe(bankId);
+    expect((await bootstrapShards(shardsIn(target))).bankId).toBe(bankId);
     expect(contents(await backup(shardsIn(target), 'again'))).toEqual(contents(manifest));
 
     await seedBank(shardsIn(target), { accounts: 2, balance: 1n });
@@ -381,26 +381,26 @@ describe('a restored bank', () => {
     expect(await verifyBank(shardsIn(target))).toMatchObject({ accounts: 9, ok: true });
     // Of two banks: they can't be mixed up.
     const mixed = [shardsIn(source)[0], shardsIn(target)[1]] as ShardAddress[];
-    await expect(settleShards(mixed)).rejects.toThrow(ShardMismatchError);
+    await expect(bootstrapShards(mixed)).rejects.toThrow(ShardMismatchError);
   }, 60_000);
 
   it('of several shards that were founded before gets another id, which tells a half from the whole', async () => {
     await foundBank(shardsIn(source), 3);
     await backup(shardsIn(source));
-    const founded = await settleShards(shardsIn(target));
+    const founded = await bootstrapShards(shardsIn(target));
     const { bankId } = await restore(shardsIn(target));
     expect(bankId).not.toBe(founded.bankId);
     expect(await verifyBank(shardsIn(target))).toMatchObject({ accounts: 3, ok: true });
-    expect((await settleShards(shardsIn(target))).bankId).toBe(bankId);
+    expect((await bootstrapShards(shardsIn(target))).bankId).toBe(bankId);
     // As if it had been killed between the two commits: one shard restored, the other only founded.
     await on(target, `UPDATE bank_0.shard_identity SET bank_id = '${founded.bankId}'`);
-    await expect(settleShards(shardsIn(target))).rejects.toThrow(ShardMismatchError);
+    await expect(bootstrapShards(shardsIn(target))).rejects.toThrow(ShardMismatchError);
   });
 
   it('that was founded before keeps its id, and its running service works on with it', async () => {
     await foundBank(bankIn(source), 3);
     await backup(bankIn(source));
-    const { bankId } = await settleShards(bankIn(target));
+    const { bankId } = await bootstrapShards(bankIn(target));
     const service = await startInstance(target.url, { LEDGER_LOCK_TIMEOUT_MS: '5000' });
     const opened: Promise<{ status: number; text: string }>[] = [];
     const onStep = (step: string) => {
@@ -457,7 +457,7 @@ describe('a restored bank', () => {
     expect(written.shards[0]?.files.map(({ table }) => table)).toEqual(files);
     rewriteManifest((body) => Object.assign(body, { formatVersion }));
     await restore(bankIn(target));
-    expect((await settleShards(bankIn(target))).migrations).toEqual([]);
+    expect((await bootstrapShards(bankIn(target))).migrations).toEqual([]);
     expect(await verifyBank(bankIn(target))).toMatchObject({ accounts: 4, ok: true });
     // In the schema of the backup, if that has a log; else as soon as there is one.
     const acts = files.includes('audit_events')
@@ -466,7 +466,7 @@ describe('a restored bank', () => {
     expect((await actsIn(bankIn(target))).map(({ action }) => action)).toEqual(acts);
     // Its files do not fit the newest schema.
     await on(target, 'DROP SCHEMA bank CASCADE');
-    await settleShards(bankIn(target));
+    await bootstrapShards(bankIn(target));
     await expect(restore(bankIn(target))).rejects.toThrow('restore into a database without a bank');
     expect(await on(target, 'SELECT FROM bank.accounts')).toEqual([]);
   });
@@ -638,7 +638,7 @@ describe('what is not restored', () => {
   it.each(DAMAGE)('is a backup %s', async (_what, damage, message) => {
     damage();
     const restoring = restore(bankIn(target));
-    await expect(restoring).rejects.toThrow(WorkError);
+    await expect(restoring).rejects.toThrow(CommandError);
     await expect(restoring).rejects.toThrow(new RegExp(message));
     await expectNothing(target);
     expect(existsSync(PROOF)).toBe(false);
@@ -664,7 +664,7 @@ describe('what is not restored', () => {
   });
 
   it('is a backup into a bank that has accounts, or of another number of shards', async () => {
-    await seedBank((await settleShards(bankIn(target))).shards, { accounts: 5, balance: 350_01n });
+    await seedBank((await bootstrapShards(bankIn(target))).shards, { accounts: 5, balance: 350_01n });
     await expect(restore(bankIn(target))).rejects.toThrow(
       /holds accounts, keys or administrative acts; a backup is restored into an empty bank only$/,
     );
@@ -676,13 +676,13 @@ describe('what is not restored', () => {
   });
 
   it('is a backup into the place to which a shard is being moved', async () => {
-    await settleShards(bankIn(target));
+    await bootstrapShards(bankIn(target));
     await on(target, 'CREATE TABLE bank.shard_arriving ()');
     await expect(restore(bankIn(target))).rejects.toThrow('is the target of `shards move`');
   });
 
   it('is a half: a restore that loses its session leaves nothing, and can be run again', async () => {
-    await settleShards(bankIn(target));
+    await bootstrapShards(bankIn(target));
     await on(
       target,
       `CREATE FUNCTION bank.wait() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(60); RETURN NEW; END';
@@ -695,7 +695,7 @@ describe('what is not restored', () => {
       20_000,
     );
     const error = await restoring;
-    expect(explain(error)).toMatch(/^the database failed: /);
+    expect(userMessage(error)).toMatch(/^the database failed: /);
     expect(await on(target, 'SELECT FROM bank.accounts')).toEqual([]);
     await on(target, 'DROP TRIGGER wait ON bank.transactions');
     await restore(bankIn(target));

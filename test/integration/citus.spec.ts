@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { DataSource, QueryRunner } from 'typeorm';
-import { bytesOfDistributed, isCitus } from '../../src/database/citus.js';
-import { createDataSource } from '../../src/database/data-source.js';
-import { findWeakSettings } from '../../src/database/durability.js';
-import { ShardPool } from '../../src/database/shard-pool.js';
-import { TransactionRunner } from '../../src/ledger/transaction-runner.js';
+import { bytesOfDistributed, isCitus } from '../../src/storage/citus.js';
+import { createDataSource } from '../../src/storage/data-source.js';
+import { findWeakSettings } from '../../src/storage/durability.js';
+import { ShardPool } from '../../src/storage/shard-pool.js';
+import { TransactionRunner } from '../../src/storage/transaction-runner.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { SqlRecorder } from '../support/recorded-sql.js';
 

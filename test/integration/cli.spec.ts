@@ -10,10 +10,10 @@ import { resetAccount } from '../../src/cli/reset.js';
 import { seedBank } from '../../src/cli/seed.js';
 import type { ShardStatus } from '../../src/cli/shards-list.js';
 import { verifyBank, type VerifyReport } from '../../src/cli/verify.js';
-import { loadConfig } from '../../src/config.js';
-import { settleShards } from '../../src/database/bank-shards.js';
-import { describeServer, type ShardAddress } from '../../src/database/shard-address.js';
-import { migrate } from '../../src/database/migrate.js';
+import { loadConfig } from '../../src/config/config.js';
+import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
+import { describeServer, type ShardAddress } from '../../src/config/shard-address.js';
+import { migrate } from '../../src/storage/migrate.js';
 import { MAX_MONEY, parseMoney } from '../../src/domain/money.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
 import { shardList, startInstance } from '../support/app.js';
@@ -229,7 +229,7 @@ describe('reset', () => {
     // A relay that polls as fast as it may: none must run.
     resetAccount(
       loadConfig({ DATABASE_URL: bank.database.url, OUTBOX_POLL_MS: '10' }),
-      await settleShards([bank.shard]),
+      await bootstrapShards([bank.shard]),
       logger,
       accountId,
       money(balance),
@@ -284,7 +284,7 @@ describe('reset', () => {
     let posted = 0;
     const work = (async () => {
       for (; working; posted++) {
-        await ledger.groupCommit.submit({ accountId: 1, type: 'credit', amount: 1n });
+        await ledger.batchWriter.submit({ accountId: 1, type: 'credit', amount: 1n });
         await new Promise((resolve) => setTimeout(resolve, 2));
       }
     })();

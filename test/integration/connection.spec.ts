@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { PooledClient } from '../../src/database/connection.js';
+import { PooledClient } from '../../src/storage/connection.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
 import { openLedger } from '../support/ledger.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
@@ -17,7 +17,7 @@ describe('prepared statements', () => {
     const ledger = await openLedger(database.url, { PREPARED_STATEMENTS: setting, ...one });
     const { accountId } = await ledger.opener.open(THE_SERVICE, 100n);
     for (const idempotencyKey of ['a', 'b']) {
-      await ledger.groupCommit.submit({ accountId, type: 'credit', amount: 1n, idempotencyKey });
+      await ledger.batchWriter.submit({ accountId, type: 'credit', amount: 1n, idempotencyKey });
     }
     const rows = await ledger.runner.run(
       async (queryRunner) =>

@@ -1,11 +1,11 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { pino } from 'pino';
 import { Client } from 'pg';
-import { checkCredentials } from '../../src/auth/credentials-check.js';
-import type { Scope } from '../../src/auth/principal.js';
+import { checkCredentials } from '../../src/app/credentials-check.js';
+import type { Scope } from '../../src/access/principal.js';
 import { createKey, revokeKey, rotateKey, type KeyCreated } from '../../src/cli/keys.js';
-import { loadConfig } from '../../src/config.js';
-import { settleShards } from '../../src/database/bank-shards.js';
+import { loadConfig } from '../../src/config/config.js';
+import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 
 let database: TestDatabase;
@@ -35,7 +35,7 @@ async function warnings(settings: Record<string, string> = {}): Promise<string[]
   const lines: string[] = [];
   const logger = pino({}, { write: (line) => void lines.push(line) });
   const config = loadConfig({ DATABASE_URL: database.url, ...settings });
-  await checkCredentials(config, await settleShards(shards()), logger);
+  await checkCredentials(config, await bootstrapShards(shards()), logger);
   return lines.map((line) => (JSON.parse(line) as { msg: string }).msg);
 }
 

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { load, YAML11_SCHEMA } from 'js-yaml';
-import { loadConfig, VARIABLES, type Config } from '../../src/config.js';
-import { startReplica, type Replica } from '../../stack/servers/replica.js';
+import { loadConfig, VARIABLES, type Config } from '../../src/config/config.js';
+import { startReplica, type Replica } from '../../tools/stack/servers/replica.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 
 // Docker itself can't be had everywhere that tests run: what would rot unseen is checked here.

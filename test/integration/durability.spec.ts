@@ -1,14 +1,14 @@
 import 'reflect-metadata';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
-import { startPgBouncer } from '../../stack/servers/pgbouncer.js';
-import { startPostgres, type PostgresServer } from '../../stack/servers/postgres.js';
+import { startPgBouncer } from '../../tools/stack/servers/pgbouncer.js';
+import { startPostgres, type PostgresServer } from '../../tools/stack/servers/postgres.js';
 import { createKey } from '../../src/cli/keys.js';
-import { settleShards } from '../../src/database/bank-shards.js';
-import { COMMIT_DURABLY, NotDurableError } from '../../src/database/durability.js';
+import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
+import { COMMIT_DURABLY, NotDurableError } from '../../src/storage/durability.js';
 import { shardList, startInstance } from '../support/app.js';
 import { spawnService, startService, stopService, waitUntil } from '../support/service.js';
-import { TcpProxy } from '../../stack/proxies/tcp-proxy.js';
+import { TcpProxy } from '../../tools/stack/proxies/tcp-proxy.js';
 
 /** As a server is that nobody has made faster: everything on. */
 let server: PostgresServer;
@@ -18,7 +18,7 @@ beforeAll(async () => {
   server = await startPostgres();
   client = new Client({ connectionString: server.url });
   await client.connect();
-  await settleShards([{ url: server.url, schema: 'bank' }]);
+  await bootstrapShards([{ url: server.url, schema: 'bank' }]);
 }, 60_000);
 
 afterAll(async () => {
@@ -100,7 +100,7 @@ describe('a server that does not keep what it commits', () => {
     await alter('DATABASE bank SET synchronous_commit = off');
     const environment = { DATABASE_URL: server.url };
     const bank = [{ url: server.url, schema: 'bank' }];
-    await settleShards(bank);
+    await bootstrapShards(bank);
     await createKey(bank, { name: 'test', scopes: ['admin'] });
     const refused = await spawnService({ environment: { ...environment, NODE_ENV: 'production' } });
     expect(await refused.exited).toBe(1);
@@ -122,7 +122,7 @@ describe('a server that does not keep what it commits', () => {
       { url: server.url, schema: 'bank_0' },
       { url, schema: 'bank_1' },
     ];
-    await settleShards(shards);
+    await bootstrapShards(shards);
     await createKey(shards, { name: 'test', scopes: ['admin'] });
     proxy.takeDown();
     const service = await startService({

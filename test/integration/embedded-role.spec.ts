@@ -12,8 +12,8 @@ import { restoreBank } from '../../src/cli/restore.js';
 import { seedBank } from '../../src/cli/seed.js';
 import { moveShard } from '../../src/cli/shard-move.js';
 import { verifyBank } from '../../src/cli/verify.js';
-import { settleShards } from '../../src/database/bank-shards.js';
-import { MIGRATIONS } from '../../src/database/data-source.js';
+import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
+import { MIGRATIONS } from '../../src/storage/data-source.js';
 import { locateBinaries } from '../../src/database/embedded/binaries.js';
 import { createCluster } from '../../src/database/embedded/cluster.js';
 import { readPassword } from '../../src/database/embedded/data-folder.js';
@@ -21,9 +21,9 @@ import { chooseRunAs } from '../../src/database/embedded/run-as.js';
 import { freePort, startServer } from '../../src/database/embedded/start-server.js';
 import { handOver } from '../../src/database/embedded/hand-over.js';
 import { rolePassword } from '../../src/database/embedded/connection.js';
-import { prepareTables } from '../../src/database/migrate.js';
-import type { ShardAddress } from '../../src/database/shard-address.js';
-import { startPostgres, type PostgresServer } from '../../stack/servers/postgres.js';
+import { prepareTables } from '../../src/storage/migrate.js';
+import type { ShardAddress } from '../../src/config/shard-address.js';
+import { startPostgres, type PostgresServer } from '../../tools/stack/servers/postgres.js';
 import { startCli } from '../support/cli.js';
 import { openLedger } from '../support/ledger.js';
 import { createEmptyTestDatabase } from '../support/postgres.js';
@@ -59,7 +59,7 @@ beforeAll(async () => {
   address = { port: server.port, password: new URL(server.url).password };
   superuser = new Client({ connectionString: server.url });
   await superuser.connect();
-  await settleShards(bankOf(server.url));
+  await bootstrapShards(bankOf(server.url));
   await seedBank(bankOf(server.url), { accounts: 3, balance: 100_00n });
   await prepareTables({ url: server.url, schema: 'bank_older' }, PLACE, MIGRATIONS.slice(0, 4));
 });
@@ -124,10 +124,10 @@ describe('the role of an embedded bank', () => {
 
   it('can do all that the bank needs: migrate, post, verify, archive, back up, restore and move', async () => {
     const older = [{ url: roleUrl(), schema: 'bank_older' }];
-    expect((await settleShards(older)).migrations).toHaveLength(MIGRATIONS.length - 4);
+    expect((await bootstrapShards(older)).migrations).toHaveLength(MIGRATIONS.length - 4);
     const shards = bankOf(roleUrl());
     const ledger = await openLedger(roleUrl());
-    await ledger.groupCommit.submit({ accountId: 2, type: 'credit', amount: 1n });
+    await ledger.batchWriter.submit({ accountId: 2, type: 'credit', amount: 1n });
     await ledger.close();
     await archiveBank(shards, new Date());
     const whole = { accounts: 3, transactions: 4, balance: '300.01', ok: true };
@@ -146,7 +146,7 @@ describe('the role of an embedded bank', () => {
       await onTarget(`ALTER DATABASE ${database} OWNER TO bank_service`);
       [there.username, there.password] = ['', ''];
       await moveShard(shards[0] as ShardAddress, PLACE, there.href, { maxPauseMs: 5_000 });
-      expect(await verifyBank((await settleShards(shards)).shards)).toMatchObject(whole);
+      expect(await verifyBank((await bootstrapShards(shards)).shards)).toMatchObject(whole);
     } finally {
       rmSync(folder, { recursive: true, force: true });
       await target.drop();
@@ -166,7 +166,7 @@ async function makeOldFolder(folder: string): Promise<void> {
     ...{ onLine: () => undefined, onProcess: () => undefined, signal: new AbortController().signal },
   });
   const bank = bankOf(`postgresql://bank:${password}@127.0.0.1:${port}/bank`);
-  await settleShards(bank);
+  await bootstrapShards(bank);
   await old.stop();
 }
 

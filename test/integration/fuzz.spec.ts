@@ -8,12 +8,12 @@ import {
 import type { AddressInfo } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { Attack, type Violation } from '../../fuzz/attack.js';
-import { shellCommand, write, type Draft } from '../../fuzz/draft.js';
-import { parseAnswer } from '../../fuzz/raw-connection.js';
-import { requests } from '../../fuzz/requests.js';
+import { Attack, type Violation } from '../../tools/fuzz/attack.js';
+import { shellCommand, write, type Draft } from '../../tools/fuzz/draft.js';
+import { parseAnswer } from '../../tools/fuzz/raw-connection.js';
+import { requests } from '../../tools/fuzz/requests.js';
 import { startApp, type TestApp } from '../support/app.js';
-import { OpenApiContract } from '../support/openapi.js';
+import { OpenApiContract } from '../../tools/fuzz/contract.js';
 
 const contract = new OpenApiContract();
 let server: Server | undefined;

@@ -3,8 +3,8 @@ import { once } from 'node:events';
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
-import { ProviderUnavailableError, UnauthorizedError } from '../../src/auth/access-errors.js';
-import { Tokens } from '../../src/auth/tokens.js';
+import { ProviderUnavailableError, UnauthorizedError } from '../../src/access/access-errors.js';
+import { Tokens } from '../../src/access/tokens.js';
 import { pass } from '../support/clock.js';
 import { waitUntil } from '../support/service.js';
 

@@ -1,7 +1,7 @@
 import { userInfo } from 'node:os';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
-import { hashOfKey, isKey } from '../../src/auth/api-key.js';
+import { hashOfKey, isKey } from '../../src/access/api-key.js';
 import { readEvents } from '../../src/cli/audit.js';
 import { createKey, keysText, listKeys, revokeKey, rotateKey, type KeyCreated } from '../../src/cli/keys.js';
 import { startCli } from '../support/cli.js';

@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { archiveBank } from '../../src/cli/archive.js';
-import { tablesOf } from '../../src/database/tables.js';
+import { tablesOf } from '../../src/storage/tables.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
-import { Outbox } from '../../src/events/outbox.js';
-import type { LedgerReader } from '../../src/ledger/ledger-reader.js';
+import { Outbox } from '../../src/messaging/outbox.js';
+import type { LedgerReader } from '../../src/ledger/read/ledger-reader.js';
 import { countdown, openReader, openWithHistory, timeOf, walk } from '../support/history.js';
 import { openLedger, type TestLedger } from '../support/ledger.js';
 import { blocksRead, kindsOf, planOf as planOfStatement, rowsRead } from '../support/plans.js';
@@ -71,7 +71,7 @@ describe('with a long history, most of it in the archive', () => {
     const batch = await planOf(() =>
       Promise.allSettled(
         keys.map((idempotencyKey) =>
-          ledger.groupCommit.submit({ accountId, type: 'credit', amount: 1n, idempotencyKey }),
+          ledger.batchWriter.submit({ accountId, type: 'credit', amount: 1n, idempotencyKey }),
         ),
       ),
     );

@@ -9,11 +9,11 @@ import { DataSource } from 'typeorm';
 import { archiveBank } from '../../src/cli/archive.js';
 import { createKey } from '../../src/cli/keys.js';
 import { verifyBank } from '../../src/cli/verify.js';
-import { dataSourceOptions, MIGRATIONS } from '../../src/database/data-source.js';
-import { TRANSACTION_COLUMNS } from '../../src/database/rows.js';
-import type { ShardAddress } from '../../src/database/shard-address.js';
-import { findDrift } from '../../src/database/drift.js';
-import { migrate, prepareTables, ShardMismatchError } from '../../src/database/migrate.js';
+import { dataSourceOptions, MIGRATIONS } from '../../src/storage/data-source.js';
+import { TRANSACTION_COLUMNS } from '../../src/storage/rows.js';
+import type { ShardAddress } from '../../src/config/shard-address.js';
+import { findDrift } from '../../src/storage/drift.js';
+import { migrate, prepareTables, ShardMismatchError } from '../../src/storage/migrate.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
 import { openLedger } from '../support/ledger.js';
 import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
@@ -175,7 +175,7 @@ describe('an old bank that is migrated', () => {
     const largest = await rows('SELECT max(transaction_id)::int AS id FROM bank.transactions');
     const ledger = await openLedger(shard.url);
     try {
-      const posted = await ledger.groupCommit.submit({
+      const posted = await ledger.batchWriter.submit({
         accountId: 8,
         type: 'debit',
         amount: 100_000n,
@@ -199,7 +199,7 @@ describe('an old bank that is migrated', () => {
   it('still knows which keys were used', async () => {
     const ledger = await openLedger(shard.url);
     const [used] = history.filter((row) => row.idempotency_key !== null);
-    const again = ledger.groupCommit.submit({
+    const again = ledger.batchWriter.submit({
       accountId: Number(used?.account_id),
       type: used?.type as 'credit' | 'debit',
       amount: BigInt((used?.amount as string).replace('.', '')),
@@ -291,8 +291,8 @@ describe('a bank of before the hashes', () => {
     expect(await verifyBank([shard])).toMatchObject({ transactions: 6, ok: true, faults: [] });
 
     const ledger = await openLedger(database.url);
-    await ledger.groupCommit.submit({ accountId: 1, type: 'credit', amount: 1n, idempotencyKey: 'new' });
-    await ledger.groupCommit.submit({ accountId: 2, type: 'credit', amount: 1n });
+    await ledger.batchWriter.submit({ accountId: 1, type: 'credit', amount: 1n, idempotencyKey: 'new' });
+    await ledger.batchWriter.submit({ accountId: 2, type: 'credit', amount: 1n });
     await ledger.close();
     expect(await verifyBank([shard])).toMatchObject({ transactions: 8, ok: true, faults: [] });
   });

@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { tablesOf } from '../../src/database/tables.js';
+import { tablesOf } from '../../src/storage/tables.js';
 import { EventPublisher } from '../../src/domain/ports.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
 import type { Transaction } from '../../src/domain/transaction.js';
-import { OutboxRelay } from '../../src/events/outbox-relay.js';
-import { Outbox } from '../../src/events/outbox.js';
+import { OutboxRelay } from '../../src/messaging/outbox-relay.js';
+import { Outbox } from '../../src/messaging/outbox.js';
 import { Metrics } from '../../src/observability/metrics.js';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
 import { openLedger, type TestLedger } from '../support/ledger.js';
@@ -62,7 +62,7 @@ describe('the outbox relay', () => {
 
   async function post(accountIds: readonly number[], each: number): Promise<void> {
     const commands = Array.from({ length: each }, () =>
-      accountIds.map((accountId) => ledger.groupCommit.submit({ accountId, type: 'credit', amount: 1n })),
+      accountIds.map((accountId) => ledger.batchWriter.submit({ accountId, type: 'credit', amount: 1n })),
     );
     await Promise.all(commands.flat());
   }
@@ -170,7 +170,7 @@ describe('a service with its balance cache on', () => {
     const accountId = await openAccount(app, '10.00');
     const balance = async () => (await app.http.get(`/accounts/${accountId}/balance`)).text;
     expect(await balance()).toBe('{"balance":10.00,"version":2}');
-    await foreign.groupCommit.submit({ accountId, type: 'credit', amount: 500n });
+    await foreign.batchWriter.submit({ accountId, type: 'credit', amount: 500n });
     await waitUntil(async () => (await balance()) === '{"balance":15.00,"version":3}', 2_000);
   });
 

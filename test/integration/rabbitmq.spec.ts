@@ -2,22 +2,22 @@ import { createServer } from 'node:net';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { connect, type ConsumeMessage } from 'amqplib';
 import { Client } from 'pg';
-import { startRabbitMq, type RabbitMqServer } from '../../stack/servers/rabbitmq.js';
-import { tablesOf } from '../../src/database/tables.js';
+import { startRabbitMq, type RabbitMqServer } from '../../tools/stack/servers/rabbitmq.js';
+import { tablesOf } from '../../src/storage/tables.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
 import type { Transaction } from '../../src/domain/transaction.js';
-import { OutboxRelay } from '../../src/events/outbox-relay.js';
-import { Outbox } from '../../src/events/outbox.js';
-import { RabbitMqConnection } from '../../src/events/rabbitmq-connection.js';
-import { RabbitMqPublisher } from '../../src/events/rabbitmq-publisher.js';
+import { OutboxRelay } from '../../src/messaging/outbox-relay.js';
+import { Outbox } from '../../src/messaging/outbox.js';
+import { RabbitMqConnection } from '../../src/messaging/rabbitmq-connection.js';
+import { RabbitMqPublisher } from '../../src/messaging/rabbitmq-publisher.js';
 import { Metrics } from '../../src/observability/metrics.js';
-import type { TransactionPosted } from '../../src/events/transaction-posted.js';
+import type { TransactionPosted } from '../../src/messaging/transaction-posted.js';
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
 import { startCli } from '../support/cli.js';
 import { expectEverythingArrived, isValidEvent, Listener, Load } from '../support/events.js';
 import { openLedger } from '../support/ledger.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
-import { PostgresProxy, type AtCommit } from '../../stack/proxies/postgres-proxy.js';
+import { PostgresProxy, type AtCommit } from '../../tools/stack/proxies/postgres-proxy.js';
 import { startService, waitUntil } from '../support/service.js';
 
 /** Far more than a posting takes on a busy machine, far less than the broker is away. */
@@ -257,7 +257,7 @@ describe('several relays of one shard', () => {
       relay.start();
       const { accountId } = await ledger.opener.open(THE_SERVICE, 100n);
       await waitUntil(async () => {
-        await ledger.groupCommit.submit({ accountId, type: 'credit', amount: 1n });
+        await ledger.batchWriter.submit({ accountId, type: 'credit', amount: 1n });
         return cuts === 3;
       }, 20_000);
       await expectEverythingArrived(listener, database.url);

@@ -7,9 +7,9 @@ import { RedisBalanceCache } from '../../src/cache/redis-balance-cache.js';
 import type { Account } from '../../src/domain/account.js';
 import { Metrics } from '../../src/observability/metrics.js';
 import { RedisConnection } from '../../src/redis/redis-connection.js';
-import { startRedis, type RedisServer } from '../../stack/servers/redis.js';
+import { startRedis, type RedisServer } from '../../tools/stack/servers/redis.js';
 import { waitUntil } from '../support/service.js';
-import { TcpProxy } from '../../stack/proxies/tcp-proxy.js';
+import { TcpProxy } from '../../tools/stack/proxies/tcp-proxy.js';
 
 const TIMEOUT_MS = 50;
 /** What a slow machine may add to it. */

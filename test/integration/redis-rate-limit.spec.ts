@@ -2,11 +2,11 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/glob
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
-import { ratePolicy, type RatePolicy } from '../../src/rate-limit/gcra.js';
-import { LocalRateLimiter } from '../../src/rate-limit/local-rate-limiter.js';
-import { RedisRateLimiter } from '../../src/rate-limit/redis-rate-limiter.js';
+import { ratePolicy, type RatePolicy } from '../../src/access/rate-limit/gcra.js';
+import { LocalRateLimiter } from '../../src/access/rate-limit/local-rate-limiter.js';
+import { RedisRateLimiter } from '../../src/access/rate-limit/redis-rate-limiter.js';
 import { RedisConnection } from '../../src/redis/redis-connection.js';
-import { startRedis, type RedisServer } from '../../stack/servers/redis.js';
+import { startRedis, type RedisServer } from '../../tools/stack/servers/redis.js';
 import { waitUntil } from '../support/service.js';
 
 const TIMEOUT_MS = 50;

@@ -9,10 +9,10 @@ import { describe, expect, it } from '@jest/globals';
 import { connect } from 'amqplib';
 import { Redis } from 'ioredis';
 import { Client } from 'pg';
-import { startPgBouncer } from '../../stack/servers/pgbouncer.js';
-import { startPostgres } from '../../stack/servers/postgres.js';
-import { startRabbitMq } from '../../stack/servers/rabbitmq.js';
-import { startRedis } from '../../stack/servers/redis.js';
+import { startPgBouncer } from '../../tools/stack/servers/pgbouncer.js';
+import { startPostgres } from '../../tools/stack/servers/postgres.js';
+import { startRabbitMq } from '../../tools/stack/servers/rabbitmq.js';
+import { startRedis } from '../../tools/stack/servers/redis.js';
 
 async function onDatabase<T>(url: string, work: (client: Client) => Promise<T>): Promise<T> {
   const client = new Client({ connectionString: url, connectionTimeoutMillis: 1_000 });

@@ -10,12 +10,12 @@ import { restoreBank } from '../../src/cli/restore.js';
 import { seedBank } from '../../src/cli/seed.js';
 import { moveShard } from '../../src/cli/shard-move.js';
 import { verifyBank } from '../../src/cli/verify.js';
-import { settleShards } from '../../src/database/bank-shards.js';
-import { migrate } from '../../src/database/migrate.js';
-import type { ShardAddress } from '../../src/database/shard-address.js';
+import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
+import { migrate } from '../../src/storage/migrate.js';
+import type { ShardAddress } from '../../src/config/shard-address.js';
 import { openAccount, startInstance } from '../support/app.js';
 import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
-import { deposit, post } from '../e2e/requests.js';
+import { deposit, post } from '../support/requests.js';
 
 const ROLE = `service_${process.pid}`;
 const PASSWORD = 'of-the-service';
@@ -48,7 +48,7 @@ beforeAll(async () => {
   other = await createEmptyTestDatabase('service-role-target');
   owner = await connect(database.url);
   await owner.query(`CREATE ROLE ${ROLE} LOGIN PASSWORD '${PASSWORD}'`);
-  await settleShards(bank());
+  await bootstrapShards(bank());
   await seedBank(bank(), { accounts: 3, balance: 100n });
   await archiveBank(bank(), new Date());
   await seedBank(bank(), { accounts: 3, balance: 100n });

@@ -7,17 +7,17 @@ import { digestSince, NOTHING } from '../../src/cli/shard-copy.js';
 import { moveShard, type MoveOptions } from '../../src/cli/shard-move.js';
 import { seedBank } from '../../src/cli/seed.js';
 import { verifyBank } from '../../src/cli/verify.js';
-import { loadConfig } from '../../src/config.js';
-import { settleShards } from '../../src/database/bank-shards.js';
+import { loadConfig } from '../../src/config/config.js';
+import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { EmbeddedPostgres } from '../../src/database/embedded-postgres.js';
-import type { ShardAddress } from '../../src/database/shard-address.js';
-import { tablesOf } from '../../src/database/tables.js';
-import { InterruptedError, WorkError } from '../../src/explain.js';
-import { ShardRouter } from '../../src/ledger/shard-router.js';
+import type { ShardAddress } from '../../src/config/shard-address.js';
+import { tablesOf } from '../../src/storage/tables.js';
+import { InterruptedError, CommandError } from '../../src/app/user-message.js';
+import { ShardRouter } from '../../src/sharding/shard-router.js';
 import { createLogger } from '../../src/observability/logging.js';
-import { createApp } from '../../src/app.js';
+import { createApp } from '../../src/app/create-app.js';
 import { createEmptyTestDatabase, superuserUrl, type TestDatabase } from '../support/postgres.js';
-import { PostgresProxy } from '../../stack/proxies/postgres-proxy.js';
+import { PostgresProxy } from '../../tools/stack/proxies/postgres-proxy.js';
 import { temporaryDataDir } from '../support/service.js';
 
 /** Two shards on one server; shard 1 moves to another server. */
@@ -53,7 +53,7 @@ beforeEach(async () => {
   targetName = new URL(source.url).pathname.slice(1);
   await on(adminUrl(), `CREATE DATABASE ${targetName}`);
   shards = [0, 1].map((index) => ({ url: source.url, schema: `bank_${index}` }));
-  await settleShards(shards);
+  await bootstrapShards(shards);
 });
 
 afterEach(async () => {
@@ -107,7 +107,7 @@ async function startService(list = shards) {
     AUTH: 'off',
     SHARDS: list.map(({ url, schema }) => `${url}?schema=${schema}`).join(),
   });
-  const bank = await settleShards(config.shards ?? [], { allowDown: true });
+  const bank = await bootstrapShards(config.shards ?? [], { allowDown: true });
   const app = await createApp(config, bank, createLogger(config.log));
   await app.listen({ host: config.host, port: config.port });
   return { url: await app.getUrl(), close: () => app.close() };
@@ -207,7 +207,7 @@ describe('moving a shard', () => {
   it('leaves an address that a start with the old list follows, and that tells a second move that it is done', async () => {
     await seedBank(shards, { accounts: 10, balance: 100n });
     await move();
-    const settled = await settleShards(shards);
+    const settled = await bootstrapShards(shards);
     expect(settled.shards[1]?.url).toBe(target().url);
     const service = await startService();
     const answer = await fetch(`${service.url}/accounts/2/balance`);
@@ -362,7 +362,7 @@ describe('moving a shard', () => {
     };
     await move({ onStep });
     expect(await assigning).toEqual(
-      new WorkError(
+      new CommandError(
         'account 8: its shard is being moved: try again when that is done (no account was changed)',
       ),
     );
@@ -442,7 +442,7 @@ describe('moving a shard', () => {
     );
     await proxy.stop();
     expect((await verifyBank(shards)).ok).toBe(true);
-    expect((await settleShards(shards)).shards[1]?.url).toBe(source.url);
+    expect((await bootstrapShards(shards)).shards[1]?.url).toBe(source.url);
   });
 
   it('waits for a transaction that holds the shard, and holds nobody up meanwhile', async () => {
@@ -474,7 +474,7 @@ describe('what a move refuses', () => {
     await expect(move({ onStep, signal: controller.signal })).rejects.toThrow(InterruptedError);
     await on(target().url, DAMAGE);
     await expect(move()).rejects.toThrow('the copy is not what the source holds');
-    expect((await settleShards(shards)).shards[1]?.url).toBe(source.url);
+    expect((await bootstrapShards(shards)).shards[1]?.url).toBe(source.url);
   });
 
   it.each([
@@ -490,7 +490,7 @@ describe('what a move refuses', () => {
   });
 
   it('a target that holds a shard, or accounts of something else', async () => {
-    await settleShards([{ ...target() }]);
+    await bootstrapShards([{ ...target() }]);
     await expect(move()).rejects.toThrow('holds a shard already');
     await on(target().url, 'DELETE FROM bank_1.shard_identity');
     await on(target().url, 'INSERT INTO bank_1.accounts (balance, version) VALUES (0, 1)');

@@ -1,16 +1,16 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { Client, escapeIdentifier } from 'pg';
 import { pino } from 'pino';
-import { openBank, StartError } from '../../src/bank.js';
+import { openDatabases, StartError } from '../../src/app/open-databases.js';
 import { resetAccount } from '../../src/cli/reset.js';
 import { seedBank } from '../../src/cli/seed.js';
 import { verifyBank } from '../../src/cli/verify.js';
-import { loadConfig } from '../../src/config.js';
-import { settleShards, ShardsDownError } from '../../src/database/bank-shards.js';
-import { migrate } from '../../src/database/migrate.js';
-import type { ShardAddress } from '../../src/database/shard-address.js';
+import { loadConfig } from '../../src/config/config.js';
+import { bootstrapShards, ShardsDownError } from '../../src/sharding/bootstrap-shards.js';
+import { migrate } from '../../src/storage/migrate.js';
+import type { ShardAddress } from '../../src/config/shard-address.js';
 import { openAccount, shardList, startInstance } from '../support/app.js';
-import { PostgresProxy } from '../../stack/proxies/postgres-proxy.js';
+import { PostgresProxy } from '../../tools/stack/proxies/postgres-proxy.js';
 import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { waitUntil } from '../support/service.js';
 
@@ -71,7 +71,7 @@ const openAccounts = (shard: ShardAddress, count = 1) =>
 describe('founding a bank', () => {
   it('records in each shard its place and the bank, and lets each hand out the ids of its place', async () => {
     const shards = shardsIn(database.url, 3);
-    const { bankId, down } = await settleShards(shards);
+    const { bankId, down } = await bootstrapShards(shards);
     expect(await recorded(shards)).toEqual(
       [0, 1, 2].map((index) => ({ bank_id: bankId, shard_index: index, shard_count: 3 })),
     );
@@ -88,8 +88,8 @@ describe('founding a bank', () => {
 
   it('changes nothing the second time', async () => {
     const shards = shardsIn(database.url, 2);
-    const first = await settleShards(shards);
-    expect(await settleShards(shards)).toEqual({ ...first, migrations: [] });
+    const first = await bootstrapShards(shards);
+    expect(await bootstrapShards(shards)).toEqual({ ...first, migrations: [] });
   });
 
   it('goes on with the same bank when it was interrupted', async () => {
@@ -97,7 +97,7 @@ describe('founding a bank', () => {
     // It begins with the last shard.
     const { bankId } = await migrate(shards[3] as ShardAddress, { index: 3, count: 4 });
     await migrate(shards[2] as ShardAddress, { index: 2, count: 4 }, bankId);
-    expect((await settleShards(shards)).bankId).toBe(bankId);
+    expect((await bootstrapShards(shards)).bankId).toBe(bankId);
     expect((await recorded(shards)).map((row) => row?.bank_id)).toEqual([bankId, bankId, bankId, bankId]);
   });
 
@@ -105,15 +105,15 @@ describe('founding a bank', () => {
     const [first, second, third] = shardsIn(database.url, 3) as [ShardAddress, ShardAddress, ShardAddress];
     await migrate(third, { index: 2, count: 3 });
     const down = { ...second, url: 'postgresql://bank@127.0.0.1:1/bank' };
-    await expect(settleShards([first, down, third], { allowDown: true })).rejects.toThrow(
+    await expect(bootstrapShards([first, down, third], { allowDown: true })).rejects.toThrow(
       'the bank is not whole yet, and not all of its shards can be reached',
     );
-    await settleShards([first, second, third]);
+    await bootstrapShards([first, second, third]);
   });
 
   it('agrees on one bank when several instances found it at once', async () => {
     const shards = shardsIn(database.url, 3);
-    const founders = await Promise.all(Array.from({ length: 4 }, () => settleShards(shards)));
+    const founders = await Promise.all(Array.from({ length: 4 }, () => bootstrapShards(shards)));
     expect(new Set(founders.map(({ bankId }) => bankId)).size).toBe(1);
     expect((await recorded(shards)).map((row) => row?.bank_id)).toEqual(
       Array<string | undefined>(3).fill(founders[0]?.bankId),
@@ -127,7 +127,7 @@ describe('a list of shards that is not the bank', () => {
 
   beforeEach(async () => {
     shards = shardsIn(database.url, 3);
-    ({ bankId } = await settleShards(shards));
+    ({ bankId } = await bootstrapShards(shards));
   });
 
   const shard = (index: number) => shards[index] as ShardAddress;
@@ -135,31 +135,31 @@ describe('a list of shards that is not the bank', () => {
     `127.0.0.1:${new URL(database.url).port}${new URL(database.url).pathname}, schema "bank_${index}"`;
 
   it('is refused in the wrong order', async () => {
-    await expect(settleShards([shard(0), shard(2), shard(1)])).rejects.toThrow(
+    await expect(bootstrapShards([shard(0), shard(2), shard(1)])).rejects.toThrow(
       `the shards are listed in the wrong order: ${place(2)} holds shard 2 (of 0 to 2) but is listed as shard 1`,
     );
   });
 
   it('is refused when it is too short or too long', async () => {
-    await expect(settleShards(shards.slice(0, 2))).rejects.toThrow(
+    await expect(bootstrapShards(shards.slice(0, 2))).rejects.toThrow(
       `the bank has 3 shard(s), as ${place(0)} records, but the configuration lists 2`,
     );
-    await expect(settleShards([...shards, { ...shard(0), schema: 'bank_3' }])).rejects.toThrow(
+    await expect(bootstrapShards([...shards, { ...shard(0), schema: 'bank_3' }])).rejects.toThrow(
       'the bank has 3 shard(s), as',
     );
   });
 
   it('is refused with a shard of another bank', async () => {
     const other = shardsIn(database.url, 3, 'other');
-    const { bankId: otherBank } = await settleShards(other);
-    await expect(settleShards([shard(0), other[1] as ShardAddress, shard(2)])).rejects.toThrow(
+    const { bankId: otherBank } = await bootstrapShards(other);
+    await expect(bootstrapShards([shard(0), other[1] as ShardAddress, shard(2)])).rejects.toThrow(
       `schema "other_1" holds a shard of another bank (${otherBank}) than the rest of the list (${bankId})`,
     );
   });
 
   it('is refused with an empty schema in the place of a shard', async () => {
     const empty = { url: database.url, schema: 'empty' };
-    await expect(settleShards([shard(0), empty, shard(2)])).rejects.toThrow(
+    await expect(bootstrapShards([shard(0), empty, shard(2)])).rejects.toThrow(
       `schema "empty" is listed as shard 1 of the bank ${bankId} but holds no shard: a wrong address?`,
     );
     expect(await rows(database.url, `SELECT FROM pg_namespace WHERE nspname = 'empty'`)).toEqual([]);
@@ -167,17 +167,17 @@ describe('a list of shards that is not the bank', () => {
 
   it('is refused with an empty schema in the place of the first shard, once the bank is in use', async () => {
     await openAccounts(shard(2));
-    await expect(settleShards([{ url: database.url, schema: 'empty' }, shard(1), shard(2)])).rejects.toThrow(
+    await expect(bootstrapShards([{ url: database.url, schema: 'empty' }, shard(1), shard(2)])).rejects.toThrow(
       `schema "empty" is listed as shard 0 of the bank ${bankId} but holds no shard`,
     );
   });
 
   it('is refused with a shard named twice, however it is spelled', async () => {
-    await expect(settleShards([shard(0), shard(1), spelledOtherwise(shard(1))])).rejects.toThrow(
+    await expect(bootstrapShards([shard(0), shard(1), spelledOtherwise(shard(1))])).rejects.toThrow(
       'the shards are listed in the wrong order: localhost:',
     );
     const fresh = { url: database.url, schema: 'fresh' };
-    await expect(settleShards([spelledOtherwise(fresh), fresh])).rejects.toThrow(
+    await expect(bootstrapShards([spelledOtherwise(fresh), fresh])).rejects.toThrow(
       'schema "fresh" holds shard 1 of 2, but is configured as shard 0 of 2',
     );
   });
@@ -201,7 +201,7 @@ describe('opening a bank none of whose shards can be reached', () => {
   it('waits, then says why in one sentence', async () => {
     const config = loadConfig({ SHARDS: shardList(shards), DATABASE_START_TIMEOUT_MS: '700' });
     const startedMs = performance.now();
-    const opening = openBank(config, SILENT, { holder: 'tests', allowDown: true });
+    const opening = openDatabases(config, SILENT, { holder: 'tests', allowDown: true });
     const error = await opening.catch((reason: unknown) => reason);
     expect(error).toBeInstanceOf(StartError);
     expect((error as Error).message).toMatch(
@@ -218,7 +218,7 @@ describe('opening a bank none of whose shards can be reached', () => {
       { url: wrong.href, schema: 'bank_1' },
     ];
     const config = loadConfig({ SHARDS: shardList(list), DATABASE_START_TIMEOUT_MS: '600000' });
-    const opening = openBank(config, SILENT, { holder: 'tests', allowDown: true });
+    const opening = openDatabases(config, SILENT, { holder: 'tests', allowDown: true });
     await expect(opening).rejects.toThrow('database "no_such_database" does not exist');
   });
 });
@@ -226,11 +226,11 @@ describe('opening a bank none of whose shards can be reached', () => {
 describe('a bank of several shards, of which one is down', () => {
   it('is opened without it only by those who ask for that', async () => {
     const shards = shardsIn(database.url, 2);
-    const { bankId } = await settleShards(shards);
+    const { bankId } = await bootstrapShards(shards);
     const down = { url: 'postgresql://bank@127.0.0.1:1/bank', schema: 'bank_1' };
     const list = [shards[0] as ShardAddress, down];
-    await expect(settleShards(list)).rejects.toThrow(ShardsDownError);
-    expect(await settleShards(list, { allowDown: true })).toMatchObject({ bankId, down: new Set([1]) });
+    await expect(bootstrapShards(list)).rejects.toThrow(ShardsDownError);
+    expect(await bootstrapShards(list, { allowDown: true })).toMatchObject({ bankId, down: new Set([1]) });
   });
 
   it('is served when only the pooler on the way to that one is down, and that one once it is back', async () => {
@@ -329,7 +329,7 @@ describe('a role for each shard that may use one schema only', () => {
       await app.close();
     }
     await seedBank(shards, { accounts: 10, balance: 100n });
-    await resetAccount(loadConfig({ SHARDS: shardList(shards) }), await settleShards(shards), SILENT, 3, 5n);
+    await resetAccount(loadConfig({ SHARDS: shardList(shards) }), await bootstrapShards(shards), SILENT, 3, 5n);
     expect(await verifyBank(shards)).toMatchObject({ accounts: 12, ok: true, faults: [] });
     // The roles are as narrow as they are meant to be.
     await expect(rows(first.url, 'SELECT FROM bank_1.accounts')).rejects.toThrow(
@@ -345,9 +345,9 @@ describe('a role for each shard that may use one schema only', () => {
 
   it("says so when a shard is listed with another one's role", async () => {
     await create(OWNED);
-    await settleShards(shards);
+    await bootstrapShards(shards);
     const [first, second] = shards as [ShardAddress, ShardAddress];
-    await expect(settleShards([first, { ...second, url: first.url }], { allowDown: true })).rejects.toThrow(
+    await expect(bootstrapShards([first, { ...second, url: first.url }], { allowDown: true })).rejects.toThrow(
       /^shard 1 \(.*, schema "bank_1"\): permission denied for schema bank_1$/,
     );
   });

@@ -13,8 +13,8 @@ import { seedBank } from '../../src/cli/seed.js';
 import { moveShard } from '../../src/cli/shard-move.js';
 import { listShards } from '../../src/cli/shards-list.js';
 import { verifyBank } from '../../src/cli/verify.js';
-import { settleShards } from '../../src/database/bank-shards.js';
-import type { ShardAddress } from '../../src/database/shard-address.js';
+import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
+import type { ShardAddress } from '../../src/config/shard-address.js';
 import { openAccount, startInstance } from '../support/app.js';
 import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { commandsOf, SqlRecorder, type Recorded } from '../support/recorded-sql.js';
@@ -62,10 +62,10 @@ describe('the SQL of a bank of two shards', () => {
     const shards = shardsIn(bank);
     const recorder = new SqlRecorder();
     try {
-      await recorder.recording('migrate', () => settleShards(shards));
+      await recorder.recording('migrate', () => bootstrapShards(shards));
       await recorder.recording('service', () => serve(shards));
       await recorder.recording('commands', () => command(shards));
-      await recorder.recording('migrate', () => settleShards(shardsIn(restored)));
+      await recorder.recording('migrate', () => bootstrapShards(shardsIn(restored)));
       const to = join(folder, 'backup');
       await recorder.recording('backup', () => backupBank(shards, { to }));
       await recorder.recording('restore', () => restoreBank(shardsIn(restored), { from: to, skipIds: 0 }));

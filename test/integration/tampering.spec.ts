@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
-import { Random } from '../../chaos/random.js';
+import { Random } from '../../tools/chaos/random.js';
 import { archiveBank } from '../../src/cli/archive.js';
 import { verifyInSnapshot, type VerifyFault } from '../../src/cli/verify.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
@@ -37,7 +37,7 @@ beforeAll(async () => {
   const postAll = (round: number) =>
     Promise.all(
       Array.from({ length: 10 * ACCOUNTS }, (_, n) =>
-        ledger.groupCommit.submit({
+        ledger.batchWriter.submit({
           accountId: 1 + (n % ACCOUNTS),
           type: random.chance(0.5) ? 'credit' : 'debit',
           amount: BigInt(random.integer(1, 1_000)),

@@ -1,13 +1,13 @@
 import { spawnSync } from 'node:child_process';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
-import { chainAll, UNCHAINED } from '../../bench/chained.js';
+import { chainAll, UNCHAINED } from '../../tools/bench/chained.js';
 import { seedBank } from '../../src/cli/seed.js';
 import { MAX_FAULTS, verifyBank, verifyShard } from '../../src/cli/verify.js';
 import { verifyText } from '../../src/cli/verify-text.js';
-import { settleShards } from '../../src/database/bank-shards.js';
+import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
-import { ShardRouter } from '../../src/ledger/shard-router.js';
+import { ShardRouter } from '../../src/sharding/shard-router.js';
 import { openLedger } from '../support/ledger.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 
@@ -359,7 +359,7 @@ describe('verify', () => {
 
   it('finds an account that lies in the wrong shard, where nobody looks for it', async () => {
     const shards = [0, 1, 2].map((index) => ({ url: database.url, schema: `bank_${index}` }));
-    await settleShards(shards);
+    await bootstrapShards(shards);
     await seedBank(shards, { accounts: 9, balance: 100n });
     expect(await verifyBank(shards)).toMatchObject({ accounts: 9, balance: '9.00', ok: true });
     for (const [table, columns] of [
@@ -576,7 +576,7 @@ describe('verify while the ledger works', () => {
     );
     let working = true;
     const work = accounts.map(async ({ accountId }) => {
-      while (working) await ledger.groupCommit.submit({ accountId, type: 'credit', amount: 1n });
+      while (working) await ledger.batchWriter.submit({ accountId, type: 'credit', amount: 1n });
     });
     const counts: number[] = [];
     for (let round = 0; round < 10; round++) {

@@ -1,10 +1,10 @@
 import 'reflect-metadata';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import request from 'supertest';
-import { createApp } from '../../src/app.js';
-import { loadConfig, type Config } from '../../src/config.js';
-import { settleShards } from '../../src/database/bank-shards.js';
-import type { ShardAddress } from '../../src/database/shard-address.js';
+import { createApp } from '../../src/app/create-app.js';
+import { loadConfig, type Config } from '../../src/config/config.js';
+import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
+import type { ShardAddress } from '../../src/config/shard-address.js';
 import { createLogger } from '../../src/observability/logging.js';
 import { createTestDatabase, serviceUrl } from './postgres.js';
 
@@ -56,7 +56,7 @@ async function listen(
   shards: readonly ShardAddress[],
   databaseUrl: string,
 ): Promise<TestApp> {
-  const bank = await settleShards(shards, { allowDown: true });
+  const bank = await bootstrapShards(shards, { allowDown: true });
   const app = await createApp(config, bank, createLogger(config.log));
   await app.listen({ host: config.host, port: config.port });
   const url = await app.getUrl();

@@ -3,9 +3,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from '@jest/globals';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { Client } from 'pg';
-import { consumeEvents } from '../../src/events/event-consumer.js';
-import { TRANSACTION_POSTED, type TransactionPosted } from '../../src/events/transaction-posted.js';
-import { VersionFilter } from '../../src/events/version-filter.js';
+import { consumeEvents } from '../../src/messaging/event-consumer.js';
+import { TRANSACTION_POSTED, type TransactionPosted } from '../../src/messaging/transaction-posted.js';
+import { VersionFilter } from '../../src/messaging/version-filter.js';
 import { waitUntil } from './service.js';
 
 const schema = JSON.parse(readFileSync('docs/events/transaction.posted.v1.schema.json', 'utf8')) as object;

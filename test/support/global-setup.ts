@@ -27,7 +27,7 @@ export default async function globalSetup(): Promise<void> {
   if (globalThis.testServer) return;
   // Imported here, when the loader that understands the sources is in place.
   const { EmbeddedPostgres } = await import('../../src/database/embedded-postgres.js');
-  const { newPlace } = await import('../../stack/servers/server.js');
+  const { newPlace } = await import('../../tools/stack/servers/server.js');
   const { buildTemplate, superuserUrl } = await import('./postgres.js');
   const { folder } = await newPlace('test-postgres');
   globalThis.testServer = { postgres: undefined, folder };

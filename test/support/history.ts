@@ -1,10 +1,10 @@
 import { Client } from 'pg';
-import { chainAll, UNCHAINED } from '../../bench/chained.js';
-import { LedgerReader, type TransactionFilter } from '../../src/ledger/ledger-reader.js';
-import { ShardReader } from '../../src/ledger/shard-reader.js';
-import { ShardRouter } from '../../src/ledger/shard-router.js';
-import { ShardPool } from '../../src/database/shard-pool.js';
-import { tablesOf } from '../../src/database/tables.js';
+import { chainAll, UNCHAINED } from '../../tools/bench/chained.js';
+import { LedgerReader, type TransactionFilter } from '../../src/ledger/read/ledger-reader.js';
+import { ShardReader } from '../../src/ledger/read/shard-reader.js';
+import { ShardRouter } from '../../src/sharding/shard-router.js';
+import { ShardPool } from '../../src/storage/shard-pool.js';
+import { tablesOf } from '../../src/storage/tables.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
 import type { TestLedger } from './ledger.js';
 

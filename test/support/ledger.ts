@@ -1,20 +1,20 @@
 import 'reflect-metadata';
 import type { DataSource } from 'typeorm';
 import { LocalBalanceCache } from '../../src/cache/local-balance-cache.js';
-import { loadConfig } from '../../src/config.js';
-import { createDataSource } from '../../src/database/data-source.js';
-import { ShardPool } from '../../src/database/shard-pool.js';
+import { loadConfig } from '../../src/config/config.js';
+import { createDataSource } from '../../src/storage/data-source.js';
+import { ShardPool } from '../../src/storage/shard-pool.js';
 import { LedgerError, type Refusal } from '../../src/domain/errors.js';
-import { AccountOpener } from '../../src/ledger/account-opener.js';
-import { GroupCommit } from '../../src/ledger/group-commit.js';
-import { OwnBatches } from '../../src/ledger/own-batches.js';
-import { PostBatch } from '../../src/ledger/post-batch.js';
-import { tablesOf } from '../../src/database/tables.js';
-import { TransactionRunner } from '../../src/ledger/transaction-runner.js';
+import { AccountOpener } from '../../src/ledger/write/account-opener.js';
+import { BatchWriter } from '../../src/ledger/write/batch-writer.js';
+import { RecentLocalBatches } from '../../src/messaging/recent-local-batches.js';
+import { BatchStatements } from '../../src/ledger/write/batch-statements.js';
+import { tablesOf } from '../../src/storage/tables.js';
+import { TransactionRunner } from '../../src/storage/transaction-runner.js';
 import { Metrics } from '../../src/observability/metrics.js';
 
 export interface TestLedger {
-  readonly groupCommit: GroupCommit;
+  readonly batchWriter: BatchWriter;
   readonly opener: AccountOpener;
   readonly runner: TransactionRunner;
   readonly dataSource: DataSource;
@@ -27,7 +27,7 @@ export interface TestLedger {
 export async function openLedger(url: string, overrides: Record<string, string> = {}): Promise<TestLedger> {
   const config = loadConfig({ DATABASE_URL: url, DATABASE_CONNECT_TIMEOUT_MS: '1000', ...overrides });
   const { ledger } = config;
-  const size = ledger.flushers + ledger.lanes + ledger.atomicBatches;
+  const size = ledger.batchWriters + ledger.lanes + ledger.atomicBatches;
   const dataSource = createDataSource(
     { url, schema: 'bank' },
     {
@@ -41,27 +41,27 @@ export async function openLedger(url: string, overrides: Record<string, string> 
   const tables = tablesOf('bank');
   const balances = new LocalBalanceCache({ entries: 10_000, ttlMs: 60_000, servesReads: true });
   const runner = new TransactionRunner(new ShardPool(dataSource), ledger);
-  const postBatch = new PostBatch(tables);
+  const postBatch = new BatchStatements(tables);
   const defects: unknown[] = [];
   const metrics = new Metrics().forShard(0);
-  const groupCommit = new GroupCommit(
+  const batchWriter = new BatchWriter(
     runner,
     postBatch,
     balances,
-    new OwnBatches(),
+    new RecentLocalBatches(),
     ledger,
     metrics,
     (error) => defects.push(error),
   );
   return {
-    groupCommit,
+    batchWriter,
     opener: new AccountOpener(runner, postBatch, balances, tables),
     runner,
     dataSource,
     balances,
     defects,
     close: async () => {
-      await groupCommit.close();
+      await batchWriter.close();
       await dataSource.destroy();
     },
   };

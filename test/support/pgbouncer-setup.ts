@@ -1,5 +1,5 @@
 import './register-typescript.mjs';
-import type { PgBouncerServer } from '../../stack/servers/pgbouncer.js';
+import type { PgBouncerServer } from '../../tools/stack/servers/pgbouncer.js';
 import globalSetup, { removeTestServer } from './global-setup.js';
 
 declare global {
@@ -13,7 +13,7 @@ const POOL_SIZE = 4;
 export default async function pgBouncerSetup(): Promise<void> {
   await globalSetup();
   try {
-    const { startPgBouncer } = await import('../../stack/servers/pgbouncer.js');
+    const { startPgBouncer } = await import('../../tools/stack/servers/pgbouncer.js');
     const databases = { '*': process.env['TEST_POSTGRES_URL'] ?? '' };
     globalThis.testPooler = await startPgBouncer({ databases, poolSize: POOL_SIZE });
     process.env['TEST_PGBOUNCER_PORT'] = String(globalThis.testPooler.port);

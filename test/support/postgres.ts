@@ -48,7 +48,7 @@ export function createEmptyTestDatabase(name = 'empty'): Promise<TestDatabase> {
 
 /** Migrates the database that every other one is copied from. */
 export async function buildTemplate(serverUrl: string): Promise<void> {
-  const { migrate } = await import('../../src/database/migrate.js');
+  const { migrate } = await import('../../src/storage/migrate.js');
   await onServer(serverUrl, (client) => client.query(`CREATE DATABASE ${TEMPLATE}`));
   await migrate({ url: urlOf(serverUrl, TEMPLATE), schema: 'bank' }, { index: 0, count: 1 });
   // A session in the template would keep it from being copied: allow none.

@@ -1,13 +1,13 @@
 import 'reflect-metadata';
-import { createApp } from '../../src/app.js';
-import { loadConfig } from '../../src/config.js';
-import { settleShards } from '../../src/database/bank-shards.js';
+import { createApp } from '../../src/app/create-app.js';
+import { loadConfig } from '../../src/config/config.js';
+import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { createLogger } from '../../src/observability/logging.js';
 
 /** The routes that the application's own controllers register, as `GET /accounts/{accountId}`. */
 export async function routesOf(databaseUrl: string): Promise<string[]> {
   const config = loadConfig({ DATABASE_URL: databaseUrl, LOG_LEVEL: 'silent' });
-  const bank = await settleShards(config.shards ?? []);
+  const bank = await bootstrapShards(config.shards ?? []);
   const app = await createApp(config, bank, createLogger(config.log));
   const routes: string[] = [];
   const fastify = app.getHttpAdapter().getInstance();

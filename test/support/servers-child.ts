@@ -1,7 +1,7 @@
-import { startPgBouncer } from '../../stack/servers/pgbouncer.js';
-import { startPostgres } from '../../stack/servers/postgres.js';
-import { startRabbitMq } from '../../stack/servers/rabbitmq.js';
-import { startRedis } from '../../stack/servers/redis.js';
+import { startPgBouncer } from '../../tools/stack/servers/pgbouncer.js';
+import { startPostgres } from '../../tools/stack/servers/postgres.js';
+import { startRabbitMq } from '../../tools/stack/servers/rabbitmq.js';
+import { startRedis } from '../../tools/stack/servers/redis.js';
 
 // Its own file, since a test needs an owner of servers that it can kill.
 const postgres = await startPostgres({ fsync: 'off' });

@@ -1,8 +1,8 @@
 import { Client } from 'pg';
-import { generateKey } from '../../src/auth/api-key.js';
-import { SCOPES, type Scope } from '../../src/auth/principal.js';
+import { generateKey } from '../../src/access/api-key.js';
+import { SCOPES, type Scope } from '../../src/access/principal.js';
 import { createKey, revokeKey, type KeyCreated, type KeyRequest } from '../../src/cli/keys.js';
-import type { ShardAddress } from '../../src/database/shard-address.js';
+import type { ShardAddress } from '../../src/config/shard-address.js';
 import { bearer } from './credentials.js';
 import { IdentityProvider } from './identity-provider.js';
 

@@ -1,6 +1,6 @@
 import { type Client, escapeIdentifier, escapeLiteral } from 'pg';
 import { recordAct } from '../../audit/audit-log.js';
-import { tablesOf } from '../tables.js';
+import { tablesOf } from '../../storage/tables.js';
 import { connectTo, DATABASE, ROLE, rolePassword, SUPERUSER, type ServerAddress } from './connection.js';
 
 /** A new role has no others. Named for a role of this name that somebody made before. */

@@ -1,0 +1,206 @@
+import { LRUCache } from 'lru-cache';
+import { CredentialStoreUnavailableError, UnauthorizedError } from './access-errors.js';
+import { halfOf, AdaptiveConcurrencyLimiter } from '../concurrency/adaptive-concurrency-limiter.js';
+import { hashOfKey, isKey } from './api-key.js';
+import { KeyReads, type KeyDatabase, type KeyRow } from './key-reads.js';
+import { principalOf, type CredentialSource, type KnownCredential, type Principal } from './principal.js';
+
+/** How long a key is believed after it was read: a revocation takes effect everywhere within this and one request. */
+export const VALID_MS = 3_000;
+/** From then on the next request has it read again, and does not wait. */
+const REFRESH_MS = 1_500;
+/** Keys remembered, those in use first. */
+const MAX_KEYS = 10_000;
+/** Apart, so that whoever tries keys out can't push out those in use. */
+const MAX_UNKNOWN = 10_000;
+/** How precise the time of the last use is. */
+const LAST_USE_MS = 60_000;
+/** Limits of looking up unknown keys, which anybody can make up. */
+const LOOK_UPS = { atWork: 250, perUser: halfOf(250), queue: 10_000, holdMs: 2_000 };
+
+/** Called with the reason when keys can no longer be read, and with undefined when they can again. */
+export type KeysWatch = (problem: unknown) => void;
+
+/** The API keys of the bank, as this process knows them. */
+export class ApiKeys implements CredentialSource {
+  private readonly known = new LRUCache<string, KnownKey>({
+    max: MAX_KEYS,
+    // Later reads don't reach one that a connection still refers to.
+    dispose: (key) => key.forget(),
+  });
+  /** When it was last found that there is no such key. */
+  private readonly unknown = new LRUCache<string, number>({ max: MAX_UNKNOWN });
+  private readonly reads: KeyReads;
+  private readonly turns = new AdaptiveConcurrencyLimiter(LOOK_UPS);
+  /** Ids of keys whose last use is yet to be recorded. */
+  private used = new Set<string>();
+  private noting = false;
+
+  /** @param staleMs how long after its last read a key is believed while keys can't be read */
+  constructor(
+    private readonly database: KeyDatabase,
+    private readonly staleMs: number,
+    onStateChanged: KeysWatch = () => undefined,
+  ) {
+    const found = (...result: Parameters<ApiKeys['learn']>) => this.learn(...result);
+    this.reads = new KeyReads(database, { found, stateChanged: onStateChanged });
+  }
+
+  /** The last read of keys failed. */
+  get unreadable(): boolean {
+    return this.reads.failing;
+  }
+
+  isWellFormed(key: string): boolean {
+    return isKey(key);
+  }
+
+  recall(key: string): KnownKey | undefined {
+    return this.known.get(hashOfKey(key));
+  }
+
+  /**
+   * Reads a key from the database, unless it was found missing a moment ago.
+   *
+   * @param client look-ups of one client wait behind each other
+   * @throws UnauthorizedError; CredentialStoreUnavailableError or LedgerError OVERLOADED when the key can't be
+   *   checked
+   */
+  async lookUp(key: string, client: string): Promise<KnownKey> {
+    const hash = hashOfKey(key);
+    const earlier = this.known.get(hash);
+    if (!earlier) await this.find(hash, client);
+    else if (earlier.mayHaveChanged(this.reads.unreadable)) await this.reads.readIfPossible(hash);
+    const known = this.known.get(hash);
+    if (known?.principalNow()) return known;
+    if (!known || known.hasEnded()) throw new UnauthorizedError(true);
+    throw new CredentialStoreUnavailableError();
+  }
+
+  /** Stops reading in the background. */
+  close(): void {
+    this.reads.close();
+  }
+
+  private async find(hash: string, client: string): Promise<void> {
+    const unknownMs = this.unknown.get(hash) ?? -Infinity;
+    if (performance.now() - unknownMs < VALID_MS) return;
+    if (this.reads.failing) throw new CredentialStoreUnavailableError();
+    await this.turns.within(client, () => this.reads.read(hash));
+  }
+
+  private learn(hash: string, row: KeyRow | undefined, readMs: number): void {
+    const earlier = this.known.get(hash);
+    if (!row) {
+      if (earlier) earlier.end(readMs);
+      else this.unknown.set(hash, readMs);
+      return;
+    }
+    const known =
+      earlier ??
+      new KnownKey({
+        believedMs: () => (this.reads.unreadable ? Math.max(this.staleMs, VALID_MS) : VALID_MS),
+        refresh: () => this.reads.refresh(hash),
+        noteUse: () => this.noteUse(row.key_id),
+      });
+    known.learn(row, readMs);
+    this.known.set(hash, known);
+  }
+
+  private noteUse(keyId: string): void {
+    this.used.add(keyId);
+    if (!this.noting) void this.noteUses();
+  }
+
+  /**
+   * At most one write a minute for each key and process, and none that a neighbour has just done, or that would wait for
+   * one. Nothing hangs on it.
+   */
+  private async noteUses(): Promise<void> {
+    const { apiKeys } = this.database.tables;
+    this.noting = true;
+    while (this.used.size > 0) {
+      const keyIds = [...this.used];
+      this.used.clear();
+      await this.database
+        .query(
+          `UPDATE ${apiKeys} SET last_used_at = now()
+           WHERE key_id IN (
+             SELECT key_id FROM ${apiKeys} WHERE key_id = ANY($1::bigint[])
+               AND (last_used_at IS NULL OR last_used_at < now() - $2 * interval '1 millisecond')
+             FOR NO KEY UPDATE SKIP LOCKED)`,
+          [keyIds, LAST_USE_MS],
+        )
+        .catch(() => undefined);
+    }
+    this.noting = false;
+  }
+}
+
+/** What a {@link KnownKey} needs from the {@link ApiKeys} that hold it. */
+interface KeyKeeper {
+  /** How long a key is believed after it was read, in the present state of the database. */
+  believedMs(): number;
+  refresh(): void;
+  noteUse(): void;
+}
+
+/** A key as it was last read. Later reads update it in place, for every connection that refers to it. */
+export class KnownKey implements KnownCredential {
+  private principal: Principal | undefined;
+  private ended = false;
+  /** By Date.now(). */
+  private expiresAtMs = -Infinity;
+  /** When its last read began. This and `usedMs` are by performance.now(). */
+  private readMs = -Infinity;
+  private usedMs = -Infinity;
+
+  constructor(private readonly keeper: KeyKeeper) {}
+
+  learn({ key_id, scopes, owner, expires_at }: KeyRow, readMs: number): void {
+    this.principal = principalOf(`key:${key_id}`, owner ?? undefined, scopes);
+    this.expiresAtMs = expires_at?.getTime() ?? Infinity;
+    this.readMs = readMs;
+    this.ended = false;
+  }
+
+  /** It was revoked, or has expired. */
+  end(readMs: number): void {
+    this.readMs = readMs;
+    this.ended = true;
+  }
+
+  /** It has to be looked up anew. */
+  forget(): void {
+    this.readMs = -Infinity;
+  }
+
+  hasEnded(): boolean {
+    return this.ended || this.expiresAtMs <= Date.now();
+  }
+
+  /**
+   * Whether to read it again before use. One that has ended is not read for each request, and stays ended while keys
+   * can't be read.
+   */
+  mayHaveChanged(unreadable: boolean): boolean {
+    const isFresh = performance.now() - this.readMs < VALID_MS;
+    return !(this.hasEnded() && (isFresh || unreadable));
+  }
+
+  principalNow(): Principal | undefined {
+    if (this.hasEnded()) return undefined;
+    const nowMs = performance.now();
+    const ageMs = nowMs - this.readMs;
+    if (ageMs > REFRESH_MS) {
+      // The next request sees the result.
+      this.keeper.refresh();
+      if (ageMs >= VALID_MS && ageMs >= this.keeper.believedMs()) return undefined;
+    }
+    if (nowMs - this.usedMs > LAST_USE_MS) {
+      this.usedMs = nowMs;
+      this.keeper.noteUse();
+    }
+    return this.principal;
+  }
+}

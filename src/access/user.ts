@@ -1,0 +1,45 @@
+import type { FastifyRequest } from 'fastify';
+import ipaddr from 'ipaddr.js';
+import { LRUCache } from 'lru-cache';
+import { EVERYBODY, NOBODY } from './principal.js';
+import type { Sender } from '../domain/sender.js';
+import { readAddress } from './client-address.js';
+
+/** IPv6 networks of this length go to one subscriber, who may use any address in it. */
+const SUBSCRIBER_HEXTETS = 4;
+
+/** Parsing an IPv6 address takes 18 µs, a tenth of the cost of a posting. */
+const networks = new LRUCache<string, string>({ max: 10_000 });
+
+/** Whom a request is counted for: who has shown a credential, whatever the address; else the address. */
+export function userOf(request: FastifyRequest): string {
+  const { principal } = request;
+  return principal === EVERYBODY || principal === NOBODY ? addressOf(request) : principal.id;
+}
+
+export const senderOf = (request: FastifyRequest): Sender => ({
+  user: userOf(request),
+  owner: request.principal.owner,
+});
+
+/** The client's address, or its network where one client has all of it. */
+export function addressOf(request: FastifyRequest): string {
+  // What a trusted proxy forwards may be no address at all; then the proxy itself is the client.
+  return rememberedNetworkOf(request.ip) ?? networkOf(request.socket.remoteAddress ?? '') ?? 'unknown';
+}
+
+function rememberedNetworkOf(text: string): string | undefined {
+  const known = networks.get(text);
+  if (known !== undefined) return known;
+  const network = networkOf(text);
+  if (network !== undefined) networks.set(text, network);
+  return network;
+}
+
+/** An IPv4 address, however it is written, or an IPv6 network; undefined: the text is no address. */
+export function networkOf(text: string): string | undefined {
+  const address = readAddress(text);
+  if (!(address instanceof ipaddr.IPv6)) return address?.toString();
+  const hextets = address.parts.slice(0, SUBSCRIBER_HEXTETS).map((part) => part.toString(16));
+  return `${hextets.join(':')}::/64`;
+}

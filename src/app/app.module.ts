@@ -1,0 +1,49 @@
+import { Module, type DynamicModule } from '@nestjs/common';
+import { APP_FILTER } from '@nestjs/core';
+import { AccountsModule } from '../accounts/accounts.module.js';
+import { AccessModule } from '../access/access.module.js';
+import { ConfigModule } from '../config/config.module.js';
+import type { Config } from '../config/config.js';
+import type { BankShards } from '../sharding/bootstrap-shards.js';
+import { ShardingModule } from '../sharding/sharding.module.js';
+import { MessagingModule } from '../messaging/messaging.module.js';
+import { GlobalExceptionFilter } from '../http/exception.filter.js';
+import { LedgerModule } from '../ledger/ledger.module.js';
+import { MetricsModule } from '../observability/metrics.module.js';
+import { HealthModule } from '../health/health.module.js';
+import { TransactionsModule } from '../transactions/transactions.module.js';
+
+/** The ledger without HTTP: what the command line needs. */
+@Module({})
+export class CoreModule {
+  static register(config: Config, bank: BankShards): DynamicModule {
+    const database = ShardingModule.register(config, bank);
+    return {
+      module: CoreModule,
+      imports: [ConfigModule.register(config), MetricsModule, { ...database, global: true }, LedgerModule],
+      exports: [LedgerModule],
+    };
+  }
+}
+
+/**
+ * The whole service. A request passes: the hooks of `http/fastify.ts`, the guard of its route (`auth/access.ts`), the idempotency interceptor (where money moves),
+ * the pipes, the controller (where money moves it asks the rate limit first); the exception filter answers for whatever was thrown.
+ */
+@Module({})
+export class AppModule {
+  static register(config: Config, bank: BankShards): DynamicModule {
+    return {
+      module: AppModule,
+      imports: [
+        CoreModule.register(config, bank),
+        MessagingModule,
+        AccessModule,
+        AccountsModule,
+        TransactionsModule,
+        HealthModule,
+      ],
+      providers: [{ provide: APP_FILTER, useClass: GlobalExceptionFilter }],
+    };
+  }
+}

@@ -1,0 +1,51 @@
+import { NestFactory } from '@nestjs/core';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import type { Logger } from 'pino';
+import { guardRoutes } from '../http/access/access.guard.js';
+import { AUTHENTICATOR } from '../access/access.module.js';
+import type { Authenticator } from '../access/authenticator.js';
+import { AppModule } from './app.module.js';
+import type { Config } from '../config/config.js';
+import type { BankShards } from '../sharding/bootstrap-shards.js';
+import { Ledger } from '../domain/ports.js';
+import { admitBatches, admitPostings, MAX_BATCHES_HELD } from '../http/admission.js';
+import { createFastifyAdapter, installFastifyHooks } from '../http/fastify.js';
+import { serveOpenApi } from '../http/openapi/document.js';
+import { securityHeaders } from '../http/server/security-headers.js';
+import { halfOf, AdaptiveConcurrencyLimiter } from '../concurrency/adaptive-concurrency-limiter.js';
+import { Lifecycle } from '../observability/lifecycle.js';
+import { NestLogger } from '../observability/logging.js';
+import { Metrics } from '../observability/metrics.js';
+
+/** Builds the service on a bank's shards, ready to listen. */
+export async function createApp(
+  config: Config,
+  bank: BankShards,
+  logger: Logger,
+): Promise<NestFastifyApplication> {
+  const security = await securityHeaders(config.http.tls !== undefined);
+  const app = await NestFactory.create<NestFastifyApplication>(
+    AppModule.register(config, bank),
+    createFastifyAdapter(config, security),
+    { logger: new NestLogger(logger), bodyParser: false, abortOnError: false },
+  );
+  const fastify = app.getHttpAdapter().getInstance();
+  const authenticator = app.get<Authenticator | undefined>(AUTHENTICATOR, { strict: false });
+  if (authenticator) guardRoutes(fastify, authenticator);
+  admitPostings(fastify, app.get(Ledger, { strict: false }));
+  admitBatches(fastify, batchPlaces(config));
+  const metrics = app.get(Metrics);
+  const lifecycle = app.get(Lifecycle, { strict: false });
+  installFastifyHooks(app, { config, security, metrics, lifecycle, logger });
+  if (config.http.swaggerUi) serveOpenApi(app);
+  return app;
+}
+
+function batchPlaces({ http, ledger }: Config): AdaptiveConcurrencyLimiter {
+  return new AdaptiveConcurrencyLimiter({
+    atWork: http.maxBatches,
+    perUser: halfOf(http.maxBatches),
+    queue: MAX_BATCHES_HELD,
+    holdMs: ledger.commandTimeoutMs / 2,
+  });
+}

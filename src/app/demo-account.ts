@@ -1,0 +1,29 @@
+import type { INestApplicationContext } from '@nestjs/common';
+import type { Logger } from 'pino';
+import { recordActOn } from '../audit/audit-log.js';
+import type { BankShards } from '../sharding/bootstrap-shards.js';
+import { formatMoney } from '../domain/money.js';
+import { Ledger } from '../domain/ports.js';
+import { THE_SERVICE } from '../domain/sender.js';
+import { LedgerReader } from '../ledger/read/ledger-reader.js';
+
+const DEMO_BALANCE = 1000_00n;
+
+/** The embedded bank is there to be tried, so it starts with an account to try. */
+export async function createDemoAccount(
+  context: INestApplicationContext,
+  { shards }: BankShards,
+  logger: Logger,
+): Promise<void> {
+  const [any] = await context
+    .get(LedgerReader, { strict: false })
+    .accountsAfter(0, 1, undefined, THE_SERVICE);
+  if (any) return;
+  await recordActOn(shards, {
+    action: 'demo_account.opened',
+    details: { balance: formatMoney(DEMO_BALANCE) },
+  });
+  const ledger = context.get(Ledger, { strict: false });
+  const { accountId } = await ledger.openAccount(DEMO_BALANCE, undefined, undefined, THE_SERVICE);
+  logger.info({ accountId }, 'the bank was empty: created a demo account with 1000.00');
+}

@@ -1,0 +1,113 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import { connectionsTo, type Config } from '../config/config.js';
+import {
+  bootstrapShards,
+  ShardsDownError,
+  ShardUnusableError,
+  type BootstrappedShards,
+} from '../sharding/bootstrap-shards.js';
+import { sharedBuffers } from '../database/embedded/memory.js';
+import { EmbeddedPostgres } from '../database/embedded-postgres.js';
+import type { ShardAddress } from '../config/shard-address.js';
+
+/** The bank's databases, up and migrated. */
+export interface Bank extends BootstrappedShards {
+  /** True when the data folder's own PostgreSQL serves it. */
+  readonly embedded: boolean;
+  /** Stops the embedded PostgreSQL, if this process started it. */
+  close(): Promise<void>;
+}
+
+export interface OpenDatabasesOptions {
+  /** Who opens it, for the message that another instance shows. */
+  readonly holder: string;
+  /** Use the server of a running instance on the same data folder, instead of refusing. */
+  readonly shareRunning?: boolean;
+  /** Go on without shards that are down, as long as the bank is known by another one. */
+  readonly allowDown?: boolean;
+  /** The embedded server is lost for good. */
+  readonly onLost?: (error: Error) => void;
+}
+
+/** A problem that the user can mend; shown without a stack. */
+export class StartError extends Error {}
+
+const RETRY_MS = 500;
+
+/** Finds or starts the bank's PostgreSQL and brings its schemas up to date. */
+export async function openDatabases(config: Config, logger: Logger, options: OpenDatabasesOptions): Promise<Bank> {
+  const servers = await openServers(config, logger, options);
+  try {
+    const settled = await settleInTime(servers.shards, config.databaseStartTimeoutMs, logger, options);
+    if (settled.migrations.length > 0) {
+      logger.info({ migrations: settled.migrations }, 'the schema was brought up to date');
+    }
+    return { ...servers, ...settled };
+  } catch (error) {
+    await servers.close();
+    throw error;
+  }
+}
+
+/** The configured shards, unseen; or the embedded PostgreSQL, started if nobody has. */
+export async function openServers(
+  config: Config,
+  logger: Logger,
+  options: OpenDatabasesOptions,
+): Promise<Pick<Bank, 'shards' | 'embedded' | 'close'>> {
+  if (config.shards) return { shards: config.shards, embedded: false, close: () => Promise.resolve() };
+  const server = await openEmbedded(config, logger, options);
+  const shard = { url: server.url, schema: config.databaseSchema };
+  return { shards: [shard], embedded: true, close: () => server.close() };
+}
+
+/** Of the embedded server: for probes, migrations and several commands of the command line at the same time. */
+const OTHER_CONNECTIONS = 50;
+const LEAST_CONNECTIONS = 100;
+
+const MOST_CONNECTIONS = 2_000;
+
+/** What the embedded server must be able to take: it grows with the workers and their pools. @throws StartError */
+export function embeddedConnections(config: Config): number {
+  const needed = config.workers * connectionsTo(1, config) + OTHER_CONNECTIONS;
+  if (needed <= MOST_CONNECTIONS) return Math.max(LEAST_CONNECTIONS, needed);
+  throw new StartError(
+    'WORKERS × (LEDGER_FLUSHERS + LEDGER_LANES + LEDGER_ATOMIC_BATCHES + DATABASE_READ_POOL) must not be more than ' +
+      `${MOST_CONNECTIONS - OTHER_CONNECTIONS} connections with the embedded PostgreSQL. Lower one, or set DATABASE_URL.`,
+  );
+}
+
+function openEmbedded(config: Config, logger: Logger, options: OpenDatabasesOptions): Promise<EmbeddedPostgres> {
+  return EmbeddedPostgres.open({
+    dataDir: config.dataDir,
+    holder: options.holder,
+    shareRunning: options.shareRunning,
+    onLost: options.onLost,
+    settings: { max_connections: String(embeddedConnections(config)), shared_buffers: sharedBuffers() },
+    log: (level, message) => logger[level]({ context: 'PostgreSQL' }, message),
+  });
+}
+
+/** A server that starts together with the service may need a moment. */
+async function settleInTime(
+  shards: readonly ShardAddress[],
+  timeoutMs: number,
+  logger: Logger,
+  options: OpenDatabasesOptions,
+): Promise<BootstrappedShards> {
+  const giveUpAt = performance.now() + timeoutMs;
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await bootstrapShards(shards, options);
+    } catch (error) {
+      const waitingHelps = error instanceof ShardsDownError;
+      if (!waitingHelps && !(error instanceof ShardUnusableError)) throw error;
+      if (!waitingHelps || performance.now() >= giveUpAt) {
+        throw new StartError(`the database can't be used: ${error.message}`);
+      }
+      if (attempt === 0) logger.warn(`waiting for the database: ${error.message}`);
+      await sleep(RETRY_MS);
+    }
+  }
+}

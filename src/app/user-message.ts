@@ -1,0 +1,123 @@
+import { StartError } from './open-databases.js';
+import { ShardsDownError, ShardUnusableError } from '../sharding/bootstrap-shards.js';
+import { ConfigError } from '../config/config.js';
+import { sqlStateOf } from '../storage/database-errors.js';
+import { NotDurableError } from '../storage/durability.js';
+import { EmbeddedPostgresError } from '../database/embedded-postgres.js';
+import { ShardMismatchError } from '../storage/migrate.js';
+import { ServiceRoleError } from '../storage/service-role.js';
+import { LedgerError, type Refusal } from '../domain/errors.js';
+import { messageOf } from '../domain/error-message.js';
+
+/** A command could not do its work for a reason that is no defect; the message is a sentence for the user. */
+export class CommandError extends Error {
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'CommandError';
+  }
+}
+
+/** The user stopped the command. */
+export class InterruptedError extends Error {
+  constructor(readonly signal: 'SIGINT' | 'SIGTERM') {
+    super(`stopped by ${signal}`);
+    this.name = 'InterruptedError';
+  }
+}
+
+/** What a shell reports for a process that a signal ended: 128 and the signal's number. */
+const INTERRUPTED = { SIGINT: 130, SIGTERM: 143 } as const;
+
+/** The exit code of a command that failed in its work. */
+export function exitCodeOf(error: unknown): number {
+  return error instanceof InterruptedError ? INTERRUPTED[error.signal] : 1;
+}
+
+/** Errors whose message is written for the user. */
+const SAID_WELL = [
+  ConfigError,
+  StartError,
+  EmbeddedPostgresError,
+  ShardMismatchError,
+  ServiceRoleError,
+  ShardsDownError,
+  ShardUnusableError,
+  NotDurableError,
+  CommandError,
+  InterruptedError,
+];
+
+/**
+ * SQLSTATE classes that tell of the server or of the user's rights on it, not of a wrong statement: 08 connection,
+ * 25 read-only server, 28 and 3D the URL, 42501 missing rights, 53 resources, 57 operator intervention, 58 system.
+ */
+const SERVER_TROUBLE = /^(08|25006|28|3D|42501|53|57|58)/;
+
+/** What the user can mend is said in a sentence; anything else is a defect and shown with its stack. */
+export function userMessage(error: unknown): string {
+  if (SAID_WELL.some((known) => error instanceof known)) return (error as Error).message;
+  if (error instanceof LedgerError) return failureMessage(error.refusal);
+  if (isServerTrouble(error)) return `the database failed: ${messageOf(error)}`;
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
+
+/** A port that can't be had is the one failure that only the service meets. */
+export function startMessage(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  const prefix = isOfManagement(error) ? 'MANAGEMENT_' : '';
+  if (code === 'EADDRINUSE') {
+    const port = process.env[`${prefix}PORT`] ?? '3000';
+    return `${prefix}PORT ${port} is in use by another program. Stop it, or choose another ${prefix}PORT.`;
+  }
+  if (code === 'EADDRNOTAVAIL' || code === 'EACCES') {
+    return `${prefix}HOST and ${prefix}PORT can't be listened on: ${(error as Error).message}`;
+  }
+  return userMessage(error);
+}
+
+function isOfManagement(error: unknown): boolean {
+  return error instanceof Error && 'port' in error && String(error.port) === process.env.MANAGEMENT_PORT;
+}
+
+/** The ledger's refusals that a command can meet. */
+export function failureMessage(refusal: Refusal, account = 'the account'): string {
+  switch (refusal.code) {
+    case 'ACCOUNT_NOT_FOUND':
+      return `${account} does not exist`;
+    case 'TRANSACTION_NOT_FOUND':
+      return 'the transaction does not exist';
+    case 'DUPLICATE_TRANSACTION':
+    case 'IDEMPOTENCY_KEY_REUSED':
+      return `the idempotency key was used by transaction txn${refusal.original.transactionId} before`;
+    case 'DUPLICATE_ACCOUNT':
+    case 'OPENING_KEY_REUSED':
+      return `the idempotency key was used for opening account ${refusal.accountId} before`;
+    case 'VERSION_MISMATCH':
+    case 'PRECONDITION_FAILED':
+      return `${account} has version ${refusal.currentVersion}, not the expected one`;
+    case 'INSUFFICIENT_BALANCE':
+      return `${account} does not hold that much`;
+    case 'BALANCE_LIMIT_EXCEEDED':
+      return `${account} cannot hold that much`;
+    case 'NOT_APPLIED':
+      return 'another transaction of the batch was refused; nothing was posted';
+    case 'DATABASE_FAILED':
+      return 'the database failed; nothing was posted';
+    case 'OVERLOADED':
+      return 'the database is too slow just now; nothing was posted';
+    case 'OUTCOME_UNKNOWN':
+      return `the database was lost while it committed; look at ${account} before you try again`;
+  }
+}
+
+function isServerTrouble(error: unknown): boolean {
+  const state = sqlStateOf(error);
+  if (state !== undefined) return SERVER_TROUBLE.test(state);
+  // Without a SQLSTATE: the operating system's ECONNREFUSED and the like, or pg's own words for a lost connection.
+  if (!(error instanceof Error)) return false;
+  const code: unknown = 'code' in error ? error.code : undefined;
+  return (
+    (typeof code === 'string' && /^E[A-Z]{3,}$/.test(code)) ||
+    /^(Connection terminated|timeout e)/.test(error.message)
+  );
+}

@@ -1,0 +1,366 @@
+import { readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { describe, expect, it } from '@jest/globals';
+import { ConfigError, loadConfig, VARIABLES, type Config } from './config.js';
+
+function problemsOf(environment: NodeJS.ProcessEnv): readonly string[] {
+  try {
+    loadConfig(environment);
+  } catch (error) {
+    if (error instanceof ConfigError) return error.problems;
+    throw error;
+  }
+  return [];
+}
+
+/** The variables that the problems name, each at the start of its line. */
+const variablesIn = (problems: readonly string[]) => problems.map((problem) => problem.split(' ')[0]);
+
+const INTEGERS = VARIABLES.filter((name) => /^(PORT|LEDGER_|RATE_LIMIT_|.*_(MS|POOL|ENTRIES)$)/.test(name));
+
+const PROVIDER = {
+  JWT_ISSUER: 'https://idp.example.com',
+  JWT_AUDIENCE: 'bank',
+  JWT_JWKS_URL: 'https://idp.example.com/jwks',
+};
+
+describe('loadConfig', () => {
+  it('needs no variable at all', () => {
+    const config = loadConfig({});
+    expect(config).toMatchObject({
+      host: '127.0.0.1',
+      port: 3_000,
+      workers: 1,
+      shards: undefined,
+      preparedStatements: 'auto',
+      redis: undefined,
+      rabbitmq: undefined,
+      rateLimit: undefined,
+      trustedProxies: [],
+      http: { tls: undefined, corsOrigins: [], swaggerUi: true },
+      management: undefined,
+      databaseSchema: 'bank',
+      ledger: { batch: 1_000, queue: 10_000, batchWriters: 2, lanes: 4 },
+      balanceCache: { servesReads: true },
+      log: { level: 'info', requests: 'problems' },
+    });
+  });
+
+  it('takes a variable that is set to nothing as not set', () => {
+    const empty = Object.fromEntries(VARIABLES.map((name) => [name, '']));
+    expect(loadConfig(empty)).toEqual(loadConfig({}));
+  });
+
+  it('ignores what it does not know', () => {
+    expect(loadConfig({ PATH: '/bin', FOO: 'bar' })).toEqual(loadConfig({}));
+  });
+
+  it('reads what is given', () => {
+    const config = loadConfig({
+      HOST: '0.0.0.0',
+      PORT: '0',
+      DATABASE_URL: 'postgres://bank@db/bank',
+      DATABASE_SCHEMA: 'shard_7',
+      LEDGER_BATCH: '50',
+      LEDGER_QUEUE: '50',
+      LOG_LEVEL: 'silent',
+      LOG_FORMAT: 'pretty',
+      LOG_REQUESTS: 'all',
+    });
+    expect(config).toMatchObject({
+      host: '0.0.0.0',
+      port: 0,
+      shards: [{ url: 'postgres://bank@db/bank', schema: 'shard_7' }],
+      preparedStatements: 'auto',
+      ledger: { batch: 50, queue: 50 },
+      log: { level: 'silent', format: 'pretty', requests: 'all' },
+    });
+  });
+
+  it.each([
+    [{}, true],
+    [{ DATABASE_URL: 'postgresql://localhost/bank' }, false],
+    [{ DATABASE_URL: 'postgresql://localhost/bank', BALANCE_CACHE: 'on' }, true],
+    [{ BALANCE_CACHE: 'off' }, false],
+    [{ WORKERS: '2' }, false],
+    [{ WORKERS: '2', REDIS_URL: 'redis://cache:6379' }, true],
+    [{ WORKERS: '2', REDIS_URL: 'redis://cache:6379', BALANCE_CACHE: 'on' }, true],
+  ])('with %j lets the cache serve reads: %p', (environment, servesReads) => {
+    expect(loadConfig(environment).balanceCache.servesReads).toBe(servesReads);
+  });
+
+  it.each([
+    [{}, false],
+    [{ NODE_ENV: 'development' }, false],
+    [{ NODE_ENV: 'production' }, true],
+  ])('with %j requires a server that keeps what it commits: %p', (environment, required) => {
+    expect(loadConfig(environment).requireDurable).toBe(required);
+  });
+
+  it('reads how it listens', () => {
+    const config = loadConfig({
+      HOST: 'localhost',
+      TLS_CERT_FILE: 'cert.pem',
+      TLS_KEY_FILE: 'key.pem',
+      CORS_ORIGINS: 'https://app.example.com, http://localhost:8080',
+      SWAGGER_UI: 'off',
+      MANAGEMENT_PORT: '9090',
+      MANAGEMENT_HOST: '10.0.0.7',
+    });
+    expect(config).toMatchObject({
+      host: '127.0.0.1',
+      http: {
+        tls: { certFile: 'cert.pem', keyFile: 'key.pem' },
+        corsOrigins: ['https://app.example.com', 'http://localhost:8080'],
+        swaggerUi: false,
+      },
+      management: { host: '10.0.0.7', port: 9090 },
+    });
+  });
+
+  it('is frozen all the way down', () => {
+    const config = loadConfig({}) as { -readonly [K in keyof Config]: Config[K] };
+    expect(() => (config.port = 1)).toThrow(TypeError);
+    expect(() => ((config.ledger as { batch: number }).batch = 1)).toThrow(TypeError);
+    expect(Object.values(config).every((value) => typeof value !== 'object' || Object.isFrozen(value))).toBe(
+      true,
+    );
+  });
+});
+
+const SHARD_LIST = 'postgresql://bank@db-0/bank?schema=bank_0,postgresql://bank@db-1/bank?schema=bank_1';
+
+describe('loadConfig: the parts of the scale-out', () => {
+  it('reads shards, each with its connection for migrations', () => {
+    const { shards } = loadConfig({
+      SHARDS: `${SHARD_LIST.replace(',', ' \n ')}&sslmode=require`,
+      MIGRATION_SHARDS: SHARD_LIST.replaceAll('@db', '@direct'),
+    });
+    expect(shards).toEqual([
+      {
+        url: 'postgresql://bank@db-0/bank',
+        schema: 'bank_0',
+        migrationUrl: 'postgresql://bank@direct-0/bank',
+      },
+      {
+        url: 'postgresql://bank@db-1/bank?sslmode=require',
+        schema: 'bank_1',
+        migrationUrl: 'postgresql://bank@direct-1/bank',
+      },
+    ]);
+  });
+
+  it('turns the cache on where Redis keeps the instances in step', () => {
+    const shared = { DATABASE_URL: 'postgresql://bank@db/bank', REDIS_URL: 'redis://cache:6379' };
+    expect(loadConfig(shared).balanceCache.servesReads).toBe(true);
+    expect(loadConfig({ ...shared, REDIS_URL: '' }).balanceCache.servesReads).toBe(false);
+    expect(loadConfig({ ...shared, BALANCE_CACHE: 'off' }).balanceCache.servesReads).toBe(false);
+  });
+
+  it('allows a burst of one second without a burst of its own', () => {
+    const limit = { RATE_LIMIT_TRANSACTIONS_PER_SECOND: '20' };
+    expect(loadConfig(limit).rateLimit).toEqual({ perSecond: 20, burst: 20 });
+    expect(loadConfig({ ...limit, RATE_LIMIT_BURST: '50' }).rateLimit).toEqual({ perSecond: 20, burst: 50 });
+    expect(loadConfig({ RATE_LIMIT_BURST: '50' }).rateLimit).toBeUndefined();
+  });
+
+  it('reads the trusted proxies', () => {
+    expect(loadConfig({ TRUSTED_PROXIES: '10.0.0.0/8, ::1 192.0.2.7' }).trustedProxies).toEqual([
+      '10.0.0.0/8',
+      '::1',
+      '192.0.2.7',
+    ]);
+  });
+});
+
+describe('loadConfig: workers', () => {
+  it('takes a number, or as many as there are cores, and shows who wrote a line where there are several', () => {
+    expect(loadConfig({ WORKERS: '8' })).toMatchObject({ workers: 8, log: { showPid: true } });
+    expect(loadConfig({ WORKERS: 'auto' }).workers).toBe(Math.min(availableParallelism(), 128));
+    expect(loadConfig({ WORKERS: '1' }).log.showPid).toBe(false);
+  });
+
+  it.each(['0', '-1', '129', '1.5', '1e1', ' 2', 'all', '9999'])('refuses %j', (value) => {
+    expect(variablesIn(problemsOf({ WORKERS: value }))).toEqual(['WORKERS']);
+  });
+
+  it('counts a rate over several with Redis alone', () => {
+    const limit = { WORKERS: '2', RATE_LIMIT_TRANSACTIONS_PER_SECOND: '5' };
+    expect(variablesIn(problemsOf(limit))).toEqual(['RATE_LIMIT_TRANSACTIONS_PER_SECOND']);
+    expect(problemsOf({ ...limit, REDIS_URL: 'redis://cache:6379' })).toEqual([]);
+    expect(problemsOf({ ...limit, WORKERS: '1' })).toEqual([]);
+    expect(problemsOf({ ...limit, RATE_LIMIT_TRANSACTIONS_PER_SECOND: '0' })).toEqual([]);
+  });
+});
+
+describe('loadConfig: what it refuses', () => {
+  it.each(INTEGERS)('%s that is no whole number in its range', (name) => {
+    for (const value of ['-1', '1.5', '1e3', ' 1', '0x10', 'many', '99999999999', '1000000000000000000000']) {
+      expect(variablesIn(problemsOf({ [name]: value }))).toEqual([name]);
+    }
+  });
+
+  it.each([
+    ['PORT', '65536'],
+    ['LEDGER_BATCH', '0'],
+    ['LEDGER_FLUSHERS', '65'],
+    ['DATABASE_SCHEMA', 'Bank'],
+    ['DATABASE_SCHEMA', 'bank; drop schema public'],
+    ['DATABASE_SCHEMA', '"bank"'],
+    ['DATABASE_SCHEMA', 'b'.repeat(64)],
+    ['DATABASE_URL', 'db.example'],
+    ['DATABASE_URL', 'mysql://bank@db/bank'],
+    ['DATABASE_URL', 'postgresql://bank@db'],
+    ['DATABASE_URL', 'postgresql://bank@db/'],
+    ['BALANCE_CACHE', 'yes'],
+    ['LOG_LEVEL', 'INFO'],
+    ['LOG_FORMAT', 'xml'],
+    ['LOG_REQUESTS', 'none'],
+    ['SHARDS', 'postgresql://bank@db/bank'],
+    ['SHARDS', 'postgresql://bank@db/bank?schema=Bank'],
+    ['SHARDS', 'postgresql://bank@db/bank?schema=bank_0, db:5432'],
+    ['SHARDS', ','],
+    ['REDIS_URL', 'http://cache:6379'],
+    ['RABBITMQ_URL', 'broker:5672'],
+    ['RABBITMQ_EXCHANGE', 'a b'],
+    ['TRUSTED_PROXIES', '10.0.0.0/33'],
+    ['TRUSTED_PROXIES', 'proxy.example'],
+    ['CORS_ORIGINS', '*'],
+    ['CORS_ORIGINS', 'null'],
+    ['CORS_ORIGINS', 'app.example.com'],
+    ['CORS_ORIGINS', 'https://*.example.com/'],
+    ['CORS_ORIGINS', 'https://app.example.com/'],
+    ['CORS_ORIGINS', 'https://app.example.com, ftp://app.example.com'],
+    ['SWAGGER_UI', 'yes'],
+    ['MANAGEMENT_PORT', '65536'],
+  ])('%s=%s', (name, value) => {
+    expect(variablesIn(problemsOf({ [name]: value }))).toEqual([name]);
+  });
+
+  it.each([
+    ['LEDGER_LOCK_TIMEOUT_MS', { LEDGER_LOCK_TIMEOUT_MS: '5001', LEDGER_TRANSACTION_TIMEOUT_MS: '5000' }],
+    ['LEDGER_BATCH', { LEDGER_BATCH: '11', LEDGER_QUEUE: '10' }],
+    ['BALANCE_CACHE', { WORKERS: '2', BALANCE_CACHE: 'on' }],
+    ['SHARDS', { SHARDS: SHARD_LIST, DATABASE_URL: 'postgresql://bank@db/bank' }],
+    [
+      'SHARDS',
+      { SHARDS: 'postgresql://bank@db/bank?schema=bank_0, postgres://other@db:5432/bank?schema=bank_0' },
+    ],
+    ['MIGRATION_DATABASE_URL', { MIGRATION_DATABASE_URL: 'postgresql://bank@db/bank' }],
+    ['MIGRATION_SHARDS', { MIGRATION_SHARDS: SHARD_LIST }],
+    ['MIGRATION_SHARDS', { SHARDS: SHARD_LIST, MIGRATION_SHARDS: SHARD_LIST.split(',').reverse().join() }],
+    ['TLS_CERT_FILE', { TLS_CERT_FILE: 'cert.pem' }],
+    ['TLS_KEY_FILE', { TLS_KEY_FILE: 'key.pem' }],
+    ['MANAGEMENT_PORT', { PORT: '4000', MANAGEMENT_PORT: '4000' }],
+    ['MANAGEMENT_PORT', { MANAGEMENT_PORT: '3000' }],
+    ['AUTH', { AUTH: 'off', NODE_ENV: 'production' }],
+    ['AUTH', { AUTH: 'off', ...PROVIDER }],
+    ['JWT_ISSUER', { ...PROVIDER, JWT_ISSUER: '' }],
+    ['JWT_AUDIENCE', { ...PROVIDER, JWT_AUDIENCE: '' }],
+    ['JWT_JWKS_URL', { ...PROVIDER, JWT_JWKS_URL: '' }],
+  ])('a %s that contradicts another variable', (name, environment) => {
+    expect(variablesIn(problemsOf(environment))).toEqual([name]);
+  });
+
+  it('lists every variable that is wrong, at once', () => {
+    const wrong = VARIABLES.filter(
+      (name) =>
+        !/^(NODE_ENV|(MANAGEMENT_)?HOST|DATA_DIR|TLS_(CERT|KEY)_FILE|JWT_(ISSUER|AUDIENCE|SCOPES_CLAIM))$/.test(
+          name,
+        ),
+    );
+    const environment = { ...PROVIDER, ...Object.fromEntries(wrong.map((name) => [name, '!'])) };
+    const problems = problemsOf(environment);
+    expect(variablesIn(problems)).toEqual(wrong);
+    const error = new ConfigError(problems);
+    for (const name of wrong) expect(error.message).toContain(`- ${name} must be`);
+  });
+
+  it('lists contradictions together with the rest', () => {
+    const problems = problemsOf({
+      PORT: 'none',
+      LEDGER_BATCH: '11',
+      LEDGER_QUEUE: '10',
+      LEDGER_LOCK_TIMEOUT_MS: '5001',
+    });
+    expect(variablesIn(problems).sort()).toEqual(['LEDGER_BATCH', 'LEDGER_LOCK_TIMEOUT_MS', 'PORT']);
+  });
+
+  it('never shows a value: it may be a secret that stands in the wrong place', () => {
+    const secret = 'hunter2';
+    for (const name of VARIABLES) {
+      for (const value of [secret, `mysql://bank:${secret}@db/bank`, `postgresql://bank:${secret}@db`]) {
+        for (const problem of problemsOf({ [name]: value })) expect(problem).not.toContain(secret);
+      }
+    }
+    expect(problemsOf({ DATABASE_URL: `mysql://bank:${secret}@db/bank` })).toHaveLength(1);
+  });
+});
+
+describe('.env.example', () => {
+  const lines = readFileSync(new URL('../.env.example', import.meta.url), 'utf8').split('\n');
+  const settings = lines.flatMap((line) => {
+    const [, name = '', value = ''] = /^(?:# ?)?([A-Z][A-Z0-9_]*)=(.*)$/.exec(line) ?? [];
+    return name === '' ? [] : [[name, value] as const];
+  });
+
+  it('names every variable, once', () => {
+    const names = settings.map(([name]) => name).filter((name) => VARIABLES.includes(name));
+    expect(names.sort()).toEqual([...VARIABLES].sort());
+  });
+
+  it('describes a service that can run, and one that is as without it', () => {
+    expect(loadConfig(Object.fromEntries(settings))).toEqual(loadConfig({}));
+  });
+});
+
+describe('loadConfig: who needs a credential', () => {
+  const DATABASE_URL = 'postgresql://bank@127.0.0.1/bank';
+  const needsOne = (environment: Record<string, string>) => loadConfig(environment).auth.enabled;
+
+  it.each<Record<string, string>>([
+    {},
+    { HOST: 'localhost' },
+    { HOST: '::1' },
+    { HOST: '127.9.9.9' },
+    { HOST: '0.0.0.0', AUTH: 'off' },
+    { DATABASE_URL, AUTH: 'off' },
+  ])('nobody with %p', (environment) => {
+    expect(needsOne(environment)).toBe(false);
+  });
+
+  it.each<Record<string, string>>([
+    { HOST: '0.0.0.0' },
+    { HOST: '::' },
+    { HOST: '192.0.2.1' },
+    { HOST: 'bank.example.com' },
+    { HOST: '127.0.0.1.example.com' },
+    { NODE_ENV: 'production' },
+    { TRUSTED_PROXIES: '127.0.0.1' },
+    { AUTH: 'on' },
+    { DATABASE_URL },
+    { DATABASE_URL, AUTH: 'auto' },
+    { SHARDS: `${DATABASE_URL}?schema=bank_0` },
+    PROVIDER,
+  ])('everybody with %p', (environment) => {
+    expect(needsOne(environment)).toBe(true);
+  });
+
+  it.each([
+    'http://idp.example.com/jwks',
+    'ftp://127.0.0.1/jwks',
+    'file:///etc/passwd',
+    'https://user:secret@idp.example.com/jwks',
+    'jwks',
+    'http://127.0.0.1.example.com',
+  ])('takes no keys from %s', (url) => {
+    expect(() => loadConfig({ ...PROVIDER, JWT_JWKS_URL: url })).toThrow('JWT_JWKS_URL must be');
+  });
+
+  it.each(['http://127.0.0.1:9000/jwks', 'http://[::1]/jwks', 'http://localhost/jwks'])(
+    'takes keys from %s',
+    (url) => {
+      expect(loadConfig({ ...PROVIDER, JWT_JWKS_URL: url }).auth.jwt).toMatchObject({ jwksUrl: url });
+    },
+  );
+});

@@ -1,0 +1,111 @@
+import { applyDecorators } from '@nestjs/common';
+import { ApiOperation } from '@nestjs/swagger';
+import { jsonResponse, plainResponse, schema } from '../http/openapi/components.js';
+
+const tags = ['Operations'];
+
+const Liveness = schema('Liveness', {
+  type: 'object',
+  properties: { status: { type: 'string', const: 'ok' } },
+  required: ['status'],
+});
+
+/** Parts of the service by name, like `service` and `shard-0`. */
+const parts = (description: string) => ({
+  description,
+  type: 'object',
+  additionalProperties: {
+    type: 'object',
+    properties: { status: { type: 'string', enum: ['up', 'down'] }, message: { type: 'string' } },
+    required: ['status'],
+  },
+});
+
+const Readiness = schema('Readiness', {
+  description: "On the service's own port only `status`, where there is a port for management.",
+  type: 'object',
+  properties: {
+    status: { type: 'string', enum: ['ok', 'degraded', 'error', 'shutting_down'] },
+    info: parts('What is up.'),
+    error: parts('What is down.'),
+    details: parts('All of them.'),
+  },
+  required: ['status'],
+});
+
+const UP = { status: 'up' };
+const NO_ANSWER = { status: 'down', message: 'the database does not answer' };
+
+export const DocumentLiveness = (): MethodDecorator =>
+  applyDecorators(
+    ApiOperation({
+      tags,
+      operationId: 'getLiveness',
+      summary: 'Is the process alive?',
+      description: 'Says nothing of the database, for whose trouble a restart of the service is no cure.',
+      responses: { 200: jsonResponse('The process answers.', Liveness, { alive: { status: 'ok' } }) },
+    }),
+  );
+
+export const DocumentReadiness = (): MethodDecorator =>
+  applyDecorators(
+    ApiOperation({
+      tags,
+      operationId: 'getReadiness',
+      summary: 'Can the service do its work?',
+      responses: {
+        200: jsonResponse(
+          'The service is not stopping, and a database answers: all of them, or `degraded` not all. The accounts of a ' +
+            'shard that is down are answered 408 or 503, all others are served.',
+          Readiness,
+          {
+            ready: {
+              status: 'ok',
+              info: { service: UP, 'shard-0': UP },
+              error: {},
+              details: { service: UP, 'shard-0': UP },
+            },
+            degraded: {
+              status: 'degraded',
+              info: { service: UP, 'shard-0': UP },
+              error: { 'shard-1': NO_ANSWER },
+              details: { service: UP, 'shard-0': UP, 'shard-1': NO_ANSWER },
+            },
+          },
+        ),
+        503: jsonResponse('No database answers, or the service is stopping.', Readiness, {
+          notReady: {
+            status: 'error',
+            info: { service: UP },
+            error: { 'shard-0': NO_ANSWER },
+            details: { service: UP, 'shard-0': NO_ANSWER },
+          },
+        }),
+      },
+    }),
+  );
+
+export const DocumentMetrics = (): MethodDecorator =>
+  applyDecorators(
+    ApiOperation({
+      tags,
+      operationId: 'getMetrics',
+      summary: 'Metrics for Prometheus',
+      description: "Not on the service's own port where there is one for management: 404.",
+      responses: {
+        200: plainResponse(
+          'All metrics in the text format of Prometheus.',
+          {},
+          {
+            'text/plain': {
+              schema: { type: 'string' },
+              example:
+                '# HELP bank_ledger_transactions_total Transactions posted\n' +
+                '# TYPE bank_ledger_transactions_total counter\n' +
+                'bank_ledger_transactions_total{shard="0"} 131\n',
+            },
+          },
+        ),
+      },
+    }),
+  );

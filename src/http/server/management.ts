@@ -1,0 +1,58 @@
+import { once } from 'node:events';
+import { createServer, type IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { Config } from '../../config/config.js';
+import { answerRaw, endUnrouted, serverOptions, type Connections } from './connections.js';
+import type { SecurityHeaders } from './security-headers.js';
+
+/** A Prometheus, some probes, and an operator have room; each request has a connection of its own. */
+export const MANAGEMENT_CONNECTIONS = 64;
+
+/** No more than this is to be had without a credential. Exact: whatever else a router may take for one of these is not. */
+const PATHS = /^\/(?:metrics|health\/live|health\/ready)(?:\?|$)/;
+
+const received = new WeakSet<IncomingMessage>();
+
+/** Whether a request came in by the management port: it is an operator's, whoever sent it. */
+export function isManagement({ raw }: FastifyRequest): boolean {
+  return received.has(raw);
+}
+
+/** Whether what is meant for operators may be answered: on the management port, where there is one; else to an admin. */
+export function isForOperators(request: FastifyRequest, { management }: Config): boolean {
+  return isManagement(request) || (management === undefined && request.principal.scopes.has('admin'));
+}
+
+/**
+ * A second server, in plain HTTP, which hands requests for health and metrics to the same routes. It opens before the
+ * service's own port and closes with it.
+ */
+export function serveManagement(
+  fastify: FastifyInstance,
+  { host, port }: NonNullable<Config['management']>,
+  limits: Config['http'],
+  connections: Connections,
+  { api }: SecurityHeaders,
+): void {
+  const server = createServer(serverOptions(limits), (request, response) => {
+    response.shouldKeepAlive = false;
+    if (PATHS.test(request.url ?? '')) {
+      received.add(request);
+      return fastify.routing(request, response);
+    }
+    endUnrouted(request, response, 404, '{"error":"Not found"}', api);
+  });
+  server.on('clientError', (error, socket) => answerRaw(error, socket as Socket, api));
+  connections.watch(server, MANAGEMENT_CONNECTIONS);
+  fastify.addHook('onReady', async () => {
+    server.listen({ host, port });
+    await once(server, 'listening');
+  });
+  let closed: Promise<unknown> | undefined;
+  fastify.addHook('preClose', (done) => {
+    if (server.listening) closed = once(server.close(), 'close');
+    done();
+  });
+  fastify.addHook('onClose', async () => void (await closed));
+}

@@ -1,0 +1,47 @@
+import type { IncomingMessage } from 'node:http';
+import { isThisMachine } from '../../config/config.js';
+import { InvalidRequestError } from '../validation/invalid-request.js';
+
+/**
+ * Headers that proxies add and clients have no reason to send: those of RFC 7239 and RFC 9110 (7.6.3), the usual ones
+ * of nginx, Apache, HAProxy, Envoy, Traefik and cloud load balancers (X-Forwarded-*, X-Original-*, X-Envoy-*,
+ * …-Real-IP, …-Client-IP), and those of content delivery networks (RFC 8586; CF-Connecting-IP).
+ */
+const ADDED_BY_PROXIES =
+  /^(?:forwarded|via|x-forwarded(?:-.*)?|x-original-.*|x-envoy-.*|(?:.*-)?real-ip|(?:.*-)?client-?ip|.*-connecting-ip|cdn-loop)$/;
+
+const WHAT_TO_SET =
+  'Where others than this machine send, set AUTH=on, and TRUSTED_PROXIES to the address of a proxy';
+
+/**
+ * Signs that a request was not made on this machine, where no credential is needed because nobody else can send: a
+ * local proxy has passed it on, or a web page from elsewhere has sent it. A proxy that speaks HTTP/1.1, adds no
+ * header and names this machine as the Host leaves no sign.
+ */
+export function sentFromElsewhere({
+  headers,
+  httpVersion,
+}: IncomingMessage): InvalidRequestError | undefined {
+  for (const name in headers) {
+    if (ADDED_BY_PROXIES.test(name)) return refusal(name, 'is what a proxy adds');
+  }
+  // nginx before 1.29.7 speaks it by default; today's clients don't.
+  if (httpVersion === '1.0') return refusal('request', 'is HTTP/1.0, as proxies speak it');
+  return isOfThisMachine(headers.host ?? '') ? undefined : refusal('Host', 'is not of this machine');
+}
+
+const refusal = (field: string, problem: string) =>
+  InvalidRequestError.of(field, `${problem}. ${WHAT_TO_SET}`);
+
+/**
+ * A name that a stranger can own and point to this machine has a dot: a browser would take the stranger's page to be
+ * of the same origin as the service (DNS rebinding). An address of another machine comes from something that forwards
+ * requests.
+ */
+function isOfThisMachine(host: string): boolean {
+  const name = host
+    .replace(/:\d*$/, '')
+    .replace(/\.$/, '')
+    .replace(/^\[(.*)\]$/, '$1');
+  return isThisMachine(name) || /\.localhost$/i.test(name) || !/[.:]/.test(name);
+}

@@ -1,0 +1,62 @@
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { InvalidRequestError } from './validation/invalid-request.js';
+import { TooManyRequestsError } from '../access/too-many-requests.js';
+import type { RatePolicy } from '../access/rate-limit/gcra.js';
+import type { RateLimiter } from '../access/rate-limit/rate-limiter.js';
+import { userOf } from '../access/user.js';
+
+/**
+ * Transactions per second and user, and what HTTP says of them: the fields of the IETF draft "RateLimit header fields
+ * for HTTP" (draft-ietf-httpapi-ratelimit-headers), on every answer to a request that was counted or refused.
+ */
+export class TransactionRate {
+  private readonly policyField: string;
+
+  constructor(
+    private readonly limiter: RateLimiter,
+    private readonly policy: RatePolicy,
+  ) {
+    const { burst, intervalMicros } = policy;
+    this.policyField = `"transactions";q=${burst};w=${wholeSeconds(burst * intervalMicros)}`;
+  }
+
+  /**
+   * @param transactions that are admitted together or not at all
+   * @throws TooManyRequestsError; InvalidRequestError when they are more than are ever admitted together
+   */
+  async admit(request: FastifyRequest, reply: FastifyReply, transactions = 1): Promise<void> {
+    const { burst } = this.policy;
+    if (transactions > burst) {
+      throw InvalidRequestError.of(
+        'body',
+        `has more transactions than the rate limit admits together: ${burst}`,
+      );
+    }
+    const decision = await this.limiter.take(userOf(request), transactions);
+    const { admitted, remaining, resetMicros, retryAfterMicros } = decision;
+    void reply.headers({
+      'ratelimit-policy': this.policyField,
+      ratelimit: `"transactions";r=${remaining};t=${wholeSeconds(resetMicros)}`,
+    });
+    if (!admitted) throw new TooManyRequestsError(wholeSeconds(retryAfterMicros));
+  }
+
+  /** Each transaction by itself: what is wrong with it, or undefined. Its answer is no answer of HTTP's, and has no fields. */
+  async admitEach(
+    request: FastifyRequest,
+    transactions: number,
+  ): Promise<(TooManyRequestsError | undefined)[]> {
+    const user = userOf(request);
+    const decisions = await Promise.all(
+      Array.from({ length: transactions }, async () => this.limiter.take(user)),
+    );
+    return decisions.map(({ admitted, retryAfterMicros }) =>
+      admitted ? undefined : new TooManyRequestsError(wholeSeconds(retryAfterMicros)),
+    );
+  }
+}
+
+/** Rounded up, at least 1. */
+function wholeSeconds(micros: number): number {
+  return Math.max(1, Math.ceil(micros / 1_000_000));
+}

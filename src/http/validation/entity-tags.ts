@@ -1,0 +1,58 @@
+import { InvalidRequestError } from './invalid-request.js';
+import type { OwnedAccount } from '../../domain/account.js';
+import { parsePositiveInteger } from './positive-integer.js';
+
+/** RFC 9110, 8.8.3: any visible character but the quote, and obs-text. A comma in a tag does not end it. */
+const TAG = String.raw`(?:W\/)?"[\x21\x23-\x7e\x80-\xff]*"`;
+const TAGS = new RegExp(TAG, 'g');
+/**
+ * RFC 9110, 5.6.1: empty elements of a list are ignored, but one element there must be. White space belongs to the comma
+ * or the tag before it, never to both sides: with two ways to read each blank, a few dozen of them would take for ever.
+ */
+const TAG_LIST = new RegExp(String.raw`^[ \t,]*${TAG}[ \t]*(?:,[ \t]*(?:${TAG}[ \t]*)?)*$`);
+
+/** A tag of an account: its version and, optionally, its revision. */
+const ACCOUNT_TAG = /^"([1-9]\d*)(?:\.(?:0|[1-9]\d*))?"$/;
+
+/** The entity tag of an answer that shows an account's version and balance. */
+export function versionTag(version: number): string {
+  return `"${version}"`;
+}
+
+/** The entity tag of an account, which shows its owner too: that changes without a new version. */
+export function accountTag({ version, revision }: OwnedAccount): string {
+  return `"${version}.${revision}"`;
+}
+
+/**
+ * The versions that an If-Match header allows (RFC 9110, 13.1.1); it may name them by either tag. Undefined: no
+ * condition, as with `*`, which any account fulfils. Tags that no account can have, weak ones included, allow nothing.
+ *
+ * @throws InvalidRequestError when it is no list of entity tags
+ */
+export function parseIfMatch(header: string | undefined): number[] | undefined {
+  if (header === undefined || header.trim() === '*') return undefined;
+  return tagsOf('If-Match', header)
+    .map((tag) => parsePositiveInteger(ACCOUNT_TAG.exec(tag)?.[1] ?? ''))
+    .filter((version) => version !== undefined);
+}
+
+/**
+ * Reads an If-None-Match header (RFC 9110, 13.1.2; weak comparison). The result tells whether the client has no
+ * representation with a given entity tag yet.
+ *
+ * @throws InvalidRequestError when it is no list of entity tags
+ */
+export function matchesNone(header: string | undefined): (tag: string) => boolean {
+  if (header === undefined) return () => true;
+  if (header.trim() === '*') return () => false;
+  const tags = tagsOf('If-None-Match', header).map((tag) => tag.replace(/^W\//, ''));
+  return (tag) => !tags.includes(tag);
+}
+
+function tagsOf(field: string, header: string): string[] {
+  if (!TAG_LIST.test(header)) {
+    throw InvalidRequestError.of(field, 'must be * or a list of quoted entity tags, like "7"');
+  }
+  return header.match(TAGS) ?? [];
+}

@@ -1,0 +1,234 @@
+import { FIRST_VERSION, type Account, type OwnedAccount } from '../../domain/account.js';
+import { canonicalForm } from '../../domain/hash-chain.js';
+import { LedgerError } from '../../domain/errors.js';
+import type { BalanceCache } from '../../domain/ports.js';
+import type { Transaction, TransactionType } from '../../domain/transaction.js';
+import {
+  OWNED_ACCOUNT_COLUMNS,
+  ownedAccountFromRow,
+  TRANSACTION_COLUMNS,
+  transactionFromRow,
+  type OwnedAccountRow,
+  type TransactionRow,
+} from '../../storage/rows.js';
+import type { ShardReader } from './shard-reader.js';
+import type { ShardRouter } from '../../sharding/shard-router.js';
+import { SingleFlight } from '../../concurrency/single-flight.js';
+
+export interface BalanceRequest {
+  /** Answer from a copy of at least this version. */
+  readonly minVersion?: number;
+  /** Answer from the database, not from a cache. */
+  readonly noCache?: boolean;
+}
+
+export interface TransactionFilter {
+  readonly type?: TransactionType;
+  /** Inclusive. In whole milliseconds, as are the times of transactions. */
+  readonly from?: Date;
+  /** Exclusive. In whole milliseconds. */
+  readonly to?: Date;
+}
+
+/** A page of an account's transactions, newest first. */
+export interface TransactionPage {
+  readonly transactions: readonly Transaction[];
+  /** The next page is below this version; undefined: there is none. */
+  readonly nextBelow: number | undefined;
+}
+
+/** What an account's chain of hashes has come to, and the way there. */
+export interface ChainProof {
+  readonly accountId: number;
+  readonly version: number;
+  /** Of the last transaction. */
+  readonly hash: string;
+  /** Of the transactions after the version that was asked for, oldest first; at most {@link MAX_PROOF_LINES}. */
+  readonly lines: readonly string[];
+  /** The version to ask for next, when there were more; undefined: the lines lead to the head. */
+  readonly nextFromVersion: number | undefined;
+}
+
+export const MAX_PROOF_LINES = 1_000;
+
+/** Of a listing with a filter, for one page: what a filter passes over costs as much as what it shows. */
+const MAX_EXAMINED = 10_000;
+
+/**
+ * Reads accounts and transactions. Balances come from the cache where it may answer, all else from the database. Reads of
+ * the database share their places fairly by `user`.
+ */
+export class LedgerReader {
+  private readonly accountReads = new SingleFlight<string, OwnedAccount>();
+
+  constructor(
+    private readonly router: ShardRouter<ShardReader>,
+    private readonly balances: BalanceCache,
+  ) {}
+
+  /**
+   * @throws LedgerError ACCOUNT_NOT_FOUND; VERSION_MISMATCH when the account has not come to `minVersion` yet;
+   *   DATABASE_FAILED; OVERLOADED
+   */
+  async balance(accountId: number, request: BalanceRequest, user: string): Promise<Account> {
+    const { minVersion = 0, noCache = false } = request;
+    const looked = noCache ? undefined : this.balances.get(accountId);
+    const cached = looked instanceof Promise ? await looked : looked;
+    if (cached && cached.version >= minVersion) return cached;
+    const account = await this.account(accountId, user);
+    if (account.version < minVersion) {
+      throw new LedgerError({ code: 'VERSION_MISMATCH', currentVersion: account.version });
+    }
+    return account;
+  }
+
+  /**
+   * Always from the database, as it is after the call.
+   *
+   * @throws LedgerError ACCOUNT_NOT_FOUND, DATABASE_FAILED, OVERLOADED
+   */
+  account(accountId: number, user: string): Promise<OwnedAccount> {
+    // Shared only within one user, so that nobody waits for another user's turn.
+    return this.accountReads.run(`${user}/${accountId}`, () => this.readAccount(accountId, user));
+  }
+
+  /**
+   * Accounts of all shards in ascending order of their ids.
+   *
+   * @param owner undefined: everybody's
+   * @throws LedgerError DATABASE_FAILED, OVERLOADED
+   */
+  async accountsAfter(
+    accountId: number,
+    limit: number,
+    owner: string | undefined,
+    user: string,
+  ): Promise<OwnedAccount[]> {
+    const pages = await Promise.all(
+      this.router.shards.map((shard) =>
+        shard.query<OwnedAccountRow>(
+          `SELECT ${OWNED_ACCOUNT_COLUMNS} FROM ${shard.tables.accounts}
+           WHERE account_id > $1 ${owner === undefined ? '' : 'AND owner = $3'} ORDER BY account_id LIMIT $2`,
+          owner === undefined ? [accountId, limit] : [accountId, limit, owner],
+          user,
+        ),
+      ),
+    );
+    const accounts = pages.flat().map(ownedAccountFromRow);
+    return accounts.sort((a, b) => a.accountId - b.accountId).slice(0, limit);
+  }
+
+  /**
+   * An account's transactions, newest first, below a version: new ones don't shift the pages. However long the history
+   * is, a page costs the same: it is read from an index, and with a filter it is what fits of the next
+   * {@link MAX_EXAMINED} transactions, of which there may be few, or none.
+   *
+   * @throws LedgerError ACCOUNT_NOT_FOUND, DATABASE_FAILED, OVERLOADED
+   */
+  async transactionsBelow(
+    accountId: number,
+    version: number,
+    limit: number,
+    filter: TransactionFilter,
+    user: string,
+  ): Promise<TransactionPage> {
+    const { type, from, to } = filter;
+    const isFiltered = type !== undefined || from !== undefined || to !== undefined;
+    // An account's versions run without a gap: so many versions are so many transactions.
+    const below = isFiltered ? Math.min(version, (await this.account(accountId, user)).version + 1) : version;
+    const lowest = isFiltered ? Math.max(below - MAX_EXAMINED, FIRST_VERSION) : FIRST_VERSION;
+    const shard = this.router.of(accountId);
+    const rows = await shard.queryLong<TransactionRow>(
+      `SELECT ${TRANSACTION_COLUMNS} FROM ${shard.tables.allTransactions} t
+       WHERE account_id = $1 AND version_after < $2 AND version_after >= $3
+         AND ($5::text IS NULL OR type = $5)
+         AND ($6::timestamptz IS NULL OR timestamp >= $6) AND ($7::timestamptz IS NULL OR timestamp < $7)
+       ORDER BY version_after DESC LIMIT $4`,
+      [accountId, below, lowest, limit + 1, type ?? null, from ?? null, to ?? null],
+      user,
+      accountId,
+    );
+    if (rows.length === 0 && !isFiltered) await this.account(accountId, user);
+    const transactions = rows.slice(0, limit).map(transactionFromRow);
+    if (rows.length > limit) return { transactions, nextBelow: transactions.at(-1)?.versionAfter };
+    return { transactions, nextBelow: lowest > FIRST_VERSION + 1 ? lowest : undefined };
+  }
+
+  /**
+   * @param owner whose accounts alone it may be of; undefined: everybody's
+   * @throws LedgerError TRANSACTION_NOT_FOUND, DATABASE_FAILED, OVERLOADED
+   */
+  async transaction(transactionId: number, owner: string | undefined, user: string): Promise<Transaction> {
+    const shard = this.router.of(transactionId);
+    const { allTransactions, accounts } = shard.tables;
+    const isOwn = `AND EXISTS (SELECT FROM ${accounts} a WHERE a.account_id = t.account_id AND a.owner = $2)`;
+    const [row] = await shard.query<TransactionRow>(
+      `SELECT ${TRANSACTION_COLUMNS} FROM ${allTransactions} t
+       WHERE transaction_id = $1 ${owner === undefined ? '' : isOwn} LIMIT 1`,
+      owner === undefined ? [transactionId] : [transactionId, owner],
+      user,
+    );
+    if (!row) throw new LedgerError({ code: 'TRANSACTION_NOT_FOUND' });
+    return transactionFromRow(row);
+  }
+
+  /**
+   * The head of an account's chain and, from a version on, what leads to it: whoever has kept the hash of that version
+   * computes the head from it with these lines, or learns that the history was changed. Straight from the rows.
+   *
+   * @throws LedgerError ACCOUNT_NOT_FOUND; VERSION_MISMATCH when the account has not reached `fromVersion`, so that a
+   *   rollback does not look like "nothing new"; DATABASE_FAILED; OVERLOADED
+   */
+  async proof(accountId: number, fromVersion: number | undefined, user: string): Promise<ChainProof> {
+    const shard = this.router.of(accountId);
+    const [head] = await shard.query<{ version: string; hash: string }>(
+      `SELECT version, encode(head_hash, 'hex') AS hash FROM ${shard.tables.accounts} WHERE account_id = $1`,
+      [accountId],
+      user,
+      accountId,
+    );
+    if (!head) throw new LedgerError({ code: 'ACCOUNT_NOT_FOUND' });
+    const version = Number(head.version);
+    if (fromVersion !== undefined && fromVersion > version) {
+      throw new LedgerError({ code: 'VERSION_MISMATCH', currentVersion: version });
+    }
+    const proof = { accountId, version, hash: head.hash, lines: [], nextFromVersion: undefined };
+    if (fromVersion === undefined || fromVersion === version) return proof;
+    // No snapshot is needed: what there was up to the head does not change, and the archive is read along.
+    const rows = await shard.query<TransactionRow>(
+      `SELECT ${TRANSACTION_COLUMNS} FROM ${shard.tables.allTransactions} t
+       WHERE account_id = $1 AND version_after > $2 AND version_after <= $3
+       ORDER BY version_after LIMIT ${MAX_PROOF_LINES}`,
+      [accountId, fromVersion, version],
+      user,
+      accountId,
+    );
+    const last = Number(rows.at(-1)?.version_after ?? version);
+    return {
+      ...proof,
+      lines: rows.map((row) => canonicalForm(transactionFromRow(row))),
+      nextFromVersion: last < version ? last : undefined,
+    };
+  }
+
+  /** For each shard, why its database can't be used; undefined: it answers. Known within about a second. */
+  problems(): Promise<(string | undefined)[]> {
+    return Promise.all(this.router.shards.map((shard) => shard.problem()));
+  }
+
+  private async readAccount(accountId: number, user: string): Promise<OwnedAccount> {
+    const startedMs = performance.now();
+    const shard = this.router.of(accountId);
+    const [row] = await shard.query<OwnedAccountRow>(
+      `SELECT ${OWNED_ACCOUNT_COLUMNS} FROM ${shard.tables.accounts} WHERE account_id = $1`,
+      [accountId],
+      user,
+      accountId,
+    );
+    if (!row) throw new LedgerError({ code: 'ACCOUNT_NOT_FOUND' });
+    const account = ownedAccountFromRow(row);
+    // Not waited for: the answer is right whether or not the cache takes it.
+    void this.balances.record([account], startedMs);
+    return account;
+  }
+}

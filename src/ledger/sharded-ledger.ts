@@ -1,0 +1,127 @@
+import type { OwnedAccount } from '../domain/account.js';
+import type { Money } from '../domain/money.js';
+import { LedgerError } from '../domain/errors.js';
+import { Ledger, type AdaptiveConcurrencyLimiter } from '../domain/ports.js';
+import type { PostingCommand, Transaction } from '../domain/transaction.js';
+import type { AccountOpener } from './write/account-opener.js';
+import type { BatchWriter } from './write/batch-writer.js';
+import type { ShardRouter } from '../sharding/shard-router.js';
+
+/** The write side of one shard. */
+export interface ShardWriter {
+  readonly batchWriter: BatchWriter;
+  readonly opener: AccountOpener;
+  readonly turnstile: AdaptiveConcurrencyLimiter;
+}
+
+/** How long new accounts pass over a shard in which one could not be opened. */
+const PASSED_OVER_MS = 5_000;
+
+/** How long one opening goes on to further shards. */
+const OPENING_MS = 10_000;
+
+/** The ledger over all shards: each command goes to the group commit of its account's shard. */
+export class ShardedLedger extends Ledger {
+  /** Of the shards in which the last opening failed. */
+  private readonly retryAtMs = new Map<ShardWriter, number>();
+
+  constructor(private readonly router: ShardRouter<ShardWriter>) {
+    super();
+  }
+
+  post(command: PostingCommand, sinceMs?: number): Promise<Transaction> {
+    return this.router.of(command.accountId).batchWriter.submit(command, sinceMs);
+  }
+
+  postAtomically(commands: readonly PostingCommand[], user: string): Promise<Transaction>[] {
+    const [first] = commands;
+    return first ? this.router.of(first.accountId).batchWriter.submitAtomically(commands, user) : [];
+  }
+
+  shardOf(accountId: number): number {
+    return this.router.indexOf(accountId);
+  }
+
+  turnstile(accountId: number): AdaptiveConcurrencyLimiter {
+    return this.router.of(accountId).turnstile;
+  }
+
+  /**
+   * With an idempotency key, opens the account in the key's own shard and in no other. Without one, in the shard whose
+   * turn it is, or in another if that one fails with nothing applied.
+   */
+  async openAccount(
+    openingDeposit: Money | undefined,
+    owner: string | undefined,
+    idempotencyKey: string | undefined,
+    user: string,
+  ): Promise<OwnedAccount> {
+    if (idempotencyKey === undefined) return this.openAnywhere(openingDeposit, owner, user);
+    const { opener } = this.router.ofOpening(owner, idempotencyKey);
+    return opener.open(user, openingDeposit, owner, idempotencyKey);
+  }
+
+  private async openAnywhere(
+    openingDeposit: Money | undefined,
+    owner: string | undefined,
+    user: string,
+  ): Promise<OwnedAccount> {
+    const giveUpAt = performance.now() + OPENING_MS;
+    let shard = this.firstForNewAccount();
+    for (;;) {
+      try {
+        return await this.openIn(shard, openingDeposit, owner, user);
+      } catch (error) {
+        const other = this.nextForNewAccount((candidate) => !this.retryAtMs.has(candidate));
+        if (!other || !leftNothing(error) || performance.now() > giveUpAt) throw error;
+        shard = other;
+      }
+    }
+  }
+
+  private async openIn(
+    shard: ShardWriter,
+    openingDeposit: Money | undefined,
+    owner: string | undefined,
+    user: string,
+  ): Promise<OwnedAccount> {
+    try {
+      const account = await shard.opener.open(user, openingDeposit, owner);
+      this.retryAtMs.delete(shard);
+      return account;
+    } catch (error) {
+      if (leftNothing(error)) this.retryAtMs.set(shard, performance.now() + PASSED_OVER_MS);
+      throw error;
+    }
+  }
+
+  /**
+   * A shard that has failed is passed over for a while, then tried by one opening: if it hangs, each try costs the
+   * whole time that a transaction may take.
+   */
+  private firstForNewAccount(): ShardWriter {
+    const nowMs = performance.now();
+    const shard =
+      this.nextForNewAccount((candidate) => (this.retryAtMs.get(candidate) ?? nowMs) <= nowMs) ??
+      this.router.forNewAccount();
+    if (this.retryAtMs.has(shard)) this.retryAtMs.set(shard, nowMs + PASSED_OVER_MS);
+    return shard;
+  }
+
+  private nextForNewAccount(suits: (shard: ShardWriter) => boolean): ShardWriter | undefined {
+    for (let seen = 0; seen < this.router.shards.length; seen++) {
+      const shard = this.router.forNewAccount();
+      if (suits(shard)) return shard;
+    }
+    return undefined;
+  }
+
+  /** Waits until every command that was taken in is answered. */
+  async close(): Promise<void> {
+    await Promise.all(this.router.shards.map((shard) => shard.batchWriter.close()));
+  }
+}
+
+function leftNothing(error: unknown): boolean {
+  return error instanceof LedgerError && ['DATABASE_FAILED', 'OVERLOADED'].includes(error.refusal.code);
+}

@@ -1,0 +1,301 @@
+import type { PoolClient } from 'pg';
+import type { EntityManager, QueryRunner } from 'typeorm';
+import { plainArray, textArray } from '../../storage/array-literal.js';
+import { inOrder, send } from '../../storage/connection.js';
+import { AccountEntity } from '../../storage/entities/account.entity.js';
+import { decideBatch, keyOf, type BatchDecision, type KeyedTransactions } from '../../domain/decide-batch.js';
+import type { Account } from '../../domain/account.js';
+import { formatMoney } from '../../domain/money.js';
+import type { KeyedTransaction, PostingCommand, TransactionType } from '../../domain/transaction.js';
+import { drawIds } from '../../storage/ids.js';
+import { chain } from '../../domain/hash-chain.js';
+import { outboxRows, outboxRowsFor } from '../../messaging/outbox-rows.js';
+import {
+  accountFromRow,
+  moneyFromColumn,
+  type LockedAccount,
+  type LockedAccountRow,
+} from '../../storage/rows.js';
+import type { SchemaTables } from '../../storage/tables.js';
+
+/** What to do about an account whose row another session holds: go on without it, or wait for it. */
+export type WhenLocked = 'skip' | 'wait';
+
+export interface PostedBatch extends BatchDecision {
+  /** Accounts that exist but were skipped: the commands for them are not decided, whatever `decisions` says. */
+  readonly skipped: ReadonlySet<number>;
+  /** The locked accounts as they were. */
+  readonly opening: ReadonlyMap<number, LockedAccount>;
+  /** Of `transactions`, in the same order. */
+  readonly hashes: readonly string[];
+  /** Of the rows of the outbox that announce `transactions`; there may be more ids than rows. */
+  readonly outboxIds: readonly number[];
+}
+
+type Statement = readonly [sql: string, parameters: unknown[]];
+
+interface KeyRow {
+  account_id: string;
+  idempotency_key: string;
+  transaction_id: string;
+  type: TransactionType;
+  amount: string;
+}
+
+/**
+ * The statements of a batch: locks, looks up, decides, writes. All inside the transaction that it is handed, and in two
+ * round trips: what does not need an earlier answer is sent without waiting for one.
+ */
+export class BatchStatements {
+  private readonly lockSql = new Map<WhenLocked, string>();
+
+  constructor(private readonly tables: SchemaTables) {}
+
+  /**
+   * Locks the accounts and decides the commands; nothing is written yet.
+   *
+   * @param decideAll decides the commands on the locked accounts
+   * @throws whatever a statement fails with; the transaction must then be rolled back. Retrying it runs everything
+   *   anew, decisions included.
+   */
+  async decide(
+    queryRunner: QueryRunner,
+    client: PoolClient,
+    commands: readonly PostingCommand[],
+    whenLocked: WhenLocked,
+    decideAll = decideBatch,
+  ): Promise<PostedBatch> {
+    const accountIds = ascending(new Set(commands.map((command) => command.accountId)));
+    // Keys are looked up behind the locks, by a statement of its own: an earlier snapshot could miss a key that was
+    // committed while the lock was waited for. Ids and time are taken behind them too, so that neither runs backwards
+    // along an account's versions; those that are drawn for what is refused are lost.
+    const [opening, earlier, drawn] = await inOrder([
+      this.lockAccounts(queryRunner, client, accountIds, whenLocked),
+      this.findKeys(client, commands),
+      drawIds(client, [
+        { table: this.tables.transactions, column: 'transaction_id', count: commands.length },
+        { table: this.tables.outbox, column: 'outbox_id', count: outboxRowsFor(commands.length) },
+      ]),
+    ]);
+    // What is waited for is locked, or was not there when its turn came.
+    const skipped =
+      whenLocked === 'skip' ? await this.findSkipped(client, accountIds, opening) : new Set<number>();
+    const decision = decideAll(commands, opening, earlier);
+    const [ids = [], outboxIds = []] = drawn.ids;
+    decision.transactions.forEach((transaction, index) => {
+      transaction.transactionId = ids[index] as number;
+      transaction.timestamp = drawn.timestamp;
+    });
+    const hashes = chain(decision.transactions, (accountId) => opening.get(accountId)?.headHash);
+    return { ...decision, skipped, opening, outboxIds, hashes };
+  }
+
+  /**
+   * Sends the statements that carry a decision out; undefined: it changes nothing. Each fails by itself where it does
+   * not write exactly what was decided, since COMMIT may be sent before their answers have come.
+   */
+  write(client: PoolClient, batch: PostedBatch): Promise<unknown> | undefined {
+    if (batch.transactions.length === 0) return undefined;
+    // All are built before the first is sent, so that an error while building sends none.
+    const statements = [this.insertOf(batch), ...this.announcementsOf(batch), this.updateOf(batch)];
+    return inOrder(statements.map((statement) => send(client, ...statement)));
+  }
+
+  /**
+   * Tells whether a batch whose COMMIT was not answered took effect. Waits for the rows to be locked, which is not
+   * before the old backend is gone; then its transactions are there, or they will never be.
+   */
+  async wasApplied(
+    queryRunner: QueryRunner,
+    client: PoolClient,
+    batch: PostedBatch,
+  ): Promise<{ applied: boolean; accounts: ReadonlyMap<number, Account> }> {
+    const accounts = await this.lockAccounts(queryRunner, client, ascending(batch.accounts.keys()), 'wait');
+    const last = batch.transactions.at(-1);
+    if (!last) return { applied: true, accounts };
+    // The id alone does not tell: a promoted standby may hand out a lost one again. The hash is of all that was decided.
+    const { rows } = await send(
+      client,
+      `SELECT 1 FROM ${this.tables.allTransactions} t WHERE transaction_id = $1 AND hash = decode($2, 'hex')`,
+      [last.transactionId, batch.hashes.at(-1)],
+    );
+    return { applied: rows.length === 1, accounts };
+  }
+
+  /** The versions of accounts as they are now; for the answer to a command that failed. */
+  async versions(client: PoolClient, accountIds: readonly number[]): Promise<ReadonlyMap<number, number>> {
+    const { rows } = await send<{ account_id: string; version: string }>(
+      client,
+      `SELECT account_id, version FROM ${this.tables.accounts} WHERE account_id = ANY($1)`,
+      [accountIds],
+    );
+    return new Map(rows.map((row) => [Number(row.account_id), Number(row.version)]));
+  }
+
+  private async lockAccounts(
+    queryRunner: QueryRunner,
+    client: PoolClient,
+    ascendingIds: readonly number[],
+    whenLocked: WhenLocked,
+  ): Promise<Map<number, LockedAccount>> {
+    const { rows } = await send<LockedAccountRow>(
+      client,
+      this.lockStatement(queryRunner.manager, whenLocked),
+      [plainArray(ascendingIds)],
+    );
+    return new Map(
+      rows.map((row) => [Number(row.account_id), { ...accountFromRow(row), headHash: row.head_hash }]),
+    );
+  }
+
+  /** Built once: its text does not depend on the batch. */
+  private lockStatement(manager: EntityManager, whenLocked: WhenLocked): string {
+    const built = this.lockSql.get(whenLocked) ?? lockStatement(manager, whenLocked);
+    this.lockSql.set(whenLocked, built);
+    return built;
+  }
+
+  /** Accounts that were not locked though they exist: somebody else holds their rows. */
+  private async findSkipped(
+    client: PoolClient,
+    accountIds: readonly number[],
+    locked: ReadonlyMap<number, Account>,
+  ): Promise<ReadonlySet<number>> {
+    if (locked.size === accountIds.length) return new Set();
+    const missing = accountIds.filter((accountId) => !locked.has(accountId));
+    const { rows } = await send<{ account_id: string }>(
+      client,
+      `SELECT account_id FROM ${this.tables.accounts} WHERE account_id = ANY($1)`,
+      [missing],
+    );
+    return new Set(rows.map((row) => Number(row.account_id)));
+  }
+
+  /**
+   * Of both tables, hot and archive, whose own constraints know nothing of each other: a key is used once over the two
+   * because whoever would use it again holds the account's lock and looks here first.
+   */
+  private async findKeys(
+    client: PoolClient,
+    commands: readonly PostingCommand[],
+  ): Promise<KeyedTransactions> {
+    const keyed = commands.filter((command) => command.idempotencyKey !== undefined);
+    if (keyed.length === 0) return new Map();
+    const { rows } = await send<KeyRow>(
+      client,
+      `SELECT t.account_id, t.idempotency_key, t.transaction_id, t.type, t.amount
+       FROM unnest($1::bigint[], $2::text[]) AS k (account_id, idempotency_key)
+       JOIN ${this.tables.allTransactions} t
+         ON t.account_id = k.account_id AND t.idempotency_key = k.idempotency_key`,
+      [
+        plainArray(keyed.map((command) => command.accountId)),
+        textArray(keyed.map((command) => command.idempotencyKey)),
+      ],
+    );
+    return new Map(
+      rows.map((row) => [keyOf(Number(row.account_id), row.idempotency_key), keyedFromRow(row)]),
+    );
+  }
+
+  /**
+   * The LEFT JOIN with an empty table changes nothing. It is for Citus: an INSERT … SELECT that reads no table is pulled to
+   * the coordinator and commits in two phases; one that reads a table of the shard runs on the node that holds it.
+   */
+  private insertOf({ transactions, hashes }: PostedBatch): Statement {
+    return [
+      `INSERT INTO ${this.tables.transactions}
+         (transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key, hash, timestamp)
+       SELECT transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key,
+              decode(hash, 'hex'), $9::timestamptz
+       FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::numeric[], $5::numeric[], $6::bigint[], $7::text[],
+                   $8::text[])
+         AS p (transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key, hash)
+       LEFT JOIN (SELECT FROM ${this.tables.accounts} LIMIT 0) nothing ON true`,
+      [
+        plainArray(transactions.map((transaction) => transaction.transactionId)),
+        plainArray(transactions.map((transaction) => transaction.accountId)),
+        plainArray(transactions.map((transaction) => transaction.type)),
+        plainArray(transactions.map((transaction) => formatMoney(transaction.amount))),
+        plainArray(transactions.map((transaction) => formatMoney(transaction.balanceAfter))),
+        plainArray(transactions.map((transaction) => transaction.versionAfter)),
+        textArray(transactions.map((transaction) => transaction.idempotencyKey)),
+        plainArray(hashes),
+        transactions[0]?.timestamp,
+      ],
+    ];
+  }
+
+  private announcementsOf({ transactions, outboxIds }: PostedBatch): Statement[] {
+    return outboxRows(transactions).map((announced, row) => [
+      `INSERT INTO ${this.tables.outbox} (outbox_id, transaction_ids) VALUES ($1, $2::bigint[])`,
+      [outboxIds[row], plainArray(announced.map((transaction) => transaction.transactionId))],
+    ]);
+  }
+
+  /**
+   * Matches the version that was read, too: the lock should make that certain, the row count proves it. It also counts the
+   * inserted transactions, since Citus would run an INSERT that counts them itself, in a CTE, on its coordinator. LIMIT 1
+   * makes the planner look up each by the primary key, even while the table is small.
+   */
+  private updateOf({ opening, accounts, transactions, hashes }: PostedBatch): Statement {
+    const heads = new Map(transactions.map(({ accountId }, index) => [accountId, hashes[index] as string]));
+    const changed = [...accounts.values()].filter(
+      (account) => account.version !== opening.get(account.accountId)?.version,
+    );
+    return [
+      `WITH changed AS (
+         UPDATE ${this.tables.accounts} AS a
+         SET balance = c.balance, version = c.version, head_hash = decode(c.head_hash, 'hex')
+         FROM unnest($1::bigint[], $2::numeric[], $3::bigint[], $4::bigint[], $5::text[])
+           AS c (account_id, balance, version, version_read, head_hash)
+         WHERE a.account_id = c.account_id AND a.version = c.version_read
+         RETURNING 1
+       ), posted AS (
+         SELECT FROM unnest($6::bigint[]) AS listed (listed_id),
+           LATERAL (SELECT FROM ${this.tables.transactions} WHERE transaction_id = listed_id LIMIT 1) found
+       ), counted AS (
+         SELECT (SELECT count(*) FROM changed) AS changed, (SELECT count(*) FROM posted) AS posted
+       )
+       SELECT CASE WHEN changed <> $7::bigint
+                   THEN ('a row changed under its lock: updated ' || changed || ' of ' || $7::bigint || ' accounts')::bigint
+                   WHEN posted <> $8::bigint
+                   THEN ('inserted ' || posted || ' of ' || $8::bigint || ' transactions')::bigint
+              END
+       FROM counted`,
+      [
+        plainArray(changed.map((account) => account.accountId)),
+        plainArray(changed.map((account) => formatMoney(account.balance))),
+        plainArray(changed.map((account) => account.version)),
+        plainArray(changed.map((account) => opening.get(account.accountId)?.version ?? 0)),
+        plainArray(changed.map((account) => heads.get(account.accountId) as string)),
+        plainArray(transactions.map((transaction) => transaction.transactionId)),
+        changed.length,
+        transactions.length,
+      ],
+    ];
+  }
+}
+
+/** Sorted, so that two batches that wait for each other's rows can't deadlock. */
+function ascending(ids: Iterable<number>): number[] {
+  return [...ids].sort((a, b) => a - b);
+}
+
+/** TypeORM's pessimistic write lock. */
+function lockStatement(manager: EntityManager, whenLocked: WhenLocked): string {
+  const query = manager
+    .createQueryBuilder(AccountEntity, 'account')
+    .select('account.accountId', 'account_id')
+    .addSelect('account.balance', 'balance')
+    .addSelect('account.version', 'version')
+    .addSelect("encode(account.headHash, 'hex')", 'head_hash')
+    .where('account.accountId = ANY(:accountIds)', { accountIds: [] })
+    .orderBy('account.accountId', 'ASC')
+    .setLock('pessimistic_write');
+  const [sql] = (whenLocked === 'skip' ? query.setOnLocked('skip_locked') : query).getQueryAndParameters();
+  return sql;
+}
+
+function keyedFromRow(row: KeyRow): KeyedTransaction {
+  return { transactionId: Number(row.transaction_id), type: row.type, amount: moneyFromColumn(row.amount) };
+}

@@ -1,0 +1,188 @@
+import { once } from 'node:events';
+import type { ConfirmChannel, Message, Options } from 'amqplib';
+import { EventPublisher } from '../domain/ports.js';
+import type { Transaction } from '../domain/transaction.js';
+import { messageOf } from '../domain/error-message.js';
+import { PublishError } from './publish-error.js';
+import type { RabbitMqConnection } from './rabbitmq-connection.js';
+import { TRANSACTION_POSTED, transactionPostedJson } from './transaction-posted.js';
+
+export interface RabbitMqPublisherSettings {
+  readonly exchange: string;
+  /** How long the broker may take to confirm all that `publish` was given. */
+  readonly confirmTimeoutMs: number;
+  readonly bankId: string;
+  readonly shardIndex: number;
+}
+
+/**
+ * Publishes one shard's events to a durable topic exchange, persistent, mandatory and confirmed. Each shard has a
+ * channel of its own. After a failure its channel is given up, so that a late confirm or return can't be taken for one
+ * of a later try.
+ */
+export class RabbitMqPublisher extends EventPublisher {
+  private readonly routingKey: string;
+  /**
+   * What a consistent-hash exchange can divide by, so that one account's events stay in one queue. One object for all
+   * messages: amqplib makes it a prototype, and each new prototype costs V8 a hidden class that only a full garbage
+   * collection frees. It is encoded before `publish` returns.
+   */
+  private readonly headers = { account: '' };
+  private channel: ConfirmChannel | undefined;
+
+  constructor(
+    private readonly connection: RabbitMqConnection,
+    private readonly settings: RabbitMqPublisherSettings,
+  ) {
+    super();
+    this.routingKey = `transaction.posted.${settings.shardIndex}`;
+  }
+
+  /** @throws PublishError down, blocked */
+  assertReady(): void {
+    const { status, reason } = this.connection;
+    if (status !== 'up') throw new PublishError(status, `RabbitMQ is ${status}: ${reason}`);
+  }
+
+  override alreadyKnows(): boolean {
+    return false;
+  }
+
+  /** @throws PublishError when not every event has reached a queue in time; some of them may have */
+  async publish(transactions: readonly Transaction[]): Promise<void> {
+    if (transactions.length === 0) return;
+    const delivery = new Delivery(transactions.length, this.settings.confirmTimeoutMs);
+    try {
+      const channel = (this.channel ??= await delivery.unlessFailed(this.openChannel(delivery)));
+      channel.on('return', delivery.returned);
+      await this.send(channel, transactions, delivery);
+      await delivery.complete;
+      channel.off('return', delivery.returned);
+    } catch (error) {
+      this.giveUpChannel();
+      throw delivery.failure(error);
+    } finally {
+      delivery.end();
+    }
+  }
+
+  private async openChannel(delivery: Delivery): Promise<ConfirmChannel> {
+    const channel = await this.connection.createConfirmChannel();
+    // What a failed channel had in hand is told of it; see Delivery.
+    channel.on('error', () => undefined);
+    channel.on('close', () => {
+      if (this.channel === channel) this.channel = undefined;
+    });
+    if (delivery.failed.aborted) closeUnawaited(channel);
+    return channel;
+  }
+
+  private giveUpChannel(): void {
+    const channel = this.channel;
+    this.channel = undefined;
+    if (channel) closeUnawaited(channel);
+  }
+
+  /** Writes no faster than the connection takes it. */
+  private async send(
+    channel: ConfirmChannel,
+    transactions: readonly Transaction[],
+    delivery: Delivery,
+  ): Promise<void> {
+    const { exchange, bankId } = this.settings;
+    for (const transaction of transactions) {
+      const body = Buffer.from(transactionPostedJson(transaction, bankId));
+      this.headers.account = String(transaction.accountId);
+      const hasRoom = channel.publish(
+        exchange,
+        this.routingKey,
+        body,
+        propertiesOf(transaction, this.headers),
+        delivery.confirmed,
+      );
+      if (!hasRoom) await once(channel, 'drain', { signal: delivery.failed });
+    }
+  }
+}
+
+/** It may be closed already, or never answer. */
+function closeUnawaited(channel: ConfirmChannel): void {
+  void Promise.resolve()
+    .then(() => channel.close())
+    .catch(() => undefined);
+}
+
+function propertiesOf(transaction: Transaction, headers: { readonly account: string }): Options.Publish {
+  return {
+    persistent: true,
+    mandatory: true,
+    contentType: 'application/cloudevents+json',
+    type: TRANSACTION_POSTED,
+    messageId: `txn${transaction.transactionId}`,
+    timestamp: Math.floor((transaction.timestamp?.getTime() ?? 0) / 1000),
+    headers,
+  };
+}
+
+/** Messages on their way: complete when each is confirmed; failed as soon as one is not, or came back. */
+class Delivery {
+  private readonly outcome = Promise.withResolvers<void>();
+  private readonly failing = new AbortController();
+  private readonly timer: NodeJS.Timeout;
+
+  constructor(
+    private unconfirmed: number,
+    timeoutMs: number,
+  ) {
+    // It may fail before anybody waits for it.
+    this.outcome.promise.catch(() => undefined);
+    const late = `RabbitMQ did not confirm in ${timeoutMs} ms what was published`;
+    this.timer = setTimeout(() => this.fail(new PublishError('timeout', late)), timeoutMs);
+  }
+
+  get complete(): Promise<void> {
+    return this.outcome.promise;
+  }
+
+  get failed(): AbortSignal {
+    return this.failing.signal;
+  }
+
+  /** One function for all messages: a closure for each would cost. */
+  readonly confirmed = (error: unknown): void => {
+    if (error instanceof Error) {
+      const reason = error.message === 'message nacked' ? 'refused' : 'closed';
+      return this.fail(new PublishError(reason, `RabbitMQ did not take an event: ${error.message}`));
+    }
+    this.unconfirmed -= 1;
+    if (this.unconfirmed === 0) this.outcome.resolve();
+  };
+
+  /** Comes before the confirm of the same message. */
+  readonly returned = ({ fields }: Message): void => {
+    const target = `${fields.routingKey} to the exchange ${fields.exchange}`;
+    this.fail(new PublishError('unroutable', `no queue is bound for ${target}`));
+  };
+
+  /** What comes first: what the promise resolves to, or the failure of this delivery. */
+  unlessFailed<T>(promise: Promise<T>): Promise<T> {
+    return Promise.race([promise, this.complete as Promise<never>]);
+  }
+
+  /** Why it failed; an error may be only a consequence of that. */
+  failure(error: unknown): PublishError {
+    if (this.failed.aborted) return this.failed.reason as PublishError;
+    return new PublishError('closed', `RabbitMQ can't be published to: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+
+  end(): void {
+    clearTimeout(this.timer);
+  }
+
+  private fail(error: PublishError): void {
+    this.outcome.reject(error);
+    this.failing.abort(error);
+  }
+}

@@ -1,0 +1,181 @@
+import { recordActOn } from '../audit/audit-log.js';
+import { messageOf } from '../domain/error-message.js';
+import { NotDurableError } from '../storage/durability.js';
+import { migrate, ShardMismatchError, type MigrationReport } from '../storage/migrate.js';
+import { ServiceRoleError } from '../storage/service-role.js';
+import { describeShard, type ShardAddress } from '../config/shard-address.js';
+import { locateShard, ServerTooOldError, type LocatedShard, type ShardIdentity } from './shard-locator.js';
+
+/** The shards of one bank, in its order. */
+export interface BankShards {
+  readonly bankId: string;
+  /** Where each lies now. */
+  readonly shards: readonly ShardAddress[];
+  /** Indexes of those that could not be reached: neither checked nor migrated yet. */
+  readonly down: ReadonlySet<number>;
+}
+
+export interface BootstrappedShards extends BankShards {
+  /** The names of the migrations that were applied now. */
+  readonly migrations: readonly string[];
+}
+
+/** Shards that can't be reached just now, and without which nothing can be said. */
+export class ShardsDownError extends Error {}
+
+/** A server refuses us for a reason that waiting does not mend. */
+export class ShardUnusableError extends Error {}
+
+/**
+ * Checks that the list is the bank's, whole and in order, and brings every shard up to date. A new bank is founded
+ * from the last shard to the first, so a bank whose first shard is recorded is complete: then a shard without a
+ * record is a wrong address, not a new shard.
+ *
+ * @param allowDown go on without shards that can't be reached, provided that the bank is known by another one
+ * @throws ShardsDownError, ShardMismatchError, ShardUnusableError
+ */
+export async function bootstrapShards(
+  configured: readonly ShardAddress[],
+  { allowDown = false } = {},
+): Promise<BootstrappedShards> {
+  const attempts = await Promise.allSettled(configured.map(locateShard));
+  const located = attempts.map((attempt) => (attempt.status === 'fulfilled' ? attempt.value : undefined));
+  const problems = attempts.flatMap((attempt, index) =>
+    attempt.status === 'rejected' ? [problemOf(attempt.reason, configured, index)] : [],
+  );
+  const bankId = located.find((shard) => shard?.identity)?.identity?.bankId;
+  if (problems.length > 0 && !(allowDown && bankId !== undefined))
+    throw new ShardsDownError(problems.join('; '));
+  located.forEach((shard, index) => shard && checkPlace(shard, { index, count: configured.length, bankId }));
+  if (bankId !== undefined) checkComplete(located, bankId);
+  const founded = bankId === undefined || located.some((shard) => shard && !shard.identity);
+  const [settled, reports] = founded
+    ? await found(located as LocatedShard[], bankId)
+    : await migrateAll(configured, located, bankId);
+  if (!settled.down.has(0)) await record(settled.shards, reports);
+  return settled;
+}
+
+/**
+ * Records all migrations in one event, afterwards, because the audit log itself may come with one of them. While the first
+ * shard is down, only the log of the process has them.
+ */
+async function record(shards: readonly ShardAddress[], reports: readonly MigrationReport[]): Promise<void> {
+  const applied = appliedIn(reports);
+  const granted = [...new Set(reports.flatMap((report) => report.granted ?? []))];
+  if (applied.length === 0 && granted.length === 0) return;
+  await recordActOn(shards, { action: 'bank.migrated', details: { applied, granted } });
+}
+
+/** Brings a shard of a known bank up to date that was down when the bank was opened. @throws as bootstrapShards does */
+export async function bootstrapShard(configured: ShardAddress, identity: ShardIdentity): Promise<ShardAddress> {
+  const shard = await locateShard(configured);
+  checkPlace(shard, identity);
+  if (!shard.identity) throw missing(shard.address, identity.index, identity.bankId);
+  const report = await migrate(shard.address, identity, identity.bankId);
+  if (identity.index === 0) await record([shard.address], [report]);
+  return shard.address;
+}
+
+type Settled = [BootstrappedShards, readonly MigrationReport[]];
+
+/** From the last to the first; each hands the bank's identity on, so that two who found at once agree. */
+async function found(located: readonly LocatedShard[], known: string | undefined): Promise<Settled> {
+  const count = located.length;
+  const reports: MigrationReport[] = [];
+  let bankId = known;
+  for (const index of [...located.keys()].reverse()) {
+    const report = await migrate((located[index] as LocatedShard).address, { index, count }, bankId);
+    bankId = report.bankId;
+    reports.push(report);
+  }
+  const shards = located.map((shard) => shard.address);
+  return [{ bankId: bankId ?? '', shards, down: new Set(), migrations: appliedIn(reports) }, reports];
+}
+
+const appliedIn = (reports: readonly MigrationReport[]) => [
+  ...new Set(reports.flatMap(({ applied }) => applied)),
+];
+
+async function migrateAll(
+  configured: readonly ShardAddress[],
+  located: readonly (LocatedShard | undefined)[],
+  bankId: string,
+): Promise<Settled> {
+  const count = configured.length;
+  const attempts = await Promise.all(
+    located.map(async (shard, index) => shard && migrate(shard.address, { index, count }, bankId)),
+  );
+  const reports = attempts.filter((report) => report !== undefined);
+  const settled = {
+    bankId,
+    shards: configured.map((address, index) => located[index]?.address ?? address),
+    down: new Set([...located.keys()].filter((index) => !located[index])),
+    migrations: appliedIn(reports),
+  };
+  return [settled, reports];
+}
+
+/** What its own row says must be what the list says. @throws ShardMismatchError that names the difference */
+export function checkPlace(
+  { address, identity }: LocatedShard,
+  place: { readonly index: number; readonly count: number; readonly bankId: string | undefined },
+): void {
+  if (!identity) return;
+  const where = describeShard(address);
+  if (identity.count !== place.count) {
+    throw new ShardMismatchError(
+      `the bank has ${identity.count} shard(s), as ${where} records, but the configuration lists ${place.count}`,
+    );
+  }
+  if (identity.index !== place.index) {
+    throw new ShardMismatchError(
+      `the shards are listed in the wrong order: ${where} holds shard ${identity.index} (of 0 to ` +
+        `${identity.count - 1}) but is listed as shard ${place.index}`,
+    );
+  }
+  if (place.bankId !== undefined && identity.bankId !== place.bankId) {
+    throw new ShardMismatchError(
+      `${where} holds a shard of another bank (${identity.bankId}) than the rest of the list (${place.bankId})`,
+    );
+  }
+}
+
+/** Once a shard is recorded, all after it are; once any shard holds an account, all are. */
+function checkComplete(located: readonly (LocatedShard | undefined)[], bankId: string): void {
+  const first = located.findIndex((shard) => shard?.identity);
+  const complete =
+    located.slice(first).some((shard) => shard && !shard.identity) || located.some((shard) => shard?.inUse);
+  const someDown = located.includes(undefined);
+  const index = located.findIndex((shard) => shard && !shard.identity);
+  if (index === -1 || (!complete && !someDown)) return;
+  if (!complete)
+    throw new ShardsDownError('the bank is not whole yet, and not all of its shards can be reached');
+  throw missing((located[index] as LocatedShard).address, index, bankId);
+}
+
+function missing(address: ShardAddress, index: number, bankId: string): ShardMismatchError {
+  return new ShardMismatchError(
+    `${describeShard(address)} is listed as shard ${index} of the bank ${bankId} but holds no shard: a wrong address?`,
+  );
+}
+
+/** @throws ShardUnusableError for what waiting does not mend: wrong credentials, no such database, an old server */
+function problemOf(error: unknown, configured: readonly ShardAddress[], index: number): string {
+  const shard = configured[index] as ShardAddress;
+  const text = messageOf(error);
+  const message = configured.length === 1 ? text : `shard ${index} (${describeShard(shard)}): ${text}`;
+  if (!waitingHelps(error)) throw new ShardUnusableError(message);
+  return message;
+}
+
+/** False for wrong credentials, no such database, an old or unsafe server, another shard than the one that is meant. */
+export function waitingHelps(error: unknown): boolean {
+  if (
+    [ServerTooOldError, ShardMismatchError, NotDurableError, ServiceRoleError].some(
+      (kind) => error instanceof kind,
+    )
+  )
+    return false;
+  return !(error instanceof Error && 'code' in error && /^(28|3D|42501)/.test(String(error.code)));
+}

@@ -1,0 +1,111 @@
+import { Client } from 'pg';
+import { describeShard, forwarded, type ForwardingAddress, type ShardAddress } from '../config/shard-address.js';
+import { tablesOf } from '../storage/tables.js';
+
+/** What a shard's own row says: which shard of which bank it is. */
+export interface ShardIdentity {
+  readonly bankId: string;
+  readonly index: number;
+  readonly count: number;
+}
+
+export interface LocatedShard {
+  /** Where it lies now: a shard that was moved has left its new address behind. */
+  readonly address: ShardAddress;
+  /** Undefined: it is not part of a bank yet. */
+  readonly identity: ShardIdentity | undefined;
+  /** Whether it holds any account. */
+  readonly inUse: boolean;
+}
+
+/** The server can't be used at all, and waiting does not help. */
+export class ServerTooOldError extends Error {}
+
+const OLDEST_SERVER = 140_000;
+const CONNECT_TIMEOUT_MS = 5_000;
+const MAX_MOVES = 16;
+
+/** The shard has left its old place, and its new one is not ready: a move is at its very end, or was broken off there. */
+export class ShardMovingError extends Error {
+  constructor(readonly address: ShardAddress) {
+    super(
+      `${describeShard(address)} is not ready yet: the shard is being moved there. If no move is at work, ` +
+        'run `shards move` to there again, and it will finish.',
+    );
+    this.name = 'ShardMovingError';
+  }
+}
+
+/**
+ * Finds a shard, following the addresses that its moves have left behind.
+ *
+ * @throws ShardMovingError, and what connecting or a query fails with
+ */
+export async function locateShard(configured: ShardAddress): Promise<LocatedShard> {
+  let address = configured;
+  for (let moves = 0; moves <= MAX_MOVES; moves++) {
+    const seen = await lookAt(address);
+    if (!seen.movedTo) {
+      if (moves > 0 && !seen.identity) throw new ShardMovingError(address);
+      return { address, identity: seen.identity, inUse: seen.inUse };
+    }
+    address = forwarded(address, seen.movedTo);
+  }
+  throw new Error(`${describeShard(configured)}: the addresses that its moves left behind lead nowhere`);
+}
+
+interface Sight {
+  readonly movedTo: ForwardingAddress | undefined;
+  readonly identity: ShardIdentity | undefined;
+  readonly inUse: boolean;
+}
+
+async function lookAt(address: ShardAddress): Promise<Sight> {
+  const client = new Client({
+    connectionString: address.migrationUrl ?? address.url,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+  });
+  client.on('error', () => undefined);
+  // A server that hangs answers no query; ending the connection fails the one in hand.
+  const deadline = setTimeout(() => void client.end().catch(() => undefined), 2 * CONNECT_TIMEOUT_MS);
+  try {
+    await client.connect();
+    await checkVersion(client);
+    return await readSchema(client, address.schema);
+  } finally {
+    clearTimeout(deadline);
+    await client.end().catch(() => undefined);
+  }
+}
+
+async function checkVersion(client: Client): Promise<void> {
+  const { rows } = await client.query<{ version: string }>(
+    `SELECT current_setting('server_version_num') AS version`,
+  );
+  const version = Number(rows[0]?.version);
+  if (version >= OLDEST_SERVER) return;
+  throw new ServerTooOldError(
+    `PostgreSQL 14 or later is needed; the server is ${Math.floor(version / 10_000)}`,
+  );
+}
+
+async function readSchema(client: Client, schema: string): Promise<Sight> {
+  const found = await client.query<{ name: string }>(
+    `SELECT relname AS name FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
+     WHERE nspname = $1 AND relname IN ('accounts', 'shard_identity', 'shard_moved')`,
+    [schema],
+  );
+  const has = (name: string) => found.rows.some((row) => row.name === name);
+  const tables = tablesOf(schema);
+  const moved = has('shard_moved')
+    ? await client.query<ForwardingAddress>(`SELECT host, port, database FROM ${tables.shardMoved}`)
+    : undefined;
+  if (moved?.rows[0]) return { movedTo: moved.rows[0], identity: undefined, inUse: false };
+  const identity = has('shard_identity')
+    ? await client.query<ShardIdentity>(
+        `SELECT bank_id AS "bankId", shard_index AS index, shard_count AS count FROM ${tables.shardIdentity}`,
+      )
+    : undefined;
+  const used = has('accounts') ? await client.query(`SELECT FROM ${tables.accounts} LIMIT 1`) : undefined;
+  return { movedTo: undefined, identity: identity?.rows[0], inUse: (used?.rowCount ?? 0) > 0 };
+}

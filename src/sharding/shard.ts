@@ -1,0 +1,200 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { DataSource } from 'typeorm';
+import { bootstrapShard } from './bootstrap-shards.js';
+import { isCitus } from '../storage/citus.js';
+import { isDirect, poolExtras } from '../storage/connection.js';
+import { DatabaseUnreachableError } from '../storage/database-errors.js';
+import { findWeakSettings, NotDurableError } from '../storage/durability.js';
+import { ShardMismatchError } from '../storage/migrate.js';
+import { describeShard, type ShardAddress } from '../config/shard-address.js';
+import { locateShard, type ShardIdentity } from './shard-locator.js';
+import { isGone, ShardPool, type ShardPlace } from '../storage/shard-pool.js';
+import { tablesOf } from '../storage/tables.js';
+
+/** How often a shard that is down is tried again. */
+const REOPEN_MS = 1_000;
+
+export interface ShardLog {
+  info(message: string): void;
+  warn(message: string): void;
+}
+
+export interface ShardSettings {
+  /** auto: over direct connections, on which they outlive a transaction. */
+  readonly preparedStatements: boolean | 'auto';
+  /** Refuse a server that may lose what it has committed; otherwise warn. */
+  readonly requireDurable: boolean;
+}
+
+/** A shard's pools, not open yet. */
+export interface ShardDataSources {
+  readonly ledger: DataSource;
+  readonly general: DataSource;
+  readonly keys?: DataSource;
+}
+
+/**
+ * One shard's database, and its pools: readers can never take a connection that a flusher needs, and one shard's
+ * trouble never takes another's. A shard that is down when the service starts opens once it is there; one that is
+ * moved to another server is followed.
+ */
+export class Shard implements ShardPlace {
+  /** For the group commit alone: one connection per flusher, lane and atomic batch. */
+  readonly ledger: ShardPool;
+  /** For all else: reads, opening accounts, the outbox. */
+  readonly general: ShardPool;
+  /** For API keys only; undefined where none are read. */
+  readonly keys: ShardPool | undefined;
+  private current: ShardAddress;
+  private closed = false;
+  private opening = false;
+  private going: Promise<boolean> | undefined;
+  private timesMoved = 0;
+  private citus = false;
+
+  constructor(
+    private readonly configured: ShardAddress,
+    readonly identity: ShardIdentity,
+    private readonly dataSources: ShardDataSources,
+    private readonly log: ShardLog,
+    private readonly settings: ShardSettings,
+  ) {
+    this.current = configured;
+    this.ledger = new ShardPool(dataSources.ledger, this);
+    this.general = new ShardPool(dataSources.general, this);
+    this.keys = dataSources.keys && new ShardPool(dataSources.keys, this);
+  }
+
+  get index(): number {
+    return this.identity.index;
+  }
+
+  get address(): ShardAddress {
+    return this.current;
+  }
+
+  get moves(): number {
+    return this.timesMoved;
+  }
+
+  get moving(): Promise<unknown> | undefined {
+    return this.going;
+  }
+
+  get onCitus(): boolean {
+    return this.citus;
+  }
+
+  /**
+   * Opens the pools and checks that they lead to this very shard, on a server that keeps what it commits.
+   *
+   * @throws ShardMismatchError, NotDurableError, connection errors
+   */
+  async open(): Promise<void> {
+    try {
+      const { preparedStatements } = this.settings;
+      const prepared = preparedStatements === 'auto' ? await isDirect(this.current.url) : preparedStatements;
+      for (const dataSource of this.pools()) {
+        dataSource.setOptions({ url: this.current.url, extra: poolExtras(prepared) });
+        await dataSource.initialize();
+      }
+      const { general } = this.dataSources;
+      this.citus = await isCitus(general.query.bind(general));
+      await this.checkIdentity();
+      await this.checkDurability();
+    } catch (error) {
+      await this.closePools();
+      throw error;
+    }
+  }
+
+  /** Opens the shard in the background, as soon as its server is there. */
+  async openWhenUp(): Promise<void> {
+    if (this.opening) return;
+    this.opening = true;
+    this.log.warn(`shard ${this.index} is down; its accounts can't be served until it is back`);
+    for (let problem = ''; !this.closed; await sleep(REOPEN_MS, undefined, { ref: false })) {
+      try {
+        await this.relocate(await bootstrapShard(this.configured, this.identity));
+        this.opening = false;
+        return this.log.info(`shard ${this.index} is open`);
+      } catch (error) {
+        const message = error instanceof Error ? error.message : String(error);
+        if (message !== problem) this.log.warn(`shard ${this.index} can't be opened yet: ${message}`);
+        problem = message;
+      }
+    }
+  }
+
+  /** Ends the attempts to open it. Its pools are closed by their module. */
+  close(): void {
+    this.closed = true;
+  }
+
+  /** @throws DatabaseUnreachableError when it was moved, but its new place is not ready */
+  follow(): Promise<boolean> {
+    this.going ??= this.goAfter().finally(() => (this.going = undefined));
+    return this.going;
+  }
+
+  private async goAfter(): Promise<boolean> {
+    const { address } = await locateShard(this.current).catch((error: unknown) => {
+      throw new DatabaseUnreachableError(error);
+    });
+    if (address.url === this.current.url) return false;
+    await this.relocate(address).catch((error: unknown) => {
+      // The old place is left, so nothing else would try again.
+      void this.openWhenUp();
+      throw new DatabaseUnreachableError(error);
+    });
+    this.log.warn(
+      `shard ${this.index} was moved to ${describeShard(address)}: change SHARDS before the next start`,
+    );
+    return true;
+  }
+
+  private async relocate(address: ShardAddress): Promise<void> {
+    await this.closePools();
+    const moved = address.url !== this.current.url;
+    this.current = address;
+    await this.open();
+    if (moved) this.timesMoved += 1;
+  }
+
+  /** Waits for the connections in use; what holds them has its own bound. */
+  private async closePools(): Promise<void> {
+    await Promise.all(this.pools().map(async (pool) => pool.isInitialized && pool.destroy()));
+  }
+
+  private pools(): DataSource[] {
+    const { ledger, general, keys } = this.dataSources;
+    return [ledger, general, ...(keys ? [keys] : [])];
+  }
+
+  private async checkIdentity(): Promise<void> {
+    const { bankId, index, count } = this.identity;
+    const [found] = await this.dataSources.general
+      .query<ShardIdentity[]>(
+        `SELECT bank_id AS "bankId", shard_index AS index, shard_count AS count
+         FROM ${tablesOf(this.current.schema).shardIdentity}`,
+      )
+      .catch((error: unknown) => {
+        if (isGone(error)) return [];
+        throw error;
+      });
+    if (found?.bankId === bankId && found.index === index && found.count === count) return;
+    throw new ShardMismatchError(
+      `${describeShard(this.current)} is not the shard ${index} of ${count} of bank ${bankId} ` +
+        'that the connection for migrations leads to',
+    );
+  }
+
+  private async checkDurability(): Promise<void> {
+    const weak = await findWeakSettings(this.dataSources.general, this.citus);
+    if (weak.length === 0) return;
+    const message = `the server of ${describeShard(this.current)} does not keep what it commits: ${weak.join('; ')}`;
+    if (this.settings.requireDurable)
+      throw new NotDurableError(`${message}. NODE_ENV=production needs them on.`);
+    this.log.warn(message);
+  }
+}

@@ -1,0 +1,77 @@
+import { DataSource, type DataSourceOptions } from 'typeorm';
+import { BalanceHistory1795478600000 } from '../../migrations/1795478600000-balance-history.js';
+import { OutboxAndShardIdentity1795478700000 } from '../../migrations/1795478700000-outbox-and-shard-identity.js';
+import { RelayLease1795478800000 } from '../../migrations/1795478800000-relay-lease.js';
+import { SpecTables1795478400000 } from '../../migrations/1795478400000-spec-tables.js';
+import { WideTypes1795478500000 } from '../../migrations/1795478500000-wide-types.js';
+import { Archive1795478900000 } from '../../migrations/1795478900000-archive.js';
+import { CredentialsAndAudit1795479000000 } from '../../migrations/1795479000000-credentials-and-audit.js';
+import { OpeningsAndRevisions1795479100000 } from '../../migrations/1795479100000-openings-and-revisions.js';
+import { KeyScopesVersion1795479200000 } from '../../migrations/1795479200000-key-scopes-version.js';
+import { poolExtras } from './connection.js';
+import { AccountEntity } from './entities/account.entity.js';
+import { AccountOpeningEntity } from './entities/account-opening.entity.js';
+import { ApiKeyEntity } from './entities/api-key.entity.js';
+import { ArchivedTransactionEntity } from './entities/archived-transaction.entity.js';
+import { AuditEventEntity } from './entities/audit-event.entity.js';
+import { OutboxEntity } from './entities/outbox.entity.js';
+import { ShardIdentityEntity } from './entities/shard-identity.entity.js';
+import { TransactionEntity } from './entities/transaction.entity.js';
+import type { ShardAddress } from '../config/shard-address.js';
+
+export interface PoolSettings {
+  /** What the server's pg_stat_activity shows. */
+  readonly name: string;
+  /** Connections at most. */
+  readonly size: number;
+  /** How long to wait for a connection, a pooled or a new one, before it counts as a failure. */
+  readonly connectTimeoutMs: number;
+  /** Whether statements are prepared once per connection. */
+  readonly preparedStatements?: boolean;
+}
+
+/** Oldest first. Never edited once landed; a change of the schema is a new one. */
+export const MIGRATIONS = [
+  SpecTables1795478400000,
+  WideTypes1795478500000,
+  BalanceHistory1795478600000,
+  OutboxAndShardIdentity1795478700000,
+  RelayLease1795478800000,
+  Archive1795478900000,
+  CredentialsAndAudit1795479000000,
+  OpeningsAndRevisions1795479100000,
+  KeyScopesVersion1795479200000,
+];
+
+export function dataSourceOptions(shard: ShardAddress, pool: PoolSettings): DataSourceOptions {
+  return {
+    type: 'postgres',
+    url: shard.url,
+    schema: shard.schema,
+    entities: [
+      AccountEntity,
+      AccountOpeningEntity,
+      TransactionEntity,
+      ArchivedTransactionEntity,
+      OutboxEntity,
+      ShardIdentityEntity,
+      ApiKeyEntity,
+      AuditEventEntity,
+    ],
+    migrations: MIGRATIONS,
+    migrationsTransactionMode: 'each',
+    synchronize: false,
+    installExtensions: false,
+    logging: false,
+    applicationName: pool.name,
+    poolSize: pool.size,
+    connectTimeoutMS: pool.connectTimeoutMs,
+    // A pooled connection that breaks while idle is replaced at the next use, which reports what it meets.
+    poolErrorHandler: () => undefined,
+    extra: poolExtras(pool.preparedStatements ?? false),
+  };
+}
+
+export function createDataSource(shard: ShardAddress, pool: PoolSettings): DataSource {
+  return new DataSource(dataSourceOptions(shard, pool));
+}

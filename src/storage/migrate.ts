@@ -1,0 +1,215 @@
+import { randomUUID } from 'node:crypto';
+import { escapeIdentifier } from 'pg';
+import { DataSource, MigrationExecutor, type QueryRunner } from 'typeorm';
+import { dataSourceOptions, MIGRATIONS } from './data-source.js';
+import { UNLIMITED } from './durability.js';
+import { grantServiceRole, serviceRoleOf } from './service-role.js';
+import type { ShardAddress } from '../config/shard-address.js';
+
+/** A shard's place in its bank: index 0 … count - 1. The count is fixed when the bank is created. */
+export interface ShardPlace {
+  readonly index: number;
+  readonly count: number;
+}
+
+export interface MigrationReport {
+  /** The names of the migrations that were applied now. */
+  readonly applied: readonly string[];
+  /** The service's role, if its privileges were changed now. */
+  readonly granted: string | undefined;
+  readonly bankId: string;
+}
+
+/** The shard belongs to another place of the bank, or to another bank, than the configuration says. */
+export class ShardMismatchError extends Error {}
+
+/**
+ * Brings one shard to the newest schema and settles which shard it is, over its direct connection. Safe to call from several instances at once: one migrates, the others wait for it.
+ *
+ * @param bankId the bank that the shard must belong to; without it a new shard founds a new bank
+ * @throws ShardMismatchError when the shard's recorded place or bank is another one
+ */
+export async function migrate(
+  shard: ShardAddress,
+  place: ShardPlace,
+  bankId?: string,
+): Promise<MigrationReport> {
+  const [report, granted] = await withSchema(shard, MIGRATIONS, async (queryRunner, applied) => {
+    const bank = await verifyTopology(queryRunner, shard.schema, place, bankId);
+    return { applied, bankId: bank };
+  });
+  return { ...report, granted };
+}
+
+/**
+ * The tables of a shard that a copy is to fill: they hand out the ids of its place, but are no shard of a bank yet.
+ *
+ * @param migrations up to which the schema is made, oldest first
+ */
+export async function prepareTables(
+  shard: ShardAddress,
+  place: ShardPlace,
+  migrations = MIGRATIONS,
+): Promise<void> {
+  await withSchema(shard, migrations, async (queryRunner) => {
+    const empty = !(await holdsRows(queryRunner, shard.schema, 'accounts'));
+    if (empty) await interleaveIds(queryRunner, shard.schema, place);
+  });
+}
+
+async function withSchema<T>(
+  shard: ShardAddress,
+  migrations: typeof MIGRATIONS,
+  work: (queryRunner: QueryRunner, applied: readonly string[]) => Promise<T>,
+): Promise<[result: T, granted: string | undefined]> {
+  const dataSource = new DataSource({
+    ...dataSourceOptions(
+      { ...shard, url: shard.migrationUrl ?? shard.url },
+      { name: 'bank-migrate', size: 1, connectTimeoutMs: 10_000 },
+    ),
+    migrations,
+  });
+  await dataSource.initialize();
+  try {
+    const applied = await withMigrationLock(dataSource, shard.schema, (queryRunner) =>
+      applyMigrations(dataSource, queryRunner, shard.schema),
+    );
+    return await withMigrationLock(dataSource, shard.schema, async (queryRunner) => {
+      const result = await work(queryRunner, applied);
+      const role = serviceRoleOf(shard);
+      const granted =
+        role !== undefined &&
+        (await grantServiceRole(queryRunner.query.bind(queryRunner), shard.schema, role));
+      return [result, granted ? role : undefined];
+    });
+  } finally {
+    await dataSource.destroy();
+  }
+}
+
+/** How long to wait for another instance that migrates, or for a session that has locked a table. */
+const LOCK_TIMEOUT = '10min';
+
+/**
+ * A lock of the transaction, not of the session: behind a pooler a session outlives its user. All of the work runs in this
+ * transaction, so that it can't outlive the lock: the server may end a transaction that only holds the lock and idles, and
+ * another instance would then begin beside it.
+ */
+async function withMigrationLock<T>(
+  dataSource: DataSource,
+  schema: string,
+  work: (queryRunner: QueryRunner) => Promise<T>,
+): Promise<T> {
+  const queryRunner = dataSource.createQueryRunner();
+  try {
+    await queryRunner.startTransaction();
+    await queryRunner.query(UNLIMITED);
+    await queryRunner.query(`SET LOCAL lock_timeout = '${LOCK_TIMEOUT}'`);
+    await queryRunner.query('SELECT pg_advisory_xact_lock(hashtextextended($1, 0))', [
+      `bank-migrate:${schema}`,
+    ]);
+    const result = await work(queryRunner);
+    await queryRunner.commitTransaction();
+    return result;
+  } finally {
+    // Without a commit its end rolls it back: the connection is closed with the data source.
+    await queryRunner.release();
+  }
+}
+
+async function applyMigrations(
+  dataSource: DataSource,
+  queryRunner: QueryRunner,
+  schema: string,
+): Promise<string[]> {
+  await createSchema(queryRunner, schema);
+  const executor = new MigrationExecutor(dataSource, queryRunner);
+  executor.transaction = 'none';
+  const applied = await executor.executePendingMigrations();
+  return applied.map((migration) => migration.name);
+}
+
+/** Only when it is missing: a role that may use the bank's schema need not be allowed to create one. */
+async function createSchema(queryRunner: QueryRunner, schema: string): Promise<void> {
+  const [{ missing }] = (await queryRunner.query(
+    'SELECT NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1) AS missing',
+    [schema],
+  )) as [{ missing: boolean }];
+  if (missing) await queryRunner.query(`CREATE SCHEMA IF NOT EXISTS ${escapeIdentifier(schema)}`);
+}
+
+async function verifyTopology(
+  queryRunner: QueryRunner,
+  schema: string,
+  place: ShardPlace,
+  bankId: string | undefined,
+): Promise<string> {
+  const [recorded] = (await queryRunner.query(
+    `SELECT bank_id, shard_index, shard_count FROM ${escapeIdentifier(schema)}.shard_identity`,
+  )) as { bank_id: string; shard_index: number; shard_count: number }[];
+  if (!recorded) return recordPlace(queryRunner, schema, place, bankId ?? randomUUID());
+  if (recorded.shard_index !== place.index || recorded.shard_count !== place.count) {
+    throw new ShardMismatchError(
+      `schema "${schema}" holds shard ${recorded.shard_index} of ${recorded.shard_count}, ` +
+        `but is configured as shard ${place.index} of ${place.count}`,
+    );
+  }
+  if (bankId !== undefined && recorded.bank_id !== bankId) {
+    throw new ShardMismatchError(`schema "${schema}" holds a shard of another bank (${recorded.bank_id})`);
+  }
+  return recorded.bank_id;
+}
+
+/** Shard k of N hands out the ids k+1, k+1+N, k+1+2N …, so an id tells its shard. */
+async function recordPlace(
+  queryRunner: QueryRunner,
+  schema: string,
+  place: ShardPlace,
+  bankId: string,
+): Promise<string> {
+  if (place.count > 1 && (await holdsRows(queryRunner, schema, 'accounts'))) {
+    throw new ShardMismatchError(`schema "${schema}" holds a bank of one shard already`);
+  }
+  await interleaveIds(queryRunner, schema, place);
+  await queryRunner.query(
+    `INSERT INTO ${escapeIdentifier(schema)}.shard_identity (bank_id, shard_index, shard_count) VALUES ($1, $2, $3)`,
+    [bankId, place.index, place.count],
+  );
+  return bankId;
+}
+
+async function interleaveIds(queryRunner: QueryRunner, schema: string, place: ShardPlace): Promise<void> {
+  if (place.count === 1) return;
+  for (const [table, column] of [
+    ['accounts', 'account_id'],
+    ['transactions', 'transaction_id'],
+  ] as const) {
+    if (await isInterleaved(queryRunner, `${escapeIdentifier(schema)}.${table}`, column, place)) continue;
+    await queryRunner.query(
+      `ALTER TABLE ${escapeIdentifier(schema)}.${table} ALTER COLUMN ${column}
+         SET INCREMENT BY ${place.count} SET START WITH ${place.index + 1} RESTART`,
+    );
+  }
+}
+
+/** A column that is right already is left alone: Citus can't alter an identity column of a distributed table. */
+async function isInterleaved(
+  queryRunner: QueryRunner,
+  table: string,
+  column: string,
+  place: ShardPlace,
+): Promise<boolean> {
+  const [sequence] = (await queryRunner.query(
+    `SELECT seqincrement = $3 AND seqstart = $4 AS right_already
+     FROM pg_sequence WHERE seqrelid = pg_get_serial_sequence($1, $2)::regclass`,
+    [table, column, place.count, place.index + 1],
+  )) as { right_already: boolean }[];
+  return sequence?.right_already === true;
+}
+
+async function holdsRows(queryRunner: QueryRunner, schema: string, table: string): Promise<boolean> {
+  const [{ used }] = (await queryRunner.query(
+    `SELECT EXISTS (SELECT FROM ${escapeIdentifier(schema)}.${table}) AS used`,
+  )) as [{ used: boolean }];
+  return used;
+}

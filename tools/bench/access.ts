@@ -1,0 +1,130 @@
+import { once } from 'node:events';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { exportJWK, generateKeyPair, SignJWT } from 'jose';
+import { createKey } from '../../src/cli/keys.js';
+import { seedBank } from '../../src/cli/seed.js';
+import { verifyBank } from '../../src/cli/verify.js';
+import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
+import type { ShardAddress } from '../../src/config/shard-address.js';
+import { startPostgres } from '../stack/servers/postgres.js';
+import { ACCOUNTS } from './core.js';
+import type { Figures, Goal } from './figures.js';
+import { withService, wrk } from './tools.js';
+
+const WARM_UP_SECONDS = 3;
+/** Before each measurement of a sender: whose accounts they are is forgotten while the others have their turn. */
+const RECALL_SECONDS = 2;
+const OWNER = 'ada';
+const AUDIENCE = 'bank';
+
+const WITH = ['a key', 'a key with an owner', 'a token'] as const;
+
+/** What it costs to know who sends a request, and whether the account is theirs. */
+export const ACCESS_GOALS: readonly Goal[] = ['POST', 'GET balance'].flatMap((what) =>
+  WITH.map((credential) => ({ figure: `${what}, ${credential}`, base: what, least: 0.9, aim: 0.95 })),
+);
+
+interface Sender {
+  readonly url: string;
+  /** As the names of the figures end. */
+  readonly name: string;
+  readonly credential?: string;
+}
+
+/**
+ * A service that asks for credentials and one that does not, in turn within each round; each on a bank of its own, for one
+ * of two on the same bank would publish the other's events.
+ *
+ * @param rounds runs what it is given as often as there are rounds
+ */
+export async function measureAccess(
+  seconds: number,
+  figures: Figures,
+  rounds: (measure: () => Promise<void>) => Promise<void>,
+): Promise<void> {
+  const postgres = await startPostgres();
+  const provider = await Provider.start();
+  const banks = ['open', 'guarded'].map((schema): ShardAddress[] => [{ url: postgres.url, schema }]);
+  const shards = banks[1] as ShardAddress[];
+  try {
+    for (const bank of banks) {
+      await bootstrapShards(bank);
+      await seedBank(bank, { accounts: ACCOUNTS, balance: 100_000n, owner: OWNER });
+    }
+    const scopes = ['accounts:read', 'deposits:write', 'withdrawals:write'] as const;
+    const [all, owned] = await Promise.all([
+      createKey(shards, { name: 'bench', scopes }),
+      createKey(shards, { name: 'bench', scopes, owner: OWNER }),
+    ]);
+    const token = await provider.token(scopes.join(' '));
+    const bank = { DATABASE_URL: postgres.url, BALANCE_CACHE: 'on' };
+    await withService({ ...bank, DATABASE_SCHEMA: 'open', AUTH: 'off' }, (open) =>
+      withService(
+        { ...bank, ...provider.settings, DATABASE_SCHEMA: 'guarded', AUTH: 'on' },
+        async (guarded) => {
+          const senders: Sender[] = [
+            { url: open.url, name: '' },
+            { url: guarded.url, name: ', a key', credential: all.key },
+            { url: guarded.url, name: ', a key with an owner', credential: owned.key },
+            { url: guarded.url, name: ', a token', credential: token },
+          ];
+          for (const sender of senders) await measureSender(sender, WARM_UP_SECONDS);
+          await rounds(async () => {
+            for (const sender of senders) await measureSender(sender, seconds, figures);
+          });
+        },
+      ),
+    );
+    for (const bank of banks) if (!(await verifyBank(bank)).ok) throw new Error('the books are not clean');
+  } finally {
+    provider.stop();
+    await postgres.stop();
+  }
+}
+
+/** @param figures undefined: it is a warm-up */
+async function measureSender(
+  { url, name, credential }: Sender,
+  seconds: number,
+  figures?: Figures,
+): Promise<void> {
+  const run = { url, seconds, accounts: { first: 1, last: ACCOUNTS }, credential };
+  await wrk({ ...run, script: 'get.lua', seconds: RECALL_SECONDS });
+  const posts = await wrk({ ...run, script: 'post.lua' });
+  const reads = await wrk({ ...run, script: 'get.lua' });
+  await figures?.note(`POST${name}`, posts.perSecond);
+  await figures?.note(`GET balance${name}`, reads.perSecond);
+}
+
+/** Makes tokens, and tells its key to whoever asks. */
+class Provider {
+  private constructor(
+    private readonly server: Server,
+    private readonly sign: (claims: Record<string, unknown>) => Promise<string>,
+  ) {}
+
+  static async start(): Promise<Provider> {
+    const { privateKey, publicKey } = await generateKeyPair('ES256');
+    const keys = JSON.stringify({ keys: [{ ...(await exportJWK(publicKey)), kid: 'bench', alg: 'ES256' }] });
+    const server = createServer((_request, response) => response.end(keys)).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    return new Provider(server, (claims) =>
+      new SignJWT(claims).setProtectedHeader({ alg: 'ES256', kid: 'bench' }).sign(privateKey),
+    );
+  }
+
+  get settings() {
+    const issuer = `http://127.0.0.1:${(this.server.address() as AddressInfo).port}`;
+    return { JWT_ISSUER: issuer, JWT_AUDIENCE: AUDIENCE, JWT_JWKS_URL: issuer };
+  }
+
+  token(scope: string): Promise<string> {
+    const exp = Math.floor(Date.now() / 1_000) + 86_400;
+    return this.sign({ iss: this.settings.JWT_ISSUER, aud: AUDIENCE, sub: OWNER, scope, exp });
+  }
+
+  stop(): void {
+    this.server.close();
+  }
+}

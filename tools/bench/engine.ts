@@ -1,0 +1,57 @@
+import { LocalBalanceCache } from '../../src/cache/local-balance-cache.js';
+import type { Config } from '../../src/config/config.js';
+import { createDataSource } from '../../src/storage/data-source.js';
+import { ShardPool } from '../../src/storage/shard-pool.js';
+import type { ShardAddress } from '../../src/config/shard-address.js';
+import { tablesOf } from '../../src/storage/tables.js';
+import { BatchWriter } from '../../src/ledger/write/batch-writer.js';
+import { RecentLocalBatches } from '../../src/messaging/recent-local-batches.js';
+import { BatchStatements } from '../../src/ledger/write/batch-statements.js';
+import { TransactionRunner } from '../../src/storage/transaction-runner.js';
+import { Metrics } from '../../src/observability/metrics.js';
+import type { Accounts } from './tools.js';
+
+/** Transactions per second of the group commit alone, without HTTP: callers that each post one after the other. */
+export async function engine(
+  config: Config,
+  shard: ShardAddress,
+  callers: number,
+  seconds: number,
+  accounts: Accounts,
+): Promise<number> {
+  const { ledger, balanceCache } = config;
+  const size = ledger.batchWriters + ledger.lanes + ledger.atomicBatches;
+  const dataSource = createDataSource(shard, {
+    name: 'bench-engine',
+    size,
+    connectTimeoutMs: 5_000,
+    preparedStatements: config.preparedStatements !== false,
+  });
+  await dataSource.initialize();
+  const batchWriter = new BatchWriter(
+    new TransactionRunner(new ShardPool(dataSource), ledger),
+    new BatchStatements(tablesOf(shard.schema)),
+    new LocalBalanceCache(balanceCache),
+    new RecentLocalBatches(),
+    ledger,
+    new Metrics().forShard(0),
+    (error) => console.error(error),
+  );
+  const run = `${process.pid}-${performance.now()}`;
+  const startedMs = performance.now();
+  let posted = 0;
+  const call = async () => {
+    while (performance.now() - startedMs < seconds * 1000) {
+      const accountId = accounts.first + Math.floor(Math.random() * (accounts.last - accounts.first + 1));
+      const idempotencyKey = `${run}-${posted++}`;
+      await batchWriter.submit({ accountId, type: 'credit', amount: 100n, idempotencyKey });
+    }
+  };
+  await Promise.all(Array.from({ length: callers }, call));
+  const rate = posted / ((performance.now() - startedMs) / 1000);
+  await batchWriter.close();
+  // No relay runs here; the service that is measured next must not start with this backlog.
+  await dataSource.query(`DELETE FROM ${tablesOf(shard.schema).outbox}`);
+  await dataSource.destroy();
+  return rate;
+}

@@ -1,0 +1,192 @@
+import 'reflect-metadata';
+import { execFileSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { Client } from 'pg';
+import { seedShard } from '../../src/cli/seed.js';
+import { sharedBuffers } from '../../src/database/embedded/memory.js';
+import { migrate } from '../../src/storage/migrate.js';
+import { startPostgres } from '../stack/servers/postgres.js';
+import { startRabbitMq } from '../stack/servers/rabbitmq.js';
+import { ACCESS_GOALS, measureAccess } from './access.js';
+import { ACCOUNTS, CORE_GOALS, foundConventional, measureCore } from './core.js';
+import { Figures } from './figures.js';
+import {
+  buildBanks,
+  growthGoals,
+  lengthen,
+  measureGrowth,
+  measureListings,
+  verifyBanks,
+  type Size,
+} from './growth.js';
+import { drain } from './relay.js';
+import { tables, writeReport } from './report.js';
+import { SCALE_GOALS, withScaleServers } from './scale.js';
+
+const USAGE = `npm run bench -- [options]
+
+Measures the service against what this machine's PostgreSQL and HTTP can do, one after the other in one run, with fsync
+and synchronous_commit on, and checks the books after each round. Writes docs/bench/.
+
+--quick          in less than three minutes: short measurements, one round, little history; writes dist/bench-quick/
+--seconds S      of each measurement (5)
+--rounds N       (3)
+--transactions N of the largest history (5,000,000; an account has five)
+--warm-up S      of the load before each measurement of a history (as long as the measurement)
+--out FOLDER     where to write
+--scale          only the parts of the scale-out, to the terminal; needs redis-server, rabbitmq-server and pgbouncer
+--access         only what credentials cost, to the terminal
+--relay          only how fast a backlog of events drains to RabbitMQ, to the terminal
+--events N       of that backlog (1,000,000)
+`;
+
+const FULL = {
+  seconds: '5',
+  rounds: '3',
+  transactions: '5000000',
+  events: '1000000',
+  out: fileURLToPath(new URL('../../docs/bench/', import.meta.url)),
+};
+const QUICK = {
+  ...FULL,
+  seconds: '1',
+  rounds: '1',
+  transactions: '100000',
+  out: fileURLToPath(new URL('../bench-quick/', import.meta.url)),
+};
+const CORE_WARM_UP_SECONDS = 3;
+const TRANSACTIONS_PER_ACCOUNT = 5;
+/** Each step of the history is so many times the one before. */
+const GROWTH_FACTOR = 10;
+
+const { values: given } = parseArgs({
+  options: {
+    quick: { type: 'boolean' },
+    scale: { type: 'boolean' },
+    access: { type: 'boolean' },
+    relay: { type: 'boolean' },
+    help: { type: 'boolean' },
+    seconds: { type: 'string' },
+    rounds: { type: 'string' },
+    transactions: { type: 'string' },
+    'warm-up': { type: 'string' },
+    events: { type: 'string' },
+    out: { type: 'string' },
+  },
+});
+const defaults = given.quick ? QUICK : FULL;
+const SECONDS = count('seconds');
+const ROUNDS = count('rounds');
+
+async function main(): Promise<void> {
+  if (given.help) return console.log(USAGE);
+  if (given.relay) return measureRelay(count('events'));
+  const figures = new Figures();
+  if (given.scale) {
+    await withScaleServers((measure) => rounds(() => measure(SECONDS, figures)));
+    return console.log(tables(figures, SCALE_GOALS));
+  }
+  if (given.access) {
+    await measureAccess(SECONDS, figures, rounds);
+    return console.log(tables(figures, ACCESS_GOALS));
+  }
+  const sizes = growthSizes(count('transactions'));
+  // As the service starts its own.
+  const postgres = await startPostgres({ shared_buffers: sharedBuffers() });
+  try {
+    const shard = { url: postgres.url, schema: 'bank' };
+    await migrate(shard, { index: 0, count: 1 });
+    await seedShard(shard, ACCOUNTS, 100_000n);
+    await foundConventional(shard);
+    const lengths = { seconds: SECONDS, warmUpSeconds: Math.min(SECONDS, CORE_WARM_UP_SECONDS) };
+    await rounds(() => measureCore(shard, figures, lengths));
+    await measureHistories(postgres.url, sizes, figures);
+    const goals = [...CORE_GOALS, ...growthGoals(sizes)];
+    const out = given.out ?? defaults.out;
+    writeReport(out, figures, goals, {
+      command: ['npm run bench', ...(process.argv.length > 2 ? ['--'] : []), ...process.argv.slice(2)].join(
+        ' ',
+      ),
+      rounds: ROUNDS,
+      seconds: SECONDS,
+      sizes,
+      postgres: await versionOf(postgres.url),
+      commit: commit(),
+    });
+    console.log(`${tables(figures, goals)}\n\nThe books are clean. Written to ${out}`);
+  } finally {
+    await postgres.stop();
+  }
+}
+
+async function rounds(measure: () => Promise<void>): Promise<void> {
+  for (let round = 1; round <= ROUNDS; round++) {
+    console.error(`round ${round} of ${ROUNDS}`);
+    await measure();
+  }
+}
+
+async function measureHistories(url: string, sizes: readonly Size[], figures: Figures): Promise<void> {
+  const shards = await buildBanks(url, sizes);
+  const warmUpSeconds = given['warm-up'] === undefined ? SECONDS : Number(given['warm-up']);
+  await rounds(() => measureGrowth(shards, sizes, figures, { seconds: SECONDS, warmUpSeconds }));
+  const [largest, history] = [shards.at(-1), Math.min(1_000_000, sizes.at(-1)?.transactions ?? 0)];
+  if (largest) {
+    await lengthen(largest, history);
+    await rounds(() => measureListings(largest, history, figures, SECONDS));
+  }
+  await verifyBanks(shards);
+}
+
+/** From 10,000 accounts with nothing, by steps, to the largest. */
+function growthSizes(transactions: number): Size[] {
+  const accounts = Math.ceil(transactions / TRANSACTIONS_PER_ACCOUNT);
+  const sizes: Size[] = [];
+  for (let each = accounts; each > ACCOUNTS; each = Math.ceil(each / GROWTH_FACTOR)) {
+    sizes.unshift({ accounts: each, transactions: each * TRANSACTIONS_PER_ACCOUNT });
+  }
+  return [{ accounts: ACCOUNTS, transactions: 0 }, ...sizes];
+}
+
+async function measureRelay(events: number): Promise<void> {
+  const postgres = await startPostgres();
+  const broker = await startRabbitMq();
+  try {
+    const shard = { url: postgres.url, schema: 'bank' };
+    await migrate(shard, { index: 0, count: 1 });
+    const { eventsPerSecond, residentBytes } = await drain(shard, broker.url, events);
+    const mebibytes = Math.round(residentBytes / 2 ** 20);
+    console.log(
+      `${events} events: ${Math.round(eventsPerSecond)} events/s, at most ${mebibytes} MiB resident`,
+    );
+  } finally {
+    await broker.stop();
+    await postgres.stop();
+  }
+}
+
+async function versionOf(url: string): Promise<string> {
+  const client = new Client({ connectionString: url });
+  await client.connect();
+  const { rows } = await client.query<{ server_version: string }>('SHOW server_version');
+  await client.end();
+  return `PostgreSQL ${rows[0]?.server_version}`;
+}
+
+function commit(): string {
+  try {
+    const run = (...words: string[]) => execFileSync('git', words, { encoding: 'utf8' }).trim();
+    return run('rev-parse', '--short', 'HEAD') + (run('status', '--porcelain') === '' ? '' : ' and changes');
+  } catch {
+    return 'unknown';
+  }
+}
+
+function count(name: 'seconds' | 'rounds' | 'transactions' | 'events'): number {
+  const value = Number(given[name] ?? defaults[name]);
+  if (!Number.isInteger(value) || value < 1) throw new Error(`--${name} takes a whole number\n\n${USAGE}`);
+  return value;
+}
+
+await main();

@@ -1,0 +1,210 @@
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { globSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { freePort } from '../../src/database/embedded/start-server.js';
+
+const run = promisify(execFile);
+
+/** Sources that are not compiled (wrk's scripts) lie in bench/ of the checkout; this file runs from dist/bench/. */
+const BENCH_FOLDER = fileURLToPath(new URL('../../bench/', import.meta.url));
+const DIST_FOLDER = fileURLToPath(new URL('../', import.meta.url));
+
+/** A range of account ids: first … last, each or only every so many. */
+export interface Accounts {
+  readonly first: number;
+  readonly last: number;
+  readonly step?: number;
+}
+
+/** Items in one request to the batch endpoint; wrk/batch.lua has the same number. */
+export const BATCH_ITEMS = 1_000;
+
+export interface Conventional {
+  /** Transactions per second. */
+  readonly perSecond: number;
+  /** Of each transaction, in milliseconds. */
+  readonly latencies: readonly number[];
+}
+
+/** pgbench: one transaction per commit, no HTTP. */
+export async function pgbench(
+  url: string,
+  clients: number,
+  seconds: number,
+  { first, last }: Accounts,
+): Promise<Conventional> {
+  const folder = mkdtempSync(join(tmpdir(), 'bank-pgbench-'));
+  try {
+    const { stdout } = await run(
+      findPgbench(),
+      [
+        ...['--no-vacuum', '--log', '-f', `${BENCH_FOLDER}conventional.sql`],
+        ...['-c', String(clients), '-j', String(Math.min(2, clients)), '-T', String(seconds)],
+        ...['-D', `first=${first}`, '-D', `last=${last}`, url],
+      ],
+      { cwd: folder },
+    );
+    // A line per transaction; its third number is the latency in microseconds.
+    const latencies = readdirSync(folder).flatMap((name) =>
+      Array.from(
+        readFileSync(join(folder, name), 'utf8').matchAll(/^\d+ \d+ (\d+) /gm),
+        ([, microseconds]) => Number(microseconds) / 1_000,
+      ),
+    );
+    return { perSecond: numberIn(stdout, /tps = ([\d.]+)/), latencies };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+export interface WrkRun {
+  readonly url: string;
+  readonly script: 'post.lua' | 'get.lua' | 'batch.lua' | 'path.lua';
+  readonly seconds: number;
+  readonly accounts: Accounts;
+  /** Default 256. */
+  readonly connections?: number;
+  /** For path.lua: what is asked for. */
+  readonly path?: string;
+  /** What each request shows (but with path.lua). */
+  readonly credential?: string;
+}
+
+export interface WrkResult {
+  readonly perSecond: number;
+  readonly requests: number;
+}
+
+/** wrk; fails if any answer was not a 2xx. */
+export async function wrk({
+  url,
+  script,
+  seconds,
+  accounts,
+  connections = 256,
+  path,
+  credential,
+}: WrkRun): Promise<WrkResult> {
+  const args = [
+    ...[`-t${Math.min(2, connections)}`, `-c${connections}`, `-d${seconds}s`, '--timeout', '20s'],
+    ...['-s', `${BENCH_FOLDER}wrk/${script}`, url, '--'],
+    ...(path === undefined
+      ? [
+          ...[accounts.first, accounts.last, accounts.step ?? 1].map(String),
+          `${process.pid}-${performance.now()}`,
+        ]
+      : [path]),
+  ];
+  const authorization = credential === undefined ? {} : { BENCH_AUTHORIZATION: `Bearer ${credential}` };
+  const { stdout } = await run('wrk', args, { env: { ...process.env, ...authorization } });
+  if (/Non-2xx|Socket errors/.test(stdout)) throw new Error(`not every request was served:\n${stdout}`);
+  return {
+    perSecond: numberIn(stdout, /Requests\/sec:\s+([\d.]+)/),
+    requests: numberIn(stdout, /(\d+) requests in/),
+  };
+}
+
+export interface RunningServer {
+  readonly url: string;
+  readonly pid: number;
+  stop(): Promise<void>;
+}
+
+/** Starts a compiled program on a free port and waits until it answers. */
+export async function startServer(
+  program: string,
+  environment: Record<string, string> = {},
+): Promise<RunningServer> {
+  const port = await freePort();
+  const url = `http://127.0.0.1:${port}`;
+  const child = spawn(process.execPath, [`${DIST_FOLDER}${program}`], {
+    env: {
+      ...process.env,
+      AUTH: 'off',
+      PORT: String(port),
+      LOG_LEVEL: 'warn',
+      SLOW_REQUEST_MS: '60000',
+      ...environment,
+    },
+    stdio: ['ignore', 'inherit', 'inherit'],
+  });
+  for (let tries = 0; ; tries++) {
+    try {
+      await fetch(url);
+      return { url, pid: child.pid ?? 0, stop: () => stop(child) };
+    } catch (error) {
+      if (tries > 300 || child.exitCode !== null) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  }
+}
+
+/** Runs work against a service of its own. */
+export async function withService<T>(
+  environment: Record<string, string>,
+  work: (service: RunningServer) => Promise<T>,
+): Promise<T> {
+  const service = await startServer('src/main.js', environment);
+  try {
+    return await work(service);
+  } finally {
+    await service.stop();
+  }
+}
+
+/** The most memory that a process has had resident, in MiB; from Linux's /proc. */
+export function peakResidentMebibytes(pid: number): number {
+  return numberIn(readFileSync(`/proc/${pid}/status`, 'utf8'), /VmHWM:\s+(\d+) kB/) / 1024;
+}
+
+/**
+ * Processor time that a process and its children have used, in seconds, those that have ended included; from Linux's
+ * /proc, where a tick is a hundredth of a second.
+ */
+export function processorSeconds(pid: number): number {
+  const [, ...own] = statOf(pid);
+  const children = readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map((name) => statOf(Number(name)))
+    .filter(([parent]) => parent === pid);
+  const ticks = [...own, ...children.flatMap(([, ...times]) => times)];
+  return ticks.reduce((sum, each) => sum + each, 0) / 100;
+}
+
+/** Which process has started this one. */
+export function parentOf(pid: number): number {
+  return statOf(pid)[0] ?? 0;
+}
+
+/** The parent, and the ticks of the process itself and of its ended children, in user and in kernel mode. */
+function statOf(pid: number): number[] {
+  try {
+    // The second field, a name in parentheses, may hold anything.
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
+      .replace(/^.*\) /s, '')
+      .split(' ')
+      .map(Number);
+    return [1, 11, 12, 13, 14].map((place) => fields[place] ?? 0);
+  } catch {
+    return []; // it has just ended
+  }
+}
+
+async function stop(child: ChildProcess): Promise<void> {
+  const exited = new Promise((resolve) => child.once('exit', resolve));
+  child.kill('SIGTERM');
+  await exited;
+}
+
+function findPgbench(): string {
+  return globSync('/usr/lib/postgresql/*/bin/pgbench').sort().at(-1) ?? 'pgbench';
+}
+
+function numberIn(text: string, pattern: RegExp): number {
+  const found = pattern.exec(text)?.[1];
+  if (found === undefined) throw new Error(`no figure in:\n${text}`);
+  return Number(found);
+}

@@ -1,0 +1,106 @@
+import type { Answer, Attempt, Entry, FaultBegan, Operation } from './history.js';
+import type { Violations } from './rules.js';
+
+interface Pending {
+  readonly attempt: Attempt;
+  /** Its process had accepted its sender's credential before it began. */
+  readonly wasLetIn: boolean;
+}
+
+interface Fault extends FaultBegan {
+  healedAt: number;
+}
+
+interface Failure {
+  readonly sentAt: number;
+  readonly at: number;
+  readonly instance: string;
+  readonly shard: number;
+  readonly detail: string;
+}
+
+/** How long a fault may still show after it is healed. */
+const RECOVERY_MS = 10_000;
+/** Servers that the service can do without. */
+const OPTIONAL = ['redis', 'rabbitmq'];
+
+/**
+ * Checks that an accepted credential stays accepted, and that one shard's trouble stays its own. One pass over a history,
+ * in order.
+ */
+export class AccessChecker {
+  private readonly operations = new Map<number, Operation>();
+  private readonly pending = new Map<number, Pending>();
+  private readonly letIn = new Set<string>();
+  private readonly faults = new Map<number, Fault>();
+  private readonly failures: Failure[] = [];
+
+  /** @param shards how many the bank has */
+  constructor(
+    private readonly shards: number,
+    private readonly violations: Violations,
+  ) {}
+
+  take(entry: Entry): void {
+    if (entry.entry === 'intent') this.operations.set(entry.op, entry.operation);
+    if (entry.entry === 'attempt')
+      this.pending.set(entry.attempt, { attempt: entry, wasLetIn: this.letIn.has(nameOf(entry)) });
+    if (entry.entry === 'fault') this.faults.set(entry.fault, { ...entry, healedAt: Infinity });
+    if (entry.entry === 'healed') {
+      const fault = this.faults.get(entry.fault);
+      if (fault) fault.healedAt = entry.at;
+    }
+    if (entry.entry === 'answer') this.settle(entry);
+  }
+
+  /** Once the whole history was read. */
+  finish(): void {
+    const faults = [...this.faults.values()];
+    for (const { sentAt, at, instance, shard, detail } of this.failures) {
+      const another = faults.some(
+        (fault) => isOfAnotherShard(fault, shard) && fault.at <= at && sentAt <= fault.healedAt,
+      );
+      const its = faults.some(
+        (fault) =>
+          mayHarm(fault, instance, shard) && fault.since <= at && sentAt <= fault.healedAt + RECOVERY_MS,
+      );
+      if (another && !its) this.violations.add('bulkhead', detail);
+    }
+  }
+
+  private settle({ op, attempt: number, at, status, body }: Answer): void {
+    const pending = this.pending.get(number);
+    const operation = this.operations.get(op);
+    this.pending.delete(number);
+    if (!pending || !operation || status <= 0) return;
+    const { attempt, wasLetIn } = pending;
+    const answer = `${status} ${body?.error ?? ''}`;
+    const detail = `operation ${op} (${operation.kind}) by ${attempt.sender} to ${attempt.instance}: ${answer}`;
+    if (REFUSALS.includes(status)) this.violations.add('credential-refused', detail);
+    else if (answer !== UNKNOWN_CREDENTIAL) this.letIn.add(nameOf(attempt));
+    else if (wasLetIn) this.violations.add('credential-forgotten', detail);
+    if (status === 408 && operation.kind !== 'open') {
+      const shard = (operation.accountId - 1) % this.shards;
+      const instance = attempt.instance.replace(/#.*/, '');
+      this.failures.push({ sentAt: attempt.at, at, instance, shard, detail });
+    }
+  }
+}
+
+/** Every sender's credential allows all that it sends. */
+const REFUSALS: readonly number[] = [401, 403, 404];
+export const UNKNOWN_CREDENTIAL = '503 Credential store unavailable';
+
+const nameOf = ({ instance, sender }: Attempt) => `${instance} ${sender}`;
+
+function isOfAnotherShard(fault: Fault, shard: number): boolean {
+  return fault.shard !== undefined && fault.shard !== shard;
+}
+
+function mayHarm(fault: Fault, instance: string, shard: number): boolean {
+  return (
+    !OPTIONAL.includes(fault.target) &&
+    (fault.instance ?? instance) === instance &&
+    (fault.shard ?? shard) === shard
+  );
+}

@@ -1,0 +1,288 @@
+import { createWriteStream } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Client, escapeIdentifier } from 'pg';
+import { messageOf } from '../../src/domain/error-message.js';
+import { CACHE_TTL_MS, type BankOptions, type BankUnderTest } from './bank.js';
+import { Caller } from './caller.js';
+import { readBooks } from './checker/books.js';
+import { check, type Verdict } from './checker/check.js';
+import type { Fault } from './faults.js';
+import { HistoryWriter } from './checker/history.js';
+import { EventListener } from './listener.js';
+import { Random } from './random.js';
+import { drawSchedule, type Appointment } from './schedule.js';
+import { Workload, type WorkloadSettings } from './workload.js';
+
+export interface RunOptions {
+  readonly seed: number;
+  /** How long faults strike. */
+  readonly durationMs: number;
+  readonly clientsPerPair?: number;
+  readonly mix?: WorkloadSettings['mix'];
+  /** Which faults, and how; drawn from all of the bank's if not given. */
+  readonly schedule?: (faults: readonly Fault[], random: Random) => readonly Appointment[];
+  readonly startBank: (options: BankOptions) => Promise<BankUnderTest>;
+  /** How long events, and final reads, may be waited for; a minute if not given. */
+  readonly patienceMs?: number;
+  readonly nodeOptions?: readonly string[];
+  readonly settings?: Readonly<Record<string, string>>;
+  /** Where the history and the instances' logs are written. */
+  readonly folder: string;
+  readonly say?: (line: string) => void;
+  /** Ends the run: what was started is stopped, and the signal's reason is thrown. */
+  readonly signal?: AbortSignal;
+}
+
+export interface RunReport extends Verdict {
+  readonly seed: number;
+  readonly history: string;
+  /** Faults that struck. */
+  readonly struck: number;
+  readonly leftOut: readonly string[];
+  /** Events that arrived, repeats included; undefined where nobody listened. */
+  readonly events: number | undefined;
+  readonly transactions: number;
+}
+
+/** How long a bank may take to do what it has to, once all is healed. */
+const PATIENCE_MS = 60_000;
+const CLIENTS_PER_PAIR = 5;
+const DRAIN_MS = 90_000;
+const WATCH_MS = 300;
+/** The service's circuit breaker, with some to spare. */
+const REDIS_RECOVERS_MS = 3_000;
+const READ_WITHIN_MS = 10_000;
+/** For what clients have given up to end in the service too. */
+const QUIET_MS = 2_000;
+/** The stream of draws for faults; the clients' streams begin with 0. */
+const FAULT_STREAM = 1_000_000;
+
+/** One run: start, load, strike, heal, drain, check. What was started is stopped, whatever happens. */
+export async function runChaos(options: RunOptions): Promise<RunReport> {
+  await mkdir(options.folder, { recursive: true });
+  const logs = createWriteStream(join(options.folder, 'service.log'));
+  const bank = await options.startBank({
+    nodeOptions: options.nodeOptions,
+    settings: options.settings,
+    onLine: (instance, line) => logs.write(`${instance} ${line}\n`),
+  });
+  const history = new HistoryWriter(join(options.folder, 'history.ndjson'));
+  const run = new Run(bank, history, options);
+  try {
+    options.signal?.throwIfAborted();
+    return await Promise.race([run.go(), interruption(options.signal)]);
+  } finally {
+    run.abandon();
+    await bank.stop();
+    history.close();
+    logs.end();
+  }
+}
+
+/** Rejects when the signal comes. */
+function interruption(signal: AbortSignal | undefined): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    signal?.addEventListener('abort', () => reject(signal.reason as Error));
+  });
+}
+
+class Run {
+  private readonly caller: Caller;
+  private readonly workload: Workload;
+  private readonly random: Random;
+  private readonly ended = new Set<string>();
+  /** Targets of faults that are at work. */
+  private readonly busy = new Set<string>();
+  private watching = true;
+  private struck = 0;
+  /** Until when balances may not have come to Redis. */
+  private redisTroubleMs = 0;
+
+  constructor(
+    private readonly bank: BankUnderTest,
+    private readonly history: HistoryWriter,
+    private readonly options: RunOptions,
+  ) {
+    const { seed, mix, clientsPerPair = CLIENTS_PER_PAIR } = options;
+    this.caller = new Caller(history, bank.senders);
+    this.random = new Random(seed, FAULT_STREAM);
+    const shards = bank.shards.length;
+    this.workload = new Workload(this.caller, bank.instances, { seed, shards, clientsPerPair, mix });
+  }
+
+  async go(): Promise<RunReport> {
+    const { bank, options } = this;
+    const listener = bank.events && (await EventListener.start(bank.events.url, bank.events.exchange));
+    const watch = this.watch();
+    try {
+      await this.workload.open();
+      this.say('the clients begin');
+      this.workload.start();
+      await this.strike();
+      const drained = await this.drain();
+      await this.waitForEvents(listener);
+      await this.readFinally();
+      this.say('checking');
+      const books = await readBooks(bank.shards, bank.ownAccounts);
+      const arrivals = listener?.arrivals;
+      const evidence = {
+        ...{ history: this.history.path, books, arrivals, cacheTtlMs: CACHE_TTL_MS },
+        shards: bank.shards.length,
+      };
+      const verdict = await check(evidence);
+      if (!drained)
+        verdict.violations.add(
+          'unresolved',
+          `clients were not done ${DRAIN_MS / 1_000} s after all was healed`,
+        );
+      for (const label of this.ended) verdict.violations.add('service-ended', label);
+      return {
+        ...verdict,
+        ...{ seed: options.seed, history: this.history.path, struck: this.struck, leftOut: bank.leftOut },
+        ...{ events: arrivals?.length, transactions: books.byId.size },
+      };
+    } finally {
+      this.abandon();
+      await watch;
+      await listener?.stop();
+    }
+  }
+
+  /** Ends what goes on by itself. */
+  abandon(): void {
+    this.watching = false;
+    this.workload.abandon();
+  }
+
+  private get patienceMs(): number {
+    return this.options.patienceMs ?? PATIENCE_MS;
+  }
+
+  /** Every fault of the schedule, each in its time. Resolves when the last is healed and the time is over. */
+  private async strike(): Promise<void> {
+    const { durationMs, schedule } = this.options;
+    const appointments = schedule
+      ? schedule(this.bank.faults, this.random)
+      : drawSchedule(this.bank.faults, durationMs, this.random);
+    await Promise.all([sleep(durationMs), ...appointments.map((one, fault) => this.keep(one, fault))]);
+  }
+
+  private async keep(appointment: Appointment, fault: number): Promise<void> {
+    const { atMs, forMs } = appointment;
+    const { name, target, reach } = appointment.fault;
+    await sleep(atMs);
+    // What was killed may take longer to start than was planned.
+    if (this.busy.has(target))
+      return this.say(`${name} ${target} is left out: the last one is not healed yet`);
+    this.busy.add(target);
+    this.say(`${name} ${target} for ${forMs} ms`);
+    const since = this.history.nowMs;
+    const heal = await appointment.fault.strike().catch((error: unknown) => {
+      // Another fault is in its way: a session can't be had from a server that is down.
+      this.say(`${name} ${target} could not be done: ${messageOf(error)}`);
+    });
+    // One that could not be done to the end may have done harm until then.
+    this.history.append({ entry: 'fault', since, fault, name, target, ...reach });
+    if (heal) {
+      this.struck += 1;
+      if (target === 'redis') this.redisTroubleMs = Infinity;
+      await sleep(forMs);
+      await insist(heal);
+      if (target === 'redis') this.redisTroubleMs = this.history.nowMs + REDIS_RECOVERS_MS;
+    }
+    this.history.append({ entry: 'healed', fault });
+    this.busy.delete(target);
+  }
+
+  private async drain(): Promise<boolean> {
+    this.say('all is healed, the clients end');
+    const timer = AbortSignal.timeout(DRAIN_MS);
+    timer.addEventListener('abort', () => this.workload.abandon());
+    await this.workload.stop();
+    await sleep(QUIET_MS);
+    this.history.append({ entry: 'quiet' });
+    await this.workload.settle();
+    return !timer.aborted;
+  }
+
+  private async waitForEvents(listener: EventListener | undefined): Promise<void> {
+    await until(this.patienceMs, async () => (await this.count('outbox')) === 0);
+    if (!listener) return;
+    await until(this.patienceMs, async () => {
+      const distinct = new Set(listener.arrivals.map(({ transactionId }) => transactionId));
+      return distinct.size >= (await this.count('transactions', 'archived_transactions'));
+    });
+  }
+
+  private async count(...tables: ('outbox' | 'transactions' | 'archived_transactions')[]): Promise<number> {
+    let rows = 0;
+    for (const { url, schema } of this.bank.shards) {
+      const client = new Client({ connectionString: url });
+      await client.connect();
+      for (const table of tables) {
+        rows += (await client.query(`SELECT FROM ${escapeIdentifier(schema)}.${table}`)).rowCount ?? 0;
+      }
+      await client.end();
+    }
+    return rows;
+  }
+
+  /** Every balance from every instance, by which time the cache must have come right. */
+  private async readFinally(): Promise<void> {
+    await sleep(CACHE_TTL_MS);
+    for (const instance of this.bank.instances) {
+      for (const accountId of this.workload.accountIds) {
+        const operation = { kind: 'balance', accountId, final: true } as const;
+        const op = this.caller.intend(operation);
+        await until(this.patienceMs, async () => {
+          const { status } = await this.caller.attempt(op, operation, instance, READ_WITHIN_MS);
+          return status === 200;
+        });
+      }
+    }
+  }
+
+  /** Notes which instances ended by themselves, and when one could not write to the shared cache. */
+  private async watch(): Promise<void> {
+    const probes = new Map(this.bank.instances.map((one) => [one, { at: 0, label: one.label }]));
+    while (this.watching) {
+      for (const instance of this.bank.instances) {
+        if (!instance.isAsItShouldBe) this.ended.add(instance.label);
+        const { label } = instance;
+        const last = probes.get(instance) ?? { at: 0, label };
+        const now = this.history.nowMs;
+        const lost = await instance.newlyLost();
+        // What a process had counted died with it.
+        const diedSilently = label !== last.label && this.redisTroubleMs > last.at;
+        if (diedSilently || (lost ?? 0) > 0)
+          this.history.append({ entry: 'cache-trouble', from: last.at, instance: last.label });
+        if (lost !== undefined) probes.set(instance, { at: now, label });
+      }
+      await sleep(WATCH_MS);
+    }
+  }
+
+  private say(line: string): void {
+    this.options.say?.(`${(this.history.nowMs / 1_000).toFixed(1).padStart(6)} s  ${line}`);
+  }
+}
+
+/** What throws meanwhile, such as a connection to a server that still recovers, is tried again. */
+async function until(timeoutMs: number, done: () => Promise<boolean>): Promise<void> {
+  const giveUpAt = performance.now() + timeoutMs;
+  while (!(await done().catch(() => false)) && performance.now() < giveUpAt) await sleep(100);
+}
+
+/** What can't be put right makes the run worthless. @throws the last failure, after a minute */
+async function insist(heal: () => Promise<void>): Promise<void> {
+  for (const giveUpAt = performance.now() + PATIENCE_MS; ;) {
+    try {
+      return await heal();
+    } catch (error) {
+      if (performance.now() > giveUpAt) throw error;
+      await sleep(500);
+    }
+  }
+}

@@ -1,0 +1,46 @@
+import { SCOPES, type Scope } from '../../src/access/principal.js';
+import { openDatabases } from '../../src/app/open-databases.js';
+import { createKey } from '../../src/cli/keys.js';
+import { loadConfig } from '../../src/config/config.js';
+import { createLogger } from '../../src/observability/logging.js';
+
+/** A client with a credential of its own. */
+export interface Sender {
+  readonly name: string;
+  readonly headers: Readonly<Record<string, string>>;
+  /** The owner of the accounts that it opens; undefined: the sender itself. */
+  readonly opensFor: string | undefined;
+}
+
+export interface Senders {
+  /** All of them see the accounts of a run. */
+  readonly clients: readonly Sender[];
+  readonly operator: Sender;
+}
+
+const OWNER = 'chaos';
+/** All scopes that a client may have. */
+const ORDINARY = SCOPES.filter((scope) => scope !== 'admin');
+
+/**
+ * Creates a bank and the keys of its users: with AUTH=on, the service does not start without a key.
+ *
+ * @param settings where the bank is
+ */
+export async function foundBank(settings: Readonly<Record<string, string>>): Promise<Senders> {
+  const config = loadConfig({ ...settings, LOG_LEVEL: 'error' });
+  const bank = await openDatabases(config, createLogger(config.log), { holder: 'chaos' });
+  const sender = async (name: string, scopes: readonly Scope[], owner?: string): Promise<Sender> => {
+    const { key } = await createKey(bank.shards, { name, scopes, owner });
+    const opensFor = owner === undefined ? OWNER : undefined;
+    return { name, headers: { authorization: `Bearer ${key}` }, opensFor };
+  };
+  try {
+    return {
+      clients: [await sender('service', ORDINARY), await sender('owner', ORDINARY, OWNER)],
+      operator: await sender('operator', ['admin']),
+    };
+  } finally {
+    await bank.close();
+  }
+}

@@ -1,0 +1,294 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Caller, CallAnswer } from './caller.js';
+import type { Operation } from './checker/history.js';
+import type { Instance } from './instances.js';
+import { Random } from './random.js';
+
+type Post = Extract<Operation, { kind: 'post' }>;
+
+export interface WorkloadSettings {
+  readonly seed: number;
+  readonly shards: number;
+  /** Clients for each pair of an instance and a shard: one that hangs must not keep the others from being used. */
+  readonly clientsPerPair: number;
+  /** How often clients do what, where it is not as {@link MIX} says. */
+  readonly mix?: Partial<Record<Act, number>>;
+}
+
+/** What clients do. */
+type Act = 'post' | 'repeat' | 'reuseKey' | 'postTwice' | 'readBalance' | 'list' | 'open';
+
+const MIX: Readonly<Record<Act, number>> = {
+  ...{ post: 55, repeat: 6, reuseKey: 4, postTwice: 5, readBalance: 24, list: 5, open: 1 },
+};
+
+const COLD_ACCOUNTS_PER_SHARD = 15;
+const LONGEST_PAUSE_MS = 20;
+const LONGEST_BACKOFF_MS = 100;
+/** Tries of a request whose outcome is certain, until its caller gives it up. */
+const GIVE_UP = 0.3;
+/** Operations that a client remembers, to repeat them. */
+const REMEMBERED = 200;
+const OPENING_TRIES = 100;
+
+/** Clients that do what clients do, one request after the other, until they are stopped. */
+export class Workload {
+  private readonly accounts: number[][];
+  /** Account → the newest version that some client was told of. */
+  private readonly versions = new Map<number, number>();
+  private readonly clients: Promise<void>[] = [];
+  /** Unknown outcomes that a retry found refused: it may have overtaken the first request, so they are asked again. */
+  private readonly toSettle: { readonly op: number; readonly post: Post }[] = [];
+  private stopped = false;
+  private abandoned = false;
+
+  constructor(
+    private readonly caller: Caller,
+    private readonly instances: readonly Instance[],
+    private readonly settings: WorkloadSettings,
+  ) {
+    this.accounts = Array.from({ length: settings.shards }, () => []);
+  }
+
+  /** Every account that was opened. */
+  get accountIds(): readonly number[] {
+    return this.accounts.flat();
+  }
+
+  /** Opens the accounts, the first of each shard being its hot one. */
+  async open(): Promise<void> {
+    const random = new Random(this.settings.seed, 0);
+    const wanted = 1 + COLD_ACCOUNTS_PER_SHARD;
+    for (let tries = 0; this.accounts.some((ids) => ids.length < wanted); tries++) {
+      if (tries > OPENING_TRIES * this.settings.shards) throw new Error('accounts could not be opened');
+      await this.openAccount(random, random.pick(this.instances), 10_000);
+    }
+  }
+
+  start(): void {
+    let stream = 0;
+    for (const home of this.instances) {
+      for (let shard = 0; shard < this.settings.shards; shard++) {
+        for (let n = 0; n < this.settings.clientsPerPair; n++) {
+          this.clients.push(this.run(new Random(this.settings.seed, ++stream), home, shard));
+        }
+      }
+    }
+  }
+
+  /** Lets every client end what it does: no unknown outcome of a request with a key is left but those to settle. */
+  async stop(): Promise<void> {
+    this.stopped = true;
+    await Promise.all(this.clients);
+  }
+
+  /** Leaves what is not known yet as it is. */
+  abandon(): void {
+    this.stopped = true;
+    this.abandoned = true;
+  }
+
+  /** Asks once more for outcomes that a refusal did not settle; to be called when nothing else is at work. */
+  async settle(): Promise<void> {
+    for (const { op, post } of this.toSettle)
+      await this.untilKnown(op, post, new Random(this.settings.seed, op));
+  }
+
+  private async run(random: Random, home: Instance, shard: number): Promise<void> {
+    const client = new Client(random, home, shard);
+    while (!this.stopped) {
+      await this.step(client);
+      await sleep(random.integer(0, LONGEST_PAUSE_MS));
+    }
+  }
+
+  private step(client: Client): Promise<unknown> {
+    const { random, shard } = client;
+    const accountId = this.account(random, shard);
+    const mix = Object.entries({ ...MIX, ...this.settings.mix }) as [Act, number][];
+    const { act } = random.weighted(mix.map(([act, weight]) => ({ act, weight })));
+    switch (act) {
+      case 'post':
+        return this.post(client, this.newPost(random, accountId));
+      case 'repeat':
+        return this.repeat(client);
+      case 'reuseKey':
+        return this.reuseKey(client);
+      case 'postTwice':
+        return this.postTwice(client, accountId);
+      case 'readBalance':
+        return this.readBalance(client, accountId);
+      case 'list':
+        return this.read(client, { kind: 'list', accountId });
+      case 'open':
+        return this.openAccount(random, client.home, client.timeoutMs());
+    }
+  }
+
+  /** Half of all goes to the one hot account of the shard. */
+  private account(random: Random, shard: number): number {
+    const ids = this.accounts[shard] ?? [];
+    return random.chance(0.5) ? (ids[0] ?? 0) : random.pick(ids);
+  }
+
+  private newPost(random: Random, accountId: number, keyed = random.chance(0.75)): Post {
+    const known = this.versions.get(accountId);
+    const conditional = known !== undefined && random.chance(0.2);
+    return {
+      kind: 'post',
+      accountId,
+      type: random.chance(0.55) ? 'credit' : 'debit',
+      ...(keyed && { key: newKey(random) }),
+      ...(conditional && { expectedVersion: known, ifMatch: random.chance(0.3) }),
+    };
+  }
+
+  /** As often as it takes to know what became of it; without a key not after an unknown outcome. */
+  private async post(client: Client, post: Post): Promise<void> {
+    const op = this.caller.intend(post);
+    let unknown = false;
+    for (let instance = client.home; !this.abandoned; instance = client.random.pick(this.instances)) {
+      const answer = await this.attempt(op, post, instance, client.timeoutMs());
+      const outcome = outcomeOf(answer);
+      if (outcome === 'applied') return client.remember(op, post);
+      if (outcome === 'refused') {
+        if (unknown) this.toSettle.push({ op, post });
+        return;
+      }
+      unknown ||= outcome === 'unknown';
+      if (unknown && post.key === undefined) return;
+      if (!unknown && client.random.chance(GIVE_UP)) return;
+      await sleep(client.random.integer(1, LONGEST_BACKOFF_MS));
+    }
+  }
+
+  /** A client that did not hear, or does not believe, that it had succeeded. */
+  private async repeat(client: Client): Promise<void> {
+    const earlier = client.recall();
+    if (earlier)
+      await this.attempt(earlier.op, earlier.post, client.random.pick(this.instances), client.timeoutMs());
+  }
+
+  /** A client with a defect: another request under a key that it had used. */
+  private async reuseKey(client: Client): Promise<void> {
+    const earlier = client.recall();
+    if (!earlier) return;
+    const post: Post = { ...earlier.post, type: client.random.chance(0.5) ? 'credit' : 'debit' };
+    await this.untilKnown(this.caller.intend(post), post, client.random);
+  }
+
+  /** The same request at the same time to all instances, once or twice each. */
+  private async postTwice(client: Client, accountId: number): Promise<void> {
+    const post = this.newPost(client.random, accountId, true);
+    const op = this.caller.intend(post);
+    const timeoutMs = client.timeoutMs();
+    const twice = client.random.chance(0.5) ? this.instances : [];
+    const answers = await Promise.all(
+      [...this.instances, ...twice].map((instance) => this.attempt(op, post, instance, timeoutMs)),
+    );
+    const outcomes = answers.map(outcomeOf);
+    if (outcomes.includes('applied')) client.remember(op, post);
+    else if (outcomes.includes('unknown')) await this.untilKnown(op, post, client.random, true);
+  }
+
+  private async untilKnown(op: number, post: Post, random: Random, mayOvertake = false): Promise<void> {
+    while (!this.abandoned) {
+      const outcome = outcomeOf(await this.attempt(op, post, random.pick(this.instances), 10_000));
+      if (outcome === 'refused' && mayOvertake) this.toSettle.push({ op, post });
+      if (outcome === 'applied' || outcome === 'refused') return;
+      await sleep(random.integer(1, LONGEST_BACKOFF_MS));
+    }
+  }
+
+  private readBalance(client: Client, accountId: number): Promise<void> {
+    const { random } = client;
+    const minVersion = random.chance(0.2) ? this.versions.get(accountId) : undefined;
+    return this.read(client, {
+      kind: 'balance',
+      accountId,
+      ...(minVersion !== undefined && { minVersion }),
+      ...(random.chance(0.15) && { noCache: true }),
+    });
+  }
+
+  private async read(client: Client, operation: Operation): Promise<void> {
+    const instance = client.random.chance(0.7) ? client.home : client.random.pick(this.instances);
+    await this.attempt(this.caller.intend(operation), operation, instance, client.timeoutMs());
+  }
+
+  /** Retries until the outcome is known. */
+  private async openAccount(random: Random, home: Instance, timeoutMs: number): Promise<void> {
+    const operation: Operation = { kind: 'open', key: newKey(random) };
+    const op = this.caller.intend(operation);
+    let unknown = false;
+    for (let instance = home; !this.abandoned; instance = random.pick(this.instances)) {
+      const answer = await this.attempt(op, operation, instance, timeoutMs);
+      const outcome = outcomeOf(answer);
+      if (outcome === 'applied') return this.addAccount(answer.accountId);
+      unknown ||= outcome === 'unknown';
+      if (outcome === 'refused' || (!unknown && random.chance(GIVE_UP))) return;
+      await sleep(random.integer(1, LONGEST_BACKOFF_MS));
+    }
+  }
+
+  private addAccount(accountId: number | undefined): void {
+    if (accountId === undefined) return;
+    const accounts = this.accounts[(accountId - 1) % this.settings.shards];
+    if (!accounts?.includes(accountId)) accounts?.push(accountId);
+  }
+
+  private async attempt(
+    op: number,
+    operation: Operation,
+    instance: Instance,
+    timeoutMs: number,
+  ): Promise<CallAnswer> {
+    const answer = await this.caller.attempt(op, operation, instance, timeoutMs);
+    const version = answer.version ?? answer.currentVersion;
+    const accountId = operation.kind === 'open' ? answer.accountId : operation.accountId;
+    if (version && accountId !== undefined) this.versions.set(accountId, version);
+    return answer;
+  }
+}
+
+/** One client's own memory. */
+class Client {
+  private readonly done: { readonly op: number; readonly post: Post }[] = [];
+
+  constructor(
+    readonly random: Random,
+    readonly home: Instance,
+    readonly shard: number,
+  ) {}
+
+  /** Some are impatient. */
+  timeoutMs(): number {
+    return this.random.chance(0.2) ? this.random.integer(200, 2_000) : 12_000;
+  }
+
+  remember(op: number, post: Post): void {
+    if (post.key === undefined) return;
+    this.done.push({ op, post });
+    if (this.done.length > REMEMBERED) this.done.shift();
+  }
+
+  recall(): { readonly op: number; readonly post: Post } | undefined {
+    return this.done.length === 0 ? undefined : this.random.pick(this.done);
+  }
+}
+
+/** Errors of 503s that promise that nothing was applied. */
+const NOT_APPLIED = ['Overloaded', 'Credential store unavailable'];
+
+type Outcome = 'applied' | 'refused' | 'not-applied' | 'unknown';
+
+const newKey = (random: Random) => `key-${random.integer(0, 2 ** 31 - 1)}-${random.integer(0, 2 ** 31 - 1)}`;
+
+/** What an answer to a posting or an opening tells: not-applied may be tried again, refused may not. */
+function outcomeOf({ status, error }: CallAnswer): Outcome {
+  if (status === 201 || (status === 409 && error?.startsWith('Duplicate '))) return 'applied';
+  if (status === -1 || status === 408 || (status === 503 && NOT_APPLIED.includes(error ?? '')))
+    return 'not-applied';
+  if (status === 0 || status >= 500) return 'unknown';
+  return 'refused';
+}

@@ -1,0 +1,124 @@
+import { inspect } from 'node:util';
+import fc from 'fast-check';
+import type { Answer, OpenApiContract } from './contract.js';
+import { Books } from './books.js';
+import { write, type Draft, type Sent } from './draft.js';
+import { NoAnswerError, RawConnection } from './raw-connection.js';
+import { requests } from './requests.js';
+import { askedFor, problemsOf, type Asked } from './rules.js';
+import { World } from './world.js';
+
+/** A request whose answer breaks a rule. */
+export interface Violation {
+  readonly sent: Sent;
+  /** Undefined: there was none. */
+  readonly answer: Answer | undefined;
+  readonly problems: readonly string[];
+}
+
+const CONNECTIONS = 8;
+/** Requests that are on their way together; what is shrunk is one such batch. */
+const BATCH = 64;
+const SHRINK_MS = 20_000;
+
+/** Requests made up from the document, fired at a service, each answer held against the document. */
+export class Attack {
+  readonly byStatus = new Map<number, number>();
+  readonly byOperation = new Map<string, number>();
+  readonly books = new Books();
+  /** Answers that only the ledger can have given. */
+  reachedLedger = 0;
+  sent = 0;
+  private readonly world = new World();
+  private readonly connections: RawConnection[];
+
+  constructor(
+    url: string,
+    private readonly contract: OpenApiContract,
+  ) {
+    this.connections = Array.from({ length: CONNECTIONS }, () => new RawConnection(url));
+  }
+
+  /** @returns the smallest request found that breaks a rule; undefined if none did */
+  async run(count: number, seed: number): Promise<Violation | undefined> {
+    const request = requests(this.contract);
+    const end = this.sent + count;
+    for (let batch = 0; this.sent < end; batch++) {
+      const maxLength = Math.min(BATCH, end - this.sent);
+      const drafts = fc.array(request, { minLength: 1, maxLength, size: 'max' });
+      // Batches of neighbouring seeds must not be the same.
+      const violation = await this.check(drafts, Math.imul(seed, 0x9e3779b1) + batch);
+      if (violation) return violation;
+    }
+    return undefined;
+  }
+
+  close(): void {
+    for (const connection of this.connections) connection.close();
+  }
+
+  /** Fires one batch; should it break a rule, ever smaller ones. */
+  private async check(drafts: fc.Arbitrary<readonly Draft[]>, seed: number): Promise<Violation | undefined> {
+    let smallest: Violation | undefined;
+    let giveUpAt = Infinity;
+    const property = fc.asyncProperty(drafts, async (batch) => {
+      if (performance.now() > giveUpAt) return true;
+      const violation = await this.fireAll(batch);
+      if (!violation) return true;
+      // What broken framing has left on a connection must not be taken for the next batch's.
+      this.close();
+      if (!smallest) giveUpAt = performance.now() + SHRINK_MS;
+      smallest = violation;
+      return false;
+    });
+    await fc.check(property, { seed, numRuns: 1 });
+    return smallest;
+  }
+
+  /** @returns the first violation */
+  async fireAll(drafts: readonly Draft[]): Promise<Violation | undefined> {
+    const waiting = drafts.values();
+    const violations: Violation[] = [];
+    const work = async (connection: RawConnection) => {
+      // One iterator for all connections: each takes the next draft when it is free.
+      for (const draft of waiting) {
+        const violation = await this.fire(draft, connection);
+        if (violation) violations.push(violation);
+      }
+    };
+    await Promise.all(this.connections.map(work));
+    return violations[0];
+  }
+
+  private async fire(draft: Draft, connection: RawConnection): Promise<Violation | undefined> {
+    const sent = write(draft, (path, text) => this.world.resolve(path, text));
+    const asked = askedFor(this.contract, sent);
+    this.sent += 1;
+    try {
+      const answer = await connection.exchange(sent.bytes, {
+        isHead: sent.method === 'HEAD',
+        last: sent.headers.some(([name]) => name === 'Connection'),
+      });
+      this.note(asked, sent, answer);
+      const problems = problemsOf(this.contract, asked, sent, answer);
+      return problems.length > 0 ? { sent, answer, problems } : undefined;
+    } catch (error) {
+      // Anything else is a defect of the fuzzer, and shown with the request that brings it out as well.
+      const problem = error instanceof NoAnswerError ? error.message : inspect(error);
+      return { sent, answer: undefined, problems: [problem] };
+    }
+  }
+
+  private note(asked: Asked, sent: Sent, answer: Answer): void {
+    count(this.byStatus, answer.status);
+    count(this.byOperation, typeof asked === 'object' ? asked.operationId : asked);
+    if (typeof asked !== 'object') return;
+    if (asked.requestBody && [200, 201, 404, 409, 412, 422].includes(answer.status)) this.reachedLedger += 1;
+    this.books.record(asked, sent, answer);
+    this.world.learn(sent.target, answer);
+  }
+}
+
+function count<K>(counts: Map<K, number>, key: K): void {
+  counts.set(key, (counts.get(key) ?? 0) + 1);
+}

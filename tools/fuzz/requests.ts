@@ -1,0 +1,86 @@
+import fc, { type Arbitrary } from 'fast-check';
+import type { OpenApiContract, Operation, Parameter, Schema } from './contract.js';
+import { utf8, type Draft, type Pair } from './draft.js';
+import { mutationsOf, type Mutation } from './mutations.js';
+import { Values } from './values.js';
+
+/** How often an operation is called, compared with one that is not named here. */
+const WEIGHTS: Readonly<Record<string, number>> = {
+  postTransaction: 18,
+  postBatch: 4,
+  getBalance: 3,
+  listTransactions: 3,
+  getTransaction: 2,
+};
+
+/** Requests to every operation of the document: valid ones, and ones that were mutated, once or several times. */
+export function requests(contract: OpenApiContract): Arbitrary<Draft> {
+  const values = new Values(contract);
+  const operations = contract.routes.map(({ method, path, operation }) => ({
+    weight: WEIGHTS[operation.operationId] ?? 1,
+    arbitrary: fc
+      .tuple(valid(values, method, path, operation), mutations(contract, operation))
+      .map(([draft, changes]) => mutated(draft, changes)),
+  }));
+  return fc.oneof(...operations);
+}
+
+function mutations(contract: OpenApiContract, operation: Operation): Arbitrary<readonly Mutation[]> {
+  const mutation = fc.oneof(...mutationsOf(contract, operation));
+  return fc.oneof(
+    { weight: 5, arbitrary: fc.constant([]) },
+    { weight: 4, arbitrary: fc.tuple(mutation) },
+    { weight: 1, arbitrary: fc.array(mutation, { minLength: 2, maxLength: 4 }) },
+  );
+}
+
+/** What one mutation has broken another may have mended: of several nobody can tell what they come to. */
+function mutated(draft: Draft, changes: readonly Mutation[]): Draft {
+  const [first, ...others] = changes;
+  if (!first) return draft;
+  const result = changes.reduce((changed, { change }) => change(changed), draft);
+  return { ...result, verdict: others.length === 0 ? first.verdict : 'open' };
+}
+
+function valid(values: Values, method: string, path: string, operation: Operation): Arbitrary<Draft> {
+  const parameters = operation.parameters ?? [];
+  const given = (place: Parameter['in']) => {
+    const ofPlace = parameters.filter((parameter) => parameter.in === place);
+    const pairs = ofPlace.map(({ name, required, schema }) => {
+      const pair = values.parameter(name, schema).map((value): Pair => [name, value]);
+      return required === true ? pair : fc.option(pair, { nil: undefined, freq: 1 });
+    });
+    return fc.tuple(...pairs).map((list) => list.filter((pair) => pair !== undefined));
+  };
+  const schema: Schema | undefined = operation.requestBody?.content['application/json']?.schema;
+  const body = schema ? values.members(schema) : fc.constant(undefined);
+  return fc
+    .record({ path: given('path'), query: given('query'), headers: given('header'), body })
+    .map((parts) => {
+      const names = new Map(parts.path);
+      const segments = path
+        .split('/')
+        .slice(1)
+        .map((segment) => names.get(segment.slice(1, -1)) ?? segment);
+      return {
+        method,
+        segments: segments.map(encoded),
+        query: parts.query.map(([name, value]): Pair => [name, encoded(value)]),
+        protocol: 'HTTP/1.1',
+        headers: [
+          ['Host', 'bank'],
+          ...(parts.body ? [['Content-Type', 'application/json'] as const] : []),
+          ...parts.headers.map(([name, value]): Pair => [name, utf8(value)]),
+        ],
+        body: parts.body,
+        verdict: isAtomic(parts.query, parts.body ?? []) ? 'open' : 'well-formed',
+      };
+    });
+}
+
+/** Of an atomic batch the document can't tell: two of its keys may be the same, and it may be asked for twice. */
+const isAtomic = (query: readonly Pair[], body: readonly Pair[]) =>
+  query.some(([name]) => name === 'atomic') || body.some((member) => member.join() === '"atomic",true');
+
+/** As in a URL, but for `{{…}}`. */
+const encoded = (text: string) => (text.includes('{{') ? text : encodeURIComponent(text));

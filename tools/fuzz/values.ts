@@ -1,0 +1,150 @@
+import fc, { type Arbitrary } from 'fast-check';
+import type { OpenApiContract, Schema } from './contract.js';
+import type { Pair } from './draft.js';
+
+/** The bank of a run has accounts 1 to this, each with money. */
+export const ACCOUNTS = 6;
+const MAX_CENTS = 999_999_999_999_999_999n;
+const MAX_BIGINT = 9_223_372_036_854_775_807n;
+
+/** Elements of a list that is made up. */
+const LONGEST_LIST = 8;
+
+const quoted = (text: string) => JSON.stringify(text);
+
+/** Mostly such that a withdrawal is covered. */
+const cents = fc.oneof(
+  { weight: 12, arbitrary: fc.bigInt({ min: 1n, max: 50_000n }) },
+  { weight: 1, arbitrary: fc.bigInt({ min: 1n, max: MAX_CENTS }) },
+  { weight: 1, arbitrary: fc.constantFrom(1n, MAX_CENTS, 900_719_925_474_099_307n) },
+);
+
+/** Amounts in each way in which one may be written. */
+const amount = fc.tuple(cents, fc.nat(3)).map(([value, form]) => {
+  const exact = `${value / 100n}.${String(value % 100n).padStart(2, '0')}`;
+  const short = exact.replace(/\.?0{1,2}$/, '');
+  return [exact, short, quoted(exact), quoted(short)][form] ?? exact;
+});
+
+const version = fc.oneof(
+  { weight: 3, arbitrary: fc.constantFrom('{{version}}', '"{{version}}"') },
+  { weight: 1, arbitrary: fc.bigInt({ min: 1n, max: MAX_BIGINT }).map(String) },
+);
+
+const type = fc
+  .constantFrom('Deposit', 'Withdraw', 'Credit', 'Debit', 'deposit', 'WITHDRAW', 'cREDIT')
+  .map(quoted);
+
+const tags = fc.oneof(
+  fc.constantFrom('"{{version}}"', '*', '"1", "{{version}}"', 'W/"{{version}}"', '"abc"', ',"7",,', '""'),
+  fc
+    .array(
+      fc.nat(20).map((tag) => `"${tag}"`),
+      { minLength: 1, maxLength: 40 },
+    )
+    .map((list) => list.join(', ')),
+);
+
+const key = fc.oneof(
+  { weight: 4, arbitrary: fc.uuid() },
+  // Few enough to come again: for the same request, for another one, and quoted.
+  { weight: 2, arbitrary: fc.nat(60).map((n) => `key-${n}`) },
+  { weight: 1, arbitrary: fc.nat(60).map((n) => `"key-${n}"`) },
+  { weight: 1, arbitrary: fc.stringMatching(/^[!#-~][!-~]{0,254}$/) },
+);
+
+const instant = fc
+  .tuple(
+    fc.date({ min: new Date('0001-01-01'), max: new Date('9999-12-31'), noInvalidDate: true }),
+    fc.constantFrom(10, 24),
+  )
+  .map(([date, length]) => date.toISOString().slice(0, length));
+
+/** What a living bank makes of a field beyond what its schema says, as JSON source. By its name. */
+const SENSE: Readonly<Record<string, Arbitrary<string>>> = {
+  accountId: fc.oneof(
+    { weight: 12, arbitrary: fc.integer({ min: 1, max: ACCOUNTS }).map(String) },
+    { weight: 1, arbitrary: fc.bigInt({ min: 1n, max: MAX_BIGINT }).map(String) },
+  ),
+  transactionId: fc.constantFrom('{{transaction}}', 'txn1', 'txn3', 'txn9223372036854775807').map(quoted),
+  owner: fc.string({ unit: 'grapheme-ascii', minLength: 1, maxLength: 50 }).map(quoted),
+  cursor: fc.constant(quoted('{{cursor}}')),
+  minVersion: version.map((text) => text.replaceAll('"', '')),
+  from: instant.map(quoted),
+  to: instant.map(quoted),
+  'Idempotency-Key': key.map(quoted),
+  idempotencyKey: key.map(quoted),
+  'If-Match': tags.map(quoted),
+  'If-None-Match': tags.map(quoted),
+  'Cache-Control': fc.constantFrom('no-cache', 'max-age=0, no-cache', 'no-store', 'no-cache="x"').map(quoted),
+  'X-Request-Id': fc.stringMatching(/^[A-Za-z0-9._~:/+=@-]{1,128}$/).map(quoted),
+};
+
+/** The same by the name of the schema. */
+const SENSE_OF_SCHEMA: Readonly<Record<string, Arbitrary<string>>> = {
+  Amount: amount,
+  ExpectedVersion: version,
+  TypeOfTransaction: type,
+};
+
+/** Any value of a schema, by its type. */
+const BY_TYPE: Readonly<Record<string, (schema: Schema) => Arbitrary<string>>> = {
+  integer: ({ minimum, maximum }) =>
+    fc.bigInt({ min: BigInt(minimum ?? -MAX_BIGINT), max: BigInt(maximum ?? MAX_BIGINT) }).map(String),
+  number: ({ minimum, maximum }) => fc.double({ min: minimum, max: maximum, noNaN: true }).map(String),
+  string: ({ pattern, maxLength }) =>
+    (pattern === undefined ? fc.string({ maxLength }) : fc.stringMatching(new RegExp(pattern))).map(quoted),
+  boolean: () => fc.boolean().map(String),
+};
+
+export const schemaName = (schema: Schema) => schema.$ref?.split('/').at(-1) ?? '';
+
+/** Values that the schemas of an OpenAPI document allow, as JSON source. */
+export class Values {
+  constructor(private readonly contract: OpenApiContract) {}
+
+  /** A field by its name, if the name says something; else any value of its schema. */
+  field(name: string, schema: Schema): Arbitrary<string> {
+    return SENSE[name] ?? SENSE_OF_SCHEMA[schemaName(schema)] ?? this.any(schema);
+  }
+
+  /** A parameter, as it is before it is encoded: without the quotes of a string. */
+  parameter(name: string, schema: Schema): Arbitrary<string> {
+    return this.field(name, schema).map((source) =>
+      source.startsWith('"') ? (JSON.parse(source) as string) : source,
+    );
+  }
+
+  /** The members of an object: those that are required, and some of the others. */
+  members(reference: Schema): Arbitrary<readonly Pair[]> {
+    const schema = this.contract.follow(reference);
+    const forms = schema.oneOf ?? schema.anyOf;
+    // Where a list is taken instead of an object, the object has room for it too.
+    const objects = forms?.filter((form) => this.contract.follow(form).type !== 'array');
+    if (objects) return fc.oneof(...objects.map((form) => this.members(form)));
+    const members = Object.entries(schema.properties ?? {}).map(([name, property]) => {
+      const member = this.field(name, property).map((value): Pair => [quoted(name), value]);
+      return schema.required?.includes(name) === true ? member : fc.option(member, { nil: undefined });
+    });
+    return fc.tuple(...members).map((given) => given.filter((member) => member !== undefined));
+  }
+
+  private any(reference: Schema): Arbitrary<string> {
+    const schema = this.contract.follow(reference);
+    const forms = schema.oneOf ?? schema.anyOf;
+    if (forms) return fc.oneof(...forms.map((form) => this.any(form)));
+    if (schema.const !== undefined) return fc.constant(JSON.stringify(schema.const));
+    if (schema.enum) return fc.constantFrom(...schema.enum.map((value) => JSON.stringify(value)));
+    const ofType = BY_TYPE[String(schema.type)];
+    if (ofType) return ofType(schema);
+    if (schema.type === 'array') return this.list(schema);
+    if (schema.type !== 'object') throw new Error(`no values are known for ${JSON.stringify(schema)}`);
+    return this.members(schema).map((members) => `{${members.map((pair) => pair.join(':')).join()}}`);
+  }
+
+  private list({ items, minItems }: Schema): Arbitrary<string> {
+    if (!items) throw new Error('a list of what?');
+    const item = this.any(items);
+    return fc.array(item, { minLength: minItems, maxLength: LONGEST_LIST }).map((list) => `[${list.join()}]`);
+  }
+}

@@ -1,0 +1,46 @@
+import type { Answer } from './contract.js';
+
+/** Before an answer has told more. */
+const FIRST_VERSION = '2';
+const FIRST_TRANSACTION = 'txn1';
+const ALL_ACCOUNTS = 'all';
+
+/** What the answers so far have told of the bank, for requests that are to hit it: they name it with `{{…}}`. */
+export class World {
+  /** By account. */
+  private readonly versions = new Map<string, string>();
+  /** By account, or for the listing of all accounts. */
+  private readonly cursors = new Map<string, string>();
+  private transaction = FIRST_TRANSACTION;
+
+  /** Fills in what a text, sent to this path, leaves open. What nobody knows yet stays as it is. */
+  resolve(path: string, text: string): string {
+    if (!text.includes('{{')) return text;
+    const account = accountOf(path);
+    const cursor = this.cursors.get(account);
+    const others = [...this.cursors].filter(([listing]) => listing !== account);
+    const known: Readonly<Record<string, string | undefined>> = {
+      version: this.versions.get(account) ?? FIRST_VERSION,
+      transaction: this.transaction,
+      cursor,
+      otherCursor: others.at(-1)?.[1],
+      halfCursor: cursor?.slice(0, cursor.length / 2),
+    };
+    return text.replaceAll(/\{\{(\w+)\}\}/g, (whole, name: string) => known[name] ?? whole);
+  }
+
+  learn(path: string, { status, headers, text }: Answer): void {
+    const account = accountOf(path);
+    const version = /^"(\d+)"$/.exec(headers['etag'] ?? '')?.[1];
+    if (version !== undefined && account !== ALL_ACCOUNTS) this.versions.set(account, version);
+    if (status === 201)
+      this.transaction = /^\/transactions\/(\w+)$/.exec(headers['location'] ?? '')?.[1] ?? this.transaction;
+    const cursor = status === 200 && /"nextCursor":"([\w-]+)"/.exec(text)?.[1];
+    if (cursor) this.cursors.set(account, cursor);
+  }
+}
+
+/** The account whose path it is. */
+function accountOf(path: string): string {
+  return /^\/accounts\/(\d+)/.exec(path)?.[1] ?? ALL_ACCOUNTS;
+}

@@ -1,0 +1,165 @@
+import { chown, rm, stat, statfs } from 'node:fs/promises';
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { locateBinaries, type PostgresBinaries } from '../../../src/database/embedded/binaries.js';
+import { createCluster } from '../../../src/database/embedded/cluster.js';
+import { DATABASE, SUPERUSER } from '../../../src/database/embedded/connection.js';
+import { readPassword } from '../../../src/database/embedded/data-folder.js';
+import { chooseRunAs } from '../../../src/database/embedded/run-as.js';
+import { freePort, startServer } from '../../../src/database/embedded/start-server.js';
+import { FAST_STOP } from '../../../src/database/embedded/watched-process.js';
+import { removeFolder } from './private-folder.js';
+import { newPlace, PlacedServer, type Place } from './server.js';
+
+const run = promisify(execFile);
+
+const FILL_TRIES = 20;
+/** For a backend that is just being started. */
+const FORK_MS = 10;
+
+/** A PostgreSQL of the embedded one's programs that, unlike it, stays down when it is killed. */
+export class PostgresServer extends PlacedServer {
+  protected override readonly stopSignals = FAST_STOP;
+
+  constructor(
+    place: Place,
+    private readonly binaries: PostgresBinaries,
+    private readonly password: string,
+    port: number,
+    private readonly settings: Readonly<Record<string, string>>,
+    readonly disk?: SmallDisk,
+  ) {
+    super(place, port);
+  }
+
+  override async stop(): Promise<void> {
+    await this.halt();
+    await this.disk?.unmount();
+    await super.stop();
+  }
+
+  get url(): string {
+    return `postgresql://${SUPERUSER}:${this.password}@127.0.0.1:${this.port}/${DATABASE}`;
+  }
+
+  override async start(): Promise<void> {
+    this.process = await startServer({
+      binaries: this.binaries,
+      runAs: this.place.runAs,
+      clusterDir: join(this.place.folder, 'postgres'),
+      password: this.password,
+      port: this.port,
+      settings: this.settings,
+      onLine: () => undefined,
+      onProcess: () => undefined,
+      signal: new AbortController().signal,
+    });
+  }
+
+  override async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
+    if (this.process?.pid !== undefined) await signalPostgres(this.process.pid, signal);
+    if (signal === 'SIGKILL') await this.process?.ended;
+  }
+
+  /** As `pg_ctl stop -m immediate` does: no checkpoint, every session cut. */
+  async stopImmediately(): Promise<void> {
+    this.process?.kill('SIGQUIT');
+    await this.process?.ended;
+  }
+}
+
+/** To a PostgreSQL server and all its processes, itself first, so that it starts no further one. */
+export async function signalPostgres(pid: number, signal: NodeJS.Signals): Promise<void> {
+  const children = await childrenOf(pid);
+  sendSignal(pid, signal);
+  await sleep(FORK_MS);
+  for (const child of new Set([...children, ...(await childrenOf(pid))])) sendSignal(child, signal);
+}
+
+async function childrenOf(pid: number): Promise<number[]> {
+  const { stdout } = await run('ps', ['--ppid', String(pid), '-o', 'pid=']).catch(() => ({ stdout: '' }));
+  return stdout.split('\n').map(Number).filter(Boolean);
+}
+
+function sendSignal(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // It is gone already.
+  }
+}
+
+/** A disk of its own for a server, in memory, which can be full. Only root may mount one. */
+export class SmallDisk {
+  private readonly filler: string;
+
+  private constructor(private readonly folder: string) {
+    this.filler = join(folder, 'filler');
+  }
+
+  static async mount(folder: string, bytes: number): Promise<SmallDisk> {
+    const { uid, gid, mode } = await stat(folder);
+    const rights = `uid=${uid},gid=${gid},mode=${(mode & 0o777).toString(8)}`;
+    await run('mount', ['-t', 'tmpfs', '-o', `size=${bytes},${rights}`, 'tmpfs', folder]);
+    return new SmallDisk(folder);
+  }
+
+  /** Hardly a byte is left. */
+  async fill(): Promise<void> {
+    for (let tries = 0; tries < FILL_TRIES; tries++) {
+      const { bavail, bsize } = await statfs(this.folder);
+      // What the server itself takes meanwhile may make it too long.
+      const filled = await run('fallocate', ['--length', String(bavail * bsize), this.filler]).catch(
+        () => false,
+      );
+      if (filled) return;
+    }
+    throw new Error(`${this.folder} could not be filled`);
+  }
+
+  async free(): Promise<void> {
+    await rm(this.filler, { force: true });
+  }
+
+  async unmount(): Promise<void> {
+    await run('umount', ['--lazy', this.folder]);
+  }
+}
+
+/**
+ * Starts a new server.
+ *
+ * @param settings besides those of the embedded PostgreSQL
+ * @param diskBytes gives it a small disk of its own; needs root
+ */
+export async function startPostgres(
+  settings: Readonly<Record<string, string>> = {},
+  diskBytes?: number,
+): Promise<PostgresServer> {
+  const { folder } = await newPlace('postgres');
+  const binaries = await locateBinaries();
+  const runAs = await chooseRunAs(binaries, folder, undefined);
+  if (runAs.owner) await chown(folder, runAs.owner.uid, runAs.owner.gid);
+  const place = { folder, runAs };
+  const disk = diskBytes === undefined ? undefined : await SmallDisk.mount(folder, diskBytes);
+  try {
+    const clusterDir = join(folder, 'postgres');
+    await createCluster({ folder, clusterDir, binaries, runAs, sync: settings['fsync'] !== 'off' });
+    const server = new PostgresServer(
+      place,
+      binaries,
+      await readPassword(folder),
+      await freePort(),
+      settings,
+      disk,
+    );
+    await server.start();
+    return server;
+  } catch (error) {
+    await disk?.unmount();
+    await removeFolder(folder);
+    throw error;
+  }
+}
