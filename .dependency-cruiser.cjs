@@ -1,40 +1,86 @@
-/** The import rules of ARCHITECTURE.md, checked by `npm run check`. */
+/**
+ * The layers of ARCHITECTURE.md, checked by `npm run check`. Each line is a rank, the lowest first. A file imports from
+ * its own folder and from lower ranks only, so no circle of folders can arise.
+ */
+const RANKS = [
+  ['src/domain'],
+  ['src/config', 'src/concurrency', 'migrations'],
+  ['src/storage'],
+  ['src/observability', 'src/audit'],
+  ['src/redis', 'src/sharding', 'src/database'],
+  ['src/cache', 'src/access'],
+  ['src/messaging'],
+  ['src/ledger/write', 'src/ledger/read'],
+  ['src/ledger'],
+  ['src/http/validation'],
+  ['src/http/server'],
+  ['src/http/access'],
+  ['src/http/openapi'],
+  ['src/http'],
+  ['src/accounts', 'src/transactions', 'src/health'],
+  ['src/app'],
+  ['src/app/workers', 'src/admin'],
+  ['src/cli'],
+  ['src'],
+  ['tools/stack/servers', 'tools/stack/proxies', 'tools/checks'],
+  ['tools/stack', 'tools/bench/load', 'tools/chaos/checker', 'tools/fuzz'],
+  ['tools/bench', 'tools/chaos'],
+  ['tools/bench/overload'],
+  ['test/support', 'test/sabotage'],
+  ['test/integration', 'test/e2e'],
+];
+
+/** Folders that are one room: their subfolders only sort their files. */
+const ROOMS = ['src/database', 'src/storage', 'src/access', 'src/redis', 'migrations'];
+
+/** The files of a folder, without those of its subfolders that have a rank of their own. */
+const filesOf = (folder) => (ROOMS.includes(folder) ? `^${folder}/` : `^${folder}/[^/]+$`);
+
+/** Two features, for instance, share a rank and know nothing of each other, except in the module that joins them. */
+const rankRules = RANKS.flatMap((folders, rank) =>
+  folders.map((folder) => ({
+    name: `${folder} imports lower ranks only`,
+    severity: 'error',
+    from: { path: filesOf(folder) },
+    to: {
+      path: '^(src|migrations|tools|test|packages)/',
+      pathNot: [folder, ...RANKS.slice(0, rank).flat()].map(filesOf),
+    },
+  })),
+);
+
 module.exports = {
   forbidden: [
     { name: 'no-cycles', severity: 'error', from: {}, to: { circular: true } },
+    { name: 'no-cycles-of-folders', severity: 'error', scope: 'folder', from: {}, to: { circular: true } },
+    ...rankRules,
     {
-      name: 'domain-imports-only-itself',
-      comment: 'domain/ is plain TypeScript: no framework, no library, no other folder.',
+      name: 'every-file-has-a-rank',
+      comment: 'A new folder is given its place in RANKS.',
+      severity: 'error',
+      from: { path: '^(src|migrations|tools|test)/', pathNot: RANKS.flat().map(filesOf) },
+      to: {},
+    },
+    {
+      name: 'domain-is-plain-typescript',
+      comment: 'No framework, no library. Hashing is computation, too.',
       severity: 'error',
       from: { path: '^src/domain/', pathNot: '\\.spec\\.ts$' },
-      // Hashing is computation, too.
       to: { pathNot: '^src/domain/|^crypto$' },
     },
     {
-      name: 'features-meet-in-modules-only',
-      comment: 'accounts/ and transactions/ know each other through their *.module.ts files alone.',
+      name: 'only-http-and-the-features-know-http',
       severity: 'error',
-      from: { path: '^src/(accounts|transactions)/', pathNot: '\\.module\\.ts$' },
-      to: { path: '^src/(accounts|transactions)/', pathNot: '^src/$1/' },
-    },
-    {
-      name: 'ledger-knows-no-http',
-      severity: 'error',
-      from: { path: '^src/(ledger|database|cache|events|domain)/' },
-      to: {
-        path: '^src/(http|accounts|transactions)/|^node_modules/(fastify|@nestjs/(swagger|platform-fastify))',
+      from: {
+        path: '^src/(domain|config|concurrency|storage|audit|redis|sharding|cache|access|messaging|ledger|admin|cli)/',
+        pathNot: '\\.spec\\.ts$',
       },
-    },
-    {
-      name: 'sources-import-no-tests',
-      severity: 'error',
-      from: { path: '^(src|migrations)/' },
-      to: { path: '^(test|bench|stack|fuzz)/' },
+      to: { path: '^node_modules/(fastify|@fastify|@nestjs/(swagger|platform-fastify))' },
     },
     {
       name: 'no-orphans',
       severity: 'error',
-      from: { orphan: true, path: '^src/', pathNot: '(main|cli)\\.ts$|\\.d\\.ts$' },
+      from: { orphan: true, path: '^src/', pathNot: '\\.d\\.ts$' },
       to: {},
     },
   ],

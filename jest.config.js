@@ -41,7 +41,7 @@ export default {
     {
       ...shared,
       displayName: 'unit',
-      testMatch: ['<rootDir>/{src,chaos,scripts,tools}/**/*.spec.ts'],
+      testMatch: ['<rootDir>/{src,tools}/**/*.spec.ts'],
     },
     {
       ...shared,

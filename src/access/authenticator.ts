@@ -1,9 +1,8 @@
 import type { Socket } from 'node:net';
-import type { FastifyRequest } from 'fastify';
 import { TooManyRequestsError } from './too-many-requests.js';
 import { LocalRateLimiter } from './rate-limit/local-rate-limiter.js';
 import { ratePolicy } from './rate-limit/gcra.js';
-import { addressOf } from './user.js';
+import { addressOf, type RequestOrigin } from './user.js';
 import type { AuthenticationFailure } from '../observability/metrics.js';
 import { UnauthorizedError } from './access-errors.js';
 import { KEY_PREFIX } from './api-key.js';
@@ -11,6 +10,11 @@ import type { CredentialSource, KnownCredential, Principal } from './principal.j
 
 /** Of `Authorization: Bearer <credential>`; the name of the scheme may be written in any case (RFC 9110, 11.1). */
 const BEARER = /^bearer +(\S+) *$/i;
+
+/** A request, as far as it shows who sends it. */
+export interface CredentialedRequest extends RequestOrigin {
+  readonly headers: { readonly authorization?: string | undefined };
+}
 
 /** Finds out who sends a request. */
 export class Authenticator {
@@ -39,7 +43,7 @@ export class Authenticator {
    * @throws UnauthorizedError; TooManyRequestsError. Rejects with UnauthorizedError, or with why the credential can't
    *   be looked up
    */
-  authenticate(request: FastifyRequest): Principal | Promise<Principal> {
+  authenticate(request: CredentialedRequest): Principal | Promise<Principal> {
     const { authorization } = request.headers;
     const last = this.lastShown.get(request.socket);
     const known = last !== undefined && last.authorization === authorization && last.known.principalNow();
@@ -48,7 +52,7 @@ export class Authenticator {
 
   /** For a credential other than the last one of its connection, or one that has to be checked again. */
   private identify(
-    request: FastifyRequest,
+    request: CredentialedRequest,
     authorization: string | undefined,
   ): Principal | Promise<Principal> {
     const credential = authorization === undefined ? undefined : BEARER.exec(authorization)?.[1];
@@ -79,7 +83,7 @@ export class Authenticator {
       });
   }
 
-  private refuseMalformed(request: FastifyRequest): Error {
+  private refuseMalformed(request: CredentialedRequest): Error {
     const { admitted } = this.failures.take(addressOf(request));
     this.onFailure(admitted ? 'invalid' : 'limited');
     return admitted

@@ -19,18 +19,7 @@ import { halfOf, AdaptiveConcurrencyLimiter } from '../concurrency/adaptive-conc
 import { LedgerError } from '../domain/errors.js';
 import { ProviderUnavailableError, UnauthorizedError } from './access-errors.js';
 import { principalOf, type CredentialSource, type KnownCredential, type Principal } from './principal.js';
-
-/** The identity provider whose tokens are believed, and how they are to look. */
-export interface TokenSettings {
-  readonly issuer: string;
-  readonly audience: string;
-  /** Where its public keys are (RFC 7517). */
-  readonly jwksUrl: string;
-  /** The claim that holds the scopes: a text with spaces between them, or a list. */
-  readonly scopesClaim: string;
-  /** How far its clock may be off. */
-  readonly clockToleranceS: number;
-}
+import type { TokenSettings } from '../config/config.js';
 
 /** Signatures by a private key alone: with HS256, the provider's public key would be taken for a secret. */
 const ALGORITHMS = ['RS256', 'ES256', 'EdDSA', 'Ed25519'];

@@ -1,7 +1,7 @@
-import type { FastifyRequest } from 'fastify';
+import type { Socket } from 'node:net';
 import ipaddr from 'ipaddr.js';
 import { LRUCache } from 'lru-cache';
-import { EVERYBODY, NOBODY } from './principal.js';
+import { EVERYBODY, NOBODY, type Principal } from './principal.js';
 import type { Sender } from '../domain/sender.js';
 import { readAddress } from './client-address.js';
 
@@ -11,19 +11,31 @@ const SUBSCRIBER_HEXTETS = 4;
 /** Parsing an IPv6 address takes 18 µs, a tenth of the cost of a posting. */
 const networks = new LRUCache<string, string>({ max: 10_000 });
 
+/** What a request tells of where it came from. */
+export interface RequestOrigin {
+  /** The client's address, as the connection or a trusted proxy tells it. */
+  readonly ip: string;
+  readonly socket: Socket;
+}
+
+/** A request whose sender is known. */
+export interface IdentifiedRequest extends RequestOrigin {
+  readonly principal: Principal;
+}
+
 /** Whom a request is counted for: who has shown a credential, whatever the address; else the address. */
-export function userOf(request: FastifyRequest): string {
+export function userOf(request: IdentifiedRequest): string {
   const { principal } = request;
   return principal === EVERYBODY || principal === NOBODY ? addressOf(request) : principal.id;
 }
 
-export const senderOf = (request: FastifyRequest): Sender => ({
+export const senderOf = (request: IdentifiedRequest): Sender => ({
   user: userOf(request),
   owner: request.principal.owner,
 });
 
 /** The client's address, or its network where one client has all of it. */
-export function addressOf(request: FastifyRequest): string {
+export function addressOf(request: RequestOrigin): string {
   // What a trusted proxy forwards may be no address at all; then the proxy itself is the client.
   return rememberedNetworkOf(request.ip) ?? networkOf(request.socket.remoteAddress ?? '') ?? 'unknown';
 }

@@ -1,5 +1,11 @@
 import type { Account, OwnedAccount } from '../domain/account.js';
-import { IsAmount, IsOptionalField, IsOwner, IsVersion, type Numeric } from '../http/validation/field-rules.js';
+import {
+  IsAmount,
+  IsOptionalField,
+  IsOwner,
+  IsVersion,
+  type Numeric,
+} from '../http/validation/field-rules.js';
 import { InvalidRequestError } from '../http/validation/invalid-request.js';
 import { JsonMoney } from '../http/validation/json-money.js';
 import type { ChainProof } from '../ledger/read/ledger-reader.js';

@@ -10,6 +10,7 @@ import {
 import { sharedBuffers } from '../database/embedded/memory.js';
 import { EmbeddedPostgres } from '../database/embedded-postgres.js';
 import type { ShardAddress } from '../config/shard-address.js';
+import { UserError } from '../domain/user-error.js';
 
 /** The bank's databases, up and migrated. */
 export interface Bank extends BootstrappedShards {
@@ -31,12 +32,16 @@ export interface OpenDatabasesOptions {
 }
 
 /** A problem that the user can mend; shown without a stack. */
-export class StartError extends Error {}
+export class StartError extends UserError {}
 
 const RETRY_MS = 500;
 
 /** Finds or starts the bank's PostgreSQL and brings its schemas up to date. */
-export async function openDatabases(config: Config, logger: Logger, options: OpenDatabasesOptions): Promise<Bank> {
+export async function openDatabases(
+  config: Config,
+  logger: Logger,
+  options: OpenDatabasesOptions,
+): Promise<Bank> {
   const servers = await openServers(config, logger, options);
   try {
     const settled = await settleInTime(servers.shards, config.databaseStartTimeoutMs, logger, options);
@@ -78,7 +83,11 @@ export function embeddedConnections(config: Config): number {
   );
 }
 
-function openEmbedded(config: Config, logger: Logger, options: OpenDatabasesOptions): Promise<EmbeddedPostgres> {
+function openEmbedded(
+  config: Config,
+  logger: Logger,
+  options: OpenDatabasesOptions,
+): Promise<EmbeddedPostgres> {
   return EmbeddedPostgres.open({
     dataDir: config.dataDir,
     holder: options.holder,

@@ -8,7 +8,7 @@ import { exitCodeOf, userMessage, failureMessage, InterruptedError, CommandError
 
 const withCode = (message: string, code: string) => Object.assign(new Error(message), { code });
 
-describe('explain', () => {
+describe('userMessage', () => {
   it.each([
     new StartError('the database is too old'),
     new EmbeddedPostgresError('DATA_DIR is in use'),
@@ -39,7 +39,7 @@ describe('explain', () => {
     'shows the stack of a defect: $message',
     (error) => {
       expect(userMessage(error)).toBe(error.stack);
-      expect(error.stack).toContain('explain.spec');
+      expect(error.stack).toContain('user-message.spec');
     },
   );
 

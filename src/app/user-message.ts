@@ -1,16 +1,11 @@
-import { StartError } from './open-databases.js';
-import { ShardsDownError, ShardUnusableError } from '../sharding/bootstrap-shards.js';
-import { ConfigError } from '../config/config.js';
 import { sqlStateOf } from '../storage/database-errors.js';
-import { NotDurableError } from '../storage/durability.js';
 import { EmbeddedPostgresError } from '../database/embedded-postgres.js';
-import { ShardMismatchError } from '../storage/migrate.js';
-import { ServiceRoleError } from '../storage/service-role.js';
 import { LedgerError, type Refusal } from '../domain/errors.js';
 import { messageOf } from '../domain/error-message.js';
+import { UserError } from '../domain/user-error.js';
 
 /** A command could not do its work for a reason that is no defect; the message is a sentence for the user. */
-export class CommandError extends Error {
+export class CommandError extends UserError {
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);
     this.name = 'CommandError';
@@ -18,7 +13,7 @@ export class CommandError extends Error {
 }
 
 /** The user stopped the command. */
-export class InterruptedError extends Error {
+export class InterruptedError extends UserError {
   constructor(readonly signal: 'SIGINT' | 'SIGTERM') {
     super(`stopped by ${signal}`);
     this.name = 'InterruptedError';
@@ -33,20 +28,6 @@ export function exitCodeOf(error: unknown): number {
   return error instanceof InterruptedError ? INTERRUPTED[error.signal] : 1;
 }
 
-/** Errors whose message is written for the user. */
-const SAID_WELL = [
-  ConfigError,
-  StartError,
-  EmbeddedPostgresError,
-  ShardMismatchError,
-  ServiceRoleError,
-  ShardsDownError,
-  ShardUnusableError,
-  NotDurableError,
-  CommandError,
-  InterruptedError,
-];
-
 /**
  * SQLSTATE classes that tell of the server or of the user's rights on it, not of a wrong statement: 08 connection,
  * 25 read-only server, 28 and 3D the URL, 42501 missing rights, 53 resources, 57 operator intervention, 58 system.
@@ -55,7 +36,7 @@ const SERVER_TROUBLE = /^(08|25006|28|3D|42501|53|57|58)/;
 
 /** What the user can mend is said in a sentence; anything else is a defect and shown with its stack. */
 export function userMessage(error: unknown): string {
-  if (SAID_WELL.some((known) => error instanceof known)) return (error as Error).message;
+  if (error instanceof UserError || error instanceof EmbeddedPostgresError) return error.message;
   if (error instanceof LedgerError) return failureMessage(error.refusal);
   if (isServerTrouble(error)) return `the database failed: ${messageOf(error)}`;
   return error instanceof Error ? (error.stack ?? error.message) : String(error);

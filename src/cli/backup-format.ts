@@ -260,7 +260,9 @@ export function kindOf(table: BackupFile['table']): BackedUp {
 export async function openInside(folder: string, file: string): Promise<FileHandle> {
   const path = join(folder, file);
   if ((await realpath(path)) !== join(await realpath(folder), file)) {
-    throw new CommandError(`${path} is a link or lies behind one: the files of a backup are in its own folder`);
+    throw new CommandError(
+      `${path} is a link or lies behind one: the files of a backup are in its own folder`,
+    );
   }
   const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   if ((await handle.stat()).isFile()) return handle;
@@ -315,7 +317,8 @@ async function* unpack(
   const { size } = await handle.stat();
   const packed = handle.createReadStream({ signal });
   try {
-    if (size !== bytes) throw new CommandError(`${path} is damaged: it has ${size} bytes instead of ${bytes}`);
+    if (size !== bytes)
+      throw new CommandError(`${path} is damaged: it has ${size} bytes instead of ${bytes}`);
     const [read, content] = [new Measure(), new Measure()];
     const rows = pipeline(
       packed,

@@ -109,7 +109,8 @@ async function isTaken(folder: string): Promise<boolean> {
   } catch (error) {
     if (error instanceof CommandError) throw error;
     if (codeOf(error) === 'ENOENT') return false;
-    if (codeOf(error) === 'ENOTDIR') throw new CommandError(`${folder} is a file; a backup needs a new folder`);
+    if (codeOf(error) === 'ENOTDIR')
+      throw new CommandError(`${folder} is a file; a backup needs a new folder`);
     throw new CommandError(`${folder} can't be used: ${messageOf(error)}`);
   }
   throw new CommandError(`${folder} is not empty; a backup needs a new folder`);

@@ -244,7 +244,8 @@ export async function moveShard(
 /** Reads from the broker alone: the bank is not opened. */
 export async function tailEvents(options: TailOptions): Promise<void> {
   const { rabbitmq } = loadConfig();
-  if (!rabbitmq) throw new CommandError('RABBITMQ_URL is not set: without a broker, events stay in the service');
+  if (!rabbitmq)
+    throw new CommandError('RABBITMQ_URL is not set: without a broker, events stay in the service');
   const signal = onInterrupt();
   await runTail(rabbitmq, options, signal);
   signal.throwIfAborted();

@@ -337,7 +337,9 @@ async function checkIds({ client, tables }: ShardSession, { files }: BackupShard
     );
     if (rows[0]?.outside) throw new CommandError(`the backup has rows of ${table} with ids that no bank has`);
     if (rows[0]?.ahead) {
-      throw new CommandError(`the backup has rows of ${table} with ids that its sequence is still to hand out`);
+      throw new CommandError(
+        `the backup has rows of ${table} with ids that its sequence is still to hand out`,
+      );
     }
   }
 }

@@ -101,7 +101,9 @@ export async function moveShard(
     return { from: describeServer(configured.url), to: there, transactions: undefined, pauseMs: 0 };
   }
   if (!place) {
-    throw new CommandError(`an earlier move to ${describeServer(from.url)} is not finished: run it again first`);
+    throw new CommandError(
+      `an earlier move to ${describeServer(from.url)} is not finished: run it again first`,
+    );
   }
   if (place.index !== index || place.count !== count) {
     throw new ShardMismatchError(`${describeShard(from)} holds shard ${place.index} of ${place.count}`);
@@ -457,7 +459,8 @@ async function commitSwitch({ source, to }: Move): Promise<void> {
   } finally {
     clearTimeout(limit);
   }
-  if (tag !== 'COMMIT') throw new CommandError(`the switch was answered with ${tag}; the shard is where it was`);
+  if (tag !== 'COMMIT')
+    throw new CommandError(`the switch was answered with ${tag}; the shard is where it was`);
 }
 
 /** Makes the copy the shard. Only once its source has left its address: never are there two. */

@@ -127,7 +127,8 @@ async function credentialFor({ url, keyFile }: ServiceAddress): Promise<Record<s
       throw new CommandError(`the key can't be read: ${messageOf(error)}`, { cause: error });
     })
   ).trim();
-  if (!/^[\x21-\x7e]{1,4096}$/.test(key)) throw new CommandError(`${keyFile} must hold a key on a single line`);
+  if (!/^[\x21-\x7e]{1,4096}$/.test(key))
+    throw new CommandError(`${keyFile} must hold a key on a single line`);
   return { authorization: `Bearer ${key}` };
 }
 

@@ -169,7 +169,12 @@ describe('AdaptiveConcurrencyLimiter, between users', () => {
   });
 
   it('keeps half of the places for others where one user may have half', () => {
-    const turnstile = new AdaptiveConcurrencyLimiter({ atWork: 4, perUser: halfOf(4), queue: 10, holdMs: 30_000 });
+    const turnstile = new AdaptiveConcurrencyLimiter({
+      atWork: 4,
+      perUser: halfOf(4),
+      queue: 10,
+      holdMs: 30_000,
+    });
     const { decided, enter, leave } = visitors(turnstile);
     for (const name of 'abcd') enter(name, 'slow');
     expect(decided.splice(0)).toEqual(['a at once', 'b at once']);

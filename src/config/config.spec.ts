@@ -298,7 +298,7 @@ describe('loadConfig: what it refuses', () => {
 });
 
 describe('.env.example', () => {
-  const lines = readFileSync(new URL('../.env.example', import.meta.url), 'utf8').split('\n');
+  const lines = readFileSync(new URL('../../.env.example', import.meta.url), 'utf8').split('\n');
   const settings = lines.flatMap((line) => {
     const [, name = '', value = ''] = /^(?:# ?)?([A-Z][A-Z0-9_]*)=(.*)$/.exec(line) ?? [];
     return name === '' ? [] : [[name, value] as const];

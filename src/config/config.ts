@@ -1,7 +1,6 @@
 import { availableParallelism } from 'node:os';
 import ipaddr from 'ipaddr.js';
 import { z } from 'zod';
-import type { TokenSettings } from '../access/tokens.js';
 import {
   describeShard,
   isPostgresUrl,
@@ -10,6 +9,19 @@ import {
   SHARD_URL_FORM,
   type ShardAddress,
 } from './shard-address.js';
+import { UserError } from '../domain/user-error.js';
+
+/** The identity provider whose tokens are believed, and how they are to look. */
+export interface TokenSettings {
+  readonly issuer: string;
+  readonly audience: string;
+  /** Where its public keys are (RFC 7517). */
+  readonly jwksUrl: string;
+  /** The claim that holds the scopes: a text with spaces between them, or a list. */
+  readonly scopesClaim: string;
+  /** How far its clock may be off. */
+  readonly clockToleranceS: number;
+}
 
 /** The service's settings: read once, validated, frozen. Durations are in milliseconds. */
 export interface Config {
@@ -100,7 +112,7 @@ export interface Config {
 export type LogLevel = 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent';
 
 /** The environment does not describe a service that can run. Lists every problem; never shows a value. */
-export class ConfigError extends Error {
+export class ConfigError extends UserError {
   constructor(readonly problems: readonly string[]) {
     super(
       `The configuration has ${problems.length} problem(s):\n${problems.map((line) => `  - ${line}`).join('\n')}`,

@@ -9,7 +9,13 @@ import { Lifecycle } from '../observability/lifecycle.js';
 import { MetricsController } from './metrics.controller.js';
 
 @Module({
-  imports: [TerminusModule.forRoot({ logger: false }), LedgerModule, AccessModule, MessagingModule, RedisModule],
+  imports: [
+    TerminusModule.forRoot({ logger: false }),
+    LedgerModule,
+    AccessModule,
+    MessagingModule,
+    RedisModule,
+  ],
   controllers: [HealthController, MetricsController],
   providers: [Lifecycle],
 })

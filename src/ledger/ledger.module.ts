@@ -19,15 +19,15 @@ import { ShardReader } from './read/shard-reader.js';
 import { ShardRouter } from '../sharding/shard-router.js';
 import { AdaptiveConcurrencyLimiter } from '../concurrency/adaptive-concurrency-limiter.js';
 import { TransactionRunner } from '../storage/transaction-runner.js';
+import { RecentLocalBatchesModule } from '../messaging/recent-local-batches.module.js';
 
 /** The injection token of the shards' {@link ShardReader}s. */
 export const READERS = Symbol('READERS');
 
 /** Puts the ledger together, shard by shard. */
 @Module({
-  imports: [CacheModule],
+  imports: [CacheModule, RecentLocalBatchesModule],
   providers: [
-    RecentLocalBatches,
     {
       provide: ShardedLedger,
       inject: [CONFIG, SHARDS, BalanceCache, RecentLocalBatches, Metrics],
@@ -47,7 +47,7 @@ export const READERS = Symbol('READERS');
       useFactory: (readers: ShardRouter<ShardReader>) => new AccountOwners(readers),
     },
   ],
-  exports: [Ledger, LedgerReader, AccountOwners, RecentLocalBatches, READERS],
+  exports: [Ledger, LedgerReader, AccountOwners, READERS],
 })
 export class LedgerModule implements OnApplicationShutdown {
   constructor(private readonly ledger: ShardedLedger) {}

@@ -6,8 +6,8 @@ import { SHARDS } from '../sharding/sharding.module.js';
 import type { Shard } from '../sharding/shard.js';
 import { tablesOf } from '../storage/tables.js';
 import { BalanceCache } from '../domain/ports.js';
-import { LedgerModule } from '../ledger/ledger.module.js';
 import { RecentLocalBatches } from './recent-local-batches.js';
+import { RecentLocalBatchesModule } from './recent-local-batches.module.js';
 import { TransactionRunner } from '../storage/transaction-runner.js';
 import { Metrics } from '../observability/metrics.js';
 import { InProcessPublisher } from './in-process-publisher.js';
@@ -24,7 +24,7 @@ export const RABBITMQ = Symbol('RABBITMQ');
 
 /** One relay per shard, from the outbox to this process's own bus and to RabbitMQ, where there is one. */
 @Module({
-  imports: [CacheModule, LedgerModule],
+  imports: [CacheModule, RecentLocalBatchesModule],
   providers: [
     {
       provide: InProcessPublisher,

@@ -5,6 +5,7 @@ import { migrate, ShardMismatchError, type MigrationReport } from '../storage/mi
 import { ServiceRoleError } from '../storage/service-role.js';
 import { describeShard, type ShardAddress } from '../config/shard-address.js';
 import { locateShard, ServerTooOldError, type LocatedShard, type ShardIdentity } from './shard-locator.js';
+import { UserError } from '../domain/user-error.js';
 
 /** The shards of one bank, in its order. */
 export interface BankShards {
@@ -21,10 +22,10 @@ export interface BootstrappedShards extends BankShards {
 }
 
 /** Shards that can't be reached just now, and without which nothing can be said. */
-export class ShardsDownError extends Error {}
+export class ShardsDownError extends UserError {}
 
 /** A server refuses us for a reason that waiting does not mend. */
-export class ShardUnusableError extends Error {}
+export class ShardUnusableError extends UserError {}
 
 /**
  * Checks that the list is the bank's, whole and in order, and brings every shard up to date. A new bank is founded
@@ -68,7 +69,10 @@ async function record(shards: readonly ShardAddress[], reports: readonly Migrati
 }
 
 /** Brings a shard of a known bank up to date that was down when the bank was opened. @throws as bootstrapShards does */
-export async function bootstrapShard(configured: ShardAddress, identity: ShardIdentity): Promise<ShardAddress> {
+export async function bootstrapShard(
+  configured: ShardAddress,
+  identity: ShardIdentity,
+): Promise<ShardAddress> {
   const shard = await locateShard(configured);
   checkPlace(shard, identity);
   if (!shard.identity) throw missing(shard.address, identity.index, identity.bankId);

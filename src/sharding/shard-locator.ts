@@ -1,5 +1,10 @@
 import { Client } from 'pg';
-import { describeShard, forwarded, type ForwardingAddress, type ShardAddress } from '../config/shard-address.js';
+import {
+  describeShard,
+  forwarded,
+  type ForwardingAddress,
+  type ShardAddress,
+} from '../config/shard-address.js';
 import { tablesOf } from '../storage/tables.js';
 
 /** What a shard's own row says: which shard of which bank it is. */

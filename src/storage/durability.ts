@@ -1,8 +1,9 @@
 import type { DataSource } from 'typeorm';
 import { settingsOfNodes } from './citus.js';
+import { UserError } from '../domain/user-error.js';
 
 /** The server may lose what it has said is committed. */
-export class NotDurableError extends Error {}
+export class NotDurableError extends UserError {}
 
 /**
  * For the beginning of a transaction that is rare and must not be lost: its COMMIT is answered when it is on the disk,

@@ -5,6 +5,7 @@ import { dataSourceOptions, MIGRATIONS } from './data-source.js';
 import { UNLIMITED } from './durability.js';
 import { grantServiceRole, serviceRoleOf } from './service-role.js';
 import type { ShardAddress } from '../config/shard-address.js';
+import { UserError } from '../domain/user-error.js';
 
 /** A shard's place in its bank: index 0 … count - 1. The count is fixed when the bank is created. */
 export interface ShardPlace {
@@ -21,7 +22,7 @@ export interface MigrationReport {
 }
 
 /** The shard belongs to another place of the bank, or to another bank, than the configuration says. */
-export class ShardMismatchError extends Error {}
+export class ShardMismatchError extends UserError {}
 
 /**
  * Brings one shard to the newest schema and settles which shard it is, over its direct connection. Safe to call from several instances at once: one migrates, the others wait for it.

@@ -1,5 +1,6 @@
 import { escapeIdentifier } from 'pg';
 import type { ShardAddress } from '../config/shard-address.js';
+import { UserError } from '../domain/user-error.js';
 
 /**
  * All that the service may do with the bank's tables where it has a role of its own: nothing that rewrites history, hands
@@ -25,7 +26,7 @@ type Query = (sql: string, parameters?: unknown[]) => Promise<unknown>;
 const SEQUENCES = ['accounts_account_id_seq', 'transactions_transaction_id_seq', 'outbox_outbox_id_seq'];
 
 /** The service's role may do what it must not. */
-export class ServiceRoleError extends Error {}
+export class ServiceRoleError extends UserError {}
 
 /** The user of DATABASE_URL, when migrations are another user's; undefined: one user does both, and may do everything. */
 export function serviceRoleOf({ url, migrationUrl }: ShardAddress): string | undefined {

@@ -2,7 +2,12 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { PayloadTooLargeException } from '@nestjs/common';
 import { GatheredBytes } from '../http/validation/gathered-bytes.js';
 import { InvalidRequestError } from '../http/validation/invalid-request.js';
-import { BATCH_BODY_LIMIT_BYTES, BODY_LIMIT_BYTES, NotJsonError, parseJsonBody } from '../http/validation/json-body.js';
+import {
+  BATCH_BODY_LIMIT_BYTES,
+  BODY_LIMIT_BYTES,
+  NotJsonError,
+  parseJsonBody,
+} from '../http/validation/json-body.js';
 import { elementsOf, memberOf } from '../http/validation/json-elements.js';
 import { MAX_ITEMS, readItem, type BatchItem } from './batch-items.js';
 

@@ -106,7 +106,11 @@ describe('an API key', () => {
   it('ends when it expires, to the moment, though it was in use just now', async () => {
     const expires = new Date(Date.now() + 1_000);
     const { key } = await makeKey(app, { expires });
-    while (Date.now() < expires.getTime() - 20) expect(await status(bearer(key))).toBe(200);
+    while (Date.now() < expires.getTime() - 20) {
+      const answered = await status(bearer(key));
+      // An answer that came after the key's end may be either.
+      if (Date.now() < expires.getTime()) expect(answered).toBe(200);
+    }
     await new Promise((resolve) => setTimeout(resolve, expires.getTime() - Date.now() + 5));
     expect(await status(bearer(key))).toBe(401);
   });

@@ -11,7 +11,16 @@ import {
 } from '../../tools/fuzz/bad-values.js';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
 import type { Answer } from '../../tools/fuzz/contract.js';
-import { balanceOf, deposit, fieldsIn, JSON_TYPE, post, rawPost, receiptIn, sendRaw } from '../support/requests.js';
+import {
+  balanceOf,
+  deposit,
+  fieldsIn,
+  JSON_TYPE,
+  post,
+  rawPost,
+  receiptIn,
+  sendRaw,
+} from '../support/requests.js';
 
 let app: TestApp;
 /** An account with 100.00 at version 2, which no bad request may change. */

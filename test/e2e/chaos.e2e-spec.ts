@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 
-const PROGRAM = join(process.cwd(), 'dist/chaos/main.js');
+const PROGRAM = join(process.cwd(), 'dist/tools/chaos/main.js');
 
 describe('npm run chaos', () => {
   let out: string;

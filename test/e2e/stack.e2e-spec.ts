@@ -53,7 +53,7 @@ function printed(word: string): string {
 }
 
 beforeAll(async () => {
-  stack = new Program(['stack/main.js'], { LOG_LEVEL: 'warn' });
+  stack = new Program(['tools/stack/main.js'], { LOG_LEVEL: 'warn' });
   await stack.says('Ctrl-C', 120_000);
   api = [printed('API'), /^API: .*\n +(http:.+)$/m.exec(stack.output)?.[1] ?? ''];
   const tail = ['src/cli.js', 'events', 'tail', '--json', '--count', String(CLIENTS * POSTINGS)];

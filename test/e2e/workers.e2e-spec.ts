@@ -30,7 +30,7 @@ function workersOf({ child }: ServiceProcess): number[] {
   const { stdout } = spawnSync('ps', ['--ppid', String(child.pid), '-o', 'pid=,args='], { encoding: 'utf8' });
   return stdout
     .split('\n')
-    .filter((line) => line.includes('worker-main'))
+    .filter((line) => line.includes('dist/src/worker.js'))
     .map((line) => parseInt(line, 10));
 }
 

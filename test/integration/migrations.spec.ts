@@ -471,7 +471,7 @@ describe('the check for drift', () => {
     const loader = join(process.cwd(), 'test/support/register-typescript.mjs');
     const check = spawn(
       process.execPath,
-      ['--import', loader, join(process.cwd(), 'src/check-migrations.ts')],
+      ['--import', loader, join(process.cwd(), 'tools/checks/migrations.ts')],
       {
         env: { PATH: process.env.PATH, HOME: tmpdir(), DATABASE_URL: database.url },
         stdio: ['ignore', 'pipe', 'inherit'],

@@ -167,9 +167,9 @@ describe('a list of shards that is not the bank', () => {
 
   it('is refused with an empty schema in the place of the first shard, once the bank is in use', async () => {
     await openAccounts(shard(2));
-    await expect(bootstrapShards([{ url: database.url, schema: 'empty' }, shard(1), shard(2)])).rejects.toThrow(
-      `schema "empty" is listed as shard 0 of the bank ${bankId} but holds no shard`,
-    );
+    await expect(
+      bootstrapShards([{ url: database.url, schema: 'empty' }, shard(1), shard(2)]),
+    ).rejects.toThrow(`schema "empty" is listed as shard 0 of the bank ${bankId} but holds no shard`);
   });
 
   it('is refused with a shard named twice, however it is spelled', async () => {
@@ -329,7 +329,13 @@ describe('a role for each shard that may use one schema only', () => {
       await app.close();
     }
     await seedBank(shards, { accounts: 10, balance: 100n });
-    await resetAccount(loadConfig({ SHARDS: shardList(shards) }), await bootstrapShards(shards), SILENT, 3, 5n);
+    await resetAccount(
+      loadConfig({ SHARDS: shardList(shards) }),
+      await bootstrapShards(shards),
+      SILENT,
+      3,
+      5n,
+    );
     expect(await verifyBank(shards)).toMatchObject({ accounts: 12, ok: true, faults: [] });
     // The roles are as narrow as they are meant to be.
     await expect(rows(first.url, 'SELECT FROM bank_1.accounts')).rejects.toThrow(
@@ -347,8 +353,8 @@ describe('a role for each shard that may use one schema only', () => {
     await create(OWNED);
     await bootstrapShards(shards);
     const [first, second] = shards as [ShardAddress, ShardAddress];
-    await expect(bootstrapShards([first, { ...second, url: first.url }], { allowDown: true })).rejects.toThrow(
-      /^shard 1 \(.*, schema "bank_1"\): permission denied for schema bank_1$/,
-    );
+    await expect(
+      bootstrapShards([first, { ...second, url: first.url }], { allowDown: true }),
+    ).rejects.toThrow(/^shard 1 \(.*, schema "bank_1"\): permission denied for schema bank_1$/);
   });
 });

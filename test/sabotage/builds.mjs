@@ -5,14 +5,14 @@
  */
 export const BUILDS = {
   'the tag of the answer to COMMIT is ignored': {
-    file: 'ledger/transaction-runner.js',
+    file: 'storage/transaction-runner.js',
     edits: [
       ["if (tag === 'ROLLBACK')", 'if (false)'],
       ["if (tag !== 'COMMIT' || written.status === 'rejected')", 'if (false)'],
     ],
   },
   'keys are looked up before the lock': {
-    file: 'ledger/post-batch.js',
+    file: 'ledger/write/batch-statements.js',
     edits: [
       [
         'const [opening, earlier, ',
@@ -30,13 +30,13 @@ export const BUILDS = {
       ['if ttl < 1 then', "if ttl < 1 or string.match(entry, 'written') then"],
       [
         'const { ttlMs } = this.settings;\n',
-        "const { ttlMs } = this.settings;\n        const by = new Error().stack.includes('GroupCommit') ? ' written' : '';\n",
+        "const { ttlMs } = this.settings;\n        const by = new Error().stack.includes('BatchWriter') ? ' written' : '';\n",
       ],
       ['`${version}:${balance}`', '`${version}:${balance}${by}`'],
     ],
   },
   'the relay goes on from the last id that it saw': {
-    file: 'events/outbox.js',
+    file: 'messaging/outbox.js',
     edits: [
       [
         '(SELECT * FROM ${this.tables.outbox} ORDER BY outbox_id LIMIT ${CHUNK_ROWS}) head',
@@ -49,7 +49,7 @@ export const BUILDS = {
     ],
   },
   '408 is answered without a look at what became of the COMMIT': {
-    file: 'ledger/group-commit.js',
+    file: 'ledger/write/batch-writer.js',
     edits: [
       [
         'const outcome = await this.runner.resolve((queryRunner, client) => this.postBatch.wasApplied(queryRunner, client, posted));',
@@ -58,7 +58,7 @@ export const BUILDS = {
     ],
   },
   'the version is compared before the lock': {
-    file: 'ledger/post-batch.js',
+    file: 'ledger/write/batch-statements.js',
     edits: [
       [
         'const accountIds = ascending(',
@@ -70,17 +70,17 @@ export const BUILDS = {
     ],
   },
   'callers are answered before the COMMIT': {
-    file: 'ledger/transaction-runner.js',
+    file: 'storage/transaction-runner.js',
     edits: [
       ['await commit(client, value, write);', 'void commit(client, value, write).catch(() => undefined);'],
     ],
   },
   'a key is believed no longer because it can not be read': {
-    file: 'auth/api-keys.js',
+    file: 'access/api-keys.js',
     edits: [['this.reads.unreadable ? Math.max(this.staleMs, VALID_MS) : VALID_MS', 'VALID_MS']],
   },
   'a batch is run again after a COMMIT whose outcome is unknown': {
-    file: 'ledger/transaction-runner.js',
+    file: 'storage/transaction-runner.js',
     edits: [
       [
         "const again = !(error instanceof CommitOutcomeUnknownError) && classifyFailure(error) === 'retryable';",

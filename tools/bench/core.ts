@@ -122,7 +122,7 @@ async function measureEngine(shard: ShardAddress, figures: Figures, { seconds }:
 
 /** What HTTP alone costs. */
 export async function measureBare(figures: Figures, { seconds, warmUpSeconds }: Lengths): Promise<void> {
-  const bare = await startServer('bench/bare-fastify.js');
+  const bare = await startServer('tools/bench/bare-fastify.js');
   const run = { url: bare.url, seconds, accounts: UNIFORM };
   await wrk({ ...run, script: 'get.lua', seconds: warmUpSeconds });
   await figures.note('bare Fastify, GET', rateOf(wrk({ ...run, script: 'get.lua' })));

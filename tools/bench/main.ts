@@ -46,14 +46,14 @@ const FULL = {
   rounds: '3',
   transactions: '5000000',
   events: '1000000',
-  out: fileURLToPath(new URL('../../docs/bench/', import.meta.url)),
+  out: fileURLToPath(new URL('../../../docs/bench/', import.meta.url)),
 };
 const QUICK = {
   ...FULL,
   seconds: '1',
   rounds: '1',
   transactions: '100000',
-  out: fileURLToPath(new URL('../bench-quick/', import.meta.url)),
+  out: fileURLToPath(new URL('../../bench-quick/', import.meta.url)),
 };
 const CORE_WARM_UP_SECONDS = 3;
 const TRANSACTIONS_PER_ACCOUNT = 5;

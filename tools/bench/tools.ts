@@ -8,9 +8,9 @@ import { freePort } from '../../src/database/embedded/start-server.js';
 
 const run = promisify(execFile);
 
-/** Sources that are not compiled (wrk's scripts) lie in bench/ of the checkout; this file runs from dist/bench/. */
-const BENCH_FOLDER = fileURLToPath(new URL('../../bench/', import.meta.url));
-const DIST_FOLDER = fileURLToPath(new URL('../', import.meta.url));
+/** Sources that are not compiled (wrk's scripts) lie in tools/bench/ of the checkout; this file runs from dist/tools/bench/. */
+const BENCH_FOLDER = fileURLToPath(new URL('../../../tools/bench/', import.meta.url));
+const DIST_FOLDER = fileURLToPath(new URL('../../', import.meta.url));
 
 /** A range of account ids: first … last, each or only every so many. */
 export interface Accounts {

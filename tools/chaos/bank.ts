@@ -40,5 +40,5 @@ export const SETTINGS = {
 
 /** The service with a wall clock that can be made to jump. */
 export function withSteppedClock(root = process.cwd()): readonly string[] {
-  return ['--import', `${root}/chaos/preload/clock.mjs`];
+  return ['--import', `${root}/tools/chaos/preload/clock.mjs`];
 }

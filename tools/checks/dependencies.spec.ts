@@ -89,7 +89,7 @@ describe('npm run sbom', () => {
     const folder = mkdtempSync(join(tmpdir(), 'bank-sbom-'));
     try {
       for (const file of ['package.json', 'package-lock.json']) copyFileSync(file, join(folder, file));
-      execFileSync(process.execPath, [join(process.cwd(), 'scripts/sbom.mjs')], { cwd: folder });
+      execFileSync(process.execPath, [join(process.cwd(), 'tools/checks/sbom.mjs')], { cwd: folder });
       const sbom = JSON.parse(readFileSync(join(folder, 'sbom.json'), 'utf8')) as {
         bomFormat: string;
         metadata: { component: { name: string } };

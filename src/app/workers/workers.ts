@@ -8,7 +8,7 @@ import type { Assignment, Listening } from './messages.js';
 import { SumOfWorkers } from './sum-of-workers.js';
 import { WorkerProcess } from './worker-process.js';
 
-const WORKER_MAIN = fileURLToPath(new URL('../worker-main.js', import.meta.url));
+const WORKER_MAIN = fileURLToPath(new URL('../../worker.js', import.meta.url));
 /** Of one worker's place. */
 const RESTARTS_AT_MOST = 5;
 const RESTARTS_WITHIN_MS = 60_000;

@@ -37,7 +37,11 @@ interface KeyedOpening {
 
 /** Opens accounts in one shard. Each opening is a transaction of its own: nobody else can know the new row. */
 export class AccountOpener {
-  private readonly places = new AdaptiveConcurrencyLimiter({ atWork: MAX_OPENINGS, queue: MAX_WAITING, holdMs: WAIT_MS });
+  private readonly places = new AdaptiveConcurrencyLimiter({
+    atWork: MAX_OPENINGS,
+    queue: MAX_WAITING,
+    holdMs: WAIT_MS,
+  });
 
   constructor(
     private readonly runner: TransactionRunner,

@@ -5,7 +5,7 @@ import type { Acknowledged, Phase, Second, Task } from './generator.js';
 /** Compiled, whether this file runs from dist/ or from its source. */
 const GENERATOR = fileURLToPath(
   new URL(
-    import.meta.url.endsWith('.ts') ? '../../dist/bench/load/generator.js' : 'generator.js',
+    import.meta.url.endsWith('.ts') ? '../../../dist/tools/bench/load/generator.js' : 'generator.js',
     import.meta.url,
   ),
 );

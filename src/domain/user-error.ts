@@ -1,0 +1,2 @@
+/** A failure that the user can put right. Its message is a sentence for them, shown without a stack. */
+export abstract class UserError extends Error {}
