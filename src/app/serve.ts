@@ -3,6 +3,9 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { Logger } from 'pino';
 import type { Config } from '../config/config.js';
 import { Lifecycle } from '../observability/lifecycle.js';
+import { createApp } from './create-app.js';
+import { createDemoAccount } from './demo-account.js';
+import type { Bank } from './open-databases.js';
 import { stopOnSignals } from './shutdown.js';
 
 /** Time for clients that keep their connections to send once more, and to be told to close. */
@@ -30,4 +33,18 @@ export async function serve(
   stopOnSignals({ inOrder, timeoutMs: config.shutdownTimeoutMs, logger });
   await app.listen({ host: config.host, port: config.port });
   return app.getUrl();
+}
+
+/** Serves the bank from this process, and closes it at the end. @returns the service's URL, as soon as it listens */
+export async function serveAlone(config: Config, bank: Bank, logger: Logger): Promise<string> {
+  let app: NestFastifyApplication | undefined;
+  try {
+    app = await createApp(config, bank, logger);
+    if (bank.embedded) await createDemoAccount(app, bank, logger);
+    return await serve(app, config, logger, () => bank.close());
+  } catch (error) {
+    await app?.close();
+    await bank.close();
+    throw error;
+  }
 }

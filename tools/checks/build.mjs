@@ -7,9 +7,11 @@ import { createHash } from 'node:crypto';
 import { existsSync, globSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
 
-process.chdir(dirname(import.meta.dirname));
+process.chdir(dirname(dirname(import.meta.dirname)));
 
-const compilerSettings = ['package.json', '.swcrc', 'tools/build.mjs'].map((file) => readFileSync(file));
+const compilerSettings = ['package.json', '.swcrc', 'tools/checks/build.mjs'].map((file) =>
+  readFileSync(file),
+);
 const { include } = JSON.parse(readFileSync('tsconfig.build.json', 'utf8'));
 
 const sources = include

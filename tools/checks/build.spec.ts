@@ -20,7 +20,7 @@ let root: string;
 
 beforeEach(() => {
   root = mkdtempSync(join(tmpdir(), 'bank-build-'));
-  for (const file of ['package.json', '.swcrc', 'tsconfig.build.json', 'tools/build.mjs']) {
+  for (const file of ['package.json', '.swcrc', 'tsconfig.build.json', 'tools/checks/build.mjs']) {
     cpSync(file, join(root, file));
   }
   symlinkSync(join(process.cwd(), 'node_modules'), join(root, 'node_modules'));
@@ -36,7 +36,7 @@ const run = (file: string) => spawnSync(process.execPath, [file], { cwd: root, e
 
 /** What the program writes after a build. */
 function built(): string {
-  expect(run('tools/build.mjs')).toMatchObject({ status: 0, stdout: '', stderr: '' });
+  expect(run('tools/checks/build.mjs')).toMatchObject({ status: 0, stdout: '', stderr: '' });
   return run('dist/src/main.js').stdout;
 }
 
@@ -77,7 +77,7 @@ describe('the build', () => {
   it('removes the output of a source that is gone', () => {
     built();
     rmSync(join(root, 'src/word.ts'));
-    expect(run('tools/build.mjs').status).toBe(0);
+    expect(run('tools/checks/build.mjs').status).toBe(0);
     expect(existsSync(join(root, 'dist/src/word.js'))).toBe(false);
     expect(existsSync(join(root, 'dist/src/word.js.map'))).toBe(false);
     expect(run('dist/src/main.js').stderr).toContain('ERR_MODULE_NOT_FOUND');
@@ -91,7 +91,7 @@ describe('the build', () => {
 
   it('fails on a source that is no TypeScript, and names it', () => {
     write('src/word.ts', 'export const = ;\n');
-    const { status, stderr } = run('tools/build.mjs');
+    const { status, stderr } = run('tools/checks/build.mjs');
     expect(status).toBe(1);
     expect(stderr).toContain('src/word.ts');
   });
