@@ -16,7 +16,7 @@ const MAX_UNKNOWN = 10_000;
 /** How precise the time of the last use is. */
 const LAST_USE_MS = 60_000;
 /** Limits of looking up unknown keys, which anybody can make up. */
-const LOOK_UPS = { atWork: 250, perUser: halfOf(250), queue: 10_000, holdMs: 2_000 };
+const LOOK_UPS = { maxInFlight: 250, maxPerUser: halfOf(250), queue: 10_000, maxWaitMs: 2_000 };
 
 /** Called with the reason when keys can no longer be read, and with undefined when they can again. */
 export type KeysWatch = (problem: unknown) => void;
@@ -86,7 +86,7 @@ export class ApiKeys implements CredentialSource {
     const unknownMs = this.unknown.get(hash) ?? -Infinity;
     if (performance.now() - unknownMs < VALID_MS) return;
     if (this.reads.failing) throw new CredentialStoreUnavailableError();
-    await this.turns.within(client, () => this.reads.read(hash));
+    await this.turns.run(client, () => this.reads.read(hash));
   }
 
   private learn(hash: string, row: KeyRow | undefined, readMs: number): void {

@@ -32,7 +32,7 @@ const VALID_MS = 60_000;
 const MAX_TOKENS = 10_000;
 
 /** Limits of verifying signatures, which anybody can make up. */
-const VERIFICATIONS = { atWork: 16, perUser: halfOf(16), queue: 10_000, holdMs: 2_000 };
+const VERIFICATIONS = { maxInFlight: 16, maxPerUser: halfOf(16), queue: 10_000, maxWaitMs: 2_000 };
 
 const KEYS_VALID_MS = 10 * 60_000;
 /** From then on they are fetched in the background, so that nobody waits for a provider that is slow just then. */
@@ -85,7 +85,7 @@ export class Tokens implements CredentialSource {
       if (!this.isCurrent(token)) throw new UnauthorizedError(true);
       // A token that waits for the provider takes no place from those whose key is known.
       const key = await this.keyOf(decodeProtectedHeader(token) as JWTHeaderParameters);
-      return await this.turns.within(client, () => this.verify(token, key));
+      return await this.turns.run(client, () => this.verify(token, key));
     } catch (error) {
       if (error instanceof ProviderUnavailableError || error instanceof LedgerError) throw error;
       // Why, would help only whoever made it up.

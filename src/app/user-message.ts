@@ -1,6 +1,6 @@
 import { sqlStateOf } from '../storage/database-errors.js';
 import { EmbeddedPostgresError } from '../database/embedded-postgres.js';
-import { LedgerError, type Refusal } from '../domain/errors.js';
+import { LedgerError, type LedgerFailure } from '../domain/errors.js';
 import { messageOf } from '../domain/error-message.js';
 import { UserError } from '../domain/user-error.js';
 
@@ -37,7 +37,7 @@ const SERVER_TROUBLE = /^(08|25006|28|3D|42501|53|57|58)/;
 /** What the user can mend is said in a sentence; anything else is a defect and shown with its stack. */
 export function userMessage(error: unknown): string {
   if (error instanceof UserError || error instanceof EmbeddedPostgresError) return error.message;
-  if (error instanceof LedgerError) return failureMessage(error.refusal);
+  if (error instanceof LedgerError) return failureMessage(error.failure);
   if (isServerTrouble(error)) return `the database failed: ${messageOf(error)}`;
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }
@@ -61,21 +61,21 @@ function isOfManagement(error: unknown): boolean {
 }
 
 /** The ledger's refusals that a command can meet. */
-export function failureMessage(refusal: Refusal, account = 'the account'): string {
-  switch (refusal.code) {
+export function failureMessage(failure: LedgerFailure, account = 'the account'): string {
+  switch (failure.code) {
     case 'ACCOUNT_NOT_FOUND':
       return `${account} does not exist`;
     case 'TRANSACTION_NOT_FOUND':
       return 'the transaction does not exist';
     case 'DUPLICATE_TRANSACTION':
     case 'IDEMPOTENCY_KEY_REUSED':
-      return `the idempotency key was used by transaction txn${refusal.original.transactionId} before`;
+      return `the idempotency key was used by transaction txn${failure.original.transactionId} before`;
     case 'DUPLICATE_ACCOUNT':
     case 'OPENING_KEY_REUSED':
-      return `the idempotency key was used for opening account ${refusal.accountId} before`;
+      return `the idempotency key was used for opening account ${failure.accountId} before`;
     case 'VERSION_MISMATCH':
     case 'PRECONDITION_FAILED':
-      return `${account} has version ${refusal.currentVersion}, not the expected one`;
+      return `${account} has version ${failure.currentVersion}, not the expected one`;
     case 'INSUFFICIENT_BALANCE':
       return `${account} does not hold that much`;
     case 'BALANCE_LIMIT_EXCEEDED':

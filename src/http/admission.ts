@@ -2,15 +2,15 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { LedgerError } from '../domain/errors.js';
 import { BATCH_BODY_LIMIT_BYTES } from './validation/json-body.js';
 import { MAX_ID } from '../domain/account.js';
-import type { Ledger, AdaptiveConcurrencyLimiter } from '../domain/ports.js';
+import type { ConcurrencyLimiter, Ledger } from '../domain/ports.js';
 import { userOf } from '../access/user.js';
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** Gives its place in the ledger's turnstile to the next request. */
-    leaveLedger?: (posted: boolean) => void;
-    /** When it began to be held, on the clock of performance.now(); undefined: it was not. */
-    heldSinceMs?: number;
+    /** Frees its permit of the ledger's limiter. */
+    freePermit?: (reachedDatabase: boolean) => void;
+    /** When it began to wait for its permit, on the clock of performance.now(); undefined: it did not wait. */
+    waitingSinceMs?: number;
     /** Of a batch: settles when nothing of it is in memory any more. */
     batchAtWork?: Promise<void>;
   }
@@ -41,8 +41,8 @@ export function admitPostings(fastify: FastifyInstance, ledger: Ledger): void {
       payload: unknown,
       done: (error: null, payload: unknown) => void,
     ) => {
-      request.leaveLedger?.(!NEVER_POSTED.includes(reply.statusCode));
-      request.leaveLedger = undefined;
+      request.freePermit?.(!NEVER_POSTED.includes(reply.statusCode));
+      request.freePermit = undefined;
       done(null, payload);
     };
   });
@@ -52,27 +52,27 @@ export function admitPostings(fastify: FastifyInstance, ledger: Ledger): void {
  * Lets only a few batches be at work at a time. Asked before the body is read: held ones must not fill the memory. A
  * batch leaves when its answer has left and its work is done, which may go on for a moment without the client.
  */
-export function admitBatches(fastify: FastifyInstance, turnstile: AdaptiveConcurrencyLimiter): void {
+export function admitBatches(fastify: FastifyInstance, limiter: ConcurrencyLimiter): void {
   fastify.addHook('onRoute', (route) => {
     if (route.method !== 'POST' || route.url !== BATCH) return;
     route.bodyLimit = BATCH_BODY_LIMIT_BYTES;
     route.preParsing = (request: FastifyRequest, reply: FastifyReply, payload, done) =>
-      turnstile.enter({
+      limiter.acquire({
         user: userOf(request),
         isGone: () => request.raw.socket.destroyed,
-        admitted: (leave) => {
+        granted: (free) => {
           const { socket } = request.raw;
           // The answer to a request that was pipelined behind another one may end without a word of its own.
           const ended = () => {
             reply.raw.off('close', ended);
             socket.off('close', ended);
-            void Promise.allSettled([request.batchAtWork]).then(() => leave(false));
+            void Promise.allSettled([request.batchAtWork]).then(() => free(false));
           };
           reply.raw.once('close', ended);
           socket.once('close', ended);
           done(null, payload);
         },
-        refused: () => done(new LedgerError({ code: 'OVERLOADED' })),
+        rejected: () => done(new LedgerError({ code: 'OVERLOADED' })),
       });
   });
 }
@@ -86,14 +86,14 @@ function enter(request: FastifyRequest, ledger: Ledger, done: (error?: Error) =>
   const accountId = Number((request.params as { accountId: string }).accountId);
   // It is answered 400 by what reads the path.
   if (!Number.isInteger(accountId) || accountId < 1 || accountId > MAX_ID) return done();
-  ledger.turnstile(accountId).enter({
+  ledger.limiterOf(accountId).acquire({
     user: userOf(request),
     isGone: () => request.raw.socket.destroyed,
-    admitted: (leave, heldSinceMs) => {
-      request.leaveLedger = leave;
-      request.heldSinceMs = heldSinceMs;
+    granted: (free, waitingSinceMs) => {
+      request.freePermit = free;
+      request.waitingSinceMs = waitingSinceMs;
       done();
     },
-    refused: () => done(new LedgerError({ code: 'OVERLOADED' })),
+    rejected: () => done(new LedgerError({ code: 'OVERLOADED' })),
   });
 }
