@@ -1,7 +1,8 @@
 /**
- * Compiles what tsconfig.build.json includes to dist/, file by file and without checking types: `npm run check:types` does
- * that. Each output ends with a hash of what it was made from, so only sources that differ are compiled again; outputs
- * without a source are removed. dist/ is therefore never older than the sources, whatever their timestamps say.
+ * Compiles what tsconfig.build.json includes and refers to, file by file and without checking types: `npm run
+ * check:types` does that. Each output ends with a hash of what it was made from, so only sources that differ are compiled
+ * again; outputs without a source are removed. dist/ is therefore never older than the sources, whatever their timestamps
+ * say.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, globSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -12,19 +13,27 @@ process.chdir(dirname(dirname(import.meta.dirname)));
 const compilerSettings = ['package.json', '.swcrc', 'tools/checks/build.mjs'].map((file) =>
   readFileSync(file),
 );
-const { include } = JSON.parse(readFileSync('tsconfig.build.json', 'utf8'));
+const { include, references = [] } = JSON.parse(readFileSync('tsconfig.build.json', 'utf8'));
+const folders = [
+  ...include.map((from) => ({ from, to: join('dist', from) })),
+  ...references.map(({ path }) => ({ from: join(path, 'src'), to: join(path, 'dist') })),
+];
 
-const sources = include
-  .flatMap((folder) => globSync(`${folder}/**/*.ts`))
-  .filter((file) => !/\.(spec|d)\.ts$/.test(file))
-  .map((file) => {
-    const text = readFileSync(file, 'utf8');
-    return { file, text, output: join('dist', file.replace(/ts$/, 'js')), stamp: stampOf(text) };
-  });
+const sources = folders.flatMap(({ from, to }) =>
+  globSync(`${from}/**/*.ts`)
+    .filter((file) => !/\.(spec|d)\.ts$/.test(file))
+    .map((file) => {
+      const text = readFileSync(file, 'utf8');
+      const output = join(to, relative(from, file).replace(/ts$/, 'js'));
+      return { file, text, output, stamp: stampOf(text) };
+    }),
+);
 
 const outputs = new Set(sources.map(({ output }) => output));
-for (const file of globSync('dist/**/*.{js,js.map,d.ts}')) {
-  if (!outputs.has(file.replace(/\.map$/, ''))) rmSync(file, { force: true });
+for (const folder of ['dist', ...references.map(({ path }) => join(path, 'dist'))]) {
+  for (const file of globSync(`${folder}/**/*.{js,js.map,d.ts}`)) {
+    if (!outputs.has(file.replace(/\.map$/, ''))) rmSync(file, { force: true });
+  }
 }
 
 const changed = sources.filter(

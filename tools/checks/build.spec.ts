@@ -83,6 +83,19 @@ describe('the build', () => {
     expect(run('dist/src/main.js').stderr).toContain('ERR_MODULE_NOT_FOUND');
   });
 
+  it('compiles a package into the package', () => {
+    mkdirSync(join(root, 'packages/one/src'), { recursive: true });
+    write('packages/one/src/index.ts', "export const word: string = 'one';\n");
+    write('tsconfig.build.json', '{ "include": ["src"], "references": [{ "path": "packages/one" }] }');
+    write('src/main.ts', "import { word } from '../../packages/one/dist/index.js';\nconsole.log(word);\n");
+    expect(built()).toBe('one\n');
+    write('packages/one/src/index.ts', "export const word: string = 'two';\n");
+    expect(built()).toBe('two\n');
+    rmSync(join(root, 'packages/one/src/index.ts'));
+    expect(run('tools/checks/build.mjs').status).toBe(0);
+    expect(existsSync(join(root, 'packages/one/dist/index.js'))).toBe(false);
+  });
+
   it('leaves out tests', () => {
     write('src/word.spec.ts', 'throw new Error();\n');
     built();
