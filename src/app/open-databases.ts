@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { EmbeddedPostgres, sharedBuffers } from '@scalable-banking/embedded-postgres';
 import type { Logger } from 'pino';
 import { connectionsTo, type Config } from '../config/config.js';
 import {
@@ -7,8 +8,7 @@ import {
   ShardUnusableError,
   type BootstrappedShards,
 } from '../sharding/bootstrap-shards.js';
-import { sharedBuffers } from '../database/embedded/memory.js';
-import { EmbeddedPostgres } from '../database/embedded-postgres.js';
+import { EMBEDDED_NAMES, handOver } from './embedded-bank.js';
 import type { ShardAddress } from '../config/shard-address.js';
 import { UserError } from '../domain/user-error.js';
 
@@ -83,19 +83,26 @@ export function embeddedConnections(config: Config): number {
   );
 }
 
-function openEmbedded(
+async function openEmbedded(
   config: Config,
   logger: Logger,
   options: OpenDatabasesOptions,
 ): Promise<EmbeddedPostgres> {
-  return EmbeddedPostgres.open({
+  let handedOver = false;
+  const server = await EmbeddedPostgres.open({
+    ...EMBEDDED_NAMES,
     dataDir: config.dataDir,
     holder: options.holder,
     shareRunning: options.shareRunning,
     onLost: options.onLost,
     settings: { max_connections: String(embeddedConnections(config)), shared_buffers: sharedBuffers() },
+    prepare: async (client) => {
+      handedOver = await handOver(client);
+    },
     log: (level, message) => logger[level]({ context: 'PostgreSQL' }, message),
   });
+  if (handedOver) logger.info(`The bank in ${config.dataDir} no longer belongs to a superuser`);
+  return server;
 }
 
 /** Retries for a while: a server that starts together with the service may need a moment. */

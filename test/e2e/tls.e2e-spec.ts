@@ -12,7 +12,7 @@ import {
   type TLSSocket,
 } from 'node:tls';
 import { loadConfig } from '../../src/config/config.js';
-import { freePort } from '../../src/database/embedded/start-server.js';
+import { freePort } from '@scalable-banking/embedded-postgres';
 import { keyFileProblem, readTls } from '../../src/http/server/tls.js';
 import { startInstance, type TestApp } from '../support/app.js';
 import { makeCertificate, type TestCertificate } from '../support/certificate.js';

@@ -15,6 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { EmbeddedPostgres } from '@scalable-banking/embedded-postgres';
 import { recordActOn } from '../../src/audit/audit-log.js';
 import { archiveBank } from '../../src/cli/archive.js';
 import { readEvents } from '../../src/cli/audit.js';
@@ -25,7 +26,7 @@ import { seedBank } from '../../src/cli/seed.js';
 import { verifyBank } from '../../src/cli/verify.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { MIGRATIONS } from '../../src/storage/data-source.js';
-import { EmbeddedPostgres } from '../../src/database/embedded-postgres.js';
+import { EMBEDDED_NAMES } from '../../src/app/embedded-bank.js';
 import { prepareTables, ShardMismatchError } from '../../src/storage/migrate.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
@@ -699,6 +700,7 @@ describe('from the command line', () => {
     const [old, fresh] = [temporaryDataDir(), temporaryDataDir()];
     const open = ({ path }: { path: string }) =>
       EmbeddedPostgres.open({
+        ...EMBEDDED_NAMES,
         dataDir: path,
         holder: 'tests',
         settings: { fsync: 'off' },

@@ -151,9 +151,13 @@ describe('the files of the image', () => {
     for (const part of ['dist/src', 'dist/migrations', 'package.json']) {
       await cp(part, join(folder, part), { recursive: true });
     }
-    for (const path of productionPackages()) {
+    for (const [path, own] of productionPackages()) {
       await mkdir(dirname(join(folder, path)), { recursive: true });
-      await symlink(join(process.cwd(), path), join(folder, path));
+      await symlink(join(own === undefined ? process.cwd() : folder, own ?? path), join(folder, path));
+      if (own === undefined) continue;
+      for (const part of ['dist', 'package.json']) {
+        await cp(join(own, part), join(folder, own, part), { recursive: true });
+      }
     }
   });
 
@@ -163,17 +167,20 @@ describe('the files of the image', () => {
     await rm(folder, { recursive: true, force: true });
   });
 
-  /** What `npm ci --omit=dev --omit=optional` leaves at the top. */
-  function productionPackages(): string[] {
+  /** What `npm ci --omit=dev --omit=optional` leaves at the top; of a package of the workspace, its folder, too. */
+  function productionPackages(): [path: string, own: string | undefined][] {
     const { packages } = JSON.parse(read('package-lock.json')) as {
-      packages: Record<string, { dev?: true; optional?: true; devOptional?: true }>;
+      packages: Record<
+        string,
+        { dev?: true; optional?: true; devOptional?: true; link?: true; resolved?: string }
+      >;
     };
     return Object.entries(packages)
       .filter(([path, { dev, optional, devOptional }]) => {
         const top = path.startsWith('node_modules/') && path.lastIndexOf('node_modules/') === 0;
         return top && !dev && !optional && !devOptional;
       })
-      .map(([path]) => path);
+      .map(([path, { link, resolved }]) => [path, link && resolved]);
   }
 
   it('are all that the service needs', async () => {
