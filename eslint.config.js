@@ -17,6 +17,18 @@ export default tseslint.config(
     },
   },
   {
+    // Everything above is told what the environment says by the Config. (What starts PostgreSQL hands its PATH on.)
+    files: ['src/**/*.ts'],
+    ignores: ['src/config/**', 'src/database/embedded/**', '**/*.spec.ts'],
+    rules: {
+      'no-restricted-properties': [
+        'error',
+        { object: 'process', property: 'env', message: 'Only src/config reads the environment.' },
+      ],
+      'no-restricted-imports': ['error', { paths: ['process', 'node:process'] }],
+    },
+  },
+  {
     // A describe block is a list of tests, not a function to be read in one go; supertest bodies are untyped.
     files: ['**/test/**/*.ts', '**/*.spec.ts'],
     rules: { 'max-lines-per-function': 'off', '@typescript-eslint/no-unsafe-assignment': 'off' },

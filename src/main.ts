@@ -6,15 +6,17 @@ import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { openDatabases, type Bank } from './app/open-databases.js';
 import { loadConfig, type Config } from './config/config.js';
+import { variableWarnings } from './config/former-variables.js';
 import { checkCredentials } from './app/credentials-check.js';
-import { startMessage } from './app/user-message.js';
+import { userMessage } from './app/user-message.js';
 import { keyFileProblem, readTls } from './http/server/tls.js';
 import { createLogger } from './observability/logging.js';
 import { openFilesProblem } from './http/server/open-files.js';
+import { listenProblem } from './app/listen-problem.js';
 import { die, dieOnDefects, leaveOnSignals, stopOnSignals } from './app/shutdown.js';
 import { Workers } from './app/workers/workers.js';
 
-// For the modules that are loaded from here on; V8 compiles them once, and later starts read what it made.
+// For the modules loaded below: V8 compiles them once, and later starts read the result.
 enableCompileCache(join(import.meta.dirname, '../.compile-cache'));
 
 async function main(): Promise<void> {
@@ -22,27 +24,28 @@ async function main(): Promise<void> {
   const logger = createLogger(config.log);
   const fewFiles = openFilesProblem(config);
   if (fewFiles !== undefined) logger.warn(fewFiles);
+  for (const warning of variableWarnings(config)) logger.warn(warning);
   dieOnDefects(logger);
   leaveOnSignals();
   readTls(config.http);
   const openKeyFile = keyFileProblem(config.http);
   if (openKeyFile !== undefined) logger.warn(openKeyFile);
-  await checkPort(config);
-  if (config.management) await checkPort(config.management);
+  await checkPorts(config);
+  const alone = config.operation.workers === 1;
   const [bank] = await Promise.all([
     openDatabases(config, logger, {
       holder: 'service',
       allowDown: true,
       onLost: (error) => die(logger, error, 'the database is lost'),
     }),
-    // Loaded while the database starts: each takes about as long as the other.
-    config.workers === 1 && import('./app/serve.js'),
+    // Loaded while the database starts.
+    alone && import('./app/serve.js'),
   ]);
   await checkCredentials(config, bank, logger).catch(async (error: unknown) => {
     await bank.close();
     throw error;
   });
-  const start = config.workers === 1 ? (await import('./app/serve.js')).serveAlone : serveWithWorkers;
+  const start = alone ? (await import('./app/serve.js')).serveAlone : serveWithWorkers;
   announce(await start(config, bank, logger), config, bank, logger);
 }
 
@@ -50,11 +53,16 @@ async function main(): Promise<void> {
  * Before a database is made for nothing, like the look at the files for TLS. That the port stays free is for `listen` to
  * find out.
  */
-async function checkPort({ host, port }: Pick<Config, 'host' | 'port'>): Promise<void> {
-  const probe = createServer().listen(port, host);
-  await once(probe, 'listening');
-  probe.close();
-  await once(probe, 'close');
+async function checkPorts(config: Config): Promise<void> {
+  for (const place of [config.http, config.management]) {
+    if (!place) continue;
+    const probe = createServer().listen(place.port, place.host);
+    await once(probe, 'listening').catch((error: unknown) => {
+      throw listenProblem(error, config);
+    });
+    probe.close();
+    await once(probe, 'close');
+  }
 }
 
 /** This process then serves no request itself: it holds the bank's database and looks after the workers. */
@@ -70,7 +78,7 @@ async function serveWithWorkers(config: Config, bank: Bank, logger: Logger): Pro
       await bank.close();
       if (problem !== undefined) throw new Error(problem);
     };
-    const giveUp = stopOnSignals({ inOrder, timeoutMs: config.shutdownTimeoutMs, logger });
+    const giveUp = stopOnSignals({ inOrder, timeoutMs: config.operation.shutdownTimeoutMs, logger });
     return await workers.start(giveUp);
   } catch (error) {
     await workers.stop();
@@ -92,8 +100,8 @@ function announce(url: string, config: Config, bank: Bank, logger: Logger): void
   announceAccess(config, logger);
 }
 
-function announceAccess({ auth }: Config, logger: Logger): void {
-  const tokens = auth.jwt ? `, or with a token of ${auth.jwt.issuer}` : '';
+function announceAccess({ auth, jwt }: Config, logger: Logger): void {
+  const tokens = jwt ? `, or with a token of ${jwt.issuer}` : '';
   if (auth.enabled) {
     logger.info(`Access:     with an API key (npm run -s cli -- keys create --help)${tokens}`);
   } else if (auth.onlyThisMachine) {
@@ -104,6 +112,6 @@ function announceAccess({ auth }: Config, logger: Logger): void {
 }
 
 main().catch((error: unknown) => {
-  console.error(`Can't start. ${startMessage(error)}`);
+  console.error(`Can't start. ${userMessage(error)}`);
   process.exit(1);
 });

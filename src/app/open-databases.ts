@@ -44,7 +44,7 @@ export async function openDatabases(
 ): Promise<Bank> {
   const servers = await openServers(config, logger, options);
   try {
-    const settled = await settleInTime(servers.shards, config.databaseStartTimeoutMs, logger, options);
+    const settled = await settleInTime(servers.shards, config.database.startTimeoutMs, logger, options);
     if (settled.migrations.length > 0) {
       logger.info({ migrations: settled.migrations }, 'the schema was brought up to date');
     }
@@ -61,10 +61,10 @@ export async function openServers(
   logger: Logger,
   options: OpenDatabasesOptions,
 ): Promise<Pick<Bank, 'shards' | 'embedded' | 'close'>> {
-  if (config.shards) return { shards: config.shards, embedded: false, close: () => Promise.resolve() };
+  const { shards, schema } = config.database;
+  if (shards) return { shards, embedded: false, close: () => Promise.resolve() };
   const server = await openEmbedded(config, logger, options);
-  const shard = { url: server.url, schema: config.databaseSchema };
-  return { shards: [shard], embedded: true, close: () => server.close() };
+  return { shards: [{ url: server.url, schema }], embedded: true, close: () => server.close() };
 }
 
 /** Connections to the embedded server for probes, migrations and several simultaneous commands. */
@@ -75,10 +75,11 @@ const MOST_CONNECTIONS = 2_000;
 
 /** The connections that the embedded server must allow: they grow with the workers and their pools. @throws StartError */
 export function embeddedConnections(config: Config): number {
-  const needed = config.workers * connectionsTo(1, config) + OTHER_CONNECTIONS;
+  const needed = config.operation.workers * connectionsTo(1, config) + OTHER_CONNECTIONS;
   if (needed <= MOST_CONNECTIONS) return Math.max(LEAST_CONNECTIONS, needed);
+  const { lockWaiters, atomicBatches } = config.ledger;
   throw new StartError(
-    'WORKERS × (LEDGER_FLUSHERS + LEDGER_LANES + LEDGER_ATOMIC_BATCHES + DATABASE_READ_POOL) must not be more than ' +
+    `WORKERS × (LEDGER_BATCH_WRITERS + DATABASE_READ_POOL + ${lockWaiters + atomicBatches}) must not be more than ` +
       `${MOST_CONNECTIONS - OTHER_CONNECTIONS} connections with the embedded PostgreSQL. Lower one, or set DATABASE_URL.`,
   );
 }
@@ -91,7 +92,7 @@ async function openEmbedded(
   let handedOver = false;
   const server = await EmbeddedPostgres.open({
     ...EMBEDDED_NAMES,
-    dataDir: config.dataDir,
+    dataDir: config.database.dataDir,
     holder: options.holder,
     shareRunning: options.shareRunning,
     onLost: options.onLost,
@@ -101,7 +102,7 @@ async function openEmbedded(
     },
     log: (level, message) => logger[level]({ context: 'PostgreSQL' }, message),
   });
-  if (handedOver) logger.info(`The bank in ${config.dataDir} no longer belongs to a superuser`);
+  if (handedOver) logger.info(`The bank in ${config.database.dataDir} no longer belongs to a superuser`);
   return server;
 }
 

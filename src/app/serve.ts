@@ -5,6 +5,7 @@ import type { Config } from '../config/config.js';
 import { Lifecycle } from '../observability/lifecycle.js';
 import { createApp } from './create-app.js';
 import { createDemoAccount } from './demo-account.js';
+import { listenProblem } from './listen-problem.js';
 import type { Bank } from './open-databases.js';
 import { stopOnSignals } from './shutdown.js';
 
@@ -26,12 +27,15 @@ export async function serve(
 ): Promise<string> {
   const inOrder = async (): Promise<void> => {
     app.get(Lifecycle, { strict: false }).stop();
-    await sleep(Math.max(config.shutdownDelayMs, DRAIN_MS));
+    await sleep(Math.max(config.operation.shutdownDelayMs, DRAIN_MS));
     await app.close();
     await afterwards();
   };
-  stopOnSignals({ inOrder, timeoutMs: config.shutdownTimeoutMs, logger });
-  await app.listen({ host: config.host, port: config.port });
+  stopOnSignals({ inOrder, timeoutMs: config.operation.shutdownTimeoutMs, logger });
+  const { host, port } = config.http;
+  await app.listen({ host, port }).catch((error: unknown) => {
+    throw listenProblem(error, config);
+  });
   return app.getUrl();
 }
 

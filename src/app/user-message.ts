@@ -46,24 +46,6 @@ export function userMessage(error: unknown): string {
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }
 
-/** The same for a failed start, which may also find its port in use. */
-export function startMessage(error: unknown): string {
-  const code = codeOf(error);
-  const prefix = isOfManagement(error) ? 'MANAGEMENT_' : '';
-  if (code === 'EADDRINUSE') {
-    const port = process.env[`${prefix}PORT`] ?? '3000';
-    return `${prefix}PORT ${port} is in use by another program. Stop it, or choose another ${prefix}PORT.`;
-  }
-  if (code === 'EADDRNOTAVAIL' || code === 'EACCES') {
-    return `${prefix}HOST and ${prefix}PORT can't be listened on: ${(error as Error).message}`;
-  }
-  return userMessage(error);
-}
-
-function isOfManagement(error: unknown): boolean {
-  return error instanceof Error && 'port' in error && String(error.port) === process.env.MANAGEMENT_PORT;
-}
-
 /** The failures of the ledger, in a sentence. */
 export function failureMessage(failure: LedgerFailure, account = 'the account'): string {
   switch (failure.code) {

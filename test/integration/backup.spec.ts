@@ -391,7 +391,7 @@ describe('a restored bank', () => {
     await foundBank(bankIn(source), 3);
     await backup(bankIn(source));
     const { bankId } = await bootstrapShards(bankIn(target));
-    const service = await startInstance(target.url, { LEDGER_LOCK_TIMEOUT_MS: '5000' });
+    const service = await startInstance(target.url, {}, { ledger: { lockTimeoutMs: 5_000 } });
     const opened: Promise<{ status: number; text: string }>[] = [];
     const onStep = (step: string) => {
       if (step === 'shard 0: loading') {

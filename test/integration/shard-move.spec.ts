@@ -99,9 +99,9 @@ async function startService(list = shards) {
     AUTH: 'off',
     SHARDS: list.map(({ url, schema }) => `${url}?schema=${schema}`).join(),
   });
-  const bank = await bootstrapShards(config.shards ?? [], { allowDown: true });
+  const bank = await bootstrapShards(config.database.shards ?? [], { allowDown: true });
   const app = await createApp(config, bank, createLogger(config.log));
-  await app.listen({ host: config.host, port: config.port });
+  await app.listen({ host: config.http.host, port: config.http.port });
   return { url: await app.getUrl(), close: () => app.close() };
 }
 
