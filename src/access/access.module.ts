@@ -47,11 +47,11 @@ function createApiKeys({ auth }: Config, [first]: readonly Shard[], metrics: Met
 }
 
 function createAuthenticator(
-  { auth }: Config,
+  { auth, jwt }: Config,
   keys: ApiKeys | undefined,
   metrics: Metrics,
 ): Authenticator | undefined {
-  const tokens = auth.jwt && new Tokens(auth.jwt);
+  const tokens = jwt && new Tokens(jwt);
   return (
     keys &&
     new Authenticator(keys, tokens, auth.failuresPerMinute, (failure) =>

@@ -113,10 +113,7 @@ export class ApiKeys implements CredentialSource {
     if (!this.noting) void this.noteUses();
   }
 
-  /**
-   * Writes at most once a minute per key and process, skips a key that another process has just updated, and never waits
-   * for a lock. A failure is ignored: the time of last use is only informative.
-   */
+  /** Writes at most once a minute per key and process. A failure is ignored: the time of last use is only informative. */
   private async noteUses(): Promise<void> {
     this.noting = true;
     while (this.used.size > 0) {

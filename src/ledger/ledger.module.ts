@@ -56,7 +56,13 @@ function createReaders(
 ): ShardRouter<ShardReader> {
   const readers = shards.map(({ general, address, index }) => {
     const runner = new TransactionRunner(general, config.ledger);
-    const reader = new ShardReader(general, runner, tablesOf(address.schema), balances, config.readTimeoutMs);
+    const reader = new ShardReader(
+      general,
+      runner,
+      tablesOf(address.schema),
+      balances,
+      config.database.readTimeoutMs,
+    );
     metrics.forShard(index).watchUp(async () => (await reader.problem()) === undefined);
     return reader;
   });

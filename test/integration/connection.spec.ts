@@ -13,8 +13,8 @@ afterAll(() => database.drop());
 
 describe('prepared statements', () => {
   async function preparedAfterPosting(setting: string): Promise<string[]> {
-    const one = { LEDGER_FLUSHERS: '1', LEDGER_LANES: '1' };
-    const ledger = await openLedger(database.url, { PREPARED_STATEMENTS: setting, ...one });
+    const one = { batchWriters: 1, lockWaiters: 1 };
+    const ledger = await openLedger(database.url, one, { PREPARED_STATEMENTS: setting });
     const { accountId } = await ledger.opener.open(THE_SERVICE, 100n);
     for (const idempotencyKey of ['a', 'b']) {
       await ledger.scheduler.submit({ accountId, type: 'credit', amount: 1n, idempotencyKey });
