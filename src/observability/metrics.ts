@@ -2,6 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry, type Aggregator } from 'prom-client';
 import type { PoolConnections } from '../storage/shard-pool.js';
 import type { LedgerFailureCode } from '../domain/errors.js';
+import { RequestDurations } from './request-durations.js';
 
 /** Why a batch failed as a whole. */
 export type BatchFailure = 'retryable' | 'unavailable' | 'statement' | 'commit_lost';
@@ -55,14 +56,12 @@ export class Metrics {
   /** What each gauge reads when it is scraped. */
   private readonly collectors = new Map<Gauge, (() => Promise<void>)[]>();
 
-  private readonly requests = new Histogram({
-    name: 'bank_http_request_duration_seconds',
-    help: 'Duration of HTTP requests by method, route and status',
-    labelNames: ['method', 'route', 'status'],
-    buckets: DURATION_SECONDS,
-    registers: [this.registry],
-  });
-  private readonly boundRequests = new Map<string, { observe(seconds: number): void }>();
+  private readonly requests = new RequestDurations(
+    'bank_http_request_duration_seconds',
+    'Duration of HTTP requests by method, route and status',
+    DURATION_SECONDS,
+    this.registry,
+  );
 
   private readonly workers = this.gauge('bank_workers', 'Processes that serve requests', []);
   private readonly connections = this.gauge('bank_http_connections', 'Open connections of clients', []);
@@ -196,13 +195,7 @@ export class Metrics {
   }
 
   requestDone(method: string, route: string, status: number, seconds: number): void {
-    const key = `${method} ${route} ${status}`;
-    let bound = this.boundRequests.get(key);
-    if (!bound) {
-      bound = this.requests.labels({ method, route, status: String(status) });
-      this.boundRequests.set(key, bound);
-    }
-    bound.observe(seconds);
+    this.requests.observe(method, route, status, seconds);
   }
 
   watchConnections(count: () => number): void {
