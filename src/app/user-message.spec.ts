@@ -4,7 +4,10 @@ import { ConfigError } from '../config/config.js';
 import { EmbeddedPostgresError } from '../database/embedded-postgres.js';
 import { ShardMismatchError } from '../storage/migrate.js';
 import { LedgerError, type LedgerFailure } from '../domain/errors.js';
-import { exitCodeOf, userMessage, failureMessage, InterruptedError, CommandError } from './user-message.js';
+import { UserError } from '../domain/user-error.js';
+import { userMessage, failureMessage } from './user-message.js';
+
+class Mendable extends UserError {}
 
 const withCode = (message: string, code: string) => Object.assign(new Error(message), { code });
 
@@ -13,8 +16,7 @@ describe('userMessage', () => {
     new StartError('the database is too old'),
     new EmbeddedPostgresError('DATA_DIR is in use'),
     new ShardMismatchError('shard 1 of 2'),
-    new CommandError('10 accounts were made'),
-    new InterruptedError('SIGINT'),
+    new Mendable('10 accounts were made'),
     new ConfigError(['PORT must be a whole number']),
   ])('says what $name was given to say, and nothing else', (error) => {
     expect(userMessage(error)).toBe(error.message);
@@ -59,13 +61,5 @@ describe('failureMessage', () => {
     ],
   ])('%j', (refusal, sentence) => {
     expect(failureMessage(refusal, 'account 5')).toBe(sentence);
-  });
-});
-
-describe('exitCodeOf', () => {
-  it('tells a failure from a signal', () => {
-    expect(exitCodeOf(new Error())).toBe(1);
-    expect(exitCodeOf(new InterruptedError('SIGINT'))).toBe(130);
-    expect(exitCodeOf(new InterruptedError('SIGTERM'))).toBe(143);
   });
 });

@@ -1,4 +1,4 @@
-import { InvalidArgumentError } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import { isScope, SCOPES, type Scope } from '../access/principal.js';
 import { isOwner, MAX_ID } from '../domain/account.js';
 import { isInstant, millisecondFrom } from '../http/validation/instant.js';
@@ -40,6 +40,12 @@ export function balanceOption(text: string): Money {
   return money;
 }
 
+export function balanceOptionOf(description: string): Option {
+  return new Option('--balance <amount>', description)
+    .argParser(balanceOption)
+    .default(balanceOption(DEFAULT_BALANCE), DEFAULT_BALANCE);
+}
+
 /** @throws InvalidArgumentError */
 export function accountsOption(text: string): number {
   return wholeNumber(text, MAX_SEED_ACCOUNTS);
@@ -72,6 +78,10 @@ export function scopesOption(text: string): Scope[] {
   const scopes = text.split(/[\s,]+/).filter((entry) => entry !== '');
   if (scopes.length > 0 && scopes.every(isScope)) return [...new Set(scopes)];
   throw new InvalidArgumentError(`It must be one or more of ${SCOPES.join(', ')}, apart by commas.`);
+}
+
+export function expiryOptionOf(description: string): Option {
+  return new Option('--expires <when>', description).argParser(expiryOption);
 }
 
 /** A time, or how long from now. @throws InvalidArgumentError */

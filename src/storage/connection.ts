@@ -23,9 +23,12 @@ export class PooledClient extends Client {
   }) as Client['end'];
 }
 
-/** How pg's pool is to make and keep connections. In pipeline mode a statement need not wait for the one before it. */
-export function poolExtras(preparedStatements: boolean) {
-  return { keepAlive: true, pipeline: true, Client: preparedStatements ? PreparingClient : PooledClient };
+/**
+ * How pg's pool is to make and keep connections. In pipeline mode a statement need not wait for the one before it, but pg
+ * refuses COPY.
+ */
+export function poolExtras(preparedStatements: boolean, pipeline = true) {
+  return { keepAlive: true, pipeline, Client: preparedStatements ? PreparingClient : PooledClient };
 }
 
 /**

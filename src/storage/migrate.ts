@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto';
-import { escapeIdentifier } from 'pg';
 import { DataSource, MigrationExecutor, type QueryRunner } from 'typeorm';
 import { dataSourceOptions, MIGRATIONS } from './data-source.js';
 import { UNLIMITED } from './durability.js';
+import { quoted } from './identifiers.js';
 import { grantServiceRole, serviceRoleOf } from './service-role.js';
 import type { ShardAddress } from '../config/shard-address.js';
 import { UserError } from '../domain/user-error.js';
+import { BANK_TABLES, SHARD_IDENTITY } from './tables.js';
 
 /** A shard's place in its bank: index 0 … count - 1. The count is fixed when the bank is created. */
 export interface ShardPlace {
@@ -136,7 +137,7 @@ async function createSchema(queryRunner: QueryRunner, schema: string): Promise<v
     'SELECT NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1) AS missing',
     [schema],
   )) as [{ missing: boolean }];
-  if (missing) await queryRunner.query(`CREATE SCHEMA IF NOT EXISTS ${escapeIdentifier(schema)}`);
+  if (missing) await queryRunner.query(`CREATE SCHEMA IF NOT EXISTS ${quoted(schema)}`);
 }
 
 async function verifyTopology(
@@ -146,7 +147,7 @@ async function verifyTopology(
   bankId: string | undefined,
 ): Promise<string> {
   const [recorded] = (await queryRunner.query(
-    `SELECT bank_id, shard_index, shard_count FROM ${escapeIdentifier(schema)}.shard_identity`,
+    `SELECT bank_id, shard_index, shard_count FROM ${quoted(schema, SHARD_IDENTITY)}`,
   )) as { bank_id: string; shard_index: number; shard_count: number }[];
   if (!recorded) return recordPlace(queryRunner, schema, place, bankId ?? randomUUID());
   if (recorded.shard_index !== place.index || recorded.shard_count !== place.count) {
@@ -173,7 +174,7 @@ async function recordPlace(
   }
   await interleaveIds(queryRunner, schema, place);
   await queryRunner.query(
-    `INSERT INTO ${escapeIdentifier(schema)}.shard_identity (bank_id, shard_index, shard_count) VALUES ($1, $2, $3)`,
+    `INSERT INTO ${quoted(schema, SHARD_IDENTITY)} (bank_id, shard_index, shard_count) VALUES ($1, $2, $3)`,
     [bankId, place.index, place.count],
   );
   return bankId;
@@ -181,13 +182,11 @@ async function recordPlace(
 
 async function interleaveIds(queryRunner: QueryRunner, schema: string, place: ShardPlace): Promise<void> {
   if (place.count === 1) return;
-  for (const [table, column] of [
-    ['accounts', 'account_id'],
-    ['transactions', 'transaction_id'],
-  ] as const) {
-    if (await isInterleaved(queryRunner, `${escapeIdentifier(schema)}.${table}`, column, place)) continue;
+  for (const { name, id } of BANK_TABLES.filter(({ ledger, drawn }) => ledger && drawn)) {
+    const table = quoted(schema, name);
+    if (await isInterleaved(queryRunner, table, id, place)) continue;
     await queryRunner.query(
-      `ALTER TABLE ${escapeIdentifier(schema)}.${table} ALTER COLUMN ${column}
+      `ALTER TABLE ${table} ALTER COLUMN ${id}
          SET INCREMENT BY ${place.count} SET START WITH ${place.index + 1} RESTART`,
     );
   }
@@ -210,7 +209,7 @@ async function isInterleaved(
 
 async function holdsRows(queryRunner: QueryRunner, schema: string, table: string): Promise<boolean> {
   const [{ used }] = (await queryRunner.query(
-    `SELECT EXISTS (SELECT FROM ${escapeIdentifier(schema)}.${table}) AS used`,
+    `SELECT EXISTS (SELECT FROM ${quoted(schema, table)}) AS used`,
   )) as [{ used: boolean }];
   return used;
 }

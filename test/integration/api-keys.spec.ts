@@ -4,7 +4,7 @@ import { CredentialStoreUnavailableError } from '../../src/access/access-errors.
 import { generateKey } from '../../src/access/api-key.js';
 import { ApiKeys, VALID_MS } from '../../src/access/api-keys.js';
 import type { KeyDatabase } from '../../src/access/key-reads.js';
-import { createKey, listKeys, revokeKey } from '../../src/cli/keys.js';
+import { createKey, listKeys, revokeKey } from '../../src/admin/keys.js';
 import { tablesOf } from '../../src/storage/tables.js';
 import { pass } from '../support/clock.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';

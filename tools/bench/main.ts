@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { Client } from 'pg';
-import { seedShard } from '../../src/cli/seed.js';
+import { seedShard } from '../../src/admin/seed.js';
 import { sharedBuffers } from '../../src/database/embedded/memory.js';
 import { migrate } from '../../src/storage/migrate.js';
 import { startPostgres } from '../stack/servers/postgres.js';

@@ -3,7 +3,8 @@ import type { Account } from '../domain/account.js';
 import { LedgerError } from '../domain/errors.js';
 import type { PostingCommand, Transaction } from '../domain/transaction.js';
 import { decide } from '../domain/transaction.js';
-import { postDifference, resetText } from './reset.js';
+import { resetText } from '../cli/reset.js';
+import { postDifference } from './reset.js';
 
 /** An account to which somebody else posts 1.00 before each of the first few postings. */
 function contested(balance: bigint, intruders: number) {
