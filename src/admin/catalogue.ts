@@ -3,7 +3,7 @@ import { sqlStateOf } from '../storage/database-errors.js';
 import { UNLIMITED } from '../storage/durability.js';
 import { columnList, quoted } from '../storage/identifiers.js';
 import { describeShard } from '../config/shard-address.js';
-import { BANK_TABLES, SHARD_IDENTITY, type BankTable } from '../storage/tables.js';
+import { BANK_TABLES, copiedTables, type BankTable } from '../storage/tables.js';
 import { CommandError } from './command-error.js';
 import type { ShardSession } from './shards.js';
 
@@ -38,11 +38,6 @@ export async function columnsOf(client: Client, sql: string): Promise<string[]> 
 
 export async function hasTable(client: Client, sql: string): Promise<boolean> {
   return (await columnsOf(client, sql)).length > 0;
-}
-
-/** The same without the shard's identity: those whose rows a copy holds. */
-export async function readCopiedTables(client: Client, schema: string): Promise<ShardTable[]> {
-  return (await readTables(client, schema)).filter(({ name }) => name !== SHARD_IDENTITY);
 }
 
 /** The text of a SELECT of whole rows. */
@@ -81,7 +76,7 @@ export async function beginLocked(
     );
   }
   await client.query(UNLIMITED);
-  return readCopiedTables(client, address.schema);
+  return copiedTables(await readTables(client, address.schema));
 }
 
 /** Where the sequence of an id column stands. `called`: `last` was handed out; else it is the next. */

@@ -1,7 +1,7 @@
 import { userInfo } from 'node:os';
 import type { ClientBase } from 'pg';
 import type { EntityManager } from 'typeorm';
-import { PooledClient } from '../storage/connection.js';
+import { withClient } from '../storage/connection.js';
 import { AuditEventEntity } from '../storage/entities/audit-event.entity.js';
 import type { ShardAddress } from '../config/shard-address.js';
 import { tablesOf } from '../storage/tables.js';
@@ -87,19 +87,12 @@ export async function recordAct(
  */
 export async function recordActOn(shards: readonly ShardAddress[], act: AdministrativeAct): Promise<void> {
   const [{ url, migrationUrl = url, schema }] = shards as [ShardAddress];
-  const client = new PooledClient({
-    connectionString: migrationUrl,
-    application_name: 'bank-audit',
-    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-  });
-  try {
-    await client.connect();
+  const options = { name: 'bank-audit', connectTimeoutMs: CONNECT_TIMEOUT_MS };
+  await withClient(migrationUrl, options, async (client) => {
     await client.query('BEGIN');
     await recordAct(client, schema, act);
     await client.query('COMMIT');
-  } finally {
-    await client.end().catch(() => undefined);
-  }
+  });
 }
 
 export interface ChainedEvent extends AuditEvent {

@@ -66,9 +66,10 @@ export const BANK_TABLES: readonly BankTable[] = [
   },
 ];
 
-/** Those whose rows a copy of the bank holds: all but the shard's identity. */
-export function copiedTables(): BankTable[] {
-  return BANK_TABLES.filter(({ name }) => name !== SHARD_IDENTITY);
+/** Those whose rows a copy of the bank holds, the ledger's first: all but the shard's identity. */
+export function copiedTables<T extends BankTable>(tables: readonly T[]): T[] {
+  const others = tables.filter(({ name, ledger }) => !ledger && name !== SHARD_IDENTITY);
+  return [...tables.filter(({ ledger }) => ledger), ...others];
 }
 
 /** A shard's tables, each qualified with the shard's schema and quoted: behind PgBouncer there is no search_path. */

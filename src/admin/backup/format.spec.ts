@@ -14,7 +14,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { copiedTables } from '../../storage/tables.js';
+import { BANK_TABLES, copiedTables } from '../../storage/tables.js';
 import { CommandError } from '../command-error.js';
 import {
   checkFiles,
@@ -54,7 +54,7 @@ function makeShard(index: number): BackupShard {
   return {
     ...{ index, snapshotAt: now, books: { accounts: 1, transactions: 2, balance: '-1.00', faulty: 0 } },
     identity: { bank_id: BANK_ID, shard_index: index, shard_count: SHARDS, created_at: now },
-    files: copiedTables().map(({ name, drawn }) => makeFile(index, name, 'id,name\n7,x\n', drawn)),
+    files: copiedTables(BANK_TABLES).map(({ name, drawn }) => makeFile(index, name, 'id,name\n7,x\n', drawn)),
   };
 }
 

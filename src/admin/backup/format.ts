@@ -5,7 +5,7 @@ import { pipeline } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { z } from 'zod';
 import { codeOf } from '../../database/embedded/errors.js';
-import { copiedTables, type BankTable } from '../../storage/tables.js';
+import { BANK_TABLES, copiedTables, type BankTable } from '../../storage/tables.js';
 import { messageOf } from '../../domain/error-message.js';
 import { CommandError } from '../command-error.js';
 
@@ -28,12 +28,12 @@ const time = z.string().regex(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|\+0
 
 // A manifest may be hostile: only numbers and names of these forms get any further.
 const FILE = z.object({
-  table: z.string().refine((name) => copiedTables().some((table) => table.name === name)),
+  table: z.string().refine((name) => copiedTables(BANK_TABLES).some((table) => table.name === name)),
   /** Within the backup's folder: `shard-<index>/<table>.csv.gz`. */
   file: z.string(),
   /** In the order of the file. Only compared with the target's own catalogue, never used. */
   columns: z
-    .array(z.string().regex(/^[a-z_]{1,63}$/))
+    .array(z.string().regex(/^\w{1,63}$/))
     .min(1)
     .max(100),
   rows: count,
@@ -221,7 +221,7 @@ export function fileOf(shard: number, table: string): string {
 
 /** What is known of a table that a backup holds. */
 export function kindOf(name: string): BankTable {
-  const found = copiedTables().find((table) => table.name === name);
+  const found = copiedTables(BANK_TABLES).find((table) => table.name === name);
   if (!found) throw new Error(`${name} is not backed up`);
   return found;
 }

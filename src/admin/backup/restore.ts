@@ -12,7 +12,7 @@ import { columnList, quoted } from '../../storage/identifiers.js';
 import { prepareTables } from '../../storage/migrate.js';
 import { describeShard, type ShardAddress } from '../../config/shard-address.js';
 import { locateShard, type LocatedShard } from '../../sharding/shard-locator.js';
-import { copiedTables, LEASE_COLUMNS } from '../../storage/tables.js';
+import { BANK_TABLES, copiedTables, LEASE_COLUMNS } from '../../storage/tables.js';
 import { MAX_ID } from '../../domain/account.js';
 import {
   beginLocked,
@@ -246,7 +246,7 @@ function explainRows(address: ShardAddress): (error: unknown) => never {
  * @throws CommandError when the backup has other tables or columns
  */
 function match(there: readonly ShardTable[], { files }: BackupShard, address: ShardAddress): Filling[] {
-  return copiedTables().flatMap(({ name }) => {
+  return copiedTables(BANK_TABLES).flatMap(({ name }) => {
     const file = files.find((other) => other.table === name);
     const table = there.find((other) => other.name === name);
     if (!table !== !file) {

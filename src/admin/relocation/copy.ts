@@ -3,7 +3,7 @@ import type { Client } from 'pg';
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams';
 import { COMMIT_DURABLY } from '../../storage/durability.js';
 import { columnList, quoted } from '../../storage/identifiers.js';
-import { LEASE_COLUMNS, SHARD_IDENTITY, tablesOf } from '../../storage/tables.js';
+import { copiedTables, LEASE_COLUMNS, SHARD_IDENTITY, tablesOf } from '../../storage/tables.js';
 import { into, readSequence, selectFrom, setSequence, type ShardTable } from '../catalogue.js';
 
 /**
@@ -104,7 +104,7 @@ export async function copyRevised({ client, tables }: CopySide, target: Client):
  * published, keys and the audit log, which are few; and where each sequence stands.
  */
 export async function copyRest({ client, tables }: CopySide, target: Client): Promise<void> {
-  for (const table of tables.filter(({ name, ledger }) => !ledger && name !== SHARD_IDENTITY)) {
+  for (const table of copiedTables(tables).filter(({ ledger }) => !ledger)) {
     await target.query(`DELETE FROM ${table.sql}`);
     await copy(client, selectFrom(table), target, table);
   }
