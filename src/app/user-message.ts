@@ -5,12 +5,12 @@ import { messageOf } from '../domain/error-message.js';
 import { UserError } from '../domain/user-error.js';
 
 /**
- * SQLSTATE classes that tell of the server or of the user's rights on it, not of a wrong statement: 08 connection,
+ * SQLSTATE classes that concern the server, or the user's rights on it, not a wrong statement: 08 connection,
  * 25 read-only server, 28 and 3D the URL, 42501 missing rights, 53 resources, 57 operator intervention, 58 system.
  */
 const SERVER_TROUBLE = /^(08|25006|28|3D|42501|53|57|58)/;
 
-/** What the user can mend is said in a sentence; anything else is a defect and shown with its stack. */
+/** One sentence for what the user can put right; the stack for anything else, which is a defect. */
 export function userMessage(error: unknown): string {
   if (error instanceof UserError || error instanceof EmbeddedPostgresError) return error.message;
   if (error instanceof LedgerError) return failureMessage(error.failure);
@@ -18,7 +18,7 @@ export function userMessage(error: unknown): string {
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }
 
-/** A port that can't be had is the one failure that only the service meets. */
+/** The same for a failed start, which may also find its port in use. */
 export function startMessage(error: unknown): string {
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
   const prefix = isOfManagement(error) ? 'MANAGEMENT_' : '';
@@ -36,7 +36,7 @@ function isOfManagement(error: unknown): boolean {
   return error instanceof Error && 'port' in error && String(error.port) === process.env.MANAGEMENT_PORT;
 }
 
-/** The ledger's refusals that a command can meet. */
+/** The failures of the ledger, in a sentence. */
 export function failureMessage(failure: LedgerFailure, account = 'the account'): string {
   switch (failure.code) {
     case 'ACCOUNT_NOT_FOUND':
@@ -70,7 +70,7 @@ export function failureMessage(failure: LedgerFailure, account = 'the account'):
 function isServerTrouble(error: unknown): boolean {
   const state = sqlStateOf(error);
   if (state !== undefined) return SERVER_TROUBLE.test(state);
-  // Without a SQLSTATE: the operating system's ECONNREFUSED and the like, or pg's own words for a lost connection.
+  // Without a SQLSTATE: errors of the operating system like ECONNREFUSED, or pg's words for a lost connection.
   if (!(error instanceof Error)) return false;
   const code: unknown = 'code' in error ? error.code : undefined;
   return (

@@ -11,24 +11,23 @@ declare module 'fastify' {
     freePermit?: (reachedDatabase: boolean) => void;
     /** When it began to wait for its permit, on the clock of performance.now(); undefined: it did not wait. */
     waitingSinceMs?: number;
-    /** Of a batch: settles when nothing of it is in memory any more. */
+    /** For a batch: settles when none of it is in memory any more. */
     batchAtWork?: Promise<void>;
   }
 }
 
-/** Refused before the ledger was asked. */
+/** Statuses of requests that were rejected before they reached the ledger. */
 const NEVER_POSTED: readonly number[] = [400, 401, 403, 429];
 const POSTING = '/accounts/:accountId/transactions';
 const BATCH = '/transactions/batch';
-/** One transaction on each line. */
+/** One transaction per line. */
 export const NDJSON_TYPES = ['application/x-ndjson', 'application/jsonl'];
-/** Batches that wait for a place; one more is refused at once. */
+/** Batches that wait for a permit; one more is rejected at once. */
 export const MAX_BATCHES_HELD = 100;
 
 /**
- * Lets only so many postings be at work at a time. Asked when the request has come in whole, so that none takes a place
- * while its client is slow, and before anything is made of it: a request that is refused for overload must cost little.
- * To be called before the routes are made.
+ * Bounds the postings in flight. A request asks once it has arrived completely, so that no slow client holds a permit,
+ * and before anything is done with it: rejecting for overload must cost little. Call it before the routes are made.
  */
 export function admitPostings(fastify: FastifyInstance, ledger: Ledger): void {
   fastify.addHook('onRoute', (route) => {
@@ -49,8 +48,9 @@ export function admitPostings(fastify: FastifyInstance, ledger: Ledger): void {
 }
 
 /**
- * Lets only a few batches be at work at a time. Asked before the body is read: held ones must not fill the memory. A
- * batch leaves when its answer has left and its work is done, which may go on for a moment without the client.
+ * Bounds the batches in flight. A batch asks before its body is read, because waiting ones must not fill the memory. It
+ * frees its permit when its answer has been sent and its work is done, which may go on for a moment after the client
+ * is gone.
  */
 export function admitBatches(fastify: FastifyInstance, limiter: ConcurrencyLimiter): void {
   fastify.addHook('onRoute', (route) => {
@@ -62,7 +62,7 @@ export function admitBatches(fastify: FastifyInstance, limiter: ConcurrencyLimit
         isGone: () => request.raw.socket.destroyed,
         granted: (free) => {
           const { socket } = request.raw;
-          // The answer to a request that was pipelined behind another one may end without a word of its own.
+          // The answer to a request that was pipelined behind another one may end without an event of its own.
           const ended = () => {
             reply.raw.off('close', ended);
             socket.off('close', ended);
@@ -84,7 +84,7 @@ export function isBatch(request: FastifyRequest): boolean {
 
 function enter(request: FastifyRequest, ledger: Ledger, done: (error?: Error) => void): void {
   const accountId = Number((request.params as { accountId: string }).accountId);
-  // It is answered 400 by what reads the path.
+  // Validation of the path will answer 400.
   if (!Number.isInteger(accountId) || accountId < 1 || accountId > MAX_ID) return done();
   ledger.limiterOf(accountId).acquire({
     user: userOf(request),
