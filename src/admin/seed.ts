@@ -9,7 +9,9 @@ import { chain, GENESIS_HASH } from '../domain/hash-chain.js';
 import { formatMoney, type Money } from '../domain/money.js';
 import type { Transaction } from '../domain/transaction.js';
 import { userMessage } from '../app/user-message.js';
-import { outboxRows, outboxRowsFor } from '../messaging/outbox-rows.js';
+import { outboxRowsFor } from '../messaging/outbox-rows.js';
+import { announceTransactions, insertTransactions } from '../ledger/write/batch-statements.js';
+import { send } from '../storage/connection.js';
 import { CommitOutcomeUnknownError } from '../storage/transaction-runner.js';
 import { CommandError } from './command-error.js';
 import type { Control } from './control.js';
@@ -146,9 +148,11 @@ async function insertAccounts(
     { table: tables.outbox, column: 'outbox_id', count: outboxRowsFor(transactions) },
   ]);
   const [accountIds = [], transactionIds = [], outboxIds = []] = ids;
-  const deposits = transactionIds.map((transactionId, index) =>
-    openingDeposit(transactionId, accountIds[index] as number, balance, timestamp),
-  );
+  const deposits = transactionIds.map((transactionId, index): Transaction => {
+    const accountId = accountIds[index] as number;
+    const after = { balanceAfter: balance, versionAfter: FIRST_VERSION + 1 };
+    return { transactionId, accountId, type: 'credit', amount: balance, ...after, timestamp };
+  });
   const hashes = chain(deposits, () => GENESIS_HASH);
   await queryRunner.query(
     `INSERT INTO ${tables.accounts} (account_id, balance, version, head_hash, owner)
@@ -162,65 +166,10 @@ async function insertAccounts(
       owner ?? null,
     ],
   );
-  if (transactions > 0) await insertDeposits(queryRunner, tables, deposits, hashes);
-  await announce(queryRunner, tables, outboxIds, transactionIds);
+  const posted = { transactions: deposits, hashes, outboxIds };
+  const statements = [insertTransactions(tables, posted), ...announceTransactions(tables, posted)];
+  for (const statement of transactions > 0 ? statements : []) await send(client, ...statement);
   return { accounts: size, firstId: accountIds[0] ?? 0, lastId: accountIds.at(-1) ?? 0 };
-}
-
-/** The account's first transaction, so it leaves the second version. */
-function openingDeposit(
-  transactionId: number,
-  accountId: number,
-  balance: Money,
-  timestamp: Date,
-): Transaction {
-  return {
-    transactionId,
-    accountId,
-    type: 'credit',
-    amount: balance,
-    balanceAfter: balance,
-    versionAfter: FIRST_VERSION + 1,
-    timestamp,
-  };
-}
-
-async function insertDeposits(
-  queryRunner: QueryRunner,
-  tables: SchemaTables,
-  deposits: readonly Transaction[],
-  hashes: readonly string[],
-): Promise<void> {
-  const [{ amount, versionAfter, timestamp }] = deposits as [Transaction];
-  await queryRunner.query(
-    `INSERT INTO ${tables.transactions}
-       (transaction_id, account_id, type, amount, balance_after, version_after, timestamp, hash)
-     SELECT transaction_id, account_id, 'credit', $3::numeric, $3::numeric, $4::bigint, $5::timestamptz,
-            decode(hash, 'hex')
-     FROM unnest($1::bigint[], $2::bigint[], $6::text[]) AS posted (transaction_id, account_id, hash)`,
-    [
-      deposits.map(({ transactionId }) => transactionId),
-      deposits.map(({ accountId }) => accountId),
-      formatMoney(amount),
-      versionAfter,
-      timestamp,
-      hashes,
-    ],
-  );
-}
-
-async function announce(
-  queryRunner: QueryRunner,
-  tables: SchemaTables,
-  outboxIds: readonly number[],
-  transactionIds: readonly number[],
-): Promise<void> {
-  for (const [index, row] of outboxRows(transactionIds).entries()) {
-    await queryRunner.query(`INSERT INTO ${tables.outbox} (outbox_id, transaction_ids) VALUES ($1, $2)`, [
-      outboxIds[index],
-      row,
-    ]);
-  }
 }
 
 async function analyze({ dataSource, tables }: ShardRunner): Promise<void> {

@@ -78,6 +78,15 @@ export async function withSessions<T>(
   });
 }
 
+/** Opens a session in one shard. */
+export async function withSession<T>(
+  address: ShardAddress,
+  name: string,
+  work: (session: ShardSession) => Promise<T>,
+): Promise<T> {
+  return withSessions([address], name, ([session]) => work(session as ShardSession));
+}
+
 async function withShards<T>(
   addresses: readonly ShardAddress[],
   { name, pipeline }: { readonly name: string; readonly pipeline: boolean },
@@ -112,8 +121,7 @@ export async function inFirstShard<T>(
   name: string,
   work: (manager: EntityManager, session: ShardSession) => Promise<T>,
 ): Promise<T> {
-  return withSessions(addresses.slice(0, 1), name, async (sessions) => {
-    const [session] = sessions as [ShardSession];
+  return withSession(addresses[0] as ShardAddress, name, async (session) => {
     await session.queryRunner.startTransaction();
     const result = await work(session.queryRunner.manager, session);
     // TypeORM's commitTransaction ignores the tag, and a COMMIT of an aborted transaction raises no error.

@@ -40,20 +40,27 @@ export function balanceOption(text: string): Money {
   return money;
 }
 
+/** @returns what reads a whole number and throws InvalidArgumentError */
+const wholeNumber =
+  (max: number, min = 1) =>
+  (text: string): number => {
+    const value = Number(text);
+    if (/^\d{1,16}$/.test(text) && value >= min && value <= max) return value;
+    throw new InvalidArgumentError(`It must be a whole number from ${min} to ${max}.`);
+  };
+
+export const accountOption = wholeNumber(MAX_ID);
+export const accountsOption = wholeNumber(MAX_SEED_ACCOUNTS);
+export const countOption = wholeNumber(MAX_ID);
+export const keyArgument = wholeNumber(MAX_ID);
+export const millisecondsOption = wholeNumber(MAX_PAUSE_MS);
+export const shardArgument = wholeNumber(MAX_SHARD, 0);
+export const skipIdsOption = wholeNumber(MAX_ID, 0);
+
 export function balanceOptionOf(description: string): Option {
   return new Option('--balance <amount>', description)
     .argParser(balanceOption)
     .default(balanceOption(DEFAULT_BALANCE), DEFAULT_BALANCE);
-}
-
-/** @throws InvalidArgumentError */
-export function accountsOption(text: string): number {
-  return wholeNumber(text, MAX_SEED_ACCOUNTS);
-}
-
-/** @throws InvalidArgumentError */
-export function accountOption(text: string): number {
-  return wholeNumber(text, MAX_ID);
 }
 
 /** One of several. @throws InvalidArgumentError */
@@ -99,16 +106,6 @@ export function durationOption(text: string): number {
 }
 
 /** @throws InvalidArgumentError */
-export function keyArgument(text: string): number {
-  return wholeNumber(text, MAX_ID);
-}
-
-/** @throws InvalidArgumentError */
-export function countOption(text: string): number {
-  return wholeNumber(text, MAX_ID);
-}
-
-/** @throws InvalidArgumentError */
 export function queueOption(text: string): string {
   if (!QUEUE_NAME.test(text)) {
     throw new InvalidArgumentError(
@@ -116,11 +113,6 @@ export function queueOption(text: string): string {
     );
   }
   return text;
-}
-
-/** @throws InvalidArgumentError */
-export function shardArgument(text: string): number {
-  return wholeNumber(text, MAX_SHARD, 0);
 }
 
 /** @throws InvalidArgumentError */
@@ -140,11 +132,6 @@ export function ageOption(text: string): Date {
 }
 
 /** @throws InvalidArgumentError */
-export function millisecondsOption(text: string): number {
-  return wholeNumber(text, MAX_PAUSE_MS);
-}
-
-/** @throws InvalidArgumentError */
 export function sha256Option(text: string): string {
   if (/^[0-9a-f]{64}$/i.test(text)) return text.toLowerCase();
   throw new InvalidArgumentError('It must be 64 hexadecimal digits.');
@@ -156,17 +143,4 @@ export function serviceOption(text: string): string {
   const plain = url && /^https?:$/.test(url.protocol) && url.username === '' && url.search + url.hash === '';
   if (plain) return url.href.replace(/\/+$/, '');
   throw new InvalidArgumentError('It must be a URL like https://bank.example.com.');
-}
-
-/** @throws InvalidArgumentError */
-export function skipIdsOption(text: string): number {
-  return wholeNumber(text, MAX_ID, 0);
-}
-
-function wholeNumber(text: string, max: number, min = 1): number {
-  const value = Number(text);
-  if (!/^\d{1,16}$/.test(text) || value < min || value > max) {
-    throw new InvalidArgumentError(`It must be a whole number from ${min} to ${max}.`);
-  }
-  return value;
 }

@@ -72,49 +72,42 @@ export function copiedTables<T extends BankTable>(tables: readonly T[]): T[] {
   return [...tables.filter(({ ledger }) => ledger), ...others];
 }
 
-/** A shard's tables, each qualified with the shard's schema and quoted: behind PgBouncer there is no search_path. */
-export interface SchemaTables {
-  readonly accounts: string;
+const NAMES = {
+  accounts: 'accounts',
   /** The idempotency keys with which accounts were opened. */
-  readonly accountOpenings: string;
-  readonly transactions: string;
+  accountOpenings: 'account_openings',
+  transactions: 'transactions',
   /** Old transactions, moved out of `transactions`. */
-  readonly archivedTransactions: string;
+  archivedTransactions: 'archived_transactions',
+  outbox: 'outbox',
+  shardIdentity: SHARD_IDENTITY,
+  apiKeys: 'api_keys',
+  auditEvents: 'audit_events',
+  /** TypeORM's list of the migrations that were applied. */
+  migrations: 'migrations',
+  /** Only where the shard no longer is: the address to which it was moved. */
+  shardMoved: 'shard_moved',
+  /** Only while a move fills the schema: no shard of a bank yet. */
+  shardArriving: 'shard_arriving',
+} as const;
+
+type Names = Readonly<Record<keyof typeof NAMES, string>>;
+
+/** A shard's tables, each qualified with the shard's schema and quoted: behind PgBouncer there is no search_path. */
+export interface SchemaTables extends Names {
   /**
-   * The rows of both, for a FROM, with an alias. `archive` moves rows while the bank is open: one statement sees each
-   * of them once, two statements need not. No view: one would go on showing the tables of a shard that was moved,
-   * which are renamed so that whoever looks for them fails.
+   * The rows of both tables of transactions, for a FROM, with an alias. `archive` moves rows while the bank is open: one
+   * statement sees each of them once, two statements need not. No view: one would go on showing the tables of a shard
+   * that was moved, which are renamed so that whoever looks for them fails.
    */
   readonly allTransactions: string;
-  readonly outbox: string;
-  readonly shardIdentity: string;
-  readonly apiKeys: string;
-  readonly auditEvents: string;
-  /** TypeORM's list of the migrations that were applied. */
-  readonly migrations: string;
-  /** Only where the shard no longer is: the address to which it was moved. */
-  readonly shardMoved: string;
-  /** Only while a move fills the schema: no shard of a bank yet. */
-  readonly shardArriving: string;
 }
 
 export function tablesOf(schema: string): SchemaTables {
-  const at = quoted(schema);
-  const transactions = `${at}.transactions`;
-  const archivedTransactions = `${at}.archived_transactions`;
-  return {
-    accounts: `${at}.accounts`,
-    accountOpenings: `${at}.account_openings`,
-    transactions,
-    archivedTransactions,
-    allTransactions: `(SELECT ${STORED_COLUMNS} FROM ${transactions}
-      UNION ALL SELECT ${STORED_COLUMNS} FROM ${archivedTransactions})`,
-    outbox: `${at}.outbox`,
-    shardIdentity: `${at}.shard_identity`,
-    apiKeys: `${at}.api_keys`,
-    auditEvents: `${at}.audit_events`,
-    migrations: `${at}.migrations`,
-    shardMoved: `${at}.shard_moved`,
-    shardArriving: `${at}.shard_arriving`,
-  };
+  const tables = Object.fromEntries(
+    Object.entries(NAMES).map(([key, name]) => [key, `${quoted(schema)}.${name}`]),
+  ) as unknown as Names;
+  const parts = [tables.transactions, tables.archivedTransactions];
+  const allTransactions = parts.map((part) => `SELECT ${STORED_COLUMNS} FROM ${part}`).join(' UNION ALL ');
+  return { ...tables, allTransactions: `(${allTransactions})` };
 }

@@ -5,7 +5,7 @@ import { pipeline } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { z } from 'zod';
 import { codeOf } from '../../database/embedded/errors.js';
-import { BANK_TABLES, copiedTables, type BankTable } from '../../storage/tables.js';
+import { BANK_TABLES, copiedTables } from '../../storage/tables.js';
 import { messageOf } from '../../domain/error-message.js';
 import { CommandError } from '../command-error.js';
 
@@ -22,13 +22,15 @@ const MAX_MANIFEST_BYTES = 16 * 1024 * 1024;
 const MAX_SHARDS = 1_024;
 const MAX_MIGRATIONS = 1_000;
 
+const tableNamed = (wanted: string) => copiedTables(BANK_TABLES).find(({ name }) => name === wanted);
+
 const count = z.number().int().min(0);
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 const time = z.string().regex(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|\+00:00)$/);
 
 // A manifest may be hostile: only numbers and names of these forms get any further.
 const FILE = z.object({
-  table: z.string().refine((name) => copiedTables(BANK_TABLES).some((table) => table.name === name)),
+  table: z.string().refine((name) => tableNamed(name) !== undefined),
   /** Within the backup's folder: `shard-<index>/<table>.csv.gz`. */
   file: z.string(),
   /** In the order of the file. Only compared with the target's own catalogue, never used. */
@@ -206,7 +208,7 @@ function problemOf(
 ): string | undefined {
   if (file !== fileOf(index, table)) return `the file of ${table} is not where it belongs`;
   if (new Set(columns).size < columns.length) return `${table} has a column twice`;
-  const { drawn, ledger } = kindOf(table);
+  const { drawn = false, ledger = false } = tableNamed(table) ?? {};
   if ((sequence !== undefined) !== drawn) return `${table} ${drawn ? 'lacks its' : 'has a'} sequence`;
   // Shards hand out every count-th id, by which an id tells its shard.
   if (!ledger || !sequence || (BigInt(sequence.last) - 1n) % BigInt(count) === BigInt(index))
@@ -217,13 +219,6 @@ function problemOf(
 /** Where a table's rows are, within the backup's folder. */
 export function fileOf(shard: number, table: string): string {
   return `shard-${shard}/${table}.csv.gz`;
-}
-
-/** What is known of a table that a backup holds. */
-export function kindOf(name: string): BankTable {
-  const found = copiedTables(BANK_TABLES).find((table) => table.name === name);
-  if (!found) throw new Error(`${name} is not backed up`);
-  return found;
 }
 
 /**

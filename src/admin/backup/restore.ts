@@ -30,7 +30,6 @@ import { csvOf } from './backup.js';
 import {
   checkFiles,
   contentOf,
-  kindOf,
   measure,
   readManifest,
   type BackupFile,
@@ -198,14 +197,14 @@ async function loadShard(
   const fillings = match(there, backup, address);
   if (!(await isEmpty(session, fillings))) {
     const differ = await differences(session, fillings);
-    if (differ.some((table) => kindOf(table).ledger)) {
+    if (differ.some(({ ledger }) => ledger)) {
       throw new CommandError(
         `${describeShard(address)} holds accounts, keys or administrative acts; a backup is restored into an empty bank only`,
       );
     }
     await client.query('ROLLBACK');
     options.onStep?.(`shard ${index}: was restored before`);
-    return differ;
+    return differ.map(({ name }) => name);
   }
   options.onStep?.(`shard ${index}: loading`);
   await fill(load, fillings, signal).catch(explainRows(address));
@@ -292,14 +291,14 @@ async function isEmpty({ client }: ShardSession, fillings: readonly Filling[]): 
 }
 
 /** The tables whose rows are not exactly those of the backup. */
-async function differences({ client }: ShardSession, fillings: readonly Filling[]): Promise<string[]> {
-  const differ: string[] = [];
+async function differences({ client }: ShardSession, fillings: readonly Filling[]): Promise<ShardTable[]> {
+  const differ: ShardTable[] = [];
   for (const { file, table } of fillings) {
     const counted = await client.query<{ rows: string }>(`SELECT count(*) AS rows FROM ${table.sql}`);
     const same =
       Number(counted.rows[0]?.rows) === file.rows &&
       (await measure(await csvOf(client, table))).sha256 === file.contentSha256;
-    if (!same) differ.push(table.name);
+    if (!same) differ.push(table);
   }
   return differ;
 }

@@ -22,7 +22,7 @@ import { columnsOf, hasTable, readTables } from '../catalogue.js';
 import { CommandError } from '../command-error.js';
 import type { Control } from '../control.js';
 import { ownersLock } from '../owners-lock.js';
-import { withSessions, type ShardSession } from '../shards.js';
+import { withSession, withSessions, type ShardSession } from '../shards.js';
 import { verifyShard } from '../verify/verify.js';
 import {
   copyIdentity,
@@ -102,10 +102,7 @@ export async function relocateShard(
   const to = forwarded(from, forwarding);
   const there = describeServer(to.url);
   if (describeServer(from.url) === there) {
-    if (!place)
-      await withSessions([to], NAME, ([target]) =>
-        finish((target as ShardSession).client, to, { index, count }),
-      );
+    if (!place) await withSession(to, NAME, ({ client }) => finish(client, to, { index, count }));
     return { from: describeServer(shard.url), to: there, transactions: undefined, pauseMs: 0 };
   }
   if (!place) {

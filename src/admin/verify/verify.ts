@@ -1,10 +1,11 @@
 import type { Client } from 'pg';
-import { quoted } from '../../storage/identifiers.js';
+import { tablesOf } from '../../storage/tables.js';
 import type { ShardAddress } from '../../config/shard-address.js';
 import { formatMoney } from '../../domain/money.js';
 import { readEvents } from '../audit/events.js';
+import { columnsOf, hasTable } from '../catalogue.js';
 import type { Control } from '../control.js';
-import { withSessions, type ShardSession } from '../shards.js';
+import { withSession } from '../shards.js';
 import { CHAINED, CHECKS, GENESIS, OF_CHAINS } from './checks.js';
 
 /** An account whose books are wrong. Id 0 stands for rows that name no account at all. */
@@ -91,8 +92,7 @@ export async function verifyShard(
   count = 1,
   control: Control = {},
 ): Promise<VerifyReport> {
-  return withSessions([shard], 'bank-verify', async (sessions) => {
-    const [{ client }] = sessions as [ShardSession];
+  return withSession(shard, 'bank-verify', async ({ client }) => {
     await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
     // A large account takes longer than what a request may take. Compiling the same statement for each range does not pay.
     await client.query('SET LOCAL statement_timeout = 0; SET LOCAL jit = off');
@@ -141,19 +141,10 @@ interface Tables {
 }
 
 async function tablesIn(client: Client, schema: string): Promise<Tables> {
-  const [accounts, accountOpenings, hot, archived] = [
-    'accounts',
-    'account_openings',
-    'transactions',
-    'archived_transactions',
-  ].map((table) => quoted(schema, table)) as [string, string, string, string];
-  const { rows } = await client.query<{ parted: boolean; chained: boolean; keyed: boolean }>(
-    `SELECT to_regclass($1) IS NOT NULL AS parted, to_regclass($3) IS NOT NULL AS keyed,
-            EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass($2) AND attname = 'head_hash') AS chained`,
-    [archived, accounts, accountOpenings],
-  );
-  const { parted, chained, keyed } = rows[0] as { parted: boolean; chained: boolean; keyed: boolean };
-  const openings = keyed ? accountOpenings : undefined;
+  const { accounts, accountOpenings, transactions: hot, archivedTransactions: archived } = tablesOf(schema);
+  const chained = (await columnsOf(client, accounts)).includes('head_hash');
+  const parted = await hasTable(client, archived);
+  const openings = (await hasTable(client, accountOpenings)) ? accountOpenings : undefined;
   if (!parted) return { accounts, openings, transactions: `${hot} t`, parts: undefined, chained };
   const columns =
     'transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key' +
