@@ -68,7 +68,7 @@ async function ownersOf(
   for (const accountId of accountIds) {
     const account = await router.of(accountId).dataSource.manager.findOne(AccountEntity, {
       select: { accountId: true, owner: true },
-      where: { accountId: String(accountId) },
+      where: { accountId },
     });
     if (account) owners.set(accountId, account.owner ?? undefined);
   }
@@ -90,7 +90,7 @@ async function setOwner(
     if (!lock.free) throw new CommandError('its shard is being moved: try again when that is done');
     await queryRunner.manager.update(
       AccountEntity,
-      { accountId: String(accountId) },
+      { accountId },
       // Unless it is named here, TypeORM counts the version up, which stands for the number of transactions.
       { owner: owner ?? null, revision: () => 'revision + 1', version: () => 'version' },
     );

@@ -65,7 +65,7 @@ export async function listKeys(shards: readonly ShardAddress[]): Promise<KeyList
 export async function revokeKey(shards: readonly ShardAddress[], keyId: number): Promise<KeyListed> {
   return inFirstShard(shards, NAME, async (manager, { client, address }) => {
     const key = await lock(manager, keyId);
-    await manager.update(ApiKeyEntity, { keyId: key.keyId }, { revokedAt: () => 'now()' });
+    await manager.update(ApiKeyEntity, { keyId }, { revokedAt: () => 'now()' });
     const details = { key: keyId, name: key.name };
     await recordAct(client, address.schema, { action: 'key.revoked', details });
     return listed(key);
@@ -100,7 +100,7 @@ export async function rotateKey(
     // What the names of the scopes meant when the old key was made, they mean of the new one.
     const created = await insert(manager, { name, scopes, scopesVersion, owner, expiresAt: newExpires });
     const ends = new Date(Math.min(now + overlapMs, expiresAt?.getTime() ?? Infinity));
-    await manager.update(ApiKeyEntity, { keyId: old.keyId }, { expiresAt: ends });
+    await manager.update(ApiKeyEntity, { keyId }, { expiresAt: ends });
     const details = { key: keyId, name, by: created.keyId, until: ends, expires: newExpires ?? undefined };
     await recordAct(client, address.schema, { action: 'key.rotated', details });
     return created;
@@ -117,8 +117,10 @@ async function insert(manager: EntityManager, described: NewKey): Promise<KeyCre
 }
 
 async function lock(manager: EntityManager, keyId: number): Promise<ApiKeyEntity> {
-  const where = { keyId: String(keyId) };
-  const key = await manager.findOne(ApiKeyEntity, { where, lock: { mode: 'pessimistic_write' } });
+  const key = await manager.findOne(ApiKeyEntity, {
+    where: { keyId },
+    lock: { mode: 'pessimistic_write' },
+  });
   if (!key) throw new CommandError(`there is no key ${keyId}`);
   if (key.revokedAt) throw new CommandError(`key ${keyId} was revoked at ${key.revokedAt.toISOString()}`);
   return key;
@@ -137,6 +139,6 @@ async function refuseRotated(manager: EntityManager, keyId: number): Promise<voi
 }
 
 function listed(key: ApiKeyEntity): KeyListed {
-  const { name, hint, scopes, owner, createdAt, expiresAt, revokedAt, lastUsedAt } = key;
-  return { keyId: Number(key.keyId), name, hint, scopes, owner, createdAt, expiresAt, revokedAt, lastUsedAt };
+  const { keyId, name, hint, scopes, owner, createdAt, expiresAt, revokedAt, lastUsedAt } = key;
+  return { keyId, name, hint, scopes, owner, createdAt, expiresAt, revokedAt, lastUsedAt };
 }

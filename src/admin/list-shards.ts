@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { isThisMachine } from '../config/config.js';
+import { isThisMachine } from '../config/values.js';
 import { bytesOfDistributed, isCitus } from '../storage/citus.js';
 import { describeServer, type ShardAddress } from '../config/shard-address.js';
 import { locateShard } from '../sharding/shard-locator.js';

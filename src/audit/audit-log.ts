@@ -110,7 +110,7 @@ export interface AuditLog {
 export async function readAuditLog(manager: EntityManager): Promise<AuditLog> {
   const rows = await manager.find(AuditEventEntity, { order: { eventId: 'ASC' } });
   const events = rows.map(({ eventId, happenedAt, action, actor, details, hash }) => ({
-    ...{ eventId: Number(eventId), happenedAt, action, actor, details },
+    ...{ eventId, happenedAt, action, actor, details },
     hash: hash.toString('hex'),
   }));
   const broken = events.find((event, index) => {

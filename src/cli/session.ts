@@ -39,7 +39,7 @@ async function withOpened<T extends { close(): Promise<void> }>(
   work: (opened: T, session: Session) => Promise<void>,
 ): Promise<void> {
   const { loadConfig } = await import('../config/config.js');
-  const config = loadConfig();
+  const config = loadConfig(undefined, { LOG_LEVEL: 'warn' });
   const logger = await createCliLogger(config);
   const opened = await open(config, logger, { holder: `cli ${command}`, shareRunning: true });
   try {
@@ -80,7 +80,6 @@ export function onInterrupt(): AbortSignal {
 /** To stderr: stdout is for results. What the service tells of its ordinary course does not interest here. */
 async function createCliLogger({ log }: Config): Promise<Logger> {
   const { createLogger, STDERR } = await import('../observability/logging.js');
-  const level = process.env.LOG_LEVEL ? log.level : 'warn';
-  const format = process.env.LOG_FORMAT === 'json' ? 'json' : 'pretty';
-  return createLogger({ ...log, level, format }, STDERR);
+  const format = log.format === 'json' ? 'json' : 'pretty';
+  return createLogger({ ...log, format }, STDERR);
 }

@@ -35,8 +35,8 @@ export function addShardsList(shards: Command): void {
 }
 
 /** Where a service with these settings shows its metrics. */
-function operatorsUrl({ host, port, http, management }: Config): string {
-  const place = management ?? { host, port };
+function operatorsUrl({ http, management }: Config): string {
+  const place = management ?? http;
   const name = isIPv6(place.host) ? `[${place.host}]` : place.host;
   return `${http.tls && !management ? 'https' : 'http'}://${name}:${place.port}`;
 }

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { freePort } from '../../src/database/embedded/start-server.js';
+import { freePort } from '@scalable-banking/embedded-postgres';
 
 const run = promisify(execFile);
 

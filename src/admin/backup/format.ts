@@ -4,9 +4,8 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { z } from 'zod';
-import { codeOf } from '../../database/embedded/errors.js';
+import { codeOf, messageOf } from '../../domain/error-message.js';
 import { BANK_TABLES, copiedTables } from '../../storage/tables.js';
-import { messageOf } from '../../domain/error-message.js';
 import { CommandError } from '../command-error.js';
 
 /** Written last: a folder without it is no backup. */
