@@ -28,6 +28,8 @@ export interface PoolSettings {
   readonly connectTimeoutMs: number;
   /** Whether statements are prepared once per connection. */
   readonly preparedStatements?: boolean;
+  /** False for connections over which COPY streams; see {@link poolExtras}. */
+  readonly pipeline?: boolean;
 }
 
 /** Oldest first. Never edited once landed; a change of the schema is a new one. */
@@ -68,7 +70,7 @@ export function dataSourceOptions(shard: ShardAddress, pool: PoolSettings): Data
     connectTimeoutMS: pool.connectTimeoutMs,
     // A pooled connection that breaks while idle is replaced at the next use, which reports what it meets.
     poolErrorHandler: () => undefined,
-    extra: poolExtras(pool.preparedStatements ?? false),
+    extra: poolExtras(pool.preparedStatements ?? false, pool.pipeline),
   };
 }
 

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
-import { archiveBank } from '../../src/cli/archive.js';
+import { archiveBank } from '../../src/admin/archive.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { startInstance, type TestApp } from '../support/app.js';

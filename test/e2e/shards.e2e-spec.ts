@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
-import { verifyBank } from '../../src/cli/verify.js';
+import { verifyBank } from '../../src/admin/verify/verify.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { openAccount, startInstance, type TestApp } from '../support/app.js';
 import { createEmptyTestDatabase, query, type TestDatabase } from '../support/postgres.js';

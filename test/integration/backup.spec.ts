@@ -17,20 +17,23 @@ import { gunzipSync, gzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { EmbeddedPostgres } from '@scalable-banking/embedded-postgres';
 import { recordActOn } from '../../src/audit/audit-log.js';
-import { archiveBank } from '../../src/cli/archive.js';
-import { readEvents } from '../../src/cli/audit.js';
-import { BACKED_UP, type BackupFile, type Manifest } from '../../src/cli/backup-format.js';
-import { backupBank } from '../../src/cli/backup.js';
-import { restoreBank, restoreText, type RestoreOptions } from '../../src/cli/restore.js';
-import { seedBank } from '../../src/cli/seed.js';
-import { verifyBank } from '../../src/cli/verify.js';
+import { archiveBank } from '../../src/admin/archive.js';
+import { readEvents } from '../../src/admin/audit/events.js';
+import type { BackupFile, Manifest } from '../../src/admin/backup/format.js';
+import { backupBank } from '../../src/admin/backup/backup.js';
+import { restoreBank, type RestoreOptions } from '../../src/admin/backup/restore.js';
+import { restoreText } from '../../src/cli/restore.js';
+import { seedBank } from '../../src/admin/seed.js';
+import { verifyBank } from '../../src/admin/verify/verify.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { MIGRATIONS } from '../../src/storage/data-source.js';
 import { EMBEDDED_NAMES } from '../../src/app/embedded-bank.js';
 import { prepareTables, ShardMismatchError } from '../../src/storage/migrate.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
+import { BANK_TABLES } from '../../src/storage/tables.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
-import { userMessage, CommandError } from '../../src/app/user-message.js';
+import { userMessage } from '../../src/app/user-message.js';
+import { CommandError } from '../../src/admin/command-error.js';
 import { startInstance } from '../support/app.js';
 import { startCli } from '../support/cli.js';
 import { openLedger } from '../support/ledger.js';
@@ -179,7 +182,7 @@ describe('a backup', () => {
       source.url,
       `SELECT tablename AS name FROM pg_tables WHERE schemaname = 'bank'`,
     );
-    const known = [...BACKED_UP.map(({ table }) => table as string), 'shard_identity', 'migrations'];
+    const known = [...BANK_TABLES.map(({ name }) => name), 'migrations'];
     expect(tables.map(({ name }) => name).sort()).toEqual(known.sort());
     for (const { table, columns } of shards[0]?.files ?? []) {
       const found = await query<{ name: string }>(

@@ -13,18 +13,17 @@ import {
 } from '@scalable-banking/embedded-postgres';
 import { Client, escapeIdentifier } from 'pg';
 import type { AuditLog } from '../../src/audit/audit-log.js';
-import { archiveBank } from '../../src/cli/archive.js';
-import { readEvents } from '../../src/cli/audit.js';
-import { backupBank } from '../../src/cli/backup.js';
-import { restoreBank } from '../../src/cli/restore.js';
-import { seedBank } from '../../src/cli/seed.js';
-import { moveShard } from '../../src/cli/shard-move.js';
-import { verifyBank } from '../../src/cli/verify.js';
+import { archiveBank } from '../../src/admin/archive.js';
+import { readEvents } from '../../src/admin/audit/events.js';
+import { backupBank } from '../../src/admin/backup/backup.js';
+import { restoreBank } from '../../src/admin/backup/restore.js';
+import { seedBank } from '../../src/admin/seed.js';
+import { relocateShard } from '../../src/admin/relocation/relocate.js';
+import { verifyBank } from '../../src/admin/verify/verify.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { MIGRATIONS } from '../../src/storage/data-source.js';
 import { EMBEDDED_NAMES, handOver } from '../../src/app/embedded-bank.js';
 import { prepareTables } from '../../src/storage/migrate.js';
-import type { ShardAddress } from '../../src/config/shard-address.js';
 import { startPostgres, type PostgresServer } from '../../tools/stack/servers/postgres.js';
 import { startCli } from '../support/cli.js';
 import { openLedger } from '../support/ledger.js';
@@ -152,7 +151,7 @@ describe('the role of an embedded bank', () => {
       await onTestServer(`ALTER ROLE bank_service PASSWORD '${new URL(roleUrl()).password}'`);
       await onTestServer(`ALTER DATABASE ${database} OWNER TO bank_service`);
       [there.username, there.password] = ['', ''];
-      await moveShard(shards[0] as ShardAddress, PLACE, there.href, { maxPauseMs: 5_000 });
+      await relocateShard(shards, 0, there.href, { maxPauseMs: 5_000 });
       expect(await verifyBank((await bootstrapShards(shards)).shards)).toMatchObject(whole);
     } finally {
       rmSync(folder, { recursive: true, force: true });

@@ -1,19 +1,20 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { EmbeddedPostgres } from '@scalable-banking/embedded-postgres';
 import { Client } from 'pg';
-import { assignAccounts } from '../../src/cli/accounts-assign.js';
-import { archiveBank } from '../../src/cli/archive.js';
-import { BACKED_UP } from '../../src/cli/backup-format.js';
-import { digestSince, NOTHING } from '../../src/cli/shard-copy.js';
-import { moveShard, type MoveOptions } from '../../src/cli/shard-move.js';
-import { seedBank } from '../../src/cli/seed.js';
-import { verifyBank } from '../../src/cli/verify.js';
+import { assignAccounts } from '../../src/admin/assign-accounts.js';
+import { archiveBank } from '../../src/admin/archive.js';
+import { readTables } from '../../src/admin/catalogue.js';
+import { digestSince, NOTHING } from '../../src/admin/relocation/copy.js';
+import { relocateShard, type RelocationOptions } from '../../src/admin/relocation/relocate.js';
+import { seedBank } from '../../src/admin/seed.js';
+import { verifyBank } from '../../src/admin/verify/verify.js';
 import { loadConfig } from '../../src/config/config.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { EMBEDDED_NAMES } from '../../src/app/embedded-bank.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
-import { tablesOf } from '../../src/storage/tables.js';
-import { InterruptedError, CommandError } from '../../src/app/user-message.js';
+import { BANK_TABLES, copiedTables } from '../../src/storage/tables.js';
+import { InterruptedError } from '../../src/cli/interrupted.js';
+import { CommandError } from '../../src/admin/command-error.js';
 import { ShardRouter } from '../../src/sharding/shard-router.js';
 import { createLogger } from '../../src/observability/logging.js';
 import { createApp } from '../../src/app/create-app.js';
@@ -22,7 +23,7 @@ import { PostgresProxy } from '../../tools/stack/proxies/postgres-proxy.js';
 import { temporaryDataDir } from '../support/service.js';
 
 /** Two shards on one server; shard 1 moves to another server. */
-const PLACE = { index: 1, count: 2 };
+const MOVED = 1;
 const MAX_PAUSE_MS = 10_000;
 
 let dataDir: ReturnType<typeof temporaryDataDir>;
@@ -82,8 +83,11 @@ function targetUrl(): string {
   return `postgresql://${hostname}:${port}${pathname}`;
 }
 
-const move = (options: Partial<MoveOptions> = {}, from = shards[1] as ShardAddress) =>
-  moveShard(from, PLACE, targetUrl(), { maxPauseMs: MAX_PAUSE_MS, ...options });
+const move = (options: Partial<RelocationOptions> = {}, from = shards[1] as ShardAddress) =>
+  relocateShard([shards[0] as ShardAddress, from], MOVED, targetUrl(), {
+    maxPauseMs: MAX_PAUSE_MS,
+    ...options,
+  });
 
 /** The bank as it must be afterwards: whole, over both servers. */
 async function expectWhole(accounts: number): Promise<void> {
@@ -267,7 +271,7 @@ describe('moving a shard', () => {
       await query(source.url, sql);
     }
     await move();
-    for (const { table } of BACKED_UP) {
+    for (const { name: table } of copiedTables(BANK_TABLES)) {
       const [left, arrived] = await Promise.all([
         query(source.url, `SELECT * FROM bank_1.moved_${table} ORDER BY 1`),
         query(target().url, `SELECT * FROM bank_1.${table} ORDER BY 1`),
@@ -412,7 +416,8 @@ describe('moving a shard', () => {
     const client = new Client({ connectionString: source.url });
     await client.connect();
     await client.query("INSERT INTO bank_1.account_openings VALUES (2, 'ada', 'key', 1.00)");
-    const digest = () => digestSince(client, tablesOf('bank_1'), NOTHING);
+    const tables = await readTables(client, 'bank_1');
+    const digest = () => digestSince({ client, schema: 'bank_1', tables }, NOTHING);
     const before = await digest();
     expect(await digest()).toEqual(before);
     await client.query(sql);
@@ -429,7 +434,7 @@ describe('moving a shard', () => {
     };
     const through = `postgresql://${hostname}:${port}${pathname}`;
     const options = { maxPauseMs: 300, onStep };
-    await expect(moveShard(shards[1] as ShardAddress, PLACE, through, options)).rejects.toThrow(
+    await expect(relocateShard(shards, MOVED, through, options)).rejects.toThrow(
       'its users would have waited for more than 300 ms',
     );
     await proxy.stop();
@@ -476,9 +481,9 @@ describe('what a move refuses', () => {
   ])('%s', async (_what, change, message) => {
     const url = new URL(targetUrl());
     change(url);
-    await expect(
-      moveShard(shards[1] as ShardAddress, PLACE, url.href, { maxPauseMs: MAX_PAUSE_MS }),
-    ).rejects.toThrow(message);
+    await expect(relocateShard(shards, MOVED, url.href, { maxPauseMs: MAX_PAUSE_MS })).rejects.toThrow(
+      message,
+    );
   });
 
   it('a target that holds a shard, or accounts of something else', async () => {
@@ -492,7 +497,7 @@ describe('what a move refuses', () => {
 
   it('a shard that is listed at the wrong place', async () => {
     await expect(
-      moveShard(shards[0] as ShardAddress, PLACE, targetUrl(), { maxPauseMs: MAX_PAUSE_MS }),
+      relocateShard([...shards].reverse(), MOVED, targetUrl(), { maxPauseMs: MAX_PAUSE_MS }),
     ).rejects.toThrow(/holds shard 0 of 2|keeps its schema/);
   });
 });

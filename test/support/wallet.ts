@@ -1,6 +1,6 @@
 import { generateKey } from '../../src/access/api-key.js';
 import { SCOPES, type Scope } from '../../src/access/principal.js';
-import { createKey, revokeKey, type KeyCreated, type KeyRequest } from '../../src/cli/keys.js';
+import { createKey, revokeKey, type KeyCreated, type KeyRequest } from '../../src/admin/keys.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { bearer } from './credentials.js';
 import { IdentityProvider } from './identity-provider.js';
