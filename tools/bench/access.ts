@@ -10,6 +10,7 @@ import type { ShardAddress } from '../../src/config/shard-address.js';
 import { startPostgres } from '../stack/servers/postgres.js';
 import { ACCOUNTS } from './core.js';
 import type { Figures, Goal } from './figures.js';
+import { databaseMeters, serviceMeter, type Meters } from './meters.js';
 import { withService, wrk } from './tools.js';
 
 const WARM_UP_SECONDS = 3;
@@ -27,6 +28,7 @@ export const ACCESS_GOALS: readonly Goal[] = ['POST', 'GET balance'].flatMap((wh
 
 interface Sender {
   readonly url: string;
+  readonly meters: Meters;
   /** As the names of the figures end. */
   readonly name: string;
   readonly credential?: string;
@@ -63,11 +65,16 @@ export async function measureAccess(
       withService(
         { ...bank, ...provider.settings, DATABASE_SCHEMA: 'guarded', AUTH: 'on' },
         async (guarded) => {
+          const database = await databaseMeters(postgres.url);
+          const [toOpen, toGuarded] = [open, guarded].map(({ url, pid }) => ({
+            url,
+            meters: { ...serviceMeter(pid), ...database },
+          })) as [Omit<Sender, 'name'>, Omit<Sender, 'name'>];
           const senders: Sender[] = [
-            { url: open.url, name: '' },
-            { url: guarded.url, name: ', a key', credential: all.key },
-            { url: guarded.url, name: ', a key with an owner', credential: owned.key },
-            { url: guarded.url, name: ', a token', credential: token },
+            { ...toOpen, name: '' },
+            { ...toGuarded, name: ', a key', credential: all.key },
+            { ...toGuarded, name: ', a key with an owner', credential: owned.key },
+            { ...toGuarded, name: ', a token', credential: token },
           ];
           for (const sender of senders) await measureSender(sender, WARM_UP_SECONDS);
           await rounds(async () => {
@@ -85,16 +92,19 @@ export async function measureAccess(
 
 /** @param figures undefined: it is a warm-up */
 async function measureSender(
-  { url, name, credential }: Sender,
+  { url, meters, name, credential }: Sender,
   seconds: number,
   figures?: Figures,
 ): Promise<void> {
   const run = { url, seconds, accounts: { first: 1, last: ACCOUNTS }, credential };
   await wrk({ ...run, script: 'get.lua', seconds: RECALL_SECONDS });
-  const posts = await wrk({ ...run, script: 'post.lua' });
-  const reads = await wrk({ ...run, script: 'get.lua' });
-  await figures?.note(`POST${name}`, posts.perSecond);
-  await figures?.note(`GET balance${name}`, reads.perSecond);
+  for (const [what, script] of [
+    ['POST', 'post.lua'],
+    ['GET balance', 'get.lua'],
+  ] as const) {
+    const load = () => wrk({ ...run, script });
+    await (figures ? figures.noteLoad(what + name, meters, load) : load());
+  }
 }
 
 /** Makes tokens, and tells its key to whoever asks. */

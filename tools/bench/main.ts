@@ -2,7 +2,6 @@ import 'reflect-metadata';
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { Client } from 'pg';
 import { seedShard } from '../../src/cli/seed.js';
 import { sharedBuffers } from '../../src/database/embedded/memory.js';
 import { migrate } from '../../src/storage/migrate.js';
@@ -20,9 +19,11 @@ import {
   verifyBanks,
   type Size,
 } from './growth.js';
+import { measureAgainst, measureSoak } from './pair.js';
 import { drain } from './relay.js';
 import { tables, writeReport } from './report.js';
 import { SCALE_GOALS, withScaleServers } from './scale.js';
+import { withClient } from './tools.js';
 
 const USAGE = `npm run bench -- [options]
 
@@ -37,6 +38,8 @@ and synchronous_commit on, and checks the books after each round. Writes docs/be
 --out FOLDER     where to write
 --scale          only the parts of the scale-out, to the terminal; needs redis-server, rabbitmq-server and pgbouncer
 --access         only what credentials cost, to the terminal
+--against FOLDER only this build beside another one, compiled in that checkout: POST and GET, to the terminal (5 rounds)
+--soak MINUTES   only a service after so long a mixed load beside a fresh one, to the terminal (5 rounds)
 --relay          only how fast a backlog of events drains to RabbitMQ, to the terminal
 --events N       of that backlog (1,000,000)
 `;
@@ -55,6 +58,8 @@ const QUICK = {
   transactions: '100000',
   out: fileURLToPath(new URL('../../bench-quick/', import.meta.url)),
 };
+/** Where two services are compared. */
+const PAIR_ROUNDS = 5;
 const CORE_WARM_UP_SECONDS = 3;
 const TRANSACTIONS_PER_ACCOUNT = 5;
 /** Each step of the history is so many times the one before. */
@@ -66,6 +71,8 @@ const { values: given } = parseArgs({
     scale: { type: 'boolean' },
     access: { type: 'boolean' },
     relay: { type: 'boolean' },
+    against: { type: 'string' },
+    soak: { type: 'string' },
     help: { type: 'boolean' },
     seconds: { type: 'string' },
     rounds: { type: 'string' },
@@ -75,7 +82,12 @@ const { values: given } = parseArgs({
     out: { type: 'string' },
   },
 });
-const defaults = given.quick ? QUICK : FULL;
+const pair = given.against ?? given.soak;
+const defaults = {
+  ...(given.quick ? QUICK : FULL),
+  ...(pair === undefined ? {} : { rounds: String(PAIR_ROUNDS) }),
+  soak: undefined,
+};
 const SECONDS = count('seconds');
 const ROUNDS = count('rounds');
 
@@ -90,6 +102,12 @@ async function main(): Promise<void> {
   if (given.access) {
     await measureAccess(SECONDS, figures, rounds);
     return console.log(tables(figures, ACCESS_GOALS));
+  }
+  if (given.against !== undefined) {
+    return console.log(tables(figures, await measureAgainst(given.against, SECONDS, figures, rounds)));
+  }
+  if (given.soak !== undefined) {
+    return console.log(tables(figures, await measureSoak(count('soak'), SECONDS, figures, rounds)));
   }
   const sizes = growthSizes(count('transactions'));
   // As the service starts its own.
@@ -166,12 +184,11 @@ async function measureRelay(events: number): Promise<void> {
   }
 }
 
-async function versionOf(url: string): Promise<string> {
-  const client = new Client({ connectionString: url });
-  await client.connect();
-  const { rows } = await client.query<{ server_version: string }>('SHOW server_version');
-  await client.end();
-  return `PostgreSQL ${rows[0]?.server_version}`;
+function versionOf(url: string): Promise<string> {
+  return withClient(url, async (client) => {
+    const { rows } = await client.query<{ server_version: string }>('SHOW server_version');
+    return `PostgreSQL ${rows[0]?.server_version}`;
+  });
 }
 
 function commit(): string {
@@ -183,7 +200,7 @@ function commit(): string {
   }
 }
 
-function count(name: 'seconds' | 'rounds' | 'transactions' | 'events'): number {
+function count(name: 'seconds' | 'rounds' | 'transactions' | 'events' | 'soak'): number {
   const value = Number(given[name] ?? defaults[name]);
   if (!Number.isInteger(value) || value < 1) throw new Error(`--${name} takes a whole number\n\n${USAGE}`);
   return value;

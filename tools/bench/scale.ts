@@ -9,6 +9,7 @@ import { startRabbitMq } from '../stack/servers/rabbitmq.js';
 import { startRedis } from '../stack/servers/redis.js';
 import { ACCOUNTS, measureBare } from './core.js';
 import type { Figures, Goal } from './figures.js';
+import { databaseMeters, serviceMeter } from './meters.js';
 import { withService, wrk, type Accounts } from './tools.js';
 
 const WARM_UP_SECONDS = 3;
@@ -29,6 +30,8 @@ export const SCALE_GOALS: readonly Goal[] = [
 const ALL: Accounts = { first: 1, last: ACCOUNTS };
 /** Of two shards the first holds the odd ids. */
 const FIRST_SHARD: Accounts = { first: 1, last: ACCOUNTS - 1, step: 2 };
+
+type Script = 'post.lua' | 'get.lua';
 
 /** Everything that a round needs, on servers of its own. */
 export async function withScaleServers<T>(
@@ -53,17 +56,25 @@ export async function withScaleServers<T>(
     const shared = { DATABASE_URL: postgres.url, REDIS_URL: redis.url };
     const limit = { RATE_LIMIT_TRANSACTIONS_PER_SECOND: '1000000' };
     const pooled = { DATABASE_URL: pooler.url(postgres.url), MIGRATION_DATABASE_URL: postgres.url };
+    const database = await databaseMeters(postgres.url);
     const result = await work(async (seconds, figures) => {
-      const note = (name: string, rate: Promise<number>) => figures.note(name, rate);
+      const note = (name: string, environment: Record<string, string>, script: Script = 'post.lua') =>
+        withService(environment, async ({ url, pid }) => {
+          const run = { url, script, accounts: ALL };
+          // Long enough to read every balance once.
+          await wrk({ ...run, seconds: WARM_UP_SECONDS });
+          const meters = { ...serviceMeter(pid), ...database };
+          await figures.noteLoad(name, meters, () => wrk({ ...run, seconds }));
+        });
       await measureBare(figures, { seconds, warmUpSeconds: WARM_UP_SECONDS });
-      await note('POST, plain', posting(plain, seconds));
-      await note('POST, Redis', posting(shared, seconds));
-      await note('POST, Redis and RabbitMQ', posting({ ...shared, RABBITMQ_URL: broker.url }, seconds));
-      await note('POST, rate limit over Redis', posting({ ...shared, ...limit }, seconds));
-      await note('POST, 2 workers', posting({ DATABASE_URL: postgres.url, WORKERS: '2' }, seconds));
-      await note('POST, PgBouncer', posting({ ...pooled, BALANCE_CACHE: 'on' }, seconds));
-      await note('POST, 4 shards', posting({ SHARDS: listOf(four), BALANCE_CACHE: 'on' }, seconds));
-      await note('GET balance, Redis', reading(shared, seconds));
+      await note('POST, plain', plain);
+      await note('POST, Redis', shared);
+      await note('POST, Redis and RabbitMQ', { ...shared, RABBITMQ_URL: broker.url });
+      await note('POST, rate limit over Redis', { ...shared, ...limit });
+      await note('POST, 2 workers', { DATABASE_URL: postgres.url, WORKERS: '2' });
+      await note('POST, PgBouncer', { ...pooled, BALANCE_CACHE: 'on' });
+      await note('POST, 4 shards', { SHARDS: listOf(four), BALANCE_CACHE: 'on' });
+      await note('GET balance, Redis', shared, 'get.lua');
       await oneServerStopped(two, other, seconds, figures);
     });
     for (const shards of [one, four, two]) {
@@ -96,39 +107,19 @@ async function bindQueue(url: string): Promise<void> {
   await connection.close();
 }
 
-function posting(environment: Record<string, string>, seconds: number): Promise<number> {
-  return withService(environment, ({ url }) => measure(url, 'post.lua', seconds, ALL));
-}
-
-/** Warmed up for as long as it takes to read every balance once. */
-function reading(environment: Record<string, string>, seconds: number): Promise<number> {
-  return withService(environment, ({ url }) => measure(url, 'get.lua', seconds, ALL));
-}
-
-async function measure(
-  url: string,
-  script: 'post.lua' | 'get.lua',
-  seconds: number,
-  accounts: Accounts,
-): Promise<number> {
-  await wrk({ url, script, seconds: WARM_UP_SECONDS, accounts });
-  return (await wrk({ url, script, seconds, accounts })).perSecond;
-}
-
 async function oneServerStopped(
   shards: readonly ShardAddress[],
   other: { halt(): Promise<void>; start(): Promise<void> },
   seconds: number,
   figures: Figures,
 ): Promise<void> {
-  await withService({ SHARDS: listOf(shards), BALANCE_CACHE: 'on' }, async ({ url }) => {
-    await figures.note('POST to one shard of two', measure(url, 'post.lua', seconds, FIRST_SHARD));
+  await withService({ SHARDS: listOf(shards), BALANCE_CACHE: 'on' }, async ({ url, pid }) => {
+    const run = { url, script: 'post.lua', accounts: FIRST_SHARD } as const;
+    const load = () => wrk({ ...run, seconds });
+    await wrk({ ...run, seconds: WARM_UP_SECONDS });
+    await figures.noteLoad('POST to one shard of two', serviceMeter(pid), load);
     await other.halt();
-    const rest = wrk({ url, script: 'post.lua', seconds, accounts: FIRST_SHARD });
-    await figures.note(
-      'POST to one shard, the other server stopped',
-      rest.then(({ perSecond }) => perSecond),
-    );
+    await figures.noteLoad('POST to one shard, the other server stopped', serviceMeter(pid), load);
     await other.start();
   });
 }
