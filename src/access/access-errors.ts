@@ -1,15 +1,15 @@
 import type { Principal, Scope } from './principal.js';
 
-/** There is no credential, or it is none of ours, or not any more. Which of these, the answer does not tell. */
+/** The credential is missing, unknown or no longer valid. The answer does not tell which. */
 export class UnauthorizedError extends Error {
-  /** @param given whether there was one at all */
+  /** @param given whether the request had one at all */
   constructor(readonly given: boolean) {
     super('Unauthorized');
     this.name = 'UnauthorizedError';
   }
 }
 
-/** The credential is good, but does not allow this. */
+/** The credential is valid, but does not allow this. */
 export class ForbiddenError extends Error {
   /** @param scope the one that would allow it; undefined: none does */
   constructor(readonly scope?: Scope) {
@@ -18,7 +18,7 @@ export class ForbiddenError extends Error {
   }
 }
 
-/** The refusal of a sender that lacks a scope; undefined: it has the scope. */
+/** The error for a sender that lacks a scope; undefined: it has the scope. */
 export function forbidden({ scopes }: Principal, scope: Scope): ForbiddenError | undefined {
   return scopes.has(scope) ? undefined : new ForbiddenError(scope);
 }
@@ -29,7 +29,7 @@ export function requireScope(principal: Principal, scope: Scope): void {
   if (problem) throw problem;
 }
 
-/** The identity provider can't be asked for its keys: whether a token is good is not known. */
+/** The identity provider's keys can't be fetched, so the token can't be checked. */
 export class ProviderUnavailableError extends Error {
   constructor() {
     super('Identity provider unavailable');

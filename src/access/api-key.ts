@@ -1,7 +1,7 @@
 import { hash, randomBytes } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 
-/** By this, and the checksum, scanners for secrets know a key wherever somebody has left it. */
+/** This prefix and the checksum let secret scanners recognise a key wherever somebody has left it. */
 export const KEY_PREFIX = 'bank_';
 const SECRET_BYTES = 32;
 /** Digits that 256 bits and that 32 bits take in base 62. */
@@ -17,19 +17,19 @@ export function generateKey(): string {
   return secret + checksumOf(secret);
 }
 
-/** Whether a text can be a key at all: what was mistyped, or made up by who does not know the form, needs no look-up. */
+/** Whether a text can be a key at all: a mistyped or invented one needs no look-up. */
 export function isKey(text: string): boolean {
   if (!FORM.test(text)) return false;
   const secret = text.slice(0, -CHECKSUM_DIGITS);
   return text.slice(-CHECKSUM_DIGITS) === checksumOf(secret);
 }
 
-/** What is stored of a key, in hexadecimal digits. 256 random bits need no salt and no slow hash: nobody tries them out. */
+/** What is stored of a key, in hexadecimal. 256 random bits need neither salt nor a slow hash: nobody can try them all. */
 export function hashOfKey(key: string): string {
   return hash('sha256', key);
 }
 
-/** By which a person knows a key again. 238 of its bits are still unknown to who sees it. */
+/** Lets a person recognise a key. It leaves 238 of its bits unknown. */
 export function hintOf(key: string): string {
   return `${key.slice(0, KEY_PREFIX.length + HINT_DIGITS)}…`;
 }

@@ -5,18 +5,18 @@ import { hashOfKey, isKey } from './api-key.js';
 import { KeyReads, type KeyDatabase, type KeyRow } from './key-reads.js';
 import { principalOf, type CredentialSource, type KnownCredential, type Principal } from './principal.js';
 
-/** How long a key is believed after it was read: a revocation takes effect everywhere within this and one request. */
+/** How long a key is trusted after a read: a revocation takes effect everywhere within this time plus one request. */
 export const VALID_MS = 3_000;
-/** From then on the next request has it read again, and does not wait. */
+/** From this age on the next request starts another read, without waiting for it. */
 const REFRESH_MS = 1_500;
-/** Keys remembered, those in use first. */
+/** Keys remembered; the least recently used is forgotten first. */
 const MAX_KEYS = 10_000;
-/** Apart, so that whoever tries keys out can't push out those in use. */
+/** Separate, so that somebody who tries keys can't evict those in use. */
 const MAX_UNKNOWN = 10_000;
 /** How precise the time of the last use is. */
 const LAST_USE_MS = 60_000;
 /** Limits of looking up unknown keys, which anybody can make up. */
-const LOOK_UPS = { atWork: 250, perUser: halfOf(250), queue: 10_000, holdMs: 2_000 };
+const LOOK_UPS = { maxInFlight: 250, maxPerUser: halfOf(250), queue: 10_000, maxWaitMs: 2_000 };
 
 /** Called with the reason when keys can no longer be read, and with undefined when they can again. */
 export type KeysWatch = (problem: unknown) => void;
@@ -25,18 +25,18 @@ export type KeysWatch = (problem: unknown) => void;
 export class ApiKeys implements CredentialSource {
   private readonly known = new LRUCache<string, KnownKey>({
     max: MAX_KEYS,
-    // Later reads don't reach one that a connection still refers to.
+    // Later reads would not reach an evicted key that a connection still refers to.
     dispose: (key) => key.forget(),
   });
-  /** When it was last found that there is no such key. */
+  /** When a key was last found not to exist. */
   private readonly unknown = new LRUCache<string, number>({ max: MAX_UNKNOWN });
   private readonly reads: KeyReads;
   private readonly turns = new AdaptiveConcurrencyLimiter(LOOK_UPS);
-  /** Ids of keys whose last use is yet to be recorded. */
+  /** Ids of keys whose last use is still to be recorded. */
   private used = new Set<string>();
   private noting = false;
 
-  /** @param staleMs how long after its last read a key is believed while keys can't be read */
+  /** @param staleMs how long after its last read a key is trusted while keys can't be read */
   constructor(
     private readonly database: KeyDatabase,
     private readonly staleMs: number,
@@ -86,7 +86,7 @@ export class ApiKeys implements CredentialSource {
     const unknownMs = this.unknown.get(hash) ?? -Infinity;
     if (performance.now() - unknownMs < VALID_MS) return;
     if (this.reads.failing) throw new CredentialStoreUnavailableError();
-    await this.turns.within(client, () => this.reads.read(hash));
+    await this.turns.run(client, () => this.reads.read(hash));
   }
 
   private learn(hash: string, row: KeyRow | undefined, readMs: number): void {
@@ -113,8 +113,8 @@ export class ApiKeys implements CredentialSource {
   }
 
   /**
-   * At most one write a minute for each key and process, and none that a neighbour has just done, or that would wait for
-   * one. Nothing hangs on it.
+   * Writes at most once a minute per key and process, skips a key that another process has just updated, and never waits
+   * for a lock. A failure is ignored: the time of last use is only informative.
    */
   private async noteUses(): Promise<void> {
     const { apiKeys } = this.database.tables;
@@ -139,7 +139,7 @@ export class ApiKeys implements CredentialSource {
 
 /** What a {@link KnownKey} needs from the {@link ApiKeys} that hold it. */
 interface KeyKeeper {
-  /** How long a key is believed after it was read, in the present state of the database. */
+  /** How long a key is trusted after a read, in the present state of the database. */
   believedMs(): number;
   refresh(): void;
   noteUse(): void;
@@ -170,7 +170,7 @@ export class KnownKey implements KnownCredential {
     this.ended = true;
   }
 
-  /** It has to be looked up anew. */
+  /** Makes the next request look it up again. */
   forget(): void {
     this.readMs = -Infinity;
   }
@@ -180,8 +180,8 @@ export class KnownKey implements KnownCredential {
   }
 
   /**
-   * Whether to read it again before use. One that has ended is not read for each request, and stays ended while keys
-   * can't be read.
+   * Whether to read it again before use. An ended key is not read for every request, and stays ended while keys can't be
+   * read.
    */
   mayHaveChanged(unreadable: boolean): boolean {
     const isFresh = performance.now() - this.readMs < VALID_MS;

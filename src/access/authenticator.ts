@@ -8,7 +8,7 @@ import { UnauthorizedError } from './access-errors.js';
 import { KEY_PREFIX } from './api-key.js';
 import type { CredentialSource, KnownCredential, Principal } from './principal.js';
 
-/** Of `Authorization: Bearer <credential>`; the name of the scheme may be written in any case (RFC 9110, 11.1). */
+/** `Authorization: Bearer <credential>`; the scheme is case-insensitive (RFC 9110, 11.1). */
 const BEARER = /^bearer +(\S+) *$/i;
 
 /** A request, as far as it shows who sends it. */
@@ -16,14 +16,14 @@ export interface CredentialedRequest extends RequestOrigin {
   readonly headers: { readonly authorization?: string | undefined };
 }
 
-/** Finds out who sends a request. */
+/** Identifies the sender of a request. */
 export class Authenticator {
   private readonly failures: LocalRateLimiter;
-  /** Of a connection. A client mostly shows the same one with each request, which need not be hashed each time. */
+  /** By connection. A client mostly shows the same credential with each request, which need not be hashed each time. */
   private readonly lastShown = new WeakMap<Socket, { authorization: string; known: KnownCredential }>();
 
   /**
-   * @param failuresPerMinute malformed credentials that one address may send; then it has to wait
+   * @param failuresPerMinute how many malformed credentials one address may send before it has to wait
    * @param tokens undefined: there is no identity provider
    */
   constructor(
@@ -50,7 +50,7 @@ export class Authenticator {
     return known || this.identify(request, authorization);
   }
 
-  /** For a credential other than the last one of its connection, or one that has to be checked again. */
+  /** For a credential that differs from the last one of its connection, or has to be checked again. */
   private identify(
     request: CredentialedRequest,
     authorization: string | undefined,

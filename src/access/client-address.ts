@@ -2,17 +2,17 @@ import ipaddr from 'ipaddr.js';
 
 export type Address = ipaddr.IPv4 | ipaddr.IPv6;
 
-/** An address in brackets, or one of IPv4, and a port, as some proxies write them in X-Forwarded-For. */
+/** An address in brackets, or an IPv4 address, with a port, as some proxies write it in X-Forwarded-For. */
 const BRACKETED = /^\[([^\]]*)\](?::\d{1,5})?$/;
 const WITH_PORT = /^([\d.]+):\d{1,5}$/;
 /** The longest address, with a zone. */
 const MAX_LENGTH = 100;
 
 /**
- * Reads an address of a client or a proxy: without its port, and an IPv4 address as one, however it is written. A zone
- * (`fe80::1%eth0`) means something on one machine only, and is left out.
+ * Reads the address of a client or a proxy, without its port. An IPv4 address becomes one, however it is written. A zone
+ * (`fe80::1%eth0`) has a meaning on one machine only, and is dropped.
  *
- * @returns undefined: the text is no address
+ * @returns undefined: the text is not an address
  */
 export function readAddress(text: string): Address | undefined {
   if (text.length > MAX_LENGTH) return undefined;

@@ -3,7 +3,7 @@ import type { ShardPool } from '../storage/shard-pool.js';
 import { tablesOf } from '../storage/tables.js';
 import type { KeyDatabase } from './key-reads.js';
 
-/** For one statement, which reads or updates by an index. */
+/** Time limit of one statement, which reads or updates by an index. */
 const STATEMENT_MS = 2_000;
 
 /** The first shard, over connections that nothing else uses: authentication must not wait for other reads. */

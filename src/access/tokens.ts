@@ -21,28 +21,28 @@ import { ProviderUnavailableError, UnauthorizedError } from './access-errors.js'
 import { principalOf, type CredentialSource, type KnownCredential, type Principal } from './principal.js';
 import type { TokenSettings } from '../config/config.js';
 
-/** Signatures by a private key alone: with HS256, the provider's public key would be taken for a secret. */
+/** Only signatures by a private key: with HS256, the provider's public key would be used as a secret. */
 const ALGORITHMS = ['RS256', 'ES256', 'EdDSA', 'Ed25519'];
-/** RFC 9068 names the first; providers of before it use the second, or none. Not what is for another purpose. */
+/** RFC 9068 names the first; older providers use `jwt`, or none. Excludes tokens made for another purpose. */
 const TYPES = ['at+jwt', 'application/at+jwt', 'jwt'];
 const MAX_TOKEN_LENGTH = 8 * 1024;
 
-/** A token that was verified is not verified again for so long. */
+/** How long a verified token is trusted without verifying it again. */
 const VALID_MS = 60_000;
 const MAX_TOKENS = 10_000;
 
-/** Limits of verifying signatures, which anybody can make up. */
-const VERIFICATIONS = { atWork: 16, perUser: halfOf(16), queue: 10_000, holdMs: 2_000 };
+/** Bounds the verification of signatures, since anybody can invent tokens. */
+const VERIFICATIONS = { maxInFlight: 16, maxPerUser: halfOf(16), queue: 10_000, maxWaitMs: 2_000 };
 
 const KEYS_VALID_MS = 10 * 60_000;
-/** From then on they are fetched in the background, so that nobody waits for a provider that is slow just then. */
+/** From this age on they are fetched in the background, so that nobody waits for a slow provider. */
 const KEYS_REFRESH_MS = 5 * 60_000;
-/** While the provider can't be reached, its last keys are good for so long. */
+/** How long the last keys are used while the provider can't be reached. */
 const KEYS_STALE_MS = 60 * 60_000;
-/** A key that is not among those known has them fetched anew, but not more often than this; nor is it tried again sooner. */
+/** An unknown key makes the keys be fetched again, but not more often than this; a failed fetch is not repeated sooner. */
 const FETCH_AGAIN_MS = 5_000;
 const FETCH_TIMEOUT_MS = 5_000;
-/** For so long after it failed, nobody whose key is known waits to see whether the provider answers again. */
+/** How long after a failure requests with a known key don't wait for the provider to answer again. */
 const TROUBLE_MS = 30_000;
 const MAX_KEYS_BYTES = 1024 * 1024;
 
@@ -56,7 +56,7 @@ export class Tokens implements CredentialSource {
     this.keyOf = keysAt(new URL(settings.jwksUrl));
   }
 
-  /** What is known of a token; undefined: it has to be verified. */
+  /** A token that was verified before; undefined: it has to be verified. */
   recall(token: string): KnownToken | undefined {
     return this.known.get(hash('sha256', token));
   }
@@ -81,14 +81,14 @@ export class Tokens implements CredentialSource {
    */
   async lookUp(token: string, client: string): Promise<KnownToken> {
     try {
-      // It says itself that it is over: not worth a question to the provider.
+      // By its own account it has expired: not worth asking the provider.
       if (!this.isCurrent(token)) throw new UnauthorizedError(true);
-      // A token that waits for the provider takes no place from those whose key is known.
+      // A token that waits for the provider holds no permit that one with a known key needs.
       const key = await this.keyOf(decodeProtectedHeader(token) as JWTHeaderParameters);
-      return await this.turns.within(client, () => this.verify(token, key));
+      return await this.turns.run(client, () => this.verify(token, key));
     } catch (error) {
       if (error instanceof ProviderUnavailableError || error instanceof LedgerError) throw error;
-      // Why, would help only whoever made it up.
+      // The reason would only help whoever invented it.
       throw new UnauthorizedError(true);
     }
   }
@@ -121,7 +121,7 @@ export class Tokens implements CredentialSource {
 }
 
 export class KnownToken implements KnownCredential {
-  /** @param untilMs by the clock of the day */
+  /** @param untilMs by the wall clock */
   constructor(
     private readonly principal: Principal,
     private readonly untilMs: number,
@@ -137,12 +137,12 @@ function scopesIn(claim: unknown): string[] {
   return Array.isArray(claim) ? claim.filter((entry) => typeof entry === 'string') : [];
 }
 
-/** The key by which a token with this header is signed. @throws ProviderUnavailableError when only the provider could tell */
+/** Finds the key that signed a token with this header. @throws ProviderUnavailableError when only the provider could tell */
 type KeyOf = (header: JWTHeaderParameters) => Promise<CryptoKey>;
 
 /**
- * The provider's keys, from the one address in the configuration: what a token says of where its key is (`jku`, `x5u`,
- * `jwk`) is not looked at.
+ * The provider's keys, only from the address in the configuration: what a token says about its key (`jku`, `x5u`, `jwk`)
+ * is ignored.
  */
 function keysAt(url: URL): KeyOf {
   const kept: JWKSCacheInput = {};
@@ -165,7 +165,7 @@ function keysAt(url: URL): KeyOf {
         () => false,
         (failure: unknown) => failure instanceof ProviderUnavailableError,
       );
-      // Where the keys are new and this one is among them, it is the key that is no good, and not the provider.
+      // If the keys are fresh and this one is among them, the key itself is bad, not the provider.
       if (!remote.fresh || isUnknown) failedMs = performance.now();
       return key;
     }
@@ -175,30 +175,30 @@ function keysAt(url: URL): KeyOf {
     remote.reload().catch(() => (failedMs = performance.now()));
   };
   return (header) => {
-    // A provider in trouble is not asked for every token, and not every user waits for it.
+    // A provider in trouble is not asked for every token, and known users don't wait for it.
     if (failedWithin(FETCH_AGAIN_MS)) return keyAmong(kept, header);
     refresh();
     const asked = ask(header);
     if (!failedWithin(TROUBLE_MS)) return asked;
-    // Otherwise a failure would be nobody's, and end the process.
+    // Otherwise a rejection would be unhandled, and end the process.
     asked.catch(() => undefined);
     return keyAmong(kept, header).catch(() => asked);
   };
 }
 
-/** Where the provider can't be asked. @throws ProviderUnavailableError when only it could tell */
+/** Looks among the last known keys. @throws ProviderUnavailableError when only the provider could tell */
 async function keyAmong(
   { jwks, uat = -Infinity }: JWKSCacheInput,
   header: JWTHeaderParameters,
 ): Promise<CryptoKey> {
   if (!jwks || Date.now() - uat > KEYS_STALE_MS) throw new ProviderUnavailableError();
   return createLocalJWKSet(jwks)(header).catch((failure: unknown) => {
-    // It may be a new key, which nobody can tell us of just now.
+    // It may be a new key, which only the provider knows.
     throw failure instanceof errors.JWKSNoMatchingKey ? new ProviderUnavailableError() : failure;
   });
 }
 
-/** The keys were there, but none is for this token. */
+/** The keys could be read, but none of them is for this token. */
 function isOfToken(error: unknown): boolean {
   return [errors.JWKSNoMatchingKey, errors.JWKSMultipleMatchingKeys, errors.JOSENotSupported].some(
     (kind) => error instanceof kind,

@@ -5,7 +5,7 @@ import { EVERYBODY, NOBODY, type Principal } from './principal.js';
 import type { Sender } from '../domain/sender.js';
 import { readAddress } from './client-address.js';
 
-/** IPv6 networks of this length go to one subscriber, who may use any address in it. */
+/** An IPv6 network of this length belongs to one subscriber, who may use any address in it. */
 const SUBSCRIBER_HEXTETS = 4;
 
 /** Parsing an IPv6 address takes 18 µs, a tenth of the cost of a posting. */
@@ -23,7 +23,7 @@ export interface IdentifiedRequest extends RequestOrigin {
   readonly principal: Principal;
 }
 
-/** Whom a request is counted for: who has shown a credential, whatever the address; else the address. */
+/** Whom a request counts against: its principal, whatever the address; without a credential, its address. */
 export function userOf(request: IdentifiedRequest): string {
   const { principal } = request;
   return principal === EVERYBODY || principal === NOBODY ? addressOf(request) : principal.id;
@@ -34,9 +34,9 @@ export const senderOf = (request: IdentifiedRequest): Sender => ({
   owner: request.principal.owner,
 });
 
-/** The client's address, or its network where one client has all of it. */
+/** The client's address, or its network where one subscriber has all of it. */
 export function addressOf(request: RequestOrigin): string {
-  // What a trusted proxy forwards may be no address at all; then the proxy itself is the client.
+  // A trusted proxy may forward something that is not an address; then the proxy itself is the client.
   return rememberedNetworkOf(request.ip) ?? networkOf(request.socket.remoteAddress ?? '') ?? 'unknown';
 }
 
@@ -48,7 +48,7 @@ function rememberedNetworkOf(text: string): string | undefined {
   return network;
 }
 
-/** An IPv4 address, however it is written, or an IPv6 network; undefined: the text is no address. */
+/** An IPv4 address, however it is written, or an IPv6 network; undefined: the text is not an address. */
 export function networkOf(text: string): string | undefined {
   const address = readAddress(text);
   if (!(address instanceof ipaddr.IPv6)) return address?.toString();

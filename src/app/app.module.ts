@@ -13,7 +13,7 @@ import { MetricsModule } from '../observability/metrics.module.js';
 import { HealthModule } from '../health/health.module.js';
 import { TransactionsModule } from '../transactions/transactions.module.js';
 
-/** The ledger without HTTP: what the command line needs. */
+/** The ledger without HTTP, as the command line needs it. */
 @Module({})
 export class CoreModule {
   static register(config: Config, bank: BankShards): DynamicModule {
@@ -27,8 +27,8 @@ export class CoreModule {
 }
 
 /**
- * The whole service. A request passes: the hooks of `http/fastify.ts`, the guard of its route (`auth/access.ts`), the idempotency interceptor (where money moves),
- * the pipes, the controller (where money moves it asks the rate limit first); the exception filter answers for whatever was thrown.
+ * The whole service. A request passes the hooks of `http/fastify.ts`, the guard of its route, the idempotency
+ * interceptor, validation and the controller. The exception filter answers whatever was thrown.
  */
 @Module({})
 export class AppModule {

@@ -43,9 +43,9 @@ export async function createApp(
 
 function batchPlaces({ http, ledger }: Config): AdaptiveConcurrencyLimiter {
   return new AdaptiveConcurrencyLimiter({
-    atWork: http.maxBatches,
-    perUser: halfOf(http.maxBatches),
+    maxInFlight: http.maxBatches,
+    maxPerUser: halfOf(http.maxBatches),
     queue: MAX_BATCHES_HELD,
-    holdMs: ledger.commandTimeoutMs / 2,
+    maxWaitMs: ledger.commandTimeoutMs / 2,
   });
 }

@@ -7,7 +7,7 @@ import { StartError } from './open-databases.js';
 import { SCOPES_VERSION } from '../access/principal.js';
 
 const CONNECT_TIMEOUT_MS = 5_000;
-/** Keys that the log names; the others are only counted. */
+/** How many keys the log names; the others are only counted. */
 const MAX_NAMED = 10;
 
 const GOOD = 'revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())';
@@ -20,7 +20,7 @@ const GOOD = 'revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())'
  */
 export async function checkCredentials({ auth }: Config, bank: BankShards, logger: Logger): Promise<void> {
   const [shard] = bank.shards;
-  // Of a shard that is down nothing can be said. It will tell.
+  // Nothing can be said about a shard that is down; the request for a key will tell.
   if (!auth.enabled || !shard || bank.down.has(0)) return;
   const client = new Client({
     connectionString: shard.url,
@@ -38,7 +38,7 @@ export async function checkCredentials({ auth }: Config, bank: BankShards, logge
   }
 }
 
-/** @throws StartError when there is none that is good */
+/** @throws StartError when there is no valid one */
 async function requireKey(client: Client, apiKeys: string): Promise<void> {
   const { rows } = await client.query<{ any: boolean }>(
     `SELECT EXISTS (SELECT FROM ${apiKeys} WHERE ${GOOD}) AS any`,

@@ -9,7 +9,7 @@ import { LedgerReader } from '../ledger/read/ledger-reader.js';
 
 const DEMO_BALANCE = 1000_00n;
 
-/** The embedded bank is there to be tried, so it starts with an account to try. */
+/** Gives an empty embedded bank an account to try the API with. */
 export async function createDemoAccount(
   context: INestApplicationContext,
   { shards }: BankShards,

@@ -14,24 +14,24 @@ import { UserError } from '../domain/user-error.js';
 
 /** The bank's databases, up and migrated. */
 export interface Bank extends BootstrappedShards {
-  /** True when the data folder's own PostgreSQL serves it. */
+  /** True for the PostgreSQL on the data folder. */
   readonly embedded: boolean;
   /** Stops the embedded PostgreSQL, if this process started it. */
   close(): Promise<void>;
 }
 
 export interface OpenDatabasesOptions {
-  /** Who opens it, for the message that another instance shows. */
+  /** Who opens it; another instance names it in its message. */
   readonly holder: string;
-  /** Use the server of a running instance on the same data folder, instead of refusing. */
+  /** Use the server of an instance that runs on the same data folder, instead of failing. */
   readonly shareRunning?: boolean;
-  /** Go on without shards that are down, as long as the bank is known by another one. */
+  /** Go on without shards that are down, as long as another shard identifies the bank. */
   readonly allowDown?: boolean;
-  /** The embedded server is lost for good. */
+  /** Called when the embedded server is lost for good. */
   readonly onLost?: (error: Error) => void;
 }
 
-/** A problem that the user can mend; shown without a stack. */
+/** Why the service or a command can't start. */
 export class StartError extends UserError {}
 
 const RETRY_MS = 500;
@@ -55,7 +55,7 @@ export async function openDatabases(
   }
 }
 
-/** The configured shards, unseen; or the embedded PostgreSQL, started if nobody has. */
+/** The configured shards, not connected to yet; or the embedded PostgreSQL, started unless it runs already. */
 export async function openServers(
   config: Config,
   logger: Logger,
@@ -67,13 +67,13 @@ export async function openServers(
   return { shards: [shard], embedded: true, close: () => server.close() };
 }
 
-/** Of the embedded server: for probes, migrations and several commands of the command line at the same time. */
+/** Connections to the embedded server for probes, migrations and several simultaneous commands. */
 const OTHER_CONNECTIONS = 50;
 const LEAST_CONNECTIONS = 100;
 
 const MOST_CONNECTIONS = 2_000;
 
-/** What the embedded server must be able to take: it grows with the workers and their pools. @throws StartError */
+/** The connections that the embedded server must allow: they grow with the workers and their pools. @throws StartError */
 export function embeddedConnections(config: Config): number {
   const needed = config.workers * connectionsTo(1, config) + OTHER_CONNECTIONS;
   if (needed <= MOST_CONNECTIONS) return Math.max(LEAST_CONNECTIONS, needed);
@@ -98,7 +98,7 @@ function openEmbedded(
   });
 }
 
-/** A server that starts together with the service may need a moment. */
+/** Retries for a while: a server that starts together with the service may need a moment. */
 async function settleInTime(
   shards: readonly ShardAddress[],
   timeoutMs: number,

@@ -5,14 +5,14 @@ import type { Config } from '../config/config.js';
 import { Lifecycle } from '../observability/lifecycle.js';
 import { stopOnSignals } from './shutdown.js';
 
-/** Time for clients that keep their connections to send once more, and to be told to close. */
+/** Time for clients with open connections to send once more, and to be told to close. */
 const DRAIN_MS = 250;
 
 /**
- * Listens, until a signal comes: then it is not ready any more, takes no new connections, answers every open request, and
- * ends the process with 0.
+ * Listens until a signal arrives. Then readiness fails, no new connection is accepted, every open request is answered,
+ * and the process exits with 0.
  *
- * @param afterwards what is to be closed when the last request is answered
+ * @param afterwards closes what the requests needed, once the last one is answered
  * @returns its URL
  */
 export async function serve(

@@ -2,7 +2,7 @@ import type { Logger } from 'pino';
 
 const SIGNALS = ['SIGTERM', 'SIGINT'] as const;
 
-/** Until there is something to stop in order. (A process that is a container's first has no default for signals.) */
+/** For the time before there is anything to stop. (The first process of a container has no default for signals.) */
 export function leaveOnSignals(): void {
   for (const signal of SIGNALS) process.once(signal, leave);
 }
@@ -19,9 +19,9 @@ export interface Stop {
 }
 
 /**
- * From now on SIGTERM and SIGINT stop the process in order, with exit code 0.
+ * From now on SIGTERM and SIGINT stop the process gracefully, with exit code 0.
  *
- * @returns the same for who can't go on: with exit code 1
+ * @returns does the same with exit code 1, for a process that can't go on
  */
 export function stopOnSignals({ inOrder, timeoutMs, logger }: Stop): (error: Error) => void {
   let stopping = false;
@@ -51,7 +51,7 @@ export function stopOnSignals({ inOrder, timeoutMs, logger }: Stop): (error: Err
   };
 }
 
-/** After a defect nobody knows what still works: a dead process is restarted, a half-dead one lies. */
+/** After a defect nobody knows what still works: a dead process gets restarted, a half-dead one gives wrong answers. */
 export function dieOnDefects(logger: Logger): void {
   process.on('uncaughtException', (error) => die(logger, error, 'uncaught exception'));
   process.on('unhandledRejection', (error) => die(logger, error, 'unhandled rejection'));

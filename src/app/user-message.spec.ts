@@ -3,7 +3,7 @@ import { StartError } from './open-databases.js';
 import { ConfigError } from '../config/config.js';
 import { EmbeddedPostgresError } from '../database/embedded-postgres.js';
 import { ShardMismatchError } from '../storage/migrate.js';
-import { LedgerError, type Refusal } from '../domain/errors.js';
+import { LedgerError, type LedgerFailure } from '../domain/errors.js';
 import { exitCodeOf, userMessage, failureMessage, InterruptedError, CommandError } from './user-message.js';
 
 const withCode = (message: string, code: string) => Object.assign(new Error(message), { code });
@@ -49,7 +49,7 @@ describe('userMessage', () => {
 });
 
 describe('failureMessage', () => {
-  it.each<[Refusal, string]>([
+  it.each<[LedgerFailure, string]>([
     [{ code: 'ACCOUNT_NOT_FOUND' }, 'account 5 does not exist'],
     [{ code: 'VERSION_MISMATCH', currentVersion: 7 }, 'account 5 has version 7, not the expected one'],
     [{ code: 'DATABASE_FAILED', currentVersion: null }, 'the database failed; nothing was posted'],

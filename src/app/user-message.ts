@@ -1,10 +1,10 @@
 import { sqlStateOf } from '../storage/database-errors.js';
 import { EmbeddedPostgresError } from '../database/embedded-postgres.js';
-import { LedgerError, type Refusal } from '../domain/errors.js';
+import { LedgerError, type LedgerFailure } from '../domain/errors.js';
 import { messageOf } from '../domain/error-message.js';
 import { UserError } from '../domain/user-error.js';
 
-/** A command could not do its work for a reason that is no defect; the message is a sentence for the user. */
+/** A command could not do its work, for a reason that is not a defect. */
 export class CommandError extends UserError {
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);
@@ -20,29 +20,29 @@ export class InterruptedError extends UserError {
   }
 }
 
-/** What a shell reports for a process that a signal ended: 128 and the signal's number. */
+/** What a shell reports for a process that a signal ended: 128 plus the signal's number. */
 const INTERRUPTED = { SIGINT: 130, SIGTERM: 143 } as const;
 
-/** The exit code of a command that failed in its work. */
+/** The exit code of a command that failed. */
 export function exitCodeOf(error: unknown): number {
   return error instanceof InterruptedError ? INTERRUPTED[error.signal] : 1;
 }
 
 /**
- * SQLSTATE classes that tell of the server or of the user's rights on it, not of a wrong statement: 08 connection,
+ * SQLSTATE classes that concern the server, or the user's rights on it, not a wrong statement: 08 connection,
  * 25 read-only server, 28 and 3D the URL, 42501 missing rights, 53 resources, 57 operator intervention, 58 system.
  */
 const SERVER_TROUBLE = /^(08|25006|28|3D|42501|53|57|58)/;
 
-/** What the user can mend is said in a sentence; anything else is a defect and shown with its stack. */
+/** One sentence for what the user can put right; the stack for anything else, which is a defect. */
 export function userMessage(error: unknown): string {
   if (error instanceof UserError || error instanceof EmbeddedPostgresError) return error.message;
-  if (error instanceof LedgerError) return failureMessage(error.refusal);
+  if (error instanceof LedgerError) return failureMessage(error.failure);
   if (isServerTrouble(error)) return `the database failed: ${messageOf(error)}`;
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }
 
-/** A port that can't be had is the one failure that only the service meets. */
+/** The same for a failed start, which may also find its port in use. */
 export function startMessage(error: unknown): string {
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
   const prefix = isOfManagement(error) ? 'MANAGEMENT_' : '';
@@ -60,22 +60,22 @@ function isOfManagement(error: unknown): boolean {
   return error instanceof Error && 'port' in error && String(error.port) === process.env.MANAGEMENT_PORT;
 }
 
-/** The ledger's refusals that a command can meet. */
-export function failureMessage(refusal: Refusal, account = 'the account'): string {
-  switch (refusal.code) {
+/** The failures of the ledger, in a sentence. */
+export function failureMessage(failure: LedgerFailure, account = 'the account'): string {
+  switch (failure.code) {
     case 'ACCOUNT_NOT_FOUND':
       return `${account} does not exist`;
     case 'TRANSACTION_NOT_FOUND':
       return 'the transaction does not exist';
     case 'DUPLICATE_TRANSACTION':
     case 'IDEMPOTENCY_KEY_REUSED':
-      return `the idempotency key was used by transaction txn${refusal.original.transactionId} before`;
+      return `the idempotency key was used by transaction txn${failure.original.transactionId} before`;
     case 'DUPLICATE_ACCOUNT':
     case 'OPENING_KEY_REUSED':
-      return `the idempotency key was used for opening account ${refusal.accountId} before`;
+      return `the idempotency key was used for opening account ${failure.accountId} before`;
     case 'VERSION_MISMATCH':
     case 'PRECONDITION_FAILED':
-      return `${account} has version ${refusal.currentVersion}, not the expected one`;
+      return `${account} has version ${failure.currentVersion}, not the expected one`;
     case 'INSUFFICIENT_BALANCE':
       return `${account} does not hold that much`;
     case 'BALANCE_LIMIT_EXCEEDED':
@@ -94,7 +94,7 @@ export function failureMessage(refusal: Refusal, account = 'the account'): strin
 function isServerTrouble(error: unknown): boolean {
   const state = sqlStateOf(error);
   if (state !== undefined) return SERVER_TROUBLE.test(state);
-  // Without a SQLSTATE: the operating system's ECONNREFUSED and the like, or pg's own words for a lost connection.
+  // Without a SQLSTATE: errors of the operating system like ECONNREFUSED, or pg's words for a lost connection.
   if (!(error instanceof Error)) return false;
   const code: unknown = 'code' in error ? error.code : undefined;
   return (

@@ -36,7 +36,7 @@ export class LocalBalanceCache extends BalanceCache {
     for (const account of accounts) {
       const entry = { account, freshUntilMs: asOfMs + jittered(this.settings.ttlMs) };
       const known = this.entries.peek(account.accountId);
-      // What no reader will be given must not push out what one may: a backlog of events is far larger than the cache.
+      // Entries that no reader may get must not evict those that one may: a backlog of events is far larger than the cache.
       const isUseful = known ? replaces(entry, known) : entry.freshUntilMs > performance.now();
       if (isUseful) this.entries.set(account.accountId, entry);
     }

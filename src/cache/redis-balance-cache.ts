@@ -7,7 +7,7 @@ import type { RedisConnection, RedisScript } from '../redis/redis-connection.js'
 import { jittered } from './jitter.js';
 
 export interface RedisBalanceCacheSettings {
-  /** Keeps the balances of two banks on one Redis apart. */
+  /** Separates the balances of two banks on one Redis. */
   readonly bankId: string;
   /** Accounts whose newest version this process remembers; the least recently used goes first. */
   readonly entries: number;
@@ -17,10 +17,10 @@ export interface RedisBalanceCacheSettings {
   readonly servesReads: boolean;
 }
 
-/** Balances in one MGET, and in one run of the script; it holds up Redis for some milliseconds. */
+/** Balances in one MGET, and in one run of the script, which blocks Redis for some milliseconds. */
 const AT_ONCE = 1_000;
 
-/** Version and minor units, as in `12:35000`. Whatever else is found was written by somebody else. */
+/** Version and minor units, as in `12:35000`. Anything else was written by somebody else. */
 const ENTRY = /^([1-9]\d*):(\d{1,18})$/;
 
 /**
@@ -51,11 +51,11 @@ end
 return {now, lost}`;
 
 /**
- * Balances in Redis, which all instances share. The writer replaces them before it acknowledges, so no reader gets one
- * older than what any instance has acknowledged, unless Redis lost that write: then until the entry expires.
+ * Balances in Redis, which all instances share. The writer replaces them before it acknowledges, so no reader gets a
+ * balance older than an acknowledged one, unless Redis lost that write: then until the entry expires.
  *
- * This process itself remembers the versions that it has seen, and takes an older entry for a miss: it never answers
- * older than what it acknowledged itself, whatever becomes of Redis.
+ * This process remembers the versions it has seen and treats an older entry as a miss, so it never answers older than
+ * what it acknowledged itself, whatever happens to Redis.
  */
 export class RedisBalanceCache extends BalanceCache {
   private readonly newest: LRUCache<number, number>;
@@ -75,7 +75,7 @@ export class RedisBalanceCache extends BalanceCache {
     super();
     this.newest = new LRUCache({ max: settings.entries });
     this.replaceOlder = redis.script('replaceOlderBalances', REPLACE_OLDER);
-    // What one turn of the event loop asks for goes out together.
+    // The look-ups of one turn of the event loop go out together.
     this.loader = new DataLoader((accountIds) => this.load(accountIds), {
       cache: false,
       maxBatchSize: AT_ONCE,

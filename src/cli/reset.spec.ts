@@ -17,7 +17,7 @@ function contested(balance: bigint, intruders: number) {
       account = { ...account, balance: account.balance + 100n, version: account.version + 1 };
     }
     const decision = decide(account, command);
-    if (!decision.accepted) return Promise.reject(new LedgerError(decision.refusal));
+    if (!decision.accepted) return Promise.reject(new LedgerError(decision.rejection));
     const { transaction } = decision;
     account = { accountId: 1, balance: transaction.balanceAfter, version: transaction.versionAfter };
     return Promise.resolve(transaction);
@@ -64,7 +64,7 @@ describe('postDifference', () => {
       },
     };
     await expect(postDifference(ledger, reader, 1, 1n)).rejects.toMatchObject({
-      refusal: { code: 'OUTCOME_UNKNOWN' },
+      failure: { code: 'OUTCOME_UNKNOWN' },
     });
     expect(posts).toBe(1);
   });

@@ -47,7 +47,7 @@ export async function resetAccount(
     return await postDifference(ledger, reader, accountId, balance);
   } catch (error) {
     if (!(error instanceof LedgerError)) throw error;
-    throw new CommandError(failureMessage(error.refusal, `account ${accountId}`), { cause: error });
+    throw new CommandError(failureMessage(error.failure, `account ${accountId}`), { cause: error });
   } finally {
     await context.close();
   }
@@ -85,7 +85,7 @@ export async function postDifference(
       return { before, after: { accountId, balance: balanceAfter, version: versionAfter }, transaction };
     } catch (error) {
       // Somebody posted between the read and the lock: the difference is another one now.
-      if (!(error instanceof LedgerError && error.refusal.code === 'VERSION_MISMATCH')) throw error;
+      if (!(error instanceof LedgerError && error.failure.code === 'VERSION_MISMATCH')) throw error;
     }
   }
   throw new CommandError(

@@ -1,184 +1,187 @@
 import { LedgerError } from '../domain/errors.js';
-import type { PermitRequest } from '../domain/ports.js';
+import type { ConcurrencyLimiter, PermitRequest } from '../domain/ports.js';
 import { FairQueue } from './fair-queue.js';
 
 export interface ConcurrencyLimits {
-  /** Requests that may be at work; fewer while each takes longer than {@link AT_WORK_MS}. */
-  readonly atWork: number;
-  /** How many of these one user may have even if there are no others: at least half. Undefined: all of them. */
-  readonly perUser?: number;
-  /** Requests that may be held. When the queue is full, the user with the most in it loses the newest. */
+  /** Requests in flight at most; fewer while each takes longer than {@link TARGET_MS}. */
+  readonly maxInFlight: number;
+  /** How many of these one user may have even without competition: at least half. Undefined: all of them. */
+  readonly maxPerUser?: number;
+  /** Requests that may wait. When the queue is full, the user with the most in it loses the newest. */
   readonly queue: number;
-  /** How long a request is held at most. */
-  readonly holdMs: number;
+  /** How long a request waits at most. */
+  readonly maxWaitMs: number;
 }
 
-interface Held {
-  readonly entrant: PermitRequest;
+interface WaitingRequest {
+  readonly request: PermitRequest;
   readonly sinceMs: number;
 }
 
-/** How many places one user may have where slow clients can keep them, so that another user finds one at once. */
-export const halfOf = (places: number) => Math.max(1, Math.floor(places / 2));
+/** The permits that one user may have where slow clients can keep them, so that another user gets one at once. */
+export const halfOf = (permits: number) => Math.max(1, Math.floor(permits / 2));
 
-/** How often those that are held are looked at. */
+/** How often waiting requests are checked for their deadline. */
 const CHECK_MS = 50;
 
 /**
- * What a request is to take at work, at least. So many are let in as the shard gets done in about that time, or in twice
- * what one takes where few are at work: a database that is far away is no slower with more of them.
+ * How long a request should be in flight at most. The limit settles where requests take about this long, or twice as
+ * long as one takes while few are in flight: more requests do not slow down a database that is only far away.
  */
-export const AT_WORK_MS = 500;
-/** Let in however long they take. */
-const LEAST_AT_WORK = 32;
-/** By how much the limit changes with each request that leaves: downwards fast, upwards more slowly. */
+export const TARGET_MS = 500;
+/** Admitted however long they take. */
+const MIN_IN_FLIGHT = 32;
+/** How much each completed request changes the limit: down fast, up slowly. */
 const STEP_DOWN = 1;
 const STEP_UP = 0.1;
-/** How fast what few take follows what is measured. */
+/** The weight of one measurement in the moving average of the base latency. */
 const SMOOTHING = 0.1;
 
 /**
- * Bounds the requests that are at work and shares the places fairly by user. Further requests are held.
+ * Bounds the requests in flight and shares the permits fairly between users.
  *
- * A request is admitted at once, or held. One that is held is later admitted, refused (its time is over, or the queue is
- * full and another user has fewer in it), or forgotten (its client is gone). Once admitted it is at work until it leaves.
+ * A request gets its permit at once, or waits. A waiting request is later granted its permit, rejected (its time is
+ * up, or the queue is full and another user has fewer requests in it), or dropped because its client is gone. A
+ * granted permit counts as in flight until it is freed.
  *
- * Users take turns, but those who have half of the places or more come after those who have fewer. So nobody gets beyond
- * half while others wait, and a single user gets all places, unless `perUser` says otherwise. Only a few users can have
+ * Users take turns, but those with half of the permits or more come after those with fewer. So nobody gets beyond half
+ * while others wait, and a single user gets all permits, unless `maxPerUser` says otherwise. Only a few users can have
  * half at once, so finding the next one takes a step or two, however many wait.
  *
- * Why there is a bound: thousands at work on a shard are slower than hundreds. What each has in memory lives long enough to
- * be moved by the garbage collector, and each turn of the event loop takes so long that the database waits for the next
- * statement of its batch. And where the database is slow, hundreds are too many: a batch of them would take longer than a
- * transaction may.
+ * Why there is a bound: thousands of requests in flight on a shard are slower than hundreds. Their objects live long
+ * enough to be moved by the garbage collector, and each turn of the event loop takes so long that the database waits
+ * for the next statement of its batch. Where the database is slow, hundreds are too many: a batch of them would take
+ * longer than a transaction may.
  */
-export class AdaptiveConcurrencyLimiter {
-  private readonly held: FairQueue<Held>;
-  private atWork = 0;
+export class AdaptiveConcurrencyLimiter implements ConcurrencyLimiter {
+  private readonly queue: FairQueue<WaitingRequest>;
+  private inFlight = 0;
   /** By user, for users who have any. */
-  private readonly atWorkOf = new Map<string, number>();
+  private readonly inFlightOf = new Map<string, number>();
   private limit: number;
   private checks: NodeJS.Timeout | undefined;
-  /** What a request takes where no more than {@link LEAST_AT_WORK} are at work. */
-  private aloneMs = 0;
+  /** The latency of a request while no more than {@link MIN_IN_FLIGHT} are in flight. */
+  private baseLatencyMs = 0;
 
-  /** @param parked of those at work, how many wait for a lock that another session holds: they leave their place to others */
+  /**
+   * @param parked how many requests in flight wait for a lock of another session: they leave their permits to others
+   * @param onRejected called for each request that is rejected
+   */
   constructor(
     private readonly limits: ConcurrencyLimits,
     private readonly parked: () => number = () => 0,
-    /** Called for each that is refused. */
-    private readonly onRefused: () => void = () => undefined,
+    private readonly onRejected: () => void = () => undefined,
   ) {
-    this.limit = limits.atWork;
-    this.held = new FairQueue(limits.queue);
+    this.limit = limits.maxInFlight;
+    this.queue = new FairQueue(limits.queue);
   }
 
-  get heldNow(): number {
-    return this.held.size;
+  get waiting(): number {
+    return this.queue.size;
   }
 
-  /** Decides at once, or holds the entrant. */
-  enter(entrant: PermitRequest): void {
-    if (this.held.size === 0 && this.hasRoom() && this.mayHaveMore(entrant.user)) {
-      return this.admit(entrant);
+  acquire(request: PermitRequest): void {
+    if (this.queue.size === 0 && this.hasRoom() && this.mayHaveMore(request.user)) {
+      return this.grant(request);
     }
-    const refused = this.held.push(entrant.user, { entrant, sinceMs: performance.now() });
-    if (refused) this.refuse(refused.item.entrant);
+    const dropped = this.queue.push(request.user, { request, sinceMs: performance.now() });
+    if (dropped) this.reject(dropped.item.request);
     this.checks ??= setInterval(() => this.check(), CHECK_MS).unref();
-    // The requests that are held may all be of users who may have no more, while this one may be admitted.
-    this.admitHeld();
+    // All waiting requests may be of users who may have no more permits, while this one may get its own.
+    this.grantWaiting();
   }
 
   /**
-   * Does work in a place of its own. How long it takes does not change the limit.
+   * Does work under a permit of its own. How long it takes does not change the limit.
    *
-   * @throws LedgerError OVERLOADED when there is no place in time; whatever the work fails with
+   * @throws LedgerError OVERLOADED when there is no permit in time; whatever the work fails with
    */
-  async within<T>(user: string, work: () => Promise<T>): Promise<T> {
-    const leave = await new Promise<(posted: boolean) => void>((resolve, reject) =>
-      this.enter({
+  async run<T>(user: string, work: () => Promise<T>): Promise<T> {
+    const free = await new Promise<(reachedDatabase: boolean) => void>((resolve, reject) =>
+      this.acquire({
         user,
         isGone: () => false,
-        admitted: resolve,
-        refused: () => reject(new LedgerError({ code: 'OVERLOADED' })),
+        granted: resolve,
+        rejected: () => reject(new LedgerError({ code: 'OVERLOADED' })),
       }),
     );
     try {
       return await work();
     } finally {
-      leave(false);
+      free(false);
     }
   }
 
-  private admit(entrant: PermitRequest, heldSinceMs?: number): void {
-    const { user } = entrant;
-    this.atWork += 1;
-    this.atWorkOf.set(user, (this.atWorkOf.get(user) ?? 0) + 1);
-    const admittedMs = performance.now();
-    const alone = this.atWork <= LEAST_AT_WORK;
-    entrant.admitted(
-      (posted) => this.leave(user, posted ? performance.now() - admittedMs : undefined, alone),
-      heldSinceMs,
+  private grant(request: PermitRequest, waitingSinceMs?: number): void {
+    const { user } = request;
+    this.inFlight += 1;
+    this.inFlightOf.set(user, (this.inFlightOf.get(user) ?? 0) + 1);
+    const grantedMs = performance.now();
+    const fewAtStart = this.inFlight <= MIN_IN_FLIGHT;
+    request.granted(
+      (reachedDatabase) =>
+        this.free(user, reachedDatabase ? performance.now() - grantedMs : undefined, fewAtStart),
+      waitingSinceMs,
     );
   }
 
-  private refuse(entrant: PermitRequest): void {
-    this.onRefused();
-    entrant.refused();
+  private reject(request: PermitRequest): void {
+    this.onRejected();
+    request.rejected();
   }
 
-  /** @param tookMs undefined: it never came to the database, and tells nothing of it */
-  private leave(user: string, tookMs: number | undefined, beganAlone: boolean): void {
-    const alone = beganAlone && this.atWork <= LEAST_AT_WORK;
-    this.atWork -= 1;
-    const left = (this.atWorkOf.get(user) ?? 1) - 1;
-    if (left > 0) this.atWorkOf.set(user, left);
-    else this.atWorkOf.delete(user);
-    if (tookMs !== undefined) this.adapt(tookMs, alone);
-    this.admitHeld();
+  /** @param latencyMs undefined: the request never reached the database, so it says nothing about it */
+  private free(user: string, latencyMs: number | undefined, fewAtStart: boolean): void {
+    const few = fewAtStart && this.inFlight <= MIN_IN_FLIGHT;
+    this.inFlight -= 1;
+    const left = (this.inFlightOf.get(user) ?? 1) - 1;
+    if (left > 0) this.inFlightOf.set(user, left);
+    else this.inFlightOf.delete(user);
+    if (latencyMs !== undefined) this.adapt(latencyMs, few);
+    this.grantWaiting();
   }
 
-  private adapt(tookMs: number, alone: boolean): void {
-    // Some wait for a row that a foreign session has locked: that it takes long says nothing of what the shard can do.
+  private adapt(latencyMs: number, few: boolean): void {
+    // Some wait for a row that another session has locked: their latency says nothing about the shard's capacity.
     const parked = this.parked() > 0;
-    if (alone && !parked) this.aloneMs += (tookMs - this.aloneMs) * SMOOTHING;
-    const longMs = Math.max(AT_WORK_MS, Math.min(2 * this.aloneMs, this.limits.holdMs / 2));
-    const step = tookMs <= longMs ? STEP_UP : parked ? 0 : -STEP_DOWN;
-    const least = Math.min(LEAST_AT_WORK, this.limits.atWork);
-    this.limit = Math.min(this.limits.atWork, Math.max(least, this.limit + step));
+    if (few && !parked) this.baseLatencyMs += (latencyMs - this.baseLatencyMs) * SMOOTHING;
+    const targetMs = Math.max(TARGET_MS, Math.min(2 * this.baseLatencyMs, this.limits.maxWaitMs / 2));
+    const step = latencyMs <= targetMs ? STEP_UP : parked ? 0 : -STEP_DOWN;
+    const least = Math.min(MIN_IN_FLIGHT, this.limits.maxInFlight);
+    this.limit = Math.min(this.limits.maxInFlight, Math.max(least, this.limit + step));
   }
 
-  /** Those that are parked leave their places to as many others, but not to more than may be at work at all. */
+  /** Parked requests leave their permits to as many others, but to no more than may be in flight at all. */
   private hasRoom(): boolean {
-    return this.atWork - Math.min(this.parked(), this.limits.atWork) < Math.floor(this.limit);
+    return this.inFlight - Math.min(this.parked(), this.limits.maxInFlight) < Math.floor(this.limit);
   }
 
-  private mayHaveMore(user: string, most = this.limits.perUser ?? Infinity): boolean {
-    return (this.atWorkOf.get(user) ?? 0) < most;
+  private mayHaveMore(user: string, most = this.limits.maxPerUser ?? Infinity): boolean {
+    return (this.inFlightOf.get(user) ?? 0) < most;
   }
 
-  private admitHeld(): void {
-    while (this.held.size > 0 && this.hasRoom()) {
+  private grantWaiting(): void {
+    while (this.queue.size > 0 && this.hasRoom()) {
       const half = halfOf(this.limit);
       const next =
-        this.held.take((user) => this.mayHaveMore(user, half)) ??
-        this.held.take((user) => this.mayHaveMore(user));
+        this.queue.take((user) => this.mayHaveMore(user, half)) ??
+        this.queue.take((user) => this.mayHaveMore(user));
       if (!next) return;
-      const { entrant, sinceMs } = next.item;
-      if (!entrant.isGone()) this.admit(entrant, sinceMs);
+      const { request, sinceMs } = next.item;
+      if (!request.isGone()) this.grant(request, sinceMs);
     }
   }
 
   private check(): void {
-    const lateMs = performance.now() - this.limits.holdMs;
-    for (const waiting of this.held.waiting()) {
-      const { entrant, sinceMs } = waiting.item;
+    const lateMs = performance.now() - this.limits.maxWaitMs;
+    for (const waiting of this.queue.waiting()) {
+      const { request, sinceMs } = waiting.item;
       const late = sinceMs <= lateMs;
-      if (late || entrant.isGone()) this.held.remove(waiting);
-      if (late) this.refuse(entrant);
+      if (late || request.isGone()) this.queue.remove(waiting);
+      if (late) this.reject(request);
     }
-    this.admitHeld();
-    if (this.held.size > 0) return;
+    this.grantWaiting();
+    if (this.queue.size > 0) return;
     clearInterval(this.checks);
     this.checks = undefined;
   }

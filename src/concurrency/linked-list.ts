@@ -5,8 +5,8 @@ export interface Node<T> {
 }
 
 /**
- * A doubly linked list: appending, removing any node and reading either end cost O(1). A Set would do, except that V8
- * finds its first element by stepping over all that were deleted before it.
+ * A doubly linked list: appending, removing any node and reading either end cost O(1). A Set would do, but V8 finds its
+ * first element by stepping over all deleted ones before it.
  */
 export class LinkedList<T> {
   first: Node<T> | undefined;

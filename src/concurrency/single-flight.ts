@@ -1,12 +1,12 @@
 interface Flight<T> {
   readonly running: Promise<T>;
-  /** The one after it, which begins when this one ends. */
+  /** The next one, which begins when this one ends. */
   next: Promise<T> | undefined;
 }
 
 /**
- * Lets callers who want the same thing at the same time share one read. Nobody gets the result of a read that began
- * before the call, for that may be older than what the caller knows: whoever comes while a read runs shares the next.
+ * Lets simultaneous callers share one read. Nobody gets the result of a read that began before the call, because it may
+ * be older than what the caller knows: callers that arrive during a read share the next one.
  */
 export class SingleFlight<Key, T> {
   private readonly flights = new Map<Key, Flight<T>>();

@@ -40,7 +40,7 @@ describe('loadConfig', () => {
       http: { tls: undefined, corsOrigins: [], swaggerUi: true },
       management: undefined,
       databaseSchema: 'bank',
-      ledger: { batch: 1_000, queue: 10_000, batchWriters: 2, lanes: 4 },
+      ledger: { batch: 1_000, queue: 10_000, batchWriters: 2, lockWaiters: 4 },
       balanceCache: { servesReads: true },
       log: { level: 'info', requests: 'problems' },
     });

@@ -74,10 +74,10 @@ export interface Config {
   readonly dataDir: string;
   readonly ledger: {
     readonly batch: number;
-    readonly atWork: number;
+    readonly maxInFlight: number;
     readonly queue: number;
     readonly batchWriters: number;
-    readonly lanes: number;
+    readonly lockWaiters: number;
     readonly atomicBatches: number;
     readonly commandTimeoutMs: number;
     readonly transactionTimeoutMs: number;
@@ -287,7 +287,7 @@ export const KEY_CONNECTIONS = 2;
 
 /** Connections of one process to the databases of this many shards, at most. */
 export function connectionsTo(shards: number, { ledger, databaseReadPool, auth }: Config): number {
-  const perShard = ledger.batchWriters + ledger.lanes + ledger.atomicBatches + databaseReadPool;
+  const perShard = ledger.batchWriters + ledger.lockWaiters + ledger.atomicBatches + databaseReadPool;
   return shards * perShard + (auth.enabled ? KEY_CONNECTIONS : 0);
 }
 
@@ -320,10 +320,10 @@ function fromVariables(env: Variables): Config {
     dataDir: env.DATA_DIR,
     ledger: {
       batch: env.LEDGER_BATCH,
-      atWork: env.LEDGER_AT_WORK,
+      maxInFlight: env.LEDGER_AT_WORK,
       queue: env.LEDGER_QUEUE,
       batchWriters: env.LEDGER_FLUSHERS,
-      lanes: env.LEDGER_LANES,
+      lockWaiters: env.LEDGER_LANES,
       atomicBatches: env.LEDGER_ATOMIC_BATCHES,
       commandTimeoutMs: env.LEDGER_COMMAND_TIMEOUT_MS,
       transactionTimeoutMs: env.LEDGER_TRANSACTION_TIMEOUT_MS,

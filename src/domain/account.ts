@@ -6,22 +6,22 @@ import type { Money } from './money.js';
  */
 export const MAX_ID = Number.MAX_SAFE_INTEGER;
 
-/** A new account has version 1 and nothing in it; each accepted transaction adds exactly 1 to its version. */
+/** A new account is empty and has version 1; each accepted transaction adds exactly 1 to its version. */
 export interface Account {
   readonly accountId: number;
   readonly balance: Money;
   readonly version: number;
 }
 
-/** An account as a resource, with what does not follow from its transactions. */
+/** An account as a resource, including what does not follow from its transactions. */
 export interface OwnedAccount extends Account {
-  /** Whose it is; undefined: nobody's. */
+  /** Undefined: the account has no owner. */
   readonly owner: string | undefined;
-  /** Counts changes that are no transactions, like a new owner. */
+  /** Counts changes that are not transactions, like a new owner. */
   readonly revision: number;
 }
 
-/** What the name of an owner may be: 1 to 255 characters, none of them a control character. */
+/** The name of an owner has 1 to 255 characters, none of them a control character. */
 export function isOwner(text: string): boolean {
   return /^[^\p{Cc}\p{Cs}]{1,255}$/u.test(text);
 }

@@ -172,17 +172,17 @@ function outcomeOf(decision: Decision, transactions: readonly (Transaction | und
     const { balanceAfter, versionAfter } = decision.transaction;
     return { accepted: true, balance: balanceAfter, version: versionAfter };
   }
-  const { refusal } = decision;
-  if ('original' in refusal) {
-    const place = transactions.findIndex((transaction) => transaction === refusal.original);
+  const { rejection } = decision;
+  if ('original' in rejection) {
+    const place = transactions.findIndex((transaction) => transaction === rejection.original);
     return {
-      refused: refusal.code,
-      first: place >= 0 ? `new ${place}` : `old ${refusal.original.transactionId}`,
+      refused: rejection.code,
+      first: place >= 0 ? `new ${place}` : `old ${rejection.original.transactionId}`,
     };
   }
-  if ('currentVersion' in refusal)
-    return { refused: refusal.code, version: refusal.currentVersion ?? undefined };
-  return { refused: refusal.code };
+  if ('currentVersion' in rejection)
+    return { refused: rejection.code, version: rejection.currentVersion ?? undefined };
+  return { refused: rejection.code };
 }
 
 function outcomesOf(decisions: readonly Decision[]): Outcome[] {
@@ -251,7 +251,7 @@ describe('decideBatch: examples', () => {
     expect(transactions).toHaveLength(1);
     transactions.forEach((transaction) => (transaction.transactionId = 131));
     expect(decisions[1]).toMatchObject({
-      refusal: { code: 'DUPLICATE_TRANSACTION', original: { transactionId: 131 } },
+      rejection: { code: 'DUPLICATE_TRANSACTION', original: { transactionId: 131 } },
     });
   });
 
@@ -444,7 +444,7 @@ describe('decideAtomically', () => {
         expect(decision.decisions).toEqual(
           commands.map((_, index): unknown => ({
             accepted: false,
-            refusal: expect.objectContaining({ code: codeOf(outcomes[index], index) }),
+            rejection: expect.objectContaining({ code: codeOf(outcomes[index], index) }),
           })),
         );
       }),

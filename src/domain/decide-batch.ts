@@ -26,11 +26,11 @@ export function keyOf(accountId: number, idempotencyKey: string): string {
 }
 
 /**
- * Decides commands one after the other, in memory: a later one sees the effect of an earlier one, and a refusal leaves
+ * Decides commands one after the other, in memory: a later one sees the effect of an earlier one, and a rejection leaves
  * no trace. The result is that of deciding and applying each on its own. Pure, except that a duplicate of a neighbour
  * refers to that neighbour's transaction, whose id is filled in later.
  *
- * @param opening the locked accounts; a command of any other account is refused as not found
+ * @param opening the locked accounts; a command of any other account is rejected as not found
  */
 export function decideBatch(
   commands: readonly PostingCommand[],
@@ -42,7 +42,7 @@ export function decideBatch(
   const transactions: Transaction[] = [];
   const decisions = commands.map((command): Decision => {
     const account = accounts.get(command.accountId);
-    if (!account) return { accepted: false, refusal: { code: 'ACCOUNT_NOT_FOUND' } };
+    if (!account) return { accepted: false, rejection: { code: 'ACCOUNT_NOT_FOUND' } };
     const key =
       command.idempotencyKey === undefined ? undefined : keyOf(command.accountId, command.idempotencyKey);
     const decision = decide(account, command, key === undefined ? undefined : keyed.get(key));
@@ -61,11 +61,11 @@ export function decideBatch(
   return { decisions, transactions, accounts };
 }
 
-const NOT_APPLIED: Decision = { accepted: false, refusal: { code: 'NOT_APPLIED' } };
+const NOT_APPLIED: Decision = { accepted: false, rejection: { code: 'NOT_APPLIED' } };
 
 /**
- * Decides commands that are applied together or not at all: the first one that is refused stops all of them. It keeps its
- * refusal, and so does each that was applied before: a batch that is sent again is told so of every one. (What else comes
+ * Decides commands that are applied together or not at all: the first rejection stops all of them. It keeps its
+ * rejection, and so does each that was applied before: a batch that is sent again is told so of every one. (What else comes
  * after it rested on a state that never comes to be.)
  *
  * @param commands no two of them with the same key of the same account: a repeat would refer to what is not applied
@@ -76,11 +76,11 @@ export function decideAtomically(
   earlier: KeyedTransactions,
 ): BatchDecision {
   const decision = decideBatch(commands, opening, earlier);
-  const refused = decision.decisions.find(({ accepted }) => !accepted);
-  if (!refused) return decision;
+  const rejected = decision.decisions.find(({ accepted }) => !accepted);
+  if (!rejected) return decision;
   return {
     decisions: decision.decisions.map((other) =>
-      other === refused || isDuplicate(other) ? other : NOT_APPLIED,
+      other === rejected || isDuplicate(other) ? other : NOT_APPLIED,
     ),
     transactions: [],
     accounts: opening,
@@ -88,5 +88,5 @@ export function decideAtomically(
 }
 
 function isDuplicate(decision: Decision): boolean {
-  return !decision.accepted && decision.refusal.code === 'DUPLICATE_TRANSACTION';
+  return !decision.accepted && decision.rejection.code === 'DUPLICATE_TRANSACTION';
 }

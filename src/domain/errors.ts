@@ -4,10 +4,10 @@ export interface KeyHolder {
 }
 
 /**
- * Why the ledger did not apply a command. The codes are stable; what status and body they become over HTTP is known
- * to the exception filter alone. Every code but OUTCOME_UNKNOWN promises that nothing was applied.
+ * A decision against a command or a question: the bank's own rules say no. Nothing was applied. The codes are stable;
+ * only the exception filter knows which status and body they become over HTTP.
  */
-export type Refusal =
+export type Rejection =
   | { readonly code: 'ACCOUNT_NOT_FOUND' }
   | { readonly code: 'TRANSACTION_NOT_FOUND' }
   /** The key was used on this account for the same posting: the retry of a request that had succeeded. */
@@ -19,25 +19,31 @@ export type Refusal =
   /** The key was used to open an account with another deposit. */
   | { readonly code: 'OPENING_KEY_REUSED'; readonly accountId: number }
   | { readonly code: 'VERSION_MISMATCH'; readonly currentVersion: number }
-  /** The same by If-Match, which HTTP answers differently. */
+  /** The same for If-Match, which HTTP answers differently. */
   | { readonly code: 'PRECONDITION_FAILED'; readonly currentVersion: number }
   | { readonly code: 'INSUFFICIENT_BALANCE' }
   | { readonly code: 'BALANCE_LIMIT_EXCEEDED' }
-  /** Nothing is wrong with it, but another command of its batch was refused, and they are applied together or not at all. */
-  | { readonly code: 'NOT_APPLIED' }
-  /** The database failed and it is certain that nothing was applied; null: its version could not be learnt. */
+  /** The command itself is fine, but another one of its atomic batch was rejected. */
+  | { readonly code: 'NOT_APPLIED' };
+
+/** No decision was reached, or it could not be carried out: the database, or room for the work, was missing. */
+export type InfrastructureFailure =
+  /** The database failed, and it is certain that nothing was applied. null: the version could not be read. */
   | { readonly code: 'DATABASE_FAILED'; readonly currentVersion: number | null }
-  /** The queue is full, the wait in it was too long, or the service is stopping. */
+  /** The queue is full, the wait in it was too long, or the service is stopping. Nothing was applied. */
   | { readonly code: 'OVERLOADED' }
   /** The database was lost during COMMIT and did not come back in time: a retry with the same key settles it. */
   | { readonly code: 'OUTCOME_UNKNOWN' };
 
-export type RefusalCode = Refusal['code'];
+/** Why the ledger did not carry out a command or answer a question. */
+export type LedgerFailure = Rejection | InfrastructureFailure;
 
-/** A refusal on its way to the caller. */
+export type LedgerFailureCode = LedgerFailure['code'];
+
+/** A failure on its way to the caller. */
 export class LedgerError extends Error {
-  constructor(readonly refusal: Refusal) {
-    super(refusal.code);
+  constructor(readonly failure: LedgerFailure) {
+    super(failure.code);
     this.name = 'LedgerError';
   }
 }

@@ -2,31 +2,32 @@ import type { Account, OwnedAccount } from './account.js';
 import type { Money } from './money.js';
 import type { PostingCommand, Transaction } from './transaction.js';
 
-/** A request at a {@link AdaptiveConcurrencyLimiter}; one of the last two is called, once. */
+/** Asks a {@link ConcurrencyLimiter} for a permit. Exactly one of `granted` and `rejected` is called, once, unless {@link isGone}. */
 export interface PermitRequest {
-  /** Who takes the place. */
+  /** Whose permit it is. */
   readonly user: string;
-  /** Nobody waits for it any more. */
+  /** True: nobody waits for it any more. */
   isGone(): boolean;
   /**
-   * @param leave to be called once, whatever becomes of the request, with whether it came to the database
-   * @param heldSinceMs when it began to be held, on the clock of performance.now(); undefined: it was not
+   * @param free to be called once, whatever becomes of the request, with whether it reached the database
+   * @param waitingSinceMs when it began to wait, on the clock of performance.now(); undefined: it did not wait
    */
-  admitted(leave: (posted: boolean) => void, heldSinceMs?: number): void;
-  /** There are too many, or it was held for too long. */
-  refused(): void;
+  granted(free: (reachedDatabase: boolean) => void, waitingSinceMs?: number): void;
+  /** Too many requests wait, or this one waited for too long. */
+  rejected(): void;
 }
 
-/** A bound of the requests that are at work at the same time. */
-export interface AdaptiveConcurrencyLimiter {
-  enter(entrant: PermitRequest): void;
+/** Bounds the requests that are in flight at the same time. */
+export interface ConcurrencyLimiter {
+  /** Decides at once, or lets the request wait. */
+  acquire(request: PermitRequest): void;
 }
 
 /**
  * The write side of the bank. Abstract classes, so that they serve as injection tokens too.
  *
  * Races: commands of one account take effect in the order in which one process received them; between processes, in
- * the order of the row lock. Errors: a {@link LedgerError}, whose refusal says whether something was applied.
+ * the order of the row lock. Errors: a {@link LedgerError}, whose failure says whether something was applied.
  */
 export abstract class Ledger {
   /**
@@ -38,7 +39,7 @@ export abstract class Ledger {
 
   /**
    * Posts transactions to accounts of one shard, all of them or none: each is fulfilled once all are durable, or each is
-   * refused. What stopped them keeps its own refusal, the others get NOT_APPLIED; what concerns all of them (a database
+   * refused. What stopped them keeps its own rejection, the others get NOT_APPLIED; what concerns all of them (a database
    * that failed, an outcome that is unknown) is said to each. They wait for locked rows, and take effect beside
    * what {@link post} has queued, not after it.
    *
@@ -50,8 +51,8 @@ export abstract class Ledger {
   /** The shard that holds an account, by its place among the bank's shards. */
   abstract shardOf(accountId: number): number;
 
-  /** Where a request that posts to the account is to ask for a place, before anything costly is made of it. */
-  abstract turnstile(accountId: number): AdaptiveConcurrencyLimiter;
+  /** Where a request that posts to the account asks for a permit, before anything costly is done for it. */
+  abstract limiterOf(accountId: number): ConcurrencyLimiter;
 
   /**
    * Opens an account; its opening deposit, if any, is its first transaction and commits with it.

@@ -1,6 +1,6 @@
-/** Who sends a request, as far as the ledger needs to know. */
+/** The sender of a request, as far as the ledger needs to know it. */
 export interface Sender {
-  /** The principal, or the client address without one. What is bounded is shared fairly between users. */
+  /** The principal or, without one, the client address. Users share bounded resources fairly. */
   readonly user: string;
   /** May use only the accounts of this owner; undefined: all accounts. */
   readonly owner: string | undefined;

@@ -11,7 +11,7 @@ const EARLIER: KeyedTransaction = { transactionId: 131, type: 'credit', amount: 
 
 function refusal(account: Account, command: PostingCommand, earlier?: KeyedTransaction) {
   const decision = decide(account, command, earlier);
-  return decision.accepted ? 'accepted' : decision.refusal;
+  return decision.accepted ? 'accepted' : decision.rejection;
 }
 
 describe('decide: what is accepted', () => {

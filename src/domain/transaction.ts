@@ -1,5 +1,5 @@
 import type { Account } from './account.js';
-import type { Refusal } from './errors.js';
+import type { Rejection } from './errors.js';
 import { MAX_MONEY, type Money } from './money.js';
 
 /** A credit adds to the balance (deposit), a debit takes from it (withdrawal). */
@@ -36,7 +36,7 @@ export type KeyedTransaction = Pick<Transaction, 'transactionId' | 'type' | 'amo
 
 export type Decision =
   | { readonly accepted: true; readonly transaction: Transaction }
-  | { readonly accepted: false; readonly refusal: Refusal };
+  | { readonly accepted: false; readonly rejection: Rejection };
 
 /**
  * Decides one command against the account as it is now. Pure: it reads no clock and no database, and changes nothing.
@@ -46,9 +46,9 @@ export type Decision =
  * @param earlier the transaction of this account that holds the command's idempotency key, if there is one
  */
 export function decide(account: Account, command: PostingCommand, earlier?: KeyedTransaction): Decision {
-  const refusal =
-    refuseKey(command, earlier) ?? refuseVersion(account, command) ?? refuseBalance(account, command);
-  if (refusal) return { accepted: false, refusal };
+  const rejection =
+    checkKey(command, earlier) ?? checkVersion(account, command) ?? checkBalance(account, command);
+  if (rejection) return { accepted: false, rejection };
   return {
     accepted: true,
     transaction: {
@@ -64,13 +64,13 @@ export function decide(account: Account, command: PostingCommand, earlier?: Keye
   };
 }
 
-function refuseKey(command: PostingCommand, earlier: KeyedTransaction | undefined): Refusal | undefined {
+function checkKey(command: PostingCommand, earlier: KeyedTransaction | undefined): Rejection | undefined {
   if (!earlier) return undefined;
   const same = earlier.type === command.type && earlier.amount === command.amount;
   return { code: same ? 'DUPLICATE_TRANSACTION' : 'IDEMPOTENCY_KEY_REUSED', original: earlier };
 }
 
-function refuseVersion(account: Account, command: PostingCommand): Refusal | undefined {
+function checkVersion(account: Account, command: PostingCommand): Rejection | undefined {
   const currentVersion = account.version;
   if (command.allowedVersions && !command.allowedVersions.includes(currentVersion)) {
     return { code: 'PRECONDITION_FAILED', currentVersion };
@@ -81,7 +81,7 @@ function refuseVersion(account: Account, command: PostingCommand): Refusal | und
   return undefined;
 }
 
-function refuseBalance(account: Account, command: PostingCommand): Refusal | undefined {
+function checkBalance(account: Account, command: PostingCommand): Rejection | undefined {
   const balance = balanceAfter(account, command);
   if (balance < 0n) return { code: 'INSUFFICIENT_BALANCE' };
   if (balance > MAX_MONEY) return { code: 'BALANCE_LIMIT_EXCEEDED' };

@@ -2,33 +2,32 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { LedgerError } from '../domain/errors.js';
 import { BATCH_BODY_LIMIT_BYTES } from './validation/json-body.js';
 import { MAX_ID } from '../domain/account.js';
-import type { Ledger, AdaptiveConcurrencyLimiter } from '../domain/ports.js';
+import type { ConcurrencyLimiter, Ledger } from '../domain/ports.js';
 import { userOf } from '../access/user.js';
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** Gives its place in the ledger's turnstile to the next request. */
-    leaveLedger?: (posted: boolean) => void;
-    /** When it began to be held, on the clock of performance.now(); undefined: it was not. */
-    heldSinceMs?: number;
-    /** Of a batch: settles when nothing of it is in memory any more. */
+    /** Frees its permit of the ledger's limiter. */
+    freePermit?: (reachedDatabase: boolean) => void;
+    /** When it began to wait for its permit, on the clock of performance.now(); undefined: it did not wait. */
+    waitingSinceMs?: number;
+    /** For a batch: settles when none of it is in memory any more. */
     batchAtWork?: Promise<void>;
   }
 }
 
-/** Refused before the ledger was asked. */
+/** Statuses of requests that were rejected before they reached the ledger. */
 const NEVER_POSTED: readonly number[] = [400, 401, 403, 429];
 const POSTING = '/accounts/:accountId/transactions';
 const BATCH = '/transactions/batch';
-/** One transaction on each line. */
+/** One transaction per line. */
 export const NDJSON_TYPES = ['application/x-ndjson', 'application/jsonl'];
-/** Batches that wait for a place; one more is refused at once. */
+/** Batches that wait for a permit; one more is rejected at once. */
 export const MAX_BATCHES_HELD = 100;
 
 /**
- * Lets only so many postings be at work at a time. Asked when the request has come in whole, so that none takes a place
- * while its client is slow, and before anything is made of it: a request that is refused for overload must cost little.
- * To be called before the routes are made.
+ * Bounds the postings in flight. A request asks once it has arrived completely, so that no slow client holds a permit,
+ * and before anything is done with it: rejecting for overload must cost little. Call it before the routes are made.
  */
 export function admitPostings(fastify: FastifyInstance, ledger: Ledger): void {
   fastify.addHook('onRoute', (route) => {
@@ -41,38 +40,39 @@ export function admitPostings(fastify: FastifyInstance, ledger: Ledger): void {
       payload: unknown,
       done: (error: null, payload: unknown) => void,
     ) => {
-      request.leaveLedger?.(!NEVER_POSTED.includes(reply.statusCode));
-      request.leaveLedger = undefined;
+      request.freePermit?.(!NEVER_POSTED.includes(reply.statusCode));
+      request.freePermit = undefined;
       done(null, payload);
     };
   });
 }
 
 /**
- * Lets only a few batches be at work at a time. Asked before the body is read: held ones must not fill the memory. A
- * batch leaves when its answer has left and its work is done, which may go on for a moment without the client.
+ * Bounds the batches in flight. A batch asks before its body is read, because waiting ones must not fill the memory. It
+ * frees its permit when its answer has been sent and its work is done, which may go on for a moment after the client
+ * is gone.
  */
-export function admitBatches(fastify: FastifyInstance, turnstile: AdaptiveConcurrencyLimiter): void {
+export function admitBatches(fastify: FastifyInstance, limiter: ConcurrencyLimiter): void {
   fastify.addHook('onRoute', (route) => {
     if (route.method !== 'POST' || route.url !== BATCH) return;
     route.bodyLimit = BATCH_BODY_LIMIT_BYTES;
     route.preParsing = (request: FastifyRequest, reply: FastifyReply, payload, done) =>
-      turnstile.enter({
+      limiter.acquire({
         user: userOf(request),
         isGone: () => request.raw.socket.destroyed,
-        admitted: (leave) => {
+        granted: (free) => {
           const { socket } = request.raw;
-          // The answer to a request that was pipelined behind another one may end without a word of its own.
+          // The answer to a request that was pipelined behind another one may end without an event of its own.
           const ended = () => {
             reply.raw.off('close', ended);
             socket.off('close', ended);
-            void Promise.allSettled([request.batchAtWork]).then(() => leave(false));
+            void Promise.allSettled([request.batchAtWork]).then(() => free(false));
           };
           reply.raw.once('close', ended);
           socket.once('close', ended);
           done(null, payload);
         },
-        refused: () => done(new LedgerError({ code: 'OVERLOADED' })),
+        rejected: () => done(new LedgerError({ code: 'OVERLOADED' })),
       });
   });
 }
@@ -84,16 +84,16 @@ export function isBatch(request: FastifyRequest): boolean {
 
 function enter(request: FastifyRequest, ledger: Ledger, done: (error?: Error) => void): void {
   const accountId = Number((request.params as { accountId: string }).accountId);
-  // It is answered 400 by what reads the path.
+  // Validation of the path will answer 400.
   if (!Number.isInteger(accountId) || accountId < 1 || accountId > MAX_ID) return done();
-  ledger.turnstile(accountId).enter({
+  ledger.limiterOf(accountId).acquire({
     user: userOf(request),
     isGone: () => request.raw.socket.destroyed,
-    admitted: (leave, heldSinceMs) => {
-      request.leaveLedger = leave;
-      request.heldSinceMs = heldSinceMs;
+    granted: (free, waitingSinceMs) => {
+      request.freePermit = free;
+      request.waitingSinceMs = waitingSinceMs;
       done();
     },
-    refused: () => done(new LedgerError({ code: 'OVERLOADED' })),
+    rejected: () => done(new LedgerError({ code: 'OVERLOADED' })),
   });
 }

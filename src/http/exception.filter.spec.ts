@@ -14,7 +14,7 @@ import { Module, type LoggerService } from '@nestjs/common';
 import { pino } from 'pino';
 import { QueryFailedError } from 'typeorm';
 import { loadConfig } from '../config/config.js';
-import { LedgerError, type Refusal, type RefusalCode } from '../domain/errors.js';
+import { LedgerError, type LedgerFailure, type LedgerFailureCode } from '../domain/errors.js';
 import { Lifecycle } from '../observability/lifecycle.js';
 import { Metrics } from '../observability/metrics.js';
 import { GlobalExceptionFilter } from './exception.filter.js';
@@ -24,7 +24,7 @@ import { securityHeaders } from './server/security-headers.js';
 import { TooManyRequestsError } from '../access/too-many-requests.js';
 
 interface Expected {
-  readonly refusal: Refusal;
+  readonly failure: LedgerFailure;
   readonly status: number;
   readonly body: string;
   readonly retryAfter?: string;
@@ -34,77 +34,77 @@ interface Expected {
 const original = { transactionId: 131 };
 
 /** The contract's table; the type makes it complete. */
-const REFUSALS: Readonly<Record<RefusalCode, Expected>> = {
+const FAILURES: Readonly<Record<LedgerFailureCode, Expected>> = {
   ACCOUNT_NOT_FOUND: {
-    refusal: { code: 'ACCOUNT_NOT_FOUND' },
+    failure: { code: 'ACCOUNT_NOT_FOUND' },
     status: 404,
     body: '{"error":"Account not found"}',
   },
   TRANSACTION_NOT_FOUND: {
-    refusal: { code: 'TRANSACTION_NOT_FOUND' },
+    failure: { code: 'TRANSACTION_NOT_FOUND' },
     status: 404,
     body: '{"error":"Transaction not found"}',
   },
   DATABASE_FAILED: {
-    refusal: { code: 'DATABASE_FAILED', currentVersion: 5 },
+    failure: { code: 'DATABASE_FAILED', currentVersion: 5 },
     status: 408,
     body: '{"error":"Server Crashes","CurrentVersion":5}',
   },
   VERSION_MISMATCH: {
-    refusal: { code: 'VERSION_MISMATCH', currentVersion: 6 },
+    failure: { code: 'VERSION_MISMATCH', currentVersion: 6 },
     status: 409,
     body: '{"error":"Version mismatch","CurrentVersion":6}',
   },
   DUPLICATE_TRANSACTION: {
-    refusal: { code: 'DUPLICATE_TRANSACTION', original },
+    failure: { code: 'DUPLICATE_TRANSACTION', original },
     status: 409,
     body: '{"error":"Duplicate transaction","transactionId":"txn131"}',
     location: '/transactions/txn131',
   },
   DUPLICATE_ACCOUNT: {
-    refusal: { code: 'DUPLICATE_ACCOUNT', accountId: 12 },
+    failure: { code: 'DUPLICATE_ACCOUNT', accountId: 12 },
     status: 409,
     body: '{"error":"Duplicate account","accountId":12}',
     location: '/accounts/12',
   },
   PRECONDITION_FAILED: {
-    refusal: { code: 'PRECONDITION_FAILED', currentVersion: 6 },
+    failure: { code: 'PRECONDITION_FAILED', currentVersion: 6 },
     status: 412,
     body: '{"error":"Version mismatch","CurrentVersion":6}',
   },
   INSUFFICIENT_BALANCE: {
-    refusal: { code: 'INSUFFICIENT_BALANCE' },
+    failure: { code: 'INSUFFICIENT_BALANCE' },
     status: 422,
     body: '{"error":"Insufficient Balance"}',
   },
   BALANCE_LIMIT_EXCEEDED: {
-    refusal: { code: 'BALANCE_LIMIT_EXCEEDED' },
+    failure: { code: 'BALANCE_LIMIT_EXCEEDED' },
     status: 422,
     body: '{"error":"Balance limit exceeded"}',
   },
   IDEMPOTENCY_KEY_REUSED: {
-    refusal: { code: 'IDEMPOTENCY_KEY_REUSED', original },
+    failure: { code: 'IDEMPOTENCY_KEY_REUSED', original },
     status: 422,
     body: '{"error":"Idempotency key reused","transactionId":"txn131"}',
   },
   OPENING_KEY_REUSED: {
-    refusal: { code: 'OPENING_KEY_REUSED', accountId: 12 },
+    failure: { code: 'OPENING_KEY_REUSED', accountId: 12 },
     status: 422,
     body: '{"error":"Idempotency key reused","accountId":12}',
   },
   NOT_APPLIED: {
-    refusal: { code: 'NOT_APPLIED' },
+    failure: { code: 'NOT_APPLIED' },
     status: 424,
     body: '{"error":"Not applied"}',
   },
   OVERLOADED: {
-    refusal: { code: 'OVERLOADED' },
+    failure: { code: 'OVERLOADED' },
     status: 503,
     body: '{"error":"Overloaded"}',
     retryAfter: '1',
   },
   OUTCOME_UNKNOWN: {
-    refusal: { code: 'OUTCOME_UNKNOWN' },
+    failure: { code: 'OUTCOME_UNKNOWN' },
     status: 503,
     body: '{"error":"Outcome unknown"}',
     retryAfter: '1',
@@ -117,7 +117,7 @@ const SECRET = 'SELECT secret FROM vault';
 /** Errors that a route may throw, by the name in its path. */
 const ERRORS: Readonly<Record<string, unknown>> = {
   ...Object.fromEntries(
-    Object.entries(REFUSALS).map(([code, { refusal }]) => [code, new LedgerError(refusal)]),
+    Object.entries(FAILURES).map(([code, { failure }]) => [code, new LedgerError(failure)]),
   ),
   unknownVersion: new LedgerError({ code: 'DATABASE_FAILED', currentVersion: null }),
   tooMany: new TooManyRequestsError(7),
@@ -188,7 +188,7 @@ const answerTo = (name: string) =>
   app.inject({ method: 'GET', url: `/throw/${name}`, headers: { 'x-request-id': 'request-7' } });
 
 describe('GlobalExceptionFilter: refusals of the ledger', () => {
-  it.each(Object.entries(REFUSALS))(
+  it.each(Object.entries(FAILURES))(
     'answers %s as the contract says',
     async (code, { status, body, retryAfter, location }) => {
       const response = await answerTo(code);

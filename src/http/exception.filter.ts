@@ -6,7 +6,7 @@ import {
   ProviderUnavailableError,
   UnauthorizedError,
 } from '../access/access-errors.js';
-import { LedgerError, type Refusal } from '../domain/errors.js';
+import { LedgerError, type LedgerFailure } from '../domain/errors.js';
 import { JSON_TYPE } from './server/connections.js';
 import { InvalidRequestError } from './validation/invalid-request.js';
 import { TooManyRequestsError } from '../access/too-many-requests.js';
@@ -66,7 +66,7 @@ export function withErrorHeaders(
 }
 
 export function answerOf(error: unknown): ErrorAnswer {
-  if (error instanceof LedgerError) return answerOfRefusal(error.refusal);
+  if (error instanceof LedgerError) return answerOfFailure(error.failure);
   if (error instanceof InvalidRequestError) {
     return { status: 400, body: { error: error.message, details: error.problems } };
   }
@@ -92,38 +92,38 @@ export function answerOf(error: unknown): ErrorAnswer {
   return answerOfFastifyError(error);
 }
 
-function answerOfRefusal(refusal: Refusal): ErrorAnswer {
-  switch (refusal.code) {
+function answerOfFailure(failure: LedgerFailure): ErrorAnswer {
+  switch (failure.code) {
     case 'ACCOUNT_NOT_FOUND':
       return { status: 404, body: { error: 'Account not found' } };
     case 'TRANSACTION_NOT_FOUND':
       return { status: 404, body: { error: 'Transaction not found' } };
     case 'DATABASE_FAILED':
-      return { status: 408, body: { error: 'Server Crashes', CurrentVersion: refusal.currentVersion } };
+      return { status: 408, body: { error: 'Server Crashes', CurrentVersion: failure.currentVersion } };
     case 'VERSION_MISMATCH':
-      return { status: 409, body: { error: 'Version mismatch', CurrentVersion: refusal.currentVersion } };
+      return { status: 409, body: { error: 'Version mismatch', CurrentVersion: failure.currentVersion } };
     case 'DUPLICATE_TRANSACTION':
       return {
         status: 409,
-        body: withTransaction('Duplicate transaction', refusal.original.transactionId),
-        location: `/transactions/txn${refusal.original.transactionId}`,
+        body: withTransaction('Duplicate transaction', failure.original.transactionId),
+        location: `/transactions/txn${failure.original.transactionId}`,
       };
     case 'DUPLICATE_ACCOUNT':
       return {
         status: 409,
-        body: { error: 'Duplicate account', accountId: refusal.accountId },
-        location: `/accounts/${refusal.accountId}`,
+        body: { error: 'Duplicate account', accountId: failure.accountId },
+        location: `/accounts/${failure.accountId}`,
       };
     case 'PRECONDITION_FAILED':
-      return { status: 412, body: { error: 'Version mismatch', CurrentVersion: refusal.currentVersion } };
+      return { status: 412, body: { error: 'Version mismatch', CurrentVersion: failure.currentVersion } };
     case 'INSUFFICIENT_BALANCE':
       return { status: 422, body: { error: 'Insufficient Balance' } };
     case 'BALANCE_LIMIT_EXCEEDED':
       return { status: 422, body: { error: 'Balance limit exceeded' } };
     case 'IDEMPOTENCY_KEY_REUSED':
-      return { status: 422, body: withTransaction('Idempotency key reused', refusal.original.transactionId) };
+      return { status: 422, body: withTransaction('Idempotency key reused', failure.original.transactionId) };
     case 'OPENING_KEY_REUSED':
-      return { status: 422, body: { error: 'Idempotency key reused', accountId: refusal.accountId } };
+      return { status: 422, body: { error: 'Idempotency key reused', accountId: failure.accountId } };
     case 'NOT_APPLIED':
       return { status: 424, body: { error: 'Not applied' } };
     case 'OVERLOADED':

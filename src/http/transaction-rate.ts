@@ -6,8 +6,9 @@ import type { RateLimiter } from '../access/rate-limit/rate-limiter.js';
 import { userOf } from '../access/user.js';
 
 /**
- * Transactions per second and user, and what HTTP says of them: the fields of the IETF draft "RateLimit header fields
- * for HTTP" (draft-ietf-httpapi-ratelimit-headers), on every answer to a request that was counted or refused.
+ * Limits transactions per second and user, and tells HTTP clients about it: with the fields of the IETF draft "RateLimit
+ * header fields for HTTP" (draft-ietf-httpapi-ratelimit-headers), on every answer to a request that was counted or
+ * rejected.
  */
 export class TransactionRate {
   private readonly policyField: string;
@@ -21,7 +22,7 @@ export class TransactionRate {
   }
 
   /**
-   * @param transactions that are admitted together or not at all
+   * @param transactions how many are admitted together or not at all
    * @throws TooManyRequestsError; InvalidRequestError when they are more than are ever admitted together
    */
   async admit(request: FastifyRequest, reply: FastifyReply, transactions = 1): Promise<void> {
@@ -41,7 +42,7 @@ export class TransactionRate {
     if (!admitted) throw new TooManyRequestsError(wholeSeconds(retryAfterMicros));
   }
 
-  /** Each transaction by itself: what is wrong with it, or undefined. Its answer is no answer of HTTP's, and has no fields. */
+  /** Decides each transaction of a batch by itself; undefined: admitted. A result in a batch has no header fields. */
   async admitEach(
     request: FastifyRequest,
     transactions: number,

@@ -10,6 +10,7 @@ import { Metrics } from '../observability/metrics.js';
 import { BatchSlots } from './write/batch-slots.js';
 import { AccountOpener } from './write/account-opener.js';
 import { AccountOwners } from './read/account-owners.js';
+import { BatchScheduler } from './write/batch-scheduler.js';
 import { BatchWriter } from './write/batch-writer.js';
 import { ShardedLedger, type ShardWriter } from './sharded-ledger.js';
 import { LedgerReader } from './read/ledger-reader.js';
@@ -93,34 +94,33 @@ function createWriter(
 ): ShardWriter {
   const logger = new Logger('Ledger');
   const tables = tablesOf(shard.address.schema);
-  const postBatch = new BatchStatements(tables);
+  const statements = new BatchStatements(tables);
   const shardMetrics = metrics.forShard(shard.index);
   shardMetrics.watchPool('ledger', () => shard.ledger.connections);
   shardMetrics.watchPool('general', () => shard.general.connections);
   const batchWriter = new BatchWriter(
     new TransactionRunner(shard.ledger, config.ledger),
-    postBatch,
+    statements,
     balances,
     recentLocalBatches,
-    config.ledger,
     shardMetrics,
     (error) => logger.error({ msg: 'a command failed by itself', err: error }),
-    slots,
   );
-  const { atWork, queue, commandTimeoutMs } = config.ledger;
-  const turnstile = new AdaptiveConcurrencyLimiter(
+  const scheduler = new BatchScheduler(batchWriter, config.ledger, shardMetrics, slots);
+  const { maxInFlight, queue, commandTimeoutMs } = config.ledger;
+  const limiter = new AdaptiveConcurrencyLimiter(
     // Half of its time is left for its work.
-    { atWork, queue, holdMs: commandTimeoutMs / 2 },
-    () => batchWriter.parked,
+    { maxInFlight, queue, maxWaitMs: commandTimeoutMs / 2 },
+    () => scheduler.parked,
     () => shardMetrics.refused('OVERLOADED'),
   );
-  shardMetrics.watchHeld(() => turnstile.heldNow);
+  shardMetrics.watchWaiting(() => limiter.waiting);
   return {
-    batchWriter,
-    turnstile,
+    scheduler,
+    limiter,
     opener: new AccountOpener(
       new TransactionRunner(shard.general, config.ledger),
-      postBatch,
+      statements,
       balances,
       tables,
     ),

@@ -1,17 +1,17 @@
 import type { OwnedAccount } from '../domain/account.js';
 import type { Money } from '../domain/money.js';
 import { LedgerError } from '../domain/errors.js';
-import { Ledger, type AdaptiveConcurrencyLimiter } from '../domain/ports.js';
+import { Ledger, type ConcurrencyLimiter } from '../domain/ports.js';
 import type { PostingCommand, Transaction } from '../domain/transaction.js';
 import type { AccountOpener } from './write/account-opener.js';
-import type { BatchWriter } from './write/batch-writer.js';
+import type { BatchScheduler } from './write/batch-scheduler.js';
 import type { ShardRouter } from '../sharding/shard-router.js';
 
 /** The write side of one shard. */
 export interface ShardWriter {
-  readonly batchWriter: BatchWriter;
+  readonly scheduler: BatchScheduler;
   readonly opener: AccountOpener;
-  readonly turnstile: AdaptiveConcurrencyLimiter;
+  readonly limiter: ConcurrencyLimiter;
 }
 
 /** How long new accounts pass over a shard in which one could not be opened. */
@@ -30,20 +30,20 @@ export class ShardedLedger extends Ledger {
   }
 
   post(command: PostingCommand, sinceMs?: number): Promise<Transaction> {
-    return this.router.of(command.accountId).batchWriter.submit(command, sinceMs);
+    return this.router.of(command.accountId).scheduler.submit(command, sinceMs);
   }
 
   postAtomically(commands: readonly PostingCommand[], user: string): Promise<Transaction>[] {
     const [first] = commands;
-    return first ? this.router.of(first.accountId).batchWriter.submitAtomically(commands, user) : [];
+    return first ? this.router.of(first.accountId).scheduler.submitAtomically(commands, user) : [];
   }
 
   shardOf(accountId: number): number {
     return this.router.indexOf(accountId);
   }
 
-  turnstile(accountId: number): AdaptiveConcurrencyLimiter {
-    return this.router.of(accountId).turnstile;
+  limiterOf(accountId: number): ConcurrencyLimiter {
+    return this.router.of(accountId).limiter;
   }
 
   /**
@@ -118,10 +118,10 @@ export class ShardedLedger extends Ledger {
 
   /** Waits until every command that was taken in is answered. */
   async close(): Promise<void> {
-    await Promise.all(this.router.shards.map((shard) => shard.batchWriter.close()));
+    await Promise.all(this.router.shards.map((shard) => shard.scheduler.close()));
   }
 }
 
 function leftNothing(error: unknown): boolean {
-  return error instanceof LedgerError && ['DATABASE_FAILED', 'OVERLOADED'].includes(error.refusal.code);
+  return error instanceof LedgerError && ['DATABASE_FAILED', 'OVERLOADED'].includes(error.failure.code);
 }

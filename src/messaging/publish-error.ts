@@ -1,6 +1,6 @@
 import type { PublishFailure } from '../observability/metrics.js';
 
-/** The broker did not take the events, or did not say that it has: they stay in the outbox. */
+/** The broker did not take the events, or did not confirm them: they stay in the outbox. */
 export class PublishError extends Error {
   constructor(
     readonly reason: PublishFailure,

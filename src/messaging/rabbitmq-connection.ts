@@ -9,7 +9,7 @@ export interface RabbitMqSettings {
   readonly exchange: string;
 }
 
-/** blocked: connected, but an alarm of the broker (memory or disk) keeps it from reading what is published. */
+/** blocked: connected, but an alarm of the broker (memory or disk) stops it from reading. */
 export type BrokerStatus = 'up' | 'down' | 'blocked';
 
 export interface BrokerLog {
@@ -20,7 +20,7 @@ export interface BrokerLog {
 /** How long the broker may be silent while a connection is opened. */
 const CONNECT_TIMEOUT_MS = 5_000;
 export const CLOSE_TIMEOUT_MS = 2_000;
-/** A connection counts as dead after two of these without a sign of life. */
+/** A connection counts as dead after two heartbeats without a sign of life. */
 const HEARTBEAT_SECONDS = 5;
 const FIRST_RETRY_MS = 200;
 const LONGEST_RETRY_MS = 10_000;
@@ -28,14 +28,14 @@ const LONGEST_RETRY_MS = 10_000;
 export const connectOptions = { timeout: CONNECT_TIMEOUT_MS, noDelay: true };
 
 /**
- * The process's connection to RabbitMQ: opened in the background and opened again, with backoff and jitter, whenever it
- * is lost. Nothing waits for it; `status` says at any time whether it can be used.
+ * The process's connection to RabbitMQ. It is opened in the background and reopened, with backoff and jitter, whenever
+ * it is lost. Nothing waits for it; `status` always says whether it can be used.
  */
 export class RabbitMqConnection {
   private current: BrokerStatus = 'down';
   private problem = 'not connected yet';
   private complained = false;
-  /** Ends whatever connection there is, even one that does not answer. */
+  /** Ends the current connection, even one that does not answer. */
   private readonly cut = new AbortController();
   private readonly model: Promise<RecoveringChannelModel>;
 
@@ -50,12 +50,12 @@ export class RabbitMqConnection {
     return this.current;
   }
 
-  /** Why it can't be used, for people; without user and password. */
+  /** Why it can't be used, for humans; without user and password. */
   get reason(): string {
     return this.problem;
   }
 
-  /** Waits, without a bound of its own, while there is no connection. */
+  /** Waits without a bound while there is no connection. */
   async createConfirmChannel(): Promise<ConfirmChannel> {
     return (await this.model).createConfirmChannel();
   }
@@ -91,13 +91,13 @@ export class RabbitMqConnection {
 
   private async assertExchange(connection: ChannelModel): Promise<void> {
     const channel = await connection.createChannel();
-    // Its failure is that of the request below.
+    // If it fails, the request below fails with it.
     channel.on('error', () => undefined);
     await channel.assertExchange(this.settings.exchange, 'topic', { durable: true });
     await channel.close();
   }
 
-  /** Said once, however often it is tried, and again when it is over. */
+  /** Logged once, however often it is retried, and once more when it is over. */
   private changed(status: BrokerStatus, problem: string): void {
     this.current = status;
     this.problem = problem;

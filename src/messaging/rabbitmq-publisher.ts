@@ -9,16 +9,15 @@ import { TRANSACTION_POSTED, transactionPostedJson } from './transaction-posted.
 
 export interface RabbitMqPublisherSettings {
   readonly exchange: string;
-  /** How long the broker may take to confirm all that `publish` was given. */
+  /** How long the broker may take to confirm everything passed to `publish`. */
   readonly confirmTimeoutMs: number;
   readonly bankId: string;
   readonly shardIndex: number;
 }
 
 /**
- * Publishes one shard's events to a durable topic exchange, persistent, mandatory and confirmed. Each shard has a
- * channel of its own. After a failure its channel is given up, so that a late confirm or return can't be taken for one
- * of a later try.
+ * Publishes one shard's events to a durable topic exchange: persistent, mandatory and confirmed. Each shard has its own
+ * channel, which is abandoned after a failure, so that a late confirm or return can't be mistaken for that of a retry.
  */
 export class RabbitMqPublisher extends EventPublisher {
   private readonly routingKey: string;
@@ -68,7 +67,7 @@ export class RabbitMqPublisher extends EventPublisher {
 
   private async openChannel(delivery: Delivery): Promise<ConfirmChannel> {
     const channel = await this.connection.createConfirmChannel();
-    // What a failed channel had in hand is told of it; see Delivery.
+    // The deliveries of a failed channel learn of it; see Delivery.
     channel.on('error', () => undefined);
     channel.on('close', () => {
       if (this.channel === channel) this.channel = undefined;
@@ -83,7 +82,7 @@ export class RabbitMqPublisher extends EventPublisher {
     if (channel) closeUnawaited(channel);
   }
 
-  /** Writes no faster than the connection takes it. */
+  /** Writes no faster than the connection accepts. */
   private async send(
     channel: ConfirmChannel,
     transactions: readonly Transaction[],
@@ -105,7 +104,7 @@ export class RabbitMqPublisher extends EventPublisher {
   }
 }
 
-/** It may be closed already, or never answer. */
+/** The channel may be closed already, or never answer. */
 function closeUnawaited(channel: ConfirmChannel): void {
   void Promise.resolve()
     .then(() => channel.close())
@@ -124,7 +123,7 @@ function propertiesOf(transaction: Transaction, headers: { readonly account: str
   };
 }
 
-/** Messages on their way: complete when each is confirmed; failed as soon as one is not, or came back. */
+/** Messages in flight: complete when each is confirmed, failed as soon as one is rejected or returned. */
 class Delivery {
   private readonly outcome = Promise.withResolvers<void>();
   private readonly failing = new AbortController();
@@ -134,7 +133,7 @@ class Delivery {
     private unconfirmed: number,
     timeoutMs: number,
   ) {
-    // It may fail before anybody waits for it.
+    // It may fail before anybody awaits it.
     this.outcome.promise.catch(() => undefined);
     const late = `RabbitMQ did not confirm in ${timeoutMs} ms what was published`;
     this.timer = setTimeout(() => this.fail(new PublishError('timeout', late)), timeoutMs);
@@ -158,13 +157,13 @@ class Delivery {
     if (this.unconfirmed === 0) this.outcome.resolve();
   };
 
-  /** Comes before the confirm of the same message. */
+  /** A return precedes the confirm of the same message. */
   readonly returned = ({ fields }: Message): void => {
     const target = `${fields.routingKey} to the exchange ${fields.exchange}`;
     this.fail(new PublishError('unroutable', `no queue is bound for ${target}`));
   };
 
-  /** What comes first: what the promise resolves to, or the failure of this delivery. */
+  /** Settles with the promise or with the failure of this delivery, whichever comes first. */
   unlessFailed<T>(promise: Promise<T>): Promise<T> {
     return Promise.race([promise, this.complete as Promise<never>]);
   }

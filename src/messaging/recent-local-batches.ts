@@ -2,12 +2,12 @@ import { Injectable } from '@nestjs/common';
 import type { Transaction } from '../domain/transaction.js';
 import { outboxRows } from './outbox-rows.js';
 
-/** Rows of the outbox that are remembered. The relay reads the transactions of older ones again. */
+/** Rows of the outbox that are remembered. For older ones the relay reads the transactions again. */
 const LIMIT = 10_000;
 
 /**
- * The batches that this process posted itself, the newest of them. What listens in this process has
- * their effect already, so the relay need not read them back: that would cost as much as a part of the posting.
+ * The newest batches that this process posted itself. Listeners in this process know their effect already, so the relay
+ * need not read them back, which would cost a good part of what the posting did.
  */
 @Injectable()
 export class RecentLocalBatches {
@@ -24,7 +24,7 @@ export class RecentLocalBatches {
     if (oldest !== undefined) this.firstIds.delete(oldest);
   }
 
-  /** Whether a row of the outbox that begins with this transaction is of a batch of this process. */
+  /** Whether the row of the outbox that begins with this transaction came from a batch of this process. */
   has(firstTransactionId: number): boolean {
     return this.firstIds.has(firstTransactionId);
   }

@@ -32,7 +32,7 @@ export interface TransactionPosted {
 const id = z.string().regex(/^txn[1-9]\d{0,15}$/);
 const money = z.string().regex(/^(0|[1-9]\d{0,15})\.\d{2}$/);
 
-/** As its schema says, which allows members that were added later. */
+/** As its schema, which allows members that are added later. */
 const EVENT = z.looseObject({
   specversion: z.literal('1.0'),
   id,
@@ -56,7 +56,7 @@ const EVENT = z.looseObject({
 const MAX_EVENT_CHARACTERS = 65_536;
 const MAX_NESTING = 16;
 
-/** Reads what a broker has delivered: whoever may publish there need not be the bank. Undefined: it is no such event. */
+/** Reads a delivered message, which need not come from the bank. Undefined: it is not such an event. */
 export function readTransactionPosted(text: string): TransactionPosted | undefined {
   if (text.length > MAX_EVENT_CHARACTERS) return undefined;
   try {
@@ -67,13 +67,13 @@ export function readTransactionPosted(text: string): TransactionPosted | undefin
   }
 }
 
-/** JSON.parse reads deeper nesting than JSON.stringify can write without overflowing the stack. */
+/** JSON.parse accepts deeper nesting than JSON.stringify can write without overflowing the stack. */
 function nestsWithin(value: unknown, levels: number): boolean {
   if (typeof value !== 'object' || value === null) return true;
   return levels > 0 && Object.values(value).every((member) => nestsWithin(member, levels - 1));
 }
 
-/** The event as JSON. Written by hand: of its members only the key can hold what needs escaping. */
+/** The event as JSON. Concatenated by hand: only the key can contain characters that need escaping. */
 export function transactionPostedJson(transaction: Transaction, bankId: string): string {
   const { transactionId, accountId, idempotencyKey } = transaction;
   const key = idempotencyKey === undefined ? '' : `,"idempotencyKey":${JSON.stringify(idempotencyKey)}`;

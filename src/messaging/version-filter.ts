@@ -4,15 +4,15 @@ import { FIRST_VERSION } from '../domain/account.js';
 export interface VersionFilterSettings {
   /** Accounts whose last version is remembered; the least recently used is forgotten first. */
   readonly maxAccounts: number;
-  /** The consumer has been there since before the first event: an account that is new begins with its first one. */
+  /** The consumer existed before the first event, so a new account begins with its first version. */
   readonly fromOpening: boolean;
 }
 
 /**
- * Makes exactly once out of at least once. An account's versions have no gaps, so its next event is the one with the
- * next version. A lower one was seen already. A higher one has overtaken an event that the broker did not take: it is
- * left out too, because the bank publishes both again, in order. Without a memory of the account, its first event to
- * arrive is where it begins.
+ * Turns at-least-once into exactly-once. An account's versions have no gaps, so its next event is the one with the next
+ * version. A lower version was seen before. A higher one has overtaken an event that the broker did not accept; it is
+ * skipped too, because the bank publishes both again, in order. An account that is not remembered begins with the first
+ * event that arrives.
  */
 export class VersionFilter {
   private readonly versions: LRUCache<number, number>;
@@ -25,7 +25,7 @@ export class VersionFilter {
     });
   }
 
-  /** Whether this is the account's next event; it is then taken for seen. */
+  /** Whether this is the account's next event; if so, it counts as seen. */
   isNext(accountId: number, version: number): boolean {
     const next = (this.versions.get(accountId) ?? this.startOf(version)) + 1;
     if (version !== next) return false;

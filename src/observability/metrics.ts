@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry, type Aggregator } from 'prom-client';
 import type { PoolConnections } from '../storage/shard-pool.js';
-import type { RefusalCode } from '../domain/errors.js';
+import type { LedgerFailureCode } from '../domain/errors.js';
 
 /** Why a batch failed as a whole. */
 export type BatchFailure = 'retryable' | 'unavailable' | 'statement' | 'commit_lost';
@@ -11,10 +11,10 @@ export interface ShardMetrics {
   batchCommitted(transactions: number): void;
   batchDuration(durationMs: number): void;
   batchFailed(failure: BatchFailure): void;
-  refused(code: RefusalCode): void;
+  refused(code: LedgerFailureCode): void;
   /** The gauges read what they show when they are scraped. */
   watchQueue(depth: () => number): void;
-  watchHeld(count: () => number): void;
+  watchWaiting(count: () => number): void;
   watchPool(name: string, poolOf: () => PoolConnections): void;
   watchUp(isUp: () => Promise<boolean>): void;
 }
@@ -70,7 +70,7 @@ export class Metrics {
   private readonly queueDepth = this.gauge('bank_ledger_queue_depth', 'Commands that wait for a batch', [
     'shard',
   ]);
-  private readonly held = this.gauge(
+  private readonly waiting = this.gauge(
     'bank_ledger_requests_held',
     'Requests that wait because enough others are at work',
     ['shard'],
@@ -271,7 +271,7 @@ export class Metrics {
       batchDuration: (durationMs) => commitSeconds.observe(durationMs / 1000),
       batchFailed: (failure) => this.failures.inc({ shard, failure }),
       refused: (code) => this.refusals.inc({ shard, code }),
-      watchHeld: (count) => this.collectInto(this.held, (gauge) => gauge.set({ shard }, count())),
+      watchWaiting: (count) => this.collectInto(this.waiting, (gauge) => gauge.set({ shard }, count())),
       watchQueue: (depth) => this.collectInto(this.queueDepth, (gauge) => gauge.set({ shard }, depth())),
       watchPool: (name, poolOf) =>
         this.collectInto(this.pool, (gauge) => setPool(gauge, { shard, pool: name }, poolOf())),

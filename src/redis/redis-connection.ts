@@ -7,9 +7,9 @@ export interface RedisSettings {
   readonly timeoutMs: number;
 }
 
-/** What the connection tells of itself. */
+/** Learns about the state of the connection. */
 export interface RedisObserver {
-  /** Redis can't be used; said once, not for every command. */
+  /** Redis can't be used; called once, not for every command. */
   lost(problem: string): void;
   /** It can be used again. */
   back(): void;
@@ -19,7 +19,7 @@ export interface RedisObserver {
 
 export type RedisFailure = 'timeout' | 'error';
 
-/** Runs a script over keys and arguments. Undefined: Redis did not do it, or did not say so in time. */
+/** Runs a script over keys and arguments. Undefined: Redis failed, or did not answer in time. */
 export type RedisScript<Answer> = (
   keys: readonly string[],
   args: readonly (string | number)[],
@@ -28,14 +28,14 @@ export type RedisScript<Answer> = (
 class NoAnswerError extends Error {}
 
 const CONNECT_TIMEOUT_MS = 1_000;
-/** After so many failures one after the other Redis is left alone … */
+/** After this many consecutive failures Redis is left alone … */
 const FAILURES_TO_OPEN = 3;
-/** … for so long; then one command tries it. */
+/** … for this long; then one command tries it. */
 const OPEN_MS = 1_000;
 const LONGEST_RECONNECT_MS = 1_000;
-/** Unless more is known. */
+/** The problem, unless more is known. */
 const CLOSED = 'the connection was closed';
-/** A connection that was given up is closed hard when the other side does not close it. */
+/** After this time, an abandoned connection is destroyed if the other side has not closed it. */
 const DISCONNECT_MS = 100;
 
 /**
@@ -61,7 +61,7 @@ export class RedisConnection {
       connectTimeout: CONNECT_TIMEOUT_MS,
       disconnectTimeout: DISCONNECT_MS,
       enableOfflineQueue: false,
-      // While it loads its data Redis says so to each command: that is a failure like any other.
+      // While Redis loads its data it answers each command with an error: a failure like any other.
       enableReadyCheck: false,
       // It would be waited for, and a connection that ends meanwhile would then pass for ready (ioredis 5.11).
       disableClientInfo: true,
@@ -81,14 +81,14 @@ export class RedisConnection {
     });
   }
 
-  /** Waits for the first attempt to connect, whatever comes of it. A Redis that is down is tried again and again. */
+  /** Waits for the first attempt to connect, successful or not. A Redis that is down is retried for ever. */
   static async open(settings: RedisSettings, observer: RedisObserver): Promise<RedisConnection> {
     const connection = new RedisConnection(settings, observer);
     await connection.redis.connect().catch(() => undefined);
     return connection;
   }
 
-  /** Whether Redis can be used, as far as is known. */
+  /** Whether Redis can be used, as far as known. */
   get up(): boolean {
     return this.isUp;
   }
@@ -98,12 +98,12 @@ export class RedisConnection {
     return (await this.run(() => this.redis.ping())) !== undefined;
   }
 
-  /** The values of the keys, null for each that has none. Undefined: Redis can't say. */
+  /** The values of the keys, null for a missing one. Undefined: Redis failed, or did not answer in time. */
   mget(keys: string[]): Promise<(string | null)[] | undefined> {
     return this.run(() => this.redis.mget(keys));
   }
 
-  /** A script that is sent once per connection, and named by its hash from then on. */
+  /** A script that is sent once per connection and from then on named by its hash. */
   script<Answer>(name: string, lua: string): RedisScript<Answer> {
     this.redis.defineCommand(name, { lua });
     const command = Reflect.get(this.redis, name) as (
@@ -114,13 +114,13 @@ export class RedisConnection {
   }
 
   close(): void {
-    this.isUp = false; // which is no loss to tell of
+    this.isUp = false; // so that closing is not reported as a loss
     clearTimeout(this.timer);
     this.redis.disconnect();
   }
 
   private async run<T>(command: () => Promise<T>): Promise<T | undefined> {
-    // One command tries whether Redis is back; the others would have to wait for how that ends.
+    // One command tests whether Redis is back; the others would have to wait for it.
     if (this.breaker.state === CircuitState.HalfOpen) return undefined;
     try {
       const answer = await this.breaker.execute(() => answerWithin(this.settings.timeoutMs, command));
@@ -141,7 +141,7 @@ export class RedisConnection {
     this.lookAgain();
   }
 
-  /** Tries whether it is back, even when nobody asks for anything: readiness and metrics tell of it. */
+  /** Tests whether it is back even when nobody needs it, for readiness and metrics. */
   private lookAgain(): void {
     const look = () =>
       void this.answers().then(() => {

@@ -7,7 +7,7 @@ import { RedisConnection } from './redis-connection.js';
 /** The injection token of the {@link RedisConnection}; undefined where there is no Redis. */
 export const REDIS = Symbol('REDIS');
 
-/** The one connection that the balance cache and the rate limit share, and its trouble with them. */
+/** The connection that the balance cache and the rate limit share. */
 @Module({
   providers: [{ provide: REDIS, inject: [CONFIG, Metrics], useFactory: openConnection }],
   exports: [REDIS],
@@ -15,7 +15,7 @@ export const REDIS = Symbol('REDIS');
 export class RedisModule implements OnApplicationShutdown {
   constructor(@Inject(REDIS) private readonly connection: RedisConnection | undefined) {}
 
-  /** Modules stop before those that they import: by now the ledger has told the cache of its last batch. */
+  /** Modules stop before those they import: by now the ledger has recorded its last batch in the cache. */
   onApplicationShutdown(): void {
     this.connection?.close();
   }

@@ -34,12 +34,12 @@ export interface ShardDataSources {
 }
 
 /**
- * One shard's database, and its pools: readers can never take a connection that a flusher needs, and one shard's
+ * One shard's database, and its pools: readers can never take a connection that a batch writer needs, and one shard's
  * trouble never takes another's. A shard that is down when the service starts opens once it is there; one that is
  * moved to another server is followed.
  */
 export class Shard implements ShardPlace {
-  /** For the group commit alone: one connection per flusher, lane and atomic batch. */
+  /** For group commit alone: one connection per batch writer, lock waiter and atomic batch. */
   readonly ledger: ShardPool;
   /** For all else: reads, opening accounts, the outbox. */
   readonly general: ShardPool;

@@ -84,7 +84,7 @@ async function openShards(
 /** In the order of {@link ShardDataSources}. Only the first shard has a pool for keys. */
 function poolsOf(config: Config, index: number): PoolSettings[] {
   const { ledger, databaseReadPool, databaseConnectTimeoutMs: connectTimeoutMs } = config;
-  const ledgerSize = ledger.batchWriters + ledger.lanes + ledger.atomicBatches;
+  const ledgerSize = ledger.batchWriters + ledger.lockWaiters + ledger.atomicBatches;
   return [
     { name: `bank-ledger-${index}`, size: ledgerSize, connectTimeoutMs },
     { name: `bank-general-${index}`, size: databaseReadPool, connectTimeoutMs },

@@ -58,7 +58,7 @@ export class TransactionsController {
     const { rate } = this;
     const admit = rate && (() => rate.admit(request, reply));
     const sender = senderOf(request);
-    const transaction = await this.transactions.post(command, sender, request.heldSinceMs, admit);
+    const transaction = await this.transactions.post(command, sender, request.waitingSinceMs, admit);
     const answer = receipt(transaction);
     void reply.headers({
       location: `/transactions/${answer.id}`,

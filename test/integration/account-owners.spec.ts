@@ -6,7 +6,7 @@ import { AccountOwners, VALID_MS } from '../../src/ledger/read/account-owners.js
 import type { LedgerReader } from '../../src/ledger/read/ledger-reader.js';
 import { pass } from '../support/clock.js';
 import { openReader, openShards } from '../support/history.js';
-import { openLedger, refusalOf, type TestLedger } from '../support/ledger.js';
+import { openLedger, failureOf, type TestLedger } from '../support/ledger.js';
 import { blocksRead, planOf, rowsRead } from '../support/plans.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { waitUntil } from '../support/service.js';
@@ -52,7 +52,7 @@ describe('the look-up of an owner’s account', () => {
   it('reads no more for another’s account than for one that is not there, however much that is in use', async () => {
     const [foreign, used, nobodys, absent] = [20, 22, 21, ACCOUNTS + 1_000];
     for (let count = 0; count < 200; count++)
-      await ledger.batchWriter.submit({ accountId: used, type: 'credit', amount: 1n });
+      await ledger.scheduler.submit({ accountId: used, type: 'credit', amount: 1n });
     const blocks: number[] = [];
     for (const accountId of [foreign, used, nobodys, absent]) {
       const nodes = await lookUp(accountId);
@@ -74,7 +74,7 @@ describe('the look-up of an owner’s account', () => {
     const owners = new AccountOwners(openShards(ledger));
     await owners.check(OWNER, 14, THE_SERVICE);
     for (const accountId of [20, ACCOUNTS + 1_000]) {
-      expect(await refusalOf(owners.check(OWNER, accountId, THE_SERVICE))).toEqual({
+      expect(await failureOf(owners.check(OWNER, accountId, THE_SERVICE))).toEqual({
         code: 'ACCOUNT_NOT_FOUND',
       });
     }
@@ -129,7 +129,7 @@ describe('an ownership that is in use', () => {
     // All but this one were read since, and are known.
     await Promise.all(accountIds.slice(1).map((accountId) => owners.check(OWNER, accountId, THE_SERVICE)));
     expect(asked.mock.calls.length).toBe(before);
-    expect(await refusalOf(owners.check(OWNER, 18, THE_SERVICE))).toEqual({ code: 'ACCOUNT_NOT_FOUND' });
+    expect(await failureOf(owners.check(OWNER, 18, THE_SERVICE))).toEqual({ code: 'ACCOUNT_NOT_FOUND' });
     await owners.check('new', 18, THE_SERVICE);
   });
 

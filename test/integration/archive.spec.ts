@@ -10,7 +10,7 @@ import { Outbox } from '../../src/messaging/outbox.js';
 import { InterruptedError } from '../../src/app/user-message.js';
 import { startCli } from '../support/cli.js';
 import { countdown, openReader, openWithHistory, timeOf, walk } from '../support/history.js';
-import { openLedger, refusalOf, type TestLedger } from '../support/ledger.js';
+import { openLedger, failureOf, type TestLedger } from '../support/ledger.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { waitUntil } from '../support/service.js';
 
@@ -55,7 +55,7 @@ const credit = (accountId: number, more: Partial<PostingCommand> = {}): PostingC
   ...{ accountId, type: 'credit', amount: 1n },
   ...more,
 });
-const post = (command: PostingCommand) => ledger.batchWriter.submit(command);
+const post = (command: PostingCommand) => ledger.scheduler.submit(command);
 
 describe('the archive', () => {
   it('takes what is older than a time, as it is, and nothing else', async () => {
@@ -122,13 +122,13 @@ describe('the archive', () => {
     );
     await archive(timeOf(6));
     const original = { transactionId: used?.id };
-    expect(await refusalOf(post(credit(accountId, { idempotencyKey: 'key-4' })))).toMatchObject({
+    expect(await failureOf(post(credit(accountId, { idempotencyKey: 'key-4' })))).toMatchObject({
       code: 'DUPLICATE_TRANSACTION',
       original,
     });
     const reused = credit(accountId, { idempotencyKey: 'key-4', amount: 2n });
-    expect(await refusalOf(post(reused))).toMatchObject({ code: 'IDEMPOTENCY_KEY_REUSED', original });
-    expect(await refusalOf(post(credit(accountId, { idempotencyKey: 'key-8' })))).toMatchObject({
+    expect(await failureOf(post(reused))).toMatchObject({ code: 'IDEMPOTENCY_KEY_REUSED', original });
+    expect(await failureOf(post(credit(accountId, { idempotencyKey: 'key-8' })))).toMatchObject({
       code: 'DUPLICATE_TRANSACTION',
     });
     expect(await post(credit(accountId, { idempotencyKey: 'key-3' }))).toMatchObject({ versionAfter: 12 });
@@ -177,7 +177,7 @@ describe('while transactions are archived', () => {
     ];
     const retries = during(async (turn) => {
       const version = 2 + 2 * ((turn * 11) % 750);
-      const refusal = await refusalOf(post(credit(quiet, { idempotencyKey: `key-${version}` })));
+      const refusal = await failureOf(post(credit(quiet, { idempotencyKey: `key-${version}` })));
       const original = { transactionId: ids.get(version) };
       expect(refusal).toEqual({ code: 'DUPLICATE_TRANSACTION', original: expect.objectContaining(original) });
     });

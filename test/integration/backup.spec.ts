@@ -144,7 +144,7 @@ describe('a backup', () => {
       for (let n = 0; posting; n++) {
         const accountId = 1 + ((n + writer) % 20);
         const command = { accountId, type: 'credit', amount: 1n, idempotencyKey: `${writer}-${n}` } as const;
-        acknowledged.push((await ledger.batchWriter.submit(command)).transactionId);
+        acknowledged.push((await ledger.scheduler.submit(command)).transactionId);
       }
     });
     await waitUntil(() => Promise.resolve(acknowledged.length > 200), 20_000);
@@ -177,7 +177,7 @@ describe('a backup', () => {
     expect(before.filter((id) => !restored.has(id))).toEqual([]);
     const reopened = await openLedger(target.url);
     await expect(reopened.opener.open(THE_SERVICE, 350_00n, 'ada', 'key')).rejects.toMatchObject({
-      refusal: { code: 'DUPLICATE_ACCOUNT', accountId: keyed },
+      failure: { code: 'DUPLICATE_ACCOUNT', accountId: keyed },
     });
     await reopened.close();
   }, 60_000);

@@ -284,7 +284,7 @@ describe('reset', () => {
     let posted = 0;
     const work = (async () => {
       for (; working; posted++) {
-        await ledger.batchWriter.submit({ accountId: 1, type: 'credit', amount: 1n });
+        await ledger.scheduler.submit({ accountId: 1, type: 'credit', amount: 1n });
         await new Promise((resolve) => setTimeout(resolve, 2));
       }
     })();

@@ -17,7 +17,7 @@ describe('prepared statements', () => {
     const ledger = await openLedger(database.url, { PREPARED_STATEMENTS: setting, ...one });
     const { accountId } = await ledger.opener.open(THE_SERVICE, 100n);
     for (const idempotencyKey of ['a', 'b']) {
-      await ledger.batchWriter.submit({ accountId, type: 'credit', amount: 1n, idempotencyKey });
+      await ledger.scheduler.submit({ accountId, type: 'credit', amount: 1n, idempotencyKey });
     }
     const rows = await ledger.runner.run(
       async (queryRunner) =>

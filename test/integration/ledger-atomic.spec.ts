@@ -66,11 +66,11 @@ describe('an atomic batch', () => {
 
   /** Each command's balance and version, or why it was refused. */
   async function post(commands: readonly PostingCommand[]): Promise<string[]> {
-    const answers = await Promise.allSettled(ledger.batchWriter.submitAtomically(commands, THE_SERVICE));
+    const answers = await Promise.allSettled(ledger.scheduler.submitAtomically(commands, THE_SERVICE));
     return answers.map((answer) => {
       if (answer.status === 'fulfilled')
         return `${answer.value.balanceAfter} at ${answer.value.versionAfter}`;
-      if (answer.reason instanceof LedgerError) return answer.reason.refusal.code;
+      if (answer.reason instanceof LedgerError) return answer.reason.failure.code;
       throw answer.reason;
     });
   }
@@ -115,8 +115,8 @@ describe('an atomic batch', () => {
       'DUPLICATE_TRANSACTION',
       'NOT_APPLIED',
     ]);
-    await expect(ledger.batchWriter.submit(deposit(b, 'k'))).rejects.toMatchObject({
-      refusal: { code: 'DUPLICATE_TRANSACTION' },
+    await expect(ledger.scheduler.submit(deposit(b, 'k'))).rejects.toMatchObject({
+      failure: { code: 'DUPLICATE_TRANSACTION' },
     });
     expect(await versionsOf([a, b])).toEqual([3, 3]);
   });
@@ -126,10 +126,10 @@ describe('an atomic batch', () => {
     const commands = accounts.map((accountId) => deposit(accountId, 'k'));
     proxy.atCommit = 'cut-before';
     proxy.onCut = () => proxy.heal();
-    const refused = await Promise.allSettled(ledger.batchWriter.submitAtomically(commands, THE_SERVICE));
+    const refused = await Promise.allSettled(ledger.scheduler.submitAtomically(commands, THE_SERVICE));
     expect(refused.map((answer) => (answer as PromiseRejectedResult).reason as LedgerError)).toEqual(
       accounts.map(() =>
-        expect.objectContaining({ refusal: { code: 'DATABASE_FAILED', currentVersion: 2 } }),
+        expect.objectContaining({ failure: { code: 'DATABASE_FAILED', currentVersion: 2 } }),
       ),
     );
     expect(await versionsOf(accounts)).toEqual([2, 2]);
@@ -191,7 +191,7 @@ describe('an atomic batch', () => {
     const stuck = [post([deposit(locked)]), post([deposit(locked)])];
     const third = post([deposit(free)]);
     await sleep(100);
-    for (let n = 0; n < 10; n++) await ledger.batchWriter.submit(deposit(free));
+    for (let n = 0; n < 10; n++) await ledger.scheduler.submit(deposit(free));
     expect(await versionsOf([free])).toEqual([12]);
     await operator.query('ROLLBACK');
     expect((await Promise.all(stuck)).flat().sort()).toEqual(['10100 at 3', '10200 at 4']);
@@ -208,13 +208,13 @@ describe('an atomic batch', () => {
     // It holds all of its accounts but the last one, for which it waits.
     await operator.query('BEGIN');
     await operator.query('SELECT FROM bank.accounts WHERE account_id = $1 FOR UPDATE', [accountIds.at(-1)]);
-    const whole = patient.batchWriter.submitAtomically(
+    const whole = patient.scheduler.submitAtomically(
       accountIds.map((accountId) => deposit(accountId)),
       THE_SERVICE,
     );
     await sleep(50);
     const single = accountIds.flatMap((accountId) =>
-      [1n, 2n].map((amount) => patient.batchWriter.submit({ accountId, type: 'credit', amount })),
+      [1n, 2n].map((amount) => patient.scheduler.submit({ accountId, type: 'credit', amount })),
     );
     await sleep(250);
     await operator.query('ROLLBACK');
@@ -234,7 +234,7 @@ describe('an atomic batch', () => {
   it('that makes a statement fail is a defect of each command, and applies nothing', async () => {
     const accounts = (await openSome(2)) as [number, number];
     // The HTTP layer lets no such key through: PostgreSQL stores no NUL in a text.
-    const answers = ledger.batchWriter.submitAtomically(
+    const answers = ledger.scheduler.submitAtomically(
       [deposit(accounts[0]), deposit(accounts[1], 'a\0b')],
       THE_SERVICE,
     );
@@ -258,12 +258,12 @@ describe('an atomic batch', () => {
         const commands = Array.from({ length: 12 }, (_, index) =>
           index % 4 === 3 ? withdrawal(pick(caller + 7 * index), 150n) : deposit(pick(round + 5 * index)),
         );
-        count(await Promise.allSettled(ledger.batchWriter.submitAtomically(commands, THE_SERVICE)));
+        count(await Promise.allSettled(ledger.scheduler.submitAtomically(commands, THE_SERVICE)));
       }
     });
     const singles = Array.from({ length: 10 }, async (_, caller) => {
       for (let round = 0; round < 30; round++) {
-        count(await Promise.allSettled([ledger.batchWriter.submit(deposit(pick(caller * round)))]));
+        count(await Promise.allSettled([ledger.scheduler.submit(deposit(pick(caller * round)))]));
       }
     });
     await Promise.all([...batches, ...singles]);
@@ -275,7 +275,7 @@ describe('an atomic batch', () => {
   it('is refused when the service stops, and one at work is waited for', async () => {
     const [a, b] = (await openSome(2)) as [number, number];
     const atWork = post([deposit(a), deposit(b)]);
-    const closed = ledger.batchWriter.close();
+    const closed = ledger.scheduler.close();
     expect(await post([deposit(a)])).toEqual(['OVERLOADED']);
     await closed;
     expect(await versionsOf([a, b])).toEqual([3, 3]);

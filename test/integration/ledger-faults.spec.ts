@@ -4,7 +4,7 @@ import { CommitRefusedError } from '../../src/storage/database-errors.js';
 import type { PostingCommand } from '../../src/domain/transaction.js';
 import { verifyBank } from '../../src/cli/verify.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
-import { openLedger, refusalOf, type TestLedger } from '../support/ledger.js';
+import { openLedger, failureOf, type TestLedger } from '../support/ledger.js';
 import { createTestDatabase } from '../support/postgres.js';
 import { PostgresProxy } from '../../tools/stack/proxies/postgres-proxy.js';
 
@@ -69,7 +69,7 @@ describe('the ledger when the database fails', () => {
     const accountId = await open();
     proxy.atCommit = 'cut-after';
     proxy.onCut = () => proxy.heal();
-    const transaction = await ledger.batchWriter.submit(deposit(accountId));
+    const transaction = await ledger.scheduler.submit(deposit(accountId));
     expect(transaction).toMatchObject({ accountId, versionAfter: 3, balanceAfter: 10_100n });
     expect(await stored(accountId)).toEqual({ version: 3, transactions: 2 });
     // The answer to the INSERT, which has the time, was lost too.
@@ -84,10 +84,10 @@ describe('the ledger when the database fails', () => {
     const accountId = await open();
     proxy.atCommit = 'cut-before';
     proxy.onCut = () => proxy.heal();
-    const refusal = await refusalOf(ledger.batchWriter.submit(deposit(accountId, 'k')));
+    const refusal = await failureOf(ledger.scheduler.submit(deposit(accountId, 'k')));
     expect(refusal).toEqual({ code: 'DATABASE_FAILED', currentVersion: 2 });
     expect(await stored(accountId)).toEqual({ version: 2, transactions: 1 });
-    await expect(ledger.batchWriter.submit(deposit(accountId, 'k'))).resolves.toMatchObject({
+    await expect(ledger.scheduler.submit(deposit(accountId, 'k'))).resolves.toMatchObject({
       versionAfter: 3,
     });
   });
@@ -96,13 +96,13 @@ describe('the ledger when the database fails', () => {
     const accountId = await open();
     proxy.atCommit = 'abort';
     proxy.onCut = () => (proxy.atCommit = 'forward');
-    await expect(ledger.batchWriter.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
+    await expect(ledger.scheduler.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
     proxy.onCut = () => undefined;
     proxy.atCommit = 'abort';
-    const refusal = await refusalOf(ledger.batchWriter.submit(deposit(accountId)));
+    const refusal = await failureOf(ledger.scheduler.submit(deposit(accountId)));
     expect(refusal).toMatchObject({ code: 'DATABASE_FAILED' });
     proxy.heal();
-    await expect(ledger.batchWriter.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 4 });
+    await expect(ledger.scheduler.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 4 });
   });
 
   it('refuses with 408, not with a conclusion from it, what was decided on a state that never came to be', async () => {
@@ -110,8 +110,8 @@ describe('the ledger when the database fails', () => {
     proxy.atCommit = 'cut-before';
     proxy.onCut = () => proxy.heal();
     const [first, repeat] = await Promise.all([
-      refusalOf(ledger.batchWriter.submit(deposit(accountId, 'same'))),
-      refusalOf(ledger.batchWriter.submit(deposit(accountId, 'same'))),
+      failureOf(ledger.scheduler.submit(deposit(accountId, 'same'))),
+      failureOf(ledger.scheduler.submit(deposit(accountId, 'same'))),
     ]);
     expect([first.code, repeat.code]).toEqual(['DATABASE_FAILED', 'DATABASE_FAILED']);
   });
@@ -120,11 +120,11 @@ describe('the ledger when the database fails', () => {
     const accountId = await open();
     proxy.atCommit = 'cut-after';
     proxy.onCut = () => proxy.takeDown();
-    expect(await refusalOf(ledger.batchWriter.submit(deposit(accountId, 'k')))).toEqual({
+    expect(await failureOf(ledger.scheduler.submit(deposit(accountId, 'k')))).toEqual({
       code: 'OUTCOME_UNKNOWN',
     });
     proxy.heal();
-    const retried = await refusalOf(ledger.batchWriter.submit(deposit(accountId, 'k')));
+    const retried = await failureOf(ledger.scheduler.submit(deposit(accountId, 'k')));
     expect(retried.code).toBe('DUPLICATE_TRANSACTION');
     expect(await stored(accountId)).toEqual({ version: 3, transactions: 2 });
   });
@@ -134,11 +134,11 @@ describe('the ledger when the database fails', () => {
     const before = await operator.query('SELECT FROM bank.accounts');
     proxy.failBegin = true;
     await expect(ledger.opener.open(THE_SERVICE, 5_000n)).rejects.toThrow('division by zero');
-    await expect(ledger.batchWriter.submit(deposit(accountId, 'k'))).rejects.toThrow('division by zero');
+    await expect(ledger.scheduler.submit(deposit(accountId, 'k'))).rejects.toThrow('division by zero');
     proxy.heal();
     expect((await operator.query('SELECT FROM bank.accounts')).rowCount).toBe(before.rowCount);
     expect(await stored(accountId)).toEqual({ version: 2, transactions: 1 });
-    await expect(ledger.batchWriter.submit(deposit(accountId, 'k'))).resolves.toMatchObject({
+    await expect(ledger.scheduler.submit(deposit(accountId, 'k'))).resolves.toMatchObject({
       versionAfter: 3,
     });
     expect(ledger.defects.splice(0)).toHaveLength(1);
@@ -151,7 +151,7 @@ describe('the ledger when the database fails', () => {
     expect(await stored(opened.accountId)).toEqual({ version: 2, transactions: 1 });
     const before = await operator.query('SELECT FROM bank.accounts');
     proxy.atCommit = 'cut-before';
-    expect((await refusalOf(ledger.opener.open(THE_SERVICE, undefined))).code).toBe('DATABASE_FAILED');
+    expect((await failureOf(ledger.opener.open(THE_SERVICE, undefined))).code).toBe('DATABASE_FAILED');
     expect((await operator.query('SELECT FROM bank.accounts')).rowCount).toBe(before.rowCount);
   });
 
@@ -160,22 +160,22 @@ describe('the ledger when the database fails', () => {
     const before = (await accounts()) ?? 0;
     proxy.onCut = () => proxy.heal();
     proxy.atCommit = 'cut-before';
-    expect((await refusalOf(ledger.opener.open(THE_SERVICE, 5_000n, 'ada', 'k'))).code).toBe(
+    expect((await failureOf(ledger.opener.open(THE_SERVICE, 5_000n, 'ada', 'k'))).code).toBe(
       'DATABASE_FAILED',
     );
     proxy.atCommit = 'cut-after';
     const { accountId } = await ledger.opener.open(THE_SERVICE, 5_000n, 'ada', 'k');
-    expect(await refusalOf(ledger.opener.open(THE_SERVICE, 5_000n, 'ada', 'k'))).toEqual({
+    expect(await failureOf(ledger.opener.open(THE_SERVICE, 5_000n, 'ada', 'k'))).toEqual({
       code: 'DUPLICATE_ACCOUNT',
       accountId,
     });
     proxy.atCommit = 'cut-after';
     proxy.onCut = () => proxy.takeDown();
-    expect((await refusalOf(ledger.opener.open(THE_SERVICE, 5_000n, 'ada', 'unknown'))).code).toBe(
+    expect((await failureOf(ledger.opener.open(THE_SERVICE, 5_000n, 'ada', 'unknown'))).code).toBe(
       'OUTCOME_UNKNOWN',
     );
     proxy.heal();
-    const settled = await refusalOf(ledger.opener.open(THE_SERVICE, 5_000n, 'ada', 'unknown'));
+    const settled = await failureOf(ledger.opener.open(THE_SERVICE, 5_000n, 'ada', 'unknown'));
     expect(settled.code).toBe('DUPLICATE_ACCOUNT');
     expect(await accounts()).toBe(before + 2);
   });
@@ -185,7 +185,7 @@ describe('the ledger when the database fails', () => {
     await operator.query(
       `INSERT INTO bank.account_openings (account_id, owner, idempotency_key) VALUES (999999, 'ada', 'slow')`,
     );
-    expect((await refusalOf(ledger.opener.open(THE_SERVICE, undefined, 'ada', 'slow'))).code).toBe(
+    expect((await failureOf(ledger.opener.open(THE_SERVICE, undefined, 'ada', 'slow'))).code).toBe(
       'OVERLOADED',
     );
     await operator.query('ROLLBACK');
@@ -199,27 +199,27 @@ describe('the ledger when the database fails', () => {
     proxy.silence();
     const startedMs = performance.now();
     const refusals = await Promise.all(
-      Array.from({ length: 20 }, () => refusalOf(ledger.batchWriter.submit(deposit(accountId)))),
+      Array.from({ length: 20 }, () => failureOf(ledger.scheduler.submit(deposit(accountId)))),
     );
     // The batch's own deadline and its grace, then connect timeouts; never a hang.
     expect(performance.now() - startedMs).toBeLessThan(6_000);
     expect(new Set(refusals.map((refusal) => refusal.code))).toEqual(new Set(['DATABASE_FAILED']));
     expect(refusals[0]).toEqual({ code: 'DATABASE_FAILED', currentVersion: 2 });
     proxy.heal();
-    await expect(ledger.batchWriter.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
+    await expect(ledger.scheduler.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
   });
 
   it('answers at once while the server is down, with the version last known, and recovers', async () => {
     const accountId = await open();
     proxy.takeDown();
-    const refusal = await refusalOf(ledger.batchWriter.submit(deposit(accountId)));
+    const refusal = await failureOf(ledger.scheduler.submit(deposit(accountId)));
     expect(refusal).toEqual({ code: 'DATABASE_FAILED', currentVersion: 2 });
-    expect(await refusalOf(ledger.batchWriter.submit(deposit(9_999)))).toEqual({
+    expect(await failureOf(ledger.scheduler.submit(deposit(9_999)))).toEqual({
       code: 'DATABASE_FAILED',
       currentVersion: null,
     });
     proxy.heal();
-    await expect(ledger.batchWriter.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
+    await expect(ledger.scheduler.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
   });
 
   it('loses nothing that it acknowledged when its backends are terminated again and again', async () => {
@@ -229,9 +229,9 @@ describe('the ledger when the database fails', () => {
     const callers = accountIds.flatMap((accountId) =>
       Array.from({ length: 4 }, async () => {
         while (!stop) {
-          await ledger.batchWriter.submit(deposit(accountId)).then(
+          await ledger.scheduler.submit(deposit(accountId)).then(
             () => (acknowledged += 1),
-            (error: unknown) => refusalOf(Promise.reject(error as Error)),
+            (error: unknown) => failureOf(Promise.reject(error as Error)),
           );
         }
       }),
@@ -292,10 +292,10 @@ describe('the ledger among other sessions', () => {
     let commands: Promise<number>[] = [];
     await whileLocked(locked, async () => {
       commands = Array.from({ length: 5 }, () =>
-        ledger.batchWriter.submit(deposit(locked)).then(({ versionAfter }) => versions.push(versionAfter)),
+        ledger.scheduler.submit(deposit(locked)).then(({ versionAfter }) => versions.push(versionAfter)),
       );
       const startedMs = performance.now();
-      for (let n = 0; n < 10; n++) await ledger.batchWriter.submit(deposit(free));
+      for (let n = 0; n < 10; n++) await ledger.scheduler.submit(deposit(free));
       expect(performance.now() - startedMs).toBeLessThan(400);
       expect(versions).toEqual([]);
     });
@@ -306,10 +306,10 @@ describe('the ledger among other sessions', () => {
   it('refuses a command whose account stays locked when its time is over, with nothing applied', async () => {
     const accountId = await open();
     const refusal = await whileLocked(accountId, () =>
-      refusalOf(ledger.batchWriter.submit(deposit(accountId))),
+      failureOf(ledger.scheduler.submit(deposit(accountId))),
     );
     expect(refusal).toEqual({ code: 'OVERLOADED' });
-    await expect(ledger.batchWriter.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
+    await expect(ledger.scheduler.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
   });
 
   it('keeps more locked accounts than it has lanes within the bound, too', async () => {
@@ -318,22 +318,22 @@ describe('the ledger among other sessions', () => {
     await operator.query('SELECT FROM bank.accounts WHERE account_id = ANY($1) FOR UPDATE', [accountIds]);
     const startedMs = performance.now();
     const refusals = await Promise.all(
-      accountIds.map((accountId) => refusalOf(ledger.batchWriter.submit(deposit(accountId)))),
+      accountIds.map((accountId) => failureOf(ledger.scheduler.submit(deposit(accountId)))),
     );
     expect(performance.now() - startedMs).toBeLessThan(2_000);
     await operator.query('ROLLBACK');
     expect(new Set(refusals.map((refusal) => refusal.code))).toEqual(new Set(['OVERLOADED']));
-    await Promise.all(accountIds.map((accountId) => ledger.batchWriter.submit(deposit(accountId))));
+    await Promise.all(accountIds.map((accountId) => ledger.scheduler.submit(deposit(accountId))));
   });
 
   it('refuses what the queue has no room for, at once, and serves the rest', async () => {
     const accountId = await open();
     const outcomes = await Promise.allSettled(
-      Array.from({ length: 300 }, () => ledger.batchWriter.submit(deposit(accountId))),
+      Array.from({ length: 300 }, () => ledger.scheduler.submit(deposit(accountId))),
     );
     expect(outcomes.filter(({ status }) => status === 'fulfilled')).toHaveLength(200);
     const refused = outcomes.filter((outcome) => outcome.status === 'rejected');
-    expect(refused.map(({ reason }) => (reason as { refusal: unknown }).refusal)).toEqual(
+    expect(refused.map(({ reason }) => (reason as { failure: unknown }).failure)).toEqual(
       Array.from({ length: 100 }, () => ({ code: 'OVERLOADED' })),
     );
   });
@@ -341,9 +341,9 @@ describe('the ledger among other sessions', () => {
   it('keeps a command that makes a statement fail from its neighbours', async () => {
     const accountIds = await Promise.all(Array.from({ length: 6 }, open));
     // The HTTP layer lets no such key through: PostgreSQL stores no NUL in a text.
-    const poison = ledger.batchWriter.submit(deposit(accountIds[2] ?? 0, 'a\0b'));
+    const poison = ledger.scheduler.submit(deposit(accountIds[2] ?? 0, 'a\0b'));
     const neighbours = accountIds.flatMap((accountId) =>
-      Array.from({ length: 10 }, () => ledger.batchWriter.submit(deposit(accountId))),
+      Array.from({ length: 10 }, () => ledger.scheduler.submit(deposit(accountId))),
     );
     await expect(poison).rejects.toMatchObject({ name: 'QueryFailedError' });
     expect(await Promise.all(neighbours)).toHaveLength(60);
@@ -363,12 +363,12 @@ describe('the ledger among other sessions', () => {
       END $$;
       CREATE TRIGGER provoke BEFORE INSERT ON bank.transactions
         FOR EACH ROW EXECUTE FUNCTION bank.fail_at_first('3', '40001')`);
-    await expect(ledger.batchWriter.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
+    await expect(ledger.scheduler.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
     await operator.query(`
       DROP TRIGGER provoke ON bank.transactions;
       CREATE TRIGGER provoke BEFORE INSERT ON bank.transactions
         FOR EACH ROW EXECUTE FUNCTION bank.fail_at_first('1000000', '40P01')`);
-    const refusal = await refusalOf(ledger.batchWriter.submit(deposit(accountId)));
+    const refusal = await failureOf(ledger.scheduler.submit(deposit(accountId)));
     expect(refusal).toEqual({ code: 'DATABASE_FAILED', currentVersion: 3 });
     await operator.query('DROP TRIGGER provoke ON bank.transactions; DROP FUNCTION bank.fail_at_first');
   });
@@ -386,9 +386,9 @@ describe('the ledger among other sessions', () => {
     await operator.query(`
       CREATE FUNCTION bank.suppress() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
       CREATE TRIGGER suppress BEFORE UPDATE ON bank.accounts FOR EACH ROW EXECUTE FUNCTION bank.suppress()`);
-    await expect(ledger.batchWriter.submit(deposit(accountId))).rejects.toThrow('changed under its lock');
+    await expect(ledger.scheduler.submit(deposit(accountId))).rejects.toThrow('changed under its lock');
     await operator.query('DROP TRIGGER suppress ON bank.accounts; DROP FUNCTION bank.suppress');
-    await expect(ledger.batchWriter.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
+    await expect(ledger.scheduler.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
   });
 
   it('refuses a batch of whose transactions one was not inserted', async () => {
@@ -396,19 +396,17 @@ describe('the ledger among other sessions', () => {
     await operator.query(`
       CREATE FUNCTION bank.suppress() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
       CREATE TRIGGER suppress BEFORE INSERT ON bank.transactions FOR EACH ROW EXECUTE FUNCTION bank.suppress()`);
-    await expect(ledger.batchWriter.submit(deposit(accountId))).rejects.toThrow(
-      'inserted 0 of 1 transactions',
-    );
+    await expect(ledger.scheduler.submit(deposit(accountId))).rejects.toThrow('inserted 0 of 1 transactions');
     await operator.query('DROP TRIGGER suppress ON bank.transactions; DROP FUNCTION bank.suppress');
-    await expect(ledger.batchWriter.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
+    await expect(ledger.scheduler.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
   });
 
   it('answers all that it has taken in before it closes, and takes in no more', async () => {
     const other = await openLedger(database.url, BOUNDS);
     const { accountId } = await other.opener.open(THE_SERVICE, undefined);
-    const taken = Array.from({ length: 50 }, () => other.batchWriter.submit(deposit(accountId)));
+    const taken = Array.from({ length: 50 }, () => other.scheduler.submit(deposit(accountId)));
     const closed = other.close();
-    expect(await refusalOf(other.batchWriter.submit(deposit(accountId)))).toEqual({ code: 'OVERLOADED' });
+    expect(await failureOf(other.scheduler.submit(deposit(accountId)))).toEqual({ code: 'OVERLOADED' });
     expect(await Promise.all(taken)).toHaveLength(50);
     await closed;
   });

@@ -71,7 +71,7 @@ describe('with a long history, most of it in the archive', () => {
     const batch = await planOf(() =>
       Promise.allSettled(
         keys.map((idempotencyKey) =>
-          ledger.batchWriter.submit({ accountId, type: 'credit', amount: 1n, idempotencyKey }),
+          ledger.scheduler.submit({ accountId, type: 'credit', amount: 1n, idempotencyKey }),
         ),
       ),
     );

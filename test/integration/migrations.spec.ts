@@ -175,7 +175,7 @@ describe('an old bank that is migrated', () => {
     const largest = await rows('SELECT max(transaction_id)::int AS id FROM bank.transactions');
     const ledger = await openLedger(shard.url);
     try {
-      const posted = await ledger.batchWriter.submit({
+      const posted = await ledger.scheduler.submit({
         accountId: 8,
         type: 'debit',
         amount: 100_000n,
@@ -199,14 +199,14 @@ describe('an old bank that is migrated', () => {
   it('still knows which keys were used', async () => {
     const ledger = await openLedger(shard.url);
     const [used] = history.filter((row) => row.idempotency_key !== null);
-    const again = ledger.batchWriter.submit({
+    const again = ledger.scheduler.submit({
       accountId: Number(used?.account_id),
       type: used?.type as 'credit' | 'debit',
       amount: BigInt((used?.amount as string).replace('.', '')),
       idempotencyKey: used?.idempotency_key as string,
     });
     await expect(again).rejects.toMatchObject({
-      refusal: { code: 'DUPLICATE_TRANSACTION', original: { transactionId: Number(used?.transaction_id) } },
+      failure: { code: 'DUPLICATE_TRANSACTION', original: { transactionId: Number(used?.transaction_id) } },
     });
     await ledger.close();
   });
@@ -291,8 +291,8 @@ describe('a bank of before the hashes', () => {
     expect(await verifyBank([shard])).toMatchObject({ transactions: 6, ok: true, faults: [] });
 
     const ledger = await openLedger(database.url);
-    await ledger.batchWriter.submit({ accountId: 1, type: 'credit', amount: 1n, idempotencyKey: 'new' });
-    await ledger.batchWriter.submit({ accountId: 2, type: 'credit', amount: 1n });
+    await ledger.scheduler.submit({ accountId: 1, type: 'credit', amount: 1n, idempotencyKey: 'new' });
+    await ledger.scheduler.submit({ accountId: 2, type: 'credit', amount: 1n });
     await ledger.close();
     expect(await verifyBank([shard])).toMatchObject({ transactions: 8, ok: true, faults: [] });
   });
@@ -338,7 +338,7 @@ describe('a bank of before the keys of openings', () => {
     const ledger = await openLedger(shard.url);
     const { accountId } = await ledger.opener.open(THE_SERVICE, 1n, 'ada', 'key');
     await expect(ledger.opener.open(THE_SERVICE, 1n, 'ada', 'key')).rejects.toMatchObject({
-      refusal: { code: 'DUPLICATE_ACCOUNT', accountId },
+      failure: { code: 'DUPLICATE_ACCOUNT', accountId },
     });
     await ledger.close();
     expect(await verifyBank([shard])).toMatchObject({ accounts: 101, ok: true });

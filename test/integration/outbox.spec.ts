@@ -62,7 +62,7 @@ describe('the outbox relay', () => {
 
   async function post(accountIds: readonly number[], each: number): Promise<void> {
     const commands = Array.from({ length: each }, () =>
-      accountIds.map((accountId) => ledger.batchWriter.submit({ accountId, type: 'credit', amount: 1n })),
+      accountIds.map((accountId) => ledger.scheduler.submit({ accountId, type: 'credit', amount: 1n })),
     );
     await Promise.all(commands.flat());
   }
@@ -170,7 +170,7 @@ describe('a service with its balance cache on', () => {
     const accountId = await openAccount(app, '10.00');
     const balance = async () => (await app.http.get(`/accounts/${accountId}/balance`)).text;
     expect(await balance()).toBe('{"balance":10.00,"version":2}');
-    await foreign.batchWriter.submit({ accountId, type: 'credit', amount: 500n });
+    await foreign.scheduler.submit({ accountId, type: 'credit', amount: 500n });
     await waitUntil(async () => (await balance()) === '{"balance":15.00,"version":3}', 2_000);
   });
 

@@ -257,7 +257,7 @@ describe('several relays of one shard', () => {
       relay.start();
       const { accountId } = await ledger.opener.open(THE_SERVICE, 100n);
       await waitUntil(async () => {
-        await ledger.batchWriter.submit({ accountId, type: 'credit', amount: 1n });
+        await ledger.scheduler.submit({ accountId, type: 'credit', amount: 1n });
         return cuts === 3;
       }, 20_000);
       await expectEverythingArrived(listener, database.url);

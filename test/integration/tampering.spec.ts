@@ -37,7 +37,7 @@ beforeAll(async () => {
   const postAll = (round: number) =>
     Promise.all(
       Array.from({ length: 10 * ACCOUNTS }, (_, n) =>
-        ledger.batchWriter.submit({
+        ledger.scheduler.submit({
           accountId: 1 + (n % ACCOUNTS),
           type: random.chance(0.5) ? 'credit' : 'debit',
           amount: BigInt(random.integer(1, 1_000)),

@@ -52,7 +52,7 @@ export const BUILDS = {
     file: 'ledger/write/batch-writer.js',
     edits: [
       [
-        'const outcome = await this.runner.resolve((queryRunner, client) => this.postBatch.wasApplied(queryRunner, client, posted));',
+        'const outcome = await this.runner.resolve((queryRunner, client) => this.statements.wasApplied(queryRunner, client, posted));',
         'const outcome = { applied: false, accounts: new Map() };',
       ],
     ],

@@ -4,8 +4,9 @@ import { LocalBalanceCache } from '../../src/cache/local-balance-cache.js';
 import { loadConfig } from '../../src/config/config.js';
 import { createDataSource } from '../../src/storage/data-source.js';
 import { ShardPool } from '../../src/storage/shard-pool.js';
-import { LedgerError, type Refusal } from '../../src/domain/errors.js';
+import { LedgerError, type LedgerFailure } from '../../src/domain/errors.js';
 import { AccountOpener } from '../../src/ledger/write/account-opener.js';
+import { BatchScheduler } from '../../src/ledger/write/batch-scheduler.js';
 import { BatchWriter } from '../../src/ledger/write/batch-writer.js';
 import { RecentLocalBatches } from '../../src/messaging/recent-local-batches.js';
 import { BatchStatements } from '../../src/ledger/write/batch-statements.js';
@@ -14,7 +15,7 @@ import { TransactionRunner } from '../../src/storage/transaction-runner.js';
 import { Metrics } from '../../src/observability/metrics.js';
 
 export interface TestLedger {
-  readonly batchWriter: BatchWriter;
+  readonly scheduler: BatchScheduler;
   readonly opener: AccountOpener;
   readonly runner: TransactionRunner;
   readonly dataSource: DataSource;
@@ -27,7 +28,7 @@ export interface TestLedger {
 export async function openLedger(url: string, overrides: Record<string, string> = {}): Promise<TestLedger> {
   const config = loadConfig({ DATABASE_URL: url, DATABASE_CONNECT_TIMEOUT_MS: '1000', ...overrides });
   const { ledger } = config;
-  const size = ledger.batchWriters + ledger.lanes + ledger.atomicBatches;
+  const size = ledger.batchWriters + ledger.lockWaiters + ledger.atomicBatches;
   const dataSource = createDataSource(
     { url, schema: 'bank' },
     {
@@ -41,38 +42,38 @@ export async function openLedger(url: string, overrides: Record<string, string> 
   const tables = tablesOf('bank');
   const balances = new LocalBalanceCache({ entries: 10_000, ttlMs: 60_000, servesReads: true });
   const runner = new TransactionRunner(new ShardPool(dataSource), ledger);
-  const postBatch = new BatchStatements(tables);
+  const statements = new BatchStatements(tables);
   const defects: unknown[] = [];
   const metrics = new Metrics().forShard(0);
   const batchWriter = new BatchWriter(
     runner,
-    postBatch,
+    statements,
     balances,
     new RecentLocalBatches(),
-    ledger,
     metrics,
     (error) => defects.push(error),
   );
+  const scheduler = new BatchScheduler(batchWriter, ledger, metrics);
   return {
-    batchWriter,
-    opener: new AccountOpener(runner, postBatch, balances, tables),
+    scheduler,
+    opener: new AccountOpener(runner, statements, balances, tables),
     runner,
     dataSource,
     balances,
     defects,
     close: async () => {
-      await batchWriter.close();
+      await scheduler.close();
       await dataSource.destroy();
     },
   };
 }
 
 /** The refusal that a promise fails with; fails itself when it is fulfilled, or fails with something else. */
-export async function refusalOf(promise: Promise<unknown>): Promise<Refusal> {
+export async function failureOf(promise: Promise<unknown>): Promise<LedgerFailure> {
   try {
     await promise;
   } catch (error) {
-    if (error instanceof LedgerError) return error.refusal;
+    if (error instanceof LedgerError) return error.failure;
     throw error;
   }
   throw new Error('expected a refusal');

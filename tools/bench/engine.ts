@@ -4,6 +4,7 @@ import { createDataSource } from '../../src/storage/data-source.js';
 import { ShardPool } from '../../src/storage/shard-pool.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { tablesOf } from '../../src/storage/tables.js';
+import { BatchScheduler } from '../../src/ledger/write/batch-scheduler.js';
 import { BatchWriter } from '../../src/ledger/write/batch-writer.js';
 import { RecentLocalBatches } from '../../src/messaging/recent-local-batches.js';
 import { BatchStatements } from '../../src/ledger/write/batch-statements.js';
@@ -20,7 +21,7 @@ export async function engine(
   accounts: Accounts,
 ): Promise<Load> {
   const { ledger, balanceCache } = config;
-  const size = ledger.batchWriters + ledger.lanes + ledger.atomicBatches;
+  const size = ledger.batchWriters + ledger.lockWaiters + ledger.atomicBatches;
   const dataSource = createDataSource(shard, {
     name: 'bench-engine',
     size,
@@ -28,15 +29,16 @@ export async function engine(
     preparedStatements: config.preparedStatements !== false,
   });
   await dataSource.initialize();
-  const batchWriter = new BatchWriter(
+  const metrics = new Metrics().forShard(0);
+  const writer = new BatchWriter(
     new TransactionRunner(new ShardPool(dataSource), ledger),
     new BatchStatements(tablesOf(shard.schema)),
     new LocalBalanceCache(balanceCache),
     new RecentLocalBatches(),
-    ledger,
-    new Metrics().forShard(0),
+    metrics,
     (error) => console.error(error),
   );
+  const scheduler = new BatchScheduler(writer, ledger, metrics);
   const run = `${process.pid}-${performance.now()}`;
   const startedMs = performance.now();
   let posted = 0;
@@ -44,12 +46,12 @@ export async function engine(
     while (performance.now() - startedMs < seconds * 1000) {
       const accountId = accounts.first + Math.floor(Math.random() * (accounts.last - accounts.first + 1));
       const idempotencyKey = `${run}-${posted++}`;
-      await batchWriter.submit({ accountId, type: 'credit', amount: 100n, idempotencyKey });
+      await scheduler.submit({ accountId, type: 'credit', amount: 100n, idempotencyKey });
     }
   };
   await Promise.all(Array.from({ length: callers }, call));
   const perSecond = posted / ((performance.now() - startedMs) / 1000);
-  await batchWriter.close();
+  await scheduler.close();
   // No relay runs here; the service that is measured next must not start with this backlog.
   await dataSource.query(`DELETE FROM ${tablesOf(shard.schema).outbox}`);
   await dataSource.destroy();

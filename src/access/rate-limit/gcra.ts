@@ -1,8 +1,8 @@
-/** A limit as the generic cell rate algorithm counts it. Times are whole microseconds. */
+/** A limit in terms of GCRA, the generic cell rate algorithm. Times are whole microseconds. */
 export interface RatePolicy {
   /** Transactions that may be sent at once. */
   readonly burst: number;
-  /** After this time one more. */
+  /** The time after which one more is admitted. */
   readonly intervalMicros: number;
 }
 
@@ -16,17 +16,18 @@ export interface RateDecision {
   readonly resetMicros: number;
 }
 
-/** An interval that is no whole number of microseconds is rounded up: never more than the limit is admitted. */
+/** Rounds the interval up to whole microseconds, so that never more than the limit is admitted. */
 export function ratePolicy(limit: { readonly perSecond: number; readonly burst: number }): RatePolicy {
   return { burst: limit.burst, intervalMicros: Math.ceil(1_000_000 / limit.perSecond) };
 }
 
 /**
- * Decides transactions of a user that are sent together: all are admitted or none. Pure. All that is kept of a user is the time at which the whole burst is free
- * again; each transaction puts it off by one interval, and what would put it off too far is refused and not counted.
+ * Decides transactions that a user sends together: all are admitted or none. Pure. The only state of a user is the
+ * theoretical arrival time (TAT), at which the whole burst is available again. Each admitted transaction moves it by
+ * one interval; a rejected one does not count.
  *
- * @param tatMicros what was kept; undefined for a user who is not known
- * @returns the decision, and what is to be kept
+ * @param tatMicros the state that was kept; undefined for an unknown user
+ * @returns the decision, and the state to keep
  */
 export function decideRate(
   { burst, intervalMicros }: RatePolicy,
@@ -34,21 +35,21 @@ export function decideRate(
   nowMicros: number,
   transactions = 1,
 ): { readonly decision: RateDecision; readonly tatMicros: number } {
-  const longestMicros = burst * intervalMicros;
-  // Later than that only when the clock was put back: that must not lock anybody out.
-  const soonestMicros = Math.min(Math.max(tatMicros ?? nowMicros, nowMicros), nowMicros + longestMicros);
-  const thenMicros = soonestMicros + transactions * intervalMicros;
-  const leftMicros = nowMicros + longestMicros - thenMicros;
+  const burstMicros = burst * intervalMicros;
+  // Later than that only if the clock was set back, which must not lock anybody out.
+  const currentMicros = Math.min(Math.max(tatMicros ?? nowMicros, nowMicros), nowMicros + burstMicros);
+  const nextMicros = currentMicros + transactions * intervalMicros;
+  const leftMicros = nowMicros + burstMicros - nextMicros;
   if (leftMicros < 0) {
-    const resetMicros = soonestMicros - nowMicros;
+    const resetMicros = currentMicros - nowMicros;
     return {
       decision: { admitted: false, remaining: 0, retryAfterMicros: -leftMicros, resetMicros },
-      tatMicros: soonestMicros,
+      tatMicros: currentMicros,
     };
   }
   const remaining = Math.floor(leftMicros / intervalMicros);
   return {
-    decision: { admitted: true, remaining, retryAfterMicros: 0, resetMicros: thenMicros - nowMicros },
-    tatMicros: thenMicros,
+    decision: { admitted: true, remaining, retryAfterMicros: 0, resetMicros: nextMicros - nowMicros },
+    tatMicros: nextMicros,
   };
 }

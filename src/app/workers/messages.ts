@@ -1,11 +1,11 @@
 import type { MetricObjectWithValues, MetricValue } from 'prom-client';
 import type { BankShards } from '../../sharding/bootstrap-shards.js';
 
-/** What a process has counted and measured, as prom-client's registry tells it. */
+/** The metrics of a process, in the form of prom-client's registry. */
 export type MetricValues = readonly MetricObjectWithValues<MetricValue<string>>[];
 
 export interface Assignment {
-  /** Settled by the primary; contains the database's password, so it is told and not passed on a command line. */
+  /** Opened by the primary. Sent as a message, not on a command line, because it contains the database's password. */
   readonly bank: BankShards;
 }
 

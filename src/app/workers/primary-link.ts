@@ -2,7 +2,7 @@ import cluster from 'node:cluster';
 import { LedgerError } from '../../domain/errors.js';
 import type { Assignment, Listening, MetricValues, ToPrimary, ToWorker } from './messages.js';
 
-/** The primary waits for each worker a second at most. */
+/** The primary waits a second at most for each worker. */
 const SCRAPE_TIMEOUT_MS = 2_000;
 
 /** A worker's connection to the process that started it. */
@@ -16,7 +16,7 @@ export class PrimaryLink {
     process.on('message', (message: ToWorker) => this.receive(message));
   }
 
-  /** Node ends a worker without its primary in any case; what is given here comes before that. */
+  /** Node ends a worker without its primary in any case; this callback runs first. */
   onGone(tell: () => void): void {
     cluster.worker?.once('disconnect', tell);
   }
@@ -36,13 +36,13 @@ export class PrimaryLink {
     this.send({ kind: 'listening', listening });
   }
 
-  /** Resolves when the message has left, or can't leave. */
+  /** Resolves when the message was sent, or can't be. */
   failed(reason: string): Promise<void> {
     const message: ToPrimary = { kind: 'failed', reason };
     return new Promise((resolve) => process.send?.(message, undefined, undefined, () => resolve()));
   }
 
-  /** The metrics of all workers. Those who ask at the same time share one answer. @throws LedgerError OVERLOADED */
+  /** The metrics of all workers. Simultaneous callers share one answer. @throws LedgerError OVERLOADED */
   scrape(): Promise<string> {
     this.scraping ??= this.askForMetrics().finally(() => (this.scraping = undefined));
     return this.scraping;
@@ -66,7 +66,7 @@ export class PrimaryLink {
       case 'collect':
         return void this.collect().then(
           (metrics) => this.send({ kind: 'metrics', metrics }),
-          () => undefined, // what was told last stays
+          () => undefined, // the last known values stay
         );
       case 'scraped':
         return this.scraped(message.text);

@@ -2,11 +2,11 @@ import { AggregatorRegistry, type Registry } from 'prom-client';
 import type { MetricValues } from './messages.js';
 
 /**
- * The metrics of all workers as one process's. Counts never go back: of a worker that has ended, or does not answer, its
- * last known ones stay. (Prometheus would take a smaller sum for a new beginning, and all of it for new.)
+ * The metrics of all workers, as if of one process. Counters never decrease: those of a worker that has ended, or does
+ * not answer, keep their last known values. (Prometheus would read a smaller sum as a restart and count all of it again.)
  */
 export class SumOfWorkers {
-  /** What each worker has told last. */
+  /** The last known metrics of each worker. */
   private readonly latest = new Map<object, MetricValues>();
   /** The counts of workers that have ended. */
   private ended: MetricValues = [];
@@ -22,7 +22,7 @@ export class SumOfWorkers {
     this.ended = sum([this.ended, last.filter(isCount)]).getMetricsAsArray() as unknown as MetricValues;
   }
 
-  /** In the format of Prometheus. */
+  /** In Prometheus's text format. */
   text(): Promise<string> {
     return sum([...this.latest.values(), this.ended]).metrics();
   }

@@ -26,14 +26,13 @@ declare module 'fastify' {
 }
 
 /**
- * Who may use a route: senders with its scope, or one of its scopes; everybody; or everybody, with more detail for
- * some.
+ * Who may use a route: senders with one of its scopes; everybody; or everybody, with more detail for some.
  */
 export type Access = Scope | readonly Scope[] | Unconditional;
 type Unconditional = 'public' | 'public, with more for some';
 
 /**
- * For a method of a controller. While authentication is on, a route without one is refused to everybody.
+ * Declares who may use a controller's method. While authentication is on, a route without it is closed to everybody.
  *
  * @param more a scope that some of its requests need as well; the controller checks it once they are known to be
  *   well-formed
@@ -41,7 +40,7 @@ type Unconditional = 'public' | 'public, with more for some';
 export const Allow = (access: Access, more?: Scope): MethodDecorator =>
   applyDecorators(RouteConfig({ access }), ...documented(access, more));
 
-/** The security requirements of OpenAPI: one of them is to be met; an empty one always is. */
+/** The security requirements in OpenAPI: one of them must be met; an empty one always is. */
 function documented(access: Access, more: Scope | undefined): MethodDecorator[] {
   if (access === 'public') return [];
   if (access === 'public, with more for some') return [requirement('admin'), ApiSecurity({})];
@@ -59,12 +58,12 @@ const scopesOf = (access: Exclude<Access, Unconditional>): readonly Scope[] =>
 /** The name of the security scheme in the OpenAPI document. */
 export const BEARER = 'bearer';
 
-/** Routes that are no controller's: Swagger UI and the document, which hold nothing of the bank. */
+/** Routes without a controller: Swagger UI and the document, which show nothing of the bank. */
 const DOCUMENTATION = new RegExp(`^/(?:${SWAGGER_UI_PATH}(?:[/-]|$)|openapi\\.json$)`);
 
 /**
- * Lets nobody use a route who may not, before its body is read. To be called before the routes are made, and before
- * whatever else looks at requests on their way.
+ * Rejects unauthorised requests before reading the body. Call it before the routes are made, and before anything else
+ * that looks at requests.
  */
 export function guardRoutes(fastify: FastifyInstance, authenticator: Authenticator): void {
   fastify.addHook('onRoute', (route) => {
@@ -72,7 +71,7 @@ export function guardRoutes(fastify: FastifyInstance, authenticator: Authenticat
     if (access === 'public') return;
     const guard = guardOf(access, authenticator);
     const others = [route.onRequest ?? []].flat();
-    // Fastify makes the route for HEAD from that for GET, guard and all.
+    // Fastify derives the route for HEAD from that for GET, including its guard.
     route.onRequest = others.some((hook) => guards.has(hook)) ? others : [guard, ...others];
     guards.add(guard);
     if (route.method === 'POST') route.preHandler = [route.preHandler ?? [], recheck].flat();
@@ -80,15 +79,15 @@ export function guardRoutes(fastify: FastifyInstance, authenticator: Authenticat
 }
 
 /**
- * Who sends a request, checked anew: a credential may end while its request is still being received.
+ * Who sends a request, checked again: a credential may end while its request is still arriving.
  *
- * @throws UnauthorizedError, or why the credential can't be looked up; it may reject with these, too
+ * @throws UnauthorizedError, or why the credential can't be looked up; may reject with these, too
  */
 export function principalNow(request: FastifyRequest): Principal | Promise<Principal> {
   return request.authenticator?.authenticate(request) ?? request.principal;
 }
 
-/** Runs once the body has arrived and the request has its turn: either may take longer than a revocation. */
+/** Runs once the body has arrived and the request has its turn: either may take longer than a revocation needs. */
 const recheck: preHandlerHookHandler = (request, _reply, done): void => {
   const admit = (principal: Principal) => {
     request.principal = principal;
@@ -114,20 +113,20 @@ function guardOf(access: Exclude<Access, 'public'> | undefined, authenticator: A
     if (access === undefined) return done(new ForbiddenError());
     if (open && request.headers.authorization === undefined) return done();
     request.authenticator = authenticator;
-    // Everybody may see the short answer, so a sender whose credential can't be checked right now sees it, too.
+    // The short answer is public, so a sender whose credential can't be checked right now gets it, too.
     const refuse = (error: Error) => done(open && isUnavailable(error) ? undefined : error);
     settled(() => authenticator.authenticate(request), admit, refuse);
   };
   return guard;
 }
 
-/** It could not be found out who sends the request. */
+/** The sender could not be identified, for no fault of the credential. */
 const isUnavailable = (error: Error) =>
   error instanceof CredentialStoreUnavailableError ||
   error instanceof ProviderUnavailableError ||
   error instanceof LedgerError;
 
-/** Without a promise where there need be none. */
+/** Avoids a promise where none is needed. */
 function settled(
   find: () => Principal | Promise<Principal>,
   admit: (principal: Principal) => void,

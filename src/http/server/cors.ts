@@ -8,15 +8,15 @@ declare module 'fastify' {
   }
 }
 
-/** A browser asks again after so many seconds. */
+/** How long browsers may cache the answer to a preflight request, in seconds. */
 const PREFLIGHT_MAX_AGE_S = 600;
-/** They are for operators and for pages of the service's own. */
+/** Routes for operators, and pages of the service itself. */
 const NOT_FOR_OTHERS = /^\/(?:health|metrics|docs)\b/;
 
 /**
- * Lets the scripts of web pages of these origins use the API. No credentials in the sense of CORS: those are cookies,
- * which the service has none of. To be called after the first hook and before those that refuse: an answer that refuses is
- * for the page to read, too, and a browser's question beforehand carries no credential.
+ * Lets scripts on web pages of these origins use the API. Without credentials in the sense of CORS: those are cookies,
+ * and the service has none. Call it after the first hook and before those that reject: the page may read a rejection,
+ * too, and a preflight request carries no credential.
  */
 export function allowOrigins(fastify: FastifyInstance, origins: readonly string[]): void {
   fastify.addHook('onRoute', (route) => {
@@ -26,7 +26,7 @@ export function allowOrigins(fastify: FastifyInstance, origins: readonly string[
     const unasked = request.method === 'OPTIONS' && !isPreflight(request);
     done(unasked ? new NotFoundException() : undefined);
   });
-  // Called and not registered: a plugin's hooks come after all that are added before it is loaded.
+  // Called, not registered: a registered plugin's hooks would run after all hooks added so far.
   const options: FastifyCorsOptions = {
     origin: [...origins],
     methods: ['GET', 'HEAD', 'POST'],

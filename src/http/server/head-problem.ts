@@ -11,15 +11,15 @@ const PLACES = new Map(SINGLE.map((name, place) => [name.toLowerCase(), place]))
 const LENGTHS = new Set(SINGLE.map(({ length }) => length));
 
 /**
- * What is wrong with the head of a request that Node accepts, but a proxy on the way may read in another way;
- * undefined: nothing.
+ * What is wrong with the head of a request that Node accepts but a proxy on the way may read differently; undefined:
+ * nothing.
  */
 export function headProblem({
   headers,
   httpVersion,
   rawHeaders,
 }: IncomingMessage): InvalidRequestError | undefined {
-  // Node takes a request line without a version for HTTP/0.9, and HTTP/2 is not served.
+  // Node reads a request line without a version as HTTP/0.9, and HTTP/2 is not served.
   if (httpVersion !== '1.1' && httpVersion !== '1.0') {
     return InvalidRequestError.of('request', 'must be HTTP/1.1 or HTTP/1.0');
   }

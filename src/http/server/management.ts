@@ -6,26 +6,26 @@ import type { Config } from '../../config/config.js';
 import { answerRaw, endUnrouted, serverOptions, type Connections } from './connections.js';
 import type { SecurityHeaders } from './security-headers.js';
 
-/** A Prometheus, some probes, and an operator have room; each request has a connection of its own. */
+/** Room for a Prometheus, some probes and an operator; each request has its own connection. */
 export const MANAGEMENT_CONNECTIONS = 64;
 
-/** No more than this is to be had without a credential. Exact: whatever else a router may take for one of these is not. */
+/** All that is served without a credential. Compared exactly: nothing else that a router might accept for one of these. */
 const PATHS = /^\/(?:metrics|health\/live|health\/ready)(?:\?|$)/;
 
 const received = new WeakSet<IncomingMessage>();
 
-/** Whether a request came in by the management port: it is an operator's, whoever sent it. */
+/** Whether a request came in through the management port: then its sender counts as an operator. */
 export function isManagement({ raw }: FastifyRequest): boolean {
   return received.has(raw);
 }
 
-/** Whether what is meant for operators may be answered: on the management port, where there is one; else to an admin. */
+/** Whether a request may see what is meant for operators: on the management port if there is one, else as an admin. */
 export function isForOperators(request: FastifyRequest, { management }: Config): boolean {
   return isManagement(request) || (management === undefined && request.principal.scopes.has('admin'));
 }
 
 /**
- * A second server, in plain HTTP, which hands requests for health and metrics to the same routes. It opens before the
+ * A second server, in plain HTTP, that passes requests for health and metrics to the same routes. It opens before the
  * service's own port and closes with it.
  */
 export function serveManagement(

@@ -2,17 +2,17 @@ import { connectionsTo, type Config } from '../../config/config.js';
 import { SURPLUS_CONNECTIONS } from './connections.js';
 import { MANAGEMENT_CONNECTIONS } from './management.js';
 
-/** Node's own, the log, the listening socket, Redis, RabbitMQ, probes of databases: with room to spare. */
+/** For Node itself, the log, the listening socket, Redis, RabbitMQ and probes of databases, with room to spare. */
 const OTHER_FILES = 100;
 
-/** Open files that the service, or each of its workers, may need at the same time; a connection is one. */
+/** How many open files the service, or each of its workers, may need at once; each connection is one. */
 export function openFilesNeeded(config: Config): number {
   const toDatabases = connectionsTo(config.shards?.length ?? 1, config);
   const forManagement = config.management ? MANAGEMENT_CONNECTIONS + SURPLUS_CONNECTIONS : 0;
   return config.http.maxConnections + SURPLUS_CONNECTIONS + forManagement + toDatabases + OTHER_FILES;
 }
 
-/** What is wrong with the limit of open files (ulimit -n); undefined: it suffices, or nobody knows it. */
+/** What is wrong with the limit of open files (ulimit -n); undefined: it suffices, or is unknown. */
 export function openFilesProblem(config: Config, limit = openFilesLimit()): string | undefined {
   const needed = openFilesNeeded(config);
   if (limit === undefined || limit >= needed) return undefined;
@@ -22,9 +22,9 @@ export function openFilesProblem(config: Config, limit = openFilesLimit()): stri
   );
 }
 
-/** Node raises its own soft limit to the hard one. Undefined: unlimited, or not to be had on this system. */
+/** Node raises its soft limit to the hard one. Undefined: unlimited, or unknown on this system. */
 function openFilesLimit(): number | undefined {
-  // Names of peers would be looked up. (Not in the types yet.)
+  // Otherwise the report would look up the names of peers. (Not in the types yet.)
   const report = process.report as typeof process.report & { excludeNetwork?: boolean };
   report.excludeNetwork = true;
   const { userLimits } = report.getReport() as { userLimits?: { open_files?: { soft: number | string } } };

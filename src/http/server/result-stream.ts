@@ -1,6 +1,6 @@
 import { PassThrough } from 'node:stream';
 
-/** How results follow each other: in a JSON array, or one on each line. */
+/** How results follow each other: in a JSON array, or one per line. */
 export type ResultForm = 'json' | 'ndjson';
 
 const FRAMES = {
@@ -8,7 +8,7 @@ const FRAMES = {
   ndjson: { first: '', between: '\n', last: '\n' },
 } as const;
 
-/** Results that are ready and that the client has not taken yet. Most clients read nothing before they have sent all. */
+/** Results that the client has not taken yet. Most clients read nothing before they have sent everything. */
 const UNREAD_BYTES = 4 * 1024 * 1024;
 
 /** The answer to a batch: results, written as they come, no faster than the client takes them. */
@@ -31,12 +31,12 @@ export class ResultStream {
     this.answer.once('close', () => clearInterval(watch));
   }
 
-  /** Nobody takes it any more. */
+  /** The client is gone. */
   get isGone(): boolean {
     return this.answer.destroyed;
   }
 
-  /** Resolves when there is room for more, or nobody is left who would take it. */
+  /** Resolves when there is room for more, or the client is gone. */
   async write(results: readonly string[]): Promise<void> {
     if (this.isGone) return;
     const before = this.started ? this.frame.between : this.frame.first;

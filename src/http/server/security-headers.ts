@@ -8,17 +8,17 @@ export type Headers = Readonly<Record<string, string>>;
 /** Headers that tell a browser what it must not do with an answer. */
 export interface SecurityHeaders {
   readonly api: Headers;
-  /** Of Swagger UI, which is the one page that there is. */
+  /** For Swagger UI, the only page there is. */
   readonly docs: Headers;
 }
 
-/** What an answer of the API is to a browser: data, of which nothing is to be shown, run, or put into a frame. */
+/** To a browser, an answer of the API is data: nothing in it may be shown, run or framed. */
 const API: Policy = {
   contentSecurityPolicy: {
     useDefaults: false,
     directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] },
   },
-  // They concern pages alone, or browsers of the past.
+  // These concern only pages, or browsers of the past.
   crossOriginOpenerPolicy: false,
   originAgentCluster: false,
   xDnsPrefetchControl: false,
@@ -29,8 +29,8 @@ const API: Policy = {
 };
 
 /**
- * Scripts come from the service alone, none stands in the page. Of styles some do: Swagger UI's page brings its own, and
- * what it draws has `style` attributes.
+ * Scripts come only from the service's own files, never from the page. Styles may be inline: Swagger UI's page brings
+ * its own, and what it draws has `style` attributes.
  */
 const DOCS: Policy = {
   contentSecurityPolicy: {
@@ -39,7 +39,7 @@ const DOCS: Policy = {
       defaultSrc: ["'none'"],
       scriptSrc: ["'self'"],
       styleSrc: ["'self'", "'unsafe-inline'"],
-      // Its icons are in its style sheet.
+      // Swagger UI's icons are in its style sheet.
       imgSrc: ["'self'", 'data:'],
       connectSrc: ["'self'"],
       baseUri: ["'none'"],
@@ -59,9 +59,9 @@ const PRIVATE = { 'cache-control': 'no-store' };
 const HSTS = 'strict-transport-security';
 
 /**
- * Made once by helmet. Its plugin would make them anew for each request, which takes longer than all other hooks.
+ * Made once by helmet. Its plugin would make them again for each request, which takes longer than all other hooks.
  *
- * @param encrypted whether the service has TLS; only then browsers may be told to never come without
+ * @param encrypted whether the service has TLS; only then may browsers be told never to come without it
  */
 export async function securityHeaders(encrypted: boolean): Promise<SecurityHeaders> {
   const api = await headersBy(API, encrypted);

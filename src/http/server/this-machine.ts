@@ -14,8 +14,8 @@ const WHAT_TO_SET =
   'Where others than this machine send, set AUTH=on, and TRUSTED_PROXIES to the address of a proxy';
 
 /**
- * Signs that a request was not made on this machine, where no credential is needed because nobody else can send: a
- * local proxy has passed it on, or a web page from elsewhere has sent it. A proxy that speaks HTTP/1.1, adds no
+ * Looks for signs that a request was not made on this machine, where no credential is needed because nobody else can
+ * send: a local proxy has forwarded it, or a web page from elsewhere has sent it. A proxy that speaks HTTP/1.1, adds no
  * header and names this machine as the Host leaves no sign.
  */
 export function sentFromElsewhere({
@@ -25,7 +25,7 @@ export function sentFromElsewhere({
   for (const name in headers) {
     if (ADDED_BY_PROXIES.test(name)) return refusal(name, 'is what a proxy adds');
   }
-  // nginx before 1.29.7 speaks it by default; today's clients don't.
+  // nginx before 1.29.7 speaks it by default; clients of today don't.
   if (httpVersion === '1.0') return refusal('request', 'is HTTP/1.0, as proxies speak it');
   return isOfThisMachine(headers.host ?? '') ? undefined : refusal('Host', 'is not of this machine');
 }
@@ -34,9 +34,9 @@ const refusal = (field: string, problem: string) =>
   InvalidRequestError.of(field, `${problem}. ${WHAT_TO_SET}`);
 
 /**
- * A name that a stranger can own and point to this machine has a dot: a browser would take the stranger's page to be
- * of the same origin as the service (DNS rebinding). An address of another machine comes from something that forwards
- * requests.
+ * A name that a stranger can own and point at this machine has a dot: a browser would treat the stranger's page as
+ * having the same origin as the service (DNS rebinding). The address of another machine comes from something that
+ * forwards requests.
  */
 function isOfThisMachine(host: string): boolean {
   const name = host

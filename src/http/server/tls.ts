@@ -21,7 +21,7 @@ const CIPHERS = [
 /** Permission bits of a file for users other than its owner and its group. */
 const OTHERS = 0o007;
 
-/** What is wrong with the file of the key; undefined: nothing, or there is none. */
+/** What is wrong with the key file; undefined: nothing, or there is none. */
 export function keyFileProblem({ tls }: Config['http']): string | undefined {
   if (!tls || (statSync(tls.keyFile).mode & OTHERS) === 0) return undefined;
   return 'every user of this machine may read or change the file that TLS_KEY_FILE names: chmod o-rwx';

@@ -31,7 +31,11 @@ export class ShardReader {
     private readonly readTimeoutMs: number,
   ) {
     const { size, waitMs } = pool.limits;
-    this.places = new AdaptiveConcurrencyLimiter({ atWork: size, queue: MAX_WAITING, holdMs: waitMs });
+    this.places = new AdaptiveConcurrencyLimiter({
+      maxInFlight: size,
+      queue: MAX_WAITING,
+      maxWaitMs: waitMs,
+    });
   }
 
   /**
@@ -88,7 +92,7 @@ export class ShardReader {
   }
 
   private within<T>(user: string, accountId: number | undefined, read: () => Promise<T>): Promise<T> {
-    return this.places.within(user, () => this.answered(accountId, read));
+    return this.places.run(user, () => this.answered(accountId, read));
   }
 
   private async answered<T>(accountId: number | undefined, read: () => Promise<T>): Promise<T> {

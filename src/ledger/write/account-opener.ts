@@ -38,14 +38,14 @@ interface KeyedOpening {
 /** Opens accounts in one shard. Each opening is a transaction of its own: nobody else can know the new row. */
 export class AccountOpener {
   private readonly places = new AdaptiveConcurrencyLimiter({
-    atWork: MAX_OPENINGS,
+    maxInFlight: MAX_OPENINGS,
     queue: MAX_WAITING,
-    holdMs: WAIT_MS,
+    maxWaitMs: WAIT_MS,
   });
 
   constructor(
     private readonly runner: TransactionRunner,
-    private readonly postBatch: BatchStatements,
+    private readonly statements: BatchStatements,
     private readonly balances: BalanceCache,
     private readonly tables: SchemaTables,
   ) {}
@@ -62,7 +62,7 @@ export class AccountOpener {
     idempotencyKey?: string,
   ): Promise<OwnedAccount> {
     const opening = { openingDeposit, owner, idempotencyKey };
-    return this.places.within(user, async () => {
+    return this.places.run(user, async () => {
       const startedMs = performance.now();
       const account = await this.runner
         .run((queryRunner, client) => this.insert(queryRunner, client, opening))
@@ -87,8 +87,8 @@ export class AccountOpener {
     const empty: OwnedAccount = { accountId, balance: 0n, version: FIRST_VERSION, owner, revision: 0 };
     if (openingDeposit === undefined) return empty;
     const deposit = { accountId, type: 'credit', amount: openingDeposit } as const;
-    const posted = await this.postBatch.decide(queryRunner, client, [deposit], 'wait');
-    await this.postBatch.write(client, posted);
+    const posted = await this.statements.lockAndDecide(queryRunner, client, [deposit], 'wait');
+    await this.statements.write(client, posted);
     return { ...empty, ...posted.accounts.get(accountId) };
   }
 

@@ -18,8 +18,8 @@ import {
 } from '../../storage/rows.js';
 import type { SchemaTables } from '../../storage/tables.js';
 
-/** What to do about an account whose row another session holds: go on without it, or wait for it. */
-export type WhenLocked = 'skip' | 'wait';
+/** What to do about an account whose row another session has locked: go on without it, or wait for it. */
+export type LockPolicy = 'skip' | 'wait';
 
 export interface PostedBatch extends BatchDecision {
   /** Accounts that exist but were skipped: the commands for them are not decided, whatever `decisions` says. */
@@ -47,7 +47,7 @@ interface KeyRow {
  * round trips: what does not need an earlier answer is sent without waiting for one.
  */
 export class BatchStatements {
-  private readonly lockSql = new Map<WhenLocked, string>();
+  private readonly lockSql = new Map<LockPolicy, string>();
 
   constructor(private readonly tables: SchemaTables) {}
 
@@ -58,11 +58,11 @@ export class BatchStatements {
    * @throws whatever a statement fails with; the transaction must then be rolled back. Retrying it runs everything
    *   anew, decisions included.
    */
-  async decide(
+  async lockAndDecide(
     queryRunner: QueryRunner,
     client: PoolClient,
     commands: readonly PostingCommand[],
-    whenLocked: WhenLocked,
+    lockPolicy: LockPolicy,
     decideAll = decideBatch,
   ): Promise<PostedBatch> {
     const accountIds = ascending(new Set(commands.map((command) => command.accountId)));
@@ -70,7 +70,7 @@ export class BatchStatements {
     // committed while the lock was waited for. Ids and time are taken behind them too, so that neither runs backwards
     // along an account's versions; those that are drawn for what is refused are lost.
     const [opening, earlier, drawn] = await inOrder([
-      this.lockAccounts(queryRunner, client, accountIds, whenLocked),
+      this.lockAccounts(queryRunner, client, accountIds, lockPolicy),
       this.findKeys(client, commands),
       drawIds(client, [
         { table: this.tables.transactions, column: 'transaction_id', count: commands.length },
@@ -79,7 +79,7 @@ export class BatchStatements {
     ]);
     // What is waited for is locked, or was not there when its turn came.
     const skipped =
-      whenLocked === 'skip' ? await this.findSkipped(client, accountIds, opening) : new Set<number>();
+      lockPolicy === 'skip' ? await this.findSkipped(client, accountIds, opening) : new Set<number>();
     const decision = decideAll(commands, opening, earlier);
     const [ids = [], outboxIds = []] = drawn.ids;
     decision.transactions.forEach((transaction, index) => {
@@ -136,11 +136,11 @@ export class BatchStatements {
     queryRunner: QueryRunner,
     client: PoolClient,
     ascendingIds: readonly number[],
-    whenLocked: WhenLocked,
+    lockPolicy: LockPolicy,
   ): Promise<Map<number, LockedAccount>> {
     const { rows } = await send<LockedAccountRow>(
       client,
-      this.lockStatement(queryRunner.manager, whenLocked),
+      this.lockStatement(queryRunner.manager, lockPolicy),
       [plainArray(ascendingIds)],
     );
     return new Map(
@@ -149,9 +149,9 @@ export class BatchStatements {
   }
 
   /** Built once: its text does not depend on the batch. */
-  private lockStatement(manager: EntityManager, whenLocked: WhenLocked): string {
-    const built = this.lockSql.get(whenLocked) ?? lockStatement(manager, whenLocked);
-    this.lockSql.set(whenLocked, built);
+  private lockStatement(manager: EntityManager, lockPolicy: LockPolicy): string {
+    const built = this.lockSql.get(lockPolicy) ?? lockStatement(manager, lockPolicy);
+    this.lockSql.set(lockPolicy, built);
     return built;
   }
 
@@ -282,7 +282,7 @@ function ascending(ids: Iterable<number>): number[] {
 }
 
 /** TypeORM's pessimistic write lock. */
-function lockStatement(manager: EntityManager, whenLocked: WhenLocked): string {
+function lockStatement(manager: EntityManager, lockPolicy: LockPolicy): string {
   const query = manager
     .createQueryBuilder(AccountEntity, 'account')
     .select('account.accountId', 'account_id')
@@ -292,7 +292,7 @@ function lockStatement(manager: EntityManager, whenLocked: WhenLocked): string {
     .where('account.accountId = ANY(:accountIds)', { accountIds: [] })
     .orderBy('account.accountId', 'ASC')
     .setLock('pessimistic_write');
-  const [sql] = (whenLocked === 'skip' ? query.setOnLocked('skip_locked') : query).getQueryAndParameters();
+  const [sql] = (lockPolicy === 'skip' ? query.setOnLocked('skip_locked') : query).getQueryAndParameters();
   return sql;
 }
 

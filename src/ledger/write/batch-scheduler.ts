@@ -1,0 +1,261 @@
+import { AdaptiveConcurrencyLimiter, halfOf } from '../../concurrency/adaptive-concurrency-limiter.js';
+import type { PostingCommand, Transaction } from '../../domain/transaction.js';
+import type { ShardMetrics } from '../../observability/metrics.js';
+import { BatchSlots } from './batch-slots.js';
+import type { BatchWriter, PendingCommand } from './batch-writer.js';
+import { CommandQueue } from './command-queue.js';
+
+export interface SchedulerLimits {
+  /** Commands in one database transaction. */
+  readonly batch: number;
+  /** Commands that wait; one more is rejected. */
+  readonly queue: number;
+  /** Batches that run at the same time. */
+  readonly batchWriters: number;
+  /** Accounts whose locked rows are waited for at the same time. */
+  readonly lockWaiters: number;
+  /** Atomic batches that run at the same time. */
+  readonly atomicBatches: number;
+  /** How long a command waits for its batch. */
+  readonly commandTimeoutMs: number;
+}
+
+/** Atomic batches that wait for a permit; one more is rejected. */
+const MAX_WAITING_ATOMIC_BATCHES = 100;
+
+/** How often waiting commands are checked for their deadline. */
+const SWEEP_MS = 50;
+
+const SKIP_LOCKED = { lockPolicy: 'skip', atomic: false } as const;
+const WAIT_FOR_LOCKS = { lockPolicy: 'wait', atomic: false } as const;
+const ATOMIC = { lockPolicy: 'wait', atomic: true } as const;
+
+/**
+ * Group commit for one shard. One transaction per command would be bound by round trips and fsyncs, and a hot account
+ * by its row lock. So commands wait in a queue, and each batch writer, as soon as it is free, runs all that wait in ONE
+ * database transaction.
+ *
+ * An account whose row another session has locked leaves the queue for a lock waiter, which waits for that account
+ * alone: it must not hold up the others. The account stays busy meanwhile, so its commands keep their order. Rows that
+ * become free at the same time share a batch.
+ */
+export class BatchScheduler {
+  private readonly queue: CommandQueue<PendingCommand>;
+  /** Commands whose account's row another session has locked. */
+  private readonly locked: CommandQueue<PendingCommand>;
+  private readonly sweeper: NodeJS.Timeout;
+  private freeBatchWriters: number;
+  private freeLockWaiters: number;
+  /** Commands that lock waiters have taken from {@link locked}. */
+  private inLockWaiters = 0;
+  /** Atomic batches have connections of their own: one that waits for a lock must not keep a batch writer busy. */
+  private readonly atomic: AdaptiveConcurrencyLimiter;
+  private atomicBatches = 0;
+  private closing = false;
+  private pumpScheduled = false;
+
+  /** @param slots shared by the shards of one server */
+  constructor(
+    private readonly writer: BatchWriter,
+    private readonly limits: SchedulerLimits,
+    metrics: ShardMetrics,
+    private readonly slots = new BatchSlots(limits.batchWriters),
+  ) {
+    this.queue = new CommandQueue(limits.queue);
+    this.locked = new CommandQueue(limits.queue);
+    this.freeBatchWriters = limits.batchWriters;
+    this.freeLockWaiters = limits.lockWaiters;
+    this.atomic = new AdaptiveConcurrencyLimiter({
+      maxInFlight: limits.atomicBatches,
+      maxPerUser: halfOf(limits.atomicBatches),
+      queue: MAX_WAITING_ATOMIC_BATCHES,
+      maxWaitMs: limits.commandTimeoutMs / 2,
+    });
+    this.sweeper = setInterval(() => this.rejectExpired(), SWEEP_MS).unref();
+    metrics.watchQueue(() => this.queue.size + this.locked.size);
+  }
+
+  /**
+   * Queues a command. Resolves with the transaction once it is durable.
+   *
+   * @param sinceMs when it began to wait, on the clock of performance.now()
+   * @throws LedgerError when it is rejected or fails; any other error is a defect, and nothing was applied
+   */
+  submit(command: PostingCommand, sinceMs = performance.now()): Promise<Transaction> {
+    return new Promise((resolve, reject) => {
+      const deadlineMs = sinceMs + this.limits.commandTimeoutMs;
+      const pending = { accountId: command.accountId, command, deadlineMs, resolve, reject };
+      const full = this.queue.size + this.locked.size >= this.limits.queue;
+      if (this.closing || full || !this.queue.push(pending)) {
+        this.writer.reject(pending, { code: 'OVERLOADED' });
+      } else this.schedulePump();
+    });
+  }
+
+  /**
+   * Posts commands in one transaction of their own, all of them or none. Their accounts are not busy meanwhile: batch
+   * writers treat the locked rows like those of another session.
+   *
+   * @returns a promise for each, as that of {@link submit}; all are fulfilled, or all are rejected
+   */
+  submitAtomically(commands: readonly PostingCommand[], user: string): Promise<Transaction>[] {
+    const deadlineMs = performance.now() + this.limits.commandTimeoutMs;
+    const answers = commands.map(() => Promise.withResolvers<Transaction>());
+    const batch = commands.map((command, index): PendingCommand => {
+      const { resolve, reject } = answers[index] as PromiseWithResolvers<Transaction>;
+      return { accountId: command.accountId, command, deadlineMs, resolve, reject };
+    });
+    const rejected = () => batch.forEach((pending) => this.writer.reject(pending, { code: 'OVERLOADED' }));
+    if (this.closing) rejected();
+    else {
+      this.atomic.acquire({
+        user,
+        isGone: () => false,
+        granted: (free) => void this.writeAtomically(batch, deadlineMs).finally(() => free(true)),
+        rejected,
+      });
+    }
+    return answers.map(({ promise }) => promise);
+  }
+
+  /** Commands whose account's row another session has locked. */
+  get parked(): number {
+    return this.locked.size + this.inLockWaiters;
+  }
+
+  /** Takes no more commands and waits until those it has are answered; each has its bound. */
+  async close(): Promise<void> {
+    this.closing = true;
+    const idle = () =>
+      this.queue.size + this.locked.size === 0 &&
+      this.freeBatchWriters === this.limits.batchWriters &&
+      this.freeLockWaiters === this.limits.lockWaiters &&
+      this.atomicBatches + this.atomic.waiting === 0;
+    while (!idle()) await new Promise((resolve) => setTimeout(resolve, 5));
+    clearInterval(this.sweeper);
+  }
+
+  /** Requests that arrive in one turn of the event loop share a batch. */
+  private schedulePump(): void {
+    if (this.pumpScheduled || this.freeBatchWriters === 0) return;
+    this.pumpScheduled = true;
+    setImmediate(() => {
+      this.pumpScheduled = false;
+      this.pump();
+    });
+  }
+
+  private readonly pump = (): void => {
+    while (this.freeBatchWriters > 0 && this.queue.size > 0) {
+      const giveBack = this.slots.take(this.pump);
+      if (!giveBack) return;
+      const batch = this.queue.take(this.limits.batch);
+      if (batch.length === 0) return giveBack();
+      this.freeBatchWriters -= 1;
+      void this.writeBatch(batch).finally(() => {
+        giveBack();
+        this.freeBatchWriters += 1;
+        this.pump();
+      });
+    }
+  };
+
+  private async writeBatch(batch: readonly PendingCommand[]): Promise<void> {
+    const locked = await this.writer.write(batch, SKIP_LOCKED);
+    const lockedAccounts = new Set(locked.map((pending) => pending.accountId));
+    this.park(locked);
+    for (const { accountId } of batch) {
+      if (!lockedAccounts.has(accountId)) this.queue.release(accountId);
+    }
+    this.releaseUnlocked(lockedAccounts);
+    this.pumpLocked();
+  }
+
+  private park(locked: readonly PendingCommand[]): void {
+    const nowMs = performance.now();
+    for (const pending of locked) {
+      if (pending.deadlineMs <= nowMs) this.writer.rejectExpired(pending);
+      else if (!this.locked.push(pending)) this.writer.reject(pending, { code: 'OVERLOADED' });
+    }
+  }
+
+  private pumpLocked(): void {
+    while (this.freeLockWaiters > 0) {
+      const batch = this.locked.take(this.limits.batch, 1);
+      if (batch.length === 0) return;
+      this.freeLockWaiters -= 1;
+      void this.waitForLock(batch).finally(() => {
+        this.freeLockWaiters += 1;
+        this.pumpLocked();
+      });
+    }
+  }
+
+  /**
+   * Waits for one account's row, at most as long as lock_timeout; then the account takes its turn again, until its
+   * deadline. Once one row is free, others may be too, as after an atomic batch over thousands of accounts. So all
+   * parked accounts are tried together, once, before the lock waiter takes the next one.
+   */
+  private async waitForLock(batch: readonly PendingCommand[]): Promise<void> {
+    if ((await this.writeParked(batch, WAIT_FOR_LOCKS)) === batch.length) return;
+    const others = this.takeParked();
+    if (others.length > 0) await this.writeParked(others, SKIP_LOCKED);
+  }
+
+  /** @returns how many commands have to wait again */
+  private async writeParked(
+    batch: readonly PendingCommand[],
+    mode: typeof SKIP_LOCKED | typeof WAIT_FOR_LOCKS,
+  ): Promise<number> {
+    this.inLockWaiters += batch.length;
+    const locked = await this.writer.write(batch, mode);
+    this.inLockWaiters -= batch.length;
+    this.park(locked);
+    for (const { accountId } of batch) this.locked.release(accountId);
+    this.releaseUnlocked(new Set(batch.map((pending) => pending.accountId)));
+    this.pump();
+    return locked.length;
+  }
+
+  /**
+   * Takes a batch without splitting an account, so it may exceed the limit: commands that have to wait again go to the
+   * end of the queue, so none of the same account may be left in it.
+   */
+  private takeParked(): PendingCommand[] {
+    const taken: PendingCommand[] = [];
+    while (taken.length < this.limits.batch) {
+      const ofOneAccount = this.locked.take(this.limits.batch, 1);
+      if (ofOneAccount.length === 0) break;
+      taken.push(...ofOneAccount);
+    }
+    return taken;
+  }
+
+  /** Waits for the rows as long as lock_timeout, then again, until the deadline. */
+  private async writeAtomically(batch: readonly PendingCommand[], deadlineMs: number): Promise<void> {
+    this.atomicBatches += 1;
+    let locked = await this.writer.write(batch, ATOMIC);
+    while (locked.length > 0 && performance.now() < deadlineMs) {
+      locked = await this.writer.write(batch, ATOMIC);
+    }
+    for (const pending of locked) this.writer.rejectExpired(pending);
+    this.atomicBatches -= 1;
+  }
+
+  /** Accounts that are no longer parked may join batches again. */
+  private releaseUnlocked(accountIds: ReadonlySet<number>): void {
+    for (const accountId of accountIds) {
+      if (!this.locked.holds(accountId)) this.queue.release(accountId);
+    }
+  }
+
+  private rejectExpired(): void {
+    const nowMs = performance.now();
+    const parked = this.locked.expire(nowMs);
+    for (const pending of [...this.queue.expire(nowMs), ...parked]) this.writer.rejectExpired(pending);
+    if (parked.length > 0) {
+      this.releaseUnlocked(new Set(parked.map((pending) => pending.accountId)));
+      this.pump();
+    }
+  }
+}
