@@ -19,9 +19,9 @@ const METERS = ['service', 'PostgreSQL'] as const;
 const MINUTE = 60;
 /** Connections of each load of the mix. */
 const MIX = [
-  ['post.lua', 96],
-  ['get.lua', 64],
-  ['batch.lua', 2],
+  ['post.lua', 32],
+  ['get.lua', 16],
+  ['batch.lua', 1],
 ] as const;
 
 /** A service that runs beside another one, on a bank of its own: two on one bank would publish each other's events. */

@@ -121,7 +121,7 @@ export async function startServer(
 ): Promise<RunningServer> {
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
-  const child = spawn(process.execPath, [join(build, program)], {
+  const child = spawn(process.execPath, [...startFlags(build), join(build, program)], {
     env: {
       ...process.env,
       AUTH: 'off',
@@ -141,6 +141,14 @@ export async function startServer(
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
   }
+}
+
+/** Node's flags in a build's `npm start`. */
+function startFlags(build: string): string[] {
+  const { scripts } = JSON.parse(readFileSync(join(build, '../package.json'), 'utf8')) as {
+    scripts: { start: string };
+  };
+  return scripts.start.split(' ').filter((word) => word.startsWith('--max-'));
 }
 
 /** Runs work against a service of its own. */
