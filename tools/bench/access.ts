@@ -3,13 +3,10 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { createKey } from '../../src/cli/keys.js';
-import { seedBank } from '../../src/cli/seed.js';
-import { verifyBank } from '../../src/cli/verify.js';
-import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { startPostgres } from '../stack/servers/postgres.js';
-import { ACCOUNTS } from './core.js';
-import type { Figures, Goal } from './figures.js';
+import { ALL, checkBooks, foundBank } from './bank.js';
+import type { Figures, Goal, Rounds } from './figures.js';
 import { databaseMeters, serviceMeter, type Meters } from './meters.js';
 import { withService, wrk } from './tools.js';
 
@@ -22,7 +19,7 @@ const AUDIENCE = 'bank';
 const WITH = ['a key', 'a key with an owner', 'a token'] as const;
 
 /** What it costs to know who sends a request, and whether the account is theirs. */
-export const ACCESS_GOALS: readonly Goal[] = ['POST', 'GET balance'].flatMap((what) =>
+const ACCESS_GOALS: readonly Goal[] = ['POST', 'GET balance'].flatMap((what) =>
   WITH.map((credential) => ({ figure: `${what}, ${credential}`, base: what, least: 0.9, aim: 0.95 })),
 );
 
@@ -37,23 +34,18 @@ interface Sender {
 /**
  * A service that asks for credentials and one that does not, in turn within each round; each on a bank of its own, for one
  * of two on the same bank would publish the other's events.
- *
- * @param rounds runs what it is given as often as there are rounds
  */
 export async function measureAccess(
   seconds: number,
   figures: Figures,
-  rounds: (measure: () => Promise<void>) => Promise<void>,
-): Promise<void> {
+  rounds: Rounds,
+): Promise<readonly Goal[]> {
   const postgres = await startPostgres();
   const provider = await Provider.start();
   const banks = ['open', 'guarded'].map((schema): ShardAddress[] => [{ url: postgres.url, schema }]);
   const shards = banks[1] as ShardAddress[];
   try {
-    for (const bank of banks) {
-      await bootstrapShards(bank);
-      await seedBank(bank, { accounts: ACCOUNTS, balance: 100_000n, owner: OWNER });
-    }
+    for (const bank of banks) await foundBank(bank, { owner: OWNER });
     const scopes = ['accounts:read', 'deposits:write', 'withdrawals:write'] as const;
     const [all, owned] = await Promise.all([
       createKey(shards, { name: 'bench', scopes }),
@@ -83,7 +75,8 @@ export async function measureAccess(
         },
       ),
     );
-    for (const bank of banks) if (!(await verifyBank(bank)).ok) throw new Error('the books are not clean');
+    for (const bank of banks) await checkBooks(bank);
+    return ACCESS_GOALS;
   } finally {
     provider.stop();
     await postgres.stop();
@@ -96,7 +89,7 @@ async function measureSender(
   seconds: number,
   figures?: Figures,
 ): Promise<void> {
-  const run = { url, seconds, accounts: { first: 1, last: ACCOUNTS }, credential };
+  const run = { url, seconds, accounts: ALL, credential };
   await wrk({ ...run, script: 'get.lua', seconds: RECALL_SECONDS });
   for (const [what, script] of [
     ['POST', 'post.lua'],

@@ -1,9 +1,7 @@
-import { seedShard } from '../../src/cli/seed.js';
-import { verifyBank } from '../../src/cli/verify.js';
 import { loadConfig } from '../../src/config/config.js';
-import { migrate } from '../../src/storage/migrate.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { tablesOf } from '../../src/storage/tables.js';
+import { ACCOUNTS, checkBooks, foundBank } from './bank.js';
 import { engine } from './engine.js';
 import { costName, percentile, type Figures, type Goal } from './figures.js';
 import { LoadProcess } from './load/load-process.js';
@@ -22,9 +20,8 @@ import {
   type WrkRun,
 } from './tools.js';
 
-/** Accounts of the bank that is measured. */
-export const ACCOUNTS = 10_000;
-export const UNIFORM: Accounts = { first: 2, last: ACCOUNTS };
+/** Account 1 is left to the hot load. */
+const UNIFORM: Accounts = { first: 2, last: ACCOUNTS };
 const HOT: Accounts = { first: 1, last: 1 };
 
 export interface Lengths {
@@ -107,15 +104,13 @@ export async function measureCore(shard: ShardAddress, figures: Figures, lengths
       );
     }),
   );
-  if (!(await verifyBank([shard])).ok) throw new Error('the books are not clean');
+  await checkBooks([shard]);
 }
 
 /** The same accounts in a schema of their own, without hashes: a conventional design has none. For conventional.sql. */
 export async function foundConventional({ url }: ShardAddress): Promise<void> {
-  const conventional = { url, schema: 'conventional' };
-  await migrate(conventional, { index: 0, count: 1 });
-  await seedShard(conventional, ACCOUNTS, 100_000n);
-  const { accounts, transactions } = tablesOf(conventional.schema);
+  const [{ schema }] = await foundBank([{ url, schema: 'conventional' }]);
+  const { accounts, transactions } = tablesOf(schema);
   await withClient(url, (client) =>
     client.query(
       `ALTER TABLE ${accounts} DROP COLUMN head_hash; ALTER TABLE ${transactions} DROP COLUMN hash`,

@@ -9,6 +9,9 @@ export interface Figure {
   readonly values: number[];
 }
 
+/** Runs what it is given as often as there are rounds. */
+export type Rounds = (measure: () => Promise<void>) => Promise<void>;
+
 /** What was measured, by name. */
 export class Figures {
   readonly all = new Map<string, Figure>();

@@ -1,5 +1,4 @@
 import type { Client } from 'pg';
-import { verifyShard } from '../../src/cli/verify.js';
 import { migrate } from '../../src/storage/migrate.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { tablesOf } from '../../src/storage/tables.js';
@@ -121,12 +120,6 @@ export async function lengthen(shard: ShardAddress, history: number): Promise<vo
     );
     await client.query(`VACUUM ANALYZE ${transactions}`);
   });
-}
-
-export async function verifyBanks(shards: readonly ShardAddress[]): Promise<void> {
-  for (const shard of shards) {
-    if (!(await verifyShard(shard)).ok) throw new Error(`the books of ${shard.schema} are not clean`);
-  }
 }
 
 /**

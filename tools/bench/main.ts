@@ -2,27 +2,17 @@ import 'reflect-metadata';
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { seedShard } from '../../src/cli/seed.js';
 import { sharedBuffers } from '../../src/database/embedded/memory.js';
-import { migrate } from '../../src/storage/migrate.js';
 import { startPostgres } from '../stack/servers/postgres.js';
-import { startRabbitMq } from '../stack/servers/rabbitmq.js';
-import { ACCESS_GOALS, measureAccess } from './access.js';
-import { ACCOUNTS, CORE_GOALS, foundConventional, measureCore } from './core.js';
-import { Figures } from './figures.js';
-import {
-  buildBanks,
-  growthGoals,
-  lengthen,
-  measureGrowth,
-  measureListings,
-  verifyBanks,
-  type Size,
-} from './growth.js';
+import { measureAccess } from './access.js';
+import { ACCOUNTS, checkBooks, foundBank } from './bank.js';
+import { CORE_GOALS, foundConventional, measureCore } from './core.js';
+import { Figures, type Goal } from './figures.js';
+import { buildBanks, growthGoals, lengthen, measureGrowth, measureListings, type Size } from './growth.js';
 import { measureAgainst, measureSoak } from './pair.js';
-import { drain } from './relay.js';
+import { measureRelay } from './relay.js';
 import { tables, writeReport } from './report.js';
-import { SCALE_GOALS, withScaleServers } from './scale.js';
+import { measureScale } from './scale.js';
 import { withClient } from './tools.js';
 
 const USAGE = `npm run bench -- [options]
@@ -93,29 +83,14 @@ const ROUNDS = count('rounds');
 
 async function main(): Promise<void> {
   if (given.help) return console.log(USAGE);
-  if (given.relay) return measureRelay(count('events'));
   const figures = new Figures();
-  if (given.scale) {
-    await withScaleServers((measure) => rounds(() => measure(SECONDS, figures)));
-    return console.log(tables(figures, SCALE_GOALS));
-  }
-  if (given.access) {
-    await measureAccess(SECONDS, figures, rounds);
-    return console.log(tables(figures, ACCESS_GOALS));
-  }
-  if (given.against !== undefined) {
-    return console.log(tables(figures, await measureAgainst(given.against, SECONDS, figures, rounds)));
-  }
-  if (given.soak !== undefined) {
-    return console.log(tables(figures, await measureSoak(count('soak'), SECONDS, figures, rounds)));
-  }
+  const part = measurePart(figures);
+  if (part) return console.log(tables(figures, await part));
   const sizes = growthSizes(count('transactions'));
   // As the service starts its own.
   const postgres = await startPostgres({ shared_buffers: sharedBuffers() });
   try {
-    const shard = { url: postgres.url, schema: 'bank' };
-    await migrate(shard, { index: 0, count: 1 });
-    await seedShard(shard, ACCOUNTS, 100_000n);
+    const [shard] = await foundBank([{ url: postgres.url, schema: 'bank' }]);
     await foundConventional(shard);
     const lengths = { seconds: SECONDS, warmUpSeconds: Math.min(SECONDS, CORE_WARM_UP_SECONDS) };
     await rounds(() => measureCore(shard, figures, lengths));
@@ -138,6 +113,16 @@ async function main(): Promise<void> {
   }
 }
 
+/** What is measured alone, if only a part is. @returns its goals */
+function measurePart(figures: Figures): Promise<readonly Goal[]> | undefined {
+  if (given.relay) return measureRelay(count('events'), figures);
+  if (given.scale) return measureScale(SECONDS, figures, rounds);
+  if (given.access) return measureAccess(SECONDS, figures, rounds);
+  if (given.against !== undefined) return measureAgainst(given.against, SECONDS, figures, rounds);
+  if (given.soak !== undefined) return measureSoak(count('soak'), SECONDS, figures, rounds);
+  return undefined;
+}
+
 async function rounds(measure: () => Promise<void>): Promise<void> {
   for (let round = 1; round <= ROUNDS; round++) {
     console.error(`round ${round} of ${ROUNDS}`);
@@ -154,7 +139,7 @@ async function measureHistories(url: string, sizes: readonly Size[], figures: Fi
     await lengthen(largest, history);
     await rounds(() => measureListings(largest, history, figures, SECONDS));
   }
-  await verifyBanks(shards);
+  for (const shard of shards) await checkBooks([shard]);
 }
 
 /** From 10,000 accounts with nothing, by steps, to the largest. */
@@ -165,23 +150,6 @@ function growthSizes(transactions: number): Size[] {
     sizes.unshift({ accounts: each, transactions: each * TRANSACTIONS_PER_ACCOUNT });
   }
   return [{ accounts: ACCOUNTS, transactions: 0 }, ...sizes];
-}
-
-async function measureRelay(events: number): Promise<void> {
-  const postgres = await startPostgres();
-  const broker = await startRabbitMq();
-  try {
-    const shard = { url: postgres.url, schema: 'bank' };
-    await migrate(shard, { index: 0, count: 1 });
-    const { eventsPerSecond, residentBytes } = await drain(shard, broker.url, events);
-    const mebibytes = Math.round(residentBytes / 2 ** 20);
-    console.log(
-      `${events} events: ${Math.round(eventsPerSecond)} events/s, at most ${mebibytes} MiB resident`,
-    );
-  } finally {
-    await broker.stop();
-    await postgres.stop();
-  }
 }
 
 function versionOf(url: string): Promise<string> {

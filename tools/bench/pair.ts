@@ -1,14 +1,10 @@
 import { join } from 'node:path';
-import { seedShard } from '../../src/cli/seed.js';
-import { verifyShard } from '../../src/cli/verify.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { startPostgres } from '../stack/servers/postgres.js';
-import { ACCOUNTS, UNIFORM } from './core.js';
-import { costName, type Figures, type Goal } from './figures.js';
+import { ALL, checkBooks, foundBank } from './bank.js';
+import { costName, type Figures, type Goal, type Rounds } from './figures.js';
 import { databaseMeters, serviceMeter, type Meters } from './meters.js';
 import { residentMebibytes, startServer, wrk, type RunningServer } from './tools.js';
-
-type Rounds = (measure: () => Promise<void>) => Promise<void>;
 
 const WARM_UP_SECONDS = 3;
 const LOADS = [
@@ -60,7 +56,7 @@ export function measureSoak(
     const aged = await start('aged');
     const { url, pid } = aged.service;
     for (let minute = 1; minute <= minutes; minute++) {
-      const run = { url, seconds: MINUTE, accounts: UNIFORM };
+      const run = { url, seconds: MINUTE, accounts: ALL };
       const loads = await Promise.all(
         MIX.map(([script, connections]) => wrk({ ...run, script, connections })),
       );
@@ -83,9 +79,7 @@ async function onPostgres(
       sides.push(side);
       return side;
     });
-    for (const { name, shard } of sides) {
-      if (!(await verifyShard(shard)).ok) throw new Error(`the books of ${name} are not clean`);
-    }
+    for (const { shard } of sides) await checkBooks([shard]);
     return goals;
   } finally {
     for (const { service } of sides) await service.stop();
@@ -97,9 +91,9 @@ async function startSide(url: string, name: string, build?: string): Promise<Sid
   const shard = { url, schema: name.replace(' ', '_') };
   const environment = { DATABASE_URL: url, DATABASE_SCHEMA: shard.schema, BALANCE_CACHE: 'on' };
   const service = await startServer('src/main.js', environment, build);
-  await seedShard(shard, ACCOUNTS, 100_000n);
+  await foundBank([shard]);
   for (const [, script] of LOADS) {
-    await wrk({ url: service.url, script, seconds: WARM_UP_SECONDS, accounts: UNIFORM });
+    await wrk({ url: service.url, script, seconds: WARM_UP_SECONDS, accounts: ALL });
   }
   return { name, shard, service, meters: { ...serviceMeter(service.pid), ...(await databaseMeters(url)) } };
 }
@@ -117,7 +111,7 @@ async function measurePair(
     for (const [load, script] of LOADS) {
       for (const { name, service, meters } of order) {
         await figures.noteLoad(`${load}, ${name}`, meters, () =>
-          wrk({ url: service.url, script, seconds, accounts: UNIFORM }),
+          wrk({ url: service.url, script, seconds, accounts: ALL }),
         );
       }
     }

@@ -1,21 +1,19 @@
 import { connect } from 'amqplib';
-import { seedBank } from '../../src/cli/seed.js';
-import { verifyBank } from '../../src/cli/verify.js';
-import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { startPgBouncer } from '../stack/servers/pgbouncer.js';
 import { startPostgres } from '../stack/servers/postgres.js';
 import { startRabbitMq } from '../stack/servers/rabbitmq.js';
 import { startRedis } from '../stack/servers/redis.js';
-import { ACCOUNTS, measureBare } from './core.js';
-import type { Figures, Goal } from './figures.js';
+import { ACCOUNTS, ALL, checkBooks, foundBank } from './bank.js';
+import { measureBare } from './core.js';
+import type { Figures, Goal, Rounds } from './figures.js';
 import { databaseMeters, serviceMeter } from './meters.js';
 import { withService, wrk, type Accounts } from './tools.js';
 
 const WARM_UP_SECONDS = 3;
 
 /** The bank of the main figures once more, with each part of the scale-out. */
-export const SCALE_GOALS: readonly Goal[] = [
+const SCALE_GOALS: readonly Goal[] = [
   { figure: 'GET balance, Redis', base: 'bare Fastify, GET', least: 0.35 },
   { figure: 'POST, Redis', base: 'POST, plain', least: 0.8 },
   { figure: 'POST, Redis and RabbitMQ', base: 'POST, plain', least: 0.8 },
@@ -26,17 +24,17 @@ export const SCALE_GOALS: readonly Goal[] = [
   { figure: 'POST to one shard, the other server stopped', base: 'POST to one shard of two', least: 0.9 },
 ];
 
-/** Accounts that a load uses: a range, and of that every n-th. */
-const ALL: Accounts = { first: 1, last: ACCOUNTS };
 /** Of two shards the first holds the odd ids. */
 const FIRST_SHARD: Accounts = { first: 1, last: ACCOUNTS - 1, step: 2 };
 
 type Script = 'post.lua' | 'get.lua';
 
-/** Everything that a round needs, on servers of its own. */
-export async function withScaleServers<T>(
-  work: (round: (seconds: number, figures: Figures) => Promise<void>) => Promise<T>,
-): Promise<T> {
+/** The service with each part of the scale-out, on servers of its own. */
+export async function measureScale(
+  seconds: number,
+  figures: Figures,
+  rounds: Rounds,
+): Promise<readonly Goal[]> {
   const started: { stop(): Promise<void> }[] = [];
   const keep = async <S extends { stop(): Promise<void> }>(server: Promise<S>): Promise<S> => {
     started.unshift(await server);
@@ -49,15 +47,17 @@ export async function withScaleServers<T>(
     const broker = await keep(startRabbitMq());
     const pooler = await keep(startPgBouncer({ databases: { '*': postgres.url }, poolSize: 10 }));
     await bindQueue(broker.url);
-    const one = await bank([{ url: postgres.url, schema: 'bank' }]);
-    const four = await bank([0, 1, 2, 3].map((index) => ({ url: postgres.url, schema: `four_${index}` })));
-    const two = await bank([postgres, other].map(({ url }, index) => ({ url, schema: `two_${index}` })));
+    const one = await foundBank([{ url: postgres.url, schema: 'bank' }]);
+    const four = await foundBank(
+      [0, 1, 2, 3].map((index) => ({ url: postgres.url, schema: `four_${index}` })),
+    );
+    const two = await foundBank([postgres, other].map(({ url }, index) => ({ url, schema: `two_${index}` })));
     const plain = { DATABASE_URL: postgres.url, BALANCE_CACHE: 'on' };
     const shared = { DATABASE_URL: postgres.url, REDIS_URL: redis.url };
     const limit = { RATE_LIMIT_TRANSACTIONS_PER_SECOND: '1000000' };
     const pooled = { DATABASE_URL: pooler.url(postgres.url), MIGRATION_DATABASE_URL: postgres.url };
     const database = await databaseMeters(postgres.url);
-    const result = await work(async (seconds, figures) => {
+    await rounds(async () => {
       const note = (name: string, environment: Record<string, string>, script: Script = 'post.lua') =>
         withService(environment, async ({ url, pid }) => {
           const run = { url, script, accounts: ALL };
@@ -77,20 +77,11 @@ export async function withScaleServers<T>(
       await note('GET balance, Redis', shared, 'get.lua');
       await oneServerStopped(two, other, seconds, figures);
     });
-    for (const shards of [one, four, two]) {
-      if (!(await verifyBank(shards)).ok) throw new Error('the books are not clean');
-    }
-    return result;
+    for (const shards of [one, four, two]) await checkBooks(shards);
+    return SCALE_GOALS;
   } finally {
     for (const server of started) await server.stop();
   }
-}
-
-/** A bank of {@link ACCOUNTS} accounts over these shards. */
-async function bank(shards: readonly ShardAddress[]): Promise<readonly ShardAddress[]> {
-  await bootstrapShards(shards);
-  await seedBank(shards, { accounts: ACCOUNTS, balance: 100_000n });
-  return shards;
 }
 
 function listOf(shards: readonly ShardAddress[]): string {
