@@ -4,7 +4,7 @@ import { startPostgres } from '../stack/servers/postgres.js';
 import { ALL, checkBooks, foundBank } from './bank.js';
 import { costName, type Figures, type Goal, type Rounds } from './figures.js';
 import { databaseMeters, serviceMeter, type Meters } from './meters.js';
-import { residentMebibytes, startServer, wrk, type RunningServer } from './tools.js';
+import { anyWrk, residentMebibytes, startServer, wrk, type RunningServer } from './tools.js';
 
 const WARM_UP_SECONDS = 3;
 const LOADS = [
@@ -58,10 +58,10 @@ export function measureSoak(
     for (let minute = 1; minute <= minutes; minute++) {
       const run = { url, seconds: MINUTE, accounts: ALL };
       const loads = await Promise.all(
-        MIX.map(([script, connections]) => wrk({ ...run, script, connections })),
+        MIX.map(([script, connections]) => anyWrk({ ...run, script, connections })),
       );
-      const rates = loads.map(({ perSecond }) => Math.round(perSecond)).join(', ');
-      console.error(`  minute ${minute}: POST, GET, batch items ${rates} /s`);
+      const rates = loads.map(({ perSecond, unserved = '' }) => `${Math.round(perSecond)} /s ${unserved}`);
+      console.error(`  minute ${minute}: POST, GET, batch items: ${rates.join(', ')}`);
       figures.note('resident memory, each minute of the mixed load', residentMebibytes(pid).now, 'MiB');
     }
     return measurePair([aged, await start('fresh')], seconds, figures, rounds, 1.1);
