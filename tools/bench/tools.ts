@@ -29,11 +29,6 @@ export interface Load {
   readonly requests: number;
 }
 
-/** Of a load, what was not answered with a 2xx. */
-export interface Unserved {
-  readonly unserved: string | undefined;
-}
-
 /** pgbench: one transaction per commit, no HTTP. @returns also each transaction's latency, in milliseconds */
 export async function pgbench(
   url: string,
@@ -85,7 +80,7 @@ export async function wrk(options: WrkRun): Promise<Load> {
   return load;
 }
 
-/** wrk, a closed loop, whatever the answers are. */
+/** wrk, a closed loop. @returns also what was not answered with a 2xx, as wrk counts it */
 export async function anyWrk({
   url,
   script,
@@ -94,7 +89,7 @@ export async function anyWrk({
   connections = 256,
   path,
   credential,
-}: WrkRun): Promise<Load & Unserved> {
+}: WrkRun): Promise<Load & { readonly unserved: string | undefined }> {
   const args = [
     ...[`-t${Math.min(2, connections)}`, `-c${connections}`, `-d${seconds}s`, '--timeout', '20s'],
     ...['-s', `${BENCH_FOLDER}wrk/${script}`, url, '--'],
