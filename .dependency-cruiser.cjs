@@ -3,11 +3,12 @@
  * its own folder and from lower ranks only, so no circle of folders can arise.
  */
 const RANKS = [
-  ['src/domain'],
+  ['packages/embedded-postgres/src'],
+  ['packages/embedded-postgres/test', 'src/domain'],
   ['src/config', 'src/concurrency', 'migrations'],
   ['src/storage'],
   ['src/observability', 'src/audit'],
-  ['src/redis', 'src/sharding', 'src/database'],
+  ['src/redis', 'src/sharding'],
   ['src/cache', 'src/access'],
   ['src/messaging'],
   ['src/ledger/write', 'src/ledger/read'],
@@ -31,7 +32,7 @@ const RANKS = [
 ];
 
 /** Folders that are one room: their subfolders only sort their files. */
-const ROOMS = ['src/database', 'src/storage', 'src/access', 'src/redis', 'migrations'];
+const ROOMS = ['src/storage', 'src/access', 'src/redis', 'migrations'];
 
 /** The files of a folder, without those of its subfolders that have a rank of their own. */
 const filesOf = (folder) => (ROOMS.includes(folder) ? `^${folder}/` : `^${folder}/[^/]+$`);
@@ -58,7 +59,7 @@ module.exports = {
       name: 'every-file-has-a-rank',
       comment: 'A new folder is given its place in RANKS.',
       severity: 'error',
-      from: { path: '^(src|migrations|tools|test)/', pathNot: RANKS.flat().map(filesOf) },
+      from: { path: '^(src|packages|migrations|tools|test)/', pathNot: RANKS.flat().map(filesOf) },
       to: {},
     },
     {
@@ -78,6 +79,18 @@ module.exports = {
       to: { path: '^node_modules/(fastify|@fastify|@nestjs/(swagger|platform-fastify))' },
     },
     {
+      name: 'packages-declare-their-libraries',
+      severity: 'error',
+      from: { path: '^packages/', pathNot: '\\.spec\\.ts$' },
+      to: { dependencyTypes: ['npm-no-pkg', 'npm-unknown'] },
+    },
+    {
+      name: 'packages-through-their-index',
+      severity: 'error',
+      from: { pathNot: '^packages/' },
+      to: { path: '^packages/', pathNot: '^packages/[^/]+/src/index\\.ts$' },
+    },
+    {
       name: 'no-orphans',
       severity: 'error',
       from: { orphan: true, path: '^src/', pathNot: '\\.d\\.ts$' },
@@ -90,7 +103,7 @@ module.exports = {
     tsConfig: { fileName: 'tsconfig.json' },
     enhancedResolveOptions: {
       exportsFields: ['exports'],
-      conditionNames: ['import', 'require', 'node', 'default'],
+      conditionNames: ['@scalable-banking/source', 'import', 'require', 'node', 'default'],
     },
   },
 };

@@ -2,7 +2,7 @@ import eslint from '@eslint/js';
 import tseslint from 'typescript-eslint';
 
 export default tseslint.config(
-  { ignores: ['dist', 'node_modules', '.data', 'coverage'] },
+  { ignores: ['**/dist', 'node_modules', '.data', 'coverage'] },
   eslint.configs.recommended,
   {
     files: ['**/*.ts'],
@@ -17,8 +17,20 @@ export default tseslint.config(
     },
   },
   {
+    // Everything above is told what the environment says by the Config. (What starts PostgreSQL hands its PATH on.)
+    files: ['src/**/*.ts'],
+    ignores: ['src/config/**', 'src/database/embedded/**', '**/*.spec.ts'],
+    rules: {
+      'no-restricted-properties': [
+        'error',
+        { object: 'process', property: 'env', message: 'Only src/config reads the environment.' },
+      ],
+      'no-restricted-imports': ['error', { paths: ['process', 'node:process'] }],
+    },
+  },
+  {
     // A describe block is a list of tests, not a function to be read in one go; supertest bodies are untyped.
-    files: ['test/**/*.ts', '**/*.spec.ts'],
+    files: ['**/test/**/*.ts', '**/*.spec.ts'],
     rules: { 'max-lines-per-function': 'off', '@typescript-eslint/no-unsafe-assignment': 'off' },
   },
   {

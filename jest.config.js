@@ -3,7 +3,10 @@ const shared = {
   rootDir: '.',
   testEnvironment: 'node',
   extensionsToTreatAsEsm: ['.ts'],
-  moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },
+  moduleNameMapper: {
+    '^(\\.{1,2}/.*)\\.js$': '$1',
+    '^@scalable-banking/([^/]+)$': '<rootDir>/packages/$1/src/index.ts',
+  },
   transform: { '^.+\\.ts$': '@swc/jest' },
 };
 
@@ -41,12 +44,12 @@ export default {
     {
       ...shared,
       displayName: 'unit',
-      testMatch: ['<rootDir>/{src,tools}/**/*.spec.ts'],
+      testMatch: ['<rootDir>/{src,packages/*/src,tools}/**/*.spec.ts'],
     },
     {
       ...shared,
       displayName: 'integration',
-      testMatch: ['<rootDir>/test/integration/**/*.spec.ts'],
+      testMatch: ['<rootDir>/{test/integration,packages/*/test}/**/*.spec.ts'],
       globalSetup: '<rootDir>/test/support/global-setup.ts',
       globalTeardown: '<rootDir>/test/support/global-teardown.ts',
     },

@@ -8,13 +8,14 @@ import { CoreModule } from './app/app.module.js';
 import { createApp } from './app/create-app.js';
 import { openDatabases, type Bank } from './app/open-databases.js';
 import { loadConfig, type Config } from './config/config.js';
+import { variableWarnings } from './config/former-variables.js';
 import { checkCredentials } from './app/credentials-check.js';
 import { createDemoAccount } from './app/demo-account.js';
-import { startMessage } from './app/user-message.js';
+import { userMessage } from './app/user-message.js';
 import { keyFileProblem, readTls } from './http/server/tls.js';
 import { createLogger, NestLogger } from './observability/logging.js';
 import { openFilesProblem } from './http/server/open-files.js';
-import { serve } from './app/serve.js';
+import { listenProblem, serve } from './app/serve.js';
 import { die, dieOnDefects, leaveOnSignals, stopOnSignals } from './app/shutdown.js';
 import { Workers } from './app/workers/workers.js';
 
@@ -23,13 +24,13 @@ async function main(): Promise<void> {
   const logger = createLogger(config.log);
   const fewFiles = openFilesProblem(config);
   if (fewFiles !== undefined) logger.warn(fewFiles);
+  for (const warning of variableWarnings(config)) logger.warn(warning);
   dieOnDefects(logger);
   leaveOnSignals();
   readTls(config.http);
   const openKeyFile = keyFileProblem(config.http);
   if (openKeyFile !== undefined) logger.warn(openKeyFile);
-  await checkPort(config);
-  if (config.management) await checkPort(config.management);
+  await checkPorts(config);
   const bank = await openDatabases(config, logger, {
     holder: 'service',
     allowDown: true,
@@ -39,7 +40,7 @@ async function main(): Promise<void> {
     await bank.close();
     throw error;
   });
-  const start = config.workers === 1 ? serveAlone : serveWithWorkers;
+  const start = config.operation.workers === 1 ? serveAlone : serveWithWorkers;
   announce(await start(config, bank, logger), config, bank, logger);
 }
 
@@ -47,11 +48,16 @@ async function main(): Promise<void> {
  * Before a database is made for nothing, like the look at the files for TLS. That the port stays free is for `listen` to
  * find out.
  */
-async function checkPort({ host, port }: Pick<Config, 'host' | 'port'>): Promise<void> {
-  const probe = createServer().listen(port, host);
-  await once(probe, 'listening');
-  probe.close();
-  await once(probe, 'close');
+async function checkPorts(config: Config): Promise<void> {
+  for (const place of [config.http, config.management]) {
+    if (!place) continue;
+    const probe = createServer().listen(place.port, place.host);
+    await once(probe, 'listening').catch((error: unknown) => {
+      throw listenProblem(error, config);
+    });
+    probe.close();
+    await once(probe, 'close');
+  }
 }
 
 /** @returns the service's URL, as soon as it listens */
@@ -78,7 +84,7 @@ async function serveWithWorkers(config: Config, bank: Bank, logger: Logger): Pro
       await bank.close();
       if (problem !== undefined) throw new Error(problem);
     };
-    const giveUp = stopOnSignals({ inOrder, timeoutMs: config.shutdownTimeoutMs, logger });
+    const giveUp = stopOnSignals({ inOrder, timeoutMs: config.operation.shutdownTimeoutMs, logger });
     return await workers.start(giveUp);
   } catch (error) {
     await workers.stop();
@@ -112,8 +118,8 @@ function announce(url: string, config: Config, bank: Bank, logger: Logger): void
   announceAccess(config, logger);
 }
 
-function announceAccess({ auth }: Config, logger: Logger): void {
-  const tokens = auth.jwt ? `, or with a token of ${auth.jwt.issuer}` : '';
+function announceAccess({ auth, jwt }: Config, logger: Logger): void {
+  const tokens = jwt ? `, or with a token of ${jwt.issuer}` : '';
   if (auth.enabled) {
     logger.info(`Access:     with an API key (npm run -s cli -- keys create --help)${tokens}`);
   } else if (auth.onlyThisMachine) {
@@ -124,6 +130,6 @@ function announceAccess({ auth }: Config, logger: Logger): void {
 }
 
 main().catch((error: unknown) => {
-  console.error(`Can't start. ${startMessage(error)}`);
+  console.error(`Can't start. ${userMessage(error)}`);
   process.exit(1);
 });

@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { createApp } from './app/create-app.js';
 import { loadConfig } from './config/config.js';
-import { startMessage } from './app/user-message.js';
+import { userMessage } from './app/user-message.js';
 import { createLogger } from './observability/logging.js';
 import { Metrics } from './observability/metrics.js';
 import { serve } from './app/serve.js';
@@ -34,6 +34,6 @@ async function main(primary: PrimaryLink): Promise<void> {
 
 const primary = new PrimaryLink();
 main(primary).catch(async (error: unknown) => {
-  await primary.failed(startMessage(error));
+  await primary.failed(userMessage(error));
   process.exit(1);
 });

@@ -8,7 +8,7 @@ import { messageOf } from '../domain/error-message.js';
 import { Metrics } from '../observability/metrics.js';
 import { ApiKeys } from './api-keys.js';
 import { Authenticator } from './authenticator.js';
-import { KeyConnections } from './key-connections.js';
+import { ApiKeyStore } from './api-key-store.js';
 import { Tokens } from './tokens.js';
 
 /** The injection token of the {@link Authenticator}; undefined: authentication is off. */
@@ -34,27 +34,24 @@ export class AccessModule implements OnApplicationShutdown {
 function createApiKeys({ auth }: Config, [first]: readonly Shard[], metrics: Metrics): ApiKeys | undefined {
   if (!first?.keys) return undefined;
   const logger = new Logger('Credentials');
-  const keys = new ApiKeys(
-    new KeyConnections(first.keys, first.address.schema),
-    auth.keysStaleMs,
-    (problem) => {
-      if (problem === undefined) return logger.log('API keys can be read again');
-      const minutes = Math.round(auth.keysStaleMs / 60_000);
-      logger.warn(
-        `API keys can't be read (${messageOf(problem)}): those in use are believed for ${minutes} min, others get 503`,
-      );
-    },
-  );
+  const store = new ApiKeyStore(first.keys, first.address.schema);
+  const keys = new ApiKeys(store, auth.keysStaleMs, (problem) => {
+    if (problem === undefined) return logger.log('API keys can be read again');
+    const minutes = Math.round(auth.keysStaleMs / 60_000);
+    logger.warn(
+      `API keys can't be read (${messageOf(problem)}): those in use are believed for ${minutes} min, others get 503`,
+    );
+  });
   metrics.watchKeys(() => !keys.unreadable);
   return keys;
 }
 
 function createAuthenticator(
-  { auth }: Config,
+  { auth, jwt }: Config,
   keys: ApiKeys | undefined,
   metrics: Metrics,
 ): Authenticator | undefined {
-  const tokens = auth.jwt && new Tokens(auth.jwt);
+  const tokens = jwt && new Tokens(jwt);
   return (
     keys &&
     new Authenticator(keys, tokens, auth.failuresPerMinute, (failure) =>

@@ -2,7 +2,8 @@ import { LRUCache } from 'lru-cache';
 import { CredentialStoreUnavailableError, UnauthorizedError } from './access-errors.js';
 import { halfOf, AdaptiveConcurrencyLimiter } from '../concurrency/adaptive-concurrency-limiter.js';
 import { hashOfKey, isKey } from './api-key.js';
-import { KeyReads, type KeyDatabase, type KeyRow } from './key-reads.js';
+import type { ApiKeyStore, ValidKey } from './api-key-store.js';
+import { KeyReads } from './key-reads.js';
 import { principalOf, type CredentialSource, type KnownCredential, type Principal } from './principal.js';
 
 /** How long a key is trusted after a read: a revocation takes effect everywhere within this time plus one request. */
@@ -33,17 +34,17 @@ export class ApiKeys implements CredentialSource {
   private readonly reads: KeyReads;
   private readonly turns = new AdaptiveConcurrencyLimiter(LOOK_UPS);
   /** Ids of keys whose last use is still to be recorded. */
-  private used = new Set<string>();
+  private used = new Set<number>();
   private noting = false;
 
   /** @param staleMs how long after its last read a key is trusted while keys can't be read */
   constructor(
-    private readonly database: KeyDatabase,
+    private readonly store: ApiKeyStore,
     private readonly staleMs: number,
     onStateChanged: KeysWatch = () => undefined,
   ) {
     const found = (...result: Parameters<ApiKeys['learn']>) => this.learn(...result);
-    this.reads = new KeyReads(database, { found, stateChanged: onStateChanged });
+    this.reads = new KeyReads(store, { found, stateChanged: onStateChanged });
   }
 
   /** The last read of keys failed. */
@@ -89,7 +90,7 @@ export class ApiKeys implements CredentialSource {
     await this.turns.run(client, () => this.reads.read(hash));
   }
 
-  private learn(hash: string, row: KeyRow | undefined, readMs: number): void {
+  private learn(hash: string, row: ValidKey | undefined, readMs: number): void {
     const earlier = this.known.get(hash);
     if (!row) {
       if (earlier) earlier.end(readMs);
@@ -101,37 +102,24 @@ export class ApiKeys implements CredentialSource {
       new KnownKey({
         believedMs: () => (this.reads.unreadable ? Math.max(this.staleMs, VALID_MS) : VALID_MS),
         refresh: () => this.reads.refresh(hash),
-        noteUse: () => this.noteUse(row.key_id),
+        noteUse: () => this.noteUse(row.keyId),
       });
     known.learn(row, readMs);
     this.known.set(hash, known);
   }
 
-  private noteUse(keyId: string): void {
+  private noteUse(keyId: number): void {
     this.used.add(keyId);
     if (!this.noting) void this.noteUses();
   }
 
-  /**
-   * Writes at most once a minute per key and process, skips a key that another process has just updated, and never waits
-   * for a lock. A failure is ignored: the time of last use is only informative.
-   */
+  /** Writes at most once a minute per key and process. A failure is ignored: the time of last use is only informative. */
   private async noteUses(): Promise<void> {
-    const { apiKeys } = this.database.tables;
     this.noting = true;
     while (this.used.size > 0) {
       const keyIds = [...this.used];
       this.used.clear();
-      await this.database
-        .query(
-          `UPDATE ${apiKeys} SET last_used_at = now()
-           WHERE key_id IN (
-             SELECT key_id FROM ${apiKeys} WHERE key_id = ANY($1::bigint[])
-               AND (last_used_at IS NULL OR last_used_at < now() - $2 * interval '1 millisecond')
-             FOR NO KEY UPDATE SKIP LOCKED)`,
-          [keyIds, LAST_USE_MS],
-        )
-        .catch(() => undefined);
+      await this.store.noteUse(keyIds, LAST_USE_MS).catch(() => undefined);
     }
     this.noting = false;
   }
@@ -157,9 +145,9 @@ export class KnownKey implements KnownCredential {
 
   constructor(private readonly keeper: KeyKeeper) {}
 
-  learn({ key_id, scopes, owner, expires_at }: KeyRow, readMs: number): void {
-    this.principal = principalOf(`key:${key_id}`, owner ?? undefined, scopes);
-    this.expiresAtMs = expires_at?.getTime() ?? Infinity;
+  learn({ keyId, scopes, owner, expiresAt }: ValidKey, readMs: number): void {
+    this.principal = principalOf(`key:${keyId}`, owner ?? undefined, scopes);
+    this.expiresAtMs = expiresAt?.getTime() ?? Infinity;
     this.readMs = readMs;
     this.ended = false;
   }

@@ -1,29 +1,14 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
-import type { SchemaTables } from '../storage/tables.js';
 import { CredentialStoreUnavailableError } from './access-errors.js';
-
-/** The database that holds the keys. */
-export interface KeyDatabase {
-  readonly tables: Pick<SchemaTables, 'apiKeys'>;
-  /** Within its own time limit. @throws any failure of the database or the connection */
-  query<Row>(sql: string, parameters: readonly unknown[]): Promise<Row[]>;
-}
-
-export interface KeyRow {
-  readonly key_id: string;
-  readonly hash: Buffer;
-  readonly scopes: string[];
-  readonly owner: string | null;
-  readonly expires_at: Date | null;
-}
+import type { ApiKeyStore, ValidKey } from './api-key-store.js';
 
 /** Receives the results of {@link KeyReads}. */
 export interface KeyReadsListener {
   /**
-   * @param row undefined: the key does not exist, was revoked or has expired
+   * @param key undefined: it does not exist, was revoked or has expired
    * @param readMs when the read began, by performance.now()
    */
-  found(hash: string, row: KeyRow | undefined, readMs: number): void;
+  found(hash: string, key: ValidKey | undefined, readMs: number): void;
   /** @param problem why keys can no longer be read; undefined: they can again */
   stateChanged(problem: unknown): void;
 }
@@ -55,7 +40,7 @@ export class KeyReads {
   private readonly impatient = new Set<() => void>();
 
   constructor(
-    private readonly database: KeyDatabase,
+    private readonly store: ApiKeyStore,
     private readonly listener: KeyReadsListener,
   ) {}
 
@@ -125,12 +110,8 @@ export class KeyReads {
     const late = setTimeout(() => setImmediate(() => this.reading === batch && this.becomeSlow()), SLOW_MS);
     this.wasSlow = false;
     try {
-      const rows = await this.database.query<KeyRow>(
-        `SELECT key_id, hash, scopes, owner, expires_at FROM ${this.database.tables.apiKeys}
-         WHERE hash = ANY($1::bytea[]) AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())`,
-        [[...batch.keys()].map((hash) => Buffer.from(hash, 'hex'))],
-      );
-      this.succeed(batch, rows, readMs);
+      const keys = await this.store.findValid([...batch.keys()].map((hash) => Buffer.from(hash, 'hex')));
+      this.succeed(batch, keys, readMs);
     } catch (error) {
       this.fail(error);
     } finally {
@@ -140,8 +121,8 @@ export class KeyReads {
     }
   }
 
-  private succeed(batch: Waiting, rows: readonly KeyRow[], readMs: number): void {
-    const found = new Map(rows.map((row) => [row.hash.toString('hex'), row]));
+  private succeed(batch: Waiting, keys: readonly ValidKey[], readMs: number): void {
+    const found = new Map(keys.map((key) => [key.hash.toString('hex'), key]));
     for (const [hash, { resolve }] of batch) {
       this.listener.found(hash, found.get(hash), readMs);
       resolve();

@@ -18,7 +18,11 @@ const GOOD = 'revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())'
  *
  * @throws StartError that says what to do
  */
-export async function checkCredentials({ auth }: Config, bank: BankShards, logger: Logger): Promise<void> {
+export async function checkCredentials(
+  { auth, jwt }: Config,
+  bank: BankShards,
+  logger: Logger,
+): Promise<void> {
   const [shard] = bank.shards;
   // Nothing can be said about a shard that is down; the request for a key will tell.
   if (!auth.enabled || !shard || bank.down.has(0)) return;
@@ -31,7 +35,7 @@ export async function checkCredentials({ auth }: Config, bank: BankShards, logge
   try {
     await client.connect();
     const { apiKeys } = tablesOf(shard.schema);
-    if (!auth.jwt) await requireKey(client, apiKeys);
+    if (!jwt) await requireKey(client, apiKeys);
     await warnOfNarrowedKeys(client, apiKeys, logger);
   } finally {
     await client.end().catch(() => undefined);

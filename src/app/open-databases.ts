@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { EmbeddedPostgres, sharedBuffers } from '@scalable-banking/embedded-postgres';
 import type { Logger } from 'pino';
 import { connectionsTo, type Config } from '../config/config.js';
 import {
@@ -7,8 +8,7 @@ import {
   ShardUnusableError,
   type BootstrappedShards,
 } from '../sharding/bootstrap-shards.js';
-import { sharedBuffers } from '../database/embedded/memory.js';
-import { EmbeddedPostgres } from '../database/embedded-postgres.js';
+import { EMBEDDED_NAMES, handOver } from './embedded-bank.js';
 import type { ShardAddress } from '../config/shard-address.js';
 import { UserError } from '../domain/user-error.js';
 
@@ -44,7 +44,7 @@ export async function openDatabases(
 ): Promise<Bank> {
   const servers = await openServers(config, logger, options);
   try {
-    const settled = await settleInTime(servers.shards, config.databaseStartTimeoutMs, logger, options);
+    const settled = await settleInTime(servers.shards, config.database.startTimeoutMs, logger, options);
     if (settled.migrations.length > 0) {
       logger.info({ migrations: settled.migrations }, 'the schema was brought up to date');
     }
@@ -61,10 +61,10 @@ export async function openServers(
   logger: Logger,
   options: OpenDatabasesOptions,
 ): Promise<Pick<Bank, 'shards' | 'embedded' | 'close'>> {
-  if (config.shards) return { shards: config.shards, embedded: false, close: () => Promise.resolve() };
+  const { shards, schema } = config.database;
+  if (shards) return { shards, embedded: false, close: () => Promise.resolve() };
   const server = await openEmbedded(config, logger, options);
-  const shard = { url: server.url, schema: config.databaseSchema };
-  return { shards: [shard], embedded: true, close: () => server.close() };
+  return { shards: [{ url: server.url, schema }], embedded: true, close: () => server.close() };
 }
 
 /** Connections to the embedded server for probes, migrations and several simultaneous commands. */
@@ -75,27 +75,35 @@ const MOST_CONNECTIONS = 2_000;
 
 /** The connections that the embedded server must allow: they grow with the workers and their pools. @throws StartError */
 export function embeddedConnections(config: Config): number {
-  const needed = config.workers * connectionsTo(1, config) + OTHER_CONNECTIONS;
+  const needed = config.operation.workers * connectionsTo(1, config) + OTHER_CONNECTIONS;
   if (needed <= MOST_CONNECTIONS) return Math.max(LEAST_CONNECTIONS, needed);
+  const { lockWaiters, atomicBatches } = config.ledger;
   throw new StartError(
-    'WORKERS × (LEDGER_FLUSHERS + LEDGER_LANES + LEDGER_ATOMIC_BATCHES + DATABASE_READ_POOL) must not be more than ' +
+    `WORKERS × (LEDGER_BATCH_WRITERS + DATABASE_READ_POOL + ${lockWaiters + atomicBatches}) must not be more than ` +
       `${MOST_CONNECTIONS - OTHER_CONNECTIONS} connections with the embedded PostgreSQL. Lower one, or set DATABASE_URL.`,
   );
 }
 
-function openEmbedded(
+async function openEmbedded(
   config: Config,
   logger: Logger,
   options: OpenDatabasesOptions,
 ): Promise<EmbeddedPostgres> {
-  return EmbeddedPostgres.open({
-    dataDir: config.dataDir,
+  let handedOver = false;
+  const server = await EmbeddedPostgres.open({
+    ...EMBEDDED_NAMES,
+    dataDir: config.database.dataDir,
     holder: options.holder,
     shareRunning: options.shareRunning,
     onLost: options.onLost,
     settings: { max_connections: String(embeddedConnections(config)), shared_buffers: sharedBuffers() },
+    prepare: async (client) => {
+      handedOver = await handOver(client);
+    },
     log: (level, message) => logger[level]({ context: 'PostgreSQL' }, message),
   });
+  if (handedOver) logger.info(`The bank in ${config.database.dataDir} no longer belongs to a superuser`);
+  return server;
 }
 
 /** Retries for a while: a server that starts together with the service may need a moment. */

@@ -30,7 +30,7 @@ export function stopOnSignals({ inOrder, timeoutMs, logger }: Stop): (error: Err
     stopping = true;
     logger.info(why, 'stopping: open requests are still answered');
     setTimeout(
-      () => die(logger, new Error('SHUTDOWN_TIMEOUT_MS is over'), 'stopped hard'),
+      () => die(logger, new Error(`not stopped after ${timeoutMs} ms`), 'stopped hard'),
       timeoutMs,
     ).unref();
     try {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
+import { EmbeddedPostgresError } from '@scalable-banking/embedded-postgres';
 import { StartError } from './open-databases.js';
 import { ConfigError } from '../config/config.js';
-import { EmbeddedPostgresError } from '../database/embedded-postgres.js';
 import { ShardMismatchError } from '../storage/migrate.js';
 import { LedgerError, type LedgerFailure } from '../domain/errors.js';
 import { exitCodeOf, userMessage, failureMessage, InterruptedError, CommandError } from './user-message.js';
@@ -11,13 +11,18 @@ const withCode = (message: string, code: string) => Object.assign(new Error(mess
 describe('userMessage', () => {
   it.each([
     new StartError('the database is too old'),
-    new EmbeddedPostgresError('DATA_DIR is in use'),
     new ShardMismatchError('shard 1 of 2'),
     new CommandError('10 accounts were made'),
     new InterruptedError('SIGINT'),
     new ConfigError(['PORT must be a whole number']),
   ])('says what $name was given to say, and nothing else', (error) => {
     expect(userMessage(error)).toBe(error.message);
+  });
+
+  it('names the variables that change where the embedded PostgreSQL lies', () => {
+    expect(userMessage(new EmbeddedPostgresError('The data folder /data is in use.'))).toBe(
+      'The data folder /data is in use. (DATA_DIR names the data folder; DATABASE_URL names a server to use instead.)',
+    );
   });
 
   it('says in a sentence why the ledger refused', () => {

@@ -1,7 +1,7 @@
+import { EmbeddedPostgresError } from '@scalable-banking/embedded-postgres';
 import { sqlStateOf } from '../storage/database-errors.js';
-import { EmbeddedPostgresError } from '../database/embedded-postgres.js';
 import { LedgerError, type LedgerFailure } from '../domain/errors.js';
-import { messageOf } from '../domain/error-message.js';
+import { codeOf, messageOf } from '../domain/error-message.js';
 import { UserError } from '../domain/user-error.js';
 
 /** A command could not do its work, for a reason that is not a defect. */
@@ -34,30 +34,16 @@ export function exitCodeOf(error: unknown): number {
  */
 const SERVER_TROUBLE = /^(08|25006|28|3D|42501|53|57|58)/;
 
+/** The package does not know the variables that its user would change. */
+const EMBEDDED_VARIABLES = 'DATA_DIR names the data folder; DATABASE_URL names a server to use instead.';
+
 /** One sentence for what the user can put right; the stack for anything else, which is a defect. */
 export function userMessage(error: unknown): string {
-  if (error instanceof UserError || error instanceof EmbeddedPostgresError) return error.message;
+  if (error instanceof UserError) return error.message;
+  if (error instanceof EmbeddedPostgresError) return `${error.message} (${EMBEDDED_VARIABLES})`;
   if (error instanceof LedgerError) return failureMessage(error.failure);
   if (isServerTrouble(error)) return `the database failed: ${messageOf(error)}`;
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
-}
-
-/** The same for a failed start, which may also find its port in use. */
-export function startMessage(error: unknown): string {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  const prefix = isOfManagement(error) ? 'MANAGEMENT_' : '';
-  if (code === 'EADDRINUSE') {
-    const port = process.env[`${prefix}PORT`] ?? '3000';
-    return `${prefix}PORT ${port} is in use by another program. Stop it, or choose another ${prefix}PORT.`;
-  }
-  if (code === 'EADDRNOTAVAIL' || code === 'EACCES') {
-    return `${prefix}HOST and ${prefix}PORT can't be listened on: ${(error as Error).message}`;
-  }
-  return userMessage(error);
-}
-
-function isOfManagement(error: unknown): boolean {
-  return error instanceof Error && 'port' in error && String(error.port) === process.env.MANAGEMENT_PORT;
 }
 
 /** The failures of the ledger, in a sentence. */
@@ -96,9 +82,5 @@ function isServerTrouble(error: unknown): boolean {
   if (state !== undefined) return SERVER_TROUBLE.test(state);
   // Without a SQLSTATE: errors of the operating system like ECONNREFUSED, or pg's words for a lost connection.
   if (!(error instanceof Error)) return false;
-  const code: unknown = 'code' in error ? error.code : undefined;
-  return (
-    (typeof code === 'string' && /^E[A-Z]{3,}$/.test(code)) ||
-    /^(Connection terminated|timeout e)/.test(error.message)
-  );
+  return /^E[A-Z]{3,}$/.test(codeOf(error) ?? '') || /^(Connection terminated|timeout e)/.test(error.message);
 }

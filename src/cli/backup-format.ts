@@ -4,8 +4,7 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { z } from 'zod';
-import { codeOf } from '../database/embedded/errors.js';
-import { messageOf } from '../domain/error-message.js';
+import { codeOf, messageOf } from '../domain/error-message.js';
 import { CommandError } from '../app/user-message.js';
 
 /** Written last: a folder without it is no backup. */

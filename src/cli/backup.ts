@@ -3,14 +3,13 @@ import { lstat, mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
+import { syncFolder } from '@scalable-banking/embedded-postgres';
 import { type Client, escapeIdentifier } from 'pg';
 import { to as copyTo } from 'pg-copy-streams';
 import { recordAct } from '../audit/audit-log.js';
-import { syncFolder } from '../database/embedded/data-folder.js';
-import { codeOf } from '../database/embedded/errors.js';
 import type { ShardAddress } from '../config/shard-address.js';
 import type { SchemaTables } from '../storage/tables.js';
-import { messageOf } from '../domain/error-message.js';
+import { codeOf, messageOf } from '../domain/error-message.js';
 import { CommandError } from '../app/user-message.js';
 import {
   BACKED_UP,

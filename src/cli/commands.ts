@@ -219,8 +219,8 @@ export async function listShards({
 }
 
 /** Where a service with these settings shows its metrics. */
-function operatorsUrl({ host, port, http, management }: Config): string {
-  const place = management ?? { host, port };
+function operatorsUrl({ http, management }: Config): string {
+  const place = management ?? http;
   const name = isIPv6(place.host) ? `[${place.host}]` : place.host;
   return `${http.tls && !management ? 'https' : 'http'}://${name}:${place.port}`;
 }
@@ -256,7 +256,7 @@ async function withServers(
   command: string,
   work: (session: Omit<Session, 'bank'> & { shards: readonly ShardAddress[] }) => Promise<void>,
 ): Promise<void> {
-  const config = loadConfig();
+  const config = loadConfig(undefined, { LOG_LEVEL: 'warn' });
   const logger = createCliLogger(config);
   const servers = await openServers(config, logger, { holder: `cli ${command}`, shareRunning: true });
   try {
@@ -267,7 +267,7 @@ async function withServers(
 }
 
 async function withBank(command: string, work: (session: Session) => Promise<void>): Promise<void> {
-  const config = loadConfig();
+  const config = loadConfig(undefined, { LOG_LEVEL: 'warn' });
   const logger = createCliLogger(config);
   const bank = await openDatabases(config, logger, {
     holder: `cli ${command}`,
@@ -300,7 +300,6 @@ function onInterrupt(): AbortSignal {
 
 /** To stderr: stdout is for results. What the service tells of its ordinary course does not interest here. */
 function createCliLogger({ log }: Config): Logger {
-  const level = process.env.LOG_LEVEL ? log.level : 'warn';
-  const format = process.env.LOG_FORMAT === 'json' ? 'json' : 'pretty';
-  return createLogger({ ...log, level, format }, STDERR);
+  const format = log.format === 'json' ? 'json' : 'pretty';
+  return createLogger({ ...log, format }, STDERR);
 }

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { Client } from 'pg';
-import { isThisMachine } from '../config/config.js';
+import { isThisMachine } from '../config/values.js';
 import { bytesOfDistributed, isCitus } from '../storage/citus.js';
 import { describeServer, type ShardAddress } from '../config/shard-address.js';
 import { locateShard } from '../sharding/shard-locator.js';

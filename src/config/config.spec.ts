@@ -1,7 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { describe, expect, it } from '@jest/globals';
-import { ConfigError, loadConfig, VARIABLES, type Config } from './config.js';
+import { ConfigError, loadConfig, type Config } from './config.js';
+import { GONE, variableWarnings } from './former-variables.js';
+import { RENAMED, VARIABLES } from './variables.js';
 
 function problemsOf(environment: NodeJS.ProcessEnv): readonly string[] {
   try {
@@ -16,7 +18,8 @@ function problemsOf(environment: NodeJS.ProcessEnv): readonly string[] {
 /** The variables that the problems name, each at the start of its line. */
 const variablesIn = (problems: readonly string[]) => problems.map((problem) => problem.split(' ')[0]);
 
-const INTEGERS = VARIABLES.filter((name) => /^(PORT|LEDGER_|RATE_LIMIT_|.*_(MS|POOL|ENTRIES)$)/.test(name));
+const NAMES = Object.keys(VARIABLES);
+const INTEGERS = NAMES.filter((name) => /^(PORT|LEDGER_|RATE_LIMIT_|.*_(MS|POOL|ENTRIES)$)/.test(name));
 
 const PROVIDER = {
   JWT_ISSUER: 'https://idp.example.com',
@@ -28,26 +31,31 @@ describe('loadConfig', () => {
   it('needs no variable at all', () => {
     const config = loadConfig({});
     expect(config).toMatchObject({
-      host: '127.0.0.1',
-      port: 3_000,
-      workers: 1,
-      shards: undefined,
-      preparedStatements: 'auto',
+      http: {
+        host: '127.0.0.1',
+        port: 3_000,
+        tls: undefined,
+        trustedProxies: [],
+        corsOrigins: [],
+        swaggerUi: true,
+        headersTimeoutMs: 10_000,
+        answerTimeoutMs: 30_000,
+      },
+      management: undefined,
+      jwt: undefined,
+      rateLimit: undefined,
+      database: { shards: undefined, schema: 'bank', preparedStatements: 'auto' },
+      ledger: { batch: 1_000, maxInFlight: 1_000, queue: 10_000, batchWriters: 2, lockWaiters: 4 },
+      balanceCache: { servesReads: true },
       redis: undefined,
       rabbitmq: undefined,
-      rateLimit: undefined,
-      trustedProxies: [],
-      http: { tls: undefined, corsOrigins: [], swaggerUi: true },
-      management: undefined,
-      databaseSchema: 'bank',
-      ledger: { batch: 1_000, queue: 10_000, batchWriters: 2, lockWaiters: 4 },
-      balanceCache: { servesReads: true },
       log: { level: 'info', requests: 'problems' },
+      operation: { workers: 1, shutdownTimeoutMs: 50_000 },
     });
   });
 
   it('takes a variable that is set to nothing as not set', () => {
-    const empty = Object.fromEntries(VARIABLES.map((name) => [name, '']));
+    const empty = Object.fromEntries(NAMES.map((name) => [name, '']));
     expect(loadConfig(empty)).toEqual(loadConfig({}));
   });
 
@@ -62,17 +70,18 @@ describe('loadConfig', () => {
       DATABASE_URL: 'postgres://bank@db/bank',
       DATABASE_SCHEMA: 'shard_7',
       LEDGER_BATCH: '50',
-      LEDGER_QUEUE: '50',
+      LEDGER_MAX_IN_FLIGHT: '70',
       LOG_LEVEL: 'silent',
       LOG_FORMAT: 'pretty',
       LOG_REQUESTS: 'all',
     });
     expect(config).toMatchObject({
-      host: '0.0.0.0',
-      port: 0,
-      shards: [{ url: 'postgres://bank@db/bank', schema: 'shard_7' }],
-      preparedStatements: 'auto',
-      ledger: { batch: 50, queue: 50 },
+      http: { host: '0.0.0.0', port: 0 },
+      database: {
+        shards: [{ url: 'postgres://bank@db/bank', schema: 'shard_7' }],
+        preparedStatements: 'auto',
+      },
+      ledger: { batch: 50, maxInFlight: 70, queue: 700 },
       log: { level: 'silent', format: 'pretty', requests: 'all' },
     });
   });
@@ -94,7 +103,7 @@ describe('loadConfig', () => {
     [{ NODE_ENV: 'development' }, false],
     [{ NODE_ENV: 'production' }, true],
   ])('with %j requires a server that keeps what it commits: %p', (environment, required) => {
-    expect(loadConfig(environment).requireDurable).toBe(required);
+    expect(loadConfig(environment).database.requireDurable).toBe(required);
   });
 
   it('reads how it listens', () => {
@@ -108,8 +117,8 @@ describe('loadConfig', () => {
       MANAGEMENT_HOST: '10.0.0.7',
     });
     expect(config).toMatchObject({
-      host: '127.0.0.1',
       http: {
+        host: '127.0.0.1',
         tls: { certFile: 'cert.pem', keyFile: 'key.pem' },
         corsOrigins: ['https://app.example.com', 'http://localhost:8080'],
         swaggerUi: false,
@@ -120,7 +129,7 @@ describe('loadConfig', () => {
 
   it('is frozen all the way down', () => {
     const config = loadConfig({}) as { -readonly [K in keyof Config]: Config[K] };
-    expect(() => (config.port = 1)).toThrow(TypeError);
+    expect(() => (config.redis = { url: '', timeoutMs: 1 })).toThrow(TypeError);
     expect(() => ((config.ledger as { batch: number }).batch = 1)).toThrow(TypeError);
     expect(Object.values(config).every((value) => typeof value !== 'object' || Object.isFrozen(value))).toBe(
       true,
@@ -135,7 +144,7 @@ describe('loadConfig: the parts of the scale-out', () => {
     const { shards } = loadConfig({
       SHARDS: `${SHARD_LIST.replace(',', ' \n ')}&sslmode=require`,
       MIGRATION_SHARDS: SHARD_LIST.replaceAll('@db', '@direct'),
-    });
+    }).database;
     expect(shards).toEqual([
       {
         url: 'postgresql://bank@db-0/bank',
@@ -165,7 +174,7 @@ describe('loadConfig: the parts of the scale-out', () => {
   });
 
   it('reads the trusted proxies', () => {
-    expect(loadConfig({ TRUSTED_PROXIES: '10.0.0.0/8, ::1 192.0.2.7' }).trustedProxies).toEqual([
+    expect(loadConfig({ TRUSTED_PROXIES: '10.0.0.0/8, ::1 192.0.2.7' }).http.trustedProxies).toEqual([
       '10.0.0.0/8',
       '::1',
       '192.0.2.7',
@@ -175,8 +184,11 @@ describe('loadConfig: the parts of the scale-out', () => {
 
 describe('loadConfig: workers', () => {
   it('takes a number, or as many as there are cores, and shows who wrote a line where there are several', () => {
-    expect(loadConfig({ WORKERS: '8' })).toMatchObject({ workers: 8, log: { showPid: true } });
-    expect(loadConfig({ WORKERS: 'auto' }).workers).toBe(Math.min(availableParallelism(), 128));
+    expect(loadConfig({ WORKERS: '8' })).toMatchObject({
+      operation: { workers: 8 },
+      log: { showPid: true },
+    });
+    expect(loadConfig({ WORKERS: 'auto' }).operation.workers).toBe(Math.min(availableParallelism(), 128));
     expect(loadConfig({ WORKERS: '1' }).log.showPid).toBe(false);
   });
 
@@ -203,7 +215,7 @@ describe('loadConfig: what it refuses', () => {
   it.each([
     ['PORT', '65536'],
     ['LEDGER_BATCH', '0'],
-    ['LEDGER_FLUSHERS', '65'],
+    ['LEDGER_BATCH_WRITERS', '65'],
     ['DATABASE_SCHEMA', 'Bank'],
     ['DATABASE_SCHEMA', 'bank; drop schema public'],
     ['DATABASE_SCHEMA', '"bank"'],
@@ -238,8 +250,6 @@ describe('loadConfig: what it refuses', () => {
   });
 
   it.each([
-    ['LEDGER_LOCK_TIMEOUT_MS', { LEDGER_LOCK_TIMEOUT_MS: '5001', LEDGER_TRANSACTION_TIMEOUT_MS: '5000' }],
-    ['LEDGER_BATCH', { LEDGER_BATCH: '11', LEDGER_QUEUE: '10' }],
     ['BALANCE_CACHE', { WORKERS: '2', BALANCE_CACHE: 'on' }],
     ['SHARDS', { SHARDS: SHARD_LIST, DATABASE_URL: 'postgresql://bank@db/bank' }],
     [
@@ -263,7 +273,7 @@ describe('loadConfig: what it refuses', () => {
   });
 
   it('lists every variable that is wrong, at once', () => {
-    const wrong = VARIABLES.filter(
+    const wrong = NAMES.filter(
       (name) =>
         !/^(NODE_ENV|(MANAGEMENT_)?HOST|DATA_DIR|TLS_(CERT|KEY)_FILE|JWT_(ISSUER|AUDIENCE|SCOPES_CLAIM))$/.test(
           name,
@@ -279,21 +289,91 @@ describe('loadConfig: what it refuses', () => {
   it('lists contradictions together with the rest', () => {
     const problems = problemsOf({
       PORT: 'none',
-      LEDGER_BATCH: '11',
-      LEDGER_QUEUE: '10',
-      LEDGER_LOCK_TIMEOUT_MS: '5001',
+      TLS_CERT_FILE: 'cert.pem',
+      WORKERS: '2',
+      BALANCE_CACHE: 'on',
     });
-    expect(variablesIn(problems).sort()).toEqual(['LEDGER_BATCH', 'LEDGER_LOCK_TIMEOUT_MS', 'PORT']);
+    expect(variablesIn(problems).sort()).toEqual(['BALANCE_CACHE', 'PORT', 'TLS_CERT_FILE']);
   });
 
   it('never shows a value: it may be a secret that stands in the wrong place', () => {
     const secret = 'hunter2';
-    for (const name of VARIABLES) {
+    for (const name of NAMES) {
       for (const value of [secret, `mysql://bank:${secret}@db/bank`, `postgresql://bank:${secret}@db`]) {
         for (const problem of problemsOf({ [name]: value })) expect(problem).not.toContain(secret);
       }
     }
     expect(problemsOf({ DATABASE_URL: `mysql://bank:${secret}@db/bank` })).toHaveLength(1);
+  });
+});
+
+describe('loadConfig: bounds that depend on others', () => {
+  it.each(['10', '600', '1000', '5000', '600000'])(
+    'waits for locks within a transaction of %s ms',
+    (value) => {
+      const { ledger } = loadConfig({ LEDGER_TRANSACTION_TIMEOUT_MS: value });
+      expect(ledger.lockTimeoutMs).toBe(Math.min(1_000, Number(value)));
+    },
+  );
+
+  it('gives a third of the time for a request to its headers', () => {
+    const { http } = loadConfig({ HTTP_REQUEST_TIMEOUT_MS: '2000' });
+    expect(http).toMatchObject({ headersTimeoutMs: 667, answerTimeoutMs: 2_000 });
+  });
+
+  it('stops no sooner than the longest command can be answered', () => {
+    const { operation } = loadConfig({ LEDGER_COMMAND_TIMEOUT_MS: '60000', SHUTDOWN_DELAY_MS: '7000' });
+    expect(operation.shutdownTimeoutMs).toBe(7_000 + 60_000 + 5_000 + 10_000 + 30_000);
+  });
+});
+
+describe('former variables', () => {
+  it.each(Object.entries(RENAMED))('%s is refused, and the message has the new name', (former, name) => {
+    expect(problemsOf({ [former]: '3' })).toEqual([
+      `${former} must not be set any more: it is called ${name} now`,
+    ]);
+    expect(problemsOf({ [former]: '' })).toEqual([]);
+    expect(NAMES).toContain(name);
+  });
+
+  it('those that are gone are named in one line, with what holds instead', () => {
+    const warn = (environment: NodeJS.ProcessEnv) => variableWarnings(loadConfig(environment), environment);
+    expect(warn({ LEDGER_LANES: '8', HTTP_HEADERS_TIMEOUT_MS: '', JWT_CLOCK_TOLERANCE_S: '0' })).toEqual([
+      'these settings no longer exist and have no effect: LEDGER_LANES (now 4), JWT_CLOCK_TOLERANCE_S',
+    ]);
+    expect(warn({ LEDGER_QUEUE: '7', LEDGER_MAX_IN_FLIGHT: '5' })).toEqual([
+      'these settings no longer exist and have no effect: LEDGER_QUEUE (now 50)',
+    ]);
+    const all = Object.fromEntries(Object.keys(GONE).map((name) => [name, 'nonsense']));
+    const [line, ...others] = warn(all);
+    for (const name of Object.keys(GONE)) expect(line).toContain(name);
+    expect(others).toEqual([]);
+  });
+
+  it.each([
+    ['LEDGER_BATCHS', 'LEDGER_BATCH'],
+    ['LEDGER_COMAND_TIMEOUT_MS', 'LEDGER_COMMAND_TIMEOUT_MS'],
+    ['LEDGER_COMMAND_TIMEOUT', 'LEDGER_COMMAND_TIMEOUT_MS'],
+    ['REDIS_ULR', 'REDIS_URL'],
+    ['DATABASE_URI', 'DATABASE_URL'],
+  ])('%s is taken for a misspelt %s', (name, meant) => {
+    expect(variableWarnings(loadConfig({}), { [name]: 's3cret' })).toEqual([
+      `${name} is not a setting and has no effect: is ${meant} meant?`,
+    ]);
+  });
+
+  it('says nothing of what others may have set', () => {
+    const environment = {
+      HTTP_PROXY: 'x',
+      REDIS_HOST: 'x',
+      LEDGER_PORT: 'x',
+      DATABASE_URL_OLD: 'x',
+      PORTS: 'x',
+    };
+    expect(variableWarnings(loadConfig({}), environment)).toEqual([]);
+    expect(variableWarnings(loadConfig({}), Object.fromEntries(NAMES.map((name) => [name, 'x'])))).toEqual(
+      [],
+    );
   });
 });
 
@@ -304,9 +384,8 @@ describe('.env.example', () => {
     return name === '' ? [] : [[name, value] as const];
   });
 
-  it('names every variable, once', () => {
-    const names = settings.map(([name]) => name).filter((name) => VARIABLES.includes(name));
-    expect(names.sort()).toEqual([...VARIABLES].sort());
+  it('names every variable, once and in order, and no other', () => {
+    expect(settings.map(([name]) => name)).toEqual(NAMES);
   });
 
   it('describes a service that can run, and one that is as without it', () => {
@@ -360,7 +439,7 @@ describe('loadConfig: who needs a credential', () => {
   it.each(['http://127.0.0.1:9000/jwks', 'http://[::1]/jwks', 'http://localhost/jwks'])(
     'takes keys from %s',
     (url) => {
-      expect(loadConfig({ ...PROVIDER, JWT_JWKS_URL: url }).auth.jwt).toMatchObject({ jwksUrl: url });
+      expect(loadConfig({ ...PROVIDER, JWT_JWKS_URL: url }).jwt).toMatchObject({ jwksUrl: url });
     },
   );
 });

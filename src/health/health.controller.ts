@@ -1,10 +1,12 @@
-import { Controller, Get, Inject, Req, ServiceUnavailableException } from '@nestjs/common';
 import {
-  HealthCheck,
-  HealthCheckService,
-  HealthIndicatorService,
-  type HealthIndicatorResult,
-} from '@nestjs/terminus';
+  Controller,
+  Get,
+  Header,
+  Inject,
+  Req,
+  ServiceUnavailableException,
+  type BeforeApplicationShutdown,
+} from '@nestjs/common';
 import type { FastifyRequest } from 'fastify';
 import { Allow } from '../http/access/access.guard.js';
 import type { ApiKeys } from '../access/api-keys.js';
@@ -21,11 +23,14 @@ import { REDIS } from '../redis/redis.module.js';
 import { Lifecycle } from '../observability/lifecycle.js';
 import { DocumentLiveness, DocumentReadiness } from './health.openapi.js';
 
+/** A part of the service, and why it can't be used; undefined: it is up. */
+type Part = readonly [name: string, problem: string | undefined];
+
 @Controller('health')
-export class HealthController {
+export class HealthController implements BeforeApplicationShutdown {
+  private shuttingDown = false;
+
   constructor(
-    private readonly health: HealthCheckService,
-    private readonly indicators: HealthIndicatorService,
     private readonly reader: LedgerReader,
     private readonly lifecycle: Lifecycle,
     @Inject(CONFIG) private readonly config: Config,
@@ -35,7 +40,11 @@ export class HealthController {
     @Inject(API_KEYS) private readonly keys: ApiKeys | undefined,
   ) {}
 
-  /** The process answers; says nothing of the database, for whose trouble a restart is no cure. */
+  beforeApplicationShutdown(): void {
+    this.shuttingDown = true;
+  }
+
+  /** The process answers. Says nothing about the database: a restart of the service would not mend it. */
   @Allow('public')
   @Get('live')
   @DocumentLiveness()
@@ -44,63 +53,52 @@ export class HealthController {
   }
 
   /**
-   * The service can do its work: it is not stopping, and at least one shard answers. One shard of several that is down
-   * shows, but must not take the accounts of all others out of service; nor must what the service can do without. A
-   * shard's events show only while they are held up.
+   * The service can do its work: it is not stopping, and at least one shard answers. If one of several shards is down, the
+   * answer shows it, but the accounts of the others must stay in service; the same holds for what the service can do
+   * without. A shard's events are shown only while they are held up.
    */
   @Allow('public, with more for some')
   @Get('ready')
-  @HealthCheck({ noCache: true, swaggerDocumentation: false })
+  @Header('Cache-Control', 'no-cache, no-store, must-revalidate')
   @DocumentReadiness()
-  async ready(@Req() request: FastifyRequest) {
-    const detailed = isForOperators(request, this.config);
-    try {
-      const report = await this.report();
-      return detailed ? report : bare(report);
-    } catch (error) {
-      if (detailed || !(error instanceof ServiceUnavailableException)) throw error;
-      throw new ServiceUnavailableException(bare(error.getResponse()));
-    }
-  }
-
-  private async report(): Promise<object> {
+  async ready(@Req() request: FastifyRequest): Promise<object> {
     const problems = await this.reader.problems();
-    const serving = !this.lifecycle.stopping && problems.includes(undefined);
-    const shards = problems.map((problem, index) => () => this.indicator(`shard-${index}`, problem));
-    return this.health
-      .check([() => this.service(), ...shards, ...this.optional()])
-      .catch((error: unknown) => {
-        if (!serving || !(error instanceof ServiceUnavailableException)) throw error;
-        return { ...(error.getResponse() as object), status: 'degraded' };
-      });
-  }
-
-  private service(): HealthIndicatorResult {
-    return this.indicator('service', this.lifecycle.stopping ? 'stopping' : undefined);
-  }
-
-  private optional(): (() => HealthIndicatorResult)[] {
-    const { redis, broker, relays, keys } = this;
-    return [
-      ...(keys ? [() => this.indicator('api-keys', keys.unreadable ? "can't be read" : undefined)] : []),
-      ...(redis ? [() => this.indicator('redis', redis.up ? undefined : 'does not answer')] : []),
-      ...(broker
-        ? [() => this.indicator('rabbitmq', broker.status === 'up' ? undefined : broker.status)]
-        : []),
-      ...relays.flatMap((relay, index) => {
-        const problem = relay.problem();
-        return problem === undefined ? [] : [() => this.indicator(`events-${index}`, problem)];
-      }),
+    const parts: readonly Part[] = [
+      ['service', this.lifecycle.stopping ? 'stopping' : undefined],
+      ...problems.map((problem, index): Part => [`shard-${index}`, problem]),
+      ...this.optional(),
     ];
+    const serving = !this.lifecycle.stopping && problems.includes(undefined);
+    const status = this.statusOf(parts, serving);
+    // Everybody may know whether it serves; which of its parts are down is for operators.
+    const answer = isForOperators(request, this.config) ? { status, ...detailsOf(parts) } : { status };
+    if (!serving) throw new ServiceUnavailableException(answer);
+    return answer;
   }
 
-  private indicator(name: string, problem: string | undefined): HealthIndicatorResult {
-    const session = this.indicators.check(name);
-    return problem === undefined ? session.up() : session.down(problem);
+  private statusOf(parts: readonly Part[], serving: boolean): string {
+    if (this.shuttingDown) return 'shutting_down';
+    if (!serving) return 'error';
+    return parts.every(([, problem]) => problem === undefined) ? 'ok' : 'degraded';
+  }
+
+  private optional(): Part[] {
+    const { redis, broker, relays, keys } = this;
+    const events = relays.map((relay, index): Part => [`events-${index}`, relay.problem()]);
+    return [
+      ...(keys ? [['api-keys', keys.unreadable ? "can't be read" : undefined] as const] : []),
+      ...(redis ? [['redis', redis.up ? undefined : 'does not answer'] as const] : []),
+      ...(broker ? [['rabbitmq', broker.status === 'up' ? undefined : broker.status] as const] : []),
+      ...events.filter(([, problem]) => problem !== undefined),
+    ];
   }
 }
 
-/** Whether it serves is for whoever asks; which of its parts are down, for operators. */
-function bare(report: object | string): object {
-  return { status: (report as { status: string }).status };
+/** In the form that monitoring knows from Nest's health checks: what is up, what is down, and both. */
+function detailsOf(parts: readonly Part[]) {
+  const down = parts.filter(([, problem]) => problem !== undefined);
+  const up = parts.filter(([, problem]) => problem === undefined);
+  const info = Object.fromEntries(up.map(([name]) => [name, { status: 'up' }]));
+  const error = Object.fromEntries(down.map(([name, message]) => [name, { message, status: 'down' }]));
+  return { info, error, details: { ...info, ...error } };
 }

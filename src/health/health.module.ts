@@ -1,5 +1,4 @@
 import { Module } from '@nestjs/common';
-import { TerminusModule } from '@nestjs/terminus';
 import { AccessModule } from '../access/access.module.js';
 import { MessagingModule } from '../messaging/messaging.module.js';
 import { LedgerModule } from '../ledger/ledger.module.js';
@@ -9,13 +8,7 @@ import { Lifecycle } from '../observability/lifecycle.js';
 import { MetricsController } from './metrics.controller.js';
 
 @Module({
-  imports: [
-    TerminusModule.forRoot({ logger: false }),
-    LedgerModule,
-    AccessModule,
-    MessagingModule,
-    RedisModule,
-  ],
+  imports: [LedgerModule, AccessModule, MessagingModule, RedisModule],
   controllers: [HealthController, MetricsController],
   providers: [Lifecycle],
 })

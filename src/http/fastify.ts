@@ -37,13 +37,13 @@ const HOST = /^(?:[\w.~!$&'()*+,;=%-]*|\[[\w.~!$&'()*+,;=:-]+\])(?::\d*)?$/;
  * @throws ConfigError when the files for TLS are not what they should be
  */
 export function createFastifyAdapter(config: Config, { api }: SecurityHeaders): FastifyAdapter {
-  const { trustedProxies, http: limits } = config;
+  const { http: limits } = config;
   const tls = readTls(limits);
   const options = serverOptions(limits);
   return new FastifyAdapter<Server>({
     logger: false,
     bodyLimit: BODY_LIMIT_BYTES,
-    trustProxy: trustedProxies.length > 0 && isAmong(trustedProxies),
+    trustProxy: limits.trustedProxies.length > 0 && isAmong(limits.trustedProxies),
     requestTimeout: limits.requestTimeoutMs,
     keepAliveTimeout: limits.keepAliveTimeoutMs,
     // While it stops, open connections are still served: refusing them would lose requests that are on their way.
@@ -158,7 +158,7 @@ function report(
     const durationMs = reply.elapsedTime;
     metrics.requestDone(request.method, route, reply.statusCode, durationMs / 1000);
     // How long a batch takes is its client's choice.
-    const isSlow = durationMs >= config.slowRequestMs && !isBatch(request);
+    const isSlow = durationMs >= config.log.slowRequestMs && !isBatch(request);
     const problem = reply.statusCode >= 500 || reply.statusCode === 408 || isSlow;
     if (problem || config.log.requests === 'all') {
       const line = {

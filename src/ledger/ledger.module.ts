@@ -16,14 +16,11 @@ import { ShardedLedger, type ShardWriter } from './sharded-ledger.js';
 import { LedgerReader } from './read/ledger-reader.js';
 import { RecentLocalBatches } from '../messaging/recent-local-batches.js';
 import { BatchStatements } from './write/batch-statements.js';
-import { ShardReader } from './read/shard-reader.js';
+import { READERS, ShardReader } from './read/shard-reader.js';
 import { ShardRouter } from '../sharding/shard-router.js';
 import { AdaptiveConcurrencyLimiter } from '../concurrency/adaptive-concurrency-limiter.js';
 import { TransactionRunner } from '../storage/transaction-runner.js';
 import { RecentLocalBatchesModule } from '../messaging/recent-local-batches.module.js';
-
-/** The injection token of the shards' {@link ShardReader}s. */
-export const READERS = Symbol('READERS');
 
 /** Puts the ledger together, shard by shard. */
 @Module({
@@ -37,16 +34,8 @@ export const READERS = Symbol('READERS');
     },
     { provide: Ledger, useExisting: ShardedLedger },
     { provide: READERS, inject: [CONFIG, SHARDS, BalanceCache, Metrics], useFactory: createReaders },
-    {
-      provide: LedgerReader,
-      inject: [READERS, BalanceCache],
-      useFactory: (...parts: ConstructorParameters<typeof LedgerReader>) => new LedgerReader(...parts),
-    },
-    {
-      provide: AccountOwners,
-      inject: [READERS],
-      useFactory: (readers: ShardRouter<ShardReader>) => new AccountOwners(readers),
-    },
+    LedgerReader,
+    AccountOwners,
   ],
   exports: [Ledger, LedgerReader, AccountOwners, READERS],
 })
@@ -67,7 +56,13 @@ function createReaders(
 ): ShardRouter<ShardReader> {
   const readers = shards.map(({ general, address, index }) => {
     const runner = new TransactionRunner(general, config.ledger);
-    const reader = new ShardReader(general, runner, tablesOf(address.schema), balances, config.readTimeoutMs);
+    const reader = new ShardReader(
+      general,
+      runner,
+      tablesOf(address.schema),
+      balances,
+      config.database.readTimeoutMs,
+    );
     metrics.forShard(index).watchUp(async () => (await reader.problem()) === undefined);
     return reader;
   });
@@ -93,8 +88,7 @@ function createWriter(
   ...[balances, recentLocalBatches, metrics]: WriterParts
 ): ShardWriter {
   const logger = new Logger('Ledger');
-  const tables = tablesOf(shard.address.schema);
-  const statements = new BatchStatements(tables);
+  const statements = new BatchStatements(tablesOf(shard.address.schema));
   const shardMetrics = metrics.forShard(shard.index);
   shardMetrics.watchPool('ledger', () => shard.ledger.connections);
   shardMetrics.watchPool('general', () => shard.general.connections);
@@ -118,11 +112,6 @@ function createWriter(
   return {
     scheduler,
     limiter,
-    opener: new AccountOpener(
-      new TransactionRunner(shard.general, config.ledger),
-      statements,
-      balances,
-      tables,
-    ),
+    opener: new AccountOpener(new TransactionRunner(shard.general, config.ledger), statements, balances),
   };
 }

@@ -101,7 +101,7 @@ function createRelays(
     );
     const settings = rabbitmq && { ...rabbitmq, bankId: identity.bankId, shardIndex: index };
     const publishers = broker && settings ? [bus, new RabbitMqPublisher(broker, settings)] : [bus];
-    return new OutboxRelay(outbox, publishers, config.outboxPollMs, metrics.forOutbox(index), {
+    return new OutboxRelay(outbox, publishers, config.outbox.pollMs, metrics.forOutbox(index), {
       failing: (error) =>
         logger.warn({ msg: `shard ${index}: publishing failed and is tried again`, err: error }),
       recovered: () => logger.log(`shard ${index}: events are published again`),

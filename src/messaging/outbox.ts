@@ -1,5 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import type { QueryRunner } from 'typeorm';
+import type { PoolClient } from 'pg';
+import { Any, type EntityManager } from 'typeorm';
+import { send } from '../storage/connection.js';
+import { OutboxEntity } from '../storage/entities/outbox.entity.js';
+import { ShardIdentityEntity } from '../storage/entities/shard-identity.entity.js';
 import { TRANSACTION_COLUMNS, transactionFromRow, type TransactionRow } from '../storage/rows.js';
 import type { SchemaTables } from '../storage/tables.js';
 import type { Transaction } from '../domain/transaction.js';
@@ -7,7 +11,7 @@ import type { TransactionRunner } from '../storage/transaction-runner.js';
 
 /** Rows at the head of the outbox, each of one committed batch, in the order in which they are to be published. */
 export interface Chunk {
-  readonly outboxIds: readonly string[];
+  readonly outboxIds: readonly number[];
   /** Whether more was waiting than the chunk had room for. */
   readonly more: boolean;
   /** The transactions of those batches that had to be read, batch by batch. */
@@ -57,16 +61,18 @@ export class Outbox {
   ) {}
 
   async isEmpty(): Promise<boolean> {
-    return this.runner.run((queryRunner) => this.holdsNothing(queryRunner));
+    return this.runner.run(({ manager }) => holdsNothing(manager));
   }
 
   async backlog(): Promise<Backlog> {
-    return this.runner.run(async (queryRunner) => {
-      const [row] = (await queryRunner.query(
+    return this.runner.run(async (_, client) => {
+      const { rows } = await send<{ rows: number; events: number; age_ms: number }>(
+        client,
         `SELECT count(*)::int AS rows, coalesce(sum(cardinality(transaction_ids)), 0)::int AS events,
                 coalesce(extract(epoch FROM clock_timestamp() - min(created_at)) * 1000, 0)::float8 AS age_ms
          FROM (SELECT * FROM ${this.tables.outbox} ORDER BY outbox_id LIMIT ${COUNTED_ROWS}) head`,
-      )) as [{ rows: number; events: number; age_ms: number }];
+      );
+      const [row] = rows as [{ rows: number; events: number; age_ms: number }];
       return { rows: row.rows, events: row.events, ageMs: Math.max(0, row.age_ms) };
     });
   }
@@ -82,10 +88,11 @@ export class Outbox {
     maxEvents: number,
     isKnown: (firstTransactionId: number) => boolean,
   ): Promise<Chunk | undefined> {
-    return this.runner.run(async (queryRunner) => {
+    return this.runner.run(async ({ manager }, client) => {
       // First the outbox, then the identity row: the order in which a move of the shard locks them.
-      if ((await this.holdsNothing(queryRunner)) || !(await this.takeLease(queryRunner))) return undefined;
-      const head = (await queryRunner.query(
+      if ((await holdsNothing(manager)) || !(await this.takeLease(manager))) return undefined;
+      const { rows: head } = await send<HeadRow>(
+        client,
         `SELECT outbox_id, first_id, waiting FROM (
            SELECT outbox_id, transaction_ids[1] AS first_id, row_number() OVER up_to_here AS place,
                   (count(*) OVER ())::int AS waiting,
@@ -95,14 +102,14 @@ export class Outbox {
          ) counted
          WHERE events <= $1 OR place = 1 ORDER BY outbox_id`,
         [maxEvents],
-      )) as HeadRow[];
+      );
       const unknown = head.filter((row) => !isKnown(Number(row.first_id)));
       return {
-        outboxIds: head.map((row) => row.outbox_id),
+        outboxIds: head.map((row) => Number(row.outbox_id)),
         more: (head[0]?.waiting ?? 0) === CHUNK_ROWS || head.length < (head[0]?.waiting ?? 0),
         batches: await this.read(
-          queryRunner,
-          unknown.map((row) => row.outbox_id),
+          client,
+          unknown.map((row) => Number(row.outbox_id)),
         ),
       };
     });
@@ -110,51 +117,43 @@ export class Outbox {
 
   /** Removes a chunk whose events have all arrived, and gives the lease back. */
   async remove({ outboxIds }: Chunk): Promise<void> {
-    await this.runner.run(async (queryRunner) => {
-      await queryRunner.query(`DELETE FROM ${this.tables.outbox} WHERE outbox_id = ANY($1)`, [outboxIds]);
-      await this.endLease(queryRunner);
+    await this.runner.run(async ({ manager }) => {
+      await manager.delete(OutboxEntity, { outboxId: Any(outboxIds) });
+      await this.endLease(manager);
     });
   }
 
   /** Gives the lease back: the chunk is to be published again, by whoever comes first. */
   async release(): Promise<void> {
-    await this.runner.run((queryRunner) => this.endLease(queryRunner));
-  }
-
-  /** In the order of the index: what was removed and not yet vacuumed is not walked through from the table's start. */
-  private async holdsNothing(queryRunner: QueryRunner): Promise<boolean> {
-    const found = (await queryRunner.query(
-      `SELECT FROM ${this.tables.outbox} ORDER BY outbox_id LIMIT 1`,
-    )) as unknown[];
-    return found.length === 0;
+    await this.runner.run(({ manager }) => this.endLease(manager));
   }
 
   /**
    * The clock of the server that holds the row both begins and ends a lease. It is read by the SELECT, because Citus allows
    * no volatile function in an UPDATE, and because its coordinator has another clock.
    */
-  private async takeLease(queryRunner: QueryRunner): Promise<boolean> {
-    const [free] = (await queryRunner.query(
-      `SELECT clock_timestamp() + $3 * interval '1 millisecond' AS until FROM ${this.tables.shardIdentity}
-       WHERE (relay_until IS NULL OR relay_until < clock_timestamp() OR relay_id = $1)
-         AND ($2::boolean OR NOT relay_to_broker)
-       FOR UPDATE SKIP LOCKED`,
-      [this.relayId, this.toBroker, this.leaseMs],
-    )) as { until: Date }[];
+  private async takeLease(manager: EntityManager): Promise<boolean> {
+    const { relayId, leaseMs, toBroker } = this;
+    const free = await manager
+      .createQueryBuilder(ShardIdentityEntity, 'shard')
+      .select(`clock_timestamp() + :leaseMs * interval '1 millisecond'`, 'until')
+      .where('(shard.relayUntil IS NULL OR shard.relayUntil < clock_timestamp() OR shard.relayId = :relayId)')
+      .andWhere('(:toBroker::boolean OR NOT shard.relayToBroker)')
+      .setLock('pessimistic_write')
+      .setOnLocked('skip_locked')
+      .setParameters({ leaseMs, relayId, toBroker })
+      .getRawOne<{ until: Date }>();
     if (!free) return false;
-    await queryRunner.query(
-      `UPDATE ${this.tables.shardIdentity}
-       SET relay_id = $1, relay_until = $2, relay_to_broker = relay_to_broker OR $3`,
-      [this.relayId, free.until, this.toBroker],
-    );
+    const lease = { relayId, relayUntil: free.until };
+    // Stays set once a relay to a broker has set it.
+    const changes = toBroker ? { ...lease, relayToBroker: true } : lease;
+    await manager.update(ShardIdentityEntity, { onlyRow: true }, changes);
     return true;
   }
 
-  private async endLease(queryRunner: QueryRunner): Promise<void> {
-    await queryRunner.query(
-      `UPDATE ${this.tables.shardIdentity} SET relay_id = NULL, relay_until = NULL WHERE relay_id = $1`,
-      [this.relayId],
-    );
+  private async endLease(manager: EntityManager): Promise<void> {
+    const { relayId } = this;
+    await manager.update(ShardIdentityEntity, { relayId }, { relayId: null, relayUntil: null });
   }
 
   /**
@@ -162,17 +161,24 @@ export class Outbox {
    * been analyzed it merges with the index of all transactions, read from its start. A transaction that was archived
    * before its event was published is looked for in the archive.
    */
-  private async read(queryRunner: QueryRunner, outboxIds: readonly string[]): Promise<Transaction[][]> {
+  private async read(client: PoolClient, outboxIds: readonly number[]): Promise<Transaction[][]> {
     if (outboxIds.length === 0) return [];
-    const rows = (await queryRunner.query(
+    const { rows } = await send<TransactionRow & { outbox_id: string }>(
+      client,
       `SELECT outbox_id, ${TRANSACTION_COLUMNS}
        FROM ${this.tables.outbox}, unnest(transaction_ids) WITH ORDINALITY AS listed (listed_id, place),
          LATERAL (SELECT * FROM ${this.tables.allTransactions} t WHERE transaction_id = listed_id LIMIT 1) posted
        WHERE outbox_id = ANY($1) ORDER BY outbox_id, place`,
       [outboxIds],
-    )) as (TransactionRow & { outbox_id: string })[];
-    const batches = new Map<string, Transaction[]>(outboxIds.map((outboxId) => [outboxId, []]));
-    for (const row of rows) batches.get(row.outbox_id)?.push(transactionFromRow(row));
+    );
+    const batches = new Map<number, Transaction[]>(outboxIds.map((outboxId) => [outboxId, []]));
+    for (const row of rows) batches.get(Number(row.outbox_id))?.push(transactionFromRow(row));
     return [...batches.values()];
   }
+}
+
+/** In the order of the index: rows that were removed but not vacuumed yet are not walked through from the table's start. */
+async function holdsNothing(manager: EntityManager): Promise<boolean> {
+  const head = { select: { outboxId: true }, order: { outboxId: 'ASC' }, take: 1 } as const;
+  return (await manager.find(OutboxEntity, head)).length === 0;
 }

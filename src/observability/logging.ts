@@ -33,10 +33,10 @@ export function createLogger(config: Config['log'], destination = STDOUT): Logge
     hooks: { logMethod: limitedBy(limit) },
   };
   // Written at once, so that the last lines before a crash are not lost.
-  const stream =
-    config.format === 'json'
-      ? pino.destination({ dest: destination, sync: true })
-      : pinoPretty({ destination, sync: true, translateTime: 'SYS:HH:MM:ss.l' });
+  const json = config.format === 'json' || (config.format === 'auto' && !process.stdout.isTTY);
+  const stream = json
+    ? pino.destination({ dest: destination, sync: true })
+    : pinoPretty({ destination, sync: true, translateTime: 'SYS:HH:MM:ss.l' });
   const logger: Logger = pino(options, stream);
   return logger;
 }

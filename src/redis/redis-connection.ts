@@ -1,5 +1,6 @@
 import { circuitBreaker, CircuitState, ConsecutiveBreaker, handleAll, isBrokenCircuitError } from 'cockatiel';
 import { Redis } from 'ioredis';
+import { messageOf } from '../domain/error-message.js';
 
 export interface RedisSettings {
   readonly url: string;
@@ -168,10 +169,4 @@ function answerWithin<T>(timeoutMs: number, command: () => Promise<T>): Promise<
       .then(resolve, reject)
       .finally(() => clearTimeout(timer));
   });
-}
-
-function messageOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  // Of a host with several addresses, none of which answers, Node says it by the code alone.
-  return error.message || String((error as NodeJS.ErrnoException).code);
 }

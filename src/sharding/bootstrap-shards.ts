@@ -28,7 +28,7 @@ export class ShardsDownError extends UserError {}
 export class ShardUnusableError extends UserError {}
 
 /**
- * Checks that the list is the bank's, whole and in order, and brings every shard up to date. A new bank is founded
+ * Checks that the list is the bank's, whole and in order, and brings every shard up to date. A new bank is created
  * from the last shard to the first, so a bank whose first shard is recorded is complete: then a shard without a
  * record is a wrong address, not a new shard.
  *
@@ -49,12 +49,12 @@ export async function bootstrapShards(
     throw new ShardsDownError(problems.join('; '));
   located.forEach((shard, index) => shard && checkPlace(shard, { index, count: configured.length, bankId }));
   if (bankId !== undefined) checkComplete(located, bankId);
-  const founded = bankId === undefined || located.some((shard) => shard && !shard.identity);
-  const [settled, reports] = founded
-    ? await found(located as LocatedShard[], bankId)
+  const incomplete = bankId === undefined || located.some((shard) => shard && !shard.identity);
+  const [bank, reports] = incomplete
+    ? await createBank(located as LocatedShard[], bankId)
     : await migrateAll(configured, located, bankId);
-  if (!settled.down.has(0)) await record(settled.shards, reports);
-  return settled;
+  if (!bank.down.has(0)) await record(bank.shards, reports);
+  return bank;
 }
 
 /**
@@ -81,10 +81,13 @@ export async function bootstrapShard(
   return shard.address;
 }
 
-type Settled = [BootstrappedShards, readonly MigrationReport[]];
+type Bootstrapped = [BootstrappedShards, readonly MigrationReport[]];
 
-/** From the last to the first; each hands the bank's identity on, so that two who found at once agree. */
-async function found(located: readonly LocatedShard[], known: string | undefined): Promise<Settled> {
+/** From the last shard to the first. Each passes the bank's id on, so that two who create it at once agree. */
+async function createBank(
+  located: readonly LocatedShard[],
+  known: string | undefined,
+): Promise<Bootstrapped> {
   const count = located.length;
   const reports: MigrationReport[] = [];
   let bankId = known;
@@ -105,19 +108,19 @@ async function migrateAll(
   configured: readonly ShardAddress[],
   located: readonly (LocatedShard | undefined)[],
   bankId: string,
-): Promise<Settled> {
+): Promise<Bootstrapped> {
   const count = configured.length;
   const attempts = await Promise.all(
     located.map(async (shard, index) => shard && migrate(shard.address, { index, count }, bankId)),
   );
   const reports = attempts.filter((report) => report !== undefined);
-  const settled = {
+  const bank = {
     bankId,
     shards: configured.map((address, index) => located[index]?.address ?? address),
     down: new Set([...located.keys()].filter((index) => !located[index])),
     migrations: appliedIn(reports),
   };
-  return [settled, reports];
+  return [bank, reports];
 }
 
 /** What its own row says must be what the list says. @throws ShardMismatchError that names the difference */

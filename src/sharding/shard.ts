@@ -1,15 +1,16 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { DataSource } from 'typeorm';
 import { bootstrapShard } from './bootstrap-shards.js';
+import { messageOf } from '../domain/error-message.js';
 import { isCitus } from '../storage/citus.js';
 import { isDirect, poolExtras } from '../storage/connection.js';
 import { DatabaseUnreachableError } from '../storage/database-errors.js';
+import { ShardIdentityEntity } from '../storage/entities/shard-identity.entity.js';
 import { findWeakSettings, NotDurableError } from '../storage/durability.js';
 import { ShardMismatchError } from '../storage/migrate.js';
 import { describeShard, type ShardAddress } from '../config/shard-address.js';
 import { locateShard, type ShardIdentity } from './shard-locator.js';
-import { isGone, ShardPool, type ShardPlace } from '../storage/shard-pool.js';
-import { tablesOf } from '../storage/tables.js';
+import { isGone, ShardPool, type ShardLocation } from '../storage/shard-pool.js';
 
 /** How often a shard that is down is tried again. */
 const REOPEN_MS = 1_000;
@@ -34,22 +35,22 @@ export interface ShardDataSources {
 }
 
 /**
- * One shard's database, and its pools: readers can never take a connection that a batch writer needs, and one shard's
- * trouble never takes another's. A shard that is down when the service starts opens once it is there; one that is
- * moved to another server is followed.
+ * One shard's database and its pools. Readers can never take a connection that a batch writer needs, and one shard's
+ * trouble never takes another's connections. A shard that is down when the service starts opens as soon as it is up. The
+ * pools follow a shard that is moved to another server.
  */
-export class Shard implements ShardPlace {
+export class Shard implements ShardLocation {
   /** For group commit alone: one connection per batch writer, lock waiter and atomic batch. */
   readonly ledger: ShardPool;
-  /** For all else: reads, opening accounts, the outbox. */
+  /** For everything else: reads, opening accounts, the outbox. */
   readonly general: ShardPool;
   /** For API keys only; undefined where none are read. */
   readonly keys: ShardPool | undefined;
   private current: ShardAddress;
   private closed = false;
   private opening = false;
-  private going: Promise<boolean> | undefined;
-  private timesMoved = 0;
+  private pending: Promise<boolean> | undefined;
+  private timesRelocated = 0;
   private citus = false;
 
   constructor(
@@ -73,12 +74,12 @@ export class Shard implements ShardPlace {
     return this.current;
   }
 
-  get moves(): number {
-    return this.timesMoved;
+  get relocations(): number {
+    return this.timesRelocated;
   }
 
-  get moving(): Promise<unknown> | undefined {
-    return this.going;
+  get relocating(): Promise<unknown> | undefined {
+    return this.pending;
   }
 
   get onCitus(): boolean {
@@ -119,7 +120,7 @@ export class Shard implements ShardPlace {
         this.opening = false;
         return this.log.info(`shard ${this.index} is open`);
       } catch (error) {
-        const message = error instanceof Error ? error.message : String(error);
+        const message = messageOf(error);
         if (message !== problem) this.log.warn(`shard ${this.index} can't be opened yet: ${message}`);
         problem = message;
       }
@@ -131,19 +132,23 @@ export class Shard implements ShardPlace {
     this.closed = true;
   }
 
-  /** @throws DatabaseUnreachableError when it was moved, but its new place is not ready */
-  follow(): Promise<boolean> {
-    this.going ??= this.goAfter().finally(() => (this.going = undefined));
-    return this.going;
+  /**
+   * Those who ask while it is at work share its result.
+   *
+   * @throws DatabaseUnreachableError when the shard was moved, but its new place is not ready
+   */
+  relocateIfMoved(): Promise<boolean> {
+    this.pending ??= this.locateAndRelocate().finally(() => (this.pending = undefined));
+    return this.pending;
   }
 
-  private async goAfter(): Promise<boolean> {
+  private async locateAndRelocate(): Promise<boolean> {
     const { address } = await locateShard(this.current).catch((error: unknown) => {
       throw new DatabaseUnreachableError(error);
     });
     if (address.url === this.current.url) return false;
     await this.relocate(address).catch((error: unknown) => {
-      // The old place is left, so nothing else would try again.
+      // The pools have left the old place, so nothing else would try again.
       void this.openWhenUp();
       throw new DatabaseUnreachableError(error);
     });
@@ -158,7 +163,7 @@ export class Shard implements ShardPlace {
     const moved = address.url !== this.current.url;
     this.current = address;
     await this.open();
-    if (moved) this.timesMoved += 1;
+    if (moved) this.timesRelocated += 1;
   }
 
   /** Waits for the connections in use; what holds them has its own bound. */
@@ -174,15 +179,13 @@ export class Shard implements ShardPlace {
   private async checkIdentity(): Promise<void> {
     const { bankId, index, count } = this.identity;
     const [found] = await this.dataSources.general
-      .query<ShardIdentity[]>(
-        `SELECT bank_id AS "bankId", shard_index AS index, shard_count AS count
-         FROM ${tablesOf(this.current.schema).shardIdentity}`,
-      )
+      .getRepository(ShardIdentityEntity)
+      .find()
       .catch((error: unknown) => {
         if (isGone(error)) return [];
         throw error;
       });
-    if (found?.bankId === bankId && found.index === index && found.count === count) return;
+    if (found?.bankId === bankId && found.shardIndex === index && found.shardCount === count) return;
     throw new ShardMismatchError(
       `${describeShard(this.current)} is not the shard ${index} of ${count} of bank ${bankId} ` +
         'that the connection for migrations leads to',

@@ -2,7 +2,7 @@ import { Logger, Module, type DynamicModule, type OnModuleDestroy } from '@nestj
 import { ModuleRef } from '@nestjs/core';
 import { getDataSourceToken, TypeOrmModule } from '@nestjs/typeorm';
 import type { DataSource } from 'typeorm';
-import { KEY_CONNECTIONS, type Config } from '../config/config.js';
+import { KEY_CONNECTIONS, ledgerConnections, type Config } from '../config/config.js';
 import { messageOf } from '../domain/error-message.js';
 import { ShardsDownError, waitingHelps, type BankShards } from './bootstrap-shards.js';
 import { dataSourceOptions, type PoolSettings } from '../storage/data-source.js';
@@ -64,7 +64,7 @@ async function openShards(
     const [ledger, general, keys] = poolsOf(config, index).map(({ name }) => byName.get(name));
     const dataSources = { ledger, general, keys } as ShardDataSources;
     const identity = { bankId: bank.bankId, index, count: bank.shards.length };
-    return new Shard(address, identity, dataSources, log, config);
+    return new Shard(address, identity, dataSources, log, config.database);
   });
   const down = new Set(bank.down);
   const open = async (shard: Shard) => {
@@ -83,11 +83,10 @@ async function openShards(
 
 /** In the order of {@link ShardDataSources}. Only the first shard has a pool for keys. */
 function poolsOf(config: Config, index: number): PoolSettings[] {
-  const { ledger, databaseReadPool, databaseConnectTimeoutMs: connectTimeoutMs } = config;
-  const ledgerSize = ledger.batchWriters + ledger.lockWaiters + ledger.atomicBatches;
+  const { readPool, connectTimeoutMs } = config.database;
   return [
-    { name: `bank-ledger-${index}`, size: ledgerSize, connectTimeoutMs },
-    { name: `bank-general-${index}`, size: databaseReadPool, connectTimeoutMs },
+    { name: `bank-ledger-${index}`, size: ledgerConnections(config.ledger), connectTimeoutMs },
+    { name: `bank-general-${index}`, size: readPool, connectTimeoutMs },
     ...(config.auth.enabled && index === 0
       ? [{ name: 'bank-keys', size: KEY_CONNECTIONS, connectTimeoutMs }]
       : []),

@@ -45,20 +45,15 @@ export async function isDirect(url: string): Promise<boolean> {
   }
 }
 
-/** Statements that are prepared: ours are fixed texts, far fewer. What comes after them is not prepared. */
+/** Distinct statements that are prepared at most; ours are fixed texts, far fewer. Later ones are not prepared. */
 const MAX_PREPARED = 500;
 const prepared = new Map<string, string>();
 
-/** Lets the server parse and plan each statement with parameters once per connection. Not for every pooler. */
-export class PreparingClient extends PooledClient {
-  // pg's own signatures are many; all that matters is whether a text and its parameters are given.
-  override query = ((...given: unknown[]) => {
-    const [text, values, ...rest] = given;
-    const name = typeof text === 'string' && Array.isArray(values) ? nameOf(text) : undefined;
-    const query = super.query.bind(this) as (...parameters: unknown[]) => unknown;
-    return name === undefined ? query(...given) : query({ name, text, values }, ...rest);
-  }) as Client['query'];
-}
+/**
+ * The server parses and plans each statement that is {@link send sent} with parameters once per connection. Not for every
+ * pooler. What TypeORM builds is not prepared: it writes the LIMIT of a page into the text, so its texts have no bound.
+ */
+export class PreparingClient extends PooledClient {}
 
 function nameOf(text: string): string | undefined {
   const known = prepared.get(text);
@@ -67,6 +62,9 @@ function nameOf(text: string): string | undefined {
   prepared.set(text, name);
   return name;
 }
+
+/** What is done on one connection: through TypeORM's entities, or by SQL of our own that is {@link send sent}. */
+export type Work<T> = (queryRunner: QueryRunner, client: PoolClient) => Promise<T>;
 
 /**
  * Takes the QueryRunner's connection from the pool.
@@ -93,7 +91,10 @@ export async function send<Row extends QueryResultRow>(
   parameters?: unknown[],
 ): Promise<QueryResult<Row>> {
   try {
-    return await client.query<Row>(sql, parameters);
+    const name = parameters && client instanceof PreparingClient ? nameOf(sql) : undefined;
+    return await (name === undefined
+      ? client.query<Row>(sql, parameters)
+      : client.query<Row>({ name, text: sql, values: parameters }));
   } catch (error) {
     throw new QueryFailedError(sql, parameters, error as Error);
   }

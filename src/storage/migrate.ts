@@ -3,6 +3,8 @@ import { escapeIdentifier } from 'pg';
 import { DataSource, MigrationExecutor, type QueryRunner } from 'typeorm';
 import { dataSourceOptions, MIGRATIONS } from './data-source.js';
 import { UNLIMITED } from './durability.js';
+import { AccountEntity } from './entities/account.entity.js';
+import { ShardIdentityEntity } from './entities/shard-identity.entity.js';
 import { grantServiceRole, serviceRoleOf } from './service-role.js';
 import type { ShardAddress } from '../config/shard-address.js';
 import { UserError } from '../domain/user-error.js';
@@ -25,9 +27,10 @@ export interface MigrationReport {
 export class ShardMismatchError extends UserError {}
 
 /**
- * Brings one shard to the newest schema and settles which shard it is, over its direct connection. Safe to call from several instances at once: one migrates, the others wait for it.
+ * Brings one shard to the newest schema and settles which shard it is, over its direct connection. Safe to call from
+ * several instances at once: one migrates, the others wait for it.
  *
- * @param bankId the bank that the shard must belong to; without it a new shard founds a new bank
+ * @param bankId the bank that the shard must belong to; without it a new shard begins a new bank
  * @throws ShardMismatchError when the shard's recorded place or bank is another one
  */
 export async function migrate(
@@ -53,7 +56,7 @@ export async function prepareTables(
   migrations = MIGRATIONS,
 ): Promise<void> {
   await withSchema(shard, migrations, async (queryRunner) => {
-    const empty = !(await holdsRows(queryRunner, shard.schema, 'accounts'));
+    const empty = !(await queryRunner.manager.exists(AccountEntity));
     if (empty) await interleaveIds(queryRunner, shard.schema, place);
   });
 }
@@ -145,20 +148,18 @@ async function verifyTopology(
   place: ShardPlace,
   bankId: string | undefined,
 ): Promise<string> {
-  const [recorded] = (await queryRunner.query(
-    `SELECT bank_id, shard_index, shard_count FROM ${escapeIdentifier(schema)}.shard_identity`,
-  )) as { bank_id: string; shard_index: number; shard_count: number }[];
+  const [recorded] = await queryRunner.manager.find(ShardIdentityEntity);
   if (!recorded) return recordPlace(queryRunner, schema, place, bankId ?? randomUUID());
-  if (recorded.shard_index !== place.index || recorded.shard_count !== place.count) {
+  if (recorded.shardIndex !== place.index || recorded.shardCount !== place.count) {
     throw new ShardMismatchError(
-      `schema "${schema}" holds shard ${recorded.shard_index} of ${recorded.shard_count}, ` +
+      `schema "${schema}" holds shard ${recorded.shardIndex} of ${recorded.shardCount}, ` +
         `but is configured as shard ${place.index} of ${place.count}`,
     );
   }
-  if (bankId !== undefined && recorded.bank_id !== bankId) {
-    throw new ShardMismatchError(`schema "${schema}" holds a shard of another bank (${recorded.bank_id})`);
+  if (bankId !== undefined && recorded.bankId !== bankId) {
+    throw new ShardMismatchError(`schema "${schema}" holds a shard of another bank (${recorded.bankId})`);
   }
-  return recorded.bank_id;
+  return recorded.bankId;
 }
 
 /** Shard k of N hands out the ids k+1, k+1+N, k+1+2N …, so an id tells its shard. */
@@ -168,14 +169,15 @@ async function recordPlace(
   place: ShardPlace,
   bankId: string,
 ): Promise<string> {
-  if (place.count > 1 && (await holdsRows(queryRunner, schema, 'accounts'))) {
+  if (place.count > 1 && (await queryRunner.manager.exists(AccountEntity))) {
     throw new ShardMismatchError(`schema "${schema}" holds a bank of one shard already`);
   }
   await interleaveIds(queryRunner, schema, place);
-  await queryRunner.query(
-    `INSERT INTO ${escapeIdentifier(schema)}.shard_identity (bank_id, shard_index, shard_count) VALUES ($1, $2, $3)`,
-    [bankId, place.index, place.count],
-  );
+  await queryRunner.manager.insert(ShardIdentityEntity, {
+    bankId,
+    shardIndex: place.index,
+    shardCount: place.count,
+  });
   return bankId;
 }
 
@@ -206,11 +208,4 @@ async function isInterleaved(
     [table, column, place.count, place.index + 1],
   )) as { right_already: boolean }[];
   return sequence?.right_already === true;
-}
-
-async function holdsRows(queryRunner: QueryRunner, schema: string, table: string): Promise<boolean> {
-  const [{ used }] = (await queryRunner.query(
-    `SELECT EXISTS (SELECT FROM ${escapeIdentifier(schema)}.${table}) AS used`,
-  )) as [{ used: boolean }];
-  return used;
 }

@@ -1,5 +1,6 @@
 import type { DataSource, QueryRunner } from 'typeorm';
 import type { PostgresDataSourceOptions } from 'typeorm/driver/postgres/PostgresDataSourceOptions.js';
+import { connect, cutWhenLate, type Work } from './connection.js';
 import { DatabaseUnreachableError, sqlStateOf } from './database-errors.js';
 
 /** undefined_table and invalid_schema_name: what a shard that was moved answers at its old place. */
@@ -19,30 +20,30 @@ export interface PoolConnections {
 
 export const NO_CONNECTIONS: PoolConnections = { totalCount: 0, idleCount: 0, waitingCount: 0 };
 
-/** Where a shard is, and whether it has been moved since. */
-export interface ShardPlace {
-  /** How often it was moved, as far as this process knows. */
-  readonly moves: number;
-  /** While the pools are being led to a new place. */
-  readonly moving: Promise<unknown> | undefined;
+/** Where a shard is, and whether it was moved to another server since. */
+export interface ShardLocation {
+  /** How often its pools have followed it to another server. */
+  readonly relocations: number;
+  /** Set while they do. */
+  readonly relocating: Promise<unknown> | undefined;
   /** Whether its server is the coordinator of a Citus cluster. */
   readonly onCitus: boolean;
-  /** Looks for the new place and goes there; false: the shard is where it was. */
-  follow(): Promise<boolean>;
+  /** Leads the pools to where the shard is now. @returns false when it was not moved */
+  relocateIfMoved(): Promise<boolean>;
 }
 
-const FIXED: ShardPlace = {
-  moves: 0,
-  moving: undefined,
+const FIXED: ShardLocation = {
+  relocations: 0,
+  relocating: undefined,
   onCitus: false,
-  follow: () => Promise.resolve(false),
+  relocateIfMoved: () => Promise.resolve(false),
 };
 
 /** One pool of connections to a shard, wherever the shard is. */
 export class ShardPool {
   constructor(
     readonly dataSource: DataSource,
-    private readonly place: ShardPlace = FIXED,
+    private readonly location: ShardLocation = FIXED,
   ) {}
 
   /** TypeORM keeps pg's pool on its driver; there is none before the shard is open. */
@@ -51,7 +52,7 @@ export class ShardPool {
   }
 
   get onCitus(): boolean {
-    return this.place.onCitus;
+    return this.location.onCitus;
   }
 
   /** How many connections it has at most, and how long to wait for one. */
@@ -68,20 +69,44 @@ export class ShardPool {
   }
 
   /**
+   * Does work on one connection, outside a transaction. A connection that is late is cut.
+   *
+   * @throws DatabaseUnreachableError when there is no connection; whatever the work fails with
+   */
+  run<T>(timeoutMs: number, work: Work<T>): Promise<T> {
+    return this.retryIfRelocated(() => this.runOnce(timeoutMs, work));
+  }
+
+  /**
    * Does work that holds no connection when it fails; once more when it failed because the shard was moved meanwhile.
    *
    * @throws what the work fails with; DatabaseUnreachableError when the shard's new place is not ready
    */
   async retryIfRelocated<T>(work: () => Promise<T>): Promise<T> {
-    // How going there ends is told to whoever set it off.
-    if (this.place.moving) await this.place.moving.catch(() => undefined);
-    const { moves } = this.place;
+    const { location } = this;
+    // How a relocation ends is told to whoever set it off.
+    if (location.relocating) await location.relocating.catch(() => undefined);
+    const { relocations } = location;
     try {
       return await work();
     } catch (error) {
-      const moved = isGone(error) && (this.place.moves > moves || (await this.place.follow()));
+      const moved =
+        isGone(error) && (location.relocations > relocations || (await location.relocateIfMoved()));
       if (!moved) throw error;
       return work();
+    }
+  }
+
+  private async runOnce<T>(timeoutMs: number, work: Work<T>): Promise<T> {
+    const queryRunner = this.createQueryRunner();
+    let deadline: NodeJS.Timeout | undefined;
+    try {
+      const client = await connect(queryRunner);
+      deadline = cutWhenLate(client, timeoutMs);
+      return await work(queryRunner, client);
+    } finally {
+      clearTimeout(deadline);
+      await queryRunner.release();
     }
   }
 }

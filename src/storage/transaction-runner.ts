@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { PoolClient } from 'pg';
-import type { QueryRunner } from 'typeorm';
-import { connect, cutWhenLate, inOrder, send, together } from './connection.js';
+import { connect, cutWhenLate, inOrder, send, together, type Work } from './connection.js';
 import {
   classifyFailure,
   CommitRefusedError,
@@ -38,13 +37,13 @@ const CLIENT_GRACE_MS = 1_000;
 const FIRST_RETRY_MS = 5;
 const LONGEST_RETRY_MS = 200;
 
-/** What a transaction does, statement by statement. */
-export type Work<T> = (queryRunner: QueryRunner, client: PoolClient) => Promise<T>;
-
 /** Sends the last statements of a transaction. */
 export type Write<T> = (client: PoolClient, value: T) => Promise<unknown> | undefined;
 
-/** The only code that begins, commits, rolls back and releases. Everything else is handed a QueryRunner. */
+/**
+ * The only code that begins, commits, rolls back and releases. Everything else is handed a QueryRunner. TypeORM does not
+ * know of the BEGIN: `insert`, `update` and `delete` are its statements here, `save` and `remove` would begin once more.
+ */
 export class TransactionRunner {
   constructor(
     private readonly pool: ShardPool,

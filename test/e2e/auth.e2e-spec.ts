@@ -184,7 +184,7 @@ describe('an API key', () => {
 
 describe('an address that keeps sending malformed credentials', () => {
   it('is told to wait, while well-formed ones are still looked up', async () => {
-    const limited = await startInstance(app.databaseUrl, { AUTH: 'on', AUTH_FAILURES_PER_MINUTE: '5' });
+    const limited = await startInstance(app.databaseUrl, { AUTH: 'on' }, { auth: { failuresPerMinute: 5 } });
     try {
       const used = await makeKey(app);
       expect(await status(bearer(used.key), limited)).toBe(200);
@@ -213,7 +213,7 @@ describe('an address that keeps sending malformed credentials', () => {
 
 describe('a client that goes on with a key that has ended', () => {
   it('is told so each time, on the connection on which it was good, too', async () => {
-    const limited = await startInstance(app.databaseUrl, { AUTH: 'on', AUTH_FAILURES_PER_MINUTE: '3' });
+    const limited = await startInstance(app.databaseUrl, { AUTH: 'on' }, { auth: { failuresPerMinute: 3 } });
     const raw = await RawClient.open(limited.url);
     try {
       const expires = new Date(Date.now() + 1_000);

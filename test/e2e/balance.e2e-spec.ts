@@ -3,14 +3,14 @@ import { openAccount, startApp, startInstance, type TestApp } from '../support/a
 import { deposit, fieldsIn, post } from '../support/requests.js';
 
 // The outbox would tell the instances of each other's writes: here the cache is to be caught with an old balance.
-const SETTINGS = { OUTBOX_POLL_MS: '60000', BALANCE_CACHE_TTL_MS: '3600000' };
+const SETTINGS = { outbox: { pollMs: 60_000 }, balanceCache: { ttlMs: 3_600_000 } };
 
 let app: TestApp;
 let other: TestApp;
 
 beforeAll(async () => {
-  app = await startApp(SETTINGS);
-  other = await startInstance(app.databaseUrl, SETTINGS);
+  app = await startApp({}, SETTINGS);
+  other = await startInstance(app.databaseUrl, {}, SETTINGS);
 });
 
 afterAll(async () => {

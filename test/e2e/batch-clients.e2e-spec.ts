@@ -70,14 +70,10 @@ describe('a batch under the rate limit', () => {
 });
 
 describe('a client of batches that does not behave', () => {
-  const TIMEOUTS = {
-    HTTP_HEADERS_TIMEOUT_MS: '500',
-    HTTP_REQUEST_TIMEOUT_MS: '1000',
-    HTTP_ANSWER_TIMEOUT_MS: '1000',
-    LEDGER_COMMAND_TIMEOUT_MS: '4000',
-    // Of which a batch has ten in the ledger at a time.
-    LEDGER_QUEUE: '80',
-    LEDGER_BATCH: '80',
+  const LIMITS = {
+    http: { headersTimeoutMs: 500, requestTimeoutMs: 1_000, answerTimeoutMs: 1_000 },
+    // Of the queue a batch has ten in the ledger at a time.
+    ledger: { commandTimeoutMs: 4_000, queue: 80, batch: 80 },
   };
   const PLACES = 4;
   const PLACES_OF_ONE = 2;
@@ -86,7 +82,7 @@ describe('a client of batches that does not behave', () => {
   let accountId: number;
 
   beforeAll(async () => {
-    short = await startInstance(app.databaseUrl, TIMEOUTS);
+    short = await startInstance(app.databaseUrl, {}, LIMITS);
     accountId = await openAccount(app, '1.00');
   });
   afterAll(() => short.close());

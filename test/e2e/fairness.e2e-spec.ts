@@ -83,11 +83,8 @@ describe('a bounded resource', () => {
   });
 
   it('accepts the few postings of one user while another sends far more than can be done', async () => {
-    const small = await startInstance(app.databaseUrl, {
-      ...OPEN_BEHIND_A_PROXY,
-      LEDGER_AT_WORK: '4',
-      LEDGER_QUEUE: '40',
-      LEDGER_BATCH: '40',
+    const small = await startInstance(app.databaseUrl, OPEN_BEHIND_A_PROXY, {
+      ledger: { maxInFlight: 4, queue: 40, batch: 40 },
     });
     const path = `/accounts/${accountId}/transactions`;
     const many = flood(150, () => send(small, MANY, path, deposit('1')));

@@ -27,7 +27,7 @@ let app: TestApp;
 
 beforeAll(async () => {
   provider = await OidcProvider.start();
-  app = await startApp({ AUTH_FAILURES_PER_MINUTE: '1000000', ...provider.settings });
+  app = await startApp(provider.settings, { auth: { failuresPerMinute: 1_000_000 } });
 });
 
 afterEach(() => {
@@ -94,7 +94,7 @@ describe('a token of the identity provider', () => {
   it('is verified once, and then known until it expires', async () => {
     const exp = nowS() + 2;
     const token = await provider.sign({ scope: READ, exp });
-    const strict = await startInstance(app.databaseUrl, { ...provider.settings, JWT_CLOCK_TOLERANCE_S: '0' });
+    const strict = await startInstance(app.databaseUrl, provider.settings, { jwt: { clockToleranceS: 0 } });
     try {
       expect(await status(token, strict)).toBe(200);
       const asked = provider.keysAsked;

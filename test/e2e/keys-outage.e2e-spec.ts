@@ -30,10 +30,8 @@ beforeAll(async () => {
   shards = [server.url, database.url].map((url, index) => ({ url, schema: `bank_${index}` }));
   await bootstrapShards(shards);
   wallet = new Wallet(shards);
-  app = await startInstance(shards, {
-    ...wallet.settings,
-    DATABASE_CONNECT_TIMEOUT_MS: '1000',
-    READ_TIMEOUT_MS: '1000',
+  app = await startInstance(shards, wallet.settings, {
+    database: { connectTimeoutMs: 1_000, readTimeoutMs: 1_000 },
   });
   key = await wallet.key({ scopes: SCOPES });
   do accountId = await open();

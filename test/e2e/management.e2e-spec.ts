@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
-import { freePort } from '../../src/database/embedded/start-server.js';
+import { freePort } from '@scalable-banking/embedded-postgres';
 import { MANAGEMENT_CONNECTIONS } from '../../src/http/server/management.js';
 import { startInstance, type TestApp } from '../support/app.js';
 import { bearer, makeKey } from '../support/credentials.js';

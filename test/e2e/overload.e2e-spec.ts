@@ -14,17 +14,19 @@ jest.setTimeout(120_000);
 
 const ACCOUNTS = 1_000;
 const TINY = {
-  LEDGER_AT_WORK: '2',
-  LEDGER_QUEUE: '2',
-  LEDGER_BATCH: '2',
-  LEDGER_LOCK_TIMEOUT_MS: '60000',
-  LEDGER_TRANSACTION_TIMEOUT_MS: '60000',
-  LEDGER_COMMAND_TIMEOUT_MS: '60000',
+  ledger: {
+    maxInFlight: 2,
+    queue: 2,
+    batch: 2,
+    lockTimeoutMs: 60_000,
+    transactionTimeoutMs: 60_000,
+    commandTimeoutMs: 60_000,
+  },
 };
 
 describe('more postings than may be at work', () => {
   it('wait, and beyond those that may wait get 503 at once, but a body that is no JSON gets its 400', async () => {
-    const app = await startApp(TINY);
+    const app = await startApp({}, TINY);
     const client = new Client({ connectionString: app.databaseUrl });
     try {
       const accountId = await openAccount(app, '10.00');
@@ -51,7 +53,7 @@ describe('more postings than may be at work', () => {
   });
 
   it('give their places back when their clients are gone', async () => {
-    const app = await startApp(TINY);
+    const app = await startApp({}, TINY);
     const client = new Client({ connectionString: app.databaseUrl });
     const clients: RawClient[] = [];
     try {
@@ -90,7 +92,7 @@ describe('many times the load that the service can take', () => {
     const shard = { url: database.url, schema: 'bank' };
     await seedShard(shard, ACCOUNTS, 100_000n);
     // So few places that more than a few hundred connections overload it on any machine.
-    const limits = { LEDGER_AT_WORK: '100', LEDGER_QUEUE: '200', LEDGER_BATCH: '100' };
+    const limits = { LEDGER_MAX_IN_FLIGHT: '20' };
     // A machine that is busy with others must not be taken for a database that fails.
     const patience = { DATABASE_CONNECT_TIMEOUT_MS: '30000', LEDGER_TRANSACTION_TIMEOUT_MS: '30000' };
     const service = await startService({

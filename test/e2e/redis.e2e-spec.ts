@@ -23,14 +23,14 @@ let proxy: TcpProxy;
 let a: TestApp;
 let b: TestApp;
 
-// The outbox would tell the instances of each other's writes too: here Redis is to do it alone.
 const settings = (url: string) => ({
   REDIS_URL: url,
   REDIS_TIMEOUT_MS: String(TIMEOUT_MS),
   BALANCE_CACHE: 'auto',
   BALANCE_CACHE_TTL_MS: String(TTL_MS),
-  OUTBOX_POLL_MS: '60000',
 });
+/** The outbox would tell the instances of each other's writes, too: here Redis is to do it alone. */
+const NO_OUTBOX = { outbox: { pollMs: 60_000 } };
 
 beforeAll(async () => {
   [redis, database] = await Promise.all([startRedis(), createTestDatabase('redis')]);
@@ -39,8 +39,8 @@ beforeAll(async () => {
 beforeEach(async () => {
   const started = await TcpProxy.start(redis.url);
   proxy = started.proxy;
-  a = await startInstance(database.url, settings(started.url));
-  b = await startInstance(database.url, settings(redis.url));
+  a = await startInstance(database.url, settings(started.url), NO_OUTBOX);
+  b = await startInstance(database.url, settings(redis.url), NO_OUTBOX);
 });
 
 afterEach(async () => {
@@ -122,7 +122,7 @@ describe('two instances over one Redis', () => {
     const accountId = await openAccount(a, '350.00');
     expect(await read(b, accountId)).toEqual({ balance: 350, version: 2 });
     const config = loadConfig({ DATABASE_URL: database.url, LOG_LEVEL: 'silent', ...settings(redis.url) });
-    const bank = await bootstrapShards(config.shards ?? []);
+    const bank = await bootstrapShards(config.database.shards ?? []);
     await resetAccount(config, bank, createLogger(config.log), accountId, parseMoney('1000.00') ?? 0n);
     for (const instance of [a, b])
       expect(await read(instance, accountId)).toEqual({ balance: 1_000, version: 3 });
@@ -223,7 +223,7 @@ describe('a Redis in trouble', () => {
 
   it('that is full: every answer is right', async () => {
     const full = await startRedis(['--maxmemory', '1mb', '--maxmemory-policy', 'noeviction']);
-    const instance = await startInstance(database.url, settings(full.url));
+    const instance = await startInstance(database.url, settings(full.url), NO_OUTBOX);
     try {
       const accountId = await openAccount(instance, '1.00');
       for (let version = 3; version <= 12; version++) {

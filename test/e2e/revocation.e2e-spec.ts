@@ -21,7 +21,7 @@ let admin: Record<string, string>;
 
 beforeAll(async () => {
   provider = await OidcProvider.start();
-  app = await startApp({ ...provider.settings, JWT_CLOCK_TOLERANCE_S: '0' });
+  app = await startApp(provider.settings, { jwt: { clockToleranceS: 0 } });
   admin = bearer((await makeKey(app)).key);
   await open('lea');
 });

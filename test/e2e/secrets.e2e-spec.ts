@@ -79,7 +79,6 @@ function environment(): Record<string, string> {
     RABBITMQ_URL: url(broker.url, 'planted', 'the password of RabbitMQ'),
     LOG_LEVEL: 'trace',
     LOG_REQUESTS: 'all',
-    READ_TIMEOUT_MS: '1000',
     LEDGER_COMMAND_TIMEOUT_MS: '1000',
     LEDGER_TRANSACTION_TIMEOUT_MS: '1000',
     DATABASE_CONNECT_TIMEOUT_MS: '500',

@@ -29,7 +29,7 @@ beforeAll(async () => {
     url: HEALTHY.includes(index) ? database.url : server.url,
     schema: `bank_${index}`,
   }));
-  app = await startInstance(shards, TIMEOUTS);
+  app = await startInstance(shards, {}, TIMEOUTS);
 }, 60_000);
 
 afterAll(async () => {
@@ -40,11 +40,8 @@ afterAll(async () => {
 
 /** Shorter than the defaults, so that what waits for a hung server does not take the tests long. */
 const TIMEOUTS = {
-  DATABASE_CONNECT_TIMEOUT_MS: '1000',
-  LEDGER_COMMAND_TIMEOUT_MS: '2000',
-  LEDGER_TRANSACTION_TIMEOUT_MS: '1000',
-  LEDGER_RESOLVE_TIMEOUT_MS: '2000',
-  READ_TIMEOUT_MS: '1000',
+  database: { connectTimeoutMs: 1_000, readTimeoutMs: 1_000 },
+  ledger: { commandTimeoutMs: 2_000, transactionTimeoutMs: 1_000, resolveTimeoutMs: 2_000 },
 };
 
 const shardOf = (id: number) => (id - 1) % COUNT;
@@ -332,7 +329,7 @@ describe('an opening with a key', () => {
   }
 
   it('goes to the shard of its key, which every instance knows, and to no other when that is down', async () => {
-    const other = await startInstance(shards, TIMEOUTS);
+    const other = await startInstance(shards, {}, TIMEOUTS);
     try {
       const keys = await keyOfEach('key');
       for (const key of keys) expect((await openWith(key, other)).status).toBe(409);
@@ -368,7 +365,7 @@ describe('a start while one of two servers is down', () => {
     const accounts = await accountInEach();
     await server.kill();
     try {
-      late = await startInstance(shards, TIMEOUTS);
+      late = await startInstance(shards, {}, TIMEOUTS);
       expect(await readiness(late)).toMatchObject({ status: 'degraded', down: ['shard-2', 'shard-3'] });
       expect(await gauge('bank_shard_up', late)).toEqual({ 0: 1, 1: 1, 2: 0, 3: 0 });
       for (const [shard, accountId] of accounts.entries()) {

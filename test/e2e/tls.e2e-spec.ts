@@ -12,7 +12,7 @@ import {
   type TLSSocket,
 } from 'node:tls';
 import { loadConfig } from '../../src/config/config.js';
-import { freePort } from '../../src/database/embedded/start-server.js';
+import { freePort } from '@scalable-banking/embedded-postgres';
 import { keyFileProblem, readTls } from '../../src/http/server/tls.js';
 import { startInstance, type TestApp } from '../support/app.js';
 import { makeCertificate, type TestCertificate } from '../support/certificate.js';
@@ -24,11 +24,7 @@ jest.setTimeout(60_000);
 
 const folder = temporaryDataDir();
 const files = { TLS_CERT_FILE: join(folder.path, 'cert.pem'), TLS_KEY_FILE: join(folder.path, 'key.pem') };
-const LIMITS = {
-  HTTP_MAX_CONNECTIONS: '3',
-  HTTP_HEADERS_TIMEOUT_MS: '1000',
-  HTTP_ANSWER_TIMEOUT_MS: '1000',
-};
+const LIMITS = { http: { maxConnections: 3, headersTimeoutMs: 1_000, answerTimeoutMs: 1_000 } };
 /** A timeout, the time until it is noticed, and a machine that is busy. */
 const NOTICED_MS = 10_000;
 const HEALTH = 'GET /health/live HTTP/1.1\r\nHost: bank\r\n\r\n';
@@ -109,7 +105,7 @@ describe('TLS', () => {
   let app: TestApp;
 
   beforeAll(async () => {
-    app = await startInstance(database.url, { ...files, ...LIMITS });
+    app = await startInstance(database.url, files, LIMITS);
   });
 
   afterAll(() => app.close());
@@ -197,7 +193,7 @@ describe('TLS', () => {
   );
 
   it('stops at once, be there clients that never came to an agreement', async () => {
-    const own = await startInstance(database.url, { ...files, HTTP_HEADERS_TIMEOUT_MS: '30000' });
+    const own = await startInstance(database.url, files, { http: { headersTimeoutMs: 30_000 } });
     const half = await openTcp(own.url);
     const ended = everything(half);
     expect((await get(own.url, '/health/live')).status).toBe(200);

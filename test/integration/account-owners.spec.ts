@@ -66,7 +66,9 @@ describe('the look-up of an owner’s account', () => {
   it('finds those of a batch in one statement', async () => {
     const own = Array.from({ length: 200 }, (_, index) => 14 + 2 * OWNERS * index);
     const nodes = await lookUp(...own, 20, 21, ACCOUNTS + 1_000);
-    expect(rowsRead(nodes)).toBe(200);
+    expect(nodes[0]?.['Actual Rows']).toBe(200);
+    // Of what is looked up one by one, EXPLAIN tells the average, rounded.
+    expect(rowsRead(nodes)).toBeLessThan(201);
     expect(nodes.flatMap((node) => node['Index Name'] ?? [])).toEqual(['accounts_owner']);
   });
 
@@ -151,9 +153,9 @@ describe('an ownership that is in use', () => {
 
   it('is read from the index, whatever else the owner has', async () => {
     const owners = new AccountOwners(openShards(ledger));
+    await owners.problems(OWNER, own(100), THE_SERVICE);
+    pass(VALID_MS * 0.6);
     const nodes = await planOf(client, 'unnest', async () => {
-      await owners.problems(OWNER, own(100), THE_SERVICE);
-      pass(VALID_MS * 0.6);
       await owners.problems(OWNER, own(100), THE_SERVICE);
       await new Promise((resolve) => setTimeout(resolve, 100));
     });

@@ -1,38 +1,45 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
-import { Pool } from 'pg';
+import type { DataSource } from 'typeorm';
 import { CredentialStoreUnavailableError } from '../../src/access/access-errors.js';
 import { generateKey } from '../../src/access/api-key.js';
 import { ApiKeys, VALID_MS } from '../../src/access/api-keys.js';
-import type { KeyDatabase } from '../../src/access/key-reads.js';
+import { ApiKeyStore, type ValidKey } from '../../src/access/api-key-store.js';
 import { createKey, listKeys, revokeKey } from '../../src/cli/keys.js';
-import { tablesOf } from '../../src/storage/tables.js';
+import { createDataSource } from '../../src/storage/data-source.js';
+import { ShardPool } from '../../src/storage/shard-pool.js';
 import { pass } from '../support/clock.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { waitUntil } from '../support/service.js';
 
-/** The database of the keys, which counts what it is asked and may be slow. */
-class WatchedDatabase implements KeyDatabase {
-  readonly tables = tablesOf('bank');
+/** Counts what it is asked, and may be slow. */
+class WatchedStore extends ApiKeyStore {
   reads = 0;
   writes = 0;
   /** What each statement waits for before it is sent. */
   held: Promise<unknown> = Promise.resolve();
   down = false;
 
-  constructor(private readonly pool: Pool) {}
+  override async findValid(hashes: readonly Buffer[]): Promise<ValidKey[]> {
+    this.reads += 1;
+    await this.takeTime();
+    return super.findValid(hashes);
+  }
 
-  async query<Row>(sql: string, parameters: readonly unknown[]): Promise<Row[]> {
-    if (sql.startsWith('UPDATE')) this.writes += 1;
-    else this.reads += 1;
+  override async noteUse(keyIds: readonly number[], precisionMs: number): Promise<void> {
+    this.writes += 1;
+    await this.takeTime();
+    return super.noteUse(keyIds, precisionMs);
+  }
+
+  private async takeTime(): Promise<void> {
     if (this.down) throw new Error('down');
     await this.held;
-    return (await this.pool.query(sql, [...parameters])).rows as Row[];
   }
 }
 
 let database: TestDatabase;
-let pool: Pool;
-let watched: WatchedDatabase;
+let dataSource: DataSource;
+let watched: WatchedStore;
 let keys: ApiKeys;
 /** What was told of whether the keys can be read. */
 let states: unknown[];
@@ -42,16 +49,17 @@ const CLIENT = '192.0.2.1';
 
 beforeAll(async () => {
   database = await createTestDatabase('api_keys');
-  pool = new Pool({ connectionString: database.url, max: 4 });
+  const pool = { name: 'test-keys', size: 4, connectTimeoutMs: 1_000 };
+  dataSource = await createDataSource({ url: database.url, schema: 'bank' }, pool).initialize();
 });
 
 afterAll(async () => {
-  await pool.end();
+  await dataSource.destroy();
   await database.drop();
 });
 
 beforeEach(() => {
-  watched = new WatchedDatabase(pool);
+  watched = new WatchedStore(new ShardPool(dataSource), 'bank');
   keys = new ApiKeys(watched, STALE_MS, (problem) => states.push(problem));
   states = [];
 });
@@ -133,13 +141,13 @@ describe('a key', () => {
   it('works though its use can not be noted, which is tried once a minute', async () => {
     const { key, keyId } = await make();
     const known = await keys.lookUp(key, CLIENT);
-    await pool.query('ALTER TABLE bank.api_keys RENAME COLUMN last_used_at TO was_used_at');
+    await dataSource.query('ALTER TABLE bank.api_keys RENAME COLUMN last_used_at TO was_used_at');
     try {
       for (let n = 0; n < 100; n++) expect(known.principalNow()).toBeDefined();
       expect(watched.writes).toBe(1);
       await new Promise((resolve) => setTimeout(resolve, 100));
     } finally {
-      await pool.query('ALTER TABLE bank.api_keys RENAME COLUMN was_used_at TO last_used_at');
+      await dataSource.query('ALTER TABLE bank.api_keys RENAME COLUMN was_used_at TO last_used_at');
     }
     const again = await keys.lookUp(key, CLIENT);
     pass(61_000);
@@ -274,11 +282,11 @@ describe('while the keys are read, but slowly', () => {
       keys.lookUp(used.key, CLIENT),
       keys.lookUp(revoked.key, CLIENT),
     ]);
-    const query = watched.query.bind(watched);
-    watched.query = async <Row>(sql: string, parameters: readonly unknown[]) => {
-      const rows = await query<Row>(sql, parameters);
+    const findValid = watched.findValid.bind(watched);
+    watched.findValid = async (hashes) => {
+      const found = await findValid(hashes);
       await new Promise((resolve) => setTimeout(resolve, 2_300).unref());
-      return rows;
+      return found;
     };
     await revokeKey(shards(), revoked.keyId);
     let missed = 0;
@@ -297,10 +305,10 @@ describe('keys that somebody makes up', () => {
   it('keep none that is good from being found, from his address or from another', async () => {
     const [mine, yours] = await Promise.all([make(), make()]);
     let stopped = false;
-    const query = watched.query.bind(watched);
-    watched.query = async <Row>(sql: string, parameters: readonly unknown[]) => {
+    const findValid = watched.findValid.bind(watched);
+    watched.findValid = async (hashes) => {
       await new Promise((resolve) => setTimeout(resolve, 20));
-      return query<Row>(sql, parameters);
+      return findValid(hashes);
     };
     const flood = Array.from({ length: 800 }, async () => {
       while (!stopped) await keys.lookUp(generateKey(), CLIENT).catch(() => undefined);

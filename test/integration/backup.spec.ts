@@ -15,6 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { EmbeddedPostgres } from '@scalable-banking/embedded-postgres';
 import { Client } from 'pg';
 import { recordActOn } from '../../src/audit/audit-log.js';
 import { archiveBank } from '../../src/cli/archive.js';
@@ -26,7 +27,7 @@ import { seedBank } from '../../src/cli/seed.js';
 import { verifyBank } from '../../src/cli/verify.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { MIGRATIONS } from '../../src/storage/data-source.js';
-import { EmbeddedPostgres } from '../../src/database/embedded-postgres.js';
+import { EMBEDDED_NAMES } from '../../src/app/embedded-bank.js';
 import { prepareTables, ShardMismatchError } from '../../src/storage/migrate.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
@@ -401,7 +402,7 @@ describe('a restored bank', () => {
     await foundBank(bankIn(source), 3);
     await backup(bankIn(source));
     const { bankId } = await bootstrapShards(bankIn(target));
-    const service = await startInstance(target.url, { LEDGER_LOCK_TIMEOUT_MS: '5000' });
+    const service = await startInstance(target.url, {}, { ledger: { lockTimeoutMs: 5_000 } });
     const opened: Promise<{ status: number; text: string }>[] = [];
     const onStep = (step: string) => {
       if (step === 'shard 0: loading') {
@@ -710,6 +711,7 @@ describe('from the command line', () => {
     const [old, fresh] = [temporaryDataDir(), temporaryDataDir()];
     const open = ({ path }: { path: string }) =>
       EmbeddedPostgres.open({
+        ...EMBEDDED_NAMES,
         dataDir: path,
         holder: 'tests',
         settings: { fsync: 'off' },

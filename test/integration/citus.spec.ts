@@ -33,10 +33,10 @@ describe('on the coordinator of a Citus cluster', () => {
   const runner = (onCitus: boolean) =>
     new TransactionRunner(
       new ShardPool(dataSource, {
-        moves: 0,
-        moving: undefined,
+        relocations: 0,
+        relocating: undefined,
         onCitus,
-        follow: () => Promise.resolve(false),
+        relocateIfMoved: () => Promise.resolve(false),
       }),
       LIMITS,
     );
@@ -67,7 +67,12 @@ describe('on the coordinator of a Citus cluster', () => {
   it('a transaction whose limits can not be set is rolled back, and its connection is good for the next', async () => {
     const impossible = new TransactionRunner(
       new ShardPool(dataSource, {
-        ...{ moves: 0, moving: undefined, onCitus: true, follow: () => Promise.resolve(false) },
+        ...{
+          relocations: 0,
+          relocating: undefined,
+          onCitus: true,
+          relocateIfMoved: () => Promise.resolve(false),
+        },
       }),
       { ...LIMITS, lockTimeoutMs: -1 },
     );

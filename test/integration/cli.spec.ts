@@ -18,6 +18,7 @@ import { MAX_MONEY, parseMoney } from '../../src/domain/money.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
 import { shardList, startInstance } from '../support/app.js';
 import { startCli } from '../support/cli.js';
+import { configWith } from '../support/config.js';
 import { openLedger } from '../support/ledger.js';
 import { createEmptyTestDatabase, createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { waitUntil } from '../support/service.js';
@@ -228,7 +229,7 @@ describe('reset', () => {
   const reset = async (accountId: number, balance: string) =>
     // A relay that polls as fast as it may: none must run.
     resetAccount(
-      loadConfig({ DATABASE_URL: bank.database.url, OUTBOX_POLL_MS: '10' }),
+      configWith({ DATABASE_URL: bank.database.url }, { outbox: { pollMs: 10 } }),
       await bootstrapShards([bank.shard]),
       logger,
       accountId,
@@ -563,7 +564,7 @@ describe('the command line on a bank of several shards', () => {
           outbox: count + (shard === 1 ? 1 : 0),
         })),
       );
-      const service = await startInstance(loadConfig(environment).shards ?? []);
+      const service = await startInstance(loadConfig(environment).database.shards ?? []);
       const shown = await run(['shards', 'list', '--service', service.url], environment);
       await service.close();
       expect(shown).toMatchObject({ code: 0, stderr: '' });
@@ -579,7 +580,7 @@ describe('the command line on a bank of several shards', () => {
   it(
     'lists the queues of a service that asks for credentials, with a key that goes nowhere else',
     async () => {
-      const shards = loadConfig(environment).shards ?? [];
+      const shards = loadConfig(environment).database.shards ?? [];
       const { key } = await createKey(shards, { name: 'operator', scopes: ['admin'] });
       const keyFile = join(mkdtempSync(join(tmpdir(), 'bank-key-')), 'key');
       writeFileSync(keyFile, `${key}\n`);

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { load, YAML11_SCHEMA } from 'js-yaml';
-import { loadConfig, VARIABLES, type Config } from '../../src/config/config.js';
+import { loadConfig, type Config } from '../../src/config/config.js';
+import { VARIABLES } from '../../src/config/variables.js';
 import { startReplica, type Replica } from '../../tools/stack/servers/replica.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 
@@ -64,9 +65,14 @@ describe('docker/compose.yml', () => {
   it('gives both instances the same settings, all of which the service knows and accepts', () => {
     const [first, second] = instances.map(([, instance]) => instance.environment);
     expect(second).toEqual(first);
-    expect(VARIABLES).toEqual(expect.arrayContaining(Object.keys(first ?? {})));
+    expect(Object.keys(VARIABLES)).toEqual(expect.arrayContaining(Object.keys(first ?? {})));
     const config = configOf(instances[0]?.[1] as Service);
-    expect(config.shards?.map(({ schema }) => schema)).toEqual(['bank_0', 'bank_1', 'bank_2', 'bank_3']);
+    expect(config.database.shards?.map(({ schema }) => schema)).toEqual([
+      'bank_0',
+      'bank_1',
+      'bank_2',
+      'bank_3',
+    ]);
     expect(config.redis?.url).toBe('redis://:theREDISPASSWORD@redis:6379');
     expect(config.rabbitmq?.url).toBe('amqp://bank:theRABBITMQPASSWORD@rabbitmq:5672');
     expect(config.rateLimit).toBeUndefined();
@@ -81,7 +87,7 @@ describe('docker/compose.yml', () => {
       ),
     );
     expect([...databases.values()]).toEqual(['postgres-a:5432/bank', 'postgres-b:5432/bank']);
-    for (const shard of configOf(instances[0]?.[1] as Service).shards ?? []) {
+    for (const shard of configOf(instances[0]?.[1] as Service).database.shards ?? []) {
       const [pooled, direct] = [new URL(shard.url), new URL(shard.migrationUrl ?? '')];
       expect(pooled.host).toBe(`pgbouncer:${port}`);
       expect(databases.get(pooled.pathname.slice(1))).toBe(`${direct.host}${direct.pathname}`);
@@ -151,9 +157,13 @@ describe('the files of the image', () => {
     for (const part of ['dist/src', 'dist/migrations', 'package.json']) {
       await cp(part, join(folder, part), { recursive: true });
     }
-    for (const path of productionPackages()) {
+    for (const [path, own] of productionPackages()) {
       await mkdir(dirname(join(folder, path)), { recursive: true });
-      await symlink(join(process.cwd(), path), join(folder, path));
+      await symlink(join(own === undefined ? process.cwd() : folder, own ?? path), join(folder, path));
+      if (own === undefined) continue;
+      for (const part of ['dist', 'package.json']) {
+        await cp(join(own, part), join(folder, own, part), { recursive: true });
+      }
     }
   });
 
@@ -163,17 +173,20 @@ describe('the files of the image', () => {
     await rm(folder, { recursive: true, force: true });
   });
 
-  /** What `npm ci --omit=dev --omit=optional` leaves at the top. */
-  function productionPackages(): string[] {
+  /** What `npm ci --omit=dev --omit=optional` leaves at the top; of a package of the workspace, its folder, too. */
+  function productionPackages(): [path: string, own: string | undefined][] {
     const { packages } = JSON.parse(read('package-lock.json')) as {
-      packages: Record<string, { dev?: true; optional?: true; devOptional?: true }>;
+      packages: Record<
+        string,
+        { dev?: true; optional?: true; devOptional?: true; link?: true; resolved?: string }
+      >;
     };
     return Object.entries(packages)
       .filter(([path, { dev, optional, devOptional }]) => {
         const top = path.startsWith('node_modules/') && path.lastIndexOf('node_modules/') === 0;
         return top && !dev && !optional && !devOptional;
       })
-      .map(([path]) => path);
+      .map(([path, { link, resolved }]) => [path, link && resolved]);
   }
 
   it('are all that the service needs', async () => {

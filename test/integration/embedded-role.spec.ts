@@ -3,6 +3,14 @@ import { rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import {
+  freePort,
+  openCluster,
+  roleUrl as urlOfRole,
+  type ServerAddress,
+  settleRole,
+  startServer,
+} from '@scalable-banking/embedded-postgres';
 import { Client, escapeIdentifier } from 'pg';
 import type { AuditLog } from '../../src/audit/audit-log.js';
 import { archiveBank } from '../../src/cli/archive.js';
@@ -14,13 +22,7 @@ import { moveShard } from '../../src/cli/shard-move.js';
 import { verifyBank } from '../../src/cli/verify.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { MIGRATIONS } from '../../src/storage/data-source.js';
-import { locateBinaries } from '../../src/database/embedded/binaries.js';
-import { createCluster } from '../../src/database/embedded/cluster.js';
-import { readPassword } from '../../src/database/embedded/data-folder.js';
-import { chooseRunAs } from '../../src/database/embedded/run-as.js';
-import { freePort, startServer } from '../../src/database/embedded/start-server.js';
-import { handOver } from '../../src/database/embedded/hand-over.js';
-import { rolePassword } from '../../src/database/embedded/connection.js';
+import { EMBEDDED_NAMES, handOver } from '../../src/app/embedded-bank.js';
 import { prepareTables } from '../../src/storage/migrate.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { startPostgres, type PostgresServer } from '../../tools/stack/servers/postgres.js';
@@ -32,15 +34,20 @@ import { startService, stopService, temporaryDataDir } from '../support/service.
 /** As the release before made it: the superuser is the only role, and owns the bank. */
 let server: PostgresServer;
 let superuser: Client;
-let address: { port: number; password: string };
+let address: ServerAddress;
 
 const PLACE = { index: 0, count: 1 };
 const bankOf = (url: string) => [{ url, schema: 'bank' }];
 
-const roleUrl = () => {
-  const url = new URL(server.url);
-  [url.username, url.password] = ['bank_service', rolePassword(url.password)];
-  return url.href;
+const roleUrl = () => urlOfRole(address);
+
+/** As a start does. @returns whether the superuser owned anything */
+const settle = async () => {
+  let handedOver = false;
+  await settleRole(address, async (client) => {
+    handedOver = await handOver(client);
+  });
+  return handedOver;
 };
 
 /** By role, of everything outside the system's own schemas. */
@@ -56,7 +63,7 @@ const owners = async () =>
 
 beforeAll(async () => {
   server = await startPostgres({ fsync: 'off' });
-  address = { port: server.port, password: new URL(server.url).password };
+  address = { ...EMBEDDED_NAMES, port: server.port, password: new URL(server.url).password };
   superuser = new Client({ connectionString: server.url });
   await superuser.connect();
   await bootstrapShards(bankOf(server.url));
@@ -78,12 +85,12 @@ describe('the role of an embedded bank', () => {
           THEN RAISE EXCEPTION ''interrupted''; END IF; END';
        CREATE EVENT TRIGGER fail ON ddl_command_end EXECUTE FUNCTION public.fail()`,
     );
-    await expect(handOver(address)).rejects.toThrow('interrupted');
+    await expect(settle()).rejects.toThrow('interrupted');
     expect(await owners()).toEqual(['bank']);
     await superuser.query('DROP EVENT TRIGGER fail');
-    expect(await handOver(address)).toBe(true);
+    expect(await settle()).toBe(true);
     expect(await owners()).toEqual(['bank_service']);
-    expect(await handOver(address)).toBe(false);
+    expect(await settle()).toBe(false);
     const { events, firstBroken } = await readEvents(bankOf(roleUrl()));
     expect(events.map(({ action }) => action).filter((action) => action === 'bank.handed_over')).toHaveLength(
       1,
@@ -156,16 +163,10 @@ describe('the role of an embedded bank', () => {
 
 /** Makes a data folder as the release before did, in which the superuser owns an empty bank. */
 async function makeOldFolder(folder: string): Promise<void> {
-  const clusterDir = join(folder, 'postgres');
-  const binaries = await locateBinaries();
-  const runAs = await chooseRunAs(binaries, folder, undefined);
-  await createCluster({ folder, clusterDir, binaries, runAs, sync: false });
-  const [password, port] = [await readPassword(folder), await freePort()];
-  const old = await startServer({
-    ...{ binaries, runAs, clusterDir, password, port, settings: { fsync: 'off' } },
-    ...{ onLine: () => undefined, onProcess: () => undefined, signal: new AbortController().signal },
-  });
-  const bank = bankOf(`postgresql://bank:${password}@127.0.0.1:${port}/bank`);
+  const cluster = await openCluster(folder, EMBEDDED_NAMES, { sync: false });
+  const port = await freePort();
+  const old = await startServer(cluster, { port, settings: { fsync: 'off' } });
+  const bank = bankOf(`postgresql://bank:${cluster.password}@127.0.0.1:${port}/bank`);
   await bootstrapShards(bank);
   await old.stop();
 }

@@ -11,11 +11,11 @@ import { createTestDatabase } from '../support/postgres.js';
 
 /** Short bounds, so that what they bound can be waited for. */
 const BOUNDS = {
-  LEDGER_COMMAND_TIMEOUT_MS: '1500',
-  LEDGER_TRANSACTION_TIMEOUT_MS: '1000',
-  LEDGER_LOCK_TIMEOUT_MS: '200',
-  LEDGER_RESOLVE_TIMEOUT_MS: '1500',
-  LEDGER_ATOMIC_BATCHES: '2',
+  commandTimeoutMs: 1_500,
+  transactionTimeoutMs: 1_000,
+  lockTimeoutMs: 200,
+  resolveTimeoutMs: 1_500,
+  atomicBatches: 2,
 };
 
 const deposit = (accountId: number, idempotencyKey?: string): PostingCommand => ({

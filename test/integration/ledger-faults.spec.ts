@@ -10,10 +10,10 @@ import { PostgresProxy } from '../../tools/stack/proxies/postgres-proxy.js';
 
 /** Short bounds, so that what they bound can be waited for. */
 const BOUNDS = {
-  LEDGER_COMMAND_TIMEOUT_MS: '600',
-  LEDGER_TRANSACTION_TIMEOUT_MS: '400',
-  LEDGER_LOCK_TIMEOUT_MS: '150',
-  LEDGER_RESOLVE_TIMEOUT_MS: '1500',
+  commandTimeoutMs: 600,
+  transactionTimeoutMs: 400,
+  lockTimeoutMs: 150,
+  resolveTimeoutMs: 1_500,
 };
 
 const deposit = (accountId: number, idempotencyKey?: string): PostingCommand => ({
@@ -264,7 +264,7 @@ describe('the ledger among other sessions', () => {
     database = await createTestDatabase();
     operator = new Client({ connectionString: database.url });
     await operator.connect();
-    ledger = await openLedger(database.url, { ...BOUNDS, LEDGER_QUEUE: '200', LEDGER_BATCH: '100' });
+    ledger = await openLedger(database.url, { ...BOUNDS, queue: 200, batch: 100 });
   });
 
   afterAll(async () => {

@@ -120,7 +120,7 @@ describe('the outbox relay', () => {
 
 describe('a service whose events can not be published', () => {
   it('says so, and of which shard, once they have been waiting for long; and serves', async () => {
-    const app = await startApp({ OUTBOX_POLL_MS: '10' });
+    const app = await startApp({}, { outbox: { pollMs: 10 } });
     const operator = await openLedger(app.databaseUrl);
     const health = async () => {
       const { status, body } = await app.http.get('/health/ready');

@@ -40,9 +40,11 @@ beforeEach(() => {
 const settings = (more: Record<string, string> = {}) => ({
   RABBITMQ_URL: broker.url,
   RABBITMQ_EXCHANGE: exchange,
-  RABBITMQ_CONFIRM_TIMEOUT_MS: '2000',
   ...more,
 });
+
+/** With a broker that hangs. */
+const IMPATIENT = { rabbitmq: { confirmTimeoutMs: 2_000 } };
 
 /** The value of one sample, labels included; undefined: there is none. */
 async function metric(app: { url: string }, sample: string): Promise<number | undefined> {
@@ -67,7 +69,7 @@ describe('a service with RabbitMQ', () => {
   afterEach(() => app.close());
 
   it('publishes every transaction, as a message that says what it is', async () => {
-    app = await startApp(settings());
+    app = await startApp(settings(), IMPATIENT);
     const connection = await connect(broker.url);
     const channel = await connection.createChannel();
     await channel.assertExchange(exchange, 'topic');
@@ -100,7 +102,7 @@ describe('a service with RabbitMQ', () => {
   });
 
   it('keeps what no queue is bound for, says so, and publishes it once one is', async () => {
-    app = await startApp(settings());
+    app = await startApp(settings(), IMPATIENT);
     const accountIds = await openAccounts(app, 3);
     const load = new Load([app.url], accountIds);
     await load.more(30);
@@ -120,7 +122,7 @@ describe('a service with RabbitMQ', () => {
   }, 60_000);
 
   it('goes on posting while the broker hangs, and while it is dead; then all arrives', async () => {
-    app = await startApp(settings());
+    app = await startApp(settings(), IMPATIENT);
     const listener = await Listener.start(broker, exchange);
     const load = new Load([app.url], await openAccounts(app, 3));
     await load.more(50);
@@ -142,7 +144,7 @@ describe('a service with RabbitMQ', () => {
   }, 90_000);
 
   it('goes on posting while an alarm blocks the broker, and publishes afterwards', async () => {
-    app = await startApp(settings());
+    app = await startApp(settings(), IMPATIENT);
     const listener = await Listener.start(broker, exchange);
     const load = new Load([app.url], await openAccounts(app, 3));
     await broker.control('set_vm_memory_high_watermark', '0.00001');
@@ -197,12 +199,11 @@ describe('several relays of one shard', () => {
       DATABASE_URL: database.url,
       AUTH: 'off',
       LEDGER_TRANSACTION_TIMEOUT_MS: '1000',
-      RABBITMQ_CONFIRM_TIMEOUT_MS: '1000',
-      OUTBOX_POLL_MS: '10',
       LOG_LEVEL: 'error',
     });
     const listener = await Listener.start(broker, exchange);
-    const survivor = await startInstance(database.url, environment);
+    // Both look at the outbox equally often, so each gets its share of the events.
+    const survivor = await startInstance(database.url, environment, { outbox: { pollMs: 500 } });
     const victim = await startService({ environment });
     const load = new Load([survivor.url, victim.url], await openAccounts(survivor, 3));
     const published = (app: { url: string }) => metric(app, 'bank_outbox_events_published_total{shard="0"}');
@@ -288,7 +289,7 @@ describe('events tail', () => {
   }
 
   it('prints the events of the accounts that it is given, and ends after so many', async () => {
-    app = await startApp(settings());
+    app = await startApp(settings(), IMPATIENT);
     const accountIds = await Promise.all([openAccount(app), openAccount(app), openAccount(app)]);
     const [one, other] = [accountIds[0] ?? 0, accountIds[2] ?? 0];
     const [machine, person] = await Promise.all([
@@ -319,7 +320,7 @@ describe('events tail', () => {
   }, 60_000);
 
   it('leaves out what passes for an event and is none, and goes on', async () => {
-    app = await startApp(settings());
+    app = await startApp(settings(), IMPATIENT);
     const accountId = await openAccount(app);
     const following = await tail('--queue', `${exchange}.open`, '--count', '1');
     const connection = await connect(broker.url);
@@ -338,7 +339,7 @@ describe('events tail', () => {
   }, 60_000);
 
   it('goes on with a durable queue where it was left, and ends by Ctrl-C with 130', async () => {
-    app = await startApp(settings());
+    app = await startApp(settings(), IMPATIENT);
     const first = await tail('--queue', `${exchange}.mine`, '--from-opening', '--json');
     const accountId = await openAccount(app, '1.00');
     await waitUntil(() => Promise.resolve(first.output().stdout.includes('"version":2')), 20_000);

@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { EmbeddedPostgres } from '@scalable-banking/embedded-postgres';
 import { Client } from 'pg';
 import { assignAccounts } from '../../src/cli/accounts-assign.js';
 import { archiveBank } from '../../src/cli/archive.js';
@@ -9,7 +10,7 @@ import { seedBank } from '../../src/cli/seed.js';
 import { verifyBank } from '../../src/cli/verify.js';
 import { loadConfig } from '../../src/config/config.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
-import { EmbeddedPostgres } from '../../src/database/embedded-postgres.js';
+import { EMBEDDED_NAMES } from '../../src/app/embedded-bank.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { tablesOf } from '../../src/storage/tables.js';
 import { InterruptedError, CommandError } from '../../src/app/user-message.js';
@@ -33,6 +34,7 @@ let shards: ShardAddress[];
 beforeAll(async () => {
   dataDir = temporaryDataDir();
   otherServer = await EmbeddedPostgres.open({
+    ...EMBEDDED_NAMES,
     dataDir: dataDir.path,
     holder: 'tests',
     log: () => undefined,
@@ -107,9 +109,9 @@ async function startService(list = shards) {
     AUTH: 'off',
     SHARDS: list.map(({ url, schema }) => `${url}?schema=${schema}`).join(),
   });
-  const bank = await bootstrapShards(config.shards ?? [], { allowDown: true });
+  const bank = await bootstrapShards(config.database.shards ?? [], { allowDown: true });
   const app = await createApp(config, bank, createLogger(config.log));
-  await app.listen({ host: config.host, port: config.port });
+  await app.listen({ host: config.http.host, port: config.http.port });
   return { url: await app.getUrl(), close: () => app.close() };
 }
 

@@ -138,7 +138,7 @@ describe('the SQL of a bank of two shards', () => {
     for (const what of ['migrate', 'service', 'commands', 'backup', 'restore', 'move']) {
       expect({ what, statements: during(new RegExp(what)).length > 5 }).toEqual({ what, statements: true });
     }
-    for (const sql of ['INSERT INTO "bank_0".transactions', 'UPDATE "bank_0".shard_identity']) {
+    for (const sql of ['INSERT INTO "bank_0".transactions', 'UPDATE "bank_0"."shard_identity"']) {
       expect(during(/service/).some((query) => query.sql.includes(sql))).toBe(true);
     }
   });

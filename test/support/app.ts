@@ -2,10 +2,11 @@ import 'reflect-metadata';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import request from 'supertest';
 import { createApp } from '../../src/app/create-app.js';
-import { loadConfig, type Config } from '../../src/config/config.js';
+import type { Config } from '../../src/config/config.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { createLogger } from '../../src/observability/logging.js';
+import { configWith, type Overrides } from './config.js';
 import { createTestDatabase, serviceUrl } from './postgres.js';
 
 export interface TestApp {
@@ -26,8 +27,9 @@ const DEFAULTS = {
   LOG_LEVEL: 'silent',
   AUTH: 'off',
   BALANCE_CACHE: 'on',
-  OUTBOX_POLL_MS: '50',
 };
+/** Events come soon, and nobody minds how many malformed credentials come from the one address that tests have. */
+const DEFAULT_OVERRIDES: Overrides = { outbox: { pollMs: 50 }, auth: { failuresPerMinute: 100_000 } };
 
 /**
  * Starts one instance of the service.
@@ -36,19 +38,25 @@ const DEFAULTS = {
  */
 export async function startInstance(
   place: string | readonly ShardAddress[],
-  overrides: Record<string, string> = {},
+  environment: Record<string, string> = {},
+  overrides: Overrides = {},
 ): Promise<TestApp> {
   const where: Record<string, string> =
     typeof place === 'string'
       ? { DATABASE_URL: serviceUrl(place), MIGRATION_DATABASE_URL: place }
       : { SHARDS: shardList(place.map(throughPooler)), MIGRATION_SHARDS: shardList(place) };
-  const config = loadConfig({ ...DEFAULTS, ...where, ...overrides });
-  return listen(config, config.shards ?? [], typeof place === 'string' ? place : (place[0]?.url ?? ''));
+  const config = configWith({ ...DEFAULTS, ...where, ...environment }, DEFAULT_OVERRIDES, overrides);
+  return listen(
+    config,
+    config.database.shards ?? [],
+    typeof place === 'string' ? place : (place[0]?.url ?? ''),
+  );
 }
 
 /** Starts the service as it is with the embedded PostgreSQL, of which its settings say nothing, on a migrated database. */
 export function startUnconfigured(databaseUrl: string): Promise<TestApp> {
-  return listen(loadConfig({ ...DEFAULTS, AUTH: '' }), [{ url: databaseUrl, schema: 'bank' }], databaseUrl);
+  const config = configWith({ ...DEFAULTS, AUTH: '' }, DEFAULT_OVERRIDES);
+  return listen(config, [{ url: databaseUrl, schema: 'bank' }], databaseUrl);
 }
 
 async function listen(
@@ -58,15 +66,18 @@ async function listen(
 ): Promise<TestApp> {
   const bank = await bootstrapShards(shards, { allowDown: true });
   const app = await createApp(config, bank, createLogger(config.log));
-  await app.listen({ host: config.host, port: config.port });
+  await app.listen({ host: config.http.host, port: config.http.port });
   const url = await app.getUrl();
   return { app, url, databaseUrl, http: request(url), close: () => app.close() };
 }
 
 /** Starts the service on a database of its own. */
-export async function startApp(overrides: Record<string, string> = {}): Promise<TestApp> {
+export async function startApp(
+  environment: Record<string, string> = {},
+  overrides: Overrides = {},
+): Promise<TestApp> {
   const database = await createTestDatabase();
-  const instance = await startInstance(database.url, overrides);
+  const instance = await startInstance(database.url, environment, overrides);
   return {
     ...instance,
     close: async () => {

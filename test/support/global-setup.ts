@@ -1,6 +1,6 @@
 import './register-typescript.mjs';
 import { rm } from 'node:fs/promises';
-import type { EmbeddedPostgres } from '../../src/database/embedded-postgres.js';
+import type { EmbeddedPostgres } from '@scalable-banking/embedded-postgres';
 
 /** What the teardown needs; one for all projects of a run, which jest sets up one after the other. */
 export interface TestServer {
@@ -26,13 +26,15 @@ const SETTINGS = {
 export default async function globalSetup(): Promise<void> {
   if (globalThis.testServer) return;
   // Imported here, when the loader that understands the sources is in place.
-  const { EmbeddedPostgres } = await import('../../src/database/embedded-postgres.js');
+  const { EmbeddedPostgres } = await import('@scalable-banking/embedded-postgres');
+  const { EMBEDDED_NAMES } = await import('../../src/app/embedded-bank.js');
   const { newPlace } = await import('../../tools/stack/servers/server.js');
   const { buildTemplate, superuserUrl } = await import('./postgres.js');
   const { folder } = await newPlace('test-postgres');
   globalThis.testServer = { postgres: undefined, folder };
   try {
     const postgres = await EmbeddedPostgres.open({
+      ...EMBEDDED_NAMES,
       dataDir: folder,
       holder: 'tests',
       settings: SETTINGS,

@@ -1,7 +1,7 @@
 import 'reflect-metadata';
 import type { DataSource } from 'typeorm';
 import { LocalBalanceCache } from '../../src/cache/local-balance-cache.js';
-import { loadConfig } from '../../src/config/config.js';
+import { ledgerConnections } from '../../src/config/config.js';
 import { createDataSource } from '../../src/storage/data-source.js';
 import { ShardPool } from '../../src/storage/shard-pool.js';
 import { LedgerError, type LedgerFailure } from '../../src/domain/errors.js';
@@ -13,6 +13,7 @@ import { BatchStatements } from '../../src/ledger/write/batch-statements.js';
 import { tablesOf } from '../../src/storage/tables.js';
 import { TransactionRunner } from '../../src/storage/transaction-runner.js';
 import { Metrics } from '../../src/observability/metrics.js';
+import { configWith, type Overrides } from './config.js';
 
 export interface TestLedger {
   readonly scheduler: BatchScheduler;
@@ -25,24 +26,28 @@ export interface TestLedger {
 }
 
 /** One shard's write path as the service puts it together, without the service. */
-export async function openLedger(url: string, overrides: Record<string, string> = {}): Promise<TestLedger> {
-  const config = loadConfig({ DATABASE_URL: url, DATABASE_CONNECT_TIMEOUT_MS: '1000', ...overrides });
-  const { ledger } = config;
-  const size = ledger.batchWriters + ledger.lockWaiters + ledger.atomicBatches;
+export async function openLedger(
+  url: string,
+  limits: Overrides['ledger'] = {},
+  environment: Record<string, string> = {},
+): Promise<TestLedger> {
+  const variables = { DATABASE_URL: url, DATABASE_CONNECT_TIMEOUT_MS: '1000', ...environment };
+  const config = configWith(variables, { ledger: limits });
+  const { ledger, database } = config;
+  const size = ledgerConnections(ledger);
   const dataSource = createDataSource(
     { url, schema: 'bank' },
     {
       name: 'test-ledger',
       size,
-      connectTimeoutMs: config.databaseConnectTimeoutMs,
-      preparedStatements: config.preparedStatements !== false,
+      connectTimeoutMs: database.connectTimeoutMs,
+      preparedStatements: database.preparedStatements !== false,
     },
   );
   await dataSource.initialize();
-  const tables = tablesOf('bank');
   const balances = new LocalBalanceCache({ entries: 10_000, ttlMs: 60_000, servesReads: true });
   const runner = new TransactionRunner(new ShardPool(dataSource), ledger);
-  const statements = new BatchStatements(tables);
+  const statements = new BatchStatements(tablesOf('bank'));
   const defects: unknown[] = [];
   const metrics = new Metrics().forShard(0);
   const batchWriter = new BatchWriter(
@@ -56,7 +61,7 @@ export async function openLedger(url: string, overrides: Record<string, string> 
   const scheduler = new BatchScheduler(batchWriter, ledger, metrics);
   return {
     scheduler,
-    opener: new AccountOpener(runner, statements, balances, tables),
+    opener: new AccountOpener(runner, statements, balances),
     runner,
     dataSource,
     balances,

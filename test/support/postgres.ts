@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { readPassword } from '@scalable-banking/embedded-postgres';
 import { Client, escapeIdentifier } from 'pg';
-import { SUPERUSER } from '../../src/database/embedded/connection.js';
-import { readPassword } from '../../src/database/embedded/data-folder.js';
+import { EMBEDDED_NAMES } from '../../src/app/embedded-bank.js';
 
 export interface TestDatabase {
   readonly url: string;
@@ -107,7 +107,7 @@ async function onServer(serverUrl: string, work: (client: Client) => Promise<unk
 /** The way to an embedded server that nothing but tests takes: as its superuser. @param url the service's */
 export async function superuserUrl(url: string, dataDir: string): Promise<string> {
   const as = new URL(url);
-  [as.username, as.password] = [SUPERUSER, await readPassword(dataDir)];
+  [as.username, as.password] = [EMBEDDED_NAMES.superuser, await readPassword(dataDir)];
   return as.href;
 }
 

@@ -1,11 +1,13 @@
 // Lets Node load the sources as they are: `node --import ./test/support/register-typescript.mjs file.ts`, and the same
 // from jest's globalSetup, which runs outside jest's own module loader. Compiles through swc with the project's .swcrc.
+// Packages of the workspace are loaded from their sources, too.
 import { existsSync, readFileSync } from 'node:fs';
 import { registerHooks } from 'node:module';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { transformSync } from '@swc/core';
 
+const SOURCE = '@scalable-banking/source';
 const root = dirname(dirname(import.meta.dirname));
 
 registerHooks({
@@ -16,7 +18,7 @@ registerHooks({
       const found = context.conditions.includes('require') ? fileURLToPath(source) : source.href;
       if (existsSync(source)) return nextResolve(found, context);
     }
-    return nextResolve(specifier, context);
+    return nextResolve(specifier, { ...context, conditions: [...context.conditions, SOURCE] });
   },
   load(url, context, nextLoad) {
     if (!url.endsWith('.ts') || url.includes('/node_modules/')) return nextLoad(url, context);

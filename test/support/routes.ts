@@ -7,7 +7,7 @@ import { createLogger } from '../../src/observability/logging.js';
 /** The routes that the application's own controllers register, as `GET /accounts/{accountId}`. */
 export async function routesOf(databaseUrl: string): Promise<string[]> {
   const config = loadConfig({ DATABASE_URL: databaseUrl, LOG_LEVEL: 'silent' });
-  const bank = await bootstrapShards(config.shards ?? []);
+  const bank = await bootstrapShards(config.database.shards ?? []);
   const app = await createApp(config, bank, createLogger(config.log));
   const routes: string[] = [];
   const fastify = app.getHttpAdapter().getInstance();

@@ -2,7 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { freePort } from '../../src/database/embedded/start-server.js';
+import { freePort } from '@scalable-banking/embedded-postgres';
 
 const MAIN = join(process.cwd(), 'dist/src/main.js');
 

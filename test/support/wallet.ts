@@ -13,8 +13,8 @@ type Wanted = Partial<Pick<KeyRequest, 'scopes' | 'owner'>>;
 
 /** Credentials of a bank, of every kind, good and bad. */
 export class Wallet {
-  /** Settings of a service that takes them, and does not mind how many bad ones it is shown. */
-  readonly settings: Readonly<Record<string, string>> = { AUTH: 'on', AUTH_FAILURES_PER_MINUTE: '100000' };
+  /** Settings of a service that takes them. */
+  readonly settings: Readonly<Record<string, string>> = { AUTH: 'on' };
 
   constructor(protected readonly shards: readonly ShardAddress[]) {}
 
@@ -76,7 +76,6 @@ export class WalletWithTokens extends Wallet {
     const { issuer, audience, jwksUrl } = provider;
     this.settings = {
       AUTH: 'on',
-      AUTH_FAILURES_PER_MINUTE: '100000',
       JWT_ISSUER: issuer,
       JWT_AUDIENCE: audience,
       JWT_JWKS_URL: jwksUrl,

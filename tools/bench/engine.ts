@@ -1,5 +1,5 @@
 import { LocalBalanceCache } from '../../src/cache/local-balance-cache.js';
-import type { Config } from '../../src/config/config.js';
+import { ledgerConnections, type Config } from '../../src/config/config.js';
 import { createDataSource } from '../../src/storage/data-source.js';
 import { ShardPool } from '../../src/storage/shard-pool.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
@@ -21,12 +21,12 @@ export async function engine(
   accounts: Accounts,
 ): Promise<Load> {
   const { ledger, balanceCache } = config;
-  const size = ledger.batchWriters + ledger.lockWaiters + ledger.atomicBatches;
+  const size = ledgerConnections(ledger);
   const dataSource = createDataSource(shard, {
     name: 'bench-engine',
     size,
     connectTimeoutMs: 5_000,
-    preparedStatements: config.preparedStatements !== false,
+    preparedStatements: config.database.preparedStatements !== false,
   });
   await dataSource.initialize();
   const metrics = new Metrics().forShard(0);

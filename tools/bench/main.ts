@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { sharedBuffers } from '../../src/database/embedded/memory.js';
+import { sharedBuffers } from '@scalable-banking/embedded-postgres';
 import { startPostgres } from '../stack/servers/postgres.js';
 import { measureAccess } from './access.js';
 import { ACCOUNTS, checkBooks, foundBank } from './bank.js';

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { freePort } from '@scalable-banking/embedded-postgres';
 import { Client } from 'pg';
-import { freePort } from '../../src/database/embedded/start-server.js';
 
 const run = promisify(execFile);
 

@@ -33,7 +33,6 @@ export const CACHE_TTL_MS = 3_000;
 export const SETTINGS = {
   AUTH: 'on',
   BALANCE_CACHE_TTL_MS: String(CACHE_TTL_MS),
-  OUTBOX_POLL_MS: '100',
   SLOW_REQUEST_MS: '60000',
   LOG_FORMAT: 'json',
 };

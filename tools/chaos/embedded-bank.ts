@@ -1,9 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { DATABASE, SUPERUSER } from '../../src/database/embedded/connection.js';
-import { readPassword } from '../../src/database/embedded/data-folder.js';
-import { parsePostmasterFile } from '../../src/database/embedded/old-server.js';
+import { parsePostmasterFile, readPassword, superuserUrl } from '@scalable-banking/embedded-postgres';
+import { EMBEDDED_NAMES } from '../../src/app/embedded-bank.js';
 import { makePrivateFolder } from '../stack/servers/private-folder.js';
 import { signalPostgres } from '../stack/servers/postgres.js';
 import { startReplica, type Replica } from '../stack/servers/replica.js';
@@ -60,7 +59,7 @@ class OwnPostgres {
 
   /** Its port changes when the service itself is started again. */
   get url(): string {
-    return `postgresql://${SUPERUSER}:${this.password}@127.0.0.1:${this.now.port}/${DATABASE}`;
+    return superuserUrl({ ...EMBEDDED_NAMES, port: this.now.port, password: this.password });
   }
 
   get pid(): number {

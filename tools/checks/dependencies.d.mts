@@ -1,5 +1,7 @@
 export interface Project {
   readonly manifest: Record<string, unknown>;
+  /** The manifests of the workspace's packages, by folder. */
+  readonly workspaces: Record<string, Record<string, unknown>>;
   readonly lockfile: { lockfileVersion: number; packages: Record<string, Record<string, unknown>> };
 }
 

@@ -1,5 +1,6 @@
 /** What `package-lock.json` says of the packages that the project is made of. Nothing is asked of a registry. */
-import { readFileSync } from 'node:fs';
+import { globSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 
 const MANIFEST = 'package.json';
 const LOCKFILE = 'package-lock.json';
@@ -17,34 +18,54 @@ const ALLOWED = new Set([
   'Python-2.0',
 ]);
 
-/** The two files of the working directory. */
+/** The files of the working directory, and the manifest of each package in it by its folder. */
 export function readProject() {
   const read = (file) => JSON.parse(readFileSync(file, 'utf8'));
-  return { manifest: read(MANIFEST), lockfile: read(LOCKFILE) };
+  const manifest = read(MANIFEST);
+  const files = manifest.workspaces.flatMap((folders) => globSync(`${folders}/${MANIFEST}`));
+  const workspaces = Object.fromEntries(files.map((file) => [dirname(file), read(file)]));
+  return { manifest, workspaces, lockfile: read(LOCKFILE) };
 }
 
 /** What is wrong with a lockfile: it must name exactly what is installed, from nowhere but the registry. */
-export function lockfileProblems({ manifest, lockfile }) {
+export function lockfileProblems({ manifest, workspaces, lockfile }) {
   if (lockfile.lockfileVersion !== 3) return [`${LOCKFILE} must have lockfileVersion 3`];
-  const problems = [...differences(manifest, lockfile)];
-  for (const [path, entry] of packagesOf(lockfile)) problems.push(...entryProblems(path, entry, manifest));
+  const problems = [];
+  for (const [folder, own] of Object.entries({ '': manifest, ...workspaces })) {
+    problems.push(...differences(folder, own, lockfile));
+  }
+  for (const [path, entry] of Object.entries(lockfile.packages)) {
+    const isOwn = path === '' || path in workspaces || isLinkTo(workspaces[entry.resolved], path, entry);
+    if (!isOwn) problems.push(...entryProblems(path, entry, manifest));
+  }
   return problems;
 }
 
-function* differences(manifest, { packages }) {
-  const root = packages[''] ?? {};
+function* differences(folder, manifest, { packages }) {
+  const file = join(folder, MANIFEST);
+  const root = packages[folder] ?? {};
   for (const key of ['name', 'version']) {
-    if (root[key] !== manifest[key]) yield `${key} is not the same in ${MANIFEST} and ${LOCKFILE}`;
+    if (root[key] !== manifest[key]) yield `${key} is not the same in ${file} and ${LOCKFILE}`;
   }
   for (const kind of KINDS) {
     const [wanted, locked] = [manifest[kind] ?? {}, root[kind] ?? {}];
     for (const name of new Set([...Object.keys(wanted), ...Object.keys(locked)])) {
-      if (wanted[name] !== locked[name]) yield `${name} is not the same in ${MANIFEST} and ${LOCKFILE}`;
-      else if (packages[`node_modules/${name}`]?.version !== wanted[name]) {
+      if (wanted[name] !== locked[name]) yield `${name} is not the same in ${file} and ${LOCKFILE}`;
+      else if (lockedVersion(name, packages) !== wanted[name]) {
         yield `${name} must be a version, and the one that is locked`;
       }
     }
   }
+}
+
+/** One version of a package serves the whole project; a package of the workspace is a link to its folder. */
+function lockedVersion(name, packages) {
+  const entry = packages[`node_modules/${name}`];
+  return (packages[entry?.resolved] ?? entry)?.version;
+}
+
+function isLinkTo(workspace, path, { link }) {
+  return link === true && workspace !== undefined && path === `node_modules/${workspace.name}`;
 }
 
 function* entryProblems(
@@ -62,10 +83,10 @@ function* entryProblems(
   }
 }
 
-/** Packages that come with the service, each with its licence. */
-export function licencesOf(lockfile) {
-  return packagesOf(lockfile)
-    .filter(([, { dev }]) => !dev)
+/** Packages of others that come with the service, each with its licence. */
+export function licencesOf({ packages }) {
+  return Object.entries(packages)
+    .filter(([path, { dev, link }]) => path.includes('node_modules/') && !dev && !link)
     .map(([path, { name, version, license }]) => ({
       // Its own is given where it is known by another.
       name: name ?? nameOf(path),
@@ -80,10 +101,6 @@ export function isAllowed(expression) {
   const inner = expression.replace(/^\((.*)\)$/, '$1');
   const some = inner.split(' OR ');
   return some.some((all) => all.split(' AND ').every((name) => ALLOWED.has(name)));
-}
-
-function packagesOf({ packages }) {
-  return Object.entries(packages).filter(([path]) => path !== '');
 }
 
 function nameOf(path) {

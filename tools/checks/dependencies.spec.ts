@@ -1,6 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isAllowed, licencesOf, lockfileProblems, readProject, type Project } from './dependencies.mjs';
@@ -13,6 +13,7 @@ function changed(change: (project: Project) => void): Project {
 }
 
 const FASTIFY = 'node_modules/fastify';
+const OWN = 'packages/embedded-postgres';
 
 describe('package-lock.json', () => {
   it('names exactly what is installed, from nowhere but the registry', () => {
@@ -51,9 +52,24 @@ describe('package-lock.json', () => {
       (project: Project) => (dependencies(project).unlocked = '1.0.0'),
       (project: Project) => delete dependencies(project).fastify,
       (project: Project) => (project.manifest.version = '9.9.9'),
+      (project: Project) => (dependencies(project)['@scalable-banking/embedded-postgres'] = '9.9.9'),
+      (project: Project) => ((project.workspaces[OWN]?.dependencies as { pg: string }).pg = '5.0.0'),
       (project: Project) => (project.lockfile.lockfileVersion = 2),
     ]) {
       expect(lockfileProblems(changed(change))).toHaveLength(1);
+    }
+  });
+
+  it('links to the packages of the workspace, and to no other folder', () => {
+    const link = 'node_modules/@scalable-banking/embedded-postgres';
+    expect(readProject().lockfile.packages[link]).toEqual({ resolved: OWN, link: true });
+    for (const change of [
+      ({ lockfile }: Project) => Object.assign(lockfile.packages[link] ?? {}, { resolved: '../elsewhere' }),
+      ({ lockfile }: Project) => (lockfile.packages['node_modules/other'] = { resolved: OWN, link: true }),
+    ]) {
+      expect(lockfileProblems(changed(change))).toContainEqual(
+        expect.stringMatching(/is a link to a folder/),
+      );
     }
   });
 
@@ -88,18 +104,26 @@ describe('npm run sbom', () => {
   it('writes every package that comes with the service, each with its hash and licence, as CycloneDX', () => {
     const folder = mkdtempSync(join(tmpdir(), 'bank-sbom-'));
     try {
-      for (const file of ['package.json', 'package-lock.json']) copyFileSync(file, join(folder, file));
+      mkdirSync(join(folder, OWN), { recursive: true });
+      for (const file of ['package.json', 'package-lock.json', `${OWN}/package.json`]) {
+        copyFileSync(file, join(folder, file));
+      }
       execFileSync(process.execPath, [join(process.cwd(), 'tools/checks/sbom.mjs')], { cwd: folder });
       const sbom = JSON.parse(readFileSync(join(folder, 'sbom.json'), 'utf8')) as {
         bomFormat: string;
         metadata: { component: { name: string } };
         components: { name: string; version: string; hashes?: object[]; licenses?: object[] }[];
+        dependencies: { ref: string; dependsOn: string[] }[];
       };
       expect(sbom.bomFormat).toBe('CycloneDX');
       expect(sbom.metadata.component.name).toBe('scalable-banking-api');
       const listed = new Set(sbom.components.map(({ name, version }) => `${name} ${version}`));
       const shipped = licencesOf(readProject().lockfile).map(({ name, version }) => `${name} ${version}`);
       expect([...listed].sort()).toEqual([...new Set(shipped)].sort());
+      // The packages of the workspace are part of the service: so are their dependencies.
+      const [service] = sbom.dependencies;
+      expect(service?.ref).toBe('scalable-banking-api@0.1.0');
+      expect(service?.dependsOn).toContainEqual(expect.stringMatching(/^@embedded-postgres\/linux-x64@/));
       expect(sbom.components.filter(({ hashes, licenses }) => !hashes?.length || !licenses?.length)).toEqual(
         [],
       );

@@ -21,7 +21,7 @@ async function main(): Promise<void> {
 /** In preview mode Nest builds nothing, so no database is needed. */
 async function openApiText(): Promise<string> {
   const config = loadConfig({ DATABASE_URL: 'postgresql://localhost/nowhere' });
-  const bank = { bankId: '', shards: config.shards ?? [], down: new Set<number>() };
+  const bank = { bankId: '', shards: config.database.shards ?? [], down: new Set<number>() };
   const adapter = createFastifyAdapter(config, await securityHeaders(false));
   const app = await NestFactory.create(AppModule.register(config, bank), adapter, {
     preview: true,

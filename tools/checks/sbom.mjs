@@ -10,15 +10,24 @@ const FILE = 'sbom.json';
 const NPM_SBOM = ['sbom', '--package-lock-only', '--sbom-format', 'cyclonedx', '--sbom-type', 'application'];
 const MAX_BYTES = 64 * 1024 * 1024;
 
-const { manifest, lockfile } = readProject();
+const { manifest, workspaces, lockfile } = readProject();
 const sbom = JSON.parse(execFileSync('npm', NPM_SBOM, { encoding: 'utf8', maxBuffer: MAX_BYTES }));
 // npm would name it after the folder.
 sbom.metadata.component.name = manifest.name;
 const kept = new Set(licencesOf(lockfile).map(({ name, version }) => `${name}@${version}`));
 sbom.components = sbom.components.filter((component) => kept.has(component['bom-ref']));
-kept.add(sbom.metadata.component['bom-ref']);
-sbom.dependencies = sbom.dependencies
-  .filter(({ ref }) => kept.has(ref))
-  .map(({ ref, dependsOn = [] }) => ({ ref, dependsOn: dependsOn.filter((each) => kept.has(each)) }));
+const keptOf = (dependencies) =>
+  [...new Set(dependencies.flatMap(({ dependsOn = [] }) => dependsOn))].filter((ref) => kept.has(ref));
+// The packages of the workspace are part of the application: what they depend on, it depends on.
+const application = sbom.metadata.component['bom-ref'];
+const own = new Set(Object.values(workspaces).map(({ name, version }) => `${name}@${version}`)).add(
+  application,
+);
+sbom.dependencies = [
+  { ref: application, dependsOn: keptOf(sbom.dependencies.filter(({ ref }) => own.has(ref))) },
+  ...sbom.dependencies
+    .filter(({ ref }) => kept.has(ref))
+    .map((each) => ({ ref: each.ref, dependsOn: keptOf([each]) })),
+];
 writeFileSync(FILE, `${JSON.stringify(sbom, null, 2)}\n`);
 console.log(`${FILE}: ${sbom.components.length} packages`);

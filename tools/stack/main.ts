@@ -1,4 +1,5 @@
-import { VARIABLES } from '../../src/config/config.js';
+import { GONE } from '../../src/config/former-variables.js';
+import { RENAMED, VARIABLES } from '../../src/config/variables.js';
 import { startStack, type Stack } from './stack.js';
 
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
@@ -17,9 +18,11 @@ async function main(): Promise<void> {
   await stack.stop();
 }
 
-/** The variables of the service hold for the replicas, but for those that name a database. */
+/** The variables of the service hold for the replicas, but for those that name a database. (Former ones: to be told of.) */
 function settingsOf(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  const given = VARIABLES.filter((name) => environment[name] !== undefined && !/DATABASE_URL$/.test(name));
+  const given = Object.keys({ ...VARIABLES, ...RENAMED, ...GONE }).filter(
+    (name) => environment[name] !== undefined && !/DATABASE_URL$/.test(name),
+  );
   return Object.fromEntries(given.map((name) => [name, environment[name]]));
 }
 

@@ -41,7 +41,7 @@ export class Workers {
     // Not JSON, in which a metric that is no number or infinite would become null.
     cluster.setupPrimary({ exec: WORKER_MAIN, serialization: 'advanced' });
     process.once('exit', () => this.kill());
-    const first = Array.from({ length: this.config.workers }, () => this.fork(() => this.bank));
+    const first = Array.from({ length: this.config.operation.workers }, () => this.fork(() => this.bank));
     const listening = await Promise.all(first.map((worker) => worker.listening)).catch((error: unknown) => {
       // A signal that came meanwhile is no failure: who stops the workers ends this process, too.
       if (this.stopping) return new Promise<never>(() => undefined);
@@ -72,7 +72,7 @@ export class Workers {
       return { bank: { bankId, shards, down } };
     };
     // As many as this process counted, where WORKERS is auto.
-    const environment = { WORKERS: String(this.config.workers) };
+    const environment = { WORKERS: String(this.config.operation.workers) };
     const worker = new WorkerProcess(environment, { assign, scrape: () => this.scrape() });
     this.running.add(worker);
     void worker.ended.then(() => {

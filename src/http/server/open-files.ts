@@ -7,7 +7,7 @@ const OTHER_FILES = 100;
 
 /** How many open files the service, or each of its workers, may need at once; each connection is one. */
 export function openFilesNeeded(config: Config): number {
-  const toDatabases = connectionsTo(config.shards?.length ?? 1, config);
+  const toDatabases = connectionsTo(config.database.shards?.length ?? 1, config);
   const forManagement = config.management ? MANAGEMENT_CONNECTIONS + SURPLUS_CONNECTIONS : 0;
   return config.http.maxConnections + SURPLUS_CONNECTIONS + forManagement + toDatabases + OTHER_FILES;
 }

@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import { isThisMachine } from '../../config/config.js';
+import { isThisMachine } from '../../config/values.js';
 import { InvalidRequestError } from '../validation/invalid-request.js';
 
 /**

@@ -1,29 +1,31 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { Inject, Injectable } from '@nestjs/common';
 import { LRUCache } from 'lru-cache';
 import { plainArray, textArray } from '../../storage/array-literal.js';
 import { LedgerError } from '../../domain/errors.js';
 import { THE_SERVICE } from '../../domain/sender.js';
-import type { ShardReader } from './shard-reader.js';
+import { READERS, type ShardReader } from './shard-reader.js';
 import type { ShardRouter } from '../../sharding/shard-router.js';
 import { SingleFlight } from '../../concurrency/single-flight.js';
 
-/** Accounts of which it is remembered that they are their owner's; the least recently used goes first. */
+/** Accounts whose owner is remembered; the least recently used is forgotten first. */
 const REMEMBERED = 100_000;
 /** How long a reading is valid: a change of owner takes effect everywhere within this time plus one request. */
 export const VALID_MS = 4_000;
 /** From this age on the next request starts a new reading, without waiting for it. */
 const REFRESH_MS = 2_000;
-/** Accounts read again by one statement. */
+/** Accounts that one statement reads again. */
 const AT_ONCE = 1_000;
 
 /**
- * Tells which accounts are an owner's, for those who may use no others. To be asked before anything else is: what is
- * another's is then answered as what does not exist, after the same one look-up. Its index holds the owner's own
- * accounts alone, so it finds neither. Only accounts that were found are remembered. While they are in use, they are read
- * again in the background, by one statement at a time in each shard.
+ * Knows which accounts belong to an owner, for callers who may use no others. It is asked before anything else: an account
+ * of another owner then gets the same answer as one that does not exist, after the same look-up in an index that holds
+ * neither. Only accounts that were found are remembered. While they are in use, they are read again in the background,
+ * by one statement at a time in each shard.
  *
- * Errors: where the database fails, no version is told: it could be another's.
+ * Errors: when the database fails, no version is reported, since it could be that of another owner's account.
  */
+@Injectable()
 export class AccountOwners {
   private readonly remembered = new LRUCache<string, Remembered>({ max: REMEMBERED });
   /** What is to be read again, by shard. A shard has an entry while it is being read. */
@@ -31,7 +33,7 @@ export class AccountOwners {
   /** An account that is much in use is asked for by many when it was just forgotten. */
   private readonly lookUps = new SingleFlight<string, ReadonlyMap<number, Error>>();
 
-  constructor(private readonly router: ShardRouter<ShardReader>) {}
+  constructor(@Inject(READERS) private readonly router: ShardRouter<ShardReader>) {}
 
   /** @throws LedgerError ACCOUNT_NOT_FOUND, DATABASE_FAILED, OVERLOADED */
   async check(owner: string, accountId: number, user: string): Promise<void> {
@@ -56,32 +58,16 @@ export class AccountOwners {
     const byShard = Map.groupBy(unknown, (id) => this.router.of(id));
     const lookUps = [...byShard].map(async ([shard, ids]) => {
       try {
-        const own = await this.lookUp(shard, owner, ids, user);
+        const ownerships = ids.map((accountId) => ({ owner, accountId }));
+        const found = await this.read(shard, ownerships, user);
         for (const id of ids)
-          if (!own.has(id)) problems.set(id, new LedgerError({ code: 'ACCOUNT_NOT_FOUND' }));
+          if (!found.has(nameOf(owner, id))) problems.set(id, new LedgerError({ code: 'ACCOUNT_NOT_FOUND' }));
       } catch (error) {
         for (const id of ids) problems.set(id, error as Error);
       }
     });
     await Promise.all(lookUps);
     return problems;
-  }
-
-  private async lookUp(
-    shard: ShardReader,
-    owner: string,
-    accountIds: readonly number[],
-    user: string,
-  ): Promise<ReadonlySet<number>> {
-    const readMs = performance.now();
-    const rows = await shard.query<{ account_id: string }>(
-      `SELECT account_id FROM ${shard.tables.accounts} WHERE owner = $1 AND account_id = ANY($2::bigint[])`,
-      [owner, plainArray(accountIds)],
-      user,
-    );
-    const own = new Set(rows.map((row) => Number(row.account_id)));
-    for (const id of own) this.remembered.set(nameOf(owner, id), { readMs, isDue: false });
-    return own;
   }
 
   private isKnown(name: string, ownership: Ownership): boolean {
@@ -111,17 +97,19 @@ export class AccountOwners {
       await nextTurn();
       const some = new Map([...due].slice(0, AT_ONCE));
       for (const name of some.keys()) due.delete(name);
-      const readMs = performance.now();
-      const found = await this.read(shard, [...some.values()]).catch(() => undefined);
-      for (const name of found ? some.keys() : []) {
-        if (found?.has(name)) this.remembered.set(name, { readMs, isDue: false });
-        else this.remembered.delete(name);
-      }
+      const found = await this.read(shard, [...some.values()], THE_SERVICE).catch(() => undefined);
+      if (found) for (const name of some.keys()) if (!found.has(name)) this.remembered.delete(name);
     }
     this.toRefresh.delete(shard);
   }
 
-  private async read(shard: ShardReader, ownerships: readonly Ownership[]): Promise<ReadonlySet<string>> {
+  /** SQL, because it looks up pairs: one for most requests, 10,000 for a batch. */
+  private async read(
+    shard: ShardReader,
+    ownerships: readonly Ownership[],
+    user: string,
+  ): Promise<ReadonlySet<string>> {
+    const readMs = performance.now();
     const rows = await shard.query<{ owner: string; account_id: string }>(
       `SELECT owner, account_id FROM ${shard.tables.accounts}
        WHERE (owner, account_id) IN (SELECT * FROM unnest($1::text[], $2::bigint[]))`,
@@ -129,9 +117,11 @@ export class AccountOwners {
         textArray(ownerships.map(({ owner }) => owner)),
         plainArray(ownerships.map(({ accountId }) => accountId)),
       ],
-      THE_SERVICE,
+      user,
     );
-    return new Set(rows.map((row) => nameOf(row.owner, Number(row.account_id))));
+    const found = new Set(rows.map((row) => nameOf(row.owner, Number(row.account_id))));
+    for (const name of found) this.remembered.set(name, { readMs, isDue: false });
+    return found;
   }
 }
 

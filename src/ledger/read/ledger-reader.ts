@@ -1,8 +1,11 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { MoreThan } from 'typeorm';
 import { FIRST_VERSION, type Account, type OwnedAccount } from '../../domain/account.js';
 import { canonicalForm } from '../../domain/hash-chain.js';
 import { LedgerError } from '../../domain/errors.js';
-import type { BalanceCache } from '../../domain/ports.js';
+import { BalanceCache } from '../../domain/ports.js';
 import type { Transaction, TransactionType } from '../../domain/transaction.js';
+import { AccountEntity } from '../../storage/entities/account.entity.js';
 import {
   OWNED_ACCOUNT_COLUMNS,
   ownedAccountFromRow,
@@ -11,7 +14,7 @@ import {
   type OwnedAccountRow,
   type TransactionRow,
 } from '../../storage/rows.js';
-import type { ShardReader } from './shard-reader.js';
+import { READERS, type ShardReader } from './shard-reader.js';
 import type { ShardRouter } from '../../sharding/shard-router.js';
 import { SingleFlight } from '../../concurrency/single-flight.js';
 
@@ -58,11 +61,12 @@ const MAX_EXAMINED = 10_000;
  * Reads accounts and transactions. Balances come from the cache where it may answer, all else from the database. Reads of
  * the database share their places fairly by `user`.
  */
+@Injectable()
 export class LedgerReader {
   private readonly accountReads = new SingleFlight<string, OwnedAccount>();
 
   constructor(
-    private readonly router: ShardRouter<ShardReader>,
+    @Inject(READERS) private readonly router: ShardRouter<ShardReader>,
     private readonly balances: BalanceCache,
   ) {}
 
@@ -104,18 +108,18 @@ export class LedgerReader {
     owner: string | undefined,
     user: string,
   ): Promise<OwnedAccount[]> {
+    const after = { accountId: MoreThan(accountId) };
+    const where = owner === undefined ? after : { ...after, owner };
     const pages = await Promise.all(
       this.router.shards.map((shard) =>
-        shard.query<OwnedAccountRow>(
-          `SELECT ${OWNED_ACCOUNT_COLUMNS} FROM ${shard.tables.accounts}
-           WHERE account_id > $1 ${owner === undefined ? '' : 'AND owner = $3'} ORDER BY account_id LIMIT $2`,
-          owner === undefined ? [accountId, limit] : [accountId, limit, owner],
+        shard.read(
+          (manager) => manager.find(AccountEntity, { where, order: { accountId: 'ASC' }, take: limit }),
           user,
         ),
       ),
     );
-    const accounts = pages.flat().map(ownedAccountFromRow);
-    return accounts.sort((a, b) => a.accountId - b.accountId).slice(0, limit);
+    const accounts = pages.flat().sort((a, b) => a.accountId - b.accountId);
+    return accounts.slice(0, limit).map(ownedAccountFromEntity);
   }
 
   /**
@@ -181,18 +185,23 @@ export class LedgerReader {
    */
   async proof(accountId: number, fromVersion: number | undefined, user: string): Promise<ChainProof> {
     const shard = this.router.of(accountId);
-    const [head] = await shard.query<{ version: string; hash: string }>(
-      `SELECT version, encode(head_hash, 'hex') AS hash FROM ${shard.tables.accounts} WHERE account_id = $1`,
-      [accountId],
+    const head = await shard.read(
+      (manager) => manager.findOneBy(AccountEntity, { accountId }),
       user,
       accountId,
     );
     if (!head) throw new LedgerError({ code: 'ACCOUNT_NOT_FOUND' });
-    const version = Number(head.version);
+    const { version } = head;
     if (fromVersion !== undefined && fromVersion > version) {
       throw new LedgerError({ code: 'VERSION_MISMATCH', currentVersion: version });
     }
-    const proof = { accountId, version, hash: head.hash, lines: [], nextFromVersion: undefined };
+    const proof = {
+      accountId,
+      version,
+      hash: head.headHash.toString('hex'),
+      lines: [],
+      nextFromVersion: undefined,
+    };
     if (fromVersion === undefined || fromVersion === version) return proof;
     // No snapshot is needed: what there was up to the head does not change, and the archive is read along.
     const rows = await shard.query<TransactionRow>(
@@ -219,6 +228,7 @@ export class LedgerReader {
   private async readAccount(accountId: number, user: string): Promise<OwnedAccount> {
     const startedMs = performance.now();
     const shard = this.router.of(accountId);
+    // SQL, because this read is hot wherever the cache can't answer, and a repository costs several times as much.
     const [row] = await shard.query<OwnedAccountRow>(
       `SELECT ${OWNED_ACCOUNT_COLUMNS} FROM ${shard.tables.accounts} WHERE account_id = $1`,
       [accountId],
@@ -231,4 +241,14 @@ export class LedgerReader {
     void this.balances.record([account], startedMs);
     return account;
   }
+}
+
+function ownedAccountFromEntity({
+  accountId,
+  balance,
+  version,
+  owner,
+  revision,
+}: AccountEntity): OwnedAccount {
+  return { accountId, balance, version, owner: owner ?? undefined, revision };
 }

@@ -1,13 +1,17 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { QueryRunner } from 'typeorm';
+import type { EntityManager } from 'typeorm';
+import { send, type Work } from '../../storage/connection.js';
 import { classifyFailure } from '../../storage/database-errors.js';
-import { queryOnce } from '../../storage/query-once.js';
+import { ShardIdentityEntity } from '../../storage/entities/shard-identity.entity.js';
 import type { ShardPool } from '../../storage/shard-pool.js';
 import type { SchemaTables } from '../../storage/tables.js';
 import { LedgerError } from '../../domain/errors.js';
 import type { BalanceCache } from '../../domain/ports.js';
 import { CommitOutcomeUnknownError, type TransactionRunner } from '../../storage/transaction-runner.js';
 import { AdaptiveConcurrencyLimiter } from '../../concurrency/adaptive-concurrency-limiter.js';
+
+/** The injection token of the shards' {@link ShardReader}s. */
+export const READERS = Symbol('READERS');
 
 /** Reads that wait for a connection. When the queue is full, the user with the most in it loses the newest. */
 const MAX_WAITING = 1_000;
@@ -39,28 +43,44 @@ export class ShardReader {
   }
 
   /**
-   * @param user who takes a place for it
+   * Reads through TypeORM's entities.
+   *
+   * @param user whose turn it takes
    * @param accountId whose last known version a failure reports
    * @throws LedgerError DATABASE_FAILED, OVERLOADED
    */
-  query<Row>(sql: string, parameters: readonly unknown[], user: string, accountId?: number): Promise<Row[]> {
+  read<T>(work: (manager: EntityManager) => Promise<T>, user: string, accountId?: number): Promise<T> {
     return this.within(user, accountId, () =>
-      this.pool.retryIfRelocated(() => queryOnce<Row>(this.pool, sql, parameters, this.readTimeoutMs)),
+      this.pool.run(this.readTimeoutMs, ({ manager }) => work(manager)),
     );
   }
 
   /**
-   * In a transaction, for its statement_timeout: for what a filter may make long, where cutting the connection alone
-   * would leave the server at work. Errors as with {@link query}.
+   * Reads by SQL: what any request may need, where a repository costs several times as much, and what lies in both
+   * tables of transactions. User, account and errors as for {@link read}.
    */
-  queryLong<Row>(
+  query<Row extends object>(
     sql: string,
-    parameters: readonly unknown[],
+    parameters: unknown[],
     user: string,
     accountId?: number,
   ): Promise<Row[]> {
-    const read = async (queryRunner: QueryRunner) => (await queryRunner.query(sql, [...parameters])) as Row[];
-    return this.within(user, accountId, () => this.runner.run(read));
+    return this.within(user, accountId, () =>
+      this.pool.run(this.readTimeoutMs, rowsOf<Row>(sql, parameters)),
+    );
+  }
+
+  /**
+   * {@link query} in a transaction, for its statement_timeout: a filter may make it slow, and cutting the connection
+   * alone would leave the server at work.
+   */
+  queryLong<Row extends object>(
+    sql: string,
+    parameters: unknown[],
+    user: string,
+    accountId?: number,
+  ): Promise<Row[]> {
+    return this.within(user, accountId, () => this.runner.run(rowsOf<Row>(sql, parameters)));
   }
 
   /**
@@ -75,7 +95,7 @@ export class ShardReader {
   /** One at a time, however often it is asked for: those that meet a database that hangs must not take its pool. */
   private probe(): Promise<boolean> {
     this.probing ??= this.pool
-      .retryIfRelocated(() => queryOnce(this.pool, `SELECT FROM ${this.tables.shardIdentity}`, [], PROBE_MS))
+      .run(PROBE_MS, ({ manager }) => manager.exists(ShardIdentityEntity))
       .then(
         () => true,
         () => false,
@@ -109,4 +129,8 @@ export class ShardReader {
       throw new LedgerError({ code: 'DATABASE_FAILED', currentVersion });
     }
   }
+}
+
+function rowsOf<Row extends object>(sql: string, parameters: unknown[]): Work<Row[]> {
+  return async (_, client) => (await send<Row>(client, sql, parameters)).rows;
 }

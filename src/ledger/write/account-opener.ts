@@ -1,13 +1,14 @@
 import type { PoolClient } from 'pg';
-import type { QueryRunner } from 'typeorm';
-import { classifyFailure } from '../../storage/database-errors.js';
+import type { EntityManager, EntityTarget, ObjectLiteral, QueryRunner } from 'typeorm';
+import type { QueryDeepPartialEntity } from 'typeorm/query-builder/QueryPartialEntity.js';
 import { FIRST_VERSION, type OwnedAccount } from '../../domain/account.js';
 import { LedgerError } from '../../domain/errors.js';
-import { formatMoney, type Money } from '../../domain/money.js';
+import type { Money } from '../../domain/money.js';
 import type { BalanceCache } from '../../domain/ports.js';
-import { moneyFromColumn } from '../../storage/rows.js';
+import { classifyFailure } from '../../storage/database-errors.js';
+import { AccountOpeningEntity } from '../../storage/entities/account-opening.entity.js';
+import { AccountEntity } from '../../storage/entities/account.entity.js';
 import type { BatchStatements } from './batch-statements.js';
-import type { SchemaTables } from '../../storage/tables.js';
 import { CommitOutcomeUnknownError, type TransactionRunner } from '../../storage/transaction-runner.js';
 import { AdaptiveConcurrencyLimiter } from '../../concurrency/adaptive-concurrency-limiter.js';
 
@@ -29,12 +30,6 @@ interface Opening {
   readonly idempotencyKey: string | undefined;
 }
 
-/** An account that was opened with an idempotency key. */
-interface KeyedOpening {
-  readonly accountId: number;
-  readonly openingDeposit: Money | undefined;
-}
-
 /** Opens accounts in one shard. Each opening is a transaction of its own: nobody else can know the new row. */
 export class AccountOpener {
   private readonly places = new AdaptiveConcurrencyLimiter({
@@ -47,7 +42,6 @@ export class AccountOpener {
     private readonly runner: TransactionRunner,
     private readonly statements: BatchStatements,
     private readonly balances: BalanceCache,
-    private readonly tables: SchemaTables,
   ) {}
 
   /**
@@ -78,12 +72,12 @@ export class AccountOpener {
     opening: Opening,
   ): Promise<OwnedAccount> {
     const { openingDeposit, owner } = opening;
-    const [row] = (await queryRunner.query(
-      `INSERT INTO ${this.tables.accounts} (balance, version, owner) VALUES (0, $1, $2) RETURNING account_id`,
-      [FIRST_VERSION, owner ?? null],
-    )) as [{ account_id: string }];
+    const { manager } = queryRunner;
+    const inserted = await manager.insert(AccountEntity, { balance: 0n, owner: owner ?? null });
+    // As text: TypeORM's transformers see nothing of what RETURNING brings.
+    const [row] = inserted.raw as [{ account_id: string }];
     const accountId = Number(row.account_id);
-    await this.useKey(queryRunner, accountId, opening);
+    await useKey(manager, accountId, opening);
     const empty: OwnedAccount = { accountId, balance: 0n, version: FIRST_VERSION, owner, revision: 0 };
     if (openingDeposit === undefined) return empty;
     const deposit = { accountId, type: 'credit', amount: openingDeposit } as const;
@@ -92,48 +86,11 @@ export class AccountOpener {
     return { ...empty, ...posted.accounts.get(accountId) };
   }
 
-  /**
-   * Records the key with the account. If another opening is using it at the moment, waits for that one.
-   *
-   * @throws LedgerError DUPLICATE_ACCOUNT, OPENING_KEY_REUSED
-   */
-  private async useKey(queryRunner: QueryRunner, accountId: number, opening: Opening): Promise<void> {
-    const { openingDeposit, owner = NOBODY, idempotencyKey } = opening;
-    if (idempotencyKey === undefined) return;
-    const recorded = (await queryRunner.query(
-      `INSERT INTO ${this.tables.accountOpenings} (account_id, owner, idempotency_key, opening_deposit)
-       VALUES ($1, $2, $3, $4) ON CONFLICT (owner, idempotency_key) DO NOTHING RETURNING account_id`,
-      [accountId, owner, idempotencyKey, openingDeposit === undefined ? null : formatMoney(openingDeposit)],
-    )) as unknown[];
-    if (recorded.length === 1) return;
-    const earlier = await this.findKeyed(queryRunner, opening);
-    if (!earlier) throw new Error('an idempotency key is taken, but no opening has it');
-    const same = earlier.openingDeposit === openingDeposit;
-    throw new LedgerError({
-      code: same ? 'DUPLICATE_ACCOUNT' : 'OPENING_KEY_REUSED',
-      accountId: earlier.accountId,
-    });
-  }
-
-  private async findKeyed(
-    queryRunner: QueryRunner,
-    { owner = NOBODY, idempotencyKey }: Opening,
-  ): Promise<KeyedOpening | undefined> {
-    const [row] = (await queryRunner.query(
-      `SELECT account_id, opening_deposit FROM ${this.tables.accountOpenings}
-       WHERE owner = $1 AND idempotency_key = $2`,
-      [owner, idempotencyKey],
-    )) as { account_id: string; opening_deposit: string | null }[];
-    if (!row) return undefined;
-    const openingDeposit = row.opening_deposit === null ? undefined : moneyFromColumn(row.opening_deposit);
-    return { accountId: Number(row.account_id), openingDeposit };
-  }
-
   private async recover(error: unknown, opening: Opening): Promise<OwnedAccount> {
     if (error instanceof CommitOutcomeUnknownError) {
       const account = (error as CommitOutcomeUnknownError<OwnedAccount>).value;
       const opened = await this.runner.resolve((queryRunner) =>
-        this.wasOpened(queryRunner, account.accountId, opening),
+        wasOpened(queryRunner, account.accountId, opening),
       );
       if (opened) return account;
       throw new LedgerError(
@@ -149,25 +106,52 @@ export class AccountOpener {
       isSlow ? { code: 'OVERLOADED' } : { code: 'DATABASE_FAILED', currentVersion: null },
     );
   }
+}
 
-  /**
-   * A row that is not committed yet can't be locked, but its id can be claimed: the claim waits for the old backend,
-   * and succeeds only if the row never came to be. The claim is taken back at once; not by a DELETE, which the service's
-   * role may not do.
-   */
-  private async wasOpened(queryRunner: QueryRunner, accountId: number, opening: Opening): Promise<boolean> {
-    await queryRunner.query('SAVEPOINT before_claim');
-    const claimed = (await queryRunner.query(
-      `INSERT INTO ${this.tables.accounts} (account_id, balance, version) VALUES ($1, 0, $2)
-       ON CONFLICT DO NOTHING RETURNING account_id`,
-      [accountId, FIRST_VERSION],
-    )) as unknown[];
-    if (claimed.length === 0) {
-      if (opening.idempotencyKey === undefined) return true;
-      // The id alone proves nothing: a promoted standby may hand out a lost id again.
-      return (await this.findKeyed(queryRunner, opening))?.accountId === accountId;
-    }
+/**
+ * Records the key with the account. If another opening is using it at the moment, waits for that one.
+ *
+ * @throws LedgerError DUPLICATE_ACCOUNT, OPENING_KEY_REUSED
+ */
+async function useKey(manager: EntityManager, accountId: number, opening: Opening): Promise<void> {
+  const { openingDeposit, owner = NOBODY, idempotencyKey } = opening;
+  if (idempotencyKey === undefined) return;
+  const row = { accountId, owner, idempotencyKey, openingDeposit: openingDeposit ?? null };
+  if (await insertUnlessTaken(manager, AccountOpeningEntity, row)) return;
+  const earlier = await manager.findOneBy(AccountOpeningEntity, { owner, idempotencyKey });
+  if (!earlier) throw new Error('an idempotency key is taken, but no opening has it');
+  const same = earlier.openingDeposit === row.openingDeposit;
+  throw new LedgerError({
+    code: same ? 'DUPLICATE_ACCOUNT' : 'OPENING_KEY_REUSED',
+    accountId: earlier.accountId,
+  });
+}
+
+/**
+ * Tells whether an opening whose COMMIT was not answered took effect. A row that is not committed yet can't be locked,
+ * but its id can be claimed: the claim waits for the old backend, and succeeds only if the row never came to be. The
+ * claim is taken back at once; not by a DELETE, which the service's role may not do.
+ */
+async function wasOpened(queryRunner: QueryRunner, accountId: number, opening: Opening): Promise<boolean> {
+  const { manager } = queryRunner;
+  const { owner = NOBODY, idempotencyKey } = opening;
+  await queryRunner.query('SAVEPOINT before_claim');
+  if (await insertUnlessTaken(manager, AccountEntity, { accountId, balance: 0n })) {
     await queryRunner.query('ROLLBACK TO SAVEPOINT before_claim');
     return false;
   }
+  if (idempotencyKey === undefined) return true;
+  // The id alone proves nothing: a promoted standby may hand out a lost id again.
+  return manager.existsBy(AccountOpeningEntity, { accountId, owner, idempotencyKey });
+}
+
+/** @returns false: a row has one of its unique values. Waits for a transaction that is about to commit such a row. */
+async function insertUnlessTaken<T extends ObjectLiteral>(
+  manager: EntityManager,
+  entity: EntityTarget<T>,
+  row: QueryDeepPartialEntity<T>,
+): Promise<boolean> {
+  const inserting = manager.createQueryBuilder().insert().into(entity).values(row).orIgnore();
+  const inserted = await inserting.updateEntity(false).returning('*').execute();
+  return (inserted.raw as unknown[]).length === 1;
 }

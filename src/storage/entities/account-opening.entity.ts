@@ -1,4 +1,6 @@
 import { Check, Column, Entity, PrimaryColumn, Unique } from 'typeorm';
+import type { Money } from '../../domain/money.js';
+import { bigintColumn, moneyColumn } from './columns.js';
 
 /** The idempotency key with which an account was opened, and the rest of that request. */
 @Entity('account_openings')
@@ -9,8 +11,9 @@ export class AccountOpeningEntity {
     name: 'account_id',
     type: 'bigint',
     primaryKeyConstraintName: 'account_openings_pkey',
+    transformer: bigintColumn,
   })
-  accountId!: string;
+  accountId!: number;
 
   /** The account's owner when it was opened, even if it has another now; empty: none. */
   @Column({ type: 'varchar', length: 255 })
@@ -20,6 +23,13 @@ export class AccountOpeningEntity {
   idempotencyKey!: string;
 
   /** NULL: none. */
-  @Column({ name: 'opening_deposit', type: 'numeric', precision: 18, scale: 2, nullable: true })
-  openingDeposit!: string | null;
+  @Column({
+    name: 'opening_deposit',
+    type: 'numeric',
+    precision: 18,
+    scale: 2,
+    nullable: true,
+    transformer: moneyColumn,
+  })
+  openingDeposit!: Money | null;
 }

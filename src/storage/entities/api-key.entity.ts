@@ -1,4 +1,5 @@
 import { Check, Column, Entity, PrimaryGeneratedColumn, Unique } from 'typeorm';
+import { identityColumn } from './columns.js';
 
 /** A service's credential. The key itself is nowhere: its SHA-256 is. In use on the bank's first shard alone. */
 @Entity('api_keys')
@@ -6,13 +7,8 @@ import { Check, Column, Entity, PrimaryGeneratedColumn, Unique } from 'typeorm';
 @Check('api_keys_admin_has_no_owner_check', `"owner" IS NULL OR NOT 'admin' = ANY ("scopes")`)
 @Unique('unique_api_key_hash', ['hash'])
 export class ApiKeyEntity {
-  @PrimaryGeneratedColumn('identity', {
-    name: 'key_id',
-    type: 'bigint',
-    generatedIdentity: 'BY DEFAULT',
-    primaryKeyConstraintName: 'api_keys_pkey',
-  })
-  keyId!: string;
+  @PrimaryGeneratedColumn('identity', identityColumn('key_id', 'api_keys_pkey'))
+  keyId!: number;
 
   @Column({ type: 'varchar', length: 100 })
   name!: string;

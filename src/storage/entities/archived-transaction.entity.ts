@@ -1,4 +1,5 @@
 import { Check, Entity, PrimaryColumn, Unique } from 'typeorm';
+import { bigintColumn } from './columns.js';
 import { TransactionColumns } from './transaction.entity.js';
 
 /** An old transaction, moved here with its id. No foreign key: see the migration. */
@@ -15,6 +16,7 @@ export class ArchivedTransactionEntity extends TransactionColumns {
     name: 'transaction_id',
     type: 'bigint',
     primaryKeyConstraintName: 'archived_transactions_pkey',
+    transformer: bigintColumn,
   })
-  transactionId!: string;
+  transactionId!: number;
 }

@@ -1,4 +1,5 @@
 import { Check, Column, Entity, PrimaryGeneratedColumn } from 'typeorm';
+import { identityColumn } from './columns.js';
 
 /**
  * An administrative act. Rows are only ever added, each chained by hash to the one before. In use on the bank's first
@@ -7,13 +8,8 @@ import { Check, Column, Entity, PrimaryGeneratedColumn } from 'typeorm';
 @Entity('audit_events')
 @Check('audit_events_hash_check', `octet_length("hash") = 32`)
 export class AuditEventEntity {
-  @PrimaryGeneratedColumn('identity', {
-    name: 'event_id',
-    type: 'bigint',
-    generatedIdentity: 'BY DEFAULT',
-    primaryKeyConstraintName: 'audit_events_pkey',
-  })
-  eventId!: string;
+  @PrimaryGeneratedColumn('identity', identityColumn('event_id', 'audit_events_pkey'))
+  eventId!: number;
 
   @Column({ name: 'happened_at', type: 'timestamptz', precision: 3 })
   happenedAt!: Date;

@@ -1,15 +1,11 @@
 import { Column, Entity, PrimaryGeneratedColumn } from 'typeorm';
+import { identityColumn } from './columns.js';
 
 /** One row for each committed batch: the transactions whose events are still to be published. */
 @Entity('outbox')
 export class OutboxEntity {
-  @PrimaryGeneratedColumn('identity', {
-    name: 'outbox_id',
-    type: 'bigint',
-    generatedIdentity: 'BY DEFAULT',
-    primaryKeyConstraintName: 'outbox_pkey',
-  })
-  outboxId!: string;
+  @PrimaryGeneratedColumn('identity', identityColumn('outbox_id', 'outbox_pkey'))
+  outboxId!: number;
 
   @Column({ name: 'transaction_ids', type: 'bigint', array: true })
   transactionIds!: string[];

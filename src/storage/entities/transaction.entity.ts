@@ -8,18 +8,20 @@ import {
   Unique,
   type Relation,
 } from 'typeorm';
+import type { Money } from '../../domain/money.js';
 import { AccountEntity } from './account.entity.js';
+import { bigintColumn, identityColumn, moneyColumn } from './columns.js';
 
 /** What a transaction and an archived one have in common. */
 export abstract class TransactionColumns {
-  @Column({ name: 'account_id', type: 'bigint' })
-  accountId!: string;
+  @Column({ name: 'account_id', type: 'bigint', transformer: bigintColumn })
+  accountId!: number;
 
   @Column({ type: 'varchar', length: 10 })
   type!: 'debit' | 'credit';
 
-  @Column({ type: 'numeric', precision: 18, scale: 2 })
-  amount!: string;
+  @Column({ type: 'numeric', precision: 18, scale: 2, transformer: moneyColumn })
+  amount!: Money;
 
   @Column({ type: 'timestamptz', precision: 3, default: () => 'now()' })
   timestamp!: Date;
@@ -28,14 +30,14 @@ export abstract class TransactionColumns {
   idempotencyKey!: string | null;
 
   /** The account's balance once this transaction is applied. */
-  @Column({ name: 'balance_after', type: 'numeric', precision: 18, scale: 2 })
-  balanceAfter!: string;
+  @Column({ name: 'balance_after', type: 'numeric', precision: 18, scale: 2, transformer: moneyColumn })
+  balanceAfter!: Money;
 
   /** The account's version once this transaction is applied; its unique index also serves listings, newest first. */
-  @Column({ name: 'version_after', type: 'bigint' })
-  versionAfter!: string;
+  @Column({ name: 'version_after', type: 'bigint', transformer: bigintColumn })
+  versionAfter!: number;
 
-  /** Of the one before and of this row; see `domain/chain.ts`. */
+  /** Of the one before and of this row; see `domain/hash-chain.ts`. */
   @Column({ type: 'bytea' })
   hash!: Buffer;
 }
@@ -49,13 +51,8 @@ export abstract class TransactionColumns {
 @Unique('unique_idempotency_per_account', ['accountId', 'idempotencyKey'])
 @Unique('unique_version_per_account', ['accountId', 'versionAfter'])
 export class TransactionEntity extends TransactionColumns {
-  @PrimaryGeneratedColumn('identity', {
-    name: 'transaction_id',
-    type: 'bigint',
-    generatedIdentity: 'BY DEFAULT',
-    primaryKeyConstraintName: 'transactions_pkey',
-  })
-  transactionId!: string;
+  @PrimaryGeneratedColumn('identity', identityColumn('transaction_id', 'transactions_pkey'))
+  transactionId!: number;
 
   @ManyToOne(() => AccountEntity, { nullable: false, onDelete: 'CASCADE' })
   @JoinColumn({ name: 'account_id', foreignKeyConstraintName: 'transactions_account_id_fkey' })

@@ -1,7 +1,7 @@
 import { chown, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Client } from 'pg';
-import { freePort } from '../../../src/database/embedded/start-server.js';
+import { freePort } from '@scalable-banking/embedded-postgres';
 import { newPlace, Server, started, type Place } from './server.js';
 
 export interface PgBouncerOptions {

@@ -1,15 +1,17 @@
-import { chown, rm, stat, statfs } from 'node:fs/promises';
 import { execFile } from 'node:child_process';
+import { rm, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { locateBinaries, type PostgresBinaries } from '../../../src/database/embedded/binaries.js';
-import { createCluster } from '../../../src/database/embedded/cluster.js';
-import { DATABASE, SUPERUSER } from '../../../src/database/embedded/connection.js';
-import { readPassword } from '../../../src/database/embedded/data-folder.js';
-import { chooseRunAs } from '../../../src/database/embedded/run-as.js';
-import { freePort, startServer } from '../../../src/database/embedded/start-server.js';
-import { FAST_STOP } from '../../../src/database/embedded/watched-process.js';
+import {
+  type Cluster,
+  FAST_STOP,
+  freePort,
+  openCluster,
+  startServer,
+  superuserUrl,
+} from '@scalable-banking/embedded-postgres';
+import { EMBEDDED_NAMES } from '../../../src/app/embedded-bank.js';
 import { removeFolder } from './private-folder.js';
 import { newPlace, PlacedServer, type Place } from './server.js';
 
@@ -25,8 +27,7 @@ export class PostgresServer extends PlacedServer {
 
   constructor(
     place: Place,
-    private readonly binaries: PostgresBinaries,
-    private readonly password: string,
+    private readonly cluster: Cluster,
     port: number,
     private readonly settings: Readonly<Record<string, string>>,
     readonly disk?: SmallDisk,
@@ -41,21 +42,11 @@ export class PostgresServer extends PlacedServer {
   }
 
   get url(): string {
-    return `postgresql://${SUPERUSER}:${this.password}@127.0.0.1:${this.port}/${DATABASE}`;
+    return superuserUrl({ ...this.cluster, port: this.port });
   }
 
   override async start(): Promise<void> {
-    this.process = await startServer({
-      binaries: this.binaries,
-      runAs: this.place.runAs,
-      clusterDir: join(this.place.folder, 'postgres'),
-      password: this.password,
-      port: this.port,
-      settings: this.settings,
-      onLine: () => undefined,
-      onProcess: () => undefined,
-      signal: new AbortController().signal,
-    });
+    this.process = await startServer(this.cluster, { port: this.port, settings: this.settings });
   }
 
   override async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
@@ -138,28 +129,16 @@ export async function startPostgres(
   settings: Readonly<Record<string, string>> = {},
   diskBytes?: number,
 ): Promise<PostgresServer> {
-  const { folder } = await newPlace('postgres');
-  const binaries = await locateBinaries();
-  const runAs = await chooseRunAs(binaries, folder, undefined);
-  if (runAs.owner) await chown(folder, runAs.owner.uid, runAs.owner.gid);
-  const place = { folder, runAs };
-  const disk = diskBytes === undefined ? undefined : await SmallDisk.mount(folder, diskBytes);
+  const place = await newPlace('postgres');
+  const disk = diskBytes === undefined ? undefined : await SmallDisk.mount(place.folder, diskBytes);
   try {
-    const clusterDir = join(folder, 'postgres');
-    await createCluster({ folder, clusterDir, binaries, runAs, sync: settings['fsync'] !== 'off' });
-    const server = new PostgresServer(
-      place,
-      binaries,
-      await readPassword(folder),
-      await freePort(),
-      settings,
-      disk,
-    );
+    const cluster = await openCluster(place.folder, EMBEDDED_NAMES, { sync: settings['fsync'] !== 'off' });
+    const server = new PostgresServer(place, cluster, await freePort(), settings, disk);
     await server.start();
     return server;
   } catch (error) {
     await disk?.unmount();
-    await removeFolder(folder);
+    await removeFolder(place.folder);
     throw error;
   }
 }

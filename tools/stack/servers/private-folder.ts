@@ -1,10 +1,9 @@
 import { execFile } from 'node:child_process';
-import { chown, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { chown, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { isAlive } from '../../../src/database/embedded/process-identity.js';
-import { CHILD_ENVIRONMENT, idsOf, thisUser, type RunAs } from '../../../src/database/embedded/run-as.js';
+import { CHILD_ENVIRONMENT, isAlive, type RunAs } from '@scalable-banking/embedded-postgres';
 
 const run = promisify(execFile);
 
@@ -38,14 +37,6 @@ async function removeLeftovers(kind: string): Promise<void> {
     if (pid === undefined || isAlive(Number(pid))) continue;
     await removeFolder(join(tmpdir(), name)).catch(() => undefined); // another user's
   }
-}
-
-/** Ourselves, or nobody where we are root: servers like these must not run as root. */
-export async function unprivileged(): Promise<RunAs> {
-  const { uid, username } = thisUser();
-  if (uid !== 0) return { user: username, owner: undefined, ids: undefined, prefix: [] };
-  const ids = idsOf(await readFile('/etc/passwd', 'utf8'), 'nobody') ?? { uid: 65_534, gid: 65_534 };
-  return { user: 'nobody', owner: ids, ids, prefix: [] };
 }
 
 /** What a server sees of our environment. */

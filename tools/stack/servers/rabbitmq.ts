@@ -3,8 +3,7 @@ import { chown, readFile, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { freePort } from '../../../src/database/embedded/start-server.js';
-import { WatchedProcess } from '../../../src/database/embedded/watched-process.js';
+import { freePort, WatchedProcess } from '@scalable-banking/embedded-postgres';
 import { environmentIn } from './private-folder.js';
 import { newPlace, Server, started, type Place } from './server.js';
 

@@ -1,5 +1,5 @@
 import { connect } from 'node:net';
-import { freePort } from '../../../src/database/embedded/start-server.js';
+import { freePort } from '@scalable-banking/embedded-postgres';
 import { newPlace, Server, started, type Place } from './server.js';
 
 /** A redis-server that keeps nothing: after a restart it is empty. */

@@ -1,6 +1,5 @@
 import { join } from 'node:path';
-import { freePort } from '../../../src/database/embedded/start-server.js';
-import type { RunAs } from '../../../src/database/embedded/run-as.js';
+import { freePort, type RunAs } from '@scalable-banking/embedded-postgres';
 import { newPlace, Server, started, type Place } from './server.js';
 
 const PROBE_TIMEOUT_MS = 5_000;

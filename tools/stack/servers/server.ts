@@ -1,7 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { RunAs } from '../../../src/database/embedded/run-as.js';
-import { WatchedProcess, type StopSignals } from '../../../src/database/embedded/watched-process.js';
-import { environmentIn, makePrivateFolder, removeFolder, unprivileged } from './private-folder.js';
+import {
+  type RunAs,
+  type StopSignals,
+  unprivileged,
+  WatchedProcess,
+} from '@scalable-banking/embedded-postgres';
+import { environmentIn, makePrivateFolder, removeFolder } from './private-folder.js';
 
 /** Where a server keeps what it has, and as whom it runs. */
 export interface Place {

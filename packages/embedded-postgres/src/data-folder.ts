@@ -17,20 +17,20 @@ import { codeOf, EmbeddedPostgresError, messageOf } from './errors.js';
 import { thisUser } from './run-as.js';
 
 /**
- * Makes the folder when it is absent.
+ * Creates the folder when it is absent.
  *
- * @returns its path without links, which is the path that PostgreSQL and /proc show
- * @throws EmbeddedPostgresError when it cannot be made, or this user may not write to it
+ * @returns its path without symbolic links, as PostgreSQL and /proc show it
+ * @throws EmbeddedPostgresError when it cannot be created, or this user may not write to it
  */
 export async function prepareFolder(dataDir: string): Promise<string> {
   const { uid, username } = thisUser();
   try {
     const made = await makeFolder(resolve(dataDir), 0o700);
-    // Root's server runs as another user, who must pass through; what lies inside has narrower rights of its own.
+    // Under root the server runs as another user, who must be able to enter; what lies inside has narrower permissions.
     if (made && uid === 0) await chmod(dataDir, 0o755);
   } catch (cause) {
     throw new EmbeddedPostgresError(
-      `DATA_DIR ${dataDir} cannot be made by user ${username} (${messageOf(cause)}). Choose another DATA_DIR.`,
+      `The data folder ${dataDir} cannot be created by user ${username} (${messageOf(cause)}). Choose another folder.`,
       { cause },
     );
   }
@@ -39,8 +39,8 @@ export async function prepareFolder(dataDir: string): Promise<string> {
     await access(folder, constants.R_OK | constants.W_OK | constants.X_OK);
   } catch (cause) {
     throw new EmbeddedPostgresError(
-      `DATA_DIR ${folder} is not writable by user ${username}. ` +
-        'Run as the user who made it, give that user the right to write, or choose another DATA_DIR.',
+      `The data folder ${folder} is not writable by user ${username}. ` +
+        'Run as the user who created it, make it writable for this one, or choose another folder.',
       { cause },
     );
   }
@@ -48,10 +48,9 @@ export async function prepareFolder(dataDir: string): Promise<string> {
 }
 
 /**
- * Not mkdir's own `recursive`: it tries for ever where the parent is there and a folder can't be made in it all the
- * same, as in /proc.
+ * mkdir's own `recursive` would try for ever where the parent exists but no folder can be created in it, as in /proc.
  *
- * @returns false when it was there
+ * @returns false when it already existed
  */
 async function makeFolder(path: string, mode?: number): Promise<boolean> {
   try {
@@ -65,23 +64,23 @@ async function makeFolder(path: string, mode?: number): Promise<boolean> {
   return makeFolder(path, mode);
 }
 
-/** Whether an initialised cluster lies there. */
+/** Whether the folder holds an initialised cluster. */
 export async function hasCluster(clusterDir: string): Promise<boolean> {
   try {
     if (await exists(join(clusterDir, 'PG_VERSION'))) return true;
   } catch (error) {
-    if (codeOf(error) === 'EACCES') return true; // another user's, as only a cluster's folder is closed
+    if (codeOf(error) === 'EACCES') return true; // another user's: only a cluster's folder is closed to us
     throw error;
   }
   const entries = await readdir(clusterDir).catch(() => []);
   if (entries.length === 0) return false;
   throw new EmbeddedPostgresError(
     `${clusterDir} holds files, but is no PostgreSQL cluster (PG_VERSION is missing). ` +
-      'Restore it from a backup, or move it away to start with an empty bank.',
+      'Restore it from a backup, or move it away to start with an empty database.',
   );
 }
 
-/** Tells a file or folder from another one that takes its place; undefined when it is gone. */
+/** Identifies a file or folder, so that another one in its place is noticed; undefined when it is gone. */
 export async function inodeOf(path: string): Promise<string | undefined> {
   try {
     const { dev, ino } = await stat(path, { bigint: true });
@@ -92,7 +91,7 @@ export async function inodeOf(path: string): Promise<string | undefined> {
   }
 }
 
-/** The password of the superuser, which is kept beside the cluster. */
+/** The superuser's password, which is kept beside the cluster. */
 export async function readPassword(folder: string): Promise<string> {
   const file = join(folder, 'password');
   let text: string;
@@ -100,18 +99,17 @@ export async function readPassword(folder: string): Promise<string> {
     text = (await readFile(file, 'utf8')).trim();
   } catch (cause) {
     throw new EmbeddedPostgresError(
-      `${file}, with which the database in DATA_DIR is opened, cannot be read ` +
-        `(${messageOf(cause)}). Restore it.`,
+      `${file}, with which the database is opened, cannot be read (${messageOf(cause)}). Restore it.`,
       { cause },
     );
   }
-  if (text === '') throw new EmbeddedPostgresError(`${file} is empty. Restore it, or move DATA_DIR away.`);
+  if (text === '') throw new EmbeddedPostgresError(`${file} is empty. Restore it, or move ${folder} away.`);
   return text;
 }
 
 /**
- * For the holder of the claim. Makes the password unless there is one, and has it on the disk before a cluster depends
- * on it.
+ * Creates the password if there is none, and has it on disk before a cluster depends on it. To be called by the holder of
+ * the folder's claim.
  */
 export async function makePassword(folder: string): Promise<void> {
   const file = join(folder, 'password');
@@ -129,7 +127,7 @@ export async function makePassword(folder: string): Promise<void> {
   await syncFolder(folder);
 }
 
-/** Has the names in a folder on the disk, as renames leave to the file system's leisure. */
+/** Writes a folder's list of names to disk: a rename alone may be lost when the machine fails. */
 export async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, 'r');
   try {

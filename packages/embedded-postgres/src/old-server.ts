@@ -1,11 +1,12 @@
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { connectTo, DATABASE, tryOwnerLock } from './connection.js';
+import type { Cluster } from './cluster.js';
+import { connectTo, type ServerAddress, superuserUrl, tryOwnerLock } from './connection.js';
 import { codeOf, EmbeddedPostgresError } from './errors.js';
 import { isAlive, servesCluster } from './process-identity.js';
 
-/** What a server notes about itself in its cluster. */
+/** What a running server writes down in its cluster. */
 export interface PostmasterFile {
   readonly pid: number;
   /** Undefined while it has only begun to start. */
@@ -13,7 +14,8 @@ export interface PostmasterFile {
 }
 
 const POLL_MS = 20;
-/** Signals for a server that nobody owns, each with the time after which it is sent. */
+const OWNER_GONE_WITHIN_MS = 2_000;
+/** Signals for a server without an owner, each with the milliseconds after which it is sent. */
 const SIGNALS = [
   ['SIGINT', 0],
   ['SIGQUIT', 15_000],
@@ -39,30 +41,32 @@ export function parsePostmasterFile(text: string): PostmasterFile | undefined {
 }
 
 /**
- * Sees to it that no server runs on the cluster, for the holder of the folder's claim: one that a killed owner left
- * behind is asked to end, and waited for. A note whose process number now belongs to something else (after a reboot, in
- * a new container) is removed, because PostgreSQL itself would take that process for a server.
+ * Makes sure that no server runs on the cluster: stops one that a killed owner left behind, and waits for its end. Removes
+ * a postmaster.pid whose process id now belongs to another program (after a reboot, in a new container), because PostgreSQL
+ * would take that program for a server. To be called by the holder of the folder's claim.
  *
  * @throws EmbeddedPostgresError when a server with another owner runs, or the old one does not end in time
  */
-export async function endOldServer(clusterDir: string, password: string): Promise<void> {
+export async function endOldServer(cluster: Cluster): Promise<void> {
   const startedAt = Date.now();
   const signals = [...SIGNALS];
   for (let seen: PostmasterFile | undefined; ;) {
-    // A server removes its note shortly before it ends.
-    const noted = (await readPostmasterFile(clusterDir)) ?? seen;
+    // A server removes its file shortly before it ends.
+    const noted = (await readPostmasterFile(cluster.dir)) ?? seen;
     if (!noted || !isAlive(noted.pid)) return;
-    if (!(await servesCluster(noted.pid, clusterDir))) {
-      await removeNote(clusterDir, noted.pid);
+    if (!(await servesCluster(noted.pid, cluster.dir))) {
+      await removePostmasterFile(cluster.dir, noted.pid);
       return;
     }
     if (!seen) signal(noted.pid, 'SIGCONT'); // a stopped one can neither answer nor end
-    if (!seen && noted.port !== undefined) await refuseOwned(clusterDir, noted.pid, noted.port, password);
+    if (!seen && noted.port !== undefined) {
+      await refuseOwned(cluster.dir, noted.pid, { ...cluster, port: noted.port });
+    }
     seen = noted;
     const waitedMs = Date.now() - startedAt;
     if (waitedMs > OLD_SERVER_TIMEOUT_MS) {
       throw new EmbeddedPostgresError(
-        `An old PostgreSQL server (process ${noted.pid}) still runs on ${clusterDir} and does not end. ` +
+        `An old PostgreSQL server (process ${noted.pid}) still runs on ${cluster.dir} and does not end. ` +
           `End it: kill -9 ${noted.pid}`,
       );
     }
@@ -71,13 +75,12 @@ export async function endOldServer(clusterDir: string, password: string): Promis
   }
 }
 
-/** The lock of an owner that was killed is gone at once; one that stays has an owner who made no claim that we see. */
-async function refuseOwned(clusterDir: string, pid: number, port: number, password: string): Promise<void> {
-  const OWNER_GONE_WITHIN_MS = 2_000;
+/** A killed owner's lock disappears at once. One that stays has a live owner, whose claim we cannot see. */
+async function refuseOwned(clusterDir: string, pid: number, address: ServerAddress): Promise<void> {
   const deadline = Date.now() + OWNER_GONE_WITHIN_MS;
   for (;;) {
-    const client = await connectTo({ port, password }, DATABASE).catch(() => undefined);
-    if (!client) return; // it is ending or starting: nobody works with it
+    const client = await connectTo(superuserUrl(address)).catch(() => undefined);
+    if (!client) return; // it is ending or starting: nobody uses it
     try {
       if (await tryOwnerLock(client)) return;
     } catch {
@@ -88,7 +91,7 @@ async function refuseOwned(clusterDir: string, pid: number, port: number, passwo
     if (Date.now() > deadline) {
       throw new EmbeddedPostgresError(
         `The PostgreSQL server on ${clusterDir} (process ${pid}) is in use by another running instance. ` +
-          'Stop it, or choose another DATA_DIR.',
+          'Stop it, or choose another folder.',
       );
     }
     await sleep(POLL_MS);
@@ -104,8 +107,8 @@ function signal(pid: number, name: NodeJS.Signals): void {
   }
 }
 
-/** Only if it is still the note that was judged. */
-async function removeNote(clusterDir: string, pid: number): Promise<void> {
-  if ((await readPostmasterFile(clusterDir))?.pid === pid)
-    await rm(join(clusterDir, 'postmaster.pid'), { force: true });
+/** Only while it still names the process that was looked at. */
+async function removePostmasterFile(clusterDir: string, pid: number): Promise<void> {
+  if ((await readPostmasterFile(clusterDir))?.pid !== pid) return;
+  await rm(join(clusterDir, 'postmaster.pid'), { force: true });
 }

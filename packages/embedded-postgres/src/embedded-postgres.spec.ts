@@ -1,10 +1,10 @@
 import { describe, expect, test } from '@jest/globals';
-import { isTransient } from './embedded/connection.js';
-import { parseClaim } from './embedded/folder-claim.js';
-import { parsePostmasterFile } from './embedded/old-server.js';
-import { beginningFromStat } from './embedded/process-identity.js';
-import { idsOf } from './embedded/run-as.js';
-import { readLogLine } from './embedded/server-log.js';
+import { isTransient } from './connection.js';
+import { parseClaim } from './folder-claim.js';
+import { parsePostmasterFile } from './old-server.js';
+import { beginningFromStat } from './process-identity.js';
+import { idsOf } from './run-as.js';
+import { readLogLine } from './server-log.js';
 
 describe('the server’s log', () => {
   test.each([

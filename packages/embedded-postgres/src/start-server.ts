@@ -1,26 +1,23 @@
 import { createServer } from 'node:net';
 import { randomInt } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { PostgresBinaries } from './binaries.js';
+import type { Cluster } from './cluster.js';
 import { ensureDatabase, isTransient } from './connection.js';
 import { EmbeddedPostgresError, messageOf } from './errors.js';
 import { endOldServer } from './old-server.js';
-import { WatchedProcess, within } from './watched-process.js';
-import type { RunAs } from './run-as.js';
 import { LOG_LINE_PREFIX } from './server-log.js';
+import { WatchedProcess, within } from './watched-process.js';
 
-export interface ServerSpec {
-  readonly binaries: PostgresBinaries;
-  readonly runAs: RunAs;
-  readonly clusterDir: string;
-  readonly password: string;
+export interface ServerOptions {
   readonly port: number;
-  readonly settings: Readonly<Record<string, string>>;
-  readonly onLine: (line: string) => void;
+  /** Server settings that override the defaults. */
+  readonly settings?: Readonly<Record<string, string>>;
+  /** Called with every line that the server writes. */
+  readonly onLine?: (line: string) => void;
   /** Called with each process as soon as it runs, so that it can be stopped before it is ready. */
-  readonly onProcess: (process: WatchedProcess) => void;
+  readonly onProcess?: (process: WatchedProcess) => void;
   /** Ends the attempts. */
-  readonly signal: AbortSignal;
+  readonly signal?: AbortSignal;
 }
 
 const SETTINGS = {
@@ -37,67 +34,67 @@ const SETTINGS = {
   log_destination: 'stderr',
   logging_collector: 'off',
   log_checkpoints: 'off',
-  log_min_error_statement: 'panic', // statements may hold what is private
+  log_min_error_statement: 'panic', // statements may contain private data
   log_line_prefix: LOG_LINE_PREFIX,
 };
 
-/** Recovery after a crash reads the log since the last checkpoint, which can take long. */
+/** After a crash the server reads its log since the last checkpoint, which can take long. */
 const READY_TIMEOUT_MS = 60_000;
 const POLL_MS = 20;
 const FOREIGN_ANSWER_WAIT_MS = 2_000;
-/** How long leftovers of a killed server, which end by themselves, may keep a new one from starting. */
+/** How long a killed server's leftovers, which end by themselves, may keep a new one from starting. */
 const LEFTOVERS_TIMEOUT_MS = 30_000;
 const LEFTOVERS_POLL_MS = 100;
+const PORT_ATTEMPTS = 50;
 const LEFTOVERS = /pre-existing shared memory block|lock file "postmaster\.pid" already exists/;
 
-/** The port was taken by another program between the choice and the start. */
+/** Another program took the port after it was chosen. */
 export class PortTakenError extends EmbeddedPostgresError {}
 
 /**
- * Starts a server on the cluster, for the holder of the folder's claim, and waits until it serves the bank's database.
+ * Starts a server on the cluster and waits until it serves the database, which it creates if it is missing. To be
+ * called by the holder of the folder's claim.
  *
  * @throws PortTakenError, EmbeddedPostgresError with what the server said, or the signal's reason
  */
-export async function startServer(spec: ServerSpec): Promise<WatchedProcess> {
+export async function startServer(cluster: Cluster, options: ServerOptions): Promise<WatchedProcess> {
+  const { signal } = options;
   const deadline = Date.now() + LEFTOVERS_TIMEOUT_MS;
   for (;;) {
-    await endOldServer(spec.clusterDir, spec.password);
-    spec.signal.throwIfAborted();
-    const server = new WatchedProcess(spec.runAs, 'INT', commandLine(spec), spec.onLine);
-    spec.onProcess(server);
-    const failure = await becomesReady(server, spec);
+    await endOldServer(cluster);
+    signal?.throwIfAborted();
+    const server = new WatchedProcess(cluster.runAs, 'INT', commandLine(cluster, options), options.onLine);
+    options.onProcess?.(server);
+    const failure = await becomesReady(server, cluster, options);
     if (!failure) return server;
     await server.stop();
-    spec.signal.throwIfAborted();
+    signal?.throwIfAborted();
     if (!LEFTOVERS.test(failure.message) || Date.now() > deadline) throw failure;
-    await sleep(LEFTOVERS_POLL_MS, undefined, { signal: spec.signal });
+    await sleep(LEFTOVERS_POLL_MS, undefined, { signal });
   }
 }
 
-function commandLine({ binaries, clusterDir, port, settings }: ServerSpec): string[] {
-  const all = { ...SETTINGS, ...settings, port: String(port) };
-  return [
-    binaries.postgres,
-    '-D',
-    clusterDir,
-    ...Object.entries(all).flatMap(([name, value]) => ['-c', `${name}=${value}`]),
-  ];
+function commandLine({ binaries, dir }: Cluster, { settings, port }: ServerOptions): string[] {
+  const all = Object.entries({ ...SETTINGS, ...settings, port: String(port) });
+  return [binaries.postgres, '-D', dir, ...all.flatMap(([name, value]) => ['-c', `${name}=${value}`])];
 }
 
+/** @returns what went wrong; undefined once the server is ready */
 async function becomesReady(
   server: WatchedProcess,
-  spec: ServerSpec,
+  cluster: Cluster,
+  { port, signal }: ServerOptions,
 ): Promise<EmbeddedPostgresError | undefined> {
   const deadline = Date.now() + READY_TIMEOUT_MS;
   let problem = `is not ready after ${READY_TIMEOUT_MS / 1_000} s`;
-  while (server.running && Date.now() < deadline && !spec.signal.aborted) {
+  while (server.running && Date.now() < deadline && !signal?.aborted) {
     try {
-      await ensureDatabase({ port: spec.port, password: spec.password });
+      await ensureDatabase({ ...cluster, port });
       return undefined;
     } catch (error) {
       if (!isTransient(error)) {
         problem = `cannot be used: ${messageOf(error)}`;
-        // The answer may be that of another program on the port: ours then ends by itself.
+        // Another program may have answered on this port: our server then ends by itself.
         await within(FOREIGN_ANSWER_WAIT_MS, server.ended);
         break;
       }
@@ -113,12 +110,11 @@ async function becomesReady(
 }
 
 /**
- * A free port of the loopback address, below those that systems give to outgoing connections: from there one of them
- * could take the port while the server restarts, a client's attempt to connect to the absent server even for itself.
+ * A free port of the loopback address, below the range that systems use for outgoing connections. One of those could
+ * otherwise take the port while the server restarts, even a client's own attempt to connect to it.
  */
 export async function freePort(): Promise<number> {
-  const ATTEMPTS = 50;
-  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+  for (let attempt = 0; attempt < PORT_ATTEMPTS; attempt++) {
     const port = randomInt(20_000, 32_768);
     if (await isFree(port)) return port;
   }

@@ -6,14 +6,14 @@ import { dirname, join } from 'node:path';
 import type { PostgresBinaries } from './binaries.js';
 import { EmbeddedPostgresError, messageOf } from './errors.js';
 
-/** As whom PostgreSQL's programs run, and how they are started so. */
+/** The user that a program runs as, and how it is started as that user. */
 export interface RunAs {
   readonly user: string;
-  /** To whom files for the programs must be given; undefined when they run as this process's own user. */
+  /** Who must own the program's files; undefined when it runs as this process's own user. */
   readonly owner: Ids | undefined;
-  /** To spawn with. */
+  /** For `spawn`. */
   readonly ids: Ids | undefined;
-  /** A command that is put before the program and switches the user itself. */
+  /** A command in front of the program that switches the user itself. */
   readonly prefix: readonly string[];
 }
 
@@ -22,7 +22,7 @@ interface Ids {
   readonly gid: number;
 }
 
-/** A clean environment: PGDATA, PGOPTIONS and the like of the user's shell must not reach the server. */
+/** All that a server sees of our environment: PGDATA, PGOPTIONS and the like of the user's shell must not reach it. */
 export const CHILD_ENVIRONMENT = {
   PATH: process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin',
   HOME: '/',
@@ -30,14 +30,15 @@ export const CHILD_ENVIRONMENT = {
 };
 
 const PROBE_TIMEOUT_MS = 10_000;
-/** What a probe checks; the exit code is the place of the first that failed. */
+/** Exits with 11 if the user cannot enter the folder, with 12 if it cannot run PostgreSQL. */
 const PROBE = 'cd "$1" || exit 11; "$2" --version || exit 12; test -r "$3" || exit 12';
 
 /**
- * Chooses the user: ourselves, or for root the owner of the cluster, or nobody for a new one.
+ * Chooses the user: our own; under root the owner of the cluster, or nobody for a new one.
  *
  * @param clusterDir undefined when there is no cluster yet
- * @throws EmbeddedPostgresError when no user can reach both the programs and the folder, or the cluster is another's
+ * @throws EmbeddedPostgresError when that user cannot reach both the programs and the folder, or another one owns the
+ *   cluster
  */
 export async function chooseRunAs(
   binaries: PostgresBinaries,
@@ -60,34 +61,42 @@ function ourselves(owner: Ids | undefined, dataDir: string): RunAs {
   const { uid, username } = thisUser();
   if (owner && owner.uid !== uid) {
     throw new EmbeddedPostgresError(
-      `DATA_DIR ${dataDir} holds a database of the user with id ${owner.uid}, and this is user ${username}. ` +
-        'Run as that user or as root, or choose another DATA_DIR.',
+      `The data folder ${dataDir} holds a database of the user with id ${owner.uid}, and this is user ${username}. ` +
+        'Run as that user or as root, or choose another folder.',
     );
   }
-  return { user: username, owner: undefined, ids: undefined, prefix: [] };
+  return asUser(username);
+}
+
+/** Our own user, or nobody under root: for servers that refuse to run as root, or should not. */
+export async function unprivileged(): Promise<RunAs> {
+  const { uid, username } = thisUser();
+  return uid === 0 ? asUser('nobody', nobodyIn(await readPasswd())) : asUser(username);
+}
+
+/** @param ids undefined for our own user */
+function asUser(user: string, ids?: Ids): RunAs {
+  return { user, owner: ids, ids, prefix: [] };
 }
 
 async function rootsChoices(owner: Ids | undefined, dataDir: string): Promise<RunAs[]> {
   if (owner?.uid === 0) {
     throw new EmbeddedPostgresError(
-      `The database in DATA_DIR ${dataDir} belongs to root, as whom PostgreSQL refuses to run. ` +
-        `Give it back to the user who had it, e.g.: chown -R nobody ${join(dataDir, 'postgres')}`,
+      `The database in ${dataDir} belongs to root, and PostgreSQL refuses to run as root. ` +
+        `Give it back to its former owner, e.g.: chown -R nobody ${join(dataDir, 'postgres')}`,
     );
   }
-  const passwd = await readFile('/etc/passwd', 'utf8').catch(() => '');
-  const ids = owner ?? idsOf(passwd, 'nobody') ?? { uid: 65_534, gid: 65_534 };
+  const passwd = await readPasswd();
+  const ids = owner ?? nobodyIn(passwd);
   const user = nameOf(passwd, ids.uid) ?? `with id ${ids.uid}`;
-  // Folders above the clone or DATA_DIR may be root's alone (/root, mktemp -d). PostgreSQL then needs to pass through
-  // them: reading rights suffice, but a container often has only the stronger right to give. access(2), which
-  // initdb asks, heeds either only with no_setuid_fixup.
+  // Folders above the programs or the data may be closed to all but root (/root, mktemp -d). PostgreSQL then needs a
+  // capability to pass through them: dac_read_search suffices, but a container often has only the stronger dac_override.
+  // access(2), which initdb calls, respects either one only with no_setuid_fixup.
   const passing = ['dac_read_search', 'dac_override'].map((right) => [
     ...['setpriv', '--reuid', String(ids.uid), '--regid', String(ids.gid), '--clear-groups'],
     ...['--inh-caps', `+${right}`, '--ambient-caps', `+${right}`, '--securebits', '+no_setuid_fixup'],
   ]);
-  return [
-    { user, owner: ids, ids, prefix: [] },
-    ...passing.map((prefix) => ({ user, owner: ids, ids: undefined, prefix })),
-  ];
+  return [asUser(user, ids), ...passing.map((prefix) => ({ user, owner: ids, ids: undefined, prefix }))];
 }
 
 interface Probe {
@@ -126,14 +135,14 @@ function unreachable(
 ): EmbeddedPostgresError {
   const [what, remedy] =
     first?.code === 11
-      ? [`enter DATA_DIR ${dataDir}`, 'Choose another DATA_DIR below folders that everyone may enter']
+      ? [`enter the data folder ${dataDir}`, 'Choose another one below folders that everyone may enter']
       : first?.code === null
-        ? ['be switched to', 'Start as that user or another one than root']
-        : [`run ${binaries.postgres}`, 'Install the project below folders that everyone may enter'];
+        ? ['be switched to', 'Start as that user, or any other than root']
+        : [`run ${binaries.postgres}`, 'Install the packages below folders that everyone may enter'];
   const detail = first?.output ? ` (${first.output.split('\n').at(-1)})` : '';
   return new EmbeddedPostgresError(
-    `The embedded PostgreSQL cannot start: the user ${user}, as whom it runs, cannot ${what}${detail}. ` +
-      `${remedy}, or set DATABASE_URL.`,
+    `The embedded PostgreSQL cannot start: the user ${user}, which it runs as, cannot ${what}${detail}. ` +
+      `${remedy}, or use a PostgreSQL server of your own.`,
   );
 }
 
@@ -142,11 +151,19 @@ async function ownerOf(path: string): Promise<Ids> {
   return { uid, gid };
 }
 
+function readPasswd(): Promise<string> {
+  return readFile('/etc/passwd', 'utf8').catch(() => '');
+}
+
+function nobodyIn(passwd: string): Ids {
+  return idsOf(passwd, 'nobody') ?? { uid: 65_534, gid: 65_534 };
+}
+
 /** A user's ids in the text of /etc/passwd (`name:password:uid:gid:…`). */
 export function idsOf(passwd: string, name: string): Ids | undefined {
   const [, , uid, gid] = passwdLine(passwd, (fields) => fields[0] === name) ?? [];
-  // macOS writes nobody's ids as -2.
   if (uid === undefined || gid === undefined) return undefined;
+  // macOS writes nobody's ids as -2.
   return { uid: Number(uid) >>> 0, gid: Number(gid) >>> 0 };
 }
 

@@ -5,7 +5,7 @@ import { codeOf } from './errors.js';
 
 const run = promisify(execFile);
 
-/** Letters and digits that tell where process numbers mean something: this boot of the machine, this container. */
+/** Names the scope of process ids, which is this boot of the machine and this container. Letters and digits only. */
 export async function processSpace(): Promise<string> {
   if (process.platform !== 'linux') return 'host';
   try {
@@ -17,7 +17,7 @@ export async function processSpace(): Promise<string> {
 }
 
 /**
- * Tells a process from a later one that got its number: when it began. Letters and digits only.
+ * When a process started, which tells it from a later one with the same id. Letters and digits only.
  *
  * @returns undefined when there is no such process; 'unknown' when there is one that cannot be looked at
  */
@@ -34,9 +34,9 @@ export async function identityOf(pid: number): Promise<string | undefined> {
   }
 }
 
-/** @returns undefined for a process that has ended and only waits for its parent to notice (a zombie) */
+/** @returns undefined for a zombie, which has ended and only waits for its parent to notice */
 export function beginningFromStat(stat: string): string | undefined {
-  // The second field, the program's name in brackets, may itself hold spaces and brackets.
+  // The second field, the program's name in brackets, may itself contain spaces and brackets.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   const [state, began] = [fields[0], fields[19]];
   if (state === 'Z' || state === 'X') return undefined;
@@ -48,13 +48,13 @@ export function isAlive(pid: number): boolean {
     process.kill(pid, 0);
     return true;
   } catch (error) {
-    return codeOf(error) === 'EPERM'; // there is one, of another user
+    return codeOf(error) === 'EPERM'; // it exists, but belongs to another user
   }
 }
 
 /**
- * Whether a process is the PostgreSQL server of this cluster. A server works in its cluster's folder, which Linux shows
- * to the same user, and to root where it may trace; elsewhere its command line names the folder.
+ * Whether a process is the PostgreSQL server of this cluster. A server's working directory is its cluster, which Linux
+ * shows to the same user, and to root where it may trace; otherwise the command line names the folder.
  */
 export async function servesCluster(pid: number, clusterDir: string): Promise<boolean> {
   if (process.platform !== 'linux') return (await ps(pid, 'command')).includes(`-D ${clusterDir} `);
@@ -62,7 +62,7 @@ export async function servesCluster(pid: number, clusterDir: string): Promise<bo
     if ((await readFile(`/proc/${pid}/comm`, 'utf8')).trim() !== 'postgres') return false;
     return await worksIn(pid, clusterDir);
   } catch (error) {
-    if (codeOf(error) === 'ENOENT' || codeOf(error) === 'ESRCH') return false; // it ended meanwhile
+    if (codeOf(error) === 'ENOENT' || codeOf(error) === 'ESRCH') return false; // it has just ended
     throw error;
   }
 }

@@ -4,10 +4,10 @@ import { codeOf } from './errors.js';
 import { CHILD_ENVIRONMENT, type RunAs } from './run-as.js';
 
 /**
- * Becomes the program ("$@"), so that its process is the child that we spawned, and leaves a watcher behind. Our end of
- * the watcher's stdin closes when this Node process ends, even by kill -9: it then asks the program to end ($1 is the
- * signal), and 20 s later insists. A line on stdin dismisses it. It is started by a shell in between that ends at once,
- * so that the server does not get a child that it does not know.
+ * Starts a watcher, then becomes the program ("$@"), so that the program is the child that we spawned. The watcher's stdin
+ * closes when this Node process ends, even by kill -9. It then sends the program the signal $1, and SIGQUIT 20 s later. A
+ * line on stdin dismisses it. A shell in between, which ends at once, makes it no child of the server: PostgreSQL would
+ * not know it.
  */
 const WATCHED = `
 signal=$1; shift
@@ -24,17 +24,17 @@ exec "$@"`;
 const KEPT_LINES = 20;
 const LAST_OUTPUT_WAIT_MS = 500;
 
-/** Signals that end a server, from the kindest, and how many milliseconds each is given. */
+/** Signals that end a server, the gentlest first, and how many milliseconds each is given. */
 export type StopSignals = readonly (readonly [NodeJS.Signals, number])[];
 export const FAST_STOP: StopSignals = [
   ['SIGINT', 10_000],
   ['SIGQUIT', 5_000],
   ['SIGKILL', 5_000],
 ];
-/** For a server whose data is gone. */
+/** For a server whose files are gone. */
 export const IMMEDIATE_STOP: StopSignals = FAST_STOP.slice(1);
 
-/** A server program, in a session of its own (a terminal's Ctrl-C passes it by), that never outlives us. */
+/** A server program that never outlives this process. It has a session of its own, so a terminal's Ctrl-C spares it. */
 export class WatchedProcess {
   readonly pid: number | undefined;
   /** How it ended: "exit code 1", "SIGKILL". Never rejects. */
@@ -45,9 +45,9 @@ export class WatchedProcess {
   private hasEnded = false;
 
   /**
-   * @param endSignal what asks the program to end when we die, without its SIG
+   * @param endSignal asks the program to end when this process dies: `INT`, `TERM`
    * @param onLine called with every line that it writes
-   * @param environment all that it gets to see of ours
+   * @param environment all that it sees of ours
    */
   constructor(
     runAs: RunAs,
@@ -81,7 +81,7 @@ export class WatchedProcess {
     return !this.hasEnded;
   }
 
-  /** The last lines that it wrote. Of an ended program all are there, unless children of it still hold the pipe. */
+  /** The last lines that it wrote; complete once it has ended, unless its children keep the pipe open. */
   async lastLines(): Promise<string[]> {
     if (this.hasEnded) await within(LAST_OUTPUT_WAIT_MS, this.outputEnded);
     return this.lines;
@@ -92,12 +92,12 @@ export class WatchedProcess {
     this.child.kill(signal);
   }
 
-  /** Sends one signal after the other until it has ended; false when even the last left it running. */
+  /** Sends one signal after another until it has ended; false when even the last left it running. */
   async stop(signals: StopSignals = FAST_STOP): Promise<boolean> {
     for (const [signal, waitMs] of signals) {
       if (this.hasEnded) break;
       this.child.kill(signal);
-      this.child.kill('SIGCONT'); // a stopped process would keep the signal waiting
+      this.child.kill('SIGCONT'); // a stopped process does not receive the signal
       await within(waitMs, this.ended);
     }
     return this.hasEnded;
@@ -118,7 +118,7 @@ export class WatchedProcess {
   }
 }
 
-/** @returns whether the promise settled in time; the wait holds no timer afterwards */
+/** @returns whether the promise settled in time; leaves no timer behind */
 export async function within(waitMs: number, promise: Promise<unknown>): Promise<boolean> {
   const timer = new AbortController();
   const late = sleep(waitMs, false, { signal: timer.signal }).catch(() => false);

@@ -1,24 +1,24 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client } from 'pg';
-import { connectTo, DATABASE, tryOwnerLock } from './connection.js';
+import type { Cluster } from './cluster.js';
+import { connectTo, type ServerAddress, superuserUrl, tryOwnerLock } from './connection.js';
 import { inodeOf } from './data-folder.js';
 import { EmbeddedPostgresError, messageOf } from './errors.js';
 import type { FolderClaim } from './folder-claim.js';
+import { type LogLevel, readLogLine } from './server-log.js';
+import { freePort, PortTakenError, startServer } from './start-server.js';
 import {
   FAST_STOP,
   IMMEDIATE_STOP,
-  type WatchedProcess,
   type StopSignals,
+  type WatchedProcess,
   within,
 } from './watched-process.js';
-import { readLogLine, type LogLevel } from './server-log.js';
-import { PortTakenError, type ServerSpec, startServer } from './start-server.js';
 
 export interface OwnedServerOptions {
-  readonly spec: Omit<ServerSpec, 'port' | 'onLine' | 'onProcess' | 'signal'>;
+  readonly cluster: Cluster;
+  readonly settings: Readonly<Record<string, string>>;
   readonly claim: FolderClaim;
-  /** Asked for a port until one is free. */
-  readonly freePort: () => Promise<number>;
   readonly log: (level: LogLevel, message: string) => void;
   readonly onLost: ((error: Error) => void) | undefined;
 }
@@ -35,11 +35,10 @@ const LOCK_POLL_MS = 100;
 const DISCONNECT_TIMEOUT_MS = 1_000;
 const REPAIR_TIMEOUT_MS = 2_000;
 
-/** A server that this process started, keeps running and stops. */
+/** A server that this process starts, keeps running and stops. */
 export class OwnedServer {
-  port = 0;
+  private port = 0;
   private state: State = 'starting';
-  private readonly options: OwnedServerOptions;
   private readonly ending = new AbortController();
   private server: WatchedProcess | undefined;
   private lock: Client | undefined;
@@ -47,18 +46,22 @@ export class OwnedServer {
   /** What runs after a failure; settles soon after `ending` is aborted. */
   private repair: Promise<void> = Promise.resolve();
   private folderCheck: NodeJS.Timeout | undefined;
-  private cluster: string | undefined;
+  /** Identifies the cluster's folder: another one may take its place. */
+  private inode: string | undefined;
   private ended: Promise<void> | undefined;
 
-  private constructor(options: OwnedServerOptions) {
-    this.options = options;
+  private constructor(private readonly options: OwnedServerOptions) {}
+
+  /** The same as long as this object lives. */
+  get address(): ServerAddress {
+    return { ...this.options.cluster, port: this.port };
   }
 
   /** @throws EmbeddedPostgresError; nothing is left running then, and the claim is not released */
   static async start(options: OwnedServerOptions): Promise<OwnedServer> {
     const owned = new OwnedServer(options);
     try {
-      owned.cluster = await inodeOf(options.spec.clusterDir);
+      owned.inode = await inodeOf(options.cluster.dir);
       await owned.startOnFreePort();
     } catch (error) {
       owned.state = 'ending';
@@ -70,7 +73,7 @@ export class OwnedServer {
     return owned;
   }
 
-  /** Stops the server and lets others have the folder. Takes 20 s at most, when the server has to be killed. */
+  /** Stops the server and releases the folder. Takes up to 20 s, when the server has to be killed. */
   close(): Promise<void> {
     this.ended ??= this.end(FAST_STOP);
     return this.ended;
@@ -78,7 +81,7 @@ export class OwnedServer {
 
   private async startOnFreePort(): Promise<void> {
     for (let attempt = 1; ; attempt++) {
-      this.port = await this.options.freePort();
+      this.port = await freePort();
       try {
         await this.startOnPort();
         return;
@@ -89,9 +92,10 @@ export class OwnedServer {
   }
 
   private async startOnPort(): Promise<void> {
-    const server = await startServer({
-      ...this.options.spec,
+    const { cluster, settings } = this.options;
+    const server = await startServer(cluster, {
       port: this.port,
+      settings,
       onLine: (line) => this.forward(line),
       onProcess: (process) => (this.server = process),
       signal: this.ending.signal,
@@ -107,7 +111,7 @@ export class OwnedServer {
     this.repair = this.repair.then(() => this.restart(`it ended unexpectedly (${how})`));
   }
 
-  /** Starts the server again on its port, which the pools that use it know. */
+  /** Starts the server again, on the port that its clients know. */
   private async restart(why: string): Promise<void> {
     const { log } = this.options;
     for (let reason = why, failures = 0; !this.ending.signal.aborted; failures++) {
@@ -136,18 +140,16 @@ export class OwnedServer {
     }
   }
 
-  /** The lock that shows others, for as long as this process lives, that the server has an owner. */
+  /** Takes the lock that shows others that the server has an owner, for as long as this process lives. */
   private async takeLock(): Promise<void> {
-    const { port } = this;
-    const { password, clusterDir } = this.options.spec;
     const deadline = Date.now() + LOCK_TIMEOUT_MS;
-    const client = await connectTo({ port, password }, DATABASE);
+    const client = await connectTo(superuserUrl(this.address));
     try {
-      // The session before this one may take a moment to go.
+      // The previous session may take a moment to end.
       while (!(await tryOwnerLock(client))) {
         if (Date.now() > deadline) {
           throw new EmbeddedPostgresError(
-            `Another instance holds the lock of the database in ${clusterDir}.`,
+            `Another instance holds the lock of the database in ${this.options.cluster.dir}.`,
           );
         }
         await sleep(LOCK_POLL_MS);
@@ -160,7 +162,7 @@ export class OwnedServer {
     this.lock = client;
   }
 
-  /** The session was ended by someone, or the server restarted its processes after one of them crashed. */
+  /** Someone ended the session, or the server restarted its processes after one of them crashed. */
   private onLockLost(client: Client): void {
     if (this.lock !== client) return;
     this.lock = undefined;
@@ -182,14 +184,14 @@ export class OwnedServer {
     if (this.state !== 'ending') await this.loseWithoutFolder();
   }
 
-  /** What a server acknowledges after its files are gone is lost: it must not go on, nor begin anew with nothing. */
+  /** Whatever a server commits after its files are gone is lost: it must stop, and not start again with an empty folder. */
   private async loseWithoutFolder(): Promise<boolean> {
-    const { clusterDir } = this.options.spec;
-    const found = await inodeOf(clusterDir).catch(() => this.cluster); // cannot be looked at: not known to be gone
-    if (this.cluster === undefined || found === this.cluster) return false;
+    const { dir } = this.options.cluster;
+    const found = await inodeOf(dir).catch(() => this.inode); // not readable: not known to be gone
+    if (this.inode === undefined || found === this.inode) return false;
     this.lose(
       new EmbeddedPostgresError(
-        `The folder with the bank's data, ${clusterDir}, is gone${found ? ' and another has its place' : ''}. ` +
+        `The folder with the data, ${dir}, is gone${found ? ' and another one is in its place' : ''}. ` +
           'Put it back (from a backup) and start again.',
       ),
     );
@@ -211,8 +213,9 @@ export class OwnedServer {
     const lock = this.lock;
     this.lock = undefined;
     if (lock) await within(DISCONNECT_TIMEOUT_MS, lock.end());
-    // Now rather than at the end, so that a successor waits for this server to end instead of giving up.
-    await this.options.claim.release().catch(() => undefined); // that of a process that is gone counts for nothing
+    // Before the server has ended, so that a successor waits for that instead of giving up. A claim that cannot be
+    // removed is ignored once this process is gone.
+    await this.options.claim.release().catch(() => undefined);
     await stopped;
     await within(REPAIR_TIMEOUT_MS, this.repair);
   }

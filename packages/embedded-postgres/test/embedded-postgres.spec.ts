@@ -8,13 +8,19 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { Client } from 'pg';
-import { EmbeddedPostgres, EmbeddedPostgresError } from '../../src/database/embedded-postgres.js';
-import { locateBinaries } from '../../src/database/embedded/binaries.js';
-import { identityOf } from '../../src/database/embedded/process-identity.js';
-import { superuserUrl } from '../support/postgres.js';
-import type { ChildOptions, ChildReport } from '../support/embedded-postgres-child.js';
+import { locateBinaries } from '../src/binaries.js';
+import {
+  EmbeddedPostgres,
+  EmbeddedPostgresError,
+  type EmbeddedPostgresOptions,
+  readPassword,
+} from '../src/index.js';
+import { identityOf } from '../src/process-identity.js';
+import type { ChildOptions, ChildReport } from './child.js';
 
-const SUPPORT = join(import.meta.dirname, '../support');
+/** Lets Node load the sources as they are. */
+const LOADER = join(process.cwd(), 'test/support/register-typescript.mjs');
+const NAMES = { superuser: 'admin', role: 'app', database: 'notes' };
 const NO_FSYNC = { fsync: 'off' };
 const DAEMON = 1;
 const NOBODY = 65_534;
@@ -27,14 +33,14 @@ let opened: EmbeddedPostgres[] = [];
 let children: ChildProcess[];
 
 beforeAll(async () => {
-  made = await mkdtemp(join(tmpdir(), 'bank-embedded-'));
+  made = await mkdtemp(join(tmpdir(), 'embedded-postgres-'));
   await (await open({ dataDir: join(made, 'data') })).close();
 });
 
 afterAll(() => rm(made, { recursive: true, force: true }));
 
 beforeEach(async () => {
-  parent = await mkdtemp(join(tmpdir(), 'bank-embedded-')); // 0700, as a clone below /root is
+  parent = await mkdtemp(join(tmpdir(), 'embedded-postgres-')); // 0700, as a clone below /root is
   dataDir = join(parent, 'data');
   opened = [];
   children = [];
@@ -51,7 +57,7 @@ describe('one owner', () => {
   test('the first start makes the database, the second finds its data', async () => {
     const first = await open();
     expect(first.created).toBe(true);
-    expect(first.url).toMatch(/^postgresql:\/\/bank_service:[\w-]{43}@127\.0\.0\.1:\d+\/bank$/);
+    expect(first.url).toMatch(/^postgresql:\/\/app:[\w-]{43}@127\.0\.0\.1:\d+\/notes$/);
     await query(first.url, 'CREATE TABLE kept AS SELECT 7 AS n');
     await first.close();
     expect(await readdir(dataDir)).toEqual(['password', 'postgres']);
@@ -67,7 +73,7 @@ describe('one owner', () => {
     await useExisting();
     const { url } = await open({ settings: undefined });
     const [settings] = await query(
-      await superuserUrl(url, dataDir),
+      await superuserUrl(url),
       `SELECT current_setting('fsync') AS fsync, current_setting('synchronous_commit') AS commit,
               current_setting('listen_addresses') AS addresses, current_setting('unix_socket_directories') AS sockets,
               current_setting('server_encoding') AS encoding`,
@@ -97,9 +103,9 @@ describe('one owner', () => {
 
   test('files without a cluster are not touched', async () => {
     await mkdir(join(dataDir, 'postgres'), { recursive: true });
-    await writeFile(join(dataDir, 'postgres/base'), 'what is left of a bank');
+    await writeFile(join(dataDir, 'postgres/base'), 'what is left of a database');
     await expect(open()).rejects.toThrow(/holds files, but is no PostgreSQL cluster/);
-    expect(await readFile(join(dataDir, 'postgres/base'), 'utf8')).toBe('what is left of a bank');
+    expect(await readFile(join(dataDir, 'postgres/base'), 'utf8')).toBe('what is left of a database');
   });
 
   test('a server that does not come up says why', async () => {
@@ -108,6 +114,49 @@ describe('one owner', () => {
     await expect(failure).rejects.toThrow(EmbeddedPostgresError);
     await expect(failure).rejects.toThrow(/invalid value for parameter "shared_buffers": "plenty"/);
     expect((await open()).created).toBe(false);
+  });
+});
+
+describe('prepare', () => {
+  beforeEach(useExisting);
+
+  test('runs as the superuser at each start, before the role is used', async () => {
+    const seen: unknown[] = [];
+    for (const start of [1, 2]) {
+      const postgres = await open({
+        prepare: async (client) => {
+          seen.push((await client.query('SELECT current_user::text AS "user"')).rows[0]);
+          await client.query(`CREATE TABLE start_${start} AS SELECT 1 AS n`);
+          await client.query(`ALTER TABLE start_${start} OWNER TO ${NAMES.role}`);
+        },
+      });
+      expect(await query(postgres.url, `SELECT n FROM start_${start}`)).toEqual([{ n: 1 }]);
+      await postgres.close();
+    }
+    expect(seen).toEqual([{ user: NAMES.superuser }, { user: NAMES.superuser }]);
+  });
+
+  test('that fails leaves nothing, and lets the next start try again', async () => {
+    const failing = (reason: string) =>
+      open({
+        prepare: async (client) => {
+          await client.query('CREATE TABLE half_done ()');
+          throw new Error(reason);
+        },
+      });
+    await expect(failing('not now')).rejects.toThrow('not now');
+    expect(await isRunning(await serverPid())).toBe(false);
+    const { url } = await open();
+    expect(await query(url, `SELECT to_regclass('half_done') AS found`)).toEqual([{ found: null }]);
+  });
+
+  test('that swallows a failed statement is no success', async () => {
+    const failure = open({
+      prepare: async (client) => {
+        await client.query('SELECT FROM missing').catch(() => undefined);
+      },
+    });
+    await expect(failure).rejects.toThrow(/nothing was committed/);
   });
 });
 
@@ -163,8 +212,8 @@ describe('two on one folder', () => {
     const failure = open({ holder: 'other' });
     await expect(failure).rejects.toThrow(EmbeddedPostgresError);
     await expect(failure).rejects.toThrow(
-      `DATA_DIR ${dataDir} is in use by another running instance (service, process ${process.pid}). ` +
-        'Stop it, or choose another DATA_DIR.',
+      `The data folder ${dataDir} is in use by another running instance (service, process ${process.pid}). ` +
+        'Stop it, or choose another folder.',
     );
   });
 
@@ -229,8 +278,8 @@ describe('while it runs', () => {
   test('the lock is taken again when its session was ended', async () => {
     const { url } = await open();
     await query(
-      await superuserUrl(url, dataDir),
-      `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'bank-owner'`,
+      await superuserUrl(url),
+      `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'embedded-postgres'`,
     );
     await until(() => isLocked(url));
   });
@@ -245,13 +294,13 @@ describe('while it runs', () => {
     expect(lost?.message).toMatch(/restarted 5 times within a minute.*incompatible with server/s);
   });
 
-  test('a folder that was removed is not replaced by an empty bank', async () => {
+  test('a folder that was removed is not replaced by an empty database', async () => {
     let lost: Error | undefined;
     const { url } = await open({ onLost: (error) => (lost = error) });
     await rename(join(dataDir, 'postgres'), join(dataDir, 'moved'));
     await until(() => lost !== undefined);
     expect(lost).toBeInstanceOf(EmbeddedPostgresError);
-    expect(lost?.message).toMatch(/The folder with the bank's data, .*\/postgres, is gone/);
+    expect(lost?.message).toMatch(/The folder with the data, .*\/postgres, is gone/);
     await until(() =>
       query(url, 'SELECT 1').then(
         () => false,
@@ -282,8 +331,12 @@ describe('what the user can mend', () => {
   test('a platform without binaries', async () => {
     const failure = locateBinaries('plan9-mips');
     await expect(failure).rejects.toThrow(EmbeddedPostgresError);
-    await expect(failure).rejects.toThrow(/no embedded PostgreSQL for plan9-mips.*set DATABASE_URL/);
-    await expect(locateBinaries('win32-x64')).rejects.toThrow(/does not support Windows: set DATABASE_URL/);
+    await expect(failure).rejects.toThrow(
+      /no embedded PostgreSQL for plan9-mips.*use a PostgreSQL server of your own/,
+    );
+    await expect(locateBinaries('win32-x64')).rejects.toThrow(
+      /does not support Windows: use a PostgreSQL server of your own/,
+    );
   });
 
   test('a folder that this user may not write to', async () => {
@@ -293,17 +346,17 @@ describe('what the user can mend', () => {
     expect(report).toMatchObject({ kind: 'failed', name: 'EmbeddedPostgresError' });
     expect(report).toHaveProperty(
       'message',
-      expect.stringMatching(/DATA_DIR .*\/data is not writable by user \w+/),
+      expect.stringMatching(/The data folder .*\/data is not writable by user \w+/),
     );
   });
 
   test('a folder below a file', async () => {
     await writeFile(dataDir, '');
-    await expect(open({ dataDir: join(dataDir, 'below') })).rejects.toThrow(/cannot be made by user/);
+    await expect(open({ dataDir: join(dataDir, 'below') })).rejects.toThrow(/cannot be created by user/);
   });
 
   test('says so where no folder can be made at all, instead of trying for ever', async () => {
-    await expect(open({ dataDir: '/proc/no-such-place/data' })).rejects.toThrow(/cannot be made by user/);
+    await expect(open({ dataDir: '/proc/no-such-place/data' })).rejects.toThrow(/cannot be created by user/);
   });
 
   test('a lost password file', async () => {
@@ -348,10 +401,9 @@ async function useExisting(): Promise<void> {
   await promisify(execFile)('cp', ['-a', join(made, 'data'), dataDir]);
 }
 
-async function open(
-  options: Partial<Parameters<typeof EmbeddedPostgres.open>[0]> = {},
-): Promise<EmbeddedPostgres> {
+async function open(options: Partial<EmbeddedPostgresOptions> = {}): Promise<EmbeddedPostgres> {
   const postgres = await EmbeddedPostgres.open({
+    ...NAMES,
     dataDir,
     holder: 'test',
     settings: NO_FSYNC,
@@ -367,9 +419,9 @@ async function forkOwner(
   options: Partial<ChildOptions> = {},
   uid?: number,
 ): Promise<{ child: ChildProcess; report: ChildReport }> {
-  const all: ChildOptions = { dataDir, holder: 'child', settings: NO_FSYNC, ...options };
-  const child = fork(join(SUPPORT, 'embedded-postgres-child.ts'), [JSON.stringify(all)], {
-    execArgv: ['--import', join(SUPPORT, 'register-typescript.mjs')],
+  const all: ChildOptions = { ...NAMES, dataDir, holder: 'child', settings: NO_FSYNC, ...options };
+  const child = fork(join(import.meta.dirname, 'child.ts'), [JSON.stringify(all)], {
+    execArgv: ['--import', LOADER],
     stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
     ...(uid !== undefined && { uid, gid: uid }),
   });
@@ -380,6 +432,12 @@ async function forkOwner(
   const [report] = (await Promise.race([once(child, 'message'), ended])) as [ChildReport];
   ended.catch(() => undefined);
   return { child, report };
+}
+
+async function superuserUrl(url: string): Promise<string> {
+  const as = new URL(url);
+  [as.username, as.password] = [NAMES.superuser, await readPassword(dataDir)];
+  return as.href;
 }
 
 function urlIn(report: ChildReport): string {

@@ -1,0 +1,108 @@
+import { availableParallelism } from 'node:os';
+import ipaddr from 'ipaddr.js';
+import { z } from 'zod';
+import { isPostgresUrl, parseShardList, SHARD_URL_FORM } from './shard-address.js';
+
+/** How the text of a variable is read. Each kind says what the text must be; none shows what it is. */
+
+export const text = () => z.string().optional();
+
+export const integer = (fallback: number, min: number, max: number) =>
+  z
+    .string()
+    .default(String(fallback))
+    .refine((value) => /^\d{1,15}$/.test(value) && Number(value) >= min && Number(value) <= max, {
+      message: `must be a whole number from ${min} to ${max}`,
+    })
+    .transform(Number);
+
+const MAX_WORKERS = 128;
+
+export const workerCount = () =>
+  z
+    .string()
+    .default('1')
+    .refine(
+      (value) =>
+        value === 'auto' || (/^\d{1,3}$/.test(value) && Number(value) >= 1 && Number(value) <= MAX_WORKERS),
+      { message: `must be a whole number from 1 to ${MAX_WORKERS}, or auto` },
+    )
+    .transform((value) => (value === 'auto' ? Math.min(availableParallelism(), MAX_WORKERS) : Number(value)));
+
+export const choice = <const T extends readonly [string, ...string[]]>(values: T, fallback: T[number]) =>
+  z.enum(values, { message: `must be one of: ${values.join(', ')}` }).default(fallback as never);
+
+export const matching = (pattern: RegExp, fallback: string, message: string) =>
+  z.string().regex(pattern, { message }).default(fallback);
+
+export const postgresUrl = () =>
+  z
+    .string()
+    .refine(isPostgresUrl, { message: 'must be a URL like postgresql://user:password@host:5432/database' })
+    .optional();
+
+export const shardList = () =>
+  z
+    .string()
+    .transform((value, context) => {
+      const shards = parseShardList(value);
+      if (shards) return shards;
+      context.addIssue({
+        code: 'custom',
+        message: `must be database URLs with a schema, apart by commas or spaces, each like ${SHARD_URL_FORM}`,
+      });
+      return z.NEVER;
+    })
+    .optional();
+
+export const serverUrl = (protocols: readonly string[], example: string) =>
+  z
+    .string()
+    .refine((value) => URL.canParse(value) && protocols.includes(new URL(value).protocol), {
+      message: `must be a URL like ${example}`,
+    })
+    .optional();
+
+/** Of public keys. Whoever can change them on their way can make tokens. */
+export const keysUrl = () =>
+  z
+    .string()
+    .refine(isSafeUrl, {
+      message: 'must be a URL like https://idp.example.com/jwks; http on a loopback address only',
+    })
+    .optional();
+
+const list = (isEntry: (entry: string) => boolean, message: string) =>
+  z
+    .string()
+    .default('')
+    .transform((value) => value.split(/[\s,]+/).filter((entry) => entry !== ''))
+    .refine((entries) => entries.every(isEntry), { message });
+
+/** Exact ones alone: a pattern lets in more than its author meant, and `*` everybody. */
+export const originList = () =>
+  list(isOrigin, 'must be origins like https://app.example.com, without a path, apart by commas or spaces');
+
+export const networkList = () =>
+  list(isNetwork, 'must be IP addresses or networks like 10.0.0.0/8, apart by commas or spaces');
+
+/** Whether only this machine can send to an address of it. */
+export function isThisMachine(host: string): boolean {
+  return host === 'localhost' || (ipaddr.isValid(host) && ipaddr.process(host).range() === 'loopback');
+}
+
+function isOrigin(value: string): boolean {
+  return /^https?:/.test(value) && URL.canParse(value) && new URL(value).origin === value;
+}
+
+function isNetwork(value: string): boolean {
+  return ipaddr.isValid(value) || ipaddr.isValidCIDR(value);
+}
+
+function isSafeUrl(value: string): boolean {
+  if (!URL.canParse(value)) return false;
+  const { protocol, hostname, username, password } = new URL(value);
+  // It is fetched without them, which the provider would refuse.
+  if (username !== '' || password !== '') return false;
+  return protocol === 'https:' || (protocol === 'http:' && isThisMachine(hostname.replace(/^\[|\]$/g, '')));
+}
