@@ -1,4 +1,3 @@
-import { setFlagsFromString } from 'node:v8';
 import { NestFactory } from '@nestjs/core';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { Logger } from 'pino';
@@ -18,19 +17,12 @@ import { Lifecycle } from '../observability/lifecycle.js';
 import { NestLogger } from '../observability/logging.js';
 import { Metrics } from '../observability/metrics.js';
 
-/**
- * By how much the old generation may grow before it is collected. By default V8 lets it grow to several times what is
- * alive, so requests that outlive two young collections fill hundreds of MiB.
- */
-const HEAP_GROWTH_PERCENT = 50;
-
 /** Builds the service on a bank's shards, ready to listen. */
 export async function createApp(
   config: Config,
   bank: BankShards,
   logger: Logger,
 ): Promise<NestFastifyApplication> {
-  setFlagsFromString(`--heap-growing-percent=${HEAP_GROWTH_PERCENT}`);
   const security = await securityHeaders(config.http.tls !== undefined);
   const app = await NestFactory.create<NestFastifyApplication>(
     AppModule.register(config, bank),

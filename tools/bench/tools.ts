@@ -150,12 +150,12 @@ export async function startServer(
   }
 }
 
-/** Node's flags in a build's `npm start`. */
+/** V8's flags in a build's `npm start`. */
 function startFlags(build: string): string[] {
   const { scripts } = JSON.parse(readFileSync(join(build, '../package.json'), 'utf8')) as {
     scripts: { start: string };
   };
-  return scripts.start.split(' ').filter((word) => word.startsWith('--max-'));
+  return scripts.start.split(' ').filter((word) => /^--(max|heap)-/.test(word));
 }
 
 /** Runs work against a service of its own. */
