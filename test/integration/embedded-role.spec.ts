@@ -28,7 +28,7 @@ import type { ShardAddress } from '../../src/config/shard-address.js';
 import { startPostgres, type PostgresServer } from '../../tools/stack/servers/postgres.js';
 import { startCli } from '../support/cli.js';
 import { openLedger } from '../support/ledger.js';
-import { createEmptyTestDatabase } from '../support/postgres.js';
+import { createEmptyTestDatabase, onTestServer } from '../support/postgres.js';
 import { startService, stopService, temporaryDataDir } from '../support/service.js';
 
 /** As the release before made it: the superuser is the only role, and owns the bank. */
@@ -149,8 +149,8 @@ describe('the role of an embedded bank', () => {
       const there = new URL(target.url);
       const database = escapeIdentifier(there.pathname.slice(1));
       // The server of the tests is an embedded one, too, and has the role.
-      await onTarget(`ALTER ROLE bank_service PASSWORD '${new URL(roleUrl()).password}'`);
-      await onTarget(`ALTER DATABASE ${database} OWNER TO bank_service`);
+      await onTestServer(`ALTER ROLE bank_service PASSWORD '${new URL(roleUrl()).password}'`);
+      await onTestServer(`ALTER DATABASE ${database} OWNER TO bank_service`);
       [there.username, there.password] = ['', ''];
       await moveShard(shards[0] as ShardAddress, PLACE, there.href, { maxPauseMs: 5_000 });
       expect(await verifyBank((await bootstrapShards(shards)).shards)).toMatchObject(whole);
@@ -200,9 +200,3 @@ it('is there for the service and the command line on a data folder of the releas
     folder.remove();
   }
 }, 60_000);
-
-async function onTarget(sql: string): Promise<void> {
-  const client = new Client({ connectionString: process.env['TEST_POSTGRES_URL'] });
-  await client.connect();
-  await client.query(sql).finally(() => client.end());
-}
