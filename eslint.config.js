@@ -17,9 +17,9 @@ export default tseslint.config(
     },
   },
   {
-    // Everything above is told what the environment says by the Config. (What starts PostgreSQL hands its PATH on.)
+    // Everything above src/config is told what the environment says by the Config.
     files: ['src/**/*.ts'],
-    ignores: ['src/config/**', 'src/database/embedded/**', '**/*.spec.ts'],
+    ignores: ['src/config/**', '**/*.spec.ts'],
     rules: {
       'no-restricted-properties': [
         'error',
