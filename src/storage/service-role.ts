@@ -3,8 +3,8 @@ import type { ShardAddress } from '../config/shard-address.js';
 import { UserError } from '../domain/user-error.js';
 
 /**
- * All that the service may do with the bank's tables where it has a role of its own: nothing that rewrites history, hands
- * out a key, or gives an account to somebody. A column is named where only that one may change.
+ * All privileges of the service on the bank's tables, where it has a role of its own. None lets it rewrite history, create
+ * a key or change the owner of an account. A column is named where only that column may change.
  */
 const PRIVILEGES: Readonly<Record<string, readonly string[]>> = {
   accounts: ['SELECT', 'INSERT', 'UPDATE (balance)', 'UPDATE (version)', 'UPDATE (head_hash)'],
@@ -16,19 +16,19 @@ const PRIVILEGES: Readonly<Record<string, readonly string[]>> = {
   api_keys: ['SELECT', 'UPDATE (last_used_at)'],
   audit_events: ['SELECT'],
   migrations: ['SELECT'],
-  // Only where the shard no longer is.
+  // Exists only at the old place of a shard that was moved.
   shard_moved: ['SELECT'],
 };
 
-/** Runs a statement, and returns its rows. */
+/** Runs a statement and returns its rows. */
 type Query = (sql: string, parameters?: unknown[]) => Promise<unknown>;
 
 const SEQUENCES = ['accounts_account_id_seq', 'transactions_transaction_id_seq', 'outbox_outbox_id_seq'];
 
-/** The service's role may do what it must not. */
+/** The service's role has privileges that it must not have. */
 export class ServiceRoleError extends UserError {}
 
-/** The user of DATABASE_URL, when migrations are another user's; undefined: one user does both, and may do everything. */
+/** The user of DATABASE_URL, if migrations run as another user; undefined: one user does both, and may do everything. */
 export function serviceRoleOf({ url, migrationUrl }: ShardAddress): string | undefined {
   if (migrationUrl === undefined) return undefined;
   const [service, owner] = [url, migrationUrl].map((text) => decodeURIComponent(new URL(text).username));
@@ -36,8 +36,8 @@ export function serviceRoleOf({ url, migrationUrl }: ShardAddress): string | und
 }
 
 /**
- * Gives the service's role what it needs of the bank's tables, and takes away what it has besides. Changes nothing where
- * that is so already.
+ * Grants the service's role exactly the {@link PRIVILEGES} and revokes all others. Changes nothing if they are right
+ * already.
  *
  * @param query runs a statement as the tables' owner, in a transaction
  * @returns whether anything had to be changed
@@ -78,8 +78,9 @@ async function grant(
 }
 
 /**
- * What is not granted to a role may be its all the same: by another role that it belongs to, by everybody's rights, or
- * because it is a superuser.
+ * A role may have more privileges than it was granted: as a member of another role, through PUBLIC, or as a superuser.
+ *
+ * @throws ServiceRoleError
  */
 async function assertNoMore(query: Query, schema: string, role: string): Promise<void> {
   const rows = (await query(
@@ -96,7 +97,7 @@ async function assertNoMore(query: Query, schema: string, role: string): Promise
   );
 }
 
-/** What is beside the tables' own rights. */
+/** Whether the role may use the schema and its sequences. */
 async function hasUsage(query: Query, schema: string, role: string): Promise<boolean> {
   const rows = (await query(
     `SELECT has_schema_privilege($1, $2, 'USAGE') AND coalesce(bool_and(has_sequence_privilege($1, oid, 'USAGE')), true) AS has
@@ -114,7 +115,7 @@ async function tablesThere(query: Query, schema: string): Promise<string[]> {
   return rows.map(({ name }) => name);
 }
 
-/** Of all tables in the schema, as `table: PRIVILEGE` or `table: PRIVILEGE (column)`. */
+/** Its privileges on all tables in the schema, as `table: PRIVILEGE` or `table: PRIVILEGE (column)`. */
 async function privilegesHeld(query: Query, schema: string, role: string): Promise<string[]> {
   const rows = (await query(
     `SELECT relname || ': ' || privilege_type AS held

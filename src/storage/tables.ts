@@ -10,9 +10,9 @@ export interface SchemaTables {
   /** Old transactions, moved out of `transactions`. */
   readonly archivedTransactions: string;
   /**
-   * The rows of both, for a FROM, with an alias. `archive` moves rows while the bank is open: one statement sees each
-   * of them once, two statements need not. No view: one would go on showing the tables of a shard that was moved,
-   * which are renamed so that whoever looks for them fails.
+   * The rows of both tables, for a FROM, with an alias. `archive` moves rows while the bank is open: one statement sees
+   * each row once, two statements might not. It is not a view: when a shard is moved, its old tables are renamed so that
+   * queries fail, and a view would still find them.
    */
   readonly allTransactions: string;
   readonly outbox: string;
@@ -21,9 +21,9 @@ export interface SchemaTables {
   readonly auditEvents: string;
   /** TypeORM's list of the migrations that were applied. */
   readonly migrations: string;
-  /** Only where the shard no longer is: the address to which it was moved. */
+  /** Exists only at the old place of a shard that was moved: its new address. */
   readonly shardMoved: string;
-  /** Only while a move fills the schema: no shard of a bank yet. */
+  /** Exists only while a move fills the schema, which is not a shard of a bank yet. */
   readonly shardArriving: string;
 }
 

@@ -28,9 +28,9 @@ const AT_ONCE = 1_000;
 @Injectable()
 export class AccountOwners {
   private readonly remembered = new LRUCache<string, Remembered>({ max: REMEMBERED });
-  /** What is to be read again, by shard. A shard has an entry while it is being read. */
+  /** The accounts to read again, by shard. A shard has an entry while it is being read. */
   private readonly toRefresh = new Map<ShardReader, Map<string, Ownership>>();
-  /** An account that is much in use is asked for by many when it was just forgotten. */
+  /** Many requests ask for the same busy account just after it was forgotten. */
   private readonly lookUps = new SingleFlight<string, ReadonlyMap<number, Error>>();
 
   constructor(@Inject(READERS) private readonly router: ShardRouter<ShardReader>) {}
@@ -45,7 +45,7 @@ export class AccountOwners {
     if (problem) throw problem;
   }
 
-  /** Of several accounts, those that can't be used, and why. One shard's failure concerns its own accounts. */
+  /** Which of several accounts can't be used, and why. One shard's failure concerns only its own accounts. */
   async problems(
     owner: string,
     accountIds: readonly number[],
@@ -103,7 +103,7 @@ export class AccountOwners {
     this.toRefresh.delete(shard);
   }
 
-  /** SQL, because it looks up pairs: one for most requests, 10,000 for a batch. */
+  /** SQL, because it looks up pairs, 10,000 of them for a batch. */
   private async read(
     shard: ShardReader,
     ownerships: readonly Ownership[],
