@@ -41,8 +41,8 @@ export class BalanceHistory1795478600000 implements MigrationInterface {
 
 /**
  * The opening credit is just large enough that no later balance falls below zero. If that leaves too much at the end,
- * because a reset had taken it away, the debit removes the rest. Until all are numbered, version_after is -1 for a credit
- * that comes first and 1 for a debit that comes last.
+ * because a reset had taken it away, the debit removes the rest. Until all are numbered, version_after is -1 for a
+ * credit that comes first and 1 for a debit that comes last.
  */
 async function postMissingTransactions(queryRunner: QueryRunner, schema: string): Promise<void> {
   await queryRunner.query(`

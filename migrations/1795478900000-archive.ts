@@ -5,12 +5,12 @@ import { schemaOf } from './schema-of.js';
 /**
  * A second table for transactions that are seldom read, so that the table in constant use stays small. It is not a
  * partition of `transactions`: a unique (account_id, idempotency_key) would have to contain the partition key, and an
- * idempotency key must be unique for ever. It has no foreign key: checking one locks the account's row FOR KEY SHARE, so
- * archiving would wait for postings and postings for archiving.
+ * idempotency key must be unique for ever. It has no foreign key: checking one locks the account's row FOR KEY SHARE,
+ * so archiving would wait for postings and postings for archiving.
  *
- * `accounts` also gets free space on its pages. Every posting updates a row; when the new version fits on the same page,
- * no index has to change (HOT), and the old version is removed without VACUUM. Pages that are full already get free
- * space only when the table is rewritten.
+ * `accounts` also gets free space on its pages. Every posting updates a row; when the new version fits on the same
+ * page, no index has to change (HOT), and the old version is removed without VACUUM. Pages that are full already get
+ * free space only when the table is rewritten.
  */
 export class Archive1795478900000 implements MigrationInterface {
   readonly name = 'Archive1795478900000';

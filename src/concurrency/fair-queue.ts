@@ -27,13 +27,13 @@ class Line<T> {
  * A bounded queue that is fair by user: users take turns, each with their oldest item.
  *
  * An item is in its user's line from {@link push} until it is taken, removed, or dropped for another. A user is in the
- * round while their line is not empty: they join at the end with their first item, go to the end when one of their items
- * is taken, keep their place when {@link take} skips them, and leave with their last item. So a user waits for at most
- * one turn of each other user.
+ * round while their line is not empty: they join at the end with their first item, go to the end when one of their
+ * items is taken, keep their place when {@link take} skips them, and leave with their last item. So a user waits for at
+ * most one turn of each other user.
  *
- * When the queue is full, a new item replaces the newest item of the user with the most, provided that its own user then
- * has no more items than that user. So a user with many items can't keep out one with few. When all users have equally
- * many, the new item is rejected.
+ * When the queue is full, a new item replaces the newest item of the user with the most, provided that its own user
+ * then has no more items than that user. So a user with many items can't keep out one with few. When all users have
+ * equally many, the new item is rejected.
  *
  * Each operation takes O(1) time, however many items and users there are, plus the users that `take` skips.
  */

@@ -47,8 +47,8 @@ export class ShardedLedger extends Ledger {
   }
 
   /**
-   * With an idempotency key, opens the account in the key's own shard and in no other. Without one, opens it in the shard
-   * whose turn it is, or in another one if that shard fails with nothing applied.
+   * With an idempotency key, opens the account in the key's own shard and in no other. Without one, opens it in the
+   * shard whose turn it is, or in another one if that shard fails with nothing applied.
    */
   async openAccount(
     openingDeposit: Money | undefined,

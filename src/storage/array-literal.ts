@@ -1,6 +1,6 @@
 /**
- * PostgreSQL's text form of an array. pg can build it too, but examines the type of every element, which takes a sixth of
- * the service's processor time for a batch.
+ * PostgreSQL's text form of an array. pg can build it too, but examines the type of every element, which takes a sixth
+ * of the service's processor time for a batch.
  */
 
 /** For elements that need no quotes: numbers, amounts, plain words. */

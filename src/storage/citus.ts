@@ -16,7 +16,9 @@ export interface NodeSettings {
   readonly settings: Readonly<Record<string, string>>;
 }
 
-/** Settings on every node of a Citus cluster, as this user's sessions see them. Nodes that don't answer are left out. */
+/**
+ * Settings on every node of a Citus cluster, as this user's sessions see them. Nodes that don't answer are left out.
+ */
 export async function settingsOfNodes(query: Query, names: readonly string[]): Promise<NodeSettings[]> {
   const pairs = names.map((name) => `'${name}', current_setting('${name}')`).join(', ');
   return (await query(

@@ -6,10 +6,10 @@ import { UserError } from '../domain/user-error.js';
 export class NotDurableError extends UserError {}
 
 /**
- * Put at the beginning of a rare transaction that must not be lost: its COMMIT is answered only once it is on disk, even
- * where synchronous_commit is off. Every other value of the setting, such as waiting for a standby too, is kept. (The
- * ledger's transactions do without it: it costs about 30 microseconds, and a server where the setting is off is refused
- * or warned about at the start.)
+ * Put at the beginning of a rare transaction that must not be lost: its COMMIT is answered only once it is on disk,
+ * even where synchronous_commit is off. Every other value of the setting, such as waiting for a standby too, is kept.
+ * (The ledger's transactions do without it: it costs about 30 microseconds, and a server where the setting is off is
+ * refused or warned about at the start.)
  */
 export const COMMIT_DURABLY = `SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'`;
 
@@ -25,8 +25,8 @@ const MUST_BE_ON = {
 };
 
 /**
- * @param onCitus true: asks every node of the cluster, since the shard may be moved to any of them. A node that does not
- *   answer can't hold the shard at present: the shard has just been read
+ * @param onCitus true: asks every node of the cluster, since the shard may be moved to any of them. A node that does
+ *   not answer can't hold the shard at present: the shard has just been read
  * @returns a sentence for each setting that puts committed transactions at risk, as the service's session sees it
  */
 export async function findWeakSettings(dataSource: DataSource, onCitus: boolean): Promise<string[]> {

@@ -17,9 +17,9 @@ export interface Drawn {
 }
 
 /**
- * Draws ids and the time in one round trip, for rows that one statement inserts by the thousand. Where the shard's schema
- * is distributed (Citus), that statement runs on the node that holds the schema, and its identity columns would draw from
- * that node's own range. This query names no table, so it runs where the sequence is.
+ * Draws ids and the time in one round trip, for rows that one statement inserts by the thousand. Where the shard's
+ * schema is distributed (Citus), that statement runs on the node that holds the schema, and its identity columns would
+ * draw from that node's own range. This query names no table, so it runs where the sequence is.
  *
  * Call it only while the accounts of the batch, or their table, are locked, or send it after the statement that locks
  * them: copying a shard relies on no id being drawn while the accounts can't be locked.

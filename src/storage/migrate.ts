@@ -46,7 +46,8 @@ export async function migrate(
 }
 
 /**
- * Creates the tables of a shard for a copy to fill. They draw the ids of their place, but are not a shard of a bank yet.
+ * Creates the tables of a shard for a copy to fill. They draw the ids of their place, but are not a shard of a bank
+ * yet.
  *
  * @param migrations the ones to apply, oldest first
  */

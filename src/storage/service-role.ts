@@ -3,8 +3,8 @@ import type { ShardAddress } from '../config/shard-address.js';
 import { UserError } from '../domain/user-error.js';
 
 /**
- * All privileges of the service on the bank's tables, where it has a role of its own. None lets it rewrite history, create
- * a key or change the owner of an account. A column is named where only that column may change.
+ * All privileges of the service on the bank's tables, where it has a role of its own. None lets it rewrite history,
+ * create a key or change the owner of an account. A column is named where only that column may change.
  */
 const PRIVILEGES: Readonly<Record<string, readonly string[]>> = {
   accounts: ['SELECT', 'INSERT', 'UPDATE (balance)', 'UPDATE (version)', 'UPDATE (head_hash)'],
@@ -28,7 +28,9 @@ const SEQUENCES = ['accounts_account_id_seq', 'transactions_transaction_id_seq',
 /** The service's role has privileges that it must not have. */
 export class ServiceRoleError extends UserError {}
 
-/** The user of DATABASE_URL, if migrations run as another user; undefined: one user does both, and may do everything. */
+/**
+ * The user of DATABASE_URL, if migrations run as another user; undefined: one user does both, and may do everything.
+ */
 export function serviceRoleOf({ url, migrationUrl }: ShardAddress): string | undefined {
   if (migrationUrl === undefined) return undefined;
   const [service, owner] = [url, migrationUrl].map((text) => decodeURIComponent(new URL(text).username));

@@ -78,8 +78,8 @@ export class ShardPool {
   }
 
   /**
-   * Runs work, and runs it once more if it failed because the shard was moved meanwhile. Work that fails must have given
-   * its connection back.
+   * Runs work, and runs it once more if it failed because the shard was moved meanwhile. Work that fails must have
+   * given its connection back.
    *
    * @throws any error of the work; DatabaseUnreachableError when the shard's new place is not ready
    */

@@ -11,8 +11,8 @@ export interface SchemaTables {
   readonly archivedTransactions: string;
   /**
    * The rows of both tables, for a FROM, with an alias. `archive` moves rows while the bank is open: one statement sees
-   * each row once, two statements might not. It is not a view: when a shard is moved, its old tables are renamed so that
-   * queries fail, and a view would still find them.
+   * each row once, two statements might not. It is not a view: when a shard is moved, its old tables are renamed so
+   * that queries fail, and a view would still find them.
    */
   readonly allTransactions: string;
   readonly outbox: string;

@@ -41,9 +41,9 @@ const LONGEST_RETRY_MS = 200;
 export type Write<T> = (client: PoolClient, value: T) => Promise<unknown> | undefined;
 
 /**
- * Begins, commits and rolls back every transaction of the service's requests and events; the work is handed a QueryRunner.
- * TypeORM does not know of the BEGIN, so the work uses `insert`, `update` and `delete`: `save` and `remove` would begin
- * another transaction.
+ * Begins, commits and rolls back every transaction of the service's requests and events; the work is handed a
+ * QueryRunner. TypeORM does not know of the BEGIN, so the work uses `insert`, `update` and `delete`: `save` and
+ * `remove` would begin another transaction.
  */
 export class TransactionRunner {
   constructor(
@@ -122,8 +122,8 @@ export class TransactionRunner {
    * Begins, and runs the work. SET LOCAL, because PgBouncer in transaction mode keeps no session settings. READ
    * COMMITTED, whatever the server's default: a statement must see what was committed while it waited for a lock.
    *
-   * @param atOnce sends the first statements of the work together with BEGIN. Only for work that writes nothing: if BEGIN
-   *   fails, these statements run without a transaction
+   * @param atOnce sends the first statements of the work together with BEGIN. Only for work that writes nothing: if
+   *   BEGIN fails, these statements run without a transaction
    */
   private async begin<T>(
     client: PoolClient,
@@ -144,8 +144,8 @@ export class TransactionRunner {
   }
 
   /**
-   * One query, because each has a cost. Citus needs several: locks are waited for on the node that holds the shard, and a
-   * setting reaches that node only if Citus is told to propagate it and the SET is a query of its own.
+   * One query, because each has a cost. Citus needs several: locks are waited for on the node that holds the shard, and
+   * a setting reaches that node only if Citus is told to propagate it and the SET is a query of its own.
    */
   private beginning(): readonly [string, ...string[]] {
     const begin = 'BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED';

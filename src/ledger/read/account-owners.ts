@@ -18,10 +18,10 @@ const REFRESH_MS = 2_000;
 const AT_ONCE = 1_000;
 
 /**
- * Knows which accounts belong to an owner, for callers who may use no others. It is asked before anything else: an account
- * of another owner then gets the same answer as one that does not exist, after the same look-up in an index that holds
- * neither. Only accounts that were found are remembered. While they are in use, they are read again in the background,
- * by one statement at a time in each shard.
+ * Knows which accounts belong to an owner, for callers who may use no others. It is asked before anything else: an
+ * account of another owner then gets the same answer as one that does not exist, after the same look-up in an index
+ * that holds neither. Only accounts that were found are remembered. While they are in use, they are read again in the
+ * background, by one statement at a time in each shard.
  *
  * Errors: when the database fails, no version is reported, since it could be that of another owner's account.
  */
@@ -90,7 +90,9 @@ export class AccountOwners {
     void this.refreshAll(shard, due);
   }
 
-  /** An account that can't be read is looked up by the next request that needs it, once its reading is no longer valid. */
+  /**
+   * An account that can't be read is looked up by the next request that needs it, once its reading is no longer valid.
+   */
   private async refreshAll(shard: ShardReader, due: Map<string, Ownership>): Promise<void> {
     while (due.size > 0) {
       // Accounts that become due in one turn of the event loop are read together.

@@ -178,8 +178,8 @@ export class LedgerReader {
 
   /**
    * The head of an account's hash chain and the lines that lead to it from a version on. Whoever has kept the hash of
-   * that version computes the head from it and these lines, or finds out that the history was changed. Read from the rows
-   * themselves, never from a cache.
+   * that version computes the head from it and these lines, or finds out that the history was changed. Read from the
+   * rows themselves, never from a cache.
    *
    * @throws LedgerError ACCOUNT_NOT_FOUND; VERSION_MISMATCH when the account has not reached `fromVersion`, so that a
    *   rollback does not look like "nothing new"; DATABASE_FAILED; OVERLOADED

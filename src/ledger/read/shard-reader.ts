@@ -71,8 +71,8 @@ export class ShardReader {
   }
 
   /**
-   * {@link query} in a transaction, for its statement_timeout: a filter may make the query slow, and after a mere cut of
-   * the connection the server would go on running it.
+   * {@link query} in a transaction, for its statement_timeout: a filter may make the query slow, and after a mere cut
+   * of the connection the server would go on running it.
    */
   queryLong<Row extends object>(
     sql: string,
@@ -84,8 +84,8 @@ export class ShardReader {
   }
 
   /**
-   * Why the shard's database can't be used; undefined: it answers. Returns within {@link PROBE_MS}, whatever the database
-   * does. Needs no permit.
+   * Why the shard's database can't be used; undefined: it answers. Returns within {@link PROBE_MS}, whatever the
+   * database does. Needs no permit.
    */
   async problem(): Promise<string | undefined> {
     const answers = await Promise.race([this.probe(), sleep(PROBE_MS, false, { ref: false })]);
@@ -104,7 +104,9 @@ export class ShardReader {
     return this.probing;
   }
 
-  /** True while all connections are in use and reads succeed: then a late probe does not mean that the database is down. */
+  /**
+   * True while all connections are in use and reads succeed: then a late probe does not mean that the database is down.
+   */
   private isBusy(): boolean {
     const { totalCount, idleCount, waitingCount } = this.pool.connections;
     const allInUse = totalCount > 0 && idleCount === 0 && waitingCount > 0;

@@ -145,7 +145,9 @@ async function wasOpened(queryRunner: QueryRunner, accountId: number, opening: O
   return manager.existsBy(AccountOpeningEntity, { accountId, owner, idempotencyKey });
 }
 
-/** @returns false when a row has one of its unique values. Waits for an open transaction that has inserted such a row. */
+/**
+ * @returns false when a row has one of its unique values. Waits for an open transaction that has inserted such a row.
+ */
 async function insertUnlessTaken<T extends ObjectLiteral>(
   manager: EntityManager,
   entity: EntityTarget<T>,

@@ -93,8 +93,8 @@ export class BatchScheduler {
   }
 
   /**
-   * Posts commands in one transaction of their own, all of them or none. Their accounts do not become busy: to the batch
-   * writers, the rows are locked by another session.
+   * Posts commands in one transaction of their own, all of them or none. Their accounts do not become busy: to the
+   * batch writers, the rows are locked by another session.
    *
    * @returns a promise per command, like that of {@link submit}; all are fulfilled or all are rejected
    */
@@ -193,8 +193,8 @@ export class BatchScheduler {
 
   /**
    * Waits for one account's row until lock_timeout; if it is still locked, its commands wait for another turn, until
-   * their deadline. Once one row is free, others may be too, as after an atomic batch over thousands of accounts. So all
-   * parked accounts are tried together, once, before the lock waiter takes the next one.
+   * their deadline. Once one row is free, others may be too, as after an atomic batch over thousands of accounts. So
+   * all parked accounts are tried together, once, before the lock waiter takes the next one.
    */
   private async waitForLock(batch: readonly PendingCommand[]): Promise<void> {
     if ((await this.writeParked(batch, WAIT_FOR_LOCKS)) === batch.length) return;
@@ -218,8 +218,8 @@ export class BatchScheduler {
   }
 
   /**
-   * Takes a batch without splitting an account, so it may exceed the limit. Commands that have to wait again go to the end
-   * of the queue, behind any of the same account that had been left in it.
+   * Takes a batch without splitting an account, so it may exceed the limit. Commands that have to wait again go to the
+   * end of the queue, behind any of the same account that had been left in it.
    */
   private takeParked(): PendingCommand[] {
     const taken: PendingCommand[] = [];

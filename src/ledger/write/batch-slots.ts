@@ -2,8 +2,9 @@
 const SLOW_MS = 100;
 
 /**
- * Bounds the batches that this process has in flight on one PostgreSQL server, over all of its shards. More of them would
- * not make the server faster, only each batch smaller, and a batch of ten commands costs nearly as much as one of fifty.
+ * Bounds the batches that this process has in flight on one PostgreSQL server, over all of its shards. More of them
+ * would not make the server faster, only each batch smaller, and a batch of ten commands costs nearly as much as one of
+ * fifty.
  */
 export class BatchSlots {
   /** Called once each, in order, as slots become free. */
@@ -12,8 +13,8 @@ export class BatchSlots {
   constructor(private free: number) {}
 
   /**
-   * Takes a slot. The function returned gives it back; undefined: none is free, and `onFree` is called when there may be
-   * one.
+   * Takes a slot. The function returned gives it back; undefined: none is free, and `onFree` is called when there may
+   * be one.
    */
   take(onFree: () => void): (() => void) | undefined {
     if (this.free === 0) {

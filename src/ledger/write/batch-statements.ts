@@ -43,9 +43,9 @@ interface KeyRow {
 }
 
 /**
- * The statements of a batch: lock, look up, decide, write. They run in the caller's transaction and take two round trips,
- * because a statement that does not need an earlier answer is sent without waiting for it. (Accounts that a `skip` did
- * not lock take one more.)
+ * The statements of a batch: lock, look up, decide, write. They run in the caller's transaction and take two round
+ * trips, because a statement that does not need an earlier answer is sent without waiting for it. (Accounts that a
+ * `skip` did not lock take one more.)
  */
 export class BatchStatements {
   private readonly lockSql = new Map<LockPolicy, string>();
@@ -92,8 +92,8 @@ export class BatchStatements {
   }
 
   /**
-   * Sends the statements that write a decision; undefined: there is nothing to write. Each fails unless it writes exactly
-   * what was decided, because COMMIT is sent before their answers have arrived.
+   * Sends the statements that write a decision; undefined: there is nothing to write. Each fails unless it writes
+   * exactly what was decided, because COMMIT is sent before their answers have arrived.
    */
   write(client: PoolClient, batch: PostedBatch): Promise<unknown> | undefined {
     if (batch.transactions.length === 0) return undefined;
@@ -103,8 +103,8 @@ export class BatchStatements {
   }
 
   /**
-   * Tells whether a batch whose COMMIT was not answered took effect. It locks the same rows, which succeeds only once the
-   * old backend is gone: by then its transactions are committed, or never will be.
+   * Tells whether a batch whose COMMIT was not answered took effect. It locks the same rows, which succeeds only once
+   * the old backend is gone: by then its transactions are committed, or never will be.
    */
   async wasApplied(
     queryRunner: QueryRunner,
@@ -173,8 +173,8 @@ export class BatchStatements {
   }
 
   /**
-   * Looks in both tables, current and archive. No constraint spans the two: a key stays unique over both because whoever
-   * would use it again holds the account's lock and looks here first.
+   * Looks in both tables, current and archive. No constraint spans the two: a key stays unique over both because
+   * whoever would use it again holds the account's lock and looks here first.
    */
   private async findKeys(
     client: PoolClient,
@@ -199,8 +199,9 @@ export class BatchStatements {
   }
 
   /**
-   * The LEFT JOIN with an empty table changes nothing. It is for Citus, which runs an INSERT … SELECT that reads no table
-   * on the coordinator and commits it in two phases; one that reads a table of the shard runs on the shard's node.
+   * The LEFT JOIN with an empty table changes nothing. It is for Citus, which runs an INSERT … SELECT that reads no
+   * table on the coordinator and commits it in two phases; one that reads a table of the shard runs on the shard's
+   * node.
    */
   private insertOf({ transactions, hashes }: PostedBatch): Statement {
     return [
@@ -234,9 +235,9 @@ export class BatchStatements {
   }
 
   /**
-   * Also matches the version that was read: the lock should guarantee it, the row count proves it. The statement counts the
-   * inserted transactions as well, because Citus would run an INSERT that counts its rows in a CTE on the coordinator.
-   * LIMIT 1 makes the planner look up each one by the primary key, even while the table is small.
+   * Also matches the version that was read: the lock should guarantee it, the row count proves it. The statement counts
+   * the inserted transactions as well, because Citus would run an INSERT that counts its rows in a CTE on the
+   * coordinator. LIMIT 1 makes the planner look up each one by the primary key, even while the table is small.
    */
   private updateOf({ opening, accounts, transactions, hashes }: PostedBatch): Statement {
     const heads = new Map(transactions.map(({ accountId }, index) => [accountId, hashes[index] as string]));

@@ -71,8 +71,8 @@ export class CommandQueue<T extends Waiting> {
   }
 
   /**
-   * Removes and returns the commands whose deadline has passed. They need not be the oldest in this queue, since a command
-   * may have waited elsewhere before. So all are checked, but only when one may be late.
+   * Removes and returns the commands whose deadline has passed. They need not be the oldest in this queue, since a
+   * command may have waited elsewhere before. So all are checked, but only when one may be late.
    */
   expire(nowMs: number): T[] {
     const expired: T[] = [];
