@@ -4,8 +4,8 @@ import { createHash } from 'node:crypto';
 const HASHED_BYTES = 6;
 
 /**
- * Finds the shard of an id. Shard k of N draws the ids k+1, k+1+N, k+1+2N … for accounts and for transactions, so an id
- * tells its shard and no directory is needed.
+ * Finds the shard of an id. Shard k of N draws the ids k+1, k+1+N, k+1+2N … for accounts and for transactions, so an
+ * id tells its shard and no directory is needed.
  */
 export class ShardRouter<T> {
   private turn = 0;

@@ -12,9 +12,9 @@ export interface CliRun {
 const CLI = join(process.cwd(), 'dist/src/cli.js');
 
 /**
- * Starts the command line as a process of its own, from the build.
+ * Starts the built command line in a process of its own.
  *
- * @param uid of its user and group instead of the test's own; root only
+ * @param uid the user and group id to run it as; only for root
  */
 export function startCli(
   args: readonly string[],

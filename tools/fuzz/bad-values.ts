@@ -1,8 +1,8 @@
 import { utf8 } from './draft.js';
 
 /*
- * Values that must be refused, by what they are given for. The numbers of JSON bodies are source text, so that they can
- * be what JSON.stringify would not write.
+ * Values that must be rejected, by where they are used. Numbers in JSON bodies are source text, so that they can have
+ * forms that JSON.stringify never writes.
  */
 
 const BAD_NUMBERS = [
@@ -95,7 +95,7 @@ export const BAD_FIELDS: Readonly<Record<string, readonly string[]>> = {
   ],
 };
 
-/** Whole bodies that no operation takes. */
+/** Whole bodies that no operation accepts. */
 export const BAD_BODIES: readonly string[] = [
   ...[
     '',
@@ -138,11 +138,11 @@ export const BAD_BODIES: readonly string[] = [
     '[' + '1,'.repeat(8_000) + '1]',
     '{}' + '{}'.repeat(8_000),
   ],
-  // No UTF-8: an unfinished character, a surrogate, a byte that never occurs, an overlong zero; and UTF-16.
+  // Invalid UTF-8: an unfinished character, a surrogate, a byte that never occurs, an overlong zero; and UTF-16.
   ...['{"\xc3":1}', '{"a":"\xed\xa0\x80"}', '{"a":"\xff"}', '{"a":"\xc0\x80"}', '{\0}\0', '\xfe\xff\0{\0}'],
 ];
 
-/** Members, in JSON's spelling, that no object of the document has. */
+/** Members, as JSON source, that no object of the document has. */
 export const UNKNOWN_MEMBERS: readonly (readonly [string, string])[] = [
   ...[
     'note',
@@ -200,7 +200,7 @@ export const BAD_CONTENT_TYPES: readonly string[] = [
   ],
 ];
 
-/** That JSON is UTF-8 whatever a parameter says is the rule; what it makes of nonsense after it is not. */
+/** The rules say that JSON is UTF-8 whatever a parameter says, but not what a nonsensical parameter leads to. */
 export const ODD_CONTENT_TYPES: readonly string[] = [
   ...[
     'application/json;',
@@ -216,7 +216,7 @@ export const ODD_CONTENT_TYPES: readonly string[] = [
   ],
 ];
 
-/** Of an accountId in a path. */
+/** For an accountId in a path. */
 const BAD_IDS = [
   ...[
     '0',
@@ -366,7 +366,7 @@ export const BAD_PARAMETERS: Readonly<Record<string, readonly string[]>> = {
   ],
 };
 
-/** What a parameter may be: at the edge of what it is for. */
+/** Valid but unusual values of parameters. */
 export const ODD_PARAMETERS: Readonly<Record<string, readonly string[]>> = {
   accountId: [
     '9007199254740991',
@@ -454,7 +454,7 @@ export const BAD_HEADERS: Readonly<Record<string, readonly string[]>> = {
   'If-None-Match': ['', '7', '"2', '2"', "'2'", 'W/2', '*, "2"', '""2""', '"a b"', 'null', ',', '"2" "3"'],
 };
 
-/** Whatever they say, the operations know nothing of it, or take it as it comes. */
+/** Headers that the operations ignore or accept with any value. */
 export const ODD_HEADERS: readonly (readonly [string, string])[] = [
   ...['a b', '', 'x'.repeat(129), '<script>', '%0d%0aX-Evil: 1', '\xff', '{}'].map(
     (id) => ['X-Request-Id', id] as const,
@@ -508,7 +508,7 @@ export const ODD_HEADERS: readonly (readonly [string, string])[] = [
   ['X-Long', 'x'.repeat(9_000)],
 ];
 
-/** Header lines that are no HTTP, or more of it than is read. */
+/** Header lines that are not valid HTTP, or longer than the limit. */
 export const BAD_HTTP_HEADERS: readonly (readonly [string, string])[] = [
   ['X-Nul', 'a\0b'],
   ['X-Feed', 'a\nb'],
@@ -545,7 +545,7 @@ export const METHODS: readonly string[] = [
   ...['GET', 'POST', 'get', 'Post', 'FOO', 'GE T', '', 'CONNECT'],
 ];
 
-/** In place of the whole path. */
+/** Replacements of the whole path. */
 export const PATHS: readonly string[] = [
   ...[
     '',
@@ -631,7 +631,7 @@ export const PATHS: readonly string[] = [
   ],
 ];
 
-/** In place of the whole query. */
+/** Replacements of the whole query. */
 export const SUFFIXES: readonly string[] = [
   ...[
     '?',
