@@ -81,7 +81,10 @@ const list = (isEntry: (entry: string) => boolean, message: string) =>
 
 /** Exact origins only: a pattern allows more than its author meant, and `*` allows everybody. */
 export const originList = () =>
-  list(isOrigin, 'must be origins like https://app.example.com, without a path, separated by commas or spaces');
+  list(
+    isOrigin,
+    'must be origins like https://app.example.com, without a path, separated by commas or spaces',
+  );
 
 export const networkList = () =>
   list(isNetwork, 'must be IP addresses or networks like 10.0.0.0/8, separated by commas or spaces');

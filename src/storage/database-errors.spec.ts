@@ -95,13 +95,16 @@ describe('sqlStateOf', () => {
   );
 
   // The five-letter code of a system error looks like a SQLSTATE.
-  it.each(['EPIPE', 'EBADF', 'EPERM', 'ENXIO'])('does not take the system error %s for a SQLSTATE', (code) => {
-    const error = queryFailed(
-      Object.assign(new Error(`write ${code}`), { code, errno: -32, syscall: 'write' }),
-    );
-    expect(sqlStateOf(error)).toBeUndefined();
-    expect(classifyFailure(error)).toBe('unavailable');
-  });
+  it.each(['EPIPE', 'EBADF', 'EPERM', 'ENXIO'])(
+    'does not take the system error %s for a SQLSTATE',
+    (code) => {
+      const error = queryFailed(
+        Object.assign(new Error(`write ${code}`), { code, errno: -32, syscall: 'write' }),
+      );
+      expect(sqlStateOf(error)).toBeUndefined();
+      expect(classifyFailure(error)).toBe('unavailable');
+    },
+  );
 });
 
 describe('isRefusedCommit', () => {
@@ -126,13 +129,10 @@ describe('isRefusedCommit', () => {
 });
 
 describe('classifyFailure without a connection', () => {
-  it.each(['42501', '55000', 'XX000'])(
-    'returns unavailable, whatever the SQLSTATE: %s',
-    (code) => {
-      const refused = new DatabaseUnreachableError(Object.assign(new Error('refused'), { code }));
-      expect(classifyFailure(refused)).toBe('unavailable');
-    },
-  );
+  it.each(['42501', '55000', 'XX000'])('returns unavailable, whatever the SQLSTATE: %s', (code) => {
+    const refused = new DatabaseUnreachableError(Object.assign(new Error('refused'), { code }));
+    expect(classifyFailure(refused)).toBe('unavailable');
+  });
 
   it('returns busy when the pool had no free connection in time', () => {
     const exhausted = new DatabaseUnreachableError(new Error('timeout exceeded when trying to connect'));

@@ -352,7 +352,7 @@ describe('every route by every sender', () => {
   });
 
   describe.each(['the key of another owner', 'the token of another user'])(
-    '%s: absent or another’s',
+    '%s, for an account that is absent or of another owner',
     (name) => {
       const named = ROWS.filter((row) => classOf(row).named);
 
@@ -368,7 +368,7 @@ describe('every route by every sender', () => {
     },
   );
 
-  it.each(ROWS.filter((row) => row.startsWith('GET ')))('HEAD is guarded as %s is', async (row) => {
+  it.each(ROWS.filter((row) => row.startsWith('GET ')))('HEAD is guarded like %s', async (row) => {
     const of = classOf(row);
     for (const name of [
       'no credential',
@@ -383,7 +383,7 @@ describe('every route by every sender', () => {
     }
   });
 
-  it('no transaction was posted but by those who may', async () => {
+  it('only senders who may post have posted a transaction', async () => {
     const { text } = await send(
       'GET',
       { path: `/accounts/${target.accountId}` },

@@ -37,7 +37,7 @@ function expectInvalid(response: Response | Answer, ...fields: string[]): void {
   expect((response.headers as Record<string, string>)['x-request-id']).toMatch(UUID);
 }
 
-describe('what is refused and changes nothing', () => {
+describe('rejected without any effect', () => {
   afterEach(async () => {
     const balance = await balanceOf(app, accountId);
     // The next test is not to fail for what this one let through.
@@ -72,7 +72,7 @@ describe('what is refused and changes nothing', () => {
     });
 
     it.each(['NaN', 'Infinity', '-Infinity', '0x10', '01.0', '+1', '.5', '1.', '1_0', '１２', '1,00', "'1'"])(
-      '%s: no JSON as a number, no amount as a string',
+      '%s, which is neither a JSON number nor an amount in a string',
       async (amount) => {
         expectInvalid(await post(app, accountId, `{"amount":${amount},"type":"Deposit"}`), 'body');
         if (amount === '01.0') return; // The grammar allows leading zeros.
@@ -166,7 +166,7 @@ describe('what is refused and changes nothing', () => {
       ['typeOfTransaction', '{"amount":1,"type":"Deposit","typeOfTransaction":"Deposit"}'],
       ['expectedVersion', '{"amount":1,"type":"Deposit","expectedversion":2,"expectedVersion":2}'],
       ['expectedversion', '{"amount":1,"type":"Deposit","expectedVersion":2,"expectedversion":2}'],
-    ])('both names of one: the second, %s, is refused', async (field, body) => {
+    ])('both names of a field, of which the second, %s, is rejected', async (field, body) => {
       expectInvalid(await post(app, accountId, body), field);
     });
 
@@ -184,12 +184,12 @@ describe('what is refused and changes nothing', () => {
       'prototype',
       'toString',
       'hasOwnProperty',
-    ])('an unknown one, %j', async (field) => {
+    ])('an unknown field, %j', async (field) => {
       const body = `{"amount":1,"type":"Deposit",${JSON.stringify(field)}:{"amount":2}}`;
       expectInvalid(await post(app, accountId, body), field);
     });
 
-    it('__proto__ in place of the real ones', async () => {
+    it('__proto__ instead of the fields', async () => {
       const body = '{"__proto__":{"amount":1,"type":"Deposit"}}';
       expectInvalid(await post(app, accountId, body), '__proto__');
     });
@@ -201,7 +201,7 @@ describe('what is refused and changes nothing', () => {
       ['in another spelling with equal values', '{"amount":1,"am\\u006funt":1,"type":"Deposit"}'],
       ['among unknown ones', '{"amount":1,"type":"Deposit","x":{"y":1,"y":1}}'],
       ['as __proto__', '{"amount":1,"type":"Deposit","__proto__":1,"__proto__":1}'],
-    ])('one that is given twice, %s', async (_, body) => {
+    ])('a field that is given twice, %s', async (_, body) => {
       expectInvalid(await post(app, accountId, body), 'body');
     });
   });
@@ -216,7 +216,7 @@ describe('what is refused and changes nothing', () => {
     });
 
     it.each(['\\u0000', '\\ud800', '\\udfff'])(
-      '%s in the name of a field, which comes back',
+      '%s in the name of a field, which the answer repeats',
       async (name) => {
         const response = await post(app, accountId, `{"amount":1,"type":"Deposit","x${name}":1}`);
         expectInvalid(response, JSON.parse(`"x${name}"`) as string);
@@ -265,7 +265,7 @@ describe('what is refused and changes nothing', () => {
       expectInvalid(await post(app, accountId, body), 'body');
     });
 
-    it('of an empty object: names both fields', async () => {
+    it('an empty object, naming both fields', async () => {
       const response = await post(app, accountId, '{}');
       expect(response.status).toBe(400);
       expect(fieldsIn(response).sort()).toEqual(['amount', 'type']);
@@ -307,7 +307,7 @@ describe('what is refused and changes nothing', () => {
       expect(response.headers['x-request-id']).toMatch(UUID);
     });
 
-    it('over 16 KiB whose length is not announced: 413', async () => {
+    it('over 16 KiB without an announced length: 413', async () => {
       const chunk = ' '.repeat(4_096);
       const chunks = `${chunk.length.toString(16)}\r\n${chunk}\r\n`.repeat(5);
       const response = await sendRaw(
@@ -387,7 +387,7 @@ describe('what is refused and changes nothing', () => {
       );
     });
 
-    it.each(['%zz', '%', '%E0%A4%A', '%ff'])('%s, which is no valid URL', async (id) => {
+    it.each(['%zz', '%', '%E0%A4%A', '%ff'])('%s, which is not a valid URL', async (id) => {
       expectInvalid(await app.http.get(`/accounts/${id}`), 'path');
       expectInvalid(await app.http.get(`/accounts/${id}/balance`), 'path');
     });
@@ -468,7 +468,7 @@ describe('what is refused and changes nothing', () => {
       ['a carriage return', 'a\rb'],
       ['a folded line', 'a\r\n b'],
       ['a NUL', 'a\0b'],
-    ])('with %s: no HTTP at all', async (_, key) => {
+    ])('with %s, which is not HTTP', async (_, key) => {
       const bytes = rawPost(accountId, `Idempotency-Key: ${key}\r\n`, JSON.stringify(deposit('1')));
       expectInvalid(await sendRaw(app, bytes), 'request');
     });
@@ -504,7 +504,7 @@ describe('what is refused and changes nothing', () => {
     });
   });
 
-  describe('what is no HTTP', () => {
+  describe('invalid HTTP', () => {
     it.each([
       ['a line of nonsense', 'nonsense\r\n\r\n'],
       ['an unknown version', 'GET /health/live HTTP/9.9\r\nHost: bank\r\n\r\n'],
@@ -565,7 +565,7 @@ describe('what is refused and changes nothing', () => {
       expect(['Transfer-Encoding', 'request']).toEqual(expect.arrayContaining(fieldsIn(response)));
     });
 
-    it('a coding in HTTP/1.0, which has none', async () => {
+    it('a transfer coding in HTTP/1.0, which has none', async () => {
       const response = await sendRaw(
         app,
         `POST /accounts HTTP/1.0\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n`,
@@ -573,7 +573,7 @@ describe('what is refused and changes nothing', () => {
       expectInvalid(response, 'Transfer-Encoding');
     });
 
-    it('a coding however it is written is read', async () => {
+    it('reads a transfer coding however it is written', async () => {
       const response = await sendRaw(
         app,
         `POST /accounts HTTP/1.1\r\nHost: bank\r\nConnection: close\r\nContent-Type: application/json\r\n` +
@@ -645,7 +645,7 @@ describe('what is refused and changes nothing', () => {
       expect(response.text.length).toBeLessThan(300);
     });
 
-    it('headers without end: 431', async () => {
+    it('endless headers: 431', async () => {
       const response = await sendRaw(
         app,
         `GET /health/live HTTP/1.1\r\nHost: bank\r\nX-Long: ${'x'.repeat(20_000)}\r\n\r\n`,
@@ -657,7 +657,7 @@ describe('what is refused and changes nothing', () => {
   });
 });
 
-describe('a path or a method that is not there', () => {
+describe('a path or method that does not exist', () => {
   it.each([
     ['no JSON', JSON_TYPE, '{'],
     ['too much', JSON_TYPE, ' '.repeat(17_000)],
@@ -675,7 +675,7 @@ describe('a path or a method that is not there', () => {
   });
 });
 
-describe('what is accepted', () => {
+describe('accepted', () => {
   beforeEach(async () => {
     accountId = await openAccount(app, '100.00');
   });
@@ -696,7 +696,7 @@ describe('what is accepted', () => {
     }
   });
 
-  it('the whole of DECIMAL(18,2), in and out', async () => {
+  it('the whole range of DECIMAL(18,2), deposited and withdrawn', async () => {
     const id = await openAccount(app);
     const into = await post(app, id, '{"amount":9999999999999999.99,"type":"Deposit"}');
     expect(into.text).toContain('"amount":9999999999999999.99,"newBalance":9999999999999999.99,');
@@ -705,12 +705,12 @@ describe('what is accepted', () => {
     expect(out.text).toContain('"amount":9999999999999999.99,"newBalance":0.00,');
   });
 
-  it('a body of 16 KiB to the byte', async () => {
+  it('a body of exactly 16 KiB', async () => {
     const body = JSON.stringify(deposit('1')).padEnd(16 * 1024);
     expect((await post(app, accountId, body)).status).toBe(201);
   });
 
-  it('keys in another spelling, and white space anywhere', async () => {
+  it('escaped keys, and white space anywhere', async () => {
     const body = '\r\n{ "\\u0061mount"\t: 1 , "type" :"De\\u0070osit" }\n';
     expect((await post(app, accountId, body)).text).toContain('"newBalance":101.00,');
   });
@@ -756,7 +756,7 @@ describe('what is accepted', () => {
     ['of 255 characters', 'k'.repeat(255), `"${'k'.repeat(255)}"`],
     ['with quotes and backslashes', 'a"b\\c', '"a\\"b\\\\c"'],
     ['of all that is visible', '!#$%&()*+,-./:;<=>?@[]^_`{|}~', '"!#$%&()*+,-./:;<=>?@[]^_`{|}~"'],
-  ])('a key %s, which is the same bare and quoted', async (_, bare, quoted) => {
+  ])('a key %s, the same bare and quoted', async (_, bare, quoted) => {
     const first = await post(app, accountId, deposit('1'), { 'idempotency-key': bare });
     expect(first.status).toBe(201);
     const again = await post(app, accountId, deposit('1'), { 'idempotency-key': quoted });
@@ -768,7 +768,7 @@ describe('X-Request-Id', () => {
   const get = (path: string, id: string) => app.http.get(path).set('x-request-id', id);
 
   it.each(['abc', '8e03978e-40d5-43dd-bc93-6894a57f9324', 'a.b_c~d:e/f+g=h@i-j', 'x'.repeat(128)])(
-    'comes back as it was sent: %s',
+    'is returned as it was sent: %s',
     async (id) => {
       for (const path of [
         '/health/live',
@@ -809,7 +809,7 @@ describe('X-Request-Id', () => {
     expect(response.headers['x-request-id']).toMatch(UUID);
   });
 
-  it('is another one for each request', async () => {
+  it('differs for each request', async () => {
     const ids = await Promise.all(
       [1, 2, 3, 4].map(async () => (await app.http.get('/health/live')).headers['x-request-id']),
     );

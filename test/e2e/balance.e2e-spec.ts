@@ -29,7 +29,7 @@ async function openWithOldCopy(): Promise<number> {
 }
 
 describe('GET /accounts/{accountId}/balance', () => {
-  it('answers to the letter of the specification', async () => {
+  it('answers exactly as the specification says', async () => {
     const accountId = await openAccount(app, '340.00');
     for (let version = 3; version <= 12; version++) await post(app, accountId, deposit('1'));
     const response = await get(accountId);
@@ -55,14 +55,14 @@ describe('GET /accounts/{accountId}/balance', () => {
     },
   );
 
-  it('knows no account that was never opened', async () => {
+  it('answers 404 for an account that was never opened', async () => {
     const response = await get(999_999);
     expect(response.status).toBe(404);
     expect(response.text).toBe('{"error":"Account not found"}');
     expect(response.headers.etag).toBeUndefined();
   });
 
-  it('is never older than what this service has acknowledged', async () => {
+  it('is never older than what this instance has acknowledged', async () => {
     const accountIds = await Promise.all([1, 2, 3, 4, 5].map(() => openAccount(app)));
     await Promise.all(
       accountIds.map(async (accountId) => {
@@ -110,12 +110,12 @@ describe('If-None-Match', () => {
 });
 
 describe('freshness', () => {
-  it('the cache may answer: it still knows the old balance when another instance has written', async () => {
+  it('the cache may answer with the old balance after another instance has written', async () => {
     const accountId = await openWithOldCopy();
     expect((await get(accountId)).text).toBe('{"balance":350.00,"version":2}');
   });
 
-  it('minVersion gets a copy at least that new, and the cache learns it', async () => {
+  it('minVersion gets a copy at least that new, which the cache stores', async () => {
     const accountId = await openWithOldCopy();
     expect((await get(accountId, '?minVersion=2')).text).toBe('{"balance":350.00,"version":2}');
     const response = await get(accountId, '?minVersion=3');
@@ -124,7 +124,7 @@ describe('freshness', () => {
     expect((await get(accountId)).text).toBe('{"balance":351.00,"version":3}');
   });
 
-  it('a minVersion that the account has not come to is a version mismatch', async () => {
+  it('a minVersion that the account has not reached is a version mismatch', async () => {
     const accountId = await openWithOldCopy();
     for (const minVersion of ['4', '9007199254740993', '9223372036854775807']) {
       const response = await get(accountId, `?minVersion=${minVersion}`);

@@ -69,7 +69,7 @@ describe('a batch under the rate limit', () => {
   });
 });
 
-describe('a client of batches that does not behave', () => {
+describe('a misbehaving client of batches', () => {
   const LIMITS = {
     http: { headersTimeoutMs: 500, requestTimeoutMs: 1_000, answerTimeoutMs: 1_000 },
     // Of the queue a batch has ten in the ledger at a time.
@@ -87,7 +87,7 @@ describe('a client of batches that does not behave', () => {
   });
   afterAll(() => short.close());
 
-  it('that does not send the rest is told so in its place, and cut', async () => {
+  it('that does not send the rest is told so in the results, and cut', async () => {
     const client = await LineClient.open(short.url);
     client.send(of(accountId, deposit('1')));
     client.raw.send('5\r\n{"acc');
@@ -111,7 +111,7 @@ describe('a client of batches that does not behave', () => {
     expect(client.statuses).toEqual([408]);
   });
 
-  it('that ends its side in the middle gets the results of what had come', async () => {
+  it('that closes its side halfway gets the results of what had arrived', async () => {
     const client = await LineClient.open(short.url);
     client.send(of(accountId, deposit('1')));
     await client.results(1);
@@ -120,7 +120,7 @@ describe('a client of batches that does not behave', () => {
     expect(client.statuses).toEqual([201, 408]);
   });
 
-  it('that reads nothing is cut: its place is free again', async () => {
+  it('that reads nothing is cut, and its permit is free again', async () => {
     const name = 'x'.repeat(15_000);
     for (let place = 0; place < PLACES; place++) {
       const client = await LineClient.open(short.url, '', false);
@@ -135,7 +135,7 @@ describe('a client of batches that does not behave', () => {
     }, PATIENCE_MS);
   });
 
-  it('that goes away stops what is not in the ledger yet', async () => {
+  it('that disconnects stops what has not reached the ledger yet', async () => {
     await operator.query(`BEGIN; SELECT FROM bank.accounts WHERE account_id = ${accountId} FOR UPDATE`);
     const before = JSON.parse(await balanceOf(app, accountId)) as { version: number };
     const client = await LineClient.open(short.url);
@@ -155,7 +155,7 @@ describe('a client of batches that does not behave', () => {
     expect(after.version - before.version).toBeLessThan(100);
   });
 
-  it('and takes all places that one may have makes its next one wait, which is refused in time, or served once there is one', async () => {
+  it('that uses up its permits has to wait with its next batch, which is served once one is free or rejected in time', async () => {
     const slow = await Promise.all(Array.from({ length: PLACES_OF_ONE }, () => LineClient.open(app.url)));
     for (const client of slow) client.send(of(accountId, deposit('1')));
     await Promise.all(slow.map((client) => client.results(1)));

@@ -6,7 +6,7 @@ import { openAccount, startApp, startInstance, type TestApp } from '../support/a
 import { closeLineClients, LineClient, of } from './batches.js';
 import { deposit, JSON_TYPE } from '../support/requests.js';
 
-/** Users without credentials are told apart by their addresses, of which a trusted proxy tells. */
+/** Users without credentials are distinguished by the addresses that a trusted proxy forwards. */
 const OPEN_BEHIND_A_PROXY = { AUTH: 'off', TRUSTED_PROXIES: '127.0.0.1' };
 const MANY = '192.0.2.1';
 const FEW = '192.0.2.2';
@@ -67,7 +67,7 @@ async function inTurn(count: number, request: () => Promise<number>) {
 }
 
 describe('a bounded resource', () => {
-  it('has a place for a batch of another user while one sends slow batches', async () => {
+  it('has a permit for a batch of another user while one sends slow batches', async () => {
     const slow = await Promise.all(
       Array.from({ length: 4 }, () => LineClient.open(app.url, '', true, { 'X-Forwarded-For': MANY })),
     );
@@ -82,7 +82,7 @@ describe('a bounded resource', () => {
     expect(slow.map(({ statuses: each }) => each.length)).toEqual([1, 1, 0, 0]);
   });
 
-  it('accepts the few postings of one user while another sends far more than can be done', async () => {
+  it('accepts the few postings of one user while another sends far more than the service can process', async () => {
     const small = await startInstance(app.databaseUrl, OPEN_BEHIND_A_PROXY, {
       ledger: { maxInFlight: 4, queue: 40, batch: 40 },
     });

@@ -7,11 +7,11 @@ import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.
 const REQUESTS = 2_000;
 const SEED = 4;
 
-describe('requests made up from openapi.json', () => {
+describe('requests generated from openapi.json', () => {
   let database: TestDatabase | undefined;
   afterEach(() => database?.drop());
 
-  it(`${REQUESTS} of them: every answer is one that the document allows, and the books are clean`, async () => {
+  it(`get only answers that the document allows, and leave clean books (${REQUESTS} of them)`, async () => {
     database = await createEmptyTestDatabase('fuzz');
     const { attack, failures } = await fuzz({ databaseUrl: database.url, requests: REQUESTS, seed: SEED });
     expect(failures).toEqual([]);

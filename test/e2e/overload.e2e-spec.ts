@@ -24,8 +24,8 @@ const TINY = {
   },
 };
 
-describe('more postings than may be at work', () => {
-  it('wait, and beyond those that may wait get 503 at once, but a body that is no JSON gets its 400', async () => {
+describe('more postings than may be in flight', () => {
+  it('wait or, when the queue is full, get 503 at once, but a body that is not JSON gets its 400', async () => {
     const app = await startApp({}, TINY);
     const client = new Client({ connectionString: app.databaseUrl });
     try {
@@ -52,7 +52,7 @@ describe('more postings than may be at work', () => {
     }
   });
 
-  it('give their places back when their clients are gone', async () => {
+  it('give their permits back when their clients are gone', async () => {
     const app = await startApp({}, TINY);
     const client = new Client({ connectionString: app.databaseUrl });
     const clients: RawClient[] = [];
@@ -87,7 +87,7 @@ describe('more postings than may be at work', () => {
 });
 
 describe('many times the load that the service can take', () => {
-  it('leaves it truthful, bounded and able to recover', async () => {
+  it('leaves its answers true, its resources bounded, and lets it recover', async () => {
     const database = await createTestDatabase('overload');
     const shard = { url: database.url, schema: 'bank' };
     await seedShard(shard, ACCOUNTS, 100_000n);

@@ -69,8 +69,8 @@ async function streamWhile(
   return late;
 }
 
-describe('a batch on lines that is open', () => {
-  it('posts nothing more when its key is revoked, its token ends, or its account becomes another’s', async () => {
+describe('an open batch in lines', () => {
+  it('posts nothing more when its key is revoked, its token expires, or its account gets another owner', async () => {
     const [one, two, three] = [await open('lea'), await open('lea'), await open('lea')];
     const { key, keyId } = await makeKey(app, { scopes: ORDINARY });
     const owners = await makeKey(app, { scopes: ORDINARY, owner: 'lea' });
@@ -89,7 +89,7 @@ describe('a batch on lines that is open', () => {
   }, 20_000);
 });
 
-describe('a request whose body is still coming when its key expires', () => {
+describe('a request whose body is still arriving when its key expires', () => {
   const transaction = JSON.stringify(deposit('0.01'));
   const item = JSON.stringify({ accountId: 1, ...deposit('0.01') });
 
@@ -99,7 +99,7 @@ describe('a request whose body is still coming when its key expires', () => {
     ['an atomic batch', '/transactions/batch?atomic=true', JSON_TYPE, `[${item}]`],
     ['an atomic batch on lines', '/transactions/batch?atomic=true', NDJSON_TYPE, `${item}\n`],
     ['an opening', '/accounts', JSON_TYPE, '{}'],
-  ])('is refused as a whole: %s', async (_what, path, type, body) => {
+  ])('is rejected as a whole: %s', async (_what, path, type, body) => {
     const expires = new Date(Date.now() + 700);
     const { key } = await makeKey(app, { scopes: ORDINARY, expires });
     const accountId = 1;

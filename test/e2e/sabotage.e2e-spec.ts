@@ -66,7 +66,7 @@ function strikeOften(names: readonly string[], lastsMs?: number) {
       );
 }
 
-describe('the checker, on builds of the service that are wrong', () => {
+describe('the checker, on sabotaged builds of the service', () => {
   let folder: string;
 
   beforeAll(async () => {
@@ -94,7 +94,7 @@ describe('the checker, on builds of the service that are wrong', () => {
     });
   }
 
-  it('is tried on each of them', () => {
+  it('has a case for each of them', () => {
     expect(Object.keys(TRIALS)).toEqual(Object.keys(BUILDS));
   });
 
@@ -114,7 +114,7 @@ describe('the checker, on builds of the service that are wrong', () => {
     300_000,
   );
 
-  it('finds nothing in the build that is right, under the same faults', async () => {
+  it('finds nothing in the original build under the same faults', async () => {
     const faults = Object.values(TRIALS).flatMap(({ fault }) => fault ?? []);
     const { violations, tally } = await run(undefined, [...new Set(faults)], { events: true });
     expect(violations.kept).toEqual([]);

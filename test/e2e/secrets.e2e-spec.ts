@@ -174,7 +174,7 @@ describe('the search itself', () => {
 });
 
 describe('planted secrets', () => {
-  it('show nowhere, whatever is asked with them', async () => {
+  it('appear nowhere, whatever is requested with them', async () => {
     const credentials = {
       'a key': wallet.key(),
       'a key of an owner': wallet.key({ owner: 'ada' }),
@@ -198,7 +198,7 @@ describe('planted secrets', () => {
     expectClean('the log', service.output());
   }, 60_000);
 
-  it('show nowhere when what the service relies on is gone', async () => {
+  it('appear nowhere when the servers that the service needs are gone', async () => {
     await redis.kill('SIGKILL');
     await broker.kill('SIGKILL');
     await askAll(secrets['a key'] ?? '');
@@ -213,7 +213,7 @@ describe('planted secrets', () => {
     expectClean('the log', service.output());
   }, 60_000);
 
-  it('show nowhere when the service, or the command line, can’t start for them', async () => {
+  it('appear nowhere when they keep the service or the command line from starting', async () => {
     const given = environment();
     const malformed = {
       ...given,

@@ -85,7 +85,7 @@ async function query<Row extends object>(shard: ShardAddress, sql: string): Prom
 }
 
 describe('a bank of several shards', () => {
-  it('keeps an account and its transactions in the shard that their ids name', async () => {
+  it('keeps an account and its transactions in the shard of their ids', async () => {
     const accounts = await accountInEach();
     for (const [shard, accountId] of accounts.entries()) {
       const response = await post(app, accountId, deposit('1.00'));
@@ -153,7 +153,7 @@ describe('GET /accounts over several shards', () => {
   });
 
   it.each([1, 3, 16, 200])(
-    'gives every account once and ascending while others are opened, by %i',
+    'returns every account once, in ascending order, %i at a time, while others are opened',
     async (limit) => {
       const before = await stored();
       const seen: number[] = [];
@@ -244,7 +244,7 @@ describe('one of two servers', () => {
     ['killed', () => server.kill(), () => server.start()],
     ['frozen', () => server.kill('SIGSTOP'), () => server.kill('SIGCONT')],
   ])(
-    '%s, harms its own shards only, and is used again when it is back',
+    '%s: only its own shards are affected, and they are used again when it is back',
     async (_how, takeDown, bringBack) => {
       const accounts = await accountInEach();
       const of = (list: readonly number[]) => list.map((shard) => accounts[shard] as number);
@@ -328,7 +328,7 @@ describe('an opening with a key', () => {
     return keys;
   }
 
-  it('goes to the shard of its key, which every instance knows, and to no other when that is down', async () => {
+  it('goes to the shard of its key at every instance, and to no other when that shard is down', async () => {
     const other = await startInstance(shards, {}, TIMEOUTS);
     try {
       const keys = await keyOfEach('key');

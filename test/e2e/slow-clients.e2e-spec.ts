@@ -127,7 +127,7 @@ describe('a client that sends slowly', () => {
   it.each([
     ['nothing', ''],
     ['half of its headers', posting('half-headers').head.slice(0, 60)],
-  ])('and has sent %s gets 408, and its connection ends', async (_, bytes) => {
+  ])('and has sent only %s gets 408, and its connection is closed', async (_, bytes) => {
     const client = await open();
     client.send(bytes);
     await Promise.race([client.closed, sleep(NOTICED_MS)]);
@@ -137,7 +137,7 @@ describe('a client that sends slowly', () => {
     expect(client.received).toMatch(/\r\n\r\n\{"error":"Request not received in time"\}$/);
   });
 
-  it('does not keep its connection with a byte now and then', async () => {
+  it('can’t keep its connection open with a byte now and then', async () => {
     const stop = goodClient(service.url);
     const slow = await Promise.all(Array.from({ length: 50 }, () => open()));
     const bytes = posting('slowloris').head;
@@ -149,7 +149,7 @@ describe('a client that sends slowly', () => {
     await stop();
   });
 
-  it('gets 408 for half a body, and nothing of it is applied when the rest comes after all', async () => {
+  it('gets 408 for half a body, and nothing is applied when the rest arrives after all', async () => {
     const before = await version();
     const { head, body } = posting('half-body');
     const client = await open();
@@ -167,7 +167,7 @@ describe('a client that sends slowly', () => {
     expect(again.statuses).toEqual([201]);
   });
 
-  it('gets 408 for half of its headers, and nothing is applied when the rest comes after all', async () => {
+  it('gets 408 for half of its headers, and nothing is applied when the rest arrives after all', async () => {
     const before = await version();
     const { head, body } = posting('late-rest');
     const client = await open();
@@ -179,7 +179,7 @@ describe('a client that sends slowly', () => {
     expect(await version()).toBe(before);
   });
 
-  it('is told at once when a body turns out to be no HTTP', async () => {
+  it('is answered at once when its body turns out to be invalid HTTP', async () => {
     const client = await open();
     client.send(
       `POST /accounts/${accountId}/transactions HTTP/1.1\r\nHost: bank\r\nContent-Type: application/json\r\n` +
@@ -191,7 +191,7 @@ describe('a client that sends slowly', () => {
 });
 
 describe('a connection', () => {
-  it('is closed when it was idle for as long as is configured', async () => {
+  it('is closed when it has been idle for the configured time', async () => {
     const client = await open();
     client.send('GET /health/live HTTP/1.1\r\nHost: bank\r\n\r\n');
     await waitUntil(() => Promise.resolve(client.statuses.length > 0), NOTICED_MS);
@@ -203,7 +203,7 @@ describe('a connection', () => {
     expect(client.statuses).toEqual([200]);
   });
 
-  it('has a bound of requests that wait for their answers', async () => {
+  it('has a limit of requests that wait for their answers', async () => {
     const client = await open();
     const { head, body } = posting('pipelined');
     const requests = Array.from({ length: 40 }, (_, index) => head.replace('pipelined', `p-${index}`) + body);
@@ -242,7 +242,7 @@ describe('a connection', () => {
 });
 
 describe('many connections', () => {
-  it('that are idle leave the others served, in bounded memory', async () => {
+  it('that are idle need bounded memory and do not hold up others', async () => {
     const own = await startService({
       environment: { DATABASE_URL: database.url, AUTH: 'off', HTTP_REQUEST_TIMEOUT_MS: '90000' },
     });
@@ -266,7 +266,7 @@ describe('many connections', () => {
     }
   });
 
-  it('over the limit are answered 503, until there is room again', async () => {
+  it('over the limit get 503 until there is room again', async () => {
     const own = await startService({
       environment: { DATABASE_URL: database.url, AUTH: 'off', HTTP_MAX_CONNECTIONS: '20' },
     });
@@ -294,7 +294,7 @@ describe('many connections', () => {
     }
   });
 
-  it('with half a request do not keep the service from stopping in order', async () => {
+  it('with half a request do not keep the service from stopping gracefully', async () => {
     const own = await startService({ environment: { DATABASE_URL: database.url, AUTH: 'off' } });
     try {
       const { head, body } = posting('stopping');

@@ -135,7 +135,7 @@ describe('how long an answer takes', () => {
   let next = 1;
 
   it.each(KINDS)(
-    'does not tell another’s from what is not there: $name',
+    'does not distinguish another owner’s from a missing one: $name',
     async ({ ask, theirs, control }) => {
       const [foreign = [], absent = [], own = []] = await race([
         { run: () => ask(theirs), status: 404 },

@@ -173,7 +173,7 @@ async function faultsAfter(sql: string): Promise<VerifyFault[]> {
   return faults;
 }
 
-describe('verify of a history that somebody edited', () => {
+describe('verify of an edited history', () => {
   it(`finds each of ${ATTEMPTS} single-row edits, deletions, insertions and swaps at random`, async () => {
     const random = new Random(SEED, 2);
     await client.query('BEGIN');

@@ -74,7 +74,8 @@ export async function waitUntil(check: () => Promise<boolean>, timeoutMs: number
       if ((error as Error).name !== 'TypeError') throw error;
       problem = error;
     }
-    if (performance.now() > giveUpAt) throw new Error('the condition did not hold in time', { cause: problem });
+    if (performance.now() > giveUpAt)
+      throw new Error('the condition did not hold in time', { cause: problem });
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
