@@ -8,7 +8,7 @@ import { bearer, makeKey } from '../support/credentials.js';
 import { RawClient } from '../support/raw-client.js';
 import { waitUntil } from '../support/service.js';
 
-/** What the issue allows a revocation to take. */
+/** The longest that a revocation may take. */
 const REVOKED_WITHIN_MS = 5_000;
 
 let app: TestApp;
@@ -108,7 +108,7 @@ describe('an API key', () => {
     const { key } = await makeKey(app, { expires });
     while (Date.now() < expires.getTime() - 20) {
       const answered = await status(bearer(key));
-      // An answer that came after the key's end may be either.
+      // An answer after the key's expiry may be either.
       if (Date.now() < expires.getTime()) expect(answered).toBe(200);
     }
     await new Promise((resolve) => setTimeout(resolve, expires.getTime() - Date.now() + 5));
@@ -196,7 +196,7 @@ describe('an address that keeps sending malformed credentials', () => {
       for (const one of [`${generateKey().slice(0, -1)}_`, 'eyJhbGciOiJub25lIn0.eyJzdWIiOiJtZSJ9.']) {
         expect(await status(bearer(one), limited)).toBe(429);
       }
-      // No credential is no attempt.
+      // A request without a credential is not an attempt.
       expect(await status({}, limited)).toBe(401);
       for (let n = 0; n < 60; n++) expect(await status(bearer(generateKey()), limited)).toBe(401);
       const fresh = await makeKey(app);

@@ -27,7 +27,7 @@ afterAll(() => app.close());
 const UNCHANGED = '{"balance":100.00,"version":2}';
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 
-/** Expects a 400 in the contract's form that names just these fields. */
+/** Expects a 400 in the contract's form that names exactly these fields. */
 function expectInvalid(response: Response | Answer, ...fields: string[]): void {
   expect(response.status).toBe(400);
   expect(response.text).toMatch(
@@ -40,7 +40,7 @@ function expectInvalid(response: Response | Answer, ...fields: string[]): void {
 describe('rejected without any effect', () => {
   afterEach(async () => {
     const balance = await balanceOf(app, accountId);
-    // The next test is not to fail for what this one let through.
+    // A request that was wrongly accepted must not make the next test fail.
     if (balance !== UNCHANGED) accountId = await openAccount(app, '100.00');
     expect(balance).toBe(UNCHANGED);
   });
@@ -283,7 +283,7 @@ describe('rejected without any effect', () => {
       expectInvalid(await post(app, accountId, body), 'body');
     });
 
-    // Whether the stack bears them or not.
+    // Whether or not the stack overflows.
     it.each([
       ['2,700 nested objects', '{"a":'.repeat(2_700) + '1' + '}'.repeat(2_700)],
       [
@@ -522,7 +522,7 @@ describe('rejected without any effect', () => {
       expect(response.headers['content-type']).toBe('application/json; charset=utf-8');
     });
 
-    // The request is on its way to its route already when its body turns out to be none.
+    // The request has already reached its route when its body turns out to be invalid.
     it.each([
       ['a chunk without a size', 'Transfer-Encoding: chunked\r\n\r\n{"amount":1,"type":"Deposit"}'],
       ['a later chunk without a size', 'Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\nx\r\n'],
@@ -534,7 +534,7 @@ describe('rejected without any effect', () => {
       expectInvalid(response, 'request');
     });
 
-    // Node would take each of these.
+    // Node alone would accept each of these.
     it.each([
       ['no version', 'GET /health/live\r\n\r\n'],
       ['no version, and headers', 'GET /health/live\r\nHost: bank\r\n\r\n'],
@@ -857,7 +857,7 @@ describe('X-Request-Id', () => {
   });
 });
 
-/** The head of a posting whose body of so many bytes follows. */
+/** The head of a posting with a body of this many bytes. */
 function head(length: number): string {
   return (
     `POST /accounts/${accountId}/transactions HTTP/1.1\r\nHost: bank\r\nConnection: close\r\n` +

@@ -2,7 +2,8 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
 import { deposit, fieldsIn, post } from '../support/requests.js';
 
-// The outbox would tell the instances of each other's writes: here the cache is to be caught with an old balance.
+// Without the outbox, which would tell the instances of each other's writes: the tests need an old balance in the
+// cache.
 const SETTINGS = { outbox: { pollMs: 60_000 }, balanceCache: { ttlMs: 3_600_000 } };
 
 let app: TestApp;
@@ -21,7 +22,7 @@ afterAll(async () => {
 const get = (accountId: number | string, query = '', headers: Record<string, string> = {}) =>
   app.http.get(`/accounts/${accountId}/balance${query}`).set(headers);
 
-/** An account that one instance remembers at version 2 and that the other has taken to version 3. */
+/** Opens an account that one instance has cached at version 2 and the other has changed to version 3. */
 async function openWithOldCopy(): Promise<number> {
   const accountId = await openAccount(app, '350.00');
   expect((await post(other, accountId, deposit('1'))).status).toBe(201);

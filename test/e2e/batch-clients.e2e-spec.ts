@@ -34,7 +34,7 @@ afterAll(async () => {
 
 describe('a batch under the rate limit', () => {
   it('counts each transaction; an atomic one needs room for all of them', async () => {
-    // One more in each 17 minutes: time plays no part.
+    // One more every 17 minutes: time does not matter.
     const limited = await startInstance(app.databaseUrl, {
       RATE_LIMIT_TRANSACTIONS_PER_SECOND: '1',
       RATE_LIMIT_BURST: '1000',
@@ -72,7 +72,7 @@ describe('a batch under the rate limit', () => {
 describe('a misbehaving client of batches', () => {
   const LIMITS = {
     http: { headersTimeoutMs: 500, requestTimeoutMs: 1_000, answerTimeoutMs: 1_000 },
-    // Of the queue a batch has ten in the ledger at a time.
+    // A batch has at most ten transactions in the ledger at a time.
     ledger: { commandTimeoutMs: 4_000, queue: 80, batch: 80 },
   };
   const PLACES = 4;
@@ -127,8 +127,8 @@ describe('a misbehaving client of batches', () => {
       for (let n = 0; n < 500; n++) client.send(`{"${name}":1}`);
       client.end();
     }
-    // Until all four have come to their places. (How long they keep them is the system's matter, too: it may have room
-    // for all that they don't read.)
+    // Waits until all four have their permits. (How long they keep them depends on the system too: its buffers may hold
+    // everything that they don't read.)
     await sleep(300);
     await eventually(async () => {
       expect((await postBatch(short, [of(accountId, deposit('1'))])).status).toBe(200);
@@ -145,12 +145,12 @@ describe('a misbehaving client of batches', () => {
     client.raw.destroy();
     await sleep(300);
     await operator.query('COMMIT');
-    // What it had handed over is carried out; a batch of another client is behind it.
+    // What had reached the ledger is carried out; a batch of another client comes after it.
     expect(statusesIn(await postBatch(short, [of(accountId, deposit('1'))]))).toEqual([201]);
     // Time in which most of the others would be posted, too.
     await sleep(1_000);
     const after = JSON.parse(await balanceOf(app, accountId)) as { version: number };
-    // That it has gone, and did not just end its side, shows when the first results are written to it.
+    // Only writing the first results shows that it has disconnected, not just closed its side.
     expect(after.version - before.version).toBeGreaterThanOrEqual(1 + 10);
     expect(after.version - before.version).toBeLessThan(100);
   });

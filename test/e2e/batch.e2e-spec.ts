@@ -212,7 +212,7 @@ describe('a batch in lines', () => {
     await sleep(100);
     client.send(of(free, withdrawal('1')));
     await sleep(200);
-    // It is on its way to the ledger: from here on the client can't be told that nothing was applied.
+    // It has reached the ledger: from now on the client can't be told that nothing was applied.
     expect(client.hasHead).toBe(true);
     expect(client.statuses).toEqual([]);
     await operator.query('COMMIT');
@@ -236,7 +236,7 @@ describe('a batch in lines', () => {
     const statuses = await client.results(MAX_ITEMS + 1);
     expect(statuses).toHaveLength(MAX_ITEMS + 1);
     expect([...new Set(statuses.slice(0, -1)), statuses.at(-1)]).toEqual([400, 413]);
-    // The answer has ended though the request has not.
+    // The answer has ended although the request has not.
     await eventually(() => {
       expect(client.raw.received).toMatch(/\r\n0\r\n\r\n$/);
       return Promise.resolve();

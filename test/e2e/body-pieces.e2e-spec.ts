@@ -7,7 +7,7 @@ import { RawClient } from '../support/raw-client.js';
 import { NDJSON_TYPE } from './batches.js';
 import { deposit, JSON_TYPE } from '../support/requests.js';
 
-/** A body in chunks of so many bytes each. */
+/** A body in chunks of this many bytes each. */
 function inChunks(text: string, size: number): Buffer {
   const bytes = Buffer.from(text);
   const parts: Buffer[] = [];
@@ -92,7 +92,7 @@ describe('a body in chunks of one byte', () => {
     expect(await send(app.url, small)).toEqual(new Array(kind.times).fill(kind.status));
     await send(bareUrl, small);
     let ratio = Infinity;
-    // Again if it was too slow: something else may have been at work in this process.
+    // Retried if it was too slow: something else may have run in this process.
     for (let round = 0; round < 2 && ratio >= TIMES_NODE; round++) {
       const ofNode = await processorMs(() => send(bareUrl, small));
       const ofWhole = await processorMs(() => send(app.url, whole));

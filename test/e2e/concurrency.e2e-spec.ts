@@ -106,13 +106,13 @@ interface Planned {
   readonly type: 'Deposit' | 'Withdraw';
   readonly cents: number;
   readonly key: string | undefined;
-  /** Sent as expectedVersion when there is one: right by luck only. */
+  /** Sent as expectedVersion, if any; right only by luck. */
   readonly version: number | undefined;
 }
 
 interface Done extends Planned, Answer {}
 
-/** A fixed sequence that looks like chance, so that a failure can be run again (mulberry32). */
+/** A fixed pseudorandom sequence, so that a failure can be repeated (mulberry32). */
 function chance(seed: number): (below: number) => number {
   let state = seed;
   return (below) => {

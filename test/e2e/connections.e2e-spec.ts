@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { connect } from 'node:net';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
 
-/** What becomes of an answer when its connection does not behave. */
+/** Answers on misbehaving connections. */
 describe('a connection', () => {
   let app: TestApp;
   let accountId: number;

@@ -15,7 +15,7 @@ afterAll(() => app.close());
 const NOBODY = 999_999;
 const withKey = (key: string) => ({ 'idempotency-key': key });
 
-/** What every refusal has in common: JSON, and an id to ask about. A duplicate says where the first one is. */
+/** What all error answers have in common: JSON and a request id. A duplicate has the location of the original. */
 function expectAnswer(response: Response, status: number, body: string, location?: string): void {
   expect(response.status).toBe(status);
   expect(response.text).toBe(body);

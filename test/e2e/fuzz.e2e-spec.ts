@@ -19,7 +19,7 @@ describe('requests generated from openapi.json', () => {
     expect(attack.books.accepted).toBeGreaterThan(REQUESTS / 10);
     expect(attack.reachedLedger).toBeGreaterThan(REQUESTS / 4);
     expect(attack.byStatus.get(400)).toBeGreaterThan(REQUESTS / 10);
-    // Each operation was called, and so was what is none.
+    // Each operation was called, and so were paths that are not operations.
     for (const { operation } of new OpenApiContract().routes) {
       expect(attack.byOperation.get(operation.operationId)).toBeGreaterThan(10);
     }

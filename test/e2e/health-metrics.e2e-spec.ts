@@ -75,7 +75,7 @@ describe('health', () => {
 describe('GET /metrics', () => {
   let app: TestApp;
 
-  /** On a service of its own: its counters know nothing but this. */
+  /** A separate service, whose counters contain nothing else. */
   beforeAll(async () => {
     app = await startApp();
     const accountId = await openAccount(app, '100.00');
@@ -164,7 +164,7 @@ describe('GET /metrics', () => {
 
   it('shows the number, size and duration of batches', async () => {
     const samples = await scrape();
-    // The postings came one after the other, so each was a batch of its own; eight of them were refused.
+    // The postings were sent one after the other, so each was a batch of its own; eight were rejected.
     expect(samples.get('bank_ledger_batch_transactions_count{shard="0"}')).toBe(12);
     expect(samples.get('bank_ledger_batch_transactions_sum{shard="0"}')).toBe(4);
     expect(samples.get('bank_ledger_transactions_total{shard="0"}')).toBe(4);

@@ -18,7 +18,7 @@ import { bearer, makeKey } from '../support/credentials.js';
 import { AUDIENCE, OidcProvider, type Algorithm } from '../support/oidc-provider.js';
 import { waitUntil } from '../support/service.js';
 
-/** After this the provider may be asked for its keys anew. */
+/** After this time the keys may be requested from the provider again. */
 const AGAIN_MS = 5_100;
 const HOUR_MS = 3_600_000;
 
@@ -278,7 +278,7 @@ describe('the keys of the identity provider', () => {
     try {
       expect(await status(await troubled.token(READ), service)).toBe(200);
       const strange = await troubled.sign({ scope: READ }, { kid: 'of tomorrow' });
-      // Only then are they asked for anew.
+      // Only then are they requested again.
       pass(AGAIN_MS);
       troubled.keysAnswer = 'never';
       expect(await status(strange, service)).toBe(503);

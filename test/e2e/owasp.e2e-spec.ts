@@ -19,8 +19,8 @@ import { ORDINARY, WalletWithTokens } from '../support/wallet.js';
 import { deposit, fieldsIn, JSON_TYPE, sendRaw, withdrawal } from '../support/requests.js';
 
 /*
- * The OWASP API Security Top 10 of 2023, one by one. What is looked at more closely elsewhere is asked once more here, so
- * that the list is whole: ownership.e2e-spec, access-matrix.e2e-spec, rate-limit.e2e-spec, bad-input.e2e-spec.
+ * The OWASP API Security Top 10 of 2023, one by one. To make the list complete, it repeats some checks that other tests
+ * make in more detail: ownership.e2e-spec, access-matrix.e2e-spec, rate-limit.e2e-spec, bad-input.e2e-spec.
  */
 
 const MARKED_AMOUNT = '7351.42';

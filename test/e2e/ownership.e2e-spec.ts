@@ -11,7 +11,7 @@ import { Wallet, WalletWithTokens } from '../support/wallet.js';
 import { pass } from '../support/clock.js';
 import { deposit, fieldsIn, JSON_TYPE, receiptIn, withdrawal } from '../support/requests.js';
 
-/** Two shards, so that one batch asks both. */
+/** Two shards, so that one batch uses both. */
 let shards: ShardAddress[];
 let database: TestDatabase;
 let app: TestApp;
@@ -71,7 +71,7 @@ const batch = (items: string, query = '', type = JSON_TYPE): Probe => ({
   body: items,
 });
 
-/** The answer, byte by byte, but for what differs in any two answers. */
+/** The answer, byte by byte, except what differs between any two answers. */
 async function answerTo(probe: Probe, id: number, owner: string | undefined, from = app): Promise<string> {
   const fill = (text: string) => text.replaceAll('{id}', String(id));
   const body = fill(probe.body ?? '');
@@ -163,7 +163,7 @@ describe('an account of another owner', () => {
   it.each(Object.entries(PROBES))('gets the same answer as one that does not exist: %s', async (_, given) => {
     const probe = typeof given === 'function' ? given() : given;
     const before = await answerTo({ path: '/accounts/{id}' }, theirs, 'ada');
-    // In the same shard, so that a batch is as fit.
+    // In the same shard, so that a batch treats it the same way.
     const absent = await answerTo(probe, ABSENT + ((theirs + 1) % 2), 'bob');
     expect(absent).toMatch(/^HTTP\/1\.1 (404|400|200) /);
     expect(await answerTo(probe, theirs, 'bob')).toBe(absent);
@@ -431,7 +431,7 @@ describe('a change of the owner', () => {
     } finally {
       await client.end();
     }
-    // What is not one's own is never remembered.
+    // Accounts of other owners are never remembered.
     await app.http.get(`/accounts/${accountId}`).set(as('new')).expect(200);
     try {
       pass(5_000);

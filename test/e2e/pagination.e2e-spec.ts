@@ -40,7 +40,7 @@ async function walk(
   return pages;
 }
 
-/** An account that has come to a version, a cent at a time. */
+/** Opens an account and posts one cent at a time until it has a version. */
 async function openAtVersion(version: number): Promise<number> {
   const accountId = await openAccount(app);
   await Promise.all(Array.from({ length: version - 1 }, () => post(app, accountId, deposit('0.01'))));

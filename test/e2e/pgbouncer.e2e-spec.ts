@@ -36,7 +36,7 @@ afterAll(async () => {
   await database.drop();
 });
 
-/** What each test has to end, be it that it fails. */
+/** What to close after each test, even a failed one. */
 const opened: { end(): Promise<void> }[] = [];
 
 afterEach(async () => {
@@ -117,7 +117,7 @@ describe(`two instances that share ${POOL_SIZE} sessions of PgBouncer`, () => {
 
     const { rows: fresh } = await direct.query(SETTINGS);
     const clients = await Promise.all(sessions.map(() => connected(pooler.url(database.url))));
-    // Open transactions keep the sessions apart.
+    // Open transactions each need a session of their own.
     for (const client of clients) await client.query('BEGIN');
     for (const client of clients) {
       const { rows } = await client.query<{ pid: number }>(LEFT_BEHIND);

@@ -37,11 +37,11 @@ async function proofOf<T extends Head = Head>(accountId: number, query = ''): Pr
   return response.body as T;
 }
 
-/** As a client that has nothing but the rule would do it; `sha256sum` gives the same. */
+/** Computed as a client would that only knows the rule; `sha256sum` gives the same. */
 const onto = (hash: string, lines: readonly string[]) =>
   lines.reduce((previous, line) => createHash('sha256').update(`${previous}:${line}`).digest('hex'), hash);
 
-/** What leads from a head that a client has kept to the present one, however long it is. */
+/** Follows the proof from a stored head to the present one, however long it is. */
 async function follow(kept: Head): Promise<{ computed: string; head: Proof; lines: string[] }> {
   const lines: string[] = [];
   for (let from: number | null = kept.version; ;) {

@@ -7,7 +7,7 @@ import { balanceOf, deposit, fieldsIn, post } from '../support/requests.js';
 
 const POLICY = '"transactions";q=3;w=3';
 const TIGHT = { RATE_LIMIT_TRANSACTIONS_PER_SECOND: '1', RATE_LIMIT_BURST: '3' };
-/** So large that nobody comes to its end: what is left tells who was counted as whom. */
+/** So large that nobody uses it up: the remainder shows which requests were counted together. */
 const WIDE_BURST = 100_000;
 const WIDE = { RATE_LIMIT_TRANSACTIONS_PER_SECOND: '1', RATE_LIMIT_BURST: String(WIDE_BURST) };
 /** More than the seconds that a test may take, after each of which one more transaction is left. */

@@ -29,7 +29,10 @@ const settings = (url: string) => ({
   BALANCE_CACHE: 'auto',
   BALANCE_CACHE_TTL_MS: String(TTL_MS),
 });
-/** The outbox would tell the instances of each other's writes, too: here Redis is to do it alone. */
+/**
+ * Turns the outbox off in effect: it would also tell the instances of each other's writes, which Redis alone must do
+ * here.
+ */
 const NO_OUTBOX = { outbox: { pollMs: 60_000 } };
 
 beforeAll(async () => {
@@ -113,7 +116,7 @@ describe('two instances over one Redis', () => {
       }
     };
     await Promise.all([...[1, 2, 3].map(write), ...[1, 2, 3, 4].map(check)]);
-    // Else this would have tested the database.
+    // Otherwise this would have tested the database.
     expect(await hits(a)).toBeGreaterThan(0);
     expect(await hits(b)).toBeGreaterThan(0);
   });

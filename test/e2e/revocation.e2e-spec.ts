@@ -10,7 +10,7 @@ import { RawClient } from '../support/raw-client.js';
 import { closeLineClients, LineClient, NDJSON_TYPE, of } from './batches.js';
 import { deposit, JSON_TYPE } from '../support/requests.js';
 
-/** What the issue allows a revocation, and a change of owner, to take. */
+/** The longest that a revocation or a change of owner may take. */
 const WITHIN_MS = 5_000;
 const EVERY_MS = 100;
 const ORDINARY = SCOPES.filter((scope) => scope !== 'admin');
@@ -45,7 +45,10 @@ async function versionOf(accountId: number): Promise<number> {
   return (body as { version: number }).version;
 }
 
-/** Sends a line in each {@link EVERY_MS} while something ends; returns the results of those that came later than it may take. */
+/**
+ * Sends a line in each {@link EVERY_MS} while something ends; returns the results of those that came later than it may
+ * take.
+ */
 async function streamWhile(
   credential: string,
   accountId: number,

@@ -14,8 +14,8 @@ import { ORDINARY, WalletWithTokens } from '../support/wallet.js';
 import { deposit, JSON_TYPE } from '../support/requests.js';
 
 /*
- * Secrets are planted wherever the service is given one, all that can go wrong goes wrong, and then everything that it
- * has said is searched for them, in parts and encoded.
+ * Secrets are planted wherever the service takes one, everything that can fail is made to fail, and then all its output
+ * is searched for the secrets, whole, in parts and encoded.
  */
 
 const password = () => randomBytes(18).toString('base64url').replaceAll('-', 'a').replaceAll('_', 'b');
@@ -33,7 +33,7 @@ let broker: RabbitMqServer;
 let wallet: WalletWithTokens;
 let service: ServiceProcess;
 let admin: Record<string, string>;
-/** All that was answered, with the headers. */
+/** All answers, with their headers. */
 const answers: string[] = [];
 
 const onServer = async (sql: string) => {
@@ -120,7 +120,7 @@ async function ask(
   return response.status;
 }
 
-/** Every route, with a credential in the one place for it, and in those where one is put by mistake. */
+/** Calls every route with a credential in its proper place, and in places where one is put by mistake. */
 async function askAll(credential: string): Promise<Set<number>> {
   const statuses = new Set<number>();
   const basic = Buffer.from(`user:${credential}`).toString('base64');
@@ -153,7 +153,7 @@ async function askAll(credential: string): Promise<Set<number>> {
   return statuses;
 }
 
-/** Nothing of a secret shows in a text. */
+/** Expects that no part of a secret appears in a text. */
 const expectClean = (what: string, text: string) =>
   expect({ what, shows: secretsIn(text, secrets) }).toEqual({ what, shows: [] });
 

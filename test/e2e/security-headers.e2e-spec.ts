@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
 import { deposit, post, sendRaw } from '../support/requests.js';
 
-/** What an answer tells a browser: that it is data, of which nothing is to be shown, run, or put into a frame. */
+/** The headers of an answer that a browser must treat as data: not render, run or frame. */
 const DATA = {
   'cache-control': expect.stringContaining('no-store') as unknown,
   'content-security-policy': "default-src 'none';frame-ancestors 'none'",
@@ -16,7 +16,7 @@ const DATA = {
   'x-content-type-options': 'nosniff',
 };
 
-/** Of a path that is sent as it stands. */
+/** The status for a path that is sent unchanged. */
 async function statusOf(url: string): Promise<number | undefined> {
   const { hostname, port } = new URL(url);
   const asked = request({ hostname, port, path: url.slice(url.indexOf('/docs')) }).end();

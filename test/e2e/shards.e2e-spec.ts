@@ -16,7 +16,7 @@ const ON_SERVER = [2, 3];
 const EVERY_SHARD = [...HEALTHY, ...ON_SERVER];
 
 let database: TestDatabase;
-/** Enough to survive the crash of its processes, which is all that these tests do to it. */
+/** Sufficient to survive a crash of its processes, the only fault in these tests. */
 const SETTINGS = { fsync: 'off', shared_buffers: '32MB', autovacuum: 'off' };
 
 let server: PostgresServer;
@@ -372,7 +372,7 @@ describe('a start while one of two servers is down', () => {
         const { status } = await post(late, accountId, deposit('1.00'));
         expect(status).toBe(HEALTHY.includes(shard) ? 201 : 408);
       }
-      // Without one shard's accounts a listing would lie.
+      // A listing without one shard's accounts would be wrong.
       expect((await late.http.get('/accounts')).status).toBe(408);
     } finally {
       await server.start();

@@ -15,10 +15,10 @@ const TIMEOUTS = {
   HTTP_KEEP_ALIVE_TIMEOUT_MS: '1000',
   DATABASE_CONNECT_TIMEOUT_MS: '10000',
 };
-/** A timeout, the time until it is noticed, and a machine that is busy. */
+/** A timeout, plus the time until it is noticed on a busy machine. */
 const NOTICED_MS = 20_000;
 const BODY = '{"amount":1.00,"type":"Deposit"}';
-/** How long a well-behaved client waits at most while others do not behave: far more than it should, on a busy machine. */
+/** The longest that a well-behaved client waits while others misbehave: generous, for a busy machine. */
 const SERVED_WITHIN_MS = 5_000;
 const LISTING = 200;
 /** Connections that do not read. */
@@ -60,7 +60,7 @@ async function openAccount({ url }: ServiceProcess): Promise<number> {
   return ((await response.json()) as { accountId: number }).accountId;
 }
 
-/** A whole request, whose body can be kept back. */
+/** A whole request whose body can be withheld. */
 function posting(key: string, body = BODY): { head: string; body: string } {
   return {
     head:
@@ -83,7 +83,7 @@ async function sample(url: string, name: string): Promise<number> {
   return Number(line?.slice(name.length));
 }
 
-/** What is answered to a request from another address of this machine. */
+/** The status of a request from another address of this machine. */
 async function statusFrom(localAddress: string, url: string): Promise<number | undefined> {
   const request = get(`${url}/accounts/${accountId}/balance`, { localAddress, agent: false });
   const [response] = (await once(request, 'response')) as [IncomingMessage];
@@ -91,7 +91,7 @@ async function statusFrom(localAddress: string, url: string): Promise<number | u
   return response.statusCode;
 }
 
-/** A client that behaves, at work until stopped: what it is answered, and how long that takes at most. */
+/** A well-behaved client that sends requests until stopped; reports its statuses and the longest duration. */
 function goodClient(url: string, account = accountId) {
   let stopped = false;
   let slowestMs = 0;

@@ -45,7 +45,7 @@ let accountIds: number[];
 /** Account → versions and ids of the transactions that were acknowledged. */
 let acknowledged: Map<number, [number, string][]>;
 
-/** What follows a word at the beginning of a line that the stack printed. */
+/** The rest of the line that the stack printed with this word at its beginning. */
 function printed(word: string): string {
   const found = new RegExp(`^${word}: +(.+)$`, 'm').exec(stack.output)?.[1];
   if (found === undefined) throw new Error(`the stack did not print ${word}:\n${stack.output}`);

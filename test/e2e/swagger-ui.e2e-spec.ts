@@ -21,7 +21,7 @@ const FLAGS = [
 const TELL_VIOLATIONS = `addEventListener('securitypolicyviolation', ({ violatedDirective, blockedURI }) =>
   console.error('against the Content-Security-Policy: ' + violatedDirective + ' ' + blockedURI))`;
 
-/** What somebody would put into the page who could. */
+/** What an attacker would put into the page. */
 const INJECT = `
   const script = document.createElement('script');
   script.textContent = 'document.title = "run"';
@@ -31,7 +31,7 @@ const INJECT = `
   image.src = '/nothing';
   document.body.append(image);`;
 
-/** Posts from within a page. Nothing: the page may not read the answer. */
+/** Posts from within a page. No result: the page may not read the answer. */
 const postFrom = (url: string) => `
   fetch('${url}', {
     method: 'POST',

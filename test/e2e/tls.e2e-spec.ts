@@ -25,7 +25,7 @@ jest.setTimeout(60_000);
 const folder = temporaryDataDir();
 const files = { TLS_CERT_FILE: join(folder.path, 'cert.pem'), TLS_KEY_FILE: join(folder.path, 'key.pem') };
 const LIMITS = { http: { maxConnections: 3, headersTimeoutMs: 1_000, answerTimeoutMs: 1_000 } };
-/** A timeout, the time until it is noticed, and a machine that is busy. */
+/** A timeout, plus the time until it is noticed on a busy machine. */
 const NOTICED_MS = 10_000;
 const HEALTH = 'GET /health/live HTTP/1.1\r\nHost: bank\r\n\r\n';
 
@@ -51,7 +51,7 @@ afterAll(async () => {
 
 const portOf = (url: string) => Number(new URL(url).port);
 
-/** A connection below TLS, which may never begin with it. */
+/** A TCP connection, on which TLS may never begin. */
 async function openTcp(url: string): Promise<Socket> {
   const socket = connect({ host: '127.0.0.1', port: portOf(url) });
   sockets.push(socket.on('error', () => undefined));
@@ -157,7 +157,7 @@ describe('TLS', () => {
   it('counts connections in an unfinished handshake, and limits how long one may take', async () => {
     await waitUntil(async () => (await connections()) === 1, NOTICED_MS);
     const half = [await openTcp(app.url), await openTcp(app.url)];
-    // A greeting that stops in its middle.
+    // A ClientHello that stops halfway.
     half.push(await openTcp(app.url));
     half[2]?.write(Buffer.from('160301020001000', 'hex'));
     const closed = Promise.all(half.map((socket) => everything(socket)));
@@ -181,7 +181,7 @@ describe('TLS', () => {
       const socket = await openTls(app.url);
       const closed = new Promise((resolve) => socket.once('close', resolve));
       socket.pause().on('error', () => undefined);
-      // More than what the kernel takes for a client that does not read.
+      // More than the kernel buffers for a client that does not read.
       const ask = setInterval(
         () => socket.write(`GET ${path} HTTP/1.1\r\nHost: bank\r\n\r\n`.repeat(16)),
         50,

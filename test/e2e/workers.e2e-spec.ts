@@ -85,7 +85,7 @@ async function post(service: ServiceProcess, accountId: number, key: string): Pr
   });
 }
 
-/** Callers that post one after the other until stopped; a posting that gets no answer is left at that. */
+/** Callers that post one after the other until stopped; a posting without an answer is not retried. */
 function load(service: ServiceProcess, accountOf: () => number, callers: number) {
   const acknowledged: Receipt[] = [];
   const unexpected: number[] = [];

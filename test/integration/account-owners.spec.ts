@@ -12,7 +12,7 @@ import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { waitUntil } from '../support/service.js';
 
 const ACCOUNTS = 20_000;
-/** Every second account is one of theirs, in turn. */
+/** Every second account belongs to one of them, in turn. */
 const OWNERS = 50;
 const ownerOf = (accountId: number) =>
   accountId % 2 === 0 ? `owner ${(accountId / 2) % OWNERS}` : undefined;

@@ -11,7 +11,7 @@ import { pass } from '../support/clock.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { waitUntil } from '../support/service.js';
 
-/** Counts what it is asked, and may be slow. */
+/** Counts its statements, and can be slow. */
 class WatchedStore extends ApiKeyStore {
   reads = 0;
   writes = 0;
@@ -41,7 +41,7 @@ let database: TestDatabase;
 let dataSource: DataSource;
 let watched: WatchedStore;
 let keys: ApiKeys;
-/** What was told of whether the keys can be read. */
+/** The reports of whether the keys can be read. */
 let states: unknown[];
 
 const STALE_MS = 900_000;

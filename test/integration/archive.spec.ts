@@ -34,7 +34,7 @@ afterEach(async () => {
 const shard = () => ({ url: database.url, schema: 'bank' });
 const archive = (before = NEW, options: ArchiveOptions = {}) => archiveBank([shard()], before, options);
 
-/** Histories come before this, and what is posted comes after it. */
+/** Histories are older than this, and new postings younger. */
 const NEW = new Date('2026-01-01');
 
 const COLUMNS =
@@ -222,7 +222,7 @@ describe('the command', () => {
     killed.child.kill('SIGKILL');
     await killed.ended;
     await client.query('COMMIT');
-    // Until the server has noticed, or has done the step that it had in hand.
+    // Until the server has noticed, or has finished the current step.
     await waitUntil(async () => {
       const sessions = `SELECT FROM pg_stat_activity WHERE application_name LIKE 'bank-archive%'`;
       return (await rows(sessions)).length === 0;

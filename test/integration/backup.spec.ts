@@ -99,7 +99,7 @@ async function foundBank(shards: readonly ShardAddress[], accounts = 5): Promise
   return bankId;
 }
 
-/** Of each file but the log, which a backup and a restore add to, the hash of its rows: of the same rows the same. */
+/** The hash of the rows in each file except the log, to which a backup and a restore add. */
 const contents = ({ shards }: Manifest) =>
   shards.flatMap(({ files }) =>
     files
@@ -113,7 +113,7 @@ const actsIn = async (shards: readonly ShardAddress[]) => {
   return events.map(({ action, details }) => ({ action, details: JSON.parse(details) as object }));
 };
 
-/** What somebody wrote who knows how the manifest is made. */
+/** Rewrites the manifest like somebody who knows how it is made. */
 function rewriteManifest(change: (body: Manifest) => void): void {
   const body = JSON.parse(readFileSync(join(to(), 'manifest.json'), 'utf8')) as Manifest;
   Reflect.deleteProperty(body, 'checksum');
@@ -122,7 +122,7 @@ function rewriteManifest(change: (body: Manifest) => void): void {
   writeFileSync(join(to(), 'manifest.json'), JSON.stringify({ ...body, checksum }));
 }
 
-/** What a restore has left where nothing may be: tables of no bank, without a row. */
+/** Expects that a restore has left nothing: only empty tables that are not a bank. */
 async function expectNothing(database: TestDatabase): Promise<void> {
   const tables = await on<{ name: string }>(
     database,
@@ -313,7 +313,7 @@ async function holdUpOutbox(database: TestDatabase): Promise<void> {
   );
 }
 
-/** Until a file of a backup is there under the name that it has while it is written. */
+/** Waits until a file of a backup exists under its temporary name. */
 async function waitForPart(file: string): Promise<void> {
   const parts = () => readdirSync(folder).filter((name) => name.includes('.partial-'));
   await waitUntil(() => Promise.resolve(parts().some((part) => existsSync(to(join(part, file))))), 20_000);

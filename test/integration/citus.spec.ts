@@ -10,7 +10,7 @@ import { SqlRecorder } from '../support/recorded-sql.js';
 
 const LIMITS = { transactionTimeoutMs: 3_000, lockTimeoutMs: 700, attempts: 1, resolveTimeoutMs: 1_000 };
 
-/** A plain server, with what we ask of Citus in Citus's own words. */
+/** A plain server with stand-ins for the functions of Citus that the service calls. */
 describe('on the coordinator of a Citus cluster', () => {
   let database: TestDatabase;
   let dataSource: DataSource;

@@ -9,7 +9,7 @@ import { VARIABLES } from '../../src/config/variables.js';
 import { startReplica, type Replica } from '../../tools/stack/servers/replica.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 
-// Docker itself can't be had everywhere that tests run: what would rot unseen is checked here.
+// Docker is not available everywhere that tests run, so this checks what would otherwise break unnoticed.
 
 interface Service {
   readonly image: string;

@@ -10,7 +10,7 @@ import { shardList, startInstance } from '../support/app.js';
 import { spawnService, startService, stopService, waitUntil } from '../support/service.js';
 import { TcpProxy } from '../../tools/stack/proxies/tcp-proxy.js';
 
-/** As a server is that nobody has made faster: everything on. */
+/** A server with default durability: everything on. */
 let server: PostgresServer;
 let client: Client;
 
@@ -39,7 +39,7 @@ async function alter(setting: string): Promise<void> {
   await client.query(`ALTER ${setting}`);
   await client.query('SELECT pg_reload_conf()');
   const [, name = '', value = ''] = /SET (\w+) = (\w+)/.exec(setting) ?? [];
-  // A reload arrives when it arrives.
+  // A reload takes effect after a delay.
   await waitUntil(async () => (await settingInNewSession(name)) === value, 10_000);
 }
 

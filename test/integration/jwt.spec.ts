@@ -8,11 +8,11 @@ import { Tokens } from '../../src/access/tokens.js';
 import { pass } from '../support/clock.js';
 import { waitUntil } from '../support/service.js';
 
-/** After this the provider may be asked for its keys anew. */
+/** After this time the keys may be requested from the provider again. */
 const AGAIN_MS = 5_100;
-/** After this its keys are to be read again before they are believed. */
+/** After this time its keys must be read again before they are trusted. */
 const OLD_MS = 11 * 60_000;
-/** The order of P-256: with the signature (r, s), (r, n - s) is one, too. */
+/** The order of P-256: if (r, s) is a signature, so is (r, n - s). */
 const ORDER = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n;
 
 interface SigningKey {
@@ -23,7 +23,7 @@ interface SigningKey {
   readonly jwk: Record<string, unknown>;
 }
 
-/** Where an identity provider publishes whatever it is told to, or does not come to an end with it. */
+/** A server of keys that publishes whatever a test sets, or never ends its answer. */
 class KeyServer {
   asked = 0;
   published: unknown[] = [];
@@ -176,7 +176,7 @@ describe('keys', () => {
   );
 
   it.each(['never ends', 'refusal that never ends'] as const)(
-    'are waited for at most 5 seconds when the answer %p',
+    'are waited for at most 5 seconds when the answer is of the kind %p',
     async (answer) => {
       server.answer = answer;
       const startedMs = performance.now();

@@ -9,7 +9,7 @@ import { PostgresProxy } from '../../tools/stack/proxies/postgres-proxy.js';
 import { openLedger, type TestLedger } from '../support/ledger.js';
 import { createTestDatabase } from '../support/postgres.js';
 
-/** Short bounds, so that what they bound can be waited for. */
+/** Short limits, so that the tests can wait for them. */
 const BOUNDS = {
   commandTimeoutMs: 1_500,
   transactionTimeoutMs: 1_000,
@@ -139,7 +139,7 @@ describe('an atomic batch', () => {
     expect(ledger.balances.lastKnownVersion(accounts[0])).toBe(3);
   });
 
-  it('whose rejections were lost with their COMMIT gets no conclusion from them', async () => {
+  it('that is rejected gets its answers even when its COMMIT is lost', async () => {
     const accounts = (await openSome(2)) as [number, number];
     proxy.atCommit = 'cut-before';
     proxy.onCut = () => proxy.heal();

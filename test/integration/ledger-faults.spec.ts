@@ -8,7 +8,7 @@ import { openLedger, failureOf, type TestLedger } from '../support/ledger.js';
 import { createTestDatabase } from '../support/postgres.js';
 import { PostgresProxy } from '../../tools/stack/proxies/postgres-proxy.js';
 
-/** Short bounds, so that what they bound can be waited for. */
+/** Short limits, so that the tests can wait for them. */
 const BOUNDS = {
   commandTimeoutMs: 600,
   transactionTimeoutMs: 400,
@@ -382,7 +382,7 @@ describe('the ledger among other sessions', () => {
 
   it('does not update a row that changed under its lock', async () => {
     const accountId = await open();
-    // A trigger stands for whatever could bump a version behind the lock's back.
+    // A trigger stands for anything that changes a version in spite of the lock.
     await operator.query(`
       CREATE FUNCTION bank.suppress() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
       CREATE TRIGGER suppress BEFORE UPDATE ON bank.accounts FOR EACH ROW EXECUTE FUNCTION bank.suppress()`);

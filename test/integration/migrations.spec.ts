@@ -41,7 +41,7 @@ async function rows(sql: string): Promise<Record<string, unknown>[]> {
   return (await client.query<Record<string, unknown>>(sql)).rows;
 }
 
-/** Leaves the database as the specification's schema has it: what a bank has that was kept by its own SQL. */
+/** Creates the specification's schema: the state of a bank that used only its own SQL. */
 async function migrateToSpecTables(): Promise<void> {
   const pool = { name: 'test-migrate', size: 1, connectTimeoutMs: 5_000 };
   const dataSource = new DataSource({

@@ -23,7 +23,7 @@ import { waitUntil } from '../support/service.js';
 const SCHEMAS = ['bank_0', 'bank_1'];
 const PLACE = { index: 1, count: 2 };
 
-/** Citus is not among the tests: what it refuses, or carries out at several times the price, must not be sent at all. */
+/** The tests do not run Citus, so this checks that no SQL is sent that Citus rejects or runs much more slowly. */
 describe('the SQL of a bank of two shards', () => {
   let recorded: readonly Recorded[];
   let volatile: RegExp;

@@ -30,7 +30,7 @@ const verify = () => verifyBank([shard()]);
 
 /**
  * Accounts 1 and 3: 1000.00 in, 200.00 out, 50.00 in with a key, 850.00 and version 4. Account 2: new and empty.
- * Written as plain SQL: what verifies the ledger is not itself tried with the ledger's help.
+ * Written as plain SQL, so that the test of verify does not depend on the ledger.
  */
 const BOOKS = `
   ALTER TABLE bank.transactions ALTER COLUMN hash SET DEFAULT ${UNCHAINED};
@@ -58,11 +58,11 @@ const nullable = (table: string, column: string) =>
 
 interface Tampering {
   readonly what: string;
-  /** Taken away first, where a constraint would not let it happen. */
+  /** A constraint to drop first, if one would prevent it. */
   readonly constraint?: string;
   readonly sql: string;
   readonly checks: readonly string[];
-  /** Whose books it harms; account 1 unless told. */
+  /** The account whose books it damages; account 1 by default. */
   readonly accountId?: number;
 }
 
@@ -300,7 +300,7 @@ const TAMPERINGS: readonly Tampering[] = [
   },
 ];
 
-/** Of the chain of hashes, which whoever edits the books may have made anew: the other checks must not need it. */
+/** Checks of the hash chain. Somebody who edits the books may recompute it, so the other checks must not need it. */
 const OF_CHAINS = ['hashes_run_on', 'head_is_last'];
 
 describe('verify', () => {
