@@ -17,6 +17,11 @@ export default tseslint.config(
     },
   },
   {
+    // Use cases of operators are for the command line and for an API: they are given their options, and return reports.
+    files: ['src/admin/**/*.ts'],
+    rules: { 'no-console': 'error', 'no-restricted-globals': ['error', 'process'] },
+  },
+  {
     // Everything above is told what the environment says by the Config. (What starts PostgreSQL hands its PATH on.)
     files: ['src/**/*.ts'],
     ignores: ['src/config/**', 'src/database/embedded/**', '**/*.spec.ts'],

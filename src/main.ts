@@ -1,23 +1,23 @@
 import 'reflect-metadata';
 import { once } from 'node:events';
+import { enableCompileCache } from 'node:module';
 import { createServer } from 'node:net';
-import { NestFactory } from '@nestjs/core';
-import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import { join } from 'node:path';
 import type { Logger } from 'pino';
-import { CoreModule } from './app/app.module.js';
-import { createApp } from './app/create-app.js';
 import { openDatabases, type Bank } from './app/open-databases.js';
 import { loadConfig, type Config } from './config/config.js';
 import { variableWarnings } from './config/former-variables.js';
 import { checkCredentials } from './app/credentials-check.js';
-import { createDemoAccount } from './app/demo-account.js';
 import { userMessage } from './app/user-message.js';
 import { keyFileProblem, readTls } from './http/server/tls.js';
-import { createLogger, NestLogger } from './observability/logging.js';
+import { createLogger } from './observability/logging.js';
 import { openFilesProblem } from './http/server/open-files.js';
-import { listenProblem, serve } from './app/serve.js';
+import { listenProblem } from './app/listen-problem.js';
 import { die, dieOnDefects, leaveOnSignals, stopOnSignals } from './app/shutdown.js';
 import { Workers } from './app/workers/workers.js';
+
+// For the modules loaded below: V8 compiles them once, and later starts read the result.
+enableCompileCache(join(import.meta.dirname, '../.compile-cache'));
 
 async function main(): Promise<void> {
   const config = loadConfig();
@@ -31,16 +31,21 @@ async function main(): Promise<void> {
   const openKeyFile = keyFileProblem(config.http);
   if (openKeyFile !== undefined) logger.warn(openKeyFile);
   await checkPorts(config);
-  const bank = await openDatabases(config, logger, {
-    holder: 'service',
-    allowDown: true,
-    onLost: (error) => die(logger, error, 'the database is lost'),
-  });
+  const alone = config.operation.workers === 1;
+  const [bank] = await Promise.all([
+    openDatabases(config, logger, {
+      holder: 'service',
+      allowDown: true,
+      onLost: (error) => die(logger, error, 'the database is lost'),
+    }),
+    // Loaded while the database starts.
+    alone && import('./app/serve.js'),
+  ]);
   await checkCredentials(config, bank, logger).catch(async (error: unknown) => {
     await bank.close();
     throw error;
   });
-  const start = config.operation.workers === 1 ? serveAlone : serveWithWorkers;
+  const start = alone ? (await import('./app/serve.js')).serveAlone : serveWithWorkers;
   announce(await start(config, bank, logger), config, bank, logger);
 }
 
@@ -60,25 +65,14 @@ async function checkPorts(config: Config): Promise<void> {
   }
 }
 
-/** @returns the service's URL, as soon as it listens */
-async function serveAlone(config: Config, bank: Bank, logger: Logger): Promise<string> {
-  let app: NestFastifyApplication | undefined;
-  try {
-    app = await createApp(config, bank, logger);
-    if (bank.embedded) await createDemoAccount(app, bank, logger);
-    return await serve(app, config, logger, () => bank.close());
-  } catch (error) {
-    await app?.close();
-    await bank.close();
-    throw error;
-  }
-}
-
 /** This process then serves no request itself: it holds the bank's database and looks after the workers. */
 async function serveWithWorkers(config: Config, bank: Bank, logger: Logger): Promise<string> {
   const workers = new Workers(config, bank, logger);
   try {
-    if (bank.embedded) await createDemoAccountAhead(config, bank, logger);
+    if (bank.embedded) {
+      const { createDemoAccountAhead } = await import('./app/demo-account.js');
+      await createDemoAccountAhead(config, bank, logger);
+    }
     const inOrder = async (): Promise<void> => {
       const problem = await workers.stop();
       await bank.close();
@@ -90,18 +84,6 @@ async function serveWithWorkers(config: Config, bank: Bank, logger: Logger): Pro
     await workers.stop();
     await bank.close();
     throw error;
-  }
-}
-
-async function createDemoAccountAhead(config: Config, bank: Bank, logger: Logger): Promise<void> {
-  const context = await NestFactory.createApplicationContext(CoreModule.register(config, bank), {
-    logger: new NestLogger(logger),
-    abortOnError: false,
-  });
-  try {
-    await createDemoAccount(context, bank, logger);
-  } finally {
-    await context.close();
   }
 }
 

@@ -1,14 +1,38 @@
+import type { FastifyRequest } from 'fastify';
 import type { Account, OwnedAccount } from '../domain/account.js';
+import type { Money as Cents } from '../domain/money.js';
+import { requireScope } from '../access/access-errors.js';
+import { MOVEMENT_SCOPES } from '../access/principal.js';
+import { accountIdOf } from '../http/validation/account-path.dto.js';
+import { Contract } from '../http/validation/contract.js';
+import { matchesNone } from '../http/validation/entity-tags.js';
 import {
   IsAmount,
   IsOptionalField,
   IsOwner,
   IsVersion,
+  Owner,
+  readAmount,
+  readVersion,
   type Numeric,
 } from '../http/validation/field-rules.js';
 import { InvalidRequestError } from '../http/validation/invalid-request.js';
-import { JsonMoney } from '../http/validation/json-money.js';
-import type { ChainProof } from '../ledger/read/ledger-reader.js';
+import { schema } from '../http/validation/json-schema.js';
+import { PageQueryDto } from '../http/validation/page-query.dto.js';
+import {
+  AccountId,
+  Field,
+  listOf,
+  Money,
+  NextCursor,
+  orNull,
+  plainText,
+  Resource,
+  text,
+  Version,
+  written,
+} from '../http/openapi/resource.js';
+import { MAX_PROOF_LINES, type ChainProof } from '../ledger/read/ledger-reader.js';
 
 /** POST /accounts */
 export class OpenAccountDto {
@@ -21,48 +45,176 @@ export class OpenAccountDto {
   owner?: string;
 }
 
-/**
- * Whose a new account is to be.
- *
- * @param sender whose accounts alone the sender may use; undefined: everybody's
- * @throws InvalidRequestError
- */
-export function ownerOf({ owner }: OpenAccountDto, sender: string | undefined): string | undefined {
-  if (sender !== undefined && owner !== undefined && owner !== sender) {
-    throw InvalidRequestError.of('owner', 'must be your own, or left out');
-  }
-  return sender ?? owner;
-}
-
 /** GET /accounts/{accountId}/balance */
 export class BalanceQueryDto {
   @IsOptionalField()
-  @IsVersion()
+  @IsVersion({ description: 'Answer from a copy that has at least this version.' })
   minVersion?: string;
 }
 
 /** GET /accounts/{accountId}/proof */
 export class ProofQueryDto {
   @IsOptionalField()
-  @IsVersion()
+  @IsVersion({ description: 'The version of a head that you have; 1: from the beginning.' })
   fromVersion?: string;
 }
 
-/** `{"accountId":1,"balance":1000.00,"version":2}`, and `"owner"` where it has one. */
-export function accountResource({ accountId, balance, version, owner }: OwnedAccount) {
-  return { accountId, balance: new JsonMoney(balance), version, ...(owner !== undefined && { owner }) };
+const openAccount = new Contract(OpenAccountDto);
+const balanceQuery = new Contract(BalanceQueryDto);
+const proofQuery = new Contract(ProofQueryDto);
+const pageQuery = new Contract(PageQueryDto);
+
+/** An account to be opened. */
+export interface Opening {
+  readonly openingDeposit: Cents | undefined;
+  readonly owner: string | undefined;
+  readonly idempotencyKey: string | undefined;
 }
+
+/** @throws InvalidRequestError, ForbiddenError */
+export function openingOf({ body, principal, idempotencyKey }: FastifyRequest): Opening {
+  const { openingDeposit, owner } = openAccount.read(body);
+  // Whose accounts alone the sender may use.
+  const sender = principal.owner;
+  if (sender !== undefined && owner !== undefined && owner !== sender) {
+    throw InvalidRequestError.of('owner', 'must be your own, or left out');
+  }
+  if (openingDeposit !== undefined) requireScope(principal, MOVEMENT_SCOPES.credit);
+  return { openingDeposit: readAmount(openingDeposit), owner: sender ?? owner, idempotencyKey };
+}
+
+/** What a reader of a balance asks for. */
+export interface BalanceRequest {
+  readonly accountId: number;
+  readonly minVersion: number | undefined;
+  readonly noCache: boolean;
+  /** Whether the client has no representation with this entity tag yet. */
+  readonly wants: (tag: string) => boolean;
+}
+
+const NO_CACHE = /(^|[\s,])no-cache([\s,]|$)/i;
+
+/** @throws InvalidRequestError */
+export function balanceRequestOf(request: FastifyRequest): BalanceRequest {
+  const { headers } = request;
+  const cacheControl = headers['cache-control'];
+  return {
+    accountId: accountIdOf(request),
+    minVersion: readVersion(balanceQuery.read(request.query).minVersion),
+    noCache: cacheControl !== undefined && NO_CACHE.test(cacheControl),
+    wants: matchesNone(headers['if-none-match']),
+  };
+}
+
+export type AccountRequest = Pick<BalanceRequest, 'accountId' | 'wants'>;
+
+/** @throws InvalidRequestError */
+export const accountRequestOf = (request: FastifyRequest): AccountRequest => ({
+  accountId: accountIdOf(request),
+  wants: matchesNone(request.headers['if-none-match']),
+});
+
+export interface ProofRequest {
+  readonly accountId: number;
+  readonly fromVersion: number | undefined;
+}
+
+/** @throws InvalidRequestError, ForbiddenError */
+export function proofRequestOf(request: FastifyRequest): ProofRequest {
+  const accountId = accountIdOf(request);
+  const fromVersion = readVersion(proofQuery.read(request.query).fromVersion);
+  // Its lines are transactions, with their amounts and keys.
+  if (fromVersion !== undefined) requireScope(request.principal, 'transactions:read');
+  return { accountId, fromVersion };
+}
+
+/** @throws InvalidRequestError */
+export const pageRequestOf = ({ query }: FastifyRequest) => pageQuery.read(query);
 
 /** `{"balance":350.00,"version":12}` */
-export function balanceResource(account: Account) {
-  return { balance: new JsonMoney(account.balance), version: account.version };
+@Resource('Balance')
+export class BalanceDto {
+  @Field(Money)
+  readonly balance: Cents;
+
+  @Field(Version)
+  readonly version: number;
+
+  constructor({ balance, version }: Account) {
+    this.balance = balance;
+    this.version = version;
+  }
 }
 
+/** `{"accountId":1,"balance":1000.00,"version":2}`, and `"owner"` where it has one. */
+@Resource('Account')
+export class AccountDto {
+  @Field(AccountId)
+  readonly accountId: number;
+
+  @Field(Money)
+  readonly balance: Cents;
+
+  @Field(Version)
+  readonly version: number;
+
+  @Field(text(Owner), { optional: true })
+  readonly owner: string | undefined;
+
+  constructor({ accountId, balance, version, owner }: OwnedAccount) {
+    this.accountId = accountId;
+    this.balance = balance;
+    this.version = version;
+    this.owner = owner;
+  }
+}
+
+@Resource('AccountPage')
+export class AccountPageDto {
+  @Field(listOf(written(AccountDto)))
+  readonly data!: readonly AccountDto[];
+
+  @Field(NextCursor)
+  readonly nextCursor!: string | null;
+}
+
+const HASH = schema('Hash', {
+  type: 'string',
+  description: 'A SHA-256, in lower-case hexadecimal digits.',
+  pattern: '^[0-9a-f]{64}$',
+});
+
 /** `{"accountId":1,"version":3,"hash":"5f8b…","lines":["7:1:credit:…"],"nextFromVersion":null}`; the last two where they were asked for. */
-export function proofResource(
-  { accountId, version, hash, lines, nextFromVersion }: ChainProof,
-  withLines: boolean,
-) {
-  const head = { accountId, version, hash };
-  return withLines ? { ...head, lines, nextFromVersion: nextFromVersion ?? null } : head;
+@Resource('Proof')
+export class ProofDto {
+  @Field(AccountId)
+  readonly accountId!: number;
+
+  @Field(Version)
+  readonly version!: number;
+
+  @Field(plainText(HASH))
+  readonly hash!: string;
+
+  @Field(
+    listOf(text(), {
+      maxItems: MAX_PROOF_LINES,
+      description: 'The transactions after `fromVersion`, oldest first, as they were hashed.',
+    }),
+    { optional: true },
+  )
+  readonly lines?: readonly string[];
+
+  @Field(
+    orNull(Version, {
+      oneOf: [Version.schema, { type: 'null' }],
+      description: 'Where to go on, when there are more; `null`: the lines lead to the head.',
+    }),
+    { optional: true },
+  )
+  readonly nextFromVersion?: number | null;
+
+  static of({ nextFromVersion, lines, ...head }: ChainProof, withLines: boolean): ProofDto {
+    return withLines ? { ...head, lines, nextFromVersion: nextFromVersion ?? null } : head;
+  }
 }

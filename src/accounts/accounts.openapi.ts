@@ -1,105 +1,44 @@
 import { applyDecorators } from '@nestjs/common';
-import { ApiBody, ApiHeader, ApiOperation, ApiQuery } from '@nestjs/swagger';
+import { ApiBody, ApiHeader, ApiOperation } from '@nestjs/swagger';
 import { GENESIS_HASH, nextHash } from '../domain/hash-chain.js';
-import { MAX_PROOF_LINES } from '../ledger/read/ledger-reader.js';
+import {
+  DuplicateAccountDto,
+  OpeningKeyReusedDto,
+  VersionMismatchDto,
+} from '../http/openapi/error-bodies.js';
 import {
   ACCOUNT_NOT_FOUND,
-  AccountId,
-  AccountIdParameter,
   AccountETag,
-  Amount,
-  CursorQuery,
+  AccountIdParameter,
+  bodySchema,
   ETag,
   IdempotencyKeyHeader,
   INVALID_ACCOUNT_ID,
   invalidRequest,
   jsonResponse,
-  LimitQuery,
   Location,
-  Money,
   money,
-  NextCursor,
   OriginalLocation,
   plainResponse,
+  queryOf,
   RATE_LIMIT_HEADERS,
   READ_FAILURES,
   RequestIdHeader,
-  schema,
   TOO_MANY_REQUESTS,
-  Version,
-  VersionMismatch,
   WRITE_FAILURES,
 } from '../http/openapi/components.js';
+import { PageQueryDto } from '../http/validation/page-query.dto.js';
+import {
+  AccountDto,
+  AccountPageDto,
+  BalanceDto,
+  BalanceQueryDto,
+  OpenAccountDto,
+  ProofDto,
+  ProofQueryDto,
+} from './accounts.dto.js';
 
 const tags = ['Accounts'];
-
-const Balance = schema('Balance', {
-  type: 'object',
-  properties: { balance: Money, version: Version },
-  required: ['balance', 'version'],
-});
-
-const Owner = schema('Owner', {
-  description: 'Whose account it is: the name of an owner. Compared character by character.',
-  type: 'string',
-  pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f]{1,255}$',
-  example: 'ada',
-});
-
-const Account = schema('Account', {
-  type: 'object',
-  properties: { accountId: AccountId, balance: Money, version: Version, owner: Owner },
-  required: ['accountId', 'balance', 'version'],
-});
-
-const AccountPage = schema('AccountPage', {
-  type: 'object',
-  properties: { data: { type: 'array', items: Account }, nextCursor: NextCursor },
-  required: ['data', 'nextCursor'],
-});
-
-const Hash = schema('Hash', {
-  type: 'string',
-  description: 'A SHA-256, in lower-case hexadecimal digits.',
-  pattern: '^[0-9a-f]{64}$',
-});
-
-const Proof = schema('Proof', {
-  type: 'object',
-  properties: {
-    accountId: AccountId,
-    version: Version,
-    hash: Hash,
-    lines: {
-      type: 'array',
-      maxItems: MAX_PROOF_LINES,
-      description: 'The transactions after `fromVersion`, oldest first, as they were hashed.',
-      items: { type: 'string' },
-    },
-    nextFromVersion: {
-      oneOf: [Version, { type: 'null' }],
-      description: 'Where to go on, when there are more; `null`: the lines lead to the head.',
-    },
-  },
-  required: ['accountId', 'version', 'hash'],
-});
-
-const OpenAccount = schema('OpenAccount', {
-  type: 'object',
-  properties: { openingDeposit: Amount, owner: Owner },
-  additionalProperties: false,
-});
-
-/** Of an opening with a key that was used before. */
-const keySchema = (name: string, error: string) =>
-  schema(name, {
-    type: 'object',
-    properties: { error: { type: 'string', const: error }, accountId: AccountId },
-    required: ['error', 'accountId'],
-  });
-
-const DuplicateAccount = keySchema('DuplicateAccount', 'Duplicate account');
-const OpeningKeyReused = keySchema('OpeningKeyReused', 'Idempotency key reused');
 
 const NOT_MODIFIED = 'The account still has an entity tag that If-None-Match names.';
 
@@ -125,26 +64,21 @@ export const DocumentBalance = (): MethodDecorator =>
       responses: {
         200: jsonResponse(
           'The balance, and the version that it belongs to.',
-          Balance,
+          BalanceDto,
           { balance: { balance: money('350.00'), version: 12 } },
           { ETag },
         ),
         304: plainResponse(NOT_MODIFIED, { ETag }),
         400: INVALID_ACCOUNT_ID,
         404: ACCOUNT_NOT_FOUND,
-        409: jsonResponse('The account has not reached `minVersion` yet.', VersionMismatch, {
+        409: jsonResponse('The account has not reached `minVersion` yet.', VersionMismatchDto, {
           mismatch: { error: 'Version mismatch', CurrentVersion: 6 },
         }),
         ...READ_FAILURES,
       },
     }),
-    AccountIdParameter(),
-    ApiQuery({
-      name: 'minVersion',
-      required: false,
-      description: 'Answer from a copy that has at least this version.',
-      schema: { type: 'integer', format: 'int64', minimum: 1 },
-    }),
+    ...AccountIdParameter(),
+    ...queryOf(BalanceQueryDto),
     IfNoneMatchHeader('"12"'),
     ApiHeader({
       name: 'Cache-Control',
@@ -168,7 +102,7 @@ export const DocumentOpening = (): MethodDecorator =>
       responses: {
         201: jsonResponse(
           'The new account.',
-          Account,
+          AccountDto,
           { account: EXAMPLE_ACCOUNT },
           { Location, ETag: AccountETag, ...RATE_LIMIT_HEADERS },
         ),
@@ -178,13 +112,13 @@ export const DocumentOpening = (): MethodDecorator =>
         ),
         409: jsonResponse(
           'This key was used for the same opening before; the account was opened once.',
-          DuplicateAccount,
+          DuplicateAccountDto,
           { duplicate: { error: 'Duplicate account', accountId: 1 } },
           { Location: OriginalLocation, ...RATE_LIMIT_HEADERS },
         ),
         422: jsonResponse(
           'This key was used for an opening with another deposit.',
-          OpeningKeyReused,
+          OpeningKeyReusedDto,
           { reused: { error: 'Idempotency key reused', accountId: 1 } },
           RATE_LIMIT_HEADERS,
         ),
@@ -194,7 +128,7 @@ export const DocumentOpening = (): MethodDecorator =>
     }),
     IdempotencyKeyHeader('account', 'the owner for whom it is opened, or to the bank where there is none,'),
     ApiBody({
-      schema: OpenAccount,
+      schema: bodySchema('OpenAccount', OpenAccountDto),
       examples: {
         deposit: { summary: 'With an opening deposit', value: { openingDeposit: money('1000.00') } },
         owned: { summary: 'For an owner', value: { owner: 'ada' } },
@@ -212,14 +146,14 @@ export const DocumentAccount = (): MethodDecorator =>
       summary: 'Get an account',
       description: 'The answer comes from the database.',
       responses: {
-        200: jsonResponse('The account.', Account, { account: EXAMPLE_ACCOUNT }, { ETag: AccountETag }),
+        200: jsonResponse('The account.', AccountDto, { account: EXAMPLE_ACCOUNT }, { ETag: AccountETag }),
         304: plainResponse(NOT_MODIFIED, { ETag: AccountETag }),
         400: INVALID_ACCOUNT_ID,
         404: ACCOUNT_NOT_FOUND,
         ...READ_FAILURES,
       },
     }),
-    AccountIdParameter(),
+    ...AccountIdParameter(),
     IfNoneMatchHeader('"12.0"'),
     RequestIdHeader(),
   );
@@ -238,7 +172,7 @@ export const DocumentProof = (): MethodDecorator =>
         'the new head. If it does not, or the account has not reached that version (409), then history was changed. The ' +
         'lines are transactions: `fromVersion` also needs the scope `transactions:read`.',
       responses: {
-        200: jsonResponse('The head; with `fromVersion` also what leads to it.', Proof, {
+        200: jsonResponse('The head; with `fromVersion` also what leads to it.', ProofDto, {
           head: { accountId: 1, version: 2, hash: EXAMPLE_HASH },
           since: {
             accountId: 1,
@@ -250,19 +184,14 @@ export const DocumentProof = (): MethodDecorator =>
         }),
         400: INVALID_ACCOUNT_ID,
         404: ACCOUNT_NOT_FOUND,
-        409: jsonResponse('The account has not reached `fromVersion`.', VersionMismatch, {
+        409: jsonResponse('The account has not reached `fromVersion`.', VersionMismatchDto, {
           mismatch: { error: 'Version mismatch', CurrentVersion: 6 },
         }),
         ...READ_FAILURES,
       },
     }),
-    AccountIdParameter(),
-    ApiQuery({
-      name: 'fromVersion',
-      required: false,
-      description: 'The version of a head that you have; 1: from the beginning.',
-      schema: { type: 'integer', format: 'int64', minimum: 1 },
-    }),
+    ...AccountIdParameter(),
+    ...queryOf(ProofQueryDto),
     RequestIdHeader(),
   );
 
@@ -274,14 +203,13 @@ export const DocumentAccounts = (): MethodDecorator =>
       summary: 'List the accounts',
       description: 'Those that the sender may see, in ascending order of their ids.',
       responses: {
-        200: jsonResponse('A page of accounts.', AccountPage, {
+        200: jsonResponse('A page of accounts.', AccountPageDto, {
           page: { data: [EXAMPLE_ACCOUNT], nextCursor: null },
         }),
         400: invalidRequest('limit', 'must be a whole number from 1 to 200'),
         ...READ_FAILURES,
       },
     }),
-    CursorQuery(),
-    LimitQuery(),
+    ...queryOf(PageQueryDto),
     RequestIdHeader(),
   );

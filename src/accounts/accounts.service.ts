@@ -2,13 +2,18 @@ import { Injectable } from '@nestjs/common';
 import type { Account, OwnedAccount } from '../domain/account.js';
 import { Ledger } from '../domain/ports.js';
 import type { Sender } from '../domain/sender.js';
-import { decodeCursor, encodeCursor, listingFor, pageOf, type Page } from '../http/validation/cursor.js';
-import { readAmount, readVersion } from '../http/validation/field-rules.js';
+import { decodeCursor, encodeCursor, listingFor, pageOf } from '../http/validation/cursor.js';
 import type { PageQueryDto } from '../http/validation/page-query.dto.js';
 import { AccountOwners } from '../ledger/read/account-owners.js';
 import { LedgerReader } from '../ledger/read/ledger-reader.js';
-import type { BalanceQueryDto, OpenAccountDto, ProofQueryDto } from './accounts.dto.js';
-import { accountResource, proofResource } from './accounts.dto.js';
+import {
+  AccountDto,
+  ProofDto,
+  type AccountPageDto,
+  type BalanceRequest,
+  type Opening,
+  type ProofRequest,
+} from './accounts.dto.js';
 
 @Injectable()
 export class AccountsService {
@@ -18,13 +23,8 @@ export class AccountsService {
     private readonly owners: AccountOwners,
   ) {}
 
-  /** @param owner of the new account; undefined: it has none */
-  open(
-    body: OpenAccountDto,
-    { owner, user }: Sender,
-    idempotencyKey: string | undefined,
-  ): Promise<OwnedAccount> {
-    return this.ledger.openAccount(readAmount(body.openingDeposit), owner, idempotencyKey, user);
+  open({ openingDeposit, owner, idempotencyKey }: Opening, { user }: Sender): Promise<OwnedAccount> {
+    return this.ledger.openAccount(openingDeposit, owner, idempotencyKey, user);
   }
 
   async get(accountId: number, { owner, user }: Sender): Promise<OwnedAccount> {
@@ -32,35 +32,30 @@ export class AccountsService {
     return this.reader.account(accountId, user);
   }
 
-  async balance(
-    accountId: number,
-    query: BalanceQueryDto,
-    cacheControl: string | undefined,
-    { owner, user }: Sender,
-  ): Promise<Account> {
-    if (owner !== undefined) await this.owners.check(owner, accountId, user);
-    const noCache = cacheControl !== undefined && /(^|[\s,])no-cache([\s,]|$)/i.test(cacheControl);
-    return this.reader.balance(accountId, { minVersion: readVersion(query.minVersion), noCache }, user);
+  /** At once where the balance is in memory, which costs no promise. */
+  balance(request: BalanceRequest, { owner, user }: Sender): Account | Promise<Account> {
+    const { accountId } = request;
+    if (owner === undefined) return this.reader.balance(accountId, request, user);
+    return this.owners
+      .check(owner, accountId, user)
+      .then(() => this.reader.balance(accountId, request, user));
   }
 
-  async proof(
-    accountId: number,
-    query: ProofQueryDto,
-    { owner, user }: Sender,
-  ): Promise<ReturnType<typeof proofResource>> {
+  async proof({ accountId, fromVersion }: ProofRequest, { owner, user }: Sender): Promise<ProofDto> {
     if (owner !== undefined) await this.owners.check(owner, accountId, user);
-    const fromVersion = readVersion(query.fromVersion);
-    return proofResource(await this.reader.proof(accountId, fromVersion, user), fromVersion !== undefined);
+    return ProofDto.of(await this.reader.proof(accountId, fromVersion, user), fromVersion !== undefined);
   }
 
-  async list(
-    query: PageQueryDto,
-    { owner, user }: Sender,
-  ): Promise<Page<ReturnType<typeof accountResource>>> {
+  async list(query: PageQueryDto, { owner, user }: Sender): Promise<AccountPageDto> {
     const listing = listingFor(owner, 'accounts');
     const limit = Number(query.limit);
     const after = query.cursor === undefined ? 0 : decodeCursor(listing, query.cursor);
     const accounts = await this.reader.accountsAfter(after, limit + 1, owner, user);
-    return pageOf(accounts, limit, accountResource, (account) => encodeCursor(listing, account.accountId));
+    return pageOf(
+      accounts,
+      limit,
+      (account) => new AccountDto(account),
+      (account) => encodeCursor(listing, account.accountId),
+    );
   }
 }

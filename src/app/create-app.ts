@@ -11,6 +11,7 @@ import { Ledger } from '../domain/ports.js';
 import { admitBatches, admitPostings, MAX_BATCHES_HELD } from '../http/admission.js';
 import { createFastifyAdapter, installFastifyHooks } from '../http/fastify.js';
 import { serveOpenApi } from '../http/openapi/document.js';
+import { runInterceptorsDirectly } from '../http/server/interceptors.js';
 import { securityHeaders } from '../http/server/security-headers.js';
 import { halfOf, AdaptiveConcurrencyLimiter } from '../concurrency/adaptive-concurrency-limiter.js';
 import { Lifecycle } from '../observability/lifecycle.js';
@@ -24,6 +25,7 @@ export async function createApp(
   logger: Logger,
 ): Promise<NestFastifyApplication> {
   const security = await securityHeaders(config.http.tls !== undefined);
+  runInterceptorsDirectly();
   const app = await NestFactory.create<NestFastifyApplication>(
     AppModule.register(config, bank),
     createFastifyAdapter(config, security),

@@ -1,11 +1,15 @@
 import type { INestApplicationContext } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
 import type { Logger } from 'pino';
 import { recordActOn } from '../audit/audit-log.js';
+import type { Config } from '../config/config.js';
 import type { BankShards } from '../sharding/bootstrap-shards.js';
 import { formatMoney } from '../domain/money.js';
 import { Ledger } from '../domain/ports.js';
 import { THE_SERVICE } from '../domain/sender.js';
 import { LedgerReader } from '../ledger/read/ledger-reader.js';
+import { NestLogger } from '../observability/logging.js';
+import { CoreModule } from './app.module.js';
 
 const DEMO_BALANCE = 1000_00n;
 
@@ -26,4 +30,21 @@ export async function createDemoAccount(
   const ledger = context.get(Ledger, { strict: false });
   const { accountId } = await ledger.openAccount(DEMO_BALANCE, undefined, undefined, THE_SERVICE);
   logger.info({ accountId }, 'the bank was empty: created a demo account with 1000.00');
+}
+
+/** Where other processes will serve the bank. */
+export async function createDemoAccountAhead(
+  config: Config,
+  bank: BankShards,
+  logger: Logger,
+): Promise<void> {
+  const context = await NestFactory.createApplicationContext(CoreModule.register(config, bank), {
+    logger: new NestLogger(logger),
+    abortOnError: false,
+  });
+  try {
+    await createDemoAccount(context, bank, logger);
+  } finally {
+    await context.close();
+  }
 }

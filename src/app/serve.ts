@@ -3,7 +3,10 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { Logger } from 'pino';
 import type { Config } from '../config/config.js';
 import { Lifecycle } from '../observability/lifecycle.js';
-import { StartError } from './open-databases.js';
+import { createApp } from './create-app.js';
+import { createDemoAccount } from './demo-account.js';
+import { listenProblem } from './listen-problem.js';
+import type { Bank } from './open-databases.js';
 import { stopOnSignals } from './shutdown.js';
 
 /** Time for clients with open connections to send once more, and to be told to close. */
@@ -36,20 +39,16 @@ export async function serve(
   return app.getUrl();
 }
 
-/** A port that can't be had is said in a sentence that names the variables; any other error is left as it is. */
-export function listenProblem(error: unknown, { management }: Config): unknown {
-  if (!(error instanceof Error && 'code' in error)) return error;
-  const port = 'port' in error ? Number(error.port) : undefined;
-  const prefix = management !== undefined && management.port === port ? 'MANAGEMENT_' : '';
-  switch (error.code) {
-    case 'EADDRINUSE':
-      return new StartError(
-        `${prefix}PORT ${port} is in use by another program. Stop it, or choose another ${prefix}PORT.`,
-      );
-    case 'EADDRNOTAVAIL':
-    case 'EACCES':
-      return new StartError(`${prefix}HOST and ${prefix}PORT can't be listened on: ${error.message}`);
-    default:
-      return error;
+/** Serves the bank from this process, and closes it at the end. @returns the service's URL, as soon as it listens */
+export async function serveAlone(config: Config, bank: Bank, logger: Logger): Promise<string> {
+  let app: NestFastifyApplication | undefined;
+  try {
+    app = await createApp(config, bank, logger);
+    if (bank.embedded) await createDemoAccount(app, bank, logger);
+    return await serve(app, config, logger, () => bank.close());
+  } catch (error) {
+    await app?.close();
+    await bank.close();
+    throw error;
   }
 }

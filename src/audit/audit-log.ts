@@ -1,6 +1,8 @@
 import { userInfo } from 'node:os';
 import type { ClientBase } from 'pg';
-import { PooledClient } from '../storage/connection.js';
+import type { EntityManager } from 'typeorm';
+import { withClient } from '../storage/connection.js';
+import { AuditEventEntity } from '../storage/entities/audit-event.entity.js';
 import type { ShardAddress } from '../config/shard-address.js';
 import { tablesOf } from '../storage/tables.js';
 import { GENESIS_HASH, nextHash } from '../domain/hash-chain.js';
@@ -87,19 +89,12 @@ export async function recordAct(
  */
 export async function recordActOn(shards: readonly ShardAddress[], act: AdministrativeAct): Promise<void> {
   const [{ url, migrationUrl = url, schema }] = shards as [ShardAddress];
-  const client = new PooledClient({
-    connectionString: migrationUrl,
-    application_name: 'bank-audit',
-    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-  });
-  try {
-    await client.connect();
+  const options = { name: 'bank-audit', connectTimeoutMs: CONNECT_TIMEOUT_MS };
+  await withClient(migrationUrl, options, async (client) => {
     await client.query('BEGIN');
     await recordAct(client, schema, act);
     await client.query('COMMIT');
-  } finally {
-    await client.end().catch(() => undefined);
-  }
+  });
 }
 
 export interface ChainedEvent extends AuditEvent {
@@ -113,32 +108,16 @@ export interface AuditLog {
   readonly firstBroken: number | undefined;
 }
 
-interface EventRow {
-  event_id: string;
-  happened_at: Date;
-  action: string;
-  actor: string;
-  details: string;
-  hash: string;
-}
-
 /**
  * Reads and checks the whole audit log: each entry is an operator's act, so it stays short.
  *
- * @param schema of the first shard
+ * @param manager of the first shard
  */
-export async function readAuditLog(client: Pick<ClientBase, 'query'>, schema: string): Promise<AuditLog> {
-  const { rows } = await client.query<EventRow>(
-    `SELECT event_id, happened_at, action, actor, details, encode(hash, 'hex') AS hash
-     FROM ${tablesOf(schema).auditEvents} ORDER BY event_id`,
-  );
-  const events = rows.map((row) => ({
-    eventId: Number(row.event_id),
-    happenedAt: row.happened_at,
-    action: row.action,
-    actor: row.actor,
-    details: row.details,
-    hash: row.hash,
+export async function readAuditLog(manager: EntityManager): Promise<AuditLog> {
+  const rows = await manager.find(AuditEventEntity, { order: { eventId: 'ASC' } });
+  const events = rows.map(({ eventId, happenedAt, action, actor, details, hash }) => ({
+    ...{ eventId, happenedAt, action, actor, details },
+    hash: hash.toString('hex'),
   }));
   const broken = events.find((event, index) => {
     const previous = events[index - 1]?.hash ?? GENESIS_HASH;

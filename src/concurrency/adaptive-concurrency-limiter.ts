@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import { LedgerError } from '../domain/errors.js';
 import type { ConcurrencyLimiter, PermitRequest } from '../domain/ports.js';
 import { FairQueue } from './fair-queue.js';

@@ -16,10 +16,12 @@ import type { Config } from '../config/config.js';
 import { RABBITMQ, RELAYS } from '../messaging/messaging.module.js';
 import type { OutboxRelay } from '../messaging/outbox-relay.js';
 import type { RabbitMqConnection } from '../messaging/rabbitmq-connection.js';
+import { Answers } from '../http/openapi/answers.js';
 import { isForOperators } from '../http/server/management.js';
 import { LedgerReader } from '../ledger/read/ledger-reader.js';
 import type { RedisConnection } from '../redis/redis-connection.js';
 import { REDIS } from '../redis/redis.module.js';
+import { LivenessDto, ReadinessDto } from './health.dto.js';
 import { Lifecycle } from '../observability/lifecycle.js';
 import { DocumentLiveness, DocumentReadiness } from './health.openapi.js';
 
@@ -47,9 +49,10 @@ export class HealthController implements BeforeApplicationShutdown {
   /** The process answers. Says nothing about the database: a restart of the service would not mend it. */
   @Allow('public')
   @Get('live')
+  @Answers(200, LivenessDto)
   @DocumentLiveness()
-  live() {
-    return { status: 'ok' };
+  live(): LivenessDto {
+    return new LivenessDto();
   }
 
   /**
@@ -60,8 +63,9 @@ export class HealthController implements BeforeApplicationShutdown {
   @Allow('public, with more for some')
   @Get('ready')
   @Header('Cache-Control', 'no-cache, no-store, must-revalidate')
+  @Answers(200, ReadinessDto)
   @DocumentReadiness()
-  async ready(@Req() request: FastifyRequest): Promise<object> {
+  async ready(@Req() request: FastifyRequest): Promise<ReadinessDto> {
     const problems = await this.reader.problems();
     const parts: readonly Part[] = [
       ['service', this.lifecycle.stopping ? 'stopping' : undefined],

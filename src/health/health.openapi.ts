@@ -1,37 +1,9 @@
 import { applyDecorators } from '@nestjs/common';
 import { ApiOperation } from '@nestjs/swagger';
-import { jsonResponse, plainResponse, schema } from '../http/openapi/components.js';
+import { jsonResponse, plainResponse } from '../http/openapi/components.js';
+import { LivenessDto, ReadinessDto } from './health.dto.js';
 
 const tags = ['Operations'];
-
-const Liveness = schema('Liveness', {
-  type: 'object',
-  properties: { status: { type: 'string', const: 'ok' } },
-  required: ['status'],
-});
-
-/** Parts of the service by name, like `service` and `shard-0`. */
-const parts = (description: string) => ({
-  description,
-  type: 'object',
-  additionalProperties: {
-    type: 'object',
-    properties: { status: { type: 'string', enum: ['up', 'down'] }, message: { type: 'string' } },
-    required: ['status'],
-  },
-});
-
-const Readiness = schema('Readiness', {
-  description: "On the service's own port only `status`, where there is a port for management.",
-  type: 'object',
-  properties: {
-    status: { type: 'string', enum: ['ok', 'degraded', 'error', 'shutting_down'] },
-    info: parts('What is up.'),
-    error: parts('What is down.'),
-    details: parts('All of them.'),
-  },
-  required: ['status'],
-});
 
 const UP = { status: 'up' };
 const NO_ANSWER = { status: 'down', message: 'the database does not answer' };
@@ -43,7 +15,7 @@ export const DocumentLiveness = (): MethodDecorator =>
       operationId: 'getLiveness',
       summary: 'Is the process alive?',
       description: 'Says nothing of the database, for whose trouble a restart of the service is no cure.',
-      responses: { 200: jsonResponse('The process answers.', Liveness, { alive: { status: 'ok' } }) },
+      responses: { 200: jsonResponse('The process answers.', LivenessDto, { alive: { status: 'ok' } }) },
     }),
   );
 
@@ -57,7 +29,7 @@ export const DocumentReadiness = (): MethodDecorator =>
         200: jsonResponse(
           'The service is not stopping, and a database answers: all of them, or `degraded` not all. The accounts of a ' +
             'shard that is down are answered 408 or 503, all others are served.',
-          Readiness,
+          ReadinessDto,
           {
             ready: {
               status: 'ok',
@@ -73,7 +45,7 @@ export const DocumentReadiness = (): MethodDecorator =>
             },
           },
         ),
-        503: jsonResponse('No database answers, or the service is stopping.', Readiness, {
+        503: jsonResponse('No database answers, or the service is stopping.', ReadinessDto, {
           notReady: {
             status: 'error',
             info: { service: UP },

@@ -8,6 +8,14 @@ import {
 } from '../access/access-errors.js';
 import { LedgerError, type LedgerFailure } from '../domain/errors.js';
 import { JSON_TYPE } from './server/connections.js';
+import {
+  ErrorDto,
+  InvalidRequestDto,
+  NotReceivedDto,
+  ServerCrashesDto,
+  VersionMismatchDto,
+} from './openapi/error-bodies.js';
+import { answerToRepeat } from './idempotency.interceptor.js';
 import { InvalidRequestError } from './validation/invalid-request.js';
 import { TooManyRequestsError } from '../access/too-many-requests.js';
 
@@ -22,7 +30,7 @@ export interface ErrorAnswer {
 }
 
 const RETRY_AFTER_SECONDS = 1;
-const INTERNAL_ERROR: ErrorAnswer = { status: 500, body: { error: 'Internal error' } };
+const INTERNAL_ERROR: ErrorAnswer = { status: 500, body: new ErrorDto('Internal error') };
 
 /** Maps every failure to its answer: the only code that knows the status of a domain error. */
 @Catch()
@@ -68,23 +76,23 @@ export function withErrorHeaders(
 export function answerOf(error: unknown): ErrorAnswer {
   if (error instanceof LedgerError) return answerOfFailure(error.failure);
   if (error instanceof InvalidRequestError) {
-    return { status: 400, body: { error: error.message, details: error.problems } };
+    return { status: 400, body: new InvalidRequestDto(error.problems) };
   }
   if (error instanceof TooManyRequestsError) {
-    return { status: 429, body: { error: error.message }, retryAfterSeconds: error.retryAfterSeconds };
+    return { status: 429, body: new ErrorDto(error.message), retryAfterSeconds: error.retryAfterSeconds };
   }
   if (error instanceof UnauthorizedError) {
     const challenge = error.given ? 'Bearer error="invalid_token"' : 'Bearer';
-    return { status: 401, body: { error: error.message }, challenge };
+    return { status: 401, body: new ErrorDto(error.message), challenge };
   }
   if (error instanceof ProviderUnavailableError || error instanceof CredentialStoreUnavailableError) {
-    return { status: 503, body: { error: error.message }, retryAfterSeconds: RETRY_AFTER_SECONDS };
+    return { status: 503, body: new ErrorDto(error.message), retryAfterSeconds: RETRY_AFTER_SECONDS };
   }
   if (error instanceof ForbiddenError) {
     const scope = error.scope === undefined ? '' : `, scope="${error.scope}"`;
     return {
       status: 403,
-      body: { error: error.message },
+      body: new ErrorDto(error.message),
       challenge: `Bearer error="insufficient_scope"${scope}`,
     };
   }
@@ -95,46 +103,31 @@ export function answerOf(error: unknown): ErrorAnswer {
 function answerOfFailure(failure: LedgerFailure): ErrorAnswer {
   switch (failure.code) {
     case 'ACCOUNT_NOT_FOUND':
-      return { status: 404, body: { error: 'Account not found' } };
+      return { status: 404, body: new ErrorDto('Account not found') };
     case 'TRANSACTION_NOT_FOUND':
-      return { status: 404, body: { error: 'Transaction not found' } };
+      return { status: 404, body: new ErrorDto('Transaction not found') };
     case 'DATABASE_FAILED':
-      return { status: 408, body: { error: 'Server Crashes', CurrentVersion: failure.currentVersion } };
+      return { status: 408, body: new ServerCrashesDto(failure.currentVersion) };
     case 'VERSION_MISMATCH':
-      return { status: 409, body: { error: 'Version mismatch', CurrentVersion: failure.currentVersion } };
-    case 'DUPLICATE_TRANSACTION':
-      return {
-        status: 409,
-        body: withTransaction('Duplicate transaction', failure.original.transactionId),
-        location: `/transactions/txn${failure.original.transactionId}`,
-      };
-    case 'DUPLICATE_ACCOUNT':
-      return {
-        status: 409,
-        body: { error: 'Duplicate account', accountId: failure.accountId },
-        location: `/accounts/${failure.accountId}`,
-      };
+      return { status: 409, body: new VersionMismatchDto(failure.currentVersion) };
     case 'PRECONDITION_FAILED':
-      return { status: 412, body: { error: 'Version mismatch', CurrentVersion: failure.currentVersion } };
+      return { status: 412, body: new VersionMismatchDto(failure.currentVersion) };
     case 'INSUFFICIENT_BALANCE':
-      return { status: 422, body: { error: 'Insufficient Balance' } };
+      return { status: 422, body: new ErrorDto('Insufficient Balance') };
     case 'BALANCE_LIMIT_EXCEEDED':
-      return { status: 422, body: { error: 'Balance limit exceeded' } };
+      return { status: 422, body: new ErrorDto('Balance limit exceeded') };
+    case 'DUPLICATE_TRANSACTION':
+    case 'DUPLICATE_ACCOUNT':
     case 'IDEMPOTENCY_KEY_REUSED':
-      return { status: 422, body: withTransaction('Idempotency key reused', failure.original.transactionId) };
     case 'OPENING_KEY_REUSED':
-      return { status: 422, body: { error: 'Idempotency key reused', accountId: failure.accountId } };
+      return answerToRepeat(failure);
     case 'NOT_APPLIED':
-      return { status: 424, body: { error: 'Not applied' } };
+      return { status: 424, body: new ErrorDto('Not applied') };
     case 'OVERLOADED':
-      return { status: 503, body: { error: 'Overloaded' }, retryAfterSeconds: RETRY_AFTER_SECONDS };
+      return { status: 503, body: new ErrorDto('Overloaded'), retryAfterSeconds: RETRY_AFTER_SECONDS };
     case 'OUTCOME_UNKNOWN':
-      return { status: 503, body: { error: 'Outcome unknown' }, retryAfterSeconds: RETRY_AFTER_SECONDS };
+      return { status: 503, body: new ErrorDto('Outcome unknown'), retryAfterSeconds: RETRY_AFTER_SECONDS };
   }
-}
-
-function withTransaction(error: string, transactionId: number): object {
-  return { error, transactionId: `txn${transactionId}` };
 }
 
 /** Nest's own: an unknown route, a failed health check (whose body says what is down). */
@@ -154,18 +147,20 @@ function answerOfFastifyError(error: unknown): ErrorAnswer {
 function answerOfStatus(status: number): ErrorAnswer {
   switch (status) {
     case 400:
-      return { status, body: { error: 'Invalid request', details: [] } };
+      return { status, body: new InvalidRequestDto([]) };
     case 404:
-      return { status, body: { error: 'Not found' } };
+      return { status, body: new ErrorDto('Not found') };
     case 408:
-      return { status, body: { error: 'Request not received in time' } };
+      return { status, body: new NotReceivedDto() };
     case 413:
-      return { status, body: { error: 'Body too large' } };
+      return { status, body: new ErrorDto('Body too large') };
     case 414:
-      return { status, body: { error: 'URL too long' } };
+      return { status, body: new ErrorDto('URL too long') };
     case 415:
-      return { status, body: { error: 'Content type must be application/json' } };
+      return { status, body: new ErrorDto('Content type must be application/json') };
     default:
-      return status >= 400 && status < 500 ? { status, body: { error: 'Request refused' } } : INTERNAL_ERROR;
+      return status >= 400 && status < 500
+        ? { status, body: new ErrorDto('Request refused') }
+        : INTERNAL_ERROR;
   }
 }

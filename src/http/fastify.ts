@@ -11,6 +11,7 @@ import { LedgerError } from '../domain/errors.js';
 import type { Lifecycle } from '../observability/lifecycle.js';
 import type { Metrics } from '../observability/metrics.js';
 import { isBatch, NDJSON_TYPES } from './admission.js';
+import { writeAnswers } from './openapi/answers.js';
 import { isAmong } from '../access/client-address.js';
 import { answerRaw, Connections, endRaw, endUnrouted, serverOptions } from './server/connections.js';
 import { allowOrigins } from './server/cors.js';
@@ -75,10 +76,11 @@ export interface HookParts {
 export function installFastifyHooks(app: NestFastifyApplication, parts: HookParts): void {
   const { config, security } = parts;
   const fastify = app.getHttpAdapter().getInstance();
+  writeAnswers(fastify);
   fastify.removeAllContentTypeParsers();
   fastify.addContentTypeParser('application/json', readJson);
   fastify.addContentTypeParser(NDJSON_TYPES, (request, stream, done) =>
-    isBatch(request) ? done(null, stream) : done(new UnsupportedMediaTypeException()),
+    isBatch(request.routeOptions) ? done(null, stream) : done(new UnsupportedMediaTypeException()),
   );
   answerBelowRoutes(fastify.server, security);
   const connections = new Connections(config.http);
@@ -100,13 +102,15 @@ function readJson(
   stream: IncomingMessage,
   done: (error: Error | null, body?: unknown) => void,
 ): void {
-  const { bodyLimit } = request.routeOptions;
+  // Fastify makes it anew each time that it is asked for.
+  const { routeOptions } = request;
+  const { bodyLimit } = routeOptions;
   if (Number(request.headers['content-length']) > bodyLimit) return done(new PayloadTooLargeException());
   gatherText(stream, bodyLimit, (error, text = '') => {
     if (error) return done(error);
     let body: unknown = text;
     try {
-      if (!isBatch(request)) body = parseJsonBody(text);
+      if (!isBatch(routeOptions)) body = parseJsonBody(text);
     } catch (problem) {
       return done(problem as Error);
     }
@@ -154,11 +158,12 @@ function report(
 ): void {
   fastify.addHook('onResponse', (request, reply, done) => {
     connections.answered(request.raw.socket);
-    const route = request.routeOptions.url ?? 'unknown';
+    const { routeOptions } = request;
+    const { url: route = 'unknown' } = routeOptions;
     const durationMs = reply.elapsedTime;
     metrics.requestDone(request.method, route, reply.statusCode, durationMs / 1000);
     // How long a batch takes is its client's choice.
-    const isSlow = durationMs >= config.log.slowRequestMs && !isBatch(request);
+    const isSlow = durationMs >= config.log.slowRequestMs && !isBatch(routeOptions);
     const problem = reply.statusCode >= 500 || reply.statusCode === 408 || isSlow;
     if (problem || config.log.requests === 'all') {
       const line = {

@@ -42,6 +42,11 @@ export class TransactionRate {
     if (!admitted) throw new TooManyRequestsError(wholeSeconds(retryAfterMicros));
   }
 
+  /** The same, for who calls it later. */
+  admission(request: FastifyRequest, reply: FastifyReply): (transactions?: number) => Promise<void> {
+    return (transactions) => this.admit(request, reply, transactions);
+  }
+
   /** Decides each transaction of a batch by itself; undefined: admitted. A result in a batch has no header fields. */
   async admitEach(
     request: FastifyRequest,

@@ -1,10 +1,11 @@
-import { Client } from 'pg';
+import type { Client } from 'pg';
 import {
   describeShard,
   forwarded,
   type ForwardingAddress,
   type ShardAddress,
 } from '../config/shard-address.js';
+import { withClient } from '../storage/connection.js';
 import { tablesOf } from '../storage/tables.js';
 
 /** Which shard of which bank it is, according to the shard's own row. */
@@ -65,22 +66,12 @@ interface Sight {
   readonly inUse: boolean;
 }
 
-async function lookAt(address: ShardAddress): Promise<Sight> {
-  const client = new Client({
-    connectionString: address.migrationUrl ?? address.url,
-    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-  });
-  client.on('error', () => undefined);
-  // A server that hangs answers no query; ending the connection makes the pending one fail.
-  const deadline = setTimeout(() => void client.end().catch(() => undefined), 2 * CONNECT_TIMEOUT_MS);
-  try {
-    await client.connect();
+function lookAt({ url, migrationUrl = url, schema }: ShardAddress): Promise<Sight> {
+  const options = { connectTimeoutMs: CONNECT_TIMEOUT_MS, timeoutMs: 2 * CONNECT_TIMEOUT_MS };
+  return withClient(migrationUrl, options, async (client) => {
     await checkVersion(client);
-    return await readSchema(client, address.schema);
-  } finally {
-    clearTimeout(deadline);
-    await client.end().catch(() => undefined);
-  }
+    return readSchema(client, schema);
+  });
 }
 
 async function checkVersion(client: Client): Promise<void> {

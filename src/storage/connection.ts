@@ -23,26 +23,54 @@ export class PooledClient extends Client {
   }) as Client['end'];
 }
 
-/** How pg's pool makes and keeps connections. In pipeline mode a statement does not wait for the one before it. */
-export function poolExtras(preparedStatements: boolean) {
-  return { keepAlive: true, pipeline: true, Client: preparedStatements ? PreparingClient : PooledClient };
+/**
+ * How pg's pool makes and keeps connections. In pipeline mode a statement does not wait for the one before it, but pg
+ * does not allow COPY.
+ */
+export function poolExtras(preparedStatements: boolean, pipeline = true) {
+  return { keepAlive: true, pipeline, Client: preparedStatements ? PreparingClient : PooledClient };
+}
+
+/** One connection outside of any pool. */
+export interface ClientOptions {
+  /** The application_name in the server's pg_stat_activity. */
+  readonly name?: string;
+  readonly connectTimeoutMs: number;
+  /** For all the work. A server that hangs answers no query; ending the connection makes the pending one fail. */
+  readonly timeoutMs?: number;
+}
+
+/** Connects, runs work, and ends the connection. */
+export async function withClient<T>(
+  url: string,
+  { name, connectTimeoutMs, timeoutMs }: ClientOptions,
+  work: (client: Client) => Promise<T>,
+): Promise<T> {
+  const client = new PooledClient({
+    connectionString: url,
+    application_name: name,
+    connectionTimeoutMillis: connectTimeoutMs,
+  });
+  const end = () => client.end().catch(() => undefined);
+  const deadline = timeoutMs === undefined ? undefined : setTimeout(() => void end(), timeoutMs);
+  try {
+    await client.connect();
+    return await work(client);
+  } finally {
+    clearTimeout(deadline);
+    await end();
+  }
 }
 
 /**
  * Whether a URL leads to the server itself. A pooler invents a process id for each client to cancel with; the server's
  * own matches its pg_backend_pid().
  */
-export async function isDirect(url: string): Promise<boolean> {
-  const client = new PooledClient({ connectionString: url, connectionTimeoutMillis: PROBE_MS });
-  const deadline = setTimeout(() => void client.end(), PROBE_MS);
-  try {
-    await client.connect();
+export function isDirect(url: string): Promise<boolean> {
+  return withClient(url, { connectTimeoutMs: PROBE_MS, timeoutMs: PROBE_MS }, async (client) => {
     const { rows } = await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
     return rows[0]?.pid === (client as unknown as { processID: number }).processID;
-  } finally {
-    clearTimeout(deadline);
-    await client.end().catch(() => undefined);
-  }
+  });
 }
 
 /** The most distinct statements that are prepared; later ones are not. Ours are fixed texts, and far fewer. */

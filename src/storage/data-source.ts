@@ -28,6 +28,8 @@ export interface PoolSettings {
   readonly connectTimeoutMs: number;
   /** Whether statements are prepared once per connection. */
   readonly preparedStatements?: boolean;
+  /** False for connections that use COPY; see {@link poolExtras}. */
+  readonly pipeline?: boolean;
 }
 
 /** Oldest first. A released migration is never edited; each change of the schema is a new one. */
@@ -68,7 +70,7 @@ export function dataSourceOptions(shard: ShardAddress, pool: PoolSettings): Data
     connectTimeoutMS: pool.connectTimeoutMs,
     // A connection that breaks while idle needs no report: the pool replaces it at its next use.
     poolErrorHandler: () => undefined,
-    extra: poolExtras(pool.preparedStatements ?? false),
+    extra: poolExtras(pool.preparedStatements ?? false, pool.pipeline),
   };
 }
 

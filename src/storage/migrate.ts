@@ -1,13 +1,14 @@
 import { randomUUID } from 'node:crypto';
-import { escapeIdentifier } from 'pg';
 import { DataSource, MigrationExecutor, type QueryRunner } from 'typeorm';
 import { dataSourceOptions, MIGRATIONS } from './data-source.js';
 import { UNLIMITED } from './durability.js';
 import { AccountEntity } from './entities/account.entity.js';
 import { ShardIdentityEntity } from './entities/shard-identity.entity.js';
+import { quoted } from './identifiers.js';
 import { grantServiceRole, serviceRoleOf } from './service-role.js';
 import type { ShardAddress } from '../config/shard-address.js';
 import { UserError } from '../domain/user-error.js';
+import { BANK_TABLES } from './tables.js';
 
 /** A shard's place in its bank: an index from 0 to count - 1. The count is fixed when the bank is created. */
 export interface ShardPlace {
@@ -140,7 +141,7 @@ async function createSchema(queryRunner: QueryRunner, schema: string): Promise<v
     'SELECT NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1) AS missing',
     [schema],
   )) as [{ missing: boolean }];
-  if (missing) await queryRunner.query(`CREATE SCHEMA IF NOT EXISTS ${escapeIdentifier(schema)}`);
+  if (missing) await queryRunner.query(`CREATE SCHEMA IF NOT EXISTS ${quoted(schema)}`);
 }
 
 async function verifyTopology(
@@ -184,13 +185,11 @@ async function recordPlace(
 
 async function interleaveIds(queryRunner: QueryRunner, schema: string, place: ShardPlace): Promise<void> {
   if (place.count === 1) return;
-  for (const [table, column] of [
-    ['accounts', 'account_id'],
-    ['transactions', 'transaction_id'],
-  ] as const) {
-    if (await isInterleaved(queryRunner, `${escapeIdentifier(schema)}.${table}`, column, place)) continue;
+  for (const { name, id } of BANK_TABLES.filter(({ ledger, drawn }) => ledger && drawn)) {
+    const table = quoted(schema, name);
+    if (await isInterleaved(queryRunner, table, id, place)) continue;
     await queryRunner.query(
-      `ALTER TABLE ${escapeIdentifier(schema)}.${table} ALTER COLUMN ${column}
+      `ALTER TABLE ${table} ALTER COLUMN ${id}
          SET INCREMENT BY ${place.count} SET START WITH ${place.index + 1} RESTART`,
     );
   }

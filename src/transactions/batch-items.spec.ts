@@ -3,20 +3,18 @@ import { describe, expect, it } from '@jest/globals';
 import { PayloadTooLargeException } from '@nestjs/common';
 import fc from 'fast-check';
 import type { PostingCommand } from '../domain/transaction.js';
-import { DtoPipe } from '../http/validation/dto.pipe.js';
 import { readVersion } from '../http/validation/field-rules.js';
 import { readIdempotencyKey } from '../http/validation/idempotency-key.js';
 import { InvalidRequestError } from '../http/validation/invalid-request.js';
 import { BODY_LIMIT_BYTES, parseJsonBody } from '../http/validation/json-body.js';
-import { BatchItemDto, isWellFormed, readItem, refuseUnfit, type BatchItem } from './batch-items.js';
+import { batchItem } from './batch.dto.js';
+import { readItem, refuseUnfit, type BatchItem } from './batch-items.js';
 import { readPosting } from './transactions.dto.js';
 
-const pipe = new DtoPipe(BatchItemDto);
-
 /** What the single call's own rules make of a body; undefined: they refuse it. */
-function byPipe(body: unknown): PostingCommand | undefined {
+function byClassValidator(body: unknown): PostingCommand | undefined {
   try {
-    const item = pipe.transform(body);
+    const item = batchItem.explain(body);
     return {
       accountId: readVersion(item.accountId) ?? 0,
       ...readPosting(item),
@@ -98,8 +96,11 @@ describe('an item of a batch', () => {
         } catch {
           return; // It never comes to the schema.
         }
-        const expected = byPipe(body);
-        expect({ text, taken: isWellFormed(body) }).toEqual({ text, taken: expected !== undefined });
+        const expected = byClassValidator(body);
+        expect({ text, taken: batchItem.isWellFormed(body) }).toEqual({
+          text,
+          taken: expected !== undefined,
+        });
         if (!expected) return;
         taken += 1;
         expect(readItem(text)).toEqual(expected);
@@ -112,7 +113,7 @@ describe('an item of a batch', () => {
   it.each(['null', '5', '"x"', '[]', 'true', '{}', '[{"accountId":1,"amount":1,"type":"Deposit"}]'])(
     'is not %s',
     (text) => {
-      expect(isWellFormed(parseJsonBody(text))).toBe(false);
+      expect(batchItem.isWellFormed(parseJsonBody(text))).toBe(false);
       expect(() => readItem(text)).toThrow(InvalidRequestError);
     },
   );

@@ -1,13 +1,13 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import { Body, Controller, HttpCode, Inject, Post, Query, Req, Res } from '@nestjs/common';
+import { Controller, HttpCode, Inject, Post, Req, Res } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Allow, principalNow } from '../http/access/access.guard.js';
 import { POSTING_SCOPES } from '../access/principal.js';
 import { CONFIG } from '../config/config.module.js';
 import type { Config } from '../config/config.js';
 import { JSON_TYPE } from '../http/server/connections.js';
-import { DtoPipe } from '../http/validation/dto.pipe.js';
 import { withErrorHeaders } from '../http/exception.filter.js';
+import { Incoming } from '../http/validation/incoming.js';
 import { InvalidRequestError } from '../http/validation/invalid-request.js';
 import { received } from '../http/validation/body-stream.js';
 import { ResultStream, type ResultForm } from '../http/server/result-stream.js';
@@ -16,7 +16,7 @@ import { TransactionRate } from '../http/transaction-rate.js';
 import { userOf } from '../access/user.js';
 import { EMPTY_BATCH, inChunks, readJsonBatch, readLines } from './batch-body.js';
 import type { BatchItem } from './batch-items.js';
-import { BatchQueryDto } from './batch.dto.js';
+import { batchQuery } from './batch.dto.js';
 import { DocumentBatch } from './batch.openapi.js';
 import { BatchService, type BatchSender } from './batch.service.js';
 
@@ -46,13 +46,11 @@ export class BatchController {
   @HttpCode(200)
   @DocumentBatch()
   post(
-    @Query(new DtoPipe(BatchQueryDto)) query: BatchQueryDto,
-    @Body() body: unknown,
+    @Incoming(atomicOf) atomic: boolean | undefined,
     @Req() request: FastifyRequest,
     @Res() reply: FastifyReply,
   ): Promise<void> {
-    refuseHeaders(request.headers);
-    const atomic = query.atomic === undefined ? undefined : query.atomic.toLowerCase() === 'true';
+    const { body } = request;
     const isText = typeof body === 'string' || body === undefined;
     const work = isText
       ? this.postText(body ?? '', atomic, { form: 'json', request, reply })
@@ -125,6 +123,13 @@ const batchSenderOf = (request: FastifyRequest): BatchSender => ({
 async function* withFirst<T>(first: T, rest: AsyncIterable<T>): AsyncGenerator<T> {
   yield first;
   yield* rest;
+}
+
+/** Whether the query says that the batch is atomic. @throws InvalidRequestError */
+function atomicOf({ query, headers }: FastifyRequest): boolean | undefined {
+  const { atomic } = batchQuery.read(query);
+  refuseHeaders(headers);
+  return atomic === undefined ? undefined : atomic.toLowerCase() === 'true';
 }
 
 /** Each says something of one transaction. To ignore it would promise what the batch then breaks. */

@@ -1,8 +1,67 @@
-import { IsOptionalField, IsWord } from '../http/validation/field-rules.js';
+import {
+  DuplicateTransactionDto,
+  ErrorDto,
+  InvalidRequestDto,
+  ServerCrashesDto,
+  TransactionKeyReusedDto,
+  VersionMismatchDto,
+} from '../http/openapi/error-bodies.js';
+import { Contract } from '../http/validation/contract.js';
+import {
+  IsIdempotencyKey,
+  IsNumericId,
+  IsOptionalField,
+  IsWord,
+  type Numeric,
+} from '../http/validation/field-rules.js';
+import { anyOf, Field, integer, listOf, named, Resource, written } from '../http/openapi/resource.js';
+import { PostTransactionDto, ReceiptDto } from './transactions.dto.js';
 
 /** POST /transactions/batch */
 export class BatchQueryDto {
   @IsOptionalField()
-  @IsWord(['true', 'false'])
+  @IsWord(['true', 'false'], {
+    description: 'Whether the batch is applied as a whole or not at all.',
+    default: 'false',
+  })
   atomic?: string;
 }
+
+/** One transaction of a batch: a single call's body, and what that has in its path and headers. */
+export class BatchItemDto extends PostTransactionDto {
+  @IsNumericId('A string is taken too.')
+  accountId!: Numeric;
+
+  @IsOptionalField()
+  @IsIdempotencyKey({ description: 'What the header Idempotency-Key is for a single transaction.' })
+  idempotencyKey?: string;
+}
+
+export const batchQuery = new Contract(BatchQueryDto);
+export const batchItem = new Contract(BatchItemDto);
+
+@Resource('BatchResult', { description: 'What the single call would have answered.' })
+export class BatchResultDto {
+  @Field(integer({ type: 'integer' }))
+  readonly status!: number;
+
+  @Field(
+    anyOf(
+      ReceiptDto,
+      InvalidRequestDto,
+      VersionMismatchDto,
+      DuplicateTransactionDto,
+      TransactionKeyReusedDto,
+      ServerCrashesDto,
+      ErrorDto,
+    ),
+  )
+  readonly body!: object;
+}
+
+export const BatchResults = named(
+  'BatchResults',
+  listOf(written(BatchResultDto), {
+    description: 'One result for each transaction, in the order of the request.',
+  }),
+);

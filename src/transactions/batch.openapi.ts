@@ -1,54 +1,30 @@
 import { applyDecorators } from '@nestjs/common';
-import { ApiOperation, ApiQuery } from '@nestjs/swagger';
+import { ApiOperation } from '@nestjs/swagger';
+import { ErrorDto, InvalidRequestDto, NotReceivedDto } from '../http/openapi/error-bodies.js';
+import { schema, type Reference } from '../http/validation/json-schema.js';
 import {
-  AccountId,
-  ErrorBody,
-  InvalidRequest,
+  bodySchema,
   jsonResponse,
-  NotReceived,
+  OriginalLocation,
+  queryOf,
   RequestIdHeader,
   RetryAfter,
-  schema,
-  ServerCrashes,
   TOO_MANY_REQUESTS,
-  VersionMismatch,
   WRITE_FAILURES,
   WwwAuthenticate,
-  type Reference,
+  type Body,
   type Responses,
-  OriginalLocation,
 } from '../http/openapi/components.js';
 import { MAX_ITEMS } from './batch-items.js';
-import {
-  DuplicateTransaction,
-  EXAMPLE_RECEIPT,
-  IdempotencyKeyReused,
-  postingSchema,
-  Receipt,
-} from './transactions.openapi.js';
+import { BatchItemDto, BatchQueryDto, BatchResults } from './batch.dto.js';
+import { EXAMPLE_RECEIPT } from './transactions.openapi.js';
 
 const NDJSON = 'application/x-ndjson';
-
-const IdempotencyKey = schema('IdempotencyKey', {
-  description: 'What the header Idempotency-Key is for a single transaction.',
-  type: 'string',
-  pattern: '^[!-~]{1,255}$',
-});
-
-const BatchItem = postingSchema('BatchItem', {
-  required: {
-    accountId: {
-      description: 'A string is taken too.',
-      oneOf: [AccountId, { type: 'string', pattern: '^[1-9]\\d{0,18}$' }],
-    },
-  },
-  optional: { idempotencyKey: IdempotencyKey },
-});
 
 const BatchItems = schema('BatchItems', {
   title: 'An array',
   type: 'array',
-  items: BatchItem,
+  items: bodySchema('BatchItem', BatchItemDto),
   minItems: 1,
   maxItems: MAX_ITEMS,
 });
@@ -64,32 +40,6 @@ const Batch = schema('Batch', {
     }),
     BatchItems,
   ],
-});
-
-const BatchResult = schema('BatchResult', {
-  description: 'What the single call would have answered.',
-  type: 'object',
-  properties: {
-    status: { type: 'integer' },
-    body: {
-      anyOf: [
-        Receipt,
-        InvalidRequest,
-        VersionMismatch,
-        DuplicateTransaction,
-        IdempotencyKeyReused,
-        ServerCrashes,
-        ErrorBody,
-      ],
-    },
-  },
-  required: ['status', 'body'],
-});
-
-const BatchResults = schema('BatchResults', {
-  description: 'One result for each transaction, in the order of the request.',
-  type: 'array',
-  items: BatchResult,
 });
 
 const linesOf = (of: string) => ({ schema: { description: `One ${of} on each line.`, type: 'string' } });
@@ -113,11 +63,10 @@ const failed = (status: number, body: object) => ({ atomic: [result(status, body
 
 const response = (
   description: string,
-  [only, ...others]: readonly [Reference, ...Reference[]],
+  body: readonly Body[],
   examples: Readonly<Record<string, unknown>>,
   headers?: Readonly<Record<string, Reference>>,
 ) => {
-  const body = others.length === 0 ? only : { anyOf: [only, ...others] };
   const json = jsonResponse(description, body, examples, headers);
   return { ...json, content: { ...json.content, [NDJSON]: linesOf('result') } };
 };
@@ -133,7 +82,7 @@ const RESPONSES: Responses = {
   400: response(
     `The request as a whole is malformed, or holds more than the rate limit admits together. ${ATOMIC}a transaction of it is malformed, or of another shard than the first, ` +
       'or has a key that is there already.',
-    [InvalidRequest, BatchResults],
+    [InvalidRequestDto, BatchResults],
     {
       malformed: {
         error: 'Invalid request',
@@ -144,7 +93,7 @@ const RESPONSES: Responses = {
   ),
   403: response(
     `The credential allows neither deposits nor withdrawals. ${ATOMIC}it does not allow the type of one of its transactions.`,
-    [ErrorBody, BatchResults],
+    [ErrorDto, BatchResults],
     { forbidden: { error: 'Forbidden' }, ...stoppedBy(403, { error: 'Forbidden' }) },
     { 'WWW-Authenticate': WwwAuthenticate },
   ),
@@ -155,7 +104,7 @@ const RESPONSES: Responses = {
   ),
   408: response(
     `The request did not come in whole in time. ${ATOMIC}the database failed.`,
-    [NotReceived, BatchResults],
+    [NotReceivedDto, BatchResults],
     {
       'The client was too slow': { error: 'Request not received in time' },
       ...failed(408, { error: 'Server Crashes', CurrentVersion: 5 }),
@@ -169,7 +118,7 @@ const RESPONSES: Responses = {
   ),
   413: response(
     `The body is over 8 MiB, or holds more than ${MAX_ITEMS} transactions. ${ATOMIC}one of its transactions is over 16 KiB.`,
-    [ErrorBody, BatchResults],
+    [ErrorDto, BatchResults],
     { tooLarge: { error: 'Body too large' }, ...stoppedBy(413, { error: 'Body too large' }) },
   ),
   415: WRITE_FAILURES[415],
@@ -179,14 +128,14 @@ const RESPONSES: Responses = {
     stoppedBy(422, { error: 'Insufficient Balance' }),
   ),
   429: TOO_MANY_REQUESTS,
-  500: response('A defect of the service. It is logged with the request id.', [ErrorBody, BatchResults], {
+  500: response('A defect of the service. It is logged with the request id.', [ErrorDto, BatchResults], {
     internal: { error: 'Internal error' },
     ...failed(500, { error: 'Internal error' }),
   }),
   503: response(
     'Too many batches wait already, or the service is stopping; or the outcome of an atomic batch is unknown: if ' +
       'its transactions have keys, send it again unchanged to learn the outcome.',
-    [ErrorBody, BatchResults],
+    [ErrorDto, BatchResults],
     { Overloaded: { error: 'Overloaded' }, ...failed(503, { error: 'Outcome unknown' }) },
     { 'Retry-After': RetryAfter },
   ),
@@ -227,11 +176,6 @@ export const DocumentBatch = (): MethodDecorator =>
       },
       responses: RESPONSES,
     }),
-    ApiQuery({
-      name: 'atomic',
-      required: false,
-      description: 'Whether the batch is applied as a whole or not at all.',
-      schema: { type: 'string', enum: ['true', 'false'], default: 'false' },
-    }),
+    ...queryOf(BatchQueryDto),
     RequestIdHeader(),
   );

@@ -10,7 +10,8 @@ import { answerOf, type ErrorAnswer } from '../http/exception.filter.js';
 import type { ResultStream } from '../http/server/result-stream.js';
 import { AccountOwners } from '../ledger/read/account-owners.js';
 import { isCommand, refuseUnfit, type BatchItem } from './batch-items.js';
-import { receipt } from './transactions.dto.js';
+import { written } from '../http/openapi/resource.js';
+import { ReceiptDto } from './transactions.dto.js';
 
 /** Items of one batch that are handed to the ledger and whose results are not written yet. */
 const MAX_IN_FLIGHT = 1_000;
@@ -104,7 +105,7 @@ export class BatchService {
       await Promise.all(
         posted.map((one) =>
           one.then(
-            (transaction): Result => ({ status: 201, body: receipt(transaction) }),
+            (transaction): Result => ({ status: 201, body: new ReceiptDto(transaction) }),
             (error: unknown) => this.refused(error, requestId),
           ),
         ),
@@ -151,7 +152,7 @@ export class BatchService {
   private async post(item: BatchItem, requestId: string): Promise<string> {
     try {
       if (!isCommand(item)) throw item;
-      return textOf({ status: 201, body: receipt(await this.ledger.post(item)) });
+      return textOf({ status: 201, body: new ReceiptDto(await this.ledger.post(item)) });
     } catch (error) {
       return textOf(this.refused(error, requestId));
     }
@@ -164,7 +165,12 @@ export class BatchService {
   }
 }
 
-const textOf = ({ status, body }: Result) => JSON.stringify({ status, body });
+const receipt = written(ReceiptDto);
+
+function textOf({ status, body }: Result): string {
+  const text = status === 201 ? receipt.write(body as ReceiptDto) : JSON.stringify(body);
+  return `{"status":${status},"body":${text}}`;
+}
 
 /** In parts that the window has room for. */
 async function* parts(

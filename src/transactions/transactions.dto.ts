@@ -1,16 +1,40 @@
+import type { FastifyRequest } from 'fastify';
+import { requireScope } from '../access/access-errors.js';
+import { MOVEMENT_SCOPES } from '../access/principal.js';
+import type { Money as Cents } from '../domain/money.js';
 import type { PostingCommand, Transaction, TransactionType } from '../domain/transaction.js';
+import { accountIdOf } from '../http/validation/account-path.dto.js';
+import { Contract } from '../http/validation/contract.js';
+import { parseIfMatch } from '../http/validation/entity-tags.js';
 import {
   IsAmount,
   IsInstant,
+  IsNumericId,
   IsOptionalField,
-  IsVersion,
+  IsTransactionId,
   IsWord,
   readAmount,
+  readTransactionId,
   readVersion,
   type Numeric,
 } from '../http/validation/field-rules.js';
-import { JsonMoney } from '../http/validation/json-money.js';
+import { millisecondFrom } from '../http/validation/instant.js';
 import { PageQueryDto } from '../http/validation/page-query.dto.js';
+import {
+  AccountId,
+  Field,
+  listOf,
+  Money,
+  NextCursor,
+  plainText,
+  Resource,
+  TransactionId,
+  written,
+} from '../http/openapi/resource.js';
+import type { TransactionFilter } from '../ledger/read/ledger-reader.js';
+
+/** Deposit and Withdraw; Credit and Debit mean the same two. */
+const WORDS = ['Deposit', 'Withdraw', 'Credit', 'Debit'];
 
 const TYPES: Readonly<Record<string, TransactionType>> = {
   deposit: 'credit',
@@ -18,16 +42,12 @@ const TYPES: Readonly<Record<string, TransactionType>> = {
   withdraw: 'debit',
   debit: 'debit',
 };
-const WORDS = ['deposit', 'withdraw', 'credit', 'debit'];
 
-/** Deposit and Withdraw; Credit and Debit mean the same two. */
-export function readType(word: string): TransactionType {
+function readType(word: string): TransactionType {
   const type = TYPES[word.toLowerCase()];
   if (!type) throw new Error('not validated');
   return type;
 }
-
-export const isTypeWord = (word: string) => WORDS.includes(word.toLowerCase());
 
 /** POST /accounts/{accountId}/transactions. The specification's field names are aliases of the short ones. */
 export class PostTransactionDto {
@@ -40,11 +60,15 @@ export class PostTransactionDto {
   @IsAmount()
   amount!: Numeric;
 
-  @IsWord(WORDS)
+  @IsWord(WORDS, {
+    description: '`Credit` means Deposit and `Debit` means Withdraw. Case does not matter.',
+  })
   type!: string;
 
   @IsOptionalField()
-  @IsVersion()
+  @IsNumericId(
+    'The version that the account must have. A string is taken too, so that `newVersion` can be sent back as it came.',
+  )
   expectedVersion?: Numeric;
 }
 
@@ -61,35 +85,139 @@ export function readPosting({
   };
 }
 
+const postTransaction = new Contract(PostTransactionDto);
+
+/** @throws InvalidRequestError, ForbiddenError */
+export function postingOf(request: FastifyRequest): PostingCommand {
+  const { principal, idempotencyKey } = request;
+  const accountId = accountIdOf(request);
+  const { type, amount, expectedVersion } = readPosting(postTransaction.read(request.body));
+  const allowedVersions = parseIfMatch(request.headers['if-match']);
+  // Not in a guard: guards come before the body is read, but a malformed request is always a 400.
+  requireScope(principal, MOVEMENT_SCOPES[type]);
+  return { accountId, type, amount, expectedVersion, allowedVersions, idempotencyKey };
+}
+
+const INSTANT =
+  'An ISO 8601 date, or a date and time with its offset, like 2025-05-02T10:24:02Z; up to nanoseconds, all of which count.';
+
 /** GET /accounts/{accountId}/transactions */
 export class ListTransactionsDto extends PageQueryDto {
   @IsOptionalField()
-  @IsWord(WORDS)
+  @IsWord(WORDS, { description: 'Only transactions of this type. Case does not matter.' })
   type?: string;
 
   @IsOptionalField()
-  @IsInstant()
+  @IsInstant({ description: `Only transactions at this time or later. ${INSTANT}` })
   from?: string;
 
   @IsOptionalField()
-  @IsInstant()
+  @IsInstant({ description: `Only transactions before this time. ${INSTANT}` })
   to?: string;
 }
 
-/** The answer to a posting, to the letter of the specification: newVersion is a string. */
-export function receipt(transaction: Transaction) {
+const listTransactions = new Contract(ListTransactionsDto);
+
+/** A page of an account's transactions that is asked for. */
+export interface ListingRequest {
+  readonly accountId: number;
+  readonly cursor: string | undefined;
+  readonly limit: number;
+  readonly filter: TransactionFilter;
+}
+
+/** @throws InvalidRequestError */
+export function listingRequestOf(request: FastifyRequest): ListingRequest {
+  const accountId = accountIdOf(request);
+  const { cursor, limit, type, from, to } = listTransactions.read(request.query);
   return {
-    id: `txn${transaction.transactionId}`,
-    type: transaction.type === 'credit' ? 'Deposit' : 'Withdraw',
-    amount: new JsonMoney(transaction.amount),
-    newBalance: new JsonMoney(transaction.balanceAfter),
-    newVersion: String(transaction.versionAfter),
-    timestamp: transaction.timestamp?.toISOString(),
+    accountId,
+    cursor,
+    limit: Number(limit),
+    filter: {
+      type: type === undefined ? undefined : readType(type),
+      from: from === undefined ? undefined : millisecondFrom(from),
+      to: to === undefined ? undefined : millisecondFrom(to),
+    },
   };
 }
 
+/** /transactions/{transactionId} */
+export class TransactionPathDto {
+  @IsTransactionId({ example: 'txn1' })
+  transactionId!: string;
+}
+
+const transactionPath = new Contract(TransactionPathDto);
+
+/** @throws InvalidRequestError */
+export const transactionIdOf = ({ params }: FastifyRequest): number =>
+  readTransactionId(transactionPath.read(params).transactionId) ?? 0;
+
+const TYPE_WORDS = { credit: 'Deposit', debit: 'Withdraw' } as const satisfies Record<
+  TransactionType,
+  string
+>;
+
+/** What the answers to a posting and to who asks for it later have in common. */
+class Movement {
+  @Field(plainText({ type: 'string', enum: Object.values(TYPE_WORDS) }))
+  readonly type: string;
+
+  @Field(Money)
+  readonly amount: Cents;
+
+  @Field(Money)
+  readonly newBalance: Cents;
+
+  @Field(plainText({ description: 'A version, as a string.', type: 'string', pattern: '^[1-9]\\d*$' }))
+  readonly newVersion: string;
+
+  @Field(plainText({ type: 'string', format: 'date-time' }))
+  readonly timestamp: string | undefined;
+
+  constructor({ type, amount, balanceAfter, versionAfter, timestamp }: Transaction) {
+    this.type = TYPE_WORDS[type];
+    this.amount = amount;
+    this.newBalance = balanceAfter;
+    this.newVersion = String(versionAfter);
+    this.timestamp = timestamp?.toISOString();
+  }
+}
+
+/** The answer to a posting, to the letter of the specification: newVersion is a string. */
+@Resource('Receipt')
+export class ReceiptDto extends Movement {
+  @Field(TransactionId)
+  readonly id: string;
+
+  constructor(transaction: Transaction) {
+    super(transaction);
+    this.id = `txn${transaction.transactionId}`;
+  }
+}
+
 /** A transaction as a resource of its own: its receipt, and the account that it belongs to. */
-export function transactionResource(transaction: Transaction) {
-  const { id, ...rest } = receipt(transaction);
-  return { id, accountId: transaction.accountId, ...rest };
+@Resource('Transaction')
+export class TransactionDto extends Movement {
+  @Field(TransactionId)
+  readonly id: string;
+
+  @Field(AccountId)
+  readonly accountId: number;
+
+  constructor(transaction: Transaction) {
+    super(transaction);
+    this.id = `txn${transaction.transactionId}`;
+    this.accountId = transaction.accountId;
+  }
+}
+
+@Resource('TransactionPage')
+export class TransactionPageDto {
+  @Field(listOf(written(TransactionDto)))
+  readonly data!: readonly TransactionDto[];
+
+  @Field(NextCursor)
+  readonly nextCursor!: string | null;
 }

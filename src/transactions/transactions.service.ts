@@ -3,11 +3,10 @@ import { MAX_ID } from '../domain/account.js';
 import { Ledger } from '../domain/ports.js';
 import type { Sender } from '../domain/sender.js';
 import type { PostingCommand, Transaction } from '../domain/transaction.js';
-import { decodeCursor, encodeCursor, listingFor, type Page } from '../http/validation/cursor.js';
-import { millisecondFrom } from '../http/validation/instant.js';
+import { decodeCursor, encodeCursor, listingFor } from '../http/validation/cursor.js';
 import { AccountOwners } from '../ledger/read/account-owners.js';
 import { LedgerReader } from '../ledger/read/ledger-reader.js';
-import { readType, transactionResource, type ListTransactionsDto } from './transactions.dto.js';
+import { TransactionDto, type ListingRequest, type TransactionPageDto } from './transactions.dto.js';
 
 @Injectable()
 export class TransactionsService {
@@ -38,25 +37,20 @@ export class TransactionsService {
   }
 
   async list(
-    accountId: number,
-    query: ListTransactionsDto,
+    { accountId, cursor, limit, filter }: ListingRequest,
     { owner, user }: Sender,
-  ): Promise<Page<ReturnType<typeof transactionResource>>> {
+  ): Promise<TransactionPageDto> {
     const listing = listingFor(owner, `transactions/${accountId}`);
-    const below = query.cursor === undefined ? MAX_ID : decodeCursor(listing, query.cursor);
+    const below = cursor === undefined ? MAX_ID : decodeCursor(listing, cursor);
     if (owner !== undefined) await this.owners.check(owner, accountId, user);
     const { transactions, nextBelow } = await this.reader.transactionsBelow(
       accountId,
       below,
-      Number(query.limit),
-      {
-        type: query.type === undefined ? undefined : readType(query.type),
-        from: query.from === undefined ? undefined : millisecondFrom(query.from),
-        to: query.to === undefined ? undefined : millisecondFrom(query.to),
-      },
+      limit,
+      filter,
       user,
     );
     const nextCursor = nextBelow === undefined ? null : encodeCursor(listing, nextBelow);
-    return { data: transactions.map(transactionResource), nextCursor };
+    return { data: transactions.map((transaction) => new TransactionDto(transaction)), nextCursor };
   }
 }

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
-import { assignAccounts } from '../../src/cli/accounts-assign.js';
+import { assignAccounts } from '../../src/admin/assign-accounts.js';
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
 import { deposit, fieldsIn, JSON_TYPE, post } from '../support/requests.js';
 

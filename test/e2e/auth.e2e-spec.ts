@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { VALID_MS } from '../../src/access/api-keys.js';
 import { generateKey } from '../../src/access/api-key.js';
-import { listKeys, revokeKey, rotateKey } from '../../src/cli/keys.js';
+import { listKeys, revokeKey, rotateKey } from '../../src/admin/keys.js';
 import { startApp, startInstance, type TestApp } from '../support/app.js';
 import { bearer, makeKey } from '../support/credentials.js';
 import { RawClient } from '../support/raw-client.js';

@@ -1,5 +1,14 @@
 import { afterAll, beforeAll, beforeEach, afterEach, describe, expect, it } from '@jest/globals';
 import type { Response } from 'supertest';
+import {
+  BAD_CONTENT_TYPES,
+  BAD_ESCAPES,
+  BAD_FIELDS,
+  BAD_HEADERS,
+  BAD_PARAMETERS,
+  NO_OBJECTS,
+  UNKNOWN_NAMES,
+} from '../../tools/fuzz/bad-values.js';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
 import type { Answer } from '../../tools/fuzz/contract.js';
 import {
@@ -37,6 +46,21 @@ function expectInvalid(response: Response | Answer, ...fields: string[]): void {
   expect((response.headers as Record<string, string>)['x-request-id']).toMatch(UUID);
 }
 
+/** What a 400 names for a value: its field, or the body if the value makes that invalid JSON. */
+function namedFor(value: string, field: string): string {
+  try {
+    JSON.parse(value);
+    return field;
+  } catch {
+    return 'body';
+  }
+}
+
+/** The ids that may be part of a URL, so that the rule for ids rejects them. */
+const urls = (ids: readonly string[]) => ids.filter((id) => /^[!-~]*$/.test(id) && !BAD_ESCAPES.includes(id));
+/** The texts that may be part of a header. */
+const fieldValues = (texts: readonly string[]) => texts.filter((text) => !text.includes('\x7f'));
+
 describe('rejected without any effect', () => {
   afterEach(async () => {
     const balance = await balanceOf(app, accountId);
@@ -46,55 +70,11 @@ describe('rejected without any effect', () => {
   });
 
   describe('amounts', () => {
-    it.each([
-      '1e2',
-      '1E2',
-      '1e-1',
-      '1e400',
-      '-1',
-      '-0',
-      '0',
-      '0.0',
-      '0.00',
-      '0e0',
-      '0.001',
-      '1.005',
-      '10.000',
-      '10000000000000000',
-      '10000000000000000.00',
-      '99999999999999999999999999999999999999',
-    ])('%s, as a number and as a string', async (amount) => {
-      for (const written of [amount, `"${amount}"`]) {
-        expectInvalid(await post(app, accountId, `{"amount":${written},"type":"Deposit"}`), 'amount');
-        const long = `{"moneyWithdraw/Deposit":${written},"typeOfTransaction":"Withdraw"}`;
-        expectInvalid(await post(app, accountId, long), 'moneyWithdraw/Deposit');
-      }
-    });
-
-    it.each(['NaN', 'Infinity', '-Infinity', '0x10', '01.0', '+1', '.5', '1.', '1_0', '１２', '1,00', "'1'"])(
-      '%s, which is neither a JSON number nor an amount in a string',
-      async (amount) => {
-        expectInvalid(await post(app, accountId, `{"amount":${amount},"type":"Deposit"}`), 'body');
-        if (amount === '01.0') return; // The grammar allows leading zeros.
-        expectInvalid(await post(app, accountId, `{"amount":"${amount}","type":"Deposit"}`), 'amount');
-      },
-    );
-
-    it.each([
-      'true',
-      'false',
-      'null',
-      '[]',
-      '[1]',
-      '{}',
-      '{"value":1}',
-      '""',
-      '" 1 "',
-      '"1 "',
-      '"1\\n"',
-      '"1\\u0000"',
-    ])('%s', async (amount) => {
-      expectInvalid(await post(app, accountId, `{"amount":${amount},"type":"Deposit"}`), 'amount');
+    it.each(BAD_FIELDS.Amount)('%s', async (amount) => {
+      const short = `{"amount":${amount},"type":"Deposit"}`;
+      expectInvalid(await post(app, accountId, short), namedFor(amount, 'amount'));
+      const long = `{"moneyWithdraw/Deposit":${amount},"typeOfTransaction":"Withdraw"}`;
+      expectInvalid(await post(app, accountId, long), namedFor(amount, 'moneyWithdraw/Deposit'));
     });
 
     it('none', async () => {
@@ -104,18 +84,7 @@ describe('rejected without any effect', () => {
   });
 
   describe('types', () => {
-    it.each([
-      '"Transfer"',
-      '"Deposits"',
-      '" Deposit"',
-      '""',
-      'null',
-      'true',
-      '1',
-      '["Deposit"]',
-      '{}',
-      '"Depo\\u017fit"',
-    ])('%s', async (type) => {
+    it.each(BAD_FIELDS.TypeOfTransaction)('%s', async (type) => {
       expectInvalid(await post(app, accountId, `{"amount":1,"type":${type}}`), 'type');
       const long = `{"amount":1,"typeOfTransaction":${type}}`;
       expectInvalid(await post(app, accountId, long), 'typeOfTransaction');
@@ -127,34 +96,11 @@ describe('rejected without any effect', () => {
   });
 
   describe('versions', () => {
-    it.each([
-      '0',
-      '-1',
-      '2.0',
-      '2e0',
-      '0.2e1',
-      '1.5',
-      '9223372036854775808',
-      '99999999999999999999999999',
-      '"0"',
-      '"02"',
-      '"2.0"',
-      '" 2"',
-      '"2 "',
-      '"0x2"',
-      '"two"',
-      '""',
-      '"9223372036854775808"',
-      'null',
-      'true',
-      '[]',
-      '[2]',
-      '{}',
-    ])('%s', async (version) => {
+    it.each(BAD_FIELDS.ExpectedVersion)('%s', async (version) => {
       const short = `{"amount":1,"type":"Deposit","expectedVersion":${version}}`;
-      expectInvalid(await post(app, accountId, short), 'expectedVersion');
+      expectInvalid(await post(app, accountId, short), namedFor(version, 'expectedVersion'));
       const long = `{"amount":1,"type":"Deposit","expectedversion":${version}}`;
-      expectInvalid(await post(app, accountId, long), 'expectedversion');
+      expectInvalid(await post(app, accountId, long), namedFor(version, 'expectedversion'));
     });
   });
 
@@ -170,21 +116,7 @@ describe('rejected without any effect', () => {
       expectInvalid(await post(app, accountId, body), field);
     });
 
-    it.each([
-      'currency',
-      'Amount',
-      'AMOUNT',
-      'ExpectedVersion',
-      'expected_version',
-      'idempotencyKey',
-      'accountId',
-      '',
-      '__proto__',
-      'constructor',
-      'prototype',
-      'toString',
-      'hasOwnProperty',
-    ])('an unknown field, %j', async (field) => {
+    it.each(UNKNOWN_NAMES)('an unknown field, %j', async (field) => {
       const body = `{"amount":1,"type":"Deposit",${JSON.stringify(field)}:{"amount":2}}`;
       expectInvalid(await post(app, accountId, body), field);
     });
@@ -207,14 +139,6 @@ describe('rejected without any effect', () => {
   });
 
   describe('strings', () => {
-    it.each([
-      ['an escaped NUL', '"Deposit\\u0000"'],
-      ['a lone high surrogate', '"\\ud800"'],
-      ['a lone low surrogate', '"Deposit\\udfff"'],
-    ])('%s', async (_, type) => {
-      expectInvalid(await post(app, accountId, `{"amount":1,"type":${type}}`), 'type');
-    });
-
     it.each(['\\u0000', '\\ud800', '\\udfff'])(
       '%s in the name of a field, which the answer repeats',
       async (name) => {
@@ -227,42 +151,12 @@ describe('rejected without any effect', () => {
     it('a raw NUL', async () => {
       expectInvalid(await post(app, accountId, '{"amount":1,"type":"Depo\u0000sit"}'), 'body');
     });
-
-    it.each([
-      ['in a value', [0xff]],
-      ['as an overlong form', [0xc0, 0xaf]],
-      ['as an encoded surrogate', [0xed, 0xa0, 0x80]],
-      ['cut short', [0xe2, 0x82]],
-    ])('invalid UTF-8 %s', async (_, bytes) => {
-      const body = [Buffer.from('{"amount":1,"type":"Deposit'), Buffer.from(bytes), Buffer.from('"}')];
-      const response = await sendRaw(
-        app,
-        Buffer.concat([Buffer.from(head(Buffer.concat(body).length)), ...body]),
-      );
-      expect(response.status).toBe(400);
-      expect(response.text).toMatch(/^{"error":"Invalid request","details":\[.*\]}$/);
-      expect(response.headers['x-request-id']).toMatch(UUID);
-    });
   });
 
   describe('bodies', () => {
-    it.each([
-      ['empty', ''],
-      ['white space', ' \n'],
-      ['cut short', '{"amount":1,"type":"Deposit"'],
-      ['with something after the end', '{"amount":1,"type":"Deposit"}}'],
-      ['of two objects', '{"amount":1,"type":"Deposit"}{"amount":1,"type":"Deposit"}'],
-      ['with a trailing comma', '{"amount":1,"type":"Deposit",}'],
-      ['with a comment', '{"amount":1,"type":"Deposit"/* */}'],
-      ['with a byte order mark', '\ufeff{"amount":1,"type":"Deposit"}'],
-      ['of a form', 'amount=1&type=Deposit'],
-      ['of an array', '[{"amount":1,"type":"Deposit"}]'],
-      ['of an empty array', '[]'],
-      ['of a string', '"Deposit"'],
-      ['of a number', '1'],
-      ['of null', 'null'],
-    ])('%s', async (_, body) => {
-      expectInvalid(await post(app, accountId, body), 'body');
+    it.each(NO_OBJECTS)('that are not a JSON object: %j', async (body) => {
+      const bytes = Buffer.from(body, 'latin1');
+      expectInvalid(await sendRaw(app, Buffer.concat([Buffer.from(head(bytes.length)), bytes])), 'body');
     });
 
     it('an empty object, naming both fields', async () => {
@@ -274,13 +168,6 @@ describe('rejected without any effect', () => {
     it('none at all', async () => {
       const response = await app.http.post(`/accounts/${accountId}/transactions`);
       expectInvalid(response, 'body');
-    });
-
-    it.each([
-      ['8,000 open brackets', '['.repeat(8_000)],
-      ['8,000 pairs of brackets', '['.repeat(8_000) + ']'.repeat(8_000)],
-    ])('of %s', async (_, body) => {
-      expectInvalid(await post(app, accountId, body), 'body');
     });
 
     // Whether or not the stack overflows.
@@ -321,18 +208,9 @@ describe('rejected without any effect', () => {
   });
 
   describe('content types', () => {
-    it.each([
-      'text/plain',
-      'text/json',
-      'application/x-www-form-urlencoded',
-      'multipart/form-data; boundary=x',
-      'application/jsonp',
-      'application/json-patch+json',
-      'application/xml',
-      'json',
-      '*/*',
-    ])('%s: 415', async (type) => {
-      const response = await post(app, accountId, deposit('1'), { 'content-type': type });
+    it.each(BAD_CONTENT_TYPES)('%j: 415', async (type) => {
+      const body = JSON.stringify(deposit('1'));
+      const response = await sendRaw(app, head(body.length).replace('application/json', type) + body);
       expect(response.status).toBe(415);
       expect(response.text).toBe('{"error":"Content type must be application/json"}');
       expect(response.headers['x-request-id']).toMatch(UUID);
@@ -351,43 +229,16 @@ describe('rejected without any effect', () => {
   });
 
   describe('ids of accounts', () => {
-    it.each([
-      '0',
-      '-1',
-      '+1',
-      '01',
-      '1.0',
-      '1e3',
-      '0x1',
-      'abc',
-      'txn1',
-      '1;drop',
-      '1%3Bdrop%20table',
-      "1'--",
-      '%20',
-      '1%20',
-      '%00',
-      '1%00',
-      '%F0%9F%98%80',
-      '１',
-      '%EF%BC%91',
-      '..%2f1',
-      '9223372036854775808',
-      '1'.repeat(20),
-      '1'.repeat(500),
-      '1'.repeat(5_000),
-    ])('%s', async (id) => {
-      const path = `/accounts/${encodeURI(id).replaceAll('%25', '%')}`;
-      expectInvalid(await app.http.get(path), 'accountId');
-      expectInvalid(await app.http.get(`${path}/balance`), 'accountId');
-      expectInvalid(await app.http.get(`${path}/transactions`), 'accountId');
-      expectInvalid(
-        await app.http.post(`${path}/transactions`).set('content-type', JSON_TYPE).send(deposit('1')),
-        'accountId',
-      );
+    it.each(urls(BAD_PARAMETERS.accountId))('%s', async (id) => {
+      for (const path of [`/accounts/${id}`, `/accounts/${id}/balance`, `/accounts/${id}/transactions`]) {
+        expectInvalid(await getRaw(path), 'accountId');
+      }
+      const body = JSON.stringify(deposit('1'));
+      const posting = head(body.length).replace(`/${accountId}/`, `/${id}/`) + body;
+      expectInvalid(await sendRaw(app, Buffer.from(posting, 'latin1')), 'accountId');
     });
 
-    it.each(['%zz', '%', '%E0%A4%A', '%ff'])('%s, which is not a valid URL', async (id) => {
+    it.each(BAD_ESCAPES)('%s, which is not a valid URL', async (id) => {
       expectInvalid(await app.http.get(`/accounts/${id}`), 'path');
       expectInvalid(await app.http.get(`/accounts/${id}/balance`), 'path');
     });
@@ -409,20 +260,8 @@ describe('rejected without any effect', () => {
   });
 
   describe('ids of transactions', () => {
-    it.each([
-      '1',
-      'txn',
-      'txn0',
-      'txn-1',
-      'txn01',
-      'TXN1',
-      'tpn131',
-      'txn1.0',
-      'txn1e3',
-      'txn%00',
-      'txn9223372036854775808',
-    ])('%s', async (id) => {
-      expectInvalid(await app.http.get(`/transactions/${id}`), 'transactionId');
+    it.each(urls(BAD_PARAMETERS.transactionId))('%s', async (id) => {
+      expectInvalid(await getRaw(`/transactions/${id}`), 'transactionId');
     });
 
     it('txn9223372036854775807, which is well-formed and names nothing', async () => {
@@ -433,26 +272,9 @@ describe('rejected without any effect', () => {
   });
 
   describe('idempotency keys', () => {
-    it.each([
-      ['of no character', ''],
-      ['of no quoted character', '""'],
-      ['of 256 characters', 'k'.repeat(256)],
-      ['of 256 quoted characters', `"${'k'.repeat(256)}"`],
-      ['with a space', 'a b'],
-      ['with a tab', 'a\tb'],
-      ['with a Latin-1 letter', 'caf\u00e9'],
-      ['with a quote that does not end', '"abc'],
-      ['with an unknown escape', '"a\\b"'],
-      ['that are two', '"a", "b"'],
-    ])('%s', async (_, key) => {
-      const response = await sendRaw(
-        app,
-        Buffer.from(
-          rawPost(accountId, `Idempotency-Key: ${key}\r\n`, JSON.stringify(deposit('1'))),
-          'latin1',
-        ),
-      );
-      expectInvalid(response, 'Idempotency-Key');
+    it.each(fieldValues(BAD_HEADERS['Idempotency-Key']))('%j', async (key) => {
+      const request = rawPost(accountId, `Idempotency-Key: ${key}\r\n`, JSON.stringify(deposit('1')));
+      expectInvalid(await sendRaw(app, Buffer.from(request, 'latin1')), 'Idempotency-Key');
     });
 
     it('in two headers', async () => {
@@ -468,6 +290,7 @@ describe('rejected without any effect', () => {
       ['a carriage return', 'a\rb'],
       ['a folded line', 'a\r\n b'],
       ['a NUL', 'a\0b'],
+      ['a DEL', '\x7f'],
     ])('with %s, which is not HTTP', async (_, key) => {
       const bytes = rawPost(accountId, `Idempotency-Key: ${key}\r\n`, JSON.stringify(deposit('1')));
       expectInvalid(await sendRaw(app, bytes), 'request');
@@ -475,8 +298,9 @@ describe('rejected without any effect', () => {
   });
 
   describe('If-Match', () => {
-    it.each(['7', '2', '"2', '2"', "'2'", 'W/2', '*, "2"', '""2""', '"a b"'])('%s: 400', async (tag) => {
-      expectInvalid(await post(app, accountId, deposit('1'), { 'if-match': tag }), 'If-Match');
+    it.each(fieldValues(BAD_HEADERS['If-Match']))('%j: 400', async (tag) => {
+      const request = rawPost(accountId, `If-Match: ${tag}\r\n`, JSON.stringify(deposit('1')));
+      expectInvalid(await sendRaw(app, Buffer.from(request, 'latin1')), 'If-Match');
     });
 
     it.each([
@@ -862,5 +686,13 @@ function head(length: number): string {
   return (
     `POST /accounts/${accountId}/transactions HTTP/1.1\r\nHost: bank\r\nConnection: close\r\n` +
     `Content-Type: application/json\r\nContent-Length: ${length}\r\n\r\n`
+  );
+}
+
+/** GET of an unchanged path, one byte per character. */
+function getRaw(path: string): Promise<Answer> {
+  return sendRaw(
+    app,
+    Buffer.from(`GET ${path} HTTP/1.1\r\nHost: bank\r\nConnection: close\r\n\r\n`, 'latin1'),
   );
 }

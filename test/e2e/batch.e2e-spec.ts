@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
-import { verifyBank } from '../../src/cli/verify.js';
+import { verifyBank } from '../../src/admin/verify/verify.js';
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
 import { createEmptyTestDatabase } from '../support/postgres.js';
 import type { Answer } from '../../tools/fuzz/contract.js';

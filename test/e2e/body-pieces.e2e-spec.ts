@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
 import { RawClient } from '../support/raw-client.js';
 import { NDJSON_TYPE } from './batches.js';
-import { deposit, JSON_TYPE } from '../support/requests.js';
+import { deposit, JSON_TYPE, sendRaw } from '../support/requests.js';
 
 /** A body in chunks of this many bytes each. */
 function inChunks(text: string, size: number): Buffer {
@@ -111,5 +111,34 @@ describe('a body in chunks of one byte', () => {
     for (; !answered; others++) await fetch(`${app.url}/health/live`);
     expect(await slow).toEqual([200]);
     expect(others).toBeGreaterThanOrEqual(3);
+  });
+});
+
+describe('a request without a body or any length of one', () => {
+  let app: TestApp;
+  beforeAll(async () => {
+    app = await startApp();
+  });
+  afterAll(() => app.close());
+
+  it.each([
+    ['/accounts', JSON_TYPE, 'is not valid JSON'],
+    ['/accounts', undefined, 'must be a JSON object'],
+    [
+      '/transactions/batch',
+      JSON_TYPE,
+      'must be a JSON array of transactions, or a JSON object that holds one',
+    ],
+    ['/transactions/batch', NDJSON_TYPE, 'must hold at least one transaction'],
+  ])('POST %s as %s is answered at once', async (path, type, message) => {
+    const contentType = type === undefined ? '' : `Content-Type: ${type}\r\n`;
+    const { status, text } = await sendRaw(
+      app,
+      `POST ${path} HTTP/1.1\r\nHost: bank\r\n${contentType}Connection: close\r\n\r\n`,
+    );
+    expect({ status, text }).toEqual({
+      status: 400,
+      text: JSON.stringify({ error: 'Invalid request', details: [{ field: 'body', message }] }),
+    });
   });
 });

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { verifyBank } from '../../src/cli/verify.js';
+import { verifyBank } from '../../src/admin/verify/verify.js';
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
 import { balanceOf, deposit, post, receiptIn, withdrawal } from '../support/requests.js';
 

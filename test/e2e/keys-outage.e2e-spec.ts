@@ -1,13 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
-import { revokeKey } from '../../src/cli/keys.js';
+import { revokeKey } from '../../src/admin/keys.js';
 import { SCOPES } from '../../src/access/principal.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { startPostgres, type PostgresServer } from '../../tools/stack/servers/postgres.js';
 import { startInstance, type TestApp } from '../support/app.js';
-import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
+import { createEmptyTestDatabase, query, type TestDatabase } from '../support/postgres.js';
 import { waitUntil } from '../support/service.js';
 import { Wallet } from '../support/wallet.js';
 import { deposit, JSON_TYPE } from '../support/requests.js';
@@ -126,14 +126,12 @@ describe('while the database with the keys hangs', () => {
   }, 30_000);
 
   async function idOf(credential: string): Promise<number> {
-    const client = new Client({ connectionString: server.url });
-    await client.connect();
-    const { rows } = await client.query<{ id: number }>(
+    const [key] = await query<{ id: number }>(
+      server.url,
       'SELECT key_id::int AS id FROM bank_0.api_keys WHERE hint = $1',
       [`${credential.slice(0, 9)}…`],
     );
-    await client.end();
-    return rows[0]?.id ?? 0;
+    return key?.id ?? 0;
   }
 });
 

@@ -2,7 +2,7 @@ import { describe, expect, it, jest } from '@jest/globals';
 import { Client } from 'pg';
 import { robustBounds } from '../../tools/bench/overload/report.js';
 import { runOverload } from '../../tools/bench/overload/run.js';
-import { seedShard } from '../../src/cli/seed.js';
+import { seedShard } from '../../src/admin/seed.js';
 import { openAccount, startApp } from '../support/app.js';
 import { createTestDatabase } from '../support/postgres.js';
 import { startService, stopService } from '../support/service.js';

@@ -1,11 +1,15 @@
 import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
-import { Client } from 'pg';
-import { archiveBank } from '../../src/cli/archive.js';
+import { archiveBank } from '../../src/admin/archive.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { startInstance, type TestApp } from '../support/app.js';
 import { bearer } from '../support/credentials.js';
-import { createEmptyTestDatabase, createTestDatabase, type TestDatabase } from '../support/postgres.js';
+import {
+  createEmptyTestDatabase,
+  createTestDatabase,
+  query,
+  type TestDatabase,
+} from '../support/postgres.js';
 import { RawClient } from '../support/raw-client.js';
 import { Wallet, WalletWithTokens } from '../support/wallet.js';
 import { pass } from '../support/clock.js';
@@ -421,16 +425,10 @@ describe('a change of the owner', () => {
   it('takes effect within 5 seconds where the account was in use', async () => {
     const accountId = await open('old');
     await app.http.get(`/accounts/${accountId}`).set(as('old')).expect(200);
-    const client = new Client({ connectionString: database.url });
-    await client.connect();
-    try {
-      await client.query(
-        `UPDATE bank_${(accountId - 1) % 2}.accounts SET owner = 'new' WHERE account_id = $1`,
-        [accountId],
-      );
-    } finally {
-      await client.end();
-    }
+    const schema = `bank_${(accountId - 1) % 2}`;
+    await query(database.url, `UPDATE ${schema}.accounts SET owner = 'new' WHERE account_id = $1`, [
+      accountId,
+    ]);
     // Accounts of other owners are never remembered.
     await app.http.get(`/accounts/${accountId}`).set(as('new')).expect(200);
     try {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
-import { archiveBank } from '../../src/cli/archive.js';
+import { archiveBank } from '../../src/admin/archive.js';
 import { openWithHistory } from '../support/history.js';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
 import { deposit, fieldsIn, post } from '../support/requests.js';

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
-import { assignAccounts } from '../../src/cli/accounts-assign.js';
-import { revokeKey } from '../../src/cli/keys.js';
+import { assignAccounts } from '../../src/admin/assign-accounts.js';
+import { revokeKey } from '../../src/admin/keys.js';
 import { SCOPES } from '../../src/access/principal.js';
 import { startApp, type TestApp } from '../support/app.js';
 import { bearer, makeKey } from '../support/credentials.js';

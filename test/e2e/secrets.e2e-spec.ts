@@ -1,13 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { createConnection } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { Client } from 'pg';
 import { startRabbitMq, type RabbitMqServer } from '../../tools/stack/servers/rabbitmq.js';
 import { startRedis, type RedisServer } from '../../tools/stack/servers/redis.js';
 import { startCli } from '../support/cli.js';
 import { bearer } from '../support/credentials.js';
 import { OpenApiContract } from '../../tools/fuzz/contract.js';
-import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
+import { createTestDatabase, onTestServer, type TestDatabase } from '../support/postgres.js';
 import { secretsIn } from '../support/secrets.js';
 import { spawnService, startService, stopService, type ServiceProcess } from '../support/service.js';
 import { ORDINARY, WalletWithTokens } from '../support/wallet.js';
@@ -36,18 +35,12 @@ let admin: Record<string, string>;
 /** All answers, with their headers. */
 const answers: string[] = [];
 
-const onServer = async (sql: string) => {
-  const client = new Client({ connectionString: process.env['TEST_POSTGRES_URL'] });
-  await client.connect();
-  await client.query(sql).finally(() => client.end());
-};
-
 beforeAll(async () => {
   [database, redis, broker] = await Promise.all([
     createTestDatabase('secrets'),
     startRedis(),
     startRabbitMq(),
-    onServer(`CREATE ROLE ${role} LOGIN SUPERUSER PASSWORD '${secrets['the password of the database']}'`),
+    onTestServer(`CREATE ROLE ${role} LOGIN SUPERUSER PASSWORD '${secrets['the password of the database']}'`),
   ]);
   await setRedisPassword(redis.port, secrets['the password of Redis'] ?? '');
   await broker.control('add_user', 'planted', secrets['the password of RabbitMQ'] ?? '');
@@ -63,7 +56,7 @@ afterAll(async () => {
   await wallet.close();
   await Promise.all([redis.stop(), broker.stop()]);
   await database.drop();
-  await onServer(`DROP ROLE ${role}`);
+  await onTestServer(`DROP ROLE ${role}`);
 });
 
 function environment(): Record<string, string> {
@@ -202,8 +195,8 @@ describe('planted secrets', () => {
     await redis.kill('SIGKILL');
     await broker.kill('SIGKILL');
     await askAll(secrets['a key'] ?? '');
-    await onServer(`ALTER ROLE ${role} PASSWORD '${password()}'`);
-    await onServer(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '${role}'`);
+    await onTestServer(`ALTER ROLE ${role} PASSWORD '${password()}'`);
+    await onTestServer(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '${role}'`);
     const statuses = await askAll(secrets['a key'] ?? '');
     expect([...statuses].some((status) => [408, 500, 503].includes(status))).toBe(true);
     await ask('/metrics', admin);

@@ -1,10 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
-import { Client } from 'pg';
-import { verifyBank } from '../../src/cli/verify.js';
+import { verifyBank } from '../../src/admin/verify/verify.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { openAccount, startInstance, type TestApp } from '../support/app.js';
-import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
+import { createEmptyTestDatabase, query, type TestDatabase } from '../support/postgres.js';
 import { startPostgres, type PostgresServer } from '../../tools/stack/servers/postgres.js';
 import { waitUntil } from '../support/service.js';
 import { balanceOf, deposit, eventually, post, receiptIn } from '../support/requests.js';
@@ -74,16 +73,6 @@ async function gauge(name: string, target = app): Promise<Record<string, number>
   return Object.fromEntries([...found].map(([, shard, value]) => [String(shard), Number(value)]));
 }
 
-async function query<Row extends object>(shard: ShardAddress, sql: string): Promise<Row[]> {
-  const client = new Client({ connectionString: shard.url });
-  await client.connect();
-  try {
-    return (await client.query<Row>(sql)).rows;
-  } finally {
-    await client.end();
-  }
-}
-
 describe('a bank of several shards', () => {
   it('keeps an account and its transactions in the shard of their ids', async () => {
     const accounts = await accountInEach();
@@ -136,7 +125,7 @@ describe('GET /accounts over several shards', () => {
   const stored = async () => {
     const ids = await Promise.all(
       shards.map((shard) =>
-        query<{ id: number }>(shard, `SELECT account_id::int AS id FROM ${shard.schema}.accounts`),
+        query<{ id: number }>(shard.url, `SELECT account_id::int AS id FROM ${shard.schema}.accounts`),
       ),
     );
     return ids.flat().map(({ id }) => id);
@@ -146,7 +135,7 @@ describe('GET /accounts over several shards', () => {
     for (const [index, accounts] of [17, 0, 3, 60].entries()) {
       const shard = shards[index] as ShardAddress;
       await query(
-        shard,
+        shard.url,
         `INSERT INTO ${shard.schema}.accounts (balance, version) SELECT 0, 1 FROM generate_series(1, ${accounts})`,
       );
     }
@@ -301,7 +290,7 @@ describe('one of two servers', () => {
     const stored = await Promise.all(
       shards.map(async (shard) => {
         const rows = await query<{ id: string }>(
-          shard,
+          shard.url,
           `SELECT transaction_id AS id FROM ${shard.schema}.transactions`,
         );
         return new Set(rows.map(({ id }) => id));

@@ -2,10 +2,10 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jes
 import { once } from 'node:events';
 import { get, type IncomingMessage } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { verifyBank } from '../../src/cli/verify.js';
+import { verifyBank } from '../../src/admin/verify/verify.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { RawClient } from '../support/raw-client.js';
-import { startService, stopService, waitUntil, type ServiceProcess } from '../support/service.js';
+import { metric, startService, stopService, waitUntil, type ServiceProcess } from '../support/service.js';
 
 jest.setTimeout(120_000);
 
@@ -75,12 +75,6 @@ async function version(): Promise<number> {
     headers: { 'cache-control': 'no-cache' },
   });
   return ((await response.json()) as { version: number }).version;
-}
-
-async function sample(url: string, name: string): Promise<number> {
-  const metrics = await (await fetch(`${url}/metrics`)).text();
-  const line = metrics.split('\n').find((each) => each.startsWith(`${name} `));
-  return Number(line?.slice(name.length));
 }
 
 /** The status of a request from another address of this machine. */
@@ -159,7 +153,7 @@ describe('a client that sends slowly', () => {
     expect(client.statuses).toEqual([408]);
     expect(client.isClosed).toBe(true);
     expect(await version()).toBe(before);
-    expect(await sample(service.url, 'bank_ledger_queue_depth{shard="0"}')).toBe(0);
+    expect(await metric(service, 'bank_ledger_queue_depth{shard="0"}')).toBe(0);
     // Nothing was applied, so the key is free.
     const again = await open();
     again.send(head + body);
@@ -224,15 +218,15 @@ describe('a connection', () => {
       });
     await Promise.all(Array.from({ length: LISTING }, (_, index) => post(index)));
     const stop = goodClient(service.url);
-    const residentBefore = await sample(service.url, 'process_resident_memory_bytes');
+    const residentBefore = await metric(service, 'process_resident_memory_bytes');
     const deaf = await Promise.all(Array.from({ length: DEAF }, () => open(service.url, false)));
     const request = `GET /accounts/${accountId}/transactions?limit=200 HTTP/1.1\r\nHost: bank\r\n\r\n`;
     const resident: number[] = [];
     const ask = async () => {
       for (const client of deaf) client.send(request.repeat(4));
       await sleep(50);
-      resident.push(await sample(service.url, 'process_resident_memory_bytes'));
-      return (await sample(service.url, 'bank_http_connections')) < DEAF;
+      resident.push(await metric(service, 'process_resident_memory_bytes'));
+      return (await metric(service, 'bank_http_connections')) < DEAF;
     };
     await waitUntil(ask, 4 * NOTICED_MS);
     // Of each connection 4 answers of some 30 KB, and what the garbage collector leaves.
@@ -247,16 +241,16 @@ describe('many connections', () => {
       environment: { DATABASE_URL: database.url, AUTH: 'off', HTTP_REQUEST_TIMEOUT_MS: '90000' },
     });
     try {
-      const residentBefore = await sample(own.url, 'process_resident_memory_bytes');
+      const residentBefore = await metric(own, 'process_resident_memory_bytes');
       const idle: RawClient[] = [];
       const stop = goodClient(own.url);
       while (idle.length < 2_000)
         idle.push(...(await Promise.all(Array.from({ length: 200 }, () => open(own.url)))));
-      await waitUntil(async () => (await sample(own.url, 'bank_http_connections')) >= 2_000, NOTICED_MS);
+      await waitUntil(async () => (await metric(own, 'bank_http_connections')) >= 2_000, NOTICED_MS);
       await sleep(1_000);
       await stop();
       expect(idle.filter(({ isClosed }) => isClosed)).toEqual([]);
-      const resident = await sample(own.url, 'process_resident_memory_bytes');
+      const resident = await metric(own, 'process_resident_memory_bytes');
       expect(resident - residentBefore).toBeLessThan(150 * 2 ** 20);
       // They have never sent anything, and do not hold up the stop.
       own.child.kill('SIGTERM');
@@ -299,7 +293,7 @@ describe('many connections', () => {
     try {
       const { head, body } = posting('stopping');
       for (const bytes of ['', head.slice(0, 30), head + body.slice(0, 5)]) (await open(own.url)).send(bytes);
-      await waitUntil(async () => (await sample(own.url, 'bank_http_connections')) >= 3, NOTICED_MS);
+      await waitUntil(async () => (await metric(own, 'bank_http_connections')) >= 3, NOTICED_MS);
       own.child.kill('SIGTERM');
       const ended = await Promise.race([own.exited, sleep(30_000, 'still stopping', { ref: false })]);
       expect(ended).toBe(0);

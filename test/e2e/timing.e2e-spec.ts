@@ -1,7 +1,7 @@
 import { Agent, request, type RequestOptions } from 'node:http';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
-import { seedShard } from '../../src/cli/seed.js';
+import { seedShard } from '../../src/admin/seed.js';
 import { startInstance, type TestApp } from '../support/app.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { Wallet } from '../support/wallet.js';

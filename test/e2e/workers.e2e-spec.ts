@@ -2,8 +2,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jes
 import { spawnSync } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
-import { createKey } from '../../src/cli/keys.js';
-import { verifyBank } from '../../src/cli/verify.js';
+import { createKey } from '../../src/admin/keys.js';
+import { verifyBank } from '../../src/admin/verify/verify.js';
 import { startCli } from '../support/cli.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { RawClient } from '../support/raw-client.js';

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { Client } from 'pg';
-import { seedShard } from '../../src/cli/seed.js';
+import { seedShard } from '../../src/admin/seed.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
 import { AccountOwners, VALID_MS } from '../../src/ledger/read/account-owners.js';
 import type { LedgerReader } from '../../src/ledger/read/ledger-reader.js';

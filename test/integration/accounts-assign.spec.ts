@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
-import { assignAccounts } from '../../src/cli/accounts-assign.js';
-import { seedBank } from '../../src/cli/seed.js';
+import { assignAccounts } from '../../src/admin/assign-accounts.js';
+import { seedBank } from '../../src/admin/seed.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { shardList } from '../support/app.js';

@@ -4,7 +4,7 @@ import { CredentialStoreUnavailableError } from '../../src/access/access-errors.
 import { generateKey } from '../../src/access/api-key.js';
 import { ApiKeys, VALID_MS } from '../../src/access/api-keys.js';
 import { ApiKeyStore, type ValidKey } from '../../src/access/api-key-store.js';
-import { createKey, listKeys, revokeKey } from '../../src/cli/keys.js';
+import { createKey, listKeys, revokeKey } from '../../src/admin/keys.js';
 import { createDataSource } from '../../src/storage/data-source.js';
 import { ShardPool } from '../../src/storage/shard-pool.js';
 import { pass } from '../support/clock.js';

@@ -1,13 +1,13 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { chainAll } from '../../tools/bench/chained.js';
-import { archiveBank, type ArchiveOptions } from '../../src/cli/archive.js';
-import { verifyBank } from '../../src/cli/verify.js';
+import { archiveBank, type ArchiveOptions } from '../../src/admin/archive.js';
+import { verifyBank } from '../../src/admin/verify/verify.js';
 import { tablesOf } from '../../src/storage/tables.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
 import type { PostingCommand } from '../../src/domain/transaction.js';
 import { Outbox } from '../../src/messaging/outbox.js';
-import { InterruptedError } from '../../src/app/user-message.js';
+import { InterruptedError } from '../../src/cli/interrupted.js';
 import { startCli } from '../support/cli.js';
 import { countdown, openReader, openWithHistory, timeOf, walk } from '../support/history.js';
 import { openLedger, failureOf, type TestLedger } from '../support/ledger.js';

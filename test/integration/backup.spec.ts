@@ -16,26 +16,28 @@ import { join } from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { EmbeddedPostgres } from '@scalable-banking/embedded-postgres';
-import { Client } from 'pg';
 import { recordActOn } from '../../src/audit/audit-log.js';
-import { archiveBank } from '../../src/cli/archive.js';
-import { readEvents } from '../../src/cli/audit.js';
-import { BACKED_UP, type BackupFile, type Manifest } from '../../src/cli/backup-format.js';
-import { backupBank } from '../../src/cli/backup.js';
-import { restoreBank, restoreText, type RestoreOptions } from '../../src/cli/restore.js';
-import { seedBank } from '../../src/cli/seed.js';
-import { verifyBank } from '../../src/cli/verify.js';
+import { archiveBank } from '../../src/admin/archive.js';
+import { readEvents } from '../../src/admin/audit/events.js';
+import type { BackupFile, Manifest } from '../../src/admin/backup/format.js';
+import { backupBank } from '../../src/admin/backup/backup.js';
+import { restoreBank, type RestoreOptions } from '../../src/admin/backup/restore.js';
+import { restoreText } from '../../src/cli/restore.js';
+import { seedBank } from '../../src/admin/seed.js';
+import { verifyBank } from '../../src/admin/verify/verify.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { MIGRATIONS } from '../../src/storage/data-source.js';
 import { EMBEDDED_NAMES } from '../../src/app/embedded-bank.js';
 import { prepareTables, ShardMismatchError } from '../../src/storage/migrate.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
+import { BANK_TABLES } from '../../src/storage/tables.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
-import { userMessage, CommandError } from '../../src/app/user-message.js';
+import { userMessage } from '../../src/app/user-message.js';
+import { CommandError } from '../../src/admin/command-error.js';
 import { startInstance } from '../support/app.js';
 import { startCli } from '../support/cli.js';
 import { openLedger } from '../support/ledger.js';
-import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
+import { createEmptyTestDatabase, query, type TestDatabase } from '../support/postgres.js';
 import { temporaryDataDir, waitUntil } from '../support/service.js';
 
 let source: TestDatabase;
@@ -56,8 +58,8 @@ beforeEach(() => {
 /** Schemas are dropped faster than databases are made. The session of a killed process may still be there. */
 async function clear(database: TestDatabase): Promise<void> {
   const others = 'datname = current_database() AND pid <> pg_backend_pid()';
-  await on(database, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE ${others}`);
-  await on(database, 'DROP SCHEMA IF EXISTS bank, bank_0, bank_1 CASCADE');
+  await query(database.url, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE ${others}`);
+  await query(database.url, 'DROP SCHEMA IF EXISTS bank, bank_0, bank_1 CASCADE');
 }
 
 afterEach(async () => {
@@ -75,16 +77,6 @@ const shardsIn = ({ url }: TestDatabase): ShardAddress[] => [
   { url, schema: 'bank_0' },
   { url, schema: 'bank_1' },
 ];
-
-async function on<Row extends object>({ url }: { url: string }, sql: string): Promise<Row[]> {
-  const client = new Client({ connectionString: url });
-  await client.connect();
-  try {
-    return (await client.query<Row>(sql)).rows;
-  } finally {
-    await client.end();
-  }
-}
 
 const to = (name = 'backup') => join(folder, name);
 const backup = async (shards: readonly ShardAddress[], name?: string) =>
@@ -124,12 +116,12 @@ function rewriteManifest(change: (body: Manifest) => void): void {
 
 /** Expects that a restore has left nothing: only empty tables that are not a bank. */
 async function expectNothing(database: TestDatabase): Promise<void> {
-  const tables = await on<{ name: string }>(
-    database,
+  const tables = await query<{ name: string }>(
+    database.url,
     `SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables
      WHERE tablename IN ('accounts', 'transactions', 'archived_transactions', 'outbox', 'shard_identity')`,
   );
-  for (const { name } of tables) expect(await on(database, `SELECT FROM ${name}`)).toEqual([]);
+  for (const { name } of tables) expect(await query(database.url, `SELECT FROM ${name}`)).toEqual([]);
 }
 
 describe('a backup', () => {
@@ -168,12 +160,12 @@ describe('a backup', () => {
     expect(await verifyBank(bankIn(target))).toMatchObject({ accounts, transactions, balance, ok: true });
     // Backed up once more, each account, transaction and waiting event is the same text.
     expect(contents(await backup(bankIn(target), 'again'))).toEqual(contents(manifest));
-    const ids = await on<{ id: number }>(
-      target,
+    const ids = await query<{ id: number }>(
+      target.url,
       `SELECT transaction_id::int AS id FROM bank.transactions
        UNION ALL SELECT transaction_id::int FROM bank.archived_transactions`,
     );
-    expect(await on(target, 'SELECT FROM bank.archived_transactions LIMIT 1')).toHaveLength(1);
+    expect(await query(target.url, 'SELECT FROM bank.archived_transactions LIMIT 1')).toHaveLength(1);
     const restored = new Set(ids.map(({ id }) => id));
     expect(before.filter((id) => !restored.has(id))).toEqual([]);
     const reopened = await openLedger(target.url);
@@ -186,15 +178,15 @@ describe('a backup', () => {
   it('holds every table and every column of the schema', async () => {
     await foundBank(bankIn(source));
     const { shards } = await backup(bankIn(source));
-    const tables = await on<{ name: string }>(
-      source,
+    const tables = await query<{ name: string }>(
+      source.url,
       `SELECT tablename AS name FROM pg_tables WHERE schemaname = 'bank'`,
     );
-    const known = [...BACKED_UP.map(({ table }) => table as string), 'shard_identity', 'migrations'];
+    const known = [...BANK_TABLES.map(({ name }) => name), 'migrations'];
     expect(tables.map(({ name }) => name).sort()).toEqual(known.sort());
     for (const { table, columns } of shards[0]?.files ?? []) {
-      const found = await on<{ name: string }>(
-        source,
+      const found = await query<{ name: string }>(
+        source.url,
         `SELECT column_name::text AS name FROM information_schema.columns
          WHERE table_schema = 'bank' AND table_name = '${table}'`,
       );
@@ -204,7 +196,7 @@ describe('a backup', () => {
 
   it('reports inconsistent books, and stores and restores them unchanged', async () => {
     await foundBank(bankIn(source));
-    await on(source, 'UPDATE bank.accounts SET balance = 351 WHERE account_id = 2');
+    await query(source.url, 'UPDATE bank.accounts SET balance = 351 WHERE account_id = 2');
     const { shards } = await backup(bankIn(source));
     expect(shards[0]?.books).toEqual({ accounts: 5, transactions: 5, balance: '1751.00', faulty: 1 });
     expect((await restore(bankIn(target))).totals.faulty).toBe(1);
@@ -271,8 +263,8 @@ describe('a backup', () => {
     const backing = backup(bankIn(source));
     await waitForPart('shard-0/transactions.csv.gz');
     const ended = expect(backing).rejects.toThrow();
-    await on(
-      source,
+    await query(
+      source.url,
       `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'bank-backup'`,
     );
     await ended;
@@ -306,8 +298,8 @@ describe('a backup', () => {
 
 /** Reading the outbox, which a backup does last, takes a minute from here on. */
 async function holdUpOutbox(database: TestDatabase): Promise<void> {
-  await on(
-    database,
+  await query(
+    database.url,
     `ALTER TABLE bank.outbox RENAME TO slow;
      CREATE VIEW bank.outbox AS SELECT * FROM bank.slow WHERE (SELECT pg_sleep(60)::text) IS NOT NULL`,
   );
@@ -365,7 +357,7 @@ describe('a restored bank', () => {
     const { bankId } = await restore(shardsIn(target));
     expect(bankId).not.toBe(oldId);
     // As if it had been killed between the two commits, of which that of shard 0 is the last.
-    await on(target, 'DROP SCHEMA bank_0 CASCADE');
+    await query(target.url, 'DROP SCHEMA bank_0 CASCADE');
     await expect(bootstrapShards(shardsIn(target))).rejects.toThrow('is listed as shard 0 of the bank');
     const steps: string[] = [];
     expect((await restore(shardsIn(target), { onStep: (step) => steps.push(step) })).bankId).toBe(bankId);
@@ -374,8 +366,8 @@ describe('a restored bank', () => {
     expect(contents(await backup(shardsIn(target), 'again'))).toEqual(contents(manifest));
 
     await seedBank(shardsIn(target), { accounts: 2, balance: 1n });
-    const newest = await on<{ id: number }>(
-      target,
+    const newest = await query<{ id: number }>(
+      target.url,
       `SELECT max(account_id)::int AS id FROM bank_0.accounts UNION ALL SELECT max(account_id)::int FROM bank_1.accounts`,
     );
     expect(newest).toEqual([{ id: 7 + 2_000_000 + 2 }, { id: 6 + 2_000_000 + 2 }]);
@@ -394,7 +386,7 @@ describe('a restored bank', () => {
     expect(await verifyBank(shardsIn(target))).toMatchObject({ accounts: 3, ok: true });
     expect((await bootstrapShards(shardsIn(target))).bankId).toBe(bankId);
     // As if it had been killed between the two commits: one shard restored, the other only founded.
-    await on(target, `UPDATE bank_0.shard_identity SET bank_id = '${founded.bankId}'`);
+    await query(target.url, `UPDATE bank_0.shard_identity SET bank_id = '${founded.bankId}'`);
     await expect(bootstrapShards(shardsIn(target))).rejects.toThrow(ShardMismatchError);
   });
 
@@ -440,14 +432,14 @@ describe('a restored bank', () => {
     );
     const place = { index: 0, count: 1 };
     await prepareTables(bankIn(source)[0] as ShardAddress, place, older);
-    await on(
-      source,
+    await query(
+      source.url,
       `INSERT INTO bank.shard_identity (bank_id, shard_index, shard_count) VALUES (gen_random_uuid(), 0, 1)`,
     );
     if (formatVersion >= 3) await seedBank(bankIn(source), { accounts: 4, balance: 1n });
     else {
-      await on(
-        source,
+      await query(
+        source.url,
         `INSERT INTO bank.accounts (balance, version) SELECT 0.01, 2 FROM generate_series(1, 4);
          INSERT INTO bank.transactions (account_id, type, amount, balance_after, version_after)
            SELECT account_id, 'credit', 0.01, 0.01, 2 FROM bank.accounts`,
@@ -466,10 +458,10 @@ describe('a restored bank', () => {
       : ['bank.migrated', 'bank.restored'];
     expect((await actsIn(bankIn(target))).map(({ action }) => action)).toEqual(acts);
     // Its files do not fit the newest schema.
-    await on(target, 'DROP SCHEMA bank CASCADE');
+    await query(target.url, 'DROP SCHEMA bank CASCADE');
     await bootstrapShards(bankIn(target));
     await expect(restore(bankIn(target))).rejects.toThrow('restore into a database without a bank');
-    expect(await on(target, 'SELECT FROM bank.accounts')).toEqual([]);
+    expect(await query(target.url, 'SELECT FROM bank.accounts')).toEqual([]);
   });
 });
 
@@ -649,14 +641,14 @@ describe('not restored', () => {
     await expect(restore(bankIn(target), { sha256: '0'.repeat(64) })).rejects.toThrow(
       'is not the one that --sha256 names',
     );
-    expect(await on(target, `SELECT FROM pg_namespace WHERE nspname = 'bank'`)).toEqual([]);
+    expect(await query(target.url, `SELECT FROM pg_namespace WHERE nspname = 'bank'`)).toEqual([]);
   });
 
   it('is anything into the bank itself: the message says what was found and that nothing was done', async () => {
     const again = await restoreBank(bankIn(source), { from: to(), skipIds: 0 });
     expect(again).toMatchObject({ restored: [], found: [{ shard: 0, differ: [] }] });
     expect(restoreText(again)).toMatch(/^Nothing was restored: the bank \S+ held the backup's 5 account/);
-    await on(source, 'DELETE FROM bank.outbox');
+    await query(source.url, 'DELETE FROM bank.outbox');
     const emptied = await restoreBank(bankIn(source), { from: to(), skipIds: 0 });
     expect(restoreText(emptied)).toContain(
       'are those of the backup, row by row. These tables differ: outbox.',
@@ -678,27 +670,27 @@ describe('not restored', () => {
 
   it('is a backup into the place to which a shard is being moved', async () => {
     await bootstrapShards(bankIn(target));
-    await on(target, 'CREATE TABLE bank.shard_arriving ()');
+    await query(target.url, 'CREATE TABLE bank.shard_arriving ()');
     await expect(restore(bankIn(target))).rejects.toThrow('is the target of `shards move`');
   });
 
   it('is half a backup: a restore that loses its session leaves nothing, and can be run again', async () => {
     await bootstrapShards(bankIn(target));
-    await on(
-      target,
+    await query(
+      target.url,
       `CREATE FUNCTION bank.wait() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(60); RETURN NEW; END';
        CREATE TRIGGER wait BEFORE INSERT ON bank.transactions FOR EACH ROW EXECUTE FUNCTION bank.wait()`,
     );
     const restoring = restore(bankIn(target)).catch((reason: unknown) => reason);
     const session = `FROM pg_stat_activity WHERE application_name = 'bank-restore' AND wait_event = 'PgSleep'`;
     await waitUntil(
-      async () => (await on(target, `SELECT pg_terminate_backend(pid) ${session}`)).length > 0,
+      async () => (await query(target.url, `SELECT pg_terminate_backend(pid) ${session}`)).length > 0,
       20_000,
     );
     const error = await restoring;
     expect(userMessage(error)).toMatch(/^the database failed: /);
-    expect(await on(target, 'SELECT FROM bank.accounts')).toEqual([]);
-    await on(target, 'DROP TRIGGER wait ON bank.transactions');
+    expect(await query(target.url, 'SELECT FROM bank.accounts')).toEqual([]);
+    await query(target.url, 'DROP TRIGGER wait ON bank.transactions');
     await restore(bankIn(target));
     expect(await verifyBank(bankIn(target))).toMatchObject({ accounts: 5, ok: true });
   });
@@ -737,7 +729,10 @@ describe('backup and restore from the command line', () => {
       const again = await open(fresh);
       const shards = [{ url: again.url, schema: 'bank' }];
       await seedBank(shards, { accounts: 1, balance: 1n });
-      const newest = await on<{ id: number }>(again, 'SELECT max(account_id)::int AS id FROM bank.accounts');
+      const newest = await query<{ id: number }>(
+        again.url,
+        'SELECT max(account_id)::int AS id FROM bank.accounts',
+      );
       expect(await verifyBank(shards)).toMatchObject({ accounts: 4, balance: '1050.01', ok: true });
       await again.close();
       expect(newest).toEqual([{ id: 1_000_000_004 }]);
@@ -749,7 +744,7 @@ describe('backup and restore from the command line', () => {
 
   it('exits with 1 when the books are inconsistent', async () => {
     await foundBank(bankIn(source));
-    await on(source, 'UPDATE bank.accounts SET balance = 351 WHERE account_id = 2');
+    await query(source.url, 'UPDATE bank.accounts SET balance = 351 WHERE account_id = 2');
     const backedUp = await startCli(['backup', '--to', to()], { DATABASE_URL: source.url }).ended;
     expect(backedUp.code).toBe(1);
     expect(backedUp.stdout).toContain('The books are NOT whole: 1 account(s) fail');
@@ -761,7 +756,7 @@ describe('backup and restore from the command line', () => {
   it('exits with 1 when the audit log is inconsistent', async () => {
     await foundBank(bankIn(source));
     await recordActOn(bankIn(source), { action: 'account.reset', details: { account: 1 } });
-    await on(source, `UPDATE bank.audit_events SET actor = 'somebody else'`);
+    await query(source.url, `UPDATE bank.audit_events SET actor = 'somebody else'`);
     await backup(bankIn(source));
     const restored = await startCli(['restore', '--from', to()], { DATABASE_URL: target.url }).ended;
     expect(restored.code).toBe(1);

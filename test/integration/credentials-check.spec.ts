@@ -3,7 +3,7 @@ import { pino } from 'pino';
 import { Client } from 'pg';
 import { checkCredentials } from '../../src/app/credentials-check.js';
 import type { Scope } from '../../src/access/principal.js';
-import { createKey, revokeKey, rotateKey, type KeyCreated } from '../../src/cli/keys.js';
+import { createKey, revokeKey, rotateKey, type KeyCreated } from '../../src/admin/keys.js';
 import { loadConfig } from '../../src/config/config.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';

@@ -3,7 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/glob
 import { Client } from 'pg';
 import { startPgBouncer } from '../../tools/stack/servers/pgbouncer.js';
 import { startPostgres, type PostgresServer } from '../../tools/stack/servers/postgres.js';
-import { createKey } from '../../src/cli/keys.js';
+import { createKey } from '../../src/admin/keys.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { COMMIT_DURABLY, NotDurableError } from '../../src/storage/durability.js';
 import { shardList, startInstance } from '../support/app.js';

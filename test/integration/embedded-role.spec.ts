@@ -13,22 +13,21 @@ import {
 } from '@scalable-banking/embedded-postgres';
 import { Client, escapeIdentifier } from 'pg';
 import type { AuditLog } from '../../src/audit/audit-log.js';
-import { archiveBank } from '../../src/cli/archive.js';
-import { readEvents } from '../../src/cli/audit.js';
-import { backupBank } from '../../src/cli/backup.js';
-import { restoreBank } from '../../src/cli/restore.js';
-import { seedBank } from '../../src/cli/seed.js';
-import { moveShard } from '../../src/cli/shard-move.js';
-import { verifyBank } from '../../src/cli/verify.js';
+import { archiveBank } from '../../src/admin/archive.js';
+import { readEvents } from '../../src/admin/audit/events.js';
+import { backupBank } from '../../src/admin/backup/backup.js';
+import { restoreBank } from '../../src/admin/backup/restore.js';
+import { seedBank } from '../../src/admin/seed.js';
+import { relocateShard } from '../../src/admin/relocation/relocate.js';
+import { verifyBank } from '../../src/admin/verify/verify.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { MIGRATIONS } from '../../src/storage/data-source.js';
 import { EMBEDDED_NAMES, handOver } from '../../src/app/embedded-bank.js';
 import { prepareTables } from '../../src/storage/migrate.js';
-import type { ShardAddress } from '../../src/config/shard-address.js';
 import { startPostgres, type PostgresServer } from '../../tools/stack/servers/postgres.js';
 import { startCli } from '../support/cli.js';
 import { openLedger } from '../support/ledger.js';
-import { createEmptyTestDatabase } from '../support/postgres.js';
+import { createEmptyTestDatabase, onTestServer } from '../support/postgres.js';
 import { startService, stopService, temporaryDataDir } from '../support/service.js';
 
 /** As the release before made it: the superuser is the only role, and owns the bank. */
@@ -149,10 +148,10 @@ describe('the role of an embedded bank', () => {
       const there = new URL(target.url);
       const database = escapeIdentifier(there.pathname.slice(1));
       // The server of the tests is an embedded one, too, and has the role.
-      await onTarget(`ALTER ROLE bank_service PASSWORD '${new URL(roleUrl()).password}'`);
-      await onTarget(`ALTER DATABASE ${database} OWNER TO bank_service`);
+      await onTestServer(`ALTER ROLE bank_service PASSWORD '${new URL(roleUrl()).password}'`);
+      await onTestServer(`ALTER DATABASE ${database} OWNER TO bank_service`);
       [there.username, there.password] = ['', ''];
-      await moveShard(shards[0] as ShardAddress, PLACE, there.href, { maxPauseMs: 5_000 });
+      await relocateShard(shards, 0, there.href, { maxPauseMs: 5_000 });
       expect(await verifyBank((await bootstrapShards(shards)).shards)).toMatchObject(whole);
     } finally {
       rmSync(folder, { recursive: true, force: true });
@@ -200,9 +199,3 @@ it('is created by the service and the command line on a data folder of the previ
     folder.remove();
   }
 }, 60_000);
-
-async function onTarget(sql: string): Promise<void> {
-  const client = new Client({ connectionString: process.env['TEST_POSTGRES_URL'] });
-  await client.connect();
-  await client.query(sql).finally(() => client.end());
-}

@@ -2,8 +2,9 @@ import { userInfo } from 'node:os';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { hashOfKey, isKey } from '../../src/access/api-key.js';
-import { readEvents } from '../../src/cli/audit.js';
-import { createKey, keysText, listKeys, revokeKey, rotateKey, type KeyCreated } from '../../src/cli/keys.js';
+import { readEvents } from '../../src/admin/audit/events.js';
+import { createKey, listKeys, revokeKey, rotateKey, type KeyCreated } from '../../src/admin/keys.js';
+import { keysText } from '../../src/cli/keys-list.js';
 import { startCli } from '../support/cli.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 

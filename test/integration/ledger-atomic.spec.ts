@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
-import { verifyBank } from '../../src/cli/verify.js';
+import { verifyBank } from '../../src/admin/verify/verify.js';
 import { LedgerError } from '../../src/domain/errors.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
 import type { PostingCommand, Transaction } from '../../src/domain/transaction.js';

@@ -1,7 +1,6 @@
 import { createServer } from 'node:net';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { connect, type ConsumeMessage } from 'amqplib';
-import { Client } from 'pg';
 import { startRabbitMq, type RabbitMqServer } from '../../tools/stack/servers/rabbitmq.js';
 import { tablesOf } from '../../src/storage/tables.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
@@ -16,9 +15,9 @@ import { openAccount, startApp, startInstance, type TestApp } from '../support/a
 import { startCli } from '../support/cli.js';
 import { expectEverythingArrived, isValidEvent, Listener, Load } from '../support/events.js';
 import { openLedger } from '../support/ledger.js';
-import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
+import { createTestDatabase, query, type TestDatabase } from '../support/postgres.js';
 import { PostgresProxy, type AtCommit } from '../../tools/stack/proxies/postgres-proxy.js';
-import { startService, waitUntil } from '../support/service.js';
+import { metric, startService, waitUntil } from '../support/service.js';
 
 /** Far more than a posting takes on a busy machine, far less than the broker is away. */
 const PROMPT_MS = 3_000;
@@ -46,18 +45,11 @@ const settings = (more: Record<string, string> = {}) => ({
 /** With a broker that hangs. */
 const IMPATIENT = { rabbitmq: { confirmTimeoutMs: 2_000 } };
 
-/** The value of one sample, labels included; undefined: there is none. */
-async function metric(app: { url: string }, sample: string): Promise<number | undefined> {
-  const text = await (await fetch(`${app.url}/metrics`)).text();
-  const line = text.split('\n').find((each) => each.startsWith(`${sample} `));
-  return line === undefined ? undefined : Number(line.slice(sample.length + 1));
-}
-
 const becomes = (app: { url: string }, sample: string, value: number) =>
   waitUntil(async () => (await metric(app, sample)) === value, 30_000);
 
 const becomesPositive = (app: { url: string }, sample: string) =>
-  waitUntil(async () => ((await metric(app, sample)) ?? 0) > 0, 30_000);
+  waitUntil(async () => (await metric(app, sample)) > 0, 30_000);
 
 async function openAccounts(app: TestApp, count: number): Promise<number[]> {
   return Promise.all(Array.from({ length: count }, () => openAccount(app, '10.00')));
@@ -83,7 +75,7 @@ describe('a service with RabbitMQ', () => {
     const [message] = messages;
     const event: unknown = JSON.parse(String(message?.content));
     expect(isValidEvent(event)).toBe(true);
-    const [bank] = await rowsOf(app.databaseUrl, 'SELECT bank_id FROM bank.shard_identity');
+    const [bank] = await query(app.databaseUrl, 'SELECT bank_id FROM bank.shard_identity');
     expect(event).toMatchObject({
       id: 'txn1',
       source: `urn:uuid:${String(bank?.bank_id)}`,
@@ -107,7 +99,7 @@ describe('a service with RabbitMQ', () => {
     const load = new Load([app.url], accountIds);
     await load.more(30);
     const unroutable = 'bank_outbox_publish_failures_total{shard="0",reason="unroutable"}';
-    await waitUntil(async () => ((await metric(app, unroutable)) ?? 0) >= 2, 20_000);
+    await waitUntil(async () => (await metric(app, unroutable)) >= 2, 20_000);
     await becomesPositive(app, 'bank_outbox_backlog_rows{shard="0"}');
     await becomesPositive(app, 'bank_outbox_oldest_age_seconds{shard="0"}');
     const listener = await Listener.start(broker, exchange);
@@ -381,13 +373,3 @@ describe('events tail', () => {
     expect(stderr).toContain(message);
   });
 });
-
-async function rowsOf(url: string, sql: string): Promise<Record<string, unknown>[]> {
-  const client = new Client({ connectionString: url });
-  await client.connect();
-  try {
-    return (await client.query<Record<string, unknown>>(sql)).rows;
-  } finally {
-    await client.end();
-  }
-}

@@ -3,13 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client, escapeIdentifier } from 'pg';
-import { archiveBank } from '../../src/cli/archive.js';
+import { archiveBank } from '../../src/admin/archive.js';
 import { recordActOn } from '../../src/audit/audit-log.js';
-import { backupBank } from '../../src/cli/backup.js';
-import { restoreBank } from '../../src/cli/restore.js';
-import { seedBank } from '../../src/cli/seed.js';
-import { moveShard } from '../../src/cli/shard-move.js';
-import { verifyBank } from '../../src/cli/verify.js';
+import { backupBank } from '../../src/admin/backup/backup.js';
+import { restoreBank } from '../../src/admin/backup/restore.js';
+import { seedBank } from '../../src/admin/seed.js';
+import { relocateShard } from '../../src/admin/relocation/relocate.js';
+import { verifyBank } from '../../src/admin/verify/verify.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { migrate } from '../../src/storage/migrate.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
@@ -199,7 +199,7 @@ describe("the service's role", () => {
       await backupBank(bank(), { to: backup });
       await restoreBank([addressOf(other)], { from: backup, skipIds: 10 });
       const { host, pathname } = new URL(target.url);
-      await moveShard(addressOf(other), { index: 0, count: 1 }, `postgresql://${host}${pathname}`, {
+      await relocateShard([addressOf(other)], 0, `postgresql://${host}${pathname}`, {
         maxPauseMs: 10_000,
       });
       const app = await startInstance(other.url, {

@@ -1,28 +1,29 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { EmbeddedPostgres } from '@scalable-banking/embedded-postgres';
 import { Client } from 'pg';
-import { assignAccounts } from '../../src/cli/accounts-assign.js';
-import { archiveBank } from '../../src/cli/archive.js';
-import { BACKED_UP } from '../../src/cli/backup-format.js';
-import { digestSince, NOTHING } from '../../src/cli/shard-copy.js';
-import { moveShard, type MoveOptions } from '../../src/cli/shard-move.js';
-import { seedBank } from '../../src/cli/seed.js';
-import { verifyBank } from '../../src/cli/verify.js';
+import { assignAccounts } from '../../src/admin/assign-accounts.js';
+import { archiveBank } from '../../src/admin/archive.js';
+import { readTables } from '../../src/admin/catalogue.js';
+import { digestSince, NOTHING } from '../../src/admin/relocation/copy.js';
+import { relocateShard, type RelocationOptions } from '../../src/admin/relocation/relocate.js';
+import { seedBank } from '../../src/admin/seed.js';
+import { verifyBank } from '../../src/admin/verify/verify.js';
 import { loadConfig } from '../../src/config/config.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { EMBEDDED_NAMES } from '../../src/app/embedded-bank.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
-import { tablesOf } from '../../src/storage/tables.js';
-import { InterruptedError, CommandError } from '../../src/app/user-message.js';
+import { BANK_TABLES, copiedTables } from '../../src/storage/tables.js';
+import { InterruptedError } from '../../src/cli/interrupted.js';
+import { CommandError } from '../../src/admin/command-error.js';
 import { ShardRouter } from '../../src/sharding/shard-router.js';
 import { createLogger } from '../../src/observability/logging.js';
 import { createApp } from '../../src/app/create-app.js';
-import { createEmptyTestDatabase, superuserUrl, type TestDatabase } from '../support/postgres.js';
+import { createEmptyTestDatabase, query, superuserUrl, type TestDatabase } from '../support/postgres.js';
 import { PostgresProxy } from '../../tools/stack/proxies/postgres-proxy.js';
 import { temporaryDataDir } from '../support/service.js';
 
 /** Two shards on one server; shard 1 moves to another server. */
-const PLACE = { index: 1, count: 2 };
+const MOVED = 1;
 const MAX_PAUSE_MS = 10_000;
 
 let dataDir: ReturnType<typeof temporaryDataDir>;
@@ -42,7 +43,7 @@ beforeAll(async () => {
   });
   // The services' user has the same password on both servers.
   const { password } = new URL(process.env['TEST_POSTGRES_URL'] ?? '');
-  await on(await superuserUrl(otherServer.url, dataDir.path), `ALTER ROLE bank PASSWORD '${password}'`);
+  await query(await superuserUrl(otherServer.url, dataDir.path), `ALTER ROLE bank PASSWORD '${password}'`);
 }, 60_000);
 
 afterAll(async () => {
@@ -53,14 +54,14 @@ afterAll(async () => {
 beforeEach(async () => {
   source = await createEmptyTestDatabase();
   targetName = new URL(source.url).pathname.slice(1);
-  await on(adminUrl(), `CREATE DATABASE ${targetName}`);
+  await query(adminUrl(), `CREATE DATABASE ${targetName}`);
   shards = [0, 1].map((index) => ({ url: source.url, schema: `bank_${index}` }));
   await bootstrapShards(shards);
 });
 
 afterEach(async () => {
   await source.drop();
-  await on(adminUrl(), `DROP DATABASE ${targetName} WITH (FORCE)`);
+  await query(adminUrl(), `DROP DATABASE ${targetName} WITH (FORCE)`);
 });
 
 /** With the password that was changed. */
@@ -82,18 +83,11 @@ function targetUrl(): string {
   return `postgresql://${hostname}:${port}${pathname}`;
 }
 
-async function on<Row extends object>(url: string, sql: string, parameters: unknown[] = []): Promise<Row[]> {
-  const client = new Client({ connectionString: url });
-  await client.connect();
-  try {
-    return (await client.query<Row>(sql, parameters)).rows;
-  } finally {
-    await client.end();
-  }
-}
-
-const move = (options: Partial<MoveOptions> = {}, from = shards[1] as ShardAddress) =>
-  moveShard(from, PLACE, targetUrl(), { maxPauseMs: MAX_PAUSE_MS, ...options });
+const move = (options: Partial<RelocationOptions> = {}, from = shards[1] as ShardAddress) =>
+  relocateShard([shards[0] as ShardAddress, from], MOVED, targetUrl(), {
+    maxPauseMs: MAX_PAUSE_MS,
+    ...options,
+  });
 
 /** The bank as it must be afterwards: whole, over both servers. */
 async function expectWhole(accounts: number): Promise<void> {
@@ -155,7 +149,7 @@ function startLoad(url: string, accountIds: readonly number[]) {
 async function expectStored(acknowledged: readonly Posted[], seeded: number): Promise<void> {
   const stored = new Set<string>();
   for (const { url, schema } of [shards[0] as ShardAddress, target()]) {
-    const rows = await on<{ key: string }>(
+    const rows = await query<{ key: string }>(
       url,
       ['transactions', 'archived_transactions']
         .map(
@@ -191,7 +185,7 @@ describe('moving a shard', () => {
     await expectWhole(4_000);
 
     const reads = await fetch(`${service.url}/accounts/2/balance`);
-    const [row] = await on<{ version: string }>(
+    const [row] = await query<{ version: string }>(
       target().url,
       'SELECT version FROM bank_1.accounts WHERE account_id = 2',
     );
@@ -240,7 +234,7 @@ describe('moving a shard', () => {
     expect(runs).toBeGreaterThan(0);
     await expectStored(acknowledged, 4_000);
     await expectWhole(4_000);
-    const archived = await on(target().url, 'SELECT FROM bank_1.archived_transactions');
+    const archived = await query(target().url, 'SELECT FROM bank_1.archived_transactions');
     expect(archived.length).toBeGreaterThanOrEqual(2_000);
     expect((await archiveBank([target()], new Date())).moved).toBeGreaterThan(0);
     await expectWhole(4_000);
@@ -248,13 +242,13 @@ describe('moving a shard', () => {
 
   it('includes unpublished events, in order, and the fact that a broker gets them', async () => {
     await seedBank(shards, { accounts: 5_000, balance: 100n });
-    await on(source.url, 'UPDATE bank_1.shard_identity SET relay_to_broker = true');
+    await query(source.url, 'UPDATE bank_1.shard_identity SET relay_to_broker = true');
     const outbox = 'SELECT outbox_id, transaction_ids FROM bank_1.outbox ORDER BY outbox_id';
-    const before = await on(source.url, outbox);
+    const before = await query(source.url, outbox);
     await move();
     expect(before.length).toBeGreaterThan(1);
-    expect(await on(target().url, outbox)).toEqual(before);
-    expect(await on(target().url, 'SELECT relay_to_broker FROM bank_1.shard_identity')).toEqual([
+    expect(await query(target().url, outbox)).toEqual(before);
+    expect(await query(target().url, 'SELECT relay_to_broker FROM bank_1.shard_identity')).toEqual([
       { relay_to_broker: true },
     ]);
   });
@@ -274,13 +268,13 @@ describe('moving a shard', () => {
       `INSERT INTO bank_1.audit_events (happened_at, action, actor, details, hash)
          VALUES (now(), 'key.created', 'somebody', '{}', sha256('e'))`,
     ]) {
-      await on(source.url, sql);
+      await query(source.url, sql);
     }
     await move();
-    for (const { table } of BACKED_UP) {
+    for (const { name: table } of copiedTables(BANK_TABLES)) {
       const [left, arrived] = await Promise.all([
-        on(source.url, `SELECT * FROM bank_1.moved_${table} ORDER BY 1`),
-        on(target().url, `SELECT * FROM bank_1.${table} ORDER BY 1`),
+        query(source.url, `SELECT * FROM bank_1.moved_${table} ORDER BY 1`),
+        query(target().url, `SELECT * FROM bank_1.${table} ORDER BY 1`),
       ]);
       expect({ table, empty: left.length === 0 }).toEqual({ table, empty: false });
       expect(arrived).toEqual(left);
@@ -369,7 +363,7 @@ describe('moving a shard', () => {
       ),
     );
     expect(
-      await on(target().url, 'SELECT account_id::int, owner, revision FROM bank_1.accounts ORDER BY 1'),
+      await query(target().url, 'SELECT account_id::int, owner, revision FROM bank_1.accounts ORDER BY 1'),
     ).toEqual([
       { account_id: 2, owner: 'ada', revision: 1 },
       { account_id: 4, owner: null, revision: 2 },
@@ -422,7 +416,8 @@ describe('moving a shard', () => {
     const client = new Client({ connectionString: source.url });
     await client.connect();
     await client.query("INSERT INTO bank_1.account_openings VALUES (2, 'ada', 'key', 1.00)");
-    const digest = () => digestSince(client, tablesOf('bank_1'), NOTHING);
+    const tables = await readTables(client, 'bank_1');
+    const digest = () => digestSince({ client, schema: 'bank_1', tables }, NOTHING);
     const before = await digest();
     expect(await digest()).toEqual(before);
     await client.query(sql);
@@ -439,7 +434,7 @@ describe('moving a shard', () => {
     };
     const through = `postgresql://${hostname}:${port}${pathname}`;
     const options = { maxPauseMs: 300, onStep };
-    await expect(moveShard(shards[1] as ShardAddress, PLACE, through, options)).rejects.toThrow(
+    await expect(relocateShard(shards, MOVED, through, options)).rejects.toThrow(
       'its users would have waited for more than 300 ms',
     );
     await proxy.stop();
@@ -474,7 +469,7 @@ describe('a move rejects', () => {
       if (step.startsWith('comparing')) controller.abort(new InterruptedError('SIGINT'));
     };
     await expect(move({ onStep, signal: controller.signal })).rejects.toThrow(InterruptedError);
-    await on(target().url, DAMAGE);
+    await query(target().url, DAMAGE);
     await expect(move()).rejects.toThrow('the copy is not what the source holds');
     expect((await bootstrapShards(shards)).shards[1]?.url).toBe(source.url);
   });
@@ -486,23 +481,23 @@ describe('a move rejects', () => {
   ])('%s', async (_what, change, message) => {
     const url = new URL(targetUrl());
     change(url);
-    await expect(
-      moveShard(shards[1] as ShardAddress, PLACE, url.href, { maxPauseMs: MAX_PAUSE_MS }),
-    ).rejects.toThrow(message);
+    await expect(relocateShard(shards, MOVED, url.href, { maxPauseMs: MAX_PAUSE_MS })).rejects.toThrow(
+      message,
+    );
   });
 
   it('a target that holds a shard or other accounts', async () => {
     await bootstrapShards([{ ...target() }]);
     await expect(move()).rejects.toThrow('holds a shard already');
-    await on(target().url, 'DELETE FROM bank_1.shard_identity');
-    await on(target().url, 'INSERT INTO bank_1.accounts (balance, version) VALUES (0, 1)');
+    await query(target().url, 'DELETE FROM bank_1.shard_identity');
+    await query(target().url, 'INSERT INTO bank_1.accounts (balance, version) VALUES (0, 1)');
     await expect(move()).rejects.toThrow('holds something else than a copy of this shard');
-    expect(await on(target().url, 'SELECT account_id FROM bank_1.accounts')).toHaveLength(1);
+    expect(await query(target().url, 'SELECT account_id FROM bank_1.accounts')).toHaveLength(1);
   });
 
   it('a shard that is listed at the wrong place', async () => {
     await expect(
-      moveShard(shards[0] as ShardAddress, PLACE, targetUrl(), { maxPauseMs: MAX_PAUSE_MS }),
+      relocateShard([...shards].reverse(), MOVED, targetUrl(), { maxPauseMs: MAX_PAUSE_MS }),
     ).rejects.toThrow(/holds shard 0 of 2|keeps its schema/);
   });
 });

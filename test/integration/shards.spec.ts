@@ -1,17 +1,17 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { Client, escapeIdentifier } from 'pg';
+import { escapeIdentifier } from 'pg';
 import { pino } from 'pino';
 import { openDatabases, StartError } from '../../src/app/open-databases.js';
-import { resetAccount } from '../../src/cli/reset.js';
-import { seedBank } from '../../src/cli/seed.js';
-import { verifyBank } from '../../src/cli/verify.js';
+import { resetAccount } from '../../src/admin/reset.js';
+import { seedBank } from '../../src/admin/seed.js';
+import { verifyBank } from '../../src/admin/verify/verify.js';
 import { loadConfig } from '../../src/config/config.js';
 import { bootstrapShards, ShardsDownError } from '../../src/sharding/bootstrap-shards.js';
 import { migrate } from '../../src/storage/migrate.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { openAccount, shardList, startInstance } from '../support/app.js';
 import { PostgresProxy } from '../../tools/stack/proxies/postgres-proxy.js';
-import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
+import { createEmptyTestDatabase, query, type TestDatabase } from '../support/postgres.js';
 import { waitUntil } from '../support/service.js';
 
 const SILENT = pino({ level: 'silent' });
@@ -34,16 +34,6 @@ function spelledOtherwise({ url, schema }: ShardAddress): ShardAddress {
   return { url: other.href, schema };
 }
 
-async function rows<Row extends object>(url: string, sql: string): Promise<Row[]> {
-  const client = new Client({ connectionString: url });
-  await client.connect();
-  try {
-    return (await client.query<Row>(sql)).rows;
-  } finally {
-    await client.end();
-  }
-}
-
 interface Recorded {
   readonly bank_id: string;
   readonly shard_index: number;
@@ -54,7 +44,7 @@ interface Recorded {
 const recorded = async (shards: readonly ShardAddress[]) =>
   Promise.all(
     shards.map(async ({ url, schema }) => {
-      const [row] = await rows<Recorded>(
+      const [row] = await query<Recorded>(
         url,
         `SELECT bank_id, shard_index, shard_count FROM ${schema}.shard_identity`,
       );
@@ -63,7 +53,7 @@ const recorded = async (shards: readonly ShardAddress[]) =>
   );
 
 const openAccounts = (shard: ShardAddress, count = 1) =>
-  rows(
+  query(
     shard.url,
     `INSERT INTO ${shard.schema}.accounts (balance, version) SELECT 0, 1 FROM generate_series(1, ${count})`,
   );
@@ -78,7 +68,7 @@ describe('creating a bank', () => {
     expect(down.size).toBe(0);
     for (const [index, shard] of shards.entries()) {
       await openAccounts(shard, 3);
-      const ids = await rows(
+      const ids = await query(
         shard.url,
         `SELECT account_id::int AS id FROM ${shard.schema}.accounts ORDER BY 1`,
       );
@@ -162,7 +152,7 @@ describe('a list of shards that is not the bank', () => {
     await expect(bootstrapShards([shard(0), empty, shard(2)])).rejects.toThrow(
       `schema "empty" is listed as shard 1 of the bank ${bankId} but holds no shard: a wrong address?`,
     );
-    expect(await rows(database.url, `SELECT FROM pg_namespace WHERE nspname = 'empty'`)).toEqual([]);
+    expect(await query(database.url, `SELECT FROM pg_namespace WHERE nspname = 'empty'`)).toEqual([]);
   });
 
   it('is rejected with an empty schema in place of the first shard, once the bank is in use', async () => {
@@ -268,23 +258,23 @@ describe('a role for each shard that may use one schema only', () => {
   const create = async (schemaFor: (role: string, schema: string) => string) => {
     const suffix = database.url.slice(-12);
     roles = Array.from({ length: COUNT }, (_, index) => `shard_${index}_${suffix}`);
-    await rows(database.url, 'REVOKE ALL ON SCHEMA public FROM PUBLIC');
+    await query(database.url, 'REVOKE ALL ON SCHEMA public FROM PUBLIC');
     const databaseName = escapeIdentifier(new URL(database.url).pathname.slice(1));
-    await rows(database.url, `REVOKE ALL ON DATABASE ${databaseName} FROM PUBLIC`);
+    await query(database.url, `REVOKE ALL ON DATABASE ${databaseName} FROM PUBLIC`);
     shards = [];
     for (const [index, role] of roles.entries()) {
       const schema = `bank_${index}`;
       const url = new URL(database.url);
       [url.username, url.password] = [role, 'secret'];
-      await rows(database.url, `CREATE ROLE ${role} LOGIN PASSWORD 'secret'`);
-      await rows(database.url, `GRANT CONNECT ON DATABASE ${databaseName} TO ${role}`);
-      await rows(database.url, schemaFor(role, schema));
+      await query(database.url, `CREATE ROLE ${role} LOGIN PASSWORD 'secret'`);
+      await query(database.url, `GRANT CONNECT ON DATABASE ${databaseName} TO ${role}`);
+      await query(database.url, schemaFor(role, schema));
       shards.push({ url: url.href, schema });
     }
   };
 
   afterEach(async () => {
-    for (const role of roles) await rows(database.url, `DROP OWNED BY ${role} CASCADE; DROP ROLE ${role}`);
+    for (const role of roles) await query(database.url, `DROP OWNED BY ${role} CASCADE; DROP ROLE ${role}`);
   });
 
   const OWNED = (role: string, schema: string) => `CREATE SCHEMA ${schema} AUTHORIZATION ${role}`;
@@ -322,7 +312,7 @@ describe('a role for each shard that may use one schema only', () => {
       );
       expect((await app.http.get('/health/ready')).text).toContain('"status":"ok"');
       await waitUntil(
-        async () => (await rows(first.url, 'SELECT FROM bank_0.outbox LIMIT 1')).length === 0,
+        async () => (await query(first.url, 'SELECT FROM bank_0.outbox LIMIT 1')).length === 0,
         10_000,
       );
     } finally {
@@ -338,13 +328,13 @@ describe('a role for each shard that may use one schema only', () => {
     );
     expect(await verifyBank(shards)).toMatchObject({ accounts: 12, ok: true, faults: [] });
     // The roles are as narrow as they are meant to be.
-    await expect(rows(first.url, 'SELECT FROM bank_1.accounts')).rejects.toThrow(
+    await expect(query(first.url, 'SELECT FROM bank_1.accounts')).rejects.toThrow(
       'permission denied for schema',
     );
-    await expect(rows(second.url, 'SELECT FROM bank_0.accounts')).rejects.toThrow(
+    await expect(query(second.url, 'SELECT FROM bank_0.accounts')).rejects.toThrow(
       'permission denied for schema',
     );
-    await expect(rows(first.url, 'CREATE TABLE public.other ()')).rejects.toThrow(
+    await expect(query(first.url, 'CREATE TABLE public.other ()')).rejects.toThrow(
       'permission denied for schema',
     );
   });

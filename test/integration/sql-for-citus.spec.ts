@@ -3,16 +3,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
-import { assignAccounts } from '../../src/cli/accounts-assign.js';
-import { archiveBank } from '../../src/cli/archive.js';
-import { exportHeads } from '../../src/cli/audit.js';
-import { backupBank } from '../../src/cli/backup.js';
-import { createKey, listKeys, revokeKey, rotateKey } from '../../src/cli/keys.js';
-import { restoreBank } from '../../src/cli/restore.js';
-import { seedBank } from '../../src/cli/seed.js';
-import { moveShard } from '../../src/cli/shard-move.js';
-import { listShards } from '../../src/cli/shards-list.js';
-import { verifyBank } from '../../src/cli/verify.js';
+import { assignAccounts } from '../../src/admin/assign-accounts.js';
+import { archiveBank } from '../../src/admin/archive.js';
+import { exportHeads } from '../../src/admin/audit/heads.js';
+import { backupBank } from '../../src/admin/backup/backup.js';
+import { createKey, listKeys, revokeKey, rotateKey } from '../../src/admin/keys.js';
+import { restoreBank } from '../../src/admin/backup/restore.js';
+import { seedBank } from '../../src/admin/seed.js';
+import { relocateShard } from '../../src/admin/relocation/relocate.js';
+import { listShards } from '../../src/admin/list-shards.js';
+import { verifyBank } from '../../src/admin/verify/verify.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { openAccount, startInstance } from '../support/app.js';
@@ -21,7 +21,6 @@ import { commandsOf, SqlRecorder, type Recorded } from '../support/recorded-sql.
 import { waitUntil } from '../support/service.js';
 
 const SCHEMAS = ['bank_0', 'bank_1'];
-const PLACE = { index: 1, count: 2 };
 
 /** The tests do not run Citus, so this checks that no SQL is sent that Citus rejects or runs much more slowly. */
 describe('the SQL of a bank of two shards', () => {
@@ -72,7 +71,7 @@ describe('the SQL of a bank of two shards', () => {
       await recorder.recording('move', async () => {
         const target = new URL(moved?.url ?? '');
         [target.username, target.password] = ['', ''];
-        await moveShard(shards[1] as ShardAddress, PLACE, target.href, { maxPauseMs: 10_000 });
+        await relocateShard(shards, 1, target.href, { maxPauseMs: 10_000 });
       });
     } finally {
       recorded = recorder.stop();

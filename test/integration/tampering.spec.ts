@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { Random } from '../../tools/chaos/random.js';
-import { archiveBank } from '../../src/cli/archive.js';
-import { verifyInSnapshot, type VerifyFault } from '../../src/cli/verify.js';
+import { archiveBank } from '../../src/admin/archive.js';
+import { verifyInSnapshot, type VerifyFault } from '../../src/admin/verify/verify.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
 import { openLedger } from '../support/ledger.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';

@@ -52,8 +52,8 @@ export const BUILDS = {
     file: 'ledger/write/batch-writer.js',
     edits: [
       [
-        'const outcome = await this.runner.resolve((queryRunner, client) => this.statements.wasApplied(queryRunner, client, posted));',
-        'const outcome = { applied: false, accounts: new Map() };',
+        'const outcome = await this.runner.resolve(',
+        'const outcome = await (async () => ({ applied: false, accounts: new Map() }))(',
       ],
     ],
   },

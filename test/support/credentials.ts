@@ -1,4 +1,4 @@
-import { createKey, type KeyCreated, type KeyRequest } from '../../src/cli/keys.js';
+import { createKey, type KeyCreated, type KeyRequest } from '../../src/admin/keys.js';
 import type { TestApp } from './app.js';
 
 /** Creates a key in an instance's bank. */

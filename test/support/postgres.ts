@@ -52,28 +52,23 @@ export function createEmptyTestDatabase(name = 'empty'): Promise<TestDatabase> {
 /** Creates and migrates the database that all others are copied from. */
 export async function buildTemplate(serverUrl: string): Promise<void> {
   const { migrate } = await import('../../src/storage/migrate.js');
-  await onServer(serverUrl, (client) => client.query(`CREATE DATABASE ${TEMPLATE}`));
+  await query(serverUrl, `CREATE DATABASE ${TEMPLATE}`);
   await migrate({ url: urlOf(serverUrl, TEMPLATE), schema: 'bank' }, { index: 0, count: 1 });
   // A template with a session can't be copied, so none is allowed.
-  await onServer(serverUrl, (client) =>
-    client.query(`ALTER DATABASE ${TEMPLATE} IS_TEMPLATE true ALLOW_CONNECTIONS false`),
-  );
+  await query(serverUrl, `ALTER DATABASE ${TEMPLATE} IS_TEMPLATE true ALLOW_CONNECTIONS false`);
 }
 
 async function createDatabase(name: string, template: string): Promise<TestDatabase> {
-  const serverUrl = process.env['TEST_POSTGRES_URL'];
-  if (serverUrl === undefined) throw new Error('TEST_POSTGRES_URL is not set: is globalSetup configured?');
+  const serverUrl = testServerUrl();
   const database = `${name
     .toLowerCase()
     .replaceAll(/[^a-z0-9]+/g, '_')
     .slice(0, 40)}_${randomBytes(6).toString('hex')}`;
-  await onServer(serverUrl, (client) => copyDatabase(client, database, template));
+  await withClient(serverUrl, (client) => copyDatabase(client, database, template));
   return {
     url: urlOf(serverUrl, database),
     drop: async () => {
-      await onServer(serverUrl, (client) =>
-        client.query(`DROP DATABASE IF EXISTS ${escapeIdentifier(database)} WITH (FORCE)`),
-      );
+      await query(serverUrl, `DROP DATABASE IF EXISTS ${escapeIdentifier(database)} WITH (FORCE)`);
     },
   };
 }
@@ -97,14 +92,32 @@ async function copyDatabase(client: Client, database: string, template: string):
   }
 }
 
-async function onServer(serverUrl: string, work: (client: Client) => Promise<unknown>): Promise<void> {
-  const client = new Client({ connectionString: urlOf(serverUrl, 'postgres') });
+/** Runs SQL over a connection of its own. */
+export async function query<Row extends object = Record<string, unknown>>(
+  url: string,
+  sql: string,
+  parameters: unknown[] = [],
+): Promise<Row[]> {
+  return withClient(url, async (client) => (await client.query<Row>(sql, parameters)).rows);
+}
+
+/** Runs SQL as the superuser of the run's server. */
+export const onTestServer = (sql: string) => query(testServerUrl(), sql);
+
+async function withClient<T>(url: string, work: (client: Client) => Promise<T>): Promise<T> {
+  const client = new Client({ connectionString: url });
   await client.connect();
   try {
-    await work(client);
+    return await work(client);
   } finally {
     await client.end();
   }
+}
+
+function testServerUrl(): string {
+  const url = process.env['TEST_POSTGRES_URL'];
+  if (url === undefined) throw new Error('TEST_POSTGRES_URL is not set: is globalSetup configured?');
+  return url;
 }
 
 /** The URL of an embedded server for its superuser, which only tests use. @param url the service's URL */

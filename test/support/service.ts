@@ -85,3 +85,10 @@ export function temporaryDataDir(): { path: string; remove(): void } {
   const path = mkdtempSync(join(tmpdir(), 'bank-data-'));
   return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
 }
+
+/** The value of one sample of the metrics, labels included; NaN: there is none. */
+export async function metric({ url }: { readonly url: string }, sample: string): Promise<number> {
+  const text = await (await fetch(`${url}/metrics`)).text();
+  const line = text.split('\n').find((each) => each.startsWith(`${sample} `));
+  return Number(line?.slice(sample.length));
+}

@@ -1,10 +1,10 @@
-import { Client } from 'pg';
 import { generateKey } from '../../src/access/api-key.js';
 import { SCOPES, type Scope } from '../../src/access/principal.js';
-import { createKey, revokeKey, type KeyCreated, type KeyRequest } from '../../src/cli/keys.js';
+import { createKey, revokeKey, type KeyCreated, type KeyRequest } from '../../src/admin/keys.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { bearer } from './credentials.js';
 import { IdentityProvider } from './identity-provider.js';
+import { query } from './postgres.js';
 
 /** All scopes that a sender who is not an administrator may have. */
 export const ORDINARY: readonly Scope[] = SCOPES.filter((scope) => scope !== 'admin');
@@ -37,13 +37,11 @@ export class Wallet {
   async expiredKey(wanted: Wanted = {}): Promise<string> {
     const { key, keyId } = await this.create(wanted);
     const [{ url, schema } = { url: '', schema: '' }] = this.shards;
-    const client = new Client({ connectionString: url });
-    await client.connect();
-    await client
-      .query(`UPDATE ${schema}.api_keys SET expires_at = now() - interval '1 second' WHERE key_id = $1`, [
-        keyId,
-      ])
-      .finally(() => client.end());
+    await query(
+      url,
+      `UPDATE ${schema}.api_keys SET expires_at = now() - interval '1 second' WHERE key_id = $1`,
+      [keyId],
+    );
     return key;
   }
 

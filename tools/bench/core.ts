@@ -1,6 +1,6 @@
 import { Client } from 'pg';
-import { seedShard } from '../../src/cli/seed.js';
-import { verifyBank } from '../../src/cli/verify.js';
+import { seedShard } from '../../src/admin/seed.js';
+import { verifyBank } from '../../src/admin/verify/verify.js';
 import { loadConfig } from '../../src/config/config.js';
 import { migrate } from '../../src/storage/migrate.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';

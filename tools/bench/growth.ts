@@ -1,5 +1,5 @@
 import { Client } from 'pg';
-import { verifyShard } from '../../src/cli/verify.js';
+import { verifyShard } from '../../src/admin/verify/verify.js';
 import { migrate } from '../../src/storage/migrate.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { tablesOf } from '../../src/storage/tables.js';

@@ -1,5 +1,5 @@
 import { connect, type Channel } from 'amqplib';
-import { seedShard } from '../../src/cli/seed.js';
+import { seedShard } from '../../src/admin/seed.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { startServer } from './tools.js';
 

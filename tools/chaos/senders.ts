@@ -1,6 +1,6 @@
 import { SCOPES, type Scope } from '../../src/access/principal.js';
 import { openDatabases } from '../../src/app/open-databases.js';
-import { createKey } from '../../src/cli/keys.js';
+import { createKey } from '../../src/admin/keys.js';
 import { loadConfig } from '../../src/config/config.js';
 import { createLogger } from '../../src/observability/logging.js';
 

@@ -1,458 +1,186 @@
 import { utf8 } from './draft.js';
 
 /*
- * Values that must be rejected, by where they are used. Numbers in JSON bodies are source text, so that they can have
- * forms that JSON.stringify never writes.
+ * Values that must be refused, by what they are given for: the fuzzer draws from these lists, and the tests of bad
+ * input go through them one by one. The values of JSON bodies are source text, so that they can be what JSON.stringify
+ * would not write.
  */
 
+/** For fields, parameters and headers. */
+export type ByName = Readonly<Record<string, readonly string[]>>;
+
+const words = (text: string) => text.trim().split(/\s+/);
+const asBoth = (texts: readonly string[]) => texts.flatMap((text) => [text, `"${text}"`]);
+
 const BAD_NUMBERS = [
-  ...[
-    '1e2',
-    '1E2',
-    '-1',
-    '-0',
-    '0',
-    '0.0',
-    '0e0',
-    '1e400',
-    '-1e400',
-    '1e-1',
-    'NaN',
-    'Infinity',
-    '0x10',
-    '+1',
-  ],
-  ...[
-    '01',
-    '.5',
-    '1.',
-    '1_0',
-    '1,00',
-    '１２',
-    'true',
-    'false',
-    'null',
-    'undefined',
-    '[]',
-    '[1]',
-    '{}',
-    '{"value":1}',
-  ],
-  ...[
-    '""',
-    '" "',
-    '" 1 "',
-    '"1 "',
-    '"1\\n"',
-    '"1\\u0000"',
-    '"0x10"',
-    '"1e2"',
-    '"-1"',
-    '"+1"',
-    '"NaN"',
-    '"１２"',
-    '"٣"',
-  ],
-  ...[
-    '"null"',
-    '"1,00"',
-    '"0"',
-    '"\\ud800"',
-    '"\\udc00\\ud800"',
-    '"__proto__"',
-    `"${'9'.repeat(400)}"`,
-    '9'.repeat(400),
-  ],
-  ...['9223372036854775808', '18446744073709551616', '"9223372036854775808"', '-9223372036854775809'],
+  ...asBoth(
+    words('1e2 1E2 1e-1 1e400 -1e400 -1 -0 0 0.0 0e0 NaN Infinity -Infinity 0x10 +1 .5 1. 1_0 1,00 １２'),
+  ),
+  ...words('01 true false null undefined [] [1] {} {"value":1} "" "1\\n" "1\\u0000" "٣" "null"'),
+  ...words('"\\ud800" "\\udc00\\ud800" "__proto__"'),
+  ...['" "', '" 1 "', '"1 "', "'1'"],
+  ...asBoth(['9223372036854775808', '18446744073709551616', '9'.repeat(38), '9'.repeat(400)]),
+  '-9223372036854775809',
 ];
 
 /** By the name of the schema. */
-export const BAD_FIELDS: Readonly<Record<string, readonly string[]>> = {
+export const BAD_FIELDS = {
   Amount: [
     ...BAD_NUMBERS,
-    ...[
-      '0.001',
-      '1.005',
-      '10.000',
-      '"0.00"',
-      '"1.005"',
-      '10000000000000000',
-      '"10000000000000000.00"',
-      '1e16',
-    ],
+    ...asBoth(words('0.00 0.001 1.005 10.000 10000000000000000 10000000000000000.00 1e16')),
+    '01.0',
   ],
-  ExpectedVersion: [...BAD_NUMBERS, '2.0', '1.5', '2e0', '"02"', '"2.0"', '" 2"', '"txn2"', '-{{version}}'],
+  ExpectedVersion: [
+    ...BAD_NUMBERS,
+    ...asBoth(words('2.0 1.5 2e0 0.2e1 02 0x2 txn2 two')),
+    ...['" 2"', '"2 "', '[2]', '-{{version}}'],
+  ],
   TypeOfTransaction: [
-    ...['null', 'true', '1', '[]', '{}', '["Deposit"]', '""', '"Transfer"', '" Deposit"', '"Deposit\\u0000"'],
-    ...[
-      '"Depo\\u017fit"',
-      '"\\ud800"',
-      '"__proto__"',
-      '"constructor"',
-      '"toString"',
-      `"${'x'.repeat(10_000)}"`,
-    ],
+    ...words('null true 1 [] {} ["Deposit"] "" "Transfer" "Deposits" "Deposit\\u0000" "Deposit\\udfff"'),
+    ...words('"Depo\\u017fit" "\\ud800" "__proto__" "constructor" "toString"'),
+    ...['" Deposit"', `"${'x'.repeat(10_000)}"`],
   ],
-};
+} satisfies ByName;
+
+/** Whole bodies that are not a JSON object. Each character is a byte. */
+export const NO_OBJECTS: readonly string[] = [
+  ...words(`{ } [ [] [{}] null true 1 "x" NaN {}{} {,} {"a"} {'a':1} {"a":1,} amount=1&type=Deposit <a/>`),
+  ...['', ' ', ' \n', '{} x', '{"a":1 /* c */}', '// c\n{}', '{"a":\n', '\0', '{}\0', '\x1f\x8b\x08\0'],
+  ...['{"a":1', '{"a":1}}', '{"a":1}{"a":1}', '[{"a":1}]', '\xef\xbb\xbf{"a":1}', '{"a":"\0"}'],
+  ...['['.repeat(8_000), '['.repeat(8_000) + ']'.repeat(8_000), '[['.repeat(4_000) + ']]'.repeat(4_000)],
+  ...['{"a":'.repeat(3_000), '"' + '\\"'.repeat(4_000), '[' + '1,'.repeat(8_000) + '1]', '{}'.repeat(8_001)],
+];
 
 /** Whole bodies that no operation accepts. */
 export const BAD_BODIES: readonly string[] = [
-  ...[
-    '',
-    ' ',
-    '{',
-    '}',
-    '[',
-    '[]',
-    '[{}]',
-    'null',
-    'true',
-    '1',
-    '"x"',
-    'NaN',
-    '{}{}',
-    '{} x',
-    '{,}',
-    '{"a"}',
-    "{'a':1}",
-  ],
-  ...[
-    '{"a":1,}',
-    '{"a":1 /* c */}',
-    '// c\n{}',
-    '{"a":\n',
-    '\0',
-    '{}\0',
-    'amount=1&type=Deposit',
-    '<a/>',
-    '\x1f\x8b\x08\0',
-  ],
-  ...[
-    '['.repeat(8_000),
-    '{"a":'.repeat(3_000),
-    '[['.repeat(4_000) + ']]'.repeat(4_000),
-    '"' + '\\"'.repeat(4_000),
-  ],
-  ...[
-    '{"a":'.repeat(2_500) + '1' + '}'.repeat(2_500),
-    '[' + '1,'.repeat(8_000) + '1]',
-    '{}' + '{}'.repeat(8_000),
-  ],
-  // Invalid UTF-8: an unfinished character, a surrogate, a byte that never occurs, an overlong zero; and UTF-16.
-  ...['{"\xc3":1}', '{"a":"\xed\xa0\x80"}', '{"a":"\xff"}', '{"a":"\xc0\x80"}', '{\0}\0', '\xfe\xff\0{\0}'],
+  ...NO_OBJECTS,
+  '{"a":'.repeat(2_500) + '1' + '}'.repeat(2_500),
+  // Invalid UTF-8: an unfinished character, a surrogate, a byte that never occurs, overlong forms; and UTF-16.
+  ...['{"\xc3":1}', '{"a":"\xe2\x82"}', '{"a":"\xed\xa0\x80"}', '{"a":"\xff"}', '{"a":"\xc0\x80"}'],
+  ...['{"a":"\xc0\xaf"}', '{\0}\0', '\xfe\xff\0{\0}'],
 ];
 
-/** Members, as JSON source, that no object of the document has. */
-export const UNKNOWN_MEMBERS: readonly (readonly [string, string])[] = [
-  ...[
-    'note',
-    '__proto__',
-    'constructor',
-    'prototype',
-    'toString',
-    'hasOwnProperty',
-    'valueOf',
-    'accountId',
-    'Amount',
-  ],
-  ...[
-    '',
-    ' ',
-    '\0',
-    'amount ',
-    '\ud800',
-    'ａmount',
-    'balance',
-    'version',
-    'idempotencyKey',
-    'x'.repeat(5_000),
-  ],
-].flatMap((name) => [
+/** Names of members that no object of the document has. */
+export const UNKNOWN_NAMES: readonly string[] = [
+  ...words(
+    'note __proto__ constructor prototype toString hasOwnProperty valueOf accountId idempotencyKey currency',
+  ),
+  ...words('Amount AMOUNT ExpectedVersion expected_version ａmount balance version'),
+  ...['', ' ', '\0', 'amount ', '\ud800', 'x\udfff', 'x'.repeat(5_000)],
+];
+
+/** Such members, as JSON source. */
+export const UNKNOWN_MEMBERS: readonly (readonly [string, string])[] = UNKNOWN_NAMES.flatMap((name) => [
   [JSON.stringify(name), '1'],
   [JSON.stringify(name), '{"amount":{"__proto__":[null]}}'],
 ]);
 
 export const BAD_CONTENT_TYPES: readonly string[] = [
-  ...[
-    'text/plain',
-    'text/json',
-    'application/x-www-form-urlencoded',
-    'multipart/form-data; boundary=x',
-    '*/*',
-    'json',
-  ],
-  ...[
-    'application/jsonp',
-    'application/json-patch+json',
-    'application/vnd.api+json',
-    'application/xml',
-    '',
-    '/',
-    ';',
-  ],
-  ...[
-    'application',
-    'application/',
-    '/json',
-    'application/json, text/plain',
-    'application /json',
-    'a'.repeat(4_000),
-  ],
+  ...words(
+    'text/plain text/json application/x-www-form-urlencoded */* json application/jsonp / ; application',
+  ),
+  ...words('application/json-patch+json application/vnd.api+json application/xml application/ /json'),
+  ...['multipart/form-data; boundary=x', 'application/json, text/plain', 'application /json', ''],
+  'a'.repeat(4_000),
 ];
 
 /** The rules say that JSON is UTF-8 whatever a parameter says, but not what a nonsensical parameter leads to. */
 export const ODD_CONTENT_TYPES: readonly string[] = [
-  ...[
-    'application/json;',
-    'application/json; charset=utf-16',
-    'application/json; =',
-    'APPLICATION/JSON; Charset=UTF-8',
-  ],
-  ...[
-    'application/json; charset="',
-    'application/json; charset=\xff',
-    'application/json;;;',
-    'application/json; x=\ty',
-  ],
+  ...['application/json;', 'application/json; charset=utf-16', 'application/json; =', 'application/json;;;'],
+  ...['APPLICATION/JSON; Charset=UTF-8', 'application/json; charset="', 'application/json; x=\ty'],
+  'application/json; charset=\xff',
 ];
 
-/** For an accountId in a path. */
+/** For ids in a path: the ones that do not form a valid URL. */
+export const BAD_ESCAPES: readonly string[] = words('%zz % %E0%A4%A %ff %ed%a0%80');
+
 const BAD_IDS = [
-  ...[
-    '0',
-    '-1',
-    '+1',
-    '01',
-    '1.0',
-    '1e3',
-    '0x1',
-    'abc',
-    'NaN',
-    'null',
-    'undefined',
-    'true',
-    '%20',
-    '1%20',
-    '%201',
-    '%00',
-  ],
-  ...[
-    '1%00',
-    '%EF%BC%91',
-    '%F0%9F%98%80',
-    '..%2f1',
-    '1%2F2',
-    '1;drop',
-    "1'--",
-    '1%3Bdrop',
-    '%5B%5D',
-    '{}',
-    '9223372036854775808',
-  ],
-  ...[
-    '9'.repeat(400),
-    '1'.repeat(5_000),
-    '%zz',
-    '%',
-    '%E0%A4%A',
-    '%ff',
-    '%ed%a0%80',
-    '__proto__',
-    'constructor',
-    '*',
-    '~',
-    '@',
-  ],
+  ...words(
+    '0 -1 +1 01 1.0 1e3 0x1 abc NaN null undefined true %20 1%20 %201 %00 1%00 %EF%BC%91 %F0%9F%98%80',
+  ),
+  ...words(
+    "..%2f1 1%2F2 1;drop 1'-- 1%3Bdrop%20table %5B%5D {} 9223372036854775808 __proto__ constructor * ~ @",
+  ),
+  ...['1'.repeat(20), '1'.repeat(500), '9'.repeat(400), '1'.repeat(5_000)],
 ];
 
 /** By the name of the parameter. */
-export const BAD_PARAMETERS: Readonly<Record<string, readonly string[]>> = {
-  accountId: [...BAD_IDS, 'txn1', utf8('１')],
+export const BAD_PARAMETERS = {
+  accountId: [...BAD_IDS, ...BAD_ESCAPES, 'txn1', utf8('１')],
   transactionId: [
     ...BAD_IDS,
-    '1',
-    'txn',
-    'txn0',
-    'txn-1',
-    'txn01',
-    'TXN1',
-    'tpn131',
-    'txn1.0',
-    'txn1e3',
-    'txn%00',
-    'txn9223372036854775808',
+    ...BAD_ESCAPES,
+    ...words('1 txn txn0 txn-1 txn01 TXN1 tpn131 txn1.0 txn1e3 txn%00 txn9223372036854775808'),
   ],
-  atomic: ['', '1', 'yes', 'null', '%00', 'true%20', 'tru%C3%A9'],
-  minVersion: [...BAD_IDS.filter((id) => !/[#;]/.test(id)), '', '1.5'],
+  atomic: ['', ...words('1 yes null %00 true%20 tru%C3%A9')],
+  minVersion: ['', '1.5', ...BAD_IDS.filter((id) => !/[#;]/.test(id)), ...BAD_ESCAPES],
   limit: [
     '',
-    '0',
-    '-1',
-    '201',
-    '1000000000',
-    '99999999999999999999',
-    '1e1',
-    '1.0',
-    '%2B1',
-    '+1',
-    '0x10',
-    '%EF%BC%91',
-    'all',
-    '%00',
-    '1%00',
-    '%zz',
-    'null',
+    ...words(
+      '0 -1 201 1000000000 99999999999999999999 1e1 1e2 1.0 1.5 %2B1 +1 0x10 %EF%BC%91 x all %00 1%00 %zz null',
+    ),
   ],
   cursor: [
-    ...[
-      '',
-      '0',
-      'null',
-      '%00',
-      '%zz',
-      'x'.repeat(200),
-      'x'.repeat(201),
-      'x'.repeat(8_000),
-      '%F0%9F%98%80',
-      '{{otherCursor}}',
-    ],
-    ...[
-      'accounts:0',
-      'accounts:-1',
-      'accounts:1e3',
-      'accounts:9223372036854775808',
-      'accounts:',
-      ':',
-      'transactions/1:0',
-    ].map((text) => Buffer.from(text).toString('base64url')),
+    ...['', ...words('0 1 x null %00 %zz %F0%9F%98%80 {{otherCursor}}')],
+    ...['x'.repeat(200), 'x'.repeat(201), 'x'.repeat(8_000)],
+    ...words(
+      'accounts:0 accounts:-1 accounts:1e3 accounts:9223372036854775808 accounts: : transactions/1:0',
+    ).map((text) => Buffer.from(text).toString('base64url')),
   ],
   type: [
     '',
-    'gift',
-    'Depositt',
-    '%20Deposit',
-    'Deposit%00',
-    '%00',
-    '1',
-    'null',
-    'Depo%C5%BFit',
-    '__proto__',
-    'constructor',
-    'toString',
-    '%zz',
+    ...words(
+      'gift Depositt %20Deposit Deposit%00 %00 1 null Depo%C5%BFit __proto__ constructor toString %zz',
+    ),
   ],
   from: [
     '',
-    '0',
-    'now',
-    'null',
-    '-infinity',
-    'infinity',
-    '2025-13-01',
-    '2025-02-30',
-    '2025-1-1',
-    '2025-01-01T25:00:00Z',
-    '2025-01-01T00:00:00',
-    '2025-01-01%2000:00:00Z',
-    '2025-01-01T00:00:60Z',
-    '20250101',
-    '+012025-01-01',
-    '-000001-01-01',
-    '1735689600',
-    '%00',
-    '2025-01-01%00',
-    '%EF%BC%92025-01-01',
-    '%zz',
+    ...words(
+      '0 now null -infinity infinity 2025-13-01 2025-02-30 2025-1-1 20250101 1735689600 %00 2025-01-01%00 %zz',
+    ),
+    ...words('2025-01-01T25:00:00Z 2025-01-01T00:00:00 2025-01-01%2000:00:00Z 2025-01-01T00:00:60Z'),
+    ...words('+012025-01-01 -000001-01-01 %EF%BC%92025-01-01'),
   ],
-};
+} satisfies ByName;
 
 /** Valid but unusual values of parameters. */
-export const ODD_PARAMETERS: Readonly<Record<string, readonly string[]>> = {
+export const ODD_PARAMETERS: ByName = {
   accountId: [
-    '9007199254740991',
-    '9007199254740992',
-    '9007199254740993',
-    '9223372036854775807',
-    '%31',
-    '2147483648',
     '',
-    '.',
-    '..',
-    '%2e%2e',
-    '1?',
-    '1#',
-    '1/',
+    ...words('9007199254740991 9007199254740992 9007199254740993 9223372036854775807 %31 2147483648'),
+    ...words('. .. %2e%2e 1? 1# 1/'),
   ],
-  transactionId: ['txn9007199254740993', 'txn9223372036854775807', '%74xn1', '', '.', '..'],
-  minVersion: ['9007199254740993', '9223372036854775807', '2147483648', '%32'],
-  limit: ['1', '200', '01', '000000001', '%31'],
+  transactionId: ['', ...words('txn9007199254740993 txn9223372036854775807 %74xn1 . ..')],
+  minVersion: words('9007199254740993 9223372036854775807 2147483648 %32'),
+  limit: words('1 200 01 000000001 %31'),
   cursor: [
     '{{halfCursor}}',
-    ...[
-      'accounts:9223372036854775807',
-      'accounts:9007199254740993',
-      'transactions/1:9223372036854775807',
-      'transactions/2:1',
-      'accounts:1',
-    ].map((text) => Buffer.from(text).toString('base64url')),
+    ...words('accounts:9223372036854775807 accounts:9007199254740993 transactions/1:9223372036854775807')
+      .concat('transactions/2:1', 'accounts:1')
+      .map((text) => Buffer.from(text).toString('base64url')),
   ],
-  type: ['dEPOSIT', '%44eposit'],
+  type: words('dEPOSIT %44eposit'),
   from: [
-    '0000-01-01',
-    '0000-12-31T23:59:59Z',
-    '0001-01-01',
-    '9999-12-31T23:59:59.999999999Z',
-    '2025-01-01T24:00:00Z',
-    '2025-01-01T00:00:00%2B23:59',
-    '2025-01-01T00:00:00-23:59',
-    '0000-01-01T00:00:00%2B23:59',
-    '9999-12-31T23:59:59-23:59',
-    '2025-01-01T00:00Z',
-    '2025-01-01T00:00:00+02:00',
-    '2024-02-29',
+    ...words(
+      '0000-01-01 0000-12-31T23:59:59Z 0001-01-01 9999-12-31T23:59:59.999999999Z 2025-01-01T24:00:00Z',
+    ),
+    ...words('2025-01-01T00:00:00%2B23:59 2025-01-01T00:00:00-23:59 0000-01-01T00:00:00%2B23:59'),
+    ...words('9999-12-31T23:59:59-23:59 2025-01-01T00:00Z 2025-01-01T00:00:00+02:00 2024-02-29'),
   ],
 };
 
 /** By the name of the header, for the operations that document it. */
-export const BAD_HEADERS: Readonly<Record<string, readonly string[]>> = {
+export const BAD_HEADERS = {
   'Idempotency-Key': [
-    ...[
-      '',
-      '""',
-      ' ',
-      'a b',
-      'a\tb',
-      'caf\xe9',
-      '"caf\xe9"',
-      utf8('ключ'),
-      '"abc',
-      '"a\\b"',
-      '"a"b"',
-      '"a", "b"',
-      '"a b"',
-      '"',
-    ],
-    ...['k'.repeat(256), `"${'k'.repeat(256)}"`, 'k'.repeat(8_000), '\x7f', '\x80'],
+    ...['', '""', ' ', 'a b', 'a\tb', 'caf\xe9', '"caf\xe9"', utf8('ключ'), '"abc', '"a\\b"', '"a"b"'],
+    ...['"a", "b"', '"a b"', '"', 'k'.repeat(256), `"${'k'.repeat(256)}"`, 'k'.repeat(8_000), '\x7f', '\x80'],
   ],
   'If-Match': [
-    '',
-    '7',
-    '"2',
-    '2"',
-    "'2'",
-    'W/2',
-    'w/"2"',
-    '*, "2"',
-    '""2""',
-    '"a b"',
-    '"2" "3"',
-    'null',
-    ',',
-    '\x80',
-    '"\x7f"',
+    ...['', '7', '2', '"2', '2"', "'2'", 'W/2', 'w/"2"', '*, "2"', '""2""', '"a b"', '"2" "3"', 'null', ','],
+    ...['\x80', '"\x7f"'],
   ],
   'If-None-Match': ['', '7', '"2', '2"', "'2'", 'W/2', '*, "2"', '""2""', '"a b"', 'null', ',', '"2" "3"'],
-};
+} satisfies ByName;
 
 /** Headers that the operations ignore or accept with any value. */
 export const ODD_HEADERS: readonly (readonly [string, string])[] = [
@@ -528,143 +256,41 @@ export const BAD_HTTP_HEADERS: readonly (readonly [string, string])[] = [
 ];
 
 export const METHODS: readonly string[] = [
-  ...[
-    'HEAD',
-    'OPTIONS',
-    'PUT',
-    'PATCH',
-    'DELETE',
-    'TRACE',
-    'PROPFIND',
-    'SEARCH',
-    'QUERY',
-    'LOCK',
-    'LINK',
-    'M-SEARCH',
-  ],
-  ...['GET', 'POST', 'get', 'Post', 'FOO', 'GE T', '', 'CONNECT'],
+  ...words(
+    'HEAD OPTIONS PUT PATCH DELETE TRACE PROPFIND SEARCH QUERY LOCK LINK M-SEARCH GET POST get Post FOO CONNECT',
+  ),
+  ...['GE T', ''],
 ];
 
 /** Replacements of the whole path. */
 export const PATHS: readonly string[] = [
-  ...[
-    '',
-    '/',
-    '/accounts',
-    'nothing',
-    'accounts/',
-    'Accounts',
-    '%61ccounts',
-    'accounts%2F1',
-    'accounts%3Flimit=1',
-    '%2561ccounts',
-  ],
-  ...[
-    'accounts/1/',
-    'accounts/1//balance',
-    'accounts/1/balance/',
-    'accounts/1/Balance',
-    'accounts/1/balance.json',
-    'accounts/./1',
-  ],
-  ...[
-    'accounts/../accounts',
-    'accounts/1/%2e%2e/2',
-    'transactions',
-    'transactions/',
-    'transactions/txn1/x',
-    'health',
-    'health/',
-  ],
-  ...[
-    'metrics/',
-    'metrics%00',
-    'health/live%20',
-    '%zz',
-    '%',
-    '%00',
-    '%ff',
-    '..',
-    '../..',
-    '%2e%2e/%2e%2e/etc/passwd',
-    ';',
-    '*',
-    '~',
-  ],
-  ...[
-    'docs',
-    'docs/',
-    'docs/x',
-    'docs/%00',
-    'docs/..%2f..%2fpackage.json',
-    'docs/../package.json',
-    'docs/%zz',
-    'openapi.json',
-    'docs/%2e%2e',
-  ],
-  ...[
-    'docs/swagger-ui.css',
-    'docs/index.html',
-    'docs/swagger-initializer.js',
-    'openapi.json/',
-    'openapi.yaml',
-    'favicon.ico',
-    '.env',
-  ],
-  ...[
-    'http://bank/accounts',
-    'http://bank/nothing',
-    'http://a:b@[::1]:x/accounts',
-    'ftp://bank/',
-    'x'.repeat(8_000),
-    'a/'.repeat(4_000),
-  ],
-  ...[
-    '__proto__',
-    'constructor',
-    'accounts/__proto__/balance',
-    'accounts#x',
-    'accounts;x=1',
-    utf8('счета'),
-    'accounts\\1',
-    '\x7f',
-  ],
+  ...words('/ /accounts nothing accounts/ Accounts %61ccounts accounts%2F1 accounts%3Flimit=1 %2561ccounts'),
+  ...words('accounts/1/ accounts/1//balance accounts/1/balance/ accounts/1/Balance accounts/1/balance.json'),
+  ...words(
+    'accounts/./1 accounts/../accounts accounts/1/%2e%2e/2 transactions transactions/ transactions/txn1/x',
+  ),
+  ...words(
+    'health health/ metrics/ metrics%00 health/live%20 %zz % %00 %ff .. ../.. %2e%2e/%2e%2e/etc/passwd ; * ~',
+  ),
+  ...words(
+    'docs docs/ docs/x docs/%00 docs/..%2f..%2fpackage.json docs/../package.json docs/%zz docs/%2e%2e',
+  ),
+  ...words(
+    'docs/swagger-ui.css docs/index.html docs/swagger-initializer.js openapi.json openapi.json/ openapi.yaml',
+  ),
+  ...words(
+    'favicon.ico .env http://bank/accounts http://bank/nothing http://a:b@[::1]:x/accounts ftp://bank/',
+  ),
+  ...words('__proto__ constructor accounts/__proto__/balance accounts#x accounts;x=1 accounts\\1 \x7f'),
+  ...['', utf8('счета'), 'x'.repeat(8_000), 'a/'.repeat(4_000)],
 ];
 
 /** Replacements of the whole query. */
 export const SUFFIXES: readonly string[] = [
-  ...[
-    '?',
-    '??',
-    '?&',
-    '?&&=&',
-    '?=',
-    '?%',
-    '?%zz=1',
-    '?a[b]=1',
-    '?a[]=1&a[]=2',
-    '?__proto__=1',
-    '?__proto__[x]=1',
-    '?constructor=1',
-  ],
-  ...[
-    '?limit',
-    '?limit=',
-    '?limit=1;cursor=x',
-    '?LIMIT=1',
-    '?%6cimit=1',
-    '?limit=1&limit=1',
-    '?limit[]=1',
-    '?toString=1',
-    '?\xff=1',
-  ],
-  ...[
-    '#',
-    '#x',
-    '?limit=1#x',
-    '?limit=1?limit=2',
-    `?${'a&'.repeat(3_000)}`,
-    `?${'limit=1&'.repeat(900)}`,
-    `?x=${'x'.repeat(9_000)}`,
-  ],
+  ...words('? ?? ?& ?&&=& ?= ?% ?%zz=1 ?a[b]=1 ?a[]=1&a[]=2 ?__proto__=1 ?__proto__[x]=1 ?constructor=1'),
+  ...words(
+    '?limit ?limit= ?limit=1;cursor=x ?LIMIT=1 ?%6cimit=1 ?limit=1&limit=1 ?limit[]=1 ?toString=1 ?\xff=1',
+  ),
+  ...words('# #x ?limit=1#x ?limit=1?limit=2'),
+  ...[`?${'a&'.repeat(3_000)}`, `?${'limit=1&'.repeat(900)}`, `?x=${'x'.repeat(9_000)}`],
 ];

@@ -14,6 +14,7 @@ import {
   PATHS,
   SUFFIXES,
   UNKNOWN_MEMBERS,
+  type ByName,
 } from './bad-values.js';
 import type { Draft, Pair, Verdict } from './draft.js';
 import { schemaName } from './values.js';
@@ -78,7 +79,8 @@ function ofParameter({ in: place, name }: Parameter): Mutations[] {
     // Every path has its only parameter in second place.
     path: (draft: Draft, value: string) => ({ ...draft, segments: draft.segments.toSpliced(1, 1, value) }),
   }[place];
-  const bad = (place === 'header' ? BAD_HEADERS : BAD_PARAMETERS)[kind] ?? [];
+  const lists: ByName = place === 'header' ? BAD_HEADERS : BAD_PARAMETERS;
+  const bad = lists[kind] ?? [];
   const odd = ODD_PARAMETERS[kind] ?? [];
   const twice = (draft: Draft, value: string): Draft => ({
     ...draft,
@@ -138,7 +140,7 @@ function ofBody(contract: OpenApiContract, reference: Schema): Mutations[] {
     const any = fc
       .json({ maxDepth: 4 })
       .map((text) => ({ verdict: OPEN, change: (draft: Draft) => set(draft, text) }));
-    return [oneOf(MALFORMED, BAD_FIELDS[schemaName(property)] ?? ['[]'], set), any];
+    return [oneOf(MALFORMED, (BAD_FIELDS as ByName)[schemaName(property)] ?? ['[]'], set), any];
   });
   const both = forms.flatMap((form) => form.map(([name]) => [JSON.stringify(name), '1'] as const));
   return [

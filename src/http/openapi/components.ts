@@ -1,131 +1,79 @@
+import type { Type } from '@nestjs/common';
 import { ApiHeader, ApiParam, ApiQuery, type ApiOperationOptions, type OpenAPIObject } from '@nestjs/swagger';
 import { parseMoney } from '../../domain/money.js';
-import { DEFAULT_LIMIT, MAX_LIMIT } from '../validation/cursor.js';
+import { AccountPathDto } from '../validation/account-path.dto.js';
+import { fieldsOf, type DtoClass } from '../validation/contract.js';
+import { ErrorDto, InvalidRequestDto, NotReceivedDto, ServerCrashesDto } from './error-bodies.js';
 import { JsonMoney } from '../validation/json-money.js';
-
-/** JSON Schema 2020-12, which OpenAPI 3.1 uses. Nest's own type describes the older dialect of 3.0. */
-export type JsonSchema = Readonly<Record<string, unknown>>;
-
-export interface Reference {
-  $ref: string;
-}
+import { component, schema, type JsonSchema, type Reference } from '../validation/json-schema.js';
+import { written, type Written } from './resource.js';
 
 export type Responses = NonNullable<ApiOperationOptions['responses']>;
 
 type Components = NonNullable<OpenAPIObject['components']>;
 type Response = Exclude<NonNullable<Components['responses']>[string], Reference>;
 
-const components = { schemas: {}, responses: {}, headers: {} } satisfies Components;
-
-/**
- * Adds a component to the document and returns a reference to it. A feature names its own schemas beside its routes,
- * and no reference can point to what does not exist.
- */
-export function component(kind: keyof typeof components, name: string, definition: object): Reference {
-  const existing: Record<string, object> = components[kind];
-  if (name in existing) throw new Error(`components.${kind}.${name} is defined twice`);
-  existing[name] = definition;
-  return { $ref: `#/components/${kind}/${name}` };
-}
-
-export const schema = (name: string, definition: JsonSchema) => component('schemas', name, definition);
-
-/** The components that were added so far, in an order that does not depend on which module was loaded first. */
-export function sortedComponents(): Components {
-  return Object.fromEntries(
-    Object.entries(components).map(([kind, members]) => [
-      kind,
-      Object.fromEntries(Object.entries<object>(members).sort(([a], [b]) => (a < b ? -1 : 1))),
-    ]),
-  );
-}
-
 /** An amount of an example, written like the service writes it: `350.00`, not `350`. */
 export const money = (text: string) => new JsonMoney(parseMoney(text));
 
-/** 9999999999999999.99, as a validator that knows only floating-point numbers reads it. */
-const LARGEST_AMOUNT = 1e16;
-
-export const Money = schema('Money', {
-  description:
-    'An amount with exactly two decimals, at most 9999999999999999.99 (DECIMAL(18,2)). Amounts of more than 15 digits ' +
-    'need a JSON parser that keeps all digits of a number.',
-  type: 'number',
-  minimum: 0,
-  maximum: LARGEST_AMOUNT,
-});
-
-export const Amount = schema('Amount', {
-  description:
-    'An amount greater than zero with at most 16 digits before the point and 2 after it, as a JSON number or as a ' +
-    'string. Both are read exactly. Exponents and signs are refused.',
-  oneOf: [
-    { type: 'number', exclusiveMinimum: 0, maximum: LARGEST_AMOUNT },
-    { type: 'string', pattern: '^\\d{1,16}(\\.\\d{1,2})?$' },
-  ],
-});
-
-export const AccountId = schema('AccountId', { type: 'integer', format: 'int64', minimum: 1 });
-
-export const Version = schema('Version', {
-  description:
-    'The version of an account. It grows by exactly 1 with each accepted transaction, without gaps.',
-  type: 'integer',
-  format: 'int64',
-  minimum: 1,
-});
-
-export const NextCursor = schema('NextCursor', {
-  description: 'Give it as `cursor` to get the next page; null on the last page.',
-  type: ['string', 'null'],
-});
-
-/** `{"error":"…"}`, and what else the object holds. */
-const errorSchema = (name: string, error: JsonSchema, more: Record<string, JsonSchema | Reference> = {}) =>
-  schema(name, {
-    type: 'object',
-    properties: { error: { type: 'string', ...error }, ...more },
-    required: ['error', ...Object.keys(more)],
+/** The schema of a request's body. One whose fields have other names is either of two: by the ones, or by the others. */
+export function bodySchema(name: string, dtoClass: DtoClass<object>): Reference {
+  const { aliases } = dtoClass;
+  if (!aliases) return schema(name, objectSchema(dtoClass));
+  const byField = new Map([...aliases].map(([alias, field]) => [field, alias]));
+  const variants = [
+    ['BySpecification', 'Names of the specification', byField],
+    ['ByShortNames', 'Short names', new Map<string, string>()],
+  ] as const;
+  return schema(name, {
+    oneOf: variants.map(([suffix, title, names]) =>
+      schema(`${name}${suffix}`, { title, ...objectSchema(dtoClass, names) }),
+    ),
   });
+}
 
-export const ErrorBody = errorSchema('Error', { description: 'What happened. The text is stable.' });
+function objectSchema(
+  dtoClass: DtoClass<object>,
+  names: ReadonlyMap<string, string> = new Map(),
+): JsonSchema {
+  const fields = fieldsOf(dtoClass).map((field) => ({ ...field, name: names.get(field.name) ?? field.name }));
+  const required = fields.filter(({ isOptional }) => !isOptional).map(({ name }) => name);
+  return {
+    type: 'object',
+    properties: Object.fromEntries(fields.map((field) => [field.name, field.schema])),
+    ...(required.length > 0 && { required }),
+    additionalProperties: false,
+  };
+}
 
-export const InvalidRequest = errorSchema(
-  'InvalidRequest',
-  { const: 'Invalid request' },
-  {
-    details: {
-      description: 'Every field that is wrong, named as the client wrote it.',
-      type: 'array',
-      items: {
-        type: 'object',
-        properties: { field: { type: 'string' }, message: { type: 'string' } },
-        required: ['field', 'message'],
-      },
-    },
-  },
-);
+type ParameterDecorator = typeof ApiParam | typeof ApiQuery;
 
-export const VersionMismatch = errorSchema(
-  'VersionMismatch',
-  { const: 'Version mismatch' },
-  { CurrentVersion: Version },
-);
+function parameters(dtoClass: DtoClass<object>, Parameter: ParameterDecorator): MethodDecorator[] {
+  return fieldsOf(dtoClass).map(({ name, isOptional, schema: { description, ...ofField } }) =>
+    Parameter({
+      name,
+      required: !isOptional,
+      ...(description !== undefined && { description: description as string }),
+      schema: ofField,
+    }),
+  );
+}
 
-export const ServerCrashes = errorSchema(
-  'ServerCrashes',
-  { const: 'Server Crashes' },
-  {
-    CurrentVersion: {
-      description: 'The last known version of the account; null if it is not known.',
-      type: ['integer', 'null'],
-      format: 'int64',
-    },
-  },
-);
+/** The parameters of a path, as its DTO says. */
+export const pathOf = (dtoClass: DtoClass<object>) => parameters(dtoClass, ApiParam);
 
-/** A request of which a part did not come in time. It is answered below the routes, in `http/connections.ts`. */
-export const NotReceived = errorSchema('NotReceived', { const: 'Request not received in time' });
+/** The parameters of a query, as its DTO says. */
+export const queryOf = (dtoClass: DtoClass<object>) => parameters(dtoClass, ApiQuery);
+
+/** What an answer's body is: a resource, or a list of them. */
+export type Body = Type<object> | Written<never>;
+
+/** The schema of an answer's body, which may be any of several. */
+function schemaOf([only, ...others]: readonly Body[]): Reference | { anyOf: Reference[] } {
+  const reference = (body: Body) => (typeof body === 'function' ? written(body) : body).schema as Reference;
+  if (!only) throw new Error('an answer has a body');
+  return others.length === 0 ? reference(only) : { anyOf: [only, ...others].map(reference) };
+}
 
 const responseHeader = (name: string, description: string, example: string | number) =>
   component('headers', name, {
@@ -183,7 +131,7 @@ const RequestId = responseHeader(
 /** A response with a JSON body; `examples` are named bodies. Every response carries a request id. */
 export function jsonResponse(
   description: string,
-  body: Reference | { anyOf: Reference[] },
+  body: Body | readonly Body[],
   examples: Readonly<Record<string, unknown>>,
   headers: Readonly<Record<string, Reference>> = {},
 ): Response {
@@ -194,7 +142,7 @@ export function jsonResponse(
     headers: { ...headers, 'X-Request-Id': RequestId },
     content: {
       'application/json': {
-        schema: body,
+        schema: schemaOf([body].flat()),
         ...(others.length === 0 ? { example: only } : { examples: named }),
       },
     },
@@ -214,7 +162,7 @@ const sharedResponse = (name: string, response: Response) => component('response
 
 /** 400, with the answer to one wrong field as its example. */
 export const invalidRequest = (field: string, message: string) =>
-  jsonResponse('A field of the path, the query, the headers or the body is wrong.', InvalidRequest, {
+  jsonResponse('A field of the path, the query, the headers or the body is wrong.', InvalidRequestDto, {
     [field]: { error: 'Invalid request', details: [{ field, message }] },
   });
 
@@ -222,7 +170,7 @@ export const INVALID_ACCOUNT_ID = invalidRequest('accountId', 'must be a positiv
 
 export const ACCOUNT_NOT_FOUND = sharedResponse(
   'AccountNotFound',
-  jsonResponse('There is no such account, or it is not one that the sender may see.', ErrorBody, {
+  jsonResponse('There is no such account, or it is not one that the sender may see.', ErrorDto, {
     notFound: { error: 'Account not found' },
   }),
 );
@@ -231,7 +179,7 @@ const SERVER_CRASHES = sharedResponse(
   'ServerCrashes',
   jsonResponse(
     'The database failed, or the request did not come in whole in time. It is certain that nothing was changed: try again.',
-    { anyOf: [ServerCrashes, NotReceived] },
+    [ServerCrashesDto, NotReceivedDto],
     {
       'The version is known': { error: 'Server Crashes', CurrentVersion: 5 },
       'The version is not known': { error: 'Server Crashes', CurrentVersion: null },
@@ -242,7 +190,7 @@ const SERVER_CRASHES = sharedResponse(
 
 const INTERNAL_ERROR = sharedResponse(
   'InternalError',
-  jsonResponse('A defect of the service. It is logged with the request id.', ErrorBody, {
+  jsonResponse('A defect of the service. It is logged with the request id.', ErrorDto, {
     internal: { error: 'Internal error' },
   }),
 );
@@ -253,7 +201,7 @@ const OVERLOADED = sharedResponse(
   'Overloaded',
   jsonResponse(
     'Too many requests wait already, or the service is stopping.',
-    ErrorBody,
+    ErrorDto,
     { overloaded: OVERLOADED_BODY },
     { 'Retry-After': RetryAfter },
   ),
@@ -266,7 +214,7 @@ const UNAVAILABLE = sharedResponse(
       '`Outcome unknown`: the database was lost during COMMIT and did not come back in time. Send a request ' +
       'that had an Idempotency-Key again with the same key to learn the outcome; without a key, check whether it was ' +
       'carried out before you send it again.',
-    ErrorBody,
+    ErrorDto,
     { Overloaded: OVERLOADED_BODY, 'Outcome unknown': { error: 'Outcome unknown' } },
     { 'Retry-After': RetryAfter },
   ),
@@ -276,7 +224,7 @@ export const TOO_MANY_REQUESTS = sharedResponse(
   'TooManyRequests',
   jsonResponse(
     'The user is over the limit of transactions per second. Nothing was changed.',
-    ErrorBody,
+    ErrorDto,
     { tooMany: { error: 'Too many requests' } },
     { 'Retry-After': RetryAfter, ...RATE_LIMIT_HEADERS },
   ),
@@ -292,7 +240,7 @@ export const UNAUTHORIZED = sharedResponse(
   'Unauthorized',
   jsonResponse(
     'There is no credential, or it is none that is good (any more).',
-    ErrorBody,
+    ErrorDto,
     { unauthorized: { error: 'Unauthorized' } },
     { 'WWW-Authenticate': WwwAuthenticate },
   ),
@@ -302,7 +250,7 @@ export const FORBIDDEN = sharedResponse(
   'Forbidden',
   jsonResponse(
     'The credential does not have the scope that this needs: `WWW-Authenticate` names one that would do.',
-    ErrorBody,
+    ErrorDto,
     { forbidden: { error: 'Forbidden' } },
     { 'WWW-Authenticate': WwwAuthenticate },
   ),
@@ -310,12 +258,12 @@ export const FORBIDDEN = sharedResponse(
 
 const BODY_TOO_LARGE = sharedResponse(
   'BodyTooLarge',
-  jsonResponse('The body is over 16 KiB.', ErrorBody, { tooLarge: { error: 'Body too large' } }),
+  jsonResponse('The body is over 16 KiB.', ErrorDto, { tooLarge: { error: 'Body too large' } }),
 );
 
 const NOT_JSON = sharedResponse(
   'NotJson',
-  jsonResponse('The body is not JSON.', ErrorBody, {
+  jsonResponse('The body is not JSON.', ErrorDto, {
     notJson: { error: 'Content type must be application/json' },
   }),
 );
@@ -325,7 +273,7 @@ export const GENERAL_RESPONSES: Responses = {
   400: jsonResponse(
     'The request is not valid HTTP (`request`), its path is not a valid URL (`path`), or it has no `Host`, several, or one that is none. ' +
       'Where no credentials are needed because only this machine may send: the request was sent from elsewhere.',
-    InvalidRequest,
+    InvalidRequestDto,
     {
       request: { error: 'Invalid request', details: [{ field: 'request', message: 'is not valid HTTP' }] },
       path: { error: 'Invalid request', details: [{ field: 'path', message: 'is not a valid URL' }] },
@@ -342,31 +290,31 @@ export const GENERAL_RESPONSES: Responses = {
       },
     },
   ),
-  404: jsonResponse('There is no such path, or it does not have this method.', ErrorBody, {
+  404: jsonResponse('There is no such path, or it does not have this method.', ErrorDto, {
     notFound: { error: 'Not found' },
   }),
-  408: jsonResponse('The request did not arrive as a whole in time.', ErrorBody, {
+  408: jsonResponse('The request did not arrive as a whole in time.', ErrorDto, {
     notReceived: { error: 'Request not received in time' },
   }),
-  417: jsonResponse('The service does not know what `Expect` asks for.', ErrorBody, {
+  417: jsonResponse('The service does not know what `Expect` asks for.', ErrorDto, {
     unknown: { error: 'Expectation failed' },
   }),
   429: jsonResponse(
     'Too many malformed credentials came from the address of the client.',
-    ErrorBody,
+    ErrorDto,
     { tooMany: { error: 'Too many requests' } },
     { 'Retry-After': RetryAfter },
   ),
   431: jsonResponse(
     'The path, the query and the headers are over 16 KiB together, or the headers are 1,000 or more.',
-    ErrorBody,
+    ErrorDto,
     {
       tooLarge: { error: 'Headers too large' },
     },
   ),
   503: jsonResponse(
     "The identity provider's keys, or the bank's API keys, can't be read, so the credential can't be checked.",
-    ErrorBody,
+    ErrorDto,
     {
       provider: { error: 'Identity provider unavailable' },
       apiKeys: { error: 'Credential store unavailable' },
@@ -392,8 +340,7 @@ export const WRITE_FAILURES: Responses = {
  * another's version or key, "Try it out" would fail.
  */
 
-export const AccountIdParameter = () =>
-  ApiParam({ name: 'accountId', schema: { type: 'integer', format: 'int64', minimum: 1, example: 1 } });
+export const AccountIdParameter = () => pathOf(AccountPathDto);
 
 export const RequestIdHeader = () =>
   ApiHeader({
@@ -411,20 +358,4 @@ export const IdempotencyKeyHeader = (what: string, scope: string) =>
       `A key of your own for this ${what}, for example a UUID: 1 to 255 visible ASCII characters, bare or as a ` +
       `quoted string. It belongs to ${scope} and lasts as long as the ${what}.`,
     schema: { type: 'string', pattern: '^[!-~]{1,255}$' },
-  });
-
-export const LimitQuery = () =>
-  ApiQuery({
-    name: 'limit',
-    required: false,
-    description: 'The size of a page.',
-    schema: { type: 'integer', minimum: 1, maximum: MAX_LIMIT, default: DEFAULT_LIMIT },
-  });
-
-export const CursorQuery = () =>
-  ApiQuery({
-    name: 'cursor',
-    required: false,
-    description: 'The `nextCursor` of the page before.',
-    schema: { type: 'string', maxLength: 200 },
   });

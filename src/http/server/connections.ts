@@ -46,8 +46,15 @@ export function serverOptions(limits: Config['http']): ServerOptions {
     requestTimeout: limits.requestTimeoutMs,
     keepAliveTimeout: limits.keepAliveTimeoutMs,
     connectionsCheckingInterval: CHECK_MS,
+    ...WITHOUT_BODY,
   };
 }
+
+/**
+ * A request that has no body gets no stream of one, which saves a GET a seventh of its cost: its body has ended, and
+ * nothing says so. Node's types do not know the option yet.
+ */
+const WITHOUT_BODY = { optimizeEmptyRequests: true };
 
 /**
  * The connections of the HTTP servers and their bounds: how many there are, how many requests one of them may have

@@ -61,8 +61,10 @@ const FILES = new Set([
 ]);
 
 /** A file of the package that the page does not load. What the service generates has routes of its own. */
-export function isNeedlessFile({ routeOptions, params }: FastifyRequest): boolean {
-  return routeOptions.url === `/${SWAGGER_UI_PATH}/*` && !FILES.has((params as { '*': string })['*']);
+export function isNeedlessFile(request: FastifyRequest): boolean {
+  const { '*': file } = request.params as { '*'?: string };
+  if (file === undefined || FILES.has(file)) return false;
+  return request.routeOptions.url === `/${SWAGGER_UI_PATH}/*`;
 }
 
 export const SWAGGER_UI: SwaggerCustomOptions = {

@@ -1,9 +1,10 @@
-import { ValidateBy, ValidateIf, type ValidationOptions } from 'class-validator';
+import { ValidateBy, ValidateIf } from 'class-validator';
 import { isOwner } from '../../domain/account.js';
 import { parseMoney, type Money } from '../../domain/money.js';
 import { KEY_FORM, readIdempotencyKey } from './idempotency-key.js';
-import { isInstant } from './instant.js';
+import { INSTANT_PATTERN, isInstant } from './instant.js';
 import { NumberText } from './json-body.js';
+import { schema, type JsonSchema } from './json-schema.js';
 import { parsePositiveInteger } from './positive-integer.js';
 
 /** A field of a body that may be written as a JSON number or as a JSON string: its text either way. */
@@ -24,59 +25,128 @@ export function readVersion(value: unknown): number | undefined {
   return parsePositiveInteger(textOf(value) ?? '');
 }
 
+/** The number in the name of a transaction: `txn131` names transaction 131. */
+export function readTransactionId(value: unknown): number | undefined {
+  return typeof value === 'string' && value.startsWith('txn')
+    ? parsePositiveInteger(value.slice(3))
+    : undefined;
+}
+
 /** An absent field is fine; null is not absent. */
 export const IsOptionalField = () => ValidateIf((_, value) => value !== undefined);
 
-export const IsAmount = (options?: ValidationOptions) =>
-  rule('isAmount', (value) => readAmount(value) !== undefined, {
-    message:
-      'must be an amount greater than zero, with at most 16 digits before the point and 2 after, like 49.50',
-    ...options,
+/** 9999999999999999.99, as a validator that knows only floating-point numbers reads it. */
+export const LARGEST_AMOUNT = 1e16;
+export const POSITIVE_INTEGER = { type: 'integer', format: 'int64', minimum: 1 };
+export const TRANSACTION_ID_PATTERN = '^txn[1-9]\\d{0,18}$';
+const INTEGER_TEXT = { type: 'string', pattern: '^[1-9]\\d{0,18}$' };
+
+const Amount = schema('Amount', {
+  description:
+    'An amount greater than zero with at most 16 digits before the point and 2 after it, as a JSON number or as a ' +
+    'string. Both are read exactly. Exponents and signs are refused.',
+  oneOf: [
+    { type: 'number', exclusiveMinimum: 0, maximum: LARGEST_AMOUNT },
+    { type: 'string', pattern: '^\\d{1,16}(\\.\\d{1,2})?$' },
+  ],
+});
+
+export const IsAmount = () =>
+  rule(
+    'isAmount',
+    (value) => readAmount(value) !== undefined,
+    'must be an amount greater than zero, with at most 16 digits before the point and 2 after, like 49.50',
+    Amount,
+  );
+
+/** @param as how it is documented; a body may hold a string, too */
+export const IsVersion = (as: JsonSchema = {}) =>
+  rule('isVersion', (value) => readVersion(value) !== undefined, 'must be a positive integer', {
+    ...POSITIVE_INTEGER,
+    ...as,
   });
 
-export const IsVersion = () =>
-  rule('isVersion', (value) => readVersion(value) !== undefined, { message: 'must be a positive integer' });
+/** A version or an id in a body, as a number or as a string. */
+export const IsNumericId = (description: string) =>
+  rule('isVersion', (value) => readVersion(value) !== undefined, 'must be a positive integer', {
+    description,
+    oneOf: [POSITIVE_INTEGER, INTEGER_TEXT],
+  });
 
-/** An account's id in a body. It is read as a version is. */
-export const IsAccountId = IsVersion;
+export const IsTransactionId = (as: JsonSchema) =>
+  rule(
+    'isTransactionId',
+    (value) => readTransactionId(value) !== undefined,
+    'must be "txn" and a positive integer, like txn131',
+    { type: 'string', pattern: TRANSACTION_ID_PATTERN, ...as },
+  );
 
 /** A key in a body: the same as in the header. */
-export const IsIdempotencyKey = () =>
-  rule('isIdempotencyKey', (value) => typeof value === 'string' && readIdempotencyKey(value) !== undefined, {
-    message: KEY_FORM,
-  });
+export const IsIdempotencyKey = (as: JsonSchema) =>
+  rule(
+    'isIdempotencyKey',
+    (value) => typeof value === 'string' && readIdempotencyKey(value) !== undefined,
+    KEY_FORM,
+    { type: 'string', pattern: '^[!-~]{1,255}$', ...as },
+  );
+
+export const Owner = schema('Owner', {
+  description: 'Whose account it is: the name of an owner. Compared character by character.',
+  type: 'string',
+  pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f]{1,255}$',
+  example: 'ada',
+});
 
 /** The name of an account's owner. */
 export const IsOwner = () =>
-  rule('isOwner', (value) => typeof value === 'string' && isOwner(value), {
-    message: 'must be 1 to 255 characters, without control characters',
-  });
+  rule(
+    'isOwner',
+    (value) => typeof value === 'string' && isOwner(value),
+    'must be 1 to 255 characters, without control characters',
+    Owner,
+  );
 
 /** A query parameter that counts. */
-export const IsWholeNumber = (min: number, max: number) =>
+export const IsWholeNumber = (minimum: number, maximum: number, as: JsonSchema = {}) =>
   rule(
     'isWholeNumber',
     (value) =>
-      typeof value === 'string' && /^\d{1,9}$/.test(value) && Number(value) >= min && Number(value) <= max,
-    { message: `must be a whole number from ${min} to ${max}` },
+      typeof value === 'string' &&
+      /^\d{1,9}$/.test(value) &&
+      Number(value) >= minimum &&
+      Number(value) <= maximum,
+    `must be a whole number from ${minimum} to ${maximum}`,
+    { type: 'integer', minimum, maximum, ...as },
   );
 
 /** A point in time: an ISO 8601 date, or a date and time with its offset from UTC. */
-export const IsInstant = () =>
-  rule('isInstant', (value) => typeof value === 'string' && isInstant(value), {
-    message: 'must be an ISO 8601 date or time with an offset, like 2025-05-02T10:24:02Z',
-  });
+export const IsInstant = (as: JsonSchema = {}) =>
+  rule(
+    'isInstant',
+    (value) => typeof value === 'string' && isInstant(value),
+    'must be an ISO 8601 date or time with an offset, like 2025-05-02T10:24:02Z',
+    { type: 'string', pattern: INSTANT_PATTERN, ...as },
+  );
 
 /** One of some words, in any case. */
-export const IsWord = (words: readonly string[]) =>
-  rule('isWord', (value) => typeof value === 'string' && words.includes(value.toLowerCase()), {
-    message: `must be one of: ${words.join(', ')} (in any case)`,
-  });
+export const IsWord = (words: readonly string[], as: JsonSchema = {}) => {
+  const inLowerCase = words.map((word) => word.toLowerCase());
+  return rule(
+    'isWord',
+    (value) => typeof value === 'string' && inLowerCase.includes(value.toLowerCase()),
+    `must be one of: ${inLowerCase.join(', ')} (in any case)`,
+    { type: 'string', enum: words, ...as },
+  );
+};
+
+/** Says of a rule that class-validator has what it is in JSON Schema. */
+export const documentedAs = (as: JsonSchema) => ({ context: { schema: as } });
 
 function rule(
   name: string,
   holds: (value: unknown) => boolean,
-  options: ValidationOptions,
+  message: string,
+  as: JsonSchema,
 ): PropertyDecorator {
-  return ValidateBy({ name, validator: { validate: holds } }, options);
+  return ValidateBy({ name, validator: { validate: holds } }, { message, ...documentedAs(as) });
 }

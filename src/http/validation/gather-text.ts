@@ -13,6 +13,8 @@ export function gatherText(
   limitBytes: number,
   done: (error: Error | null, text?: string) => void,
 ): void {
+  // A request without a body says nothing of its end.
+  if (stream.readableEnded) return done(null, '');
   const gathered = new GatheredBytes();
   // A small body comes in one piece, which needs no copy.
   let only: Buffer | undefined;
@@ -28,11 +30,16 @@ export function gatherText(
     only = undefined;
     gathered.append(piece);
   };
-  const end = () => settle(null, (only ?? gathered.bytes).toString());
+  let settled = false;
   const settle = (error: Error | null, text?: string) => {
-    stream.off('data', take).off('end', end).off('error', cut);
+    if (settled) return;
+    settled = true;
+    // Of a stream that has ended nothing more is taken, so there is no need to let go of it.
+    if (error) stream.off('data', take);
     done(error, text);
   };
-  const cut = () => settle(new BadRequestException());
-  stream.on('data', take).on('end', end).on('error', cut);
+  stream
+    .on('data', take)
+    .on('end', () => settle(null, (only ?? gathered.bytes).toString()))
+    .on('error', () => settle(new BadRequestException()));
 }

@@ -1,4 +1,6 @@
-const INSTANT = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.(\d{1,9}))?)?(Z|[+-]\d{2}:\d{2}))?$/;
+export const INSTANT_PATTERN =
+  '^\\d{4}-\\d{2}-\\d{2}(T\\d{2}:\\d{2}(:\\d{2}(\\.\\d{1,9})?)?(Z|[+-]\\d{2}:\\d{2}))?$';
+const INSTANT = new RegExp(INSTANT_PATTERN);
 
 /** A point in time: an ISO 8601 date, or a date and time with its offset from UTC. */
 export function isInstant(text: string): boolean {
@@ -13,7 +15,7 @@ export function isInstant(text: string): boolean {
  * them with this one is comparing them with the instant.
  */
 export function millisecondFrom(text: string): Date {
-  const fraction = INSTANT.exec(text)?.[4] ?? '';
+  const fraction = INSTANT.exec(text)?.[3]?.slice(1) ?? '';
   const [millis, rest] = [fraction.slice(0, 3).padEnd(3, '0'), fraction.slice(3)];
   // Without the fraction: engines differ in how Date.parse treats further digits.
   const second = Date.parse(text.replace(/\.\d+/, ''));

@@ -404,3 +404,37 @@ function hasKeyTwice(body: string): boolean {
   }
   return false;
 }
+
+describe('a plain object, which most bodies are', () => {
+  const numbers = (text: string) => canonical(parseJsonBody(text));
+
+  it.each([
+    ['{"amount":1.00,"type":"Deposit"}', '{"amount":#1.00,"type":"Deposit"}'],
+    [' {"a":1}', '{"a":#1}'],
+    ['{ "a" : -0 ,\t"b"\r\n:\n"" }', '{"a":#-0,"b":""}'],
+    ['{"a":1}\n', '{"a":#1}'],
+    ['{"a":1e2,"b":1E+2}', '{"a":#1e2,"b":#1E+2}'],
+    ['{"":"\u007f\u00e9\u2028"}', '{"":"\u007f\u00e9\u2028"}'],
+    ['{"a":{"b":1}}', '{"a":{"b":#1}}'],
+    ['{}', '{}'],
+  ])('%j', (text, expected) => {
+    expect(numbers(text)).toBe(expected);
+  });
+
+  it.each([
+    ['{"a":1,}', NOT_JSON],
+    ['{"a":1}}', NOT_JSON],
+    ['{"a":1}x', NOT_JSON],
+    ['{"a":01}', NOT_JSON],
+    ['{"a":1.}', NOT_JSON],
+    ['{"a":.5}', NOT_JSON],
+    ['{"a":+1}', NOT_JSON],
+    ['{"a":"\n"}', NOT_JSON],
+    ['{"a\u0000":1}', NOT_JSON],
+    ['{"a":1 "b":2}', NOT_JSON],
+    ['{"a":1,"a":2}', TWICE],
+    ['{"a":1,"\\u0061":2}', TWICE],
+  ])('is not %j', (text, message) => {
+    expect(refusalOf(text)).toBe(message);
+  });
+});

@@ -19,6 +19,16 @@ export class NumberText {
   constructor(readonly text = '') {}
 }
 
+/** A character of a string that needs no escape: none of the control characters, no quote, no backslash. */
+const PLAIN = String.raw`[ !#-[\]-\uffff]`;
+const SPACE = String.raw`[ \t\n\r]*`;
+const NUMBER = String.raw`-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?`;
+/** A member of an object whose name and value have no escape, and whose value is a string or a number. */
+const PLAIN_MEMBER = new RegExp(
+  `${SPACE}"(${PLAIN}*)"${SPACE}:${SPACE}(?:"(${PLAIN}*)"|(${NUMBER}))${SPACE}([,}])`,
+  'y',
+);
+
 const STRING_AND_COLON = /"(?:[^"\\]|\\.)*"(\s*:)?/g;
 
 /**
@@ -28,6 +38,28 @@ const STRING_AND_COLON = /"(?:[^"\\]|\\.)*"(\s*:)?/g;
  * @throws InvalidRequestError
  */
 export function parseJsonBody(text: string): unknown {
+  return parsePlainObject(text) ?? parseAny(text);
+}
+
+/** What most bodies are, at a quarter of the cost. Undefined: it is anything else, or wrong. */
+function parsePlainObject(text: string): object | undefined {
+  if (!text.startsWith('{')) return undefined;
+  const body: Record<string, unknown> = {};
+  let end: string | undefined;
+  PLAIN_MEMBER.lastIndex = 1;
+  while (end !== '}') {
+    const member = PLAIN_MEMBER.exec(text);
+    if (!member) return undefined;
+    const [, name = '', string, number] = member;
+    // Given before, or inherited, like __proto__.
+    if (name in body) return undefined;
+    body[name] = string ?? new NumberText(number);
+    end = member[4];
+  }
+  return PLAIN_MEMBER.lastIndex === text.length ? body : undefined;
+}
+
+function parseAny(text: string): unknown {
   let body: unknown;
   try {
     body = parse(text, undefined, {

@@ -1,15 +1,20 @@
 import { IsString, MaxLength } from 'class-validator';
 import { DEFAULT_LIMIT, MAX_LIMIT } from './cursor.js';
-import { IsOptionalField, IsWholeNumber } from './field-rules.js';
+import { documentedAs, IsOptionalField, IsWholeNumber } from './field-rules.js';
+
+const MAX_CURSOR = 200;
 
 /** The query of a listing: which page, and how long a page. */
 export class PageQueryDto {
   @IsOptionalField()
-  @IsString({ message: 'must be a cursor from a previous page' })
-  @MaxLength(200, { message: 'is too long' })
+  @IsString({
+    message: 'must be a cursor from a previous page',
+    ...documentedAs({ description: 'The `nextCursor` of the page before.', type: 'string' }),
+  })
+  @MaxLength(MAX_CURSOR, { message: 'is too long', ...documentedAs({ maxLength: MAX_CURSOR }) })
   cursor?: string;
 
   @IsOptionalField()
-  @IsWholeNumber(1, MAX_LIMIT)
+  @IsWholeNumber(1, MAX_LIMIT, { description: 'The size of a page.', default: DEFAULT_LIMIT })
   limit: string = String(DEFAULT_LIMIT);
 }

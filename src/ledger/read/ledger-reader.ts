@@ -71,13 +71,25 @@ export class LedgerReader {
   ) {}
 
   /**
-   * @throws LedgerError ACCOUNT_NOT_FOUND; VERSION_MISMATCH when the account has not reached `minVersion`;
-   *   DATABASE_FAILED; OVERLOADED
+   * Returns the account itself, not a promise, if it is in memory.
+   *
+   * @throws LedgerError, always by rejecting: ACCOUNT_NOT_FOUND; VERSION_MISMATCH when the account has not reached
+   *   `minVersion`; DATABASE_FAILED; OVERLOADED
    */
-  async balance(accountId: number, request: BalanceRequest, user: string): Promise<Account> {
+  balance(accountId: number, request: BalanceRequest, user: string): Account | Promise<Account> {
     const { minVersion = 0, noCache = false } = request;
     const looked = noCache ? undefined : this.balances.get(accountId);
-    const cached = looked instanceof Promise ? await looked : looked;
+    if (looked && !(looked instanceof Promise) && looked.version >= minVersion) return looked;
+    return this.readBalance(accountId, looked, minVersion, user);
+  }
+
+  private async readBalance(
+    accountId: number,
+    looked: Promise<Account | undefined> | Account | undefined,
+    minVersion: number,
+    user: string,
+  ): Promise<Account> {
+    const cached = await looked;
     if (cached && cached.version >= minVersion) return cached;
     const account = await this.account(accountId, user);
     if (account.version < minVersion) {

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import { AdaptiveConcurrencyLimiter, halfOf } from '../../concurrency/adaptive-concurrency-limiter.js';
 import type { PostingCommand, Transaction } from '../../domain/transaction.js';
 import type { ShardMetrics } from '../../observability/metrics.js';

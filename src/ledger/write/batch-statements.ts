@@ -32,7 +32,7 @@ export interface PostedBatch extends BatchDecision {
   readonly outboxIds: readonly number[];
 }
 
-type Statement = readonly [sql: string, parameters: unknown[]];
+export type Statement = readonly [sql: string, parameters: unknown[]];
 
 interface KeyRow {
   account_id: string;
@@ -98,7 +98,11 @@ export class BatchStatements {
   write(client: PoolClient, batch: PostedBatch): Promise<unknown> | undefined {
     if (batch.transactions.length === 0) return undefined;
     // All are built before the first is sent, so that an error in building one sends none.
-    const statements = [this.insertOf(batch), ...this.announcementsOf(batch), this.updateOf(batch)];
+    const statements = [
+      insertTransactions(this.tables, batch),
+      ...announceTransactions(this.tables, batch),
+      this.updateOf(batch),
+    ];
     return inOrder(statements.map((statement) => send(client, ...statement)));
   }
 
@@ -199,42 +203,6 @@ export class BatchStatements {
   }
 
   /**
-   * The LEFT JOIN with an empty table changes nothing. It is for Citus, which runs an INSERT … SELECT that reads no
-   * table on the coordinator and commits it in two phases; one that reads a table of the shard runs on the shard's
-   * node.
-   */
-  private insertOf({ transactions, hashes }: PostedBatch): Statement {
-    return [
-      `INSERT INTO ${this.tables.transactions}
-         (transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key, hash, timestamp)
-       SELECT transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key,
-              decode(hash, 'hex'), $9::timestamptz
-       FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::numeric[], $5::numeric[], $6::bigint[], $7::text[],
-                   $8::text[])
-         AS p (transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key, hash)
-       LEFT JOIN (SELECT FROM ${this.tables.accounts} LIMIT 0) nothing ON true`,
-      [
-        plainArray(transactions.map((transaction) => transaction.transactionId)),
-        plainArray(transactions.map((transaction) => transaction.accountId)),
-        plainArray(transactions.map((transaction) => transaction.type)),
-        plainArray(transactions.map((transaction) => formatMoney(transaction.amount))),
-        plainArray(transactions.map((transaction) => formatMoney(transaction.balanceAfter))),
-        plainArray(transactions.map((transaction) => transaction.versionAfter)),
-        textArray(transactions.map((transaction) => transaction.idempotencyKey)),
-        plainArray(hashes),
-        transactions[0]?.timestamp,
-      ],
-    ];
-  }
-
-  private announcementsOf({ transactions, outboxIds }: PostedBatch): Statement[] {
-    return outboxRows(transactions).map((announced, row) => [
-      `INSERT INTO ${this.tables.outbox} (outbox_id, transaction_ids) VALUES ($1, $2::bigint[])`,
-      [outboxIds[row], plainArray(announced.map((transaction) => transaction.transactionId))],
-    ]);
-  }
-
-  /**
    * Also matches the version that was read: the lock should guarantee it, the row count proves it. The statement counts
    * the inserted transactions as well, because Citus would run an INSERT that counts its rows in a CTE on the
    * coordinator. LIMIT 1 makes the planner look up each one by the primary key, even while the table is small.
@@ -276,6 +244,48 @@ export class BatchStatements {
       ],
     ];
   }
+}
+
+/**
+ * The LEFT JOIN with an empty table changes nothing. It is for Citus, which runs an INSERT … SELECT that reads no table
+ * on the coordinator and commits it in two phases; one that reads a table of the shard runs on the shard's node.
+ */
+export function insertTransactions(
+  tables: SchemaTables,
+  { transactions, hashes }: Pick<PostedBatch, 'transactions' | 'hashes'>,
+): Statement {
+  return [
+    `INSERT INTO ${tables.transactions}
+       (transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key, hash, timestamp)
+     SELECT transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key,
+            decode(hash, 'hex'), $9::timestamptz
+     FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::numeric[], $5::numeric[], $6::bigint[], $7::text[],
+                 $8::text[])
+       AS p (transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key, hash)
+     LEFT JOIN (SELECT FROM ${tables.accounts} LIMIT 0) nothing ON true`,
+    [
+      plainArray(transactions.map((transaction) => transaction.transactionId)),
+      plainArray(transactions.map((transaction) => transaction.accountId)),
+      plainArray(transactions.map((transaction) => transaction.type)),
+      plainArray(transactions.map((transaction) => formatMoney(transaction.amount))),
+      plainArray(transactions.map((transaction) => formatMoney(transaction.balanceAfter))),
+      plainArray(transactions.map((transaction) => transaction.versionAfter)),
+      textArray(transactions.map((transaction) => transaction.idempotencyKey)),
+      plainArray(hashes),
+      transactions[0]?.timestamp,
+    ],
+  ];
+}
+
+/** Inserts the outbox rows for transactions that the same database transaction inserts. */
+export function announceTransactions(
+  tables: SchemaTables,
+  { transactions, outboxIds }: Pick<PostedBatch, 'transactions' | 'outboxIds'>,
+): Statement[] {
+  return outboxRows(transactions).map((announced, row) => [
+    `INSERT INTO ${tables.outbox} (outbox_id, transaction_ids) VALUES ($1, $2::bigint[])`,
+    [outboxIds[row], plainArray(announced.map((transaction) => transaction.transactionId))],
+  ]);
 }
 
 /** In ascending order, so that two batches that need the same rows can't deadlock. */

@@ -1,5 +1,5 @@
 import 'reflect-metadata';
-import { seedShard } from '../../../src/cli/seed.js';
+import { seedShard } from '../../../src/admin/seed.js';
 import { loadConfig } from '../../../src/config/config.js';
 import { migrate } from '../../../src/storage/migrate.js';
 import { startPostgres } from '../../stack/servers/postgres.js';

@@ -1,8 +1,16 @@
 import 'reflect-metadata';
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { DtoPipe } from './dto.pipe.js';
-import { IsAmount, IsOptionalField, IsVersion, IsWord, type Numeric } from './field-rules.js';
+import { AccountPathDto } from './account-path.dto.js';
+import { Contract } from './contract.js';
+import {
+  IsAmount,
+  IsOptionalField,
+  IsTransactionId,
+  IsVersion,
+  IsWord,
+  type Numeric,
+} from './field-rules.js';
 import { InvalidRequestError, type FieldProblem } from './invalid-request.js';
 import { NumberText, parseJsonBody } from './json-body.js';
 
@@ -23,11 +31,11 @@ class SampleDto {
   version?: Numeric;
 }
 
-const pipe = new DtoPipe(SampleDto);
+const contract = new Contract(SampleDto);
 
 function problemsOf(input: unknown): readonly FieldProblem[] {
   try {
-    pipe.transform(input);
+    contract.read(input);
   } catch (error) {
     if (error instanceof InvalidRequestError) return error.problems;
     throw error;
@@ -42,9 +50,9 @@ const anyUnit = fc
   .oneof(fc.nat({ max: 0x7f }), fc.nat({ max: 0xffff }))
   .map((code) => String.fromCharCode(code));
 
-describe('DtoPipe: what it accepts', () => {
+describe('Contract: what it accepts', () => {
   it('makes an instance of the class', () => {
-    const dto = pipe.transform({ amount: '5', type: 'deposit', version: '7' });
+    const dto = contract.read({ amount: '5', type: 'deposit', version: '7' });
     expect(dto).toBeInstanceOf(SampleDto);
     expect(dto).toEqual({ amount: '5', type: 'deposit', version: '7' });
   });
@@ -53,22 +61,22 @@ describe('DtoPipe: what it accepts', () => {
     const expected = { amount: '5', type: 'deposit' };
     for (const amount of ['amount', 'money/Amount']) {
       for (const type of ['type', 'typeOfThing']) {
-        expect(pipe.transform({ [amount]: '5', [type]: 'deposit' })).toEqual(expected);
+        expect(contract.read({ [amount]: '5', [type]: 'deposit' })).toEqual(expected);
       }
     }
   });
 
   it('keeps the digits of a number', () => {
-    const dto = pipe.transform(parseJsonBody('{"amount":9007199254740993.07,"type":"deposit"}'));
+    const dto = contract.read(parseJsonBody('{"amount":9007199254740993.07,"type":"deposit"}'));
     expect(dto.amount).toEqual(new NumberText('9007199254740993.07'));
   });
 
   it('lets an optional field be absent', () => {
-    expect(pipe.transform({ amount: '5', type: 'deposit' }).version).toBeUndefined();
+    expect(contract.read({ amount: '5', type: 'deposit' }).version).toBeUndefined();
   });
 });
 
-describe('DtoPipe: what it refuses', () => {
+describe('Contract: what it refuses', () => {
   it.each([[null], [undefined], [true], ['text'], [[]], [[{ amount: '5', type: 'deposit' }]], [7]])(
     '%j, which is no object',
     (input) => {
@@ -144,11 +152,59 @@ describe('DtoPipe: what it refuses', () => {
   });
 });
 
-describe('DtoPipe: how much it reads', () => {
+describe('Contract: how much it reads', () => {
   it('names one field of too many, however many there are, so that the answer is no longer than the request', () => {
     const many = Object.fromEntries(Array.from({ length: 5_000 }, (_, index) => [`f${index}`, 1]));
     expect(problemsOf(many)).toEqual([{ field: 'f50', message: 'is one of more than 50 fields' }]);
     const some = Object.fromEntries(Object.entries(many).slice(0, 48));
     expect(fieldsOf({ amount: '5', type: 'deposit', ...some })).toHaveLength(48);
+  });
+});
+
+class TransactionDto {
+  @IsTransactionId({})
+  transactionId!: string;
+}
+
+describe('Contract: the names of a path', () => {
+  const refuses = (contract: Contract<object>, path: object) => {
+    try {
+      contract.read(path);
+    } catch (error) {
+      if (error instanceof InvalidRequestError) return error.problems[0]?.field;
+      throw error;
+    }
+    return undefined;
+  };
+  const account = new Contract(AccountPathDto);
+  const transaction = new Contract(TransactionDto);
+
+  it('are taken', () => {
+    expect(account.read({ accountId: '131' })).toEqual({ accountId: '131' });
+    expect(transaction.read({ transactionId: 'txn131' })).toEqual({ transactionId: 'txn131' });
+  });
+
+  it.each(['', '0', '-1', '01', '1.0', '1e3', 'txn1', '1;drop', '\u0000', '9223372036854775808'])(
+    'an account is not %j',
+    (accountId) => {
+      expect(refuses(account, { accountId })).toBe('accountId');
+    },
+  );
+
+  it.each([
+    '131',
+    'txn',
+    'txn0',
+    'txn-1',
+    'txn01',
+    'TXN1',
+    'tpn131',
+    'txn 1',
+    'txntxn1',
+    'txn1.0',
+    ' txn1',
+    '',
+  ])('a transaction is not %j', (transactionId) => {
+    expect(refuses(transaction, { transactionId })).toBe('transactionId');
   });
 });

@@ -1,0 +1,142 @@
+import type { Type } from '@nestjs/common';
+import { formatMoney, type Money as Cents } from '../../domain/money.js';
+import { LARGEST_AMOUNT, POSITIVE_INTEGER, TRANSACTION_ID_PATTERN } from '../validation/field-rules.js';
+import { schema, type JsonSchema, type Reference } from '../validation/json-schema.js';
+
+/** What is written into answers: what it is in the OpenAPI document, and how its JSON text is made. */
+export interface Written<T> {
+  readonly schema: JsonSchema | Reference;
+  readonly write: (value: T) => string;
+}
+
+interface ResourceField {
+  readonly name: string;
+  readonly type: Written<never>;
+  readonly isOptional: boolean;
+}
+
+/** By prototype: what its own properties are, in the order of their declaration. */
+const ownFields = new Map<object, ResourceField[]>();
+const resources = new Map<object, Written<never>>();
+
+/** A property of a {@link Resource}, which says what it is, in the OpenAPI document and in the JSON. */
+export const Field =
+  <T>(type: Written<T>, { optional: isOptional = false } = {}): PropertyDecorator =>
+  (prototype, name) => {
+    const fields = ownFields.get(prototype) ?? [];
+    fields.push({ name: String(name), type: type, isOptional });
+    ownFields.set(prototype, fields);
+  };
+
+/**
+ * A class that is the body of an answer, by the name of its schema. Its own properties come first, then those that it
+ * inherits. A property that is undefined is left out.
+ */
+export const Resource =
+  (name: string, as: JsonSchema = {}): ClassDecorator =>
+  (resource) => {
+    const fields = fieldsOf(resource.prototype as object);
+    const reference = schema(name, {
+      type: 'object',
+      ...as,
+      properties: Object.fromEntries(fields.map((field) => [field.name, field.type.schema])),
+      required: fields.filter(({ isOptional }) => !isOptional).map((field) => field.name),
+    });
+    resources.set(resource, { schema: reference, write: writerOf(fields) });
+  };
+
+/** A resource as something that is written: by itself, or within another one. */
+export function written<T extends object>(resource: Type<T>): Written<T> {
+  const found = resources.get(resource);
+  if (!found) throw new Error(`${resource.name} is no @Resource`);
+  return found as Written<T>;
+}
+
+function fieldsOf(prototype: object): ResourceField[] {
+  const parent = Object.getPrototypeOf(prototype) as object | null;
+  return [...(ownFields.get(prototype) ?? []), ...(parent ? fieldsOf(parent) : [])];
+}
+
+function writerOf(fields: readonly ResourceField[]): (value: Readonly<Record<string, never>>) => string {
+  const members = fields.map(({ name, type }) => ({ name, type, key: `${JSON.stringify(name)}:` }));
+  return (value) => {
+    let text = '';
+    for (const { name, type, key } of members) {
+      if (value[name] !== undefined) text += `${text === '' ? '{' : ','}${key}${type.write(value[name])}`;
+    }
+    return text === '' ? '{}' : `${text}}`;
+  };
+}
+
+export const listOf = <T>(item: Written<T>, as: JsonSchema = {}): Written<readonly T[]> => ({
+  schema: { type: 'array', items: item.schema, ...as },
+  write: (items) => `[${items.map((each) => item.write(each)).join()}]`,
+});
+
+export const orNull = <T>(type: Written<T>, as: JsonSchema): Written<T | null> => ({
+  schema: as,
+  write: (value) => (value === null ? 'null' : type.write(value)),
+});
+
+/** By the name of its schema. */
+export const named = <T>(name: string, type: Written<T>): Written<T> => ({
+  schema: schema(name, type.schema),
+  write: type.write,
+});
+
+/** Any of several resources. */
+export const anyOf = (...alternatives: readonly Type<object>[]): Written<object> =>
+  json({ anyOf: alternatives.map((resource) => written(resource).schema) });
+
+/** Whatever JSON.stringify writes. */
+export const json = (as: JsonSchema): Written<unknown> => ({
+  schema: as,
+  write: (value) => JSON.stringify(value),
+});
+
+/** Any text. */
+export const text = (as: JsonSchema | Reference = { type: 'string' }): Written<string> => ({
+  schema: as,
+  write: (value) => JSON.stringify(value),
+});
+
+/** A text of which no character needs to be escaped. */
+export const plainText = (as: JsonSchema | Reference): Written<string> => ({
+  schema: as,
+  write: (value) => `"${value}"`,
+});
+
+export const integer = (as: JsonSchema | Reference): Written<number> => ({ schema: as, write: String });
+
+export const Money: Written<Cents> = {
+  schema: schema('Money', {
+    description:
+      'An amount with exactly two decimals, at most 9999999999999999.99 (DECIMAL(18,2)). Amounts of more than 15 digits ' +
+      'need a JSON parser that keeps all digits of a number.',
+    type: 'number',
+    minimum: 0,
+    maximum: LARGEST_AMOUNT,
+  }),
+  write: formatMoney,
+};
+
+export const AccountId = integer(schema('AccountId', POSITIVE_INTEGER));
+export const TransactionId = plainText(
+  schema('TransactionId', { type: 'string', pattern: TRANSACTION_ID_PATTERN }),
+);
+
+export const Version = integer(
+  schema('Version', {
+    description:
+      'The version of an account. It grows by exactly 1 with each accepted transaction, without gaps.',
+    ...POSITIVE_INTEGER,
+  }),
+);
+
+export const NextCursor = orNull(
+  text(),
+  schema('NextCursor', {
+    description: 'Give it as `cursor` to get the next page; null on the last page.',
+    type: ['string', 'null'],
+  }),
+);
