@@ -7,16 +7,18 @@ import type { ShardAddress } from '../config/shard-address.js';
 import { tablesOf } from '../storage/tables.js';
 import { GENESIS_HASH, nextHash } from '../domain/hash-chain.js';
 
-/** What a start records by itself. A bank with nothing else in its log has no history yet. */
+/** The acts that starting the service records. A log with no others belongs to a bank without a history. */
 export const START_ACTIONS = ['bank.migrated', 'bank.handed_over'] as const;
 
 const CONNECT_TIMEOUT_MS = 10_000;
 
-/** A change to the bank from outside the ledger, or a copy of it, by an operator or by a start. */
+/**
+ * A change to the bank outside the ledger, or a copy of the bank, made by an operator or by the service as it starts.
+ */
 export interface AdministrativeAct {
-  /** Object and verb, like `key.revoked`. At most 50 characters. */
+  /** Object and verb, like `key.revoked`; at most 50 characters. */
   readonly action: string;
-  /** What it was done to, and how. Never a secret. */
+  /** What was done, and to what. Never a secret. */
   readonly details: Readonly<Record<string, unknown>>;
 }
 
@@ -25,22 +27,22 @@ export interface AuditEvent {
   readonly happenedAt: Date;
   readonly action: string;
   readonly actor: string;
-  /** JSON, as it was hashed. */
+  /** The JSON text that was hashed. */
   readonly details: string;
 }
 
-/** An event as its hash sees it; the details are last, for they may hold any character. */
+/** The text of an event that is hashed. The details are last, because they may contain any character. */
 export function lineOfEvent({ eventId, happenedAt, action, actor, details }: AuditEvent): string {
   return `${eventId}:${happenedAt.getTime()}:${action}:${JSON.stringify(actor)}:${details}`;
 }
 
 /**
- * Adds an act to the audit log, chained to the one before. To be called in the transaction that carries the act out,
- * so that neither is there without the other.
+ * Adds an act to the audit log, chained to the one before. Call it in the transaction that carries out the act, so that
+ * neither exists without the other.
  *
- * Races: one at a time, by an advisory lock that ends with the transaction.
+ * Races: an advisory lock, which ends with the transaction, lets in one at a time.
  *
- * @param schema of the bank's first shard
+ * @param schema the schema of the bank's first shard
  */
 export async function recordAct(
   client: Pick<ClientBase, 'query'>,
@@ -81,9 +83,9 @@ export async function recordAct(
 }
 
 /**
- * Records an act in a transaction of its own, where it can't be recorded in the one that carries it out.
+ * Records an act in a transaction of its own, for acts that are not carried out in one.
  *
- * @param shards the bank's; the first holds the audit log
+ * @param shards the bank's shards; the first one holds the audit log
  */
 export async function recordActOn(shards: readonly ShardAddress[], act: AdministrativeAct): Promise<void> {
   const [{ url, migrationUrl = url, schema }] = shards as [ShardAddress];
@@ -99,14 +101,18 @@ export interface ChainedEvent extends AuditEvent {
   readonly hash: string;
 }
 
-/** The whole audit log, checked. */
+/** The whole audit log and the result of checking it. */
 export interface AuditLog {
   readonly events: readonly ChainedEvent[];
-  /** The first event whose hash is not that of the one before and its own: it was changed, or what was before it. */
+  /** The first event whose hash does not follow from the hash before and its own text; undefined: all do. */
   readonly firstBroken: number | undefined;
 }
 
-/** Reads and checks the audit log, which people write by hand: it stays short. @param manager of the first shard */
+/**
+ * Reads and checks the whole audit log: each entry is an operator's act, so it stays short.
+ *
+ * @param manager of the first shard
+ */
 export async function readAuditLog(manager: EntityManager): Promise<AuditLog> {
   const rows = await manager.find(AuditEventEntity, { order: { eventId: 'ASC' } });
   const events = rows.map(({ eventId, happenedAt, action, actor, details, hash }) => ({
@@ -120,7 +126,7 @@ export async function readAuditLog(manager: EntityManager): Promise<AuditLog> {
   return { events, firstBroken: broken?.eventId };
 }
 
-/** In a container the user may be a number that has no name. */
+/** The operating system's user; in a container it may be a number without a name. */
 function userOfSystem(): string {
   try {
     return userInfo().username;

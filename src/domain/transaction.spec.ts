@@ -15,7 +15,7 @@ function refusal(account: Account, command: PostingCommand, earlier?: KeyedTrans
 }
 
 describe('decide: what is accepted', () => {
-  it('adds a deposit and takes the version one further', () => {
+  it('adds a deposit and increments the version', () => {
     expect(decide(ACCOUNT, { ...DEPOSIT, idempotencyKey: 'k' })).toEqual({
       accepted: true,
       transaction: {
@@ -31,7 +31,7 @@ describe('decide: what is accepted', () => {
     });
   });
 
-  it('takes a withdrawal and takes the version one further', () => {
+  it('subtracts a withdrawal and increments the version', () => {
     const decision = decide(ACCOUNT, WITHDRAWAL);
     expect(decision).toMatchObject({
       accepted: true,
@@ -59,7 +59,7 @@ describe('decide: what is accepted', () => {
   });
 });
 
-describe('decide: what is refused', () => {
+describe('decide rejects', () => {
   it('a withdrawal one cent over the balance', () => {
     expect(refusal(ACCOUNT, { ...WITHDRAWAL, amount: 10_001n })).toEqual({ code: 'INSUFFICIENT_BALANCE' });
   });

@@ -1,11 +1,11 @@
 import { escapeIdentifier } from 'pg';
 
-/** A name for SQL: quoted, and qualified by the names before it. */
+/** A quoted SQL identifier, qualified by the names before it. */
 export function quoted(...names: readonly string[]): string {
   return names.map(escapeIdentifier).join('.');
 }
 
-/** Names of columns for SQL, separated by commas. */
+/** Quoted column names for SQL, separated by commas. */
 export function columnList(names: readonly string[]): string {
   return names.map(escapeIdentifier).join(', ');
 }

@@ -3,33 +3,35 @@ import type { ShardAddress } from '../config/shard-address.js';
 import { UserError } from '../domain/user-error.js';
 import { BANK_TABLES } from './tables.js';
 
-/** What the service may do with each table. */
+/** The service's privileges on each table. */
 const privileges = (): Readonly<Record<string, readonly string[]>> => ({
   ...Object.fromEntries(BANK_TABLES.map(({ name, service }) => [name, service])),
   migrations: ['SELECT'],
-  // Only where the shard no longer is.
+  // Exists only at the old place of a shard that was moved.
   shard_moved: ['SELECT'],
 });
 
-/** The sequences from which it draws ids for those of the tables that are there. */
+/** The sequences from which the service draws ids for the existing tables. */
 const sequencesOf = (tables: readonly string[]) =>
   BANK_TABLES.filter(
     ({ name, drawn, service }) => tables.includes(name) && drawn && service.includes('INSERT'),
   ).map(({ name, id }) => `${name}_${id}_seq`);
 
-/** Whose rows it neither changes nor deletes: the history. */
+/** The tables whose rows it neither changes nor deletes: the history. */
 const history = () =>
   BANK_TABLES.filter(({ service }) => !service.some((privilege) => /^(UPDATE|DELETE)/.test(privilege))).map(
     ({ name }) => name,
   );
 
-/** Runs a statement, and returns its rows. */
+/** Runs a statement and returns its rows. */
 type Query = (sql: string, parameters?: unknown[]) => Promise<unknown>;
 
-/** The service's role may do what it must not. */
+/** The service's role has privileges that it must not have. */
 export class ServiceRoleError extends UserError {}
 
-/** The user of DATABASE_URL, when migrations are another user's; undefined: one user does both, and may do everything. */
+/**
+ * The user of DATABASE_URL, if migrations run as another user; undefined: one user does both, and may do everything.
+ */
 export function serviceRoleOf({ url, migrationUrl }: ShardAddress): string | undefined {
   if (migrationUrl === undefined) return undefined;
   const [service, owner] = [url, migrationUrl].map((text) => decodeURIComponent(new URL(text).username));
@@ -37,8 +39,8 @@ export function serviceRoleOf({ url, migrationUrl }: ShardAddress): string | und
 }
 
 /**
- * Gives the service's role what it needs of the bank's tables, and takes away what it has besides. Changes nothing where
- * that is so already.
+ * Grants the service's role exactly the {@link PRIVILEGES} and revokes all others. Changes nothing if they are right
+ * already.
  *
  * @param query runs a statement as the tables' owner, in a transaction
  * @returns whether anything had to be changed
@@ -78,8 +80,9 @@ async function grant(
 }
 
 /**
- * What is not granted to a role may be its all the same: by another role that it belongs to, by everybody's rights, or
- * because it is a superuser.
+ * A role may have more privileges than it was granted: as a member of another role, through PUBLIC, or as a superuser.
+ *
+ * @throws ServiceRoleError
  */
 async function assertNoMore(query: Query, schema: string, role: string): Promise<void> {
   const rows = (await query(
@@ -96,7 +99,7 @@ async function assertNoMore(query: Query, schema: string, role: string): Promise
   );
 }
 
-/** What is beside the tables' own rights. */
+/** Whether the role may use the schema and its sequences. */
 async function hasUsage(
   query: Query,
   schema: string,
@@ -119,7 +122,7 @@ async function tablesThere(query: Query, schema: string, names: string[]): Promi
   return rows.map(({ name }) => name);
 }
 
-/** Of all tables in the schema, as `table: PRIVILEGE` or `table: PRIVILEGE (column)`. */
+/** Its privileges on all tables in the schema, as `table: PRIVILEGE` or `table: PRIVILEGE (column)`. */
 async function privilegesHeld(query: Query, schema: string, role: string): Promise<string[]> {
   const rows = (await query(
     `SELECT relname || ': ' || privilege_type AS held

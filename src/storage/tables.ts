@@ -1,35 +1,35 @@
 import { quoted } from './identifiers.js';
 import { STORED_COLUMNS } from './rows.js';
 
-/** What the catalogue does not tell of a table, for whatever migrates, copies, locks or protects the bank's tables. */
+/** What the catalogue does not say about a table. Used by code that migrates, copies, locks or protects the tables. */
 export interface BankTable {
   readonly name: string;
-  /** The column of its primary key, in whose order rows are read. */
+  /** Its primary key column, in whose order rows are read. */
   readonly id: string;
-  /** Its ids come from a sequence of its own. */
+  /** Whether its ids come from a sequence of its own. */
   readonly drawn: boolean;
   /**
-   * True: only openings and postings add its rows, all with ids that are drawn while an account is locked; so a copy of an
-   * open bank follows them by their ids, and shards hand out ids by which they know their own. False: its rows are few,
-   * and a copy takes them all at once.
+   * True: only openings and postings add rows, with ids that are drawn while an account is locked. So a copy of an open
+   * bank can follow them by their ids, and the ids tell the shard. False: the rows are few, and a copy takes them all
+   * at once.
    */
   readonly ledger: boolean;
   /**
-   * All that the service may do where it has a role of its own: nothing that rewrites history, hands out a key, or gives
-   * an account to somebody. A column is named where only that one may change.
+   * All privileges of the service, where it has a role of its own. None lets it rewrite history, create a key or change
+   * the owner of an account. A column is named where only that column may change.
    */
   readonly service: readonly string[];
 }
 
-/** A shard's row about itself; a copy has one of its own. */
+/** The table with a shard's row about itself; a copy has its own row. */
 export const SHARD_IDENTITY = 'shard_identity';
 
-/** Of that row, the columns that belong to the relay at work rather than to the shard. */
+/** The columns of that row that belong to the active relay, not to the shard. */
 export const LEASE_COLUMNS: readonly string[] = ['relay_id', 'relay_until'];
 
 /**
- * The bank's tables, in the order in which a batch, and then the relay, locks them: any other order ends in deadlocks. A
- * new table is backed up, restored, moved and granted by its line here.
+ * The bank's tables, in the order in which a batch and then the relay locks them: any other order would lead to
+ * deadlocks. An entry here is all that a new table needs to be backed up, restored, moved and granted.
  */
 export const BANK_TABLES: readonly BankTable[] = [
   {
@@ -66,7 +66,7 @@ export const BANK_TABLES: readonly BankTable[] = [
   },
 ];
 
-/** Those whose rows a copy of the bank holds, the ledger's first: all but the shard's identity. */
+/** The tables that a copy of the bank contains, the ledger's first: all except the shard's identity. */
 export function copiedTables<T extends BankTable>(tables: readonly T[]): T[] {
   const others = tables.filter(({ name, ledger }) => !ledger && name !== SHARD_IDENTITY);
   return [...tables.filter(({ ledger }) => ledger), ...others];
@@ -85,9 +85,9 @@ const NAMES = {
   auditEvents: 'audit_events',
   /** TypeORM's list of the migrations that were applied. */
   migrations: 'migrations',
-  /** Only where the shard no longer is: the address to which it was moved. */
+  /** Exists only at the old place of a shard that was moved: its new address. */
   shardMoved: 'shard_moved',
-  /** Only while a move fills the schema: no shard of a bank yet. */
+  /** Exists only while a move fills the schema, which is not a shard of a bank yet. */
   shardArriving: 'shard_arriving',
 } as const;
 
@@ -96,9 +96,9 @@ type Names = Readonly<Record<keyof typeof NAMES, string>>;
 /** A shard's tables, each qualified with the shard's schema and quoted: behind PgBouncer there is no search_path. */
 export interface SchemaTables extends Names {
   /**
-   * The rows of both tables of transactions, for a FROM, with an alias. `archive` moves rows while the bank is open: one
-   * statement sees each of them once, two statements need not. No view: one would go on showing the tables of a shard
-   * that was moved, which are renamed so that whoever looks for them fails.
+   * The rows of both tables of transactions, for a FROM, with an alias. `archive` moves rows while the bank is open:
+   * one statement sees each row once, two statements might not. It is not a view: when a shard is moved, its old tables
+   * are renamed so that queries fail, and a view would still find them.
    */
   readonly allTransactions: string;
 }

@@ -88,7 +88,7 @@ function startLoad(credential = key, clients = 8) {
 }
 
 describe('while the database with the keys hangs', () => {
-  it('the other shard serves known keys as fast as before; unknown ones get 503', async () => {
+  it('the other shard serves known keys as fast as before, and unknown ones get 503', async () => {
     const [revoked, fresh] = [await wallet.key(), await wallet.key()];
     expect((await send(`/accounts/${accountId}`, revoked)).status).toBe(200);
     await revokeKey(shards, await idOf(revoked));

@@ -76,7 +76,7 @@ afterAll(async () => {
 });
 
 describe('the role of an embedded bank', () => {
-  it('gets all of it or nothing, once', async () => {
+  it('gets all of the bank or nothing, once', async () => {
     expect(await owners()).toEqual(['bank']);
     await superuser.query(
       `CREATE FUNCTION public.fail() RETURNS event_trigger LANGUAGE plpgsql AS
@@ -97,7 +97,7 @@ describe('the role of an embedded bank', () => {
     expect(firstBroken).toBeUndefined();
   });
 
-  it('may do nothing beyond the bank', async () => {
+  it('may do nothing outside the bank', async () => {
     const role = new Client({ connectionString: roleUrl() });
     await role.connect();
     try {
@@ -128,7 +128,7 @@ describe('the role of an embedded bank', () => {
     }
   });
 
-  it('can do all that the bank needs: migrate, post, verify, archive, back up, restore and move', async () => {
+  it('can do everything that the bank needs: migrate, post, verify, archive, back up, restore and move', async () => {
     const older = [{ url: roleUrl(), schema: 'bank_older' }];
     expect((await bootstrapShards(older)).migrations).toHaveLength(MIGRATIONS.length - 4);
     const shards = bankOf(roleUrl());
@@ -170,7 +170,7 @@ async function makeOldFolder(folder: string): Promise<void> {
   await old.stop();
 }
 
-it('is there for the service and the command line on a data folder of the release before', async () => {
+it('is created by the service and the command line on a data folder of the previous release', async () => {
   const folder = temporaryDataDir();
   try {
     await makeOldFolder(folder.path);

@@ -18,7 +18,7 @@ import { MIGRATIONS } from '../../src/storage/data-source.js';
 import { BANK_TABLES, copiedTables, type BankTable } from '../../src/storage/tables.js';
 import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
 
-/** What a later release may bring: a column in tables that are there, a table of the ledger's kind, and another one. */
+/** What a later release may add: a column in existing tables, a table of the ledger, and another table. */
 class Later1999999999999 implements MigrationInterface {
   readonly name = 'Later1999999999999';
 
@@ -82,7 +82,7 @@ async function on<Row extends object>(database: number, ...statements: string[])
   }
 }
 
-/** Every new column and table gets rows, in and outside of the archive. */
+/** Fills every new column and table, inside and outside of the archive. */
 async function fillBank(): Promise<void> {
   await seedBank(shardsIn(0), { accounts: 8, balance: 100n });
   await on(
@@ -105,7 +105,7 @@ async function fillBank(): Promise<void> {
   }
 }
 
-/** All rows of a shard, but the audit log, which backups, restores and moves add to. */
+/** All rows of a shard except the audit log, to which backups, restores and moves add. */
 async function rowsOf(database: number, schema: string, prefix = ''): Promise<Record<string, object[]>> {
   const rows: Record<string, object[]> = {};
   for (const { name } of copiedTables(BANK_TABLES).filter((table) => table.name !== 'audit_events'))
@@ -125,13 +125,13 @@ const nextReminder = (database: number) =>
 
 const OPTIONS = { maxPauseMs: 10_000 };
 
-/** As an operator names the new place: without user and password. */
+/** The new place as an operator gives it: without user and password. */
 function target(): string {
   const { host, pathname } = new URL(databases[1]?.url ?? '');
   return `postgresql://${host}${pathname}`;
 }
 
-/** A move that is stopped when the first rows have been copied. */
+/** A move that is interrupted after the first rows have been copied. */
 async function moveInPart(): Promise<void> {
   const stopper = new AbortController();
   const onStep = (step: string) => {
@@ -141,7 +141,7 @@ async function moveInPart(): Promise<void> {
   await expect(moving).rejects.toThrow('stopped');
 }
 
-it('is backed up and restored, and so is a new column', async () => {
+it('a new table and a new column are backed up and restored', async () => {
   await fillBank();
   await backupBank(shardsIn(0), { to: join(folder, 'backup') });
   await restoreBank(shardsIn(1), { from: join(folder, 'backup'), skipIds: 0 });
@@ -153,7 +153,7 @@ it('is backed up and restored, and so is a new column', async () => {
   expect((await verifyBank((await bootstrapShards(shardsIn(1))).shards)).ok).toBe(true);
 });
 
-it('moves with its shard, and so does a new column, also what changes between two runs', async () => {
+it('a new table and a new column move with their shard, including changes between two runs', async () => {
   await fillBank();
   await moveInPart();
   await seedBank(shardsIn(0), { accounts: 4, balance: 100n });

@@ -169,7 +169,7 @@ async function expectStored(acknowledged: readonly Posted[], seeded: number): Pr
 }
 
 describe('moving a shard', () => {
-  it('takes it to another server under load, with nothing lost and nothing refused', async () => {
+  it('moves it to another server under load, with nothing lost and nothing rejected', async () => {
     await seedBank(shards, { accounts: 4_000, balance: 10_000n });
     const service = await startService();
     const load = startLoad(service.url, [1, 2, 3, 4, 5, 6, 7, 8]);
@@ -200,7 +200,7 @@ describe('moving a shard', () => {
     await service.close();
   }, 60_000);
 
-  it('leaves an address that a start with the old list follows, and that tells a second move that it is done', async () => {
+  it('leaves an address that a start with the old list follows, and that shows a second move that it is done', async () => {
     await seedBank(shards, { accounts: 10, balance: 100n });
     await move();
     const settled = await bootstrapShards(shards);
@@ -213,7 +213,7 @@ describe('moving a shard', () => {
     await expectWhole(10);
   });
 
-  it('takes the archive along, and what is archived meanwhile', async () => {
+  it('includes the archive, and what is archived meanwhile', async () => {
     await seedBank(shards, { accounts: 4_000, balance: 100n });
     const shard = shards[1] as ShardAddress;
     const service = await startService();
@@ -240,7 +240,7 @@ describe('moving a shard', () => {
     await expectWhole(4_000);
   }, 60_000);
 
-  it('takes along the events that are not published yet, in their order, and that a broker gets them', async () => {
+  it('includes unpublished events, in order, and the fact that a broker gets them', async () => {
     await seedBank(shards, { accounts: 5_000, balance: 100n });
     await query(source.url, 'UPDATE bank_1.shard_identity SET relay_to_broker = true');
     const outbox = 'SELECT outbox_id, transaction_ids FROM bank_1.outbox ORDER BY outbox_id';
@@ -281,7 +281,7 @@ describe('moving a shard', () => {
     }
   });
 
-  it('can be stopped at every step and run again', async () => {
+  it('can be interrupted at every step and run again', async () => {
     await seedBank(shards, { accounts: 1_000, balance: 100n });
     const service = await startService();
     const load = startLoad(service.url, [2, 4, 6]);
@@ -309,7 +309,7 @@ describe('moving a shard', () => {
   }, 60_000);
 
   it.each(['cut-before', 'cut-after'] as const)(
-    'is finished by a second run when the connection is lost at the switch itself (%s COMMIT)',
+    'is finished by a second run when the connection is lost at the switch-over itself (%s COMMIT)',
     async (atCommit) => {
       await seedBank(shards, { accounts: 100, balance: 100n });
       const service = await startService();
@@ -334,7 +334,7 @@ describe('moving a shard', () => {
     60_000,
   );
 
-  it('takes along whose the accounts are, and lets nobody change that meanwhile', async () => {
+  it('includes the owners of accounts, and lets nobody change them meanwhile', async () => {
     await seedBank(shards, { accounts: 8, balance: 100n });
     await assignAccounts(shards, { accounts: [2, 4], owner: 'ada' });
     const stopper = new AbortController();
@@ -373,7 +373,7 @@ describe('moving a shard', () => {
     await expectWhole(8);
   });
 
-  it('takes along the keys of openings, those of while it moves, too', async () => {
+  it('includes the keys of openings, even of those during the move', async () => {
     const service = await startService();
     const answers = new Map<string, number>();
     const open = async (key: string) => {
@@ -411,7 +411,7 @@ describe('moving a shard', () => {
     "UPDATE bank_1.account_openings SET owner = 'bob'",
     'UPDATE bank_1.account_openings SET opening_deposit = NULL',
     'UPDATE bank_1.accounts SET revision = 1',
-  ])('compares what says no transaction: it would find %s', async (sql) => {
+  ])('compares what does not follow from transactions: it would find %s', async (sql) => {
     await seedBank(shards, { accounts: 2, balance: 100n });
     const client = new Client({ connectionString: source.url });
     await client.connect();
@@ -425,7 +425,7 @@ describe('moving a shard', () => {
     await client.end();
   });
 
-  it('gives way when the pause would be too long, and leaves the shard where it was', async () => {
+  it('gives up when the pause would be too long, and leaves the shard where it was', async () => {
     await seedBank(shards, { accounts: 100, balance: 100n });
     const { proxy, url } = await PostgresProxy.start(target().url);
     const { hostname, port, pathname } = new URL(url);
@@ -442,7 +442,7 @@ describe('moving a shard', () => {
     expect((await bootstrapShards(shards)).shards[1]?.url).toBe(source.url);
   });
 
-  it('waits for a transaction that holds the shard, and holds nobody up meanwhile', async () => {
+  it('waits for a transaction that holds the shard, without holding anybody up', async () => {
     await seedBank(shards, { accounts: 10, balance: 100n });
     const holder = new Client({ connectionString: source.url });
     await holder.connect();
@@ -461,8 +461,8 @@ describe('moving a shard', () => {
   }, 60_000);
 });
 
-describe('what a move refuses', () => {
-  it('a copy that is not what the source holds', async () => {
+describe('a move rejects', () => {
+  it('a copy that differs from the source', async () => {
     await seedBank(shards, { accounts: 10, balance: 100n });
     const controller = new AbortController();
     const onStep = (step: string) => {
@@ -486,7 +486,7 @@ describe('what a move refuses', () => {
     );
   });
 
-  it('a target that holds a shard, or accounts of something else', async () => {
+  it('a target that holds a shard or other accounts', async () => {
     await bootstrapShards([{ ...target() }]);
     await expect(move()).rejects.toThrow('holds a shard already');
     await query(target().url, 'DELETE FROM bank_1.shard_identity');

@@ -22,7 +22,7 @@ import { waitUntil } from '../support/service.js';
 
 const SCHEMAS = ['bank_0', 'bank_1'];
 
-/** Citus is not among the tests: what it refuses, or carries out at several times the price, must not be sent at all. */
+/** The tests do not run Citus, so this checks that no SQL is sent that Citus rejects or runs much more slowly. */
 describe('the SQL of a bank of two shards', () => {
   let recorded: readonly Recorded[];
   let volatile: RegExp;
@@ -133,7 +133,7 @@ describe('the SQL of a bank of two shards', () => {
     expect(await verifyBank(shards)).toMatchObject({ ok: true });
   }
 
-  it('is recorded for all that is done', () => {
+  it('is recorded for every activity', () => {
     for (const what of ['migrate', 'service', 'commands', 'backup', 'restore', 'move']) {
       expect({ what, statements: during(new RegExp(what)).length > 5 }).toEqual({ what, statements: true });
     }
@@ -142,7 +142,7 @@ describe('the SQL of a bank of two shards', () => {
     }
   });
 
-  it('names tables of one schema in each query', () => {
+  it('names tables of only one schema in each query', () => {
     const named = (sql: string) => SCHEMAS.filter((schema) => sql.includes(schema));
     expect(recorded.filter(({ sql }) => named(sql).length > 1)).toEqual([]);
   });
@@ -158,13 +158,13 @@ describe('the SQL of a bank of two shards', () => {
     expect(recorded.filter(({ sql }) => /\(\s*INSERT\b/i.test(sql))).toEqual([]);
   });
 
-  it('reads a table in each INSERT … SELECT of a posting, which is then carried out where the tables are', () => {
+  it('reads a table in each INSERT … SELECT of a posting, so that it runs where the tables are', () => {
     const inserts = during(/service/).filter(({ sql }) => /^INSERT\b[\s\S]*\bSELECT\b/.test(sql));
     expect(inserts.length).toBeGreaterThan(0);
     expect(inserts.filter(({ sql }) => !/\bFROM\s+"bank_[01]"\./.test(sql))).toEqual([]);
   });
 
-  it('has one command in each query that names a table', () => {
+  it('has only one command in each query that names a table', () => {
     expect(
       recorded.filter(
         ({ sql }) => commandsOf(sql).length > 1 && (/bank_/.test(sql) || /CREATE|ALTER|DROP/.test(sql)),
@@ -180,7 +180,7 @@ describe('the SQL of a bank of two shards', () => {
     expect(altering.filter(({ sql }) => beside.test(sql))).toEqual([]);
   });
 
-  it('leaves identity columns as they are that hand out the right ids', () => {
+  it('leaves identity columns alone that draw the right ids', () => {
     const identity = /ALTER COLUMN \w+\s+SET INCREMENT/;
     expect(during(/migrate/).filter(({ sql }) => identity.test(sql))).toHaveLength(4);
     expect(during(/restore/).filter(({ sql }) => identity.test(sql))).toEqual([]);

@@ -13,7 +13,7 @@ export interface Sender {
 }
 
 export interface Senders {
-  /** All of them see the accounts of a run. */
+  /** All of them may see the accounts of the run. */
   readonly clients: readonly Sender[];
   readonly operator: Sender;
 }
