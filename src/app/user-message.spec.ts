@@ -64,7 +64,7 @@ describe('failureMessage', () => {
       { code: 'OUTCOME_UNKNOWN' },
       'the database was lost while it committed; look at account 5 before you try again',
     ],
-  ])('%j', (refusal, sentence) => {
-    expect(failureMessage(refusal, 'account 5')).toBe(sentence);
+  ])('%j', (failure, sentence) => {
+    expect(failureMessage(failure, 'account 5')).toBe(sentence);
   });
 });

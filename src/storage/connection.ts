@@ -134,7 +134,7 @@ export async function send<Row extends QueryResultRow>(
  *
  * @throws the first failure in their order: the later ones only follow from it
  */
-export async function inOrder<T extends readonly unknown[]>(answers: {
+export async function allInOrder<T extends readonly unknown[]>(answers: {
   readonly [K in keyof T]: Promise<T[K]>;
 }): Promise<T> {
   const settled = await Promise.allSettled(answers);

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { PoolClient } from 'pg';
-import { connect, cutWhenLate, inOrder, send, together, type Work } from './connection.js';
+import { connect, cutWhenLate, allInOrder, send, together, type Work } from './connection.js';
 import {
   classifyFailure,
   CommitRefusedError,
@@ -133,10 +133,10 @@ export class TransactionRunner {
   ): Promise<T> {
     const begin = () => {
       const [first, ...rest] = this.beginning();
-      return inOrder([send(client, first).then(onBegun), ...rest.map((sql) => send(client, sql))]);
+      return allInOrder([send(client, first).then(onBegun), ...rest.map((sql) => send(client, sql))]);
     };
     if (atOnce) {
-      const [, value] = await together(client, () => inOrder([begin(), work()]));
+      const [, value] = await together(client, () => allInOrder([begin(), work()]));
       return value;
     }
     await together(client, begin);

@@ -84,8 +84,8 @@ describe('the ledger when the database fails', () => {
     const accountId = await open();
     proxy.atCommit = 'cut-before';
     proxy.onCut = () => proxy.heal();
-    const refusal = await failureOf(ledger.scheduler.submit(deposit(accountId, 'k')));
-    expect(refusal).toEqual({ code: 'DATABASE_FAILED', currentVersion: 2 });
+    const failure = await failureOf(ledger.scheduler.submit(deposit(accountId, 'k')));
+    expect(failure).toEqual({ code: 'DATABASE_FAILED', currentVersion: 2 });
     expect(await stored(accountId)).toEqual({ version: 2, transactions: 1 });
     await expect(ledger.scheduler.submit(deposit(accountId, 'k'))).resolves.toMatchObject({
       versionAfter: 3,
@@ -99,8 +99,8 @@ describe('the ledger when the database fails', () => {
     await expect(ledger.scheduler.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
     proxy.onCut = () => undefined;
     proxy.atCommit = 'abort';
-    const refusal = await failureOf(ledger.scheduler.submit(deposit(accountId)));
-    expect(refusal).toMatchObject({ code: 'DATABASE_FAILED' });
+    const failure = await failureOf(ledger.scheduler.submit(deposit(accountId)));
+    expect(failure).toMatchObject({ code: 'DATABASE_FAILED' });
     proxy.heal();
     await expect(ledger.scheduler.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 4 });
   });
@@ -198,13 +198,13 @@ describe('the ledger when the database fails', () => {
     const accountId = await open();
     proxy.silence();
     const startedMs = performance.now();
-    const refusals = await Promise.all(
+    const failures = await Promise.all(
       Array.from({ length: 20 }, () => failureOf(ledger.scheduler.submit(deposit(accountId)))),
     );
     // The batch's own deadline and its grace, then connect timeouts; never a hang.
     expect(performance.now() - startedMs).toBeLessThan(6_000);
-    expect(new Set(refusals.map((refusal) => refusal.code))).toEqual(new Set(['DATABASE_FAILED']));
-    expect(refusals[0]).toEqual({ code: 'DATABASE_FAILED', currentVersion: 2 });
+    expect(new Set(failures.map((failure) => failure.code))).toEqual(new Set(['DATABASE_FAILED']));
+    expect(failures[0]).toEqual({ code: 'DATABASE_FAILED', currentVersion: 2 });
     proxy.heal();
     await expect(ledger.scheduler.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
   });
@@ -212,8 +212,8 @@ describe('the ledger when the database fails', () => {
   it('answers at once while the server is down, with the version last known, and recovers', async () => {
     const accountId = await open();
     proxy.takeDown();
-    const refusal = await failureOf(ledger.scheduler.submit(deposit(accountId)));
-    expect(refusal).toEqual({ code: 'DATABASE_FAILED', currentVersion: 2 });
+    const failure = await failureOf(ledger.scheduler.submit(deposit(accountId)));
+    expect(failure).toEqual({ code: 'DATABASE_FAILED', currentVersion: 2 });
     expect(await failureOf(ledger.scheduler.submit(deposit(9_999)))).toEqual({
       code: 'DATABASE_FAILED',
       currentVersion: null,
@@ -305,10 +305,10 @@ describe('the ledger among other sessions', () => {
 
   it('rejects a command at its deadline if its account stays locked, with nothing applied', async () => {
     const accountId = await open();
-    const refusal = await whileLocked(accountId, () =>
+    const failure = await whileLocked(accountId, () =>
       failureOf(ledger.scheduler.submit(deposit(accountId))),
     );
-    expect(refusal).toEqual({ code: 'OVERLOADED' });
+    expect(failure).toEqual({ code: 'OVERLOADED' });
     await expect(ledger.scheduler.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
   });
 
@@ -317,12 +317,12 @@ describe('the ledger among other sessions', () => {
     await operator.query('BEGIN');
     await operator.query('SELECT FROM bank.accounts WHERE account_id = ANY($1) FOR UPDATE', [accountIds]);
     const startedMs = performance.now();
-    const refusals = await Promise.all(
+    const failures = await Promise.all(
       accountIds.map((accountId) => failureOf(ledger.scheduler.submit(deposit(accountId)))),
     );
     expect(performance.now() - startedMs).toBeLessThan(2_000);
     await operator.query('ROLLBACK');
-    expect(new Set(refusals.map((refusal) => refusal.code))).toEqual(new Set(['OVERLOADED']));
+    expect(new Set(failures.map((failure) => failure.code))).toEqual(new Set(['OVERLOADED']));
     await Promise.all(accountIds.map((accountId) => ledger.scheduler.submit(deposit(accountId))));
   });
 
@@ -368,8 +368,8 @@ describe('the ledger among other sessions', () => {
       DROP TRIGGER provoke ON bank.transactions;
       CREATE TRIGGER provoke BEFORE INSERT ON bank.transactions
         FOR EACH ROW EXECUTE FUNCTION bank.fail_at_first('1000000', '40P01')`);
-    const refusal = await failureOf(ledger.scheduler.submit(deposit(accountId)));
-    expect(refusal).toEqual({ code: 'DATABASE_FAILED', currentVersion: 3 });
+    const failure = await failureOf(ledger.scheduler.submit(deposit(accountId)));
+    expect(failure).toEqual({ code: 'DATABASE_FAILED', currentVersion: 3 });
     await operator.query('DROP TRIGGER provoke ON bank.transactions; DROP FUNCTION bank.fail_at_first');
   });
 

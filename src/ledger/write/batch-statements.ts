@@ -1,7 +1,7 @@
 import type { PoolClient } from 'pg';
 import type { EntityManager, QueryRunner } from 'typeorm';
 import { plainArray, textArray } from '../../storage/array-literal.js';
-import { inOrder, send } from '../../storage/connection.js';
+import { allInOrder, send } from '../../storage/connection.js';
 import { AccountEntity } from '../../storage/entities/account.entity.js';
 import { decideBatch, keyOf, type BatchDecision, type KeyedTransactions } from '../../domain/decide-batch.js';
 import type { Account } from '../../domain/account.js';
@@ -70,7 +70,7 @@ export class BatchStatements {
     // Keys are looked up by a statement of its own after the locks: an earlier snapshot could miss a key that was
     // committed while the lock was waited for. Ids and time are drawn after the locks too, so that both ascend with an
     // account's versions. Ids drawn for rejected commands are lost.
-    const [opening, earlier, drawn] = await inOrder([
+    const [opening, earlier, drawn] = await allInOrder([
       this.lockAccounts(queryRunner, client, accountIds, lockPolicy),
       this.findKeys(client, commands),
       drawIds(client, [
@@ -103,7 +103,7 @@ export class BatchStatements {
       ...announceTransactions(this.tables, batch),
       this.updateOf(batch),
     ];
-    return inOrder(statements.map((statement) => send(client, ...statement)));
+    return allInOrder(statements.map((statement) => send(client, ...statement)));
   }
 
   /**
