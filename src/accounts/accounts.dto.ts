@@ -134,11 +134,8 @@ export const pageRequestOf = ({ query }: FastifyRequest) => pageQuery.read(query
 /** `{"balance":350.00,"version":12}` */
 @Resource('Balance')
 export class BalanceDto {
-  @Field(Money)
-  readonly balance: Cents;
-
-  @Field(Version)
-  readonly version: number;
+  @Field(Money) readonly balance: Cents;
+  @Field(Version) readonly version: number;
 
   constructor({ balance, version }: Account) {
     this.balance = balance;
@@ -149,17 +146,10 @@ export class BalanceDto {
 /** `{"accountId":1,"balance":1000.00,"version":2}`, and `"owner"` where it has one. */
 @Resource('Account')
 export class AccountDto {
-  @Field(AccountId)
-  readonly accountId: number;
-
-  @Field(Money)
-  readonly balance: Cents;
-
-  @Field(Version)
-  readonly version: number;
-
-  @Field(text(Owner), { optional: true })
-  readonly owner: string | undefined;
+  @Field(AccountId) readonly accountId: number;
+  @Field(Money) readonly balance: Cents;
+  @Field(Version) readonly version: number;
+  @Field(text(Owner), { optional: true }) readonly owner: string | undefined;
 
   constructor({ accountId, balance, version, owner }: OwnedAccount) {
     this.accountId = accountId;
@@ -171,11 +161,8 @@ export class AccountDto {
 
 @Resource('AccountPage')
 export class AccountPageDto {
-  @Field(listOf(written(AccountDto)))
-  readonly data!: readonly AccountDto[];
-
-  @Field(NextCursor)
-  readonly nextCursor!: string | null;
+  @Field(listOf(written(AccountDto))) readonly data!: readonly AccountDto[];
+  @Field(NextCursor) readonly nextCursor!: string | null;
 }
 
 const HASH = schema('Hash', {
@@ -187,14 +174,9 @@ const HASH = schema('Hash', {
 /** `{"accountId":1,"version":3,"hash":"5f8b…","lines":["7:1:credit:…"],"nextFromVersion":null}`; the last two where they were asked for. */
 @Resource('Proof')
 export class ProofDto {
-  @Field(AccountId)
-  readonly accountId!: number;
-
-  @Field(Version)
-  readonly version!: number;
-
-  @Field(plainText(HASH))
-  readonly hash!: string;
+  @Field(AccountId) readonly accountId!: number;
+  @Field(Version) readonly version!: number;
+  @Field(plainText(HASH)) readonly hash!: string;
 
   @Field(
     listOf(text(), {

@@ -2,8 +2,7 @@ import { Field, json, plainText, Resource } from '../http/openapi/resource.js';
 
 @Resource('Liveness')
 export class LivenessDto {
-  @Field(plainText({ type: 'string', const: 'ok' }))
-  readonly status = 'ok';
+  @Field(plainText({ type: 'string', const: 'ok' })) readonly status = 'ok';
 }
 
 /** Parts of the service by name, like `service` and `shard-0`. */
@@ -25,12 +24,7 @@ export class ReadinessDto {
   @Field(plainText({ type: 'string', enum: ['ok', 'degraded', 'error', 'shutting_down'] }))
   readonly status!: string;
 
-  @Field(parts('What is up.'), { optional: true })
-  readonly info?: object;
-
-  @Field(parts('What is down.'), { optional: true })
-  readonly error?: object;
-
-  @Field(parts('All of them.'), { optional: true })
-  readonly details?: object;
+  @Field(parts('What is up.'), { optional: true }) readonly info?: object;
+  @Field(parts('What is down.'), { optional: true }) readonly error?: object;
+  @Field(parts('All of them.'), { optional: true }) readonly details?: object;
 }

@@ -42,8 +42,7 @@ export const batchItem = new Contract(BatchItemDto);
 
 @Resource('BatchResult', { description: 'What the single call would have answered.' })
 export class BatchResultDto {
-  @Field(integer({ type: 'integer' }))
-  readonly status!: number;
+  @Field(integer({ type: 'integer' })) readonly status!: number;
 
   @Field(
     anyOf(

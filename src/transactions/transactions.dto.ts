@@ -161,20 +161,14 @@ const TYPE_WORDS = { credit: 'Deposit', debit: 'Withdraw' } as const satisfies R
 
 /** What the answers to a posting and to who asks for it later have in common. */
 class Movement {
-  @Field(plainText({ type: 'string', enum: Object.values(TYPE_WORDS) }))
-  readonly type: string;
-
-  @Field(Money)
-  readonly amount: Cents;
-
-  @Field(Money)
-  readonly newBalance: Cents;
+  @Field(plainText({ type: 'string', enum: Object.values(TYPE_WORDS) })) readonly type: string;
+  @Field(Money) readonly amount: Cents;
+  @Field(Money) readonly newBalance: Cents;
 
   @Field(plainText({ description: 'A version, as a string.', type: 'string', pattern: '^[1-9]\\d*$' }))
   readonly newVersion: string;
 
-  @Field(plainText({ type: 'string', format: 'date-time' }))
-  readonly timestamp: string | undefined;
+  @Field(plainText({ type: 'string', format: 'date-time' })) readonly timestamp: string | undefined;
 
   constructor({ type, amount, balanceAfter, versionAfter, timestamp }: Transaction) {
     this.type = TYPE_WORDS[type];
@@ -188,8 +182,7 @@ class Movement {
 /** The answer to a posting, to the letter of the specification: newVersion is a string. */
 @Resource('Receipt')
 export class ReceiptDto extends Movement {
-  @Field(TransactionId)
-  readonly id: string;
+  @Field(TransactionId) readonly id: string;
 
   constructor(transaction: Transaction) {
     super(transaction);
@@ -200,11 +193,8 @@ export class ReceiptDto extends Movement {
 /** A transaction as a resource of its own: its receipt, and the account that it belongs to. */
 @Resource('Transaction')
 export class TransactionDto extends Movement {
-  @Field(TransactionId)
-  readonly id: string;
-
-  @Field(AccountId)
-  readonly accountId: number;
+  @Field(TransactionId) readonly id: string;
+  @Field(AccountId) readonly accountId: number;
 
   constructor(transaction: Transaction) {
     super(transaction);
@@ -215,9 +205,6 @@ export class TransactionDto extends Movement {
 
 @Resource('TransactionPage')
 export class TransactionPageDto {
-  @Field(listOf(written(TransactionDto)))
-  readonly data!: readonly TransactionDto[];
-
-  @Field(NextCursor)
-  readonly nextCursor!: string | null;
+  @Field(listOf(written(TransactionDto))) readonly data!: readonly TransactionDto[];
+  @Field(NextCursor) readonly nextCursor!: string | null;
 }

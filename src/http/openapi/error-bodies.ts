@@ -21,8 +21,7 @@ const FIELD_PROBLEM = {
 
 @Resource('InvalidRequest')
 export class InvalidRequestDto {
-  @Field(constant('Invalid request'))
-  readonly error = 'Invalid request';
+  @Field(constant('Invalid request')) readonly error = 'Invalid request';
 
   @Field(
     listOf(json(FIELD_PROBLEM), {
@@ -38,11 +37,8 @@ export class InvalidRequestDto {
 
 @Resource('VersionMismatch')
 export class VersionMismatchDto {
-  @Field(constant('Version mismatch'))
-  readonly error = 'Version mismatch';
-
-  @Field(Version)
-  readonly CurrentVersion: number;
+  @Field(constant('Version mismatch')) readonly error = 'Version mismatch';
+  @Field(Version) readonly CurrentVersion: number;
 
   constructor(currentVersion: number) {
     this.CurrentVersion = currentVersion;
@@ -51,8 +47,7 @@ export class VersionMismatchDto {
 
 @Resource('ServerCrashes')
 export class ServerCrashesDto {
-  @Field(constant('Server Crashes'))
-  readonly error = 'Server Crashes';
+  @Field(constant('Server Crashes')) readonly error = 'Server Crashes';
 
   @Field(
     json({
@@ -71,17 +66,13 @@ export class ServerCrashesDto {
 /** A request of which a part did not come in time. Most are answered below the routes, in `http/connections.ts`. */
 @Resource('NotReceived')
 export class NotReceivedDto {
-  @Field(constant('Request not received in time'))
-  readonly error = 'Request not received in time';
+  @Field(constant('Request not received in time')) readonly error = 'Request not received in time';
 }
 
 @Resource('DuplicateTransaction')
 export class DuplicateTransactionDto {
-  @Field(constant('Duplicate transaction'))
-  readonly error = 'Duplicate transaction';
-
-  @Field(TransactionId)
-  readonly transactionId: string;
+  @Field(constant('Duplicate transaction')) readonly error = 'Duplicate transaction';
+  @Field(TransactionId) readonly transactionId: string;
 
   constructor(transactionId: number) {
     this.transactionId = `txn${transactionId}`;
@@ -90,11 +81,8 @@ export class DuplicateTransactionDto {
 
 @Resource('IdempotencyKeyReused')
 export class TransactionKeyReusedDto {
-  @Field(constant('Idempotency key reused'))
-  readonly error = 'Idempotency key reused';
-
-  @Field(TransactionId)
-  readonly transactionId: string;
+  @Field(constant('Idempotency key reused')) readonly error = 'Idempotency key reused';
+  @Field(TransactionId) readonly transactionId: string;
 
   constructor(transactionId: number) {
     this.transactionId = `txn${transactionId}`;
@@ -103,11 +91,8 @@ export class TransactionKeyReusedDto {
 
 @Resource('DuplicateAccount')
 export class DuplicateAccountDto {
-  @Field(constant('Duplicate account'))
-  readonly error = 'Duplicate account';
-
-  @Field(AccountId)
-  readonly accountId: number;
+  @Field(constant('Duplicate account')) readonly error = 'Duplicate account';
+  @Field(AccountId) readonly accountId: number;
 
   constructor(accountId: number) {
     this.accountId = accountId;
@@ -116,11 +101,8 @@ export class DuplicateAccountDto {
 
 @Resource('OpeningKeyReused')
 export class OpeningKeyReusedDto {
-  @Field(constant('Idempotency key reused'))
-  readonly error = 'Idempotency key reused';
-
-  @Field(AccountId)
-  readonly accountId: number;
+  @Field(constant('Idempotency key reused')) readonly error = 'Idempotency key reused';
+  @Field(AccountId) readonly accountId: number;
 
   constructor(accountId: number) {
     this.accountId = accountId;
