@@ -98,7 +98,7 @@ function createWriter(
     balances,
     recentLocalBatches,
     shardMetrics,
-    (error) => logger.error({ msg: 'a command failed by itself', err: error }),
+    (error) => logger.error({ msg: 'a command failed unexpectedly', err: error }),
   );
   const scheduler = new BatchScheduler(batchWriter, config.ledger, shardMetrics, slots);
   const { maxInFlight, queue, commandTimeoutMs } = config.ledger;

@@ -23,7 +23,7 @@ export const STDERR = 2;
 export function createLogger(config: Config['log'], destination = STDOUT): Logger {
   // When a database is down, every request logs a line, so warnings and errors are limited by kind.
   const limit = new LineLimit((kind, leftOut) =>
-    logger.warn({ leftOut }, `in one second so many more lines were left out: ${kind}`),
+    logger.warn({ leftOut }, `within one second more lines were left out: ${kind}`),
   );
   const options: LoggerOptions = {
     level: config.level,

@@ -1,8 +1,8 @@
 /**
  * Compiles what tsconfig.build.json includes and refers to, file by file and without checking types: `npm run
  * check:types` does that. Each output ends with a hash of its source and settings, so only changed sources are compiled
- * again; outputs without a source are removed. dist/ is therefore never older than the sources, whatever their timestamps
- * say.
+ * again; outputs without a source are removed. dist/ is therefore never older than the sources, whatever their
+ * timestamps say.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, globSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';

@@ -1,9 +1,9 @@
 import { utf8 } from './draft.js';
 
 /*
- * Values that must be refused, by what they are given for: the fuzzer draws from these lists, and the tests of bad
- * input go through them one by one. The values of JSON bodies are source text, so that they can be what JSON.stringify
- * would not write.
+ * Values that must be rejected, by where they are used: the fuzzer draws from these lists, and the tests of bad input
+ * try them one by one. Values in JSON bodies are source text, so that they can have forms that JSON.stringify never
+ * writes.
  */
 
 /** For fields, parameters and headers. */
