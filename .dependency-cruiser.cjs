@@ -32,7 +32,7 @@ const RANKS = [
 ];
 
 /** Folders that are one room: their subfolders only sort their files. */
-const ROOMS = ['src/storage', 'src/access', 'src/redis', 'migrations'];
+const ROOMS = ['src/admin', 'src/storage', 'src/access', 'src/redis', 'migrations'];
 
 /** The files of a folder, without those of its subfolders that have a rank of their own. */
 const filesOf = (folder) => (ROOMS.includes(folder) ? `^${folder}/` : `^${folder}/[^/]+$`);

@@ -59,7 +59,7 @@ export default {
   ],
   testTimeout: 30_000,
   testSequencer: '<rootDir>/test/support/sequencer.mjs',
-  // One more than two processors: files wait for servers about as long as they compute.
+  // More than two processors: while a file waits for a server, another one computes.
   maxWorkers: 3,
   // A worker is renewed before what it has loaded slows it down.
   workerIdleMemoryLimit: '700MB',

@@ -1,7 +1,7 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { schemaOf } from './schema-of.js';
 
-/** The two tables as the specification gives them, with its names in snake_case. */
+/** The two tables of the specification, with its names in snake_case. */
 export class SpecTables1795478400000 implements MigrationInterface {
   readonly name = 'SpecTables1795478400000';
 

@@ -2,13 +2,13 @@ import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { runEach } from './run-each.js';
 import { schemaOf } from './schema-of.js';
 
-/** 2^53 - 2: JSON carries it exactly, and the next number stands for every id that is too large. */
+/** 2^53 - 2, which JSON carries exactly. The next number stands for every id that is too large. */
 const MAX_ID = '9007199254740990';
 
 /**
  * Widens the types that would break: ids and versions past 2^31, a time without a zone, and 'NaN', which passes a plain
- * CHECK (amount > 0). Times are kept to the millisecond, which is what the API shows. now() is CURRENT_TIMESTAMP by the
- * name under which TypeORM compares it with the entity.
+ * CHECK (amount > 0). Times are kept to the millisecond, as the API shows them. The default is written now(), not
+ * CURRENT_TIMESTAMP, because TypeORM compares that text with the entity.
  */
 export class WideTypes1795478500000 implements MigrationInterface {
   readonly name = 'WideTypes1795478500000';
@@ -48,7 +48,7 @@ export class WideTypes1795478500000 implements MigrationInterface {
   }
 }
 
-/** Makes an id column an identity column that goes on after the largest id in use. */
+/** Turns an id column into an identity column that continues after the largest id in use. */
 async function identityFrom(queryRunner: QueryRunner, table: string, column: string): Promise<void> {
   const schema = schemaOf(queryRunner);
   const [row] = (await queryRunner.query(

@@ -3,12 +3,11 @@ import { runEach } from './run-each.js';
 import { schemaOf } from './schema-of.js';
 
 /**
- * Stores, on each transaction, the balance and the version that it left. What an older bank knows is brought to the
- * rule that the ledger keeps from here on: a balance is the sum of the credits less the debits, and versions run from 2
- * without a gap.
- * - A balance that was set without a transaction (an opening balance, a reset) gets the missing ones: a credit before
- *   the others, or a debit after them, or both.
- * - Versions are numbered anew in the order of the transactions.
+ * Stores on each transaction the balance and the version after it. From here on a balance is the sum of the credits
+ * less the debits, and versions run from 2 without a gap. The rows of an older bank are adapted to this rule:
+ * - A balance that was set without a transaction (an opening balance, a reset) gets the missing transactions: a credit
+ *   before the others, or a debit after them, or both.
+ * - Versions are renumbered in the order of the transactions.
  */
 export class BalanceHistory1795478600000 implements MigrationInterface {
   readonly name = 'BalanceHistory1795478600000';
@@ -41,9 +40,9 @@ export class BalanceHistory1795478600000 implements MigrationInterface {
 }
 
 /**
- * The opening credit is as large as it takes for no balance on the way to fall below zero; what then is too much at the
- * end, because a reset took it away, goes by the debit. version_after -1 marks a credit that comes first, 1 a debit that
- * comes last, until they are all numbered.
+ * The opening credit is just large enough that no later balance falls below zero. If that leaves too much at the end,
+ * because a reset had taken it away, the debit removes the rest. Until all are numbered, version_after is -1 for a
+ * credit that comes first and 1 for a debit that comes last.
  */
 async function postMissingTransactions(queryRunner: QueryRunner, schema: string): Promise<void> {
   await queryRunner.query(`

@@ -2,8 +2,8 @@ import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { schemaOf } from './schema-of.js';
 
 /**
- * Which relay is publishing the shard's outbox just now, and until when nobody else does; and whether the bank has a
- * broker, so that a relay without one leaves the events alone.
+ * The lease on the shard's outbox: which relay is publishing it, and until when no other may. Also whether the bank has
+ * a broker, so that a relay without one leaves the events alone.
  */
 export class RelayLease1795478800000 implements MigrationInterface {
   readonly name = 'RelayLease1795478800000';

@@ -3,14 +3,14 @@ import { runEach } from './run-each.js';
 import { schemaOf } from './schema-of.js';
 
 /**
- * A second table for transactions that are seldom asked for, so that those that are written and read all the time stay
- * few. A table of its own and not a partition of `transactions`: a unique (account_id, idempotency_key) would have to
- * contain what it is partitioned by, and a key must be unique over all time. It has no foreign key: checking one takes
- * the account's row FOR KEY SHARE, for which the archive would wait behind postings, and they would wait for it.
+ * A second table for transactions that are seldom read, so that the table in constant use stays small. It is not a
+ * partition of `transactions`: a unique (account_id, idempotency_key) would have to contain the partition key, and an
+ * idempotency key must be unique for ever. It has no foreign key: checking one locks the account's row FOR KEY SHARE,
+ * so archiving would wait for postings and postings for archiving.
  *
- * And `accounts` gets room on its pages: every posting updates a row, and where the new one fits the same page, no index
- * has to learn of it (HOT) and the old one is cleared away without VACUUM. Pages that are full already are made with
- * room only when the table is rewritten.
+ * `accounts` also gets free space on its pages. Every posting updates a row; when the new version fits on the same
+ * page, no index has to change (HOT), and the old version is removed without VACUUM. Pages that are full already get
+ * free space only when the table is rewritten.
  */
 export class Archive1795478900000 implements MigrationInterface {
   readonly name = 'Archive1795478900000';

@@ -6,11 +6,12 @@ import { schemaOf } from './schema-of.js';
 const GENESIS = '0'.repeat(64);
 
 /**
- * Who may do what, and a trail that shows when it was edited: owners of accounts, API keys, administrative acts, and a
- * hash for each transaction that depends on all earlier ones of its account (docs/security.md has the rule). What was
- * posted before is chained as it is found: from here on it can't be changed unseen.
+ * Owners of accounts, API keys, an audit log, and a hash for each transaction that depends on all earlier ones of its
+ * account (docs/security.md has the rule), so that a change to the history shows. Earlier transactions are chained as
+ * they are found: from here on they can't be changed unnoticed.
  *
- * Both tables of transactions are rewritten, which needs their size again on the disk. A release that knows no hash can't write to the migrated tables: it fails, and nothing is lost.
+ * Both tables of transactions are rewritten, which needs their size again on the disk. An older release, which computes
+ * no hashes, can't write to the migrated tables: it fails, and nothing is lost.
  */
 export class CredentialsAndAudit1795479000000 implements MigrationInterface {
   readonly name = 'CredentialsAndAudit1795479000000';
@@ -74,8 +75,8 @@ export class CredentialsAndAudit1795479000000 implements MigrationInterface {
 }
 
 /**
- * In one pass over each account's history, however long: an aggregate carries the hash from row to row. No temporary
- * table: a role that may make tables in the bank's schema need not be allowed one.
+ * One pass over each account's history, however long: an aggregate carries the hash from row to row. The table is not a
+ * temporary one, because a role that may create tables in the bank's schema need not be allowed temporary ones.
  */
 async function chainExisting(queryRunner: QueryRunner, schema: string): Promise<void> {
   const columns =

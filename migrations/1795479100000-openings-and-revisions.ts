@@ -2,12 +2,12 @@ import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { schemaOf } from './schema-of.js';
 
 /**
- * The idempotency keys with which accounts were opened, and for each account its revision: the number of changes that are
- * no transactions. Version and revision together make the entity tag of the account.
+ * The idempotency keys with which accounts were opened, and the revision of each account: the number of its changes
+ * that are not transactions. Version and revision together make the account's entity tag.
  *
- * The keys have a table of their own, because a key belongs to the account's owner at the opening. A later change of owner
- * must neither free the key nor use up another. Like the archive, the table has no foreign key: the two rows are inserted in
- * one transaction, nothing deletes them, and `verify` compares them.
+ * The keys have a table of their own, because a key belongs to the owner at the time of opening. A later change of
+ * owner must neither free the key nor use up another one. Like the archive, the table has no foreign key: the two rows
+ * are inserted in one transaction, nothing deletes them, and `verify` compares them.
  */
 export class OpeningsAndRevisions1795479100000 implements MigrationInterface {
   readonly name = 'OpeningsAndRevisions1795479100000';

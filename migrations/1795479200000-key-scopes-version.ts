@@ -2,9 +2,9 @@ import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { schemaOf } from './schema-of.js';
 
 /**
- * Tells keys that are older than the scopes of deposits and withdrawals from newer ones. What the older keys allow has
- * changed, so a start warns of them. They are the default: so are keys of a restored older backup, and keys that an older
- * release creates.
+ * Distinguishes keys that are older than the scopes of deposits and withdrawals from newer ones. What the older keys
+ * allow has changed, so the service warns of them when it starts. The default is "older", because that is also right
+ * for the keys of a restored backup and for keys that an older release creates.
  */
 export class KeyScopesVersion1795479200000 implements MigrationInterface {
   readonly name = 'KeyScopesVersion1795479200000';

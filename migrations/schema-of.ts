@@ -2,8 +2,8 @@ import { escapeIdentifier } from 'pg';
 import type { QueryRunner } from 'typeorm';
 
 /**
- * The schema of the shard that is being migrated, quoted. Every name in a migration is qualified with it: behind
- * PgBouncer there is no search_path to lean on, and a shard's objects must all lie in its own schema.
+ * The schema of the shard that is being migrated, quoted. Every name in a migration is qualified with it, because there
+ * is no reliable search_path behind PgBouncer, and all objects of a shard must be in its own schema.
  */
 export function schemaOf(queryRunner: QueryRunner): string {
   const options = queryRunner.dataSource.options;

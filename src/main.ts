@@ -73,12 +73,12 @@ async function serveWithWorkers(config: Config, bank: Bank, logger: Logger): Pro
       const { createDemoAccountAhead } = await import('./app/demo-account.js');
       await createDemoAccountAhead(config, bank, logger);
     }
-    const inOrder = async (): Promise<void> => {
+    const stopGracefully = async (): Promise<void> => {
       const problem = await workers.stop();
       await bank.close();
       if (problem !== undefined) throw new Error(problem);
     };
-    const giveUp = stopOnSignals({ inOrder, timeoutMs: config.operation.shutdownTimeoutMs, logger });
+    const giveUp = stopOnSignals({ stopGracefully, timeoutMs: config.operation.shutdownTimeoutMs, logger });
     return await workers.start(giveUp);
   } catch (error) {
     await workers.stop();

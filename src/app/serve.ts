@@ -25,13 +25,13 @@ export async function serve(
   logger: Logger,
   afterwards: () => Promise<void> = () => Promise.resolve(),
 ): Promise<string> {
-  const inOrder = async (): Promise<void> => {
+  const stopGracefully = async (): Promise<void> => {
     app.get(Lifecycle, { strict: false }).stop();
     await sleep(Math.max(config.operation.shutdownDelayMs, DRAIN_MS));
     await app.close();
     await afterwards();
   };
-  stopOnSignals({ inOrder, timeoutMs: config.operation.shutdownTimeoutMs, logger });
+  stopOnSignals({ stopGracefully, timeoutMs: config.operation.shutdownTimeoutMs, logger });
   const { host, port } = config.http;
   await app.listen({ host, port }).catch((error: unknown) => {
     throw listenProblem(error, config);

@@ -12,7 +12,7 @@ function leave(): void {
 }
 
 export interface Stop {
-  readonly inOrder: () => Promise<void>;
+  readonly stopGracefully: () => Promise<void>;
   /** A stop that takes longer is cut short. */
   readonly timeoutMs: number;
   readonly logger: Logger;
@@ -23,7 +23,7 @@ export interface Stop {
  *
  * @returns does the same with exit code 1, for a process that can't go on
  */
-export function stopOnSignals({ inOrder, timeoutMs, logger }: Stop): (error: Error) => void {
+export function stopOnSignals({ stopGracefully, timeoutMs, logger }: Stop): (error: Error) => void {
   let stopping = false;
   const stop = async (why: object, exitCode: number): Promise<void> => {
     if (stopping) return;
@@ -34,7 +34,7 @@ export function stopOnSignals({ inOrder, timeoutMs, logger }: Stop): (error: Err
       timeoutMs,
     ).unref();
     try {
-      await inOrder();
+      await stopGracefully();
     } catch (error) {
       die(logger, error, 'could not stop in order');
     }

@@ -4,7 +4,10 @@ import { StartError } from './open-databases.js';
 import { ConfigError } from '../config/config.js';
 import { ShardMismatchError } from '../storage/migrate.js';
 import { LedgerError, type LedgerFailure } from '../domain/errors.js';
-import { exitCodeOf, userMessage, failureMessage, InterruptedError, CommandError } from './user-message.js';
+import { UserError } from '../domain/user-error.js';
+import { userMessage, failureMessage } from './user-message.js';
+
+class Mendable extends UserError {}
 
 const withCode = (message: string, code: string) => Object.assign(new Error(message), { code });
 
@@ -12,8 +15,7 @@ describe('userMessage', () => {
   it.each([
     new StartError('the database is too old'),
     new ShardMismatchError('shard 1 of 2'),
-    new CommandError('10 accounts were made'),
-    new InterruptedError('SIGINT'),
+    new Mendable('10 accounts were made'),
     new ConfigError(['PORT must be a whole number']),
   ])('says what $name was given to say, and nothing else', (error) => {
     expect(userMessage(error)).toBe(error.message);
@@ -62,15 +64,7 @@ describe('failureMessage', () => {
       { code: 'OUTCOME_UNKNOWN' },
       'the database was lost while it committed; look at account 5 before you try again',
     ],
-  ])('%j', (refusal, sentence) => {
-    expect(failureMessage(refusal, 'account 5')).toBe(sentence);
-  });
-});
-
-describe('exitCodeOf', () => {
-  it('tells a failure from a signal', () => {
-    expect(exitCodeOf(new Error())).toBe(1);
-    expect(exitCodeOf(new InterruptedError('SIGINT'))).toBe(130);
-    expect(exitCodeOf(new InterruptedError('SIGTERM'))).toBe(143);
+  ])('%j', (failure, sentence) => {
+    expect(failureMessage(failure, 'account 5')).toBe(sentence);
   });
 });

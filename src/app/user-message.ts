@@ -4,30 +4,6 @@ import { LedgerError, type LedgerFailure } from '../domain/errors.js';
 import { codeOf, messageOf } from '../domain/error-message.js';
 import { UserError } from '../domain/user-error.js';
 
-/** A command could not do its work, for a reason that is not a defect. */
-export class CommandError extends UserError {
-  constructor(message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = 'CommandError';
-  }
-}
-
-/** The user stopped the command. */
-export class InterruptedError extends UserError {
-  constructor(readonly signal: 'SIGINT' | 'SIGTERM') {
-    super(`stopped by ${signal}`);
-    this.name = 'InterruptedError';
-  }
-}
-
-/** What a shell reports for a process that a signal ended: 128 plus the signal's number. */
-const INTERRUPTED = { SIGINT: 130, SIGTERM: 143 } as const;
-
-/** The exit code of a command that failed. */
-export function exitCodeOf(error: unknown): number {
-  return error instanceof InterruptedError ? INTERRUPTED[error.signal] : 1;
-}
-
 /**
  * SQLSTATE classes that concern the server, or the user's rights on it, not a wrong statement: 08 connection,
  * 25 read-only server, 28 and 3D the URL, 42501 missing rights, 53 resources, 57 operator intervention, 58 system.

@@ -1,20 +1,24 @@
 import { userInfo } from 'node:os';
 import type { ClientBase } from 'pg';
-import { PooledClient } from '../storage/connection.js';
+import type { EntityManager } from 'typeorm';
+import { withClient } from '../storage/connection.js';
+import { AuditEventEntity } from '../storage/entities/audit-event.entity.js';
 import type { ShardAddress } from '../config/shard-address.js';
 import { tablesOf } from '../storage/tables.js';
 import { GENESIS_HASH, nextHash } from '../domain/hash-chain.js';
 
-/** What a start records by itself. A bank with nothing else in its log has no history yet. */
+/** The acts that starting the service records. A log with no others belongs to a bank without a history. */
 export const START_ACTIONS = ['bank.migrated', 'bank.handed_over'] as const;
 
 const CONNECT_TIMEOUT_MS = 10_000;
 
-/** A change to the bank from outside the ledger, or a copy of it, by an operator or by a start. */
+/**
+ * A change to the bank outside the ledger, or a copy of the bank, made by an operator or by the service as it starts.
+ */
 export interface AdministrativeAct {
-  /** Object and verb, like `key.revoked`. At most 50 characters. */
+  /** Object and verb, like `key.revoked`; at most 50 characters. */
   readonly action: string;
-  /** What it was done to, and how. Never a secret. */
+  /** What was done, and to what. Never a secret. */
   readonly details: Readonly<Record<string, unknown>>;
 }
 
@@ -23,22 +27,22 @@ export interface AuditEvent {
   readonly happenedAt: Date;
   readonly action: string;
   readonly actor: string;
-  /** JSON, as it was hashed. */
+  /** The JSON text that was hashed. */
   readonly details: string;
 }
 
-/** An event as its hash sees it; the details are last, for they may hold any character. */
+/** The text of an event that is hashed. The details are last, because they may contain any character. */
 export function lineOfEvent({ eventId, happenedAt, action, actor, details }: AuditEvent): string {
   return `${eventId}:${happenedAt.getTime()}:${action}:${JSON.stringify(actor)}:${details}`;
 }
 
 /**
- * Adds an act to the audit log, chained to the one before. To be called in the transaction that carries the act out,
- * so that neither is there without the other.
+ * Adds an act to the audit log, chained to the one before. Call it in the transaction that carries out the act, so that
+ * neither exists without the other.
  *
- * Races: one at a time, by an advisory lock that ends with the transaction.
+ * Races: an advisory lock, which ends with the transaction, lets in one at a time.
  *
- * @param schema of the bank's first shard
+ * @param schema the schema of the bank's first shard
  */
 export async function recordAct(
   client: Pick<ClientBase, 'query'>,
@@ -79,60 +83,41 @@ export async function recordAct(
 }
 
 /**
- * Records an act in a transaction of its own, where it can't be recorded in the one that carries it out.
+ * Records an act in a transaction of its own, for acts that are not carried out in one.
  *
- * @param shards the bank's; the first holds the audit log
+ * @param shards the bank's shards; the first one holds the audit log
  */
 export async function recordActOn(shards: readonly ShardAddress[], act: AdministrativeAct): Promise<void> {
   const [{ url, migrationUrl = url, schema }] = shards as [ShardAddress];
-  const client = new PooledClient({
-    connectionString: migrationUrl,
-    application_name: 'bank-audit',
-    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-  });
-  try {
-    await client.connect();
+  const options = { name: 'bank-audit', connectTimeoutMs: CONNECT_TIMEOUT_MS };
+  await withClient(migrationUrl, options, async (client) => {
     await client.query('BEGIN');
     await recordAct(client, schema, act);
     await client.query('COMMIT');
-  } finally {
-    await client.end().catch(() => undefined);
-  }
+  });
 }
 
 export interface ChainedEvent extends AuditEvent {
   readonly hash: string;
 }
 
-/** The whole audit log, checked. */
+/** The whole audit log and the result of checking it. */
 export interface AuditLog {
   readonly events: readonly ChainedEvent[];
-  /** The first event whose hash is not that of the one before and its own: it was changed, or what was before it. */
+  /** The first event whose hash does not follow from the hash before and its own text; undefined: all do. */
   readonly firstBroken: number | undefined;
 }
 
-interface EventRow {
-  event_id: string;
-  happened_at: Date;
-  action: string;
-  actor: string;
-  details: string;
-  hash: string;
-}
-
-/** Reads and checks the audit log, which people write by hand: it stays short. @param schema of the first shard */
-export async function readAuditLog(client: Pick<ClientBase, 'query'>, schema: string): Promise<AuditLog> {
-  const { rows } = await client.query<EventRow>(
-    `SELECT event_id, happened_at, action, actor, details, encode(hash, 'hex') AS hash
-     FROM ${tablesOf(schema).auditEvents} ORDER BY event_id`,
-  );
-  const events = rows.map((row) => ({
-    eventId: Number(row.event_id),
-    happenedAt: row.happened_at,
-    action: row.action,
-    actor: row.actor,
-    details: row.details,
-    hash: row.hash,
+/**
+ * Reads and checks the whole audit log: each entry is an operator's act, so it stays short.
+ *
+ * @param manager of the first shard
+ */
+export async function readAuditLog(manager: EntityManager): Promise<AuditLog> {
+  const rows = await manager.find(AuditEventEntity, { order: { eventId: 'ASC' } });
+  const events = rows.map(({ eventId, happenedAt, action, actor, details, hash }) => ({
+    ...{ eventId, happenedAt, action, actor, details },
+    hash: hash.toString('hex'),
   }));
   const broken = events.find((event, index) => {
     const previous = events[index - 1]?.hash ?? GENESIS_HASH;
@@ -141,7 +126,7 @@ export async function readAuditLog(client: Pick<ClientBase, 'query'>, schema: st
   return { events, firstBroken: broken?.eventId };
 }
 
-/** In a container the user may be a number that has no name. */
+/** The operating system's user; in a container it may be a number without a name. */
 function userOfSystem(): string {
   try {
     return userInfo().username;

@@ -1,97 +1,24 @@
-import { recordAct } from '../audit/audit-log.js';
-import type { ShardAddress } from '../config/shard-address.js';
-import { ShardRouter } from '../sharding/shard-router.js';
-import { userMessage, CommandError } from '../app/user-message.js';
-import { ownersLock } from './shard-move.js';
-import { withShardRunners, type ShardRunner } from './shard-runners.js';
+import { Option, type Command } from 'commander';
+import type { AssignReport } from '../admin/assign-accounts.js';
+import { accountListOption, ownerOption } from './options.js';
+import { withBank } from './session.js';
 
-export interface AssignRequest {
-  readonly accounts: readonly number[];
-  /** Undefined: they are to be nobody's. */
-  readonly owner: string | undefined;
-}
-
-export interface AssignReport {
-  /** Those whose owner was changed by this run. */
-  readonly changed: readonly number[];
-  /** Those that were the owner's already. */
-  readonly unchanged: readonly number[];
-}
-
-/**
- * Sets the owner of accounts; the services follow within 5 seconds. Safe to run again.
- *
- * Each change is recorded before it is made. The audit log is in the bank's first shard and the account may be in another,
- * so the two can't commit together: one that fails may be on record, but none is made that is not.
- *
- * @throws CommandError that says which accounts had been changed when the work failed; none if an account does not exist
- */
-export async function assignAccounts(
-  addresses: readonly ShardAddress[],
-  { accounts, owner }: AssignRequest,
-  signal?: AbortSignal,
-): Promise<AssignReport> {
-  return withShardRunners(addresses, 'bank-assign', async (shards) => {
-    const router = new ShardRouter(shards);
-    const owners = await ownersOf(router, accounts);
-    const [toChange, unchanged] = [true, false].map((changes) =>
-      [...owners].filter(([, before]) => (before !== owner) === changes).map(([accountId]) => accountId),
-    ) as [number[], number[]];
-    const changed: number[] = [];
-    const schema = addresses[0]?.schema ?? '';
-    for (const accountId of toChange) {
-      signal?.throwIfAborted();
-      const details = { accountId, owner: owner ?? null, before: owners.get(accountId) ?? null };
-      try {
-        await router.shards[0]?.runner.run((_, client) =>
-          recordAct(client, schema, { action: 'account.owner_set', details }),
-        );
-        await setOwner(router.of(accountId), accountId, owner);
-      } catch (error) {
-        const done = changed.length === 0 ? 'no account was changed' : `changed: ${changed.join(', ')}`;
-        throw new CommandError(`account ${accountId}: ${userMessage(error)} (${done})`, { cause: error });
-      }
-      changed.push(accountId);
-    }
-    return { changed, unchanged };
-  });
-}
-
-/** @throws CommandError that names those that do not exist */
-async function ownersOf(
-  router: ShardRouter<ShardRunner>,
-  accountIds: readonly number[],
-): Promise<ReadonlyMap<number, string | undefined>> {
-  const owners = new Map<number, string | undefined>();
-  for (const accountId of accountIds) {
-    const { dataSource, tables } = router.of(accountId);
-    const [row] = await dataSource.query<{ owner: string | null }[]>(
-      `SELECT owner FROM ${tables.accounts} WHERE account_id = $1`,
-      [accountId],
-    );
-    if (row) owners.set(accountId, row.owner ?? undefined);
-  }
-  const missing = accountIds.filter((accountId) => !owners.has(accountId));
-  if (missing.length === 0) return owners;
-  throw new CommandError(`there is no account ${missing.join(', ')}; nothing was changed`);
-}
-
-async function setOwner(
-  { runner, tables }: ShardRunner,
-  accountId: number,
-  owner: string | undefined,
-): Promise<void> {
-  await runner.run(async (queryRunner) => {
-    const [lock] = (await queryRunner.query(
-      'SELECT pg_try_advisory_xact_lock_shared(hashtextextended($1, 0)) AS free',
-      [ownersLock(tables)],
-    )) as [{ free: boolean }];
-    if (!lock.free) throw new CommandError('its shard is being moved: try again when that is done');
-    await queryRunner.query(
-      `UPDATE ${tables.accounts} SET owner = $2, revision = revision + 1 WHERE account_id = $1`,
-      [accountId, owner ?? null],
-    );
-  });
+export function addAccountsAssign(accounts: Command): void {
+  accounts
+    .command('assign')
+    .description('set the owner of accounts, on record; services follow within some seconds')
+    .requiredOption('--account <ID...>', 'the accounts', accountListOption)
+    .addOption(new Option('--owner <name>', 'whose they are to be').argParser(ownerOption))
+    .addOption(new Option('--nobody', "or nobody's").conflicts('owner'))
+    .action((options: { account: number[]; owner?: string; nobody?: true }, command: Command) => {
+      const { account, owner, nobody } = options;
+      if (owner === undefined && !nobody) command.error('error: --owner or --nobody is needed');
+      return withBank('accounts assign', async ({ bank, signal }) => {
+        const { assignAccounts } = await import('../admin/assign-accounts.js');
+        const report = await assignAccounts(bank.shards, { accounts: account, owner }, signal);
+        console.log(assignText(report, owner));
+      });
+    });
 }
 
 /** The report for people. */

@@ -1,61 +1,55 @@
-import { messageOf } from '../domain/error-message.js';
-import { consumeEvents } from '../messaging/event-consumer.js';
-import type { RabbitMqSettings } from '../messaging/rabbitmq-connection.js';
+import type { Command } from 'commander';
 import type { TransactionPosted } from '../messaging/transaction-posted.js';
-import { VersionFilter } from '../messaging/version-filter.js';
-import { CommandError } from '../app/user-message.js';
+import { accountListOption, countOption, queueOption } from './options.js';
+import { onInterrupt } from './session.js';
 
-export interface TailOptions {
-  /** Without it: all accounts. */
+interface TailOptions {
   readonly account?: readonly number[];
   readonly queue?: string;
-  readonly fromOpening?: boolean;
+  readonly fromOpening?: true;
   readonly count?: number;
-  readonly json?: boolean;
+  readonly json?: true;
 }
 
-/** Some 100 bytes each. */
-const REMEMBERED_ACCOUNTS = 1_000_000;
+export function addEventsTail(events: Command): void {
+  events
+    .command('tail')
+    .description('print events as they are published, each once; needs RABBITMQ_URL, and no database')
+    .option('--account <ID...>', 'only those of these accounts', accountListOption)
+    .option(
+      '--queue <name>',
+      'a durable queue that goes on where it was left, made when it is missing',
+      queueOption,
+    )
+    .option(
+      '--from-opening',
+      "wait for each new account's very first event: for a queue that is older than the bank's first event",
+    )
+    .option('--count <N>', 'end after so many events', countOption)
+    .option('--json', 'print the events themselves, one JSON text a line')
+    .action(tail);
+}
 
-/**
- * Prints the bank's events, each once and each account's in order, until the signal, the count, or the reader of our
- * output ends it.
- *
- * @throws CommandError when the broker can't be reached, or is lost: what a queue of our own would hold is then gone
- */
-export async function tailEvents(
-  { url, exchange }: RabbitMqSettings,
-  options: TailOptions,
-  signal: AbortSignal,
-): Promise<void> {
-  const { account, queue, count = Infinity, fromOpening = false } = options;
-  const accounts = account && new Set(account);
-  const filter = new VersionFilter({ maxAccounts: REMEMBERED_ACCOUNTS, fromOpening });
-  const enough = new AbortController();
+async function tail({ account: accounts, json, ...options }: TailOptions): Promise<void> {
+  const [{ loadConfig }, { CommandError }, { tailEvents }] = await Promise.all([
+    import('../config/config.js'),
+    import('../admin/command-error.js'),
+    import('../admin/tail-events.js'),
+  ]);
+  const { rabbitmq } = loadConfig();
+  if (!rabbitmq)
+    throw new CommandError('RABBITMQ_URL is not set: without a broker, events stay in the service');
+  const signal = onInterrupt();
+  const gone = new AbortController();
   // The reader, such as `head`, has gone.
-  process.stdout.once('error', () => enough.abort());
-  let printed = 0;
-  const print = (event: TransactionPosted) => {
-    const { accountId, version } = event.data;
-    if (accounts && !accounts.has(accountId)) return;
-    if (!filter.isNext(accountId, version)) return;
-    console.log(options.json ? JSON.stringify(event) : eventText(event));
-    printed += 1;
-    if (printed === count) enough.abort();
+  process.stdout.once('error', () => gone.abort());
+  const listener = {
+    onEvent: (event: TransactionPosted) => console.log(json ? JSON.stringify(event) : eventText(event)),
+    onReady: () => console.error('Waiting for events. Ctrl-C ends it.'),
+    onStranger: () => console.error('Left out a message that is no event of a bank.'),
   };
-  const onReady = () => console.error('Waiting for events. Ctrl-C ends it.');
-  const onStranger = () => console.error('Left out a message that is no event of a bank.');
-  const settings = {
-    url,
-    exchange,
-    queue,
-    onReady,
-    onStranger,
-    signal: AbortSignal.any([signal, enough.signal]),
-  };
-  await consumeEvents(settings, print).catch((error: unknown) => {
-    throw new CommandError(`RabbitMQ failed: ${messageOf(error)}`, { cause: error });
-  });
+  await tailEvents(rabbitmq, { accounts, ...options }, listener, AbortSignal.any([signal, gone.signal]));
+  signal.throwIfAborted();
 }
 
 /** For people. */

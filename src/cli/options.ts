@@ -1,4 +1,4 @@
-import { InvalidArgumentError } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import { isScope, SCOPES, type Scope } from '../access/principal.js';
 import { isOwner, MAX_ID } from '../domain/account.js';
 import { isInstant, millisecondFrom } from '../http/validation/instant.js';
@@ -40,14 +40,27 @@ export function balanceOption(text: string): Money {
   return money;
 }
 
-/** @throws InvalidArgumentError */
-export function accountsOption(text: string): number {
-  return wholeNumber(text, MAX_SEED_ACCOUNTS);
-}
+/** @returns what reads a whole number and throws InvalidArgumentError */
+const wholeNumber =
+  (max: number, min = 1) =>
+  (text: string): number => {
+    const value = Number(text);
+    if (/^\d{1,16}$/.test(text) && value >= min && value <= max) return value;
+    throw new InvalidArgumentError(`It must be a whole number from ${min} to ${max}.`);
+  };
 
-/** @throws InvalidArgumentError */
-export function accountOption(text: string): number {
-  return wholeNumber(text, MAX_ID);
+export const accountOption = wholeNumber(MAX_ID);
+export const accountsOption = wholeNumber(MAX_SEED_ACCOUNTS);
+export const countOption = wholeNumber(MAX_ID);
+export const keyArgument = wholeNumber(MAX_ID);
+export const millisecondsOption = wholeNumber(MAX_PAUSE_MS);
+export const shardArgument = wholeNumber(MAX_SHARD, 0);
+export const skipIdsOption = wholeNumber(MAX_ID, 0);
+
+export function balanceOptionOf(description: string): Option {
+  return new Option('--balance <amount>', description)
+    .argParser(balanceOption)
+    .default(balanceOption(DEFAULT_BALANCE), DEFAULT_BALANCE);
 }
 
 /** One of several. @throws InvalidArgumentError */
@@ -74,6 +87,10 @@ export function scopesOption(text: string): Scope[] {
   throw new InvalidArgumentError(`It must be one or more of ${SCOPES.join(', ')}, apart by commas.`);
 }
 
+export function expiryOptionOf(description: string): Option {
+  return new Option('--expires <when>', description).argParser(expiryOption);
+}
+
 /** A time, or how long from now. @throws InvalidArgumentError */
 export function expiryOption(text: string): Date {
   const time = isInstant(text) ? new Date(text) : new Date(Date.now() + durationOption(text));
@@ -89,16 +106,6 @@ export function durationOption(text: string): number {
 }
 
 /** @throws InvalidArgumentError */
-export function keyArgument(text: string): number {
-  return wholeNumber(text, MAX_ID);
-}
-
-/** @throws InvalidArgumentError */
-export function countOption(text: string): number {
-  return wholeNumber(text, MAX_ID);
-}
-
-/** @throws InvalidArgumentError */
 export function queueOption(text: string): string {
   if (!QUEUE_NAME.test(text)) {
     throw new InvalidArgumentError(
@@ -106,11 +113,6 @@ export function queueOption(text: string): string {
     );
   }
   return text;
-}
-
-/** @throws InvalidArgumentError */
-export function shardArgument(text: string): number {
-  return wholeNumber(text, MAX_SHARD, 0);
 }
 
 /** @throws InvalidArgumentError */
@@ -130,11 +132,6 @@ export function ageOption(text: string): Date {
 }
 
 /** @throws InvalidArgumentError */
-export function millisecondsOption(text: string): number {
-  return wholeNumber(text, MAX_PAUSE_MS);
-}
-
-/** @throws InvalidArgumentError */
 export function sha256Option(text: string): string {
   if (/^[0-9a-f]{64}$/i.test(text)) return text.toLowerCase();
   throw new InvalidArgumentError('It must be 64 hexadecimal digits.');
@@ -146,17 +143,4 @@ export function serviceOption(text: string): string {
   const plain = url && /^https?:$/.test(url.protocol) && url.username === '' && url.search + url.hash === '';
   if (plain) return url.href.replace(/\/+$/, '');
   throw new InvalidArgumentError('It must be a URL like https://bank.example.com.');
-}
-
-/** @throws InvalidArgumentError */
-export function skipIdsOption(text: string): number {
-  return wholeNumber(text, MAX_ID, 0);
-}
-
-function wholeNumber(text: string, max: number, min = 1): number {
-  const value = Number(text);
-  if (!/^\d{1,16}$/.test(text) || value < min || value > max) {
-    throw new InvalidArgumentError(`It must be a whole number from ${min} to ${max}.`);
-  }
-  return value;
 }

@@ -1,6 +1,6 @@
 import { expect, it } from '@jest/globals';
-import { eventsText } from './audit.js';
-import { keysText } from './keys.js';
+import { eventsText } from './audit-list.js';
+import { keysText } from './keys-list.js';
 
 it('shows the text of a restored bank without letting it steer the terminal', () => {
   const hostile = 'a\u001b[2J\r\u009bü';

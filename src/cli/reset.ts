@@ -1,56 +1,21 @@
-import { NestFactory } from '@nestjs/core';
-import type { Logger } from 'pino';
-import { CoreModule } from '../app/app.module.js';
-import type { Config } from '../config/config.js';
-import type { BankShards } from '../sharding/bootstrap-shards.js';
-import type { Account } from '../domain/account.js';
-import { LedgerError } from '../domain/errors.js';
+import { Option, type Command } from 'commander';
+import type { ResetReport } from '../admin/reset.js';
 import { formatMoney, type Money } from '../domain/money.js';
-import { Ledger } from '../domain/ports.js';
-import { THE_SERVICE } from '../domain/sender.js';
-import type { Transaction } from '../domain/transaction.js';
-import { LedgerReader } from '../ledger/read/ledger-reader.js';
-import { NestLogger } from '../observability/logging.js';
-import { failureMessage, CommandError } from '../app/user-message.js';
+import { accountOption, balanceOptionOf, DEFAULT_ACCOUNT } from './options.js';
+import { withBank } from './session.js';
 
-export interface ResetReport {
-  readonly before: Account;
-  readonly after: Account;
-  /** Undefined: the account held that much already, and nothing was posted. */
-  readonly transaction: Transaction | undefined;
-}
-
-/** Reads and posts before it gives up on an account that others change all the time. */
-const ATTEMPTS = 100;
-
-/**
- * Brings an account's balance to an amount by posting the difference, so that the books stay whole.
- *
- * @throws CommandError when the account does not exist, when the posting failed, or after {@link ATTEMPTS} lost races
- */
-export async function resetAccount(
-  config: Config,
-  bank: BankShards,
-  logger: Logger,
-  accountId: number,
-  balance: Money,
-): Promise<ResetReport> {
-  // Without the events module: a relay in this short-lived process would take away the event that the service's balance
-  // cache is to learn from.
-  const context = await NestFactory.createApplicationContext(CoreModule.register(config, bank), {
-    logger: new NestLogger(logger),
-    abortOnError: false,
-  });
-  try {
-    const ledger = context.get(Ledger, { strict: false });
-    const reader = context.get(LedgerReader, { strict: false });
-    return await postDifference(ledger, reader, accountId, balance);
-  } catch (error) {
-    if (!(error instanceof LedgerError)) throw error;
-    throw new CommandError(failureMessage(error.failure, `account ${accountId}`), { cause: error });
-  } finally {
-    await context.close();
-  }
+export function addReset(program: Command): void {
+  program
+    .command('reset')
+    .description('bring the balance of an account to an amount, by posting the difference')
+    .addOption(new Option('--account <ID>', 'the account').argParser(accountOption).default(DEFAULT_ACCOUNT))
+    .addOption(balanceOptionOf('what the account then holds'))
+    .action(({ account, balance }: { account: number; balance: Money }) =>
+      withBank('reset', async ({ config, bank, logger }) => {
+        const { resetOnRecord } = await import('../admin/reset.js');
+        console.log(resetText(await resetOnRecord(config, bank, logger, account, balance)));
+      }),
+    );
 }
 
 /** The report for people. */
@@ -60,35 +25,5 @@ export function resetText({ before, after, transaction }: ResetReport): string {
   return (
     `${name}: ${formatMoney(before.balance)} → ${formatMoney(after.balance)}, ` +
     `version ${before.version} → ${after.version}, by the ${transaction.type} txn${transaction.transactionId}.`
-  );
-}
-
-/** @throws LedgerError; CommandError after {@link ATTEMPTS} lost races */
-export async function postDifference(
-  ledger: Pick<Ledger, 'post'>,
-  reader: { account(accountId: number, user: string): Promise<Account> },
-  accountId: number,
-  balance: Money,
-): Promise<ResetReport> {
-  for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
-    const before = await reader.account(accountId, THE_SERVICE);
-    const difference = balance - before.balance;
-    if (difference === 0n) return { before, after: before, transaction: undefined };
-    try {
-      const transaction = await ledger.post({
-        accountId,
-        type: difference > 0n ? 'credit' : 'debit',
-        amount: difference > 0n ? difference : -difference,
-        expectedVersion: before.version,
-      });
-      const { balanceAfter, versionAfter } = transaction;
-      return { before, after: { accountId, balance: balanceAfter, version: versionAfter }, transaction };
-    } catch (error) {
-      // Somebody posted between the read and the lock: the difference is another one now.
-      if (!(error instanceof LedgerError && error.failure.code === 'VERSION_MISMATCH')) throw error;
-    }
-  }
-  throw new CommandError(
-    `account ${accountId} changed ${ATTEMPTS} times while it was to be reset; nothing was posted`,
   );
 }

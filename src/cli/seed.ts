@@ -1,75 +1,26 @@
-import type { PoolClient } from 'pg';
-import type { QueryRunner } from 'typeorm';
-import { drawIds } from '../storage/ids.js';
-import type { ShardAddress } from '../config/shard-address.js';
-import { FIRST_VERSION } from '../domain/account.js';
-import { chain, GENESIS_HASH } from '../domain/hash-chain.js';
+import { Option, type Command } from 'commander';
+import type { SeedReport, SeedRequest } from '../admin/seed.js';
 import { formatMoney, type Money } from '../domain/money.js';
-import type { Transaction } from '../domain/transaction.js';
-import type { SchemaTables } from '../storage/tables.js';
-import { outboxRows, outboxRowsFor } from '../messaging/outbox-rows.js';
-import { CommitOutcomeUnknownError } from '../storage/transaction-runner.js';
-import { userMessage, CommandError } from '../app/user-message.js';
-import { withShardRunners, type ShardRunner } from './shard-runners.js';
+import { accountsOption, balanceOptionOf, ownerOption } from './options.js';
+import { withBank, withProgress } from './session.js';
 
-export interface SeedRequest {
-  /** How many accounts to open, at least 1. */
-  readonly accounts: number;
-  /** What each of them holds; 0: nothing, and no transaction. */
-  readonly balance: Money;
-  /** Whose they are; undefined: nobody's. */
-  readonly owner?: string;
-}
-
-export interface SeedOptions {
-  readonly onProgress?: (done: number, total: number) => void;
-  /** Stops after the chunk in hand; what was made so far stays. */
-  readonly signal?: AbortSignal;
-}
-
-export interface SeedReport {
-  /** Fewer than requested if it was stopped. */
-  readonly accounts: number;
-  /** The smallest and the largest id; undefined if no account was made. */
-  readonly firstId: number | undefined;
-  readonly lastId: number | undefined;
-  readonly durationMs: number;
-}
-
-/** Accounts in one database transaction. */
-const CHUNK = 10_000;
-
-/** From this many rows on, plans made for the tables as they were are worth renewing at once. */
-const ANALYZE_FROM = 10_000;
-
-interface Chunk {
-  readonly accounts: number;
-  readonly firstId: number;
-  readonly lastId: number;
-}
-
-/**
- * Opens many accounts. The books and the outbox are then as if each had been opened through the API with an opening
- * deposit. Accounts spread evenly over the shards, which work at the same time; each chunk commits by itself.
- *
- * @throws CommandError that says how many accounts had been made when the work failed
- */
-export async function seedBank(
-  addresses: readonly ShardAddress[],
-  request: SeedRequest,
-  options: SeedOptions = {},
-): Promise<SeedReport> {
-  const startedMs = performance.now();
-  return withShardRunners(addresses, 'bank-seed', async (shards) => {
-    const chunks = await seedInRounds(shards, request, options);
-    if (chunks.accounts >= ANALYZE_FROM) await Promise.all(shards.map(analyze));
-    return { ...chunks, durationMs: performance.now() - startedMs };
-  });
-}
-
-/** Seeds a bank of one shard. @throws as {@link seedBank} does */
-export function seedShard(shard: ShardAddress, accounts: number, balance: Money): Promise<SeedReport> {
-  return seedBank([shard], { accounts, balance });
+export function addSeed(program: Command): void {
+  program
+    .command('seed')
+    .description('open many accounts at once')
+    .requiredOption('--accounts <N>', 'how many accounts to open', accountsOption)
+    .addOption(balanceOptionOf('what each account holds; 0: nothing'))
+    .addOption(new Option('--owner <name>', 'whose they are').argParser(ownerOption))
+    .action((request: SeedRequest) =>
+      withBank('seed', async ({ bank, signal }) => {
+        const { seedOnRecord } = await import('../admin/seed.js');
+        const report = await withProgress('accounts', signal, (control) =>
+          seedOnRecord(bank.shards, request, control),
+        );
+        console.log(seedText(report, request.balance));
+        if (report.accounts < request.accounts) signal.throwIfAborted();
+      }),
+    );
 }
 
 /** The report for people. */
@@ -80,150 +31,4 @@ export function seedText({ accounts, firstId, lastId, durationMs }: SeedReport, 
     `Made ${accounts} account(s) with ${formatMoney(balance)} each, ids from ${firstId} to ${lastId}, ` +
     `in ${seconds.toFixed(1)} s (${Math.round(accounts / seconds)} accounts/s).`
   );
-}
-
-/** Divides a whole number into parts that differ by at most 1, the larger ones first. */
-export function shares(total: number, parts: number): number[] {
-  const share = Math.floor(total / parts);
-  return Array.from({ length: parts }, (_, index) => share + (index < total % parts ? 1 : 0));
-}
-
-/** In each round every shard makes one chunk. */
-async function seedInRounds(
-  shards: readonly ShardRunner[],
-  request: SeedRequest,
-  { onProgress, signal }: SeedOptions,
-): Promise<Omit<SeedReport, 'durationMs'>> {
-  let accounts = 0;
-  let [firstId, lastId] = [Infinity, -Infinity];
-  while (accounts < request.accounts && !signal?.aborted) {
-    const round = Math.min(request.accounts - accounts, CHUNK * shards.length);
-    const results = await Promise.allSettled(
-      shares(round, shards.length).map((size, index) =>
-        seedChunk(shards[index] as ShardRunner, size, request),
-      ),
-    );
-    for (const result of results) {
-      if (result.status === 'rejected' || result.value.accounts === 0) continue;
-      accounts += result.value.accounts;
-      firstId = Math.min(firstId, result.value.firstId);
-      lastId = Math.max(lastId, result.value.lastId);
-    }
-    const failed = results.find((result) => result.status === 'rejected');
-    if (failed) throw seedFailure(accounts, failed.reason);
-    onProgress?.(accounts, request.accounts);
-  }
-  return accounts === 0 ? { accounts, firstId: undefined, lastId: undefined } : { accounts, firstId, lastId };
-}
-
-function seedFailure(accounts: number, cause: unknown): CommandError {
-  const doubt =
-    cause instanceof CommitOutcomeUnknownError
-      ? `; whether the ${(cause as CommitOutcomeUnknownError<Chunk>).value.accounts} of the last chunk were made too is not known`
-      : '';
-  return new CommandError(`${accounts} accounts were made${doubt}. Then: ${userMessage(cause)}`, { cause });
-}
-
-async function seedChunk(shard: ShardRunner, size: number, request: SeedRequest): Promise<Chunk> {
-  if (size === 0) return { accounts: 0, firstId: 0, lastId: 0 };
-  return shard.runner.run((queryRunner, client) =>
-    insertAccounts(queryRunner, client, shard.tables, size, request),
-  );
-}
-
-async function insertAccounts(
-  queryRunner: QueryRunner,
-  client: PoolClient,
-  tables: SchemaTables,
-  size: number,
-  { balance, owner }: SeedRequest,
-): Promise<Chunk> {
-  // What an INSERT takes, but before ids are drawn: see drawIds.
-  await queryRunner.query(`LOCK TABLE ${tables.accounts} IN ROW EXCLUSIVE MODE`);
-  const transactions = balance === 0n ? 0 : size;
-  const { ids, timestamp } = await drawIds(client, [
-    { table: tables.accounts, column: 'account_id', count: size },
-    { table: tables.transactions, column: 'transaction_id', count: transactions },
-    { table: tables.outbox, column: 'outbox_id', count: outboxRowsFor(transactions) },
-  ]);
-  const [accountIds = [], transactionIds = [], outboxIds = []] = ids;
-  const deposits = transactionIds.map((transactionId, index) =>
-    openingDeposit(transactionId, accountIds[index] as number, balance, timestamp),
-  );
-  const hashes = chain(deposits, () => GENESIS_HASH);
-  await queryRunner.query(
-    `INSERT INTO ${tables.accounts} (account_id, balance, version, head_hash, owner)
-     SELECT account_id, $2::numeric, $3::bigint, decode(head_hash, 'hex'), $5
-     FROM unnest($1::bigint[], $4::text[]) AS opened (account_id, head_hash)`,
-    [
-      accountIds,
-      formatMoney(balance),
-      transactions === 0 ? FIRST_VERSION : FIRST_VERSION + 1,
-      transactions === 0 ? accountIds.map(() => GENESIS_HASH) : hashes,
-      owner ?? null,
-    ],
-  );
-  if (transactions > 0) await insertDeposits(queryRunner, tables, deposits, hashes);
-  await announce(queryRunner, tables, outboxIds, transactionIds);
-  return { accounts: size, firstId: accountIds[0] ?? 0, lastId: accountIds.at(-1) ?? 0 };
-}
-
-/** The account's first transaction, so it leaves the second version. */
-function openingDeposit(
-  transactionId: number,
-  accountId: number,
-  balance: Money,
-  timestamp: Date,
-): Transaction {
-  return {
-    transactionId,
-    accountId,
-    type: 'credit',
-    amount: balance,
-    balanceAfter: balance,
-    versionAfter: FIRST_VERSION + 1,
-    timestamp,
-  };
-}
-
-async function insertDeposits(
-  queryRunner: QueryRunner,
-  tables: SchemaTables,
-  deposits: readonly Transaction[],
-  hashes: readonly string[],
-): Promise<void> {
-  const [{ amount, versionAfter, timestamp }] = deposits as [Transaction];
-  await queryRunner.query(
-    `INSERT INTO ${tables.transactions}
-       (transaction_id, account_id, type, amount, balance_after, version_after, timestamp, hash)
-     SELECT transaction_id, account_id, 'credit', $3::numeric, $3::numeric, $4::bigint, $5::timestamptz,
-            decode(hash, 'hex')
-     FROM unnest($1::bigint[], $2::bigint[], $6::text[]) AS posted (transaction_id, account_id, hash)`,
-    [
-      deposits.map(({ transactionId }) => transactionId),
-      deposits.map(({ accountId }) => accountId),
-      formatMoney(amount),
-      versionAfter,
-      timestamp,
-      hashes,
-    ],
-  );
-}
-
-async function announce(
-  queryRunner: QueryRunner,
-  tables: SchemaTables,
-  outboxIds: readonly number[],
-  transactionIds: readonly number[],
-): Promise<void> {
-  for (const [index, row] of outboxRows(transactionIds).entries()) {
-    await queryRunner.query(`INSERT INTO ${tables.outbox} (outbox_id, transaction_ids) VALUES ($1, $2)`, [
-      outboxIds[index],
-      row,
-    ]);
-  }
-}
-
-async function analyze({ dataSource, tables }: ShardRunner): Promise<void> {
-  await dataSource.query(`ANALYZE ${tables.accounts}, ${tables.transactions}`);
 }

@@ -1,135 +1,44 @@
-import { readFile } from 'node:fs/promises';
-import { Client } from 'pg';
-import { isThisMachine } from '../config/values.js';
-import { bytesOfDistributed, isCitus } from '../storage/citus.js';
-import { describeServer, type ShardAddress } from '../config/shard-address.js';
-import { locateShard } from '../sharding/shard-locator.js';
-import { tablesOf } from '../storage/tables.js';
-import { messageOf } from '../domain/error-message.js';
-import { CommandError } from '../app/user-message.js';
+import { isIPv6 } from 'node:net';
+import { Option, type Command } from 'commander';
+import type { ShardStatus } from '../admin/list-shards.js';
+import type { Config } from '../config/config.js';
+import { serviceOption } from './options.js';
+import { tableText } from './printable.js';
+import { withServers } from './session.js';
 
-export interface ShardStatus {
-  readonly shard: number;
-  /** `host:port/database` */
-  readonly server: string;
-  readonly schema: string;
-  /** Why it can't be asked; undefined: it is up, and the rest is known. */
-  readonly problem?: string;
-  readonly accounts?: number;
-  readonly bytes?: number;
-  /** Transactions whose events are still to be published. */
-  readonly outbox?: number;
-  /** Commands that wait in the running service; undefined: not known. */
-  readonly queue?: number;
-}
-
-const TIMEOUT_MS = 10_000;
-const SERVICE_TIMEOUT_MS = 1_000;
-
-/** The running service whose queues are shown. */
-export interface ServiceAddress {
-  readonly url: string;
-  /** With an API key that has the scope admin; undefined: none is sent. */
+interface ListOptions {
+  readonly json?: true;
+  readonly service?: string;
   readonly keyFile?: string;
 }
 
-export interface ShardList {
-  readonly shards: readonly ShardStatus[];
-  /** Why the queues are not known; undefined: they are. */
-  readonly noQueues: string | undefined;
-}
-
-/** Every shard as it is now. @throws CommandError when the key can't be read, or would be sent unencrypted */
-export async function listShards(
-  shards: readonly ShardAddress[],
-  service: ServiceAddress,
-): Promise<ShardList> {
-  const asked = await askForQueues(service);
-  const queues = typeof asked === 'string' ? new Map<number, number>() : asked;
-  const statuses = await Promise.all(
-    shards.map(async (configured, shard) => ({
-      shard,
-      server: describeServer(configured.url),
-      schema: configured.schema,
-      ...(await readShard(configured).catch((error: unknown) => ({ problem: messageOf(error) }))),
-      queue: queues.get(shard),
-    })),
-  );
-  return { shards: statuses, noQueues: typeof asked === 'string' ? asked : undefined };
-}
-
-async function readShard(configured: ShardAddress) {
-  const { url, schema } = (await locateShard(configured)).address;
-  const client = new Client({
-    connectionString: url,
-    application_name: 'bank-shards',
-    connectionTimeoutMillis: TIMEOUT_MS,
-  });
-  client.on('error', () => undefined);
-  try {
-    await client.connect();
-    const tables = tablesOf(schema);
-    await client.query(`BEGIN; SET LOCAL statement_timeout = ${TIMEOUT_MS}`);
-    const query = async (sql: string, values?: unknown[]) => (await client.query<object>(sql, values)).rows;
-    const distributed = (await isCitus(query)) ? await bytesOfDistributed(query, schema) : undefined;
-    const { rows } = await client.query<{ accounts: string; bytes: string; outbox: string }>(
-      `SELECT (SELECT count(*) FROM ${tables.accounts}) AS accounts,
-              (SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0) FROM pg_class c
-               JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relkind = 'r') AS bytes,
-              (SELECT coalesce(sum(cardinality(transaction_ids)), 0) FROM ${tables.outbox}) AS outbox`,
-      [schema],
+export function addShardsList(shards: Command): void {
+  shards
+    .command('list')
+    .description('show each shard: its server, schema, accounts, size and queue')
+    .addOption(
+      new Option(
+        '--service <URL>',
+        'the running service whose queues are shown (default: of the settings)',
+      ).argParser(serviceOption),
+    )
+    .option('--key-file <FILE>', 'a file with an API key with the scope admin, if the service needs one')
+    .option('--json', 'print the list as JSON')
+    .action(({ json, service, keyFile }: ListOptions) =>
+      withServers('shards list', async ({ config, shards: listed }) => {
+        const { listShards } = await import('../admin/list-shards.js');
+        const list = await listShards(listed, { url: service ?? operatorsUrl(config), keyFile });
+        console.log(json ? JSON.stringify(list.shards) : shardsText(list.shards));
+        if (list.noQueues !== undefined) console.error(`Queues are not shown: ${list.noQueues}.`);
+      }),
     );
-    const [row] = rows;
-    return {
-      server: describeServer(url),
-      accounts: Number(row?.accounts),
-      bytes: distributed ?? Number(row?.bytes),
-      outbox: Number(row?.outbox),
-    };
-  } finally {
-    await client.end().catch(() => undefined);
-  }
 }
 
-/** @returns the depth of each shard's queue, from the metrics of a running service; or why it is not known */
-async function askForQueues(service: ServiceAddress): Promise<ReadonlyMap<number, number> | string> {
-  const { url } = service;
-  const headers = await credentialFor(service);
-  let response: Response;
-  let text: string;
-  try {
-    const signal = AbortSignal.timeout(SERVICE_TIMEOUT_MS);
-    // Following a redirect could hand the key to somebody else.
-    response = await fetch(`${url}/metrics`, { headers, redirect: 'error', signal });
-    text = await response.text();
-  } catch {
-    return `no service answers at ${url}`;
-  }
-  if (!response.ok) return `${url} answers ${response.status}${HINTS[response.status] ?? ''}`;
-  const found = text.matchAll(/^bank_ledger_queue_depth\{shard="(\d{1,4})"\} (\d{1,9})$/gm);
-  return new Map([...found].map(([, shard, depth]) => [Number(shard), Number(depth)]));
-}
-
-const HINTS: Readonly<Record<number, string>> = {
-  401: ': name a file with an API key with the scope admin (--key-file), or set MANAGEMENT_PORT',
-  403: ': the key needs the scope admin',
-  404: ': if it has a MANAGEMENT_PORT, use that (--service)',
-};
-
-async function credentialFor({ url, keyFile }: ServiceAddress): Promise<Record<string, string>> {
-  if (keyFile === undefined) return {};
-  const { protocol, hostname } = new URL(url);
-  if (protocol !== 'https:' && !isThisMachine(hostname.replace(/^\[|\]$/g, ''))) {
-    throw new CommandError(`a key is sent only over TLS or to this machine, not to ${url}`);
-  }
-  const key = (
-    await readFile(keyFile, 'utf8').catch((error: unknown) => {
-      throw new CommandError(`the key can't be read: ${messageOf(error)}`, { cause: error });
-    })
-  ).trim();
-  if (!/^[\x21-\x7e]{1,4096}$/.test(key))
-    throw new CommandError(`${keyFile} must hold a key on a single line`);
-  return { authorization: `Bearer ${key}` };
+/** Where a service with these settings shows its metrics. */
+function operatorsUrl({ http, management }: Config): string {
+  const place = management ?? http;
+  const name = isIPv6(place.host) ? `[${place.host}]` : place.host;
+  return `${http.tls && !management ? 'https' : 'http'}://${name}:${place.port}`;
 }
 
 /** The report for people: one line a shard. */
@@ -145,17 +54,7 @@ export function shardsText(shards: readonly ShardStatus[]): string {
     String(queue ?? '–'),
     problem === undefined ? 'up' : `down: ${problem}`,
   ]);
-  const widths = head.map((_, column) =>
-    Math.max(...[head, ...lines].map((line) => line[column]?.length ?? 0)),
-  );
-  return [head, ...lines]
-    .map((line) =>
-      line
-        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
+  return tableText([head, ...lines]);
 }
 
 function sizeText(bytes: number): string {

@@ -1,6 +1,6 @@
 import { LinkedList, type Node } from './linked-list.js';
 
-/** An item that waits in a {@link FairQueue}. */
+/** A waiting item of a {@link FairQueue}. */
 export interface Waiting<T> {
   readonly user: string;
   readonly item: T;
@@ -24,18 +24,18 @@ class Line<T> {
 }
 
 /**
- * A bounded queue that is fair by user: users take turns, each with the oldest of their items.
+ * A bounded queue that is fair by user: users take turns, each with their oldest item.
  *
  * An item is in its user's line from {@link push} until it is taken, removed, or dropped for another. A user is in the
- * round while their line is not empty: they join at the end with their first item, go to the end when one of their items
- * is taken, keep their place when {@link take} passes them over, and leave with their last item. So a user waits for at
+ * round while their line is not empty: they join at the end with their first item, go to the end when one of their
+ * items is taken, keep their place when {@link take} skips them, and leave with their last item. So a user waits for at
  * most one turn of each other user.
  *
- * When the queue is full, the user with the most items loses the newest of them to a newcomer whose user will still have
- * no more than that. So a user with many items can't keep out one with few. Where all have equally many, the newcomer is
- * refused.
+ * When the queue is full, a new item replaces the newest item of the user with the most, provided that its own user
+ * then has no more items than that user. So a user with many items can't keep out one with few. When all users have
+ * equally many, the new item is rejected.
  *
- * Each step costs O(1), however many items and users there are, apart from the users that `take` passes over.
+ * Each operation takes O(1) time, however many items and users there are, plus the users that `take` skips.
  */
 export class FairQueue<T> {
   private readonly lines = new Map<string, Line<T>>();
@@ -52,7 +52,7 @@ export class FairQueue<T> {
     return this.all.size;
   }
 
-  /** @returns the item that is dropped because the queue is full: the new one or another; undefined: there was room */
+  /** @returns the item that was dropped because the queue is full, the new one or another; undefined: there was room */
   push(user: string, item: T): Waiting<T> | undefined {
     const waiting = { user, item };
     let givenUp: Waiting<T> | undefined;
@@ -67,7 +67,7 @@ export class FairQueue<T> {
     return givenUp;
   }
 
-  /** Takes the oldest item of the first user in the round that suits; undefined: none does. */
+  /** Takes the oldest item of the first suitable user in the round; undefined: there is none. */
   take(suits: (user: string) => boolean): Waiting<T> | undefined {
     for (let turn = this.round.first; turn; turn = turn.after) {
       const line = turn.value;
@@ -117,7 +117,7 @@ export class FairQueue<T> {
     return (this.bySize[size] ??= new LinkedList());
   }
 
-  /** Sizes change by one at a time, so the largest does, too. */
+  /** Sizes change by one at a time, so the largest does too. */
   private resize(line: Line<T>, by: 1 | -1): void {
     this.listOf(line.size).remove(line.inSize);
     line.size += by;

@@ -54,16 +54,16 @@ describe('loadConfig', () => {
     });
   });
 
-  it('takes a variable that is set to nothing as not set', () => {
+  it('treats an empty variable as not set', () => {
     const empty = Object.fromEntries(NAMES.map((name) => [name, '']));
     expect(loadConfig(empty)).toEqual(loadConfig({}));
   });
 
-  it('ignores what it does not know', () => {
+  it('ignores other variables', () => {
     expect(loadConfig({ PATH: '/bin', FOO: 'bar' })).toEqual(loadConfig({}));
   });
 
-  it('reads what is given', () => {
+  it('reads the variables that are set', () => {
     const config = loadConfig({
       HOST: '0.0.0.0',
       PORT: '0',
@@ -106,7 +106,7 @@ describe('loadConfig', () => {
     expect(loadConfig(environment).database.requireDurable).toBe(required);
   });
 
-  it('reads how it listens', () => {
+  it('reads the settings of the HTTP servers', () => {
     const config = loadConfig({
       HOST: 'localhost',
       TLS_CERT_FILE: 'cert.pem',
@@ -127,7 +127,7 @@ describe('loadConfig', () => {
     });
   });
 
-  it('is frozen all the way down', () => {
+  it('is deeply frozen', () => {
     const config = loadConfig({}) as { -readonly [K in keyof Config]: Config[K] };
     expect(() => (config.redis = { url: '', timeoutMs: 1 })).toThrow(TypeError);
     expect(() => ((config.ledger as { batch: number }).batch = 1)).toThrow(TypeError);
@@ -159,14 +159,14 @@ describe('loadConfig: the parts of the scale-out', () => {
     ]);
   });
 
-  it('turns the cache on where Redis keeps the instances in step', () => {
+  it('turns the cache on when Redis keeps the instances consistent', () => {
     const shared = { DATABASE_URL: 'postgresql://bank@db/bank', REDIS_URL: 'redis://cache:6379' };
     expect(loadConfig(shared).balanceCache.servesReads).toBe(true);
     expect(loadConfig({ ...shared, REDIS_URL: '' }).balanceCache.servesReads).toBe(false);
     expect(loadConfig({ ...shared, BALANCE_CACHE: 'off' }).balanceCache.servesReads).toBe(false);
   });
 
-  it('allows a burst of one second without a burst of its own', () => {
+  it('allows a burst of one second when no burst is set', () => {
     const limit = { RATE_LIMIT_TRANSACTIONS_PER_SECOND: '20' };
     expect(loadConfig(limit).rateLimit).toEqual({ perSecond: 20, burst: 20 });
     expect(loadConfig({ ...limit, RATE_LIMIT_BURST: '50' }).rateLimit).toEqual({ perSecond: 20, burst: 50 });
@@ -183,7 +183,7 @@ describe('loadConfig: the parts of the scale-out', () => {
 });
 
 describe('loadConfig: workers', () => {
-  it('takes a number, or as many as there are cores, and shows who wrote a line where there are several', () => {
+  it('takes a number or auto (one per core), and logs the process id when there are several', () => {
     expect(loadConfig({ WORKERS: '8' })).toMatchObject({
       operation: { workers: 8 },
       log: { showPid: true },
@@ -196,7 +196,7 @@ describe('loadConfig: workers', () => {
     expect(variablesIn(problemsOf({ WORKERS: value }))).toEqual(['WORKERS']);
   });
 
-  it('counts a rate over several with Redis alone', () => {
+  it('needs Redis to count a rate over several workers', () => {
     const limit = { WORKERS: '2', RATE_LIMIT_TRANSACTIONS_PER_SECOND: '5' };
     expect(variablesIn(problemsOf(limit))).toEqual(['RATE_LIMIT_TRANSACTIONS_PER_SECOND']);
     expect(problemsOf({ ...limit, REDIS_URL: 'redis://cache:6379' })).toEqual([]);
@@ -205,8 +205,8 @@ describe('loadConfig: workers', () => {
   });
 });
 
-describe('loadConfig: what it refuses', () => {
-  it.each(INTEGERS)('%s that is no whole number in its range', (name) => {
+describe('loadConfig: invalid settings', () => {
+  it.each(INTEGERS)('rejects a %s that is not a whole number in its range', (name) => {
     for (const value of ['-1', '1.5', '1e3', ' 1', '0x10', 'many', '99999999999', '1000000000000000000000']) {
       expect(variablesIn(problemsOf({ [name]: value }))).toEqual([name]);
     }
@@ -245,7 +245,7 @@ describe('loadConfig: what it refuses', () => {
     ['CORS_ORIGINS', 'https://app.example.com, ftp://app.example.com'],
     ['SWAGGER_UI', 'yes'],
     ['MANAGEMENT_PORT', '65536'],
-  ])('%s=%s', (name, value) => {
+  ])('rejects %s=%s', (name, value) => {
     expect(variablesIn(problemsOf({ [name]: value }))).toEqual([name]);
   });
 
@@ -268,11 +268,11 @@ describe('loadConfig: what it refuses', () => {
     ['JWT_ISSUER', { ...PROVIDER, JWT_ISSUER: '' }],
     ['JWT_AUDIENCE', { ...PROVIDER, JWT_AUDIENCE: '' }],
     ['JWT_JWKS_URL', { ...PROVIDER, JWT_JWKS_URL: '' }],
-  ])('a %s that contradicts another variable', (name, environment) => {
+  ])('rejects a %s that contradicts another variable', (name, environment) => {
     expect(variablesIn(problemsOf(environment))).toEqual([name]);
   });
 
-  it('lists every variable that is wrong, at once', () => {
+  it('lists all invalid variables at once', () => {
     const wrong = NAMES.filter(
       (name) =>
         !/^(NODE_ENV|(MANAGEMENT_)?HOST|DATA_DIR|TLS_(CERT|KEY)_FILE|JWT_(ISSUER|AUDIENCE|SCOPES_CLAIM))$/.test(
@@ -296,7 +296,7 @@ describe('loadConfig: what it refuses', () => {
     expect(variablesIn(problems).sort()).toEqual(['BALANCE_CACHE', 'PORT', 'TLS_CERT_FILE']);
   });
 
-  it('never shows a value: it may be a secret that stands in the wrong place', () => {
+  it('never shows a value, which may be a secret in the wrong place', () => {
     const secret = 'hunter2';
     for (const name of NAMES) {
       for (const value of [secret, `mysql://bank:${secret}@db/bank`, `postgresql://bank:${secret}@db`]) {
@@ -316,19 +316,19 @@ describe('loadConfig: bounds that depend on others', () => {
     },
   );
 
-  it('gives a third of the time for a request to its headers', () => {
+  it('gives the headers a third of the time for a request', () => {
     const { http } = loadConfig({ HTTP_REQUEST_TIMEOUT_MS: '2000' });
     expect(http).toMatchObject({ headersTimeoutMs: 667, answerTimeoutMs: 2_000 });
   });
 
-  it('stops no sooner than the longest command can be answered', () => {
+  it('leaves enough time at shutdown to answer the longest command', () => {
     const { operation } = loadConfig({ LEDGER_COMMAND_TIMEOUT_MS: '60000', SHUTDOWN_DELAY_MS: '7000' });
     expect(operation.shutdownTimeoutMs).toBe(7_000 + 60_000 + 5_000 + 10_000 + 30_000);
   });
 });
 
 describe('former variables', () => {
-  it.each(Object.entries(RENAMED))('%s is refused, and the message has the new name', (former, name) => {
+  it.each(Object.entries(RENAMED))('%s is rejected with a message that has the new name', (former, name) => {
     expect(problemsOf({ [former]: '3' })).toEqual([
       `${former} must not be set any more: it is called ${name} now`,
     ]);
@@ -336,7 +336,7 @@ describe('former variables', () => {
     expect(NAMES).toContain(name);
   });
 
-  it('those that are gone are named in one line, with what holds instead', () => {
+  it('names removed variables in one line, with the values that apply instead', () => {
     const warn = (environment: NodeJS.ProcessEnv) => variableWarnings(loadConfig(environment), environment);
     expect(warn({ LEDGER_LANES: '8', HTTP_HEADERS_TIMEOUT_MS: '', JWT_CLOCK_TOLERANCE_S: '0' })).toEqual([
       'these settings no longer exist and have no effect: LEDGER_LANES (now 4), JWT_CLOCK_TOLERANCE_S',
@@ -362,7 +362,7 @@ describe('former variables', () => {
     ]);
   });
 
-  it('says nothing of what others may have set', () => {
+  it('says nothing about variables of other programs', () => {
     const environment = {
       HTTP_PROXY: 'x',
       REDIS_HOST: 'x',
@@ -384,11 +384,11 @@ describe('.env.example', () => {
     return name === '' ? [] : [[name, value] as const];
   });
 
-  it('names every variable, once and in order, and no other', () => {
+  it('lists exactly the variables, once each and in order', () => {
     expect(settings.map(([name]) => name)).toEqual(NAMES);
   });
 
-  it('describes a service that can run, and one that is as without it', () => {
+  it('describes the default configuration', () => {
     expect(loadConfig(Object.fromEntries(settings))).toEqual(loadConfig({}));
   });
 });

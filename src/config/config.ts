@@ -4,12 +4,14 @@ import type { ShardAddress } from './shard-address.js';
 import { isThisMachine } from './values.js';
 import { VARIABLES, type Variables } from './variables.js';
 
-/** The service's settings: read once, checked, frozen. Durations are in milliseconds, unless a name says otherwise. */
+/**
+ * The service's settings: read once, checked and frozen. Durations are in milliseconds unless the name says otherwise.
+ */
 export type Config = Frozen<ReturnType<typeof configOf>>;
 
 type Frozen<T> = T extends object ? { readonly [Key in keyof T]: Frozen<T[Key]> } : T;
 
-/** The identity provider whose tokens are believed, and what they must look like. */
+/** The identity provider whose tokens are trusted, and what they must contain. */
 export type TokenSettings = NonNullable<Config['jwt']>;
 
 /** The environment does not describe a service that can run. Lists every problem; never shows a value. */
@@ -23,14 +25,14 @@ export class ConfigError extends UserError {
 }
 
 /**
- * @param defaults for variables that are not set, where a program wants others than the service
+ * @param defaults for variables that are not set, in programs whose defaults differ from those of the service
  * @throws ConfigError naming every variable that is wrong
  */
 export function loadConfig(
   environment: NodeJS.ProcessEnv = process.env,
   defaults: Partial<Record<keyof Variables, string>> = {},
 ): Config {
-  // A variable that is set to nothing, as an env file does, counts as not set.
+  // An empty variable, which an env file may contain, counts as not set.
   const set = Object.entries(environment).filter(([, value]) => value !== '');
   const given: NodeJS.ProcessEnv = { ...defaults, ...Object.fromEntries(set) };
   const read = Object.entries(VARIABLES).map(([name, kind]) => [name, kind.safeParse(given[name])] as const);
@@ -43,23 +45,23 @@ export function loadConfig(
   return deepFreeze(configOf(env));
 }
 
-/** What the settings are, in sections. Those without a variable are the same for everybody: nobody needs to change them. */
+/** The settings, in sections. Those without a variable are constants that nobody needs to change. */
 function configOf(env: Variables) {
   const http = httpOf(env);
   const ledger = ledgerOf(env);
   return {
     http,
-    /** Undefined: the metrics and the detail of health are served on the one port there is. */
+    /** Undefined: metrics and health details are served on the main port. */
     management:
       env.MANAGEMENT_PORT === 0 ? undefined : { host: env.MANAGEMENT_HOST, port: env.MANAGEMENT_PORT },
     auth: {
-      /** Requests need a credential. */
+      /** Whether requests need a credential. */
       enabled: env.AUTH === 'on' || (env.AUTH === 'auto' && !isOnlyForThisMachine(env)),
-      /** They need none because only this machine can send them; AUTH=off is not set. */
+      /** True: they need none because only this machine can send them, not because of AUTH=off. */
       onlyThisMachine: env.AUTH === 'auto' && isOnlyForThisMachine(env),
-      /** Malformed credentials that one address may send. */
+      /** How many malformed credentials one address may send. */
       failuresPerMinute: 60,
-      /** How long after its last read an API key is believed while keys can't be read. */
+      /** How long after its last read an API key is trusted while keys can't be read. */
       keysStaleMs: env.AUTH_KEYS_STALE_MS,
     },
     jwt: jwtOf(env),
@@ -68,13 +70,13 @@ function configOf(env: Variables) {
     ledger,
     balanceCache: {
       servesReads: servesReads(env),
-      /** Accounts that it holds or, beside Redis, whose newest version it remembers. */
+      /** The most accounts that it holds or, with Redis, whose newest version it remembers. */
       entries: 100_000,
       ttlMs: env.BALANCE_CACHE_TTL_MS,
     },
     /** Undefined: no Redis. */
     redis: env.REDIS_URL === undefined ? undefined : { url: env.REDIS_URL, timeoutMs: env.REDIS_TIMEOUT_MS },
-    /** How often it is looked at for events to publish. */
+    /** How often the outbox is checked for events to publish. */
     outbox: { pollMs: 500 },
     /** Undefined: no broker; events stay in this process. */
     rabbitmq:
@@ -85,17 +87,17 @@ function configOf(env: Variables) {
       level: env.LOG_LEVEL,
       /** auto: readable on a terminal, JSON lines elsewhere. */
       format: env.LOG_FORMAT,
-      /** Which requests have a line. */
+      /** Which requests are logged. */
       requests: env.LOG_REQUESTS,
       slowRequestMs: env.SLOW_REQUEST_MS,
-      /** Where several processes write one log. */
+      /** True when several processes write to one log. */
       showPid: env.WORKERS > 1,
     },
     operation: {
-      /** Processes that serve requests behind the one port. 1: this one. */
+      /** Processes that serve requests on one port. 1: this process alone. */
       workers: env.WORKERS,
       shutdownDelayMs: env.SHUTDOWN_DELAY_MS,
-      /** Until the last command has waited, run and been resolved, and its answer has been taken or cut. */
+      /** Long enough for the last command to wait, run and be resolved, and for its answer to be read or cut. */
       shutdownTimeoutMs:
         env.SHUTDOWN_DELAY_MS +
         ledger.commandTimeoutMs +
@@ -109,25 +111,25 @@ function configOf(env: Variables) {
 function httpOf(env: Variables) {
   const { TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile, HTTP_REQUEST_TIMEOUT_MS: requestTimeoutMs } = env;
   return {
-    // Fastify would open a second server for ::1, which no limit would watch.
+    // For localhost, Fastify would open a second server on ::1, to which no limit would apply.
     host: env.HOST === 'localhost' ? '127.0.0.1' : env.HOST,
     port: env.PORT,
     maxConnections: env.HTTP_MAX_CONNECTIONS,
-    /** Requests of one connection that wait for their answers. */
+    /** The most requests of one connection that wait for their answers. */
     maxPipelined: 16,
-    /** Batches whose bodies are read or whose transactions are at work. */
+    /** The most batches whose bodies are being read or whose transactions are in flight. */
     maxBatches: 4,
-    /** Of the whole request, headers included. */
+    /** For receiving the whole request, headers included. */
     requestTimeoutMs,
     headersTimeoutMs: Math.ceil(requestTimeoutMs / 3),
     /** How long a client may leave an answer unread. */
     answerTimeoutMs: requestTimeoutMs,
     keepAliveTimeoutMs: env.HTTP_KEEP_ALIVE_TIMEOUT_MS,
-    /** Files in PEM. Undefined: HTTP without TLS. */
+    /** PEM files. Undefined: HTTP without TLS. */
     tls: certFile === undefined || keyFile === undefined ? undefined : { certFile, keyFile },
-    /** Addresses and networks whose X-Forwarded-For is believed. */
+    /** Addresses and networks whose X-Forwarded-For is trusted. */
     trustedProxies: env.TRUSTED_PROXIES,
-    /** Of web pages whose scripts may read answers. */
+    /** The origins of web pages whose scripts may read answers. */
     corsOrigins: env.CORS_ORIGINS,
     swaggerUi: env.SWAGGER_UI === 'on',
   };
@@ -135,15 +137,15 @@ function httpOf(env: Variables) {
 
 function databaseOf(env: Variables) {
   return {
-    /** In the bank's order. Undefined: one shard, on the embedded PostgreSQL. */
+    /** The shards in the bank's order. Undefined: one shard on the embedded PostgreSQL. */
     shards: shardsOf(env),
     /** The schema on the embedded PostgreSQL, and the one of DATABASE_URL. */
     schema: env.DATABASE_SCHEMA,
     dataDir: env.DATA_DIR,
-    /** Whether statements are prepared once per connection; auto: where connections are direct. */
+    /** Whether statements are prepared once per connection; auto: only on direct connections. */
     preparedStatements:
       env.PREPARED_STATEMENTS === 'auto' ? ('auto' as const) : env.PREPARED_STATEMENTS === 'on',
-    /** Refuse a database server that may lose what it has committed. */
+    /** True: fail on a database server that may lose committed transactions; false: only warn. */
     requireDurable: env.NODE_ENV === 'production',
     readPool: env.DATABASE_READ_POOL,
     connectTimeoutMs: env.DATABASE_CONNECT_TIMEOUT_MS,
@@ -155,17 +157,17 @@ function databaseOf(env: Variables) {
 function ledgerOf(env: Variables) {
   const { LEDGER_MAX_IN_FLIGHT: maxInFlight, LEDGER_TRANSACTION_TIMEOUT_MS: transactionTimeoutMs } = env;
   return {
-    /** Commands in one database transaction. */
+    /** The most commands in one database transaction. */
     batch: env.LEDGER_BATCH,
-    /** Requests of one shard that are at work at the same time; fewer where the database is slow. */
+    /** The most requests of one shard in flight; fewer when the database is slow. */
     maxInFlight,
-    /** Requests of one shard that wait; one more is refused. */
+    /** The most requests of one shard that wait; one more is rejected. */
     queue: 10 * maxInFlight,
-    /** Batches that run at the same time, over all shards of one server. */
+    /** The most batches in flight, over all shards of one server. */
     batchWriters: env.LEDGER_BATCH_WRITERS,
-    /** Accounts of one shard whose rows other sessions hold and which are waited for at the same time. */
+    /** The most accounts of one shard whose locked rows are waited for at the same time. */
     lockWaiters: 4,
-    /** Atomic batches of one shard that run at the same time. */
+    /** The most atomic batches of one shard in flight. */
     atomicBatches: 2,
     /** How long a command may wait for its batch. */
     commandTimeoutMs: env.LEDGER_COMMAND_TIMEOUT_MS,
@@ -174,7 +176,7 @@ function ledgerOf(env: Variables) {
     lockTimeoutMs: Math.min(1_000, transactionTimeoutMs),
     /** How long to look for the outcome of a lost COMMIT. */
     resolveTimeoutMs: 10_000,
-    /** Tries of a transaction that fails with a serialization failure or a deadlock. */
+    /** How often to try a transaction that the server rolls back, as after a deadlock. */
     attempts: 5,
   };
 }
@@ -193,24 +195,24 @@ function jwtOf(env: Variables) {
   return {
     issuer,
     audience,
-    /** Where its public keys are (RFC 7517). */
+    /** The URL of the provider's public keys (RFC 7517). */
     jwksUrl,
-    /** The claim that holds the scopes: a text with spaces between them, or a list. */
+    /** The claim that holds the scopes: a text separated by spaces, or a list. */
     scopesClaim: env.JWT_SCOPES_CLAIM,
-    /** How far its clock may be off. */
+    /** How far the provider's clock may differ from this one. */
     clockToleranceS: 5,
   };
 }
 
-/** Without a burst of its own a user may send a second's worth at once. Undefined: no limit. */
+/** Without a burst setting, a user may send a second's worth at once. Undefined: no limit. */
 function rateLimitOf(env: Variables) {
   const perSecond = env.RATE_LIMIT_TRANSACTIONS_PER_SECOND;
   return perSecond === 0 ? undefined : { perSecond, burst: env.RATE_LIMIT_BURST || perSecond };
 }
 
 /**
- * The embedded server belongs to one instance, so with one worker nobody else writes; an outside one may have several.
- * They see each other's writes through Redis alone.
+ * Whether the cache may answer reads. The embedded server belongs to one instance, so with one worker nobody else
+ * writes. Another server may have several instances, which see each other's writes only through Redis.
  */
 function servesReads(env: Variables): boolean {
   if (env.BALANCE_CACHE !== 'auto') return env.BALANCE_CACHE === 'on';
@@ -218,8 +220,7 @@ function servesReads(env: Variables): boolean {
 }
 
 /**
- * A bank for trying things out, which no other machine can reach: only there may credentials be left out without
- * AUTH=off.
+ * A bank for trying things out, which no other machine can reach. Only then are credentials optional without AUTH=off.
  */
 function isOnlyForThisMachine(env: Variables): boolean {
   const behindProxy = env.TRUSTED_PROXIES.length > 0;
@@ -234,12 +235,12 @@ function isEmbedded(env: Variables): boolean {
 /** Connections to the first shard for API keys: one reads them, one records their use. */
 export const KEY_CONNECTIONS = 2;
 
-/** Connections of a shard's ledger: each batch writer, lock waiter and atomic batch has one. */
+/** Connections for a shard's ledger: each batch writer, lock waiter and atomic batch has one. */
 export function ledgerConnections({ batchWriters, lockWaiters, atomicBatches }: Config['ledger']): number {
   return batchWriters + lockWaiters + atomicBatches;
 }
 
-/** Connections of one process to the databases of this many shards, at most. */
+/** The most connections of one process to this many shards. */
 export function connectionsTo(shards: number, { ledger, database, auth }: Config): number {
   const perShard = ledgerConnections(ledger) + database.readPool;
   return shards * perShard + (auth.enabled ? KEY_CONNECTIONS : 0);

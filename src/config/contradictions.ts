@@ -2,10 +2,10 @@ import { describeShard } from './shard-address.js';
 import { RENAMED, type Variables } from './variables.js';
 
 /**
- * What is wrong with variables that are each right by themselves.
+ * Problems between variables that are each valid by themselves.
  *
- * @param env without those that can't be read
- * @param isSet whether a variable is set, be it right or wrong
+ * @param env the valid variables
+ * @param isSet whether a variable is set, valid or not
  */
 export function contradictions(
   env: Partial<Variables>,
@@ -57,7 +57,7 @@ const accessProblems: Check = ({ AUTH, NODE_ENV }, isSet) => {
   return problems;
 };
 
-/** Workers are to a client what one process is, so what each would know or count for itself needs Redis. */
+/** To a client the workers are one server, so whatever each would know or count by itself needs Redis. */
 const workerProblems: Check = (env, isSet) => {
   if ((env.WORKERS ?? 1) === 1 || isSet('REDIS_URL')) return [];
   const problems: string[] = [];

@@ -1,7 +1,7 @@
 import type { Config } from './config.js';
 import { RENAMED, VARIABLES } from './variables.js';
 
-/** What holds instead of a variable that is gone; undefined: it would have no effect here either way. */
+/** The value that applies instead of a removed variable; undefined: the variable would have no effect here anyway. */
 export const GONE: Readonly<Record<string, (config: Config) => number | undefined>> = {
   HTTP_MAX_PIPELINED: ({ http }) => http.maxPipelined,
   HTTP_MAX_BATCHES: ({ http }) => http.maxBatches,
@@ -22,7 +22,7 @@ export const GONE: Readonly<Record<string, (config: Config) => number | undefine
   SHUTDOWN_TIMEOUT_MS: ({ operation }) => operation.shutdownTimeoutMs,
 };
 
-/** What to say of variables that are set and have no effect: those that are gone, and those that look misspelt. */
+/** Warnings about variables that are set but have no effect: removed ones, and ones that look misspelt. */
 export function variableWarnings(config: Config, environment: NodeJS.ProcessEnv = process.env): string[] {
   const isSet = (name: string) => (environment[name] ?? '') !== '';
   const gone = Object.keys(GONE)
@@ -43,7 +43,7 @@ export function variableWarnings(config: Config, environment: NodeJS.ProcessEnv 
 
 const OUR_PREFIX = /^(LEDGER|HTTP|DATABASE|AUTH|JWT|REDIS|RABBITMQ|RATE_LIMIT|BALANCE_CACHE)_/;
 
-/** The variable that a name of ours differs from by a letter, or by a lost end. Others may have names like ours. */
+/** The variable that a misspelt name is close to: one letter is wrong, or its end is missing. */
 function nameMeantBy(name: string): string | undefined {
   if (!OUR_PREFIX.test(name) || [VARIABLES, RENAMED, GONE].some((known) => name in known)) return undefined;
   const near = new Set(withoutOneLetter(name));
@@ -52,7 +52,7 @@ function nameMeantBy(name: string): string | undefined {
   );
 }
 
-/** Two names that have one of these in common differ by a letter, or by two neighbours that changed places. */
+/** Two names that share one of these differ by one letter or by two swapped neighbours. */
 function withoutOneLetter(name: string): string[] {
   return [name, ...Array.from(name, (_, index) => name.slice(0, index) + name.slice(index + 1))];
 }

@@ -1,12 +1,12 @@
-/** Where a shard lives: a PostgreSQL server and the one schema in which all of the shard's tables lie. */
+/** Where a shard is: a PostgreSQL server and the schema with all of the shard's tables. */
 export interface ShardAddress {
   readonly url: string;
   readonly schema: string;
-  /** For migrations, which PgBouncer in transaction mode is in the way of; without it `url` serves. */
+  /** For migrations, which do not work through PgBouncer in transaction mode; undefined: `url` is used. */
   readonly migrationUrl?: string;
 }
 
-/** The name of a schema: an SQL identifier that needs no quotes. */
+/** A schema name: an SQL identifier that needs no quotes. */
 export const SCHEMA_NAME = /^[a-z_][a-z0-9_]{0,62}$/;
 
 export const SHARD_URL_FORM = 'postgresql://user:password@host:5432/database?schema=bank_0';
@@ -20,7 +20,7 @@ export function isPostgresUrl(text: string): boolean {
   }
 }
 
-/** Database URLs, each with `?schema=`, apart by commas or white space; undefined when one of them is not that. */
+/** Database URLs, each with `?schema=`, separated by commas or white space; undefined: one of them is not valid. */
 export function parseShardList(text: string): ShardAddress[] | undefined {
   const shards = text
     .split(/[\s,]+/)
@@ -29,7 +29,7 @@ export function parseShardList(text: string): ShardAddress[] | undefined {
   return shards.every((shard) => shard !== undefined) && shards.length > 0 ? shards : undefined;
 }
 
-/** The schema is ours to read: pg would hand an option that it does not know on to the server. */
+/** Takes the schema out of the URL: pg would pass an option that it does not know on to the server. */
 export function parseShardUrl(text: string): ShardAddress | undefined {
   if (!isPostgresUrl(text)) return undefined;
   const url = new URL(text);
@@ -39,7 +39,7 @@ export function parseShardUrl(text: string): ShardAddress | undefined {
   return { url: url.href, schema };
 }
 
-/** For messages: without user and password. */
+/** The shard in messages, without user and password. */
 export function describeShard({ url, schema }: ShardAddress): string {
   return `${describeServer(url)}, schema "${schema}"`;
 }
@@ -50,7 +50,7 @@ export function describeServer(databaseUrl: string): string {
   return `${hostname}:${port || '5432'}${decodeURIComponent(pathname)}`;
 }
 
-/** Where a moved shard went. Without user and password: it keeps those it had. */
+/** Where a shard was moved to. User and password stay the same. */
 export interface ForwardingAddress {
   readonly host: string;
   readonly port: number;

@@ -3,7 +3,7 @@ import ipaddr from 'ipaddr.js';
 import { z } from 'zod';
 import { isPostgresUrl, parseShardList, SHARD_URL_FORM } from './shard-address.js';
 
-/** How the text of a variable is read. Each kind says what the text must be; none shows what it is. */
+/** Parsers for the text of a variable. An error says what the text must be, and never shows the text itself. */
 
 export const text = () => z.string().optional();
 
@@ -49,7 +49,7 @@ export const shardList = () =>
       if (shards) return shards;
       context.addIssue({
         code: 'custom',
-        message: `must be database URLs with a schema, apart by commas or spaces, each like ${SHARD_URL_FORM}`,
+        message: `must be database URLs with a schema, separated by commas or spaces, each like ${SHARD_URL_FORM}`,
       });
       return z.NEVER;
     })
@@ -63,7 +63,7 @@ export const serverUrl = (protocols: readonly string[], example: string) =>
     })
     .optional();
 
-/** Of public keys. Whoever can change them on their way can make tokens. */
+/** The URL of public keys: https, because whoever can change the keys in transit can forge tokens. */
 export const keysUrl = () =>
   z
     .string()
@@ -79,14 +79,17 @@ const list = (isEntry: (entry: string) => boolean, message: string) =>
     .transform((value) => value.split(/[\s,]+/).filter((entry) => entry !== ''))
     .refine((entries) => entries.every(isEntry), { message });
 
-/** Exact ones alone: a pattern lets in more than its author meant, and `*` everybody. */
+/** Exact origins only: a pattern allows more than its author meant, and `*` allows everybody. */
 export const originList = () =>
-  list(isOrigin, 'must be origins like https://app.example.com, without a path, apart by commas or spaces');
+  list(
+    isOrigin,
+    'must be origins like https://app.example.com, without a path, separated by commas or spaces',
+  );
 
 export const networkList = () =>
-  list(isNetwork, 'must be IP addresses or networks like 10.0.0.0/8, apart by commas or spaces');
+  list(isNetwork, 'must be IP addresses or networks like 10.0.0.0/8, separated by commas or spaces');
 
-/** Whether only this machine can send to an address of it. */
+/** Whether only this machine can reach an address. */
 export function isThisMachine(host: string): boolean {
   return host === 'localhost' || (ipaddr.isValid(host) && ipaddr.process(host).range() === 'loopback');
 }
@@ -102,7 +105,7 @@ function isNetwork(value: string): boolean {
 function isSafeUrl(value: string): boolean {
   if (!URL.canParse(value)) return false;
   const { protocol, hostname, username, password } = new URL(value);
-  // It is fetched without them, which the provider would refuse.
+  // The keys are fetched without credentials, so a URL that needs them would fail.
   if (username !== '' || password !== '') return false;
   return protocol === 'https:' || (protocol === 'http:' && isThisMachine(hostname.replace(/^\[|\]$/g, '')));
 }

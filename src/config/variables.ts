@@ -15,8 +15,8 @@ import {
 } from './values.js';
 
 /**
- * Every environment variable of the service: its default, its bounds, and what it must look like. In the order of
- * `.env.example`, which explains them. Durations are in milliseconds.
+ * Every environment variable of the service, with its default, bounds and form, in the order of `.env.example`, which
+ * explains them. Durations are in milliseconds.
  */
 export const VARIABLES = {
   NODE_ENV: text(),
@@ -87,11 +87,13 @@ export const VARIABLES = {
   SHUTDOWN_DELAY_MS: integer(0, 0, 600_000),
 };
 
-/** Former names of variables. A setting under one of them would silently have no effect, so it is refused. */
+/**
+ * Former names of variables. A setting under such a name would silently have no effect, so the service does not start.
+ */
 export const RENAMED = {
   LEDGER_AT_WORK: 'LEDGER_MAX_IN_FLIGHT',
   LEDGER_FLUSHERS: 'LEDGER_BATCH_WRITERS',
 } as const;
 
-/** What the variables say, once they are read. */
+/** The values of the variables, once they are read. */
 export type Variables = { readonly [Name in keyof typeof VARIABLES]: z.output<(typeof VARIABLES)[Name]> };

@@ -11,7 +11,7 @@ import type {
   TransactionType,
 } from './transaction.js';
 
-/** What happened to one command, in a form of the test's own. */
+/** What happened to one command, in the test's own form. */
 type Outcome =
   | { readonly accepted: true; readonly balance: bigint; readonly version: number }
   | { readonly refused: string; readonly version?: number; readonly first?: string };
@@ -24,8 +24,8 @@ interface Booking {
 }
 
 /**
- * A bank that only ever appends to a list per account and works everything else out of that list. Slow, obvious, and
- * it shares nothing with decide().
+ * A bank that only appends to a list per account and derives everything else from that list. Slow, obvious, and sharing
+ * no code with decide().
  */
 class ModelBank {
   private readonly books = new Map<
@@ -93,7 +93,7 @@ interface Scenario {
   readonly opening: ReadonlyMap<number, Account>;
   readonly earlier: KeyedTransactions;
   readonly commands: readonly PostingCommand[];
-  /** What the model says of each command. */
+  /** The model's outcome of each command. */
   readonly outcomes: readonly Outcome[];
   readonly model: ModelBank;
 }
@@ -103,7 +103,7 @@ const ACCOUNT_IDS = [1, 11, 2];
 const KEYS = ['a', '1:a', '1a', '1', ''];
 
 const type = fc.constantFrom('credit' as const, 'debit' as const);
-/** Few different values, so that a key comes back with the same amount, and such as press on both limits. */
+/** Few different values, so that a key is repeated with the same amount, and some that reach both limits. */
 const amount = fc.oneof(
   { weight: 4, arbitrary: fc.constantFrom(1n, 50n, 100n) },
   { weight: 1, arbitrary: fc.bigInt({ min: 1n, max: 200n }) },
@@ -114,7 +114,7 @@ const balance = fc.oneof(
   fc.bigInt({ min: MAX_MONEY - 200n, max: MAX_MONEY }),
   fc.bigInt({ min: 0n, max: MAX_MONEY }),
 );
-/** A version relative to the one that the account has when its turn comes; 0 is right. */
+/** A version relative to that of the account when its turn comes; 0 is right. */
 const shift = fc.constantFrom(0, 0, 0, -1, 1, 1_000);
 const plannedCommand = fc.record(
   {
@@ -166,7 +166,7 @@ const scenario: fc.Arbitrary<Scenario> = fc
     return { opening, earlier, commands, outcomes, model };
   });
 
-/** A decision in the test's own form. A neighbour in the same batch is named by its place, an old one by its id. */
+/** A decision in the test's own form. A transaction of the same batch is named by its place, an old one by its id. */
 function outcomeOf(decision: Decision, transactions: readonly (Transaction | undefined)[]): Outcome {
   if (decision.accepted) {
     const { balanceAfter, versionAfter } = decision.transaction;
@@ -191,7 +191,7 @@ function outcomesOf(decisions: readonly Decision[]): Outcome[] {
 }
 
 describe('keyOf', () => {
-  it('gives one name to one account and key only', () => {
+  it('gives different names to different pairs of account and key', () => {
     const pair = fc.tuple(fc.integer({ min: 1, max: 120 }), fc.constantFrom(...KEYS, '1:1', ':', '0:a'));
     fc.assert(
       fc.property(pair, pair, ([accountA, keyA], [accountB, keyB]) => {
@@ -227,7 +227,7 @@ describe('decideBatch: examples', () => {
     expect(accounts.get(2)).toEqual(opening.get(2));
   });
 
-  it('keeps the scope of a key to its account', () => {
+  it('limits the scope of a key to its account', () => {
     const deposit = { type: 'credit', amount: 5n, idempotencyKey: 'k' } as const;
     const { decisions } = decideBatch(
       [
@@ -245,7 +245,7 @@ describe('decideBatch: examples', () => {
     ]);
   });
 
-  it('lets a duplicate of a neighbour follow the id that the neighbour gets later', () => {
+  it('gives a duplicate in the same batch the id that the original gets later', () => {
     const deposit = { accountId: 1, type: 'credit', amount: 5n, idempotencyKey: 'k' } as const;
     const { decisions, transactions } = decideBatch([deposit, deposit], opening, new Map());
     expect(transactions).toHaveLength(1);
@@ -255,7 +255,7 @@ describe('decideBatch: examples', () => {
     });
   });
 
-  it('leaves a key free when the command that brought it was refused', () => {
+  it('leaves a key free when the command that used it was rejected', () => {
     const command = { accountId: 1, type: 'debit', amount: 1_001n, idempotencyKey: 'k' } as const;
     const { decisions } = decideBatch(
       [
@@ -275,7 +275,7 @@ describe('decideBatch: examples', () => {
     ]);
   });
 
-  it('refuses a command of an account that was not locked', () => {
+  it('rejects a command for an account that was not locked', () => {
     const { decisions } = decideBatch([{ accountId: 3, type: 'credit', amount: 1n }], opening, new Map());
     expect(outcomesOf(decisions)).toEqual([{ refused: 'ACCOUNT_NOT_FOUND' }]);
   });
@@ -284,7 +284,7 @@ describe('decideBatch: examples', () => {
 describe('decideBatch: properties', () => {
   const runs = { numRuns: 400 };
 
-  it('decides as the model does, one by one', () => {
+  it('decides each command as the model does', () => {
     const seen = new Set<string>();
     fc.assert(
       fc.property(scenario, ({ opening, earlier, commands, outcomes, model }) => {
@@ -298,7 +298,7 @@ describe('decideBatch: properties', () => {
       }),
       { numRuns: 1_000 },
     );
-    // A property that never meets the refusals would prove little.
+    // A property that never meets these rejections would prove little.
     expect([...seen].sort()).toEqual([
       'ACCOUNT_NOT_FOUND',
       'BALANCE_LIMIT_EXCEEDED',
@@ -360,7 +360,7 @@ describe('decideBatch: properties', () => {
     );
   });
 
-  it('lets refusals leave no trace: without the refused commands all comes out the same', () => {
+  it('gives the same result without the rejected commands', () => {
     fc.assert(
       fc.property(scenario, ({ opening, earlier, commands }) => {
         const all = decideBatch(commands, opening, earlier);
@@ -419,7 +419,7 @@ describe('decideAtomically', () => {
     idempotencyKey === undefined ||
     !before.some((other) => other.accountId === accountId && other.idempotencyKey === idempotencyKey);
 
-  it('applies what decideBatch would if nothing is refused; else nothing, and names what stopped it', () => {
+  it('applies what decideBatch would if nothing is rejected; otherwise nothing, and names what stopped it', () => {
     const seen = { applied: 0, stopped: 0 };
     fc.assert(
       fc.property(scenario, fc.nat({ max: 4 }), ({ opening, earlier, commands: all, outcomes }, length) => {

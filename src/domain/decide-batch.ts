@@ -7,17 +7,17 @@ import {
   type Transaction,
 } from './transaction.js';
 
-/** The outcome of a batch: what to write, and what to tell each caller. */
+/** The outcome of a batch: what to write, and what to answer each caller. */
 export interface BatchDecision {
-  /** One for each command, in the same order. */
+  /** One per command, in the same order. */
   readonly decisions: readonly Decision[];
-  /** What was accepted, in the order in which it was decided. */
+  /** The accepted transactions, in the order in which they were decided. */
   readonly transactions: readonly Transaction[];
-  /** Every account of the batch as it is afterwards, the unchanged ones included. */
+  /** Every account after the batch, including unchanged ones. */
   readonly accounts: ReadonlyMap<number, Account>;
 }
 
-/** The transactions that hold keys, by {@link keyOf}. */
+/** The transactions that used idempotency keys, by {@link keyOf}. */
 export type KeyedTransactions = ReadonlyMap<string, KeyedTransaction>;
 
 /** A name for (account, idempotency key): the scope of a key is its account. */
@@ -26,11 +26,11 @@ export function keyOf(accountId: number, idempotencyKey: string): string {
 }
 
 /**
- * Decides commands one after the other, in memory: a later one sees the effect of an earlier one, and a rejection leaves
- * no trace. The result is that of deciding and applying each on its own. Pure, except that a duplicate of a neighbour
- * refers to that neighbour's transaction, whose id is filled in later.
+ * Decides commands one after the other, in memory: a later one sees the effect of an earlier one, and a rejection has
+ * no effect. The result is the same as deciding and applying each on its own. Pure, except that a duplicate of a
+ * command in the same batch refers to that command's transaction, whose id is filled in later.
  *
- * @param opening the locked accounts; a command of any other account is rejected as not found
+ * @param opening the locked accounts; a command for any other account is rejected as not found
  */
 export function decideBatch(
   commands: readonly PostingCommand[],
@@ -64,11 +64,12 @@ export function decideBatch(
 const NOT_APPLIED: Decision = { accepted: false, rejection: { code: 'NOT_APPLIED' } };
 
 /**
- * Decides commands that are applied together or not at all: the first rejection stops all of them. It keeps its
- * rejection, and so does each that was applied before: a batch that is sent again is told so of every one. (What else comes
- * after it rested on a state that never comes to be.)
+ * Decides commands that are applied together or not at all: the first rejection stops all of them. The command that
+ * caused it keeps its rejection, and so does every duplicate, so that a repeated batch learns of each command that it
+ * was applied before. All others get NOT_APPLIED: they were decided on a state that is never committed.
  *
- * @param commands no two of them with the same key of the same account: a repeat would refer to what is not applied
+ * @param commands no two with the same key for the same account: the second would refer to a transaction that may not
+ *   exist
  */
 export function decideAtomically(
   commands: readonly PostingCommand[],

@@ -1,10 +1,10 @@
-/** The `code` of an error: of the operating system (ENOENT), of PostgreSQL (a SQLSTATE), of Node. */
+/** The `code` of an error from the operating system (ENOENT), PostgreSQL (a SQLSTATE) or Node. */
 export function codeOf(error: unknown): string | undefined {
   if (typeof error !== 'object' || error === null || !('code' in error)) return undefined;
   return typeof error.code === 'string' ? error.code : undefined;
 }
 
-/** What an error says. Node puts several failed addresses of a host into one error, which may say so by its code alone. */
+/** The message of an error. When several addresses of a host fail, Node throws one error that may have only a code. */
 export function messageOf(error: unknown): string {
   if (error instanceof AggregateError) return error.errors.map(messageOf).join('; ');
   if (!(error instanceof Error)) return String(error);

@@ -2,7 +2,7 @@ import { hash } from 'node:crypto';
 import { formatMoney } from './money.js';
 import type { Transaction } from './transaction.js';
 
-/** The hash before an account's first transaction. Hashes are written as 64 hexadecimal digits, in lower case. */
+/** The hash before an account's first transaction. A hash is written as 64 hexadecimal digits in lower case. */
 export const GENESIS_HASH = '0'.repeat(64);
 
 /**
@@ -14,8 +14,9 @@ export function nextHash(previous: string, line: string): string {
 }
 
 /**
- * A transaction as its hash sees it: every column, in a fixed order and a form that only it has. The idempotency key is
- * last, for it may hold any character; `-` stands for none. The time is in milliseconds since 1970-01-01T00:00:00Z.
+ * The text of a transaction that is hashed: every column in a fixed order, so that no two transactions share a text.
+ * The idempotency key is last, because it may contain any character; `-` stands for none. The time is in milliseconds
+ * since 1970-01-01T00:00:00Z.
  *
  * @throws Error when the transaction has no id or no time yet
  */
@@ -32,10 +33,10 @@ export function canonicalForm(transaction: Transaction): string {
 }
 
 /**
- * The hashes of transactions that are posted together, each chained to the one before of its account.
+ * The hashes of transactions that are posted together, each chained to the previous one of its account.
  *
- * @param headOf the hash of the last transaction that an account has so far
- * @returns one for each transaction, in the same order
+ * @param headOf the hash of the last transaction of an account before these
+ * @returns one hash per transaction, in the same order
  * @throws Error when an account has no head
  */
 export function chain(

@@ -7,14 +7,14 @@ const anyUnit = fc
   .oneof(fc.nat({ max: 0x7f }), fc.nat({ max: 0xffff }))
   .map((code) => String.fromCharCode(code));
 
-/** Small amounts, amounts that a double can't hold, and the limits, in about equal shares. */
+/** Small amounts, amounts that a double can't represent, and the limits, in about equal shares. */
 const money = fc.oneof(
   fc.bigInt({ min: 0n, max: 1_000n }),
   fc.bigInt({ min: 0n, max: MAX_MONEY }),
   fc.bigInt({ min: MAX_MONEY - 1_000n, max: MAX_MONEY }),
 );
 
-/** The contract's grammar read by hand, character by character: what the text is worth, or undefined. */
+/** Parses by the contract's grammar, character by character: the cents, or undefined. */
 function readByHand(text: string): bigint | undefined {
   let cents = 0n;
   let whole = 0;
@@ -102,7 +102,7 @@ describe('parseMoney', () => {
     expect(parseMoney(text)).toBeUndefined();
   });
 
-  it('reads what the grammar allows and refuses all else', () => {
+  it('accepts exactly what the grammar allows', () => {
     const almostMoney = fc.oneof(
       fc.string({ unit: fc.constantFrom(...'0123456789..'), maxLength: 21 }),
       fc.string({ unit: fc.constantFrom(...'0123456789.eE+-xn _,\n١１'), maxLength: 6 }),
@@ -141,7 +141,7 @@ describe('formatMoney', () => {
     );
   });
 
-  it('is undone by parseMoney', () => {
+  it('is the inverse of parseMoney', () => {
     fc.assert(
       fc.property(money, (cents) => {
         expect(parseMoney(formatMoney(cents))).toBe(cents);

@@ -9,7 +9,7 @@ export const MAX_MONEY: Money = 999_999_999_999_999_999n;
 
 const MONEY_TEXT = /^\d{1,16}(?:\.\d{1,2})?$/;
 
-/** Cents named by a decimal text such as `49`, `49.5` or `49.50`; undefined for any other text. */
+/** The cents of a decimal text such as `49`, `49.5` or `49.50`; undefined for any other text. */
 export function parseMoney(text: string): Money | undefined {
   if (!MONEY_TEXT.test(text)) return undefined;
   const point = text.indexOf('.');
@@ -17,7 +17,7 @@ export function parseMoney(text: string): Money | undefined {
   return BigInt(text.slice(0, point) + text.slice(point + 1).padEnd(2, '0'));
 }
 
-/** Decimal text with exactly two decimals: 35000n is `350.00`. Also the form in which PostgreSQL takes it. */
+/** Decimal text with exactly two decimals: 35000n is `350.00`. PostgreSQL takes the same form. */
 export function formatMoney(money: Money): string {
   const sign = money < 0n ? '-' : '';
   const digits = (money < 0n ? -money : money).toString().padStart(3, '0');

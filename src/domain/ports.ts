@@ -2,22 +2,25 @@ import type { Account, OwnedAccount } from './account.js';
 import type { Money } from './money.js';
 import type { PostingCommand, Transaction } from './transaction.js';
 
-/** Asks a {@link ConcurrencyLimiter} for a permit. Exactly one of `granted` and `rejected` is called, once, unless {@link isGone}. */
+/**
+ * Asks a {@link ConcurrencyLimiter} for a permit. Exactly one of `granted` and `rejected` is called, once, unless
+ * {@link isGone}.
+ */
 export interface PermitRequest {
-  /** Whose permit it is. */
+  /** The user who gets the permit. */
   readonly user: string;
-  /** True: nobody waits for it any more. */
+  /** True: nobody waits for the answer any more. */
   isGone(): boolean;
   /**
-   * @param free to be called once, whatever becomes of the request, with whether it reached the database
-   * @param waitingSinceMs when it began to wait, on the clock of performance.now(); undefined: it did not wait
+   * @param free gives the permit back: call it exactly once, with whether the request reached the database
+   * @param waitingSinceMs when the request began to wait, on the clock of performance.now(); undefined: it did not wait
    */
   granted(free: (reachedDatabase: boolean) => void, waitingSinceMs?: number): void;
-  /** Too many requests wait, or this one waited for too long. */
+  /** Too many requests are waiting, or this one has waited too long. */
   rejected(): void;
 }
 
-/** Bounds the requests that are in flight at the same time. */
+/** Bounds the requests in flight. */
 export interface ConcurrencyLimiter {
   /** Decides at once, or lets the request wait. */
   acquire(request: PermitRequest): void;
@@ -33,33 +36,33 @@ export abstract class Ledger {
   /**
    * Posts one transaction. Resolves only when it is durable.
    *
-   * @param sinceMs when it began to wait, on the clock of performance.now(): its time for that runs from then
+   * @param sinceMs when the command began to wait, on the clock of performance.now(); its deadline counts from then
    */
   abstract post(command: PostingCommand, sinceMs?: number): Promise<Transaction>;
 
   /**
-   * Posts transactions to accounts of one shard, all of them or none: each is fulfilled once all are durable, or each is
-   * refused. What stopped them keeps its own rejection, the others get NOT_APPLIED; what concerns all of them (a database
-   * that failed, an outcome that is unknown) is said to each. They wait for locked rows, and take effect beside
-   * what {@link post} has queued, not after it.
+   * Posts transactions to accounts of one shard, all of them or none: either all promises are fulfilled, once all
+   * transactions are durable, or all are rejected. The command that stopped them gets its own rejection, duplicates get
+   * theirs, and the others get NOT_APPLIED. A failure of the database or an unknown outcome is reported for each. They
+   * wait for locked rows, and take effect alongside the commands that {@link post} has queued, not after them.
    *
-   * @param commands no two of them with the same key of the same account
-   * @param user who takes the place for them
+   * @param commands no two with the same key for the same account
+   * @param user whose permit they take
    */
   abstract postAtomically(commands: readonly PostingCommand[], user: string): Promise<Transaction>[];
 
-  /** The shard that holds an account, by its place among the bank's shards. */
+  /** The index of the shard that holds an account. */
   abstract shardOf(accountId: number): number;
 
-  /** Where a request that posts to the account asks for a permit, before anything costly is done for it. */
+  /** Gives out the permit that a request to post to the account must have before anything costly is done for it. */
   abstract limiterOf(accountId: number): ConcurrencyLimiter;
 
   /**
    * Opens an account; its opening deposit, if any, is its first transaction and commits with it.
    *
-   * @param owner undefined: it is nobody's
+   * @param owner undefined: the account has no owner
    * @param idempotencyKey unique per owner, for ever; undefined: a repeat opens another account
-   * @param user who takes the place for it
+   * @param user whose permit it takes
    */
   abstract openAccount(
     openingDeposit: Money | undefined,
@@ -70,42 +73,40 @@ export abstract class Ledger {
 }
 
 /**
- * The last known balance and version of accounts. A hint for readers: no money decision ever reads it.
+ * The last known balance and version of accounts. A hint for readers: no decision about money ever reads it.
  *
- * Races: an entry is only ever replaced by a newer version, never deleted by a write, so a slow reader cannot put back
- * an older balance. Errors: none; a failure is a miss, or a write that is lost.
+ * Races: an entry is only ever replaced by a newer version and never deleted by a write, so a slow reader cannot
+ * restore an older balance. Errors: none; a failed read is a miss, and a failed write is lost.
  */
 export abstract class BalanceCache {
-  /**
-   * The account as last seen, if the cache may answer readers; undefined: ask the database.
-   */
+  /** The account as last seen, if the cache may answer readers; undefined: ask the database. */
   abstract get(accountId: number): Account | undefined | Promise<Account | undefined>;
 
   /**
-   * Keeps what was read from, or committed to, the database.
+   * Stores accounts that were read from, or committed to, the database.
    *
    * @param asOfMs a time by `performance.now()` at which these versions had not yet been replaced: before they were
-   *   read, or before their transaction ended. An entry's time to live begins there
-   * @returns what to wait for before these versions are told to anybody: until the readers of every instance see them,
-   *   or the cache has given up. Undefined: they see them already
+   *   read, or before their transaction ended. An entry's time to live counts from it
+   * @returns wait for it before these versions are told to anybody: it resolves when the readers of every instance see
+   *   them, or when the cache has given up. Undefined: they see them already
    */
   abstract record(accounts: readonly Account[], asOfMs: number): Promise<void> | undefined;
 
-  /** The version last seen by this process, fresh or not: what a failed request is told. */
+  /** The version that this process saw last, fresh or not, for the answer to a failed request. */
   abstract lastKnownVersion(accountId: number): number | undefined;
 }
 
 /**
- * Takes the events of committed transactions: each of them at least once, those of one account in version order, except
- * that a run of them may begin again at an earlier version when it was not known to have arrived.
+ * Publishes the events of committed transactions: each at least once, and those of one account in version order. When
+ * it is not known whether they arrived, they may be repeated from an earlier version on.
  */
 export abstract class EventPublisher {
-  /** Looked at before events are taken from the outbox. @throws when none can be published just now */
+  /** Called before events are taken from the outbox. @throws when none can be published at the moment */
   abstract assertReady(): void;
 
-  /** Resolves when all the events are safely delivered: only then are they removed from the outbox. */
+  /** Resolves when all events are safely delivered; only then are they removed from the outbox. */
   abstract publish(transactions: readonly Transaction[]): Promise<void>;
 
-  /** True for a batch, by its first transaction, that has reached the listeners already: it need not be read back. */
+  /** Whether the batch with this first transaction has reached the listeners already, so need not be read again. */
   abstract alreadyKnows(firstTransactionId: number): boolean;
 }

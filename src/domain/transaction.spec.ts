@@ -9,13 +9,13 @@ const DEPOSIT: PostingCommand = { accountId: 5, type: 'credit', amount: 4_900n }
 const WITHDRAWAL: PostingCommand = { accountId: 5, type: 'debit', amount: 4_900n };
 const EARLIER: KeyedTransaction = { transactionId: 131, type: 'credit', amount: 4_900n };
 
-function refusal(account: Account, command: PostingCommand, earlier?: KeyedTransaction) {
+function rejectionOf(account: Account, command: PostingCommand, earlier?: KeyedTransaction) {
   const decision = decide(account, command, earlier);
   return decision.accepted ? 'accepted' : decision.rejection;
 }
 
 describe('decide: what is accepted', () => {
-  it('adds a deposit and takes the version one further', () => {
+  it('adds a deposit and increments the version', () => {
     expect(decide(ACCOUNT, { ...DEPOSIT, idempotencyKey: 'k' })).toEqual({
       accepted: true,
       transaction: {
@@ -31,7 +31,7 @@ describe('decide: what is accepted', () => {
     });
   });
 
-  it('takes a withdrawal and takes the version one further', () => {
+  it('subtracts a withdrawal and increments the version', () => {
     const decision = decide(ACCOUNT, WITHDRAWAL);
     expect(decision).toMatchObject({
       accepted: true,
@@ -59,20 +59,22 @@ describe('decide: what is accepted', () => {
   });
 });
 
-describe('decide: what is refused', () => {
+describe('decide rejects', () => {
   it('a withdrawal one cent over the balance', () => {
-    expect(refusal(ACCOUNT, { ...WITHDRAWAL, amount: 10_001n })).toEqual({ code: 'INSUFFICIENT_BALANCE' });
+    expect(rejectionOf(ACCOUNT, { ...WITHDRAWAL, amount: 10_001n })).toEqual({
+      code: 'INSUFFICIENT_BALANCE',
+    });
   });
 
   it('a deposit one cent over the limit', () => {
     const command = { ...DEPOSIT, amount: MAX_MONEY - 9_999n };
-    expect(refusal(ACCOUNT, command)).toEqual({ code: 'BALANCE_LIMIT_EXCEEDED' });
+    expect(rejectionOf(ACCOUNT, command)).toEqual({ code: 'BALANCE_LIMIT_EXCEEDED' });
   });
 
   it.each([6, 8, 1, Number.MAX_SAFE_INTEGER])(
     'expectedVersion %p, and names the current one',
     (expectedVersion) => {
-      expect(refusal(ACCOUNT, { ...DEPOSIT, expectedVersion })).toEqual({
+      expect(rejectionOf(ACCOUNT, { ...DEPOSIT, expectedVersion })).toEqual({
         code: 'VERSION_MISMATCH',
         currentVersion: 7,
       });
@@ -82,7 +84,7 @@ describe('decide: what is refused', () => {
   it.each([[[]], [[6]], [[6, 8]]])(
     'If-Match of versions %j, and names the current one',
     (allowedVersions) => {
-      expect(refusal(ACCOUNT, { ...DEPOSIT, allowedVersions })).toEqual({
+      expect(rejectionOf(ACCOUNT, { ...DEPOSIT, allowedVersions })).toEqual({
         code: 'PRECONDITION_FAILED',
         currentVersion: 7,
       });
@@ -90,7 +92,7 @@ describe('decide: what is refused', () => {
   );
 
   it('the retry of a posting as a duplicate that names the first', () => {
-    expect(refusal(ACCOUNT, { ...DEPOSIT, idempotencyKey: 'k' }, EARLIER)).toEqual({
+    expect(rejectionOf(ACCOUNT, { ...DEPOSIT, idempotencyKey: 'k' }, EARLIER)).toEqual({
       code: 'DUPLICATE_TRANSACTION',
       original: EARLIER,
     });
@@ -100,7 +102,7 @@ describe('decide: what is refused', () => {
     ['another amount', { ...DEPOSIT, amount: 4_901n }],
     ['another type', { ...DEPOSIT, type: 'debit' as const }],
   ])('a used key with %s as reused', (_, command) => {
-    expect(refusal(ACCOUNT, { ...command, idempotencyKey: 'k' }, EARLIER)).toEqual({
+    expect(rejectionOf(ACCOUNT, { ...command, idempotencyKey: 'k' }, EARLIER)).toEqual({
       code: 'IDEMPOTENCY_KEY_REUSED',
       original: EARLIER,
     });
@@ -113,21 +115,24 @@ describe('decide: the order of checks is key, version, balance', () => {
   it('a duplicate stays a duplicate, whatever version and balance have become', () => {
     const earlier: KeyedTransaction = { transactionId: 9, type: 'debit', amount: 10_001n };
     const retry = { ...overdraft, idempotencyKey: 'k', expectedVersion: 6, allowedVersions: [6] };
-    expect(refusal(ACCOUNT, retry, earlier)).toEqual({ code: 'DUPLICATE_TRANSACTION', original: earlier });
+    expect(rejectionOf(ACCOUNT, retry, earlier)).toEqual({
+      code: 'DUPLICATE_TRANSACTION',
+      original: earlier,
+    });
   });
 
   it('a reused key comes before a wrong version and a short balance', () => {
     const reuse = { ...overdraft, idempotencyKey: 'k', expectedVersion: 6, allowedVersions: [6] };
-    expect(refusal(ACCOUNT, reuse, EARLIER)).toMatchObject({ code: 'IDEMPOTENCY_KEY_REUSED' });
+    expect(rejectionOf(ACCOUNT, reuse, EARLIER)).toMatchObject({ code: 'IDEMPOTENCY_KEY_REUSED' });
   });
 
   it('a wrong version comes before a short balance and before the limit', () => {
     const overLimit: PostingCommand = { ...DEPOSIT, amount: MAX_MONEY };
     for (const command of [overdraft, overLimit]) {
-      expect(refusal(ACCOUNT, { ...command, expectedVersion: 6 })).toMatchObject({
+      expect(rejectionOf(ACCOUNT, { ...command, expectedVersion: 6 })).toMatchObject({
         code: 'VERSION_MISMATCH',
       });
-      expect(refusal(ACCOUNT, { ...command, allowedVersions: [6] })).toMatchObject({
+      expect(rejectionOf(ACCOUNT, { ...command, allowedVersions: [6] })).toMatchObject({
         code: 'PRECONDITION_FAILED',
       });
     }
@@ -135,8 +140,10 @@ describe('decide: the order of checks is key, version, balance', () => {
 
   it('If-Match comes before expectedVersion', () => {
     const both = { ...DEPOSIT, expectedVersion: 6, allowedVersions: [6] };
-    expect(refusal(ACCOUNT, both)).toMatchObject({ code: 'PRECONDITION_FAILED' });
-    expect(refusal(ACCOUNT, { ...both, allowedVersions: [7] })).toMatchObject({ code: 'VERSION_MISMATCH' });
+    expect(rejectionOf(ACCOUNT, both)).toMatchObject({ code: 'PRECONDITION_FAILED' });
+    expect(rejectionOf(ACCOUNT, { ...both, allowedVersions: [7] })).toMatchObject({
+      code: 'VERSION_MISMATCH',
+    });
   });
 });
 

@@ -2,7 +2,7 @@ import type { Account } from './account.js';
 import type { Rejection } from './errors.js';
 import { MAX_MONEY, type Money } from './money.js';
 
-/** A credit adds to the balance (deposit), a debit takes from it (withdrawal). */
+/** A credit adds to the balance (deposit), a debit subtracts from it (withdrawal). */
 export type TransactionType = 'credit' | 'debit';
 
 /** A request to post one transaction to one account. */
@@ -13,13 +13,13 @@ export interface PostingCommand {
   readonly amount: Money;
   /** The version that the account must have. */
   readonly expectedVersion?: number;
-  /** The versions that an If-Match header allows; empty: it names none that an account can have. */
+  /** The versions that an If-Match header allows; empty: none that an account can have. */
   readonly allowedVersions?: readonly number[];
   /** Unique per account, for as long as the transaction exists. */
   readonly idempotencyKey?: string;
 }
 
-/** A transaction of the ledger. Its id and time are drawn when it is decided: 0 and undefined until then. */
+/** A transaction of the ledger. Until its id and time are drawn, they are 0 and undefined. */
 export interface Transaction {
   transactionId: number;
   timestamp: Date | undefined;

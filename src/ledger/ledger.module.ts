@@ -22,7 +22,7 @@ import { AdaptiveConcurrencyLimiter } from '../concurrency/adaptive-concurrency-
 import { TransactionRunner } from '../storage/transaction-runner.js';
 import { RecentLocalBatchesModule } from '../messaging/recent-local-batches.module.js';
 
-/** Puts the ledger together, shard by shard. */
+/** Assembles the ledger, shard by shard. */
 @Module({
   imports: [CacheModule, RecentLocalBatchesModule],
   providers: [
@@ -42,7 +42,7 @@ import { RecentLocalBatchesModule } from '../messaging/recent-local-batches.modu
 export class LedgerModule implements OnApplicationShutdown {
   constructor(private readonly ledger: ShardedLedger) {}
 
-  /** By now the HTTP server has answered its last request. */
+  /** Runs after the HTTP server has answered its last request. */
   async onApplicationShutdown(): Promise<void> {
     await this.ledger.close();
   }
@@ -98,12 +98,12 @@ function createWriter(
     balances,
     recentLocalBatches,
     shardMetrics,
-    (error) => logger.error({ msg: 'a command failed by itself', err: error }),
+    (error) => logger.error({ msg: 'a command failed unexpectedly', err: error }),
   );
   const scheduler = new BatchScheduler(batchWriter, config.ledger, shardMetrics, slots);
   const { maxInFlight, queue, commandTimeoutMs } = config.ledger;
   const limiter = new AdaptiveConcurrencyLimiter(
-    // Half of its time is left for its work.
+    // Half of a command's time is left for the work itself.
     { maxInFlight, queue, maxWaitMs: commandTimeoutMs / 2 },
     () => scheduler.parked,
     () => shardMetrics.refused('OVERLOADED'),

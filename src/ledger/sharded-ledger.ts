@@ -14,15 +14,15 @@ export interface ShardWriter {
   readonly limiter: ConcurrencyLimiter;
 }
 
-/** How long new accounts pass over a shard in which one could not be opened. */
+/** How long new accounts avoid a shard in which one could not be opened. */
 const PASSED_OVER_MS = 5_000;
 
-/** How long one opening goes on to further shards. */
+/** How long one opening keeps trying further shards. */
 const OPENING_MS = 10_000;
 
-/** The ledger over all shards: each command goes to the group commit of its account's shard. */
+/** The ledger over all shards: each command goes to the batch scheduler of its account's shard. */
 export class ShardedLedger extends Ledger {
-  /** Of the shards in which the last opening failed. */
+  /** When to try the shards again in which the last opening failed. */
   private readonly retryAtMs = new Map<ShardWriter, number>();
 
   constructor(private readonly router: ShardRouter<ShardWriter>) {
@@ -47,8 +47,8 @@ export class ShardedLedger extends Ledger {
   }
 
   /**
-   * With an idempotency key, opens the account in the key's own shard and in no other. Without one, in the shard whose
-   * turn it is, or in another if that one fails with nothing applied.
+   * With an idempotency key, opens the account in the key's own shard and in no other. Without one, opens it in the
+   * shard whose turn it is, or in another one if that shard fails with nothing applied.
    */
   async openAccount(
     openingDeposit: Money | undefined,
@@ -96,8 +96,8 @@ export class ShardedLedger extends Ledger {
   }
 
   /**
-   * A shard that has failed is passed over for a while, then tried by one opening: if it hangs, each try costs the
-   * whole time that a transaction may take.
+   * A shard that has failed is skipped for a while, then tried by a single opening: if it hangs, each attempt takes as
+   * long as a transaction may.
    */
   private firstForNewAccount(): ShardWriter {
     const nowMs = performance.now();
@@ -116,7 +116,7 @@ export class ShardedLedger extends Ledger {
     return undefined;
   }
 
-  /** Waits until every command that was taken in is answered. */
+  /** Waits until every accepted command is answered. */
   async close(): Promise<void> {
     await Promise.all(this.router.shards.map((shard) => shard.scheduler.close()));
   }

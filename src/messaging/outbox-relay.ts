@@ -5,25 +5,25 @@ import type { OutboxMetrics, PublishFailure } from '../observability/metrics.js'
 import type { Backlog, Chunk, Outbox } from './outbox.js';
 import { PublishError } from './publish-error.js';
 
-/** Events of one chunk at most: few enough for flat memory, many enough for few round trips. */
+/** The most events in one chunk: few enough to bound memory, many enough to need few round trips. */
 const MAX_EVENTS = 1_000;
-/** Counting what waits costs more than a look: no more often than this. */
+/** How often the backlog is counted, which costs more than finding out whether there is one. */
 const COUNT_EVERY_MS = 1_000;
 const LONGEST_BACKOFF_MS = 10_000;
 /** When events have waited this long and publishing fails, the health check reports it. */
 const LONG_MS = 30_000;
 
 export interface RelayLog {
-  /** Publishing has begun to fail; said once for each reason. */
+  /** Publishing has begun to fail; called once for each reason. */
   failing(error: unknown): void;
-  /** It succeeds again. */
+  /** Publishing succeeds again. */
   recovered(): void;
 }
 
 /**
- * Publishes what one shard's outbox holds, in order, and removes what has arrived: at least once for each event. Every
- * publisher gets every batch that it does not know yet; one that fails holds back all of them, so that none is lost.
- * The write path never waits for any of this.
+ * Publishes the events of one shard's outbox, in order and at least once each, and removes those that have arrived.
+ * Every publisher gets every batch that it does not know yet. One that fails holds back all others, so that no event is
+ * lost. The write path never waits for any of this.
  */
 export class OutboxRelay {
   private readonly ending = new AbortController();
@@ -49,13 +49,13 @@ export class OutboxRelay {
     this.running = this.work();
   }
 
-  /** Waits for the chunk in hand; the rest stays in the outbox for the next start. */
+  /** Waits for the chunk in progress; the rest stays in the outbox for the next start. */
   async stop(): Promise<void> {
     this.ending.abort();
     await this.running;
   }
 
-  /** Why events have been waiting for long; undefined: they have not. A long backlog that is being published is no problem. */
+  /** Why events have been waiting for long; undefined: they have not, or they are being published. */
   problem(): string | undefined {
     const { ageMs } = this.backlog();
     if (this.lastFailure === undefined || ageMs < LONG_MS) return undefined;
@@ -73,7 +73,7 @@ export class OutboxRelay {
     }
   }
 
-  /** Without a pause for as long as there is a backlog. */
+  /** Publishes without a pause while there is a backlog. */
   private async drain(): Promise<void> {
     try {
       while (!this.stopped && (await this.publishChunk()));
@@ -89,14 +89,14 @@ export class OutboxRelay {
     const known = (firstId: number) => this.publishers.every((publisher) => publisher.alreadyKnows(firstId));
     const chunk = await this.outbox.claim(this.maxEvents, known);
     if (!chunk) {
-      // Another relay is at work, or nothing is left: what kept events back here is over.
+      // Another relay is publishing, or nothing is left: whatever held events back here is over.
       this.lastFailure = undefined;
       return false;
     }
     await this.publish(chunk);
     await this.outbox.remove(chunk);
     this.succeeded(chunk);
-    // What comes in while this works is left for the next poll: a chunk for each row would load the database that posts.
+    // Events that arrived meanwhile wait for the next poll: a chunk per row would burden the database.
     return chunk.more;
   }
 
@@ -107,7 +107,7 @@ export class OutboxRelay {
         await publisher.publish(news.flat());
       }
     } catch (error) {
-      // At once, so that another instance may try. If that fails too, the lease ends by itself.
+      // Released at once, so that another instance may try. If that fails too, the lease runs out by itself.
       await this.outbox.release().catch(() => undefined);
       throw error;
     }
@@ -120,7 +120,7 @@ export class OutboxRelay {
     return this.counted.rows === 0;
   }
 
-  /** As last counted; its age goes on growing while nothing can be counted or published. */
+  /** As last counted. Its age keeps growing while it can neither be counted nor published. */
   private backlog(): Backlog {
     const { rows, events, ageMs } = this.counted;
     return rows === 0 ? this.counted : { rows, events, ageMs: ageMs + performance.now() - this.countedMs };
@@ -139,14 +139,14 @@ export class OutboxRelay {
   }
 
   /**
-   * Nothing is lost: what was not removed is published again. In smaller chunks, so that a slow broker can confirm one
-   * in time, and one that returns everything is not sent much.
+   * Nothing is lost: events that were not removed are published again, in smaller chunks, so that a slow broker can
+   * confirm one in time, and one that returns everything is not sent much.
    */
   private failed(error: unknown): void {
     const reason = reasonOf(error);
     this.metrics.failed(reason);
     this.lastFailure = reason;
-    // Whether the broker is there is known without asking it, and said by its connection: just look again soon.
+    // The connection knows and logs whether the broker is there, so trying again soon costs nothing.
     if (reason === 'down' || reason === 'blocked') {
       this.failures = 0;
       return;
@@ -157,7 +157,7 @@ export class OutboxRelay {
     this.complaints.add(reason);
   }
 
-  /** After failures exponential, with jitter. */
+  /** After failures it grows exponentially, with jitter. */
   private pauseMs(): number {
     if (this.failures === 0) return this.pollMs;
     const longest = Math.max(this.pollMs, LONGEST_BACKOFF_MS);

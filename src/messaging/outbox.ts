@@ -9,16 +9,16 @@ import type { SchemaTables } from '../storage/tables.js';
 import type { Transaction } from '../domain/transaction.js';
 import type { TransactionRunner } from '../storage/transaction-runner.js';
 
-/** Rows at the head of the outbox, each of one committed batch, in the order in which they are to be published. */
+/** Rows at the head of the outbox, one per committed batch, in the order in which they are to be published. */
 export interface Chunk {
   readonly outboxIds: readonly number[];
-  /** Whether more was waiting than the chunk had room for. */
+  /** Whether more rows were waiting than the chunk had room for. */
   readonly more: boolean;
-  /** The transactions of those batches that had to be read, batch by batch. */
+  /** The transactions of the batches that had to be read, batch by batch. */
   readonly batches: readonly (readonly Transaction[])[];
 }
 
-/** What waits in the outbox; of a long one no more than its head is counted. */
+/** The rows and events that wait in the outbox. Only the head of a long outbox is counted. */
 export interface Backlog {
   readonly rows: number;
   readonly events: number;
@@ -26,32 +26,34 @@ export interface Backlog {
   readonly ageMs: number;
 }
 
-/** Rows of one chunk at most. The relay bounds the events too, but one row alone is always taken. */
+/** The most rows in one chunk. The relay bounds the events too, but at least one row is always taken. */
 const CHUNK_ROWS = 200;
-/** Rows that are counted at most. */
+/** The most rows that are counted. */
 const COUNTED_ROWS = 1_000;
 
 interface HeadRow {
   outbox_id: string;
   first_id: string;
-  /** Rows at the head, at most as many as a chunk may have. */
+  /** How many rows wait, counted up to the size of a chunk. */
   waiting: number;
 }
 
 /**
- * The outbox of one shard, and the lease on it: one relay, over all instances, has a chunk in hand at a time. The lease
- * is taken under the lock of the shard's identity row and ends with its chunk, or by itself when its holder has died.
- * It is a time, not a lock that is held while the broker is waited for: an open transaction would occupy a connection
- * of a pooler, hold up VACUUM and whoever moves the shard. (No session advisory lock and no LISTEN: PgBouncer.)
- * Should a lease run out under a slow holder, its events are published twice; their order for one account stays.
+ * The outbox of one shard and the lease on it, which lets one relay over all instances publish a chunk at a time. The
+ * lease is taken under the lock of the shard's identity row. It ends with its chunk, or runs out when its holder has
+ * died.
+ *
+ * It is a time, not a lock held while the broker is waited for: an open transaction would occupy a connection of a
+ * pooler and hold up VACUUM and a move of the shard. (PgBouncer rules out session advisory locks and LISTEN.) If a
+ * lease runs out under a slow holder, its events are published twice; the order of an account's events is kept.
  */
 export class Outbox {
   private readonly relayId = randomUUID();
 
   /**
-   * @param leaseMs for reading, publishing and removing one chunk
-   * @param toBroker whether this relay publishes to a broker. Once one does, those that don't leave the outbox alone:
-   *   while settings are rolled out, an event that only they had seen would be lost to consumers.
+   * @param leaseMs the time to read, publish and remove one chunk
+   * @param toBroker whether this relay publishes to a broker. Once one does, relays without a broker leave the outbox
+   *   alone: while a new setting is rolled out, consumers would lose the events that only such a relay had published
    */
   constructor(
     private readonly runner: TransactionRunner,
@@ -80,16 +82,16 @@ export class Outbox {
   /**
    * Takes the lease and reads the head of the outbox.
    *
-   * @param maxEvents of one chunk, unless its first row alone has more
-   * @param isKnown tells, by a batch's first transaction, that its transactions need not be read
-   * @returns undefined when there is nothing to publish, or another relay is at it
+   * @param maxEvents the most events in the chunk, unless its first row alone has more
+   * @param isKnown tells from the first transaction of a batch that its transactions need not be read
+   * @returns undefined when there is nothing to publish, or another relay holds the lease
    */
   async claim(
     maxEvents: number,
     isKnown: (firstTransactionId: number) => boolean,
   ): Promise<Chunk | undefined> {
     return this.runner.run(async ({ manager }, client) => {
-      // First the outbox, then the identity row: the order in which a move of the shard locks them.
+      // First the outbox, then the identity row: a move of the shard locks them in this order too.
       if ((await holdsNothing(manager)) || !(await this.takeLease(manager))) return undefined;
       const { rows: head } = await send<HeadRow>(
         client,
@@ -123,14 +125,14 @@ export class Outbox {
     });
   }
 
-  /** Gives the lease back: the chunk is to be published again, by whoever comes first. */
+  /** Gives the lease back; the next relay publishes the chunk again. */
   async release(): Promise<void> {
     await this.runner.run(({ manager }) => this.endLease(manager));
   }
 
   /**
-   * The clock of the server that holds the row both begins and ends a lease. It is read by the SELECT, because Citus allows
-   * no volatile function in an UPDATE, and because its coordinator has another clock.
+   * A lease begins and ends by the clock of the server that holds the row. The SELECT reads that clock, because Citus
+   * allows no volatile function in an UPDATE, and because the coordinator has another clock.
    */
   private async takeLease(manager: EntityManager): Promise<boolean> {
     const { relayId, leaseMs, toBroker } = this;
@@ -157,9 +159,9 @@ export class Outbox {
   }
 
   /**
-   * LIMIT keeps the planner to one look-up by the primary key for each transaction. Left to choose, once the outbox has
-   * been analyzed it merges with the index of all transactions, read from its start. A transaction that was archived
-   * before its event was published is looked for in the archive.
+   * LIMIT makes the planner look up each transaction by the primary key. Otherwise, once the outbox has been analyzed,
+   * it does a merge join that reads the index of all transactions from its start. A transaction that was archived
+   * before its event was published is found in the archive.
    */
   private async read(client: PoolClient, outboxIds: readonly number[]): Promise<Transaction[][]> {
     if (outboxIds.length === 0) return [];
@@ -177,7 +179,9 @@ export class Outbox {
   }
 }
 
-/** In the order of the index: rows that were removed but not vacuumed yet are not walked through from the table's start. */
+/**
+ * Ordered, so that it reads the index: from the table's start it would scan rows that were removed but not vacuumed.
+ */
 async function holdsNothing(manager: EntityManager): Promise<boolean> {
   const head = { select: { outboxId: true }, order: { outboxId: 'ASC' }, take: 1 } as const;
   return (await manager.find(OutboxEntity, head)).length === 0;

@@ -1,8 +1,8 @@
 import { Injectable, type OnModuleDestroy } from '@nestjs/common';
 
 /**
- * Whether the service is about to stop: from then on it is not ready for new work, and tells
- * clients that keep their connections open to close them.
+ * Knows whether the service is about to stop: from then on it is not ready for new work, and tells clients with open
+ * connections to close them.
  */
 @Injectable()
 export class Lifecycle implements OnModuleDestroy {

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { LineLimit, LINES_PER_SECOND } from './line-limit.js';
 
 describe('LineLimit', () => {
-  it('writes the first lines of a kind, then says how many were left out, then begins again', async () => {
+  it('admits the first lines of a kind in each second, and reports how many were left out', async () => {
     const reports: [string, number][] = [];
     const limit = new LineLimit((kind, leftOut) => reports.push([kind, leftOut]));
     const admitted = Array.from({ length: 1_000 }, () => limit.admits('flood')).filter(Boolean);
@@ -15,7 +15,7 @@ describe('LineLimit', () => {
     expect(limit.admits('flood')).toBe(true);
   });
 
-  it('does not grow with the number of kinds', () => {
+  it('takes no more memory for more kinds', () => {
     const limit = new LineLimit(() => undefined);
     const admitted = Array.from({ length: 5_000 }, (_, index) => limit.admits(`kind ${index}`));
     expect(admitted.filter(Boolean)).toHaveLength(1_000);

@@ -1,7 +1,7 @@
-/** Lines of one kind that are written in one second. */
+/** How many lines of one kind are written in one second. */
 export const LINES_PER_SECOND = 10;
 
-/** Kinds that are told apart in one second: more only when texts differ that should be fields. */
+/** The most kinds that are told apart in one second. More would mean that log texts contain values, not fields. */
 const MAX_KINDS = 1_000;
 const SECOND_MS = 1_000;
 
@@ -11,8 +11,8 @@ interface Kind {
 }
 
 /**
- * Keeps a log readable, and its writing cheap, when everything fails at once: of lines that say the same thing only the
- * first few of each second are written, and then how many were left out.
+ * Keeps a log readable and cheap when everything fails at once: of lines that say the same, only the first few of each
+ * second are written, and then how many were left out.
  */
 export class LineLimit {
   private readonly kinds = new Map<string, Kind>();

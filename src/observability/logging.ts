@@ -5,7 +5,7 @@ import type { Config } from '../config/config.js';
 import { sqlStateOf } from '../storage/database-errors.js';
 import { LineLimit } from './line-limit.js';
 
-/** Contexts in which Nest tells of its own start; of interest only when that is what is debugged. */
+/** Contexts in which Nest logs its own start, which is of interest only for debugging. */
 const FRAMEWORK = new Set([
   'InstanceLoader',
   'RoutesResolver',
@@ -21,9 +21,9 @@ export const STDERR = 2;
 
 /** JSON lines for machines, readable ones on a terminal. Bodies, headers and secrets are never logged. */
 export function createLogger(config: Config['log'], destination = STDOUT): Logger {
-  // When a database is down every request has a line to write: warnings and errors are limited by their kind.
+  // When a database is down, every request logs a line, so warnings and errors are limited by kind.
   const limit = new LineLimit((kind, leftOut) =>
-    logger.warn({ leftOut }, `in one second so many more lines were left out: ${kind}`),
+    logger.warn({ leftOut }, `within one second more lines were left out: ${kind}`),
   );
   const options: LoggerOptions = {
     level: config.level,
@@ -32,7 +32,7 @@ export function createLogger(config: Config['log'], destination = STDOUT): Logge
     serializers: { err: describeError },
     hooks: { logMethod: limitedBy(limit) },
   };
-  // Written at once, so that the last lines before a crash are not lost.
+  // Written synchronously, so that the last lines before a crash are not lost.
   const json = config.format === 'json' || (config.format === 'auto' && !process.stdout.isTTY);
   const stream = json
     ? pino.destination({ dest: destination, sync: true })
@@ -51,7 +51,7 @@ function limitedBy(limit: LineLimit): NonNullable<LoggerOptions['hooks']>['logMe
   };
 }
 
-/** What the line says, without what differs from one request to the next. */
+/** The text of a line without the parts that differ from one request to the next. */
 function kindOf([fields, text]: readonly unknown[]): string {
   if (typeof fields !== 'object' || fields === null) return String(fields);
   const { msg, status, err } = fields as { msg?: unknown; status?: unknown; err?: unknown };
@@ -59,7 +59,7 @@ function kindOf([fields, text]: readonly unknown[]): string {
   return parts.filter((part) => typeof part === 'string' || typeof part === 'number').join(', ');
 }
 
-/** A failed query carries its parameters, and the server's detail quotes rows: neither belongs in a log. */
+/** Leaves out a failed query's parameters, and the server's detail, which quotes rows: neither belongs in a log. */
 function describeError(error: unknown): object {
   if (!(error instanceof Error)) return { message: String(error) };
   const { name, message, stack } = error;
@@ -94,7 +94,7 @@ export class NestLogger implements LoggerService {
     this.write('trace', message, rest);
   }
 
-  /** Nest appends the context; an error or a stack may stand before it. */
+  /** Nest passes the context last; an error or a stack may come before it. */
   private write(
     level: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal',
     message: unknown,

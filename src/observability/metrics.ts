@@ -7,13 +7,15 @@ import { RequestDurations } from './request-durations.js';
 /** Why a batch failed as a whole. */
 export type BatchFailure = 'retryable' | 'unavailable' | 'statement' | 'commit_lost';
 
-/** What one shard's write path reports. Labels are bound once: looking them up for every command would cost. */
+/**
+ * The metrics of one shard's write path. Labels are bound once, because looking them up for every command is costly.
+ */
 export interface ShardMetrics {
   batchCommitted(transactions: number): void;
   batchDuration(durationMs: number): void;
   batchFailed(failure: BatchFailure): void;
   refused(code: LedgerFailureCode): void;
-  /** The gauges read what they show when they are scraped. */
+  /** The gauges call these functions when they are scraped. */
   watchQueue(depth: () => number): void;
   watchWaiting(count: () => number): void;
   watchPool(name: string, poolOf: () => PoolConnections): void;
@@ -24,30 +26,29 @@ export interface ShardMetrics {
 export type PublishFailure =
   'down' | 'blocked' | 'timeout' | 'unroutable' | 'refused' | 'closed' | 'database' | 'other';
 
-/** What one shard's relay reports. */
+/** The metrics of one shard's relay. */
 export interface OutboxMetrics {
   published(rows: number, events: number): void;
   failed(reason: PublishFailure): void;
-  /** The gauges read it when they are scraped. */
+  /** The gauges call this function when they are scraped. */
   watchBacklog(read: () => { readonly rows: number; readonly events: number; readonly ageMs: number }): void;
 }
 
-/** How a balance was looked for in the shared cache; unavailable: the cache did not answer. */
+/** The result of looking up a balance in the shared cache; unavailable: the cache did not answer. */
 export type BalanceLookup = 'hit' | 'miss' | 'unavailable';
 
-/** Why a request was let in by no credential; limited: its address had failed too often before. */
+/** Why a request was not authenticated; limited: its address had failed too often before. */
 export type AuthenticationFailure = 'missing' | 'invalid' | 'limited';
 
-/** Who counted a transaction against the rate limit: Redis for all instances, or this instance for itself. */
+/** What counted a transaction against the rate limit: Redis for all instances, or this instance by itself. */
 export type RateCounter = 'redis' | 'local';
 
 const DURATION_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 const BATCH_SIZES = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000];
 
 /**
- * The process's Prometheus metrics, from which those of all workers are added up where there are several: each gauge says
- * how (the sum, unless told otherwise). One registry per application, so that two in one process keep
- * apart.
+ * The process's Prometheus metrics. Those of several workers are combined into one set; each gauge says how (by their
+ * sum, unless stated otherwise). One registry per application, so that two applications in one process stay separate.
  */
 @Injectable()
 export class Metrics {
@@ -184,12 +185,12 @@ export class Metrics {
     this.workers.set(1);
   }
 
-  /** What `/metrics` answers. */
+  /** The text of `/metrics`. */
   scrape(): Promise<string> {
     return this.scrapeAll?.() ?? this.registry.metrics();
   }
 
-  /** Where this process is one of several, whose metrics are told as one. */
+  /** For a process that is one of several workers: scrapes all of them. */
   scrapeBy(scrapeAll: () => Promise<string>): void {
     this.scrapeAll = scrapeAll;
   }

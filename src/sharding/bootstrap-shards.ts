@@ -7,32 +7,32 @@ import { describeShard, type ShardAddress } from '../config/shard-address.js';
 import { locateShard, ServerTooOldError, type LocatedShard, type ShardIdentity } from './shard-locator.js';
 import { UserError } from '../domain/user-error.js';
 
-/** The shards of one bank, in its order. */
+/** The shards of one bank, in the bank's order. */
 export interface BankShards {
   readonly bankId: string;
-  /** Where each lies now. */
+  /** Where each one is now. */
   readonly shards: readonly ShardAddress[];
-  /** Indexes of those that could not be reached: neither checked nor migrated yet. */
+  /** Indexes of the shards that could not be reached, so are neither checked nor migrated yet. */
   readonly down: ReadonlySet<number>;
 }
 
 export interface BootstrappedShards extends BankShards {
-  /** The names of the migrations that were applied now. */
+  /** The names of the migrations that this start applied. */
   readonly migrations: readonly string[];
 }
 
-/** Shards that can't be reached just now, and without which nothing can be said. */
+/** Shards that are needed to identify or complete the bank can't be reached at the moment. */
 export class ShardsDownError extends UserError {}
 
-/** A server refuses us for a reason that waiting does not mend. */
+/** A server rejects the connection for a reason that waiting does not put right. */
 export class ShardUnusableError extends UserError {}
 
 /**
- * Checks that the list is the bank's, whole and in order, and brings every shard up to date. A new bank is created
- * from the last shard to the first, so a bank whose first shard is recorded is complete: then a shard without a
- * record is a wrong address, not a new shard.
+ * Checks that the list is that of the bank, complete and in order, and migrates every shard. A new bank is created from
+ * the last shard to the first, so a bank whose first shard is recorded is complete: then a shard without a record is a
+ * wrong address, not a new shard.
  *
- * @param allowDown go on without shards that can't be reached, provided that the bank is known by another one
+ * @param allowDown go on without shards that can't be reached, as long as another shard identifies the bank
  * @throws ShardsDownError, ShardMismatchError, ShardUnusableError
  */
 export async function bootstrapShards(
@@ -58,8 +58,8 @@ export async function bootstrapShards(
 }
 
 /**
- * Records all migrations in one event, afterwards, because the audit log itself may come with one of them. While the first
- * shard is down, only the log of the process has them.
+ * Records all migrations in one event, and afterwards, because one of them may have created the audit log. While the
+ * first shard is down, they are only in the log of the process.
  */
 async function record(shards: readonly ShardAddress[], reports: readonly MigrationReport[]): Promise<void> {
   const applied = appliedIn(reports);
@@ -68,7 +68,7 @@ async function record(shards: readonly ShardAddress[], reports: readonly Migrati
   await recordActOn(shards, { action: 'bank.migrated', details: { applied, granted } });
 }
 
-/** Brings a shard of a known bank up to date that was down when the bank was opened. @throws as bootstrapShards does */
+/** Migrates a shard that was down when its bank was opened. @throws like {@link bootstrapShards} */
 export async function bootstrapShard(
   configured: ShardAddress,
   identity: ShardIdentity,
@@ -83,7 +83,9 @@ export async function bootstrapShard(
 
 type Bootstrapped = [BootstrappedShards, readonly MigrationReport[]];
 
-/** From the last shard to the first. Each passes the bank's id on, so that two who create it at once agree. */
+/**
+ * From the last shard to the first. Each passes the bank's id on, so that two instances that create it at once agree.
+ */
 async function createBank(
   located: readonly LocatedShard[],
   known: string | undefined,
@@ -123,7 +125,7 @@ async function migrateAll(
   return [bank, reports];
 }
 
-/** What its own row says must be what the list says. @throws ShardMismatchError that names the difference */
+/** Compares a shard's own row with the list. @throws ShardMismatchError that names the difference */
 export function checkPlace(
   { address, identity }: LocatedShard,
   place: { readonly index: number; readonly count: number; readonly bankId: string | undefined },
@@ -148,7 +150,7 @@ export function checkPlace(
   }
 }
 
-/** Once a shard is recorded, all after it are; once any shard holds an account, all are. */
+/** Once one shard is recorded, all later ones must be; once any shard holds an account, all must be. */
 function checkComplete(located: readonly (LocatedShard | undefined)[], bankId: string): void {
   const first = located.findIndex((shard) => shard?.identity);
   const complete =
@@ -167,7 +169,7 @@ function missing(address: ShardAddress, index: number, bankId: string): ShardMis
   );
 }
 
-/** @throws ShardUnusableError for what waiting does not mend: wrong credentials, no such database, an old server */
+/** @throws ShardUnusableError if waiting does not help: wrong credentials, no such database, an old server */
 function problemOf(error: unknown, configured: readonly ShardAddress[], index: number): string {
   const shard = configured[index] as ShardAddress;
   const text = messageOf(error);
@@ -176,7 +178,7 @@ function problemOf(error: unknown, configured: readonly ShardAddress[], index: n
   return message;
 }
 
-/** False for wrong credentials, no such database, an old or unsafe server, another shard than the one that is meant. */
+/** False for wrong credentials, a missing database, an old or unsafe server, or the wrong shard. */
 export function waitingHelps(error: unknown): boolean {
   if (
     [ServerTooOldError, ShardMismatchError, NotDurableError, ServiceRoleError].some(

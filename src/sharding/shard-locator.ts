@@ -1,13 +1,14 @@
-import { Client } from 'pg';
+import type { Client } from 'pg';
 import {
   describeShard,
   forwarded,
   type ForwardingAddress,
   type ShardAddress,
 } from '../config/shard-address.js';
+import { withClient } from '../storage/connection.js';
 import { tablesOf } from '../storage/tables.js';
 
-/** What a shard's own row says: which shard of which bank it is. */
+/** Which shard of which bank it is, according to the shard's own row. */
 export interface ShardIdentity {
   readonly bankId: string;
   readonly index: number;
@@ -15,9 +16,9 @@ export interface ShardIdentity {
 }
 
 export interface LocatedShard {
-  /** Where it lies now: a shard that was moved has left its new address behind. */
+  /** Where the shard is now: one that was moved has left its new address at the old place. */
   readonly address: ShardAddress;
-  /** Undefined: it is not part of a bank yet. */
+  /** Undefined: the shard is not part of a bank yet. */
   readonly identity: ShardIdentity | undefined;
   /** Whether it holds any account. */
   readonly inUse: boolean;
@@ -30,7 +31,7 @@ const OLDEST_SERVER = 140_000;
 const CONNECT_TIMEOUT_MS = 5_000;
 const MAX_MOVES = 16;
 
-/** The shard has left its old place, and its new one is not ready: a move is at its very end, or was broken off there. */
+/** The shard has left its old place and its new one is not ready: a move is about to end, or was interrupted there. */
 export class ShardMovingError extends Error {
   constructor(readonly address: ShardAddress) {
     super(
@@ -42,9 +43,9 @@ export class ShardMovingError extends Error {
 }
 
 /**
- * Finds a shard, following the addresses that its moves have left behind.
+ * Finds a shard by following the addresses that its moves have left behind.
  *
- * @throws ShardMovingError, and what connecting or a query fails with
+ * @throws ShardMovingError; any error of connecting or of a query
  */
 export async function locateShard(configured: ShardAddress): Promise<LocatedShard> {
   let address = configured;
@@ -65,22 +66,12 @@ interface Sight {
   readonly inUse: boolean;
 }
 
-async function lookAt(address: ShardAddress): Promise<Sight> {
-  const client = new Client({
-    connectionString: address.migrationUrl ?? address.url,
-    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-  });
-  client.on('error', () => undefined);
-  // A server that hangs answers no query; ending the connection fails the one in hand.
-  const deadline = setTimeout(() => void client.end().catch(() => undefined), 2 * CONNECT_TIMEOUT_MS);
-  try {
-    await client.connect();
+function lookAt({ url, migrationUrl = url, schema }: ShardAddress): Promise<Sight> {
+  const options = { connectTimeoutMs: CONNECT_TIMEOUT_MS, timeoutMs: 2 * CONNECT_TIMEOUT_MS };
+  return withClient(migrationUrl, options, async (client) => {
     await checkVersion(client);
-    return await readSchema(client, address.schema);
-  } finally {
-    clearTimeout(deadline);
-    await client.end().catch(() => undefined);
-  }
+    return readSchema(client, schema);
+  });
 }
 
 async function checkVersion(client: Client): Promise<void> {

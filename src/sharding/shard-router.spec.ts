@@ -11,15 +11,15 @@ describe('ShardRouter', () => {
     expect(() => new ShardRouter([])).toThrow('at least one shard');
   });
 
-  it('sends all ids to the only shard', () => {
+  it('assigns all ids to the only shard', () => {
     expect([1, 2, 3, MAX_ID].map((id) => routerOf(1).of(id))).toEqual([0, 0, 0, 0]);
   });
 
-  it('sends ids to the shards in turn', () => {
+  it('assigns ids to the shards in turn', () => {
     expect([1, 2, 3, 4, 5, 6, 7].map((id) => routerOf(3).of(id))).toEqual([0, 1, 2, 0, 1, 2, 0]);
   });
 
-  it('finds the shard that handed out an id: shard k of N hands out k+1, k+1+N, k+1+2N …', () => {
+  it('finds the shard that drew an id: shard k of N draws k+1, k+1+N, k+1+2N …', () => {
     fc.assert(
       fc.property(count, fc.nat(), fc.nat({ max: 1_000_000_000 }), (shards, which, step) => {
         const index = which % shards;
@@ -37,9 +37,9 @@ describe('ShardRouter', () => {
     );
   });
 
-  it('opens the account of an owner and a key in one shard, the same for every bank of so many', () => {
+  it('chooses one shard for an owner and a key, the same in every bank with as many shards', () => {
     const place = (owner: string | undefined, key: string) => routerOf(4).ofOpening(owner, key);
-    // By hand: printf '3:adak1' | sha256sum | cut -c1-12, as a number, modulo 4.
+    // Computed by hand: printf '3:adak1' | sha256sum | cut -c1-12, as a number, modulo 4.
     expect([place('ada', 'k1'), place('ada', 'k2'), place(undefined, 'k1'), place('Zoë', 'k')]).toEqual([
       3, 1, 3, 1,
     ]);
@@ -55,7 +55,7 @@ describe('ShardRouter', () => {
     expect(Math.min(...opened)).toBeGreaterThan(850);
   });
 
-  it('gives every shard its turn with new accounts', () => {
+  it('gives new accounts to each shard in turn', () => {
     fc.assert(
       fc.property(count, fc.integer({ min: 1, max: 5 }), (shards, rounds) => {
         const router = routerOf(shards);

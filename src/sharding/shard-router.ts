@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto';
 
-/** Bytes of a hash that make an exact number (48 of 53 bits). */
+/** Bytes of a hash that fit a number exactly (48 of 53 bits). */
 const HASHED_BYTES = 6;
 
 /**
- * Finds what belongs to a shard. Ids carry their shard: shard k of N hands out k+1, k+1+N, k+1+2N … for accounts and
- * for transactions, so no directory is needed.
+ * Finds the shard of an id. Shard k of N draws the ids k+1, k+1+N, k+1+2N … for accounts and for transactions, so an
+ * id tells its shard and no directory is needed.
  */
 export class ShardRouter<T> {
   private turn = 0;
@@ -14,7 +14,7 @@ export class ShardRouter<T> {
     if (shards.length === 0) throw new Error('a bank has at least one shard');
   }
 
-  /** The shard of an account's or a transaction's id. */
+  /** The shard of an account or a transaction. */
   of(id: number): T {
     return this.shards[this.indexOf(id)] as T;
   }
@@ -24,8 +24,8 @@ export class ShardRouter<T> {
   }
 
   /**
-   * The shard in which an owner's idempotency key opens an account. It is always the same one, so a unique constraint there
-   * is enough. The length in front keeps the owner's name apart from the key. `verify` has the same rule in SQL.
+   * The shard in which an owner's idempotency key opens an account. It is always the same one, so a unique constraint
+   * there is enough. The length in front separates the owner's name from the key. `verify` has the same rule in SQL.
    */
   ofOpening(owner: string | undefined, idempotencyKey: string): T {
     const name = owner ?? '';

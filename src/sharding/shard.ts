@@ -12,7 +12,7 @@ import { describeShard, type ShardAddress } from '../config/shard-address.js';
 import { locateShard, type ShardIdentity } from './shard-locator.js';
 import { isGone, ShardPool, type ShardLocation } from '../storage/shard-pool.js';
 
-/** How often a shard that is down is tried again. */
+/** How long to wait before trying again to open a shard that is down. */
 const REOPEN_MS = 1_000;
 
 export interface ShardLog {
@@ -21,9 +21,9 @@ export interface ShardLog {
 }
 
 export interface ShardSettings {
-  /** auto: over direct connections, on which they outlive a transaction. */
+  /** auto: only over direct connections, where prepared statements outlive a transaction. */
   readonly preparedStatements: boolean | 'auto';
-  /** Refuse a server that may lose what it has committed; otherwise warn. */
+  /** True: fail on a server that may lose committed transactions; false: only warn. */
   readonly requireDurable: boolean;
 }
 
@@ -35,9 +35,9 @@ export interface ShardDataSources {
 }
 
 /**
- * One shard's database and its pools. Readers can never take a connection that a batch writer needs, and one shard's
- * trouble never takes another's connections. A shard that is down when the service starts opens as soon as it is up. The
- * pools follow a shard that is moved to another server.
+ * One shard's database and its pools. Readers can never take a connection that a batch writer needs, and a shard in
+ * trouble never takes the connections of another. A shard that is down when the service starts is opened as soon as it
+ * is up. The pools follow a shard that is moved to another server.
  */
 export class Shard implements ShardLocation {
   /** For group commit alone: one connection per batch writer, lock waiter and atomic batch. */
@@ -87,7 +87,7 @@ export class Shard implements ShardLocation {
   }
 
   /**
-   * Opens the pools and checks that they lead to this very shard, on a server that keeps what it commits.
+   * Opens the pools and checks that they lead to this shard, on a server that does not lose what it commits.
    *
    * @throws ShardMismatchError, NotDurableError, connection errors
    */
@@ -109,7 +109,7 @@ export class Shard implements ShardLocation {
     }
   }
 
-  /** Opens the shard in the background, as soon as its server is there. */
+  /** Opens the shard in the background as soon as its server is up. */
   async openWhenUp(): Promise<void> {
     if (this.opening) return;
     this.opening = true;
@@ -127,13 +127,13 @@ export class Shard implements ShardLocation {
     }
   }
 
-  /** Ends the attempts to open it. Its pools are closed by their module. */
+  /** Ends the attempts to open the shard. Its pools are closed by their module. */
   close(): void {
     this.closed = true;
   }
 
   /**
-   * Those who ask while it is at work share its result.
+   * Callers that arrive while it runs share its result.
    *
    * @throws DatabaseUnreachableError when the shard was moved, but its new place is not ready
    */
@@ -148,7 +148,7 @@ export class Shard implements ShardLocation {
     });
     if (address.url === this.current.url) return false;
     await this.relocate(address).catch((error: unknown) => {
-      // The pools have left the old place, so nothing else would try again.
+      // The pools have left the old place, so no query would trigger another attempt.
       void this.openWhenUp();
       throw new DatabaseUnreachableError(error);
     });
@@ -166,7 +166,7 @@ export class Shard implements ShardLocation {
     if (moved) this.timesRelocated += 1;
   }
 
-  /** Waits for the connections in use; what holds them has its own bound. */
+  /** Waits for the connections in use; the work on each has its own deadline. */
   private async closePools(): Promise<void> {
     await Promise.all(this.pools().map(async (pool) => pool.isInitialized && pool.destroy()));
   }

@@ -15,7 +15,7 @@ export const SHARDS = Symbol('SHARDS');
 export class ShardingModule implements OnModuleDestroy {
   constructor(private readonly moduleRef: ModuleRef) {}
 
-  /** @param bank migrated already, except for the shards that are down */
+  /** @param bank the migrated bank; only the shards that are down are not migrated */
   static register(config: Config, bank: BankShards): DynamicModule {
     const pools = bank.shards.flatMap((address, index) =>
       poolsOf(config, index).map((pool) => ({ address, pool })),
@@ -49,7 +49,7 @@ export class ShardingModule implements OnModuleDestroy {
   }
 }
 
-/** @throws when no shard can be opened, or one can't for a reason that waiting does not mend */
+/** @throws when no shard can be opened, or when one can't for a reason that waiting does not put right */
 async function openShards(
   config: Config,
   bank: BankShards,
@@ -68,7 +68,7 @@ async function openShards(
   });
   const down = new Set(bank.down);
   const open = async (shard: Shard) => {
-    // It was up a moment ago; but it may have gone since, or a pooler on the way to it may be down.
+    // It was up a moment ago, but may have gone down since, or a pooler in between may be down.
     await shard.open().catch((error: unknown) => {
       if (!waitingHelps(error)) throw error;
       down.add(shard.index);

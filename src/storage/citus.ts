@@ -1,7 +1,7 @@
 /** Runs a statement and returns its rows. */
 type Query = (sql: string, parameters?: unknown[]) => Promise<unknown>;
 
-/** Makes later settings of the transaction apply on the nodes that it reaches, too. */
+/** Makes later settings of the transaction apply on the worker nodes too. */
 export const PROPAGATE_SETTINGS = `SET LOCAL citus.propagate_set_commands = 'local'`;
 
 /** Whether the database belongs to a Citus cluster. */
@@ -16,7 +16,9 @@ export interface NodeSettings {
   readonly settings: Readonly<Record<string, string>>;
 }
 
-/** Settings on every node of a Citus cluster, as a session of this user sees them. Nodes that don't answer are left out. */
+/**
+ * Settings on every node of a Citus cluster, as this user's sessions see them. Nodes that don't answer are left out.
+ */
 export async function settingsOfNodes(query: Query, names: readonly string[]): Promise<NodeSettings[]> {
   const pairs = names.map((name) => `'${name}', current_setting('${name}')`).join(', ');
   return (await query(
@@ -26,7 +28,7 @@ export async function settingsOfNodes(query: Query, names: readonly string[]): P
   )) as NodeSettings[];
 }
 
-/** The bytes of a schema's tables, wherever they lie; undefined: the schema is not distributed. */
+/** The size of a schema's tables on whatever node they are; undefined: the schema is not distributed. */
 export async function bytesOfDistributed(query: Query, schema: string): Promise<number | undefined> {
   const [row] = (await query(
     `SELECT sum(citus_total_relation_size(logicalrelid)) AS bytes

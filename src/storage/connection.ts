@@ -7,8 +7,8 @@ const END_MS = 2_000;
 const PROBE_MS = 5_000;
 
 /**
- * A connection whose failure can't end the process. The pool and TypeORM each listen while they hold it, but not while
- * the one hands it to the other; the server's last word may arrive right then. The next query reports what happened.
+ * A connection whose failure can't end the process. The pool and TypeORM each listen for errors while they hold it, but
+ * nobody does while one hands it to the other. An error that arrives then is ignored; the next query reports it.
  */
 export class PooledClient extends Client {
   constructor(config?: string | ClientConfig) {
@@ -16,42 +16,71 @@ export class PooledClient extends Client {
     this.on('error', () => undefined);
   }
 
-  /** In order if the server answers, soon in any case: who closes a pool waits for this. */
+  /** Ends gracefully if the server answers in time, by force if not: closing a pool waits for this. */
   override end = ((...given: unknown[]) => {
     setTimeout(() => streamOf(this).destroy(), END_MS).unref();
     return (super.end.bind(this) as (...parameters: unknown[]) => unknown)(...given);
   }) as Client['end'];
 }
 
-/** How pg's pool is to make and keep connections. In pipeline mode a statement need not wait for the one before it. */
-export function poolExtras(preparedStatements: boolean) {
-  return { keepAlive: true, pipeline: true, Client: preparedStatements ? PreparingClient : PooledClient };
+/**
+ * How pg's pool makes and keeps connections. In pipeline mode a statement does not wait for the one before it, but pg
+ * does not allow COPY.
+ */
+export function poolExtras(preparedStatements: boolean, pipeline = true) {
+  return { keepAlive: true, pipeline, Client: preparedStatements ? PreparingClient : PooledClient };
 }
 
-/**
- * Whether a URL leads to the server itself. A pooler that shares its connections gives each client a process id of its own
- * making, for cancelling; the server gives the one that it also answers with.
- */
-export async function isDirect(url: string): Promise<boolean> {
-  const client = new PooledClient({ connectionString: url, connectionTimeoutMillis: PROBE_MS });
-  const deadline = setTimeout(() => void client.end(), PROBE_MS);
+/** One connection outside of any pool. */
+export interface ClientOptions {
+  /** The application_name in the server's pg_stat_activity. */
+  readonly name?: string;
+  readonly connectTimeoutMs: number;
+  /** For all the work. A server that hangs answers no query; ending the connection makes the pending one fail. */
+  readonly timeoutMs?: number;
+}
+
+/** Connects, runs work, and ends the connection. */
+export async function withClient<T>(
+  url: string,
+  { name, connectTimeoutMs, timeoutMs }: ClientOptions,
+  work: (client: Client) => Promise<T>,
+): Promise<T> {
+  const client = new PooledClient({
+    connectionString: url,
+    application_name: name,
+    connectionTimeoutMillis: connectTimeoutMs,
+  });
+  const end = () => client.end().catch(() => undefined);
+  const deadline = timeoutMs === undefined ? undefined : setTimeout(() => void end(), timeoutMs);
   try {
     await client.connect();
-    const { rows } = await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
-    return rows[0]?.pid === (client as unknown as { processID: number }).processID;
+    return await work(client);
   } finally {
     clearTimeout(deadline);
-    await client.end().catch(() => undefined);
+    await end();
   }
 }
 
-/** Distinct statements that are prepared at most; ours are fixed texts, far fewer. Later ones are not prepared. */
+/**
+ * Whether a URL leads to the server itself. A pooler invents a process id for each client to cancel with; the server's
+ * own matches its pg_backend_pid().
+ */
+export function isDirect(url: string): Promise<boolean> {
+  return withClient(url, { connectTimeoutMs: PROBE_MS, timeoutMs: PROBE_MS }, async (client) => {
+    const { rows } = await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+    return rows[0]?.pid === (client as unknown as { processID: number }).processID;
+  });
+}
+
+/** The most distinct statements that are prepared; later ones are not. Ours are fixed texts, and far fewer. */
 const MAX_PREPARED = 500;
 const prepared = new Map<string, string>();
 
 /**
- * The server parses and plans each statement that is {@link send sent} with parameters once per connection. Not for every
- * pooler. What TypeORM builds is not prepared: it writes the LIMIT of a page into the text, so its texts have no bound.
+ * Prepares each statement that is {@link send sent} with parameters once per connection, so that the server parses and
+ * plans it once. Some poolers do not allow it. Queries that TypeORM builds are not prepared: it writes LIMIT into the
+ * text, so the number of different texts has no bound.
  */
 export class PreparingClient extends PooledClient {}
 
@@ -63,13 +92,13 @@ function nameOf(text: string): string | undefined {
   return name;
 }
 
-/** What is done on one connection: through TypeORM's entities, or by SQL of our own that is {@link send sent}. */
+/** Work on one connection, through TypeORM's entities or by our own SQL, which is {@link send sent}. */
 export type Work<T> = (queryRunner: QueryRunner, client: PoolClient) => Promise<T>;
 
 /**
  * Takes the QueryRunner's connection from the pool.
  *
- * @throws DatabaseUnreachableError when none can be had within the pool's connect timeout
+ * @throws DatabaseUnreachableError when the pool has none within its connect timeout
  */
 export async function connect(queryRunner: QueryRunner): Promise<PoolClient> {
   try {
@@ -80,8 +109,8 @@ export async function connect(queryRunner: QueryRunner): Promise<PoolClient> {
 }
 
 /**
- * Sends a statement at once, behind those that were sent before it and whose answers may not have come yet. The server
- * carries them out in this order; when one fails, it refuses the later ones of the transaction.
+ * Sends a statement at once, even if earlier ones have no answer yet. The server runs them in the order in which they
+ * were sent; when one fails, it rejects the later ones of the transaction.
  *
  * @throws QueryFailedError, as a QueryRunner does
  */
@@ -101,11 +130,11 @@ export async function send<Row extends QueryResultRow>(
 }
 
 /**
- * Waits for the answers to statements that were sent one behind the other.
+ * Waits for the answers to statements that were sent one after the other.
  *
- * @throws the first failure in their order: the later ones are but its consequences
+ * @throws the first failure in their order: the later ones only follow from it
  */
-export async function inOrder<T extends readonly unknown[]>(answers: {
+export async function allInOrder<T extends readonly unknown[]>(answers: {
   readonly [K in keyof T]: Promise<T[K]>;
 }): Promise<T> {
   const settled = await Promise.allSettled(answers);
@@ -113,7 +142,7 @@ export async function inOrder<T extends readonly unknown[]>(answers: {
   return settled.map((answer) => (answer as PromiseFulfilledResult<unknown>).value) as unknown as T;
 }
 
-/** Statements that are sent meanwhile travel in as few packets as they fit in: each costs the system's attention. */
+/** Puts the statements that `sendAll` sends into as few packets as possible: each packet costs a system call. */
 export function together<T>(client: PoolClient, sendAll: () => T): T {
   const stream = streamOf(client);
   stream.cork();
@@ -125,9 +154,9 @@ export function together<T>(client: PoolClient, sendAll: () => T): T {
 }
 
 /**
- * Cuts a connection whose server has fallen silent: the pending queries then fail, and no COMMIT can follow that was not
- * sent already. (pg's own query_timeout would leave the connection looking healthy, and its `end` would wait for those
- * queries.) The caller clears the timer.
+ * Cuts a connection whose server has fallen silent: pending queries then fail, and no further COMMIT can be sent on it.
+ * (pg's own query_timeout would leave the connection looking healthy, and its `end` would wait for those queries.) The
+ * caller clears the timer.
  */
 export function cutWhenLate(client: PoolClient, afterMs: number): NodeJS.Timeout {
   return setTimeout(() => streamOf(client).destroy(), afterMs);

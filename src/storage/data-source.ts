@@ -20,17 +20,19 @@ import { TransactionEntity } from './entities/transaction.entity.js';
 import type { ShardAddress } from '../config/shard-address.js';
 
 export interface PoolSettings {
-  /** What the server's pg_stat_activity shows. */
+  /** The application_name in the server's pg_stat_activity. */
   readonly name: string;
-  /** Connections at most. */
+  /** The most connections. */
   readonly size: number;
-  /** How long to wait for a connection, a pooled or a new one, before it counts as a failure. */
+  /** How long to wait for a connection, pooled or new. */
   readonly connectTimeoutMs: number;
   /** Whether statements are prepared once per connection. */
   readonly preparedStatements?: boolean;
+  /** False for connections that use COPY; see {@link poolExtras}. */
+  readonly pipeline?: boolean;
 }
 
-/** Oldest first. Never edited once landed; a change of the schema is a new one. */
+/** Oldest first. A released migration is never edited; each change of the schema is a new one. */
 export const MIGRATIONS = [
   SpecTables1795478400000,
   WideTypes1795478500000,
@@ -66,9 +68,9 @@ export function dataSourceOptions(shard: ShardAddress, pool: PoolSettings): Data
     applicationName: pool.name,
     poolSize: pool.size,
     connectTimeoutMS: pool.connectTimeoutMs,
-    // A pooled connection that breaks while idle is replaced at the next use, which reports what it meets.
+    // A connection that breaks while idle needs no report: the pool replaces it at its next use.
     poolErrorHandler: () => undefined,
-    extra: poolExtras(pool.preparedStatements ?? false),
+    extra: poolExtras(pool.preparedStatements ?? false, pool.pipeline),
   };
 }
 

@@ -1,19 +1,19 @@
 import { QueryFailedError, QueryRunnerAlreadyReleasedError } from 'typeorm';
 
 /**
- * What a failure of the database means for the work that met it:
- * - retryable: a serialization failure, a deadlock, or a COMMIT that became a ROLLBACK; it may be run again
+ * The kinds of failure of a database:
+ * - retryable: a serialization failure, a deadlock, or a COMMIT that became a ROLLBACK; the transaction may run again
  * - locked: lock_timeout ran out while another session held a row
- * - statement: the server refused a statement; its neighbours in the batch may be fine
+ * - statement: the server rejected a statement; the other commands of the batch may be fine
  * - busy: no pooled connection became free in time; the server may be fine
  * - unavailable: the server or the way to it failed; nothing about the work itself is wrong
  */
 export type DatabaseFailure = 'retryable' | 'locked' | 'statement' | 'busy' | 'unavailable';
 
-/** No class of SQLSTATE begins with E, as the system's errors do: EPIPE would fit otherwise. */
+/** No SQLSTATE begins with E; the codes of system errors do, and EPIPE has five letters too. */
 const SQLSTATE = /^(?!E)[0-9A-Z]{5}$/;
 
-/** SQLSTATE of the server's error, or undefined when the failure did not come from the server. */
+/** The SQLSTATE of the server's error; undefined: the failure did not come from the server. */
 export function sqlStateOf(error: unknown): string | undefined {
   const cause = error instanceof DatabaseUnreachableError ? error.cause : error;
   const source: unknown = cause instanceof QueryFailedError ? cause.driverError : cause;
@@ -22,7 +22,7 @@ export function sqlStateOf(error: unknown): string | undefined {
   return typeof code === 'string' && SQLSTATE.test(code) ? code : undefined;
 }
 
-/** No connection could be had: refused, timed out, or the pool stayed exhausted. Nothing was sent. */
+/** There was no connection: refused, timed out, or the pool stayed exhausted. Nothing was sent. */
 export class DatabaseUnreachableError extends Error {
   constructor(cause: unknown) {
     super('no connection to the database', { cause });
@@ -30,7 +30,7 @@ export class DatabaseUnreachableError extends Error {
   }
 }
 
-/** The server answered COMMIT with ROLLBACK, as when a statement's failure was swallowed: nothing was applied. */
+/** The server answered COMMIT with ROLLBACK because an earlier statement had failed: nothing was applied. */
 export class CommitRefusedError extends Error {
   constructor() {
     super('COMMIT was answered with ROLLBACK');
@@ -45,7 +45,7 @@ export function classifyFailure(error: unknown): DatabaseFailure {
   const state = sqlStateOf(error);
   if (state === undefined) {
     const lost = error instanceof QueryFailedError || error instanceof QueryRunnerAlreadyReleasedError;
-    // What remains is a defect of ours: it concerns the work at hand, not the server.
+    // What remains is a defect in this program: it concerns the work, not the server.
     return lost ? 'unavailable' : 'statement';
   }
   if (state === '40001' || state === '40P01') return 'retryable';
@@ -59,24 +59,24 @@ export function classifyFailure(error: unknown): DatabaseFailure {
  */
 const UNAVAILABLE = /^(08|25006|25P03|25P04|28|3D000|53|57|58)/;
 
-/** pg-pool's words when all connections stay in use; a connect that takes too long says something else. */
+/** pg-pool's message when all connections stay in use; a slow connect has another one. */
 function isPoolExhausted(cause: unknown): boolean {
   return cause instanceof Error && cause.message === 'timeout exceeded when trying to connect';
 }
 
 /**
- * True when the server itself said, in answer to COMMIT, that it rolled the transaction back. Every other failure of
- * a COMMIT leaves its outcome unknown: the server may have committed and lost the way to say so.
+ * True when the server itself answered COMMIT by saying that it rolled the transaction back. After any other failure of
+ * a COMMIT the outcome is unknown: the server may have committed, and only the answer was lost.
  */
 export function isRefusedCommit(error: unknown): boolean {
   const state = sqlStateOf(error);
-  // 40003 says just that: statement completion unknown.
+  // 40003 is "statement completion unknown".
   return state !== undefined && /^(23|40)/.test(state) && state !== '40003';
 }
 
 /**
- * True when the server itself refused a statement: its transaction is aborted. (What belongs to a connection or a server
- * that fails may also be the word of a pooler, which does not know what the server has done.)
+ * True when the server itself rejected a statement: its transaction is aborted. (An error about a failed connection or
+ * server may also come from a pooler, which does not know what the server has done.)
  */
 export function isRefusedStatement(error: unknown): boolean {
   return sqlStateOf(error) !== undefined && classifyFailure(error) !== 'unavailable';

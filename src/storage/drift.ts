@@ -2,14 +2,14 @@ import { createDataSource } from './data-source.js';
 import type { ShardAddress } from '../config/shard-address.js';
 
 /**
- * The statements that would make a migrated shard into what the entities describe: none, unless a migration or an
- * entity was changed without the other. Changes nothing.
+ * The statements that would bring a migrated shard in line with the entities: none, unless a migration or an entity was
+ * changed without the other. Changes nothing.
  */
 export async function findDrift(shard: ShardAddress): Promise<string[]> {
   const dataSource = createDataSource(shard, { name: 'bank-drift', size: 1, connectTimeoutMs: 10_000 });
   await dataSource.initialize();
   try {
-    // TypeORM gives a version column the type int, whatever the entity says; ours is a bigint.
+    // TypeORM makes a version column an int, whatever type the entity declares; ours is a bigint.
     for (const { versionColumn } of dataSource.entityMetadatas)
       if (versionColumn) versionColumn.type = 'bigint';
     const { upQueries } = await dataSource.driver.createSchemaBuilder().log();

@@ -2,22 +2,22 @@ import type { DataSource } from 'typeorm';
 import { settingsOfNodes } from './citus.js';
 import { UserError } from '../domain/user-error.js';
 
-/** The server may lose what it has said is committed. */
+/** The server may lose transactions that it has reported as committed. */
 export class NotDurableError extends UserError {}
 
 /**
- * For the beginning of a transaction that is rare and must not be lost: its COMMIT is answered when it is on the disk,
- * also where synchronous_commit is off. A setting that waits for a standby as well, or on purpose does not, stays what
- * it is. (Not for each of the ledger's: it costs some 30 microseconds, and a server on which it is off is
+ * Put at the beginning of a rare transaction that must not be lost: its COMMIT is answered only once it is on disk,
+ * even where synchronous_commit is off. Every other value of the setting, such as waiting for a standby too, is kept.
+ * (The ledger's transactions do without it: it costs about 30 microseconds, and a server where the setting is off is
  * refused or warned about at the start.)
  */
 export const COMMIT_DURABLY = `SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'`;
 
-/** Lifts the server's time limits, which are meant for requests, from work that may take long. Not every version has all. */
+/** Lifts the server's time limits, which are meant for requests, for long work. Not every version has all of them. */
 export const UNLIMITED = `SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN
   ('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')`;
 
-/** What each protects from; a server on which one of them is off may lose what it has acknowledged. */
+/** What may happen while one of them is off. */
 const MUST_BE_ON = {
   fsync: 'after a power cut the database may be lost or damaged',
   full_page_writes: 'after a power cut the database may be damaged',
@@ -25,10 +25,9 @@ const MUST_BE_ON = {
 };
 
 /**
- * @param onCitus asks every node of the cluster, since the shard lies on one of them and may be moved to another. A node that
- *   does not answer can't be the shard's own, which has just been read
- * @returns a sentence for each of the server's settings that puts committed transactions at risk, as far as it can be
- *   seen from a session of the service
+ * @param onCitus true: asks every node of the cluster, since the shard may be moved to any of them. A node that does
+ *   not answer can't hold the shard at present: the shard has just been read
+ * @returns a sentence for each setting that puts committed transactions at risk, as the service's session sees it
  */
 export async function findWeakSettings(dataSource: DataSource, onCitus: boolean): Promise<string[]> {
   const names = Object.keys(MUST_BE_ON) as (keyof typeof MUST_BE_ON)[];

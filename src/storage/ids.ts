@@ -3,26 +3,26 @@ import { send } from './connection.js';
 
 /** How many ids to draw from the sequence of an identity column. */
 export interface Draw {
-  /** With its schema, quoted. */
+  /** Qualified with its schema and quoted. */
   readonly table: string;
   readonly column: string;
   readonly count: number;
 }
 
 export interface Drawn {
-  /** One list for each draw, ascending. */
+  /** One ascending list per draw. */
   readonly ids: readonly number[][];
-  /** By the server's clock, in whole milliseconds, as the columns keep it. */
+  /** The server's clock, in whole milliseconds, as the columns store it. */
   readonly timestamp: Date;
 }
 
 /**
- * Draws ids, and the time, in one round trip. For rows that a statement inserts by the thousand: where a shard's
- * schema is distributed (Citus), such a statement runs on the server that holds the schema, and its identity columns
- * would draw from that server's own range. This one names no table, so it runs where the sequence is.
+ * Draws ids and the time in one round trip, for rows that one statement inserts by the thousand. Where the shard's
+ * schema is distributed (Citus), that statement runs on the node that holds the schema, and its identity columns would
+ * draw from that node's own range. This query names no table, so it runs where the sequence is.
  *
- * To be called with the accounts of the batch, or their table, locked, or sent behind what locks them: whoever copies a
- * shard relies on it that no id is drawn while the accounts can't be locked.
+ * Call it only while the accounts of the batch, or their table, are locked, or send it after the statement that locks
+ * them: copying a shard relies on no id being drawn while the accounts can't be locked.
  */
 export async function drawIds(client: PoolClient, draws: readonly Draw[]): Promise<Drawn> {
   const lists = draws.map(

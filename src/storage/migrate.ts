@@ -1,36 +1,37 @@
 import { randomUUID } from 'node:crypto';
-import { escapeIdentifier } from 'pg';
 import { DataSource, MigrationExecutor, type QueryRunner } from 'typeorm';
 import { dataSourceOptions, MIGRATIONS } from './data-source.js';
 import { UNLIMITED } from './durability.js';
 import { AccountEntity } from './entities/account.entity.js';
 import { ShardIdentityEntity } from './entities/shard-identity.entity.js';
+import { quoted } from './identifiers.js';
 import { grantServiceRole, serviceRoleOf } from './service-role.js';
 import type { ShardAddress } from '../config/shard-address.js';
 import { UserError } from '../domain/user-error.js';
+import { BANK_TABLES } from './tables.js';
 
-/** A shard's place in its bank: index 0 … count - 1. The count is fixed when the bank is created. */
+/** A shard's place in its bank: an index from 0 to count - 1. The count is fixed when the bank is created. */
 export interface ShardPlace {
   readonly index: number;
   readonly count: number;
 }
 
 export interface MigrationReport {
-  /** The names of the migrations that were applied now. */
+  /** The names of the migrations that this run applied. */
   readonly applied: readonly string[];
-  /** The service's role, if its privileges were changed now. */
+  /** The service's role, if this run changed its privileges. */
   readonly granted: string | undefined;
   readonly bankId: string;
 }
 
-/** The shard belongs to another place of the bank, or to another bank, than the configuration says. */
+/** The shard has another place in the bank, or belongs to another bank, than the configuration says. */
 export class ShardMismatchError extends UserError {}
 
 /**
- * Brings one shard to the newest schema and settles which shard it is, over its direct connection. Safe to call from
- * several instances at once: one migrates, the others wait for it.
+ * Brings one shard to the newest schema and records or checks which shard it is, over its direct connection. Several
+ * instances may call it at once: one migrates, the others wait for it.
  *
- * @param bankId the bank that the shard must belong to; without it a new shard begins a new bank
+ * @param bankId the bank that the shard must belong to; undefined: an empty shard starts a new bank
  * @throws ShardMismatchError when the shard's recorded place or bank is another one
  */
 export async function migrate(
@@ -46,9 +47,10 @@ export async function migrate(
 }
 
 /**
- * The tables of a shard that a copy is to fill: they hand out the ids of its place, but are no shard of a bank yet.
+ * Creates the tables of a shard for a copy to fill. They draw the ids of their place, but are not a shard of a bank
+ * yet.
  *
- * @param migrations up to which the schema is made, oldest first
+ * @param migrations the ones to apply, oldest first
  */
 export async function prepareTables(
   shard: ShardAddress,
@@ -91,13 +93,13 @@ async function withSchema<T>(
   }
 }
 
-/** How long to wait for another instance that migrates, or for a session that has locked a table. */
+/** How long to wait for another instance that is migrating, or for a session that has locked a table. */
 const LOCK_TIMEOUT = '10min';
 
 /**
- * A lock of the transaction, not of the session: behind a pooler a session outlives its user. All of the work runs in this
- * transaction, so that it can't outlive the lock: the server may end a transaction that only holds the lock and idles, and
- * another instance would then begin beside it.
+ * Takes a lock of the transaction, not of the session: behind a pooler a session outlives its client. All work runs in
+ * the transaction that holds the lock. One that only held it would be idle, so the server might end it, and another
+ * instance would start migrating at the same time.
  */
 async function withMigrationLock<T>(
   dataSource: DataSource,
@@ -116,7 +118,7 @@ async function withMigrationLock<T>(
     await queryRunner.commitTransaction();
     return result;
   } finally {
-    // Without a commit its end rolls it back: the connection is closed with the data source.
+    // Without a commit, closing the data source ends the connection, which rolls back.
     await queryRunner.release();
   }
 }
@@ -133,13 +135,13 @@ async function applyMigrations(
   return applied.map((migration) => migration.name);
 }
 
-/** Only when it is missing: a role that may use the bank's schema need not be allowed to create one. */
+/** Only if it is missing: a role that may use the bank's schema need not be allowed to create one. */
 async function createSchema(queryRunner: QueryRunner, schema: string): Promise<void> {
   const [{ missing }] = (await queryRunner.query(
     'SELECT NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1) AS missing',
     [schema],
   )) as [{ missing: boolean }];
-  if (missing) await queryRunner.query(`CREATE SCHEMA IF NOT EXISTS ${escapeIdentifier(schema)}`);
+  if (missing) await queryRunner.query(`CREATE SCHEMA IF NOT EXISTS ${quoted(schema)}`);
 }
 
 async function verifyTopology(
@@ -162,7 +164,7 @@ async function verifyTopology(
   return recorded.bankId;
 }
 
-/** Shard k of N hands out the ids k+1, k+1+N, k+1+2N …, so an id tells its shard. */
+/** Shard k of N draws the ids k+1, k+1+N, k+1+2N …, so an id tells its shard. */
 async function recordPlace(
   queryRunner: QueryRunner,
   schema: string,
@@ -183,19 +185,17 @@ async function recordPlace(
 
 async function interleaveIds(queryRunner: QueryRunner, schema: string, place: ShardPlace): Promise<void> {
   if (place.count === 1) return;
-  for (const [table, column] of [
-    ['accounts', 'account_id'],
-    ['transactions', 'transaction_id'],
-  ] as const) {
-    if (await isInterleaved(queryRunner, `${escapeIdentifier(schema)}.${table}`, column, place)) continue;
+  for (const { name, id } of BANK_TABLES.filter(({ ledger, drawn }) => ledger && drawn)) {
+    const table = quoted(schema, name);
+    if (await isInterleaved(queryRunner, table, id, place)) continue;
     await queryRunner.query(
-      `ALTER TABLE ${escapeIdentifier(schema)}.${table} ALTER COLUMN ${column}
+      `ALTER TABLE ${table} ALTER COLUMN ${id}
          SET INCREMENT BY ${place.count} SET START WITH ${place.index + 1} RESTART`,
     );
   }
 }
 
-/** A column that is right already is left alone: Citus can't alter an identity column of a distributed table. */
+/** Tells which columns to leave alone: Citus can't alter an identity column of a distributed table. */
 async function isInterleaved(
   queryRunner: QueryRunner,
   table: string,

@@ -2,7 +2,7 @@ import type { Account, OwnedAccount } from '../domain/account.js';
 import { parseMoney, type Money } from '../domain/money.js';
 import type { Transaction, TransactionType } from '../domain/transaction.js';
 
-/** pg hands over bigint and numeric as text. */
+/** pg returns bigint and numeric as text. */
 export interface AccountRow {
   account_id: string;
   balance: string;
@@ -22,7 +22,7 @@ export interface TransactionRow {
 
 /** An account whose row is locked. */
 export interface LockedAccount extends Account {
-  /** Of its last transaction. */
+  /** The hash of its last transaction. */
   readonly headHash: string;
 }
 
@@ -34,12 +34,12 @@ export interface LockedAccountRow extends AccountRow {
 export const TRANSACTION_COLUMNS =
   'transaction_id, account_id, type, amount, timestamp, idempotency_key, balance_after, version_after';
 
-/** All that is stored of a transaction: for whatever moves rows. */
+/** Every column of a transaction, for code that moves rows. */
 export const STORED_COLUMNS = `${TRANSACTION_COLUMNS}, hash`;
 
 export function moneyFromColumn(text: string): Money {
   const money = parseMoney(text);
-  if (money === undefined) throw new Error('a numeric column holds what is no amount of money');
+  if (money === undefined) throw new Error('a numeric column holds a value that is not an amount of money');
   return money;
 }
 
@@ -51,7 +51,7 @@ export function accountFromRow(row: AccountRow): Account {
   };
 }
 
-/** A row of an account as a resource, with what the ledger does not need. */
+/** An account with its owner and revision, which the ledger does not need. */
 export interface OwnedAccountRow extends AccountRow {
   owner: string | null;
   revision: number;

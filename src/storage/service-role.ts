@@ -1,34 +1,37 @@
-import { escapeIdentifier } from 'pg';
+import { quoted } from './identifiers.js';
 import type { ShardAddress } from '../config/shard-address.js';
 import { UserError } from '../domain/user-error.js';
+import { BANK_TABLES } from './tables.js';
 
-/**
- * All that the service may do with the bank's tables where it has a role of its own: nothing that rewrites history, hands
- * out a key, or gives an account to somebody. A column is named where only that one may change.
- */
-const PRIVILEGES: Readonly<Record<string, readonly string[]>> = {
-  accounts: ['SELECT', 'INSERT', 'UPDATE (balance)', 'UPDATE (version)', 'UPDATE (head_hash)'],
-  account_openings: ['SELECT', 'INSERT'],
-  transactions: ['SELECT', 'INSERT'],
-  archived_transactions: ['SELECT'],
-  outbox: ['SELECT', 'INSERT', 'DELETE'],
-  shard_identity: ['SELECT', 'UPDATE (relay_id)', 'UPDATE (relay_until)', 'UPDATE (relay_to_broker)'],
-  api_keys: ['SELECT', 'UPDATE (last_used_at)'],
-  audit_events: ['SELECT'],
+/** The service's privileges on each table. */
+const privileges = (): Readonly<Record<string, readonly string[]>> => ({
+  ...Object.fromEntries(BANK_TABLES.map(({ name, service }) => [name, service])),
   migrations: ['SELECT'],
-  // Only where the shard no longer is.
+  // Exists only at the old place of a shard that was moved.
   shard_moved: ['SELECT'],
-};
+});
 
-/** Runs a statement, and returns its rows. */
+/** The sequences from which the service draws ids for the existing tables. */
+const sequencesOf = (tables: readonly string[]) =>
+  BANK_TABLES.filter(
+    ({ name, drawn, service }) => tables.includes(name) && drawn && service.includes('INSERT'),
+  ).map(({ name, id }) => `${name}_${id}_seq`);
+
+/** The tables whose rows it neither changes nor deletes: the history. */
+const history = () =>
+  BANK_TABLES.filter(({ service }) => !service.some((privilege) => /^(UPDATE|DELETE)/.test(privilege))).map(
+    ({ name }) => name,
+  );
+
+/** Runs a statement and returns its rows. */
 type Query = (sql: string, parameters?: unknown[]) => Promise<unknown>;
 
-const SEQUENCES = ['accounts_account_id_seq', 'transactions_transaction_id_seq', 'outbox_outbox_id_seq'];
-
-/** The service's role may do what it must not. */
+/** The service's role has privileges that it must not have. */
 export class ServiceRoleError extends UserError {}
 
-/** The user of DATABASE_URL, when migrations are another user's; undefined: one user does both, and may do everything. */
+/**
+ * The user of DATABASE_URL, if migrations run as another user; undefined: one user does both, and may do everything.
+ */
 export function serviceRoleOf({ url, migrationUrl }: ShardAddress): string | undefined {
   if (migrationUrl === undefined) return undefined;
   const [service, owner] = [url, migrationUrl].map((text) => decodeURIComponent(new URL(text).username));
@@ -36,25 +39,25 @@ export function serviceRoleOf({ url, migrationUrl }: ShardAddress): string | und
 }
 
 /**
- * Gives the service's role what it needs of the bank's tables, and takes away what it has besides. Changes nothing where
- * that is so already.
+ * Grants the service's role exactly the {@link PRIVILEGES} and revokes all others. Changes nothing if they are right
+ * already.
  *
  * @param query runs a statement as the tables' owner, in a transaction
  * @returns whether anything had to be changed
  * @throws Error 42704 when there is no such role; ServiceRoleError when it could still rewrite history
  */
 export async function grantServiceRole(query: Query, schema: string, role: string): Promise<boolean> {
-  const tables = await tablesThere(query, schema);
-  const wanted = tables.flatMap((table) =>
-    (PRIVILEGES[table] ?? []).map((privilege) => ({ table, privilege })),
-  );
+  const granted = privileges();
+  const tables = await tablesThere(query, schema, Object.keys(granted));
+  const wanted = tables.flatMap((table) => (granted[table] ?? []).map((privilege) => ({ table, privilege })));
   const held = await privilegesHeld(query, schema, role);
-  const complete = await hasUsage(query, schema, role);
+  const sequences = sequencesOf(tables);
+  const complete = await hasUsage(query, schema, role, sequences);
   const same =
     complete &&
     wanted.length === held.length &&
     wanted.every(({ table, privilege }) => held.includes(`${table}: ${privilege}`));
-  if (!same) await grant(query, schema, role, wanted);
+  if (!same) await grant(query, schema, role, wanted, sequences);
   await assertNoMore(query, schema, role);
   return !same;
 }
@@ -64,29 +67,29 @@ async function grant(
   schema: string,
   role: string,
   wanted: readonly { readonly table: string; readonly privilege: string }[],
+  sequences: readonly string[],
 ): Promise<void> {
-  const [quotedRole, quotedSchema] = [escapeIdentifier(role), escapeIdentifier(schema)];
+  const to = `TO ${quoted(role)}`;
   const statements = [
-    `REVOKE ALL ON ALL TABLES IN SCHEMA ${quotedSchema} FROM ${quotedRole}`,
-    `GRANT USAGE ON SCHEMA ${quotedSchema} TO ${quotedRole}`,
-    ...wanted.map(
-      ({ table, privilege }) => `GRANT ${privilege} ON ${quotedSchema}.${table} TO ${quotedRole}`,
-    ),
-    ...SEQUENCES.map((name) => `GRANT USAGE ON SEQUENCE ${quotedSchema}.${name} TO ${quotedRole}`),
+    `REVOKE ALL ON ALL TABLES IN SCHEMA ${quoted(schema)} FROM ${quoted(role)}`,
+    `GRANT USAGE ON SCHEMA ${quoted(schema)} ${to}`,
+    ...wanted.map(({ table, privilege }) => `GRANT ${privilege} ON ${quoted(schema, table)} ${to}`),
+    ...sequences.map((name) => `GRANT USAGE ON SEQUENCE ${quoted(schema, name)} ${to}`),
   ];
   for (const statement of statements) await query(statement);
 }
 
 /**
- * What is not granted to a role may be its all the same: by another role that it belongs to, by everybody's rights, or
- * because it is a superuser.
+ * A role may have more privileges than it was granted: as a member of another role, through PUBLIC, or as a superuser.
+ *
+ * @throws ServiceRoleError
  */
 async function assertNoMore(query: Query, schema: string, role: string): Promise<void> {
   const rows = (await query(
     `SELECT relname AS name FROM pg_class
-     WHERE relnamespace = $1::regnamespace AND relname IN ('account_openings', 'transactions', 'archived_transactions', 'audit_events')
+     WHERE relnamespace = $1::regnamespace AND relname = ANY($3)
        AND has_table_privilege($2, oid, 'UPDATE, DELETE, TRUNCATE')`,
-    [escapeIdentifier(schema), role],
+    [quoted(schema), role, history()],
   )) as { name: string }[];
   if (rows.length === 0) return;
   throw new ServiceRoleError(
@@ -96,25 +99,30 @@ async function assertNoMore(query: Query, schema: string, role: string): Promise
   );
 }
 
-/** What is beside the tables' own rights. */
-async function hasUsage(query: Query, schema: string, role: string): Promise<boolean> {
+/** Whether the role may use the schema and its sequences. */
+async function hasUsage(
+  query: Query,
+  schema: string,
+  role: string,
+  sequences: readonly string[],
+): Promise<boolean> {
   const rows = (await query(
     `SELECT has_schema_privilege($1, $2, 'USAGE') AND coalesce(bool_and(has_sequence_privilege($1, oid, 'USAGE')), true) AS has
      FROM pg_class WHERE relnamespace = $3::regnamespace AND relname = ANY($4)`,
-    [role, schema, escapeIdentifier(schema), SEQUENCES],
+    [role, schema, quoted(schema), sequences],
   )) as { has: boolean }[];
   return rows[0]?.has === true;
 }
 
-async function tablesThere(query: Query, schema: string): Promise<string[]> {
+async function tablesThere(query: Query, schema: string, names: string[]): Promise<string[]> {
   const rows = (await query(
     `SELECT relname AS name FROM pg_class WHERE relnamespace = $1::regnamespace AND relname = ANY($2)`,
-    [escapeIdentifier(schema), Object.keys(PRIVILEGES)],
+    [quoted(schema), names],
   )) as { name: string }[];
   return rows.map(({ name }) => name);
 }
 
-/** Of all tables in the schema, as `table: PRIVILEGE` or `table: PRIVILEGE (column)`. */
+/** Its privileges on all tables in the schema, as `table: PRIVILEGE` or `table: PRIVILEGE (column)`. */
 async function privilegesHeld(query: Query, schema: string, role: string): Promise<string[]> {
   const rows = (await query(
     `SELECT relname || ': ' || privilege_type AS held
@@ -124,7 +132,7 @@ async function privilegesHeld(query: Query, schema: string, role: string): Promi
      SELECT relname || ': ' || privilege_type || ' (' || attname || ')'
      FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid, aclexplode(attacl)
      WHERE relnamespace = $1::regnamespace AND NOT attisdropped AND grantee = $2::regrole`,
-    [escapeIdentifier(schema), escapeIdentifier(role)],
+    [quoted(schema), quoted(role)],
   )) as { held: string }[];
   return rows.map(({ held }) => held);
 }

@@ -3,15 +3,15 @@ import type { PostgresDataSourceOptions } from 'typeorm/driver/postgres/Postgres
 import { connect, cutWhenLate, type Work } from './connection.js';
 import { DatabaseUnreachableError, sqlStateOf } from './database-errors.js';
 
-/** undefined_table and invalid_schema_name: what a shard that was moved answers at its old place. */
+/** undefined_table and invalid_schema_name: the errors at the old place of a shard that was moved. */
 const GONE = new Set(['42P01', '3F000']);
 
-/** The shard's tables are not where they were looked for. */
+/** True when the shard's tables are no longer in the database that was asked. */
 export function isGone(error: unknown): boolean {
   return GONE.has(sqlStateOf(error) ?? '');
 }
 
-/** What pg's pool tells of its connections. */
+/** The counters of pg's pool. */
 export interface PoolConnections {
   readonly totalCount: number;
   readonly idleCount: number;
@@ -20,15 +20,15 @@ export interface PoolConnections {
 
 export const NO_CONNECTIONS: PoolConnections = { totalCount: 0, idleCount: 0, waitingCount: 0 };
 
-/** Where a shard is, and whether it was moved to another server since. */
+/** Where a shard is, and how often it was moved to another server. */
 export interface ShardLocation {
-  /** How often its pools have followed it to another server. */
+  /** How often its pools have moved to another server with it. */
   readonly relocations: number;
-  /** Set while they do. */
+  /** Set while they are moving. */
   readonly relocating: Promise<unknown> | undefined;
   /** Whether its server is the coordinator of a Citus cluster. */
   readonly onCitus: boolean;
-  /** Leads the pools to where the shard is now. @returns false when it was not moved */
+  /** Reconnects the pools to where the shard is now. @returns false when it was not moved */
   relocateIfMoved(): Promise<boolean>;
 }
 
@@ -46,7 +46,7 @@ export class ShardPool {
     private readonly location: ShardLocation = FIXED,
   ) {}
 
-  /** TypeORM keeps pg's pool on its driver; there is none before the shard is open. */
+  /** From pg's pool, which TypeORM keeps on its driver; there is none before the shard is open. */
   get connections(): PoolConnections {
     return (this.dataSource.driver as unknown as { master?: PoolConnections }).master ?? NO_CONNECTIONS;
   }
@@ -55,7 +55,7 @@ export class ShardPool {
     return this.location.onCitus;
   }
 
-  /** How many connections it has at most, and how long to wait for one. */
+  /** The most connections it has, and how long to wait for one. */
   get limits(): { readonly size: number; readonly waitMs: number } {
     // Set by dataSourceOptions.
     const { poolSize, connectTimeoutMS } = this.dataSource.options as Required<PostgresDataSourceOptions>;
@@ -69,22 +69,23 @@ export class ShardPool {
   }
 
   /**
-   * Does work on one connection, outside a transaction. A connection that is late is cut.
+   * Runs work on one connection, outside a transaction. The connection is cut at the timeout.
    *
-   * @throws DatabaseUnreachableError when there is no connection; whatever the work fails with
+   * @throws DatabaseUnreachableError when there is no connection; any error of the work
    */
   run<T>(timeoutMs: number, work: Work<T>): Promise<T> {
     return this.retryIfRelocated(() => this.runOnce(timeoutMs, work));
   }
 
   /**
-   * Does work that holds no connection when it fails; once more when it failed because the shard was moved meanwhile.
+   * Runs work, and runs it once more if it failed because the shard was moved meanwhile. Work that fails must have
+   * given its connection back.
    *
-   * @throws what the work fails with; DatabaseUnreachableError when the shard's new place is not ready
+   * @throws any error of the work; DatabaseUnreachableError when the shard's new place is not ready
    */
   async retryIfRelocated<T>(work: () => Promise<T>): Promise<T> {
     const { location } = this;
-    // How a relocation ends is told to whoever set it off.
+    // A failed relocation is reported to the caller that started it.
     if (location.relocating) await location.relocating.catch(() => undefined);
     const { relocations } = location;
     try {

@@ -1,49 +1,113 @@
-import { escapeIdentifier } from 'pg';
+import { quoted } from './identifiers.js';
 import { STORED_COLUMNS } from './rows.js';
 
-/** A shard's tables, each qualified with the shard's schema and quoted: behind PgBouncer there is no search_path. */
-export interface SchemaTables {
-  readonly accounts: string;
-  /** The idempotency keys with which accounts were opened. */
-  readonly accountOpenings: string;
-  readonly transactions: string;
-  /** Old transactions, moved out of `transactions`. */
-  readonly archivedTransactions: string;
+/** What the catalogue does not say about a table. Used by code that migrates, copies, locks or protects the tables. */
+export interface BankTable {
+  readonly name: string;
+  /** Its primary key column, in whose order rows are read. */
+  readonly id: string;
+  /** Whether its ids come from a sequence of its own. */
+  readonly drawn: boolean;
   /**
-   * The rows of both, for a FROM, with an alias. `archive` moves rows while the bank is open: one statement sees each
-   * of them once, two statements need not. No view: one would go on showing the tables of a shard that was moved,
-   * which are renamed so that whoever looks for them fails.
+   * True: only openings and postings add rows, with ids that are drawn while an account is locked. So a copy of an open
+   * bank can follow them by their ids, and the ids tell the shard. False: the rows are few, and a copy takes them all
+   * at once.
+   */
+  readonly ledger: boolean;
+  /**
+   * All privileges of the service, where it has a role of its own. None lets it rewrite history, create a key or change
+   * the owner of an account. A column is named where only that column may change.
+   */
+  readonly service: readonly string[];
+}
+
+/** The table with a shard's row about itself; a copy has its own row. */
+export const SHARD_IDENTITY = 'shard_identity';
+
+/** The columns of that row that belong to the active relay, not to the shard. */
+export const LEASE_COLUMNS: readonly string[] = ['relay_id', 'relay_until'];
+
+/**
+ * The bank's tables, in the order in which a batch and then the relay locks them: any other order would lead to
+ * deadlocks. An entry here is all that a new table needs to be backed up, restored, moved and granted.
+ */
+export const BANK_TABLES: readonly BankTable[] = [
+  {
+    ...{ name: 'accounts', id: 'account_id', drawn: true, ledger: true },
+    service: ['SELECT', 'INSERT', 'UPDATE (balance)', 'UPDATE (version)', 'UPDATE (head_hash)'],
+  },
+  {
+    ...{ name: 'account_openings', id: 'account_id', drawn: false, ledger: true },
+    service: ['SELECT', 'INSERT'],
+  },
+  {
+    ...{ name: 'outbox', id: 'outbox_id', drawn: true, ledger: false },
+    service: ['SELECT', 'INSERT', 'DELETE'],
+  },
+  {
+    ...{ name: SHARD_IDENTITY, id: 'only_row', drawn: false, ledger: false },
+    service: ['SELECT', 'UPDATE (relay_id)', 'UPDATE (relay_until)', 'UPDATE (relay_to_broker)'],
+  },
+  {
+    ...{ name: 'transactions', id: 'transaction_id', drawn: true, ledger: true },
+    service: ['SELECT', 'INSERT'],
+  },
+  {
+    ...{ name: 'archived_transactions', id: 'transaction_id', drawn: false, ledger: true },
+    service: ['SELECT'],
+  },
+  {
+    ...{ name: 'api_keys', id: 'key_id', drawn: true, ledger: false },
+    service: ['SELECT', 'UPDATE (last_used_at)'],
+  },
+  {
+    ...{ name: 'audit_events', id: 'event_id', drawn: true, ledger: false },
+    service: ['SELECT'],
+  },
+];
+
+/** The tables that a copy of the bank contains, the ledger's first: all except the shard's identity. */
+export function copiedTables<T extends BankTable>(tables: readonly T[]): T[] {
+  const others = tables.filter(({ name, ledger }) => !ledger && name !== SHARD_IDENTITY);
+  return [...tables.filter(({ ledger }) => ledger), ...others];
+}
+
+const NAMES = {
+  accounts: 'accounts',
+  /** The idempotency keys with which accounts were opened. */
+  accountOpenings: 'account_openings',
+  transactions: 'transactions',
+  /** Old transactions, moved out of `transactions`. */
+  archivedTransactions: 'archived_transactions',
+  outbox: 'outbox',
+  shardIdentity: SHARD_IDENTITY,
+  apiKeys: 'api_keys',
+  auditEvents: 'audit_events',
+  /** TypeORM's list of the migrations that were applied. */
+  migrations: 'migrations',
+  /** Exists only at the old place of a shard that was moved: its new address. */
+  shardMoved: 'shard_moved',
+  /** Exists only while a move fills the schema, which is not a shard of a bank yet. */
+  shardArriving: 'shard_arriving',
+} as const;
+
+type Names = Readonly<Record<keyof typeof NAMES, string>>;
+
+/** A shard's tables, each qualified with the shard's schema and quoted: behind PgBouncer there is no search_path. */
+export interface SchemaTables extends Names {
+  /**
+   * The rows of both tables of transactions, for a FROM, with an alias. `archive` moves rows while the bank is open:
+   * one statement sees each row once, two statements might not. It is not a view: when a shard is moved, its old tables
+   * are renamed so that queries fail, and a view would still find them.
    */
   readonly allTransactions: string;
-  readonly outbox: string;
-  readonly shardIdentity: string;
-  readonly apiKeys: string;
-  readonly auditEvents: string;
-  /** TypeORM's list of the migrations that were applied. */
-  readonly migrations: string;
-  /** Only where the shard no longer is: the address to which it was moved. */
-  readonly shardMoved: string;
-  /** Only while a move fills the schema: no shard of a bank yet. */
-  readonly shardArriving: string;
 }
 
 export function tablesOf(schema: string): SchemaTables {
-  const quoted = escapeIdentifier(schema);
-  const transactions = `${quoted}.transactions`;
-  const archivedTransactions = `${quoted}.archived_transactions`;
-  return {
-    accounts: `${quoted}.accounts`,
-    accountOpenings: `${quoted}.account_openings`,
-    transactions,
-    archivedTransactions,
-    allTransactions: `(SELECT ${STORED_COLUMNS} FROM ${transactions}
-      UNION ALL SELECT ${STORED_COLUMNS} FROM ${archivedTransactions})`,
-    outbox: `${quoted}.outbox`,
-    shardIdentity: `${quoted}.shard_identity`,
-    apiKeys: `${quoted}.api_keys`,
-    auditEvents: `${quoted}.audit_events`,
-    migrations: `${quoted}.migrations`,
-    shardMoved: `${quoted}.shard_moved`,
-    shardArriving: `${quoted}.shard_arriving`,
-  };
+  const tables = Object.fromEntries(
+    Object.entries(NAMES).map(([key, name]) => [key, `${quoted(schema)}.${name}`]),
+  ) as unknown as Names;
+  const parts = [tables.transactions, tables.archivedTransactions];
+  const allTransactions = parts.map((part) => `SELECT ${STORED_COLUMNS} FROM ${part}`).join(' UNION ALL ');
+  return { ...tables, allTransactions: `(${allTransactions})` };
 }

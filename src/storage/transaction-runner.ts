@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { PoolClient } from 'pg';
-import { connect, cutWhenLate, inOrder, send, together, type Work } from './connection.js';
+import { connect, cutWhenLate, allInOrder, send, together, type Work } from './connection.js';
 import {
   classifyFailure,
   CommitRefusedError,
@@ -15,7 +15,7 @@ export interface RunnerLimits {
   readonly transactionTimeoutMs: number;
   /** How long a statement may wait for a lock. */
   readonly lockTimeoutMs: number;
-  /** Tries of a transaction that the server rolls back: for a serialization failure, a deadlock, or at its COMMIT. */
+  /** How often to try a transaction that the server rolls back: a serialization failure, a deadlock, or at COMMIT. */
   readonly attempts: number;
   /** How long to look for the outcome of a lost COMMIT. */
   readonly resolveTimeoutMs: number;
@@ -32,7 +32,7 @@ export class CommitOutcomeUnknownError<T> extends Error {
   }
 }
 
-/** The client's own deadline comes this much after the server's, so that the server's clearer error wins. */
+/** The client's own deadline is this much later than the server's, so that the server's clearer error comes first. */
 const CLIENT_GRACE_MS = 1_000;
 const FIRST_RETRY_MS = 5;
 const LONGEST_RETRY_MS = 200;
@@ -41,8 +41,9 @@ const LONGEST_RETRY_MS = 200;
 export type Write<T> = (client: PoolClient, value: T) => Promise<unknown> | undefined;
 
 /**
- * The only code that begins, commits, rolls back and releases. Everything else is handed a QueryRunner. TypeORM does not
- * know of the BEGIN: `insert`, `update` and `delete` are its statements here, `save` and `remove` would begin once more.
+ * Begins, commits and rolls back every transaction of the service's requests and events; the work is handed a
+ * QueryRunner. TypeORM does not know of the BEGIN, so the work uses `insert`, `update` and `delete`: `save` and
+ * `remove` would begin another transaction.
  */
 export class TransactionRunner {
   constructor(
@@ -53,8 +54,8 @@ export class TransactionRunner {
   /**
    * Runs work in a transaction of its own and commits it.
    *
-   * @param write sends what is to be written, all of it, once the work is done. COMMIT follows it in the same round trip,
-   *   so each of its statements must fail by itself where it does not do exactly what it should
+   * @param write sends all that is to be written, once the work is done. COMMIT follows in the same round trip, so each
+   *   statement must fail by itself unless it does exactly what it should
    * @throws CommitOutcomeUnknownError when the answer to COMMIT was lost; any other error: nothing was applied
    */
   async run<T>(work: Work<T>, write?: Write<T>): Promise<T> {
@@ -70,10 +71,10 @@ export class TransactionRunner {
   }
 
   /**
-   * Finds out, after a lost COMMIT, what had come of it: repeats a check, each time in a transaction of its own on a
-   * fresh connection, until it succeeds or the time is over.
+   * Finds out whether a lost COMMIT took effect: repeats a check, each time in a new transaction, until it succeeds or
+   * the time is up.
    *
-   * @returns the check's answer, or undefined when the database did not come back in time
+   * @returns the result of the check; undefined: the database did not come back in time
    */
   async resolve<T>(check: Work<T>): Promise<T | undefined> {
     const giveUpAt = performance.now() + this.limits.resolveTimeoutMs;
@@ -106,23 +107,23 @@ export class TransactionRunner {
       healthy = true;
       return value;
     } catch (error) {
-      // Without a BEGIN, what was sent behind it may still be at work, each statement by itself.
+      // If BEGIN failed, the statements sent after it may still be running, each on its own: no ROLLBACK can stop them.
       if (client && begun && !(error instanceof CommitOutcomeUnknownError)) healthy = await rollback(client);
       throw error;
     } finally {
       clearTimeout(deadline);
-      // A connection in doubt must not go back to the pool: the pool drops one that is ending.
+      // A connection in doubt must not be used again: the pool drops one that is ending.
       if (client && !healthy) void client.end();
       await queryRunner.release();
     }
   }
 
   /**
-   * Begins, and does the work. SET LOCAL, because PgBouncer in transaction mode keeps no session settings. READ
-   * COMMITTED, whatever the server's default: a statement must see what was committed while a lock was waited for.
+   * Begins, and runs the work. SET LOCAL, because PgBouncer in transaction mode keeps no session settings. READ
+   * COMMITTED, whatever the server's default: a statement must see what was committed while it waited for a lock.
    *
-   * @param atOnce the first statements of the work travel with BEGIN. Only for work that writes nothing: should BEGIN
-   *   fail, they are carried out without it
+   * @param atOnce sends the first statements of the work together with BEGIN. Only for work that writes nothing: if
+   *   BEGIN fails, these statements run without a transaction
    */
   private async begin<T>(
     client: PoolClient,
@@ -132,10 +133,10 @@ export class TransactionRunner {
   ): Promise<T> {
     const begin = () => {
       const [first, ...rest] = this.beginning();
-      return inOrder([send(client, first).then(onBegun), ...rest.map((sql) => send(client, sql))]);
+      return allInOrder([send(client, first).then(onBegun), ...rest.map((sql) => send(client, sql))]);
     };
     if (atOnce) {
-      const [, value] = await together(client, () => inOrder([begin(), work()]));
+      const [, value] = await together(client, () => allInOrder([begin(), work()]));
       return value;
     }
     await together(client, begin);
@@ -143,8 +144,8 @@ export class TransactionRunner {
   }
 
   /**
-   * One query, because each costs. Citus needs several: it passes a setting on to the node that holds the shard, where
-   * locks are waited for, only if told to, and only if the SET is a query of its own.
+   * One query, because each has a cost. Citus needs several: locks are waited for on the node that holds the shard, and
+   * a setting reaches that node only if Citus is told to propagate it and the SET is a query of its own.
    */
   private beginning(): readonly [string, ...string[]] {
     const begin = 'BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED';
@@ -157,14 +158,14 @@ export class TransactionRunner {
   }
 }
 
-/** Sends COMMIT right behind what is still to be written. What the server says of COMMIT decides. */
+/** Sends COMMIT right after the last writes. The server's answer to COMMIT decides. */
 async function commit<T>(client: PoolClient, value: T, write?: Write<T>): Promise<void> {
   const [written, committed] = await together(client, () =>
     Promise.allSettled([write?.(client, value), client.query('COMMIT')]),
   );
   if (committed.status === 'rejected') {
     if (isRefusedCommit(committed.reason)) throw committed.reason;
-    // The server has refused a statement ahead of it, so it could not have committed.
+    // The server rejected a statement before it, so it could not have committed.
     if (written.status === 'rejected' && isRefusedStatement(written.reason)) throw written.reason;
     throw new CommitOutcomeUnknownError(value, committed.reason);
   }
@@ -176,7 +177,7 @@ async function commit<T>(client: PoolClient, value: T, write?: Write<T>): Promis
   }
 }
 
-/** True when the connection is usable again. */
+/** @returns whether the connection is usable again */
 async function rollback(client: PoolClient): Promise<boolean> {
   try {
     await client.query('ROLLBACK');
@@ -186,7 +187,7 @@ async function rollback(client: PoolClient): Promise<boolean> {
   }
 }
 
-/** Exponential with full jitter, so that two that collided do not collide again. */
+/** Exponential with full jitter, so that two transactions that collided do not collide again. */
 function retryDelayMs(attempt: number): number {
   return Math.random() * Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** attempt);
 }

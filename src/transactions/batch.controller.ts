@@ -9,7 +9,7 @@ import { JSON_TYPE } from '../http/server/connections.js';
 import { withErrorHeaders } from '../http/exception.filter.js';
 import { Incoming } from '../http/validation/incoming.js';
 import { InvalidRequestError } from '../http/validation/invalid-request.js';
-import { received } from '../http/validation/body-stream.js';
+import { bodyStream } from '../http/validation/body-stream.js';
 import { ResultStream, type ResultForm } from '../http/server/result-stream.js';
 import { TRANSACTION_RATE } from '../http/transaction-rate.module.js';
 import { TransactionRate } from '../http/transaction-rate.js';
@@ -70,7 +70,7 @@ export class BatchController {
   }
 
   private async postLines(atomic: boolean, exchange: Exchange): Promise<void> {
-    const chunks = readLines(received(exchange.request.raw, this.config.http.requestTimeoutMs));
+    const chunks = readLines(bodyStream(exchange.request.raw, this.config.http.requestTimeoutMs));
     // The answer begins with the first item: that there is none, is answered 400.
     const first = await chunks.next();
     if (first.done) throw InvalidRequestError.of('body', EMPTY_BATCH);

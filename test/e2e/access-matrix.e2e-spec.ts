@@ -9,11 +9,11 @@ import { ORDINARY, WalletWithTokens } from '../support/wallet.js';
 import { deposit, JSON_TYPE, withdrawal } from '../support/requests.js';
 
 /*
- * Every route × every kind of sender. The routes come from openapi.json, which another test compares with what is
- * served; one that is not classified here fails. Where what a request holds decides what it takes, its route has several rows.
+ * Every route × every kind of sender. The routes come from openapi.json, which another test compares with the service;
+ * a route that is not classified here makes a test fail. A route whose scopes depend on the request has several rows.
  */
 
-/** What is in ada's account, and nowhere else: it may show in nobody else's answer. */
+/** An amount that only ada's account has: it must not appear in anybody else's answer. */
 const MARKED_AMOUNT = '7351.42';
 
 interface Target {
@@ -28,24 +28,24 @@ interface Sent {
 }
 
 interface RouteClass {
-  /** What it takes, all of it; undefined: nothing, it is for everybody. */
+  /** All the scopes that the route needs; undefined: none, it is public. */
   readonly needs: readonly Scope[] | undefined;
   readonly sent: (target: Target) => Sent;
-  /** What those are answered who may. */
+  /** The status for senders who are allowed. */
   readonly right: number;
-  /** What those are answered who may, but not see the target. */
+  /** The status for senders with the scopes who may not see the target. */
   readonly foreign: number;
-  /** It is for everybody, but a credential that is shown has to be good: whoever has one is told more. */
+  /** Public, but a credential in the request must be valid, because it makes the answer more detailed. */
   readonly checked?: true;
-  /** Names an account or a transaction, so what is another's must be as absent. */
+  /** The path names an account or a transaction, so one of another owner must seem not to exist. */
   readonly named?: true;
   /** Posts a transaction to the target. */
   readonly posts?: true;
-  /** Answers 200 with a result for each item: the first one's status is what counts. */
+  /** Answers 200 with a result per item; the status of the first item counts. */
   readonly perItem?: true;
 }
 
-/** The same by a single call, as an item of a batch, and as all of an atomic one. */
+/** The same posting as a single call, as an item of a batch, and as an atomic batch. */
 function movement(name: string, scope: Scope, item: object): Record<string, RouteClass> {
   const common = { needs: [scope], foreign: 404, named: true, posts: true } as const;
   const inBatch = ({ accountId }: Target) => JSON.stringify([{ accountId, ...item }]);
@@ -154,17 +154,17 @@ const ROWS = Object.keys(CLASSES);
 const routeOf = (row: string) => row.replace(/ \(.*$/, '');
 const classOf = (row: string) => CLASSES[row] as RouteClass;
 
-/** What a credential allows that has one scope. */
+/** The scopes that one scope includes. */
 function standsFor(scope: Scope, owner: string | undefined): readonly Scope[] {
   if (scope !== 'transactions:write') return [scope];
   return owner === undefined ? ['deposits:write', 'withdrawals:write'] : ['withdrawals:write'];
 }
 
-/** All scopes but those that allow the last thing that a route takes: the further one, where it takes two. */
+/** All scopes except those that include the last one that a route needs. */
 const tooFew = ({ needs = [] }: RouteClass, owner: string) =>
   ORDINARY.filter((scope) => !standsFor(scope, owner).includes(needs.at(-1) as Scope));
 
-/** What a sender is answered by a route. */
+/** The expected status of a route for a sender. */
 type Expected = (route: RouteClass) => number;
 const isForAdmins = ({ needs }: RouteClass) => needs?.includes('admin') === true;
 const unknown: Expected = ({ needs, right }) => (needs === undefined ? right : 401);
@@ -183,7 +183,7 @@ interface Sender {
   readonly expected: Expected;
 }
 
-/** Lets one credential be made once. */
+/** Creates a credential only once. */
 function once(make: () => Promise<string>): Sender['credential'] {
   let made: Promise<string> | undefined;
   return () => (made ??= make());
@@ -265,14 +265,14 @@ function sendersOfOneScope(scope: Scope): [string, Sender][] {
   ];
 }
 
-/** Those to whom nothing of ada's may be shown. */
+/** Whether a sender may see nothing of ada's. */
 const seesNothing = (route: RouteClass, { expected }: Sender) =>
   ![200, 201].includes(expected({ ...route, right: 200, foreign: 404 }));
 
 interface Answer {
-  /** Of the first item, where each is answered by itself. */
+  /** The status of the first item, if each has its own. */
   readonly status: number;
-  /** All of it, but for what differs in any two answers. */
+  /** The whole answer, except what differs between any two answers. */
   readonly text: string;
 }
 
@@ -352,7 +352,7 @@ describe('every route by every sender', () => {
   });
 
   describe.each(['the key of another owner', 'the token of another user'])(
-    '%s: absent or another’s',
+    '%s, for an account that is absent or of another owner',
     (name) => {
       const named = ROWS.filter((row) => classOf(row).named);
 
@@ -368,7 +368,7 @@ describe('every route by every sender', () => {
     },
   );
 
-  it.each(ROWS.filter((row) => row.startsWith('GET ')))('HEAD is guarded as %s is', async (row) => {
+  it.each(ROWS.filter((row) => row.startsWith('GET ')))('HEAD is guarded like %s', async (row) => {
     const of = classOf(row);
     for (const name of [
       'no credential',
@@ -383,7 +383,7 @@ describe('every route by every sender', () => {
     }
   });
 
-  it('no transaction was posted but by those who may', async () => {
+  it('only senders who may post have posted a transaction', async () => {
     const { text } = await send(
       'GET',
       { path: `/accounts/${target.accountId}` },

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
-import { assignAccounts } from '../../src/cli/accounts-assign.js';
+import { assignAccounts } from '../../src/admin/assign-accounts.js';
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
 import { deposit, fieldsIn, JSON_TYPE, post } from '../support/requests.js';
 
@@ -28,7 +28,7 @@ async function nextId(): Promise<number> {
 }
 
 describe('POST /accounts', () => {
-  it('opens an empty account, of version 1', async () => {
+  it('opens an empty account with version 1', async () => {
     const id = await nextId();
     const response = await open('{}');
     expect(response.status).toBe(201);
@@ -49,7 +49,7 @@ describe('POST /accounts', () => {
     ['9007199254740993.07', '9007199254740993.07'],
     ['9999999999999999.99', '9999999999999999.99'],
     ['"9999999999999999.99"', '9999999999999999.99'],
-  ])('opens an account with %s in it, of version 2', async (deposit, balance) => {
+  ])('opens an account with %s in it and version 2', async (deposit, balance) => {
     const id = await nextId();
     const response = await open(`{"openingDeposit":${deposit}}`);
     expect(response.status).toBe(201);
@@ -68,14 +68,14 @@ describe('POST /accounts', () => {
     );
   });
 
-  it('leaves an empty account without a transaction', async () => {
+  it('posts no transaction for an empty account', async () => {
     const id = await openAccount(app);
     const listing = await app.http.get(`/accounts/${id}/transactions`);
     expect(listing.text).toBe('{"data":[],"nextCursor":null}');
   });
 
   it.each(['0', '-1', '"0.00"', '1e2', '0.001', '10000000000000000', 'true', 'null', '[]', '" 1 "'])(
-    'refuses an opening deposit of %s and opens nothing',
+    'rejects an opening deposit of %s and opens no account',
     async (deposit) => {
       const id = await nextId();
       const response = await open(`{"openingDeposit":${deposit}}`);
@@ -90,7 +90,7 @@ describe('POST /accounts', () => {
     ['a list', '[]', 'body'],
     ['null', 'null', 'body'],
     ['nothing', '', 'body'],
-  ])('refuses a body with %s', async (_, body, field) => {
+  ])('rejects a body with %s', async (_, body, field) => {
     const response = await open(body);
     expect(response.status).toBe(400);
     expect(fieldsIn(response)).toEqual([field]);
@@ -116,7 +116,7 @@ describe('Idempotency-Key of an opening', () => {
     expect(await count()).toBe(before);
   });
 
-  it('sees the same request in another spelling, and the same key in quotes', async () => {
+  it('recognises the same request in another spelling, and the same key in quotes', async () => {
     const first = await openWith('a"b', '{"openingDeposit":5}').expect(201);
     const { accountId } = JSON.parse(first.text) as { accountId: number };
     for (const body of ['{"openingDeposit":"5.00"}', ' {"openingDeposit" : 5.0 } ']) {
@@ -129,7 +129,7 @@ describe('Idempotency-Key of an opening', () => {
     ['{"openingDeposit":5}', '{"openingDeposit":5.01}'],
     ['{"openingDeposit":5}', '{}'],
     ['{}', '{"openingDeposit":5}'],
-  ])('of %s is refused for %s', async (body, other) => {
+  ])('that was used for %s is rejected for %s', async (body, other) => {
     const key = `reused-${body}-${other}`.replaceAll(/["\s]/g, '');
     const first = await openWith(key, body).expect(201);
     const before = await count();
@@ -139,12 +139,12 @@ describe('Idempotency-Key of an opening', () => {
     expect(await count()).toBe(before);
   });
 
-  it('is not used up by a request that was refused', async () => {
+  it('is not used up by a rejected request', async () => {
     await openWith('refused', '{"openingDeposit":0}').expect(400);
     await openWith('refused', '{"openingDeposit":1}').expect(201);
   });
 
-  it('opens one account at the same moment, on two instances', async () => {
+  it('opens one account for simultaneous requests to two instances', async () => {
     const other = await startInstance(app.databaseUrl);
     try {
       const before = await count();
@@ -166,7 +166,7 @@ describe('Idempotency-Key of an opening', () => {
     }
   });
 
-  it('belongs to the owner that is named, or to the bank', async () => {
+  it('belongs to the named owner or, without one, to the bank', async () => {
     const ids = new Set<number>();
     for (const body of ['{}', '{"owner":"ada"}', '{"owner":"bob"}']) {
       const { text } = await openWith('shared', body).expect(201);
@@ -178,7 +178,7 @@ describe('Idempotency-Key of an opening', () => {
     expect(ids.size).toBe(3);
   });
 
-  it('stays with the owner of the opening when the account is given to another one', async () => {
+  it('stays with the owner at the opening when the account gets another owner', async () => {
     const { text } = await openWith('given', '{"owner":"ada"}').expect(201);
     const { accountId } = JSON.parse(text) as { accountId: number };
     await assignAccounts([{ url: app.databaseUrl, schema: 'bank' }], { accounts: [accountId], owner: 'bob' });
@@ -186,13 +186,13 @@ describe('Idempotency-Key of an opening', () => {
     expect((await openWith('given', '{"owner":"bob"}')).status).toBe(201);
   });
 
-  it.each(['""', 'a b', '"abc', 'a, b', 'k'.repeat(256)])('like %j is refused', async (key) => {
+  it.each(['""', 'a b', '"abc', 'a, b', 'k'.repeat(256)])('like %j is rejected', async (key) => {
     const response = await openWith(key, '{}');
     expect(response.status).toBe(400);
     expect(fieldsIn(response)).toEqual(['Idempotency-Key']);
   });
 
-  it('has nothing to do with the keys of transactions', async () => {
+  it('is independent of the keys of transactions', async () => {
     const { text } = await openWith('both', '{}').expect(201);
     const { accountId } = JSON.parse(text) as { accountId: number };
     expect((await post(app, accountId, deposit('1'), { 'idempotency-key': 'both' })).status).toBe(201);
@@ -205,7 +205,7 @@ describe('the entity tag of an account', () => {
   const get = (accountId: number, tag?: string) =>
     app.http.get(`/accounts/${accountId}`).set(tag === undefined ? {} : { 'if-none-match': tag });
 
-  it('changes with the owner, and with the version', async () => {
+  it('changes with the owner and with the version', async () => {
     const accountId = await openAccount(app, '350.00');
     const etags = [(await get(accountId)).headers.etag];
     await assign(accountId, 'ada');
@@ -222,7 +222,7 @@ describe('the entity tag of an account', () => {
     expect(balance.headers.etag).toBe('"3"');
   });
 
-  it.each(['"2.1"', 'W/"2.1"', '"2.0", "2.1"', '*'])('is known to If-None-Match: %s', async (tag) => {
+  it.each(['"2.1"', 'W/"2.1"', '"2.0", "2.1"', '*'])('matches If-None-Match: %s', async (tag) => {
     const accountId = await openAccount(app, '1.00');
     await assign(accountId, 'ada');
     const response = await get(accountId, tag).expect(304);
@@ -233,13 +233,13 @@ describe('the entity tag of an account', () => {
     expect(head.headers.etag).toBe('"2.1"');
   });
 
-  it.each(['"2"', '"2.0"', '"2.10"', '"2.01"', '"3.1"'])('is not %s', async (tag) => {
+  it.each(['"2"', '"2.0"', '"2.10"', '"2.01"', '"3.1"'])('does not match %s', async (tag) => {
     const accountId = await openAccount(app, '1.00');
     await assign(accountId, 'ada');
     await get(accountId, tag).expect(200);
   });
 
-  it('is a condition of a posting as the version is', async () => {
+  it('is a condition of a posting, just as the version is', async () => {
     const accountId = await openAccount(app, '10.00');
     await assign(accountId, 'ada');
     const ifMatch = async (tag: string) =>
@@ -260,14 +260,14 @@ describe('GET /accounts/{accountId}', () => {
     expect(response.headers.etag).toBe('"2.0"');
   });
 
-  it('follows the Location of the opening, under the same tag', async () => {
+  it('is reached by the Location of the opening, with the same tag', async () => {
     const opened = await open('{"openingDeposit":5}');
     const response = await app.http.get(String(opened.headers.location));
     expect(response.text).toBe(opened.text);
     expect(response.headers.etag).toBe(opened.headers.etag);
   });
 
-  it('knows no account that was never opened', async () => {
+  it('answers 404 for an account that was never opened', async () => {
     const response = await app.http.get('/accounts/999999');
     expect(response.status).toBe(404);
     expect(response.text).toBe('{"error":"Account not found"}');

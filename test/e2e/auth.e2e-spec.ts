@@ -2,13 +2,13 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { VALID_MS } from '../../src/access/api-keys.js';
 import { generateKey } from '../../src/access/api-key.js';
-import { listKeys, revokeKey, rotateKey } from '../../src/cli/keys.js';
+import { listKeys, revokeKey, rotateKey } from '../../src/admin/keys.js';
 import { startApp, startInstance, type TestApp } from '../support/app.js';
 import { bearer, makeKey } from '../support/credentials.js';
 import { RawClient } from '../support/raw-client.js';
 import { waitUntil } from '../support/service.js';
 
-/** What the issue allows a revocation to take. */
+/** The longest that a revocation may take. */
 const REVOKED_WITHIN_MS = 5_000;
 
 let app: TestApp;
@@ -34,7 +34,7 @@ const status = async (headers: Record<string, string>, of = app, path = '/accoun
   (await get(headers, of, path)).status;
 
 describe('a credential', () => {
-  it('is asked for', async () => {
+  it('is required', async () => {
     const response = await get({});
     expect(response.status).toBe(401);
     expect(response.text).toBe('{"error":"Unauthorized"}');
@@ -45,7 +45,7 @@ describe('a credential', () => {
     expect(response.headers['x-request-id']).toBeDefined();
   });
 
-  it('lets in, however its scheme is written', async () => {
+  it('is accepted, however its scheme is written', async () => {
     const { key } = await makeKey(app);
     for (const scheme of ['Bearer', 'bearer', 'BEARER', 'Bearer  ']) {
       expect(await status({ authorization: `${scheme} ${key}` })).toBe(200);
@@ -69,7 +69,7 @@ describe('a credential', () => {
     expect(response.headers['www-authenticate']).toBe('Bearer error="invalid_token"');
   });
 
-  it('is not looked for in the URL, in the body or in another header', async () => {
+  it('is not read from the URL, the body or another header', async () => {
     const { key } = await makeKey(app);
     expect(await status({}, app, `/accounts?access_token=${key}`)).toBe(401);
     expect(await status({ 'x-api-key': key, cookie: `authorization=Bearer ${key}` })).toBe(401);
@@ -77,13 +77,13 @@ describe('a credential', () => {
     expect(posted.status).toBe(401);
   });
 
-  it('is asked for before the body is understood, and after a path that is nowhere', async () => {
+  it('is required before the body is parsed, but after the path is found to exist', async () => {
     const broken = await app.http.post('/accounts').set('content-type', 'application/json').send('{"a":');
     expect(broken.status).toBe(401);
     expect(await status({}, app, '/nowhere')).toBe(404);
   });
 
-  it('allows what its scopes say, and no more', async () => {
+  it('allows exactly what its scopes say', async () => {
     const reader = bearer((await makeKey(app, { scopes: ['accounts:read'] })).key);
     expect(await status(reader)).toBe(200);
     const response = await app.http.post('/accounts').set(reader).send({});
@@ -103,19 +103,19 @@ describe('a credential', () => {
 });
 
 describe('an API key', () => {
-  it('ends when it expires, to the moment, though it was in use just now', async () => {
+  it('ends exactly when it expires, even if it was in use just before', async () => {
     const expires = new Date(Date.now() + 1_000);
     const { key } = await makeKey(app, { expires });
     while (Date.now() < expires.getTime() - 20) {
       const answered = await status(bearer(key));
-      // An answer that came after the key's end may be either.
+      // An answer after the key's expiry may be either.
       if (Date.now() < expires.getTime()) expect(answered).toBe(200);
     }
     await new Promise((resolve) => setTimeout(resolve, expires.getTime() - Date.now() + 5));
     expect(await status(bearer(key))).toBe(401);
   });
 
-  it(`that is revoked lets nobody in after ${REVOKED_WITHIN_MS} ms, at any instance, however busy it is`, async () => {
+  it(`that is revoked is rejected after ${REVOKED_WITHIN_MS} ms by every instance, however busy`, async () => {
     const { key, keyId } = await makeKey(app);
     const instances = [app, other];
     for (const instance of instances) expect(await status(bearer(key), instance)).toBe(200);
@@ -131,7 +131,7 @@ describe('an API key', () => {
     for (const instance of instances) expect(await status(bearer(key), instance)).toBe(401);
   }, 20_000);
 
-  it('is good beside the one that takes its place, for the overlap', async () => {
+  it('stays valid beside its replacement during the overlap', async () => {
     const old = await makeKey(app, { scopes: ['accounts:read'], owner: 'rotated', name: 'rotating' });
     expect(await status(bearer(old.key))).toBe(200);
     const created = await rotateKey(shards(), old.keyId, { overlapMs: 2_000 });
@@ -149,7 +149,7 @@ describe('an API key', () => {
     await expect(rotateKey(shards(), old.keyId, { overlapMs: 1 })).rejects.toThrow('has expired already');
   }, 20_000);
 
-  it('shows when it was last used', async () => {
+  it('records when it was last used', async () => {
     const { key, keyId } = await makeKey(app);
     const lastUse = async () =>
       (await listKeys(shards())).find((listed) => listed.keyId === keyId)?.lastUsedAt;
@@ -170,7 +170,7 @@ describe('an API key', () => {
     ).toEqual(rows);
   });
 
-  it('is stored as its hash alone', async () => {
+  it('is stored only as a hash', async () => {
     const { key } = await makeKey(app);
     const { rows } = await client.query('SELECT * FROM bank.api_keys');
     const { rows: events } = await client.query('SELECT * FROM bank.audit_events');
@@ -196,7 +196,7 @@ describe('an address that keeps sending malformed credentials', () => {
       for (const one of [`${generateKey().slice(0, -1)}_`, 'eyJhbGciOiJub25lIn0.eyJzdWIiOiJtZSJ9.']) {
         expect(await status(bearer(one), limited)).toBe(429);
       }
-      // No credential is no attempt.
+      // A request without a credential is not an attempt.
       expect(await status({}, limited)).toBe(401);
       for (let n = 0; n < 60; n++) expect(await status(bearer(generateKey()), limited)).toBe(401);
       const fresh = await makeKey(app);
@@ -211,8 +211,8 @@ describe('an address that keeps sending malformed credentials', () => {
   });
 });
 
-describe('a client that goes on with a key that has ended', () => {
-  it('is told so each time, on the connection on which it was good, too', async () => {
+describe('a client that keeps using an ended key', () => {
+  it('is rejected each time, even on the connection on which the key was valid', async () => {
     const limited = await startInstance(app.databaseUrl, { AUTH: 'on' }, { auth: { failuresPerMinute: 3 } });
     const raw = await RawClient.open(limited.url);
     try {
@@ -235,7 +235,7 @@ describe('a client that goes on with a key that has ended', () => {
 });
 
 describe('health', () => {
-  it('tells everybody whether it serves, and an admin what is down', async () => {
+  it('tells everybody whether the service works, and an admin what is down', async () => {
     expect((await app.http.get('/health/live')).text).toBe('{"status":"ok"}');
     expect((await app.http.get('/health/ready')).text).toBe('{"status":"ok"}');
     const admin = bearer((await makeKey(app)).key);

@@ -36,7 +36,7 @@ afterAll(() => app.close());
 const UNCHANGED = '{"balance":100.00,"version":2}';
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 
-/** Expects a 400 in the contract's form that names just these fields. */
+/** Expects a 400 in the contract's form that names exactly these fields. */
 function expectInvalid(response: Response | Answer, ...fields: string[]): void {
   expect(response.status).toBe(400);
   expect(response.text).toMatch(
@@ -46,7 +46,7 @@ function expectInvalid(response: Response | Answer, ...fields: string[]): void {
   expect((response.headers as Record<string, string>)['x-request-id']).toMatch(UUID);
 }
 
-/** What a 400 names for a value: its field, or the body where the value makes that no JSON. */
+/** What a 400 names for a value: its field, or the body if the value makes that invalid JSON. */
 function namedFor(value: string, field: string): string {
   try {
     JSON.parse(value);
@@ -56,15 +56,15 @@ function namedFor(value: string, field: string): string {
   }
 }
 
-/** Those that may stand in a URL, and come as far as their own rule. */
+/** The ids that may be part of a URL, so that the rule for ids rejects them. */
 const urls = (ids: readonly string[]) => ids.filter((id) => /^[!-~]*$/.test(id) && !BAD_ESCAPES.includes(id));
-/** Those that may stand in a header. */
+/** The texts that may be part of a header. */
 const fieldValues = (texts: readonly string[]) => texts.filter((text) => !text.includes('\x7f'));
 
-describe('what is refused and changes nothing', () => {
+describe('rejected without any effect', () => {
   afterEach(async () => {
     const balance = await balanceOf(app, accountId);
-    // The next test is not to fail for what this one let through.
+    // A request that was wrongly accepted must not make the next test fail.
     if (balance !== UNCHANGED) accountId = await openAccount(app, '100.00');
     expect(balance).toBe(UNCHANGED);
   });
@@ -112,16 +112,16 @@ describe('what is refused and changes nothing', () => {
       ['typeOfTransaction', '{"amount":1,"type":"Deposit","typeOfTransaction":"Deposit"}'],
       ['expectedVersion', '{"amount":1,"type":"Deposit","expectedversion":2,"expectedVersion":2}'],
       ['expectedversion', '{"amount":1,"type":"Deposit","expectedVersion":2,"expectedversion":2}'],
-    ])('both names of one: the second, %s, is refused', async (field, body) => {
+    ])('both names of a field, of which the second, %s, is rejected', async (field, body) => {
       expectInvalid(await post(app, accountId, body), field);
     });
 
-    it.each(UNKNOWN_NAMES)('an unknown one, %j', async (field) => {
+    it.each(UNKNOWN_NAMES)('an unknown field, %j', async (field) => {
       const body = `{"amount":1,"type":"Deposit",${JSON.stringify(field)}:{"amount":2}}`;
       expectInvalid(await post(app, accountId, body), field);
     });
 
-    it('__proto__ in place of the real ones', async () => {
+    it('__proto__ instead of the fields', async () => {
       const body = '{"__proto__":{"amount":1,"type":"Deposit"}}';
       expectInvalid(await post(app, accountId, body), '__proto__');
     });
@@ -133,14 +133,14 @@ describe('what is refused and changes nothing', () => {
       ['in another spelling with equal values', '{"amount":1,"am\\u006funt":1,"type":"Deposit"}'],
       ['among unknown ones', '{"amount":1,"type":"Deposit","x":{"y":1,"y":1}}'],
       ['as __proto__', '{"amount":1,"type":"Deposit","__proto__":1,"__proto__":1}'],
-    ])('one that is given twice, %s', async (_, body) => {
+    ])('a field that is given twice, %s', async (_, body) => {
       expectInvalid(await post(app, accountId, body), 'body');
     });
   });
 
   describe('strings', () => {
     it.each(['\\u0000', '\\ud800', '\\udfff'])(
-      '%s in the name of a field, which comes back',
+      '%s in the name of a field, which the answer repeats',
       async (name) => {
         const response = await post(app, accountId, `{"amount":1,"type":"Deposit","x${name}":1}`);
         expectInvalid(response, JSON.parse(`"x${name}"`) as string);
@@ -154,12 +154,12 @@ describe('what is refused and changes nothing', () => {
   });
 
   describe('bodies', () => {
-    it.each(NO_OBJECTS)('that are no JSON object: %j', async (body) => {
+    it.each(NO_OBJECTS)('that are not a JSON object: %j', async (body) => {
       const bytes = Buffer.from(body, 'latin1');
       expectInvalid(await sendRaw(app, Buffer.concat([Buffer.from(head(bytes.length)), bytes])), 'body');
     });
 
-    it('of an empty object: names both fields', async () => {
+    it('an empty object, naming both fields', async () => {
       const response = await post(app, accountId, '{}');
       expect(response.status).toBe(400);
       expect(fieldsIn(response).sort()).toEqual(['amount', 'type']);
@@ -170,7 +170,7 @@ describe('what is refused and changes nothing', () => {
       expectInvalid(response, 'body');
     });
 
-    // Whether the stack bears them or not.
+    // Whether or not the stack overflows.
     it.each([
       ['2,700 nested objects', '{"a":'.repeat(2_700) + '1' + '}'.repeat(2_700)],
       [
@@ -194,7 +194,7 @@ describe('what is refused and changes nothing', () => {
       expect(response.headers['x-request-id']).toMatch(UUID);
     });
 
-    it('over 16 KiB whose length is not announced: 413', async () => {
+    it('over 16 KiB without an announced length: 413', async () => {
       const chunk = ' '.repeat(4_096);
       const chunks = `${chunk.length.toString(16)}\r\n${chunk}\r\n`.repeat(5);
       const response = await sendRaw(
@@ -238,7 +238,7 @@ describe('what is refused and changes nothing', () => {
       expectInvalid(await sendRaw(app, Buffer.from(posting, 'latin1')), 'accountId');
     });
 
-    it.each(BAD_ESCAPES)('%s, which is no valid URL', async (id) => {
+    it.each(BAD_ESCAPES)('%s, which is not a valid URL', async (id) => {
       expectInvalid(await app.http.get(`/accounts/${id}`), 'path');
       expectInvalid(await app.http.get(`/accounts/${id}/balance`), 'path');
     });
@@ -291,7 +291,7 @@ describe('what is refused and changes nothing', () => {
       ['a folded line', 'a\r\n b'],
       ['a NUL', 'a\0b'],
       ['a DEL', '\x7f'],
-    ])('with %s: no HTTP at all', async (_, key) => {
+    ])('with %s, which is not HTTP', async (_, key) => {
       const bytes = rawPost(accountId, `Idempotency-Key: ${key}\r\n`, JSON.stringify(deposit('1')));
       expectInvalid(await sendRaw(app, bytes), 'request');
     });
@@ -328,7 +328,7 @@ describe('what is refused and changes nothing', () => {
     });
   });
 
-  describe('what is no HTTP', () => {
+  describe('invalid HTTP', () => {
     it.each([
       ['a line of nonsense', 'nonsense\r\n\r\n'],
       ['an unknown version', 'GET /health/live HTTP/9.9\r\nHost: bank\r\n\r\n'],
@@ -346,7 +346,7 @@ describe('what is refused and changes nothing', () => {
       expect(response.headers['content-type']).toBe('application/json; charset=utf-8');
     });
 
-    // The request is on its way to its route already when its body turns out to be none.
+    // The request has already reached its route when its body turns out to be invalid.
     it.each([
       ['a chunk without a size', 'Transfer-Encoding: chunked\r\n\r\n{"amount":1,"type":"Deposit"}'],
       ['a later chunk without a size', 'Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\nx\r\n'],
@@ -358,7 +358,7 @@ describe('what is refused and changes nothing', () => {
       expectInvalid(response, 'request');
     });
 
-    // Node would take each of these.
+    // Node alone would accept each of these.
     it.each([
       ['no version', 'GET /health/live\r\n\r\n'],
       ['no version, and headers', 'GET /health/live\r\nHost: bank\r\n\r\n'],
@@ -389,7 +389,7 @@ describe('what is refused and changes nothing', () => {
       expect(['Transfer-Encoding', 'request']).toEqual(expect.arrayContaining(fieldsIn(response)));
     });
 
-    it('a coding in HTTP/1.0, which has none', async () => {
+    it('a transfer coding in HTTP/1.0, which has none', async () => {
       const response = await sendRaw(
         app,
         `POST /accounts HTTP/1.0\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n`,
@@ -397,7 +397,7 @@ describe('what is refused and changes nothing', () => {
       expectInvalid(response, 'Transfer-Encoding');
     });
 
-    it('a coding however it is written is read', async () => {
+    it('reads a transfer coding however it is written', async () => {
       const response = await sendRaw(
         app,
         `POST /accounts HTTP/1.1\r\nHost: bank\r\nConnection: close\r\nContent-Type: application/json\r\n` +
@@ -469,7 +469,7 @@ describe('what is refused and changes nothing', () => {
       expect(response.text.length).toBeLessThan(300);
     });
 
-    it('headers without end: 431', async () => {
+    it('endless headers: 431', async () => {
       const response = await sendRaw(
         app,
         `GET /health/live HTTP/1.1\r\nHost: bank\r\nX-Long: ${'x'.repeat(20_000)}\r\n\r\n`,
@@ -481,7 +481,7 @@ describe('what is refused and changes nothing', () => {
   });
 });
 
-describe('a path or a method that is not there', () => {
+describe('a path or method that does not exist', () => {
   it.each([
     ['no JSON', JSON_TYPE, '{'],
     ['too much', JSON_TYPE, ' '.repeat(17_000)],
@@ -499,7 +499,7 @@ describe('a path or a method that is not there', () => {
   });
 });
 
-describe('what is accepted', () => {
+describe('accepted', () => {
   beforeEach(async () => {
     accountId = await openAccount(app, '100.00');
   });
@@ -520,7 +520,7 @@ describe('what is accepted', () => {
     }
   });
 
-  it('the whole of DECIMAL(18,2), in and out', async () => {
+  it('the whole range of DECIMAL(18,2), deposited and withdrawn', async () => {
     const id = await openAccount(app);
     const into = await post(app, id, '{"amount":9999999999999999.99,"type":"Deposit"}');
     expect(into.text).toContain('"amount":9999999999999999.99,"newBalance":9999999999999999.99,');
@@ -529,12 +529,12 @@ describe('what is accepted', () => {
     expect(out.text).toContain('"amount":9999999999999999.99,"newBalance":0.00,');
   });
 
-  it('a body of 16 KiB to the byte', async () => {
+  it('a body of exactly 16 KiB', async () => {
     const body = JSON.stringify(deposit('1')).padEnd(16 * 1024);
     expect((await post(app, accountId, body)).status).toBe(201);
   });
 
-  it('keys in another spelling, and white space anywhere', async () => {
+  it('escaped keys, and white space anywhere', async () => {
     const body = '\r\n{ "\\u0061mount"\t: 1 , "type" :"De\\u0070osit" }\n';
     expect((await post(app, accountId, body)).text).toContain('"newBalance":101.00,');
   });
@@ -580,7 +580,7 @@ describe('what is accepted', () => {
     ['of 255 characters', 'k'.repeat(255), `"${'k'.repeat(255)}"`],
     ['with quotes and backslashes', 'a"b\\c', '"a\\"b\\\\c"'],
     ['of all that is visible', '!#$%&()*+,-./:;<=>?@[]^_`{|}~', '"!#$%&()*+,-./:;<=>?@[]^_`{|}~"'],
-  ])('a key %s, which is the same bare and quoted', async (_, bare, quoted) => {
+  ])('a key %s, the same bare and quoted', async (_, bare, quoted) => {
     const first = await post(app, accountId, deposit('1'), { 'idempotency-key': bare });
     expect(first.status).toBe(201);
     const again = await post(app, accountId, deposit('1'), { 'idempotency-key': quoted });
@@ -592,7 +592,7 @@ describe('X-Request-Id', () => {
   const get = (path: string, id: string) => app.http.get(path).set('x-request-id', id);
 
   it.each(['abc', '8e03978e-40d5-43dd-bc93-6894a57f9324', 'a.b_c~d:e/f+g=h@i-j', 'x'.repeat(128)])(
-    'comes back as it was sent: %s',
+    'is returned as it was sent: %s',
     async (id) => {
       for (const path of [
         '/health/live',
@@ -633,7 +633,7 @@ describe('X-Request-Id', () => {
     expect(response.headers['x-request-id']).toMatch(UUID);
   });
 
-  it('is another one for each request', async () => {
+  it('differs for each request', async () => {
     const ids = await Promise.all(
       [1, 2, 3, 4].map(async () => (await app.http.get('/health/live')).headers['x-request-id']),
     );
@@ -681,7 +681,7 @@ describe('X-Request-Id', () => {
   });
 });
 
-/** The head of a posting whose body of so many bytes follows. */
+/** The head of a posting with a body of this many bytes. */
 function head(length: number): string {
   return (
     `POST /accounts/${accountId}/transactions HTTP/1.1\r\nHost: bank\r\nConnection: close\r\n` +
@@ -689,7 +689,7 @@ function head(length: number): string {
   );
 }
 
-/** GET of a path as it stands, a character to a byte. */
+/** GET of an unchanged path, one byte per character. */
 function getRaw(path: string): Promise<Answer> {
   return sendRaw(
     app,

@@ -2,7 +2,8 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
 import { deposit, fieldsIn, post } from '../support/requests.js';
 
-// The outbox would tell the instances of each other's writes: here the cache is to be caught with an old balance.
+// Without the outbox, which would tell the instances of each other's writes: the tests need an old balance in the
+// cache.
 const SETTINGS = { outbox: { pollMs: 60_000 }, balanceCache: { ttlMs: 3_600_000 } };
 
 let app: TestApp;
@@ -21,7 +22,7 @@ afterAll(async () => {
 const get = (accountId: number | string, query = '', headers: Record<string, string> = {}) =>
   app.http.get(`/accounts/${accountId}/balance${query}`).set(headers);
 
-/** An account that one instance remembers at version 2 and that the other has taken to version 3. */
+/** Opens an account that one instance has cached at version 2 and the other has changed to version 3. */
 async function openWithOldCopy(): Promise<number> {
   const accountId = await openAccount(app, '350.00');
   expect((await post(other, accountId, deposit('1'))).status).toBe(201);
@@ -29,7 +30,7 @@ async function openWithOldCopy(): Promise<number> {
 }
 
 describe('GET /accounts/{accountId}/balance', () => {
-  it('answers to the letter of the specification', async () => {
+  it('answers exactly as the specification says', async () => {
     const accountId = await openAccount(app, '340.00');
     for (let version = 3; version <= 12; version++) await post(app, accountId, deposit('1'));
     const response = await get(accountId);
@@ -55,14 +56,14 @@ describe('GET /accounts/{accountId}/balance', () => {
     },
   );
 
-  it('knows no account that was never opened', async () => {
+  it('answers 404 for an account that was never opened', async () => {
     const response = await get(999_999);
     expect(response.status).toBe(404);
     expect(response.text).toBe('{"error":"Account not found"}');
     expect(response.headers.etag).toBeUndefined();
   });
 
-  it('is never older than what this service has acknowledged', async () => {
+  it('is never older than what this instance has acknowledged', async () => {
     const accountIds = await Promise.all([1, 2, 3, 4, 5].map(() => openAccount(app)));
     await Promise.all(
       accountIds.map(async (accountId) => {
@@ -110,12 +111,12 @@ describe('If-None-Match', () => {
 });
 
 describe('freshness', () => {
-  it('the cache may answer: it still knows the old balance when another instance has written', async () => {
+  it('the cache may answer with the old balance after another instance has written', async () => {
     const accountId = await openWithOldCopy();
     expect((await get(accountId)).text).toBe('{"balance":350.00,"version":2}');
   });
 
-  it('minVersion gets a copy at least that new, and the cache learns it', async () => {
+  it('minVersion gets a copy at least that new, which the cache stores', async () => {
     const accountId = await openWithOldCopy();
     expect((await get(accountId, '?minVersion=2')).text).toBe('{"balance":350.00,"version":2}');
     const response = await get(accountId, '?minVersion=3');
@@ -124,7 +125,7 @@ describe('freshness', () => {
     expect((await get(accountId)).text).toBe('{"balance":351.00,"version":3}');
   });
 
-  it('a minVersion that the account has not come to is a version mismatch', async () => {
+  it('a minVersion that the account has not reached is a version mismatch', async () => {
     const accountId = await openWithOldCopy();
     for (const minVersion of ['4', '9007199254740993', '9223372036854775807']) {
       const response = await get(accountId, `?minVersion=${minVersion}`);

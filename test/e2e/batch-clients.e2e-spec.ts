@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
-import { verifyBank } from '../../src/cli/verify.js';
+import { verifyBank } from '../../src/admin/verify/verify.js';
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
 import { RawClient } from '../support/raw-client.js';
 import {
@@ -34,7 +34,7 @@ afterAll(async () => {
 
 describe('a batch under the rate limit', () => {
   it('counts each transaction; an atomic one needs room for all of them', async () => {
-    // One more in each 17 minutes: time plays no part.
+    // One more every 17 minutes: time does not matter.
     const limited = await startInstance(app.databaseUrl, {
       RATE_LIMIT_TRANSACTIONS_PER_SECOND: '1',
       RATE_LIMIT_BURST: '1000',
@@ -69,10 +69,10 @@ describe('a batch under the rate limit', () => {
   });
 });
 
-describe('a client of batches that does not behave', () => {
+describe('a misbehaving client of batches', () => {
   const LIMITS = {
     http: { headersTimeoutMs: 500, requestTimeoutMs: 1_000, answerTimeoutMs: 1_000 },
-    // Of the queue a batch has ten in the ledger at a time.
+    // A batch has at most ten transactions in the ledger at a time.
     ledger: { commandTimeoutMs: 4_000, queue: 80, batch: 80 },
   };
   const PLACES = 4;
@@ -87,7 +87,7 @@ describe('a client of batches that does not behave', () => {
   });
   afterAll(() => short.close());
 
-  it('that does not send the rest is told so in its place, and cut', async () => {
+  it('that does not send the rest is told so in the results, and cut', async () => {
     const client = await LineClient.open(short.url);
     client.send(of(accountId, deposit('1')));
     client.raw.send('5\r\n{"acc');
@@ -111,7 +111,7 @@ describe('a client of batches that does not behave', () => {
     expect(client.statuses).toEqual([408]);
   });
 
-  it('that ends its side in the middle gets the results of what had come', async () => {
+  it('that closes its side halfway gets the results of what had arrived', async () => {
     const client = await LineClient.open(short.url);
     client.send(of(accountId, deposit('1')));
     await client.results(1);
@@ -120,22 +120,22 @@ describe('a client of batches that does not behave', () => {
     expect(client.statuses).toEqual([201, 408]);
   });
 
-  it('that reads nothing is cut: its place is free again', async () => {
+  it('that reads nothing is cut, and its permit is free again', async () => {
     const name = 'x'.repeat(15_000);
     for (let place = 0; place < PLACES; place++) {
       const client = await LineClient.open(short.url, '', false);
       for (let n = 0; n < 500; n++) client.send(`{"${name}":1}`);
       client.end();
     }
-    // Until all four have come to their places. (How long they keep them is the system's matter, too: it may have room
-    // for all that they don't read.)
+    // Waits until all four have their permits. (How long they keep them depends on the system too: its buffers may hold
+    // everything that they don't read.)
     await sleep(300);
     await eventually(async () => {
       expect((await postBatch(short, [of(accountId, deposit('1'))])).status).toBe(200);
     }, PATIENCE_MS);
   });
 
-  it('that goes away stops what is not in the ledger yet', async () => {
+  it('that disconnects stops what has not reached the ledger yet', async () => {
     await operator.query(`BEGIN; SELECT FROM bank.accounts WHERE account_id = ${accountId} FOR UPDATE`);
     const before = JSON.parse(await balanceOf(app, accountId)) as { version: number };
     const client = await LineClient.open(short.url);
@@ -145,17 +145,17 @@ describe('a client of batches that does not behave', () => {
     client.raw.destroy();
     await sleep(300);
     await operator.query('COMMIT');
-    // What it had handed over is carried out; a batch of another client is behind it.
+    // What had reached the ledger is carried out; a batch of another client comes after it.
     expect(statusesIn(await postBatch(short, [of(accountId, deposit('1'))]))).toEqual([201]);
     // Time in which most of the others would be posted, too.
     await sleep(1_000);
     const after = JSON.parse(await balanceOf(app, accountId)) as { version: number };
-    // That it has gone, and did not just end its side, shows when the first results are written to it.
+    // Only writing the first results shows that it has disconnected, not just closed its side.
     expect(after.version - before.version).toBeGreaterThanOrEqual(1 + 10);
     expect(after.version - before.version).toBeLessThan(100);
   });
 
-  it('and takes all places that one may have makes its next one wait, which is refused in time, or served once there is one', async () => {
+  it('that uses up its permits has to wait with its next batch, which is served once one is free or rejected in time', async () => {
     const slow = await Promise.all(Array.from({ length: PLACES_OF_ONE }, () => LineClient.open(app.url)));
     for (const client of slow) client.send(of(accountId, deposit('1')));
     await Promise.all(slow.map((client) => client.results(1)));

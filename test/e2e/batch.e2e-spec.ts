@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
-import { verifyBank } from '../../src/cli/verify.js';
+import { verifyBank } from '../../src/admin/verify/verify.js';
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
 import { createEmptyTestDatabase } from '../support/postgres.js';
 import type { Answer } from '../../tools/fuzz/contract.js';
@@ -37,7 +37,7 @@ afterAll(async () => {
 });
 
 describe('POST /transactions/batch', () => {
-  it('answers each transaction as the single call does, in order', async () => {
+  it('answers each transaction like the single call, in order', async () => {
     const [a, b] = [await openAccount(app, '100.00'), await openAccount(app, '50.00')];
     const response = await postBatch(app, [
       of(a, deposit('1.50')),
@@ -70,7 +70,7 @@ describe('POST /transactions/batch', () => {
     expect(await balanceOf(app, accountId)).toBe('{"balance":0.01,"version":3002}');
   });
 
-  it('applies a key once: within a batch, over batches, and beside the single call', async () => {
+  it('applies a key once within a batch, over batches, and together with the single call', async () => {
     const accountId = await openAccount(app, '100.00');
     const single = await post(app, accountId, deposit('1'), { 'idempotency-key': 'single' });
     const items = [
@@ -110,7 +110,7 @@ describe('POST /transactions/batch', () => {
     '{"amount":1,"type":"Deposit","__proto__":1}',
     '{"amount":1,"amount":1,"type":"Deposit"}',
     '{"amount":null,"type":"Deposit"}',
-  ])('refuses %s alone, with the words of the single call', async (bad) => {
+  ])('rejects only %s, with the error of the single call', async (bad) => {
     const accountId = await openAccount(app, '1.00');
     const alone = await post(app, accountId, bad);
     const good = `{"accountId":${accountId},"amount":1,"type":"Deposit"}`;
@@ -142,7 +142,7 @@ describe('POST /transactions/batch', () => {
     ['something else', '{"amount":1,"type":"Deposit"}', 400, '"field":"amount"'],
     ['too many items', `[${'1,'.repeat(MAX_ITEMS)}1]`, 413, 'Body too large'],
     ['too many bytes', `[${' '.repeat(9 * 1024 * 1024)}]`, 413, 'Body too large'],
-  ])('refuses as a whole what is %s', async (_, body, status, words) => {
+  ])('rejects as a whole a body that is %s', async (_, body, status, words) => {
     const response = await postBatch(app, body);
     expect(response.status).toBe(status);
     expect(response.text).toContain(words);
@@ -151,7 +151,7 @@ describe('POST /transactions/batch', () => {
   it.each([
     ['idempotency-key', 'k'],
     ['if-match', '"2"'],
-  ])('refuses the header %s, which is for one transaction', async (name, value) => {
+  ])('rejects the header %s, which is for single transactions', async (name, value) => {
     const response = await app.http
       .post('/transactions/batch')
       .set(name, value)
@@ -160,7 +160,7 @@ describe('POST /transactions/batch', () => {
     expect(response.text.toLowerCase()).toContain(`"field":"${name}"`);
   });
 
-  it('is not where NDJSON of the single call is taken', async () => {
+  it('is the only call that accepts NDJSON: a single posting answers 415', async () => {
     const response = await app.http
       .post(`/accounts/1/transactions`)
       .set('content-type', NDJSON_TYPE)
@@ -171,8 +171,8 @@ describe('POST /transactions/batch', () => {
 
 afterEach(closeLineClients);
 
-describe('a batch on lines', () => {
-  it('is answered on lines', async () => {
+describe('a batch in lines', () => {
+  it('is answered in lines', async () => {
     const accountId = await openAccount(app, '10.00');
     const items = [of(accountId, deposit('1')), of(accountId, withdrawal('99')), of(accountId, deposit('2'))];
     const response = await postBatch(app, `\n${items.map((item) => JSON.stringify(item)).join('\r\n\n')}`, {
@@ -184,7 +184,7 @@ describe('a batch on lines', () => {
     expect(linesIn(response).map(({ status }) => status)).toEqual([201, 422, 201]);
   });
 
-  it('is answered while the rest still comes', async () => {
+  it('is answered while the rest is still arriving', async () => {
     const accountId = await openAccount(app, '10.00');
     const client = await LineClient.open(app.url);
     client.send(of(accountId, deposit('1')));
@@ -212,7 +212,7 @@ describe('a batch on lines', () => {
     await sleep(100);
     client.send(of(free, withdrawal('1')));
     await sleep(200);
-    // It is on its way to the ledger: from here on the client can't be told that nothing was applied.
+    // It has reached the ledger: from now on the client can't be told that nothing was applied.
     expect(client.hasHead).toBe(true);
     expect(client.statuses).toEqual([]);
     await operator.query('COMMIT');
@@ -220,13 +220,13 @@ describe('a batch on lines', () => {
     client.end();
   });
 
-  it('of nothing is a 400', async () => {
+  it('without any line is a 400', async () => {
     const response = await postBatch(app, '\n \n', { type: NDJSON_TYPE });
     expect(response.status).toBe(400);
     expect(response.text).toContain('at least one');
   });
 
-  it('refuses a line over 16 KiB alone, and ends with 413 where there are too many', async () => {
+  it('rejects only the line over 16 KiB, and ends with 413 after too many lines', async () => {
     const accountId = await openAccount(app);
     const good = JSON.stringify(of(accountId, deposit('0.01')));
     const long = await postBatch(app, [good, good.padEnd(16_385), good].join('\n'), { type: NDJSON_TYPE });
@@ -236,7 +236,7 @@ describe('a batch on lines', () => {
     const statuses = await client.results(MAX_ITEMS + 1);
     expect(statuses).toHaveLength(MAX_ITEMS + 1);
     expect([...new Set(statuses.slice(0, -1)), statuses.at(-1)]).toEqual([400, 413]);
-    // The answer has ended though the request has not.
+    // The answer has ended although the request has not.
     await eventually(() => {
       expect(client.raw.received).toMatch(/\r\n0\r\n\r\n$/);
       return Promise.resolve();
@@ -302,7 +302,7 @@ describe('an atomic batch', () => {
     ['a malformed transaction', (id: number) => of(id, deposit('0')), 400, 'Invalid request'],
     ['a key that is there twice', (id: number) => of(id, deposit('1'), 'twice'), 400, 'Invalid request'],
     ['too long a transaction', (id: number) => of(id, { note: 'x'.repeat(17_000) }), 413, 'Body too large'],
-  ])('is stopped as a whole by %s', async (_, bad, status, error) => {
+  ])('is rejected as a whole because of %s', async (_, bad, status, error) => {
     const accountId = await openAccount(app, '99.00');
     const response = await atomically([
       of(accountId, deposit('1'), 'twice'),
@@ -315,7 +315,7 @@ describe('an atomic batch', () => {
     expect(await balanceOf(app, accountId)).toBe('{"balance":99.00,"version":2}');
   });
 
-  it('sent again is a duplicate of each of its transactions', async () => {
+  it('is, when it is repeated, a duplicate of each of its transactions', async () => {
     const [a, b] = [await openAccount(app, '10.00'), await openAccount(app, '10.00')];
     const items = [of(a, withdrawal('1'), 'k'), of(b, deposit('1'), 'k')];
     expect((await atomically(items)).status).toBe(200);
@@ -329,7 +329,7 @@ describe('an atomic batch', () => {
     expect(await balanceOf(app, b)).toBe('{"balance":11.00,"version":3}');
   });
 
-  it('is what the query asks for, or the body, but not both', async () => {
+  it('is requested by the query or the body, but not both', async () => {
     const accountId = await openAccount(app, '1.00');
     const items = [of(accountId, deposit('1')), of(accountId, withdrawal('99'))];
     expect((await postBatch(app, items, { query: '?atomic=true' })).status).toBe(422);
@@ -341,7 +341,7 @@ describe('an atomic batch', () => {
     expect((await postBatch(app, items, { query: '?Atomic=true' })).status).toBe(400);
   });
 
-  it('of the most transactions, of thousands of accounts, is applied', async () => {
+  it('with the most transactions, over thousands of accounts, is applied', async () => {
     const count = 2_000;
     const { rows } = await operator.query<{ account_id: string }>(
       'INSERT INTO bank.accounts (balance, version) SELECT 0, 1 FROM generate_series(1, $1) RETURNING account_id',
@@ -355,7 +355,7 @@ describe('an atomic batch', () => {
     expect(new Set(statusesIn(response))).toEqual(new Set([201]));
   });
 
-  it('of accounts of two shards is refused, and names those of the second', async () => {
+  it('over accounts of two shards is rejected, naming those of the second', async () => {
     const database = await createEmptyTestDatabase('batch-shards');
     const shards = [0, 1].map((index) => ({ url: database.url, schema: `bank_${index}` }));
     const sharded = await startInstance(shards);
@@ -384,7 +384,7 @@ describe('an atomic batch', () => {
     }
   });
 
-  it('beside batches that are not, and single postings, leaves books that balance', async () => {
+  it('leaves clean books beside other batches and single postings', async () => {
     const accounts = await Promise.all(Array.from({ length: 5 }, () => openAccount(app, '5.00')));
     const pick = (n: number) => accounts[n % accounts.length] ?? 0;
     const posting = (n: number) => of(pick(n), n % 3 ? deposit('1') : withdrawal('2'));

@@ -6,7 +6,7 @@ import { eventually, JSON_TYPE } from '../support/requests.js';
 
 export const NDJSON_TYPE = 'application/x-ndjson';
 
-/** Of a machine that is busy. */
+/** Enough on a busy machine. */
 export const PATIENCE_MS = 15_000;
 
 export interface Result {
@@ -14,7 +14,7 @@ export interface Result {
   readonly body: { readonly newVersion?: string; readonly error?: string; readonly transactionId?: string };
 }
 
-/** Posts a batch; a text is sent as it stands. */
+/** Posts a batch; a text is sent unchanged. */
 export async function postBatch(
   app: TestApp,
   items: string | readonly object[],
@@ -51,7 +51,7 @@ export const of = (accountId: number, posting: object, idempotencyKey?: string) 
   ...(idempotencyKey !== undefined && { idempotencyKey }),
 });
 
-/** A batch on lines, sent bit by bit. */
+/** A batch in lines, sent bit by bit. */
 export class LineClient {
   private constructor(readonly raw: RawClient) {}
 
@@ -89,7 +89,7 @@ export class LineClient {
     return [...this.raw.received.matchAll(/"status":(\d{3})/g)].map(([, status]) => Number(status));
   }
 
-  /** Waits for so many results. */
+  /** Waits for this many results. */
   async results(count: number): Promise<number[]> {
     await eventually(() => {
       expect(this.statuses.length).toBeGreaterThanOrEqual(count);

@@ -57,7 +57,7 @@ describe('npm run chaos', () => {
     180_000,
   );
 
-  it('stops what it has started when it is told to', async () => {
+  it('stops everything it has started when it is interrupted', async () => {
     const child = spawn(process.execPath, [PROGRAM, '--out', out, '--form', 'embedded', '--seed', '6'], {
       env: { PATH: process.env['PATH'], HOME: tmpdir() },
       stdio: ['ignore', 'pipe', 'pipe'],

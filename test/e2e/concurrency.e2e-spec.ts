@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { verifyBank } from '../../src/cli/verify.js';
+import { verifyBank } from '../../src/admin/verify/verify.js';
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
 import { balanceOf, deposit, post, receiptIn, withdrawal } from '../support/requests.js';
 
@@ -23,7 +23,7 @@ const withStatus = <A extends Answer>(answers: readonly A[], status: number) =>
   answers.filter((answer) => answer.status === status);
 
 describe('10 simultaneous withdrawals', () => {
-  it('with one expectedVersion: one is applied, nine learn the version that it left', async () => {
+  it('with one expectedVersion: one is applied, nine learn the version after it', async () => {
     const accountId = await openAccount(app, '1000.00');
     const answers = await simultaneously(10, () =>
       post(app, accountId, { ...withdrawal('100'), expectedversion: 2 }),
@@ -46,7 +46,7 @@ describe('10 simultaneous withdrawals', () => {
     expect(await balanceOf(app, accountId)).toBe('{"balance":900.00,"version":3}');
   });
 
-  it('without a version, on a sufficient balance: all are applied, each to what the one before left', async () => {
+  it('without a version, on a sufficient balance: all are applied, one after the other', async () => {
     const accountId = await openAccount(app, '1000.00');
     const answers = await simultaneously(10, () => post(app, accountId, withdrawal('100')));
     expect(answers.map((answer) => answer.status)).toEqual(new Array(10).fill(201));
@@ -58,7 +58,7 @@ describe('10 simultaneous withdrawals', () => {
     expect(await balanceOf(app, accountId)).toBe('{"balance":0.00,"version":12}');
   });
 
-  it('over the balance: as many are applied as it covers, the rest are refused', async () => {
+  it('over the balance: as many are applied as it covers, the rest are rejected', async () => {
     const accountId = await openAccount(app, '350.00');
     const answers = await simultaneously(10, () => post(app, accountId, withdrawal('100')));
     expect(withStatus(answers, 201)).toHaveLength(3);
@@ -106,13 +106,13 @@ interface Planned {
   readonly type: 'Deposit' | 'Withdraw';
   readonly cents: number;
   readonly key: string | undefined;
-  /** Sent as expectedVersion when there is one: right by luck only. */
+  /** Sent as expectedVersion, if any; right only by luck. */
   readonly version: number | undefined;
 }
 
 interface Done extends Planned, Answer {}
 
-/** A fixed sequence that looks like chance, so that a failure can be run again (mulberry32). */
+/** A fixed pseudorandom sequence, so that a failure can be repeated (mulberry32). */
 function chance(seed: number): (below: number) => number {
   let state = seed;
   return (below) => {
@@ -176,7 +176,7 @@ describe(`${REQUESTS} mixed requests over ${ACCOUNTS} accounts, from two instanc
 
   const ofAccount = (account: number) => done.filter((one) => one.account === account);
 
-  it('answers each with what the contract knows, and meets all of it', () => {
+  it('gives only answers of the contract, and all of them', () => {
     const kinds = done.map(({ status, text }) => `${status} ${/"error":"([^"]*)"/.exec(text)?.[1] ?? ''}`);
     expect([...new Set(kinds)].sort()).toEqual([
       '201 ',
@@ -188,7 +188,7 @@ describe(`${REQUESTS} mixed requests over ${ACCOUNTS} accounts, from two instanc
     expect(done).toHaveLength(REQUESTS);
   });
 
-  it('leaves books that are clean', async () => {
+  it('leaves clean books', async () => {
     const report = await verifyBank([{ url: instances[0]?.databaseUrl ?? '', schema: 'bank' }]);
     expect(report.faults).toEqual([]);
     expect(report.ok).toBe(true);
@@ -196,7 +196,7 @@ describe(`${REQUESTS} mixed requests over ${ACCOUNTS} accounts, from two instanc
     expect(report.transactions).toBe(ACCOUNTS + withStatus(done, 201).length);
   });
 
-  it('has in each account the opening and what was acknowledged, on both instances', async () => {
+  it('leaves in each account the opening deposit and the acknowledged transactions, on both instances', async () => {
     for (const [account, accountId] of accountIds.entries()) {
       let cents = OPENING_CENTS;
       for (const one of withStatus(ofAccount(account), 201))
@@ -217,7 +217,7 @@ describe(`${REQUESTS} mixed requests over ${ACCOUNTS} accounts, from two instanc
     expect(new Set(ids).size).toBe(ids.length);
   });
 
-  it('applies each key once per account, and names that transaction to the others', () => {
+  it('applies each key once per account, and returns that transaction to the others', () => {
     const owners = new Map<string, { id: string; request: string }>();
     const nameOf = (one: Planned) => `${one.account} ${one.key}`;
     const requestOf = (one: Planned) => `${one.type} ${one.cents}`;

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { connect } from 'node:net';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
 
-/** What becomes of an answer when its connection does not behave. */
+/** Answers on misbehaving connections. */
 describe('a connection', () => {
   let app: TestApp;
   let accountId: number;
@@ -41,7 +41,7 @@ describe('a connection', () => {
   it.each([
     ['garbage', 'GARBAGE\r\n\r\n'],
     ['headers that are too large', `GET / HTTP/1.1\r\nHost: bank\r\nX-Large: ${'x'.repeat(20_000)}\r\n\r\n`],
-  ])('answers a posting with its own 201, not with the fault of the %s behind it', async (_, rest) => {
+  ])('answers a posting with its own 201 even if %s follows it', async (_, rest) => {
     const answer = await exchange(posting(`before ${rest.length}`.replace(' ', '-')) + rest, false);
     expect(answer).toMatch(/^HTTP\/1\.1 201 /);
     expect(answer).not.toMatch(/HTTP\/1\.1 4/);

@@ -24,7 +24,7 @@ describe('without CORS_ORIGINS', () => {
 
   afterAll(() => app.close());
 
-  it('no page of another origin may read an answer, nor is one told what it might send', async () => {
+  it('no page of another origin may read an answer or learn what it may send', async () => {
     const answer = await app.http.get('/accounts').set('origin', ORIGIN);
     expect(answer.status).toBe(200);
     expect(allowing(answer.headers)).toEqual([]);
@@ -59,7 +59,7 @@ describe('with CORS_ORIGINS', () => {
     expect(headers.vary).toContain('Origin');
   });
 
-  it('and may read the answer with what is in its headers, be it a success or a refusal', async () => {
+  it('may read the answer and its headers, whether it succeeded or not', async () => {
     const headers = { origin: ORIGIN };
     for (const [answer, status] of [
       [await post(app, accountId, deposit('1'), headers), 201],
@@ -93,12 +93,12 @@ describe('with CORS_ORIGINS', () => {
     }
   });
 
-  it.each(['/metrics', '/health/ready', '/docs'])('%s is for no page of another origin', async (path) => {
+  it.each(['/metrics', '/health/ready', '/docs'])('no page of another origin may read %s', async (path) => {
     expect(allowing((await app.http.get(path).set('origin', ORIGIN)).headers)).toEqual([]);
   });
 
   it.each([{}, { origin: ORIGIN }, { 'access-control-request-method': 'POST' }])(
-    'OPTIONS with no more than %j is a method that is not there',
+    'OPTIONS with only %j is an unknown method',
     async (headers) => {
       const answer = await app.http.options('/accounts').set(headers);
       expect(answer.status).toBe(404);
@@ -106,7 +106,7 @@ describe('with CORS_ORIGINS', () => {
     },
   );
 
-  it('questions beforehand count as requests of their connection, and end as such', async () => {
+  it('preflight requests count as requests of their connection', async () => {
     const client = await RawClient.open(app.url);
     try {
       const lines = Object.entries(PREFLIGHT).map(([name, value]) => `${name}: ${value}\r\n`);
@@ -131,7 +131,7 @@ describe('with CORS_ORIGINS and credentials', () => {
 
   afterAll(() => app.close());
 
-  it('a page learns what it may send without one, and can read that it needs one', async () => {
+  it('a page needs no credential for a preflight, and can read that it needs one for the rest', async () => {
     expect((await app.http.options('/accounts').set(PREFLIGHT)).status).toBe(204);
     const refused = await app.http.get('/accounts').set('origin', ORIGIN);
     expect(refused.status).toBe(401);

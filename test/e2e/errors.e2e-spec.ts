@@ -15,7 +15,7 @@ afterAll(() => app.close());
 const NOBODY = 999_999;
 const withKey = (key: string) => ({ 'idempotency-key': key });
 
-/** What every refusal has in common: JSON, and an id to ask about. A duplicate says where the first one is. */
+/** What all error answers have in common: JSON and a request id. A duplicate has the location of the original. */
 function expectAnswer(response: Response, status: number, body: string, location?: string): void {
   expect(response.status).toBe(status);
   expect(response.text).toBe(body);
@@ -92,7 +92,7 @@ describe('the table of statuses, row by row', () => {
     expectAnswer(response, 415, '{"error":"Content type must be application/json"}');
   });
 
-  it('422 for a withdrawal over the balance, be it by a cent', async () => {
+  it('422 for a withdrawal over the balance, even by one cent', async () => {
     const accountId = await openAccount(app, '100.00');
     for (const amount of ['100.01', '9999999999999999.99']) {
       const response = await post(app, accountId, withdrawal(amount));
@@ -106,7 +106,7 @@ describe('the table of statuses, row by row', () => {
     );
   });
 
-  it('422 for a deposit that would pass the limit, be it by a cent', async () => {
+  it('422 for a deposit over the limit, even by one cent', async () => {
     const accountId = await openAccount(app, '9999999999999999.98');
     const response = await post(app, accountId, deposit('0.02'));
     expectAnswer(response, 422, '{"error":"Balance limit exceeded"}');
@@ -132,7 +132,7 @@ describe('the table of statuses, row by row', () => {
 });
 
 describe('500', () => {
-  it('says nothing of the defect, and nothing is applied', async () => {
+  it('does not reveal the defect, and nothing is applied', async () => {
     const broken = await startApp();
     const client = new Client({ connectionString: broken.databaseUrl });
     try {

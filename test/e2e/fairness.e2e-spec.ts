@@ -6,7 +6,7 @@ import { openAccount, startApp, startInstance, type TestApp } from '../support/a
 import { closeLineClients, LineClient, of } from './batches.js';
 import { deposit, JSON_TYPE } from '../support/requests.js';
 
-/** Users without credentials are told apart by their addresses, of which a trusted proxy tells. */
+/** Users without credentials are distinguished by the addresses that a trusted proxy forwards. */
 const OPEN_BEHIND_A_PROXY = { AUTH: 'off', TRUSTED_PROXIES: '127.0.0.1' };
 const MANY = '192.0.2.1';
 const FEW = '192.0.2.2';
@@ -32,7 +32,7 @@ async function send(instance: TestApp, from: string, path: string, body?: object
   return response.status;
 }
 
-/** Keeps so many requests of a user open until it is told to stop; returns what was answered how often. */
+/** Keeps this many requests of a user open until stopped; returns how often each status was answered. */
 function flood(concurrency: number, request: () => Promise<number>) {
   const statuses = new Map<number, number>();
   let stopped = false;
@@ -40,7 +40,7 @@ function flood(concurrency: number, request: () => Promise<number>) {
     while (!stopped) {
       const status = await request();
       statuses.set(status, (statuses.get(status) ?? 0) + 1);
-      // The processor is to be left to the service.
+      // Leaves the processor to the service.
       if (status === 503) await sleep(100);
     }
   };
@@ -67,7 +67,7 @@ async function inTurn(count: number, request: () => Promise<number>) {
 }
 
 describe('a bounded resource', () => {
-  it('has a place for a batch of another user while one sends slow batches', async () => {
+  it('has a permit for a batch of another user while one sends slow batches', async () => {
     const slow = await Promise.all(
       Array.from({ length: 4 }, () => LineClient.open(app.url, '', true, { 'X-Forwarded-For': MANY })),
     );
@@ -77,12 +77,12 @@ describe('a bounded resource', () => {
       send(app, FEW, '/transactions/batch', [of(accountId, deposit('1'))]),
     );
     expect(statuses).toEqual([200, 200, 200]);
-    // It did not have to wait for the time of another to be over, which is 2.5 s.
+    // It did not have to wait until another's time was up, which takes 2.5 s.
     expect(medianMs).toBeLessThan(1_000);
     expect(slow.map(({ statuses: each }) => each.length)).toEqual([1, 1, 0, 0]);
   });
 
-  it('accepts the few postings of one user while another sends far more than can be done', async () => {
+  it('accepts the few postings of one user while another sends far more than the service can process', async () => {
     const small = await startInstance(app.databaseUrl, OPEN_BEHIND_A_PROXY, {
       ledger: { maxInFlight: 4, queue: 40, batch: 40 },
     });
@@ -107,7 +107,7 @@ describe('a bounded resource', () => {
     const small = await startInstance(app.databaseUrl, { ...OPEN_BEHIND_A_PROXY, DATABASE_READ_POOL: '2' });
     try {
       let listed = 0;
-      // Each examines all of it, and finds nothing.
+      // Each examines the whole history and finds nothing.
       const listings = Array.from({ length: 300 }, () =>
         send(small, MANY, `/accounts/${long}/transactions?type=Withdraw`).finally(() => (listed += 1)),
       );

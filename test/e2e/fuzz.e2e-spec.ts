@@ -7,11 +7,11 @@ import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.
 const REQUESTS = 2_000;
 const SEED = 4;
 
-describe('requests made up from openapi.json', () => {
+describe('requests generated from openapi.json', () => {
   let database: TestDatabase | undefined;
   afterEach(() => database?.drop());
 
-  it(`${REQUESTS} of them: every answer is one that the document allows, and the books are clean`, async () => {
+  it(`get only answers that the document allows, and leave clean books (${REQUESTS} of them)`, async () => {
     database = await createEmptyTestDatabase('fuzz');
     const { attack, failures } = await fuzz({ databaseUrl: database.url, requests: REQUESTS, seed: SEED });
     expect(failures).toEqual([]);
@@ -19,7 +19,7 @@ describe('requests made up from openapi.json', () => {
     expect(attack.books.accepted).toBeGreaterThan(REQUESTS / 10);
     expect(attack.reachedLedger).toBeGreaterThan(REQUESTS / 4);
     expect(attack.byStatus.get(400)).toBeGreaterThan(REQUESTS / 10);
-    // Each operation was called, and so was what is none.
+    // Each operation was called, and so were paths that are not operations.
     for (const { operation } of new OpenApiContract().routes) {
       expect(attack.byOperation.get(operation.operationId)).toBeGreaterThan(10);
     }

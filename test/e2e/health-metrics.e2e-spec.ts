@@ -33,7 +33,7 @@ describe('health', () => {
     expect(response.headers['cache-control']).toContain('no-store');
   });
 
-  it('is live but not ready while its database does not answer, and ready again after', async () => {
+  it('is live but not ready while its database does not answer, and ready again afterwards', async () => {
     const client = new Client({ connectionString: app.databaseUrl });
     await client.connect();
     try {
@@ -55,7 +55,7 @@ describe('health', () => {
     }
   });
 
-  it('is live but not ready while it stops, and still serves', async () => {
+  it('is live but not ready while it is stopping, and still serves requests', async () => {
     const stopping = await startApp();
     try {
       const accountId = await openAccount(stopping);
@@ -75,7 +75,7 @@ describe('health', () => {
 describe('GET /metrics', () => {
   let app: TestApp;
 
-  /** On a service of its own: its counters know nothing but this. */
+  /** A separate service, whose counters contain nothing else. */
   beforeAll(async () => {
     app = await startApp();
     const accountId = await openAccount(app, '100.00');
@@ -116,7 +116,7 @@ describe('GET /metrics', () => {
     `bank_database_pool_connections{shard="0",pool="${pool}",state="${state}"}`;
   const POSTING = '/accounts/:accountId/transactions';
 
-  it('is in the form that Prometheus reads', async () => {
+  it('is in the format of Prometheus', async () => {
     const response = await app.http.get('/metrics');
     expect(response.status).toBe(200);
     expect(response.headers['content-type']).toMatch(/^text\/plain; version=0\.0\.4; charset=utf-8$/);
@@ -144,13 +144,13 @@ describe('GET /metrics', () => {
     });
   });
 
-  it('keeps what clients send out of its labels', async () => {
+  it('never uses input of clients as labels', async () => {
     const samples = await scrape();
     expect(samples.get(requests('GET', 'unknown', 404))).toBe(1);
     expect([...samples.keys()].join('\n')).not.toMatch(/secret-of-somebody|4711|999999/);
   });
 
-  it('counts refusals by code', async () => {
+  it('counts rejections by code', async () => {
     const samples = await scrape();
     expect(samples.get(refusals('DUPLICATE_TRANSACTION'))).toBe(1);
     expect(samples.get(refusals('IDEMPOTENCY_KEY_REUSED'))).toBe(1);
@@ -162,9 +162,9 @@ describe('GET /metrics', () => {
     expect(samples.get(refusals('OVERLOADED')) ?? 0).toBe(0);
   });
 
-  it('shows batches: their number, their size, how long they took', async () => {
+  it('shows the number, size and duration of batches', async () => {
     const samples = await scrape();
-    // The postings came one after the other, so each was a batch of its own; eight of them were refused.
+    // The postings were sent one after the other, so each was a batch of its own; eight were rejected.
     expect(samples.get('bank_ledger_batch_transactions_count{shard="0"}')).toBe(12);
     expect(samples.get('bank_ledger_batch_transactions_sum{shard="0"}')).toBe(4);
     expect(samples.get('bank_ledger_transactions_total{shard="0"}')).toBe(4);
@@ -215,7 +215,7 @@ describe('GET /metrics', () => {
     });
   });
 
-  it("shows the process's own", async () => {
+  it("shows the process's own metrics", async () => {
     const samples = await scrape();
     expect(samples.get('process_resident_memory_bytes')).toBeGreaterThan(0);
     expect(samples.has('nodejs_eventloop_lag_seconds')).toBe(true);

@@ -18,7 +18,7 @@ import { bearer, makeKey } from '../support/credentials.js';
 import { AUDIENCE, OidcProvider, type Algorithm } from '../support/oidc-provider.js';
 import { waitUntil } from '../support/service.js';
 
-/** After this the provider may be asked for its keys anew. */
+/** After this time the keys may be requested from the provider again. */
 const AGAIN_MS = 5_100;
 const HOUR_MS = 3_600_000;
 
@@ -55,14 +55,11 @@ const claims = (): JWTPayload => ({
 });
 
 describe('a token of the identity provider', () => {
-  it.each<Algorithm>(['RS256', 'ES256', 'EdDSA'])(
-    'that is signed by %s lets its subject in',
-    async (algorithm) => {
-      expect(await status(await provider.token(READ, { algorithm }))).toBe(200);
-    },
-  );
+  it.each<Algorithm>(['RS256', 'ES256', 'EdDSA'])('that is signed by %s is accepted', async (algorithm) => {
+    expect(await status(await provider.token(READ, { algorithm }))).toBe(200);
+  });
 
-  it('allows what its scopes say, and no more', async () => {
+  it('allows exactly what its scopes say', async () => {
     const token = await provider.token(READ);
     const refused = await app.http.post('/accounts').set(bearer(token)).send({});
     expect(refused.status).toBe(403);
@@ -75,7 +72,7 @@ describe('a token of the identity provider', () => {
     expect(await status(await provider.sign({ scope: { [READ]: true } }))).toBe(403);
   });
 
-  it('shows its subject the accounts of that owner alone; an admin, all', async () => {
+  it('shows its subject only the accounts of that owner, and an admin all', async () => {
     const scope = 'accounts:read accounts:write';
     const [alice, bob] = await Promise.all(['alice', 'bob'].map((sub) => provider.sign({ sub, scope })));
     const opened = await app.http
@@ -91,7 +88,7 @@ describe('a token of the identity provider', () => {
     expect((await get(admin, '/metrics')).status).toBe(200);
   });
 
-  it('is verified once, and then known until it expires', async () => {
+  it('is verified once and then remembered until it expires', async () => {
     const exp = nowS() + 2;
     const token = await provider.sign({ scope: READ, exp });
     const strict = await startInstance(app.databaseUrl, provider.settings, { jwt: { clockToleranceS: 0 } });
@@ -107,7 +104,7 @@ describe('a token of the identity provider', () => {
     }
   });
 
-  it('may be off by the tolerance of the clock', async () => {
+  it('may be off by the clock tolerance', async () => {
     expect(await status(await provider.sign({ scope: READ, exp: nowS() - 3 }))).toBe(200);
     expect(await status(await provider.sign({ scope: READ, exp: nowS() - 7 }))).toBe(401);
     expect(await status(await provider.sign({ scope: READ, nbf: nowS() + 3 }))).toBe(200);
@@ -219,7 +216,7 @@ describe('no credential', () => {
     expect(response.text).toBe('{"error":"Unauthorized"}');
   });
 
-  it('is a token that says itself where its key is, and nobody asks there', async () => {
+  it('is a token that says where its key is, and the service does not ask there', async () => {
     let asked = 0;
     const stranger = createServer((_request, response) => {
       asked += 1;
@@ -235,7 +232,7 @@ describe('no credential', () => {
     stranger.close();
   });
 
-  it('that is made up costs the provider next to nothing', async () => {
+  it('that is forged causes the provider next to no work', async () => {
     const asked = provider.keysAsked;
     const { privateKey } = await generateKeyPair('ES256');
     for (let n = 0; n < 50; n++) {
@@ -246,7 +243,7 @@ describe('no credential', () => {
 });
 
 describe('the keys of the identity provider', () => {
-  it('may be rotated; a token of one that is gone is good only if it was verified just before', async () => {
+  it('may be rotated; a token of a removed key is valid only if it was verified just before', async () => {
     const [seen, unseen] = await Promise.all([provider.token(READ), provider.token(READ)]);
     expect(await status(seen)).toBe(200);
     await provider.rotate();
@@ -257,7 +254,7 @@ describe('the keys of the identity provider', () => {
     expect(await status(seen)).toBe(200);
   });
 
-  it('are not asked for again and again where they can not be had, and are had again', async () => {
+  it('are not requested over and over while the provider fails, and are fetched again afterwards', async () => {
     const troubled = await OidcProvider.start();
     troubled.keysAnswer = 'refused';
     const service = await startInstance(app.databaseUrl, troubled.settings);
@@ -275,13 +272,13 @@ describe('the keys of the identity provider', () => {
     }
   });
 
-  it('make one request wait, not each, when the provider hangs', async () => {
+  it('make one request wait, not all, when the provider hangs', async () => {
     const troubled = await OidcProvider.start();
     const service = await startInstance(app.databaseUrl, troubled.settings);
     try {
       expect(await status(await troubled.token(READ), service)).toBe(200);
       const strange = await troubled.sign({ scope: READ }, { kid: 'of tomorrow' });
-      // Only then are they asked for anew.
+      // Only then are they requested again.
       pass(AGAIN_MS);
       troubled.keysAnswer = 'never';
       expect(await status(strange, service)).toBe(503);
@@ -295,7 +292,7 @@ describe('the keys of the identity provider', () => {
     }
   }, 30_000);
 
-  it('are kept while it can not be reached; of a new one nothing can be said, which is no 401', async () => {
+  it('are kept while it can not be reached; a token with a new key can’t be checked, which is not a 401', async () => {
     const lonely = await OidcProvider.start();
     const service = await startInstance(app.databaseUrl, lonely.settings);
     try {
@@ -318,7 +315,7 @@ describe('the keys of the identity provider', () => {
     }
   });
 
-  it('that were never had make no token wrong', async () => {
+  it('that were never fetched do not make a token invalid', async () => {
     const lonely = await OidcProvider.start();
     const token = await lonely.token(READ);
     const { settings } = lonely;

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
-import { revokeKey } from '../../src/cli/keys.js';
+import { revokeKey } from '../../src/admin/keys.js';
 import { SCOPES } from '../../src/access/principal.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
@@ -88,7 +88,7 @@ function startLoad(credential = key, clients = 8) {
 }
 
 describe('while the database with the keys hangs', () => {
-  it('the other shard serves known keys as fast as before; unknown ones get 503', async () => {
+  it('the other shard serves known keys as fast as before, and unknown ones get 503', async () => {
     const [revoked, fresh] = [await wallet.key(), await wallet.key()];
     expect((await send(`/accounts/${accountId}`, revoked)).status).toBe(200);
     await revokeKey(shards, await idOf(revoked));

@@ -32,7 +32,7 @@ describe('MANAGEMENT_PORT', () => {
     return { status: response.status, text: await response.text(), headers: response.headers };
   }
 
-  it('alone has the metrics', async () => {
+  it('is the only port with the metrics', async () => {
     expect(await get(`${app.url}/metrics`)).toMatchObject({ status: 404, text: NOT_FOUND });
     const metrics = await get(`${management}/metrics`);
     expect(metrics.status).toBe(200);
@@ -40,7 +40,7 @@ describe('MANAGEMENT_PORT', () => {
     expect(metrics.headers.get('x-content-type-options')).toBe('nosniff');
   });
 
-  it('alone says which part of the service is down; whether it serves, both do', async () => {
+  it('is the only port that says which part of the service is down; both say whether it serves', async () => {
     const client = new Client({ connectionString: database.url });
     await client.connect();
     try {
@@ -88,7 +88,7 @@ describe('MANAGEMENT_PORT', () => {
     expect(client.received.endsWith(NOT_FOUND)).toBe(true);
   });
 
-  it('has as many connections as it needs, of its own: the service is served beside them, and it beside the service', async () => {
+  it('has its own limit of connections, independent of the other port', async () => {
     const idle: RawClient[] = [];
     const open = async (url: string, count: number) => {
       for (let index = 0; index < count; index++) idle.push(await RawClient.open(url));
@@ -108,7 +108,7 @@ describe('MANAGEMENT_PORT', () => {
     }
   });
 
-  it('answers what is no HTTP, and one request of a connection', async () => {
+  it('answers invalid HTTP, and one request per connection', async () => {
     const nonsense = await RawClient.open(management);
     nonsense.send('nonsense\r\n\r\n');
     await nonsense.closed;
@@ -119,7 +119,7 @@ describe('MANAGEMENT_PORT', () => {
     expect(many.statuses).toEqual([200]);
   });
 
-  it('asks for no credential where the rest of the service does, and opens nothing else by that', async () => {
+  it('requires no credential when the rest of the service does, and serves nothing else without one', async () => {
     const port = await freePort();
     const own = await startInstance(database.url, { MANAGEMENT_PORT: String(port), AUTH: 'on' });
     try {
@@ -144,7 +144,7 @@ describe('MANAGEMENT_PORT', () => {
     await expect(fetch(`http://127.0.0.1:${port}/health/live`)).rejects.toThrow('fetch failed');
   });
 
-  it('that is taken stops the start, before a database is made, and is named', async () => {
+  it('that is in use makes the start fail with its name, before a database is created', async () => {
     const service = await spawnService({
       environment: { DATA_DIR: '/nonexistent', MANAGEMENT_PORT: new URL(management).port },
     });

@@ -53,7 +53,7 @@ describe('openapi.json', () => {
   });
   afterAll(() => app.close());
 
-  it('is what the service serves', async () => {
+  it('is the document that the service serves', async () => {
     const served = await app.http
       .get('/openapi.json')
       .expect(200)
@@ -66,7 +66,7 @@ describe('openapi.json', () => {
     expect(contract.document.info.version).toBe((JSON.parse(text) as { version: string }).version);
   });
 
-  it('describes every route of the application, and no other', async () => {
+  it('describes exactly the routes of the application', async () => {
     const routes = await routesOf(app.databaseUrl);
     const documented = Object.entries(contract.document.paths).flatMap(([path, operations]) =>
       Object.keys(operations).map((method) => `${method.toUpperCase()} ${path}`),
@@ -84,7 +84,7 @@ describe('openapi.json', () => {
     );
 
     it.each(examples)(
-      'the service takes the example $name of $operationId',
+      'the service accepts the example $name of $operationId',
       async ({ operationId, body }) => {
         expect(contract.requestProblems(operationId, body)).toEqual([]);
         if (operationId === 'openAccount') {
@@ -110,7 +110,7 @@ describe('openapi.json', () => {
     it.each([
       [{ 'moneyWithdraw/Deposit': '9999999999.99', typeOfTransaction: 'Credit' }],
       [{ amount: 0.07, type: 'Debit' }],
-    ])('document and service both take %j', async (body) => {
+    ])('document and service both accept %j', async (body) => {
       expect(contract.requestProblems('postTransaction', body)).toEqual([]);
       await post(accountId, body).expect(201);
     });
@@ -129,7 +129,7 @@ describe('openapi.json', () => {
       [{ 'moneyWithdraw/Deposit': 49, typeOfTransaction: 'Deposit', expectedversion: null }],
       [{ 'moneyWithdraw/Deposit': 49, typeOfTransaction: 'Deposit', note: 'gift' }],
       [{ 'moneyWithdraw/Deposit': 49, amount: 49, typeOfTransaction: 'Deposit' }],
-    ])('document and service both refuse %j', async (body) => {
+    ])('document and service both reject %j', async (body) => {
       expect(contract.requestProblems('postTransaction', body)).not.toEqual([]);
       expectDocumented('postTransaction', 400, await post(accountId, body));
     });
@@ -140,7 +140,7 @@ describe('openapi.json', () => {
       [{ owner: '' }],
       [{ owner: 7 }],
       [{ balance: 5 }],
-    ])('document and service both refuse to open %j', async (body) => {
+    ])('document and service both reject the opening %j', async (body) => {
       expect(contract.requestProblems('openAccount', body)).not.toEqual([]);
       expectDocumented('openAccount', 400, await app.http.post('/accounts').send(body));
     });
@@ -256,7 +256,7 @@ describe('openapi.json', () => {
       [400, 'GET /health/live HTTP/1.1\r\n'],
       [417, 'GET /health/live HTTP/1.1\r\nHost: bank\r\nExpect: wonders\r\n'],
       [431, `GET /health/live HTTP/1.1\r\nHost: bank\r\nX-Long: ${'x'.repeat(20_000)}\r\n`],
-    ])('to what is no request to an operation: %i', async (status, head) => {
+    ])('to a request that is not for any operation: %i', async (status, head) => {
       const answer = await sendRaw(app, `${head}Connection: close\r\n\r\n`);
       expect({ status: answer.status, problems: contract.generalAnswerProblems(answer) }).toEqual({
         status,
@@ -315,7 +315,7 @@ describe('openapi.json', () => {
       }
     });
 
-    it('to who has no credential, or one for something else', async () => {
+    it('to a sender without a credential, or with insufficient scopes', async () => {
       const guarded = await startInstance(app.databaseUrl, { AUTH: 'on' });
       try {
         for (const { method, path, operation } of contract.routes) {
@@ -336,7 +336,7 @@ describe('openapi.json', () => {
       }
     });
 
-    it('were all seen, but for those of an overload and of a defect', () => {
+    it('were all seen, except those of an overload and of a defect', () => {
       const documented = [...contract.operations.values()].flatMap(({ operationId, responses }) =>
         Object.keys(responses).map((status) => `${operationId} ${status}`),
       );

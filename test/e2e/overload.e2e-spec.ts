@@ -2,14 +2,14 @@ import { describe, expect, it, jest } from '@jest/globals';
 import { Client } from 'pg';
 import { robustBounds } from '../../tools/bench/overload/report.js';
 import { runOverload } from '../../tools/bench/overload/run.js';
-import { seedShard } from '../../src/cli/seed.js';
+import { seedShard } from '../../src/admin/seed.js';
 import { openAccount, startApp } from '../support/app.js';
 import { createTestDatabase } from '../support/postgres.js';
 import { startService, stopService } from '../support/service.js';
 import { RawClient } from '../support/raw-client.js';
 import { deposit, eventually, post, rawPost } from '../support/requests.js';
 
-// Much of it is load, on a machine that may have others to serve.
+// Much of this is load, on a machine that may be busy with other work.
 jest.setTimeout(120_000);
 
 const ACCOUNTS = 1_000;
@@ -24,14 +24,14 @@ const TINY = {
   },
 };
 
-describe('more postings than may be at work', () => {
-  it('wait, and beyond those that may wait get 503 at once, but a body that is no JSON gets its 400', async () => {
+describe('more postings than may be in flight', () => {
+  it('wait or, when the queue is full, get 503 at once, but a body that is not JSON gets its 400', async () => {
     const app = await startApp({}, TINY);
     const client = new Client({ connectionString: app.databaseUrl });
     try {
       const accountId = await openAccount(app, '10.00');
       await client.connect();
-      // No row's lock, which would be waited for in a lane: the whole batch waits.
+      // Not a row's lock, for which a lock waiter would wait: the whole batch waits.
       await client.query('BEGIN; LOCK TABLE bank.accounts IN ACCESS EXCLUSIVE MODE');
       const waiting = Array.from({ length: 4 }, () => post(app, accountId, deposit('1')));
       const answers = Promise.all(waiting.map(async (answer) => (await answer).status));
@@ -52,7 +52,7 @@ describe('more postings than may be at work', () => {
     }
   });
 
-  it('give their places back when their clients are gone', async () => {
+  it('give their permits back when their clients are gone', async () => {
     const app = await startApp({}, TINY);
     const client = new Client({ connectionString: app.databaseUrl });
     const clients: RawClient[] = [];
@@ -87,13 +87,13 @@ describe('more postings than may be at work', () => {
 });
 
 describe('many times the load that the service can take', () => {
-  it('leaves it truthful, bounded and able to recover', async () => {
+  it('leaves its answers true, its resources bounded, and lets it recover', async () => {
     const database = await createTestDatabase('overload');
     const shard = { url: database.url, schema: 'bank' };
     await seedShard(shard, ACCOUNTS, 100_000n);
-    // So few places that more than a few hundred connections overload it on any machine.
+    // So few permits that a few hundred connections overload it on any machine.
     const limits = { LEDGER_MAX_IN_FLIGHT: '20' };
-    // A machine that is busy with others must not be taken for a database that fails.
+    // A busy machine must not look like a failing database.
     const patience = { DATABASE_CONNECT_TIMEOUT_MS: '30000', LEDGER_TRANSACTION_TIMEOUT_MS: '30000' };
     const service = await startService({
       environment: { DATABASE_URL: database.url, AUTH: 'off', ...limits, ...patience },
@@ -109,7 +109,7 @@ describe('many times the load that the service can take', () => {
         capacitySeconds: 2,
         calmSeconds: 4,
         overloadSeconds: 5,
-        // The capacity may be measured while the machine has no time for it.
+        // The machine may have been busy while the capacity was measured.
         factor: 10,
       });
       const ranSeconds = (performance.now() - startedMs) / 1000;
@@ -120,7 +120,7 @@ describe('many times the load that the service can take', () => {
         ({ accepted, overloaded, unsent }) => accepted.length > 0 && overloaded + unsent === 0,
       );
       expect(recovered).toBe(true);
-      // What is refused in thousands does not flood the log.
+      // Thousands of rejections do not flood the log.
       const lines = service.output().match(/"status":503/g) ?? [];
       expect(lines.length).toBeLessThanOrEqual(10 * (ranSeconds + 1));
       expect(service.output()).toContain('more lines were left out: request, 503');

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
-import { archiveBank } from '../../src/cli/archive.js';
+import { archiveBank } from '../../src/admin/archive.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { startInstance, type TestApp } from '../support/app.js';
@@ -15,7 +15,7 @@ import { Wallet, WalletWithTokens } from '../support/wallet.js';
 import { pass } from '../support/clock.js';
 import { deposit, fieldsIn, JSON_TYPE, receiptIn, withdrawal } from '../support/requests.js';
 
-/** Two shards, so that one batch asks both. */
+/** Two shards, so that one batch uses both. */
 let shards: ShardAddress[];
 let database: TestDatabase;
 let app: TestApp;
@@ -75,7 +75,7 @@ const batch = (items: string, query = '', type = JSON_TYPE): Probe => ({
   body: items,
 });
 
-/** The answer, byte by byte, but for what differs in any two answers. */
+/** The answer, byte by byte, except what differs between any two answers. */
 async function answerTo(probe: Probe, id: number, owner: string | undefined, from = app): Promise<string> {
   const fill = (text: string) => text.replaceAll('{id}', String(id));
   const body = fill(probe.body ?? '');
@@ -164,17 +164,17 @@ describe('an account of another owner', () => {
       batch(`[${own()},${item(deposit('1.00'), KEY)}]`, '?atomic=true'),
   };
 
-  it.each(Object.entries(PROBES))('is answered as one that is not there: %s', async (_, given) => {
+  it.each(Object.entries(PROBES))('gets the same answer as one that does not exist: %s', async (_, given) => {
     const probe = typeof given === 'function' ? given() : given;
     const before = await answerTo({ path: '/accounts/{id}' }, theirs, 'ada');
-    // In the same shard, so that a batch is as fit.
+    // In the same shard, so that a batch treats it the same way.
     const absent = await answerTo(probe, ABSENT + ((theirs + 1) % 2), 'bob');
     expect(absent).toMatch(/^HTTP\/1\.1 (404|400|200) /);
     expect(await answerTo(probe, theirs, 'bob')).toBe(absent);
     expect(await answerTo({ path: '/accounts/{id}' }, theirs, 'ada')).toBe(before);
   });
 
-  it('stops an atomic batch, in which each that is not the sender’s is told so', async () => {
+  it('stops an atomic batch, and each account that is not the sender’s is reported', async () => {
     const text = `[${own()},${item(deposit('1.00'))}]`.replace('{id}', String(mine + 2 * 500));
     const response = await app.http
       .post('/transactions/batch?atomic=true')
@@ -186,14 +186,14 @@ describe('an account of another owner', () => {
     );
   });
 
-  it('is served to its owner, and to those who may see all accounts', async () => {
+  it('is served to its owner and to those who may see all accounts', async () => {
     for (const sender of ['ada', undefined]) {
       const seen = await answerTo({ path: '/accounts/{id}' }, theirs, sender);
       expect(seen).toContain(`{"accountId":${theirs},"balance":101.00,"version":3,"owner":"ada"}`);
     }
   });
 
-  it.each(['in use', 'archived'])('has transactions that are as absent: %s', async (where) => {
+  it.each(['in use', 'archived'])('has transactions that seem not to exist: %s', async (where) => {
     if (where === 'archived') await archiveBank(shards, new Date(Date.now() + 1_000));
     const probe = { path: '/transactions/txn{id}' };
     const absent = await answerTo(probe, ABSENT, 'bob');
@@ -206,7 +206,7 @@ describe('an account of another owner', () => {
 });
 
 describe('the rate limit', () => {
-  it('does not count requests for another owner’s account, or for none: they are refused first', async () => {
+  it('does not count requests for missing accounts or those of other owners, which are rejected first', async () => {
     const wallet = new Wallet(shards);
     const limits = { RATE_LIMIT_TRANSACTIONS_PER_SECOND: '1', RATE_LIMIT_BURST: '3' };
     const limited = await startInstance(shards, { ...wallet.settings, ...limits });
@@ -231,7 +231,7 @@ describe('the rate limit', () => {
 });
 
 describe('while the database is lost', () => {
-  it('says of another’s account no more than of one that is not there', async () => {
+  it('reveals no more of another owner’s account than of a missing one', async () => {
     const doomed = await createTestDatabase('ownership');
     // Tokens are known for a minute, without the database; keys only for a moment.
     const wallet = await WalletWithTokens.open(doomed.url);
@@ -270,8 +270,8 @@ describe('while the database is lost', () => {
   });
 });
 
-describe('an account of nobody', () => {
-  it('is seen by those alone who may see all accounts', async () => {
+describe('an account without an owner', () => {
+  it('is seen only by those who may see all accounts', async () => {
     const accountId = await open(undefined);
     await app.http.get(`/accounts/${accountId}`).set(as('bob')).expect(404);
     const { text } = await app.http.get(`/accounts/${accountId}`).set(as(undefined)).expect(200);
@@ -283,14 +283,14 @@ describe('opening an account', () => {
   const send = (owner: string | undefined, body: string) =>
     app.http.post('/accounts').set(as(owner)).set('content-type', JSON_TYPE).send(body);
 
-  it.each(['{}', '{"owner":"eve"}'])('makes it its opener’s own: %s', async (body) => {
+  it.each(['{}', '{"owner":"eve"}'])('makes the opener its owner: %s', async (body) => {
     const response = await send('eve', body).expect(201);
     const { accountId } = JSON.parse(response.text) as AccountBody;
     expect(response.text).toBe(`{"accountId":${accountId},"balance":0.00,"version":1,"owner":"eve"}`);
     await app.http.get(`/accounts/${accountId}`).set(as('eve')).expect(200);
   });
 
-  it('refuses to make it another’s, and opens none', async () => {
+  it('rejects another owner, and opens no account', async () => {
     const before = (await list(undefined)).data.length;
     const response = await send('eve', '{"owner":"ada"}').expect(400);
     expect(response.text).toBe(
@@ -299,7 +299,7 @@ describe('opening an account', () => {
     expect((await list(undefined)).data).toHaveLength(before);
   });
 
-  it('keeps the keys of owners apart, also from those who may see all accounts', async () => {
+  it('keeps the keys of owners separate, even from those who may see all accounts', async () => {
     const openWith = (owner: string | undefined, body = '{}') =>
       send(owner, body).set('idempotency-key', 'the-same');
     const ids = [];
@@ -339,7 +339,7 @@ describe('opening an account', () => {
     expect(fieldsIn(response)).toEqual(['owner']);
   });
 
-  it('takes an owner of 255 characters of any length', async () => {
+  it('accepts an owner of 255 characters, however many bytes each has', async () => {
     await send(undefined, `{"owner":"${'🏦'.repeat(255)}"}`).expect(201);
   });
 });
@@ -355,7 +355,7 @@ describe('listing accounts', () => {
     }
   });
 
-  it('shows an owner’s own alone, page by page', async () => {
+  it('shows an owner only their own, page by page', async () => {
     const seen: number[] = [];
     let query = '?limit=2';
     for (;;) {
@@ -369,11 +369,11 @@ describe('listing accounts', () => {
     expect(seen).toEqual(own);
   });
 
-  it('shows nothing to an owner of nothing', async () => {
+  it('shows nothing to an owner without accounts', async () => {
     expect(await list('newcomer')).toEqual({ data: [], nextCursor: null });
   });
 
-  it('takes no cursor that was made for somebody else', async () => {
+  it('rejects a cursor that was made for somebody else', async () => {
     const cursorOf = async (owner: string | undefined) => (await list(owner, '?limit=1')).nextCursor ?? '';
     const refused = await app.http.get('/accounts?cursor=x').set(as('lea')).expect(400);
     for (const [maker, user] of [
@@ -393,7 +393,7 @@ describe('listing accounts', () => {
       .expect(200);
   });
 
-  it('takes no cursor of an account’s transactions that was made for somebody else', async () => {
+  it('rejects a cursor of an account’s transactions that was made for somebody else', async () => {
     const [accountId = 0] = own;
     await app.http.post(`/accounts/${accountId}/transactions`).set(as('lea')).send(deposit('1')).expect(201);
     const path = `/accounts/${accountId}/transactions?limit=1`;
@@ -407,8 +407,8 @@ describe('listing accounts', () => {
   });
 });
 
-describe('keys of idempotency', () => {
-  it('are an account’s own: the same one on two accounts meets nothing of the other', async () => {
+describe('idempotency keys', () => {
+  it('belong to their account: the same key on two accounts has no connection', async () => {
     const [one, other] = [await open('kim'), await open('pat')];
     const send = (accountId: number, owner: string) =>
       app.http
@@ -429,7 +429,7 @@ describe('a change of the owner', () => {
     await query(database.url, `UPDATE ${schema}.accounts SET owner = 'new' WHERE account_id = $1`, [
       accountId,
     ]);
-    // What is not one's own is never remembered.
+    // Accounts of other owners are never remembered.
     await app.http.get(`/accounts/${accountId}`).set(as('new')).expect(200);
     try {
       pass(5_000);

@@ -40,7 +40,7 @@ async function walk(
   return pages;
 }
 
-/** An account that has come to a version, a cent at a time. */
+/** Opens an account and posts one cent at a time until it has a version. */
 async function openAtVersion(version: number): Promise<number> {
   const accountId = await openAccount(app);
   await Promise.all(Array.from({ length: version - 1 }, () => post(app, accountId, deposit('0.01'))));
@@ -58,7 +58,7 @@ describe('GET /accounts/{accountId}/transactions', () => {
     accountId = await openAtVersion(206);
   });
 
-  it('answers in the form of the receipts, newest first', async () => {
+  it('answers in the format of the receipts, newest first', async () => {
     const id = await openAccount(app, '100.00');
     const posted = receiptIn(await post(app, id, withdrawal('30.5')));
     const response = await app.http.get(transactionsOf(id));
@@ -74,13 +74,13 @@ describe('GET /accounts/{accountId}/transactions', () => {
     );
   });
 
-  it('has 50 on a page unless told otherwise', async () => {
+  it('has 50 per page by default', async () => {
     const listing = await page(transactionsOf(accountId));
     expect(versionsOf(listing)).toEqual(countdown(206, 157));
     expect(typeof listing.nextCursor).toBe('string');
   });
 
-  it.each([1, 2, 199, 200])('has %i on a page when asked', async (limit) => {
+  it.each([1, 2, 199, 200])('has %i per page on request', async (limit) => {
     const listing = await page(transactionsOf(accountId), { limit });
     expect(versionsOf(listing)).toEqual(countdown(206, 207 - limit));
   });
@@ -94,7 +94,7 @@ describe('GET /accounts/{accountId}/transactions', () => {
     },
   );
 
-  it.each([1, 7, 41, 50, 200])('gives each exactly once, %i at a time', async (limit) => {
+  it.each([1, 7, 41, 50, 200])('returns each exactly once, %i at a time', async (limit) => {
     const pages = await walk(transactionsOf(accountId), { limit });
     expect(pages.flatMap(versionsOf)).toEqual(countdown(206, 2));
     // No empty page at the end, not even when the limit divides their number.
@@ -108,7 +108,7 @@ describe('GET /accounts/{accountId}/transactions', () => {
     expect(versionsOf(await page(transactionsOf(id), { limit: 1 }))).toEqual([20 + pages.length]);
   });
 
-  it('answers a cursor the same way each time', async () => {
+  it('gives the same page for a cursor each time', async () => {
     const { nextCursor: cursor } = await page(transactionsOf(accountId), { limit: 5 });
     const query = { limit: 5, cursor: cursor ?? '' };
     const once = await page(transactionsOf(accountId), query);
@@ -123,7 +123,7 @@ describe('GET /accounts/{accountId}/transactions', () => {
     expect((await page(transactionsOf(other))).data.map((item) => item.accountId)).toEqual([other]);
   });
 
-  it('of an account without any is empty; of no account is 404', async () => {
+  it('is empty for an account without transactions, and 404 without an account', async () => {
     const id = await openAccount(app);
     expect(await page(transactionsOf(id))).toEqual({ data: [], nextCursor: null });
     const response = await app.http.get(transactionsOf(999_999));
@@ -163,17 +163,17 @@ describe('filters', () => {
     expect(await versions({ type })).toEqual(expected);
   });
 
-  it('from is the first instant that counts', async () => {
+  it('from is the first instant included', async () => {
     expect(await versions({ from: time(5) })).toEqual([7, 6, 5]);
     expect(await versions({ from: new Date(Date.parse(time(5)) + 1).toISOString() })).toEqual([7, 6]);
   });
 
-  it('to is the first instant that no longer counts', async () => {
+  it('to is the first instant excluded', async () => {
     expect(await versions({ to: time(5) })).toEqual([4, 3, 2]);
     expect(await versions({ to: new Date(Date.parse(time(5)) + 1).toISOString() })).toEqual([5, 4, 3, 2]);
   });
 
-  it('are compared with all digits of a second that were sent', async () => {
+  it('compare every digit of the seconds that were sent', async () => {
     const at = (version: number, digits: string) => time(version).replace('Z', `${digits}Z`);
     for (const digits of ['1', '0001', '000001', '999999']) {
       expect(await versions({ from: at(5, digits) })).toEqual([7, 6]);
@@ -184,24 +184,24 @@ describe('filters', () => {
     expect(await versions({ from: '0000-01-01', to: '9999-12-31T23:59:59.999999999Z' })).toHaveLength(6);
   });
 
-  it('go together', async () => {
+  it('can be combined', async () => {
     expect(await versions({ from: time(3), to: time(7) })).toEqual([6, 5, 4, 3]);
     expect(await versions({ from: time(3), to: time(7), type: 'Withdraw' })).toEqual([4]);
     expect(await versions({ from: time(5), to: time(3) })).toEqual([]);
   });
 
-  it('take a time in any zone, and a date alone', async () => {
+  it('accept a time in any zone, or a date alone', async () => {
     expect(await versions({ from: elsewhere(5) })).toEqual([7, 6, 5]);
     expect(await versions({ from: '2025-05-02' })).toEqual([7, 6, 5, 4, 3, 2]);
     expect(await versions({ to: '2025-05-02' })).toEqual([]);
   });
 
-  it('hold on every page', async () => {
+  it('apply to every page', async () => {
     const pages = await walk(transactionsOf(accountId), { type: 'Deposit', to: time(7), limit: 1 });
     expect(pages.map(versionsOf)).toEqual([[6], [5], [3], [2]]);
   });
 
-  it('that nothing fits leave an empty page, not a missing account', async () => {
+  it('that match nothing give an empty page, not a 404', async () => {
     expect(await page(transactionsOf(accountId), { from: '2999-01-01' })).toEqual({
       data: [],
       nextCursor: null,
@@ -239,7 +239,7 @@ describe('filters', () => {
 });
 
 describe('cursors', () => {
-  it('of another account or another listing are refused', async () => {
+  it('of another account or listing are rejected', async () => {
     const [one, other] = [await openAtVersion(4), await openAtVersion(4)];
     const ofOne = (await page(transactionsOf(one), { limit: 1 })).nextCursor ?? '';
     const ofAccounts = (await page('/accounts', { limit: 1 })).nextCursor ?? '';
@@ -270,7 +270,7 @@ describe('cursors', () => {
 });
 
 describe('GET /accounts', () => {
-  it('lists accounts by id, to the letter', async () => {
+  it('lists accounts by id, exactly as documented', async () => {
     const [one, two] = [await openAccount(app), await openAccount(app, '350.00')];
     const pages = await walk('/accounts', { limit: 200 });
     expect(pages.at(-1)?.data.at(-1)?.accountId).toBe(two);
@@ -286,7 +286,7 @@ describe('GET /accounts', () => {
     );
   });
 
-  it('gives each exactly once, in order, though new ones are opened meanwhile', async () => {
+  it('returns each exactly once, in order, even while new ones are opened', async () => {
     for (let i = 0; i < 5; i++) await openAccount(app);
     const known = (await walk('/accounts', { limit: 200 })).flatMap((listing) => listing.data);
     const ids = known.map((item) => item.accountId);

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
-import { verifyBank } from '../../src/cli/verify.js';
+import { verifyBank } from '../../src/admin/verify/verify.js';
 import { startPgBouncer, type PgBouncerServer } from '../../tools/stack/servers/pgbouncer.js';
 import { openAccount, startInstance, type TestApp } from '../support/app.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
@@ -36,7 +36,7 @@ afterAll(async () => {
   await database.drop();
 });
 
-/** What each test has to end, be it that it fails. */
+/** What to close after each test, even a failed one. */
 const opened: { end(): Promise<void> }[] = [];
 
 afterEach(async () => {
@@ -97,7 +97,7 @@ const LEFT_BEHIND = `
          (SELECT count(*) FROM pg_listening_channels()) AS channels`;
 
 describe(`two instances that share ${POOL_SIZE} sessions of PgBouncer`, () => {
-  it('never have more, and leave nothing on them', async () => {
+  it('never use more, and leave no state on them', async () => {
     const direct = await connected(database.url);
     const sessionsNow = async () => {
       const { rows } = await direct.query<{ pid: number }>(
@@ -117,7 +117,7 @@ describe(`two instances that share ${POOL_SIZE} sessions of PgBouncer`, () => {
 
     const { rows: fresh } = await direct.query(SETTINGS);
     const clients = await Promise.all(sessions.map(() => connected(pooler.url(database.url))));
-    // Open transactions keep the sessions apart.
+    // Open transactions each need a session of their own.
     for (const client of clients) await client.query('BEGIN');
     for (const client of clients) {
       const { rows } = await client.query<{ pid: number }>(LEFT_BEHIND);
@@ -128,7 +128,7 @@ describe(`two instances that share ${POOL_SIZE} sessions of PgBouncer`, () => {
   });
 
   it.each(['SIGKILL', 'SIGSTOP'] as const)(
-    'tell the truth when it gets %s, and go on after',
+    'give true answers when it gets %s, and recover afterwards',
     async (signal) => {
       const load = new Load(signal);
       await waitUntil(() => Promise.resolve(load.count(201) > 100), 30_000);

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
-import { archiveBank } from '../../src/cli/archive.js';
+import { archiveBank } from '../../src/admin/archive.js';
 import { openWithHistory } from '../support/history.js';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
 import { deposit, fieldsIn, post } from '../support/requests.js';
@@ -37,11 +37,11 @@ async function proofOf<T extends Head = Head>(accountId: number, query = ''): Pr
   return response.body as T;
 }
 
-/** As a client that has nothing but the rule would do it; `sha256sum` gives the same. */
+/** Computed as a client would that only knows the rule; `sha256sum` gives the same. */
 const onto = (hash: string, lines: readonly string[]) =>
   lines.reduce((previous, line) => createHash('sha256').update(`${previous}:${line}`).digest('hex'), hash);
 
-/** What leads from a head that a client has kept to the present one, however long it is. */
+/** Follows the proof from a stored head to the present one, however long it is. */
 async function follow(kept: Head): Promise<{ computed: string; head: Proof; lines: string[] }> {
   const lines: string[] = [];
   for (let from: number | null = kept.version; ;) {
@@ -55,7 +55,7 @@ async function follow(kept: Head): Promise<{ computed: string; head: Proof; line
 const ZEROS = '0'.repeat(64);
 
 describe('GET /accounts/{accountId}/proof', () => {
-  it('begins with zeros', async () => {
+  it('begins with a hash of zeros', async () => {
     const accountId = await openAccount(app);
     expect(await proofOf(accountId)).toEqual({ accountId, version: 1, hash: ZEROS });
     expect(await proofOf(accountId, '?fromVersion=1')).toEqual({
@@ -67,7 +67,7 @@ describe('GET /accounts/{accountId}/proof', () => {
     });
   });
 
-  it('gives the line of each transaction, and the hash that they lead to', async () => {
+  it('returns the line of each transaction and the hash that they lead to', async () => {
     const accountId = await openAccount(app, '1000.00');
     const first = await proofOf(accountId);
     const posted = await post(
@@ -88,7 +88,7 @@ describe('GET /accounts/{accountId}/proof', () => {
     expect(onto(ZEROS, (await proofOf<Proof>(accountId, '?fromVersion=1')).lines)).toBe(proof.hash);
   });
 
-  it('shows a client that history was only appended to', async () => {
+  it('proves to a client that the history was only appended to', async () => {
     const accountId = await openAccount(app, '5.00');
     for (let n = 0; n < 3; n++) await post(app, accountId, deposit('1'));
     const kept = await proofOf(accountId);
@@ -97,7 +97,7 @@ describe('GET /accounts/{accountId}/proof', () => {
     expect(head).toMatchObject({ version: 8, hash: computed });
   });
 
-  it('leads through a history of many pages, of which a part is in the archive', async () => {
+  it('covers a history of many pages, partly in the archive', async () => {
     const accountId = await openWithHistory(client, 2_500);
     const kept = { accountId, version: 1, hash: ZEROS };
     const before = await follow(kept);
@@ -136,7 +136,7 @@ describe('GET /accounts/{accountId}/proof', () => {
     expect(computed).not.toBe(head.hash);
   });
 
-  it('tells a client that its head is not part of a history that was made anew', async () => {
+  it('shows a client that its head is not part of a rewritten history', async () => {
     const accountId = await openAccount(app, '5.00');
     await post(app, accountId, deposit('1'));
     const kept = await proofOf(accountId);
@@ -173,7 +173,7 @@ describe('GET /accounts/{accountId}/proof', () => {
     }
   });
 
-  it('refuses a version that is none, and knows no account that was never opened', async () => {
+  it('rejects an invalid version and an account that was never opened', async () => {
     const accountId = await openAccount(app);
     for (const version of ['0', '-1', 'x', '1.5', '']) {
       const response = await app.http.get(`/accounts/${accountId}/proof?fromVersion=${version}`);

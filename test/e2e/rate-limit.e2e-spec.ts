@@ -7,7 +7,7 @@ import { balanceOf, deposit, fieldsIn, post } from '../support/requests.js';
 
 const POLICY = '"transactions";q=3;w=3';
 const TIGHT = { RATE_LIMIT_TRANSACTIONS_PER_SECOND: '1', RATE_LIMIT_BURST: '3' };
-/** So large that nobody comes to its end: what is left tells who was counted as whom. */
+/** So large that nobody uses it up: the remainder shows which requests were counted together. */
 const WIDE_BURST = 100_000;
 const WIDE = { RATE_LIMIT_TRANSACTIONS_PER_SECOND: '1', RATE_LIMIT_BURST: String(WIDE_BURST) };
 /** More than the seconds that a test may take, after each of which one more transaction is left. */
@@ -55,7 +55,7 @@ function remaining(response: Response): number {
 }
 
 describe('the rate limit', () => {
-  it('refuses what is over it, says when to come again, and applies nothing', async () => {
+  it('rejects what exceeds it, says when to retry, and applies nothing', async () => {
     const app = await start(TIGHT);
     const before = await balanceOf(app, accountId);
     const { first, other, sent } = await untilOther(() => post(app, accountId, deposit('0.01')));
@@ -73,7 +73,7 @@ describe('the rate limit', () => {
     expect(version(await balanceOf(app, accountId)) - version(before)).toBe(sent - 1);
   });
 
-  it('admits again after the time that it named', async () => {
+  it('admits requests again after the time that it stated', async () => {
     const app = await start(TIGHT);
     const { other } = await untilOther(() => post(app, accountId, deposit('0.01')));
     const retryAfterMs = Number(other.headers['retry-after']) * 1_000;
@@ -81,7 +81,7 @@ describe('the rate limit', () => {
     expect((await post(app, accountId, deposit('0.01'))).status).toBe(201);
   });
 
-  it('comes after the check of the form: what is malformed is a 400, and is not counted', async () => {
+  it('is applied after validation: a malformed request is a 400 and is not counted', async () => {
     const app = await start(TIGHT);
     const malformed = async () => {
       const answers = [
@@ -103,7 +103,7 @@ describe('the rate limit', () => {
     await malformed();
   });
 
-  it('comes before the account is looked for, and before the idempotency key', async () => {
+  it('is applied before the look-up of the account and of the idempotency key', async () => {
     const app = await start(TIGHT);
     const unknown = await untilOther(() => post(app, 999_999, deposit('1')));
     expect([unknown.first.status, unknown.other.status]).toEqual([404, 429]);
@@ -115,7 +115,7 @@ describe('the rate limit', () => {
     expect(duplicate.first.headers.ratelimit).toBeDefined();
   });
 
-  it('is for transactions, and for accounts, which are opened by one; not for reads', async () => {
+  it('applies to transactions and to opening accounts, not to reads', async () => {
     const app = await start(TIGHT);
     await untilOther(() => post(app, accountId, deposit('0.01')));
     const opened = await untilOther(() => app.http.post('/accounts').send({ openingDeposit: '1.00' }));
@@ -126,7 +126,7 @@ describe('the rate limit', () => {
     }
   });
 
-  it('that is off leaves no trace', async () => {
+  it('has no effect when it is off', async () => {
     const response = await post(await start({}), accountId, deposit('0.01'));
     expect(response.status).toBe(201);
     expect(Object.keys(response.headers).filter((name) => name.startsWith('ratelimit'))).toEqual([]);
@@ -149,20 +149,20 @@ describe('whom it counts', () => {
   };
   const FRESH = WIDE_BURST - 1;
 
-  it('the address of the connection: X-Forwarded-For is not believed', async () => {
+  it('the address of the connection, because X-Forwarded-For is not trusted', async () => {
     const app = await start(WIDE);
     await sendMany(app, '192.0.2.1');
     expect(await left(app, '192.0.2.2')).toBeLessThan(FRESH);
     expect(await left(app)).toBeLessThan(FRESH);
   });
 
-  it('nor from a proxy that is not one of the trusted', async () => {
+  it('the address of a proxy that is not trusted', async () => {
     const app = await start({ ...WIDE, AUTH: 'off', TRUSTED_PROXIES: '10.0.0.0/8' });
     await sendMany(app, '192.0.2.1');
     expect(await left(app, '192.0.2.2')).toBeLessThan(FRESH);
   });
 
-  it('whom a trusted proxy names', async () => {
+  it('the client that a trusted proxy names', async () => {
     const app = await start({ ...WIDE, AUTH: 'off', TRUSTED_PROXIES: '127.0.0.0/8, 10.0.0.0/8' });
     await sendMany(app, '192.0.2.1');
     expect(await left(app, '192.0.2.2')).toBe(FRESH);
@@ -172,7 +172,7 @@ describe('whom it counts', () => {
     expect(await left(app, '::ffff:192.0.2.1')).toBeLessThan(FRESH);
   });
 
-  it('whom a trusted proxy names together with a port', async () => {
+  it('the client that a trusted proxy names together with a port', async () => {
     const app = await start({ ...WIDE, AUTH: 'off', TRUSTED_PROXIES: '127.0.0.0/8, 10.0.0.0/8' });
     await sendMany(app, '192.0.2.1:1000');
     expect(await left(app, '192.0.2.2:1000')).toBe(FRESH);
@@ -188,7 +188,7 @@ describe('whom it counts', () => {
     expect(await left(app)).toBeLessThan(FRESH);
   });
 
-  it('whom the first trusted proxy saw, not whom its client claims to be', async () => {
+  it('the client that the first trusted proxy saw, not the one that it claims to be', async () => {
     const app = await start({ ...WIDE, AUTH: 'off', TRUSTED_PROXIES: '127.0.0.1' });
     await sendMany(app, '192.0.2.1');
     for (const spoofed of [
@@ -218,7 +218,7 @@ describe('whom it counts', () => {
     });
     afterAll(() => redis.stop());
 
-    it('on all instances together', async () => {
+    it('for all instances together', async () => {
       const [a, b] = [
         await start({ ...WIDE, REDIS_URL: redis.url }),
         await start({ ...WIDE, REDIS_URL: redis.url }),
@@ -228,7 +228,7 @@ describe('whom it counts', () => {
       expect(await left(b)).toBeLessThan(FRESH);
     });
 
-    it('on each for itself while Redis is down', async () => {
+    it('for each instance by itself while Redis is down', async () => {
       const app = await start({ ...TIGHT, REDIS_URL: redis.url });
       await redis.kill('SIGKILL');
       const { first, other } = await untilOther(() => post(app, accountId, deposit('0.01')));

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { resetAccount } from '../../src/cli/reset.js';
+import { resetAccount } from '../../src/admin/reset.js';
 import { loadConfig } from '../../src/config/config.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { parseMoney } from '../../src/domain/money.js';
@@ -29,7 +29,10 @@ const settings = (url: string) => ({
   BALANCE_CACHE: 'auto',
   BALANCE_CACHE_TTL_MS: String(TTL_MS),
 });
-/** The outbox would tell the instances of each other's writes, too: here Redis is to do it alone. */
+/**
+ * Turns the outbox off in effect: it would also tell the instances of each other's writes, which Redis alone must do
+ * here.
+ */
 const NO_OUTBOX = { outbox: { pollMs: 60_000 } };
 
 beforeAll(async () => {
@@ -78,7 +81,7 @@ async function metric(app: TestApp, name: string): Promise<number> {
 const hits = (app: TestApp) => metric(app, 'bank_balance_cache_lookups_total{result="hit"}');
 
 describe('two instances over one Redis', () => {
-  it('what one has acknowledged the other answers at once, from Redis', async () => {
+  it('the other one answers from Redis with what one has acknowledged, at once', async () => {
     const accountId = await openAccount(a, '350.00');
     expect(await read(b, accountId)).toEqual({ balance: 350, version: 2 });
     await post(b, accountId, deposit('1')).then(({ status }) => expect(status).toBe(201));
@@ -87,7 +90,7 @@ describe('two instances over one Redis', () => {
     expect(await hits(b)).toBe(1);
   });
 
-  it('no reader of any instance sees a balance older than what was acknowledged before', async () => {
+  it('no reader sees a balance older than one acknowledged before, at any instance', async () => {
     const instances = [a, b];
     const accountIds = await Promise.all([1, 2, 3].map(() => openAccount(a, '1.00')));
     const acknowledged = new Map(accountIds.map((accountId) => [accountId, 2]));
@@ -113,7 +116,7 @@ describe('two instances over one Redis', () => {
       }
     };
     await Promise.all([...[1, 2, 3].map(write), ...[1, 2, 3, 4].map(check)]);
-    // Else this would have tested the database.
+    // Otherwise this would have tested the database.
     expect(await hits(a)).toBeGreaterThan(0);
     expect(await hits(b)).toBeGreaterThan(0);
   });
@@ -146,7 +149,7 @@ describe('an instance that can not reach Redis', () => {
     }
   };
 
-  it('never answers older than what it acknowledged itself; the others do so no longer than the time to live', async () => {
+  it('never answers with less than it acknowledged itself; others do so for at most the time to live', async () => {
     let staleMs = 0;
     // A machine may be so slow that the entry has expired before the new balance is acknowledged.
     for (let tries = 0; tries < 5 && staleMs === 0; tries++) staleMs = await staleForMs();
@@ -155,7 +158,7 @@ describe('an instance that can not reach Redis', () => {
     expect(await metric(a, 'bank_balance_cache_writes_lost_total')).toBeGreaterThanOrEqual(1);
   });
 
-  it('minVersion and no-cache get the newest meanwhile, and tell the cache of it', async () => {
+  it('minVersion and no-cache get the newest balance meanwhile, and write it to the cache', async () => {
     for (const [query, headers] of [
       ['?minVersion=3', {}],
       ['', { 'cache-control': 'no-cache' }],
@@ -187,7 +190,7 @@ describe('an instance that can not reach Redis', () => {
 });
 
 describe('a Redis in trouble', () => {
-  it('that is stopped: every answer is right, and late by little', async () => {
+  it('that is stopped: every answer is right and hardly delayed', async () => {
     const accountId = await openAccount(a, '1.00');
     await read(b, accountId);
     await redis.kill('SIGSTOP');

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
-import { assignAccounts } from '../../src/cli/accounts-assign.js';
-import { revokeKey } from '../../src/cli/keys.js';
+import { assignAccounts } from '../../src/admin/assign-accounts.js';
+import { revokeKey } from '../../src/admin/keys.js';
 import { SCOPES } from '../../src/access/principal.js';
 import { startApp, type TestApp } from '../support/app.js';
 import { bearer, makeKey } from '../support/credentials.js';
@@ -10,7 +10,7 @@ import { RawClient } from '../support/raw-client.js';
 import { closeLineClients, LineClient, NDJSON_TYPE, of } from './batches.js';
 import { deposit, JSON_TYPE } from '../support/requests.js';
 
-/** What the issue allows a revocation, and a change of owner, to take. */
+/** The longest that a revocation or a change of owner may take. */
 const WITHIN_MS = 5_000;
 const EVERY_MS = 100;
 const ORDINARY = SCOPES.filter((scope) => scope !== 'admin');
@@ -45,7 +45,10 @@ async function versionOf(accountId: number): Promise<number> {
   return (body as { version: number }).version;
 }
 
-/** Sends a line in each {@link EVERY_MS} while something ends; returns the results of those that came later than it may take. */
+/**
+ * Sends a line in each {@link EVERY_MS} while something ends; returns the results of those that came later than it may
+ * take.
+ */
 async function streamWhile(
   credential: string,
   accountId: number,
@@ -69,8 +72,8 @@ async function streamWhile(
   return late;
 }
 
-describe('a batch on lines that is open', () => {
-  it('posts nothing more when its key is revoked, its token ends, or its account becomes another’s', async () => {
+describe('an open batch in lines', () => {
+  it('posts nothing more when its key is revoked, its token expires, or its account gets another owner', async () => {
     const [one, two, three] = [await open('lea'), await open('lea'), await open('lea')];
     const { key, keyId } = await makeKey(app, { scopes: ORDINARY });
     const owners = await makeKey(app, { scopes: ORDINARY, owner: 'lea' });
@@ -89,7 +92,7 @@ describe('a batch on lines that is open', () => {
   }, 20_000);
 });
 
-describe('a request whose body is still coming when its key expires', () => {
+describe('a request whose body is still arriving when its key expires', () => {
   const transaction = JSON.stringify(deposit('0.01'));
   const item = JSON.stringify({ accountId: 1, ...deposit('0.01') });
 
@@ -99,7 +102,7 @@ describe('a request whose body is still coming when its key expires', () => {
     ['an atomic batch', '/transactions/batch?atomic=true', JSON_TYPE, `[${item}]`],
     ['an atomic batch on lines', '/transactions/batch?atomic=true', NDJSON_TYPE, `${item}\n`],
     ['an opening', '/accounts', JSON_TYPE, '{}'],
-  ])('is refused as a whole: %s', async (_what, path, type, body) => {
+  ])('is rejected as a whole: %s', async (_what, path, type, body) => {
     const expires = new Date(Date.now() + 700);
     const { key } = await makeKey(app, { scopes: ORDINARY, expires });
     const accountId = 1;

@@ -10,13 +10,13 @@ import { BUILDS } from '../sabotage/builds.mjs';
 
 const SECONDS = 4;
 
-/** What brings a mistake to light, and the rules of which one must be found broken. */
+/** The conditions that expose a mistake, and the rules of which at least one must be violated. */
 interface Trial {
   readonly fault?: string;
   /** Milliseconds for which it is to last, once; otherwise it strikes again and again, briefly. */
   readonly lastsMs?: number;
   readonly mix?: RunOptions['mix'];
-  /** It takes a broker. */
+  /** Whether it needs a broker. */
   readonly events?: boolean;
   readonly rules: readonly Rule[];
 }
@@ -66,7 +66,7 @@ function strikeOften(names: readonly string[], lastsMs?: number) {
       );
 }
 
-describe('the checker, on builds of the service that are wrong', () => {
+describe('the checker, on sabotaged builds of the service', () => {
   let folder: string;
 
   beforeAll(async () => {
@@ -84,7 +84,7 @@ describe('the checker, on builds of the service that are wrong', () => {
     const preload = join(process.cwd(), 'test/sabotage/preload.mjs');
     return runChaos({
       ...{ seed, durationMs: SECONDS * 1_000, folder: join(folder, 'run'), mix },
-      // The relay that forgets an event never gets done.
+      // A relay that forgets an event never finishes.
       patienceMs: sabotage === undefined ? 60_000 : 5_000,
       startBank: (options) => startFullBank({ ...options, rabbitMq: events }),
       schedule: strikeOften(faults, lastsMs),
@@ -94,7 +94,7 @@ describe('the checker, on builds of the service that are wrong', () => {
     });
   }
 
-  it('is tried on each of them', () => {
+  it('has a case for each of them', () => {
     expect(Object.keys(TRIALS)).toEqual(Object.keys(BUILDS));
   });
 
@@ -104,7 +104,7 @@ describe('the checker, on builds of the service that are wrong', () => {
       const { fault, rules } = trial;
       const found: string[] = [];
       const isFound = () => rules.some((rule) => found.includes(rule));
-      // Most mistakes need two things to happen in the wrong order, which on a busy machine they may not do at once.
+      // Most mistakes need two things to happen in the wrong order, which may take several runs on a busy machine.
       for (let seed = 1; seed <= MAX_RUNS && !isFound(); seed++) {
         const { violations } = await run(sabotage, fault === undefined ? [] : [fault], trial, seed);
         found.push(...violations.byRule.keys());
@@ -114,7 +114,7 @@ describe('the checker, on builds of the service that are wrong', () => {
     300_000,
   );
 
-  it('finds nothing in the build that is right, under the same faults', async () => {
+  it('finds nothing in the original build under the same faults', async () => {
     const faults = Object.values(TRIALS).flatMap(({ fault }) => fault ?? []);
     const { violations, tally } = await run(undefined, [...new Set(faults)], { events: true });
     expect(violations.kept).toEqual([]);

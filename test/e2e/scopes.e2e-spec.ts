@@ -61,7 +61,7 @@ async function balance(): Promise<string> {
 }
 
 describe('a transaction needs the scope of its type', () => {
-  it('a user’s own token can’t create money in any way', async () => {
+  it('a user’s own token can’t deposit money in any way', async () => {
     const before = await balance();
     for (const [path, body] of [
       [postingTo(accountId), deposit('1')],
@@ -87,7 +87,7 @@ describe('a transaction needs the scope of its type', () => {
     expect(opened.headers['www-authenticate']).toBe(lacking('accounts:write'));
   });
 
-  it('in a batch, each item is refused by itself, as it would be alone', async () => {
+  it('in a batch, each item is rejected by itself, as it would be alone', async () => {
     const items = [
       of(accountId, deposit('1')),
       of(accountId, withdrawal('1')),
@@ -120,7 +120,7 @@ describe('a transaction needs the scope of its type', () => {
     expect(linesIn(streamed).map(({ status }) => status)).toEqual([403, 201, 400]);
   });
 
-  it('in an atomic batch, one item that is refused stops the others', async () => {
+  it('in an atomic batch, one rejected item stops the others', async () => {
     const before = await balance();
     const items = [
       of(accountId, withdrawal('1')),
@@ -170,7 +170,7 @@ describe('the checks come in this order', () => {
     expect([await proof('', 9_000_001), await proof('')]).toEqual([404, 200]);
   });
 
-  it('then the rate, which counts nothing that was refused before; then the key', async () => {
+  it('then the rate, which does not count what was rejected before; then the key', async () => {
     const limited = await startInstance(database.url, {
       ...wallet.settings,
       RATE_LIMIT_TRANSACTIONS_PER_SECOND: '1',
@@ -199,7 +199,7 @@ describe('the checks come in this order', () => {
   });
 });
 
-describe('what one scope reveals of what needs another', () => {
+describe('what one scope reveals without another', () => {
   it('a sender that may only post learns the outcome, but reads nothing', async () => {
     const send = () => post(postingTo(accountId), { ...till, 'idempotency-key': 'till-1' }, deposit('1'));
     const { id } = JSON.parse((await send()).text) as { id: string };
@@ -223,7 +223,7 @@ describe('what one scope reveals of what needs another', () => {
     }
   });
 
-  it('the head of a chain is no transaction, its lines are', async () => {
+  it('the head of a chain needs no scope for transactions, its lines do', async () => {
     const reader = bearer(await wallet.key({ scopes: ['accounts:read'] }));
     const lines = `/accounts/${accountId}/proof?fromVersion=1`;
     const refused = await app.http.get(lines).set(reader);

@@ -13,8 +13,8 @@ import { ORDINARY, WalletWithTokens } from '../support/wallet.js';
 import { deposit, JSON_TYPE } from '../support/requests.js';
 
 /*
- * Secrets are planted wherever the service is given one, all that can go wrong goes wrong, and then everything that it
- * has said is searched for them, in parts and encoded.
+ * Secrets are planted wherever the service takes one, everything that can fail is made to fail, and then all its output
+ * is searched for the secrets, whole, in parts and encoded.
  */
 
 const password = () => randomBytes(18).toString('base64url').replaceAll('-', 'a').replaceAll('_', 'b');
@@ -32,7 +32,7 @@ let broker: RabbitMqServer;
 let wallet: WalletWithTokens;
 let service: ServiceProcess;
 let admin: Record<string, string>;
-/** All that was answered, with the headers. */
+/** All answers, with their headers. */
 const answers: string[] = [];
 
 beforeAll(async () => {
@@ -113,7 +113,7 @@ async function ask(
   return response.status;
 }
 
-/** Every route, with a credential in the one place for it, and in those where one is put by mistake. */
+/** Calls every route with a credential in its proper place, and in places where one is put by mistake. */
 async function askAll(credential: string): Promise<Set<number>> {
   const statuses = new Set<number>();
   const basic = Buffer.from(`user:${credential}`).toString('base64');
@@ -146,7 +146,7 @@ async function askAll(credential: string): Promise<Set<number>> {
   return statuses;
 }
 
-/** Nothing of a secret shows in a text. */
+/** Expects that no part of a secret appears in a text. */
 const expectClean = (what: string, text: string) =>
   expect({ what, shows: secretsIn(text, secrets) }).toEqual({ what, shows: [] });
 
@@ -167,7 +167,7 @@ describe('the search itself', () => {
 });
 
 describe('planted secrets', () => {
-  it('show nowhere, whatever is asked with them', async () => {
+  it('appear nowhere, whatever is requested with them', async () => {
     const credentials = {
       'a key': wallet.key(),
       'a key of an owner': wallet.key({ owner: 'ada' }),
@@ -191,7 +191,7 @@ describe('planted secrets', () => {
     expectClean('the log', service.output());
   }, 60_000);
 
-  it('show nowhere when what the service relies on is gone', async () => {
+  it('appear nowhere when the servers that the service needs are gone', async () => {
     await redis.kill('SIGKILL');
     await broker.kill('SIGKILL');
     await askAll(secrets['a key'] ?? '');
@@ -206,7 +206,7 @@ describe('planted secrets', () => {
     expectClean('the log', service.output());
   }, 60_000);
 
-  it('show nowhere when the service, or the command line, can’t start for them', async () => {
+  it('appear nowhere when they keep the service or the command line from starting', async () => {
     const given = environment();
     const malformed = {
       ...given,

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
 import { deposit, post, sendRaw } from '../support/requests.js';
 
-/** What an answer tells a browser: that it is data, of which nothing is to be shown, run, or put into a frame. */
+/** The headers of an answer that a browser must treat as data: not render, run or frame. */
 const DATA = {
   'cache-control': expect.stringContaining('no-store') as unknown,
   'content-security-policy': "default-src 'none';frame-ancestors 'none'",
@@ -16,7 +16,7 @@ const DATA = {
   'x-content-type-options': 'nosniff',
 };
 
-/** Of a path that is sent as it stands. */
+/** The status for a path that is sent unchanged. */
 async function statusOf(url: string): Promise<number | undefined> {
   const { hostname, port } = new URL(url);
   const asked = request({ hostname, port, path: url.slice(url.indexOf('/docs')) }).end();
@@ -63,7 +63,7 @@ describe('security headers', () => {
     expect(answer.headers).not.toHaveProperty('server');
   });
 
-  it('are on the answer to a posting, and leave its own headers', async () => {
+  it('are on the answer to a posting, without replacing its own headers', async () => {
     const posted = await post(app, accountId, deposit('1'));
     expect(posted.status).toBe(201);
     expect(posted.headers).toMatchObject(DATA);
@@ -72,7 +72,7 @@ describe('security headers', () => {
     expect(ready.headers['cache-control']).toContain('no-store');
   });
 
-  it('keep answers out of caches, an unchanged balance, too, which still has its tag', async () => {
+  it('keep answers out of caches, including an unchanged balance, which still has its tag', async () => {
     const path = `/accounts/${accountId}/balance`;
     const { headers } = await app.http.get(path);
     const unchanged = await app.http.get(path).set('if-none-match', headers.etag ?? '');
@@ -86,7 +86,7 @@ describe('security headers', () => {
     }
   });
 
-  it('come with no file of the package of Swagger UI except those that its page needs', async () => {
+  it('come with only those files of Swagger UI that its page needs', async () => {
     const folder = dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'));
     const encoded = (file: string) => file.replace(/^./, (first) => `%${first.charCodeAt(0).toString(16)}`);
     const served = new Set<string>();
@@ -108,7 +108,7 @@ describe('security headers', () => {
   });
 
   it.each(['/docs', '/docs/', '/docs/index.html', '/docs/swagger-ui-bundle.js', '/docs/swagger-ui-init.js'])(
-    'let %s run scripts of the service alone',
+    'let %s run only scripts of the service',
     async (path) => {
       const page = await app.http.get(path);
       expect(page.status).toBe(200);
@@ -150,7 +150,7 @@ describe('SWAGGER_UI=off', () => {
     expect(answer.text).toBe('{"error":"Not found"}');
   });
 
-  it('serves the rest', async () => {
+  it('leaves the rest unchanged', async () => {
     const accountId = await openAccount(app, '10.00');
     expect((await post(app, accountId, deposit('1'))).status).toBe(201);
   });

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { verifyBank } from '../../src/cli/verify.js';
+import { verifyBank } from '../../src/admin/verify/verify.js';
 import { freePort } from '@scalable-banking/embedded-postgres';
 import { createTestDatabase } from '../support/postgres.js';
 import {
@@ -91,7 +91,7 @@ describe('the service as a process, on its embedded PostgreSQL', () => {
     return folder.path;
   }
 
-  it('has a demo account, says where it listens, and stops in order at SIGTERM', async () => {
+  it('has a demo account, says where it listens, and stops gracefully on SIGTERM', async () => {
     const folder = dataDir();
     const service = await start(folder);
     expect(await (await fetch(`${service.url}/accounts/1/balance`)).text()).toBe(
@@ -109,7 +109,7 @@ describe('the service as a process, on its embedded PostgreSQL', () => {
     expect(() => postmasterPid(folder)).toThrow();
   });
 
-  it('answers every open request at SIGTERM', async () => {
+  it('answers every open request on SIGTERM', async () => {
     const service = await start(dataDir());
     const open = Array.from({ length: 200 }, () => post(service, 1));
     await Promise.race(open);
@@ -124,7 +124,7 @@ describe('the service as a process, on its embedded PostgreSQL', () => {
     expect(new Set(answered)).toEqual(new Set([201]));
   });
 
-  it('leaves nothing applied that it did not answer, when it stops under load', async () => {
+  it('stops under load without applying anything that it does not answer', async () => {
     const folder = dataDir();
     const first = await start(folder);
     const traffic = load(() => first, 1, 16);
@@ -139,7 +139,7 @@ describe('the service as a process, on its embedded PostgreSQL', () => {
     expect(traffic.acknowledged.filter((id) => !stored.has(id))).toEqual([]);
   });
 
-  it('keeps every acknowledged transaction through kill -9, and starts again at once', async () => {
+  it('keeps every acknowledged transaction after kill -9, and restarts at once', async () => {
     const folder = dataDir();
     const first = await start(folder);
     const traffic = load(() => first, 1, 16);
@@ -172,7 +172,7 @@ describe('the service as a process, on its embedded PostgreSQL', () => {
     expect(service.output()).not.toContain('internal error');
   });
 
-  it('refuses a data folder that a running instance has, and a port that is taken', async () => {
+  it('does not start on the data folder of a running instance, or on a port in use', async () => {
     const folder = dataDir();
     const service = await start(folder);
     const second = await spawnService({ environment: { DATA_DIR: folder } });
@@ -203,8 +203,8 @@ describe('the service as a process, on its embedded PostgreSQL', () => {
   }, 120_000);
 });
 
-describe('the service as a process, on a PostgreSQL that is there', () => {
-  it('lists every problem of its environment, names the variables, and shows no value', async () => {
+describe('the service as a process, on an existing PostgreSQL', () => {
+  it('lists every problem of its environment by variable, without values', async () => {
     const service = await spawnService({
       environment: { DATABASE_URL: 'mysql://user:s3cret@host/x', LEDGER_BATCH: 'many', LOG_LEVEL: 'loud' },
     });
@@ -227,7 +227,7 @@ describe('the service as a process, on a PostgreSQL that is there', () => {
     expect(service.output()).not.toContain('s3cret');
   });
 
-  it('migrates it, makes no demo account, and keeps clean books through kill -9 under load', async () => {
+  it('migrates it, creates no demo account, and keeps clean books after kill -9 under load', async () => {
     const database = await createTestDatabase();
     const environment = { DATABASE_URL: database.url, AUTH: 'off' };
     const first = await startService({ environment });

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
-import { verifyBank } from '../../src/cli/verify.js';
+import { verifyBank } from '../../src/admin/verify/verify.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { openAccount, startInstance, type TestApp } from '../support/app.js';
 import { createEmptyTestDatabase, query, type TestDatabase } from '../support/postgres.js';
@@ -15,7 +15,7 @@ const ON_SERVER = [2, 3];
 const EVERY_SHARD = [...HEALTHY, ...ON_SERVER];
 
 let database: TestDatabase;
-/** Enough to survive the crash of its processes, which is all that these tests do to it. */
+/** Sufficient to survive a crash of its processes, the only fault in these tests. */
 const SETTINGS = { fsync: 'off', shared_buffers: '32MB', autovacuum: 'off' };
 
 let server: PostgresServer;
@@ -74,7 +74,7 @@ async function gauge(name: string, target = app): Promise<Record<string, number>
 }
 
 describe('a bank of several shards', () => {
-  it('keeps an account and its transactions in the shard that their ids name', async () => {
+  it('keeps an account and its transactions in the shard of their ids', async () => {
     const accounts = await accountInEach();
     for (const [shard, accountId] of accounts.entries()) {
       const response = await post(app, accountId, deposit('1.00'));
@@ -142,7 +142,7 @@ describe('GET /accounts over several shards', () => {
   });
 
   it.each([1, 3, 16, 200])(
-    'gives every account once and ascending while others are opened, by %i',
+    'returns every account once, in ascending order, %i at a time, while others are opened',
     async (limit) => {
       const before = await stored();
       const seen: number[] = [];
@@ -233,7 +233,7 @@ describe('one of two servers', () => {
     ['killed', () => server.kill(), () => server.start()],
     ['frozen', () => server.kill('SIGSTOP'), () => server.kill('SIGCONT')],
   ])(
-    '%s, harms its own shards only, and is used again when it is back',
+    '%s: only its own shards are affected, and they are used again when it is back',
     async (_how, takeDown, bringBack) => {
       const accounts = await accountInEach();
       const of = (list: readonly number[]) => list.map((shard) => accounts[shard] as number);
@@ -317,7 +317,7 @@ describe('an opening with a key', () => {
     return keys;
   }
 
-  it('goes to the shard of its key, which every instance knows, and to no other when that is down', async () => {
+  it('goes to the shard of its key at every instance, and to no other when that shard is down', async () => {
     const other = await startInstance(shards, {}, TIMEOUTS);
     try {
       const keys = await keyOfEach('key');
@@ -361,7 +361,7 @@ describe('a start while one of two servers is down', () => {
         const { status } = await post(late, accountId, deposit('1.00'));
         expect(status).toBe(HEALTHY.includes(shard) ? 201 : 408);
       }
-      // Without one shard's accounts a listing would lie.
+      // A listing without one shard's accounts would be wrong.
       expect((await late.http.get('/accounts')).status).toBe(408);
     } finally {
       await server.start();

@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jes
 import { once } from 'node:events';
 import { get, type IncomingMessage } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { verifyBank } from '../../src/cli/verify.js';
+import { verifyBank } from '../../src/admin/verify/verify.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { RawClient } from '../support/raw-client.js';
 import { metric, startService, stopService, waitUntil, type ServiceProcess } from '../support/service.js';
@@ -15,10 +15,10 @@ const TIMEOUTS = {
   HTTP_KEEP_ALIVE_TIMEOUT_MS: '1000',
   DATABASE_CONNECT_TIMEOUT_MS: '10000',
 };
-/** A timeout, the time until it is noticed, and a machine that is busy. */
+/** A timeout, plus the time until it is noticed on a busy machine. */
 const NOTICED_MS = 20_000;
 const BODY = '{"amount":1.00,"type":"Deposit"}';
-/** How long a well-behaved client waits at most while others do not behave: far more than it should, on a busy machine. */
+/** The longest that a well-behaved client waits while others misbehave: generous, for a busy machine. */
 const SERVED_WITHIN_MS = 5_000;
 const LISTING = 200;
 /** Connections that do not read. */
@@ -60,7 +60,7 @@ async function openAccount({ url }: ServiceProcess): Promise<number> {
   return ((await response.json()) as { accountId: number }).accountId;
 }
 
-/** A whole request, whose body can be kept back. */
+/** A whole request whose body can be withheld. */
 function posting(key: string, body = BODY): { head: string; body: string } {
   return {
     head:
@@ -77,7 +77,7 @@ async function version(): Promise<number> {
   return ((await response.json()) as { version: number }).version;
 }
 
-/** What is answered to a request from another address of this machine. */
+/** The status of a request from another address of this machine. */
 async function statusFrom(localAddress: string, url: string): Promise<number | undefined> {
   const request = get(`${url}/accounts/${accountId}/balance`, { localAddress, agent: false });
   const [response] = (await once(request, 'response')) as [IncomingMessage];
@@ -85,7 +85,7 @@ async function statusFrom(localAddress: string, url: string): Promise<number | u
   return response.statusCode;
 }
 
-/** A client that behaves, at work until stopped: what it is answered, and how long that takes at most. */
+/** A well-behaved client that sends requests until stopped; reports its statuses and the longest duration. */
 function goodClient(url: string, account = accountId) {
   let stopped = false;
   let slowestMs = 0;
@@ -121,7 +121,7 @@ describe('a client that sends slowly', () => {
   it.each([
     ['nothing', ''],
     ['half of its headers', posting('half-headers').head.slice(0, 60)],
-  ])('and has sent %s gets 408, and its connection ends', async (_, bytes) => {
+  ])('and has sent only %s gets 408, and its connection is closed', async (_, bytes) => {
     const client = await open();
     client.send(bytes);
     await Promise.race([client.closed, sleep(NOTICED_MS)]);
@@ -131,7 +131,7 @@ describe('a client that sends slowly', () => {
     expect(client.received).toMatch(/\r\n\r\n\{"error":"Request not received in time"\}$/);
   });
 
-  it('does not keep its connection with a byte now and then', async () => {
+  it('can’t keep its connection open with a byte now and then', async () => {
     const stop = goodClient(service.url);
     const slow = await Promise.all(Array.from({ length: 50 }, () => open()));
     const bytes = posting('slowloris').head;
@@ -143,7 +143,7 @@ describe('a client that sends slowly', () => {
     await stop();
   });
 
-  it('gets 408 for half a body, and nothing of it is applied when the rest comes after all', async () => {
+  it('gets 408 for half a body, and nothing is applied when the rest arrives after all', async () => {
     const before = await version();
     const { head, body } = posting('half-body');
     const client = await open();
@@ -161,7 +161,7 @@ describe('a client that sends slowly', () => {
     expect(again.statuses).toEqual([201]);
   });
 
-  it('gets 408 for half of its headers, and nothing is applied when the rest comes after all', async () => {
+  it('gets 408 for half of its headers, and nothing is applied when the rest arrives after all', async () => {
     const before = await version();
     const { head, body } = posting('late-rest');
     const client = await open();
@@ -173,7 +173,7 @@ describe('a client that sends slowly', () => {
     expect(await version()).toBe(before);
   });
 
-  it('is told at once when a body turns out to be no HTTP', async () => {
+  it('is answered at once when its body turns out to be invalid HTTP', async () => {
     const client = await open();
     client.send(
       `POST /accounts/${accountId}/transactions HTTP/1.1\r\nHost: bank\r\nContent-Type: application/json\r\n` +
@@ -185,7 +185,7 @@ describe('a client that sends slowly', () => {
 });
 
 describe('a connection', () => {
-  it('is closed when it was idle for as long as is configured', async () => {
+  it('is closed when it has been idle for the configured time', async () => {
     const client = await open();
     client.send('GET /health/live HTTP/1.1\r\nHost: bank\r\n\r\n');
     await waitUntil(() => Promise.resolve(client.statuses.length > 0), NOTICED_MS);
@@ -197,7 +197,7 @@ describe('a connection', () => {
     expect(client.statuses).toEqual([200]);
   });
 
-  it('has a bound of requests that wait for their answers', async () => {
+  it('has a limit of requests that wait for their answers', async () => {
     const client = await open();
     const { head, body } = posting('pipelined');
     const requests = Array.from({ length: 40 }, (_, index) => head.replace('pipelined', `p-${index}`) + body);
@@ -236,7 +236,7 @@ describe('a connection', () => {
 });
 
 describe('many connections', () => {
-  it('that are idle leave the others served, in bounded memory', async () => {
+  it('that are idle need bounded memory and do not hold up others', async () => {
     const own = await startService({
       environment: { DATABASE_URL: database.url, AUTH: 'off', HTTP_REQUEST_TIMEOUT_MS: '90000' },
     });
@@ -260,7 +260,7 @@ describe('many connections', () => {
     }
   });
 
-  it('over the limit are answered 503, until there is room again', async () => {
+  it('over the limit get 503 until there is room again', async () => {
     const own = await startService({
       environment: { DATABASE_URL: database.url, AUTH: 'off', HTTP_MAX_CONNECTIONS: '20' },
     });
@@ -288,7 +288,7 @@ describe('many connections', () => {
     }
   });
 
-  it('with half a request do not keep the service from stopping in order', async () => {
+  it('with half a request do not keep the service from stopping gracefully', async () => {
     const own = await startService({ environment: { DATABASE_URL: database.url, AUTH: 'off' } });
     try {
       const { head, body } = posting('stopping');

@@ -45,7 +45,7 @@ let accountIds: number[];
 /** Account → versions and ids of the transactions that were acknowledged. */
 let acknowledged: Map<number, [number, string][]>;
 
-/** What follows a word at the beginning of a line that the stack printed. */
+/** The rest of the line that the stack printed with this word at its beginning. */
 function printed(word: string): string {
   const found = new RegExp(`^${word}: +(.+)$`, 'm').exec(stack.output)?.[1];
   if (found === undefined) throw new Error(`the stack did not print ${word}:\n${stack.output}`);
@@ -81,7 +81,7 @@ describe('two instances on two PostgreSQL servers behind PgBouncer, with Redis a
     expect(accountIds.map((id) => (id - 1) % SHARDS).sort()).toEqual([0, 1, 2, 3]);
   });
 
-  it('posts to the same accounts through both at once, and shows at the other what one acknowledged', async () => {
+  it('posts to the same accounts through both at once, and each shows what the other acknowledged', async () => {
     acknowledged = new Map(accountIds.map((accountId) => [accountId, []]));
     const clients = Array.from({ length: CLIENTS }, async (_, client) => {
       const accountId = accountIds[client % SHARDS] as number;
@@ -110,7 +110,7 @@ describe('two instances on two PostgreSQL servers behind PgBouncer, with Redis a
     }
   }, 60_000);
 
-  it('publishes what it acknowledged, each account in order', async () => {
+  it('publishes what it acknowledged, in order for each account', async () => {
     expect(await events.exited).toEqual([0, null]);
     const published = new Map(accountIds.map((accountId) => [accountId, [] as [number, string][]]));
     for (const line of events.output.trim().split('\n')) {
@@ -120,7 +120,7 @@ describe('two instances on two PostgreSQL servers behind PgBouncer, with Redis a
     expect(published).toEqual(acknowledged);
   }, 60_000);
 
-  it('has books that are clean, over all shards', async () => {
+  it('has clean books over all shards', async () => {
     const shards = /SHARDS='(.+)'/.exec(printed('Its books'))?.[1];
     const verify = new Program(['src/cli.js', 'verify', '--json'], { SHARDS: shards ?? '' });
     expect(await verify.exited).toEqual([0, null]);
@@ -128,7 +128,7 @@ describe('two instances on two PostgreSQL servers behind PgBouncer, with Redis a
     expect(report).toMatchObject({ ok: true, accounts: SHARDS, transactions: CLIENTS * POSTINGS });
   }, 60_000);
 
-  it('ends whole on SIGTERM', async () => {
+  it('stops completely on SIGTERM', async () => {
     const pid = stack.child.pid as number;
     expect((await processesOf(pid)).length).toBeGreaterThanOrEqual(6);
     stack.child.kill('SIGTERM');

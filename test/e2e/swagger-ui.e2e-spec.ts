@@ -21,7 +21,7 @@ const FLAGS = [
 const TELL_VIOLATIONS = `addEventListener('securitypolicyviolation', ({ violatedDirective, blockedURI }) =>
   console.error('against the Content-Security-Policy: ' + violatedDirective + ' ' + blockedURI))`;
 
-/** What somebody would put into the page who could. */
+/** What an attacker would put into the page. */
 const INJECT = `
   const script = document.createElement('script');
   script.textContent = 'document.title = "run"';
@@ -31,7 +31,7 @@ const INJECT = `
   image.src = '/nothing';
   document.body.append(image);`;
 
-/** Posts from within a page. Nothing: the page may not read the answer. */
+/** Posts from within a page. No result: the page may not read the answer. */
 const postFrom = (url: string) => `
   fetch('${url}', {
     method: 'POST',
@@ -80,7 +80,7 @@ describe('Swagger UI in a browser', () => {
   };
 
   it(
-    'deposits with "Try it out", as it comes',
+    'deposits with an unchanged "Try it out"',
     async () => {
       const accountId = await openAccount(app, '1000.00');
       await page.goto(`${app.url}/docs`);
@@ -115,14 +115,14 @@ describe('Swagger UI in a browser', () => {
     TIMEOUT_MS,
   );
 
-  it('needs nothing from another host, and makes no errors, none against the Content-Security-Policy either', () => {
+  it('needs nothing from another host and causes no errors, not even of the Content-Security-Policy', () => {
     expect(requests.length).toBeGreaterThan(4);
     expect(requests.filter((url) => new URL(url).origin !== app.url && !url.startsWith('data:'))).toEqual([]);
     expect(problems).toEqual([]);
   });
 
   it(
-    'runs no script that stands in the page, whoever put it there',
+    'runs no inline script, whoever put it there',
     async () => {
       problems.length = 0;
       await page.goto(`${app.url}/docs`);
@@ -135,7 +135,7 @@ describe('Swagger UI in a browser', () => {
   );
 
   it(
-    'sends the credential that was put in behind its Authorize button',
+    'sends the credential that was entered with its Authorize button',
     async () => {
       const guarded = await startInstance(app.databaseUrl, { AUTH: 'on' });
       try {
@@ -167,7 +167,7 @@ describe('Swagger UI in a browser', () => {
   );
 
   it(
-    'is left alone by pages of other origins, which may use the API where they are named',
+    'can’t be used by pages of other origins, which may use the API if they are listed',
     async () => {
       const elsewhere = createServer((_request, response) =>
         response.setHeader('content-type', 'text/html').end(`<iframe src="${app.url}/docs"></iframe>`),

@@ -31,7 +31,7 @@ const refusal = (field: string, problem: string) =>
 const onlyProblem = ({ text }: { readonly text: string }) =>
   (JSON.parse(text) as { details: [Problem] }).details[0];
 
-describe('a service that asks for no credentials because only this machine can send', () => {
+describe('a service that needs no credentials because only this machine can reach it', () => {
   it.each([
     'Forwarded',
     'Via',
@@ -51,7 +51,7 @@ describe('a service that asks for no credentials because only this machine can s
     'X-Envoy-External-Address',
     'CF-Connecting-IP',
     'CDN-Loop',
-  ])('refuses every request with %s, and says what to set', async (name) => {
+  ])('rejects every request with %s, and says what to set', async (name) => {
     const sent = { [name]: '' };
     const expected = refusal(name.toLowerCase(), 'is what a proxy adds');
     for (const path of [
@@ -78,13 +78,13 @@ describe('a service that asks for no credentials because only this machine can s
     },
   );
 
-  it('refuses before it reads a body', async () => {
+  it('rejects a request before it reads the body', async () => {
     const head = `POST /accounts HTTP/1.1\r\nHost: bank\r\nConnection: close\r\nContent-Type: ${JSON_TYPE}\r\n`;
     const answer = await sendRaw(app, `${head}Content-Length: 10000\r\nVia: 1.1 proxy\r\n\r\n`);
     expect(answer.status).toBe(400);
   });
 
-  it('recognises nginx by its default, HTTP/1.0; with HTTP/1.1 alone it is taken for a client', async () => {
+  it('recognises nginx by its default, HTTP/1.0; with HTTP/1.1 it looks like a client', async () => {
     const body = JSON.stringify(deposit('1'));
     const proxied = (version: string) =>
       `POST /accounts/1/transactions HTTP/${version}\r\nHost: 127.0.0.1:3000\r\nConnection: close\r\n` +
@@ -105,18 +105,15 @@ describe('a service that asks for no credentials because only this machine can s
     '192.0.2.7:3000',
     '0.0.0.0',
     '[2001:db8::1]:3000',
-  ])(
-    'does not answer under %s: a proxy, or a name that a stranger leads here (DNS rebinding)',
-    async (host) => {
-      const refused = await app.http.post('/accounts').set('host', host).send({});
-      expect(refused.status).toBe(400);
-      expect(onlyProblem(refused)).toEqual({
-        field: 'Host',
-        message: `is not of this machine. ${WHAT_TO_SET}`,
-      });
-      expect((await open.http.get('/accounts').set('host', host)).status).toBe(200);
-    },
-  );
+  ])('does not answer under %s, which is a proxy or a stranger’s name (DNS rebinding)', async (host) => {
+    const refused = await app.http.post('/accounts').set('host', host).send({});
+    expect(refused.status).toBe(400);
+    expect(onlyProblem(refused)).toEqual({
+      field: 'Host',
+      message: `is not of this machine. ${WHAT_TO_SET}`,
+    });
+    expect((await open.http.get('/accounts').set('host', host)).status).toBe(200);
+  });
 
   it.each([
     'localhost',
@@ -131,8 +128,8 @@ describe('a service that asks for no credentials because only this machine can s
   });
 });
 
-describe('a service on a database that its settings name', () => {
-  it('asks for credentials on the loopback address, too, and then accepts what a proxy passes on', async () => {
+describe('a service with a configured database', () => {
+  it('needs credentials even on the loopback address, and then accepts forwarded requests', async () => {
     const guarded = await startInstance(database.url, { AUTH: 'auto' });
     try {
       const { key } = await makeKey(guarded);
@@ -144,7 +141,7 @@ describe('a service on a database that its settings name', () => {
     }
   });
 
-  it('does not start before there is one, and says what to do', async () => {
+  it('does not start without a key, and says what to do', async () => {
     const empty = await createTestDatabase('this_machine');
     const settings: Record<string, string>[] = [
       { DATABASE_URL: empty.url },

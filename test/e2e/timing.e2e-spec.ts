@@ -1,28 +1,28 @@
 import { Agent, request, type RequestOptions } from 'node:http';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
-import { seedShard } from '../../src/cli/seed.js';
+import { seedShard } from '../../src/admin/seed.js';
 import { startInstance, type TestApp } from '../support/app.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { Wallet } from '../support/wallet.js';
 import { JSON_TYPE, withdrawal } from '../support/requests.js';
 
 /*
- * Whether another's account can be told from one that is not there by how long the answer takes. The two are asked for in
- * turn, in random order, so that what slows the machine down slows both; and compared by rank, so that a few very slow
- * answers count as slow ones and no more. The control is an account of one's own that was not asked for before: it costs
- * one query more, and has to be seen as slower by the same measure.
+ * Tests whether response times distinguish another owner's account from a missing one. The two are requested
+ * alternately in random order, so that a slow machine affects both, and compared by rank, so that a few very slow
+ * answers do not dominate. The control is an own account that was not requested before: it needs one more query, and
+ * the same measure must find it slower.
  */
 
 const SAMPLES = 300;
 const WARM_UP = 60;
 /**
- * The share of pairs in which the other one is the slower may be so far from a half. By chance alone it strays by
- * √((n + m + 1) / 12nm) = 0.024, and five times that is never met.
+ * How far from a half the share of pairs may be in which the other one is slower. By chance it deviates by about
+ * √((n + m + 1) / 12nm) = 0.024, and practically never by five times that.
  */
 const INDISTINCT = 0.12;
 
-/** Accounts from 1: of bob, who asks; of ada; and then there is none. */
+/** Accounts from 1 on: first those of bob, the sender, then those of ada; there are no others. */
 const BOBS = 3 * (SAMPLES + WARM_UP);
 const ACCOUNTS = BOBS + 10;
 const ADAS = ACCOUNTS;
@@ -135,7 +135,7 @@ describe('how long an answer takes', () => {
   let next = 1;
 
   it.each(KINDS)(
-    'does not tell another’s from what is not there: $name',
+    'does not distinguish another owner’s from a missing one: $name',
     async ({ ask, theirs, control }) => {
       const [foreign = [], absent = [], own = []] = await race([
         { run: () => ask(theirs), status: 404 },

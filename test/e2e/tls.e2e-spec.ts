@@ -25,7 +25,7 @@ jest.setTimeout(60_000);
 const folder = temporaryDataDir();
 const files = { TLS_CERT_FILE: join(folder.path, 'cert.pem'), TLS_KEY_FILE: join(folder.path, 'key.pem') };
 const LIMITS = { http: { maxConnections: 3, headersTimeoutMs: 1_000, answerTimeoutMs: 1_000 } };
-/** A timeout, the time until it is noticed, and a machine that is busy. */
+/** A timeout, plus the time until it is noticed on a busy machine. */
 const NOTICED_MS = 10_000;
 const HEALTH = 'GET /health/live HTTP/1.1\r\nHost: bank\r\n\r\n';
 
@@ -51,7 +51,7 @@ afterAll(async () => {
 
 const portOf = (url: string) => Number(new URL(url).port);
 
-/** A connection below TLS, which may never begin with it. */
+/** A TCP connection, on which TLS may never begin. */
 async function openTcp(url: string): Promise<Socket> {
   const socket = connect({ host: '127.0.0.1', port: portOf(url) });
   sockets.push(socket.on('error', () => undefined));
@@ -123,20 +123,20 @@ describe('TLS', () => {
     expect(await received).toMatch(/^HTTP\/1\.1 200 .*\{"status":"ok"\}$/s);
   });
 
-  it('serves over nothing older', async () => {
+  it('serves over no older version', async () => {
     const old = { minVersion: 'TLSv1', maxVersion: 'TLSv1.1', ciphers: 'DEFAULT@SECLEVEL=0' } as const;
     await expect(openTls(app.url, old)).rejects.toThrow(/protocol version/i);
     const cbc = { maxVersion: 'TLSv1.2', ciphers: 'ECDHE-ECDSA-AES128-SHA' } as const;
     await expect(openTls(app.url, cbc)).rejects.toThrow(/handshake failure/i);
   });
 
-  it('tells browsers to come with TLS only', async () => {
+  it('tells browsers to use only TLS', async () => {
     const answer = await get(app.url, '/accounts');
     expect(answer.status).toBe(200);
     expect(answer.headers['strict-transport-security']).toMatch(/^max-age=31536000/);
   });
 
-  it('closes a connection that begins without it, and one that breaks it, unanswered', async () => {
+  it('closes a connection without TLS, or with broken TLS, without an answer', async () => {
     for (const bytes of [HEALTH, '\x16\x03\x01\x00\x05nonsense']) {
       const socket = await openTcp(app.url);
       const received = everything(socket);
@@ -154,10 +154,10 @@ describe('TLS', () => {
     expect(await received).toMatch(/^HTTP\/1\.1 200 /);
   });
 
-  it('bounds connections, counting those that do not come to an agreement, and these in time', async () => {
+  it('counts connections in an unfinished handshake, and limits how long one may take', async () => {
     await waitUntil(async () => (await connections()) === 1, NOTICED_MS);
     const half = [await openTcp(app.url), await openTcp(app.url)];
-    // A greeting that stops in its middle.
+    // A ClientHello that stops halfway.
     half.push(await openTcp(app.url));
     half[2]?.write(Buffer.from('160301020001000', 'hex'));
     const closed = Promise.all(half.map((socket) => everything(socket)));
@@ -168,7 +168,7 @@ describe('TLS', () => {
     expect(await connections()).toBe(1);
   });
 
-  it('answers 408 to a request that does not come in time', async () => {
+  it('answers 408 to a request that does not arrive in time', async () => {
     const socket = await openTls(app.url);
     const received = everything(socket);
     socket.write('GET /health/live HTTP/1.1\r\nHo');
@@ -181,7 +181,7 @@ describe('TLS', () => {
       const socket = await openTls(app.url);
       const closed = new Promise((resolve) => socket.once('close', resolve));
       socket.pause().on('error', () => undefined);
-      // More than what the kernel takes for a client that does not read.
+      // More than the kernel buffers for a client that does not read.
       const ask = setInterval(
         () => socket.write(`GET ${path} HTTP/1.1\r\nHost: bank\r\n\r\n`.repeat(16)),
         50,
@@ -192,7 +192,7 @@ describe('TLS', () => {
     },
   );
 
-  it('stops at once, be there clients that never came to an agreement', async () => {
+  it('stops at once, even with clients in an unfinished handshake', async () => {
     const own = await startInstance(database.url, files, { http: { headersTimeoutMs: 30_000 } });
     const half = await openTcp(own.url);
     const ended = everything(half);
@@ -211,7 +211,7 @@ describe('the suites of TLS 1.2', () => {
     .map((name) => name.toUpperCase())
     .filter((name) => !name.startsWith('TLS_'));
 
-  it.each(['ec', 'rsa'] as const)('are only strong ones, with a key of the kind %s', async (kind) => {
+  it.each(['ec', 'rsa'] as const)('are only strong ones, with a key of type %s', async (kind) => {
     const own = makeCertificate(kind);
     const named = {
       TLS_CERT_FILE: join(folder.path, `${kind}.pem`),
@@ -242,11 +242,11 @@ describe('the suites of TLS 1.2', () => {
   });
 });
 
-describe('TLS by the files of the settings', () => {
+describe('TLS with the configured files', () => {
   const KEY_WARNING = /every user of this machine may read .* TLS_KEY_FILE/;
   const settings = () => ({ DATA_DIR: join(folder.path, 'data'), LOG_FORMAT: 'json' });
 
-  it('refuses the start in a sentence that shows nothing of the files', async () => {
+  it('fails to start with a sentence that shows nothing of the files', async () => {
     const environment = { ...settings(), ...files, TLS_CERT_FILE: files.TLS_KEY_FILE };
     const service = await spawnService({ environment });
     expect(await service.exited).toBe(1);
@@ -266,7 +266,7 @@ describe('TLS by the files of the settings', () => {
     expect(read({ TLS_KEY_FILE: other })).toThrow(/TLS_KEY_FILE is not the key of the certificate/);
   });
 
-  it('finds a key that every user of the machine may read', () => {
+  it('warns of a key that every user of the machine may read', () => {
     const problemWith = (mode: number) => {
       chmodSync(files.TLS_KEY_FILE, mode);
       return keyFileProblem(loadConfig(files).http);

@@ -23,7 +23,7 @@ async function openAtVersion7(): Promise<number> {
 }
 
 describe('POST /accounts/{accountId}/transactions', () => {
-  it("takes the specification's example and answers in its form", async () => {
+  it("accepts the specification's example and answers in its format", async () => {
     const accountId = await openAtVersion7();
     const response = await post(
       app,
@@ -45,7 +45,7 @@ describe('POST /accounts/{accountId}/transactions', () => {
     expect(await balanceOf(app, accountId)).toBe('{"balance":400.00,"version":8}');
   });
 
-  it('takes a withdrawal, down to the last cent', async () => {
+  it('accepts a withdrawal down to the last cent', async () => {
     const accountId = await openAccount(app, '100.00');
     const response = await post(
       app,
@@ -69,7 +69,7 @@ describe('POST /accounts/{accountId}/transactions', () => {
     ['withdraw', 'Withdraw'],
     ['Debit', 'Withdraw'],
     ['DEBIT', 'Withdraw'],
-  ])('takes the type %s and answers %s', async (sent, answered) => {
+  ])('accepts the type %s and answers %s', async (sent, answered) => {
     const accountId = await openAccount(app, '100.00');
     const response = await post(app, accountId, { amount: '1.00', type: sent });
     expect(response.status).toBe(201);
@@ -78,7 +78,7 @@ describe('POST /accounts/{accountId}/transactions', () => {
     expect(response.text).toContain(`"newBalance":${balance},`);
   });
 
-  it('takes the short names, and a mixture of short and long ones', async () => {
+  it('accepts the short names, and a mixture of short and long ones', async () => {
     const accountId = await openAccount(app, '100.00');
     for (const body of [
       '{"amount":1,"type":"Deposit","expectedVersion":2}',
@@ -90,7 +90,7 @@ describe('POST /accounts/{accountId}/transactions', () => {
     expect(await balanceOf(app, accountId)).toBe('{"balance":103.00,"version":5}');
   });
 
-  it('lets newVersion be sent back as it came', async () => {
+  it('accepts newVersion as it was returned', async () => {
     const accountId = await openAccount(app, '100.00');
     let expectedversion = '2';
     for (let i = 0; i < 3; i++) {
@@ -101,7 +101,7 @@ describe('POST /accounts/{accountId}/transactions', () => {
     expect(expectedversion).toBe('5');
   });
 
-  it('counts ids up, and time never runs backwards', async () => {
+  it('returns ascending ids, and times that never run backwards', async () => {
     const accountId = await openAccount(app);
     const before = Date.now();
     const receipts = [];
@@ -116,7 +116,7 @@ describe('POST /accounts/{accountId}/transactions', () => {
   });
 
   it.each(['0.01', '9007199254740993.07', '9999999999999999.99'])(
-    'books %s to the cent, in and out',
+    'deposits and withdraws %s to the cent',
     async (amount) => {
       const accountId = await openAccount(app);
       const into = await post(app, accountId, `{"amount":${amount},"type":"Deposit"}`);
@@ -138,7 +138,7 @@ describe('POST /accounts/{accountId}/transactions', () => {
 });
 
 describe('GET /transactions/{transactionId}', () => {
-  it('shows what the Location of the posting names', async () => {
+  it('returns the transaction at the Location of the posting', async () => {
     const accountId = await openAccount(app, '300.00');
     const posted = await post(app, accountId, withdrawal('0.50'));
     const { id, timestamp } = receiptIn(posted);
@@ -150,7 +150,7 @@ describe('GET /transactions/{transactionId}', () => {
     );
   });
 
-  it('knows no transaction that was never posted', async () => {
+  it('answers 404 for a transaction that was never posted', async () => {
     const response = await app.http.get('/transactions/txn999999999');
     expect(response.status).toBe(404);
     expect(response.text).toBe('{"error":"Transaction not found"}');
@@ -173,7 +173,7 @@ describe('Idempotency-Key', () => {
     expect(await balanceOf(app, accountId)).toBe('{"balance":105.00,"version":3}');
   });
 
-  it('sees the same request in another spelling', async () => {
+  it('recognises the same request in another spelling', async () => {
     const accountId = await openAccount(app, '100.00');
     await post(app, accountId, '{"amount":5,"type":"Deposit"}', withKey('k'));
     const spellings = [
@@ -187,7 +187,7 @@ describe('Idempotency-Key', () => {
     }
   });
 
-  it('is a duplicate for the retry of a request whose version has passed since', async () => {
+  it('makes a retry a duplicate even if its version is out of date', async () => {
     const accountId = await openAccount(app, '100.00');
     const body = { ...withdrawal('100'), expectedversion: 2 };
     const headers = { ...withKey('k'), 'if-match': '"2"' };
@@ -197,7 +197,7 @@ describe('Idempotency-Key', () => {
     expect((await post(app, accountId, body, headers)).text).toMatch(/^{"error":"Duplicate transaction",/);
   });
 
-  it('is one key, bare or quoted', async () => {
+  it('is the same key bare and quoted', async () => {
     const accountId = await openAccount(app, '100.00');
     const first = await post(app, accountId, deposit('5'), withKey('"a\\"b\\\\c"'));
     const again = await post(app, accountId, deposit('5'), withKey('a"b\\c'));
@@ -207,7 +207,7 @@ describe('Idempotency-Key', () => {
   it.each([
     ['amount', { amount: '5.01', type: 'Deposit' }],
     ['type', { amount: '5', type: 'Withdraw' }],
-  ])('is refused for another %s', async (_, body) => {
+  ])('is rejected for another %s', async (_, body) => {
     const accountId = await openAccount(app, '100.00');
     const first = await post(app, accountId, deposit('5'), withKey('k'));
     const other = await post(app, accountId, body, withKey('k'));
@@ -223,13 +223,13 @@ describe('Idempotency-Key', () => {
     }
   });
 
-  it('tells upper from lower case', async () => {
+  it('is case-sensitive', async () => {
     const accountId = await openAccount(app);
     expect((await post(app, accountId, deposit('5'), withKey('Key'))).status).toBe(201);
     expect((await post(app, accountId, deposit('5'), withKey('key'))).status).toBe(201);
   });
 
-  it('is not used up by a request that was refused', async () => {
+  it('is not used up by a rejected request', async () => {
     const accountId = await openAccount(app, '10.00');
     const body = withdrawal('20');
     expect((await post(app, accountId, body, withKey('k'))).status).toBe(422);
@@ -240,7 +240,7 @@ describe('Idempotency-Key', () => {
     expect((await post(app, accountId, body, withKey('k'))).status).toBe(201);
   });
 
-  it('may be left out: then the same request twice is two transactions', async () => {
+  it('is optional: without it the same request twice is two transactions', async () => {
     const accountId = await openAccount(app);
     await post(app, accountId, deposit('5'));
     await post(app, accountId, deposit('5'));

@@ -2,8 +2,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jes
 import { spawnSync } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
-import { createKey } from '../../src/cli/keys.js';
-import { verifyBank } from '../../src/cli/verify.js';
+import { createKey } from '../../src/admin/keys.js';
+import { verifyBank } from '../../src/admin/verify/verify.js';
 import { startCli } from '../support/cli.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { RawClient } from '../support/raw-client.js';
@@ -85,7 +85,7 @@ async function post(service: ServiceProcess, accountId: number, key: string): Pr
   });
 }
 
-/** Callers that post one after the other until stopped; a posting that gets no answer is left at that. */
+/** Callers that post one after the other until stopped; a posting without an answer is not retried. */
 function load(service: ServiceProcess, accountOf: () => number, callers: number) {
   const acknowledged: Receipt[] = [];
   const unexpected: number[] = [];
@@ -135,7 +135,7 @@ describe('several workers on the embedded PostgreSQL', () => {
     folder.remove();
   });
 
-  it('make one demo account and say once where they listen; both answer, and each line tells who wrote it', async () => {
+  it('create one demo account, say once where they listen, both answer, and log their process ids', async () => {
     for (const message of [
       `API:        ${service.url}`,
       'the bank was empty: created a demo account with 1000.00',
@@ -151,7 +151,7 @@ describe('several workers on the embedded PostgreSQL', () => {
     expect([...answering].sort()).toEqual(workersOf(service).sort());
   });
 
-  it('post to one account and to many without a gap, and none answers a balance older than any acknowledged', async () => {
+  it('post to one account and to many without gaps, and never answer with a balance older than one acknowledged', async () => {
     const others = await Promise.all(Array.from({ length: 10 }, () => openAccount(service)));
     const before = (await scrape(service))('bank_ledger_transactions_total');
     const stale: string[] = [];
@@ -182,7 +182,7 @@ describe('several workers on the embedded PostgreSQL', () => {
     expect(sample('bank_shard_up{shard="0"}')).toBe(1);
   });
 
-  it('end with the primary process, even when that is killed', async () => {
+  it('end with the primary process, even if that is killed', async () => {
     const workers = workersOf(service);
     expect(workers).toHaveLength(2);
     service.child.kill('SIGKILL');
@@ -196,7 +196,7 @@ describe('several workers on the embedded PostgreSQL', () => {
   });
 });
 
-describe('several workers on a PostgreSQL that is there', () => {
+describe('several workers on an existing PostgreSQL', () => {
   const HTTP_MAX_CONNECTIONS = 50;
   let database: TestDatabase;
   let service: ServiceProcess;
@@ -232,7 +232,7 @@ describe('several workers on a PostgreSQL that is there', () => {
     return new Set(rows.map(({ id }) => id));
   }
 
-  it('go on when one is killed under load, lose nothing acknowledged, and it is replaced; counts never go back', async () => {
+  it('continue when one is killed under load: nothing acknowledged is lost, it is replaced, and counters never decrease', async () => {
     await allServe(service);
     const accountId = await openAccount(service);
     const traffic = load(service, () => accountId, 16);
@@ -261,7 +261,7 @@ describe('several workers on a PostgreSQL that is there', () => {
     expect(traffic.acknowledged.filter(({ id }) => !stored.has(id))).toEqual([]);
   });
 
-  it('close connections that are too many for all of them, instead of handing them on for ever', async () => {
+  it('close connections over their common limit instead of passing them on for ever', async () => {
     const [room, surplus] = [2 * (HTTP_MAX_CONNECTIONS + 256), 60];
     const clients = await Promise.all(
       Array.from({ length: room + surplus }, () => RawClient.open(service.url)),
@@ -277,7 +277,7 @@ describe('several workers on a PostgreSQL that is there', () => {
     );
   });
 
-  it('answer every open request at SIGTERM, leave nothing applied that they did not answer, and no process', async () => {
+  it('answer every open request on SIGTERM, apply nothing that they do not answer, and leave no process', async () => {
     const accountId = await openAccount(service);
     const traffic = load(service, () => accountId, 16);
     await traffic.grows(200);
@@ -291,7 +291,7 @@ describe('several workers on a PostgreSQL that is there', () => {
     expect(await storedIds(accountId)).toEqual(new Set(traffic.acknowledged.map(({ id }) => id)));
   });
 
-  it('are given up when one ends again and again: the others stop in order', async () => {
+  it('are given up when one keeps ending: the others stop gracefully', async () => {
     service = await start();
     await allServe(service);
     const [survivor = 0, ...rest] = workersOf(service);
@@ -312,7 +312,7 @@ describe('several workers on a PostgreSQL that is there', () => {
     ).toEqual([survivor, service.child.pid].sort());
   });
 
-  it('refuse settings that each of them would count or know for itself, and a server that one of them refuses', async () => {
+  it('reject settings that need Redis, and a database server that one of them rejects', async () => {
     const wrong = await spawnService({
       environment: { WORKERS: '2', BALANCE_CACHE: 'on', RATE_LIMIT_TRANSACTIONS_PER_SECOND: '10' },
     });

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { Client } from 'pg';
-import { seedShard } from '../../src/cli/seed.js';
+import { seedShard } from '../../src/admin/seed.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
 import { AccountOwners, VALID_MS } from '../../src/ledger/read/account-owners.js';
 import type { LedgerReader } from '../../src/ledger/read/ledger-reader.js';
@@ -12,7 +12,7 @@ import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { waitUntil } from '../support/service.js';
 
 const ACCOUNTS = 20_000;
-/** Every second account is one of theirs, in turn. */
+/** Every second account belongs to one of them, in turn. */
 const OWNERS = 50;
 const ownerOf = (accountId: number) =>
   accountId % 2 === 0 ? `owner ${(accountId / 2) % OWNERS}` : undefined;
@@ -49,7 +49,7 @@ describe('the look-up of an owner’s account', () => {
       new AccountOwners(openShards(ledger)).problems(OWNER, accountIds, THE_SERVICE),
     );
 
-  it('reads no more for another’s account than for one that is not there, however much that is in use', async () => {
+  it('reads no more for another owner’s account than for a missing one, however busy the account is', async () => {
     const [foreign, used, nobodys, absent] = [20, 22, 21, ACCOUNTS + 1_000];
     for (let count = 0; count < 200; count++)
       await ledger.scheduler.submit({ accountId: used, type: 'credit', amount: 1n });
@@ -63,7 +63,7 @@ describe('the look-up of an owner’s account', () => {
     expect(new Set(blocks).size).toBe(1);
   });
 
-  it('finds those of a batch in one statement', async () => {
+  it('finds the accounts of a batch in one statement', async () => {
     const own = Array.from({ length: 200 }, (_, index) => 14 + 2 * OWNERS * index);
     const nodes = await lookUp(...own, 20, 21, ACCOUNTS + 1_000);
     expect(nodes[0]?.['Actual Rows']).toBe(200);
@@ -72,7 +72,7 @@ describe('the look-up of an owner’s account', () => {
     expect(nodes.flatMap((node) => node['Index Name'] ?? [])).toEqual(['accounts_owner']);
   });
 
-  it('is made once for an account that is the owner’s, and each time for one that is not', async () => {
+  it('is made once for the owner’s account, and each time for any other', async () => {
     const owners = new AccountOwners(openShards(ledger));
     await owners.check(OWNER, 14, THE_SERVICE);
     for (const accountId of [20, ACCOUNTS + 1_000]) {
@@ -114,7 +114,7 @@ describe('an ownership that is in use', () => {
     );
   });
 
-  it('is read again in the background: nobody waits, many are read together, and a change is seen', async () => {
+  it('is read again in the background: nobody waits, many are read together, and a change is noticed', async () => {
     const owners = new AccountOwners(openShards(ledger));
     const accountIds = own(200);
     await owners.problems(OWNER, accountIds, THE_SERVICE);
@@ -135,7 +135,7 @@ describe('an ownership that is in use', () => {
     await owners.check('new', 18, THE_SERVICE);
   });
 
-  it('ends in time though it can not be read again', async () => {
+  it('expires in time if it can not be read again', async () => {
     const owners = new AccountOwners(openShards(ledger));
     await owners.check(OWNER, 18, THE_SERVICE);
     await ledger.dataSource.query('ALTER TABLE bank.accounts RENAME COLUMN owner TO was_owner');
@@ -165,7 +165,7 @@ describe('an ownership that is in use', () => {
 });
 
 describe('what an owner may see', () => {
-  it('is listed from an index of it', async () => {
+  it('is listed from an index on the owner', async () => {
     const nodes = await planOf(client, 'accounts', () =>
       reader.accountsAfter(10_000, 51, 'owner 7', THE_SERVICE),
     );
@@ -178,7 +178,7 @@ describe('what an owner may see', () => {
     expect(listed).toHaveLength(51);
   });
 
-  it('holds no transaction of another: it reads one row to know, and none where there is none', async () => {
+  it('includes no transaction of another owner, which takes one row to find out, or none if it is missing', async () => {
     const plan = (transactionId: number) =>
       planOf(client, 'archived_transactions', () =>
         reader.transaction(transactionId, 'owner 7', THE_SERVICE).catch(() => undefined),

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
-import { assignAccounts } from '../../src/cli/accounts-assign.js';
-import { seedBank } from '../../src/cli/seed.js';
+import { assignAccounts } from '../../src/admin/assign-accounts.js';
+import { seedBank } from '../../src/admin/seed.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { shardList } from '../support/app.js';
@@ -71,7 +71,7 @@ describe('accounts assign', () => {
     );
   });
 
-  it('records what was before, and nothing where nothing changes', async () => {
+  it('records the previous owner, and nothing if nothing changes', async () => {
     await assignAccounts(shards, { accounts: [1, 2], owner: 'ada' });
     const run = await cli('--account', '1', '2', '4', '--nobody');
     expect(run.stdout).toBe(
@@ -83,7 +83,7 @@ describe('accounts assign', () => {
     );
   });
 
-  it('leaves balance, version and history as they are', async () => {
+  it('leaves balance, version and history unchanged', async () => {
     const rows = async (): Promise<unknown[]> =>
       (
         await client.query<object>(
@@ -114,7 +114,7 @@ describe('accounts assign', () => {
     expect(await newActs()).toEqual([]);
   });
 
-  it('makes no change that is not on record, and says what was done', async () => {
+  it('makes no change without a record of it, and says what was done', async () => {
     await client.query(
       'ALTER TABLE bank_0.audit_events ADD CONSTRAINT full_up CHECK (event_id <= 0) NOT VALID',
     );

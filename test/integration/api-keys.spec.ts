@@ -4,14 +4,14 @@ import { CredentialStoreUnavailableError } from '../../src/access/access-errors.
 import { generateKey } from '../../src/access/api-key.js';
 import { ApiKeys, VALID_MS } from '../../src/access/api-keys.js';
 import { ApiKeyStore, type ValidKey } from '../../src/access/api-key-store.js';
-import { createKey, listKeys, revokeKey } from '../../src/cli/keys.js';
+import { createKey, listKeys, revokeKey } from '../../src/admin/keys.js';
 import { createDataSource } from '../../src/storage/data-source.js';
 import { ShardPool } from '../../src/storage/shard-pool.js';
 import { pass } from '../support/clock.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { waitUntil } from '../support/service.js';
 
-/** Counts what it is asked, and may be slow. */
+/** Counts its statements, and can be slow. */
 class WatchedStore extends ApiKeyStore {
   reads = 0;
   writes = 0;
@@ -41,7 +41,7 @@ let database: TestDatabase;
 let dataSource: DataSource;
 let watched: WatchedStore;
 let keys: ApiKeys;
-/** What was told of whether the keys can be read. */
+/** The reports of whether the keys can be read. */
 let states: unknown[];
 
 const STALE_MS = 900_000;
@@ -74,7 +74,7 @@ const make = (expires?: Date) =>
   createKey(shards(), { name: 'test', scopes: ['accounts:read'], owner: 'ada', expires });
 
 describe('a key', () => {
-  it('is read once, however many want it at the same time, and not again while it is known', async () => {
+  it('is read once, however many need it at the same time, and not again while it is known', async () => {
     const { key, keyId } = await make();
     expect(keys.recall(key)).toBeUndefined();
     const found = await Promise.all(Array.from({ length: 100 }, () => keys.lookUp(key, CLIENT)));
@@ -89,7 +89,7 @@ describe('a key', () => {
     expect(watched.reads).toBe(1);
   });
 
-  it('in use is read again before its time is over, and nobody waits', async () => {
+  it('in use is read again before it expires from the cache, and nobody waits', async () => {
     const { key } = await make();
     const known = await keys.lookUp(key, CLIENT);
     pass(VALID_MS * 0.6);
@@ -100,7 +100,7 @@ describe('a key', () => {
     expect(known.principalNow()).toBeDefined();
   });
 
-  it('is believed no longer than its time, counted from when its reading began', async () => {
+  it('is trusted for a limited time, counted from the start of its reading', async () => {
     const { key } = await make();
     const known = await keys.lookUp(key, CLIENT);
     pass(VALID_MS + 1);
@@ -114,7 +114,7 @@ describe('a key', () => {
     await expect(slow).rejects.toThrow(CredentialStoreUnavailableError);
   });
 
-  it('that was revoked is forgotten by whoever has it in hand when that is read', async () => {
+  it('that was revoked is rejected even where a reference to it is held, once that is read', async () => {
     const { key, keyId } = await make();
     const known = await keys.lookUp(key, CLIENT);
     await revokeKey(shards(), keyId);
@@ -129,7 +129,7 @@ describe('a key', () => {
     expect(watched.reads).toBe(before);
   });
 
-  it('that has expired is not asked for each time', async () => {
+  it('that has expired is not read for each request', async () => {
     const { key } = await make(new Date(Date.now() + 300));
     const known = await keys.lookUp(key, CLIENT);
     await waitUntil(() => Promise.resolve(known.principalNow() === undefined), 2_000);
@@ -138,7 +138,7 @@ describe('a key', () => {
     expect(watched.reads - before).toBeLessThanOrEqual(1);
   });
 
-  it('works though its use can not be noted, which is tried once a minute', async () => {
+  it('works even if its use can not be recorded, which is tried once a minute', async () => {
     const { key, keyId } = await make();
     const known = await keys.lookUp(key, CLIENT);
     await dataSource.query('ALTER TABLE bank.api_keys RENAME COLUMN last_used_at TO was_used_at');
@@ -163,8 +163,8 @@ describe('a key', () => {
   });
 });
 
-describe('what is no key', () => {
-  it('costs no question where its checksum is wrong, and one where it was asked for just now', async () => {
+describe('an invalid key', () => {
+  it('costs no query when its checksum is wrong, and one query when it was looked up just before', async () => {
     for (let n = 0; n < 100; n++) {
       const slip = `${generateKey().slice(0, -1)}~`;
       expect(keys.isWellFormed(slip)).toBe(false);
@@ -177,7 +177,7 @@ describe('what is no key', () => {
     expect(watched.reads).toBe(2);
   });
 
-  it('pushes out none that is, however much of it comes', async () => {
+  it('evicts no valid key, however many there are', async () => {
     const { key } = await make();
     await keys.lookUp(key, CLIENT);
     const tries = 10_500;
@@ -202,7 +202,7 @@ describe('while the keys can not be read', () => {
     await waitUntil(() => Promise.resolve(keys.unreadable), 2_000);
   }
 
-  it('one that is known is believed for its time, and one that was never seen is not known to be wrong', async () => {
+  it('a known key is trusted for its time, and an unknown one is not reported as invalid', async () => {
     const [used, fresh] = await Promise.all([make(), make()]);
     const known = await keys.lookUp(used.key, CLIENT);
     await fail(known);
@@ -215,7 +215,7 @@ describe('while the keys can not be read', () => {
     await unavailable(used.key);
   });
 
-  it('it is said once, until they can be read again, of which the first read counts', async () => {
+  it('it is logged once, until a read succeeds again', async () => {
     const [used, revoked] = await Promise.all([make(), make()]);
     const [known, other] = await Promise.all([
       keys.lookUp(used.key, CLIENT),
@@ -237,7 +237,7 @@ describe('while the keys can not be read', () => {
     await expect(keys.lookUp(revoked.key, CLIENT)).rejects.toThrow('Unauthorized');
   });
 
-  it('a revocation, or an end, that was seen stays', async () => {
+  it('a known revocation or expiry stays in force', async () => {
     const ends = new Date(Date.now() + 60_000);
     const [used, revoked, expiring] = await Promise.all([make(), make(), make(ends)]);
     const known = await keys.lookUp(used.key, CLIENT);
@@ -255,7 +255,7 @@ describe('while the keys can not be read', () => {
     expect(known.principalNow()).toBeDefined();
   });
 
-  it('because the database hangs, one in use waits for nothing, and one at rest for a second', async () => {
+  it('because the database hangs, a key in use waits for nothing, and an unused one for a second', async () => {
     const [busy, resting] = await Promise.all([make(), make()]);
     const known = await keys.lookUp(busy.key, CLIENT);
     await keys.lookUp(resting.key, CLIENT);
@@ -276,7 +276,7 @@ describe('while the keys can not be read', () => {
 });
 
 describe('while the keys are read, but slowly', () => {
-  it('one in use waits for nothing, and a revocation is seen all the same', async () => {
+  it('a key in use waits for nothing, and a revocation is still noticed', async () => {
     const [used, revoked] = await Promise.all([make(), make()]);
     const [known, other] = await Promise.all([
       keys.lookUp(used.key, CLIENT),
@@ -301,8 +301,8 @@ describe('while the keys are read, but slowly', () => {
   }, 10_000);
 });
 
-describe('keys that somebody makes up', () => {
-  it('keep none that is good from being found, from his address or from another', async () => {
+describe('invented keys', () => {
+  it('do not keep valid keys from being found, from the same address or another', async () => {
     const [mine, yours] = await Promise.all([make(), make()]);
     let stopped = false;
     const findValid = watched.findValid.bind(watched);

@@ -1,13 +1,13 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { chainAll } from '../../tools/bench/chained.js';
-import { archiveBank, type ArchiveOptions } from '../../src/cli/archive.js';
-import { verifyBank } from '../../src/cli/verify.js';
+import { archiveBank, type ArchiveOptions } from '../../src/admin/archive.js';
+import { verifyBank } from '../../src/admin/verify/verify.js';
 import { tablesOf } from '../../src/storage/tables.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
 import type { PostingCommand } from '../../src/domain/transaction.js';
 import { Outbox } from '../../src/messaging/outbox.js';
-import { InterruptedError } from '../../src/app/user-message.js';
+import { InterruptedError } from '../../src/cli/interrupted.js';
 import { startCli } from '../support/cli.js';
 import { countdown, openReader, openWithHistory, timeOf, walk } from '../support/history.js';
 import { openLedger, failureOf, type TestLedger } from '../support/ledger.js';
@@ -34,7 +34,7 @@ afterEach(async () => {
 const shard = () => ({ url: database.url, schema: 'bank' });
 const archive = (before = NEW, options: ArchiveOptions = {}) => archiveBank([shard()], before, options);
 
-/** Histories come before this, and what is posted comes after it. */
+/** Histories are older than this, and new postings younger. */
 const NEW = new Date('2026-01-01');
 
 const COLUMNS =
@@ -58,7 +58,7 @@ const credit = (accountId: number, more: Partial<PostingCommand> = {}): PostingC
 const post = (command: PostingCommand) => ledger.scheduler.submit(command);
 
 describe('the archive', () => {
-  it('takes what is older than a time, as it is, and nothing else', async () => {
+  it('takes exactly the transactions older than a time, unchanged', async () => {
     await openWithHistory(client, 10);
     await openWithHistory(client, 5);
     const before = await rows(ALL);
@@ -72,7 +72,7 @@ describe('the archive', () => {
     expect(await verifyBank([shard()])).toMatchObject({ transactions: 15, ok: true });
   });
 
-  it('takes what is old though a clock that was wrong gave it a place among what is new', async () => {
+  it('takes old transactions even if a wrong clock put them among new ones', async () => {
     const accountId = await openWithHistory(client, 20);
     await client.query(
       `UPDATE bank.transactions SET timestamp = '2099-01-01' WHERE version_after BETWEEN 3 AND 12`,
@@ -83,14 +83,14 @@ describe('the archive', () => {
     expect((await verifyBank([shard()])).ok).toBe(true);
   });
 
-  it('of an empty bank has nothing to take', async () => {
+  it('has nothing to take in an empty bank', async () => {
     const progress: number[] = [];
     const onProgress = (done: number, total: number) => progress.push(done, total);
     expect(await archive(NEW, { onProgress })).toMatchObject({ moved: 0, complete: true });
     expect(progress).toEqual([]);
   });
 
-  it('stops between two steps, and goes on when it is run again', async () => {
+  it('stops between two steps, and continues when it is run again', async () => {
     await openWithHistory(client, 100);
     const controller = new AbortController();
     const seen: number[] = [];
@@ -107,7 +107,7 @@ describe('the archive', () => {
     expect(await verifyBank([shard()])).toMatchObject({ transactions: 100, ok: true });
   });
 
-  it('waits for no account that is locked, so that nobody who locks one waits for it', async () => {
+  it('waits for no locked account, so no session that locks one waits for it', async () => {
     const accountId = await openWithHistory(client, 10);
     await client.query('BEGIN');
     await client.query('SELECT FROM bank.accounts WHERE account_id = $1 FOR UPDATE', [accountId]);
@@ -115,7 +115,7 @@ describe('the archive', () => {
     await client.query('ROLLBACK');
   });
 
-  it('still knows the keys that were used', async () => {
+  it('still knows the used keys', async () => {
     const accountId = await openWithHistory(client, 10);
     const [used] = await rows(
       `SELECT transaction_id::int AS id FROM bank.transactions WHERE idempotency_key = 'key-4'`,
@@ -135,7 +135,7 @@ describe('the archive', () => {
     expect(await verifyBank([shard()])).toMatchObject({ transactions: 11, ok: true });
   });
 
-  it('hands over the events of transactions that were archived before they were published', async () => {
+  it('does not lose the events of transactions that were archived before they were published', async () => {
     const { accountId } = await ledger.opener.open(THE_SERVICE, 100n);
     await post(credit(accountId));
     const outbox = new Outbox(ledger.runner, tablesOf('bank'), 5_000);
@@ -146,7 +146,7 @@ describe('the archive', () => {
 });
 
 describe('while transactions are archived', () => {
-  it('postings, retries, listings and single transactions are answered as ever', async () => {
+  it('postings, retries, listings and single transactions are answered as before', async () => {
     const [quiet, busy] = [await openWithHistory(client, 1_500), await openWithHistory(client, 100)];
     const reader = openReader(ledger);
     let archiving = true;
@@ -213,7 +213,7 @@ describe('the command', () => {
     return waiting.length === 1;
   };
 
-  it('that was killed leaves every transaction in one place, and goes on when it is run again', async () => {
+  it('that was killed leaves every transaction in exactly one table, and continues when it is run again', async () => {
     await openWithHistory(client, 6_000);
     const before = await rows(ALL);
     await blockSecondStep();
@@ -222,7 +222,7 @@ describe('the command', () => {
     killed.child.kill('SIGKILL');
     await killed.ended;
     await client.query('COMMIT');
-    // Until the server has noticed, or has done the step that it had in hand.
+    // Until the server has noticed, or has finished the current step.
     await waitUntil(async () => {
       const sessions = `SELECT FROM pg_stat_activity WHERE application_name LIKE 'bank-archive%'`;
       return (await rows(sessions)).length === 0;
@@ -238,7 +238,7 @@ describe('the command', () => {
     expect(await rows(ALL)).toEqual(before);
   }, 60_000);
 
-  it('ends after the step in hand when it is told to', async () => {
+  it('ends after the current step when it is interrupted', async () => {
     await openWithHistory(client, 12_000);
     await blockSecondStep();
     const { child, ended } = start();
@@ -255,7 +255,7 @@ describe('the command', () => {
     expect(await count('archived_transactions')).toBe(10_000);
   }, 60_000);
 
-  it('needs to know what is old', async () => {
+  it('needs a time', async () => {
     const run = await startCli(['archive'], { DATABASE_URL: database.url }).ended;
     const stderr = expect.stringContaining('--before or --older-than is needed') as unknown;
     expect(run).toMatchObject({ code: 2, stdout: '', stderr });

@@ -5,12 +5,13 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { recordAct, recordActOn } from '../../src/audit/audit-log.js';
-import { archiveBank } from '../../src/cli/archive.js';
-import { checkHeads, exportHeads, readEvents } from '../../src/cli/audit.js';
-import { seedBank } from '../../src/cli/seed.js';
+import { archiveBank } from '../../src/admin/archive.js';
+import { checkHeads, exportHeads } from '../../src/admin/audit/heads.js';
+import { readEvents } from '../../src/admin/audit/events.js';
+import { seedBank } from '../../src/admin/seed.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
-import { CommandError } from '../../src/app/user-message.js';
+import { CommandError } from '../../src/admin/command-error.js';
 import { startCli } from '../support/cli.js';
 import { openLedger } from '../support/ledger.js';
 import { createEmptyTestDatabase, createTestDatabase, type TestDatabase } from '../support/postgres.js';
@@ -59,7 +60,7 @@ describe('an export of the heads', () => {
     await postTo(2, 3);
   });
 
-  it('names the version and the hash of every account, and ends with the SHA-256 of all before', async () => {
+  it('lists the version and the hash of every account, and ends with the SHA-256 of all lines before', async () => {
     const report = await exportHeads(bank(), BANK_ID, file);
     const lines = (await readFile(file, 'utf8')).split('\n');
     expect(lines.pop()).toBe('');
@@ -78,7 +79,7 @@ describe('an export of the heads', () => {
     expect(heads[1]).toMatchObject({ accountId: 2, version: 5 });
   });
 
-  it('is found in the history that only grew, archive included', async () => {
+  it('matches a history that only grew, archive included', async () => {
     await exportHeads(bank(), BANK_ID, file);
     await postTo(2, 2);
     await recordActOn(bank(), { action: 'test.done', details: {} });
@@ -86,7 +87,7 @@ describe('an export of the heads', () => {
     expect(await check()).toMatchObject({ accounts: 5, ...WHOLE });
   });
 
-  it('shows a history that was made anew, though all of it fits together', async () => {
+  it('exposes a rewritten history, even a consistent one', async () => {
     await exportHeads(bank(), BANK_ID, file);
     await client.query(`
       DELETE FROM bank.transactions WHERE account_id = 2 AND version_after > 3;
@@ -98,20 +99,20 @@ describe('an export of the heads', () => {
     expect(await check()).toMatchObject({ different: [2], differing: 1 });
   });
 
-  it('shows an account that is gone', async () => {
+  it('exposes a deleted account', async () => {
     await exportHeads(bank(), BANK_ID, file);
     await client.query('DELETE FROM bank.accounts WHERE account_id = 4');
     expect(await check()).toMatchObject({ different: [4], differing: 1 });
   });
 
-  it('shows an audit log whose end was cut off', async () => {
+  it('exposes an audit log whose end was cut off', async () => {
     await exportHeads(bank(), BANK_ID, file);
     await client.query('DELETE FROM bank.audit_events');
     expect(await readEvents(bank())).toEqual({ events: [], firstBroken: undefined });
     expect(await check()).toMatchObject({ differing: 0, eventsDiffer: true });
   });
 
-  it('is not believed when the file was changed, or is of another bank', async () => {
+  it('is rejected when the file was changed or is from another bank', async () => {
     await exportHeads(bank(), BANK_ID, file);
     const text = await readFile(file, 'utf8');
     const damages = [
@@ -139,7 +140,7 @@ describe('an export of the heads', () => {
     await expect(checkHeads(bank(), other, file)).rejects.toThrow('is of another bank');
   });
 
-  it('does not write over a file, and leaves none when it is stopped', async () => {
+  it('does not overwrite a file, and leaves none when it is interrupted', async () => {
     await writeFile(file, 'mine');
     await expect(exportHeads(bank(), BANK_ID, file)).rejects.toThrow("can't be made");
     expect(await readFile(file, 'utf8')).toBe('mine');
@@ -166,7 +167,7 @@ it('exports and checks the shards of a bank', async () => {
 describe('the audit log', () => {
   const act = (n: number) => ({ action: 'test.done', details: { n, 'a:b': '"ü"' } });
 
-  it('chains what is recorded, by whom and when', async () => {
+  it('chains what is recorded, with actor and time', async () => {
     const before = Date.now();
     for (let n = 0; n < 3; n++) await recordActOn(bank(), act(n));
     const { events, firstBroken } = await readEvents(bank());
@@ -188,7 +189,7 @@ describe('the audit log', () => {
     expect(firstBroken).toBeUndefined();
   });
 
-  it('leaves no trace of what was rolled back', async () => {
+  it('contains no trace of what was rolled back', async () => {
     await client.query('BEGIN');
     await recordAct(client, 'bank', act(1));
     await client.query('ROLLBACK');
@@ -202,7 +203,7 @@ describe('the audit log', () => {
     ['its time', `happened_at = happened_at - interval '1 ms'`],
     ['its id', 'event_id = -event_id'],
     ['its hash', 'hash = sha256(hash)'],
-  ])('shows an event when %s was changed', async (_what, change) => {
+  ])('exposes an event when %s was changed', async (_what, change) => {
     for (let n = 0; n < 4; n++) await recordActOn(bank(), act(n));
     const ids = (await readEvents(bank())).events.map(({ eventId }) => eventId);
     await client.query(`UPDATE bank.audit_events SET ${change} WHERE event_id = ${ids[2]}`);
@@ -210,7 +211,7 @@ describe('the audit log', () => {
     expect(Math.abs(firstBroken ?? 0)).toBe(ids[2]);
   });
 
-  it('shows that one is missing', async () => {
+  it('exposes a missing event', async () => {
     for (let n = 0; n < 4; n++) await recordActOn(bank(), act(n));
     const ids = (await readEvents(bank())).events.map(({ eventId }) => eventId);
     await client.query(`DELETE FROM bank.audit_events WHERE event_id = ${ids[1]}`);
@@ -221,7 +222,7 @@ describe('the audit log', () => {
 describe('the command line', () => {
   const run = (...args: string[]) => startCli(args, { DATABASE_URL: database.url }).ended;
 
-  it('records what changes the bank at once, or copies it out', async () => {
+  it('records commands that change or copy the bank', async () => {
     expect(await run('seed', '--accounts', '1', '--owner', 'ada')).toMatchObject({ code: 0 });
     expect(await run('archive', '--before', '2026-01-01')).toMatchObject({ code: 0 });
     expect(await run('audit', 'export', '--to', file)).toMatchObject({ code: 0 });
@@ -234,7 +235,7 @@ describe('the command line', () => {
     expect(firstBroken).toBeUndefined();
   }, 60_000);
 
-  it('records a reset, exports, checks, and finds what was edited', async () => {
+  it('records a reset, exports, checks, and finds an edit', async () => {
     await seedBank(bank(), { accounts: 2, balance: 100n });
     expect((await run('reset', '--account', '2', '--balance', '5')).code).toBe(0);
     const listed = await run('audit', 'list');

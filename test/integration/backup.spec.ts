@@ -17,20 +17,23 @@ import { gunzipSync, gzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { EmbeddedPostgres } from '@scalable-banking/embedded-postgres';
 import { recordActOn } from '../../src/audit/audit-log.js';
-import { archiveBank } from '../../src/cli/archive.js';
-import { readEvents } from '../../src/cli/audit.js';
-import { BACKED_UP, type BackupFile, type Manifest } from '../../src/cli/backup-format.js';
-import { backupBank } from '../../src/cli/backup.js';
-import { restoreBank, restoreText, type RestoreOptions } from '../../src/cli/restore.js';
-import { seedBank } from '../../src/cli/seed.js';
-import { verifyBank } from '../../src/cli/verify.js';
+import { archiveBank } from '../../src/admin/archive.js';
+import { readEvents } from '../../src/admin/audit/events.js';
+import type { BackupFile, Manifest } from '../../src/admin/backup/format.js';
+import { backupBank } from '../../src/admin/backup/backup.js';
+import { restoreBank, type RestoreOptions } from '../../src/admin/backup/restore.js';
+import { restoreText } from '../../src/cli/restore.js';
+import { seedBank } from '../../src/admin/seed.js';
+import { verifyBank } from '../../src/admin/verify/verify.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { MIGRATIONS } from '../../src/storage/data-source.js';
 import { EMBEDDED_NAMES } from '../../src/app/embedded-bank.js';
 import { prepareTables, ShardMismatchError } from '../../src/storage/migrate.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
+import { BANK_TABLES } from '../../src/storage/tables.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
-import { userMessage, CommandError } from '../../src/app/user-message.js';
+import { userMessage } from '../../src/app/user-message.js';
+import { CommandError } from '../../src/admin/command-error.js';
 import { startInstance } from '../support/app.js';
 import { startCli } from '../support/cli.js';
 import { openLedger } from '../support/ledger.js';
@@ -88,7 +91,7 @@ async function foundBank(shards: readonly ShardAddress[], accounts = 5): Promise
   return bankId;
 }
 
-/** Of each file but the log, which a backup and a restore add to, the hash of its rows: of the same rows the same. */
+/** The hash of the rows in each file except the log, to which a backup and a restore add. */
 const contents = ({ shards }: Manifest) =>
   shards.flatMap(({ files }) =>
     files
@@ -102,7 +105,7 @@ const actsIn = async (shards: readonly ShardAddress[]) => {
   return events.map(({ action, details }) => ({ action, details: JSON.parse(details) as object }));
 };
 
-/** What somebody wrote who knows how the manifest is made. */
+/** Rewrites the manifest like somebody who knows how it is made. */
 function rewriteManifest(change: (body: Manifest) => void): void {
   const body = JSON.parse(readFileSync(join(to(), 'manifest.json'), 'utf8')) as Manifest;
   Reflect.deleteProperty(body, 'checksum');
@@ -111,7 +114,7 @@ function rewriteManifest(change: (body: Manifest) => void): void {
   writeFileSync(join(to(), 'manifest.json'), JSON.stringify({ ...body, checksum }));
 }
 
-/** What a restore has left where nothing may be: tables of no bank, without a row. */
+/** Expects that a restore has left nothing: only empty tables that are not a bank. */
 async function expectNothing(database: TestDatabase): Promise<void> {
   const tables = await query<{ name: string }>(
     database.url,
@@ -124,7 +127,7 @@ async function expectNothing(database: TestDatabase): Promise<void> {
 describe('a backup', () => {
   afterEach(() => clear(source));
 
-  it('holds one moment of a bank that goes on posting, and is restored to the row', async () => {
+  it('holds one moment of a bank that keeps posting, and is restored row by row', async () => {
     await foundBank(bankIn(source), 20);
     const ledger = await openLedger(source.url);
     const { accountId: keyed } = await ledger.opener.open(THE_SERVICE, 350_00n, 'ada', 'key');
@@ -179,7 +182,7 @@ describe('a backup', () => {
       source.url,
       `SELECT tablename AS name FROM pg_tables WHERE schemaname = 'bank'`,
     );
-    const known = [...BACKED_UP.map(({ table }) => table as string), 'shard_identity', 'migrations'];
+    const known = [...BANK_TABLES.map(({ name }) => name), 'migrations'];
     expect(tables.map(({ name }) => name).sort()).toEqual(known.sort());
     for (const { table, columns } of shards[0]?.files ?? []) {
       const found = await query<{ name: string }>(
@@ -191,7 +194,7 @@ describe('a backup', () => {
     }
   });
 
-  it('says that the books are not whole, holds them as they are, and gives them back so', async () => {
+  it('reports inconsistent books, and stores and restores them unchanged', async () => {
     await foundBank(bankIn(source));
     await query(source.url, 'UPDATE bank.accounts SET balance = 351 WHERE account_id = 2');
     const { shards } = await backup(bankIn(source));
@@ -202,7 +205,7 @@ describe('a backup', () => {
     ]);
   });
 
-  it('is not written over anything', async () => {
+  it('never overwrites anything', async () => {
     await foundBank(bankIn(source));
     writeFileSync(to('file'), '');
     await expect(backup(bankIn(source), '.')).rejects.toThrow('is not empty; a backup needs a new folder');
@@ -223,7 +226,7 @@ describe('a backup', () => {
     expect(await actsIn(bankIn(source))).toHaveLength(1);
   });
 
-  it('takes an empty folder, and leaves it where it fails', async () => {
+  it('accepts an empty folder, and leaves it empty when it fails', async () => {
     await foundBank(bankIn(source));
     mkdirSync(to('empty'));
     const stopped = AbortSignal.abort(new Error('stopped'));
@@ -233,7 +236,7 @@ describe('a backup', () => {
     expect(readdirSync(to('empty')).sort()).toEqual(['manifest.json', 'shard-0']);
   });
 
-  it('is on record, and so is what was restored from it', async () => {
+  it('is recorded in the audit log, and so is a restore', async () => {
     await foundBank(bankIn(source));
     const { manifest, sha256 } = await backupBank(bankIn(source), { to: to() });
     const migrated = {
@@ -254,7 +257,7 @@ describe('a backup', () => {
     expect(await actsIn(bankIn(target))).toHaveLength(3);
   });
 
-  it('leaves nothing when its session ends in the middle of it', async () => {
+  it('leaves nothing when its session ends halfway', async () => {
     await foundBank(bankIn(source));
     await holdUpOutbox(source);
     const backing = backup(bankIn(source));
@@ -268,7 +271,7 @@ describe('a backup', () => {
     expect(readdirSync(folder)).toEqual([]);
   });
 
-  it('that was killed is none', async () => {
+  it('that was killed is not accepted', async () => {
     await foundBank(bankIn(source));
     await holdUpOutbox(source);
     const { child, ended } = startCli(['backup', '--to', to()], { DATABASE_URL: source.url });
@@ -282,7 +285,7 @@ describe('a backup', () => {
     );
   });
 
-  it('that is stopped by Ctrl-C leaves nothing', async () => {
+  it('that is interrupted by Ctrl-C leaves nothing', async () => {
     await foundBank(bankIn(source));
     await holdUpOutbox(source);
     const { child, ended } = startCli(['backup', '--to', to()], { DATABASE_URL: source.url });
@@ -302,7 +305,7 @@ async function holdUpOutbox(database: TestDatabase): Promise<void> {
   );
 }
 
-/** Until a file of a backup is there under the name that it has while it is written. */
+/** Waits until a file of a backup exists under its temporary name. */
 async function waitForPart(file: string): Promise<void> {
   const parts = () => readdirSync(folder).filter((name) => name.includes('.partial-'));
   await waitUntil(() => Promise.resolve(parts().some((part) => existsSync(to(join(part, file))))), 20_000);
@@ -311,7 +314,7 @@ async function waitForPart(file: string): Promise<void> {
 describe('a restored bank', () => {
   afterEach(() => clear(source));
 
-  it('posts on, with ids that nobody has had, and knows the old keys', async () => {
+  it('continues with unused ids, and knows the old keys', async () => {
     await bootstrapShards(bankIn(source));
     const posted = async (url: string, key: string) => {
       const service = await startInstance(url);
@@ -347,7 +350,7 @@ describe('a restored bank', () => {
     expect(await verifyBank(bankIn(target))).toMatchObject({ transactions: 4, ok: true });
   }, 60_000);
 
-  it('has the shards of the old one, an id of its own, and is refused until all of them are there', async () => {
+  it('has the shards of the old one and a new id, and is rejected until all shards are restored', async () => {
     const oldId = await foundBank(shardsIn(source), 7);
     const manifest = await backup(shardsIn(source));
     expect(manifest).toMatchObject({ bankId: oldId, shardCount: 2 });
@@ -374,7 +377,7 @@ describe('a restored bank', () => {
     await expect(bootstrapShards(mixed)).rejects.toThrow(ShardMismatchError);
   }, 60_000);
 
-  it('of several shards that were founded before gets another id, which tells a half from the whole', async () => {
+  it('of several shards that existed before gets another id, which exposes an incomplete restore', async () => {
     await foundBank(shardsIn(source), 3);
     await backup(shardsIn(source));
     const founded = await bootstrapShards(shardsIn(target));
@@ -387,7 +390,7 @@ describe('a restored bank', () => {
     await expect(bootstrapShards(shardsIn(target))).rejects.toThrow(ShardMismatchError);
   });
 
-  it('that was founded before keeps its id, and its running service works on with it', async () => {
+  it('that existed before keeps its id, and its running service continues', async () => {
     await foundBank(bankIn(source), 3);
     await backup(bankIn(source));
     const { bankId } = await bootstrapShards(bankIn(target));
@@ -422,7 +425,7 @@ describe('a restored bank', () => {
       without: 'OpeningsAndRevisions1795479100000',
       files: ['accounts', 'transactions', 'archived_transactions', 'outbox', 'api_keys', 'audit_events'],
     },
-  ])('of the format $formatVersion is brought up to date', async ({ formatVersion, without, files }) => {
+  ])('from a backup of format $formatVersion is migrated', async ({ formatVersion, without, files }) => {
     const older = MIGRATIONS.slice(
       0,
       MIGRATIONS.findIndex(({ name }) => name === without),
@@ -462,7 +465,7 @@ describe('a restored bank', () => {
   });
 });
 
-describe('what is not restored', () => {
+describe('not restored', () => {
   /** What a program leaves that a backup has run. */
   const PROOF = join(tmpdir(), `bank-backup-proof-${process.pid}`);
   let whole: string;
@@ -634,14 +637,14 @@ describe('what is not restored', () => {
     expect(existsSync(PROOF)).toBe(false);
   });
 
-  it('is a backup whose manifest is another one than was asked for', async () => {
+  it('is a backup whose manifest is not the expected one', async () => {
     await expect(restore(bankIn(target), { sha256: '0'.repeat(64) })).rejects.toThrow(
       'is not the one that --sha256 names',
     );
     expect(await query(target.url, `SELECT FROM pg_namespace WHERE nspname = 'bank'`)).toEqual([]);
   });
 
-  it('is anything into the bank itself: it says what it found, and that it did nothing', async () => {
+  it('is anything into the bank itself: the message says what was found and that nothing was done', async () => {
     const again = await restoreBank(bankIn(source), { from: to(), skipIds: 0 });
     expect(again).toMatchObject({ restored: [], found: [{ shard: 0, differ: [] }] });
     expect(restoreText(again)).toMatch(/^Nothing was restored: the bank \S+ held the backup's 5 account/);
@@ -653,7 +656,7 @@ describe('what is not restored', () => {
     expect(restoreText(emptied)).not.toContain('Every row');
   });
 
-  it('is a backup into a bank that has accounts, or of another number of shards', async () => {
+  it('is a backup into a bank with accounts or with another number of shards', async () => {
     await seedBank((await bootstrapShards(bankIn(target))).shards, { accounts: 5, balance: 350_01n });
     await expect(restore(bankIn(target))).rejects.toThrow(
       /holds accounts, keys or administrative acts; a backup is restored into an empty bank only$/,
@@ -671,7 +674,7 @@ describe('what is not restored', () => {
     await expect(restore(bankIn(target))).rejects.toThrow('is the target of `shards move`');
   });
 
-  it('is a half: a restore that loses its session leaves nothing, and can be run again', async () => {
+  it('is half a backup: a restore that loses its session leaves nothing, and can be run again', async () => {
     await bootstrapShards(bankIn(target));
     await query(
       target.url,
@@ -693,7 +696,7 @@ describe('what is not restored', () => {
   });
 });
 
-describe('from the command line', () => {
+describe('backup and restore from the command line', () => {
   afterEach(() => clear(source));
 
   it('carries a bank from one data folder to another', async () => {
@@ -739,7 +742,7 @@ describe('from the command line', () => {
     }
   }, 120_000);
 
-  it('exits with 1 when the books are not whole', async () => {
+  it('exits with 1 when the books are inconsistent', async () => {
     await foundBank(bankIn(source));
     await query(source.url, 'UPDATE bank.accounts SET balance = 351 WHERE account_id = 2');
     const backedUp = await startCli(['backup', '--to', to()], { DATABASE_URL: source.url }).ended;
@@ -750,7 +753,7 @@ describe('from the command line', () => {
     expect(restored.stdout).toContain('The books are NOT whole, and were not');
   }, 120_000);
 
-  it('exits with 1 when the audit log is not whole', async () => {
+  it('exits with 1 when the audit log is inconsistent', async () => {
     await foundBank(bankIn(source));
     await recordActOn(bankIn(source), { action: 'account.reset', details: { account: 1 } });
     await query(source.url, `UPDATE bank.audit_events SET actor = 'somebody else'`);

@@ -10,7 +10,7 @@ import { SqlRecorder } from '../support/recorded-sql.js';
 
 const LIMITS = { transactionTimeoutMs: 3_000, lockTimeoutMs: 700, attempts: 1, resolveTimeoutMs: 1_000 };
 
-/** A plain server, with what we ask of Citus in Citus's own words. */
+/** A plain server with stand-ins for the functions of Citus that the service calls. */
 describe('on the coordinator of a Citus cluster', () => {
   let database: TestDatabase;
   let dataSource: DataSource;
@@ -51,7 +51,7 @@ describe('on the coordinator of a Citus cluster', () => {
     [false, 1, null],
     [true, 4, 'local'],
   ])(
-    '(%s) a transaction begins with %i queries, and hands its limits on: %s',
+    '(%s) a transaction begins with %i queries, and propagates its limits: %s',
     async (onCitus, queries, propagated) => {
       const recorder = new SqlRecorder();
       let recorded;
@@ -64,7 +64,7 @@ describe('on the coordinator of a Citus cluster', () => {
     },
   );
 
-  it('a transaction whose limits can not be set is rolled back, and its connection is good for the next', async () => {
+  it('a transaction whose limits can not be set is rolled back, and its connection is used again', async () => {
     const impossible = new TransactionRunner(
       new ShardPool(dataSource, {
         ...{
@@ -80,7 +80,7 @@ describe('on the coordinator of a Citus cluster', () => {
     expect(await runner(true).run(settings)).toMatchObject([{ lock: '700ms' }]);
   });
 
-  it('every node is asked whether it keeps what it commits; one that does not answer is left out', async () => {
+  it('every node is asked for its durability settings, and one that does not answer is left out', async () => {
     await query(`CREATE TABLE pg_dist_node (nodeid int, nodename text, nodeport int)`);
     await query(`INSERT INTO pg_dist_node VALUES (1, 'one', 5432), (2, 'two', 5432), (3, 'three', 5432)`);
     await query(`
@@ -101,7 +101,7 @@ describe('on the coordinator of a Citus cluster', () => {
     ]);
   });
 
-  it('the size of a schema is that of its tables on the nodes; of one that is not distributed nobody can tell', async () => {
+  it('the size of a schema is that of its tables on the nodes, and undefined if it is not distributed', async () => {
     await query('CREATE TABLE pg_dist_partition (logicalrelid regclass)');
     await query(
       `CREATE FUNCTION citus_total_relation_size(regclass) RETURNS bigint LANGUAGE sql AS 'SELECT 1024'`,
@@ -113,7 +113,7 @@ describe('on the coordinator of a Citus cluster', () => {
     expect(await bytesOfDistributed(query, 'bank')).toBe(2048);
   });
 
-  it('is what has the extension', async () => {
+  it('is recognised by its extension, which this server lacks', async () => {
     expect(await isCitus(query)).toBe(false);
   });
 });

@@ -5,11 +5,11 @@ import { dirname, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { pino } from 'pino';
-import { createKey } from '../../src/cli/keys.js';
-import { resetAccount } from '../../src/cli/reset.js';
-import { seedBank } from '../../src/cli/seed.js';
-import type { ShardStatus } from '../../src/cli/shards-list.js';
-import { verifyBank, type VerifyReport } from '../../src/cli/verify.js';
+import { createKey } from '../../src/admin/keys.js';
+import { resetAccount } from '../../src/admin/reset.js';
+import { seedBank } from '../../src/admin/seed.js';
+import type { ShardStatus } from '../../src/admin/list-shards.js';
+import { verifyBank, type VerifyReport } from '../../src/admin/verify/verify.js';
 import { loadConfig } from '../../src/config/config.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { describeServer, type ShardAddress } from '../../src/config/shard-address.js';
@@ -71,7 +71,7 @@ describe('seed', () => {
                           timestamp BETWEEN now() - interval '1 minute' AND now() AS is_new
                    FROM bank.transactions WHERE account_id = $1`;
 
-  it('leaves what opening an account leaves', async () => {
+  it('leaves the same rows as opening an account', async () => {
     const ledger = await openLedger(bank.database.url);
     const opened = await ledger.opener.open(THE_SERVICE, money('123.45'));
     await ledger.close();
@@ -99,7 +99,7 @@ describe('seed', () => {
     expect(outbox).toEqual([{ transaction_ids: ['1'] }, { transaction_ids: ['2'] }]);
   });
 
-  it('opens them for an owner, if one is named', async () => {
+  it('opens accounts for an owner, if one is named', async () => {
     await seedBank([bank.shard], { accounts: 2, balance: 1n, owner: 'ada' });
     await seedBank([bank.shard], { accounts: 1, balance: 0n });
     expect(await bank.rows('SELECT owner FROM bank.accounts ORDER BY account_id')).toEqual([
@@ -110,7 +110,7 @@ describe('seed', () => {
     expect(await verifyBank([bank.shard])).toMatchObject({ accounts: 3, ok: true });
   });
 
-  it('announces every transaction once, in rows that are no longer than a batch of the ledger', async () => {
+  it('announces every transaction once, in outbox rows no longer than a batch of the ledger', async () => {
     const report = await seedBank([bank.shard], { accounts: 12_500, balance: 1n });
     expect(report).toMatchObject({ accounts: 12_500, firstId: 1, lastId: 12_500 });
     const sizes = await bank.rows(
@@ -147,7 +147,7 @@ describe('seed', () => {
     expect(await verifyBank([bank.shard])).toMatchObject({ balance: '9999999999999999.99', ok: true });
   });
 
-  it('leaves the sequences where the next account finds a free id', async () => {
+  it('advances the sequences so that the next account gets a free id', async () => {
     await seedBank([bank.shard], { accounts: 10, balance: 1n });
     const ledger = await openLedger(bank.database.url);
     expect(await ledger.opener.open(THE_SERVICE, 1n)).toMatchObject({ accountId: 11 });
@@ -155,7 +155,7 @@ describe('seed', () => {
     expect((await verifyBank([bank.shard])).ok).toBe(true);
   });
 
-  it('spreads accounts evenly over shards, whose ids name them', async () => {
+  it('spreads accounts evenly over the shards, with the ids of each', async () => {
     const shards = [0, 1, 2].map((index) => ({ url: bank.database.url, schema: `shard_${index}` }));
     const { bankId } = await migrate(shards[0] as ShardAddress, { index: 0, count: 3 });
     for (const index of [1, 2]) await migrate(shards[index] as ShardAddress, { index, count: 3 }, bankId);
@@ -178,7 +178,7 @@ describe('seed', () => {
     });
   });
 
-  it('tells how far it is, and stops after a chunk when asked to', async () => {
+  it('reports its progress, and stops after a chunk when interrupted', async () => {
     const controller = new AbortController();
     const progress: [number, number][] = [];
     const report = await seedBank(
@@ -200,7 +200,7 @@ describe('seed', () => {
     expect(await bank.count('accounts')).toBe(20_000);
   });
 
-  it('says how many accounts were made when it fails, and leaves no half of a chunk', async () => {
+  it('says how many accounts were created when it fails, and leaves no partial chunk', async () => {
     await bank.client.query('ALTER TABLE bank.transactions ADD CHECK (transaction_id <= 15000)');
     await expect(seedBank([bank.shard], { accounts: 30_000, balance: 1n })).rejects.toThrow(
       /^10000 accounts were made\. Then: /,
@@ -259,7 +259,7 @@ describe('reset', () => {
     expect(await bank.count('transactions')).toBe(2);
   });
 
-  it("leaves events to the service's relay, whose balance cache learns from them", async () => {
+  it("leaves its events to the service's relay, which updates the balance cache", async () => {
     await bank.client.query('INSERT INTO bank.outbox (transaction_ids) VALUES (ARRAY[1])');
     // The reset has to wait for the row, long enough for a relay to run many times.
     await bank.client.query('BEGIN');
@@ -279,7 +279,7 @@ describe('reset', () => {
     await expect(reset(5, '1')).rejects.toThrow(/^account 5 does not exist$/);
   });
 
-  it('wins in the end against others who post to the account', async () => {
+  it('succeeds in the end while others post to the account', async () => {
     const ledger = await openLedger(bank.database.url);
     let working = true;
     let posted = 0;
@@ -347,7 +347,7 @@ describe('the command line', () => {
       ['shards', 'move', '--help'],
       ['<shard>', '--to <URL>', '--max-pause <ms>', 'default: 3000'],
     ],
-  ])('%j helps', async (args, words) => {
+  ])('%j shows the help', async (args, words) => {
     const { code, stdout, stderr } = await run(args);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     for (const word of ['Usage: npm run cli --', ...words]) expect(stdout).toContain(word);
@@ -391,7 +391,7 @@ describe('the command line', () => {
       ['shards', 'move', '1', '--to', 'postgresql://db/bank', '--max-pause', '0'],
       "option '--max-pause <ms>' argument '0' is invalid",
     ],
-  ])('%j is refused with exit code 2', async (args, message) => {
+  ])('%j is rejected with exit code 2', async (args, message) => {
     const { code, stdout, stderr } = await run(args);
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
     expect(stderr).toContain(message);
@@ -407,7 +407,7 @@ describe('the command line', () => {
       'ECONNREFUSED',
     ],
     ['a bank of several shards', ['verify'], { DATABASE_SCHEMA: 'shard_of_two' }, 'the bank has 2 shard(s)'],
-  ])('%s is said in a sentence, with exit code 1', async (_what, args, environment, message) => {
+  ])('%s is reported in a sentence, with exit code 1', async (_what, args, environment, message) => {
     await migrate({ url: bank.database.url, schema: 'shard_of_two' }, { index: 1, count: 2 });
     const { code, stdout, stderr } = await run(args, { DATABASE_START_TIMEOUT_MS: '0', ...environment });
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
@@ -415,7 +415,7 @@ describe('the command line', () => {
     expect(stderr).toContain(message);
   });
 
-  it('names every variable that is wrong', async () => {
+  it('names every invalid variable', async () => {
     const { code, stderr } = await run(['verify'], { DATABASE_URL: 'mysql://x', LEDGER_BATCH: 'many' });
     expect(code).toBe(1);
     expect(stderr).toMatch(
@@ -434,7 +434,7 @@ describe('the command line', () => {
   });
 
   it(
-    'migrates once',
+    'migrates only once',
     async () => {
       const empty = await Bank.open(createEmptyTestDatabase);
       const environment = { DATABASE_URL: empty.database.url };
@@ -449,7 +449,7 @@ describe('the command line', () => {
   );
 
   it(
-    'resets account 1 to 1000.00 unless told otherwise',
+    'resets account 1 to 1000.00 by default',
     async () => {
       const first = await run(['reset']);
       expect(first).toMatchObject({ code: 0, stderr: '' });
@@ -465,7 +465,7 @@ describe('the command line', () => {
   );
 
   it(
-    'seeds, and verifies what it seeded',
+    'seeds and verifies accounts',
     async () => {
       const seeded = await run(['seed', '--accounts', '5', '--balance', '9007199254740993.07']);
       expect(seeded).toMatchObject({ code: 0, stderr: '' });
@@ -511,14 +511,14 @@ describe('the command line on a bank of several shards', () => {
     return JSON.parse(stdout) as ShardStatus[];
   };
 
-  it('lists shards that are not founded yet', async () => {
+  it('lists shards that are not part of a bank yet', async () => {
     const [first] = await list();
     expect(first).toMatchObject({ shard: 0, server: server(bank), schema: 'bank_0' });
     expect(first?.problem).toContain('does not exist');
   });
 
   it(
-    'founds it, once',
+    'creates it, once',
     async () => {
       expect((await run(['migrate'], environment)).stdout).toMatch(
         /^Applied \d+ migration\(s\):\n {2}SpecTables1795478400000\n/,
@@ -578,7 +578,7 @@ describe('the command line on a bank of several shards', () => {
   );
 
   it(
-    'lists the queues of a service that asks for credentials, with a key that goes nowhere else',
+    'lists the queues of a service that needs credentials, with a key that it sends nowhere else',
     async () => {
       const shards = loadConfig(environment).database.shards ?? [];
       const { key } = await createKey(shards, { name: 'operator', scopes: ['admin'] });
@@ -611,7 +611,7 @@ describe('the command line on a bank of several shards', () => {
     PROCESSES_TIMEOUT_MS,
   );
 
-  it('lists a shard that is down beside the others', async () => {
+  it('lists a shard that is down along with the others', async () => {
     const [first, second] = environment['SHARDS']?.split(',') ?? [];
     const down = 'postgresql://bank@127.0.0.1:1/bank?schema=bank_2';
     const shown = await run(['shards', 'list'], {
@@ -640,7 +640,7 @@ describe('the command line on a bank of several shards', () => {
   });
 
   it(
-    'moves a shard, and works on the bank as it is then',
+    'moves a shard, and works with the moved bank',
     async () => {
       const args = ['shards', 'move', '1', '--to', `postgresql://${server(other)}`];
       const moved = await run(args, environment);
@@ -664,7 +664,7 @@ describe('the command line on a bank of several shards', () => {
   );
 });
 
-describe('the command line on books that are not whole', () => {
+describe('the command line on inconsistent books', () => {
   beforeAll(async () => {
     bank = await Bank.open();
     await seedBank([bank.shard], { accounts: 3, balance: money('350.00') });
@@ -680,7 +680,7 @@ describe('the command line on books that are not whole', () => {
     );
   });
 
-  it('says the same to machines', async () => {
+  it('says the same in JSON', async () => {
     const { code, stdout } = await run(['verify', '--json']);
     expect(code).toBe(1);
     expect(JSON.parse(stdout) as VerifyReport).toEqual({
@@ -694,7 +694,7 @@ describe('the command line on books that are not whole', () => {
   });
 });
 
-describe('the command line when it is stopped', () => {
+describe('the command line when it is interrupted', () => {
   beforeEach(async () => {
     bank = await Bank.open();
   });
@@ -703,7 +703,7 @@ describe('the command line when it is stopped', () => {
   it.each([
     ['SIGINT', 130],
     ['SIGTERM', 143],
-  ] as const)('a seed ends after the chunk in hand at %s and exits with %i', async (signal, exitCode) => {
+  ] as const)('a seed ends after the current chunk on %s and exits with %i', async (signal, exitCode) => {
     const { child, ended } = start(['seed', '--accounts', '5000000']);
     await waitUntil(async () => (await bank.count('accounts')) > 0, 20_000);
     child.kill(signal);

@@ -27,7 +27,7 @@ describe('prepared statements', () => {
     return rows.map(({ statement }) => statement.trim().split(/\s+/)[0] ?? '').sort();
   }
 
-  it('are made once per connection for each statement of a batch, and for nothing that TypeORM builds', async () => {
+  it('are prepared once per connection for each statement of a batch, and for no query that TypeORM builds', async () => {
     // The inserts of the transactions and the outbox rows; lock, waiting and not; keys, ids; and the update.
     expect(await preparedAfterPosting('on')).toEqual([
       ...['INSERT', 'INSERT'],
@@ -36,13 +36,13 @@ describe('prepared statements', () => {
     ]);
   });
 
-  it('are not made unless they are asked for', async () => {
+  it('are not prepared by default', async () => {
     expect(await preparedAfterPosting('off')).toEqual([]);
   });
 });
 
 describe('a connection', () => {
-  it('that the server ends while nobody listens does not end the process', async () => {
+  it('that the server closes while nobody listens does not end the process', async () => {
     const client = new PooledClient({ connectionString: database.url });
     await client.connect();
     const ended = new Promise((resolve) => client.once('end', resolve));

@@ -3,7 +3,7 @@ import { pino } from 'pino';
 import { Client } from 'pg';
 import { checkCredentials } from '../../src/app/credentials-check.js';
 import type { Scope } from '../../src/access/principal.js';
-import { createKey, revokeKey, rotateKey, type KeyCreated } from '../../src/cli/keys.js';
+import { createKey, revokeKey, rotateKey, type KeyCreated } from '../../src/admin/keys.js';
 import { loadConfig } from '../../src/config/config.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
@@ -40,7 +40,7 @@ async function warnings(settings: Record<string, string> = {}): Promise<string[]
 }
 
 describe('a start', () => {
-  it('fails without a key, and without a good one', async () => {
+  it('fails without a valid key', async () => {
     await expect(warnings()).rejects.toThrow('there is none yet');
     const { keyId } = await makeKey('gone', ['admin']);
     await revokeKey(shards(), keyId);
@@ -48,7 +48,7 @@ describe('a start', () => {
     expect(await warnings({ AUTH: 'off' })).toEqual([]);
   });
 
-  it('names the keys that can deposit no more, and no others', async () => {
+  it('names exactly the keys that can no longer deposit', async () => {
     const posting = await makeKey('till', ['accounts:read', 'transactions:write'], 'ada');
     const opening = await makeKey('branch', ['accounts:write'], 'bob');
     await makeKey('service', ['accounts:write', 'transactions:write']);
@@ -74,7 +74,7 @@ describe('a start', () => {
     expect(await warnings()).toEqual([]);
   });
 
-  it('names a key in the place of an old one, too, which allows what that does', async () => {
+  it('also names the replacement of an old key, which allows the same', async () => {
     const old = await makeKey('till', ['transactions:write'], 'ada');
     await age();
     const { keyId } = await rotateKey(shards(), old.keyId, { overlapMs: 0 });
@@ -82,7 +82,7 @@ describe('a start', () => {
     expect(warning).toContain(`made: ${keyId} (till). `);
   });
 
-  it('names ten, and says how many more there are', async () => {
+  it('names ten keys, and says how many more there are', async () => {
     for (let made = 0; made < 13; made++) await makeKey(`k${made}`, ['transactions:write'], 'ada');
     await age();
     const [warning] = await warnings();

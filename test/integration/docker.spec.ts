@@ -9,7 +9,7 @@ import { VARIABLES } from '../../src/config/variables.js';
 import { startReplica, type Replica } from '../../tools/stack/servers/replica.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 
-// Docker itself can't be had everywhere that tests run: what would rot unseen is checked here.
+// Docker is not available everywhere that tests run, so this checks what would otherwise break unnoticed.
 
 interface Service {
   readonly image: string;
@@ -62,7 +62,7 @@ describe('docker/compose.yml', () => {
     }
   });
 
-  it('gives both instances the same settings, all of which the service knows and accepts', () => {
+  it('gives both instances the same settings, all of which the service accepts', () => {
     const [first, second] = instances.map(([, instance]) => instance.environment);
     expect(second).toEqual(first);
     expect(Object.keys(VARIABLES)).toEqual(expect.arrayContaining(Object.keys(first ?? {})));
@@ -78,7 +78,7 @@ describe('docker/compose.yml', () => {
     expect(config.rateLimit).toBeUndefined();
   });
 
-  it('leads each shard through PgBouncer to the database that its migrations go to', () => {
+  it('connects each shard through PgBouncer to the database of its migrations', () => {
     const ini = read('docker/pgbouncer/pgbouncer.ini');
     const port = /^listen_port = (\d+)$/m.exec(ini)?.[1];
     const databases = new Map(
@@ -101,7 +101,7 @@ describe('docker/compose.yml', () => {
     expect(ini).toMatch(/^pool_mode = transaction$/m);
   });
 
-  it('starts a part when those that it needs are healthy', () => {
+  it('starts each part when those that it needs are healthy', () => {
     for (const service of Object.values(services)) {
       for (const [needed, { condition }] of Object.entries(service.depends_on ?? {})) {
         expect(condition).toBe('service_healthy');
@@ -112,7 +112,7 @@ describe('docker/compose.yml', () => {
     expect(needs.sort()).toEqual(['pgbouncer', 'postgres-a', 'postgres-b', 'rabbitmq', 'redis']);
   });
 
-  it('has no password of its own', () => {
+  it('contains no password', () => {
     const secrets = [...composeText.matchAll(/\$\{(\w*PASSWORD)(:\?)?/g)];
     const required = new Set(secrets.filter(([, , sign]) => sign).map(([, name]) => name));
     expect(required).toEqual(
@@ -126,7 +126,7 @@ describe('docker/compose.yml', () => {
 });
 
 describe('docker/Dockerfile', () => {
-  it('copies what is there and what .dockerignore lets through, and no more is let through', () => {
+  it('copies existing files, which are exactly those that .dockerignore allows', () => {
     const copies = ofDockerfile('COPY').filter((line) => !line.startsWith('--from'));
     const sources = new Set(
       copies.flatMap((line) => line.split(' ').slice(0, -1)).map((path) => path.replace('./', '')),
@@ -138,7 +138,7 @@ describe('docker/Dockerfile', () => {
     expect(new Set(passed.map((line) => line.slice(1)))).toEqual(sources);
   });
 
-  it('runs as a user without rights, and is looked after', () => {
+  it('runs as an unprivileged user, with a health check', () => {
     expect(ofDockerfile('USER')).toEqual(['node']);
     expect(ofDockerfile('EXPOSE')).toEqual(['3000']);
     expect(ofDockerfile('HEALTHCHECK')[0]).toContain('/health/ready');
@@ -189,7 +189,7 @@ describe('the files of the image', () => {
       .map(([path, { link, resolved }]) => [path, link && resolved]);
   }
 
-  it('are all that the service needs', async () => {
+  it('are sufficient for the service', async () => {
     instance = await startReplica({ settings: { DATABASE_URL: database.url, AUTH: 'off' }, root: folder });
     expect((await fetch(`${instance.url}/docs`)).status).toBe(200);
     expect((await fetch(`${instance.url}/accounts`)).status).toBe(200);

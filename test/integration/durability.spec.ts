@@ -3,14 +3,14 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/glob
 import { Client } from 'pg';
 import { startPgBouncer } from '../../tools/stack/servers/pgbouncer.js';
 import { startPostgres, type PostgresServer } from '../../tools/stack/servers/postgres.js';
-import { createKey } from '../../src/cli/keys.js';
+import { createKey } from '../../src/admin/keys.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { COMMIT_DURABLY, NotDurableError } from '../../src/storage/durability.js';
 import { shardList, startInstance } from '../support/app.js';
 import { spawnService, startService, stopService, waitUntil } from '../support/service.js';
 import { TcpProxy } from '../../tools/stack/proxies/tcp-proxy.js';
 
-/** As a server is that nobody has made faster: everything on. */
+/** A server with default durability: everything on. */
 let server: PostgresServer;
 let client: Client;
 
@@ -39,7 +39,7 @@ async function alter(setting: string): Promise<void> {
   await client.query(`ALTER ${setting}`);
   await client.query('SELECT pg_reload_conf()');
   const [, name = '', value = ''] = /SET (\w+) = (\w+)/.exec(setting) ?? [];
-  // A reload arrives when it arrives.
+  // A reload takes effect after a delay.
   await waitUntil(async () => (await settingInNewSession(name)) === value, 10_000);
 }
 
@@ -63,14 +63,14 @@ const startsInProduction = async (url = server.url) => {
   await instance.close();
 };
 
-describe('a server that does not keep what it commits', () => {
+describe('a server that may lose what it commits', () => {
   it.each([
     ['SYSTEM SET fsync = off', 'fsync'],
     ['SYSTEM SET full_page_writes = off', 'full_page_writes'],
     ['SYSTEM SET synchronous_commit = off', 'synchronous_commit'],
     ['DATABASE bank SET synchronous_commit = off', 'synchronous_commit'],
     ['ROLE bank SET synchronous_commit = off', 'synchronous_commit'],
-  ])('is refused in production: %s', async (setting, name) => {
+  ])('is rejected in production: %s', async (setting, name) => {
     await alter(setting);
     const starting = startsInProduction();
     await expect(starting).rejects.toThrow(NotDurableError);
@@ -78,14 +78,14 @@ describe('a server that does not keep what it commits', () => {
   });
 
   it.each(['local', 'remote_write', 'on', 'remote_apply'])(
-    'is not one whose synchronous_commit is %s',
+    'is not one with synchronous_commit=%s',
     async (value) => {
       await alter(`DATABASE bank SET synchronous_commit = ${value}`);
       await startsInProduction();
     },
   );
 
-  it('is seen through PgBouncer', async () => {
+  it('is recognised through PgBouncer', async () => {
     await alter('DATABASE bank SET synchronous_commit = off');
     const pooler = await startPgBouncer({ databases: { bank: server.url }, poolSize: 4 });
     try {
@@ -95,7 +95,7 @@ describe('a server that does not keep what it commits', () => {
     }
   });
 
-  it('is told in a sentence by a service that does not start, and in a warning by one that does', async () => {
+  it('is reported in a sentence by a service that does not start, and in a warning by one that does', async () => {
     await alter('SYSTEM SET full_page_writes = off');
     await alter('DATABASE bank SET synchronous_commit = off');
     const environment = { DATABASE_URL: server.url };
@@ -113,7 +113,7 @@ describe('a server that does not keep what it commits', () => {
     expect(warned.output()).toMatch(/"level":40[^\n]*full_page_writes is off[^\n]*synchronous_commit is off/);
   }, 120_000);
 
-  it('is refused, too, when it was down at the start, until it is mended', async () => {
+  it('is also rejected if it was down at the start, until it is put right', async () => {
     await client.query('CREATE DATABASE other');
     const otherUrl = new URL(server.url);
     otherUrl.pathname = '/other';

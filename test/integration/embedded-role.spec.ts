@@ -13,18 +13,17 @@ import {
 } from '@scalable-banking/embedded-postgres';
 import { Client, escapeIdentifier } from 'pg';
 import type { AuditLog } from '../../src/audit/audit-log.js';
-import { archiveBank } from '../../src/cli/archive.js';
-import { readEvents } from '../../src/cli/audit.js';
-import { backupBank } from '../../src/cli/backup.js';
-import { restoreBank } from '../../src/cli/restore.js';
-import { seedBank } from '../../src/cli/seed.js';
-import { moveShard } from '../../src/cli/shard-move.js';
-import { verifyBank } from '../../src/cli/verify.js';
+import { archiveBank } from '../../src/admin/archive.js';
+import { readEvents } from '../../src/admin/audit/events.js';
+import { backupBank } from '../../src/admin/backup/backup.js';
+import { restoreBank } from '../../src/admin/backup/restore.js';
+import { seedBank } from '../../src/admin/seed.js';
+import { relocateShard } from '../../src/admin/relocation/relocate.js';
+import { verifyBank } from '../../src/admin/verify/verify.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { MIGRATIONS } from '../../src/storage/data-source.js';
 import { EMBEDDED_NAMES, handOver } from '../../src/app/embedded-bank.js';
 import { prepareTables } from '../../src/storage/migrate.js';
-import type { ShardAddress } from '../../src/config/shard-address.js';
 import { startPostgres, type PostgresServer } from '../../tools/stack/servers/postgres.js';
 import { startCli } from '../support/cli.js';
 import { openLedger } from '../support/ledger.js';
@@ -77,7 +76,7 @@ afterAll(async () => {
 });
 
 describe('the role of an embedded bank', () => {
-  it('gets all of it or nothing, once', async () => {
+  it('gets all of the bank or nothing, once', async () => {
     expect(await owners()).toEqual(['bank']);
     await superuser.query(
       `CREATE FUNCTION public.fail() RETURNS event_trigger LANGUAGE plpgsql AS
@@ -98,7 +97,7 @@ describe('the role of an embedded bank', () => {
     expect(firstBroken).toBeUndefined();
   });
 
-  it('may do nothing beyond the bank', async () => {
+  it('may do nothing outside the bank', async () => {
     const role = new Client({ connectionString: roleUrl() });
     await role.connect();
     try {
@@ -129,7 +128,7 @@ describe('the role of an embedded bank', () => {
     }
   });
 
-  it('can do all that the bank needs: migrate, post, verify, archive, back up, restore and move', async () => {
+  it('can do everything that the bank needs: migrate, post, verify, archive, back up, restore and move', async () => {
     const older = [{ url: roleUrl(), schema: 'bank_older' }];
     expect((await bootstrapShards(older)).migrations).toHaveLength(MIGRATIONS.length - 4);
     const shards = bankOf(roleUrl());
@@ -152,7 +151,7 @@ describe('the role of an embedded bank', () => {
       await onTestServer(`ALTER ROLE bank_service PASSWORD '${new URL(roleUrl()).password}'`);
       await onTestServer(`ALTER DATABASE ${database} OWNER TO bank_service`);
       [there.username, there.password] = ['', ''];
-      await moveShard(shards[0] as ShardAddress, PLACE, there.href, { maxPauseMs: 5_000 });
+      await relocateShard(shards, 0, there.href, { maxPauseMs: 5_000 });
       expect(await verifyBank((await bootstrapShards(shards)).shards)).toMatchObject(whole);
     } finally {
       rmSync(folder, { recursive: true, force: true });
@@ -171,7 +170,7 @@ async function makeOldFolder(folder: string): Promise<void> {
   await old.stop();
 }
 
-it('is there for the service and the command line on a data folder of the release before', async () => {
+it('is created by the service and the command line on a data folder of the previous release', async () => {
   const folder = temporaryDataDir();
   try {
     await makeOldFolder(folder.path);

@@ -79,7 +79,7 @@ const receipt = (amount: string, type = 'Deposit') =>
 const GOOD = '{"balance":350.00,"version":2}';
 const INVALID = '{"error":"Invalid request","details":[]}';
 
-describe('the rules that the fuzzer holds answers against', () => {
+describe('the rules that the fuzzer applies to answers', () => {
   it.each<[string, Partial<Draft>, Stub]>([
     ['a balance', {}, { text: GOOD }],
     ['a HEAD', { method: 'HEAD' }, { text: '' }],
@@ -89,7 +89,7 @@ describe('the rules that the fuzzer holds answers against', () => {
       { status: 404, text: '{"error":"Not found"}' },
     ],
     ['a malformed request', { verdict: 'malformed' }, { status: 400, text: INVALID }],
-  ])('let pass: %s', async (_, draft, stub) => {
+  ])('allow: %s', async (_, draft, stub) => {
     expect(await problemsWith(draft, stub)).toEqual([]);
   });
 
@@ -190,7 +190,7 @@ describe('the rules that the fuzzer holds answers against', () => {
     expect(await problemsWith(draft, stub)).toContain(problem);
   });
 
-  it('find that a connection is cut instead of an answer', async () => {
+  it('find a connection that is cut instead of an answer', async () => {
     const attack = await serve((request) => request.socket.destroy());
     const violation = await attack.fireAll([BALANCE]);
     expect(violation?.answer).toBeUndefined();
@@ -223,7 +223,7 @@ describe('the fuzzer', () => {
     return violation;
   }
 
-  it('comes across an answer that nobody expects, and reduces it to a small request', async () => {
+  it('finds an unexpected answer, and shrinks it to a small request', async () => {
     sabotage = ({ url = '' }, response) => {
       if (!/limit=(-|0)/.test(url)) return false;
       response.writeHead(500, { 'content-type': JSON_TYPE, 'x-request-id': 'a' });
@@ -235,7 +235,7 @@ describe('the fuzzer', () => {
     expect(violation?.sent.headers).toEqual([['Host', 'bank']]);
   });
 
-  it('comes across a check that is missing', async () => {
+  it('finds a missing check', async () => {
     sabotage = ({ headers }) => {
       if (!/^[!-~]+$/.test(String(headers['idempotency-key'] ?? 'none'))) delete headers['idempotency-key'];
       return false;
@@ -245,14 +245,14 @@ describe('the fuzzer', () => {
     expect(violation?.sent.headers.map(([name]) => name)).toContain('Idempotency-Key');
   });
 
-  it('repeats a run by its seed', () => {
+  it('repeats a run from its seed', () => {
     const request = requests(contract);
     expect(fc.sample(request, { seed: 7, numRuns: 50 })).toEqual(
       fc.sample(request, { seed: 7, numRuns: 50 }),
     );
   });
 
-  it('writes a request as a command that sends the same bytes', () => {
+  it('prints a request as a command that sends the same bytes', () => {
     const sent = write({ ...BALANCE, headers: [['X', `'\\%\0\xff${' '.repeat(200)}`]] }, (_, text) => text);
     expect(shellCommand(sent, 'http://127.0.0.1:1')).toBe(
       `printf 'GET /accounts/1/balance HTTP/1.1\\r\\nX: \\047\\\\%%\\000\\377'"$(head -c 200 /dev/zero | tr '\\0' ' ')"'\\r\\n\\r\\n' | nc 127.0.0.1 1`,
@@ -273,7 +273,7 @@ describe('the fuzzer', () => {
       '',
       '',
     ],
-  ])('reads an answer with %s, and not before it is whole', (_, bytes, text, rest) => {
+  ])('reads an answer with %s, but not before it is complete', (_, bytes, text, rest) => {
     const whole = bytes.length - rest.length;
     for (let length = 0; length < whole; length++) {
       expect(parseAnswer(Buffer.from(bytes.slice(0, length)), false, false)).toBeUndefined();

@@ -8,11 +8,11 @@ import { Tokens } from '../../src/access/tokens.js';
 import { pass } from '../support/clock.js';
 import { waitUntil } from '../support/service.js';
 
-/** After this the provider may be asked for its keys anew. */
+/** After this time the keys may be requested from the provider again. */
 const AGAIN_MS = 5_100;
-/** After this its keys are to be read again before they are believed. */
+/** After this time its keys must be read again before they are trusted. */
 const OLD_MS = 11 * 60_000;
-/** The order of P-256: with the signature (r, s), (r, n - s) is one, too. */
+/** The order of P-256: if (r, s) is a signature, so is (r, n - s). */
 const ORDER = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n;
 
 interface SigningKey {
@@ -23,7 +23,7 @@ interface SigningKey {
   readonly jwk: Record<string, unknown>;
 }
 
-/** Where an identity provider publishes whatever it is told to, or does not come to an end with it. */
+/** A server of keys that publishes whatever a test sets, or never ends its answer. */
 class KeyServer {
   asked = 0;
   published: unknown[] = [];
@@ -113,7 +113,7 @@ afterEach(async () => {
 const subjectOf = async (token: string) => (await tokens.lookUp(token, CLIENT)).principalNow()?.id;
 
 describe('a token', () => {
-  it('is recalled at once after it was verified, and for a minute at most', async () => {
+  it('is remembered after it was verified, for a minute at most', async () => {
     const token = sign(key);
     expect(tokens.recall(token)).toBeUndefined();
     await tokens.lookUp(token, CLIENT);
@@ -122,13 +122,13 @@ describe('a token', () => {
     expect(tokens.recall(token)?.principalNow()).toBeUndefined();
   });
 
-  it('that was refused is not recalled', async () => {
+  it('that was rejected is not remembered', async () => {
     const token = sign(makeKey('key-1'));
     await expect(tokens.lookUp(token, CLIENT)).rejects.toThrow(UnauthorizedError);
     expect(tokens.recall(token)).toBeUndefined();
   });
 
-  it('is one of many at the same time, for which the keys are asked once', async () => {
+  it('is verified with many others at the same time after one request for the keys', async () => {
     const many = Array.from({ length: 200 }, () => sign(key));
     expect(new Set(await Promise.all(many.map(subjectOf)))).toEqual(new Set(['user:alice']));
     expect(server.asked).toBe(1);
@@ -146,7 +146,7 @@ describe('a token', () => {
     );
   });
 
-  it('of an RSA key that is too short is none', async () => {
+  it('of an RSA key that is too short is rejected', async () => {
     const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 1024 });
     const weak: SigningKey = {
       ...{ kid: 'weak', alg: 'RS256', privateKey },
@@ -162,18 +162,21 @@ describe('keys', () => {
   it.each<[string, (broken: SigningKey) => object]>([
     ['is cut off', ({ jwk }) => ({ ...jwk, x: 'AAAA' })],
     ['is the private one', ({ jwk, privateKey }) => ({ ...jwk, ...privateKey.export({ format: 'jwk' }) })],
-  ])('of which one %s are no trouble of the provider: a new one is found', async (_what, breakIt) => {
-    const [broken, next] = [makeKey('broken'), makeKey('next')];
-    server.published = [key.jwk, breakIt(broken)];
-    expect(await subjectOf(sign(key))).toBe('user:alice');
-    server.published = [key.jwk, next.jwk];
-    pass(AGAIN_MS);
-    await expect(tokens.lookUp(sign(broken), CLIENT)).rejects.toThrow(UnauthorizedError);
-    expect(await subjectOf(sign(next))).toBe('user:alice');
-  });
+  ])(
+    'of which one %s do not count as a failure of the provider: a new key is found',
+    async (_what, breakIt) => {
+      const [broken, next] = [makeKey('broken'), makeKey('next')];
+      server.published = [key.jwk, breakIt(broken)];
+      expect(await subjectOf(sign(key))).toBe('user:alice');
+      server.published = [key.jwk, next.jwk];
+      pass(AGAIN_MS);
+      await expect(tokens.lookUp(sign(broken), CLIENT)).rejects.toThrow(UnauthorizedError);
+      expect(await subjectOf(sign(next))).toBe('user:alice');
+    },
+  );
 
   it.each(['never ends', 'refusal that never ends'] as const)(
-    'are not waited for longer than 5 seconds where their answer is one that %p',
+    'are waited for at most 5 seconds when the answer is of the kind %p',
     async (answer) => {
       server.answer = answer;
       const startedMs = performance.now();
@@ -182,7 +185,7 @@ describe('keys', () => {
     },
   );
 
-  it('that grow old are fetched before they are, and nobody waits for a provider that is slow then', async () => {
+  it('are fetched again before they expire, and nobody waits for a slow provider then', async () => {
     expect(await subjectOf(sign(key))).toBe('user:alice');
     pass(OLD_MS * 0.6);
     server.answer = 'never';
@@ -192,7 +195,7 @@ describe('keys', () => {
     await waitUntil(() => Promise.resolve(server.asked === 2), 2_000);
   });
 
-  it('that many ask for in vain while the provider hangs keep none from being let in whose key is there', async () => {
+  it('that are unknown while the provider hangs do not hold up tokens with known keys', async () => {
     expect(await subjectOf(sign(key))).toBe('user:alice');
     pass(AGAIN_MS);
     server.answer = 'never';
@@ -205,7 +208,7 @@ describe('keys', () => {
     for (const { status } of await Promise.allSettled(strangers)) expect(status).toBe('rejected');
   }, 10_000);
 
-  it('that are old make only the first wait while the provider hangs, and are renewed once it is well', async () => {
+  it('that have expired make only the first request wait while the provider hangs, and are renewed afterwards', async () => {
     expect(await subjectOf(sign(key))).toBe('user:alice');
     pass(OLD_MS);
     server.answer = 'never';

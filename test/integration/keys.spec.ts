@@ -2,8 +2,9 @@ import { userInfo } from 'node:os';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { hashOfKey, isKey } from '../../src/access/api-key.js';
-import { readEvents } from '../../src/cli/audit.js';
-import { createKey, keysText, listKeys, revokeKey, rotateKey, type KeyCreated } from '../../src/cli/keys.js';
+import { readEvents } from '../../src/admin/audit/events.js';
+import { createKey, listKeys, revokeKey, rotateKey, type KeyCreated } from '../../src/admin/keys.js';
+import { keysText } from '../../src/cli/keys-list.js';
 import { startCli } from '../support/cli.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 
@@ -40,7 +41,7 @@ async function lastAct(): Promise<{ action: string; actor: string; details: unkn
 
 describe('cli keys', () => {
   it(
-    'makes a key that is shown once, lists it, puts another in its place, and revokes it',
+    'creates a key that is shown once, lists it, rotates it, and revokes it',
     async () => {
       const made = await run('create', '--name', 'till', '--scopes', 'accounts:read', '--owner', 'ada');
       expect(made.code).toBe(0);
@@ -79,7 +80,7 @@ describe('cli keys', () => {
     PROCESSES_TIMEOUT_MS,
   );
 
-  it('works for a user that has no name, as containers have them', async () => {
+  it('works for a user without a name, as in containers', async () => {
     // Only root can be somebody else.
     const uid = process.getuid?.() === 0 ? 54_321 : undefined;
     const made = await start(['create', '--name', 'till', '--scopes', 'admin', '--json'], uid);
@@ -88,7 +89,7 @@ describe('cli keys', () => {
   });
 
   it(
-    'says what is wrong, and makes nothing then',
+    'says what is wrong, and creates nothing',
     async () => {
       const before = await listKeys(bank());
       const unknown = await run('create', '--name', 'x', '--scopes', 'everything');
@@ -104,10 +105,10 @@ describe('cli keys', () => {
   );
 });
 
-describe('what is done to keys', () => {
+describe('a change of keys', () => {
   const request = { name: 'service', scopes: ['transactions:write'] as const, owner: 'bob' };
 
-  it('is on record, without the keys', async () => {
+  it('is recorded without the keys', async () => {
     const expires = new Date(Date.now() + DAY_MS);
     const first = await createKey(bank(), { ...request, expires });
     expect(await lastAct()).toMatchObject({
@@ -133,7 +134,7 @@ describe('what is done to keys', () => {
     }
   });
 
-  it('is done and recorded, or neither', async () => {
+  it('is both made and recorded, or neither', async () => {
     const { keyId } = await createKey(bank(), request);
     const before = await listKeys(bank());
     await client.query('ALTER TABLE bank.audit_events RENAME TO audit_events_gone');
@@ -151,13 +152,13 @@ describe('what is done to keys', () => {
     expect(await listKeys(bank())).toEqual(before);
   });
 
-  it('is done once, when two do it at the same time', async () => {
+  it('is made once when two try it at the same time', async () => {
     const { keyId } = await createKey(bank(), request);
     const both = await Promise.allSettled([revokeKey(bank(), keyId), revokeKey(bank(), keyId)]);
     expect(both.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
   });
 
-  it('leaves an old key no longer than it had', async () => {
+  it('does not extend the life of an old key', async () => {
     const expires = new Date(Date.now() + HOUR_MS);
     const { keyId } = await createKey(bank(), { ...request, expires });
     await rotateKey(bank(), keyId, { overlapMs: DAY_MS });
@@ -167,7 +168,7 @@ describe('what is done to keys', () => {
     );
   });
 
-  it('gives each that takes its place the end of the first, and the overlap to none of them', async () => {
+  it('gives each replacement the expiry of the first key, not the end of the overlap', async () => {
     for (const expires of [undefined, new Date(Date.now() + 90 * DAY_MS)]) {
       const first = await createKey(bank(), { ...request, expires });
       const second = await rotateKey(bank(), first.keyId, { overlapMs: HOUR_MS });
@@ -180,7 +181,7 @@ describe('what is done to keys', () => {
     }
   });
 
-  it('refuses to rotate one that was rotated, has expired, was revoked or never was', async () => {
+  it('does not rotate a key that was rotated, has expired, was revoked or never existed', async () => {
     const [old, expired, revoked] = [
       await createKey(bank(), request),
       await createKey(bank(), { ...request, expires: new Date(Date.now() + 50) }),

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
-import { verifyBank } from '../../src/cli/verify.js';
+import { verifyBank } from '../../src/admin/verify/verify.js';
 import { LedgerError } from '../../src/domain/errors.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
 import type { PostingCommand, Transaction } from '../../src/domain/transaction.js';
@@ -9,7 +9,7 @@ import { PostgresProxy } from '../../tools/stack/proxies/postgres-proxy.js';
 import { openLedger, type TestLedger } from '../support/ledger.js';
 import { createTestDatabase } from '../support/postgres.js';
 
-/** Short bounds, so that what they bound can be waited for. */
+/** Short limits, so that the tests can wait for them. */
 const BOUNDS = {
   commandTimeoutMs: 1_500,
   transactionTimeoutMs: 1_000,
@@ -83,7 +83,7 @@ describe('an atomic batch', () => {
     return rows.map((row) => Number(row.version));
   }
 
-  it('is applied in one transaction, in its order, and each command gets its own result', async () => {
+  it('is applied in one transaction, in order, and each command gets its own result', async () => {
     const [a, b] = (await openSome(2)) as [number, number];
     const commands = [deposit(b), withdrawal(a, 10_000n), deposit(b), deposit(a, 'k')];
     expect(await post(commands)).toEqual(['10100 at 3', '0 at 3', '10200 at 4', '100 at 4']);
@@ -98,14 +98,14 @@ describe('an atomic batch', () => {
     ['a balance that does not suffice', (id: number) => withdrawal(id, 10_001n), 'INSUFFICIENT_BALANCE'],
     ['another version', (id: number) => ({ ...deposit(id), expectedVersion: 7 }), 'VERSION_MISMATCH'],
     ['an account that is not there', () => deposit(999_999), 'ACCOUNT_NOT_FOUND'],
-  ])('is stopped as a whole by %s', async (_, bad, code) => {
+  ])('is rejected as a whole because of %s', async (_, bad, code) => {
     const accounts = (await openSome(3)) as [number, number, number];
     const commands = [deposit(accounts[0]), bad(accounts[1]), withdrawal(accounts[2], 99_999n)];
     expect(await post(commands)).toEqual(['NOT_APPLIED', code, 'NOT_APPLIED']);
     expect(await versionsOf(accounts)).toEqual([2, 2, 2]);
   });
 
-  it('sent again with the same keys is a duplicate, and a key of it is known to single postings', async () => {
+  it('is a duplicate when it is repeated with the same keys, and single postings know its keys', async () => {
     const [a, b] = (await openSome(2)) as [number, number];
     const commands = [deposit(a, 'k'), deposit(b, 'k')];
     expect(await post(commands)).toEqual(['10100 at 3', '10100 at 3']);
@@ -121,7 +121,7 @@ describe('an atomic batch', () => {
     expect(await versionsOf([a, b])).toEqual([3, 3]);
   });
 
-  it('whose COMMIT was not answered is looked up: acknowledged if it took effect, else certainly refused', async () => {
+  it('whose COMMIT was not answered is looked up, and acknowledged or rejected with certainty', async () => {
     const accounts = (await openSome(2)) as [number, number];
     const commands = accounts.map((accountId) => deposit(accountId, 'k'));
     proxy.atCommit = 'cut-before';
@@ -139,7 +139,7 @@ describe('an atomic batch', () => {
     expect(ledger.balances.lastKnownVersion(accounts[0])).toBe(3);
   });
 
-  it('is not concluded anything from a COMMIT of refusals that was lost', async () => {
+  it('that is rejected gets its answers even when its COMMIT is lost', async () => {
     const accounts = (await openSome(2)) as [number, number];
     proxy.atCommit = 'cut-before';
     proxy.onCut = () => proxy.heal();
@@ -149,7 +149,7 @@ describe('an atomic batch', () => {
     ]);
   });
 
-  it('says of each command that the outcome is unknown when the database does not come back; its keys settle it', async () => {
+  it('reports an unknown outcome for each command when the database does not come back; a retry finds out', async () => {
     const accounts = (await openSome(2)) as [number, number];
     const commands = accounts.map((accountId) => deposit(accountId, 'k'));
     proxy.atCommit = 'cut-after';
@@ -167,7 +167,7 @@ describe('an atomic batch', () => {
     expect(await post(accounts.map((accountId) => deposit(accountId)))).toEqual(['10100 at 3', '10100 at 3']);
   });
 
-  it('waits for a locked account past lock_timeout, and is refused as a whole at its deadline', async () => {
+  it('waits for a locked account past lock_timeout, and is rejected as a whole at its deadline', async () => {
     const accounts = (await openSome(2)) as [number, number];
     const commands = accounts.map((accountId) => deposit(accountId));
     const lock = () =>
@@ -185,7 +185,7 @@ describe('an atomic batch', () => {
     expect(await versionsOf(accounts)).toEqual([3, 3]);
   });
 
-  it('that waits does not keep others from being served, and a third waits for its place', async () => {
+  it('that waits does not hold up others, and a third one waits for a permit', async () => {
     const [locked, free] = (await openSome(2)) as [number, number];
     await operator.query(`BEGIN; SELECT FROM bank.accounts WHERE account_id = ${locked} FOR UPDATE`);
     const stuck = [post([deposit(locked)]), post([deposit(locked)])];
@@ -198,7 +198,7 @@ describe('an atomic batch', () => {
     expect(await third).toEqual(['11100 at 13']);
   });
 
-  it('over thousands of accounts leaves the postings that waited for it to share batches, in their order', async () => {
+  it('over thousands of accounts lets the postings that waited for it share batches, in order', async () => {
     const patient = await openLedger(database.url);
     const accountIds = Array.from({ length: 2_000 }, (_, index) => 1_000_000 + index);
     await operator.query(
@@ -231,7 +231,7 @@ describe('an atomic batch', () => {
     await patient.close();
   });
 
-  it('that makes a statement fail is a defect of each command, and applies nothing', async () => {
+  it('that makes a statement fail reports a defect for each command, and applies nothing', async () => {
     const accounts = (await openSome(2)) as [number, number];
     // The HTTP layer lets no such key through: PostgreSQL stores no NUL in a text.
     const answers = ledger.scheduler.submitAtomically(
@@ -244,7 +244,7 @@ describe('an atomic batch', () => {
     expect(await versionsOf(accounts)).toEqual([2, 2]);
   });
 
-  it('beside others and single postings on the same accounts, all in any order, leaves books that balance', async () => {
+  it('leaves clean books together with other batches and single postings on the same accounts', async () => {
     const accounts = await openSome(6);
     let posted = 0;
     const count = (answers: PromiseSettledResult<Transaction>[]) => {
@@ -272,7 +272,7 @@ describe('an atomic batch', () => {
     expect(posted).toBe(4 * 15 * 12 + 10 * 30);
   });
 
-  it('is refused when the service stops, and one at work is waited for', async () => {
+  it('is rejected while the service is stopping, which waits for one in flight', async () => {
     const [a, b] = (await openSome(2)) as [number, number];
     const atWork = post([deposit(a), deposit(b)]);
     const closed = ledger.scheduler.close();

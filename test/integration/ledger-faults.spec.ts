@@ -2,13 +2,13 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { Client } from 'pg';
 import { CommitRefusedError } from '../../src/storage/database-errors.js';
 import type { PostingCommand } from '../../src/domain/transaction.js';
-import { verifyBank } from '../../src/cli/verify.js';
+import { verifyBank } from '../../src/admin/verify/verify.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
 import { openLedger, failureOf, type TestLedger } from '../support/ledger.js';
 import { createTestDatabase } from '../support/postgres.js';
 import { PostgresProxy } from '../../tools/stack/proxies/postgres-proxy.js';
 
-/** Short bounds, so that what they bound can be waited for. */
+/** Short limits, so that the tests can wait for them. */
 const BOUNDS = {
   commandTimeoutMs: 600,
   transactionTimeoutMs: 400,
@@ -65,7 +65,7 @@ describe('the ledger when the database fails', () => {
     return { version: Number(rows[0]?.version), transactions: Number(rows[0]?.transactions) };
   }
 
-  it('finds out that a COMMIT whose answer was lost had taken effect, and acknowledges it', async () => {
+  it('finds out that a COMMIT whose answer was lost took effect, and acknowledges it', async () => {
     const accountId = await open();
     proxy.atCommit = 'cut-after';
     proxy.onCut = () => proxy.heal();
@@ -80,32 +80,32 @@ describe('the ledger when the database fails', () => {
     expect(transaction.timestamp).toEqual(rows[0]?.timestamp);
   });
 
-  it('finds out that a COMMIT which never arrived had no effect, and reports the current version', async () => {
+  it('finds out that a COMMIT that never arrived had no effect, and reports the current version', async () => {
     const accountId = await open();
     proxy.atCommit = 'cut-before';
     proxy.onCut = () => proxy.heal();
-    const refusal = await failureOf(ledger.scheduler.submit(deposit(accountId, 'k')));
-    expect(refusal).toEqual({ code: 'DATABASE_FAILED', currentVersion: 2 });
+    const failure = await failureOf(ledger.scheduler.submit(deposit(accountId, 'k')));
+    expect(failure).toEqual({ code: 'DATABASE_FAILED', currentVersion: 2 });
     expect(await stored(accountId)).toEqual({ version: 2, transactions: 1 });
     await expect(ledger.scheduler.submit(deposit(accountId, 'k'))).resolves.toMatchObject({
       versionAfter: 3,
     });
   });
 
-  it('runs a batch again whose COMMIT was answered with ROLLBACK, and answers 408 if that goes on', async () => {
+  it('retries a batch whose COMMIT was answered with ROLLBACK, and answers 408 if that goes on', async () => {
     const accountId = await open();
     proxy.atCommit = 'abort';
     proxy.onCut = () => (proxy.atCommit = 'forward');
     await expect(ledger.scheduler.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
     proxy.onCut = () => undefined;
     proxy.atCommit = 'abort';
-    const refusal = await failureOf(ledger.scheduler.submit(deposit(accountId)));
-    expect(refusal).toMatchObject({ code: 'DATABASE_FAILED' });
+    const failure = await failureOf(ledger.scheduler.submit(deposit(accountId)));
+    expect(failure).toMatchObject({ code: 'DATABASE_FAILED' });
     proxy.heal();
     await expect(ledger.scheduler.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 4 });
   });
 
-  it('refuses with 408, not with a conclusion from it, what was decided on a state that never came to be', async () => {
+  it('answers 408 instead of a rejection that was based on a state that was never committed', async () => {
     const accountId = await open();
     proxy.atCommit = 'cut-before';
     proxy.onCut = () => proxy.heal();
@@ -116,7 +116,7 @@ describe('the ledger when the database fails', () => {
     expect([first.code, repeat.code]).toEqual(['DATABASE_FAILED', 'DATABASE_FAILED']);
   });
 
-  it('says that the outcome is unknown when the database does not come back in time; the key settles it', async () => {
+  it('reports an unknown outcome when the database does not come back in time; a retry with the key finds out', async () => {
     const accountId = await open();
     proxy.atCommit = 'cut-after';
     proxy.onCut = () => proxy.takeDown();
@@ -129,7 +129,7 @@ describe('the ledger when the database fails', () => {
     expect(await stored(accountId)).toEqual({ version: 3, transactions: 2 });
   });
 
-  it('leaves nothing when a BEGIN fails and what was sent behind it is carried out', async () => {
+  it('leaves nothing when a BEGIN fails and the statements sent after it run', async () => {
     const accountId = await open();
     const before = await operator.query('SELECT FROM bank.accounts');
     proxy.failBegin = true;
@@ -180,7 +180,7 @@ describe('the ledger when the database fails', () => {
     expect(await accounts()).toBe(before + 2);
   });
 
-  it('waits for an opening with the same key that is under way, as long as for any lock', async () => {
+  it('waits for a simultaneous opening with the same key, as long as for any lock', async () => {
     await operator.query('BEGIN');
     await operator.query(
       `INSERT INTO bank.account_openings (account_id, owner, idempotency_key) VALUES (999999, 'ada', 'slow')`,
@@ -194,17 +194,17 @@ describe('the ledger when the database fails', () => {
     });
   });
 
-  it('answers within its bounds when the server falls silent, and recovers', async () => {
+  it('answers within its deadlines when the server falls silent, and recovers', async () => {
     const accountId = await open();
     proxy.silence();
     const startedMs = performance.now();
-    const refusals = await Promise.all(
+    const failures = await Promise.all(
       Array.from({ length: 20 }, () => failureOf(ledger.scheduler.submit(deposit(accountId)))),
     );
     // The batch's own deadline and its grace, then connect timeouts; never a hang.
     expect(performance.now() - startedMs).toBeLessThan(6_000);
-    expect(new Set(refusals.map((refusal) => refusal.code))).toEqual(new Set(['DATABASE_FAILED']));
-    expect(refusals[0]).toEqual({ code: 'DATABASE_FAILED', currentVersion: 2 });
+    expect(new Set(failures.map((failure) => failure.code))).toEqual(new Set(['DATABASE_FAILED']));
+    expect(failures[0]).toEqual({ code: 'DATABASE_FAILED', currentVersion: 2 });
     proxy.heal();
     await expect(ledger.scheduler.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
   });
@@ -212,8 +212,8 @@ describe('the ledger when the database fails', () => {
   it('answers at once while the server is down, with the version last known, and recovers', async () => {
     const accountId = await open();
     proxy.takeDown();
-    const refusal = await failureOf(ledger.scheduler.submit(deposit(accountId)));
-    expect(refusal).toEqual({ code: 'DATABASE_FAILED', currentVersion: 2 });
+    const failure = await failureOf(ledger.scheduler.submit(deposit(accountId)));
+    expect(failure).toEqual({ code: 'DATABASE_FAILED', currentVersion: 2 });
     expect(await failureOf(ledger.scheduler.submit(deposit(9_999)))).toEqual({
       code: 'DATABASE_FAILED',
       currentVersion: null,
@@ -286,7 +286,7 @@ describe('the ledger among other sessions', () => {
     }
   }
 
-  it('serves the others while an account is locked elsewhere, and that one in order once it is free', async () => {
+  it('serves the others while another session locks an account, and that one in order once it is free', async () => {
     const [locked, free] = [await open(), await open()];
     const versions: number[] = [];
     let commands: Promise<number>[] = [];
@@ -303,30 +303,30 @@ describe('the ledger among other sessions', () => {
     expect(versions).toEqual([3, 4, 5, 6, 7]);
   });
 
-  it('refuses a command whose account stays locked when its time is over, with nothing applied', async () => {
+  it('rejects a command at its deadline if its account stays locked, with nothing applied', async () => {
     const accountId = await open();
-    const refusal = await whileLocked(accountId, () =>
+    const failure = await whileLocked(accountId, () =>
       failureOf(ledger.scheduler.submit(deposit(accountId))),
     );
-    expect(refusal).toEqual({ code: 'OVERLOADED' });
+    expect(failure).toEqual({ code: 'OVERLOADED' });
     await expect(ledger.scheduler.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
   });
 
-  it('keeps more locked accounts than it has lanes within the bound, too', async () => {
+  it('keeps the deadline even with more locked accounts than lock waiters', async () => {
     const accountIds = await Promise.all(Array.from({ length: 8 }, open));
     await operator.query('BEGIN');
     await operator.query('SELECT FROM bank.accounts WHERE account_id = ANY($1) FOR UPDATE', [accountIds]);
     const startedMs = performance.now();
-    const refusals = await Promise.all(
+    const failures = await Promise.all(
       accountIds.map((accountId) => failureOf(ledger.scheduler.submit(deposit(accountId)))),
     );
     expect(performance.now() - startedMs).toBeLessThan(2_000);
     await operator.query('ROLLBACK');
-    expect(new Set(refusals.map((refusal) => refusal.code))).toEqual(new Set(['OVERLOADED']));
+    expect(new Set(failures.map((failure) => failure.code))).toEqual(new Set(['OVERLOADED']));
     await Promise.all(accountIds.map((accountId) => ledger.scheduler.submit(deposit(accountId))));
   });
 
-  it('refuses what the queue has no room for, at once, and serves the rest', async () => {
+  it('rejects at once what the queue has no room for, and serves the rest', async () => {
     const accountId = await open();
     const outcomes = await Promise.allSettled(
       Array.from({ length: 300 }, () => ledger.scheduler.submit(deposit(accountId))),
@@ -338,7 +338,7 @@ describe('the ledger among other sessions', () => {
     );
   });
 
-  it('keeps a command that makes a statement fail from its neighbours', async () => {
+  it('isolates a command that makes a statement fail from the rest of its batch', async () => {
     const accountIds = await Promise.all(Array.from({ length: 6 }, open));
     // The HTTP layer lets no such key through: PostgreSQL stores no NUL in a text.
     const poison = ledger.scheduler.submit(deposit(accountIds[2] ?? 0, 'a\0b'));
@@ -350,7 +350,7 @@ describe('the ledger among other sessions', () => {
     expect(ledger.defects).toHaveLength(1);
   });
 
-  it('runs a batch again after a serialization failure, and gives up after its attempts', async () => {
+  it('retries a batch after a serialization failure, and gives up after its attempts', async () => {
     const accountId = await open();
     await operator.query(`
       CREATE SEQUENCE bank.failures;
@@ -368,8 +368,8 @@ describe('the ledger among other sessions', () => {
       DROP TRIGGER provoke ON bank.transactions;
       CREATE TRIGGER provoke BEFORE INSERT ON bank.transactions
         FOR EACH ROW EXECUTE FUNCTION bank.fail_at_first('1000000', '40P01')`);
-    const refusal = await failureOf(ledger.scheduler.submit(deposit(accountId)));
-    expect(refusal).toEqual({ code: 'DATABASE_FAILED', currentVersion: 3 });
+    const failure = await failureOf(ledger.scheduler.submit(deposit(accountId)));
+    expect(failure).toEqual({ code: 'DATABASE_FAILED', currentVersion: 3 });
     await operator.query('DROP TRIGGER provoke ON bank.transactions; DROP FUNCTION bank.fail_at_first');
   });
 
@@ -380,9 +380,9 @@ describe('the ledger among other sessions', () => {
     await expect(swallowed).rejects.toBeInstanceOf(CommitRefusedError);
   });
 
-  it('refuses to update a row that changed under its lock', async () => {
+  it('does not update a row that changed under its lock', async () => {
     const accountId = await open();
-    // A trigger stands for whatever could bump a version behind the lock's back.
+    // A trigger stands for anything that changes a version in spite of the lock.
     await operator.query(`
       CREATE FUNCTION bank.suppress() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
       CREATE TRIGGER suppress BEFORE UPDATE ON bank.accounts FOR EACH ROW EXECUTE FUNCTION bank.suppress()`);
@@ -391,7 +391,7 @@ describe('the ledger among other sessions', () => {
     await expect(ledger.scheduler.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
   });
 
-  it('refuses a batch of whose transactions one was not inserted', async () => {
+  it('rejects a batch if one of its transactions was not inserted', async () => {
     const accountId = await open();
     await operator.query(`
       CREATE FUNCTION bank.suppress() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
@@ -401,7 +401,7 @@ describe('the ledger among other sessions', () => {
     await expect(ledger.scheduler.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
   });
 
-  it('answers all that it has taken in before it closes, and takes in no more', async () => {
+  it('answers all accepted commands before it closes, and accepts no more', async () => {
     const other = await openLedger(database.url, BOUNDS);
     const { accountId } = await other.opener.open(THE_SERVICE, undefined);
     const taken = Array.from({ length: 50 }, () => other.scheduler.submit(deposit(accountId)));

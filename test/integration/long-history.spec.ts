@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
-import { archiveBank } from '../../src/cli/archive.js';
+import { archiveBank } from '../../src/admin/archive.js';
 import { tablesOf } from '../../src/storage/tables.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
 import { Outbox } from '../../src/messaging/outbox.js';
@@ -39,7 +39,7 @@ afterAll(async () => {
 const planOf = (work: () => Promise<unknown>) => planOfStatement(client, 'archived_transactions', work);
 
 describe('with a long history, most of it in the archive', () => {
-  it('page 10,000 of a listing costs what page 1 costs, wherever it lies', async () => {
+  it('page 10,000 of a listing costs the same as page 1, in either table', async () => {
     const list = (below: number) =>
       planOf(() => reader.transactionsBelow(accountId, below, 10, {}, THE_SERVICE));
     const first = await list(Number.MAX_SAFE_INTEGER);
@@ -54,7 +54,7 @@ describe('with a long history, most of it in the archive', () => {
     expect((await walk(reader, accountId, 1_000)).flat()).toEqual(countdown(LENGTH + 1, 2));
   });
 
-  it('a page with a filter reads no more than 10,000 transactions, and says where the next one begins', async () => {
+  it('a filtered page reads at most 10,000 transactions, and says where the next one begins', async () => {
     const filter = { type: 'debit' } as const;
     const nodes = await planOf(() => reader.transactionsBelow(accountId, 60_001, 10, filter, THE_SERVICE));
     expect(rowsRead(nodes)).toBe(10_000);
@@ -66,7 +66,7 @@ describe('with a long history, most of it in the archive', () => {
     expect(old.slice(9).map((page) => page.length)).toEqual([200, 48]);
   });
 
-  it('a batch, a look-up and the relay go to the indexes of both tables', async () => {
+  it('a batch, a look-up and the relay use the indexes of both tables', async () => {
     const keys = [`key-${LENGTH}`, 'key-2', 'new'];
     const batch = await planOf(() =>
       Promise.allSettled(

@@ -6,9 +6,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { DataSource } from 'typeorm';
-import { archiveBank } from '../../src/cli/archive.js';
-import { createKey } from '../../src/cli/keys.js';
-import { verifyBank } from '../../src/cli/verify.js';
+import { archiveBank } from '../../src/admin/archive.js';
+import { createKey } from '../../src/admin/keys.js';
+import { verifyBank } from '../../src/admin/verify/verify.js';
 import { dataSourceOptions, MIGRATIONS } from '../../src/storage/data-source.js';
 import { TRANSACTION_COLUMNS } from '../../src/storage/rows.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
@@ -41,7 +41,7 @@ async function rows(sql: string): Promise<Record<string, unknown>[]> {
   return (await client.query<Record<string, unknown>>(sql)).rows;
 }
 
-/** Leaves the database as the specification's schema has it: what a bank has that was kept by its own SQL. */
+/** Creates the specification's schema: the state of a bank that used only its own SQL. */
 async function migrateToSpecTables(): Promise<void> {
   const pool = { name: 'test-migrate', size: 1, connectTimeoutMs: 5_000 };
   const dataSource = new DataSource({
@@ -136,7 +136,7 @@ describe('an old bank that is migrated', () => {
     expect((await migrate(shard, ALONE)).applied).toEqual(NAMES.slice(1));
   });
 
-  it('has whole books', async () => {
+  it('has consistent books', async () => {
     expect(await verifyBank([shard])).toMatchObject({ accounts: OLD_BANK.length, faults: [], ok: true });
   });
 
@@ -171,7 +171,7 @@ describe('an old bank that is migrated', () => {
     expect(unset).toEqual({ is_new: true });
   });
 
-  it('goes on after the largest ids', async () => {
+  it('continues after the largest ids', async () => {
     const largest = await rows('SELECT max(transaction_id)::int AS id FROM bank.transactions');
     const ledger = await openLedger(shard.url);
     try {
@@ -196,7 +196,7 @@ describe('an old bank that is migrated', () => {
     expect((await verifyBank([shard])).faults).toEqual([]);
   });
 
-  it('still knows which keys were used', async () => {
+  it('still knows the used keys', async () => {
     const ledger = await openLedger(shard.url);
     const [used] = history.filter((row) => row.idempotency_key !== null);
     const again = ledger.scheduler.submit({
@@ -223,7 +223,7 @@ describe('a bank of the last release without an archive', () => {
     await dataSource.destroy();
   }
 
-  it('gets one, and leaves room on the pages of accounts; and can go back with all it has archived', async () => {
+  it('gets one, with free space on the pages of accounts, and can be migrated back with all it has archived', async () => {
     await prepareTables(shard, ALONE, MIGRATIONS.slice(0, ARCHIVE));
     await client.query(
       `INSERT INTO bank.shard_identity (bank_id, shard_index, shard_count) VALUES (gen_random_uuid(), 0, 1)`,
@@ -258,11 +258,11 @@ describe('a bank of the last release without an archive', () => {
   });
 });
 
-describe('a bank of before the hashes', () => {
+describe('a bank from before the hashes', () => {
   const HASHES = NAMES.indexOf('CredentialsAndAudit1795479000000');
   const KEYS = ['plain', 'with:colons', '=', '-', 'ünïcode 🏦'];
 
-  it('is chained as it is found, archive included, by the same rule as what is posted from then on', async () => {
+  it('is chained as it is, archive included, by the same rule as later transactions', async () => {
     await prepareTables(shard, ALONE, MIGRATIONS.slice(0, HASHES));
     await client.query(
       `INSERT INTO bank.shard_identity (bank_id, shard_index, shard_count) VALUES (gen_random_uuid(), 0, 1)`,
@@ -298,10 +298,10 @@ describe('a bank of before the hashes', () => {
   });
 });
 
-describe('a bank whose keys are of before deposits had a scope of their own', () => {
+describe('a bank with keys from before the scope of deposits', () => {
   const SCOPES = NAMES.indexOf('KeyScopesVersion1795479200000');
 
-  it('knows them from those that are made since', async () => {
+  it('distinguishes them from newer keys', async () => {
     await prepareTables(shard, ALONE, MIGRATIONS.slice(0, SCOPES));
     await client.query(
       `INSERT INTO bank.shard_identity (bank_id, shard_index, shard_count) VALUES (gen_random_uuid(), 0, 1);
@@ -317,10 +317,10 @@ describe('a bank whose keys are of before deposits had a scope of their own', ()
   });
 });
 
-describe('a bank of before the keys of openings', () => {
+describe('a bank from before the keys of openings', () => {
   const OPENINGS = NAMES.indexOf('OpeningsAndRevisions1795479100000');
 
-  it('gets them, and revisions, without its accounts being written anew; and can go back', async () => {
+  it('gets them and revisions without rewriting its accounts, and can be migrated back', async () => {
     await prepareTables(shard, ALONE, MIGRATIONS.slice(0, OPENINGS));
     await client.query(
       `INSERT INTO bank.shard_identity (bank_id, shard_index, shard_count) VALUES (gen_random_uuid(), 0, 1)`,
@@ -362,7 +362,7 @@ describe('migrate', () => {
     expect(await verifyBank([shard])).toMatchObject({ accounts: 0, ok: true });
   });
 
-  it('takes its time, whatever the server allows a transaction', async () => {
+  it('may take longer than the server allows a transaction', async () => {
     await migrate(shard, ALONE);
     const limits = ['statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout'];
     const known = await rows(`SELECT name FROM pg_settings WHERE name IN ('${limits.join("', '")}')`);
@@ -387,7 +387,7 @@ describe('migrate', () => {
     ['another place', { index: 0, count: 2 }, { index: 1, count: 2 }],
     ['another number of shards', { index: 0, count: 2 }, { index: 0, count: 3 }],
     ['a bank that was founded with one shard', ALONE, { index: 0, count: 2 }],
-  ])('refuses a shard of %s, and changes nothing', async (_what, recorded, asked) => {
+  ])('rejects a shard of %s, and changes nothing', async (_what, recorded, asked) => {
     const { bankId } = await migrate(shard, recorded);
     await expect(migrate(shard, asked)).rejects.toThrow(ShardMismatchError);
     await expect(migrate(shard, asked)).rejects.toThrow(
@@ -396,7 +396,7 @@ describe('migrate', () => {
     expect(await migrate(shard, recorded)).toEqual({ applied: [], bankId });
   });
 
-  it('refuses a shard of another bank', async () => {
+  it('rejects a shard of another bank', async () => {
     const { bankId } = await migrate(shard, ALONE);
     expect((await migrate(shard, ALONE, bankId)).bankId).toBe(bankId);
     await expect(migrate(shard, ALONE, '00000000-0000-4000-8000-000000000000')).rejects.toThrow(
@@ -412,7 +412,7 @@ describe('migrate', () => {
     expect((await verifyBank([shard])).ok).toBe(true);
   });
 
-  it('lets each shard hand out ids of its own', async () => {
+  it('lets each shard draw its own ids', async () => {
     await migrate(shard, { index: 1, count: 3 });
     const ids = await rows(
       'INSERT INTO bank.accounts (balance, version) VALUES (0, 1), (0, 1) RETURNING account_id::int',
@@ -467,7 +467,7 @@ describe('the check for drift', () => {
     expect((await findDrift(shard)).join('\n')).toMatch(statement);
   });
 
-  it('runs by itself, in a schema that it drops again', async () => {
+  it('runs in its own schema, which it drops again', async () => {
     const loader = join(process.cwd(), 'test/support/register-typescript.mjs');
     const check = spawn(
       process.execPath,

@@ -67,7 +67,7 @@ describe('the outbox relay', () => {
     await Promise.all(commands.flat());
   }
 
-  it('leaves to instances with a broker what one of them has begun to publish', async () => {
+  it('leaves the outbox to instances with a broker once one of them has published', async () => {
     const other = await createTestDatabase();
     const here = await openLedger(other.url);
     const outbox = (toBroker: boolean) => new Outbox(here.runner, tablesOf('bank'), LEASE_MS, toBroker);
@@ -84,7 +84,7 @@ describe('the outbox relay', () => {
     await other.drop();
   });
 
-  it('publishes every transaction, each account in the order of its versions, and empties the outbox', async () => {
+  it('publishes every transaction, in version order for each account, and empties the outbox', async () => {
     const accountIds = await Promise.all(
       [1, 2, 3].map(async () => (await ledger.opener.open(THE_SERVICE, 100n)).accountId),
     );
@@ -103,7 +103,7 @@ describe('the outbox relay', () => {
     }
   });
 
-  it('publishes again what was not confirmed, and complains once, not at every try', async () => {
+  it('publishes again what was not confirmed, and logs the failure once, not at every attempt', async () => {
     const { accountId } = await ledger.opener.open(THE_SERVICE, undefined);
     await post([accountId], 1);
     const publisher = new RecordingPublisher();
@@ -119,7 +119,7 @@ describe('the outbox relay', () => {
 });
 
 describe('a service whose events can not be published', () => {
-  it('says so, and of which shard, once they have been waiting for long; and serves', async () => {
+  it('reports it with the shard once they have been waiting for long, and still serves', async () => {
     const app = await startApp({}, { outbox: { pollMs: 10 } });
     const operator = await openLedger(app.databaseUrl);
     const health = async () => {
@@ -166,7 +166,7 @@ describe('a service with its balance cache on', () => {
     await app.close();
   });
 
-  it('soon shows what another process posted, as the command line does', async () => {
+  it('soon shows what another process posted, such as the command line', async () => {
     const accountId = await openAccount(app, '10.00');
     const balance = async () => (await app.http.get(`/accounts/${accountId}/balance`)).text;
     expect(await balance()).toBe('{"balance":10.00,"version":2}');

@@ -60,7 +60,7 @@ describe('a service with RabbitMQ', () => {
 
   afterEach(() => app.close());
 
-  it('publishes every transaction, as a message that says what it is', async () => {
+  it('publishes every transaction as a self-describing message', async () => {
     app = await startApp(settings(), IMPATIENT);
     const connection = await connect(broker.url);
     const channel = await connection.createChannel();
@@ -93,7 +93,7 @@ describe('a service with RabbitMQ', () => {
     });
   });
 
-  it('keeps what no queue is bound for, says so, and publishes it once one is', async () => {
+  it('keeps and reports events without a bound queue, and publishes them once there is one', async () => {
     app = await startApp(settings(), IMPATIENT);
     const accountIds = await openAccounts(app, 3);
     const load = new Load([app.url], accountIds);
@@ -113,7 +113,7 @@ describe('a service with RabbitMQ', () => {
     expect(await metric(app, 'bank_outbox_events_published_total{shard="0"}')).toBe(load.posted + 3);
   }, 60_000);
 
-  it('goes on posting while the broker hangs, and while it is dead; then all arrives', async () => {
+  it('continues posting while the broker hangs or is dead, and then all events arrive', async () => {
     app = await startApp(settings(), IMPATIENT);
     const listener = await Listener.start(broker, exchange);
     const load = new Load([app.url], await openAccounts(app, 3));
@@ -135,7 +135,7 @@ describe('a service with RabbitMQ', () => {
     expect(load.slowestMs).toBeLessThan(PROMPT_MS);
   }, 90_000);
 
-  it('goes on posting while an alarm blocks the broker, and publishes afterwards', async () => {
+  it('continues posting while an alarm blocks the broker, and publishes afterwards', async () => {
     app = await startApp(settings(), IMPATIENT);
     const listener = await Listener.start(broker, exchange);
     const load = new Load([app.url], await openAccounts(app, 3));
@@ -156,7 +156,7 @@ describe('a service with RabbitMQ', () => {
 });
 
 describe('a service whose broker accepts connections and says nothing', () => {
-  it('starts, posts and stops as if there were none', async () => {
+  it('starts, posts and stops as if there were no broker', async () => {
     const silent = createServer((socket) => socket.resume());
     await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
     const { port } = silent.address() as { port: number };
@@ -280,7 +280,7 @@ describe('events tail', () => {
     return cli;
   }
 
-  it('prints the events of the accounts that it is given, and ends after so many', async () => {
+  it('prints the events of the given accounts, and ends after the given number', async () => {
     app = await startApp(settings(), IMPATIENT);
     const accountIds = await Promise.all([openAccount(app), openAccount(app), openAccount(app)]);
     const [one, other] = [accountIds[0] ?? 0, accountIds[2] ?? 0];
@@ -311,7 +311,7 @@ describe('events tail', () => {
     });
   }, 60_000);
 
-  it('leaves out what passes for an event and is none, and goes on', async () => {
+  it('skips what looks like an event but is not, and continues', async () => {
     app = await startApp(settings(), IMPATIENT);
     const accountId = await openAccount(app);
     const following = await tail('--queue', `${exchange}.open`, '--count', '1');
@@ -330,7 +330,7 @@ describe('events tail', () => {
     expect(stderr.match(/Left out a message that is no event of a bank\./g)).toHaveLength(4);
   }, 60_000);
 
-  it('goes on with a durable queue where it was left, and ends by Ctrl-C with 130', async () => {
+  it('continues a durable queue where it was left, and exits with 130 on Ctrl-C', async () => {
     app = await startApp(settings(), IMPATIENT);
     const first = await tail('--queue', `${exchange}.mine`, '--from-opening', '--json');
     const accountId = await openAccount(app, '1.00');
@@ -367,7 +367,7 @@ describe('events tail', () => {
     [['--account', 'x'], "argument 'x' is invalid. It must be a whole number"],
     [['--count', '0'], "argument '0' is invalid. It must be a whole number from 1"],
     [['--queue', 'amq.mine'], 'must not begin with "amq."'],
-  ])('refuses %j with exit code 2', async (args, message) => {
+  ])('rejects %j with exit code 2', async (args, message) => {
     const { code, stderr } = await startCli(['events', 'tail', ...args], settings()).ended;
     expect(code).toBe(2);
     expect(stderr).toContain(message);

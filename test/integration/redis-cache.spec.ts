@@ -117,13 +117,13 @@ describe('the shared balance cache', () => {
     expect(await b.metric('bank_balance_cache_lookups_total{result="miss"}')).toBe(2);
   });
 
-  it('keeps banks apart', async () => {
+  it('keeps banks separate', async () => {
     const [a, other] = [await instance(), await instance()];
     await a.cache.record([account(1, 2)], now());
     expect(await other.cache.get(1)).toBeUndefined();
   });
 
-  it('takes batches of any size', async () => {
+  it('accepts batches of any size', async () => {
     const [a, b] = await pair();
     const accounts = Array.from({ length: 2_500 }, (_, index) => account(index + 1, 3));
     await a.cache.record(accounts, now());
@@ -132,7 +132,7 @@ describe('the shared balance cache', () => {
     );
   });
 
-  it('is told of writes by an instance that does not read it', async () => {
+  it('gets the writes of an instance that does not read it', async () => {
     const bankId = randomUUID();
     const [silent, reader] = [await instance({ bankId, servesReads: false }), await instance({ bankId })];
     await silent.cache.record([account(1, 2)], now());
@@ -140,7 +140,7 @@ describe('the shared balance cache', () => {
     expect(await reader.cache.get(1)).toEqual(account(1, 2));
   });
 
-  it('keeps the newest of what the instances tell it, in whatever order', async () => {
+  it('keeps the newest version that instances write, in any order', async () => {
     const told = fc.array(
       fc.record({
         by: fc.integer({ min: 0, max: 1 }),
@@ -182,7 +182,7 @@ describe('the shared balance cache', () => {
     );
   });
 
-  it('lets no slow reader put back what a writer has replaced meanwhile', async () => {
+  it('lets no slow reader restore what a writer has replaced meanwhile', async () => {
     const [writer, reader] = await pair();
     await writer.cache.record([account(1, 1)], now());
     // The reader has read version 1 from the database; before it stores it, the writer commits version 2.
@@ -206,7 +206,7 @@ describe('the shared balance cache', () => {
     '12:5:6',
     '99999999999999999:5',
     '1:5\n',
-  ])('takes %j, which somebody else wrote, for a miss, and writes over it', async (text) => {
+  ])('treats %j, written by somebody else, as a miss, and overwrites it', async (text) => {
     const bankId = randomUUID();
     const { cache } = await instance({ bankId });
     await observer.set(`bank:${bankId}:balance:1`, text);
@@ -215,7 +215,7 @@ describe('the shared balance cache', () => {
     expect(await cache.get(1)).toEqual(account(1, 2));
   });
 
-  it('writes over what is no text at all', async () => {
+  it('overwrites a value that is not a string', async () => {
     const bankId = randomUUID();
     const { cache } = await instance({ bankId });
     await observer.lpush(`bank:${bankId}:balance:1`, 'a', 'b');
@@ -236,7 +236,7 @@ describe('the shared balance cache', () => {
 describe('the time to live', () => {
   const ttlOf = (bankId: string, accountId: number) => observer.pttl(`bank:${bankId}:balance:${accountId}`);
 
-  it('is at most the one that is set and at least three quarters of it, differently for each entry', async () => {
+  it('is between three quarters and the whole of the setting, different for each entry', async () => {
     const bankId = randomUUID();
     const { cache } = await instance({ bankId });
     const accounts = Array.from({ length: 50 }, (_, index) => account(index + 1, 2));
@@ -247,14 +247,14 @@ describe('the time to live', () => {
     expect(new Set(ttls.map((ttl) => Math.round(ttl / 100))).size).toBeGreaterThan(10);
   });
 
-  it('begins when the reading began', async () => {
+  it('counts from the start of the reading', async () => {
     const bankId = randomUUID();
     const { cache } = await instance({ bankId });
     await cache.record([account(1, 2)], now() - 0.6 * TTL_MS);
     expect(await ttlOf(bankId, 1)).toBeLessThanOrEqual(0.4 * TTL_MS);
   });
 
-  it('is over for what was read too long ago, which still removes what is older', async () => {
+  it('has passed for a version that was read too long ago, which still removes an older one', async () => {
     const [a, b] = await pair();
     await a.cache.record([account(1, 1)], now());
     await a.cache.record([account(1, 2)], now() - TTL_MS);
@@ -264,7 +264,7 @@ describe('the time to live', () => {
     expect(await b.cache.get(1)).toEqual(account(1, 3));
   });
 
-  it('does not begin anew when a Redis that was stopped comes to what it was sent before', async () => {
+  it('does not start again when a stopped Redis continues with earlier commands', async () => {
     const ttlMs = 1_000;
     const bankId = randomUUID();
     const { cache } = await instance({ bankId, ttlMs });
@@ -278,7 +278,7 @@ describe('the time to live', () => {
 });
 
 describe('what this process has seen', () => {
-  it('is never followed by something older, though Redis has lost the newer', async () => {
+  it('is never followed by an older version, even if Redis has lost the newer one', async () => {
     const bankId = randomUUID();
     const { cache } = await instance({ bankId });
     await cache.record([account(1, 5)], now());
@@ -312,7 +312,7 @@ describe('a Redis in trouble', () => {
 
   const isBack = ({ connection }: Instance) => waitUntil(() => connection.answers(), 10_000);
 
-  it('that is down at the start keeps nobody from starting', async () => {
+  it('that is down at the start does not prevent the start', async () => {
     const { proxy, url } = await TcpProxy.start(redis.url);
     proxy.takeDown();
     const { result: late, tookMs } = await timed(() => instance({ url }));
@@ -327,7 +327,7 @@ describe('a Redis in trouble', () => {
     await proxy.stop();
   });
 
-  it('that is stopped costs a few calls the timeout, and then none', async () => {
+  it('that is stopped delays a few calls by the timeout, and then none', async () => {
     const stopped = await instance();
     await stopped.cache.record([account(1, 2)], now());
     await redis.kill('SIGSTOP');
@@ -393,7 +393,7 @@ describe('a Redis in trouble', () => {
     expect(a.said).toHaveLength(2);
   });
 
-  it('that comes back is noticed, though nobody asks for anything', async () => {
+  it('that comes back is noticed even without requests', async () => {
     const { connection, cache, said } = await instance();
     await redis.kill('SIGSTOP');
     for (let failures = 0; failures < FAILURES; failures++) await cache.get(1);
@@ -418,7 +418,7 @@ describe('a Redis in trouble', () => {
     await proxy.stop();
   });
 
-  it('that is full: what it can not keep must not leave the older one behind', async () => {
+  it('that is full: a version that it can not store must not leave the older one behind', async () => {
     const [a, b] = await pair();
     await a.cache.record([account(1, 2), account(2, 2)], now());
     await observer.config('SET', 'maxmemory-policy', 'noeviction');

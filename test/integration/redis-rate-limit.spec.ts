@@ -58,7 +58,7 @@ afterAll(async () => {
 const HOURLY: RatePolicy = { burst: 10, intervalMicros: 3_600_000_000 };
 
 describe('the shared rate limit', () => {
-  it('is counted over all instances, each user and each bank alone', async () => {
+  it('is counted over all instances, separately for each user and bank', async () => {
     const bankId = randomUUID();
     const [a, b] = [await instance(HOURLY, bankId), await instance(HOURLY, bankId)];
     const decisions = await Promise.all(
@@ -73,7 +73,7 @@ describe('the shared rate limit', () => {
     expect(a.counts).toEqual({ redis: 16, local: 0 });
   });
 
-  it('admits several together as the local one does: all or none', async () => {
+  it('admits several together like the local one: all or none', async () => {
     const { limiter } = await instance(HOURLY);
     const local = new LocalRateLimiter(HOURLY, () => undefined);
     for (const several of [4, 1, 6, 5, 1, 11]) {
@@ -86,7 +86,7 @@ describe('the shared rate limit', () => {
     }
   });
 
-  it('decides as the local one does', async () => {
+  it('decides like the local one', async () => {
     const { limiter } = await instance(HOURLY);
     const local = new LocalRateLimiter(HOURLY, () => undefined);
     for (let sent = 0; sent < 13; sent++) {
@@ -122,7 +122,7 @@ describe('the shared rate limit', () => {
     await waitUntil(async () => (await observer.exists(keyOf(bankId, 'user'))) === 0, 5_000);
   });
 
-  it('locks nobody out when the clock of Redis was put back, or somebody else wrote there', async () => {
+  it('locks nobody out when the clock of Redis was set back, or somebody else wrote there', async () => {
     const bankId = randomUUID();
     const { limiter } = await instance(ratePolicy({ perSecond: 20, burst: 2 }), bankId);
     const inAnHour = (Date.now() + 3_600_000) * 1_000;

@@ -3,13 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client, escapeIdentifier } from 'pg';
-import { archiveBank } from '../../src/cli/archive.js';
+import { archiveBank } from '../../src/admin/archive.js';
 import { recordActOn } from '../../src/audit/audit-log.js';
-import { backupBank } from '../../src/cli/backup.js';
-import { restoreBank } from '../../src/cli/restore.js';
-import { seedBank } from '../../src/cli/seed.js';
-import { moveShard } from '../../src/cli/shard-move.js';
-import { verifyBank } from '../../src/cli/verify.js';
+import { backupBank } from '../../src/admin/backup/backup.js';
+import { restoreBank } from '../../src/admin/backup/restore.js';
+import { seedBank } from '../../src/admin/seed.js';
+import { relocateShard } from '../../src/admin/relocation/relocate.js';
+import { verifyBank } from '../../src/admin/verify/verify.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { migrate } from '../../src/storage/migrate.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
@@ -109,7 +109,7 @@ describe("the service's role", () => {
     'ALTER TABLE bank.transactions DISABLE TRIGGER ALL',
     'DROP TABLE bank.transactions',
     'GRANT UPDATE ON bank.transactions TO PUBLIC',
-  ])('may not %s, for it owns nothing', async (sql) => {
+  ])('may not %s, because it owns nothing', async (sql) => {
     // A GRANT of what one may not hand on is a warning.
     await service.query(sql).catch((error: unknown) => expect(error).toMatchObject({ code: '42501' }));
     const { rows } = await owner.query(
@@ -120,7 +120,7 @@ describe("the service's role", () => {
   });
 
   it.each(['with the way to the owner', 'without it, once it is migrated'])(
-    'is enough to serve every request, %s',
+    'is sufficient to serve every request, %s',
     async (which) => {
       const settings = {
         DATABASE_URL: asService(database.url),
@@ -160,7 +160,7 @@ describe("the service's role", () => {
     },
   );
 
-  it('loses what somebody gave it besides, at the next migration', async () => {
+  it('loses additional privileges at the next migration', async () => {
     await owner.query(`GRANT UPDATE, DELETE ON bank.transactions TO ${ROLE}`);
     await service.query('UPDATE bank.transactions SET amount = amount WHERE false');
     await migrate(addressOf(database), { index: 0, count: 1 });
@@ -170,7 +170,7 @@ describe("the service's role", () => {
     await service.query('SELECT FROM bank.transactions');
   });
 
-  it('is refused when it may rewrite history all the same, by rights that were not given to it by name', async () => {
+  it('is rejected if it may rewrite history by rights that it was not granted itself', async () => {
     const place = { index: 0, count: 1 };
     const username = escapeIdentifier(new URL(database.url).username);
     for (const [give, take] of [
@@ -185,13 +185,13 @@ describe("the service's role", () => {
     }
   });
 
-  it('gets back what it needs and somebody took', async () => {
+  it('gets back revoked privileges that it needs', async () => {
     await owner.query(`REVOKE USAGE ON SEQUENCE bank.outbox_outbox_id_seq FROM ${ROLE}`);
     await migrate(addressOf(database), { index: 0, count: 1 });
     await service.query(`SELECT nextval('bank.outbox_outbox_id_seq')`);
   });
 
-  it('holds after a restore and after a move', async () => {
+  it('has the same privileges after a restore and after a move', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'service-role-'));
     const target = await createEmptyTestDatabase('service-role-moved');
     try {
@@ -199,7 +199,7 @@ describe("the service's role", () => {
       await backupBank(bank(), { to: backup });
       await restoreBank([addressOf(other)], { from: backup, skipIds: 10 });
       const { host, pathname } = new URL(target.url);
-      await moveShard(addressOf(other), { index: 0, count: 1 }, `postgresql://${host}${pathname}`, {
+      await relocateShard([addressOf(other)], 0, `postgresql://${host}${pathname}`, {
         maxPauseMs: 10_000,
       });
       const app = await startInstance(other.url, {

@@ -1,19 +1,20 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { EmbeddedPostgres } from '@scalable-banking/embedded-postgres';
 import { Client } from 'pg';
-import { assignAccounts } from '../../src/cli/accounts-assign.js';
-import { archiveBank } from '../../src/cli/archive.js';
-import { BACKED_UP } from '../../src/cli/backup-format.js';
-import { digestSince, NOTHING } from '../../src/cli/shard-copy.js';
-import { moveShard, type MoveOptions } from '../../src/cli/shard-move.js';
-import { seedBank } from '../../src/cli/seed.js';
-import { verifyBank } from '../../src/cli/verify.js';
+import { assignAccounts } from '../../src/admin/assign-accounts.js';
+import { archiveBank } from '../../src/admin/archive.js';
+import { readTables } from '../../src/admin/catalogue.js';
+import { digestSince, NOTHING } from '../../src/admin/relocation/copy.js';
+import { relocateShard, type RelocationOptions } from '../../src/admin/relocation/relocate.js';
+import { seedBank } from '../../src/admin/seed.js';
+import { verifyBank } from '../../src/admin/verify/verify.js';
 import { loadConfig } from '../../src/config/config.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { EMBEDDED_NAMES } from '../../src/app/embedded-bank.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
-import { tablesOf } from '../../src/storage/tables.js';
-import { InterruptedError, CommandError } from '../../src/app/user-message.js';
+import { BANK_TABLES, copiedTables } from '../../src/storage/tables.js';
+import { InterruptedError } from '../../src/cli/interrupted.js';
+import { CommandError } from '../../src/admin/command-error.js';
 import { ShardRouter } from '../../src/sharding/shard-router.js';
 import { createLogger } from '../../src/observability/logging.js';
 import { createApp } from '../../src/app/create-app.js';
@@ -22,7 +23,7 @@ import { PostgresProxy } from '../../tools/stack/proxies/postgres-proxy.js';
 import { temporaryDataDir } from '../support/service.js';
 
 /** Two shards on one server; shard 1 moves to another server. */
-const PLACE = { index: 1, count: 2 };
+const MOVED = 1;
 const MAX_PAUSE_MS = 10_000;
 
 let dataDir: ReturnType<typeof temporaryDataDir>;
@@ -82,8 +83,11 @@ function targetUrl(): string {
   return `postgresql://${hostname}:${port}${pathname}`;
 }
 
-const move = (options: Partial<MoveOptions> = {}, from = shards[1] as ShardAddress) =>
-  moveShard(from, PLACE, targetUrl(), { maxPauseMs: MAX_PAUSE_MS, ...options });
+const move = (options: Partial<RelocationOptions> = {}, from = shards[1] as ShardAddress) =>
+  relocateShard([shards[0] as ShardAddress, from], MOVED, targetUrl(), {
+    maxPauseMs: MAX_PAUSE_MS,
+    ...options,
+  });
 
 /** The bank as it must be afterwards: whole, over both servers. */
 async function expectWhole(accounts: number): Promise<void> {
@@ -165,7 +169,7 @@ async function expectStored(acknowledged: readonly Posted[], seeded: number): Pr
 }
 
 describe('moving a shard', () => {
-  it('takes it to another server under load, with nothing lost and nothing refused', async () => {
+  it('moves it to another server under load, with nothing lost and nothing rejected', async () => {
     await seedBank(shards, { accounts: 4_000, balance: 10_000n });
     const service = await startService();
     const load = startLoad(service.url, [1, 2, 3, 4, 5, 6, 7, 8]);
@@ -196,7 +200,7 @@ describe('moving a shard', () => {
     await service.close();
   }, 60_000);
 
-  it('leaves an address that a start with the old list follows, and that tells a second move that it is done', async () => {
+  it('leaves an address that a start with the old list follows, and that shows a second move that it is done', async () => {
     await seedBank(shards, { accounts: 10, balance: 100n });
     await move();
     const settled = await bootstrapShards(shards);
@@ -209,7 +213,7 @@ describe('moving a shard', () => {
     await expectWhole(10);
   });
 
-  it('takes the archive along, and what is archived meanwhile', async () => {
+  it('includes the archive, and what is archived meanwhile', async () => {
     await seedBank(shards, { accounts: 4_000, balance: 100n });
     const shard = shards[1] as ShardAddress;
     const service = await startService();
@@ -236,7 +240,7 @@ describe('moving a shard', () => {
     await expectWhole(4_000);
   }, 60_000);
 
-  it('takes along the events that are not published yet, in their order, and that a broker gets them', async () => {
+  it('includes unpublished events, in order, and the fact that a broker gets them', async () => {
     await seedBank(shards, { accounts: 5_000, balance: 100n });
     await query(source.url, 'UPDATE bank_1.shard_identity SET relay_to_broker = true');
     const outbox = 'SELECT outbox_id, transaction_ids FROM bank_1.outbox ORDER BY outbox_id';
@@ -267,7 +271,7 @@ describe('moving a shard', () => {
       await query(source.url, sql);
     }
     await move();
-    for (const { table } of BACKED_UP) {
+    for (const { name: table } of copiedTables(BANK_TABLES)) {
       const [left, arrived] = await Promise.all([
         query(source.url, `SELECT * FROM bank_1.moved_${table} ORDER BY 1`),
         query(target().url, `SELECT * FROM bank_1.${table} ORDER BY 1`),
@@ -277,7 +281,7 @@ describe('moving a shard', () => {
     }
   });
 
-  it('can be stopped at every step and run again', async () => {
+  it('can be interrupted at every step and run again', async () => {
     await seedBank(shards, { accounts: 1_000, balance: 100n });
     const service = await startService();
     const load = startLoad(service.url, [2, 4, 6]);
@@ -305,7 +309,7 @@ describe('moving a shard', () => {
   }, 60_000);
 
   it.each(['cut-before', 'cut-after'] as const)(
-    'is finished by a second run when the connection is lost at the switch itself (%s COMMIT)',
+    'is finished by a second run when the connection is lost at the switch-over itself (%s COMMIT)',
     async (atCommit) => {
       await seedBank(shards, { accounts: 100, balance: 100n });
       const service = await startService();
@@ -330,7 +334,7 @@ describe('moving a shard', () => {
     60_000,
   );
 
-  it('takes along whose the accounts are, and lets nobody change that meanwhile', async () => {
+  it('includes the owners of accounts, and lets nobody change them meanwhile', async () => {
     await seedBank(shards, { accounts: 8, balance: 100n });
     await assignAccounts(shards, { accounts: [2, 4], owner: 'ada' });
     const stopper = new AbortController();
@@ -369,7 +373,7 @@ describe('moving a shard', () => {
     await expectWhole(8);
   });
 
-  it('takes along the keys of openings, those of while it moves, too', async () => {
+  it('includes the keys of openings, even of those during the move', async () => {
     const service = await startService();
     const answers = new Map<string, number>();
     const open = async (key: string) => {
@@ -407,12 +411,13 @@ describe('moving a shard', () => {
     "UPDATE bank_1.account_openings SET owner = 'bob'",
     'UPDATE bank_1.account_openings SET opening_deposit = NULL',
     'UPDATE bank_1.accounts SET revision = 1',
-  ])('compares what says no transaction: it would find %s', async (sql) => {
+  ])('compares what does not follow from transactions: it would find %s', async (sql) => {
     await seedBank(shards, { accounts: 2, balance: 100n });
     const client = new Client({ connectionString: source.url });
     await client.connect();
     await client.query("INSERT INTO bank_1.account_openings VALUES (2, 'ada', 'key', 1.00)");
-    const digest = () => digestSince(client, tablesOf('bank_1'), NOTHING);
+    const tables = await readTables(client, 'bank_1');
+    const digest = () => digestSince({ client, schema: 'bank_1', tables }, NOTHING);
     const before = await digest();
     expect(await digest()).toEqual(before);
     await client.query(sql);
@@ -420,7 +425,7 @@ describe('moving a shard', () => {
     await client.end();
   });
 
-  it('gives way when the pause would be too long, and leaves the shard where it was', async () => {
+  it('gives up when the pause would be too long, and leaves the shard where it was', async () => {
     await seedBank(shards, { accounts: 100, balance: 100n });
     const { proxy, url } = await PostgresProxy.start(target().url);
     const { hostname, port, pathname } = new URL(url);
@@ -429,7 +434,7 @@ describe('moving a shard', () => {
     };
     const through = `postgresql://${hostname}:${port}${pathname}`;
     const options = { maxPauseMs: 300, onStep };
-    await expect(moveShard(shards[1] as ShardAddress, PLACE, through, options)).rejects.toThrow(
+    await expect(relocateShard(shards, MOVED, through, options)).rejects.toThrow(
       'its users would have waited for more than 300 ms',
     );
     await proxy.stop();
@@ -437,7 +442,7 @@ describe('moving a shard', () => {
     expect((await bootstrapShards(shards)).shards[1]?.url).toBe(source.url);
   });
 
-  it('waits for a transaction that holds the shard, and holds nobody up meanwhile', async () => {
+  it('waits for a transaction that holds the shard, without holding anybody up', async () => {
     await seedBank(shards, { accounts: 10, balance: 100n });
     const holder = new Client({ connectionString: source.url });
     await holder.connect();
@@ -456,8 +461,8 @@ describe('moving a shard', () => {
   }, 60_000);
 });
 
-describe('what a move refuses', () => {
-  it('a copy that is not what the source holds', async () => {
+describe('a move rejects', () => {
+  it('a copy that differs from the source', async () => {
     await seedBank(shards, { accounts: 10, balance: 100n });
     const controller = new AbortController();
     const onStep = (step: string) => {
@@ -476,12 +481,12 @@ describe('what a move refuses', () => {
   ])('%s', async (_what, change, message) => {
     const url = new URL(targetUrl());
     change(url);
-    await expect(
-      moveShard(shards[1] as ShardAddress, PLACE, url.href, { maxPauseMs: MAX_PAUSE_MS }),
-    ).rejects.toThrow(message);
+    await expect(relocateShard(shards, MOVED, url.href, { maxPauseMs: MAX_PAUSE_MS })).rejects.toThrow(
+      message,
+    );
   });
 
-  it('a target that holds a shard, or accounts of something else', async () => {
+  it('a target that holds a shard or other accounts', async () => {
     await bootstrapShards([{ ...target() }]);
     await expect(move()).rejects.toThrow('holds a shard already');
     await query(target().url, 'DELETE FROM bank_1.shard_identity');
@@ -492,7 +497,7 @@ describe('what a move refuses', () => {
 
   it('a shard that is listed at the wrong place', async () => {
     await expect(
-      moveShard(shards[0] as ShardAddress, PLACE, targetUrl(), { maxPauseMs: MAX_PAUSE_MS }),
+      relocateShard([...shards].reverse(), MOVED, targetUrl(), { maxPauseMs: MAX_PAUSE_MS }),
     ).rejects.toThrow(/holds shard 0 of 2|keeps its schema/);
   });
 });

@@ -2,9 +2,9 @@ import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { escapeIdentifier } from 'pg';
 import { pino } from 'pino';
 import { openDatabases, StartError } from '../../src/app/open-databases.js';
-import { resetAccount } from '../../src/cli/reset.js';
-import { seedBank } from '../../src/cli/seed.js';
-import { verifyBank } from '../../src/cli/verify.js';
+import { resetAccount } from '../../src/admin/reset.js';
+import { seedBank } from '../../src/admin/seed.js';
+import { verifyBank } from '../../src/admin/verify/verify.js';
 import { loadConfig } from '../../src/config/config.js';
 import { bootstrapShards, ShardsDownError } from '../../src/sharding/bootstrap-shards.js';
 import { migrate } from '../../src/storage/migrate.js';
@@ -58,8 +58,8 @@ const openAccounts = (shard: ShardAddress, count = 1) =>
     `INSERT INTO ${shard.schema}.accounts (balance, version) SELECT 0, 1 FROM generate_series(1, ${count})`,
   );
 
-describe('founding a bank', () => {
-  it('records in each shard its place and the bank, and lets each hand out the ids of its place', async () => {
+describe('creating a bank', () => {
+  it('records the place and the bank in each shard, and lets each draw the ids of its place', async () => {
     const shards = shardsIn(database.url, 3);
     const { bankId, down } = await bootstrapShards(shards);
     expect(await recorded(shards)).toEqual(
@@ -82,7 +82,7 @@ describe('founding a bank', () => {
     expect(await bootstrapShards(shards)).toEqual({ ...first, migrations: [] });
   });
 
-  it('goes on with the same bank when it was interrupted', async () => {
+  it('continues with the same bank when it was interrupted', async () => {
     const shards = shardsIn(database.url, 4);
     // It begins with the last shard.
     const { bankId } = await migrate(shards[3] as ShardAddress, { index: 3, count: 4 });
@@ -101,7 +101,7 @@ describe('founding a bank', () => {
     await bootstrapShards([first, second, third]);
   });
 
-  it('agrees on one bank when several instances found it at once', async () => {
+  it('agrees on one bank when several instances create it at once', async () => {
     const shards = shardsIn(database.url, 3);
     const founders = await Promise.all(Array.from({ length: 4 }, () => bootstrapShards(shards)));
     expect(new Set(founders.map(({ bankId }) => bankId)).size).toBe(1);
@@ -124,13 +124,13 @@ describe('a list of shards that is not the bank', () => {
   const place = (index: number) =>
     `127.0.0.1:${new URL(database.url).port}${new URL(database.url).pathname}, schema "bank_${index}"`;
 
-  it('is refused in the wrong order', async () => {
+  it('is rejected in the wrong order', async () => {
     await expect(bootstrapShards([shard(0), shard(2), shard(1)])).rejects.toThrow(
       `the shards are listed in the wrong order: ${place(2)} holds shard 2 (of 0 to 2) but is listed as shard 1`,
     );
   });
 
-  it('is refused when it is too short or too long', async () => {
+  it('is rejected when it is too short or too long', async () => {
     await expect(bootstrapShards(shards.slice(0, 2))).rejects.toThrow(
       `the bank has 3 shard(s), as ${place(0)} records, but the configuration lists 2`,
     );
@@ -139,7 +139,7 @@ describe('a list of shards that is not the bank', () => {
     );
   });
 
-  it('is refused with a shard of another bank', async () => {
+  it('is rejected with a shard of another bank', async () => {
     const other = shardsIn(database.url, 3, 'other');
     const { bankId: otherBank } = await bootstrapShards(other);
     await expect(bootstrapShards([shard(0), other[1] as ShardAddress, shard(2)])).rejects.toThrow(
@@ -147,7 +147,7 @@ describe('a list of shards that is not the bank', () => {
     );
   });
 
-  it('is refused with an empty schema in the place of a shard', async () => {
+  it('is rejected with an empty schema in place of a shard', async () => {
     const empty = { url: database.url, schema: 'empty' };
     await expect(bootstrapShards([shard(0), empty, shard(2)])).rejects.toThrow(
       `schema "empty" is listed as shard 1 of the bank ${bankId} but holds no shard: a wrong address?`,
@@ -155,14 +155,14 @@ describe('a list of shards that is not the bank', () => {
     expect(await query(database.url, `SELECT FROM pg_namespace WHERE nspname = 'empty'`)).toEqual([]);
   });
 
-  it('is refused with an empty schema in the place of the first shard, once the bank is in use', async () => {
+  it('is rejected with an empty schema in place of the first shard, once the bank is in use', async () => {
     await openAccounts(shard(2));
     await expect(
       bootstrapShards([{ url: database.url, schema: 'empty' }, shard(1), shard(2)]),
     ).rejects.toThrow(`schema "empty" is listed as shard 0 of the bank ${bankId} but holds no shard`);
   });
 
-  it('is refused with a shard named twice, however it is spelled', async () => {
+  it('is rejected with the same shard twice, however it is written', async () => {
     await expect(bootstrapShards([shard(0), shard(1), spelledOtherwise(shard(1))])).rejects.toThrow(
       'the shards are listed in the wrong order: localhost:',
     );
@@ -172,7 +172,7 @@ describe('a list of shards that is not the bank', () => {
     );
   });
 
-  it('is refused when the connections for migrations lead elsewhere', async () => {
+  it('is rejected when the connections for migrations lead elsewhere', async () => {
     const other = await createEmptyTestDatabase('elsewhere');
     try {
       const elsewhere = shards.map(({ schema }) => ({ url: other.url, schema }));
@@ -200,7 +200,7 @@ describe('opening a bank none of whose shards can be reached', () => {
     expect(performance.now() - startedMs).toBeGreaterThanOrEqual(700);
   });
 
-  it('does not wait for what waiting does not mend', async () => {
+  it('does not wait when waiting does not help', async () => {
     const wrong = new URL(database.url);
     wrong.pathname = '/no_such_database';
     const list = [
@@ -214,7 +214,7 @@ describe('opening a bank none of whose shards can be reached', () => {
 });
 
 describe('a bank of several shards, of which one is down', () => {
-  it('is opened without it only by those who ask for that', async () => {
+  it('is opened without it only on request', async () => {
     const shards = shardsIn(database.url, 2);
     const { bankId } = await bootstrapShards(shards);
     const down = { url: 'postgresql://bank@127.0.0.1:1/bank', schema: 'bank_1' };
@@ -223,7 +223,7 @@ describe('a bank of several shards, of which one is down', () => {
     expect(await bootstrapShards(list, { allowDown: true })).toMatchObject({ bankId, down: new Set([1]) });
   });
 
-  it('is served when only the pooler on the way to that one is down, and that one once it is back', async () => {
+  it('is served when only the pooler of that one is down, and that one once it is back', async () => {
     const direct = shardsIn(database.url, 2) as [ShardAddress, ShardAddress];
     const pooler = await PostgresProxy.start(database.url);
     pooler.proxy.takeDown();

@@ -3,16 +3,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
-import { assignAccounts } from '../../src/cli/accounts-assign.js';
-import { archiveBank } from '../../src/cli/archive.js';
-import { exportHeads } from '../../src/cli/audit.js';
-import { backupBank } from '../../src/cli/backup.js';
-import { createKey, listKeys, revokeKey, rotateKey } from '../../src/cli/keys.js';
-import { restoreBank } from '../../src/cli/restore.js';
-import { seedBank } from '../../src/cli/seed.js';
-import { moveShard } from '../../src/cli/shard-move.js';
-import { listShards } from '../../src/cli/shards-list.js';
-import { verifyBank } from '../../src/cli/verify.js';
+import { assignAccounts } from '../../src/admin/assign-accounts.js';
+import { archiveBank } from '../../src/admin/archive.js';
+import { exportHeads } from '../../src/admin/audit/heads.js';
+import { backupBank } from '../../src/admin/backup/backup.js';
+import { createKey, listKeys, revokeKey, rotateKey } from '../../src/admin/keys.js';
+import { restoreBank } from '../../src/admin/backup/restore.js';
+import { seedBank } from '../../src/admin/seed.js';
+import { relocateShard } from '../../src/admin/relocation/relocate.js';
+import { listShards } from '../../src/admin/list-shards.js';
+import { verifyBank } from '../../src/admin/verify/verify.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { openAccount, startInstance } from '../support/app.js';
@@ -21,9 +21,8 @@ import { commandsOf, SqlRecorder, type Recorded } from '../support/recorded-sql.
 import { waitUntil } from '../support/service.js';
 
 const SCHEMAS = ['bank_0', 'bank_1'];
-const PLACE = { index: 1, count: 2 };
 
-/** Citus is not among the tests: what it refuses, or carries out at several times the price, must not be sent at all. */
+/** The tests do not run Citus, so this checks that no SQL is sent that Citus rejects or runs much more slowly. */
 describe('the SQL of a bank of two shards', () => {
   let recorded: readonly Recorded[];
   let volatile: RegExp;
@@ -72,7 +71,7 @@ describe('the SQL of a bank of two shards', () => {
       await recorder.recording('move', async () => {
         const target = new URL(moved?.url ?? '');
         [target.username, target.password] = ['', ''];
-        await moveShard(shards[1] as ShardAddress, PLACE, target.href, { maxPauseMs: 10_000 });
+        await relocateShard(shards, 1, target.href, { maxPauseMs: 10_000 });
       });
     } finally {
       recorded = recorder.stop();
@@ -134,7 +133,7 @@ describe('the SQL of a bank of two shards', () => {
     expect(await verifyBank(shards)).toMatchObject({ ok: true });
   }
 
-  it('is recorded for all that is done', () => {
+  it('is recorded for every activity', () => {
     for (const what of ['migrate', 'service', 'commands', 'backup', 'restore', 'move']) {
       expect({ what, statements: during(new RegExp(what)).length > 5 }).toEqual({ what, statements: true });
     }
@@ -143,7 +142,7 @@ describe('the SQL of a bank of two shards', () => {
     }
   });
 
-  it('names tables of one schema in each query', () => {
+  it('names tables of only one schema in each query', () => {
     const named = (sql: string) => SCHEMAS.filter((schema) => sql.includes(schema));
     expect(recorded.filter(({ sql }) => named(sql).length > 1)).toEqual([]);
   });
@@ -159,13 +158,13 @@ describe('the SQL of a bank of two shards', () => {
     expect(recorded.filter(({ sql }) => /\(\s*INSERT\b/i.test(sql))).toEqual([]);
   });
 
-  it('reads a table in each INSERT … SELECT of a posting, which is then carried out where the tables are', () => {
+  it('reads a table in each INSERT … SELECT of a posting, so that it runs where the tables are', () => {
     const inserts = during(/service/).filter(({ sql }) => /^INSERT\b[\s\S]*\bSELECT\b/.test(sql));
     expect(inserts.length).toBeGreaterThan(0);
     expect(inserts.filter(({ sql }) => !/\bFROM\s+"bank_[01]"\./.test(sql))).toEqual([]);
   });
 
-  it('has one command in each query that names a table', () => {
+  it('has only one command in each query that names a table', () => {
     expect(
       recorded.filter(
         ({ sql }) => commandsOf(sql).length > 1 && (/bank_/.test(sql) || /CREATE|ALTER|DROP/.test(sql)),
@@ -181,7 +180,7 @@ describe('the SQL of a bank of two shards', () => {
     expect(altering.filter(({ sql }) => beside.test(sql))).toEqual([]);
   });
 
-  it('leaves identity columns as they are that hand out the right ids', () => {
+  it('leaves identity columns alone that draw the right ids', () => {
     const identity = /ALTER COLUMN \w+\s+SET INCREMENT/;
     expect(during(/migrate/).filter(({ sql }) => identity.test(sql))).toHaveLength(4);
     expect(during(/restore/).filter(({ sql }) => identity.test(sql))).toEqual([]);

@@ -1,13 +1,13 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { Random } from '../../tools/chaos/random.js';
-import { archiveBank } from '../../src/cli/archive.js';
-import { verifyInSnapshot, type VerifyFault } from '../../src/cli/verify.js';
+import { archiveBank } from '../../src/admin/archive.js';
+import { verifyInSnapshot, type VerifyFault } from '../../src/admin/verify/verify.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
 import { openLedger } from '../support/ledger.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 
-/** Another one each day; a failure names it. */
+/** A new seed each day; a failure reports it. */
 const SEED = Number(process.env['TAMPERING_SEED'] ?? Math.floor(Date.now() / 86_400_000));
 const ATTEMPTS = 1_000;
 const ACCOUNTS = 12;
@@ -60,7 +60,7 @@ beforeAll(async () => {
       SELECT transaction_id::int, account_id::int, version_after::int, idempotency_key, 'bank.archived_transactions'
       FROM bank.archived_transactions`)
   ).rows;
-  // Whoever edits rows may take away first what is in the way: nothing of this is what finds the edit.
+  // Somebody who edits rows may first remove constraints and triggers, so none of them must be what finds the edit.
   const constraints = await client.query<{ statement: string }>(`
     SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname) AS statement
     FROM pg_constraint
@@ -149,7 +149,7 @@ function swap(row: Row, random: Random): Tampering {
   };
 }
 
-/** What somebody who knows the other checks would do: later balances follow, so that all adds up. */
+/** An edit by somebody who knows the other checks: later balances are adapted, so that everything adds up. */
 function editConsistently(row: Row): Tampering {
   const { account_id, version_after } = row;
   const sign = `CASE (SELECT type FROM ${row.table} ${at(row)}) WHEN 'credit' THEN 1 ELSE -1 END`;
@@ -173,7 +173,7 @@ async function faultsAfter(sql: string): Promise<VerifyFault[]> {
   return faults;
 }
 
-describe('verify of a history that somebody edited', () => {
+describe('verify of an edited history', () => {
   it(`finds each of ${ATTEMPTS} single-row edits, deletions, insertions and swaps at random`, async () => {
     const random = new Random(SEED, 2);
     await client.query('BEGIN');

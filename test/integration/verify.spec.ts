@@ -2,9 +2,9 @@ import { spawnSync } from 'node:child_process';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { chainAll, UNCHAINED } from '../../tools/bench/chained.js';
-import { seedBank } from '../../src/cli/seed.js';
-import { MAX_FAULTS, verifyBank, verifyShard } from '../../src/cli/verify.js';
-import { verifyText } from '../../src/cli/verify-text.js';
+import { seedBank } from '../../src/admin/seed.js';
+import { MAX_FAULTS, verifyBank, verifyShard } from '../../src/admin/verify/verify.js';
+import { verifyText } from '../../src/cli/verify.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
 import { ShardRouter } from '../../src/sharding/shard-router.js';
@@ -30,7 +30,7 @@ const verify = () => verifyBank([shard()]);
 
 /**
  * Accounts 1 and 3: 1000.00 in, 200.00 out, 50.00 in with a key, 850.00 and version 4. Account 2: new and empty.
- * Written as plain SQL: what verifies the ledger is not itself tried with the ledger's help.
+ * Written as plain SQL, so that the test of verify does not depend on the ledger.
  */
 const BOOKS = `
   ALTER TABLE bank.transactions ALTER COLUMN hash SET DEFAULT ${UNCHAINED};
@@ -58,11 +58,11 @@ const nullable = (table: string, column: string) =>
 
 interface Tampering {
   readonly what: string;
-  /** Taken away first, where a constraint would not let it happen. */
+  /** A constraint to drop first, if one would prevent it. */
   readonly constraint?: string;
   readonly sql: string;
   readonly checks: readonly string[];
-  /** Whose books it harms; account 1 unless told. */
+  /** The account whose books it damages; account 1 by default. */
   readonly accountId?: number;
 }
 
@@ -300,7 +300,7 @@ const TAMPERINGS: readonly Tampering[] = [
   },
 ];
 
-/** Of the chain of hashes, which whoever edits the books may have made anew: the other checks must not need it. */
+/** Checks of the hash chain. Somebody who edits the books may recompute it, so the other checks must not need it. */
 const OF_CHAINS = ['hashes_run_on', 'head_is_last'];
 
 describe('verify', () => {
@@ -309,7 +309,7 @@ describe('verify', () => {
     await chainAll(client, 'bank');
   });
 
-  it('finds nothing wrong with whole books', async () => {
+  it('finds nothing wrong with consistent books', async () => {
     expect(await verify()).toEqual({
       accounts: 3,
       transactions: 6,
@@ -335,7 +335,7 @@ describe('verify', () => {
     expect(report).toMatchObject({ faulty: 1, ok: false });
   });
 
-  it('finds every account that is wrong, and no other', async () => {
+  it('finds exactly the wrong accounts', async () => {
     await client.query('UPDATE bank.accounts SET balance = 1 WHERE account_id IN (2, 3)');
     const checks = ['balance_is_sum', 'balance_is_last'];
     expect((await verify()).faults).toEqual([
@@ -344,7 +344,7 @@ describe('verify', () => {
     ]);
   });
 
-  it('counts a NaN into the sum of the balances', async () => {
+  it('includes a NaN in the sum of the balances', async () => {
     await client.query(`${NO_BALANCE_CHECK}; UPDATE bank.accounts SET balance = 'NaN' WHERE account_id = 1`);
     expect((await verify()).balance).toBe('NaN');
   });
@@ -357,7 +357,7 @@ describe('verify', () => {
     );
   });
 
-  it('finds an account that lies in the wrong shard, where nobody looks for it', async () => {
+  it('finds an account in the wrong shard, where nobody looks for it', async () => {
     const shards = [0, 1, 2].map((index) => ({ url: database.url, schema: `bank_${index}` }));
     await bootstrapShards(shards);
     await seedBank(shards, { accounts: 9, balance: 100n });
@@ -452,7 +452,7 @@ describe('verify of a bank with an archive', () => {
     await chainAll(client, 'bank');
   });
 
-  it('finds nothing wrong with whole books', async () => {
+  it('finds nothing wrong with consistent books', async () => {
     const whole = { accounts: 3, transactions: 6, balance: '1700.00', faults: [], faulty: 0, ok: true };
     expect(await verify()).toEqual(whole);
   });
@@ -506,7 +506,7 @@ describe('verify of many accounts', () => {
     expect(progress).toEqual([10_000, 20_000, 25_000]);
   });
 
-  it('finds what is wrong at the edges of the ranges', async () => {
+  it('finds errors at the edges of the ranges', async () => {
     const wrong = [1, 10_000, 10_001, 20_000, 20_001, ACCOUNTS];
     await client.query('UPDATE bank.accounts SET balance = 1 WHERE account_id = ANY($1)', [wrong]);
     expect((await verify()).faults.map((fault) => fault.accountId)).toEqual(wrong);
@@ -531,7 +531,7 @@ describe('verify of many accounts', () => {
     expect(text).toContain(`… and ${ACCOUNTS - 100} more`);
   });
 
-  it('reads all ranges as they were at one moment', async () => {
+  it('reads all ranges as of one moment', async () => {
     const tamper = `
       const { Client } = require('pg');
       const client = new Client({ connectionString: process.argv[1] });
@@ -552,7 +552,7 @@ describe('verify of many accounts', () => {
     expect((await verify()).faults).toHaveLength(1);
   });
 
-  it('stops between two ranges when asked to', async () => {
+  it('stops between two ranges when interrupted', async () => {
     const controller = new AbortController();
     const stopped = verifyBank([shard()], {
       signal: controller.signal,
@@ -570,7 +570,7 @@ describe('verify while the ledger works', () => {
   });
   afterEach(() => ledger.close());
 
-  it('reads one moment of it', async () => {
+  it('reads it as of one moment', async () => {
     const accounts = await Promise.all(
       Array.from({ length: 20 }, () => ledger.opener.open(THE_SERVICE, 100_000n)),
     );

@@ -13,14 +13,14 @@ export interface TestApp {
   readonly app: NestFastifyApplication;
   /** http://127.0.0.1:port */
   readonly url: string;
-  /** Of the first shard, over a direct connection. */
+  /** A direct connection to the first shard. */
   readonly databaseUrl: string;
-  /** supertest on the listening server. */
+  /** supertest for the listening server. */
   readonly http: ReturnType<typeof request>;
   close(): Promise<void>;
 }
 
-/** Settings of the service under test; each test file may override them. */
+/** Default settings of the service under test; each test file may override them. */
 const DEFAULTS = {
   HOST: '127.0.0.1',
   PORT: '0',
@@ -28,7 +28,7 @@ const DEFAULTS = {
   AUTH: 'off',
   BALANCE_CACHE: 'on',
 };
-/** Events come soon, and nobody minds how many malformed credentials come from the one address that tests have. */
+/** Events are polled often, and the single address of all tests may send any number of malformed credentials. */
 const DEFAULT_OVERRIDES: Overrides = { outbox: { pollMs: 50 }, auth: { failuresPerMinute: 100_000 } };
 
 /**
@@ -53,7 +53,9 @@ export async function startInstance(
   );
 }
 
-/** Starts the service as it is with the embedded PostgreSQL, of which its settings say nothing, on a migrated database. */
+/**
+ * Starts the service as it is with the embedded PostgreSQL, of which its settings say nothing, on a migrated database.
+ */
 export function startUnconfigured(databaseUrl: string): Promise<TestApp> {
   const config = configWith({ ...DEFAULTS, AUTH: '' }, DEFAULT_OVERRIDES);
   return listen(config, [{ url: databaseUrl, schema: 'bank' }], databaseUrl);
@@ -91,7 +93,7 @@ function throughPooler({ url, schema }: ShardAddress): ShardAddress {
   return { url: serviceUrl(url), schema };
 }
 
-/** The shards as SHARDS names them. */
+/** The shards in the form of SHARDS. */
 export function shardList(shards: readonly ShardAddress[]): string {
   return shards.map(({ url, schema }) => `${url}?schema=${schema}`).join();
 }

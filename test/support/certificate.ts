@@ -1,13 +1,13 @@
 import { generateKeyPairSync, sign, X509Certificate } from 'node:crypto';
 
-/** A certificate that signs itself, for localhost and 127.0.0.1, and its key: made for one test, known to nobody else. */
+/** A self-signed certificate for localhost and 127.0.0.1, and its key: made for one test, known to nobody else. */
 export interface TestCertificate {
   readonly cert: string;
   readonly key: string;
 }
 
 const DAY_MS = 86_400_000;
-/** Object identifiers, as DER has them. */
+/** Object identifiers in DER. */
 const ECDSA_WITH_SHA256 = Buffer.from('06082a8648ce3d040302', 'hex');
 const RSA_WITH_SHA256 = Buffer.from('06092a864886f70d01010b0500', 'hex');
 const COMMON_NAME = Buffer.from('0603550403', 'hex');
@@ -16,7 +16,7 @@ const SUBJECT_ALT_NAME = Buffer.from('0603551d11', 'hex');
 const [INTEGER, BIT_STRING, OCTET_STRING, UTF8, SEQUENCE, SET, UTC_TIME] = [2, 3, 4, 12, 0x30, 0x31, 0x17];
 const [VERSION, EXTENSIONS, DNS_NAME, IP_ADDRESS] = [0xa0, 0xa3, 0x82, 0x87];
 
-/** RFC 5280, as little of it as a TLS client needs. */
+/** As little of RFC 5280 as a TLS client needs. */
 export function makeCertificate(type: 'ec' | 'rsa' = 'ec'): TestCertificate {
   const { publicKey, privateKey } =
     type === 'ec'

@@ -10,13 +10,13 @@ export interface CliRun {
 }
 
 const CLI = join(process.cwd(), 'dist/src/cli.js');
-/** Commands are run by the hundred: V8 compiles them once. */
+/** Tests run hundreds of commands: a cache lets V8 compile the code only once. */
 const COMPILE_CACHE = join(process.cwd(), 'dist/.compile-cache');
 
 /**
- * Starts the command line as a process of its own, from the build.
+ * Starts the built command line in a process of its own.
  *
- * @param uid of its user and group instead of the test's own; root only
+ * @param uid the user and group id to run it as; only for root
  */
 export function startCli(
   args: readonly string[],

@@ -1,8 +1,7 @@
 import { jest } from '@jest/globals';
 
 /**
- * Lets so much time go by for whatever in this process looks at a clock; timers do not follow. Until
- * `jest.restoreAllMocks()`.
+ * Advances the clocks of this process, but not its timers, until `jest.restoreAllMocks()`.
  */
 export function pass(ms: number): void {
   for (const clock of [performance, Date]) {

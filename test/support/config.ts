@@ -1,10 +1,10 @@
 import { loadConfig, type Config } from '../../src/config/config.js';
 
-/** Settings by section, those included that have no variable. */
+/** Settings by section, including those that have no variable. */
 export type Overrides = { readonly [Section in keyof Config]?: Partial<NonNullable<Config[Section]>> };
 
 /**
- * The configuration of a service that runs in this process. What has no variable can be set here: a test can't wait as
+ * The configuration of a service that runs in this process. Overrides may change constants too: a test can't wait as
  * long, or send as much, as the service allows.
  */
 export function configWith(environment: Record<string, string>, ...overrides: readonly Overrides[]): Config {

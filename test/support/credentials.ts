@@ -1,7 +1,7 @@
-import { createKey, type KeyCreated, type KeyRequest } from '../../src/cli/keys.js';
+import { createKey, type KeyCreated, type KeyRequest } from '../../src/admin/keys.js';
 import type { TestApp } from './app.js';
 
-/** A key of the bank behind an instance. */
+/** Creates a key in an instance's bank. */
 export function makeKey(app: TestApp, request: Partial<KeyRequest> = {}): Promise<KeyCreated> {
   return createKey([{ url: app.databaseUrl, schema: 'bank' }], {
     name: 'test',
@@ -10,7 +10,7 @@ export function makeKey(app: TestApp, request: Partial<KeyRequest> = {}): Promis
   });
 }
 
-/** The header that shows a credential. */
+/** The header that carries a credential. */
 export const bearer = (credential: string): Record<string, string> => ({
   authorization: `Bearer ${credential}`,
 });

@@ -11,9 +11,9 @@ import { waitUntil } from './service.js';
 const schema = JSON.parse(readFileSync('docs/events/transaction.posted.v1.schema.json', 'utf8')) as object;
 export const isValidEvent = new Ajv2020().compile(schema);
 
-/** The reference consumer on a durable queue of its own; connects again whenever it loses the broker. */
+/** The reference consumer with its own durable queue; reconnects whenever it loses the broker. */
 export class Listener {
-  /** What the version filter lets through. */
+  /** The events that pass the version filter. */
   readonly events: TransactionPosted[] = [];
   repeats = 0;
   private readonly filter = new VersionFilter({ maxAccounts: 10_000, fromOpening: true });
@@ -49,8 +49,8 @@ export class Listener {
 }
 
 /**
- * Every transaction that the database holds has arrived, and nothing else; each account's in version order; and the
- * outbox ends up empty.
+ * Expects that exactly the transactions in the database have arrived, each account's in version order, and that the
+ * outbox becomes empty.
  */
 export async function expectEverythingArrived(listener: Listener, databaseUrl: string): Promise<void> {
   const client = new Client({ connectionString: databaseUrl });
@@ -71,7 +71,7 @@ export async function expectEverythingArrived(listener: Listener, databaseUrl: s
   }
 }
 
-/** What each transaction's event must say. */
+/** The expected event of each transaction. */
 const POSTED = `
   SELECT jsonb_strip_nulls(jsonb_build_object(
     'transactionId', 'txn' || transaction_id, 'accountId', account_id,
@@ -80,7 +80,7 @@ const POSTED = `
     'idempotencyKey', idempotency_key)) AS data
   FROM bank.transactions ORDER BY account_id, version_after`;
 
-/** Posts to some accounts all the time, one request after the other for each of several callers. */
+/** Several callers that post to some accounts all the time, each one request after the other. */
 export class Load {
   readonly statuses = new Map<number, number>();
   slowestMs = 0;
@@ -96,7 +96,7 @@ export class Load {
     return this.statuses.get(201) ?? 0;
   }
 
-  /** Until so many more have been posted. */
+  /** Waits until this many more transactions have been posted. */
   async more(count: number): Promise<void> {
     const goal = this.posted + count;
     await waitUntil(() => Promise.resolve(this.posted >= goal), 20_000);

@@ -2,7 +2,7 @@ import './register-typescript.mjs';
 import { rm } from 'node:fs/promises';
 import type { EmbeddedPostgres } from '@scalable-banking/embedded-postgres';
 
-/** What the teardown needs; one for all projects of a run, which jest sets up one after the other. */
+/** The server of a run, for its teardown. All projects share it: jest sets them up one after the other. */
 export interface TestServer {
   readonly postgres: EmbeddedPostgres | undefined;
   readonly folder: string;
@@ -12,7 +12,7 @@ declare global {
   var testServer: TestServer | undefined;
 }
 
-/** Fast, and worth nothing after a crash. */
+/** Fast, but not durable. */
 const SETTINGS = {
   fsync: 'off',
   synchronous_commit: 'off',
@@ -25,7 +25,7 @@ const SETTINGS = {
 /** Starts one PostgreSQL for the whole run. */
 export default async function globalSetup(): Promise<void> {
   if (globalThis.testServer) return;
-  // Imported here, when the loader that understands the sources is in place.
+  // Imported here, because the loader for the sources is installed only now.
   const { EmbeddedPostgres } = await import('@scalable-banking/embedded-postgres');
   const { EMBEDDED_NAMES } = await import('../../src/app/embedded-bank.js');
   const { newPlace } = await import('../../tools/stack/servers/server.js');
@@ -47,7 +47,7 @@ export default async function globalSetup(): Promise<void> {
     process.env['TEST_POSTGRES_URL'] = url;
     await buildTemplate(url);
   } catch (error) {
-    await removeTestServer(); // jest calls no teardown after a setup that failed
+    await removeTestServer(); // after a failed setup jest calls no teardown
     throw error;
   }
 }

@@ -12,7 +12,7 @@ import type { TestLedger } from './ledger.js';
 const OLD = new Date('2025-01-01');
 
 /**
- * An account with a history of credits of a cent, a minute apart; every other one has a key, `key-` and its version.
+ * Opens an account with a history of one-cent credits, a minute apart; every other one has the key `key-<version>`.
  *
  * @returns its id
  */
@@ -33,7 +33,7 @@ export async function openWithHistory(client: Client, length: number): Promise<n
   return accountId;
 }
 
-/** When such an account came to a version. */
+/** When such an account reached a version. */
 export const timeOf = (version: number) => new Date(OLD.getTime() + (version - 1) * 60_000);
 
 /** from, from - 1, …, to */
@@ -44,14 +44,14 @@ export function openReader(ledger: TestLedger): LedgerReader {
   return new LedgerReader(openShards(ledger), ledger.balances);
 }
 
-/** The read side of a ledger's one shard. */
+/** The read side of a ledger with one shard. */
 export function openShards({ dataSource, runner, balances }: TestLedger): ShardRouter<ShardReader> {
   return new ShardRouter([
     new ShardReader(new ShardPool(dataSource), runner, tablesOf('bank'), balances, 5_000),
   ]);
 }
 
-/** The versions that a listing shows, page by page. */
+/** The versions that a listing returns, page by page. */
 export async function walk(
   reader: LedgerReader,
   accountId: number,

@@ -5,25 +5,25 @@ import { exportJWK, exportSPKI, generateKeyPair, SignJWT, type CryptoKey, type J
 
 export interface TokenOptions {
   readonly expiresInSeconds?: number;
-  /** Claims that it has besides, or instead. */
+  /** Additional claims, or other values for the usual ones. */
   readonly claims?: Readonly<Record<string, unknown>>;
-  /** Members of its header that it has besides. */
+  /** Additional members of its header. */
   readonly header?: Readonly<Record<string, unknown>>;
-  /** A stranger: somebody whose key is not the provider's, but goes by the same name. */
+  /** stranger: signed with another key that has the id of the provider's key. */
   readonly signedBy?: 'provider' | 'stranger';
 }
 
-/** What may be answered where the keys are asked for. */
+/** What the server answers to a request for the keys. */
 export type KeysAnswer = 'keys' | 'nonsense' | 'redirect' | 'failure' | 'flood' | 'symmetric';
 
 const KEY_ID = 'key-1';
 const AUDIENCE = 'bank';
 const FLOOD_BYTES = 4 * 1024 * 1024;
 
-/** Makes tokens as an identity provider does, and wrong ones, which none would make. */
+/** Makes valid tokens, and invalid ones that no identity provider would make. */
 export class IdentityProvider {
   keysAnswer: KeysAnswer = 'keys';
-  /** How often its keys were asked for. */
+  /** How often its keys were requested. */
   keysAsked = 0;
 
   private constructor(
@@ -85,7 +85,7 @@ export class IdentityProvider {
       .sign(signedBy === 'provider' ? this.own : this.strange);
   }
 
-  /** Tokens of which each has one thing wrong with it. By what that is. */
+  /** Tokens with one mistake each, by the name of the mistake. */
   async badTokens(subject: string, scopes: readonly string[]): Promise<Readonly<Record<string, string>>> {
     const good = await this.token(subject, scopes);
     const [, payload = '', signature = ''] = good.split('.');
@@ -123,7 +123,7 @@ export class IdentityProvider {
     };
   }
 
-  /** Tokens that name a place from which their key is to be had, by each way to do so. */
+  /** Tokens that say where to get their key, in each way that a token can. */
   async tokensThatPointTo(url: string, subject: string, scopes: readonly string[]): Promise<string[]> {
     const headers = [
       { jku: url },

@@ -25,7 +25,7 @@ export interface TestLedger {
   close(): Promise<void>;
 }
 
-/** One shard's write path as the service puts it together, without the service. */
+/** One shard's write path, assembled as in the service, without the service. */
 export async function openLedger(
   url: string,
   limits: Overrides['ledger'] = {},
@@ -73,7 +73,7 @@ export async function openLedger(
   };
 }
 
-/** The refusal that a promise fails with; fails itself when it is fulfilled, or fails with something else. */
+/** The failure with which a promise is rejected. @throws when it is fulfilled, or rejected with another error */
 export async function failureOf(promise: Promise<unknown>): Promise<LedgerFailure> {
   try {
     await promise;
@@ -81,5 +81,5 @@ export async function failureOf(promise: Promise<unknown>): Promise<LedgerFailur
     if (error instanceof LedgerError) return error.failure;
     throw error;
   }
-  throw new Error('expected a refusal');
+  throw new Error('expected a failure of the ledger');
 }

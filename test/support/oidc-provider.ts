@@ -10,7 +10,7 @@ export type Algorithm = 'RS256' | 'ES256' | 'EdDSA';
 
 const CLIENT = { id: 'alice', secret: 'the-secret-of-alice' };
 
-/** Its tokens are JWTs, its client is in its configuration: nothing has to be kept. */
+/** Stores nothing: the tokens are JWTs and the client is in the configuration. */
 class NoStore implements Adapter {
   upsert = () => Promise.resolve(undefined);
   find = () => Promise.resolve(undefined);
@@ -23,9 +23,9 @@ class NoStore implements Adapter {
 
 /** An OpenID provider on a loopback address, with keys of its own. */
 export class OidcProvider {
-  /** How often its keys were asked for. */
+  /** How often its keys were requested. */
   keysAsked = 0;
-  /** What it does with who asks for them. */
+  /** How it answers a request for its keys. */
   keysAnswer: 'given' | 'refused' | 'never' = 'given';
   private handler: RequestListener = () => undefined;
   private keys: JWK[] = [];
@@ -50,7 +50,7 @@ export class OidcProvider {
     return `http://127.0.0.1:${(this.server.address() as AddressInfo).port}`;
   }
 
-  /** What the service is to be told of it. */
+  /** The service's settings for this provider. */
   get settings() {
     return {
       AUTH: 'on',
@@ -60,7 +60,7 @@ export class OidcProvider {
     };
   }
 
-  /** New keys in the place of the old ones. */
+  /** Replaces the keys. */
   async rotate(): Promise<void> {
     this.keys = await Promise.all((['RS256', 'ES256', 'EdDSA'] as const).map(makeKey));
     const provider = new Provider(this.issuer, {
@@ -97,7 +97,7 @@ export class OidcProvider {
 
   private algorithm: Algorithm = 'ES256';
 
-  /** As a client gets it: by the client credentials grant. Its subject is the client. */
+  /** Gets a token by the client credentials grant, as a client does. Its subject is the client. */
   async token(
     scope: string,
     { algorithm = 'ES256', resource = AUDIENCE }: { algorithm?: Algorithm; resource?: string } = {},
@@ -113,7 +113,7 @@ export class OidcProvider {
     return body.access_token;
   }
 
-  /** With the provider's own key, but with claims that it would not make by itself. */
+  /** Signs claims that the provider would not issue with the provider's own key. */
   async sign(claims: JWTPayload, header: Record<string, unknown> = {}): Promise<string> {
     const key = this.keys.find(({ alg }) => alg === 'ES256') as JWK;
     const now = Math.floor(Date.now() / 1_000);
@@ -123,7 +123,7 @@ export class OidcProvider {
       .sign(await importJWK(key, 'ES256'), { crit: { x: true } });
   }
 
-  /** The key as everybody may see it. */
+  /** The public half of a key. */
   publicKey(algorithm: Algorithm): JWK {
     const key = this.keys.find(({ alg }) => alg === algorithm) as JWK;
     return Object.fromEntries(
@@ -131,7 +131,7 @@ export class OidcProvider {
     );
   }
 
-  /** Does not answer any more. */
+  /** Stops answering. */
   async stop(): Promise<void> {
     this.server.closeAllConnections();
     this.server.close();

@@ -6,7 +6,7 @@ declare global {
   var testPooler: PgBouncerServer | undefined;
 }
 
-/** Few enough that the service's own pools have to share them. */
+/** Fewer than the service's own pools ask for, so they have to share. */
 const POOL_SIZE = 4;
 
 /** Puts one PgBouncer in front of the run's PostgreSQL. */
@@ -18,7 +18,7 @@ export default async function pgBouncerSetup(): Promise<void> {
     globalThis.testPooler = await startPgBouncer({ databases, poolSize: POOL_SIZE });
     process.env['TEST_PGBOUNCER_PORT'] = String(globalThis.testPooler.port);
   } catch (error) {
-    await removeTestServer(); // jest calls no teardown after a setup that failed
+    await removeTestServer(); // after a failed setup jest calls no teardown
     throw error;
   }
 }

@@ -13,7 +13,7 @@ export interface PlanNode {
   readonly Plans?: PlanNode[];
 }
 
-/** The plan of the one statement on a table that some work asks, as it goes to the server; its first node is the top. */
+/** The plan of the one statement on a table that some work sends; its first node is the top. */
 export async function planOf(
   client: Client,
   table: string,

@@ -6,7 +6,7 @@ import { EMBEDDED_NAMES } from '../../src/app/embedded-bank.js';
 
 export interface TestDatabase {
   readonly url: string;
-  /** Ends its sessions as well. */
+  /** Drops the database and ends its sessions. */
   drop(): Promise<void>;
 }
 
@@ -20,7 +20,10 @@ declare global {
   var throughPgBouncer: boolean | undefined;
 }
 
-/** The way to a database that the service under test takes: in one project through PgBouncer, if it is of our server. */
+/**
+ * The URL by which the service under test reaches a database: in one project through PgBouncer, if it is on the run's
+ * server.
+ */
 export function serviceUrl(databaseUrl: string): string {
   if (!globalThis.throughPgBouncer) return databaseUrl;
   const { TEST_POSTGRES_URL: serverUrl, TEST_PGBOUNCER_PORT: port } = process.env;
@@ -33,25 +36,25 @@ export function serviceUrl(databaseUrl: string): string {
 }
 
 /**
- * A migrated database of its own, empty of data.
+ * Creates a migrated database without data.
  *
- * @param name helps to tell it from others; made unique
+ * @param name a prefix of its unique name
  */
 export function createTestDatabase(name = 'test'): Promise<TestDatabase> {
   return createDatabase(name, TEMPLATE);
 }
 
-/** A database without any schema of ours. */
+/** Creates a database that is not migrated. */
 export function createEmptyTestDatabase(name = 'empty'): Promise<TestDatabase> {
   return createDatabase(name, 'template0');
 }
 
-/** Migrates the database that every other one is copied from. */
+/** Creates and migrates the database that all others are copied from. */
 export async function buildTemplate(serverUrl: string): Promise<void> {
   const { migrate } = await import('../../src/storage/migrate.js');
   await query(serverUrl, `CREATE DATABASE ${TEMPLATE}`);
   await migrate({ url: urlOf(serverUrl, TEMPLATE), schema: 'bank' }, { index: 0, count: 1 });
-  // A session in the template would keep it from being copied: allow none.
+  // A template with a session can't be copied, so none is allowed.
   await query(serverUrl, `ALTER DATABASE ${TEMPLATE} IS_TEMPLATE true ALLOW_CONNECTIONS false`);
 }
 
@@ -70,12 +73,12 @@ async function createDatabase(name: string, template: string): Promise<TestDatab
   };
 }
 
-/** Files copy at the same time: the server refuses some of them, briefly. */
+/** Several test files copy at the same time, and the server rejects some of them for a moment. */
 async function copyDatabase(client: Client, database: string, template: string): Promise<void> {
   const deadline = Date.now() + COPY_TIMEOUT_MS;
   for (;;) {
     try {
-      // Copying files needs a checkpoint first, which costs little without fsync; the default logs every page.
+      // FILE_COPY needs a checkpoint, which is cheap without fsync; the default strategy logs every page.
       await client.query(
         `CREATE DATABASE ${escapeIdentifier(database)} TEMPLATE ${template} STRATEGY FILE_COPY`,
       );
@@ -117,7 +120,7 @@ function testServerUrl(): string {
   return url;
 }
 
-/** The way to an embedded server that nothing but tests takes: as its superuser. @param url the service's */
+/** The URL of an embedded server for its superuser, which only tests use. @param url the service's URL */
 export async function superuserUrl(url: string, dataDir: string): Promise<string> {
   const as = new URL(url);
   [as.username, as.password] = [EMBEDDED_NAMES.superuser, await readPassword(dataDir)];

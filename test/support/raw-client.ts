@@ -1,10 +1,10 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 
-/** A client of bytes, which does what no HTTP client would: sends slowly, or half of a request, or never reads. */
+/** A client of raw bytes, for what no HTTP client does: send slowly, send half of a request, or never read. */
 export class RawClient {
   received = '';
-  /** Resolves when the connection has ended, in whichever way. */
+  /** Resolves when the connection has ended in any way. */
   readonly closed: Promise<void>;
   isClosed = false;
 
@@ -18,7 +18,7 @@ export class RawClient {
     );
   }
 
-  /** @param reads whether it reads what comes */
+  /** @param reads whether it reads the answers */
   static async open(url: string, reads = true): Promise<RawClient> {
     const { hostname, port } = new URL(url);
     const client = new RawClient(connect({ host: hostname, port: Number(port), allowHalfOpen: true }));

@@ -1,6 +1,6 @@
 import { Client } from 'pg';
 
-/** A query as it was sent, and during what. */
+/** A query as it was sent, and the activity during which it was sent. */
 export interface Recorded {
   readonly during: string;
   readonly sql: string;
@@ -8,7 +8,7 @@ export interface Recorded {
 
 type AnyQuery = (...given: unknown[]) => unknown;
 
-/** Records what every connection of this process sends from here on. */
+/** Records what every connection of this process sends from now on. */
 export class SqlRecorder {
   private readonly seen = new Map<string, Recorded>();
   private readonly query = Reflect.get(Client.prototype, 'query') as AnyQuery;
@@ -23,7 +23,7 @@ export class SqlRecorder {
     } as Client['query'];
   }
 
-  /** Names what is done next. */
+  /** Runs work and records its queries under a name. */
   async recording(what: string, work: () => Promise<unknown>): Promise<void> {
     this.during = what;
     await work();
@@ -34,14 +34,14 @@ export class SqlRecorder {
     return [...this.seen.values()];
   }
 
-  /** A text, a config of pg's, or a stream to or from COPY. */
+  /** @param statement a text, a query config of pg, or a COPY stream */
   private record(statement: unknown): void {
     const sql = typeof statement === 'string' ? statement : (statement as { text: string }).text;
     this.seen.set(`${this.during}: ${sql}`, { during: this.during, sql });
   }
 }
 
-/** The commands of a query; semicolons within quotes of any kind part none. */
+/** The commands of a query, split at the semicolons outside of quotes. */
 export function commandsOf(sql: string): string[] {
   return (sql.match(/(?:'[^']*'|"[^"]*"|\$\$[\s\S]*?\$\$|[^;'"])+/g) ?? [])
     .map((command) => command.trim())

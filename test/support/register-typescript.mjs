@@ -1,6 +1,6 @@
-// Lets Node load the sources as they are: `node --import ./test/support/register-typescript.mjs file.ts`, and the same
-// from jest's globalSetup, which runs outside jest's own module loader. Compiles through swc with the project's .swcrc.
-// Packages of the workspace are loaded from their sources, too.
+// Lets Node load TypeScript sources: `node --import ./test/support/register-typescript.mjs file.ts`, and also in jest's
+// globalSetup, which runs outside jest's own module loader. Compiles with swc and the project's .swcrc. Packages of the
+// workspace are loaded from their sources too.
 import { existsSync, readFileSync } from 'node:fs';
 import { registerHooks } from 'node:module';
 import { dirname } from 'node:path';
@@ -14,7 +14,7 @@ registerHooks({
   resolve(specifier, context, nextResolve) {
     if (/^\.{1,2}\/.*\.js$/.test(specifier) && context.parentURL?.endsWith('.ts')) {
       const source = new URL(specifier.replace(/\.js$/, '.ts'), context.parentURL);
-      // jest loads a global setup with require, which takes paths and no URLs.
+      // jest loads a global setup with require, which takes paths, not URLs.
       const found = context.conditions.includes('require') ? fileURLToPath(source) : source.href;
       if (existsSync(source)) return nextResolve(found, context);
     }

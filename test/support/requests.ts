@@ -7,7 +7,7 @@ import type { Answer } from '../../tools/fuzz/contract.js';
 
 export const JSON_TYPE = 'application/json';
 
-/** Posts a transaction. A text is sent as it stands, so that numbers and mistakes arrive as they were written. */
+/** Posts a transaction. A text is sent unchanged, so that numbers and mistakes arrive as written. */
 export async function post(
   app: TestApp,
   accountId: number | string,
@@ -24,7 +24,7 @@ export async function post(
 export const deposit = (amount: string) => ({ amount, type: 'Deposit' });
 export const withdrawal = (amount: string) => ({ amount, type: 'Withdraw' });
 
-/** The answer of GET …/balance, from the database. */
+/** The balance by GET …/balance, read from the database. */
 export async function balanceOf(app: TestApp, accountId: number): Promise<string> {
   const response = await app.http.get(`/accounts/${accountId}/balance`).set('cache-control', 'no-cache');
   return response.text;
@@ -37,7 +37,7 @@ export interface Receipt {
   readonly timestamp: string;
 }
 
-/** The receipt without its money, which JSON.parse would round. */
+/** The receipt. Its type leaves out the amounts, which JSON.parse would round. */
 export function receiptIn(response: { readonly text: string }): Receipt {
   return JSON.parse(response.text) as Receipt;
 }
@@ -47,7 +47,7 @@ export interface Problem {
   readonly message: string;
 }
 
-/** The fields that a 400 names. */
+/** The fields that a 400 reports. */
 export function fieldsIn(response: { readonly text: string }): string[] {
   const { details } = JSON.parse(response.text) as { details: Problem[] };
   return details.map((problem) => problem.field);
@@ -55,7 +55,7 @@ export function fieldsIn(response: { readonly text: string }): string[] {
 
 const RAW_TIMEOUT_MS = 5_000;
 
-/** Sends bytes as they are, for what no HTTP client would send, and reads until the server closes the connection. */
+/** Sends raw bytes, for what no HTTP client would send, and reads until the server closes the connection. */
 export function sendRaw(app: TestApp, bytes: string | Buffer): Promise<Answer> {
   const { hostname, port } = new URL(app.url);
   return new Promise((resolve, reject) => {
@@ -74,7 +74,7 @@ export function sendRaw(app: TestApp, bytes: string | Buffer): Promise<Answer> {
   });
 }
 
-/** A POST of a transaction with header lines as they are, line breaks included. */
+/** A POST of a transaction with raw header lines, line breaks included. */
 export function rawPost(accountId: number, headerLines: string, body: string): string {
   return (
     `POST /accounts/${accountId}/transactions HTTP/1.1\r\nHost: bank\r\nConnection: close\r\n` +
@@ -82,7 +82,7 @@ export function rawPost(accountId: number, headerLines: string, body: string): s
   );
 }
 
-/** Repeats a check that throws until it passes: for what the service does just after its answer. */
+/** Repeats a check until it no longer throws: for what the service does just after its answer. */
 export async function eventually(check: () => Promise<void>, timeoutMs = 5_000): Promise<void> {
   for (const giveUpAt = performance.now() + timeoutMs; ; await sleep(20)) {
     try {

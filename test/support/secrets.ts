@@ -1,10 +1,10 @@
-/** A piece of a secret of this length is a leak: shorter ones come about by chance. */
+/** A piece of a secret of this length is a leak; shorter ones may be coincidences. */
 const PIECE = 10;
 
-/** The pieces of a secret, as it is and as it may be encoded, that nobody may be shown. */
+/** The pieces of a secret, plain and encoded, that must not appear anywhere. */
 function piecesOf(secret: string): string[] {
   const inBase64 = [0, 1, 2].map((shift) => {
-    // In base64 what a secret looks like depends on how many bytes come before it, by three.
+    // The base64 of a secret depends on the number of bytes before it, modulo three.
     const text = Buffer.from(' '.repeat(shift) + secret).toString('base64url');
     return text.slice(shift === 0 ? 0 : 4, -2);
   });
@@ -14,7 +14,7 @@ function piecesOf(secret: string): string[] {
   );
 }
 
-/** Which secrets show in a text, whole or in part, plain or encoded: by their names. */
+/** The names of the secrets that appear in a text, whole or in part, plain or encoded. */
 export function secretsIn(text: string, secrets: Readonly<Record<string, string>>): string[] {
   const names = new Map(
     Object.entries(secrets).flatMap(([name, secret]) =>

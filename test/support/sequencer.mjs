@@ -1,6 +1,6 @@
 import Sequencer from '@jest/test-sequencer';
 
-/** The files that take longest, though most are short. Each of them, begun last, would leave all other workers idle. */
+/** The slowest test files, most of them small. Any of these, started last, would leave all other workers idle. */
 const LONGEST = [
   'sabotage',
   'rabbitmq',
@@ -19,7 +19,7 @@ const LONGEST = [
   'fuzz',
 ];
 
-/** Begins with the longest files: jest, until it has measured them on this machine, goes by their size. */
+/** Starts the slowest files first. Until jest has measured them on this machine, it sorts by size. */
 export default class LongestFirst extends Sequencer {
   sort(tests) {
     const rank = ({ path }) => {

@@ -3,7 +3,7 @@ import { startPostgres } from '../../tools/stack/servers/postgres.js';
 import { startRabbitMq } from '../../tools/stack/servers/rabbitmq.js';
 import { startRedis } from '../../tools/stack/servers/redis.js';
 
-// Its own file, since a test needs an owner of servers that it can kill.
+// A program of its own, because a test needs an owner of servers that it can kill.
 const postgres = await startPostgres({ fsync: 'off' });
 const servers = await Promise.all([
   startRedis(),

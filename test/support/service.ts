@@ -6,11 +6,11 @@ import { freePort } from '@scalable-banking/embedded-postgres';
 
 const MAIN = join(process.cwd(), 'dist/src/main.js');
 
-/** The service as users run it: a process of its own, from the build. */
+/** The built service in a process of its own, as users run it. */
 export interface ServiceProcess {
   readonly child: ChildProcess;
   readonly url: string;
-  /** All that it has written so far. */
+  /** Everything that it has written so far. */
   output(): string;
   /** Resolves with the exit code, or the signal that ended it. */
   readonly exited: Promise<number | NodeJS.Signals | null>;
@@ -18,13 +18,13 @@ export interface ServiceProcess {
 
 export interface ServiceSettings {
   readonly environment: Record<string, string>;
-  /** Run as this user instead of the test's own; root only. */
+  /** The user to run it as; only for root. */
   readonly uid?: number;
-  /** How long it may take to become ready. */
+  /** How long the service may take to become ready. */
   readonly startTimeoutMs?: number;
 }
 
-/** Starts the service on a free port; does not wait for it. */
+/** Starts the service on a free port, without waiting for it. */
 export async function spawnService(settings: ServiceSettings): Promise<ServiceProcess> {
   if (!existsSync(MAIN)) throw new Error('dist/ is missing: run `npm run build` first');
   const port = settings.environment.PORT ?? String(await freePort());
@@ -62,7 +62,7 @@ export async function stopService(service: ServiceProcess): Promise<void> {
   await service.exited;
 }
 
-/** Repeats a check, which may throw network errors, until it holds. */
+/** Repeats a check, which may throw network errors, until it returns true. */
 export async function waitUntil(check: () => Promise<boolean>, timeoutMs: number): Promise<void> {
   const giveUpAt = performance.now() + timeoutMs;
   for (;;) {
@@ -70,16 +70,17 @@ export async function waitUntil(check: () => Promise<boolean>, timeoutMs: number
     try {
       if (await check()) return;
     } catch (error) {
-      // Not instanceof: fetch throws the TypeError of another realm than jest's.
+      // Not instanceof, because fetch throws the TypeError of another realm than jest's.
       if ((error as Error).name !== 'TypeError') throw error;
       problem = error;
     }
-    if (performance.now() > giveUpAt) throw new Error('it did not come about in time', { cause: problem });
+    if (performance.now() > giveUpAt)
+      throw new Error('the condition did not hold in time', { cause: problem });
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
 
-/** A data folder of its own, that a PostgreSQL under another user can reach. */
+/** A new data folder that a PostgreSQL under another user can reach. */
 export function temporaryDataDir(): { path: string; remove(): void } {
   const path = mkdtempSync(join(tmpdir(), 'bank-data-'));
   return { path, remove: () => rmSync(path, { recursive: true, force: true }) };

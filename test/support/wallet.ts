@@ -1,19 +1,19 @@
 import { generateKey } from '../../src/access/api-key.js';
 import { SCOPES, type Scope } from '../../src/access/principal.js';
-import { createKey, revokeKey, type KeyCreated, type KeyRequest } from '../../src/cli/keys.js';
+import { createKey, revokeKey, type KeyCreated, type KeyRequest } from '../../src/admin/keys.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { bearer } from './credentials.js';
 import { IdentityProvider } from './identity-provider.js';
 import { query } from './postgres.js';
 
-/** All that a sender may be allowed who is no administrator. */
+/** All scopes that a sender who is not an administrator may have. */
 export const ORDINARY: readonly Scope[] = SCOPES.filter((scope) => scope !== 'admin');
 
 type Wanted = Partial<Pick<KeyRequest, 'scopes' | 'owner'>>;
 
-/** Credentials of a bank, of every kind, good and bad. */
+/** Valid and invalid credentials of every kind for a bank. */
 export class Wallet {
-  /** Settings of a service that takes them. */
+  /** The settings of a service that accepts them. */
   readonly settings: Readonly<Record<string, string>> = { AUTH: 'on' };
 
   constructor(protected readonly shards: readonly ShardAddress[]) {}
@@ -23,7 +23,7 @@ export class Wallet {
     return new Wallet(shardAt(databaseUrl));
   }
 
-  /** @param wanted without scopes: all ordinary ones; without an owner: of a service that sees all accounts */
+  /** @param wanted without scopes: all ordinary ones; without an owner: for a service that sees all accounts */
   async key(wanted: Wanted = {}): Promise<string> {
     return (await this.create(wanted)).key;
   }
@@ -45,12 +45,12 @@ export class Wallet {
     return key;
   }
 
-  /** Well formed, but no key of this bank. */
+  /** A well-formed key that this bank does not have. */
   unknownKey(): string {
     return generateKey();
   }
 
-  /** The headers with which each of some owners sends its requests; for undefined, those of a service. */
+  /** The headers of the requests of each owner; undefined: of a service that sees all accounts. */
   async senders(owners: readonly string[]): Promise<(owner: string | undefined) => Record<string, string>> {
     const headers = new Map<string | undefined, Record<string, string>>();
     for (const owner of [undefined, ...owners]) headers.set(owner, bearer(await this.key({ owner })));
@@ -62,7 +62,7 @@ export class Wallet {
   }
 }
 
-/** The same, and tokens of an identity provider of its own. */
+/** The same, plus tokens from an identity provider of its own. */
 export class WalletWithTokens extends Wallet {
   override readonly settings: Readonly<Record<string, string>>;
 
@@ -85,7 +85,7 @@ export class WalletWithTokens extends Wallet {
     return new WalletWithTokens(shardAt(databaseUrl), await IdentityProvider.start());
   }
 
-  /** Of a user who may do all that is ordinary. */
+  /** The token of a user with all ordinary scopes. */
   token(user: string): Promise<string> {
     return this.provider.token(user, ORDINARY);
   }

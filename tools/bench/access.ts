@@ -2,14 +2,12 @@ import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
-import { createKey } from '../../src/cli/keys.js';
-import { seedBank } from '../../src/cli/seed.js';
-import { verifyBank } from '../../src/cli/verify.js';
-import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
+import { createKey } from '../../src/admin/keys.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { startPostgres } from '../stack/servers/postgres.js';
-import { ACCOUNTS } from './core.js';
-import type { Figures, Goal } from './figures.js';
+import { ALL, checkBooks, foundBank } from './bank.js';
+import type { Figures, Goal, Rounds } from './figures.js';
+import { databaseMeters, serviceMeter, type Meters } from './meters.js';
 import { withService, wrk } from './tools.js';
 
 const WARM_UP_SECONDS = 3;
@@ -21,12 +19,13 @@ const AUDIENCE = 'bank';
 const WITH = ['a key', 'a key with an owner', 'a token'] as const;
 
 /** What it costs to know who sends a request, and whether the account is theirs. */
-export const ACCESS_GOALS: readonly Goal[] = ['POST', 'GET balance'].flatMap((what) =>
+const ACCESS_GOALS: readonly Goal[] = ['POST', 'GET balance'].flatMap((what) =>
   WITH.map((credential) => ({ figure: `${what}, ${credential}`, base: what, least: 0.9, aim: 0.95 })),
 );
 
 interface Sender {
   readonly url: string;
+  readonly meters: Meters;
   /** As the names of the figures end. */
   readonly name: string;
   readonly credential?: string;
@@ -35,23 +34,18 @@ interface Sender {
 /**
  * A service that asks for credentials and one that does not, in turn within each round; each on a bank of its own, for one
  * of two on the same bank would publish the other's events.
- *
- * @param rounds runs what it is given as often as there are rounds
  */
 export async function measureAccess(
   seconds: number,
   figures: Figures,
-  rounds: (measure: () => Promise<void>) => Promise<void>,
-): Promise<void> {
+  rounds: Rounds,
+): Promise<readonly Goal[]> {
   const postgres = await startPostgres();
   const provider = await Provider.start();
   const banks = ['open', 'guarded'].map((schema): ShardAddress[] => [{ url: postgres.url, schema }]);
   const shards = banks[1] as ShardAddress[];
   try {
-    for (const bank of banks) {
-      await bootstrapShards(bank);
-      await seedBank(bank, { accounts: ACCOUNTS, balance: 100_000n, owner: OWNER });
-    }
+    for (const bank of banks) await foundBank(bank, { owner: OWNER });
     const scopes = ['accounts:read', 'deposits:write', 'withdrawals:write'] as const;
     const [all, owned] = await Promise.all([
       createKey(shards, { name: 'bench', scopes }),
@@ -63,11 +57,16 @@ export async function measureAccess(
       withService(
         { ...bank, ...provider.settings, DATABASE_SCHEMA: 'guarded', AUTH: 'on' },
         async (guarded) => {
+          const database = await databaseMeters(postgres.url);
+          const [toOpen, toGuarded] = [open, guarded].map(({ url, pid }) => ({
+            url,
+            meters: { ...serviceMeter(pid), ...database },
+          })) as [Omit<Sender, 'name'>, Omit<Sender, 'name'>];
           const senders: Sender[] = [
-            { url: open.url, name: '' },
-            { url: guarded.url, name: ', a key', credential: all.key },
-            { url: guarded.url, name: ', a key with an owner', credential: owned.key },
-            { url: guarded.url, name: ', a token', credential: token },
+            { ...toOpen, name: '' },
+            { ...toGuarded, name: ', a key', credential: all.key },
+            { ...toGuarded, name: ', a key with an owner', credential: owned.key },
+            { ...toGuarded, name: ', a token', credential: token },
           ];
           for (const sender of senders) await measureSender(sender, WARM_UP_SECONDS);
           await rounds(async () => {
@@ -76,7 +75,8 @@ export async function measureAccess(
         },
       ),
     );
-    for (const bank of banks) if (!(await verifyBank(bank)).ok) throw new Error('the books are not clean');
+    for (const bank of banks) await checkBooks(bank);
+    return ACCESS_GOALS;
   } finally {
     provider.stop();
     await postgres.stop();
@@ -85,16 +85,19 @@ export async function measureAccess(
 
 /** @param figures undefined: it is a warm-up */
 async function measureSender(
-  { url, name, credential }: Sender,
+  { url, meters, name, credential }: Sender,
   seconds: number,
   figures?: Figures,
 ): Promise<void> {
-  const run = { url, seconds, accounts: { first: 1, last: ACCOUNTS }, credential };
+  const run = { url, seconds, accounts: ALL, credential };
   await wrk({ ...run, script: 'get.lua', seconds: RECALL_SECONDS });
-  const posts = await wrk({ ...run, script: 'post.lua' });
-  const reads = await wrk({ ...run, script: 'get.lua' });
-  await figures?.note(`POST${name}`, posts.perSecond);
-  await figures?.note(`GET balance${name}`, reads.perSecond);
+  for (const [what, script] of [
+    ['POST', 'post.lua'],
+    ['GET balance', 'get.lua'],
+  ] as const) {
+    const load = () => wrk({ ...run, script });
+    await (figures ? figures.noteLoad(what + name, meters, load) : load());
+  }
 }
 
 /** Makes tokens, and tells its key to whoever asks. */

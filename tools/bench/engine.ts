@@ -10,16 +10,16 @@ import { RecentLocalBatches } from '../../src/messaging/recent-local-batches.js'
 import { BatchStatements } from '../../src/ledger/write/batch-statements.js';
 import { TransactionRunner } from '../../src/storage/transaction-runner.js';
 import { Metrics } from '../../src/observability/metrics.js';
-import type { Accounts } from './tools.js';
+import type { Accounts, Load } from './tools.js';
 
-/** Transactions per second of the group commit alone, without HTTP: callers that each post one after the other. */
+/** The group commit alone, without HTTP: callers that each post one transaction after the other. */
 export async function engine(
   config: Config,
   shard: ShardAddress,
   callers: number,
   seconds: number,
   accounts: Accounts,
-): Promise<number> {
+): Promise<Load> {
   const { ledger, balanceCache } = config;
   const size = ledgerConnections(ledger);
   const dataSource = createDataSource(shard, {
@@ -50,10 +50,10 @@ export async function engine(
     }
   };
   await Promise.all(Array.from({ length: callers }, call));
-  const rate = posted / ((performance.now() - startedMs) / 1000);
+  const perSecond = posted / ((performance.now() - startedMs) / 1000);
   await scheduler.close();
   // No relay runs here; the service that is measured next must not start with this backlog.
   await dataSource.query(`DELETE FROM ${tablesOf(shard.schema).outbox}`);
   await dataSource.destroy();
-  return rate;
+  return { perSecond, requests: posted };
 }

@@ -1,4 +1,7 @@
-export type Unit = '/s' | 'ms' | 'µs' | 'B' | 'MiB';
+import type { Meters } from './meters.js';
+import type { Load } from './tools.js';
+
+export type Unit = '/s' | 'ms' | 'µs' | 'B' | 'MiB' | '%';
 
 export interface Figure {
   readonly unit: Unit;
@@ -6,17 +9,36 @@ export interface Figure {
   readonly values: number[];
 }
 
+/** Runs what it is given as often as there are rounds. */
+export type Rounds = (measure: () => Promise<void>) => Promise<void>;
+
 /** What was measured, by name. */
 export class Figures {
   readonly all = new Map<string, Figure>();
 
-  async note(name: string, measured: number | Promise<number>, unit: Unit = '/s'): Promise<number> {
-    const value = await measured;
+  note(name: string, value: number, unit: Unit): void {
+    console.error(`  ${name}: ${this.add(name, value, unit)}`);
+  }
+
+  /** Notes the rate of a load, and what each of its requests cost by each of the meters. */
+  async noteLoad<T extends Load>(name: string, meters: Meters, load: () => Promise<T>): Promise<T> {
+    const before = await Promise.all(Object.values(meters).map((meter) => meter.read()));
+    const done = await load();
+    const after = await Promise.all(Object.values(meters).map((meter) => meter.read()));
+    const costs = Object.entries(meters).map(([meter, { unit }], index) => {
+      const each = ((after[index] ?? NaN) - (before[index] ?? NaN)) / done.requests;
+      return `, ${meter} ${this.add(costName(name, meter), each, unit)}`;
+    });
+    console.error(`  ${name}: ${this.add(name, done.perSecond, '/s')}${costs.join('')}`);
+    return done;
+  }
+
+  /** @returns the value as people read it */
+  private add(name: string, value: number, unit: Unit): string {
     const figure = this.all.get(name) ?? { unit, values: [] };
     figure.values.push(value);
     this.all.set(name, figure);
-    console.error(`  ${name}: ${rounded(value)} ${unit}`);
-    return value;
+    return `${rounded(value)} ${unit}`;
   }
 
   median(name: string): number {
@@ -28,6 +50,10 @@ export class Figures {
     const divisors = this.all.get(base)?.values ?? [];
     return (this.all.get(name)?.values ?? []).map((value, round) => value / (divisors[round] ?? NaN));
   }
+}
+
+export function costName(load: string, meter: string): string {
+  return `${load}: ${meter}`;
 }
 
 /** A figure, or a ratio of two, and what it is to reach. */

@@ -1,12 +1,12 @@
-import { Client } from 'pg';
-import { verifyShard } from '../../src/cli/verify.js';
+import type { Client } from 'pg';
 import { migrate } from '../../src/storage/migrate.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { tablesOf } from '../../src/storage/tables.js';
 import { encodeCursor } from '../../src/http/validation/cursor.js';
 import { createChainHash, GENESIS, LINE } from './chained.js';
 import type { Figures, Goal } from './figures.js';
-import { withService, wrk, type Accounts } from './tools.js';
+import { databaseMeters, serviceMeter } from './meters.js';
+import { withClient, withService, wrk, type Accounts } from './tools.js';
 
 /** A bank with a history. */
 export interface Size {
@@ -63,11 +63,12 @@ export async function measureGrowth(
     const size = sizes[index] as Size;
     // Account 1 is left to the listings.
     const accounts: Accounts = { first: 2, last: size.accounts };
-    await withService({ DATABASE_URL: shard.url, DATABASE_SCHEMA: shard.schema }, async ({ url }) => {
+    const database = await databaseMeters(shard.url);
+    await withService({ DATABASE_URL: shard.url, DATABASE_SCHEMA: shard.schema }, async ({ url, pid }) => {
       const run = { url, script: 'post.lua', accounts } as const;
       await wrk({ ...run, seconds: warmUpSeconds });
-      const { perSecond } = await wrk({ ...run, seconds });
-      await figures.note(sizeName(size), perSecond);
+      const meters = { ...serviceMeter(pid), ...database };
+      await figures.noteLoad(sizeName(size), meters, () => wrk({ ...run, seconds }));
     });
   }
 }
@@ -81,16 +82,16 @@ export async function measureListings(
 ): Promise<void> {
   const path = `/accounts/1/transactions?limit=${PAGE_ROWS}`;
   const last = encodeCursor('transactions/1', PAGE_ROWS + 2);
-  await withService({ DATABASE_URL: shard.url, DATABASE_SCHEMA: shard.schema }, async ({ url }) => {
+  const database = await databaseMeters(shard.url);
+  await withService({ DATABASE_URL: shard.url, DATABASE_SCHEMA: shard.schema }, async ({ url, pid }) => {
     const run = { url, script: 'path.lua', accounts: { first: 1, last: 1 } } as const;
     const each = { ...run, connections: LISTING_CONNECTIONS, seconds };
+    const meters = { ...serviceMeter(pid), ...database };
     await wrk({ ...each, path });
-    await figures.note('listing, first page', (await wrk({ ...each, path })).perSecond);
-    const pages = Math.ceil(history / PAGE_ROWS);
-    console.error(`  the last page is number ${pages}`);
-    await figures.note(
-      'listing, last page',
-      (await wrk({ ...each, path: `${path}&cursor=${last}` })).perSecond,
+    await figures.noteLoad('listing, first page', meters, () => wrk({ ...each, path }));
+    console.error(`  the last page is number ${Math.ceil(history / PAGE_ROWS)}`);
+    await figures.noteLoad('listing, last page', meters, () =>
+      wrk({ ...each, path: `${path}&cursor=${last}` }),
     );
   });
 }
@@ -119,12 +120,6 @@ export async function lengthen(shard: ShardAddress, history: number): Promise<vo
     );
     await client.query(`VACUUM ANALYZE ${transactions}`);
   });
-}
-
-export async function verifyBanks(shards: readonly ShardAddress[]): Promise<void> {
-  for (const shard of shards) {
-    if (!(await verifyShard(shard)).ok) throw new Error(`the books of ${shard.schema} are not clean`);
-  }
 }
 
 /**
@@ -163,14 +158,4 @@ async function fill(client: Client, shard: ShardAddress, size: Size): Promise<vo
     ALTER TABLE ${transactions} ALTER COLUMN transaction_id RESTART WITH ${size.transactions + 1}`);
   await client.query(`VACUUM ANALYZE ${accounts}, ${transactions}`);
   await client.query('CHECKPOINT');
-}
-
-async function withClient(url: string, work: (client: Client) => Promise<void>): Promise<void> {
-  const client = new Client({ connectionString: url });
-  await client.connect();
-  try {
-    await work(client);
-  } finally {
-    await client.end();
-  }
 }

@@ -3,26 +3,17 @@ import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { sharedBuffers } from '@scalable-banking/embedded-postgres';
-import { Client } from 'pg';
-import { seedShard } from '../../src/cli/seed.js';
-import { migrate } from '../../src/storage/migrate.js';
 import { startPostgres } from '../stack/servers/postgres.js';
-import { startRabbitMq } from '../stack/servers/rabbitmq.js';
-import { ACCESS_GOALS, measureAccess } from './access.js';
-import { ACCOUNTS, CORE_GOALS, foundConventional, measureCore } from './core.js';
-import { Figures } from './figures.js';
-import {
-  buildBanks,
-  growthGoals,
-  lengthen,
-  measureGrowth,
-  measureListings,
-  verifyBanks,
-  type Size,
-} from './growth.js';
-import { drain } from './relay.js';
+import { measureAccess } from './access.js';
+import { ACCOUNTS, checkBooks, foundBank } from './bank.js';
+import { CORE_GOALS, foundConventional, measureCore } from './core.js';
+import { Figures, type Goal } from './figures.js';
+import { buildBanks, growthGoals, lengthen, measureGrowth, measureListings, type Size } from './growth.js';
+import { measureAgainst, measureSoak } from './pair.js';
+import { measureRelay } from './relay.js';
 import { tables, writeReport } from './report.js';
-import { SCALE_GOALS, withScaleServers } from './scale.js';
+import { measureScale } from './scale.js';
+import { withClient } from './tools.js';
 
 const USAGE = `npm run bench -- [options]
 
@@ -37,6 +28,8 @@ and synchronous_commit on, and checks the books after each round. Writes docs/be
 --out FOLDER     where to write
 --scale          only the parts of the scale-out, to the terminal; needs redis-server, rabbitmq-server and pgbouncer
 --access         only what credentials cost, to the terminal
+--against FOLDER only this build beside another one, compiled in that checkout: POST and GET, to the terminal (5 rounds)
+--soak MINUTES   only a service after so long a mixed load beside a fresh one, to the terminal (5 rounds)
 --relay          only how fast a backlog of events drains to RabbitMQ, to the terminal
 --events N       of that backlog (1,000,000)
 `;
@@ -55,6 +48,8 @@ const QUICK = {
   transactions: '100000',
   out: fileURLToPath(new URL('../../bench-quick/', import.meta.url)),
 };
+/** Where two services are compared. */
+const PAIR_ROUNDS = 5;
 const CORE_WARM_UP_SECONDS = 3;
 const TRANSACTIONS_PER_ACCOUNT = 5;
 /** Each step of the history is so many times the one before. */
@@ -66,6 +61,8 @@ const { values: given } = parseArgs({
     scale: { type: 'boolean' },
     access: { type: 'boolean' },
     relay: { type: 'boolean' },
+    against: { type: 'string' },
+    soak: { type: 'string' },
     help: { type: 'boolean' },
     seconds: { type: 'string' },
     rounds: { type: 'string' },
@@ -75,29 +72,25 @@ const { values: given } = parseArgs({
     out: { type: 'string' },
   },
 });
-const defaults = given.quick ? QUICK : FULL;
+const pair = given.against ?? given.soak;
+const defaults = {
+  ...(given.quick ? QUICK : FULL),
+  ...(pair === undefined ? {} : { rounds: String(PAIR_ROUNDS) }),
+  soak: undefined,
+};
 const SECONDS = count('seconds');
 const ROUNDS = count('rounds');
 
 async function main(): Promise<void> {
   if (given.help) return console.log(USAGE);
-  if (given.relay) return measureRelay(count('events'));
   const figures = new Figures();
-  if (given.scale) {
-    await withScaleServers((measure) => rounds(() => measure(SECONDS, figures)));
-    return console.log(tables(figures, SCALE_GOALS));
-  }
-  if (given.access) {
-    await measureAccess(SECONDS, figures, rounds);
-    return console.log(tables(figures, ACCESS_GOALS));
-  }
+  const part = measurePart(figures);
+  if (part) return console.log(tables(figures, await part));
   const sizes = growthSizes(count('transactions'));
   // As the service starts its own.
   const postgres = await startPostgres({ shared_buffers: sharedBuffers() });
   try {
-    const shard = { url: postgres.url, schema: 'bank' };
-    await migrate(shard, { index: 0, count: 1 });
-    await seedShard(shard, ACCOUNTS, 100_000n);
+    const [shard] = await foundBank([{ url: postgres.url, schema: 'bank' }]);
     await foundConventional(shard);
     const lengths = { seconds: SECONDS, warmUpSeconds: Math.min(SECONDS, CORE_WARM_UP_SECONDS) };
     await rounds(() => measureCore(shard, figures, lengths));
@@ -120,6 +113,16 @@ async function main(): Promise<void> {
   }
 }
 
+/** What is measured alone, if only a part is. @returns its goals */
+function measurePart(figures: Figures): Promise<readonly Goal[]> | undefined {
+  if (given.relay) return measureRelay(count('events'), figures);
+  if (given.scale) return measureScale(SECONDS, figures, rounds);
+  if (given.access) return measureAccess(SECONDS, figures, rounds);
+  if (given.against !== undefined) return measureAgainst(given.against, SECONDS, figures, rounds);
+  if (given.soak !== undefined) return measureSoak(count('soak'), SECONDS, figures, rounds);
+  return undefined;
+}
+
 async function rounds(measure: () => Promise<void>): Promise<void> {
   for (let round = 1; round <= ROUNDS; round++) {
     console.error(`round ${round} of ${ROUNDS}`);
@@ -136,7 +139,7 @@ async function measureHistories(url: string, sizes: readonly Size[], figures: Fi
     await lengthen(largest, history);
     await rounds(() => measureListings(largest, history, figures, SECONDS));
   }
-  await verifyBanks(shards);
+  for (const shard of shards) await checkBooks([shard]);
 }
 
 /** From 10,000 accounts with nothing, by steps, to the largest. */
@@ -149,29 +152,11 @@ function growthSizes(transactions: number): Size[] {
   return [{ accounts: ACCOUNTS, transactions: 0 }, ...sizes];
 }
 
-async function measureRelay(events: number): Promise<void> {
-  const postgres = await startPostgres();
-  const broker = await startRabbitMq();
-  try {
-    const shard = { url: postgres.url, schema: 'bank' };
-    await migrate(shard, { index: 0, count: 1 });
-    const { eventsPerSecond, residentBytes } = await drain(shard, broker.url, events);
-    const mebibytes = Math.round(residentBytes / 2 ** 20);
-    console.log(
-      `${events} events: ${Math.round(eventsPerSecond)} events/s, at most ${mebibytes} MiB resident`,
-    );
-  } finally {
-    await broker.stop();
-    await postgres.stop();
-  }
-}
-
-async function versionOf(url: string): Promise<string> {
-  const client = new Client({ connectionString: url });
-  await client.connect();
-  const { rows } = await client.query<{ server_version: string }>('SHOW server_version');
-  await client.end();
-  return `PostgreSQL ${rows[0]?.server_version}`;
+function versionOf(url: string): Promise<string> {
+  return withClient(url, async (client) => {
+    const { rows } = await client.query<{ server_version: string }>('SHOW server_version');
+    return `PostgreSQL ${rows[0]?.server_version}`;
+  });
 }
 
 function commit(): string {
@@ -183,7 +168,7 @@ function commit(): string {
   }
 }
 
-function count(name: 'seconds' | 'rounds' | 'transactions' | 'events'): number {
+function count(name: 'seconds' | 'rounds' | 'transactions' | 'events' | 'soak'): number {
   const value = Number(given[name] ?? defaults[name]);
   if (!Number.isInteger(value) || value < 1) throw new Error(`--${name} takes a whole number\n\n${USAGE}`);
   return value;

@@ -3,7 +3,7 @@ import { cpus, loadavg, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { barChart, lineChart, type Bar, type Series } from './charts.js';
 import { CONNECTIONS, latencyName, PERCENTILES, postName } from './core.js';
-import { median, nameOf, rounded, valuesOf, type Figures, type Goal } from './figures.js';
+import { costName, median, nameOf, rounded, valuesOf, type Figures, type Goal } from './figures.js';
 import { sizeName, type Size } from './growth.js';
 
 /** Where and how the figures were measured. */
@@ -68,15 +68,34 @@ export function tables(figures: Figures, goals: readonly Goal[]): string {
       verdict(goal, value),
     ];
   });
-  const all = [...figures.all].map(([name, { unit, values }]) => [
-    name,
-    `${rounded(median(values))} ${unit}`,
-    spread(values),
-  ]);
+  const all = [...figures.all.keys()]
+    .filter((name) => !isCost(name))
+    .map((name) => [
+      ...withSpread(figures, name),
+      ...COSTS.map((meter) => {
+        const [, value, values] = withSpread(figures, costName(name, meter));
+        return value && `${value} (${values})`;
+      }),
+    ]);
   return [
     table(['ratio', 'median', 'min – max', 'to reach', 'aim', ''], ratios),
-    table(['figure', 'median', 'min – max'], all),
+    table(['figure', 'median', 'min – max', ...COSTS.map((meter) => `${meter}, each`)], all),
   ].join('\n\n');
+}
+
+/** What is noted beside a rate, of each of its requests. */
+const COSTS = ['service', 'PostgreSQL', 'WAL'] as const;
+
+function isCost(name: string): boolean {
+  return COSTS.some((meter) => name.endsWith(costName('', meter)));
+}
+
+/** Empty where it was not measured. */
+function withSpread(figures: Figures, name: string): [name: string, median: string, spread: string] {
+  const figure = figures.all.get(name);
+  return figure
+    ? [name, `${rounded(median(figure.values))} ${figure.unit}`, spread(figure.values)]
+    : [name, '', ''];
 }
 
 function markdown(
@@ -104,10 +123,10 @@ ${tables(figures, goals)}
 - **U**: pgbench, 16 clients, 10,000 accounts, one database transaction per posting (SELECT … FOR UPDATE, INSERT with a unique key, UPDATE, COMMIT), no HTTP. What the best conventional design could reach. **H**: the same on one account.
 - **engine**: the service's group commit alone, 256 callers in one process, no HTTP.
 - **POST**, **GET balance**: the service over HTTP by wrk, 256 connections unless said, a unique Idempotency-Key each. **batch items**: items of \`POST /transactions/batch\`, 1,000 a request, 8 connections.
-- **bare Fastify**: a server that answers a fixed small JSON: what HTTP costs here.
-- **POST: service**, **POST: PostgreSQL** and so on: processor time of each process per transaction or request (from \`/proc\`); **WAL**: bytes written to PostgreSQL's log for each.
-- **POST at half the rate**: an open loop at half of what POST reached in the same round; a latency runs from when the request was due. **pgbench, p50**: of one transaction of U, so with 16 clients that never pause: the load that a conventional design can just take is not the same as half of the service's, and higher latencies there flatter the ratio.
-- **resident memory at full load**: the most that the service had resident until after the POST loads with 256 connections, from \`/proc\`.
+- **bare Fastify**: a server that reads a small JSON and answers a fixed one: what HTTP costs here.
+- **service, each**, **PostgreSQL, each**: processor time (user and system) of the process and its children per transaction, item or request, from \`/proc\`; for *engine* and *bare Fastify* the service is that process. **WAL, each**: bytes written to PostgreSQL's log for it.
+- **POST at half the rate**: an open loop at half of what POST reached in the same round; a latency runs from when the request was due. **sent late**: how long after that the generator, which shares the processors, sent it; the latencies include this. **not sent**: requests for which no connection was free; the latencies lack them. **pgbench, p50**: of one transaction of U, so with 16 clients that never pause: the load that a conventional design can just take is not the same as half of the service's, and higher latencies there flatter the ratio.
+- **resident memory**: of the service, from \`/proc\`: **fresh**: when it first answers; **at full load**: the most until after the POST loads with 256 connections; **after batches too**: the most until after the batches.
 - **POST, N accounts, M transactions**: on a bank with that history, after a load as long as the measurement; the server has an eighth of the memory as \`shared_buffers\`.
 - **listing**: a page of 100 transactions of an account with a long history, 16 connections; its first page and its last.
 `;

@@ -1,20 +1,19 @@
 import { connect } from 'amqplib';
-import { seedBank } from '../../src/cli/seed.js';
-import { verifyBank } from '../../src/cli/verify.js';
-import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { startPgBouncer } from '../stack/servers/pgbouncer.js';
 import { startPostgres } from '../stack/servers/postgres.js';
 import { startRabbitMq } from '../stack/servers/rabbitmq.js';
 import { startRedis } from '../stack/servers/redis.js';
-import { ACCOUNTS, measureBare } from './core.js';
-import type { Figures, Goal } from './figures.js';
+import { ACCOUNTS, ALL, checkBooks, foundBank } from './bank.js';
+import { measureBare } from './core.js';
+import type { Figures, Goal, Rounds } from './figures.js';
+import { databaseMeters, serviceMeter } from './meters.js';
 import { withService, wrk, type Accounts } from './tools.js';
 
 const WARM_UP_SECONDS = 3;
 
 /** The bank of the main figures once more, with each part of the scale-out. */
-export const SCALE_GOALS: readonly Goal[] = [
+const SCALE_GOALS: readonly Goal[] = [
   { figure: 'GET balance, Redis', base: 'bare Fastify, GET', least: 0.35 },
   { figure: 'POST, Redis', base: 'POST, plain', least: 0.8 },
   { figure: 'POST, Redis and RabbitMQ', base: 'POST, plain', least: 0.8 },
@@ -25,15 +24,17 @@ export const SCALE_GOALS: readonly Goal[] = [
   { figure: 'POST to one shard, the other server stopped', base: 'POST to one shard of two', least: 0.9 },
 ];
 
-/** Accounts that a load uses: a range, and of that every n-th. */
-const ALL: Accounts = { first: 1, last: ACCOUNTS };
 /** Of two shards the first holds the odd ids. */
 const FIRST_SHARD: Accounts = { first: 1, last: ACCOUNTS - 1, step: 2 };
 
-/** Everything that a round needs, on servers of its own. */
-export async function withScaleServers<T>(
-  work: (round: (seconds: number, figures: Figures) => Promise<void>) => Promise<T>,
-): Promise<T> {
+type Script = 'post.lua' | 'get.lua';
+
+/** The service with each part of the scale-out, on servers of its own. */
+export async function measureScale(
+  seconds: number,
+  figures: Figures,
+  rounds: Rounds,
+): Promise<readonly Goal[]> {
   const started: { stop(): Promise<void> }[] = [];
   const keep = async <S extends { stop(): Promise<void> }>(server: Promise<S>): Promise<S> => {
     started.unshift(await server);
@@ -46,40 +47,41 @@ export async function withScaleServers<T>(
     const broker = await keep(startRabbitMq());
     const pooler = await keep(startPgBouncer({ databases: { '*': postgres.url }, poolSize: 10 }));
     await bindQueue(broker.url);
-    const one = await bank([{ url: postgres.url, schema: 'bank' }]);
-    const four = await bank([0, 1, 2, 3].map((index) => ({ url: postgres.url, schema: `four_${index}` })));
-    const two = await bank([postgres, other].map(({ url }, index) => ({ url, schema: `two_${index}` })));
+    const one = await foundBank([{ url: postgres.url, schema: 'bank' }]);
+    const four = await foundBank(
+      [0, 1, 2, 3].map((index) => ({ url: postgres.url, schema: `four_${index}` })),
+    );
+    const two = await foundBank([postgres, other].map(({ url }, index) => ({ url, schema: `two_${index}` })));
     const plain = { DATABASE_URL: postgres.url, BALANCE_CACHE: 'on' };
     const shared = { DATABASE_URL: postgres.url, REDIS_URL: redis.url };
     const limit = { RATE_LIMIT_TRANSACTIONS_PER_SECOND: '1000000' };
     const pooled = { DATABASE_URL: pooler.url(postgres.url), MIGRATION_DATABASE_URL: postgres.url };
-    const result = await work(async (seconds, figures) => {
-      const note = (name: string, rate: Promise<number>) => figures.note(name, rate);
+    const database = await databaseMeters(postgres.url);
+    await rounds(async () => {
+      const note = (name: string, environment: Record<string, string>, script: Script = 'post.lua') =>
+        withService(environment, async ({ url, pid }) => {
+          const run = { url, script, accounts: ALL };
+          // Long enough to read every balance once.
+          await wrk({ ...run, seconds: WARM_UP_SECONDS });
+          const meters = { ...serviceMeter(pid), ...database };
+          await figures.noteLoad(name, meters, () => wrk({ ...run, seconds }));
+        });
       await measureBare(figures, { seconds, warmUpSeconds: WARM_UP_SECONDS });
-      await note('POST, plain', posting(plain, seconds));
-      await note('POST, Redis', posting(shared, seconds));
-      await note('POST, Redis and RabbitMQ', posting({ ...shared, RABBITMQ_URL: broker.url }, seconds));
-      await note('POST, rate limit over Redis', posting({ ...shared, ...limit }, seconds));
-      await note('POST, 2 workers', posting({ DATABASE_URL: postgres.url, WORKERS: '2' }, seconds));
-      await note('POST, PgBouncer', posting({ ...pooled, BALANCE_CACHE: 'on' }, seconds));
-      await note('POST, 4 shards', posting({ SHARDS: listOf(four), BALANCE_CACHE: 'on' }, seconds));
-      await note('GET balance, Redis', reading(shared, seconds));
+      await note('POST, plain', plain);
+      await note('POST, Redis', shared);
+      await note('POST, Redis and RabbitMQ', { ...shared, RABBITMQ_URL: broker.url });
+      await note('POST, rate limit over Redis', { ...shared, ...limit });
+      await note('POST, 2 workers', { DATABASE_URL: postgres.url, WORKERS: '2' });
+      await note('POST, PgBouncer', { ...pooled, BALANCE_CACHE: 'on' });
+      await note('POST, 4 shards', { SHARDS: listOf(four), BALANCE_CACHE: 'on' });
+      await note('GET balance, Redis', shared, 'get.lua');
       await oneServerStopped(two, other, seconds, figures);
     });
-    for (const shards of [one, four, two]) {
-      if (!(await verifyBank(shards)).ok) throw new Error('the books are not clean');
-    }
-    return result;
+    for (const shards of [one, four, two]) await checkBooks(shards);
+    return SCALE_GOALS;
   } finally {
     for (const server of started) await server.stop();
   }
-}
-
-/** A bank of {@link ACCOUNTS} accounts over these shards. */
-async function bank(shards: readonly ShardAddress[]): Promise<readonly ShardAddress[]> {
-  await bootstrapShards(shards);
-  await seedBank(shards, { accounts: ACCOUNTS, balance: 100_000n });
-  return shards;
 }
 
 function listOf(shards: readonly ShardAddress[]): string {
@@ -96,39 +98,19 @@ async function bindQueue(url: string): Promise<void> {
   await connection.close();
 }
 
-function posting(environment: Record<string, string>, seconds: number): Promise<number> {
-  return withService(environment, ({ url }) => measure(url, 'post.lua', seconds, ALL));
-}
-
-/** Warmed up for as long as it takes to read every balance once. */
-function reading(environment: Record<string, string>, seconds: number): Promise<number> {
-  return withService(environment, ({ url }) => measure(url, 'get.lua', seconds, ALL));
-}
-
-async function measure(
-  url: string,
-  script: 'post.lua' | 'get.lua',
-  seconds: number,
-  accounts: Accounts,
-): Promise<number> {
-  await wrk({ url, script, seconds: WARM_UP_SECONDS, accounts });
-  return (await wrk({ url, script, seconds, accounts })).perSecond;
-}
-
 async function oneServerStopped(
   shards: readonly ShardAddress[],
   other: { halt(): Promise<void>; start(): Promise<void> },
   seconds: number,
   figures: Figures,
 ): Promise<void> {
-  await withService({ SHARDS: listOf(shards), BALANCE_CACHE: 'on' }, async ({ url }) => {
-    await figures.note('POST to one shard of two', measure(url, 'post.lua', seconds, FIRST_SHARD));
+  await withService({ SHARDS: listOf(shards), BALANCE_CACHE: 'on' }, async ({ url, pid }) => {
+    const run = { url, script: 'post.lua', accounts: FIRST_SHARD } as const;
+    const load = () => wrk({ ...run, seconds });
+    await wrk({ ...run, seconds: WARM_UP_SECONDS });
+    await figures.noteLoad('POST to one shard of two', serviceMeter(pid), load);
     await other.halt();
-    const rest = wrk({ url, script: 'post.lua', seconds, accounts: FIRST_SHARD });
-    await figures.note(
-      'POST to one shard, the other server stopped',
-      rest.then(({ perSecond }) => perSecond),
-    );
+    await figures.noteLoad('POST to one shard, the other server stopped', serviceMeter(pid), load);
     await other.start();
   });
 }

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { freePort } from '@scalable-banking/embedded-postgres';
+import { Client } from 'pg';
 
 const run = promisify(execFile);
 
@@ -22,20 +23,19 @@ export interface Accounts {
 /** Items in one request to the batch endpoint; wrk/batch.lua has the same number. */
 export const BATCH_ITEMS = 1_000;
 
-export interface Conventional {
-  /** Transactions per second. */
+/** What a load achieved. Each item of a batch counts as one request. */
+export interface Load {
   readonly perSecond: number;
-  /** Of each transaction, in milliseconds. */
-  readonly latencies: readonly number[];
+  readonly requests: number;
 }
 
-/** pgbench: one transaction per commit, no HTTP. */
+/** pgbench: one transaction per commit, no HTTP. @returns also each transaction's latency, in milliseconds */
 export async function pgbench(
   url: string,
   clients: number,
   seconds: number,
   { first, last }: Accounts,
-): Promise<Conventional> {
+): Promise<Load & { readonly latencies: readonly number[] }> {
   const folder = mkdtempSync(join(tmpdir(), 'bank-pgbench-'));
   try {
     const { stdout } = await run(
@@ -54,7 +54,7 @@ export async function pgbench(
         ([, microseconds]) => Number(microseconds) / 1_000,
       ),
     );
-    return { perSecond: numberIn(stdout, /tps = ([\d.]+)/), latencies };
+    return { perSecond: numberIn(stdout, /tps = ([\d.]+)/), requests: latencies.length, latencies };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -73,13 +73,15 @@ export interface WrkRun {
   readonly credential?: string;
 }
 
-export interface WrkResult {
-  readonly perSecond: number;
-  readonly requests: number;
+/** wrk, a closed loop. @throws when any answer was not a 2xx */
+export async function wrk(options: WrkRun): Promise<Load> {
+  const { unserved, ...load } = await anyWrk(options);
+  if (unserved !== undefined) throw new Error(`not every request was served: ${unserved}`);
+  return load;
 }
 
-/** wrk; fails if any answer was not a 2xx. */
-export async function wrk({
+/** wrk, a closed loop. @returns also what was not answered with a 2xx, as wrk counts it */
+export async function anyWrk({
   url,
   script,
   seconds,
@@ -87,7 +89,7 @@ export async function wrk({
   connections = 256,
   path,
   credential,
-}: WrkRun): Promise<WrkResult> {
+}: WrkRun): Promise<Load & { readonly unserved: string | undefined }> {
   const args = [
     ...[`-t${Math.min(2, connections)}`, `-c${connections}`, `-d${seconds}s`, '--timeout', '20s'],
     ...['-s', `${BENCH_FOLDER}wrk/${script}`, url, '--'],
@@ -100,10 +102,11 @@ export async function wrk({
   ];
   const authorization = credential === undefined ? {} : { BENCH_AUTHORIZATION: `Bearer ${credential}` };
   const { stdout } = await run('wrk', args, { env: { ...process.env, ...authorization } });
-  if (/Non-2xx|Socket errors/.test(stdout)) throw new Error(`not every request was served:\n${stdout}`);
+  const items = script === 'batch.lua' ? BATCH_ITEMS : 1;
   return {
-    perSecond: numberIn(stdout, /Requests\/sec:\s+([\d.]+)/),
-    requests: numberIn(stdout, /(\d+) requests in/),
+    perSecond: items * numberIn(stdout, /Requests\/sec:\s+([\d.]+)/),
+    requests: items * numberIn(stdout, /(\d+) requests in/),
+    unserved: /^ *((?:Non-2xx|Socket errors).*)$/m.exec(stdout)?.[1],
   };
 }
 
@@ -113,14 +116,19 @@ export interface RunningServer {
   stop(): Promise<void>;
 }
 
-/** Starts a compiled program on a free port and waits until it answers. */
+/**
+ * Starts a compiled program on a free port and waits until it answers.
+ *
+ * @param build the dist/ folder that it is in; default: this build's
+ */
 export async function startServer(
   program: string,
   environment: Record<string, string> = {},
+  build = DIST_FOLDER,
 ): Promise<RunningServer> {
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
-  const child = spawn(process.execPath, [`${DIST_FOLDER}${program}`], {
+  const child = spawn(process.execPath, [...startFlags(build), join(build, program)], {
     env: {
       ...process.env,
       AUTH: 'off',
@@ -142,12 +150,21 @@ export async function startServer(
   }
 }
 
+/** V8's flags in a build's `npm start`. */
+function startFlags(build: string): string[] {
+  const { scripts } = JSON.parse(readFileSync(join(build, '../package.json'), 'utf8')) as {
+    scripts: { start: string };
+  };
+  return scripts.start.split(' ').filter((word) => /^--(max|heap)-/.test(word));
+}
+
 /** Runs work against a service of its own. */
 export async function withService<T>(
   environment: Record<string, string>,
   work: (service: RunningServer) => Promise<T>,
+  build?: string,
 ): Promise<T> {
-  const service = await startServer('src/main.js', environment);
+  const service = await startServer('src/main.js', environment, build);
   try {
     return await work(service);
   } finally {
@@ -155,9 +172,13 @@ export async function withService<T>(
   }
 }
 
-/** The most memory that a process has had resident, in MiB; from Linux's /proc. */
-export function peakResidentMebibytes(pid: number): number {
-  return numberIn(readFileSync(`/proc/${pid}/status`, 'utf8'), /VmHWM:\s+(\d+) kB/) / 1024;
+/** Memory that a process has resident, in MiB: now, and the most so far; from Linux's /proc. */
+export function residentMebibytes(pid: number): { readonly now: number; readonly peak: number } {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  return {
+    now: numberIn(status, /VmRSS:\s+(\d+) kB/) / 1024,
+    peak: numberIn(status, /VmHWM:\s+(\d+) kB/) / 1024,
+  };
 }
 
 /**
@@ -174,9 +195,22 @@ export function processorSeconds(pid: number): number {
   return ticks.reduce((sum, each) => sum + each, 0) / 100;
 }
 
-/** Which process has started this one. */
-export function parentOf(pid: number): number {
-  return statOf(pid)[0] ?? 0;
+/** The process that has started all of a PostgreSQL server's others. */
+export function postmasterOf(url: string): Promise<number> {
+  return withClient(url, async (client) => {
+    const { rows } = await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+    return statOf(rows[0]?.pid ?? 0)[0] ?? 0;
+  });
+}
+
+export async function withClient<T>(url: string, work: (client: Client) => Promise<T>): Promise<T> {
+  const client = new Client({ connectionString: url });
+  await client.connect();
+  try {
+    return await work(client);
+  } finally {
+    await client.end();
+  }
 }
 
 /** The parent, and the ticks of the process itself and of its ended children, in user and in kernel mode. */

@@ -5,14 +5,14 @@ import type { Sender } from './senders.js';
 
 /** An answer as the workload sees it. */
 export interface CallAnswer extends AnswerBody {
-  /** As in the history: 0 when none came, -1 when it was never sent. */
+  /** As in the history: 0 when no answer came, -1 when the request was never sent. */
   readonly status: number;
 }
 
 const PAGE = 20;
 const PAGES = 2;
 
-/** Sends the requests of operations, and writes down each before it is sent, and what became of it. */
+/** Sends the requests of operations. Writes each one to the history before it is sent, and its answer afterwards. */
 export class Caller {
   private operations = 0;
   private attempts = 0;
@@ -22,7 +22,7 @@ export class Caller {
     private readonly senders: readonly Sender[],
   ) {}
 
-  /** Numbers an operation and writes it down. Its number is also the amount of money that it moves. */
+  /** Gives an operation a number and writes it to the history. The number is also the amount that it moves. */
   intend(operation: Operation): number {
     const op = ++this.operations;
     this.history.append({ entry: 'intent', op, operation });
@@ -36,7 +36,7 @@ export class Caller {
     timeoutMs: number,
   ): Promise<CallAnswer> {
     const attempt = ++this.attempts;
-    // All requests of an operation are one sender's.
+    // All requests of an operation come from one sender.
     const sender = this.senders[op % this.senders.length] as Sender;
     this.history.append({ entry: 'attempt', op, attempt, instance: instance.label, sender: sender.name });
     try {

@@ -11,10 +11,10 @@ import { foreignFaults, instanceFaults, type Fault } from './faults.js';
 import { Instance } from './instances.js';
 import { foundBank } from './senders.js';
 
-/** The service gives up on a server that it has to start more than five times a minute. */
+/** The service gives up if it has to start its server more than five times a minute. */
 const RESTART_APART_MS = 13_000;
 
-/** The plain form: one instance that runs its own PostgreSQL, and starts it again when it dies. */
+/** The simple form: one instance that runs its own PostgreSQL and restarts it when it dies. */
 export async function startEmbeddedBank(options: BankOptions): Promise<BankUnderTest> {
   const dataDir = await makePrivateFolder('chaos');
   let replica: Replica | undefined;
@@ -47,7 +47,7 @@ export async function startEmbeddedBank(options: BankOptions): Promise<BankUnder
   }
 }
 
-/** The server that the service runs for itself, as its files tell of it. */
+/** The service's embedded server, as described by the files in its data folder. */
 class OwnPostgres {
   readonly schema = 'bank';
   private last: { pid: number; port: number } | undefined;
@@ -57,7 +57,7 @@ class OwnPostgres {
     private readonly password: string,
   ) {}
 
-  /** Its port changes when the service itself is started again. */
+  /** Changes when the service is restarted, because the port does. */
   get url(): string {
     return superuserUrl({ ...EMBEDDED_NAMES, port: this.now.port, password: this.password });
   }
@@ -66,20 +66,20 @@ class OwnPostgres {
     return this.now.pid;
   }
 
-  /** While it is down: as it was last. */
+  /** The current process and port or, while the server is down, the last ones. */
   private get now(): { pid: number; port: number } {
     try {
       const found = parsePostmasterFile(readFileSync(join(this.clusterDir, 'postmaster.pid'), 'utf8'));
       if (found?.port !== undefined) this.last = { pid: found.pid, port: found.port };
     } catch {
-      // It is just being started.
+      // It is starting.
     }
     if (!this.last) throw new Error('the embedded PostgreSQL has not run yet');
     return this.last;
   }
 }
 
-/** The service puts it right by itself, so the cause is gone as soon as the deed is done. */
+/** The service repairs these faults by itself, so their cause is gone at once. */
 function ownFaults(server: OwnPostgres): Fault[] {
   const target = 'postgres';
   const sent = (name: string, signal: NodeJS.Signals): Fault => ({

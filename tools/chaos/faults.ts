@@ -3,21 +3,21 @@ import { Client, escapeIdentifier } from 'pg';
 import type { PostgresProxy } from '../stack/proxies/postgres-proxy.js';
 import type { Instance } from './instances.js';
 
-/** Something that goes wrong, and is put right again. */
+/** Something that fails and is repaired again. */
 export interface Fault {
-  /** As in `postgres-kill`. */
+  /** Like `postgres-kill`. */
   readonly name: string;
-  /** What it strikes, as in `postgres-a`: one fault at a time. */
+  /** What it strikes, like `postgres-a`: one fault at a time. */
   readonly target: string;
-  /** Whom it may harm: of one instance's postings, or one shard's, or everybody's if not given. */
+  /** What it may affect: one instance, one shard or, if undefined, everything. */
   readonly reach?: Reach;
-  /** How often it is drawn, among all. */
+  /** How often it is drawn, relative to the other faults. */
   readonly weight: number;
-  /** Lasts at most so long; 2.5 s if not given. */
+  /** The longest that it lasts; 2.5 s if undefined. */
   readonly longestMs?: number;
-  /** How long putting it right may take. */
+  /** How long healing may take. */
   readonly healingMs?: number;
-  /** Does it. @returns what puts it right, which resolves once the cause is gone */
+  /** Makes it happen. @returns heals it, and resolves once the cause is gone */
   strike(): Promise<() => Promise<void>>;
 }
 
@@ -26,7 +26,7 @@ export interface Reach {
   readonly shard?: number;
 }
 
-/** What can be killed, hung and started again. */
+/** A process that can be killed, stopped and restarted. */
 interface Strikeable {
   kill(signal?: NodeJS.Signals): Promise<void>;
   start(): Promise<void>;
@@ -85,7 +85,7 @@ export function immediateStop(
   };
 }
 
-/** On a disk of its own, which a file fills up. */
+/** A file fills up the disk, which only this server uses. */
 export function diskFull(
   target: string,
   server: Strikeable & { readonly running: boolean },
@@ -105,7 +105,7 @@ export function diskFull(
   };
 }
 
-/** It gives up when it can't write its log: at once, or only when its recovery meets the same. */
+/** A server gives up when it can't write its log, either at once or only during its recovery. */
 async function comesBack(
   server: Strikeable & { readonly running: boolean },
   reachable: () => Promise<boolean>,
@@ -118,7 +118,7 @@ async function comesBack(
   throw new Error('PostgreSQL did not come back after its disk had room again');
 }
 
-/** Whether a session can be had. */
+/** Whether the server accepts a session. */
 export async function answers(url: string): Promise<boolean> {
   try {
     await end(await session(url));
@@ -156,7 +156,7 @@ export function instanceFaults(instance: Instance): Fault[] {
   ];
 }
 
-/** Between an instance and a database. */
+/** Faults between an instance and a database. */
 export function wireFaults(instance: string, shard: number, proxy: PostgresProxy): Fault[] {
   const target = `${instance}-shard-${shard}`;
   const reach = { instance, shard };
@@ -181,7 +181,7 @@ export function wireFaults(instance: string, shard: number, proxy: PostgresProxy
   ];
 }
 
-/** What other users of the database server do to it. */
+/** Faults that other users of the database server cause. */
 export function foreignFaults(target: string, shard: DirectShard, reach: Reach = {}): Fault[] {
   return [
     {
@@ -215,20 +215,20 @@ export function foreignFaults(target: string, shard: DirectShard, reach: Reach =
   ];
 }
 
-/** Every connection that a pooler has to a database is held by a foreign client's open transaction. */
+/** Open transactions of a foreign client hold every connection that a pooler has to a database. */
 export function poolHeld(target: string, pooledUrl: string, poolSize: number, reach: Reach): Fault {
   return {
     ...{ name: 'pool-held', target: `${target}-connections`, reach, weight: 1 },
     strike: async () => {
       const clients = await Promise.all(Array.from({ length: poolSize }, () => session(pooledUrl)));
-      // Those that do not get their turn do not matter: the pool is in use then.
+      // A BEGIN that gets no connection does not matter: the pool is in use then.
       for (const client of clients) client.query('BEGIN').catch(() => undefined);
       return async () => void (await Promise.all(clients.map(end)));
     },
   };
 }
 
-/** One that is at work for a batch, if there is one. */
+/** Terminates a backend that runs a batch, if there is one. */
 const TERMINATE_ONE = `
   SELECT pg_terminate_backend(pid) FROM pg_stat_activity
   WHERE pid <> pg_backend_pid() AND backend_type = 'client backend' AND datname = current_database()
@@ -270,7 +270,7 @@ async function pids(clients: readonly Client[]): Promise<number[]> {
   return answers.flatMap((answer) => answer?.rows[0]?.pid ?? []);
 }
 
-/** A server that hangs does not hear that its client goes; the client is gone all the same. */
+/** Ends a client even if its server hangs and can't answer the goodbye. */
 function end(client: Client): Promise<void> {
   const stream = (client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream;
   stream.destroy();

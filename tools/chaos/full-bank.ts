@@ -24,14 +24,14 @@ import { foundBank } from './senders.js';
 
 const INSTANCES = ['api-1', 'api-2'];
 const POOL_SIZE = 12;
-/** Enough for a run of minutes, small enough to be filled at once. */
+/** Enough for a run of some minutes, and small enough to fill quickly. */
 const DISK_BYTES = 1024 * 1024 * 1024;
 const RABBITMQ_RESTART_MS = 15_000;
-/** Longer than a credential is believed without being read again. */
+/** Longer than a credential is trusted without being read again. */
 const POSTGRES_LONGEST_MS = 8_000;
 
 export interface FullBankOptions extends BankOptions {
-  /** False: no broker, which takes long to start. */
+  /** False: without the broker, which is slow to start. */
   readonly rabbitMq?: boolean;
 }
 

@@ -11,7 +11,7 @@ export interface HttpAnswer {
 export class NoAnswerError extends Error {
   constructor(
     cause: unknown,
-    /** The connection was refused, so the request cannot have arrived. */
+    /** True: the connection was refused, so the request cannot have arrived. */
     readonly neverSent: boolean,
   ) {
     super('no answer', { cause });
@@ -21,7 +21,7 @@ export class NoAnswerError extends Error {
 const agent = new Agent({ keepAlive: true, maxSockets: Infinity });
 
 /**
- * @param timeoutMs for all of it; the connection is then broken
+ * @param timeoutMs for the whole exchange; then the connection is cut
  * @throws NoAnswerError
  */
 export function send(
@@ -57,7 +57,7 @@ export function send(
   return answered.promise.finally(() => clearTimeout(timer));
 }
 
-/** JSON in which each number with two decimals is money, and becomes minor units. */
+/** Parses JSON in which each number with two decimals is money, and converts it to minor units. */
 export function parseAnswer(text: string): unknown {
   return parse(text, undefined, (number) => Number(number.replace(/\.(\d\d)$/, '$1')));
 }

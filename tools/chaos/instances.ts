@@ -8,7 +8,7 @@ const PROBE_TIMEOUT_MS = 2_000;
 const RESTART_PAUSE_MS = 200;
 const START_WITHIN_MS = 120_000;
 
-/** One instance of the service, which can be killed and started again. */
+/** An instance of the service that can be killed and restarted. */
 export class Instance {
   private starts = 1;
   private down = false;
@@ -24,12 +24,12 @@ export class Instance {
     return this.replica.url;
   }
 
-  /** This process of it, as in `api-1#2`. */
+  /** The current process, like `api-1#2`. */
   get label(): string {
     return `${this.name}#${this.starts}`;
   }
 
-  /** False when it has ended and nobody killed it. */
+  /** False when it has ended by itself. */
   get isAsItShouldBe(): boolean {
     return this.down || this.replica.running;
   }
@@ -40,9 +40,9 @@ export class Instance {
   }
 
   /**
-   * Started until it is ready: another fault may keep it from that.
+   * Keeps starting it until it is ready: another fault may prevent a start.
    *
-   * @throws what it said when it could not be started in two minutes
+   * @throws with its output when it could not be started within two minutes
    */
   async start(): Promise<void> {
     this.starts += 1;
@@ -63,7 +63,7 @@ export class Instance {
     await this.replica.kill(signal);
   }
 
-  /** Balances that it could not write to the shared cache since this was last asked; undefined when it does not say. */
+  /** How many balances it failed to write to the shared cache since the last call; undefined: it does not answer. */
   async newlyLost(): Promise<number | undefined> {
     const label = this.label;
     const { headers } = this.operator;

@@ -9,9 +9,9 @@ const RETRY_MS = 200;
 const CONNECT_TIMEOUT_MS = 2_000;
 const HEARTBEAT_SECONDS = 2;
 
-/** A consumer of the bank's events with a durable queue, which comes back whenever it loses the broker. */
+/** A consumer of the bank's events with a durable queue. It reconnects whenever it loses the broker. */
 export class EventListener {
-  /** All that came, repeats included, in order. */
+  /** All events in the order of their arrival, repeats included. */
   readonly arrivals: Arrival[] = [];
   private running: Promise<void> = Promise.resolve();
   private readonly ending = new AbortController();
@@ -21,7 +21,7 @@ export class EventListener {
     private readonly exchange: string,
   ) {}
 
-  /** @returns one whose queue is bound: no event is missed from now on */
+  /** @returns a listener whose queue is bound, so that no event is missed from now on */
   static async start(url: string, exchange: string): Promise<EventListener> {
     const listener = new EventListener(url, exchange);
     const ready = Promise.withResolvers<void>();
@@ -42,7 +42,7 @@ export class EventListener {
     }
   }
 
-  /** Until the connection is lost. */
+  /** Consumes until the connection is lost. */
   private async consume(onReady: () => void): Promise<void> {
     const connection = await connect(`${this.url}?heartbeat=${HEARTBEAT_SECONDS}`, {
       timeout: CONNECT_TIMEOUT_MS,

@@ -23,7 +23,7 @@ interface Options {
 
 const interrupt = new AbortController();
 
-/** Strikes a real bank with faults and checks that nothing is lost: `npm run chaos -- --help`. */
+/** Injects faults into a real bank and checks that nothing is lost: `npm run chaos -- --help`. */
 async function main(): Promise<void> {
   const options = readOptions();
   const reports: RunReport[] = [];
@@ -61,7 +61,7 @@ async function runOne(
     drawPicture(timeline, `seed ${seed}, the ${form} bank: ${clean ? 'clean' : 'VIOLATIONS'}`),
   );
   await writeFile(join(folder, 'run.json'), figuresOf(report, timeline.faults));
-  // What a clean run did is of no more use than its picture.
+  // After a clean run, only the picture is of use.
   if (clean) await rm(report.history);
   console.log(
     `seed ${seed}, the ${form} bank: ${clean ? 'clean' : `${report.violations.total} VIOLATIONS`}; ${picture}`,

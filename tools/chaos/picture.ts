@@ -14,7 +14,7 @@ const SERIES = [
 const TICK_SECONDS = [1, 2, 5, 10, 30, 60, 120, 300, 600];
 const MOST_TICKS = 15;
 
-/** A run as an SVG: postings per second, and below them a lane for each kind of fault. */
+/** Draws a run as an SVG: postings per second, and below them a lane for each kind of fault. */
 export function drawPicture(timeline: Timeline, title: string): string {
   const { endMs, faults } = timeline;
   const x = (ms: number) => round(LEFT + ((WIDTH - LEFT - 20) * ms) / Math.max(1, endMs));

@@ -3,7 +3,7 @@ import { uniformInt } from 'pure-rand/distribution/uniformInt';
 import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
 import type { RandomGenerator } from 'pure-rand/types/RandomGenerator';
 
-/** Draws that a seed decides. Each part of a run has a stream of its own, so that none depends on another's pace. */
+/** Random numbers from a seed. Each part of a run has its own stream, so that none depends on the speed of another. */
 export class Random {
   private readonly generator: RandomGenerator;
 
@@ -27,7 +27,7 @@ export class Random {
     return item;
   }
 
-  /** Each as often as its weight among all says. */
+  /** Picks each item in proportion to its weight. */
   weighted<T extends { readonly weight: number }>(items: readonly T[]): T {
     const total = items.reduce((sum, { weight }) => sum + weight, 0);
     let left = uniformFloat64(this.generator) * total;

@@ -17,49 +17,49 @@ import { Workload, type WorkloadSettings } from './workload.js';
 
 export interface RunOptions {
   readonly seed: number;
-  /** How long faults strike. */
+  /** How long faults are injected. */
   readonly durationMs: number;
   readonly clientsPerPair?: number;
   readonly mix?: WorkloadSettings['mix'];
-  /** Which faults, and how; drawn from all of the bank's if not given. */
+  /** When to inject which faults; undefined: drawn from all of the bank's faults. */
   readonly schedule?: (faults: readonly Fault[], random: Random) => readonly Appointment[];
   readonly startBank: (options: BankOptions) => Promise<BankUnderTest>;
-  /** How long events, and final reads, may be waited for; a minute if not given. */
+  /** How long to wait for events and final reads; undefined: a minute. */
   readonly patienceMs?: number;
   readonly nodeOptions?: readonly string[];
   readonly settings?: Readonly<Record<string, string>>;
-  /** Where the history and the instances' logs are written. */
+  /** The folder of the history and the instances' logs. */
   readonly folder: string;
   readonly say?: (line: string) => void;
-  /** Ends the run: what was started is stopped, and the signal's reason is thrown. */
+  /** Ends the run: everything is stopped, and the signal's reason is thrown. */
   readonly signal?: AbortSignal;
 }
 
 export interface RunReport extends Verdict {
   readonly seed: number;
   readonly history: string;
-  /** Faults that struck. */
+  /** The number of faults injected. */
   readonly struck: number;
   readonly leftOut: readonly string[];
-  /** Events that arrived, repeats included; undefined where nobody listened. */
+  /** Events that arrived, repeats included; undefined: nobody listened. */
   readonly events: number | undefined;
   readonly transactions: number;
 }
 
-/** How long a bank may take to do what it has to, once all is healed. */
+/** How long a bank may take to recover once all faults are healed. */
 const PATIENCE_MS = 60_000;
 const CLIENTS_PER_PAIR = 5;
 const DRAIN_MS = 90_000;
 const WATCH_MS = 300;
-/** The service's circuit breaker, with some to spare. */
+/** The reset time of the service's circuit breaker, plus a margin. */
 const REDIS_RECOVERS_MS = 3_000;
 const READ_WITHIN_MS = 10_000;
-/** For what clients have given up to end in the service too. */
+/** Time for requests that clients have given up to end in the service too. */
 const QUIET_MS = 2_000;
-/** The stream of draws for faults; the clients' streams begin with 0. */
+/** The random stream of the faults; those of the clients are numbered from 0. */
 const FAULT_STREAM = 1_000_000;
 
-/** One run: start, load, strike, heal, drain, check. What was started is stopped, whatever happens. */
+/** One run: start, load, inject, heal, drain, check. Whatever happens, everything that was started is stopped. */
 export async function runChaos(options: RunOptions): Promise<RunReport> {
   await mkdir(options.folder, { recursive: true });
   const logs = createWriteStream(join(options.folder, 'service.log'));
@@ -81,7 +81,7 @@ export async function runChaos(options: RunOptions): Promise<RunReport> {
   }
 }
 
-/** Rejects when the signal comes. */
+/** Rejects when the signal is aborted. */
 function interruption(signal: AbortSignal | undefined): Promise<never> {
   return new Promise((_resolve, reject) => {
     signal?.addEventListener('abort', () => reject(signal.reason as Error));
@@ -93,11 +93,11 @@ class Run {
   private readonly workload: Workload;
   private readonly random: Random;
   private readonly ended = new Set<string>();
-  /** Targets of faults that are at work. */
+  /** Targets of active faults. */
   private readonly busy = new Set<string>();
   private watching = true;
   private struck = 0;
-  /** Until when balances may not have come to Redis. */
+  /** Until when balances may be missing from Redis. */
   private redisTroubleMs = 0;
 
   constructor(
@@ -150,7 +150,7 @@ class Run {
     }
   }
 
-  /** Ends what goes on by itself. */
+  /** Ends the background work. */
   abandon(): void {
     this.watching = false;
     this.workload.abandon();
@@ -160,7 +160,7 @@ class Run {
     return this.options.patienceMs ?? PATIENCE_MS;
   }
 
-  /** Every fault of the schedule, each in its time. Resolves when the last is healed and the time is over. */
+  /** Injects every fault of the schedule at its time. Resolves when the last is healed and the time is up. */
   private async strike(): Promise<void> {
     const { durationMs, schedule } = this.options;
     const appointments = schedule
@@ -173,17 +173,17 @@ class Run {
     const { atMs, forMs } = appointment;
     const { name, target, reach } = appointment.fault;
     await sleep(atMs);
-    // What was killed may take longer to start than was planned.
+    // A killed process may take longer to start than planned.
     if (this.busy.has(target))
       return this.say(`${name} ${target} is left out: the last one is not healed yet`);
     this.busy.add(target);
     this.say(`${name} ${target} for ${forMs} ms`);
     const since = this.history.nowMs;
     const heal = await appointment.fault.strike().catch((error: unknown) => {
-      // Another fault is in its way: a session can't be had from a server that is down.
+      // Another fault may prevent it: a server that is down accepts no session.
       this.say(`${name} ${target} could not be done: ${messageOf(error)}`);
     });
-    // One that could not be done to the end may have done harm until then.
+    // A fault that failed halfway may have had effects before.
     this.history.append({ entry: 'fault', since, fault, name, target, ...reach });
     if (heal) {
       this.struck += 1;
@@ -229,7 +229,7 @@ class Run {
     return rows;
   }
 
-  /** Every balance from every instance, by which time the cache must have come right. */
+  /** Reads every balance from every instance; by then the cache must be right. */
   private async readFinally(): Promise<void> {
     await sleep(CACHE_TTL_MS);
     for (const instance of this.bank.instances) {
@@ -254,7 +254,7 @@ class Run {
         const last = probes.get(instance) ?? { at: 0, label };
         const now = this.history.nowMs;
         const lost = await instance.newlyLost();
-        // What a process had counted died with it.
+        // A process's counts are lost with it.
         const diedSilently = label !== last.label && this.redisTroubleMs > last.at;
         if (diedSilently || (lost ?? 0) > 0)
           this.history.append({ entry: 'cache-trouble', from: last.at, instance: last.label });
@@ -269,13 +269,13 @@ class Run {
   }
 }
 
-/** What throws meanwhile, such as a connection to a server that still recovers, is tried again. */
+/** Repeats a check until it holds. Errors meanwhile, as from a server that is still recovering, are ignored. */
 async function until(timeoutMs: number, done: () => Promise<boolean>): Promise<void> {
   const giveUpAt = performance.now() + timeoutMs;
   while (!(await done().catch(() => false)) && performance.now() < giveUpAt) await sleep(100);
 }
 
-/** What can't be put right makes the run worthless. @throws the last failure, after a minute */
+/** Retries healing, because a fault that stays makes the run worthless. @throws the last error after a minute */
 async function insist(heal: () => Promise<void>): Promise<void> {
   for (const giveUpAt = performance.now() + PATIENCE_MS; ;) {
     try {

@@ -15,7 +15,7 @@ const MINUTE_MS = 60_000;
 const drawn = (seed: number) => drawSchedule(FAULTS, MINUTE_MS, new Random(seed, 0));
 
 describe('drawSchedule', () => {
-  it('draws the same for the same seed, and another for another', () => {
+  it('draws the same schedule for the same seed, and another for another seed', () => {
     expect(drawn(7)).toEqual(drawn(7));
     expect(drawn(8)).not.toEqual(drawn(7));
   });

@@ -1,7 +1,7 @@
 import type { Fault } from './faults.js';
 import type { Random } from './random.js';
 
-/** When a fault strikes, and for how long. Milliseconds since the workload began. */
+/** When a fault strikes and for how long, in milliseconds since the workload began. */
 export interface Appointment {
   readonly atMs: number;
   readonly forMs: number;
@@ -9,7 +9,7 @@ export interface Appointment {
 }
 
 const FIRST_MS = 1_500;
-/** Without faults at the end, so that the last one is seen to heal under load. */
+/** A time without faults at the end, so that the last recovery happens under load. */
 const LAST_MS = 3_500;
 const SHORTEST_MS = 300;
 const LONGEST_MS = 2_500;
@@ -17,7 +17,7 @@ const PAUSE_MS = [1_500, 4_000] as const;
 const TWO_AT_ONCE = 0.25;
 const TOGETHER_MS = 400;
 
-/** Faults for a run, one every few seconds and sometimes two at once, never two on one target. The draws decide all. */
+/** Draws the faults of a run: one every few seconds, sometimes two at once, never two on one target. */
 export function drawSchedule(faults: readonly Fault[], durationMs: number, random: Random): Appointment[] {
   const schedule: Appointment[] = [];
   const busyUntil = new Map<string, number>();

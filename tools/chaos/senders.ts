@@ -1,6 +1,6 @@
 import { SCOPES, type Scope } from '../../src/access/principal.js';
 import { openDatabases } from '../../src/app/open-databases.js';
-import { createKey } from '../../src/cli/keys.js';
+import { createKey } from '../../src/admin/keys.js';
 import { loadConfig } from '../../src/config/config.js';
 import { createLogger } from '../../src/observability/logging.js';
 
@@ -13,7 +13,7 @@ export interface Sender {
 }
 
 export interface Senders {
-  /** All of them see the accounts of a run. */
+  /** All of them may see the accounts of the run. */
   readonly clients: readonly Sender[];
   readonly operator: Sender;
 }

@@ -2,7 +2,7 @@ import { RULES, type Rule } from './checker/rules.js';
 import type { RunReport } from './run.js';
 import type { StruckFault } from './timeline.js';
 
-/** What was found in one or more runs, in text. */
+/** The results of one or more runs, as text. */
 export function summarize(reports: readonly RunReport[], faults: readonly StruckFault[]): string {
   const sum = (of: (report: RunReport) => number) => reports.reduce((total, report) => total + of(report), 0);
   const broken = (...rules: Rule[]) =>

@@ -8,13 +8,13 @@ export interface StruckFault {
   readonly beganMs: number;
   readonly healedMs: number;
   /**
-   * From when the cause was gone until every instance that it could harm had posted again to every shard that it could
-   * harm; undefined when another fault was in the way of that.
+   * The time from the end of the cause until every affected instance had posted again to every affected shard;
+   * undefined when another fault prevented that.
    */
   readonly recoveryMs: number | undefined;
 }
 
-/** What happened when, for the picture and the figures. */
+/** The course of a run, for the picture and the figures. */
 export interface Timeline {
   readonly endMs: number;
   readonly faults: readonly StruckFault[];
@@ -34,7 +34,7 @@ interface Posted {
 
 type OpenFault = Omit<StruckFault, 'recoveryMs' | 'healedMs'> & { healedMs?: number };
 
-/** @param shards how many */
+/** @param shards the number of shards */
 export async function readTimeline(history: string, shards: number): Promise<Timeline> {
   const operations = new Map<number, Operation>();
   const instances = new Map<number, string>();
@@ -74,7 +74,7 @@ export async function readTimeline(history: string, shards: number): Promise<Tim
   };
 }
 
-/** The account or its keys said no; everything else that is not a 201 is a failure. */
+/** Rejections by the account or its keys. Everything else that is not a 201 is a failure. */
 const BY_THE_LEDGER: readonly number[] = [409, 412, 422];
 
 function withRecovery(open: readonly OpenFault[], posted: readonly Posted[], endMs: number): StruckFault[] {
@@ -105,7 +105,7 @@ function reaches({ instance, shard }: OpenFault, pair: string): boolean {
   return (instance ?? itsInstance) === itsInstance && String(shard ?? itsShard) === itsShard;
 }
 
-/** When every pair that the fault could harm has posted again. */
+/** When every pair that the fault could affect has posted again. */
 function recoveredAt(
   posted: readonly Posted[],
   harmed: number,

@@ -9,9 +9,9 @@ type Post = Extract<Operation, { kind: 'post' }>;
 export interface WorkloadSettings {
   readonly seed: number;
   readonly shards: number;
-  /** Clients for each pair of an instance and a shard: one that hangs must not keep the others from being used. */
+  /** Clients per pair of instance and shard, so that a pair that hangs does not leave the others idle. */
   readonly clientsPerPair: number;
-  /** How often clients do what, where it is not as {@link MIX} says. */
+  /** How often clients do what, where it differs from {@link MIX}. */
   readonly mix?: Partial<Record<Act, number>>;
 }
 
@@ -25,19 +25,21 @@ const MIX: Readonly<Record<Act, number>> = {
 const COLD_ACCOUNTS_PER_SHARD = 15;
 const LONGEST_PAUSE_MS = 20;
 const LONGEST_BACKOFF_MS = 100;
-/** Tries of a request whose outcome is certain, until its caller gives it up. */
+/** The chance that a client gives up a request whose outcome is certain, at each try. */
 const GIVE_UP = 0.3;
-/** Operations that a client remembers, to repeat them. */
+/** How many operations a client remembers, to repeat them. */
 const REMEMBERED = 200;
 const OPENING_TRIES = 100;
 
-/** Clients that do what clients do, one request after the other, until they are stopped. */
+/** Clients that each send one request after the other until they are stopped. */
 export class Workload {
   private readonly accounts: number[][];
-  /** Account → the newest version that some client was told of. */
+  /** Account → the newest version that some client has learned. */
   private readonly versions = new Map<number, number>();
   private readonly clients: Promise<void>[] = [];
-  /** Unknown outcomes that a retry found refused: it may have overtaken the first request, so they are asked again. */
+  /**
+   * Unknown outcomes whose retry was rejected. It may have overtaken the first request, so they are retried at the end.
+   */
   private readonly toSettle: { readonly op: number; readonly post: Post }[] = [];
   private stopped = false;
   private abandoned = false;
@@ -76,19 +78,19 @@ export class Workload {
     }
   }
 
-  /** Lets every client end what it does: no unknown outcome of a request with a key is left but those to settle. */
+  /** Lets every client finish. Afterwards the only unknown outcomes with a key are those for {@link settle}. */
   async stop(): Promise<void> {
     this.stopped = true;
     await Promise.all(this.clients);
   }
 
-  /** Leaves what is not known yet as it is. */
+  /** Stops without finding out unknown outcomes. */
   abandon(): void {
     this.stopped = true;
     this.abandoned = true;
   }
 
-  /** Asks once more for outcomes that a refusal did not settle; to be called when nothing else is at work. */
+  /** Retries the outcomes that a rejection did not decide. Call it when no other request is in flight. */
   async settle(): Promise<void> {
     for (const { op, post } of this.toSettle)
       await this.untilKnown(op, post, new Random(this.settings.seed, op));
@@ -125,7 +127,7 @@ export class Workload {
     }
   }
 
-  /** Half of all goes to the one hot account of the shard. */
+  /** Picks an account: half of the time the hot account of the shard. */
   private account(random: Random, shard: number): number {
     const ids = this.accounts[shard] ?? [];
     return random.chance(0.5) ? (ids[0] ?? 0) : random.pick(ids);
@@ -143,7 +145,7 @@ export class Workload {
     };
   }
 
-  /** As often as it takes to know what became of it; without a key not after an unknown outcome. */
+  /** Retries until the outcome is known; without a key it stops after an unknown outcome. */
   private async post(client: Client, post: Post): Promise<void> {
     const op = this.caller.intend(post);
     let unknown = false;
@@ -162,14 +164,14 @@ export class Workload {
     }
   }
 
-  /** A client that did not hear, or does not believe, that it had succeeded. */
+  /** Repeats a request, like a client that did not receive its answer. */
   private async repeat(client: Client): Promise<void> {
     const earlier = client.recall();
     if (earlier)
       await this.attempt(earlier.op, earlier.post, client.random.pick(this.instances), client.timeoutMs());
   }
 
-  /** A client with a defect: another request under a key that it had used. */
+  /** Sends another request with a used key, like a client with a defect. */
   private async reuseKey(client: Client): Promise<void> {
     const earlier = client.recall();
     if (!earlier) return;
@@ -177,7 +179,7 @@ export class Workload {
     await this.untilKnown(this.caller.intend(post), post, client.random);
   }
 
-  /** The same request at the same time to all instances, once or twice each. */
+  /** Sends the same request to all instances at the same time, once or twice each. */
   private async postTwice(client: Client, accountId: number): Promise<void> {
     const post = this.newPost(client.random, accountId, true);
     const op = this.caller.intend(post);
@@ -251,7 +253,7 @@ export class Workload {
   }
 }
 
-/** One client's own memory. */
+/** The memory of one client. */
 class Client {
   private readonly done: { readonly op: number; readonly post: Post }[] = [];
 
@@ -261,7 +263,7 @@ class Client {
     readonly shard: number,
   ) {}
 
-  /** Some are impatient. */
+  /** Some clients are impatient. */
   timeoutMs(): number {
     return this.random.chance(0.2) ? this.random.integer(200, 2_000) : 12_000;
   }
@@ -284,7 +286,7 @@ type Outcome = 'applied' | 'refused' | 'not-applied' | 'unknown';
 
 const newKey = (random: Random) => `key-${random.integer(0, 2 ** 31 - 1)}-${random.integer(0, 2 ** 31 - 1)}`;
 
-/** What an answer to a posting or an opening tells: not-applied may be tried again, refused may not. */
+/** What an answer to a posting or an opening means: not-applied may be tried again, refused may not. */
 function outcomeOf({ status, error }: CallAnswer): Outcome {
   if (status === 201 || (status === 409 && error?.startsWith('Duplicate '))) return 'applied';
   if (status === -1 || status === 408 || (status === 503 && NOT_APPLIED.includes(error ?? '')))

@@ -1,8 +1,8 @@
 /**
  * Compiles what tsconfig.build.json includes and refers to, file by file and without checking types: `npm run
- * check:types` does that. Each output ends with a hash of what it was made from, so only sources that differ are compiled
- * again; outputs without a source are removed. dist/ is therefore never older than the sources, whatever their timestamps
- * say.
+ * check:types` does that. Each output ends with a hash of its source and settings, so only changed sources are compiled
+ * again; outputs without a source are removed. dist/ is therefore never older than the sources, whatever their
+ * timestamps say.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, globSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -58,7 +58,7 @@ async function compile({ file, text, output, stamp }, transform) {
   replace(output, `${code}//# sourceMappingURL=${basename(output)}.map\n${stamp}`);
 }
 
-/** In one step: another start may be loading the file. */
+/** Written in one step, because another start may be loading the file. */
 function replace(file, text) {
   const draft = `${file}.${process.pid}`;
   writeFileSync(draft, text);

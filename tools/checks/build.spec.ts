@@ -51,7 +51,7 @@ describe('the build', () => {
     expect(built()).toBe('one\n');
   });
 
-  it('compiles nothing again that is as it was', () => {
+  it('does not recompile unchanged sources', () => {
     built();
     const before = statSync(join(root, 'dist/src/main.js'), { bigint: true }).mtimeNs;
     write('src/word.ts', "export const word = 'two';\n");
@@ -59,14 +59,14 @@ describe('the build', () => {
     expect(statSync(join(root, 'dist/src/main.js'), { bigint: true }).mtimeNs).toBe(before);
   });
 
-  it('compiles everything again when its settings change', () => {
+  it('recompiles everything when its settings change', () => {
     built();
     write('.swcrc', readFileSync(join(root, '.swcrc'), 'utf8').replace('"es2022"', '"es5"'));
     built();
     expect(readFileSync(join(root, 'dist/src/word.js'), 'utf8')).toContain('var word');
   });
 
-  it('makes an output anew that was lost or cut short', () => {
+  it('recreates an output that was lost or truncated', () => {
     built();
     rmSync(join(root, 'dist/src/word.js'));
     expect(built()).toBe('one\n');
@@ -74,7 +74,7 @@ describe('the build', () => {
     expect(built()).toBe('one\n');
   });
 
-  it('removes the output of a source that is gone', () => {
+  it('removes the output of a deleted source', () => {
     built();
     rmSync(join(root, 'src/word.ts'));
     expect(run('tools/checks/build.mjs').status).toBe(0);
@@ -102,7 +102,7 @@ describe('the build', () => {
     expect(existsSync(join(root, 'dist/src/word.spec.js'))).toBe(false);
   });
 
-  it('fails on a source that is no TypeScript, and names it', () => {
+  it('fails on a source that is not TypeScript, and names it', () => {
     write('src/word.ts', 'export const = ;\n');
     const { status, stderr } = run('tools/checks/build.mjs');
     expect(status).toBe(1);

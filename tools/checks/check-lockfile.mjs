@@ -1,4 +1,4 @@
-/** Fails unless package-lock.json names exactly what is installed, from nowhere but the registry. */
+/** Fails unless package-lock.json pins exactly what is installed, all of it from the registry. */
 import { lockfileProblems, readProject } from './dependencies.mjs';
 
 const problems = lockfileProblems(readProject());

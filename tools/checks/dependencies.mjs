@@ -1,4 +1,4 @@
-/** What `package-lock.json` says of the packages that the project is made of. Nothing is asked of a registry. */
+/** Checks of the packages in `package-lock.json`. No registry is asked. */
 import { globSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
@@ -6,7 +6,7 @@ const MANIFEST = 'package.json';
 const LOCKFILE = 'package-lock.json';
 const KINDS = ['dependencies', 'optionalDependencies', 'devDependencies'];
 
-/** Licences that ask for no more than their text. A new one is for a person to read. */
+/** Licences that only require their text to be included. A person must read any other one before it is added. */
 const ALLOWED = new Set([
   '0BSD',
   'Apache-2.0',
@@ -18,7 +18,9 @@ const ALLOWED = new Set([
   'Python-2.0',
 ]);
 
-/** The files of the working directory, and the manifest of each package in it by its folder. */
+/**
+ * Reads the manifest and lockfile of the working directory, and the manifest of each workspace package by its folder.
+ */
 export function readProject() {
   const read = (file) => JSON.parse(readFileSync(file, 'utf8'));
   const manifest = read(MANIFEST);
@@ -27,7 +29,7 @@ export function readProject() {
   return { manifest, workspaces, lockfile: read(LOCKFILE) };
 }
 
-/** What is wrong with a lockfile: it must name exactly what is installed, from nowhere but the registry. */
+/** The problems of a lockfile, which must pin exactly what is installed, all of it from the registry. */
 export function lockfileProblems({ manifest, workspaces, lockfile }) {
   if (lockfile.lockfileVersion !== 3) return [`${LOCKFILE} must have lockfileVersion 3`];
   const problems = [];
@@ -58,7 +60,7 @@ function* differences(folder, manifest, { packages }) {
   }
 }
 
-/** One version of a package serves the whole project; a package of the workspace is a link to its folder. */
+/** The one version of a package for the whole project; a package of the workspace is a link to its folder. */
 function lockedVersion(name, packages) {
   const entry = packages[`node_modules/${name}`];
   return (packages[entry?.resolved] ?? entry)?.version;
@@ -74,7 +76,7 @@ function* entryProblems(
   { allowScripts = {} },
 ) {
   if (link) yield `${path} is a link to a folder`;
-  // npm leaves out where a package comes from when that is the registry: no host is named, git and files would be.
+  // npm leaves out the origin of a package from the registry, so only one from git or a file has any.
   if (resolved !== undefined) yield `${path} does not come from the registry by its name and version`;
   if (!/^\d+\.\d+\.\d+/.test(version ?? '')) yield `${path} has no version`;
   if (!/^sha512-[A-Za-z0-9+/]{86}==$/.test(integrity ?? '')) yield `${path} has no SHA-512`;
@@ -83,12 +85,12 @@ function* entryProblems(
   }
 }
 
-/** Packages of others that come with the service, each with its licence. */
+/** Third-party packages that are shipped with the service, each with its licence. */
 export function licencesOf({ packages }) {
   return Object.entries(packages)
     .filter(([path, { dev, link }]) => path.includes('node_modules/') && !dev && !link)
     .map(([path, { name, version, license }]) => ({
-      // Its own is given where it is known by another.
+      // An aliased package states its own name.
       name: name ?? nameOf(path),
       version,
       licence: license ?? 'none',
@@ -96,7 +98,7 @@ export function licencesOf({ packages }) {
     .sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-/** @param {string} expression of SPDX: names, AND, OR, parentheses around the whole */
+/** @param {string} expression an SPDX expression: names, AND, OR, and parentheses around the whole */
 export function isAllowed(expression) {
   const inner = expression.replace(/^\((.*)\)$/, '$1');
   const some = inner.split(' OR ');

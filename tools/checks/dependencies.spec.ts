@@ -16,7 +16,7 @@ const FASTIFY = 'node_modules/fastify';
 const OWN = 'packages/embedded-postgres';
 
 describe('package-lock.json', () => {
-  it('names exactly what is installed, from nowhere but the registry', () => {
+  it('pins exactly what is installed, all of it from the registry', () => {
     expect(lockfileProblems(readProject())).toEqual([]);
   });
 
@@ -45,7 +45,7 @@ describe('package-lock.json', () => {
     expect(problems[0]).toMatch(problem);
   });
 
-  it('is refused when package.json says something else', () => {
+  it('is rejected when package.json has another version', () => {
     const dependencies = (project: Project) => project.manifest.dependencies as Record<string, string>;
     for (const change of [
       (project: Project) => (dependencies(project).fastify = '5.0.0'),
@@ -73,7 +73,7 @@ describe('package-lock.json', () => {
     }
   });
 
-  it('is refused with a range, where both have it', () => {
+  it('is rejected with a version range, even if both files have it', () => {
     const range = changed(({ manifest, lockfile }) => {
       (manifest.dependencies as Record<string, string>).fastify = '^5.0.0';
       (lockfile.packages['']?.dependencies as Record<string, string>).fastify = '^5.0.0';
@@ -83,7 +83,7 @@ describe('package-lock.json', () => {
 });
 
 describe('licences', () => {
-  it('are known for every package that comes with the service, and allowed', () => {
+  it('are known and allowed for every package that is shipped with the service', () => {
     const licences = licencesOf(readProject().lockfile);
     expect(licences.map(({ name }) => name)).toEqual(expect.arrayContaining(['fastify', 'pg', 'jose']));
     expect(licences.map(({ name }) => name)).not.toContain('jest');
@@ -91,17 +91,17 @@ describe('licences', () => {
   });
 
   it.each(['GPL-3.0-only', 'none', 'UNLICENSED', 'MIT AND GPL-3.0-only', 'SEE LICENSE IN LICENSE'])(
-    '%s is none that is allowed',
+    'that are allowed do not include %s',
     (licence) => expect(isAllowed(licence)).toBe(false),
   );
 
-  it.each(['MIT', '(MIT OR GPL-3.0-only)', 'Apache-2.0 AND MIT'])('%s is', (licence) =>
+  it.each(['MIT', '(MIT OR GPL-3.0-only)', 'Apache-2.0 AND MIT'])('that are allowed include %s', (licence) =>
     expect(isAllowed(licence)).toBe(true),
   );
 });
 
 describe('npm run sbom', () => {
-  it('writes every package that comes with the service, each with its hash and licence, as CycloneDX', () => {
+  it('lists every package that is shipped with the service, with hash and licence, as CycloneDX', () => {
     const folder = mkdtempSync(join(tmpdir(), 'bank-sbom-'));
     try {
       mkdirSync(join(folder, OWN), { recursive: true });
@@ -120,7 +120,7 @@ describe('npm run sbom', () => {
       const listed = new Set(sbom.components.map(({ name, version }) => `${name} ${version}`));
       const shipped = licencesOf(readProject().lockfile).map(({ name, version }) => `${name} ${version}`);
       expect([...listed].sort()).toEqual([...new Set(shipped)].sort());
-      // The packages of the workspace are part of the service: so are their dependencies.
+      // The packages of the workspace are part of the service, and so are their dependencies.
       const [service] = sbom.dependencies;
       expect(service?.ref).toBe('scalable-banking-api@0.1.0');
       expect(service?.dependsOn).toContainEqual(expect.stringMatching(/^@embedded-postgres\/linux-x64@/));

@@ -1,4 +1,6 @@
-/** Lists the licence of every package that comes with the service; fails for one that nobody has looked at. */
+/**
+ * Lists the licence of every package that is shipped with the service. Fails for one that is not on the allowed list.
+ */
 import { isAllowed, licencesOf, readProject } from './dependencies.mjs';
 
 const licences = licencesOf(readProject().lockfile);

@@ -12,9 +12,8 @@ import type { ShardAddress } from '../../src/config/shard-address.js';
 import { findDrift } from '../../src/storage/drift.js';
 
 /**
- * Part of `npm run check`: migrates a schema of its own, made for this and dropped again, on DATABASE_URL or on an
- * embedded PostgreSQL in a temporary folder, and fails if the entities describe something else than the migrations
- * made.
+ * Part of `npm run check`: migrates a temporary schema, on DATABASE_URL or on an embedded PostgreSQL in a temporary
+ * folder, and fails if the entities do not match the migrated schema.
  */
 async function main(): Promise<void> {
   const dataDir = await mkdtemp(join(tmpdir(), 'bank-drift-'));

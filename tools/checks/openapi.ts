@@ -9,7 +9,7 @@ import { securityHeaders } from '../../src/http/server/security-headers.js';
 
 const FILE = 'openapi.json';
 
-/** Writes openapi.json into the working directory. With --check: fails if the file there is another one. */
+/** Writes openapi.json into the working directory. With --check it fails if the existing file differs. */
 async function main(): Promise<void> {
   const text = await openApiText();
   if (!process.argv.includes('--check')) return await writeFile(FILE, text);

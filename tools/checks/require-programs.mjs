@@ -1,12 +1,12 @@
 /**
- * Makes sure that the programs which are run for real are there: those of the tests, or those whose packages are named
- * as arguments. Where it may (Debian or Ubuntu, as root or with sudo that asks for no password) it
- * installs what is missing; elsewhere it fails and says what to type.
+ * Makes sure that the programs which the tests run are installed, or those whose packages are given as arguments. On
+ * Debian or Ubuntu, as root or with passwordless sudo, it installs missing ones; elsewhere it fails and says what to
+ * type.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, globSync } from 'node:fs';
 
-/** program → the Debian package that brings it */
+/** program → the Debian package that contains it */
 const NEEDED = new Map([
   ['/usr/bin/chromium', 'chromium'],
   ['/usr/bin/redis-server', 'redis-server'],
@@ -18,8 +18,8 @@ const NEEDED = new Map([
 const FOR_TESTS = ['chromium', 'redis-server', 'rabbitmq-server', 'pgbouncer'];
 
 /**
- * Debian starts the services of a package that it installs. We start servers of our own, so for that time a
- * policy forbids it, unless the machine has a policy already: then that one decides.
+ * Debian starts the services of a package when it installs it. The tests start their own servers, so a policy forbids
+ * this during the installation, unless the machine has a policy already.
  */
 const INSTALL = `
 policy=/usr/sbin/policy-rc.d

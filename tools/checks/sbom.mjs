@@ -1,6 +1,6 @@
 /**
- * Writes sbom.json: what the service is made of, as CycloneDX. npm lists all that is locked; its own --omit dev would
- * leave out what the service and its tools have in common.
+ * Writes sbom.json, the service's bill of materials, as CycloneDX. npm lists everything that is locked; its own --omit
+ * dev would leave out packages that both the service and its tools use.
  */
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
@@ -12,13 +12,13 @@ const MAX_BYTES = 64 * 1024 * 1024;
 
 const { manifest, workspaces, lockfile } = readProject();
 const sbom = JSON.parse(execFileSync('npm', NPM_SBOM, { encoding: 'utf8', maxBuffer: MAX_BYTES }));
-// npm would name it after the folder.
+// npm names it after the folder.
 sbom.metadata.component.name = manifest.name;
 const kept = new Set(licencesOf(lockfile).map(({ name, version }) => `${name}@${version}`));
 sbom.components = sbom.components.filter((component) => kept.has(component['bom-ref']));
 const keptOf = (dependencies) =>
   [...new Set(dependencies.flatMap(({ dependsOn = [] }) => dependsOn))].filter((ref) => kept.has(ref));
-// The packages of the workspace are part of the application: what they depend on, it depends on.
+// The packages of the workspace are part of the application, so it depends on their dependencies.
 const application = sbom.metadata.component['bom-ref'];
 const own = new Set(Object.values(workspaces).map(({ name, version }) => `${name}@${version}`)).add(
   application,

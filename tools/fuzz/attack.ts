@@ -11,22 +11,22 @@ import { World } from './world.js';
 /** A request whose answer breaks a rule. */
 export interface Violation {
   readonly sent: Sent;
-  /** Undefined: there was none. */
+  /** Undefined: there was no answer. */
   readonly answer: Answer | undefined;
   readonly problems: readonly string[];
 }
 
 const CONNECTIONS = 8;
-/** Requests that are on their way together; what is shrunk is one such batch. */
+/** Requests in flight together. When one breaks a rule, its batch is shrunk. */
 const BATCH = 64;
 const SHRINK_MS = 20_000;
 
-/** Requests made up from the document, fired at a service, each answer held against the document. */
+/** Fires generated requests at a service and checks each answer against the document. */
 export class Attack {
   readonly byStatus = new Map<number, number>();
   readonly byOperation = new Map<string, number>();
   readonly books = new Books();
-  /** Answers that only the ledger can have given. */
+  /** Answers that only the ledger can give. */
   reachedLedger = 0;
   sent = 0;
   private readonly world = new World();
@@ -46,7 +46,7 @@ export class Attack {
     for (let batch = 0; this.sent < end; batch++) {
       const maxLength = Math.min(BATCH, end - this.sent);
       const drafts = fc.array(request, { minLength: 1, maxLength, size: 'max' });
-      // Batches of neighbouring seeds must not be the same.
+      // Neighbouring seeds must not share batches.
       const violation = await this.check(drafts, Math.imul(seed, 0x9e3779b1) + batch);
       if (violation) return violation;
     }
@@ -57,7 +57,7 @@ export class Attack {
     for (const connection of this.connections) connection.close();
   }
 
-  /** Fires one batch; should it break a rule, ever smaller ones. */
+  /** Fires one batch and, if it breaks a rule, smaller and smaller ones. */
   private async check(drafts: fc.Arbitrary<readonly Draft[]>, seed: number): Promise<Violation | undefined> {
     let smallest: Violation | undefined;
     let giveUpAt = Infinity;
@@ -65,7 +65,7 @@ export class Attack {
       if (performance.now() > giveUpAt) return true;
       const violation = await this.fireAll(batch);
       if (!violation) return true;
-      // What broken framing has left on a connection must not be taken for the next batch's.
+      // Bytes that broken framing has left on a connection must not count as answers to the next batch.
       this.close();
       if (!smallest) giveUpAt = performance.now() + SHRINK_MS;
       smallest = violation;
@@ -80,7 +80,7 @@ export class Attack {
     const waiting = drafts.values();
     const violations: Violation[] = [];
     const work = async (connection: RawConnection) => {
-      // One iterator for all connections: each takes the next draft when it is free.
+      // All connections share one iterator: each takes the next draft when it is free.
       for (const draft of waiting) {
         const violation = await this.fire(draft, connection);
         if (violation) violations.push(violation);
@@ -103,7 +103,7 @@ export class Attack {
       const problems = problemsOf(this.contract, asked, sent, answer);
       return problems.length > 0 ? { sent, answer, problems } : undefined;
     } catch (error) {
-      // Anything else is a defect of the fuzzer, and shown with the request that brings it out as well.
+      // Any other error is a defect of the fuzzer, and is also reported with the request that causes it.
       const problem = error instanceof NoAnswerError ? error.message : inspect(error);
       return { sent, answer: undefined, problems: [problem] };
     }

@@ -1,12 +1,12 @@
 import { utf8 } from './draft.js';
 
 /*
- * Values that must be refused, by what they are given for: the fuzzer draws from these lists, and the tests of bad input
- * go through them one by one. The values of JSON bodies are source text, so that they can be what JSON.stringify would
- * not write.
+ * Values that must be rejected, by where they are used: the fuzzer draws from these lists, and the tests of bad input
+ * try them one by one. Values in JSON bodies are source text, so that they can have forms that JSON.stringify never
+ * writes.
  */
 
-/** Of fields, parameters or headers. */
+/** For fields, parameters and headers. */
 export type ByName = Readonly<Record<string, readonly string[]>>;
 
 const words = (text: string) => text.trim().split(/\s+/);
@@ -42,7 +42,7 @@ export const BAD_FIELDS = {
   ],
 } satisfies ByName;
 
-/** Whole bodies that are no JSON object. A character is a byte. */
+/** Whole bodies that are not a JSON object. Each character is a byte. */
 export const NO_OBJECTS: readonly string[] = [
   ...words(`{ } [ [] [{}] null true 1 "x" NaN {}{} {,} {"a"} {'a':1} {"a":1,} amount=1&type=Deposit <a/>`),
   ...['', ' ', ' \n', '{} x', '{"a":1 /* c */}', '// c\n{}', '{"a":\n', '\0', '{}\0', '\x1f\x8b\x08\0'],
@@ -51,11 +51,11 @@ export const NO_OBJECTS: readonly string[] = [
   ...['{"a":'.repeat(3_000), '"' + '\\"'.repeat(4_000), '[' + '1,'.repeat(8_000) + '1]', '{}'.repeat(8_001)],
 ];
 
-/** Whole bodies that no operation takes. */
+/** Whole bodies that no operation accepts. */
 export const BAD_BODIES: readonly string[] = [
   ...NO_OBJECTS,
   '{"a":'.repeat(2_500) + '1' + '}'.repeat(2_500),
-  // No UTF-8: an unfinished character, a surrogate, a byte that never occurs, overlong forms; and UTF-16.
+  // Invalid UTF-8: an unfinished character, a surrogate, a byte that never occurs, overlong forms; and UTF-16.
   ...['{"\xc3":1}', '{"a":"\xe2\x82"}', '{"a":"\xed\xa0\x80"}', '{"a":"\xff"}', '{"a":"\xc0\x80"}'],
   ...['{"a":"\xc0\xaf"}', '{\0}\0', '\xfe\xff\0{\0}'],
 ];
@@ -69,7 +69,7 @@ export const UNKNOWN_NAMES: readonly string[] = [
   ...['', ' ', '\0', 'amount ', '\ud800', 'x\udfff', 'x'.repeat(5_000)],
 ];
 
-/** Such members, in JSON's spelling. */
+/** Such members, as JSON source. */
 export const UNKNOWN_MEMBERS: readonly (readonly [string, string])[] = UNKNOWN_NAMES.flatMap((name) => [
   [JSON.stringify(name), '1'],
   [JSON.stringify(name), '{"amount":{"__proto__":[null]}}'],
@@ -84,14 +84,14 @@ export const BAD_CONTENT_TYPES: readonly string[] = [
   'a'.repeat(4_000),
 ];
 
-/** That JSON is UTF-8 whatever a parameter says is the rule; what it makes of nonsense after it is not. */
+/** The rules say that JSON is UTF-8 whatever a parameter says, but not what a nonsensical parameter leads to. */
 export const ODD_CONTENT_TYPES: readonly string[] = [
   ...['application/json;', 'application/json; charset=utf-16', 'application/json; =', 'application/json;;;'],
   ...['APPLICATION/JSON; Charset=UTF-8', 'application/json; charset="', 'application/json; x=\ty'],
   'application/json; charset=\xff',
 ];
 
-/** Of ids in a path: of those, what no URL is. */
+/** For ids in a path: the ones that do not form a valid URL. */
 export const BAD_ESCAPES: readonly string[] = words('%zz % %E0%A4%A %ff %ed%a0%80');
 
 const BAD_IDS = [
@@ -143,7 +143,7 @@ export const BAD_PARAMETERS = {
   ],
 } satisfies ByName;
 
-/** What a parameter may be: at the edge of what it is for. */
+/** Valid but unusual values of parameters. */
 export const ODD_PARAMETERS: ByName = {
   accountId: [
     '',
@@ -182,7 +182,7 @@ export const BAD_HEADERS = {
   'If-None-Match': ['', '7', '"2', '2"', "'2'", 'W/2', '*, "2"', '""2""', '"a b"', 'null', ',', '"2" "3"'],
 } satisfies ByName;
 
-/** Whatever they say, the operations know nothing of it, or take it as it comes. */
+/** Headers that the operations ignore or accept with any value. */
 export const ODD_HEADERS: readonly (readonly [string, string])[] = [
   ...['a b', '', 'x'.repeat(129), '<script>', '%0d%0aX-Evil: 1', '\xff', '{}'].map(
     (id) => ['X-Request-Id', id] as const,
@@ -236,7 +236,7 @@ export const ODD_HEADERS: readonly (readonly [string, string])[] = [
   ['X-Long', 'x'.repeat(9_000)],
 ];
 
-/** Header lines that are no HTTP, or more of it than is read. */
+/** Header lines that are not valid HTTP, or longer than the limit. */
 export const BAD_HTTP_HEADERS: readonly (readonly [string, string])[] = [
   ['X-Nul', 'a\0b'],
   ['X-Feed', 'a\nb'],
@@ -262,7 +262,7 @@ export const METHODS: readonly string[] = [
   ...['GE T', ''],
 ];
 
-/** In place of the whole path. */
+/** Replacements of the whole path. */
 export const PATHS: readonly string[] = [
   ...words('/ /accounts nothing accounts/ Accounts %61ccounts accounts%2F1 accounts%3Flimit=1 %2561ccounts'),
   ...words('accounts/1/ accounts/1//balance accounts/1/balance/ accounts/1/Balance accounts/1/balance.json'),
@@ -285,7 +285,7 @@ export const PATHS: readonly string[] = [
   ...['', utf8('счета'), 'x'.repeat(8_000), 'a/'.repeat(4_000)],
 ];
 
-/** In place of the whole query. */
+/** Replacements of the whole query. */
 export const SUFFIXES: readonly string[] = [
   ...words('? ?? ?& ?&&=& ?= ?% ?%zz=1 ?a[b]=1 ?a[]=1&a[]=2 ?__proto__=1 ?__proto__[x]=1 ?constructor=1'),
   ...words(

@@ -1,6 +1,6 @@
 import { parse } from 'lossless-json';
 import { Client } from 'pg';
-import { verifyBank } from '../../src/cli/verify.js';
+import { verifyBank } from '../../src/admin/verify/verify.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { tablesOf } from '../../src/storage/tables.js';
 import type { Answer } from './contract.js';
@@ -12,7 +12,7 @@ interface Account {
   version: number;
 }
 
-/** The books as they must be by the answers alone: what was acknowledged with a 201, and nothing else. */
+/** The books as they must be according to the answers: exactly what was acknowledged with a 201. */
 export class Books {
   accepted = 0;
   private readonly accounts = new Map<number, Account>();
@@ -31,14 +31,14 @@ export class Books {
   }
 
   private book(accountId: number, cents: bigint): void {
-    // The answer to a transaction may come before that to the opening of its account.
+    // The answer to a transaction may arrive before the answer to the opening of its account.
     const account = this.accounts.get(accountId) ?? { cents: 0n, version: 1 };
     this.accounts.set(accountId, account);
     account.cents += cents;
     if (cents !== 0n) account.version += 1;
   }
 
-  /** Compares them with the bank's own, which must also be sound in themselves. */
+  /** Compares them with the bank's own books, which must also be consistent. */
   async problems(shard: ShardAddress): Promise<string[]> {
     const report = await verifyBank([shard]);
     const faults = report.faults.map(({ accountId, checks }) => `account ${accountId}: ${checks.join(', ')}`);

@@ -3,7 +3,7 @@ import { isLosslessNumber, parse } from 'lossless-json';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** What a client got. */
+/** An answer as the client receives it. */
 export interface Answer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
@@ -11,14 +11,14 @@ export interface Answer {
 }
 
 interface AnswerOptions {
-  /** It answers HEAD. */
+  /** True: it answers a HEAD. */
   readonly isHead?: boolean;
 }
 
 interface Reference {
   readonly $ref?: string;
 }
-/** Of JSON Schema what the document uses. */
+/** The part of JSON Schema that the document uses. */
 export interface Schema extends Reference {
   readonly type?: string | readonly string[];
   readonly const?: unknown;
@@ -57,19 +57,19 @@ export interface Operation {
   readonly parameters?: readonly Parameter[];
   readonly requestBody?: { readonly content: Readonly<Record<string, MediaType>> };
   readonly responses: Readonly<Record<string, Response>>;
-  /** One of them is to be met. */
+  /** One of them must be satisfied. */
   readonly security?: readonly Readonly<Record<string, readonly string[]>>[];
 }
 interface Document {
   readonly info: { readonly version: string };
   readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>;
-  /** By status: the answers that no operation lists, because any request may get them. */
+  /** By status: answers that any request may get, so that no operation lists them. */
   readonly 'x-general-responses': Readonly<Record<string, Response>>;
   readonly components: { readonly schemas: Readonly<Record<string, Schema>> };
 }
 
 export interface Route {
-  /** In capitals. */
+  /** In upper case. */
   readonly method: string;
   /** With its parameters in braces. */
   readonly path: string;
@@ -81,7 +81,7 @@ const EXACT_MONEY = /^\d{1,16}\.\d{2}$/;
 const MONEY = '#/components/schemas/Money';
 const DATE_TIME = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?Z$/;
 
-/** The committed openapi.json, and a judge of whether the service keeps to it. */
+/** The committed openapi.json, and checks that the service conforms to it. */
 export class OpenApiContract {
   readonly document = read() as Document;
   readonly routes: readonly Route[];
@@ -113,13 +113,13 @@ export class OpenApiContract {
     this.ajv.addSchema(read(closeObject) as object, 'openapi');
   }
 
-  /** What is wrong with a body by the documented schema; empty: nothing. */
+  /** How a body violates the documented schema; empty: not at all. */
   requestProblems(operationId: string, body: unknown): string[] {
     const schema = this.operation(operationId).requestBody?.content['application/json']?.schema;
     return schema ? this.problems(schema, body) : ['no body is documented'];
   }
 
-  /** What the document does not say of an answer; empty: nothing. */
+  /** How an answer differs from the document; empty: not at all. */
   answerProblems(operationId: string, answer: Answer, options: AnswerOptions = {}): string[] {
     const response = this.response(operationId, answer.status);
     return response
@@ -127,7 +127,7 @@ export class OpenApiContract {
       : [`status ${answer.status} is not documented`];
   }
 
-  /** The same of an answer to what is no request to any operation. */
+  /** The same for the answer to a request that is not for any operation. */
   generalAnswerProblems(answer: Answer, options: AnswerOptions = {}): string[] {
     const response = this.document['x-general-responses'][answer.status];
     return response
@@ -145,7 +145,7 @@ export class OpenApiContract {
       .map(([name]) => `the header ${name} is missing`);
     const [type, content] = Object.entries(response.content ?? {})[0] ?? [];
     if (!content) return text === '' ? missing : [...missing, 'a body that is not documented'];
-    // RFC 9110, 9.3.2: the answer to HEAD has no body, but the fields that a body would have.
+    // RFC 9110, 9.3.2: the answer to HEAD has no body, but the header fields that a body would need.
     if (isHead && text !== '') return [...missing, 'a body in answer to HEAD'];
     if (!headers['content-type']?.startsWith(`${type};`)) return [...missing, `not of type ${type}`];
     if (isHead) return missing;
@@ -164,7 +164,7 @@ export class OpenApiContract {
     ];
   }
 
-  /** Of a JSON text: the decimals that JSON.parse does not keep. */
+  /** Money in a JSON text without exactly two decimals, which JSON.parse would not show. */
   private moneyProblems(text: string): string[] {
     const problems: string[] = [];
     parse(text, (name, value) => {
@@ -175,7 +175,7 @@ export class OpenApiContract {
     return problems;
   }
 
-  /** The documented bodies of a status. */
+  /** The example bodies of a status. */
   examples(operationId: string, status: number): unknown[] {
     return Object.values(this.response(operationId, status)?.content ?? {}).flatMap(examplesOf);
   }
@@ -191,7 +191,7 @@ export class OpenApiContract {
     return response && this.follow(response);
   }
 
-  /** What a reference leads to; anything else is itself. */
+  /** The target of a reference; a definition that is not a reference is returned unchanged. */
   follow<T extends Reference>(definition: T): T {
     if (definition.$ref === undefined) return definition;
     return definition.$ref
@@ -216,7 +216,7 @@ function examplesOf({ examples, example }: MediaType): unknown[] {
   return examples ? Object.values(examples).map(({ value }) => value) : [example];
 }
 
-/** The texts of errors are stable, so each one is among the examples. */
+/** The error texts are stable, so each one must be among the examples. */
 function errorProblems(content: MediaType, body: unknown): string[] {
   const errorOf = (value: unknown) => (value as { readonly error?: unknown } | undefined)?.error;
   const documented = examplesOf(content).map(errorOf);
@@ -229,7 +229,7 @@ function read(reviver?: (key: string, value: unknown) => unknown): unknown {
   return JSON.parse(readFileSync(join(process.cwd(), 'openapi.json'), 'utf8'), reviver);
 }
 
-/** Clients must bear new fields, so the document allows them; the service must not send any that are not documented. */
+/** The document allows unknown fields, because clients must tolerate new ones; the service must not send any. */
 function closeObject(_key: string, value: unknown): unknown {
   const isObjectSchema =
     typeof value === 'object' && value !== null && 'type' in value && value.type === 'object';

@@ -1,23 +1,24 @@
-/** A name and a value as they are written: of a header, of a query, of a member of a JSON object. */
+/** The name and value, as written, of a header, a query parameter or a member of a JSON object. */
 export type Pair = readonly [name: string, value: string];
 
-/** What the documented rules say of a request: it has to be understood, it has to be refused, or nobody can tell. */
+/** By the documented rules a request must be understood, must be rejected, or may be either. */
 export type Verdict = 'well-formed' | 'malformed' | 'open';
 
 /**
- * A request before it is written out. Every character of it is one byte on the wire (see {@link utf8}), so that it can
- * say what no HTTP client and no JSON.stringify would. `{{…}}` stands for what the bank knows: see world.ts.
+ * A request before it is written out. Every character is one byte on the wire (see {@link utf8}), so that it can
+ * contain what no HTTP client and no JSON.stringify would write. `{{…}}` is a placeholder for something in the bank:
+ * see world.ts.
  */
 export interface Draft {
   readonly method: string;
-  /** Between the slashes, already encoded. */
+  /** The parts between the slashes, already encoded. */
   readonly segments: readonly string[];
   readonly query: readonly Pair[];
   /** After `?`, or instead of a query, when it is no list of pairs. */
   readonly suffix?: string;
   readonly protocol: string;
   readonly headers: readonly Pair[];
-  /** The members of a JSON object, in JSON's own spelling; or any bytes; or no body. */
+  /** The members of a JSON object as source text, or any bytes; undefined: no body. */
   readonly body?: readonly Pair[] | string;
   readonly chunked?: boolean;
   readonly verdict: Verdict;
@@ -57,10 +58,10 @@ export function write(draft: Draft, fillIn: (path: string, text: string) => stri
   return { method: draft.method, target, headers, body, bytes, verdict };
 }
 
-/** A body must not promise more than comes: that the service waits for it, and how long, is for other tests. */
+/** No body is announced longer than it is: other tests cover how long the service waits for the rest. */
 function ending(body: string, headers: readonly Pair[]): string {
   const valueOf = (wanted: string) => headers.find(([name]) => name.toLowerCase() === wanted)?.[1];
-  // Wherever there should be a chunk is then none.
+  // Then there is no chunk where one is expected.
   if (valueOf('transfer-encoding') !== undefined) return `x${body}`;
   const announced = Number(valueOf('content-length'));
   return announced < MAX_PADDING ? body.padEnd(announced) : body;
@@ -78,7 +79,7 @@ function chunks(body: string): string {
   return [...pieces, ''].map((piece) => `${piece.length.toString(16)}\r\n${piece}\r\n`).join('');
 }
 
-/** A command of a POSIX shell that sends the request again, byte for byte. */
+/** A POSIX shell command that sends the request again, byte for byte. */
 export function shellCommand({ bytes }: Sent, url: string): string {
   const { hostname, port } = new URL(url);
   const escaped = bytes

@@ -5,7 +5,7 @@ import { shellCommand, type Draft, type Pair } from './draft.js';
 import { ACCOUNTS } from './values.js';
 
 export interface FuzzOptions {
-  /** An empty database, with nobody else's data in it. */
+  /** An empty database that nothing else uses. */
   readonly databaseUrl: string;
   readonly requests: number;
   readonly seed: number;
@@ -13,19 +13,21 @@ export interface FuzzOptions {
 
 export interface FuzzReport {
   readonly attack: Attack;
-  /** What broke a rule, each ready to be printed; empty: all is well. */
+  /** The violations, ready to be printed; empty: there are none. */
   readonly failures: readonly string[];
 }
 
 const SCHEMA = 'bank';
-/** pino's. */
+/** pino's number. */
 const ERROR_LEVEL = 50;
 const MAX_LOG_LINES = 20;
 const METRICS_TIMEOUT_MS = 20_000;
-/** From next to nothing to next to the limit. */
+/** From the smallest amount to nearly the limit. */
 const OPENING_DEPOSITS = ['1000000.00', '500.00', '250000.00', '9999999999999990.00', '0.01', '100000.00'];
 
-/** Runs the built service on a database, attacks it with made-up requests, and checks what is left of it. */
+/**
+ * Runs the built service on a database, fires generated requests at it, and checks the log and the books afterwards.
+ */
 export async function fuzz({ databaseUrl, requests, seed }: FuzzOptions): Promise<FuzzReport> {
   const complaints: string[] = [];
   const service = await startReplica({
@@ -55,7 +57,7 @@ export async function fuzz({ databaseUrl, requests, seed }: FuzzOptions): Promis
   }
 }
 
-/** A line of level error, or one that is no line of the log at all. */
+/** A line of level error, or output that is not a log line. */
 function isComplaint(line: string): boolean {
   try {
     return (JSON.parse(line) as { level: number }).level >= ERROR_LEVEL;
@@ -64,7 +66,7 @@ function isComplaint(line: string): boolean {
   }
 }
 
-/** @returns undefined when it does not answer */
+/** @returns undefined when the service does not answer */
 async function startTime({ url }: Replica): Promise<string | undefined> {
   const signal = AbortSignal.timeout(METRICS_TIMEOUT_MS);
   const metrics = await fetch(`${url}/metrics`, { signal }).then(
@@ -74,7 +76,7 @@ async function startTime({ url }: Replica): Promise<string | undefined> {
   return /^process_start_time_seconds (\S+)$/m.exec(metrics)?.[1];
 }
 
-/** Accounts 1 to {@link ACCOUNTS}, each with a history of more than one page, so that there are cursors to use. */
+/** Opens accounts 1 to {@link ACCOUNTS}, each with a history of several pages, so that there are cursors to use. */
 async function openAccounts(attack: Attack): Promise<Violation | undefined> {
   const deposit = '{"amount":"0.01","type":"Deposit"}';
   for (let account = 1; account <= ACCOUNTS; account++) {

@@ -4,14 +4,14 @@ import { parseArgs } from 'node:util';
 import { startPostgres } from '../stack/servers/postgres.js';
 import { fuzz, type FuzzReport } from './fuzz.js';
 
-/** Fast, and worth nothing after a crash. */
+/** Fast, but not durable. */
 const THROWAWAY = { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' };
 const MAX_SEED = 2 ** 31 - 1;
 
 /**
- * Fires requests that are made up from openapi.json at a service and a PostgreSQL of its own, and checks each answer,
- * the log and the books. `--requests N` (default 20,000); `--seed S` repeats a run (default: a random one). Exits with 1
- * when a rule is broken, and says by which request.
+ * Starts a service and a PostgreSQL, fires requests generated from openapi.json at the service, and checks each answer,
+ * the log and the books. `--requests N` (default 20,000); `--seed S` repeats a run (default: random). Exits with 1 when
+ * a rule is broken, and shows the request.
  */
 async function main(): Promise<void> {
   const { values } = parseArgs({ options: { requests: { type: 'string' }, seed: { type: 'string' } } });

@@ -19,7 +19,7 @@ import {
 import type { Draft, Pair, Verdict } from './draft.js';
 import { schemaName } from './values.js';
 
-/** One change of a request, and what a request that was valid is then. */
+/** A change of a request, and the verdict on a valid request after it. */
 export interface Mutation {
   readonly verdict: Verdict;
   readonly change: (draft: Draft) => Draft;
@@ -30,13 +30,13 @@ type Mutations = Arbitrary<Mutation>;
 const MALFORMED: Verdict = 'malformed';
 const OPEN: Verdict = 'open';
 
-/** fast-check's own unit for this takes five seconds to make. */
+/** fast-check's own unit for this takes five seconds to build. */
 const anyCharacter = fc
   .oneof(fc.nat(0x7f), fc.nat(0x10ffff))
   .map((codePoint) => String.fromCodePoint(codePoint).toWellFormed());
 const anyText = fc.string({ unit: anyCharacter, maxLength: 300 });
 
-/** A change for each of some values. */
+/** The same change with one of several values. */
 function oneOf<T>(
   verdict: Verdict,
   values: readonly T[],
@@ -45,7 +45,7 @@ function oneOf<T>(
   return fc.constantFrom(...values).map((value) => ({ verdict, change: (draft) => change(draft, value) }));
 }
 
-/** Mutations of everything that the operation documents, and of what HTTP has besides. */
+/** Mutations of everything that the operation documents, and of the rest of HTTP. */
 export function mutationsOf(contract: OpenApiContract, operation: Operation): Mutations[] {
   const parameters = operation.parameters ?? [];
   const schema = operation.requestBody?.content['application/json']?.schema;
@@ -65,7 +65,7 @@ const withHeader = (draft: Draft, [name, value]: Pair): Draft => ({
 const without = (pairs: readonly Pair[], name: string) =>
   pairs.filter((pair) => pair[0].toLowerCase() !== name.toLowerCase());
 
-/** No client could tell what follows on the connection, so nothing does. */
+/** Closes the connection afterwards, because no client could interpret what follows. */
 const closing = (draft: Draft): Draft => withHeader(draft, ['Connection', 'close']);
 
 function ofParameter({ in: place, name }: Parameter): Mutations[] {
@@ -76,7 +76,7 @@ function ofParameter({ in: place, name }: Parameter): Mutations[] {
       ...draft,
       query: [...without(draft.query, name), [name, value] as const],
     }),
-    // All paths have their only parameter in the second place.
+    // Every path has its only parameter in second place.
     path: (draft: Draft, value: string) => ({ ...draft, segments: draft.segments.toSpliced(1, 1, value) }),
   }[place];
   const lists: ByName = place === 'header' ? BAD_HEADERS : BAD_PARAMETERS;
@@ -98,7 +98,7 @@ function ofParameter({ in: place, name }: Parameter): Mutations[] {
   ];
 }
 
-/** What may stand in a header: RFC 9110, 5.5. */
+/** The characters allowed in a header: RFC 9110, 5.5. */
 const visible = (text: string) =>
   Buffer.from(text)
     .toString('latin1')
@@ -124,7 +124,7 @@ function ofBody(contract: OpenApiContract, reference: Schema): Mutations[] {
   const schema = contract.follow(reference);
   const schemas = (schema.oneOf ?? [schema]).map((form) => contract.follow(form));
   const forms = schemas.map((form) => Object.entries(form.properties ?? {}));
-  // A batch: what is wrong with an element of its list is told in the place of that, and its limit is no single body's.
+  // A batch reports an invalid element at its place in the list, and has another size limit than a single body.
   const takesList = schemas.some(({ type }) => type === 'array');
   const [lists, others] = [BAD_BODIES.filter(isList), BAD_BODIES.filter((body) => !isList(body))];
   const members = (draft: Draft) => (typeof draft.body === 'object' ? draft.body : []);
@@ -146,7 +146,7 @@ function ofBody(contract: OpenApiContract, reference: Schema): Mutations[] {
   return [
     ...fields,
     oneOf(MALFORMED, UNKNOWN_MEMBERS, (draft, member) => ({ ...draft, body: [...members(draft), member] })),
-    // Of one form the same member is there twice then, of the others two names of one field.
+    // Then the body has the same member twice, or two names of one field.
     oneOf(OPEN, both, (draft, member) => ({ ...draft, body: [...members(draft), member] })),
     oneOf(MALFORMED, others, (draft, body) => ({ ...draft, body })),
     oneOf(takesList ? OPEN : MALFORMED, lists, (draft, body) => ({ ...draft, body })),
@@ -210,7 +210,7 @@ function ofContentType(): Mutations[] {
   ];
 }
 
-/** Where the body ends. Only what says so at once: that a body does not come is for other tests. */
+/** Mutations of the framing. Only ones that fail at once: other tests cover bodies that never arrive. */
 function ofFraming(): Mutations[] {
   const framed = (draft: Draft, headers: readonly Pair[]) =>
     closing({ ...draft, headers: [...draft.headers, ...headers] });

@@ -1,20 +1,20 @@
 import { connect, type Socket } from 'node:net';
 import type { Answer } from './contract.js';
 
-/** Longer than the service may take; a request that is not answered by then is not answered. */
+/** Longer than the service may take: a request without an answer by then gets none. */
 const ANSWER_TIMEOUT_MS = 20_000;
 
-/** The service did not answer as HTTP wants it: not at all, not whole, or with bytes that are no answer. */
+/** The service did not answer in valid HTTP: not at all, incompletely, or with other bytes. */
 export class NoAnswerError extends Error {}
 
 /**
- * A connection that sends bytes as they are, one request at a time, and is opened again where the service or the
- * request has ended it.
+ * A connection that sends raw bytes, one request at a time, and reconnects when the service or the request has closed
+ * it.
  */
 export class RawConnection {
   private socket: Socket | undefined;
   private received: Buffer = Buffer.alloc(0);
-  /** Looks at what was received; called whenever there is more of it, and at the end with the reason for it. */
+  /** Parses what was received. Called with each new piece, and at the end with the reason for the end. */
   private look: (end?: string) => void = () => undefined;
 
   constructor(private readonly url: string) {}
@@ -78,7 +78,7 @@ export class RawConnection {
     });
   }
 
-  /** A connection on which that happened is of no more use. */
+  /** Closes the connection, which is unusable after that. */
   private noAnswer(problem: string): NoAnswerError {
     const error = new NoAnswerError(`${problem}; received: "${this.received.toString('latin1')}"`);
     this.close();
@@ -87,9 +87,9 @@ export class RawConnection {
 }
 
 /**
- * The first answer in what was received, interim ones left out; undefined as long as it is not whole.
+ * The first answer that was received, without interim ones; undefined: it is incomplete.
  *
- * @throws Error when it is no answer
+ * @throws Error when the bytes are not an answer
  */
 export function parseAnswer(
   received: Buffer,
@@ -119,7 +119,7 @@ function headerOf(line: string): [string, string] {
 
 interface Framed {
   readonly body: Buffer;
-  /** Of the body as it was sent, chunk sizes included. */
+  /** The length of the body as it was sent, chunk sizes included. */
   readonly length: number;
 }
 

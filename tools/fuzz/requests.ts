@@ -4,7 +4,7 @@ import { utf8, type Draft, type Pair } from './draft.js';
 import { mutationsOf, type Mutation } from './mutations.js';
 import { Values } from './values.js';
 
-/** How often an operation is called, compared with one that is not named here. */
+/** How often an operation is called, relative to one that is not listed. */
 const WEIGHTS: Readonly<Record<string, number>> = {
   postTransaction: 18,
   postBatch: 4,
@@ -13,7 +13,7 @@ const WEIGHTS: Readonly<Record<string, number>> = {
   getTransaction: 2,
 };
 
-/** Requests to every operation of the document: valid ones, and ones that were mutated, once or several times. */
+/** Requests to every operation of the document: valid ones, and ones with one or several mutations. */
 export function requests(contract: OpenApiContract): Arbitrary<Draft> {
   const values = new Values(contract);
   const operations = contract.routes.map(({ method, path, operation }) => ({
@@ -34,7 +34,7 @@ function mutations(contract: OpenApiContract, operation: Operation): Arbitrary<r
   );
 }
 
-/** What one mutation has broken another may have mended: of several nobody can tell what they come to. */
+/** One mutation may undo another, so the verdict on several is open. */
 function mutated(draft: Draft, changes: readonly Mutation[]): Draft {
   const [first, ...others] = changes;
   if (!first) return draft;
@@ -78,9 +78,9 @@ function valid(values: Values, method: string, path: string, operation: Operatio
     });
 }
 
-/** Of an atomic batch the document can't tell: two of its keys may be the same, and it may be asked for twice. */
+/** The verdict on an atomic batch is open: two of its keys may be the same, and it may say twice that it is atomic. */
 const isAtomic = (query: readonly Pair[], body: readonly Pair[]) =>
   query.some(([name]) => name === 'atomic') || body.some((member) => member.join() === '"atomic",true');
 
-/** As in a URL, but for `{{…}}`. */
+/** Encoded for a URL, except for `{{…}}`. */
 const encoded = (text: string) => (text.includes('{{') ? text : encodeURIComponent(text));

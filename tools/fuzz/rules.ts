@@ -2,18 +2,18 @@ import { parse } from 'lossless-json';
 import type { Answer, OpenApiContract, Operation } from './contract.js';
 import type { Sent } from './draft.js';
 
-/** What a request asks for, as far as the document tells. */
+/** The operation that a request is for, according to the document. */
 export type Asked = Operation | 'nothing documented' | 'Swagger UI';
 
-/** Of a malformed request, each of these says that it is. */
+/** Any of these is a right answer to a malformed request. */
 const REFUSALS = [400, 413, 415, 417, 431];
-/** Of names and values; what else of the lines counts is for Node to say. */
+/** The limit of names and values. Node decides what else of the lines counts. */
 const HEAD_LIMIT_BYTES = 16 * 1024;
 const HEAD_TOLERANCE = 0.9;
 const HEADERS_LIMIT = 1_000;
 const SANE_REQUEST_ID = /^[A-Za-z0-9._~:/+=@-]{1,128}$/;
 
-/** Which operation the document has for a method and the target of a request line. */
+/** Finds the operation for the method and target of a request line. */
 export function askedFor(contract: OpenApiContract, { method, target }: Sent): Asked {
   const segments = segmentsOf(target);
   if (['docs', 'openapi.json'].includes(segments[0] ?? '')) return 'Swagger UI';
@@ -25,7 +25,7 @@ export function askedFor(contract: OpenApiContract, { method, target }: Sent): A
   return route?.operation ?? 'nothing documented';
 }
 
-/** What is between the slashes of a request's target, without its query. */
+/** The path segments of a request's target. */
 export function segmentsOf(target: string): string[] {
   const path = target.replace(/^\w+:\/\/[^/?#]*/, '').replace(/[?#].*$/s, '');
   return path.split('/').slice(1).map(decoded);
@@ -49,7 +49,7 @@ function decoded(segment: string): string {
   }
 }
 
-/** What is wrong with an answer; empty: nothing. */
+/** The problems of an answer; empty: there are none. */
 export function problemsOf(contract: OpenApiContract, asked: Asked, sent: Sent, answer: Answer): string[] {
   return [
     ...(answer.status >= 500 || answer.status === 408 ? [`status ${answer.status}: a defect`] : []),
@@ -70,7 +70,7 @@ function undocumented(contract: OpenApiContract, asked: Asked, sent: Sent, answe
   return contract.answerProblems(asked.operationId, answer, { isHead });
 }
 
-/** Whether a status is the general one for what the request's head has. */
+/** Whether a status is a general one that the request's head explains. */
 function isRefusedAsHttp({ target, headers }: Sent, status: number): boolean {
   if (status === 417) return headers.some(([name]) => name.toLowerCase() === 'expect');
   const head = headers.reduce((sum, pair) => sum + pair.join('').length, target.length);
@@ -83,7 +83,7 @@ function verdictProblems(asked: Asked, { verdict }: Sent, { status }: Answer): s
   return verdict === 'malformed' && !isRefused ? ['a malformed request is not refused as such'] : [];
 }
 
-/** The document: the answer repeats the client's id, if it is a sane one. */
+/** By the document, the answer repeats the client's id if it is a sane one. */
 function requestIdProblems({ headers }: Sent, answer: Answer): string[] {
   const given = headers.filter(([name]) => name.toLowerCase() === 'x-request-id');
   const id = given[0]?.[1].trim() ?? '';
@@ -92,14 +92,14 @@ function requestIdProblems({ headers }: Sent, answer: Answer): string[] {
   return isAnswerToIt && returned !== id ? [`X-Request-Id is ${returned}, not the client's ${id}`] : [];
 }
 
-/** Where there was no HTTP, there were no headers either. */
+/** An answer to bytes that were not HTTP, so had no headers either. */
 function isOfNoRequest({ status, text }: Answer): boolean {
   return status === 431 || (status === 400 && text.includes('"field":"request"'));
 }
 
 type Fields = Readonly<Record<string, unknown>>;
 
-/** A transaction that was accepted: what was sent, and what was answered. */
+/** An accepted transaction: its request and its answer. */
 export interface Accepted {
   readonly accountId: number;
   readonly asked: Fields;
@@ -116,7 +116,7 @@ export function receiptsIn(operation: Asked, { target, body }: Sent, { status, t
   }
   if (operation.operationId !== 'postBatch' || status !== 200) return [];
   const results = parse(text) as { status: unknown; body: Fields }[];
-  // What had none accepted may be too deep for this parser, which the service's is not.
+  // A body with nothing accepted is not parsed: it may be too deep for this parser, though not for the service's.
   if (!results.some(({ status: one }) => String(one) === '201')) return [];
   const sent = read() as Fields | Fields[];
   const items = (Array.isArray(sent) ? sent : sent['transactions']) as Fields[];
@@ -127,7 +127,7 @@ export function receiptsIn(operation: Asked, { target, body }: Sent, { status, t
   });
 }
 
-/** An accepted transaction is the one that was asked for, to the cent. */
+/** An accepted transaction must match its request to the cent. */
 function receiptProblems({ asked, receipt }: Accepted): string[] {
   const word = String(asked['type'] ?? asked['typeOfTransaction']).toLowerCase();
   const type = ['deposit', 'credit'].includes(word) ? 'Deposit' : 'Withdraw';
@@ -137,7 +137,7 @@ function receiptProblems({ asked, receipt }: Accepted): string[] {
   return amount === posted && receipt['type'] === type ? [] : ['the receipt is of another transaction'];
 }
 
-/** Of a decimal with at most two places. */
+/** The cents of a decimal with at most two places. */
 export function centsOf(amount: unknown): bigint {
   const [whole = '', fraction = ''] = String(amount).split('.');
   return BigInt(whole + fraction.padEnd(2, '0'));

@@ -7,19 +7,19 @@ export const ACCOUNTS = 6;
 const MAX_CENTS = 999_999_999_999_999_999n;
 const MAX_BIGINT = 9_223_372_036_854_775_807n;
 
-/** Elements of a list that is made up. */
+/** The most elements of a generated list. */
 const LONGEST_LIST = 8;
 
 const quoted = (text: string) => JSON.stringify(text);
 
-/** Mostly such that a withdrawal is covered. */
+/** Mostly small enough that a withdrawal is covered. */
 const cents = fc.oneof(
   { weight: 12, arbitrary: fc.bigInt({ min: 1n, max: 50_000n }) },
   { weight: 1, arbitrary: fc.bigInt({ min: 1n, max: MAX_CENTS }) },
   { weight: 1, arbitrary: fc.constantFrom(1n, MAX_CENTS, 900_719_925_474_099_307n) },
 );
 
-/** Amounts in each way in which one may be written. */
+/** Amounts in every form in which one may be written. */
 const amount = fc.tuple(cents, fc.nat(3)).map(([value, form]) => {
   const exact = `${value / 100n}.${String(value % 100n).padStart(2, '0')}`;
   const short = exact.replace(/\.?0{1,2}$/, '');
@@ -47,7 +47,7 @@ const tags = fc.oneof(
 
 const key = fc.oneof(
   { weight: 4, arbitrary: fc.uuid() },
-  // Few enough to come again: for the same request, for another one, and quoted.
+  // So few that they are repeated: with the same request, with another one, and quoted.
   { weight: 2, arbitrary: fc.nat(60).map((n) => `key-${n}`) },
   { weight: 1, arbitrary: fc.nat(60).map((n) => `"key-${n}"`) },
   { weight: 1, arbitrary: fc.stringMatching(/^[!#-~][!-~]{0,254}$/) },
@@ -60,7 +60,7 @@ const instant = fc
   )
   .map(([date, length]) => date.toISOString().slice(0, length));
 
-/** What a living bank makes of a field beyond what its schema says, as JSON source. By its name. */
+/** Values, as JSON source, that make sense in a real bank beyond the schema, by the name of the field. */
 const SENSE: Readonly<Record<string, Arbitrary<string>>> = {
   accountId: fc.oneof(
     { weight: 12, arbitrary: fc.integer({ min: 1, max: ACCOUNTS }).map(String) },
@@ -103,19 +103,19 @@ export const schemaName = (schema: Schema) => schema.$ref?.split('/').at(-1) ?? 
 export class Values {
   constructor(private readonly contract: OpenApiContract) {}
 
-  /** A field by its name, if the name says something; else any value of its schema. */
+  /** Values for a field by its name, if the name is known; otherwise any value of its schema. */
   field(name: string, schema: Schema): Arbitrary<string> {
     return SENSE[name] ?? SENSE_OF_SCHEMA[schemaName(schema)] ?? this.any(schema);
   }
 
-  /** A parameter, as it is before it is encoded: without the quotes of a string. */
+  /** A parameter before encoding: without the quotes of a string. */
   parameter(name: string, schema: Schema): Arbitrary<string> {
     return this.field(name, schema).map((source) =>
       source.startsWith('"') ? (JSON.parse(source) as string) : source,
     );
   }
 
-  /** The members of an object: those that are required, and some of the others. */
+  /** The members of an object: the required ones and some of the others. */
   members(reference: Schema): Arbitrary<readonly Pair[]> {
     const schema = this.contract.follow(reference);
     const forms = schema.oneOf ?? schema.anyOf;

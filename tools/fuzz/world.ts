@@ -1,11 +1,11 @@
 import type { Answer } from './contract.js';
 
-/** Before an answer has told more. */
+/** Used until an answer has shown others. */
 const FIRST_VERSION = '2';
 const FIRST_TRANSACTION = 'txn1';
 const ALL_ACCOUNTS = 'all';
 
-/** What the answers so far have told of the bank, for requests that are to hit it: they name it with `{{…}}`. */
+/** What the answers so far have shown of the bank. Requests refer to it with `{{…}}`. */
 export class World {
   /** By account. */
   private readonly versions = new Map<string, string>();
@@ -13,7 +13,7 @@ export class World {
   private readonly cursors = new Map<string, string>();
   private transaction = FIRST_TRANSACTION;
 
-  /** Fills in what a text, sent to this path, leaves open. What nobody knows yet stays as it is. */
+  /** Replaces the placeholders in a text for this path. Unknown ones stay unchanged. */
   resolve(path: string, text: string): string {
     if (!text.includes('{{')) return text;
     const account = accountOf(path);
@@ -40,7 +40,7 @@ export class World {
   }
 }
 
-/** The account whose path it is. */
+/** The account that a path is about. */
 function accountOf(path: string): string {
   return /^\/accounts\/(\d+)/.exec(path)?.[1] ?? ALL_ACCOUNTS;
 }

@@ -4,7 +4,7 @@ import { startStack, type Stack } from './stack.js';
 
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 
-/** Starts the stack, says where it is, and stops it in order on Ctrl-C or SIGTERM. */
+/** Starts the stack, prints its addresses, and stops it gracefully on Ctrl-C or SIGTERM. */
 async function main(): Promise<void> {
   console.log('Starting PostgreSQL, PgBouncer, Redis, RabbitMQ and the service …');
   const stack = await startStack({
@@ -12,13 +12,16 @@ async function main(): Promise<void> {
     onLine: (replica, line) => console.log(`${replica} | ${line}`),
   });
   console.log(announcement(stack));
-  // The handlers stay: npm hands a terminal's Ctrl-C on, so it comes twice.
+  // The handlers stay, because npm forwards a terminal's Ctrl-C, which then arrives twice.
   await new Promise((resolve) => SIGNALS.forEach((signal) => process.on(signal, resolve)));
   console.log('Stopping …');
   await stack.stop();
 }
 
-/** The variables of the service hold for the replicas, but for those that name a database. (Former ones: to be told of.) */
+/**
+ * The service's variables for the replicas, without database URLs. Former variables are included, so that they are
+ * reported.
+ */
 function settingsOf(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   const given = Object.keys({ ...VARIABLES, ...RENAMED, ...GONE }).filter(
     (name) => environment[name] !== undefined && !/DATABASE_URL$/.test(name),

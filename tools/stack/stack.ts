@@ -6,13 +6,13 @@ import { startRedis, type RedisServer } from './servers/redis.js';
 import { startReplica, type Replica } from './servers/replica.js';
 
 export interface StackOptions {
-  /** Settings of the replicas, besides those that say where the parts of the bank are. */
+  /** Settings of the replicas, other than the addresses of the parts of the bank. */
   readonly settings?: NodeJS.ProcessEnv;
   /** Called with every line that a replica writes. */
   readonly onLine?: (replica: string, line: string) => void;
 }
 
-/** The topology of docker/compose.yml, from the programs that are installed here. */
+/** The topology of docker/compose.yml, run from installed programs. */
 export interface Stack {
   readonly replicas: readonly Replica[];
   readonly postgres: readonly PostgresServer[];
@@ -21,7 +21,7 @@ export interface Stack {
   readonly rabbitMq: RabbitMqServer;
   /** Where the replicas find the parts of the bank: SHARDS, MIGRATION_SHARDS, REDIS_URL, RABBITMQ_URL. */
   readonly addresses: Readonly<Record<string, string>>;
-  /** Stops everything; what the bank held is gone. */
+  /** Stops everything and deletes the bank's data. */
   stop(): Promise<void>;
 }
 
@@ -30,16 +30,16 @@ const EXCHANGE = 'bank';
 const QUEUE = 'bank-events';
 const QUEUE_LENGTH = 100_000;
 const REPLICAS = ['api-1', 'api-2'];
-/** What PgBouncer calls the database of each PostgreSQL server. */
+/** PgBouncer's name for the database of each PostgreSQL server. */
 const DATABASES = ['bank_a', 'bank_b'];
 const SHARDS = 4;
 /** Connections to each PostgreSQL server; the pools of the replicas may ask for several times as many. */
 const POOL_SIZE = 20;
 
 /**
- * Takes some ten seconds.
+ * Takes about ten seconds.
  *
- * @throws Error when a part does not come up; nothing is left running then
+ * @throws Error when a part does not come up; then nothing is left running
  */
 export async function startStack({ settings, onLine }: StackOptions = {}): Promise<Stack> {
   const parts = new Parts();
@@ -77,7 +77,9 @@ export async function startStack({ settings, onLine }: StackOptions = {}): Promi
   }
 }
 
-/** Events that no queue takes would wait in the outbox. Of those that nobody fetches the newest are kept. */
+/**
+ * Binds a queue, because events without one would stay in the outbox. It keeps the newest events that nobody fetches.
+ */
 async function bindQueue(rabbitUrl: string): Promise<void> {
   const connection = await connect(rabbitUrl);
   const channel = await connection.createChannel();
@@ -87,7 +89,7 @@ async function bindQueue(rabbitUrl: string): Promise<void> {
   await connection.close();
 }
 
-/** What was started, or is being started, to be stopped the other way round. */
+/** The parts that are started or starting, to be stopped in reverse order. */
 export class Parts {
   private readonly parts: Promise<{ stop(): Promise<void> }>[] = [];
 
@@ -98,13 +100,13 @@ export class Parts {
 
   async stop(): Promise<void> {
     for (const part of this.parts.splice(0)) {
-      const running = await part.catch(() => undefined); // it said so to whoever started it
+      const running = await part.catch(() => undefined); // its starter gets the error
       await running?.stop();
     }
   }
 }
 
-/** The shards take turns on the databases. */
+/** Distributes the shards over the databases in turn. */
 function shardList(databaseUrls: readonly string[]): string {
   const shards = Array.from({ length: SHARDS }, (_, index) => {
     const url = new URL(databaseUrls[index % databaseUrls.length] ?? '');

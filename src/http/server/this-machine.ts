@@ -23,14 +23,14 @@ export function sentFromElsewhere({
   httpVersion,
 }: IncomingMessage): InvalidRequestError | undefined {
   for (const name in headers) {
-    if (ADDED_BY_PROXIES.test(name)) return refusal(name, 'is what a proxy adds');
+    if (ADDED_BY_PROXIES.test(name)) return rejection(name, 'is what a proxy adds');
   }
   // nginx before 1.29.7 speaks it by default; clients of today don't.
-  if (httpVersion === '1.0') return refusal('request', 'is HTTP/1.0, as proxies speak it');
-  return isOfThisMachine(headers.host ?? '') ? undefined : refusal('Host', 'is not of this machine');
+  if (httpVersion === '1.0') return rejection('request', 'is HTTP/1.0, as proxies speak it');
+  return isOfThisMachine(headers.host ?? '') ? undefined : rejection('Host', 'is not of this machine');
 }
 
-const refusal = (field: string, problem: string) =>
+const rejection = (field: string, problem: string) =>
   InvalidRequestError.of(field, `${problem}. ${WHAT_TO_SET}`);
 
 /**

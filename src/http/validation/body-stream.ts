@@ -11,7 +11,7 @@ const READ_AHEAD_BYTES = 64 * 1024;
  * are, the cost depends only on their bytes. Fails when the rest does not arrive in time, or can't. What arrives
  * after the reader has given up is discarded, within Node's bounds.
  */
-export async function* received(request: IncomingMessage, timeoutMs: number): AsyncGenerator<Buffer> {
+export async function* bodyStream(request: IncomingMessage, timeoutMs: number): AsyncGenerator<Buffer> {
   const { socket } = request;
   const come = new GatheredBytes();
   let failed = false;

@@ -143,11 +143,11 @@ function problemsOf(dto: object, names: ReadonlyMap<string, string>): FieldProbl
   });
   return errors.map((error) => ({
     field: names.get(error.property) ?? error.property,
-    message: messageOf(error.constraints ?? {}),
+    message: explainConstraints(error.constraints ?? {}),
   }));
 }
 
-function messageOf(constraints: Readonly<Record<string, string>>): string {
+function explainConstraints(constraints: Readonly<Record<string, string>>): string {
   if ('whitelistValidation' in constraints) return UNKNOWN_FIELD;
   return Object.values(constraints)[0] ?? 'is not valid';
 }

@@ -18,19 +18,19 @@ const REFRESH_MS = 2_000;
 const AT_ONCE = 1_000;
 
 /**
- * Knows which accounts belong to an owner, for callers who may use no others. It is asked before anything else: an account
- * of another owner then gets the same answer as one that does not exist, after the same look-up in an index that holds
- * neither. Only accounts that were found are remembered. While they are in use, they are read again in the background,
- * by one statement at a time in each shard.
+ * Knows which accounts belong to an owner, for callers who may use no others. It is asked before anything else: an
+ * account of another owner then gets the same answer as one that does not exist, after the same look-up in an index
+ * that holds neither. Only accounts that were found are remembered. While they are in use, they are read again in the
+ * background, by one statement at a time in each shard.
  *
  * Errors: when the database fails, no version is reported, since it could be that of another owner's account.
  */
 @Injectable()
 export class AccountOwners {
   private readonly remembered = new LRUCache<string, Remembered>({ max: REMEMBERED });
-  /** What is to be read again, by shard. A shard has an entry while it is being read. */
+  /** The accounts to read again, by shard. A shard has an entry while it is being read. */
   private readonly toRefresh = new Map<ShardReader, Map<string, Ownership>>();
-  /** An account that is much in use is asked for by many when it was just forgotten. */
+  /** Many requests ask for the same busy account just after it was forgotten. */
   private readonly lookUps = new SingleFlight<string, ReadonlyMap<number, Error>>();
 
   constructor(@Inject(READERS) private readonly router: ShardRouter<ShardReader>) {}
@@ -45,7 +45,7 @@ export class AccountOwners {
     if (problem) throw problem;
   }
 
-  /** Of several accounts, those that can't be used, and why. One shard's failure concerns its own accounts. */
+  /** Which of several accounts can't be used, and why. One shard's failure concerns only its own accounts. */
   async problems(
     owner: string,
     accountIds: readonly number[],
@@ -90,7 +90,9 @@ export class AccountOwners {
     void this.refreshAll(shard, due);
   }
 
-  /** An account that can't be read is looked up by the next request that needs it, once its reading is no longer valid. */
+  /**
+   * An account that can't be read is looked up by the next request that needs it, once its reading is no longer valid.
+   */
   private async refreshAll(shard: ShardReader, due: Map<string, Ownership>): Promise<void> {
     while (due.size > 0) {
       // Accounts that become due in one turn of the event loop are read together.
@@ -103,7 +105,7 @@ export class AccountOwners {
     this.toRefresh.delete(shard);
   }
 
-  /** SQL, because it looks up pairs: one for most requests, 10,000 for a batch. */
+  /** SQL, because it looks up pairs, 10,000 of them for a batch. */
   private async read(
     shard: ShardReader,
     ownerships: readonly Ownership[],

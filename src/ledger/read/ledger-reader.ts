@@ -40,26 +40,26 @@ export interface TransactionPage {
   readonly nextBelow: number | undefined;
 }
 
-/** What an account's chain of hashes has come to, and the way there. */
+/** The head of an account's hash chain, and the lines that lead to it. */
 export interface ChainProof {
   readonly accountId: number;
   readonly version: number;
-  /** Of the last transaction. */
+  /** The hash of the last transaction. */
   readonly hash: string;
-  /** Of the transactions after the version that was asked for, oldest first; at most {@link MAX_PROOF_LINES}. */
+  /** The transactions after the requested version, oldest first; at most {@link MAX_PROOF_LINES}. */
   readonly lines: readonly string[];
-  /** The version to ask for next, when there were more; undefined: the lines lead to the head. */
+  /** The version to ask for next, if there are more lines; undefined: these lead to the head. */
   readonly nextFromVersion: number | undefined;
 }
 
 export const MAX_PROOF_LINES = 1_000;
 
-/** Of a listing with a filter, for one page: what a filter passes over costs as much as what it shows. */
+/** Transactions that a filtered listing reads for one page: those that it skips cost as much as those that it shows. */
 const MAX_EXAMINED = 10_000;
 
 /**
- * Reads accounts and transactions. Balances come from the cache where it may answer, all else from the database. Reads of
- * the database share their places fairly by `user`.
+ * Reads accounts and transactions. Balances come from the cache where it may answer, everything else from the database.
+ * Reads of the database take turns by `user`.
  */
 @Injectable()
 export class LedgerReader {
@@ -71,10 +71,10 @@ export class LedgerReader {
   ) {}
 
   /**
-   * At once where it is in memory.
+   * Returns the account itself, not a promise, if it is in memory.
    *
-   * @throws LedgerError, as a rejection: ACCOUNT_NOT_FOUND; VERSION_MISMATCH when the account has not come to
-   *   `minVersion` yet; DATABASE_FAILED; OVERLOADED
+   * @throws LedgerError, always by rejecting: ACCOUNT_NOT_FOUND; VERSION_MISMATCH when the account has not reached
+   *   `minVersion`; DATABASE_FAILED; OVERLOADED
    */
   balance(accountId: number, request: BalanceRequest, user: string): Account | Promise<Account> {
     const { minVersion = 0, noCache = false } = request;
@@ -99,7 +99,7 @@ export class LedgerReader {
   }
 
   /**
-   * Always from the database, as it is after the call.
+   * Always reads the database; the result is no older than the call.
    *
    * @throws LedgerError ACCOUNT_NOT_FOUND, DATABASE_FAILED, OVERLOADED
    */
@@ -111,7 +111,7 @@ export class LedgerReader {
   /**
    * Accounts of all shards in ascending order of their ids.
    *
-   * @param owner undefined: everybody's
+   * @param owner undefined: the accounts of all owners
    * @throws LedgerError DATABASE_FAILED, OVERLOADED
    */
   async accountsAfter(
@@ -135,9 +135,9 @@ export class LedgerReader {
   }
 
   /**
-   * An account's transactions, newest first, below a version: new ones don't shift the pages. However long the history
-   * is, a page costs the same: it is read from an index, and with a filter it is what fits of the next
-   * {@link MAX_EXAMINED} transactions, of which there may be few, or none.
+   * An account's transactions below a version, newest first, so that new ones don't shift the pages. A page costs the
+   * same however long the history is: it is read from an index, and a filter examines at most {@link MAX_EXAMINED}
+   * transactions, so a filtered page may hold few or none.
    *
    * @throws LedgerError ACCOUNT_NOT_FOUND, DATABASE_FAILED, OVERLOADED
    */
@@ -150,7 +150,7 @@ export class LedgerReader {
   ): Promise<TransactionPage> {
     const { type, from, to } = filter;
     const isFiltered = type !== undefined || from !== undefined || to !== undefined;
-    // An account's versions run without a gap: so many versions are so many transactions.
+    // An account's versions have no gaps, so this many versions are this many transactions.
     const below = isFiltered ? Math.min(version, (await this.account(accountId, user)).version + 1) : version;
     const lowest = isFiltered ? Math.max(below - MAX_EXAMINED, FIRST_VERSION) : FIRST_VERSION;
     const shard = this.router.of(accountId);
@@ -171,7 +171,7 @@ export class LedgerReader {
   }
 
   /**
-   * @param owner whose accounts alone it may be of; undefined: everybody's
+   * @param owner the transaction must be on an account of this owner; undefined: on any account
    * @throws LedgerError TRANSACTION_NOT_FOUND, DATABASE_FAILED, OVERLOADED
    */
   async transaction(transactionId: number, owner: string | undefined, user: string): Promise<Transaction> {
@@ -189,8 +189,9 @@ export class LedgerReader {
   }
 
   /**
-   * The head of an account's chain and, from a version on, what leads to it: whoever has kept the hash of that version
-   * computes the head from it with these lines, or learns that the history was changed. Straight from the rows.
+   * The head of an account's hash chain and the lines that lead to it from a version on. Whoever has kept the hash of
+   * that version computes the head from it and these lines, or finds out that the history was changed. Read from the
+   * rows themselves, never from a cache.
    *
    * @throws LedgerError ACCOUNT_NOT_FOUND; VERSION_MISMATCH when the account has not reached `fromVersion`, so that a
    *   rollback does not look like "nothing new"; DATABASE_FAILED; OVERLOADED
@@ -215,7 +216,7 @@ export class LedgerReader {
       nextFromVersion: undefined,
     };
     if (fromVersion === undefined || fromVersion === version) return proof;
-    // No snapshot is needed: what there was up to the head does not change, and the archive is read along.
+    // No snapshot is needed: transactions up to the head never change, and the query reads the archive too.
     const rows = await shard.query<TransactionRow>(
       `SELECT ${TRANSACTION_COLUMNS} FROM ${shard.tables.allTransactions} t
        WHERE account_id = $1 AND version_after > $2 AND version_after <= $3
@@ -232,7 +233,7 @@ export class LedgerReader {
     };
   }
 
-  /** For each shard, why its database can't be used; undefined: it answers. Known within about a second. */
+  /** For each shard, why its database can't be used; undefined: it answers. Takes about a second at most. */
   problems(): Promise<(string | undefined)[]> {
     return Promise.all(this.router.shards.map((shard) => shard.problem()));
   }
@@ -240,7 +241,7 @@ export class LedgerReader {
   private async readAccount(accountId: number, user: string): Promise<OwnedAccount> {
     const startedMs = performance.now();
     const shard = this.router.of(accountId);
-    // SQL, because this read is hot wherever the cache can't answer, and a repository costs several times as much.
+    // SQL, because this read is hot where the cache can't answer, and a repository costs several times as much.
     const [row] = await shard.query<OwnedAccountRow>(
       `SELECT ${OWNED_ACCOUNT_COLUMNS} FROM ${shard.tables.accounts} WHERE account_id = $1`,
       [accountId],
@@ -249,7 +250,7 @@ export class LedgerReader {
     );
     if (!row) throw new LedgerError({ code: 'ACCOUNT_NOT_FOUND' });
     const account = ownedAccountFromRow(row);
-    // Not waited for: the answer is right whether or not the cache takes it.
+    // Not awaited: the answer is right whether or not the cache takes it.
     void this.balances.record([account], startedMs);
     return account;
   }

@@ -13,18 +13,18 @@ import { AdaptiveConcurrencyLimiter } from '../../concurrency/adaptive-concurren
 /** The injection token of the shards' {@link ShardReader}s. */
 export const READERS = Symbol('READERS');
 
-/** Reads that wait for a connection. When the queue is full, the user with the most in it loses the newest. */
+/** Reads that wait for a connection. When the queue is full, the user with the most reads in it loses the newest. */
 const MAX_WAITING = 1_000;
 
-/** Short: whoever asks for a shard's health wants to know it now, and one that hangs counts as down. */
+/** Short, because a health check needs its answer soon; a shard that hangs counts as down. */
 const PROBE_MS = 1_000;
 
-/** The read side of one shard: its bound, its deadline, and what a failure means. One shard's trouble stays its own. */
+/** The read side of one shard: its limit, its deadline, and what a failure means. It affects no other shard. */
 export class ShardReader {
-  /** As many as there are connections, so that turns are decided here, by user, and not by the pool's own queue. */
+  /** One permit per connection, so that turns are decided here by user and not by the pool's own queue. */
   private readonly places: AdaptiveConcurrencyLimiter;
   private probing: Promise<boolean> | undefined;
-  /** When a read was last answered. */
+  /** When a read last succeeded. */
   private answeredMs = -Infinity;
 
   constructor(
@@ -45,8 +45,8 @@ export class ShardReader {
   /**
    * Reads through TypeORM's entities.
    *
-   * @param user whose turn it takes
-   * @param accountId whose last known version a failure reports
+   * @param user whose permit it takes
+   * @param accountId the account whose last known version a failure reports
    * @throws LedgerError DATABASE_FAILED, OVERLOADED
    */
   read<T>(work: (manager: EntityManager) => Promise<T>, user: string, accountId?: number): Promise<T> {
@@ -56,8 +56,8 @@ export class ShardReader {
   }
 
   /**
-   * Reads by SQL: what any request may need, where a repository costs several times as much, and what lies in both
-   * tables of transactions. User, account and errors as for {@link read}.
+   * Reads by SQL, for hot reads, where a repository costs several times as much, and for reads of both tables of
+   * transactions. User, account and errors as for {@link read}.
    */
   query<Row extends object>(
     sql: string,
@@ -71,8 +71,8 @@ export class ShardReader {
   }
 
   /**
-   * {@link query} in a transaction, for its statement_timeout: a filter may make it slow, and cutting the connection
-   * alone would leave the server at work.
+   * {@link query} in a transaction, for its statement_timeout: a filter may make the query slow, and after a mere cut
+   * of the connection the server would go on running it.
    */
   queryLong<Row extends object>(
     sql: string,
@@ -84,15 +84,15 @@ export class ShardReader {
   }
 
   /**
-   * Why the shard's database can't be used; undefined: it answers. Known within {@link PROBE_MS}, whatever the database
-   * does. Not counted against the bound of reads.
+   * Why the shard's database can't be used; undefined: it answers. Returns within {@link PROBE_MS}, whatever the
+   * database does. Needs no permit.
    */
   async problem(): Promise<string | undefined> {
     const answers = await Promise.race([this.probe(), sleep(PROBE_MS, false, { ref: false })]);
     return answers || this.isBusy() ? undefined : 'the database does not answer';
   }
 
-  /** One at a time, however often it is asked for: those that meet a database that hangs must not take its pool. */
+  /** One at a time, so that probes of a database that hangs do not use up the pool. */
   private probe(): Promise<boolean> {
     this.probing ??= this.pool
       .run(PROBE_MS, ({ manager }) => manager.exists(ShardIdentityEntity))
@@ -104,7 +104,9 @@ export class ShardReader {
     return this.probing;
   }
 
-  /** All connections are in use, and reads do get their answers: many readers say nothing against the database. */
+  /**
+   * True while all connections are in use and reads succeed: then a late probe does not mean that the database is down.
+   */
   private isBusy(): boolean {
     const { totalCount, idleCount, waitingCount } = this.pool.connections;
     const allInUse = totalCount > 0 && idleCount === 0 && waitingCount > 0;

@@ -12,25 +12,25 @@ import type { BatchStatements } from './batch-statements.js';
 import { CommitOutcomeUnknownError, type TransactionRunner } from '../../storage/transaction-runner.js';
 import { AdaptiveConcurrencyLimiter } from '../../concurrency/adaptive-concurrency-limiter.js';
 
-/** Openings that run at the same time. They share the connections of reads. */
+/** Openings in flight. They share the connections of the reads. */
 const MAX_OPENINGS = 4;
-/** Openings that wait, and for how long. When the queue is full, the user with the most in it loses the newest. */
+/** Openings that wait, and for how long. When the queue is full, the user with the most openings loses the newest. */
 const MAX_WAITING = 100;
 const WAIT_MS = 2_000;
 
-/** Stands for "no owner": the name of an owner is never empty. */
+/** Stands for "no owner": an owner's name is never empty. */
 const NOBODY = '';
 
 /** What an account is opened with. */
 interface Opening {
   readonly openingDeposit: Money | undefined;
-  /** Undefined: nobody's. */
+  /** Undefined: the account has no owner. */
   readonly owner: string | undefined;
   /** Unique per owner; undefined: a repeat opens another account. */
   readonly idempotencyKey: string | undefined;
 }
 
-/** Opens accounts in one shard. Each opening is a transaction of its own: nobody else can know the new row. */
+/** Opens accounts in one shard, each in a transaction of its own. Nobody else can know the new row yet. */
 export class AccountOpener {
   private readonly places = new AdaptiveConcurrencyLimiter({
     maxInFlight: MAX_OPENINGS,
@@ -45,7 +45,7 @@ export class AccountOpener {
   ) {}
 
   /**
-   * @param user whom it is counted for
+   * @param user whose permit it takes
    * @throws LedgerError DUPLICATE_ACCOUNT, OPENING_KEY_REUSED; OVERLOADED, DATABASE_FAILED (nothing was applied) or
    *   OUTCOME_UNKNOWN
    */
@@ -74,7 +74,7 @@ export class AccountOpener {
     const { openingDeposit, owner } = opening;
     const { manager } = queryRunner;
     const inserted = await manager.insert(AccountEntity, { balance: 0n, owner: owner ?? null });
-    // As text: TypeORM's transformers see nothing of what RETURNING brings.
+    // As text: TypeORM does not apply its transformers to RETURNING.
     const [row] = inserted.raw as [{ account_id: string }];
     const accountId = Number(row.account_id);
     await useKey(manager, accountId, opening);
@@ -109,7 +109,7 @@ export class AccountOpener {
 }
 
 /**
- * Records the key with the account. If another opening is using it at the moment, waits for that one.
+ * Records the key with the account. Waits for another opening that is using the same key.
  *
  * @throws LedgerError DUPLICATE_ACCOUNT, OPENING_KEY_REUSED
  */
@@ -129,8 +129,8 @@ async function useKey(manager: EntityManager, accountId: number, opening: Openin
 
 /**
  * Tells whether an opening whose COMMIT was not answered took effect. A row that is not committed yet can't be locked,
- * but its id can be claimed: the claim waits for the old backend, and succeeds only if the row never came to be. The
- * claim is taken back at once; not by a DELETE, which the service's role may not do.
+ * but its id can be claimed by an INSERT, which waits for the old backend and succeeds only if the row was never
+ * committed. The claim is undone at once, by a savepoint: the service's role may not DELETE.
  */
 async function wasOpened(queryRunner: QueryRunner, accountId: number, opening: Opening): Promise<boolean> {
   const { manager } = queryRunner;
@@ -145,7 +145,9 @@ async function wasOpened(queryRunner: QueryRunner, accountId: number, opening: O
   return manager.existsBy(AccountOpeningEntity, { accountId, owner, idempotencyKey });
 }
 
-/** @returns false: a row has one of its unique values. Waits for a transaction that is about to commit such a row. */
+/**
+ * @returns false when a row has one of its unique values. Waits for an open transaction that has inserted such a row.
+ */
 async function insertUnlessTaken<T extends ObjectLiteral>(
   manager: EntityManager,
   entity: EntityTarget<T>,

@@ -7,21 +7,21 @@ import type { BatchWriter, PendingCommand } from './batch-writer.js';
 import { CommandQueue } from './command-queue.js';
 
 export interface SchedulerLimits {
-  /** Commands in one database transaction. */
+  /** The most commands in one database transaction. */
   readonly batch: number;
-  /** Commands that wait; one more is rejected. */
+  /** The most commands that wait; one more is rejected. */
   readonly queue: number;
-  /** Batches that run at the same time. */
+  /** The most batches in flight. */
   readonly batchWriters: number;
-  /** Accounts whose locked rows are waited for at the same time. */
+  /** The most accounts whose locked rows are waited for at the same time. */
   readonly lockWaiters: number;
-  /** Atomic batches that run at the same time. */
+  /** The most atomic batches in flight. */
   readonly atomicBatches: number;
   /** How long a command waits for its batch. */
   readonly commandTimeoutMs: number;
 }
 
-/** Atomic batches that wait for a permit; one more is rejected. */
+/** The most atomic batches that wait for a permit; one more is rejected. */
 const MAX_WAITING_ATOMIC_BATCHES = 100;
 
 /** How often waiting commands are checked for their deadline. */
@@ -32,13 +32,13 @@ const WAIT_FOR_LOCKS = { lockPolicy: 'wait', atomic: false } as const;
 const ATOMIC = { lockPolicy: 'wait', atomic: true } as const;
 
 /**
- * Group commit for one shard. One transaction per command would be bound by round trips and fsyncs, and a hot account
- * by its row lock. So commands wait in a queue, and each batch writer, as soon as it is free, runs all that wait in ONE
+ * Group commit for one shard. One transaction per command would be limited by round trips and fsyncs, and a hot account
+ * by its row lock. So commands wait in a queue, and a batch writer that becomes free runs all waiting commands in ONE
  * database transaction.
  *
- * An account whose row another session has locked leaves the queue for a lock waiter, which waits for that account
- * alone: it must not hold up the others. The account stays busy meanwhile, so its commands keep their order. Rows that
- * become free at the same time share a batch.
+ * An account whose row another session has locked must not hold up the others: its commands leave the queue for a lock
+ * waiter, which waits for that account alone. The account stays busy meanwhile, so its commands keep their order. Rows
+ * that become free at the same time share a batch.
  */
 export class BatchScheduler {
   private readonly queue: CommandQueue<PendingCommand>;
@@ -49,7 +49,7 @@ export class BatchScheduler {
   private freeLockWaiters: number;
   /** Commands that lock waiters have taken from {@link locked}. */
   private inLockWaiters = 0;
-  /** Atomic batches have connections of their own: one that waits for a lock must not keep a batch writer busy. */
+  /** Atomic batches have connections of their own: one that waits for a lock must not occupy a batch writer. */
   private readonly atomic: AdaptiveConcurrencyLimiter;
   private atomicBatches = 0;
   private closing = false;
@@ -79,7 +79,7 @@ export class BatchScheduler {
   /**
    * Queues a command. Resolves with the transaction once it is durable.
    *
-   * @param sinceMs when it began to wait, on the clock of performance.now()
+   * @param sinceMs when the command began to wait, on the clock of performance.now()
    * @throws LedgerError when it is rejected or fails; any other error is a defect, and nothing was applied
    */
   submit(command: PostingCommand, sinceMs = performance.now()): Promise<Transaction> {
@@ -94,10 +94,10 @@ export class BatchScheduler {
   }
 
   /**
-   * Posts commands in one transaction of their own, all of them or none. Their accounts are not busy meanwhile: batch
-   * writers treat the locked rows like those of another session.
+   * Posts commands in one transaction of their own, all of them or none. Their accounts do not become busy: to the
+   * batch writers, the rows are locked by another session.
    *
-   * @returns a promise for each, as that of {@link submit}; all are fulfilled, or all are rejected
+   * @returns a promise per command, like that of {@link submit}; all are fulfilled or all are rejected
    */
   submitAtomically(commands: readonly PostingCommand[], user: string): Promise<Transaction>[] {
     const deadlineMs = performance.now() + this.limits.commandTimeoutMs;
@@ -124,7 +124,7 @@ export class BatchScheduler {
     return this.locked.size + this.inLockWaiters;
   }
 
-  /** Takes no more commands and waits until those it has are answered; each has its bound. */
+  /** Takes no more commands, and waits until those it has are answered; each has a deadline. */
   async close(): Promise<void> {
     this.closing = true;
     const idle = () =>
@@ -193,9 +193,9 @@ export class BatchScheduler {
   }
 
   /**
-   * Waits for one account's row, at most as long as lock_timeout; then the account takes its turn again, until its
-   * deadline. Once one row is free, others may be too, as after an atomic batch over thousands of accounts. So all
-   * parked accounts are tried together, once, before the lock waiter takes the next one.
+   * Waits for one account's row until lock_timeout; if it is still locked, its commands wait for another turn, until
+   * their deadline. Once one row is free, others may be too, as after an atomic batch over thousands of accounts. So
+   * all parked accounts are tried together, once, before the lock waiter takes the next one.
    */
   private async waitForLock(batch: readonly PendingCommand[]): Promise<void> {
     if ((await this.writeParked(batch, WAIT_FOR_LOCKS)) === batch.length) return;
@@ -219,8 +219,8 @@ export class BatchScheduler {
   }
 
   /**
-   * Takes a batch without splitting an account, so it may exceed the limit: commands that have to wait again go to the
-   * end of the queue, so none of the same account may be left in it.
+   * Takes a batch without splitting an account, so it may exceed the limit. Commands that have to wait again go to the
+   * end of the queue, behind any of the same account that had been left in it.
    */
   private takeParked(): PendingCommand[] {
     const taken: PendingCommand[] = [];
@@ -232,7 +232,7 @@ export class BatchScheduler {
     return taken;
   }
 
-  /** Waits for the rows as long as lock_timeout, then again, until the deadline. */
+  /** Waits for the rows until lock_timeout, again and again until the deadline. */
   private async writeAtomically(batch: readonly PendingCommand[], deadlineMs: number): Promise<void> {
     this.atomicBatches += 1;
     let locked = await this.writer.write(batch, ATOMIC);

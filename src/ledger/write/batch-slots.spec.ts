@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import { BatchSlots } from './batch-slots.js';
 
 describe('BatchSlots', () => {
-  it('lets no more in than there are slots, and tells those who wait in their order', () => {
+  it('gives out no more slots than there are, and calls the waiters in their order', () => {
     const slots = new BatchSlots(1);
     const told: string[] = [];
     const giveBack = slots.take(() => told.push('never'));
@@ -11,7 +11,7 @@ describe('BatchSlots', () => {
     expect(told).toEqual(['a', 'b']);
   });
 
-  it('tells the next when who was told takes nothing: nobody waits beside a free slot', () => {
+  it('calls the next waiter when the one called takes nothing, so that no free slot is left unused', () => {
     const slots = new BatchSlots(1);
     const told: string[] = [];
     const giveBack = slots.take(() => undefined);
@@ -23,7 +23,7 @@ describe('BatchSlots', () => {
     expect(told).toEqual(['has nothing to do', 'takes it']);
   });
 
-  it('takes a slot back once, however often it is given', () => {
+  it('takes a slot back once, however often it is given back', () => {
     const slots = new BatchSlots(1);
     const giveBack = slots.take(() => undefined);
     giveBack?.();
@@ -32,14 +32,14 @@ describe('BatchSlots', () => {
     expect(slots.take(() => undefined)).toBeUndefined();
   });
 
-  it('does not wait for a batch that is slow', async () => {
+  it('does not wait for a slow batch', async () => {
     const slots = new BatchSlots(1);
     const slow = slots.take(() => undefined);
     await new Promise<void>((resolve) => slots.take(resolve));
     const quick = slots.take(() => undefined);
     expect(quick).toBeDefined();
     slow?.();
-    // What the slow one gives back now is not the quick one's slot.
+    // The slow batch must not give back the slot of the quick one.
     expect(slots.take(() => undefined)).toBeUndefined();
     quick?.();
   });

@@ -1,19 +1,20 @@
-/** A batch that takes longer gives its slot back: one shard that is locked or hangs must not hold up the others. */
+/** A batch that takes longer loses its slot: one shard that is locked or hangs must not hold up the others. */
 const SLOW_MS = 100;
 
 /**
- * Batches that this process runs at the same time on one PostgreSQL server, over all of its shards. More of them would
- * not make the server faster, only each batch smaller: a batch costs nearly as much for ten commands as for fifty.
+ * Bounds the batches that this process has in flight on one PostgreSQL server, over all of its shards. More of them
+ * would not make the server faster, only each batch smaller, and a batch of ten commands costs nearly as much as one of
+ * fifty.
  */
 export class BatchSlots {
-  /** Called in order when slots are free, each once. */
+  /** Called once each, in order, as slots become free. */
   private readonly waiting = new Set<() => void>();
 
   constructor(private free: number) {}
 
   /**
-   * Takes a slot. The caller gives it back by the function returned; undefined: none is free, and `onFree` is called
-   * when there may be one.
+   * Takes a slot. The function returned gives it back; undefined: none is free, and `onFree` is called when there may
+   * be one.
    */
   take(onFree: () => void): (() => void) | undefined {
     if (this.free === 0) {
@@ -33,7 +34,7 @@ export class BatchSlots {
     return giveBack;
   }
 
-  /** One after the other until the slots are taken, since a waiter may have nothing left to do. */
+  /** Calls waiters until the slots are taken: one that is called may have nothing left to do. */
   private tellWaiting(): void {
     for (const onFree of this.waiting) {
       if (this.free === 0) return;

@@ -1,7 +1,7 @@
 import type { PoolClient } from 'pg';
 import type { EntityManager, QueryRunner } from 'typeorm';
 import { plainArray, textArray } from '../../storage/array-literal.js';
-import { inOrder, send } from '../../storage/connection.js';
+import { allInOrder, send } from '../../storage/connection.js';
 import { AccountEntity } from '../../storage/entities/account.entity.js';
 import { decideBatch, keyOf, type BatchDecision, type KeyedTransactions } from '../../domain/decide-batch.js';
 import type { Account } from '../../domain/account.js';
@@ -18,21 +18,21 @@ import {
 } from '../../storage/rows.js';
 import type { SchemaTables } from '../../storage/tables.js';
 
-/** What to do about an account whose row another session has locked: go on without it, or wait for it. */
+/** Skip an account whose row another session has locked, or wait for it. */
 export type LockPolicy = 'skip' | 'wait';
 
 export interface PostedBatch extends BatchDecision {
-  /** Accounts that exist but were skipped: the commands for them are not decided, whatever `decisions` says. */
+  /** Accounts that exist but were skipped: their commands are undecided, whatever `decisions` says. */
   readonly skipped: ReadonlySet<number>;
-  /** The locked accounts as they were. */
+  /** The locked accounts before the batch. */
   readonly opening: ReadonlyMap<number, LockedAccount>;
-  /** Of `transactions`, in the same order. */
+  /** The hashes of `transactions`, in the same order. */
   readonly hashes: readonly string[];
-  /** Of the rows of the outbox that announce `transactions`; there may be more ids than rows. */
+  /** The ids of the outbox rows that announce `transactions`; there may be more ids than rows. */
   readonly outboxIds: readonly number[];
 }
 
-type Statement = readonly [sql: string, parameters: unknown[]];
+export type Statement = readonly [sql: string, parameters: unknown[]];
 
 interface KeyRow {
   account_id: string;
@@ -43,8 +43,9 @@ interface KeyRow {
 }
 
 /**
- * The statements of a batch: locks, looks up, decides, writes. All inside the transaction that it is handed, and in two
- * round trips: what does not need an earlier answer is sent without waiting for one.
+ * The statements of a batch: lock, look up, decide, write. They run in the caller's transaction and take two round
+ * trips, because a statement that does not need an earlier answer is sent without waiting for it. (Accounts that a
+ * `skip` did not lock take one more.)
  */
 export class BatchStatements {
   private readonly lockSql = new Map<LockPolicy, string>();
@@ -52,11 +53,11 @@ export class BatchStatements {
   constructor(private readonly tables: SchemaTables) {}
 
   /**
-   * Locks the accounts and decides the commands; nothing is written yet.
+   * Locks the accounts and decides the commands. Writes nothing.
    *
    * @param decideAll decides the commands on the locked accounts
-   * @throws whatever a statement fails with; the transaction must then be rolled back. Retrying it runs everything
-   *   anew, decisions included.
+   * @throws any failure of a statement; the transaction must then be rolled back. A retry runs everything again,
+   *   decisions included.
    */
   async lockAndDecide(
     queryRunner: QueryRunner,
@@ -66,10 +67,10 @@ export class BatchStatements {
     decideAll = decideBatch,
   ): Promise<PostedBatch> {
     const accountIds = ascending(new Set(commands.map((command) => command.accountId)));
-    // Keys are looked up behind the locks, by a statement of its own: an earlier snapshot could miss a key that was
-    // committed while the lock was waited for. Ids and time are taken behind them too, so that neither runs backwards
-    // along an account's versions; those that are drawn for what is refused are lost.
-    const [opening, earlier, drawn] = await inOrder([
+    // Keys are looked up by a statement of its own after the locks: an earlier snapshot could miss a key that was
+    // committed while the lock was waited for. Ids and time are drawn after the locks too, so that both ascend with an
+    // account's versions. Ids drawn for rejected commands are lost.
+    const [opening, earlier, drawn] = await allInOrder([
       this.lockAccounts(queryRunner, client, accountIds, lockPolicy),
       this.findKeys(client, commands),
       drawIds(client, [
@@ -77,7 +78,7 @@ export class BatchStatements {
         { table: this.tables.outbox, column: 'outbox_id', count: outboxRowsFor(commands.length) },
       ]),
     ]);
-    // What is waited for is locked, or was not there when its turn came.
+    // After waiting, an account that is not locked does not exist.
     const skipped =
       lockPolicy === 'skip' ? await this.findSkipped(client, accountIds, opening) : new Set<number>();
     const decision = decideAll(commands, opening, earlier);
@@ -91,19 +92,23 @@ export class BatchStatements {
   }
 
   /**
-   * Sends the statements that carry a decision out; undefined: it changes nothing. Each fails by itself where it does
-   * not write exactly what was decided, since COMMIT may be sent before their answers have come.
+   * Sends the statements that write a decision; undefined: there is nothing to write. Each fails unless it writes
+   * exactly what was decided, because COMMIT is sent before their answers have arrived.
    */
   write(client: PoolClient, batch: PostedBatch): Promise<unknown> | undefined {
     if (batch.transactions.length === 0) return undefined;
-    // All are built before the first is sent, so that an error while building sends none.
-    const statements = [this.insertOf(batch), ...this.announcementsOf(batch), this.updateOf(batch)];
-    return inOrder(statements.map((statement) => send(client, ...statement)));
+    // All are built before the first is sent, so that an error in building one sends none.
+    const statements = [
+      insertTransactions(this.tables, batch),
+      ...announceTransactions(this.tables, batch),
+      this.updateOf(batch),
+    ];
+    return allInOrder(statements.map((statement) => send(client, ...statement)));
   }
 
   /**
-   * Tells whether a batch whose COMMIT was not answered took effect. Waits for the rows to be locked, which is not
-   * before the old backend is gone; then its transactions are there, or they will never be.
+   * Tells whether a batch whose COMMIT was not answered took effect. It locks the same rows, which succeeds only once
+   * the old backend is gone: by then its transactions are committed, or never will be.
    */
   async wasApplied(
     queryRunner: QueryRunner,
@@ -113,7 +118,7 @@ export class BatchStatements {
     const accounts = await this.lockAccounts(queryRunner, client, ascending(batch.accounts.keys()), 'wait');
     const last = batch.transactions.at(-1);
     if (!last) return { applied: true, accounts };
-    // The id alone does not tell: a promoted standby may hand out a lost one again. The hash is of all that was decided.
+    // The id alone proves nothing: a promoted standby may draw a lost id again. The hash covers all that was decided.
     const { rows } = await send(
       client,
       `SELECT 1 FROM ${this.tables.allTransactions} t WHERE transaction_id = $1 AND hash = decode($2, 'hex')`,
@@ -122,7 +127,7 @@ export class BatchStatements {
     return { applied: rows.length === 1, accounts };
   }
 
-  /** The versions of accounts as they are now; for the answer to a command that failed. */
+  /** The current versions of accounts, for the answer to a failed command. */
   async versions(client: PoolClient, accountIds: readonly number[]): Promise<ReadonlyMap<number, number>> {
     const { rows } = await send<{ account_id: string; version: string }>(
       client,
@@ -155,7 +160,7 @@ export class BatchStatements {
     return built;
   }
 
-  /** Accounts that were not locked though they exist: somebody else holds their rows. */
+  /** Accounts that exist but were not locked, because another session has locked their rows. */
   private async findSkipped(
     client: PoolClient,
     accountIds: readonly number[],
@@ -172,8 +177,8 @@ export class BatchStatements {
   }
 
   /**
-   * Of both tables, hot and archive, whose own constraints know nothing of each other: a key is used once over the two
-   * because whoever would use it again holds the account's lock and looks here first.
+   * Looks in both tables, current and archive. No constraint spans the two: a key stays unique over both because
+   * whoever would use it again holds the account's lock and looks here first.
    */
   private async findKeys(
     client: PoolClient,
@@ -198,44 +203,9 @@ export class BatchStatements {
   }
 
   /**
-   * The LEFT JOIN with an empty table changes nothing. It is for Citus: an INSERT … SELECT that reads no table is pulled to
-   * the coordinator and commits in two phases; one that reads a table of the shard runs on the node that holds it.
-   */
-  private insertOf({ transactions, hashes }: PostedBatch): Statement {
-    return [
-      `INSERT INTO ${this.tables.transactions}
-         (transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key, hash, timestamp)
-       SELECT transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key,
-              decode(hash, 'hex'), $9::timestamptz
-       FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::numeric[], $5::numeric[], $6::bigint[], $7::text[],
-                   $8::text[])
-         AS p (transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key, hash)
-       LEFT JOIN (SELECT FROM ${this.tables.accounts} LIMIT 0) nothing ON true`,
-      [
-        plainArray(transactions.map((transaction) => transaction.transactionId)),
-        plainArray(transactions.map((transaction) => transaction.accountId)),
-        plainArray(transactions.map((transaction) => transaction.type)),
-        plainArray(transactions.map((transaction) => formatMoney(transaction.amount))),
-        plainArray(transactions.map((transaction) => formatMoney(transaction.balanceAfter))),
-        plainArray(transactions.map((transaction) => transaction.versionAfter)),
-        textArray(transactions.map((transaction) => transaction.idempotencyKey)),
-        plainArray(hashes),
-        transactions[0]?.timestamp,
-      ],
-    ];
-  }
-
-  private announcementsOf({ transactions, outboxIds }: PostedBatch): Statement[] {
-    return outboxRows(transactions).map((announced, row) => [
-      `INSERT INTO ${this.tables.outbox} (outbox_id, transaction_ids) VALUES ($1, $2::bigint[])`,
-      [outboxIds[row], plainArray(announced.map((transaction) => transaction.transactionId))],
-    ]);
-  }
-
-  /**
-   * Matches the version that was read, too: the lock should make that certain, the row count proves it. It also counts the
-   * inserted transactions, since Citus would run an INSERT that counts them itself, in a CTE, on its coordinator. LIMIT 1
-   * makes the planner look up each by the primary key, even while the table is small.
+   * Also matches the version that was read: the lock should guarantee it, the row count proves it. The statement counts
+   * the inserted transactions as well, because Citus would run an INSERT that counts its rows in a CTE on the
+   * coordinator. LIMIT 1 makes the planner look up each one by the primary key, even while the table is small.
    */
   private updateOf({ opening, accounts, transactions, hashes }: PostedBatch): Statement {
     const heads = new Map(transactions.map(({ accountId }, index) => [accountId, hashes[index] as string]));
@@ -276,7 +246,49 @@ export class BatchStatements {
   }
 }
 
-/** Sorted, so that two batches that wait for each other's rows can't deadlock. */
+/**
+ * The LEFT JOIN with an empty table changes nothing. It is for Citus, which runs an INSERT … SELECT that reads no table
+ * on the coordinator and commits it in two phases; one that reads a table of the shard runs on the shard's node.
+ */
+export function insertTransactions(
+  tables: SchemaTables,
+  { transactions, hashes }: Pick<PostedBatch, 'transactions' | 'hashes'>,
+): Statement {
+  return [
+    `INSERT INTO ${tables.transactions}
+       (transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key, hash, timestamp)
+     SELECT transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key,
+            decode(hash, 'hex'), $9::timestamptz
+     FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::numeric[], $5::numeric[], $6::bigint[], $7::text[],
+                 $8::text[])
+       AS p (transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key, hash)
+     LEFT JOIN (SELECT FROM ${tables.accounts} LIMIT 0) nothing ON true`,
+    [
+      plainArray(transactions.map((transaction) => transaction.transactionId)),
+      plainArray(transactions.map((transaction) => transaction.accountId)),
+      plainArray(transactions.map((transaction) => transaction.type)),
+      plainArray(transactions.map((transaction) => formatMoney(transaction.amount))),
+      plainArray(transactions.map((transaction) => formatMoney(transaction.balanceAfter))),
+      plainArray(transactions.map((transaction) => transaction.versionAfter)),
+      textArray(transactions.map((transaction) => transaction.idempotencyKey)),
+      plainArray(hashes),
+      transactions[0]?.timestamp,
+    ],
+  ];
+}
+
+/** Inserts the outbox rows for transactions that the same database transaction inserts. */
+export function announceTransactions(
+  tables: SchemaTables,
+  { transactions, outboxIds }: Pick<PostedBatch, 'transactions' | 'outboxIds'>,
+): Statement[] {
+  return outboxRows(transactions).map((announced, row) => [
+    `INSERT INTO ${tables.outbox} (outbox_id, transaction_ids) VALUES ($1, $2::bigint[])`,
+    [outboxIds[row], plainArray(announced.map((transaction) => transaction.transactionId))],
+  ]);
+}
+
+/** In ascending order, so that two batches that need the same rows can't deadlock. */
 function ascending(ids: Iterable<number>): number[] {
   return [...ids].sort((a, b) => a - b);
 }

@@ -9,7 +9,7 @@ import { CommitOutcomeUnknownError, type TransactionRunner } from '../../storage
 import type { BatchStatements, LockPolicy, PostedBatch } from './batch-statements.js';
 import type { Waiting } from './command-queue.js';
 
-/** A command, and where its answer goes. */
+/** A command and the promise of its answer. */
 export interface PendingCommand extends Waiting {
   readonly command: PostingCommand;
   readonly resolve: (transaction: Transaction) => void;
@@ -24,7 +24,7 @@ export interface BatchMode {
 
 /** Runs a batch of one shard in one database transaction and answers its commands. */
 export class BatchWriter {
-  /** Whether the database answered last. */
+  /** Whether the database answered the last time. */
   private reachable = true;
 
   constructor(
@@ -36,7 +36,7 @@ export class BatchWriter {
     private readonly onDefect: (error: unknown) => void,
   ) {}
 
-  /** Answers every command but those whose account another session has locked, which it returns. Never throws. */
+  /** Answers all commands except those whose account another session has locked, and returns these. Never throws. */
   async write(batch: readonly PendingCommand[], mode: BatchMode): Promise<PendingCommand[]> {
     const commands = batch.map((pending) => pending.command);
     const decide = mode.atomic ? decideAtomically : undefined;
@@ -51,12 +51,12 @@ export class BatchWriter {
     } catch (error) {
       return this.recover(batch, mode, error, startedMs);
     }
-    // Outside the try: what fails after the COMMIT must never run the batch again.
+    // Outside the try: a failure after the COMMIT must never run the batch again.
     this.metrics.batchDuration(performance.now() - startedMs);
     return this.answer(batch, posted, startedMs);
   }
 
-  /** Answers a command whose deadline has passed: no database answered, or there was no room in a batch. */
+  /** Answers a command whose deadline has passed: the database did not answer, or no batch had room. */
   rejectExpired(pending: PendingCommand): void {
     const failed = { code: 'DATABASE_FAILED', currentVersion: this.lastKnownVersion(pending) } as const;
     this.reject(pending, this.reachable ? { code: 'OVERLOADED' } : failed);
@@ -113,7 +113,7 @@ export class BatchWriter {
     }
   }
 
-  /** Runs a failed batch again in halves, until the command that makes a statement fail stands alone. */
+  /** Runs a failed batch again in halves, until the command that makes it fail is alone. */
   private async bisect(
     batch: readonly PendingCommand[],
     mode: BatchMode,
@@ -122,14 +122,14 @@ export class BatchWriter {
     if (batch.length === 1) return this.fail(batch, error);
     const middle = Math.ceil(batch.length / 2);
     const locked = await this.write(batch.slice(0, middle), mode);
-    // What follows a command that has to wait, waits too: an account's commands keep their order.
+    // Later commands of an account that has to wait, wait too, so that they keep their order.
     const waiting = new Set(locked.map((pending) => pending.accountId));
     const [later, next] = partition(batch.slice(middle), (pending) => waiting.has(pending.accountId));
     if (next.length > 0) locked.push(...(await this.write(next, mode)));
     return [...locked, ...later];
   }
 
-  /** A defect, not a rejection. */
+  /** For a defect, not a rejection. */
   private fail(batch: readonly PendingCommand[], error: unknown): PendingCommand[] {
     this.metrics.batchFailed('statement');
     this.onDefect(error);
@@ -147,7 +147,7 @@ export class BatchWriter {
       this.statements.wasApplied(queryRunner, client, posted),
     );
     if (outcome?.applied) return this.answer(batch, posted, startedMs);
-    // Not applied: even its rejections rested on a state that never came to be.
+    // Not applied: even its rejections were based on a state that was never committed.
     for (const pending of batch) {
       const currentVersion =
         outcome?.accounts.get(pending.accountId)?.version ?? this.lastKnownVersion(pending);
@@ -163,7 +163,7 @@ export class BatchWriter {
   private async rejectFailed(batch: readonly PendingCommand[], error: unknown): Promise<void> {
     this.reachable = false;
     const accountIds = [...new Set(batch.map((pending) => pending.accountId))];
-    // When one connection broke, another may still tell the versions; when none can be had, don't wait for a second.
+    // If one connection broke, another may still read the versions. If there was none at all, don't wait for one again.
     const versions =
       error instanceof DatabaseUnreachableError
         ? undefined

@@ -20,7 +20,7 @@ function queueOf(limit: number, ...commands: Command[]): CommandQueue<Command> {
 }
 
 describe('CommandQueue', () => {
-  it('is bounded, and takes in again when there is room', () => {
+  it('is bounded, and accepts commands again when there is room', () => {
     const queue = new CommandQueue<Command>(2);
     expect([queue.push(command(1)), queue.push(command(2)), queue.push(command(1))]).toEqual([
       true,
@@ -60,7 +60,7 @@ describe('CommandQueue', () => {
     expect(queue.take(2)).toEqual(commands.slice(2));
   });
 
-  it('takes of no more accounts than asked', () => {
+  it('takes commands of no more accounts than asked', () => {
     const queue = queueOf(9, command(1), command(2), command(1), command(3));
     expect(queue.take(9, 1).map((one) => one.accountId)).toEqual([1, 1]);
     expect(queue.take(9, 1).map((one) => one.accountId)).toEqual([2]);
@@ -69,7 +69,7 @@ describe('CommandQueue', () => {
     expect(queue.size).toBe(1);
   });
 
-  it('knows whether it holds an account: waiting, or taken and not released', () => {
+  it('knows whether an account has commands that wait, or that were taken and not released', () => {
     const queue = queueOf(9, command(1));
     expect([queue.holds(1), queue.holds(2)]).toEqual([true, false]);
     queue.take(9);
@@ -78,7 +78,7 @@ describe('CommandQueue', () => {
     expect(queue.holds(1)).toBe(false);
   });
 
-  it('expires the commands whose deadline has come, also of an account that has been taken', () => {
+  it('expires the commands whose deadline has passed, even of an account that has been taken', () => {
     const [taken, late, alive] = [command(1, 10), command(1, 20), command(1, 30)];
     const other = command(2, 20);
     const queue = queueOf(9, taken);
@@ -92,14 +92,14 @@ describe('CommandQueue', () => {
     expect(queue.take(9)).toEqual([alive]);
   });
 
-  it('expires whatever is late, wherever it stands, and keeps the order of the rest', () => {
+  it('expires late commands wherever they are in the queue, and keeps the order of the rest', () => {
     const [first, late, third] = [command(1, 30), command(1, 10), command(1, 20)];
     const queue = queueOf(9, first, late, third, command(2, 40));
     expect(queue.expire(10)).toEqual([late]);
     expect(queue.take(2, 1)).toEqual([first, third]);
   });
 
-  it('looks at what waits only when something may be late', () => {
+  it('checks waiting commands only when one may be late', () => {
     let looks = 0;
     const counted = Array.from({ length: 1_000 }, () => ({
       accountId: 1,
@@ -128,7 +128,7 @@ describe('CommandQueue', () => {
     expect(turns).toEqual([1, 2, 3, 1]);
   });
 
-  it('works through a long queue in time that grows with its length, not with its square', () => {
+  it('empties a long queue in linear, not quadratic, time', () => {
     const size = 20_000;
     const queue = new CommandQueue<Command>(size);
     for (let i = 0; i < size; i++) queue.push(command(i % 10_000));
@@ -155,7 +155,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     arbitrary: fc.record({
       do: fc.constant('push' as const),
       accountId: fc.integer({ min: 1, max: 5 }),
-      // Their time may have begun before they came here, so deadlines come in any order.
+      // A command may have waited elsewhere before, so deadlines come in any order.
       patienceMs: fc.integer({ min: 1, max: 20 }),
     }),
   },
@@ -225,7 +225,7 @@ class Model {
 }
 
 describe('CommandQueue: any sequence of steps', () => {
-  it('goes as in the model, and loses and doubles nothing', () => {
+  it('behaves like the model, and neither loses nor duplicates a command', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 80 }), fc.integer({ min: 1, max: 12 }), (steps, limit) => {
         const queue = new CommandQueue<Command>(limit);
@@ -271,7 +271,7 @@ describe('CommandQueue: any sequence of steps', () => {
             expect(queue.holds(accountId)).toBe(model.waits(accountId) || running.has(accountId));
           }
         }
-        // At last everything is released and taken: what went in has come out, once, each account's in its order.
+        // Finally everything is released and taken: each command has come out once, each account's in their order.
         for (const accountId of running) queue.release(accountId);
         out.push(...queue.take(Infinity));
         for (let accountId = 1; accountId <= 5; accountId++) {
@@ -294,7 +294,7 @@ describe('CommandQueue: any sequence of steps', () => {
         const round = all.map(() => {
           const batch = queue.take(room, 1);
           const accountId = batch[0]?.accountId ?? 0;
-          // However much it goes on to send, it has had its turn.
+          // However many commands it sends now, it has had its turn.
           queue.push(command(accountId));
           queue.release(accountId);
           return accountId;

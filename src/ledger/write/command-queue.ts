@@ -1,4 +1,4 @@
-/** A command that waits, and where its answer goes. */
+/** A command that waits for its batch. */
 export interface Waiting {
   readonly accountId: number;
   /** On the clock of performance.now(). */
@@ -7,15 +7,15 @@ export interface Waiting {
 
 /**
  * A bounded queue that keeps the commands of one account in their order of arrival, while those of different accounts
- * may run at the same time. An account that has been taken is busy: its later commands stay until it is released.
- * Every operation costs O(1) per command; accounts take turns in the order in which they became ready.
+ * may run at the same time. An account that has been taken is busy: its later commands wait until it is released.
+ * Accounts take turns in the order in which they became ready. Every operation takes O(1) time per command.
  */
 export class CommandQueue<T extends Waiting> {
   private readonly waiting = new Map<number, T[]>();
   private readonly ready = new Set<number>();
   private readonly busy = new Set<number>();
   private count = 0;
-  /** No command that waits has an earlier deadline. */
+  /** No waiting command has an earlier deadline. */
   private earliestMs = Infinity;
 
   constructor(private readonly limit: number) {}
@@ -24,7 +24,7 @@ export class CommandQueue<T extends Waiting> {
     return this.count;
   }
 
-  /** False when the queue is full: the command was not taken in. */
+  /** @returns false when the queue is full and the command was not accepted */
   push(command: T): boolean {
     if (this.count >= this.limit) return false;
     const { accountId } = command;
@@ -37,7 +37,7 @@ export class CommandQueue<T extends Waiting> {
     return true;
   }
 
-  /** Takes up to a number of commands, of up to a number of accounts, and makes those accounts busy. */
+  /** Takes at most so many commands of at most so many accounts, and makes those accounts busy. */
   take(maxCommands: number, maxAccounts = Infinity): T[] {
     const taken: T[] = [];
     let accounts = 0;
@@ -59,7 +59,7 @@ export class CommandQueue<T extends Waiting> {
     return taken;
   }
 
-  /** Ends an account's busy time: what has arrived for it since may be taken. */
+  /** Makes an account no longer busy: commands that have arrived for it since may be taken. */
   release(accountId: number): void {
     this.busy.delete(accountId);
     if (this.waiting.has(accountId)) this.ready.add(accountId);
@@ -71,8 +71,8 @@ export class CommandQueue<T extends Waiting> {
   }
 
   /**
-   * Removes and returns the commands whose deadline has passed. They need not be the oldest here: a command may have waited
-   * elsewhere before. So all are checked, but only when one may be late.
+   * Removes and returns the commands whose deadline has passed. They need not be the oldest in this queue, since a
+   * command may have waited elsewhere before. So all are checked, but only when one may be late.
    */
   expire(nowMs: number): T[] {
     const expired: T[] = [];

@@ -15,7 +15,7 @@ export class AccountOpeningEntity {
   })
   accountId!: number;
 
-  /** The account's owner when it was opened, even if it has another now; empty: none. */
+  /** The owner when the account was opened, even if it has another one now; empty: none. */
   @Column({ type: 'varchar', length: 255 })
   owner!: string;
 

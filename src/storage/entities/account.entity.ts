@@ -16,17 +16,17 @@ export class AccountEntity {
   balance!: Money;
 
   /**
-   * A bigint: TypeORM makes every version column an int, whatever it is told (see `drift.ts`). It guards nothing by
-   * itself; the row lock, and the UPDATE's match on the version that was read, do.
+   * A bigint, although TypeORM makes every version column an int (see `drift.ts`). The column alone guards nothing: the
+   * row lock does, and the UPDATE, which must match the version that was read.
    */
   @VersionColumn({ type: 'bigint', transformer: bigintColumn })
   version!: number;
 
-  /** Whose account it is; NULL: nobody's, and only those who may see all accounts see it. */
+  /** NULL: the account has no owner, and only those who may see all accounts see it. */
   @Column({ type: 'varchar', length: 255, nullable: true })
   owner!: string | null;
 
-  /** Counts changes that are no transactions, like a new owner. Together with the version it identifies a state. */
+  /** Counts changes that are not transactions, like a new owner. Version and revision together identify a state. */
   @Column({ type: 'int', default: 0 })
   revision!: number;
 

@@ -13,7 +13,7 @@ export class ApiKeyEntity {
   @Column({ type: 'varchar', length: 100 })
   name!: string;
 
-  /** The key's first characters, by which a person knows it again. */
+  /** The key's first characters, which let a person recognise it. */
   @Column({ type: 'varchar', length: 16 })
   hint!: string;
 
@@ -23,11 +23,11 @@ export class ApiKeyEntity {
   @Column({ type: 'text', array: true })
   scopes!: string[];
 
-  /** SCOPES_VERSION when the key was made: it tells what the names of the scopes meant then. */
+  /** SCOPES_VERSION when the key was created: what the names of its scopes meant then. */
   @Column({ name: 'scopes_version', type: 'smallint', default: 1 })
   scopesVersion!: number;
 
-  /** Whose accounts it may see and use; NULL: all. */
+  /** The owner whose accounts the key may see and use; NULL: all accounts. */
   @Column({ type: 'varchar', length: 255, nullable: true })
   owner!: string | null;
 
@@ -40,7 +40,7 @@ export class ApiKeyEntity {
   @Column({ name: 'revoked_at', type: 'timestamptz', precision: 3, nullable: true })
   revokedAt!: Date | null;
 
-  /** To about a minute. */
+  /** Accurate to about a minute. */
   @Column({ name: 'last_used_at', type: 'timestamptz', precision: 3, nullable: true })
   lastUsedAt!: Date | null;
 }

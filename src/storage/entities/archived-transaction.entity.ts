@@ -2,7 +2,7 @@ import { Check, Entity, PrimaryColumn, Unique } from 'typeorm';
 import { bigintColumn } from './columns.js';
 import { TransactionColumns } from './transaction.entity.js';
 
-/** An old transaction, moved here with its id. No foreign key: see the migration. */
+/** An old transaction, moved here with its id. The migration says why there is no foreign key. */
 @Entity('archived_transactions')
 @Check('archived_transactions_type_check', `"type" IN ('debit', 'credit')`)
 @Check('archived_transactions_amount_check', `"amount" > 0 AND "amount" <> 'NaN'`)

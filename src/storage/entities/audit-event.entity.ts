@@ -2,8 +2,8 @@ import { Check, Column, Entity, PrimaryGeneratedColumn } from 'typeorm';
 import { identityColumn } from './columns.js';
 
 /**
- * An administrative act. Rows are only ever added, each chained by hash to the one before. In use on the bank's first
- * shard alone.
+ * An administrative act. Rows are only ever added, each chained by hash to the one before. Only the bank's first shard
+ * has any.
  */
 @Entity('audit_events')
 @Check('audit_events_hash_check', `octet_length("hash") = 32`)
@@ -21,7 +21,7 @@ export class AuditEventEntity {
   @Column({ type: 'varchar', length: 255 })
   actor!: string;
 
-  /** A JSON object, as text: the hash is of these very characters. */
+  /** A JSON object, stored as text because the hash covers exactly these characters. */
   @Column({ type: 'text' })
   details!: string;
 

@@ -22,18 +22,18 @@ export class ShardIdentityEntity {
   @Column({ name: 'shard_count', type: 'int' })
   shardCount!: number;
 
-  /** The bank has a broker: a relay that has none must not take events away from it. */
+  /** True: the bank has a broker, so a relay without one must leave the events alone. */
   @Column({ name: 'relay_to_broker', type: 'boolean', default: false })
   relayToBroker!: boolean;
 
   @Column({ name: 'created_at', type: 'timestamptz', precision: 3, default: () => 'now()' })
   createdAt!: Date;
 
-  /** The relay that is publishing from the outbox just now. */
+  /** The relay that holds the lease on the outbox. */
   @Column({ name: 'relay_id', type: 'uuid', nullable: true })
   relayId!: string | null;
 
-  /** Until then no other one does. */
+  /** When that lease runs out. */
   @Column({ name: 'relay_until', type: 'timestamptz', precision: 3, nullable: true })
   relayUntil!: Date | null;
 }

@@ -12,7 +12,7 @@ import type { Money } from '../../domain/money.js';
 import { AccountEntity } from './account.entity.js';
 import { bigintColumn, identityColumn, moneyColumn } from './columns.js';
 
-/** What a transaction and an archived one have in common. */
+/** The columns that current and archived transactions have in common. */
 export abstract class TransactionColumns {
   @Column({ name: 'account_id', type: 'bigint', transformer: bigintColumn })
   accountId!: number;
@@ -29,15 +29,15 @@ export abstract class TransactionColumns {
   @Column({ name: 'idempotency_key', type: 'varchar', length: 255, nullable: true })
   idempotencyKey!: string | null;
 
-  /** The account's balance once this transaction is applied. */
+  /** The account's balance after this transaction. */
   @Column({ name: 'balance_after', type: 'numeric', precision: 18, scale: 2, transformer: moneyColumn })
   balanceAfter!: Money;
 
-  /** The account's version once this transaction is applied; its unique index also serves listings, newest first. */
+  /** The account's version after this transaction. Its unique index also serves listings, newest first. */
   @Column({ name: 'version_after', type: 'bigint', transformer: bigintColumn })
   versionAfter!: number;
 
-  /** Of the one before and of this row; see `domain/hash-chain.ts`. */
+  /** The hash of the previous hash and this row; see `domain/hash-chain.ts`. */
   @Column({ type: 'bytea' })
   hash!: Buffer;
 }

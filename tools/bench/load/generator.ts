@@ -23,6 +23,8 @@ export interface Phase {
 export interface Second {
   /** Latencies of the accepted ones, in milliseconds from the moment at which they were due. */
   accepted: number[];
+  /** How long after they were due they were sent, in milliseconds; part of the latencies. */
+  sentLate: number[];
   overloaded: number;
   /** 503 Outcome unknown: the one answer that promises nothing. */
   unknown: number;
@@ -68,6 +70,7 @@ function send(connection: LoadConnection, dueMs: number, second: Second): void {
   const request = nextRequest();
   const index = ids.length - 1;
   outstanding += 1;
+  second.sentLate.push(performance.now() - dueMs);
   connection.send(request, (answer) => {
     outstanding -= 1;
     if (answer && !answer.outcomeUnknown) ids[index] = answer.status === 201 ? answer.transactionId : 0;
@@ -88,6 +91,7 @@ function count(second: Second, answer: Answer | undefined, latencyMs: number): v
 function newSecond(): Second {
   return {
     accepted: [],
+    sentLate: [],
     overloaded: 0,
     unknown: 0,
     limited: 0,

@@ -1,8 +1,7 @@
 import 'reflect-metadata';
-import { seedShard } from '../../../src/cli/seed.js';
 import { loadConfig } from '../../../src/config/config.js';
-import { migrate } from '../../../src/storage/migrate.js';
 import { startPostgres } from '../../stack/servers/postgres.js';
+import { ACCOUNTS, foundBank } from '../bank.js';
 import { startServer } from '../tools.js';
 import { bounds, printReport } from './report.js';
 import { runOverload } from './run.js';
@@ -13,15 +12,12 @@ import { runOverload } from './run.js';
  * requests than that are outstanding), `--idle N` connections that do nothing meanwhile (default 0), `--factor F`
  * (default 3). On a PostgreSQL of its own, with fsync on. Exits 1 when a bound is broken.
  */
-const ACCOUNTS = 10_000;
 const LONG_KEEP_ALIVE_MS = '3600000';
 
 async function main(): Promise<void> {
   const postgres = await startPostgres();
   try {
-    const shard = { url: postgres.url, schema: 'bank' };
-    await migrate(shard, { index: 0, count: 1 });
-    await seedShard(shard, ACCOUNTS, 100_000n);
+    const [shard] = await foundBank([{ url: postgres.url, schema: 'bank' }]);
     const environment = {
       DATABASE_URL: shard.url,
       BALANCE_CACHE: 'on',

@@ -1,4 +1,5 @@
 import { cpus, loadavg } from 'node:os';
+import { percentile } from '../figures.js';
 import type { Second } from '../load/generator.js';
 import type { OverloadReport, OverloadSettings } from './run.js';
 
@@ -10,7 +11,6 @@ export interface Bound {
   readonly holds: boolean;
 }
 
-const MEBIBYTE = 2 ** 20;
 /** Resident memory under overload: what Node's heap grows to by itself, and so much for each connection. */
 const MAX_RESIDENT_MIB = 512;
 const MAX_RESIDENT_KIB_PER_CONNECTION = 48;
@@ -28,7 +28,7 @@ export function robustBounds(report: OverloadReport, connections: number): Bound
   return [
     noOthers(all),
     atMost('503 and 429 without Retry-After', sum(all, 'withoutRetryAfter'), 0),
-    atMost('resident memory, max in MiB', Math.round(resident.max / MEBIBYTE), residentBoundMib(connections)),
+    atMost('resident memory, max in MiB', Math.round(resident.max), residentBoundMib(connections)),
     {
       ...atMost('faults in the books', faults.length, 0),
       value: faults.length === 0 ? `0 in ${transactions} transactions` : faults.slice(0, 5).join('; '),
@@ -73,7 +73,6 @@ export function printReport(
   const ms = (seconds: readonly Second[]) =>
     [0.5, 0.99, 0.999].map((share) => Math.round(percentile(latencies(seconds), share))).join(' / ');
   const share = (count: number) => `${((100 * count) / requests).toFixed(1)} %`;
-  const mib = (bytes: number) => Math.round(bytes / MEBIBYTE);
   const rows: [string, string | number][] = [
     ['capacity: accepted per second in a closed loop', Math.round(report.capacity)],
     [`offered per second, for ${settings.overloadSeconds} s`, Math.round(offered)],
@@ -91,7 +90,7 @@ export function printReport(
     ['idle connections meanwhile', settings.idle],
     [
       'resident memory before / max / after in MiB',
-      `${mib(resident.before)} / ${mib(resident.max)} / ${mib(resident.after)}`,
+      [resident.before, resident.max, resident.after].map(Math.round).join(' / '),
     ],
   ];
   console.log(`${cpus().length} cores, load ${loadavg()[0]?.toFixed(1)}, Node ${process.version}\n`);
@@ -130,16 +129,13 @@ function noOthers(seconds: readonly Second[]): Bound {
   };
 }
 
-function sum(seconds: readonly Second[], field: Exclude<keyof Second, 'accepted' | 'other'>): number {
+function sum(
+  seconds: readonly Second[],
+  field: Exclude<keyof Second, 'accepted' | 'sentLate' | 'other'>,
+): number {
   return seconds.reduce((total, second) => total + second[field], 0);
 }
 
 function latencies(seconds: readonly Second[]): number[] {
   return seconds.flatMap(({ accepted }) => accepted);
-}
-
-/** NaN: of nothing. */
-function percentile(values: readonly number[], share: number): number {
-  const sorted = Float64Array.from(values).sort();
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? NaN;
 }

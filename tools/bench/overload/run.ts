@@ -1,10 +1,10 @@
-import { readFileSync } from 'node:fs';
 import { Client } from 'pg';
-import { verifyBank } from '../../../src/cli/verify.js';
+import { verifyBank } from '../../../src/admin/verify/verify.js';
 import type { ShardAddress } from '../../../src/config/shard-address.js';
 import { tablesOf } from '../../../src/storage/tables.js';
 import type { Acknowledged, Second } from '../load/generator.js';
 import { LoadProcess } from '../load/load-process.js';
+import { residentMebibytes } from '../tools.js';
 
 export interface OverloadSettings {
   readonly service: { readonly url: string; readonly pid: number };
@@ -28,7 +28,7 @@ export interface OverloadReport {
   readonly before: readonly Second[];
   readonly overload: readonly Second[];
   readonly after: readonly Second[];
-  /** Resident memory of the service, in bytes. */
+  /** Resident memory of the service, in MiB. */
   readonly resident: { readonly before: number; readonly max: number; readonly after: number };
   /** What is wrong with the books; empty: each acknowledged transaction is there exactly once, and no other. */
   readonly faults: readonly string[];
@@ -69,21 +69,15 @@ export async function runOverload(settings: OverloadSettings): Promise<OverloadR
 }
 
 function watchMemory(pid: number): { stop(): OverloadReport['resident'] } {
-  const before = residentBytes(pid);
+  const before = residentMebibytes(pid).now;
   let max = before;
-  const timer = setInterval(() => (max = Math.max(max, residentBytes(pid))), SAMPLE_MS);
+  const timer = setInterval(() => (max = Math.max(max, residentMebibytes(pid).now)), SAMPLE_MS);
   return {
     stop: () => {
       clearInterval(timer);
-      return { before, max, after: residentBytes(pid) };
+      return { before, max, after: residentMebibytes(pid).now };
     },
   };
-}
-
-/** From Linux's /proc. */
-function residentBytes(pid: number): number {
-  const kilobytes = /VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
-  return Number(kilobytes) * 1024;
 }
 
 /** Every acknowledged transaction is there, once, under the id that was told; of the others only what had no answer. */

@@ -1,6 +1,6 @@
 import { Client, escapeIdentifier } from 'pg';
 
-/** A row of `transactions`, or of the archive. Amounts are minor units. */
+/** A row of `transactions` or of the archive. Amounts are in minor units. */
 export interface Posting {
   readonly id: string;
   readonly accountId: number;
@@ -18,11 +18,11 @@ export interface AccountBook {
   readonly postings: Posting[];
 }
 
-/** What the databases hold once all is over, read by statements of the checker's own. */
+/** The contents of the databases after the run, read by the checker's own statements. */
 export interface Books {
   readonly accounts: ReadonlyMap<number, AccountBook>;
   readonly byId: ReadonlyMap<string, Posting>;
-  /** Operation → the postings that carry its number as their amount. */
+  /** Operation → the postings whose amount is its number. */
   readonly byOperation: ReadonlyMap<number, readonly Posting[]>;
   /** Outbox rows that were never published. */
   readonly unpublished: number;
@@ -39,8 +39,8 @@ interface Row {
 }
 
 /**
- * @param shards over direct connections
- * @param except accounts that were there before the run
+ * @param shards direct connections
+ * @param except accounts that existed before the run
  */
 export async function readBooks(
   shards: readonly { readonly url: string; readonly schema: string }[],
@@ -99,7 +99,7 @@ function postingOf(row: Row): Posting {
   };
 }
 
-/** Of a numeric(18,2) column. A run's sums stay far below 2^53. */
+/** The minor units of a numeric(18,2) column. A run's sums stay far below 2^53. */
 function minorUnits(text: string): number {
   return Number(text.replace('.', ''));
 }

@@ -3,7 +3,7 @@ import type { Violations } from './rules.js';
 
 interface Pending {
   readonly attempt: Attempt;
-  /** Its process had accepted its sender's credential before it began. */
+  /** Whether the process had accepted the sender's credential before the request. */
   readonly wasLetIn: boolean;
 }
 
@@ -19,14 +19,14 @@ interface Failure {
   readonly detail: string;
 }
 
-/** How long a fault may still show after it is healed. */
+/** How long a fault may still have effects after it is healed. */
 const RECOVERY_MS = 10_000;
-/** Servers that the service can do without. */
+/** Servers that the service can work without. */
 const OPTIONAL = ['redis', 'rabbitmq'];
 
 /**
- * Checks that an accepted credential stays accepted, and that one shard's trouble stays its own. One pass over a history,
- * in order.
+ * Checks that an accepted credential stays accepted, and that a fault in one shard does not affect the others. Takes
+ * one pass over the history, in order.
  */
 export class AccessChecker {
   private readonly operations = new Map<number, Operation>();
@@ -35,7 +35,7 @@ export class AccessChecker {
   private readonly faults = new Map<number, Fault>();
   private readonly failures: Failure[] = [];
 
-  /** @param shards how many the bank has */
+  /** @param shards the number of shards */
   constructor(
     private readonly shards: number,
     private readonly violations: Violations,
@@ -53,7 +53,7 @@ export class AccessChecker {
     if (entry.entry === 'answer') this.settle(entry);
   }
 
-  /** Once the whole history was read. */
+  /** Call it once the whole history was read. */
   finish(): void {
     const faults = [...this.faults.values()];
     for (const { sentAt, at, instance, shard, detail } of this.failures) {
@@ -87,7 +87,7 @@ export class AccessChecker {
   }
 }
 
-/** Every sender's credential allows all that it sends. */
+/** Never right, because every sender's credential allows everything that it sends. */
 const REFUSALS: readonly number[] = [401, 403, 404];
 export const UNKNOWN_CREDENTIAL = '503 Credential store unavailable';
 

@@ -1,7 +1,7 @@
 import type { AccountBook, Books } from './books.js';
 import type { Violations } from './rules.js';
 
-/** An event as it arrived. Amounts are minor units. */
+/** An event as it arrived. Amounts are in minor units. */
 export interface Arrival {
   readonly transactionId: string;
   readonly accountId: number;
@@ -11,7 +11,7 @@ export interface Arrival {
   readonly version: number;
 }
 
-/** Each account's books by themselves. */
+/** Checks the books of each account by themselves. */
 export function checkBooks(books: Books, violations: Violations): void {
   for (const [accountId, book] of books.accounts) {
     const fault = faultOf(book);
@@ -38,8 +38,8 @@ function faultOf(book: AccountBook): string | undefined {
 }
 
 /**
- * The events in the order of their arrival, through the rule that consumers are told to follow: an account's next event
- * is the one with the next version, and any other is left out.
+ * Checks the events in the order of their arrival, by the rule for consumers: an account's next event is the one with
+ * the next version, and any other is ignored.
  */
 export function checkEvents(books: Books, arrivals: readonly Arrival[], violations: Violations): void {
   const versions = new Map<number, number>();

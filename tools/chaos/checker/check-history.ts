@@ -4,23 +4,23 @@ import { balanceAt, type AccountBook, type Books, type Posting } from './books.j
 import { Floors, type Floor } from './floors.js';
 import type { Violations } from './rules.js';
 
-/** What a run came to. */
+/** The figures of a run. */
 export interface Tally {
   operations: number;
   requests: number;
   /** Requests by status; 0: no answer came. */
   readonly byStatus: Map<number, number>;
-  /** Postings and openings that were acknowledged, by a 201 or by a Duplicate. */
+  /** Postings and openings that were acknowledged by a 201 or a Duplicate. */
   acknowledged: number;
-  /** Refused, with nothing left behind. */
+  /** Rejected without any effect. */
   refused: number;
-  /** Postings of which some request's outcome was unknown … */
+  /** Postings with at least one request whose outcome was unknown … */
   unknown: number;
-  /** … and a retry with their key told that it had been applied … */
+  /** … and for which a retry with their key showed that they had been applied … */
   resolvedApplied: number;
-  /** … or that it had not … */
+  /** … or that they had not … */
   resolvedRefused: number;
-  /** … or that had no key to ask with, and so stay unknown to their caller. */
+  /** … or that had no key to retry with, so their caller never learns the outcome. */
   unresolvable: number;
   reads: number;
 }
@@ -28,28 +28,28 @@ export interface Tally {
 type Post = Extract<Operation, { kind: 'post' }>;
 type Balance = Extract<Operation, { kind: 'balance' }>;
 
-/** What is known so far of an operation. */
+/** What is known about an operation so far. */
 interface Progress {
   readonly operation: Operation;
-  /** Requests that may still be applied, or may have been: no answer yet, or none that settles it. */
+  /** Requests that may have been or may still be applied: there is no answer, or none that decides it. */
   open: number;
   unknown: boolean;
   /** A posting by a 201 or a Duplicate, a read by a 200. */
   acknowledged: boolean;
   /** By a 201. */
   created: boolean;
-  /** The account refused it after all that was sent before had ended, or because its key is another's. */
+  /** The account rejected it after all earlier requests had ended, or because another request has used its key. */
   refusedForGood: boolean;
 }
 
-/** A request whose answer is not there yet. */
+/** A request that has no answer yet. */
 interface Pending {
   readonly attempt: Attempt;
   readonly progress: Progress;
   readonly floor: Floor;
-  /** Its key was known to have been used when it began. */
+  /** When it was sent, its key was known to have been used. */
   readonly keyUsed: boolean;
-  /** It began when nothing else was at work. */
+  /** When it was sent, no other request was in flight. */
   readonly quiet: boolean;
 }
 
@@ -58,14 +58,14 @@ interface SuspectRead {
   readonly detail: string;
 }
 
-/** One pass over a history, in order. What is known at an entry is what the entries before it showed. */
+/** Checks a history in one pass, in order. At each entry, only the entries before it are known. */
 export class HistoryChecker {
   private readonly floors = new Floors();
   private readonly operations = new Map<number, Progress>();
   private readonly pending = new Map<number, Pending>();
-  /** Keys that were seen to be used, by account. */
+  /** Keys that are known to have been used, by account. */
   private readonly usedKeys = new Set<string>();
-  /** The newest version that the account may have by now: that of a posting whose first request was sent. */
+  /** The newest version that an account may have by now: that of a posting whose first request was sent. */
   private readonly ceilings = new Map<number, number>();
   private readonly suspects: SuspectRead[] = [];
   private quiet = false;
@@ -100,14 +100,14 @@ export class HistoryChecker {
     }
   }
 
-  /** Once the whole history was read. */
+  /** Call it once the whole history was read. */
   finish(): Tally {
     for (const [op, progress] of this.operations) this.finishOperation(op, progress);
     for (const [amount, postings] of this.books.byOperation) {
       if (!this.operations.has(amount)) this.fail('from-nowhere', `${describe(postings[0])}`);
     }
     for (const { at, detail } of this.suspects) {
-      // The contract's exception: the cache was unreachable when the balance was written.
+      // The contract allows it if the cache was unreachable when the balance was written.
       const excused = this.troubles.some(
         (trouble) => trouble.from <= at && at <= trouble.at + this.cacheTtlMs,
       );
@@ -174,7 +174,9 @@ export class HistoryChecker {
     }
   }
 
-  /** False when the answer leaves open whether the request was applied. Anything that the contract lacks is noted. */
+  /**
+   * False when the answer leaves open whether the request was applied. Reports answers that the contract does not have.
+   */
   private isSettled({ op, status, body, retryAfter }: Answer, { progress }: Pending): boolean {
     const { kind } = progress.operation;
     const writes = kind === 'open' || kind === 'post';
@@ -410,11 +412,11 @@ export class HistoryChecker {
   }
 }
 
-/** Rows of the pages that a listing reads. */
+/** The most rows that a listing reads, over all pages. */
 const LISTED_AT_MOST = 40;
-/** Refused for what the account or its keys hold, after a look at them; a Duplicate is acknowledged besides. */
+/** Rejections that follow from the account or its keys. (A Duplicate counts as acknowledged before this is used.) */
 const BY_THE_ACCOUNT = /^(409|412|422)$/;
-/** Of which the rules of access have their own to say. */
+/** Statuses that the access checker deals with. */
 const ACCESS_REFUSED: readonly number[] = [401, 403, 404];
 const READ_ANSWERS = ['200 ', '408 Server Crashes', '503 Overloaded', UNKNOWN_CREDENTIAL];
 const ALLOWED: Readonly<Record<Operation['kind'], readonly string[]>> = {

@@ -13,7 +13,7 @@ const OPENING = 1;
 const CREDIT = 50;
 const DEBIT = 20;
 
-/** What a run leaves: account 1 is opened with 0.01, gets 0.50, and gives 0.20. Each test spoils one thing. */
+/** The evidence of a run: account 1 is opened with 0.01, gets 0.50 and pays 0.20. Each test spoils one thing. */
 interface Scene {
   history: Entry[];
   postings: Posting[];
@@ -137,7 +137,7 @@ describe('the checker', () => {
     (spoilt: Scene) =>
       void spoilt.history.push(...entries.flat());
 
-  it('finds nothing where nothing is wrong', async () => {
+  it('finds nothing when nothing is wrong', async () => {
     expect(await broken(() => undefined)).toEqual([]);
   });
 
@@ -194,7 +194,7 @@ describe('the checker', () => {
     ],
   ])('has no objection to %s', async (_what, change) => {
     const objections = await broken(change);
-    // Nobody withdraws in the scene of the settled outcome; its refusal is looked at elsewhere.
+    // Nobody withdraws in the scene of the settled outcome, so its rejection is checked elsewhere.
     expect(objections.filter((rule) => rule !== 'wrong-refusal')).toEqual([]);
   });
 

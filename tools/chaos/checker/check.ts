@@ -6,14 +6,14 @@ import type { Books } from './books.js';
 import { Violations } from './rules.js';
 
 export interface Evidence {
-  /** The file of the history. */
+  /** The path of the history. */
   readonly history: string;
   readonly books: Books;
-  /** In the order in which they came; undefined where nobody listened. */
+  /** In the order of their arrival; undefined: nobody listened. */
   readonly arrivals: readonly Arrival[] | undefined;
-  /** How long a balance may be answered from the shared cache. */
+  /** How long the shared cache may answer with a balance. */
   readonly cacheTtlMs: number;
-  /** How many the bank has. */
+  /** The number of shards. */
   readonly shards: number;
 }
 
@@ -23,8 +23,8 @@ export interface Verdict {
 }
 
 /**
- * Holds a run to the rules. Knows nothing of the service's code: it reads what was sent and answered, what the
- * databases hold, and which events arrived. One pass over each.
+ * Checks a run against the rules, without any code of the service: it reads what was sent and answered, what the
+ * databases contain, and which events arrived, in one pass over each.
  */
 export async function check({ history, books, arrivals, cacheTtlMs, shards }: Evidence): Promise<Verdict> {
   const violations = new Violations();

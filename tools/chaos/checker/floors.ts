@@ -1,6 +1,6 @@
-/** What a read that begins now must show at least. */
+/** The oldest version that a read that begins now may return. */
 export interface Floor {
-  /** The newest version that any instance has acknowledged, or that the database is known to have had. */
+  /** The newest version that any instance has acknowledged or that the database is known to have reached. */
   readonly strict: number;
   /** The newest one that any instance has acknowledged. */
   readonly acknowledged: number;
@@ -8,13 +8,13 @@ export interface Floor {
   readonly own: number;
 }
 
-/** The newest versions that were known at each moment, as the history is read. */
+/** Keeps the newest known versions while the history is read. */
 export class Floors {
   private readonly seen = new Map<number, number>();
   private readonly acknowledged = new Map<number, number>();
   private readonly own = new Map<string, number>();
 
-  /** The version was shown to somebody, so it was committed. */
+  /** Records a version that a client has seen, so it must have been committed. */
   show(accountId: number, version: number): void {
     raise(this.seen, accountId, version);
   }

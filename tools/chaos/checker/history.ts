@@ -2,10 +2,10 @@ import { closeSync, createReadStream, openSync, writeSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 
 /**
- * What a run did, in the order in which it happened, one JSON value a line: the only thing that the workload and the
- * checker share. Times are milliseconds since the run began; amounts are minor units.
+ * An entry in the history of a run: one JSON value per line, in the order of events. The history is all that the
+ * workload and the checker share. Times are milliseconds since the run began; amounts are in minor units.
  *
- * A posting's or an opening's amount is its operation's number, so every row in the books names the operation that
+ * The amount of a posting or an opening is its operation's number, so every row in the books names the operation that
  * it came from, with or without an idempotency key.
  */
 export type Entry = Intent | Attempt | Answer | FaultBegan | FaultEnded | CacheTrouble | Quiet;
@@ -18,7 +18,7 @@ export type Operation =
       readonly type: 'credit' | 'debit';
       readonly key?: string;
       readonly expectedVersion?: number;
-      /** expectedVersion was sent as If-Match. */
+      /** Whether expectedVersion was sent as If-Match. */
       readonly ifMatch?: boolean;
     }
   | {
@@ -26,7 +26,7 @@ export type Operation =
       readonly accountId: number;
       readonly minVersion?: number;
       readonly noCache?: boolean;
-      /** All is healed, and the cache has had its time: it must be what the database holds. */
+      /** All faults are healed and the cache has had time to recover: the answer must match the database. */
       readonly final?: boolean;
     }
   | { readonly kind: 'list'; readonly accountId: number };
@@ -46,26 +46,26 @@ export interface Attempt {
   readonly op: number;
   /** Unique within the run. */
   readonly attempt: number;
-  /** Which process of the service, as in `api-1#3`: its third start. */
+  /** The process of the service: `api-1#3` is the third start of api-1. */
   readonly instance: string;
-  /** Whose credential it is sent with. */
+  /** The sender whose credential it carries. */
   readonly sender: string;
 }
 
-/** Written as soon as the answer, or the end of waiting for it, is known. */
+/** Written as soon as the answer has arrived or the wait for it has ended. */
 export interface Answer {
   readonly at: number;
   readonly entry: 'answer';
   readonly op: number;
   readonly attempt: number;
-  /** HTTP status; 0: none came, and the request may have arrived; -1: it was certainly never sent. */
+  /** HTTP status; 0: no answer, though the request may have arrived; -1: it was certainly never sent. */
   readonly status: number;
   readonly body?: AnswerBody;
-  /** Retry-After was there. */
+  /** Whether the answer had a Retry-After. */
   readonly retryAfter?: boolean;
 }
 
-/** The members of all answers that the checker looks at. Money is minor units. */
+/** The members of answers that the checker reads. Money is in minor units. */
 export interface AnswerBody {
   readonly error?: string;
   readonly id?: string;
@@ -76,7 +76,7 @@ export interface AnswerBody {
   readonly balance?: number;
   readonly version?: number;
   readonly currentVersion?: number | null;
-  /** Of a listing, newest first, over the pages that were read. */
+  /** The rows of a listing over all pages that were read, newest first. */
   readonly rows?: readonly ListedRow[];
 }
 
@@ -91,14 +91,14 @@ export interface ListedRow {
 export interface FaultBegan {
   readonly at: number;
   readonly entry: 'fault';
-  /** When it began to take effect, which may take long, as filling a disk does. From `at` on it is in full effect. */
+  /** When it began to take effect; from `at` on it is in full effect. Filling a disk, for one, takes a while. */
   readonly since: number;
   readonly fault: number;
-  /** As in `postgres-kill`. */
+  /** Like `postgres-kill`. */
   readonly name: string;
-  /** What it strikes, as in `postgres-a`. */
+  /** What it strikes, like `postgres-a`. */
   readonly target: string;
-  /** Whom it may harm, if not everybody. */
+  /** The instance that it may affect; undefined: any. */
   readonly instance?: string;
   readonly shard?: number;
 }
@@ -118,13 +118,13 @@ export interface CacheTrouble {
   readonly instance: string;
 }
 
-/** All faults are healed and nothing that was sent before is still at work: what is refused from now on stays refused. */
+/** All faults are healed and no earlier request is in flight: a rejection from now on is final. */
 export interface Quiet {
   readonly at: number;
   readonly entry: 'quiet';
 }
 
-/** `Omit` that keeps the members of a union apart. */
+/** `Omit` for each member of a union. */
 type WithoutTime<T> = T extends unknown ? Omit<T, 'at'> : never;
 
 /** Appends to a history. Every entry is in the file before `append` returns. */
@@ -142,7 +142,7 @@ export class HistoryWriter {
   }
 
   append(entry: WithoutTime<Entry>): void {
-    if (this.closed) return; // of a run that was interrupted
+    if (this.closed) return; // the run was interrupted
     writeSync(this.file, `${JSON.stringify({ at: this.nowMs, ...entry })}\n`);
   }
 
@@ -152,7 +152,7 @@ export class HistoryWriter {
   }
 }
 
-/** Reads a history in order, a line at a time. */
+/** Reads a history in order, line by line. */
 export async function* readHistory(path: string): AsyncGenerator<Entry> {
   for await (const line of createInterface({ input: createReadStream(path) }))
     yield JSON.parse(line) as Entry;

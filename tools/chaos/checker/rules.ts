@@ -1,4 +1,4 @@
-/** What the checker holds a run to. */
+/** The rules that the checker applies to a run. */
 export const RULES = {
   'acknowledged-lost': 'every acknowledged transaction is in the books, with the acknowledged values',
   'applied-twice': 'an operation, and an idempotency key on an account, is applied at most once',
@@ -31,7 +31,7 @@ export interface Violation {
   readonly detail: string;
 }
 
-/** Collects violations; of each rule's the first are kept in full. */
+/** Counts violations and keeps the first few of each rule in full. */
 export class Violations {
   readonly kept: Violation[] = [];
   private readonly counts = new Map<Rule, number>();

@@ -1,6 +1,6 @@
 /**
- * Loaded before the service (`node --import`): its wall clock, which jumps an hour on or two back at each SIGUSR2, as a
- * clock that is set by hand or by a bad NTP server. The service's own code is as it is.
+ * Loaded before the service (`node --import`). At each SIGUSR2 the wall clock jumps an hour forward or two back, like a
+ * clock that is set by hand or by a bad NTP server. The service's own code is unchanged.
  */
 const HOUR_MS = 3_600_000;
 const RealDate = Date;

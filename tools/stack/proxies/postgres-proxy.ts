@@ -6,31 +6,33 @@ export type AtCommit =
   | 'forward'
   /** The server never sees the COMMIT. */
   | 'cut-before'
-  /** The server commits; its answer is dropped, and those to the statements that were sent with the COMMIT. */
+  /** The server commits. Its answer is dropped, as are those to the statements sent with the COMMIT. */
   | 'cut-after'
-  /** A failing statement goes ahead of it, whose answer is kept back: the server answers the COMMIT with ROLLBACK. */
+  /** A failing statement is sent first and its answer withheld: the server answers the COMMIT with ROLLBACK. */
   | 'abort';
 
-/** A simple query that fails; it ends a transaction without the service's knowing. */
+/** A simple query that fails. It aborts the transaction without the service noticing. */
 const FAILING = simpleQuery('SELECT 1/0');
-/** Enough of a message to know a COMMIT by. */
+/** Enough bytes of a message to recognise a COMMIT. */
 const SHORT = 32;
-/** The message that ends the server's answer to each simple query, each Sync, and the start of the session. */
+/** Ends the server's answer to each simple query, each Sync, and the start of the session. */
 const READY_FOR_QUERY = 'Z';
 const ANSWERED = new Set(['Q', 'S', '']);
 
 /**
  * A TCP proxy between the service and PostgreSQL (or PgBouncer) that understands just enough of the protocol to find a
- * COMMIT, and can break the connection around it, or abort the transaction before it; or cut any result in the middle.
- * The service may send a COMMIT before it has the answers to the statements ahead of it.
+ * COMMIT. It can cut the connection around the COMMIT, abort the transaction before it, or cut any result in the
+ * middle. The service may send a COMMIT before it has the answers to earlier statements.
  */
 export class PostgresProxy extends TcpProxy {
   atCommit: AtCommit = 'forward';
-  /** Whether the next results that are long enough are cut in the middle, with their connections. */
+  /** Whether to cut the next results that are long enough in the middle, with their connections. */
   cutResults = false;
-  /** Whether a BEGIN is replaced by a statement that fails: what is sent behind it then has no transaction. */
+  /**
+   * Whether to replace BEGIN with a statement that fails, so that the following statements run without a transaction.
+   */
   failBegin = false;
-  /** Called once a connection was cut, or a transaction aborted, at its COMMIT. */
+  /** Called when a connection was cut or a transaction aborted at its COMMIT. */
   onCut: () => void = () => undefined;
 
   override heal(): void {
@@ -44,9 +46,9 @@ export class PostgresProxy extends TcpProxy {
     const { client, server, toServer, toClient } = relay;
     const asked = new Messages(false);
     const answered = new Messages(true);
-    /** Answers that the server owes. */
+    /** The number of outstanding answers. */
     let owed = 0;
-    /** What happens to the answer that comes after so many others. */
+    /** The fate of the answer after this many others. */
     let marked: { after: number; fate: 'cut' | 'keep-back' } | undefined;
     client.on('data', (data) => {
       const forward: Buffer[] = [];
@@ -77,7 +79,7 @@ export class PostgresProxy extends TcpProxy {
         const isMarked = marked?.after === 0;
         const fate = isMarked || marked?.fate === 'cut' ? marked?.fate : 'pass';
         if (fate === 'pass') forward.push(bytes);
-        // The answer to COMMIT: it took effect, and the service will never hear of it.
+        // This is the answer to COMMIT: it took effect, but the service never learns of it.
         cut = isMarked && fate === 'cut';
         if (cut) break;
         if (type !== READY_FOR_QUERY) continue;
@@ -105,16 +107,16 @@ export class PostgresProxy extends TcpProxy {
 interface Message {
   /** Empty for the startup message. */
   readonly type: string;
-  /** The first bytes of it. */
+  /** Its first bytes. */
   readonly body: string;
   readonly bytes: Buffer;
 }
 
-/** The messages of one direction of a connection, as they are completed. */
+/** Splits one direction of a connection into complete messages. */
 class Messages {
   private readonly come = new GatheredBytes();
 
-  /** @param started whether messages have a type; a client's first one, the startup message, has none */
+  /** @param started whether the next message has a type: a client's first one, the startup message, has none */
   constructor(private started: boolean) {}
 
   take(data: Buffer): Message[] {

@@ -7,13 +7,13 @@ export interface Relay {
   readonly server: Socket;
   readonly toServer: Pipe;
   readonly toClient: Pipe;
-  /** Breaks it, both ways. */
+  /** Breaks both directions. */
   readonly cut: () => void;
 }
 
-/** A TCP proxy in front of a server, which can be slow, silent or broken for the clients that come through it. */
+/** A TCP proxy in front of a server that can appear slow, silent or down to its clients. */
 export class TcpProxy {
-  /** How long everything takes, in each direction. */
+  /** The delay in each direction. */
   delayMs = 0;
   private readonly listener: Server = createServer((client) => this.accept(client));
   private readonly relays = new Set<Relay>();
@@ -21,7 +21,7 @@ export class TcpProxy {
   private silent = false;
   private refusing = false;
 
-  /** Listens on a free loopback port in front of the server that the URL names. @returns the URL to come through it */
+  /** Listens on a free loopback port in front of the server of a URL. @returns the URL through the proxy */
   static async start<T extends TcpProxy>(
     this: new () => T,
     serverUrl: string,
@@ -38,12 +38,12 @@ export class TcpProxy {
     return { proxy, url: url.href };
   }
 
-  /** Passes nothing on, in either direction, but keeps connections open: a server that hangs. */
+  /** Forwards nothing in either direction, but keeps connections open, like a server that hangs. */
   silence(): void {
     this.silent = true;
   }
 
-  /** Breaks every connection and accepts no other: a server that is down. */
+  /** Breaks every connection and accepts no new one, like a server that is down. */
   takeDown(): void {
     this.refusing = true;
     this.cutAll();
@@ -58,8 +58,8 @@ export class TcpProxy {
   }
 
   /**
-   * The server's end of every connection is gone and the client's hears nothing of it, now or later: what a power cut
-   * or a forgetful firewall leaves. New connections work.
+   * Closes the server's end of every connection without the client ever being told, like a power cut or a firewall that
+   * forgets connections. New connections work.
    */
   halfOpen(): void {
     for (const relay of this.relays) {
@@ -69,7 +69,7 @@ export class TcpProxy {
     }
   }
 
-  /** Works again. What was held back while it was silent is gone, with its connections. */
+  /** Works again. Data withheld while it was silent is lost, with its connections. */
   heal(): void {
     if (this.silent) this.cutAll();
     this.silent = false;
@@ -83,7 +83,7 @@ export class TcpProxy {
     await once(this.listener, 'close');
   }
 
-  /** What to do with data; here it is just passed on. */
+  /** Handles the data of a connection; here it is forwarded unchanged. */
   protected relay({ client, server, toServer, toClient }: Relay): void {
     client.on('data', (data) => toServer.write(data));
     server.on('data', (data) => toClient.write(data));
@@ -112,20 +112,20 @@ export class TcpProxy {
       .setNoDelay(true)
       .on('error', relay.cut)
       .on('close', () => {
-        // One that is half open lives on until its client gives up.
+        // A half-open connection lives on until its client gives up.
         if (!relay.toClient.closed) client.destroy();
       });
     client.on('close', () => this.relays.delete(relay));
     this.relay(relay);
   }
 
-  /** True while nothing may pass. */
+  /** True while nothing is forwarded. */
   get isSilent(): boolean {
     return this.silent;
   }
 }
 
-/** One direction of a connection: passes data on in order, each piece after the delay that held when it came. */
+/** One direction of a connection: forwards data in order, each piece after the delay that was set when it arrived. */
 class Pipe {
   closed = false;
   private readonly waiting: { readonly data: Buffer; readonly dueMs: number }[] = [];
@@ -144,7 +144,7 @@ class Pipe {
     if (this.waiting.length === 1) this.schedule();
   }
 
-  /** Swallows all that is still to come. */
+  /** Drops all further data. */
   close(): void {
     this.closed = true;
     this.waiting.length = 0;

@@ -5,7 +5,7 @@ import { freePort } from '@scalable-banking/embedded-postgres';
 import { newPlace, Server, started, type Place } from './server.js';
 
 export interface PgBouncerOptions {
-  /** Database name → URL of the PostgreSQL database; the name `*` stands for every other, of the same name there. */
+  /** Database name → URL of the PostgreSQL database. `*` maps every other name to the database of that name. */
   readonly databases: Readonly<Record<string, string>>;
   /** Connections to the server for each database. */
   readonly poolSize: number;

@@ -18,10 +18,10 @@ import { newPlace, PlacedServer, type Place } from './server.js';
 const run = promisify(execFile);
 
 const FILL_TRIES = 20;
-/** For a backend that is just being started. */
+/** For a backend that is starting. */
 const FORK_MS = 10;
 
-/** A PostgreSQL of the embedded one's programs that, unlike it, stays down when it is killed. */
+/** A PostgreSQL from the programs of the embedded one. Unlike that, it stays down when it is killed. */
 export class PostgresServer extends PlacedServer {
   protected override readonly stopSignals = FAST_STOP;
 
@@ -54,14 +54,14 @@ export class PostgresServer extends PlacedServer {
     if (signal === 'SIGKILL') await this.process?.ended;
   }
 
-  /** As `pg_ctl stop -m immediate` does: no checkpoint, every session cut. */
+  /** Like `pg_ctl stop -m immediate`: no checkpoint, every session cut. */
   async stopImmediately(): Promise<void> {
     this.process?.kill('SIGQUIT');
     await this.process?.ended;
   }
 }
 
-/** To a PostgreSQL server and all its processes, itself first, so that it starts no further one. */
+/** Signals a PostgreSQL server and all its processes, the postmaster first, so that it starts no new ones. */
 export async function signalPostgres(pid: number, signal: NodeJS.Signals): Promise<void> {
   const children = await childrenOf(pid);
   sendSignal(pid, signal);
@@ -82,7 +82,7 @@ function sendSignal(pid: number, signal: NodeJS.Signals): void {
   }
 }
 
-/** A disk of its own for a server, in memory, which can be full. Only root may mount one. */
+/** A small in-memory disk for one server, which can be filled up. Only root may mount one. */
 export class SmallDisk {
   private readonly filler: string;
 
@@ -97,11 +97,11 @@ export class SmallDisk {
     return new SmallDisk(folder);
   }
 
-  /** Hardly a byte is left. */
+  /** Fills the disk almost to the last byte. */
   async fill(): Promise<void> {
     for (let tries = 0; tries < FILL_TRIES; tries++) {
       const { bavail, bsize } = await statfs(this.folder);
-      // What the server itself takes meanwhile may make it too long.
+      // The server may use some of the space meanwhile, so that this is too much.
       const filled = await run('fallocate', ['--length', String(bavail * bsize), this.filler]).catch(
         () => false,
       );
@@ -122,8 +122,8 @@ export class SmallDisk {
 /**
  * Starts a new server.
  *
- * @param settings besides those of the embedded PostgreSQL
- * @param diskBytes gives it a small disk of its own; needs root
+ * @param settings in addition to those of the embedded PostgreSQL
+ * @param diskBytes the size of a separate small disk, which needs root; undefined: none
  */
 export async function startPostgres(
   settings: Readonly<Record<string, string>> = {},

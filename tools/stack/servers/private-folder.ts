@@ -7,10 +7,10 @@ import { CHILD_ENVIRONMENT, isAlive, type RunAs } from '@scalable-banking/embedd
 
 const run = promisify(execFile);
 
-/** `bank-<kind>-<process id>-<random>`: whose process is gone, that folder is nobody's. */
+/** `bank-<kind>-<process id>-<random>`: a folder whose process is gone is a leftover. */
 const PREFIX = 'bank-';
 
-/** A new folder for a server's data, given to the user as whom the server runs; ours if not given. */
+/** A new folder for a server's data, owned by the user that the server runs as; undefined: the current user. */
 export async function makePrivateFolder(kind: string, runAs?: RunAs): Promise<string> {
   await removeLeftovers(kind);
   const folder = await mkdtemp(join(tmpdir(), `${PREFIX}${kind}-${process.pid}-`));
@@ -24,13 +24,13 @@ export async function removeFolder(folder: string): Promise<void> {
     await remove();
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EBUSY') throw error;
-    // A small disk is mounted there: a run that was killed left it.
+    // A killed run has left a small disk mounted there.
     await run('umount', ['--lazy', folder]);
     await remove();
   }
 }
 
-/** A run that was killed leaves its folders behind; its servers ended by themselves. */
+/** A killed run leaves its folders behind, although its servers end by themselves. */
 async function removeLeftovers(kind: string): Promise<void> {
   for (const name of await readdir(tmpdir())) {
     const pid = new RegExp(`^${PREFIX}${kind}-(\\d+)-`).exec(name)?.[1];
@@ -39,7 +39,7 @@ async function removeLeftovers(kind: string): Promise<void> {
   }
 }
 
-/** What a server sees of our environment. */
+/** The environment of a server. */
 export function environmentIn(folder: string): NodeJS.ProcessEnv {
   return { ...CHILD_ENVIRONMENT, HOME: folder };
 }

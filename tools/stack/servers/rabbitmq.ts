@@ -9,11 +9,11 @@ import { newPlace, Server, started, type Place } from './server.js';
 
 const run = promisify(execFile);
 
-/** Debian's own wrapper in /usr/sbin insists on the system's user and folders. */
+/** Not Debian's wrapper in /usr/sbin, which insists on the system's user and folders. */
 const PROGRAMS = '/usr/lib/rabbitmq/bin';
 const NODE = 'bank@localhost';
 
-/** A RabbitMQ broker, Erlang's port mapper included. Durable queues and persistent messages outlive a restart. */
+/** A RabbitMQ broker with Erlang's port mapper. Durable queues and persistent messages survive a restart. */
 export class RabbitMqServer extends Server {
   private portMapper: WatchedProcess | undefined;
 
@@ -43,7 +43,7 @@ export class RabbitMqServer extends Server {
     await super.stop();
   }
 
-  /** What `rabbitmqctl` says to a command. */
+  /** Runs a command of `rabbitmqctl` and returns its output. */
   async control(...command: string[]): Promise<string> {
     const { stdout } = await run(`${PROGRAMS}/rabbitmqctl`, ['-n', NODE, ...command], {
       env: this.environment(),
@@ -61,7 +61,7 @@ export class RabbitMqServer extends Server {
     return greets(this.port);
   }
 
-  /** The script that was started, and the Erlang machine that does the work. */
+  /** The start script, and the Erlang machine that does the work. */
   protected override async pids(): Promise<number[]> {
     const machine = await readFile(join(this.place.folder, 'pid'), 'utf8').catch(() => '');
     return [...(machine === '' ? [] : [Number(machine)]), ...(await super.pids())];
@@ -88,7 +88,7 @@ export class RabbitMqServer extends Server {
   }
 }
 
-/** Takes some seconds. */
+/** Takes a few seconds. */
 export async function startRabbitMq(): Promise<RabbitMqServer> {
   const place = await newPlace('rabbitmq');
   await write(place, 'plugins', '[].\n', 0o644);
@@ -105,7 +105,7 @@ async function write({ folder, runAs }: Place, name: string, text: string, mode:
   if (runAs.owner) await chown(file, runAs.owner.uid, runAs.owner.gid);
 }
 
-/** A broker answers a wrong greeting with the right one: it is up, and not only its port is. */
+/** A broker answers a wrong greeting with the right one, which proves that more than its port is up. */
 function greets(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(port, '127.0.0.1', () => socket.write('AMQP\0\0\0\0'));

@@ -36,7 +36,7 @@ export class RedisServer extends Server {
   }
 }
 
-/** @param settings as on the command line: `--maxmemory`, `2mb` */
+/** @param settings command-line arguments like `--maxmemory`, `2mb` */
 export async function startRedis(settings: readonly string[] = []): Promise<RedisServer> {
   return started(new RedisServer(await newPlace('redis'), await freePort(), settings));
 }

@@ -4,21 +4,21 @@ import { newPlace, Server, started, type Place } from './server.js';
 
 const PROBE_TIMEOUT_MS = 5_000;
 
-/** Node may lie where another user can't reach it, and the service has no data of its own to guard. */
+/** As the current user: another one might not be able to reach Node, and the service has no data folder to protect. */
 const OURSELVES: RunAs = { user: 'ourselves', owner: undefined, ids: undefined, prefix: [] };
 
 export interface ReplicaOptions {
-  /** The service's variables, but for HOST and PORT. */
+  /** The service's variables, except HOST and PORT. */
   readonly settings: NodeJS.ProcessEnv;
   /** Called with every line that it writes. */
   readonly onLine?: (line: string) => void;
-  /** Options for Node, before the program. */
+  /** Node options. */
   readonly nodeOptions?: readonly string[];
-  /** Where dist/ and node_modules/ lie; this checkout if not given. */
+  /** The folder of dist/ and node_modules/; undefined: this checkout. */
   readonly root?: string;
 }
 
-/** One instance of the service, from the build. */
+/** One instance of the built service. */
 export class Replica extends Server {
   protected override readonly onLine: ((line: string) => void) | undefined;
 

@@ -7,7 +7,7 @@ import {
 } from '@scalable-banking/embedded-postgres';
 import { environmentIn, makePrivateFolder, removeFolder } from './private-folder.js';
 
-/** Where a server keeps what it has, and as whom it runs. */
+/** The folder of a server, and the user that it runs as. */
 export interface Place {
   readonly folder: string;
   readonly runAs: RunAs;
@@ -20,7 +20,7 @@ const ORDERLY_STOP: StopSignals = [
   ['SIGKILL', 5_000],
 ];
 
-/** A process that runs in a private place: it can be killed, hung, halted and, by who knows how, started again. */
+/** A process in a private place that can be killed, stopped by a signal, halted and, by its subclass, restarted. */
 export abstract class PlacedServer {
   protected process: WatchedProcess | undefined;
   protected readonly stopSignals: StopSignals = ORDERLY_STOP;
@@ -37,13 +37,13 @@ export abstract class PlacedServer {
     return this.process?.running ?? false;
   }
 
-  /** Its processes, those of its own children included. */
+  /** Its processes, including child processes. */
   protected pids(): Promise<number[]> {
     const pid = this.process?.pid;
     return Promise.resolve(pid === undefined ? [] : [pid]);
   }
 
-  /** To all its processes: SIGKILL for a crash, SIGSTOP for a server that hangs, SIGCONT to let it go on. */
+  /** Signals all its processes: SIGKILL for a crash, SIGSTOP to make it hang, SIGCONT to let it continue. */
   async kill(signal: NodeJS.Signals = 'SIGKILL', pids?: readonly number[]): Promise<void> {
     for (const pid of pids ?? (await this.pids())) {
       try {
@@ -55,13 +55,13 @@ export abstract class PlacedServer {
     if (signal === 'SIGKILL') await this.process?.ended;
   }
 
-  /** In order; it can be started again. */
+  /** Stops it gracefully; it can be started again. */
   async halt(): Promise<void> {
     await this.kill('SIGCONT');
     await this.process?.stop(this.stopSignals);
   }
 
-  /** For good: its folder goes too. */
+  /** Stops it for good and removes its folder. */
   async stop(): Promise<void> {
     await this.halt();
     await removeFolder(this.place.folder);
@@ -69,9 +69,9 @@ export abstract class PlacedServer {
 }
 
 /**
- * A real server for tests and for `npm run stack`: on a private port of the loopback address, with a private folder, as
- * an unprivileged user; it ends with this process, even by kill -9. It can be killed, halted and started again, on the
- * same port with the same data.
+ * A real server for tests and for `npm run stack`, on its own loopback port, with its own folder, as an unprivileged
+ * user. It ends with this process, even after kill -9. It can be killed, halted and restarted with the same port and
+ * data.
  */
 export abstract class Server extends PlacedServer {
   /** Called with every line that it writes. */
@@ -80,7 +80,7 @@ export abstract class Server extends PlacedServer {
   /** The program and its arguments. */
   protected abstract command(): readonly string[];
 
-  /** Whether it serves; may throw as long as it does not. */
+  /** Whether it is ready; may throw while it is not. */
   protected abstract isReady(): Promise<boolean>;
 
   protected environment(): NodeJS.ProcessEnv {
@@ -113,7 +113,7 @@ export async function newPlace(kind: string): Promise<Place> {
   return { folder: await makePrivateFolder(kind, runAs), runAs };
 }
 
-/** Starts a new server; one that does not come up leaves nothing. */
+/** Starts a new server. One that does not come up leaves nothing behind. */
 export async function started<T extends PlacedServer>(server: T): Promise<T> {
   try {
     await server.start();

@@ -1,6 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
-import { CHECKS, type VerifyReport } from './verify.js';
-import { verifyText } from './verify-text.js';
+import { CHECKS } from '../admin/verify/checks.js';
+import type { VerifyReport } from '../admin/verify/verify.js';
+import { verifyText } from './verify.js';
 
 const WHOLE: VerifyReport = {
   accounts: 2,

@@ -14,9 +14,9 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { CommandError } from '../app/user-message.js';
+import { BANK_TABLES, copiedTables } from '../../storage/tables.js';
+import { CommandError } from '../command-error.js';
 import {
-  BACKED_UP,
   checkFiles,
   fileOf,
   readManifest,
@@ -24,7 +24,7 @@ import {
   type BackupFile,
   type BackupShard,
   type Manifest,
-} from './backup-format.js';
+} from './format.js';
 
 const SHARDS = 2;
 /** Without what a stranger's text must not bring to a terminal. */
@@ -54,7 +54,7 @@ function makeShard(index: number): BackupShard {
   return {
     ...{ index, snapshotAt: now, books: { accounts: 1, transactions: 2, balance: '-1.00', faulty: 0 } },
     identity: { bank_id: BANK_ID, shard_index: index, shard_count: SHARDS, created_at: now },
-    files: BACKED_UP.map(({ table, drawn }) => makeFile(index, table, 'id,name\n7,x\n', drawn)),
+    files: copiedTables(BANK_TABLES).map(({ name, drawn }) => makeFile(index, name, 'id,name\n7,x\n', drawn)),
   };
 }
 

@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { z } from 'zod';
-import { codeOf, messageOf } from '../domain/error-message.js';
-import { CommandError } from '../app/user-message.js';
+import { codeOf, messageOf } from '../../domain/error-message.js';
+import { BANK_TABLES, copiedTables } from '../../storage/tables.js';
+import { CommandError } from '../command-error.js';
 
 /** Written last: a folder without it is no backup. */
 const MANIFEST = 'manifest.json';
@@ -20,35 +21,7 @@ const MAX_MANIFEST_BYTES = 16 * 1024 * 1024;
 const MAX_SHARDS = 1_024;
 const MAX_MIGRATIONS = 1_000;
 
-/**
- * The tables that a backup holds as files, in the order in which they can be loaded. The shard's identity is in the
- * manifest. `drawn`: the ids come from a sequence of the table's own. `ledger`: only openings and postings add or change its
- * rows.
- */
-export const BACKED_UP = [
-  { table: 'accounts', key: 'accounts', id: 'account_id', drawn: true, ledger: true },
-  {
-    table: 'account_openings',
-    key: 'accountOpenings',
-    id: 'account_id',
-    drawn: false,
-    ledger: true,
-  },
-  { table: 'transactions', key: 'transactions', id: 'transaction_id', drawn: true, ledger: true },
-  {
-    table: 'archived_transactions',
-    key: 'archivedTransactions',
-    id: 'transaction_id',
-    drawn: false,
-    ledger: true,
-  },
-  { table: 'outbox', key: 'outbox', id: 'outbox_id', drawn: true, ledger: false },
-  { table: 'api_keys', key: 'apiKeys', id: 'key_id', drawn: true, ledger: false },
-  { table: 'audit_events', key: 'auditEvents', id: 'event_id', drawn: true, ledger: false },
-] as const;
-
-/** One of {@link BACKED_UP}. */
-export type BackedUp = (typeof BACKED_UP)[number];
+const tableNamed = (wanted: string) => copiedTables(BANK_TABLES).find(({ name }) => name === wanted);
 
 const count = z.number().int().min(0);
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
@@ -56,12 +29,12 @@ const time = z.string().regex(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|\+0
 
 // A manifest may be hostile: only numbers and names of these forms get any further.
 const FILE = z.object({
-  table: z.enum(BACKED_UP.map(({ table }) => table)),
+  table: z.string().refine((name) => tableNamed(name) !== undefined),
   /** Within the backup's folder: `shard-<index>/<table>.csv.gz`. */
   file: z.string(),
   /** In the order of the file. Only compared with the target's own catalogue, never used. */
   columns: z
-    .array(z.string().regex(/^[a-z_]{1,63}$/))
+    .array(z.string().regex(/^\w{1,63}$/))
     .min(1)
     .max(100),
   rows: count,
@@ -81,13 +54,10 @@ const SHARD = z.object({
   /** When its snapshot was taken, by its server's clock. */
   snapshotAt: time,
   /** The row of shard_identity, as far as a restored shard keeps it. */
-  identity: z.object({
-    bank_id: z.guid(),
-    shard_index: count,
-    shard_count: count,
-    created_at: time,
-    relay_to_broker: z.boolean().optional(),
-  }),
+  identity: z
+    .object({ bank_id: z.guid(), shard_index: count, shard_count: count, created_at: time })
+    // Compared with the target's own catalogue, like the columns of the files.
+    .catchall(z.union([z.string().max(1_000), z.number(), z.boolean(), z.null()])),
   /** What `verify` found in the snapshot. */
   books: z.object({
     accounts: count,
@@ -95,7 +65,7 @@ const SHARD = z.object({
     balance: z.string().regex(/^(-?\d{1,40}\.\d\d|NaN)$/),
     faulty: count,
   }),
-  files: z.array(FILE).min(1).max(BACKED_UP.length),
+  files: z.array(FILE).min(1),
 });
 
 const BODY = z.object({
@@ -211,18 +181,23 @@ function contradictionIn({ formatVersion, shards, shardCount, bankId }: Manifest
     if (!inPlace) return `shard ${index} of the list is another shard`;
     if (new Set(files.map(({ table }) => table)).size < files.length)
       return `shard ${index} lists a table twice`;
-    const rowsOf = (...tables: BackupFile['table'][]) =>
-      files.reduce((sum, { table, rows }) => sum + (tables.includes(table) ? rows : 0), 0);
-    const fits =
-      rowsOf('accounts') === books.accounts &&
-      rowsOf('transactions', 'archived_transactions') === books.transactions;
-    if (!fits) return `the numbers of rows of shard ${index} are not those of its books`;
+    if (!haveRowsOf(files, books)) return `the numbers of rows of shard ${index} are not those of its books`;
     if (formatVersion === FORMAT_VERSION && files.some(({ contentBytes }) => contentBytes === undefined))
       return `shard ${index} does not say how many bytes its files hold`;
     const problem = files.map((file) => problemOf(file, index, shardCount)).find(Boolean);
     if (problem !== undefined) return `in shard ${index} ${problem}`;
   }
   return undefined;
+}
+
+/** Whether files have as many accounts and transactions as the books of their shard. */
+export function haveRowsOf(files: readonly BackupFile[], books: BackupShard['books']): boolean {
+  const rowsOf = (...tables: string[]) =>
+    files.reduce((sum, { table, rows }) => sum + (tables.includes(table) ? rows : 0), 0);
+  return (
+    rowsOf('accounts') === books.accounts &&
+    rowsOf('transactions', 'archived_transactions') === books.transactions
+  );
 }
 
 function problemOf(
@@ -232,7 +207,7 @@ function problemOf(
 ): string | undefined {
   if (file !== fileOf(index, table)) return `the file of ${table} is not where it belongs`;
   if (new Set(columns).size < columns.length) return `${table} has a column twice`;
-  const { drawn, ledger } = kindOf(table);
+  const { drawn = false, ledger = false } = tableNamed(table) ?? {};
   if ((sequence !== undefined) !== drawn) return `${table} ${drawn ? 'lacks its' : 'has a'} sequence`;
   // Shards hand out every count-th id, by which an id tells its shard.
   if (!ledger || !sequence || (BigInt(sequence.last) - 1n) % BigInt(count) === BigInt(index))
@@ -241,14 +216,8 @@ function problemOf(
 }
 
 /** Where a table's rows are, within the backup's folder. */
-export function fileOf(shard: number, table: BackupFile['table']): string {
+export function fileOf(shard: number, table: string): string {
   return `shard-${shard}/${table}.csv.gz`;
-}
-
-export function kindOf(table: BackupFile['table']): BackedUp {
-  const found = BACKED_UP.find((other) => other.table === table);
-  if (!found) throw new Error(`${table} is not backed up`);
-  return found;
 }
 
 /**

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { z } from 'zod';
-import { messageOf } from '../domain/error-message.js';
-import { CommandError } from '../app/user-message.js';
+import { messageOf } from '../../domain/error-message.js';
+import { CommandError } from '../command-error.js';
 
 export const FORMAT = 'scalable-banking-api heads';
 export const FORMAT_VERSION = 1;

@@ -1,9 +1,11 @@
+import { isDeepStrictEqual } from 'node:util';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client } from 'pg';
-import { recordAct, type AdministrativeAct } from '../audit/audit-log.js';
-import { PooledClient } from '../storage/connection.js';
-import { COMMIT_DURABLY, UNLIMITED } from '../storage/durability.js';
-import { migrate, prepareTables, ShardMismatchError, type ShardPlace } from '../storage/migrate.js';
+import { recordAct, recordActOn } from '../../audit/audit-log.js';
+import { sqlStateOf } from '../../storage/database-errors.js';
+import { COMMIT_DURABLY, UNLIMITED } from '../../storage/durability.js';
+import { columnList, quoted } from '../../storage/identifiers.js';
+import { migrate, prepareTables, ShardMismatchError, type ShardPlace } from '../../storage/migrate.js';
 import {
   describeServer,
   describeShard,
@@ -11,35 +13,36 @@ import {
   isPostgresUrl,
   type ForwardingAddress,
   type ShardAddress,
-} from '../config/shard-address.js';
-import { locateShard, ShardMovingError, type ShardIdentity } from '../sharding/shard-locator.js';
-import { grantServiceRole, serviceRoleOf } from '../storage/service-role.js';
-import { tablesOf, type SchemaTables } from '../storage/tables.js';
-import { messageOf } from '../domain/error-message.js';
-import { CommandError } from '../app/user-message.js';
+} from '../../config/shard-address.js';
+import { locateShard, ShardMovingError, type ShardIdentity } from '../../sharding/shard-locator.js';
+import { grantServiceRole, serviceRoleOf } from '../../storage/service-role.js';
+import { tablesOf } from '../../storage/tables.js';
+import { messageOf } from '../../domain/error-message.js';
+import { columnsOf, hasTable, readTables } from '../catalogue.js';
+import { CommandError } from '../command-error.js';
+import type { Control } from '../control.js';
+import { ownersLock } from '../owners-lock.js';
+import { withSession, withSessions, type ShardSession } from '../shards.js';
+import { verifyShard } from '../verify/verify.js';
 import {
-  copyOwners,
+  copyIdentity,
   copyRest,
+  copyRevised,
   copySince,
   cutOf,
   digestSince,
   NOTHING,
   type CopiedRound,
+  type CopySide,
   type Cut,
-} from './shard-copy.js';
-import { verifyShard } from './verify.js';
+} from './copy.js';
 
-export interface MoveOptions {
+export interface RelocationOptions extends Omit<Control, 'onProgress'> {
   /** Users of the shard wait at most this long for the switch; then the move gives way, and has to be run again. */
   readonly maxPauseMs: number;
-  readonly onStep?: (step: string) => void;
-  /** Records the move in the bank's first shard. Not called when that is the one that moves: its log moves along. */
-  readonly record?: (act: AdministrativeAct) => Promise<void>;
-  /** Stops between two steps; the move can be run again. */
-  readonly signal?: AbortSignal;
 }
 
-export interface MoveReport {
+export interface RelocationReport {
   readonly from: string;
   readonly to: string;
   /** Copied by this run; undefined: only the end of an earlier run was left to do. */
@@ -54,7 +57,7 @@ const MAX_LOCKINGS = 20;
 /** Longer than the server's deadlock_timeout, 1 s by default: only after that an autovacuum gives way. */
 const LOCK_TIMEOUT_MS = 2_000;
 const COMMIT_TIMEOUT_MS = 10_000;
-const CONNECT_TIMEOUT_MS = 10_000;
+const NAME = 'bank-move';
 
 /** Everything one move works with. */
 interface Move {
@@ -62,19 +65,17 @@ interface Move {
   readonly to: ShardAddress;
   readonly forwarding: ForwardingAddress;
   readonly place: ShardIdentity;
-  readonly tables: SchemaTables;
+  /** Where the bank's first shard is configured to be: it holds the audit log. */
+  readonly first: ShardAddress;
   /** In the source: holds the locks. */
-  readonly source: Client;
+  readonly source: CopySide;
   /** In the source: sees one moment. */
-  readonly snapshot: Client;
-  readonly target: Client;
+  readonly snapshot: CopySide;
+  readonly target: CopySide;
   /** In the source: keeps owners as they are, by {@link ownersLock}, in a transaction as long as the move. */
-  readonly guard: Client;
-  readonly options: MoveOptions;
+  readonly guard: CopySide;
+  readonly options: RelocationOptions;
 }
-
-/** Held by whoever moves a shard, and shared by those who change owners: no copied transaction would tell of that. */
-export const ownersLock = ({ accounts }: SchemaTables) => `bank-owners:${accounts}`;
 
 /**
  * Moves a shard to another PostgreSQL server while the bank is open. The ledger only ever adds transactions, so its
@@ -84,21 +85,25 @@ export const ownersLock = ({ accounts }: SchemaTables) => `bank-owners:${account
  *
  * Safe to interrupt and to run again: before the switch it goes on with what was copied; after it, the end is done.
  *
+ * @param configured the bank's shards, of which only this one and, for the audit log, the first need be up
  * @throws CommandError, ShardMismatchError; the shard is then where it was, unless the message says otherwise
  */
-export async function moveShard(
-  configured: ShardAddress,
-  { index, count }: ShardPlace,
+export async function relocateShard(
+  configured: readonly ShardAddress[],
+  index: number,
   url: string,
-  options: MoveOptions,
-): Promise<MoveReport> {
-  const { address: from, identity: place } = await locateOrMoving(configured);
+  options: RelocationOptions,
+): Promise<RelocationReport> {
+  const count = configured.length;
+  const [first, shard] = [configured[0], configured[index]];
+  if (!first || !shard) throw new CommandError(`there is no shard ${index}; there are 0 to ${count - 1}`);
+  const { address: from, identity: place } = await locateOrMoving(shard);
   const forwarding = parseTarget(url, from);
   const to = forwarded(from, forwarding);
   const there = describeServer(to.url);
   if (describeServer(from.url) === there) {
-    if (!place) await withClient(to, (client) => finish(client, to, { index, count }));
-    return { from: describeServer(configured.url), to: there, transactions: undefined, pauseMs: 0 };
+    if (!place) await withSession(to, NAME, ({ client }) => finish(client, to, { index, count }));
+    return { from: describeServer(shard.url), to: there, transactions: undefined, pauseMs: 0 };
   }
   if (!place) {
     throw new CommandError(
@@ -109,16 +114,28 @@ export async function moveShard(
     throw new ShardMismatchError(`${describeShard(from)} holds shard ${place.index} of ${place.count}`);
   }
   await migrate(from, place, place.bankId);
-  return withClients(from, to, async (clients) => {
-    const move = { ...clients, from, to, forwarding, place, tables: tablesOf(from.schema), options };
+  return withSessions([from, from, from, to], NAME, async (sessions) => {
+    const [source, snapshot, guard, target] = (await sidesOf(sessions)) as [
+      CopySide,
+      CopySide,
+      CopySide,
+      CopySide,
+    ];
+    const move = { from, to, forwarding, place, first, source, snapshot, guard, target, options };
     await claimTarget(move);
     await keepOwners(move);
     const copied = await copyAndVerify(move);
     const pausedAt = await switchOver(move, copied.cut);
-    await finish(move.target, to, place);
+    await finish(target.client, to, place);
     const pauseMs = performance.now() - pausedAt;
     return { from: describeServer(from.url), to: there, transactions: copied.transactions, pauseMs };
   });
+}
+/** They have the same tables: the source was just migrated, and the target is about to get them. */
+async function sidesOf(sessions: readonly ShardSession[]): Promise<CopySide[]> {
+  const [{ client: source, address }] = sessions as [ShardSession];
+  const tables = await readTables(source, address.schema);
+  return sessions.map(({ client }) => ({ client, schema: address.schema, tables }));
 }
 
 /** No identity: it has left its old place already, and the end of its move is to be done. */
@@ -155,38 +172,8 @@ function parseTarget(text: string, from: ShardAddress): ForwardingAddress {
   };
 }
 
-async function withClients<T>(
-  from: ShardAddress,
-  to: ShardAddress,
-  work: (clients: Pick<Move, 'source' | 'snapshot' | 'target' | 'guard'>) => Promise<T>,
-): Promise<T> {
-  return withClient(from, (source) =>
-    withClient(from, (snapshot) =>
-      withClient(from, (guard) => withClient(to, (target) => work({ source, snapshot, target, guard }))),
-    ),
-  );
-}
-
-/** Over a direct connection, where there is one. */
-async function withClient<T>(
-  { url, migrationUrl = url }: ShardAddress,
-  work: (client: Client) => Promise<T>,
-): Promise<T> {
-  const client = new PooledClient({
-    connectionString: migrationUrl,
-    application_name: 'bank-move',
-    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-  });
-  try {
-    await client.connect();
-    return await work(client);
-  } finally {
-    await client.end().catch(() => undefined);
-  }
-}
-
 /** Makes the tables, marked as a copy and as whose. What is there already, and no copy of this shard, is not touched. */
-async function claimTarget({ target, tables, place, to }: Move): Promise<void> {
+async function claimTarget({ target, place, to }: Move): Promise<void> {
   const found = await locateShard(to);
   if (found.address.url !== to.url) {
     throw new CommandError(
@@ -194,7 +181,8 @@ async function claimTarget({ target, tables, place, to }: Move): Promise<void> {
     );
   }
   if (found.identity) throw new ShardMismatchError(`${describeShard(to)} holds a shard already`);
-  const claimed = await readClaim(target, tables);
+  const { shardArriving } = tablesOf(to.schema);
+  const claimed = await readClaim(target, shardArriving);
   const mine =
     claimed?.bank_id === place.bankId &&
     claimed.shard_index === place.index &&
@@ -204,17 +192,19 @@ async function claimTarget({ target, tables, place, to }: Move): Promise<void> {
   }
   await prepareTables(to, place);
   if (mine) return;
-  await target.query(
-    `CREATE TABLE ${tables.shardArriving} AS
+  await target.client.query(
+    `CREATE TABLE ${shardArriving} AS
      SELECT $1::uuid AS bank_id, $2::int AS shard_index, $3::int AS shard_count`,
     [place.bankId, place.index, place.count],
   );
 }
 
-async function keepOwners({ guard, tables }: Move): Promise<void> {
-  await guard.query('BEGIN');
-  await guard.query(UNLIMITED);
-  await guard.query('SELECT pg_advisory_xact_lock(hashtextextended($1, 0))', [ownersLock(tables)]);
+async function keepOwners({ guard: { client }, from }: Move): Promise<void> {
+  await client.query('BEGIN');
+  await client.query(UNLIMITED);
+  await client.query('SELECT pg_advisory_xact_lock(hashtextextended($1, 0))', [
+    ownersLock(tablesOf(from.schema)),
+  ]);
 }
 
 interface ClaimRow {
@@ -223,25 +213,23 @@ interface ClaimRow {
   shard_count: number;
 }
 
-async function readClaim(target: Client, tables: SchemaTables): Promise<ClaimRow | undefined> {
-  const { rows } = await target.query<{ exists: boolean }>('SELECT to_regclass($1) IS NOT NULL AS exists', [
-    tables.shardArriving,
-  ]);
-  if (!rows[0]?.exists) return undefined;
-  return (await target.query<ClaimRow>(`SELECT * FROM ${tables.shardArriving}`)).rows[0];
+async function readClaim({ client }: CopySide, shardArriving: string): Promise<ClaimRow | undefined> {
+  if (!(await hasTable(client, shardArriving))) return undefined;
+  return (await client.query<ClaimRow>(`SELECT * FROM ${shardArriving}`)).rows[0];
 }
 
 /** Copies all, compares every row with the source, verifies the books of the copy, and catches up again. */
 async function copyAndVerify(move: Move): Promise<CopiedRound> {
-  const { target, tables, options, to, place } = move;
-  const copied = await catchUp(move, await cutOf(target, tables), false);
+  const { snapshot, target, options, to, place } = move;
+  const copied = await catchUp(move, await cutOf(target), false);
   options.onStep?.('comparing every row with the source, then verifying the books of the copy');
-  await target.query(`ANALYZE ${tables.accounts}, ${tables.transactions}, ${tables.archivedTransactions}`);
+  const ledger = target.tables.filter((table) => table.ledger).map(({ sql }) => sql);
+  await target.client.query(`ANALYZE ${ledger.join(', ')}`);
   const compared = await inSnapshot(move, async () => {
-    const round = await copySince(move.snapshot, target, tables, copied.cut);
+    const round = await copySince(snapshot, target.client, copied.cut);
     // An earlier run may have copied accounts whose owner has changed since.
-    await copyOwners(move.snapshot, target, tables);
-    await compare(move.snapshot, move, NOTHING);
+    await copyRevised(snapshot, target.client);
+    await compare(snapshot, target, NOTHING);
     return round;
   });
   const report = await verifyShard(to, place.index, place.count, { signal: options.signal });
@@ -254,15 +242,15 @@ async function copyAndVerify(move: Move): Promise<CopiedRound> {
 
 /** Rounds until one is short. */
 async function catchUp(move: Move, since: Cut, comparing: boolean): Promise<CopiedRound> {
-  const { snapshot, target, tables, options } = move;
+  const { snapshot, target, options } = move;
   let cut = since;
   let transactions = 0;
   for (let round = 1; round <= MAX_ROUNDS; round++) {
     options.signal?.throwIfAborted();
     options.onStep?.(`copying, round ${round}`);
     const copied = await inSnapshot(move, async () => {
-      const done = await copySince(snapshot, target, tables, cut);
-      if (comparing) await compare(snapshot, move, cut);
+      const done = await copySince(snapshot, target.client, cut);
+      if (comparing) await compare(snapshot, target, cut);
       return done;
     });
     cut = copied.cut;
@@ -274,15 +262,15 @@ async function catchUp(move: Move, since: Cut, comparing: boolean): Promise<Copi
 
 /** Lets `snapshot` see the source at a moment when nobody was writing. Writers wait for that moment only. */
 async function inSnapshot<T>(move: Move, work: () => Promise<T>): Promise<T> {
-  const { source, snapshot, tables } = move;
+  const { source, snapshot, from } = move;
   // Whoever writes locks an account first.
-  await locked(move, `LOCK TABLE ${tables.accounts} IN EXCLUSIVE MODE`, async () => {
-    await snapshot.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
-    await snapshot.query('SELECT pg_current_snapshot()');
-    await source.query('ROLLBACK');
+  await locked(move, `LOCK TABLE ${tablesOf(from.schema).accounts} IN EXCLUSIVE MODE`, async () => {
+    await snapshot.client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
+    await snapshot.client.query('SELECT pg_current_snapshot()');
+    await source.client.query('ROLLBACK');
   });
   const result = await work();
-  await snapshot.query('COMMIT');
+  await snapshot.client.query('COMMIT');
   return result;
 }
 
@@ -291,7 +279,7 @@ async function inSnapshot<T>(move: Move, work: () => Promise<T>): Promise<T> {
  * has to wait behind us.
  */
 async function locked(
-  { source, options }: Move,
+  { source: { client }, options }: Move,
   lock: string,
   work: (sinceMs: number) => Promise<void>,
 ): Promise<void> {
@@ -300,14 +288,12 @@ async function locked(
     options.signal?.throwIfAborted();
     sinceMs = performance.now();
     try {
-      await source.query(`BEGIN; SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}; ${COMMIT_DURABLY}`);
-      await source.query(lock);
+      await client.query(`BEGIN; SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}; ${COMMIT_DURABLY}`);
+      await client.query(lock);
       break;
     } catch (error) {
-      await source.query('ROLLBACK');
-      const inUse =
-        error instanceof Error && 'code' in error && ['55P03', '40P01'].includes(String(error.code));
-      if (!inUse) throw error;
+      await client.query('ROLLBACK');
+      if (!['55P03', '40P01'].includes(sqlStateOf(error) ?? '')) throw error;
       if (attempt === MAX_LOCKINGS) {
         throw new CommandError(
           "other sessions hold the shard's tables all the time: a verification, a backup? Run the move again later",
@@ -320,52 +306,36 @@ async function locked(
   await work(sinceMs);
 }
 
-/** In the order in which a batch, and then the relay, takes them: another one would end in deadlocks. */
-function lockAll(tables: SchemaTables): string {
-  const inOrder = [
-    tables.accounts,
-    tables.accountOpenings,
-    tables.outbox,
-    tables.shardIdentity,
-    tables.transactions,
-    tables.archivedTransactions,
-    tables.apiKeys,
-    tables.auditEvents,
-  ];
-  return `LOCK TABLE ${inOrder.join(', ')} IN ACCESS EXCLUSIVE MODE`;
-}
-
-async function compare(source: Client, { target, tables }: Move, since: Cut): Promise<void> {
-  const [theirs, ours] = await Promise.all([
-    digestSince(source, tables, since),
-    digestSince(target, tables, since),
-  ]);
-  if (JSON.stringify(theirs) !== JSON.stringify(ours)) {
-    throw new CommandError(
-      `the copy is not what the source holds (${ours.accounts} of ${theirs.accounts} accounts, ` +
-        `${ours.transactions} of ${theirs.transactions} transactions); nothing was switched`,
-    );
-  }
+async function compare(source: CopySide, target: CopySide, since: Cut): Promise<void> {
+  const [theirs, ours] = await Promise.all([digestSince(source, since), digestSince(target, since)]);
+  if (isDeepStrictEqual(theirs, ours)) return;
+  const ofRows = (name: string) => `${ours.rows[name]} of ${theirs.rows[name]} ${name}`;
+  throw new CommandError(
+    `the copy is not what the source holds (${ofRows('accounts')}, ${ofRows('transactions')}); nothing was switched`,
+  );
 }
 
 /** The last round, its comparison, and the switch, while users wait. @returns since when, by performance.now() */
 async function switchOver(move: Move, verified: Cut): Promise<number> {
-  const { source, target, options } = move;
-  const act = { action: 'shard.moved', details: movedFrom(move) };
-  if (move.place.index > 0) await options.record?.(act);
+  const { source, target, place, from, to, options } = move;
+  const details = { shard: place.index, from: describeServer(from.url), to: describeServer(to.url) };
+  const act = { action: 'shard.moved', details };
+  // Its log moves along when the shard is the first.
+  if (place.index > 0) await recordActOn([(await locateShard(move.first)).address], act);
   options.onStep?.('switching: users of this shard wait');
   let pausedAt = 0;
-  await locked(move, lockAll(move.tables), async (sinceMs) => {
+  const all = source.tables.map(({ sql }) => sql).join(', ');
+  await locked(move, `LOCK TABLE ${all} IN ACCESS EXCLUSIVE MODE`, async (sinceMs) => {
     pausedAt = sinceMs;
     let gaveWay = false;
     // A target that hangs must not hold the source: without its connection the locks are gone.
     const giveWay = () => {
       gaveWay = true;
-      void Promise.all([source.end(), target.end()]);
+      void Promise.all([source.client.end(), target.client.end()]);
     };
     const limit = setTimeout(giveWay, options.maxPauseMs - (performance.now() - sinceMs));
     try {
-      if (move.place.index === 0) await recordAct(source, move.from.schema, act);
+      if (place.index === 0) await recordAct(source.client, from.schema, act);
       await copyLast(move, verified);
       await leaveAddress(move);
     } catch (error) {
@@ -382,74 +352,43 @@ async function switchOver(move: Move, verified: Cut): Promise<number> {
   return pausedAt;
 }
 
-function movedFrom({ place, from, to }: Move) {
-  return { shard: place.index, from: describeServer(from.url), to: describeServer(to.url) };
-}
-
 async function copyLast(move: Move, verified: Cut): Promise<void> {
-  const { source, target, guard, tables } = move;
+  const { source, target, guard } = move;
   // Fails if the lock was lost on the way.
-  await guard.query('SELECT');
-  await copySince(source, target, tables, verified, async () => {
-    await copyRest(source, target, tables);
-    await keepBrokerFirst(move);
+  await guard.client.query('SELECT');
+  await copySince(source, target.client, verified, async () => {
+    await copyRest(source, target.client);
+    await copyIdentity(source, target.client);
   });
-  await compare(source, move, verified);
-}
-
-/** Keeps at the new place whether only relays with a broker may publish the shard's events. */
-async function keepBrokerFirst({ source, target, tables }: Move): Promise<void> {
-  await target.query(toBrokerColumn(tables));
-  const { rows } = await source.query<{ to_broker: boolean }>(
-    `SELECT relay_to_broker AS to_broker FROM ${tables.shardIdentity}`,
-  );
-  await target.query(`UPDATE ${tables.shardArriving} SET relay_to_broker = $1`, [rows[0]?.to_broker]);
-}
-
-/** For the claim of a move that an earlier release has begun. */
-function toBrokerColumn({ shardArriving }: SchemaTables): string {
-  return `ALTER TABLE ${shardArriving} ADD COLUMN IF NOT EXISTS relay_to_broker BOOLEAN NOT NULL DEFAULT false`;
+  await compare(source, target, verified);
 }
 
 /** From this commit on whoever looks for the shard's tables fails, and finds where they are. */
-async function leaveAddress({ source, tables, forwarding, from }: Move): Promise<void> {
+async function leaveAddress({ source: { client, tables }, forwarding, from }: Move): Promise<void> {
+  const { shardMoved } = tablesOf(from.schema);
   // One per query, because Citus refuses several.
-  for (const [table, name] of [
-    [tables.accounts, 'accounts'],
-    [tables.accountOpenings, 'account_openings'],
-    [tables.transactions, 'transactions'],
-    [tables.archivedTransactions, 'archived_transactions'],
-    [tables.outbox, 'outbox'],
-    [tables.shardIdentity, 'shard_identity'],
-    [tables.apiKeys, 'api_keys'],
-    [tables.auditEvents, 'audit_events'],
-  ] as const) {
-    await source.query(`ALTER TABLE ${table} RENAME TO moved_${name}`);
-  }
-  await source.query(
-    `CREATE TABLE ${tables.shardMoved} (
+  for (const { name, sql } of tables)
+    await client.query(`ALTER TABLE ${sql} RENAME TO ${quoted(`moved_${name}`)}`);
+  await client.query(
+    `CREATE TABLE ${shardMoved} (
        host text NOT NULL, port int NOT NULL, database text NOT NULL, moved_at timestamptz NOT NULL DEFAULT now())`,
   );
-  await source.query(`INSERT INTO ${tables.shardMoved} (host, port, database) VALUES ($1, $2, $3)`, [
+  await client.query(`INSERT INTO ${shardMoved} (host, port, database) VALUES ($1, $2, $3)`, [
     forwarding.host,
     forwarding.port,
     forwarding.database,
   ]);
   const role = serviceRoleOf(from);
-  if (role !== undefined) {
-    await grantServiceRole(
-      async (sql, values) => (await source.query<object>(sql, values)).rows,
-      from.schema,
-      role,
-    );
-  }
+  if (role === undefined) return;
+  const query = async (sql: string, values?: unknown[]) => (await client.query<object>(sql, values)).rows;
+  await grantServiceRole(query, from.schema, role);
 }
 
-async function commitSwitch({ source, to }: Move): Promise<void> {
+async function commitSwitch({ source: { client }, to }: Move): Promise<void> {
   let tag: string;
-  const limit = setTimeout(() => void source.end(), COMMIT_TIMEOUT_MS);
+  const limit = setTimeout(() => void client.end(), COMMIT_TIMEOUT_MS);
   try {
-    tag = (await source.query('COMMIT')).command;
+    tag = (await client.query('COMMIT')).command;
   } catch (error) {
     throw new CommandError(
       `the connection was lost during the switch to ${describeServer(to.url)}; whether it took place is not known. ` +
@@ -465,14 +404,12 @@ async function commitSwitch({ source, to }: Move): Promise<void> {
 
 /** Makes the copy the shard. Only once its source has left its address: never are there two. */
 async function finish(target: Client, to: ShardAddress, { index, count }: ShardPlace): Promise<void> {
-  const tables = tablesOf(to.schema);
-  const { shardIdentity, shardArriving } = tables;
+  const { shardIdentity, shardArriving } = tablesOf(to.schema);
   try {
     await target.query(`BEGIN; SET LOCAL statement_timeout = ${COMMIT_TIMEOUT_MS}; ${COMMIT_DURABLY}`);
-    await target.query(toBrokerColumn(tables));
+    const columns = columnList(await columnsOf(target, shardArriving));
     const { rowCount } = await target.query(
-      `INSERT INTO ${shardIdentity} (bank_id, shard_index, shard_count, relay_to_broker)
-       SELECT bank_id, shard_index, shard_count, relay_to_broker FROM ${shardArriving}
+      `INSERT INTO ${shardIdentity} (${columns}) SELECT ${columns} FROM ${shardArriving}
        WHERE shard_index = $1 AND shard_count = $2`,
       [index, count],
     );
@@ -491,15 +428,4 @@ async function finish(target: Client, to: ShardAddress, { index, count }: ShardP
       { cause: error },
     );
   }
-}
-
-/** The report for people. */
-export function moveText(index: number, { from, to, transactions, pauseMs }: MoveReport): string {
-  if (transactions === undefined) return `Shard ${index} is at ${to}.`;
-  return [
-    `Moved shard ${index} from ${from} to ${to}: ${transactions} transactions copied, compared and verified.`,
-    `Its users waited ${Math.round(pauseMs)} ms. Running services have followed, or do so at their next statement.`,
-    `Now change its address in SHARDS: until then every start looks at the old place first.`,
-    `The old tables are kept there, as moved_accounts and so on, for you to drop.`,
-  ].join('\n');
 }

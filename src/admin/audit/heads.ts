@@ -1,20 +1,14 @@
 import { createHash } from 'node:crypto';
 import { open, rm, type FileHandle } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { readAuditLog, recordActOn, type AuditLog } from '../audit/audit-log.js';
-import { GENESIS_HASH } from '../domain/hash-chain.js';
-import type { ShardAddress } from '../config/shard-address.js';
-import { messageOf } from '../domain/error-message.js';
-import { CommandError } from '../app/user-message.js';
-import { printable } from './printable.js';
+import { readAuditLog, recordActOn } from '../../audit/audit-log.js';
+import type { ShardAddress } from '../../config/shard-address.js';
+import { GENESIS_HASH } from '../../domain/hash-chain.js';
+import { messageOf } from '../../domain/error-message.js';
+import { CommandError } from '../command-error.js';
+import type { Control } from '../control.js';
+import { withSessions, type ShardSession } from '../shards.js';
 import { FORMAT, FORMAT_VERSION, readHeads, type EventsHead, type Head } from './heads-file.js';
-import { withSessions, type ShardSession } from './shard-sessions.js';
-
-export interface AuditOptions {
-  /** Accounts done, and how many there are; called now and then. */
-  readonly onProgress?: (done: number, total: number) => void;
-  readonly signal?: AbortSignal;
-}
 
 export interface ExportReport {
   readonly accounts: number;
@@ -27,14 +21,6 @@ const PAGE = 10_000;
 /** Heads that differ, and are named. */
 const MAX_DIFFERENT = 100;
 
-/** The audit log, with the first event that was tampered with. */
-export async function readEvents(shards: readonly ShardAddress[]): Promise<AuditLog> {
-  return withSessions(shards.slice(0, 1), 'bank-audit', ([session]) => {
-    const { client, address } = session as ShardSession;
-    return readAuditLog(client, address.schema);
-  });
-}
-
 /**
  * Writes the head of every account's chain, and of the audit log's, into a new file, as lines of JSON. Each shard is read
  * in one snapshot, while the service goes on. What is not complete does not stay.
@@ -45,7 +31,7 @@ export async function exportHeads(
   shards: readonly ShardAddress[],
   bankId: string,
   path: string,
-  options: AuditOptions = {},
+  control: Control = {},
 ): Promise<ExportReport> {
   const file = await open(path, 'wx', 0o600).catch((error: unknown) => {
     throw new CommandError(`${path} can't be made: ${messageOf(error)}`, { cause: error });
@@ -54,7 +40,7 @@ export async function exportHeads(
     // Before anything is copied, so the exported head of the log is that of this event.
     await recordActOn(shards, { action: 'heads.exported', details: { to: resolve(path) } });
     const report = await withSessions(shards, 'bank-audit', (sessions) =>
-      writeHeads(sessions, bankId, file, options),
+      writeHeads(sessions, bankId, file, control),
     );
     await file.sync();
     return report;
@@ -70,7 +56,7 @@ async function writeHeads(
   sessions: readonly ShardSession[],
   bankId: string,
   file: FileHandle,
-  { onProgress, signal }: AuditOptions,
+  { onProgress, signal }: Control,
 ): Promise<ExportReport> {
   const digest = createHash('sha256');
   const write = async (...lines: readonly object[]) => {
@@ -90,8 +76,8 @@ async function writeHeads(
       onProgress?.(accounts, total);
     }
   }
-  const [{ client, address }] = sessions as [ShardSession];
-  const last = (await readAuditLog(client, address.schema)).events.at(-1);
+  const [{ queryRunner }] = sessions as [ShardSession];
+  const last = (await readAuditLog(queryRunner.manager)).events.at(-1);
   if (last) await write({ lastEventId: last.eventId, hash: last.hash });
   const sha256 = digest.copy().digest('hex');
   await write({ accounts, sha256 });
@@ -147,7 +133,7 @@ export async function checkHeads(
   shards: readonly ShardAddress[],
   bankId: string,
   path: string,
-  { onProgress, signal }: AuditOptions = {},
+  { onProgress, signal }: Control = {},
 ): Promise<CheckReport> {
   return withSessions(shards, 'bank-audit', async (sessions) => {
     const total = await countAccounts(sessions);
@@ -203,43 +189,7 @@ async function missingOf(
   return rows.map((row) => Number(row.account_id));
 }
 
-async function hasEvent(
-  { client, address }: ShardSession,
-  { lastEventId, hash }: EventsHead,
-): Promise<boolean> {
-  const { events } = await readAuditLog(client, address.schema);
+async function hasEvent({ queryRunner }: ShardSession, { lastEventId, hash }: EventsHead): Promise<boolean> {
+  const { events } = await readAuditLog(queryRunner.manager);
   return events.some((event) => event.eventId === lastEventId && event.hash === hash);
-}
-
-/** The reports for people. */
-export function exportText({ accounts, sha256 }: ExportReport, path: string): string {
-  return [
-    `Wrote the heads of ${accounts} account(s) to ${path}.`,
-    `SHA-256: ${sha256} (keep it, or the file, where nobody who can write to the database can)`,
-  ].join('\n');
-}
-
-export function checkText({ takenAt, accounts, different, differing, eventsDiffer }: CheckReport): string {
-  const lines = [`Compared ${accounts} account(s) with their heads of ${takenAt}.`];
-  if (differing > 0) {
-    lines.push(`${differing} account(s) do NOT have that history any more:`);
-    lines.push(...different.map((accountId) => `  account ${accountId}`));
-    if (differing > different.length) lines.push(`  … and ${differing - different.length} more`);
-  }
-  if (eventsDiffer) lines.push('The audit log does NOT have that history any more.');
-  if (lines.length === 1)
-    lines.push('All of it is still there. That it leads to the present, `verify` checks.');
-  return lines.join('\n');
-}
-
-export function eventsText({ events, firstBroken }: AuditLog): string {
-  const lines = events.map(({ eventId, happenedAt, action, actor, details }) =>
-    printable(`${eventId}  ${happenedAt.toISOString()}  ${action}  by ${actor}  ${details}`),
-  );
-  if (firstBroken !== undefined) lines.push(brokenLogText(firstBroken));
-  return lines.length === 0 ? 'Nothing was recorded yet.' : lines.join('\n');
-}
-
-export function brokenLogText(firstBroken: number): string {
-  return `The audit log is NOT whole: event ${firstBroken}, or what was before it, was changed.`;
 }

@@ -1,0 +1,180 @@
+import { pipeline } from 'node:stream/promises';
+import type { Client } from 'pg';
+import { from as copyFrom, to as copyTo } from 'pg-copy-streams';
+import { COMMIT_DURABLY } from '../../storage/durability.js';
+import { columnList, quoted } from '../../storage/identifiers.js';
+import { copiedTables, LEASE_COLUMNS, SHARD_IDENTITY, tablesOf } from '../../storage/tables.js';
+import { into, readSequence, selectFrom, setSequence, type ShardTable } from '../catalogue.js';
+
+/**
+ * How far a copy has come: for each id column of the ledger's tables, the greatest id that it holds. Their rows are only
+ * ever added, with ids that are drawn under the lock that a cut excludes; so what was added since is what has greater ids.
+ * Accounts change, too, but only with a transaction. In which of its two tables a transaction lies makes no difference:
+ * one that is archived after it was copied stays outside the archive in the copy, until `archive` is run there.
+ */
+export type Cut = Readonly<Record<string, string>>;
+
+/** The cut of an empty copy. */
+export const NOTHING: Cut = {};
+
+const ACCOUNTS = 'accounts';
+const TRANSACTION_ID = 'transaction_id';
+
+export interface CopiedRound {
+  readonly cut: Cut;
+  /** Transactions that this round brought. */
+  readonly transactions: number;
+}
+
+/** A shard's tables, and a session in it. */
+export interface CopySide {
+  readonly client: Client;
+  readonly schema: string;
+  /** The source and the target have the same. */
+  readonly tables: readonly ShardTable[];
+}
+
+const ofLedger = ({ tables }: CopySide) => tables.filter(({ ledger }) => ledger);
+
+export async function cutOf(side: CopySide): Promise<Cut> {
+  const byId = Object.entries(Object.groupBy(ofLedger(side), ({ id }) => id));
+  const greatest = byId.map(([id, tables = []]) => {
+    const each = tables.map(({ sql }) => `(SELECT max(${id}) FROM ${sql})`);
+    return `coalesce(greatest(${each.join(', ')}), 0) AS ${id}`;
+  });
+  const { rows } = await side.client.query<Cut>(`SELECT ${greatest.join(', ')}`);
+  return rows[0] ?? NOTHING;
+}
+
+/**
+ * Brings the target, in one transaction, from a cut to what the source shows.
+ *
+ * @param source in a transaction that sees one moment, at which nobody was writing
+ * @param alongside further work in the target's transaction
+ */
+export async function copySince(
+  source: CopySide,
+  target: Client,
+  since: Cut,
+  alongside: () => Promise<void> = () => Promise.resolve(),
+): Promise<CopiedRound> {
+  const cut = await cutOf(source);
+  let transactions = 0;
+  await target.query(`BEGIN; ${COMMIT_DURABLY}`);
+  for (const table of ofLedger(source)) {
+    const rows = `${selectFrom(table)} ${whereSince(source, table, since)}`;
+    // Into an empty copy at once: a detour would double the work of the longest round.
+    const bring = table.name === ACCOUNTS && isBegun(since, table) ? merge : copy;
+    const copied = await bring(source.client, rows, target, table);
+    if (table.id === TRANSACTION_ID) transactions += copied;
+  }
+  await alongside();
+  await target.query('COMMIT');
+  return { cut, transactions };
+}
+
+/** Whether the copy holds any of the table's ids. */
+function isBegun(since: Cut, { id }: ShardTable): boolean {
+  return (since[id] ?? '0') !== '0';
+}
+
+/** Of one of the ledger's tables: which rows were added or changed since the cut. */
+function whereSince({ schema }: CopySide, table: ShardTable, since: Cut): string {
+  const { name, id } = table;
+  if (!isBegun(since, table)) return '';
+  const after = `WHERE ${id} > ${since[id]}`;
+  if (name !== ACCOUNTS) return after;
+  return `${after} OR ${id} IN
+            (SELECT ${id} FROM ${tablesOf(schema).allTransactions} t WHERE ${TRANSACTION_ID} > ${since[TRANSACTION_ID] ?? 0})`;
+}
+
+/**
+ * The accounts that have changed without a transaction, such as those with a new owner. Reads the source at the same
+ * moment as the rows before.
+ */
+export async function copyRevised({ client, tables }: CopySide, target: Client): Promise<void> {
+  await target.query(`BEGIN; ${COMMIT_DURABLY}`);
+  for (const accounts of tables.filter(({ name }) => name === ACCOUNTS))
+    await merge(client, `${selectFrom(accounts)} WHERE revision > 0`, target, accounts);
+  await target.query('COMMIT');
+}
+
+/**
+ * What only the last round can bring: the rows that are not the ledger's, such as the events that are still to be
+ * published, keys and the audit log, which are few; and where each sequence stands.
+ */
+export async function copyRest({ client, tables }: CopySide, target: Client): Promise<void> {
+  for (const table of copiedTables(tables).filter(({ ledger }) => !ledger)) {
+    await target.query(`DELETE FROM ${table.sql}`);
+    await copy(client, selectFrom(table), target, table);
+  }
+  for (const table of tables.filter(({ drawn }) => drawn))
+    await setSequence(target, table, await readSequence(client, table));
+}
+
+/**
+ * What the shard says of itself, to be its identity at the new place. Takes the place of the claim, which an earlier
+ * release may have made with fewer columns.
+ */
+export async function copyIdentity({ client, schema, tables }: CopySide, target: Client): Promise<void> {
+  const identity = tables.find(({ name }) => name === SHARD_IDENTITY) as ShardTable;
+  const columns = identity.columns.filter((name) => !LEASE_COLUMNS.includes(name));
+  const { shardArriving: sql } = tablesOf(schema);
+  await target.query(`DROP TABLE ${sql}`);
+  await target.query(`CREATE TABLE ${sql} AS ${selectFrom({ ...identity, columns })} WITH NO DATA`);
+  await copy(client, selectFrom({ ...identity, columns }), target, { sql, columns });
+}
+
+/** What two copies of a shard must have in common. */
+export interface Digest {
+  /** Of each of the ledger's tables; those of the archive are among the transactions. */
+  readonly rows: Readonly<Record<string, number>>;
+  readonly hash: bigint;
+}
+
+/**
+ * A digest of every row of the ledger's tables, in any order; after a cut, of the rows that were added or changed since. A
+ * row is hashed in its binary form, which no setting of a server changes.
+ */
+export async function digestSince(side: CopySide, since: Cut): Promise<Digest> {
+  const selects = ofLedger(side).map((table) => {
+    const name = table.id === TRANSACTION_ID ? 'transactions' : table.name;
+    const row = `record_send(ROW(${columnList([...table.columns].sort())}))`;
+    return `SELECT '${name}' AS name, count(*) AS count,
+                   coalesce(sum(hashtextextended(encode(${row}, 'hex'), 0)::numeric), 0) AS hash
+            FROM ${table.sql} ${whereSince(side, table, since)}`;
+  });
+  const found = await side.client.query<{ name: string; count: string; hash: string }>(
+    selects.join(' UNION ALL '),
+  );
+  const rows: Record<string, number> = {};
+  for (const { name, count } of found.rows) rows[name] = (rows[name] ?? 0) + Number(count);
+  return { rows, hash: found.rows.reduce((sum, { hash }) => sum + BigInt(hash), 0n) };
+}
+
+/** Brings rows that the target may have in an older state. @returns the number of rows */
+async function merge(source: Client, select: string, target: Client, table: ShardTable): Promise<number> {
+  const columns = columnList(table.columns);
+  const newer = table.columns
+    .filter((name) => name !== table.id)
+    .map((name) => `${quoted(name)} = excluded.${quoted(name)}`);
+  await target.query(`CREATE TEMPORARY TABLE changed ON COMMIT DROP AS ${selectFrom(table)} WITH NO DATA`);
+  const rows = await copy(source, select, target, { ...table, sql: 'changed' });
+  await target.query(
+    `INSERT INTO ${into(table)} SELECT ${columns} FROM changed
+     ON CONFLICT (${table.id}) DO UPDATE SET ${newer.join(', ')}`,
+  );
+  return rows;
+}
+
+/** @returns the number of rows */
+async function copy(
+  source: Client,
+  select: string,
+  target: Client,
+  table: Pick<ShardTable, 'sql' | 'columns'>,
+): Promise<number> {
+  const sink = target.query(copyFrom(`COPY ${into(table)} FROM STDIN (FORMAT binary)`));
+  await pipeline(source.query(copyTo(`COPY (${select}) TO STDOUT (FORMAT binary)`)), sink);
+  return sink.rowCount ?? 0;
+}

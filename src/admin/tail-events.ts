@@ -1,0 +1,58 @@
+import { messageOf } from '../domain/error-message.js';
+import { consumeEvents } from '../messaging/event-consumer.js';
+import type { RabbitMqSettings } from '../messaging/rabbitmq-connection.js';
+import type { TransactionPosted } from '../messaging/transaction-posted.js';
+import { VersionFilter } from '../messaging/version-filter.js';
+import { CommandError } from './command-error.js';
+
+export interface TailOptions {
+  /** Without them: all accounts. */
+  readonly accounts?: readonly number[];
+  readonly queue?: string;
+  readonly fromOpening?: boolean;
+  /** Ends after so many events. */
+  readonly count?: number;
+}
+
+export interface TailListener {
+  /** Called for each event once, and for each account's in order. */
+  readonly onEvent: (event: TransactionPosted) => void;
+  /** From now on no event is missed. */
+  readonly onReady: () => void;
+  /** A message that is no event of a bank was left out. */
+  readonly onStranger: () => void;
+}
+
+/** Some 100 bytes each. */
+const REMEMBERED_ACCOUNTS = 1_000_000;
+
+/**
+ * Reads the bank's events until the signal or the count ends it.
+ *
+ * @throws CommandError when the broker can't be reached, or is lost: what a queue of our own would hold is then gone
+ */
+export async function tailEvents(
+  { url, exchange }: RabbitMqSettings,
+  { accounts, queue, count = Infinity, fromOpening = false }: TailOptions,
+  { onEvent, onReady, onStranger }: TailListener,
+  signal: AbortSignal,
+): Promise<void> {
+  const wanted = accounts && new Set(accounts);
+  const filter = new VersionFilter({ maxAccounts: REMEMBERED_ACCOUNTS, fromOpening });
+  const enough = new AbortController();
+  let seen = 0;
+  const hand = (event: TransactionPosted) => {
+    const { accountId, version } = event.data;
+    if (wanted && !wanted.has(accountId)) return;
+    if (!filter.isNext(accountId, version)) return;
+    onEvent(event);
+    seen += 1;
+    if (seen === count) enough.abort();
+  };
+  const stop = AbortSignal.any([signal, enough.signal]);
+  await consumeEvents({ url, exchange, queue, onReady, onStranger, signal: stop }, hand).catch(
+    (error: unknown) => {
+      throw new CommandError(`RabbitMQ failed: ${messageOf(error)}`, { cause: error });
+    },
+  );
+}

@@ -1,0 +1,33 @@
+import type { Command } from 'commander';
+import type { KeyCreated, KeyRequest } from '../admin/keys.js';
+import { SCOPES } from '../access/principal.js';
+import { expiryOptionOf, keyNameOption, ownerOption, scopesOption } from './options.js';
+import { withBank } from './session.js';
+
+export function addKeysCreate(keys: Command): void {
+  keys
+    .command('create')
+    .description('make a key, and show it this once')
+    .requiredOption('--name <name>', 'what it is for', keyNameOption)
+    .requiredOption('--scopes <list>', `what it allows: ${SCOPES.join(', ')}`, scopesOption)
+    .option('--owner <owner>', 'whose accounts it sees and uses (default: all)', ownerOption)
+    .addOption(expiryOptionOf('when it ends: a time, or an age like 90d (default: never)'))
+    .option('--json', 'print the key as JSON')
+    .addHelpText(
+      'after',
+      '\ntransactions:write means deposits:write and withdrawals:write, but with an owner withdrawals:write only. ' +
+        'docs/security.md says who should hold what.',
+    )
+    .action(({ json, ...request }: KeyRequest & { json?: true }) =>
+      withBank('keys create', async ({ bank }) => {
+        const { createKey } = await import('../admin/keys.js');
+        printKey(await createKey(bank.shards, request), json);
+      }),
+    );
+}
+
+/** The standard output holds the key and nothing else, for scripts; the note for people goes to the standard error. */
+export function printKey(created: KeyCreated, json: true | undefined): void {
+  console.log(json ? JSON.stringify(created) : created.key);
+  if (!json) console.error(`This is key ${created.keyId}. It is shown this once: the bank does not know it.`);
+}
