@@ -33,7 +33,10 @@ export class BatchItemDto extends PostTransactionDto {
   accountId!: Numeric;
 
   @IsOptionalField()
-  @IsIdempotencyKey({ description: 'What the header Idempotency-Key is for a single transaction.' })
+  @IsIdempotencyKey(
+    { description: 'What the header Idempotency-Key is for a single transaction.' },
+    'IdempotencyKey',
+  )
   idempotencyKey?: string;
 }
 

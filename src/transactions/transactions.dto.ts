@@ -60,14 +60,17 @@ export class PostTransactionDto {
   @IsAmount()
   amount!: Numeric;
 
-  @IsWord(WORDS, {
-    description: '`Credit` means Deposit and `Debit` means Withdraw. Case does not matter.',
-  })
+  @IsWord(
+    WORDS,
+    { description: '`Credit` means Deposit and `Debit` means Withdraw. Case does not matter.' },
+    'TypeOfTransaction',
+  )
   type!: string;
 
   @IsOptionalField()
   @IsNumericId(
     'The version that the account must have. A string is taken too, so that `newVersion` can be sent back as it came.',
+    'ExpectedVersion',
   )
   expectedVersion?: Numeric;
 }

@@ -67,11 +67,14 @@ export const IsVersion = (as: JsonSchema = {}) =>
   });
 
 /** A version or an id in a body, as a number or as a string. */
-export const IsNumericId = (description: string) =>
-  rule('isVersion', (value) => readVersion(value) !== undefined, 'must be a positive integer', {
-    description,
-    oneOf: [POSITIVE_INTEGER, INTEGER_TEXT],
-  });
+export const IsNumericId = (description: string, component?: string) =>
+  rule(
+    'isVersion',
+    (value) => readVersion(value) !== undefined,
+    'must be a positive integer',
+    { description, oneOf: [POSITIVE_INTEGER, INTEGER_TEXT] },
+    component,
+  );
 
 export const IsTransactionId = (as: JsonSchema) =>
   rule(
@@ -82,12 +85,13 @@ export const IsTransactionId = (as: JsonSchema) =>
   );
 
 /** A key in a body: the same as in the header. */
-export const IsIdempotencyKey = (as: JsonSchema) =>
+export const IsIdempotencyKey = (as: JsonSchema, component?: string) =>
   rule(
     'isIdempotencyKey',
     (value) => typeof value === 'string' && readIdempotencyKey(value) !== undefined,
     KEY_FORM,
     { type: 'string', pattern: '^[!-~]{1,255}$', ...as },
+    component,
   );
 
 export const Owner = schema('Owner', {
@@ -129,24 +133,28 @@ export const IsInstant = (as: JsonSchema = {}) =>
   );
 
 /** One of some words, in any case. */
-export const IsWord = (words: readonly string[], as: JsonSchema = {}) => {
+export const IsWord = (words: readonly string[], as: JsonSchema = {}, component?: string) => {
   const inLowerCase = words.map((word) => word.toLowerCase());
   return rule(
     'isWord',
     (value) => typeof value === 'string' && inLowerCase.includes(value.toLowerCase()),
     `must be one of: ${inLowerCase.join(', ')} (in any case)`,
     { type: 'string', enum: words, ...as },
+    component,
   );
 };
 
 /** Says of a rule that class-validator has what it is in JSON Schema. */
 export const documentedAs = (as: JsonSchema) => ({ context: { schema: as } });
 
+/** @param component a name for the schema in the OpenAPI document, from which generated clients take their types */
 function rule(
   name: string,
   holds: (value: unknown) => boolean,
   message: string,
   as: JsonSchema,
+  component?: string,
 ): PropertyDecorator {
-  return ValidateBy({ name, validator: { validate: holds } }, { message, ...documentedAs(as) });
+  const documented = component === undefined ? as : schema(component, as);
+  return ValidateBy({ name, validator: { validate: holds } }, { message, ...documentedAs(documented) });
 }
