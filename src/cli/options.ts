@@ -1,7 +1,7 @@
 import { InvalidArgumentError, Option } from 'commander';
 import { isScope, SCOPES, type Scope } from '../access/principal.js';
 import { isOwner, MAX_ID } from '../domain/account.js';
-import { isInstant, millisecondFrom } from '../http/validation/instant.js';
+import { isInstant, millisecondFrom } from '../domain/instant.js';
 import { formatMoney, MAX_MONEY, parseMoney, type Money } from '../domain/money.js';
 
 /** What the specification's reset_balance resets to. */

@@ -7,7 +7,7 @@ import * as accountPath from '../../src/http/validation/account-path.dto.js';
 import { Contract, fieldsOf, type DtoClass, type FieldContract } from '../../src/http/validation/contract.js';
 import { InvalidRequestError } from '../../src/http/validation/invalid-request.js';
 import { parseJsonBody } from '../../src/http/validation/json-body.js';
-import { sortedComponents } from '../../src/http/validation/json-schema.js';
+import { sortedComponents } from '../../src/http/schema/registry.js';
 import * as pageQuery from '../../src/http/validation/page-query.dto.js';
 import * as batch from '../../src/transactions/batch.dto.js';
 import * as transactions from '../../src/transactions/transactions.dto.js';

@@ -5,7 +5,7 @@ import type { ValidationMetadata } from 'class-validator/types/metadata/Validati
 import { InvalidRequestError, type FieldProblem } from './invalid-request.js';
 import { NumberText } from './json-body.js';
 import type { documentedAs } from './field-rules.js';
-import type { JsonSchema } from './json-schema.js';
+import type { JsonSchema } from '../schema/registry.js';
 
 /** A DTO's class. `aliases` are other names of its fields: alias → field. */
 export type DtoClass<T extends object> = Type<T> & { readonly aliases?: ReadonlyMap<string, string> };
