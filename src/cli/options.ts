@@ -27,7 +27,7 @@ export const DEFAULT_SKIP_IDS = 1_000_000_000;
 const QUEUE_NAME = /^(?!amq\.)[\w.:-]{1,127}$/;
 
 /** More would not fit the disk of any machine that this runs on; a slip of the finger does. */
-export const MAX_SEED_ACCOUNTS = 1_000_000_000;
+const MAX_SEED_ACCOUNTS = 1_000_000_000;
 
 /** @throws InvalidArgumentError, to which commander adds the option's name */
 export function balanceOption(text: string): Money {
