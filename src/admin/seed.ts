@@ -78,11 +78,6 @@ export async function seedBank(
   });
 }
 
-/** Seeds a bank of one shard. @throws as {@link seedBank} does */
-export function seedShard(shard: ShardAddress, accounts: number, balance: Money): Promise<SeedReport> {
-  return seedBank([shard], { accounts, balance });
-}
-
 /** Divides a whole number into parts that differ by at most 1, the larger ones first. */
 export function shares(total: number, parts: number): number[] {
   const share = Math.floor(total / parts);

@@ -2,7 +2,7 @@ import { describe, expect, it, jest } from '@jest/globals';
 import { Client } from 'pg';
 import { robustBounds } from '../../tools/bench/overload/report.js';
 import { runOverload } from '../../tools/bench/overload/run.js';
-import { seedShard } from '../../src/admin/seed.js';
+import { seedBank } from '../../src/admin/seed.js';
 import { openAccount, startApp } from '../support/app.js';
 import { createTestDatabase } from '../support/postgres.js';
 import { startService, stopService } from '../support/service.js';
@@ -90,7 +90,7 @@ describe('many times the load that the service can take', () => {
   it('leaves its answers true, its resources bounded, and lets it recover', async () => {
     const database = await createTestDatabase('overload');
     const shard = { url: database.url, schema: 'bank' };
-    await seedShard(shard, ACCOUNTS, 100_000n);
+    await seedBank([shard], { accounts: ACCOUNTS, balance: 100_000n });
     // So few permits that a few hundred connections overload it on any machine.
     const limits = { LEDGER_MAX_IN_FLIGHT: '20' };
     // A busy machine must not look like a failing database.

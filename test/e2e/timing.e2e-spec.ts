@@ -1,7 +1,7 @@
 import { Agent, request, type RequestOptions } from 'node:http';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
-import { seedShard } from '../../src/admin/seed.js';
+import { seedBank } from '../../src/admin/seed.js';
 import { startInstance, type TestApp } from '../support/app.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { Wallet } from '../support/wallet.js';
@@ -35,7 +35,7 @@ const agent = new Agent({ keepAlive: true, maxSockets: 1 });
 
 beforeAll(async () => {
   database = await createTestDatabase('timing');
-  await seedShard({ url: database.url, schema: 'bank' }, ACCOUNTS, 10_000n);
+  await seedBank([{ url: database.url, schema: 'bank' }], { accounts: ACCOUNTS, balance: 10_000n });
   const client = new Client({ connectionString: database.url });
   await client.connect();
   await client.query(

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { Client } from 'pg';
-import { seedShard } from '../../src/admin/seed.js';
+import { seedBank } from '../../src/admin/seed.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
 import { AccountOwners, VALID_MS } from '../../src/ledger/read/account-owners.js';
 import type { LedgerReader } from '../../src/ledger/read/ledger-reader.js';
@@ -26,7 +26,7 @@ beforeAll(async () => {
   database = await createTestDatabase('owners');
   client = new Client({ connectionString: database.url });
   await client.connect();
-  await seedShard({ url: database.url, schema: 'bank' }, ACCOUNTS, 100n);
+  await seedBank([{ url: database.url, schema: 'bank' }], { accounts: ACCOUNTS, balance: 100n });
   await client.query(
     `UPDATE bank.accounts SET owner = 'owner ' || (account_id / 2 % $1) WHERE account_id % 2 = 0`,
     [OWNERS],
