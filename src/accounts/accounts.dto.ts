@@ -99,8 +99,8 @@ export function balanceRequestOf(request: FastifyRequest): BalanceRequest {
   const { headers } = request;
   const cacheControl = headers['cache-control'];
   return {
-    accountId: accountIdOf(request),
     minVersion: readVersion(balanceQuery.read(request.query).minVersion),
+    accountId: accountIdOf(request),
     noCache: cacheControl !== undefined && NO_CACHE.test(cacheControl),
     wants: matchesNone(headers['if-none-match']),
   };
@@ -121,8 +121,8 @@ export interface ProofRequest {
 
 /** @throws InvalidRequestError, ForbiddenError */
 export function proofRequestOf(request: FastifyRequest): ProofRequest {
-  const accountId = accountIdOf(request);
   const fromVersion = readVersion(proofQuery.read(request.query).fromVersion);
+  const accountId = accountIdOf(request);
   // Its lines are transactions, with their amounts and keys.
   if (fromVersion !== undefined) requireScope(request.principal, 'transactions:read');
   return { accountId, fromVersion };

@@ -93,8 +93,8 @@ const postTransaction = new Contract(PostTransactionDto);
 /** @throws InvalidRequestError, ForbiddenError */
 export function postingOf(request: FastifyRequest): PostingCommand {
   const { principal, idempotencyKey } = request;
-  const accountId = accountIdOf(request);
   const { type, amount, expectedVersion } = readPosting(postTransaction.read(request.body));
+  const accountId = accountIdOf(request);
   const allowedVersions = parseIfMatch(request.headers['if-match']);
   // Not in a guard: guards come before the body is read, but a malformed request is always a 400.
   requireScope(principal, MOVEMENT_SCOPES[type]);
@@ -131,8 +131,8 @@ export interface ListingRequest {
 
 /** @throws InvalidRequestError */
 export function listingRequestOf(request: FastifyRequest): ListingRequest {
-  const accountId = accountIdOf(request);
   const { cursor, limit, type, from, to } = listTransactions.read(request.query);
+  const accountId = accountIdOf(request);
   return {
     accountId,
     cursor,
