@@ -27,7 +27,7 @@ import {
 } from './format.js';
 
 const SHARDS = 2;
-/** Without what a stranger's text must not bring to a terminal. */
+/** One line, without characters that untrusted text must not send to a terminal. */
 const ONE_LINE = /^[^\p{Cc}]{1,400}$/u;
 const BANK_ID = '00000000-0000-4000-8000-000000000001';
 
@@ -37,7 +37,7 @@ let whole: Manifest;
 
 const hash = (content: string | Buffer) => createHash('sha256').update(content).digest('hex');
 
-/** Writes a file of a backup. @returns what the manifest is to say of it */
+/** Writes a file of a backup. @returns its entry in the manifest */
 function makeFile(shard: number, table: BackupFile['table'], text: string, drawn: boolean): BackupFile {
   const packed = gzipSync(text);
   writeFileSync(join(folder, fileOf(shard, table)), packed);
@@ -72,7 +72,7 @@ afterEach(() => rmSync(root, { recursive: true }));
 const path = () => join(folder, 'manifest.json');
 const at = (table: BackupFile['table']) => join(folder, fileOf(0, table));
 
-/** As somebody does who knows how the manifest is made. */
+/** Seals a manifest as somebody would who knows how it is made. */
 function seal(body: unknown): void {
   let checksum: unknown;
   try {
@@ -89,7 +89,7 @@ const read = async (sha256?: string) => {
   return manifest;
 };
 
-/** Says in one line what is wrong. */
+/** Expects a message of one line that says what is wrong. */
 async function expectRefusal(message: string | RegExp = ''): Promise<void> {
   const error: unknown = await read().then(
     () => new Error('it was taken'),
@@ -172,7 +172,8 @@ describe('whatever a stranger writes', () => {
         seal(body);
         try {
           const taken = await read();
-          // What was only added, or is for people, may be another; what is loaded from where may not.
+          // Members that were added, or that are for people, may differ; those that decide what is loaded from where
+          // may not.
           const loaded = ({ shards }: Manifest) =>
             shards.map(({ files, identity }) => [files.map((f) => f.sha256), identity.shard_index]);
           expect(loaded(taken)).toEqual(loaded(whole));
