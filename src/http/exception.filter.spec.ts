@@ -33,7 +33,7 @@ interface Expected {
 
 const original = { transactionId: 131 };
 
-/** The contract's table; the type makes it complete. */
+/** The contract's table; its type makes it complete. */
 const FAILURES: Readonly<Record<LedgerFailureCode, Expected>> = {
   ACCOUNT_NOT_FOUND: {
     failure: { code: 'ACCOUNT_NOT_FOUND' },

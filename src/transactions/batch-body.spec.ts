@@ -8,7 +8,7 @@ import { MAX_ITEMS, type BatchItem } from './batch-items.js';
 
 const line = (cents: number, note = '') => `{"accountId":1,"amount":0.0${cents},"type":"Deposit"${note}}`;
 
-/** The cents of an item, or the status of what stands in its place. */
+/** The cents of an item, or the status of its error. */
 const shown = (item: BatchItem) => (item instanceof Error ? answerOf(item).status : Number(item.amount));
 
 async function* pieces(bytes: Buffer, cuts: readonly number[]): AsyncGenerator<Buffer> {
@@ -57,7 +57,7 @@ describe('readLines', () => {
   });
 
   it('takes four times as long for a line four times as long, also when each byte comes by itself', async () => {
-    // Just below the bound of a line: beyond it nothing is kept.
+    // Just below the limit of a line: beyond it nothing is kept.
     const oneLine = (bytes: number) => Buffer.from(line(1, `,"note":"${'x'.repeat(bytes)}"`));
     const processorMs = async (bytes: Buffer, times: number) => {
       const before = process.cpuUsage();
@@ -72,7 +72,7 @@ describe('readLines', () => {
     };
     const [short, long] = [oneLine(4_000), oneLine(16_000)];
     await processorMs(short, 8);
-    // The same bytes in all: the longer lines are to take no more than half as much again, and not four times as much.
+    // The same number of bytes: longer lines may take at most half as much time again, and not four times as much.
     const ratios: number[] = [];
     for (let round = 0; round < 3; round++) {
       ratios.push((await processorMs(long, 8)) / (await processorMs(short, 32)));

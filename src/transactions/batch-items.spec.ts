@@ -11,7 +11,7 @@ import { batchItem } from './batch.dto.js';
 import { readItem, refuseUnfit, type BatchItem } from './batch-items.js';
 import { readPosting } from './transactions.dto.js';
 
-/** What the single call's own rules make of a body; undefined: they refuse it. */
+/** The command that a single call's rules make of a body; undefined: they reject it. */
 function byClassValidator(body: unknown): PostingCommand | undefined {
   try {
     const item = batchItem.explain(body);
@@ -26,7 +26,7 @@ function byClassValidator(body: unknown): PostingCommand | undefined {
   }
 }
 
-/** Good ones, and ones of which some are good in another field. */
+/** Valid amounts, and some that are valid only in another field. */
 const AMOUNTS = ['1', '0.01', '"49.5"', '1.50', '9999999999999999.99', '9007199254740993.07'];
 const ODD_AMOUNTS = [
   '"0"',
@@ -62,7 +62,7 @@ const account = member(['accountId'], INTEGERS, ODD_INTEGERS);
 const key = member(['idempotencyKey'], KEYS, ODD_KEYS);
 const unknown = member(['note', '__proto__', 'constructor', 'toString', 'Amount', 'text', ''], ['1'], []);
 
-/** Mostly one of each; and what is more or less than that. */
+/** Mostly one of each field; sometimes fewer or more. */
 const item = fc
   .tuple(
     fc.tuple(account, amount, type),
@@ -94,7 +94,7 @@ describe('an item of a batch', () => {
         try {
           body = parseJsonBody(text);
         } catch {
-          return; // It never comes to the schema.
+          return; // It never reaches the schema.
         }
         const expected = byClassValidator(body);
         expect({ text, taken: batchItem.isWellFormed(body) }).toEqual({

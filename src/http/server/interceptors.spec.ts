@@ -12,7 +12,7 @@ class Controller {
 }
 const controller = new Controller();
 
-/** What a request is answered, with the steps that were taken for it. */
+/** The answer to a request, and the steps that were taken for it. */
 async function answerBy(
   run: InterceptorsConsumer['intercept'],
   makeInterceptors: (steps: string[]) => NestInterceptor[],

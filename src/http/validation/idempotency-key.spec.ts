@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { parseIdempotencyKey } from './idempotency-key.js';
 import { InvalidRequestError } from './invalid-request.js';
 
-/** Whether the header is refused as it should be: with a problem that names it. */
+/** Whether the header is rejected as it should be: with a problem that names it. */
 function isRefused(header: string): boolean {
   try {
     parseIdempotencyKey(header);

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { InvalidRequestError } from './invalid-request.js';
 import { NumberText, parseJsonBody } from './json-body.js';
 
-/** What a refused body is refused for; fails when it is accepted, or when anything but a refusal is thrown. */
+/** Why a body is rejected; fails when it is accepted, or anything but a rejection is thrown. */
 function refusalOf(text: string): string {
   try {
     parseJsonBody(text);
@@ -19,14 +19,14 @@ function refusalOf(text: string): string {
 const NOT_JSON = 'is not valid JSON';
 const TWICE = 'has the same key twice';
 
-/** A JSON value as it was meant, numbers by their text. Order and repetition of members are kept. */
+/** A JSON value as it was meant, with numbers as text. Order and repetition of members are kept. */
 type Tree =
   null | boolean | string | { readonly number: string } | readonly Tree[] | { readonly members: Members };
 type Members = readonly (readonly [string, Tree])[];
 
 const isArray = (tree: unknown): tree is readonly Tree[] => Array.isArray(tree);
 
-/** One text for each value, whatever the order of its members: what two parsers are compared by. */
+/** One text per value, whatever the order of its members, to compare two parsers. */
 function canonical(value: unknown): string {
   if (value instanceof NumberText) return `#${value.text}`;
   if (typeof value !== 'object' || value === null) return JSON.stringify(value);
@@ -192,7 +192,7 @@ describe('parseJsonBody: the same key twice', () => {
     ['as the empty key', '{"":1,"":1}'],
     ['with quotes in it', '{"\\"":1,"\\"":1}'],
   ])('is refused %s', (_, body) => {
-    // lossless-json finds those with different values itself.
+    // lossless-json itself rejects repeated keys with different values.
     expect([TWICE, NOT_JSON]).toContain(refusalOf(body));
   });
 
@@ -388,7 +388,7 @@ function isJson(body: string): boolean {
   }
 }
 
-/** Reads valid JSON token by token and keeps, for each open object, the keys that it has had. */
+/** Reads valid JSON token by token and keeps the keys seen in each open object. */
 function hasKeyTwice(body: string): boolean {
   const open: Set<string>[] = [];
   const tokens = body.match(/"(?:[^"\\]|\\[^])*"|[{}[\]:,]|[^\s"{}[\]:,]+/g) ?? [];
@@ -396,7 +396,7 @@ function hasKeyTwice(body: string): boolean {
     if (token === '{' || token === '[') open.push(new Set());
     else if (token === '}' || token === ']') open.pop();
     else if (token.startsWith('"') && tokens[index + 1] === ':') {
-      // As an array: JSON.parse is right about strings that are no keys.
+      // As an array: JSON.parse reads strings correctly unless they are keys.
       const [name] = JSON.parse(`[${token}]`) as [string];
       if (open.at(-1)?.has(name)) return true;
       open.at(-1)?.add(name);

@@ -9,7 +9,7 @@ const source = fc
   .tuple(fc.json({ maxDepth: 4 }), fc.constantFrom(undefined, 1, '\t'))
   .map(([text, indent]) => JSON.stringify(JSON.parse(text), null, indent));
 
-/** The elements by JSON.parse; undefined: it is no array. */
+/** The elements according to JSON.parse; undefined: the text is not an array. */
 function parsedArray(text: string): unknown[] | undefined {
   try {
     const value: unknown = JSON.parse(text);
@@ -19,7 +19,7 @@ function parsedArray(text: string): unknown[] | undefined {
   }
 }
 
-/** The elements by elementsOf, each parsed by itself; undefined: it is no array. */
+/** The elements according to elementsOf, each parsed by itself; undefined: the text is not an array. */
 function parsedElements(text: string): unknown[] | undefined {
   try {
     return elementsOf(text, '[]', Infinity).map((element) => JSON.parse(element) as unknown);
