@@ -48,11 +48,11 @@ const QUICK = {
   transactions: '100000',
   out: fileURLToPath(new URL('../../bench-quick/', import.meta.url)),
 };
-/** Where two services are compared. */
+/** Rounds when two services are compared. */
 const PAIR_ROUNDS = 5;
 const CORE_WARM_UP_SECONDS = 3;
 const TRANSACTIONS_PER_ACCOUNT = 5;
-/** Each step of the history is so many times the one before. */
+/** Each history is this many times as long as the one before. */
 const GROWTH_FACTOR = 10;
 
 const { values: given } = parseArgs({
@@ -87,7 +87,7 @@ async function main(): Promise<void> {
   const part = measurePart(figures);
   if (part) return console.log(tables(figures, await part));
   const sizes = growthSizes(count('transactions'));
-  // As the service starts its own.
+  // With the same setting as the service's own.
   const postgres = await startPostgres({ shared_buffers: sharedBuffers() });
   try {
     const [shard] = await foundBank([{ url: postgres.url, schema: 'bank' }]);
@@ -113,7 +113,7 @@ async function main(): Promise<void> {
   }
 }
 
-/** What is measured alone, if only a part is. @returns its goals */
+/** Measures a single part, if only one is requested. @returns its targets */
 function measurePart(figures: Figures): Promise<readonly Goal[]> | undefined {
   if (given.relay) return measureRelay(count('events'), figures);
   if (given.scale) return measureScale(SECONDS, figures, rounds);
@@ -142,7 +142,7 @@ async function measureHistories(url: string, sizes: readonly Size[], figures: Fi
   for (const shard of shards) await checkBooks([shard]);
 }
 
-/** From 10,000 accounts with nothing, by steps, to the largest. */
+/** From 10,000 accounts without history, step by step, to the largest. */
 function growthSizes(transactions: number): Size[] {
   const accounts = Math.ceil(transactions / TRANSACTIONS_PER_ACCOUNT);
   const sizes: Size[] = [];
