@@ -86,7 +86,7 @@ const item = fc
   });
 
 describe('an item of a batch', () => {
-  it('is taken by the compiled schema exactly if the single call would take it, and is read the same', () => {
+  it('is accepted by the compiled schema exactly when a single call would accept it, with the same result', () => {
     let taken = 0;
     fc.assert(
       fc.property(item, (text) => {
@@ -148,12 +148,12 @@ describe('refuseUnfit', () => {
     items.map((one) => (one instanceof InvalidRequestError ? one.problems[0]?.field : one));
   const twoShards = (accountId: number) => (accountId - 1) % 2;
 
-  it('lets pass what an atomic batch can have', () => {
+  it('keeps items that fit an atomic batch', () => {
     const items = [command(1, 'k'), command(3, 'k'), command(1), command(1)];
     expect(refuseUnfit(items, twoShards)).toEqual(items);
   });
 
-  it('names accounts of another shard than the first, and keys that were there', () => {
+  it('rejects accounts of another shard than the first, and repeated keys', () => {
     const items = [new Error('malformed'), command(1, 'k'), command(2), command(1, 'k'), command(3)];
     expect(fieldsOf(refuseUnfit(items, twoShards))).toEqual([
       items[0],

@@ -17,21 +17,21 @@ import { withClient } from './tools.js';
 
 const USAGE = `npm run bench -- [options]
 
-Measures the service against what this machine's PostgreSQL and HTTP can do, one after the other in one run, with fsync
-and synchronous_commit on, and checks the books after each round. Writes docs/bench/.
+Measures the service against what this machine's PostgreSQL and HTTP can do, in turn within one run, with fsync and
+synchronous_commit on, and checks the books after each round. Writes docs/bench/.
 
---quick          in less than three minutes: short measurements, one round, little history; writes dist/bench-quick/
---seconds S      of each measurement (5)
---rounds N       (3)
---transactions N of the largest history (5,000,000; an account has five)
---warm-up S      of the load before each measurement of a history (as long as the measurement)
+--quick          takes less than three minutes: short measurements, one round, little history; writes dist/bench-quick/
+--seconds S      length of each measurement (5)
+--rounds N       number of rounds (3)
+--transactions N size of the largest history (5,000,000; an account has five)
+--warm-up S      load before each measurement of a history (as long as the measurement)
 --out FOLDER     where to write
 --scale          only the parts of the scale-out, to the terminal; needs redis-server, rabbitmq-server and pgbouncer
 --access         only what credentials cost, to the terminal
---against FOLDER only this build beside another one, compiled in that checkout: POST and GET, to the terminal (5 rounds)
---soak MINUTES   only a service after so long a mixed load beside a fresh one, to the terminal (5 rounds)
+--against FOLDER only POST and GET of this build and of the one compiled in that checkout, to the terminal (5 rounds)
+--soak MINUTES   only a service after this much mixed load and a fresh one, to the terminal (5 rounds)
 --relay          only how fast a backlog of events drains to RabbitMQ, to the terminal
---events N       of that backlog (1,000,000)
+--events N       size of that backlog (1,000,000)
 `;
 
 const FULL = {

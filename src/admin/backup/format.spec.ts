@@ -107,7 +107,7 @@ it('is read as it was written, and by the SHA-256 that sha256sum prints', async 
   expect(await read(sha256)).toEqual(whole);
 });
 
-it('is not read at all when its SHA-256 is another one than the one that is asked for', async () => {
+it('is not read at all when its SHA-256 differs from the expected one', async () => {
   writeFileSync(path(), 'no JSON');
   await expect(read('0'.repeat(64))).rejects.toThrow(
     /is not the one that --sha256 names: its SHA-256 is \w{64}$/,
@@ -158,7 +158,7 @@ describe('whatever a stranger writes', () => {
     ([parent, key]) => Array.isArray(parent[key]) && parent[key].reverse(),
   ];
 
-  it('is the same backup still, or refused in one line', async () => {
+  it('is still the same backup, or is refused in one line', async () => {
     let refused = 0;
     const change = fc.tuple(fc.nat(), fc.nat(), fc.constantFrom(...deeds), fc.constantFrom(...HOSTILE));
     await fc.assert(
@@ -198,7 +198,7 @@ describe('whatever a stranger writes', () => {
     '{',
     `${'['.repeat(100_000)}`,
     `{"a":${'['.repeat(50_000)}${']'.repeat(50_000)}}`,
-  ])('is no JSON of a manifest: %.20s', async (text) => {
+  ])('is not the JSON of a manifest: %.20s', async (text) => {
     writeFileSync(path(), text);
     await expectRefusal('is damaged');
   });
@@ -295,7 +295,7 @@ describe('a file of a backup', () => {
     seal(body);
   };
 
-  it('holds far more than it takes', async () => {
+  it('expands to far more than its size', async () => {
     replace(`id,name\n${'7,x\n'.repeat(1_000_000)}`);
     await expectRefusal('holds more than the manifest says');
   });
@@ -311,7 +311,7 @@ describe('a file of a backup', () => {
     await expectRefusal('has other columns than the manifest says');
   });
 
-  it('is no gzip', async () => {
+  it('is not gzip', async () => {
     writeFileSync(at('outbox'), 'x'.repeat(readFileSync(at('outbox')).length));
     await expectRefusal("is damaged: it can't be unpacked");
   });

@@ -13,7 +13,7 @@ describe('openFilesProblem', () => {
     expect(openFilesNeeded(two) - openFilesNeeded(config)).toBe(16 + 2);
   });
 
-  it('counts those of the port for management, where there is one', () => {
+  it('counts those of the management port, if there is one', () => {
     const two = loadConfig({ HTTP_MAX_CONNECTIONS: '1000', MANAGEMENT_PORT: '9090' });
     expect(openFilesNeeded(two) - openFilesNeeded(config)).toBe(64 + 256);
   });

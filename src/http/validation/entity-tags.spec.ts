@@ -85,7 +85,7 @@ describe('parseIfMatch', () => {
     expect(parseIfMatch(header)).toEqual([7]);
   });
 
-  it('finds in a list exactly the versions that were put there', () => {
+  it('finds exactly the versions that a list contains', () => {
     const tag = fc.record({ version: fc.integer({ min: 1, max: 1_000 }), weak: fc.boolean() });
     fc.assert(
       fc.property(

@@ -31,7 +31,7 @@ const visible = fc.string({
 });
 
 describe('parseIdempotencyKey', () => {
-  it('knows no key without a header', () => {
+  it('finds no key without a header', () => {
     expect(parseIdempotencyKey(undefined)).toBeUndefined();
   });
 
@@ -102,7 +102,7 @@ describe('parseIdempotencyKey', () => {
     );
   });
 
-  it('never lets through a key that is empty, too long, or has an invisible character', () => {
+  it('never accepts a key that is empty, too long, or has an invisible character', () => {
     const header = fc.oneof(
       fc.string({ unit: anyUnit, maxLength: 10 }),
       fc.string({ unit: fc.constantFrom('"', '\\', 'a', ' ', '\n', 'é'), maxLength: 8 }),

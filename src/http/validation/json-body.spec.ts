@@ -161,13 +161,13 @@ describe('parseJsonBody: numbers', () => {
   );
 
   it.each(['01', '1.', '.5', '+1', '0x10', 'NaN', 'Infinity', '-', '1e', '1_000', '１２', '--1', '1n'])(
-    'refuses %s, which is no JSON number',
+    'refuses %s, which is not a JSON number',
     (digits) => {
       expect(refusalOf(`{"amount":${digits}}`)).toBe(NOT_JSON);
     },
   );
 
-  it('leaves a string a string, though it holds digits', () => {
+  it('keeps a string of digits a string', () => {
     expect(parseJsonBody('{"amount":"1e2"}')).toEqual({ amount: '1e2' });
   });
 });
@@ -258,7 +258,7 @@ describe('parseJsonBody: strings', () => {
   });
 });
 
-describe('parseJsonBody: what is no JSON', () => {
+describe('parseJsonBody: text that is not JSON', () => {
   it.each([
     [''],
     [' '],
@@ -284,7 +284,7 @@ describe('parseJsonBody: what is no JSON', () => {
     expect(refusalOf(body)).toBe(NOT_JSON);
   });
 
-  it.each(['null', 'true', '[]', '"x"', ' {} '])('leaves the judgement of %s to the DTO', (body) => {
+  it.each(['null', 'true', '[]', '"x"', ' {} '])('leaves it to the DTO to judge %s', (body) => {
     expect(parseJsonBody(body)).toEqual(JSON.parse(body));
   });
 });
@@ -317,7 +317,7 @@ describe('parseJsonBody: nesting', () => {
 });
 
 describe('parseJsonBody: properties', () => {
-  it('gives back any value, however it is written', () => {
+  it('reads any value, however it is written', () => {
     fc.assert(
       fc.property(trees(key), choices, (tree, spelling) => {
         expect(canonical(parseJsonBody(new Writer(spelling).write(tree)))).toBe(canonicalTree(tree));
@@ -326,7 +326,7 @@ describe('parseJsonBody: properties', () => {
     );
   });
 
-  it('agrees with JSON.parse, numbers compared by their text', () => {
+  it('agrees with JSON.parse when numbers are compared as text', () => {
     // Plain keys only: Node 24's JSON.parse confuses escaped ones (nodejs/node#63785), and `__proto__` in a reviver.
     const plainKey = fc.string({ unit: fc.constantFrom(...'abcXYZ019 ._-:é'), maxLength: 4 });
     fc.assert(
@@ -338,7 +338,7 @@ describe('parseJsonBody: properties', () => {
     );
   });
 
-  it('refuses what JSON.parse refuses, and besides only a key given twice', () => {
+  it('refuses what JSON.parse refuses and, beyond that, only repeated keys', () => {
     const edit = fc.record({
       at: fc.nat(),
       remove: fc.nat({ max: 2 }),
