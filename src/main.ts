@@ -32,20 +32,22 @@ async function main(): Promise<void> {
   if (openKeyFile !== undefined) logger.warn(openKeyFile);
   await checkPorts(config);
   const alone = config.operation.workers === 1;
-  const [bank] = await Promise.all([
-    openDatabases(config, logger, {
-      holder: 'service',
-      allowDown: true,
-      onLost: (error) => die(logger, error, 'the database is lost'),
-    }),
-    // Loaded while the database starts.
-    alone && import('./app/serve.js'),
-  ]);
-  await checkCredentials(config, bank, logger).catch(async (error: unknown) => {
+  // Loaded while the database starts. It is awaited below; until then its failure must not count as unhandled.
+  const loading = alone ? import('./app/serve.js') : undefined;
+  loading?.catch(() => undefined);
+  const bank = await openDatabases(config, logger, {
+    holder: 'service',
+    allowDown: true,
+    onLost: (error) => die(logger, error, 'the database is lost'),
+  });
+  let start: typeof serveWithWorkers;
+  try {
+    await checkCredentials(config, bank, logger);
+    start = (await loading)?.serveAlone ?? serveWithWorkers;
+  } catch (error) {
     await bank.close();
     throw error;
-  });
-  const start = alone ? (await import('./app/serve.js')).serveAlone : serveWithWorkers;
+  }
   announce(await start(config, bank, logger), config, bank, logger);
 }
 

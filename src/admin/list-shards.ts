@@ -5,7 +5,7 @@ import { describeServer, type ShardAddress } from '../config/shard-address.js';
 import { locateShard } from '../sharding/shard-locator.js';
 import { messageOf } from '../domain/error-message.js';
 import { CommandError } from './command-error.js';
-import { withSession } from './shards.js';
+import { asService, withSession } from './shards.js';
 
 export interface ShardStatus {
   readonly shard: number;
@@ -59,7 +59,7 @@ export async function listShards(
 
 async function readShard(configured: ShardAddress) {
   const { address } = await locateShard(configured);
-  return withSession(address, 'bank-shards', async ({ client, tables }) => {
+  return withSession(asService(address), 'bank-shards', async ({ client, tables }) => {
     await client.query(`BEGIN; SET LOCAL statement_timeout = ${TIMEOUT_MS}`);
     const query = async (sql: string, values?: unknown[]) => (await client.query<object>(sql, values)).rows;
     const distributed = (await isCitus(query)) ? await bytesOfDistributed(query, address.schema) : undefined;

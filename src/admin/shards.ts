@@ -78,6 +78,9 @@ export async function withSessions<T>(
   });
 }
 
+/** The shard over the way that the service takes to it: with its role, and through its pooler. */
+export const asService = ({ url, schema }: ShardAddress): ShardAddress => ({ url, schema });
+
 /** Opens a session in one shard. */
 export async function withSession<T>(
   address: ShardAddress,

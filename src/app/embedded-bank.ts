@@ -1,6 +1,7 @@
-import { type ClientBase, escapeIdentifier } from 'pg';
+import type { ClientBase } from 'pg';
 import { recordAct } from '../audit/audit-log.js';
 import { tablesOf } from '../storage/tables.js';
+import { quoted } from '../storage/identifiers.js';
 
 /** What the bank's own PostgreSQL is made of. Existing data folders have these names: they must never change. */
 export const EMBEDDED_NAMES = { superuser: 'bank', role: 'bank_service', database: 'bank' } as const;
@@ -18,10 +19,10 @@ interface Owned {
  * @returns whether the superuser owned anything
  */
 export async function handOver(client: ClientBase): Promise<boolean> {
-  const role = escapeIdentifier(EMBEDDED_NAMES.role);
+  const role = quoted(EMBEDDED_NAMES.role);
   const owned = await ownedBySuperuser(client);
   for (const { schema, name } of owned) {
-    const path = [schema, name ?? []].flat().map(escapeIdentifier).join('.');
+    const path = quoted(...[schema, name ?? []].flat());
     await client.query(`ALTER ${name === null ? 'SCHEMA' : 'TABLE'} ${path} OWNER TO ${role}`);
   }
   for (const schema of new Set(owned.map((each) => each.schema))) await record(client, schema);
@@ -39,7 +40,7 @@ async function ownedBySuperuser(client: ClientBase): Promise<Owned[]> {
      WHERE relowner = $1::regrole AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
        AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid
                        AND (deptype = 'e' OR relkind = 'S' AND deptype IN ('a', 'i')))`,
-    [escapeIdentifier(EMBEDDED_NAMES.superuser)],
+    [quoted(EMBEDDED_NAMES.superuser)],
   );
   return rows;
 }

@@ -44,7 +44,7 @@ export async function openDatabases(
 ): Promise<Bank> {
   const servers = await openServers(config, logger, options);
   try {
-    const settled = await settleInTime(servers.shards, config.database.startTimeoutMs, logger, options);
+    const settled = await bootstrapInTime(servers.shards, config.database.startTimeoutMs, logger, options);
     if (settled.migrations.length > 0) {
       logger.info({ migrations: settled.migrations }, 'the schema was brought up to date');
     }
@@ -107,7 +107,7 @@ async function openEmbedded(
 }
 
 /** Retries for a while: a server that starts together with the service may need a moment. */
-async function settleInTime(
+async function bootstrapInTime(
   shards: readonly ShardAddress[],
   timeoutMs: number,
   logger: Logger,

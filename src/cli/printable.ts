@@ -8,7 +8,7 @@ export function printable(text: string): string {
 /** Aligns rows of cells in columns. */
 export function tableText(rows: readonly (readonly string[])[]): string {
   const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0))) ?? [];
-  const canonicalForm = (row: readonly string[]) =>
+  const rowText = (row: readonly string[]) =>
     row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ');
-  return rows.map((row) => canonicalForm(row).trimEnd()).join('\n');
+  return rows.map((row) => rowText(row).trimEnd()).join('\n');
 }

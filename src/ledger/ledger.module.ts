@@ -106,7 +106,7 @@ function createWriter(
     // Half of a command's time is left for the work itself.
     { maxInFlight, queue, maxWaitMs: commandTimeoutMs / 2 },
     () => scheduler.parked,
-    () => shardMetrics.refused('OVERLOADED'),
+    () => shardMetrics.failed('OVERLOADED'),
   );
   shardMetrics.watchWaiting(() => limiter.waiting);
   return {

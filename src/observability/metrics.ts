@@ -14,7 +14,7 @@ export interface ShardMetrics {
   batchCommitted(transactions: number): void;
   batchDuration(durationMs: number): void;
   batchFailed(failure: BatchFailure): void;
-  refused(code: LedgerFailureCode): void;
+  failed(code: LedgerFailureCode): void;
   /** The gauges call these functions when they are scraped. */
   watchQueue(depth: () => number): void;
   watchWaiting(count: () => number): void;
@@ -264,7 +264,7 @@ export class Metrics {
       },
       batchDuration: (durationMs) => commitSeconds.observe(durationMs / 1000),
       batchFailed: (failure) => this.failures.inc({ shard, failure }),
-      refused: (code) => this.refusals.inc({ shard, code }),
+      failed: (code) => this.refusals.inc({ shard, code }),
       watchWaiting: (count) => this.collectInto(this.waiting, (gauge) => gauge.set({ shard }, count())),
       watchQueue: (depth) => this.collectInto(this.queueDepth, (gauge) => gauge.set({ shard }, depth())),
       watchPool: (name, poolOf) =>

@@ -40,6 +40,7 @@ const changed = sources.filter(
   ({ output, stamp }) => !existsSync(output) || !readFileSync(output, 'utf8').endsWith(stamp),
 );
 if (changed.length > 0) {
+  rmSync('dist/.compile-cache', { recursive: true, force: true });
   const { transform } = await import('@swc/core');
   const results = await Promise.allSettled(changed.map((source) => compile(source, transform)));
   const problems = results.filter(({ status }) => status === 'rejected');

@@ -68,7 +68,7 @@ const SHARD = z.object({
     balance: z.string().regex(/^(-?\d{1,40}\.\d\d|NaN)$/),
     faulty: count,
   }),
-  files: z.array(FILE).min(1),
+  files: z.array(FILE).min(1).max(BANK_TABLES.length),
 });
 
 const BODY = z.object({

@@ -317,7 +317,7 @@ async function fill(load: Load, fillings: readonly Filling[], signal: AbortSigna
   }
   await checkIds(session, fillings);
   for (const statement of references) await client.query(statement);
-  await settleIdentity(load);
+  await restoreIdentity(load);
   await client.query(`ANALYZE ${fillings.map(({ table }) => table.sql).join(', ')}`);
 }
 
@@ -343,7 +343,7 @@ async function checkIds({ client }: ShardSession, fillings: readonly Filling[]):
 }
 
 /** Writes the shard's identity in this bank. Of the backed-up row it keeps only what does not identify the old bank. */
-async function settleIdentity({ session, backup, bankId, manifest }: Load): Promise<void> {
+async function restoreIdentity({ session, backup, bankId, manifest }: Load): Promise<void> {
   const { client, tables, index } = session;
   const place = { bank_id: bankId, shard_index: index, shard_count: manifest.shardCount };
   const row: Record<string, unknown> = { ...backup.identity, ...place };

@@ -5,7 +5,7 @@ import { formatMoney } from '../../domain/money.js';
 import { readEvents } from '../audit/events.js';
 import { columnsOf, hasTable } from '../catalogue.js';
 import type { Control } from '../control.js';
-import { withSession } from '../shards.js';
+import { asService, withSession } from '../shards.js';
 import { CHAINED, CHECKS, GENESIS, OF_CHAINS } from './checks.js';
 
 /** An account whose books are wrong. Id 0 stands for rows that name no account. */
@@ -92,7 +92,8 @@ export async function verifyShard(
   count = 1,
   control: Control = {},
 ): Promise<VerifyReport> {
-  return withSession(shard, 'bank-verify', async ({ client }) => {
+  // As the service connects: it must be able to read what it serves.
+  return withSession(asService(shard), 'bank-verify', async ({ client }) => {
     await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
     // A large account takes longer than a request may. JIT compilation of the same statement for each range does not
     // pay off.

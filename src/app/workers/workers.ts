@@ -1,3 +1,4 @@
+import { getCompileCacheDir } from 'node:module';
 import cluster from 'node:cluster';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -72,7 +73,10 @@ export class Workers {
       return { bank: { bankId, shards, down } };
     };
     // As many as this process counted, where WORKERS is auto.
-    const environment = { WORKERS: String(this.config.operation.workers) };
+    const environment = {
+      WORKERS: String(this.config.operation.workers),
+      NODE_COMPILE_CACHE: getCompileCacheDir(),
+    };
     const worker = new WorkerProcess(environment, { assign, scrape: () => this.scrape() });
     this.running.add(worker);
     void worker.ended.then(() => {

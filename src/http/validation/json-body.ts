@@ -1,10 +1,10 @@
 import { parse } from 'lossless-json';
 import { InvalidRequestError } from './invalid-request.js';
 
-/** 16 KiB: CONTRACT.md's limit of a body. */
+/** 16 KiB. */
 export const BODY_LIMIT_BYTES = 16 * 1024;
 
-/** 8 MiB: the limit of a batch; each transaction in it has the limit above. */
+/** 8 MiB for a batch; each of its transactions has the limit above. */
 export const BATCH_BODY_LIMIT_BYTES = 8 * 1024 * 1024;
 
 /** The text is not JSON at all. */

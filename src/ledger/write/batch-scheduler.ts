@@ -219,8 +219,9 @@ export class BatchScheduler {
   }
 
   /**
-   * Takes a batch without splitting an account, so it may exceed the limit. Commands that have to wait again go to the
-   * end of the queue, behind any of the same account that had been left in it.
+   * Takes whole accounts, so the batch may exceed the limit: commands that have to wait again go to the end of the
+   * queue, which would put them behind others of their account. (No account has more parked than one batch holds: it is
+   * busy in the first queue meanwhile.)
    */
   private takeParked(): PendingCommand[] {
     const taken: PendingCommand[] = [];

@@ -63,7 +63,7 @@ export class BatchWriter {
   }
 
   reject(pending: PendingCommand, failure: LedgerFailure): void {
-    this.metrics.refused(failure.code);
+    this.metrics.failed(failure.code);
     pending.reject(new LedgerError(failure));
   }
 
