@@ -78,7 +78,7 @@ export async function withSessions<T>(
   });
 }
 
-/** The shard over the way that the service takes to it: with its role, and through its pooler. */
+/** Addresses the shard as the service does: with its role, and through its pooler. */
 export const asService = ({ url, schema }: ShardAddress): ShardAddress => ({ url, schema });
 
 /** Opens a session in one shard. */
@@ -96,7 +96,8 @@ async function withShards<T>(
   work: (shards: readonly OpenShard[]) => Promise<T>,
 ): Promise<T> {
   const shards = addresses.map((address, index): OpenShard => {
-    // As the tables' owner, over a direct connection: the service's own role lacks the rights for these use cases.
+    // By default as the tables' owner, over a direct connection: most use cases need rights that the service's role
+    // lacks.
     const owned = { ...address, url: address.migrationUrl ?? address.url };
     const dataSource = createDataSource(owned, {
       ...{ name, size: 1, connectTimeoutMs: CONNECT_TIMEOUT_MS, pipeline },
