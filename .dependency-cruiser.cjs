@@ -13,6 +13,7 @@ const RANKS = [
   ['src/messaging'],
   ['src/ledger/write', 'src/ledger/read'],
   ['src/ledger'],
+  ['src/http/schema'],
   ['src/http/validation'],
   ['src/http/server'],
   ['src/http/access'],
@@ -77,6 +78,13 @@ module.exports = {
         pathNot: '\\.spec\\.ts$',
       },
       to: { path: '^node_modules/(fastify|@fastify|@nestjs/(swagger|platform-fastify))' },
+    },
+    {
+      name: 'commands-know-no-http',
+      comment: 'Administration and the command line work on the databases, not through the API.',
+      severity: 'error',
+      from: { path: '^src/(admin|cli)/' },
+      to: { path: '^src/(http|accounts|transactions|health)/' },
     },
     {
       name: 'packages-declare-their-libraries',

@@ -134,7 +134,7 @@ interface KeyKeeper {
 }
 
 /** A key as it was last read. Later reads update it in place, for every connection that refers to it. */
-export class KnownKey implements KnownCredential {
+class KnownKey implements KnownCredential {
   private principal: Principal | undefined;
   private ended = false;
   /** By Date.now(). */

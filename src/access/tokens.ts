@@ -120,7 +120,7 @@ export class Tokens implements CredentialSource {
   }
 }
 
-export class KnownToken implements KnownCredential {
+class KnownToken implements KnownCredential {
   /** @param untilMs by the wall clock */
   constructor(
     private readonly principal: Principal,

@@ -17,7 +17,7 @@ import {
   type Numeric,
 } from '../http/validation/field-rules.js';
 import { InvalidRequestError } from '../http/validation/invalid-request.js';
-import { schema } from '../http/validation/json-schema.js';
+import { schema } from '../http/schema/registry.js';
 import { PageQueryDto } from '../http/validation/page-query.dto.js';
 import {
   AccountId,

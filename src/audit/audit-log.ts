@@ -32,7 +32,7 @@ export interface AuditEvent {
 }
 
 /** The text of an event that is hashed. The details are last, because they may contain any character. */
-export function lineOfEvent({ eventId, happenedAt, action, actor, details }: AuditEvent): string {
+function lineOfEvent({ eventId, happenedAt, action, actor, details }: AuditEvent): string {
   return `${eventId}:${happenedAt.getTime()}:${action}:${JSON.stringify(actor)}:${details}`;
 }
 

@@ -22,7 +22,7 @@ export function addAccountsAssign(accounts: Command): void {
 }
 
 /** The report for people. */
-export function assignText({ changed, unchanged }: AssignReport, owner: string | undefined): string {
+function assignText({ changed, unchanged }: AssignReport, owner: string | undefined): string {
   const whose = owner === undefined ? "nobody's" : `${owner}'s`;
   const lines = [
     changed.length > 0 && `Now ${whose}: ${changed.join(', ')}. Running services follow within 5 s.`,

@@ -27,7 +27,7 @@ export function addArchive(program: Command): void {
 }
 
 /** The report for people. */
-export function archiveText({ before, moved, durationMs, complete }: ArchiveReport): string {
+function archiveText({ before, moved, durationMs, complete }: ArchiveReport): string {
   return [
     `Moved ${moved} transaction(s) from before ${before.toISOString()} into the archive in ${(durationMs / 1000).toFixed(1)} s.`,
     ...(complete ? [] : ['It was stopped: run it again, it goes on.']),

@@ -21,7 +21,7 @@ export function addAuditCheck(audit: Command): void {
 }
 
 /** The report for people. */
-export function checkText({ takenAt, accounts, different, differing, eventsDiffer }: CheckReport): string {
+function checkText({ takenAt, accounts, different, differing, eventsDiffer }: CheckReport): string {
   const lines = [`Compared ${accounts} account(s) with their heads of ${takenAt}.`];
   if (differing > 0) {
     lines.push(`${differing} account(s) do NOT have that history any more:`);

@@ -19,7 +19,7 @@ export function addAuditExport(audit: Command): void {
 }
 
 /** The report for people. */
-export function exportText({ accounts, sha256 }: ExportReport, path: string): string {
+function exportText({ accounts, sha256 }: ExportReport, path: string): string {
   return [
     `Wrote the heads of ${accounts} account(s) to ${path}.`,
     `SHA-256: ${sha256} (keep it, or the file, where nobody who can write to the database can)`,

@@ -19,7 +19,7 @@ export function addBackup(program: Command): void {
 }
 
 /** The report for people. */
-export function backupText({ folder, manifest, sha256, totals, durationMs }: BackupReport): string {
+function backupText({ folder, manifest, sha256, totals, durationMs }: BackupReport): string {
   const files = manifest.shards.flatMap((shard) => shard.files);
   const megabytes = files.reduce((sum, { bytes }) => sum + bytes, 0) / 1e6;
   return [

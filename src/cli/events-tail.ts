@@ -53,7 +53,7 @@ async function tail({ account: accounts, json, ...options }: TailOptions): Promi
 }
 
 /** The text for people. */
-export function eventText({ id, time, data }: TransactionPosted): string {
+function eventText({ id, time, data }: TransactionPosted): string {
   const { accountId, version, type, amount, balance } = data;
   return `${time}  account ${accountId}, version ${version}: ${type} ${amount} → ${balance} (${id})`;
 }

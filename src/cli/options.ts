@@ -1,7 +1,7 @@
 import { InvalidArgumentError, Option } from 'commander';
 import { isScope, SCOPES, type Scope } from '../access/principal.js';
 import { isOwner, MAX_ID } from '../domain/account.js';
-import { isInstant, millisecondFrom } from '../http/validation/instant.js';
+import { isInstant, millisecondFrom } from '../domain/instant.js';
 import { formatMoney, MAX_MONEY, parseMoney, type Money } from '../domain/money.js';
 
 /** The amount to which the specification's reset_balance resets. */
@@ -27,7 +27,7 @@ export const DEFAULT_SKIP_IDS = 1_000_000_000;
 const QUEUE_NAME = /^(?!amq\.)[\w.:-]{1,127}$/;
 
 /** More would not fit on any disk that this runs on, so it is a typo. */
-export const MAX_SEED_ACCOUNTS = 1_000_000_000;
+const MAX_SEED_ACCOUNTS = 1_000_000_000;
 
 /** @throws InvalidArgumentError, to which commander adds the option's name */
 export function balanceOption(text: string): Money {

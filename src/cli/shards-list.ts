@@ -42,7 +42,7 @@ function operatorsUrl({ http, management }: Config): string {
 }
 
 /** The report for people: one line per shard. */
-export function shardsText(shards: readonly ShardStatus[]): string {
+function shardsText(shards: readonly ShardStatus[]): string {
   const head = ['shard', 'server', 'schema', 'accounts', 'size', 'outbox', 'queue', 'state'];
   const lines = shards.map(({ shard, server, schema, accounts, bytes, outbox, queue, problem }) => [
     String(shard),

@@ -25,7 +25,7 @@ export function addShardsMove(shards: Command): void {
 }
 
 /** The report for people. */
-export function moveText(index: number, { from, to, transactions, pauseMs }: RelocationReport): string {
+function moveText(index: number, { from, to, transactions, pauseMs }: RelocationReport): string {
   if (transactions === undefined) return `Shard ${index} is at ${to}.`;
   return [
     `Moved shard ${index} from ${from} to ${to}: ${transactions} transactions copied, compared and verified.`,

@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import { LedgerError } from '../domain/errors.js';
-import type { ConcurrencyLimiter, PermitRequest } from '../domain/ports.js';
+import type { PermitRequest } from '../domain/ports.js';
 import { FairQueue } from './fair-queue.js';
 
 export interface ConcurrencyLimits {
@@ -54,7 +54,7 @@ const SMOOTHING = 0.1;
  * for the next statement of its batch. Where the database is slow, hundreds are too many: a batch of them would take
  * longer than a transaction may.
  */
-export class AdaptiveConcurrencyLimiter implements ConcurrencyLimiter {
+export class AdaptiveConcurrencyLimiter {
   private readonly queue: FairQueue<WaitingRequest>;
   private inFlight = 0;
   /** By user, for users who have any. */
@@ -81,6 +81,7 @@ export class AdaptiveConcurrencyLimiter implements ConcurrencyLimiter {
     return this.queue.size;
   }
 
+  /** Decides at once, or lets the request wait. */
   acquire(request: PermitRequest): void {
     if (this.queue.size === 0 && this.hasRoom() && this.mayHaveMore(request.user)) {
       return this.grant(request);

@@ -30,7 +30,7 @@ export function parseShardList(text: string): ShardAddress[] | undefined {
 }
 
 /** Takes the schema out of the URL: pg would pass an option that it does not know on to the server. */
-export function parseShardUrl(text: string): ShardAddress | undefined {
+function parseShardUrl(text: string): ShardAddress | undefined {
   if (!isPostgresUrl(text)) return undefined;
   const url = new URL(text);
   const schema = url.searchParams.get('schema');

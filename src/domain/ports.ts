@@ -3,7 +3,7 @@ import type { Money } from './money.js';
 import type { PostingCommand, Transaction } from './transaction.js';
 
 /**
- * Asks a {@link ConcurrencyLimiter} for a permit. Exactly one of `granted` and `rejected` is called, once, unless
+ * Asks for a permit to have a request in flight. Exactly one of `granted` and `rejected` is called, once, unless
  * {@link isGone}.
  */
 export interface PermitRequest {
@@ -18,12 +18,6 @@ export interface PermitRequest {
   granted(free: (reachedDatabase: boolean) => void, waitingSinceMs?: number): void;
   /** Too many requests are waiting, or this one has waited too long. */
   rejected(): void;
-}
-
-/** Bounds the requests in flight. */
-export interface ConcurrencyLimiter {
-  /** Decides at once, or lets the request wait. */
-  acquire(request: PermitRequest): void;
 }
 
 /**
@@ -54,8 +48,11 @@ export abstract class Ledger {
   /** The index of the shard that holds an account. */
   abstract shardOf(accountId: number): number;
 
-  /** Gives out the permit that a request to post to the account must have before anything costly is done for it. */
-  abstract limiterOf(accountId: number): ConcurrencyLimiter;
+  /**
+   * Asks for the permit that a request to post to the account must have before anything costly is done for it. Decides
+   * at once, or lets the request wait.
+   */
+  abstract acquirePermit(accountId: number, request: PermitRequest): void;
 
   /**
    * Opens an account; its opening deposit, if any, is its first transaction and commits with it.

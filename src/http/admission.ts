@@ -1,8 +1,9 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { AdaptiveConcurrencyLimiter } from '../concurrency/adaptive-concurrency-limiter.js';
 import { LedgerError } from '../domain/errors.js';
 import { BATCH_BODY_LIMIT_BYTES } from './validation/json-body.js';
 import { MAX_ID } from '../domain/account.js';
-import type { ConcurrencyLimiter, Ledger } from '../domain/ports.js';
+import type { Ledger } from '../domain/ports.js';
 import { userOf } from '../access/user.js';
 
 declare module 'fastify' {
@@ -52,7 +53,7 @@ export function admitPostings(fastify: FastifyInstance, ledger: Ledger): void {
  * frees its permit when its answer has been sent and its work is done, which may go on for a moment after the client
  * is gone.
  */
-export function admitBatches(fastify: FastifyInstance, limiter: ConcurrencyLimiter): void {
+export function admitBatches(fastify: FastifyInstance, limiter: AdaptiveConcurrencyLimiter): void {
   fastify.addHook('onRoute', (route) => {
     if (route.method !== 'POST' || route.url !== BATCH) return;
     route.bodyLimit = BATCH_BODY_LIMIT_BYTES;
@@ -86,7 +87,7 @@ function enter(request: FastifyRequest, ledger: Ledger, done: (error?: Error) =>
   const accountId = Number((request.params as { accountId: string }).accountId);
   // Validation of the path will answer 400.
   if (!Number.isInteger(accountId) || accountId < 1 || accountId > MAX_ID) return done();
-  ledger.limiterOf(accountId).acquire({
+  ledger.acquirePermit(accountId, {
     user: userOf(request),
     isGone: () => request.raw.socket.destroyed,
     granted: (free, waitingSinceMs) => {

@@ -1,7 +1,8 @@
+import type { AdaptiveConcurrencyLimiter } from '../concurrency/adaptive-concurrency-limiter.js';
 import type { OwnedAccount } from '../domain/account.js';
 import type { Money } from '../domain/money.js';
 import { LedgerError } from '../domain/errors.js';
-import { Ledger, type ConcurrencyLimiter } from '../domain/ports.js';
+import { Ledger, type PermitRequest } from '../domain/ports.js';
 import type { PostingCommand, Transaction } from '../domain/transaction.js';
 import type { AccountOpener } from './write/account-opener.js';
 import type { BatchScheduler } from './write/batch-scheduler.js';
@@ -11,7 +12,7 @@ import type { ShardRouter } from '../sharding/shard-router.js';
 export interface ShardWriter {
   readonly scheduler: BatchScheduler;
   readonly opener: AccountOpener;
-  readonly limiter: ConcurrencyLimiter;
+  readonly limiter: AdaptiveConcurrencyLimiter;
 }
 
 /** How long new accounts avoid a shard in which one could not be opened. */
@@ -42,8 +43,8 @@ export class ShardedLedger extends Ledger {
     return this.router.indexOf(accountId);
   }
 
-  limiterOf(accountId: number): ConcurrencyLimiter {
-    return this.router.of(accountId).limiter;
+  acquirePermit(accountId: number, request: PermitRequest): void {
+    this.router.of(accountId).limiter.acquire(request);
   }
 
   /**

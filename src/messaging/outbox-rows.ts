@@ -1,5 +1,5 @@
 /** The most transactions in one row of the outbox: a slow broker can confirm that many in time. */
-export const OUTBOX_ROW_TRANSACTIONS = 1_000;
+const OUTBOX_ROW_TRANSACTIONS = 1_000;
 
 /** How many rows of the outbox this many transactions need. */
 export function outboxRowsFor(transactions: number): number {

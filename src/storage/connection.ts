@@ -82,7 +82,7 @@ const prepared = new Map<string, string>();
  * plans it once. Some poolers do not allow it. Queries that TypeORM builds are not prepared: it writes LIMIT into the
  * text, so the number of different texts has no bound.
  */
-export class PreparingClient extends PooledClient {}
+class PreparingClient extends PooledClient {}
 
 function nameOf(text: string): string | undefined {
   const known = prepared.get(text);

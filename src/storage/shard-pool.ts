@@ -18,7 +18,7 @@ export interface PoolConnections {
   readonly waitingCount: number;
 }
 
-export const NO_CONNECTIONS: PoolConnections = { totalCount: 0, idleCount: 0, waitingCount: 0 };
+const NO_CONNECTIONS: PoolConnections = { totalCount: 0, idleCount: 0, waitingCount: 0 };
 
 /** Where a shard is, and how often it was moved to another server. */
 export interface ShardLocation {

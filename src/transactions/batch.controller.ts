@@ -103,8 +103,7 @@ export class BatchController {
     items: readonly BatchItem[],
     { form, request, reply }: Exchange,
   ): Promise<void> {
-    const { rate } = this;
-    const admit = rate && ((transactions: number) => rate.admit(request, reply, transactions));
+    const admit = this.rate?.admission(request, reply);
     const answer = await this.batches.postAtomically(items, admit, batchSenderOf(request));
     const { status, results } = answer;
     void withErrorHeaders(reply, answer)

@@ -44,7 +44,7 @@ export const batchQuery = new Contract(BatchQueryDto);
 export const batchItem = new Contract(BatchItemDto);
 
 @Resource('BatchResult', { description: 'What the single call would have answered.' })
-export class BatchResultDto {
+class BatchResultDto {
   @Field(integer({ type: 'integer' })) readonly status!: number;
 
   @Field(

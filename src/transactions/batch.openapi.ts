@@ -1,7 +1,7 @@
 import { applyDecorators } from '@nestjs/common';
 import { ApiOperation } from '@nestjs/swagger';
 import { ErrorDto, InvalidRequestDto, NotReceivedDto } from '../http/openapi/error-bodies.js';
-import { schema, type Reference } from '../http/validation/json-schema.js';
+import { schema, type Reference } from '../http/schema/registry.js';
 import {
   bodySchema,
   jsonResponse,

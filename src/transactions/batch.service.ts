@@ -16,8 +16,14 @@ import { ReceiptDto } from './transactions.dto.js';
 /** Maximum number of items of one batch that have gone to the ledger and whose results are not written yet. */
 const MAX_IN_FLIGHT = 1_000;
 
+/** The answer to a transaction that was posted. */
+interface PostedAnswer {
+  readonly status: 201;
+  readonly body: ReceiptDto;
+}
+
 /** The result of an item: the answer that it would have got as a single call. */
-type Result = ErrorAnswer;
+type Result = PostedAnswer | ErrorAnswer;
 
 /** The answer to an atomic batch, as a whole and for each item. */
 export interface AtomicAnswer extends Omit<ErrorAnswer, 'body'> {
@@ -68,7 +74,7 @@ export class BatchService {
     const { requestId } = sender;
     const inFlight: { readonly items: number; readonly written: Promise<void> }[] = [];
     let itemsInFlight = 0;
-    let written = Promise.resolve();
+    let allWritten = Promise.resolve();
     for await (const chunk of parts(chunks, this.maxInFlight)) {
       while (itemsInFlight + chunk.length > this.maxInFlight) {
         const oldest = inFlight.shift();
@@ -78,15 +84,15 @@ export class BatchService {
       const items = await this.checked(chunk, admitEach, sender);
       if (results.isGone) break;
       const answers = Promise.all(items.map((item) => this.post(item, requestId)));
-      const before = written;
-      written = answers.then(async (texts) => {
+      const before = allWritten;
+      allWritten = answers.then(async (texts) => {
         await before;
         await results.write(texts);
       });
-      inFlight.push({ items: items.length, written });
+      inFlight.push({ items: items.length, written: allWritten });
       itemsInFlight += items.length;
     }
-    await written;
+    await allWritten;
     results.end();
   }
 
@@ -155,13 +161,13 @@ export class BatchService {
   private async post(item: BatchItem, requestId: string): Promise<string> {
     try {
       if (!isCommand(item)) throw item;
-      return textOf({ status: 201, body: new ReceiptDto(await this.ledger.post(item)) });
+      return resultText({ status: 201, body: new ReceiptDto(await this.ledger.post(item)) });
     } catch (error) {
-      return textOf(this.refused(error, requestId));
+      return resultText(this.refused(error, requestId));
     }
   }
 
-  private refused(error: unknown, requestId: string): Result {
+  private refused(error: unknown, requestId: string): ErrorAnswer {
     const answer = answerOf(error);
     if (answer.status === 500) this.logger.error({ msg: 'internal error', requestId, err: error });
     return answer;
@@ -170,8 +176,8 @@ export class BatchService {
 
 const receipt = written(ReceiptDto);
 
-function textOf({ status, body }: Result): string {
-  const text = status === 201 ? receipt.write(body as ReceiptDto) : JSON.stringify(body);
+function resultText({ status, body }: Result): string {
+  const text = body instanceof ReceiptDto ? receipt.write(body) : JSON.stringify(body);
   return `{"status":${status},"body":${text}}`;
 }
 
@@ -201,5 +207,5 @@ function refuse(
 
 function atomicAnswer(results: readonly Result[]): AtomicAnswer {
   const stopped = results.find(({ status }) => status !== 201 && status !== 424);
-  return { status: 200, ...stopped, results: results.map(textOf) };
+  return { status: 200, ...stopped, results: results.map(resultText) };
 }

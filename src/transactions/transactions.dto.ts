@@ -18,7 +18,7 @@ import {
   readVersion,
   type Numeric,
 } from '../http/validation/field-rules.js';
-import { millisecondFrom } from '../http/validation/instant.js';
+import { millisecondFrom } from '../domain/instant.js';
 import { PageQueryDto } from '../http/validation/page-query.dto.js';
 import {
   AccountId,

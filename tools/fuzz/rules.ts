@@ -26,7 +26,7 @@ export function askedFor(contract: OpenApiContract, { method, target }: Sent): A
 }
 
 /** The path segments of a request's target. */
-export function segmentsOf(target: string): string[] {
+function segmentsOf(target: string): string[] {
   const path = target.replace(/^\w+:\/\/[^/?#]*/, '').replace(/[?#].*$/s, '');
   return path.split('/').slice(1).map(decoded);
 }

@@ -228,7 +228,7 @@ export function fileOf(shard: number, table: string): string {
  *
  * @throws CommandError when it is a link, lies behind a link, or is not a regular file: reading a pipe would never end
  */
-export async function openInside(folder: string, file: string): Promise<FileHandle> {
+async function openInside(folder: string, file: string): Promise<FileHandle> {
   const path = join(folder, file);
   if ((await realpath(path)) !== join(await realpath(folder), file)) {
     throw new CommandError(

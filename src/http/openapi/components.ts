@@ -4,8 +4,8 @@ import { parseMoney } from '../../domain/money.js';
 import { AccountPathDto } from '../validation/account-path.dto.js';
 import { fieldsOf, type DtoClass } from '../validation/contract.js';
 import { ErrorDto, InvalidRequestDto, NotReceivedDto, ServerCrashesDto } from './error-bodies.js';
-import { JsonMoney } from '../validation/json-money.js';
-import { component, schema, type JsonSchema, type Reference } from '../validation/json-schema.js';
+import { JsonMoney } from './json-money.js';
+import { component, schema, type JsonSchema, type Reference } from '../schema/registry.js';
 import { written, type Written } from './resource.js';
 
 export type Responses = NonNullable<ApiOperationOptions['responses']>;

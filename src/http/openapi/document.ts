@@ -1,7 +1,7 @@
 import type { INestApplication } from '@nestjs/common';
 import { SwaggerModule, type OpenAPIObject } from '@nestjs/swagger';
 import { BEARER } from '../access/access.guard.js';
-import { sortedComponents } from '../validation/json-schema.js';
+import { sortedComponents } from '../schema/registry.js';
 import { FORBIDDEN, GENERAL_RESPONSES, UNAUTHORIZED } from './components.js';
 import { SWAGGER_UI, SWAGGER_UI_PATH } from '../server/swagger-ui.js';
 

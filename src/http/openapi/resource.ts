@@ -1,7 +1,7 @@
 import type { Type } from '@nestjs/common';
 import { formatMoney, type Money as Cents } from '../../domain/money.js';
 import { LARGEST_AMOUNT, POSITIVE_INTEGER, TRANSACTION_ID_PATTERN } from '../validation/field-rules.js';
-import { schema, type JsonSchema, type Reference } from '../validation/json-schema.js';
+import { schema, type JsonSchema, type Reference } from '../schema/registry.js';
 
 /** How a value appears in answers: its schema in the OpenAPI document, and how its JSON text is written. */
 export interface Written<T> {

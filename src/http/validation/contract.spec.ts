@@ -18,6 +18,8 @@ class SampleDto {
   static readonly aliases: ReadonlyMap<string, string> = new Map([
     ['money/Amount', 'amount'],
     ['typeOfThing', 'type'],
+    ['edition', 'version'],
+    ['revision', 'version'],
   ]);
 
   @IsAmount()
@@ -109,6 +111,7 @@ describe('Contract: what it refuses', () => {
     ['both names of a field', { amount: '5', 'money/Amount': '5', type: 'deposit' }],
     ['both names in the other order', { 'money/Amount': '5', amount: '5', type: 'deposit' }],
     ['both names, though one is null', { amount: '5', 'money/Amount': null, type: 'deposit' }],
+    ['two of three names', { amount: '5', type: 'deposit', edition: '7', revision: '7' }],
   ])('%s', (_, input) => {
     expect(problemsOf(input)).toEqual([
       { field: expect.any(String), message: expect.stringContaining('the same') },
@@ -141,7 +144,7 @@ describe('Contract: what it refuses', () => {
   });
 
   it('any field that the class does not have', () => {
-    const known = ['amount', 'money/Amount', 'type', 'typeOfThing', 'version'];
+    const known = ['amount', 'money/Amount', 'type', 'typeOfThing', 'version', 'edition', 'revision'];
     fc.assert(
       fc.property(fc.string({ unit: anyUnit, maxLength: 12 }), (name) => {
         fc.pre(!known.includes(name));

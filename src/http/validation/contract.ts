@@ -5,7 +5,7 @@ import type { ValidationMetadata } from 'class-validator/types/metadata/Validati
 import { InvalidRequestError, type FieldProblem } from './invalid-request.js';
 import { NumberText } from './json-body.js';
 import type { documentedAs } from './field-rules.js';
-import type { JsonSchema } from './json-schema.js';
+import type { JsonSchema } from '../schema/registry.js';
 
 /** A DTO's class. `aliases` are other names of its fields: alias → field. */
 export type DtoClass<T extends object> = Type<T> & { readonly aliases?: ReadonlyMap<string, string> };
@@ -26,9 +26,10 @@ const UNKNOWN_FIELD = 'is not a known field';
 const MAX_FIELDS = 50;
 
 /**
- * What a DTO's class says about a part of a request: its path, its query or its body. A JSON Schema is made from its
- * class-validator decorators. Compiled, it accepts well-formed input at a tenth of class-validator's cost;
- * class-validator then explains what is wrong with the rest.
+ * What a DTO's class says about a part of a request: its path, its query or its body. Ajv compiles a schema of its
+ * fields that calls the rules of its class-validator decorators. It accepts well-formed input at a tenth of
+ * class-validator's cost; class-validator then explains what is wrong with the rest. The OpenAPI document describes
+ * each field by the JSON Schema beside its rule.
  */
 export class Contract<T extends object> {
   private readonly aliases: ReadonlyMap<string, string>;
@@ -119,7 +120,7 @@ function compile(fields: readonly FieldContract[], aliases: ReadonlyMap<string, 
   const named = fields.map((field) => ({ ...field, names: namesOf(field.name, aliases) }));
   const counts = named.flatMap(({ names, isOptional }): object[] => {
     if (!isOptional) return [{ oneOf: names.map((name) => ({ required: [name] })) }];
-    return names.length > 1 ? [{ not: { required: names } }] : [];
+    return pairsOf(names).map((pair) => ({ not: { required: pair } }));
   });
   return ajv.compile({
     type: 'object',
@@ -130,6 +131,9 @@ function compile(fields: readonly FieldContract[], aliases: ReadonlyMap<string, 
     ...(counts.length > 0 && { allOf: counts }),
   });
 }
+
+const pairsOf = (names: readonly string[]) =>
+  names.flatMap((name, index) => names.slice(index + 1).map((other) => [name, other]));
 
 function isJsonObject(input: unknown): input is object {
   return (

@@ -2,9 +2,9 @@ import { ValidateBy, ValidateIf } from 'class-validator';
 import { isOwner } from '../../domain/account.js';
 import { parseMoney, type Money } from '../../domain/money.js';
 import { KEY_FORM, readIdempotencyKey } from './idempotency-key.js';
-import { INSTANT_PATTERN, isInstant } from './instant.js';
+import { INSTANT_PATTERN, isInstant } from '../../domain/instant.js';
 import { NumberText } from './json-body.js';
-import { schema, type JsonSchema } from './json-schema.js';
+import { schema, type JsonSchema } from '../schema/registry.js';
 import { parsePositiveInteger } from './positive-integer.js';
 
 /** The text of a body's field that may be written as a JSON number or as a JSON string. */

@@ -54,7 +54,7 @@ export function bounds(report: OverloadReport, connections: number, commandTimeo
 }
 
 /** Infinity: it never became normal. */
-export function secondsUntilNormal({ before, after }: OverloadReport): number {
+function secondsUntilNormal({ before, after }: OverloadReport): number {
   const normalMs = Math.max(NORMAL_FLOOR_MS, 2 * percentile(latencies(before), 0.99));
   const second = after.findIndex(
     (each) => each.overloaded + each.unsent + each.lost === 0 && percentile(each.accepted, 0.99) <= normalMs,
