@@ -62,7 +62,7 @@ function createProgram(): Command {
 /** The one place where a failure becomes a message and an exit code. */
 async function fail(error: unknown): Promise<void> {
   if (error instanceof CommanderError) {
-    // Commander has said already what is wrong; help that was asked for is no failure.
+    // Commander has already printed what is wrong; help on request is not a failure.
     process.exitCode = error.exitCode === 0 ? 0 : WRONG_USAGE;
     return;
   }

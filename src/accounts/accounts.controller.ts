@@ -64,7 +64,7 @@ export class AccountsController {
     @Req() request: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,
   ) {
-    // It writes as a transaction does, opening deposit or not, so it counts as one.
+    // Opening writes as much as a transaction, with or without a deposit, so it counts as one.
     await this.rate?.admit(request, reply);
     const account = await this.accounts.open(opening, senderOf(request));
     return created(reply, `/accounts/${account.accountId}`, accountTag(account), new AccountDto(account));

@@ -74,7 +74,7 @@ export interface Opening {
 /** @throws InvalidRequestError, ForbiddenError */
 export function openingOf({ body, principal, idempotencyKey }: FastifyRequest): Opening {
   const { openingDeposit, owner } = openAccount.read(body);
-  // Whose accounts alone the sender may use.
+  // The owner to whom the sender is confined; undefined: it may use all accounts.
   const sender = principal.owner;
   if (sender !== undefined && owner !== undefined && owner !== sender) {
     throw InvalidRequestError.of('owner', 'must be your own, or left out');
@@ -83,12 +83,12 @@ export function openingOf({ body, principal, idempotencyKey }: FastifyRequest): 
   return { openingDeposit: readAmount(openingDeposit), owner: sender ?? owner, idempotencyKey };
 }
 
-/** What a reader of a balance asks for. */
+/** A request for a balance. */
 export interface BalanceRequest {
   readonly accountId: number;
   readonly minVersion: number | undefined;
   readonly noCache: boolean;
-  /** Whether the client has no representation with this entity tag yet. */
+  /** Whether the client does not yet have the representation with this entity tag. */
   readonly wants: (tag: string) => boolean;
 }
 
@@ -99,8 +99,8 @@ export function balanceRequestOf(request: FastifyRequest): BalanceRequest {
   const { headers } = request;
   const cacheControl = headers['cache-control'];
   return {
-    accountId: accountIdOf(request),
     minVersion: readVersion(balanceQuery.read(request.query).minVersion),
+    accountId: accountIdOf(request),
     noCache: cacheControl !== undefined && NO_CACHE.test(cacheControl),
     wants: matchesNone(headers['if-none-match']),
   };
@@ -121,8 +121,8 @@ export interface ProofRequest {
 
 /** @throws InvalidRequestError, ForbiddenError */
 export function proofRequestOf(request: FastifyRequest): ProofRequest {
-  const accountId = accountIdOf(request);
   const fromVersion = readVersion(proofQuery.read(request.query).fromVersion);
+  const accountId = accountIdOf(request);
   // Its lines are transactions, with their amounts and keys.
   if (fromVersion !== undefined) requireScope(request.principal, 'transactions:read');
   return { accountId, fromVersion };
@@ -143,7 +143,7 @@ export class BalanceDto {
   }
 }
 
-/** `{"accountId":1,"balance":1000.00,"version":2}`, and `"owner"` where it has one. */
+/** `{"accountId":1,"balance":1000.00,"version":2}`, and `"owner"` if it has one. */
 @Resource('Account')
 export class AccountDto {
   @Field(AccountId) readonly accountId: number;
@@ -171,7 +171,10 @@ const HASH = schema('Hash', {
   pattern: '^[0-9a-f]{64}$',
 });
 
-/** `{"accountId":1,"version":3,"hash":"5f8b…","lines":["7:1:credit:…"],"nextFromVersion":null}`; the last two where they were asked for. */
+/**
+ * `{"accountId":1,"version":3,"hash":"5f8b…","lines":["7:1:credit:…"],"nextFromVersion":null}`; the last two on
+ * request.
+ */
 @Resource('Proof')
 export class ProofDto {
   @Field(AccountId) readonly accountId!: number;

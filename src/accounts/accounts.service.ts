@@ -32,7 +32,7 @@ export class AccountsService {
     return this.reader.account(accountId, user);
   }
 
-  /** At once where the balance is in memory, which costs no promise. */
+  /** Synchronous if the balance is in memory, which saves a promise. */
   balance(request: BalanceRequest, { owner, user }: Sender): Account | Promise<Account> {
     const { accountId } = request;
     if (owner === undefined) return this.reader.balance(accountId, request, user);

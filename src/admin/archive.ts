@@ -12,28 +12,28 @@ import { CommandError } from './command-error.js';
 import type { Control } from './control.js';
 import { withShardRunners, type ShardRunner } from './shards.js';
 
-/** Progress is counted in ids looked at, of all shards. When it is stopped, what was moved so far stays moved. */
+/** Progress counts the ids examined, over all shards. If stopped, it keeps what it moved. */
 export interface ArchiveOptions extends Omit<Control, 'onStep'> {
-  /** Transactions looked at in one step. */
+  /** Transactions examined per step. */
   readonly stepRows?: number;
 }
 
 export interface ArchiveReport {
   readonly before: Date;
-  /** Transactions that this run moved. */
+  /** Transactions moved by this run. */
   readonly moved: number;
   readonly durationMs: number;
-  /** All that were older have been moved; else it was stopped. */
+  /** Whether all older transactions were moved; false: it was stopped. */
   readonly complete: boolean;
 }
 
-/** So few that a step takes some 50 ms, and a kill loses no more. */
+/** Few enough that a step takes some 50 ms, and a kill loses no more. */
 const STEP_ROWS = 5_000;
 
-/** A step is followed by a pause as long as itself, so that no more than half of a disk is taken from who posts. */
+/** Each step is followed by an equally long pause, which leaves at least half of the disk's capacity to postings. */
 const LONGEST_PAUSE_MS = 1_000;
 
-/** Archives, on record. @throws as {@link archiveBank} does */
+/** Archives, and records it in the audit log. @throws as {@link archiveBank} does */
 export async function archiveOnRecord(
   shards: readonly ShardAddress[],
   before: Date,
@@ -44,13 +44,13 @@ export async function archiveOnRecord(
 }
 
 /**
- * Moves the transactions that are older than a time into the archive, shard by shard, while the bank is open. Nothing
- * that is told by the bank changes by it: whoever reads transactions reads both tables in one statement, which sees each
- * of them once. Safe to interrupt and to run again, and for several at once.
+ * Moves the transactions older than a given time into the archive, shard by shard, while the bank is open. No answer of
+ * the bank changes: readers query both tables in one statement, which sees each transaction once. Safe to interrupt, to
+ * run again, and to run several times at once.
  *
- * Nobody who posts waits for it: it locks rows of transactions, which nobody else changes, and no account. Every step
- * looks at the next few ids and moves what is old among them; so a clock that once was wrong hides nothing, and no step
- * takes long. A transaction whose event is still to be published may be moved: the relay finds it.
+ * No posting waits for it: it locks no account, only rows of transactions, which nobody else changes. Every step
+ * examines the next few ids and moves the old ones among them, so a clock that was once wrong hides nothing, and no
+ * step takes long. A transaction whose event is not published yet may be moved: the relay finds it.
  *
  * @throws CommandError that says how many transactions had been moved when the work failed
  */
@@ -72,7 +72,7 @@ export async function archiveBank(
           options.onProgress?.(seen + step.seen, total);
         }
         seen += span.ids;
-        // Also where nothing was moved: an earlier run may have been stopped before it came to this.
+        // Even if nothing was moved: an earlier run may have been stopped before cleaning up.
         if (span.ids > 0 && !options.signal?.aborted) await clearAway(span.shard);
       }
     } catch (error) {
@@ -91,7 +91,7 @@ interface Span {
   readonly shard: ShardRunner;
   readonly first: number;
   readonly last: number;
-  /** As many as the shard has handed out between the two; there may be fewer transactions. */
+  /** How many ids the shard has handed out in this span; there may be fewer transactions. */
   readonly ids: number;
   readonly idsApart: number;
 }
@@ -111,7 +111,7 @@ async function spanOf(shard: ShardRunner, idsApart: number): Promise<Span> {
 
 interface Step {
   readonly moved: number;
-  /** Ids of the span that are done. */
+  /** How many ids of the span are done. */
   readonly seen: number;
 }
 
@@ -134,7 +134,7 @@ async function* stepsThrough(
   }
 }
 
-/** @returns the id with which a step ends that begins after another one */
+/** @returns the last id of the step that begins after the given id */
 async function nextStop(
   queryRunner: QueryRunner,
   { transactions }: SchemaTables,
@@ -151,7 +151,7 @@ async function nextStop(
   return Number(row.stop);
 }
 
-/** All columns, in one statement, so that nothing sees a transaction in neither table, or in both. */
+/** Moves all columns in one statement, so that no reader sees a transaction in neither table, or in both. */
 async function move(
   client: PoolClient,
   { transactions, archivedTransactions }: SchemaTables,
@@ -174,8 +174,8 @@ async function move(
 }
 
 /**
- * What was moved leaves entries in the indexes, through which a listing of the archive would wade until autovacuum comes
- * by. Empty pages stay with the table, for new transactions: to give them back takes a lock that postings wait for.
+ * Moved rows leave dead index entries, through which a listing of the archive would wade until autovacuum runs. Empty
+ * pages are kept for new transactions: giving them back takes a lock that would block postings.
  */
 async function clearAway({ dataSource, tables }: ShardRunner): Promise<void> {
   await dataSource.query(`VACUUM (ANALYZE, INDEX_CLEANUP ON, TRUNCATE OFF) ${tables.transactions}`);

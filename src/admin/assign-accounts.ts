@@ -9,24 +9,25 @@ import { withShardRunners, type ShardRunner } from './shards.js';
 
 export interface AssignRequest {
   readonly accounts: readonly number[];
-  /** Undefined: they are to be nobody's. */
+  /** Undefined: the accounts will belong to nobody. */
   readonly owner: string | undefined;
 }
 
 export interface AssignReport {
-  /** Those whose owner was changed by this run. */
+  /** Accounts whose owner this run changed. */
   readonly changed: readonly number[];
-  /** Those that were the owner's already. */
+  /** Accounts that already had this owner. */
   readonly unchanged: readonly number[];
 }
 
 /**
  * Sets the owner of accounts; the services follow within 5 seconds. Safe to run again.
  *
- * Each change is recorded before it is made. The audit log is in the bank's first shard and the account may be in another,
- * so the two can't commit together: one that fails may be on record, but none is made that is not.
+ * Each change is recorded before it is made. The audit log is in the bank's first shard and the account may be in
+ * another, so the two can't commit together: a recorded change may have failed, but no change goes unrecorded.
  *
- * @throws CommandError that says which accounts had been changed when the work failed; none if an account does not exist
+ * @throws CommandError that says which accounts had been changed when the work failed. Changes none if an account does
+ *   not exist
  */
 export async function assignAccounts(
   addresses: readonly ShardAddress[],
@@ -59,7 +60,7 @@ export async function assignAccounts(
   });
 }
 
-/** @throws CommandError that names those that do not exist */
+/** @throws CommandError that names the accounts that don't exist */
 async function ownersOf(
   router: ShardRouter<ShardRunner>,
   accountIds: readonly number[],
@@ -91,7 +92,7 @@ async function setOwner(
     await queryRunner.manager.update(
       AccountEntity,
       { accountId },
-      // Unless it is named here, TypeORM counts the version up, which stands for the number of transactions.
+      // Keeps the version, which counts transactions: TypeORM increments it unless told otherwise.
       { owner: owner ?? null, revision: () => 'revision + 1', version: () => 'version' },
     );
   });

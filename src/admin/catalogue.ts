@@ -11,11 +11,11 @@ import type { ShardSession } from './shards.js';
 export interface ShardTable extends BankTable {
   /** Its name for SQL: qualified and quoted. */
   readonly sql: string;
-  /** All of them, as the catalogue lists them: one that a migration adds can't be forgotten. */
+  /** Every column that the catalogue lists, so that one added by a migration can't be forgotten. */
   readonly columns: readonly string[];
 }
 
-/** Those of the bank's tables that are there, in the bank's order: the schema of an older release does not have all. */
+/** The bank's tables that exist, in the bank's order: the schema of an older release lacks some. */
 export async function readTables(client: Client, schema: string): Promise<ShardTable[]> {
   const there: ShardTable[] = [];
   for (const table of BANK_TABLES) {
@@ -26,7 +26,7 @@ export async function readTables(client: Client, schema: string): Promise<ShardT
   return there;
 }
 
-/** All columns of a table, in the order of the table; none if there is no such table. */
+/** All columns of a table, in the table's order; empty if there is no such table. */
 export async function columnsOf(client: Client, sql: string): Promise<string[]> {
   const { rows } = await client.query<{ name: string }>(
     `SELECT attname::text AS name FROM pg_attribute
@@ -40,7 +40,7 @@ export async function hasTable(client: Client, sql: string): Promise<boolean> {
   return (await columnsOf(client, sql)).length > 0;
 }
 
-/** The text of a SELECT of whole rows. */
+/** The text of a SELECT of entire rows. */
 export function selectFrom({ columns, sql }: Pick<ShardTable, 'columns' | 'sql'>): string {
   return `SELECT ${columnList(columns)} FROM ${sql}`;
 }
@@ -54,7 +54,7 @@ const LOCK_TIMEOUT_MS = 60_000;
 
 /**
  * Begins a transaction that may take long, and locks the shard's tables before its snapshot is taken, so that nobody
- * migrates or moves them meanwhile. Texts of values are the same whatever is set on the server.
+ * migrates or moves them meanwhile. Fixes the settings that affect how values are written as text.
  *
  * @returns the tables whose rows a copy holds
  */
@@ -79,7 +79,7 @@ export async function beginLocked(
   return copiedTables(await readTables(client, address.schema));
 }
 
-/** Where the sequence of an id column stands. `called`: `last` was handed out; else it is the next. */
+/** State of an id column's sequence. `called`: `last` has been handed out; otherwise it is the next id. */
 export interface SequenceState {
   readonly last: string;
   readonly called: boolean;

@@ -19,7 +19,7 @@ export interface KeyRequest {
 
 export interface KeyCreated {
   readonly keyId: number;
-  /** The one time that it is to be seen. */
+  /** The key itself, which is shown only this once. */
   readonly key: string;
 }
 
@@ -35,7 +35,7 @@ export interface KeyListed {
   readonly lastUsedAt: Date | null;
 }
 
-/** @throws CommandError for what no key can be */
+/** @throws CommandError when the request is invalid */
 export async function createKey(shards: readonly ShardAddress[], request: KeyRequest): Promise<KeyCreated> {
   const { name, scopes, owner, expires } = request;
   if (owner !== undefined && scopes.includes('admin')) {
@@ -54,14 +54,14 @@ export async function createKey(shards: readonly ShardAddress[], request: KeyReq
   });
 }
 
-/** By id, the oldest first; the revoked and the expired ones are shown, too. */
+/** By id, oldest first, including revoked and expired keys. */
 export async function listKeys(shards: readonly ShardAddress[]): Promise<KeyListed[]> {
   return inFirstShard(shards, NAME, async (manager) =>
     (await manager.find(ApiKeyEntity, { order: { keyId: 'ASC' } })).map(listed),
   );
 }
 
-/** @throws CommandError when there is no such key, or it was revoked before */
+/** @throws CommandError when there is no such key, or it has been revoked before */
 export async function revokeKey(shards: readonly ShardAddress[], keyId: number): Promise<KeyListed> {
   return inFirstShard(shards, NAME, async (manager, { client, address }) => {
     const key = await lock(manager, keyId);
@@ -73,15 +73,15 @@ export async function revokeKey(shards: readonly ShardAddress[], keyId: number):
 }
 
 export interface RotateRequest {
-  /** How long the old key stays good beside the new one. */
+  /** How long the old key stays valid alongside the new one. */
   readonly overlapMs: number;
-  /** Of the new key; without it, when the old one would have ended. */
+  /** When the new key expires; by default when the old one would have. */
   readonly expires?: Date;
 }
 
 /**
- * Replaces a key by a new one with the same name, scopes, owner and, unless another is given, expiry. The old key expires
- * after the overlap, or when it would have anyway.
+ * Replaces a key with a new one that has the same name, scopes, owner and, unless another is given, expiry. The old key
+ * expires after the overlap, or earlier if it would have anyway.
  *
  * @throws CommandError when there is no such key, it is no longer valid, or it was rotated before
  */
@@ -97,7 +97,7 @@ export async function rotateKey(
     if (expiresAt && expiresAt.getTime() <= now) throw new CommandError(`key ${keyId} has expired already`);
     await refuseRotated(manager, keyId);
     const newExpires = expires ?? expiresAt;
-    // What the names of the scopes meant when the old key was made, they mean of the new one.
+    // The new key's scopes mean what they meant when the old key was made.
     const created = await insert(manager, { name, scopes, scopesVersion, owner, expiresAt: newExpires });
     const ends = new Date(Math.min(now + overlapMs, expiresAt?.getTime() ?? Infinity));
     await manager.update(ApiKeyEntity, { keyId }, { expiresAt: ends });
@@ -126,7 +126,7 @@ async function lock(manager: EntityManager, keyId: number): Promise<ApiKeyEntity
   return key;
 }
 
-/** A rotated key expires with its overlap, and its successor must not inherit that expiry. */
+/** A rotated key expires after its overlap, and a successor must not inherit that expiry. */
 async function refuseRotated(manager: EntityManager, keyId: number): Promise<void> {
   const rotations = await manager.findBy(AuditEventEntity, { action: 'key.rotated' });
   const rotated = rotations

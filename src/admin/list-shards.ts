@@ -12,13 +12,13 @@ export interface ShardStatus {
   /** `host:port/database` */
   readonly server: string;
   readonly schema: string;
-  /** Why it can't be asked; undefined: it is up, and the rest is known. */
+  /** Why it can't be reached; undefined: it is up, and the rest is known. */
   readonly problem?: string;
   readonly accounts?: number;
   readonly bytes?: number;
-  /** Transactions whose events are still to be published. */
+  /** Transactions whose events have not been published yet. */
   readonly outbox?: number;
-  /** Commands that wait in the running service; undefined: not known. */
+  /** Commands queued in the running service; undefined: not known. */
   readonly queue?: number;
 }
 
@@ -28,17 +28,17 @@ const SERVICE_TIMEOUT_MS = 1_000;
 /** The running service whose queues are shown. */
 export interface ServiceAddress {
   readonly url: string;
-  /** With an API key that has the scope admin; undefined: none is sent. */
+  /** File with an API key that has the scope admin; undefined: no key is sent. */
   readonly keyFile?: string;
 }
 
 export interface ShardList {
   readonly shards: readonly ShardStatus[];
-  /** Why the queues are not known; undefined: they are. */
+  /** Why the queues are unknown; undefined: they are known. */
   readonly noQueues: string | undefined;
 }
 
-/** Every shard as it is now. @throws CommandError when the key can't be read, or would be sent unencrypted */
+/** The current state of every shard. @throws CommandError when the key can't be read, or would be sent unencrypted */
 export async function listShards(
   shards: readonly ShardAddress[],
   service: ServiceAddress,
@@ -80,7 +80,7 @@ async function readShard(configured: ShardAddress) {
   });
 }
 
-/** @returns the depth of each shard's queue, from the metrics of a running service; or why it is not known */
+/** @returns the depth of each shard's queue, from the metrics of a running service; or why it is unknown */
 async function askForQueues(service: ServiceAddress): Promise<ReadonlyMap<number, number> | string> {
   const { url } = service;
   const headers = await credentialFor(service);

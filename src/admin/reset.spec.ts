@@ -54,7 +54,7 @@ describe('postDifference', () => {
     expect(now().balance).toBe(110_000n);
   });
 
-  it('tries nothing again that may have been posted', async () => {
+  it('never repeats a posting that may have been applied', async () => {
     const { reader } = contested(0n, 0);
     let posts = 0;
     const ledger = {
@@ -69,7 +69,7 @@ describe('postDifference', () => {
     expect(posts).toBe(1);
   });
 
-  it('posts nothing when the account holds that much already', async () => {
+  it('posts nothing if the balance is right already', async () => {
     const { ledger, reader, commands, now } = contested(100_000n, 0);
     const report = await postDifference(ledger, reader, 1, 100_000n);
     expect(report).toEqual({ before: now(), after: now(), transaction: undefined });

@@ -18,14 +18,14 @@ import { CommandError } from './command-error.js';
 export interface ResetReport {
   readonly before: Account;
   readonly after: Account;
-  /** Undefined: the account held that much already, and nothing was posted. */
+  /** Undefined: the balance was right already, and nothing was posted. */
   readonly transaction: Transaction | undefined;
 }
 
-/** Reads and posts before it gives up on an account that others change all the time. */
+/** How many times it reads and posts before giving up on an account that others keep changing. */
 const ATTEMPTS = 100;
 
-/** Resets, on record. @throws as {@link resetAccount} does */
+/** Resets, and records it in the audit log. @throws as {@link resetAccount} does */
 export async function resetOnRecord(
   config: Config,
   bank: BankShards,
@@ -33,14 +33,14 @@ export async function resetOnRecord(
   account: number,
   balance: Money,
 ): Promise<ResetReport> {
-  // Before it is done: what is done without a trace is worse than a trace of what then failed.
+  // Recorded first: a record of a reset that then failed is better than a reset without a record.
   const details = { account, balance: formatMoney(balance) };
   await recordActOn(bank.shards, { action: 'account.reset', details });
   return resetAccount(config, bank, logger, account, balance);
 }
 
 /**
- * Brings an account's balance to an amount by posting the difference, so that the books stay whole.
+ * Brings an account to a given balance by posting the difference, so that the books stay consistent.
  *
  * @throws CommandError when the account does not exist, when the posting failed, or after {@link ATTEMPTS} lost races
  */
@@ -51,8 +51,8 @@ export async function resetAccount(
   accountId: number,
   balance: Money,
 ): Promise<ResetReport> {
-  // Without the events module: a relay in this short-lived process would take away the event that the service's balance
-  // cache is to learn from.
+  // Without the events module: a relay in this short-lived process would consume the event that the service's balance
+  // cache needs.
   const context = await NestFactory.createApplicationContext(CoreModule.register(config, bank), {
     logger: new NestLogger(logger),
     abortOnError: false,
@@ -90,7 +90,7 @@ export async function postDifference(
       const { balanceAfter, versionAfter } = transaction;
       return { before, after: { accountId, balance: balanceAfter, version: versionAfter }, transaction };
     } catch (error) {
-      // Somebody posted between the read and the lock: the difference is another one now.
+      // Somebody posted between the read and the lock, so the difference has changed.
       if (!(error instanceof LedgerError && error.failure.code === 'VERSION_MISMATCH')) throw error;
     }
   }

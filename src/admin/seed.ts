@@ -20,25 +20,25 @@ import { withShardRunners, type ShardRunner } from './shards.js';
 export interface SeedRequest {
   /** How many accounts to open, at least 1. */
   readonly accounts: number;
-  /** What each of them holds; 0: nothing, and no transaction. */
+  /** The balance of each account; 0: no opening deposit is posted. */
   readonly balance: Money;
-  /** Whose they are; undefined: nobody's. */
+  /** Their owner; undefined: none. */
   readonly owner?: string;
 }
 
 export interface SeedReport {
-  /** Fewer than requested if it was stopped. */
+  /** Fewer than requested if the work was stopped. */
   readonly accounts: number;
-  /** The smallest and the largest id; undefined if no account was made. */
+  /** The smallest and the largest id; undefined if no account was opened. */
   readonly firstId: number | undefined;
   readonly lastId: number | undefined;
   readonly durationMs: number;
 }
 
-/** Accounts in one database transaction. */
+/** Accounts per database transaction. */
 const CHUNK = 10_000;
 
-/** From this many rows on, plans made for the tables as they were are worth renewing at once. */
+/** From this many rows on, the planner's statistics are worth renewing at once. */
 const ANALYZE_FROM = 10_000;
 
 interface Chunk {
@@ -47,7 +47,7 @@ interface Chunk {
   readonly lastId: number;
 }
 
-/** Seeds, on record. @throws as {@link seedBank} does */
+/** Seeds, and records it in the audit log. @throws as {@link seedBank} does */
 export async function seedOnRecord(
   shards: readonly ShardAddress[],
   request: SeedRequest,
@@ -60,8 +60,9 @@ export async function seedOnRecord(
 }
 
 /**
- * Opens many accounts. When it is stopped, after the chunk in hand, what was made so far stays. The books and the outbox are then as if each had been opened through the API with an opening
- * deposit. Accounts spread evenly over the shards, which work at the same time; each chunk commits by itself.
+ * Opens many accounts. The books and the outbox are then as if each account had been opened through the API with an
+ * opening deposit. Accounts spread evenly over the shards, which work in parallel; each chunk commits by itself. If
+ * stopped, it finishes the current chunk and keeps what it made.
  *
  * @throws CommandError that says how many accounts had been made when the work failed
  */
@@ -134,7 +135,7 @@ async function insertAccounts(
   size: number,
   { balance, owner }: SeedRequest,
 ): Promise<Chunk> {
-  // What an INSERT takes, but before ids are drawn: see drawIds.
+  // The lock of an INSERT, but taken before ids are drawn: see drawIds.
   await queryRunner.query(`LOCK TABLE ${tables.accounts} IN ROW EXCLUSIVE MODE`);
   const transactions = balance === 0n ? 0 : size;
   const { ids, timestamp } = await drawIds(client, [

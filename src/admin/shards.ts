@@ -16,7 +16,7 @@ interface OpenShard {
   readonly dataSource: DataSource;
 }
 
-/** For use cases that work on a shard in many transactions, one after the other. */
+/** For use cases that run many transactions on a shard, one after the other. */
 export interface ShardRunner extends OpenShard {
   readonly runner: TransactionRunner;
 }
@@ -24,13 +24,13 @@ export interface ShardRunner extends OpenShard {
 /** For use cases that work on a shard in one long transaction, or copy it. */
 export interface ShardSession extends Omit<OpenShard, 'dataSource'> {
   readonly queryRunner: QueryRunner;
-  /** The same connection, for COPY and for texts of several statements. */
+  /** The same connection, for COPY and for several statements at once. */
   readonly client: PoolClient;
 }
 
 const CONNECT_TIMEOUT_MS = 10_000;
 
-/** Generous: nobody waits for an answer, and a slow disk is no failure. */
+/** Generous: no client waits for an answer, and a slow disk is not a failure. */
 const LIMITS: RunnerLimits = {
   transactionTimeoutMs: 120_000,
   lockTimeoutMs: 60_000,
@@ -38,7 +38,7 @@ const LIMITS: RunnerLimits = {
   resolveTimeoutMs: 10_000,
 };
 
-/** Opens every shard; they are closed after the work. @throws what the first failed connection fails with */
+/** Opens every shard and closes them after the work. @throws the error of the first connection that fails */
 export async function withShardRunners<T>(
   addresses: readonly ShardAddress[],
   name: string,
@@ -54,7 +54,7 @@ export async function withShardRunners<T>(
   );
 }
 
-/** Opens a session in every shard; they end with the work. @throws what the first failed connection fails with */
+/** Opens a session in every shard and ends them after the work. @throws the error of the first connection that fails */
 export async function withSessions<T>(
   addresses: readonly ShardAddress[],
   name: string,
@@ -72,13 +72,13 @@ export async function withSessions<T>(
         })),
       );
     } finally {
-      // What a transaction has not committed must not be.
+      // Closing the connection rolls back whatever was not committed.
       await Promise.allSettled(queryRunners.map((queryRunner) => queryRunner.release()));
     }
   });
 }
 
-/** The shard over the way that the service takes to it: with its role, and through its pooler. */
+/** Addresses the shard as the service does: with its role, and through its pooler. */
 export const asService = ({ url, schema }: ShardAddress): ShardAddress => ({ url, schema });
 
 /** Opens a session in one shard. */
@@ -96,7 +96,8 @@ async function withShards<T>(
   work: (shards: readonly OpenShard[]) => Promise<T>,
 ): Promise<T> {
   const shards = addresses.map((address, index): OpenShard => {
-    // As the tables' owner, over a direct connection: the service's own role may not do what these use cases do.
+    // By default as the tables' owner, over a direct connection: most use cases need rights that the service's role
+    // lacks.
     const owned = { ...address, url: address.migrationUrl ?? address.url };
     const dataSource = createDataSource(owned, {
       ...{ name, size: 1, connectTimeoutMs: CONNECT_TIMEOUT_MS, pipeline },
@@ -115,7 +116,7 @@ async function withShards<T>(
 }
 
 /**
- * Works in a transaction on the bank's first shard, which holds the keys and the audit log.
+ * Runs work in a transaction on the bank's first shard, which holds the keys and the audit log.
  *
  * @throws CommandError when the COMMIT did not take effect
  */
@@ -127,7 +128,7 @@ export async function inFirstShard<T>(
   return withSession(addresses[0] as ShardAddress, name, async (session) => {
     await session.queryRunner.startTransaction();
     const result = await work(session.queryRunner.manager, session);
-    // TypeORM's commitTransaction ignores the tag, and a COMMIT of an aborted transaction raises no error.
+    // TypeORM's commitTransaction ignores the command tag, and a COMMIT of an aborted transaction raises no error.
     const { command } = await session.client.query('COMMIT');
     if (command !== 'COMMIT') throw new CommandError(`the database answered ${command}: nothing was done`);
     return result;

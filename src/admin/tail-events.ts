@@ -6,20 +6,20 @@ import { VersionFilter } from '../messaging/version-filter.js';
 import { CommandError } from './command-error.js';
 
 export interface TailOptions {
-  /** Without them: all accounts. */
+  /** Undefined: all accounts. */
   readonly accounts?: readonly number[];
   readonly queue?: string;
   readonly fromOpening?: boolean;
-  /** Ends after so many events. */
+  /** Ends after this many events. */
   readonly count?: number;
 }
 
 export interface TailListener {
-  /** Called for each event once, and for each account's in order. */
+  /** Called once per event, in order for each account. */
   readonly onEvent: (event: TransactionPosted) => void;
-  /** From now on no event is missed. */
+  /** Called when reading has begun: from then on no event is missed. */
   readonly onReady: () => void;
-  /** A message that is no event of a bank was left out. */
+  /** Called when a message that is not an event of a bank was skipped. */
   readonly onStranger: () => void;
 }
 
@@ -29,7 +29,7 @@ const REMEMBERED_ACCOUNTS = 1_000_000;
 /**
  * Reads the bank's events until the signal or the count ends it.
  *
- * @throws CommandError when the broker can't be reached, or is lost: what a queue of our own would hold is then gone
+ * @throws CommandError when the broker can't be reached, or its connection is lost: the temporary queue is then gone
  */
 export async function tailEvents(
   { url, exchange }: RabbitMqSettings,

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import type { CheckReport } from '../admin/audit/heads.js';
 import { withBank, withProgress } from './session.js';
 
-/** Exits with 1 when the bank does not hold what was exported any more. */
+/** Exits with 1 when the bank no longer holds what was exported. */
 export function addAuditCheck(audit: Command): void {
   audit
     .command('check')

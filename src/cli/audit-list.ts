@@ -3,7 +3,7 @@ import type { AuditLog } from '../audit/audit-log.js';
 import { printable } from './printable.js';
 import { withBank } from './session.js';
 
-/** Exits with 1 when the audit log is not whole. */
+/** Exits with 1 when the audit log was tampered with. */
 export function addAuditList(audit: Command): void {
   audit
     .command('list')
@@ -19,7 +19,7 @@ export function addAuditList(audit: Command): void {
     );
 }
 
-/** For people. */
+/** The text for people. */
 export function eventsText({ events, firstBroken }: AuditLog): string {
   const lines = events.map(({ eventId, happenedAt, action, actor, details }) =>
     printable(`${eventId}  ${happenedAt.toISOString()}  ${action}  by ${actor}  ${details}`),

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import type { BackupReport } from '../admin/backup/backup.js';
 import { showStep, withBank } from './session.js';
 
-/** Exits with 1 when the books were not whole. */
+/** Exits with 1 when the books have faults. */
 export function addBackup(program: Command): void {
   program
     .command('backup')

@@ -41,7 +41,7 @@ async function tail({ account: accounts, json, ...options }: TailOptions): Promi
     throw new CommandError('RABBITMQ_URL is not set: without a broker, events stay in the service');
   const signal = onInterrupt();
   const gone = new AbortController();
-  // The reader, such as `head`, has gone.
+  // The reader, such as `head`, is gone.
   process.stdout.once('error', () => gone.abort());
   const listener = {
     onEvent: (event: TransactionPosted) => console.log(json ? JSON.stringify(event) : eventText(event)),
@@ -52,7 +52,7 @@ async function tail({ account: accounts, json, ...options }: TailOptions): Promi
   signal.throwIfAborted();
 }
 
-/** For people. */
+/** The text for people. */
 function eventText({ id, time, data }: TransactionPosted): string {
   const { accountId, version, type, amount, balance } = data;
   return `${time}  account ${accountId}, version ${version}: ${type} ${amount} → ${balance} (${id})`;

@@ -8,10 +8,10 @@ export class InterruptedError extends UserError {
   }
 }
 
-/** What a shell reports for a process that a signal ended: 128 and the signal's number. */
+/** A shell's exit code for a process ended by a signal: 128 plus the signal's number. */
 const INTERRUPTED = { SIGINT: 130, SIGTERM: 143 } as const;
 
-/** The exit code of a command that failed in its work. */
+/** The exit code of a command that failed while it ran. */
 export function exitCodeOf(error: unknown): number {
   return error instanceof InterruptedError ? INTERRUPTED[error.signal] : 1;
 }

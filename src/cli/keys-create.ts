@@ -26,7 +26,7 @@ export function addKeysCreate(keys: Command): void {
     );
 }
 
-/** The standard output holds the key and nothing else, for scripts; the note for people goes to the standard error. */
+/** Standard output holds only the key, for scripts; the note for people goes to standard error. */
 export function printKey(created: KeyCreated, json: true | undefined): void {
   console.log(json ? JSON.stringify(created) : created.key);
   if (!json) console.error(`This is key ${created.keyId}. It is shown this once: the bank does not know it.`);

@@ -86,7 +86,7 @@ describe('ageOption', () => {
     ['90d', 90 * 86_400_000],
     ['36h', 36 * 3_600_000],
     ['99999d', 99_999 * 86_400_000],
-  ])('takes %s for a time so long ago', (text, ageMs) => {
+  ])('reads %s as the time that long ago', (text, ageMs) => {
     const time = ageOption(text);
     const agoMs = Date.now() - time.getTime();
     expect(agoMs - ageMs).toBeGreaterThanOrEqual(0);
@@ -109,9 +109,11 @@ describe('scopesOption', () => {
   });
 
   it.each(['', ',', 'accounts', 'accounts:*', 'ADMIN', 'accounts:read;admin', 'accounts:read,root'])(
-    'refuses %j, and names those that there are',
+    'refuses %j, and lists the valid ones',
     (text) => {
-      expect(() => scopesOption(text)).toThrow(/accounts:read, .*deposits:write, withdrawals:write, admin/);
+      expect(() => scopesOption(text)).toThrow(
+        /accounts:read, .*deposits:write, withdrawals:write, admin, separated by commas\.$/,
+      );
     },
   );
 });
@@ -127,7 +129,7 @@ describe('keyNameOption', () => {
 });
 
 describe('expiryOption', () => {
-  it('reads a time, and how long from now', () => {
+  it('reads a time, and a duration from now', () => {
     expect(expiryOption('2999-01-01').toISOString()).toBe('2999-01-01T00:00:00.000Z');
     const inMs = expiryOption('90d').getTime() - Date.now();
     expect(Math.abs(inMs - 90 * 86_400_000)).toBeLessThan(5_000);

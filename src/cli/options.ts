@@ -4,15 +4,15 @@ import { isOwner, MAX_ID } from '../domain/account.js';
 import { isInstant, millisecondFrom } from '../domain/instant.js';
 import { formatMoney, MAX_MONEY, parseMoney, type Money } from '../domain/money.js';
 
-/** What the specification's reset_balance resets to. */
+/** The amount to which the specification's reset_balance resets. */
 export const DEFAULT_BALANCE = '1000.00';
 
 export const DEFAULT_ACCOUNT = 1;
 
-/** Time to give a new key to everybody who has the old one. */
+/** Time to give the new key to everybody who has the old one. */
 export const DEFAULT_OVERLAP = '24h';
 
-/** Shorter than a command waits for its batch, so that none fails for the pause. */
+/** Shorter than a command waits for its batch, so that the pause fails no command. */
 export const DEFAULT_MAX_PAUSE_MS = 3_000;
 const MAX_PAUSE_MS = 600_000;
 const MAX_SHARD = 1_023;
@@ -20,13 +20,13 @@ const MAX_SHARD = 1_023;
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 
-/** More than a busy bank posts between two backups, and far fewer than there are. */
+/** More than a busy bank posts between two backups, and a tiny part of all possible ids. */
 export const DEFAULT_SKIP_IDS = 1_000_000_000;
 
-/** What begins with amq. is the broker's own. */
+/** Names that begin with amq. are reserved for the broker. */
 const QUEUE_NAME = /^(?!amq\.)[\w.:-]{1,127}$/;
 
-/** More would not fit the disk of any machine that this runs on; a slip of the finger does. */
+/** More would not fit on any disk that this runs on, so it is a typo. */
 const MAX_SEED_ACCOUNTS = 1_000_000_000;
 
 /** @throws InvalidArgumentError, to which commander adds the option's name */
@@ -40,7 +40,7 @@ export function balanceOption(text: string): Money {
   return money;
 }
 
-/** @returns what reads a whole number and throws InvalidArgumentError */
+/** @returns a parser of a whole number that throws InvalidArgumentError */
 const wholeNumber =
   (max: number, min = 1) =>
   (text: string): number => {
@@ -63,7 +63,7 @@ export function balanceOptionOf(description: string): Option {
     .default(balanceOption(DEFAULT_BALANCE), DEFAULT_BALANCE);
 }
 
-/** One of several. @throws InvalidArgumentError */
+/** Adds one account to those given before. @throws InvalidArgumentError */
 export function accountListOption(text: string, others: readonly number[] = []): number[] {
   return [...others, accountOption(text)];
 }
@@ -84,14 +84,14 @@ export function keyNameOption(text: string): string {
 export function scopesOption(text: string): Scope[] {
   const scopes = text.split(/[\s,]+/).filter((entry) => entry !== '');
   if (scopes.length > 0 && scopes.every(isScope)) return [...new Set(scopes)];
-  throw new InvalidArgumentError(`It must be one or more of ${SCOPES.join(', ')}, apart by commas.`);
+  throw new InvalidArgumentError(`It must be one or more of ${SCOPES.join(', ')}, separated by commas.`);
 }
 
 export function expiryOptionOf(description: string): Option {
   return new Option('--expires <when>', description).argParser(expiryOption);
 }
 
-/** A time, or how long from now. @throws InvalidArgumentError */
+/** A time, or a duration from now. @throws InvalidArgumentError */
 export function expiryOption(text: string): Date {
   const time = isInstant(text) ? new Date(text) : new Date(Date.now() + durationOption(text));
   if (time.getTime() > Date.now()) return time;
@@ -124,7 +124,7 @@ export function pastOption(text: string): Date {
   );
 }
 
-/** @returns the time that is so long ago. @throws InvalidArgumentError */
+/** @returns the time that long ago. @throws InvalidArgumentError */
 export function ageOption(text: string): Date {
   const age = durationOption(text);
   if (age === 0) throw new InvalidArgumentError('It must be a number of days or hours, like 90d or 36h.');

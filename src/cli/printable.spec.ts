@@ -2,7 +2,7 @@ import { expect, it } from '@jest/globals';
 import { eventsText } from './audit-list.js';
 import { keysText } from './keys-list.js';
 
-it('shows the text of a restored bank without letting it steer the terminal', () => {
+it('shows the text of a restored bank without letting it control the terminal', () => {
   const hostile = 'a\u001b[2J\r\u009bü';
   const shown = 'a\\u001b[2J\\u000d\\u009bü';
   const event = {

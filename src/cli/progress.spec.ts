@@ -25,7 +25,7 @@ afterEach(() => {
 });
 
 describe('progress', () => {
-  it('is a line every five seconds where there is no terminal', () => {
+  it('is a line every five seconds without a terminal', () => {
     let nowMs = 1_000;
     jest.spyOn(performance, 'now').mockImplementation(() => nowMs);
     const { sink, written } = stream(false);
@@ -50,7 +50,7 @@ describe('progress', () => {
     expect(written()).toContain('50 % | 500 of 1000');
   });
 
-  it('leaves no bar behind that was never begun', () => {
+  it('leaves nothing behind if no bar was started', () => {
     const { sink, written } = stream(true);
     createProgress('accounts', sink).stop();
     expect(written()).not.toContain('accounts');

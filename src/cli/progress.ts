@@ -1,16 +1,16 @@
 import cliProgress from 'cli-progress';
 
-/** Shows how far a long command is. */
+/** Shows the progress of a long command. */
 export interface Progress {
   update(done: number, total: number): void;
-  /** Leaves the terminal as it was. */
+  /** Restores the terminal. */
   stop(): void;
 }
 
-/** Where there is no terminal, say in a log of CI, a line this often is enough. */
+/** Without a terminal, as in a CI log, an occasional line is enough. */
 const LINE_EVERY_MS = 5_000;
 
-/** A bar on a terminal, else a line now and then. On stderr, so that stdout holds results only. */
+/** A bar on a terminal, otherwise an occasional line. On stderr, so that stdout holds results only. */
 export function createProgress(label: string, stream: NodeJS.WriteStream = process.stderr): Progress {
   return stream.isTTY ? bar(label, stream) : lines(label, stream);
 }
@@ -47,7 +47,7 @@ function lines(label: string, stream: NodeJS.WritableStream): Progress {
       stream.write(`${label}: ${done} of ${total} (${Math.floor((100 * done) / total)} %)\n`);
     },
     stop() {
-      // Lines need no tidying up.
+      // Lines leave nothing to clean up.
     },
   };
 }

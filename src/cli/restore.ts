@@ -4,7 +4,7 @@ import { brokenLogText } from './audit-list.js';
 import { DEFAULT_SKIP_IDS, sha256Option, skipIdsOption } from './options.js';
 import { showStep, withServers } from './session.js';
 
-/** Does not open the bank, which may not be founded yet. Exits with 1 when the books, or the audit log, are not whole. */
+/** Does not open the bank, which may not be founded yet. Exits with 1 when the books or the audit log have faults. */
 export function addRestore(program: Command): void {
   program
     .command('restore')
@@ -35,7 +35,7 @@ export function addRestore(program: Command): void {
     );
 }
 
-/** The report for people: what this run has done, and what it has only found. */
+/** The report for people: what this run restored, and what it found already there. */
 export function restoreText({ totals, bankId, sha256, restored, found, durationMs }: RestoreReport): string {
   const sums = `${totals.accounts} account(s) with ${totals.balance} in all and ${totals.transactions} transaction(s)`;
   const whole =

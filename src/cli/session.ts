@@ -14,7 +14,7 @@ export interface Session {
   readonly signal: AbortSignal;
 }
 
-/** Runs a command on the bank, which is opened, and brought up to date, before. */
+/** Runs a command on the bank, after opening it and migrating its schema. */
 export async function withBank(
   command: string,
   work: (session: Session & { readonly bank: Bank }) => Promise<void>,
@@ -23,7 +23,7 @@ export async function withBank(
   await withOpened(command, openDatabases, (bank, session) => work({ ...session, bank }));
 }
 
-/** Runs a command on single shards, whether the others are up or not. */
+/** Runs a command on single shards, whether or not the others are up. */
 export async function withServers(
   command: string,
   work: (session: Session & { readonly shards: readonly ShardAddress[] }) => Promise<void>,
@@ -32,7 +32,7 @@ export async function withServers(
   await withOpened(command, openServers, ({ shards }, session) => work({ ...session, shards }));
 }
 
-/** What it needs is loaded now: to help, or to refuse a command line, takes none of it. */
+/** Loads what a command needs only now: showing help or rejecting a command line needs none of it. */
 async function withOpened<T extends { close(): Promise<void> }>(
   command: string,
   open: (config: Config, logger: Logger, options: { holder: string; shareRunning: true }) => Promise<T>,
@@ -49,7 +49,7 @@ async function withOpened<T extends { close(): Promise<void> }>(
   }
 }
 
-/** Shows on the terminal how far a use case is. */
+/** Shows the progress of a use case on the terminal. */
 export async function withProgress<T>(
   label: string,
   signal: AbortSignal,
@@ -68,7 +68,7 @@ export function showStep(step: string): void {
   console.error(step);
 }
 
-/** The first signal asks the work to stop where it leaves things in order; the second one ends the process. */
+/** The first signal asks the work to stop at a consistent point; the second one ends the process. */
 export function onInterrupt(): AbortSignal {
   const controller = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
@@ -77,7 +77,7 @@ export function onInterrupt(): AbortSignal {
   return controller.signal;
 }
 
-/** To stderr: stdout is for results. What the service tells of its ordinary course does not interest here. */
+/** Logs to stderr: stdout is for results. Leaves out the service's routine messages. */
 async function createCliLogger({ log }: Config): Promise<Logger> {
   const { createLogger, STDERR } = await import('../observability/logging.js');
   const format = log.format === 'json' ? 'json' : 'pretty';

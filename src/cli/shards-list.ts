@@ -34,14 +34,14 @@ export function addShardsList(shards: Command): void {
     );
 }
 
-/** Where a service with these settings shows its metrics. */
+/** The URL at which a service with these settings exposes its metrics. */
 function operatorsUrl({ http, management }: Config): string {
   const place = management ?? http;
   const name = isIPv6(place.host) ? `[${place.host}]` : place.host;
   return `${http.tls && !management ? 'https' : 'http'}://${name}:${place.port}`;
 }
 
-/** The report for people: one line a shard. */
+/** The report for people: one line per shard. */
 function shardsText(shards: readonly ShardStatus[]): string {
   const head = ['shard', 'server', 'schema', 'accounts', 'size', 'outbox', 'queue', 'state'];
   const lines = shards.map(({ shard, server, schema, accounts, bytes, outbox, queue, problem }) => [

@@ -4,7 +4,7 @@ import type { VerifyFault, VerifyReport } from '../admin/verify/verify.js';
 import { brokenLogText } from './audit-list.js';
 import { withBank, withProgress } from './session.js';
 
-/** Exits with 1 when the books, or the audit log, are not whole. */
+/** Exits with 1 when the books or the audit log have faults. */
 export function addVerify(program: Command): void {
   program
     .command('verify')
@@ -26,7 +26,7 @@ export function addVerify(program: Command): void {
     );
 }
 
-/** Accounts that are named one by one. */
+/** Maximum number of accounts listed by id. */
 const MAX_LISTED = 100;
 
 /** The report for people. */
@@ -56,7 +56,7 @@ function verdict({ ok, faulty, faults }: VerifyReport): string[] {
   ];
 }
 
-/** What was changed is this row, or, where one is missing or was put in, just before it. */
+/** Where the fault is: this row was changed, or a row just before it is missing or was inserted. */
 function placeOf({ firstBroken }: VerifyFault): string {
   if (!firstBroken) return '';
   return ` (the chain breaks at txn${firstBroken.transactionId}, version ${firstBroken.version})`;

@@ -339,10 +339,10 @@ describe('former variables', () => {
   it('names removed variables in one line, with the values that apply instead', () => {
     const warn = (environment: NodeJS.ProcessEnv) => variableWarnings(loadConfig(environment), environment);
     expect(warn({ LEDGER_LANES: '8', HTTP_HEADERS_TIMEOUT_MS: '', JWT_CLOCK_TOLERANCE_S: '0' })).toEqual([
-      'these settings no longer exist and have no effect: LEDGER_LANES (now 4), JWT_CLOCK_TOLERANCE_S',
+      'these settings no longer exist and have no effect: LEDGER_LANES (fixed at 4), JWT_CLOCK_TOLERANCE_S',
     ]);
     expect(warn({ LEDGER_QUEUE: '7', LEDGER_MAX_IN_FLIGHT: '5' })).toEqual([
-      'these settings no longer exist and have no effect: LEDGER_QUEUE (now 50)',
+      'these settings no longer exist and have no effect: LEDGER_QUEUE (fixed at 50)',
     ]);
     const all = Object.fromEntries(Object.keys(GONE).map((name) => [name, 'nonsense']));
     const [line, ...others] = warn(all);
@@ -356,6 +356,8 @@ describe('former variables', () => {
     ['LEDGER_COMMAND_TIMEOUT', 'LEDGER_COMMAND_TIMEOUT_MS'],
     ['REDIS_ULR', 'REDIS_URL'],
     ['DATABASE_URI', 'DATABASE_URL'],
+    ['LEDGR_BATCH', 'LEDGER_BATCH'],
+    ['LOG_LEVLE', 'LOG_LEVEL'],
   ])('%s is taken for a misspelt %s', (name, meant) => {
     expect(variableWarnings(loadConfig({}), { [name]: 's3cret' })).toEqual([
       `${name} is not a setting and has no effect: is ${meant} meant?`,

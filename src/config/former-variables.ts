@@ -29,7 +29,7 @@ export function variableWarnings(config: Config, environment: NodeJS.ProcessEnv 
     .filter(isSet)
     .map((name) => {
       const instead = GONE[name]?.(config);
-      return instead === undefined ? name : `${name} (now ${instead})`;
+      return instead === undefined ? name : `${name} (fixed at ${instead})`;
     });
   const misspelt = Object.keys(environment).flatMap((name) => {
     if (!isSet(name)) return [];
@@ -43,12 +43,14 @@ export function variableWarnings(config: Config, environment: NodeJS.ProcessEnv 
 
 const OUR_PREFIX = /^(LEDGER|HTTP|DATABASE|AUTH|JWT|REDIS|RABBITMQ|RATE_LIMIT|BALANCE_CACHE)_/;
 
-/** The variable that a misspelt name is close to: one letter is wrong, or its end is missing. */
+/** The variable that a misspelt name is close to: one letter is wrong, or the end is missing behind a prefix of ours. */
 function nameMeantBy(name: string): string | undefined {
-  if (!OUR_PREFIX.test(name) || [VARIABLES, RENAMED, GONE].some((known) => name in known)) return undefined;
+  if (!name.includes('_') || [VARIABLES, RENAMED, GONE].some((known) => name in known)) return undefined;
   const near = new Set(withoutOneLetter(name));
   return Object.keys(VARIABLES).find(
-    (known) => known.startsWith(name) || withoutOneLetter(known).some((text) => near.has(text)),
+    (known) =>
+      (OUR_PREFIX.test(name) && known.startsWith(name)) ||
+      withoutOneLetter(known).some((text) => near.has(text)),
   );
 }
 

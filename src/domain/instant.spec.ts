@@ -5,7 +5,7 @@ import { isInstant, millisecondFrom } from './instant.js';
 const NS_PER_MS = 1_000_000n;
 const two = (number: number) => String(number).padStart(2, '0');
 
-/** An instant as text with up to nine digits of its second, and what it means, in nanoseconds since 1970. */
+/** An instant as text with up to nine fractional digits, and its value in nanoseconds since 1970. */
 const instants = fc
   .record({
     second: fc.integer({ min: Date.UTC(0, 0, 2) / 1000, max: Date.UTC(9999, 11, 30) / 1000 }),

@@ -5,19 +5,19 @@ const INSTANT = new RegExp(INSTANT_PATTERN);
 /** A point in time: an ISO 8601 date, or a date and time with its offset from UTC. */
 export function isInstant(text: string): boolean {
   if (!INSTANT.test(text) || Number.isNaN(Date.parse(text))) return false;
-  // Date.parse takes 2025-02-30 for the 2nd of March.
+  // Date.parse reads 2025-02-30 as the 2nd of March.
   const day = text.slice(0, 10);
   return new Date(day).toISOString().startsWith(day);
 }
 
 /**
- * The first whole millisecond at or after an instant. Transactions have times in whole milliseconds, so comparing
- * them with this one is comparing them with the instant.
+ * The first whole millisecond at or after an instant. Transactions have times in whole milliseconds, so comparing them
+ * with this one is the same as comparing them with the instant.
  */
 export function millisecondFrom(text: string): Date {
   const fraction = INSTANT.exec(text)?.[3]?.slice(1) ?? '';
   const [millis, rest] = [fraction.slice(0, 3).padEnd(3, '0'), fraction.slice(3)];
-  // Without the fraction: engines differ in how Date.parse treats further digits.
+  // Without the fraction: engines differ in how Date.parse treats extra digits.
   const second = Date.parse(text.replace(/\.\d+/, ''));
   return new Date(second + Number(millis) + (/[1-9]/.test(rest) ? 1 : 0));
 }

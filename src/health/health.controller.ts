@@ -25,7 +25,7 @@ import { LivenessDto, ReadinessDto } from './health.dto.js';
 import { Lifecycle } from '../observability/lifecycle.js';
 import { DocumentLiveness, DocumentReadiness } from './health.openapi.js';
 
-/** A part of the service, and why it can't be used; undefined: it is up. */
+/** A part of the service and its problem; undefined: it is up. */
 type Part = readonly [name: string, problem: string | undefined];
 
 @Controller('health')
@@ -46,7 +46,7 @@ export class HealthController implements BeforeApplicationShutdown {
     this.shuttingDown = true;
   }
 
-  /** The process answers. Says nothing about the database: a restart of the service would not mend it. */
+  /** The process answers. Ignores the database, which a restart of the service would not repair. */
   @Allow('public')
   @Get('live')
   @Answers(200, LivenessDto)
@@ -56,9 +56,9 @@ export class HealthController implements BeforeApplicationShutdown {
   }
 
   /**
-   * The service can do its work: it is not stopping, and at least one shard answers. If one of several shards is down, the
-   * answer shows it, but the accounts of the others must stay in service; the same holds for what the service can do
-   * without. A shard's events are shown only while they are held up.
+   * The service can do its work: it is not stopping, and at least one shard answers. If one of several shards is down,
+   * the answer shows it, but the accounts of the others must stay in service; the same holds for parts that the service
+   * can do without. A shard's events are listed only while they are held up.
    */
   @Allow('public, with more for some')
   @Get('ready')
@@ -74,7 +74,7 @@ export class HealthController implements BeforeApplicationShutdown {
     ];
     const serving = !this.lifecycle.stopping && problems.includes(undefined);
     const status = this.statusOf(parts, serving);
-    // Everybody may know whether it serves; which of its parts are down is for operators.
+    // Everybody may know whether it serves; which of its parts are down is for operators only.
     const answer = isForOperators(request, this.config) ? { status, ...detailsOf(parts) } : { status };
     if (!serving) throw new ServiceUnavailableException(answer);
     return answer;
@@ -98,7 +98,7 @@ export class HealthController implements BeforeApplicationShutdown {
   }
 }
 
-/** In the form that monitoring knows from Nest's health checks: what is up, what is down, and both. */
+/** In the format of Nest's health checks, which monitoring knows: what is up, what is down, and both. */
 function detailsOf(parts: readonly Part[]) {
   const down = parts.filter(([, problem]) => problem !== undefined);
   const up = parts.filter(([, problem]) => problem === undefined);

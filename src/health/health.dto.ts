@@ -5,7 +5,7 @@ export class LivenessDto {
   @Field(plainText({ type: 'string', const: 'ok' })) readonly status = 'ok';
 }
 
-/** Parts of the service by name, like `service` and `shard-0`. */
+/** Parts of the service by name, such as `service` and `shard-0`. */
 const parts = (description: string) =>
   json({
     description,

@@ -12,7 +12,7 @@ declare module 'fastify' {
     freePermit?: (reachedDatabase: boolean) => void;
     /** When it began to wait for its permit, on the clock of performance.now(); undefined: it did not wait. */
     waitingSinceMs?: number;
-    /** For a batch: settles when none of it is in memory any more. */
+    /** For a batch: settles when nothing of it is in memory any more. */
     batchAtWork?: Promise<void>;
   }
 }

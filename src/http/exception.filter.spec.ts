@@ -33,7 +33,7 @@ interface Expected {
 
 const original = { transactionId: 131 };
 
-/** The contract's table; the type makes it complete. */
+/** The contract's table; its type makes it complete. */
 const FAILURES: Readonly<Record<LedgerFailureCode, Expected>> = {
   ACCOUNT_NOT_FOUND: {
     failure: { code: 'ACCOUNT_NOT_FOUND' },
@@ -201,7 +201,7 @@ describe('GlobalExceptionFilter: refusals of the ledger', () => {
     },
   );
 
-  it('says null for a version that could not be learnt', async () => {
+  it('answers null for a version that could not be read', async () => {
     const response = await answerTo('unknownVersion');
     expect(response.statusCode).toBe(408);
     expect(response.body).toBe('{"error":"Server Crashes","CurrentVersion":null}');
@@ -218,7 +218,7 @@ describe('GlobalExceptionFilter: what is wrong with the request', () => {
     );
   });
 
-  it('tells who is over the rate limit when to come again', async () => {
+  it('tells a sender over the rate limit when to retry', async () => {
     const response = await answerTo('tooMany');
     expect(response.statusCode).toBe(429);
     expect(response.body).toBe('{"error":"Too many requests"}');

@@ -23,16 +23,16 @@ export interface ErrorAnswer {
   readonly status: number;
   readonly body: object;
   readonly retryAfterSeconds?: number;
-  /** Where the resource is that the first such request made. */
+  /** The location of the resource that the first such request created. */
   readonly location?: string;
-  /** What credential is wanted (RFC 6750, section 3). */
+  /** The required credential (RFC 6750, section 3). */
   readonly challenge?: string;
 }
 
 const RETRY_AFTER_SECONDS = 1;
 const INTERNAL_ERROR: ErrorAnswer = { status: 500, body: new ErrorDto('Internal error') };
 
-/** Maps every failure to its answer: the only code that knows the status of a domain error. */
+/** Maps every failure to its answer. No other code knows the status of an error, except {@link answerToRepeat}. */
 @Catch()
 export class GlobalExceptionFilter implements ExceptionFilter {
   private readonly logger = new Logger('HTTP');
@@ -41,7 +41,7 @@ export class GlobalExceptionFilter implements ExceptionFilter {
     const http = host.switchToHttp();
     const answer = answerOf(error);
     if (answer === INTERNAL_ERROR) {
-      // The answer says nothing of the defect; the request id leads to this line.
+      // The answer reveals nothing of the defect; the request id leads to this line.
       this.logger.error({
         msg: 'internal error',
         requestId: http.getRequest<FastifyRequest>().id,
@@ -54,11 +54,11 @@ export class GlobalExceptionFilter implements ExceptionFilter {
 
 export function sendError(reply: FastifyReply, answer: ErrorAnswer): void {
   void withErrorHeaders(reply, answer);
-  // A route that answers with something else has said so already.
+  // A route that answers with another type has already set it.
   void reply.status(answer.status).header('content-type', JSON_TYPE).send(answer.body);
 }
 
-/** What an error says in header fields. */
+/** Adds the header fields of an error. */
 export function withErrorHeaders(
   reply: FastifyReply,
   {
@@ -130,7 +130,7 @@ function answerOfFailure(failure: LedgerFailure): ErrorAnswer {
   }
 }
 
-/** Nest's own: an unknown route, a failed health check (whose body says what is down). */
+/** Nest's own exceptions: an unknown route, a failed health check (whose body says what is down). */
 function answerOfHttpException(error: HttpException): ErrorAnswer {
   const status = error.getStatus();
   const response = error.getResponse();
@@ -138,7 +138,7 @@ function answerOfHttpException(error: HttpException): ErrorAnswer {
   return answerOfStatus(status);
 }
 
-/** Fastify's own: a body too large, a content type that is not JSON, a length that does not fit. */
+/** Fastify's own errors: a body too large, a content type that is not JSON, a length that does not match. */
 function answerOfFastifyError(error: unknown): ErrorAnswer {
   if (typeof error !== 'object' || error === null || !('statusCode' in error)) return INTERNAL_ERROR;
   return typeof error.statusCode === 'number' ? answerOfStatus(error.statusCode) : INTERNAL_ERROR;

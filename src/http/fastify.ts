@@ -27,15 +27,15 @@ import { isNeedlessFile, isSwaggerUi } from './server/swagger-ui.js';
 import { sentFromElsewhere } from './server/this-machine.js';
 import { readTls } from './server/tls.js';
 
-/** Longer than any request line that Node lets through, so that an over-long id is a bad id and not a missing route. */
+/** Longer than any request line that Node accepts, so that an overlong id is a bad id and not a missing route. */
 const MAX_PARAM_LENGTH = 16 * 1024;
 /** RFC 3986, 3.2.2 and 3.2.3: a name, which may be empty, or an address in brackets; and a port. */
 const HOST = /^(?:[\w.~!$&'()*+,;=%-]*|\[[\w.~!$&'()*+,;=:-]+\])(?::\d*)?$/;
 
 /**
- * The Fastify server below Nest: TLS, limits, request ids, and answers to what never reaches a route.
+ * The Fastify server below Nest: TLS, limits, request ids, and answers to requests that never reach a route.
  *
- * @throws ConfigError when the files for TLS are not what they should be
+ * @throws ConfigError when the TLS files are not valid
  */
 export function createFastifyAdapter(config: Config, { api }: SecurityHeaders): FastifyAdapter {
   const { http: limits } = config;
@@ -47,7 +47,7 @@ export function createFastifyAdapter(config: Config, { api }: SecurityHeaders): 
     trustProxy: limits.trustedProxies.length > 0 && isAmong(limits.trustedProxies),
     requestTimeout: limits.requestTimeoutMs,
     keepAliveTimeout: limits.keepAliveTimeoutMs,
-    // While it stops, open connections are still served: refusing them would lose requests that are on their way.
+    // Open connections are still served while the service stops: otherwise requests under way would be lost.
     return503OnClosing: false,
     routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
     genReqId: (request: IncomingMessage) => requestIdOf(request),
@@ -63,7 +63,7 @@ export function createFastifyAdapter(config: Config, { api }: SecurityHeaders): 
   });
 }
 
-/** What the hooks need to know. */
+/** What the hooks depend on. */
 export interface HookParts {
   readonly config: Config;
   readonly security: SecurityHeaders;
@@ -72,7 +72,7 @@ export interface HookParts {
   readonly logger: Logger;
 }
 
-/** The hooks and the parser that every request passes. To be called before the application listens. */
+/** Installs the hooks and the parser that every request passes. Call it before the application listens. */
 export function installFastifyHooks(app: NestFastifyApplication, parts: HookParts): void {
   const { config, security } = parts;
   const fastify = app.getHttpAdapter().getInstance();
@@ -91,7 +91,7 @@ export function installFastifyHooks(app: NestFastifyApplication, parts: HookPart
   });
   receive(fastify, connections, parts);
   if (config.http.corsOrigins.length > 0) allowOrigins(fastify, config.http.corsOrigins);
-  // The last hook before the body is read: of what is not there, no body needs to be understood.
+  // The last hook before the body is read: a missing route is rejected without parsing the body.
   fastify.addHook('onRequest', (request, _reply, done) => done(problemOf(request, config.auth)));
   report(fastify, connections, parts);
   if (config.management) serveManagement(fastify, config.management, config.http, connections, security);
@@ -102,7 +102,7 @@ function readJson(
   stream: IncomingMessage,
   done: (error: Error | null, body?: unknown) => void,
 ): void {
-  // Fastify makes it anew each time that it is asked for.
+  // Fastify creates it anew on each access.
   const { routeOptions } = request;
   const { bodyLimit } = routeOptions;
   if (Number(request.headers['content-length']) > bodyLimit) return done(new PayloadTooLargeException());
@@ -136,21 +136,21 @@ function receive(
   });
 }
 
-/** What Node would answer, or leave unanswered, by itself. */
+/** Answers what Node would answer by itself, or leave unanswered. */
 function answerBelowRoutes(server: Server, { api }: SecurityHeaders): void {
   // A client that closes its side after a request still waits for the answer.
   (server as Server & { httpAllowHalfOpen: boolean }).httpAllowHalfOpen = true;
   server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
     endUnrouted(request, response, 417, '{"error":"Expectation failed"}', api);
   });
-  // Node hands CONNECT over with nothing in place, and would else close the connection without an answer.
+  // Node installs nothing for CONNECT, and would otherwise close the connection without an answer.
   server.on('connect', (request: IncomingMessage, socket: Socket) => {
     socket.on('error', () => socket.destroy());
     endRaw(socket, '404 Not Found', '{"error":"Not found"}', requestIdOf(request), api);
   });
 }
 
-/** The last hook: of what was answered, whatever it was. */
+/** The last hook: reports the request, whatever the answer was. */
 function report(
   fastify: FastifyInstance,
   connections: Connections,
@@ -162,7 +162,7 @@ function report(
     const { url: route = 'unknown' } = routeOptions;
     const durationMs = reply.elapsedTime;
     metrics.requestDone(request.method, route, reply.statusCode, durationMs / 1000);
-    // How long a batch takes is its client's choice.
+    // How long a batch takes is up to its client.
     const isSlow = durationMs >= config.log.slowRequestMs && !isBatch(routeOptions);
     const problem = reply.statusCode >= 500 || reply.statusCode === 408 || isSlow;
     if (problem || config.log.requests === 'all') {
@@ -180,7 +180,7 @@ function report(
 }
 
 function problemOf(request: FastifyRequest, { onlyThisMachine }: Config['auth']): Error | undefined {
-  // The port for management is meant for other machines, too.
+  // The management port is meant for other machines, too.
   const guarded = onlyThisMachine && !isManagement(request);
   const problem =
     headProblem(request.raw) ??
@@ -190,15 +190,15 @@ function problemOf(request: FastifyRequest, { onlyThisMachine }: Config['auth'])
 }
 
 /**
- * No route, or one whose parameter is empty (`/accounts//balance`), which Nest refuses too, but after the body; or a
- * file that Swagger UI does not need.
+ * Whether there is no such route, or one whose parameter is empty (`/accounts//balance`), which Nest would reject only
+ * after the body; or a file that Swagger UI does not need.
  */
 function isNowhere(request: FastifyRequest): boolean {
   const { is404, params } = request;
   return is404 || Object.values(params as Record<string, string>).includes('') || isNeedlessFile(request);
 }
 
-/** RFC 9112, 3.2: a server must refuse a request without a Host, or with one that is no host. */
+/** RFC 9112, 3.2: a server must reject a request without a Host header, or with an invalid one. */
 function hostProblem({ headers, httpVersion }: IncomingMessage): InvalidRequestError | undefined {
   const { host } = headers;
   if (host === undefined) {

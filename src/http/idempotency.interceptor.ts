@@ -12,15 +12,15 @@ import { parseIdempotencyKey } from './validation/idempotency-key.js';
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** As {@link IdempotencyInterceptor} has left it. */
+    /** Set by {@link IdempotencyInterceptor}. */
     idempotencyKey?: string;
   }
 }
 
 /**
- * The HTTP side of idempotency, on every route that takes a key: reads, checks and normalises the Idempotency-Key. What
- * a repeat is answered says {@link answerToRepeat}. Whether a request is a repeat is decided inside the transaction that applies
- * the effect, for only there can the two be atomic.
+ * The HTTP side of idempotency, on every route that takes a key: reads, checks and normalises the Idempotency-Key. The
+ * transaction that applies the effect decides whether a request is a repeat, because only there can the two be atomic.
+ * For the answer to a repeat see {@link answerToRepeat}.
  */
 @Injectable()
 export class IdempotencyInterceptor implements NestInterceptor {
@@ -32,7 +32,7 @@ export class IdempotencyInterceptor implements NestInterceptor {
   }
 }
 
-/** The key was used before: by the same request, or by another one. */
+/** The key was used before, by the same request or by another one. */
 export type Repeat = Extract<
   Rejection,
   {
@@ -40,7 +40,7 @@ export type Repeat = Extract<
   }
 >;
 
-/** A repeated request is told what the first one has made, and where that is. */
+/** The answer to a repeated request: what the first one created, and where it is. */
 export function answerToRepeat(repeat: Repeat) {
   switch (repeat.code) {
     case 'DUPLICATE_TRANSACTION': {

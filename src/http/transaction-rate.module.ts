@@ -11,7 +11,7 @@ import { LocalRateLimiter } from '../access/rate-limit/local-rate-limiter.js';
 import { RedisRateLimiter } from '../access/rate-limit/redis-rate-limiter.js';
 import { TransactionRate } from './transaction-rate.js';
 
-/** The injection token of the {@link TransactionRate}; undefined where there is no limit. */
+/** The injection token of the {@link TransactionRate}; its value is undefined without a limit. */
 export const TRANSACTION_RATE = Symbol('TRANSACTION_RATE');
 
 @Module({

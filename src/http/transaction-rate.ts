@@ -42,7 +42,7 @@ export class TransactionRate {
     if (!admitted) throw new TooManyRequestsError(wholeSeconds(retryAfterMicros));
   }
 
-  /** The same, for who calls it later. */
+  /** The same, to be called later. */
   admission(request: FastifyRequest, reply: FastifyReply): (transactions?: number) => Promise<void> {
     return (transactions) => this.admit(request, reply, transactions);
   }

@@ -1,21 +1,21 @@
 import type { Metric, Registry } from 'prom-client';
 
-/** What was observed of one method, route and status. */
+/** The durations observed for one method, route and status. */
 interface Series {
-  /** By bucket, those of the ones below it not included. The last one has no bound. */
+  /** By bucket, not counting those of lower buckets. The last bucket has no bound. */
   readonly counts: number[];
   sum: number;
 }
 
 /**
- * A histogram of durations by method, route and status. prom-client's own builds a text of the labels and looks it up for
- * each observation, which takes longer than the rest of what is done after an answer.
+ * A histogram of durations by method, route and status. prom-client's own builds a text of the labels and looks it up
+ * for each observation, which takes longer than everything else that happens after an answer.
  */
 export class RequestDurations {
   /** By route, method and status. */
   private readonly series = new Map<string, Map<string, Map<number, Series>>>();
 
-  /** @param bounds of the buckets, in seconds, ascending */
+  /** @param bounds upper bounds of the buckets, in seconds, ascending */
   constructor(
     readonly name: string,
     readonly help: string,
@@ -33,7 +33,7 @@ export class RequestDurations {
     series.sum += seconds;
   }
 
-  /** As prom-client's registry asks for it. */
+  /** In the form that prom-client's registry expects. */
   get() {
     const values = [...this.series].flatMap(([route, methods]) =>
       [...methods].flatMap(([method, statuses]) =>

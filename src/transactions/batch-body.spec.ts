@@ -8,7 +8,7 @@ import { MAX_ITEMS, type BatchItem } from './batch-items.js';
 
 const line = (cents: number, note = '') => `{"accountId":1,"amount":0.0${cents},"type":"Deposit"${note}}`;
 
-/** The cents of an item, or the status of what stands in its place. */
+/** The cents of an item, or the status of its error. */
 const shown = (item: BatchItem) => (item instanceof Error ? answerOf(item).status : Number(item.amount));
 
 async function* pieces(bytes: Buffer, cuts: readonly number[]): AsyncGenerator<Buffer> {
@@ -39,7 +39,7 @@ describe('readLines', () => {
     ' \t\r': undefined,
   };
 
-  it('gives an item for each line that is not blank, however the bytes are cut', async () => {
+  it('yields an item for each non-blank line, however the bytes are cut', async () => {
     const lines = fc.array(fc.constantFrom(...Object.keys(kinds)), { maxLength: 12 });
     await fc.assert(
       fc.asyncProperty(
@@ -57,7 +57,7 @@ describe('readLines', () => {
   });
 
   it('takes four times as long for a line four times as long, also when each byte comes by itself', async () => {
-    // Just below the bound of a line: beyond it nothing is kept.
+    // Just below the limit of a line: beyond it nothing is kept.
     const oneLine = (bytes: number) => Buffer.from(line(1, `,"note":"${'x'.repeat(bytes)}"`));
     const processorMs = async (bytes: Buffer, times: number) => {
       const before = process.cpuUsage();
@@ -72,7 +72,7 @@ describe('readLines', () => {
     };
     const [short, long] = [oneLine(4_000), oneLine(16_000)];
     await processorMs(short, 8);
-    // The same bytes in all: the longer lines are to take no more than half as much again, and not four times as much.
+    // The same number of bytes: longer lines may take at most half as much time again, and not four times as much.
     const ratios: number[] = [];
     for (let round = 0; round < 3; round++) {
       ratios.push((await processorMs(long, 8)) / (await processorMs(short, 32)));
@@ -80,7 +80,7 @@ describe('readLines', () => {
     expect(Math.min(...ratios)).toBeLessThan(1.5);
   });
 
-  it('hands on what has come before the next piece comes', async () => {
+  it('yields the items of a piece before the next one arrives', async () => {
     const { promise, resolve } = Promise.withResolvers<Buffer>();
     async function* slow(): AsyncGenerator<Buffer> {
       yield Buffer.from(`${line(1)}\n${line(2)}`);
@@ -104,7 +104,7 @@ describe('readLines', () => {
     expect(items.slice(0, MAX_ITEMS).map(shown)).not.toContain(413);
   });
 
-  it('ends with 413 when it has become too large, and keeps none of it meanwhile', async () => {
+  it('ends with 413 once it is too large, and does not keep it in memory', async () => {
     let read = 0;
     async function* endless(): AsyncGenerator<Buffer> {
       yield Buffer.from(`${line(1)}\n`);
@@ -116,7 +116,7 @@ describe('readLines', () => {
     expect(read).toBeLessThan(BATCH_BODY_LIMIT_BYTES + 2 * 65_536);
   });
 
-  it('puts what cut the stream in the place of the next item', async () => {
+  it('yields the error that cut the stream as the next item', async () => {
     async function* cut(): AsyncGenerator<Buffer> {
       yield Buffer.from(`${line(1)}\n${line(2)}`);
       await Promise.resolve();
@@ -127,7 +127,7 @@ describe('readLines', () => {
     expect(chunks.map(shown)).toEqual([1, 500]);
   });
 
-  it('fails with what cut the stream before there was any item', async () => {
+  it('throws the error that cut the stream before the first item', async () => {
     async function* cut(): AsyncGenerator<Buffer> {
       yield Buffer.from('half of a li');
       await Promise.resolve();
@@ -188,7 +188,7 @@ describe('readJsonBatch', () => {
     expect(await refusalOf(text)).toMatchObject({ status: 400, body: { details: [{ field }] } });
   });
 
-  it('takes the most items, and refuses one more', async () => {
+  it('accepts the maximum number of items, and refuses one more', async () => {
     const most = Array.from({ length: MAX_ITEMS }, () => line(1));
     expect(await itemsOf(`[${most.join()}]`)).toHaveLength(MAX_ITEMS);
     expect((await refusalOf(`[${most.join()},${line(1)}]`)).status).toBe(413);

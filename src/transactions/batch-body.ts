@@ -11,28 +11,29 @@ import {
 import { elementsOf, memberOf } from '../http/validation/json-elements.js';
 import { MAX_ITEMS, readItem, type BatchItem } from './batch-items.js';
 
-/** Items that are read in one turn of the event loop, and handed on together. */
+/** Items read in one turn of the event loop, and passed on together. */
 const CHUNK_ITEMS = 250;
-/** Characters of JSON that are parsed in one turn of the event loop: some 15 ms of the slowest kind. */
+/** Characters of JSON parsed in one turn of the event loop: some 15 ms for the slowest kind. */
 const TURN_LENGTH = 64 * 1024;
 
 export const EMPTY_BATCH = 'must hold at least one transaction';
 
-/** Members of `{"atomic": …, "transactions": […]}`; with more of them, one is unknown or repeated. */
+/** Members of `{"atomic": …, "transactions": […]}`; if there are more, one is unknown or repeated. */
 const MAX_MEMBERS = 2;
-/** Characters of an unknown name that the error shows. */
+/** Characters of an unknown name that the error message shows. */
 const SHOWN_NAME = 100;
 
 export interface JsonBatch {
-  /** Undefined: it does not say. */
+  /** Undefined: the body does not say. */
   readonly atomic: boolean | undefined;
   readonly items: readonly BatchItem[];
 }
 
 /**
- * Reads a batch that is one JSON text: an array of items, or an object that holds it.
+ * Reads a batch that is one JSON text: an array of items, or an object that contains the array.
  *
- * @throws InvalidRequestError when the text as a whole is malformed, PayloadTooLargeException when it has too many items
+ * @throws InvalidRequestError when the text as a whole is malformed, PayloadTooLargeException when it has too many
+ *   items
  */
 export async function readJsonBatch(text: string): Promise<JsonBatch> {
   const bracket = /^[ \t\n\r]*([[{])/.exec(text)?.[1];
@@ -80,7 +81,7 @@ function readEnvelope(text: string): { atomic: boolean | undefined; array: strin
   return { atomic: atomic === undefined ? undefined : atomic === 'true', array };
 }
 
-/** What was read before, as it would have come on lines. */
+/** Splits items into the same chunks as {@link readLines} yields. */
 export async function* inChunks(items: readonly BatchItem[]): AsyncGenerator<readonly BatchItem[]> {
   for (let at = 0; at < items.length; at += CHUNK_ITEMS) {
     yield items.slice(at, at + CHUNK_ITEMS);
@@ -89,10 +90,10 @@ export async function* inChunks(items: readonly BatchItem[]): AsyncGenerator<rea
 }
 
 /**
- * Reads a batch that has an item on each line, as it comes. What ends it early (it is too large, or does not come in
- * time) stands in the place of the next item.
+ * Reads a batch of one item per line while it arrives. If the batch is too large or does not arrive in time, that error
+ * becomes its last item.
  *
- * @throws what ends it before there was any item
+ * @throws that error if it occurs before the first item
  */
 export async function* readLines(body: AsyncIterable<Buffer>): AsyncGenerator<readonly BatchItem[]> {
   let count = 0;
@@ -125,7 +126,7 @@ function attempt(read: () => BatchItem): BatchItem {
 
 const NEWLINE = 0x0a;
 
-/** The lines that have come with each piece, without the blank ones; undefined for one that is too long to be kept. */
+/** The non-blank lines completed by each piece; undefined for a line that is too long to be kept. */
 async function* linesOf(body: AsyncIterable<Buffer>): AsyncGenerator<(string | undefined)[]> {
   let received = 0;
   const rest = new GatheredBytes();
@@ -134,13 +135,13 @@ async function* linesOf(body: AsyncIterable<Buffer>): AsyncGenerator<(string | u
     if (received > BATCH_BODY_LIMIT_BYTES) throw new PayloadTooLargeException();
     const end = piece.lastIndexOf(NEWLINE) + 1;
     if (end > 0) {
-      // Bytes, not texts, are joined: a character may have been cut.
+      // Joins bytes rather than texts: a character may have been cut in two.
       rest.append(piece.subarray(0, end));
       const text = rest.bytes.toString();
       rest.clear();
       yield text.split('\n').filter(hasText).map(ifShort);
     }
-    // Of a line that is too long, just enough is kept to tell that it is.
+    // Of an overlong line, keeps just enough to tell that it is too long.
     rest.append(piece.subarray(end, end + Math.max(0, BODY_LIMIT_BYTES + 1 - rest.length)));
   }
   yield [rest.bytes.toString()].filter(hasText).map(ifShort);

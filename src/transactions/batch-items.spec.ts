@@ -11,7 +11,7 @@ import { batchItem } from './batch.dto.js';
 import { readItem, refuseUnfit, type BatchItem } from './batch-items.js';
 import { readPosting } from './transactions.dto.js';
 
-/** What the single call's own rules make of a body; undefined: they refuse it. */
+/** The command that a single call's rules make of a body; undefined: they reject it. */
 function byClassValidator(body: unknown): PostingCommand | undefined {
   try {
     const item = batchItem.explain(body);
@@ -26,7 +26,7 @@ function byClassValidator(body: unknown): PostingCommand | undefined {
   }
 }
 
-/** Good ones, and ones of which some are good in another field. */
+/** Valid amounts, and some that are valid only in another field. */
 const AMOUNTS = ['1', '0.01', '"49.5"', '1.50', '9999999999999999.99', '9007199254740993.07'];
 const ODD_AMOUNTS = [
   '"0"',
@@ -62,7 +62,7 @@ const account = member(['accountId'], INTEGERS, ODD_INTEGERS);
 const key = member(['idempotencyKey'], KEYS, ODD_KEYS);
 const unknown = member(['note', '__proto__', 'constructor', 'toString', 'Amount', 'text', ''], ['1'], []);
 
-/** Mostly one of each; and what is more or less than that. */
+/** Mostly one of each field; sometimes fewer or more. */
 const item = fc
   .tuple(
     fc.tuple(account, amount, type),
@@ -86,7 +86,7 @@ const item = fc
   });
 
 describe('an item of a batch', () => {
-  it('is taken by the compiled schema exactly if the single call would take it, and is read the same', () => {
+  it('is accepted by the compiled schema exactly when a single call would accept it, with the same result', () => {
     let taken = 0;
     fc.assert(
       fc.property(item, (text) => {
@@ -94,7 +94,7 @@ describe('an item of a batch', () => {
         try {
           body = parseJsonBody(text);
         } catch {
-          return; // It never comes to the schema.
+          return; // It never reaches the schema.
         }
         const expected = byClassValidator(body);
         expect({ text, taken: batchItem.isWellFormed(body) }).toEqual({
@@ -148,12 +148,12 @@ describe('refuseUnfit', () => {
     items.map((one) => (one instanceof InvalidRequestError ? one.problems[0]?.field : one));
   const twoShards = (accountId: number) => (accountId - 1) % 2;
 
-  it('lets pass what an atomic batch can have', () => {
+  it('keeps items that fit an atomic batch', () => {
     const items = [command(1, 'k'), command(3, 'k'), command(1), command(1)];
     expect(refuseUnfit(items, twoShards)).toEqual(items);
   });
 
-  it('names accounts of another shard than the first, and keys that were there', () => {
+  it('rejects accounts of another shard than the first, and repeated keys', () => {
     const items = [new Error('malformed'), command(1, 'k'), command(2), command(1, 'k'), command(3)];
     expect(fieldsOf(refuseUnfit(items, twoShards))).toEqual([
       items[0],

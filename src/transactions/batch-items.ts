@@ -8,10 +8,10 @@ import { BODY_LIMIT_BYTES, parseJsonBody } from '../http/validation/json-body.js
 import { batchItem } from './batch.dto.js';
 import { readPosting } from './transactions.dto.js';
 
-/** Transactions in one batch. */
+/** Maximum number of transactions in one batch. */
 export const MAX_ITEMS = 10_000;
 
-/** A transaction to be posted, or what is wrong with what stands in its place. */
+/** A transaction to be posted, or the error of an item that can't be. */
 export type BatchItem = PostingCommand | Error;
 
 /** Reads an item from its JSON source. @throws InvalidRequestError, PayloadTooLargeException */
@@ -29,7 +29,7 @@ export function isCommand(item: BatchItem): item is PostingCommand {
   return !(item instanceof Error);
 }
 
-/** Puts what is wrong in the place of items that no atomic batch can have: of another shard, or with a key once more. */
+/** Replaces items that don't fit an atomic batch, because of another shard or a repeated key, with an error. */
 export function refuseUnfit(
   items: readonly BatchItem[],
   shardOf: (accountId: number) => number,

@@ -40,7 +40,7 @@ export class BatchController {
     @Inject(CONFIG) private readonly config: Config,
   ) {}
 
-  /** Answers by itself: the results are a stream. */
+  /** Sends its own answer: the results are a stream. */
   @Allow(POSTING_SCOPES)
   @Post('transactions/batch')
   @HttpCode(200)
@@ -55,7 +55,7 @@ export class BatchController {
     const work = isText
       ? this.postText(body ?? '', atomic, { form: 'json', request, reply })
       : this.postLines(atomic ?? false, { form: 'ndjson', request, reply });
-    // Its failure is told to whoever waits for the answer.
+    // A failure is reported through the answer.
     request.batchAtWork = work.catch(() => undefined);
     return work;
   }
@@ -71,7 +71,7 @@ export class BatchController {
 
   private async postLines(atomic: boolean, exchange: Exchange): Promise<void> {
     const chunks = readLines(bodyStream(exchange.request.raw, this.config.http.requestTimeoutMs));
-    // The answer begins with the first item: that there is none, is answered 400.
+    // The answer starts with the first item, so an empty batch can still get 400.
     const first = await chunks.next();
     if (first.done) throw InvalidRequestError.of('body', EMPTY_BATCH);
     const all = withFirst(first.value, chunks);
@@ -88,7 +88,7 @@ export class BatchController {
     const { rate } = this;
     const results = new ResultStream(form, this.config.http.answerTimeoutMs);
     void reply.status(200).type(CONTENT_TYPES[form]).send(results.answer);
-    // Before the first item is posted: from here on nobody may be told that nothing was applied.
+    // Sends the head before the first item is posted: from here on, no answer may say that nothing was applied.
     reply.raw.flushHeaders();
     const admitEach = rate && ((transactions: number) => rate.admitEach(request, transactions));
     try {
@@ -124,14 +124,14 @@ async function* withFirst<T>(first: T, rest: AsyncIterable<T>): AsyncGenerator<T
   yield* rest;
 }
 
-/** Whether the query says that the batch is atomic. @throws InvalidRequestError */
+/** Whether the query asks for an atomic batch. @throws InvalidRequestError */
 function atomicOf({ query, headers }: FastifyRequest): boolean | undefined {
   const { atomic } = batchQuery.read(query);
   refuseHeaders(headers);
   return atomic === undefined ? undefined : atomic.toLowerCase() === 'true';
 }
 
-/** Each says something of one transaction. To ignore it would promise what the batch then breaks. */
+/** Each of these headers applies to a single transaction. Ignoring one would promise what the batch does not keep. */
 function refuseHeaders(headers: IncomingHttpHeaders): void {
   if (headers['idempotency-key'] !== undefined) {
     throw InvalidRequestError.of('Idempotency-Key', 'is for one transaction: give each its idempotencyKey');

@@ -27,7 +27,7 @@ export class BatchQueryDto {
   atomic?: string;
 }
 
-/** One transaction of a batch: a single call's body, and what that has in its path and headers. */
+/** One transaction of a batch: the body of a single call, and what that has in its path and headers. */
 export class BatchItemDto extends PostTransactionDto {
   @IsNumericId('A string is taken too.')
   accountId!: Numeric;

@@ -57,7 +57,7 @@ const BAD_AMOUNT = {
 
 const result = (status: number, body: object) => ({ status, body });
 const NOT_APPLIED = result(424, { error: 'Not applied' });
-/** An atomic batch of which the second transaction was refused. */
+/** An atomic batch whose second transaction was rejected. */
 const stoppedBy = (status: number, body: object) => ({ atomic: [NOT_APPLIED, result(status, body)] });
 const failed = (status: number, body: object) => ({ atomic: [result(status, body), result(status, body)] });
 

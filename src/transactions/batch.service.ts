@@ -13,7 +13,7 @@ import { isCommand, refuseUnfit, type BatchItem } from './batch-items.js';
 import { written } from '../http/openapi/resource.js';
 import { ReceiptDto } from './transactions.dto.js';
 
-/** Items of one batch that are handed to the ledger and whose results are not written yet. */
+/** Maximum number of items of one batch that have gone to the ledger and whose results are not written yet. */
 const MAX_IN_FLIGHT = 1_000;
 
 /** The answer to a transaction that was posted. */
@@ -22,25 +22,28 @@ interface PostedAnswer {
   readonly body: ReceiptDto;
 }
 
-/** What became of an item: the answer that it would have got by itself. */
+/** The result of an item: the answer that it would have got as a single call. */
 type Result = PostedAnswer | ErrorAnswer;
 
-/** What became of an atomic batch, as a whole and of each item. */
+/** The answer to an atomic batch, as a whole and for each item. */
 export interface AtomicAnswer extends Omit<ErrorAnswer, 'body'> {
   readonly results: readonly string[];
 }
 
-/** Who sends a batch. */
+/** The sender of a batch. */
 export interface BatchSender {
-  /** Who is counted where users share something bounded. */
+  /** The name under which users share limited resources. */
   readonly user: string;
-  /** Leads from the answer to a defect to its line in the log. */
+  /** Leads from the answer to an internal error to its line in the log. */
   readonly requestId: string;
-  /** A credential may end while the rest of a batch is still coming. @throws UnauthorizedError when it has */
+  /**
+   * Checks the credential again: it may end while the rest of a batch is arriving. @throws UnauthorizedError when it
+   * has
+   */
   principalNow(): Promise<Principal>;
 }
 
-/** Counts some transactions against the rate, each by itself: what is wrong with it, or undefined. */
+/** Counts each transaction against the rate limit by itself: its error, or undefined if it is admitted. */
 export type AdmitEach = (transactions: number) => Promise<readonly (Error | undefined)[]>;
 
 @Injectable()
@@ -53,14 +56,14 @@ export class BatchService {
     private readonly owners: AccountOwners,
     @Inject(CONFIG) { http, ledger: { queue } }: Config,
   ) {
-    // All batches together take no more than half of a shard's queue, or one place each where it is very short.
+    // All batches together take at most half of a shard's queue, or one place each if the queue is very short.
     const share = Math.floor(queue / 2 / http.maxBatches);
     this.maxInFlight = Math.max(1, Math.min(MAX_IN_FLIGHT, share));
   }
 
   /**
-   * Posts each item by itself, in their order, and writes the results in the same order, those of a chunk as soon as all
-   * of them are there. Stops when nobody takes the results any more: what the ledger has by then is still carried out.
+   * Posts each item by itself, in order, and writes the results in the same order, a chunk's as soon as all of them are
+   * known. Stops when nobody reads the results any more; what the ledger has by then is still carried out.
    */
   async postEach(
     chunks: AsyncIterable<readonly BatchItem[]>,
@@ -93,7 +96,7 @@ export class BatchService {
     results.end();
   }
 
-  /** Posts all items or none. What is wrong with one before the ledger is asked stops them all, too. */
+  /** Posts all items or none. An error that is found before the ledger is asked also stops them all. */
   async postAtomically(
     items: readonly BatchItem[],
     admit: ((transactions: number) => Promise<void>) | undefined,
@@ -119,7 +122,7 @@ export class BatchService {
     );
   }
 
-  /** The items, with an error in place of each that must not reach the ledger. */
+  /** Replaces items that must not reach the ledger with an error. */
   private async checked(
     items: readonly BatchItem[],
     admitEach: AdmitEach | undefined,
@@ -135,7 +138,7 @@ export class BatchService {
     return admitEach ? admitted(allowed, admitEach) : allowed;
   }
 
-  /** The items, with an error in place of each that the sender may not post, for its type or its account. */
+  /** Replaces items that the sender may not post, because of their type or their account, with an error. */
   private async refuseForbidden(
     items: readonly BatchItem[],
     principal: Principal,
@@ -149,7 +152,7 @@ export class BatchService {
     return refuse(allowed, ({ accountId }) => problems.get(accountId));
   }
 
-  /** To each what is wrong with it; what is wrong with one stops the others. */
+  /** Answers each item with its error, and the others with "not applied". */
   private notApplied(items: readonly BatchItem[], requestId: string): AtomicAnswer {
     const stopped = new LedgerError({ code: 'NOT_APPLIED' });
     return atomicAnswer(items.map((item) => this.refused(isCommand(item) ? stopped : item, requestId)));
@@ -178,7 +181,7 @@ function resultText({ status, body }: Result): string {
   return `{"status":${status},"body":${text}}`;
 }
 
-/** In parts that the window has room for. */
+/** Splits chunks into parts that fit the window. */
 async function* parts(
   chunks: AsyncIterable<readonly BatchItem[]>,
   maxItems: number,
@@ -188,13 +191,13 @@ async function* parts(
   }
 }
 
-/** The items, and what is wrong with them in the place of those that are over the rate. What is malformed is not counted. */
+/** Replaces items over the rate limit with an error. Items that have an error already are not counted. */
 async function admitted(items: readonly BatchItem[], admitEach: AdmitEach): Promise<readonly BatchItem[]> {
   const problems = (await admitEach(items.filter(isCommand).length)).values();
   return refuse(items, () => problems.next().value);
 }
 
-/** The items, with an error in place of each command that has a problem. */
+/** Replaces each command that has a problem with an error. */
 function refuse(
   items: readonly BatchItem[],
   problemOf: (command: PostingCommand) => Error | undefined,

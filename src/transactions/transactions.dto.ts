@@ -33,7 +33,7 @@ import {
 } from '../http/openapi/resource.js';
 import type { TransactionFilter } from '../ledger/read/ledger-reader.js';
 
-/** Deposit and Withdraw; Credit and Debit mean the same two. */
+/** Deposit and Withdraw; Credit and Debit are synonyms. */
 const WORDS = ['Deposit', 'Withdraw', 'Credit', 'Debit'];
 
 const TYPES: Readonly<Record<string, TransactionType>> = {
@@ -75,7 +75,7 @@ export class PostTransactionDto {
   expectedVersion?: Numeric;
 }
 
-/** What a validated body says of the transaction that is to be posted. */
+/** Reads the transaction to be posted from a validated body. */
 export function readPosting({
   type,
   amount,
@@ -93,10 +93,10 @@ const postTransaction = new Contract(PostTransactionDto);
 /** @throws InvalidRequestError, ForbiddenError */
 export function postingOf(request: FastifyRequest): PostingCommand {
   const { principal, idempotencyKey } = request;
-  const accountId = accountIdOf(request);
   const { type, amount, expectedVersion } = readPosting(postTransaction.read(request.body));
+  const accountId = accountIdOf(request);
   const allowedVersions = parseIfMatch(request.headers['if-match']);
-  // Not in a guard: guards come before the body is read, but a malformed request is always a 400.
+  // Not in a guard: guards run before the body is read, but a malformed request must always get 400.
   requireScope(principal, MOVEMENT_SCOPES[type]);
   return { accountId, type, amount, expectedVersion, allowedVersions, idempotencyKey };
 }
@@ -121,7 +121,7 @@ export class ListTransactionsDto extends PageQueryDto {
 
 const listTransactions = new Contract(ListTransactionsDto);
 
-/** A page of an account's transactions that is asked for. */
+/** The requested page of an account's transactions. */
 export interface ListingRequest {
   readonly accountId: number;
   readonly cursor: string | undefined;
@@ -131,8 +131,8 @@ export interface ListingRequest {
 
 /** @throws InvalidRequestError */
 export function listingRequestOf(request: FastifyRequest): ListingRequest {
-  const accountId = accountIdOf(request);
   const { cursor, limit, type, from, to } = listTransactions.read(request.query);
+  const accountId = accountIdOf(request);
   return {
     accountId,
     cursor,
@@ -162,7 +162,7 @@ const TYPE_WORDS = { credit: 'Deposit', debit: 'Withdraw' } as const satisfies R
   string
 >;
 
-/** What the answers to a posting and to who asks for it later have in common. */
+/** What the answer to a posting and the transaction read later have in common. */
 class Movement {
   @Field(plainText({ type: 'string', enum: Object.values(TYPE_WORDS) })) readonly type: string;
   @Field(Money) readonly amount: Cents;
@@ -182,7 +182,7 @@ class Movement {
   }
 }
 
-/** The answer to a posting, to the letter of the specification: newVersion is a string. */
+/** The answer to a posting, as the specification has it: newVersion is a string. */
 @Resource('Receipt')
 export class ReceiptDto extends Movement {
   @Field(TransactionId) readonly id: string;
@@ -193,7 +193,7 @@ export class ReceiptDto extends Movement {
   }
 }
 
-/** A transaction as a resource of its own: its receipt, and the account that it belongs to. */
+/** A transaction as a resource: its receipt, and its account. */
 @Resource('Transaction')
 export class TransactionDto extends Movement {
   @Field(TransactionId) readonly id: string;

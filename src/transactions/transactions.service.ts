@@ -18,7 +18,7 @@ export class TransactionsService {
 
   /**
    * @param sinceMs as for {@link Ledger.post}
-   * @param admit counts the transaction against the sender's rate limit, once its account is known to be the sender's
+   * @param admit counts the transaction against the sender's rate limit, once the account is known to be the sender's
    * @throws LedgerError, and what `admit` throws
    */
   async post(

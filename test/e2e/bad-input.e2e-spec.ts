@@ -271,6 +271,26 @@ describe('rejected without any effect', () => {
     });
   });
 
+  it.each([
+    ['POST', '/accounts/x/transactions', { ...deposit('1'), amount: 'x' }, 'amount'],
+    ['POST', '/accounts/x/transactions', { ...deposit('1'), toString: 1 }, 'toString'],
+    ['GET', '/accounts/x/balance?minVersion=x', undefined, 'minVersion'],
+    ['GET', '/accounts/x/transactions?limit=x', undefined, 'limit'],
+    ['GET', '/accounts/x/transactions?cursor=x', undefined, 'accountId'],
+    ['GET', '/accounts/x/proof?fromVersion=x', undefined, 'fromVersion'],
+  ])(
+    'names what is wrong with the body or the query before the path: %s %s',
+    async (method, path, body, field) => {
+      const response = await fetch(`${app.url}${path}`, {
+        method,
+        headers: { 'content-type': 'application/json' },
+        body: body && JSON.stringify(body),
+      });
+      expect(response.status).toBe(400);
+      expect(await response.json()).toMatchObject({ details: [{ field }] });
+    },
+  );
+
   describe('idempotency keys', () => {
     it.each(fieldValues(BAD_HEADERS['Idempotency-Key']))('%j', async (key) => {
       const request = rawPost(accountId, `Idempotency-Key: ${key}\r\n`, JSON.stringify(deposit('1')));

@@ -11,14 +11,14 @@ import { databaseMeters, serviceMeter, type Meters } from './meters.js';
 import { withService, wrk } from './tools.js';
 
 const WARM_UP_SECONDS = 3;
-/** Before each measurement of a sender: whose accounts they are is forgotten while the others have their turn. */
+/** Before each measurement of a sender: the owners of accounts are forgotten while the others have their turn. */
 const RECALL_SECONDS = 2;
 const OWNER = 'ada';
 const AUDIENCE = 'bank';
 
 const WITH = ['a key', 'a key with an owner', 'a token'] as const;
 
-/** What it costs to know who sends a request, and whether the account is theirs. */
+/** The cost of identifying the sender, and of checking that the account is theirs. */
 const ACCESS_GOALS: readonly Goal[] = ['POST', 'GET balance'].flatMap((what) =>
   WITH.map((credential) => ({ figure: `${what}, ${credential}`, base: what, least: 0.9, aim: 0.95 })),
 );
@@ -26,14 +26,14 @@ const ACCESS_GOALS: readonly Goal[] = ['POST', 'GET balance'].flatMap((what) =>
 interface Sender {
   readonly url: string;
   readonly meters: Meters;
-  /** As the names of the figures end. */
+  /** The suffix of the figures' names. */
   readonly name: string;
   readonly credential?: string;
 }
 
 /**
- * A service that asks for credentials and one that does not, in turn within each round; each on a bank of its own, for one
- * of two on the same bank would publish the other's events.
+ * A service that requires credentials and one that does not, in turn within each round. Each has a bank of its own: on
+ * the same bank, one would publish the other's events.
  */
 export async function measureAccess(
   seconds: number,
@@ -83,7 +83,7 @@ export async function measureAccess(
   }
 }
 
-/** @param figures undefined: it is a warm-up */
+/** @param figures undefined: a warm-up */
 async function measureSender(
   { url, meters, name, credential }: Sender,
   seconds: number,
@@ -100,7 +100,7 @@ async function measureSender(
   }
 }
 
-/** Makes tokens, and tells its key to whoever asks. */
+/** Makes tokens, and serves its key to anyone who asks. */
 class Provider {
   private constructor(
     private readonly server: Server,

@@ -4,11 +4,11 @@ import type { ShardAddress } from '../../src/config/shard-address.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import type { Accounts } from './tools.js';
 
-/** Accounts of a bank that is measured. */
+/** Accounts of a bank under measurement. */
 export const ACCOUNTS = 10_000;
 export const ALL: Accounts = { first: 1, last: ACCOUNTS };
 
-/** Makes a bank with accounts that nobody, or one owner, has. */
+/** Creates a bank with accounts of no owner, or of a single one. */
 export async function foundBank<const Shards extends readonly ShardAddress[]>(
   shards: Shards,
   { accounts = ACCOUNTS, owner }: { readonly accounts?: number; readonly owner?: string } = {},

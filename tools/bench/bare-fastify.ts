@@ -1,6 +1,6 @@
 import fastify from 'fastify';
 
-/** What HTTP alone costs on this machine: a bare Fastify that answers a fixed small JSON. */
+/** The cost of HTTP alone on this machine: a bare Fastify that answers a small constant JSON. */
 const server = fastify();
 server.get('/accounts/:accountId/balance', () => ({ balance: 350.0, version: 12 }));
 server.post('/accounts/:accountId/transactions', (_request, reply) =>

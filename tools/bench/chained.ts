@@ -1,8 +1,8 @@
 import { type ClientBase, escapeIdentifier } from 'pg';
 
 /**
- * Hash chains for histories that are written as plain SQL, by benchmarks and tests: an aggregate that lasts as long as
- * the session, `pg_temp.chain_hash(head, line)`, for use over a window.
+ * Hash chains for histories that benchmarks and tests write as plain SQL: an aggregate that lasts as long as the
+ * session, `pg_temp.chain_hash(head, line)`, for use over a window.
  */
 export async function createChainHash(client: Pick<ClientBase, 'query'>): Promise<void> {
   await client.query(`
@@ -14,11 +14,11 @@ export async function createChainHash(client: Pick<ClientBase, 'query'>): Promis
 
 export const GENESIS = "repeat('0', 64)";
 
-/** Of a transaction's columns; where one of them is NULL that should not be, some text or other. */
+/** The line of a transaction, from its columns; if a required one is NULL, some arbitrary text. */
 export const LINE = `concat(transaction_id, ':', account_id, ':', type, ':', amount, ':', balance_after, ':', version_after, ':',
   trunc(extract(epoch FROM timestamp) * 1000), ':', coalesce('=' || idempotency_key, '-'))`;
 
-/** Chains all that a schema holds, as if it had just been posted. */
+/** Chains everything in a schema, as if it had just been posted. */
 export async function chainAll(client: Pick<ClientBase, 'query'>, name: string): Promise<void> {
   const schema = escapeIdentifier(name);
   await createChainHash(client);
@@ -39,5 +39,5 @@ export async function chainAll(client: Pick<ClientBase, 'query'>, name: string):
     DROP TABLE chained`);
 }
 
-/** What a row holds until {@link chainAll} has chained it. */
+/** The hash of a row until {@link chainAll} has chained it. */
 export const UNCHAINED = `decode(${GENESIS}, 'hex')`;

@@ -7,14 +7,14 @@ export interface Series {
 export interface Point {
   readonly x: number;
   readonly y: number;
-  /** What the horizontal axis says at this place. */
+  /** The label on the horizontal axis at this place. */
   readonly label: string;
 }
 
 export interface Bar {
   readonly name: string;
   readonly value: number;
-  /** What it is to reach, and what it is to reach at best. */
+  /** What it must reach, and what it should reach at best. */
   readonly marks: readonly number[];
 }
 
@@ -29,7 +29,7 @@ const BAR_HEIGHT = 26;
 const BARS_WIDTH = 960;
 const NAMES_WIDTH = 540;
 
-/** Lines over a logarithmic horizontal axis, from zero upwards. */
+/** Lines over a logarithmic horizontal axis, starting at zero vertically. */
 export function lineChart(title: string, axes: { x: string; y: string }, series: readonly Series[]): string {
   const points = series.flatMap((each) => each.points);
   const [low, high] = [Math.min(...points.map(({ x }) => x)), Math.max(...points.map(({ x }) => x))];
@@ -69,7 +69,7 @@ function drawSeries(
   ];
 }
 
-/** Horizontal bars on a logarithmic axis, with a mark at what each is to reach. */
+/** Horizontal bars on a logarithmic axis, with a mark at each target. */
 export function barChart(title: string, bars: readonly Bar[]): string {
   const values = bars.flatMap(({ value, marks }) => [value, ...marks]);
   const [low, high] = [Math.min(...values) / 1.5, Math.max(...values) * 1.2];

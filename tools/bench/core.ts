@@ -20,24 +20,24 @@ import {
   type WrkRun,
 } from './tools.js';
 
-/** Account 1 is left to the hot load. */
+/** Account 1 is reserved for the hot load. */
 const UNIFORM: Accounts = { first: 2, last: ACCOUNTS };
 const HOT: Accounts = { first: 1, last: 1 };
 
 export interface Lengths {
   /** Of each measurement. */
   readonly seconds: number;
-  /** Of a load before the first measurement: until the compiler has seen the hot path. */
+  /** Load before the first measurement, until the compiler has optimised the hot path. */
   readonly warmUpSeconds: number;
 }
 
-/** Of the closed loops, each with a figure of its own. 256 is what the other figures use. */
+/** Numbers of connections of the closed loops, each with its own figure. The other figures use 256. */
 export const CONNECTIONS = [1, 4, 16, 64, 256, 1_024] as const;
 const FULL = 256;
 const BATCH_CONNECTIONS = 8;
 const PGBENCH_CLIENTS = 16;
 export const PERCENTILES = [0.5, 0.75, 0.9, 0.95, 0.99, 0.999] as const;
-/** More than are ever at work at half the rate, so that no request waits for a connection. */
+/** More than are ever in use at half the rate, so that no request waits for a connection. */
 const OPEN_LOOP_CONNECTIONS = 1_024;
 const HALF = 'POST at half the rate';
 const SENT_LATE = `${HALF}, sent late`;
@@ -85,7 +85,7 @@ export const CORE_GOALS: readonly Goal[] = [
   { figure: 'POST', base: 'POST, batches of one', least: 3, aim: 6 },
 ];
 
-/** One round: the baselines and the service in turn, on the same data. Throws when the books are wrong afterwards. */
+/** One round: the baselines and the service in turn, on the same data. @throws when the books are wrong afterwards */
 export async function measureCore(shard: ShardAddress, figures: Figures, lengths: Lengths): Promise<void> {
   const database = await databaseMeters(shard.url);
   await measureDatabase(shard, database, figures, lengths);
@@ -107,7 +107,7 @@ export async function measureCore(shard: ShardAddress, figures: Figures, lengths
   await checkBooks([shard]);
 }
 
-/** The same accounts in a schema of their own, without hashes: a conventional design has none. For conventional.sql. */
+/** For conventional.sql: the same accounts in their own schema, without hashes, as in a conventional design. */
 export async function foundConventional({ url }: ShardAddress): Promise<void> {
   const [{ schema }] = await foundBank([{ url, schema: 'conventional' }]);
   const { accounts, transactions } = tablesOf(schema);
@@ -118,7 +118,7 @@ export async function foundConventional({ url }: ShardAddress): Promise<void> {
   );
 }
 
-/** U and H: what the best conventional design could reach with no HTTP at all. */
+/** U and H: what the best conventional design could reach without HTTP. */
 async function measureDatabase(
   { url }: ShardAddress,
   database: Meters,
@@ -148,7 +148,7 @@ async function measureEngine(
   await note('engine, one caller', 1, UNIFORM);
 }
 
-/** What HTTP alone costs. */
+/** Measures the cost of HTTP alone. */
 export async function measureBare(figures: Figures, { seconds, warmUpSeconds }: Lengths): Promise<void> {
   const bare = await startServer('tools/bench/bare-fastify.js');
   for (const [name, script] of [
@@ -165,11 +165,11 @@ export async function measureBare(figures: Figures, { seconds, warmUpSeconds }: 
 /** Loads whose transactions are counted. */
 interface Posts {
   wrk(run: WrkRun): Promise<Load>;
-  /** What another load has seen acknowledged. */
+  /** Adds the transactions that another load saw acknowledged. */
   count(transactions: number): void;
 }
 
-/** Rates of the service, and what each of its transactions or requests costs. */
+/** Rates of the service, and the cost of each transaction or request. */
 async function measureService(
   { url, pid }: RunningServer,
   database: Meters,
@@ -199,8 +199,9 @@ async function measureService(
 }
 
 /**
- * An open loop: a request is sent when it is due, whatever became of the one before; its latency runs from then. How late
- * the generator sent is noted beside the latencies, which include it, and so is what it could not send.
+ * An open loop: a request is sent when it is due, whatever happened to the one before; its latency counts from then.
+ * The generator's own delay, which the latencies include, is noted beside them, and so are the requests it could not
+ * send.
  *
  * @returns how many were acknowledged
  */
@@ -241,11 +242,11 @@ function notePercentiles(
   for (const share of shares) figures.note(latencyName(what, share), percentile(milliseconds, share), 'ms');
 }
 
-/** Does work, and holds what the loads have seen acknowledged against what is stored afterwards. */
+/** Does work, then compares what the loads saw acknowledged with what is stored. */
 async function booked(shard: ShardAddress, work: (posts: Posts) => Promise<void>): Promise<void> {
   const before = await countTransactions(shard);
   let acknowledged = 0;
-  /** What the service may have done when wrk stopped listening. */
+  /** Requests that the service may have carried out after wrk stopped listening. */
   let unheard = 0;
   await work({
     wrk: async (run) => {

@@ -12,7 +12,7 @@ import { TransactionRunner } from '../../src/storage/transaction-runner.js';
 import { Metrics } from '../../src/observability/metrics.js';
 import type { Accounts, Load } from './tools.js';
 
-/** The group commit alone, without HTTP: callers that each post one transaction after the other. */
+/** The group commit alone, without HTTP: each caller posts one transaction after the other. */
 export async function engine(
   config: Config,
   shard: ShardAddress,

@@ -5,14 +5,14 @@ export type Unit = '/s' | 'ms' | 'µs' | 'B' | 'MiB' | '%';
 
 export interface Figure {
   readonly unit: Unit;
-  /** One a round. */
+  /** One value per round. */
   readonly values: number[];
 }
 
-/** Runs what it is given as often as there are rounds. */
+/** Runs a measurement once per round. */
 export type Rounds = (measure: () => Promise<void>) => Promise<void>;
 
-/** What was measured, by name. */
+/** The measured values, by name. */
 export class Figures {
   readonly all = new Map<string, Figure>();
 
@@ -20,7 +20,7 @@ export class Figures {
     console.error(`  ${name}: ${this.add(name, value, unit)}`);
   }
 
-  /** Notes the rate of a load, and what each of its requests cost by each of the meters. */
+  /** Records the rate of a load, and the cost of each of its requests by every meter. */
   async noteLoad<T extends Load>(name: string, meters: Meters, load: () => Promise<T>): Promise<T> {
     const before = await Promise.all(Object.values(meters).map((meter) => meter.read()));
     const done = await load();
@@ -45,7 +45,7 @@ export class Figures {
     return median(this.all.get(name)?.values ?? []);
   }
 
-  /** One figure divided by another, round by round: what a noisy machine does to the one it does to the other. */
+  /** One figure divided by another, round by round: noise of the machine affects both alike. */
   ratios(name: string, base: string): number[] {
     const divisors = this.all.get(base)?.values ?? [];
     return (this.all.get(name)?.values ?? []).map((value, round) => value / (divisors[round] ?? NaN));
@@ -56,14 +56,14 @@ export function costName(load: string, meter: string): string {
   return `${load}: ${meter}`;
 }
 
-/** A figure, or a ratio of two, and what it is to reach. */
+/** A figure, or a ratio of two, and its target. */
 export interface Goal {
   readonly figure: string;
-  /** What it is divided by; undefined: nothing. */
+  /** The divisor; undefined: none. */
   readonly base?: string;
   readonly least?: number;
   readonly aim?: number;
-  /** For what is to be small: `least` and `aim` are upper bounds. */
+  /** Smaller is better: `least` and `aim` are upper bounds. */
   readonly small?: boolean;
 }
 
@@ -75,7 +75,7 @@ export function valuesOf(figures: Figures, { figure, base }: Goal): number[] {
   return base === undefined ? (figures.all.get(figure)?.values ?? []) : figures.ratios(figure, base);
 }
 
-/** The middle one; of an even number the lower of the two. */
+/** The middle value; of an even number of values, the lower of the two. */
 export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[Math.floor((sorted.length - 1) / 2)] ?? NaN;
@@ -87,7 +87,7 @@ export function percentile(values: readonly number[], share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? NaN;
 }
 
-/** Three digits that count, or all that stand before the point. */
+/** Three significant digits, or all digits before the point. */
 export function rounded(value: number): string {
   return value >= 100 ? String(Math.round(value)) : String(Number(value.toPrecision(3)));
 }

@@ -17,11 +17,14 @@ export interface Size {
 
 export interface GrowthLengths {
   readonly seconds: number;
-  /** Before each measurement: so long that the pages which a load touches are in memory, and in the log since the last checkpoint. */
+  /**
+   * Load before each measurement, long enough that the pages it touches are in memory, and in the log since the last
+   * checkpoint.
+   */
   readonly warmUpSeconds: number;
 }
 
-/** Accounts that one statement fills. */
+/** Accounts filled by one statement. */
 const CHUNK = 50_000;
 const PAGE_ROWS = 100;
 const LISTING_CONNECTIONS = 16;
@@ -39,7 +42,7 @@ export function growthGoals(sizes: readonly Size[]): Goal[] {
   return goals;
 }
 
-/** A bank of each size, in a schema of its own on one server. */
+/** Builds a bank of each size, each in a schema of its own on one server. */
 export async function buildBanks(url: string, sizes: readonly Size[]): Promise<ShardAddress[]> {
   const shards: ShardAddress[] = [];
   for (const size of sizes) {
@@ -61,7 +64,7 @@ export async function measureGrowth(
 ): Promise<void> {
   for (const [index, shard] of shards.entries()) {
     const size = sizes[index] as Size;
-    // Account 1 is left to the listings.
+    // Account 1 is reserved for the listings.
     const accounts: Accounts = { first: 2, last: size.accounts };
     const database = await databaseMeters(shard.url);
     await withService({ DATABASE_URL: shard.url, DATABASE_SCHEMA: shard.schema }, async ({ url, pid }) => {
@@ -73,7 +76,7 @@ export async function measureGrowth(
   }
 }
 
-/** The first page and the last one of an account with a long history. */
+/** Measures the first and the last page of an account with a long history. */
 export async function measureListings(
   shard: ShardAddress,
   history: number,
@@ -123,8 +126,8 @@ export async function lengthen(shard: ShardAddress, history: number): Promise<vo
 }
 
 /**
- * Writes the history that posting would have left, by SQL: postings of 100.00, each with a key. Account by account, so
- * that the indexes are filled in order; a constraint's trigger per row would take longer than all the rest.
+ * Writes by SQL the history that posting would have left: postings of 100.00, each with a key. Account by account, so
+ * that the indexes are filled in order; a constraint's trigger per row would take longer than everything else.
  */
 async function fill(client: Client, shard: ShardAddress, size: Size): Promise<void> {
   const { accounts, transactions } = tablesOf(shard.schema);

@@ -17,21 +17,21 @@ import { withClient } from './tools.js';
 
 const USAGE = `npm run bench -- [options]
 
-Measures the service against what this machine's PostgreSQL and HTTP can do, one after the other in one run, with fsync
-and synchronous_commit on, and checks the books after each round. Writes docs/bench/.
+Measures the service against what this machine's PostgreSQL and HTTP can do, in turn within one run, with fsync and
+synchronous_commit on, and checks the books after each round. Writes docs/bench/.
 
---quick          in less than three minutes: short measurements, one round, little history; writes dist/bench-quick/
---seconds S      of each measurement (5)
---rounds N       (3)
---transactions N of the largest history (5,000,000; an account has five)
---warm-up S      of the load before each measurement of a history (as long as the measurement)
+--quick          takes less than three minutes: short measurements, one round, little history; writes dist/bench-quick/
+--seconds S      length of each measurement (5)
+--rounds N       number of rounds (3)
+--transactions N size of the largest history (5,000,000; an account has five)
+--warm-up S      load before each measurement of a history (as long as the measurement)
 --out FOLDER     where to write
 --scale          only the parts of the scale-out, to the terminal; needs redis-server, rabbitmq-server and pgbouncer
 --access         only what credentials cost, to the terminal
---against FOLDER only this build beside another one, compiled in that checkout: POST and GET, to the terminal (5 rounds)
---soak MINUTES   only a service after so long a mixed load beside a fresh one, to the terminal (5 rounds)
+--against FOLDER only POST and GET of this build and of the one compiled in that checkout, to the terminal (5 rounds)
+--soak MINUTES   only a service after this much mixed load and a fresh one, to the terminal (5 rounds)
 --relay          only how fast a backlog of events drains to RabbitMQ, to the terminal
---events N       of that backlog (1,000,000)
+--events N       size of that backlog (1,000,000)
 `;
 
 const FULL = {
@@ -48,11 +48,11 @@ const QUICK = {
   transactions: '100000',
   out: fileURLToPath(new URL('../../bench-quick/', import.meta.url)),
 };
-/** Where two services are compared. */
+/** Rounds when two services are compared. */
 const PAIR_ROUNDS = 5;
 const CORE_WARM_UP_SECONDS = 3;
 const TRANSACTIONS_PER_ACCOUNT = 5;
-/** Each step of the history is so many times the one before. */
+/** Each history is this many times as long as the one before. */
 const GROWTH_FACTOR = 10;
 
 const { values: given } = parseArgs({
@@ -87,7 +87,7 @@ async function main(): Promise<void> {
   const part = measurePart(figures);
   if (part) return console.log(tables(figures, await part));
   const sizes = growthSizes(count('transactions'));
-  // As the service starts its own.
+  // With the same setting as the service's own.
   const postgres = await startPostgres({ shared_buffers: sharedBuffers() });
   try {
     const [shard] = await foundBank([{ url: postgres.url, schema: 'bank' }]);
@@ -113,7 +113,7 @@ async function main(): Promise<void> {
   }
 }
 
-/** What is measured alone, if only a part is. @returns its goals */
+/** Measures a single part, if only one is requested. @returns its targets */
 function measurePart(figures: Figures): Promise<readonly Goal[]> | undefined {
   if (given.relay) return measureRelay(count('events'), figures);
   if (given.scale) return measureScale(SECONDS, figures, rounds);
@@ -142,7 +142,7 @@ async function measureHistories(url: string, sizes: readonly Size[], figures: Fi
   for (const shard of shards) await checkBooks([shard]);
 }
 
-/** From 10,000 accounts with nothing, by steps, to the largest. */
+/** From 10,000 accounts without history, step by step, to the largest. */
 function growthSizes(transactions: number): Size[] {
   const accounts = Math.ceil(transactions / TRANSACTIONS_PER_ACCOUNT);
   const sizes: Size[] = [];

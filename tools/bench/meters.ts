@@ -1,12 +1,12 @@
 import { postmasterOf, processorSeconds, withClient } from './tools.js';
 
-/** Something that only grows; a load is charged with what it grew by meanwhile. */
+/** A value that only grows; a load is charged with its growth meanwhile. */
 export interface Meter {
   readonly unit: 'µs' | 'B';
   readonly read: () => Promise<number>;
 }
 
-/** By what is charged, as the names of the figures end. */
+/** By the suffix of the figures' names. */
 export type Meters = Readonly<Record<string, Meter>>;
 
 /** Processor time of one server and its children. */

@@ -13,14 +13,16 @@ const LOADS = [
 ] as const;
 const METERS = ['service', 'PostgreSQL'] as const;
 const MINUTE = 60;
-/** Connections of each load of the mix. */
+/** Connections of each load in the mix. */
 const MIX = [
   ['post.lua', 32],
   ['get.lua', 16],
   ['batch.lua', 1],
 ] as const;
 
-/** A service that runs beside another one, on a bank of its own: two on one bank would publish each other's events. */
+/**
+ * A service that runs beside another one, on a bank of its own: on the same bank, one would publish the other's events.
+ */
 interface Side {
   readonly name: string;
   readonly shard: ShardAddress;
@@ -29,9 +31,9 @@ interface Side {
 }
 
 /**
- * This build and another one, alive at the same time and measured in turn.
+ * This build and another one, running at the same time and measured in turn.
  *
- * @param build the folder of the other one's checkout, compiled
+ * @param build the folder of the other checkout, compiled
  */
 export function measureAgainst(
   build: string,
@@ -45,7 +47,7 @@ export function measureAgainst(
   });
 }
 
-/** A service after hours of mixed load and one that has just started, measured in turn. */
+/** A service after hours of mixed load and a freshly started one, measured in turn. */
 export function measureSoak(
   minutes: number,
   seconds: number,
@@ -98,7 +100,7 @@ async function startSide(url: string, name: string, build?: string): Promise<Sid
   return { name, shard, service, meters: { ...serviceMeter(service.pid), ...(await databaseMeters(url)) } };
 }
 
-/** @param most what a cost or the memory of the first may be, as a multiple of the second's; undefined: no goal */
+/** @param most how much the first may cost or use, as a multiple of the second; undefined: no target */
 async function measurePair(
   sides: readonly [Side, Side],
   seconds: number,

@@ -9,7 +9,7 @@ import { residentMebibytes, withService, type Load } from './tools.js';
 const EXCHANGE = 'bench';
 const QUEUE = 'bench';
 const POLL_MS = 500;
-/** So slow a relay has no figure worth having. */
+/** A relay slower than this is not worth a figure. */
 const LONGEST_MS = 900_000;
 
 /** How fast the service drains a backlog of events to RabbitMQ, into a durable queue that nobody reads. */
@@ -46,7 +46,7 @@ async function drain(url: string, events: number): Promise<Load> {
   }
 }
 
-/** Lazy: what nobody reads is kept on disk, as a backlog of the broker should be. */
+/** Lazy: unread events are kept on disk, as a broker's backlog should be. */
 async function bindQueue(rabbitUrl: string): Promise<void> {
   const connection = await connect(rabbitUrl);
   const channel = await connection.createChannel();

@@ -54,7 +54,7 @@ function describeMachine() {
   };
 }
 
-/** The tables alone, for those who read them in a terminal. */
+/** Only the tables, for reading in a terminal. */
 export function tables(figures: Figures, goals: readonly Goal[]): string {
   const ratios = goals.map((goal) => {
     const values = valuesOf(figures, goal);
@@ -83,14 +83,14 @@ export function tables(figures: Figures, goals: readonly Goal[]): string {
   ].join('\n\n');
 }
 
-/** What is noted beside a rate, of each of its requests. */
+/** Costs per request, shown next to a rate. */
 const COSTS = ['service', 'PostgreSQL', 'WAL'] as const;
 
 function isCost(name: string): boolean {
   return COSTS.some((meter) => name.endsWith(costName('', meter)));
 }
 
-/** Empty where it was not measured. */
+/** Empty if it was not measured. */
 function withSpread(figures: Figures, name: string): [name: string, median: string, spread: string] {
   const figure = figures.all.get(name);
   return figure
@@ -132,7 +132,7 @@ ${tables(figures, goals)}
 `;
 }
 
-/** Empty where there is nothing to reach. */
+/** Empty if there is no target. */
 function verdict({ least, aim, small }: Goal, value: number): string {
   if (least === undefined) return '';
   const reaches = (goal: number) => (small ? value <= goal : value >= goal);

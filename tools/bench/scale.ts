@@ -12,7 +12,7 @@ import { withService, wrk, type Accounts } from './tools.js';
 
 const WARM_UP_SECONDS = 3;
 
-/** The bank of the main figures once more, with each part of the scale-out. */
+/** The bank of the main figures again, with each part of the scale-out. */
 const SCALE_GOALS: readonly Goal[] = [
   { figure: 'GET balance, Redis', base: 'bare Fastify, GET', least: 0.35 },
   { figure: 'POST, Redis', base: 'POST, plain', least: 0.8 },
@@ -24,12 +24,12 @@ const SCALE_GOALS: readonly Goal[] = [
   { figure: 'POST to one shard, the other server stopped', base: 'POST to one shard of two', least: 0.9 },
 ];
 
-/** Of two shards the first holds the odd ids. */
+/** The first of two shards holds the odd ids. */
 const FIRST_SHARD: Accounts = { first: 1, last: ACCOUNTS - 1, step: 2 };
 
 type Script = 'post.lua' | 'get.lua';
 
-/** The service with each part of the scale-out, on servers of its own. */
+/** Measures the service with each part of the scale-out, on servers of its own. */
 export async function measureScale(
   seconds: number,
   figures: Figures,
@@ -88,7 +88,7 @@ function listOf(shards: readonly ShardAddress[]): string {
   return shards.map(({ url, schema }) => `${url}?schema=${schema}`).join(' ');
 }
 
-/** Somebody who takes events, and lets the oldest go: what a consumer does with them is not measured. */
+/** Stands for a consumer, in a queue that drops its oldest events: what a consumer does with them is not measured. */
 async function bindQueue(url: string): Promise<void> {
   const connection = await connect(url);
   const channel = await connection.createChannel();

@@ -9,27 +9,27 @@ import { Client } from 'pg';
 
 const run = promisify(execFile);
 
-/** Sources that are not compiled (wrk's scripts) lie in tools/bench/ of the checkout; this file runs from dist/tools/bench/. */
+/** Uncompiled sources (wrk's scripts) are in tools/bench/ of the checkout; this file runs from dist/tools/bench/. */
 const BENCH_FOLDER = fileURLToPath(new URL('../../../tools/bench/', import.meta.url));
 const DIST_FOLDER = fileURLToPath(new URL('../../', import.meta.url));
 
-/** A range of account ids: first … last, each or only every so many. */
+/** A range of account ids from first to last, in steps. */
 export interface Accounts {
   readonly first: number;
   readonly last: number;
   readonly step?: number;
 }
 
-/** Items in one request to the batch endpoint; wrk/batch.lua has the same number. */
+/** Items per request to the batch endpoint; wrk/batch.lua has the same number. */
 export const BATCH_ITEMS = 1_000;
 
-/** What a load achieved. Each item of a batch counts as one request. */
+/** What a load achieved. Each item of a batch counts as a request. */
 export interface Load {
   readonly perSecond: number;
   readonly requests: number;
 }
 
-/** pgbench: one transaction per commit, no HTTP. @returns also each transaction's latency, in milliseconds */
+/** pgbench: one transaction per commit, without HTTP. @returns also each transaction's latency, in milliseconds */
 export async function pgbench(
   url: string,
   clients: number,
@@ -47,7 +47,7 @@ export async function pgbench(
       ],
       { cwd: folder },
     );
-    // A line per transaction; its third number is the latency in microseconds.
+    // One line per transaction; its third number is the latency in microseconds.
     const latencies = readdirSync(folder).flatMap((name) =>
       Array.from(
         readFileSync(join(folder, name), 'utf8').matchAll(/^\d+ \d+ (\d+) /gm),
@@ -67,9 +67,9 @@ export interface WrkRun {
   readonly accounts: Accounts;
   /** Default 256. */
   readonly connections?: number;
-  /** For path.lua: what is asked for. */
+  /** For path.lua: the requested path. */
   readonly path?: string;
-  /** What each request shows (but with path.lua). */
+  /** The credential of each request (not with path.lua). */
   readonly credential?: string;
 }
 
@@ -80,7 +80,7 @@ export async function wrk(options: WrkRun): Promise<Load> {
   return load;
 }
 
-/** wrk, a closed loop. @returns also what was not answered with a 2xx, as wrk counts it */
+/** wrk, a closed loop. @returns also how many answers were not a 2xx, as wrk counts them */
 export async function anyWrk({
   url,
   script,
@@ -119,7 +119,7 @@ export interface RunningServer {
 /**
  * Starts a compiled program on a free port and waits until it answers.
  *
- * @param build the dist/ folder that it is in; default: this build's
+ * @param build its dist/ folder; default: this build's
  */
 export async function startServer(
   program: string,
@@ -172,7 +172,7 @@ export async function withService<T>(
   }
 }
 
-/** Memory that a process has resident, in MiB: now, and the most so far; from Linux's /proc. */
+/** Resident memory of a process, in MiB, now and at its peak; from Linux's /proc. */
 export function residentMebibytes(pid: number): { readonly now: number; readonly peak: number } {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
   return {
@@ -182,8 +182,8 @@ export function residentMebibytes(pid: number): { readonly now: number; readonly
 }
 
 /**
- * Processor time that a process and its children have used, in seconds, those that have ended included; from Linux's
- * /proc, where a tick is a hundredth of a second.
+ * Processor time used by a process and its children, including those that have ended, in seconds; from Linux's /proc,
+ * where a tick is a hundredth of a second.
  */
 export function processorSeconds(pid: number): number {
   const [, ...own] = statOf(pid);
@@ -195,7 +195,7 @@ export function processorSeconds(pid: number): number {
   return ticks.reduce((sum, each) => sum + each, 0) / 100;
 }
 
-/** The process that has started all of a PostgreSQL server's others. */
+/** The process that started all other processes of a PostgreSQL server. */
 export function postmasterOf(url: string): Promise<number> {
   return withClient(url, async (client) => {
     const { rows } = await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
@@ -216,7 +216,7 @@ export async function withClient<T>(url: string, work: (client: Client) => Promi
 /** The parent, and the ticks of the process itself and of its ended children, in user and in kernel mode. */
 function statOf(pid: number): number[] {
   try {
-    // The second field, a name in parentheses, may hold anything.
+    // The second field, a name in parentheses, may contain anything.
     const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
       .replace(/^.*\) /s, '')
       .split(' ')

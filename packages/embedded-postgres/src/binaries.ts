@@ -11,7 +11,7 @@ export interface PostgresBinaries {
 /**
  * Finds the PostgreSQL that npm installed for this platform.
  *
- * @throws EmbeddedPostgresError when there is none, or its library links are missing and cannot be made
+ * @throws EmbeddedPostgresError when there is none, or its library links are missing and can't be made
  */
 export async function locateBinaries(
   platform = `${process.platform}-${process.arch}`,
@@ -36,7 +36,7 @@ export async function locateBinaries(
   return { initdb: binaries.initdb, postgres: binaries.postgres };
 }
 
-/** npm packages cannot contain symlinks: the package's install script makes them, where npm lets it run. */
+/** npm packages can't contain symlinks: the package's install script makes them, if npm lets it run. */
 async function makeLibraryLinks(name: string, packageDir: string): Promise<void> {
   for (const { source, target } of await listedLinks(join(packageDir, 'native/pg-symlinks.json'))) {
     const link = join(packageDir, target);

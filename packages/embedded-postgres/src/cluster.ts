@@ -9,29 +9,29 @@ import { WatchedProcess, within } from './watched-process.js';
 
 const INITDB_TIMEOUT_MS = 120_000;
 
-/** The files of a server, and all that it takes to run it. */
+/** The files of a server, and everything needed to run it. */
 export interface Cluster extends ServerNames {
   /** PostgreSQL's data directory: `postgres` in the data folder. */
   readonly dir: string;
-  /** The superuser's, kept in `password` beside it. */
+  /** The superuser's, kept in `password` next to it. */
   readonly password: string;
   readonly binaries: PostgresBinaries;
   readonly runAs: RunAs;
-  /** Whether it was created just now. */
+  /** Whether it has just been created. */
   readonly created: boolean;
 }
 
 type NewCluster = Omit<Cluster, 'password'>;
 
 export interface OpenClusterOptions {
-  /** False leaves new files in the system's cache: for tests. */
+  /** False leaves new files in the system's cache, for tests. */
   readonly sync?: boolean;
   /** Called before a new cluster is created, which takes a second or two. */
   readonly onCreate?: () => void;
 }
 
 /**
- * Finds the cluster of a data folder, or creates it. To be called by the holder of the folder's claim.
+ * Finds the cluster of a data folder, or creates it. Only the holder of the folder's claim may call it.
  *
  * @throws EmbeddedPostgresError whose message tells the user what to do
  */
@@ -53,15 +53,15 @@ export async function openCluster(
 }
 
 /**
- * The cluster gets its name only when it is complete and on disk. An interrupted attempt leaves nothing but a folder
- * that the next attempt removes.
+ * The cluster gets its name only once it is complete and on disk. An interrupted attempt leaves only a folder, which
+ * the next attempt removes.
  */
 async function createCluster(folder: string, cluster: NewCluster, sync: boolean): Promise<void> {
   for (const name of await readdir(folder)) {
     if (name.startsWith('postgres.new')) await rm(join(folder, name), { recursive: true, force: true });
   }
   await makePassword(folder);
-  // A unique name: an interrupted initdb may still be writing to its own.
+  // A unique name: an interrupted initdb may still be writing to its own folder.
   const work = await mkdtemp(join(folder, 'postgres.new-'));
   try {
     const passwordFile = join(work, 'password');

@@ -2,14 +2,14 @@ import { createHmac } from 'node:crypto';
 import { Client, escapeIdentifier } from 'pg';
 import { codeOf } from './errors.js';
 
-/** The caller's names for what a server holds. */
+/** The caller's names of what a server contains. */
 export interface ServerNames {
   /**
-   * Creates the database and the role, and holds the owner's lock. Nothing else should connect as it: a superuser may
-   * run programs and read files.
+   * Creates the database and the role, and holds the owner's lock. Nothing else should connect as the superuser, who
+   * may run programs and read files.
    */
   readonly superuser: string;
-  /** What everything else connects as: it owns the database and has no rights beyond it. */
+  /** What everything else connects as: it owns the database and has no other rights. */
   readonly role: string;
   readonly database: string;
 }
@@ -20,7 +20,7 @@ export interface ServerAddress extends ServerNames {
   readonly password: string;
 }
 
-/** Must never change: releases that meet on one folder have to take the same lock. Migrations use one-part keys. */
+/** Must never change: different releases on one folder have to take the same lock. Migrations use one-part keys. */
 const OWNER_LOCK = [0x62616e6b, 1] as const;
 const CONNECT_TIMEOUT_MS = 5_000;
 
@@ -45,7 +45,7 @@ function urlOf(user: string, password: string, port: number, database: string): 
 export async function connectTo(url: string): Promise<Client> {
   const client = new Client({
     connectionString: url,
-    // Set here, so that PGSSLMODE and PGOPTIONS of the user's shell have no effect.
+    // Set here, so that PGSSLMODE and PGOPTIONS from the user's shell have no effect.
     ssl: false,
     options: '-c statement_timeout=0',
     application_name: 'embedded-postgres',
@@ -62,7 +62,7 @@ export async function connectTo(url: string): Promise<Client> {
   }
 }
 
-/** Whether a failure to connect will pass by itself, as while a server starts or recovers. */
+/** Whether a connection failure will pass by itself, for example while a server starts or recovers. */
 export function isTransient(error: unknown): boolean {
   const CANNOT_CONNECT_NOW = '57P03';
   const code = codeOf(error);
@@ -70,7 +70,7 @@ export function isTransient(error: unknown): boolean {
   return code === undefined || code === CANNOT_CONNECT_NOW || !/^[0-9A-Z]{5}$/.test(code);
 }
 
-/** Takes the lock that lasts as long as this connection. */
+/** Takes the lock, which lasts as long as this connection. */
 export async function tryOwnerLock(client: Client): Promise<boolean> {
   const { rows } = await client.query<{ taken: boolean }>('SELECT pg_try_advisory_lock($1, $2) AS taken', [
     ...OWNER_LOCK,
@@ -78,7 +78,7 @@ export async function tryOwnerLock(client: Client): Promise<boolean> {
   return rows[0]?.taken === true;
 }
 
-/** Creates the database if it is missing. */
+/** Creates the database if it does not exist. */
 export async function ensureDatabase(address: ServerAddress): Promise<void> {
   const client = await connectTo(superuserUrl({ ...address, database: 'postgres' }));
   try {

@@ -17,16 +17,16 @@ import { codeOf, EmbeddedPostgresError, messageOf } from './errors.js';
 import { thisUser } from './run-as.js';
 
 /**
- * Creates the folder when it is absent.
+ * Creates the folder if it does not exist.
  *
  * @returns its path without symbolic links, as PostgreSQL and /proc show it
- * @throws EmbeddedPostgresError when it cannot be created, or this user may not write to it
+ * @throws EmbeddedPostgresError when it can't be created, or this user may not write to it
  */
 export async function prepareFolder(dataDir: string): Promise<string> {
   const { uid, username } = thisUser();
   try {
     const made = await makeFolder(resolve(dataDir), 0o700);
-    // Under root the server runs as another user, who must be able to enter; what lies inside has narrower permissions.
+    // Under root the server runs as another user, who must be able to enter; the contents have narrower permissions.
     if (made && uid === 0) await chmod(dataDir, 0o755);
   } catch (cause) {
     throw new EmbeddedPostgresError(
@@ -48,7 +48,7 @@ export async function prepareFolder(dataDir: string): Promise<string> {
 }
 
 /**
- * mkdir's own `recursive` would try for ever where the parent exists but no folder can be created in it, as in /proc.
+ * mkdir's own `recursive` would try for ever if the parent exists but no folder can be created in it, as in /proc.
  *
  * @returns false when it already existed
  */
@@ -80,7 +80,7 @@ export async function hasCluster(clusterDir: string): Promise<boolean> {
   );
 }
 
-/** Identifies a file or folder, so that another one in its place is noticed; undefined when it is gone. */
+/** Identifies a file or folder, so that a replacement is noticed; undefined when it is gone. */
 export async function inodeOf(path: string): Promise<string | undefined> {
   try {
     const { dev, ino } = await stat(path, { bigint: true });
@@ -91,7 +91,7 @@ export async function inodeOf(path: string): Promise<string | undefined> {
   }
 }
 
-/** The superuser's password, which is kept beside the cluster. */
+/** The superuser's password, kept next to the cluster. */
 export async function readPassword(folder: string): Promise<string> {
   const file = join(folder, 'password');
   let text: string;
@@ -108,8 +108,8 @@ export async function readPassword(folder: string): Promise<string> {
 }
 
 /**
- * Creates the password if there is none, and has it on disk before a cluster depends on it. To be called by the holder of
- * the folder's claim.
+ * Creates the password if there is none, and syncs it to disk before a cluster depends on it. Only the holder of the
+ * folder's claim may call it.
  */
 export async function makePassword(folder: string): Promise<void> {
   const file = join(folder, 'password');
@@ -127,7 +127,7 @@ export async function makePassword(folder: string): Promise<void> {
   await syncFolder(folder);
 }
 
-/** Writes a folder's list of names to disk: a rename alone may be lost when the machine fails. */
+/** Syncs a folder's entries to disk: a rename alone may be lost if the machine fails. */
 export async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, 'r');
   try {

@@ -38,7 +38,7 @@ describe('postmaster.pid', () => {
     expect(parsePostmasterFile(text)).toEqual({ pid: 4711, port: 23456 });
   });
 
-  test('of one that has only begun, and broken ones', () => {
+  test('of one that has only begun to start, and malformed ones', () => {
     expect(parsePostmasterFile('4711\n/data/postgres\n')).toEqual({ pid: 4711, port: undefined });
     expect(parsePostmasterFile('')).toBeUndefined();
     expect(parsePostmasterFile('-4711\n')).toBeUndefined(); // a single-user session
@@ -48,12 +48,12 @@ describe('postmaster.pid', () => {
 describe('processes', () => {
   const after = 'R 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 987654 20 21';
 
-  test('begin at a time, whatever their name', () => {
+  test('have a start time, whatever their name', () => {
     expect(beginningFromStat(`12 (node) ${after}`)).toBe('987654');
     expect(beginningFromStat(`12 (a) b (c d) ${after}`)).toBe('987654');
   });
 
-  test('that are zombies are gone', () => {
+  test('that are zombies count as gone', () => {
     expect(beginningFromStat(`12 (node) ${after.replace('R', 'Z')}`)).toBeUndefined();
   });
 

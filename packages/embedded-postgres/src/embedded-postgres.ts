@@ -11,19 +11,19 @@ import { OwnedServer } from './owned-server.js';
 import { settleRole } from './role.js';
 import type { LogLevel } from './server-log.js';
 
-/** The names are stored in the data folder: they must be the same at each start. */
+/** The names are stored in the data folder, so they must be the same at each start. */
 export interface EmbeddedPostgresOptions extends ServerNames {
-  /** Folder that keeps the cluster; created when absent. */
+  /** Folder of the cluster; created if it does not exist. */
   readonly dataDir: string;
-  /** What this process is ("service", "import"): shown to another one that finds the folder in use. */
+  /** What this process is ("service", "import"), shown to a process that finds the folder in use. */
   readonly holder: string;
-  /** When another live process owns the folder, use its server instead of failing. */
+  /** If another live process owns the folder, use its server instead of failing. */
   readonly shareRunning?: boolean;
   /** Server settings that override the defaults. Tests pass fsync=off. */
   readonly settings?: Readonly<Record<string, string>>;
   /**
    * Runs as the superuser at each start of the server, before anything connects as the role. It shares a transaction
-   * with the creation of the role, so both take effect or neither.
+   * with the creation of the role, so both take effect or neither does.
    */
   readonly prepare?: (client: ClientBase) => Promise<void>;
   readonly log: (level: LogLevel, message: string) => void;
@@ -36,7 +36,7 @@ const SHARE_POLL_MS = 50;
 
 /** A PostgreSQL server that belongs to this process, with its data in a folder. */
 export class EmbeddedPostgres {
-  /** `postgresql://<role>:<password>@127.0.0.1:<port>/<database>`; the same until `close`. */
+  /** `postgresql://<role>:<password>@127.0.0.1:<port>/<database>`; does not change until `close`. */
   readonly url: string;
 
   private constructor(
@@ -50,8 +50,8 @@ export class EmbeddedPostgres {
   }
 
   /**
-   * Starts the server of a data folder, or with `shareRunning` finds the one that runs. Takes a second or two for a new
-   * folder, up to a minute when a crashed server has much to recover.
+   * Starts the server of a data folder, or with `shareRunning` uses the one that is running. Takes a second or two for
+   * a new folder, up to a minute if a crashed server has much to recover.
    *
    * @throws EmbeddedPostgresError whose message tells the user what to do
    */
@@ -76,7 +76,7 @@ export class EmbeddedPostgres {
     }
   }
 
-  /** Stops the server, within 20 s, if this instance started it; a server of another process keeps running. */
+  /** Stops the server, within 20 s, if this instance started it; another process's server keeps running. */
   async close(): Promise<void> {
     await this.server?.close();
   }
@@ -107,7 +107,7 @@ export class EmbeddedPostgres {
   }
 }
 
-/** @returns undefined while nobody can connect to it */
+/** @returns undefined as long as nobody can connect to it */
 async function runningServer(folder: string, names: ServerNames): Promise<ServerAddress | undefined> {
   const noted = await readPostmasterFile(join(folder, 'postgres'));
   if (noted?.port === undefined) return undefined;

@@ -13,7 +13,7 @@ export interface FolderHolder {
 }
 
 export interface FolderClaim {
-  /** Gives up the folder. May be called again. */
+  /** Gives up the folder. Safe to call again. */
   release(): Promise<void>;
 }
 
@@ -42,9 +42,10 @@ const SILENT_AFTER_MS = 5_000;
  * Makes this process the only one that may run a server on the folder, or says which process already is.
  *
  * Node has no file lock that the kernel releases with the process. So every candidate first puts a file of its own into
- * the folder and then looks for others: the later of two always sees the earlier, so never do both find themselves alone.
- * If both see each other, the lesser name waits until the other has given way. A file whose process is gone is ignored,
- * and any candidate may remove it. Processes of another container cannot be seen: their files must keep being touched.
+ * the folder and then looks for others: the later of two always sees the earlier, so two never both find themselves
+ * alone. If both see each other, the lesser name waits until the other has given way. A file whose process is gone is
+ * ignored, and any candidate may remove it. Processes in other containers are invisible: their files must keep being
+ * touched.
  */
 export async function claimFolder(dataDir: string, holder: string): Promise<FolderClaim | FolderHolder> {
   const identity = (await identityOf(process.pid)) ?? 'unknown';
@@ -114,7 +115,7 @@ async function isRunning(claim: Claim): Promise<boolean> {
   return identity === claim.identity || identity === 'unknown' || claim.identity === 'unknown';
 }
 
-/** Waits until the file is touched again, or has not been for SILENT_AFTER_MS. */
+/** Waits until the file is touched again, or has not been touched for SILENT_AFTER_MS. */
 async function isTouched(file: string): Promise<boolean> {
   const deadline = Date.now() + SILENT_AFTER_MS;
   try {
@@ -140,7 +141,7 @@ async function readOwner(dataDir: string): Promise<OwnerFile | undefined> {
   try {
     return JSON.parse(await readFile(join(dataDir, 'owner.json'), 'utf8')) as OwnerFile;
   } catch (error) {
-    // It only serves messages: one that cannot be parsed is treated as missing.
+    // It is only used in messages: one that can't be parsed is treated as missing.
     if (codeOf(error) === 'ENOENT' || error instanceof SyntaxError) return undefined;
     throw error;
   }

@@ -2,7 +2,7 @@ export { EmbeddedPostgres, type EmbeddedPostgresOptions } from './embedded-postg
 export { EmbeddedPostgresError } from './errors.js';
 export { sharedBuffers } from './memory.js';
 
-// The parts it is made of, for servers that are run in another way.
+// The building blocks, for servers that are run in another way.
 export { openCluster, type Cluster } from './cluster.js';
 export { freePort, startServer } from './start-server.js';
 export { roleUrl, type ServerAddress, superuserUrl } from './connection.js';

@@ -6,7 +6,7 @@ import { connectTo, type ServerAddress, superuserUrl, tryOwnerLock } from './con
 import { codeOf, EmbeddedPostgresError } from './errors.js';
 import { isAlive, servesCluster } from './process-identity.js';
 
-/** What a running server writes down in its cluster. */
+/** What a running server notes in its cluster. */
 export interface PostmasterFile {
   readonly pid: number;
   /** Undefined while it has only begun to start. */
@@ -41,9 +41,9 @@ export function parsePostmasterFile(text: string): PostmasterFile | undefined {
 }
 
 /**
- * Makes sure that no server runs on the cluster: stops one that a killed owner left behind, and waits for its end. Removes
- * a postmaster.pid whose process id now belongs to another program (after a reboot, in a new container), because PostgreSQL
- * would take that program for a server. To be called by the holder of the folder's claim.
+ * Makes sure that no server runs on the cluster: stops one that a killed owner left behind, and waits for its end.
+ * Removes a postmaster.pid whose process id now belongs to another program (after a reboot, in a new container),
+ * because PostgreSQL would mistake that program for a server. Only the holder of the folder's claim may call it.
  *
  * @throws EmbeddedPostgresError when a server with another owner runs, or the old one does not end in time
  */
@@ -75,7 +75,7 @@ export async function endOldServer(cluster: Cluster): Promise<void> {
   }
 }
 
-/** A killed owner's lock disappears at once. One that stays has a live owner, whose claim we cannot see. */
+/** A killed owner's lock disappears at once. If it stays, its owner is alive, although we can't see the claim. */
 async function refuseOwned(clusterDir: string, pid: number, address: ServerAddress): Promise<void> {
   const deadline = Date.now() + OWNER_GONE_WITHIN_MS;
   for (;;) {
@@ -107,7 +107,7 @@ function signal(pid: number, name: NodeJS.Signals): void {
   }
 }
 
-/** Only while it still names the process that was looked at. */
+/** Only if it still names the process that was inspected. */
 async function removePostmasterFile(clusterDir: string, pid: number): Promise<void> {
   if ((await readPostmasterFile(clusterDir))?.pid !== pid) return;
   await rm(join(clusterDir, 'postmaster.pid'), { force: true });

@@ -43,21 +43,21 @@ export class OwnedServer {
   private server: WatchedProcess | undefined;
   private lock: Client | undefined;
   private restarts: number[] = [];
-  /** What runs after a failure; settles soon after `ending` is aborted. */
+  /** The repair after a failure; settles soon after `ending` is aborted. */
   private repair: Promise<void> = Promise.resolve();
   private folderCheck: NodeJS.Timeout | undefined;
-  /** Identifies the cluster's folder: another one may take its place. */
+  /** Identifies the cluster's folder, which may be replaced by another one. */
   private inode: string | undefined;
   private ended: Promise<void> | undefined;
 
   private constructor(private readonly options: OwnedServerOptions) {}
 
-  /** The same as long as this object lives. */
+  /** Does not change during the life of this object. */
   get address(): ServerAddress {
     return { ...this.options.cluster, port: this.port };
   }
 
-  /** @throws EmbeddedPostgresError; nothing is left running then, and the claim is not released */
+  /** @throws EmbeddedPostgresError; nothing is left running then, but the claim is not released */
   static async start(options: OwnedServerOptions): Promise<OwnedServer> {
     const owned = new OwnedServer(options);
     try {
@@ -73,7 +73,7 @@ export class OwnedServer {
     return owned;
   }
 
-  /** Stops the server and releases the folder. Takes up to 20 s, when the server has to be killed. */
+  /** Stops the server and releases the folder. Takes up to 20 s if the server has to be killed. */
   close(): Promise<void> {
     this.ended ??= this.end(FAST_STOP);
     return this.ended;
@@ -111,7 +111,7 @@ export class OwnedServer {
     this.repair = this.repair.then(() => this.restart(`it ended unexpectedly (${how})`));
   }
 
-  /** Starts the server again, on the port that its clients know. */
+  /** Restarts the server on the port that its clients know. */
   private async restart(why: string): Promise<void> {
     const { log } = this.options;
     for (let reason = why, failures = 0; !this.ending.signal.aborted; failures++) {
@@ -162,7 +162,7 @@ export class OwnedServer {
     this.lock = client;
   }
 
-  /** Someone ended the session, or the server restarted its processes after one of them crashed. */
+  /** Somebody ended the session, or the server restarted its processes after one of them crashed. */
   private onLockLost(client: Client): void {
     if (this.lock !== client) return;
     this.lock = undefined;
@@ -184,7 +184,7 @@ export class OwnedServer {
     if (this.state !== 'ending') await this.loseWithoutFolder();
   }
 
-  /** Whatever a server commits after its files are gone is lost: it must stop, and not start again with an empty folder. */
+  /** Whatever a server commits after its files are gone is lost: it must stop, and not restart with an empty folder. */
   private async loseWithoutFolder(): Promise<boolean> {
     const { dir } = this.options.cluster;
     const found = await inodeOf(dir).catch(() => this.inode); // not readable: not known to be gone
@@ -213,8 +213,8 @@ export class OwnedServer {
     const lock = this.lock;
     this.lock = undefined;
     if (lock) await within(DISCONNECT_TIMEOUT_MS, lock.end());
-    // Before the server has ended, so that a successor waits for that instead of giving up. A claim that cannot be
-    // removed is ignored once this process is gone.
+    // Before the server has ended, so that a successor waits for that instead of giving up. If the claim can't be
+    // removed, it is ignored once this process is gone.
     await this.options.claim.release().catch(() => undefined);
     await stopped;
     await within(REPAIR_TIMEOUT_MS, this.repair);

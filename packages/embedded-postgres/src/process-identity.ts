@@ -5,7 +5,7 @@ import { codeOf } from './errors.js';
 
 const run = promisify(execFile);
 
-/** Names the scope of process ids, which is this boot of the machine and this container. Letters and digits only. */
+/** Names the scope of process ids: this boot of the machine and this container. Letters and digits only. */
 export async function processSpace(): Promise<string> {
   if (process.platform !== 'linux') return 'host';
   try {
@@ -17,9 +17,9 @@ export async function processSpace(): Promise<string> {
 }
 
 /**
- * When a process started, which tells it from a later one with the same id. Letters and digits only.
+ * When a process started, to tell it from a later one with the same id. Letters and digits only.
  *
- * @returns undefined when there is no such process; 'unknown' when there is one that cannot be looked at
+ * @returns undefined when there is no such process; 'unknown' when it can't be inspected
  */
 export async function identityOf(pid: number): Promise<string | undefined> {
   if (!isAlive(pid)) return undefined;
@@ -54,7 +54,7 @@ export function isAlive(pid: number): boolean {
 
 /**
  * Whether a process is the PostgreSQL server of this cluster. A server's working directory is its cluster, which Linux
- * shows to the same user, and to root where it may trace; otherwise the command line names the folder.
+ * shows to the same user, and to root if it may trace; otherwise the command line names the folder.
  */
 export async function servesCluster(pid: number, clusterDir: string): Promise<boolean> {
   if (process.platform !== 'linux') return (await ps(pid, 'command')).includes(`-D ${clusterDir} `);

@@ -1,12 +1,12 @@
 import { type Client, type ClientBase, escapeIdentifier, escapeLiteral } from 'pg';
 import { connectTo, rolePassword, type ServerAddress, superuserUrl } from './connection.js';
 
-/** A new role has no others. Spelt out in case a role of this name was created by someone else. */
+/** A new role has no other rights. Spelt out in case somebody else created a role of this name. */
 const RIGHTS = 'LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS';
 
 /**
- * Makes the role the owner of the database, with no rights beyond it. Called by the owner of the server at each start,
- * before anything else connects. One transaction, so it is safe to interrupt.
+ * Makes the role the owner of the database, with no other rights. The server's owner calls it at each start, before
+ * anything else connects. One transaction, so it is safe to interrupt.
  *
  * @param prepare runs as the superuser in that transaction
  */

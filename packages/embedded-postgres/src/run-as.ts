@@ -6,10 +6,10 @@ import { dirname, join } from 'node:path';
 import type { PostgresBinaries } from './binaries.js';
 import { EmbeddedPostgresError, messageOf } from './errors.js';
 
-/** The user that a program runs as, and how it is started as that user. */
+/** The user that a program runs as, and how to start it as that user. */
 export interface RunAs {
   readonly user: string;
-  /** Who must own the program's files; undefined when it runs as this process's own user. */
+  /** The required owner of the program's files; undefined when it runs as this process's own user. */
   readonly owner: Ids | undefined;
   /** For `spawn`. */
   readonly ids: Ids | undefined;
@@ -22,7 +22,9 @@ interface Ids {
   readonly gid: number;
 }
 
-/** All that a server sees of our environment: PGDATA, PGOPTIONS and the like of the user's shell must not reach it. */
+/**
+ * All that a server sees of our environment: PGDATA, PGOPTIONS and the like from the user's shell must not reach it.
+ */
 export const CHILD_ENVIRONMENT = {
   PATH: process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin',
   HOME: '/',
@@ -30,14 +32,14 @@ export const CHILD_ENVIRONMENT = {
 };
 
 const PROBE_TIMEOUT_MS = 10_000;
-/** Exits with 11 if the user cannot enter the folder, with 12 if it cannot run PostgreSQL. */
+/** Exits with 11 if the user can't enter the folder, with 12 if it can't run PostgreSQL. */
 const PROBE = 'cd "$1" || exit 11; "$2" --version || exit 12; test -r "$3" || exit 12';
 
 /**
- * Chooses the user: our own; under root the owner of the cluster, or nobody for a new one.
+ * Chooses the user: our own; under root the owner of the cluster, or nobody for a new cluster.
  *
  * @param clusterDir undefined when there is no cluster yet
- * @throws EmbeddedPostgresError when that user cannot reach both the programs and the folder, or another one owns the
+ * @throws EmbeddedPostgresError when that user can't reach both the programs and the folder, or another user owns the
  *   cluster
  */
 export async function chooseRunAs(
@@ -90,8 +92,8 @@ async function rootsChoices(owner: Ids | undefined, dataDir: string): Promise<Ru
   const ids = owner ?? nobodyIn(passwd);
   const user = nameOf(passwd, ids.uid) ?? `with id ${ids.uid}`;
   // Folders above the programs or the data may be closed to all but root (/root, mktemp -d). PostgreSQL then needs a
-  // capability to pass through them: dac_read_search suffices, but a container often has only the stronger dac_override.
-  // access(2), which initdb calls, respects either one only with no_setuid_fixup.
+  // capability to pass through them: dac_read_search suffices, but a container often has only the stronger
+  // dac_override. access(2), which initdb calls, respects either only with no_setuid_fixup.
   const passing = ['dac_read_search', 'dac_override'].map((right) => [
     ...['setpriv', '--reuid', String(ids.uid), '--regid', String(ids.gid), '--clear-groups'],
     ...['--inh-caps', `+${right}`, '--ambient-caps', `+${right}`, '--securebits', '+no_setuid_fixup'],

@@ -3,16 +3,16 @@ export type LogLevel = 'info' | 'warn' | 'error';
 export interface LogLine {
   readonly level: LogLevel;
   readonly message: string;
-  /** Expected at every start and stop: of interest only in between. */
+  /** Expected at every start and stop; of interest only in between. */
   readonly routine: boolean;
 }
 
-/** In front of each line of the server's log: which of its processes wrote it. */
+/** Prefix of each line of the server's log: which of its processes wrote it. */
 export const LOG_LINE_PREFIX = '[%b] ';
 
 /**
- * What a line of the server's log means to an operator; undefined for one that needs no attention. A failed statement is
- * left out: its client is told, and its text may be private.
+ * What a line of the server's log means to an operator; undefined if it needs no attention. A failed statement is left
+ * out: its client is told, and its text may be private.
  */
 export function readLogLine(line: string): LogLine | undefined {
   const match = /^\[([\w -]+)\] (LOG|WARNING|ERROR|FATAL|PANIC): +(.*)$/.exec(line);
@@ -25,7 +25,7 @@ export function readLogLine(line: string): LogLine | undefined {
   }
   if (severity === 'LOG') {
     if (/not properly shut down/.test(text)) return { level: 'info', message, routine: false };
-    // Between start and stop the postmaster reports only what goes wrong, such as a killed process.
+    // Between start and stop the postmaster reports only problems, such as a killed process.
     return process === 'postmaster' ? { level: 'warn', message, routine: true } : undefined;
   }
   return { level: severity === 'WARNING' ? 'warn' : 'error', message, routine: true };

@@ -16,7 +16,7 @@ export interface ServerOptions {
   readonly onLine?: (line: string) => void;
   /** Called with each process as soon as it runs, so that it can be stopped before it is ready. */
   readonly onProcess?: (process: WatchedProcess) => void;
-  /** Ends the attempts. */
+  /** Aborts the attempts. */
   readonly signal?: AbortSignal;
 }
 
@@ -38,11 +38,11 @@ const SETTINGS = {
   log_line_prefix: LOG_LINE_PREFIX,
 };
 
-/** After a crash the server reads its log since the last checkpoint, which can take long. */
+/** After a crash the server replays its log since the last checkpoint, which can take long. */
 const READY_TIMEOUT_MS = 60_000;
 const POLL_MS = 20;
 const FOREIGN_ANSWER_WAIT_MS = 2_000;
-/** How long a killed server's leftovers, which end by themselves, may keep a new one from starting. */
+/** How long the leftovers of a killed server, which end by themselves, may keep a new one from starting. */
 const LEFTOVERS_TIMEOUT_MS = 30_000;
 const LEFTOVERS_POLL_MS = 100;
 const PORT_ATTEMPTS = 50;
@@ -52,8 +52,8 @@ const LEFTOVERS = /pre-existing shared memory block|lock file "postmaster\.pid" 
 export class PortTakenError extends EmbeddedPostgresError {}
 
 /**
- * Starts a server on the cluster and waits until it serves the database, which it creates if it is missing. To be
- * called by the holder of the folder's claim.
+ * Starts a server on the cluster and waits until it serves the database, which it creates if necessary. Only the holder
+ * of the folder's claim may call it.
  *
  * @throws PortTakenError, EmbeddedPostgresError with what the server said, or the signal's reason
  */
@@ -110,8 +110,8 @@ async function becomesReady(
 }
 
 /**
- * A free port of the loopback address, below the range that systems use for outgoing connections. One of those could
- * otherwise take the port while the server restarts, even a client's own attempt to connect to it.
+ * A free port of the loopback address, below the range that systems use for outgoing connections. Otherwise such a
+ * connection, even a client's own attempt to connect, could take the port while the server restarts.
  */
 export async function freePort(): Promise<number> {
   for (let attempt = 0; attempt < PORT_ATTEMPTS; attempt++) {

@@ -4,10 +4,10 @@ import { codeOf } from './errors.js';
 import { CHILD_ENVIRONMENT, type RunAs } from './run-as.js';
 
 /**
- * Starts a watcher, then becomes the program ("$@"), so that the program is the child that we spawned. The watcher's stdin
- * closes when this Node process ends, even by kill -9. It then sends the program the signal $1, and SIGQUIT 20 s later. A
- * line on stdin dismisses it. A shell in between, which ends at once, makes it no child of the server: PostgreSQL would
- * not know it.
+ * Starts a watcher, then becomes the program ("$@"), so that the program is the child that we spawned. The watcher's
+ * stdin closes when this Node process ends, even by kill -9. It then sends the program the signal $1, and SIGQUIT 20 s
+ * later. A line on stdin dismisses it. A shell in between, which ends at once, keeps the watcher from being a child of
+ * the server: PostgreSQL does not expect unknown children.
  */
 const WATCHED = `
 signal=$1; shift
@@ -24,7 +24,7 @@ exec "$@"`;
 const KEPT_LINES = 20;
 const LAST_OUTPUT_WAIT_MS = 500;
 
-/** Signals that end a server, the gentlest first, and how many milliseconds each is given. */
+/** Signals that end a server, the gentlest first, each with the milliseconds it is given. */
 export type StopSignals = readonly (readonly [NodeJS.Signals, number])[];
 export const FAST_STOP: StopSignals = [
   ['SIGINT', 10_000],
@@ -34,7 +34,9 @@ export const FAST_STOP: StopSignals = [
 /** For a server whose files are gone. */
 export const IMMEDIATE_STOP: StopSignals = FAST_STOP.slice(1);
 
-/** A server program that never outlives this process. It has a session of its own, so a terminal's Ctrl-C spares it. */
+/**
+ * A server program that never outlives this process. It has its own session, so a terminal's Ctrl-C does not reach it.
+ */
 export class WatchedProcess {
   readonly pid: number | undefined;
   /** How it ended: "exit code 1", "SIGKILL". Never rejects. */
@@ -47,7 +49,7 @@ export class WatchedProcess {
   /**
    * @param endSignal asks the program to end when this process dies: `INT`, `TERM`
    * @param onLine called with every line that it writes
-   * @param environment all that it sees of ours
+   * @param environment the only variables of ours that it sees
    */
   constructor(
     runAs: RunAs,
@@ -87,12 +89,12 @@ export class WatchedProcess {
     return this.lines;
   }
 
-  /** Sends a signal to the program alone. */
+  /** Sends a signal to the program only. */
   kill(signal: NodeJS.Signals): void {
     this.child.kill(signal);
   }
 
-  /** Sends one signal after another until it has ended; false when even the last left it running. */
+  /** Sends one signal after another until it has ended; false if even the last one left it running. */
   async stop(signals: StopSignals = FAST_STOP): Promise<boolean> {
     for (const [signal, waitMs] of signals) {
       if (this.hasEnded) break;

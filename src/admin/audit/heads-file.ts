@@ -10,7 +10,7 @@ export const FORMAT_VERSION = 1;
 const hash = z.string().regex(/^[0-9a-f]{64}$/);
 const positive = z.number().int().min(1);
 
-/** The first line: of what bank, and from when. */
+/** The first line: which bank, and when. */
 const FIRST = z.object({
   format: z.literal(FORMAT),
   formatVersion: z.literal(FORMAT_VERSION),
@@ -18,10 +18,13 @@ const FIRST = z.object({
   takenAt: z.iso.datetime(),
 });
 
-/** A line for each account. */
+/** One line per account. */
 const HEAD = z.object({ accountId: positive, version: positive, hash });
 
-/** The last lines: the head of the audit log, if there is one, and the SHA-256 of all lines before it, each with its line feed. */
+/**
+ * The last lines: the head of the audit log, if there is one, and the SHA-256 of all lines before it, line feeds
+ * included.
+ */
 const EVENTS = z.object({ lastEventId: positive, hash });
 const LAST = z.object({ accounts: z.number().int().min(0), sha256: hash });
 
@@ -32,12 +35,12 @@ export type LastLine = z.output<typeof LAST>;
 
 export interface HeadsReader {
   readonly onFirst: (first: FirstLine) => void;
-  /** Some of the heads, in the order of the file; waited for. */
+  /** Receives the heads in chunks, in the order of the file; reading waits for it. */
   readonly onHeads: (heads: readonly Head[]) => Promise<void>;
   readonly onEvents: (events: EventsHead) => void;
 }
 
-/** Heads that are handed on at a time. */
+/** Heads per chunk. */
 const CHUNK = 10_000;
 /** In characters. */
 const MAX_LINE = 1_000;
@@ -46,7 +49,7 @@ const MAX_LINE = 1_000;
  * Reads a file of heads from its first to its last line.
  *
  * @returns its last line
- * @throws CommandError when it can't be read, or is not what was written
+ * @throws CommandError when it can't be read, or was changed since it was written
  */
 export async function readHeads(
   path: string,
@@ -93,7 +96,7 @@ export async function readHeads(
   return last;
 }
 
-/** Without their line feeds. Ends with the first line that is longer than {@link MAX_LINE}. */
+/** The lines without their line feeds. Ends with the first line longer than {@link MAX_LINE}. */
 async function* linesOf(path: string, signal?: AbortSignal): AsyncGenerator<string> {
   let rest = '';
   try {

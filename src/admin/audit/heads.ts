@@ -12,20 +12,23 @@ import { FORMAT, FORMAT_VERSION, readHeads, type EventsHead, type Head } from '.
 
 export interface ExportReport {
   readonly accounts: number;
-  /** Of the whole export but its last line, which holds it: to be kept where nobody who can write to the database can. */
+  /**
+   * SHA-256 of all lines before the last, which holds it. Keep it where nobody who can write to the database can change
+   * it.
+   */
   readonly sha256: string;
 }
 
-/** Accounts in one statement. */
+/** Accounts per statement. */
 const PAGE = 10_000;
-/** Heads that differ, and are named. */
+/** How many differing heads a report names. */
 const MAX_DIFFERENT = 100;
 
 /**
- * Writes the head of every account's chain, and of the audit log's, into a new file, as lines of JSON. Each shard is read
- * in one snapshot, while the service goes on. What is not complete does not stay.
+ * Writes the head of every account's chain, and of the audit log's, into a new file, as lines of JSON. Each shard is
+ * read in one snapshot, while the service goes on. An incomplete file is removed.
  *
- * @throws CommandError when the file is there already, or can't be made
+ * @throws CommandError when the file exists already, or can't be created
  */
 export async function exportHeads(
   shards: readonly ShardAddress[],
@@ -37,7 +40,7 @@ export async function exportHeads(
     throw new CommandError(`${path} can't be made: ${messageOf(error)}`, { cause: error });
   });
   try {
-    // Before anything is copied, so the exported head of the log is that of this event.
+    // Recorded before anything is copied, so that the exported head of the log includes this event.
     await recordActOn(shards, { action: 'heads.exported', details: { to: resolve(path) } });
     const report = await withSessions(shards, 'bank-audit', (sessions) =>
       writeHeads(sessions, bankId, file, control),
@@ -116,16 +119,16 @@ async function* headsOf({ client, tables }: ShardSession): AsyncGenerator<Head[]
 export interface CheckReport {
   readonly takenAt: string;
   readonly accounts: number;
-  /** The first {@link MAX_DIFFERENT} accounts whose history does not contain the exported head any more. */
+  /** The first {@link MAX_DIFFERENT} accounts whose history no longer contains the exported head. */
   readonly different: readonly number[];
   readonly differing: number;
-  /** True: the audit log does not contain its exported head any more. */
+  /** Whether the audit log no longer contains its exported head. */
   readonly eventsDiffer: boolean;
 }
 
 /**
- * Compares an earlier export with the bank: each exported head must be the hash of its account's transaction of that
- * version still. That the rest of the history leads there is what `verify` checks.
+ * Compares an earlier export with the bank: each exported head must still be the hash of its account's transaction with
+ * that version. `verify` checks that the rest of the history leads there.
  *
  * @throws CommandError when the file is damaged, or of another bank
  */
@@ -166,7 +169,7 @@ export async function checkHeads(
   });
 }
 
-/** Of the heads whose accounts belong to the shard, those that are not in its history. */
+/** Those heads of the shard's accounts that are not in its history. */
 async function missingOf(
   { client, tables, index }: ShardSession,
   heads: readonly Head[],

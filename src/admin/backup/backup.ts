@@ -27,32 +27,33 @@ import {
 } from './format.js';
 import { someAtOnce } from './some-at-once.js';
 
-/** On rows of the ledger three times as fast as the default level, and no larger. */
+/** Three times as fast as the default level on rows of the ledger, and no larger. */
 const GZIP_LEVEL = 3;
 
-/** Said of the disk, never of the way to the database. */
+/** Errors of the disk; the connection to the database never has them. */
 const DISK_TROUBLE = /^(ENOSPC|EDQUOT|EFBIG|EACCES|EPERM|EROFS|EIO|ENOENT|EMFILE)$/;
 
 export interface BackupOptions extends Omit<Control, 'onProgress'> {
-  /** A folder that does not exist, or is empty; the one around it exists. */
+  /** A folder that does not exist yet or is empty; its parent must exist. */
   readonly to: string;
 }
 
 export interface BackupReport {
   readonly folder: string;
   readonly manifest: Manifest;
-  /** Of manifest.json. */
+  /** SHA-256 of manifest.json. */
   readonly sha256: string;
   readonly totals: Totals;
   readonly durationMs: number;
 }
 
 /**
- * Writes what the bank holds into a folder, while the service goes on. Each shard is read in one snapshot, in which its
- * books are verified as well; all snapshots are taken before the first row is read. What was written is read again.
+ * Writes everything the bank holds into a folder, while the service goes on. Each shard is read in one snapshot, in
+ * which its books are verified as well; all snapshots are taken before the first row is read. The files are then read
+ * back.
  *
- * The folder appears under its name when it is complete and on the disk. Books that are not whole are backed up all the
- * same, as they are: the manifest says so.
+ * The folder appears under its name once it is complete and on disk. Books with faults are backed up all the same,
+ * unchanged: the manifest says so.
  *
  * @throws CommandError
  */
@@ -78,12 +79,12 @@ export async function backupBank(
   }
 }
 
-/** A folder beside the one that is to be, so that an interrupted backup never looks like one. */
+/** Creates a folder next to the target, so that an interrupted backup never looks like a complete one. */
 async function makeDraft(folder: string): Promise<string> {
   const taken = await isTaken(folder);
   const draft = await mkdtemp(join(dirname(folder), `${basename(folder)}.partial-`)).catch(
     (error: unknown) => {
-      // Parents are not created: on a disk that is not mounted, the backup would land on another one.
+      // Parents are not created: if a disk is not mounted, the backup would land on another one.
       throw new CommandError(`no folder can be made in ${dirname(folder)}: ${messageOf(error)}`);
     },
   );
@@ -99,7 +100,7 @@ async function makeDraft(folder: string): Promise<string> {
   }
 }
 
-/** @returns whether an empty folder is there already. @throws CommandError for anything else */
+/** @returns whether there is an empty folder already. @throws CommandError for anything else */
 async function isTaken(folder: string): Promise<boolean> {
   try {
     if ((await lstat(folder)).isSymbolicLink())
@@ -140,7 +141,7 @@ async function exportAll(
   });
 }
 
-/** Before anything is copied, so the backup contains the record of itself. */
+/** Recorded before anything is copied, so that the backup contains the record of itself. */
 async function record(session: ShardSession, folder: string): Promise<void> {
   const { client, tables, address } = session;
   if (!(await hasTable(client, tables.auditEvents))) return;
@@ -149,7 +150,7 @@ async function record(session: ShardSession, folder: string): Promise<void> {
   await client.query('COMMIT');
 }
 
-/** A shard as it was at one moment. */
+/** A shard at one moment. */
 interface Snapshot {
   readonly session: ShardSession;
   readonly copied: readonly ShardTable[];
@@ -196,7 +197,7 @@ async function exportShard(
   for (const table of copied)
     files.push(await exportTable(session.client, table, draft, fileOf(session.index, table.name), signal));
   await syncFolder(folder);
-  // Counted in the same snapshot: anything else is a defect.
+  // Counted in the same snapshot: a difference is a defect.
   if (!haveRowsOf(files, books)) throw new Error("the files do not have the rows of their snapshot's books");
   return { index: session.index, snapshotAt: takenAt, identity, books, files };
 }
@@ -218,7 +219,7 @@ async function exportTable(
     createWriteStream(join(draft, file), { flags: 'wx', mode: 0o600, flush: true }),
     { signal },
   );
-  // The server tells the number of rows after the last one; by the answer to the next statement it is there.
+  // The server reports the number of rows after the last one; it has arrived once the next statement is answered.
   const sequence = table.drawn ? await readSequence(client, table) : undefined;
   return {
     table: table.name,
@@ -233,16 +234,16 @@ async function exportTable(
   };
 }
 
-/** A table's rows as CSV with a head, in the order of their ids: of the same rows always the same text. */
+/** A table's rows as CSV with a header, ordered by id: the same rows always give the same text. */
 export async function csvOf(client: Client, table: ShardTable) {
-  // In the order of the index, so that a large table is streamed, not sorted.
+  // In the order of the index, so that a large table is streamed rather than sorted.
   await client.query('SET LOCAL enable_sort = off');
   return client.query(
     copyTo(`COPY (${selectFrom(table)} ORDER BY ${table.id}) TO STDOUT (FORMAT csv, HEADER true)`),
   );
 }
 
-/** From its folder's new name on it is a backup. */
+/** Renames the draft; under its new name it is a backup. */
 async function publish(draft: string, folder: string): Promise<void> {
   await syncFolder(draft);
   try {

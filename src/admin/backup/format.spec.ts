@@ -27,7 +27,7 @@ import {
 } from './format.js';
 
 const SHARDS = 2;
-/** Without what a stranger's text must not bring to a terminal. */
+/** One line, without characters that untrusted text must not send to a terminal. */
 const ONE_LINE = /^[^\p{Cc}]{1,400}$/u;
 const BANK_ID = '00000000-0000-4000-8000-000000000001';
 
@@ -37,7 +37,7 @@ let whole: Manifest;
 
 const hash = (content: string | Buffer) => createHash('sha256').update(content).digest('hex');
 
-/** Writes a file of a backup. @returns what the manifest is to say of it */
+/** Writes a file of a backup. @returns its entry in the manifest */
 function makeFile(shard: number, table: BackupFile['table'], text: string, drawn: boolean): BackupFile {
   const packed = gzipSync(text);
   writeFileSync(join(folder, fileOf(shard, table)), packed);
@@ -72,7 +72,7 @@ afterEach(() => rmSync(root, { recursive: true }));
 const path = () => join(folder, 'manifest.json');
 const at = (table: BackupFile['table']) => join(folder, fileOf(0, table));
 
-/** As somebody does who knows how the manifest is made. */
+/** Seals a manifest as somebody would who knows how it is made. */
 function seal(body: unknown): void {
   let checksum: unknown;
   try {
@@ -89,7 +89,7 @@ const read = async (sha256?: string) => {
   return manifest;
 };
 
-/** Says in one line what is wrong. */
+/** Expects a message of one line that says what is wrong. */
 async function expectRefusal(message: string | RegExp = ''): Promise<void> {
   const error: unknown = await read().then(
     () => new Error('it was taken'),
@@ -107,7 +107,7 @@ it('is read as it was written, and by the SHA-256 that sha256sum prints', async 
   expect(await read(sha256)).toEqual(whole);
 });
 
-it('is not read at all when its SHA-256 is another one than the one that is asked for', async () => {
+it('is not read at all when its SHA-256 differs from the expected one', async () => {
   writeFileSync(path(), 'no JSON');
   await expect(read('0'.repeat(64))).rejects.toThrow(
     /is not the one that --sha256 names: its SHA-256 is \w{64}$/,
@@ -158,7 +158,7 @@ describe('whatever a stranger writes', () => {
     ([parent, key]) => Array.isArray(parent[key]) && parent[key].reverse(),
   ];
 
-  it('is the same backup still, or refused in one line', async () => {
+  it('is still the same backup, or is refused in one line', async () => {
     let refused = 0;
     const change = fc.tuple(fc.nat(), fc.nat(), fc.constantFrom(...deeds), fc.constantFrom(...HOSTILE));
     await fc.assert(
@@ -172,7 +172,8 @@ describe('whatever a stranger writes', () => {
         seal(body);
         try {
           const taken = await read();
-          // What was only added, or is for people, may be another; what is loaded from where may not.
+          // Members that were added, or that are for people, may differ; those that decide what is loaded from where
+          // may not.
           const loaded = ({ shards }: Manifest) =>
             shards.map(({ files, identity }) => [files.map((f) => f.sha256), identity.shard_index]);
           expect(loaded(taken)).toEqual(loaded(whole));
@@ -197,7 +198,7 @@ describe('whatever a stranger writes', () => {
     '{',
     `${'['.repeat(100_000)}`,
     `{"a":${'['.repeat(50_000)}${']'.repeat(50_000)}}`,
-  ])('is no JSON of a manifest: %.20s', async (text) => {
+  ])('is not the JSON of a manifest: %.20s', async (text) => {
     writeFileSync(path(), text);
     await expectRefusal('is damaged');
   });
@@ -294,7 +295,7 @@ describe('a file of a backup', () => {
     seal(body);
   };
 
-  it('holds far more than it takes', async () => {
+  it('expands to far more than its size', async () => {
     replace(`id,name\n${'7,x\n'.repeat(1_000_000)}`);
     await expectRefusal('holds more than the manifest says');
   });
@@ -310,7 +311,7 @@ describe('a file of a backup', () => {
     await expectRefusal('has other columns than the manifest says');
   });
 
-  it('is no gzip', async () => {
+  it('is not gzip', async () => {
     writeFileSync(at('outbox'), 'x'.repeat(readFileSync(at('outbox')).length));
     await expectRefusal("is damaged: it can't be unpacked");
   });

@@ -8,12 +8,15 @@ import { codeOf, messageOf } from '../../domain/error-message.js';
 import { BANK_TABLES, copiedTables } from '../../storage/tables.js';
 import { CommandError } from '../command-error.js';
 
-/** Written last: a folder without it is no backup. */
+/** Written last: a folder without it is not a backup. */
 const MANIFEST = 'manifest.json';
 const FORMAT = 'scalable-banking-api backup';
-/** Raised when a backup is written that an older release would misread. */
+/** To be increased when a change would make an older release misread a backup. */
 const FORMAT_VERSION = 4;
-/** Those that this release reads. Version 1 has no archive, version 2 no keys and no audit log, version 3 no openings. */
+/**
+ * Versions that this release reads. Version 1 has no archive, version 2 no keys and no audit log, version 3 no
+ * openings.
+ */
 const READABLE = [1, 2, 3, FORMAT_VERSION] as const;
 
 /** More than any bank needs: a shard takes about 4 kB. */
@@ -27,7 +30,7 @@ const count = z.number().int().min(0);
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 const time = z.string().regex(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|\+00:00)$/);
 
-// A manifest may be hostile: only numbers and names of these forms get any further.
+// A manifest may be hostile: only numbers, and names of these forms, are accepted.
 const FILE = z.object({
   table: z.string().refine((name) => tableNamed(name) !== undefined),
   /** Within the backup's folder: `shard-<index>/<table>.csv.gz`. */
@@ -38,20 +41,20 @@ const FILE = z.object({
     .min(1)
     .max(100),
   rows: count,
-  /** Of the file, as is `sha256`: what `sha256sum` prints. */
+  /** Size of the file. Like `sha256`, it is of the compressed file: what `sha256sum` reads. */
   bytes: count,
   sha256,
-  /** Of the CSV text in it. Rows are in the order of their ids, so the same rows always have the same one. */
+  /** SHA-256 of the uncompressed CSV. Rows are ordered by id, so the same rows always have the same hash. */
   contentSha256: sha256,
-  /** Of the CSV text, like `contentSha256`. Earlier releases did not write it. */
+  /** Size of the uncompressed CSV. Earlier releases did not write it. */
   contentBytes: count.optional(),
-  /** Where the sequence of the table's ids stood, if it has one; `called`: that id was handed out. */
+  /** State of the sequence of the table's ids, if it has one; `called`: `last` has been handed out. */
   sequence: z.object({ last: z.string().regex(/^[1-9]\d{0,15}$/), called: z.boolean() }).optional(),
 });
 
 const SHARD = z.object({
   index: count,
-  /** When its snapshot was taken, by its server's clock. */
+  /** When its snapshot was taken, by the server's clock. */
   snapshotAt: time,
   /** The row of shard_identity, as far as a restored shard keeps it. */
   identity: z
@@ -73,7 +76,7 @@ const BODY = z.object({
   formatVersion: z.literal(READABLE),
   bankId: z.guid(),
   shardCount: z.number().int().min(1).max(MAX_SHARDS),
-  /** Those that had been applied, oldest first: the schema that the files are of. */
+  /** The migrations that had been applied, oldest first: they define the schema of the files. */
   migrations: z
     .array(z.string().regex(/^\w{1,200}$/))
     .min(1)
@@ -91,7 +94,7 @@ export interface SealedManifest {
   readonly sha256: string;
 }
 
-/** Puts the manifest, with a checksum of its own, on the disk. */
+/** Writes the manifest to disk, with a checksum of its own. */
 export async function writeManifest(
   folder: string,
   content: Omit<Manifest, 'format' | 'formatVersion'>,
@@ -103,7 +106,7 @@ export async function writeManifest(
 }
 
 /**
- * @param expected the SHA-256 that it must have; if it has another, it is not parsed
+ * @param expected the SHA-256 that it must have; a manifest with another one is not parsed
  * @throws CommandError that says what is wrong with it
  */
 export async function readManifest(folder: string, expected?: string): Promise<SealedManifest> {
@@ -150,19 +153,19 @@ async function readSmallFile(folder: string, path: string): Promise<Buffer> {
   }
 }
 
-/** @returns the manifest without its checksum; undefined when the two don't match, or it can't be parsed */
+/** @returns the manifest without its checksum; undefined when the checksum is wrong, or it can't be parsed */
 function parseSealed(text: string): Record<string, unknown> | undefined {
   try {
     const parsed: unknown = JSON.parse(text);
     const { checksum, ...body } = parsed as Record<string, unknown>;
     return checksum === checksumOf(body) ? body : undefined;
   } catch {
-    // It is no JSON, no object, or nested too deeply to be written again.
+    // Not JSON, not an object, or nested too deeply to be serialised again.
     return undefined;
   }
 }
 
-/** JSON.stringify keeps the order of the members, so what was parsed gives the same text again. */
+/** JSON.stringify keeps the order of the members, so a parsed manifest gives the same text again. */
 function checksumOf(body: object): string {
   return hashOf(JSON.stringify(body));
 }
@@ -171,7 +174,7 @@ function hashOf(content: string | Buffer): string {
   return createHash('sha256').update(content).digest('hex');
 }
 
-/** Finds what no backup of ours contains. */
+/** Finds contradictions that none of our backups contains. */
 function contradictionIn({ formatVersion, shards, shardCount, bankId }: Manifest): string | undefined {
   if (shards.length !== shardCount) return `it is of ${shardCount} shard(s), but lists ${shards.length}`;
   for (const [index, { index: named, identity, books, files }] of shards.entries()) {
@@ -190,7 +193,7 @@ function contradictionIn({ formatVersion, shards, shardCount, bankId }: Manifest
   return undefined;
 }
 
-/** Whether files have as many accounts and transactions as the books of their shard. */
+/** Whether the files have as many accounts and transactions as the books of their shard. */
 export function haveRowsOf(files: readonly BackupFile[], books: BackupShard['books']): boolean {
   const rowsOf = (...tables: string[]) =>
     files.reduce((sum, { table, rows }) => sum + (tables.includes(table) ? rows : 0), 0);
@@ -209,13 +212,13 @@ function problemOf(
   if (new Set(columns).size < columns.length) return `${table} has a column twice`;
   const { drawn = false, ledger = false } = tableNamed(table) ?? {};
   if ((sequence !== undefined) !== drawn) return `${table} ${drawn ? 'lacks its' : 'has a'} sequence`;
-  // Shards hand out every count-th id, by which an id tells its shard.
+  // Each shard hands out every count-th id, so an id tells its shard.
   if (!ledger || !sequence || (BigInt(sequence.last) - 1n) % BigInt(count) === BigInt(index))
     return undefined;
   return `the next id of ${table} belongs to another shard`;
 }
 
-/** Where a table's rows are, within the backup's folder. */
+/** The path of a table's rows within the backup's folder. */
 export function fileOf(shard: number, table: string): string {
   return `shard-${shard}/${table}.csv.gz`;
 }
@@ -223,7 +226,7 @@ export function fileOf(shard: number, table: string): string {
 /**
  * Opens a file of a backup.
  *
- * @throws CommandError when it is a link, lies behind a link, or is no regular file: reading a pipe would never end
+ * @throws CommandError when it is a link, lies behind a link, or is not a regular file: reading a pipe would never end
  */
 async function openInside(folder: string, file: string): Promise<FileHandle> {
   const path = join(folder, file);
@@ -241,7 +244,7 @@ async function openInside(folder: string, file: string): Promise<FileHandle> {
 /**
  * Reads every file that the manifest names.
  *
- * @throws CommandError that names the first one that is missing, or is not what was written
+ * @throws CommandError that names the first one that is missing or was changed
  */
 export async function checkFiles(
   folder: string,
@@ -255,9 +258,10 @@ export async function checkFiles(
 }
 
 /**
- * The rows of a file, as CSV with a header line. Checked on the way against the manifest.
+ * The rows of a file, as CSV with a header line, checked against the manifest as they are read.
  *
- * @throws CommandError that names the file when it is missing, damaged or not what the manifest says; at its end at the latest
+ * @throws CommandError that names the file when it is missing, damaged or not what the manifest says; at the latest
+ *   when it ends
  */
 export async function* contentOf(
   folder: string,
@@ -314,12 +318,12 @@ async function* unpack(
   }
 }
 
-/** Measures what passes by. */
+/** Counts and hashes the bytes of a stream. */
 export class Measure {
   bytes = 0;
   private readonly hash = createHash('sha256');
 
-  /** Hands on what it is given: a step of a pipeline. */
+  /** Passes on what it reads: a step of a pipeline. */
   async *pass(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
     for await (const chunk of source) {
       this.bytes += chunk.length;
@@ -328,13 +332,13 @@ export class Measure {
     }
   }
 
-  /** Of all that has passed; to be asked for once, at the end. */
+  /** The hash of all bytes so far; call it once, at the end. */
   sha256(): string {
     return this.hash.digest('hex');
   }
 }
 
-/** Measures a stream to its end. */
+/** Counts and hashes a stream to its end. */
 export async function measure(source: AsyncIterable<Buffer>): Promise<{ bytes: number; sha256: string }> {
   const measured = new Measure();
   const rest = measured.pass(source);

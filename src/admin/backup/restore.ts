@@ -41,42 +41,42 @@ import { someAtOnce } from './some-at-once.js';
 /** SQLSTATE classes of errors that come from the data of a backup: 21 to 23 (wrong data) and 54 (a limit exceeded). */
 const REFUSED_ROWS = /^(2[1-3]|54)/;
 
-/** A file of the backup, and the table that it fills: with the columns in the order of the file. */
+/** A file of the backup and the table that it fills, with the columns in the order of the file. */
 interface Filling {
   readonly file: BackupFile;
   readonly table: ShardTable;
 }
 
-/** The administrative acts, which a start adds to as well. */
+/** The log of administrative acts, to which opening the bank adds as well. */
 const LOG = 'audit_events';
 
 export interface RestoreOptions extends Omit<Control, 'onProgress'> {
   /** The folder of a backup. */
   readonly from: string;
-  /** Of its manifest; a backup that has another is refused before anything of it is parsed. */
+  /** Expected SHA-256 of the manifest; a backup with another one is rejected before anything of it is parsed. */
   readonly sha256?: string;
-  /** Ids of each shard that are left out after the last one of the backup: those of what was posted later and is lost. */
+  /** How many ids to skip in each shard after the backup's last: those of later transactions, which are lost. */
   readonly skipIds: number;
 }
 
 export interface RestoreReport {
   readonly totals: Totals;
   readonly bankId: string;
-  /** Of the backup's manifest. */
+  /** SHA-256 of the backup's manifest. */
   readonly sha256: string;
-  /** The shards that this run has filled. */
+  /** The shards that this run filled. */
   readonly restored: readonly number[];
-  /** The shards that held the backup's accounts and transactions before, and their tables that hold something else. */
+  /** Shards that already held the backup's accounts and transactions, and their tables with other content. */
   readonly found: readonly { readonly shard: number; readonly differ: readonly string[] }[];
   readonly durationMs: number;
 }
 
 /**
- * Fills an empty bank from a backup. It stays a bank of its own, with an id of its own: what it does from here on is not
+ * Fills an empty bank from a backup. It remains a bank of its own, with its own id: what it does from here on is not
  * the history of the one that was backed up, which may still exist.
  *
- * Every shard is loaded in a transaction, in which its books are verified and every row is read back and compared with
- * the backup. All of them commit at the end. Safe to interrupt and to run again.
+ * Every shard is loaded in a transaction that also verifies its books, reads every row back and compares it with the
+ * backup. All of them commit at the end. Safe to interrupt and to run again.
  *
  * @throws CommandError, ShardMismatchError
  */
@@ -114,19 +114,19 @@ export async function restoreBank(
   });
   const totals = await bringUpToDate(configured, manifest, options);
   const restored = [...outcomes.keys()].filter((shard) => outcomes[shard] === 'loaded');
-  // The schema of an older backup has had no audit log until now.
+  // The schema of an older backup had no audit log until now.
   if (restored.includes(0) && !holdsLog(manifest)) await recordActOn(addresses, act);
   const found = outcomes.flatMap((differ, shard) => (differ === 'loaded' ? [] : [{ shard, differ }]));
   return { totals, bankId, sha256, restored, found, durationMs: performance.now() - startedMs };
 }
 
 /**
- * Commits from the last shard to the first, as a bank is founded, but those with accounts before those without: by them a
- * start that finds half a bank knows that the rest is missing.
+ * Commits from the last shard to the first, as founding a bank does, but shards with accounts before those without.
+ * From the accounts, a start that finds half a bank knows that the rest is missing.
  */
 async function commitAll(loaded: readonly ShardSession[], { shards }: Manifest): Promise<void> {
   const holding = ({ index }: ShardSession) => Number((shards[index]?.books.accounts ?? 0) > 0);
-  // Notices a connection that was lost meanwhile before the first of them commits.
+  // Detects a lost connection before the first shard commits.
   await Promise.all(loaded.map(({ client }) => client.query('SELECT 1')));
   for (const session of loaded.toReversed().sort((a, b) => holding(b) - holding(a))) await commit(session);
 }
@@ -135,7 +135,7 @@ function holdsLog({ shards: [first] }: Manifest): boolean {
   return first?.files.some(({ table }) => table === LOG) === true;
 }
 
-/** @returns those that make the schema of the backup */
+/** @returns the migrations that make the schema of the backup */
 function migrationsOf({ migrations }: Manifest): typeof MIGRATIONS {
   const ours = MIGRATIONS.map(({ name }) => name);
   if (migrations.length > ours.length || migrations.some((name, index) => name !== ours[index])) {
@@ -146,7 +146,7 @@ function migrationsOf({ migrations }: Manifest): typeof MIGRATIONS {
   return MIGRATIONS.slice(0, migrations.length);
 }
 
-/** Those that hold accounts must belong to one bank; all must be where they are listed. */
+/** Locates the shards. Those that hold accounts must belong to one bank, and all must be where they are listed. */
 async function locateTargets(configured: readonly ShardAddress[]): Promise<LocatedShard[]> {
   const targets = await Promise.all(configured.map(locateShard));
   const known = targets.find((target) => target.inUse)?.identity?.bankId;
@@ -157,8 +157,8 @@ async function locateTargets(configured: readonly ShardAddress[]): Promise<Locat
 }
 
 /**
- * That of the shards which an earlier run has restored. A bank of several shards that was only founded gets another id:
- * while some of them are restored and others not, the two ids keep services from taking the half for the whole.
+ * The id of the shards that an earlier run restored. A bank of several shards that was only founded gets another id:
+ * while only some are restored, the two ids keep services from mistaking half a bank for a whole one.
  */
 function bankIdOf(targets: readonly LocatedShard[]): string | undefined {
   const kept = targets.length === 1 ? targets[0] : targets.find((target) => target.inUse);
@@ -180,7 +180,7 @@ interface Load {
 /**
  * Fills a shard and leaves its transaction open.
  *
- * @returns for a shard that held the backup's accounts and transactions before, the tables that hold something else
+ * @returns for a shard that already held the backup's accounts and transactions: the tables with other content
  */
 async function loadShard(
   load: Load,
@@ -226,7 +226,7 @@ async function loadShard(
   return 'loaded';
 }
 
-/** Explains errors that come from the backup's data without repeating the data, which may be anything. */
+/** Explains errors that come from the backup's data without quoting the data, which can't be trusted. */
 function explainRows(address: ShardAddress): (error: unknown) => never {
   return (error) => {
     const state = sqlStateOf(error);
@@ -264,7 +264,7 @@ function match(there: readonly ShardTable[], { files }: BackupShard, address: Sh
   });
 }
 
-/** @throws CommandError where the files would not fit, or somebody else is at work */
+/** @throws CommandError when the files don't fit the schema, or another session is at work */
 async function checkSchema({ session: { client, tables, address }, manifest }: Load): Promise<void> {
   const { rows } = await client.query<{ applied: string[]; arriving: boolean }>(
     `SELECT array_agg(name::text ORDER BY id) AS applied, to_regclass($1) IS NOT NULL AS arriving
@@ -280,7 +280,7 @@ async function checkSchema({ session: { client, tables, address }, manifest }: L
   );
 }
 
-/** A shard is empty even if a start has recorded something in its audit log. */
+/** A shard counts as empty even if a start has recorded something in its audit log. */
 async function isEmpty({ client }: ShardSession, fillings: readonly Filling[]): Promise<boolean> {
   const ofStarts = `WHERE action NOT IN (${START_ACTIONS.map(escapeLiteral).join()})`;
   const rows = fillings.map(
@@ -290,7 +290,7 @@ async function isEmpty({ client }: ShardSession, fillings: readonly Filling[]): 
   return rowCount === 0;
 }
 
-/** The tables whose rows are not exactly those of the backup. */
+/** The tables whose rows differ from those of the backup. */
 async function differences({ client }: ShardSession, fillings: readonly Filling[]): Promise<ShardTable[]> {
   const differ: ShardTable[] = [];
   for (const { file, table } of fillings) {
@@ -321,7 +321,7 @@ async function fill(load: Load, fillings: readonly Filling[], signal: AbortSigna
   await client.query(`ANALYZE ${fillings.map(({ table }) => table.sql).join(', ')}`);
 }
 
-/** @throws CommandError where there are ids that no bank has, or that would be handed out once more */
+/** @throws CommandError when there are ids that no bank has, or that would be handed out again */
 async function checkIds({ client }: ShardSession, fillings: readonly Filling[]): Promise<void> {
   for (const { table } of fillings) {
     const { name, id, sql } = table;
@@ -342,7 +342,7 @@ async function checkIds({ client }: ShardSession, fillings: readonly Filling[]):
   }
 }
 
-/** The shard's place in this bank. Keeps of the backed-up row only what does not say which bank it was. */
+/** Writes the shard's identity in this bank. Of the backed-up row it keeps only what does not identify the old bank. */
 async function restoreIdentity({ session, backup, bankId, manifest }: Load): Promise<void> {
   const { client, tables, index } = session;
   const place = { bank_id: bankId, shard_index: index, shard_count: manifest.shardCount };
@@ -357,7 +357,11 @@ async function restoreIdentity({ session, backup, bankId, manifest }: Load): Pro
   );
 }
 
-/** Checked once for all rows instead of one by one, which would fill the server's memory. @returns what puts them back */
+/**
+ * Drops the foreign keys, to check them once for all rows: row by row would fill the server's memory.
+ *
+ * @returns the SQL that restores them
+ */
 async function dropReferences(
   { client, address }: ShardSession,
   fillings: readonly Filling[],
@@ -373,7 +377,7 @@ async function dropReferences(
   return rows.map((row) => `${alter(row)} ADD CONSTRAINT ${quoted(row.name)} ${row.definition}`);
 }
 
-/** In steps of the number of shards, so that the ids still name their shard. */
+/** Advances in steps of the number of shards, so that an id still tells its shard. */
 function advanced({ last, called }: SequenceState, by: bigint): SequenceState {
   const next = BigInt(last) + by;
   if (next > BigInt(MAX_ID)) throw new CommandError(`--skip-ids leaves no id free: ids end at ${MAX_ID}`);
@@ -395,7 +399,7 @@ async function commit({ client, address, index }: ShardSession): Promise<void> {
     throw new CommandError(`the COMMIT of shard ${index} was answered with ${tag}: run it again`);
 }
 
-/** What was restored is verified already, unless migrations change it now. */
+/** What was restored is already verified, unless migrations change it now. */
 async function bringUpToDate(
   configured: readonly ShardAddress[],
   { migrations, shards }: Manifest,

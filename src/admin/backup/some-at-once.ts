@@ -1,10 +1,10 @@
-/** Shards that are worked on at the same time; the others wait. */
+/** How many shards are worked on at the same time. */
 const AT_ONCE = 4;
 
 /**
- * Works on some of the items at a time. The first failure stops the others; it is thrown when all have ended.
+ * Works on several items at a time. The first failure stops the others, and is thrown when all have ended.
  *
- * @param work given a signal that is aborted by a failure of its neighbours, too
+ * @param work gets a signal that also aborts when the work on another item fails
  */
 export async function someAtOnce<T, R>(
   items: readonly T[],

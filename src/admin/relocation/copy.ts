@@ -7,10 +7,10 @@ import { copiedTables, LEASE_COLUMNS, SHARD_IDENTITY, tablesOf } from '../../sto
 import { into, readSequence, selectFrom, setSequence, type ShardTable } from '../catalogue.js';
 
 /**
- * How far a copy has come: for each id column of the ledger's tables, the greatest id that it holds. Their rows are only
- * ever added, with ids that are drawn under the lock that a cut excludes; so what was added since is what has greater ids.
- * Accounts change, too, but only with a transaction. In which of its two tables a transaction lies makes no difference:
- * one that is archived after it was copied stays outside the archive in the copy, until `archive` is run there.
+ * How far a copy has come: for each id column of the ledger's tables, the greatest id that it holds. Rows are only ever
+ * added there, with ids drawn under the lock that a cut excludes, so later rows have greater ids. Accounts change, too,
+ * but only with a transaction. It does not matter which of its two tables a transaction is in: one that is archived
+ * after it was copied stays outside the copy's archive until `archive` runs there.
  */
 export type Cut = Readonly<Record<string, string>>;
 
@@ -22,7 +22,7 @@ const TRANSACTION_ID = 'transaction_id';
 
 export interface CopiedRound {
   readonly cut: Cut;
-  /** Transactions that this round brought. */
+  /** Transactions copied in this round. */
   readonly transactions: number;
 }
 
@@ -47,9 +47,9 @@ export async function cutOf(side: CopySide): Promise<Cut> {
 }
 
 /**
- * Brings the target, in one transaction, from a cut to what the source shows.
+ * Brings the target, in one transaction, from a cut to the state of the source.
  *
- * @param source in a transaction that sees one moment, at which nobody was writing
+ * @param source in a transaction whose snapshot was taken while nobody was writing
  * @param alongside further work in the target's transaction
  */
 export async function copySince(
@@ -63,7 +63,7 @@ export async function copySince(
   await target.query(`BEGIN; ${COMMIT_DURABLY}`);
   for (const table of ofLedger(source)) {
     const rows = `${selectFrom(table)} ${whereSince(source, table, since)}`;
-    // Into an empty copy at once: a detour would double the work of the longest round.
+    // An empty copy is filled directly: a detour would double the work of the longest round.
     const bring = table.name === ACCOUNTS && isBegun(since, table) ? merge : copy;
     const copied = await bring(source.client, rows, target, table);
     if (table.id === TRANSACTION_ID) transactions += copied;
@@ -78,7 +78,7 @@ function isBegun(since: Cut, { id }: ShardTable): boolean {
   return (since[id] ?? '0') !== '0';
 }
 
-/** Of one of the ledger's tables: which rows were added or changed since the cut. */
+/** Selects the rows of a ledger's table that were added or changed since the cut. */
 function whereSince({ schema }: CopySide, table: ShardTable, since: Cut): string {
   const { name, id } = table;
   if (!isBegun(since, table)) return '';
@@ -89,8 +89,8 @@ function whereSince({ schema }: CopySide, table: ShardTable, since: Cut): string
 }
 
 /**
- * The accounts that have changed without a transaction, such as those with a new owner. Reads the source at the same
- * moment as the rows before.
+ * Copies the accounts that changed without a transaction, such as those with a new owner. Reads the same snapshot of
+ * the source as the rows before.
  */
 export async function copyRevised({ client, tables }: CopySide, target: Client): Promise<void> {
   await target.query(`BEGIN; ${COMMIT_DURABLY}`);
@@ -100,8 +100,8 @@ export async function copyRevised({ client, tables }: CopySide, target: Client):
 }
 
 /**
- * What only the last round can bring: the rows that are not the ledger's, such as the events that are still to be
- * published, keys and the audit log, which are few; and where each sequence stands.
+ * Copies what only the last round can: the few rows outside the ledger (unpublished events, keys, the audit log) and
+ * the state of each sequence.
  */
 export async function copyRest({ client, tables }: CopySide, target: Client): Promise<void> {
   for (const table of copiedTables(tables).filter(({ ledger }) => !ledger)) {
@@ -113,8 +113,8 @@ export async function copyRest({ client, tables }: CopySide, target: Client): Pr
 }
 
 /**
- * What the shard says of itself, to be its identity at the new place. Takes the place of the claim, which an earlier
- * release may have made with fewer columns.
+ * Copies the shard's identity to its new place. It replaces the claim, which an earlier release may have made with
+ * fewer columns.
  */
 export async function copyIdentity({ client, schema, tables }: CopySide, target: Client): Promise<void> {
   const identity = tables.find(({ name }) => name === SHARD_IDENTITY) as ShardTable;
@@ -127,14 +127,14 @@ export async function copyIdentity({ client, schema, tables }: CopySide, target:
 
 /** What two copies of a shard must have in common. */
 export interface Digest {
-  /** Of each of the ledger's tables; those of the archive are among the transactions. */
+  /** By table of the ledger; archived transactions count among the transactions. */
   readonly rows: Readonly<Record<string, number>>;
   readonly hash: bigint;
 }
 
 /**
- * A digest of every row of the ledger's tables, in any order; after a cut, of the rows that were added or changed since. A
- * row is hashed in its binary form, which no setting of a server changes.
+ * A digest of every row of the ledger's tables, in any order; after a cut, of the rows added or changed since. Rows are
+ * hashed in binary form, which does not depend on any server setting.
  */
 export async function digestSince(side: CopySide, since: Cut): Promise<Digest> {
   const selects = ofLedger(side).map((table) => {
@@ -152,7 +152,7 @@ export async function digestSince(side: CopySide, since: Cut): Promise<Digest> {
   return { rows, hash: found.rows.reduce((sum, { hash }) => sum + BigInt(hash), 0n) };
 }
 
-/** Brings rows that the target may have in an older state. @returns the number of rows */
+/** Copies rows of which the target may have an older state. @returns the number of rows */
 async function merge(source: Client, select: string, target: Client, table: ShardTable): Promise<number> {
   const columns = columnList(table.columns);
   const newer = table.columns

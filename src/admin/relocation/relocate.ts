@@ -38,52 +38,53 @@ import {
 } from './copy.js';
 
 export interface RelocationOptions extends Omit<Control, 'onProgress'> {
-  /** Users of the shard wait at most this long for the switch; then the move gives way, and has to be run again. */
+  /** How long users of the shard wait for the switch at most; after that the move gives up, and has to be run again. */
   readonly maxPauseMs: number;
 }
 
 export interface RelocationReport {
   readonly from: string;
   readonly to: string;
-  /** Copied by this run; undefined: only the end of an earlier run was left to do. */
+  /** Transactions copied by this run; undefined: it only had to finish an earlier one. */
   readonly transactions: number | undefined;
   readonly pauseMs: number;
 }
 
-/** So few transactions are copied within the pause. */
+/** Few enough transactions to copy within the pause. */
 const SMALL_ROUND = 10_000;
 const MAX_ROUNDS = 50;
 const MAX_LOCKINGS = 20;
-/** Longer than the server's deadlock_timeout, 1 s by default: only after that an autovacuum gives way. */
+/** Longer than the server's deadlock_timeout, 1 s by default: an autovacuum gives way only after that. */
 const LOCK_TIMEOUT_MS = 2_000;
 const COMMIT_TIMEOUT_MS = 10_000;
 const NAME = 'bank-move';
 
-/** Everything one move works with. */
+/** What one move works with. */
 interface Move {
   readonly from: ShardAddress;
   readonly to: ShardAddress;
   readonly forwarding: ForwardingAddress;
   readonly place: ShardIdentity;
-  /** Where the bank's first shard is configured to be: it holds the audit log. */
+  /** The configured address of the bank's first shard, which holds the audit log. */
   readonly first: ShardAddress;
   /** In the source: holds the locks. */
   readonly source: CopySide;
-  /** In the source: sees one moment. */
+  /** In the source: reads a snapshot. */
   readonly snapshot: CopySide;
   readonly target: CopySide;
-  /** In the source: keeps owners as they are, by {@link ownersLock}, in a transaction as long as the move. */
+  /** In the source: holds {@link ownersLock} in a transaction as long as the move, so that owners don't change. */
   readonly guard: CopySide;
   readonly options: RelocationOptions;
 }
 
 /**
  * Moves a shard to another PostgreSQL server while the bank is open. The ledger only ever adds transactions, so its
- * history is its own log for replication: rounds copy what was added since the last one, each from a moment at which
- * nobody was writing. When a round is short, users of this shard alone wait for the last one; then the old tables
+ * history is its own replication log: each round copies what was added since the last one, from a snapshot taken while
+ * nobody was writing. Once a round is short, the users of this shard alone wait for the last one; then the old tables
  * are renamed, which no running service can miss, and the new address is left in their place.
  *
- * Safe to interrupt and to run again: before the switch it goes on with what was copied; after it, the end is done.
+ * Safe to interrupt and to run again: before the switch it continues with what was copied; after it, it finishes the
+ * move.
  *
  * @param configured the bank's shards, of which only this one and, for the audit log, the first need be up
  * @throws CommandError, ShardMismatchError; the shard is then where it was, unless the message says otherwise
@@ -131,14 +132,14 @@ export async function relocateShard(
     return { from: describeServer(from.url), to: there, transactions: copied.transactions, pauseMs };
   });
 }
-/** They have the same tables: the source was just migrated, and the target is about to get them. */
+/** Both have the same tables: the source was just migrated, and the target is about to get them. */
 async function sidesOf(sessions: readonly ShardSession[]): Promise<CopySide[]> {
   const [{ client: source, address }] = sessions as [ShardSession];
   const tables = await readTables(source, address.schema);
   return sessions.map(({ client }) => ({ client, schema: address.schema, tables }));
 }
 
-/** No identity: it has left its old place already, and the end of its move is to be done. */
+/** Without an identity, the shard has already left its old place, and its move has to be finished. */
 async function locateOrMoving(
   configured: ShardAddress,
 ): Promise<{ address: ShardAddress; identity: ShardIdentity | undefined }> {
@@ -152,7 +153,7 @@ async function locateOrMoving(
   }
 }
 
-/** Services go on with the user and the password that they have, so these must hold at the new place. */
+/** Services keep their user and password, so these must be valid at the new place. */
 function parseTarget(text: string, from: ShardAddress): ForwardingAddress {
   if (!isPostgresUrl(text)) throw new CommandError('--to must be a URL like postgresql://host:5432/database');
   const url = new URL(text);
@@ -172,7 +173,7 @@ function parseTarget(text: string, from: ShardAddress): ForwardingAddress {
   };
 }
 
-/** Makes the tables, marked as a copy and as whose. What is there already, and no copy of this shard, is not touched. */
+/** Creates the tables, marked as a copy of this shard. Anything else that is there already is left untouched. */
 async function claimTarget({ target, place, to }: Move): Promise<void> {
   const found = await locateShard(to);
   if (found.address.url !== to.url) {
@@ -218,7 +219,7 @@ async function readClaim({ client }: CopySide, shardArriving: string): Promise<C
   return (await client.query<ClaimRow>(`SELECT * FROM ${shardArriving}`)).rows[0];
 }
 
-/** Copies all, compares every row with the source, verifies the books of the copy, and catches up again. */
+/** Copies everything, compares every row with the source, verifies the books of the copy, and catches up again. */
 async function copyAndVerify(move: Move): Promise<CopiedRound> {
   const { snapshot, target, options, to, place } = move;
   const copied = await catchUp(move, await cutOf(target), false);
@@ -240,7 +241,7 @@ async function copyAndVerify(move: Move): Promise<CopiedRound> {
   return { cut: caughtUp.cut, transactions: rounds.reduce((sum, round) => sum + round.transactions, 0) };
 }
 
-/** Rounds until one is short. */
+/** Copies in rounds until one is short. */
 async function catchUp(move: Move, since: Cut, comparing: boolean): Promise<CopiedRound> {
   const { snapshot, target, options } = move;
   let cut = since;
@@ -260,10 +261,13 @@ async function catchUp(move: Move, since: Cut, comparing: boolean): Promise<Copi
   throw new CommandError('the shard is written to faster than it can be copied');
 }
 
-/** Lets `snapshot` see the source at a moment when nobody was writing. Writers wait for that moment only. */
+/**
+ * Runs work with a snapshot of the source, taken while nobody is writing. Writers wait only for the moment of taking
+ * it.
+ */
 async function inSnapshot<T>(move: Move, work: () => Promise<T>): Promise<T> {
   const { source, snapshot, from } = move;
-  // Whoever writes locks an account first.
+  // Every writer locks an account first.
   await locked(move, `LOCK TABLE ${tablesOf(from.schema).accounts} IN EXCLUSIVE MODE`, async () => {
     await snapshot.client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
     await snapshot.client.query('SELECT pg_current_snapshot()');
@@ -275,8 +279,8 @@ async function inSnapshot<T>(move: Move, work: () => Promise<T>): Promise<T> {
 }
 
 /**
- * With the locks held, after other sessions' transactions have ended. Gives way and tries again, since who comes after
- * has to wait behind us.
+ * Runs work with the locks held, once other sessions' transactions have ended. Gives way and tries again, because later
+ * sessions queue behind a waiting lock.
  */
 async function locked(
   { source: { client }, options }: Move,
@@ -315,12 +319,16 @@ async function compare(source: CopySide, target: CopySide, since: Cut): Promise<
   );
 }
 
-/** The last round, its comparison, and the switch, while users wait. @returns since when, by performance.now() */
+/**
+ * Runs the last round, its comparison and the switch, while users wait.
+ *
+ * @returns when the wait began, on the clock of performance.now()
+ */
 async function switchOver(move: Move, verified: Cut): Promise<number> {
   const { source, target, place, from, to, options } = move;
   const details = { shard: place.index, from: describeServer(from.url), to: describeServer(to.url) };
   const act = { action: 'shard.moved', details };
-  // Its log moves along when the shard is the first.
+  // The first shard holds the log: its own move is recorded below, under the lock, and so moves along.
   if (place.index > 0) await recordActOn([(await locateShard(move.first)).address], act);
   options.onStep?.('switching: users of this shard wait');
   let pausedAt = 0;
@@ -328,7 +336,7 @@ async function switchOver(move: Move, verified: Cut): Promise<number> {
   await locked(move, `LOCK TABLE ${all} IN ACCESS EXCLUSIVE MODE`, async (sinceMs) => {
     pausedAt = sinceMs;
     let gaveWay = false;
-    // A target that hangs must not hold the source: without its connection the locks are gone.
+    // A target that hangs must not block the source: closing the connection releases the locks.
     const giveWay = () => {
       gaveWay = true;
       void Promise.all([source.client.end(), target.client.end()]);
@@ -354,7 +362,7 @@ async function switchOver(move: Move, verified: Cut): Promise<number> {
 
 async function copyLast(move: Move, verified: Cut): Promise<void> {
   const { source, target, guard } = move;
-  // Fails if the lock was lost on the way.
+  // Fails if the lock has been lost meanwhile.
   await guard.client.query('SELECT');
   await copySince(source, target.client, verified, async () => {
     await copyRest(source, target.client);
@@ -363,10 +371,10 @@ async function copyLast(move: Move, verified: Cut): Promise<void> {
   await compare(source, target, verified);
 }
 
-/** From this commit on whoever looks for the shard's tables fails, and finds where they are. */
+/** From this commit on, looking for the shard's tables fails, and leads to their new address. */
 async function leaveAddress({ source: { client, tables }, forwarding, from }: Move): Promise<void> {
   const { shardMoved } = tablesOf(from.schema);
-  // One per query, because Citus refuses several.
+  // One statement per query, because Citus refuses several.
   for (const { name, sql } of tables)
     await client.query(`ALTER TABLE ${sql} RENAME TO ${quoted(`moved_${name}`)}`);
   await client.query(
@@ -402,7 +410,7 @@ async function commitSwitch({ source: { client }, to }: Move): Promise<void> {
     throw new CommandError(`the switch was answered with ${tag}; the shard is where it was`);
 }
 
-/** Makes the copy the shard. Only once its source has left its address: never are there two. */
+/** Makes the copy the shard, only after the source has left its address: there are never two. */
 async function finish(target: Client, to: ShardAddress, { index, count }: ShardPlace): Promise<void> {
   const { shardIdentity, shardArriving } = tablesOf(to.schema);
   try {

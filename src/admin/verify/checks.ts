@@ -1,26 +1,26 @@
-/** DECIMAL(18,2). NaN and Infinity are greater, so they are not valid money either. */
+/** The largest DECIMAL(18,2). NaN and Infinity are greater, so they are not valid money either. */
 const MAX_AMOUNT = '9999999999999999.99';
 
 export const GENESIS = "decode(repeat('0', 64), 'hex')";
 
-/** The rule of the chain, for one transaction; the ledger's is in `domain/chain.ts`. */
+/** The rule of the chain for one transaction; the ledger's own is in `domain/hash-chain.ts`. */
 export const CHAINED = `h.hash = sha256(convert_to(encode(h.hash_before, 'hex') || ':' || h.line, 'UTF8'))`;
 
-/** Those that need hashes, which a schema of before them does not have. */
+/** Checks that need hashes, which older schemas lack. */
 export const OF_CHAINS: readonly string[] = ['hashes_run_on', 'head_is_last'];
 
 interface Check {
   readonly says: string;
   /**
    * An aggregate over an account `a` and its transactions `h`. Anything but true is a fault: NULL, which a tampered
-   * column leads to, must not pass as true.
+   * column can cause, must not pass.
    */
   readonly sql: string;
 }
 
 /**
- * What is checked of every account. Written in SQL on purpose and without the ledger's own code, and none of it takes
- * the schema's constraints for granted: a check that shares a mistake with what it checks finds nothing.
+ * The checks of every account. Deliberately written in SQL, without the ledger's code and without relying on the
+ * schema's constraints: a check that shares a mistake with what it checks finds nothing.
  */
 export const CHECKS: Readonly<Record<string, Check>> = {
   account_exists: {
@@ -89,12 +89,12 @@ export const CHECKS: Readonly<Record<string, Check>> = {
   },
 };
 
-/** True when a condition holds for each transaction of the account, of which there may be none. */
+/** True when a condition holds for every transaction of the account, also if there is none. */
 function everyTransaction(condition: string): string {
   return `count(*) FILTER (WHERE (${condition}) IS NOT TRUE AND h.place IS NOT NULL) = 0`;
 }
 
-/** Shard k of N hands out k+1, k+1+N, k+1+2N …; elsewhere a row could never be found by its id. */
+/** Shard k of N hands out k+1, k+1+N, k+1+2N …; in another shard a row could never be found by its id. */
 function ofShard(column: string): string {
   return `${column} > 0 AND (${column} - 1) % $4::bigint = $3::bigint`;
 }

@@ -8,31 +8,31 @@ import type { Control } from '../control.js';
 import { asService, withSession } from '../shards.js';
 import { CHAINED, CHECKS, GENESIS, OF_CHAINS } from './checks.js';
 
-/** An account whose books are wrong. Id 0 stands for rows that name no account at all. */
+/** An account whose books are wrong. Id 0 stands for rows that name no account. */
 export interface VerifyFault {
   accountId: number;
-  /** The failed ones of {@link CHECKS}. */
+  /** The {@link CHECKS} that failed. */
   checks: string[];
-  /** Where the chain of hashes breaks first: this row was changed, or what was before it. */
+  /** Where the hash chain first breaks: this row, or what was before it, was changed. */
   firstBroken?: { transactionId: number; version: number };
 }
 
 export interface VerifyReport {
   accounts: number;
   transactions: number;
-  /** The sum of all balances, with two decimals; `NaN` if one of them is. */
+  /** The sum of all balances, with two decimals; `NaN` if a balance is not a valid amount. */
   balance: string;
   /** At most {@link MAX_FAULTS}, by shard and account id. */
   faults: VerifyFault[];
-  /** How many accounts failed, those that `faults` has no room for included. */
+  /** How many accounts failed, including those that don't fit into `faults`. */
   faulty: number;
   ok: boolean;
 }
 
-/** Faults that a report holds: a bank that is wrong throughout must not fill the memory. */
+/** Maximum number of faults in a report: a thoroughly damaged bank must not fill the memory. */
 export const MAX_FAULTS = 1_000;
 
-/** Accounts in one statement. */
+/** Accounts per statement. */
 const RANGE = 10_000;
 
 const BELOW_ALL_IDS = '-9223372036854775808';
@@ -58,7 +58,7 @@ export async function verifyBank(
   return { accounts, transactions, balance, faults, faulty, ok: faulty === 0 };
 }
 
-/** The same, and whether the audit log is whole. */
+/** Like {@link verifyBank}, and checks the audit log as well. */
 export async function verifyBankAndLog(
   shards: readonly ShardAddress[],
   control: Control = {},
@@ -68,7 +68,7 @@ export async function verifyBankAndLog(
   return { ...report, ok: report.ok && firstBrokenEvent === undefined, firstBrokenEvent };
 }
 
-/** What the books of a bank, or of a part of it, come to. */
+/** The totals of a bank, or of a part of it. */
 export type Totals = Pick<VerifyReport, 'accounts' | 'transactions' | 'balance' | 'faulty'>;
 
 export function sumTotals(parts: readonly Totals[]): Totals {
@@ -81,8 +81,8 @@ export function sumTotals(parts: readonly Totals[]): Totals {
 }
 
 /**
- * Verifies one shard in one REPEATABLE READ READ ONLY transaction: all of it as it was at one moment, whatever is
- * posted meanwhile.
+ * Verifies one shard in one REPEATABLE READ READ ONLY transaction, which sees a single moment, whatever is posted
+ * meanwhile.
  *
  * @param index the shard's place among the `count` shards of the bank
  */
@@ -95,13 +95,14 @@ export async function verifyShard(
   // As the service connects: it must be able to read what it serves.
   return withSession(asService(shard), 'bank-verify', async ({ client }) => {
     await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
-    // A large account takes longer than what a request may take. Compiling the same statement for each range does not pay.
+    // A large account takes longer than a request may. JIT compilation of the same statement for each range does not
+    // pay off.
     await client.query('SET LOCAL statement_timeout = 0; SET LOCAL jit = off');
     return verifyInSnapshot(client, shard.schema, index, count, control);
   });
 }
 
-/** @param client in a transaction that sees one moment */
+/** @param client in a transaction with one snapshot */
 export async function verifyInSnapshot(
   client: Client,
   schema: string,
@@ -131,13 +132,13 @@ export async function verifyInSnapshot(
 
 interface Tables {
   readonly accounts: string;
-  /** All of them, for a FROM. */
+  /** Hot and archived ones, as a FROM item. */
   readonly transactions: string;
-  /** Undefined: the schema is older than they are. */
+  /** Undefined: the schema is from before openings. */
   readonly openings: string | undefined;
-  /** Undefined: the schema is older than the archive. */
+  /** Undefined: the schema is from before the archive. */
   readonly parts: { readonly hot: string; readonly archived: string } | undefined;
-  /** False: the schema is older than the hashes. */
+  /** False: the schema is from before the hashes. */
   readonly chained: boolean;
 }
 
@@ -177,7 +178,10 @@ async function readTotals(client: Client, tables: Tables) {
   };
 }
 
-/** The accounts of ids that both tables have, which no constraint rules out. Of many not all: they are found at the next run. */
+/**
+ * The accounts of ids that are in both tables, which no constraint prevents. Beyond the limit, later runs find the
+ * rest.
+ */
 async function accountsOfDoubledIds(client: Client, { transactions, parts }: Tables): Promise<string[]> {
   if (!parts) return [];
   const { rows } = await client.query<{ account_id: string }>(
@@ -190,7 +194,7 @@ async function accountsOfDoubledIds(client: Client, { transactions, parts }: Tab
   return rows.map((row) => row.account_id);
 }
 
-/** The ranges cover every id, gaps included: a transaction may name an account that is not there. */
+/** The ranges cover every id, gaps included: a transaction may name an account that does not exist. */
 async function nextRange(
   client: Client,
   tables: Tables,
@@ -206,7 +210,7 @@ async function nextRange(
   return { upTo: accounts < RANGE ? ABOVE_ALL_IDS : row.last, accounts };
 }
 
-/** @param place the shard's index, the number of shards, and the accounts that have a doubled id */
+/** @param place the shard's index, the number of shards, and the accounts with a doubled id */
 async function verifyRange(
   client: Client,
   tables: Tables,
@@ -237,9 +241,9 @@ function faultFromRow({ account_id, checks, broken }: FaultRow): VerifyFault {
 }
 
 /**
- * Parameters: after which id, up to which id, the shard's index, the number of shards, the accounts that have a doubled
- * id. The order of the window is that of the two indexes on (account_id, version_after), so that a long history is
- * streamed, not sorted.
+ * Parameters: the id before the range, its last id, the shard's index, the number of shards, the accounts with a
+ * doubled id. The window is ordered like the two indexes on (account_id, version_after), so that a long history is
+ * streamed rather than sorted.
  */
 function rangeStatement(tables: Tables): string {
   const { account_exists: exists, ...rest } = CHECKS;
@@ -273,7 +277,7 @@ function rangeStatement(tables: Tables): string {
     FROM checked WHERE checks <> '{}' ORDER BY account_id LIMIT ${MAX_FAULTS}`;
 }
 
-/** The openings of the range, including any of an account that does not exist. */
+/** The openings of the range, including those of accounts that don't exist. */
 function openingsIn({ openings }: Tables): string {
   if (openings === undefined)
     return '(SELECT NULL::bigint AS account_id, NULL::numeric AS opening_deposit, true AS opened_here WHERE false)';
@@ -283,7 +287,10 @@ function openingsIn({ openings }: Tables): string {
            FROM ${openings} WHERE account_id > $1 AND account_id <= $2)`;
 }
 
-/** The parts of {@link rangeStatement} that need hashes. Heads of several copies of one account are the same fault as they. */
+/**
+ * The parts of {@link rangeStatement} that need hashes. If an account has several rows, that is a fault already, so any
+ * of their heads will do.
+ */
 const CHAIN_SQL = {
   headOfAccount: ', (array_agg(head_hash))[1] AS head_hash',
   chainOfTransaction: `, hash, lag(hash, 1, ${GENESIS}) OVER past AS hash_before,

@@ -15,7 +15,7 @@ import { EVERYBODY, type Principal, type Scope } from '../../access/principal.js
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** Who sends it: everybody where authentication is off, nobody on a public route. */
+    /** The sender: everybody if authentication is off, nobody on a public route. */
     principal: Principal;
     /** Checks its credential again; undefined on a route that needs none. */
     authenticator?: Authenticator;
@@ -79,9 +79,9 @@ export function guardRoutes(fastify: FastifyInstance, authenticator: Authenticat
 }
 
 /**
- * Who sends a request, checked again: a credential may end while its request is still arriving.
+ * The sender of a request, checked again: a credential may end while its request is still arriving.
  *
- * @throws UnauthorizedError, or why the credential can't be looked up; may reject with these, too
+ * @throws UnauthorizedError, or why the credential can't be looked up; may also reject with these
  */
 export function principalNow(request: FastifyRequest): Principal | Promise<Principal> {
   return request.authenticator?.authenticate(request) ?? request.principal;
@@ -120,7 +120,7 @@ function guardOf(access: Exclude<Access, 'public'> | undefined, authenticator: A
   return guard;
 }
 
-/** The sender could not be identified, for no fault of the credential. */
+/** The sender could not be identified, but not because of the credential. */
 const isUnavailable = (error: Error) =>
   error instanceof CredentialStoreUnavailableError ||
   error instanceof ProviderUnavailableError ||

@@ -13,10 +13,13 @@ export type Responses = NonNullable<ApiOperationOptions['responses']>;
 type Components = NonNullable<OpenAPIObject['components']>;
 type Response = Exclude<NonNullable<Components['responses']>[string], Reference>;
 
-/** An amount of an example, written like the service writes it: `350.00`, not `350`. */
+/** An amount in an example, written as the service writes it: `350.00`, not `350`. */
 export const money = (text: string) => new JsonMoney(parseMoney(text));
 
-/** The schema of a request's body. One whose fields have other names is either of two: by the ones, or by the others. */
+/**
+ * The schema of a request body. If fields have aliases, it is either of two: with the fields' names, or with the
+ * aliases.
+ */
 export function bodySchema(name: string, dtoClass: DtoClass<object>): Reference {
   const { aliases } = dtoClass;
   if (!aliases) return schema(name, objectSchema(dtoClass));
@@ -59,13 +62,13 @@ function parameters(dtoClass: DtoClass<object>, Parameter: ParameterDecorator): 
   );
 }
 
-/** The parameters of a path, as its DTO says. */
+/** The parameters of a path, from its DTO. */
 export const pathOf = (dtoClass: DtoClass<object>) => parameters(dtoClass, ApiParam);
 
-/** The parameters of a query, as its DTO says. */
+/** The parameters of a query, from its DTO. */
 export const queryOf = (dtoClass: DtoClass<object>) => parameters(dtoClass, ApiQuery);
 
-/** What an answer's body is: a resource, or a list of them. */
+/** An answer's body: a resource, or a list of them. */
 export type Body = Type<object> | Written<never>;
 
 /** The schema of an answer's body, which may be any of several. */
@@ -94,11 +97,11 @@ export const RetryAfter = responseHeader(
   'Seconds to wait before the request is sent again.',
   1,
 );
-/** A header that only some of the answers have. */
+/** A header that only some answers have. */
 const optionalHeader = (name: string, description: string, example: string) =>
   component('headers', name, { description, required: false, schema: { type: 'string' }, example });
 
-/** On a 409 that says `Duplicate …`. */
+/** On a 409 with `Duplicate …`. */
 export const OriginalLocation = optionalHeader(
   'OriginalLocation',
   'On a duplicate: where the resource is that the first request made.',
@@ -106,8 +109,8 @@ export const OriginalLocation = optionalHeader(
 );
 
 /**
- * The fields of the IETF draft "RateLimit header fields for HTTP". On answers to a request that the rate limit has counted
- * or refused; not there where there is no limit.
+ * The fields of the IETF draft "RateLimit header fields for HTTP". On answers to requests that the rate limit counted
+ * or rejected; absent without a limit.
  */
 export const RATE_LIMIT_HEADERS: Readonly<Record<string, Reference>> = {
   'RateLimit-Policy': optionalHeader(
@@ -160,7 +163,7 @@ export function plainResponse(
 
 const sharedResponse = (name: string, response: Response) => component('responses', name, response);
 
-/** 400, with the answer to one wrong field as its example. */
+/** 400, with one wrong field as its example. */
 export const invalidRequest = (field: string, message: string) =>
   jsonResponse('A field of the path, the query, the headers or the body is wrong.', InvalidRequestDto, {
     [field]: { error: 'Invalid request', details: [{ field, message }] },
@@ -268,7 +271,7 @@ const NOT_JSON = sharedResponse(
   }),
 );
 
-/** Answers that no operation lists, because any request can get them: by status. */
+/** Answers that no operation lists, because any request can get them, by status. */
 export const GENERAL_RESPONSES: Responses = {
   400: jsonResponse(
     'The request is not valid HTTP (`request`), its path is not a valid URL (`path`), or it has no `Host`, several, or one that is none. ' +
@@ -323,10 +326,10 @@ export const GENERAL_RESPONSES: Responses = {
   ),
 };
 
-/** What can happen to every request that reads. */
+/** Failures of every request that reads. */
 export const READ_FAILURES: Responses = { 408: SERVER_CRASHES, 500: INTERNAL_ERROR, 503: OVERLOADED };
 
-/** What can happen to every request that writes. */
+/** Failures of every request that writes. */
 export const WRITE_FAILURES: Responses = {
   408: SERVER_CRASHES,
   413: BODY_TOO_LARGE,
@@ -350,7 +353,7 @@ export const RequestIdHeader = () =>
       'Anything else is replaced by a new id.',
   });
 
-/** @param what the request makes; its key belongs to `scope` */
+/** @param what the request creates; its key belongs to `scope` */
 export const IdempotencyKeyHeader = (what: string, scope: string) =>
   ApiHeader({
     name: 'Idempotency-Key',

@@ -5,7 +5,7 @@ import { sortedComponents } from '../schema/registry.js';
 import { FORBIDDEN, GENERAL_RESPONSES, UNAUTHORIZED } from './components.js';
 import { SWAGGER_UI, SWAGGER_UI_PATH } from '../server/swagger-ui.js';
 
-/** The version of package.json; a test compares the two. */
+/** The version in package.json; a test compares the two. */
 const VERSION = '0.1.0';
 
 const DESCRIPTION = `Account balances, deposits and withdrawals over REST.
@@ -53,7 +53,7 @@ const HEAD = {
   'x-general-responses': GENERAL_RESPONSES,
 };
 
-/** The OpenAPI document, as it is served at /openapi.json and committed as openapi.json. */
+/** The OpenAPI document, as served at /openapi.json and committed as openapi.json. */
 export function buildOpenApi(app: INestApplication): OpenAPIObject {
   const { paths, components } = SwaggerModule.createDocument(
     app,

@@ -63,7 +63,10 @@ export class ServerCrashesDto {
   }
 }
 
-/** A request of which a part did not come in time. Most are answered below the routes, in `http/connections.ts`. */
+/**
+ * A request of which a part did not arrive in time. Most get this answer below the routes, in
+ * `http/server/connections.ts`.
+ */
 @Resource('NotReceived')
 export class NotReceivedDto {
   @Field(constant('Request not received in time')) readonly error = 'Request not received in time';

@@ -3,7 +3,7 @@ import { formatMoney, type Money as Cents } from '../../domain/money.js';
 import { LARGEST_AMOUNT, POSITIVE_INTEGER, TRANSACTION_ID_PATTERN } from '../validation/field-rules.js';
 import { schema, type JsonSchema, type Reference } from '../schema/registry.js';
 
-/** What is written into answers: what it is in the OpenAPI document, and how its JSON text is made. */
+/** How a value appears in answers: its schema in the OpenAPI document, and how its JSON text is written. */
 export interface Written<T> {
   readonly schema: JsonSchema | Reference;
   readonly write: (value: T) => string;
@@ -15,11 +15,11 @@ interface ResourceField {
   readonly isOptional: boolean;
 }
 
-/** By prototype: what its own properties are, in the order of their declaration. */
+/** By prototype: its own properties, in the order of declaration. */
 const ownFields = new Map<object, ResourceField[]>();
 const resources = new Map<object, Written<never>>();
 
-/** A property of a {@link Resource}, which says what it is, in the OpenAPI document and in the JSON. */
+/** Declares a property of a {@link Resource}: its schema in the OpenAPI document, and its JSON. */
 export const Field =
   <T>(type: Written<T>, { optional: isOptional = false } = {}): PropertyDecorator =>
   (prototype, name) => {
@@ -29,8 +29,8 @@ export const Field =
   };
 
 /**
- * A class that is the body of an answer, by the name of its schema. Its own properties come first, then those that it
- * inherits. A property that is undefined is left out.
+ * Declares a class as the body of an answer, under the name of its schema. Its own properties come first, then
+ * inherited ones. An undefined property is left out.
  */
 export const Resource =
   (name: string, as: JsonSchema = {}): ClassDecorator =>
@@ -45,7 +45,7 @@ export const Resource =
     resources.set(resource, { schema: reference, write: writerOf(fields) });
   };
 
-/** A resource as something that is written: by itself, or within another one. */
+/** Makes a resource a value that can be written, by itself or within another one. */
 export function written<T extends object>(resource: Type<T>): Written<T> {
   const found = resources.get(resource);
   if (!found) throw new Error(`${resource.name} is no @Resource`);
@@ -78,7 +78,7 @@ export const orNull = <T>(type: Written<T>, as: JsonSchema): Written<T | null> =
   write: (value) => (value === null ? 'null' : type.write(value)),
 });
 
-/** By the name of its schema. */
+/** A component of the document, under this name. */
 export const named = <T>(name: string, type: Written<T>): Written<T> => ({
   schema: schema(name, type.schema),
   write: type.write,
@@ -88,7 +88,7 @@ export const named = <T>(name: string, type: Written<T>): Written<T> => ({
 export const anyOf = (...alternatives: readonly Type<object>[]): Written<object> =>
   json({ anyOf: alternatives.map((resource) => written(resource).schema) });
 
-/** Whatever JSON.stringify writes. */
+/** Any value, as JSON.stringify writes it. */
 export const json = (as: JsonSchema): Written<unknown> => ({
   schema: as,
   write: (value) => JSON.stringify(value),
@@ -100,7 +100,7 @@ export const text = (as: JsonSchema | Reference = { type: 'string' }): Written<s
   write: (value) => JSON.stringify(value),
 });
 
-/** A text of which no character needs to be escaped. */
+/** A text without characters that need escaping. */
 export const plainText = (as: JsonSchema | Reference): Written<string> => ({
   schema: as,
   write: (value) => `"${value}"`,

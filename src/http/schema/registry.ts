@@ -7,8 +7,8 @@ export type Reference = { readonly $ref: string };
 const components = { schemas: {}, responses: {}, headers: {} };
 
 /**
- * Adds a component to the OpenAPI document and returns a reference to it. A feature names its own schemas beside its
- * classes, and no reference can point to what does not exist.
+ * Adds a component to the OpenAPI document and returns a reference to it. Each feature defines its schemas next to its
+ * classes, and no reference can point to something that does not exist.
  */
 export function component(kind: keyof typeof components, name: string, definition: object): Reference {
   const existing: Record<string, object> = components[kind];
@@ -19,7 +19,7 @@ export function component(kind: keyof typeof components, name: string, definitio
 
 export const schema = (name: string, definition: JsonSchema) => component('schemas', name, definition);
 
-/** The components that were added so far, in an order that does not depend on which module was loaded first. */
+/** The components added so far, in an order that does not depend on which module was loaded first. */
 export function sortedComponents(): typeof components {
   return Object.fromEntries(
     Object.entries(components).map(([kind, members]) => [

@@ -9,19 +9,21 @@ import type { Headers } from './security-headers.js';
 
 export const JSON_TYPE = 'application/json; charset=utf-8';
 
-/** Connections over the limit that are still told so with a 503; what comes beyond them is closed unheard. */
+/** Connections over the limit that still get a 503; those beyond them are closed without an answer. */
 export const SURPLUS_CONNECTIONS = 256;
 
-/** How often connections are looked at: a timeout is noticed at most this much late. Node's default is 30 s. */
+/** How often connections are checked: a timeout is noticed at most this late. Node's default is 30 s. */
 const CHECK_MS = 500;
 
 const MAX_HEADER_BYTES = 16 * 1024;
 
-/** While the service stops: how often idle connections are closed, and how long a request may take to come in whole. */
+/**
+ * While the service stops: how often idle connections are closed, and how long a request may take to arrive completely.
+ */
 const CLOSE_IDLE_MS = 20;
 const STOP_UNFINISHED_MS = 5_000;
 
-/** The answer that is being written, the request that is being read, and the connection below TLS, are Node's own notes. */
+/** Node's own notes: the answer being written, the request being read, and the connection below TLS. */
 type HttpSocket = Socket & {
   readonly _parent?: Socket | null;
   readonly _httpMessage?: ServerResponse | null;
@@ -30,16 +32,16 @@ type HttpSocket = Socket & {
 
 interface Connection {
   readonly surplus: boolean;
-  /** Requests whose answers have not left yet. */
+  /** Requests whose answers have not been sent yet. */
   open: number;
-  /** What the client has not taken at a look at the connection, and when that was first seen. */
+  /** The unread answer at the last check, how much of it had been taken, and when that was first seen. */
   unread?: { readonly answer: ServerResponse; readonly taken: number; readonly sinceMs: number };
 }
 
-/** Node's own bounds, for the service's port and the one for management. */
+/** Node's own limits, for the service's port and the management port. */
 export function serverOptions(limits: Config['http']): ServerOptions {
   return {
-    // Node would answer a request without a Host by itself, with no body and no request id; a hook does.
+    // Node would answer a request without a Host with neither body nor request id; a hook does better.
     requireHostHeader: false,
     maxHeaderSize: MAX_HEADER_BYTES,
     headersTimeout: limits.headersTimeoutMs,
@@ -51,33 +53,32 @@ export function serverOptions(limits: Config['http']): ServerOptions {
 }
 
 /**
- * A request that has no body gets no stream of one, which saves a GET a seventh of its cost: its body has ended, and
- * nothing says so. Node's types do not know the option yet.
+ * A request without a body gets no body stream, which saves a GET a seventh of its cost: the stream has already ended
+ * and emits no `end` event. Node's types do not know the option yet.
  */
 const WITHOUT_BODY = { optimizeEmptyRequests: true };
 
 /**
- * The connections of the HTTP servers and their bounds: how many there are, how many requests one of them may have
- * open, and how long one may leave an answer unread. (How long it may take to send a request, or to agree on TLS, is
- * Node's to watch.)
+ * The connections of the HTTP servers and their limits: how many there are, how many open requests each may have, and
+ * how long an answer may stay unread. (Node limits how long a request or a TLS handshake may take.)
  */
 export class Connections {
-  /** Those that can send requests. */
+  /** Connections that can send requests. */
   private readonly connections = new Map<Socket, Connection>();
   /** The same, by the socket below TLS. */
   private readonly byRawSocket = new WeakMap<Socket, Connection>();
-  /** Those that have not agreed on TLS yet. */
+  /** Connections whose TLS handshake is not complete. */
   private readonly handshakes = new Set<Socket>();
   private readonly servers = new Set<Server>();
   private readonly checks = setInterval(() => this.cutUnread(), CHECK_MS).unref();
 
   constructor(private readonly limits: Pick<Config['http'], 'maxPipelined' | 'answerTimeoutMs'>) {}
 
-  /** @returns how many connections it has, those included that have not agreed on TLS yet: they take a place, too */
+  /** @returns how many connections the server has, including unfinished TLS handshakes, which take a place, too */
   watch(server: Server, maxConnections: number): () => number {
     this.servers.add(server);
     server.maxConnections = maxConnections + SURPLUS_CONNECTIONS;
-    // Of several workers, too: Node would else pass a surplus connection on from one full worker to the next for ever.
+    // Also with several workers: otherwise Node would pass a surplus connection between full workers for ever.
     (server as Server & { dropMaxConnection: boolean }).dropMaxConnection = true;
     const places = new ConnectionPlaces(maxConnections, SURPLUS_CONNECTIONS / 2, (socket) => {
       const connection = this.byRawSocket.get(socket);
@@ -98,8 +99,8 @@ export class Connections {
   }
 
   /**
-   * Counts a request in; to be followed by {@link answered} when its answer has left. False: it is to be refused, for its
-   * connection is over the limit or has too many requests open.
+   * Counts a request; call {@link answered} when its answer has been sent. False: reject it, because its connection is
+   * over the limit or has too many open requests.
    */
   admit(socket: Socket): boolean {
     const connection = this.connections.get(socket);
@@ -113,14 +114,14 @@ export class Connections {
     if (connection) connection.open -= 1;
   }
 
-  /** Whether the connection is to end with its answer. */
+  /** Whether the connection must be closed after its answer. */
   isSurplus(socket: Socket): boolean {
     return this.connections.get(socket)?.surplus ?? false;
   }
 
   /**
-   * Lets the servers close: Node would wait for clients that keep a connection, send nothing or half a request, for as
-   * long as they like. Requests that are at work are still answered.
+   * Lets the servers close: Node would wait indefinitely for clients that keep a connection and send nothing or half a
+   * request. Requests at work are still answered.
    */
   windUp(): void {
     const startedMs = performance.now();
@@ -150,9 +151,10 @@ export class Connections {
   }
 
   /**
-   * An answer that is complete has to leave within the time; one that still grows, to go on within it.
+   * Cuts connections whose client does not read: a complete answer must be taken within the time, an incomplete one
+   * must make progress within it.
    *
-   * Not socket.setTimeout, which also ends a connection whose request is still at work, and lets a byte a minute pass.
+   * Not socket.setTimeout, which also ends a connection whose request is still at work, and tolerates a byte a minute.
    */
   private cutUnread(): void {
     const nowMs = performance.now();
@@ -168,40 +170,43 @@ export class Connections {
   }
 }
 
-/** The answer that has come to its end but has not left, or of which a part waits for the client to take it. */
+/** An answer that is complete but not sent, or a part of which waits for the client to take it. */
 function unreadOf(socket: HttpSocket): ServerResponse | undefined {
   const answer = socket._httpMessage;
   return answer && (answer.writableEnded || socket.writableLength > 0) ? answer : undefined;
 }
 
-/** A request has come in whole, and its answer has not left yet. (How long that may take, has its own bound.) */
+/**
+ * A request has arrived completely, and its answer has not been sent yet. (Another limit covers how long that may
+ * take.)
+ */
 function isAtWork(socket: HttpSocket): boolean {
   return socket._httpMessage?.req.complete ?? false;
 }
 
-/** What the operating system has of a connection; TLS itself can't be reset. */
+/** The operating system's connection; TLS itself can't be reset. */
 function belowTls(socket: HttpSocket): Socket {
   return socket._parent ?? socket;
 }
 
-/** What is no HTTP at all, or did not come in time, is answered by hand: there is no request yet, or half of one. */
+/** Answers what is not HTTP, or did not arrive in time, by hand: there is no complete request for a route. */
 export function answerRaw(error: NodeJS.ErrnoException, socket: HttpSocket, headers: Headers): void {
-  // Without TLS where it is expected, there is no way to answer.
+  // Plain text on a TLS port can't be answered.
   const noTls = error.code?.startsWith('ERR_SSL_') || error.code?.startsWith('ERR_TLS_');
   if (error.code === 'ECONNRESET' || noTls || !socket.writable) return void socket.destroy();
   const atWork = socket._httpMessage;
-  // An earlier request of the connection, or one that was answered before its body had come: what is sent now would be
-  // taken for its answer. It gets its own, then the connection ends.
+  // An earlier request is not answered yet, or this one was answered before its body arrived. Another answer would be
+  // taken for that request's, so let its own be sent, then end the connection.
   if (atWork && (atWork.req.complete || atWork.headersSent)) {
     return void atWork.once('finish', () => socket.destroySoon());
   }
-  // The answer did not wait for the rest of the request, and has left.
+  // The answer has already been sent, without waiting for the rest of the request.
   if (!atWork && socket.parser?.incoming) return void socket.destroy();
   const { status, text } = rawAnswer(error.code);
   endRaw(socket, status, text, atWork ? requestIdOf(atWork.req) : randomUUID(), headers);
 }
 
-/** Nothing more is read: a request whose rest comes after its 408 must not be carried out. */
+/** Stops reading: a request whose rest arrives after its 408 must not be carried out. */
 export function endRaw(
   socket: Socket,
   status: string,
@@ -218,7 +223,7 @@ export function endRaw(
   socket.destroySoon();
 }
 
-/** An answer to what is for no route. */
+/** Answers a request that reaches no route. */
 export function endUnrouted(
   request: IncomingMessage,
   response: ServerResponse,

@@ -12,7 +12,7 @@ class Controller {
 }
 const controller = new Controller();
 
-/** What a request is answered, with the steps that were taken for it. */
+/** The answer to a request, and the steps that were taken for it. */
 async function answerBy(
   run: InterceptorsConsumer['intercept'],
   makeInterceptors: (steps: string[]) => NestInterceptor[],
@@ -77,8 +77,8 @@ const CASES: Readonly<Record<string, (steps: string[]) => NestInterceptor[]>> = 
   ],
 };
 
-describe('interceptors that are run directly', () => {
-  it.each(Object.entries(CASES))('do as with Nest: %s', async (_, interceptors) => {
+describe('interceptors that run directly', () => {
+  it.each(Object.entries(CASES))('behave as with Nest: %s', async (_, interceptors) => {
     const original = new InterceptorsConsumer().intercept.bind(new InterceptorsConsumer());
     const expected = await answerBy(original as never, interceptors);
     expect(await answerBy(intercept as never, interceptors)).toEqual(expected);
@@ -87,7 +87,7 @@ describe('interceptors that are run directly', () => {
     expect(await answerBy(intercept as never, interceptors, fails)).toEqual(failure);
   });
 
-  it('take the place of those of Nest', () => {
+  it('replace the ones of Nest', () => {
     runInterceptorsDirectly();
     expect(InterceptorsConsumer.prototype).toHaveProperty('intercept', intercept);
   });

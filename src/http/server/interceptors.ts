@@ -3,21 +3,21 @@ import type { ExecutionContextHost } from '@nestjs/core/helpers/execution-contex
 import { InterceptorsConsumer } from '@nestjs/core/interceptors/interceptors-consumer.js';
 import { defer, lastValueFrom, type Observable } from 'rxjs';
 
-/** The part of Nest's class that runs the interceptors of a route; the rest of it stays. */
+/** The part of Nest's class that runs the interceptors of a route; the rest is untouched. */
 interface Consumer {
   createContext(args: unknown[], instance: object, callback: unknown): ExecutionContextHost;
 }
 
 /**
- * Runs the interceptors of routes with fewer objects. Nest's own way allows for handlers that return observables, which
- * end with the client's connection: for that it makes six observables, two async resources and a subject per request,
- * a fifth of what a posting costs. Ours return promises. To be called before the application is made.
+ * Runs the interceptors of routes with fewer objects. Nest's own code allows for handlers that return observables,
+ * which end with the client's connection: for that it creates six observables, two async resources and a subject per
+ * request, a fifth of the cost of a posting. Ours return promises. Call it before the application is created.
  */
 export function runInterceptorsDirectly(): void {
   Object.assign(InterceptorsConsumer.prototype, { intercept });
 }
 
-/** Takes the place of InterceptorsConsumer.intercept. @returns what the outermost interceptor's observable ends with */
+/** Replaces InterceptorsConsumer.intercept. @returns the last value of the outermost interceptor's observable */
 export function intercept(
   this: Consumer,
   interceptors: readonly NestInterceptor[],
@@ -36,7 +36,7 @@ export function intercept(
     const rest: Observable<unknown> = defer(() => run(index + 1));
     const handler: CallHandler = { handle: () => rest };
     const answer = await interceptor.intercept(context, handler);
-    // One that only looks at the request: nothing needs to be subscribed to.
+    // This interceptor only looks at the request: nothing needs a subscription.
     return answer === rest ? run(index + 1) : lastValueFrom(answer);
   };
   return run(0);

@@ -9,11 +9,11 @@ describe('openFilesProblem', () => {
     const shards = 'postgresql://h/b?schema=a,postgresql://h/b?schema=c';
     const two = loadConfig({ HTTP_MAX_CONNECTIONS: '1000', SHARDS: shards });
     expect(openFilesNeeded(config)).toBeGreaterThan(1_000 + 16);
-    // With SHARDS credentials are asked for, so there are two for their keys.
+    // SHARDS requires credentials, so two connections are for their keys.
     expect(openFilesNeeded(two) - openFilesNeeded(config)).toBe(16 + 2);
   });
 
-  it('counts those of the port for management, where there is one', () => {
+  it('counts those of the management port, if there is one', () => {
     const two = loadConfig({ HTTP_MAX_CONNECTIONS: '1000', MANAGEMENT_PORT: '9090' });
     expect(openFilesNeeded(two) - openFilesNeeded(config)).toBe(64 + 256);
   });

@@ -10,6 +10,6 @@ export class AccountPathDto {
 
 const accountPath = new Contract(AccountPathDto);
 
-/** The account of a request's path. @throws InvalidRequestError */
+/** The account in a request's path. @throws InvalidRequestError */
 export const accountIdOf = ({ params }: FastifyRequest): number =>
   readVersion(accountPath.read(params).accountId) ?? 0;

@@ -3,13 +3,13 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { RequestTimeoutException } from '@nestjs/common';
 import { GatheredBytes } from './gathered-bytes.js';
 
-/** Bytes that are read ahead; then the client has to wait. */
+/** Bytes read ahead; beyond them the client has to wait. */
 const READ_AHEAD_BYTES = 64 * 1024;
 
 /**
- * A request's body, in pieces of what has arrived since the last one was asked for: however small the client's chunks
- * are, the cost depends only on their bytes. Fails when the rest does not arrive in time, or can't. What arrives
- * after the reader has given up is discarded, within Node's bounds.
+ * A request's body, in pieces that hold what has arrived since the last one was asked for: the cost depends only on the
+ * number of bytes, however small the client's chunks are. Fails when the rest does not arrive in time, or can't. What
+ * arrives after the reader has given up is discarded, within Node's limits.
  */
 export async function* bodyStream(request: IncomingMessage, timeoutMs: number): AsyncGenerator<Buffer> {
   const { socket } = request;
@@ -26,7 +26,7 @@ export async function* bodyStream(request: IncomingMessage, timeoutMs: number): 
     wake();
   };
   const timer = setTimeout(giveUp, timeoutMs);
-  // A client that ends its side can't send the rest.
+  // A client that has ended its side can't send the rest.
   socket.once('end', giveUp);
   request.on('data', take).once('end', giveUp).once('close', giveUp);
   try {
@@ -42,7 +42,7 @@ export async function* bodyStream(request: IncomingMessage, timeoutMs: number): 
         return;
       } else {
         await new Promise<void>((resolve) => (wake = resolve));
-        // Node hands over chunk by chunk; what comes in one turn of the event loop is one piece.
+        // Node delivers chunk by chunk; what arrives in one turn of the event loop becomes one piece.
         await nextTurn();
       }
     }

@@ -80,7 +80,7 @@ describe('Contract: what it accepts', () => {
 
 describe('Contract: what it refuses', () => {
   it.each([[null], [undefined], [true], ['text'], [[]], [[{ amount: '5', type: 'deposit' }]], [7]])(
-    '%j, which is no object',
+    '%j, which is not an object',
     (input) => {
       expect(problemsOf(input)).toEqual([{ field: 'body', message: 'must be a JSON object' }]);
     },
@@ -156,7 +156,7 @@ describe('Contract: what it refuses', () => {
 });
 
 describe('Contract: how much it reads', () => {
-  it('names one field of too many, however many there are, so that the answer is no longer than the request', () => {
+  it('names one of too many fields, so that the answer is no longer than the request', () => {
     const many = Object.fromEntries(Array.from({ length: 5_000 }, (_, index) => [`f${index}`, 1]));
     expect(problemsOf(many)).toEqual([{ field: 'f50', message: 'is one of more than 50 fields' }]);
     const some = Object.fromEntries(Object.entries(many).slice(0, 48));

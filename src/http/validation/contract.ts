@@ -10,28 +10,30 @@ import type { JsonSchema } from '../schema/registry.js';
 /** A DTO's class. `aliases` are other names of its fields: alias → field. */
 export type DtoClass<T extends object> = Type<T> & { readonly aliases?: ReadonlyMap<string, string> };
 
-/** What the decorators of a DTO's field say of it. */
+/** What the decorators of a DTO's field say about it. */
 export interface FieldContract {
   readonly name: string;
   readonly isOptional: boolean;
-  /** What it is in the OpenAPI document. */
+  /** Its schema in the OpenAPI document. */
   readonly schema: JsonSchema;
   readonly accepts: (value: unknown) => boolean;
 }
 
 const UNKNOWN_FIELD = 'is not a known field';
-/** More than any DTO has: each that is wrong would be named in the answer, which would be far longer than the request. */
+/**
+ * More than any DTO has. The answer names each wrong field, so without a limit it could be far longer than the request.
+ */
 const MAX_FIELDS = 50;
 
 /**
- * What a DTO's class says of a part of a request: of its path, its query or its body. Its decorators are class-validator's.
- * Ajv compiles a schema of the fields' names that calls the same rules: it accepts what is well-formed, at a tenth of
- * class-validator's cost, and class-validator then says what is wrong with the rest. The OpenAPI document has another
- * description of each field, which is written beside its rule.
+ * What a DTO's class says about a part of a request: its path, its query or its body. Ajv compiles a schema of its
+ * fields that calls the rules of its class-validator decorators. It accepts well-formed input at a tenth of
+ * class-validator's cost; class-validator then explains what is wrong with the rest. The OpenAPI document describes
+ * each field by the JSON Schema beside its rule.
  */
 export class Contract<T extends object> {
   private readonly aliases: ReadonlyMap<string, string>;
-  /** Whether the compiled schema accepts it: exactly if {@link explain} finds nothing wrong with it. */
+  /** Whether the compiled schema accepts it: exactly when {@link explain} finds nothing wrong. */
   readonly isWellFormed: (input: unknown) => boolean;
 
   constructor(private readonly dtoClass: DtoClass<T>) {
@@ -52,7 +54,7 @@ export class Contract<T extends object> {
     return dto as T;
   }
 
-  /** The same as {@link read}, by class-validator alone. @throws InvalidRequestError */
+  /** The same as {@link read}, with class-validator alone. @throws InvalidRequestError */
   explain(input: unknown): T {
     if (!isJsonObject(input)) throw InvalidRequestError.of('body', 'must be a JSON object');
     const dto = new this.dtoClass();
@@ -61,7 +63,7 @@ export class Contract<T extends object> {
     if (surplus) throw InvalidRequestError.of(surplus[0], `is one of more than ${MAX_FIELDS} fields`);
     const names = new Map<string, string>();
     for (const [name, value] of members) {
-      // class-validator takes what every object inherits, like __proto__ and toString, for known fields.
+      // class-validator treats what every object inherits, like __proto__ and toString, as known fields.
       if (name in Object.prototype) throw InvalidRequestError.of(name, UNKNOWN_FIELD);
       const field = this.aliases.get(name) ?? name;
       const other = names.get(field);
@@ -77,7 +79,7 @@ export class Contract<T extends object> {
   }
 }
 
-/** The fields of a DTO, as its decorators say. */
+/** The fields of a DTO, from its decorators. */
 export function fieldsOf(dtoClass: DtoClass<object>): FieldContract[] {
   const storage = getMetadataStorage();
   const rules = storage.getTargetValidationMetadatas(dtoClass, '', false, false);
@@ -102,7 +104,7 @@ export function fieldsOf(dtoClass: DtoClass<object>): FieldContract[] {
 const schemaOf = (rule: ValidationMetadata): JsonSchema | undefined =>
   (rule.context as ReturnType<typeof documentedAs>['context'] | undefined)?.schema;
 
-/** The names by which a field may be given. */
+/** The names under which a field may be given. */
 const namesOf = (field: string, aliases: ReadonlyMap<string, string>) => [
   field,
   ...[...aliases].filter(([, of]) => of === field).map(([alias]) => alias),
@@ -113,7 +115,7 @@ const ajv = new Ajv().addKeyword({
   compile: (accepts: FieldContract['accepts']) => accepts,
 });
 
-/** The JSON Schema of a request as it was parsed, whose numbers are texts: a field is what its own rules accept. */
+/** The JSON Schema of a parsed request, whose numbers are texts: a field is whatever its own rules accept. */
 function compile(fields: readonly FieldContract[], aliases: ReadonlyMap<string, string>) {
   const named = fields.map((field) => ({ ...field, names: namesOf(field.name, aliases) }));
   const counts = named.flatMap(({ names, isOptional }): object[] => {

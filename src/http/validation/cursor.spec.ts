@@ -27,7 +27,7 @@ const listing = fc.oneof(
 const place = fc.integer({ min: 1, max: MAX_ID });
 
 describe('a cursor', () => {
-  it('comes back as the place that it names, and needs no escaping in a URL', () => {
+  it('decodes to the place that it was made for, and needs no escaping in a URL', () => {
     fc.assert(
       fc.property(listing, place, (of, at) => {
         const cursor = encodeCursor(of, at);
@@ -47,7 +47,7 @@ describe('a cursor', () => {
     );
   });
 
-  it('that was made for another owner, or for who sees all accounts, is refused', () => {
+  it('that was made for another owner, or for a sender who sees all accounts, is refused', () => {
     const owner = fc.option(fc.string({ minLength: 1, maxLength: 255 }), { nil: undefined });
     fc.assert(
       fc.property(owner, owner, listing, place, (one, other, of, at) => {
@@ -77,7 +77,7 @@ describe('a cursor', () => {
     expect(isRefused('accounts', cursor)).toBe(true);
   });
 
-  it('that is anything at all is refused or names a place, and never fails otherwise', () => {
+  it('that is arbitrary text is refused or names a place, and never fails in another way', () => {
     fc.assert(
       fc.property(fc.string({ unit: anyUnit, maxLength: 50 }), (cursor) => {
         expect(isRefused('accounts', cursor)).toBe(true);
@@ -95,11 +95,11 @@ describe('pageOf', () => {
       (row) => `after ${row}`,
     );
 
-  it('shows the limit and leads on from the last row shown, when one more is there', () => {
+  it('has as many rows as the limit, and continues after the last one, if there are more', () => {
     expect(page([5, 4, 3], 2)).toEqual({ data: ['#5', '#4'], nextCursor: 'after 4' });
   });
 
-  it('ends when there is no more than the limit', () => {
+  it('is the last one if there are no more rows than the limit', () => {
     expect(page([5, 4], 2)).toEqual({ data: ['#5', '#4'], nextCursor: null });
     expect(page([5], 2)).toEqual({ data: ['#5'], nextCursor: null });
     expect(page([], 2)).toEqual({ data: [], nextCursor: null });

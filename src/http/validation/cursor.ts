@@ -12,14 +12,14 @@ export const DEFAULT_LIMIT = 50;
 export const MAX_LIMIT = 200;
 
 /**
- * An opaque cursor: the place after which the next page begins, and the listing that it belongs to. It names an id or
- * a version, not an offset, so it stays right while rows are added.
+ * An opaque cursor: the place after which the next page begins, and the listing that it belongs to. It contains an id
+ * or a version, not an offset, so it stays right while rows are added.
  */
 export function encodeCursor(listing: string, place: number): string {
   return Buffer.from(`${listing}:${place}`).toString('base64url');
 }
 
-/** The name of a listing as it is for an owner, who alone can use its cursors; undefined: for who sees all accounts. */
+/** The name of an owner's own listing, whose cursors nobody else can use; without an owner, of that of all accounts. */
 export function listingFor(owner: string | undefined, listing: string): string {
   if (owner === undefined) return listing;
   return `${listing}/${createHash('sha256').update(owner).digest('base64url').slice(0, DIGEST_LENGTH)}`;
@@ -27,7 +27,7 @@ export function listingFor(owner: string | undefined, listing: string): string {
 
 const DIGEST_LENGTH = 16;
 
-/** @throws InvalidRequestError when it is no cursor of this listing */
+/** @throws InvalidRequestError when it is not a cursor of this listing */
 export function decodeCursor(listing: string, cursor: string): number {
   const text = Buffer.from(cursor, 'base64url').toString();
   const place = text.startsWith(`${listing}:`)
@@ -37,7 +37,7 @@ export function decodeCursor(listing: string, cursor: string): number {
   return place;
 }
 
-/** Makes a page of rows of which one more than the limit was asked for, to know whether another page follows. */
+/** Makes a page of rows. One row more than the limit was requested, to know whether another page follows. */
 export function pageOf<Row, Item>(
   rows: readonly Row[],
   limit: number,

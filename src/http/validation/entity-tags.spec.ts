@@ -85,7 +85,7 @@ describe('parseIfMatch', () => {
     expect(parseIfMatch(header)).toEqual([7]);
   });
 
-  it('finds in a list exactly the versions that were put there', () => {
+  it('finds exactly the versions that a list contains', () => {
     const tag = fc.record({ version: fc.integer({ min: 1, max: 1_000 }), weak: fc.boolean() });
     fc.assert(
       fc.property(
@@ -128,7 +128,7 @@ describe('matchesNone', () => {
     expect(refusedField(() => matchesNone(header)('"12"'))).toBe('If-None-Match');
   });
 
-  // An expression with two ways to read a blank doubles its time with each one: for 28 of them it takes ten seconds.
+  // An expression with two ways to read a blank doubles its time with each one: 28 of them take ten seconds.
   it.each([28, 5_000])('refuses a list with %i blanks that ends badly at once', (blanks) => {
     for (const list of [
       `"1"${' ,'.repeat(blanks)}x`,

@@ -2,12 +2,13 @@ import { InvalidRequestError } from './invalid-request.js';
 import type { OwnedAccount } from '../../domain/account.js';
 import { parsePositiveInteger } from './positive-integer.js';
 
-/** RFC 9110, 8.8.3: any visible character but the quote, and obs-text. A comma in a tag does not end it. */
+/** RFC 9110, 8.8.3: any visible character except the quote, and obs-text. A comma in a tag does not end it. */
 const TAG = String.raw`(?:W\/)?"[\x21\x23-\x7e\x80-\xff]*"`;
 const TAGS = new RegExp(TAG, 'g');
 /**
- * RFC 9110, 5.6.1: empty elements of a list are ignored, but one element there must be. White space belongs to the comma
- * or the tag before it, never to both sides: with two ways to read each blank, a few dozen of them would take for ever.
+ * RFC 9110, 5.6.1: empty list elements are ignored, but at least one element must remain. White space belongs to the
+ * comma or the tag before it, never to both sides: with two ways to read each blank, a few dozen of them would take for
+ * ever.
  */
 const TAG_LIST = new RegExp(String.raw`^[ \t,]*${TAG}[ \t]*(?:,[ \t]*(?:${TAG}[ \t]*)?)*$`);
 
@@ -19,16 +20,16 @@ export function versionTag(version: number): string {
   return `"${version}"`;
 }
 
-/** The entity tag of an account, which shows its owner too: that changes without a new version. */
+/** The entity tag of an account, which also shows its owner: that changes without a new version. */
 export function accountTag({ version, revision }: OwnedAccount): string {
   return `"${version}.${revision}"`;
 }
 
 /**
- * The versions that an If-Match header allows (RFC 9110, 13.1.1); it may name them by either tag. Undefined: no
- * condition, as with `*`, which any account fulfils. Tags that no account can have, weak ones included, allow nothing.
+ * The versions that an If-Match header allows (RFC 9110, 13.1.1), named by either tag. Undefined: no condition, as with
+ * `*`, which any account meets. Tags that no account can have, weak ones included, allow nothing.
  *
- * @throws InvalidRequestError when it is no list of entity tags
+ * @throws InvalidRequestError when it is not a list of entity tags
  */
 export function parseIfMatch(header: string | undefined): number[] | undefined {
   if (header === undefined || header.trim() === '*') return undefined;
@@ -38,10 +39,10 @@ export function parseIfMatch(header: string | undefined): number[] | undefined {
 }
 
 /**
- * Reads an If-None-Match header (RFC 9110, 13.1.2; weak comparison). The result tells whether the client has no
- * representation with a given entity tag yet.
+ * Reads an If-None-Match header (RFC 9110, 13.1.2; weak comparison). The result tells whether the client does not yet
+ * have the representation with a given entity tag.
  *
- * @throws InvalidRequestError when it is no list of entity tags
+ * @throws InvalidRequestError when it is not a list of entity tags
  */
 export function matchesNone(header: string | undefined): (tag: string) => boolean {
   if (header === undefined) return () => true;

@@ -48,13 +48,13 @@ describe('readAmount', () => {
     expect(readAmount(amountIn(json))).toBeUndefined();
   });
 
-  it('refuses what is not there, and what never was JSON', () => {
+  it('refuses an absent value, and values that JSON does not have', () => {
     for (const value of [undefined, 1, 1n, NaN]) expect(readAmount(value)).toBeUndefined();
   });
 });
 
 describe('readVersion', () => {
-  it('reads a number and a string alike, so that newVersion can be sent back as it came', () => {
+  it('reads a number and a string alike, so that newVersion can be sent back unchanged', () => {
     expect(readVersion(new NumberText('8'))).toBe(8);
     expect(readVersion('8')).toBe(8);
   });

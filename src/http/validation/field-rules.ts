@@ -7,7 +7,7 @@ import { NumberText } from './json-body.js';
 import { schema, type JsonSchema } from '../schema/registry.js';
 import { parsePositiveInteger } from './positive-integer.js';
 
-/** A field of a body that may be written as a JSON number or as a JSON string: its text either way. */
+/** The text of a body's field that may be written as a JSON number or as a JSON string. */
 export type Numeric = NumberText | string;
 
 export function textOf(value: unknown): string | undefined {
@@ -25,17 +25,17 @@ export function readVersion(value: unknown): number | undefined {
   return parsePositiveInteger(textOf(value) ?? '');
 }
 
-/** The number in the name of a transaction: `txn131` names transaction 131. */
+/** The number in a transaction's name: `txn131` names transaction 131. */
 export function readTransactionId(value: unknown): number | undefined {
   return typeof value === 'string' && value.startsWith('txn')
     ? parsePositiveInteger(value.slice(3))
     : undefined;
 }
 
-/** An absent field is fine; null is not absent. */
+/** The field may be absent; null is not absent. */
 export const IsOptionalField = () => ValidateIf((_, value) => value !== undefined);
 
-/** 9999999999999999.99, as a validator that knows only floating-point numbers reads it. */
+/** 9999999999999999.99, as a validator with only floating-point numbers reads it. */
 export const LARGEST_AMOUNT = 1e16;
 export const POSITIVE_INTEGER = { type: 'integer', format: 'int64', minimum: 1 };
 export const TRANSACTION_ID_PATTERN = '^txn[1-9]\\d{0,18}$';
@@ -59,7 +59,7 @@ export const IsAmount = () =>
     Amount,
   );
 
-/** @param as how it is documented; a body may hold a string, too */
+/** @param as its documentation; in a body it may also be a string */
 export const IsVersion = (as: JsonSchema = {}) =>
   rule('isVersion', (value) => readVersion(value) !== undefined, 'must be a positive integer', {
     ...POSITIVE_INTEGER,
@@ -110,7 +110,7 @@ export const IsOwner = () =>
     Owner,
   );
 
-/** A query parameter that counts. */
+/** A query parameter that is a count. */
 export const IsWholeNumber = (minimum: number, maximum: number, as: JsonSchema = {}) =>
   rule(
     'isWholeNumber',
@@ -132,7 +132,7 @@ export const IsInstant = (as: JsonSchema = {}) =>
     { type: 'string', pattern: INSTANT_PATTERN, ...as },
   );
 
-/** One of some words, in any case. */
+/** One of several words, in any case. */
 export const IsWord = (words: readonly string[], as: JsonSchema = {}, component?: string) => {
   const inLowerCase = words.map((word) => word.toLowerCase());
   return rule(
@@ -144,7 +144,7 @@ export const IsWord = (words: readonly string[], as: JsonSchema = {}, component?
   );
 };
 
-/** Says of a rule that class-validator has what it is in JSON Schema. */
+/** Gives a rule of class-validator its JSON Schema. */
 export const documentedAs = (as: JsonSchema) => ({ context: { schema: as } });
 
 /** @param component a name for the schema in the OpenAPI document, from which generated clients take their types */

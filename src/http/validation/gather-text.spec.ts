@@ -20,7 +20,7 @@ describe('gatherText', () => {
     expect(await gather([])).toBe('');
   });
 
-  it('takes as much as its limit, and no more', async () => {
+  it('accepts as much as its limit, and no more', async () => {
     const pieces = (count: number) => Array.from({ length: count }, () => Buffer.from('x'));
     expect(await gather(pieces(5), 5)).toBe('xxxxx');
     await expect(gather(pieces(6), 5)).rejects.toMatchObject({ status: 413 });

@@ -5,18 +5,18 @@ import { GatheredBytes } from './gathered-bytes.js';
 /**
  * Reads a stream to its end.
  *
- * @param done called once: with the text, or a PayloadTooLargeException when it is over the limit, or a
- *   BadRequestException when the rest will not come
+ * @param done called once: with the text, or with a PayloadTooLargeException when it is over the limit, or a
+ *   BadRequestException when the rest will not arrive
  */
 export function gatherText(
   stream: Readable,
   limitBytes: number,
   done: (error: Error | null, text?: string) => void,
 ): void {
-  // A request without a body says nothing of its end.
+  // A request without a body emits no `end` event.
   if (stream.readableEnded) return done(null, '');
   const gathered = new GatheredBytes();
-  // A small body comes in one piece, which needs no copy.
+  // A small body arrives in one piece, which needs no copy.
   let only: Buffer | undefined;
   const take = (piece: Buffer) => {
     if (gathered.length + (only?.length ?? 0) + piece.length > limitBytes) {
@@ -34,7 +34,7 @@ export function gatherText(
   const settle = (error: Error | null, text?: string) => {
     if (settled) return;
     settled = true;
-    // Of a stream that has ended nothing more is taken, so there is no need to let go of it.
+    // A stream that has ended delivers nothing more, so there is no need to stop listening.
     if (error) stream.off('data', take);
     done(error, text);
   };

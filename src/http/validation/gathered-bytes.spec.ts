@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { GatheredBytes } from './gathered-bytes.js';
 
 describe('GatheredBytes', () => {
-  it('holds what was appended since it was cleared', () => {
+  it('contains what was appended since it was last cleared', () => {
     const pieces = fc.array(fc.option(fc.uint8Array({ maxLength: 3_000 })), { maxLength: 20 });
     fc.assert(
       fc.property(pieces, (some) => {

@@ -1,9 +1,9 @@
 const FIRST_BYTES = 1024;
 
 /**
- * Bytes that come in pieces, copied into one block that doubles. The time and memory depend on the number of bytes
- * alone, however they are cut: joining them anew for each piece would be quadratic, and a list of one-byte pieces
- * takes a hundred times their size.
+ * Bytes that arrive in pieces, copied into one block that doubles when it is full. Time and memory depend only on the
+ * number of bytes, however they are cut: joining them anew for each piece would be quadratic, and a list of one-byte
+ * pieces takes a hundred times their size.
  */
 export class GatheredBytes {
   private block: Buffer = Buffer.alloc(0);
@@ -24,12 +24,12 @@ export class GatheredBytes {
     this.used = needed;
   }
 
-  /** All of them; valid until more are appended. */
+  /** All bytes; valid until more are appended. */
   get bytes(): Buffer {
     return this.block.subarray(0, this.used);
   }
 
-  /** Begins anew, in the same block. */
+  /** Starts again, in the same block. */
   clear(): void {
     this.used = 0;
   }

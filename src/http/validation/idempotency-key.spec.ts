@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { parseIdempotencyKey } from './idempotency-key.js';
 import { InvalidRequestError } from './invalid-request.js';
 
-/** Whether the header is refused as it should be: with a problem that names it. */
+/** Whether the header is rejected as it should be: with a problem that names it. */
 function isRefused(header: string): boolean {
   try {
     parseIdempotencyKey(header);
@@ -31,7 +31,7 @@ const visible = fc.string({
 });
 
 describe('parseIdempotencyKey', () => {
-  it('knows no key without a header', () => {
+  it('finds no key without a header', () => {
     expect(parseIdempotencyKey(undefined)).toBeUndefined();
   });
 
@@ -102,7 +102,7 @@ describe('parseIdempotencyKey', () => {
     );
   });
 
-  it('never lets through a key that is empty, too long, or has an invisible character', () => {
+  it('never accepts a key that is empty, too long, or has an invisible character', () => {
     const header = fc.oneof(
       fc.string({ unit: anyUnit, maxLength: 10 }),
       fc.string({ unit: fc.constantFrom('"', '\\', 'a', ' ', '\n', 'é'), maxLength: 8 }),

@@ -3,12 +3,12 @@ import { InvalidRequestError } from './invalid-request.js';
 const BARE = /^[\x21-\x7e]{1,255}$/;
 const QUOTED = /^"((?:[\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"$/;
 
-/** What a key must be. */
+/** The form of a key, for error messages. */
 export const KEY_FORM = 'must be 1 to 255 visible ASCII characters, bare or quoted';
 
 /**
- * The key that an Idempotency-Key header names: 1 to 255 visible ASCII characters, bare or as a quoted string
- * (RFC 8941, 3.3.3; the IETF draft idempotency-key-header). Both forms name the same key.
+ * The key in an Idempotency-Key header: 1 to 255 visible ASCII characters, bare or as a quoted string (RFC 8941, 3.3.3;
+ * the IETF draft idempotency-key-header). Both forms mean the same key.
  *
  * @throws InvalidRequestError
  */
@@ -19,7 +19,7 @@ export function parseIdempotencyKey(header: string | undefined): string | undefi
   return key;
 }
 
-/** The same of the text alone; undefined: it names no key. */
+/** The same for a text; undefined: it is not a valid key. */
 export function readIdempotencyKey(text: string): string | undefined {
   const key = text.startsWith('"') ? unquote(text) : text;
   return key !== undefined && BARE.test(key) ? key : undefined;

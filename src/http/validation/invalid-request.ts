@@ -1,4 +1,4 @@
-/** What is wrong with one field of a request: of its path, its query, its headers or its body. */
+/** What is wrong with one field of a request: of its path, query, headers or body. */
 export interface FieldProblem {
   readonly field: string;
   readonly message: string;

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { InvalidRequestError } from './invalid-request.js';
 import { NumberText, parseJsonBody } from './json-body.js';
 
-/** What a refused body is refused for; fails when it is accepted, or when anything but a refusal is thrown. */
+/** Why a body is rejected; fails when it is accepted, or anything but a rejection is thrown. */
 function refusalOf(text: string): string {
   try {
     parseJsonBody(text);
@@ -19,14 +19,14 @@ function refusalOf(text: string): string {
 const NOT_JSON = 'is not valid JSON';
 const TWICE = 'has the same key twice';
 
-/** A JSON value as it was meant, numbers by their text. Order and repetition of members are kept. */
+/** A JSON value as it was meant, with numbers as text. Order and repetition of members are kept. */
 type Tree =
   null | boolean | string | { readonly number: string } | readonly Tree[] | { readonly members: Members };
 type Members = readonly (readonly [string, Tree])[];
 
 const isArray = (tree: unknown): tree is readonly Tree[] => Array.isArray(tree);
 
-/** One text for each value, whatever the order of its members: what two parsers are compared by. */
+/** One text per value, whatever the order of its members, to compare two parsers. */
 function canonical(value: unknown): string {
   if (value instanceof NumberText) return `#${value.text}`;
   if (typeof value !== 'object' || value === null) return JSON.stringify(value);
@@ -161,13 +161,13 @@ describe('parseJsonBody: numbers', () => {
   );
 
   it.each(['01', '1.', '.5', '+1', '0x10', 'NaN', 'Infinity', '-', '1e', '1_000', '１２', '--1', '1n'])(
-    'refuses %s, which is no JSON number',
+    'refuses %s, which is not a JSON number',
     (digits) => {
       expect(refusalOf(`{"amount":${digits}}`)).toBe(NOT_JSON);
     },
   );
 
-  it('leaves a string a string, though it holds digits', () => {
+  it('keeps a string of digits a string', () => {
     expect(parseJsonBody('{"amount":"1e2"}')).toEqual({ amount: '1e2' });
   });
 });
@@ -192,7 +192,7 @@ describe('parseJsonBody: the same key twice', () => {
     ['as the empty key', '{"":1,"":1}'],
     ['with quotes in it', '{"\\"":1,"\\"":1}'],
   ])('is refused %s', (_, body) => {
-    // lossless-json finds those with different values itself.
+    // lossless-json itself rejects repeated keys with different values.
     expect([TWICE, NOT_JSON]).toContain(refusalOf(body));
   });
 
@@ -258,7 +258,7 @@ describe('parseJsonBody: strings', () => {
   });
 });
 
-describe('parseJsonBody: what is no JSON', () => {
+describe('parseJsonBody: text that is not JSON', () => {
   it.each([
     [''],
     [' '],
@@ -284,7 +284,7 @@ describe('parseJsonBody: what is no JSON', () => {
     expect(refusalOf(body)).toBe(NOT_JSON);
   });
 
-  it.each(['null', 'true', '[]', '"x"', ' {} '])('leaves the judgement of %s to the DTO', (body) => {
+  it.each(['null', 'true', '[]', '"x"', ' {} '])('leaves it to the DTO to judge %s', (body) => {
     expect(parseJsonBody(body)).toEqual(JSON.parse(body));
   });
 });
@@ -317,7 +317,7 @@ describe('parseJsonBody: nesting', () => {
 });
 
 describe('parseJsonBody: properties', () => {
-  it('gives back any value, however it is written', () => {
+  it('reads any value, however it is written', () => {
     fc.assert(
       fc.property(trees(key), choices, (tree, spelling) => {
         expect(canonical(parseJsonBody(new Writer(spelling).write(tree)))).toBe(canonicalTree(tree));
@@ -326,7 +326,7 @@ describe('parseJsonBody: properties', () => {
     );
   });
 
-  it('agrees with JSON.parse, numbers compared by their text', () => {
+  it('agrees with JSON.parse when numbers are compared as text', () => {
     // Plain keys only: Node 24's JSON.parse confuses escaped ones (nodejs/node#63785), and `__proto__` in a reviver.
     const plainKey = fc.string({ unit: fc.constantFrom(...'abcXYZ019 ._-:é'), maxLength: 4 });
     fc.assert(
@@ -338,7 +338,7 @@ describe('parseJsonBody: properties', () => {
     );
   });
 
-  it('refuses what JSON.parse refuses, and besides only a key given twice', () => {
+  it('refuses what JSON.parse refuses and, beyond that, only repeated keys', () => {
     const edit = fc.record({
       at: fc.nat(),
       remove: fc.nat({ max: 2 }),
@@ -388,7 +388,7 @@ function isJson(body: string): boolean {
   }
 }
 
-/** Reads valid JSON token by token and keeps, for each open object, the keys that it has had. */
+/** Reads valid JSON token by token and keeps the keys seen in each open object. */
 function hasKeyTwice(body: string): boolean {
   const open: Set<string>[] = [];
   const tokens = body.match(/"(?:[^"\\]|\\[^])*"|[{}[\]:,]|[^\s"{}[\]:,]+/g) ?? [];
@@ -396,7 +396,7 @@ function hasKeyTwice(body: string): boolean {
     if (token === '{' || token === '[') open.push(new Set());
     else if (token === '}' || token === ']') open.pop();
     else if (token.startsWith('"') && tokens[index + 1] === ':') {
-      // As an array: JSON.parse is right about strings that are no keys.
+      // As an array: JSON.parse reads strings correctly unless they are keys.
       const [name] = JSON.parse(`[${token}]`) as [string];
       if (open.at(-1)?.has(name)) return true;
       open.at(-1)?.add(name);

@@ -7,23 +7,23 @@ export const BODY_LIMIT_BYTES = 16 * 1024;
 /** 8 MiB for a batch; each of its transactions has the limit above. */
 export const BATCH_BODY_LIMIT_BYTES = 8 * 1024 * 1024;
 
-/** A text that is no JSON at all. */
+/** The text is not JSON at all. */
 export class NotJsonError extends InvalidRequestError {
   constructor() {
     super([{ field: 'body', message: 'is not valid JSON' }]);
   }
 }
 
-/** A number of a JSON body as it was written. JSON.parse would round 9007199254740993.07 and accept 1e2. */
+/** A number in a JSON body, as it was written. JSON.parse would round 9007199254740993.07 and accept 1e2. */
 export class NumberText {
   constructor(readonly text = '') {}
 }
 
-/** A character of a string that needs no escape: none of the control characters, no quote, no backslash. */
+/** A character of a string that needs no escape: neither a control character, a quote nor a backslash. */
 const PLAIN = String.raw`[ !#-[\]-\uffff]`;
 const SPACE = String.raw`[ \t\n\r]*`;
 const NUMBER = String.raw`-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?`;
-/** A member of an object whose name and value have no escape, and whose value is a string or a number. */
+/** A member of an object whose name and value contain no escape, and whose value is a string or a number. */
 const PLAIN_MEMBER = new RegExp(
   `${SPACE}"(${PLAIN}*)"${SPACE}:${SPACE}(?:"(${PLAIN}*)"|(${NUMBER}))${SPACE}([,}])`,
   'y',
@@ -32,8 +32,8 @@ const PLAIN_MEMBER = new RegExp(
 const STRING_AND_COLON = /"(?:[^"\\]|\\.)*"(\s*:)?/g;
 
 /**
- * Parses a body without losing a digit: numbers become {@link NumberText}. Refuses a key that is given twice, of which
- * JSON.parse would silently take the last. `__proto__` is a field like any other, and so an unknown one.
+ * Parses a body without losing a digit: numbers become {@link NumberText}. Rejects a repeated key, of which JSON.parse
+ * would silently take the last. `__proto__` is a field like any other, and so an unknown one.
  *
  * @throws InvalidRequestError
  */
@@ -41,7 +41,7 @@ export function parseJsonBody(text: string): unknown {
   return parsePlainObject(text) ?? parseAny(text);
 }
 
-/** What most bodies are, at a quarter of the cost. Undefined: it is anything else, or wrong. */
+/** Parses the usual kind of body at a quarter of the cost. Undefined: it is of another kind, or malformed. */
 function parsePlainObject(text: string): object | undefined {
   if (!text.startsWith('{')) return undefined;
   const body: Record<string, unknown> = {};
@@ -51,7 +51,7 @@ function parsePlainObject(text: string): object | undefined {
     const member = PLAIN_MEMBER.exec(text);
     if (!member) return undefined;
     const [, name = '', string, number] = member;
-    // Given before, or inherited, like __proto__.
+    // Repeated, or inherited, like __proto__.
     if (name in body) return undefined;
     body[name] = string ?? new NumberText(number);
     end = member[4];
@@ -80,14 +80,14 @@ function refuseTwice(): never {
   throw InvalidRequestError.of('body', 'has the same key twice');
 }
 
-/** In valid JSON exactly the keys are strings before a colon. */
+/** In valid JSON, the keys are exactly the strings before a colon. */
 function countKeysInText(text: string): number {
   let keys = 0;
   for (const [, colon] of text.matchAll(STRING_AND_COLON)) if (colon !== undefined) keys += 1;
   return keys;
 }
 
-/** Not recursive: a body of brackets alone must not overflow the stack. */
+/** Not recursive: a body of nothing but brackets must not overflow the stack. */
 function countKeys(body: unknown): number {
   let keys = 0;
   const open = [body];

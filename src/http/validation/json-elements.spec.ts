@@ -9,7 +9,7 @@ const source = fc
   .tuple(fc.json({ maxDepth: 4 }), fc.constantFrom(undefined, 1, '\t'))
   .map(([text, indent]) => JSON.stringify(JSON.parse(text), null, indent));
 
-/** The elements by JSON.parse; undefined: it is no array. */
+/** The elements according to JSON.parse; undefined: the text is not an array. */
 function parsedArray(text: string): unknown[] | undefined {
   try {
     const value: unknown = JSON.parse(text);
@@ -19,7 +19,7 @@ function parsedArray(text: string): unknown[] | undefined {
   }
 }
 
-/** The elements by elementsOf, each parsed by itself; undefined: it is no array. */
+/** The elements according to elementsOf, each parsed by itself; undefined: the text is not an array. */
 function parsedElements(text: string): unknown[] | undefined {
   try {
     return elementsOf(text, '[]', Infinity).map((element) => JSON.parse(element) as unknown);
@@ -30,7 +30,7 @@ function parsedElements(text: string): unknown[] | undefined {
 }
 
 describe('elementsOf', () => {
-  it('gives the elements of an array as they are written', () => {
+  it('returns the elements of an array as written', () => {
     fc.assert(
       fc.property(fc.array(fc.tuple(space, source, space)), space, (parts, around) => {
         const texts = parts.map((part) => part.join(''));
@@ -39,7 +39,7 @@ describe('elementsOf', () => {
     );
   });
 
-  it('gives the members of an object as they are written', () => {
+  it('returns the members of an object as written', () => {
     fc.assert(
       fc.property(fc.array(fc.tuple(fc.string(), space, source)), (members) => {
         const texts = members.map(
@@ -51,7 +51,7 @@ describe('elementsOf', () => {
     );
   });
 
-  it('says with the parser of its elements what JSON.parse says, whatever was done to the text', () => {
+  it('agrees with JSON.parse, together with the parser of the elements, whatever was done to the text', () => {
     const piece = fc.constantFrom(
       '[',
       ']',
@@ -87,7 +87,7 @@ describe('elementsOf', () => {
     expect(elementsOf('[1,2]', '[]', 2)).toEqual(['1', '2']);
   });
 
-  it('takes a text of brackets or of backslashes alone in its stride', () => {
+  it('reads a text of nothing but brackets or backslashes in linear time', () => {
     const size = 4_000_000;
     const startedMs = performance.now();
     expect(() => elementsOf('['.repeat(size), '[]', 10)).toThrow(NotJsonError);

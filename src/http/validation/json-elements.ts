@@ -3,12 +3,12 @@ import { NotJsonError } from './json-body.js';
 const SPACE = /[ \t\n\r]*/y;
 
 /**
- * The source texts of the elements of a JSON array, or of the members of an object: what stands between its commas. So
- * each can be read, and refused, by itself. What is within them is not looked at: where it is no JSON, one of the texts is
- * none.
+ * Splits a JSON array or object into the source texts of its elements or members, so that each can be parsed, and
+ * rejected, by itself. Does not check the elements: if the input is not valid JSON, at least one of the texts is not
+ * either.
  *
- * @param limit of the elements; what comes after one more than that is left out
- * @throws NotJsonError when the text is not one pair of these brackets
+ * @param limit maximum number of elements; reading stops after one more than that
+ * @throws NotJsonError when the text is not a single pair of these brackets
  */
 export function elementsOf(text: string, brackets: '[]' | '{}', limit: number): string[] {
   const [open, close] = brackets;
@@ -43,7 +43,7 @@ export function elementsOf(text: string, brackets: '[]' | '{}', limit: number): 
   throw new NotJsonError();
 }
 
-/** The name and the value of a member of an object, as they are written. @throws NotJsonError */
+/** The name and the value of a member of an object, as written. @throws NotJsonError */
 export function memberOf(text: string): { readonly name: string; readonly value: string } {
   const start = afterSpace(text, 0);
   if (text[start] !== '"') throw new NotJsonError();
@@ -65,7 +65,7 @@ function beforeSpace(text: string): number {
   return end;
 }
 
-/** The place of the quote that ends the string. @throws NotJsonError when none does */
+/** The index of the quote that ends the string. @throws NotJsonError when there is none */
 function endOfString(text: string, start: number): number {
   for (let at = text.indexOf('"', start + 1); at !== -1; at = text.indexOf('"', at + 1)) {
     let backslashes = 0;

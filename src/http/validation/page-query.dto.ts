@@ -4,7 +4,7 @@ import { documentedAs, IsOptionalField, IsWholeNumber } from './field-rules.js';
 
 const MAX_CURSOR = 200;
 
-/** The query of a listing: which page, and how long a page. */
+/** The query of a listing: which page, and how many items. */
 export class PageQueryDto {
   @IsOptionalField()
   @IsString({

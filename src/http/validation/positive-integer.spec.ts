@@ -57,7 +57,7 @@ describe('parsePositiveInteger', () => {
     expect(parsePositiveInteger(text)).toBeUndefined();
   });
 
-  it('reads every bigint as itself, or as MAX_ID where a double is not exact', () => {
+  it('reads every bigint as itself, or as MAX_ID if a double is not exact', () => {
     const bigint = fc.oneof(
       fc.bigInt({ min: -10n, max: 10n }),
       fc.bigInt({ min: 2n ** 53n - 5n, max: 2n ** 53n + 5n }),

@@ -4,8 +4,8 @@ const POSITIVE_INTEGER = /^[1-9]\d{0,18}$/;
 const MAX_BIGINT = 9_223_372_036_854_775_807n;
 
 /**
- * A positive integer in PostgreSQL's bigint range, or undefined. One that JSON can't carry exactly is read as
- * {@link MAX_ID}, which no account, transaction or version ever has: it is well-formed, and names nothing.
+ * A positive integer in PostgreSQL's bigint range, or undefined. One that JSON can't represent exactly is read as
+ * {@link MAX_ID}, which no account, transaction or version ever has: it is well-formed, but names nothing.
  */
 export function parsePositiveInteger(text: string): number | undefined {
   if (!POSITIVE_INTEGER.test(text)) return undefined;

@@ -1,17 +1,17 @@
 import { LoadConnection, type Answer } from './http-client.js';
 
 /**
- * A process that loads the service and does what its parent asks for, one {@link Task} after the other. Alone in its
- * process, so that its event loop is not the one of the service or of whoever watches it.
+ * A process that loads the service and carries out its parent's tasks one after the other ({@link Task}). It is a
+ * process of its own, so that it shares its event loop with neither the service nor the observer.
  */
 export type Task =
-  /** As many requests at a time as there are connections: the next one when one is answered. */
+  /** As many requests at a time as connections: the next one is sent when one is answered. */
   | { readonly kind: 'closed'; readonly connections: number; readonly seconds: number }
-  /** So many requests per second, whatever becomes of them; outstanding at most one per connection. */
+  /** A fixed number of requests per second, whatever happens to them; at most one outstanding per connection. */
   | { readonly kind: 'open'; readonly connections: number; readonly phases: readonly Phase[] }
   /** Connections that have sent one request each, and send nothing more. */
   | { readonly kind: 'idle'; readonly connections: number }
-  /** What was acknowledged since the start. */
+  /** Asks what was acknowledged since the start. */
   | { readonly kind: 'acknowledged' };
 
 export interface Phase {
@@ -19,19 +19,19 @@ export interface Phase {
   readonly seconds: number;
 }
 
-/** What became of the requests that were due in one second. */
+/** What became of the requests due in one second. */
 export interface Second {
-  /** Latencies of the accepted ones, in milliseconds from the moment at which they were due. */
+  /** Latencies of the accepted ones, in milliseconds from the moment when they were due. */
   accepted: number[];
-  /** How long after they were due they were sent, in milliseconds; part of the latencies. */
+  /** Delay between due and sent, in milliseconds; part of the latencies. */
   sentLate: number[];
   overloaded: number;
-  /** 503 Outcome unknown: the one answer that promises nothing. */
+  /** 503 Outcome unknown: the only answer that promises nothing. */
   unknown: number;
   limited: number;
-  /** Of the two above: those that did not say when to come again. */
+  /** How many of the two above did not say when to try again. */
   withoutRetryAfter: number;
-  /** Any other status, and how often. */
+  /** How often each other status was received. */
   other: Record<number, number>;
   /** The connection ended without an answer. */
   lost: number;
@@ -39,9 +39,11 @@ export interface Second {
   unsent: number;
 }
 
-/** Sent one by one, in order: key number n is that of the n-th request. */
+/** Requests are sent one by one, in order: key number n belongs to the n-th request. */
 export interface Acknowledged {
-  /** By the number of its key: the id that the service gave it; 0: refused; -1: no answer, or an unknown outcome. */
+  /**
+   * Index: the number of the key; value: the id from the service; 0: rejected; -1: no answer, or an unknown outcome.
+   */
   readonly ids: Float64Array;
   readonly keyPrefix: string;
 }
@@ -49,7 +51,7 @@ export interface Acknowledged {
 const [, , port, firstAccount, lastAccount] = process.argv.map(Number) as [0, 0, number, number, number];
 const BODY = '{"amount":1.00,"type":"Deposit"}';
 const KEY_PREFIX = `overload-${process.pid}-${Date.now()}-`;
-/** So many connections are opened at a time. */
+/** How many connections are opened at a time. */
 const OPENED_AT_ONCE = 200;
 const LAST_ANSWERS_MS = 30_000;
 
@@ -102,7 +104,7 @@ function newSecond(): Second {
   };
 }
 
-/** Opens connections, a few at a time, and tells of each that is free, now and later. */
+/** Opens connections, a few at a time, and reports each one that is or becomes free. */
 async function openConnections(
   count: number,
   onFree: (connection: LoadConnection) => unknown,
@@ -157,7 +159,7 @@ async function openLoop(connections: number, phases: readonly Phase[]): Promise<
   return seconds;
 }
 
-/** One that the server has closed meanwhile comes back by itself. */
+/** Connections that the server has closed meanwhile reconnect by themselves. */
 function takeOpen(free: Set<LoadConnection>): LoadConnection | undefined {
   for (const connection of free) {
     free.delete(connection);

@@ -6,20 +6,20 @@ export type OnAnswer = (answer: Answer | undefined) => void;
 export interface Answer {
   readonly status: number;
   readonly hasRetryAfter: boolean;
-  /** It does not say whether the transaction was posted. */
+  /** Whether the answer leaves open if the transaction was posted. */
   readonly outcomeUnknown: boolean;
-  /** The number of the new transaction, if there is one. */
+  /** The number of the new transaction; 0 if there is none. */
   readonly transactionId: number;
 }
 
 const RECONNECT_MS = 50;
 
-/** Sent first: a connection that has never sent anything is closed earlier than one that is kept alive. */
+/** Sent first: a connection that has never sent anything is closed earlier than a kept-alive one. */
 const GREETING = 'GET /health/live HTTP/1.1\r\nHost: bank\r\n\r\n';
 
 /**
- * One connection that carries one request at a time. A real HTTP client would cost as much as the service itself, on the
- * same processors; this one takes requests as texts and reads of an answer only what is counted.
+ * One connection that carries one request at a time. A real HTTP client would cost as much as the service itself, on
+ * the same processors; this one takes requests as text and reads only what is counted.
  */
 export class LoadConnection {
   private socket: Socket | undefined;
@@ -79,7 +79,7 @@ export class LoadConnection {
     };
     this.text = '';
     this.finish(answer);
-    // The server closes it after this answer: it can't take a request any more.
+    // The server closes the connection after this answer: it can't take another request.
     if (head.includes('\r\nconnection: close')) this.socket?.destroy();
     else this.onFree(this);
   }
@@ -91,7 +91,7 @@ export class LoadConnection {
   }
 }
 
-/** 0: it is not there. */
+/** 0: the prefix was not found. */
 function numberAfter(text: string, prefix: string): number {
   const at = text.indexOf(prefix);
   return at === -1 ? 0 : Number.parseInt(text.slice(at + prefix.length, at + prefix.length + 16), 10);

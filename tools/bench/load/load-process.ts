@@ -2,7 +2,7 @@ import { fork, type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { Acknowledged, Phase, Second, Task } from './generator.js';
 
-/** Compiled, whether this file runs from dist/ or from its source. */
+/** The compiled file, whether this one runs from dist/ or from source. */
 const GENERATOR = fileURLToPath(
   new URL(
     import.meta.url.endsWith('.ts') ? '../../../dist/tools/bench/load/generator.js' : 'generator.js',
@@ -10,7 +10,7 @@ const GENERATOR = fileURLToPath(
   ),
 );
 
-/** The process that loads the service, seen from the one that watches. One task at a time. */
+/** The process that loads the service, as seen by the observer. One task at a time. */
 export class LoadProcess {
   private readonly generator: ChildProcess;
 
@@ -21,13 +21,13 @@ export class LoadProcess {
     });
   }
 
-  /** As many requests at a time as there are connections. */
+  /** As many requests at a time as connections. */
   async closed(connections: number, seconds: number): Promise<Second> {
     const [total] = await this.ask<[Second]>({ kind: 'closed', connections, seconds });
     return total;
   }
 
-  /** A fixed rate, whatever becomes of the requests. */
+  /** A fixed rate, whatever happens to the requests. */
   open(connections: number, phases: readonly Phase[]): Promise<Second[]> {
     return this.ask({ kind: 'open', connections, phases });
   }

@@ -7,10 +7,10 @@ import { bounds, printReport } from './report.js';
 import { runOverload } from './run.js';
 
 /**
- * Offers three times as many requests as the service can take, whatever it answers, and checks that it goes on working,
- * tells the truth and recovers: `--seconds S` of overload (default 60), `--connections N` (default 4,000: no more
- * requests than that are outstanding), `--idle N` connections that do nothing meanwhile (default 0), `--factor F`
- * (default 3). On a PostgreSQL of its own, with fsync on. Exits 1 when a bound is broken.
+ * Offers three times as many requests as the service can handle, whatever it answers, and checks that it keeps working,
+ * tells the truth and recovers: `--seconds S` of overload (default 60), `--connections N` (default 4,000: the maximum
+ * number of outstanding requests), `--idle N` connections that do nothing meanwhile (default 0), `--factor F` (default
+ * 3). On a PostgreSQL of its own, with fsync on. Exits with 1 when a bound is broken.
  */
 const LONG_KEEP_ALIVE_MS = '3600000';
 

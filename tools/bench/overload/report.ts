@@ -3,7 +3,7 @@ import { percentile } from '../figures.js';
 import type { Second } from '../load/generator.js';
 import type { OverloadReport, OverloadSettings } from './run.js';
 
-/** One thing that must hold. */
+/** One condition that must hold. */
 export interface Bound {
   readonly name: string;
   readonly value: string;
@@ -11,17 +11,17 @@ export interface Bound {
   readonly holds: boolean;
 }
 
-/** Resident memory under overload: what Node's heap grows to by itself, and so much for each connection. */
+/** Resident memory under overload: what Node's heap grows to by itself, plus a part for each connection. */
 const MAX_RESIDENT_MIB = 512;
 const MAX_RESIDENT_KIB_PER_CONNECTION = 48;
-/** An accepted request waits no longer than the command timeout, and then its batch and its way out take time. */
+/** An accepted request waits at most for the command timeout; its batch and its answer take a little more. */
 const LATENCY_SLACK_MS = 1_000;
 const LEAST_GOODPUT = 0.8;
 const NORMAL_WITHIN_SECONDS = 5;
-/** Latencies below this are normal, whatever they were before: one pause of a garbage collector is more. */
+/** Latencies below this are normal, whatever they were before: a single garbage collection can take longer. */
 const NORMAL_FLOOR_MS = 50;
 
-/** What must hold on any machine, however busy. @param connections idle ones included */
+/** Conditions that must hold on any machine, however busy. @param connections including idle ones */
 export function robustBounds(report: OverloadReport, connections: number): Bound[] {
   const { overload, resident, faults, transactions } = report;
   const all = [...report.before, ...overload, ...report.after];
@@ -36,7 +36,7 @@ export function robustBounds(report: OverloadReport, connections: number): Bound
   ];
 }
 
-/** Also what needs a machine that is not too busy with other things. */
+/** All conditions, including those that need a machine without much other load. */
 export function bounds(report: OverloadReport, connections: number, commandTimeoutMs: number): Bound[] {
   const ratio = goodput(report) / report.capacity;
   const p99 = percentile(latencies(report.overload), 0.99);
@@ -53,7 +53,7 @@ export function bounds(report: OverloadReport, connections: number, commandTimeo
   ];
 }
 
-/** Infinity: it never was. */
+/** Infinity: it never became normal. */
 function secondsUntilNormal({ before, after }: OverloadReport): number {
   const normalMs = Math.max(NORMAL_FLOOR_MS, 2 * percentile(latencies(before), 0.99));
   const second = after.findIndex(

@@ -8,40 +8,40 @@ import { residentMebibytes } from '../tools.js';
 
 export interface OverloadSettings {
   readonly service: { readonly url: string; readonly pid: number };
-  /** The service's only one. */
+  /** The only shard of the service. */
   readonly shard: ShardAddress;
   /** Account ids from 1 on. */
   readonly accounts: number;
-  /** Idle ones, held from the beginning to the end. */
+  /** Idle connections, held from beginning to end. */
   readonly idle: number;
   readonly connections: number;
   readonly capacitySeconds: number;
   readonly calmSeconds: number;
   readonly overloadSeconds: number;
-  /** Offered during the overload, as a multiple of the capacity. */
+  /** Load offered during the overload, as a multiple of the capacity. */
   readonly factor: number;
 }
 
 export interface OverloadReport {
-  /** Accepted per second in a closed loop. */
+  /** Requests accepted per second in a closed loop. */
   readonly capacity: number;
   readonly before: readonly Second[];
   readonly overload: readonly Second[];
   readonly after: readonly Second[];
   /** Resident memory of the service, in MiB. */
   readonly resident: { readonly before: number; readonly max: number; readonly after: number };
-  /** What is wrong with the books; empty: each acknowledged transaction is there exactly once, and no other. */
+  /** What is wrong with the books; empty: every acknowledged transaction is there exactly once, and no other. */
   readonly faults: readonly string[];
   readonly transactions: number;
 }
 
 const CAPACITY_CONNECTIONS = 256;
 const WARM_UP_SECONDS = 3;
-/** Of the capacity, before and after the overload. */
+/** Share of the capacity offered before and after the overload. */
 const CALM = 0.4;
 const SAMPLE_MS = 100;
 
-/** Measures the capacity, then loads the service with a fixed rate: calm, overload, calm, without a pause between them. */
+/** Measures the capacity, then loads the service at fixed rates: calm, overload, calm, without a pause in between. */
 export async function runOverload(settings: OverloadSettings): Promise<OverloadReport> {
   const { service, accounts, connections } = settings;
   const load = new LoadProcess(service.url, accounts);
@@ -80,7 +80,10 @@ function watchMemory(pid: number): { stop(): OverloadReport['resident'] } {
   };
 }
 
-/** Every acknowledged transaction is there, once, under the id that was told; of the others only what had no answer. */
+/**
+ * Every acknowledged transaction must be there once, with the id in its answer; beyond them only unanswered ones may
+ * be.
+ */
 async function checkBooks(
   shard: ShardAddress,
   { ids, keyPrefix }: Acknowledged,
