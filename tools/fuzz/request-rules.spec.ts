@@ -198,9 +198,11 @@ const acceptedBy = ({ field, bySchema }: (typeof RULES)[number], { json, parsed 
 const parameters = [BAD_PARAMETERS, ODD_PARAMETERS]
   .flatMap((lists) => Object.values(lists).flat())
   .flatMap(decoded);
+/** As long as the longest cursor, and the longest key and owner; and one more. */
+const LONG = [200, 201, 255, 256].map((length) => 'x'.repeat(length));
 const listed = [
   ...Object.values(BAD_FIELDS).flat(),
-  ...[...parameters, ...BAD_HEADERS['Idempotency-Key'], ...UNKNOWN_NAMES].flatMap((text) => [
+  ...[...parameters, ...BAD_HEADERS['Idempotency-Key'], ...UNKNOWN_NAMES, ...LONG].flatMap((text) => [
     text,
     JSON.stringify(text),
   ]),
