@@ -142,9 +142,7 @@ describe('docker/Dockerfile', () => {
     expect(ofDockerfile('USER')).toEqual(['node']);
     expect(ofDockerfile('EXPOSE')).toEqual(['3000']);
     expect(ofDockerfile('HEALTHCHECK')[0]).toContain('/health/ready');
-    expect(ofDockerfile('CMD')).toEqual([
-      '["node", "--max-semi-space-size=32", "--heap-growing-percent=50", "dist/src/main.js"]',
-    ]);
+    expect(ofDockerfile('CMD')).toEqual(['["node", "--max-semi-space-size=16", "dist/src/main.js"]']);
   });
 });
 
