@@ -187,7 +187,7 @@ describe('several workers on the embedded PostgreSQL', () => {
     expect(workers).toHaveLength(2);
     service.child.kill('SIGKILL');
     await service.exited;
-    await waitUntil(() => Promise.resolve(!workers.some(isRunning)), 5_000);
+    await waitUntil(() => Promise.resolve(!workers.some(isRunning)), 20_000);
     expect(
       linesOf(service, 'the primary process is gone')
         .map(({ pid }) => pid)

@@ -229,7 +229,7 @@ describe('the fuzzer', () => {
       response.writeHead(500, { 'content-type': JSON_TYPE, 'x-request-id': 'a' });
       return Boolean(response.end('{"error":"Internal error"}'));
     };
-    const violation = await attacked(2);
+    const violation = await attacked(3);
     expect(violation?.problems).toContain('status 500: a defect');
     expect(violation?.sent.target).toMatch(/^\/accounts(\/\d+\/transactions)?\?limit=(-|0)\w*$/);
     expect(violation?.sent.headers).toEqual([['Host', 'bank']]);

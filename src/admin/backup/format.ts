@@ -68,7 +68,7 @@ const SHARD = z.object({
     balance: z.string().regex(/^(-?\d{1,40}\.\d\d|NaN)$/),
     faulty: count,
   }),
-  files: z.array(FILE).min(1).max(BANK_TABLES.length),
+  files: z.array(FILE).min(1).max(100),
 });
 
 const BODY = z.object({
