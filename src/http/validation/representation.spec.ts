@@ -1,0 +1,58 @@
+import { describe, expect, it } from '@jest/globals';
+import { InvalidRequestError } from './invalid-request.js';
+import { checkAccept, representationOf } from './representation.js';
+
+const formsOf = (accept?: string) => representationOf({ accept });
+
+describe('the Accept header', () => {
+  it.each([
+    undefined,
+    '*/*',
+    'application/json',
+    'text/html,application/xhtml+xml,*/*;q=0.8',
+    'application/json; money=number',
+    'application/json, application/json; money=string; q=0.9',
+    'application/json; money=string; q=0',
+    '*/*, application/problem+json; q=0',
+    'money',
+  ])('%s asks for the usual forms', (accept) => {
+    expect(formsOf(accept)).toEqual({ textMoney: false, problems: false });
+  });
+
+  it.each([
+    'application/json; money=string',
+    'application/json;money="string"',
+    'APPLICATION/JSON; Money=string',
+    'application/json; money=string; charset=utf-8',
+    'application/json; charset="UTF-8"; money=string',
+    'application/json; q=0.5, application/json; money=string',
+    'application/json; money=string, */*; q=0.1',
+  ])('%s asks for money as text', (accept) => {
+    expect(formsOf(accept)).toEqual({ textMoney: true, problems: false });
+  });
+
+  it.each([
+    'application/problem+json',
+    'application/json, application/problem+json',
+    'application/json, application/problem+json; q=0.5',
+    'Application/Problem+JSON, */*',
+  ])('%s asks for problems', (accept) => {
+    expect(formsOf(accept)).toEqual({ textMoney: false, problems: true });
+  });
+
+  it('may ask for both', () => {
+    expect(formsOf('application/json; money=string, application/problem+json')).toEqual({
+      textMoney: true,
+      problems: true,
+    });
+  });
+
+  it('is rejected when it asks for another form of money', () => {
+    for (const accept of ['application/json; money=text', 'application/json;money=', '*/*; money="float"']) {
+      expect(() => checkAccept({ accept })).toThrow(InvalidRequestError);
+    }
+    for (const accept of ['application/json; money=string', 'application/json; money=number', '*/*']) {
+      expect(() => checkAccept({ accept })).not.toThrow();
+    }
+  });
+});
