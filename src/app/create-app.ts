@@ -12,6 +12,7 @@ import { admitBatches, admitPostings, MAX_BATCHES_HELD } from '../http/admission
 import { createFastifyAdapter, installFastifyHooks } from '../http/fastify.js';
 import { serveOpenApi } from '../http/openapi/document.js';
 import { runInterceptorsDirectly } from '../http/server/interceptors.js';
+import { servePages } from '../http/server/pages.js';
 import { securityHeaders } from '../http/server/security-headers.js';
 import { halfOf, AdaptiveConcurrencyLimiter } from '../concurrency/adaptive-concurrency-limiter.js';
 import { Lifecycle } from '../observability/lifecycle.js';
@@ -39,7 +40,10 @@ export async function createApp(
   const metrics = app.get(Metrics);
   const lifecycle = app.get(Lifecycle, { strict: false });
   installFastifyHooks(app, { config, security, metrics, lifecycle, logger });
-  if (config.http.swaggerUi) serveOpenApi(app);
+  if (config.http.swaggerUi) {
+    serveOpenApi(app);
+    servePages(fastify);
+  }
   return app;
 }
 

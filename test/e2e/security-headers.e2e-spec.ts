@@ -16,6 +16,9 @@ const DATA = {
   'x-content-type-options': 'nosniff',
 };
 
+/** The service's documents. */
+const PAGES = ['/docs/api', '/docs/errors', '/docs/limits', '/docs/security'];
+
 /** The status for a path that is sent unchanged. */
 async function statusOf(url: string): Promise<number | undefined> {
   const { hostname, port } = new URL(url);
@@ -107,22 +110,26 @@ describe('security headers', () => {
     ]);
   });
 
-  it.each(['/docs', '/docs/', '/docs/index.html', '/docs/swagger-ui-bundle.js', '/docs/swagger-ui-init.js'])(
-    'let %s run only scripts of the service',
-    async (path) => {
-      const page = await app.http.get(path);
-      expect(page.status).toBe(200);
-      expect(page.headers).toMatchObject({
-        'content-security-policy':
-          "default-src 'none';script-src 'self';style-src 'self' 'unsafe-inline';img-src 'self' data:;" +
-          "connect-src 'self';base-uri 'none';form-action 'none';frame-ancestors 'none'",
-        'cross-origin-opener-policy': 'same-origin',
-        'referrer-policy': 'no-referrer',
-        'x-content-type-options': 'nosniff',
-        'x-frame-options': 'DENY',
-      });
-    },
-  );
+  it.each([
+    '/docs',
+    '/docs/',
+    '/docs/index.html',
+    '/docs/swagger-ui-bundle.js',
+    '/docs/swagger-ui-init.js',
+    ...PAGES,
+  ])('let %s run only scripts of the service', async (path) => {
+    const page = await app.http.get(path);
+    expect(page.status).toBe(200);
+    expect(page.headers).toMatchObject({
+      'content-security-policy':
+        "default-src 'none';script-src 'self';style-src 'self' 'unsafe-inline';img-src 'self' data:;" +
+        "connect-src 'self';base-uri 'none';form-action 'none';frame-ancestors 'none'",
+      'cross-origin-opener-policy': 'same-origin',
+      'referrer-policy': 'no-referrer',
+      'x-content-type-options': 'nosniff',
+      'x-frame-options': 'DENY',
+    });
+  });
 });
 
 describe('SWAGGER_UI=off', () => {
@@ -144,6 +151,7 @@ describe('SWAGGER_UI=off', () => {
     '/openapi.json',
     '/docs-json',
     '/docs-yaml',
+    ...PAGES,
   ])('has no %s', async (path) => {
     const answer = await app.http.get(path);
     expect(answer.status).toBe(404);

@@ -154,7 +154,8 @@ describe('the files of the image', () => {
   beforeAll(async () => {
     database = await createTestDatabase('docker');
     folder = await mkdtemp(join(tmpdir(), 'bank-image-'));
-    for (const part of ['dist/src', 'dist/migrations', 'package.json']) {
+    const documents = ofDockerfile('COPY').flatMap((line) => line.match(/docs\/\S+\.md/g) ?? []);
+    for (const part of ['dist/src', 'dist/migrations', 'package.json', ...documents]) {
       await cp(part, join(folder, part), { recursive: true });
     }
     for (const [path, own] of productionPackages()) {
@@ -191,7 +192,9 @@ describe('the files of the image', () => {
 
   it('are sufficient for the service', async () => {
     instance = await startReplica({ settings: { DATABASE_URL: database.url, AUTH: 'off' }, root: folder });
-    expect((await fetch(`${instance.url}/docs`)).status).toBe(200);
+    for (const page of ['', '/api', '/errors', '/limits', '/security']) {
+      expect([page, (await fetch(`${instance.url}/docs${page}`)).status]).toEqual([page, 200]);
+    }
     expect((await fetch(`${instance.url}/accounts`)).status).toBe(200);
   }, 60_000);
 });

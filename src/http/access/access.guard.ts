@@ -58,7 +58,7 @@ const scopesOf = (access: Exclude<Access, Unconditional>): readonly Scope[] =>
 /** The name of the security scheme in the OpenAPI document. */
 export const BEARER = 'bearer';
 
-/** Routes without a controller: Swagger UI and the document, which show nothing of the bank. */
+/** Routes without a controller: Swagger UI, the pages next to it and the document, which show nothing of the bank. */
 const DOCUMENTATION = new RegExp(`^/(?:${SWAGGER_UI_PATH}(?:[/-]|$)|openapi\\.json$)`);
 
 /**

@@ -8,7 +8,7 @@ export type Headers = Readonly<Record<string, string>>;
 /** Headers that tell a browser what it must not do with an answer. */
 export interface SecurityHeaders {
   readonly api: Headers;
-  /** For Swagger UI, the only page there is. */
+  /** For Swagger UI and the documents next to it, the only pages there are. */
   readonly docs: Headers;
 }
 
@@ -29,8 +29,8 @@ const API: Policy = {
 };
 
 /**
- * Scripts come only from the service's own files, never from the page. Styles may be inline: Swagger UI's page brings
- * its own, and what it draws has `style` attributes.
+ * Scripts come only from the service's own files, never from the page. Styles may be inline: the pages bring
+ * their own, and what Swagger UI draws has `style` attributes.
  */
 const DOCS: Policy = {
   contentSecurityPolicy: {

@@ -46,7 +46,7 @@ function showNumbersAsTheyCame() {
 
 export const SWAGGER_UI_PATH = 'docs';
 
-/** Its page, and what that loads beside the document. Asked for every request, so not of the route. */
+/** Its page, what that loads beside the document, and the pages next to it. Asked for every request, so not of the route. */
 export function isSwaggerUi({ raw }: FastifyRequest): boolean {
   return raw.url?.startsWith(`/${SWAGGER_UI_PATH}`) ?? false;
 }
