@@ -60,7 +60,7 @@ export const DocumentBalance = (): MethodDecorator =>
       summary: 'Get the balance of an account',
       description:
         'The answer is never older than the last transaction that this service acknowledged. A client that needs more ' +
-        'asks for a `minVersion`, or for `Cache-Control: no-cache`.',
+        'sends `minVersion`, or `Cache-Control: no-cache`.',
       responses: {
         200: jsonResponse(
           'The balance, and the version that it belongs to.',
@@ -96,9 +96,8 @@ export const DocumentOpening = (): MethodDecorator =>
       description:
         'A new account is empty and has version 1. The opening deposit, if there is one, is its first transaction, and ' +
         'also needs the scope `deposits:write` (or one that implies it). ' +
-        'A sender who may use the accounts of one owner alone opens it for that owner; another one may name an `owner`, ' +
-        'or leave the account without. Without an `Idempotency-Key` a repeated request opens another account. Where there ' +
-        'is a rate limit, it counts as a transaction.',
+        'A credential with an owner opens it for that owner. Any other may name an `owner`, or none. Without an ' +
+        '`Idempotency-Key`, a repeated request opens another account. It counts against the rate limit as a transaction.',
       responses: {
         201: jsonResponse(
           'The new account.',
@@ -165,12 +164,13 @@ export const DocumentProof = (): MethodDecorator =>
       operationId: 'getAccountProof',
       summary: "Get the head of an account's chain of hashes",
       description:
-        'Each transaction has a hash: the SHA-256 of `previous:line`, where `previous` is the hash of the one before (at ' +
-        'first 64 zeros), and `line` is the transaction as ' +
-        '`id:accountId:type:amount:balanceAfter:versionAfter:milliseconds:key` (the key with `=` before it, or `-`). Keep ' +
-        'a head, and ask later with its version as `fromVersion`: hashing the lines onto it, one after the other, gives ' +
-        'the new head. If it does not, or the account has not reached that version (409), then history was changed. The ' +
-        'lines are transactions: `fromVersion` also needs the scope `transactions:read`.',
+        'Each transaction has a hash of itself and of the one before, so whoever keeps the head of [the ' +
+        'chain](/docs/security#the-chain-of-hashes) can check that history was only appended to. Keep a head, and ask later ' +
+        'with its version as `fromVersion`: hash the lines onto it, one after the other, and you get the new head. If you ' +
+        'do not, or the account has not reached that version (409), history was changed.\n\n' +
+        'A hash is the SHA-256 of `previous:line`; `previous` is 64 zeros at first. A line is ' +
+        '`id:accountId:type:amount:balanceAfter:versionAfter:milliseconds:key` (the key with `=` before it, or `-`). Lines ' +
+        'are transactions, so `fromVersion` also needs the scope `transactions:read`.',
       responses: {
         200: jsonResponse('The head; with `fromVersion` also what leads to it.', ProofDto, {
           head: { accountId: 1, version: 2, hash: EXAMPLE_HASH },

@@ -1,20 +1,23 @@
 import { Field, json, plainText, Resource } from '../http/openapi/resource.js';
+import { schema } from '../http/schema/registry.js';
 
 @Resource('Liveness')
 export class LivenessDto {
   @Field(plainText({ type: 'string', const: 'ok' })) readonly status = 'ok';
 }
 
+const PART = schema('PartHealth', {
+  type: 'object',
+  properties: { status: { type: 'string', enum: ['up', 'down'] }, message: { type: 'string' } },
+  required: ['status'],
+});
+
 /** Parts of the service by name, such as `service` and `shard-0`. */
 const parts = (description: string) =>
   json({
     description,
     type: 'object',
-    additionalProperties: {
-      type: 'object',
-      properties: { status: { type: 'string', enum: ['up', 'down'] }, message: { type: 'string' } },
-      required: ['status'],
-    },
+    additionalProperties: PART,
   });
 
 @Resource('Readiness', {

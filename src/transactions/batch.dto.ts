@@ -20,16 +20,16 @@ import { PostTransactionDto, ReceiptDto } from './transactions.dto.js';
 /** POST /transactions/batch */
 export class BatchQueryDto {
   @IsOptionalField()
+  // Without a default: Swagger UI would send it beside the `atomic` of a body.
   @IsWord(['true', 'false'], {
-    description: 'Whether the batch is applied as a whole or not at all.',
-    default: 'false',
+    description: 'Whether the batch is applied as a whole or not at all; false if it is not given.',
   })
   atomic?: string;
 }
 
 /** One transaction of a batch: the body of a single call, and what that has in its path and headers. */
 export class BatchItemDto extends PostTransactionDto {
-  @IsNumericId('A string is taken too.')
+  @IsNumericId('The id of an account, as a number or a string.', 'AccountIdInput')
   accountId!: Numeric;
 
   @IsOptionalField()

@@ -21,28 +21,33 @@ import { EXAMPLE_RECEIPT } from './transactions.openapi.js';
 
 const NDJSON = 'application/x-ndjson';
 
-const BatchItems = schema('BatchItems', {
-  title: 'An array',
+const BatchTransactions = schema('BatchTransactions', {
   type: 'array',
-  items: bodySchema('BatchItem', BatchItemDto),
+  items: bodySchema('BatchTransaction', BatchItemDto),
   minItems: 1,
   maxItems: MAX_ITEMS,
 });
 
 const Batch = schema('Batch', {
   oneOf: [
-    schema('BatchEnvelope', {
-      title: 'An object that says whether the batch is atomic',
+    schema('BatchWithMode', {
+      description: 'A batch that says whether it is all or nothing.',
       type: 'object',
-      properties: { atomic: { type: 'boolean', default: false }, transactions: BatchItems },
+      properties: { atomic: { type: 'boolean', default: false }, transactions: BatchTransactions },
       required: ['transactions'],
       additionalProperties: false,
     }),
-    BatchItems,
+    BatchTransactions,
   ],
 });
 
-const linesOf = (of: string) => ({ schema: { description: `One ${of} on each line.`, type: 'string' } });
+const BatchLines = schema('BatchLines', { type: 'string', description: 'One transaction on each line.' });
+const BatchResultLines = schema('BatchResultLines', {
+  type: 'string',
+  description: 'One result on each line, in the order of the request.',
+});
+
+const linesOf = (items: readonly object[]) => items.map((item) => `${JSON.stringify(item)}\n`).join('');
 
 const BAD_AMOUNT = {
   error: 'Invalid request',
@@ -68,7 +73,9 @@ const response = (
   headers?: Readonly<Record<string, Reference>>,
 ) => {
   const json = jsonResponse(description, body, examples, headers);
-  return { ...json, content: { ...json.content, [NDJSON]: linesOf('result') } };
+  const results: readonly object[] = Object.values(examples).find(Array.isArray) ?? [];
+  const lines = { schema: BatchResultLines, example: linesOf(results) };
+  return { ...json, content: { ...json.content, [NDJSON]: lines } };
 };
 
 const ATOMIC = 'An atomic batch, of which nothing was applied: ';
@@ -151,13 +158,14 @@ export const DocumentBatch = (): MethodDecorator =>
       operationId: 'postBatch',
       summary: 'Post many transactions at once',
       description:
-        `Up to ${MAX_ITEMS} transactions of any accounts, as one JSON array, or one on each line (${NDJSON}); lines are ` +
-        'answered while the rest still comes. Each gets the result that the single call would have given it, in its place. ' +
-        'Those of one account are applied in their order. Once the credential has ended, each remaining transaction gets ' +
-        'the result 401. An atomic batch is applied as a whole or not at all: its ' +
-        'accounts must be in one shard, and its status is that of the transaction which stopped it; the others have 424. ' +
-        'Each transaction needs the scope of its type, and counts against the rate limit; an atomic batch needs room for ' +
-        'all of them.',
+        `Up to ${MAX_ITEMS.toLocaleString('en')} transactions of any accounts: a JSON array, or one transaction on each line ` +
+        `(\`${NDJSON}\`), answered while the rest is still being sent. Each gets the result that its single request would ` +
+        'have got, in its place. The transactions of one account are applied in their order. ' +
+        '[Examples](/docs/api#batches) and [limits](/docs/limits#batches).\n\n' +
+        'An atomic batch is applied as a whole or not at all. Its accounts must be in one shard. Its status is that of the ' +
+        'transaction that stopped it; the others get 424.\n\n' +
+        'Each transaction needs the scope of its type and counts against the rate limit. An atomic batch needs room for all ' +
+        'of them. Once the credential has ended, each remaining transaction gets 401.',
       requestBody: {
         required: true,
         content: {
@@ -171,7 +179,7 @@ export const DocumentBatch = (): MethodDecorator =>
               },
             },
           },
-          [NDJSON]: linesOf('transaction'),
+          [NDJSON]: { schema: BatchLines, example: linesOf([DEPOSIT, WITHDRAWAL]) },
         },
       },
       responses: RESPONSES,

@@ -18,6 +18,7 @@ import {
   readVersion,
   type Numeric,
 } from '../http/validation/field-rules.js';
+import { schema } from '../http/schema/registry.js';
 import { millisecondFrom } from '../domain/instant.js';
 import { PageQueryDto } from '../http/validation/page-query.dto.js';
 import {
@@ -63,7 +64,7 @@ export class PostTransactionDto {
   @IsWord(
     WORDS,
     { description: '`Credit` means Deposit and `Debit` means Withdraw. Case does not matter.' },
-    'TypeOfTransaction',
+    'TransactionTypeInput',
   )
   type!: string;
 
@@ -162,15 +163,22 @@ const TYPE_WORDS = { credit: 'Deposit', debit: 'Withdraw' } as const satisfies R
   string
 >;
 
+const Type = plainText(schema('TransactionType', { type: 'string', enum: Object.values(TYPE_WORDS) }));
+
+const VersionText = plainText(
+  schema('VersionText', {
+    description: 'The version of an account, as a string.',
+    type: 'string',
+    pattern: '^[1-9]\\d*$',
+  }),
+);
+
 /** What the answer to a posting and the transaction read later have in common. */
 class Movement {
-  @Field(plainText({ type: 'string', enum: Object.values(TYPE_WORDS) })) readonly type: string;
+  @Field(Type) readonly type: string;
   @Field(Money) readonly amount: Cents;
   @Field(Money) readonly newBalance: Cents;
-
-  @Field(plainText({ description: 'A version, as a string.', type: 'string', pattern: '^[1-9]\\d*$' }))
-  readonly newVersion: string;
-
+  @Field(VersionText) readonly newVersion: string;
   @Field(plainText({ type: 'string', format: 'date-time' })) readonly timestamp: string | undefined;
 
   constructor({ type, amount, balanceAfter, versionAfter, timestamp }: Transaction) {

@@ -98,12 +98,13 @@ const POSTING: ApiOperationOptions = {
   operationId: 'postTransaction',
   summary: 'Deposit into an account or withdraw from it',
   description:
-    'A deposit needs the scope `deposits:write`, a withdrawal `withdrawals:write`; `transactions:write` implies both, or, ' +
-    'for a credential with an owner, withdrawals only. The checks, in this order: the request is well-formed, the ' +
-    "credential allows its type, the account is not another owner's, the user is within the rate limit, the account " +
-    'exists, the Idempotency-Key is new, the version is the expected one, the balance suffices. A request that is refused ' +
-    'does not use up its key. Where there is a rate limit, every answer from there on carries the fields RateLimit ' +
-    'and RateLimit-Policy.',
+    'The checks, in this order: the request is well-formed, the credential allows its type, the account is not another ' +
+    "owner's, the user is within the rate limit, the account exists, the `Idempotency-Key` is new, the version is the " +
+    'expected one, the balance suffices. A rejected request does not use up its key. [Errors](/docs/errors) says what each ' +
+    'rejection means. With a rate limit, every answer from that check on has the headers `RateLimit` and ' +
+    '`RateLimit-Policy`.\n\n' +
+    'A deposit needs the scope `deposits:write`, a withdrawal `withdrawals:write`. `transactions:write` implies both; for a ' +
+    'credential with an owner, only withdrawals.',
   responses: POSTING_RESPONSES,
 };
 
@@ -113,26 +114,27 @@ export const DocumentPosting = (): MethodDecorator =>
     ...AccountIdParameter(),
     ApiBody({
       schema: bodySchema('PostTransaction', PostTransactionDto),
+      // Sent in this order, each finds the version that it expects on the demo account.
       examples: {
         deposit: {
           summary: 'Deposit',
           value: { 'moneyWithdraw/Deposit': 49, typeOfTransaction: 'Deposit' },
         },
         depositAtVersion: {
-          summary: 'Deposit, if the account has version 7',
-          value: { 'moneyWithdraw/Deposit': 49, typeOfTransaction: 'Deposit', expectedversion: 7 },
+          summary: 'Deposit, if the account has version 3',
+          value: { 'moneyWithdraw/Deposit': 49, typeOfTransaction: 'Deposit', expectedversion: 3 },
         },
         withdrawal: {
           summary: 'Withdrawal',
           value: { 'moneyWithdraw/Deposit': 49, typeOfTransaction: 'Withdraw' },
         },
         shortNames: {
-          summary: 'Deposit, by the short names',
+          summary: 'Deposit, with short names',
           value: { amount: '49.50', type: 'Deposit' },
         },
         shortNamesAtVersion: {
-          summary: 'Withdrawal by the short names, if the account has version 8',
-          value: { amount: '49.50', type: 'Withdraw', expectedVersion: '8' },
+          summary: 'Withdrawal with short names, if the account has version 6',
+          value: { amount: '49.50', type: 'Withdraw', expectedVersion: '6' },
         },
       },
     }),
@@ -153,9 +155,9 @@ export const DocumentTransactions = (): MethodDecorator =>
       operationId: 'listTransactions',
       summary: 'List the transactions of an account',
       description:
-        'The newest first. New transactions do not shift the pages. With `type`, `from` or `to` a page is what fits of ' +
-        'the next 10,000 transactions: it may have fewer items than `limit`, or none, and still a `nextCursor`. Only ' +
-        'where that is null does the history end.',
+        'The newest first. New transactions do not shift the pages. With `type`, `from` or `to`, a page covers at most ' +
+        '10,000 transactions: it may have fewer matches than `limit`, or none, and still a `nextCursor`. The history ends ' +
+        'where `nextCursor` is null.',
       responses: {
         200: jsonResponse('A page of transactions.', TransactionPageDto, {
           page: { data: [EXAMPLE_TRANSACTION], nextCursor: null },

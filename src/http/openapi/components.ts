@@ -25,13 +25,13 @@ export function bodySchema(name: string, dtoClass: DtoClass<object>): Reference 
   if (!aliases) return schema(name, objectSchema(dtoClass));
   const byField = new Map([...aliases].map(([alias, field]) => [field, alias]));
   const variants = [
-    ['BySpecification', 'Names of the specification', byField],
-    ['ByShortNames', 'Short names', new Map<string, string>()],
+    ['LongNames', byField],
+    ['ShortNames', new Map<string, string>()],
   ] as const;
   return schema(name, {
-    oneOf: variants.map(([suffix, title, names]) =>
-      schema(`${name}${suffix}`, { title, ...objectSchema(dtoClass, names) }),
-    ),
+    description:
+      'Its fields have long names or short ones, which mean the same. One body has one kind of them.',
+    oneOf: variants.map(([suffix, names]) => schema(`${name}${suffix}`, objectSchema(dtoClass, names))),
   });
 }
 
@@ -359,6 +359,6 @@ export const IdempotencyKeyHeader = (what: string, scope: string) =>
     name: 'Idempotency-Key',
     description:
       `A key of your own for this ${what}, for example a UUID: 1 to 255 visible ASCII characters, bare or as a ` +
-      `quoted string. It belongs to ${scope} and lasts as long as the ${what}.`,
+      `quoted string. It belongs to ${scope} and lasts as long as the ${what}. See [retries](/docs/api#retries).`,
     schema: { type: 'string', pattern: '^[!-~]{1,255}$' },
   });

@@ -8,21 +8,23 @@ import { SWAGGER_UI, SWAGGER_UI_PATH } from '../server/swagger-ui.js';
 /** The version in package.json; a test compares the two. */
 const VERSION = '0.1.0';
 
-const DESCRIPTION = `Account balances, deposits and withdrawals over REST.
+const DESCRIPTION = `A ledger over REST: accounts, their balances, deposits and withdrawals.
 
-- **Money is exact.** Amounts are DECIMAL(18,2) and never pass through a floating-point number. A request may give an
-  amount as a number or as a string; a response shows two decimals.
-- **Versions.** Each accepted transaction adds exactly 1 to the version of its account. Give the version that you have
-  seen (\`expectedversion\`, or the header \`If-Match\`), and the transaction is refused if the account has changed since.
-- **Idempotency.** Give each transaction an \`Idempotency-Key\` of your own. If you send the request again, it is applied
-  once, and the answer names the first transaction.
-- **Credentials.** \`Authorization: Bearer\` and an API key or an access token, which allow what their scopes say. One with
-  an owner sees the accounts of that owner alone; any other account is answered as one that does not exist. A deposit
-  needs \`deposits:write\`, a withdrawal \`withdrawals:write\`; \`transactions:write\` implies both, or, for a credential
-  with an owner, withdrawals only.
-- **All or nothing.** A transaction is applied as a whole or not at all, and the answer to a failure says which.
-- **What is no request to an operation** is answered the same everywhere: 404 for a path or a method that is not here,
-  400, 417 or 431 for what is not HTTP as the service takes it. See \`x-general-responses\`.`;
+To read: [the API](/docs/api) with examples for curl, [errors](/docs/errors), [limits](/docs/limits),
+[security](/docs/security).
+
+- **Try it out.** Open an operation and press Execute. The examples are for account 1, which a new bank starts with.
+- **Credentials.** A bank that only this machine can reach may need none. Otherwise press Authorize and enter an API key
+  or an access token. What it may do depends on [its scopes](/docs/security#who-should-hold-what) and its owner: with an
+  owner, it sees only that owner's accounts, and any other account seems not to exist.
+- **Money** is exact: at most 16 digits before the point and 2 after it, never rounded. A request gives an amount as a
+  number or as a string. An answer has a number with two decimals.
+- **Versions.** Each transaction adds exactly 1 to the version of its account. Send the version that you have seen
+  (\`expectedversion\`, or the header \`If-Match\`), and the transaction is rejected if the account has changed since.
+- **Retries.** Give each transaction an \`Idempotency-Key\` of your own. If you send the request again, it is applied
+  only once, and the answer names the first transaction.
+- **Errors.** A transaction is applied as a whole or not at all, and [each error](/docs/errors) says which. The operations
+  do not list the errors that any request can get, such as 404 for an unknown path, or 431 for headers that are too large.`;
 
 type Operation = NonNullable<OpenAPIObject['paths'][string]['get']>;
 
@@ -46,9 +48,21 @@ const HEAD = {
   },
   servers: [{ url: '/', description: 'The service that serves this document' }],
   tags: [
-    { name: 'Transactions', description: 'Deposits and withdrawals' },
-    { name: 'Accounts', description: 'Accounts and their balances' },
-    { name: 'Operations', description: 'For those who run the service: health and metrics' },
+    {
+      name: 'Transactions',
+      description: 'Deposits and withdrawals',
+      externalDocs: { description: 'Retries and batches', url: '/docs/api#retries' },
+    },
+    {
+      name: 'Accounts',
+      description: 'Accounts and their balances',
+      externalDocs: { description: 'Who may do what', url: '/docs/security#who-should-hold-what' },
+    },
+    {
+      name: 'Operations',
+      description: 'Health and metrics, for those who run the service',
+      externalDocs: { description: 'Limits', url: '/docs/limits' },
+    },
   ],
   'x-general-responses': GENERAL_RESPONSES,
 };
@@ -64,6 +78,7 @@ export function buildOpenApi(app: INestApplication): OpenAPIObject {
     for (const operation of [get, post]) {
       if (!operation || !needsCredential(operation)) continue;
       operation.responses = { 401: UNAUTHORIZED, 403: FORBIDDEN, ...operation.responses };
+      operation.description = [operation.description, scopesOf(operation)].filter(Boolean).join('\n\n');
     }
   }
   return { ...HEAD, paths, components: { ...components, securitySchemes: SECURITY_SCHEMES } };
@@ -71,6 +86,12 @@ export function buildOpenApi(app: INestApplication): OpenAPIObject {
 
 function needsCredential({ security = [] }: Operation): boolean {
   return security.length > 0 && security.every((requirement) => BEARER in requirement);
+}
+
+/** Swagger UI shows no scopes of API keys and tokens, so the description names those of which one is needed. */
+function scopesOf({ security = [] }: Operation): string {
+  const scopes = new Set(security.map((requirement) => `\`${requirement[BEARER]?.[0]}\``));
+  return `Scope: ${[...scopes].join(' or ')}.`;
 }
 
 /** Swagger UI at /docs, the document at /openapi.json. */

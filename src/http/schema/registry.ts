@@ -17,7 +17,9 @@ export function component(kind: keyof typeof components, name: string, definitio
   return { $ref: `#/components/${kind}/${name}` };
 }
 
-export const schema = (name: string, definition: JsonSchema) => component('schemas', name, definition);
+/** A schema is also titled with its name: Swagger UI would show alternatives only as numbers. */
+export const schema = (name: string, definition: JsonSchema) =>
+  component('schemas', name, { title: name, ...definition });
 
 /** The components added so far, in an order that does not depend on which module was loaded first. */
 export function sortedComponents(): typeof components {
