@@ -66,6 +66,20 @@ describe('openapi.json', () => {
     expect(contract.document.info.version).toBe((JSON.parse(text) as { version: string }).version);
   });
 
+  it('has each type that a client generates as a schema of its own, titled with its name', () => {
+    const unnamed: string[] = [];
+    const look = (path: string, node: unknown): void => {
+      if (typeof node !== 'object' || node === null) return;
+      if ('properties' in node && !('title' in node)) unnamed.push(path);
+      for (const [key, value] of Object.entries(node)) look(`${path}/${key}`, value);
+    };
+    look('#', contract.document);
+    expect(unnamed).toEqual([]);
+    for (const [name, { title }] of Object.entries(contract.document.components.schemas)) {
+      expect(title).toBe(name);
+    }
+  });
+
   it('describes exactly the routes of the application', async () => {
     const routes = await routesOf(app.databaseUrl);
     const documented = Object.entries(contract.document.paths).flatMap(([path, operations]) =>

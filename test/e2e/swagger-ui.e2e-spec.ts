@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { chromium, type Browser, type Page } from 'playwright-core';
+import { chromium, type Browser, type Locator, type Page } from 'playwright-core';
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
 import { makeKey } from '../support/credentials.js';
 import { eventually } from '../support/requests.js';
@@ -78,6 +78,135 @@ describe('Swagger UI in a browser', () => {
     await block.getByRole('button', { name: 'Execute' }).waitFor();
     return block;
   };
+
+  /** Sends what the form of an operation holds. */
+  const execute = async (block: Locator) => {
+    const answered = page.waitForResponse((response) => response.request().resourceType() === 'fetch');
+    await block.getByRole('button', { name: 'Execute' }).click();
+    const answer = await answered;
+    return { status: answer.status(), text: await answer.text() };
+  };
+
+  /** The forms in which an operation can be sent: for each type of its body, each example. */
+  async function* formsOf(block: Locator): AsyncGenerator<string> {
+    const body = block.locator('.opblock-section-request-body');
+    if ((await body.count()) === 0) {
+      yield '';
+      return;
+    }
+    const types = body.locator('.body-param-content-type select');
+    for (const type of await types.locator('option').allInnerTexts()) {
+      await types.selectOption(type);
+      const examples = body.locator('.examples-select-element');
+      if ((await examples.count()) === 0) yield type;
+      for (const example of await examples.locator('option').allInnerTexts()) {
+        await examples.selectOption({ label: example });
+        yield `${type}: ${example}`;
+      }
+    }
+  }
+
+  it(
+    'succeeds with each example of each operation on a new bank, one after the other',
+    async () => {
+      // As the bank starts.
+      expect(await openAccount(app, '1000.00')).toBe(1);
+      await page.goto(`${app.url}/docs`);
+      await page.locator('.opblock').first().waitFor();
+      const sent: string[] = [];
+      for (const block of await page.locator('.opblock').all()) {
+        await block.locator('.opblock-summary-control').click();
+        await block.getByRole('button', { name: 'Execute' }).waitFor();
+        const operationId = (await block.getAttribute('id'))?.replace(/^operations-\w+-/, '');
+        for await (const form of formsOf(block)) {
+          const { status, text } = await execute(block);
+          expect(text).not.toContain('"error":"');
+          sent.push(`${status} ${operationId} ${form}`.trim());
+        }
+        await block.locator('.opblock-summary-control').click();
+      }
+      expect(sent).toEqual([
+        '201 postTransaction application/json: Deposit',
+        '201 postTransaction application/json: Deposit, if the account has version 3',
+        '201 postTransaction application/json: Withdrawal',
+        '201 postTransaction application/json: Deposit, with short names',
+        '201 postTransaction application/json: Withdrawal with short names, if the account has version 6',
+        '200 listTransactions',
+        '200 getTransaction',
+        '200 postBatch application/json: Each for itself',
+        '200 postBatch application/json: All or nothing',
+        '200 postBatch application/x-ndjson',
+        '200 getBalance',
+        '201 openAccount application/json: With an opening deposit',
+        '201 openAccount application/json: For an owner',
+        '201 openAccount application/json: Empty',
+        '200 listAccounts',
+        '200 getAccount',
+        '200 getAccountProof',
+        '200 getLiveness',
+        '200 getReadiness',
+        '200 getMetrics',
+      ]);
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
+    'shows lines as lines',
+    async () => {
+      await page.goto(`${app.url}/docs`);
+      const batch = await operation('Transactions-postBatch');
+      const type = batch.locator('.body-param-content-type select');
+      await type.selectOption('application/x-ndjson');
+      const text = await batch.locator('textarea').inputValue();
+      expect(
+        text
+          .trimEnd()
+          .split('\n')
+          .map((line) => JSON.parse(line) as unknown),
+      ).toEqual([
+        { accountId: 1, 'moneyWithdraw/Deposit': 49, typeOfTransaction: 'Deposit' },
+        { accountId: 1, amount: '19.50', type: 'Withdraw' },
+      ]);
+      await batch.getByRole('button', { name: 'Execute' }).click();
+      const answer = batch.locator('.live-responses-table .response .response-col_description');
+      expect(await answer.innerText()).toMatch(/^{.*"amount":49.00.*}\n{.*"amount":19.50.*}$/m);
+    },
+    TIMEOUT_MS,
+  );
+
+  it('has only links that lead somewhere, as have the documents', async () => {
+    const document = (await app.http.get('/openapi.json')).text;
+    const found = [...document.matchAll(/\]\((.+?)\)|"url":"(\/docs.+?)"/g)].map(
+      ([, link, url]) => link ?? url ?? '',
+    );
+    const pages = new Map<string, string>();
+    const seen = new Set<string>();
+    // Grows while it is read: with the links of each page.
+    for (const link of found) {
+      const [path = '', anchor] = link.split('#');
+      if (seen.has(link) || path.startsWith('https:')) continue;
+      seen.add(link);
+      if (!pages.has(path)) {
+        const answer = await app.http.get(path);
+        expect([link, answer.status]).toEqual([link, 200]);
+        pages.set(path, answer.text);
+        const hrefs = [...answer.text.matchAll(/ (?:href|src)="(?!data:)(.*?)"/g)].map(
+          ([, href = '']) => href,
+        );
+        if (path !== '/docs') found.push(...hrefs.map((href) => (href.startsWith('#') ? path + href : href)));
+      }
+      if (anchor !== undefined)
+        expect([link, pages.get(path)]).toEqual([link, expect.stringContaining(` id="${anchor}"`)]);
+    }
+    expect([...pages.keys()].sort()).toEqual([
+      '/docs',
+      '/docs/api',
+      '/docs/errors',
+      '/docs/limits',
+      '/docs/security',
+    ]);
+  });
 
   it(
     'deposits with an unchanged "Try it out"',

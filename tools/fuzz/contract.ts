@@ -20,6 +20,7 @@ interface Reference {
 }
 /** The part of JSON Schema that the document uses. */
 export interface Schema extends Reference {
+  readonly title?: string;
   readonly type?: string | readonly string[];
   readonly const?: unknown;
   readonly enum?: readonly unknown[];

@@ -1,4 +1,5 @@
 import { AccountId, Field, json, listOf, plainText, Resource, TransactionId, Version } from './resource.js';
+import { schema } from '../schema/registry.js';
 import type { FieldProblem } from '../validation/invalid-request.js';
 
 const constant = (text: string) => plainText({ type: 'string', const: text });
@@ -13,11 +14,11 @@ export class ErrorDto {
   }
 }
 
-const FIELD_PROBLEM = {
+const FIELD_PROBLEM = schema('FieldProblem', {
   type: 'object',
   properties: { field: { type: 'string' }, message: { type: 'string' } },
   required: ['field', 'message'],
-};
+});
 
 @Resource('InvalidRequest')
 export class InvalidRequestDto {
