@@ -14,7 +14,7 @@ export const DocumentLiveness = (): MethodDecorator =>
       tags,
       operationId: 'getLiveness',
       summary: 'Is the process alive?',
-      description: 'Says nothing of the database, for whose trouble a restart of the service is no cure.',
+      description: 'It does not look at the database: restarting the service would not repair that.',
       responses: { 200: jsonResponse('The process answers.', LivenessDto, { alive: { status: 'ok' } }) },
     }),
   );
@@ -63,7 +63,7 @@ export const DocumentMetrics = (): MethodDecorator =>
       tags,
       operationId: 'getMetrics',
       summary: 'Metrics for Prometheus',
-      description: "Not on the service's own port where there is one for management: 404.",
+      description: "With `MANAGEMENT_PORT`, they are on that port only; the service's own answers 404.",
       responses: {
         200: plainResponse(
           'All metrics in the text format of Prometheus.',

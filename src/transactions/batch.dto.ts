@@ -43,7 +43,7 @@ export class BatchItemDto extends PostTransactionDto {
 export const batchQuery = new Contract(BatchQueryDto);
 export const batchItem = new Contract(BatchItemDto);
 
-@Resource('BatchResult', { description: 'What the single call would have answered.' })
+@Resource('BatchResult', { description: 'What the single request would have been answered.' })
 class BatchResultDto {
   @Field(integer({ type: 'integer' })) readonly status!: number;
 

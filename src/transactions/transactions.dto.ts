@@ -148,7 +148,7 @@ export function listingRequestOf(request: FastifyRequest): ListingRequest {
 
 /** /transactions/{transactionId} */
 export class TransactionPathDto {
-  @IsTransactionId({ example: 'txn1' })
+  @IsTransactionId({ description: 'The id of a transaction.', example: 'txn1' })
   transactionId!: string;
 }
 

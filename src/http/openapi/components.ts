@@ -29,8 +29,7 @@ export function bodySchema(name: string, dtoClass: DtoClass<object>): Reference 
     ['ShortNames', new Map<string, string>()],
   ] as const;
   return schema(name, {
-    description:
-      'Its fields have long names or short ones, which mean the same. One body has one kind of them.',
+    description: 'Its fields have long names or short ones, which mean the same; it must not mix the two.',
     oneOf: variants.map(([suffix, names]) => schema(`${name}${suffix}`, objectSchema(dtoClass, names))),
   });
 }

@@ -136,7 +136,7 @@ export const Version = integer(
 export const NextCursor = orNull(
   text(),
   schema('NextCursor', {
-    description: 'Give it as `cursor` to get the next page; null on the last page.',
+    description: 'Send it as `cursor` to get the next page; null on the last page.',
     type: ['string', 'null'],
   }),
 );

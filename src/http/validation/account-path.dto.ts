@@ -4,7 +4,7 @@ import { IsVersion, readVersion } from './field-rules.js';
 
 /** /accounts/{accountId}/… */
 export class AccountPathDto {
-  @IsVersion({ example: 1 })
+  @IsVersion({ description: 'The id of an account.', example: 1 })
   accountId!: string;
 }
 
