@@ -50,7 +50,7 @@ const IfNoneMatchHeader = (example: string) =>
 
 const EXAMPLE_LINE = '1:1:credit:1000.00:1000.00:2:1772280000000:-';
 const EXAMPLE_HASH = nextHash(GENESIS_HASH, EXAMPLE_LINE);
-const EXAMPLE_ACCOUNT = { accountId: 1, balance: money('1000.00'), version: 2 };
+const EXAMPLE_ACCOUNT = { accountId: 1, balance: money('1000.25'), version: 2 };
 
 export const DocumentBalance = (): MethodDecorator =>
   applyDecorators(
@@ -65,7 +65,7 @@ export const DocumentBalance = (): MethodDecorator =>
         200: jsonResponse(
           'The balance, and the version that it belongs to.',
           BalanceDto,
-          { balance: { balance: money('350.00'), version: 12 } },
+          { balance: { balance: money('350.75'), version: 12 } },
           { ETag },
         ),
         304: plainResponse(NOT_MODIFIED, { ETag }),

@@ -40,8 +40,8 @@ const tags = ['Transactions'];
 export const EXAMPLE_RECEIPT = {
   id: 'txn131',
   type: 'Deposit',
-  amount: money('100.00'),
-  newBalance: money('400.00'),
+  amount: money('100.25'),
+  newBalance: money('450.75'),
   newVersion: '8',
   timestamp: '2025-05-02T10:24:02.123Z',
 };

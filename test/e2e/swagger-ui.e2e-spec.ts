@@ -177,13 +177,13 @@ describe('Swagger UI in a browser', () => {
 
   it('has only links that lead somewhere, as have the documents', async () => {
     const document = (await app.http.get('/openapi.json')).text;
-    const found = [...document.matchAll(/\]\((.+?)\)|"url":"(\/docs.+?)"/g)].map(
+    const links = [...document.matchAll(/\]\((.+?)\)|"url":"(\/docs.+?)"/g)].map(
       ([, link, url]) => link ?? url ?? '',
     );
     const pages = new Map<string, string>();
     const seen = new Set<string>();
     // Grows while it is read: with the links of each page.
-    for (const link of found) {
+    for (const link of links) {
       const [path = '', anchor] = link.split('#');
       if (seen.has(link) || path.startsWith('https:')) continue;
       seen.add(link);
@@ -194,10 +194,10 @@ describe('Swagger UI in a browser', () => {
         const hrefs = [...answer.text.matchAll(/ (?:href|src)="(?!data:)(.*?)"/g)].map(
           ([, href = '']) => href,
         );
-        if (path !== '/docs') found.push(...hrefs.map((href) => (href.startsWith('#') ? path + href : href)));
+        if (path !== '/docs') links.push(...hrefs.map((href) => (href.startsWith('#') ? path + href : href)));
       }
-      if (anchor !== undefined)
-        expect([link, pages.get(path)]).toEqual([link, expect.stringContaining(` id="${anchor}"`)]);
+      const found = anchor === undefined || pages.get(path)?.includes(` id="${anchor}"`);
+      expect([link, found]).toEqual([link, true]);
     }
     expect([...pages.keys()].sort()).toEqual([
       '/docs',

@@ -13,7 +13,10 @@ export type Responses = NonNullable<ApiOperationOptions['responses']>;
 type Components = NonNullable<OpenAPIObject['components']>;
 type Response = Exclude<NonNullable<Components['responses']>[string], Reference>;
 
-/** An amount in an example, written as the service writes it: `350.00`, not `350`. */
+/**
+ * An amount in an example, written as the service writes it: `350.00`, not `350`. Swagger UI drops zeros at the end, so
+ * the examples of answers have none.
+ */
 export const money = (text: string) => new JsonMoney(parseMoney(text));
 
 /**
