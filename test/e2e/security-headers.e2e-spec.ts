@@ -130,6 +130,13 @@ describe('security headers', () => {
       'x-frame-options': 'DENY',
     });
   });
+
+  it.each(PAGES)('let %s only be read', async (path) => {
+    const page = await app.http.get(path).expect(200, /^<!doctype html>/);
+    const head = await app.http.head(path).expect(200);
+    expect(head.headers['content-length']).toBe(page.headers['content-length']);
+    expect([404, 405]).toContain((await app.http.post(path).send({})).status);
+  });
 });
 
 describe('SWAGGER_UI=off', () => {
