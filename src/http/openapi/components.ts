@@ -95,10 +95,16 @@ const responseHeader = (name: string, description: string, example: string | num
     example,
   });
 
-export const ETag = responseHeader('ETag', 'The version of the account, as an entity tag.', '"8"');
+const TEXT_MONEY_TAG = 'Where money is text, it ends with `-string`.';
+export const ETag = responseHeader(
+  'ETag',
+  `The version of the account, as an entity tag. ${TEXT_MONEY_TAG}`,
+  '"8"',
+);
 export const AccountETag = responseHeader(
   'AccountETag',
-  'The version of the account and its revision, which counts the changes that are no transactions, as an entity tag.',
+  'The version of the account and its revision, which counts the changes that are no transactions, as an entity tag. ' +
+    TEXT_MONEY_TAG,
   '"8.0"',
 );
 export const Location = responseHeader('Location', 'Where the new resource is.', '/transactions/txn131');

@@ -149,7 +149,8 @@ export const Money: Written<Cents> = {
   write: formatMoney,
   withTextMoney: {
     schema: schema('TextMoney', {
-      description: 'An amount with exactly two decimals, at most 9999999999999999.99 (DECIMAL(18,2)), as text.',
+      description:
+        'An amount with exactly two decimals, at most 9999999999999999.99 (DECIMAL(18,2)), as text.',
       type: 'string',
       pattern: '^\\d{1,16}\\.\\d{2}$',
     }),

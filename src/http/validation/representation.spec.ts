@@ -26,7 +26,7 @@ describe('the Accept header', () => {
   it.each([
     'application/json; money=string',
     'application/json;money="string"',
-    'APPLICATION/JSON; Money=string',
+    'APPLICATION/JSON; Money=String',
     'application/json; money=string; charset=utf-8',
     'application/json; charset="UTF-8"; money=string',
     'application/json; q=0.5, application/json; money=string',
@@ -60,7 +60,7 @@ describe('the Accept header', () => {
     for (const accept of ['application/json; money=text', 'application/json;money=', '*/*; money="float"']) {
       expect(() => checkAccept({ accept })).toThrow(InvalidRequestError);
     }
-    for (const accept of ['application/json; money=string', 'application/json; money=number', '*/*']) {
+    for (const accept of ['application/json; money=String', 'application/json; money=number', '*/*']) {
       expect(() => checkAccept({ accept })).not.toThrow();
     }
   });

@@ -35,6 +35,9 @@ const MONEY = /;\s*money\s*=\s*"?([^\s;,"]*)/gi;
 /** For each media type of answers with money: its usual form, and the one with money as text. */
 const MONEY_FORMS = [JSON_MEDIA_TYPE, ...NDJSON_TYPES].map((type) => [type, withTextMoney(type)]);
 
+/** The header that was parsed last: a client sends the same one with each request. */
+let last = { accept: '', forms: USUAL };
+
 /**
  * Reads an Accept header (RFC 9110, 12.5.1). A client that accepts none of the forms gets the usual one, as the RFC
  * allows. One that asks for text with one of the media types gets it with all. One that names problem+json gets its
@@ -42,6 +45,11 @@ const MONEY_FORMS = [JSON_MEDIA_TYPE, ...NDJSON_TYPES].map((type) => [type, with
  */
 export function representationOf({ accept }: IncomingHttpHeaders): Representation {
   if (accept === undefined || !MATTERS.test(accept)) return USUAL;
+  if (accept !== last.accept) last = { accept, forms: formsIn(accept) };
+  return last.forms;
+}
+
+function formsIn(accept: string): Representation {
   const negotiator = new Negotiator({ headers: { accept: accept.replace(NEUTRAL, '') } });
   return {
     textMoney:
@@ -54,7 +62,7 @@ export function representationOf({ accept }: IncomingHttpHeaders): Representatio
 export function checkAccept({ accept }: IncomingHttpHeaders): void {
   if (accept === undefined || !MATTERS.test(accept)) return;
   for (const [, form = ''] of accept.matchAll(MONEY)) {
-    if (!['string', 'number'].includes(form)) {
+    if (!['string', 'number'].includes(form.toLowerCase())) {
       throw InvalidRequestError.of('Accept', 'has a form of money that is neither string nor number');
     }
   }
