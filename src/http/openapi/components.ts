@@ -7,7 +7,7 @@ import { ErrorDto, InvalidRequestDto, NotReceivedDto, ServerCrashesDto } from '.
 import { JSON_MEDIA_TYPE, withTextMoney } from '../validation/representation.js';
 import { JsonMoney } from './json-money.js';
 import { component, schema, type JsonSchema, type Reference } from '../schema/registry.js';
-import { written, type Written } from './resource.js';
+import { inForm, written, type Written } from './resource.js';
 
 export type Responses = NonNullable<ApiOperationOptions['responses']>;
 
@@ -75,15 +75,9 @@ export type Body = Type<object> | Written<never>;
 
 const writtenBody = (body: Body): Written<never> => (typeof body === 'function' ? written(body) : body);
 
-/** The form of a body with money as text; none if it holds no money. */
-const formWithTextMoney = (body: Body): readonly Body[] => {
-  const { withTextMoney: form } = writtenBody(body);
-  return form ? [form] : [];
-};
-
 /** The schema of an answer's body, which may be any of several. */
-function schemaOf([only, ...others]: readonly Body[]): Reference | { anyOf: Reference[] } {
-  const reference = (body: Body) => writtenBody(body).schema as Reference;
+function schemaOf([only, ...others]: readonly Written<never>[]): Reference | { anyOf: Reference[] } {
+  const reference = (body: Written<never>) => body.schema as Reference;
   if (!only) throw new Error('an answer has a body');
   return others.length === 0 ? reference(only) : { anyOf: [only, ...others].map(reference) };
 }
@@ -157,7 +151,8 @@ export function jsonResponse(
   examples: Examples,
   headers: Readonly<Record<string, Reference>> = {},
 ): Response {
-  const bodies = [body].flat();
+  const bodies = [body].flat().map(writtenBody);
+  const withMoney = bodies.filter((each) => each.withTextMoney);
   const inText = examplesWithTextMoney(examples);
   return {
     description,
@@ -165,13 +160,16 @@ export function jsonResponse(
     content: {
       [JSON_MEDIA_TYPE]: jsonContent(bodies, examples),
       ...(Object.keys(inText).length > 0 && {
-        [withTextMoney(JSON_MEDIA_TYPE)]: jsonContent(bodies.flatMap(formWithTextMoney), inText),
+        [withTextMoney(JSON_MEDIA_TYPE)]: jsonContent(
+          withMoney.map((each) => inForm(each, true)),
+          inText,
+        ),
       }),
     },
   };
 }
 
-function jsonContent(bodies: readonly Body[], examples: Examples) {
+function jsonContent(bodies: readonly Written<never>[], examples: Examples) {
   const [only, ...others] = Object.values(examples);
   const named = Object.fromEntries(Object.entries(examples).map(([name, value]) => [name, { value }]));
   return { schema: schemaOf(bodies), ...(others.length === 0 ? { example: only } : { examples: named }) };

@@ -31,8 +31,8 @@ export function textMoneyTag(tag: string): string {
 }
 
 /**
- * The versions that an If-Match header allows (RFC 9110, 13.1.1), named by any of these tags. Undefined: no condition, as with
- * `*`, which any account meets. Tags that no account can have, weak ones included, allow nothing.
+ * The versions that an If-Match header allows (RFC 9110, 13.1.1), named by any of these tags. Undefined: no condition,
+ * as with `*`, which any account meets. Tags that no account can have, weak ones included, allow nothing.
  *
  * @throws InvalidRequestError when it is not a list of entity tags
  */
