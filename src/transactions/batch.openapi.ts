@@ -5,6 +5,7 @@ import { schema, type Reference } from '../http/schema/registry.js';
 import {
   bodySchema,
   jsonResponse,
+  moneyAsText,
   OriginalLocation,
   queryOf,
   RequestIdHeader,
@@ -15,11 +16,10 @@ import {
   type Body,
   type Responses,
 } from '../http/openapi/components.js';
+import { JSON_MEDIA_TYPE, NDJSON_MEDIA_TYPE, withTextMoney } from '../http/validation/representation.js';
 import { MAX_ITEMS } from './batch-items.js';
 import { BatchItemDto, BatchQueryDto, BatchResults } from './batch.dto.js';
 import { EXAMPLE_RECEIPT } from './transactions.openapi.js';
-
-const NDJSON = 'application/x-ndjson';
 
 const BatchTransactions = schema('BatchTransactions', {
   type: 'array',
@@ -47,7 +47,7 @@ const BatchResultLines = schema('BatchResultLines', {
   description: 'One result on each line, in the order of the request.',
 });
 
-const linesOf = (items: readonly object[]) => items.map((item) => `${JSON.stringify(item)}\n`).join('');
+const linesOf = (items: readonly unknown[]) => items.map((item) => `${JSON.stringify(item)}\n`).join('');
 
 const BAD_AMOUNT = {
   error: 'Invalid request',
@@ -72,10 +72,16 @@ const response = (
   examples: Readonly<Record<string, unknown>>,
   headers?: Readonly<Record<string, Reference>>,
 ) => {
-  const json = jsonResponse(description, body, examples, headers);
+  const { content: json = {}, ...response } = jsonResponse(description, body, examples, headers);
   const results: readonly object[] = Object.values(examples).find(Array.isArray) ?? [];
   const lines = { schema: BatchResultLines, example: linesOf(results) };
-  return { ...json, content: { ...json.content, [NDJSON]: lines } };
+  const textLines = { schema: BatchResultLines, example: linesOf(results.map(moneyAsText)) };
+  const content = {
+    ...json,
+    [NDJSON_MEDIA_TYPE]: lines,
+    ...(withTextMoney(JSON_MEDIA_TYPE) in json && { [withTextMoney(NDJSON_MEDIA_TYPE)]: textLines }),
+  };
+  return { ...response, content };
 };
 
 const ATOMIC = 'An atomic batch, of which nothing was applied: ';
@@ -159,7 +165,7 @@ export const DocumentBatch = (): MethodDecorator =>
       summary: 'Post many transactions at once',
       description:
         `Up to ${MAX_ITEMS.toLocaleString('en')} transactions of any accounts: a JSON array, or one transaction on each line ` +
-        `(\`${NDJSON}\`), answered while the rest is still being sent. Each gets the result that its single request would ` +
+        `(\`${NDJSON_MEDIA_TYPE}\`), answered while the rest is still being sent. Each gets the result that its single request would ` +
         'have got, in its place. The transactions of one account are applied in their order. ' +
         '[Examples](/docs/api#batches) and [limits](/docs/limits#batches).\n\n' +
         'An atomic batch is applied as a whole or not at all. Its accounts must be in one shard. Its status is that of the ' +
@@ -179,7 +185,7 @@ export const DocumentBatch = (): MethodDecorator =>
               },
             },
           },
-          [NDJSON]: { schema: BatchLines, example: linesOf([DEPOSIT, WITHDRAWAL]) },
+          [NDJSON_MEDIA_TYPE]: { schema: BatchLines, example: linesOf([DEPOSIT, WITHDRAWAL]) },
         },
       },
       responses: RESPONSES,
