@@ -28,7 +28,9 @@ const CONDITIONAL_HEADERS = [
   'If-Range',
   'If-Unmodified-Since',
   'Prefer',
+  'X-HTTP-Method',
   'X-HTTP-Method-Override',
+  'X-Method-Override',
 ] as const;
 
 type ConditionalHeader = (typeof CONDITIONAL_HEADERS)[number];
