@@ -270,6 +270,17 @@ describe('Contract: how much it reads', () => {
     const some = Object.fromEntries(Object.entries(many).slice(0, 48));
     expect(fieldsOf({ amount: '5', type: 'deposit', ...some })).toHaveLength(48);
   });
+
+  it('seeks what was meant for the first few unknown names only', () => {
+    const names = ['Amount', 'aMount', 'amOunt', 'amoUnt', 'amouNt', 'amounT', 'AMOUNT'];
+    const problems = problemsOf({
+      amount: '5',
+      type: 'deposit',
+      ...Object.fromEntries(names.map((name) => [name, 1])),
+    });
+    expect(problems.map(({ field }) => field)).toEqual(names);
+    expect(problems.filter(({ message }) => message.includes('did you mean'))).toHaveLength(5);
+  });
 });
 
 class TransactionDto {

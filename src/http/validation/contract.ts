@@ -30,6 +30,8 @@ const NOWHERE: Elsewhere = () => [];
  * More than any DTO has. The answer names each wrong field, so without a limit it could be far longer than the request.
  */
 const MAX_FIELDS = 50;
+/** Unknown names for which a known one is sought. Who sends more means something else altogether. */
+const MAX_ADVISED = 5;
 
 /**
  * What a DTO's class says about a part of a request: its path, its query or its body. Ajv compiles a schema of its
@@ -81,7 +83,7 @@ export class Contract<T extends object> {
     const names = new Map<string, string>();
     for (const [name, value] of members) {
       if (!this.names.includes(name)) {
-        problems.push({ field: name, message: this.unknown(name, elsewhere) });
+        problems.push({ field: name, message: this.unknown(name, problems.length, elsewhere) });
         continue;
       }
       if (this.noun === 'query parameter' && Array.isArray(value)) {
@@ -101,10 +103,12 @@ export class Contract<T extends object> {
     return this.toDto(input);
   }
 
-  private unknown(name: string, elsewhere: Elsewhere): string {
+  private unknown(name: string, before: number, elsewhere: Elsewhere): string {
+    const problem = `is not a known ${this.noun}`;
+    if (before >= MAX_ADVISED) return problem;
     const own = this.names.map((known): Advice => [known, `did you mean ${known}?`]);
     const advice = adviceFor(name, [...own, ...elsewhere()]);
-    return `is not a known ${this.noun}${advice === undefined ? '' : `; ${advice}`}`;
+    return advice === undefined ? problem : `${problem}; ${advice}`;
   }
 }
 
