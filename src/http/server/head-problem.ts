@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import leven from 'leven';
+import { adviceFor, type Advice } from '../validation/advice.js';
 import { InvalidRequestError } from '../validation/invalid-request.js';
 
 /**
@@ -19,12 +19,8 @@ const CRUCIAL = [
   'If-Modified-Since',
   'If-Unmodified-Since',
   'If-Range',
-].map((name) => ({ name, plain: plain(name) }));
-const CRUCIAL_NAMES = new Set(CRUCIAL.map(({ name }) => name.toLowerCase()));
-/** No longer name is a misspelling of theirs. */
-const MAX_CRUCIAL_LENGTH = 30;
-/** The letters that their names begin with, and their misspellings with X-. */
-const [I, X] = [0x69, 0x78];
+].map((name): Advice => [name, `did you mean ${name}?`]);
+const CRUCIAL_NAMES = new Set(CRUCIAL.map(([name]) => name.toLowerCase()));
 
 /**
  * What is wrong with the head of a request that Node accepts but a proxy on the way may read differently, or that has no
@@ -57,12 +53,8 @@ function problemOfNames(rawHeaders: readonly string[]): InvalidRequestError | un
   let seen = 0;
   for (let at = 0; at < rawHeaders.length; at += 2) {
     const given = rawHeaders[at] ?? '';
-    if (mayBeCrucial(given)) {
-      const meant = misspelt(given);
-      if (meant !== undefined) {
-        return InvalidRequestError.of(given, `is not a known header; did you mean ${meant}?`);
-      }
-    }
+    const advice = mayBeMisspelt(given) ? adviceOn(given) : undefined;
+    if (advice !== undefined) return InvalidRequestError.of(given, `is not a known header; ${advice}`);
     // The length alone rules out most headers.
     if (!LENGTHS.has(given.length)) continue;
     const place = PLACES.get(given.toLowerCase());
@@ -73,35 +65,20 @@ function problemOfNames(rawHeaders: readonly string[]): InvalidRequestError | un
   return undefined;
 }
 
-/** Rules out most headers at next to no cost. */
-function mayBeCrucial(given: string): boolean {
-  const letter = lowerCase(given, 0);
-  return letter === I || (letter === X && lowerCase(given, 2) === I);
+/** Whether it begins with I, X-Id or X-If: this rules out most headers at next to no cost. */
+function mayBeMisspelt(name: string): boolean {
+  const first = lowerCase(name, 0);
+  if (first !== X) return first === I;
+  const fourth = lowerCase(name, 3);
+  return lowerCase(name, 2) === I && (fourth === D || fourth === F);
 }
 
+const [D, F, I, X] = [0x64, 0x66, 0x69, 0x78];
 const lowerCase = (text: string, at: number) => text.charCodeAt(at) | 0x20;
 
-/** The header that a client probably meant by an unknown one: If_Match, X-Idempotency-Key, Idempotence-Key. */
-function misspelt(given: string): string | undefined {
-  if (given.length > MAX_CRUCIAL_LENGTH || CRUCIAL_NAMES.has(given.toLowerCase())) return undefined;
-  const name = plain(given);
-  if (/^idem(?:p|key|$)/.test(name)) return 'Idempotency-Key';
-  let meant: string | undefined;
-  let nearest = Infinity;
-  for (const one of CRUCIAL) {
-    const maxDistance = Math.floor(one.plain.length / 3);
-    const distance = leven(name, one.plain, { maxDistance: maxDistance + 1 });
-    if (distance > maxDistance || distance >= nearest) continue;
-    meant = one.name;
-    nearest = distance;
-  }
-  return meant;
-}
-
-/** Without what differs between styles of names. */
-function plain(name: string): string {
-  return name
-    .toLowerCase()
-    .replace(/^x[-_]/, '')
-    .replaceAll(/[-_]/g, '');
+/** Names the header that a client probably meant by If_Match, X-Idempotency-Key or Idempotence-Key. */
+function adviceOn(name: string): string | undefined {
+  if (CRUCIAL_NAMES.has(name.toLowerCase())) return undefined;
+  const meant = name.replace(/^x[-_]/i, '').replace(/^idem[-_]?key$/i, 'Idempotency-Key');
+  return adviceFor(meant, CRUCIAL);
 }
