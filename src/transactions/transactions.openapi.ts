@@ -157,7 +157,7 @@ export const DocumentTransactions = (): MethodDecorator =>
       description:
         'The newest first. New transactions do not shift the pages. With `type`, `from` or `to`, a page covers at most ' +
         '10,000 transactions: it may have fewer matches than `limit`, or none, and still a `nextCursor`. The history ends ' +
-        'where `nextCursor` is null.',
+        'where `nextCursor` is null. A cursor belongs to its filters: give it alone, or with the same ones.',
       responses: {
         200: jsonResponse('A page of transactions.', TransactionPageDto, {
           page: { data: [EXAMPLE_TRANSACTION], nextCursor: null },

@@ -24,6 +24,8 @@ To read: [the API](/docs/api) with examples for curl, [errors](/docs/errors), [l
   (\`expectedversion\`, or the header \`If-Match\`), and the transaction is rejected if the account has changed since.
 - **Retries.** Give each transaction an \`Idempotency-Key\` of your own. If you send the request again, it is applied
   only once, and the answer names the first transaction.
+- **Nothing is ignored.** An unknown query parameter or field, and a condition or a preference that an operation does not
+  evaluate (\`If-None-Match\` on a posting, \`Prefer\`), is rejected with 400, which says what was probably meant.
 - **Errors.** A transaction is applied as a whole or not at all, and [each error](/docs/errors) says which. The operations
   do not list the errors that any request can get, such as 404 for an unknown path, or 431 for headers that are too large.`;
 
