@@ -5,8 +5,7 @@ import { Allow, principalNow } from '../http/access/access.guard.js';
 import { POSTING_SCOPES } from '../access/principal.js';
 import { CONFIG } from '../config/config.module.js';
 import type { Config } from '../config/config.js';
-import { JSON_TYPE } from '../http/server/connections.js';
-import { withErrorHeaders } from '../http/exception.filter.js';
+import { JSON_TYPE } from '../http/validation/representation.js';
 import { Incoming } from '../http/validation/incoming.js';
 import { InvalidRequestError } from '../http/validation/invalid-request.js';
 import { bodyStream } from '../http/validation/body-stream.js';
@@ -105,8 +104,9 @@ export class BatchController {
   ): Promise<void> {
     const admit = this.rate?.admission(request, reply);
     const answer = await this.batches.postAtomically(items, admit, batchSenderOf(request));
-    const { status, results } = answer;
-    void withErrorHeaders(reply, answer)
+    const { status, headers, results } = answer;
+    void reply
+      .headers(headers)
       .status(status)
       .type(CONTENT_TYPES[form])
       .send(form === 'json' ? `[${results.join()}]` : `${results.join('\n')}\n`);

@@ -1,4 +1,5 @@
 import {
+  Code,
   DuplicateTransactionDto,
   ErrorDto,
   InvalidRequestDto,
@@ -46,6 +47,7 @@ export const batchItem = new Contract(BatchItemDto);
 @Resource('BatchResult', { description: 'What the single call would have answered.' })
 class BatchResultDto {
   @Field(integer({ type: 'integer' })) readonly status!: number;
+  @Field(Code, { optional: true }) readonly code?: string;
 
   @Field(
     anyOf(

@@ -76,8 +76,7 @@ describe('MANAGEMENT_PORT', () => {
     'GET /health/ready/../../accounts',
     'GET /metrics%3F/../accounts',
     'GET http://bank/accounts',
-    'POST /metrics',
-    'DELETE /health/ready',
+    'POST /metrics/',
     'OPTIONS *',
   ])('has nothing else: %s', async (line) => {
     const client = await RawClient.open(management);
@@ -85,6 +84,7 @@ describe('MANAGEMENT_PORT', () => {
     await client.closed;
     expect(client.statuses).toEqual([404]);
     expect(client.received).toMatch(/x-request-id: [0-9a-f-]{36}\r\n/i);
+    expect(client.received).toMatch(/x-error-code: NOT_FOUND\r\n/i);
     expect(client.received.endsWith(NOT_FOUND)).toBe(true);
   });
 

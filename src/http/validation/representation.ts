@@ -6,6 +6,9 @@ import { InvalidRequestError } from './invalid-request.js';
 export const JSON_MEDIA_TYPE = 'application/json';
 export const TEXT_MONEY_MEDIA_TYPE = 'application/json; money=string';
 export const PROBLEM_MEDIA_TYPE = 'application/problem+json';
+/** The same as values of Content-Type. */
+export const JSON_TYPE = `${JSON_MEDIA_TYPE}; charset=utf-8`;
+export const PROBLEM_TYPE = `${PROBLEM_MEDIA_TYPE}; charset=utf-8`;
 
 /** The forms that a client asks for in its Accept header. */
 export interface Representation {
