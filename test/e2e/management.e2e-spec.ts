@@ -88,6 +88,22 @@ describe('MANAGEMENT_PORT', () => {
     expect(client.received.endsWith(NOT_FOUND)).toBe(true);
   });
 
+  it.each(['POST', 'DELETE', 'OPTIONS'])(
+    'tells the methods of its paths, which the other port does not have: %s',
+    async (method) => {
+      const asked = (url: string) => fetch(url, { method, headers: { accept: 'application/problem+json' } });
+      const own = await asked(`${management}/metrics`);
+      expect(own.status).toBe(method === 'OPTIONS' ? 204 : 405);
+      expect(own.headers.get('allow')).toBe('GET, HEAD, OPTIONS');
+      for (const url of [`${app.url}/metrics`, `${management}/accounts`]) {
+        const other = await asked(url);
+        expect(other.status).toBe(404);
+        expect(other.headers.get('allow')).toBeNull();
+        expect(await other.json()).toMatchObject({ status: 404, code: 'NOT_FOUND', error: 'Not found' });
+      }
+    },
+  );
+
   it('has its own limit of connections, independent of the other port', async () => {
     const idle: RawClient[] = [];
     const open = async (url: string, count: number) => {

@@ -204,7 +204,7 @@ export function bodiesOf(codes: readonly ErrorCode[]): ErrorBodies {
 
 /** The header of an answer with one of these errors. */
 export const errorCode = (codes: readonly ErrorCode[]) => ({
-  description: 'The stable code of the error: docs/errors.md explains each.',
+  description: 'The stable code of the error. [Errors](/docs/errors) explains each.',
   schema: { type: 'string', enum: [...codes] },
 });
 

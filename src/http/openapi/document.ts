@@ -21,8 +21,11 @@ const DESCRIPTION = `Account balances, deposits and withdrawals over REST.
   needs \`deposits:write\`, a withdrawal \`withdrawals:write\`; \`transactions:write\` implies both, or, for a credential
   with an owner, withdrawals only.
 - **All or nothing.** A transaction is applied as a whole or not at all, and the answer to a failure says which.
-- **What is no request to an operation** is answered the same everywhere: 404 for a path or a method that is not here,
-  400, 417 or 431 for what is not HTTP as the service takes it. See \`x-general-responses\`.`;
+- **Errors** have a stable code, in the header \`X-Error-Code\`; [errors](/docs/errors) explains each. Clients that accept
+  \`application/problem+json\` get them as RFC 9457 describes.
+- **What is no request to an operation** is answered the same everywhere: 404 for a path that is not here, 405 for a method
+  that it does not have, 204 with \`Allow\` to OPTIONS, 400, 417 or 431 for what is not HTTP as the service takes it. See
+  \`x-general-responses\`.`;
 
 type Operation = NonNullable<OpenAPIObject['paths'][string]['get']>;
 
