@@ -236,12 +236,11 @@ describe('the code of an error', () => {
     (headers) =>
       post(app, id(), body, { ...own, ...headers });
   const raw =
-    (lines: string): Send =>
-    (headers) =>
-      sendRaw(
-        app,
-        `${lines}\r\nConnection: close\r\n${Object.entries(headers).map((pair) => `${pair.join(': ')}\r\n`)}\r\n`,
-      );
+    (head: string): Send =>
+    (headers) => {
+      const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
+      return sendRaw(app, `${head}\r\nConnection: close\r\n${lines.join('')}\r\n`);
+    };
 
   const ROWS: readonly (readonly [ErrorCode, string, Send])[] = [
     ['INVALID_REQUEST', 'a body', posted('{"amount":-1,"type":"x"}')],
