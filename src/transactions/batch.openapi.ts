@@ -19,11 +19,10 @@ import {
   type ResponseHeaders,
   type Responses,
 } from '../http/openapi/components.js';
+import { JSON_MEDIA_TYPE, NDJSON_MEDIA_TYPE, withTextMoney } from '../http/validation/representation.js';
 import { MAX_ITEMS } from './batch-items.js';
 import { BatchItemDto, BatchQueryDto, BatchResults } from './batch.dto.js';
 import { EXAMPLE_RECEIPT } from './transactions.openapi.js';
-
-const NDJSON = 'application/x-ndjson';
 
 const BatchItems = schema('BatchItems', {
   title: 'An array',
@@ -54,10 +53,13 @@ const BAD_AMOUNT = invalid(
   'must be an amount greater than zero, with at most 16 digits before the point and 2 after, like 49.50',
 );
 
-const inLines = <T extends { readonly content?: object }>(response: T) => ({
-  ...response,
-  content: { ...response.content, [NDJSON]: linesOf('result') },
-});
+/** The same response, on lines, in the same forms. */
+function inLines({ content: json = {}, ...response }: ReturnType<typeof jsonResponse>) {
+  const lines = { [NDJSON_MEDIA_TYPE]: linesOf('result') };
+  const textLines = { [withTextMoney(NDJSON_MEDIA_TYPE)]: linesOf('result') };
+  const hasTextMoney = withTextMoney(JSON_MEDIA_TYPE) in json;
+  return { ...response, content: { ...json, ...lines, ...(hasTextMoney && textLines) } };
+}
 
 const result = (code: ErrorCode, [body]: readonly unknown[] = Object.values(bodiesOf([code]))) => ({
   status: ERRORS[code].status,
@@ -169,7 +171,7 @@ export const DocumentBatch = (): MethodDecorator =>
       operationId: 'postBatch',
       summary: 'Post many transactions at once',
       description:
-        `Up to ${MAX_ITEMS} transactions of any accounts, as one JSON array, or one on each line (${NDJSON}); lines are ` +
+        `Up to ${MAX_ITEMS} transactions of any accounts, as one JSON array, or one on each line (${NDJSON_MEDIA_TYPE}); lines are ` +
         'answered while the rest still comes. Each gets the result that the single call would have given it, in its place. ' +
         'Those of one account are applied in their order. Once the credential has ended, each remaining transaction gets ' +
         'the result 401. An atomic batch is applied as a whole or not at all: its ' +
@@ -189,7 +191,7 @@ export const DocumentBatch = (): MethodDecorator =>
               },
             },
           },
-          [NDJSON]: linesOf('transaction'),
+          [NDJSON_MEDIA_TYPE]: linesOf('transaction'),
         },
       },
       responses: RESPONSES,

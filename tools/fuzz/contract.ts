@@ -80,9 +80,9 @@ export interface Route {
 const EXACT_MONEY = /^\d{1,16}\.\d{2}$/;
 
 const MONEY = '#/components/schemas/Money';
-const JSON_TYPE = 'application/json';
 /** The media type as the document names it: with the form of money, but without what says how to read it. */
 const CONTENT_TYPE = /^(.+?)(?:; version=[\d.]+)?; charset=utf-8$/;
+const JSON_TYPE = /^application\/(?:problem\+)?json\b/;
 const DATE_TIME = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?Z$/;
 
 /** The committed openapi.json, and checks that the service conforms to it. */
@@ -152,8 +152,7 @@ export class OpenApiContract {
     const content = response.content[type];
     if (!content) return [...problems, `not of type ${Object.keys(response.content).join(' or ')}`];
     if (isHead) return problems;
-    if (!/json\b/.test(type) || /ndjson/.test(type))
-      return [...problems, ...this.problems(content.schema, text)];
+    if (!JSON_TYPE.test(type)) return [...problems, ...this.problems(content.schema, text)];
     let body: unknown;
     try {
       body = JSON.parse(text);
@@ -164,7 +163,7 @@ export class OpenApiContract {
       ...problems,
       ...this.problems(content.schema, body),
       ...this.moneyProblems(text),
-      ...errorProblems(response.content[JSON_TYPE] ?? content, body),
+      ...errorProblems(Object.values(response.content), body),
     ];
   }
 
@@ -233,9 +232,9 @@ function examplesOf({ examples, example }: MediaType): unknown[] {
 }
 
 /** The error texts are stable, so each one must be among the examples. */
-function errorProblems(content: MediaType, body: unknown): string[] {
+function errorProblems(contents: readonly MediaType[], body: unknown): string[] {
   const errorOf = (value: unknown) => (value as { readonly error?: unknown } | undefined)?.error;
-  const documented = examplesOf(content).map(errorOf);
+  const documented = contents.flatMap(examplesOf).map(errorOf);
   const error = errorOf(body);
   if (typeof error !== 'string' || documented.includes(error)) return [];
   return [`the error "${error}" is not documented`];

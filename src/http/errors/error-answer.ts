@@ -1,7 +1,16 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { FieldProblem } from '../validation/invalid-request.js';
-import { JSON_TYPE, PROBLEM_TYPE, representationOf } from '../validation/representation.js';
+import {
+  contentTypeOf,
+  JSON_MEDIA_TYPE,
+  PROBLEM_MEDIA_TYPE,
+  representationOf,
+} from '../validation/representation.js';
 import { ERRORS, type ErrorCode } from './catalogue.js';
+
+const NO_MONEY = { textMoney: false };
+const JSON_TYPE = contentTypeOf(JSON_MEDIA_TYPE, NO_MONEY);
+const PROBLEM_TYPE = contentTypeOf(PROBLEM_MEDIA_TYPE, NO_MONEY);
 
 /** The answer to a failed request. */
 export interface ErrorAnswer {
