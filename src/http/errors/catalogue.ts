@@ -153,7 +153,8 @@ export const ERRORS = {
   OVERLOADED: {
     status: 503,
     error: 'Overloaded',
-    detail: 'Too many requests are waiting or connections are open, or the service is stopping. Nothing was applied.',
+    detail:
+      'Too many requests are waiting or connections are open, or the service is stopping. Nothing was applied.',
   },
   OUTCOME_UNKNOWN: {
     status: 503,
