@@ -37,7 +37,10 @@ const Batch = schema('Batch', {
     schema('BatchEnvelope', {
       title: 'An object that says whether the batch is atomic',
       type: 'object',
-      properties: { atomic: { type: 'boolean', default: false }, transactions: BatchItems },
+      properties: {
+        atomic: { oneOf: [{ type: 'boolean' }, { type: 'null' }], default: false },
+        transactions: BatchItems,
+      },
       required: ['transactions'],
       additionalProperties: false,
     }),

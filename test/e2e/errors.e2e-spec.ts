@@ -273,6 +273,13 @@ describe('the code of an error', () => {
     ['PRECONDITION_FAILED', 'a posting', posted(deposit('1'), { 'if-match': '"99"' })],
     ['BODY_TOO_LARGE', 'a posting', posted(' '.repeat(17_000))],
     ['UNSUPPORTED_CONTENT_TYPE', 'a text', posted('x', { 'content-type': 'text/plain' })],
+    ['UNSUPPORTED_ENCODING', 'a compressed body', posted('x', { 'content-encoding': 'gzip' })],
+    ['UNSUPPORTED_CHARSET', 'UTF-16', posted('x', { 'content-type': 'application/json; charset=utf-16' })],
+    [
+      'TOO_MANY_TRANSACTIONS',
+      'a batch',
+      (headers) => postBatch(app, `[${'0,'.repeat(10_000)}0]`, { headers }),
+    ],
     ['REQUEST_REFUSED', 'a range', get('/docs/swagger-ui.css', { range: 'bytes=99999999-' })],
     ['EXPECTATION_FAILED', 'wonders', raw('GET /accounts HTTP/1.1\r\nHost: bank\r\nExpect: wonders')],
     ['INSUFFICIENT_BALANCE', 'a withdrawal', posted(withdrawal('5000'))],
@@ -311,7 +318,8 @@ describe('the code of an error', () => {
       code,
       ...body,
     });
-    for (const name of ['location', 'allow', 'etag']) expect(problem.headers[name]).toBe(plain.headers[name]);
+    for (const name of ['location', 'allow', 'accept-encoding'])
+      expect(problem.headers[name]).toBe(plain.headers[name]);
   });
 
   it.each([

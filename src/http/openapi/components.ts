@@ -130,6 +130,12 @@ export const OriginalLocation = optionalHeader(
   '/transactions/txn131',
 );
 
+const AcceptEncoding = optionalHeader(
+  'AcceptEncoding',
+  'Where the content encoding is what is wrong: the only one that a body may have.',
+  'identity',
+);
+
 /**
  * The fields of the IETF draft "RateLimit header fields for HTTP". On answers to requests that the rate limit counted
  * or rejected; absent without a limit.
@@ -315,7 +321,9 @@ const BODY_TOO_LARGE = sharedResponse('BodyTooLarge', errorResponse(['BODY_TOO_L
 
 const UNSUPPORTED_MEDIA_TYPE = sharedResponse(
   'UnsupportedMediaType',
-  errorResponse(['UNSUPPORTED_CONTENT_TYPE', 'UNSUPPORTED_ENCODING', 'UNSUPPORTED_CHARSET']),
+  errorResponse(['UNSUPPORTED_CONTENT_TYPE', 'UNSUPPORTED_ENCODING', 'UNSUPPORTED_CHARSET'], {
+    'Accept-Encoding': AcceptEncoding,
+  }),
 );
 
 /** Not a component: only the general responses use it. */
