@@ -15,6 +15,7 @@ const RANKS = [
   ['src/ledger'],
   ['src/http/schema'],
   ['src/http/validation'],
+  ['src/http/errors'],
   ['src/http/server'],
   ['src/http/access'],
   ['src/http/openapi'],

@@ -1,16 +1,13 @@
 import { applyDecorators } from '@nestjs/common';
 import { ApiBody, ApiHeader, ApiOperation } from '@nestjs/swagger';
 import { GENESIS_HASH, nextHash } from '../domain/hash-chain.js';
-import {
-  DuplicateAccountDto,
-  OpeningKeyReusedDto,
-  VersionMismatchDto,
-} from '../http/openapi/error-bodies.js';
+import { OpeningKeyReusedDto } from '../http/openapi/error-bodies.js';
 import {
   ACCOUNT_NOT_FOUND,
   AccountETag,
   AccountIdParameter,
   bodySchema,
+  errorResponse,
   ETag,
   IdempotencyKeyHeader,
   INVALID_ACCOUNT_ID,
@@ -71,9 +68,11 @@ export const DocumentBalance = (): MethodDecorator =>
         304: plainResponse(NOT_MODIFIED, { ETag }),
         400: INVALID_ACCOUNT_ID,
         404: ACCOUNT_NOT_FOUND,
-        409: jsonResponse('The account has not reached `minVersion` yet.', VersionMismatchDto, {
-          mismatch: { error: 'Version mismatch', CurrentVersion: 6 },
-        }),
+        409: errorResponse(
+          ['VERSION_MISMATCH'],
+          {},
+          { description: 'The account has not reached `minVersion` yet.' },
+        ),
         ...READ_FAILURES,
       },
     }),
@@ -109,18 +108,11 @@ export const DocumentOpening = (): MethodDecorator =>
           'openingDeposit',
           'must be an amount greater than zero, with at most 16 digits before the point and 2 after, like 49.50',
         ),
-        409: jsonResponse(
-          'This key was used for the same opening before; the account was opened once.',
-          DuplicateAccountDto,
-          { duplicate: { error: 'Duplicate account', accountId: 1 } },
-          { Location: OriginalLocation, ...RATE_LIMIT_HEADERS },
-        ),
-        422: jsonResponse(
-          'This key was used for an opening with another deposit.',
-          OpeningKeyReusedDto,
-          { reused: { error: 'Idempotency key reused', accountId: 1 } },
-          RATE_LIMIT_HEADERS,
-        ),
+        409: errorResponse(['DUPLICATE_ACCOUNT'], { Location: OriginalLocation, ...RATE_LIMIT_HEADERS }),
+        422: errorResponse(['IDEMPOTENCY_KEY_REUSED'], RATE_LIMIT_HEADERS, {
+          description: 'This key was used for an opening with another deposit.',
+          bodies: { 'Idempotency key reused': new OpeningKeyReusedDto(1) },
+        }),
         429: TOO_MANY_REQUESTS,
         ...WRITE_FAILURES,
       },
@@ -184,9 +176,11 @@ export const DocumentProof = (): MethodDecorator =>
         }),
         400: INVALID_ACCOUNT_ID,
         404: ACCOUNT_NOT_FOUND,
-        409: jsonResponse('The account has not reached `fromVersion`.', VersionMismatchDto, {
-          mismatch: { error: 'Version mismatch', CurrentVersion: 6 },
-        }),
+        409: errorResponse(
+          ['VERSION_MISMATCH'],
+          {},
+          { description: 'The account has not reached `fromVersion`.' },
+        ),
         ...READ_FAILURES,
       },
     }),

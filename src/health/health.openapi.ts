@@ -1,6 +1,6 @@
 import { applyDecorators } from '@nestjs/common';
 import { ApiOperation } from '@nestjs/swagger';
-import { jsonResponse, plainResponse } from '../http/openapi/components.js';
+import { errorCode, jsonResponse, plainResponse } from '../http/openapi/components.js';
 import { LivenessDto, ReadinessDto } from './health.dto.js';
 
 const tags = ['Operations'];
@@ -45,14 +45,19 @@ export const DocumentReadiness = (): MethodDecorator =>
             },
           },
         ),
-        503: jsonResponse('No database answers, or the service is stopping.', ReadinessDto, {
-          notReady: {
-            status: 'error',
-            info: { service: UP },
-            error: { 'shard-0': NO_ANSWER },
-            details: { service: UP, 'shard-0': NO_ANSWER },
+        503: jsonResponse(
+          'No database answers, or the service is stopping. The body is always this report.',
+          ReadinessDto,
+          {
+            notReady: {
+              status: 'error',
+              info: { service: UP },
+              error: { 'shard-0': NO_ANSWER },
+              details: { service: UP, 'shard-0': NO_ANSWER },
+            },
           },
-        }),
+          { 'X-Error-Code': errorCode(['NOT_READY']) },
+        ),
       },
     }),
   );

@@ -197,6 +197,9 @@ describe('GlobalExceptionFilter: refusals of the ledger', () => {
       expect(response.headers['retry-after']).toBe(retryAfter);
       expect(response.headers.location).toBe(location);
       expect(response.headers['content-type']).toBe('application/json; charset=utf-8');
+      // Both kinds of reused keys are one error to the client.
+      const told = code.replace('OPENING_KEY', 'IDEMPOTENCY_KEY');
+      expect(response.headers['x-error-code']).toBe(told);
       expect(logged).toEqual([]);
     },
   );

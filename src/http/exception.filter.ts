@@ -7,15 +7,11 @@ import {
   UnauthorizedError,
 } from '../access/access-errors.js';
 import { LedgerError, type LedgerFailure } from '../domain/errors.js';
-import { JSON_TYPE } from './server/connections.js';
-import {
-  ErrorDto,
-  InvalidRequestDto,
-  NotReceivedDto,
-  ServerCrashesDto,
-  VersionMismatchDto,
-} from './openapi/error-bodies.js';
+import { errorAnswer, invalidRequest, writeError, type ErrorAnswer } from './errors/error-answer.js';
+import type { ErrorCode } from './errors/catalogue.js';
 import { answerToRepeat } from './idempotency.interceptor.js';
+import { ServerCrashesDto, VersionMismatchDto } from './openapi/error-bodies.js';
+import { MethodNotAllowedError } from './server/paths.js';
 import { InvalidRequestError } from './validation/invalid-request.js';
 import {
   TooManyTransactionsError,
@@ -24,22 +20,10 @@ import {
 } from './validation/refused-body.js';
 import { TooManyRequestsError } from '../access/too-many-requests.js';
 
-export interface ErrorAnswer {
-  readonly status: number;
-  readonly body: object;
-  readonly retryAfterSeconds?: number;
-  /** The location of the resource that the first such request created. */
-  readonly location?: string;
-  /** The required credential (RFC 6750, section 3). */
-  readonly challenge?: string;
-  /** The content codings that a body may have (RFC 9110, 12.5.3). */
-  readonly acceptEncoding?: string;
-}
+const RETRY_SOON = { headers: { 'retry-after': 1 } };
+const INTERNAL_ERROR = errorAnswer('INTERNAL_ERROR');
 
-const RETRY_AFTER_SECONDS = 1;
-const INTERNAL_ERROR: ErrorAnswer = { status: 500, body: new ErrorDto('Internal error') };
-
-/** Maps every failure to its answer. No other code knows the status of an error, except {@link answerToRepeat}. */
+/** Maps every failure to its answer, except the repeats of {@link answerToRepeat}. */
 @Catch()
 export class GlobalExceptionFilter implements ExceptionFilter {
   private readonly logger = new Logger('HTTP');
@@ -60,87 +44,70 @@ export class GlobalExceptionFilter implements ExceptionFilter {
 }
 
 export function sendError(reply: FastifyReply, answer: ErrorAnswer): void {
-  void withErrorHeaders(reply, answer);
+  const { type, text } = writeError(answer, reply.request.headers);
   // A route that answers with another type has already set it.
-  void reply.status(answer.status).header('content-type', JSON_TYPE).send(answer.body);
-}
-
-/** Adds the header fields of an error. */
-export function withErrorHeaders(
-  reply: FastifyReply,
-  {
-    retryAfterSeconds,
-    location,
-    challenge,
-    acceptEncoding,
-  }: Pick<ErrorAnswer, 'retryAfterSeconds' | 'location' | 'challenge' | 'acceptEncoding'>,
-): FastifyReply {
-  if (retryAfterSeconds !== undefined) void reply.header('retry-after', retryAfterSeconds);
-  if (location !== undefined) void reply.header('location', location);
-  if (challenge !== undefined) void reply.header('www-authenticate', challenge);
-  if (acceptEncoding !== undefined) void reply.header('accept-encoding', acceptEncoding);
-  return reply;
+  void reply
+    .status(answer.status)
+    .headers({ ...answer.headers, 'content-type': type })
+    .send(text);
 }
 
 export function answerOf(error: unknown): ErrorAnswer {
   if (error instanceof LedgerError) return answerOfFailure(error.failure);
-  if (error instanceof InvalidRequestError) {
-    return { status: 400, body: new InvalidRequestDto(error.problems) };
-  }
+  if (error instanceof InvalidRequestError) return invalidRequest(error.problems);
   if (error instanceof UnsupportedEncodingError) {
-    return { status: 415, body: new ErrorDto(error.message), acceptEncoding: 'identity' };
+    return errorAnswer('UNSUPPORTED_ENCODING', { headers: { 'accept-encoding': 'identity' } });
   }
-  if (error instanceof UnsupportedCharsetError) return { status: 415, body: new ErrorDto(error.message) };
-  if (error instanceof TooManyTransactionsError) return { status: 413, body: new ErrorDto(error.message) };
+  if (error instanceof UnsupportedCharsetError) return errorAnswer('UNSUPPORTED_CHARSET');
+  if (error instanceof TooManyTransactionsError) return errorAnswer('TOO_MANY_TRANSACTIONS');
   if (error instanceof TooManyRequestsError) {
-    return { status: 429, body: new ErrorDto(error.message), retryAfterSeconds: error.retryAfterSeconds };
+    return errorAnswer('TOO_MANY_REQUESTS', { headers: { 'retry-after': error.retryAfterSeconds } });
   }
   if (error instanceof UnauthorizedError) {
-    const challenge = error.given ? 'Bearer error="invalid_token"' : 'Bearer';
-    return { status: 401, body: new ErrorDto(error.message), challenge };
-  }
-  if (error instanceof ProviderUnavailableError || error instanceof CredentialStoreUnavailableError) {
-    return { status: 503, body: new ErrorDto(error.message), retryAfterSeconds: RETRY_AFTER_SECONDS };
+    return challenge('UNAUTHORIZED', error.given ? 'Bearer error="invalid_token"' : 'Bearer');
   }
   if (error instanceof ForbiddenError) {
     const scope = error.scope === undefined ? '' : `, scope="${error.scope}"`;
-    return {
-      status: 403,
-      body: new ErrorDto(error.message),
-      challenge: `Bearer error="insufficient_scope"${scope}`,
-    };
+    return challenge('FORBIDDEN', `Bearer error="insufficient_scope"${scope}`);
+  }
+  if (error instanceof ProviderUnavailableError) {
+    return errorAnswer('IDENTITY_PROVIDER_UNAVAILABLE', RETRY_SOON);
+  }
+  if (error instanceof CredentialStoreUnavailableError) {
+    return errorAnswer('CREDENTIAL_STORE_UNAVAILABLE', RETRY_SOON);
+  }
+  if (error instanceof MethodNotAllowedError) {
+    return errorAnswer('METHOD_NOT_ALLOWED', { headers: { allow: error.allow } });
   }
   if (error instanceof HttpException) return answerOfHttpException(error);
   return answerOfFastifyError(error);
 }
 
+/** Names the required credential (RFC 6750, section 3). */
+const challenge = (code: ErrorCode, header: string) =>
+  errorAnswer(code, { headers: { 'www-authenticate': header } });
+
 function answerOfFailure(failure: LedgerFailure): ErrorAnswer {
   switch (failure.code) {
-    case 'ACCOUNT_NOT_FOUND':
-      return { status: 404, body: new ErrorDto('Account not found') };
-    case 'TRANSACTION_NOT_FOUND':
-      return { status: 404, body: new ErrorDto('Transaction not found') };
     case 'DATABASE_FAILED':
-      return { status: 408, body: new ServerCrashesDto(failure.currentVersion) };
+      return errorAnswer(failure.code, { body: new ServerCrashesDto(failure.currentVersion) });
     case 'VERSION_MISMATCH':
-      return { status: 409, body: new VersionMismatchDto(failure.currentVersion) };
     case 'PRECONDITION_FAILED':
-      return { status: 412, body: new VersionMismatchDto(failure.currentVersion) };
-    case 'INSUFFICIENT_BALANCE':
-      return { status: 422, body: new ErrorDto('Insufficient Balance') };
-    case 'BALANCE_LIMIT_EXCEEDED':
-      return { status: 422, body: new ErrorDto('Balance limit exceeded') };
+      return errorAnswer(failure.code, { body: new VersionMismatchDto(failure.currentVersion) });
     case 'DUPLICATE_TRANSACTION':
     case 'DUPLICATE_ACCOUNT':
     case 'IDEMPOTENCY_KEY_REUSED':
     case 'OPENING_KEY_REUSED':
       return answerToRepeat(failure);
-    case 'NOT_APPLIED':
-      return { status: 424, body: new ErrorDto('Not applied') };
     case 'OVERLOADED':
-      return { status: 503, body: new ErrorDto('Overloaded'), retryAfterSeconds: RETRY_AFTER_SECONDS };
     case 'OUTCOME_UNKNOWN':
-      return { status: 503, body: new ErrorDto('Outcome unknown'), retryAfterSeconds: RETRY_AFTER_SECONDS };
+      return errorAnswer(failure.code, RETRY_SOON);
+    case 'ACCOUNT_NOT_FOUND':
+    case 'TRANSACTION_NOT_FOUND':
+    case 'INSUFFICIENT_BALANCE':
+    case 'BALANCE_LIMIT_EXCEEDED':
+    case 'NOT_APPLIED':
+      return errorAnswer(failure.code);
   }
 }
 
@@ -148,7 +115,7 @@ function answerOfFailure(failure: LedgerFailure): ErrorAnswer {
 function answerOfHttpException(error: HttpException): ErrorAnswer {
   const status = error.getStatus();
   const response = error.getResponse();
-  if (status === 503 && typeof response === 'object') return { status, body: response };
+  if (status === 503 && typeof response === 'object') return errorAnswer('NOT_READY', { body: response });
   return answerOfStatus(status);
 }
 
@@ -161,20 +128,16 @@ function answerOfFastifyError(error: unknown): ErrorAnswer {
 function answerOfStatus(status: number): ErrorAnswer {
   switch (status) {
     case 400:
-      return { status, body: new InvalidRequestDto([]) };
+      return invalidRequest([]);
     case 404:
-      return { status, body: new ErrorDto('Not found') };
+      return errorAnswer('NOT_FOUND');
     case 408:
-      return { status, body: new NotReceivedDto() };
+      return errorAnswer('NOT_RECEIVED');
     case 413:
-      return { status, body: new ErrorDto('Body too large') };
-    case 414:
-      return { status, body: new ErrorDto('URL too long') };
+      return errorAnswer('BODY_TOO_LARGE');
     case 415:
-      return { status, body: new ErrorDto('Content type must be application/json') };
+      return errorAnswer('UNSUPPORTED_CONTENT_TYPE');
     default:
-      return status >= 400 && status < 500
-        ? { status, body: new ErrorDto('Request refused') }
-        : INTERNAL_ERROR;
+      return status >= 400 && status < 500 ? { ...errorAnswer('REQUEST_REFUSED'), status } : INTERNAL_ERROR;
   }
 }

@@ -16,21 +16,23 @@ import { isAmong } from '../access/client-address.js';
 import { answerRaw, Connections, endRaw, endUnrouted, serverOptions } from './server/connections.js';
 import { allowOrigins } from './server/cors.js';
 import { answerOf, sendError } from './exception.filter.js';
+import { errorAnswer } from './errors/error-answer.js';
 import { bodyProblem } from './validation/refused-body.js';
 import { gatherText } from './validation/gather-text.js';
 import { headProblem } from './server/head-problem.js';
 import { InvalidRequestError } from './validation/invalid-request.js';
 import { BODY_LIMIT_BYTES, parseJsonBody } from './validation/json-body.js';
 import { isManagement, serveManagement } from './server/management.js';
+import { MethodNotAllowedError, Paths } from './server/paths.js';
 import { NDJSON_TYPES } from './validation/representation.js';
 import { requestIdOf } from './server/request-id.js';
 import type { SecurityHeaders } from './server/security-headers.js';
-import { isNeedlessFile, isSwaggerUi } from './server/swagger-ui.js';
+import { isSwaggerUi } from './server/swagger-ui.js';
 import { sentFromElsewhere } from './server/this-machine.js';
 import { readTls } from './server/tls.js';
 
 /** Longer than any request line that Node accepts, so that an overlong id is a bad id and not a missing route. */
-const MAX_PARAM_LENGTH = 16 * 1024;
+const ROUTER = { maxParamLength: 16 * 1024 };
 /** RFC 3986, 3.2.2 and 3.2.3: a name, which may be empty, or an address in brackets; and a port. */
 const HOST = /^(?:[\w.~!$&'()*+,;=%-]*|\[[\w.~!$&'()*+,;=:-]+\])(?::\d*)?$/;
 
@@ -51,7 +53,7 @@ export function createFastifyAdapter(config: Config, { api }: SecurityHeaders): 
     keepAliveTimeout: limits.keepAliveTimeoutMs,
     // Open connections are still served while the service stops: otherwise requests under way would be lost.
     return503OnClosing: false,
-    routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
+    routerOptions: ROUTER,
     genReqId: (request: IncomingMessage) => requestIdOf(request),
     frameworkErrors: (error: Error, request: FastifyRequest, reply: FastifyReply) => {
       void reply.headers(api).header('x-request-id', request.id);
@@ -91,8 +93,13 @@ export function installFastifyHooks(app: NestFastifyApplication, parts: HookPart
   });
   receive(fastify, connections, parts);
   if (config.http.corsOrigins.length > 0) allowOrigins(fastify, config.http.corsOrigins);
+  const paths = new Paths(fastify, ROUTER, config);
   // The last hook before the body is read: a missing route is rejected without parsing the body.
-  fastify.addHook('onRequest', (request, _reply, done) => done(problemOf(request, config.auth)));
+  fastify.addHook('onRequest', (request, reply, done) => {
+    const problem = problemOf(request, config.auth);
+    if (problem || !paths.isDoubtful(request)) return done(problem);
+    answerDoubtful(request, reply, paths.methodsOf(request), done);
+  });
   report(fastify, connections, parts);
   if (config.management) serveManagement(fastify, config.management, config.http, connections, security);
 }
@@ -147,12 +154,12 @@ function answerBelowRoutes(server: Server, { api }: SecurityHeaders): void {
   // A client that closes its side after a request still waits for the answer.
   (server as Server & { httpAllowHalfOpen: boolean }).httpAllowHalfOpen = true;
   server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
-    endUnrouted(request, response, 417, '{"error":"Expectation failed"}', api);
+    endUnrouted(request, response, errorAnswer('EXPECTATION_FAILED'), api);
   });
   // Node installs nothing for CONNECT, and would otherwise close the connection without an answer.
   server.on('connect', (request: IncomingMessage, socket: Socket) => {
     socket.on('error', () => socket.destroy());
-    endRaw(socket, '404 Not Found', '{"error":"Not found"}', requestIdOf(request), api);
+    endRaw(socket, errorAnswer('NOT_FOUND'), request, api);
   });
 }
 
@@ -177,6 +184,7 @@ function report(
         method: request.method,
         route,
         status: reply.statusCode,
+        code: reply.getHeader('x-error-code'),
         durationMs,
       };
       logger[problem ? 'warn' : 'info'](line, 'request');
@@ -185,23 +193,28 @@ function report(
   });
 }
 
+/** What is wrong with the head of a request, whatever its route. */
 function problemOf(request: FastifyRequest, { onlyThisMachine }: Config['auth']): Error | undefined {
   // The management port is meant for other machines, too.
   const guarded = onlyThisMachine && !isManagement(request);
-  const problem =
+  return (
     headProblem(request.raw) ??
     hostProblem(request.raw) ??
-    (guarded ? sentFromElsewhere(request.raw) : undefined);
-  return problem ?? (isNowhere(request) ? new NotFoundException() : undefined);
+    (guarded ? sentFromElsewhere(request.raw) : undefined)
+  );
 }
 
-/**
- * Whether there is no such route, or one whose parameter is empty (`/accounts//balance`), which Nest would reject only
- * after the body; or a file that Swagger UI does not need.
- */
-function isNowhere(request: FastifyRequest): boolean {
-  const { is404, params } = request;
-  return is404 || Object.values(params as Record<string, string>).includes('') || isNeedlessFile(request);
+/** @param methods those of its path; undefined: there is no such path */
+function answerDoubtful(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  methods: readonly string[] | undefined,
+  done: (error?: Error) => void,
+): void {
+  if (!methods) return done(new NotFoundException());
+  const allow = methods.join(', ');
+  if (request.method === 'OPTIONS') return void reply.status(204).header('allow', allow).send();
+  done(methods.includes(request.method) ? undefined : new MethodNotAllowedError(allow));
 }
 
 /** RFC 9112, 3.2: a server must reject a request without a Host header, or with an invalid one. */

@@ -2,6 +2,7 @@ import { Injectable, type CallHandler, type ExecutionContext, type NestIntercept
 import type { FastifyRequest } from 'fastify';
 import type { Observable } from 'rxjs';
 import type { Rejection } from '../domain/errors.js';
+import { errorAnswer, type ErrorAnswer } from './errors/error-answer.js';
 import {
   DuplicateAccountDto,
   DuplicateTransactionDto,
@@ -41,19 +42,19 @@ export type Repeat = Extract<
 >;
 
 /** The answer to a repeated request: what the first one created, and where it is. */
-export function answerToRepeat(repeat: Repeat) {
+export function answerToRepeat(repeat: Repeat): ErrorAnswer {
   switch (repeat.code) {
     case 'DUPLICATE_TRANSACTION': {
       const body = new DuplicateTransactionDto(repeat.original.transactionId);
-      return { status: 409, body, location: `/transactions/${body.transactionId}` };
+      return errorAnswer(repeat.code, { body, headers: { location: `/transactions/${body.transactionId}` } });
     }
     case 'IDEMPOTENCY_KEY_REUSED':
-      return { status: 422, body: new TransactionKeyReusedDto(repeat.original.transactionId) };
+      return errorAnswer(repeat.code, { body: new TransactionKeyReusedDto(repeat.original.transactionId) });
     case 'DUPLICATE_ACCOUNT': {
       const body = new DuplicateAccountDto(repeat.accountId);
-      return { status: 409, body, location: `/accounts/${body.accountId}` };
+      return errorAnswer(repeat.code, { body, headers: { location: `/accounts/${body.accountId}` } });
     }
     case 'OPENING_KEY_REUSED':
-      return { status: 422, body: new OpeningKeyReusedDto(repeat.accountId) };
+      return errorAnswer('IDEMPOTENCY_KEY_REUSED', { body: new OpeningKeyReusedDto(repeat.accountId) });
   }
 }

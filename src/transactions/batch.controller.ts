@@ -4,7 +4,6 @@ import { Allow, principalNow } from '../http/access/access.guard.js';
 import { POSTING_SCOPES } from '../access/principal.js';
 import { CONFIG } from '../config/config.module.js';
 import type { Config } from '../config/config.js';
-import { withErrorHeaders } from '../http/exception.filter.js';
 import { Incoming } from '../http/validation/incoming.js';
 import {
   contentTypeOf,
@@ -111,10 +110,11 @@ export class BatchController {
     const admit = this.rate?.admission(request, reply);
     const sender = batchSenderOf(request);
     const answer = await this.batches.postAtomically(items, admit, sender);
-    const { status, results } = answer;
+    const { status, headers, results } = answer;
     // One of which nothing was applied holds errors alone, and so no money.
     const textMoney = sender.textMoney && status === 200;
-    void withErrorHeaders(reply, answer)
+    void reply
+      .headers(headers)
       .status(status)
       .type(contentTypeOf(MEDIA_TYPES[form], { textMoney }))
       .send(form === 'json' ? `[${results.join()}]` : `${results.join('\n')}\n`);

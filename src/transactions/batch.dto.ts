@@ -1,4 +1,5 @@
 import {
+  Code,
   DuplicateTransactionDto,
   ErrorDto,
   InvalidRequestDto,
@@ -61,6 +62,7 @@ export const batchItem = new Contract(BatchItemDto);
 @Resource('BatchResult', { description: 'What the single request would have been answered.' })
 class BatchResultDto {
   @Field(integer({ type: 'integer' })) readonly status!: number;
+  @Field(Code, { optional: true }) readonly code?: string;
 
   @Field(
     anyOf(

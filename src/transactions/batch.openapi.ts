@@ -1,9 +1,12 @@
 import { applyDecorators } from '@nestjs/common';
 import { ApiOperation } from '@nestjs/swagger';
-import { ErrorDto, InvalidRequestDto, NotReceivedDto } from '../http/openapi/error-bodies.js';
-import { schema, type Reference } from '../http/schema/registry.js';
+import { ERRORS, type ErrorCode } from '../http/errors/catalogue.js';
+import { schema } from '../http/schema/registry.js';
 import {
+  bodiesOf,
   bodySchema,
+  errorResponse,
+  invalid,
   jsonResponse,
   moneyAsText,
   OriginalLocation,
@@ -13,7 +16,8 @@ import {
   TOO_MANY_REQUESTS,
   WRITE_FAILURES,
   WwwAuthenticate,
-  type Body,
+  type ErrorBodies,
+  type ResponseHeaders,
   type Responses,
 } from '../http/openapi/components.js';
 import { JSON_MEDIA_TYPE, NDJSON_MEDIA_TYPE, withTextMoney } from '../http/validation/representation.js';
@@ -52,111 +56,126 @@ const BatchResultLines = schema('BatchResultLines', {
 
 const linesOf = (items: readonly unknown[]) => items.map((item) => `${JSON.stringify(item)}\n`).join('');
 
-const BAD_AMOUNT = {
-  error: 'Invalid request',
-  details: [
-    {
-      field: 'amount',
-      message:
-        'must be an amount greater than zero, with at most 16 digits before the point and 2 after, like 49.50',
-    },
-  ],
-};
+const NOTHING_APPLIED = 'An atomic batch, of which nothing was applied: ';
+const BAD_AMOUNT = invalid(
+  'amount',
+  'must be an amount greater than zero, with at most 16 digits before the point and 2 after, like 49.50',
+);
 
-const result = (status: number, body: object) => ({ status, body });
-const NOT_APPLIED = result(424, { error: 'Not applied' });
-/** An atomic batch whose second transaction was rejected. */
-const stoppedBy = (status: number, body: object) => ({ atomic: [NOT_APPLIED, result(status, body)] });
-const failed = (status: number, body: object) => ({ atomic: [result(status, body), result(status, body)] });
-
-const response = (
-  description: string,
-  body: readonly Body[],
-  examples: Readonly<Record<string, unknown>>,
-  headers?: Readonly<Record<string, Reference>>,
-) => {
-  const { content: json = {}, ...response } = jsonResponse(description, body, examples, headers);
-  const results: readonly object[] = Object.values(examples).find(Array.isArray) ?? [];
-  const lines = { schema: BatchResultLines, example: linesOf(results) };
-  const textLines = { schema: BatchResultLines, example: linesOf(results.map(moneyAsText)) };
-  const content = {
-    ...json,
-    [NDJSON_MEDIA_TYPE]: lines,
-    ...(withTextMoney(JSON_MEDIA_TYPE) in json && { [withTextMoney(NDJSON_MEDIA_TYPE)]: textLines }),
+/** The same response, on lines, in the same forms. */
+function inLines(
+  { content: json = {}, ...response }: ReturnType<typeof jsonResponse>,
+  results: readonly object[],
+) {
+  const lines = (items: readonly unknown[]) => ({ schema: BatchResultLines, example: linesOf(items) });
+  const textLines = { [withTextMoney(NDJSON_MEDIA_TYPE)]: lines(results.map(moneyAsText)) };
+  const hasTextMoney = withTextMoney(JSON_MEDIA_TYPE) in json;
+  return {
+    ...response,
+    content: { ...json, [NDJSON_MEDIA_TYPE]: lines(results), ...(hasTextMoney && textLines) },
   };
-  return { ...response, content };
-};
+}
 
-const ATOMIC = 'An atomic batch, of which nothing was applied: ';
+const result = (code: ErrorCode, [body]: readonly unknown[] = Object.values(bodiesOf([code]))) => ({
+  status: ERRORS[code].status,
+  code,
+  body,
+});
+/** An atomic batch whose second transaction was rejected. */
+const stoppedBy = (...rejected: Parameters<typeof result>) => [result('NOT_APPLIED'), result(...rejected)];
+const failed = (code: ErrorCode) => [result(code), result(code)];
+
+interface Failure {
+  readonly description: string;
+  /** The bodies of answers to the batch as a whole. */
+  readonly bodies?: ErrorBodies;
+  /** The answer to an atomic batch that one of its transactions stopped. */
+  readonly results: readonly object[];
+}
+
+const failure = (
+  codes: readonly ErrorCode[],
+  { description, bodies = {}, results }: Failure,
+  headers?: ResponseHeaders,
+) =>
+  inLines(
+    errorResponse(codes, headers, {
+      description,
+      bodies,
+      other: { body: BatchResults, examples: { atomic: results } },
+    }),
+    results,
+  );
+
+const RESULTS = [{ status: 201, body: EXAMPLE_RECEIPT }, result('INSUFFICIENT_BALANCE')];
 
 const RESPONSES: Responses = {
-  200: response(
-    'The results. Those of a batch that is not atomic may be of any status; of an atomic one all are 201.',
-    [BatchResults],
-    { results: [result(201, EXAMPLE_RECEIPT), result(422, { error: 'Insufficient Balance' })] },
+  200: inLines(
+    jsonResponse(
+      'The results. Those of a batch that is not atomic may be of any status; of an atomic one all are 201.',
+      BatchResults,
+      { results: RESULTS },
+    ),
+    RESULTS,
   ),
-  400: response(
-    `The request as a whole is malformed, or holds more than the rate limit admits together. ${ATOMIC}a transaction of it is malformed, or of another shard than the first, ` +
-      'or has a key that is there already.',
-    [InvalidRequestDto, BatchResults],
+  400: failure(['INVALID_REQUEST'], {
+    description:
+      `The request as a whole is malformed, or holds more than the rate limit admits together. ${NOTHING_APPLIED}a ` +
+      'transaction of it is malformed, or of another shard than the first, or has a key that is there already.',
+    bodies: { malformed: invalid('transactions', 'must hold at least one transaction') },
+    results: stoppedBy('INVALID_REQUEST', [BAD_AMOUNT]),
+  }),
+  403: failure(
+    ['FORBIDDEN'],
     {
-      malformed: {
-        error: 'Invalid request',
-        details: [{ field: 'transactions', message: 'must hold at least one transaction' }],
-      },
-      ...stoppedBy(400, BAD_AMOUNT),
+      description: `The credential allows neither deposits nor withdrawals. ${NOTHING_APPLIED}it does not allow the type of one of its transactions.`,
+      bodies: bodiesOf(['FORBIDDEN']),
+      results: stoppedBy('FORBIDDEN'),
     },
-  ),
-  403: response(
-    `The credential allows neither deposits nor withdrawals. ${ATOMIC}it does not allow the type of one of its transactions.`,
-    [ErrorDto, BatchResults],
-    { forbidden: { error: 'Forbidden' }, ...stoppedBy(403, { error: 'Forbidden' }) },
     { 'WWW-Authenticate': WwwAuthenticate },
   ),
-  404: response(
-    `${ATOMIC}there is no such account.`,
-    [BatchResults],
-    stoppedBy(404, { error: 'Account not found' }),
-  ),
-  408: response(
-    `The request did not come in whole in time. ${ATOMIC}the database failed.`,
-    [NotReceivedDto, BatchResults],
+  404: failure(['ACCOUNT_NOT_FOUND'], {
+    description: `${NOTHING_APPLIED}there is no such account.`,
+    results: stoppedBy('ACCOUNT_NOT_FOUND'),
+  }),
+  408: failure(['NOT_RECEIVED', 'DATABASE_FAILED'], {
+    description: `The request did not come in whole in time. ${NOTHING_APPLIED}the database failed.`,
+    bodies: bodiesOf(['NOT_RECEIVED']),
+    results: failed('DATABASE_FAILED'),
+  }),
+  409: failure(
+    ['VERSION_MISMATCH', 'DUPLICATE_TRANSACTION'],
     {
-      'The client was too slow': { error: 'Request not received in time' },
-      ...failed(408, { error: 'Server Crashes', CurrentVersion: 5 }),
+      description: `${NOTHING_APPLIED}an account does not have the version that was expected, or a key was used for the same transaction before. Each transaction that was applied before says so, by its own 409.`,
+      results: stoppedBy('DUPLICATE_TRANSACTION'),
     },
-  ),
-  409: response(
-    `${ATOMIC}an account does not have the version that was expected, or a key was used for the same transaction before. Each transaction that was applied before says so, by its own 409.`,
-    [BatchResults],
-    stoppedBy(409, { error: 'Duplicate transaction', transactionId: 'txn131' }),
     { Location: OriginalLocation },
   ),
-  413: response(
-    `The body is over 8 MiB, or holds more than ${MAX_ITEMS} transactions. ${ATOMIC}one of its transactions is over 16 KiB.`,
-    [ErrorDto, BatchResults],
-    {
-      tooLarge: { error: 'Body too large' },
-      tooMany: { error: 'Too many transactions' },
-      ...stoppedBy(413, { error: 'Body too large' }),
-    },
-  ),
-  415: WRITE_FAILURES[415],
-  422: response(
-    `${ATOMIC}a balance does not suffice or would be too large, or a key was used for another transaction.`,
-    [BatchResults],
-    stoppedBy(422, { error: 'Insufficient Balance' }),
-  ),
-  429: TOO_MANY_REQUESTS,
-  500: response('A defect of the service. It is logged with the request id.', [ErrorDto, BatchResults], {
-    internal: { error: 'Internal error' },
-    ...failed(500, { error: 'Internal error' }),
+  413: failure(['BODY_TOO_LARGE', 'TOO_MANY_TRANSACTIONS'], {
+    description: `The body is over 8 MiB, or holds more than ${MAX_ITEMS} transactions. ${NOTHING_APPLIED}one of its transactions is over 16 KiB.`,
+    bodies: bodiesOf(['BODY_TOO_LARGE', 'TOO_MANY_TRANSACTIONS']),
+    results: stoppedBy('BODY_TOO_LARGE'),
   }),
-  503: response(
-    'Too many batches wait already, or the service is stopping; or the outcome of an atomic batch is unknown: if ' +
-      'its transactions have keys, send it again unchanged to learn the outcome.',
-    [ErrorDto, BatchResults],
-    { Overloaded: { error: 'Overloaded' }, ...failed(503, { error: 'Outcome unknown' }) },
+  415: WRITE_FAILURES[415],
+  422: failure(['INSUFFICIENT_BALANCE', 'BALANCE_LIMIT_EXCEEDED', 'IDEMPOTENCY_KEY_REUSED'], {
+    description: `${NOTHING_APPLIED}a balance does not suffice or would be too large, or a key was used for another transaction.`,
+    results: stoppedBy('INSUFFICIENT_BALANCE'),
+  }),
+  429: TOO_MANY_REQUESTS,
+  500: failure(['INTERNAL_ERROR'], {
+    description: ERRORS.INTERNAL_ERROR.detail,
+    bodies: bodiesOf(['INTERNAL_ERROR']),
+    results: failed('INTERNAL_ERROR'),
+  }),
+  503: failure(
+    ['OVERLOADED', 'OUTCOME_UNKNOWN'],
+    {
+      description:
+        'Too many batches wait already, or the service is stopping; or the outcome of an atomic batch is unknown: if ' +
+        'its transactions have keys, send it again unchanged to learn the outcome.',
+      bodies: bodiesOf(['OVERLOADED']),
+      results: failed('OUTCOME_UNKNOWN'),
+    },
     { 'Retry-After': RetryAfter },
   ),
 };

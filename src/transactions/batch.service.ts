@@ -6,7 +6,8 @@ import type { Config } from '../config/config.js';
 import { LedgerError } from '../domain/errors.js';
 import { Ledger } from '../domain/ports.js';
 import type { PostingCommand } from '../domain/transaction.js';
-import { answerOf, type ErrorAnswer } from '../http/exception.filter.js';
+import type { ErrorAnswer } from '../http/errors/error-answer.js';
+import { answerOf } from '../http/exception.filter.js';
 import type { ResultStream } from '../http/server/result-stream.js';
 import { AccountOwners } from '../ledger/read/account-owners.js';
 import { isCommand, refuseUnfit, type BatchItem } from './batch-items.js';
@@ -19,6 +20,7 @@ const MAX_IN_FLIGHT = 1_000;
 /** The answer to a transaction that was posted. */
 interface PostedAnswer {
   readonly status: 201;
+  readonly code?: undefined;
   readonly body: ReceiptDto;
 }
 
@@ -26,7 +28,7 @@ interface PostedAnswer {
 type Result = PostedAnswer | ErrorAnswer;
 
 /** The answer to an atomic batch, as a whole and for each item. */
-export interface AtomicAnswer extends Omit<ErrorAnswer, 'body'> {
+export interface AtomicAnswer extends Pick<ErrorAnswer, 'status' | 'headers'> {
   readonly results: readonly string[];
 }
 
@@ -179,9 +181,9 @@ export class BatchService {
 
 const receipt = written(ReceiptDto);
 
-function resultText({ status, body }: Result, textMoney: boolean): string {
-  const text = body instanceof ReceiptDto ? inForm(receipt, textMoney).write(body) : JSON.stringify(body);
-  return `{"status":${status},"body":${text}}`;
+function resultText({ status, code, body }: Result, textMoney: boolean): string {
+  if (code !== undefined) return `{"status":${status},"code":"${code}","body":${JSON.stringify(body)}}`;
+  return `{"status":${status},"body":${inForm(receipt, textMoney).write(body)}}`;
 }
 
 /** Splits chunks into parts that fit the window. */
@@ -208,7 +210,13 @@ function refuse(
   return items.map((item) => (isCommand(item) ? (problemOf(item) ?? item) : item));
 }
 
+/** The first result that stopped the batch decides its status and its header fields. */
 function atomicAnswer(results: readonly Result[], textMoney: boolean): AtomicAnswer {
-  const stopped = results.find(({ status }) => status !== 201 && status !== 424);
-  return { status: 200, ...stopped, results: results.map((result) => resultText(result, textMoney)) };
+  const stopped = results.find((result) => result.code !== undefined && result.code !== 'NOT_APPLIED');
+  return {
+    status: 200,
+    headers: {},
+    ...stopped,
+    results: results.map((result) => resultText(result, textMoney)),
+  };
 }

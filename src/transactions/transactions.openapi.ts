@@ -1,15 +1,10 @@
 import { applyDecorators } from '@nestjs/common';
 import { ApiBody, ApiHeader, ApiOperation, type ApiOperationOptions } from '@nestjs/swagger';
 import {
-  DuplicateTransactionDto,
-  ErrorDto,
-  TransactionKeyReusedDto,
-  VersionMismatchDto,
-} from '../http/openapi/error-bodies.js';
-import {
   ACCOUNT_NOT_FOUND,
   AccountIdParameter,
   bodySchema,
+  errorResponse,
   ETag,
   IdempotencyKeyHeader,
   invalidRequest,
@@ -47,8 +42,6 @@ export const EXAMPLE_RECEIPT = {
 };
 const EXAMPLE_TRANSACTION = { ...EXAMPLE_RECEIPT, accountId: 1 };
 
-const VERSION_MISMATCH = { error: 'Version mismatch', CurrentVersion: 6 };
-
 const POSTING_RESPONSES: Responses = {
   201: jsonResponse(
     'The transaction is applied and durable.',
@@ -61,32 +54,13 @@ const POSTING_RESPONSES: Responses = {
     'must be an amount greater than zero, with at most 16 digits before the point and 2 after, like 49.50',
   ),
   404: ACCOUNT_NOT_FOUND,
-  409: jsonResponse(
-    '`Version mismatch`: the account does not have the version that was expected. `Duplicate transaction`: this key ' +
-      'was used on this account for the same transaction, which was applied once.',
-    [VersionMismatchDto, DuplicateTransactionDto],
-    {
-      'Version mismatch': VERSION_MISMATCH,
-      'Duplicate transaction': { error: 'Duplicate transaction', transactionId: 'txn131' },
-    },
-    { Location: OriginalLocation, ...RATE_LIMIT_HEADERS },
-  ),
-  412: jsonResponse(
-    'The account has none of the versions that If-Match names.',
-    VersionMismatchDto,
-    { mismatch: VERSION_MISMATCH },
-    RATE_LIMIT_HEADERS,
-  ),
-  422: jsonResponse(
-    '`Insufficient Balance`: a withdrawal over the balance. `Balance limit exceeded`: a deposit after which the ' +
-      'balance would not fit DECIMAL(18,2). `Idempotency key reused`: this key was used on this account with another ' +
-      'amount or type.',
-    [TransactionKeyReusedDto, ErrorDto],
-    {
-      'Insufficient Balance': { error: 'Insufficient Balance' },
-      'Balance limit exceeded': { error: 'Balance limit exceeded' },
-      'Idempotency key reused': { error: 'Idempotency key reused', transactionId: 'txn131' },
-    },
+  409: errorResponse(['VERSION_MISMATCH', 'DUPLICATE_TRANSACTION'], {
+    Location: OriginalLocation,
+    ...RATE_LIMIT_HEADERS,
+  }),
+  412: errorResponse(['PRECONDITION_FAILED'], RATE_LIMIT_HEADERS),
+  422: errorResponse(
+    ['INSUFFICIENT_BALANCE', 'BALANCE_LIMIT_EXCEEDED', 'IDEMPOTENCY_KEY_REUSED'],
     RATE_LIMIT_HEADERS,
   ),
   429: TOO_MANY_REQUESTS,
@@ -181,13 +155,7 @@ export const DocumentTransaction = (): MethodDecorator =>
       responses: {
         200: jsonResponse('The transaction.', TransactionDto, { transaction: EXAMPLE_TRANSACTION }),
         400: invalidRequest('transactionId', 'must be "txn" and a positive integer, like txn131'),
-        404: jsonResponse(
-          'There is no such transaction, or it is not one that the sender may see.',
-          ErrorDto,
-          {
-            notFound: { error: 'Transaction not found' },
-          },
-        ),
+        404: errorResponse(['TRANSACTION_NOT_FOUND']),
         ...READ_FAILURES,
       },
     }),

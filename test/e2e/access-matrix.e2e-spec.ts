@@ -164,6 +164,13 @@ function standsFor(scope: Scope, owner: string | undefined): readonly Scope[] {
 const tooFew = ({ needs = [] }: RouteClass, owner: string) =>
   ORDINARY.filter((scope) => !standsFor(scope, owner).includes(needs.at(-1) as Scope));
 
+/** The error codes of answers that refuse a sender. */
+const CODES: Readonly<Record<number, string>> = {
+  401: 'UNAUTHORIZED',
+  403: 'FORBIDDEN',
+  404: '(ACCOUNT|TRANSACTION)_NOT_FOUND',
+};
+
 /** The expected status of a route for a sender. */
 type Expected = (route: RouteClass) => number;
 const isForAdmins = ({ needs }: RouteClass) => needs?.includes('admin') === true;
@@ -294,7 +301,7 @@ async function send(
   await client.closed;
   const text = client.received.replace(/^(date|x-request-id|ratelimit\S*): .*\r\n/gim, '');
   const [status = 0] = client.statuses;
-  const [, itemStatus = 0] = /{"status":(\d+),"body":/.exec(text) ?? [];
+  const [, itemStatus = 0] = /{"status":(\d+),/.exec(text) ?? [];
   return { status: perItem && status === 200 ? Number(itemStatus) : status, text };
 }
 
@@ -341,8 +348,10 @@ describe('every route by every sender', () => {
       expect(text.includes('"shard-0"')).toBe(row === 'GET /health/ready' && sender.expected === admin);
       if (status === 401)
         expect(text).toMatch(/\r\nwww-authenticate: Bearer[\s\S]*{"error":"Unauthorized"}$/i);
+      if (status >= 400 && text.startsWith(`HTTP/1.1 ${status}`))
+        expect(text).toMatch(new RegExp(`\r\nx-error-code: ${CODES[status]}\r\n`, 'i'));
       if (status === 403 && text.startsWith('HTTP/1.1 200 ')) {
-        expect(text).toMatch(/{"status":403,"body":{"error":"Forbidden"}}/);
+        expect(text).toMatch(/{"status":403,"code":"FORBIDDEN","body":{"error":"Forbidden"}}/);
       } else if (status === 403) {
         expect(text).toMatch(
           /\r\nwww-authenticate: Bearer error="insufficient_scope"[\s\S]*{"error":"Forbidden"}(}])?$/i,

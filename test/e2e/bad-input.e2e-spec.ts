@@ -667,7 +667,7 @@ describe('rejected without any effect', () => {
   });
 });
 
-describe('a path or method that does not exist', () => {
+describe('a path that does not exist', () => {
   it.each([
     ['no JSON', JSON_TYPE, '{'],
     ['too much', JSON_TYPE, ' '.repeat(17_000)],
@@ -675,13 +675,16 @@ describe('a path or method that does not exist', () => {
   ])('is answered 404 when the body is %s', async (_, type, body) => {
     for (const response of [
       await app.http.post('/nothing').set('content-type', type).send(body),
-      await app.http.delete('/accounts/1').set('content-type', type).send(body),
+      await app.http.delete('/nothing').set('content-type', type).send(body),
       await app.http.post('/accounts//transactions').set('content-type', type).send(body),
     ]) {
       expect(response.status).toBe(404);
       expect(response.text).toBe('{"error":"Not found"}');
       expect(response.headers['x-request-id']).toMatch(UUID);
     }
+    const response = await app.http.delete('/accounts/1').set('content-type', type).send(body);
+    expect(response.status).toBe(405);
+    expect(response.text).toBe('{"error":"Method not allowed"}');
   });
 });
 
@@ -867,9 +870,10 @@ describe('X-Request-Id', () => {
     [400, 'GET', '/accounts/0', undefined],
     [400, 'GET', '/accounts/%zz', undefined],
     [404, 'GET', '/nothing', undefined],
-    [404, 'PATCH', '/accounts', '{}'],
-    [404, 'PROPFIND', '/accounts', undefined],
-    [404, 'TRACE', '/accounts', undefined],
+    [204, 'OPTIONS', '/accounts', undefined],
+    [405, 'PATCH', '/accounts', '{}'],
+    [405, 'PROPFIND', '/accounts', undefined],
+    [405, 'TRACE', '/accounts', undefined],
     [404, 'GET', '/accounts/999999', undefined],
     [413, 'POST', '/accounts', ' '.repeat(17_000)],
   ])('is on a %i (%s %s)', async (status, method, path, body) => {

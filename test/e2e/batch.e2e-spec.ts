@@ -63,9 +63,10 @@ describe('POST /transactions/batch', () => {
       /\{"id":"txn\d+","type":"(\w+)","amount":([\d.]+),"newBalance":([\d.]+),"newVersion":"(\d+)","timestamp":"[^"]{24}"\}/g;
     expect(response.text.replaceAll(receipt, '<$1 $2 $3 $4>')).toBe(
       '[{"status":201,"body":<Deposit 1.50 101.50 3>},{"status":201,"body":<Withdraw 20.00 30.00 3>},' +
-        '{"status":422,"body":{"error":"Insufficient Balance"}},{"status":404,"body":{"error":"Account not found"}},' +
+        '{"status":422,"code":"INSUFFICIENT_BALANCE","body":{"error":"Insufficient Balance"}},' +
+        '{"status":404,"code":"ACCOUNT_NOT_FOUND","body":{"error":"Account not found"}},' +
         '{"status":201,"body":<Withdraw 101.50 0.00 4>},' +
-        '{"status":409,"body":{"error":"Version mismatch","CurrentVersion":3}}]',
+        '{"status":409,"code":"VERSION_MISMATCH","body":{"error":"Version mismatch","CurrentVersion":3}}]',
     );
     expect(await balanceOf(app, a)).toBe('{"balance":0.00,"version":4}');
   });
@@ -126,7 +127,7 @@ describe('POST /transactions/batch', () => {
     const good = `{"accountId":${accountId},"amount":1,"type":"Deposit"}`;
     const item = bad.replace('{', `{"accountId":${accountId}${bad === '{}' ? '' : ','}`);
     const json = await postBatch(app, `[${good},${item},${good}]`);
-    const expected = `{"status":400,"body":${alone.text}}`;
+    const expected = `{"status":400,"code":"INVALID_REQUEST","body":${alone.text}}`;
     expect(json.text.split(expected)).toHaveLength(2);
     expect(statusesIn(json)).toEqual([201, 400, 201]);
     const lines = await postBatch(app, `${good}\n${item}\n${good}`, { type: NDJSON_TYPE });
@@ -298,7 +299,9 @@ describe('a batch in lines', () => {
     const statuses = await client.results(MAX_ITEMS + 1);
     expect(statuses).toHaveLength(MAX_ITEMS + 1);
     expect([...new Set(statuses.slice(0, -1)), statuses.at(-1)]).toEqual([400, 413]);
-    expect(client.raw.received).toContain('{"status":413,"body":{"error":"Too many transactions"}}');
+    expect(client.raw.received).toContain(
+      '{"status":413,"code":"TOO_MANY_TRANSACTIONS","body":{"error":"Too many transactions"}}',
+    );
     // The answer has ended although the request has not.
     await eventually(() => {
       expect(client.raw.received).toMatch(/\r\n0\r\n\r\n$/);
@@ -449,7 +452,11 @@ describe('an atomic batch', () => {
     expect(response.status).toBe(413);
     const results = linesIn(response);
     expect(results).toHaveLength(MAX_ITEMS + 1);
-    expect(results.at(-1)).toEqual({ status: 413, body: { error: 'Too many transactions' } });
+    expect(results.at(-1)).toEqual({
+      status: 413,
+      code: 'TOO_MANY_TRANSACTIONS',
+      body: { error: 'Too many transactions' },
+    });
     expect(await balanceOf(app, accountId)).toBe('{"balance":0.00,"version":1}');
   });
 

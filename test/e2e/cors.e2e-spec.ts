@@ -29,7 +29,8 @@ describe('without CORS_ORIGINS', () => {
     expect(answer.status).toBe(200);
     expect(allowing(answer.headers)).toEqual([]);
     const preflight = await app.http.options('/accounts').set(PREFLIGHT);
-    expect(preflight.status).toBe(404);
+    expect(preflight.status).toBe(204);
+    expect(preflight.headers['allow']).toBe('GET, HEAD, OPTIONS, POST');
     expect(allowing(preflight.headers)).toEqual([]);
   });
 });
@@ -70,7 +71,10 @@ describe('with CORS_ORIGINS', () => {
       expect(answer.status).toBe(status);
       expect(answer.headers['access-control-allow-origin']).toBe(ORIGIN);
       const exposed = String(answer.headers['access-control-expose-headers']).split(', ');
-      for (const name of ['ETag', 'X-Request-Id', 'RateLimit', 'RateLimit-Policy', 'Retry-After']) {
+      for (const name of [
+        ...['Allow', 'ETag', 'X-Error-Code', 'X-Request-Id'],
+        ...['RateLimit', 'RateLimit-Policy', 'Retry-After'],
+      ]) {
         expect(exposed).toContain(name);
       }
       expect(answer.headers).not.toHaveProperty('access-control-allow-credentials');
@@ -99,11 +103,16 @@ describe('with CORS_ORIGINS', () => {
   });
 
   it.each([{}, { origin: ORIGIN }, { 'access-control-request-method': 'POST' }])(
-    'OPTIONS with only %j is an unknown method',
+    'OPTIONS with only %j is no preflight request: it is told the methods of the path',
     async (headers) => {
       const answer = await app.http.options('/accounts').set(headers);
-      expect(answer.status).toBe(404);
-      expect(answer.text).toBe('{"error":"Not found"}');
+      expect(answer.status).toBe(204);
+      expect(answer.headers['allow']).toBe('GET, HEAD, OPTIONS, POST');
+      expect(answer.headers).not.toHaveProperty('access-control-allow-methods');
+      expect(answer.headers['access-control-allow-origin']).toBe('origin' in headers ? ORIGIN : undefined);
+      const nowhere = await app.http.options('/nothing').set(headers);
+      expect(nowhere.status).toBe(404);
+      expect(nowhere.text).toBe('{"error":"Not found"}');
     },
   );
 

@@ -1,8 +1,22 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { Client } from 'pg';
 import type { Response } from 'supertest';
+import { ERRORS, type ErrorCode } from '../../src/http/errors/catalogue.js';
+import type { Answer } from '../../tools/fuzz/contract.js';
+import { NDJSON_TYPE, postBatch } from './batches.js';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
-import { balanceOf, deposit, fieldsIn, JSON_TYPE, post, receiptIn, withdrawal } from '../support/requests.js';
+import {
+  balanceOf,
+  deposit,
+  fieldsIn,
+  JSON_TYPE,
+  post,
+  receiptIn,
+  sendRaw,
+  withdrawal,
+} from '../support/requests.js';
 
 let app: TestApp;
 
@@ -15,10 +29,19 @@ afterAll(() => app.close());
 const NOBODY = 999_999;
 const withKey = (key: string) => ({ 'idempotency-key': key });
 
-/** What all error answers have in common: JSON and a request id. A duplicate has the location of the original. */
+const CATALOGUE = Object.entries(ERRORS) as [ErrorCode, { status: number; error: string }][];
+
+/** The code of an error, by its status and its text. */
+function codeOf(status: number, body: string): ErrorCode | undefined {
+  const { error } = JSON.parse(body) as { error: string };
+  return CATALOGUE.find(([, entry]) => entry.status === status && entry.error === error)?.[0];
+}
+
+/** What all error answers have in common: a code, JSON and a request id. A duplicate has the location of the original. */
 function expectAnswer(response: Response, status: number, body: string, location?: string): void {
   expect(response.status).toBe(status);
   expect(response.text).toBe(body);
+  expect(response.headers['x-error-code']).toBe(codeOf(status, body));
   expect(response.headers['content-type']).toBe('application/json; charset=utf-8');
   expect(response.headers['x-request-id']).toMatch(/^[0-9a-f-]{36}$/);
   expect(response.headers.etag).toBeUndefined();
@@ -121,13 +144,241 @@ describe('the table of statuses, row by row', () => {
     expectAnswer(response, 422, `{"error":"Idempotency key reused","transactionId":"${id}"}`);
   });
 
-  it('404 for a route that does not exist, whatever the method', async () => {
+  it('404 for a path that does not exist, whatever the method', async () => {
     const body = '{"error":"Not found"}';
-    expectAnswer(await app.http.get('/'), 404, body);
-    expectAnswer(await app.http.get('/accounts/1/nothing'), 404, body);
-    expectAnswer(await app.http.post('/accounts/1').set('content-type', JSON_TYPE).send('{}'), 404, body);
-    expectAnswer(await app.http.put('/accounts/1/transactions').send(deposit('1')), 404, body);
-    expectAnswer(await app.http.delete('/accounts/1'), 404, body);
+    for (const path of [
+      '/',
+      '/accounts/',
+      '/accounts/1/nothing',
+      '/accounts//balance',
+      '/docs/package.json',
+    ]) {
+      expectAnswer(await app.http.get(path), 404, body);
+      expectAnswer(await app.http.post(path).set('content-type', JSON_TYPE).send('{}'), 404, body);
+      expectAnswer(await app.http.delete(path), 404, body);
+      expectAnswer(await app.http.options(path), 404, body);
+    }
+  });
+});
+
+describe('the methods of a path', () => {
+  const READ = 'GET, HEAD, OPTIONS';
+  const BOTH = 'GET, HEAD, OPTIONS, POST';
+  const PATHS: readonly (readonly [path: string, allow: string])[] = [
+    ['/accounts', BOTH],
+    ['/accounts?limit=1', BOTH],
+    ['/%61ccounts', BOTH],
+    ['http://bank/accounts', BOTH],
+    ['/accounts/1', READ],
+    ['/accounts/x', READ],
+    ['/accounts/batch', READ],
+    ['/accounts/1/balance', READ],
+    ['/accounts/1/transactions', BOTH],
+    ['/transactions/txn1', READ],
+    ['/transactions/batch', 'OPTIONS, POST'],
+    ['/health/ready', READ],
+    ['/metrics', READ],
+    ['/docs', READ],
+    ['/docs/swagger-ui.css', READ],
+    ['/openapi.json', READ],
+  ];
+  const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'TRACE', 'PROPFIND'];
+  const send = (method: string, path: string) =>
+    sendRaw(app, `${method} ${path} HTTP/1.1\r\nHost: bank\r\nConnection: close\r\n\r\n`);
+
+  it.each(PATHS)('OPTIONS %s is told: %s', async (path, allow) => {
+    const { status, headers, text } = await send('OPTIONS', path);
+    expect({ status, text, allow: headers['allow'] }).toEqual({ status: 204, text: '', allow });
+    expect(headers['x-request-id']).toBeDefined();
+  });
+
+  it.each(PATHS)('%s answers 405 to all others, and to none of these: %s', async (path, allow) => {
+    for (const method of METHODS) {
+      const { status, headers, text } = await send(method, path);
+      const allowed = allow.split(', ').includes(method);
+      expect({ method, refused: status === 405 }).toEqual({ method, refused: !allowed });
+      if (allowed) continue;
+      expect(text).toBe(method === 'HEAD' ? '' : '{"error":"Method not allowed"}');
+      expect(headers['allow']).toBe(allow);
+      expect(headers['x-error-code']).toBe('METHOD_NOT_ALLOWED');
+    }
+  });
+
+  it('OPTIONS * asks for those of the service', async () => {
+    const { status, headers } = await send('OPTIONS', '*');
+    expect({ status, allow: headers['allow'] }).toEqual({ status: 204, allow: BOTH });
+    expect((await send('GET', '*')).status).toBe(404);
+  });
+});
+
+describe('the code of an error', () => {
+  const PROBLEM = { accept: 'application/problem+json' };
+  const seen = new Set<ErrorCode>();
+  let accountId: number;
+  let key: Record<string, string>;
+  let full: number;
+
+  beforeAll(async () => {
+    accountId = await openAccount(app, '100.00');
+    full = await openAccount(app, '9999999999999999.99');
+    key = withKey('in-each-form');
+    await post(app, accountId, deposit('5'), key).then(({ status }) => expect(status).toBe(201));
+    await app.http.post('/accounts').set(key).send({ openingDeposit: 5 }).expect(201);
+  });
+
+  type Send = (headers: Record<string, string>) => PromiseLike<Answer>;
+  const get =
+    (path: string, own: Record<string, string> = {}): Send =>
+    (headers) =>
+      app.http.get(path).set({ ...own, ...headers });
+  const posted =
+    (body: string | object, own: Record<string, string> = {}, id = () => accountId): Send =>
+    (headers) =>
+      post(app, id(), body, { ...own, ...headers });
+  const raw =
+    (head: string): Send =>
+    (headers) => {
+      const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
+      return sendRaw(app, `${head}\r\nConnection: close\r\n${lines.join('')}\r\n`);
+    };
+
+  const ROWS: readonly (readonly [ErrorCode, string, Send])[] = [
+    ['INVALID_REQUEST', 'a body', posted('{"amount":-1,"type":"x"}')],
+    ['INVALID_REQUEST', 'what is not JSON', posted('{')],
+    ['INVALID_REQUEST', 'a path that is no URL', get('/accounts/%zz')],
+    ['INVALID_REQUEST', 'no Host', raw('GET /accounts HTTP/1.1')],
+    ['ACCOUNT_NOT_FOUND', 'a balance', get(`/accounts/${NOBODY}/balance`)],
+    ['ACCOUNT_NOT_FOUND', 'a posting', posted(deposit('1'), {}, () => NOBODY)],
+    ['TRANSACTION_NOT_FOUND', 'a transaction', get(`/transactions/txn${NOBODY}`)],
+    ['NOT_FOUND', 'no path', get('/nothing')],
+    ['NOT_FOUND', 'no file', get('/docs/nothing')],
+    ['NOT_FOUND', 'CONNECT', raw('CONNECT bank:80 HTTP/1.1\r\nHost: bank')],
+    ['METHOD_NOT_ALLOWED', 'another method', (headers) => app.http.put('/accounts').set(headers).send({})],
+    ['VERSION_MISMATCH', 'a posting', posted({ ...deposit('1'), expectedVersion: 99 })],
+    [
+      'VERSION_MISMATCH',
+      'a balance',
+      (headers) => get(`/accounts/${accountId}/balance?minVersion=99`)(headers),
+    ],
+    ['DUPLICATE_TRANSACTION', 'a retry', (headers) => posted(deposit('5'), key)(headers)],
+    [
+      'DUPLICATE_ACCOUNT',
+      'a retry',
+      (headers) =>
+        app.http
+          .post('/accounts')
+          .set({ ...key, ...headers })
+          .send({ openingDeposit: 5 }),
+    ],
+    ['PRECONDITION_FAILED', 'a posting', posted(deposit('1'), { 'if-match': '"99"' })],
+    ['BODY_TOO_LARGE', 'a posting', posted(' '.repeat(17_000))],
+    ['UNSUPPORTED_CONTENT_TYPE', 'a text', posted('x', { 'content-type': 'text/plain' })],
+    ['UNSUPPORTED_ENCODING', 'a compressed body', posted('x', { 'content-encoding': 'gzip' })],
+    ['UNSUPPORTED_CHARSET', 'UTF-16', posted('x', { 'content-type': 'application/json; charset=utf-16' })],
+    [
+      'TOO_MANY_TRANSACTIONS',
+      'a batch',
+      (headers) => postBatch(app, `[${'0,'.repeat(10_000)}0]`, { headers }),
+    ],
+    ['REQUEST_REFUSED', 'a range', get('/docs/swagger-ui.css', { range: 'bytes=99999999-' })],
+    ['EXPECTATION_FAILED', 'wonders', raw('GET /accounts HTTP/1.1\r\nHost: bank\r\nExpect: wonders')],
+    ['INSUFFICIENT_BALANCE', 'a withdrawal', posted(withdrawal('5000'))],
+    ['BALANCE_LIMIT_EXCEEDED', 'a deposit', posted(deposit('5000'), {}, () => full)],
+    ['IDEMPOTENCY_KEY_REUSED', 'another amount', (headers) => posted(deposit('6'), key)(headers)],
+    [
+      'IDEMPOTENCY_KEY_REUSED',
+      'another opening deposit',
+      (headers) =>
+        app.http
+          .post('/accounts')
+          .set({ ...key, ...headers })
+          .send({ openingDeposit: 6 }),
+    ],
+  ];
+
+  it.each(ROWS)('%s (%s) is the same in the header and in each form', async (code, _, send) => {
+    seen.add(code);
+    const { status, error, detail } = ERRORS[code];
+    const plain = await send({});
+    expect(plain.status).toBe(status);
+    expect(plain.headers['x-error-code']).toBe(code);
+    expect(plain.headers['content-type']).toBe('application/json; charset=utf-8');
+    const body = JSON.parse(plain.text) as { error: string; details?: { field: string; message: string }[] };
+    expect(body.error).toBe(error);
+    const problem = await send(PROBLEM);
+    expect(problem.status).toBe(status);
+    expect(problem.headers['x-error-code']).toBe(code);
+    expect(problem.headers['content-type']).toBe('application/problem+json; charset=utf-8');
+    const details = body.details?.map(({ field, message }) => `${field} ${message}`).join('; ');
+    expect(JSON.parse(problem.text)).toEqual({
+      type: `/docs/errors#${code.toLowerCase()}`,
+      title: error,
+      status,
+      detail: details ?? detail,
+      code,
+      ...body,
+    });
+    for (const name of ['location', 'allow', 'accept-encoding'])
+      expect(problem.headers[name]).toBe(plain.headers[name]);
+  });
+
+  it.each([
+    ['INVALID_REQUEST', 'NONSENSE\r\n\r\n'],
+    [
+      'HEADERS_TOO_LARGE',
+      `GET / HTTP/1.1\r\nHost: bank\r\nAccept: application/problem+json\r\nX: ${'x'.repeat(20_000)}\r\n\r\n`,
+    ],
+  ] as const)('%s of a request whose head was not read is plain', async (code, bytes) => {
+    seen.add(code);
+    const { status, headers, text } = await sendRaw(app, bytes);
+    expect({ status, code: headers['x-error-code'] }).toEqual({ status: ERRORS[code].status, code });
+    expect(headers['content-type']).toBe('application/json; charset=utf-8');
+    expect(text).toMatch(new RegExp(`^{"error":"${ERRORS[code].error}"`));
+  });
+
+  it.each(['', '?atomic=true'])('stands in the results of a batch%s, which are no problem', async (query) => {
+    seen.add('NOT_APPLIED');
+    const items = [
+      { accountId, ...withdrawal('0.01') },
+      { accountId, ...withdrawal('5000') },
+    ];
+    const rest = '{"status":422,"code":"INSUFFICIENT_BALANCE","body":{"error":"Insufficient Balance"}}';
+    const stopped = '{"status":424,"code":"NOT_APPLIED","body":{"error":"Not applied"}}';
+    for (const [type, between, first, last] of [
+      [JSON_TYPE, ',', '[', ']'],
+      [NDJSON_TYPE, '\n', '', '\n'],
+    ] as const) {
+      const sent = type === JSON_TYPE ? items : items.map((item) => JSON.stringify(item)).join('\n');
+      const { headers, text } = await postBatch(app, sent, { query, type, headers: PROBLEM });
+      expect(headers['content-type']).toBe(`${type}; charset=utf-8`);
+      expect(headers['x-error-code']).toBe(query === '' ? undefined : 'INSUFFICIENT_BALANCE');
+      const one = query === '' ? '{"status":201,"body":' : stopped;
+      expect(text.startsWith(`${first}${one}`)).toBe(true);
+      expect(text.endsWith(`${between}${rest}${last}`)).toBe(true);
+    }
+    const whole = await postBatch(app, [], { query, headers: PROBLEM });
+    expect(whole.headers['content-type']).toBe('application/problem+json; charset=utf-8');
+    expect(whole.headers['x-error-code']).toBe('INVALID_REQUEST');
+  });
+
+  it('is tested for every error, here or where it can be provoked', () => {
+    const elsewhere: Readonly<Record<string, readonly ErrorCode[]>> = {
+      'src/http/exception.filter.spec.ts': ['DATABASE_FAILED', 'OUTCOME_UNKNOWN'],
+      'test/e2e/errors.e2e-spec.ts': ['INTERNAL_ERROR'],
+      'test/e2e/access-matrix.e2e-spec.ts': ['UNAUTHORIZED', 'FORBIDDEN'],
+      'test/e2e/health-metrics.e2e-spec.ts': ['NOT_READY'],
+      'test/e2e/jwt.e2e-spec.ts': ['IDENTITY_PROVIDER_UNAVAILABLE'],
+      'test/e2e/keys-outage.e2e-spec.ts': ['CREDENTIAL_STORE_UNAVAILABLE'],
+      'test/e2e/overload.e2e-spec.ts': ['OVERLOADED'],
+      'test/e2e/rate-limit.e2e-spec.ts': ['TOO_MANY_REQUESTS'],
+      'test/e2e/slow-clients.e2e-spec.ts': ['NOT_RECEIVED'],
+    };
+    for (const [file, codes] of Object.entries(elsewhere)) {
+      const text = readFileSync(join(process.cwd(), file), 'utf8');
+      for (const code of codes)
+        expect({ file, code, tested: text.includes(code) }).toMatchObject({ tested: true });
+    }
+    expect([...seen, ...Object.values(elsewhere).flat()].sort()).toEqual(Object.keys(ERRORS).sort());
   });
 });
 
@@ -146,6 +397,10 @@ describe('500', () => {
       ]) {
         expectAnswer(response, 500, '{"error":"Internal error"}');
       }
+      const problem = await broken.http.get('/transactions/txn1').set('accept', 'application/problem+json');
+      const { status, error, detail } = ERRORS.INTERNAL_ERROR;
+      const told = { type: '/docs/errors#internal_error', title: error, status, detail };
+      expect(JSON.parse(problem.text)).toEqual({ ...told, code: 'INTERNAL_ERROR', error });
       await client.query('ALTER TABLE bank.transactions RENAME COLUMN kind TO type');
       const response = await post(broken, accountId, deposit('1'));
       expect(response.text).toContain('"newBalance":101.00,"newVersion":"3"');

@@ -38,8 +38,10 @@ describe('health', () => {
     await client.connect();
     try {
       await client.query('ALTER SCHEMA bank RENAME TO elsewhere');
-      const response = await app.http.get('/health/ready');
+      const response = await app.http.get('/health/ready').set('accept', 'application/problem+json');
       expect(response.status).toBe(503);
+      expect(response.headers['x-error-code']).toBe('NOT_READY');
+      expect(response.headers['content-type']).toBe('application/json; charset=utf-8');
       const { status, error } = JSON.parse(response.text) as {
         status: string;
         error: Record<string, unknown>;

@@ -306,6 +306,7 @@ describe('the keys of the identity provider', () => {
       const response = await get(strange, '/accounts', service);
       expect(response.status).toBe(503);
       expect(response.text).toBe('{"error":"Identity provider unavailable"}');
+      expect(response.headers['x-error-code']).toBe('IDENTITY_PROVIDER_UNAVAILABLE');
       expect(response.headers['retry-after']).toBe('1');
       // Nor are they kept for ever.
       pass(HOUR_MS);

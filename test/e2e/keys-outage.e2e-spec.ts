@@ -109,6 +109,7 @@ describe('while the database with the keys hangs', () => {
         text: '{"error":"Credential store unavailable"}',
       });
       expect(unknown.headers.get('retry-after')).toBe('1');
+      expect(unknown.headers.get('x-error-code')).toBe('CREDENTIAL_STORE_UNAVAILABLE');
       expect((await send(`/accounts/${accountId}`, revoked)).status).toBe(401);
       expect(await (await send('/health/ready', fresh)).json()).toEqual({ status: 'degraded' });
       expect(await health()).toMatchObject({

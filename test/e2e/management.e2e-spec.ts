@@ -76,8 +76,7 @@ describe('MANAGEMENT_PORT', () => {
     'GET /health/ready/../../accounts',
     'GET /metrics%3F/../accounts',
     'GET http://bank/accounts',
-    'POST /metrics',
-    'DELETE /health/ready',
+    'POST /metrics/',
     'OPTIONS *',
   ])('has nothing else: %s', async (line) => {
     const client = await RawClient.open(management);
@@ -85,8 +84,25 @@ describe('MANAGEMENT_PORT', () => {
     await client.closed;
     expect(client.statuses).toEqual([404]);
     expect(client.received).toMatch(/x-request-id: [0-9a-f-]{36}\r\n/i);
+    expect(client.received).toMatch(/x-error-code: NOT_FOUND\r\n/i);
     expect(client.received.endsWith(NOT_FOUND)).toBe(true);
   });
+
+  it.each(['POST', 'DELETE', 'OPTIONS'])(
+    'tells the methods of its paths, which the other port does not have: %s',
+    async (method) => {
+      const asked = (url: string) => fetch(url, { method, headers: { accept: 'application/problem+json' } });
+      const own = await asked(`${management}/metrics`);
+      expect(own.status).toBe(method === 'OPTIONS' ? 204 : 405);
+      expect(own.headers.get('allow')).toBe('GET, HEAD, OPTIONS');
+      for (const url of [`${app.url}/metrics`, `${management}/accounts`]) {
+        const other = await asked(url);
+        expect(other.status).toBe(404);
+        expect(other.headers.get('allow')).toBeNull();
+        expect(await other.json()).toMatchObject({ status: 404, code: 'NOT_FOUND', error: 'Not found' });
+      }
+    },
+  );
 
   it('has its own limit of connections, independent of the other port', async () => {
     const idle: RawClient[] = [];

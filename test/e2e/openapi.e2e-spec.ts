@@ -316,7 +316,9 @@ describe('openapi.json', () => {
 
     it.each([
       [404, 'GET /nothing HTTP/1.1\r\nHost: bank\r\n'],
-      [404, 'PUT /accounts HTTP/1.1\r\nHost: bank\r\n'],
+      [405, 'PUT /accounts HTTP/1.1\r\nHost: bank\r\n'],
+      [204, 'OPTIONS /accounts HTTP/1.1\r\nHost: bank\r\n'],
+      [416, 'GET /docs/swagger-ui.css HTTP/1.1\r\nHost: bank\r\nRange: bytes=99999999-\r\n'],
       [400, 'GET /health/live HTTP/9.9\r\nHost: bank\r\n'],
       [400, 'GET /accounts/%zz HTTP/1.1\r\nHost: bank\r\n'],
       [400, 'GET /health/live HTTP/1.1\r\n'],

@@ -42,6 +42,7 @@ describe('more postings than may be in flight', () => {
       const refused = await post(app, accountId, deposit('1'));
       expect([refused.status, refused.text]).toEqual([503, '{"error":"Overloaded"}']);
       expect(refused.headers['retry-after']).toBe('1');
+      expect(refused.headers['x-error-code']).toBe('OVERLOADED');
       expect((await post(app, accountId, '{"amount":')).status).toBe(400);
       await client.query('ROLLBACK');
       expect(await answers).toEqual([201, 201, 201, 201]);

@@ -184,7 +184,8 @@ describe('an account of another owner', () => {
       .send(text);
     expect(response.status).toBe(404);
     expect(response.text).toBe(
-      '[{"status":424,"body":{"error":"Not applied"}},{"status":404,"body":{"error":"Account not found"}}]',
+      '[{"status":424,"code":"NOT_APPLIED","body":{"error":"Not applied"}},' +
+        '{"status":404,"code":"ACCOUNT_NOT_FOUND","body":{"error":"Account not found"}}]',
     );
   });
 

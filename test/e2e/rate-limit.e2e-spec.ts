@@ -64,6 +64,7 @@ describe('the rate limit', () => {
     expect(first.headers.ratelimit).toBe('"transactions";r=2;t=1');
     expect(other.status).toBe(429);
     expect(other.text).toBe('{"error":"Too many requests"}');
+    expect(other.headers['x-error-code']).toBe('TOO_MANY_REQUESTS');
     expect(other.headers['retry-after']).toBe('1');
     expect(other.headers['ratelimit-policy']).toBe(POLICY);
     expect(other.headers.ratelimit).toMatch(/^"transactions";r=0;t=3$/);

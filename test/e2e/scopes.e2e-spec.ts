@@ -131,9 +131,9 @@ describe('a transaction needs the scope of its type', () => {
     expect(answer.status).toBe(403);
     expect(answer.headers['www-authenticate']).toBe(lacking('deposits:write'));
     expect(resultsIn(answer)).toEqual([
-      { status: 424, body: { error: 'Not applied' } },
-      { status: 403, body: { error: 'Forbidden' } },
-      { status: 424, body: { error: 'Not applied' } },
+      { status: 424, code: 'NOT_APPLIED', body: { error: 'Not applied' } },
+      { status: 403, code: 'FORBIDDEN', body: { error: 'Forbidden' } },
+      { status: 424, code: 'NOT_APPLIED', body: { error: 'Not applied' } },
     ]);
     expect(await balance()).toBe(before);
   });

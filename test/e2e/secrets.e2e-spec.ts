@@ -188,6 +188,7 @@ describe('planted secrets', () => {
     expect(answers.length).toBeGreaterThan(300);
     expectClean('the answers', answers.join('\n'));
     expect(service.output()).toContain('"msg":"request"');
+    expect(service.output()).toMatch(/"status":401,"code":"UNAUTHORIZED",[^\n]*"msg":"request"/);
     expectClean('the log', service.output());
   }, 60_000);
 

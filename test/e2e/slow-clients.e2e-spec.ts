@@ -128,6 +128,7 @@ describe('a client that sends slowly', () => {
     expect(client.isClosed).toBe(true);
     expect(client.received).toMatch(/^HTTP\/1\.1 408 /);
     expect(client.received).toMatch(/X-Request-Id: [0-9a-f-]{36}\r\n/);
+    expect(client.received).toMatch(/\r\nx-error-code: NOT_RECEIVED\r\n/);
     expect(client.received).toMatch(/\r\n\r\n\{"error":"Request not received in time"\}$/);
   });
 
@@ -147,10 +148,12 @@ describe('a client that sends slowly', () => {
     const before = await version();
     const { head, body } = posting('half-body');
     const client = await open();
-    client.send(head + body.slice(0, 10));
+    client.send(head.replace('\r\n', '\r\nAccept: application/problem+json\r\n') + body.slice(0, 10));
     client.socket.on('data', () => client.send(body.slice(10)));
     await Promise.race([client.closed, sleep(NOTICED_MS)]);
     expect(client.statuses).toEqual([408]);
+    expect(client.received).toContain('\r\nContent-Type: application/problem+json; charset=utf-8\r\n');
+    expect(client.received).toMatch(/,"code":"NOT_RECEIVED","error":"Request not received in time"}$/);
     expect(client.isClosed).toBe(true);
     expect(await version()).toBe(before);
     expect(await metric(service, 'bank_ledger_queue_depth{shard="0"}')).toBe(0);

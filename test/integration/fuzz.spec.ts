@@ -78,6 +78,7 @@ const POSTING: Partial<Draft> = {
 const receipt = (amount: string, type = 'Deposit') =>
   `{"id":"txn1","type":"${type}","amount":${amount},"newBalance":9999999999999999.99,"newVersion":"2","timestamp":"2025-05-02T10:24:02.123Z"}`;
 const GOOD = '{"balance":350.00,"version":2}';
+const coded = (code: string) => ({ 'x-error-code': code });
 const INVALID = '{"error":"Invalid request","details":[]}';
 
 describe('the rules that the fuzzer applies to answers', () => {
@@ -87,9 +88,22 @@ describe('the rules that the fuzzer applies to answers', () => {
     [
       'an unknown path',
       { segments: ['nothing'], verdict: 'open' },
-      { status: 404, text: '{"error":"Not found"}' },
+      { status: 404, headers: coded('NOT_FOUND'), text: '{"error":"Not found"}' },
     ],
-    ['a malformed request', { verdict: 'malformed' }, { status: 400, text: INVALID }],
+    [
+      'a malformed request',
+      { verdict: 'malformed' },
+      { status: 400, headers: coded('INVALID_REQUEST'), text: INVALID },
+    ],
+    [
+      'a problem',
+      { verdict: 'malformed' },
+      {
+        status: 400,
+        headers: { ...coded('INVALID_REQUEST'), 'content-type': 'application/problem+json; charset=utf-8' },
+        text: `{"type":"/docs/errors#invalid_request","title":"Invalid request","status":400,"detail":"x","code":"INVALID_REQUEST",${INVALID.slice(1)}`,
+      },
+    ],
   ])('allow: %s', async (_, draft, stub) => {
     expect(await problemsWith(draft, stub)).toEqual([]);
   });
@@ -159,6 +173,12 @@ describe('the rules that the fuzzer applies to answers', () => {
       {},
       { status: 404, text: '{"error":"Nope"}' },
       'the error "Nope" is not documented',
+    ],
+    [
+      'the code of another error',
+      {},
+      { status: 404, headers: coded('NOT_FOUND'), text: '{"error":"Account not found"}' },
+      'the header X-Error-Code is NOT_FOUND, which is not documented here',
     ],
     [
       'an answer where there is nothing',

@@ -48,6 +48,7 @@ interface MediaType {
 }
 interface Header extends Reference {
   readonly required?: boolean;
+  readonly schema?: Schema;
 }
 interface Response extends Reference {
   readonly headers?: Readonly<Record<string, Header>>;
@@ -82,7 +83,7 @@ const EXACT_MONEY = /^\d{1,16}\.\d{2}$/;
 const MONEY = '#/components/schemas/Money';
 /** The media type as the document names it: with the form of money, but without what says how to read it. */
 const CONTENT_TYPE = /^(.+?)(?:; version=[\d.]+)?; charset=utf-8$/;
-const JSON_TYPE = /^application\/json\b/;
+const JSON_TYPE = /^application\/(?:problem\+)?json\b/;
 const DATE_TIME = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?Z$/;
 
 /** The committed openapi.json, and checks that the service conforms to it. */
@@ -144,29 +145,38 @@ export class OpenApiContract {
     { headers, text }: Answer,
     { isHead }: AnswerOptions,
   ): string[] {
-    const missing = Object.entries(response.headers ?? {})
-      .filter(([name, header]) => this.follow(header).required !== false && !(name.toLowerCase() in headers))
-      .map(([name]) => `the header ${name} is missing`);
-    if (!response.content) return text === '' ? missing : [...missing, 'a body that is not documented'];
+    const problems = this.headerProblems(response, headers);
+    if (!response.content) return text === '' ? problems : [...problems, 'a body that is not documented'];
     // RFC 9110, 9.3.2: the answer to HEAD has no body, but the header fields that a body would need.
-    if (isHead && text !== '') return [...missing, 'a body in answer to HEAD'];
+    if (isHead && text !== '') return [...problems, 'a body in answer to HEAD'];
     const type = CONTENT_TYPE.exec(headers['content-type'] ?? '')?.[1] ?? '';
     const content = response.content[type];
-    if (!content) return [...missing, `not of type ${Object.keys(response.content).join(' or ')}`];
-    if (isHead) return missing;
-    if (!JSON_TYPE.test(type)) return [...missing, ...this.problems(content.schema, text)];
+    if (!content) return [...problems, `not of type ${Object.keys(response.content).join(' or ')}`];
+    if (isHead) return problems;
+    if (!JSON_TYPE.test(type)) return [...problems, ...this.problems(content.schema, text)];
     let body: unknown;
     try {
       body = JSON.parse(text);
     } catch {
-      return [...missing, 'no JSON'];
+      return [...problems, 'no JSON'];
     }
     return [
-      ...missing,
+      ...problems,
       ...this.problems(content.schema, body),
       ...this.moneyProblems(text),
-      ...errorProblems(content, body),
+      ...errorProblems(Object.values(response.content), body),
     ];
+  }
+
+  /** A header is missing, or has a value that is not among those that the document lists. */
+  private headerProblems({ headers: documented = {} }: Response, headers: Answer['headers']): string[] {
+    return Object.entries(documented).flatMap(([name, reference]) => {
+      const { required, schema } = this.follow(reference);
+      const value = headers[name.toLowerCase()];
+      if (value === undefined) return required === false ? [] : [`the header ${name} is missing`];
+      const listed = schema?.enum ?? [value];
+      return listed.includes(value) ? [] : [`the header ${name} is ${value}, which is not documented here`];
+    });
   }
 
   /** Money in a JSON text without exactly two decimals, which JSON.parse would not show. */
@@ -218,13 +228,14 @@ export class OpenApiContract {
 }
 
 function examplesOf({ examples, example }: MediaType): unknown[] {
-  return examples ? Object.values(examples).map(({ value }) => value) : [example];
+  if (examples) return Object.values(examples).map(({ value }) => value);
+  return example === undefined ? [] : [example];
 }
 
 /** The error texts are stable, so each one must be among the examples. */
-function errorProblems(content: MediaType, body: unknown): string[] {
+function errorProblems(contents: readonly MediaType[], body: unknown): string[] {
   const errorOf = (value: unknown) => (value as { readonly error?: unknown } | undefined)?.error;
-  const documented = examplesOf(content).map(errorOf);
+  const documented = contents.flatMap(examplesOf).map(errorOf);
   const error = errorOf(body);
   if (typeof error !== 'string' || documented.includes(error)) return [];
   return [`the error "${error}" is not documented`];

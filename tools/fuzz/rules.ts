@@ -17,10 +17,11 @@ const SANE_REQUEST_ID = /^[A-Za-z0-9._~:/+=@-]{1,128}$/;
 export function askedFor(contract: OpenApiContract, { method, target }: Sent): Asked {
   const segments = segmentsOf(target);
   if (['docs', 'openapi.json'].includes(segments[0] ?? '')) return 'Swagger UI';
-  const isHead = method === 'HEAD';
-  const route = contract.routes.find(
-    (documented) =>
-      documented.method === (isHead ? 'GET' : method) && matches(segmentsOf(documented.path), segments),
+  const routes = contract.routes.filter(({ path }) => matches(segmentsOf(path), segments));
+  // By OpenAPI, a path without parameters comes before one with them, whatever their methods.
+  const nearest = routes.filter(({ path }) => !path.includes('{'));
+  const route = (nearest.length > 0 ? nearest : routes).find(
+    (documented) => documented.method === (method === 'HEAD' ? 'GET' : method),
   );
   return route?.operation ?? 'nothing documented';
 }
@@ -78,7 +79,8 @@ function isRefusedAsHttp({ target, headers }: Sent, status: number): boolean {
 }
 
 function verdictProblems(asked: Asked, { verdict }: Sent, { status }: Answer): string[] {
-  const isRefused = REFUSALS.includes(status) || (status === 404 && asked === 'nothing documented');
+  const isRefused =
+    REFUSALS.includes(status) || ([404, 405].includes(status) && asked === 'nothing documented');
   if (verdict === 'well-formed' && isRefused) return ['a well-formed request is refused as malformed'];
   return verdict === 'malformed' && !isRefused ? ['a malformed request is not refused as such'] : [];
 }

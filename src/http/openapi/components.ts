@@ -3,8 +3,19 @@ import { ApiHeader, ApiParam, ApiQuery, type ApiOperationOptions, type OpenAPIOb
 import { parseMoney } from '../../domain/money.js';
 import { AccountPathDto } from '../validation/account-path.dto.js';
 import { fieldsOf, type DtoClass } from '../validation/contract.js';
-import { ErrorDto, InvalidRequestDto, NotReceivedDto, ServerCrashesDto } from './error-bodies.js';
-import { JSON_MEDIA_TYPE, withTextMoney } from '../validation/representation.js';
+import { ERRORS, type ErrorCode } from '../errors/catalogue.js';
+import { JSON_MEDIA_TYPE, PROBLEM_MEDIA_TYPE, withTextMoney } from '../validation/representation.js';
+import {
+  DuplicateAccountDto,
+  DuplicateTransactionDto,
+  ErrorDto,
+  InvalidRequestDto,
+  NotReceivedDto,
+  ProblemDto,
+  ServerCrashesDto,
+  TransactionKeyReusedDto,
+  VersionMismatchDto,
+} from './error-bodies.js';
 import { JsonMoney } from './json-money.js';
 import { component, schema, type JsonSchema, type Reference } from '../schema/registry.js';
 import { inForm, written, type Written } from './resource.js';
@@ -13,6 +24,7 @@ export type Responses = NonNullable<ApiOperationOptions['responses']>;
 
 type Components = NonNullable<OpenAPIObject['components']>;
 type Response = Exclude<NonNullable<Components['responses']>[string], Reference>;
+export type ResponseHeaders = NonNullable<Response['headers']>;
 type Examples = Readonly<Record<string, unknown>>;
 
 /**
@@ -157,7 +169,7 @@ export function jsonResponse(
   description: string,
   body: Body | readonly Body[],
   examples: Examples,
-  headers: Readonly<Record<string, Reference>> = {},
+  headers: ResponseHeaders = {},
 ): Response {
   const bodies = [body].flat().map(writtenBody);
   const withMoney = bodies.filter((each) => each.withTextMoney);
@@ -201,7 +213,7 @@ export function moneyAsText(example: unknown): unknown {
 /** A response without a body, or with one that is not JSON. */
 export function plainResponse(
   description: string,
-  headers: Readonly<Record<string, Reference>> = {},
+  headers: ResponseHeaders = {},
   content?: Response['content'],
 ): Response {
   return { description, headers: { ...headers, 'X-Request-Id': RequestId }, ...(content && { content }) };
@@ -209,74 +221,91 @@ export function plainResponse(
 
 const sharedResponse = (name: string, response: Response) => component('responses', name, response);
 
+/** Examples of bodies, by name. The class of each has its schema. */
+export type ErrorBodies = Readonly<Record<string, object>>;
+
+/** The errors whose bodies hold more than `error`. */
+const BODIES: Partial<Record<ErrorCode, ErrorBodies>> = {
+  DATABASE_FAILED: {
+    'The version is known': new ServerCrashesDto(5),
+    'The version is not known': new ServerCrashesDto(null),
+  },
+  NOT_RECEIVED: { 'The client was too slow': new NotReceivedDto() },
+  VERSION_MISMATCH: { 'Version mismatch': new VersionMismatchDto(6) },
+  PRECONDITION_FAILED: { 'Version mismatch': new VersionMismatchDto(6) },
+  DUPLICATE_TRANSACTION: { 'Duplicate transaction': new DuplicateTransactionDto(131) },
+  DUPLICATE_ACCOUNT: { 'Duplicate account': new DuplicateAccountDto(1) },
+  IDEMPOTENCY_KEY_REUSED: { 'Idempotency key reused': new TransactionKeyReusedDto(131) },
+};
+
+/** Examples of the bodies of these errors. */
+export function bodiesOf(codes: readonly ErrorCode[]): ErrorBodies {
+  const each = codes.map((code) => {
+    const { error } = ERRORS[code];
+    return BODIES[code] ?? { [error]: new ErrorDto(error) };
+  });
+  return Object.assign({}, ...each) as ErrorBodies;
+}
+
+/** The header of an answer with one of these errors. */
+export const errorCode = (codes: readonly ErrorCode[]) => ({
+  description: 'The stable code of the error. [Errors](/docs/errors) explains each.',
+  schema: { type: 'string', enum: [...codes] },
+});
+
+const described = (codes: readonly ErrorCode[]): string =>
+  codes.length === 1
+    ? codes.map((code) => ERRORS[code].detail).join()
+    : codes.map((code) => `- \`${code}\`: ${ERRORS[code].detail}`).join('\n');
+
+interface ErrorOptions {
+  readonly description?: string;
+  readonly bodies?: ErrorBodies;
+  /** Another body, which tells the error in its own way. */
+  readonly other?: { readonly body: Body; readonly examples: Examples };
+}
+
+/** A response to failures that share a status, in the catalogue's words unless others are given. */
+export function errorResponse(
+  codes: readonly ErrorCode[],
+  headers: ResponseHeaders = {},
+  { description = described(codes), bodies = bodiesOf(codes), other }: ErrorOptions = {},
+): Response {
+  const classes = new Set<Body>(Object.values(bodies).map((body) => body.constructor as Type<object>));
+  const { content, ...response } = jsonResponse(
+    description,
+    [...classes, ...(other ? [other.body] : [])],
+    { ...bodies, ...other?.examples },
+    { 'X-Error-Code': errorCode(codes), ...headers },
+  );
+  const problem = { [PROBLEM_MEDIA_TYPE]: { schema: written(ProblemDto).schema as Reference } };
+  return { ...response, content: { ...content, ...(classes.size > 0 && problem) } };
+}
+
+/** An example of a 400. */
+export const invalid = (field: string, message: string) => new InvalidRequestDto([{ field, message }]);
+
 /** 400, with one wrong field as its example. */
 export const invalidRequest = (field: string, message: string) =>
-  jsonResponse('A field of the path, the query, the headers or the body is wrong.', InvalidRequestDto, {
-    [field]: { error: 'Invalid request', details: [{ field, message }] },
-  });
+  errorResponse(['INVALID_REQUEST'], {}, { bodies: { [field]: invalid(field, message) } });
 
 export const INVALID_ACCOUNT_ID = invalidRequest('accountId', 'must be a positive integer');
 
-export const ACCOUNT_NOT_FOUND = sharedResponse(
-  'AccountNotFound',
-  jsonResponse('There is no such account, or it is not one that the sender may see.', ErrorDto, {
-    notFound: { error: 'Account not found' },
-  }),
-);
+const RETRY = { 'Retry-After': RetryAfter };
 
-const SERVER_CRASHES = sharedResponse(
-  'ServerCrashes',
-  jsonResponse(
-    'The database failed, or the request did not come in whole in time. It is certain that nothing was changed: try again.',
-    [ServerCrashesDto, NotReceivedDto],
-    {
-      'The version is known': { error: 'Server Crashes', CurrentVersion: 5 },
-      'The version is not known': { error: 'Server Crashes', CurrentVersion: null },
-      'The client was too slow': { error: 'Request not received in time' },
-    },
-  ),
-);
+export const ACCOUNT_NOT_FOUND = sharedResponse('AccountNotFound', errorResponse(['ACCOUNT_NOT_FOUND']));
 
-const INTERNAL_ERROR = sharedResponse(
-  'InternalError',
-  jsonResponse('A defect of the service. It is logged with the request id.', ErrorDto, {
-    internal: { error: 'Internal error' },
-  }),
-);
+const SERVER_CRASHES = sharedResponse('ServerCrashes', errorResponse(['DATABASE_FAILED', 'NOT_RECEIVED']));
 
-const OVERLOADED_BODY = { error: 'Overloaded' };
+const INTERNAL_ERROR = sharedResponse('InternalError', errorResponse(['INTERNAL_ERROR']));
 
-const OVERLOADED = sharedResponse(
-  'Overloaded',
-  jsonResponse(
-    'Too many requests wait already, or the service is stopping.',
-    ErrorDto,
-    { overloaded: OVERLOADED_BODY },
-    { 'Retry-After': RetryAfter },
-  ),
-);
+const OVERLOADED = sharedResponse('Overloaded', errorResponse(['OVERLOADED'], RETRY));
 
-const UNAVAILABLE = sharedResponse(
-  'Unavailable',
-  jsonResponse(
-    '`Overloaded`: too many requests wait already, or the service is stopping; nothing was changed. ' +
-      '`Outcome unknown`: the database was lost during COMMIT and did not come back in time. Send a request ' +
-      'that had an Idempotency-Key again with the same key to learn the outcome; without a key, check whether it was ' +
-      'carried out before you send it again.',
-    ErrorDto,
-    { Overloaded: OVERLOADED_BODY, 'Outcome unknown': { error: 'Outcome unknown' } },
-    { 'Retry-After': RetryAfter },
-  ),
-);
+const UNAVAILABLE = sharedResponse('Unavailable', errorResponse(['OVERLOADED', 'OUTCOME_UNKNOWN'], RETRY));
 
 export const TOO_MANY_REQUESTS = sharedResponse(
   'TooManyRequests',
-  jsonResponse(
-    'The user is over the limit of transactions per second. Nothing was changed.',
-    ErrorDto,
-    { tooMany: { error: 'Too many requests' } },
-    { 'Retry-After': RetryAfter, ...RATE_LIMIT_HEADERS },
-  ),
+  errorResponse(['TOO_MANY_REQUESTS'], { ...RETRY, ...RATE_LIMIT_HEADERS }),
 );
 
 export const WwwAuthenticate = responseHeader(
@@ -285,98 +314,57 @@ export const WwwAuthenticate = responseHeader(
   'Bearer error="insufficient_scope", scope="accounts:read"',
 );
 
-export const UNAUTHORIZED = sharedResponse(
-  'Unauthorized',
-  jsonResponse(
-    'There is no credential, or it is none that is good (any more).',
-    ErrorDto,
-    { unauthorized: { error: 'Unauthorized' } },
-    { 'WWW-Authenticate': WwwAuthenticate },
-  ),
+const CHALLENGE = { 'WWW-Authenticate': WwwAuthenticate };
+
+export const UNAUTHORIZED = sharedResponse('Unauthorized', errorResponse(['UNAUTHORIZED'], CHALLENGE));
+
+export const FORBIDDEN = sharedResponse('Forbidden', errorResponse(['FORBIDDEN'], CHALLENGE));
+
+const BODY_TOO_LARGE = sharedResponse('BodyTooLarge', errorResponse(['BODY_TOO_LARGE']));
+
+const UNSUPPORTED_MEDIA_TYPE = sharedResponse(
+  'UnsupportedMediaType',
+  errorResponse(['UNSUPPORTED_CONTENT_TYPE', 'UNSUPPORTED_ENCODING', 'UNSUPPORTED_CHARSET'], {
+    'Accept-Encoding': AcceptEncoding,
+  }),
 );
 
-export const FORBIDDEN = sharedResponse(
-  'Forbidden',
-  jsonResponse(
-    'The credential does not have the scope that this needs: `WWW-Authenticate` names one that would do.',
-    ErrorDto,
-    { forbidden: { error: 'Forbidden' } },
-    { 'WWW-Authenticate': WwwAuthenticate },
-  ),
-);
-
-const BODY_TOO_LARGE = sharedResponse(
-  'BodyTooLarge',
-  jsonResponse('The body is over 16 KiB.', ErrorDto, { tooLarge: { error: 'Body too large' } }),
-);
-
-const NOT_JSON = sharedResponse(
-  'NotJson',
-  jsonResponse(
-    'The body is not JSON, or not sent as plain UTF-8: it is compressed, or said to be, or said to have another charset.',
-    ErrorDto,
-    {
-      'Not JSON': { error: 'Content type must be application/json' },
-      Compressed: { error: 'Content encoding is not supported' },
-      'Another charset': { error: 'Charset must be utf-8' },
-    },
-    { 'Accept-Encoding': AcceptEncoding },
-  ),
-);
+/** Not a component: only the general responses use it. */
+const Allow: ResponseHeaders[string] = {
+  description: 'The methods of the path.',
+  schema: { type: 'string' },
+  example: 'GET, HEAD, OPTIONS',
+};
 
 /** Answers that no operation lists, because any request can get them, by status. */
 export const GENERAL_RESPONSES: Responses = {
-  400: jsonResponse(
-    'The request is not valid HTTP (`request`), its path is not a valid URL (`path`), or it has no `Host`, several, or one that is none. ' +
-      'Where no credentials are needed because only this machine may send: the request was sent from elsewhere.',
-    InvalidRequestDto,
+  204: plainResponse('To OPTIONS on any path that exists. No credential is needed.', { Allow }),
+  400: errorResponse(
+    ['INVALID_REQUEST'],
+    {},
     {
-      request: { error: 'Invalid request', details: [{ field: 'request', message: 'is not valid HTTP' }] },
-      path: { error: 'Invalid request', details: [{ field: 'path', message: 'is not a valid URL' }] },
-      host: { error: 'Invalid request', details: [{ field: 'Host', message: 'is missing' }] },
-      proxy: {
-        error: 'Invalid request',
-        details: [
-          {
-            field: 'x-forwarded-for',
-            message:
-              'is what a proxy adds. Where others than this machine send, set AUTH=on, and TRUSTED_PROXIES to the address of a proxy',
-          },
-        ],
+      description:
+        'The request is not valid HTTP (`request`), its path is not a valid URL (`path`), or it has no `Host`, several, or one that is none. ' +
+        'Where no credentials are needed because only this machine may send: the request was sent from elsewhere.',
+      bodies: {
+        request: invalid('request', 'is not valid HTTP'),
+        path: invalid('path', 'is not a valid URL'),
+        host: invalid('Host', 'is missing'),
+        proxy: invalid(
+          'x-forwarded-for',
+          'is what a proxy adds. Where others than this machine send, set AUTH=on, and TRUSTED_PROXIES to the address of a proxy',
+        ),
       },
     },
   ),
-  404: jsonResponse('There is no such path, or it does not have this method.', ErrorDto, {
-    notFound: { error: 'Not found' },
-  }),
-  408: jsonResponse('The request did not arrive as a whole in time.', ErrorDto, {
-    notReceived: { error: 'Request not received in time' },
-  }),
-  417: jsonResponse('The service does not know what `Expect` asks for.', ErrorDto, {
-    unknown: { error: 'Expectation failed' },
-  }),
-  429: jsonResponse(
-    'Too many malformed credentials came from the address of the client.',
-    ErrorDto,
-    { tooMany: { error: 'Too many requests' } },
-    { 'Retry-After': RetryAfter },
-  ),
-  431: jsonResponse(
-    'The path, the query and the headers are over 16 KiB together, or the headers are 1,000 or more.',
-    ErrorDto,
-    {
-      tooLarge: { error: 'Headers too large' },
-    },
-  ),
-  503: jsonResponse(
-    "The identity provider's keys, or the bank's API keys, can't be read, so the credential can't be checked.",
-    ErrorDto,
-    {
-      provider: { error: 'Identity provider unavailable' },
-      apiKeys: { error: 'Credential store unavailable' },
-    },
-    { 'Retry-After': RetryAfter },
-  ),
+  404: errorResponse(['NOT_FOUND']),
+  405: errorResponse(['METHOD_NOT_ALLOWED'], { Allow }),
+  408: errorResponse(['NOT_RECEIVED']),
+  416: errorResponse(['REQUEST_REFUSED']),
+  417: errorResponse(['EXPECTATION_FAILED']),
+  429: errorResponse(['TOO_MANY_REQUESTS'], RETRY),
+  431: errorResponse(['HEADERS_TOO_LARGE']),
+  503: errorResponse(['OVERLOADED', 'IDENTITY_PROVIDER_UNAVAILABLE', 'CREDENTIAL_STORE_UNAVAILABLE'], RETRY),
 };
 
 /** Failures of every request that reads. */
@@ -386,7 +374,7 @@ export const READ_FAILURES: Responses = { 408: SERVER_CRASHES, 500: INTERNAL_ERR
 export const WRITE_FAILURES: Responses = {
   408: SERVER_CRASHES,
   413: BODY_TOO_LARGE,
-  415: NOT_JSON,
+  415: UNSUPPORTED_MEDIA_TYPE,
   500: INTERNAL_ERROR,
   503: UNAVAILABLE,
 };

@@ -26,8 +26,10 @@ To read: [the API](/docs/api) with examples for curl, [errors](/docs/errors), [l
   only once, and the answer names the first transaction.
 - **Nothing is ignored.** An unknown query parameter or field, and a condition or a preference that an operation does not
   evaluate (\`If-None-Match\` on a posting, \`Prefer\`), is rejected with 400, which says what was probably meant.
-- **Errors.** A transaction is applied as a whole or not at all, and [each error](/docs/errors) says which. The operations
-  do not list the errors that any request can get, such as 404 for an unknown path, or 431 for headers that are too large.`;
+- **Errors.** A transaction is applied as a whole or not at all. Each error has a stable code, in the header
+  \`X-Error-Code\`; [errors](/docs/errors) says for each what was applied and what to do. Clients that accept
+  \`application/problem+json\` get them as RFC 9457 describes. The operations do not list the errors that any request can
+  get, such as 404 for an unknown path, or 431 for headers that are too large.`;
 
 type Operation = NonNullable<OpenAPIObject['paths'][string]['get']>;
 

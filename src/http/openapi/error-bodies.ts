@@ -1,8 +1,21 @@
-import { AccountId, Field, json, listOf, plainText, Resource, TransactionId, Version } from './resource.js';
+import { ERRORS, type ErrorCode } from '../errors/catalogue.js';
+import { errorAnswer, problemOf } from '../errors/error-answer.js';
+import {
+  AccountId,
+  Field,
+  integer,
+  json,
+  listOf,
+  plainText,
+  Resource,
+  text,
+  TransactionId,
+  Version,
+} from './resource.js';
 import { schema } from '../schema/registry.js';
 import type { FieldProblem } from '../validation/invalid-request.js';
 
-const constant = (text: string) => plainText({ type: 'string', const: text });
+const textOf = (code: ErrorCode) => plainText({ type: 'string', const: ERRORS[code].error });
 
 @Resource('Error')
 export class ErrorDto {
@@ -19,17 +32,22 @@ const FIELD_PROBLEM = schema('FieldProblem', {
   properties: { field: { type: 'string' }, message: { type: 'string' } },
   required: ['field', 'message'],
 });
+const FieldProblems = listOf(json(FIELD_PROBLEM), {
+  description: 'Every field that is wrong, named as the client wrote it.',
+});
+const LastVersion = json({
+  description: 'The last known version of the account; null if it is not known.',
+  type: ['integer', 'null'],
+  format: 'int64',
+});
+/** The codes of errors, as `X-Error-Code` has them. */
+export const Code = plainText(schema('ErrorCode', { type: 'string', enum: Object.keys(ERRORS) }));
 
 @Resource('InvalidRequest')
 export class InvalidRequestDto {
-  @Field(constant('Invalid request')) readonly error = 'Invalid request';
+  @Field(textOf('INVALID_REQUEST')) readonly error = ERRORS.INVALID_REQUEST.error;
 
-  @Field(
-    listOf(json(FIELD_PROBLEM), {
-      description: 'Every field that is wrong, named as the client wrote it.',
-    }),
-  )
-  readonly details: readonly FieldProblem[];
+  @Field(FieldProblems) readonly details: readonly FieldProblem[];
 
   constructor(details: readonly FieldProblem[]) {
     this.details = details;
@@ -38,7 +56,7 @@ export class InvalidRequestDto {
 
 @Resource('VersionMismatch')
 export class VersionMismatchDto {
-  @Field(constant('Version mismatch')) readonly error = 'Version mismatch';
+  @Field(textOf('VERSION_MISMATCH')) readonly error = ERRORS.VERSION_MISMATCH.error;
   @Field(Version) readonly CurrentVersion: number;
 
   constructor(currentVersion: number) {
@@ -48,16 +66,8 @@ export class VersionMismatchDto {
 
 @Resource('ServerCrashes')
 export class ServerCrashesDto {
-  @Field(constant('Server Crashes')) readonly error = 'Server Crashes';
-
-  @Field(
-    json({
-      description: 'The last known version of the account; null if it is not known.',
-      type: ['integer', 'null'],
-      format: 'int64',
-    }),
-  )
-  readonly CurrentVersion: number | null;
+  @Field(textOf('DATABASE_FAILED')) readonly error = ERRORS.DATABASE_FAILED.error;
+  @Field(LastVersion) readonly CurrentVersion: number | null;
 
   constructor(currentVersion: number | null) {
     this.CurrentVersion = currentVersion;
@@ -70,12 +80,12 @@ export class ServerCrashesDto {
  */
 @Resource('NotReceived')
 export class NotReceivedDto {
-  @Field(constant('Request not received in time')) readonly error = 'Request not received in time';
+  @Field(textOf('NOT_RECEIVED')) readonly error = ERRORS.NOT_RECEIVED.error;
 }
 
 @Resource('DuplicateTransaction')
 export class DuplicateTransactionDto {
-  @Field(constant('Duplicate transaction')) readonly error = 'Duplicate transaction';
+  @Field(textOf('DUPLICATE_TRANSACTION')) readonly error = ERRORS.DUPLICATE_TRANSACTION.error;
   @Field(TransactionId) readonly transactionId: string;
 
   constructor(transactionId: number) {
@@ -85,7 +95,7 @@ export class DuplicateTransactionDto {
 
 @Resource('IdempotencyKeyReused')
 export class TransactionKeyReusedDto {
-  @Field(constant('Idempotency key reused')) readonly error = 'Idempotency key reused';
+  @Field(textOf('IDEMPOTENCY_KEY_REUSED')) readonly error = ERRORS.IDEMPOTENCY_KEY_REUSED.error;
   @Field(TransactionId) readonly transactionId: string;
 
   constructor(transactionId: number) {
@@ -95,7 +105,7 @@ export class TransactionKeyReusedDto {
 
 @Resource('DuplicateAccount')
 export class DuplicateAccountDto {
-  @Field(constant('Duplicate account')) readonly error = 'Duplicate account';
+  @Field(textOf('DUPLICATE_ACCOUNT')) readonly error = ERRORS.DUPLICATE_ACCOUNT.error;
   @Field(AccountId) readonly accountId: number;
 
   constructor(accountId: number) {
@@ -105,10 +115,30 @@ export class DuplicateAccountDto {
 
 @Resource('OpeningKeyReused')
 export class OpeningKeyReusedDto {
-  @Field(constant('Idempotency key reused')) readonly error = 'Idempotency key reused';
+  @Field(textOf('IDEMPOTENCY_KEY_REUSED')) readonly error = ERRORS.IDEMPOTENCY_KEY_REUSED.error;
   @Field(AccountId) readonly accountId: number;
 
   constructor(accountId: number) {
     this.accountId = accountId;
   }
+}
+
+const optional = { optional: true };
+
+/** An error as `application/problem+json`: the members of RFC 9457, the code, and the members of the plain body. */
+@Resource('Problem', {
+  description: 'An error as RFC 9457 describes it, with the members of its plain body.',
+  examples: [problemOf(errorAnswer('INSUFFICIENT_BALANCE'))],
+})
+export class ProblemDto {
+  @Field(text({ type: 'string', description: 'A page that explains the error.' })) readonly type!: string;
+  @Field(text()) readonly title!: string;
+  @Field(integer({ type: 'integer' })) readonly status!: number;
+  @Field(text()) readonly detail!: string;
+  @Field(Code) readonly code!: string;
+  @Field(text()) readonly error!: string;
+  @Field(FieldProblems, optional) readonly details?: readonly FieldProblem[];
+  @Field(LastVersion, optional) readonly CurrentVersion?: number | null;
+  @Field(TransactionId, optional) readonly transactionId?: string;
+  @Field(AccountId, optional) readonly accountId?: number;
 }

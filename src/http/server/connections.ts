@@ -1,13 +1,18 @@
 import { randomUUID } from 'node:crypto';
-import type { IncomingMessage, Server, ServerOptions, ServerResponse } from 'node:http';
+import {
+  STATUS_CODES,
+  type IncomingMessage,
+  type Server,
+  type ServerOptions,
+  type ServerResponse,
+} from 'node:http';
 import type { Socket } from 'node:net';
 import { Server as TlsServer } from 'node:tls';
 import type { Config } from '../../config/config.js';
+import { errorAnswer, invalidRequest, writeError, type ErrorAnswer } from '../errors/error-answer.js';
 import { ConnectionPlaces } from './connection-places.js';
 import { requestIdOf } from './request-id.js';
 import type { Headers } from './security-headers.js';
-
-export const JSON_TYPE = 'application/json; charset=utf-8';
 
 /** Connections over the limit that still get a 503; those beyond them are closed without an answer. */
 export const SURPLUS_CONNECTIONS = 256;
@@ -202,24 +207,26 @@ export function answerRaw(error: NodeJS.ErrnoException, socket: HttpSocket, head
   }
   // The answer has already been sent, without waiting for the rest of the request.
   if (!atWork && socket.parser?.incoming) return void socket.destroy();
-  const { status, text } = rawAnswer(error.code);
-  endRaw(socket, status, text, atWork ? requestIdOf(atWork.req) : randomUUID(), headers);
+  endRaw(socket, rawAnswer(error.code), atWork?.req, headers);
 }
 
-/** Stops reading: a request whose rest arrives after its 408 must not be carried out. */
+/**
+ * Stops reading: a request whose rest arrives after its 408 must not be carried out.
+ *
+ * @param request undefined: its head did not arrive, so nothing is known of the form that the client would like
+ */
 export function endRaw(
   socket: Socket,
-  status: string,
-  text: string,
-  requestId: string,
+  answer: ErrorAnswer,
+  request: IncomingMessage | undefined,
   headers: Headers,
 ): void {
-  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
-  socket.pause();
-  socket.write(
-    `HTTP/1.1 ${status}\r\nContent-Type: ${JSON_TYPE}\r\nContent-Length: ${text.length}\r\n` +
-      `X-Request-Id: ${requestId}\r\nConnection: close\r\n${lines.join('')}\r\n${text}`,
+  const { fields, text } = unrouted(answer, request, headers);
+  const lines = Object.entries({ ...fields, Connection: 'close' }).map(
+    ([name, value]) => `${name}: ${value}\r\n`,
   );
+  socket.pause();
+  socket.write(`HTTP/1.1 ${answer.status} ${STATUS_CODES[answer.status]}\r\n${lines.join('')}\r\n${text}`);
   socket.destroySoon();
 }
 
@@ -227,27 +234,28 @@ export function endRaw(
 export function endUnrouted(
   request: IncomingMessage,
   response: ServerResponse,
-  status: number,
-  text: string,
+  answer: ErrorAnswer,
   headers: Headers,
 ): void {
-  const own = {
-    'content-type': JSON_TYPE,
-    'content-length': text.length,
-    'x-request-id': requestIdOf(request),
-  };
-  response.writeHead(status, { ...headers, ...own }).end(text);
+  const { fields, text } = unrouted(answer, request, headers);
+  response.writeHead(answer.status, fields).end(text);
 }
 
-function rawAnswer(code: string | undefined): { readonly status: string; readonly text: string } {
-  if (code === 'HPE_HEADER_OVERFLOW') {
-    return { status: '431 Request Header Fields Too Large', text: '{"error":"Headers too large"}' };
-  }
-  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') {
-    return { status: '408 Request Timeout', text: '{"error":"Request not received in time"}' };
-  }
-  return {
-    status: '400 Bad Request',
-    text: '{"error":"Invalid request","details":[{"field":"request","message":"is not valid HTTP"}]}',
+/** @param headers those of every answer */
+function unrouted(answer: ErrorAnswer, request: IncomingMessage | undefined, headers: Headers) {
+  const { type, text } = writeError(answer, request?.headers);
+  const fields = {
+    ...headers,
+    ...answer.headers,
+    'Content-Type': type,
+    'Content-Length': Buffer.byteLength(text),
+    'X-Request-Id': request ? requestIdOf(request) : randomUUID(),
   };
+  return { fields, text };
+}
+
+function rawAnswer(code: string | undefined): ErrorAnswer {
+  if (code === 'HPE_HEADER_OVERFLOW') return errorAnswer('HEADERS_TOO_LARGE');
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return errorAnswer('NOT_RECEIVED');
+  return invalidRequest([{ field: 'request', message: 'is not valid HTTP' }]);
 }

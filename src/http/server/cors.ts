@@ -1,5 +1,4 @@
-import cors, { type FastifyCorsOptions } from '@fastify/cors';
-import { NotFoundException } from '@nestjs/common';
+import cors, { type FastifyCorsOptions, type FastifyCorsOptionsDelegateCallback } from '@fastify/cors';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 
 declare module 'fastify' {
@@ -22,11 +21,6 @@ export function allowOrigins(fastify: FastifyInstance, origins: readonly string[
   fastify.addHook('onRoute', (route) => {
     if (NOT_FOR_OTHERS.test(route.url)) route.config = { ...route.config, cors: false };
   });
-  fastify.addHook('onRequest', (request, _reply, done) => {
-    const unasked = request.method === 'OPTIONS' && !isPreflight(request);
-    done(unasked ? new NotFoundException() : undefined);
-  });
-  // Called, not registered: a registered plugin's hooks would run after all hooks added so far.
   const options: FastifyCorsOptions = {
     origin: [...origins],
     methods: ['GET', 'HEAD', 'POST'],
@@ -42,17 +36,24 @@ export function allowOrigins(fastify: FastifyInstance, origins: readonly string[
       'X-Request-Id',
     ],
     exposedHeaders: [
+      'Allow',
       'ETag',
       'Location',
       'RateLimit',
       'RateLimit-Policy',
       'Retry-After',
       'WWW-Authenticate',
+      'X-Error-Code',
       'X-Request-Id',
     ],
     maxAge: PREFLIGHT_MAX_AGE_S,
   };
-  cors(fastify, options, () => undefined);
+  // Any other OPTIONS asks for the methods of its path, which a later hook answers.
+  const withoutPreflight = { ...options, preflight: false };
+  const delegator: FastifyCorsOptionsDelegateCallback = (request, use) =>
+    use(null, isPreflight(request) ? options : withoutPreflight);
+  // Called, not registered: a registered plugin's hooks would run after all hooks added so far.
+  cors(fastify, { delegator }, () => undefined);
 }
 
 function isPreflight({ headers }: FastifyRequest): boolean {

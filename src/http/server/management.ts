@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { Config } from '../../config/config.js';
+import { errorAnswer } from '../errors/error-answer.js';
 import { answerRaw, endUnrouted, serverOptions, type Connections } from './connections.js';
 import type { SecurityHeaders } from './security-headers.js';
 
@@ -11,6 +12,8 @@ export const MANAGEMENT_CONNECTIONS = 64;
 
 /** All that is served without a credential. Compared exactly: nothing else that a router might accept for one of these. */
 const PATHS = /^\/(?:metrics|health\/live|health\/ready)(?:\?|$)/;
+
+const METRICS = '/metrics';
 
 const received = new WeakSet<IncomingMessage>();
 
@@ -22,6 +25,15 @@ export function isManagement({ raw }: FastifyRequest): boolean {
 /** Whether a request may see what is meant for operators: on the management port if there is one, else as an admin. */
 export function isForOperators(request: FastifyRequest, { management }: Config): boolean {
   return isManagement(request) || (management === undefined && request.principal.scopes.has('admin'));
+}
+
+/** Whether a route is not there for a request, because the management port alone has it. */
+export function isOnManagementOnly(
+  route: string,
+  request: FastifyRequest,
+  { management }: Pick<Config, 'management'>,
+): boolean {
+  return route === METRICS && management !== undefined && !isManagement(request);
 }
 
 /**
@@ -41,7 +53,7 @@ export function serveManagement(
       received.add(request);
       return fastify.routing(request, response);
     }
-    endUnrouted(request, response, 404, '{"error":"Not found"}', api);
+    endUnrouted(request, response, errorAnswer('NOT_FOUND'), api);
   });
   server.on('clientError', (error, socket) => answerRaw(error, socket as Socket, api));
   connections.watch(server, MANAGEMENT_CONNECTIONS);

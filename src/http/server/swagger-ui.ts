@@ -119,11 +119,9 @@ const FILES = new Set([
   'swagger-ui.css',
 ]);
 
-/** A file of the package that the page does not load. What the service generates has routes of its own. */
-export function isNeedlessFile(request: FastifyRequest): boolean {
-  const { '*': file } = request.params as { '*'?: string };
-  if (file === undefined || FILES.has(file)) return false;
-  return request.routeOptions.url === `/${SWAGGER_UI_PATH}/*`;
+/** Whether a route's file is one of the package that the page does not load. What the service generates has other routes. */
+export function isNeedlessFile(route: string, file: string | undefined): boolean {
+  return route === `/${SWAGGER_UI_PATH}/*` && !FILES.has(file ?? '');
 }
 
 export const SWAGGER_UI: SwaggerCustomOptions = {
