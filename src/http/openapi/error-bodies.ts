@@ -4,7 +4,7 @@ import type { FieldProblem } from '../validation/invalid-request.js';
 
 const constant = (text: string) => plainText({ type: 'string', const: text });
 
-@Resource('Error')
+@Resource('ErrorBody')
 export class ErrorDto {
   @Field(plainText({ type: 'string', description: 'What happened. The text is stable.' }))
   readonly error: string;
