@@ -17,7 +17,7 @@ import type { FieldProblem } from '../validation/invalid-request.js';
 
 const textOf = (code: ErrorCode) => plainText({ type: 'string', const: ERRORS[code].error });
 
-@Resource('Error')
+@Resource('ErrorBody')
 export class ErrorDto {
   @Field(plainText({ type: 'string', description: 'What happened. The text is stable.' }))
   readonly error: string;

@@ -17,6 +17,7 @@ const STYLE = `
   body { margin: 0 auto; padding: 1rem; max-width: 60rem; font: 1rem/1.5 system-ui, sans-serif; }
   nav { display: flex; flex-wrap: wrap; gap: 0.25rem 1.25rem; padding-bottom: 0.75rem; border-bottom: 1px solid var(--line); }
   h1, h2, h3 { line-height: 1.2; overflow-wrap: anywhere; }
+  h2 { font-size: min(1.5rem, 5vw); }
   h2, h3 { margin-top: 2rem; }
   :target { background: var(--code); outline: 0.25rem solid var(--code); }
   code { padding: 0.1em 0.3em; background: var(--code); border-radius: 3px; font-size: 0.9em; overflow-wrap: anywhere; }

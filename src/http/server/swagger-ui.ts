@@ -93,6 +93,7 @@ const STYLE = `
   .swagger-ui .auth-wrapper { margin-left: auto }
   .swagger-ui .parameters-col_name { min-width: 10em }
   .swagger-ui .info li { margin: 0.5em 0 }
+  .swagger-ui .responses-table .response > td { padding-top: 1.5em }
   .swagger-ui summary { cursor: pointer }
   @media (max-width: 640px) {
     .swagger-ui .opblock-tag { flex-wrap: wrap }
