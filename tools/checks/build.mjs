@@ -5,8 +5,16 @@
  * timestamps say.
  */
 import { createHash } from 'node:crypto';
-import { existsSync, globSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import * as fs from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
+
+const { existsSync, globSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } = fs;
+
+// Every script starts here. On Linux npm brings a newer Node than this; on macOS it is the one that npm itself runs on.
+if (!satisfies(process.versions.node, [22, 17])) {
+  console.error(`Node 22.17 or later is needed, and this is ${process.versions.node}.`);
+  process.exit(1);
+}
 
 process.chdir(dirname(dirname(import.meta.dirname)));
 
@@ -46,6 +54,11 @@ if (changed.length > 0) {
   const problems = results.filter(({ status }) => status === 'rejected');
   for (const { reason } of problems) console.error(reason.message ?? reason);
   if (problems.length > 0) process.exit(1);
+}
+
+function satisfies(version, [major, minor]) {
+  const [ourMajor, ourMinor] = version.split('.').map(Number);
+  return ourMajor > major || (ourMajor === major && ourMinor >= minor);
 }
 
 async function compile({ file, text, output, stamp }, transform) {
