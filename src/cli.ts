@@ -25,9 +25,10 @@ import { addVerify } from './cli/verify.js';
 enableCompileCache(join(import.meta.dirname, '../.compile-cache'));
 
 const WRONG_USAGE = 2;
+const READER_GONE = 128 + 13; // SIGPIPE
 
 function createProgram(): Command {
-  const program = new Command('npm run cli --')
+  const program = new Command('npm run -s cli --')
     .description(
       'Works on the bank of DATABASE_URL or, without it, of the data folder, whether the service runs or not.',
     )
@@ -71,4 +72,9 @@ async function fail(error: unknown): Promise<void> {
   process.exitCode = exitCodeOf(error);
 }
 
+// As in `… | head`: nobody reads on, so there is nothing left to do. A shell shows the same for a program that dies of it.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(READER_GONE);
+});
 await createProgram().parseAsync().catch(fail);
