@@ -8,7 +8,9 @@ const ENV_FILE = join(process.cwd(), 'dist/src/config/env-file.js');
 const { scripts } = JSON.parse(readFileSync('package.json', 'utf8')) as { scripts: Record<string, string> };
 
 let folder: string;
-beforeEach(() => (folder = mkdtempSync(join(tmpdir(), 'env-file-'))));
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'env-file-'));
+});
 afterEach(() => rmSync(folder, { recursive: true }));
 
 /** What a program that starts in the folder finds in its environment. */
