@@ -25,7 +25,6 @@ import { addVerify } from './cli/verify.js';
 enableCompileCache(join(import.meta.dirname, '../.compile-cache'));
 
 const WRONG_USAGE = 2;
-const READER_GONE = 128 + 13; // SIGPIPE
 
 function createProgram(): Command {
   const program = new Command('npm run -s cli --')
@@ -72,9 +71,8 @@ async function fail(error: unknown): Promise<void> {
   process.exitCode = exitCodeOf(error);
 }
 
-// As in `… | head`: nobody reads on, so there is nothing left to do. A shell shows the same for a program that dies of it.
+// Nobody reads on, as behind `| head`. The command does its work all the same.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error;
-  process.exit(READER_GONE);
 });
 await createProgram().parseAsync().catch(fail);

@@ -416,9 +416,9 @@ describe('the command line', () => {
     expect(stderr).toContain(message);
   });
 
-  it('ends without a word when nobody reads its output any more', () => {
+  it('goes on without a word when nobody reads its output any more', () => {
     const command = `{ "${process.execPath}" dist/src/cli.js --help; echo "exit code $?" >&2; } | true`;
-    expect(spawnSync('/bin/sh', ['-c', command], { encoding: 'utf8' }).stderr).toBe('exit code 141\n');
+    expect(spawnSync('/bin/sh', ['-c', command], { encoding: 'utf8' }).stderr).toBe('exit code 0\n');
   });
 
   it('names every invalid variable', async () => {
