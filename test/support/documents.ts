@@ -21,7 +21,7 @@ export interface Example {
 /** The fenced and the indented blocks of a document, also those in its lists. */
 export function codeBlocks(markdown: string): Tokens.Code[] {
   const blocks: Tokens.Code[] = [];
-  marked.walkTokens(marked.lexer(markdown), (token: Token) => {
+  void marked.walkTokens(marked.lexer(markdown), (token: Token) => {
     if (token.type === 'code') blocks.push(token as Tokens.Code);
   });
   return blocks;
@@ -63,7 +63,7 @@ const VARYING: readonly Kind[] = [
   { form: /\b127\.0\.0\.1:\d{5}\b/ }, // where an embedded PostgreSQL listens
   { form: /(?<= by )\S+(?= {2}\{)/ }, // who ran an administrative command
   { form: /\b\d+\.\d(?= (?:s|MB|[KM]iB)\b)/ },
-  { form: /\b\d+(?= accounts\/s)/ },
+  { form: /\b\d+(?= (?:ms|accounts\/s)\b)/ },
   { form: / {2,}/ }, // columns of a table are as wide as what they hold
 ];
 /** Alone in a line: some lines are left out, maybe none; elsewhere, some of its line. */
