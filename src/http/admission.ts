@@ -21,8 +21,6 @@ declare module 'fastify' {
 const NEVER_POSTED: readonly number[] = [400, 401, 403, 429];
 const POSTING = '/accounts/:accountId/transactions';
 const BATCH = '/transactions/batch';
-/** One transaction per line. */
-export const NDJSON_TYPES = ['application/x-ndjson', 'application/jsonl'];
 /** Batches that wait for a permit; one more is rejected at once. */
 export const MAX_BATCHES_HELD = 100;
 

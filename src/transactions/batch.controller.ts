@@ -5,9 +5,14 @@ import { Allow, principalNow } from '../http/access/access.guard.js';
 import { POSTING_SCOPES } from '../access/principal.js';
 import { CONFIG } from '../config/config.module.js';
 import type { Config } from '../config/config.js';
-import { JSON_TYPE } from '../http/server/connections.js';
 import { withErrorHeaders } from '../http/exception.filter.js';
 import { Incoming } from '../http/validation/incoming.js';
+import {
+  contentTypeOf,
+  JSON_MEDIA_TYPE,
+  NDJSON_MEDIA_TYPE,
+  representationOf,
+} from '../http/validation/representation.js';
 import { InvalidRequestError } from '../http/validation/invalid-request.js';
 import { bodyStream } from '../http/validation/body-stream.js';
 import { ResultStream, type ResultForm } from '../http/server/result-stream.js';
@@ -20,9 +25,9 @@ import { batchQuery } from './batch.dto.js';
 import { DocumentBatch } from './batch.openapi.js';
 import { BatchService, type BatchSender } from './batch.service.js';
 
-const CONTENT_TYPES: Readonly<Record<ResultForm, string>> = {
-  json: JSON_TYPE,
-  ndjson: 'application/x-ndjson; charset=utf-8',
+const MEDIA_TYPES: Readonly<Record<ResultForm, string>> = {
+  json: JSON_MEDIA_TYPE,
+  ndjson: NDJSON_MEDIA_TYPE,
 };
 
 /** A batch as one JSON text, or as a stream of lines. */
@@ -87,12 +92,13 @@ export class BatchController {
   ): Promise<void> {
     const { rate } = this;
     const results = new ResultStream(form, this.config.http.answerTimeoutMs);
-    void reply.status(200).type(CONTENT_TYPES[form]).send(results.answer);
+    const sender = batchSenderOf(request);
+    void reply.status(200).type(contentTypeOf(MEDIA_TYPES[form], sender)).send(results.answer);
     // Sends the head before the first item is posted: from here on, no answer may say that nothing was applied.
     reply.raw.flushHeaders();
     const admitEach = rate && ((transactions: number) => rate.admitEach(request, transactions));
     try {
-      await this.batches.postEach(chunks, results, admitEach, batchSenderOf(request));
+      await this.batches.postEach(chunks, results, admitEach, sender);
     } catch (error) {
       results.cut();
       throw error;
@@ -104,11 +110,14 @@ export class BatchController {
     { form, request, reply }: Exchange,
   ): Promise<void> {
     const admit = this.rate?.admission(request, reply);
-    const answer = await this.batches.postAtomically(items, admit, batchSenderOf(request));
+    const sender = batchSenderOf(request);
+    const answer = await this.batches.postAtomically(items, admit, sender);
     const { status, results } = answer;
+    // One of which nothing was applied holds errors alone, and so no money.
+    const textMoney = sender.textMoney && status === 200;
     void withErrorHeaders(reply, answer)
       .status(status)
-      .type(CONTENT_TYPES[form])
+      .type(contentTypeOf(MEDIA_TYPES[form], { textMoney }))
       .send(form === 'json' ? `[${results.join()}]` : `${results.join('\n')}\n`);
   }
 }
@@ -116,6 +125,7 @@ export class BatchController {
 const batchSenderOf = (request: FastifyRequest): BatchSender => ({
   user: userOf(request),
   requestId: request.id,
+  textMoney: representationOf(request.headers).textMoney,
   principalNow: async () => principalNow(request),
 });
 

@@ -15,11 +15,10 @@ import {
   type Body,
   type Responses,
 } from '../http/openapi/components.js';
+import { JSON_MEDIA_TYPE, NDJSON_MEDIA_TYPE, withTextMoney } from '../http/validation/representation.js';
 import { MAX_ITEMS } from './batch-items.js';
 import { BatchItemDto, BatchQueryDto, BatchResults } from './batch.dto.js';
 import { EXAMPLE_RECEIPT } from './transactions.openapi.js';
-
-const NDJSON = 'application/x-ndjson';
 
 const BatchItems = schema('BatchItems', {
   title: 'An array',
@@ -67,8 +66,11 @@ const response = (
   examples: Readonly<Record<string, unknown>>,
   headers?: Readonly<Record<string, Reference>>,
 ) => {
-  const json = jsonResponse(description, body, examples, headers);
-  return { ...json, content: { ...json.content, [NDJSON]: linesOf('result') } };
+  const { content: json = {}, ...response } = jsonResponse(description, body, examples, headers);
+  const lines = { [NDJSON_MEDIA_TYPE]: linesOf('result') };
+  const textLines = { [withTextMoney(NDJSON_MEDIA_TYPE)]: linesOf('result') };
+  const hasTextMoney = withTextMoney(JSON_MEDIA_TYPE) in json;
+  return { ...response, content: { ...json, ...lines, ...(hasTextMoney && textLines) } };
 };
 
 const ATOMIC = 'An atomic batch, of which nothing was applied: ';
@@ -151,7 +153,7 @@ export const DocumentBatch = (): MethodDecorator =>
       operationId: 'postBatch',
       summary: 'Post many transactions at once',
       description:
-        `Up to ${MAX_ITEMS} transactions of any accounts, as one JSON array, or one on each line (${NDJSON}); lines are ` +
+        `Up to ${MAX_ITEMS} transactions of any accounts, as one JSON array, or one on each line (${NDJSON_MEDIA_TYPE}); lines are ` +
         'answered while the rest still comes. Each gets the result that the single call would have given it, in its place. ' +
         'Those of one account are applied in their order. Once the credential has ended, each remaining transaction gets ' +
         'the result 401. An atomic batch is applied as a whole or not at all: its ' +
@@ -171,7 +173,7 @@ export const DocumentBatch = (): MethodDecorator =>
               },
             },
           },
-          [NDJSON]: linesOf('transaction'),
+          [NDJSON_MEDIA_TYPE]: linesOf('transaction'),
         },
       },
       responses: RESPONSES,

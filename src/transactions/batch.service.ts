@@ -10,7 +10,7 @@ import { answerOf, type ErrorAnswer } from '../http/exception.filter.js';
 import type { ResultStream } from '../http/server/result-stream.js';
 import { AccountOwners } from '../ledger/read/account-owners.js';
 import { isCommand, refuseUnfit, type BatchItem } from './batch-items.js';
-import { written } from '../http/openapi/resource.js';
+import { inForm, written } from '../http/openapi/resource.js';
 import { ReceiptDto } from './transactions.dto.js';
 
 /** Maximum number of items of one batch that have gone to the ledger and whose results are not written yet. */
@@ -36,6 +36,8 @@ export interface BatchSender {
   readonly user: string;
   /** Leads from the answer to an internal error to its line in the log. */
   readonly requestId: string;
+  /** The form of the money in its results. */
+  readonly textMoney: boolean;
   /**
    * Checks the credential again: it may end while the rest of a batch is arriving. @throws UnauthorizedError when it
    * has
@@ -71,7 +73,6 @@ export class BatchService {
     admitEach: AdmitEach | undefined,
     sender: BatchSender,
   ): Promise<void> {
-    const { requestId } = sender;
     const inFlight: { readonly items: number; readonly written: Promise<void> }[] = [];
     let itemsInFlight = 0;
     let allWritten = Promise.resolve();
@@ -83,7 +84,7 @@ export class BatchService {
       }
       const items = await this.checked(chunk, admitEach, sender);
       if (results.isGone) break;
-      const answers = Promise.all(items.map((item) => this.post(item, requestId)));
+      const answers = Promise.all(items.map((item) => this.post(item, sender)));
       const before = allWritten;
       allWritten = answers.then(async (texts) => {
         await before;
@@ -102,7 +103,7 @@ export class BatchService {
     admit: ((transactions: number) => Promise<void>) | undefined,
     sender: BatchSender,
   ): Promise<AtomicAnswer> {
-    const { user, requestId } = sender;
+    const { user, requestId, textMoney } = sender;
     const principal = await sender.principalNow();
     const fit = refuseUnfit(items, (accountId) => this.ledger.shardOf(accountId));
     if (!fit.every(isCommand)) return this.notApplied(fit, requestId);
@@ -119,6 +120,7 @@ export class BatchService {
           ),
         ),
       ),
+      textMoney,
     );
   }
 
@@ -155,15 +157,16 @@ export class BatchService {
   /** Answers each item with its error, and the others with "not applied". */
   private notApplied(items: readonly BatchItem[], requestId: string): AtomicAnswer {
     const stopped = new LedgerError({ code: 'NOT_APPLIED' });
-    return atomicAnswer(items.map((item) => this.refused(isCommand(item) ? stopped : item, requestId)));
+    const errors = items.map((item) => this.refused(isCommand(item) ? stopped : item, requestId));
+    return atomicAnswer(errors, false);
   }
 
-  private async post(item: BatchItem, requestId: string): Promise<string> {
+  private async post(item: BatchItem, { requestId, textMoney }: BatchSender): Promise<string> {
     try {
       if (!isCommand(item)) throw item;
-      return resultText({ status: 201, body: new ReceiptDto(await this.ledger.post(item)) });
+      return resultText({ status: 201, body: new ReceiptDto(await this.ledger.post(item)) }, textMoney);
     } catch (error) {
-      return resultText(this.refused(error, requestId));
+      return resultText(this.refused(error, requestId), textMoney);
     }
   }
 
@@ -176,8 +179,8 @@ export class BatchService {
 
 const receipt = written(ReceiptDto);
 
-function resultText({ status, body }: Result): string {
-  const text = body instanceof ReceiptDto ? receipt.write(body) : JSON.stringify(body);
+function resultText({ status, body }: Result, textMoney: boolean): string {
+  const text = body instanceof ReceiptDto ? inForm(receipt, textMoney).write(body) : JSON.stringify(body);
   return `{"status":${status},"body":${text}}`;
 }
 
@@ -205,7 +208,7 @@ function refuse(
   return items.map((item) => (isCommand(item) ? (problemOf(item) ?? item) : item));
 }
 
-function atomicAnswer(results: readonly Result[]): AtomicAnswer {
+function atomicAnswer(results: readonly Result[], textMoney: boolean): AtomicAnswer {
   const stopped = results.find(({ status }) => status !== 201 && status !== 424);
-  return { status: 200, ...stopped, results: results.map(resultText) };
+  return { status: 200, ...stopped, results: results.map((result) => resultText(result, textMoney)) };
 }

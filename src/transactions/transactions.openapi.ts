@@ -141,7 +141,7 @@ export const DocumentPosting = (): MethodDecorator =>
       name: 'If-Match',
       description:
         'The versions that the account may have, as entity tags: of its balance, like `"7"`, or of the account, like ' +
-        '`"7.0"`, where only the version counts. Otherwise the answer is 412.',
+        '`"7.0"`, in either form of money. Only the version counts. Otherwise the answer is 412.',
     }),
     RequestIdHeader(),
   );

@@ -2,7 +2,15 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { assignAccounts } from '../../src/admin/assign-accounts.js';
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
-import { deposit, fieldsIn, JSON_TYPE, post } from '../support/requests.js';
+import {
+  deposit,
+  fieldsIn,
+  JSON_TYPE,
+  moneyAsText,
+  post,
+  TEXT_MONEY,
+  TEXT_MONEY_TYPE,
+} from '../support/requests.js';
 
 let app: TestApp;
 let client: Client;
@@ -248,6 +256,40 @@ describe('the entity tag of an account', () => {
     expect([await ifMatch('"2.1"'), await ifMatch('W/"5.1"'), await ifMatch('"5.01"')]).toEqual([
       412, 412, 412,
     ]);
+  });
+});
+
+describe('an account with money as text', () => {
+  it.each(['9007199254740993.07', '9999999999999999.99'])('has all digits of %s', async (balance) => {
+    const id = await nextId();
+    const opened = await open(`{"openingDeposit":"${balance}"}`).set(TEXT_MONEY);
+    expect(opened.status).toBe(201);
+    expect(opened.text).toBe(`{"accountId":${id},"balance":"${balance}","version":2}`);
+    const shown = { 'content-type': TEXT_MONEY_TYPE, etag: '"2.0-string"', vary: 'Accept' };
+    expect(opened.headers).toMatchObject({ ...shown, location: `/accounts/${id}` });
+    const text = await app.http.get(`/accounts/${id}`).set(TEXT_MONEY);
+    expect(text.text).toBe(opened.text);
+    expect(text.text).toBe(moneyAsText((await app.http.get(`/accounts/${id}`)).text));
+    expect(text.headers).toMatchObject(shown);
+  });
+
+  it('has entity tags of its own, which change with the owner, too', async () => {
+    const accountId = await openAccount(app, '1.00');
+    await assignAccounts([{ url: app.databaseUrl, schema: 'bank' }], { accounts: [accountId], owner: 'ada' });
+    const get = (tag: string, headers = {}) =>
+      app.http.get(`/accounts/${accountId}`).set({ ...headers, 'if-none-match': tag });
+    for (const tag of ['"2.1-string"', 'W/"2.1-string"', '"2.1", "2.1-string"', '*']) {
+      const same = await get(tag, TEXT_MONEY);
+      expect([same.status, same.text]).toEqual([304, '']);
+      expect(same.headers).toMatchObject({ etag: '"2.1-string"', vary: 'Accept' });
+    }
+    for (const tag of ['"2.1"', '"2.0-string"', '"2-string"']) {
+      const other = await get(tag, TEXT_MONEY);
+      expect(other.text).toBe(`{"accountId":${accountId},"balance":"1.00","version":2,"owner":"ada"}`);
+    }
+    const number = await get('"2.1-string"');
+    expect(number.text).toBe(`{"accountId":${accountId},"balance":1.00,"version":2,"owner":"ada"}`);
+    expect(number.headers.etag).toBe('"2.1"');
   });
 });
 

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
-import { deposit, fieldsIn, post } from '../support/requests.js';
+import { deposit, fieldsIn, moneyAsText, post, TEXT_MONEY, TEXT_MONEY_TYPE } from '../support/requests.js';
 
 // Without the outbox, which would tell the instances of each other's writes: the tests need an old balance in the
 // cache.
@@ -107,6 +107,80 @@ describe('If-None-Match', () => {
     expect(response.status).toBe(400);
     expect(fieldsIn(response)).toEqual(['If-None-Match']);
     expect(response.headers.etag).toBeUndefined();
+  });
+});
+
+describe('the balance as text', () => {
+  it.each(['0.01', '0.10', '350.00', '9007199254740993.07', '9999999999999999.99'])(
+    'has all digits of %s, which a JavaScript client keeps',
+    async (balance) => {
+      const accountId = await openAccount(app, balance);
+      const number = await get(accountId);
+      for (const headers of [TEXT_MONEY, { ...TEXT_MONEY, 'cache-control': 'no-cache' }]) {
+        const text = await get(accountId, '', headers);
+        expect(text.text).toBe(`{"balance":"${balance}","version":2}`);
+        expect(text.text).toBe(moneyAsText(number.text));
+        expect(JSON.parse(text.text)).toEqual({ balance, version: 2 });
+        expect(text.headers).toMatchObject({
+          'content-type': TEXT_MONEY_TYPE,
+          etag: '"2-string"',
+          vary: 'Accept',
+        });
+      }
+      expect(number.headers).toMatchObject({
+        'content-type': 'application/json; charset=utf-8',
+        etag: '"2"',
+        vary: 'Accept',
+      });
+    },
+  );
+
+  it.each([
+    ['a number', {}, '"2"', '"2-string"'],
+    ['a number', { accept: 'application/json' }, 'W/"2"', 'W/"2-string"'],
+    ['text', TEXT_MONEY, '"2-string"', '"2"'],
+    ['text', TEXT_MONEY, '"1", W/"2-string"', '"2", "2.0-string"'],
+  ])('as %s with %j: 304 for %s, 200 for %s', async (_, headers, known, other) => {
+    const accountId = await openAccount(app, '350.00');
+    const first = await get(accountId, '', headers);
+    const same = await get(accountId, '', { ...headers, 'if-none-match': known });
+    expect([same.status, same.text]).toEqual([304, '']);
+    expect(same.headers).toMatchObject({ etag: first.headers.etag, vary: 'Accept' });
+    expect(same.headers).not.toHaveProperty('content-type');
+    const different = await get(accountId, '', { ...headers, 'if-none-match': other });
+    expect([different.status, different.text]).toEqual([200, first.text]);
+    const any = await get(accountId, '', { ...headers, 'if-none-match': '*' });
+    expect([any.status, any.headers.etag]).toEqual([304, first.headers.etag]);
+  });
+
+  it('has the same headers in the answer to HEAD', async () => {
+    const accountId = await openAccount(app, '350.00');
+    const path = `/accounts/${accountId}/balance`;
+    const { headers, text } = await app.http.get(path).set(TEXT_MONEY);
+    const head = await app.http.head(path).set(TEXT_MONEY);
+    expect(head.status).toBe(200);
+    for (const name of ['content-type', 'content-length', 'etag', 'vary']) {
+      expect([name, head.headers[name]]).toEqual([name, headers[name]]);
+    }
+    expect(Number(head.headers['content-length'])).toBe(text.length);
+    const unchanged = await app.http.head(path).set({ ...TEXT_MONEY, 'if-none-match': '"2-string"' });
+    expect([unchanged.status, unchanged.headers.etag]).toEqual([304, '"2-string"']);
+  });
+
+  it('is not what an error is: that holds no money and has one form', async () => {
+    const accountId = await openAccount(app, '350.00');
+    for (const [id, query] of [
+      [999_999, ''],
+      ['x', ''],
+      [accountId, '?minVersion=3'],
+    ] as const) {
+      const [usual, asked] = [await get(id, query), await get(id, query, TEXT_MONEY)];
+      expect([asked.status, asked.text]).toEqual([usual.status, usual.text]);
+      expect(asked.headers).toMatchObject({
+        'content-type': 'application/json; charset=utf-8',
+        vary: 'Accept',
+      });
+    }
   });
 });
 

@@ -16,7 +16,16 @@ import {
   resultsIn,
   statusesIn,
 } from './batches.js';
-import { balanceOf, deposit, eventually, post, withdrawal } from '../support/requests.js';
+import {
+  balanceOf,
+  deposit,
+  eventually,
+  JSON_TYPE,
+  moneyAsText,
+  post,
+  TEXT_MONEY,
+  withdrawal,
+} from '../support/requests.js';
 
 const MAX_ITEMS = 10_000;
 const NOBODY = 999_999_999;
@@ -261,6 +270,67 @@ describe('a batch in lines', () => {
     );
     expect(stopped.status).toBe(422);
     expect(linesIn(stopped).map(({ body }) => body.error)).toEqual(['Not applied', 'Insufficient Balance']);
+  });
+});
+
+describe('the results of a batch with money as text', () => {
+  const TEXT_LINES = { accept: `${NDJSON_TYPE}; money=string` };
+  const withoutIds = ({ text }: Answer) =>
+    text.replaceAll(/"txn\d+"/g, '"txn"').replaceAll(/"timestamp":"[^"]+"/g, '"timestamp":""');
+
+  it.each([
+    ['each, as JSON', JSON_TYPE, '', TEXT_MONEY],
+    ['all or none, as JSON', JSON_TYPE, '?atomic=true', TEXT_MONEY],
+    ['each, in lines', NDJSON_TYPE, '', TEXT_LINES],
+    ['each, in lines, asked for as JSON', NDJSON_TYPE, '', TEXT_MONEY],
+    ['all or none, in lines', NDJSON_TYPE, '?atomic=true', TEXT_LINES],
+    ['all or none, in lines by another name', 'application/jsonl', '?atomic=true', TEXT_LINES],
+  ])('%s', async (_, type, query, asked) => {
+    const batch = async (headers: Record<string, string>) => {
+      const accountId = await openAccount(app);
+      const items = [
+        of(accountId, deposit('9007199254740993.07')),
+        of(accountId, deposit('992800745259006.92')),
+      ];
+      if (query === '') items.push(of(accountId, deposit('0.01')));
+      const body = type === JSON_TYPE ? items : items.map((item) => JSON.stringify(item)).join('\n');
+      return postBatch(app, body, { type, query, headers });
+    };
+    const [usual, text] = [await batch({}), await batch(asked)];
+    expect([usual.status, text.status]).toEqual([200, 200]);
+    expect(withoutIds(text)).toBe(moneyAsText(withoutIds(usual)));
+    const results = type === JSON_TYPE ? resultsIn(text) : linesIn(text);
+    expect(results.slice(0, 2).map(({ body }) => body)).toMatchObject([
+      { amount: '9007199254740993.07', newBalance: '9007199254740993.07' },
+      { amount: '992800745259006.92', newBalance: '9999999999999999.99' },
+    ]);
+    expect(results.slice(2).map(({ status, body }) => [status, body.error])).toEqual(
+      query === '' ? [[422, 'Balance limit exceeded']] : [],
+    );
+    const answered = type === JSON_TYPE ? JSON_TYPE : NDJSON_TYPE;
+    expect(text.headers).toMatchObject({
+      'content-type': `${answered}; money=string; charset=utf-8`,
+      vary: 'Accept',
+    });
+    expect(usual.headers).toMatchObject({ 'content-type': `${answered}; charset=utf-8`, vary: 'Accept' });
+  });
+
+  it.each([
+    [JSON_TYPE, TEXT_MONEY],
+    [NDJSON_TYPE, TEXT_LINES],
+  ])('are errors alone where nothing was applied, which have one form: %s', async (type, headers) => {
+    const accountId = await openAccount(app, '1.00');
+    const items = [of(accountId, deposit('1')), of(accountId, withdrawal('3'))];
+    const body = type === JSON_TYPE ? items : items.map((item) => JSON.stringify(item)).join('\n');
+    const [usual, asked] = [
+      await postBatch(app, body, { type, query: '?atomic=true' }),
+      await postBatch(app, body, { type, query: '?atomic=true', headers }),
+    ];
+    expect([asked.status, asked.text]).toEqual([422, usual.text]);
+    expect(asked.headers).toMatchObject({ 'content-type': `${type}; charset=utf-8`, vary: 'Accept' });
+    const refused = await postBatch(app, type === JSON_TYPE ? '[]' : '\n', { type, headers });
+    expect(refused.status).toBe(400);
+    expect(refused.headers).toMatchObject({ 'content-type': `${JSON_TYPE}; charset=utf-8`, vary: 'Accept' });
   });
 });
 

@@ -6,8 +6,8 @@ import { OpenApiContract, type Answer } from '../../tools/fuzz/contract.js';
 import { bearer, makeKey } from '../support/credentials.js';
 import { createTestDatabase } from '../support/postgres.js';
 import { routesOf } from '../support/routes.js';
-import { postBatch, statusesIn } from './batches.js';
-import { sendRaw } from '../support/requests.js';
+import { NDJSON_TYPE, postBatch, statusesIn } from './batches.js';
+import { sendRaw, TEXT_MONEY } from '../support/requests.js';
 
 interface ErrorBody {
   readonly error: string;
@@ -17,7 +17,7 @@ interface ErrorBody {
 const NOBODY = 999_999_999;
 const contract = new OpenApiContract();
 
-/** Every answer that a test has seen, as `operation status`. */
+/** Every answer that a test has seen, as `operation status`, and its media type where money is text. */
 const seen = new Set<string>();
 
 /** Fails unless the answer has the status, and is as the document describes it. */
@@ -38,7 +38,18 @@ function expectDocumented(operationId: string, status: number, answer: Answer): 
       if (same) expect(same.message).toBe(message);
     }
   }
-  seen.add(`${operationId} ${status}`);
+  const [, textMoney = ''] = /^([^;]+; money=string)/.exec(answer.headers['content-type'] ?? '') ?? [];
+  seen.add(`${operationId} ${status} ${textMoney}`.trimEnd());
+}
+
+/** The components that a definition refers to, directly or through others. */
+function referredTo(definition: unknown, found = new Set<string>()): Set<string> {
+  for (const [, name = ''] of JSON.stringify(definition).matchAll(/"#\/components\/schemas\/(\w+)"/g)) {
+    if (found.has(name)) continue;
+    found.add(name);
+    referredTo(contract.document.components.schemas[name], found);
+  }
+  return found;
 }
 
 describe('openapi.json', () => {
@@ -72,6 +83,27 @@ describe('openapi.json', () => {
       Object.keys(operations).map((method) => `${method.toUpperCase()} ${path}`),
     );
     expect(documented.sort()).toEqual(routes.sort());
+  });
+
+  it('describes all answers with money in both forms', () => {
+    const { schemas } = contract.document.components;
+    const withMoney = Object.keys(schemas).filter((name) => referredTo(schemas[name]).has('Money'));
+    expect(withMoney).toContain('BatchResults');
+    for (const name of withMoney) {
+      const twin = schemas[`${name}WithTextMoney`];
+      expect([name, [...referredTo(twin ?? {})]]).toEqual([name, expect.arrayContaining(['TextMoney'])]);
+      expect([name, [...referredTo(twin ?? {})]]).toEqual([name, expect.not.arrayContaining(['Money'])]);
+    }
+    const successes = contract.routes.map(({ operation: { responses } }) =>
+      contract.follow(responses[200] ?? responses[201] ?? {}),
+    );
+    for (const { content = {} } of successes) {
+      const usual = content['application/json'];
+      if (!usual || !referredTo(usual.schema).has('Money')) continue;
+      expect(content['application/json; money=string']?.schema).toEqual({
+        $ref: `${usual.schema.$ref}WithTextMoney`,
+      });
+    }
   });
 
   describe('request bodies', () => {
@@ -242,6 +274,24 @@ describe('openapi.json', () => {
       expectDocumented('postBatch', 400, await postBatch(app, []));
     });
 
+    it('with money as text', async () => {
+      const id = await openAccount(app, '350.00');
+      const open = await app.http.post('/accounts').set(TEXT_MONEY).send({ openingDeposit: '1' });
+      expectDocumented('openAccount', 201, open);
+      const posted = await post(id, deposit, TEXT_MONEY);
+      expectDocumented('postTransaction', 201, posted);
+      expectDocumented('getBalance', 200, await get(`/accounts/${id}/balance`, TEXT_MONEY));
+      expectDocumented('getAccount', 200, await get(`/accounts/${id}`, TEXT_MONEY));
+      expectDocumented('listAccounts', 200, await get('/accounts?limit=2', TEXT_MONEY));
+      expectDocumented('listTransactions', 200, await get(`/accounts/${id}/transactions`, TEXT_MONEY));
+      expectDocumented('getTransaction', 200, await get(String(posted.headers.location), TEXT_MONEY));
+      const items = [{ accountId: id, ...deposit }, {}];
+      expectDocumented('postBatch', 200, await postBatch(app, items, { headers: TEXT_MONEY }));
+      const lines = items.map((item) => JSON.stringify(item)).join('\n');
+      const inLines = await postBatch(app, lines, { type: NDJSON_TYPE, headers: TEXT_MONEY });
+      expectDocumented('postBatch', 200, inLines);
+    });
+
     it('of health and metrics', async () => {
       expectDocumented('getLiveness', 200, await get('/health/live'));
       expectDocumented('getReadiness', 200, await get('/health/ready'));
@@ -338,7 +388,12 @@ describe('openapi.json', () => {
 
     it('were all seen, except those of an overload and of a defect', () => {
       const documented = [...contract.operations.values()].flatMap(({ operationId, responses }) =>
-        Object.keys(responses).map((status) => `${operationId} ${status}`),
+        Object.entries(responses).flatMap(([status, response]) => [
+          `${operationId} ${status}`,
+          ...Object.keys(contract.follow(response).content ?? {})
+            .filter((type) => type.endsWith('; money=string'))
+            .map((type) => `${operationId} ${status} ${type}`),
+        ]),
       );
       const unseen = documented.filter((answer) => !seen.has(answer));
       expect(unseen.filter((answer) => !/ (500|503)$/.test(answer))).toEqual([]);

@@ -1,7 +1,16 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
-import { deposit, fieldsIn, post, receiptIn, withdrawal } from '../support/requests.js';
+import {
+  deposit,
+  fieldsIn,
+  moneyAsText,
+  post,
+  receiptIn,
+  TEXT_MONEY,
+  TEXT_MONEY_TYPE,
+  withdrawal,
+} from '../support/requests.js';
 
 let app: TestApp;
 
@@ -234,6 +243,34 @@ describe('filters', () => {
     ]) {
       const response = await app.http.get(`${transactionsOf(accountId)}?${query}`);
       expect(response.status).toBe(400);
+    }
+  });
+});
+
+describe('a page with money as text', () => {
+  it('is the same page, digit by digit', async () => {
+    const id = await openAccount(app, '9999999999999990.00');
+    await post(app, id, deposit('9.99'));
+    await post(app, id, withdrawal('9007199254740993.07'));
+    for (const path of [transactionsOf(id), '/accounts']) {
+      const texts: string[] = [];
+      let cursor: string | null = null;
+      do {
+        const query: Record<string, string> = { limit: '2', ...(cursor !== null && { cursor }) };
+        const number = await app.http.get(path).query(query);
+        const text = await app.http.get(path).query(query).set(TEXT_MONEY);
+        expect(text.text).toBe(moneyAsText(number.text));
+        expect(number.headers).toMatchObject({
+          vary: 'Accept',
+          'content-type': 'application/json; charset=utf-8',
+        });
+        expect(text.headers).toMatchObject({ vary: 'Accept', 'content-type': TEXT_MONEY_TYPE });
+        texts.push(text.text);
+        ({ nextCursor: cursor } = JSON.parse(text.text) as Listing);
+      } while (cursor !== null);
+      expect(texts.join()).not.toMatch(/":\d+\.\d/);
+      expect(texts.join()).toContain('"992800745259006.92"');
+      if (path === transactionsOf(id)) expect(texts.join()).toContain('"newBalance":"9999999999999999.99"');
     }
   });
 });

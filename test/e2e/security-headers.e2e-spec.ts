@@ -13,6 +13,7 @@ const DATA = {
   'content-security-policy': "default-src 'none';frame-ancestors 'none'",
   'cross-origin-resource-policy': 'same-origin',
   'referrer-policy': 'no-referrer',
+  vary: 'Accept',
   'x-content-type-options': 'nosniff',
 };
 

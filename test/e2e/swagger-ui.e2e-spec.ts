@@ -115,6 +115,28 @@ describe('Swagger UI in a browser', () => {
     TIMEOUT_MS,
   );
 
+  it(
+    'asks for money as text where its menu of media types says so',
+    async () => {
+      const accountId = await openAccount(app, '9999999999999999.99');
+      await page.goto(`${app.url}/docs`);
+      const reading = await operation('Accounts-getBalance');
+      await reading.locator('[data-param-name="accountId"] input').fill(String(accountId));
+      const menu = reading.locator('.response[data-code="200"] select.content-type');
+      await menu.selectOption('application/json; money=string');
+      expect(await reading.locator('.response[data-code="200"] .example').innerText()).toContain('"350.00"');
+      await reading.getByRole('button', { name: 'Execute' }).click();
+      const answer = reading.locator('.live-responses-table .response');
+      await answer.waitFor();
+      const shown = await answer.innerText();
+      expect(shown).toContain('"balance": "9999999999999999.99"');
+      expect(shown).toContain('content-type: application/json; money=string; charset=utf-8');
+      expect(shown).toContain('etag: "2-string"');
+      expect(await reading.locator('.curl').innerText()).toContain('application/json; money=string');
+    },
+    TIMEOUT_MS,
+  );
+
   it('needs nothing from another host and causes no errors, not even of the Content-Security-Policy', () => {
     expect(requests.length).toBeGreaterThan(4);
     expect(requests.filter((url) => new URL(url).origin !== app.url && !url.startsWith('data:'))).toEqual([]);

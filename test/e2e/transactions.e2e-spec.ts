@@ -1,6 +1,15 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
-import { balanceOf, deposit, post, receiptIn, withdrawal } from '../support/requests.js';
+import {
+  balanceOf,
+  deposit,
+  moneyAsText,
+  post,
+  receiptIn,
+  TEXT_MONEY,
+  TEXT_MONEY_TYPE,
+  withdrawal,
+} from '../support/requests.js';
 
 let app: TestApp;
 
@@ -134,6 +143,70 @@ describe('POST /accounts/{accountId}/transactions', () => {
     const listing = await app.http.get(`/accounts/${accountId}/transactions`);
     expect(listing.text).toContain('"newBalance":9007199254740993.08,');
     expect(listing.text).toContain('"amount":9007199254740993.07,');
+  });
+});
+
+describe('money as text', () => {
+  it.each(['0.01', '49.00', '9007199254740993.07', '9999999999999999.99'])(
+    'has all digits of %s in the receipt and in the transaction',
+    async (amount) => {
+      const accountId = await openAccount(app);
+      const posted = await post(app, accountId, deposit(amount), TEXT_MONEY);
+      const { id, timestamp } = receiptIn(posted);
+      expect(posted.status).toBe(201);
+      expect(posted.text).toBe(
+        `{"id":"${id}","type":"Deposit","amount":"${amount}","newBalance":"${amount}","newVersion":"2",` +
+          `"timestamp":"${timestamp}"}`,
+      );
+      expect(posted.headers).toMatchObject({
+        'content-type': TEXT_MONEY_TYPE,
+        etag: '"2-string"',
+        location: `/transactions/${id}`,
+        vary: 'Accept',
+      });
+      const number = await app.http.get(`/transactions/${id}`);
+      const text = await app.http.get(`/transactions/${id}`).set(TEXT_MONEY);
+      expect(number.text).toContain(`"amount":${amount},"newBalance":${amount},`);
+      expect(text.text).toBe(moneyAsText(number.text));
+      expect(text.headers).toMatchObject({ 'content-type': TEXT_MONEY_TYPE, vary: 'Accept' });
+      expect(JSON.parse(text.text)).toMatchObject({ amount, newBalance: amount });
+    },
+  );
+
+  it('changes nothing in an error', async () => {
+    const accountId = await openAccount(app, '1.00');
+    await post(app, accountId, deposit('1'), { 'idempotency-key': 'k' });
+    for (const [status, id, body, headers] of [
+      [400, accountId, deposit('0'), {}],
+      [404, 999_999, deposit('1'), {}],
+      [409, accountId, deposit('1'), { 'idempotency-key': 'k' }],
+      [409, accountId, { ...deposit('1'), expectedVersion: 99 }, {}],
+      [412, accountId, deposit('1'), { 'if-match': '"99-string"' }],
+      [422, accountId, withdrawal('3'), {}],
+      [422, accountId, deposit('2'), { 'idempotency-key': 'k' }],
+    ] as const) {
+      const usual = await post(app, id, body, headers);
+      const asked = await post(app, id, body, { ...headers, ...TEXT_MONEY });
+      expect(usual.status).toBe(status);
+      expect([asked.status, asked.text]).toEqual([status, usual.text]);
+      expect(asked.headers).toMatchObject({
+        'content-type': 'application/json; charset=utf-8',
+        vary: 'Accept',
+      });
+      expect(asked.headers).not.toHaveProperty('etag');
+    }
+  });
+
+  it('has entity tags that are conditions of a posting as those of numbers are', async () => {
+    const accountId = await openAccount(app, '10.00');
+    const ifMatch = async (tag: string, headers = {}) =>
+      (await post(app, accountId, deposit('1'), { 'if-match': tag, ...headers })).status;
+    expect(await ifMatch('"2-string"')).toBe(201);
+    expect(await ifMatch('"3.0-string"', TEXT_MONEY)).toBe(201);
+    expect(await ifMatch('"4"', TEXT_MONEY)).toBe(201);
+    expect([await ifMatch('"4-string"'), await ifMatch('W/"5-string"'), await ifMatch('"5-number"')]).toEqual(
+      [412, 412, 412],
+    );
   });
 });
 

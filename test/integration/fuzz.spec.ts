@@ -14,6 +14,7 @@ import { parseAnswer } from '../../tools/fuzz/raw-connection.js';
 import { requests } from '../../tools/fuzz/requests.js';
 import { startApp, type TestApp } from '../support/app.js';
 import { OpenApiContract } from '../../tools/fuzz/contract.js';
+import { TEXT_MONEY_TYPE } from '../support/requests.js';
 
 const contract = new OpenApiContract();
 let server: Server | undefined;
@@ -132,7 +133,25 @@ describe('the rules that the fuzzer applies to answers', () => {
       'another content type',
       {},
       { headers: { 'content-type': 'text/html' }, text: GOOD },
-      'not of type application/json',
+      'not of type application/json or application/json; money=string',
+    ],
+    [
+      'money as text in the usual form',
+      {},
+      { text: '{"balance":"350.00","version":2}' },
+      '/balance must be number',
+    ],
+    [
+      'money as a number where the type says text',
+      {},
+      { headers: { 'content-type': TEXT_MONEY_TYPE }, text: GOOD },
+      '/balance must be string',
+    ],
+    [
+      'money as text without two decimals',
+      {},
+      { headers: { 'content-type': TEXT_MONEY_TYPE }, text: '{"balance":"350.0","version":2}' },
+      '/balance must match pattern "^\\d{1,16}\\.\\d{2}$"',
     ],
     ['a missing header', {}, { headers: { etag: '' }, text: GOOD }, 'the header ETag is missing'],
     [

@@ -7,6 +7,14 @@ import type { Answer } from '../../tools/fuzz/contract.js';
 
 export const JSON_TYPE = 'application/json';
 
+/** Asks for money as text. */
+export const TEXT_MONEY = { accept: 'application/json; money=string' };
+export const TEXT_MONEY_TYPE = 'application/json; money=string; charset=utf-8';
+
+/** What an answer with money as numbers is with money as text. */
+export const moneyAsText = (body: string) =>
+  body.replaceAll(/"(balance|amount|newBalance)":(\d+\.\d\d)(?=[,}])/g, '"$1":"$2"');
+
 /** Posts a transaction. A text is sent unchanged, so that numbers and mistakes arrive as written. */
 export async function post(
   app: TestApp,

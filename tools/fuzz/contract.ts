@@ -79,6 +79,9 @@ export interface Route {
 const EXACT_MONEY = /^\d{1,16}\.\d{2}$/;
 
 const MONEY = '#/components/schemas/Money';
+/** The media type as the document names it: with the form of money, but without what says how to read it. */
+const CONTENT_TYPE = /^(.+?)(?:; version=[\d.]+)?; charset=utf-8$/;
+const JSON_TYPE = /^application\/json\b/;
 const DATE_TIME = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?Z$/;
 
 /** The committed openapi.json, and checks that the service conforms to it. */
@@ -143,13 +146,14 @@ export class OpenApiContract {
     const missing = Object.entries(response.headers ?? {})
       .filter(([name, header]) => this.follow(header).required !== false && !(name.toLowerCase() in headers))
       .map(([name]) => `the header ${name} is missing`);
-    const [type, content] = Object.entries(response.content ?? {})[0] ?? [];
-    if (!content) return text === '' ? missing : [...missing, 'a body that is not documented'];
+    if (!response.content) return text === '' ? missing : [...missing, 'a body that is not documented'];
     // RFC 9110, 9.3.2: the answer to HEAD has no body, but the header fields that a body would need.
     if (isHead && text !== '') return [...missing, 'a body in answer to HEAD'];
-    if (!headers['content-type']?.startsWith(`${type};`)) return [...missing, `not of type ${type}`];
+    const type = CONTENT_TYPE.exec(headers['content-type'] ?? '')?.[1] ?? '';
+    const content = response.content[type];
+    if (!content) return [...missing, `not of type ${Object.keys(response.content).join(' or ')}`];
     if (isHead) return missing;
-    if (type !== 'application/json') return [...missing, ...this.problems(content.schema, text)];
+    if (!JSON_TYPE.test(type)) return [...missing, ...this.problems(content.schema, text)];
     let body: unknown;
     try {
       body = JSON.parse(text);

@@ -4,14 +4,16 @@ import { parseMoney } from '../../domain/money.js';
 import { AccountPathDto } from '../validation/account-path.dto.js';
 import { fieldsOf, type DtoClass } from '../validation/contract.js';
 import { ErrorDto, InvalidRequestDto, NotReceivedDto, ServerCrashesDto } from './error-bodies.js';
+import { JSON_MEDIA_TYPE, withTextMoney } from '../validation/representation.js';
 import { JsonMoney } from './json-money.js';
 import { component, schema, type JsonSchema, type Reference } from '../schema/registry.js';
-import { written, type Written } from './resource.js';
+import { inForm, written, type Written } from './resource.js';
 
 export type Responses = NonNullable<ApiOperationOptions['responses']>;
 
 type Components = NonNullable<OpenAPIObject['components']>;
 type Response = Exclude<NonNullable<Components['responses']>[string], Reference>;
+type Examples = Readonly<Record<string, unknown>>;
 
 /** An amount in an example, written as the service writes it: `350.00`, not `350`. */
 export const money = (text: string) => new JsonMoney(parseMoney(text));
@@ -71,9 +73,11 @@ export const queryOf = (dtoClass: DtoClass<object>) => parameters(dtoClass, ApiQ
 /** An answer's body: a resource, or a list of them. */
 export type Body = Type<object> | Written<never>;
 
+const writtenBody = (body: Body): Written<never> => (typeof body === 'function' ? written(body) : body);
+
 /** The schema of an answer's body, which may be any of several. */
-function schemaOf([only, ...others]: readonly Body[]): Reference | { anyOf: Reference[] } {
-  const reference = (body: Body) => (typeof body === 'function' ? written(body) : body).schema as Reference;
+function schemaOf([only, ...others]: readonly Written<never>[]): Reference | { anyOf: Reference[] } {
+  const reference = (body: Written<never>) => body.schema as Reference;
   if (!only) throw new Error('an answer has a body');
   return others.length === 0 ? reference(only) : { anyOf: [only, ...others].map(reference) };
 }
@@ -85,10 +89,16 @@ const responseHeader = (name: string, description: string, example: string | num
     example,
   });
 
-export const ETag = responseHeader('ETag', 'The version of the account, as an entity tag.', '"8"');
+const TEXT_MONEY_TAG = 'Where money is text, it ends with `-string`.';
+export const ETag = responseHeader(
+  'ETag',
+  `The version of the account, as an entity tag. ${TEXT_MONEY_TAG}`,
+  '"8"',
+);
 export const AccountETag = responseHeader(
   'AccountETag',
-  'The version of the account and its revision, which counts the changes that are no transactions, as an entity tag.',
+  'The version of the account and its revision, which counts the changes that are no transactions, as an entity tag. ' +
+    TEXT_MONEY_TAG,
   '"8.0"',
 );
 export const Location = responseHeader('Location', 'Where the new resource is.', '/transactions/txn131');
@@ -131,25 +141,52 @@ const RequestId = responseHeader(
   'b2f0c9de-6a0f-4c40-9a43-0b3f5e0b7c11',
 );
 
-/** A response with a JSON body; `examples` are named bodies. Every response carries a request id. */
+/**
+ * A response with a JSON body; `examples` are named bodies. If any of them shows money, the response has a second form,
+ * with money as text. Every response carries a request id.
+ */
 export function jsonResponse(
   description: string,
   body: Body | readonly Body[],
-  examples: Readonly<Record<string, unknown>>,
+  examples: Examples,
   headers: Readonly<Record<string, Reference>> = {},
 ): Response {
-  const [only, ...others] = Object.values(examples);
-  const named = Object.fromEntries(Object.entries(examples).map(([name, value]) => [name, { value }]));
+  const bodies = [body].flat().map(writtenBody);
+  const withMoney = bodies.filter((each) => each.withTextMoney);
+  const inText = examplesWithTextMoney(examples);
   return {
     description,
     headers: { ...headers, 'X-Request-Id': RequestId },
     content: {
-      'application/json': {
-        schema: schemaOf([body].flat()),
-        ...(others.length === 0 ? { example: only } : { examples: named }),
-      },
+      [JSON_MEDIA_TYPE]: jsonContent(bodies, examples),
+      ...(Object.keys(inText).length > 0 && {
+        [withTextMoney(JSON_MEDIA_TYPE)]: jsonContent(
+          withMoney.map((each) => inForm(each, true)),
+          inText,
+        ),
+      }),
     },
   };
+}
+
+function jsonContent(bodies: readonly Written<never>[], examples: Examples) {
+  const [only, ...others] = Object.values(examples);
+  const named = Object.fromEntries(Object.entries(examples).map(([name, value]) => [name, { value }]));
+  return { schema: schemaOf(bodies), ...(others.length === 0 ? { example: only } : { examples: named }) };
+}
+
+/** The other form of those examples that show money. */
+function examplesWithTextMoney(examples: Examples): Examples {
+  const inText = Object.entries(examples).map(([name, value]) => [name, value, moneyAsText(value)] as const);
+  const holdMoney = inText.filter(([, value, text]) => JSON.stringify(value) !== JSON.stringify(text));
+  return Object.fromEntries(holdMoney.map(([name, , text]) => [name, text]));
+}
+
+function moneyAsText(example: unknown): unknown {
+  if (example instanceof JsonMoney) return example.text;
+  if (Array.isArray(example)) return example.map(moneyAsText);
+  if (typeof example !== 'object' || example === null) return example;
+  return Object.fromEntries(Object.entries(example).map(([name, value]) => [name, moneyAsText(value)]));
 }
 
 /** A response without a body, or with one that is not JSON. */

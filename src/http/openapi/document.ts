@@ -11,7 +11,8 @@ const VERSION = '0.1.0';
 const DESCRIPTION = `Account balances, deposits and withdrawals over REST.
 
 - **Money is exact.** Amounts are DECIMAL(18,2) and never pass through a floating-point number. A request may give an
-  amount as a number or as a string; a response shows two decimals.
+  amount as a number or as a string; a response shows two decimals. If your numbers are doubles, as in JavaScript, ask
+  for amounts as strings: \`Accept: application/json; money=string\`.
 - **Versions.** Each accepted transaction adds exactly 1 to the version of its account. Give the version that you have
   seen (\`expectedversion\`, or the header \`If-Match\`), and the transaction is refused if the account has changed since.
 - **Idempotency.** Give each transaction an \`Idempotency-Key\` of your own. If you send the request again, it is applied

@@ -7,11 +7,16 @@ declare global {
   }
 }
 
-/** An amount in a response: a JSON number with exactly two decimals, whatever its size. */
+/** An amount in an example: a JSON number with exactly two decimals, whatever its size. */
 export class JsonMoney {
-  constructor(private readonly money: Money = 0n) {}
+  /** Its digits, as answers with money as text have it. */
+  readonly text: string;
+
+  constructor(money: Money = 0n) {
+    this.text = formatMoney(money);
+  }
 
   toJSON(): unknown {
-    return JSON.rawJSON(formatMoney(this.money));
+    return JSON.rawJSON(this.text);
   }
 }

@@ -7,6 +7,8 @@ import { schema, type JsonSchema, type Reference } from '../schema/registry.js';
 export interface Written<T> {
   readonly schema: JsonSchema | Reference;
   readonly write: (value: T) => string;
+  /** The same with its amounts as text, for clients whose numbers are doubles. Undefined: it holds no amount. */
+  readonly withTextMoney?: Written<T> | undefined;
 }
 
 interface ResourceField {
@@ -30,20 +32,31 @@ export const Field =
 
 /**
  * Declares a class as the body of an answer, under the name of its schema. Its own properties come first, then
- * inherited ones. An undefined property is left out.
+ * inherited ones. An undefined property is left out. If it holds money, so does a second schema, with money as text.
  */
 export const Resource =
   (name: string, as: JsonSchema = {}): ClassDecorator =>
   (resource) => {
     const fields = fieldsOf(resource.prototype as object);
-    const reference = schema(name, {
-      type: 'object',
-      ...as,
-      properties: Object.fromEntries(fields.map((field) => [field.name, field.type.schema])),
-      required: fields.filter(({ isOptional }) => !isOptional).map((field) => field.name),
+    const textFields = fields.map((field) => ({ ...field, type: inForm(field.type, true) }));
+    const holdsMoney = fields.some(({ type }) => type.withTextMoney);
+    resources.set(resource, {
+      ...writtenAs(name, as, fields),
+      withTextMoney: holdsMoney ? writtenAs(textMoneyName(name), as, textFields) : undefined,
     });
-    resources.set(resource, { schema: reference, write: writerOf(fields) });
   };
+
+const textMoneyName = (name: string) => `${name}WithTextMoney`;
+
+function writtenAs(name: string, as: JsonSchema, fields: readonly ResourceField[]): Written<never> {
+  const reference = schema(name, {
+    type: 'object',
+    ...as,
+    properties: Object.fromEntries(fields.map((field) => [field.name, field.type.schema])),
+    required: fields.filter(({ isOptional }) => !isOptional).map((field) => field.name),
+  });
+  return { schema: reference, write: writerOf(fields) };
+}
 
 /** Makes a resource a value that can be written, by itself or within another one. */
 export function written<T extends object>(resource: Type<T>): Written<T> {
@@ -52,17 +65,25 @@ export function written<T extends object>(resource: Type<T>): Written<T> {
   return found as Written<T>;
 }
 
+/** The form of a value that a client asks for. */
+export const inForm = <T>(type: Written<T>, textMoney: boolean): Written<T> =>
+  (textMoney && type.withTextMoney) || type;
+
 function fieldsOf(prototype: object): ResourceField[] {
   const parent = Object.getPrototypeOf(prototype) as object | null;
   return [...(ownFields.get(prototype) ?? []), ...(parent ? fieldsOf(parent) : [])];
 }
 
 function writerOf(fields: readonly ResourceField[]): (value: Readonly<Record<string, never>>) => string {
-  const members = fields.map(({ name, type }) => ({ name, type, key: `${JSON.stringify(name)}:` }));
+  const members = fields.map(({ name, type }) => ({
+    name,
+    write: type.write,
+    key: `${JSON.stringify(name)}:`,
+  }));
   return (value) => {
     let text = '';
-    for (const { name, type, key } of members) {
-      if (value[name] !== undefined) text += `${text === '' ? '{' : ','}${key}${type.write(value[name])}`;
+    for (const { name, write, key } of members) {
+      if (value[name] !== undefined) text += `${text === '' ? '{' : ','}${key}${write(value[name])}`;
     }
     return text === '' ? '{}' : `${text}}`;
   };
@@ -71,8 +92,10 @@ function writerOf(fields: readonly ResourceField[]): (value: Readonly<Record<str
 export const listOf = <T>(item: Written<T>, as: JsonSchema = {}): Written<readonly T[]> => ({
   schema: { type: 'array', items: item.schema, ...as },
   write: (items) => `[${items.map((each) => item.write(each)).join()}]`,
+  withTextMoney: item.withTextMoney && listOf(item.withTextMoney, as),
 });
 
+/** Of a value without money: `as` describes one form alone. */
 export const orNull = <T>(type: Written<T>, as: JsonSchema): Written<T | null> => ({
   schema: as,
   write: (value) => (value === null ? 'null' : type.write(value)),
@@ -82,11 +105,18 @@ export const orNull = <T>(type: Written<T>, as: JsonSchema): Written<T | null> =
 export const named = <T>(name: string, type: Written<T>): Written<T> => ({
   schema: schema(name, type.schema),
   write: type.write,
+  withTextMoney: type.withTextMoney && named(textMoneyName(name), type.withTextMoney),
 });
 
 /** Any of several resources. */
-export const anyOf = (...alternatives: readonly Type<object>[]): Written<object> =>
-  json({ anyOf: alternatives.map((resource) => written(resource).schema) });
+export const anyOf = (...alternatives: readonly Type<object>[]): Written<object> => {
+  const all = alternatives.map(written);
+  const holdsMoney = all.some((each) => each.withTextMoney);
+  return {
+    ...json({ anyOf: all.map((each) => each.schema) }),
+    withTextMoney: holdsMoney ? json({ anyOf: all.map((each) => inForm(each, true).schema) }) : undefined,
+  };
+};
 
 /** Any value, as JSON.stringify writes it. */
 export const json = (as: JsonSchema): Written<unknown> => ({
@@ -112,12 +142,21 @@ export const Money: Written<Cents> = {
   schema: schema('Money', {
     description:
       'An amount with exactly two decimals, at most 9999999999999999.99 (DECIMAL(18,2)). Amounts of more than 15 digits ' +
-      'need a JSON parser that keeps all digits of a number.',
+      'need a JSON parser that keeps all digits of a number, or are asked for as text (`TextMoney`).',
     type: 'number',
     minimum: 0,
     maximum: LARGEST_AMOUNT,
   }),
   write: formatMoney,
+  withTextMoney: {
+    schema: schema('TextMoney', {
+      description:
+        'An amount with exactly two decimals, at most 9999999999999999.99 (DECIMAL(18,2)), as text.',
+      type: 'string',
+      pattern: '^\\d{1,16}\\.\\d{2}$',
+    }),
+    write: (cents) => `"${formatMoney(cents)}"`,
+  },
 };
 
 export const AccountId = integer(schema('AccountId', POSITIVE_INTEGER));

@@ -31,6 +31,8 @@ export function allowOrigins(fastify: FastifyInstance, origins: readonly string[
     origin: [...origins],
     methods: ['GET', 'HEAD', 'POST'],
     allowedHeaders: [
+      // Browsers ask before they send one with quotes, or of more than 128 bytes.
+      'Accept',
       'Authorization',
       'Cache-Control',
       'Content-Type',

@@ -56,6 +56,9 @@ const DOCS: Policy = {
  */
 const PRIVATE = { 'cache-control': 'no-store' };
 
+/** The Accept header decides the form of an answer (RFC 9110, 12.5.5). */
+const NEGOTIATED = { vary: 'Accept' };
+
 const HSTS = 'strict-transport-security';
 
 /**
@@ -65,7 +68,7 @@ const HSTS = 'strict-transport-security';
  */
 export async function securityHeaders(encrypted: boolean): Promise<SecurityHeaders> {
   const api = await headersBy(API, encrypted);
-  return { api: { ...api, ...PRIVATE }, docs: await headersBy(DOCS, encrypted) };
+  return { api: { ...api, ...PRIVATE, ...NEGOTIATED }, docs: await headersBy(DOCS, encrypted) };
 }
 
 async function headersBy(policy: Policy, encrypted: boolean): Promise<Headers> {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { MAX_ID } from '../../domain/account.js';
-import { accountTag, matchesNone, parseIfMatch, versionTag } from './entity-tags.js';
+import { accountTag, matchesNone, parseIfMatch, textMoneyTag, versionTag } from './entity-tags.js';
 import { InvalidRequestError } from './invalid-request.js';
 
 function refusedField(work: () => unknown): string | undefined {
@@ -46,6 +46,16 @@ describe('accountTag', () => {
   });
 });
 
+describe('textMoneyTag', () => {
+  it('is another tag of the same version', () => {
+    expect(textMoneyTag('"12"')).toBe('"12-string"');
+    expect(textMoneyTag('"12.0"')).toBe('"12.0-string"');
+    expect(matchesNone('"12"')(textMoneyTag('"12"'))).toBe(true);
+    expect(matchesNone('"12-string"')('"12"')).toBe(true);
+    expect(matchesNone('"12", W/"12-string"')(textMoneyTag('"12"'))).toBe(false);
+  });
+});
+
 describe('parseIfMatch', () => {
   it.each([
     ['no header', undefined, undefined],
@@ -57,6 +67,9 @@ describe('parseIfMatch', () => {
     ['a weak and a strong tag', 'W/"7", "8"', [8]],
     ['the tag of an account', '"7.0"', [7]],
     ['the tag of an account that was revised', '"7.12"', [7]],
+    ['the tag of an answer with money as text', '"7-string", "8.2-string"', [7, 8]],
+    ['the weak tag of an answer with money as text', 'W/"7-string"', []],
+    ['another form than text', '"7-number", "7-", "7-string.2", "7-strings", "-string"', []],
     ['tags of both kinds', '"7.2", "8", "9.10"', [7, 8, 9]],
     ['the weak tag of an account', 'W/"7.2"', []],
     ['a revision in another spelling', '"7.02", "7.-1", "7.", ".2", "7.2.1", "7.x", "0.1", "07.1"', []],

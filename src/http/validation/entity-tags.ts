@@ -12,8 +12,8 @@ const TAGS = new RegExp(TAG, 'g');
  */
 const TAG_LIST = new RegExp(String.raw`^[ \t,]*${TAG}[ \t]*(?:,[ \t]*(?:${TAG}[ \t]*)?)*$`);
 
-/** A tag of an account: its version and, optionally, its revision. */
-const ACCOUNT_TAG = /^"([1-9]\d*)(?:\.(?:0|[1-9]\d*))?"$/;
+/** A tag of an account: its version and, optionally, its revision, and the form of its money. */
+const ACCOUNT_TAG = /^"([1-9]\d*)(?:\.(?:0|[1-9]\d*))?(?:-string)?"$/;
 
 /** The entity tag of an answer that shows an account's version and balance. */
 export function versionTag(version: number): string {
@@ -25,9 +25,14 @@ export function accountTag({ version, revision }: OwnedAccount): string {
   return `"${version}.${revision}"`;
 }
 
+/** The entity tag of the same answer with money as text, which is another representation (RFC 9110, 8.8.3). */
+export function textMoneyTag(tag: string): string {
+  return `${tag.slice(0, -1)}-string"`;
+}
+
 /**
- * The versions that an If-Match header allows (RFC 9110, 13.1.1), named by either tag. Undefined: no condition, as with
- * `*`, which any account meets. Tags that no account can have, weak ones included, allow nothing.
+ * The versions that an If-Match header allows (RFC 9110, 13.1.1), named by any of these tags. Undefined: no condition,
+ * as with `*`, which any account meets. Tags that no account can have, weak ones included, allow nothing.
  *
  * @throws InvalidRequestError when it is not a list of entity tags
  */

@@ -14,6 +14,10 @@ describe('the Accept header', () => {
     'application/json, application/json; money=string; q=0.9',
     'application/json; money=string; q=0',
     '*/*, application/problem+json; q=0',
+    'application/x-ndjson',
+    'application/x-ndjson; money=number, */*',
+    'application/x-ndjson, application/x-ndjson; money=string; q=0.9',
+    'text/plain; money=string',
     'money',
   ])('%s asks for the usual forms', (accept) => {
     expect(formsOf(accept)).toEqual({ textMoney: false, problems: false });
@@ -22,11 +26,16 @@ describe('the Accept header', () => {
   it.each([
     'application/json; money=string',
     'application/json;money="string"',
-    'APPLICATION/JSON; Money=string',
+    'APPLICATION/JSON; Money=String',
     'application/json; money=string; charset=utf-8',
     'application/json; charset="UTF-8"; money=string',
     'application/json; q=0.5, application/json; money=string',
     'application/json; money=string, */*; q=0.1',
+    '*/*; money=string',
+    'application/x-ndjson; money=string',
+    'application/jsonl; money=string; charset=utf-8',
+    'application/x-ndjson; money=string, application/json; q=0.5',
+    'application/json; money=string, application/x-ndjson',
   ])('%s asks for money as text', (accept) => {
     expect(formsOf(accept)).toEqual({ textMoney: true, problems: false });
   });
@@ -51,7 +60,7 @@ describe('the Accept header', () => {
     for (const accept of ['application/json; money=text', 'application/json;money=', '*/*; money="float"']) {
       expect(() => checkAccept({ accept })).toThrow(InvalidRequestError);
     }
-    for (const accept of ['application/json; money=string', 'application/json; money=number', '*/*']) {
+    for (const accept of ['application/json; money=String', 'application/json; money=number', '*/*']) {
       expect(() => checkAccept({ accept })).not.toThrow();
     }
   });
