@@ -4,19 +4,27 @@
  * again; outputs without a source are removed. dist/ is therefore never older than the sources, whatever their
  * timestamps say.
  */
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
 
-const { existsSync, globSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } = fs;
-
-// Every script starts here. On Linux npm brings a newer Node than this; on macOS it is the one that npm itself runs on.
-if (!satisfies(process.versions.node, [22, 17])) {
-  console.error(`Node 22.17 or later is needed, and this is ${process.versions.node}.`);
-  process.exit(1);
-}
+const { existsSync, globSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } = fs;
 
 process.chdir(dirname(dirname(import.meta.dirname)));
+
+// Every command of the README begins here. On Linux npm brings the Node that they run on, but npm 10, which comes with
+// Node 20, does not link it: it removes the link again, because the same program for another processor has one, too.
+if (isBefore(process.versions.node, [22, 17])) {
+  const brought = `node-linux-${process.arch}/bin/node`;
+  const link = 'node_modules/.bin/node';
+  if (!existsSync(`node_modules/${brought}`)) {
+    console.error(`Node 22.17 or later is needed, and this is ${process.versions.node}.`);
+    process.exit(1);
+  }
+  if (!existsSync(link)) symlinkSync(`../${brought}`, link);
+  process.exit(spawnSync(link, process.argv.slice(1), { stdio: 'inherit' }).status ?? 1);
+}
 
 const compilerSettings = ['package.json', '.swcrc', 'tools/checks/build.mjs'].map((file) =>
   readFileSync(file),
@@ -56,9 +64,9 @@ if (changed.length > 0) {
   if (problems.length > 0) process.exit(1);
 }
 
-function satisfies(version, [major, minor]) {
-  const [ourMajor, ourMinor] = version.split('.').map(Number);
-  return ourMajor > major || (ourMajor === major && ourMinor >= minor);
+function isBefore(version, [major, minor]) {
+  const [itsMajor, itsMinor] = version.split('.').map(Number);
+  return itsMajor < major || (itsMajor === major && itsMinor < minor);
 }
 
 async function compile({ file, text, output, stamp }, transform) {
