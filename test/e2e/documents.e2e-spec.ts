@@ -174,10 +174,15 @@ async function startedService(reader: Reader, port: string): Promise<() => Promi
   for (const stream of [npm.stdout, npm.stderr])
     stream?.on('data', (data: Buffer) => (output += data.toString()));
   const exited = once(npm, 'exit');
-  await waitUntil(async () => {
-    if (npm.exitCode !== null) throw new Error(`the service ended:\n${output}`);
-    return (await fetch(`http://127.0.0.1:${port}/health/ready`)).ok;
-  }, COMMAND_TIMEOUT_MS / 2);
+  try {
+    await waitUntil(async () => {
+      if (npm.exitCode !== null) throw new Error('the service ended');
+      return (await fetch(`http://127.0.0.1:${port}/health/ready`)).ok;
+    }, COMMAND_TIMEOUT_MS / 2);
+  } catch (error) {
+    npm.kill();
+    throw new Error(`the service did not become ready:\n${output}`, { cause: error });
+  }
   return async () => {
     npm.kill();
     expect(await exited).toEqual([0, null]);

@@ -8,10 +8,11 @@ import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
 
 const { existsSync, globSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } = fs;
 
-process.chdir(dirname(dirname(import.meta.dirname)));
+process.chdir(fileURLToPath(new URL('../..', import.meta.url)));
 
 // Every command of the README begins here. On Linux npm brings the Node that they run on, but npm 10, which comes with
 // Node 20, does not link it: it removes the link again, because the same program for another processor has one, too.
