@@ -12,20 +12,22 @@ import { waitUntil } from '../support/service.js';
 /** Several processes of Node, on a machine with other work. */
 const COMMAND_TIMEOUT_MS = 60_000;
 
-const WRITTEN_BY_TOOLS = ['CHANGELOG.md', 'docs/bench/README.md'];
+/** Nobody follows them. */
+const RECORDS = ['CHANGELOG.md', 'docs/bench/README.md'];
 const documents = globSync(['*.md', 'docs/**/*.md', 'packages/*/README.md'])
-  .filter((file) => !WRITTEN_BY_TOOLS.includes(file))
+  .filter((file) => !RECORDS.includes(file))
   .sort();
 const textOf = (file: string) => readFileSync(file, 'utf8');
 const consoleBlocks = (file: string) => codeBlocks(textOf(file)).filter(({ lang }) => lang === 'console');
 
-/** What a document expects its reader to have: the service of `npm start`, on a new data folder, if not said otherwise. */
+/** What a document expects its reader to have. */
 interface Surroundings {
-  readonly service: boolean;
+  /** Whether the service runs, on a new data folder; true if not said otherwise. */
+  readonly service?: boolean;
+  /** The variables that the service was started with. */
+  readonly settings?: Record<string, string>;
   /** The addresses that the document names, and those that stand for them here. */
-  readonly elsewhere: () => Promise<Record<string, string>>;
-  /** The variables that the document sets before it starts the service. */
-  readonly settings?: () => Record<string, string>;
+  readonly elsewhere?: Record<string, string>;
 }
 
 const BROKER = 'amqp://guest:guest@127.0.0.1:5672';
@@ -45,22 +47,17 @@ async function emptyDatabaseFor(host: string): Promise<Record<string, string>> {
   };
 }
 
-const SURROUNDINGS: Readonly<Record<string, Surroundings>> = {
-  'docs/backup.md': { service: true, elsewhere: () => emptyDatabaseFor('db2') },
-  'docs/events.md': {
-    service: true,
-    elsewhere: async () => {
-      broker = await startRabbitMq();
-      return { [BROKER]: broker.url };
-    },
-    settings: () => ({ RABBITMQ_URL: broker?.url ?? '' }),
+const SURROUNDINGS: Readonly<Record<string, () => Promise<Surroundings>>> = {
+  'docs/backup.md': async () => ({ elsewhere: await emptyDatabaseFor('db2') }),
+  'docs/events.md': async () => {
+    broker = await startRabbitMq();
+    return { settings: { RABBITMQ_URL: broker.url }, elsewhere: { [BROKER]: broker.url } };
   },
-  'docs/scaling.md': {
+  'docs/scaling.md': async () => ({
     service: false,
-    elsewhere: async () => ({ ...(await emptyDatabaseFor('db1')), ...(await emptyDatabaseFor('db2')) }),
-  },
+    elsewhere: { ...(await emptyDatabaseFor('db1')), ...(await emptyDatabaseFor('db2')) },
+  }),
 };
-const USUAL: Surroundings = { service: true, elsewhere: () => Promise.resolve({}) };
 
 afterAll(async () => {
   await broker?.stop();
@@ -68,14 +65,13 @@ afterAll(async () => {
 });
 
 describe.each(documents.filter((file) => consoleBlocks(file).length > 0))('%s', (file) => {
-  const { service, elsewhere, settings } = SURROUNDINGS[file] ?? USUAL;
   let reader: Reader;
   let stop: () => Promise<void> = () => Promise.resolve();
 
   beforeAll(async () => {
+    const { service = true, settings, elsewhere } = (await SURROUNDINGS[file]?.()) ?? {};
     const port = String(await freePort());
-    const addresses = { '127.0.0.1:3000': `127.0.0.1:${port}`, ...(await elsewhere()) };
-    reader = new Reader({ PORT: port, ...settings?.() }, addresses);
+    reader = new Reader({ PORT: port, ...settings }, { '127.0.0.1:3000': `127.0.0.1:${port}`, ...elsewhere });
     if (service) stop = await startedService(reader, port);
   }, COMMAND_TIMEOUT_MS);
 
