@@ -1,4 +1,3 @@
-import type { FastifyRequest } from 'fastify';
 import type { Account, OwnedAccount } from '../domain/account.js';
 import type { Money as Cents } from '../domain/money.js';
 import { requireScope } from '../access/access-errors.js';
@@ -6,8 +5,10 @@ import { MOVEMENT_SCOPES } from '../access/principal.js';
 import { accountIdOf } from '../http/validation/account-path.dto.js';
 import { Contract } from '../http/validation/contract.js';
 import { matchesNone } from '../http/validation/entity-tags.js';
+import { reads } from '../http/validation/incoming.js';
 import {
   IsAmount,
+  IsNullableField,
   IsOptionalField,
   IsOwner,
   IsVersion,
@@ -40,7 +41,7 @@ export class OpenAccountDto {
   @IsAmount()
   openingDeposit?: Numeric;
 
-  @IsOptionalField()
+  @IsNullableField()
   @IsOwner()
   owner?: string;
 }
@@ -60,9 +61,9 @@ export class ProofQueryDto {
 }
 
 const openAccount = new Contract(OpenAccountDto);
-const balanceQuery = new Contract(BalanceQueryDto);
-const proofQuery = new Contract(ProofQueryDto);
-const pageQuery = new Contract(PageQueryDto);
+const balanceQuery = new Contract(BalanceQueryDto, 'query parameter');
+const proofQuery = new Contract(ProofQueryDto, 'query parameter');
+const pageQuery = new Contract(PageQueryDto, 'query parameter');
 
 /** An account to be opened. */
 export interface Opening {
@@ -71,17 +72,19 @@ export interface Opening {
   readonly idempotencyKey: string | undefined;
 }
 
-/** @throws InvalidRequestError, ForbiddenError */
-export function openingOf({ body, principal, idempotencyKey }: FastifyRequest): Opening {
-  const { openingDeposit, owner } = openAccount.read(body);
-  // The owner to whom the sender is confined; undefined: it may use all accounts.
-  const sender = principal.owner;
-  if (sender !== undefined && owner !== undefined && owner !== sender) {
-    throw InvalidRequestError.of('owner', 'must be your own, or left out');
-  }
-  if (openingDeposit !== undefined) requireScope(principal, MOVEMENT_SCOPES.credit);
-  return { openingDeposit: readAmount(openingDeposit), owner: sender ?? owner, idempotencyKey };
-}
+/** Throws ForbiddenError, too. */
+export const openingOf = reads(
+  { body: openAccount, headers: ['Idempotency-Key'] },
+  ({ principal, idempotencyKey }, _query, { openingDeposit, owner }): Opening => {
+    // The owner to whom the sender is confined; undefined: it may use all accounts.
+    const sender = principal.owner;
+    if (sender !== undefined && owner !== undefined && owner !== sender) {
+      throw InvalidRequestError.of('owner', 'must be your own, or left out');
+    }
+    if (openingDeposit !== undefined) requireScope(principal, MOVEMENT_SCOPES.credit);
+    return { openingDeposit: readAmount(openingDeposit), owner: sender ?? owner, idempotencyKey };
+  },
+);
 
 /** A request for a balance. */
 export interface BalanceRequest {
@@ -94,42 +97,42 @@ export interface BalanceRequest {
 
 const NO_CACHE = /(^|[\s,])no-cache([\s,]|$)/i;
 
-/** @throws InvalidRequestError */
-export function balanceRequestOf(request: FastifyRequest): BalanceRequest {
-  const { headers } = request;
-  const cacheControl = headers['cache-control'];
-  return {
-    minVersion: readVersion(balanceQuery.read(request.query).minVersion),
-    accountId: accountIdOf(request),
-    noCache: cacheControl !== undefined && NO_CACHE.test(cacheControl),
-    wants: matchesNone(headers['if-none-match']),
-  };
-}
+export const balanceRequestOf = reads(
+  { query: balanceQuery, headers: ['If-None-Match'] },
+  (request, { minVersion }): BalanceRequest => {
+    const { headers } = request;
+    const cacheControl = headers['cache-control'];
+    return {
+      minVersion: readVersion(minVersion),
+      accountId: accountIdOf(request),
+      noCache: cacheControl !== undefined && NO_CACHE.test(cacheControl),
+      wants: matchesNone(headers['if-none-match']),
+    };
+  },
+);
 
 export type AccountRequest = Pick<BalanceRequest, 'accountId' | 'wants'>;
 
-/** @throws InvalidRequestError */
-export const accountRequestOf = (request: FastifyRequest): AccountRequest => ({
+export const accountRequestOf = reads({ headers: ['If-None-Match'] }, (request): AccountRequest => ({
   accountId: accountIdOf(request),
   wants: matchesNone(request.headers['if-none-match']),
-});
+}));
 
 export interface ProofRequest {
   readonly accountId: number;
   readonly fromVersion: number | undefined;
 }
 
-/** @throws InvalidRequestError, ForbiddenError */
-export function proofRequestOf(request: FastifyRequest): ProofRequest {
-  const fromVersion = readVersion(proofQuery.read(request.query).fromVersion);
+/** Throws ForbiddenError, too. */
+export const proofRequestOf = reads({ query: proofQuery }, (request, query): ProofRequest => {
+  const fromVersion = readVersion(query.fromVersion);
   const accountId = accountIdOf(request);
   // Its lines are transactions, with their amounts and keys.
   if (fromVersion !== undefined) requireScope(request.principal, 'transactions:read');
   return { accountId, fromVersion };
-}
+});
 
-/** @throws InvalidRequestError */
-export const pageRequestOf = ({ query }: FastifyRequest) => pageQuery.read(query);
+export const pageRequestOf = reads({ query: pageQuery }, (_request, query) => query);
 
 /** `{"balance":350.00,"version":12}` */
 @Resource('Balance')

@@ -10,6 +10,7 @@ import {
   durationOption,
   expiryOption,
   keyNameOption,
+  ownerOption,
   pastOption,
   scopesOption,
 } from './options.js';
@@ -116,6 +117,22 @@ describe('scopesOption', () => {
       );
     },
   );
+});
+
+describe('ownerOption', () => {
+  it('reads a name', () => {
+    expect(ownerOption('José')).toBe('José');
+  });
+
+  it.each([
+    ['', /1 to 255 characters/],
+    ['\u200b', /visible/],
+    ['\u202eada', /direction/],
+    ['Jose\u0301', /NFC/],
+  ])('refuses %j, and says why', (text, words) => {
+    expect(() => ownerOption(text)).toThrow(InvalidArgumentError);
+    expect(() => ownerOption(text)).toThrow(words);
+  });
 });
 
 describe('keyNameOption', () => {

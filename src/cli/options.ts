@@ -1,6 +1,6 @@
 import { InvalidArgumentError, Option } from 'commander';
 import { isScope, SCOPES, type Scope } from '../access/principal.js';
-import { isOwner, MAX_ID } from '../domain/account.js';
+import { MAX_ID, ownerNameProblem } from '../domain/account.js';
 import { isInstant, millisecondFrom } from '../domain/instant.js';
 import { formatMoney, MAX_MONEY, parseMoney, type Money } from '../domain/money.js';
 
@@ -70,8 +70,9 @@ export function accountListOption(text: string, others: readonly number[] = []):
 
 /** @throws InvalidArgumentError */
 export function ownerOption(text: string): string {
-  if (isOwner(text)) return text;
-  throw new InvalidArgumentError('It must be 1 to 255 characters, without control characters.');
+  const problem = ownerNameProblem(text);
+  if (problem === undefined) return text;
+  throw new InvalidArgumentError(`It ${problem}.`);
 }
 
 /** @throws InvalidArgumentError */

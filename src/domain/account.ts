@@ -26,4 +26,19 @@ export function isOwner(text: string): boolean {
   return /^[^\p{Cc}\p{Cs}]{1,255}$/u.test(text);
 }
 
+const INVISIBLE = /^[\p{Default_Ignorable_Code_Point}\p{Separator}\p{Format}\p{Unassigned}\u2800]*$/u;
+
+/**
+ * Why an owner can't be given this name; undefined: it can. Stricter than {@link isOwner}, which also accepts the names
+ * that identity providers and older banks use: this one rejects names that nobody could see or tell from another
+ * encoding of the same text.
+ */
+export function ownerNameProblem(text: string): string | undefined {
+  if (!isOwner(text)) return 'must be 1 to 255 characters, without control characters';
+  if (/\p{Bidi_Control}/u.test(text)) return 'must not contain characters that change the direction of text';
+  if (INVISIBLE.test(text)) return 'must contain a visible character';
+  if (text.normalize('NFC') !== text) return 'must be in the Unicode normalization form NFC';
+  return undefined;
+}
+
 export const FIRST_VERSION = 1;

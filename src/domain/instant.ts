@@ -2,6 +2,10 @@ export const INSTANT_PATTERN =
   '^\\d{4}-\\d{2}-\\d{2}(T\\d{2}:\\d{2}(:\\d{2}(\\.\\d{1,9})?)?(Z|[+-]\\d{2}:\\d{2}))?$';
 const INSTANT = new RegExp(INSTANT_PATTERN);
 
+/** The first and the last millisecond that a text of this form can name, whatever its offset. */
+export const FIRST_INSTANT_MS = Date.parse('0000-01-01T00:00:00+23:59');
+export const LAST_INSTANT_MS = Date.parse('9999-12-31T23:59:59.999-23:59') + 1;
+
 /** A point in time: an ISO 8601 date, or a date and time with its offset from UTC. */
 export function isInstant(text: string): boolean {
   if (!INSTANT.test(text) || Number.isNaN(Date.parse(text))) return false;

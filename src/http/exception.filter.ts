@@ -17,6 +17,11 @@ import {
 } from './openapi/error-bodies.js';
 import { answerToRepeat } from './idempotency.interceptor.js';
 import { InvalidRequestError } from './validation/invalid-request.js';
+import {
+  TooManyTransactionsError,
+  UnsupportedCharsetError,
+  UnsupportedEncodingError,
+} from './validation/refused-body.js';
 import { TooManyRequestsError } from '../access/too-many-requests.js';
 
 export interface ErrorAnswer {
@@ -27,6 +32,8 @@ export interface ErrorAnswer {
   readonly location?: string;
   /** The required credential (RFC 6750, section 3). */
   readonly challenge?: string;
+  /** The content codings that a body may have (RFC 9110, 12.5.3). */
+  readonly acceptEncoding?: string;
 }
 
 const RETRY_AFTER_SECONDS = 1;
@@ -65,11 +72,13 @@ export function withErrorHeaders(
     retryAfterSeconds,
     location,
     challenge,
-  }: Pick<ErrorAnswer, 'retryAfterSeconds' | 'location' | 'challenge'>,
+    acceptEncoding,
+  }: Pick<ErrorAnswer, 'retryAfterSeconds' | 'location' | 'challenge' | 'acceptEncoding'>,
 ): FastifyReply {
   if (retryAfterSeconds !== undefined) void reply.header('retry-after', retryAfterSeconds);
   if (location !== undefined) void reply.header('location', location);
   if (challenge !== undefined) void reply.header('www-authenticate', challenge);
+  if (acceptEncoding !== undefined) void reply.header('accept-encoding', acceptEncoding);
   return reply;
 }
 
@@ -78,6 +87,11 @@ export function answerOf(error: unknown): ErrorAnswer {
   if (error instanceof InvalidRequestError) {
     return { status: 400, body: new InvalidRequestDto(error.problems) };
   }
+  if (error instanceof UnsupportedEncodingError) {
+    return { status: 415, body: new ErrorDto(error.message), acceptEncoding: 'identity' };
+  }
+  if (error instanceof UnsupportedCharsetError) return { status: 415, body: new ErrorDto(error.message) };
+  if (error instanceof TooManyTransactionsError) return { status: 413, body: new ErrorDto(error.message) };
   if (error instanceof TooManyRequestsError) {
     return { status: 429, body: new ErrorDto(error.message), retryAfterSeconds: error.retryAfterSeconds };
   }

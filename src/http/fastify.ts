@@ -16,6 +16,7 @@ import { isAmong } from '../access/client-address.js';
 import { answerRaw, Connections, endRaw, endUnrouted, serverOptions } from './server/connections.js';
 import { allowOrigins } from './server/cors.js';
 import { answerOf, sendError } from './exception.filter.js';
+import { bodyProblem } from './validation/refused-body.js';
 import { gatherText } from './validation/gather-text.js';
 import { headProblem } from './server/head-problem.js';
 import { InvalidRequestError } from './validation/invalid-request.js';
@@ -80,9 +81,7 @@ export function installFastifyHooks(app: NestFastifyApplication, parts: HookPart
   writeAnswers(fastify);
   fastify.removeAllContentTypeParsers();
   fastify.addContentTypeParser('application/json', readJson);
-  fastify.addContentTypeParser(NDJSON_TYPES, (request, stream, done) =>
-    isBatch(request.routeOptions) ? done(null, stream) : done(new UnsupportedMediaTypeException()),
-  );
+  fastify.addContentTypeParser(NDJSON_TYPES, readNdjson);
   answerBelowRoutes(fastify.server, security);
   const connections = new Connections(config.http);
   parts.metrics.watchConnections(connections.watch(fastify.server, config.http.maxConnections));
@@ -98,25 +97,31 @@ export function installFastifyHooks(app: NestFastifyApplication, parts: HookPart
   if (config.management) serveManagement(fastify, config.management, config.http, connections, security);
 }
 
-function readJson(
-  request: FastifyRequest,
-  stream: IncomingMessage,
-  done: (error: Error | null, body?: unknown) => void,
-): void {
+type Parsed = (error: Error | null, body?: unknown) => void;
+
+function readJson(request: FastifyRequest, stream: IncomingMessage, done: Parsed): void {
   // Fastify creates it anew on each access.
   const { routeOptions } = request;
   const { bodyLimit } = routeOptions;
+  const problem = bodyProblem(request.headers);
+  if (problem) return done(problem);
   if (Number(request.headers['content-length']) > bodyLimit) return done(new PayloadTooLargeException());
   gatherText(stream, bodyLimit, (error, text = '') => {
     if (error) return done(error);
     let body: unknown = text;
     try {
       if (!isBatch(routeOptions)) body = parseJsonBody(text);
-    } catch (problem) {
-      return done(problem as Error);
+    } catch (malformed) {
+      return done(malformed as Error);
     }
     done(null, body);
   });
+}
+
+/** Its lines are read while they arrive. */
+function readNdjson(request: FastifyRequest, stream: IncomingMessage, done: Parsed): void {
+  if (!isBatch(request.routeOptions)) return done(new UnsupportedMediaTypeException());
+  done(bodyProblem(request.headers) ?? null, stream);
 }
 
 /** The first hook. */

@@ -56,6 +56,53 @@ describe('readLines', () => {
     );
   });
 
+  it.each([
+    ['a line', line(1)],
+    ['a blank line', `\n${line(1)}`],
+    ['a line of exactly 16 KiB', line(1).padEnd(BODY_LIMIT_BYTES)],
+  ])('skips a byte order mark before %s, however it is cut', async (_, text) => {
+    const bytes = Buffer.from(`\ufeff${text}\n${line(2)}`);
+    for (const cuts of [[], [1], [2], [3], [1, 2, 3], [bytes.length - 5]]) {
+      expect((await read(bytes, cuts)).map(shown)).toEqual([1, 2]);
+    }
+  });
+
+  it('rejects a byte order mark anywhere else, and a line over 16 KiB behind one', async () => {
+    expect((await read(Buffer.from(`${line(1)}\n\ufeff${line(2)}`))).map(shown)).toEqual([1, 400]);
+    const tooLong = `\ufeff${line(1).padEnd(BODY_LIMIT_BYTES + 1)}`;
+    for (const cuts of [[], [10_000]]) {
+      expect((await read(Buffer.from(`${tooLong}\n${line(2)}`), cuts)).map(shown)).toEqual([413, 2]);
+      expect((await read(Buffer.from(tooLong), cuts)).map(shown)).toEqual([413]);
+    }
+  });
+
+  it('rejects only the line that is not UTF-8', async () => {
+    const bad = Buffer.concat([
+      Buffer.from('{"accountId":1,"note":"'),
+      Buffer.from([0xc3]),
+      Buffer.from('"}'),
+    ]);
+    const bytes = Buffer.concat([
+      Buffer.from(`\ufeff${line(1)}\n`),
+      bad,
+      Buffer.from(`\n${line(2, ',"note":"ü"')}\n`),
+    ]);
+    for (const cuts of [[], [bytes.length - 20]]) {
+      const items = await read(bytes, cuts);
+      expect(items.map(shown)).toEqual([1, 400, 400]);
+      expect(items[1]).toMatchObject({ problems: [{ field: 'body', message: 'is not valid UTF-8' }] });
+      expect(items[2]).toMatchObject({ problems: [{ field: 'note' }] });
+    }
+  });
+
+  it('says of too long a line that it is too long, even if it is cut within a character', async () => {
+    const bytes = Buffer.from(`${line(1)}\n"${'€'.repeat(BODY_LIMIT_BYTES)}"`);
+    for (let cut = 20_000; cut < 20_006; cut++) {
+      expect((await read(bytes, [cut])).map(shown)).toEqual([1, 413]);
+      expect((await read(Buffer.concat([bytes, Buffer.from('\n')]), [cut])).map(shown)).toEqual([1, 413]);
+    }
+  });
+
   it('takes four times as long for a line four times as long, also when each byte comes by itself', async () => {
     // Just below the limit of a line: beyond it nothing is kept.
     const oneLine = (bytes: number) => Buffer.from(line(1, `,"note":"${'x'.repeat(bytes)}"`));

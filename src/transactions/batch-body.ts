@@ -1,6 +1,8 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { PayloadTooLargeException } from '@nestjs/common';
 import { GatheredBytes } from '../http/validation/gathered-bytes.js';
+import { adviceFor, type Advice } from '../http/validation/advice.js';
+import { BOM_BYTES, decodeUtf8, NotUtf8Error, withoutBom } from '../http/validation/decode-utf8.js';
 import { InvalidRequestError } from '../http/validation/invalid-request.js';
 import {
   BATCH_BODY_LIMIT_BYTES,
@@ -9,6 +11,7 @@ import {
   parseJsonBody,
 } from '../http/validation/json-body.js';
 import { elementsOf, memberOf } from '../http/validation/json-elements.js';
+import { TooManyTransactionsError } from '../http/validation/refused-body.js';
 import { MAX_ITEMS, readItem, type BatchItem } from './batch-items.js';
 
 /** Items read in one turn of the event loop, and passed on together. */
@@ -18,8 +21,7 @@ const TURN_LENGTH = 64 * 1024;
 
 export const EMPTY_BATCH = 'must hold at least one transaction';
 
-/** Members of `{"atomic": …, "transactions": […]}`; if there are more, one is unknown or repeated. */
-const MAX_MEMBERS = 2;
+const MEMBERS = ['atomic', 'transactions'];
 /** Characters of an unknown name that the error message shows. */
 const SHOWN_NAME = 100;
 
@@ -32,8 +34,7 @@ export interface JsonBatch {
 /**
  * Reads a batch that is one JSON text: an array of items, or an object that contains the array.
  *
- * @throws InvalidRequestError when the text as a whole is malformed, PayloadTooLargeException when it has too many
- *   items
+ * @throws InvalidRequestError when the text as a whole is malformed, TooManyTransactionsError
  */
 export async function readJsonBatch(text: string): Promise<JsonBatch> {
   const bracket = /^[ \t\n\r]*([[{])/.exec(text)?.[1];
@@ -41,7 +42,7 @@ export async function readJsonBatch(text: string): Promise<JsonBatch> {
   const isObject = bracket === '{';
   const { atomic, array } = isObject ? readEnvelope(text) : { atomic: undefined, array: text };
   const elements = elementsOf(array, '[]', MAX_ITEMS);
-  if (elements.length > MAX_ITEMS) throw new PayloadTooLargeException();
+  if (elements.length > MAX_ITEMS) throw new TooManyTransactionsError();
   if (elements.length === 0) throw InvalidRequestError.of(isObject ? 'transactions' : 'body', EMPTY_BATCH);
   const items: BatchItem[] = [];
   let length = 0;
@@ -62,23 +63,29 @@ const NOT_A_BATCH = 'must be a JSON array of transactions, or a JSON object that
 
 function readEnvelope(text: string): { atomic: boolean | undefined; array: string } {
   const found = new Map<string, string>();
-  for (const { name: source, value } of elementsOf(text, '{}', MAX_MEMBERS).map(memberOf)) {
+  // If there are more, one is unknown or repeated.
+  for (const { name: source, value } of elementsOf(text, '{}', MEMBERS.length).map(memberOf)) {
     const name = String(
       parseJsonBody(source.length > SHOWN_NAME ? `${source.slice(0, SHOWN_NAME)}"` : source),
     );
-    if (!['atomic', 'transactions'].includes(name))
-      throw InvalidRequestError.of(name, 'is not a known field');
+    if (!MEMBERS.includes(name)) {
+      const advice = adviceFor(
+        name,
+        MEMBERS.map((known): Advice => [known, `did you mean ${known}?`]),
+      );
+      throw InvalidRequestError.of(name, `is not a known field${advice === undefined ? '' : `; ${advice}`}`);
+    }
     if (found.has(name)) throw InvalidRequestError.of('body', 'has the same key twice');
     found.set(name, value);
   }
   const atomic = found.get('atomic');
-  if (atomic !== undefined && !['true', 'false'].includes(atomic)) {
+  if (atomic !== undefined && !['true', 'false', 'null'].includes(atomic)) {
     throw InvalidRequestError.of('atomic', 'must be true or false');
   }
   const array = found.get('transactions');
   if (!array?.startsWith('['))
     throw InvalidRequestError.of('transactions', 'must be an array of transactions');
-  return { atomic: atomic === undefined ? undefined : atomic === 'true', array };
+  return { atomic: atomic === undefined || atomic === 'null' ? undefined : atomic === 'true', array };
 }
 
 /** Splits items into the same chunks as {@link readLines} yields. */
@@ -103,7 +110,7 @@ export async function* readLines(body: AsyncIterable<Buffer>): AsyncGenerator<re
         const items = lines.slice(at, at + Math.min(CHUNK_ITEMS, MAX_ITEMS - count)).map(readLine);
         count += items.length;
         if (items.length > 0) yield items;
-        if (count === MAX_ITEMS && at + items.length < lines.length) throw new PayloadTooLargeException();
+        if (count === MAX_ITEMS && at + items.length < lines.length) throw new TooManyTransactionsError();
       }
     }
   } catch (error) {
@@ -112,9 +119,7 @@ export async function* readLines(body: AsyncIterable<Buffer>): AsyncGenerator<re
   }
 }
 
-function readLine(line: string | undefined): BatchItem {
-  return line === undefined ? new PayloadTooLargeException() : attempt(() => readItem(line));
-}
+const readLine = (line: Line): BatchItem => (line instanceof Error ? line : attempt(() => readItem(line)));
 
 function attempt(read: () => BatchItem): BatchItem {
   try {
@@ -124,12 +129,24 @@ function attempt(read: () => BatchItem): BatchItem {
   }
 }
 
-const NEWLINE = 0x0a;
+/** A line, or why it can't be read. */
+type Line = string | Error;
 
-/** The non-blank lines completed by each piece; undefined for a line that is too long to be kept. */
-async function* linesOf(body: AsyncIterable<Buffer>): AsyncGenerator<(string | undefined)[]> {
+const NEWLINE = 0x0a;
+/** Of a longer line, just enough is kept to tell that it is too long, even if it begins with a byte order mark. */
+const KEPT_BYTES = BOM_BYTES + BODY_LIMIT_BYTES + 1;
+
+/** The non-blank lines completed by each piece. */
+async function* linesOf(body: AsyncIterable<Buffer>): AsyncGenerator<Line[]> {
   let received = 0;
+  let isFirst = true;
   const rest = new GatheredBytes();
+  const take = () => {
+    const lines = linesIn(isFirst ? withoutBom(rest.bytes) : rest.bytes);
+    isFirst = false;
+    rest.clear();
+    return lines;
+  };
   for await (const piece of body) {
     received += piece.length;
     if (received > BATCH_BODY_LIMIT_BYTES) throw new PayloadTooLargeException();
@@ -137,15 +154,29 @@ async function* linesOf(body: AsyncIterable<Buffer>): AsyncGenerator<(string | u
     if (end > 0) {
       // Joins bytes rather than texts: a character may have been cut in two.
       rest.append(piece.subarray(0, end));
-      const text = rest.bytes.toString();
-      rest.clear();
-      yield text.split('\n').filter(hasText).map(ifShort);
+      yield take();
     }
-    // Of an overlong line, keeps just enough to tell that it is too long.
-    rest.append(piece.subarray(end, end + Math.max(0, BODY_LIMIT_BYTES + 1 - rest.length)));
+    rest.append(piece.subarray(end, end + Math.max(0, KEPT_BYTES - rest.length)));
   }
-  yield [rest.bytes.toString()].filter(hasText).map(ifShort);
+  yield take();
 }
 
-const hasText = (line: string) => /[^ \t\r]/.test(line);
-const ifShort = (line: string) => (Buffer.byteLength(line) > BODY_LIMIT_BYTES ? undefined : line);
+function linesIn(bytes: Buffer): Line[] {
+  const text = decodeUtf8(bytes);
+  const lines = text === undefined ? bytes.toString('latin1').split('\n').map(lineOfBytes) : text.split('\n');
+  return lines.filter(hasText).map(ifShort);
+}
+
+/** So that a line that is not UTF-8 spoils no other. @param bytes one as each character */
+function lineOfBytes(bytes: string): Line {
+  // Of a line that is too long, the end is missing, perhaps in the middle of a character.
+  if (bytes.length > BODY_LIMIT_BYTES) return new PayloadTooLargeException();
+  return decodeUtf8(Buffer.from(bytes, 'latin1')) ?? new NotUtf8Error();
+}
+
+const hasText = (line: Line) => line instanceof Error || /[^ \t\r]/.test(line);
+
+const ifShort = (line: Line) =>
+  typeof line === 'string' && Buffer.byteLength(line) > BODY_LIMIT_BYTES
+    ? new PayloadTooLargeException()
+    : line;

@@ -1,4 +1,3 @@
-import type { IncomingHttpHeaders } from 'node:http';
 import { Controller, HttpCode, Inject, Post, Req, Res } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Allow, principalNow } from '../http/access/access.guard.js';
@@ -21,7 +20,7 @@ import { TransactionRate } from '../http/transaction-rate.js';
 import { userOf } from '../access/user.js';
 import { EMPTY_BATCH, inChunks, readJsonBatch, readLines } from './batch-body.js';
 import type { BatchItem } from './batch-items.js';
-import { batchQuery } from './batch.dto.js';
+import { atomicOf } from './batch.dto.js';
 import { DocumentBatch } from './batch.openapi.js';
 import { BatchService, type BatchSender } from './batch.service.js';
 
@@ -132,21 +131,4 @@ const batchSenderOf = (request: FastifyRequest): BatchSender => ({
 async function* withFirst<T>(first: T, rest: AsyncIterable<T>): AsyncGenerator<T> {
   yield first;
   yield* rest;
-}
-
-/** Whether the query asks for an atomic batch. @throws InvalidRequestError */
-function atomicOf({ query, headers }: FastifyRequest): boolean | undefined {
-  const { atomic } = batchQuery.read(query);
-  refuseHeaders(headers);
-  return atomic === undefined ? undefined : atomic.toLowerCase() === 'true';
-}
-
-/** Each of these headers applies to a single transaction. Ignoring one would promise what the batch does not keep. */
-function refuseHeaders(headers: IncomingHttpHeaders): void {
-  if (headers['idempotency-key'] !== undefined) {
-    throw InvalidRequestError.of('Idempotency-Key', 'is for one transaction: give each its idempotencyKey');
-  }
-  if (headers['if-match'] !== undefined) {
-    throw InvalidRequestError.of('If-Match', 'is for one transaction: give each its expectedVersion');
-  }
 }

@@ -7,8 +7,10 @@ import {
   VersionMismatchDto,
 } from '../http/openapi/error-bodies.js';
 import { Contract } from '../http/validation/contract.js';
+import { reads } from '../http/validation/incoming.js';
 import {
   IsIdempotencyKey,
+  IsNullableField,
   IsNumericId,
   IsOptionalField,
   IsWord,
@@ -32,7 +34,7 @@ export class BatchItemDto extends PostTransactionDto {
   @IsNumericId('A string is taken too.')
   accountId!: Numeric;
 
-  @IsOptionalField()
+  @IsNullableField()
   @IsIdempotencyKey(
     { description: 'What the header Idempotency-Key is for a single transaction.' },
     'IdempotencyKey',
@@ -40,7 +42,20 @@ export class BatchItemDto extends PostTransactionDto {
   idempotencyKey?: string;
 }
 
-export const batchQuery = new Contract(BatchQueryDto);
+/** Whether the query asks for an atomic batch; undefined: it does not say. */
+export const atomicOf = reads(
+  {
+    query: new Contract(BatchQueryDto, 'query parameter'),
+    // Each applies to a single transaction.
+    instead: {
+      'Idempotency-Key': 'give each transaction its idempotencyKey',
+      'If-Match': 'give each transaction its expectedVersion',
+    },
+  },
+  (_request, { atomic }): boolean | undefined =>
+    atomic === undefined ? undefined : atomic.toLowerCase() === 'true',
+);
+
 export const batchItem = new Contract(BatchItemDto);
 
 @Resource('BatchResult', { description: 'What the single call would have answered.' })

@@ -33,7 +33,10 @@ const Batch = schema('Batch', {
     schema('BatchEnvelope', {
       title: 'An object that says whether the batch is atomic',
       type: 'object',
-      properties: { atomic: { type: 'boolean', default: false }, transactions: BatchItems },
+      properties: {
+        atomic: { oneOf: [{ type: 'boolean' }, { type: 'null' }], default: false },
+        transactions: BatchItems,
+      },
       required: ['transactions'],
       additionalProperties: false,
     }),
@@ -121,7 +124,11 @@ const RESPONSES: Responses = {
   413: response(
     `The body is over 8 MiB, or holds more than ${MAX_ITEMS} transactions. ${ATOMIC}one of its transactions is over 16 KiB.`,
     [ErrorDto, BatchResults],
-    { tooLarge: { error: 'Body too large' }, ...stoppedBy(413, { error: 'Body too large' }) },
+    {
+      tooLarge: { error: 'Body too large' },
+      tooMany: { error: 'Too many transactions' },
+      ...stoppedBy(413, { error: 'Body too large' }),
+    },
   ),
   415: WRITE_FAILURES[415],
   422: response(

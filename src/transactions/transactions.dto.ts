@@ -1,4 +1,3 @@
-import type { FastifyRequest } from 'fastify';
 import { requireScope } from '../access/access-errors.js';
 import { MOVEMENT_SCOPES } from '../access/principal.js';
 import type { Money as Cents } from '../domain/money.js';
@@ -6,9 +5,11 @@ import type { PostingCommand, Transaction, TransactionType } from '../domain/tra
 import { accountIdOf } from '../http/validation/account-path.dto.js';
 import { Contract } from '../http/validation/contract.js';
 import { parseIfMatch } from '../http/validation/entity-tags.js';
+import { reads } from '../http/validation/incoming.js';
 import {
   IsAmount,
   IsInstant,
+  IsNullableField,
   IsNumericId,
   IsOptionalField,
   IsTransactionId,
@@ -67,7 +68,7 @@ export class PostTransactionDto {
   )
   type!: string;
 
-  @IsOptionalField()
+  @IsNullableField()
   @IsNumericId(
     'The version that the account must have. A string is taken too, so that `newVersion` can be sent back as it came.',
     'ExpectedVersion',
@@ -90,16 +91,19 @@ export function readPosting({
 
 const postTransaction = new Contract(PostTransactionDto);
 
-/** @throws InvalidRequestError, ForbiddenError */
-export function postingOf(request: FastifyRequest): PostingCommand {
-  const { principal, idempotencyKey } = request;
-  const { type, amount, expectedVersion } = readPosting(postTransaction.read(request.body));
-  const accountId = accountIdOf(request);
-  const allowedVersions = parseIfMatch(request.headers['if-match']);
-  // Not in a guard: guards run before the body is read, but a malformed request must always get 400.
-  requireScope(principal, MOVEMENT_SCOPES[type]);
-  return { accountId, type, amount, expectedVersion, allowedVersions, idempotencyKey };
-}
+/** Throws ForbiddenError, too. */
+export const postingOf = reads(
+  { body: postTransaction, headers: ['If-Match', 'Idempotency-Key'] },
+  (request, _query, body): PostingCommand => {
+    const { principal, idempotencyKey } = request;
+    const { type, amount, expectedVersion } = readPosting(body);
+    const accountId = accountIdOf(request);
+    const allowedVersions = parseIfMatch(request.headers['if-match']);
+    // Not in a guard: guards run before the body is read, but a malformed request must always get 400.
+    requireScope(principal, MOVEMENT_SCOPES[type]);
+    return { accountId, type, amount, expectedVersion, allowedVersions, idempotencyKey };
+  },
+);
 
 const INSTANT =
   'An ISO 8601 date, or a date and time with its offset, like 2025-05-02T10:24:02Z; up to nanoseconds, all of which count.';
@@ -119,7 +123,7 @@ export class ListTransactionsDto extends PageQueryDto {
   to?: string;
 }
 
-const listTransactions = new Contract(ListTransactionsDto);
+const listTransactions = new Contract(ListTransactionsDto, 'query parameter');
 
 /** The requested page of an account's transactions. */
 export interface ListingRequest {
@@ -129,12 +133,10 @@ export interface ListingRequest {
   readonly filter: TransactionFilter;
 }
 
-/** @throws InvalidRequestError */
-export function listingRequestOf(request: FastifyRequest): ListingRequest {
-  const { cursor, limit, type, from, to } = listTransactions.read(request.query);
-  const accountId = accountIdOf(request);
-  return {
-    accountId,
+export const listingRequestOf = reads(
+  { query: listTransactions },
+  (request, { cursor, limit, type, from, to }): ListingRequest => ({
+    accountId: accountIdOf(request),
     cursor,
     limit: Number(limit),
     filter: {
@@ -142,8 +144,8 @@ export function listingRequestOf(request: FastifyRequest): ListingRequest {
       from: from === undefined ? undefined : millisecondFrom(from),
       to: to === undefined ? undefined : millisecondFrom(to),
     },
-  };
-}
+  }),
+);
 
 /** /transactions/{transactionId} */
 export class TransactionPathDto {
@@ -153,11 +155,12 @@ export class TransactionPathDto {
 
 const transactionPath = new Contract(TransactionPathDto);
 
-/** @throws InvalidRequestError */
-export const transactionIdOf = ({ params }: FastifyRequest): number =>
-  readTransactionId(transactionPath.read(params).transactionId) ?? 0;
+export const transactionIdOf = reads(
+  {},
+  ({ params }): number => readTransactionId(transactionPath.read(params).transactionId) ?? 0,
+);
 
-const TYPE_WORDS = { credit: 'Deposit', debit: 'Withdraw' } as const satisfies Record<
+export const TYPE_WORDS = { credit: 'Deposit', debit: 'Withdraw' } as const satisfies Record<
   TransactionType,
   string
 >;

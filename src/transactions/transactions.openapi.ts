@@ -155,7 +155,7 @@ export const DocumentTransactions = (): MethodDecorator =>
       description:
         'The newest first. New transactions do not shift the pages. With `type`, `from` or `to` a page is what fits of ' +
         'the next 10,000 transactions: it may have fewer items than `limit`, or none, and still a `nextCursor`. Only ' +
-        'where that is null does the history end.',
+        'where that is null does the history end. It belongs to its filters: give it alone, or with the same ones.',
       responses: {
         200: jsonResponse('A page of transactions.', TransactionPageDto, {
           page: { data: [EXAMPLE_TRANSACTION], nextCursor: null },

@@ -1,11 +1,11 @@
 import { Injectable } from '@nestjs/common';
-import { MAX_ID } from '../domain/account.js';
 import { Ledger } from '../domain/ports.js';
 import type { Sender } from '../domain/sender.js';
 import type { PostingCommand, Transaction } from '../domain/transaction.js';
-import { decodeCursor, encodeCursor, listingFor } from '../http/validation/cursor.js';
+import { encodeCursor, listingFor } from '../http/validation/cursor.js';
 import { AccountOwners } from '../ledger/read/account-owners.js';
 import { LedgerReader } from '../ledger/read/ledger-reader.js';
+import { filterText, startOf } from './listing-start.js';
 import { TransactionDto, type ListingRequest, type TransactionPageDto } from './transactions.dto.js';
 
 @Injectable()
@@ -37,11 +37,11 @@ export class TransactionsService {
   }
 
   async list(
-    { accountId, cursor, limit, filter }: ListingRequest,
+    { accountId, cursor, limit, filter: asked }: ListingRequest,
     { owner, user }: Sender,
   ): Promise<TransactionPageDto> {
     const listing = listingFor(owner, `transactions/${accountId}`);
-    const below = cursor === undefined ? MAX_ID : decodeCursor(listing, cursor);
+    const { below, filter } = startOf(listing, cursor, asked);
     if (owner !== undefined) await this.owners.check(owner, accountId, user);
     const { transactions, nextBelow } = await this.reader.transactionsBelow(
       accountId,
@@ -50,7 +50,7 @@ export class TransactionsService {
       filter,
       user,
     );
-    const nextCursor = nextBelow === undefined ? null : encodeCursor(listing, nextBelow);
+    const nextCursor = nextBelow === undefined ? null : encodeCursor(listing, nextBelow, filterText(filter));
     return { data: transactions.map((transaction) => new TransactionDto(transaction)), nextCursor };
   }
 }

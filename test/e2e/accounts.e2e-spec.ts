@@ -93,6 +93,34 @@ describe('POST /accounts', () => {
     },
   );
 
+  it.each(['null', ' null '])('opens an account without an owner when that is %j', async (owner) => {
+    const id = await nextId();
+    const response = await open(`{"owner":${owner}}`);
+    expect(response.text).toBe(`{"accountId":${id},"balance":0.00,"version":1}`);
+  });
+
+  it.each([
+    [' ', 'visible'],
+    ['\u200b\u3164', 'visible'],
+    ['\u202eada', 'direction'],
+    ['Jose\u0301', 'NFC'],
+    ['', '1 to 255'],
+  ])('rejects the owner %j, and says why', async (owner, words) => {
+    const id = await nextId();
+    const response = await open(JSON.stringify({ owner }));
+    expect(response.status).toBe(400);
+    expect(fieldsIn(response)).toEqual(['owner']);
+    expect(response.text).toContain(words);
+    expect((await app.http.get(`/accounts/${id}`)).status).toBe(404);
+  });
+
+  it('shows the owners of accounts that have such names already', async () => {
+    const id = await openAccount(app);
+    await assignAccounts([{ url: app.databaseUrl, schema: 'bank' }], { accounts: [id], owner: 'Jose\u0301' });
+    const response = await app.http.get(`/accounts/${id}`);
+    expect(response.body).toMatchObject({ owner: 'Jose\u0301' });
+  });
+
   it.each([
     ['an unknown field', '{"balance":1000.00}', 'balance'],
     ['a list', '[]', 'body'],

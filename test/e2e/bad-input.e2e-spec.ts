@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, afterEach, describe, expect, it } from '@jest/globals';
+import { brotliCompressSync, gzipSync } from 'node:zlib';
 import type { Response } from 'supertest';
 import {
   BAD_CONTENT_TYPES,
@@ -10,7 +11,7 @@ import {
   UNKNOWN_NAMES,
 } from '../../tools/fuzz/bad-values.js';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
-import type { Answer } from '../../tools/fuzz/contract.js';
+import { OpenApiContract, type Answer } from '../../tools/fuzz/contract.js';
 import {
   balanceOf,
   deposit,
@@ -112,6 +113,8 @@ describe('rejected without any effect', () => {
       ['typeOfTransaction', '{"amount":1,"type":"Deposit","typeOfTransaction":"Deposit"}'],
       ['expectedVersion', '{"amount":1,"type":"Deposit","expectedversion":2,"expectedVersion":2}'],
       ['expectedversion', '{"amount":1,"type":"Deposit","expectedVersion":2,"expectedversion":2}'],
+      ['expectedversion', '{"amount":1,"type":"Deposit","expectedVersion":null,"expectedversion":2}'],
+      ['expectedVersion', '{"amount":1,"type":"Deposit","expectedversion":2,"expectedVersion":null}'],
     ])('both names of a field, of which the second, %s, is rejected', async (field, body) => {
       expectInvalid(await post(app, accountId, body), field);
     });
@@ -123,7 +126,7 @@ describe('rejected without any effect', () => {
 
     it('__proto__ instead of the fields', async () => {
       const body = '{"__proto__":{"amount":1,"type":"Deposit"}}';
-      expectInvalid(await post(app, accountId, body), '__proto__');
+      expectInvalid(await post(app, accountId, body), '__proto__', 'amount', 'type');
     });
 
     it.each([
@@ -157,6 +160,25 @@ describe('rejected without any effect', () => {
     it.each(NO_OBJECTS)('that are not a JSON object: %j', async (body) => {
       const bytes = Buffer.from(body, 'latin1');
       expectInvalid(await sendRaw(app, Buffer.concat([Buffer.from(head(bytes.length)), bytes])), 'body');
+    });
+
+    it.each([
+      ['an unfinished character', '{"amount":1,"type":"Deposit\xc3"}'],
+      ['Latin-1', '{"amount":1,"type":"Deposit","\xe9":1}'],
+      ['an encoded surrogate', '{"amount":1,"type":"Deposit","\xed\xa0\x80":1}'],
+      ['UTF-16', Buffer.from('\ufeff{"amount":1,"type":"Deposit"}', 'utf16le').toString('latin1')],
+    ])('that are not UTF-8: %s', async (_, body) => {
+      const response = await sendRaw(app, Buffer.from(head(body.length) + body, 'latin1'));
+      expectInvalid(response, 'body');
+      expect(response.text).toContain('is not valid UTF-8');
+    });
+
+    it.each([
+      ['a length', 'Content-Length: 2\r\n\r\n{}'],
+      ['chunks', 'Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n'],
+    ])('with GET: of %s', async (_, rest) => {
+      const get = `GET /accounts/${accountId} HTTP/1.1\r\nHost: bank\r\nConnection: close\r\n`;
+      expectInvalid(await sendRaw(app, `${get}Content-Type: application/json\r\n${rest}`), 'body');
     });
 
     it('an empty object, naming both fields', async () => {
@@ -214,6 +236,32 @@ describe('rejected without any effect', () => {
       expect(response.status).toBe(415);
       expect(response.text).toBe('{"error":"Content type must be application/json"}');
       expect(response.headers['x-request-id']).toMatch(UUID);
+    });
+
+    it.each(['utf-16', 'latin1', '"iso-8859-1"', 'UTF-16LE', ''])('the charset %s: 415', async (charset) => {
+      const type = `application/json; charset=${charset}`;
+      const response = await post(app, accountId, deposit('1'), { 'content-type': type });
+      expect(response.status).toBe(415);
+      expect(response.text).toBe('{"error":"Charset must be utf-8"}');
+    });
+
+    it.each([
+      ['gzip', gzipSync(JSON.stringify(deposit('1')))],
+      ['br', brotliCompressSync(JSON.stringify(deposit('1')))],
+      ['br', Buffer.from(JSON.stringify(deposit('1')))],
+      ['identity, gzip', Buffer.from(JSON.stringify(deposit('1')))],
+    ])('the content encoding %s: 415', async (encoding, body) => {
+      const bytes = Buffer.from(`Content-Encoding: ${encoding}\r\n`);
+      const request = Buffer.concat([
+        Buffer.from(head(body.length).trimEnd() + '\r\n'),
+        bytes,
+        Buffer.from('\r\n'),
+        body,
+      ]);
+      const response = await sendRaw(app, request);
+      expect(response.status).toBe(415);
+      expect(response.text).toBe('{"error":"Content encoding is not supported"}');
+      expect(response.headers['accept-encoding']).toBe('identity');
     });
 
     it('none, with a body: 415', async () => {
@@ -291,10 +339,128 @@ describe('rejected without any effect', () => {
     },
   );
 
+  describe('every route of the API', () => {
+    /** What is no part of the API: it has no parameters that could change anything. */
+    const EXEMPT = ['/health/live', '/health/ready', '/metrics'];
+    const routes = new OpenApiContract().routes.filter(({ path }) => !EXEMPT.includes(path));
+
+    /** A request that the route would carry out, with something more. */
+    function send(
+      { method, path }: (typeof routes)[number],
+      query: string,
+      headers: Record<string, string> = {},
+    ): Promise<Response> {
+      const url = path.replace('{accountId}', String(accountId)).replace('{transactionId}', 'txn1');
+      if (method === 'GET') return app.http.get(url + query).set(headers);
+      const body = { '/accounts': {}, '/transactions/batch': [{ accountId, ...deposit('1') }] }[path];
+      return app.http
+        .post(url + query)
+        .set(headers)
+        .send(body ?? deposit('1'));
+    }
+
+    const countAccounts = async () => {
+      const { data } = JSON.parse((await app.http.get('/accounts?limit=200')).text) as { data: unknown[] };
+      return data.length;
+    };
+    let accounts: number;
+    beforeAll(async () => (accounts = await countAccounts()));
+    afterEach(async () => expect(await countAccounts()).toBe(accounts));
+
+    const named = routes.map((route) => [`${route.method} ${route.path}`, route] as const);
+    it('is tried', () => expect(named.length).toBeGreaterThanOrEqual(9));
+
+    it.each(named)('%s refuses a query parameter that it does not know', async (_, route) => {
+      for (const parameter of ['dryRun', 'expectedVersion', '', '__proto__', 'toString', 'LIMIT', 'Atomic']) {
+        const response = await send(route, `?${parameter}=1`);
+        expectInvalid(response, parameter);
+        expect(response.text).toContain('is not a known query parameter');
+      }
+    });
+
+    const CONDITIONS = {
+      'If-Match': '"2"',
+      'If-None-Match': '*',
+      'If-Modified-Since': 'Sat, 29 Oct 1994 19:43:31 GMT',
+      'If-Unmodified-Since': 'Sat, 29 Oct 1994 19:43:31 GMT',
+      'If-Range': '"2"',
+      Prefer: 'handling=strict',
+      'X-HTTP-Method-Override': 'GET',
+    };
+
+    it.each(named)('%s refuses conditions that it does not document', async (_, route) => {
+      const documented = route.operation.parameters?.map(({ name }) => name) ?? [];
+      for (const [name, value] of Object.entries(CONDITIONS)) {
+        if (documented.includes(name)) continue;
+        const response = await send(route, '', { [name]: value });
+        expectInvalid(response, name);
+        expect(response.text).toContain('is not supported here');
+      }
+    });
+
+    it.each(named)('%s knows no misspelt key or condition', async (_, route) => {
+      for (const [name, meant] of [
+        ['X-Idempotency-Key', 'Idempotency-Key'],
+        ['Idempotency_Key', 'Idempotency-Key'],
+        ['If_Match', 'If-Match'],
+      ] as const) {
+        const response = await send(route, '', { [name]: 'x' });
+        expectInvalid(response, name);
+        expect(response.text).toContain(`did you mean ${meant}?`);
+      }
+    });
+
+    it.each(named)('%s knows no other form of money', async (_, route) => {
+      expectInvalid(await send(route, '', { accept: 'application/json; money=float' }), 'Accept');
+    });
+  });
+
+  it.each([
+    ['expectedVersion=99', 'expectedVersion belongs in the body'],
+    ['expectedversion=99', 'expectedversion belongs in the body'],
+    ['expected_version=99', 'expectedVersion belongs in the body'],
+    ['idempotencyKey=k', 'send the header Idempotency-Key'],
+    ['Idempotency-Key=k', 'send the header Idempotency-Key'],
+    ['ifMatch=2', 'send the header If-Match'],
+    ['account=2', 'accountId belongs in the path'],
+  ])('a posting with ?%s, and says what to do instead', async (query, advice) => {
+    const response = await app.http
+      .post(`/accounts/${accountId}/transactions?${query}`)
+      .send({ ...deposit('1'), expectedVersion: 2 });
+    expectInvalid(response, query.replace(/=.*/, ''));
+    expect(response.text).toContain(`"is not a known query parameter; ${advice}"`);
+  });
+
+  it.each([
+    ['Amount', 'did you mean amount?'],
+    ['expected_version', 'did you mean expectedVersion?'],
+    ['idempotencyKey', 'send the header Idempotency-Key'],
+    ['accountId', 'accountId belongs in the path'],
+  ])('a posting with the field %s, and says what to do instead', async (field, advice) => {
+    const response = await post(app, accountId, { ...deposit('1'), [field]: 1 });
+    expectInvalid(response, field);
+    expect(response.text).toContain(`"is not a known field; ${advice}"`);
+  });
+
+  it.each([
+    ['If-None-Match', 'this request takes If-Match and Idempotency-Key'],
+    ['Prefer', 'this request takes If-Match and Idempotency-Key'],
+  ])('a posting with %s, and says what there is', async (name, advice) => {
+    const response = await post(app, accountId, deposit('1'), { [name]: '"2"' });
+    expectInvalid(response, name);
+    expect(response.text).toContain(`"is not supported here; ${advice}"`);
+  });
+
   describe('idempotency keys', () => {
     it.each(fieldValues(BAD_HEADERS['Idempotency-Key']))('%j', async (key) => {
       const request = rawPost(accountId, `Idempotency-Key: ${key}\r\n`, JSON.stringify(deposit('1')));
       expectInvalid(await sendRaw(app, Buffer.from(request, 'latin1')), 'Idempotency-Key');
+    });
+
+    it.each(['a, b', '"a", "b"'])('%s, as clients join two headers', async (key) => {
+      const response = await post(app, accountId, deposit('1'), { 'idempotency-key': key });
+      expectInvalid(response, 'Idempotency-Key');
+      expect(response.text).toContain('must be one key, but is several');
     });
 
     it('in two headers', async () => {
@@ -563,10 +729,11 @@ describe('accepted', () => {
     'application/json; charset=utf-8',
     'application/json;charset=UTF-8',
     'application/json; charset="utf-8"',
+    'application/json; charset=utf8',
+    // The same bytes in UTF-8.
+    'application/json; charset=us-ascii',
     'APPLICATION/JSON',
     'application/json ; charset=utf-8',
-    // RFC 8259 knows no charset: JSON is UTF-8, whatever the parameter says.
-    'application/json; charset=iso-8859-1',
     'application/json; version=1',
   ])('the content type %s', async (type) => {
     const response = await post(app, accountId, deposit('1'), { 'content-type': type });
@@ -580,6 +747,36 @@ describe('accepted', () => {
       expect((await sendRaw(app, get)).status).toBe(200);
     },
   );
+
+  it.each(['null', ' null '])('no version, written as %j', async (version) => {
+    for (const name of ['expectedVersion', 'expectedversion']) {
+      const body = `{"amount":1,"type":"Deposit","${name}":${version}}`;
+      expect((await post(app, accountId, body)).status).toBe(201);
+    }
+  });
+
+  it.each(['\xef\xbb\xbf', '\xef\xbb\xbf \r\n'])('a byte order mark before the body: %j', async (before) => {
+    const body = `${before}{"amount":1,"type":"Deposit"}`;
+    expect((await sendRaw(app, Buffer.from(head(body.length) + body, 'latin1'))).status).toBe(201);
+  });
+
+  it('the content encoding identity', async () => {
+    const response = await post(app, accountId, deposit('1'), { 'content-encoding': 'identity' });
+    expect(response.status).toBe(201);
+  });
+
+  it('a GET with an empty body and a content type', async () => {
+    const lines = 'Content-Type: application/json\r\nContent-Length: 0\r\n';
+    const get = `GET /accounts/${accountId} HTTP/1.1\r\nHost: bank\r\nConnection: close\r\n${lines}\r\n`;
+    expect((await sendRaw(app, get)).status).toBe(200);
+  });
+
+  it('a GET with a key, which it does not need, and with a range, which it may ignore', async () => {
+    const response = await app.http
+      .get(`/accounts/${accountId}`)
+      .set({ 'Idempotency-Key': 'k', Range: 'bytes=0-1' });
+    expect(response.status).toBe(200);
+  });
 
   it.each(['2', '"2"'])('the version %s', async (version) => {
     const body = `{"amount":1,"type":"Deposit","expectedVersion":${version}}`;

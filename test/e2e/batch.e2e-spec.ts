@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { gzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { verifyBank } from '../../src/admin/verify/verify.js';
@@ -138,7 +139,7 @@ describe('POST /transactions/batch', () => {
     ['accountId', { accountId: 'x' }],
     ['idempotencyKey', { idempotencyKey: '' }],
     ['idempotencyKey', { idempotencyKey: 'a b' }],
-    ['idempotencyKey', { idempotencyKey: null }],
+    ['accountId', { accountId: null }],
   ])('names the field %s of an item with %j', async (field, wrong) => {
     const response = await postBatch(app, [{ accountId: 1, ...deposit('1'), ...wrong }]);
     expect(resultsIn(response)).toMatchObject([{ status: 400, body: { details: [{ field }] } }]);
@@ -149,7 +150,21 @@ describe('POST /transactions/batch', () => {
     ['no JSON at its end', `[${JSON.stringify(of(1, deposit('1')))}]]`, 400, '"is not valid JSON"'],
     ['nothing', '[]', 400, 'at least one'],
     ['something else', '{"amount":1,"type":"Deposit"}', 400, '"field":"amount"'],
-    ['too many items', `[${'1,'.repeat(MAX_ITEMS)}1]`, 413, 'Body too large'],
+    ['too many items', `[${'1,'.repeat(MAX_ITEMS)}1]`, 413, '{"error":"Too many transactions"}'],
+    [
+      'too many items in an object',
+      `{"atomic":true,"transactions":[${'1,'.repeat(MAX_ITEMS)}1]}`,
+      413,
+      '{"error":"Too many transactions"}',
+    ],
+    ['not UTF-8', Buffer.from('[{"accountId":1,"note":"\xe9"}]', 'latin1'), 400, 'is not valid UTF-8'],
+    ['an object with an unknown member', '{"Atomic":true,"transactions":[]}', 400, 'did you mean atomic?'],
+    [
+      'an object with another unknown member',
+      '{"dryRun":true,"transactions":[]}',
+      400,
+      '"is not a known field"',
+    ],
     ['too many bytes', `[${' '.repeat(9 * 1024 * 1024)}]`, 413, 'Body too large'],
   ])('rejects as a whole a body that is %s', async (_, body, status, words) => {
     const response = await postBatch(app, body);
@@ -158,15 +173,53 @@ describe('POST /transactions/batch', () => {
   });
 
   it.each([
-    ['idempotency-key', 'k'],
-    ['if-match', '"2"'],
-  ])('rejects the header %s, which is for single transactions', async (name, value) => {
+    ['idempotency-key', 'k', 'give each transaction its idempotencyKey'],
+    ['if-match', '"2"', 'give each transaction its expectedVersion'],
+  ])('rejects the header %s, which is for single transactions', async (name, value, advice) => {
     const response = await app.http
       .post('/transactions/batch')
       .set(name, value)
       .send([of(1, deposit('1'))]);
     expect(response.status).toBe(400);
     expect(response.text.toLowerCase()).toContain(`"field":"${name}"`);
+    expect(response.text).toContain(advice);
+  });
+
+  it.each([JSON_TYPE, NDJSON_TYPE])('rejects a body that is not plain UTF-8, of type %s', async (type) => {
+    const accountId = await openAccount(app);
+    const item = JSON.stringify(of(accountId, deposit('1')));
+    const items = type === JSON_TYPE ? `[${item}]` : item;
+    for (const [encoding, body] of [
+      ['gzip', gzipSync(items)],
+      ['br', items],
+    ] as const) {
+      const response = await postBatch(app, body, { type, headers: { 'content-encoding': encoding } });
+      expect(response.status).toBe(415);
+      expect(response.text).toBe('{"error":"Content encoding is not supported"}');
+      expect(response.headers['accept-encoding']).toBe('identity');
+    }
+    const response = await postBatch(app, items, { type: `${type}; charset=utf-16` });
+    expect(response.status).toBe(415);
+    expect(response.text).toBe('{"error":"Charset must be utf-8"}');
+    expect(await balanceOf(app, accountId)).toBe('{"balance":0.00,"version":1}');
+  });
+
+  it('skips a byte order mark', async () => {
+    const accountId = await openAccount(app);
+    const item = JSON.stringify(of(accountId, deposit('1')));
+    expect(statusesIn(await postBatch(app, `\ufeff[${item}]`))).toEqual([201]);
+    expect(statusesIn(await postBatch(app, `\ufeff\n{"transactions":[${item}]}`))).toEqual([201]);
+    const lines = await postBatch(app, `\ufeff${item}\n${item}`, { type: NDJSON_TYPE });
+    expect(linesIn(lines).map(({ status }) => status)).toEqual([201, 201]);
+  });
+
+  it('takes null for what is optional', async () => {
+    const accountId = await openAccount(app);
+    const item = of(accountId, { ...deposit('1'), expectedVersion: null, idempotencyKey: null });
+    expect(statusesIn(await postBatch(app, [item, item]))).toEqual([201, 201]);
+    const envelope = JSON.stringify({ atomic: null, transactions: [item, of(accountId, withdrawal('9'))] });
+    expect(statusesIn(await postBatch(app, envelope))).toEqual([201, 422]);
+    expect((await postBatch(app, envelope, { query: '?atomic=true' })).status).toBe(422);
   });
 
   it('is the only call that accepts NDJSON: a single posting answers 415', async () => {
@@ -245,6 +298,7 @@ describe('a batch in lines', () => {
     const statuses = await client.results(MAX_ITEMS + 1);
     expect(statuses).toHaveLength(MAX_ITEMS + 1);
     expect([...new Set(statuses.slice(0, -1)), statuses.at(-1)]).toEqual([400, 413]);
+    expect(client.raw.received).toContain('{"status":413,"body":{"error":"Too many transactions"}}');
     // The answer has ended although the request has not.
     await eventually(() => {
       expect(client.raw.received).toMatch(/\r\n0\r\n\r\n$/);
@@ -383,6 +437,20 @@ describe('an atomic batch', () => {
     expect(statusesIn(response)).toEqual([424, status, 424]);
     expect(errorsIn(response)).toEqual(['Not applied', error, 'Not applied']);
     expect(await balanceOf(app, accountId)).toBe('{"balance":99.00,"version":2}');
+  });
+
+  it('of too many lines is rejected as a whole, and its last result says why', async () => {
+    const accountId = await openAccount(app);
+    const line = JSON.stringify(of(accountId, deposit('1')));
+    const response = await postBatch(app, `${line}\n`.repeat(MAX_ITEMS + 5), {
+      type: NDJSON_TYPE,
+      query: '?atomic=true',
+    });
+    expect(response.status).toBe(413);
+    const results = linesIn(response);
+    expect(results).toHaveLength(MAX_ITEMS + 1);
+    expect(results.at(-1)).toEqual({ status: 413, body: { error: 'Too many transactions' } });
+    expect(await balanceOf(app, accountId)).toBe('{"balance":0.00,"version":1}');
   });
 
   it('is, when it is repeated, a duplicate of each of its transactions', async () => {

@@ -14,10 +14,10 @@ export interface Result {
   readonly body: { readonly newVersion?: string; readonly error?: string; readonly transactionId?: string };
 }
 
-/** Posts a batch; a text is sent unchanged. */
+/** Posts a batch; a text is sent unchanged, and so are bytes. */
 export async function postBatch(
   app: TestApp,
-  items: string | readonly object[],
+  items: string | Buffer<ArrayBuffer> | readonly object[],
   {
     query = '',
     type = JSON_TYPE,
@@ -27,7 +27,7 @@ export async function postBatch(
   const response = await fetch(`${app.url}/transactions/batch${query}`, {
     method: 'POST',
     headers: { 'content-type': type, ...headers },
-    body: typeof items === 'string' ? items : JSON.stringify(items),
+    body: typeof items === 'string' || items instanceof Buffer ? items : JSON.stringify(items),
   });
   return {
     status: response.status,

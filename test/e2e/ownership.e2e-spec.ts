@@ -22,7 +22,9 @@ let app: TestApp;
 /** The headers of an owner, or of a service that sees all accounts. */
 let as: (owner: string | undefined) => Record<string, string>;
 
-const OWNERS = ['ada', 'bob', 'eve', 'lea', 'max', 'kim', 'pat', 'old', 'new', 'newcomer'];
+/** Nobody would get this name today. */
+const ODD_OWNER = 'Zoe\u0308 \u202e';
+const OWNERS = [ODD_OWNER, 'ada', 'bob', 'eve', 'lea', 'max', 'kim', 'pat', 'old', 'new', 'newcomer'];
 
 beforeAll(async () => {
   database = await createEmptyTestDatabase('ownership');
@@ -325,9 +327,12 @@ describe('opening an account', () => {
 
   it.each([
     '""',
-    'null',
     '1',
     '["ada"]',
+    '" "',
+    '"\\u200b"',
+    '"\\u202eada"',
+    '"Zoe\\u0308"',
     '{"a":1}',
     '"a\\u0000b"',
     '"a\\nb"',
@@ -337,6 +342,13 @@ describe('opening an account', () => {
   ])('refuses the owner %s', async (owner) => {
     const response = await send(undefined, `{"owner":${owner}}`).expect(400);
     expect(fieldsIn(response)).toEqual(['owner']);
+  });
+
+  it('serves owners that have such names already', async () => {
+    const opened = await send(ODD_OWNER, '{}').expect(201);
+    expect(JSON.parse(opened.text)).toMatchObject({ owner: ODD_OWNER });
+    const listing = await app.http.get('/accounts').set(as(ODD_OWNER)).expect(200);
+    expect(JSON.parse(listing.text)).toMatchObject({ data: [{ owner: ODD_OWNER }] });
   });
 
   it('accepts an owner of 255 characters, however many bytes each has', async () => {

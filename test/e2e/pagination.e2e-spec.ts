@@ -236,14 +236,94 @@ describe('filters', () => {
   });
 
   it('given twice are refused', async () => {
-    for (const query of [
-      'type=Deposit&type=Withdraw',
-      'limit=1&limit=2',
-      'from=2025-01-01&from=2025-01-02',
+    for (const [field, query] of [
+      ['type', 'type=Deposit&type=Withdraw'],
+      ['limit', 'limit=1&limit=2'],
+      ['from', 'from=2025-01-01&from=2025-01-02'],
     ]) {
       const response = await app.http.get(`${transactionsOf(accountId)}?${query}`);
       expect(response.status).toBe(400);
+      expect(response.text).toContain(`{"field":"${field}","message":"is given more than once"}`);
     }
+  });
+
+  it.each(['from', 'to'])(
+    '%s with a plus sign that arrives as a space says how to write it',
+    async (field) => {
+      const path = transactionsOf(accountId);
+      const plus = await app.http.get(`${path}?${field}=2025-05-02T10:24:02+02:00`);
+      expect(plus.status).toBe(400);
+      expect(fieldsIn(plus)).toEqual([field]);
+      expect(plus.text).toContain('+ must be written %2B');
+      expect((await app.http.get(`${path}?${field}=2025-05-02T10:24:02%2B02:00`)).status).toBe(200);
+      expect((await app.http.get(`${path}?${field}=2025-05-02 10:24`)).text).not.toContain('%2B');
+    },
+  );
+
+  describe('belong to a cursor', () => {
+    const listing = (query: Record<string, string>) => page(transactionsOf(accountId), query);
+    const refusal = async (query: Record<string, string>) => {
+      const response = await app.http.get(transactionsOf(accountId)).query(query);
+      expect(response.status).toBe(400);
+      expect(fieldsIn(response)).toEqual(['cursor']);
+      return response.text;
+    };
+    const cursorAfter = async (query: Record<string, string>) => {
+      const { nextCursor } = await listing({ ...query, limit: '1' });
+      expect(typeof nextCursor).toBe('string');
+      return nextCursor ?? '';
+    };
+
+    it('and continue without being given again', async () => {
+      const cursor = await cursorAfter({ type: 'Deposit' });
+      expect(versionsOf(await listing({ cursor }))).toEqual([5, 3, 2]);
+      const next = await listing({ cursor, limit: '1' });
+      expect(versionsOf(next)).toEqual([5]);
+      expect(versionsOf(await listing({ cursor: next.nextCursor ?? '' }))).toEqual([3, 2]);
+    });
+
+    it('or are given again, by meaning', async () => {
+      const cursor = await cursorAfter({ type: 'Deposit', from: time(3), to: time(7) });
+      for (const again of [
+        { type: 'Deposit', from: time(3), to: time(7) },
+        { type: 'cREDIT', from: elsewhere(3), to: time(7).replace('Z', '000Z') },
+      ]) {
+        expect(versionsOf(await listing({ cursor, ...again }))).toEqual([5, 3]);
+      }
+    });
+
+    it('but no others', async () => {
+      const cursor = await cursorAfter({ type: 'Deposit', from: time(3) });
+      const says = `"belongs to a listing with type=Deposit and from=${time(3)}; give the same or none"`;
+      const others: Record<string, string>[] = [
+        { type: 'Withdraw', from: time(3) },
+        { type: 'Deposit' },
+        { from: time(3) },
+        { type: 'Deposit', from: time(4) },
+        { type: 'Deposit', from: time(3), to: time(7) },
+        { type: 'Deposit', to: time(3) },
+      ];
+      for (const other of others) {
+        expect(await refusal({ cursor, ...other })).toContain(says);
+      }
+    });
+
+    it('and a listing without any has none', async () => {
+      const cursor = await cursorAfter({});
+      expect(Buffer.from(cursor, 'base64url').toString()).toBe(`transactions/${accountId}:7`);
+      expect(await refusal({ cursor, type: 'Deposit' })).toContain('without filters; give none');
+      expect(versionsOf(await listing({ cursor }))).toEqual([6, 5, 4, 3, 2]);
+    });
+
+    it('and are checked like any input', async () => {
+      const forged = (filters: string) =>
+        Buffer.from(`transactions/${accountId}?${filters}:7`).toString('base64url');
+      for (const filters of ['from=253402387140001', 'from=-999999999999999', 'type=gift', "type='", 'x=1']) {
+        expect(await refusal({ cursor: forged(filters) })).toContain('is not a cursor of this listing');
+      }
+      expect(versionsOf(await listing({ cursor: forged('from=-62167305540000') }))).toEqual([6, 5, 4, 3, 2]);
+      expect(versionsOf(await listing({ cursor: forged('to=253402387140000') }))).toEqual([6, 5, 4, 3, 2]);
+    });
   });
 });
 

@@ -154,6 +154,20 @@ const DIFFERENCES: readonly Difference[] = [
     example: '"\\ud800"',
   },
   {
+    why: 'a pattern does not know which characters can be seen',
+    acceptedBy: 'the schema',
+    fields: ['owner'],
+    holds: ({ json }) => !/[^\p{Default_Ignorable_Code_Point}\p{Z}\p{Cf}\p{Cn}\u2800]/u.test(String(json)),
+    example: '"\\u200b \\u3164"',
+  },
+  {
+    why: 'a pattern knows no normalization form',
+    acceptedBy: 'the schema',
+    fields: ['owner'],
+    holds: ({ json }) => String(json).normalize('NFC') !== json,
+    example: '"Jose\\u0301"',
+  },
+  {
     why: 'an enum has no case-insensitive words',
     acceptedBy: 'the rule',
     fields: ['type', 'atomic'],

@@ -95,9 +95,14 @@ const BY_TYPE: Readonly<Record<string, (schema: Schema) => Arbitrary<string>>> =
   string: ({ pattern, maxLength }) =>
     (pattern === undefined ? fc.string({ maxLength }) : fc.stringMatching(new RegExp(pattern))).map(quoted),
   boolean: () => fc.boolean().map(String),
+  null: () => fc.constant('null'),
 };
 
-export const schemaName = (schema: Schema) => schema.$ref?.split('/').at(-1) ?? '';
+const isNullable = ({ oneOf = [] }: Schema) => oneOf.some(({ type }) => type === 'null');
+
+/** The name of a schema, or of what may also be null. */
+export const schemaName = (schema: Schema): string =>
+  (isNullable(schema) ? schema.oneOf?.[0] : schema)?.$ref?.split('/').at(-1) ?? '';
 
 /** Values that the schemas of an OpenAPI document allow, as JSON source. */
 export class Values {
@@ -105,7 +110,10 @@ export class Values {
 
   /** Values for a field by its name, if the name is known; otherwise any value of its schema. */
   field(name: string, schema: Schema): Arbitrary<string> {
-    return SENSE[name] ?? SENSE_OF_SCHEMA[schemaName(schema)] ?? this.any(schema);
+    const known = SENSE[name] ?? SENSE_OF_SCHEMA[schemaName(schema)];
+    if (!known) return this.any(schema);
+    if (!isNullable(schema)) return known;
+    return fc.oneof({ weight: 9, arbitrary: known }, { weight: 1, arbitrary: fc.constant('null') });
   }
 
   /** A parameter before encoding: without the quotes of a string. */

@@ -118,6 +118,12 @@ export const OriginalLocation = optionalHeader(
   '/transactions/txn131',
 );
 
+const AcceptEncoding = optionalHeader(
+  'AcceptEncoding',
+  'Where the content encoding is what is wrong: the only one that a body may have.',
+  'identity',
+);
+
 /**
  * The fields of the IETF draft "RateLimit header fields for HTTP". On answers to requests that the rate limit counted
  * or rejected; absent without a limit.
@@ -303,9 +309,16 @@ const BODY_TOO_LARGE = sharedResponse(
 
 const NOT_JSON = sharedResponse(
   'NotJson',
-  jsonResponse('The body is not JSON.', ErrorDto, {
-    notJson: { error: 'Content type must be application/json' },
-  }),
+  jsonResponse(
+    'The body is not JSON, or not sent as plain UTF-8: it is compressed, or said to be, or said to have another charset.',
+    ErrorDto,
+    {
+      'Not JSON': { error: 'Content type must be application/json' },
+      Compressed: { error: 'Content encoding is not supported' },
+      'Another charset': { error: 'Charset must be utf-8' },
+    },
+    { 'Accept-Encoding': AcceptEncoding },
+  ),
 );
 
 /** Answers that no operation lists, because any request can get them, by status. */

@@ -17,6 +17,9 @@ const DESCRIPTION = `Account balances, deposits and withdrawals over REST.
   seen (\`expectedversion\`, or the header \`If-Match\`), and the transaction is refused if the account has changed since.
 - **Idempotency.** Give each transaction an \`Idempotency-Key\` of your own. If you send the request again, it is applied
   once, and the answer names the first transaction.
+- **Nothing is ignored.** A query parameter or a field that an operation does not know, and a condition or a preference
+  that it does not evaluate (\`If-None-Match\` on a posting, \`Prefer\`), is refused with 400, which says what was
+  probably meant.
 - **Credentials.** \`Authorization: Bearer\` and an API key or an access token, which allow what their scopes say. One with
   an owner sees the accounts of that owner alone; any other account is answered as one that does not exist. A deposit
   needs \`deposits:write\`, a withdrawal \`withdrawals:write\`; \`transactions:write\` implies both, or, for a credential

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import { adviceFor, type Advice } from '../validation/advice.js';
 import { InvalidRequestError } from '../validation/invalid-request.js';
 
 /**
@@ -10,13 +11,25 @@ const SINGLE = ['Authorization', 'Content-Length', 'Content-Type', 'Host', 'Idem
 const PLACES = new Map(SINGLE.map((name, place) => [name.toLowerCase(), place]));
 const LENGTHS = new Set(SINGLE.map(({ length }) => length));
 
+/** Headers whose misspelling would change what is carried out, or how often. */
+const CRUCIAL = [
+  'Idempotency-Key',
+  'If-Match',
+  'If-None-Match',
+  'If-Modified-Since',
+  'If-Unmodified-Since',
+  'If-Range',
+].map((name): Advice => [name, `did you mean ${name}?`]);
+const CRUCIAL_NAMES = new Set(CRUCIAL.map(([name]) => name.toLowerCase()));
+
 /**
- * What is wrong with the head of a request that Node accepts but a proxy on the way may read differently; undefined:
- * nothing.
+ * What is wrong with the head of a request that Node accepts but a proxy on the way may read differently, or that has no
+ * effect though the client counts on it; undefined: nothing.
  */
 export function headProblem({
   headers,
   httpVersion,
+  method,
   rawHeaders,
 }: IncomingMessage): InvalidRequestError | undefined {
   // Node reads a request line without a version as HTTP/0.9, and HTTP/2 is not served.
@@ -28,14 +41,20 @@ export function headProblem({
     // RFC 9112, 6.1: Node would hand over the body still encoded, and HTTP/1.0 has no transfer codings.
     return InvalidRequestError.of('Transfer-Encoding', 'must be chunked and nothing else, with HTTP/1.1');
   }
-  return twice(rawHeaders);
+  if ((method === 'GET' || method === 'HEAD') && (coding ?? headers['content-length'] ?? '0') !== '0') {
+    // RFC 9110, 9.3.1: it has no meaning, and is a means to smuggle requests past a proxy.
+    return InvalidRequestError.of('body', `is not supported with ${method}`);
+  }
+  return problemOfNames(rawHeaders);
 }
 
-function twice(rawHeaders: readonly string[]): InvalidRequestError | undefined {
+function problemOfNames(rawHeaders: readonly string[]): InvalidRequestError | undefined {
   // One bit for each place, since this runs for every request.
   let seen = 0;
   for (let at = 0; at < rawHeaders.length; at += 2) {
     const given = rawHeaders[at] ?? '';
+    const advice = mayBeMisspelt(given) ? adviceOn(given) : undefined;
+    if (advice !== undefined) return InvalidRequestError.of(given, `is not a known header; ${advice}`);
     // The length alone rules out most headers.
     if (!LENGTHS.has(given.length)) continue;
     const place = PLACES.get(given.toLowerCase());
@@ -44,4 +63,22 @@ function twice(rawHeaders: readonly string[]): InvalidRequestError | undefined {
     seen |= 1 << place;
   }
   return undefined;
+}
+
+/** Whether it begins with I, X-Id or X-If: this rules out most headers at next to no cost. */
+function mayBeMisspelt(name: string): boolean {
+  const first = lowerCase(name, 0);
+  if (first !== X) return first === I;
+  const fourth = lowerCase(name, 3);
+  return lowerCase(name, 2) === I && (fourth === D || fourth === F);
+}
+
+const [D, F, I, X] = [0x64, 0x66, 0x69, 0x78];
+const lowerCase = (text: string, at: number) => text.charCodeAt(at) | 0x20;
+
+/** Names the header that a client probably meant by If_Match, X-Idempotency-Key or Idempotence-Key. */
+function adviceOn(name: string): string | undefined {
+  if (CRUCIAL_NAMES.has(name.toLowerCase())) return undefined;
+  const meant = name.replace(/^x[-_]/i, '').replace(/^idem[-_]?key$/i, 'Idempotency-Key');
+  return adviceFor(meant, CRUCIAL);
 }

@@ -5,6 +5,7 @@ import { AccountPathDto } from './account-path.dto.js';
 import { Contract } from './contract.js';
 import {
   IsAmount,
+  IsNullableField,
   IsOptionalField,
   IsTransactionId,
   IsVersion,
@@ -139,6 +140,17 @@ describe('Contract: what it refuses', () => {
     expect('polluted' in {}).toBe(false);
   });
 
+  it.each([
+    ['Amount', 'did you mean amount?'],
+    ['amuont', 'did you mean amount?'],
+    ['money_amount', 'did you mean money/Amount?'],
+    ['Type', 'did you mean type?'],
+  ])('the field %s, and says which one was probably meant', (name, advice) => {
+    expect(problemsOf({ amount: '5', type: 'deposit', [name]: '5' })).toEqual([
+      { field: name, message: `is not a known field; ${advice}` },
+    ]);
+  });
+
   it('a field in another case', () => {
     expect(fieldsOf({ Amount: '5', type: 'deposit' }).sort()).toEqual(['Amount', 'amount']);
   });
@@ -155,12 +167,119 @@ describe('Contract: what it refuses', () => {
   });
 });
 
+class NullableDto {
+  static readonly aliases: ReadonlyMap<string, string> = new Map([['edition', 'version']]);
+
+  @IsNullableField()
+  @IsVersion()
+  version?: Numeric;
+}
+
+describe('Contract: a field that may be null', () => {
+  const nullable = new Contract(NullableDto);
+  const accepts = (input: object) => {
+    try {
+      return nullable.read(input);
+    } catch (error) {
+      if (error instanceof InvalidRequestError) return undefined;
+      throw error;
+    }
+  };
+
+  it('is then as if it were absent', () => {
+    for (const input of [{}, { version: null }, { edition: null }]) {
+      expect(accepts(input)).toEqual(new NullableDto());
+    }
+    expect(accepts({ version: '7' })).toEqual({ version: '7' });
+  });
+
+  it.each([
+    { version: 0 },
+    { version: '' },
+    { version: 'null' },
+    { version: null, edition: null },
+    { version: '7', edition: null },
+    { version: null, note: null },
+  ])('is still refused as %j', (input) => {
+    expect(accepts(input)).toBeUndefined();
+  });
+});
+
+class PageDto {
+  @IsOptionalField()
+  @IsWord(['up', 'down'])
+  order?: string;
+}
+
+class NothingDto {}
+
+describe('Contract: a query', () => {
+  const refusals = (contract: Contract<object>, query: object) => {
+    try {
+      contract.read(query, () => [
+        ['amount', 'amount belongs in the body'],
+        ['Idempotency-Key', 'send the header Idempotency-Key'],
+      ]);
+    } catch (error) {
+      if (error instanceof InvalidRequestError) return error.problems;
+      throw error;
+    }
+    return [];
+  };
+  const page = new Contract(PageDto, 'query parameter');
+  const nothing = new Contract(NothingDto, 'query parameter');
+
+  it.each([
+    ['dryRun', ''],
+    ['Order', '; did you mean order?'],
+    ['amount', '; amount belongs in the body'],
+    ['AMOUNT', '; amount belongs in the body'],
+    ['idempotencyKey', '; send the header Idempotency-Key'],
+    ['idempotency_key', '; send the header Idempotency-Key'],
+  ])('with the unknown parameter %s', (name, advice) => {
+    const problem = { field: name, message: `is not a known query parameter${advice}` };
+    expect(refusals(page, { [name]: 'up' })).toEqual([problem]);
+  });
+
+  it('with a parameter that is given twice', () => {
+    expect(refusals(page, { order: ['up', 'up'] })).toEqual([
+      { field: 'order', message: 'is given more than once' },
+    ]);
+  });
+
+  it('of a route that has none', () => {
+    expect(refusals(nothing, {})).toEqual([]);
+    expect(refusals(nothing, { a: ['1', '2'], __proto__: null, constructor: '' })).toEqual([
+      { field: 'a', message: 'is not a known query parameter' },
+      { field: 'constructor', message: 'is not a known query parameter' },
+    ]);
+  });
+
+  it('with too many parameters', () => {
+    const many = Object.fromEntries(Array.from({ length: 60 }, (_, index) => [`p${index}`, '']));
+    expect(refusals(nothing, many)).toEqual([
+      { field: 'p50', message: 'is one of more than 50 query parameters' },
+    ]);
+  });
+});
+
 describe('Contract: how much it reads', () => {
   it('names one of too many fields, so that the answer is no longer than the request', () => {
     const many = Object.fromEntries(Array.from({ length: 5_000 }, (_, index) => [`f${index}`, 1]));
     expect(problemsOf(many)).toEqual([{ field: 'f50', message: 'is one of more than 50 fields' }]);
     const some = Object.fromEntries(Object.entries(many).slice(0, 48));
     expect(fieldsOf({ amount: '5', type: 'deposit', ...some })).toHaveLength(48);
+  });
+
+  it('seeks what was meant for the first few unknown names only', () => {
+    const names = ['Amount', 'aMount', 'amOunt', 'amoUnt', 'amouNt', 'amounT', 'AMOUNT'];
+    const problems = problemsOf({
+      amount: '5',
+      type: 'deposit',
+      ...Object.fromEntries(names.map((name) => [name, 1])),
+    });
+    expect(problems.map(({ field }) => field)).toEqual(names);
+    expect(problems.filter(({ message }) => message.includes('did you mean'))).toHaveLength(5);
   });
 });
 

@@ -2,6 +2,7 @@ import type { Type } from '@nestjs/common';
 import { Ajv } from 'ajv';
 import { getMetadataStorage, validateSync, ValidationTypes } from 'class-validator';
 import type { ValidationMetadata } from 'class-validator/types/metadata/ValidationMetadata.js';
+import { adviceFor, type Advice } from './advice.js';
 import { InvalidRequestError, type FieldProblem } from './invalid-request.js';
 import { NumberText } from './json-body.js';
 import type { documentedAs } from './field-rules.js';
@@ -13,17 +14,24 @@ export type DtoClass<T extends object> = Type<T> & { readonly aliases?: Readonly
 /** What the decorators of a DTO's field say about it. */
 export interface FieldContract {
   readonly name: string;
+  /** It may be absent. */
   readonly isOptional: boolean;
   /** Its schema in the OpenAPI document. */
   readonly schema: JsonSchema;
   readonly accepts: (value: unknown) => boolean;
 }
 
-const UNKNOWN_FIELD = 'is not a known field';
+/** Names that are known in other parts of the request. Asked for only when a name is unknown. */
+export type Elsewhere = () => readonly Advice[];
+
+const NOWHERE: Elsewhere = () => [];
+
 /**
  * More than any DTO has. The answer names each wrong field, so without a limit it could be far longer than the request.
  */
 const MAX_FIELDS = 50;
+/** Unknown names for which a known one is sought. Who sends more means something else altogether. */
+const MAX_ADVISED = 5;
 
 /**
  * What a DTO's class says about a part of a request: its path, its query or its body. Ajv compiles a schema of its
@@ -32,39 +40,56 @@ const MAX_FIELDS = 50;
  * each field by the JSON Schema beside its rule.
  */
 export class Contract<T extends object> {
+  /** All names of its fields. */
+  readonly names: readonly string[];
   private readonly aliases: ReadonlyMap<string, string>;
   /** Whether the compiled schema accepts it: exactly when {@link explain} finds nothing wrong. */
   readonly isWellFormed: (input: unknown) => boolean;
 
-  constructor(private readonly dtoClass: DtoClass<T>) {
+  /** @param noun what a client calls its fields */
+  constructor(
+    private readonly dtoClass: DtoClass<T>,
+    private readonly noun: 'field' | 'query parameter' = 'field',
+  ) {
+    const fields = fieldsOf(dtoClass);
     this.aliases = dtoClass.aliases ?? new Map();
-    this.isWellFormed = compile(fieldsOf(dtoClass), this.aliases);
+    this.names = [...fields.map(({ name }) => name), ...this.aliases.keys()];
+    this.isWellFormed = compile(fields, this.aliases);
   }
 
   /** @throws InvalidRequestError, which names the fields as the client wrote them */
-  read(input: unknown): T {
-    return this.isWellFormed(input) ? this.toDto(input as object) : this.explain(input);
+  read(input: unknown, elsewhere: Elsewhere = NOWHERE): T {
+    return this.isWellFormed(input) ? this.toDto(input as object) : this.explain(input, elsewhere);
   }
 
   private toDto(input: object): T {
     const dto = new this.dtoClass() as Record<string, unknown>;
     for (const name in input) {
-      dto[this.aliases.get(name) ?? name] = (input as Record<string, unknown>)[name];
+      const value = (input as Record<string, unknown>)[name];
+      // Where null is accepted, it means the same as no field.
+      if (value !== null) dto[this.aliases.get(name) ?? name] = value;
     }
     return dto as T;
   }
 
   /** The same as {@link read}, with class-validator alone. @throws InvalidRequestError */
-  explain(input: unknown): T {
+  explain(input: unknown, elsewhere: Elsewhere = NOWHERE): T {
     if (!isJsonObject(input)) throw InvalidRequestError.of('body', 'must be a JSON object');
     const dto = new this.dtoClass();
     const members = Object.entries(input);
     const surplus = members[MAX_FIELDS];
-    if (surplus) throw InvalidRequestError.of(surplus[0], `is one of more than ${MAX_FIELDS} fields`);
+    if (surplus) throw InvalidRequestError.of(surplus[0], `is one of more than ${MAX_FIELDS} ${this.noun}s`);
+    const problems: FieldProblem[] = [];
     const names = new Map<string, string>();
     for (const [name, value] of members) {
-      // class-validator treats what every object inherits, like __proto__ and toString, as known fields.
-      if (name in Object.prototype) throw InvalidRequestError.of(name, UNKNOWN_FIELD);
+      if (!this.names.includes(name)) {
+        problems.push({ field: name, message: this.unknown(name, problems.length, elsewhere) });
+        continue;
+      }
+      if (this.noun === 'query parameter' && Array.isArray(value)) {
+        problems.push({ field: name, message: 'is given more than once' });
+        continue;
+      }
       const field = this.aliases.get(name) ?? name;
       const other = names.get(field);
       if (other !== undefined) {
@@ -73,9 +98,17 @@ export class Contract<T extends object> {
       names.set(field, name);
       (dto as Record<string, unknown>)[field] = value;
     }
-    const problems = problemsOf(dto, names);
+    problems.push(...problemsOf(dto, names));
     if (problems.length > 0) throw new InvalidRequestError(problems);
-    return dto;
+    return this.toDto(input);
+  }
+
+  private unknown(name: string, before: number, elsewhere: Elsewhere): string {
+    const problem = `is not a known ${this.noun}`;
+    if (before >= MAX_ADVISED) return problem;
+    const own = this.names.map((known): Advice => [known, `did you mean ${known}?`]);
+    const advice = adviceFor(name, [...own, ...elsewhere()]);
+    return advice === undefined ? problem : `${problem}; ${advice}`;
   }
 }
 
@@ -92,14 +125,28 @@ export function fieldsOf(dtoClass: DtoClass<object>): FieldContract[] {
       ),
     );
     const [only, ...others] = checks;
+    const accepts = only && others.length === 0 ? only : every(checks);
+    const fieldSchema = Object.assign({}, ...ofField.map(schemaOf)) as JsonSchema;
+    const isNullable = isLeftOut(ofField, null);
     return {
       name,
-      isOptional: ofField.some(({ type }) => type === ValidationTypes.CONDITIONAL_VALIDATION),
-      schema: Object.assign({}, ...ofField.map(schemaOf)) as JsonSchema,
-      accepts: only && others.length === 0 ? only : (value) => checks.every((check) => check(value)),
+      isOptional: isLeftOut(ofField, undefined),
+      schema: isNullable ? { oneOf: [fieldSchema, { type: 'null' }] } : fieldSchema,
+      accepts: isNullable ? (value) => value === null || accepts(value) : accepts,
     };
   });
 }
+
+const every = (checks: readonly FieldContract['accepts'][]) => (value: unknown) =>
+  checks.every((check) => check(value));
+
+/** Whether its `ValidateIf` says that a field with this value is to be treated as absent. */
+const isLeftOut = (ofField: readonly ValidationMetadata[], value: unknown) =>
+  ofField.some(
+    ({ type, constraints }) =>
+      type === ValidationTypes.CONDITIONAL_VALIDATION &&
+      !(constraints as [(dto: object, value: unknown) => boolean])[0]({}, value),
+  );
 
 const schemaOf = (rule: ValidationMetadata): JsonSchema | undefined =>
   (rule.context as ReturnType<typeof documentedAs>['context'] | undefined)?.schema;
@@ -142,18 +189,9 @@ function isJsonObject(input: unknown): input is object {
 }
 
 function problemsOf(dto: object, names: ReadonlyMap<string, string>): FieldProblem[] {
-  const errors = validateSync(dto, {
-    whitelist: true,
-    forbidNonWhitelisted: true,
-    forbidUnknownValues: true,
-  });
-  return errors.map((error) => ({
-    field: names.get(error.property) ?? error.property,
-    message: explainConstraints(error.constraints ?? {}),
+  // A class without fields is unknown to class-validator.
+  return validateSync(dto, { forbidUnknownValues: false }).map(({ property, constraints = {} }) => ({
+    field: names.get(property) ?? property,
+    message: Object.values(constraints)[0] ?? 'is not valid',
   }));
-}
-
-function explainConstraints(constraints: Readonly<Record<string, string>>): string {
-  if ('whitelistValidation' in constraints) return UNKNOWN_FIELD;
-  return Object.values(constraints)[0] ?? 'is not valid';
 }

@@ -73,6 +73,9 @@ describe('a cursor', () => {
     ['SQL', base64url('accounts:1; DROP TABLE accounts')],
     ['something after the place', base64url('accounts:5\u0000')],
     ['something before the listing', base64url(' accounts:5')],
+    ['of a listing with filters', encodeCursor('accounts', 5, 'type=credit')],
+    ['of a listing with empty filters', base64url('accounts?:5')],
+    ['a filter with a place in it', base64url('accounts?x:5:5')],
   ])('that is %s is refused', (_, cursor) => {
     expect(isRefused('accounts', cursor)).toBe(true);
   });

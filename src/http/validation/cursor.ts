@@ -11,12 +11,21 @@ export interface Page<T> {
 export const DEFAULT_LIMIT = 50;
 export const MAX_LIMIT = 200;
 
+/** Where a page begins, and what its listing shows. */
+export interface Start {
+  readonly place: number;
+  /** As the cursor has them: input, like the cursor itself. Empty: none. */
+  readonly filters: string;
+}
+
 /**
- * An opaque cursor: the place after which the next page begins, and the listing that it belongs to. It contains an id
- * or a version, not an offset, so it stays right while rows are added.
+ * An opaque cursor: the place after which the next page begins, and the listing that it belongs to, with its filters. It
+ * contains an id or a version, not an offset, so it stays right while rows are added.
+ *
+ * @param filters any text without a colon
  */
-export function encodeCursor(listing: string, place: number): string {
-  return Buffer.from(`${listing}:${place}`).toString('base64url');
+export function encodeCursor(listing: string, place: number, filters = ''): string {
+  return Buffer.from(`${listing}${filters && `?${filters}`}:${place}`).toString('base64url');
 }
 
 /** The name of an owner's own listing, whose cursors nobody else can use; without an owner, of that of all accounts. */
@@ -27,15 +36,26 @@ export function listingFor(owner: string | undefined, listing: string): string {
 
 const DIGEST_LENGTH = 16;
 
-/** @throws InvalidRequestError when it is not a cursor of this listing */
+/** @throws InvalidRequestError when it is not a cursor of this listing without filters */
 export function decodeCursor(listing: string, cursor: string): number {
-  const text = Buffer.from(cursor, 'base64url').toString();
-  const place = text.startsWith(`${listing}:`)
-    ? parsePositiveInteger(text.slice(listing.length + 1))
-    : undefined;
-  if (place === undefined) throw InvalidRequestError.of('cursor', 'is not a cursor of this listing');
+  const { place, filters } = decodeFilteredCursor(listing, cursor);
+  if (filters !== '') throw notOfThisListing();
   return place;
 }
+
+/** @throws InvalidRequestError when it is not a cursor of this listing, with whatever filters */
+export function decodeFilteredCursor(listing: string, cursor: string): Start {
+  const text = Buffer.from(cursor, 'base64url').toString();
+  const rest = text.startsWith(listing) ? text.slice(listing.length) : '';
+  const [, filters = '', digits = ''] = FILTERS_AND_PLACE.exec(rest) ?? [];
+  const place = parsePositiveInteger(digits);
+  if (place === undefined) throw notOfThisListing();
+  return { place, filters };
+}
+
+const FILTERS_AND_PLACE = /^(?:\?([^:]+))?:(\d+)$/;
+
+export const notOfThisListing = () => InvalidRequestError.of('cursor', 'is not a cursor of this listing');
 
 /** Makes a page of rows. One row more than the limit was requested, to know whether another page follows. */
 export function pageOf<Row, Item>(

@@ -1,5 +1,5 @@
 import { ValidateBy, ValidateIf } from 'class-validator';
-import { isOwner } from '../../domain/account.js';
+import { ownerNameProblem } from '../../domain/account.js';
 import { parseMoney, type Money } from '../../domain/money.js';
 import { KEY_FORM, readIdempotencyKey } from './idempotency-key.js';
 import { INSTANT_PATTERN, isInstant } from '../../domain/instant.js';
@@ -34,6 +34,12 @@ export function readTransactionId(value: unknown): number | undefined {
 
 /** The field may be absent; null is not absent. */
 export const IsOptionalField = () => ValidateIf((_, value) => value !== undefined);
+
+/**
+ * The field may be absent or null, which many serializers write for what is not set. Not for money: an amount that got
+ * lost must not become none.
+ */
+export const IsNullableField = () => ValidateIf((_, value) => value !== undefined && value !== null);
 
 /** 9999999999999999.99, as a validator with only floating-point numbers reads it. */
 export const LARGEST_AMOUNT = 1e16;
@@ -101,13 +107,22 @@ export const Owner = schema('Owner', {
   example: 'ada',
 });
 
-/** The name of an account's owner. */
+const NewOwner = schema('NewOwner', {
+  description:
+    'The name of an owner, compared character by character. It must be in the Unicode normalization form NFC, contain a ' +
+    'visible character, and none that changes the direction of text.',
+  type: 'string',
+  pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]{1,255}$',
+  example: 'ada',
+});
+
+/** The name of an owner who gets an account. */
 export const IsOwner = () =>
   rule(
     'isOwner',
-    (value) => typeof value === 'string' && isOwner(value),
-    'must be 1 to 255 characters, without control characters',
-    Owner,
+    (value) => typeof value === 'string' && ownerNameProblem(value) === undefined,
+    (value) => ownerNameProblem(typeof value === 'string' ? value : '') ?? '',
+    NewOwner,
   );
 
 /** A query parameter that is a count. */
@@ -123,12 +138,18 @@ export const IsWholeNumber = (minimum: number, maximum: number, as: JsonSchema =
     { type: 'integer', minimum, maximum, ...as },
   );
 
+/** A plus sign in a query means a space. */
+const LOST_PLUS = /T[\d:.]+ \d{2}:\d{2}$/;
+
 /** A point in time: an ISO 8601 date, or a date and time with its offset from UTC. */
 export const IsInstant = (as: JsonSchema = {}) =>
   rule(
     'isInstant',
     (value) => typeof value === 'string' && isInstant(value),
-    'must be an ISO 8601 date or time with an offset, like 2025-05-02T10:24:02Z',
+    (value) =>
+      typeof value === 'string' && LOST_PLUS.test(value)
+        ? 'has a space where its offset begins: in a URL, + must be written %2B'
+        : 'must be an ISO 8601 date or time with an offset, like 2025-05-02T10:24:02Z',
     { type: 'string', pattern: INSTANT_PATTERN, ...as },
   );
 
@@ -147,14 +168,21 @@ export const IsWord = (words: readonly string[], as: JsonSchema = {}, component?
 /** Gives a rule of class-validator its JSON Schema. */
 export const documentedAs = (as: JsonSchema) => ({ context: { schema: as } });
 
-/** @param component a name for the schema in the OpenAPI document, from which generated clients take their types */
+/**
+ * @param message what to say of a value for which it does not hold
+ * @param component a name for the schema in the OpenAPI document, from which generated clients take their types
+ */
 function rule(
   name: string,
   holds: (value: unknown) => boolean,
-  message: string,
+  message: string | ((value: unknown) => string),
   as: JsonSchema,
   component?: string,
 ): PropertyDecorator {
   const documented = component === undefined ? as : schema(component, as);
-  return ValidateBy({ name, validator: { validate: holds } }, { message, ...documentedAs(documented) });
+  const explain = typeof message === 'string' ? message : ({ value }: { value: unknown }) => message(value);
+  return ValidateBy(
+    { name, validator: { validate: holds } },
+    { message: explain, ...documentedAs(documented) },
+  );
 }

@@ -1,12 +1,13 @@
 import type { Readable } from 'node:stream';
 import { BadRequestException, PayloadTooLargeException } from '@nestjs/common';
+import { decodeUtf8, NotUtf8Error, withoutBom } from './decode-utf8.js';
 import { GatheredBytes } from './gathered-bytes.js';
 
 /**
  * Reads a stream to its end.
  *
- * @param done called once: with the text, or with a PayloadTooLargeException when it is over the limit, or a
- *   BadRequestException when the rest will not arrive
+ * @param done called once: with the text, less a byte order mark, or with a PayloadTooLargeException when it is over the
+ *   limit, a NotUtf8Error, or a BadRequestException when the rest will not arrive
  */
 export function gatherText(
   stream: Readable,
@@ -38,8 +39,13 @@ export function gatherText(
     if (error) stream.off('data', take);
     done(error, text);
   };
+  const end = () => {
+    const text = decodeUtf8(withoutBom(only ?? gathered.bytes));
+    if (text === undefined) settle(new NotUtf8Error());
+    else settle(null, text);
+  };
   stream
     .on('data', take)
-    .on('end', () => settle(null, (only ?? gathered.bytes).toString()))
+    .on('end', end)
     .on('error', () => settle(new BadRequestException()));
 }

@@ -122,3 +122,27 @@ describe('parseIdempotencyKey', () => {
     );
   });
 });
+
+describe('several keys, as clients and proxies join them', () => {
+  const problemOf = (header: string) => {
+    try {
+      parseIdempotencyKey(header);
+    } catch (error) {
+      if (error instanceof InvalidRequestError) return error.problems[0]?.message;
+      throw error;
+    }
+    return undefined;
+  };
+
+  it.each(['a, b', 'a,\tb', '"a", "b"', '"a","b"', 'a, b, c'])('%s: the answer says so', (header) => {
+    expect(problemOf(header)).toContain('several');
+  });
+
+  it.each(['a b', '"abc', 'k,'.repeat(128), `a${' '.repeat(8_000)}`])('%j is just malformed', (header) => {
+    expect(problemOf(header)).toContain('1 to 255');
+  });
+
+  it('a comma may be part of a key', () => {
+    expect(parseIdempotencyKey('a,b')).toBe('a,b');
+  });
+});

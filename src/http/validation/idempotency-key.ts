@@ -15,9 +15,13 @@ export const KEY_FORM = 'must be 1 to 255 visible ASCII characters, bare or quot
 export function parseIdempotencyKey(header: string | undefined): string | undefined {
   if (header === undefined) return undefined;
   const key = readIdempotencyKey(header);
-  if (key === undefined) throw InvalidRequestError.of('Idempotency-Key', KEY_FORM);
-  return key;
+  if (key !== undefined) return key;
+  throw InvalidRequestError.of('Idempotency-Key', JOINED.test(header) ? SEVERAL : KEY_FORM);
 }
+
+/** As HTTP clients and proxies join the lines of a header that is given several times. */
+const JOINED = /\S,[ \t]+\S|","/;
+const SEVERAL = 'must be one key, but is several, joined by commas';
 
 /** The same for a text; undefined: it is not a valid key. */
 export function readIdempotencyKey(text: string): string | undefined {
