@@ -27,7 +27,7 @@ enableCompileCache(join(import.meta.dirname, '../.compile-cache'));
 const WRONG_USAGE = 2;
 
 function createProgram(): Command {
-  const program = new Command('npm run cli --')
+  const program = new Command('npm run -s cli --')
     .description(
       'Works on the bank of DATABASE_URL or, without it, of the data folder, whether the service runs or not.',
     )
@@ -71,4 +71,8 @@ async function fail(error: unknown): Promise<void> {
   process.exitCode = exitCodeOf(error);
 }
 
+// Nobody reads on, as behind `| head`. The command does its work all the same.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+});
 await createProgram().parseAsync().catch(fail);

@@ -1,4 +1,5 @@
 import 'reflect-metadata';
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -350,7 +351,7 @@ describe('the command line', () => {
   ])('%j shows the help', async (args, words) => {
     const { code, stdout, stderr } = await run(args);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-    for (const word of ['Usage: npm run cli --', ...words]) expect(stdout).toContain(word);
+    for (const word of ['Usage: npm run -s cli --', ...words]) expect(stdout).toContain(word);
   });
 
   it.each([
@@ -413,6 +414,11 @@ describe('the command line', () => {
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
     expect(stderr).toMatch(SENTENCE);
     expect(stderr).toContain(message);
+  });
+
+  it('goes on without a word when nobody reads its output any more', () => {
+    const command = `{ "${process.execPath}" dist/src/cli.js --help; echo "exit code $?" >&2; } | true`;
+    expect(spawnSync('/bin/sh', ['-c', command], { encoding: 'utf8' }).stderr).toBe('exit code 0\n');
   });
 
   it('names every invalid variable', async () => {

@@ -4,6 +4,7 @@ import Sequencer from '@jest/test-sequencer';
 const LONGEST = [
   'sabotage',
   'rabbitmq',
+  'documents',
   'embedded-postgres',
   'chaos',
   'cli',

@@ -4,11 +4,28 @@
  * again; outputs without a source are removed. dist/ is therefore never older than the sources, whatever their
  * timestamps say.
  */
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, globSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import * as fs from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
 
-process.chdir(dirname(dirname(import.meta.dirname)));
+const { existsSync, globSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } = fs;
+
+process.chdir(fileURLToPath(new URL('../..', import.meta.url)));
+
+// Every command of the README begins here. On Linux npm brings the Node that they run on, but npm 10, which comes with
+// Node 20, does not link it: it removes the link again, because the same program for another processor has one, too.
+if (isBefore(process.versions.node, [22, 17])) {
+  const brought = `node-linux-${process.arch}/bin/node`;
+  const link = 'node_modules/.bin/node';
+  if (!existsSync(`node_modules/${brought}`)) {
+    console.error(`Node 22.17 or later is needed, and this is ${process.versions.node}.`);
+    process.exit(1);
+  }
+  if (!existsSync(link)) symlinkSync(`../${brought}`, link);
+  process.exit(spawnSync(link, process.argv.slice(1), { stdio: 'inherit' }).status ?? 1);
+}
 
 const compilerSettings = ['package.json', '.swcrc', 'tools/checks/build.mjs'].map((file) =>
   readFileSync(file),
@@ -46,6 +63,11 @@ if (changed.length > 0) {
   const problems = results.filter(({ status }) => status === 'rejected');
   for (const { reason } of problems) console.error(reason.message ?? reason);
   if (problems.length > 0) process.exit(1);
+}
+
+function isBefore(version, [major, minor]) {
+  const [itsMajor, itsMinor] = version.split('.').map(Number);
+  return itsMajor < major || (itsMajor === major && itsMinor < minor);
 }
 
 async function compile({ file, text, output, stamp }, transform) {

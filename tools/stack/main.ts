@@ -41,7 +41,7 @@ function announcement({ replicas, postgres, addresses }: Stack): string {
     ...postgres.map(({ url }) => `PostgreSQL:  ${url}`),
     '',
     `Try:         curl -X POST ${first}/accounts -H 'Content-Type: application/json' -d '{"openingDeposit": 100.00}'`,
-    `Its books:   SHARDS='${addresses.SHARDS}' npm run cli -- verify`,
+    `Its books:   SHARDS='${addresses.SHARDS}' npm run -s cli -- verify`,
     'Stop:        Ctrl-C',
     '',
   ].join('\n');
