@@ -57,6 +57,8 @@ describe('Swagger UI in a browser', () => {
       );
     }
     app = await startApp();
+    // The account that a new bank starts with.
+    expect(await openAccount(app, '1000.00')).toBe(1);
     browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
     page = await browser.newPage();
     await page.addInitScript(TELL_VIOLATIONS);
@@ -109,8 +111,6 @@ describe('Swagger UI in a browser', () => {
   it(
     'succeeds with each example of each operation on a new bank, one after the other',
     async () => {
-      // As the bank starts.
-      expect(await openAccount(app, '1000.00')).toBe(1);
       await page.goto(`${app.url}/docs`);
       await page.locator('.opblock').first().waitFor();
       const sent: string[] = [];
