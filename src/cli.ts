@@ -71,7 +71,7 @@ async function fail(error: unknown): Promise<void> {
   process.exitCode = exitCodeOf(error);
 }
 
-// Nobody reads on, as behind `| head`. The command does its work all the same.
+// The reader is gone, as with `| head`. The command still finishes its work.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error;
 });

@@ -13,11 +13,7 @@ import { answerToRepeat } from './idempotency.interceptor.js';
 import { ServerCrashesDto, VersionMismatchDto } from './openapi/error-bodies.js';
 import { MethodNotAllowedError } from './server/paths.js';
 import { InvalidRequestError } from './validation/invalid-request.js';
-import {
-  TooManyTransactionsError,
-  UnsupportedCharsetError,
-  UnsupportedEncodingError,
-} from './validation/refused-body.js';
+import { RefusedBodyError } from './validation/refused-body.js';
 import { TooManyRequestsError } from '../access/too-many-requests.js';
 
 const RETRY_SOON = { headers: { 'retry-after': 1 } };
@@ -55,11 +51,10 @@ export function sendError(reply: FastifyReply, answer: ErrorAnswer): void {
 export function answerOf(error: unknown): ErrorAnswer {
   if (error instanceof LedgerError) return answerOfFailure(error.failure);
   if (error instanceof InvalidRequestError) return invalidRequest(error.problems);
-  if (error instanceof UnsupportedEncodingError) {
-    return errorAnswer('UNSUPPORTED_ENCODING', { headers: { 'accept-encoding': 'identity' } });
+  if (error instanceof RefusedBodyError) {
+    const isEncoded = error.code === 'UNSUPPORTED_ENCODING';
+    return errorAnswer(error.code, isEncoded ? { headers: { 'accept-encoding': 'identity' } } : {});
   }
-  if (error instanceof UnsupportedCharsetError) return errorAnswer('UNSUPPORTED_CHARSET');
-  if (error instanceof TooManyTransactionsError) return errorAnswer('TOO_MANY_TRANSACTIONS');
   if (error instanceof TooManyRequestsError) {
     return errorAnswer('TOO_MANY_REQUESTS', { headers: { 'retry-after': error.retryAfterSeconds } });
   }

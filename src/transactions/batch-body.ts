@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { PayloadTooLargeException } from '@nestjs/common';
 import { GatheredBytes } from '../http/validation/gathered-bytes.js';
-import { adviceFor, type Advice } from '../http/validation/advice.js';
+import { advice, adviceFor } from '../http/validation/advice.js';
 import { BOM_BYTES, decodeUtf8, NotUtf8Error, withoutBom } from '../http/validation/decode-utf8.js';
 import { InvalidRequestError } from '../http/validation/invalid-request.js';
 import {
@@ -11,7 +11,7 @@ import {
   parseJsonBody,
 } from '../http/validation/json-body.js';
 import { elementsOf, memberOf } from '../http/validation/json-elements.js';
-import { TooManyTransactionsError } from '../http/validation/refused-body.js';
+import { RefusedBodyError } from '../http/validation/refused-body.js';
 import { MAX_ITEMS, readItem, type BatchItem } from './batch-items.js';
 
 /** Items read in one turn of the event loop, and passed on together. */
@@ -22,6 +22,7 @@ const TURN_LENGTH = 64 * 1024;
 export const EMPTY_BATCH = 'must hold at least one transaction';
 
 const MEMBERS = ['atomic', 'transactions'];
+const ADVICE = MEMBERS.map((name) => advice(name, `did you mean ${name}?`));
 /** Characters of an unknown name that the error message shows. */
 const SHOWN_NAME = 100;
 
@@ -34,7 +35,7 @@ export interface JsonBatch {
 /**
  * Reads a batch that is one JSON text: an array of items, or an object that contains the array.
  *
- * @throws InvalidRequestError when the text as a whole is malformed, TooManyTransactionsError
+ * @throws InvalidRequestError when the text as a whole is malformed, RefusedBodyError when it has too many transactions
  */
 export async function readJsonBatch(text: string): Promise<JsonBatch> {
   const bracket = /^[ \t\n\r]*([[{])/.exec(text)?.[1];
@@ -42,7 +43,7 @@ export async function readJsonBatch(text: string): Promise<JsonBatch> {
   const isObject = bracket === '{';
   const { atomic, array } = isObject ? readEnvelope(text) : { atomic: undefined, array: text };
   const elements = elementsOf(array, '[]', MAX_ITEMS);
-  if (elements.length > MAX_ITEMS) throw new TooManyTransactionsError();
+  if (elements.length > MAX_ITEMS) throw new RefusedBodyError('TOO_MANY_TRANSACTIONS');
   if (elements.length === 0) throw InvalidRequestError.of(isObject ? 'transactions' : 'body', EMPTY_BATCH);
   const items: BatchItem[] = [];
   let length = 0;
@@ -69,11 +70,9 @@ function readEnvelope(text: string): { atomic: boolean | undefined; array: strin
       parseJsonBody(source.length > SHOWN_NAME ? `${source.slice(0, SHOWN_NAME)}"` : source),
     );
     if (!MEMBERS.includes(name)) {
-      const advice = adviceFor(
-        name,
-        MEMBERS.map((known): Advice => [known, `did you mean ${known}?`]),
-      );
-      throw InvalidRequestError.of(name, `is not a known field${advice === undefined ? '' : `; ${advice}`}`);
+      const hint =
+        adviceFor(name, ADVICE) ?? 'the body is an array of transactions, or an object that holds one';
+      throw InvalidRequestError.of(name, `is not a known field; ${hint}`);
     }
     if (found.has(name)) throw InvalidRequestError.of('body', 'has the same key twice');
     found.set(name, value);
@@ -110,7 +109,8 @@ export async function* readLines(body: AsyncIterable<Buffer>): AsyncGenerator<re
         const items = lines.slice(at, at + Math.min(CHUNK_ITEMS, MAX_ITEMS - count)).map(readLine);
         count += items.length;
         if (items.length > 0) yield items;
-        if (count === MAX_ITEMS && at + items.length < lines.length) throw new TooManyTransactionsError();
+        if (count === MAX_ITEMS && at + items.length < lines.length)
+          throw new RefusedBodyError('TOO_MANY_TRANSACTIONS');
       }
     }
   } catch (error) {

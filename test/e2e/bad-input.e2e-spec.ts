@@ -410,7 +410,7 @@ describe('rejected without any effect', () => {
       }
     });
 
-    it.each(named)('%s knows no other form of money', async (_, route) => {
+    it.each(named)('%s refuses other forms of money', async (_, route) => {
       expectInvalid(await send(route, '', { accept: 'application/json; money=float' }), 'Accept');
     });
   });

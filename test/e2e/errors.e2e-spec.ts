@@ -281,7 +281,11 @@ describe('the code of an error', () => {
       (headers) => postBatch(app, `[${'0,'.repeat(10_000)}0]`, { headers }),
     ],
     ['REQUEST_REFUSED', 'a range', get('/docs/swagger-ui.css', { range: 'bytes=99999999-' })],
-    ['EXPECTATION_FAILED', 'wonders', raw('GET /accounts HTTP/1.1\r\nHost: bank\r\nExpect: wonders')],
+    [
+      'EXPECTATION_FAILED',
+      'an unknown expectation',
+      raw('GET /accounts HTTP/1.1\r\nHost: bank\r\nExpect: wonders'),
+    ],
     ['INSUFFICIENT_BALANCE', 'a withdrawal', posted(withdrawal('5000'))],
     ['BALANCE_LIMIT_EXCEEDED', 'a deposit', posted(deposit('5000'), {}, () => full)],
     ['IDEMPOTENCY_KEY_REUSED', 'another amount', (headers) => posted(deposit('6'), key)(headers)],
@@ -336,30 +340,33 @@ describe('the code of an error', () => {
     expect(text).toMatch(new RegExp(`^{"error":"${ERRORS[code].error}"`));
   });
 
-  it.each(['', '?atomic=true'])('stands in the results of a batch%s, which are no problem', async (query) => {
-    seen.add('NOT_APPLIED');
-    const items = [
-      { accountId, ...withdrawal('0.01') },
-      { accountId, ...withdrawal('5000') },
-    ];
-    const rest = '{"status":422,"code":"INSUFFICIENT_BALANCE","body":{"error":"Insufficient Balance"}}';
-    const stopped = '{"status":424,"code":"NOT_APPLIED","body":{"error":"Not applied"}}';
-    for (const [type, between, first, last] of [
-      [JSON_TYPE, ',', '[', ']'],
-      [NDJSON_TYPE, '\n', '', '\n'],
-    ] as const) {
-      const sent = type === JSON_TYPE ? items : items.map((item) => JSON.stringify(item)).join('\n');
-      const { headers, text } = await postBatch(app, sent, { query, type, headers: PROBLEM });
-      expect(headers['content-type']).toBe(`${type}; charset=utf-8`);
-      expect(headers['x-error-code']).toBe(query === '' ? undefined : 'INSUFFICIENT_BALANCE');
-      const one = query === '' ? '{"status":201,"body":' : stopped;
-      expect(text.startsWith(`${first}${one}`)).toBe(true);
-      expect(text.endsWith(`${between}${rest}${last}`)).toBe(true);
-    }
-    const whole = await postBatch(app, [], { query, headers: PROBLEM });
-    expect(whole.headers['content-type']).toBe('application/problem+json; charset=utf-8');
-    expect(whole.headers['x-error-code']).toBe('INVALID_REQUEST');
-  });
+  it.each(['', '?atomic=true'])(
+    'appears in the results of a batch%s, which are never problem documents',
+    async (query) => {
+      seen.add('NOT_APPLIED');
+      const items = [
+        { accountId, ...withdrawal('0.01') },
+        { accountId, ...withdrawal('5000') },
+      ];
+      const rest = '{"status":422,"code":"INSUFFICIENT_BALANCE","body":{"error":"Insufficient Balance"}}';
+      const stopped = '{"status":424,"code":"NOT_APPLIED","body":{"error":"Not applied"}}';
+      for (const [type, between, first, last] of [
+        [JSON_TYPE, ',', '[', ']'],
+        [NDJSON_TYPE, '\n', '', '\n'],
+      ] as const) {
+        const sent = type === JSON_TYPE ? items : items.map((item) => JSON.stringify(item)).join('\n');
+        const { headers, text } = await postBatch(app, sent, { query, type, headers: PROBLEM });
+        expect(headers['content-type']).toBe(`${type}; charset=utf-8`);
+        expect(headers['x-error-code']).toBe(query === '' ? undefined : 'INSUFFICIENT_BALANCE');
+        const one = query === '' ? '{"status":201,"body":' : stopped;
+        expect(text.startsWith(`${first}${one}`)).toBe(true);
+        expect(text.endsWith(`${between}${rest}${last}`)).toBe(true);
+      }
+      const whole = await postBatch(app, [], { query, headers: PROBLEM });
+      expect(whole.headers['content-type']).toBe('application/problem+json; charset=utf-8');
+      expect(whole.headers['x-error-code']).toBe('INVALID_REQUEST');
+    },
+  );
 
   it('is tested for every error, here or where it can be provoked', () => {
     const elsewhere: Readonly<Record<string, readonly ErrorCode[]>> = {

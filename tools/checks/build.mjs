@@ -6,6 +6,7 @@
  */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
+// Node 20 has no globSync: a named import would fail before the check below.
 import * as fs from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -23,7 +24,12 @@ if (isBefore(process.versions.node, [22, 17])) {
     console.error(`Node 22.17 or later is needed, and this is ${process.versions.node}.`);
     process.exit(1);
   }
-  if (!existsSync(link)) symlinkSync(`../${brought}`, link);
+  try {
+    symlinkSync(`../${brought}`, link);
+  } catch (error) {
+    // There is one already, or another command made it at the same moment.
+    if (error.code !== 'EEXIST') throw error;
+  }
   process.exit(spawnSync(link, process.argv.slice(1), { stdio: 'inherit' }).status ?? 1);
 }
 

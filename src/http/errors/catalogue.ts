@@ -14,19 +14,17 @@ export const ERRORS = {
   INVALID_REQUEST: {
     status: 400,
     error: 'Invalid request',
-    detail:
-      'Something in the path, the query, the headers or the body is wrong. `details` names each wrong field.',
+    detail: 'Something in the path, the query, the headers or the body is wrong. `details` says what.',
   },
   UNAUTHORIZED: {
     status: 401,
     error: 'Unauthorized',
-    detail: 'The request has no credential, or one that is not valid, or no longer.',
+    detail: 'The request has no credential, or one that is invalid, has expired or was revoked.',
   },
   FORBIDDEN: {
     status: 403,
     error: 'Forbidden',
-    detail:
-      'The credential lacks a scope that the request needs. `WWW-Authenticate` names one that would do.',
+    detail: 'The credential lacks a scope that the request needs. `WWW-Authenticate` names a sufficient one.',
   },
   ACCOUNT_NOT_FOUND: {
     status: 404,
@@ -58,24 +56,25 @@ export const ERRORS = {
     status: 409,
     error: 'Version mismatch',
     detail:
-      'The account does not have the version that the request names. `CurrentVersion` is the one that it has.',
+      'The account does not have the version that the request names. `CurrentVersion` is its current version.',
   },
   DUPLICATE_TRANSACTION: {
     status: 409,
     error: 'Duplicate transaction',
     detail:
-      'The same transaction was posted with this idempotency key before, as `transactionId`. It is applied once.',
+      'This transaction was already posted with this idempotency key, as `transactionId`. Nothing was applied again.',
   },
   DUPLICATE_ACCOUNT: {
     status: 409,
     error: 'Duplicate account',
-    detail: 'The account was opened with this idempotency key before, as `accountId`. It is opened once.',
+    detail:
+      'This account was already opened with this idempotency key, as `accountId`. Nothing was applied again.',
   },
   PRECONDITION_FAILED: {
     status: 412,
     error: 'Version mismatch',
     detail:
-      'The account has none of the versions that `If-Match` names. `CurrentVersion` is the one that it has.',
+      'The account has none of the versions that `If-Match` names. `CurrentVersion` is its current version.',
   },
   BODY_TOO_LARGE: {
     status: 413,
@@ -106,7 +105,8 @@ export const ERRORS = {
   REQUEST_REFUSED: {
     status: 416,
     error: 'Request refused',
-    detail: 'A file of Swagger UI does not have the range that the request asks for.',
+    detail:
+      'A file of Swagger UI does not have the range that the request asks for, or is not the version that it names.',
   },
   EXPECTATION_FAILED: {
     status: 417,

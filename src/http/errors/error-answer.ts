@@ -52,11 +52,17 @@ export function writeError(
     : { type: PROBLEM_TYPE, text: JSON.stringify(problemOf(answer)) };
 }
 
+/** `detail` tells people of so many wrong fields; `details` has them all. */
+const MAX_FIELDS_TOLD = 3;
+
 /** The members of RFC 9457, and those of the plain body. */
 export function problemOf({ code, status, body }: ErrorAnswer): object {
   const { error: title, detail } = ERRORS[code];
   const { details = [] } = body as { readonly details?: readonly FieldProblem[] };
-  const fields = details.map(({ field, message }) => `${field} ${message}`).join('; ');
+  const fields = details
+    .slice(0, MAX_FIELDS_TOLD)
+    .map(({ field, message }) => `${field} ${message}`)
+    .join('; ');
   return { type: linkTo(code), title, status, detail: fields || detail, code, ...body };
 }
 

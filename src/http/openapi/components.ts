@@ -134,7 +134,7 @@ export const OriginalLocation = optionalHeader(
 
 const AcceptEncoding = optionalHeader(
   'AcceptEncoding',
-  'Where the content encoding is what is wrong: the only one that a body may have.',
+  'Only when the content encoding is refused: the encodings that are accepted.',
   'identity',
 );
 
@@ -344,7 +344,7 @@ export const GENERAL_RESPONSES: Responses = {
     {},
     {
       description:
-        'The request is not valid HTTP (`request`), its path is not a valid URL (`path`), or it has no `Host`, several, or one that is none. ' +
+        'The request is not valid HTTP (`request`), its path is not a valid URL (`path`), or it has no `Host`, more than one, or an invalid one. ' +
         'Where no credentials are needed because only this machine may send: the request was sent from elsewhere.',
       bodies: {
         request: invalid('request', 'is not valid HTTP'),

@@ -28,6 +28,7 @@ describe('headProblem', () => {
       ],
       ...['Indempotency-Key', 'Idepotency-Key', 'Impotency-Key', 'X_IDEMPOTENCY_KEY', 'Idempotency-Keys'],
     ].map((name) => [name, 'Idempotency-Key']),
+    ...['X-Request-Idempotency-Key', 'My-Idempotency-Key'].map((name) => [name, 'Idempotency-Key']),
     ...['If_Match', 'IfMatch', 'X-If-Match', 'if-macth', 'If-Matches'].map((name) => [name, 'If-Match']),
     ...['If-None_Match', 'IfNoneMatch', 'If-Non-Match', 'X-If-None-Match'].map((name) => [
       name,
@@ -52,25 +53,42 @@ describe('headProblem', () => {
       'X-IP',
     ],
     ...[
-      'If',
       'IM',
+      'Expect',
+      'ETag',
+      'X-Api-Key',
+      'Sec-WebSocket-Key',
+      'X-Envoy-Expected-Rq-Timeout-Ms',
+      'X-Version',
       'X-Identity',
       'X-Idle-Timeout',
       'X-Match',
       'X-Internal',
       'Import',
-      'If-Schedule-Tag-Match',
+      'Instance-Id',
     ],
-    ...[
-      'Accept',
-      'Content-Type',
-      'Authorization',
-      `X-If-${'x'.repeat(5_000)}`,
-      `If${'-'.repeat(5_000)}Match`,
-    ],
+    ...['Accept', 'Content-Type', 'Authorization', `X-Id${'x'.repeat(5_000)}`, `Id${'-'.repeat(5_000)}Match`],
   ])('%s is no misspelling', (name) => {
     expect(problemWith({ [name]: 'x' })).toBeUndefined();
   });
+
+  it.each(['If', 'If-Schedule-Tag-Match', 'X-If-Something', `If-${'x'.repeat(5_000)}`])(
+    '%s sets a condition that is not evaluated',
+    (name) => {
+      expect(problemWith({ [name]: 'x' })).toEqual([
+        { field: name, message: 'is not a known header; it sets a condition' },
+      ]);
+    },
+  );
+
+  it.each(['Expected-Version', 'X-Expected-Version', 'ExpectedVersion', 'expected_version'])(
+    '%s belongs in the body',
+    (name) => {
+      expect(problemWith({ [name]: '7' })).toEqual([
+        { field: name, message: 'is not a known header; expectedversion belongs in the body' },
+      ]);
+    },
+  );
 
   it.each(['GET', 'HEAD'])('%s has no body', (method) => {
     const expected = [{ field: 'body', message: `is not supported with ${method}` }];
@@ -88,11 +106,14 @@ describe('headProblem', () => {
   });
 
   it('takes little time for a thousand names that might be misspellings', () => {
-    const names = Array.from({ length: 1_000 }, (_, n) => [`If-Something-Else-${n}`, 'x'] as const);
+    const names = Array.from({ length: 1_000 }, (_, n) => [`Identity-Some-${n}`, 'x'] as const);
     const headers = Object.fromEntries(names);
-    problemWith(headers);
-    const startedMs = performance.now();
-    expect(problemWith(headers)).toBeUndefined();
-    expect(performance.now() - startedMs).toBeLessThan(50);
+    // The fastest of some runs: others may be at work on the machine.
+    const runs = Array.from({ length: 5 }, () => {
+      const startedMs = performance.now();
+      expect(problemWith(headers)).toBeUndefined();
+      return performance.now() - startedMs;
+    });
+    expect(Math.min(...runs)).toBeLessThan(3);
   });
 });

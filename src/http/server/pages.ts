@@ -31,10 +31,13 @@ const STYLE = `
 /** Serves the documents next to Swagger UI. Each is rendered when it is first asked for. */
 export function servePages(fastify: FastifyInstance): void {
   for (const name of PAGES.keys()) {
-    let page: string | undefined;
+    let page: Promise<string> | undefined;
     fastify.get(pathOf(name), async (_request, reply) => {
-      page ??= await render(name);
-      return reply.type('text/html; charset=utf-8').send(page);
+      page ??= render(name).catch((error: unknown) => {
+        page = undefined;
+        throw error;
+      });
+      return reply.type('text/html; charset=utf-8').send(await page);
     });
   }
 }

@@ -68,7 +68,10 @@ const HSTS = 'strict-transport-security';
  */
 export async function securityHeaders(encrypted: boolean): Promise<SecurityHeaders> {
   const api = await headersBy(API, encrypted);
-  return { api: { ...api, ...PRIVATE, ...NEGOTIATED }, docs: await headersBy(DOCS, encrypted) };
+  return {
+    api: { ...api, ...PRIVATE, ...NEGOTIATED },
+    docs: { ...(await headersBy(DOCS, encrypted)), ...NEGOTIATED },
+  };
 }
 
 async function headersBy(policy: Policy, encrypted: boolean): Promise<Headers> {

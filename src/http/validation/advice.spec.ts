@@ -1,8 +1,8 @@
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { adviceFor, type Advice } from './advice.js';
+import { advice, adviceFor } from './advice.js';
 
-const KNOWN: readonly Advice[] = [
+const KNOWN = [
   'amount',
   'type',
   'expectedVersion',
@@ -14,7 +14,7 @@ const KNOWN: readonly Advice[] = [
   'cursor',
   'from',
   'to',
-].map((name) => [name, name]);
+].map((name) => advice(name, name));
 
 describe('adviceFor', () => {
   it.each([
@@ -62,7 +62,7 @@ describe('adviceFor', () => {
       (name) => name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`),
     ];
     fc.assert(
-      fc.property(fc.constantFrom(...KNOWN), fc.constantFrom(...styles), ([name], style) => {
+      fc.property(fc.constantFrom(...KNOWN), fc.constantFrom(...styles), ({ name }, style) => {
         expect(adviceFor(style(name), KNOWN)?.toLowerCase()).toBe(name.toLowerCase());
       }),
     );

@@ -2,6 +2,7 @@ import 'reflect-metadata';
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { AccountPathDto } from './account-path.dto.js';
+import { advice } from './advice.js';
 import { Contract } from './contract.js';
 import {
   IsAmount,
@@ -217,8 +218,8 @@ describe('Contract: a query', () => {
   const refusals = (contract: Contract<object>, query: object) => {
     try {
       contract.read(query, () => [
-        ['amount', 'amount belongs in the body'],
-        ['Idempotency-Key', 'send the header Idempotency-Key'],
+        advice('amount', 'amount belongs in the body'),
+        advice('Idempotency-Key', 'send the header Idempotency-Key'),
       ]);
     } catch (error) {
       if (error instanceof InvalidRequestError) return error.problems;

@@ -2,7 +2,7 @@ import type { Type } from '@nestjs/common';
 import { Ajv } from 'ajv';
 import { getMetadataStorage, validateSync, ValidationTypes } from 'class-validator';
 import type { ValidationMetadata } from 'class-validator/types/metadata/ValidationMetadata.js';
-import { adviceFor, type Advice } from './advice.js';
+import { advice, adviceFor, type Advice } from './advice.js';
 import { InvalidRequestError, type FieldProblem } from './invalid-request.js';
 import { NumberText } from './json-body.js';
 import type { documentedAs } from './field-rules.js';
@@ -106,9 +106,9 @@ export class Contract<T extends object> {
   private unknown(name: string, before: number, elsewhere: Elsewhere): string {
     const problem = `is not a known ${this.noun}`;
     if (before >= MAX_ADVISED) return problem;
-    const own = this.names.map((known): Advice => [known, `did you mean ${known}?`]);
-    const advice = adviceFor(name, [...own, ...elsewhere()]);
-    return advice === undefined ? problem : `${problem}; ${advice}`;
+    const own = this.names.map((known) => advice(known, `did you mean ${known}?`));
+    const hint = adviceFor(name, [...own, ...elsewhere()]);
+    return hint === undefined ? problem : `${problem}; ${hint}`;
   }
 }
 

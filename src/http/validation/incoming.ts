@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { createParamDecorator, type ExecutionContext } from '@nestjs/common';
 import type { FastifyRequest } from 'fastify';
-import type { Advice } from './advice.js';
+import { advice } from './advice.js';
 import { Contract, type Elsewhere } from './contract.js';
 import { InvalidRequestError } from './invalid-request.js';
 import { checkAccept } from './representation.js';
@@ -67,7 +67,7 @@ export function reads<T, Query = NoQueryDto, Body = undefined>(
 ): Read<T> {
   const inQuery = (query ?? noQuery) as Part<Query>;
   const refuse = refusalOf(headers, instead);
-  const asHeaders = headers.map((name): Advice => [name, `send the header ${name}`]);
+  const asHeaders = headers.map((name) => advice(name, `send the header ${name}`));
   const besidesQuery = [...belonging(body?.names ?? [], 'the body'), ...asHeaders];
   const besidesBody = [...belonging(inQuery.names, 'the query'), ...asHeaders];
   const checked = (request: FastifyRequest): T => {
@@ -82,7 +82,7 @@ export function reads<T, Query = NoQueryDto, Body = undefined>(
 }
 
 const belonging = (names: readonly string[], part: string) =>
-  names.map((name): Advice => [name, `${name} belongs in ${part}`]);
+  names.map((name) => advice(name, `${name} belongs in ${part}`));
 
 function refusalOf(taken: readonly ConditionalHeader[], instead: Taken<never, never>['instead'] = {}) {
   const usual =

@@ -32,6 +32,8 @@ describe('the Accept header', () => {
     'application/json; q=0.5, application/json; money=string',
     'application/json; money=string, */*; q=0.1',
     '*/*; money=string',
+    'application/json; money=string; profile="a"',
+    'application/json; profile="a, b; money=float"; money=string; q=0.9, text/html; q=0.1',
     'application/x-ndjson; money=string',
     'application/jsonl; money=string; charset=utf-8',
     'application/x-ndjson; money=string, application/json; q=0.5',
@@ -54,6 +56,13 @@ describe('the Accept header', () => {
       textMoney: true,
       problems: true,
     });
+  });
+
+  it('is rejected when it is long, and has no effect on an error then', () => {
+    const accept = `application/json; money=string, application/problem+json${' '.repeat(1_000)}`;
+    expect(() => checkAccept({ accept })).toThrow(InvalidRequestError);
+    expect(formsOf(accept)).toEqual({ textMoney: false, problems: false });
+    expect(() => checkAccept({ accept: ' '.repeat(2_000) })).not.toThrow();
   });
 
   it('is rejected when it asks for another form of money', () => {

@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
+import { LRUCache } from 'lru-cache';
 import Negotiator from 'negotiator';
 import { InvalidRequestError } from './invalid-request.js';
 
@@ -26,44 +27,74 @@ export interface Representation {
 export const contentTypeOf = (mediaType: string, { textMoney }: Pick<Representation, 'textMoney'>) =>
   `${textMoney ? withTextMoney(mediaType) : mediaType}; charset=utf-8`;
 
-const USUAL: Representation = { textMoney: false, problems: false };
+/** Forms that are asked for, and what is wrong with how they are asked for. */
+interface Asked {
+  readonly forms: Representation;
+  readonly problem?: string;
+}
+
+const USUAL: Asked = { forms: { textMoney: false, problems: false } };
 /** Nothing else in an Accept header changes an answer, so most need no parser. */
 const MATTERS = /money|problem/i;
-/** Parameters that change nothing, but that a negotiator would compare. */
-const NEUTRAL = /;\s*(?:charset\s*=\s*"?utf-8"?|money\s*=\s*"?number"?)(?=\s*(?:[;,]|$))/gi;
-const MONEY = /;\s*money\s*=\s*"?([^\s;,"]*)/gi;
+/** Characters of a header that is read. */
+const MAX_LENGTH = 1_000;
+/** The ranges of a header, and the type and the parameters of a range. A quoted string may hold any separator. */
+const RANGES = /(?:[^",]|"(?:[^"\\]|\\.)*"?)+/g;
+const PARTS = /(?:[^";]|"(?:[^"\\]|\\.)*"?)+/g;
+const PARAMETER = /^(money|q)\s*=\s*"?([^"]*)"?$/i;
 /** For each media type of answers with money: its usual form, and the one with money as text. */
 const MONEY_FORMS = [JSON_MEDIA_TYPE, ...NDJSON_TYPES].map((type) => [type, withTextMoney(type)]);
 
-/** The header that was parsed last: a client sends the same one with each request. */
-let last = { accept: '', forms: USUAL };
+/** Clients send the same headers again and again. */
+const read = new LRUCache<string, Asked>({ max: 100 });
 
 /**
  * Reads an Accept header (RFC 9110, 12.5.1). A client that accepts none of the forms gets the usual one, as the RFC
  * allows. One that asks for text with one of the media types gets it with all. One that names problem+json gets its
  * errors so, whatever it prefers for other answers: they never have that type.
  */
-export function representationOf({ accept }: IncomingHttpHeaders): Representation {
-  if (accept === undefined || !MATTERS.test(accept)) return USUAL;
-  if (accept !== last.accept) last = { accept, forms: formsIn(accept) };
-  return last.forms;
-}
-
-function formsIn(accept: string): Representation {
-  const negotiator = new Negotiator({ headers: { accept: accept.replace(NEUTRAL, '') } });
-  return {
-    textMoney:
-      /money/i.test(accept) && MONEY_FORMS.some((forms) => negotiator.mediaTypes(forms)[0] === forms[1]),
-    problems: /problem/i.test(accept) && negotiator.mediaTypes([PROBLEM_MEDIA_TYPE]).length > 0,
-  };
-}
+export const representationOf = (headers: IncomingHttpHeaders): Representation => askedBy(headers).forms;
 
 /** @throws InvalidRequestError when it asks for money in a form that there is not */
-export function checkAccept({ accept }: IncomingHttpHeaders): void {
-  if (accept === undefined || !MATTERS.test(accept)) return;
-  for (const [, form = ''] of accept.matchAll(MONEY)) {
-    if (!['string', 'number'].includes(form.toLowerCase())) {
-      throw InvalidRequestError.of('Accept', 'has a form of money that is neither string nor number');
-    }
-  }
+export function checkAccept(headers: IncomingHttpHeaders): void {
+  const { problem } = askedBy(headers);
+  if (problem !== undefined) throw InvalidRequestError.of('Accept', problem);
+}
+
+function askedBy({ accept }: IncomingHttpHeaders): Asked {
+  if (accept === undefined || !MATTERS.test(accept)) return USUAL;
+  if (accept.length > MAX_LENGTH) return { ...USUAL, problem: `is longer than ${MAX_LENGTH} characters` };
+  return read.get(accept) ?? remembered(accept, parse(accept));
+}
+
+function remembered(accept: string, asked: Asked): Asked {
+  read.set(accept, asked);
+  return asked;
+}
+
+function parse(accept: string): Asked {
+  const ranges = (accept.match(RANGES) ?? []).map(readRange);
+  const isKnown = ranges.every(({ money }) => ['string', 'number', undefined].includes(money));
+  // A negotiator compares all parameters, so it gets only those that matter.
+  const relevant = ranges.map(({ type, money, q }) => {
+    const form = money === 'string' ? withTextMoney(type) : type;
+    return q === undefined ? form : `${form}; q=${q}`;
+  });
+  const negotiator = new Negotiator({ headers: { accept: relevant.join() } });
+  const forms: Representation = {
+    textMoney: MONEY_FORMS.some((both) => negotiator.mediaTypes(both)[0] === both[1]),
+    problems: /problem/i.test(accept) && negotiator.mediaTypes([PROBLEM_MEDIA_TYPE]).length > 0,
+  };
+  return isKnown ? { forms } : { forms, problem: 'has a form of money that is neither string nor number' };
+}
+
+function readRange(range: string) {
+  const [type = '', ...parameters] = range.match(PARTS) ?? [];
+  const values = new Map(
+    parameters.flatMap((parameter) => {
+      const [, name, value] = PARAMETER.exec(parameter.trim()) ?? [];
+      return name === undefined || value === undefined ? [] : [[name.toLowerCase(), value.toLowerCase()]];
+    }),
+  );
+  return { type: type.trim(), money: values.get('money'), q: values.get('q') };
 }
