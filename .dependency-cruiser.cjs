@@ -26,7 +26,7 @@ const RANKS = [
   ['src/cli'],
   ['src'],
   ['tools/stack/servers', 'tools/stack/proxies', 'tools/checks'],
-  ['tools/stack', 'tools/bench/load', 'tools/chaos/checker', 'tools/fuzz'],
+  ['tools/stack', 'tools/bench/load', 'tools/chaos/checker', 'tools/fuzz', 'tools/concurrency'],
   ['tools/bench', 'tools/chaos'],
   ['tools/bench/overload'],
   ['test/support', 'test/sabotage'],

@@ -41,7 +41,7 @@ export function balanceOption(text: string): Money {
 }
 
 /** @returns a parser of a whole number that throws InvalidArgumentError */
-const wholeNumber =
+export const wholeNumber =
   (max: number, min = 1) =>
   (text: string): number => {
     const value = Number(text);

@@ -24,5 +24,8 @@ describe('requests generated from openapi.json', () => {
       expect(attack.byOperation.get(operation.operationId)).toBeGreaterThan(10);
     }
     expect(attack.byOperation.get('nothing documented')).toBeGreaterThan(10);
+    expect(attack.byStatus.get(405)).toBeGreaterThan(10);
+    expect(attack.byStatus.get(415)).toBeGreaterThan(10);
+    expect(attack.inAllForms).toBeGreaterThan(REQUESTS / 50);
   }, 120_000);
 });

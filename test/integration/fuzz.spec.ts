@@ -38,12 +38,22 @@ interface Stub {
 }
 
 const JSON_TYPE = 'application/json; charset=utf-8';
+const PROBLEM_TYPE = 'application/problem+json; charset=utf-8';
+const CODES: Readonly<Record<number, string>> = {
+  400: 'INVALID_REQUEST',
+  404: 'NOT_FOUND',
+  405: 'METHOD_NOT_ALLOWED',
+  500: 'INTERNAL_ERROR',
+  503: 'OVERLOADED',
+};
 
 async function problemsWith(draft: Partial<Draft>, { status = 200, headers = {}, text = '' }: Stub) {
   const attack = await serve((request, response) => {
     const all = {
       'x-request-id': request.headers['x-request-id'] ?? 'a',
+      'x-error-code': CODES[status] ?? '',
       etag: '"2"',
+      vary: 'Accept',
       'content-type': JSON_TYPE,
       ...headers,
     };
@@ -75,11 +85,24 @@ const POSTING: Partial<Draft> = {
     ['"type"', '"Credit"'],
   ],
 };
+const BATCH: Partial<Draft> = {
+  ...POSTING,
+  segments: ['transactions', 'batch'],
+  body: '[{"accountId":9,"amount":1,"type":"Debit"}]',
+};
 const receipt = (amount: string, type = 'Deposit') =>
   `{"id":"txn1","type":"${type}","amount":${amount},"newBalance":9999999999999999.99,"newVersion":"2","timestamp":"2025-05-02T10:24:02.123Z"}`;
 const GOOD = '{"balance":350.00,"version":2}';
-const coded = (code: string) => ({ 'x-error-code': code });
 const INVALID = '{"error":"Invalid request","details":[]}';
+const NOT_ALLOWED = { status: 405, text: '{"error":"Method not allowed"}' };
+const asking = (accept: string): Partial<Draft> => ({
+  headers: [
+    ['Host', 'bank'],
+    ['Accept', accept],
+  ],
+});
+const problem = (title: string, more = '') =>
+  `{"type":"/docs/errors#x","title":"${title}","status":400,"detail":"x","code":"INVALID_REQUEST","error":"${title}"${more}}`;
 
 describe('the rules that the fuzzer applies to answers', () => {
   it.each<[string, Partial<Draft>, Stub]>([
@@ -88,21 +111,40 @@ describe('the rules that the fuzzer applies to answers', () => {
     [
       'an unknown path',
       { segments: ['nothing'], verdict: 'open' },
-      { status: 404, headers: coded('NOT_FOUND'), text: '{"error":"Not found"}' },
+      { status: 404, text: '{"error":"Not found"}' },
     ],
+    ['a malformed request', { verdict: 'malformed' }, { status: 400, text: INVALID }],
     [
-      'a malformed request',
-      { verdict: 'malformed' },
-      { status: 400, headers: coded('INVALID_REQUEST'), text: INVALID },
-    ],
-    [
-      'a problem',
-      { verdict: 'malformed' },
+      'a malformed request, in the form of a problem',
+      { ...asking('application/problem+json'), verdict: 'malformed' },
       {
         status: 400,
-        headers: { ...coded('INVALID_REQUEST'), 'content-type': 'application/problem+json; charset=utf-8' },
-        text: `{"type":"/docs/errors#invalid_request","title":"Invalid request","status":400,"detail":"x","code":"INVALID_REQUEST",${INVALID.slice(1)}`,
+        headers: { 'content-type': PROBLEM_TYPE },
+        text: problem('Invalid request', ',"details":[]'),
       },
+    ],
+    [
+      'money as text',
+      asking('application/json; money=string'),
+      {
+        headers: { 'content-type': 'application/json; money=string; charset=utf-8', etag: '"2-string"' },
+        text: '{"balance":"350.00","version":2}',
+      },
+    ],
+    [
+      'results of a batch',
+      BATCH,
+      { text: '[{"status":404,"code":"ACCOUNT_NOT_FOUND","body":{"error":"Account not found"}}]' },
+    ],
+    [
+      'a wrong method',
+      { method: 'PUT', verdict: 'wrong method' },
+      { ...NOT_ALLOWED, headers: { allow: 'GET, HEAD, OPTIONS' } },
+    ],
+    [
+      'a question for the methods of a path',
+      { method: 'OPTIONS', segments: ['accounts'], verdict: 'wrong method' },
+      { status: 204, headers: { allow: 'GET, HEAD, OPTIONS, POST', 'content-type': '' } },
     ],
   ])('allow: %s', async (_, draft, stub) => {
     expect(await problemsWith(draft, stub)).toEqual([]);
@@ -175,12 +217,6 @@ describe('the rules that the fuzzer applies to answers', () => {
       'the error "Nope" is not documented',
     ],
     [
-      'the code of another error',
-      {},
-      { status: 404, headers: coded('NOT_FOUND'), text: '{"error":"Account not found"}' },
-      'the header X-Error-Code is NOT_FOUND, which is not documented here',
-    ],
-    [
       'an answer where there is nothing',
       { segments: ['nothing'], verdict: 'open' },
       { text: GOOD },
@@ -197,6 +233,66 @@ describe('the rules that the fuzzer applies to answers', () => {
       { verdict: 'malformed' },
       { text: GOOD },
       'a malformed request is not refused as such',
+    ],
+    [
+      'a wrong method carried out',
+      { method: 'PUT', verdict: 'wrong method' },
+      { text: GOOD },
+      'status 200 for a wrong method, not 405',
+    ],
+    [
+      'a wrong method that is not told the right ones',
+      { method: 'PUT', verdict: 'wrong method' },
+      { ...NOT_ALLOWED, headers: { allow: 'GET, POST' } },
+      'Allow is GET, POST, not GET, HEAD, OPTIONS',
+    ],
+    [
+      'an error without a code',
+      {},
+      { status: 404, headers: { 'x-error-code': '' }, text: '{"error":"Account not found"}' },
+      'X-Error-Code is undefined',
+    ],
+    [
+      'the code of another error',
+      {},
+      { status: 404, text: '{"error":"Account not found"}' },
+      'the header X-Error-Code is NOT_FOUND, which is not documented here',
+    ],
+    [
+      'a result of a batch without a code',
+      BATCH,
+      { text: '[{"status":404,"body":{"error":"Account not found"}}]' },
+      'a result with status 404 has the code undefined',
+    ],
+    [
+      'a result of a batch with the code of another status',
+      BATCH,
+      { text: '[{"status":404,"code":"VERSION_MISMATCH","body":{"error":"Account not found"}}]' },
+      'a result with status 404 has the code VERSION_MISMATCH',
+    ],
+    [
+      'an error without the form that was asked for',
+      { ...asking('application/problem+json'), verdict: 'open' },
+      { status: 400, text: INVALID },
+      `an error of type ${JSON_TYPE}`,
+    ],
+    [
+      'an error in a form that was not asked for',
+      { verdict: 'open' },
+      { status: 400, headers: { 'content-type': PROBLEM_TYPE }, text: problem('Invalid request') },
+      `an error of type ${PROBLEM_TYPE}`,
+    ],
+    [
+      'money as numbers for who asks for text',
+      asking('application/json; money=string'),
+      { text: GOOD },
+      `money of type ${JSON_TYPE}`,
+    ],
+    [
+      'a form that caches would take for another',
+      {},
+      { headers: { vary: 'Origin' }, text: GOOD },
+      'Vary does not name Accept',
     ],
     [
       'another request id',
@@ -238,6 +334,25 @@ describe('the rules that the fuzzer applies to answers', () => {
   });
 });
 
+type Headers = Record<string, unknown>;
+
+/** @param isToBe looks at the header fields of an answer, and may change them */
+function changeAnswers(isToBe: (headers: Headers) => boolean, edit = (text: string) => text) {
+  return (_request: IncomingMessage, response: ServerResponse): boolean => {
+    const writeHead = response.writeHead.bind(response) as (status: number, headers: Headers) => unknown;
+    const end = response.end.bind(response) as (body: unknown) => unknown;
+    let isChanged = false;
+    Object.assign(response, {
+      writeHead: (status: number, headers: Headers = {}) => {
+        isChanged = isToBe(headers);
+        return writeHead(status, headers);
+      },
+      end: (body: unknown) => end(isChanged && typeof body === 'string' ? edit(body) : body),
+    });
+    return false;
+  };
+}
+
 describe('the fuzzer', () => {
   let app: TestApp;
   let sabotage: (request: IncomingMessage, response: ServerResponse) => boolean;
@@ -265,7 +380,10 @@ describe('the fuzzer', () => {
   it('finds an unexpected answer, and shrinks it to a small request', async () => {
     sabotage = ({ url = '' }, response) => {
       if (!/limit=(-|0)/.test(url)) return false;
-      response.writeHead(500, { 'content-type': JSON_TYPE, 'x-request-id': 'a' });
+      response.writeHead(500, {
+        'content-type': JSON_TYPE,
+        ...{ vary: 'Accept', 'x-error-code': 'INTERNAL_ERROR', 'x-request-id': 'a' },
+      });
       return Boolean(response.end('{"error":"Internal error"}'));
     };
     const violation = await attacked(3);
@@ -284,6 +402,45 @@ describe('the fuzzer', () => {
     expect(violation?.sent.headers.map(([name]) => name)).toContain('Idempotency-Key');
   });
 
+  it.each<[string, typeof sabotage, string]>([
+    [
+      'an unknown parameter that is ignored',
+      (request) => {
+        request.url = request.url?.replace(/\?(?!limit|cursor|type|from|to|min|atomic)[\w-]*=1$/i, '');
+        return false;
+      },
+      'a malformed request is not refused as such',
+    ],
+    [
+      'a digit that is another one in money as text',
+      changeAnswers(
+        ({ 'content-type': type }) => String(type).includes('money=string'),
+        (text) => text.replace(/(?<="balance":"\d*)\d/, (digit) => String((Number(digit) + 1) % 10)),
+      ),
+      'the body says otherwise than the plain form',
+    ],
+    [
+      'another status in a problem',
+      changeAnswers(
+        ({ 'content-type': type }) => type === PROBLEM_TYPE,
+        (text) => text.replace('"status":4', '"status":5'),
+      ),
+      'the body says otherwise than the plain form',
+    ],
+    [
+      'a missing code',
+      changeAnswers((headers) => {
+        if (headers['x-error-code'] === 'METHOD_NOT_ALLOWED') delete headers['x-error-code'];
+        return false;
+      }),
+      'X-Error-Code is undefined',
+    ],
+  ])('finds %s', async (_, defect, problem) => {
+    sabotage = defect;
+    const violation = await attacked(3);
+    expect(violation?.problems.join()).toContain(problem);
+  });
+
   it('repeats a run from its seed', () => {
     const request = requests(contract);
     expect(fc.sample(request, { seed: 7, numRuns: 50 })).toEqual(
@@ -292,7 +449,7 @@ describe('the fuzzer', () => {
   });
 
   it('prints a request as a command that sends the same bytes', () => {
-    const sent = write({ ...BALANCE, headers: [['X', `'\\%\0\xff${' '.repeat(200)}`]] }, (_, text) => text);
+    const sent = write({ ...BALANCE, headers: [['X', `'\\%\0\xff${' '.repeat(200)}`]] });
     expect(shellCommand(sent, 'http://127.0.0.1:1')).toBe(
       `printf 'GET /accounts/1/balance HTTP/1.1\\r\\nX: \\047\\\\%%\\000\\377'"$(head -c 200 /dev/zero | tr '\\0' ' ')"'\\r\\n\\r\\n' | nc 127.0.0.1 1`,
     );

@@ -9,22 +9,36 @@ export interface CliRun {
   readonly stderr: string;
 }
 
-const CLI = join(process.cwd(), 'dist/src/cli.js');
 /** Tests run hundreds of commands: a cache lets V8 compile the code only once. */
 const COMPILE_CACHE = join(process.cwd(), 'dist/.compile-cache');
+
+interface Started {
+  readonly child: ChildProcess;
+  readonly ended: Promise<CliRun>;
+  output(): Omit<CliRun, 'code'>;
+}
 
 /**
  * Starts the built command line in a process of its own.
  *
  * @param uid the user and group id to run it as; only for root
  */
-export function startCli(
+export const startCli = (
   args: readonly string[],
   environment: Readonly<Record<string, string>>,
   uid?: number,
-): { readonly child: ChildProcess; readonly ended: Promise<CliRun>; output(): Omit<CliRun, 'code'> } {
-  if (!existsSync(CLI)) throw new Error('dist/ is missing: run `npm run build` first');
-  const child = spawn(process.execPath, [CLI, ...args], {
+): Started => startProgram('src/cli.js', args, environment, uid);
+
+/** Starts a file of dist/. See {@link startCli}. */
+export function startProgram(
+  file: string,
+  args: readonly string[],
+  environment: Readonly<Record<string, string>>,
+  uid?: number,
+): Started {
+  const path = join(process.cwd(), 'dist', file);
+  if (!existsSync(path)) throw new Error('dist/ is missing: run `npm run build` first');
+  const child = spawn(process.execPath, [path, ...args], {
     env: { PATH: process.env.PATH, HOME: tmpdir(), NODE_COMPILE_CACHE: COMPILE_CACHE, ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
     ...(uid !== undefined && { uid, gid: uid }),

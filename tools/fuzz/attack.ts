@@ -2,19 +2,23 @@ import { inspect } from 'node:util';
 import fc from 'fast-check';
 import type { Answer, OpenApiContract } from './contract.js';
 import { Books } from './books.js';
-import { write, type Draft, type Sent } from './draft.js';
+import { fill, write, type Draft, type Sent } from './draft.js';
+import { differences, formAskedFor, inAllForms } from './forms.js';
 import { NoAnswerError, RawConnection } from './raw-connection.js';
 import { requests } from './requests.js';
-import { askedFor, problemsOf, type Asked } from './rules.js';
+import { askedFor, isOfApi, isOfNoRequest, problemsOf, receiptsIn, type Asked } from './rules.js';
 import { World } from './world.js';
 
-/** A request whose answer breaks a rule. */
-export interface Violation {
+/** A request, its answer, and the rules that this breaks. */
+interface Exchange {
   readonly sent: Sent;
   /** Undefined: there was no answer. */
   readonly answer: Answer | undefined;
   readonly problems: readonly string[];
 }
+
+/** A request whose answer breaks a rule. */
+export type Violation = Exchange;
 
 const CONNECTIONS = 8;
 /** Requests in flight together. When one breaks a rule, its batch is shrunk. */
@@ -29,6 +33,8 @@ export class Attack {
   /** Answers that only the ledger can give. */
   reachedLedger = 0;
   sent = 0;
+  /** Requests whose answers in all forms were compared. */
+  inAllForms = 0;
   private readonly world = new World();
   private readonly connections: RawConnection[];
 
@@ -63,7 +69,7 @@ export class Attack {
     let giveUpAt = Infinity;
     const property = fc.asyncProperty(drafts, async (batch) => {
       if (performance.now() > giveUpAt) return true;
-      const violation = await this.fireAll(batch);
+      const violation = (await this.fireAll(batch)) ?? (await this.compareForms(batch));
       if (!violation) return true;
       // Bytes that broken framing has left on a connection must not count as answers to the next batch.
       this.close();
@@ -90,8 +96,53 @@ export class Attack {
     return violations[0];
   }
 
+  /** Sends some requests in all forms of answers, one after the other, while nothing else happens. */
+  private async compareForms(drafts: readonly Draft[]): Promise<Violation | undefined> {
+    for (const draft of drafts) {
+      // An Accept header that is wrong must stay.
+      const isToBe = draft.inAllForms === true && formAskedFor(draft.headers);
+      const violation = isToBe ? await this.fireInAllForms(draft) : undefined;
+      if (violation) return violation;
+    }
+    return undefined;
+  }
+
+  private async fireInAllForms(draft: Draft): Promise<Violation | undefined> {
+    const [connection] = this.connections as [RawConnection];
+    const { plain, others } = inAllForms(this.filled(draft));
+    const first = await this.exchange(plain, connection);
+    if (first.problems.length > 0 || !first.answer) return first;
+    if (!this.isComparable(first.sent, first.answer)) return undefined;
+    this.inAllForms += 1;
+    for (const other of others) {
+      const { sent, answer, problems } = await this.exchange(other, connection);
+      const form = formAskedFor(sent.headers);
+      const all = [...problems, ...(answer && form ? differences(first.answer, answer, form) : [])];
+      if (all.length > 0) return { sent, answer, problems: all };
+    }
+    return undefined;
+  }
+
+  /** Whether the answer is the same again, in another form. */
+  private isComparable(sent: Sent, answer: Answer): boolean {
+    const asked = askedFor(this.contract, sent);
+    const hasChangedNothing = answer.status !== 201 && receiptsIn(asked, sent, answer).length === 0;
+    // The condition names the entity tags of one form.
+    const isConditional = answer.status < 400 && sent.headers.some(([name]) => name === 'If-None-Match');
+    return isOfApi(asked) && hasChangedNothing && !isConditional && !isOfNoRequest(answer);
+  }
+
+  private filled(draft: Draft): Draft {
+    return fill(draft, (path, text) => this.world.resolve(path, text));
+  }
+
   private async fire(draft: Draft, connection: RawConnection): Promise<Violation | undefined> {
-    const sent = write(draft, (path, text) => this.world.resolve(path, text));
+    const exchanged = await this.exchange(this.filled(draft), connection);
+    return exchanged.problems.length > 0 ? exchanged : undefined;
+  }
+
+  private async exchange(draft: Draft, connection: RawConnection): Promise<Exchange> {
+    const sent = write(draft);
     const asked = askedFor(this.contract, sent);
     this.sent += 1;
     try {
@@ -99,9 +150,12 @@ export class Attack {
         isHead: sent.method === 'HEAD',
         last: sent.headers.some(([name]) => name === 'Connection'),
       });
+      const problems = [
+        ...problemsOf(this.contract, asked, sent, answer),
+        ...this.world.listingProblems(sent.target, answer),
+      ];
       this.note(asked, sent, answer);
-      const problems = problemsOf(this.contract, asked, sent, answer);
-      return problems.length > 0 ? { sent, answer, problems } : undefined;
+      return { sent, answer, problems };
     } catch (error) {
       // Any other error is a defect of the fuzzer, and is also reported with the request that causes it.
       const problem = error instanceof NoAnswerError ? error.message : inspect(error);

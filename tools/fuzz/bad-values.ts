@@ -41,6 +41,12 @@ export const BAD_FIELDS = {
     ...words('"Depo\\u017fit" "\\ud800" "__proto__" "constructor" "toString"'),
     ...['" Deposit"', `"${'x'.repeat(10_000)}"`],
   ],
+  NewOwner: [
+    ...words(
+      '"" 1 true [] {} "\\u0000" "a\\u0085" "\\ud800" "\\u200b" "\\u3164" "a\\u202eb" "a\\u200f" "Jose\\u0301"',
+    ),
+    ...['" "', `"${'x'.repeat(256)}"`],
+  ],
 } satisfies ByName;
 
 /** Whole bodies that are not a JSON object. Each character is a byte. */
@@ -86,11 +92,72 @@ export const BAD_CONTENT_TYPES: readonly string[] = [
   'a'.repeat(4_000),
 ];
 
-/** The rules say that JSON is UTF-8 whatever a parameter says, but not what a nonsensical parameter leads to. */
+/** JSON in a charset that JSON does not have. */
+export const BAD_CHARSETS: readonly string[] = [
+  ...words('utf-16 utf-16le utf-32 utf-7 latin1 iso-8859-1 windows-1252 "utf-16" \xff').map(
+    (charset) => `application/json; charset=${charset}`,
+  ),
+  ...['application/json;charset=UTF-16;x=y', 'Application/JSON; Charset="ISO-8859-1"'],
+  'application/json; charset=utf-8; charset=utf-16',
+];
+
+export const GOOD_CONTENT_TYPES: readonly string[] = [
+  ...[
+    'application/json; charset=utf-8',
+    'APPLICATION/JSON;Charset="UTF-8"',
+    'application/json ; charset=utf8',
+  ],
+];
+
+/** The rules do not say what a nonsensical parameter leads to. */
 export const ODD_CONTENT_TYPES: readonly string[] = [
-  ...['application/json;', 'application/json; charset=utf-16', 'application/json; =', 'application/json;;;'],
-  ...['APPLICATION/JSON; Charset=UTF-8', 'application/json; charset="', 'application/json; x=\ty'],
-  'application/json; charset=\xff',
+  ...[
+    'application/json;',
+    'application/json; =',
+    'application/json;;;',
+    'application/json; charset=us-ascii',
+  ],
+  ...['application/json; charset="', 'application/json; charset=', 'application/json; x=\ty'],
+];
+
+/** What a body may be said to be, though it is not, or though nobody decodes it. */
+export const BAD_ENCODINGS: readonly string[] = [
+  ...words('gzip x-gzip br deflate compress zstd utf-8 base64 GZIP'),
+  ...['gzip, gzip', 'identity, gzip', 'br;q=1', '\xff', 'identity; gzip'],
+];
+
+/** Preconditions and preferences. An operation that does not document one must refuse it. */
+export const CONDITIONS: readonly (readonly [string, string])[] = [
+  ...['*', '"1"', '"{{version}}"', '"{{version}}-string"', 'W/"1"'].flatMap((tag) => [
+    ['If-Match', tag] as const,
+    ['If-None-Match', tag] as const,
+  ]),
+  ['If-Modified-Since', 'Sat, 29 Oct 1994 19:43:31 GMT'],
+  ['If-Modified-Since', 'yesterday'],
+  ['If-Unmodified-Since', 'Sat, 29 Oct 1994 19:43:31 GMT'],
+  ['If-Range', '"1"'],
+  ...words('return=minimal handling=strict respond-async wait=1 dry-run').map(
+    (preference) => ['Prefer', preference] as const,
+  ),
+  ['X-HTTP-Method-Override', 'DELETE'],
+];
+
+/** Names that were meant to be Idempotency-Key or If-Match, and would change nothing. */
+export const MISSPELT_HEADERS: readonly string[] = words(
+  'X-Idempotency-Key x-idempotency Idempotency_Key IdempotencyKey Idempotence-Key Idempotency-Keys Idempotency ' +
+    'Idempotncy-Key X_Idempotency_Key If_Match IfMatch X-If-Match If-Matc If-Non-Match If_None_Match',
+);
+
+/** Names that an operation may have had in mind, but that none has. */
+export const UNKNOWN_PARAMETERS: readonly string[] = words(
+  'note dryRun dry_run expectedVersion expectedversion __proto__ constructor toString %00 offset page LIMIT Type ' +
+    'limit[] format fields idempotencyKey Idempotency-Key accountid %E2%82%AC',
+).concat('');
+
+/** Forms of money that there are not. */
+export const BAD_ACCEPTS: readonly string[] = [
+  ...words('cents text float int "" true').map((form) => `application/json; money=${form}`),
+  'application/json;money=number;q=0.1, application/json; money=minor',
 ];
 
 /** For ids in a path: the ones that do not form a valid URL. */
@@ -201,13 +268,13 @@ export const ODD_HEADERS: readonly (readonly [string, string])[] = [
   ['If-Match', '"1"' + ' '.repeat(8_000) + 'x'],
   ['If-None-Match', '"1"' + ' ,'.repeat(5_000) + 'x'],
   ['If-None-Match', '"9223372036854775808", "9007199254740993", "02"'],
-  ['If-Modified-Since', 'yesterday'],
-  ['If-Unmodified-Since', 'Sat, 29 Oct 1994 19:43:31 GMT'],
   ['Accept', 'text/html;q=1, */*;q=0'],
+  ['Accept', 'application/json;money=string;q=x, application/problem+json;;, "'],
+  ['Accept', 'application/problem+json;money=string;q=0.001'],
+  ['Accept', ', application/json; money=string'.repeat(400)],
   ['Accept', '\xff'],
   ['Accept-Encoding', 'gzip;q=x, br'],
-  ['Content-Encoding', 'gzip'],
-  ['Content-Encoding', 'identity'],
+  ['Content-Encoding', ''],
   ['Content-Language', 'tlh'],
   ['Range', 'bytes=0-1'],
   ['Range', 'bytes=9-1,-'],
@@ -263,6 +330,11 @@ export const METHODS: readonly string[] = [
   ),
   ...['GE T', ''],
 ];
+
+/** Methods that no path has. */
+export const WRONG_METHODS: readonly string[] = words(
+  'OPTIONS PUT PATCH DELETE TRACE PROPFIND SEARCH LOCK LINK M-SEARCH REPORT',
+);
 
 /** Replacements of the whole path. */
 export const PATHS: readonly string[] = [

@@ -92,6 +92,8 @@ export class OpenApiContract {
   readonly routes: readonly Route[];
   readonly operations: ReadonlyMap<string, Operation>;
 
+  /** By error code: the statuses with which the document lists it. */
+  readonly statusesOfCode: ReadonlyMap<string, ReadonlySet<string>>;
   private readonly validators = new Map<string, ValidateFunction>();
   /** The fields that hold money. */
   private readonly moneyFields: ReadonlySet<string>;
@@ -110,12 +112,27 @@ export class OpenApiContract {
       })),
     );
     this.operations = new Map(this.routes.map(({ operation }) => [operation.operationId, operation]));
+    this.statusesOfCode = this.listedCodes();
     this.moneyFields = new Set(
       Object.values(this.document.components.schemas)
         .flatMap(({ properties = {} }) => Object.entries(properties))
         .flatMap(([name, { $ref }]) => ($ref === MONEY ? [name] : [])),
     );
     this.ajv.addSchema(read(closeObject) as object, 'openapi');
+  }
+
+  private listedCodes(): Map<string, Set<string>> {
+    const listed = new Map<string, Set<string>>();
+    const all = [...this.operations.values()].map(({ responses }) => responses);
+    for (const responses of [...all, this.document['x-general-responses']]) {
+      for (const [status, response] of Object.entries(responses)) {
+        for (const code of this.follow(response).headers?.['X-Error-Code']?.schema?.enum ?? []) {
+          const statuses = listed.get(String(code)) ?? new Set();
+          listed.set(String(code), statuses.add(status));
+        }
+      }
+    }
+    return listed;
   }
 
   /** How a body violates the documented schema; empty: not at all. */

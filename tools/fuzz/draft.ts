@@ -1,8 +1,20 @@
 /** The name and value, as written, of a header, a query parameter or a member of a JSON object. */
 export type Pair = readonly [name: string, value: string];
 
-/** By the documented rules a request must be understood, must be rejected, or may be either. */
-export type Verdict = 'well-formed' | 'malformed' | 'open';
+/**
+ * By the documented rules a request must be understood, must be rejected, must be told that its path has other methods,
+ * or may get any of these answers.
+ */
+export type Verdict = 'well-formed' | 'malformed' | 'wrong method' | 'open';
+
+/** How a body is cut into chunks: RFC 9112, 7.1. */
+export interface Chunking {
+  /** The lengths of the chunks, again and again. */
+  readonly lengths: readonly number[];
+  /** The line before a chunk: its length, and maybe extensions. */
+  readonly head: (length: number) => string;
+  readonly trailers: readonly Pair[];
+}
 
 /**
  * A request before it is written out. Every character is one byte on the wire (see {@link utf8}), so that it can
@@ -20,8 +32,11 @@ export interface Draft {
   readonly headers: readonly Pair[];
   /** The members of a JSON object as source text, or any bytes; undefined: no body. */
   readonly body?: readonly Pair[] | string;
-  readonly chunked?: boolean;
+  /** Undefined: its length is announced. */
+  readonly chunking?: Chunking;
   readonly verdict: Verdict;
+  /** Whether it is also sent in all forms of answers, to compare these: see forms.ts. */
+  readonly inAllForms?: boolean;
 }
 
 /** A request as it is sent. */
@@ -38,21 +53,38 @@ export interface Sent {
 /** The bytes of a text in UTF-8, one character each. */
 export const utf8 = (text: string) => Buffer.from(text).toString('latin1');
 
-/** @param fillIn says in a text what each `{{…}}` stands for, as far as it is known */
-export function write(draft: Draft, fillIn: (path: string, text: string) => string): Sent {
+/**
+ * Replaces the placeholders of a draft, as far as they are known.
+ *
+ * @param fillIn says in a text what each `{{…}}` stands for
+ */
+export function fill(draft: Draft, fillIn: (path: string, text: string) => string): Draft {
   const path = `/${draft.segments.join('/')}`;
   const resolve = (text: string) => fillIn(path, text);
+  const pairs = (list: readonly Pair[]) => list.map(([name, value]): Pair => [name, resolve(value)]);
+  return {
+    ...draft,
+    segments: draft.segments.map(resolve),
+    query: pairs(draft.query),
+    suffix: draft.suffix === undefined ? undefined : resolve(draft.suffix),
+    headers: pairs(draft.headers),
+    body: typeof draft.body === 'object' ? pairs(draft.body) : draft.body && resolve(draft.body),
+  };
+}
+
+/** Writes out a draft whose placeholders are filled. The verdict on one that still has some is open. */
+export function write(draft: Draft): Sent {
   const query = draft.query.map(([name, value]) => `${name}=${value}`).join('&');
   const suffix = draft.suffix ?? (query === '' ? '' : `?${query}`);
   // The forms of a target that do not begin with a slash: an absolute one, and the asterisk.
-  const target = resolve(`${path}${suffix}`.replace(/^\/(?=\w+:\/\/|\*$)/, ''));
-  const headers = draft.headers.map(([name, value]): Pair => [name, resolve(value)]);
-  const body = resolve(typeof draft.body === 'object' ? objectOf(draft.body) : (draft.body ?? ''));
+  const target = `/${draft.segments.join('/')}${suffix}`.replace(/^\/(?=\w+:\/\/|\*$)/, '');
+  const headers = [...draft.headers];
+  const body = typeof draft.body === 'object' ? objectText(draft.body) : (draft.body ?? '');
   const isFramed = headers.some(([name]) => /^(content-length|transfer-encoding)$/i.test(name));
-  if (draft.chunked === true) headers.push(['Transfer-Encoding', 'chunked']);
+  if (draft.chunking) headers.push(['Transfer-Encoding', 'chunked']);
   else if (draft.body !== undefined && !isFramed) headers.push(['Content-Length', String(body.length)]);
   const head = [`${draft.method} ${target} ${draft.protocol}`, ...headers.map((pair) => pair.join(': '))];
-  const written = draft.chunked === true ? chunks(body) : ending(body, headers);
+  const written = draft.chunking ? chunks(body, draft.chunking) : ending(body, headers);
   const bytes = Buffer.from(`${head.join('\r\n')}\r\n\r\n${written}`, 'latin1');
   const verdict = `${target}${body}`.includes('{{') ? 'open' : draft.verdict;
   return { method: draft.method, target, headers, body, bytes, verdict };
@@ -67,16 +99,23 @@ function ending(body: string, headers: readonly Pair[]): string {
   return announced < MAX_PADDING ? body.padEnd(announced) : body;
 }
 
-function objectOf(members: readonly Pair[]): string {
+/** The source text of an object. */
+export function objectText(members: readonly Pair[]): string {
   return `{${members.map(([name, value]) => `${name}:${utf8(value)}`).join()}}`;
 }
 
-const CHUNK = 4_096;
 const MAX_PADDING = 100_000;
 
-function chunks(body: string): string {
-  const pieces = body.match(new RegExp(`[^]{1,${CHUNK}}`, 'g')) ?? [];
-  return [...pieces, ''].map((piece) => `${piece.length.toString(16)}\r\n${piece}\r\n`).join('');
+function chunks(body: string, { lengths, head, trailers }: Chunking): string {
+  const pieces: string[] = [];
+  for (let at = 0; at < body.length;) {
+    const length = lengths[pieces.length % lengths.length] ?? body.length;
+    pieces.push(body.slice(at, at + length));
+    at += length;
+  }
+  const written = pieces.map((piece) => `${head(piece.length)}\r\n${piece}\r\n`);
+  const ends = trailers.map((pair) => `${pair.join(': ')}\r\n`);
+  return `${written.join('')}${head(0)}\r\n${ends.join('')}\r\n`;
 }
 
 /** A POSIX shell command that sends the request again, byte for byte. */

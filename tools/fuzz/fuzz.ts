@@ -76,6 +76,8 @@ async function startTime({ url }: Replica): Promise<string | undefined> {
   return /^process_start_time_seconds (\S+)$/m.exec(metrics)?.[1];
 }
 
+const LIMIT = ['limit', '1'] as const;
+
 /** Opens accounts 1 to {@link ACCOUNTS}, each with a history of several pages, so that there are cursors to use. */
 async function openAccounts(attack: Attack): Promise<Violation | undefined> {
   const deposit = '{"amount":"0.01","type":"Deposit"}';
@@ -84,10 +86,13 @@ async function openAccounts(attack: Attack): Promise<Violation | undefined> {
     const violation =
       (await attack.fireAll([draft('POST', 'accounts', [], JSON.stringify({ openingDeposit }))])) ??
       (await attack.fireAll([draft('POST', `accounts/${account}/transactions`, [], deposit)])) ??
-      (await attack.fireAll([draft('GET', `accounts/${account}/transactions`, [['limit', '1']])]));
+      (await attack.fireAll([draft('GET', `accounts/${account}/transactions`, [LIMIT])])) ??
+      (await attack.fireAll([
+        draft('GET', `accounts/${account}/transactions`, [LIMIT, ['type', 'Deposit']]),
+      ]));
     if (violation) return violation;
   }
-  return attack.fireAll([draft('GET', 'accounts', [['limit', '1']])]);
+  return attack.fireAll([draft('GET', 'accounts', [LIMIT])]);
 }
 
 function draft(method: string, path: string, query: readonly Pair[], body?: string): Draft {

@@ -44,6 +44,7 @@ function print({ attack, failures }: FuzzReport, seed: number, seconds: number):
     ...[...attack.byOperation].sort().map(([name, count]): [string, number] => [`  ${name}`, count]),
     ['reached the ledger', `${attack.reachedLedger} (${share} %)`],
     ['accepted transactions', attack.books.accepted],
+    ['compared in all forms', attack.inAllForms],
     ['5xx', serverErrors.reduce((sum, count) => sum + count, 0)],
     ['rules broken', failures.length],
     ['seconds', seconds.toFixed(1)],

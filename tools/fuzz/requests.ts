@@ -1,6 +1,7 @@
 import fc, { type Arbitrary } from 'fast-check';
-import type { OpenApiContract, Operation, Parameter, Schema } from './contract.js';
+import type { OpenApiContract, Parameter, Route, Schema } from './contract.js';
 import { utf8, type Draft, type Pair } from './draft.js';
+import { ACCEPTS } from './forms.js';
 import { mutationsOf, type Mutation } from './mutations.js';
 import { Values } from './values.js';
 
@@ -13,20 +14,23 @@ const WEIGHTS: Readonly<Record<string, number>> = {
   getTransaction: 2,
 };
 
+/** One of so many requests is also sent in all forms of answers. */
+const COMPARED = 12;
+
 /** Requests to every operation of the document: valid ones, and ones with one or several mutations. */
 export function requests(contract: OpenApiContract): Arbitrary<Draft> {
   const values = new Values(contract);
-  const operations = contract.routes.map(({ method, path, operation }) => ({
-    weight: WEIGHTS[operation.operationId] ?? 1,
+  const operations = contract.routes.map((route) => ({
+    weight: WEIGHTS[route.operation.operationId] ?? 1,
     arbitrary: fc
-      .tuple(valid(values, method, path, operation), mutations(contract, operation))
-      .map(([draft, changes]) => mutated(draft, changes)),
+      .tuple(valid(values, route), mutations(contract, route), fc.nat(COMPARED - 1))
+      .map(([draft, changes, place]) => ({ ...mutated(draft, changes), inAllForms: place === COMPARED - 1 })),
   }));
   return fc.oneof(...operations);
 }
 
-function mutations(contract: OpenApiContract, operation: Operation): Arbitrary<readonly Mutation[]> {
-  const mutation = fc.oneof(...mutationsOf(contract, operation));
+function mutations(contract: OpenApiContract, route: Route): Arbitrary<readonly Mutation[]> {
+  const mutation = fc.oneof(...mutationsOf(contract, route));
   return fc.oneof(
     { weight: 5, arbitrary: fc.constant([]) },
     { weight: 4, arbitrary: fc.tuple(mutation) },
@@ -39,10 +43,18 @@ function mutated(draft: Draft, changes: readonly Mutation[]): Draft {
   const [first, ...others] = changes;
   if (!first) return draft;
   const result = changes.reduce((changed, { change }) => change(changed), draft);
-  return { ...result, verdict: others.length === 0 ? first.verdict : 'open' };
+  const verdict = first.verdict === 'well-formed' ? draft.verdict : first.verdict;
+  return { ...result, verdict: others.length === 0 ? verdict : 'open' };
 }
 
-function valid(values: Values, method: string, path: string, operation: Operation): Arbitrary<Draft> {
+/** Most clients say nothing of the form of answers, or what every client says. */
+const accept = fc.oneof(
+  { withCrossShrink: true },
+  { weight: 2, arbitrary: fc.constant(undefined) },
+  { weight: 1, arbitrary: fc.constantFrom(...ACCEPTS.keys()) },
+);
+
+function valid(values: Values, { method, path, operation }: Route): Arbitrary<Draft> {
   const parameters = operation.parameters ?? [];
   const given = (place: Parameter['in']) => {
     const ofPlace = parameters.filter((parameter) => parameter.in === place);
@@ -55,7 +67,7 @@ function valid(values: Values, method: string, path: string, operation: Operatio
   const schema: Schema | undefined = operation.requestBody?.content['application/json']?.schema;
   const body = schema ? values.members(schema) : fc.constant(undefined);
   return fc
-    .record({ path: given('path'), query: given('query'), headers: given('header'), body })
+    .record({ path: given('path'), query: given('query'), headers: given('header'), body, accept })
     .map((parts) => {
       const names = new Map(parts.path);
       const segments = path
@@ -65,11 +77,12 @@ function valid(values: Values, method: string, path: string, operation: Operatio
       return {
         method,
         segments: segments.map(encoded),
-        query: parts.query.map(([name, value]): Pair => [name, encoded(value)]),
+        query: withoutFilters(parts.query).map(([name, value]): Pair => [name, encoded(value)]),
         protocol: 'HTTP/1.1',
         headers: [
           ['Host', 'bank'],
           ...(parts.body ? [['Content-Type', 'application/json'] as const] : []),
+          ...(parts.accept === undefined ? [] : [['Accept', parts.accept] as const]),
           ...parts.headers.map(([name, value]): Pair => [name, utf8(value)]),
         ],
         body: parts.body,
@@ -77,6 +90,12 @@ function valid(values: Values, method: string, path: string, operation: Operatio
       };
     });
 }
+
+/** A cursor has the filters of its listing. */
+const withoutFilters = (query: readonly Pair[]) =>
+  query.some(([name]) => name === 'cursor')
+    ? query.filter(([name]) => ['cursor', 'limit'].includes(name))
+    : query;
 
 /** The verdict on an atomic batch is open: two of its keys may be the same, and it may say twice that it is atomic. */
 const isAtomic = (query: readonly Pair[], body: readonly Pair[]) =>

@@ -1,9 +1,10 @@
 import { parse } from 'lossless-json';
-import type { Answer, OpenApiContract, Operation } from './contract.js';
+import type { Answer, OpenApiContract, Operation, Route } from './contract.js';
 import type { Sent } from './draft.js';
+import { formAskedFor } from './forms.js';
 
 /** The operation that a request is for, according to the document. */
-export type Asked = Operation | 'nothing documented' | 'Swagger UI';
+export type Asked = Operation | 'another method' | 'nothing documented' | 'Swagger UI';
 
 /** Any of these is a right answer to a malformed request. */
 const REFUSALS = [400, 413, 415, 417, 431];
@@ -11,20 +12,29 @@ const REFUSALS = [400, 413, 415, 417, 431];
 const HEAD_LIMIT_BYTES = 16 * 1024;
 const HEAD_TOLERANCE = 0.9;
 const HEADERS_LIMIT = 1_000;
+/** The types of a batch with a transaction on each line. */
+const LINES = ['application/x-ndjson', 'application/jsonl'];
 const SANE_REQUEST_ID = /^[A-Za-z0-9._~:/+=@-]{1,128}$/;
 
 /** Finds the operation for the method and target of a request line. */
 export function askedFor(contract: OpenApiContract, { method, target }: Sent): Asked {
-  const segments = segmentsOf(target);
-  if (['docs', 'openapi.json'].includes(segments[0] ?? '')) return 'Swagger UI';
-  const routes = contract.routes.filter(({ path }) => matches(segmentsOf(path), segments));
-  // By OpenAPI, a path without parameters comes before one with them, whatever their methods.
-  const nearest = routes.filter(({ path }) => !path.includes('{'));
-  const route = (nearest.length > 0 ? nearest : routes).find(
-    (documented) => documented.method === (method === 'HEAD' ? 'GET' : method),
-  );
-  return route?.operation ?? 'nothing documented';
+  if (['docs', 'openapi.json'].includes(segmentsOf(target)[0] ?? '')) return 'Swagger UI';
+  const routes = routesOf(contract, target);
+  const asked = routes.find((route) => route.method === (method === 'HEAD' ? 'GET' : method));
+  return asked?.operation ?? (routes.length > 0 ? 'another method' : 'nothing documented');
 }
+
+/** The operations on the path of a target. A path without parameters comes before one whose parameter it could be. */
+function routesOf({ routes }: OpenApiContract, target: string): readonly Route[] {
+  const segments = segmentsOf(target);
+  const matching = routes.filter(({ path }) => matches(segmentsOf(path), segments));
+  const path = (matching.find((route) => !route.path.includes('{')) ?? matching[0])?.path;
+  return matching.filter((route) => route.path === path);
+}
+
+/** Whether it is about accounts and transactions, not about health. */
+export const isOfApi = (asked: Asked) =>
+  typeof asked === 'object' ? '400' in asked.responses : asked !== 'Swagger UI';
 
 /** The path segments of a request's target. */
 function segmentsOf(target: string): string[] {
@@ -56,6 +66,9 @@ export function problemsOf(contract: OpenApiContract, asked: Asked, sent: Sent, 
     ...(answer.status >= 500 || answer.status === 408 ? [`status ${answer.status}: a defect`] : []),
     ...undocumented(contract, asked, sent, answer),
     ...verdictProblems(asked, sent, answer),
+    ...methodProblems(contract, asked, sent, answer),
+    ...formProblems(asked, sent, answer),
+    ...codeProblems(contract, answer),
     ...requestIdProblems(sent, answer),
     ...receiptsIn(asked, sent, answer).flatMap(receiptProblems),
   ];
@@ -64,7 +77,7 @@ export function problemsOf(contract: OpenApiContract, asked: Asked, sent: Sent, 
 function undocumented(contract: OpenApiContract, asked: Asked, sent: Sent, answer: Answer): string[] {
   if (asked === 'Swagger UI') return [];
   const isHead = sent.method === 'HEAD';
-  const isGeneral = asked === 'nothing documented' || isRefusedAsHttp(sent, answer.status);
+  const isGeneral = typeof asked !== 'object' || isRefusedAsHttp(sent, answer.status);
   if (isGeneral) return contract.generalAnswerProblems(answer, { isHead });
   const lists400 = '400' in asked.responses;
   if (answer.status === 400 && !lists400) return contract.generalAnswerProblems(answer, { isHead });
@@ -79,10 +92,66 @@ function isRefusedAsHttp({ target, headers }: Sent, status: number): boolean {
 }
 
 function verdictProblems(asked: Asked, { verdict }: Sent, { status }: Answer): string[] {
-  const isRefused =
-    REFUSALS.includes(status) || ([404, 405].includes(status) && asked === 'nothing documented');
+  const isRefused = REFUSALS.includes(status) || (typeof asked !== 'object' && [404, 405].includes(status));
   if (verdict === 'well-formed' && isRefused) return ['a well-formed request is refused as malformed'];
   return verdict === 'malformed' && !isRefused ? ['a malformed request is not refused as such'] : [];
+}
+
+/** RFC 9110, 15.5.6 and 9.3.7: the methods of a path are told to those who ask for them, or for another one. */
+function methodProblems(
+  contract: OpenApiContract,
+  asked: Asked,
+  { method, target, verdict }: Sent,
+  { status, headers }: Answer,
+): string[] {
+  if (asked !== 'another method') return [];
+  const expected = method === 'OPTIONS' ? 204 : 405;
+  if (status !== expected)
+    return verdict === 'wrong method' ? [`status ${status} for a wrong method, not ${expected}`] : [];
+  const methods = routesOf(contract, target).map((route) => route.method);
+  const allowed = [...methods, ...(methods.includes('GET') ? ['HEAD'] : []), 'OPTIONS'].sort().join(', ');
+  return headers['allow'] === allowed ? [] : [`Allow is ${headers['allow']}, not ${allowed}`];
+}
+
+/** An answer has the form that its request asks for, and says that this depends on the request. */
+function formProblems(asked: Asked, { headers }: Sent, answer: Answer): string[] {
+  if (asked === 'Swagger UI') return [];
+  const varies = /\baccept\b/i.test(answer.headers['vary'] ?? '') ? [] : ['Vary does not name Accept'];
+  const form = formAskedFor(headers);
+  const type = answer.headers['content-type'] ?? '';
+  if (!form || !isOfApi(asked) || isOfNoRequest(answer) || !type.includes('json')) return varies;
+  // The results of a batch are a list in both forms.
+  const isProblem = answer.status >= 400 && form.problems && !BATCH_RESULTS.test(answer.text);
+  if (isProblem !== type.startsWith('application/problem+json'))
+    return [...varies, `an error of type ${type}`];
+  const documented = typeof asked === 'object' ? asked.responses[answer.status]?.content : undefined;
+  const hasTextForm = Object.keys(documented ?? {}).some((one) => one.includes('money=string'));
+  return hasTextForm && form.textMoney !== type.includes('money=string')
+    ? [...varies, `money of type ${type}`]
+    : varies;
+}
+
+const BATCH_RESULTS = /^\[?{"status":\d/;
+
+/** Every error has a code, in its headers and beside the status of a result in a batch; nothing else has one. */
+function codeProblems(contract: OpenApiContract, { status, headers, text }: Answer): string[] {
+  const problems =
+    status >= 400 === 'x-error-code' in headers ? [] : [`X-Error-Code is ${headers['x-error-code']}`];
+  if (!BATCH_RESULTS.test(text)) return problems;
+  const results = (text.startsWith('[') ? parse(text) : linesIn(text)) as {
+    status: unknown;
+    code?: string;
+  }[];
+  const wrong = results.find(({ status: one, code }) => !isCodeOf(contract, String(one), code));
+  return wrong
+    ? [...problems, `a result with status ${String(wrong.status)} has the code ${wrong.code}`]
+    : problems;
+}
+
+/** The status of a result may be one that no single request gets: 424. */
+function isCodeOf({ statusesOfCode }: OpenApiContract, status: string, code: string | undefined): boolean {
+  if (code === undefined || Number(status) < 400) return code === undefined && Number(status) < 400;
+  return statusesOfCode.get(code)?.has(status) ?? status === '424';
 }
 
 /** By the document, the answer repeats the client's id if it is a sane one. */
@@ -94,9 +163,9 @@ function requestIdProblems({ headers }: Sent, answer: Answer): string[] {
   return isAnswerToIt && returned !== id ? [`X-Request-Id is ${returned}, not the client's ${id}`] : [];
 }
 
-/** An answer to bytes that were not HTTP, so had no headers either. */
-function isOfNoRequest({ status, text }: Answer): boolean {
-  return status === 431 || (status === 400 && text.includes('"field":"request"'));
+/** An answer to bytes that were not HTTP, so had no headers either. Without a body it may be one. */
+export function isOfNoRequest({ status, text }: Answer): boolean {
+  return status === 431 || (status === 400 && (text === '' || text.includes('"field":"request"')));
 }
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -109,24 +178,45 @@ export interface Accepted {
 }
 
 /** The transactions that an answer acknowledges. */
-export function receiptsIn(operation: Asked, { target, body }: Sent, { status, text }: Answer): Accepted[] {
-  const read = () => parse(Buffer.from(body, 'latin1').toString());
+export function receiptsIn(operation: Asked, sent: Sent, { status, text }: Answer): Accepted[] {
   if (typeof operation !== 'object') return [];
   if (operation.operationId === 'postTransaction' && status === 201) {
-    const accountId = Number(segmentsOf(target)[1]);
-    return [{ accountId, asked: read() as Fields, receipt: parse(text) as Fields }];
+    const accountId = Number(segmentsOf(sent.target)[1]);
+    return [{ accountId, asked: parse(textOf(sent)) as Fields, receipt: parse(text) as Fields }];
   }
   if (operation.operationId !== 'postBatch' || status !== 200) return [];
-  const results = parse(text) as { status: unknown; body: Fields }[];
+  const results = (isInLines(sent) ? linesIn(text) : parse(text)) as { status: unknown; body: Fields }[];
   // A body with nothing accepted is not parsed: it may be too deep for this parser, though not for the service's.
   if (!results.some(({ status: one }) => String(one) === '201')) return [];
-  const sent = read() as Fields | Fields[];
-  const items = (Array.isArray(sent) ? sent : sent['transactions']) as Fields[];
+  const itemAt = itemsIn(sent);
   return results.flatMap((result, place) => {
-    const asked = items[place] ?? {};
     if (String(result.status) !== '201') return [];
+    const asked = itemAt(place);
     return [{ accountId: Number(String(asked['accountId'])), asked, receipt: result.body }];
   });
+}
+
+/** The body, without a byte order mark. */
+const textOf = ({ body }: Sent) =>
+  Buffer.from(body, 'latin1')
+    .toString()
+    .replace(/^\ufeff/, '');
+
+const linesOf = (text: string) => text.split('\n').filter((line) => /[^ \t\r]/.test(line));
+const linesIn = (text: string): unknown[] => linesOf(text).map((line) => parse(line));
+
+const isInLines = ({ headers }: Sent) =>
+  headers.some(([name, value]) => name === 'Content-Type' && LINES.some((type) => value.startsWith(type)));
+
+/** The transactions of a batch, by their places. Of one in lines, others may be malformed. */
+function itemsIn(sent: Sent): (place: number) => Fields {
+  if (isInLines(sent)) {
+    const lines = linesOf(textOf(sent));
+    return (place) => parse(lines[place] ?? '') as Fields;
+  }
+  const batch = parse(textOf(sent)) as Fields | Fields[];
+  const items = (Array.isArray(batch) ? batch : batch['transactions']) as Fields[];
+  return (place) => items[place] ?? {};
 }
 
 /** An accepted transaction must match its request to the cent. */

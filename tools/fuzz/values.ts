@@ -10,6 +10,9 @@ const MAX_BIGINT = 9_223_372_036_854_775_807n;
 /** The most elements of a generated list. */
 const LONGEST_LIST = 8;
 
+/** Occurs nowhere in the source of an item, so that a list can be taken apart. */
+export const BETWEEN_ITEMS = ',\n';
+
 const quoted = (text: string) => JSON.stringify(text);
 
 /** Mostly small enough that a withdrawal is covered. */
@@ -36,7 +39,16 @@ const type = fc
   .map(quoted);
 
 const tags = fc.oneof(
-  fc.constantFrom('"{{version}}"', '*', '"1", "{{version}}"', 'W/"{{version}}"', '"abc"', ',"7",,', '""'),
+  fc.constantFrom(
+    '"{{version}}"',
+    '"{{version}}-string"',
+    '*',
+    '"1", "{{version}}"',
+    'W/"{{version}}"',
+    '"abc"',
+    ',"7",,',
+    '""',
+  ),
   fc
     .array(
       fc.nat(20).map((tag) => `"${tag}"`),
@@ -67,7 +79,10 @@ const SENSE: Readonly<Record<string, Arbitrary<string>>> = {
     { weight: 1, arbitrary: fc.bigInt({ min: 1n, max: MAX_BIGINT }).map(String) },
   ),
   transactionId: fc.constantFrom('{{transaction}}', 'txn1', 'txn3', 'txn9223372036854775807').map(quoted),
-  owner: fc.string({ unit: 'grapheme-ascii', minLength: 1, maxLength: 50 }).map(quoted),
+  owner: fc
+    .string({ unit: 'grapheme-ascii', minLength: 1, maxLength: 50 })
+    .filter((name) => name.trim() !== '')
+    .map(quoted),
   cursor: fc.constant(quoted('{{cursor}}')),
   minVersion: version.map((text) => text.replaceAll('"', '')),
   from: instant.map(quoted),
@@ -153,6 +168,8 @@ export class Values {
   private list({ items, minItems }: Schema): Arbitrary<string> {
     if (!items) throw new Error('a list of what?');
     const item = this.any(items);
-    return fc.array(item, { minLength: minItems, maxLength: LONGEST_LIST }).map((list) => `[${list.join()}]`);
+    return fc
+      .array(item, { minLength: minItems, maxLength: LONGEST_LIST })
+      .map((list) => `[${list.join(BETWEEN_ITEMS)}]`);
   }
 }

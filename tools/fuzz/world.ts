@@ -9,8 +9,10 @@ const ALL_ACCOUNTS = 'all';
 export class World {
   /** By account. */
   private readonly versions = new Map<string, string>();
-  /** By account, or for the listing of all accounts. */
+  /** By account, or for the listing of all accounts: cursors of listings without filters. */
   private readonly cursors = new Map<string, string>();
+  /** By account: cursors of the listing of its deposits. */
+  private readonly depositCursors = new Map<string, string>();
   private transaction = FIRST_TRANSACTION;
 
   /** Replaces the placeholders in a text for this path. Unknown ones stay unchanged. */
@@ -23,6 +25,7 @@ export class World {
       version: this.versions.get(account) ?? FIRST_VERSION,
       transaction: this.transaction,
       cursor,
+      depositCursor: this.depositCursors.get(account),
       otherCursor: others.at(-1)?.[1],
       halfCursor: cursor?.slice(0, cursor.length / 2),
     };
@@ -31,12 +34,28 @@ export class World {
 
   learn(path: string, { status, headers, text }: Answer): void {
     const account = accountOf(path);
-    const version = /^"(\d+)"$/.exec(headers['etag'] ?? '')?.[1];
+    const version = /^"(\d+)(?:-string)?"$/.exec(headers['etag'] ?? '')?.[1];
     if (version !== undefined && account !== ALL_ACCOUNTS) this.versions.set(account, version);
     if (status === 201)
       this.transaction = /^\/transactions\/(\w+)$/.exec(headers['location'] ?? '')?.[1] ?? this.transaction;
     const cursor = status === 200 && /"nextCursor":"([\w-]+)"/.exec(text)?.[1];
-    if (cursor) this.cursors.set(account, cursor);
+    if (!cursor) return;
+    if (this.isOfDeposits(path)) this.depositCursors.set(account, cursor);
+    else if (!/[?&](type|from|to)=|[?&]cursor=/.test(path)) this.cursors.set(account, cursor);
+  }
+
+  /** A listing of deposits has deposits alone, also where it goes on from a cursor. */
+  listingProblems(path: string, { status, text }: Answer): string[] {
+    if (status !== 200 || !this.isOfDeposits(path) || !text.includes('"type":"Withdraw"')) return [];
+    return ['a listing of deposits has a withdrawal'];
+  }
+
+  private isOfDeposits(path: string): boolean {
+    const [, query = ''] = path.split('?');
+    const { type, cursor, ...others } = Object.fromEntries(new URLSearchParams(query));
+    const cursors = [...this.depositCursors.values()];
+    if (/^(deposit|credit)$/i.test(type ?? '')) return !('from' in others) && !('to' in others);
+    return cursor !== undefined && cursors.includes(cursor);
   }
 }
 
