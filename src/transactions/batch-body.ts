@@ -70,8 +70,7 @@ function readEnvelope(text: string): { atomic: boolean | undefined; array: strin
       parseJsonBody(source.length > SHOWN_NAME ? `${source.slice(0, SHOWN_NAME)}"` : source),
     );
     if (!MEMBERS.includes(name)) {
-      const hint =
-        adviceFor(name, ADVICE) ?? 'the body is an array of transactions, or an object that holds one';
+      const hint = adviceFor(name, ADVICE) ?? 'the object holds transactions and, if you like, atomic';
       throw InvalidRequestError.of(name, `is not a known field; ${hint}`);
     }
     if (found.has(name)) throw InvalidRequestError.of('body', 'has the same key twice');

@@ -164,7 +164,7 @@ describe('POST /transactions/batch', () => {
       'an object with another unknown member',
       '{"dryRun":true,"transactions":[]}',
       400,
-      '"is not a known field"',
+      'is not a known field; the object holds transactions and, if you like, atomic',
     ],
     ['too many bytes', `[${' '.repeat(9 * 1024 * 1024)}]`, 413, 'Body too large'],
   ])('rejects as a whole a body that is %s', async (_, body, status, words) => {
