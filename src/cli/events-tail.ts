@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { TransactionPosted } from '../messaging/transaction-posted.js';
 import { accountListOption, countOption, queueOption } from './options.js';
-import { onInterrupt } from './session.js';
+import { onInterrupt, readSettings } from './session.js';
 
 interface TailOptions {
   readonly account?: readonly number[];
@@ -31,12 +31,11 @@ export function addEventsTail(events: Command): void {
 }
 
 async function tail({ account: accounts, json, ...options }: TailOptions): Promise<void> {
-  const [{ loadConfig }, { CommandError }, { tailEvents }] = await Promise.all([
-    import('../config/config.js'),
+  const [{ CommandError }, { tailEvents }] = await Promise.all([
     import('../admin/command-error.js'),
     import('../admin/tail-events.js'),
   ]);
-  const { rabbitmq } = loadConfig();
+  const { rabbitmq } = (await readSettings()).config;
   if (!rabbitmq)
     throw new CommandError('RABBITMQ_URL is not set: without a broker, events stay in the service');
   const signal = onInterrupt();

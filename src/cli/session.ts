@@ -38,15 +38,25 @@ async function withOpened<T extends { close(): Promise<void> }>(
   open: (config: Config, logger: Logger, options: { holder: string; shareRunning: true }) => Promise<T>,
   work: (opened: T, session: Session) => Promise<void>,
 ): Promise<void> {
-  const { loadConfig } = await import('../config/config.js');
-  const config = loadConfig(undefined, { LOG_LEVEL: 'warn' });
-  const logger = await createCliLogger(config);
+  const { config, logger } = await readSettings();
   const opened = await open(config, logger, { holder: `cli ${command}`, shareRunning: true });
   try {
     await work(opened, { config, logger, signal: onInterrupt() });
   } finally {
     await opened.close();
   }
+}
+
+/** Warns of variables that have no effect: without a misspelt DATABASE_URL, a command works on another bank. */
+export async function readSettings(): Promise<Pick<Session, 'config' | 'logger'>> {
+  const [{ loadConfig }, { variableWarnings }] = await Promise.all([
+    import('../config/config.js'),
+    import('../config/former-variables.js'),
+  ]);
+  const config = loadConfig(undefined, { LOG_LEVEL: 'warn' });
+  const logger = await createCliLogger(config);
+  for (const warning of variableWarnings(config)) logger.warn(warning);
+  return { config, logger };
 }
 
 /** Shows the progress of a use case on the terminal. */

@@ -21,6 +21,54 @@ const variablesIn = (problems: readonly string[]) => problems.map((problem) => p
 const NAMES = Object.keys(VARIABLES);
 const INTEGERS = NAMES.filter((name) => /^(PORT|LEDGER_|RATE_LIMIT_|.*_(MS|POOL|ENTRIES)$)/.test(name));
 
+/** What shells, systemd, npm, CI and containers set. */
+const USUAL = [
+  ...[
+    'PATH',
+    'HOME',
+    'PWD',
+    'OLDPWD',
+    'HOSTNAME',
+    'HOSTTYPE',
+    'LOGNAME',
+    'USER',
+    'SHELL',
+    'SHLVL',
+    'TERM',
+    'LANG',
+  ],
+  ...['TZ', 'TMPDIR', 'MAIL', 'EDITOR', 'DISPLAY', 'SSH_AUTH_SOCK', 'XAUTHORITY', 'XDG_DATA_DIRS', 'CI'],
+  ...[
+    'NODE',
+    'NODE_OPTIONS',
+    'NODE_PATH',
+    'NODE_VERSION',
+    'npm_config_cache',
+    'npm_lifecycle_event',
+    'INIT_CWD',
+    'COLOR',
+  ],
+  ...[
+    'HTTP_PROXY',
+    'http_proxy',
+    'NO_PROXY',
+    'SSL_CERT_FILE',
+    'SSL_CERT_DIR',
+    'LOG_FILE',
+    'LOGS',
+    'GITHUB_TOKEN',
+  ],
+  ...[
+    'KUBERNETES_PORT',
+    'REDIS_PORT',
+    'REDIS_SERVICE_HOST',
+    'DATABASE_PORT',
+    'PGHOST',
+    'PGPORT',
+    'INVOCATION_ID',
+  ],
+];
+
 const PROVIDER = {
   JWT_ISSUER: 'https://idp.example.com',
   JWT_AUDIENCE: 'bank',
@@ -358,6 +406,17 @@ describe('former variables', () => {
     ['DATABASE_URI', 'DATABASE_URL'],
     ['LEDGR_BATCH', 'LEDGER_BATCH'],
     ['LOG_LEVLE', 'LOG_LEVEL'],
+    ['LOGLEVEL', 'LOG_LEVEL'],
+    ['DATADIR', 'DATA_DIR'],
+    ['AUHT', 'AUTH'],
+    ['PROT', 'PORT'],
+    ['HOTS', 'HOST'],
+    ['port', 'PORT'],
+    ['WORKER', 'WORKERS'],
+    ['NODE_ENVV', 'NODE_ENV'],
+    ['TLS_CERT', 'TLS_CERT_FILE'],
+    ['SWAGGER', 'SWAGGER_UI'],
+    ['REDIS', 'REDIS_URL'],
   ])('%s is taken for a misspelt %s', (name, meant) => {
     expect(variableWarnings(loadConfig({}), { [name]: 's3cret' })).toEqual([
       `${name} is not a setting and has no effect: is ${meant} meant?`,
@@ -371,11 +430,39 @@ describe('former variables', () => {
       LEDGER_PORT: 'x',
       DATABASE_URL_OLD: 'x',
       PORTS: 'x',
+      POST: 'x',
+      ...Object.fromEntries(USUAL.map((name) => [name, 'x'])),
     };
     expect(variableWarnings(loadConfig({}), environment)).toEqual([]);
     expect(variableWarnings(loadConfig({}), Object.fromEntries(NAMES.map((name) => [name, 'x'])))).toEqual(
       [],
     );
+  });
+});
+
+describe('variables in .env', () => {
+  const warn = (name: string) => variableWarnings(loadConfig({}), { [name]: 's3cret' }, new Set([name]));
+
+  it.each([
+    ['PORTS', 'PORT'],
+    ['HOSTS', 'HOST'],
+    ['SHARD', 'SHARDS'],
+    ['LOG', 'LOG_LEVEL'],
+    ['Data_Dirs', 'DATA_DIR'],
+    ['SWAGGERUI_ON', 'SWAGGER_UI'],
+    ['HTTP_CONNECTIONS', 'HTTP_MAX_CONNECTIONS'],
+  ])('%s is taken for %s, which it resembles most', (name, meant) => {
+    expect(warn(name)).toEqual([`${name} is not a setting and has no effect: is ${meant} meant?`]);
+    expect(variableWarnings(loadConfig({}), { [name]: 's3cret' })).toEqual([]);
+  });
+
+  it.each(['HOSTNAME', 'PASSWORD', 'A', 'constructor'])('%s is named, although it resembles none', (name) => {
+    expect(warn(name)).toEqual([`${name} in .env is not a setting of the service`]);
+  });
+
+  it('are no mistake when they are settings, or empty', () => {
+    for (const name of NAMES) expect(warn(name)).toEqual([]);
+    expect(variableWarnings(loadConfig({}), { PORTS: '' }, new Set(['PORTS']))).toEqual([]);
   });
 });
 

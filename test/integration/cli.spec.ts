@@ -430,6 +430,20 @@ describe('the command line', () => {
     expect(stderr).not.toContain('mysql');
   });
 
+  it.each(['verify', 'shards list', 'events tail'])(
+    '%s warns of a misspelt variable, beside its answer',
+    async (command) => {
+      const { stdout, stderr } = await run(command.split(' '), {
+        LOG_LEVEL: '',
+        DATABASE_ULR: 'postgresql://bank:s3cret@db/bank',
+      });
+      expect(stderr).toContain(
+        'WARN: DATABASE_ULR is not a setting and has no effect: is DATABASE_URL meant?',
+      );
+      expect(stdout + stderr).not.toMatch(/s3cret|WARN[^]*WARN/);
+    },
+  );
+
   it('shows the stack of a defect', async () => {
     const other = await Bank.open();
     await other.client.query('ALTER TABLE bank.transactions RENAME COLUMN amount TO lost');

@@ -55,6 +55,45 @@ describe('.env', () => {
     expect(environmentIn(folder, { NODE_OPTIONS: '--no-warnings' })).toMatchObject({ status: 1 });
   });
 
+  it.each(['PORT: 3199', 'PORT 3199', 'set PORT=3199', 'export PORT', '=3199', 'PORT-2=1', '"PORT"=3199'])(
+    'with the line %j is refused',
+    (line) => {
+      write(`# a comment\nA="1\n2"\n\n${line}\nHOST=::1\n`);
+      expect(environmentIn(folder)).toEqual({
+        ...{ status: 1, stderr: '.env line 5 is not NAME=value\n', variables: undefined },
+      });
+    },
+  );
+
+  it('may have what Node reads', () => {
+    write(
+      'export A=1\r\n\r\n \t# PORT 3\n B = 2 \nC="x\nD 4\n" # y\nE=\'"\n\'\nF=`\n`\nG="open\nH=#\nI=\nj="1"\t#c " d',
+    );
+    expect(environmentIn(folder)).toEqual({
+      ...{ status: 0, stderr: '' },
+      variables: { A: '1', B: '2', C: 'x\nD 4\n', E: '"\n', F: '\n', G: 'open\nH=#\nI=\nj=' },
+    });
+    write('G="open\nH=#\nI=\nj=x"');
+    expect(environmentIn(folder).variables).toEqual({ G: 'open\nH=#\nI=\nj=x' });
+    write("G='open\nH=1");
+    expect(environmentIn(folder).variables).toEqual({ G: "'open", H: '1' });
+  });
+
+  it('holds settings only: commands and the service warn of every other name', () => {
+    write('PORTS=3001\nPASSWORD=s3cret\nHOST=::1\n');
+    const command = ['--import', ENV_FILE, join(process.cwd(), 'dist/src/cli.js'), 'events', 'tail'];
+    const { stderr } = spawnSync(process.execPath, command, {
+      cwd: folder,
+      env: { POSTS: '1' },
+      encoding: 'utf8',
+    });
+    expect(stderr.replaceAll(/^\[\S+\] /gm, '')).toBe(
+      'WARN: PASSWORD in .env is not a setting of the service\n' +
+        'WARN: PORTS is not a setting and has no effect: is PORT meant?\n' +
+        'error: RABBITMQ_URL is not set: without a broker, events stay in the service\n',
+    );
+  });
+
   it("is not passed over when it can't be read", () => {
     mkdirSync(join(folder, '.env'));
     const { status, stderr } = environmentIn(folder);
