@@ -15,9 +15,16 @@ const { existsSync, globSync, mkdirSync, readFileSync, renameSync, rmSync, symli
 
 process.chdir(fileURLToPath(new URL('../..', import.meta.url)));
 
-// Every command of the README begins here. On Linux npm brings the Node that they run on, but npm 10, which comes with
+// Every command of the README begins here.
+const isTooOld = isBefore(process.versions.node, [22, 17]);
+if (!existsSync('node_modules') && (!isTooOld || process.platform === 'linux')) {
+  console.error('Run `npm ci` first.');
+  process.exit(1);
+}
+
+// On Linux npm brings the Node that the commands run on, but npm 10, which comes with
 // Node 20, does not link it: it removes the link again, because the same program for another processor has one, too.
-if (isBefore(process.versions.node, [22, 17])) {
+if (isTooOld) {
   const brought = `node-linux-${process.arch}/bin/node`;
   const link = 'node_modules/.bin/node';
   if (!existsSync(`node_modules/${brought}`)) {

@@ -102,6 +102,13 @@ describe('the build', () => {
     expect(existsSync(join(root, 'dist/src/word.spec.js'))).toBe(false);
   });
 
+  it('asks for `npm ci` where nothing is installed', () => {
+    rmSync(join(root, 'node_modules'));
+    expect(run('tools/checks/build.mjs')).toMatchObject({
+      ...{ status: 1, stdout: '', stderr: 'Run `npm ci` first.\n' },
+    });
+  });
+
   it('fails on a source that is not TypeScript, and names it', () => {
     write('src/word.ts', 'export const = ;\n');
     const { status, stderr } = run('tools/checks/build.mjs');
