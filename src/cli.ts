@@ -42,17 +42,13 @@ function createProgram(): Command {
     for (const add of commands) add(parent);
   };
   for (const add of [addMigrate, addSeed, addReset, addVerify]) add(program);
-  group('accounts', 'whose accounts are whose', addAccountsAssign);
+  group('accounts', 'assign owners to accounts', addAccountsAssign);
   group(
     'keys',
     'credentials for services: API keys',
     ...[addKeysCreate, addKeysList, addKeysRevoke, addKeysRotate],
   );
-  group(
-    'audit',
-    'what shows that nobody edited the history',
-    ...[addAuditList, addAuditExport, addAuditCheck],
-  );
+  group('audit', 'the audit log and account heads', ...[addAuditList, addAuditExport, addAuditCheck]);
   for (const add of [addArchive, addBackup, addRestore]) add(program);
   group('shards', "the bank's shards: where they are, and moving them", addShardsList, addShardsMove);
   group('events', 'what the bank publishes to RabbitMQ', addEventsTail);
