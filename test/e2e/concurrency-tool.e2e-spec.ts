@@ -62,9 +62,20 @@ describe('npm run concurrency, with the service', () => {
     expect(await balanceOf(app, accountId)).toBe('{"balance":9007199254740992.77,"version":32}');
   });
 
-  it('finds nothing wrong with an empty account', async () => {
+  it('says that it tested nothing when the account covers no withdrawal', async () => {
     const done = await against(await openAccount(app));
-    expect(done.stdout).toContain('0 of 10 withdrawals were accepted, and exactly these were deducted.\n');
+    expect(done.stdout).toMatch(
+      /\nNothing was tested: none of the 10 withdrawals was accepted, and nothing was deducted\.\n$/,
+    );
+    expect(done).toMatchObject({ code: 1, stderr: '' });
+  });
+
+  it('names the one version of one accepted withdrawal', async () => {
+    const done = await against(await openAccount(app, '0.01'));
+    expect(done.stdout).toContain(
+      'The books are right: 1 of 10 withdrawals were accepted, and exactly these were deducted. ' +
+        'Version 3 follows version 2.\n',
+    );
     expect(done.code).toBe(0);
   });
 
@@ -91,6 +102,11 @@ describe('npm run concurrency, with the service', () => {
     const gone = await run(['--url', 'http://127.0.0.1:1']);
     expect(gone.code).toBe(1);
     expect(gone.stderr).toMatch(/^error: no service answers at http:\/\/127\.0\.0\.1:1: .*ECONNREFUSED.*\n$/);
+    const https = app.url.replace('http:', 'https:');
+    expect(await run(['--url', https])).toMatchObject({
+      code: 1,
+      stderr: `error: no service answers at ${https}: it does not speak https: is http meant?\n`,
+    });
   });
 
   it.each([

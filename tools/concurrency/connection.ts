@@ -44,7 +44,12 @@ export async function open({ url }: Target): Promise<Socket> {
     return socket;
   } catch (error) {
     socket.destroy();
-    throw new NoAnswerError(`no service answers at ${url}: ${messageOf(error)}`, { cause: error });
+    const { code = '' } = error as NodeJS.ErrnoException;
+    // What OpenSSL says of an answer that does not look like TLS.
+    const problem = /^ERR_SSL_(WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG)$/.test(code)
+      ? 'it does not speak https: is http meant?'
+      : messageOf(error);
+    throw new NoAnswerError(`no service answers at ${url}: ${problem}`, { cause: error });
   }
 }
 
@@ -89,7 +94,7 @@ export async function exchange({ url, credential }: Target, call: Call, socket: 
   try {
     return await answered.promise;
   } catch (error) {
-    throw new NoAnswerError(messageOf(error), { cause: error });
+    throw new NoAnswerError(`no answer: ${messageOf(error)}`, { cause: error });
   } finally {
     socket.destroy();
   }

@@ -48,7 +48,7 @@ const program = new Command('npm run -s concurrency --')
   .addHelpText(
     'after',
     `\nThe variable ${CREDENTIAL} holds an API key or an access token, if the service needs one.` +
-      '\nExit codes: 0 the books are right; 1 they are wrong, or can not be checked; 2 wrong usage.',
+      '\nExit codes: 0 the books are right; 1 they are wrong, can not be checked, or no withdrawal was accepted; 2 wrong usage.',
   )
   .showHelpAfterError('Add --help for the options.')
   .exitOverride()
@@ -82,10 +82,8 @@ async function run({ url, account: accountId, requests, amount: wanted }: Option
     keys: await account.keys(before.version),
   };
   const problems = problemsOf(books, withdrawals, amount);
-  if (problems.length > 0) {
-    for (const problem of problems) console.error(problem);
-    process.exitCode = 1;
-  }
+  for (const problem of problems) console.error(problem);
+  if (problems.length > 0 || acceptedOf(withdrawals) === 0) process.exitCode = 1;
   console.log(problems.length > 0 ? 'The books are wrong.' : verdictText(books, withdrawals));
 }
 
@@ -125,15 +123,21 @@ function answersText(withdrawals: readonly Withdrawal[]): string {
   return tableText([['request', 'status', 'error', 'new balance', 'version', 'ms'], ...rows]);
 }
 
+const acceptedOf = (withdrawals: readonly Withdrawal[]) =>
+  withdrawals.filter(({ outcome }) => outcome.kind === 'accepted').length;
+
 function verdictText(books: Books, withdrawals: readonly Withdrawal[]): string {
-  const accepted = withdrawals.filter(({ outcome }) => outcome.kind === 'accepted').length;
+  const accepted = acceptedOf(withdrawals);
+  if (accepted === 0) {
+    return `Nothing was tested: none of the ${withdrawals.length} withdrawals was accepted, and nothing was deducted.`;
+  }
   const others = versionsOfOthers(books, withdrawals);
   const { before, after } = books;
   const sentences = [
     `The books are right: ${accepted} of ${withdrawals.length} withdrawals were accepted, and exactly these were deducted.`,
-    ...(after.version > before.version
-      ? [`Versions ${before.version + 1} to ${after.version} follow one another without a gap.`]
-      : []),
+    after.version === before.version + 1
+      ? `Version ${after.version} follows version ${before.version}.`
+      : `Versions ${before.version + 1} to ${after.version} follow one another without a gap.`,
     ...(others.length > 0 ? [`Others posted versions ${others.join(', ')} meanwhile.`] : []),
   ];
   return sentences.join(' ');

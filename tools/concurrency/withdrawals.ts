@@ -73,7 +73,7 @@ async function settle(
     const outcome = await send(sent > 1).then(
       (answer) => outcomeOf(answer, account, sent > 1),
       (error: unknown): Outcome => {
-        if (error instanceof NoAnswerError) return { kind: 'unknown', error: `no answer: ${error.message}` };
+        if (error instanceof NoAnswerError) return { kind: 'unknown', error: error.message };
         throw error;
       },
     );
