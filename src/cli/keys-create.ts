@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import type { KeyCreated, KeyRequest } from '../admin/keys.js';
 import { SCOPES } from '../access/principal.js';
+import type { Config } from '../config/config.js';
 import { expiryOptionOf, keyNameOption, ownerOption, scopesOption } from './options.js';
 import { withBank } from './session.js';
 
@@ -19,9 +20,10 @@ export function addKeysCreate(keys: Command): void {
         'docs/security.md says who should hold what.',
     )
     .action(({ json, ...request }: KeyRequest & { json?: true }) =>
-      withBank('keys create', async ({ bank }) => {
+      withBank('keys create', async ({ bank, config }) => {
         const { createKey } = await import('../admin/keys.js');
         printKey(await createKey(bank.shards, request), json);
+        noteIfKeysAreNotAsked(config);
       }),
     );
 }
@@ -30,4 +32,9 @@ export function addKeysCreate(keys: Command): void {
 export function printKey(created: KeyCreated, json: true | undefined): void {
   console.log(json ? JSON.stringify(created) : created.key);
   if (!json) console.error(`This is key ${created.keyId}. It is shown this once: the bank does not know it.`);
+}
+
+/** Otherwise a request that succeeds would seem to show that the key is good, or that a revoked one still is. */
+export function noteIfKeysAreNotAsked({ auth }: Config): void {
+  if (!auth.enabled) console.error('With these settings the service asks for no key: AUTH=on makes it ask.');
 }

@@ -1,5 +1,5 @@
 import { Option, type Command } from 'commander';
-import { printKey } from './keys-create.js';
+import { noteIfKeysAreNotAsked, printKey } from './keys-create.js';
 import { DEFAULT_OVERLAP, durationOption, expiryOptionOf, keyArgument } from './options.js';
 import { withBank } from './session.js';
 
@@ -26,9 +26,10 @@ export function addKeysRotate(keys: Command): void {
     )
     .option('--json', 'print the key as JSON')
     .action((keyId: number, { overlap: overlapMs, expires, json }: RotateOptions) =>
-      withBank('keys rotate', async ({ bank }) => {
+      withBank('keys rotate', async ({ bank, config }) => {
         const { rotateKey } = await import('../admin/keys.js');
         printKey(await rotateKey(bank.shards, keyId, { overlapMs, expires }), json);
+        noteIfKeysAreNotAsked(config);
       }),
     );
 }

@@ -28,8 +28,8 @@ afterAll(async () => {
 });
 
 const bank = () => [{ url: database.url, schema: 'bank' }];
-const start = (args: string[], uid?: number) =>
-  startCli(['keys', ...args], { DATABASE_URL: database.url, LOG_LEVEL: 'error' }, uid).ended;
+const start = (args: string[], uid?: number, settings: Record<string, string> = {}) =>
+  startCli(['keys', ...args], { DATABASE_URL: database.url, LOG_LEVEL: 'error', ...settings }, uid).ended;
 const run = (...args: string[]) => start(args);
 const listed = async (keyId: number) => (await listKeys(bank())).find((key) => key.keyId === keyId);
 
@@ -87,6 +87,20 @@ describe('cli keys', () => {
     expect(made).toMatchObject({ code: 0, stderr: '' });
     expect((await lastAct()).actor).toBe(uid === undefined ? userInfo().username : `uid ${uid}`);
   });
+
+  it(
+    'says so when the service asks for no key, which would seem to work even when revoked',
+    async () => {
+      const off = (...args: string[]) => start(args, undefined, { AUTH: 'off' });
+      const note = /(^|\n)With these settings the service asks for no key: AUTH=on makes it ask\.\n$/;
+      const created = await off('create', '--name', 'till', '--scopes', 'admin', '--json');
+      const { keyId } = JSON.parse(created.stdout) as { keyId: number };
+      const rotated = await off('rotate', String(keyId), '--json');
+      const revoked = await off('revoke', String(keyId));
+      for (const { stderr } of [created, rotated, revoked]) expect(stderr).toMatch(note);
+    },
+    PROCESSES_TIMEOUT_MS,
+  );
 
   it(
     'says what is wrong, and creates nothing',
