@@ -30,6 +30,6 @@ function checkText({ takenAt, accounts, different, differing, eventsDiffer }: Ch
   }
   if (eventsDiffer) lines.push('The audit log does NOT have that history any more.');
   if (lines.length === 1)
-    lines.push('All of it is still there. That it leads to the present, `verify` checks.');
+    lines.push('All of it is still there; run `verify` to check that it leads to the present.');
   return lines.join('\n');
 }
