@@ -91,6 +91,20 @@ describe('openapi.json', () => {
     }
   });
 
+  it('tells the body of any error last of several, since a client takes the first that fits', () => {
+    const found: string[][] = [];
+    const look = (node: unknown): void => {
+      if (typeof node !== 'object' || node === null) return;
+      if ('anyOf' in node) found.push((node.anyOf as { $ref: string }[]).map(({ $ref }) => $ref));
+      Object.values(node).forEach(look);
+    };
+    look(contract.document);
+    const anyError = '#/components/schemas/ErrorBody';
+    const withAnyError = found.filter((references) => references.includes(anyError));
+    expect(withAnyError).not.toHaveLength(0);
+    for (const references of withAnyError) expect(references.at(-1)).toBe(anyError);
+  });
+
   it('makes no field of a request one that has a default: generated types would require it', () => {
     const inRequests = new Set(
       contract.routes.flatMap(({ operation: { requestBody } }) => [...referredTo(requestBody ?? {})]),
