@@ -194,6 +194,8 @@ describe('openapi.json', () => {
       [{ 'moneyWithdraw/Deposit': 0, typeOfTransaction: 'Deposit' }],
       [{ 'moneyWithdraw/Deposit': -1, typeOfTransaction: 'Deposit' }],
       [{ 'moneyWithdraw/Deposit': '1e2', typeOfTransaction: 'Deposit' }],
+      [{ 'moneyWithdraw/Deposit': '0', typeOfTransaction: 'Deposit' }],
+      [{ 'moneyWithdraw/Deposit': '0.00', typeOfTransaction: 'Deposit' }],
       [{ 'moneyWithdraw/Deposit': '0.001', typeOfTransaction: 'Deposit' }],
       [{ 'moneyWithdraw/Deposit': true, typeOfTransaction: 'Deposit' }],
       [{ 'moneyWithdraw/Deposit': 49, typeOfTransaction: 'Transfer' }],
