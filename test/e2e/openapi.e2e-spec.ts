@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { freePort } from '@scalable-banking/embedded-postgres';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
@@ -338,6 +339,12 @@ describe('openapi.json', () => {
       expectDocumented('getLiveness', 200, await get('/health/live'));
       expectDocumented('getReadiness', 200, await get('/health/ready'));
       expectDocumented('getMetrics', 200, await get('/metrics'));
+      const managed = await startInstance(app.databaseUrl, { MANAGEMENT_PORT: String(await freePort()) });
+      try {
+        expectDocumented('getMetrics', 404, await managed.http.get('/metrics'));
+      } finally {
+        await managed.close();
+      }
     });
 
     it.each([
