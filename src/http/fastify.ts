@@ -1,5 +1,4 @@
-import type { IncomingMessage, Server, ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
+import type { IncomingMessage, Server } from 'node:http';
 import { NotFoundException, PayloadTooLargeException, UnsupportedMediaTypeException } from '@nestjs/common';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
@@ -13,10 +12,9 @@ import type { Metrics } from '../observability/metrics.js';
 import { isBatch } from './admission.js';
 import { writeAnswers } from './openapi/answers.js';
 import { isAmong } from '../access/client-address.js';
-import { answerRaw, Connections, endRaw, endUnrouted, serverOptions } from './server/connections.js';
+import { answerBelowRoutes, answerRaw, Connections, serverOptions } from './server/connections.js';
 import { allowOrigins } from './server/cors.js';
 import { answerOf, sendError } from './exception.filter.js';
-import { errorAnswer } from './errors/error-answer.js';
 import { bodyProblem } from './validation/refused-body.js';
 import { gatherText } from './validation/gather-text.js';
 import { headProblem } from './server/head-problem.js';
@@ -54,6 +52,8 @@ export function createFastifyAdapter(config: Config, { api }: SecurityHeaders): 
     // Open connections are still served while the service stops: otherwise requests under way would be lost.
     return503OnClosing: false,
     routerOptions: ROUTER,
+    // Fastify answers it without hooks where the plugin for CORS has a route for every path.
+    rewriteUrl: ({ url = '' }) => (url === '*' ? '/*' : url),
     genReqId: (request: IncomingMessage) => requestIdOf(request),
     frameworkErrors: (error: Error, request: FastifyRequest, reply: FastifyReply) => {
       void reply.headers(api).header('x-request-id', request.id);
@@ -84,7 +84,7 @@ export function installFastifyHooks(app: NestFastifyApplication, parts: HookPart
   fastify.removeAllContentTypeParsers();
   fastify.addContentTypeParser('application/json', readJson);
   fastify.addContentTypeParser(NDJSON_TYPES, readNdjson);
-  answerBelowRoutes(fastify.server, security);
+  answerBelowRoutes(fastify.server, security.api);
   const connections = new Connections(config.http);
   parts.metrics.watchConnections(connections.watch(fastify.server, config.http.maxConnections));
   fastify.addHook('preClose', (done) => {
@@ -146,20 +146,6 @@ function receive(
       .header('x-request-id', request.id);
     if (lifecycle.stopping || connections.isSurplus(socket)) void reply.header('connection', 'close');
     done(connections.admit(socket) ? undefined : new LedgerError({ code: 'OVERLOADED' }));
-  });
-}
-
-/** Answers what Node would answer by itself, or leave unanswered. */
-function answerBelowRoutes(server: Server, { api }: SecurityHeaders): void {
-  // A client that closes its side after a request still waits for the answer.
-  (server as Server & { httpAllowHalfOpen: boolean }).httpAllowHalfOpen = true;
-  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
-    endUnrouted(request, response, errorAnswer('EXPECTATION_FAILED'), api);
-  });
-  // Node installs nothing for CONNECT, and would otherwise close the connection without an answer.
-  server.on('connect', (request: IncomingMessage, socket: Socket) => {
-    socket.on('error', () => socket.destroy());
-    endRaw(socket, errorAnswer('NOT_FOUND'), request, api);
   });
 }
 

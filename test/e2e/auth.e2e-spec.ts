@@ -83,6 +83,17 @@ describe('a credential', () => {
     expect(await status({}, app, '/nowhere')).toBe(404);
   });
 
+  it('is required before a misspelt key is named', async () => {
+    const misspelt = (headers: object) =>
+      app.http
+        .post('/accounts')
+        .set({ 'X-Idempotency-Key': 'k', ...headers })
+        .send({});
+    expect((await misspelt({})).status).toBe(401);
+    const writer = bearer((await makeKey(app, { scopes: ['accounts:write'] })).key);
+    expect((await misspelt(writer)).status).toBe(400);
+  });
+
   it('allows exactly what its scopes say', async () => {
     const reader = bearer((await makeKey(app, { scopes: ['accounts:read'] })).key);
     expect(await status(reader)).toBe(200);

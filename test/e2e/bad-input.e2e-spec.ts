@@ -385,6 +385,9 @@ describe('rejected without any effect', () => {
       'If-Unmodified-Since': 'Sat, 29 Oct 1994 19:43:31 GMT',
       'If-Range': '"2"',
       Prefer: 'handling=strict',
+      'Dry-Run': 'true',
+      'X-Dry-Run': '1',
+      Atomic: 'true',
       'X-HTTP-Method-Override': 'GET',
     };
 
@@ -403,6 +406,7 @@ describe('rejected without any effect', () => {
         ['X-Idempotency-Key', 'Idempotency-Key'],
         ['Idempotency_Key', 'Idempotency-Key'],
         ['If_Match', 'If-Match'],
+        ['Client-Idempotency-Key', 'Idempotency-Key'],
       ] as const) {
         const response = await send(route, '', { [name]: 'x' });
         expectInvalid(response, name);

@@ -116,6 +116,15 @@ describe('with CORS_ORIGINS', () => {
     },
   );
 
+  it('OPTIONS * is told the methods of the service', async () => {
+    const client = await RawClient.open(app.url);
+    client.send('OPTIONS * HTTP/1.1\r\nHost: bank\r\nConnection: close\r\n\r\n');
+    await client.closed;
+    expect(client.statuses).toEqual([204]);
+    expect(client.received).toMatch(/allow: GET, HEAD, OPTIONS, POST\r\n/i);
+    expect(client.received).toMatch(/x-request-id: [0-9a-f-]{36}\r\n/i);
+  });
+
   it('preflight requests count as requests of their connection', async () => {
     const client = await RawClient.open(app.url);
     try {

@@ -135,6 +135,18 @@ describe('MANAGEMENT_PORT', () => {
     expect(many.statuses).toEqual([200]);
   });
 
+  it.each([
+    ['an unknown expectation', 'GET /metrics HTTP/1.1\r\nHost: bank\r\nExpect: x', 417, 'EXPECTATION_FAILED'],
+    ['CONNECT', 'CONNECT bank:1 HTTP/1.1\r\nHost: bank', 404, 'NOT_FOUND'],
+  ])('answers what reaches no route: %s', async (_, head, status, code) => {
+    const client = await RawClient.open(management);
+    client.send(`${head}\r\nConnection: close\r\n\r\n`);
+    await client.closed;
+    expect(client.statuses).toEqual([status]);
+    expect(client.received).toMatch(new RegExp(`x-error-code: ${code}\r\n`, 'i'));
+    expect(client.received).toMatch(/x-request-id: [0-9a-f-]{36}\r\n/i);
+  });
+
   it('requires no credential when the rest of the service does, and serves nothing else without one', async () => {
     const port = await freePort();
     const own = await startInstance(database.url, { MANAGEMENT_PORT: String(port), AUTH: 'on' });

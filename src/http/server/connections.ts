@@ -194,6 +194,20 @@ function belowTls(socket: HttpSocket): Socket {
   return socket._parent ?? socket;
 }
 
+/** Answers what Node would answer by itself, or leave unanswered. */
+export function answerBelowRoutes(server: Server, headers: Headers): void {
+  // A client that closes its side after a request still waits for the answer.
+  (server as Server & { httpAllowHalfOpen: boolean }).httpAllowHalfOpen = true;
+  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
+    endUnrouted(request, response, errorAnswer('EXPECTATION_FAILED'), headers);
+  });
+  // Node installs nothing for CONNECT, and would otherwise close the connection without an answer.
+  server.on('connect', (request: IncomingMessage, socket: Socket) => {
+    socket.on('error', () => socket.destroy());
+    endRaw(socket, errorAnswer('NOT_FOUND'), request, headers);
+  });
+}
+
 /** Answers what is not HTTP, or did not arrive in time, by hand: there is no complete request for a route. */
 export function answerRaw(error: NodeJS.ErrnoException, socket: HttpSocket, headers: Headers): void {
   // Plain text on a TLS port can't be answered.

@@ -4,7 +4,7 @@ import type { Socket } from 'node:net';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { Config } from '../../config/config.js';
 import { errorAnswer } from '../errors/error-answer.js';
-import { answerRaw, endUnrouted, serverOptions, type Connections } from './connections.js';
+import { answerBelowRoutes, answerRaw, endUnrouted, serverOptions, type Connections } from './connections.js';
 import type { SecurityHeaders } from './security-headers.js';
 
 /** Room for a Prometheus, some probes and an operator; each request has its own connection. */
@@ -55,6 +55,7 @@ export function serveManagement(
     }
     endUnrouted(request, response, errorAnswer('NOT_FOUND'), api);
   });
+  answerBelowRoutes(server, api);
   server.on('clientError', (error, socket) => answerRaw(error, socket as Socket, api));
   connections.watch(server, MANAGEMENT_CONNECTIONS);
   fastify.addHook('onReady', async () => {

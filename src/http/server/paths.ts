@@ -58,7 +58,7 @@ export class Paths {
   methodsOf(request: FastifyRequest): readonly string[] | undefined {
     const target = request.raw.url ?? '';
     // RFC 9110, 9.3.7: it asks about the service as a whole.
-    if (target === '*' && request.method === 'OPTIONS') return listed([...this.known.values()]);
+    if (request.originalUrl === '*' && request.method === 'OPTIONS') return listed([...this.known.values()]);
     const found = this.router.find('GET', target);
     if (!found || Object.values(found.params).includes('')) return undefined;
     const path = found.store as KnownPath;

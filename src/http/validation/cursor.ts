@@ -45,7 +45,10 @@ export function decodeCursor(listing: string, cursor: string): number {
 
 /** @throws InvalidRequestError when it is not a cursor of this listing, with whatever filters */
 export function decodeFilteredCursor(listing: string, cursor: string): Start {
-  const text = Buffer.from(cursor, 'base64url').toString();
+  const bytes = Buffer.from(cursor, 'base64url');
+  const text = bytes.toString();
+  // The decoder skips what is not base64url.
+  if (bytes.toString('base64url') !== cursor) throw notOfThisListing();
   const rest = text.startsWith(listing) ? text.slice(listing.length) : '';
   const [, filters = '', digits = ''] = FILTERS_AND_PLACE.exec(rest) ?? [];
   const place = parsePositiveInteger(digits);

@@ -140,7 +140,7 @@ export const IsWholeNumber = (minimum: number, maximum: number, as: JsonSchema =
   );
 
 /** A plus sign in a query means a space. */
-const LOST_PLUS = /T[\d:.]+ \d{2}:\d{2}$/;
+const LOST_PLUS = /T[\d:.]+ \d{2}:?\d{2}$/;
 
 /** A point in time: an ISO 8601 date, or a date and time with its offset from UTC. */
 export const IsInstant = (as: JsonSchema = {}) =>

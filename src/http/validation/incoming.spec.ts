@@ -18,7 +18,15 @@ class SampleBodyDto {
 }
 
 const request = (parts: object): FastifyRequest =>
-  ({ method: 'POST', headers: {}, query: {}, params: {}, body: { name: 'ada' }, ...parts }) as FastifyRequest;
+  ({
+    raw: { rawHeaders: [] },
+    method: 'POST',
+    headers: {},
+    query: {},
+    params: {},
+    body: { name: 'ada' },
+    ...parts,
+  }) as unknown as FastifyRequest;
 
 /** What is wrong with a request; undefined: nothing. */
 function problemWith(read: Read<unknown>, parts: object) {

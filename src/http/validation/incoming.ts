@@ -3,6 +3,7 @@ import { createParamDecorator, type ExecutionContext } from '@nestjs/common';
 import type { FastifyRequest } from 'fastify';
 import { advice } from './advice.js';
 import { Contract, type Elsewhere } from './contract.js';
+import { checkHeaderNames } from './header-names.js';
 import { InvalidRequestError } from './invalid-request.js';
 import { checkAccept } from './representation.js';
 
@@ -21,6 +22,8 @@ export interface Read<T> {
  * not get a posting.) Idempotency-Key is refused with POST alone: repeating any other request changes nothing.
  */
 const CONDITIONAL_HEADERS = [
+  'Atomic',
+  'Dry-Run',
   'Idempotency-Key',
   'If-Match',
   'If-Modified-Since',
@@ -28,6 +31,7 @@ const CONDITIONAL_HEADERS = [
   'If-Range',
   'If-Unmodified-Since',
   'Prefer',
+  'X-Dry-Run',
   'X-HTTP-Method',
   'X-HTTP-Method-Override',
   'X-Method-Override',
@@ -72,6 +76,7 @@ export function reads<T, Query = NoQueryDto, Body = undefined>(
   const besidesBody = [...belonging(inQuery.names, 'the query'), ...asHeaders];
   const checked = (request: FastifyRequest): T => {
     const inPath = () => belonging(Object.keys(request.params as object), 'the path');
+    checkHeaderNames(request.raw.rawHeaders);
     checkAccept(request.headers);
     refuse(request.headers, request.method);
     const ofQuery = inQuery.read(request.query, () => [...besidesQuery, ...inPath()]);

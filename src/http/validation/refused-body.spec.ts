@@ -36,6 +36,8 @@ describe('bodyProblem', () => {
     'application/json; charset=utf-80',
     "application/json; charset='utf-8'",
     'application/x-ndjson; charset=utf-16',
+    'application/json; charset',
+    'application/json; charset*=utf-16',
   ])('refuses the type %s', (type) => {
     expect(bodyProblem({ 'content-type': type })).toMatchObject({ code: 'UNSUPPORTED_CHARSET' });
   });

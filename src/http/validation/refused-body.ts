@@ -8,7 +8,8 @@ export class RefusedBodyError extends Error {
   }
 }
 
-const CHARSET = /;[ \t]*charset[ \t]*=[ \t]*(?:"([^"]*)"|([^;\s]*))/gi;
+/** With its value, if it has one. */
+const CHARSET = /;[ \t]*charset\b(?:[ \t]*=[ \t]*(?:"([^"]*)"|([^;\s]*)))?/gi;
 /** Text in US-ASCII is the same text in UTF-8. */
 const UTF_8 = ['utf-8', 'utf8', 'us-ascii'];
 const IDENTITY = /^(?:[ \t,]|identity(?=[ \t,]|$))*$/i;

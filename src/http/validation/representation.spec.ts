@@ -44,6 +44,8 @@ describe('the Accept header', () => {
 
   it.each([
     'application/problem+json',
+    'application/problem+json; profile=x',
+    'application/problem+json; money=string',
     'application/json, application/problem+json',
     'application/json, application/problem+json; q=0.5',
     'Application/Problem+JSON, */*',
@@ -66,10 +68,21 @@ describe('the Accept header', () => {
   });
 
   it('is rejected when it asks for another form of money', () => {
-    for (const accept of ['application/json; money=text', 'application/json;money=', '*/*; money="float"']) {
+    for (const accept of [
+      ...['application/json; money=text', 'application/json;money=', '*/*; money="float"'],
+      ...[
+        'application/json; money',
+        'text/json; money=string',
+        'application/hal+json;money=string, text/html',
+      ],
+    ]) {
       expect(() => checkAccept({ accept })).toThrow(InvalidRequestError);
     }
-    for (const accept of ['application/json; money=String', 'application/json; money=number', '*/*']) {
+    for (const accept of [
+      ...['application/json; money=String', 'application/json; money=number', '*/*'],
+      ...['application/hal+json; money=string, application/json', 'text/html; foo="x;money=bogus", */*'],
+      ...['application/json; money=string; q=0', 'application/problem+json; money=string'],
+    ]) {
       expect(() => checkAccept({ accept })).not.toThrow();
     }
   });

@@ -15,6 +15,8 @@ export const NDJSON_TYPES = [NDJSON_MEDIA_TYPE, 'application/jsonl'];
 /** The media type of the same answer with money as text. */
 export const withTextMoney = (mediaType: string) => `${mediaType}; money=string`;
 
+const TEXT_MONEY = withTextMoney(JSON_MEDIA_TYPE);
+
 /** The forms that a client asks for in its Accept header. */
 export interface Representation {
   /** Money as JSON strings, for clients whose numbers are doubles. */
@@ -41,7 +43,7 @@ const MAX_LENGTH = 1_000;
 /** The ranges of a header, and the type and the parameters of a range. A quoted string may hold any separator. */
 const RANGES = /(?:[^",]|"(?:[^"\\]|\\.)*"?)+/g;
 const PARTS = /(?:[^";]|"(?:[^"\\]|\\.)*"?)+/g;
-const PARAMETER = /^(money|q)\s*=\s*"?([^"]*)"?$/i;
+const PARAMETER = /^(money|q)(?:\s*=\s*"?([^"]*)"?)?$/i;
 /** For each media type of answers with money: its usual form, and the one with money as text. */
 const MONEY_FORMS = [JSON_MEDIA_TYPE, ...NDJSON_TYPES].map((type) => [type, withTextMoney(type)]);
 
@@ -77,7 +79,7 @@ function parse(accept: string): Asked {
   const isKnown = ranges.every(({ money }) => ['string', 'number', undefined].includes(money));
   // A negotiator compares all parameters, so it gets only those that matter.
   const relevant = ranges.map(({ type, money, q }) => {
-    const form = money === 'string' ? withTextMoney(type) : type;
+    const form = money === 'string' && type !== PROBLEM_MEDIA_TYPE ? withTextMoney(type) : type;
     return q === undefined ? form : `${form}; q=${q}`;
   });
   const negotiator = new Negotiator({ headers: { accept: relevant.join() } });
@@ -85,16 +87,23 @@ function parse(accept: string): Asked {
     textMoney: MONEY_FORMS.some((both) => negotiator.mediaTypes(both)[0] === both[1]),
     problems: /problem/i.test(accept) && negotiator.mediaTypes([PROBLEM_MEDIA_TYPE]).length > 0,
   };
-  return isKnown ? { forms } : { forms, problem: 'has a form of money that is neither string nor number' };
+  if (!isKnown) return { forms, problem: 'has a form of money that is neither string nor number' };
+  const asksInVain =
+    !forms.textMoney &&
+    ranges.some(
+      ({ type, money, q }) => money === 'string' && type !== PROBLEM_MEDIA_TYPE && Number(q ?? 1) > 0,
+    ) &&
+    negotiator.mediaTypes([JSON_MEDIA_TYPE, ...NDJSON_TYPES]).length === 0;
+  return asksInVain ? { forms, problem: `has no type with money as text: send ${TEXT_MONEY}` } : { forms };
 }
 
 function readRange(range: string) {
   const [type = '', ...parameters] = range.match(PARTS) ?? [];
   const values = new Map(
     parameters.flatMap((parameter) => {
-      const [, name, value] = PARAMETER.exec(parameter.trim()) ?? [];
-      return name === undefined || value === undefined ? [] : [[name.toLowerCase(), value.toLowerCase()]];
+      const [, name, value = ''] = PARAMETER.exec(parameter.trim()) ?? [];
+      return name === undefined ? [] : [[name.toLowerCase(), value.toLowerCase()]];
     }),
   );
-  return { type: type.trim(), money: values.get('money'), q: values.get('q') };
+  return { type: type.trim().toLowerCase(), money: values.get('money'), q: values.get('q') };
 }
