@@ -24,6 +24,7 @@ import {
   TOO_MANY_REQUESTS,
   WRITE_FAILURES,
 } from '../http/openapi/components.js';
+import { CONDITION } from '../http/validation/entity-tags.js';
 import { PageQueryDto } from '../http/validation/page-query.dto.js';
 import {
   AccountDto,
@@ -43,6 +44,7 @@ const IfNoneMatchHeader = (example: string) =>
   ApiHeader({
     name: 'If-None-Match',
     description: `Entity tags of earlier answers, like \`${example}\`: if one of them still matches, the answer is 304.`,
+    schema: CONDITION,
   });
 
 const EXAMPLE_LINE = '1:1:credit:1000.00:1000.00:2:1772280000000:-';

@@ -1,6 +1,6 @@
 import { applyDecorators } from '@nestjs/common';
 import { ApiOperation } from '@nestjs/swagger';
-import { errorCode, jsonResponse, plainResponse } from '../http/openapi/components.js';
+import { errorCode, errorResponse, jsonResponse, plainResponse } from '../http/openapi/components.js';
 import { LivenessDto, ReadinessDto } from './health.dto.js';
 
 const tags = ['Operations'];
@@ -68,7 +68,7 @@ export const DocumentMetrics = (): MethodDecorator =>
       tags,
       operationId: 'getMetrics',
       summary: 'Metrics for Prometheus',
-      description: "With `MANAGEMENT_PORT`, they are on that port only; the service's own answers 404.",
+      description: 'With `MANAGEMENT_PORT`, they are on that port only.',
       responses: {
         200: plainResponse(
           'All metrics in the text format of Prometheus.',
@@ -83,6 +83,7 @@ export const DocumentMetrics = (): MethodDecorator =>
             },
           },
         ),
+        404: errorResponse(['NOT_FOUND'], {}, { description: 'The metrics are on `MANAGEMENT_PORT`.' }),
       },
     }),
   );

@@ -20,12 +20,14 @@ import {
 import { anyOf, Field, integer, listOf, named, Resource, written } from '../http/openapi/resource.js';
 import { PostTransactionDto, ReceiptDto } from './transactions.dto.js';
 
+export const ATOMIC = 'Whether the batch is applied as a whole or not at all; false if it is not given.';
+
 /** POST /transactions/batch */
 export class BatchQueryDto {
   @IsOptionalField()
   // Without a default: Swagger UI would send it beside the `atomic` of a body.
   @IsWord(['true', 'false'], {
-    description: 'Whether the batch is applied as a whole or not at all; false if it is not given.',
+    description: `${ATOMIC} Give it here or in the body: both together get 400.`,
   })
   atomic?: string;
 }

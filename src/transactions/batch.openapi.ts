@@ -22,7 +22,7 @@ import {
 } from '../http/openapi/components.js';
 import { JSON_MEDIA_TYPE, NDJSON_MEDIA_TYPE, withTextMoney } from '../http/validation/representation.js';
 import { MAX_ITEMS } from './batch-items.js';
-import { BatchItemDto, BatchQueryDto, BatchResults } from './batch.dto.js';
+import { ATOMIC, BatchItemDto, BatchQueryDto, BatchResults } from './batch.dto.js';
 import { EXAMPLE_RECEIPT } from './transactions.openapi.js';
 
 const BatchTransactions = schema('BatchTransactions', {
@@ -38,7 +38,11 @@ const Batch = schema('Batch', {
       description: 'A batch that says whether it is all or nothing.',
       type: 'object',
       properties: {
-        atomic: { oneOf: [{ type: 'boolean' }, { type: 'null' }], default: false },
+        // Without a default: generated types would hold it always.
+        atomic: {
+          description: `${ATOMIC} Give it here or in the query: both together get 400.`,
+          oneOf: [{ type: 'boolean' }, { type: 'null' }],
+        },
         transactions: BatchTransactions,
       },
       required: ['transactions'],

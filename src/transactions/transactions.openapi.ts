@@ -21,6 +21,7 @@ import {
   WRITE_FAILURES,
   type Responses,
 } from '../http/openapi/components.js';
+import { CONDITION } from '../http/validation/entity-tags.js';
 import {
   ListTransactionsDto,
   PostTransactionDto,
@@ -118,6 +119,7 @@ export const DocumentPosting = (): MethodDecorator =>
       description:
         'The versions that the account may have, as entity tags: of its balance, like `"7"`, or of the account, like ' +
         '`"7.0"`, in either form of money. Only the version counts. Otherwise the answer is 412.',
+      schema: CONDITION,
     }),
     RequestIdHeader(),
   );

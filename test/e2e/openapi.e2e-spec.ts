@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { freePort } from '@scalable-banking/embedded-postgres';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
@@ -91,6 +92,30 @@ describe('openapi.json', () => {
     }
   });
 
+  it('tells the body of any error last of several, since a client takes the first that fits', () => {
+    const found: string[][] = [];
+    const look = (node: unknown): void => {
+      if (typeof node !== 'object' || node === null) return;
+      if ('anyOf' in node) found.push((node.anyOf as { $ref: string }[]).map(({ $ref }) => $ref));
+      Object.values(node).forEach(look);
+    };
+    look(contract.document);
+    const anyError = '#/components/schemas/ErrorBody';
+    const withAnyError = found.filter((references) => references.includes(anyError));
+    expect(withAnyError).not.toHaveLength(0);
+    for (const references of withAnyError) expect(references.at(-1)).toBe(anyError);
+  });
+
+  it('makes no field of a request one that has a default: generated types would require it', () => {
+    const inRequests = new Set(
+      contract.routes.flatMap(({ operation: { requestBody } }) => [...referredTo(requestBody ?? {})]),
+    );
+    expect(inRequests).toContain('BatchWithMode');
+    for (const name of inRequests) {
+      expect(JSON.stringify(contract.document.components.schemas[name])).not.toContain('"default"');
+    }
+  });
+
   it('describes exactly the routes of the application', async () => {
     const routes = await routesOf(app.databaseUrl);
     const documented = Object.entries(contract.document.paths).flatMap(([path, operations]) =>
@@ -170,6 +195,8 @@ describe('openapi.json', () => {
       [{ 'moneyWithdraw/Deposit': 0, typeOfTransaction: 'Deposit' }],
       [{ 'moneyWithdraw/Deposit': -1, typeOfTransaction: 'Deposit' }],
       [{ 'moneyWithdraw/Deposit': '1e2', typeOfTransaction: 'Deposit' }],
+      [{ 'moneyWithdraw/Deposit': '0', typeOfTransaction: 'Deposit' }],
+      [{ 'moneyWithdraw/Deposit': '0.00', typeOfTransaction: 'Deposit' }],
       [{ 'moneyWithdraw/Deposit': '0.001', typeOfTransaction: 'Deposit' }],
       [{ 'moneyWithdraw/Deposit': true, typeOfTransaction: 'Deposit' }],
       [{ 'moneyWithdraw/Deposit': 49, typeOfTransaction: 'Transfer' }],
@@ -312,6 +339,12 @@ describe('openapi.json', () => {
       expectDocumented('getLiveness', 200, await get('/health/live'));
       expectDocumented('getReadiness', 200, await get('/health/ready'));
       expectDocumented('getMetrics', 200, await get('/metrics'));
+      const managed = await startInstance(app.databaseUrl, { MANAGEMENT_PORT: String(await freePort()) });
+      try {
+        expectDocumented('getMetrics', 404, await managed.http.get('/metrics'));
+      } finally {
+        await managed.close();
+      }
     });
 
     it.each([

@@ -89,11 +89,17 @@ export type Body = Type<object> | Written<never>;
 
 const writtenBody = (body: Body): Written<never> => (typeof body === 'function' ? written(body) : body);
 
-/** The schema of an answer's body, which may be any of several. */
-function schemaOf([only, ...others]: readonly Written<never>[]): Reference | { anyOf: Reference[] } {
-  const reference = (body: Written<never>) => body.schema as Reference;
+/** Of every error: the other error bodies hold more. */
+const ANY_ERROR = written(ErrorDto).schema;
+
+/** The schema of an answer's body, which may be any of several. A generated client takes the first that fits. */
+function schemaOf(bodies: readonly Written<never>[]): Reference | { anyOf: Reference[] } {
+  const references = bodies.map(({ schema }) => schema as Reference);
+  const [only, ...others] = references.toSorted(
+    (one, other) => Number(one === ANY_ERROR) - Number(other === ANY_ERROR),
+  );
   if (!only) throw new Error('an answer has a body');
-  return others.length === 0 ? reference(only) : { anyOf: [only, ...others].map(reference) };
+  return others.length === 0 ? only : { anyOf: [only, ...others] };
 }
 
 const responseHeader = (name: string, description: string, example: string | number) =>

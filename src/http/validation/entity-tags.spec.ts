@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { MAX_ID } from '../../domain/account.js';
-import { accountTag, matchesNone, parseIfMatch, textMoneyTag, versionTag } from './entity-tags.js';
+import { accountTag, CONDITION, matchesNone, parseIfMatch, textMoneyTag, versionTag } from './entity-tags.js';
 import { InvalidRequestError } from './invalid-request.js';
 
 function refusedField(work: () => unknown): string | undefined {
@@ -114,6 +114,30 @@ describe('parseIfMatch', () => {
         },
       ),
     );
+  });
+});
+
+describe('the pattern of a condition', () => {
+  const pattern = new RegExp(CONDITION.pattern, 'u');
+
+  it.each(MALFORMED)('has no place for %j', (header) => {
+    expect(pattern.test(header)).toBe(false);
+  });
+
+  it('admits exactly what is read', () => {
+    const part = fc.constantFrom('"7"', '"', 'W/', ',', ' ', '\t', '*', 'a', 'é', '');
+    // HTTP takes off the blanks at both ends.
+    const value = fc.array(part, { maxLength: 8 }).map((parts) => parts.join('').trim());
+    const verdicts = new Set<boolean>();
+    fc.assert(
+      fc.property(fc.oneof(value, fc.constant('*')), (header) => {
+        const isRead = refusedField(() => parseIfMatch(header)) === undefined;
+        expect(pattern.test(header)).toBe(isRead);
+        verdicts.add(isRead);
+      }),
+      { numRuns: 1_000 },
+    );
+    expect(verdicts.size).toBe(2);
   });
 });
 

@@ -10,7 +10,11 @@ const TAGS = new RegExp(TAG, 'g');
  * comma or the tag before it, never to both sides: with two ways to read each blank, a few dozen of them would take for
  * ever.
  */
-const TAG_LIST = new RegExp(String.raw`^[ \t,]*${TAG}[ \t]*(?:,[ \t]*(?:${TAG}[ \t]*)?)*$`);
+const LIST = String.raw`[ \t,]*${TAG}[ \t]*(?:,[ \t]*(?:${TAG}[ \t]*)?)*`;
+const TAG_LIST = new RegExp(`^${LIST}$`);
+
+/** If-Match and If-None-Match, as JSON Schema has them. */
+export const CONDITION = { type: 'string', pattern: String.raw`^(?:\*|${LIST})$` };
 
 /** A tag of an account: its version and, optionally, its revision, and the form of its money. */
 const ACCOUNT_TAG = /^"([1-9]\d*)(?:\.(?:0|[1-9]\d*))?(?:-string)?"$/;

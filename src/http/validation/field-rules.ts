@@ -53,7 +53,8 @@ const Amount = schema('Amount', {
     'string. Both are read exactly. Exponents and signs are refused.',
   oneOf: [
     { type: 'number', exclusiveMinimum: 0, maximum: LARGEST_AMOUNT },
-    { type: 'string', pattern: '^\\d{1,16}(\\.\\d{1,2})?$' },
+    // Zero is excluded apart: many regular expressions, like Go's, know no lookahead.
+    { type: 'string', pattern: '^\\d{1,16}(\\.\\d{1,2})?$', not: { pattern: '^[0.]*$' } },
   ],
 });
 
