@@ -165,6 +165,7 @@ function ofConditions(method: string, parameters: readonly Parameter[]): Mutatio
   const keys = method === 'POST' && !isDocumented('Idempotency-Key') ? ['a', '"a"'] : [];
   return [
     oneOf(MALFORMED, unsupported, withHeader),
+    oneOf(MALFORMED, MISSPELT_HEADERS, (draft, name) => withHeader(draft, [name, '"1"'])),
     oneOf(MALFORMED, BAD_ACCEPTS, (draft, accept) => withHeader(draft, ['Accept', accept])),
     ...(keys.length > 0
       ? [oneOf(MALFORMED, keys, (draft, key) => withHeader(draft, ['Idempotency-Key', key]))]
@@ -401,7 +402,6 @@ function ofMethod(methods: readonly string[]): Mutations[] {
 
 function ofHttp(): Mutations[] {
   return [
-    oneOf(MALFORMED, MISSPELT_HEADERS, (draft, name) => withHeader(draft, [name, '"1"'])),
     oneOf(OPEN, ODD_HEADERS, withHeader),
     oneOf(OPEN, ODD_HEADERS, (draft, header) => ({ ...draft, headers: [...draft.headers, header, header] })),
     oneOf(MALFORMED, BAD_HTTP_HEADERS, (draft, header) =>
