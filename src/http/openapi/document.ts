@@ -19,7 +19,7 @@ To read: [the API](/docs/api) with examples for curl, [errors](/docs/errors), [l
   owner, it sees only that owner's accounts, and any other account seems not to exist.
 - **Money** is exact: at most 16 digits before the point and 2 after it, never rounded. A request gives an amount as a
   number or as a string. An answer has a number with two decimals; if your numbers are doubles, as in JavaScript, ask for
-  strings: \`Accept: application/json; money=string\`. So can [generated clients](/docs/api#generated-clients).
+  strings: \`Accept: application/json; money=string\`. [Generated clients](/docs/api#generated-clients) can do so, too.
 - **Versions.** Each transaction adds exactly 1 to the version of its account. Send the version that you have seen
   (\`expectedversion\`, or the header \`If-Match\`), and the transaction is rejected if the account has changed since.
 - **Retries.** Give each transaction an \`Idempotency-Key\` of your own. If you send the request again, it is applied
