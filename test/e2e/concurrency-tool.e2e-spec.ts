@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { formatMoney } from '../../src/domain/money.js';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
 import { makeCertificate } from '../support/certificate.js';
 import { startProgram, type CliRun } from '../support/cli.js';
@@ -207,7 +208,7 @@ interface Forgery {
   readonly forgetsKeys?: boolean;
 }
 
-const text = (cents: number) => (cents / 100).toFixed(2);
+const text = (cents: number) => formatMoney(BigInt(cents));
 const receiptText = ({ id, type, cents, balance, version }: Posted) =>
   `{"id":"${id}","type":"${type}","amount":${text(cents)},"newBalance":${text(balance)},"newVersion":"${version}"}`;
 
