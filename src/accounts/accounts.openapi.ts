@@ -158,7 +158,7 @@ export const DocumentProof = (): MethodDecorator =>
       operationId: 'getAccountProof',
       summary: "Get the head of an account's chain of hashes",
       description:
-        'Each transaction has a hash of itself and of the one before, so whoever keeps the head of [the ' +
+        'The hash of a transaction covers it and the hash before it, so whoever keeps the head of [the ' +
         'chain](/docs/security#the-chain-of-hashes) can check that history was only appended to. Keep a head, and ask later ' +
         'with its version as `fromVersion`: hash the lines onto it, one after the other, and you get the new head. If you ' +
         'do not, or the account has not reached that version (409), history was changed.\n\n' +

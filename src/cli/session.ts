@@ -47,7 +47,7 @@ async function withOpened<T extends { close(): Promise<void> }>(
   }
 }
 
-/** Warns of variables that have no effect: without a misspelt DATABASE_URL, a command works on another bank. */
+/** Warns of variables without effect: if DATABASE_URL is misspelt, a command works on the wrong bank. */
 export async function readSettings(): Promise<Pick<Session, 'config' | 'logger'>> {
   const [{ loadConfig }, { variableWarnings }] = await Promise.all([
     import('../config/config.js'),

@@ -2,7 +2,7 @@ import { createHmac } from 'node:crypto';
 import { Client, escapeIdentifier } from 'pg';
 import { codeOf } from './errors.js';
 
-/** The caller's names of what a server contains. */
+/** The names that the caller gives to the server's contents. */
 export interface ServerNames {
   /**
    * Creates the database and the role, and holds the owner's lock. Nothing else should connect as the superuser, who

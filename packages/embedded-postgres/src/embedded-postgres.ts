@@ -107,7 +107,7 @@ export class EmbeddedPostgres {
   }
 }
 
-/** @returns undefined as long as nobody can connect to it */
+/** @returns undefined until it accepts connections */
 async function runningServer(folder: string, names: ServerNames): Promise<ServerAddress | undefined> {
   const noted = await readPostmasterFile(join(folder, 'postgres'));
   if (noted?.port === undefined) return undefined;

@@ -45,7 +45,7 @@ export function writeError(
   answer: ErrorAnswer,
   asked: IncomingHttpHeaders = {},
 ): { readonly type: string; readonly text: string } {
-  // The report on health is no problem of the request, and has a `status` of its own.
+  // A health report is not a problem with the request, and its own `status` is a word.
   const plain = answer.code === 'NOT_READY' || !representationOf(asked).problems;
   return plain
     ? { type: JSON_TYPE, text: JSON.stringify(answer.body) }

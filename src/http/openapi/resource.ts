@@ -95,7 +95,7 @@ export const listOf = <T>(item: Written<T>, as: JsonSchema = {}): Written<readon
   withTextMoney: item.withTextMoney && listOf(item.withTextMoney, as),
 });
 
-/** Of a value without money: `as` describes one form alone. */
+/** For values without money: `as` describes a single form. */
 export const orNull = <T>(type: Written<T>, as: JsonSchema): Written<T | null> => ({
   schema: as,
   write: (value) => (value === null ? 'null' : type.write(value)),

@@ -72,7 +72,7 @@ export class Contract<T extends object> {
     return dto as T;
   }
 
-  /** The same as {@link read}, with class-validator alone. @throws InvalidRequestError */
+  /** Does what {@link read} does, using only class-validator. @throws InvalidRequestError */
   explain(input: unknown, elsewhere: Elsewhere = NOWHERE): T {
     if (!isJsonObject(input)) throw InvalidRequestError.of('body', 'must be a JSON object');
     const dto = new this.dtoClass();
