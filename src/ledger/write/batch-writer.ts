@@ -1,18 +1,20 @@
+import type { Effects } from '../../domain/books.js';
+import type { Command } from '../../domain/command.js';
 import { decideAtomically } from '../../domain/decide-batch.js';
 import { LedgerError, type LedgerFailure } from '../../domain/errors.js';
 import type { BalanceCache } from '../../domain/ports.js';
-import type { PostingCommand, Transaction } from '../../domain/transaction.js';
 import type { RecentLocalBatches } from '../../messaging/recent-local-batches.js';
 import type { ShardMetrics } from '../../observability/metrics.js';
 import { classifyFailure, DatabaseUnreachableError } from '../../storage/database-errors.js';
 import { CommitOutcomeUnknownError, type TransactionRunner } from '../../storage/transaction-runner.js';
-import type { BatchStatements, LockPolicy, PostedBatch } from './batch-statements.js';
+import type { BatchStatements, LockPolicy } from './batch-statements.js';
+import type { PostedBatch } from './batch-writes.js';
 import type { Waiting } from './command-queue.js';
 
 /** A command and the promise of its answer. */
 export interface PendingCommand extends Waiting {
-  readonly command: PostingCommand;
-  readonly resolve: (transaction: Transaction) => void;
+  readonly command: Command;
+  readonly resolve: (effects: Effects) => void;
   readonly reject: (error: unknown) => void;
 }
 
@@ -80,9 +82,9 @@ export class BatchWriter {
     const locked: PendingCommand[] = [];
     batch.forEach((pending, index) => {
       const decision = posted.decisions[index];
-      if (posted.skipped.has(pending.accountId)) locked.push(pending);
-      else if (decision?.accepted) pending.resolve(decision.transaction);
-      else if (decision) this.reject(pending, decision.rejection);
+      if (!decision) locked.push(pending);
+      else if (decision.accepted) pending.resolve(decision.effects);
+      else this.reject(pending, decision.rejection);
     });
     return locked;
   }
