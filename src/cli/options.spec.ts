@@ -104,6 +104,7 @@ describe('scopesOption', () => {
     ['admin', ['admin']],
     ['accounts:read,transactions:write', ['accounts:read', 'transactions:write']],
     ['deposits:write withdrawals:write', ['deposits:write', 'withdrawals:write']],
+    ['transfers:write,accounts:manage', ['transfers:write', 'accounts:manage']],
     [' accounts:read, accounts:read ', ['accounts:read']],
   ])('reads %j', (text, scopes) => {
     expect(scopesOption(text)).toEqual(scopes);
@@ -113,7 +114,7 @@ describe('scopesOption', () => {
     'refuses %j, and lists the valid ones',
     (text) => {
       expect(() => scopesOption(text)).toThrow(
-        /accounts:read, .*deposits:write, withdrawals:write, admin, separated by commas\.$/,
+        /accounts:read, .*deposits:write, withdrawals:write, transfers:write, accounts:manage, admin, separated by commas\.$/,
       );
     },
   );
