@@ -4,6 +4,7 @@ import { Allow } from '../http/access/access.guard.js';
 import { POSTING_SCOPES } from '../access/principal.js';
 import type { PostingCommand } from '../domain/command.js';
 import { Answers, created } from '../http/openapi/answers.js';
+import { ReceiptDto } from '../http/openapi/receipt.js';
 import { versionTag } from '../http/validation/entity-tags.js';
 import { IdempotencyInterceptor } from '../http/idempotency.interceptor.js';
 import { Incoming } from '../http/validation/incoming.js';
@@ -13,7 +14,6 @@ import { senderOf } from '../access/user.js';
 import {
   listingRequestOf,
   postingOf,
-  ReceiptDto,
   TransactionDto,
   transactionIdOf,
   TransactionPageDto,

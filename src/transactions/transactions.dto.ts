@@ -1,8 +1,7 @@
 import { requireScope } from '../access/access-errors.js';
 import { MOVEMENT_SCOPES } from '../access/principal.js';
-import type { Money as Cents } from '../domain/money.js';
 import type { PostingCommand } from '../domain/command.js';
-import type { MovementType, Transaction, TransactionType } from '../domain/transaction.js';
+import type { MovementType, Transaction } from '../domain/transaction.js';
 import { accountIdOf } from '../http/validation/account-path.dto.js';
 import { Contract } from '../http/validation/contract.js';
 import { parseIfMatch } from '../http/validation/entity-tags.js';
@@ -20,16 +19,14 @@ import {
   readVersion,
   type Numeric,
 } from '../http/validation/field-rules.js';
-import { schema } from '../http/schema/registry.js';
+import { Movement } from '../http/openapi/receipt.js';
 import { millisecondFrom } from '../domain/instant.js';
 import { PageQueryDto } from '../http/validation/page-query.dto.js';
 import {
   AccountId,
   Field,
   listOf,
-  Money,
   NextCursor,
-  plainText,
   Resource,
   TransactionId,
   written,
@@ -161,51 +158,6 @@ export const transactionIdOf = reads(
   {},
   ({ params }): number => readTransactionId(transactionPath.read(params).transactionId) ?? 0,
 );
-
-export const TYPE_WORDS = {
-  credit: 'Deposit',
-  debit: 'Withdraw',
-  hold: 'Hold',
-  release: 'Release',
-} as const satisfies Record<TransactionType, string>;
-
-const Type = plainText(schema('TransactionType', { type: 'string', enum: Object.values(TYPE_WORDS) }));
-
-const VersionText = plainText(
-  schema('VersionText', {
-    description: 'The version of an account, as a string.',
-    type: 'string',
-    pattern: '^[1-9]\\d*$',
-  }),
-);
-
-/** What the answer to a posting and the transaction read later have in common. */
-class Movement {
-  @Field(Type) readonly type: string;
-  @Field(Money) readonly amount: Cents;
-  @Field(Money) readonly newBalance: Cents;
-  @Field(VersionText) readonly newVersion: string;
-  @Field(plainText({ type: 'string', format: 'date-time' })) readonly timestamp: string;
-
-  constructor({ type, amount, balanceAfter, versionAfter, timestamp }: Transaction) {
-    this.type = TYPE_WORDS[type];
-    this.amount = amount;
-    this.newBalance = balanceAfter;
-    this.newVersion = String(versionAfter);
-    this.timestamp = timestamp.toISOString();
-  }
-}
-
-/** The answer to a posting, as the specification has it: newVersion is a string. */
-@Resource('Receipt')
-export class ReceiptDto extends Movement {
-  @Field(TransactionId) readonly id: string;
-
-  constructor(transaction: Transaction) {
-    super(transaction);
-    this.id = `txn${transaction.transactionId}`;
-  }
-}
 
 /** A transaction as a resource: its receipt, and its account. */
 @Resource('Transaction')
