@@ -8,7 +8,9 @@ import type { BankShards } from '../sharding/bootstrap-shards.js';
 import { ShardingModule } from '../sharding/sharding.module.js';
 import { MessagingModule } from '../messaging/messaging.module.js';
 import { GlobalExceptionFilter } from '../http/exception.filter.js';
+
 import { LedgerModule } from '../ledger/ledger.module.js';
+import { SweeperModule } from '../ledger/sweeper.module.js';
 import { MetricsModule } from '../observability/metrics.module.js';
 import { HealthModule } from '../health/health.module.js';
 import { TransactionsModule } from '../transactions/transactions.module.js';
@@ -38,9 +40,11 @@ export class AppModule {
       imports: [
         CoreModule.register(config, bank),
         MessagingModule,
+        SweeperModule,
         AccessModule,
         AccountsModule,
         TransactionsModule,
+
         HealthModule,
       ],
       providers: [{ provide: APP_FILTER, useClass: GlobalExceptionFilter }],
