@@ -20,7 +20,7 @@ const RANKS = [
   ['src/http/access'],
   ['src/http/openapi'],
   ['src/http'],
-  ['src/accounts', 'src/transactions', 'src/health'],
+  ['src/accounts', 'src/transactions', 'src/holds', 'src/health'],
   ['src/app'],
   ['src/app/workers', 'src/admin'],
   ['src/cli'],
@@ -85,7 +85,7 @@ module.exports = {
       comment: 'Administration and the command line work on the databases, not through the API.',
       severity: 'error',
       from: { path: '^src/(admin|cli)/' },
-      to: { path: '^src/(http|accounts|transactions|health)/' },
+      to: { path: '^src/(http|accounts|transactions|holds|health)/' },
     },
     {
       name: 'packages-declare-their-libraries',

@@ -37,7 +37,13 @@ const tagOf = (etag: string, { request }: FastifyReply): string =>
 
 /** Adds the location and the entity tag of the resource that was created. */
 export function created<T>(reply: FastifyReply, location: string, etag: string, resource: T): T {
-  void reply.header('location', location).header('etag', tagOf(etag, reply));
+  void reply.header('location', location);
+  return tagged(reply, etag, resource);
+}
+
+/** Adds the entity tag of the resource. */
+export function tagged<T>(reply: FastifyReply, etag: string, resource: T): T {
+  void reply.header('etag', tagOf(etag, reply));
   return resource;
 }
 

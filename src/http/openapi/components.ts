@@ -7,11 +7,14 @@ import { ERRORS, type ErrorCode } from '../errors/catalogue.js';
 import { JSON_MEDIA_TYPE, PROBLEM_MEDIA_TYPE, withTextMoney } from '../validation/representation.js';
 import {
   DuplicateAccountDto,
+  DuplicateHoldDto,
   DuplicateTransactionDto,
   ErrorDto,
+  HoldNotActiveDto,
   InvalidRequestDto,
   NotReceivedDto,
   ProblemDto,
+  RevisionMismatchDto,
   ServerCrashesDto,
   TransactionKeyReusedDto,
   VersionMismatchDto,
@@ -240,6 +243,9 @@ const BODIES: Partial<Record<ErrorCode, ErrorBodies>> = {
   VERSION_MISMATCH: { 'Version mismatch': new VersionMismatchDto(6) },
   PRECONDITION_FAILED: { 'Version mismatch': new VersionMismatchDto(6) },
   DUPLICATE_TRANSACTION: { 'Duplicate transaction': new DuplicateTransactionDto(131) },
+  DUPLICATE_HOLD: { 'Duplicate hold': new DuplicateHoldDto(131) },
+  HOLD_NOT_ACTIVE: { 'Hold not active': new HoldNotActiveDto('captured') },
+  REVISION_MISMATCH: { 'Revision mismatch': new RevisionMismatchDto(3) },
   DUPLICATE_ACCOUNT: { 'Duplicate account': new DuplicateAccountDto(1) },
   IDEMPOTENCY_KEY_REUSED: { 'Idempotency key reused': new TransactionKeyReusedDto(131) },
 };

@@ -1,4 +1,5 @@
 import type { Type } from '@nestjs/common';
+import type { HoldStatus } from '../../domain/hold.js';
 import { formatMoney, type Money as Cents } from '../../domain/money.js';
 import { LARGEST_AMOUNT, POSITIVE_INTEGER, TRANSACTION_ID_PATTERN } from '../validation/field-rules.js';
 import { schema, type JsonSchema, type Reference } from '../schema/registry.js';
@@ -209,6 +210,14 @@ export const AccountId = integer(schema('AccountId', POSITIVE_INTEGER));
 export const TransferId = plainText(schema('TransferId', { type: 'string', pattern: '^tr[1-9]\\d{0,15}$' }));
 
 export const HoldId = plainText(schema('HoldId', { type: 'string', pattern: '^hold[1-9]\\d{0,15}$' }));
+
+export const HoldState = plainText(
+  schema('HoldStatus', {
+    description: '`active` as long as something remains; then how its last part ended.',
+    type: 'string',
+    enum: ['active', 'captured', 'voided', 'expired'] satisfies HoldStatus[],
+  }),
+);
 
 export const TransactionId = plainText(
   schema('TransactionId', { type: 'string', pattern: TRANSACTION_ID_PATTERN }),

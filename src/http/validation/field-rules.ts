@@ -22,6 +22,9 @@ export function readAmount(value: unknown): Money | undefined {
   return money !== undefined && money > 0n ? money : undefined;
 }
 
+/** An amount of at least zero, or undefined. */
+export const readLimit = (value: unknown): Money | undefined => parseMoney(textOf(value) ?? '');
+
 export function readVersion(value: unknown): number | undefined {
   return parsePositiveInteger(textOf(value) ?? '');
 }
@@ -65,6 +68,22 @@ export const IsAmount = () =>
     (value) => readAmount(value) !== undefined,
     'must be an amount greater than zero, with at most 16 digits before the point and 2 after, like 49.50',
     Amount,
+  );
+
+/** An amount that may be zero. */
+export const IsLimit = (description: string, component: string) =>
+  rule(
+    'isLimit',
+    (value) => readLimit(value) !== undefined,
+    'must be an amount of at least zero, with at most 16 digits before the point and 2 after, like 49.50',
+    {
+      description,
+      oneOf: [
+        { type: 'number', minimum: 0, maximum: LARGEST_AMOUNT },
+        { type: 'string', pattern: '^\\d{1,16}(\\.\\d{1,2})?$' },
+      ],
+    },
+    component,
   );
 
 /** @param as its documentation; in a body it may also be a string */
