@@ -39,7 +39,7 @@ import {
   NextCursor,
   orNull,
   plainText,
-  rawJson,
+  jsonText,
   Resource,
   SignedMoney,
   text,
@@ -247,7 +247,7 @@ export class AccountDto {
   @Field(text({ type: 'string', description: "The client's own name for it." }), { optional: true })
   readonly reference: string | undefined;
 
-  @Field(rawJson({ type: 'object', description: 'A JSON object of the client.' }), { optional: true })
+  @Field(jsonText({ type: 'object', description: 'A JSON object of the client.' }), { optional: true })
   readonly metadata: string | undefined;
 
   @Field(Timestamp, { optional: true }) readonly createdAt: string | undefined;
