@@ -12,6 +12,7 @@ import { LedgerModule } from '../ledger/ledger.module.js';
 import { MetricsModule } from '../observability/metrics.module.js';
 import { HealthModule } from '../health/health.module.js';
 import { TransactionsModule } from '../transactions/transactions.module.js';
+import { TransfersModule } from '../transfers/transfers.module.js';
 
 /** The ledger without HTTP, as the command line needs it. */
 @Module({})
@@ -41,6 +42,7 @@ export class AppModule {
         AccessModule,
         AccountsModule,
         TransactionsModule,
+        TransfersModule,
         HealthModule,
       ],
       providers: [{ provide: APP_FILTER, useClass: GlobalExceptionFilter }],

@@ -17,6 +17,7 @@ import { LedgerReader } from './read/ledger-reader.js';
 import { RecentLocalBatches } from '../messaging/recent-local-batches.js';
 import { BatchStatements } from './write/batch-statements.js';
 import { READERS, ShardReader } from './read/shard-reader.js';
+import { TransferReader } from './read/transfer-reader.js';
 import { ShardRouter } from '../sharding/shard-router.js';
 import { AdaptiveConcurrencyLimiter } from '../concurrency/adaptive-concurrency-limiter.js';
 import { TransactionRunner } from '../storage/transaction-runner.js';
@@ -35,9 +36,10 @@ import { RecentLocalBatchesModule } from '../messaging/recent-local-batches.modu
     { provide: Ledger, useExisting: ShardedLedger },
     { provide: READERS, inject: [CONFIG, SHARDS, BalanceCache, Metrics], useFactory: createReaders },
     LedgerReader,
+    TransferReader,
     AccountOwners,
   ],
-  exports: [Ledger, LedgerReader, AccountOwners, READERS],
+  exports: [Ledger, LedgerReader, TransferReader, AccountOwners, READERS],
 })
 export class LedgerModule implements OnApplicationShutdown {
   constructor(private readonly ledger: ShardedLedger) {}

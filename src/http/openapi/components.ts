@@ -2,7 +2,7 @@ import type { Type } from '@nestjs/common';
 import { ApiHeader, ApiParam, ApiQuery, type ApiOperationOptions, type OpenAPIObject } from '@nestjs/swagger';
 import { parseMoney } from '../../domain/money.js';
 import { AccountPathDto } from '../validation/account-path.dto.js';
-import { fieldsOf, type DtoClass } from '../validation/contract.js';
+import { fieldsOf, objectSchema, type DtoClass } from '../validation/contract.js';
 import { ERRORS, type ErrorCode } from '../errors/catalogue.js';
 import { JSON_MEDIA_TYPE, PROBLEM_MEDIA_TYPE, withTextMoney } from '../validation/representation.js';
 import {
@@ -17,7 +17,7 @@ import {
   VersionMismatchDto,
 } from './error-bodies.js';
 import { JsonMoney } from './json-money.js';
-import { component, schema, type JsonSchema, type Reference } from '../schema/registry.js';
+import { component, schema, type Reference } from '../schema/registry.js';
 import { inForm, written, type Written } from './resource.js';
 
 export type Responses = NonNullable<ApiOperationOptions['responses']>;
@@ -49,20 +49,6 @@ export function bodySchema(name: string, dtoClass: DtoClass<object>): Reference 
     description: 'Its fields have long names or short ones, which mean the same; it must not mix the two.',
     oneOf: variants.map(([suffix, names]) => schema(`${name}${suffix}`, objectSchema(dtoClass, names))),
   });
-}
-
-function objectSchema(
-  dtoClass: DtoClass<object>,
-  names: ReadonlyMap<string, string> = new Map(),
-): JsonSchema {
-  const fields = fieldsOf(dtoClass).map((field) => ({ ...field, name: names.get(field.name) ?? field.name }));
-  const required = fields.filter(({ isOptional }) => !isOptional).map(({ name }) => name);
-  return {
-    type: 'object',
-    properties: Object.fromEntries(fields.map((field) => [field.name, field.schema])),
-    ...(required.length > 0 && { required }),
-    additionalProperties: false,
-  };
 }
 
 type ParameterDecorator = typeof ApiParam | typeof ApiQuery;

@@ -27,9 +27,14 @@ export function readVersion(value: unknown): number | undefined {
 }
 
 /** The number in a transaction's name: `txn131` names transaction 131. */
-export function readTransactionId(value: unknown): number | undefined {
-  return typeof value === 'string' && value.startsWith('txn')
-    ? parsePositiveInteger(value.slice(3))
+export const readTransactionId = (value: unknown) => numberAfter('txn', value);
+
+/** The same for a transfer: `tr131`. */
+export const readTransferId = (value: unknown) => numberAfter('tr', value);
+
+function numberAfter(prefix: string, value: unknown): number | undefined {
+  return typeof value === 'string' && value.startsWith(prefix)
+    ? parsePositiveInteger(value.slice(prefix.length))
     : undefined;
 }
 
@@ -91,6 +96,21 @@ export const IsTransactionId = (as: JsonSchema) =>
     'must be "txn" and a positive integer, like txn131',
     { type: 'string', pattern: TRANSACTION_ID_PATTERN, ...as },
   );
+
+export const IsTransferId = (as: JsonSchema) =>
+  rule(
+    'isTransferId',
+    (value) => readTransferId(value) !== undefined,
+    'must be "tr" and a positive integer, like tr131',
+    { type: 'string', pattern: '^tr[1-9]\\d{0,18}$', ...as },
+  );
+
+/** A JSON literal, in a body. */
+export const IsTrueOrFalse = (description: string) =>
+  rule('isTrueOrFalse', (value) => typeof value === 'boolean', 'must be true or false', {
+    type: 'boolean',
+    description,
+  });
 
 /** A key in a body: the same as in the header. */
 export const IsIdempotencyKey = (as: JsonSchema, component?: string) =>
