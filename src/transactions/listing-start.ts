@@ -4,7 +4,7 @@ import type { TransactionType } from '../domain/transaction.js';
 import { decodeFilteredCursor, notOfThisListing } from '../http/validation/cursor.js';
 import { InvalidRequestError } from '../http/validation/invalid-request.js';
 import type { TransactionFilter } from '../ledger/read/ledger-reader.js';
-import { TYPE_WORDS } from '../http/openapi/movements.js';
+import { TYPE_WORDS } from '../http/openapi/receipt.js';
 
 /** Where a page of an account's transactions begins, and which of them it shows. */
 export interface ListingStart {

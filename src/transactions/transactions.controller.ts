@@ -4,6 +4,7 @@ import { Allow } from '../http/access/access.guard.js';
 import { POSTING_SCOPES } from '../access/principal.js';
 import type { PostingCommand } from '../domain/command.js';
 import { Answers, created, rehearsed } from '../http/openapi/answers.js';
+import { DryReceiptDto, ReceiptDto } from '../http/openapi/receipt.js';
 import { versionTag } from '../http/validation/entity-tags.js';
 import { IdempotencyInterceptor } from '../http/idempotency.interceptor.js';
 import { Incoming } from '../http/validation/incoming.js';
@@ -11,11 +12,9 @@ import { TRANSACTION_RATE } from '../http/transaction-rate.module.js';
 import { TransactionRate } from '../http/transaction-rate.js';
 import { senderOf, userOf } from '../access/user.js';
 import {
-  DryReceiptDto,
   DryTransactionDto,
   listingRequestOf,
   postingOf,
-  ReceiptDto,
   reversalOf,
   TransactionDto,
   transactionIdOf,

@@ -38,11 +38,15 @@ import {
   NextCursor,
   ofDryRun,
   Resource,
+  SignedMoney,
+  Timestamp,
   TransactionId,
   TransferId,
+  VersionText,
   written,
 } from '../http/openapi/resource.js';
-import { DetailsOf, Timestamp, TYPE_WORDS, TypeWord, VersionText } from '../http/openapi/movements.js';
+import { Described } from '../http/openapi/described.js';
+import { ReceiptDto, TYPE_WORDS, TypeWord } from '../http/openapi/receipt.js';
 import type { TransactionFilter } from '../ledger/read/ledger-reader.js';
 
 /** POST /accounts/{accountId}/transactions. The specification's field names are aliases of the short ones. */
@@ -185,38 +189,16 @@ const transactionIdIn = (params: unknown): number =>
 
 export const transactionIdOf = reads({}, ({ params }): number => transactionIdIn(params));
 
-/** The answer to a posting, as the specification has it: newVersion is a string. */
-@Resource('Receipt')
-export class ReceiptDto {
-  @Field(TransactionId) readonly id: string;
-  @Field(TypeWord) readonly type: string;
-  @Field(Money) readonly amount: Cents;
-  @Field(Money) readonly newBalance: Cents;
-  @Field(VersionText) readonly newVersion: string;
-  @Field(Timestamp) readonly timestamp: string;
-
-  constructor({ transactionId, type, amount, balanceAfter, versionAfter, timestamp }: Transaction) {
-    this.id = `txn${transactionId}`;
-    this.type = TYPE_WORDS[type];
-    this.amount = amount;
-    this.newBalance = balanceAfter;
-    this.newVersion = String(versionAfter);
-    this.timestamp = timestamp.toISOString();
-  }
-}
-
-export const DryReceiptDto = ofDryRun('ReceiptOfDryRun', ReceiptDto, ['id', 'timestamp']);
-
 const optional = { optional: true };
 
 /** A transaction as a resource: its receipt, its account, and what it has to do with others. */
 @Resource('Transaction')
-export class TransactionDto extends DetailsOf {
+export class TransactionDto extends Described {
   @Field(TransactionId) readonly id: string;
   @Field(AccountId) readonly accountId: number;
   @Field(TypeWord) readonly type: string;
   @Field(Money) readonly amount: Cents;
-  @Field(Money) readonly newBalance: Cents;
+  @Field(SignedMoney) readonly newBalance: Cents;
   @Field(VersionText) readonly newVersion: string;
   @Field(Timestamp) readonly timestamp: string;
   @Field(Money, optional) readonly newHeld: Cents | undefined;

@@ -4,7 +4,8 @@ import type { Money as Cents } from '../domain/money.js';
 import type { Transaction } from '../domain/transaction.js';
 import type { Transfer } from '../domain/transfer.js';
 import { requireScope } from '../access/access-errors.js';
-import { DetailsOf, Timestamp, TYPE_WORDS, TypeWord, VersionText } from '../http/openapi/movements.js';
+import { Described } from '../http/openapi/described.js';
+import { TYPE_WORDS, TypeWord } from '../http/openapi/receipt.js';
 import {
   AccountId,
   Field,
@@ -13,8 +14,11 @@ import {
   NextCursor,
   ofDryRun,
   Resource,
+  SignedMoney,
+  Timestamp,
   TransactionId,
   TransferId,
+  VersionText,
   written,
 } from '../http/openapi/resource.js';
 import { accountIdOf } from '../http/validation/account-path.dto.js';
@@ -239,7 +243,7 @@ export class TransferLegDto {
   @Field(AccountId) readonly accountId: number;
   @Field(TypeWord) readonly type: string;
   @Field(Money) readonly amount: Cents;
-  @Field(Money, optional) readonly newBalance: Cents | undefined;
+  @Field(SignedMoney, optional) readonly newBalance: Cents | undefined;
   @Field(VersionText, optional) readonly newVersion: string | undefined;
 
   constructor(
@@ -256,7 +260,7 @@ export class TransferLegDto {
 }
 
 @Resource('Transfer')
-export class TransferDto extends DetailsOf {
+export class TransferDto extends Described {
   @Field(TransferId) readonly id: string;
   @Field(listOf(written(TransferLegDto))) readonly legs: readonly TransferLegDto[];
   @Field(Timestamp) readonly timestamp: string | undefined;

@@ -170,26 +170,66 @@ export const plainText = (as: JsonSchema | Reference): Written<string> => ({
 
 export const integer = (as: JsonSchema | Reference): Written<number> => ({ schema: as, write: String });
 
-export const Money: Written<Cents> = {
-  schema: schema('Money', {
-    description:
-      'An amount with exactly two decimals, at most 9999999999999999.99 (DECIMAL(18,2)). Amounts of more than 15 digits ' +
-      'need a JSON parser that keeps all digits of a number, or are asked for as text (`TextMoney`).',
-    type: 'number',
-    minimum: 0,
-    maximum: LARGEST_AMOUNT,
-  }),
-  write: formatMoney,
-  withTextMoney: {
-    schema: schema('TextMoney', {
+interface MoneyForm {
+  /** The names of its two schemas. */
+  readonly names: readonly [number: string, text: string];
+  readonly minimum: number;
+  readonly maximum: number;
+  /** Of the text. */
+  readonly pattern: string;
+}
+
+const LARGEST = 'at most 9999999999999999.99 (DECIMAL(18,2))';
+
+function moneyOf(what: string, { names, minimum, maximum, pattern }: MoneyForm): Written<Cents> {
+  const [number, asText] = names;
+  return {
+    schema: schema(number, {
       description:
-        'An amount with exactly two decimals, at most 9999999999999999.99 (DECIMAL(18,2)), as text.',
-      type: 'string',
-      pattern: '^\\d{1,16}\\.\\d{2}$',
+        `${what} Amounts of more than 15 digits need a JSON parser that keeps all digits of a number, or are asked for ` +
+        `as text (\`${asText}\`).`,
+      type: 'number',
+      minimum,
+      maximum,
     }),
-    write: (cents) => `"${formatMoney(cents)}"`,
+    write: formatMoney,
+    withTextMoney: {
+      schema: schema(asText, { description: `${what.slice(0, -1)}, as text.`, type: 'string', pattern }),
+      write: (cents) => `"${formatMoney(cents)}"`,
+    },
+  };
+}
+
+export const Money = moneyOf(`An amount with exactly two decimals, ${LARGEST}.`, {
+  names: ['Money', 'TextMoney'],
+  minimum: 0,
+  maximum: LARGEST_AMOUNT,
+  pattern: '^\\d{1,16}\\.\\d{2}$',
+});
+
+/** A balance: below zero it is an overdraft. */
+export const SignedMoney = moneyOf(
+  `An amount with exactly two decimals, ${LARGEST}; below zero where an overdraft is used.`,
+  {
+    names: ['SignedMoney', 'SignedTextMoney'],
+    minimum: -LARGEST_AMOUNT,
+    maximum: LARGEST_AMOUNT,
+    pattern: '^-?\\d{1,16}\\.\\d{2}$',
   },
-};
+);
+
+/** A balance and an overdraft limit, each of which may be the largest amount. */
+export const AvailableMoney = moneyOf(
+  'What may be withdrawn or held: the balance, less what is held, plus the overdraft limit, with exactly two decimals.',
+  {
+    names: ['AvailableMoney', 'AvailableTextMoney'],
+    minimum: 0,
+    maximum: 2 * LARGEST_AMOUNT,
+    pattern: '^\\d{1,17}\\.\\d{2}$',
+  },
+);
+
+export const Timestamp = plainText({ type: 'string', format: 'date-time' });
 
 export const AccountId = integer(schema('AccountId', POSITIVE_INTEGER));
 export const TransferId = plainText(schema('TransferId', { type: 'string', pattern: '^tr[1-9]\\d{0,15}$' }));
@@ -205,6 +245,14 @@ export const Version = integer(
     description:
       'The version of an account. It grows by exactly 1 with each accepted transaction, without gaps.',
     ...POSITIVE_INTEGER,
+  }),
+);
+
+export const VersionText = plainText(
+  schema('VersionText', {
+    description: 'The version of an account, as a string.',
+    type: 'string',
+    pattern: '^[1-9]\\d*$',
   }),
 );
 
