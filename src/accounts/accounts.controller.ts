@@ -4,8 +4,9 @@ import { Allow } from '../http/access/access.guard.js';
 import { MOVEMENT_SCOPES } from '../access/principal.js';
 import { Answers, created, tagged, unlessKnown } from '../http/openapi/answers.js';
 import { accountTag, versionTag } from '../http/validation/entity-tags.js';
+import type { AccountOpening } from '../domain/account.js';
 import type { ChangeCommand } from '../domain/command.js';
-import type { AccountOpening } from '../domain/ports.js';
+
 import { IdempotencyInterceptor } from '../http/idempotency.interceptor.js';
 import { Incoming } from '../http/validation/incoming.js';
 import type { PageQueryDto } from '../http/validation/page-query.dto.js';

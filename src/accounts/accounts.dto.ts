@@ -1,4 +1,10 @@
-import { availableOf, type Account, type AccountStatus, type OwnedAccount } from '../domain/account.js';
+import {
+  availableOf,
+  type Account,
+  type AccountOpening,
+  type AccountStatus,
+  type OwnedAccount,
+} from '../domain/account.js';
 import type { AccountChanges, ChangeCommand } from '../domain/command.js';
 import type { Money as Cents } from '../domain/money.js';
 import { requireScope } from '../access/access-errors.js';
@@ -9,7 +15,7 @@ import { matchesNone, parseRevisions } from '../http/validation/entity-tags.js';
 import { actorOf } from '../http/validation/details.dto.js';
 import { reads } from '../http/validation/incoming.js';
 import { MAX_METADATA_BYTES, metadataText } from '../http/validation/metadata.js';
-import type { AccountOpening } from '../domain/ports.js';
+
 import {
   IsAmount,
   IsLimit,

@@ -1,8 +1,8 @@
 import { Injectable } from '@nestjs/common';
-import type { Account, OwnedAccount } from '../domain/account.js';
+import type { Account, AccountOpening, OwnedAccount } from '../domain/account.js';
 import type { ChangeCommand } from '../domain/command.js';
 import { LedgerError } from '../domain/errors.js';
-import { Ledger, type AccountOpening } from '../domain/ports.js';
+import { Ledger } from '../domain/ports.js';
 import type { Sender } from '../domain/sender.js';
 import { decodeCursor, encodeCursor, listingFor, pageOf } from '../http/validation/cursor.js';
 import type { PageQueryDto } from '../http/validation/page-query.dto.js';

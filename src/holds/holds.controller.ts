@@ -8,7 +8,7 @@ import { Allow } from '../http/access/access.guard.js';
 import { IdempotencyInterceptor } from '../http/idempotency.interceptor.js';
 import { Answers, created, located, rehearsed, tagged } from '../http/openapi/answers.js';
 import { ReceiptDto } from '../http/openapi/receipt.js';
-import { TransferDto } from '../http/openapi/transfer.js';
+import { TransferDto } from '../transfers/transfers.dto.js';
 import { TransactionRate } from '../http/transaction-rate.js';
 import { TRANSACTION_RATE } from '../http/transaction-rate.module.js';
 import { versionTag } from '../http/validation/entity-tags.js';
@@ -28,7 +28,13 @@ import {
   type HoldListing,
   type VoidRequest,
 } from './holds.dto.js';
-import { DocumentCapture, DocumentHold, DocumentHolds, DocumentPlacing, DocumentVoid } from './holds.openapi.js';
+import {
+  DocumentCapture,
+  DocumentHold,
+  DocumentHolds,
+  DocumentPlacing,
+  DocumentVoid,
+} from './holds.openapi.js';
 import { HoldsService } from './holds.service.js';
 
 @Controller()
@@ -49,7 +55,12 @@ export class HoldsController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ) {
     const admit = this.rate?.admission(request, reply);
-    const { hold, account } = await this.holds.place(command, senderOf(request), request.waitingSinceMs, admit);
+    const { hold, account } = await this.holds.place(
+      command,
+      senderOf(request),
+      request.waitingSinceMs,
+      admit,
+    );
     const body = new HoldDto(hold, account);
     if (command.dryRun === true) return rehearsed(reply, body);
     return created(reply, `/holds/${body.id}`, versionTag(account.version), body);

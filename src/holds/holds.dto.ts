@@ -7,7 +7,7 @@ import { millisecondFrom } from '../domain/instant.js';
 import type { Money as Cents } from '../domain/money.js';
 import { Described } from '../http/openapi/described.js';
 import { DryReceiptDto, ReceiptDto } from '../http/openapi/receipt.js';
-import { DryTransferDto, TransferDto } from '../http/openapi/transfer.js';
+import { DryTransferDto, TransferDto } from '../transfers/transfers.dto.js';
 import {
   AccountId,
   AvailableMoney,

@@ -1,8 +1,7 @@
 import { applyDecorators } from '@nestjs/common';
-import { ApiBody, ApiHeader, ApiOperation, ApiParam } from '@nestjs/swagger';
-import { EXAMPLE_RECEIPT } from '../http/openapi/receipt.js';
-import { EXAMPLE_TRANSFER, TransferDto } from '../http/openapi/transfer.js';
-import { ReceiptDto } from '../http/openapi/receipt.js';
+import { ApiBody, ApiHeader, ApiOperation } from '@nestjs/swagger';
+import { DryReceiptDto, ReceiptDto } from '../http/openapi/receipt.js';
+import { DryTransferDto, TransferDto } from '../transfers/transfers.dto.js';
 import {
   ACCOUNT_NOT_FOUND,
   AccountIdParameter,
@@ -27,8 +26,6 @@ import { DryRunQueryDto } from '../http/validation/details.dto.js';
 import { CONDITION } from '../http/validation/entity-tags.js';
 import {
   CaptureDto,
-  Captured,
-  DryCaptured,
   DryHoldDto,
   HoldDto,
   HoldPageDto,
@@ -40,24 +37,37 @@ import {
 
 const tags = ['Holds'];
 
-const EXAMPLE_HOLD = {
-  ...{ id: 'hold131', accountId: 1, amount: money('99.95'), remaining: money('99.95'), captured: money('0.25') },
-  ...{ status: 'active', createdAt: '2025-05-02T10:24:02.123Z', expiresAt: '2025-05-09T10:24:02.123Z' },
+/** Swagger UI sends each example on a new bank, in the order of the page: these are the holds that it has placed then. */
+const PLACED = { first: 'hold131', second: 'hold132' };
+
+const ACCOUNT_AFTER = { held: money('79.95'), available: money('350.75'), newVersion: '8' };
+const DRY_HOLD = {
+  ...{ accountId: 1, amount: money('99.95'), remaining: money('79.95'), captured: money('20.05') },
+  ...{ status: 'active', expiresAt: '2025-05-09T10:24:02.123Z' },
 };
-const EXAMPLE_PLACED = {
-  ...{ ...EXAMPLE_HOLD, held: money('99.95'), available: money('350.75'), newVersion: '8' },
-  description: 'Room 12',
+const EXAMPLE_HOLD = { id: 'hold131', createdAt: '2025-05-02T10:24:02.123Z', ...DRY_HOLD };
+const NOTHING_TAKEN = { remaining: money('99.95'), captured: money('0.00') };
+
+const DRY_DEBIT = {
+  ...{ type: 'Withdraw', amount: money('20.05'), newBalance: money('430.75'), newVersion: '9' },
+};
+const EXAMPLE_DEBIT = { id: 'txn133', ...DRY_DEBIT, timestamp: '2025-05-03T08:00:00.000Z' };
+const DRY_LEGS = [
+  { accountId: 1, ...DRY_DEBIT },
+  { accountId: 2, type: 'Deposit', amount: money('20.05') },
+];
+const EXAMPLE_TRANSFER = {
+  id: 'tr133',
+  legs: DRY_LEGS.map((leg, index) => ({ transactionId: `txn${133 + index}`, ...leg })),
+  timestamp: '2025-05-03T08:00:00.000Z',
 };
 
-const DryRunIs = 'With `?dryRun=true`: what would have been answered.';
+const DRY_RUN = 'With `?dryRun=true`: what would have been answered. Nothing is applied.';
 const HOLD_NOT_FOUND = errorResponse(['HOLD_NOT_FOUND']);
 const INVALID_HOLD_ID = invalidRequest('holdId', 'must be "hold" and a positive integer, like hold131');
+const CHANGED = { Location: OriginalLocation, ...RATE_LIMIT_HEADERS };
 
-/** Swagger UI sends the examples in order, on a new bank: each route has a hold that it may use up. */
-const HoldIdParameter = (example: string) =>
-  pathOf(HoldPathDto).length > 0
-    ? ApiParam({ name: 'holdId', description: 'The id of a hold.', schema: { type: 'string', pattern: '^hold[1-9]\\d{0,18}$', example } })
-    : ApiParam({ name: 'holdId' });
+const HoldIdParameter = (example: string) => pathOf(HoldPathDto, { example });
 
 export const DocumentPlacing = (): MethodDecorator =>
   applyDecorators(
@@ -70,19 +80,21 @@ export const DocumentPlacing = (): MethodDecorator =>
         'hold is a transaction: it adds 1 to the version. The answer also has what the account has on hold and available ' +
         'afterwards.',
       responses: {
-        200: jsonResponse(DryRunIs, DryHoldDto, { hold: withoutIds(EXAMPLE_PLACED) }, RATE_LIMIT_HEADERS),
+        200: jsonResponse(
+          DRY_RUN,
+          DryHoldDto,
+          { hold: { ...DRY_HOLD, ...NOTHING_TAKEN, ...ACCOUNT_AFTER } },
+          RATE_LIMIT_HEADERS,
+        ),
         201: jsonResponse(
           'The hold is placed and durable.',
           HoldDto,
-          { hold: EXAMPLE_PLACED },
+          { hold: { ...EXAMPLE_HOLD, ...NOTHING_TAKEN, ...ACCOUNT_AFTER, description: 'Room 12' } },
           { Location, ETag, ...RATE_LIMIT_HEADERS },
         ),
         400: invalidRequest('expiresAt', 'must be at least one second ahead'),
         404: ACCOUNT_NOT_FOUND,
-        409: errorResponse(['VERSION_MISMATCH', 'DUPLICATE_HOLD'], {
-          Location: OriginalLocation,
-          ...RATE_LIMIT_HEADERS,
-        }),
+        409: errorResponse(['VERSION_MISMATCH', 'DUPLICATE_HOLD'], CHANGED),
         412: errorResponse(['PRECONDITION_FAILED'], RATE_LIMIT_HEADERS),
         422: errorResponse(
           [
@@ -110,7 +122,8 @@ export const DocumentPlacing = (): MethodDecorator =>
     IdempotencyKeyHeader('hold', 'the account'),
     ApiHeader({
       name: 'If-Match',
-      description: 'As for a transaction: the versions that the account may have. Otherwise the answer is 412.',
+      description:
+        'As for a transaction: the versions that the account may have. Otherwise the answer is 412.',
       schema: CONDITION,
     }),
     RequestIdHeader(),
@@ -124,28 +137,25 @@ export const DocumentCapture = (): MethodDecorator =>
       summary: 'Take money that is on hold',
       description:
         'All that remains, or `amount`. What then remains is free again, unless `final` is false: then it can be captured ' +
-        'later. With `to`, the money arrives on another account of the same shard, which may be anybody\'s; this needs the ' +
+        "later. With `to`, the money arrives on another account of the same shard, which may be anybody's; this needs the " +
         'scope `transfers:write`, and counts as two transactions against the rate limit. Without it, the money leaves the ' +
         'bank, which needs `withdrawals:write`. The release of the hold and the withdrawal are two transactions.',
       responses: {
         200: jsonResponse(
-          DryRunIs,
-          DryCaptured,
-          { receipt: withoutIds(EXAMPLE_DEBIT), transfer: DRY_TRANSFER },
+          DRY_RUN,
+          [DryReceiptDto, DryTransferDto],
+          { receipt: DRY_DEBIT, transfer: { legs: DRY_LEGS } },
           RATE_LIMIT_HEADERS,
         ),
         201: jsonResponse(
           'The withdrawal or, with `to`, the transfer. An entity tag only without `to`.',
-          Captured,
+          [ReceiptDto, TransferDto],
           { receipt: EXAMPLE_DEBIT, transfer: EXAMPLE_TRANSFER },
-          { Location, ETag: OptionalETag, ...RATE_LIMIT_HEADERS },
+          { Location, ETag, ...RATE_LIMIT_HEADERS },
         ),
         400: INVALID_HOLD_ID,
         404: errorResponse(['HOLD_NOT_FOUND', 'ACCOUNT_NOT_FOUND'], RATE_LIMIT_HEADERS),
-        409: errorResponse(['HOLD_NOT_ACTIVE', 'DUPLICATE_TRANSACTION', 'DUPLICATE_TRANSFER'], {
-          Location: OriginalLocation,
-          ...RATE_LIMIT_HEADERS,
-        }),
+        409: errorResponse(['HOLD_NOT_ACTIVE', 'DUPLICATE_TRANSACTION', 'DUPLICATE_TRANSFER'], CHANGED),
         422: errorResponse(
           [
             ...(['HOLD_EXCEEDED', 'ACCOUNT_FROZEN', 'ACCOUNT_CLOSED', 'BALANCE_LIMIT_EXCEEDED'] as const),
@@ -157,7 +167,7 @@ export const DocumentCapture = (): MethodDecorator =>
         ...WRITE_FAILURES,
       },
     }),
-    HoldIdParameter(EXAMPLE_IDS.captured),
+    ...HoldIdParameter(PLACED.first),
     ...queryOf(DryRunQueryDto),
     ApiBody({
       schema: bodySchema('CaptureHold', CaptureDto),
@@ -183,21 +193,18 @@ export const DocumentVoid = (): MethodDecorator =>
         200: jsonResponse(
           'The hold, and its account afterwards. With `?dryRun=true`, what would have been answered.',
           HoldDto,
-          { hold: EXAMPLE_VOIDED },
-          { ETag: OptionalETag, ...RATE_LIMIT_HEADERS },
+          { hold: { ...EXAMPLE_HOLD, remaining: money('0.00'), status: 'voided', ...ACCOUNT_AFTER } },
+          { ETag, ...RATE_LIMIT_HEADERS },
         ),
         400: INVALID_HOLD_ID,
         404: HOLD_NOT_FOUND,
-        409: errorResponse(['HOLD_NOT_ACTIVE', 'DUPLICATE_TRANSACTION'], {
-          Location: OriginalLocation,
-          ...RATE_LIMIT_HEADERS,
-        }),
+        409: errorResponse(['HOLD_NOT_ACTIVE', 'DUPLICATE_TRANSACTION'], CHANGED),
         422: errorResponse(['IDEMPOTENCY_KEY_REUSED'], RATE_LIMIT_HEADERS),
         429: TOO_MANY_REQUESTS,
         ...WRITE_FAILURES,
       },
     }),
-    HoldIdParameter(EXAMPLE_IDS.voided),
+    ...HoldIdParameter(PLACED.second),
     ...queryOf(DryRunQueryDto),
     ApiBody({
       schema: bodySchema('VoidHold', VoidDto),
@@ -221,7 +228,7 @@ export const DocumentHold = (): MethodDecorator =>
         ...READ_FAILURES,
       },
     }),
-    HoldIdParameter(EXAMPLE_IDS.captured),
+    ...HoldIdParameter(PLACED.first),
     RequestIdHeader(),
   );
 
@@ -235,7 +242,9 @@ export const DocumentHolds = (): MethodDecorator =>
         'The newest first. With `status`, a page covers at most 10,000 holds: it may have fewer matches than `limit`, or ' +
         'none, and still a `nextCursor`. A cursor belongs to its `status`: give it alone, or with the same one.',
       responses: {
-        200: jsonResponse('A page of holds.', HoldPageDto, { page: { data: [EXAMPLE_HOLD], nextCursor: null } }),
+        200: jsonResponse('A page of holds.', HoldPageDto, {
+          page: { data: [EXAMPLE_HOLD], nextCursor: null },
+        }),
         400: invalidRequest('status', 'must be one of: active, captured, voided, expired (in any case)'),
         404: ACCOUNT_NOT_FOUND,
         ...READ_FAILURES,

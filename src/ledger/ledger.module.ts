@@ -18,6 +18,7 @@ import { LedgerReader } from './read/ledger-reader.js';
 import { RecentLocalBatches } from '../messaging/recent-local-batches.js';
 import { BatchStatements } from './write/batch-statements.js';
 import { READERS, ShardReader } from './read/shard-reader.js';
+import { TransferReader } from './read/transfer-reader.js';
 import { ShardRouter } from '../sharding/shard-router.js';
 import { AdaptiveConcurrencyLimiter } from '../concurrency/adaptive-concurrency-limiter.js';
 import { TransactionRunner } from '../storage/transaction-runner.js';
@@ -36,10 +37,11 @@ import { RecentLocalBatchesModule } from '../messaging/recent-local-batches.modu
     { provide: Ledger, useExisting: ShardedLedger },
     { provide: READERS, inject: [CONFIG, SHARDS, BalanceCache, Metrics], useFactory: createReaders },
     LedgerReader,
+    TransferReader,
     AccountOwners,
     HoldReader,
   ],
-  exports: [Ledger, LedgerReader, AccountOwners, HoldReader, READERS],
+  exports: [Ledger, LedgerReader, TransferReader, AccountOwners, HoldReader, READERS],
 })
 export class LedgerModule implements OnApplicationShutdown {
   constructor(private readonly ledger: ShardedLedger) {}

@@ -35,7 +35,7 @@ export function filterText({ type, from, to }: TransactionFilter): string {
   return joined('&', type && `type=${type}`, from && `from=${from.getTime()}`, to && `to=${to.getTime()}`);
 }
 
-const FILTER = /^(?:type=(credit|debit))?(?:&?from=(-?\d{1,15}))?(?:&?to=(-?\d{1,15}))?$/;
+const FILTER = /^(?:type=(credit|debit|hold|release))?(?:&?from=(-?\d{1,15}))?(?:&?to=(-?\d{1,15}))?$/;
 
 /** Undefined: it is not what {@link filterText} writes. */
 function readFilter(text: string): TransactionFilter | undefined {

@@ -1,5 +1,5 @@
 import type { TransactionDetails } from '../../domain/transaction.js';
-import { Field, plainText, jsonText, text } from './resource.js';
+import { Field, jsonText, plainText, text } from './resource.js';
 
 const optional = { optional: true };
 

@@ -4,6 +4,7 @@ import { schema } from '../schema/registry.js';
 import {
   Field,
   Money,
+  ofDryRun,
   plainText,
   Resource,
   SignedMoney,
@@ -12,6 +13,7 @@ import {
   VersionText,
 } from './resource.js';
 
+/** The types of transactions, as answers name them. */
 export const TYPE_WORDS = {
   credit: 'Deposit',
   debit: 'Withdraw',
@@ -19,17 +21,22 @@ export const TYPE_WORDS = {
   release: 'Release',
 } as const satisfies Record<TransactionType, string>;
 
-const Type = plainText(schema('TransactionType', { type: 'string', enum: Object.values(TYPE_WORDS) }));
+export const TypeWord = plainText(
+  schema('TransactionType', { type: 'string', enum: Object.values(TYPE_WORDS) }),
+);
 
-/** What the answer to a posting and the transaction read later have in common. */
-export class Movement {
-  @Field(Type) readonly type: string;
+/** The answer to a posting, as the specification has it: newVersion is a string. */
+@Resource('Receipt')
+export class ReceiptDto {
+  @Field(TransactionId) readonly id: string;
+  @Field(TypeWord) readonly type: string;
   @Field(Money) readonly amount: Cents;
   @Field(SignedMoney) readonly newBalance: Cents;
   @Field(VersionText) readonly newVersion: string;
   @Field(Timestamp) readonly timestamp: string;
 
-  constructor({ type, amount, balanceAfter, versionAfter, timestamp }: Transaction) {
+  constructor({ transactionId, type, amount, balanceAfter, versionAfter, timestamp }: Transaction) {
+    this.id = `txn${transactionId}`;
     this.type = TYPE_WORDS[type];
     this.amount = amount;
     this.newBalance = balanceAfter;
@@ -38,13 +45,4 @@ export class Movement {
   }
 }
 
-/** The answer to a posting, as the specification has it: newVersion is a string. */
-@Resource('Receipt')
-export class ReceiptDto extends Movement {
-  @Field(TransactionId) readonly id: string;
-
-  constructor(transaction: Transaction) {
-    super(transaction);
-    this.id = `txn${transaction.transactionId}`;
-  }
-}
+export const DryReceiptDto = ofDryRun('ReceiptOfDryRun', ReceiptDto, ['id', 'timestamp']);

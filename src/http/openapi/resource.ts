@@ -33,19 +33,41 @@ export const Field =
 
 /**
  * Declares a class as the body of an answer, under the name of its schema. Its own properties come first, then
- * inherited ones. An undefined property is left out. If it holds money, so does a second schema, with money as text.
+ * inherited ones, then those that are optional. An undefined property is left out. If it holds money, so does a second
+ * schema, with money as text.
  */
 export const Resource =
   (name: string, as: JsonSchema = {}): ClassDecorator =>
-  (resource) => {
-    const fields = fieldsOf(resource.prototype as object);
-    const textFields = fields.map((field) => ({ ...field, type: inForm(field.type, true) }));
-    const holdsMoney = fields.some(({ type }) => type.withTextMoney);
-    resources.set(resource, {
-      ...writtenAs(name, as, fields),
-      withTextMoney: holdsMoney ? writtenAs(textMoneyName(name), as, textFields) : undefined,
-    });
-  };
+  (resource) =>
+    register(resource, name, as, fieldsOf(resource.prototype as object));
+
+function register(resource: object, name: string, as: JsonSchema, fields: readonly ResourceField[]): void {
+  const textFields = fields.map((field) => ({ ...field, type: inForm(field.type, true) }));
+  const holdsMoney = fields.some(({ type }) => type.withTextMoney);
+  resources.set(resource, {
+    ...writtenAs(name, as, fields),
+    withTextMoney: holdsMoney ? writtenAs(textMoneyName(name), as, textFields) : undefined,
+  });
+}
+
+/**
+ * The answer to a dry run: a resource without what only a real one has, like its id and its time.
+ *
+ * @param instead other types of some of its properties
+ */
+export function ofDryRun<T extends object>(
+  name: string,
+  resource: Type<T>,
+  without: readonly (keyof T & string)[],
+  instead: Readonly<Record<string, Written<never>>> = {},
+): Type<object> {
+  const DryRun = class {};
+  const fields = fieldsOf(resource.prototype as object)
+    .filter((field) => !(without as readonly string[]).includes(field.name))
+    .map((field) => ({ ...field, type: instead[field.name] ?? field.type }));
+  register(DryRun, name, { description: 'What would have been answered, were it not a dry run.' }, fields);
+  return DryRun;
+}
 
 const textMoneyName = (name: string) => `${name}WithTextMoney`;
 
@@ -71,8 +93,12 @@ export const inForm = <T>(type: Written<T>, textMoney: boolean): Written<T> =>
   (textMoney && type.withTextMoney) || type;
 
 function fieldsOf(prototype: object): ResourceField[] {
+  return allFields(prototype).sort((a, b) => Number(a.isOptional) - Number(b.isOptional));
+}
+
+function allFields(prototype: object): ResourceField[] {
   const parent = Object.getPrototypeOf(prototype) as object | null;
-  return [...(ownFields.get(prototype) ?? []), ...(parent ? fieldsOf(parent) : [])];
+  return [...(ownFields.get(prototype) ?? []), ...(parent ? allFields(parent) : [])];
 }
 
 function writerOf(fields: readonly ResourceField[]): (value: Readonly<Record<string, never>>) => string {
@@ -119,6 +145,24 @@ export const anyOf = (...alternatives: readonly Type<object>[]): Written<object>
   };
 };
 
+/**
+ * One of several resources, each written in its own way.
+ *
+ * @param forms the classes of values, and the resource as which each is written
+ */
+export function eitherOf(
+  forms: readonly (readonly [value: Type<object>, as: Type<object>])[],
+): Written<object> {
+  const inOneForm = (textMoney: boolean): Written<object> => {
+    const writers = new Map(forms.map(([value, as]) => [value, inForm(written(as), textMoney)]));
+    return {
+      schema: { anyOf: [...writers.values()].map((each) => each.schema) },
+      write: (value) => (writers.get(value.constructor as Type<object>) as Written<object>).write(value),
+    };
+  };
+  return { ...inOneForm(false), withTextMoney: inOneForm(true) };
+}
+
 /** Any value, as JSON.stringify writes it. */
 export const json = (as: JsonSchema): Written<unknown> => ({
   schema: as,
@@ -129,6 +173,12 @@ export const json = (as: JsonSchema): Written<unknown> => ({
 export const text = (as: JsonSchema | Reference = { type: 'string' }): Written<string> => ({
   schema: as,
   write: (value) => JSON.stringify(value),
+});
+
+/** A text that is JSON already. */
+export const jsonText = (as: JsonSchema | Reference): Written<string> => ({
+  schema: as,
+  write: (value) => value,
 });
 
 /** A text without characters that need escaping. */
@@ -197,12 +247,6 @@ export const AvailableMoney = moneyOf(
     pattern: '^\\d{1,17}\\.\\d{2}$',
   },
 );
-
-/** JSON text, as it is stored. */
-export const rawJson = (as: JsonSchema | Reference): Written<string> => ({
-  schema: as,
-  write: (value) => value,
-});
 
 export const Timestamp = plainText({ type: 'string', format: 'date-time' });
 
