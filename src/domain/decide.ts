@@ -29,7 +29,7 @@ import type { MovementType, TransactionLinks } from './transaction.js';
  */
 export function decide(command: Command, books: Books): Decision {
   const account = books.accounts.get(command.accountId);
-  if (!account) return rejected({ code: 'ACCOUNT_NOT_FOUND' });
+  if (!account) return rejected(notFound(command));
   // Only what has a key needs a fingerprint.
   const fingerprint = command.idempotencyKey === undefined ? undefined : fingerprintOf(command);
   const used = checkKey(command, fingerprint, books);
@@ -72,6 +72,10 @@ function decideKind(command: Command, account: LedgerAccount, books: Books, link
 }
 
 const rejected = (rejection: Rejection): Decision => ({ accepted: false, rejection });
+
+/** Of several accounts, the answer says which. */
+const notFound = ({ type, accountId }: Command): Rejection =>
+  type === 'transfer' ? { code: 'ACCOUNT_NOT_FOUND', accountId } : { code: 'ACCOUNT_NOT_FOUND' };
 
 function checkKey(command: Command, fingerprint: string | undefined, books: Books): Rejection | undefined {
   if (command.idempotencyKey === undefined) return undefined;
@@ -176,9 +180,9 @@ function checkLegs(draft: Draft, legs: readonly Leg[], books: Books): Rejection 
 }
 
 /** The first leg's problem. About an account that the sender may not see, it says nothing more. */
-function firstAbout(
-  legs: readonly Leg[],
-  problemOf: (leg: Leg) => Rejection | undefined,
+function firstAbout<T extends Leg>(
+  legs: readonly T[],
+  problemOf: (leg: T) => Rejection | undefined,
 ): Rejection | undefined {
   for (const leg of legs) {
     const problem = problemOf(leg);
@@ -288,8 +292,10 @@ function decideReversal(
   const problem = checkReversible(original, amount) ?? checkStatus(account, oppositeOf(type as MovementType));
   if (problem) return problem;
   const draft = new Draft(books);
-  const refused = postOpposite(draft, original, amount, { links, force }, books);
-  return refused ?? draft.effects;
+  const refused = secureOpposite(draft, original, amount, { force, actor: links.details?.actor }, books);
+  if (refused) return refused;
+  postOpposite(draft, original, amount, links);
+  return draft.effects;
 }
 
 function decideTransferReversal(
@@ -315,15 +321,18 @@ function decideTransferReversal(
     .map((original) => checkReversible(original, amountOf(original)))
     .find((problem) => problem);
   if (impossible) return impossible;
-  const refused = firstAbout(legs, (leg) => checkStatus(draft.account(leg.accountId), leg.type));
+  const refused =
+    firstAbout(legs, (leg) => checkStatus(draft.account(leg.accountId), leg.type)) ??
+    firstAbout(legs, ({ original, amount }) =>
+      secureOpposite(draft, original, amount, { force, actor: details?.actor }, books),
+    );
   if (refused) return refused;
+  // After all holds that end with it, so that it is the id of the first leg.
   const transferId = draft.reserveId();
-  const problem = firstAbout(legs, (leg) => {
-    const own = leg.accountId === accountId ? keyed : { details };
-    const { original, amount } = leg as (typeof legs)[number];
-    return postOpposite(draft, original, amount, { links: { ...own, transferId }, force }, books);
-  });
-  return problem ?? draft.effects;
+  for (const { accountId: of, original, amount } of legs) {
+    postOpposite(draft, original, amount, { ...(of === accountId ? keyed : { details }), transferId });
+  }
+  return draft.effects;
 }
 
 const oppositeOf = (type: MovementType): MovementType => (type === 'credit' ? 'debit' : 'credit');
@@ -338,24 +347,25 @@ function checkReversible(original: Original, amount: Money): Rejection | undefin
 }
 
 /** Money that is gone is a rejection, or with `force` an overdraft, whose limit is raised as far as needed. */
-function postOpposite(
+function secureOpposite(
   draft: Draft,
-  { transaction }: Original,
+  { transaction: { accountId, type } }: Original,
   amount: Money,
-  { links, force }: { readonly links: TransactionLinks; readonly force: boolean | undefined },
+  { force, actor }: { readonly force: boolean | undefined; readonly actor: string | undefined },
   books: Books,
 ): Rejection | undefined {
-  const { accountId, transactionId } = transaction;
-  const type = oppositeOf(transaction.type as MovementType);
-  const problem =
-    type === 'credit' ? checkRoom(draft.account(accountId), amount) : secure(draft, accountId, amount, books);
-  if (problem?.code === 'INSUFFICIENT_BALANCE' && force === true) {
-    const { overdraftLimit } = draft.account(accountId);
-    const missing = amount - availableOf(draft.account(accountId));
-    draft.change(accountId, { overdraftLimit: overdraftLimit + missing }, links.details?.actor);
-  } else if (problem) return problem;
-  draft.post(accountId, type, amount, { ...links, reversesId: transactionId });
+  if (oppositeOf(type as MovementType) === 'credit') return checkRoom(draft.account(accountId), amount);
+  const problem = secure(draft, accountId, amount, books);
+  if (problem?.code !== 'INSUFFICIENT_BALANCE' || force !== true) return problem;
+  const { overdraftLimit } = draft.account(accountId);
+  const missing = amount - availableOf(draft.account(accountId));
+  draft.change(accountId, { overdraftLimit: overdraftLimit + missing }, actor);
   return undefined;
+}
+
+function postOpposite(draft: Draft, original: Original, amount: Money, links: TransactionLinks): void {
+  const { accountId, transactionId, type } = original.transaction;
+  draft.post(accountId, oppositeOf(type as MovementType), amount, { ...links, reversesId: transactionId });
 }
 
 function decideChange(command: ChangeCommand, account: LedgerAccount, books: Books): Outcome {

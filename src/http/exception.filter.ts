@@ -10,7 +10,12 @@ import { LedgerError, type LedgerFailure } from '../domain/errors.js';
 import { errorAnswer, invalidRequest, writeError, type ErrorAnswer } from './errors/error-answer.js';
 import { ERRORS, type ErrorCode } from './errors/catalogue.js';
 import { answerToRepeat } from './idempotency.interceptor.js';
-import { ServerCrashesDto, VersionMismatchDto } from './openapi/error-bodies.js';
+import {
+  HoldNotActiveDto,
+  RevisionMismatchDto,
+  ServerCrashesDto,
+  VersionMismatchDto,
+} from './openapi/error-bodies.js';
 import { MethodNotAllowedError } from './server/paths.js';
 import { InvalidRequestError } from './validation/invalid-request.js';
 import { RefusedBodyError } from './validation/refused-body.js';
@@ -93,9 +98,9 @@ function answerOfFailure(failure: LedgerFailure): ErrorAnswer {
     case 'PRECONDITION_FAILED':
       return errorAnswer(failure.code, { body: new VersionMismatchDto(failure.currentVersion) });
     case 'REVISION_MISMATCH':
-      return about(failure.code, { currentRevision: failure.currentRevision });
+      return errorAnswer(failure.code, { body: new RevisionMismatchDto(failure.currentRevision) });
     case 'HOLD_NOT_ACTIVE':
-      return about(failure.code, { status: failure.status });
+      return errorAnswer(failure.code, { body: new HoldNotActiveDto(failure.status) });
     case 'PART_OF_TRANSFER':
       return about(failure.code, { transferId: `tr${failure.transferId}` });
     case 'DUPLICATE_TRANSACTION':

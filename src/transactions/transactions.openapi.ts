@@ -21,11 +21,11 @@ import {
   WRITE_FAILURES,
   type Responses,
 } from '../http/openapi/components.js';
+import { ReceiptDto } from '../http/openapi/receipt.js';
 import { CONDITION } from '../http/validation/entity-tags.js';
 import {
   ListTransactionsDto,
   PostTransactionDto,
-  ReceiptDto,
   TransactionDto,
   TransactionPageDto,
   TransactionPathDto,

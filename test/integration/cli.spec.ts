@@ -288,7 +288,7 @@ describe('reset', () => {
     let posted = 0;
     const work = (async () => {
       for (; working; posted++) {
-        await ledger.scheduler.submit({ accountId: 1, type: 'credit', amount: 1n });
+        await ledger.post({ accountId: 1, type: 'credit', amount: 1n });
         await new Promise((resolve) => setTimeout(resolve, 2));
       }
     })();

@@ -79,8 +79,8 @@ export function buildOpenApi(app: INestApplication): OpenAPIObject {
     { ...HEAD, components: sortedComponents() },
     { autoTagControllers: false },
   );
-  for (const { get, post } of Object.values(paths)) {
-    for (const operation of [get, post]) {
+  for (const { get, post, patch } of Object.values(paths)) {
+    for (const operation of [get, post, patch]) {
       if (!operation || !needsCredential(operation)) continue;
       operation.responses = { 401: UNAUTHORIZED, 403: FORBIDDEN, ...operation.responses };
       operation.description = [operation.description, scopesOf(operation)].filter(Boolean).join('\n\n');

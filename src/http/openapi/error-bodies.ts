@@ -10,11 +10,13 @@ import {
   Resource,
   text,
   HoldId,
+  HoldState,
   TransactionId,
   TransferId,
   Version,
 } from './resource.js';
 import { schema } from '../schema/registry.js';
+import type { HoldStatus } from '../../domain/hold.js';
 import type { FieldProblem } from '../validation/invalid-request.js';
 
 const textOf = (code: ErrorCode) => plainText({ type: 'string', const: ERRORS[code].error });
@@ -41,6 +43,11 @@ const LastVersion = json({
   description: 'The last known version of the account; null if it is not known.',
   type: ['integer', 'null'],
   format: 'int64',
+});
+const Revision = integer({
+  description: 'Counts the changes of the account that are no transactions.',
+  type: 'integer',
+  minimum: 0,
 });
 /** The codes of errors, as `X-Error-Code` has them. */
 export const Code = plainText(schema('ErrorCode', { type: 'string', enum: Object.keys(ERRORS) }));
@@ -86,6 +93,37 @@ export class ServerCrashesDto {
 @Resource('NotReceived')
 export class NotReceivedDto {
   @Field(textOf('NOT_RECEIVED')) readonly error = ERRORS.NOT_RECEIVED.error;
+}
+
+/** The same, in the answer to a request that names several accounts. */
+@Resource('AccountNotFound')
+export class AccountNotFoundDto {
+  @Field(textOf('ACCOUNT_NOT_FOUND')) readonly error = ERRORS.ACCOUNT_NOT_FOUND.error;
+  @Field(AccountId) readonly accountId: number;
+
+  constructor(accountId: number) {
+    this.accountId = accountId;
+  }
+}
+
+@Resource('RevisionMismatch')
+export class RevisionMismatchDto {
+  @Field(textOf('REVISION_MISMATCH')) readonly error = ERRORS.REVISION_MISMATCH.error;
+  @Field(Revision) readonly currentRevision: number;
+
+  constructor(currentRevision: number) {
+    this.currentRevision = currentRevision;
+  }
+}
+
+@Resource('HoldNotActive')
+export class HoldNotActiveDto {
+  @Field(textOf('HOLD_NOT_ACTIVE')) readonly error = ERRORS.HOLD_NOT_ACTIVE.error;
+  @Field(HoldState) readonly status: HoldStatus;
+
+  constructor(status: HoldStatus) {
+    this.status = status;
+  }
 }
 
 @Resource('DuplicateTransaction')
@@ -165,5 +203,7 @@ export class ProblemDto {
   @Field(FieldProblems, optional) readonly details?: readonly FieldProblem[];
   @Field(LastVersion, optional) readonly CurrentVersion?: number | null;
   @Field(TransactionId, optional) readonly transactionId?: string;
+  @Field(HoldId, optional) readonly holdId?: string;
   @Field(AccountId, optional) readonly accountId?: number;
+  @Field(Revision, optional) readonly currentRevision?: number;
 }
