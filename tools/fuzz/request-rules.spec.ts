@@ -9,7 +9,7 @@ import { InvalidRequestError } from '../../src/http/validation/invalid-request.j
 import { parseJsonBody } from '../../src/http/validation/json-body.js';
 import { sortedComponents } from '../../src/http/schema/registry.js';
 import * as pageQuery from '../../src/http/validation/page-query.dto.js';
-import * as batch from '../../src/transactions/batch.dto.js';
+import * as batch from '../../src/batches/batch.dto.js';
 import * as transactions from '../../src/transactions/transactions.dto.js';
 import { BAD_FIELDS, BAD_HEADERS, BAD_PARAMETERS, ODD_PARAMETERS, UNKNOWN_NAMES } from './bad-values.js';
 

@@ -19,7 +19,7 @@ import {
 import { IsAccountId } from '../http/validation/movements.js';
 import { anyOf, Field, integer, listOf, named, Resource, written } from '../http/openapi/resource.js';
 import { ReceiptDto } from '../http/openapi/receipt.js';
-import { PostTransactionDto } from './transactions.dto.js';
+import { PostTransactionDto } from '../transactions/transactions.dto.js';
 
 export const ATOMIC = 'Whether the batch is applied as a whole or not at all; false if it is not given.';
 

@@ -23,7 +23,7 @@ import {
 import { JSON_MEDIA_TYPE, NDJSON_MEDIA_TYPE, withTextMoney } from '../http/validation/representation.js';
 import { MAX_ITEMS } from './batch-items.js';
 import { ATOMIC, BatchItemDto, BatchQueryDto, BatchResults } from './batch.dto.js';
-import { EXAMPLE_RECEIPT } from './transactions.openapi.js';
+import { EXAMPLE_RECEIPT } from '../transactions/transactions.openapi.js';
 
 const BatchTransactions = schema('BatchTransactions', {
   type: 'array',

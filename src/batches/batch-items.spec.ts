@@ -9,7 +9,7 @@ import { InvalidRequestError } from '../http/validation/invalid-request.js';
 import { BODY_LIMIT_BYTES, parseJsonBody } from '../http/validation/json-body.js';
 import { batchItem } from './batch.dto.js';
 import { readItem, refuseUnfit, type BatchItem } from './batch-items.js';
-import { readPosting } from './transactions.dto.js';
+import { readPosting } from '../transactions/transactions.dto.js';
 
 /** The command that a single call's rules make of a body; undefined: they reject it. */
 function byClassValidator(body: unknown): PostingCommand | undefined {

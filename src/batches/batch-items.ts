@@ -6,7 +6,7 @@ import { readIdempotencyKey } from '../http/validation/idempotency-key.js';
 import { InvalidRequestError } from '../http/validation/invalid-request.js';
 import { BODY_LIMIT_BYTES, parseJsonBody } from '../http/validation/json-body.js';
 import { batchItem } from './batch.dto.js';
-import { readPosting } from './transactions.dto.js';
+import { readPosting } from '../transactions/transactions.dto.js';
 
 /** Maximum number of transactions in one batch. */
 export const MAX_ITEMS = 10_000;

@@ -1,0 +1,12 @@
+import { Module } from '@nestjs/common';
+import { TransactionRateModule } from '../http/transaction-rate.module.js';
+import { LedgerModule } from '../ledger/ledger.module.js';
+import { BatchController } from './batch.controller.js';
+import { BatchService } from './batch.service.js';
+
+@Module({
+  imports: [LedgerModule, TransactionRateModule],
+  controllers: [BatchController],
+  providers: [BatchService],
+})
+export class BatchesModule {}
