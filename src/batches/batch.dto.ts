@@ -1,30 +1,51 @@
+import { DryHoldDto, HoldDto, CaptureDto, PlaceHoldDto, VoidDto } from '../holds/holds.dto.js';
 import {
+  AccountNotFoundDto,
   Code,
+  DuplicateHoldDto,
   DuplicateTransactionDto,
+  DuplicateTransferDto,
   ErrorDto,
+  HoldNotActiveDto,
   InvalidRequestDto,
   ServerCrashesDto,
   TransactionKeyReusedDto,
   VersionMismatchDto,
 } from '../http/openapi/error-bodies.js';
+import { DryReceiptDto, ReceiptDto } from '../http/openapi/receipt.js';
+import { anyOf, Field, integer, listOf, named, Resource, written } from '../http/openapi/resource.js';
 import { Contract } from '../http/validation/contract.js';
-import { reads } from '../http/validation/incoming.js';
+import { DryRunQueryDto, isDryRun } from '../http/validation/details.dto.js';
 import {
+  IsHoldId,
   IsIdempotencyKey,
   IsNullableField,
   IsOptionalField,
+  IsTransactionId,
+  IsTransferId,
   IsWord,
   type Numeric,
 } from '../http/validation/field-rules.js';
+import { reads } from '../http/validation/incoming.js';
 import { IsAccountId } from '../http/validation/movements.js';
-import { anyOf, Field, integer, listOf, named, Resource, written } from '../http/openapi/resource.js';
-import { ReceiptDto } from '../http/openapi/receipt.js';
-import { PostTransactionDto } from '../transactions/transactions.dto.js';
+import {
+  DryTransactionDto,
+  PostTransactionDto,
+  ReverseTransactionDto,
+  TransactionDto,
+} from '../transactions/transactions.dto.js';
+import {
+  DryTransferDto,
+  PostLegsDto,
+  PostTransferDto,
+  ReverseTransferDto,
+  TransferDto,
+} from '../transfers/transfers.dto.js';
 
 export const ATOMIC = 'Whether the batch is applied as a whole or not at all; false if it is not given.';
 
 /** POST /transactions/batch */
-export class BatchQueryDto {
+export class BatchQueryDto extends DryRunQueryDto {
   @IsOptionalField()
   // Without a default: Swagger UI would send it beside the `atomic` of a body.
   @IsWord(['true', 'false'], {
@@ -33,34 +54,127 @@ export class BatchQueryDto {
   atomic?: string;
 }
 
-/** One transaction of a batch: the body of a single call, and what that has in its path and headers. */
+const IsItemKey = IsIdempotencyKey(
+  { description: 'What the header Idempotency-Key is for a single request.' },
+  'IdempotencyKey',
+);
+
+/** The type of an item whose kind has one name. */
+const IsKind = (word: string) => IsWord([word], { description: 'Case does not matter.' });
+
+/*
+ * Each item is the body of a single request, and what that has in its path and headers.
+ */
+
+/** A deposit or a withdrawal. */
 export class BatchItemDto extends PostTransactionDto {
   @IsAccountId
   accountId!: Numeric;
 
   @IsNullableField()
-  @IsIdempotencyKey(
-    { description: 'What the header Idempotency-Key is for a single transaction.' },
-    'IdempotencyKey',
-  )
+  @IsItemKey
   idempotencyKey?: string;
 }
 
-/** Whether the query asks for an atomic batch; undefined: it does not say. */
-export const atomicOf = reads(
+export class BatchTransferDto extends PostTransferDto {
+  @IsKind('Transfer')
+  type!: string;
+
+  @IsNullableField()
+  @IsItemKey
+  idempotencyKey?: string;
+}
+
+export class BatchLegsDto extends PostLegsDto {
+  @IsKind('Transfer')
+  type!: string;
+
+  @IsNullableField()
+  @IsItemKey
+  idempotencyKey?: string;
+}
+
+export class BatchHoldDto extends PlaceHoldDto {
+  @IsKind('Hold')
+  type!: string;
+
+  @IsAccountId
+  accountId!: Numeric;
+
+  @IsNullableField()
+  @IsItemKey
+  idempotencyKey?: string;
+}
+
+export class BatchCaptureDto extends CaptureDto {
+  @IsKind('Capture')
+  type!: string;
+
+  @IsHoldId({ description: 'The id of a hold.' })
+  holdId!: string;
+
+  @IsNullableField()
+  @IsItemKey
+  idempotencyKey?: string;
+}
+
+export class BatchVoidDto extends VoidDto {
+  @IsKind('Void')
+  type!: string;
+
+  @IsHoldId({ description: 'The id of a hold.' })
+  holdId!: string;
+
+  @IsNullableField()
+  @IsItemKey
+  idempotencyKey?: string;
+}
+
+export class BatchReversalDto extends ReverseTransactionDto {
+  @IsKind('Reversal')
+  type!: string;
+
+  @IsTransactionId({ description: 'The id of a transaction.' })
+  transactionId!: string;
+
+  @IsNullableField()
+  @IsItemKey
+  idempotencyKey?: string;
+}
+
+export class BatchTransferReversalDto extends ReverseTransferDto {
+  @IsKind('Reversal')
+  type!: string;
+
+  @IsTransferId({ description: 'The id of a transfer.' })
+  transferId!: string;
+
+  @IsNullableField()
+  @IsItemKey
+  idempotencyKey?: string;
+}
+
+/** What the query says of a batch as a whole. */
+export interface BatchMode {
+  /** Undefined: it does not say. */
+  readonly atomic: boolean | undefined;
+  readonly dryRun: boolean;
+}
+
+export const batchModeOf = reads(
   {
     query: new Contract(BatchQueryDto, 'query parameter'),
-    // Each applies to a single transaction.
+    // Each applies to a single request.
     instead: {
       'Idempotency-Key': 'give each transaction its idempotencyKey',
       'If-Match': 'give each transaction its expectedVersion',
     },
   },
-  (_request, { atomic }): boolean | undefined =>
-    atomic === undefined ? undefined : atomic.toLowerCase() === 'true',
+  (_request, query): BatchMode => ({
+    atomic: query.atomic === undefined ? undefined : query.atomic.toLowerCase() === 'true',
+    dryRun: isDryRun(query),
+  }),
 );
-
-export const batchItem = new Contract(BatchItemDto);
 
 @Resource('BatchResult', { description: 'What the single request would have been answered.' })
 class BatchResultDto {
@@ -69,13 +183,11 @@ class BatchResultDto {
 
   @Field(
     anyOf(
-      ReceiptDto,
-      InvalidRequestDto,
-      VersionMismatchDto,
-      DuplicateTransactionDto,
-      TransactionKeyReusedDto,
-      ServerCrashesDto,
-      ErrorDto,
+      ...[ReceiptDto, TransferDto, HoldDto, TransactionDto],
+      ...[DryReceiptDto, DryTransferDto, DryHoldDto, DryTransactionDto],
+      ...[InvalidRequestDto, VersionMismatchDto, AccountNotFoundDto, HoldNotActiveDto],
+      ...[DuplicateTransactionDto, DuplicateTransferDto, DuplicateHoldDto, TransactionKeyReusedDto],
+      ...[ServerCrashesDto, ErrorDto],
     ),
   )
   readonly body!: object;

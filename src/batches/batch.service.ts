@@ -1,29 +1,30 @@
 import { Inject, Injectable, Logger } from '@nestjs/common';
-import { forbidden } from '../access/access-errors.js';
-import { MOVEMENT_SCOPES, type Principal } from '../access/principal.js';
+import type { Principal } from '../access/principal.js';
 import { CONFIG } from '../config/config.module.js';
 import type { Config } from '../config/config.js';
+import { keyOf } from '../domain/books.js';
 import { LedgerError } from '../domain/errors.js';
 import { Ledger } from '../domain/ports.js';
-import type { PostingCommand } from '../domain/command.js';
+import { isTooEarly } from '../holds/holds.dto.js';
+import { executeInTime, tooEarly } from '../holds/holds.service.js';
 import type { ErrorAnswer } from '../http/errors/error-answer.js';
-import type { Transaction } from '../domain/transaction.js';
 import { answerOf } from '../http/exception.filter.js';
+import { inForm } from '../http/openapi/resource.js';
 import type { ResultStream } from '../http/server/result-stream.js';
-import { AccountOwners } from '../ledger/read/account-owners.js';
-import { isCommand, refuseUnfit, type BatchItem } from './batch-items.js';
-import { inForm, written } from '../http/openapi/resource.js';
-import { ReceiptDto } from '../http/openapi/receipt.js';
+import { InvalidRequestError } from '../http/validation/invalid-request.js';
+import { RefusedBodyError } from '../http/validation/refused-body.js';
+import { inChunks } from './batch-body.js';
+import { isRequest, MAX_ITEMS, namedIn, type BatchItem } from './batch-items.js';
+import {
+  BatchPreparation,
+  isPrepared,
+  type PostedAnswer,
+  type Prepared,
+  type PreparedItem,
+} from './batch-preparation.js';
 
 /** Maximum number of items of one batch that have gone to the ledger and whose results are not written yet. */
 const MAX_IN_FLIGHT = 1_000;
-
-/** The answer to a transaction that was posted. */
-interface PostedAnswer {
-  readonly status: 201;
-  readonly code?: undefined;
-  readonly body: ReceiptDto;
-}
 
 /** The result of an item: the answer that it would have got as a single call. */
 type Result = PostedAnswer | ErrorAnswer;
@@ -48,8 +49,11 @@ export interface BatchSender {
   principalNow(): Promise<Principal>;
 }
 
-/** Counts each transaction against the rate limit by itself: its error, or undefined if it is admitted. */
-export type AdmitEach = (transactions: number) => Promise<readonly (Error | undefined)[]>;
+/**
+ * Counts each item, with its number of transactions, against the rate limit by itself: its error, or undefined if it is
+ * admitted.
+ */
+export type AdmitEach = (weights: readonly number[]) => Promise<readonly (Error | undefined)[]>;
 
 @Injectable()
 export class BatchService {
@@ -58,7 +62,7 @@ export class BatchService {
 
   constructor(
     private readonly ledger: Ledger,
-    private readonly owners: AccountOwners,
+    private readonly preparation: BatchPreparation,
     @Inject(CONFIG) { http, ledger: { queue } }: Config,
   ) {
     // All batches together take at most half of a shard's queue, or one place each if the queue is very short.
@@ -106,27 +110,67 @@ export class BatchService {
     admit: ((transactions: number) => Promise<void>) | undefined,
     sender: BatchSender,
   ): Promise<AtomicAnswer> {
-    const { user, requestId, textMoney } = sender;
+    const { user, requestId } = sender;
     const principal = await sender.principalNow();
-    const fit = refuseUnfit(items, (accountId) => this.ledger.shardOf(accountId));
-    if (!fit.every(isCommand)) return this.notApplied(fit, requestId);
-    const commands = await this.refuseForbidden(fit, principal, user);
-    if (!commands.every(isCommand)) return this.notApplied(commands, requestId);
-    if (admit) await admit(commands.length);
-    const posted = this.ledger.executeAtomically(commands, user);
-    return atomicAnswer(
-      await Promise.all(
-        posted.map((one) =>
-          one.then(
-            ({ transactions }): Result => ({
-              status: 201,
-              body: new ReceiptDto(transactions.at(-1) as Transaction),
-            }),
-            (error: unknown) => this.refused(error, requestId),
-          ),
+    const inOneShard = refuseOtherShards(items, (id) => this.ledger.shardOf(id));
+    if (!inOneShard.every(isRequest)) return this.notApplied(inOneShard, requestId);
+    const prepared = refuseRepeatedKeys(await this.prepareAll(inOneShard, principal, user));
+    if (!prepared.every(isPrepared)) return this.notApplied(prepared, requestId);
+    if (admit) await admit(totalOf(prepared));
+    const late = prepared.find(({ command }) => command.type === 'hold' && isTooEarly(command));
+    return late ? this.refuseLate(prepared, late, sender) : this.execute(prepared, sender);
+  }
+
+  /**
+   * In chunks, so that no more is looked up than a batch may hold.
+   *
+   * @throws RefusedBodyError
+   */
+  private async prepareAll(
+    items: readonly BatchItem[],
+    principal: Principal,
+    user: string,
+  ): Promise<readonly PreparedItem[]> {
+    const all: PreparedItem[] = [];
+    let transactions = 0;
+    for await (const chunk of inChunks(items)) {
+      const prepared = await this.preparation.prepare(chunk, principal, user);
+      all.push(...prepared);
+      transactions += totalOf(prepared.filter(isPrepared));
+      if (transactions > MAX_ITEMS) throw new RefusedBodyError('TOO_MANY_TRANSACTIONS');
+    }
+    return all;
+  }
+
+  private async execute(prepared: readonly Prepared[], sender: BatchSender): Promise<AtomicAnswer> {
+    return atomicAnswer(await this.outcomes(prepared, sender), sender.textMoney);
+  }
+
+  private outcomes(prepared: readonly Prepared[], { user, requestId }: BatchSender): Promise<Result[]> {
+    const commands = prepared.map(({ command }) => command);
+    const effects = this.ledger.executeAtomically(commands, user);
+    return Promise.all(
+      effects.map((one, index) =>
+        one.then(
+          (ofOne): Result => (prepared[index] as Prepared).answer(ofOne),
+          (error: unknown) => this.refused(error, requestId),
         ),
       ),
-      textMoney,
+    );
+  }
+
+  /** A hold would end too early. The batch may still be the retry of one that was applied; a dry run tells. */
+  private async refuseLate(
+    prepared: readonly Prepared[],
+    late: Prepared,
+    sender: BatchSender,
+  ): Promise<AtomicAnswer> {
+    const rehearsal = prepared.map((item) => ({ ...item, command: { ...item.command, dryRun: true } }));
+    const outcomes = await this.outcomes(rehearsal, sender);
+    if (outcomes.some(({ code }) => code !== undefined)) return atomicAnswer(outcomes, sender.textMoney);
+    return this.notApplied(
+      prepared.map((item) => (item === late ? tooEarly() : item)),
+      sender.requestId,
     );
   }
 
@@ -135,42 +179,33 @@ export class BatchService {
     items: readonly BatchItem[],
     admitEach: AdmitEach | undefined,
     sender: BatchSender,
-  ): Promise<readonly BatchItem[]> {
+  ): Promise<readonly PreparedItem[]> {
     let principal: Principal;
     try {
       principal = await sender.principalNow();
     } catch (error) {
       return items.map(() => error as Error);
     }
-    const allowed = await this.refuseForbidden(items, principal, sender.user);
-    return admitEach ? admitted(allowed, admitEach) : allowed;
-  }
-
-  /** Replaces items that the sender may not post, because of their type or their account, with an error. */
-  private async refuseForbidden(
-    items: readonly BatchItem[],
-    principal: Principal,
-    user: string,
-  ): Promise<readonly BatchItem[]> {
-    const { owner } = principal;
-    const allowed = refuse(items, ({ type }) => forbidden(principal, MOVEMENT_SCOPES[type]));
-    if (owner === undefined) return allowed;
-    const accountIds = allowed.filter(isCommand).map(({ accountId }) => accountId);
-    const problems = await this.owners.problems(owner, accountIds, user);
-    return refuse(allowed, ({ accountId }) => problems.get(accountId));
+    const prepared = await this.preparation.prepare(items, principal, sender.user);
+    return admitEach ? admitted(prepared, admitEach) : prepared;
   }
 
   /** Answers each item with its error, and the others with "not applied". */
-  private notApplied(items: readonly BatchItem[], requestId: string): AtomicAnswer {
+  private notApplied(items: readonly (object | Error)[], requestId: string): AtomicAnswer {
     const stopped = new LedgerError({ code: 'NOT_APPLIED' });
-    const errors = items.map((item) => this.refused(isCommand(item) ? stopped : item, requestId));
+    const errors = items.map((item) => this.refused(item instanceof Error ? item : stopped, requestId));
     return atomicAnswer(errors, false);
   }
 
-  private async post(item: BatchItem, { requestId, textMoney }: BatchSender): Promise<string> {
+  private async post(item: PreparedItem, { requestId, textMoney }: BatchSender): Promise<string> {
     try {
-      if (!isCommand(item)) throw item;
-      return resultText({ status: 201, body: new ReceiptDto(await this.ledger.post(item)) }, textMoney);
+      if (!isPrepared(item)) throw item;
+      const { command } = item;
+      const effects =
+        command.type === 'hold'
+          ? await executeInTime(this.ledger, command)
+          : await this.ledger.execute(command);
+      return resultText(item.answer(effects), textMoney);
     } catch (error) {
       return resultText(this.refused(error, requestId), textMoney);
     }
@@ -183,11 +218,10 @@ export class BatchService {
   }
 }
 
-const receipt = written(ReceiptDto);
-
-function resultText({ status, code, body }: Result, textMoney: boolean): string {
+function resultText(result: Result, textMoney: boolean): string {
+  const { status, code, body } = result;
   if (code !== undefined) return `{"status":${status},"code":"${code}","body":${JSON.stringify(body)}}`;
-  return `{"status":${status},"body":${inForm(receipt, textMoney).write(body)}}`;
+  return `{"status":${status},"body":${inForm(result.as, textMoney).write(body)}}`;
 }
 
 /** Splits chunks into parts that fit the window. */
@@ -201,18 +235,46 @@ async function* parts(
 }
 
 /** Replaces items over the rate limit with an error. Items that have an error already are not counted. */
-async function admitted(items: readonly BatchItem[], admitEach: AdmitEach): Promise<readonly BatchItem[]> {
-  const problems = (await admitEach(items.filter(isCommand).length)).values();
-  return refuse(items, () => problems.next().value);
+async function admitted(
+  items: readonly PreparedItem[],
+  admitEach: AdmitEach,
+): Promise<readonly PreparedItem[]> {
+  const problems = (await admitEach(items.filter(isPrepared).map(({ weight }) => weight))).values();
+  return items.map((item) => (isPrepared(item) ? (problems.next().value ?? item) : item));
 }
 
-/** Replaces each command that has a problem with an error. */
-function refuse(
+const totalOf = (items: readonly Prepared[]) => items.reduce((sum, { weight }) => sum + weight, 0);
+
+/** Replaces items that don't fit an atomic batch, because they are in another shard than the first, with an error. */
+export function refuseOtherShards(
   items: readonly BatchItem[],
-  problemOf: (command: PostingCommand) => Error | undefined,
+  shardOf: (id: number) => number,
 ): readonly BatchItem[] {
-  return items.map((item) => (isCommand(item) ? (problemOf(item) ?? item) : item));
+  const first = items.find(isRequest);
+  const shard = first && shardOf(namedIn(first).ids[0] ?? 0);
+  return items.map((item) => {
+    if (!isRequest(item)) return item;
+    const { field, ids } = namedIn(item);
+    const [one = 0, ...others] = ids.map(shardOf);
+    if (others.some((other) => other !== one)) return new LedgerError({ code: 'DIFFERENT_SHARDS' });
+    return one === shard ? item : InvalidRequestError.of(field, OTHER_SHARD);
+  });
 }
+
+/** Replaces items whose key was given before, for the same account, with an error. */
+export function refuseRepeatedKeys(items: readonly PreparedItem[]): readonly PreparedItem[] {
+  const keys = new Set<string>();
+  return items.map((item) => {
+    if (!isPrepared(item) || item.command.idempotencyKey === undefined) return item;
+    const key = keyOf(item.command.accountId, item.command.idempotencyKey);
+    if (keys.has(key)) return InvalidRequestError.of('idempotencyKey', KEY_TWICE);
+    keys.add(key);
+    return item;
+  });
+}
+
+const OTHER_SHARD = 'is in another shard than the first account: an atomic batch stays within one shard';
+const KEY_TWICE = 'is given twice in an atomic batch';
 
 /** The first result that stopped the batch decides its status and its header fields. */
 function atomicAnswer(results: readonly Result[], textMoney: boolean): AtomicAnswer {
