@@ -10,7 +10,12 @@ import { LedgerError, type LedgerFailure } from '../domain/errors.js';
 import { errorAnswer, invalidRequest, writeError, type ErrorAnswer } from './errors/error-answer.js';
 import { ERRORS, type ErrorCode } from './errors/catalogue.js';
 import { answerToRepeat } from './idempotency.interceptor.js';
-import { ServerCrashesDto, VersionMismatchDto } from './openapi/error-bodies.js';
+import {
+  AboutAccountDto,
+  PartOfTransferDto,
+  ServerCrashesDto,
+  VersionMismatchDto,
+} from './openapi/error-bodies.js';
 import { MethodNotAllowedError } from './server/paths.js';
 import { InvalidRequestError } from './validation/invalid-request.js';
 import { RefusedBodyError } from './validation/refused-body.js';
@@ -97,7 +102,7 @@ function answerOfFailure(failure: LedgerFailure): ErrorAnswer {
     case 'HOLD_NOT_ACTIVE':
       return about(failure.code, { status: failure.status });
     case 'PART_OF_TRANSFER':
-      return about(failure.code, { transferId: `tr${failure.transferId}` });
+      return errorAnswer(failure.code, { body: new PartOfTransferDto(failure.transferId) });
     case 'DUPLICATE_TRANSACTION':
     case 'DUPLICATE_TRANSFER':
     case 'DUPLICATE_HOLD':
@@ -117,8 +122,19 @@ function answerOfFailure(failure: LedgerFailure): ErrorAnswer {
     case 'COUNTERPARTY_REFUSED':
       return failure.accountId === undefined
         ? errorAnswer(failure.code)
-        : about(failure.code, { accountId: failure.accountId });
-    default:
+        : errorAnswer(failure.code, { body: new AboutAccountDto(failure.code, failure.accountId) });
+    case 'TRANSACTION_NOT_FOUND':
+    case 'TRANSFER_NOT_FOUND':
+    case 'HOLD_NOT_FOUND':
+    case 'DIFFERENT_SHARDS':
+    case 'TOO_MANY_HOLDS':
+    case 'HOLD_EXCEEDED':
+    case 'NOT_REVERSIBLE':
+    case 'NOT_REVERSIBLE_IN_PART':
+    case 'REVERSAL_EXCEEDED':
+    case 'ACCOUNT_NOT_EMPTY':
+    case 'OVERDRAFT_IN_USE':
+    case 'NOT_APPLIED':
       return errorAnswer(failure.code);
   }
 }

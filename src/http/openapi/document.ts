@@ -64,6 +64,11 @@ const HEAD = {
       externalDocs: { description: 'Who may do what', url: '/docs/security#who-should-hold-what' },
     },
     {
+      name: 'Transfers',
+      description: 'Money between accounts, and its way back',
+      externalDocs: { description: 'Transfers and reversals', url: '/docs/api#transfers' },
+    },
+    {
       name: 'Operations',
       description: 'Health and metrics, for those who run the service',
       externalDocs: { description: 'Limits', url: '/docs/limits' },

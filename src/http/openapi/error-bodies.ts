@@ -88,6 +88,30 @@ export class NotReceivedDto {
   @Field(textOf('NOT_RECEIVED')) readonly error = ERRORS.NOT_RECEIVED.error;
 }
 
+/** An error of a request that names several accounts: it says which of them it is about. */
+@Resource('AboutAccount')
+export class AboutAccountDto {
+  @Field(plainText({ type: 'string', description: 'What happened. The text is stable.' }))
+  readonly error: string;
+
+  @Field(AccountId) readonly accountId: number;
+
+  constructor(code: ErrorCode, accountId: number) {
+    this.error = ERRORS[code].error;
+    this.accountId = accountId;
+  }
+}
+
+@Resource('PartOfTransfer')
+export class PartOfTransferDto {
+  @Field(textOf('PART_OF_TRANSFER')) readonly error = ERRORS.PART_OF_TRANSFER.error;
+  @Field(TransferId) readonly transferId: string;
+
+  constructor(transferId: number) {
+    this.transferId = `tr${transferId}`;
+  }
+}
+
 @Resource('DuplicateTransaction')
 export class DuplicateTransactionDto {
   @Field(textOf('DUPLICATE_TRANSACTION')) readonly error = ERRORS.DUPLICATE_TRANSACTION.error;
@@ -165,5 +189,6 @@ export class ProblemDto {
   @Field(FieldProblems, optional) readonly details?: readonly FieldProblem[];
   @Field(LastVersion, optional) readonly CurrentVersion?: number | null;
   @Field(TransactionId, optional) readonly transactionId?: string;
+  @Field(TransferId, optional) readonly transferId?: string;
   @Field(AccountId, optional) readonly accountId?: number;
 }
