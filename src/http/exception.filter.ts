@@ -8,10 +8,12 @@ import {
 } from '../access/access-errors.js';
 import { LedgerError, type LedgerFailure } from '../domain/errors.js';
 import { errorAnswer, invalidRequest, writeError, type ErrorAnswer } from './errors/error-answer.js';
-import { ERRORS, type ErrorCode } from './errors/catalogue.js';
+import { type ErrorCode } from './errors/catalogue.js';
 import { answerToRepeat } from './idempotency.interceptor.js';
 import {
+  AboutAccountDto,
   HoldNotActiveDto,
+  PartOfTransferDto,
   RevisionMismatchDto,
   ServerCrashesDto,
   VersionMismatchDto,
@@ -102,7 +104,7 @@ function answerOfFailure(failure: LedgerFailure): ErrorAnswer {
     case 'HOLD_NOT_ACTIVE':
       return errorAnswer(failure.code, { body: new HoldNotActiveDto(failure.status) });
     case 'PART_OF_TRANSFER':
-      return about(failure.code, { transferId: `tr${failure.transferId}` });
+      return errorAnswer(failure.code, { body: new PartOfTransferDto(failure.transferId) });
     case 'DUPLICATE_TRANSACTION':
     case 'DUPLICATE_TRANSFER':
     case 'DUPLICATE_HOLD':
@@ -122,15 +124,22 @@ function answerOfFailure(failure: LedgerFailure): ErrorAnswer {
     case 'COUNTERPARTY_REFUSED':
       return failure.accountId === undefined
         ? errorAnswer(failure.code)
-        : about(failure.code, { accountId: failure.accountId });
-    default:
+        : errorAnswer(failure.code, { body: new AboutAccountDto(failure.code, failure.accountId) });
+    case 'TRANSACTION_NOT_FOUND':
+    case 'TRANSFER_NOT_FOUND':
+    case 'HOLD_NOT_FOUND':
+    case 'DIFFERENT_SHARDS':
+    case 'TOO_MANY_HOLDS':
+    case 'HOLD_EXCEEDED':
+    case 'NOT_REVERSIBLE':
+    case 'NOT_REVERSIBLE_IN_PART':
+    case 'REVERSAL_EXCEEDED':
+    case 'ACCOUNT_NOT_EMPTY':
+    case 'OVERDRAFT_IN_USE':
+    case 'NOT_APPLIED':
       return errorAnswer(failure.code);
   }
 }
-
-/** An error whose body says what it is about. */
-const about = (code: ErrorCode, members: object) =>
-  errorAnswer(code, { body: { error: ERRORS[code].error, ...members } });
 
 /** Nest's own exceptions: an unknown route, a failed health check (whose body says what is down). */
 function answerOfHttpException(error: HttpException): ErrorAnswer {

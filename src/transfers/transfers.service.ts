@@ -53,10 +53,7 @@ export class TransfersService {
    * @throws LedgerError ACCOUNT_NOT_FOUND when money would leave one of them; InvalidRequestError when a leg tells its
    *   version
    */
-  private async foreignAccounts(
-    legs: readonly Leg[],
-    { owner, user }: Sender,
-  ): Promise<ReadonlySet<number>> {
+  private async foreignAccounts(legs: readonly Leg[], { owner, user }: Sender): Promise<ReadonlySet<number>> {
     if (owner === undefined) return new Set();
     const ids = legs.map(({ accountId }) => accountId);
     const problems = await this.owners.problems(owner, ids, user);

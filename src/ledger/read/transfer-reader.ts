@@ -89,9 +89,7 @@ export class TransferReader {
       user,
       accountId,
     );
-    const all = transfersFrom(rows).sort(
-      (a, b) => versionOf(b, accountId) - versionOf(a, accountId),
-    );
+    const all = transfersFrom(rows).sort((a, b) => versionOf(b, accountId) - versionOf(a, accountId));
     const transfers = all.slice(0, limit);
     const last = transfers.at(-1);
     if (last && all.length > limit) return { transfers, nextBelow: versionOf(last, accountId) };
