@@ -1,7 +1,7 @@
 import { applyDecorators } from '@nestjs/common';
 import { ApiBody, ApiHeader, ApiOperation } from '@nestjs/swagger';
 import { GENESIS_HASH, nextHash } from '../domain/hash-chain.js';
-import { AccountNotFoundDto, OpeningKeyReusedDto } from '../http/openapi/error-bodies.js';
+import { AboutAccountDto, OpeningKeyReusedDto } from '../http/openapi/error-bodies.js';
 import {
   ACCOUNT_NOT_FOUND,
   AccountETag,
@@ -117,7 +117,7 @@ export const DocumentOpening = (): MethodDecorator =>
         ),
         404: errorResponse(['ACCOUNT_NOT_FOUND'], RATE_LIMIT_HEADERS, {
           description: 'There is no account `near`, or it belongs to another owner.',
-          bodies: { 'Account not found': new AccountNotFoundDto(7) },
+          bodies: { 'Account not found': new AboutAccountDto('ACCOUNT_NOT_FOUND', 7) },
         }),
         409: errorResponse(['DUPLICATE_ACCOUNT'], { Location: OriginalLocation, ...RATE_LIMIT_HEADERS }),
         422: errorResponse(['IDEMPOTENCY_KEY_REUSED'], RATE_LIMIT_HEADERS, {

@@ -4,7 +4,7 @@ import { MAX_ID } from '../domain/account.js';
 import type { HoldCommand, PostingCommand, TransferCommand } from '../domain/command.js';
 import type { CaptureRequest, VoidRequest } from '../holds/holds.dto.js';
 import { readExpiry } from '../holds/holds.dto.js';
-import { Contract, type DtoClass } from '../http/validation/contract.js';
+import { Contract, isJsonObject, type DtoClass } from '../http/validation/contract.js';
 import { readDetails, type DetailsDto } from '../http/validation/details.dto.js';
 import {
   readAmount,
@@ -159,7 +159,7 @@ const ofTransfer = kind(
 );
 
 const reversal: Kind = (input, batch) =>
-  (input as object).hasOwnProperty('transferId') ? ofTransfer(input, batch) : ofTransaction(input, batch);
+  'transferId' in (input as object) ? ofTransfer(input, batch) : ofTransaction(input, batch);
 
 const WORDS = [...MOVEMENT_WORDS, 'Transfer', 'Hold', 'Capture', 'Void', 'Reversal'];
 
@@ -172,12 +172,12 @@ const KINDS: ReadonlyMap<string, Kind> = new Map([
 
 /** @throws InvalidRequestError for an input without a known type */
 function kindOf(input: unknown): Kind {
-  const { type, typeOfTransaction } = (input ?? {}) as Readonly<Record<string, unknown>>;
+  // The contract says what is wrong with what is no object.
+  if (!isJsonObject(input)) return posting;
+  const { type, typeOfTransaction } = input as Readonly<Record<string, unknown>>;
   const word = type ?? typeOfTransaction;
   const known = typeof word === 'string' ? KINDS.get(word.toLowerCase()) : undefined;
   if (known) return known;
-  if (typeof input !== 'object' || input === null)
-    throw InvalidRequestError.of('body', 'must be a JSON object');
   const field = type === undefined && typeOfTransaction !== undefined ? 'typeOfTransaction' : 'type';
   throw InvalidRequestError.of(field, `must be one of: ${WORDS.join(', ').toLowerCase()} (in any case)`);
 }

@@ -1,6 +1,6 @@
 import { DryHoldDto, HoldDto, CaptureDto, PlaceHoldDto, VoidDto } from '../holds/holds.dto.js';
 import {
-  AccountNotFoundDto,
+  AboutAccountDto,
   Code,
   DuplicateHoldDto,
   DuplicateTransactionDto,
@@ -8,6 +8,7 @@ import {
   ErrorDto,
   HoldNotActiveDto,
   InvalidRequestDto,
+  PartOfTransferDto,
   ServerCrashesDto,
   TransactionKeyReusedDto,
   VersionMismatchDto,
@@ -185,7 +186,7 @@ class BatchResultDto {
     anyOf(
       ...[ReceiptDto, TransferDto, HoldDto, TransactionDto],
       ...[DryReceiptDto, DryTransferDto, DryHoldDto, DryTransactionDto],
-      ...[InvalidRequestDto, VersionMismatchDto, AccountNotFoundDto, HoldNotActiveDto],
+      ...[InvalidRequestDto, VersionMismatchDto, AboutAccountDto, HoldNotActiveDto, PartOfTransferDto],
       ...[DuplicateTransactionDto, DuplicateTransferDto, DuplicateHoldDto, TransactionKeyReusedDto],
       ...[ServerCrashesDto, ErrorDto],
     ),

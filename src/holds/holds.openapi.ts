@@ -6,6 +6,7 @@ import {
   ACCOUNT_NOT_FOUND,
   AccountIdParameter,
   bodySchema,
+  DryRunParameter,
   errorResponse,
   ETag,
   IdempotencyKeyHeader,
@@ -22,7 +23,6 @@ import {
   TOO_MANY_REQUESTS,
   WRITE_FAILURES,
 } from '../http/openapi/components.js';
-import { DryRunQueryDto } from '../http/validation/details.dto.js';
 import { CONDITION } from '../http/validation/entity-tags.js';
 import {
   CaptureDto,
@@ -108,7 +108,7 @@ export const DocumentPlacing = (): MethodDecorator =>
       },
     }),
     ...AccountIdParameter(),
-    ...queryOf(DryRunQueryDto),
+    DryRunParameter(),
     ApiBody({
       schema: bodySchema('PlaceHold', PlaceHoldDto),
       examples: {
@@ -168,7 +168,7 @@ export const DocumentCapture = (): MethodDecorator =>
       },
     }),
     ...HoldIdParameter(PLACED.first),
-    ...queryOf(DryRunQueryDto),
+    DryRunParameter(),
     ApiBody({
       schema: bodySchema('CaptureHold', CaptureDto),
       required: false,
@@ -205,7 +205,7 @@ export const DocumentVoid = (): MethodDecorator =>
       },
     }),
     ...HoldIdParameter(PLACED.second),
-    ...queryOf(DryRunQueryDto),
+    DryRunParameter(),
     ApiBody({
       schema: bodySchema('VoidHold', VoidDto),
       required: false,

@@ -22,7 +22,12 @@ import {
   type ListingRequest,
   type Reversal,
 } from './transactions.dto.js';
-import { DocumentPosting, DocumentReversal, DocumentTransaction, DocumentTransactions } from './transactions.openapi.js';
+import {
+  DocumentPosting,
+  DocumentReversal,
+  DocumentTransaction,
+  DocumentTransactions,
+} from './transactions.openapi.js';
 import { TransactionsService } from './transactions.service.js';
 
 @Controller()

@@ -562,3 +562,105 @@ describe('GET /accounts/{accountId}/holds', () => {
     expect([wrong.status, fieldsIn(wrong)]).toEqual([400, ['status']]);
   });
 });
+
+describe('holds of an owner', () => {
+  let guarded: TestApp;
+  let as: (owner: string | undefined) => Record<string, string>;
+  let wallet: Wallet;
+  const NOT_FOUND = { status: 404, text: '{"error":"Hold not found"}' };
+
+  beforeAll(async () => {
+    wallet = Wallet.of(app.databaseUrl);
+    as = await wallet.senders(['ada', 'bob']);
+    guarded = await startInstance(app.databaseUrl, { ...wallet.settings }, { sweeper: { pollMs: NEVER_MS } });
+  });
+
+  afterAll(() => guarded.close());
+
+  const openFor = async (owner: string, openingDeposit?: number) => {
+    const { text } = await app.http.post('/accounts').send({ owner, openingDeposit });
+    return (JSON.parse(text) as { accountId: number }).accountId;
+  };
+
+  it('are unknown to others, whether or not the service has seen them before', async () => {
+    const accountId = await openFor('ada', 10);
+    const { id } = holdIn(await placeHold(guarded, accountId, { amount: 4 }, as('ada')));
+    // Placed by another process, so that this one has to look for its account.
+    const other = await placed(app, accountId, '2.00');
+    for (const holdId of [id, other]) {
+      expect(statusAndText(await capture(guarded, holdId, { amount: 1 }, as('bob')))).toEqual(NOT_FOUND);
+      expect(statusAndText(await voidHold(guarded, holdId, {}, as('bob')))).toEqual(NOT_FOUND);
+      expect(statusAndText(await guarded.http.get(`/holds/${holdId}`).set(as('bob')))).toEqual(NOT_FOUND);
+    }
+    const missing = { status: 404, text: '{"error":"Account not found"}' };
+    expect(statusAndText(await placeHold(guarded, accountId, { amount: 1 }, as('bob')))).toEqual(missing);
+    const list = (owner: string) => guarded.http.get(`/accounts/${accountId}/holds`).set(as(owner));
+    expect(statusAndText(await list('bob'))).toEqual(missing);
+    expect((await list('ada')).text).toContain(`"id":"${other}"`);
+    expect(await figuresOf(app, accountId)).toBe('balance:10.00,version:4,held:6.00,available:4.00');
+    expect((await capture(guarded, other, {}, as('ada'))).status).toBe(201);
+    expect((await voidHold(guarded, id, {}, as(undefined))).status).toBe(200);
+  });
+
+  it('may be captured to a foreign account, of which nothing is told', async () => {
+    const [mine, theirs] = [await openFor('ada', 10), await openFor('bob')];
+    const { id } = holdIn(await placeHold(guarded, mine, { amount: 4 }, as('ada')));
+    await change(app, theirs, { status: 'frozen' });
+    const refused = await capture(guarded, id, { to: theirs }, as('ada'));
+    expect(statusAndText(refused)).toEqual({
+      ...{ status: 422, text: `{"error":"Counterparty refused","accountId":${theirs}}` },
+    });
+    await change(app, theirs, { status: 'open' });
+    const captured = await capture(guarded, id, { to: theirs }, as('ada'));
+    expect(captured.status).toBe(201);
+    const { legs } = JSON.parse(captured.text) as { legs: object[] };
+    expect(legs[0]).toMatchObject({ accountId: mine, newBalance: 6 });
+    expect(Object.keys(legs[1] ?? {})).toEqual(['transactionId', 'accountId', 'type', 'amount']);
+  });
+
+  it('need scopes: of withdrawals, or of transfers where the money stays in the bank', async () => {
+    const [accountId, to] = [await openFor('ada', 10), await openFor('ada')];
+    const withdrawals = bearer(await wallet.key({ scopes: ['withdrawals:write'] }));
+    const transfers = bearer(await wallet.key({ scopes: ['transfers:write'] }));
+    const reading = bearer(await wallet.key({ scopes: ['transactions:read'] }));
+    expect((await placeHold(guarded, accountId, { amount: 1 }, transfers)).status).toBe(403);
+    const { id } = holdIn(await placeHold(guarded, accountId, { amount: 8 }, withdrawals));
+    expect((await capture(guarded, id, { to }, withdrawals)).status).toBe(403);
+    expect((await capture(guarded, id, {}, transfers)).status).toBe(403);
+    expect((await voidHold(guarded, id, {}, transfers)).status).toBe(403);
+    expect((await guarded.http.get(`/holds/${id}`).set(withdrawals)).status).toBe(403);
+    expect((await guarded.http.get(`/holds/${id}`).set(reading)).status).toBe(200);
+    expect((await capture(guarded, id, { to, amount: 1, final: false }, transfers)).status).toBe(201);
+    expect((await capture(guarded, id, { amount: 1, final: false }, withdrawals)).status).toBe(201);
+    expect((await voidHold(guarded, id, {}, withdrawals)).status).toBe(200);
+  });
+
+  it('and changes of accounts: status and limit are for those who manage, the rest for writers', async () => {
+    const accountId = await openFor('ada', 10);
+    const managing = bearer(await wallet.key({ scopes: ['accounts:manage'] }));
+    const writing = bearer(await wallet.key({ scopes: ['accounts:write'], owner: 'ada' }));
+    const status = async (body: object, key: Record<string, string>) =>
+      (await change(guarded, accountId, body, key)).status;
+    expect(await status({ status: 'frozen' }, writing)).toBe(403);
+    expect(await status({ overdraftLimit: 1 }, writing)).toBe(403);
+    expect(await status({ reference: 'a', status: 'open' }, writing)).toBe(403);
+    expect(await status({ reference: 'a' }, managing)).toBe(403);
+    expect(await status({ reference: 'a' }, writing)).toBe(200);
+    expect(await status({ status: 'frozen', overdraftLimit: 1 }, managing)).toBe(200);
+    const others = bearer(await wallet.key({ scopes: ['accounts:write'], owner: 'bob' }));
+    expect(await status({ reference: 'a' }, others)).toBe(404);
+    const near = await guarded.http.post('/accounts').set(others).send({ near: accountId });
+    expect(statusAndText(near)).toEqual({
+      ...{ status: 404, text: `{"error":"Account not found","accountId":${accountId}}` },
+    });
+    const events = await query<{ actor: string }>(
+      app.databaseUrl,
+      'SELECT actor FROM bank.account_events WHERE account_id = $1 ORDER BY revision',
+      [accountId],
+    );
+    expect(events.map(({ actor }) => actor)).toEqual([
+      expect.stringMatching(/^key:\d+$/),
+      expect.stringMatching(/^key:\d+$/),
+    ]);
+  });
+});

@@ -1,18 +1,22 @@
-import type { Type } from '@nestjs/common';
+import { applyDecorators, type Type } from '@nestjs/common';
 import { ApiHeader, ApiParam, ApiQuery, type ApiOperationOptions, type OpenAPIObject } from '@nestjs/swagger';
 import { parseMoney } from '../../domain/money.js';
 import { AccountPathDto } from '../validation/account-path.dto.js';
+import { DryRunQueryDto } from '../validation/details.dto.js';
 import { fieldsOf, objectSchema, type DtoClass } from '../validation/contract.js';
 import { ERRORS, type ErrorCode } from '../errors/catalogue.js';
 import { JSON_MEDIA_TYPE, PROBLEM_MEDIA_TYPE, withTextMoney } from '../validation/representation.js';
 import {
+  AboutAccountDto,
   DuplicateAccountDto,
   DuplicateHoldDto,
   DuplicateTransactionDto,
+  DuplicateTransferDto,
   ErrorDto,
   HoldNotActiveDto,
   InvalidRequestDto,
   NotReceivedDto,
+  PartOfTransferDto,
   ProblemDto,
   RevisionMismatchDto,
   ServerCrashesDto,
@@ -237,6 +241,9 @@ const BODIES: Partial<Record<ErrorCode, ErrorBodies>> = {
   VERSION_MISMATCH: { 'Version mismatch': new VersionMismatchDto(6) },
   PRECONDITION_FAILED: { 'Version mismatch': new VersionMismatchDto(6) },
   DUPLICATE_TRANSACTION: { 'Duplicate transaction': new DuplicateTransactionDto(131) },
+  DUPLICATE_TRANSFER: { 'Duplicate transfer': new DuplicateTransferDto(131) },
+  PART_OF_TRANSFER: { 'Part of a transfer': new PartOfTransferDto(131) },
+  COUNTERPARTY_REFUSED: { 'Counterparty refused': new AboutAccountDto('COUNTERPARTY_REFUSED', 2) },
   DUPLICATE_HOLD: { 'Duplicate hold': new DuplicateHoldDto(131) },
   HOLD_NOT_ACTIVE: { 'Hold not active': new HoldNotActiveDto('captured') },
   REVISION_MISMATCH: { 'Revision mismatch': new RevisionMismatchDto(3) },
@@ -391,6 +398,8 @@ export const WRITE_FAILURES: Responses = {
  */
 
 export const AccountIdParameter = () => pathOf(AccountPathDto);
+
+export const DryRunParameter = () => applyDecorators(...queryOf(DryRunQueryDto));
 
 export const RequestIdHeader = () =>
   ApiHeader({

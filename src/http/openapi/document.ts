@@ -64,6 +64,16 @@ const HEAD = {
       externalDocs: { description: 'Who may do what', url: '/docs/security#who-should-hold-what' },
     },
     {
+      name: 'Transfers',
+      description: 'Money between accounts, and its way back',
+      externalDocs: { description: 'Transfers and reversals', url: '/docs/api#transfers' },
+    },
+    {
+      name: 'Holds',
+      description: 'Money that is reserved for later',
+      externalDocs: { description: 'Holds and statuses', url: '/docs/api#holds' },
+    },
+    {
       name: 'Operations',
       description: 'Health and metrics, for those who run the service',
       externalDocs: { description: 'Limits', url: '/docs/limits' },

@@ -95,13 +95,16 @@ export class NotReceivedDto {
   @Field(textOf('NOT_RECEIVED')) readonly error = ERRORS.NOT_RECEIVED.error;
 }
 
-/** The same, in the answer to a request that names several accounts. */
-@Resource('AccountNotFound')
-export class AccountNotFoundDto {
-  @Field(textOf('ACCOUNT_NOT_FOUND')) readonly error = ERRORS.ACCOUNT_NOT_FOUND.error;
+/** An error of a request that names several accounts: it says which of them it is about. */
+@Resource('AboutAccount')
+export class AboutAccountDto {
+  @Field(plainText({ type: 'string', description: 'What happened. The text is stable.' }))
+  readonly error: string;
+
   @Field(AccountId) readonly accountId: number;
 
-  constructor(accountId: number) {
+  constructor(code: ErrorCode, accountId: number) {
+    this.error = ERRORS[code].error;
     this.accountId = accountId;
   }
 }
@@ -123,6 +126,16 @@ export class HoldNotActiveDto {
 
   constructor(status: HoldStatus) {
     this.status = status;
+  }
+}
+
+@Resource('PartOfTransfer')
+export class PartOfTransferDto {
+  @Field(textOf('PART_OF_TRANSFER')) readonly error = ERRORS.PART_OF_TRANSFER.error;
+  @Field(TransferId) readonly transferId: string;
+
+  constructor(transferId: number) {
+    this.transferId = `tr${transferId}`;
   }
 }
 
@@ -204,6 +217,7 @@ export class ProblemDto {
   @Field(LastVersion, optional) readonly CurrentVersion?: number | null;
   @Field(TransactionId, optional) readonly transactionId?: string;
   @Field(HoldId, optional) readonly holdId?: string;
+  @Field(TransferId, optional) readonly transferId?: string;
   @Field(AccountId, optional) readonly accountId?: number;
   @Field(Revision, optional) readonly currentRevision?: number;
 }
