@@ -217,6 +217,9 @@ describe('the code of an error', () => {
   let accountId: number;
   let key: Record<string, string>;
   let full: number;
+  let other: number;
+  /** A transfer, one of its legs, one with three legs, and a reversal. */
+  let [transferId, leg, split, reversal] = ['', '', '', ''];
 
   beforeAll(async () => {
     accountId = await openAccount(app, '100.00');
@@ -224,6 +227,19 @@ describe('the code of an error', () => {
     key = withKey('in-each-form');
     await post(app, accountId, deposit('5'), key).then(({ status }) => expect(status).toBe(201));
     await app.http.post('/accounts').set(key).send({ openingDeposit: 5 }).expect(201);
+    const posted = receiptIn(await post(app, accountId, deposit('1')));
+    reversal = receiptIn(await reversed(`transactions/${posted.id}`)({})).id;
+    other = await openAccount(app);
+    const third = await openAccount(app);
+    const made = async (body: object, own = {}) => receiptIn(await transferred(() => body, own)({})).id;
+    transferId = await made({ from: accountId, to: other, amount: 1 }, withKey('transfer'));
+    leg = transferId.replace('tr', 'txn');
+    const legs = [
+      { accountId, type: 'Withdraw', amount: 3 },
+      { accountId: other, type: 'Deposit', amount: 1 },
+      { accountId: third, type: 'Deposit', amount: 2 },
+    ];
+    split = await made({ legs });
   });
 
   type Send = (headers: Record<string, string>) => PromiseLike<Answer>;
@@ -235,6 +251,17 @@ describe('the code of an error', () => {
     (body: string | object, own: Record<string, string> = {}, id = () => accountId): Send =>
     (headers) =>
       post(app, id(), body, { ...own, ...headers });
+  const transferred =
+    (body: () => object, own: Record<string, string> = {}): Send =>
+    (headers) =>
+      app.http
+        .post('/transfers')
+        .set({ ...own, ...headers })
+        .send(body());
+  const reversed =
+    (path: string, body: object = {}): Send =>
+    (headers) =>
+      app.http.post(`/${path}/reversal`).set(headers).send(body);
   const raw =
     (head: string): Send =>
     (headers) => {
@@ -250,6 +277,7 @@ describe('the code of an error', () => {
     ['ACCOUNT_NOT_FOUND', 'a balance', get(`/accounts/${NOBODY}/balance`)],
     ['ACCOUNT_NOT_FOUND', 'a posting', posted(deposit('1'), {}, () => NOBODY)],
     ['TRANSACTION_NOT_FOUND', 'a transaction', get(`/transactions/txn${NOBODY}`)],
+    ['TRANSFER_NOT_FOUND', 'a transfer', get(`/transfers/tr${NOBODY}`)],
     ['NOT_FOUND', 'no path', get('/nothing')],
     ['NOT_FOUND', 'no file', get('/docs/nothing')],
     ['NOT_FOUND', 'CONNECT', raw('CONNECT bank:80 HTTP/1.1\r\nHost: bank')],
@@ -261,6 +289,15 @@ describe('the code of an error', () => {
       (headers) => get(`/accounts/${accountId}/balance?minVersion=99`)(headers),
     ],
     ['DUPLICATE_TRANSACTION', 'a retry', (headers) => posted(deposit('5'), key)(headers)],
+    [
+      'DUPLICATE_TRANSFER',
+      'a retry',
+      transferred(() => ({ from: accountId, to: other, amount: 1 }), withKey('transfer')),
+    ],
+    ['PART_OF_TRANSFER', 'a leg', (headers) => reversed(`transactions/${leg}`)(headers)],
+    ['NOT_REVERSIBLE', 'a reversal', (headers) => reversed(`transactions/${reversal}`)(headers)],
+    ['REVERSAL_EXCEEDED', 'more', (headers) => reversed(`transfers/${transferId}`, { amount: 2 })(headers)],
+    ['NOT_REVERSIBLE_IN_PART', 'a part', (headers) => reversed(`transfers/${split}`, { amount: 1 })(headers)],
     [
       'DUPLICATE_ACCOUNT',
       'a retry',
@@ -379,6 +416,7 @@ describe('the code of an error', () => {
       'test/e2e/overload.e2e-spec.ts': ['OVERLOADED'],
       'test/e2e/rate-limit.e2e-spec.ts': ['TOO_MANY_REQUESTS'],
       'test/e2e/slow-clients.e2e-spec.ts': ['NOT_RECEIVED'],
+      'test/e2e/transfers.e2e-spec.ts': ['COUNTERPARTY_REFUSED', 'DIFFERENT_SHARDS'],
     };
     for (const [file, codes] of Object.entries(elsewhere)) {
       const text = readFileSync(join(process.cwd(), file), 'utf8');
