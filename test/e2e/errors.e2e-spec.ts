@@ -181,7 +181,12 @@ describe('the methods of a path', () => {
     ['/holds/hold1', READ],
     ['/holds/hold1/capture', 'OPTIONS, POST'],
     ['/transactions/txn1', READ],
+    ['/transactions/txn1/reversal', 'OPTIONS, POST'],
     ['/transactions/batch', 'OPTIONS, POST'],
+    ['/transfers', 'OPTIONS, POST'],
+    ['/transfers/tr1', READ],
+    ['/transfers/tr1/reversal', 'OPTIONS, POST'],
+    ['/accounts/1/transfers', READ],
     ['/health/ready', READ],
     ['/metrics', READ],
     ['/docs', READ],
@@ -231,6 +236,9 @@ describe('the code of an error', () => {
   let endedHold: string;
   /** An account in each state. */
   const inState = new Map<string, number>();
+  let other: number;
+  /** A transfer, one of its legs, one with three legs, and a reversal. */
+  let [transferId, leg, split, reversal] = ['', '', '', ''];
 
   beforeAll(async () => {
     accountId = await openAccount(app, '100.00');
@@ -266,6 +274,19 @@ describe('the code of an error', () => {
       `UPDATE bank.accounts SET held = 100, active_holds = 10000 WHERE account_id = $1`,
       [crowded],
     );
+    const posted = receiptIn(await post(app, accountId, deposit('1')));
+    reversal = receiptIn(await reversed(`transactions/${posted.id}`)({})).id;
+    other = await openAccount(app);
+    const third = await openAccount(app);
+    const made = async (body: object, own = {}) => receiptIn(await transferred(() => body, own)({})).id;
+    transferId = await made({ from: accountId, to: other, amount: 1 }, withKey('transfer'));
+    leg = transferId.replace('tr', 'txn');
+    const legs = [
+      { accountId, type: 'Withdraw', amount: 3 },
+      { accountId: other, type: 'Deposit', amount: 1 },
+      { accountId: third, type: 'Deposit', amount: 2 },
+    ];
+    split = await made({ legs });
   });
 
   type Send = (headers: Record<string, string>) => PromiseLike<Answer>;
@@ -290,6 +311,17 @@ describe('the code of an error', () => {
     (body: object, id: () => number = () => accountId, own: Record<string, string> = {}): Send =>
     (headers) =>
       change(app, id(), body, { ...own, ...headers });
+  const transferred =
+    (body: () => object, own: Record<string, string> = {}): Send =>
+    (headers) =>
+      app.http
+        .post('/transfers')
+        .set({ ...own, ...headers })
+        .send(body());
+  const reversed =
+    (path: string, body: object = {}): Send =>
+    (headers) =>
+      app.http.post(`/${path}/reversal`).set(headers).send(body);
   const raw =
     (head: string): Send =>
     (headers) => {
@@ -308,6 +340,7 @@ describe('the code of an error', () => {
     ['HOLD_NOT_FOUND', 'a hold', get(`/holds/hold${NOBODY}`)],
     ['HOLD_NOT_FOUND', 'a capture', captured({}, () => `hold${NOBODY}`)],
     ['ACCOUNT_NOT_FOUND', 'a capture', captured({ to: NOBODY }, () => activeHold)],
+    ['TRANSFER_NOT_FOUND', 'a transfer', get(`/transfers/tr${NOBODY}`)],
     ['NOT_FOUND', 'no path', get('/nothing')],
     ['NOT_FOUND', 'no file', get('/docs/nothing')],
     ['NOT_FOUND', 'CONNECT', raw('CONNECT bank:80 HTTP/1.1\r\nHost: bank')],
@@ -319,6 +352,15 @@ describe('the code of an error', () => {
       (headers) => get(`/accounts/${accountId}/balance?minVersion=99`)(headers),
     ],
     ['DUPLICATE_TRANSACTION', 'a retry', (headers) => posted(deposit('5'), key)(headers)],
+    [
+      'DUPLICATE_TRANSFER',
+      'a retry',
+      transferred(() => ({ from: accountId, to: other, amount: 1 }), withKey('transfer')),
+    ],
+    ['PART_OF_TRANSFER', 'a leg', (headers) => reversed(`transactions/${leg}`)(headers)],
+    ['NOT_REVERSIBLE', 'a reversal', (headers) => reversed(`transactions/${reversal}`)(headers)],
+    ['REVERSAL_EXCEEDED', 'more', (headers) => reversed(`transfers/${transferId}`, { amount: 2 })(headers)],
+    ['NOT_REVERSIBLE_IN_PART', 'a part', (headers) => reversed(`transfers/${split}`, { amount: 1 })(headers)],
     [
       'DUPLICATE_ACCOUNT',
       'a retry',
@@ -448,6 +490,7 @@ describe('the code of an error', () => {
       'test/e2e/overload.e2e-spec.ts': ['OVERLOADED'],
       'test/e2e/rate-limit.e2e-spec.ts': ['TOO_MANY_REQUESTS'],
       'test/e2e/slow-clients.e2e-spec.ts': ['NOT_RECEIVED'],
+      'test/e2e/transfers.e2e-spec.ts': ['COUNTERPARTY_REFUSED', 'DIFFERENT_SHARDS'],
     };
     for (const [file, codes] of Object.entries(elsewhere)) {
       const text = readFileSync(join(process.cwd(), file), 'utf8');
