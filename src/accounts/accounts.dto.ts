@@ -41,6 +41,7 @@ import {
   AvailableMoney,
   Field,
   listOf,
+  Metadata,
   Money,
   NextCursor,
   orNull,
@@ -253,7 +254,7 @@ export class AccountDto {
   @Field(text({ type: 'string', description: "The client's own name for it." }), { optional: true })
   readonly reference: string | undefined;
 
-  @Field(jsonText({ type: 'object', description: 'A JSON object of the client.' }), { optional: true })
+  @Field(jsonText(Metadata), { optional: true })
   readonly metadata: string | undefined;
 
   @Field(Timestamp, { optional: true }) readonly createdAt: string | undefined;

@@ -248,6 +248,13 @@ export const AvailableMoney = moneyOf(
   },
 );
 
+/** What {@link jsonText} holds. */
+export const Metadata: JsonSchema = {
+  type: 'object',
+  description: 'A JSON object of the client.',
+  additionalProperties: true,
+};
+
 export const Timestamp = plainText({ type: 'string', format: 'date-time' });
 
 export const AccountId = integer(schema('AccountId', POSITIVE_INTEGER));
