@@ -8,10 +8,12 @@ import { classifyFailure, DatabaseUnreachableError } from '../../storage/databas
 import { CommitOutcomeUnknownError, type TransactionRunner } from '../../storage/transaction-runner.js';
 import type { BatchStatements, LockPolicy, PostedBatch } from './batch-statements.js';
 import type { Waiting } from './command-queue.js';
+import { enter, type CommandState } from './command-state.js';
 
-/** A command and the promise of its answer. */
+/** A command and the promise of its answer. The first of its accounts is the one whose version a failure reports. */
 export interface PendingCommand extends Waiting {
   readonly command: PostingCommand;
+  state: CommandState;
   readonly resolve: (transaction: Transaction) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -20,6 +22,12 @@ export interface BatchMode {
   readonly lockPolicy: LockPolicy;
   /** The commands are applied all together or not at all. */
   readonly atomic: boolean;
+}
+
+/** A command that was not decided, because another session has locked the row of one of its accounts. */
+export interface LockedCommand {
+  readonly pending: PendingCommand;
+  readonly accountId: number;
 }
 
 /** Runs a batch of one shard in one database transaction and answers its commands. */
@@ -36,8 +44,10 @@ export class BatchWriter {
     private readonly onDefect: (error: unknown) => void,
   ) {}
 
-  /** Answers all commands except those whose account another session has locked, and returns these. Never throws. */
-  async write(batch: readonly PendingCommand[], mode: BatchMode): Promise<PendingCommand[]> {
+  /**
+   * Answers all commands except those that touch a row that another session has locked, and returns these. Never throws.
+   */
+  async write(batch: readonly PendingCommand[], mode: BatchMode): Promise<LockedCommand[]> {
     const commands = batch.map((pending) => pending.command);
     const decide = mode.atomic ? decideAtomically : undefined;
     const startedMs = performance.now();
@@ -63,6 +73,7 @@ export class BatchWriter {
   }
 
   reject(pending: PendingCommand, failure: LedgerFailure): void {
+    enter('done', pending);
     this.metrics.failed(failure.code);
     pending.reject(new LedgerError(failure));
   }
@@ -71,18 +82,21 @@ export class BatchWriter {
     batch: readonly PendingCommand[],
     posted: PostedBatch,
     startedMs: number,
-  ): Promise<PendingCommand[]> {
+  ): Promise<LockedCommand[]> {
     this.reachable = true;
     this.metrics.batchCommitted(posted.transactions.length);
     const recorded = this.balances.record([...posted.accounts.values()], startedMs);
     if (recorded) await recorded;
     this.recentLocalBatches.add(posted.transactions);
-    const locked: PendingCommand[] = [];
+    const locked: LockedCommand[] = [];
     batch.forEach((pending, index) => {
       const decision = posted.decisions[index];
-      if (posted.skipped.has(pending.accountId)) locked.push(pending);
-      else if (decision?.accepted) pending.resolve(decision.transaction);
-      else if (decision) this.reject(pending, decision.rejection);
+      const accountId = firstOf(posted.skipped, pending);
+      if (accountId !== undefined) locked.push({ pending, accountId });
+      else if (decision?.accepted) {
+        enter('done', pending);
+        pending.resolve(decision.transaction);
+      } else if (decision) this.reject(pending, decision.rejection);
     });
     return locked;
   }
@@ -92,14 +106,14 @@ export class BatchWriter {
     mode: BatchMode,
     error: unknown,
     startedMs: number,
-  ): Promise<PendingCommand[]> {
+  ): Promise<LockedCommand[]> {
     if (error instanceof CommitOutcomeUnknownError) {
       return this.resolveOutcome(batch, (error as CommitOutcomeUnknownError<PostedBatch>).value, startedMs);
     }
     const failure = classifyFailure(error);
     switch (failure) {
       case 'locked':
-        return [...batch];
+        return batch.map((pending) => ({ pending, accountId: firstAccountOf(pending) }));
       case 'statement':
         return mode.atomic ? this.fail(batch, error) : this.bisect(batch, mode, error);
       case 'busy':
@@ -118,22 +132,31 @@ export class BatchWriter {
     batch: readonly PendingCommand[],
     mode: BatchMode,
     error: unknown,
-  ): Promise<PendingCommand[]> {
+  ): Promise<LockedCommand[]> {
     if (batch.length === 1) return this.fail(batch, error);
     const middle = Math.ceil(batch.length / 2);
     const locked = await this.write(batch.slice(0, middle), mode);
-    // Later commands of an account that has to wait, wait too, so that they keep their order.
-    const waiting = new Set(locked.map((pending) => pending.accountId));
-    const [later, next] = partition(batch.slice(middle), (pending) => waiting.has(pending.accountId));
+    // Later commands of an account whose row is locked wait too, so that they keep their order.
+    const lockedIds = new Set(locked.map(({ accountId }) => accountId));
+    const next: PendingCommand[] = [];
+    const later: LockedCommand[] = [];
+    for (const pending of batch.slice(middle)) {
+      const accountId = firstOf(lockedIds, pending);
+      if (accountId === undefined) next.push(pending);
+      else later.push({ pending, accountId });
+    }
     if (next.length > 0) locked.push(...(await this.write(next, mode)));
     return [...locked, ...later];
   }
 
   /** For a defect, not a rejection. */
-  private fail(batch: readonly PendingCommand[], error: unknown): PendingCommand[] {
+  private fail(batch: readonly PendingCommand[], error: unknown): LockedCommand[] {
     this.metrics.batchFailed('statement');
     this.onDefect(error);
-    for (const pending of batch) pending.reject(error);
+    for (const pending of batch) {
+      enter('done', pending);
+      pending.reject(error);
+    }
     return [];
   }
 
@@ -141,7 +164,7 @@ export class BatchWriter {
     batch: readonly PendingCommand[],
     posted: PostedBatch,
     startedMs: number,
-  ): Promise<PendingCommand[]> {
+  ): Promise<LockedCommand[]> {
     this.metrics.batchFailed('commit_lost');
     const outcome = await this.runner.resolve((queryRunner, client) =>
       this.statements.wasApplied(queryRunner, client, posted),
@@ -150,7 +173,7 @@ export class BatchWriter {
     // Not applied: even its rejections were based on a state that was never committed.
     for (const pending of batch) {
       const currentVersion =
-        outcome?.accounts.get(pending.accountId)?.version ?? this.lastKnownVersion(pending);
+        outcome?.accounts.get(firstAccountOf(pending))?.version ?? this.lastKnownVersion(pending);
       this.reject(
         pending,
         outcome ? { code: 'DATABASE_FAILED', currentVersion } : { code: 'OUTCOME_UNKNOWN' },
@@ -162,7 +185,7 @@ export class BatchWriter {
   /** The transaction failed before its COMMIT, so nothing was applied. */
   private async rejectFailed(batch: readonly PendingCommand[], error: unknown): Promise<void> {
     this.reachable = false;
-    const accountIds = [...new Set(batch.map((pending) => pending.accountId))];
+    const accountIds = [...new Set(batch.map(firstAccountOf))];
     // If one connection broke, another may still read the versions. If there was none at all, don't wait for one again.
     const versions =
       error instanceof DatabaseUnreachableError
@@ -172,16 +195,23 @@ export class BatchWriter {
             .catch(() => undefined);
     if (versions) this.reachable = true;
     for (const pending of batch) {
-      const currentVersion = versions?.get(pending.accountId) ?? this.lastKnownVersion(pending);
+      const currentVersion = versions?.get(firstAccountOf(pending)) ?? this.lastKnownVersion(pending);
       this.reject(pending, { code: 'DATABASE_FAILED', currentVersion });
     }
   }
 
   private lastKnownVersion(pending: PendingCommand): number | null {
-    return this.balances.lastKnownVersion(pending.accountId) ?? null;
+    return this.balances.lastKnownVersion(firstAccountOf(pending)) ?? null;
   }
 }
 
-function partition<T>(items: readonly T[], belongs: (item: T) => boolean): [T[], T[]] {
-  return [items.filter(belongs), items.filter((item) => !belongs(item))];
+function firstAccountOf({ accountIds }: Waiting): number {
+  return accountIds[0] as number;
+}
+
+/** The first account of a command that is among those given. */
+function firstOf(accountIds: ReadonlySet<number>, pending: PendingCommand): number | undefined {
+  return accountIds.size === 0
+    ? undefined
+    : pending.accountIds.find((accountId) => accountIds.has(accountId));
 }
