@@ -1,4 +1,4 @@
-import type { TransactionType } from '../domain/transaction.js';
+import type { MovementType } from '../domain/transaction.js';
 
 /** What a credential allows. `admin` allows everything, and sees every account. */
 export const SCOPES = [
@@ -8,6 +8,8 @@ export const SCOPES = [
   'transactions:write',
   'deposits:write',
   'withdrawals:write',
+  'transfers:write',
+  'accounts:manage',
   'admin',
 ] as const;
 
@@ -25,7 +27,7 @@ export const isScope = (text: string): text is Scope => (SCOPES as readonly stri
 export const MOVEMENT_SCOPES = {
   credit: 'deposits:write',
   debit: 'withdrawals:write',
-} as const satisfies Record<TransactionType, Scope>;
+} as const satisfies Record<MovementType, Scope>;
 
 /** Any of these lets a sender post some type of transaction. */
 export const POSTING_SCOPES = [

@@ -23,8 +23,8 @@ export class AccountsService {
     private readonly owners: AccountOwners,
   ) {}
 
-  open({ openingDeposit, owner, idempotencyKey }: Opening, { user }: Sender): Promise<OwnedAccount> {
-    return this.ledger.openAccount(openingDeposit, owner, idempotencyKey, user);
+  open(opening: Opening, { user }: Sender): Promise<OwnedAccount> {
+    return this.ledger.openAccount(opening, user);
   }
 
   async get(accountId: number, { owner, user }: Sender): Promise<OwnedAccount> {

@@ -10,7 +10,7 @@ import { formatMoney, type Money } from '../domain/money.js';
 import type { Transaction } from '../domain/transaction.js';
 import { userMessage } from '../app/user-message.js';
 import { outboxRowsFor } from '../messaging/outbox-rows.js';
-import { announceTransactions, insertTransactions } from '../ledger/write/batch-statements.js';
+import { announce, insertTransactions } from '../ledger/write/batch-writes.js';
 import { send } from '../storage/connection.js';
 import { CommitOutcomeUnknownError } from '../storage/transaction-runner.js';
 import { CommandError } from './command-error.js';
@@ -146,13 +146,13 @@ async function insertAccounts(
   const [accountIds = [], transactionIds = [], outboxIds = []] = ids;
   const deposits = transactionIds.map((transactionId, index): Transaction => {
     const accountId = accountIds[index] as number;
-    const after = { balanceAfter: balance, versionAfter: FIRST_VERSION + 1 };
+    const after = { balanceAfter: balance, heldAfter: 0n, versionAfter: FIRST_VERSION + 1 };
     return { transactionId, accountId, type: 'credit', amount: balance, ...after, timestamp };
   });
   const hashes = chain(deposits, () => GENESIS_HASH);
   await queryRunner.query(
-    `INSERT INTO ${tables.accounts} (account_id, balance, version, head_hash, owner)
-     SELECT account_id, $2::numeric, $3::bigint, decode(head_hash, 'hex'), $5
+    `INSERT INTO ${tables.accounts} (account_id, balance, version, head_hash, owner, status, posted_at)
+     SELECT account_id, $2::numeric, $3::bigint, decode(head_hash, 'hex'), $5, 'open', $6::timestamptz
      FROM unnest($1::bigint[], $4::text[]) AS opened (account_id, head_hash)`,
     [
       accountIds,
@@ -160,10 +160,11 @@ async function insertAccounts(
       transactions === 0 ? FIRST_VERSION : FIRST_VERSION + 1,
       transactions === 0 ? accountIds.map(() => GENESIS_HASH) : hashes,
       owner ?? null,
+      transactions === 0 ? null : timestamp,
     ],
   );
-  const posted = { transactions: deposits, hashes, outboxIds };
-  const statements = [insertTransactions(tables, posted), ...announceTransactions(tables, posted)];
+  const posted = { transactions: deposits, hashes, events: [], outboxIds };
+  const statements = [...insertTransactions(tables, posted), ...announce(tables, posted)];
   for (const statement of transactions > 0 ? statements : []) await send(client, ...statement);
   return { accounts: size, firstId: accountIds[0] ?? 0, lastId: accountIds.at(-1) ?? 0 };
 }

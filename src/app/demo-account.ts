@@ -28,7 +28,7 @@ export async function createDemoAccount(
     details: { balance: formatMoney(DEMO_BALANCE) },
   });
   const ledger = context.get(Ledger, { strict: false });
-  const { accountId } = await ledger.openAccount(DEMO_BALANCE, undefined, undefined, THE_SERVICE);
+  const { accountId } = await ledger.openAccount({ openingDeposit: DEMO_BALANCE }, THE_SERVICE);
   logger.info({ accountId }, 'the bank was empty: created a demo account with 1000.00');
 }
 

@@ -38,6 +38,44 @@ export function failureMessage(failure: LedgerFailure, account = 'the account'):
     case 'VERSION_MISMATCH':
     case 'PRECONDITION_FAILED':
       return `${account} has version ${failure.currentVersion}, not the expected one`;
+    case 'TRANSFER_NOT_FOUND':
+      return 'the transfer does not exist';
+    case 'HOLD_NOT_FOUND':
+      return 'the hold does not exist';
+    case 'DUPLICATE_TRANSFER':
+      return `the idempotency key was used by transfer tr${failure.transferId} before`;
+    case 'DUPLICATE_HOLD':
+      return `the idempotency key was used by hold${failure.holdId} before`;
+    case 'REVISION_MISMATCH':
+      return `${account} has revision ${failure.currentRevision}, not the expected one`;
+    case 'ACCOUNT_FROZEN':
+      return `${account} is frozen`;
+    case 'DEBITS_BLOCKED':
+      return `debits of ${account} are blocked`;
+    case 'ACCOUNT_CLOSED':
+      return `${account} is closed`;
+    case 'COUNTERPARTY_REFUSED':
+      return 'the other account is not open, or cannot hold that much';
+    case 'DIFFERENT_SHARDS':
+      return 'the accounts are in different shards';
+    case 'TOO_MANY_HOLDS':
+      return `${account} has as many active holds as an account may have`;
+    case 'HOLD_NOT_ACTIVE':
+      return `the hold is ${failure.status}`;
+    case 'HOLD_EXCEEDED':
+      return 'less than that remains of the hold';
+    case 'NOT_REVERSIBLE':
+      return 'holds, releases and reversals cannot be reversed';
+    case 'PART_OF_TRANSFER':
+      return `it is a part of transfer tr${failure.transferId}, which can be reversed as a whole`;
+    case 'REVERSAL_EXCEEDED':
+      return 'less than that is left to be reversed';
+    case 'NOT_REVERSIBLE_IN_PART':
+      return 'a transfer with more than two legs can only be reversed as a whole';
+    case 'ACCOUNT_NOT_EMPTY':
+      return `${account} is not empty, or has active holds`;
+    case 'OVERDRAFT_IN_USE':
+      return `${account} uses more of its overdraft limit than that`;
     case 'INSUFFICIENT_BALANCE':
       return `${account} does not hold that much`;
     case 'BALANCE_LIMIT_EXCEEDED':

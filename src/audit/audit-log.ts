@@ -10,6 +10,9 @@ import { GENESIS_HASH, nextHash } from '../domain/hash-chain.js';
 /** The acts that starting the service records. A log with no others belongs to a bank without a history. */
 export const START_ACTIONS = ['bank.migrated', 'bank.handed_over'] as const;
 
+/** Of the schema: an older release, which does not know the column, can't record an act, and so can't carry it out. */
+const EPOCH = 2;
+
 const CONNECT_TIMEOUT_MS = 10_000;
 
 /**
@@ -68,8 +71,8 @@ export async function recordAct(
     details: JSON.stringify(details),
   };
   await client.query(
-    `INSERT INTO ${auditEvents} (event_id, happened_at, action, actor, details, hash)
-     VALUES ($1, $2, $3, $4, $5, decode($6, 'hex'))`,
+    `INSERT INTO ${auditEvents} (event_id, happened_at, action, actor, details, hash, epoch)
+     VALUES ($1, $2, $3, $4, $5, decode($6, 'hex'), ${EPOCH})`,
     [
       event.eventId,
       event.happenedAt,

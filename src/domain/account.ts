@@ -13,12 +13,39 @@ export interface Account {
   readonly version: number;
 }
 
-/** An account as a resource, including what does not follow from its transactions. */
-export interface OwnedAccount extends Account {
-  /** Undefined: the account has no owner. */
-  readonly owner: string | undefined;
+/**
+ * What an account lets happen. `debits_blocked` refuses debits and holds, but not captures of holds that were placed
+ * before; `frozen` refuses everything but the end of holds; `closed` is for ever.
+ */
+export type AccountStatus = 'open' | 'debits_blocked' | 'frozen' | 'closed';
+
+/** An account with all that decisions about it depend on. */
+export interface LedgerAccount extends Account {
+  /** The sum of what remains of its active holds. */
+  readonly held: Money;
+  readonly activeHolds: number;
+  /** How far the balance less what is held may be below zero. */
+  readonly overdraftLimit: Money;
+  readonly status: AccountStatus;
   /** Counts changes that are not transactions, like a new owner. */
   readonly revision: number;
+}
+
+/** What may be debited or put on hold: the balance less what is held, plus the overdraft limit. */
+export function availableOf({ balance, held, overdraftLimit }: LedgerAccount): Money {
+  return balance - held + overdraftLimit;
+}
+
+/** An account as a resource, including what no decision depends on. */
+export interface OwnedAccount extends LedgerAccount {
+  /** Undefined: the account has no owner. */
+  readonly owner: string | undefined;
+  /** The client's own name for it. */
+  readonly reference: string | undefined;
+  /** A JSON object, as text. */
+  readonly metadata: string | undefined;
+  /** Undefined: it was opened before this was recorded. */
+  readonly createdAt: Date | undefined;
 }
 
 /** The name of an owner has 1 to 255 characters, none of them a control character. */

@@ -1,64 +1,53 @@
-import type { Account } from './account.js';
-import {
-  decide,
-  type Decision,
-  type KeyedTransaction,
-  type PostingCommand,
-  type Transaction,
-} from './transaction.js';
+import type { LedgerAccount } from './account.js';
+import { Books, type AccountChange, type Decision, type Knowledge } from './books.js';
+import { accountsOf, type Command } from './command.js';
+import { decide } from './decide.js';
+import type { Hold } from './hold.js';
+import type { Transaction } from './transaction.js';
 
 /** The outcome of a batch: what to write, and what to answer each caller. */
 export interface BatchDecision {
-  /** One per command, in the same order. */
-  readonly decisions: readonly Decision[];
+  /** One per command, in the same order; undefined: one of its accounts was skipped. */
+  readonly decisions: readonly (Decision | undefined)[];
   /** The accepted transactions, in the order in which they were decided. */
   readonly transactions: readonly Transaction[];
   /** Every account after the batch, including unchanged ones. */
-  readonly accounts: ReadonlyMap<number, Account>;
-}
-
-/** The transactions that used idempotency keys, by {@link keyOf}. */
-export type KeyedTransactions = ReadonlyMap<string, KeyedTransaction>;
-
-/** A name for (account, idempotency key): the scope of a key is its account. */
-export function keyOf(accountId: number, idempotencyKey: string): string {
-  return `${accountId}:${idempotencyKey}`;
+  readonly accounts: ReadonlyMap<number, LedgerAccount>;
+  /** The new and changed holds, each once, as they are afterwards. */
+  readonly holds: readonly Hold[];
+  readonly changes: readonly AccountChange[];
+  /** Accounts whose expired holds must be known for these decisions: look them up, and decide again. */
+  readonly lacking: ReadonlySet<number>;
 }
 
 /**
- * Decides commands one after the other, in memory: a later one sees the effect of an earlier one, and a rejection has
- * no effect. The result is the same as deciding and applying each on its own. Pure, except that a duplicate of a
- * command in the same batch refers to that command's transaction, whose id is filled in later.
+ * Decides commands one after the other, in memory: a later one sees the effect of an earlier one; a rejection and a dry
+ * run have no effect. The result is the same as deciding and applying each on its own. Pure.
  *
- * @param opening the locked accounts; a command for any other account is rejected as not found
+ * @param skipped accounts that exist but are not locked: the commands on them are not decided
  */
 export function decideBatch(
-  commands: readonly PostingCommand[],
-  opening: ReadonlyMap<number, Account>,
-  earlier: KeyedTransactions,
+  commands: readonly Command[],
+  known: Knowledge,
+  skipped: ReadonlySet<number>,
 ): BatchDecision {
-  const accounts = new Map(opening);
-  const keyed = new Map(earlier);
+  const books = new Books(known);
   const transactions: Transaction[] = [];
-  const decisions = commands.map((command): Decision => {
-    const account = accounts.get(command.accountId);
-    if (!account) return { accepted: false, rejection: { code: 'ACCOUNT_NOT_FOUND' } };
-    const key =
-      command.idempotencyKey === undefined ? undefined : keyOf(command.accountId, command.idempotencyKey);
-    const decision = decide(account, command, key === undefined ? undefined : keyed.get(key));
-    if (decision.accepted) {
-      const { transaction } = decision;
-      transactions.push(transaction);
-      if (key !== undefined) keyed.set(key, transaction);
-      accounts.set(account.accountId, {
-        accountId: account.accountId,
-        balance: transaction.balanceAfter,
-        version: transaction.versionAfter,
-      });
-    }
+  const changes: AccountChange[] = [];
+  const holds = new Map<number, Hold>();
+  const decisions = commands.map((command): Decision | undefined => {
+    if (skipped.size > 0 && accountsOf(command).some((accountId) => skipped.has(accountId))) return undefined;
+    const decision = decide(command, books);
+    if (!decision.accepted || command.dryRun === true) return decision;
+    const { effects } = decision;
+    books.apply(effects);
+    for (const transaction of effects.transactions) transactions.push(transaction);
+    for (const change of effects.changes) changes.push(change);
+    for (const hold of effects.holds) holds.set(hold.holdId, hold);
     return decision;
   });
-  return { decisions, transactions, accounts };
+  const { accounts, lacking } = books;
+  return { decisions, transactions, accounts, holds: [...holds.values()], changes, lacking };
 }
 
 const NOT_APPLIED: Decision = { accepted: false, rejection: { code: 'NOT_APPLIED' } };
@@ -72,22 +61,25 @@ const NOT_APPLIED: Decision = { accepted: false, rejection: { code: 'NOT_APPLIED
  *   exist
  */
 export function decideAtomically(
-  commands: readonly PostingCommand[],
-  opening: ReadonlyMap<number, Account>,
-  earlier: KeyedTransactions,
+  commands: readonly Command[],
+  known: Knowledge,
+  skipped: ReadonlySet<number>,
 ): BatchDecision {
-  const decision = decideBatch(commands, opening, earlier);
-  const rejected = decision.decisions.find(({ accepted }) => !accepted);
+  const decision = decideBatch(commands, known, skipped);
+  const rejected = decision.decisions.find((other) => other?.accepted === false);
   if (!rejected) return decision;
   return {
     decisions: decision.decisions.map((other) =>
       other === rejected || isDuplicate(other) ? other : NOT_APPLIED,
     ),
     transactions: [],
-    accounts: opening,
+    accounts: known.accounts,
+    holds: [],
+    changes: [],
+    lacking: decision.lacking,
   };
 }
 
-function isDuplicate(decision: Decision): boolean {
-  return !decision.accepted && decision.rejection.code === 'DUPLICATE_TRANSACTION';
+function isDuplicate(decision: Decision | undefined): boolean {
+  return decision?.accepted === false && decision.rejection.code.startsWith('DUPLICATE_');
 }

@@ -1,6 +1,13 @@
+import type { HoldStatus } from './hold.js';
+
 /** The earlier transaction that used an idempotency key. */
 export interface KeyHolder {
   readonly transactionId: number;
+}
+
+/** The account of a transfer that a rejection is about; undefined: that of the command. */
+interface AboutAccount {
+  readonly accountId?: number;
 }
 
 /**
@@ -8,21 +15,50 @@ export interface KeyHolder {
  * the exception filter knows the HTTP status and body of each.
  */
 export type Rejection =
-  | { readonly code: 'ACCOUNT_NOT_FOUND' }
+  | ({ readonly code: 'ACCOUNT_NOT_FOUND' } & AboutAccount)
   | { readonly code: 'TRANSACTION_NOT_FOUND' }
-  /** The key was used on this account for the same posting: this is the retry of a request that succeeded. */
+  | { readonly code: 'TRANSFER_NOT_FOUND' }
+  | { readonly code: 'HOLD_NOT_FOUND' }
+  /** The key was used on this account for the same request: this is the retry of one that succeeded. */
   | { readonly code: 'DUPLICATE_TRANSACTION'; readonly original: KeyHolder }
-  /** The key was used on this account for a posting with another amount or type. */
+  | { readonly code: 'DUPLICATE_TRANSFER'; readonly transferId: number }
+  | { readonly code: 'DUPLICATE_HOLD'; readonly holdId: number }
+  /** The key was used on this account for another request. */
   | { readonly code: 'IDEMPOTENCY_KEY_REUSED'; readonly original: KeyHolder }
   /** The key was used to open an account by the same request. */
   | { readonly code: 'DUPLICATE_ACCOUNT'; readonly accountId: number }
-  /** The key was used to open an account with another deposit. */
+  /** The key was used to open an account by another request. */
   | { readonly code: 'OPENING_KEY_REUSED'; readonly accountId: number }
-  | { readonly code: 'VERSION_MISMATCH'; readonly currentVersion: number }
+  | ({ readonly code: 'VERSION_MISMATCH'; readonly currentVersion: number } & AboutAccount)
   /** The same for If-Match, which has another HTTP status. */
   | { readonly code: 'PRECONDITION_FAILED'; readonly currentVersion: number }
-  | { readonly code: 'INSUFFICIENT_BALANCE' }
-  | { readonly code: 'BALANCE_LIMIT_EXCEEDED' }
+  /** If-Match names other revisions of the account. */
+  | { readonly code: 'REVISION_MISMATCH'; readonly currentRevision: number }
+  | ({ readonly code: 'ACCOUNT_FROZEN' } & AboutAccount)
+  | ({ readonly code: 'DEBITS_BLOCKED' } & AboutAccount)
+  | ({ readonly code: 'ACCOUNT_CLOSED' } & AboutAccount)
+  | ({ readonly code: 'INSUFFICIENT_BALANCE' } & AboutAccount)
+  | ({ readonly code: 'BALANCE_LIMIT_EXCEEDED' } & AboutAccount)
+  /** One answer for all that is refused about an account that the sender may not see. */
+  | ({ readonly code: 'COUNTERPARTY_REFUSED' } & AboutAccount)
+  /** The accounts of a command are in different shards. */
+  | { readonly code: 'DIFFERENT_SHARDS' }
+  | { readonly code: 'TOO_MANY_HOLDS' }
+  | { readonly code: 'HOLD_NOT_ACTIVE'; readonly status: HoldStatus }
+  /** More than remains of the hold. */
+  | { readonly code: 'HOLD_EXCEEDED' }
+  /** A hold, a release or a reversal. */
+  | { readonly code: 'NOT_REVERSIBLE' }
+  /** Only the transfer as a whole can be reversed. */
+  | { readonly code: 'PART_OF_TRANSFER'; readonly transferId: number }
+  /** More than is left of the original. */
+  | { readonly code: 'REVERSAL_EXCEEDED' }
+  /** A transfer with more than two legs is reversed as a whole. */
+  | { readonly code: 'NOT_REVERSIBLE_IN_PART' }
+  /** Only an empty account with nothing on hold can be closed. */
+  | { readonly code: 'ACCOUNT_NOT_EMPTY' }
+  /** The new overdraft limit is lower than what is used of the present one. */
+  | { readonly code: 'OVERDRAFT_IN_USE' }
   /** The command itself is fine, but another one in its atomic batch was rejected. */
   | { readonly code: 'NOT_APPLIED' };
 

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import { formatMoney } from './money.js';
-import type { Transaction } from './transaction.js';
+import type { Transaction, TransactionDetails } from './transaction.js';
 
 /** The hash before an account's first transaction. A hash is written as 64 hexadecimal digits in lower case. */
 export const GENESIS_HASH = '0'.repeat(64);
@@ -15,21 +15,73 @@ export function nextHash(previous: string, line: string): string {
 
 /**
  * The text of a transaction that is hashed: every column in a fixed order, so that no two transactions share a text.
- * The idempotency key is last, because it may contain any character; `-` stands for none. The time is in milliseconds
- * since 1970-01-01T00:00:00Z.
+ * `-` stands for none. The time is in milliseconds since 1970-01-01T00:00:00Z.
  *
- * @throws Error when the transaction has no id or no time yet
+ * Most transactions have the first form, in which the idempotency key is last, because it may contain any character.
+ * One that places or ends a hold, is part of a transfer, reverses another, has details, or leaves something on hold,
+ * has the second form, which begins with `v2:` and gives the length of each free text, so that none of them can pass
+ * for a part of another.
  */
 export function canonicalForm(transaction: Transaction): string {
-  const { transactionId, accountId, type, amount, balanceAfter, versionAfter, timestamp, idempotencyKey } =
-    transaction;
-  if (transactionId === 0 || !timestamp)
-    throw new Error('a transaction is chained once it has its id and time');
-  const key = idempotencyKey === undefined ? '-' : `=${idempotencyKey}`;
-  return (
+  const { transactionId, accountId, type, amount, balanceAfter, versionAfter, timestamp } = transaction;
+  const common =
     `${transactionId}:${accountId}:${type}:${formatMoney(amount)}:${formatMoney(balanceAfter)}:` +
-    `${versionAfter}:${timestamp.getTime()}:${key}`
+    `${versionAfter}:${timestamp.getTime()}`;
+  const { idempotencyKey } = transaction;
+  if (isPlain(transaction)) return `${common}:${idempotencyKey === undefined ? '-' : `=${idempotencyKey}`}`;
+  const { heldAfter, transferId, holdId, reversesId, fingerprint, details = {} } = transaction;
+  const held = heldAfter === 0n ? undefined : formatMoney(heldAfter);
+  const fixed = [held, transferId, holdId, reversesId, fingerprint, details.effectiveDate, details.digest];
+  const free = [idempotencyKey, details.reference, details.actor];
+  return `v2:${common}:${[...fixed.map((value) => value ?? '-'), ...free.map(measured)].join(':')}`;
+}
+
+/** Whether a transaction has nothing but what the first form holds. */
+export function isPlain({
+  heldAfter,
+  transferId,
+  holdId,
+  reversesId,
+  fingerprint,
+  details,
+}: Transaction): boolean {
+  return (
+    heldAfter === 0n &&
+    transferId === undefined &&
+    holdId === undefined &&
+    reversesId === undefined &&
+    fingerprint === undefined &&
+    details === undefined
   );
+}
+
+/** `=5:hello`, with the number of bytes in UTF-8; `-` for none, which differs from the empty text, `=0:`. */
+function measured(text: string | undefined): string {
+  return text === undefined ? '-' : `=${Buffer.byteLength(text)}:${text}`;
+}
+
+/**
+ * The digest that stands for description and metadata in the chain. Without the salt it tells nothing about them, so
+ * once text and salt are erased, nobody can guess what they were.
+ *
+ * @param salt hexadecimal digits
+ */
+export function digestOf(salt: string, { description, metadata }: TransactionDetails): string {
+  return hash('sha256', `${salt}:${measured(description)}:${measured(metadata)}`);
+}
+
+/** The text of a change of an account that is hashed. The changes are last, because they may contain any character. */
+export function lineOfAccountEvent(event: {
+  readonly eventId: number;
+  readonly accountId: number;
+  readonly revision: number;
+  readonly timestamp: Date;
+  readonly actor: string | undefined;
+  /** A JSON object. */
+  readonly changes: string;
+}): string {
+  const { eventId, accountId, revision, timestamp, actor, changes } = event;
+  return `${eventId}:${accountId}:${revision}:${timestamp.getTime()}:${measured(actor)}:${changes}`;
 }
 
 /**

@@ -17,6 +17,13 @@ export function parseMoney(text: string): Money | undefined {
   return BigInt(text.slice(0, point) + text.slice(point + 1).padEnd(2, '0'));
 }
 
+/** The same for a balance, which may be below zero: `-49.50`. */
+export function parseBalance(text: string): Money | undefined {
+  if (!text.startsWith('-')) return parseMoney(text);
+  const amount = parseMoney(text.slice(1));
+  return amount === undefined ? undefined : -amount;
+}
+
 /** Decimal text with exactly two decimals: 35000n is `350.00`. PostgreSQL takes the same form. */
 export function formatMoney(money: Money): string {
   const sign = money < 0n ? '-' : '';

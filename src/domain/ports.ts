@@ -1,6 +1,8 @@
 import type { Account, OwnedAccount } from './account.js';
+import type { Effects } from './books.js';
+import type { Command, PostingCommand } from './command.js';
 import type { Money } from './money.js';
-import type { PostingCommand, Transaction } from './transaction.js';
+import type { Transaction } from './transaction.js';
 
 /**
  * Asks for a permit to have a request in flight. Exactly one of `granted` and `rejected` is called, once, unless
@@ -20,6 +22,22 @@ export interface PermitRequest {
   rejected(): void;
 }
 
+/** What an account is opened with. */
+export interface AccountOpening {
+  /** Undefined: none. */
+  readonly openingDeposit?: Money;
+  /** Undefined: the account has no owner. */
+  readonly owner?: string;
+  /** Unique per owner, for ever; undefined: a repeat opens another account. */
+  readonly idempotencyKey?: string;
+  /** An account whose shard the new one is to share. */
+  readonly near?: number;
+  /** The client's own name for it. */
+  readonly reference?: string;
+  /** A JSON object, as text. */
+  readonly metadata?: string;
+}
+
 /**
  * The write side of the bank. Abstract classes, so that they serve as injection tokens too.
  *
@@ -28,22 +46,28 @@ export interface PermitRequest {
  */
 export abstract class Ledger {
   /**
-   * Posts one transaction. Resolves only when it is durable.
+   * Carries out one command. Resolves only when its effects are durable; those of a dry run are never applied.
    *
    * @param sinceMs when the command began to wait, on the clock of performance.now(); its deadline counts from then
    */
-  abstract post(command: PostingCommand, sinceMs?: number): Promise<Transaction>;
+  abstract execute(command: Command, sinceMs?: number): Promise<Effects>;
+
+  /** {@link execute} for one posting. @returns its transaction, without holds that it found expired */
+  async post(command: PostingCommand, sinceMs?: number): Promise<Transaction> {
+    const { transactions } = await this.execute(command, sinceMs);
+    return transactions.at(-1) as Transaction;
+  }
 
   /**
-   * Posts transactions to accounts of one shard, all of them or none: either all promises are fulfilled, once all
-   * transactions are durable, or all are rejected. The command that stopped them gets its own rejection, duplicates get
+   * Carries out commands on accounts of one shard, all of them or none: either all promises are fulfilled, once all
+   * effects are durable, or all are rejected. The command that stopped them gets its own rejection, duplicates get
    * theirs, and the others get NOT_APPLIED. A failure of the database or an unknown outcome is reported for each. They
-   * wait for locked rows, and take effect alongside the commands that {@link post} has queued, not after them.
+   * wait for locked rows, and take effect alongside the commands that {@link execute} has queued, not after them.
    *
    * @param commands no two with the same key for the same account
    * @param user whose permit they take
    */
-  abstract postAtomically(commands: readonly PostingCommand[], user: string): Promise<Transaction>[];
+  abstract executeAtomically(commands: readonly Command[], user: string): Promise<Effects>[];
 
   /** The index of the shard that holds an account. */
   abstract shardOf(accountId: number): number;
@@ -57,16 +81,9 @@ export abstract class Ledger {
   /**
    * Opens an account; its opening deposit, if any, is its first transaction and commits with it.
    *
-   * @param owner undefined: the account has no owner
-   * @param idempotencyKey unique per owner, for ever; undefined: a repeat opens another account
    * @param user whose permit it takes
    */
-  abstract openAccount(
-    openingDeposit: Money | undefined,
-    owner: string | undefined,
-    idempotencyKey: string | undefined,
-    user: string,
-  ): Promise<OwnedAccount>;
+  abstract openAccount(opening: AccountOpening, user: string): Promise<OwnedAccount>;
 }
 
 /**

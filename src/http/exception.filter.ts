@@ -8,7 +8,7 @@ import {
 } from '../access/access-errors.js';
 import { LedgerError, type LedgerFailure } from '../domain/errors.js';
 import { errorAnswer, invalidRequest, writeError, type ErrorAnswer } from './errors/error-answer.js';
-import type { ErrorCode } from './errors/catalogue.js';
+import { ERRORS, type ErrorCode } from './errors/catalogue.js';
 import { answerToRepeat } from './idempotency.interceptor.js';
 import { ServerCrashesDto, VersionMismatchDto } from './openapi/error-bodies.js';
 import { MethodNotAllowedError } from './server/paths.js';
@@ -87,9 +87,20 @@ function answerOfFailure(failure: LedgerFailure): ErrorAnswer {
     case 'DATABASE_FAILED':
       return errorAnswer(failure.code, { body: new ServerCrashesDto(failure.currentVersion) });
     case 'VERSION_MISMATCH':
+      return errorAnswer(failure.code, {
+        body: new VersionMismatchDto(failure.currentVersion, failure.accountId),
+      });
     case 'PRECONDITION_FAILED':
       return errorAnswer(failure.code, { body: new VersionMismatchDto(failure.currentVersion) });
+    case 'REVISION_MISMATCH':
+      return about(failure.code, { currentRevision: failure.currentRevision });
+    case 'HOLD_NOT_ACTIVE':
+      return about(failure.code, { status: failure.status });
+    case 'PART_OF_TRANSFER':
+      return about(failure.code, { transferId: `tr${failure.transferId}` });
     case 'DUPLICATE_TRANSACTION':
+    case 'DUPLICATE_TRANSFER':
+    case 'DUPLICATE_HOLD':
     case 'DUPLICATE_ACCOUNT':
     case 'IDEMPOTENCY_KEY_REUSED':
     case 'OPENING_KEY_REUSED':
@@ -98,13 +109,23 @@ function answerOfFailure(failure: LedgerFailure): ErrorAnswer {
     case 'OUTCOME_UNKNOWN':
       return errorAnswer(failure.code, RETRY_SOON);
     case 'ACCOUNT_NOT_FOUND':
-    case 'TRANSACTION_NOT_FOUND':
+    case 'ACCOUNT_FROZEN':
+    case 'DEBITS_BLOCKED':
+    case 'ACCOUNT_CLOSED':
     case 'INSUFFICIENT_BALANCE':
     case 'BALANCE_LIMIT_EXCEEDED':
-    case 'NOT_APPLIED':
+    case 'COUNTERPARTY_REFUSED':
+      return failure.accountId === undefined
+        ? errorAnswer(failure.code)
+        : about(failure.code, { accountId: failure.accountId });
+    default:
       return errorAnswer(failure.code);
   }
 }
+
+/** An error whose body says what it is about. */
+const about = (code: ErrorCode, members: object) =>
+  errorAnswer(code, { body: { error: ERRORS[code].error, ...members } });
 
 /** Nest's own exceptions: an unknown route, a failed health check (whose body says what is down). */
 function answerOfHttpException(error: HttpException): ErrorAnswer {

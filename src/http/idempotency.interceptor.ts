@@ -5,7 +5,9 @@ import type { Rejection } from '../domain/errors.js';
 import { errorAnswer, type ErrorAnswer } from './errors/error-answer.js';
 import {
   DuplicateAccountDto,
+  DuplicateHoldDto,
   DuplicateTransactionDto,
+  DuplicateTransferDto,
   OpeningKeyReusedDto,
   TransactionKeyReusedDto,
 } from './openapi/error-bodies.js';
@@ -37,7 +39,13 @@ export class IdempotencyInterceptor implements NestInterceptor {
 export type Repeat = Extract<
   Rejection,
   {
-    code: 'DUPLICATE_TRANSACTION' | 'IDEMPOTENCY_KEY_REUSED' | 'DUPLICATE_ACCOUNT' | 'OPENING_KEY_REUSED';
+    code:
+      | 'DUPLICATE_TRANSACTION'
+      | 'DUPLICATE_TRANSFER'
+      | 'DUPLICATE_HOLD'
+      | 'DUPLICATE_ACCOUNT'
+      | 'IDEMPOTENCY_KEY_REUSED'
+      | 'OPENING_KEY_REUSED';
   }
 >;
 
@@ -47,6 +55,14 @@ export function answerToRepeat(repeat: Repeat): ErrorAnswer {
     case 'DUPLICATE_TRANSACTION': {
       const body = new DuplicateTransactionDto(repeat.original.transactionId);
       return errorAnswer(repeat.code, { body, headers: { location: `/transactions/${body.transactionId}` } });
+    }
+    case 'DUPLICATE_TRANSFER': {
+      const body = new DuplicateTransferDto(repeat.transferId);
+      return errorAnswer(repeat.code, { body, headers: { location: `/transfers/${body.transferId}` } });
+    }
+    case 'DUPLICATE_HOLD': {
+      const body = new DuplicateHoldDto(repeat.holdId);
+      return errorAnswer(repeat.code, { body, headers: { location: `/holds/${body.holdId}` } });
     }
     case 'IDEMPOTENCY_KEY_REUSED':
       return errorAnswer(repeat.code, { body: new TransactionKeyReusedDto(repeat.original.transactionId) });

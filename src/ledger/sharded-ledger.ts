@@ -1,9 +1,9 @@
 import type { AdaptiveConcurrencyLimiter } from '../concurrency/adaptive-concurrency-limiter.js';
 import type { OwnedAccount } from '../domain/account.js';
-import type { Money } from '../domain/money.js';
+import type { Effects } from '../domain/books.js';
+import { accountsOf, type Command } from '../domain/command.js';
 import { LedgerError } from '../domain/errors.js';
-import { Ledger, type PermitRequest } from '../domain/ports.js';
-import type { PostingCommand, Transaction } from '../domain/transaction.js';
+import { Ledger, type AccountOpening, type PermitRequest } from '../domain/ports.js';
 import type { AccountOpener } from './write/account-opener.js';
 import type { BatchScheduler } from './write/batch-scheduler.js';
 import type { ShardRouter } from '../sharding/shard-router.js';
@@ -30,13 +30,20 @@ export class ShardedLedger extends Ledger {
     super();
   }
 
-  post(command: PostingCommand, sinceMs?: number): Promise<Transaction> {
-    return this.router.of(command.accountId).scheduler.submit(command, sinceMs);
+  async execute(command: Command, sinceMs?: number): Promise<Effects> {
+    const { accountId } = command;
+    if (!this.isInOneShard(command)) throw new LedgerError({ code: 'DIFFERENT_SHARDS' });
+    return this.router.of(accountId).scheduler.submit(command, sinceMs);
   }
 
-  postAtomically(commands: readonly PostingCommand[], user: string): Promise<Transaction>[] {
+  executeAtomically(commands: readonly Command[], user: string): Promise<Effects>[] {
     const [first] = commands;
     return first ? this.router.of(first.accountId).scheduler.submitAtomically(commands, user) : [];
+  }
+
+  isInOneShard(command: Command): boolean {
+    const shard = this.router.indexOf(command.accountId);
+    return accountsOf(command).every((accountId) => this.router.indexOf(accountId) === shard);
   }
 
   shardOf(accountId: number): number {
@@ -48,30 +55,23 @@ export class ShardedLedger extends Ledger {
   }
 
   /**
-   * With an idempotency key, opens the account in the key's own shard and in no other. Without one, opens it in the
-   * shard whose turn it is, or in another one if that shard fails with nothing applied.
+   * Near another account, opens it in that account's shard; with an idempotency key, in the key's own shard; in either
+   * case in no other. Else, opens it in the shard whose turn it is, or in another one if that shard fails with nothing
+   * applied.
    */
-  async openAccount(
-    openingDeposit: Money | undefined,
-    owner: string | undefined,
-    idempotencyKey: string | undefined,
-    user: string,
-  ): Promise<OwnedAccount> {
-    if (idempotencyKey === undefined) return this.openAnywhere(openingDeposit, owner, user);
-    const { opener } = this.router.ofOpening(owner, idempotencyKey);
-    return opener.open(user, openingDeposit, owner, idempotencyKey);
+  async openAccount(opening: AccountOpening, user: string): Promise<OwnedAccount> {
+    const { owner, idempotencyKey, near } = opening;
+    if (near !== undefined) return this.router.of(near).opener.open(opening, user);
+    if (idempotencyKey === undefined) return this.openAnywhere(opening, user);
+    return this.router.ofOpening(owner, idempotencyKey).opener.open(opening, user);
   }
 
-  private async openAnywhere(
-    openingDeposit: Money | undefined,
-    owner: string | undefined,
-    user: string,
-  ): Promise<OwnedAccount> {
+  private async openAnywhere(opening: AccountOpening, user: string): Promise<OwnedAccount> {
     const giveUpAt = performance.now() + OPENING_MS;
     let shard = this.firstForNewAccount();
     for (;;) {
       try {
-        return await this.openIn(shard, openingDeposit, owner, user);
+        return await this.openIn(shard, opening, user);
       } catch (error) {
         const other = this.nextForNewAccount((candidate) => !this.retryAtMs.has(candidate));
         if (!other || !leftNothing(error) || performance.now() > giveUpAt) throw error;
@@ -80,14 +80,9 @@ export class ShardedLedger extends Ledger {
     }
   }
 
-  private async openIn(
-    shard: ShardWriter,
-    openingDeposit: Money | undefined,
-    owner: string | undefined,
-    user: string,
-  ): Promise<OwnedAccount> {
+  private async openIn(shard: ShardWriter, opening: AccountOpening, user: string): Promise<OwnedAccount> {
     try {
-      const account = await shard.opener.open(user, openingDeposit, owner);
+      const account = await shard.opener.open(opening, user);
       this.retryAtMs.delete(shard);
       return account;
     } catch (error) {

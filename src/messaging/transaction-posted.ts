@@ -80,7 +80,7 @@ export function transactionPostedJson(transaction: Transaction, bankId: string):
   return (
     `{"specversion":"1.0","id":"txn${transactionId}","source":"urn:uuid:${bankId}",` +
     `"type":"${TRANSACTION_POSTED}","subject":"accounts/${accountId}",` +
-    `"time":"${transaction.timestamp?.toISOString()}","datacontenttype":"application/json",` +
+    `"time":"${transaction.timestamp.toISOString()}","datacontenttype":"application/json",` +
     `"data":{"transactionId":"txn${transactionId}","accountId":${accountId},` +
     `"type":"${transaction.type === 'credit' ? 'Deposit' : 'Withdraw'}",` +
     `"amount":"${formatMoney(transaction.amount)}","balance":"${formatMoney(transaction.balanceAfter)}",` +

@@ -8,14 +8,19 @@ import { Archive1795478900000 } from '../../migrations/1795478900000-archive.js'
 import { CredentialsAndAudit1795479000000 } from '../../migrations/1795479000000-credentials-and-audit.js';
 import { OpeningsAndRevisions1795479100000 } from '../../migrations/1795479100000-openings-and-revisions.js';
 import { KeyScopesVersion1795479200000 } from '../../migrations/1795479200000-key-scopes-version.js';
+import { WholeLedger1795479300000 } from '../../migrations/1795479300000-whole-ledger.js';
 import { poolExtras } from './connection.js';
 import { AccountEntity } from './entities/account.entity.js';
+import { AccountDetailsEntity } from './entities/account-details.entity.js';
+import { AccountEventEntity } from './entities/account-event.entity.js';
 import { AccountOpeningEntity } from './entities/account-opening.entity.js';
 import { ApiKeyEntity } from './entities/api-key.entity.js';
 import { ArchivedTransactionEntity } from './entities/archived-transaction.entity.js';
 import { AuditEventEntity } from './entities/audit-event.entity.js';
+import { HoldEntity } from './entities/hold.entity.js';
 import { OutboxEntity } from './entities/outbox.entity.js';
 import { ShardIdentityEntity } from './entities/shard-identity.entity.js';
+import { TransactionDetailsEntity } from './entities/transaction-details.entity.js';
 import { TransactionEntity } from './entities/transaction.entity.js';
 import type { ShardAddress } from '../config/shard-address.js';
 
@@ -43,6 +48,7 @@ export const MIGRATIONS = [
   CredentialsAndAudit1795479000000,
   OpeningsAndRevisions1795479100000,
   KeyScopesVersion1795479200000,
+  WholeLedger1795479300000,
 ];
 
 export function dataSourceOptions(shard: ShardAddress, pool: PoolSettings): DataSourceOptions {
@@ -55,6 +61,10 @@ export function dataSourceOptions(shard: ShardAddress, pool: PoolSettings): Data
       AccountOpeningEntity,
       TransactionEntity,
       ArchivedTransactionEntity,
+      TransactionDetailsEntity,
+      HoldEntity,
+      AccountDetailsEntity,
+      AccountEventEntity,
       OutboxEntity,
       ShardIdentityEntity,
       ApiKeyEntity,

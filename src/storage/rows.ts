@@ -1,12 +1,22 @@
-import type { Account, OwnedAccount } from '../domain/account.js';
-import { parseMoney, type Money } from '../domain/money.js';
-import type { Transaction, TransactionType } from '../domain/transaction.js';
+import type { Account, AccountStatus, LedgerAccount, OwnedAccount } from '../domain/account.js';
+import type { Hold, HoldStatus } from '../domain/hold.js';
+import { parseBalance, type Money } from '../domain/money.js';
+import type { Transaction, TransactionDetails, TransactionType } from '../domain/transaction.js';
 
 /** pg returns bigint and numeric as text. */
 export interface AccountRow {
   account_id: string;
   balance: string;
   version: string;
+}
+
+/** An account with all that decisions about it depend on. */
+export interface LedgerAccountRow extends AccountRow {
+  held: string;
+  active_holds: number;
+  overdraft_limit: string;
+  status: AccountStatus;
+  revision: number;
 }
 
 export interface TransactionRow {
@@ -18,27 +28,47 @@ export interface TransactionRow {
   idempotency_key: string | null;
   balance_after: string;
   version_after: string;
-}
-
-/** An account whose row is locked. */
-export interface LockedAccount extends Account {
-  /** The hash of its last transaction. */
-  readonly headHash: string;
-}
-
-export interface LockedAccountRow extends AccountRow {
-  head_hash: string;
+  held_after: string | null;
+  transfer_id: string | null;
+  hold_id: string | null;
+  reverses_id: string | null;
+  fingerprint: string | null;
 }
 
 /** The columns of {@link TransactionRow}, for a SELECT. */
 export const TRANSACTION_COLUMNS =
-  'transaction_id, account_id, type, amount, timestamp, idempotency_key, balance_after, version_after';
+  'transaction_id, account_id, type, amount, timestamp, idempotency_key, balance_after, version_after, ' +
+  'held_after, transfer_id, hold_id, reverses_id, fingerprint';
 
 /** Every column of a transaction, for code that moves rows. */
 export const STORED_COLUMNS = `${TRANSACTION_COLUMNS}, hash`;
 
+/** A transaction with its details, all NULL if it has none. */
+export interface DetailedRow extends TransactionRow {
+  details_of: string | null;
+  reference: string | null;
+  effective_date: string | null;
+  actor: string | null;
+  description: string | null;
+  metadata: string | null;
+  salt: string | null;
+  digest: string | null;
+}
+
+/**
+ * A SELECT of {@link DetailedRow}s.
+ *
+ * @param select of {@link TransactionRow}s and perhaps more; its order is not kept
+ * @param details the table of details
+ */
+export function withDetails(select: string, details: string): string {
+  return `SELECT t.*, d.transaction_id AS details_of, d.reference, d.effective_date::text AS effective_date, d.actor,
+            d.description, d.metadata, encode(d.salt, 'hex') AS salt, encode(d.digest, 'hex') AS digest
+          FROM (${select}) t LEFT JOIN ${details} d ON d.transaction_id = t.transaction_id`;
+}
+
 export function moneyFromColumn(text: string): Money {
-  const money = parseMoney(text);
+  const money = parseBalance(text);
   if (money === undefined) throw new Error('a numeric column holds a value that is not an amount of money');
   return money;
 }
@@ -51,17 +81,46 @@ export function accountFromRow(row: AccountRow): Account {
   };
 }
 
-/** An account with its owner and revision, which the ledger does not need. */
-export interface OwnedAccountRow extends AccountRow {
-  owner: string | null;
-  revision: number;
+export function ledgerAccountFromRow(row: LedgerAccountRow): LedgerAccount {
+  return {
+    accountId: Number(row.account_id),
+    balance: moneyFromColumn(row.balance),
+    version: Number(row.version),
+    held: moneyFromColumn(row.held),
+    activeHolds: row.active_holds,
+    overdraftLimit: moneyFromColumn(row.overdraft_limit),
+    status: row.status,
+    revision: row.revision,
+  };
 }
 
-/** The columns of {@link OwnedAccountRow}, for a SELECT. */
-export const OWNED_ACCOUNT_COLUMNS = 'account_id, balance, version, owner, revision';
+/** An account with its owner and what else the ledger does not need. */
+export interface OwnedAccountRow extends LedgerAccountRow {
+  owner: string | null;
+  created_at: Date | null;
+  reference: string | null;
+  metadata: string | null;
+}
+
+/**
+ * A SELECT of {@link OwnedAccountRow}s, for a WHERE on `a`.
+ *
+ * @param accounts the tables of accounts and of their details
+ */
+export function selectOwnedAccounts(accounts: string, details: string): string {
+  return `SELECT a.account_id, a.balance, a.version, a.held, a.active_holds, a.overdraft_limit, a.status, a.revision,
+            a.owner, a.created_at, d.reference, d.metadata
+          FROM ${accounts} a LEFT JOIN ${details} d ON d.account_id = a.account_id`;
+}
 
 export function ownedAccountFromRow(row: OwnedAccountRow): OwnedAccount {
-  return { ...accountFromRow(row), owner: row.owner ?? undefined, revision: row.revision };
+  return {
+    ...ledgerAccountFromRow(row),
+    owner: row.owner ?? undefined,
+    createdAt: row.created_at ?? undefined,
+    reference: row.reference ?? undefined,
+    metadata: row.metadata ?? undefined,
+  };
 }
 
 export function transactionFromRow(row: TransactionRow): Transaction {
@@ -72,7 +131,60 @@ export function transactionFromRow(row: TransactionRow): Transaction {
     type: row.type,
     amount: moneyFromColumn(row.amount),
     balanceAfter: moneyFromColumn(row.balance_after),
+    heldAfter: row.held_after === null ? 0n : moneyFromColumn(row.held_after),
     versionAfter: Number(row.version_after),
     idempotencyKey: row.idempotency_key ?? undefined,
+    transferId: idFromColumn(row.transfer_id),
+    holdId: idFromColumn(row.hold_id),
+    reversesId: idFromColumn(row.reverses_id),
+    fingerprint: row.fingerprint ?? undefined,
+  };
+}
+
+export const idFromColumn = (text: string | null): number | undefined =>
+  text === null ? undefined : Number(text);
+
+export function detailedFromRow(row: DetailedRow): Transaction {
+  const transaction = transactionFromRow(row);
+  return row.details_of === null ? transaction : { ...transaction, details: detailsFromRow(row) };
+}
+
+function detailsFromRow(row: DetailedRow): TransactionDetails {
+  return {
+    reference: row.reference ?? undefined,
+    effectiveDate: row.effective_date ?? undefined,
+    actor: row.actor ?? undefined,
+    description: row.description ?? undefined,
+    metadata: row.metadata ?? undefined,
+    salt: row.salt ?? undefined,
+    digest: row.digest ?? undefined,
+  };
+}
+
+export interface HoldRow {
+  hold_id: string;
+  account_id: string;
+  amount: string;
+  remaining: string;
+  captured: string;
+  status: HoldStatus;
+  expires_at: Date | null;
+  created_at: Date;
+}
+
+/** The columns of {@link HoldRow}, for a SELECT. */
+export const HOLD_COLUMNS =
+  'hold_id, account_id, amount, remaining, captured, status, expires_at, created_at';
+
+export function holdFromRow(row: HoldRow): Hold {
+  return {
+    holdId: Number(row.hold_id),
+    accountId: Number(row.account_id),
+    amount: moneyFromColumn(row.amount),
+    remaining: moneyFromColumn(row.remaining),
+    captured: moneyFromColumn(row.captured),
+    status: row.status,
+    expiresAt: row.expires_at ?? undefined,
+    createdAt: row.created_at,
   };
 }

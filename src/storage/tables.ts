@@ -24,8 +24,13 @@ export interface BankTable {
 /** The table with a shard's row about itself; a copy has its own row. */
 export const SHARD_IDENTITY = 'shard_identity';
 
-/** The columns of that row that belong to the active relay, not to the shard. */
-export const LEASE_COLUMNS: readonly string[] = ['relay_id', 'relay_until'];
+/** The columns of that row that belong to the holders of leases, not to the shard. */
+export const LEASE_COLUMNS: readonly string[] = [
+  'relay_id',
+  'relay_leased_until',
+  'sweeper_id',
+  'sweeper_leased_until',
+];
 
 /**
  * The bank's tables, in the order in which a batch and then the relay locks them: any other order would lead to
@@ -34,11 +39,30 @@ export const LEASE_COLUMNS: readonly string[] = ['relay_id', 'relay_until'];
 export const BANK_TABLES: readonly BankTable[] = [
   {
     ...{ name: 'accounts', id: 'account_id', drawn: true, ledger: true },
-    service: ['SELECT', 'INSERT', 'UPDATE (balance)', 'UPDATE (version)', 'UPDATE (head_hash)'],
+    service: [
+      'SELECT',
+      'INSERT',
+      ...[
+        ...['balance', 'version', 'head_hash', 'held', 'active_holds', 'overdraft_limit', 'status'],
+        ...['revision', 'posted_at'],
+      ].map((column) => `UPDATE (${column})`),
+    ],
+  },
+  {
+    ...{ name: 'account_details', id: 'account_id', drawn: false, ledger: true },
+    service: ['SELECT', 'INSERT', 'UPDATE (reference)', 'UPDATE (metadata)', 'UPDATE (metadata_salt)'],
   },
   {
     ...{ name: 'account_openings', id: 'account_id', drawn: false, ledger: true },
     service: ['SELECT', 'INSERT'],
+  },
+  {
+    ...{ name: 'account_events', id: 'event_id', drawn: true, ledger: true },
+    service: ['SELECT', 'INSERT'],
+  },
+  {
+    ...{ name: 'holds', id: 'hold_id', drawn: false, ledger: true },
+    service: ['SELECT', 'INSERT', 'UPDATE (remaining)', 'UPDATE (captured)', 'UPDATE (status)'],
   },
   {
     ...{ name: 'outbox', id: 'outbox_id', drawn: true, ledger: false },
@@ -46,7 +70,7 @@ export const BANK_TABLES: readonly BankTable[] = [
   },
   {
     ...{ name: SHARD_IDENTITY, id: 'only_row', drawn: false, ledger: false },
-    service: ['SELECT', 'UPDATE (relay_id)', 'UPDATE (relay_until)', 'UPDATE (relay_to_broker)'],
+    service: ['SELECT', ...LEASE_COLUMNS.map((column) => `UPDATE (${column})`), 'UPDATE (relay_to_broker)'],
   },
   {
     ...{ name: 'transactions', id: 'transaction_id', drawn: true, ledger: true },
@@ -55,6 +79,10 @@ export const BANK_TABLES: readonly BankTable[] = [
   {
     ...{ name: 'archived_transactions', id: 'transaction_id', drawn: false, ledger: true },
     service: ['SELECT'],
+  },
+  {
+    ...{ name: 'transaction_details', id: 'transaction_id', drawn: false, ledger: true },
+    service: ['SELECT', 'INSERT'],
   },
   {
     ...{ name: 'api_keys', id: 'key_id', drawn: true, ledger: false },
@@ -79,6 +107,11 @@ const NAMES = {
   transactions: 'transactions',
   /** Old transactions, moved out of `transactions`. */
   archivedTransactions: 'archived_transactions',
+  accountDetails: 'account_details',
+  /** Changes of accounts that are not transactions. */
+  accountEvents: 'account_events',
+  holds: 'holds',
+  transactionDetails: 'transaction_details',
   outbox: 'outbox',
   shardIdentity: SHARD_IDENTITY,
   apiKeys: 'api_keys',

@@ -1,6 +1,6 @@
 import { PayloadTooLargeException } from '@nestjs/common';
-import { keyOf } from '../domain/decide-batch.js';
-import type { PostingCommand } from '../domain/transaction.js';
+import { keyOf } from '../domain/books.js';
+import type { PostingCommand } from '../domain/command.js';
 import { readVersion } from '../http/validation/field-rules.js';
 import { readIdempotencyKey } from '../http/validation/idempotency-key.js';
 import { InvalidRequestError } from '../http/validation/invalid-request.js';

@@ -5,8 +5,9 @@ import { CONFIG } from '../config/config.module.js';
 import type { Config } from '../config/config.js';
 import { LedgerError } from '../domain/errors.js';
 import { Ledger } from '../domain/ports.js';
-import type { PostingCommand } from '../domain/transaction.js';
+import type { PostingCommand } from '../domain/command.js';
 import type { ErrorAnswer } from '../http/errors/error-answer.js';
+import type { Transaction } from '../domain/transaction.js';
 import { answerOf } from '../http/exception.filter.js';
 import type { ResultStream } from '../http/server/result-stream.js';
 import { AccountOwners } from '../ledger/read/account-owners.js';
@@ -112,12 +113,15 @@ export class BatchService {
     const commands = await this.refuseForbidden(fit, principal, user);
     if (!commands.every(isCommand)) return this.notApplied(commands, requestId);
     if (admit) await admit(commands.length);
-    const posted = this.ledger.postAtomically(commands, user);
+    const posted = this.ledger.executeAtomically(commands, user);
     return atomicAnswer(
       await Promise.all(
         posted.map((one) =>
           one.then(
-            (transaction): Result => ({ status: 201, body: new ReceiptDto(transaction) }),
+            ({ transactions }): Result => ({
+              status: 201,
+              body: new ReceiptDto(transactions.at(-1) as Transaction),
+            }),
             (error: unknown) => this.refused(error, requestId),
           ),
         ),

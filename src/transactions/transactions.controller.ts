@@ -2,7 +2,7 @@ import { Controller, Get, Inject, Post, Req, Res, UseInterceptors } from '@nestj
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Allow } from '../http/access/access.guard.js';
 import { POSTING_SCOPES } from '../access/principal.js';
-import type { PostingCommand } from '../domain/transaction.js';
+import type { PostingCommand } from '../domain/command.js';
 import { Answers, created } from '../http/openapi/answers.js';
 import { versionTag } from '../http/validation/entity-tags.js';
 import { IdempotencyInterceptor } from '../http/idempotency.interceptor.js';

@@ -1,7 +1,8 @@
 import { requireScope } from '../access/access-errors.js';
 import { MOVEMENT_SCOPES } from '../access/principal.js';
 import type { Money as Cents } from '../domain/money.js';
-import type { PostingCommand, Transaction, TransactionType } from '../domain/transaction.js';
+import type { PostingCommand } from '../domain/command.js';
+import type { MovementType, Transaction, TransactionType } from '../domain/transaction.js';
 import { accountIdOf } from '../http/validation/account-path.dto.js';
 import { Contract } from '../http/validation/contract.js';
 import { parseIfMatch } from '../http/validation/entity-tags.js';
@@ -38,14 +39,14 @@ import type { TransactionFilter } from '../ledger/read/ledger-reader.js';
 /** Deposit and Withdraw; Credit and Debit are synonyms. */
 const WORDS = ['Deposit', 'Withdraw', 'Credit', 'Debit'];
 
-const TYPES: Readonly<Record<string, TransactionType>> = {
+const TYPES: Readonly<Record<string, MovementType>> = {
   deposit: 'credit',
   credit: 'credit',
   withdraw: 'debit',
   debit: 'debit',
 };
 
-function readType(word: string): TransactionType {
+function readType(word: string): MovementType {
   const type = TYPES[word.toLowerCase()];
   if (!type) throw new Error('not validated');
   return type;
@@ -161,10 +162,12 @@ export const transactionIdOf = reads(
   ({ params }): number => readTransactionId(transactionPath.read(params).transactionId) ?? 0,
 );
 
-export const TYPE_WORDS = { credit: 'Deposit', debit: 'Withdraw' } as const satisfies Record<
-  TransactionType,
-  string
->;
+export const TYPE_WORDS = {
+  credit: 'Deposit',
+  debit: 'Withdraw',
+  hold: 'Hold',
+  release: 'Release',
+} as const satisfies Record<TransactionType, string>;
 
 const Type = plainText(schema('TransactionType', { type: 'string', enum: Object.values(TYPE_WORDS) }));
 
@@ -182,14 +185,14 @@ class Movement {
   @Field(Money) readonly amount: Cents;
   @Field(Money) readonly newBalance: Cents;
   @Field(VersionText) readonly newVersion: string;
-  @Field(plainText({ type: 'string', format: 'date-time' })) readonly timestamp: string | undefined;
+  @Field(plainText({ type: 'string', format: 'date-time' })) readonly timestamp: string;
 
   constructor({ type, amount, balanceAfter, versionAfter, timestamp }: Transaction) {
     this.type = TYPE_WORDS[type];
     this.amount = amount;
     this.newBalance = balanceAfter;
     this.newVersion = String(versionAfter);
-    this.timestamp = timestamp?.toISOString();
+    this.timestamp = timestamp.toISOString();
   }
 }
 

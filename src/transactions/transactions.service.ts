@@ -1,7 +1,8 @@
 import { Injectable } from '@nestjs/common';
 import { Ledger } from '../domain/ports.js';
 import type { Sender } from '../domain/sender.js';
-import type { PostingCommand, Transaction } from '../domain/transaction.js';
+import type { PostingCommand } from '../domain/command.js';
+import type { Transaction } from '../domain/transaction.js';
 import { encodeCursor, listingFor } from '../http/validation/cursor.js';
 import { AccountOwners } from '../ledger/read/account-owners.js';
 import { LedgerReader } from '../ledger/read/ledger-reader.js';

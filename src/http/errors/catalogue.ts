@@ -36,6 +36,16 @@ export const ERRORS = {
     error: 'Transaction not found',
     detail: 'There is no such transaction, or its account belongs to another owner.',
   },
+  TRANSFER_NOT_FOUND: {
+    status: 404,
+    error: 'Transfer not found',
+    detail: 'There is no such transfer, or all of its accounts belong to other owners.',
+  },
+  HOLD_NOT_FOUND: {
+    status: 404,
+    error: 'Hold not found',
+    detail: 'There is no such hold, or its account belongs to another owner.',
+  },
   NOT_FOUND: { status: 404, error: 'Not found', detail: 'The service has no such path.' },
   METHOD_NOT_ALLOWED: {
     status: 405,
@@ -64,11 +74,38 @@ export const ERRORS = {
     detail:
       'This transaction was already posted with this idempotency key, as `transactionId`. Nothing was applied again.',
   },
+  DUPLICATE_TRANSFER: {
+    status: 409,
+    error: 'Duplicate transfer',
+    detail:
+      'This transfer was already made with this idempotency key, as `transferId`. Nothing was applied again.',
+  },
+  DUPLICATE_HOLD: {
+    status: 409,
+    error: 'Duplicate hold',
+    detail: 'This hold was already placed with this idempotency key, as `holdId`. Nothing was applied again.',
+  },
   DUPLICATE_ACCOUNT: {
     status: 409,
     error: 'Duplicate account',
     detail:
       'This account was already opened with this idempotency key, as `accountId`. Nothing was applied again.',
+  },
+  HOLD_NOT_ACTIVE: {
+    status: 409,
+    error: 'Hold not active',
+    detail: 'The hold was captured or voided, or has expired. `status` says which.',
+  },
+  PART_OF_TRANSFER: {
+    status: 409,
+    error: 'Part of a transfer',
+    detail: 'The transaction is a part of `transferId`, which can only be reversed as a whole.',
+  },
+  REVISION_MISMATCH: {
+    status: 412,
+    error: 'Revision mismatch',
+    detail:
+      'The account has none of the revisions that `If-Match` names. `currentRevision` is its current revision.',
   },
   PRECONDITION_FAILED: {
     status: 412,
@@ -122,6 +159,67 @@ export const ERRORS = {
     status: 422,
     error: 'Balance limit exceeded',
     detail: 'After the deposit the balance would be over 9999999999999999.99.',
+  },
+  ACCOUNT_FROZEN: {
+    status: 422,
+    error: 'Account frozen',
+    detail: 'The account is frozen: its money neither leaves nor arrives, and only its holds end.',
+  },
+  DEBITS_BLOCKED: {
+    status: 422,
+    error: 'Debits blocked',
+    detail: 'The account takes no withdrawals and no new holds. Its present holds can be captured.',
+  },
+  ACCOUNT_CLOSED: {
+    status: 422,
+    error: 'Account closed',
+    detail: 'The account is closed for ever.',
+  },
+  COUNTERPARTY_REFUSED: {
+    status: 422,
+    error: 'Counterparty refused',
+    detail: "Another owner's account can't take part just now. The reason is not told.",
+  },
+  DIFFERENT_SHARDS: {
+    status: 422,
+    error: 'Different shards',
+    detail:
+      'The accounts are in different shards of the bank. Open an account with `near` to have it beside another.',
+  },
+  TOO_MANY_HOLDS: {
+    status: 422,
+    error: 'Too many holds',
+    detail: 'The account has 10,000 active holds.',
+  },
+  HOLD_EXCEEDED: {
+    status: 422,
+    error: 'Hold exceeded',
+    detail: 'Less than the amount remains of the hold.',
+  },
+  NOT_REVERSIBLE: {
+    status: 422,
+    error: 'Not reversible',
+    detail: "Holds, releases and reversals can't be reversed.",
+  },
+  NOT_REVERSIBLE_IN_PART: {
+    status: 422,
+    error: 'Not reversible in part',
+    detail: 'A transfer with more than two legs is reversed as a whole: leave `amount` out.',
+  },
+  REVERSAL_EXCEEDED: {
+    status: 422,
+    error: 'Reversal exceeded',
+    detail: 'Less than the amount, or nothing, is left to be reversed.',
+  },
+  ACCOUNT_NOT_EMPTY: {
+    status: 422,
+    error: 'Account not empty',
+    detail: 'Only an account without money and without active holds can be closed.',
+  },
+  OVERDRAFT_IN_USE: {
+    status: 422,
+    error: 'Overdraft in use',
+    detail: 'The account uses more of its overdraft limit than the new limit allows.',
   },
   IDEMPOTENCY_KEY_REUSED: {
     status: 422,

@@ -9,7 +9,9 @@ import {
   plainText,
   Resource,
   text,
+  HoldId,
   TransactionId,
+  TransferId,
   Version,
 } from './resource.js';
 import { schema } from '../schema/registry.js';
@@ -58,9 +60,12 @@ export class InvalidRequestDto {
 export class VersionMismatchDto {
   @Field(textOf('VERSION_MISMATCH')) readonly error = ERRORS.VERSION_MISMATCH.error;
   @Field(Version) readonly CurrentVersion: number;
+  /** The account of a transfer that it is about. */
+  @Field(AccountId, { optional: true }) readonly accountId: number | undefined;
 
-  constructor(currentVersion: number) {
+  constructor(currentVersion: number, accountId?: number) {
     this.CurrentVersion = currentVersion;
+    this.accountId = accountId;
   }
 }
 
@@ -90,6 +95,26 @@ export class DuplicateTransactionDto {
 
   constructor(transactionId: number) {
     this.transactionId = `txn${transactionId}`;
+  }
+}
+
+@Resource('DuplicateTransfer')
+export class DuplicateTransferDto {
+  @Field(textOf('DUPLICATE_TRANSFER')) readonly error = ERRORS.DUPLICATE_TRANSFER.error;
+  @Field(TransferId) readonly transferId: string;
+
+  constructor(transferId: number) {
+    this.transferId = `tr${transferId}`;
+  }
+}
+
+@Resource('DuplicateHold')
+export class DuplicateHoldDto {
+  @Field(textOf('DUPLICATE_HOLD')) readonly error = ERRORS.DUPLICATE_HOLD.error;
+  @Field(HoldId) readonly holdId: string;
+
+  constructor(holdId: number) {
+    this.holdId = `hold${holdId}`;
   }
 }
 

@@ -160,6 +160,10 @@ export const Money: Written<Cents> = {
 };
 
 export const AccountId = integer(schema('AccountId', POSITIVE_INTEGER));
+export const TransferId = plainText(schema('TransferId', { type: 'string', pattern: '^tr[1-9]\\d{0,15}$' }));
+
+export const HoldId = plainText(schema('HoldId', { type: 'string', pattern: '^hold[1-9]\\d{0,15}$' }));
+
 export const TransactionId = plainText(
   schema('TransactionId', { type: 'string', pattern: TRANSACTION_ID_PATTERN }),
 );

@@ -1,5 +1,4 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { MoreThan } from 'typeorm';
 import { FIRST_VERSION, type Account, type OwnedAccount } from '../../domain/account.js';
 import { canonicalForm } from '../../domain/hash-chain.js';
 import { LedgerError } from '../../domain/errors.js';
@@ -7,12 +6,13 @@ import { BalanceCache } from '../../domain/ports.js';
 import type { Transaction, TransactionType } from '../../domain/transaction.js';
 import { AccountEntity } from '../../storage/entities/account.entity.js';
 import {
-  OWNED_ACCOUNT_COLUMNS,
+  detailedFromRow,
   ownedAccountFromRow,
+  selectOwnedAccounts,
   TRANSACTION_COLUMNS,
-  transactionFromRow,
+  withDetails,
+  type DetailedRow,
   type OwnedAccountRow,
-  type TransactionRow,
 } from '../../storage/rows.js';
 import { READERS, type ShardReader } from './shard-reader.js';
 import type { ShardRouter } from '../../sharding/shard-router.js';
@@ -120,18 +120,18 @@ export class LedgerReader {
     owner: string | undefined,
     user: string,
   ): Promise<OwnedAccount[]> {
-    const after = { accountId: MoreThan(accountId) };
-    const where = owner === undefined ? after : { ...after, owner };
     const pages = await Promise.all(
       this.router.shards.map((shard) =>
-        shard.read(
-          (manager) => manager.find(AccountEntity, { where, order: { accountId: 'ASC' }, take: limit }),
+        shard.query<OwnedAccountRow>(
+          `${selectOwnedAccounts(shard.tables.accounts, shard.tables.accountDetails)}
+           WHERE a.account_id > $1 ${owner === undefined ? '' : 'AND a.owner = $3'} ORDER BY a.account_id LIMIT $2`,
+          owner === undefined ? [accountId, limit] : [accountId, limit, owner],
           user,
         ),
       ),
     );
-    const accounts = pages.flat().sort((a, b) => a.accountId - b.accountId);
-    return accounts.slice(0, limit).map(ownedAccountFromEntity);
+    const accounts = pages.flat().map(ownedAccountFromRow);
+    return accounts.sort((a, b) => a.accountId - b.accountId).slice(0, limit);
   }
 
   /**
@@ -154,18 +154,19 @@ export class LedgerReader {
     const below = isFiltered ? Math.min(version, (await this.account(accountId, user)).version + 1) : version;
     const lowest = isFiltered ? Math.max(below - MAX_EXAMINED, FIRST_VERSION) : FIRST_VERSION;
     const shard = this.router.of(accountId);
-    const rows = await shard.queryLong<TransactionRow>(
-      `SELECT ${TRANSACTION_COLUMNS} FROM ${shard.tables.allTransactions} t
+    const page = `SELECT ${TRANSACTION_COLUMNS} FROM ${shard.tables.allTransactions} t
        WHERE account_id = $1 AND version_after < $2 AND version_after >= $3
          AND ($5::text IS NULL OR type = $5)
          AND ($6::timestamptz IS NULL OR timestamp >= $6) AND ($7::timestamptz IS NULL OR timestamp < $7)
-       ORDER BY version_after DESC LIMIT $4`,
+       ORDER BY version_after DESC LIMIT $4`;
+    const rows = await shard.queryLong<DetailedRow>(
+      `${withDetails(page, shard.tables.transactionDetails)} ORDER BY version_after DESC`,
       [accountId, below, lowest, limit + 1, type ?? null, from ?? null, to ?? null],
       user,
       accountId,
     );
     if (rows.length === 0 && !isFiltered) await this.account(accountId, user);
-    const transactions = rows.slice(0, limit).map(transactionFromRow);
+    const transactions = rows.slice(0, limit).map(detailedFromRow);
     if (rows.length > limit) return { transactions, nextBelow: transactions.at(-1)?.versionAfter };
     return { transactions, nextBelow: lowest > FIRST_VERSION + 1 ? lowest : undefined };
   }
@@ -176,16 +177,19 @@ export class LedgerReader {
    */
   async transaction(transactionId: number, owner: string | undefined, user: string): Promise<Transaction> {
     const shard = this.router.of(transactionId);
-    const { allTransactions, accounts } = shard.tables;
+    const { allTransactions, accounts, transactionDetails } = shard.tables;
     const isOwn = `AND EXISTS (SELECT FROM ${accounts} a WHERE a.account_id = t.account_id AND a.owner = $2)`;
-    const [row] = await shard.query<TransactionRow>(
-      `SELECT ${TRANSACTION_COLUMNS} FROM ${allTransactions} t
-       WHERE transaction_id = $1 ${owner === undefined ? '' : isOwn} LIMIT 1`,
+    const [row] = await shard.query<DetailedRow>(
+      withDetails(
+        `SELECT ${TRANSACTION_COLUMNS} FROM ${allTransactions} t
+         WHERE transaction_id = $1 ${owner === undefined ? '' : isOwn} LIMIT 1`,
+        transactionDetails,
+      ),
       owner === undefined ? [transactionId] : [transactionId, owner],
       user,
     );
     if (!row) throw new LedgerError({ code: 'TRANSACTION_NOT_FOUND' });
-    return transactionFromRow(row);
+    return detailedFromRow(row);
   }
 
   /**
@@ -217,10 +221,11 @@ export class LedgerReader {
     };
     if (fromVersion === undefined || fromVersion === version) return proof;
     // No snapshot is needed: transactions up to the head never change, and the query reads the archive too.
-    const rows = await shard.query<TransactionRow>(
-      `SELECT ${TRANSACTION_COLUMNS} FROM ${shard.tables.allTransactions} t
+    const page = `SELECT ${TRANSACTION_COLUMNS} FROM ${shard.tables.allTransactions} t
        WHERE account_id = $1 AND version_after > $2 AND version_after <= $3
-       ORDER BY version_after LIMIT ${MAX_PROOF_LINES}`,
+       ORDER BY version_after LIMIT ${MAX_PROOF_LINES}`;
+    const rows = await shard.query<DetailedRow>(
+      `${withDetails(page, shard.tables.transactionDetails)} ORDER BY version_after`,
       [accountId, fromVersion, version],
       user,
       accountId,
@@ -228,7 +233,7 @@ export class LedgerReader {
     const last = Number(rows.at(-1)?.version_after ?? version);
     return {
       ...proof,
-      lines: rows.map((row) => canonicalForm(transactionFromRow(row))),
+      lines: rows.map((row) => canonicalForm(detailedFromRow(row))),
       nextFromVersion: last < version ? last : undefined,
     };
   }
@@ -243,7 +248,7 @@ export class LedgerReader {
     const shard = this.router.of(accountId);
     // SQL, because this read is hot where the cache can't answer, and a repository costs several times as much.
     const [row] = await shard.query<OwnedAccountRow>(
-      `SELECT ${OWNED_ACCOUNT_COLUMNS} FROM ${shard.tables.accounts} WHERE account_id = $1`,
+      `${selectOwnedAccounts(shard.tables.accounts, shard.tables.accountDetails)} WHERE a.account_id = $1`,
       [accountId],
       user,
       accountId,
@@ -254,14 +259,4 @@ export class LedgerReader {
     void this.balances.record([account], startedMs);
     return account;
   }
-}
-
-function ownedAccountFromEntity({
-  accountId,
-  balance,
-  version,
-  owner,
-  revision,
-}: AccountEntity): OwnedAccount {
-  return { accountId, balance, version, owner: owner ?? undefined, revision };
 }

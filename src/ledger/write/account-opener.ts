@@ -1,11 +1,13 @@
 import type { PoolClient } from 'pg';
 import type { EntityManager, EntityTarget, ObjectLiteral, QueryRunner } from 'typeorm';
 import type { QueryDeepPartialEntity } from 'typeorm/query-builder/QueryPartialEntity.js';
+import { randomBytes } from 'node:crypto';
 import { FIRST_VERSION, type OwnedAccount } from '../../domain/account.js';
+import { openingFingerprint } from '../../domain/command.js';
 import { LedgerError } from '../../domain/errors.js';
-import type { Money } from '../../domain/money.js';
-import type { BalanceCache } from '../../domain/ports.js';
+import type { AccountOpening, BalanceCache } from '../../domain/ports.js';
 import { classifyFailure } from '../../storage/database-errors.js';
+import { AccountDetailsEntity } from '../../storage/entities/account-details.entity.js';
 import { AccountOpeningEntity } from '../../storage/entities/account-opening.entity.js';
 import { AccountEntity } from '../../storage/entities/account.entity.js';
 import type { BatchStatements } from './batch-statements.js';
@@ -20,15 +22,6 @@ const WAIT_MS = 2_000;
 
 /** Stands for "no owner": an owner's name is never empty. */
 const NOBODY = '';
-
-/** What an account is opened with. */
-interface Opening {
-  readonly openingDeposit: Money | undefined;
-  /** Undefined: the account has no owner. */
-  readonly owner: string | undefined;
-  /** Unique per owner; undefined: a repeat opens another account. */
-  readonly idempotencyKey: string | undefined;
-}
 
 /** Opens accounts in one shard, each in a transaction of its own. Nobody else can know the new row yet. */
 export class AccountOpener {
@@ -49,13 +42,7 @@ export class AccountOpener {
    * @throws LedgerError DUPLICATE_ACCOUNT, OPENING_KEY_REUSED; OVERLOADED, DATABASE_FAILED (nothing was applied) or
    *   OUTCOME_UNKNOWN
    */
-  open(
-    user: string,
-    openingDeposit: Money | undefined,
-    owner?: string,
-    idempotencyKey?: string,
-  ): Promise<OwnedAccount> {
-    const opening = { openingDeposit, owner, idempotencyKey };
+  open(opening: AccountOpening, user: string): Promise<OwnedAccount> {
     return this.places.run(user, async () => {
       const startedMs = performance.now();
       const account = await this.runner
@@ -69,16 +56,35 @@ export class AccountOpener {
   private async insert(
     queryRunner: QueryRunner,
     client: PoolClient,
-    opening: Opening,
+    opening: AccountOpening,
   ): Promise<OwnedAccount> {
-    const { openingDeposit, owner } = opening;
+    const { openingDeposit, owner, reference, metadata } = opening;
     const { manager } = queryRunner;
-    const inserted = await manager.insert(AccountEntity, { balance: 0n, owner: owner ?? null });
+    const status = 'open';
+    const inserted = await manager.insert(AccountEntity, { balance: 0n, owner: owner ?? null, status });
     // As text: TypeORM does not apply its transformers to RETURNING.
-    const [row] = inserted.raw as [{ account_id: string }];
+    const [row] = inserted.raw as [{ account_id: string; created_at: Date }];
     const accountId = Number(row.account_id);
     await useKey(manager, accountId, opening);
-    const empty: OwnedAccount = { accountId, balance: 0n, version: FIRST_VERSION, owner, revision: 0 };
+    if (reference !== undefined || metadata !== undefined)
+      await manager.insert(AccountDetailsEntity, {
+        accountId,
+        reference,
+        metadata,
+        metadataSalt: metadata === undefined ? null : randomBytes(16),
+      });
+    const empty: OwnedAccount = {
+      ...{
+        accountId,
+        balance: 0n,
+        version: FIRST_VERSION,
+        held: 0n,
+        activeHolds: 0,
+        overdraftLimit: 0n,
+        status,
+      },
+      ...{ revision: 0, owner, reference, metadata, createdAt: row.created_at },
+    };
     if (openingDeposit === undefined) return empty;
     const deposit = { accountId, type: 'credit', amount: openingDeposit } as const;
     const posted = await this.statements.lockAndDecide(queryRunner, client, [deposit], 'wait');
@@ -86,7 +92,7 @@ export class AccountOpener {
     return { ...empty, ...posted.accounts.get(accountId) };
   }
 
-  private async recover(error: unknown, opening: Opening): Promise<OwnedAccount> {
+  private async recover(error: unknown, opening: AccountOpening): Promise<OwnedAccount> {
     if (error instanceof CommitOutcomeUnknownError) {
       const account = (error as CommitOutcomeUnknownError<OwnedAccount>).value;
       const opened = await this.runner.resolve((queryRunner) =>
@@ -113,14 +119,15 @@ export class AccountOpener {
  *
  * @throws LedgerError DUPLICATE_ACCOUNT, OPENING_KEY_REUSED
  */
-async function useKey(manager: EntityManager, accountId: number, opening: Opening): Promise<void> {
-  const { openingDeposit, owner = NOBODY, idempotencyKey } = opening;
+async function useKey(manager: EntityManager, accountId: number, opening: AccountOpening): Promise<void> {
+  const { openingDeposit = null, owner = NOBODY, idempotencyKey, near = null } = opening;
   if (idempotencyKey === undefined) return;
-  const row = { accountId, owner, idempotencyKey, openingDeposit: openingDeposit ?? null };
+  const fingerprint = openingFingerprint(opening) ?? null;
+  const row = { accountId, owner, idempotencyKey, openingDeposit, near, fingerprint };
   if (await insertUnlessTaken(manager, AccountOpeningEntity, row)) return;
   const earlier = await manager.findOneBy(AccountOpeningEntity, { owner, idempotencyKey });
   if (!earlier) throw new Error('an idempotency key is taken, but no opening has it');
-  const same = earlier.openingDeposit === row.openingDeposit;
+  const same = earlier.openingDeposit === openingDeposit && earlier.fingerprint === fingerprint;
   throw new LedgerError({
     code: same ? 'DUPLICATE_ACCOUNT' : 'OPENING_KEY_REUSED',
     accountId: earlier.accountId,
@@ -132,11 +139,15 @@ async function useKey(manager: EntityManager, accountId: number, opening: Openin
  * but its id can be claimed by an INSERT, which waits for the old backend and succeeds only if the row was never
  * committed. The claim is undone at once, by a savepoint: the service's role may not DELETE.
  */
-async function wasOpened(queryRunner: QueryRunner, accountId: number, opening: Opening): Promise<boolean> {
+async function wasOpened(
+  queryRunner: QueryRunner,
+  accountId: number,
+  opening: AccountOpening,
+): Promise<boolean> {
   const { manager } = queryRunner;
   const { owner = NOBODY, idempotencyKey } = opening;
   await queryRunner.query('SAVEPOINT before_claim');
-  if (await insertUnlessTaken(manager, AccountEntity, { accountId, balance: 0n })) {
+  if (await insertUnlessTaken(manager, AccountEntity, { accountId, balance: 0n, status: 'open' })) {
     await queryRunner.query('ROLLBACK TO SAVEPOINT before_claim');
     return false;
   }

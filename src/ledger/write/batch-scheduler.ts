@@ -1,6 +1,7 @@
 import { performance } from 'node:perf_hooks';
 import { AdaptiveConcurrencyLimiter, halfOf } from '../../concurrency/adaptive-concurrency-limiter.js';
-import type { PostingCommand, Transaction } from '../../domain/transaction.js';
+import type { Effects } from '../../domain/books.js';
+import { accountsOf, type Command } from '../../domain/command.js';
 import type { ShardMetrics } from '../../observability/metrics.js';
 import { BatchSlots } from './batch-slots.js';
 import type { BatchMode, BatchWriter, PendingCommand } from './batch-writer.js';
@@ -35,11 +36,6 @@ const ATOMIC = { lockPolicy: 'wait', atomic: true } as const;
 /** A command that waits in the line of the one account whose row is locked. */
 interface Parked extends Waiting {
   readonly pending: PendingCommand;
-}
-
-/** The accounts that a command touches. */
-function accountsOf(command: PostingCommand): readonly number[] {
-  return [command.accountId];
 }
 
 /**
@@ -90,12 +86,12 @@ export class BatchScheduler {
   }
 
   /**
-   * Queues a command. Resolves with the transaction once it is durable.
+   * Queues a command. Resolves with its effects once they are durable.
    *
    * @param sinceMs when the command began to wait, on the clock of performance.now()
    * @throws LedgerError when it is rejected or fails; any other error is a defect, and nothing was applied
    */
-  submit(command: PostingCommand, sinceMs = performance.now()): Promise<Transaction> {
+  submit(command: Command, sinceMs = performance.now()): Promise<Effects> {
     return new Promise((resolve, reject) => {
       const deadlineMs = sinceMs + this.limits.commandTimeoutMs;
       const accountIds = accountsOf(command);
@@ -108,16 +104,16 @@ export class BatchScheduler {
   }
 
   /**
-   * Posts commands in one transaction of their own, all of them or none. Their accounts do not become busy: to the
+   * Carries out commands in one transaction of their own, all of them or none. Their accounts do not become busy: to the
    * batch writers, the rows are locked by another session.
    *
    * @returns a promise per command, like that of {@link submit}; all are fulfilled or all are rejected
    */
-  submitAtomically(commands: readonly PostingCommand[], user: string): Promise<Transaction>[] {
+  submitAtomically(commands: readonly Command[], user: string): Promise<Effects>[] {
     const deadlineMs = performance.now() + this.limits.commandTimeoutMs;
-    const answers = commands.map(() => Promise.withResolvers<Transaction>());
+    const answers = commands.map(() => Promise.withResolvers<Effects>());
     const batch = commands.map((command, index): PendingCommand => {
-      const { resolve, reject } = answers[index] as PromiseWithResolvers<Transaction>;
+      const { resolve, reject } = answers[index] as PromiseWithResolvers<Effects>;
       return { accountIds: accountsOf(command), command, deadlineMs, state: 'waiting', resolve, reject };
     });
     const rejected = () => batch.forEach((pending) => this.writer.reject(pending, { code: 'OVERLOADED' }));

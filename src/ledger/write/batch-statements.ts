@@ -1,56 +1,51 @@
 import type { PoolClient } from 'pg';
 import type { EntityManager, QueryRunner } from 'typeorm';
-import { plainArray, textArray } from '../../storage/array-literal.js';
+import { plainArray } from '../../storage/array-literal.js';
 import { allInOrder, send } from '../../storage/connection.js';
 import { AccountEntity } from '../../storage/entities/account.entity.js';
-import { decideBatch, keyOf, type BatchDecision, type KeyedTransactions } from '../../domain/decide-batch.js';
 import type { Account } from '../../domain/account.js';
-import { formatMoney } from '../../domain/money.js';
-import type { KeyedTransaction, PostingCommand, TransactionType } from '../../domain/transaction.js';
-import { drawIds } from '../../storage/ids.js';
+import type { Knowledge } from '../../domain/books.js';
+import { accountsOf, mostTransactions, type Command } from '../../domain/command.js';
+import { decideBatch, type BatchDecision } from '../../domain/decide-batch.js';
 import { chain } from '../../domain/hash-chain.js';
-import { outboxRows, outboxRowsFor } from '../../messaging/outbox-rows.js';
-import {
-  accountFromRow,
-  moneyFromColumn,
-  type LockedAccount,
-  type LockedAccountRow,
-} from '../../storage/rows.js';
+import { outboxRowsFor } from '../../messaging/outbox-rows.js';
+import { drawIds, type Drawn } from '../../storage/ids.js';
+import { ledgerAccountFromRow, type LedgerAccountRow } from '../../storage/rows.js';
 import type { SchemaTables } from '../../storage/tables.js';
+import { chainChanges } from './account-events.js';
+import { BatchLookups } from './batch-lookups.js';
+import { writesOf, type LockedAccount, type PostedBatch } from './batch-writes.js';
 
 /** Skip an account whose row another session has locked, or wait for it. */
 export type LockPolicy = 'skip' | 'wait';
 
-export interface PostedBatch extends BatchDecision {
-  /** Accounts that exist but were skipped: their commands are undecided, whatever `decisions` says. */
-  readonly skipped: ReadonlySet<number>;
-  /** The locked accounts before the batch. */
-  readonly opening: ReadonlyMap<number, LockedAccount>;
-  /** The hashes of `transactions`, in the same order. */
-  readonly hashes: readonly string[];
-  /** The ids of the outbox rows that announce `transactions`; there may be more ids than rows. */
-  readonly outboxIds: readonly number[];
+interface LockedAccountRow extends LedgerAccountRow {
+  head_hash: string;
+  /** The time of its last transaction, in milliseconds since 1970. */
+  posted_ms: string | null;
 }
 
-export type Statement = readonly [sql: string, parameters: unknown[]];
-
-interface KeyRow {
-  account_id: string;
-  idempotency_key: string;
-  transaction_id: string;
-  type: TransactionType;
-  amount: string;
+/** Accounts that were locked. */
+interface Locked {
+  readonly accounts: ReadonlyMap<number, LockedAccount>;
+  /** The latest time of their last transactions, in milliseconds since 1970. */
+  readonly postedMs: number;
+  /** Those whose last transaction is older than the column for its time. */
+  readonly undated: readonly number[];
 }
 
 /**
  * The statements of a batch: lock, look up, decide, write. They run in the caller's transaction and take two round
  * trips, because a statement that does not need an earlier answer is sent without waiting for it. (Accounts that a
- * `skip` did not lock take one more.)
+ * `skip` did not lock take one more, and so do holds that have expired, where something else lacks their money.)
  */
 export class BatchStatements {
   private readonly lockSql = new Map<LockPolicy, string>();
+  private readonly lookups: BatchLookups;
 
-  constructor(private readonly tables: SchemaTables) {}
+  constructor(private readonly tables: SchemaTables) {
+    this.lookups = new BatchLookups(tables);
+  }
 
   /**
    * Locks the accounts and decides the commands. Writes nothing.
@@ -62,47 +57,43 @@ export class BatchStatements {
   async lockAndDecide(
     queryRunner: QueryRunner,
     client: PoolClient,
-    commands: readonly PostingCommand[],
+    commands: readonly Command[],
     lockPolicy: LockPolicy,
     decideAll = decideBatch,
   ): Promise<PostedBatch> {
-    const accountIds = ascending(new Set(commands.map((command) => command.accountId)));
-    // Keys are looked up by a statement of its own after the locks: an earlier snapshot could miss a key that was
-    // committed while the lock was waited for. Ids and time are drawn after the locks too, so that both ascend with an
-    // account's versions. Ids drawn for rejected commands are lost.
-    const [opening, earlier, drawn] = await allInOrder([
+    const accountIds = ascending(new Set(commands.flatMap(accountsOf)));
+    // Ids and time are drawn after the locks, as all is looked up after them, so that both ascend with an account's
+    // versions. Ids drawn for rejected commands are lost.
+    const [locked, keyed, holds, originals, heads, drawn] = await allInOrder([
       this.lockAccounts(queryRunner, client, accountIds, lockPolicy),
-      this.findKeys(client, commands),
-      drawIds(client, [
-        { table: this.tables.transactions, column: 'transaction_id', count: commands.length },
-        { table: this.tables.outbox, column: 'outbox_id', count: outboxRowsFor(commands.length) },
-      ]),
+      this.lookups.keys(client, commands),
+      this.lookups.holds(client, commands),
+      this.lookups.originals(client, commands),
+      this.lookups.heads(client, commands),
+      this.draw(client, commands),
     ]);
     // After waiting, an account that is not locked does not exist.
     const skipped =
-      lockPolicy === 'skip' ? await this.findSkipped(client, accountIds, opening) : new Set<number>();
-    const decision = decideAll(commands, opening, earlier);
-    const [ids = [], outboxIds = []] = drawn.ids;
-    decision.transactions.forEach((transaction, index) => {
-      transaction.transactionId = ids[index] as number;
-      transaction.timestamp = drawn.timestamp;
-    });
-    const hashes = chain(decision.transactions, (accountId) => opening.get(accountId)?.headHash);
-    return { ...decision, skipped, opening, outboxIds, hashes };
+      lockPolicy === 'skip' ? await this.findSkipped(client, accountIds, locked.accounts) : NOTHING_SKIPPED;
+    const now = await this.timeOf(client, locked, drawn.timestamp);
+    const [ids = [], outboxIds = [], eventIds = []] = drawn.ids;
+    const known = { accounts: locked.accounts, keyed, holds, originals, due: new Map(), now, ids, outboxIds };
+    const { decision, announcedBy } = await this.decideWithDue(client, known, (more) =>
+      decideAll(commands, more, skipped),
+    );
+    const hashes = chain(decision.transactions, (accountId) => locked.accounts.get(accountId)?.headHash);
+    return {
+      ...decision,
+      ...chainChanges(decision.changes, heads, eventIds, now),
+      ...{ skipped, opening: locked.accounts, hashes, outboxIds: announcedBy, timestamp: now },
+    };
   }
 
-  /**
-   * Sends the statements that write a decision; undefined: there is nothing to write. Each fails unless it writes
-   * exactly what was decided, because COMMIT is sent before their answers have arrived.
-   */
+  /** Sends the statements that write a decision; undefined: there is nothing to write. */
   write(client: PoolClient, batch: PostedBatch): Promise<unknown> | undefined {
-    if (batch.transactions.length === 0) return undefined;
+    if (batch.transactions.length + batch.events.length === 0) return undefined;
     // All are built before the first is sent, so that an error in building one sends none.
-    const statements = [
-      insertTransactions(this.tables, batch),
-      ...announceTransactions(this.tables, batch),
-      this.updateOf(batch),
-    ];
+    const statements = writesOf(this.tables, batch);
     return allInOrder(statements.map((statement) => send(client, ...statement)));
   }
 
@@ -115,14 +106,25 @@ export class BatchStatements {
     client: PoolClient,
     batch: PostedBatch,
   ): Promise<{ applied: boolean; accounts: ReadonlyMap<number, Account> }> {
-    const accounts = await this.lockAccounts(queryRunner, client, ascending(batch.accounts.keys()), 'wait');
-    const last = batch.transactions.at(-1);
-    if (!last) return { applied: true, accounts };
-    // The id alone proves nothing: a promoted standby may draw a lost id again. The hash covers all that was decided.
+    const { accounts } = await this.lockAccounts(
+      queryRunner,
+      client,
+      ascending(batch.accounts.keys()),
+      'wait',
+    );
+    const { allTransactions, accountEvents } = this.tables;
+    const transaction = batch.transactions.at(-1);
+    const event = batch.events.at(-1);
+    if (!transaction && !event) return { applied: true, accounts };
+    // One of its rows stands for all: they commit together. The id alone proves nothing: a promoted standby may draw a
+    // lost id again. The hash covers all that was decided.
+    const [table, id, row, hash] = transaction
+      ? [allTransactions, 'transaction_id', transaction.transactionId, batch.hashes.at(-1)]
+      : [accountEvents, 'event_id', event?.eventId, event?.hash];
     const { rows } = await send(
       client,
-      `SELECT 1 FROM ${this.tables.allTransactions} t WHERE transaction_id = $1 AND hash = decode($2, 'hex')`,
-      [last.transactionId, batch.hashes.at(-1)],
+      `SELECT 1 FROM ${table} t WHERE ${id} = $1 AND hash = decode($2, 'hex')`,
+      [row, hash],
     );
     return { applied: rows.length === 1, accounts };
   }
@@ -137,20 +139,73 @@ export class BatchStatements {
     return new Map(rows.map((row) => [Number(row.account_id), Number(row.version)]));
   }
 
+  private draw(client: PoolClient, commands: readonly Command[]): Promise<Drawn> {
+    const { transactions, outbox, accountEvents } = this.tables;
+    const most = commands.reduce((sum, command) => sum + mostTransactions(command), 0);
+    const changes = commands.reduce((sum, command) => sum + mostChanges(command), 0);
+    const draws = [
+      { table: transactions, column: 'transaction_id', count: most },
+      { table: outbox, column: 'outbox_id', count: outboxRowsFor(most) + outboxRowsFor(changes) },
+    ];
+    const events = { table: accountEvents, column: 'event_id', count: changes };
+    return drawIds(client, changes > 0 ? [...draws, events] : draws);
+  }
+
+  /** The time of the batch: that of the server's clock, unless an account has a later transaction already. */
+  private async timeOf(client: PoolClient, { postedMs, undated }: Locked, drawn: Date): Promise<Date> {
+    const earliestMs =
+      undated.length === 0 ? postedMs : Math.max(postedMs, await this.lookups.lastPostedMs(client, undated));
+    return earliestMs > drawn.getTime() ? new Date(earliestMs) : drawn;
+  }
+
+  /** Decides, and again with the expired holds that turn out to matter. */
+  private async decideWithDue(
+    client: PoolClient,
+    known: Knowledge & { readonly outboxIds: readonly number[] },
+    decideAll: (known: Knowledge) => BatchDecision,
+  ): Promise<{ decision: BatchDecision; announcedBy: readonly number[] }> {
+    let { due, ids, outboxIds } = known;
+    let decision = decideAll(known);
+    while (decision.lacking.size > 0) {
+      const found = await this.lookups.due(client, decision.lacking, known.now);
+      due = new Map([...due, ...found]);
+      const count = [...found.values()].reduce((sum, holds) => sum + holds.length, 0);
+      if (count > 0) {
+        const { transactions, outbox } = this.tables;
+        const drawn = await drawIds(client, [
+          { table: transactions, column: 'transaction_id', count },
+          { table: outbox, column: 'outbox_id', count: outboxRowsFor(count) },
+        ]);
+        ids = [...ids, ...(drawn.ids[0] ?? [])];
+        outboxIds = [...outboxIds, ...(drawn.ids[1] ?? [])];
+      }
+      decision = decideAll({ ...known, due, ids });
+    }
+    return { decision, announcedBy: outboxIds };
+  }
+
   private async lockAccounts(
     queryRunner: QueryRunner,
     client: PoolClient,
     ascendingIds: readonly number[],
     lockPolicy: LockPolicy,
-  ): Promise<Map<number, LockedAccount>> {
+  ): Promise<Locked> {
     const { rows } = await send<LockedAccountRow>(
       client,
       this.lockStatement(queryRunner.manager, lockPolicy),
       [plainArray(ascendingIds)],
     );
-    return new Map(
-      rows.map((row) => [Number(row.account_id), { ...accountFromRow(row), headHash: row.head_hash }]),
-    );
+    const accounts = new Map<number, LockedAccount>();
+    const undated: number[] = [];
+    let postedMs = 0;
+    for (const row of rows) {
+      const account = ledgerAccountFromRow(row) as LockedAccount & { headHash: string };
+      account.headHash = row.head_hash;
+      accounts.set(account.accountId, account);
+      if (row.posted_ms !== null) postedMs = Math.max(postedMs, Number(row.posted_ms));
+      else if (account.version > 1) undated.push(account.accountId);
+    }
+    return { accounts, postedMs, undated };
   }
 
   /** Built once: its text does not depend on the batch. */
@@ -166,7 +221,7 @@ export class BatchStatements {
     accountIds: readonly number[],
     locked: ReadonlyMap<number, Account>,
   ): Promise<ReadonlySet<number>> {
-    if (locked.size === accountIds.length) return new Set();
+    if (locked.size === accountIds.length) return NOTHING_SKIPPED;
     const missing = accountIds.filter((accountId) => !locked.has(accountId));
     const { rows } = await send<{ account_id: string }>(
       client,
@@ -175,117 +230,16 @@ export class BatchStatements {
     );
     return new Set(rows.map((row) => Number(row.account_id)));
   }
-
-  /**
-   * Looks in both tables, current and archive. No constraint spans the two: a key stays unique over both because
-   * whoever would use it again holds the account's lock and looks here first.
-   */
-  private async findKeys(
-    client: PoolClient,
-    commands: readonly PostingCommand[],
-  ): Promise<KeyedTransactions> {
-    const keyed = commands.filter((command) => command.idempotencyKey !== undefined);
-    if (keyed.length === 0) return new Map();
-    const { rows } = await send<KeyRow>(
-      client,
-      `SELECT t.account_id, t.idempotency_key, t.transaction_id, t.type, t.amount
-       FROM unnest($1::bigint[], $2::text[]) AS k (account_id, idempotency_key)
-       JOIN ${this.tables.allTransactions} t
-         ON t.account_id = k.account_id AND t.idempotency_key = k.idempotency_key`,
-      [
-        plainArray(keyed.map((command) => command.accountId)),
-        textArray(keyed.map((command) => command.idempotencyKey)),
-      ],
-    );
-    return new Map(
-      rows.map((row) => [keyOf(Number(row.account_id), row.idempotency_key), keyedFromRow(row)]),
-    );
-  }
-
-  /**
-   * Also matches the version that was read: the lock should guarantee it, the row count proves it. The statement counts
-   * the inserted transactions as well, because Citus would run an INSERT that counts its rows in a CTE on the
-   * coordinator. LIMIT 1 makes the planner look up each one by the primary key, even while the table is small.
-   */
-  private updateOf({ opening, accounts, transactions, hashes }: PostedBatch): Statement {
-    const heads = new Map(transactions.map(({ accountId }, index) => [accountId, hashes[index] as string]));
-    const changed = [...accounts.values()].filter(
-      (account) => account.version !== opening.get(account.accountId)?.version,
-    );
-    return [
-      `WITH changed AS (
-         UPDATE ${this.tables.accounts} AS a
-         SET balance = c.balance, version = c.version, head_hash = decode(c.head_hash, 'hex')
-         FROM unnest($1::bigint[], $2::numeric[], $3::bigint[], $4::bigint[], $5::text[])
-           AS c (account_id, balance, version, version_read, head_hash)
-         WHERE a.account_id = c.account_id AND a.version = c.version_read
-         RETURNING 1
-       ), posted AS (
-         SELECT FROM unnest($6::bigint[]) AS listed (listed_id),
-           LATERAL (SELECT FROM ${this.tables.transactions} WHERE transaction_id = listed_id LIMIT 1) found
-       ), counted AS (
-         SELECT (SELECT count(*) FROM changed) AS changed, (SELECT count(*) FROM posted) AS posted
-       )
-       SELECT CASE WHEN changed <> $7::bigint
-                   THEN ('a row changed under its lock: updated ' || changed || ' of ' || $7::bigint || ' accounts')::bigint
-                   WHEN posted <> $8::bigint
-                   THEN ('inserted ' || posted || ' of ' || $8::bigint || ' transactions')::bigint
-              END
-       FROM counted`,
-      [
-        plainArray(changed.map((account) => account.accountId)),
-        plainArray(changed.map((account) => formatMoney(account.balance))),
-        plainArray(changed.map((account) => account.version)),
-        plainArray(changed.map((account) => opening.get(account.accountId)?.version ?? 0)),
-        plainArray(changed.map((account) => heads.get(account.accountId) as string)),
-        plainArray(transactions.map((transaction) => transaction.transactionId)),
-        changed.length,
-        transactions.length,
-      ],
-    ];
-  }
 }
 
-/**
- * The LEFT JOIN with an empty table changes nothing. It is for Citus, which runs an INSERT … SELECT that reads no table
- * on the coordinator and commits it in two phases; one that reads a table of the shard runs on the shard's node.
- */
-export function insertTransactions(
-  tables: SchemaTables,
-  { transactions, hashes }: Pick<PostedBatch, 'transactions' | 'hashes'>,
-): Statement {
-  return [
-    `INSERT INTO ${tables.transactions}
-       (transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key, hash, timestamp)
-     SELECT transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key,
-            decode(hash, 'hex'), $9::timestamptz
-     FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::numeric[], $5::numeric[], $6::bigint[], $7::text[],
-                 $8::text[])
-       AS p (transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key, hash)
-     LEFT JOIN (SELECT FROM ${tables.accounts} LIMIT 0) nothing ON true`,
-    [
-      plainArray(transactions.map((transaction) => transaction.transactionId)),
-      plainArray(transactions.map((transaction) => transaction.accountId)),
-      plainArray(transactions.map((transaction) => transaction.type)),
-      plainArray(transactions.map((transaction) => formatMoney(transaction.amount))),
-      plainArray(transactions.map((transaction) => formatMoney(transaction.balanceAfter))),
-      plainArray(transactions.map((transaction) => transaction.versionAfter)),
-      textArray(transactions.map((transaction) => transaction.idempotencyKey)),
-      plainArray(hashes),
-      transactions[0]?.timestamp,
-    ],
-  ];
-}
+const NOTHING_SKIPPED: ReadonlySet<number> = new Set();
 
-/** Inserts the outbox rows for transactions that the same database transaction inserts. */
-export function announceTransactions(
-  tables: SchemaTables,
-  { transactions, outboxIds }: Pick<PostedBatch, 'transactions' | 'outboxIds'>,
-): Statement[] {
-  return outboxRows(transactions).map((announced, row) => [
-    `INSERT INTO ${tables.outbox} (outbox_id, transaction_ids) VALUES ($1, $2::bigint[])`,
-    [outboxIds[row], plainArray(announced.map((transaction) => transaction.transactionId))],
-  ]);
+/** The most changes of accounts that a command makes: a forced reversal may raise the limit of each account. */
+function mostChanges(command: Command): number {
+  if (command.type === 'change') return 1;
+  const isForced =
+    (command.type === 'reversal' || command.type === 'transfer-reversal') && command.force === true;
+  return isForced ? accountsOf(command).length : 0;
 }
 
 /** In ascending order, so that two batches that need the same rows can't deadlock. */
@@ -300,14 +254,16 @@ function lockStatement(manager: EntityManager, lockPolicy: LockPolicy): string {
     .select('account.accountId', 'account_id')
     .addSelect('account.balance', 'balance')
     .addSelect('account.version', 'version')
+    .addSelect('account.held', 'held')
+    .addSelect('account.activeHolds', 'active_holds')
+    .addSelect('account.overdraftLimit', 'overdraft_limit')
+    .addSelect('account.status', 'status')
+    .addSelect('account.revision', 'revision')
     .addSelect("encode(account.headHash, 'hex')", 'head_hash')
+    .addSelect('(extract(epoch FROM account.postedAt) * 1000)::bigint', 'posted_ms')
     .where('account.accountId = ANY(:accountIds)', { accountIds: [] })
     .orderBy('account.accountId', 'ASC')
     .setLock('pessimistic_write');
   const [sql] = (lockPolicy === 'skip' ? query.setOnLocked('skip_locked') : query).getQueryAndParameters();
   return sql;
-}
-
-function keyedFromRow(row: KeyRow): KeyedTransaction {
-  return { transactionId: Number(row.transaction_id), type: row.type, amount: moneyFromColumn(row.amount) };
 }

@@ -1,20 +1,22 @@
+import type { Effects } from '../../domain/books.js';
+import type { Command } from '../../domain/command.js';
 import { decideAtomically } from '../../domain/decide-batch.js';
 import { LedgerError, type LedgerFailure } from '../../domain/errors.js';
 import type { BalanceCache } from '../../domain/ports.js';
-import type { PostingCommand, Transaction } from '../../domain/transaction.js';
 import type { RecentLocalBatches } from '../../messaging/recent-local-batches.js';
 import type { ShardMetrics } from '../../observability/metrics.js';
 import { classifyFailure, DatabaseUnreachableError } from '../../storage/database-errors.js';
 import { CommitOutcomeUnknownError, type TransactionRunner } from '../../storage/transaction-runner.js';
-import type { BatchStatements, LockPolicy, PostedBatch } from './batch-statements.js';
+import type { BatchStatements, LockPolicy } from './batch-statements.js';
+import type { PostedBatch } from './batch-writes.js';
 import type { Waiting } from './command-queue.js';
 import { enter, type CommandState } from './command-state.js';
 
-/** A command and the promise of its answer. The first of its accounts is the one whose version a failure reports. */
+/** A command and the promise of its answer. */
 export interface PendingCommand extends Waiting {
-  readonly command: PostingCommand;
+  readonly command: Command;
   state: CommandState;
-  readonly resolve: (transaction: Transaction) => void;
+  readonly resolve: (effects: Effects) => void;
   readonly reject: (error: unknown) => void;
 }
 
@@ -91,12 +93,12 @@ export class BatchWriter {
     const locked: LockedCommand[] = [];
     batch.forEach((pending, index) => {
       const decision = posted.decisions[index];
-      const accountId = firstOf(posted.skipped, pending);
-      if (accountId !== undefined) locked.push({ pending, accountId });
-      else if (decision?.accepted) {
+      if (!decision) locked.push(lockedAt(posted.skipped, pending));
+      else if (!decision.accepted) this.reject(pending, decision.rejection);
+      else {
         enter('done', pending);
-        pending.resolve(decision.transaction);
-      } else if (decision) this.reject(pending, decision.rejection);
+        pending.resolve(decision.effects);
+      }
     });
     return locked;
   }
@@ -113,7 +115,7 @@ export class BatchWriter {
     const failure = classifyFailure(error);
     switch (failure) {
       case 'locked':
-        return batch.map((pending) => ({ pending, accountId: firstAccountOf(pending) }));
+        return batch.map((pending) => ({ pending, accountId: pending.command.accountId }));
       case 'statement':
         return mode.atomic ? this.fail(batch, error) : this.bisect(batch, mode, error);
       case 'busy':
@@ -173,7 +175,7 @@ export class BatchWriter {
     // Not applied: even its rejections were based on a state that was never committed.
     for (const pending of batch) {
       const currentVersion =
-        outcome?.accounts.get(firstAccountOf(pending))?.version ?? this.lastKnownVersion(pending);
+        outcome?.accounts.get(pending.command.accountId)?.version ?? this.lastKnownVersion(pending);
       this.reject(
         pending,
         outcome ? { code: 'DATABASE_FAILED', currentVersion } : { code: 'OUTCOME_UNKNOWN' },
@@ -185,7 +187,7 @@ export class BatchWriter {
   /** The transaction failed before its COMMIT, so nothing was applied. */
   private async rejectFailed(batch: readonly PendingCommand[], error: unknown): Promise<void> {
     this.reachable = false;
-    const accountIds = [...new Set(batch.map(firstAccountOf))];
+    const accountIds = [...new Set(batch.map(({ command }) => command.accountId))];
     // If one connection broke, another may still read the versions. If there was none at all, don't wait for one again.
     const versions =
       error instanceof DatabaseUnreachableError
@@ -195,23 +197,22 @@ export class BatchWriter {
             .catch(() => undefined);
     if (versions) this.reachable = true;
     for (const pending of batch) {
-      const currentVersion = versions?.get(firstAccountOf(pending)) ?? this.lastKnownVersion(pending);
+      const currentVersion = versions?.get(pending.command.accountId) ?? this.lastKnownVersion(pending);
       this.reject(pending, { code: 'DATABASE_FAILED', currentVersion });
     }
   }
 
   private lastKnownVersion(pending: PendingCommand): number | null {
-    return this.balances.lastKnownVersion(firstAccountOf(pending)) ?? null;
+    return this.balances.lastKnownVersion(pending.command.accountId) ?? null;
   }
 }
 
-function firstAccountOf({ accountIds }: Waiting): number {
-  return accountIds[0] as number;
+/** @param skipped accounts whose rows are locked, at least one of the command's among them */
+function lockedAt(skipped: ReadonlySet<number>, pending: PendingCommand): LockedCommand {
+  return { pending, accountId: firstOf(skipped, pending) as number };
 }
 
 /** The first account of a command that is among those given. */
 function firstOf(accountIds: ReadonlySet<number>, pending: PendingCommand): number | undefined {
-  return accountIds.size === 0
-    ? undefined
-    : pending.accountIds.find((accountId) => accountIds.has(accountId));
+  return pending.accountIds.find((accountId) => accountIds.has(accountId));
 }

@@ -26,10 +26,16 @@ export class AccountOpeningEntity {
   @Column({
     name: 'opening_deposit',
     type: 'numeric',
-    precision: 18,
-    scale: 2,
     nullable: true,
     transformer: moneyColumn,
   })
   openingDeposit!: Money | null;
+
+  /** The account whose shard the opening asked for; NULL: owner and key chose the shard. */
+  @Column({ type: 'bigint', nullable: true, transformer: bigintColumn })
+  near!: number | null;
+
+  /** Part of a hash of the request; NULL: the deposit is all of it. */
+  @Column({ type: 'bigint', nullable: true })
+  fingerprint!: string | null;
 }

@@ -1,10 +1,19 @@
 import { Check, Column, Entity, Index, PrimaryGeneratedColumn, VersionColumn } from 'typeorm';
 import { GENESIS_HASH } from '../../domain/hash-chain.js';
 import type { Money } from '../../domain/money.js';
-import { bigintColumn, identityColumn, moneyColumn } from './columns.js';
+import type { AccountStatus } from '../../domain/account.js';
+import { bigintColumn, identityColumn, isAmount, isBalance, moneyColumn } from './columns.js';
 
 @Entity('accounts')
-@Check('accounts_balance_check', `"balance" >= 0 AND "balance" <> 'NaN'`)
+@Check('accounts_balance_check', isBalance('balance'))
+@Check('accounts_available_check', '"held" >= 0 AND "balance" - "held" + "overdraft_limit" >= 0')
+@Check(
+  'accounts_held_check',
+  `${isAmount('held', '>= 0')} AND "active_holds" >= 0 AND ("held" = 0) = ("active_holds" = 0)`,
+)
+@Check('accounts_overdraft_limit_check', isAmount('overdraft_limit', '>= 0'))
+@Check('accounts_status_check', `"status" IN ('open', 'debits_blocked', 'frozen', 'closed')`)
+@Check('accounts_closed_check', `"status" <> 'closed' OR ("balance" = 0 AND "held" = 0)`)
 @Check('accounts_version_check', '"version" > 0')
 @Check('accounts_head_hash_check', 'octet_length("head_hash") = 32')
 @Index('accounts_owner', ['owner', 'accountId'], { where: '"owner" IS NOT NULL' })
@@ -12,7 +21,7 @@ export class AccountEntity {
   @PrimaryGeneratedColumn('identity', identityColumn('account_id', 'accounts_pkey'))
   accountId!: number;
 
-  @Column({ type: 'numeric', precision: 18, scale: 2, transformer: moneyColumn })
+  @Column({ type: 'numeric', transformer: moneyColumn })
   balance!: Money;
 
   /**
@@ -33,4 +42,30 @@ export class AccountEntity {
   /** The hash of the last transaction. */
   @Column({ name: 'head_hash', type: 'bytea', default: () => `'\\x${GENESIS_HASH}'` })
   headHash!: Buffer;
+
+  /** The sum of what remains of the active holds. */
+  @Column({ type: 'numeric', default: 0, transformer: moneyColumn })
+  held!: Money;
+
+  @Column({ name: 'active_holds', type: 'int', default: 0 })
+  activeHolds!: number;
+
+  /** How far the balance less what is held may be below zero. */
+  @Column({ name: 'overdraft_limit', type: 'numeric', default: 0, transformer: moneyColumn })
+  overdraftLimit!: Money;
+
+  @Column({ type: 'varchar', length: 14, default: 'open' })
+  status!: AccountStatus;
+
+  /** NULL: the bank's currency. */
+  @Column({ type: 'varchar', length: 3, nullable: true })
+  currency!: string | null;
+
+  /** NULL: opened before this was recorded. */
+  @Column({ name: 'created_at', type: 'timestamptz', precision: 3, nullable: true, default: () => 'now()' })
+  createdAt!: Date | null;
+
+  /** The time of the last transaction; NULL: none since this is recorded. */
+  @Column({ name: 'posted_at', type: 'timestamptz', precision: 3, nullable: true })
+  postedAt!: Date | null;
 }

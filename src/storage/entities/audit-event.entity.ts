@@ -27,4 +27,8 @@ export class AuditEventEntity {
 
   @Column({ type: 'bytea' })
   hash!: Buffer;
+
+  /** The epoch of the schema that wrote the row. Without a default, so that the commands of an older release fail. */
+  @Column({ type: 'smallint' })
+  epoch!: number;
 }

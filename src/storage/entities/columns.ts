@@ -6,14 +6,21 @@ import { moneyFromColumn } from '../rows.js';
 /** A bigint, which pg returns as text. Ids and versions are numbers that JavaScript represents exactly (see MAX_ID). */
 export const bigintColumn: ValueTransformer = {
   to: (value: unknown) => value,
-  from: (text: string) => Number(text),
+  from: (text: string | null) => (text === null ? null : Number(text)),
 };
 
-/** A numeric(18,2), which pg returns as text; it becomes a bigint of cents, never a float. NULL stays NULL. */
+/** A numeric, which pg returns as text; it becomes a bigint of cents, never a float. NULL stays NULL. */
 export const moneyColumn: ValueTransformer = {
   to: (money: Money | null | undefined) => (typeof money === 'bigint' ? formatMoney(money) : money),
   from: (text: string | null) => (text === null ? null : moneyFromColumn(text)),
 };
+
+/** The SQL of a CHECK that a column is an amount of money; as in the migration, spelled as PostgreSQL keeps it. */
+export const isAmount = (column: string, from = '> 0') =>
+  `"${column}" ${from} AND "${column}" < 10000000000000000 AND scale("${column}") <= 4`;
+
+/** The same for a balance, which may be below zero. */
+export const isBalance = (column: string) => isAmount(column, '> -10000000000000000');
 
 /** A primary key that is an identity column. */
 export function identityColumn(name: string, constraint: string): PrimaryGeneratedColumnIdentityOptions {

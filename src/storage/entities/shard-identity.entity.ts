@@ -34,6 +34,14 @@ export class ShardIdentityEntity {
   relayId!: string | null;
 
   /** When that lease runs out. */
-  @Column({ name: 'relay_until', type: 'timestamptz', precision: 3, nullable: true })
+  @Column({ name: 'relay_leased_until', type: 'timestamptz', precision: 3, nullable: true })
   relayUntil!: Date | null;
+
+  /** The process that holds the lease on expired holds. */
+  @Column({ name: 'sweeper_id', type: 'uuid', nullable: true })
+  sweeperId!: string | null;
+
+  /** When that lease runs out. */
+  @Column({ name: 'sweeper_leased_until', type: 'timestamptz', precision: 3, nullable: true })
+  sweeperUntil!: Date | null;
 }

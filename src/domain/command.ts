@@ -1,0 +1,225 @@
+import { hash } from 'node:crypto';
+import type { AccountStatus } from './account.js';
+import type { Money } from './money.js';
+import type { AccountOpening } from './ports.js';
+import type { MovementType, TransactionDetails } from './transaction.js';
+
+/** The most legs of a transfer. */
+export const MAX_LEGS = 100;
+
+/** What all commands have in common. */
+interface CommandBase {
+  /** The account to which the idempotency key belongs: the one from which money leaves, if there is one. */
+  readonly accountId: number;
+  /** Unique per account, for as long as the transaction exists. */
+  readonly idempotencyKey?: string;
+  readonly details?: TransactionDetails;
+  /** True: decided like any other, but not applied, and its key stays free. */
+  readonly dryRun?: boolean;
+}
+
+/** The version of its account that a command depends on. */
+interface Conditions {
+  /** The version that the account must have. */
+  readonly expectedVersion?: number;
+  /** The versions that an If-Match header allows; empty: none that an account can have. */
+  readonly allowedVersions?: readonly number[];
+}
+
+/** Posts one transaction to one account. */
+export interface PostingCommand extends CommandBase, Conditions {
+  readonly type: MovementType;
+  /** Greater than zero. */
+  readonly amount: Money;
+}
+
+export interface Leg {
+  readonly accountId: number;
+  readonly type: MovementType;
+  /** Greater than zero. */
+  readonly amount: Money;
+  /** The version that the account must have. */
+  readonly expectedVersion?: number;
+  /** True: the sender may not see the account, so what is refused about it is told by one answer. */
+  readonly foreign?: boolean;
+}
+
+/** Moves money between accounts of one shard. Its account is that of the first debit. */
+export interface TransferCommand extends CommandBase {
+  readonly type: 'transfer';
+  /** 2 to {@link MAX_LEGS}, each with another account; the debits are as much as the credits. */
+  readonly legs: readonly Leg[];
+}
+
+/** Reserves money of an account. */
+export interface HoldCommand extends CommandBase, Conditions {
+  readonly type: 'hold';
+  /** Greater than zero. */
+  readonly amount: Money;
+  /** At most one of the two; neither: it never expires. */
+  readonly expiresAt?: Date;
+  readonly expiresInMs?: number;
+}
+
+/** Takes reserved money: out of the bank, or to another account of the shard. Its account is that of the hold. */
+export interface CaptureCommand extends CommandBase {
+  readonly type: 'capture';
+  readonly holdId: number;
+  /** Undefined: all that remains. */
+  readonly amount?: Money;
+  /** Whether the rest of the hold ends with it. */
+  readonly final: boolean;
+  readonly to?: Pick<Leg, 'accountId' | 'foreign'>;
+}
+
+/** Ends a hold. Its account is that of the hold. */
+export interface VoidCommand extends CommandBase {
+  readonly type: 'void';
+  readonly holdId: number;
+}
+
+/** Writes down the holds of an account that have expired. */
+export interface ExpiryCommand extends CommandBase {
+  readonly type: 'expiry';
+}
+
+/** Posts the opposite of an earlier transaction, wholly or in part. Its account is that of the transaction. */
+export interface ReversalCommand extends CommandBase {
+  readonly type: 'reversal';
+  readonly transactionId: number;
+  /** Undefined: all that is left. */
+  readonly amount?: Money;
+  /** True: even if the money is gone; the account's overdraft limit is raised as far as needed. */
+  readonly force?: boolean;
+}
+
+/** Posts the opposite of a transfer, wholly or, with two legs, in part. Its account is that of the first credit. */
+export interface TransferReversalCommand extends CommandBase {
+  readonly type: 'transfer-reversal';
+  readonly transferId: number;
+  /** The accounts of its legs. */
+  readonly accountIds: readonly number[];
+  /** Undefined: all that is left. */
+  readonly amount?: Money;
+  readonly force?: boolean;
+  /** The accounts that the sender may not see. */
+  readonly foreign?: readonly number[];
+}
+
+/** New values of what no transaction changes. */
+export interface AccountChanges {
+  readonly status?: AccountStatus;
+  /** Not below zero. */
+  readonly overdraftLimit?: Money;
+  /** null: none. */
+  readonly reference?: string | null;
+  /** A JSON object, as text; null: none. */
+  readonly metadata?: string | null;
+}
+
+/** Changes an account otherwise than by a transaction. It has no key: a repeat changes nothing. */
+export interface ChangeCommand extends CommandBase {
+  readonly type: 'change';
+  readonly changes: AccountChanges;
+  /** The revisions that an If-Match header allows. */
+  readonly allowedRevisions?: readonly number[];
+  /** The principal or operator who makes the change. */
+  readonly actor?: string;
+}
+
+export type Command =
+  | PostingCommand
+  | TransferCommand
+  | HoldCommand
+  | CaptureCommand
+  | VoidCommand
+  | ExpiryCommand
+  | ReversalCommand
+  | TransferReversalCommand
+  | ChangeCommand;
+
+/** The accounts that a command may change, each once. */
+export function accountsOf(command: Command): readonly number[] {
+  switch (command.type) {
+    case 'transfer':
+      return command.legs.map(({ accountId }) => accountId);
+    case 'transfer-reversal':
+      return command.accountIds;
+    case 'capture':
+      return command.to ? [command.accountId, command.to.accountId] : [command.accountId];
+    default:
+      return [command.accountId];
+  }
+}
+
+/**
+ * Part of a hash of the request that a command with an idempotency key stands for. Undefined: type and amount are all
+ * of it.
+ */
+export function fingerprintOf(command: Command): string | undefined {
+  const parts = [...ownParts(command), ...detailParts(command.details)];
+  if (parts.length === 0) return undefined;
+  return fingerprint([command.type, ...parts]);
+}
+
+/** The same for the opening of an account. Undefined: the deposit is all of it. */
+export function openingFingerprint({ near, reference, metadata }: AccountOpening): string | undefined {
+  const parts = [near, reference, metadata];
+  if (parts.every((part) => part === undefined)) return undefined;
+  return fingerprint(parts.map((part) => part ?? null));
+}
+
+function fingerprint(parts: readonly unknown[]): string {
+  const text = JSON.stringify(parts, (_, value: unknown) =>
+    typeof value === 'bigint' ? String(value) : value,
+  );
+  return String(BigInt.asIntN(64, BigInt(`0x${hash('sha256', text).slice(0, 16)}`)));
+}
+
+function ownParts(command: Command): unknown[] {
+  switch (command.type) {
+    case 'credit':
+    case 'debit':
+      return command.details && detailParts(command.details).length > 0 ? [command.amount] : [];
+    case 'transfer':
+      return command.legs.map(({ accountId, type, amount }) => [accountId, type, amount]);
+    case 'hold':
+      return [command.amount, command.expiresAt ?? null, command.expiresInMs ?? null];
+    case 'capture':
+      return [command.holdId, command.amount ?? null, command.final, command.to?.accountId ?? null];
+    case 'void':
+      return [command.holdId];
+    case 'reversal':
+      return [command.transactionId, command.amount ?? null, command.force === true];
+    case 'transfer-reversal':
+      return [command.transferId, command.amount ?? null, command.force === true];
+    case 'expiry':
+    case 'change':
+      return [];
+  }
+}
+
+/** What the client said; not who the client is. */
+function detailParts(details: TransactionDetails | undefined): unknown[] {
+  if (!details) return [];
+  const { reference, effectiveDate, description, metadata } = details;
+  const parts = [reference, effectiveDate, description, metadata];
+  return parts.every((part) => part === undefined) ? [] : parts.map((part) => part ?? null);
+}
+
+/** The most transactions that a command can make, except for the holds that it finds expired. */
+export function mostTransactions(command: Command): number {
+  switch (command.type) {
+    case 'transfer':
+      return command.legs.length;
+    case 'transfer-reversal':
+      return command.accountIds.length;
+    case 'capture':
+      return 3;
+    case 'expiry':
+    case 'change':
+      return 0;
+    default:
+      return 1;
+  }
+}

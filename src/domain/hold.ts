@@ -1,0 +1,34 @@
+import type { Money } from './money.js';
+
+/** `active` as long as something remains; then how its last part ended. */
+export type HoldStatus = 'active' | 'captured' | 'voided' | 'expired';
+
+/** Money of an account that is reserved for later. Its id is that of the transaction that placed it. */
+export interface Hold {
+  readonly holdId: number;
+  readonly accountId: number;
+  readonly amount: Money;
+  /** What is still reserved. */
+  readonly remaining: Money;
+  readonly captured: Money;
+  readonly status: HoldStatus;
+  /** Undefined: never. */
+  readonly expiresAt: Date | undefined;
+  readonly createdAt: Date;
+}
+
+/** The most active holds of one account. */
+export const MAX_ACTIVE_HOLDS = 10_000;
+
+/** The most holds that one command expires; the next one takes the rest. */
+export const MAX_EXPIRED_AT_ONCE = 100;
+
+/** Whether a hold has ended by itself at this time, whether or not anybody has written it down yet. */
+export function isDue(hold: Hold, now: Date): boolean {
+  return hold.status === 'active' && hold.expiresAt !== undefined && hold.expiresAt <= now;
+}
+
+/** What a hold is at this time. */
+export function statusAt(hold: Hold, now: Date): HoldStatus {
+  return isDue(hold, now) ? 'expired' : hold.status;
+}

@@ -1,0 +1,178 @@
+import type { PoolClient } from 'pg';
+import { plainArray, textArray } from '../../storage/array-literal.js';
+import { keyOf, type Knowledge, type Original } from '../../domain/books.js';
+import type { Command } from '../../domain/command.js';
+import { GENESIS_HASH } from '../../domain/hash-chain.js';
+import { MAX_EXPIRED_AT_ONCE, type Hold } from '../../domain/hold.js';
+import type { KeyedTransaction } from '../../domain/transaction.js';
+import { send } from '../../storage/connection.js';
+import {
+  HOLD_COLUMNS,
+  holdFromRow,
+  idFromColumn,
+  moneyFromColumn,
+  TRANSACTION_COLUMNS,
+  transactionFromRow,
+  type HoldRow,
+  type TransactionRow,
+} from '../../storage/rows.js';
+import type { SchemaTables } from '../../storage/tables.js';
+
+/** What the next change of an account builds on. */
+export interface AccountHead {
+  /** The hash of the account's last change. */
+  readonly hash: string;
+  readonly reference: string | null;
+  readonly metadata: string | null;
+  readonly metadataSalt: string | null;
+}
+
+interface KeyRow extends Pick<
+  TransactionRow,
+  'transaction_id' | 'type' | 'amount' | 'fingerprint' | 'transfer_id' | 'hold_id'
+> {
+  account_id: string;
+  idempotency_key: string;
+}
+
+/**
+ * What a batch has to know besides its accounts. Each is a statement of its own behind the locks: an earlier snapshot
+ * could miss what was committed while a lock was waited for. Nothing is sent for what no command needs.
+ */
+export class BatchLookups {
+  constructor(private readonly tables: SchemaTables) {}
+
+  /**
+   * Looks in both tables, current and archive. No constraint spans the two: a key stays unique over both because
+   * whoever would use it again holds the account's lock and looks here first.
+   */
+  async keys(client: PoolClient, commands: readonly Command[]): Promise<Knowledge['keyed']> {
+    const keyed = commands.filter((command) => command.idempotencyKey !== undefined);
+    if (keyed.length === 0) return new Map();
+    const { rows } = await send<KeyRow>(
+      client,
+      `SELECT t.account_id, t.idempotency_key, t.transaction_id, t.type, t.amount, t.fingerprint, t.transfer_id,
+              t.hold_id
+       FROM unnest($1::bigint[], $2::text[]) AS k (account_id, idempotency_key)
+       JOIN ${this.tables.allTransactions} t
+         ON t.account_id = k.account_id AND t.idempotency_key = k.idempotency_key`,
+      [
+        plainArray(keyed.map((command) => command.accountId)),
+        textArray(keyed.map((command) => command.idempotencyKey)),
+      ],
+    );
+    return new Map(
+      rows.map((row) => [keyOf(Number(row.account_id), row.idempotency_key), keyedFromRow(row)]),
+    );
+  }
+
+  /** The holds that the commands name. */
+  async holds(client: PoolClient, commands: readonly Command[]): Promise<Knowledge['holds']> {
+    const ids = commands.flatMap((command) =>
+      command.type === 'capture' || command.type === 'void' ? [command.holdId] : [],
+    );
+    if (ids.length === 0) return new Map();
+    const { rows } = await send<HoldRow>(
+      client,
+      `SELECT ${HOLD_COLUMNS} FROM ${this.tables.holds} WHERE hold_id = ANY($1::bigint[])`,
+      [plainArray(ids)],
+    );
+    return new Map(rows.map((row) => [Number(row.hold_id), holdFromRow(row)]));
+  }
+
+  /** The transactions that the commands reverse, and how much of each has been reversed. */
+  async originals(client: PoolClient, commands: readonly Command[]): Promise<Knowledge['originals']> {
+    const [ids, transferIds]: [number[], number[]] = [[], []];
+    for (const command of commands) {
+      if (command.type === 'reversal') ids.push(command.transactionId);
+      if (command.type === 'transfer-reversal') transferIds.push(command.transferId);
+    }
+    if (ids.length + transferIds.length === 0) return new Map();
+    const { allTransactions } = this.tables;
+    const { rows } = await send<TransactionRow & { reversed: string }>(
+      client,
+      `SELECT o.*, coalesce((SELECT sum(r.amount) FROM ${allTransactions} r WHERE r.reverses_id = o.transaction_id), 0)
+                AS reversed
+       FROM (SELECT ${TRANSACTION_COLUMNS} FROM ${allTransactions} t WHERE transaction_id = ANY($1::bigint[])
+             UNION
+             SELECT ${TRANSACTION_COLUMNS} FROM ${allTransactions} t WHERE transfer_id = ANY($2::bigint[])) o
+       ORDER BY transaction_id`,
+      [plainArray(ids), plainArray(transferIds)],
+    );
+    const originals = rows.map((row): Original => ({
+      transaction: transactionFromRow(row),
+      reversed: moneyFromColumn(row.reversed),
+    }));
+    return new Map(originals.map((original) => [original.transaction.transactionId, original]));
+  }
+
+  /** The heads of the accounts that the commands may change otherwise than by a transaction. */
+  async heads(client: PoolClient, commands: readonly Command[]): Promise<ReadonlyMap<number, AccountHead>> {
+    const accountIds = commands.flatMap((command) => {
+      if (command.type === 'change') return [command.accountId];
+      if (command.type === 'reversal' && command.force === true) return [command.accountId];
+      return command.type === 'transfer-reversal' && command.force === true ? command.accountIds : [];
+    });
+    if (accountIds.length === 0) return new Map();
+    const { rows } = await send<{
+      account_id: string;
+      hash: string | null;
+      reference: string | null;
+      metadata: string | null;
+      salt: string | null;
+    }>(
+      client,
+      `SELECT a.account_id, d.reference, d.metadata, encode(d.metadata_salt, 'hex') AS salt,
+              (SELECT encode(hash, 'hex') FROM ${this.tables.accountEvents} e
+               WHERE e.account_id = a.account_id ORDER BY revision DESC LIMIT 1) AS hash
+       FROM ${this.tables.accounts} a LEFT JOIN ${this.tables.accountDetails} d ON d.account_id = a.account_id
+       WHERE a.account_id = ANY($1::bigint[])`,
+      [plainArray(accountIds)],
+    );
+    return new Map(
+      rows.map(({ account_id, hash, reference, metadata, salt }) => [
+        Number(account_id),
+        { hash: hash ?? GENESIS_HASH, reference, metadata, metadataSalt: salt },
+      ]),
+    );
+  }
+
+  /** Some holds of each account that have expired by a time, the earliest first. */
+  async due(client: PoolClient, accountIds: ReadonlySet<number>, now: Date): Promise<Map<number, Hold[]>> {
+    const { rows } = await send<HoldRow>(
+      client,
+      `SELECT due.* FROM unnest($1::bigint[]) AS a (id), LATERAL (
+         SELECT ${HOLD_COLUMNS} FROM ${this.tables.holds}
+         WHERE account_id = a.id AND status = 'active' AND expires_at IS NOT NULL AND expires_at <= $2
+         ORDER BY expires_at, hold_id LIMIT ${MAX_EXPIRED_AT_ONCE}) due`,
+      [plainArray([...accountIds]), now],
+    );
+    const due = new Map<number, Hold[]>([...accountIds].map((accountId) => [accountId, []]));
+    for (const row of rows) due.get(Number(row.account_id))?.push(holdFromRow(row));
+    return due;
+  }
+
+  /** The time of the last transaction of accounts, in milliseconds since 1970, whichever is the latest. */
+  async lastPostedMs(client: PoolClient, accountIds: readonly number[]): Promise<number> {
+    const { rows } = await send<{ last: string | null }>(
+      client,
+      `SELECT max(extract(epoch FROM last.timestamp) * 1000)::bigint AS last
+       FROM unnest($1::bigint[]) AS a (id), LATERAL (
+         SELECT timestamp FROM ${this.tables.allTransactions} t
+         WHERE account_id = a.id ORDER BY version_after DESC LIMIT 1) last`,
+      [plainArray(accountIds)],
+    );
+    return Number(rows[0]?.last ?? 0);
+  }
+}
+
+function keyedFromRow(row: KeyRow): KeyedTransaction {
+  return {
+    transactionId: Number(row.transaction_id),
+    type: row.type,
+    amount: moneyFromColumn(row.amount),
+    fingerprint: row.fingerprint ?? undefined,
+    transferId: idFromColumn(row.transfer_id),
+    holdId: idFromColumn(row.hold_id),
+  };
+}

@@ -1,0 +1,45 @@
+import { Check, Column, Entity, Index, PrimaryColumn } from 'typeorm';
+import type { HoldStatus } from '../../domain/hold.js';
+import type { Money } from '../../domain/money.js';
+import { bigintColumn, isAmount, moneyColumn } from './columns.js';
+
+/** Money reserved for later. */
+@Entity('holds')
+@Check('holds_amount_check', isAmount('amount'))
+@Check('holds_parts_check', '"remaining" >= 0 AND "captured" >= 0 AND "remaining" + "captured" <= "amount"')
+@Check('holds_status_check', `"status" IN ('active', 'captured', 'voided', 'expired')`)
+@Check('holds_active_check', `("status" = 'active') = ("remaining" > 0)`)
+@Index('holds_of_account', ['accountId', 'holdId'])
+@Index('holds_due', ['expiresAt'], { where: `"status" = 'active' AND "expires_at" IS NOT NULL` })
+export class HoldEntity {
+  /** The id of the transaction that placed it. */
+  @PrimaryColumn({
+    name: 'hold_id',
+    type: 'bigint',
+    primaryKeyConstraintName: 'holds_pkey',
+    transformer: bigintColumn,
+  })
+  holdId!: number;
+
+  @Column({ name: 'account_id', type: 'bigint', transformer: bigintColumn })
+  accountId!: number;
+
+  @Column({ type: 'numeric', transformer: moneyColumn })
+  amount!: Money;
+
+  @Column({ type: 'numeric', transformer: moneyColumn })
+  remaining!: Money;
+
+  @Column({ type: 'numeric', transformer: moneyColumn })
+  captured!: Money;
+
+  @Column({ type: 'varchar', length: 8 })
+  status!: HoldStatus;
+
+  /** NULL: never. */
+  @Column({ name: 'expires_at', type: 'timestamptz', precision: 3, nullable: true })
+  expiresAt!: Date | null;
+
+  @Column({ name: 'created_at', type: 'timestamptz', precision: 3 })
+  createdAt!: Date;
+}
