@@ -1,4 +1,3 @@
-import { performance } from 'node:perf_hooks';
 import { AdaptiveConcurrencyLimiter, halfOf } from '../../concurrency/adaptive-concurrency-limiter.js';
 import type { Effects } from '../../domain/books.js';
 import { accountsOf, type Command } from '../../domain/command.js';
