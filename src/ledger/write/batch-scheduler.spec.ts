@@ -342,7 +342,7 @@ describe('BatchScheduler', () => {
     const world = new World(1);
     void world.lockRow(locked, 600);
     for (let tick = 0; tick < 250; tick++) {
-      if (tick % 10 === 0) world.submit(tick % 20 === 0 ? [locked, other] : [other, locked]);
+      if (tick % 10 === 0) world.submit(tick % 20 === 0 ? [other, locked] : [locked, other]);
       if (tick % 25 === 0) world.submit([locked]);
       world.submit([other]);
       await jest.advanceTimersByTimeAsync(2);
@@ -381,6 +381,18 @@ describe('BatchScheduler', () => {
     world.submit([2, 1]);
     await jest.advanceTimersByTimeAsync(50);
     expect(world.submitted.at(-1)?.accepted).toBe(true);
+    await world.finish();
+  });
+
+  it('goes on with an account whose parked commands were rejected before a lock waiter was free', async () => {
+    const world = new World(1, { lockWaiters: 1 });
+    for (const accountId of [1, 2, 3]) void world.lockRow(accountId, LIMITS.commandTimeoutMs + 200);
+    for (const accountId of [1, 2, 3]) world.submit([accountId, 8]);
+    await jest.advanceTimersByTimeAsync(LIMITS.commandTimeoutMs + 300);
+    expect(world.submitted.map(({ accepted }) => accepted)).toEqual([false, false, false]);
+    for (const accountId of [1, 2, 3]) world.submit([8, accountId]);
+    await jest.advanceTimersByTimeAsync(50);
+    expect(world.submitted.slice(3).map(({ accepted }) => accepted)).toEqual([true, true, true]);
     await world.finish();
   });
 });

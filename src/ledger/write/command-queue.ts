@@ -223,12 +223,11 @@ export class CommandQueue<T extends Waiting> {
     }
   }
 
-  /** Moves all lines of a command on that has been taken from one of them. */
+  /** Moves all lines of a command on that has been taken from one of them; the others are taken from next. */
   private stepOver(command: T, from: Line<T>, reached: Line<T>[]): void {
     this.linesAt.delete(command);
     for (const accountId of command.accountIds) {
       const line = this.lines.get(accountId) as Line<T>;
-      line.state = 'busy';
       line.next += 1;
       line.counted = false;
       if (line !== from) reached.push(line);
