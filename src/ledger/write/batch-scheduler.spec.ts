@@ -128,8 +128,9 @@ class MemoryDatabase {
   ): Promise<Set<number>> {
     const skipped = new Set<number>();
     const ascending = [...new Set(commands.flatMap(accountsOf))].sort((a, b) => a - b);
-    for (const accountId of ascending) {
-      if (lockPolicy === 'skip') {
+    const first = typeof lockPolicy === 'object' ? lockPolicy.waitFor : ascending[0];
+    for (const accountId of new Set([first ?? 0, ...ascending])) {
+      if (lockPolicy === 'skip' || (lockPolicy !== 'wait' && accountId !== lockPolicy.waitFor)) {
         if (!this.locks.tryLock(accountId, session)) skipped.add(accountId);
       } else if (!(await this.locks.lock(accountId, session))) {
         throw Object.assign(new Error('lock timeout'), { code: '55P03' });
@@ -337,8 +338,10 @@ describe('BatchScheduler', () => {
     expect(Math.max(...waits)).toBeLessThan(50);
   });
 
-  it('does not block the other account of a transfer that meets a locked row', async () => {
-    const [locked, other] = [1, 8];
+  it.each([
+    [1, 8],
+    [8, 1],
+  ])('lets a transfer that meets the locked row of %p not block %p', async (locked, other) => {
     const world = new World(1);
     void world.lockRow(locked, 600);
     for (let tick = 0; tick < 250; tick++) {

@@ -29,7 +29,6 @@ const MAX_WAITING_ATOMIC_BATCHES = 100;
 const SWEEP_MS = 50;
 
 const SKIP_LOCKED = { lockPolicy: 'skip', atomic: false } as const;
-const WAIT_FOR_LOCKS = { lockPolicy: 'wait', atomic: false } as const;
 const ATOMIC = { lockPolicy: 'wait', atomic: true } as const;
 
 /** A command that waits in the line of the one account whose row is locked. */
@@ -203,12 +202,13 @@ export class BatchScheduler {
   }
 
   /**
-   * Waits for the rows of one account's commands until lock_timeout; if one is still locked, they wait for another turn,
-   * until their deadline. Once one row is free, others may be too, as after an atomic batch over thousands of accounts.
+   * Waits for one account's row until lock_timeout; if it is still locked, its commands wait for another turn, until
+   * their deadline. Their other accounts are not waited for, so that nothing is kept locked meanwhile. Once one row is free, others may be too, as after an atomic batch over thousands of accounts.
    * So all parked accounts are tried together, once, before the lock waiter takes the next one.
    */
   private async waitForLock(batch: readonly Parked[]): Promise<void> {
-    if ((await this.writeParked(batch, WAIT_FOR_LOCKS)) === batch.length) return;
+    const waitFor = batch[0]?.accountIds[0] as number;
+    if ((await this.writeParked(batch, { lockPolicy: { waitFor }, atomic: false })) === batch.length) return;
     const others = this.takeParked();
     if (others.length > 0) await this.writeParked(others, SKIP_LOCKED);
   }
@@ -223,7 +223,7 @@ export class BatchScheduler {
     const lockedElsewhere: PendingCommand[] = [];
     for (const { pending, accountId } of locked) {
       const before = parkedAt.get(pending) as number;
-      if (mode.lockPolicy === 'wait' || accountId === before) this.park(pending, before);
+      if (accountId === before) this.park(pending, before);
       else lockedElsewhere.push(pending);
     }
     for (const accountId of parkedAt.values()) this.locked.release(accountId);

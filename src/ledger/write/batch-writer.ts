@@ -115,7 +115,7 @@ export class BatchWriter {
     const failure = classifyFailure(error);
     switch (failure) {
       case 'locked':
-        return batch.map((pending) => ({ pending, accountId: pending.command.accountId }));
+        return batch.map((pending) => ({ pending, accountId: waitedFor(mode) ?? pending.command.accountId }));
       case 'statement':
         return mode.atomic ? this.fail(batch, error) : this.bisect(batch, mode, error);
       case 'busy':
@@ -210,6 +210,10 @@ export class BatchWriter {
 /** @param skipped accounts whose rows are locked, at least one of the command's among them */
 function lockedAt(skipped: ReadonlySet<number>, pending: PendingCommand): LockedCommand {
   return { pending, accountId: firstOf(skipped, pending) as number };
+}
+
+function waitedFor({ lockPolicy }: BatchMode): number | undefined {
+  return typeof lockPolicy === 'object' ? lockPolicy.waitFor : undefined;
 }
 
 /** The first account of a command that is among those given. */
