@@ -71,8 +71,8 @@ export function captureHold(
   { amount, to, keepRest, ...options }: CaptureRequest,
 ): Promise<Effects> {
   const details = { hold: `hold${holdId}`, amount: amount && formatMoney(amount), to };
-  return act(session, { action: 'hold.captured', details }, async ({ reader }) => ({
-    ...{ type: 'capture', accountId: await accountOfHold(reader, holdId), holdId, amount },
+  return act(session, { action: 'hold.captured', details }, async ({ holds }) => ({
+    ...{ type: 'capture', accountId: await holds.accountOf(holdId, undefined, THE_SERVICE), holdId, amount },
     ...{ final: keepRest !== true, to: to === undefined ? undefined : { accountId: to } },
     ...common(options),
   }));
@@ -80,8 +80,8 @@ export function captureHold(
 
 export function voidHold(session: BankSession, holdId: number, options: PostingOptions): Promise<Effects> {
   const details = { hold: `hold${holdId}` };
-  return act(session, { action: 'hold.voided', details }, async ({ reader }) => ({
-    ...{ type: 'void', accountId: await accountOfHold(reader, holdId), holdId },
+  return act(session, { action: 'hold.voided', details }, async ({ holds }) => ({
+    ...{ type: 'void', accountId: await holds.accountOf(holdId, undefined, THE_SERVICE), holdId },
     ...common(options),
   }));
 }
@@ -178,9 +178,4 @@ function detailsOf(said: Pick<TransactionDetails, 'description' | 'reference'>):
   if (said.description === undefined) return { ...said, actor };
   const salt = randomBytes(16).toString('hex');
   return { ...said, actor, salt, digest: digestOf(salt, said) };
-}
-
-/** A hold has the id of the transaction that placed it. */
-async function accountOfHold(reader: LedgerAccess['reader'], holdId: number): Promise<number> {
-  return (await reader.transaction(holdId, undefined, THE_SERVICE)).accountId;
 }

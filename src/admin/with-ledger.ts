@@ -5,6 +5,7 @@ import { failureMessage } from '../app/user-message.js';
 import type { Config } from '../config/config.js';
 import { LedgerError } from '../domain/errors.js';
 import { Ledger } from '../domain/ports.js';
+import { HoldReader } from '../ledger/read/hold-reader.js';
 import { LedgerReader } from '../ledger/read/ledger-reader.js';
 import { TransferReader } from '../ledger/read/transfer-reader.js';
 import { NestLogger } from '../observability/logging.js';
@@ -21,6 +22,7 @@ export interface BankSession {
 export interface LedgerAccess {
   readonly ledger: Ledger;
   readonly reader: LedgerReader;
+  readonly holds: HoldReader;
   readonly transfers: TransferReader;
 }
 
@@ -42,6 +44,7 @@ export async function withLedger<T>(
     const access = {
       ledger: context.get(Ledger, { strict: false }),
       reader: context.get(LedgerReader, { strict: false }),
+      holds: context.get(HoldReader, { strict: false }),
       transfers: context.get(TransferReader, { strict: false }),
     };
     return await inSentences(undefined, () => work(access));

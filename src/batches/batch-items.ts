@@ -81,7 +81,9 @@ export function namedIn(item: BatchRequest): { readonly field: string; readonly 
       return { field: 'transactionId', ids: [item.transactionId] };
     case 'transfer-reversal':
       return { field: 'transferId', ids: [item.transferId] };
-    default:
+    case 'credit':
+    case 'debit':
+    case 'hold':
       return { field: 'accountId', ids: [item.accountId] };
   }
 }

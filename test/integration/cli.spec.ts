@@ -7,7 +7,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { Client } from 'pg';
 import { pino } from 'pino';
 import { createKey } from '../../src/admin/keys.js';
-import { placeHold, setStatus, transfer } from '../../src/admin/act-on-ledger.js';
+import { placeHold, setStatus, transfer, voidHold } from '../../src/admin/act-on-ledger.js';
 import { readEvents } from '../../src/admin/audit/events.js';
 import { resetAccount } from '../../src/admin/reset.js';
 import { seedBank } from '../../src/admin/seed.js';
@@ -337,6 +337,7 @@ describe('what operators post', () => {
     await expect(transfer(opened, { from: 1, to: 77, amount: 1n })).rejects.toThrow(
       /^account 77 does not exist$/,
     );
+    await expect(voidHold(opened, 1, {})).rejects.toThrow(/^the hold does not exist$/);
     await expect(transfer(opened, { from: 1, to: 3, amount: money('301') })).rejects.toThrow(
       /^account 1 does not hold that much$/,
     );
