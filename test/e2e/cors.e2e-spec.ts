@@ -52,7 +52,7 @@ describe('with CORS_ORIGINS', () => {
       .set({ ...PREFLIGHT, origin });
     expect(status).toBe(204);
     expect(headers['access-control-allow-origin']).toBe(origin);
-    expect(headers['access-control-allow-methods']).toBe('GET, HEAD, POST');
+    expect(headers['access-control-allow-methods']).toBe('GET, HEAD, PATCH, POST');
     const allowed = String(headers['access-control-allow-headers']).toLowerCase().split(', ');
     for (const name of PREFLIGHT['access-control-request-headers'].split(','))
       expect(allowed).toContain(name);
