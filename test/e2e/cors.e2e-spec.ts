@@ -121,7 +121,7 @@ describe('with CORS_ORIGINS', () => {
     client.send('OPTIONS * HTTP/1.1\r\nHost: bank\r\nConnection: close\r\n\r\n');
     await client.closed;
     expect(client.statuses).toEqual([204]);
-    expect(client.received).toMatch(/allow: GET, HEAD, OPTIONS, POST\r\n/i);
+    expect(client.received).toMatch(/allow: GET, HEAD, OPTIONS, PATCH, POST\r\n/i);
     expect(client.received).toMatch(/x-request-id: [0-9a-f-]{36}\r\n/i);
   });
 
