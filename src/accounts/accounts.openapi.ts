@@ -174,7 +174,7 @@ export const DocumentChange = (): MethodDecorator =>
         'What is left out stays as it is; `null` clears `reference` and `metadata`. The version of the account stays, its ' +
         'revision grows by 1, and the change is recorded with its sender. A change to what is there already changes ' +
         'nothing. `status` and `overdraftLimit` need the scope `accounts:manage`, which a credential with an owner never ' +
-        'has; `reference` and `metadata` need `accounts:write`. [The table](/docs/api#holds-and-statuses) says what each ' +
+        'has; `reference` and `metadata` need `accounts:write`. [The table](/docs/api#statuses-and-overdrafts) says what each ' +
         'status allows. It counts against the rate limit as a transaction.',
       responses: {
         200: jsonResponse(

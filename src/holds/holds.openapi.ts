@@ -38,7 +38,7 @@ import {
 const tags = ['Holds'];
 
 /** Swagger UI sends each example on a new bank, in the order of the page: these are the holds that it has placed then. */
-const PLACED = { first: 'hold131', second: 'hold132' };
+const PLACED = { first: 'hold24', second: 'hold25' };
 
 const ACCOUNT_AFTER = { held: money('79.95'), available: money('350.75'), newVersion: '8' };
 const DRY_HOLD = {
@@ -60,6 +60,14 @@ const EXAMPLE_TRANSFER = {
   id: 'tr133',
   legs: DRY_LEGS.map((leg, index) => ({ transactionId: `txn${133 + index}`, ...leg })),
   timestamp: '2025-05-03T08:00:00.000Z',
+};
+
+/** Only of an answer that is about one account, and that is no dry run. */
+const OptionalETag = {
+  description: 'The version of the account of the hold, as an entity tag. Not of a transfer or a dry run.',
+  required: false,
+  schema: { type: 'string' as const },
+  example: '"9"',
 };
 
 const DRY_RUN = 'With `?dryRun=true`: what would have been answered. Nothing is applied.';
@@ -151,7 +159,7 @@ export const DocumentCapture = (): MethodDecorator =>
           'The withdrawal or, with `to`, the transfer. An entity tag only without `to`.',
           [ReceiptDto, TransferDto],
           { receipt: EXAMPLE_DEBIT, transfer: EXAMPLE_TRANSFER },
-          { Location, ETag, ...RATE_LIMIT_HEADERS },
+          { Location, ETag: OptionalETag, ...RATE_LIMIT_HEADERS },
         ),
         400: INVALID_HOLD_ID,
         404: errorResponse(['HOLD_NOT_FOUND', 'ACCOUNT_NOT_FOUND'], RATE_LIMIT_HEADERS),
@@ -194,7 +202,7 @@ export const DocumentVoid = (): MethodDecorator =>
           'The hold, and its account afterwards. With `?dryRun=true`, what would have been answered.',
           HoldDto,
           { hold: { ...EXAMPLE_HOLD, remaining: money('0.00'), status: 'voided', ...ACCOUNT_AFTER } },
-          { ETag, ...RATE_LIMIT_HEADERS },
+          { ETag: OptionalETag, ...RATE_LIMIT_HEADERS },
         ),
         400: INVALID_HOLD_ID,
         404: HOLD_NOT_FOUND,

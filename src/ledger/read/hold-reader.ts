@@ -150,7 +150,7 @@ export class HoldReader {
     const [{ examined, last_id } = { examined: 0, last_id: null }] = rows;
     if (examined === 0) await this.reader.account(accountId, user);
     const found = rows
-      .filter((row) => row.hold_id != null)
+      .filter((row) => typeof row.hold_id === 'string')
       .map((row) => describedFromRow(row as DescribedHoldRow));
     const holds = found.slice(0, limit);
     if (found.length > limit) return { holds, nextBelow: holds.at(-1)?.holdId };
