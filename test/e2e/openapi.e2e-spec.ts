@@ -145,7 +145,28 @@ describe('openapi.json', () => {
     }
   });
 
+  /** Makes a transfer of 1.00 from the first account to a new one; its id. */
+  async function makeTransfer(): Promise<string> {
+    const body = { from: accountId, to: await openAccount(app), amount: '1.00' };
+    return (JSON.parse((await app.http.post('/transfers').send(body)).text) as { id: string }).id;
+  }
+
+  async function makeTransaction(): Promise<string> {
+    const posted = await post(accountId, { amount: '1.00', type: 'Deposit' });
+    return (JSON.parse(posted.text) as { id: string }).id;
+  }
+
   describe('request bodies', () => {
+    /** Where the examples of some operations are sent. */
+    const ELSEWHERE: Readonly<Record<string, () => Promise<string>>> = {
+      reverseTransaction: async () => `/transactions/${await makeTransaction()}/reversal`,
+      reverseTransfer: async () => `/transfers/${await makeTransfer()}/reversal`,
+      // To accounts 2 and 3.
+      postTransfer: async () => {
+        while ((await openAccount(app)) < 3);
+        return '/transfers';
+      },
+    };
     const examples = [...contract.operations.values()].flatMap(({ operationId, requestBody }) =>
       Object.entries(requestBody?.content['application/json']?.examples ?? {}).map(([name, { value }]) => ({
         operationId,
@@ -164,6 +185,11 @@ describe('openapi.json', () => {
         }
         if (operationId === 'postBatch') {
           expectDocumented(operationId, 200, await postBatch(app, JSON.stringify(body)));
+          return;
+        }
+        if (operationId in ELSEWHERE) {
+          const path = await ELSEWHERE[operationId]?.();
+          expectDocumented(operationId, 201, await app.http.post(path ?? '').send(body));
           return;
         }
         const id = await openAccount(app, '1000.00');
@@ -276,7 +302,82 @@ describe('openapi.json', () => {
       expectDocumented('postTransaction', 422, await post(id, { amount: '0.02', type: 'Deposit' }, key));
     });
 
+    it('of dry runs', async () => {
+      for (const headers of [{}, TEXT_MONEY]) {
+        const dry = (path: string, body: object) =>
+          app.http.post(`${path}?dryRun=true`).set(headers).send(body);
+        const transfer = { from: accountId, to: await openAccount(app), amount: 1 };
+        expectDocumented('postTransaction', 200, await dry(`/accounts/${accountId}/transactions`, deposit));
+        expectDocumented('postTransfer', 200, await dry('/transfers', transfer));
+        const transaction = await makeTransaction();
+        expectDocumented('reverseTransaction', 200, await dry(`/transactions/${transaction}/reversal`, {}));
+        expectDocumented(
+          'reverseTransfer',
+          200,
+          await dry(`/transfers/${await makeTransfer()}/reversal`, {}),
+        );
+      }
+    });
+
+    it('of transfers and reversals', async () => {
+      const send = (path: string, body: object, headers: Record<string, string> = {}) =>
+        app.http.post(path).set(headers).send(body);
+      const key = { 'idempotency-key': 'of-a-transfer' };
+      const to = await openAccount(app);
+      const transfer = { from: accountId, to, amount: 1, description: 'x', metadata: { a: [1, null] } };
+      for (const [status, body, headers] of [
+        [201, transfer, key],
+        [201, transfer, TEXT_MONEY],
+        [400, {}, {}],
+        [404, { ...transfer, to: NOBODY }, {}],
+        [409, transfer, key],
+        [409, { ...transfer, expectedVersion: 1 }, {}],
+        [422, { ...transfer, amount: 2 }, key],
+        [422, { ...transfer, amount: '9999999999999999' }, {}],
+      ] as const) {
+        expectDocumented('postTransfer', status, await send('/transfers', body, headers));
+      }
+      const id = await makeTransfer();
+      const back = `/transfers/${id}/reversal`;
+      for (const [status, path, body, headers] of [
+        [201, back, { amount: '0.20', effectiveDate: '2025-05-02' }, key],
+        [201, back, { amount: '0.20' }, TEXT_MONEY],
+        [409, back, { amount: '0.20', effectiveDate: '2025-05-02' }, key],
+        [422, back, { amount: '0.30' }, key],
+        [422, back, { amount: 1 }, {}],
+        [400, '/transfers/131/reversal', {}, {}],
+        [404, `/transfers/tr${NOBODY}/reversal`, {}, {}],
+      ] as const) {
+        expectDocumented('reverseTransfer', status, await send(path, body, headers));
+      }
+      const undo = `/transactions/${await makeTransaction()}/reversal`;
+      for (const [status, path, body, headers] of [
+        [201, undo, { amount: '0.20', reference: 'x' }, key],
+        [201, undo, { amount: '0.20' }, TEXT_MONEY],
+        [409, undo, { amount: '0.20', reference: 'x' }, key],
+        [409, `/transactions/${id.replace('tr', 'txn')}/reversal`, {}, {}],
+        [422, undo, { amount: '0.30' }, key],
+        [422, undo, { amount: 1 }, {}],
+        [400, '/transactions/131/reversal', {}, {}],
+        [404, `/transactions/txn${NOBODY}/reversal`, {}, {}],
+      ] as const) {
+        expectDocumented('reverseTransaction', status, await send(path, body, headers));
+      }
+      for (const headers of [{}, TEXT_MONEY]) {
+        expectDocumented('getTransfer', 200, await get(`/transfers/${id}`, headers));
+        expectDocumented('listTransfers', 200, await get(`/accounts/${to}/transfers`, headers));
+        expectDocumented('listTransactions', 200, await get(`/accounts/${to}/transactions`, headers));
+      }
+      expectDocumented('getTransfer', 400, await get('/transfers/131'));
+      expectDocumented('getTransfer', 404, await get(`/transfers/tr${NOBODY}`));
+      expectDocumented('listTransfers', 400, await get('/accounts/x/transfers'));
+      expectDocumented('listTransfers', 404, await get(`/accounts/${NOBODY}/transfers`));
+    });
+
     it.each([
+      ['postTransfer', '/transfers'],
+      ['reverseTransfer', '/transfers/tr1/reversal'],
+      ['reverseTransaction', '/transactions/txn1/reversal'],
       ['openAccount', '/accounts'],
       ['postTransaction', '/accounts/1/transactions'],
       ['postBatch', '/transactions/batch', 9 * 1024 * 1024],
@@ -380,6 +481,16 @@ describe('openapi.json', () => {
         expectDocumented('postBatch', 429, await postBatch(limited, batch, { query: '?atomic=true' }));
         const tooMany = await postBatch(limited, [...batch, ...batch], { query: '?atomic=true' });
         expectDocumented('postBatch', 400, tooMany);
+        const submit = (path: string, body: object) => limited.http.post(path).send(body);
+        const transfer = { from: accountId, to: await openAccount(app), amount: 1 };
+        const [id, transaction] = [await makeTransfer(), await makeTransaction()];
+        // Each needs more than a second has.
+        expectDocumented('postTransfer', 429, await submit('/transfers', transfer));
+        expectDocumented('reverseTransfer', 429, await submit(`/transfers/${id}/reversal`, {}));
+        let reversed = await submit(`/transactions/${transaction}/reversal`, { amount: '0.01' });
+        while (reversed.status === 201)
+          reversed = await submit(`/transactions/${transaction}/reversal`, { amount: '0.01' });
+        expectDocumented('reverseTransaction', 429, reversed);
         const open = () => limited.http.post('/accounts').send({});
         let opened = await open();
         while (opened.status === 201) opened = await open();
@@ -403,6 +514,11 @@ describe('openapi.json', () => {
         failed('openAccount', await lost.http.post('/accounts').send({}));
         failed('listTransactions', await lost.http.get(`/accounts/${id}/transactions`));
         failed('getTransaction', await lost.http.get('/transactions/txn1'));
+        failed('getTransfer', await lost.http.get('/transfers/tr1'));
+        failed('listTransfers', await lost.http.get(`/accounts/${id}/transfers`));
+        failed('postTransfer', await lost.http.post('/transfers').send({ from: id, to: id + 1, amount: 1 }));
+        failed('reverseTransfer', await lost.http.post('/transfers/tr1/reversal').send({}));
+        failed('reverseTransaction', await lost.http.post('/transactions/txn1/reversal').send({}));
         failed('postTransaction', await lost.http.post(`/accounts/${id}/transactions`).send(deposit));
         const batch = [{ accountId: id, ...deposit }];
         failed('postBatch', await postBatch(lost, batch, { query: '?atomic=true' }));
@@ -422,7 +538,10 @@ describe('openapi.json', () => {
         for (const { method, path, operation } of contract.routes) {
           const { operationId, security } = operation;
           if (!security || security.some((requirement) => Object.keys(requirement).length === 0)) continue;
-          const url = path.replace('{accountId}', String(accountId)).replace('{transactionId}', 'txn1');
+          const url = path
+            .replace('{accountId}', String(accountId))
+            .replace('{transactionId}', 'txn1')
+            .replace('{transferId}', 'tr1');
           const [needed] = security.flatMap((requirement) => Object.values(requirement).flat());
           const scopes = [needed === 'accounts:read' ? 'accounts:write' : 'accounts:read'] as const;
           const send = (headers: Record<string, string>) =>

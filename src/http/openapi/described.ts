@@ -11,7 +11,10 @@ export abstract class Described {
   @Field(text({ type: 'string', description: "The client's own name for it." }), optional)
   readonly reference: string | undefined;
 
-  @Field(jsonText({ type: 'object', description: 'A JSON object of the client.' }), optional)
+  @Field(
+    jsonText({ type: 'object', additionalProperties: true, description: 'A JSON object of the client.' }),
+    optional,
+  )
   readonly metadata: string | undefined;
 
   @Field(

@@ -175,7 +175,7 @@ export const IsMetadata = (as: JsonSchema, component?: string) =>
     'isMetadata',
     (value) => typeof metadataText(value) === 'string',
     (value) => metadataProblem(value) ?? '',
-    { type: 'object', ...as },
+    { type: 'object', additionalProperties: true, ...as },
     component,
   );
 
