@@ -4,7 +4,7 @@ import { connect, type ConsumeMessage } from 'amqplib';
 import { startRabbitMq, type RabbitMqServer } from '../../tools/stack/servers/rabbitmq.js';
 import { tablesOf } from '../../src/storage/tables.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
-import type { Transaction } from '../../src/domain/transaction.js';
+import type { LedgerEvent } from '../../src/domain/ledger-event.js';
 import { OutboxRelay } from '../../src/messaging/outbox-relay.js';
 import { Outbox } from '../../src/messaging/outbox.js';
 import { RabbitMqConnection } from '../../src/messaging/rabbitmq-connection.js';
@@ -231,8 +231,8 @@ describe('several relays of one shard', () => {
         proxy.atCommit = 'forward';
       };
       class CutAfterPublishing extends RabbitMqPublisher {
-        override async publish(transactions: readonly Transaction[]): Promise<void> {
-          await super.publish(transactions);
+        override async publish(events: readonly LedgerEvent[]): Promise<void> {
+          await super.publish(events);
           if (cuts < 3) proxy.atCommit = atCommit;
         }
       }
