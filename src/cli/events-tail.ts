@@ -66,7 +66,7 @@ function whatHappened(event: BankEvent): string {
     }
     case 'transfer.completed.v1': {
       const legs = event.data.legs.map(
-        ({ type, amount, accountId }) => `${type} ${amount} account ${accountId}`,
+        ({ accountId, type, amount }) => `account ${accountId} ${type} ${amount}`,
       );
       return `transfer ${event.id}: ${legs.join(', ')}`;
     }
@@ -74,7 +74,10 @@ function whatHappened(event: BankEvent): string {
       const { accountId, revision, changes } = event.data;
       return `account ${accountId}, revision ${revision}: ${JSON.stringify(changes)}`;
     }
-    default: {
+    case 'hold.placed.v1':
+    case 'hold.captured.v1':
+    case 'hold.voided.v1':
+    case 'hold.expired.v1': {
       const { accountId, version, holdId, amount } = event.data;
       // Such as "captured", of hold.captured.v1.
       return `account ${accountId}, version ${version}: ${holdId} ${event.type.split('.')[1]} ${amount}`;

@@ -138,7 +138,10 @@ export function messageOf(event: LedgerEvent, bankId: string): BankMessage {
       return transferMessage(event, bankId);
     case 'account.changed':
       return changeMessage(event, bankId);
-    default:
+    case 'hold.placed':
+    case 'hold.captured':
+    case 'hold.voided':
+    case 'hold.expired':
       return holdMessage(event, bankId);
   }
 }
