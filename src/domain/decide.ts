@@ -317,6 +317,8 @@ function decideTransferReversal(
   if (impossible) return impossible;
   const refused = firstAbout(legs, (leg) => checkStatus(draft.account(leg.accountId), leg.type));
   if (refused) return refused;
+  // Holds that have expired end first: the transfer has the id of its first leg, and its legs follow one another.
+  for (const { accountId: of, type, amount } of legs) if (type === 'debit') secure(draft, of, amount, books);
   const transferId = draft.reserveId();
   const problem = firstAbout(legs, (leg) => {
     const own = leg.accountId === accountId ? keyed : { details };

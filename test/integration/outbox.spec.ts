@@ -267,6 +267,31 @@ describe('the outbox relay', () => {
     expect(kinds('transaction.posted')).toHaveLength(count * (14 + count));
   });
 
+  it('tells of a reversal apart from the hold that expired to make room for it', async () => {
+    const [a, b] = [await open(1_000n), await open(1_000n)];
+    const legs = [
+      { accountId: b, type: 'credit', amount: 100n },
+      { accountId: a, type: 'debit', amount: 100n },
+    ] as const;
+    const { transactions } = await execute({ type: 'transfer', accountId: a, legs });
+    const transferId = transactions[0]?.transferId ?? 0;
+    await execute({ type: 'hold', accountId: b, amount: 1_100n, expiresInMs: 1 });
+    await sleep(5);
+    await drained();
+    await execute({ type: 'transfer-reversal', accountId: b, transferId, accountIds: [a, b] });
+    const events = (await drained()).map((event) => messageOf(event, ''));
+    const [posted, expired, first, second, transfer] = events;
+    expect(events.map(({ type }) => type.split('.').slice(0, 2).join('.'))).toEqual([
+      ...['transaction.posted', 'hold.expired', 'transaction.posted', 'transaction.posted'],
+      'transfer.completed',
+    ]);
+    expect([posted?.accountId, expired?.accountId]).toEqual([b, b]);
+    expect(transfer?.id).toBe(first?.id.replace('txn', 'tr'));
+    expect(JSON.parse(transfer?.body ?? '')).toMatchObject({
+      data: { legs: [{ transactionId: first?.id }, { transactionId: second?.id }] },
+    });
+  });
+
   it('reads what a hold had left when its capture was posted, not what it has left today', async () => {
     const accountId = await open(10_000n);
     const { transactions } = await execute({ type: 'hold', accountId, amount: 1_000n });
