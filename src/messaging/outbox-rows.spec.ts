@@ -57,7 +57,8 @@ describe('rows of the outbox', () => {
       fc.property(fc.array(command, { maxLength: 12 }), (commands) => {
         const transactions = transactionsOf(commands);
         const rows = outboxRows(transactions);
-        expect(rows.flat()).toEqual(transactions);
+        expect(rows.flat().every((transaction, index) => transaction === transactions[index])).toBe(true);
+        expect(rows.flat()).toHaveLength(transactions.length);
         expect(Math.max(0, ...rows.map(mostEvents))).toBeLessThanOrEqual(1_000);
         expect(rows.length).toBeLessThanOrEqual(outboxRowsFor(transactions.length));
         const transfers = rows.map((row) => new Set(row.map(({ transferId }) => transferId ?? 0)));
