@@ -101,7 +101,9 @@ export function readBankEvent(message: string): BankEvent | undefined {
   if (message.length > MAX_EVENT_CHARACTERS) return undefined;
   try {
     const value: unknown = JSON.parse(message);
-    return nestsWithin(value, MAX_NESTING) ? BANK_EVENT.safeParse(value).data : undefined;
+    if (!nestsWithin(value, MAX_NESTING) || !BANK_EVENT.safeParse(value).success) return undefined;
+    // As it was published: what Zod returns has its members in another order.
+    return value as BankEvent;
   } catch {
     return undefined;
   }

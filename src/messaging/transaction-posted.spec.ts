@@ -136,6 +136,7 @@ describe('transaction.posted', () => {
 describe('what a broker delivers', () => {
   it('is read as the event that it is', () => {
     expect(readBankEvent(JSON.stringify(EVENT))).toEqual(EVENT);
+    expect(JSON.stringify(readBankEvent(JSON.stringify(EVENT)))).toBe(JSON.stringify(EVENT));
   });
 
   it('is left out where it is endless, or too deep to be printed', () => {
