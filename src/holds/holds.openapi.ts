@@ -1,10 +1,12 @@
 import { applyDecorators } from '@nestjs/common';
 import { ApiBody, ApiHeader, ApiOperation } from '@nestjs/swagger';
+import { AboutAccountDto } from '../http/openapi/error-bodies.js';
 import { DryReceiptDto, ReceiptDto } from '../http/openapi/receipt.js';
 import { DryTransferDto, TransferDto } from '../transfers/transfers.dto.js';
 import {
   ACCOUNT_NOT_FOUND,
   AccountIdParameter,
+  bodiesOf,
   bodySchema,
   DryRunParameter,
   errorResponse,
@@ -162,7 +164,12 @@ export const DocumentCapture = (): MethodDecorator =>
           { Location, ETag: OptionalETag, ...RATE_LIMIT_HEADERS },
         ),
         400: INVALID_HOLD_ID,
-        404: errorResponse(['HOLD_NOT_FOUND', 'ACCOUNT_NOT_FOUND'], RATE_LIMIT_HEADERS),
+        404: errorResponse(['HOLD_NOT_FOUND', 'ACCOUNT_NOT_FOUND'], RATE_LIMIT_HEADERS, {
+          bodies: {
+            ...bodiesOf(['HOLD_NOT_FOUND']),
+            'Account not found': new AboutAccountDto('ACCOUNT_NOT_FOUND', 2),
+          },
+        }),
         409: errorResponse(['HOLD_NOT_ACTIVE', 'DUPLICATE_TRANSACTION', 'DUPLICATE_TRANSFER'], CHANGED),
         422: errorResponse(
           [

@@ -153,7 +153,7 @@ export const DocumentReversal = (): MethodDecorator =>
       description:
         'Posts the opposite of a deposit or a withdrawal, wholly or in part, and over all its reversals never for more ' +
         'than it was. It needs the scope of what it posts: that of a withdrawal is a deposit. A part of a transfer is ' +
-        'only reversed with the whole [transfer](#operations-Transfers-reverseTransfer).',
+        'only reversed with the whole [transfer](/docs/api#reversals).',
       responses: {
         200: jsonResponse(
           DRY_RUN,

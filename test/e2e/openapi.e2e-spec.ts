@@ -370,13 +370,14 @@ describe('openapi.json', () => {
       ] as const) {
         expectDocumented('reverseTransfer', status, await send(path, body, headers));
       }
+      const ofReversal = { 'idempotency-key': 'of-a-reversal' };
       const undo = `/transactions/${await makeTransaction()}/reversal`;
       for (const [status, path, body, headers] of [
-        [201, undo, { amount: '0.20', reference: 'x' }, key],
+        [201, undo, { amount: '0.20', reference: 'x' }, ofReversal],
         [201, undo, { amount: '0.20' }, TEXT_MONEY],
-        [409, undo, { amount: '0.20', reference: 'x' }, key],
+        [409, undo, { amount: '0.20', reference: 'x' }, ofReversal],
         [409, `/transactions/${id.replace('tr', 'txn')}/reversal`, {}, {}],
-        [422, undo, { amount: '0.30' }, key],
+        [422, undo, { amount: '0.30' }, ofReversal],
         [422, undo, { amount: 1 }, {}],
         [400, '/transactions/131/reversal', {}, {}],
         [404, `/transactions/txn${NOBODY}/reversal`, {}, {}],

@@ -218,7 +218,10 @@ describe('API3:2023 Broken Object Property Level Authorization', () => {
 
   it('accounts and transactions show exactly the documented fields', async () => {
     const keys = async (path: string) => Object.keys(JSON.parse((await get(path, ada)).text) as object);
-    expect(await keys(`/accounts/${adasAccount}`)).toEqual(['accountId', 'balance', 'version', 'owner']);
+    expect(await keys(`/accounts/${adasAccount}`)).toEqual([
+      ...['accountId', 'balance', 'version', 'held', 'available', 'overdraftLimit', 'status', 'owner'],
+      'createdAt',
+    ]);
     expect(await keys(`/accounts/${adasAccount}/balance`)).toEqual(['balance', 'version']);
     expect(await keys(`/transactions/${adasTransaction}`)).toEqual([
       ...['id', 'accountId', 'type', 'amount', 'newBalance', 'newVersion', 'timestamp'],
