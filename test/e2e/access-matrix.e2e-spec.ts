@@ -71,7 +71,12 @@ function posting(
     tried?: boolean;
   },
 ): Record<string, RouteClass> {
-  const common = { needs: [scope], foreign: 404, named: true, ...(tried ? {} : { posts: true as const }) } as const;
+  const common = {
+    needs: [scope],
+    foreign: 404,
+    named: true,
+    ...(tried ? {} : { posts: true as const }),
+  } as const;
   const right = tried ? 200 : 201;
   const query = tried ? '?dryRun=true' : '';
   const inBatch = (target: Target) => JSON.stringify([{ ...item(target), ...body(target) }]);

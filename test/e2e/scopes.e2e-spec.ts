@@ -142,7 +142,7 @@ describe('a transaction needs the scope of its type', () => {
   });
 
   it('accounts:manage counts for nothing with an owner', async () => {
-    const owner = bearer(await wallet.provider.token('ada', ['accounts:manage', 'accounts:read']));
+    const owner = bearer(await wallet.provider.token('ada', ['accounts:manage', 'accounts:write']));
     const service = bearer(await wallet.key({ scopes: ['accounts:manage'] }));
     const freeze = (sender: Sender, status: string) =>
       app.http.patch(`/accounts/${accountId}`).set(sender).send({ status });
