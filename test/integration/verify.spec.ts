@@ -572,7 +572,7 @@ describe('verify while the ledger works', () => {
 
   it('reads it as of one moment', async () => {
     const accounts = await Promise.all(
-      Array.from({ length: 20 }, () => ledger.opener.open(THE_SERVICE, 100_000n)),
+      Array.from({ length: 20 }, () => ledger.opener.open({ openingDeposit: 100_000n }, THE_SERVICE)),
     );
     let working = true;
     const work = accounts.map(async ({ accountId }) => {
