@@ -1,9 +1,10 @@
 import { spawnSync } from 'node:child_process';
-import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { chainAll, UNCHAINED } from '../../tools/bench/chained.js';
+import { assignAccounts } from '../../src/admin/assign-accounts.js';
 import { seedBank } from '../../src/admin/seed.js';
-import { MAX_FAULTS, verifyBank, verifyShard } from '../../src/admin/verify/verify.js';
+import { MAX_FAULTS, verifyBank, verifyInSnapshot, verifyShard } from '../../src/admin/verify/verify.js';
 import { verifyText } from '../../src/cli/verify.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
@@ -50,7 +51,9 @@ const NO_IDEMPOTENCY_KEY = 'ALTER TABLE bank.transactions DROP CONSTRAINT unique
 const NO_AMOUNT_CHECK = 'ALTER TABLE bank.transactions DROP CONSTRAINT transactions_amount_check';
 const NO_AFTER_CHECK = 'ALTER TABLE bank.transactions DROP CONSTRAINT transactions_balance_after_check';
 const NO_TYPE_CHECK = 'ALTER TABLE bank.transactions DROP CONSTRAINT transactions_type_check';
+const NO_HOLD_CHECK = 'ALTER TABLE bank.transactions DROP CONSTRAINT transactions_hold_check';
 const NO_BALANCE_CHECK = 'ALTER TABLE bank.accounts DROP CONSTRAINT accounts_balance_check';
+const NO_AVAILABLE_CHECK = 'ALTER TABLE bank.accounts DROP CONSTRAINT accounts_available_check';
 const NO_PRIMARY_KEY = `${NO_FOREIGN_KEY}; ALTER TABLE bank.accounts DROP CONSTRAINT accounts_pkey`;
 
 const nullable = (table: string, column: string) =>
@@ -172,7 +175,7 @@ const TAMPERINGS: readonly Tampering[] = [
   },
   {
     what: 'an unknown type',
-    constraint: NO_TYPE_CHECK,
+    constraint: `${NO_TYPE_CHECK}; ${NO_HOLD_CHECK}`,
     sql: `UPDATE bank.transactions SET type = 'refund' WHERE ${LAST}`,
     checks: ['balance_is_sum', 'balances_run_on', 'amounts_are_valid'],
   },
@@ -194,10 +197,10 @@ const TAMPERINGS: readonly Tampering[] = [
   },
   {
     what: 'a negative balance that adds up',
-    constraint: `${NO_BALANCE_CHECK}; ${NO_AFTER_CHECK}`,
+    constraint: NO_AVAILABLE_CHECK,
     sql: `UPDATE bank.transactions SET type = 'debit', amount = 900, balance_after = -100 WHERE ${LAST};
           UPDATE bank.accounts SET balance = -100 WHERE account_id = 1`,
-    checks: ['balance_is_valid'],
+    checks: ['available_is_not_negative'],
   },
   {
     what: 'NaN as an amount',
@@ -222,7 +225,7 @@ const TAMPERINGS: readonly Tampering[] = [
     what: 'NULL as a balance',
     constraint: nullable('accounts', 'balance'),
     sql: 'UPDATE bank.accounts SET balance = NULL WHERE account_id = 1',
-    checks: ['balance_is_valid', 'balance_is_sum', 'balance_is_last'],
+    checks: ['balance_is_valid', 'balance_is_sum', 'balance_is_last', 'available_is_not_negative'],
   },
   {
     what: 'NULL as a version',
