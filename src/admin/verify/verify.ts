@@ -4,7 +4,7 @@ import { formatMoney } from '../../domain/money.js';
 import { readEvents } from '../audit/events.js';
 import type { Control } from '../control.js';
 import { asService, withSession } from '../shards.js';
-import { CHAINED, CHECKS, GENESIS, OF_CHAINS } from './checks.js';
+import { CHAINED_HISTORY, CHECKS, GENESIS, HISTORY, OF_CHAINS } from './checks.js';
 import { measured, SHARD_CHECKS } from './shard-checks.js';
 import { sourcesIn, type Sources } from './sources.js';
 
@@ -226,49 +226,55 @@ function faultFromRow({ account_id, checks, broken }: FaultRow): VerifyFault {
 
 /**
  * Parameters: the id before the range, its last id, the shard's index, the number of shards, the accounts with findings
- * and the checks that they fail. The window is ordered like the two indexes on (account_id, version_after), so that a
- * long history is streamed rather than sorted.
+ * and the checks that they fail. The window is ordered like the two indexes on (account_id, version_after), and grouped
+ * in that order, so that a long history is streamed rather than sorted.
  */
 function rangeStatement(sources: Sources): string {
+  const { chained } = sources;
   const { account_exists: exists, ...rest } = CHECKS;
-  const failed = Object.entries(rest)
-    .filter(([name]) => sources.chained || !OF_CHAINS.includes(name))
-    .map(([name, check]) => `CASE WHEN (${check.sql}) IS NOT TRUE THEN '${name}' END`);
-  const { headOfAccount, chainOfTransaction, firstBroken } = sources.chained
-    ? chainSql(sources)
-    : NO_CHAIN_SQL;
+  const checks = Object.entries(rest).filter(([name]) => chained || !OF_CHAINS.includes(name));
+  const ofEach = checks.flatMap(([name, { each }]) =>
+    each === undefined ? [] : [`count(*) FILTER (WHERE (${each}) IS NOT TRUE) AS ${name}`],
+  );
+  const history = Object.entries({ ...HISTORY, ...(chained ? CHAINED_HISTORY : {}) });
+  const failed = checks.map(([name, { each, sql }]) => {
+    const ofHistory = each === undefined ? [] : [`coalesce(h.${name}, 0) = 0`];
+    const conditions = [...ofHistory, ...(sql === undefined ? [] : [`(${sql})`])];
+    return `CASE WHEN (${conditions.join(' AND ')}) IS NOT TRUE THEN '${name}' END`;
+  });
   return `
     WITH a AS (
       SELECT account_id, min(balance) AS balance, min(version) AS version, count(copy) AS copies,
              min(held) AS held, min(overdraft_limit) AS overdraft_limit, min(status) AS status,
              min(created_at) AS created_at, min(posted_at) AS posted_at, min(opening_deposit) AS opening_deposit,
-             coalesce(bool_and(opened_here), true) AS opened_here, min(found) AS found${headOfAccount}
+             coalesce(bool_and(opened_here), true) AS opened_here, min(found) AS found
+             ${chained ? `, (array_agg(head_hash))[1] AS head_hash` : ''}
       FROM (SELECT *, 1 AS copy FROM ${sources.accounts} b WHERE account_id > $1 AND account_id <= $2) b
       FULL JOIN ${openingsIn(sources)} o USING (account_id)
       FULL JOIN (SELECT account_id, string_agg(name, ',') AS found FROM unnest($5::bigint[], $6::text[])
                    AS f (account_id, name) WHERE account_id > $1 AND account_id <= $2 GROUP BY account_id) f
         USING (account_id)
       GROUP BY account_id
-    ), h AS (
-      SELECT account_id, transaction_id, amount, balance_after, version_after, idempotency_key, timestamp,
+    ), t AS (
+      SELECT account_id, transaction_id, amount, balance_after, version_after, idempotency_key, timestamp, held_after,
              CASE type WHEN 'credit' THEN amount WHEN 'debit' THEN -amount
                        WHEN 'hold' THEN 0 WHEN 'release' THEN 0 END AS change,
              CASE type WHEN 'hold' THEN amount WHEN 'release' THEN -amount END AS held_change,
-             row_number() OVER past AS place,
+             row_number() OVER past AS place, lead(1) OVER past IS NULL AS is_last,
              lag(balance_after, 1, 0::numeric) OVER past AS balance_before,
-             coalesce(held_after, 0) AS held, coalesce(lag(held_after) OVER past, 0) AS held_before,
-             lag(timestamp, 1, timestamp) OVER past AS timestamp_before${chainOfTransaction}
+             lag(held_after) OVER past AS held_before, lag(timestamp, 1, timestamp) OVER past AS timestamp_before
+             ${chained ? `, hash, lag(hash, 1, ${GENESIS}) OVER past AS hash_before, ${lineOfTransaction(sources)} AS line` : ''}
       FROM ${sources.transactions} t WHERE account_id > $1 AND account_id <= $2
       WINDOW past AS (PARTITION BY account_id ORDER BY version_after)
+    ), h AS (
+      SELECT account_id, ${[...ofEach, ...history.map(([name, sql]) => `${sql} AS ${name}`)].join(', ')}
+      FROM t GROUP BY account_id
     ), checked AS (
-      SELECT account_id,
+      SELECT account_id, ${chained ? 'h.broken' : 'NULL::text[] AS broken'},
              CASE WHEN (${exists?.sql}) IS NOT TRUE THEN ARRAY['account_exists']
                   ELSE array_remove(ARRAY[${failed.join(', ')}], NULL) || string_to_array(coalesce(found, ''), ',')
-             END AS checks,
-             ${firstBroken} AS broken
+             END AS checks
       FROM a FULL JOIN h USING (account_id)
-      GROUP BY account_id, a.balance, a.version, a.copies, a.held, a.overdraft_limit, a.status, a.created_at,
-               a.posted_at, a.opening_deposit, a.opened_here, a.found${sources.chained ? ', a.head_hash' : ''}
     )
     SELECT account_id, checks, broken, count(*) OVER () AS faulty
     FROM checked WHERE checks <> '{}' ORDER BY account_id LIMIT ${MAX_FAULTS}`;
@@ -284,22 +290,6 @@ function openingsIn({ openings, whole }: Sources): string {
   return `(SELECT account_id, opening_deposit, ${shard} % $4::bigint = $3::bigint AS opened_here
            FROM ${openings} WHERE account_id > $1 AND account_id <= $2)`;
 }
-
-/**
- * The parts of {@link rangeStatement} that need hashes. If an account has several rows, that is a fault already, so any
- * of their heads will do.
- */
-const chainSql = (sources: Sources) => ({
-  headOfAccount: ', (array_agg(head_hash))[1] AS head_hash',
-  chainOfTransaction: `, hash, lag(hash, 1, ${GENESIS}) OVER past AS hash_before, ${lineOfTransaction(sources)} AS line`,
-  firstBroken: `(min(ARRAY[h.place, h.transaction_id, h.version_after])
-                   FILTER (WHERE (${CHAINED}) IS NOT TRUE AND h.place IS NOT NULL))[2:3]::text[]`,
-});
-const NO_CHAIN_SQL: ReturnType<typeof chainSql> = {
-  headOfAccount: '',
-  chainOfTransaction: '',
-  firstBroken: 'NULL',
-};
 
 /**
  * The text of a transaction that is hashed: the first form, or the second where there is anything that the first does
