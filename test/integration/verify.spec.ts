@@ -579,7 +579,7 @@ describe('verify while the ledger works', () => {
     );
     let working = true;
     const work = accounts.map(async ({ accountId }) => {
-      while (working) await ledger.scheduler.submit({ accountId, type: 'credit', amount: 1n });
+      while (working) await ledger.post({ accountId, type: 'credit', amount: 1n });
     });
     const counts: number[] = [];
     for (let round = 0; round < 10; round++) {
