@@ -5,6 +5,7 @@ import { send } from '../storage/connection.js';
 import { AccountEventEntity } from '../storage/entities/account-event.entity.js';
 import { AccountEntity } from '../storage/entities/account.entity.js';
 import { drawIds } from '../storage/ids.js';
+import { isGone } from '../storage/shard-pool.js';
 import type { ShardAddress } from '../config/shard-address.js';
 import { userMessage } from '../app/user-message.js';
 import { ShardRouter } from '../sharding/shard-router.js';
@@ -56,7 +57,8 @@ export async function assignAccounts(
         await setOwner(router.of(accountId), accountId, owner);
       } catch (error) {
         const done = changed.length === 0 ? 'no account was changed' : `changed: ${changed.join(', ')}`;
-        throw new CommandError(`account ${accountId}: ${userMessage(error)} (${done})`, { cause: error });
+        const why = isGone(error) ? 'its shard was moved just now: run it again' : userMessage(error);
+        throw new CommandError(`account ${accountId}: ${why} (${done})`, { cause: error });
       }
       changed.push(accountId);
     }

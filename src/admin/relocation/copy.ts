@@ -159,13 +159,14 @@ export async function digestSince(side: CopySide, since: Cut): Promise<Digest> {
 /** Copies rows of which the target may have an older state. @returns the number of rows */
 async function merge(source: Client, select: string, target: Client, table: ShardTable): Promise<number> {
   const columns = columnList(table.columns);
+  const changed = `changed_${table.name}`;
   const newer = table.columns
     .filter((name) => name !== table.id)
     .map((name) => `${quoted(name)} = excluded.${quoted(name)}`);
-  await target.query(`CREATE TEMPORARY TABLE changed ON COMMIT DROP AS ${selectFrom(table)} WITH NO DATA`);
-  const rows = await copy(source, select, target, { ...table, sql: 'changed' });
+  await target.query(`CREATE TEMPORARY TABLE ${changed} ON COMMIT DROP AS ${selectFrom(table)} WITH NO DATA`);
+  const rows = await copy(source, select, target, { ...table, sql: changed });
   await target.query(
-    `INSERT INTO ${into(table)} SELECT ${columns} FROM changed
+    `INSERT INTO ${into(table)} SELECT ${columns} FROM ${changed}
      ON CONFLICT (${table.id}) DO UPDATE SET ${newer.join(', ')}`,
   );
   return rows;
