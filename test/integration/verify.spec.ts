@@ -1,10 +1,9 @@
 import { spawnSync } from 'node:child_process';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { chainAll, UNCHAINED } from '../../tools/bench/chained.js';
-import { assignAccounts } from '../../src/admin/assign-accounts.js';
 import { seedBank } from '../../src/admin/seed.js';
-import { MAX_FAULTS, verifyBank, verifyInSnapshot, verifyShard } from '../../src/admin/verify/verify.js';
+import { MAX_FAULTS, verifyBank, verifyShard } from '../../src/admin/verify/verify.js';
 import { verifyText } from '../../src/cli/verify.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
