@@ -393,6 +393,26 @@ describe('verify', () => {
     expect(report).toMatchObject({ accounts: 6, transactions: 12, balance: '3400.00', ok: false });
   });
 
+  it('verifies the schema of a release before holds, and of one before the archive and the hashes', async () => {
+    const columns = ['held_after', 'transfer_id', 'hold_id', 'reverses_id', 'fingerprint'];
+    const drop = (names: readonly string[]) => names.map((name) => `DROP COLUMN ${name} CASCADE`).join(', ');
+    await client.query(`
+      DROP TABLE bank.holds, bank.account_events, bank.account_details, bank.transaction_details;
+      ALTER TABLE bank.accounts ${drop(['held', 'active_holds', 'overdraft_limit', 'status', 'created_at', 'posted_at'])};
+      ALTER TABLE bank.account_openings ${drop(['near', 'fingerprint'])};
+      ALTER TABLE bank.transactions ${drop(columns)}; ALTER TABLE bank.archived_transactions ${drop(columns)}`);
+    expect(await verify()).toMatchObject({ accounts: 3, transactions: 6, balance: '1700.00', ok: true });
+    await client.query(`
+      DROP TABLE bank.archived_transactions, bank.account_openings;
+      ALTER TABLE bank.accounts DROP COLUMN head_hash, DROP COLUMN revision;
+      ALTER TABLE bank.transactions DROP COLUMN hash`);
+    expect(await verify()).toMatchObject({ accounts: 3, transactions: 6, balance: '1700.00', ok: true });
+    await client.query(`UPDATE bank.transactions SET amount = 49.99 WHERE ${LAST}`);
+    expect((await verify()).faults).toEqual([
+      { accountId: 1, checks: ['balance_is_sum', 'balances_run_on'] },
+    ]);
+  });
+
   it('verifies an empty bank', async () => {
     await client.query('TRUNCATE bank.accounts CASCADE');
     expect(await verify()).toMatchObject({ accounts: 0, transactions: 0, balance: '0.00', ok: true });
