@@ -24,13 +24,10 @@ export interface BankTable {
 /** The table with a shard's row about itself; a copy has its own row. */
 export const SHARD_IDENTITY = 'shard_identity';
 
-/** The columns of that row that belong to the holders of leases, not to the shard. */
-export const LEASE_COLUMNS: readonly string[] = [
-  'relay_id',
-  'relay_leased_until',
-  'sweeper_id',
-  'sweeper_leased_until',
-];
+const LEASES = ['relay_id', 'relay_leased_until', 'sweeper_id', 'sweeper_leased_until'] as const;
+
+/** The columns of that row that belong to the holders of leases, not to the shard; also those of older schemas. */
+export const LEASE_COLUMNS: readonly string[] = [...LEASES, 'relay_until'];
 
 /**
  * The bank's tables, in the order in which a batch and then the relay locks them: any other order would lead to
@@ -70,7 +67,7 @@ export const BANK_TABLES: readonly BankTable[] = [
   },
   {
     ...{ name: SHARD_IDENTITY, id: 'only_row', drawn: false, ledger: false },
-    service: ['SELECT', ...LEASE_COLUMNS.map((column) => `UPDATE (${column})`), 'UPDATE (relay_to_broker)'],
+    service: ['SELECT', ...LEASES.map((column) => `UPDATE (${column})`), 'UPDATE (relay_to_broker)'],
   },
   {
     ...{ name: 'transactions', id: 'transaction_id', drawn: true, ledger: true },

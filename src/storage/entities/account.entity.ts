@@ -62,7 +62,10 @@ export class AccountEntity {
   currency!: string | null;
 
   /** NULL: opened before this was recorded. */
-  @Column({ name: 'created_at', type: 'timestamptz', precision: 3, nullable: true, default: () => 'now()' })
+  @Column({
+    ...{ name: 'created_at', type: 'timestamptz', precision: 3, nullable: true },
+    default: () => "date_trunc('milliseconds', now())",
+  })
   createdAt!: Date | null;
 
   /** The time of the last transaction; NULL: none since this is recorded. */
