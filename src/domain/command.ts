@@ -1,7 +1,6 @@
 import { hash } from 'node:crypto';
-import type { AccountStatus } from './account.js';
+import type { AccountOpening, AccountStatus } from './account.js';
 import type { Money } from './money.js';
-import type { AccountOpening } from './ports.js';
 import type { MovementType, TransactionDetails } from './transaction.js';
 
 /** The most legs of a transfer. */

@@ -187,13 +187,13 @@ describe('an old bank that is migrated', () => {
     const largest = await rows('SELECT max(transaction_id)::int AS id FROM bank.transactions');
     const ledger = await openLedger(shard.url);
     try {
-      const { transactions } = await ledger.scheduler.submit({
+      const posted = await ledger.post({
         accountId: 8,
         type: 'debit',
         amount: 100_000n,
         expectedVersion: 5,
       });
-      expect(transactions[0]).toMatchObject({
+      expect(posted).toMatchObject({
         transactionId: (largest[0]?.id as number) + 1,
         balanceAfter: 0n,
         versionAfter: 6,
@@ -211,7 +211,7 @@ describe('an old bank that is migrated', () => {
   it('still knows the used keys', async () => {
     const ledger = await openLedger(shard.url);
     const [used] = history.filter((row) => row.idempotency_key !== null);
-    const again = ledger.scheduler.submit({
+    const again = ledger.post({
       accountId: Number(used?.account_id),
       type: used?.type as 'credit' | 'debit',
       amount: BigInt((used?.amount as string).replace('.', '')),
@@ -301,8 +301,8 @@ describe('a bank from before the hashes', () => {
     expect(await verifyBank([shard])).toMatchObject({ transactions: 6, ok: true, faults: [] });
 
     const ledger = await openLedger(database.url);
-    await ledger.scheduler.submit({ accountId: 1, type: 'credit', amount: 1n, idempotencyKey: 'new' });
-    await ledger.scheduler.submit({ accountId: 2, type: 'credit', amount: 1n });
+    await ledger.post({ accountId: 1, type: 'credit', amount: 1n, idempotencyKey: 'new' });
+    await ledger.post({ accountId: 2, type: 'credit', amount: 1n });
     await ledger.close();
     expect(await verifyBank([shard])).toMatchObject({ transactions: 8, ok: true, faults: [] });
   });
