@@ -8,6 +8,8 @@ export interface BankTable {
   readonly id: string;
   /** Whether its ids come from a sequence of its own. */
   readonly drawn: boolean;
+  /** The table whose ids it has, where they are not drawn for it. */
+  readonly idsOf?: 'accounts' | 'transactions';
   /**
    * True: only openings and postings add rows, with ids that are drawn while an account is locked. So a copy of an open
    * bank can follow them by their ids, and the ids tell the shard. False: the rows are few, and a copy takes them all
@@ -46,11 +48,13 @@ export const BANK_TABLES: readonly BankTable[] = [
     ],
   },
   {
-    ...{ name: 'account_details', id: 'account_id', drawn: false, ledger: true },
+    ...{ name: 'account_details', id: 'account_id' },
+    ...{ drawn: false, idsOf: 'accounts', ledger: true },
     service: ['SELECT', 'INSERT', 'UPDATE (reference)', 'UPDATE (metadata)', 'UPDATE (metadata_salt)'],
   },
   {
-    ...{ name: 'account_openings', id: 'account_id', drawn: false, ledger: true },
+    ...{ name: 'account_openings', id: 'account_id' },
+    ...{ drawn: false, idsOf: 'accounts', ledger: true },
     service: ['SELECT', 'INSERT'],
   },
   {
@@ -58,7 +62,8 @@ export const BANK_TABLES: readonly BankTable[] = [
     service: ['SELECT', 'INSERT'],
   },
   {
-    ...{ name: 'holds', id: 'hold_id', drawn: false, ledger: true },
+    ...{ name: 'holds', id: 'hold_id' },
+    ...{ drawn: false, idsOf: 'transactions', ledger: true },
     service: ['SELECT', 'INSERT', 'UPDATE (remaining)', 'UPDATE (captured)', 'UPDATE (status)'],
   },
   {
@@ -74,11 +79,13 @@ export const BANK_TABLES: readonly BankTable[] = [
     service: ['SELECT', 'INSERT'],
   },
   {
-    ...{ name: 'archived_transactions', id: 'transaction_id', drawn: false, ledger: true },
+    ...{ name: 'archived_transactions', id: 'transaction_id' },
+    ...{ drawn: false, idsOf: 'transactions', ledger: true },
     service: ['SELECT'],
   },
   {
-    ...{ name: 'transaction_details', id: 'transaction_id', drawn: false, ledger: true },
+    ...{ name: 'transaction_details', id: 'transaction_id' },
+    ...{ drawn: false, idsOf: 'transactions', ledger: true },
     service: ['SELECT', 'INSERT'],
   },
   {

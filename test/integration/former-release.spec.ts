@@ -129,7 +129,7 @@ it('two releases at work at once: each acknowledged posting is there once, and n
     const key = `new-${n}`;
     await Promise.all([
       ledger.post({ accountId: 1, type: 'credit', amount: 1n, idempotencyKey: key }),
-      ledger.post({ accountId: other, type: 'hold', amount: 1n, idempotencyKey: key }),
+      ledger.scheduler.submit({ accountId: other, type: 'hold', amount: 1n, idempotencyKey: key }),
     ]);
     acknowledged.push(key);
   }
