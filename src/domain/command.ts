@@ -146,7 +146,13 @@ export function accountsOf(command: Command): readonly number[] {
       return command.accountIds;
     case 'capture':
       return command.to ? [command.accountId, command.to.accountId] : [command.accountId];
-    default:
+    case 'credit':
+    case 'debit':
+    case 'hold':
+    case 'void':
+    case 'expiry':
+    case 'reversal':
+    case 'change':
       return [command.accountId];
   }
 }
@@ -218,7 +224,11 @@ export function mostTransactions(command: Command): number {
     case 'expiry':
     case 'change':
       return 0;
-    default:
+    case 'credit':
+    case 'debit':
+    case 'hold':
+    case 'void':
+    case 'reversal':
       return 1;
   }
 }
