@@ -17,6 +17,7 @@ import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { MIGRATIONS } from '../../src/storage/data-source.js';
 import { BANK_TABLES, copiedTables, type BankTable } from '../../src/storage/tables.js';
 import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
+import { fillWholeLedger } from '../support/whole-ledger.js';
 
 /** What a later release may add: a column in existing tables, a table of the ledger, and another table. */
 class Later1999999999999 implements MigrationInterface {
@@ -91,7 +92,8 @@ async function fillBank(): Promise<void> {
   );
   await archiveBank(shardsIn(0), new Date());
   await seedBank(shardsIn(0), { accounts: 8, balance: 100n });
-  for (const schema of ['bank_0', 'bank_1']) {
+  for (const { url, schema } of shardsIn(0)) {
+    await fillWholeLedger(url, schema);
     await on(
       0,
       `UPDATE ${schema}.transactions SET "Note" = 'new ' || transaction_id`,

@@ -10,15 +10,20 @@ const DETAILS = {
   ...{ ...TEXTS, salt: SALT, digest: digestOf(SALT, TEXTS) },
 };
 
-/** Opens five accounts in an empty bank, and gives them one of everything that a ledger can hold; one is overdrawn. */
-export async function fillWholeLedger(url: string): Promise<void> {
-  const ledger = await openLedger(url);
+/**
+ * Opens five accounts, and gives them one of everything that a ledger can hold. The third one ends overdrawn, by 7.00.
+ *
+ * @returns their ids
+ */
+export async function fillWholeLedger(url: string, schema = 'bank'): Promise<number[]> {
+  const ledger = await openLedger(url, {}, {}, schema);
   const run = async (command: Command) =>
     (await ledger.scheduler.submit(command)).transactions.at(-1)?.transactionId ?? 0;
   try {
+    const ids: number[] = [];
     for (const openingDeposit of [1_000_00n, 500_00n, undefined, undefined, undefined])
-      await ledger.opener.open({ openingDeposit }, THE_SERVICE);
-    const [from, to] = [1, 2];
+      ids.push((await ledger.opener.open({ openingDeposit }, THE_SERVICE)).accountId);
+    const [from, to, overdrawn, frozen, closed] = ids as [number, number, number, number, number];
     const hold = { type: 'hold', accountId: from, amount: 20_00n } as const;
     const deposit = await run({ type: 'credit', accountId: from, amount: 9_00n, details: DETAILS });
     await run({
@@ -37,19 +42,20 @@ export async function fillWholeLedger(url: string): Promise<void> {
     const capture = { type: 'capture', accountId: from, holdId: captured, amount: 15_00n } as const;
     await run({ ...capture, final: true, to: { accountId: to } });
     await run({ type: 'reversal', accountId: from, transactionId: deposit, amount: 3_00n });
-    const spent = await run({ type: 'credit', accountId: 3, amount: 7_00n });
-    await run({ type: 'debit', accountId: 3, amount: 7_00n });
+    const spent = await run({ type: 'credit', accountId: overdrawn, amount: 7_00n });
+    await run({ type: 'debit', accountId: overdrawn, amount: 7_00n });
     await run({
       type: 'reversal',
-      accountId: 3,
+      accountId: overdrawn,
       transactionId: spent,
       force: true,
       details: { actor: 'ada' },
     });
-    const change = { type: 'change', accountId: 4, actor: 'ada' } as const;
+    const change = { type: 'change', accountId: frozen, actor: 'ada' } as const;
     await run({ ...change, changes: { overdraftLimit: 100_00n, reference: 'four', metadata: '{"tier":4}' } });
     await run({ ...change, changes: { status: 'frozen', metadata: null } });
-    await run({ ...change, accountId: 5, changes: { status: 'closed' } });
+    await run({ ...change, accountId: closed, changes: { status: 'closed' } });
+    return ids;
   } finally {
     await ledger.close();
   }
