@@ -52,15 +52,16 @@ export class WholeLedger1795479300000 implements MigrationInterface {
 async function widenAccounts(queryRunner: QueryRunner, schema: string): Promise<void> {
   await runEach(queryRunner, [
     `ALTER TABLE ${schema}.accounts DROP CONSTRAINT accounts_balance_check`,
+    // The time first: an UPDATE writes all between the first and the last column that changes into the WAL.
     `ALTER TABLE ${schema}.accounts
        ALTER COLUMN balance TYPE NUMERIC,
-       ADD COLUMN held NUMERIC NOT NULL DEFAULT 0,
+       ADD COLUMN posted_at TIMESTAMPTZ(3),
+       ADD COLUMN created_at TIMESTAMPTZ(3),
        ADD COLUMN active_holds INTEGER NOT NULL DEFAULT 0,
+       ADD COLUMN held NUMERIC NOT NULL DEFAULT 0,
        ADD COLUMN overdraft_limit NUMERIC NOT NULL DEFAULT 0,
        ADD COLUMN status VARCHAR(14) NOT NULL DEFAULT 'open',
-       ADD COLUMN currency VARCHAR(3),
-       ADD COLUMN created_at TIMESTAMPTZ(3),
-       ADD COLUMN posted_at TIMESTAMPTZ(3)`,
+       ADD COLUMN currency VARCHAR(3)`,
     // Accounts of before get NULL.
     // Cut off, as the times of transactions are: rounded up it could be later than the opening deposit.
     `ALTER TABLE ${schema}.accounts ALTER COLUMN created_at SET DEFAULT date_trunc('milliseconds', now())`,
