@@ -4,8 +4,8 @@ import { schemaOf } from './schema-of.js';
 
 /** Amounts have at most 16 digits before the point and 4 after it. NaN and Infinity are greater than any number. */
 const LIMIT = '10000000000000000';
-const isAmount = (column: string, from = `> 0`) =>
-  `${column} ${from} AND ${column} < ${LIMIT} AND scale(${column}) <= 4`;
+const isBelowLimit = (column: string) => `${column} < ${LIMIT} AND scale(${column}) <= 4`;
+const isAmount = (column: string, from = `> 0`) => `${column} ${from} AND ${isBelowLimit(column)}`;
 const isBalance = (column: string) => isAmount(column, `> -${LIMIT}`);
 
 /**
@@ -65,17 +65,20 @@ async function widenAccounts(queryRunner: QueryRunner, schema: string): Promise<
     // Accounts of before get NULL.
     // Cut off, as the times of transactions are: rounded up it could be later than the opening deposit.
     `ALTER TABLE ${schema}.accounts ALTER COLUMN created_at SET DEFAULT date_trunc('milliseconds', now())`,
-    `ALTER TABLE ${schema}.accounts ADD CONSTRAINT accounts_balance_check CHECK (${isBalance('balance')})`,
+    // Each posting pays for these checks, so what is true of most accounts comes first. A balance is above -LIMIT
+    // because the overdraft limit is below LIMIT.
     `ALTER TABLE ${schema}.accounts
-       ADD CONSTRAINT accounts_available_check CHECK (held >= 0 AND balance - held + overdraft_limit >= 0)`,
+       ADD CONSTRAINT accounts_balance_check CHECK (${isBelowLimit('balance')})`,
     `ALTER TABLE ${schema}.accounts
-       ADD CONSTRAINT accounts_held_check CHECK (${isAmount('held', '>= 0')} AND active_holds >= 0 AND (held = 0) = (active_holds = 0))`,
+       ADD CONSTRAINT accounts_available_check CHECK (balance >= held OR balance - held + overdraft_limit >= 0)`,
     `ALTER TABLE ${schema}.accounts
-       ADD CONSTRAINT accounts_overdraft_limit_check CHECK (${isAmount('overdraft_limit', '>= 0')})`,
+       ADD CONSTRAINT accounts_held_check
+       CHECK (held = 0 AND active_holds = 0 OR ${isAmount('held')} AND active_holds > 0)`,
     `ALTER TABLE ${schema}.accounts
-       ADD CONSTRAINT accounts_status_check CHECK (status IN ('open', 'debits_blocked', 'frozen', 'closed'))`,
+       ADD CONSTRAINT accounts_overdraft_limit_check CHECK (overdraft_limit = 0 OR ${isAmount('overdraft_limit')})`,
     `ALTER TABLE ${schema}.accounts
-       ADD CONSTRAINT accounts_closed_check CHECK (status <> 'closed' OR (balance = 0 AND held = 0))`,
+       ADD CONSTRAINT accounts_status_check
+       CHECK (status IN ('open', 'debits_blocked', 'frozen') OR status = 'closed' AND balance = 0 AND held = 0)`,
   ]);
 }
 
@@ -95,13 +98,13 @@ async function widenTransactions(queryRunner: QueryRunner, schema: string, table
        ADD COLUMN reverses_id BIGINT,
        ADD COLUMN fingerprint BIGINT`,
     `ALTER TABLE ${schema}.${table}
-       ADD CONSTRAINT ${table}_type_check CHECK (type IN ('debit', 'credit', 'hold', 'release'))`,
+       ADD CONSTRAINT ${table}_type_check CHECK (type IN ('credit', 'debit', 'hold', 'release'))`,
+    `ALTER TABLE ${schema}.${table}
+       ADD CONSTRAINT ${table}_hold_check CHECK (type IN ('credit', 'debit') OR hold_id IS NOT NULL)`,
     `ALTER TABLE ${schema}.${table} ADD CONSTRAINT ${table}_amount_check CHECK (${isAmount('amount')})`,
     `ALTER TABLE ${schema}.${table}
        ADD CONSTRAINT ${table}_balance_after_check CHECK (${isBalance('balance_after')})`,
     `ALTER TABLE ${schema}.${table} ADD CONSTRAINT ${table}_held_after_check CHECK (${isAmount('held_after')})`,
-    `ALTER TABLE ${schema}.${table}
-       ADD CONSTRAINT ${table}_hold_check CHECK (type IN ('debit', 'credit') OR hold_id IS NOT NULL)`,
     index('transfer_id'),
     index('hold_id'),
     index('reverses_id'),

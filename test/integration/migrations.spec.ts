@@ -531,6 +531,54 @@ describe('a bank of the release before the whole ledger', () => {
   });
 });
 
+describe('the schema', () => {
+  const ACCOUNT = { balance: '10', held: '0', active_holds: '0', overdraft_limit: '0', status: `'open'` };
+  const accounts = (row: Partial<typeof ACCOUNT>) => {
+    const all = { ...ACCOUNT, ...row };
+    return `INSERT INTO bank.accounts (version, ${Object.keys(all).join()}) VALUES (1, ${Object.values(all).join()})`;
+  };
+  const transaction = (type: string, amount: string, after: string, held: string, hold: string) =>
+    `INSERT INTO bank.archived_transactions
+       (transaction_id, account_id, type, amount, balance_after, version_after, hash, held_after, hold_id)
+     VALUES (1, 1, '${type}', ${amount}, ${after}, 2, sha256('x'), ${held}, ${hold})`;
+  const hold = (amount: string, remaining: string, captured: string, status: string) =>
+    `INSERT INTO bank.holds VALUES (1, 1, ${amount}, ${remaining}, ${captured}, '${status}', NULL, now())`;
+  const LIMIT = '1e16';
+
+  it('takes what a ledger may hold, and refuses what it must not', async () => {
+    await migrate(shard, ALONE);
+    const taken = [
+      ...[accounts({}), accounts({ held: '10', active_holds: '1' })],
+      ...[accounts({ balance: '-5', overdraft_limit: '5' }), accounts({ balance: '0', status: `'closed'` })],
+      accounts({ balance: `1 - ${LIMIT}`, overdraft_limit: `${LIMIT} - 1` }),
+      ...[transaction('credit', '0.01', '-1.00', 'NULL', 'NULL'), hold('5', '2', '3', 'active')],
+    ];
+    for (const sql of taken) await client.query(`BEGIN; ${sql}; ROLLBACK`);
+    const refused = [
+      ...['-1', LIMIT, `'NaN'`, `'-Infinity'`, '0.00001'].map((balance) => accounts({ balance })),
+      ...['-1', LIMIT, `'NaN'`, '1e-5'].map((limit) => accounts({ overdraft_limit: limit })),
+      ...['-1', '11', `'NaN'`, '1e-5'].map((held) => accounts({ held, active_holds: '1' })),
+      ...[accounts({ held: '1' }), accounts({ active_holds: '1' }), accounts({ status: `'closed'` })],
+      ...[accounts({ status: `'lost'` }), accounts({ balance: '-6', overdraft_limit: '5' })],
+      accounts({ balance: '1', held: '7', active_holds: '1', overdraft_limit: '5' }),
+      transaction('hold', '1', '1', '1', 'NULL'),
+      transaction('lost', '1', '1', 'NULL', 'NULL'),
+      ...['0', `'NaN'`, LIMIT].map((amount) => transaction('credit', amount, '1', 'NULL', 'NULL')),
+      ...[`'NaN'`, LIMIT, `-${LIMIT}`].map((after) => transaction('credit', '1', after, 'NULL', 'NULL')),
+      ...['0', `'NaN'`, '-1'].map((held) => transaction('credit', '1', '1', held, 'NULL')),
+      ...[hold('5', '3', '3', 'active'), hold('5', '0', '5', 'active'), hold('5', '1', '4', 'captured')],
+      ...[hold('5', `'NaN'`, '0', 'active'), hold(LIMIT, '1', '0', 'active'), hold('5', '5', '0', 'lost')],
+    ];
+    for (const sql of refused) {
+      const code = await client.query(sql).then(
+        () => 'taken',
+        (error: unknown) => (error as { code: string }).code,
+      );
+      expect({ sql, code }).toEqual({ sql, code: '23514' });
+    }
+  });
+});
+
 describe('migrate', () => {
   it('applies every migration once', async () => {
     const first = await migrate(shard, ALONE);
