@@ -13,13 +13,14 @@ const isBalance = (column: string) => isAmount(column, `> -${LIMIT}`);
  *
  * Nothing here rewrites a table: the new columns are NULL or have a constant default, and a numeric column that loses
  * its type modifier keeps its rows. (What is hashed stays `1000.00`, because a numeric keeps the scale it was written
- * with.) A plain deposit has NULL in every new column, which costs 8 bytes for a wider bitmap of NULLs. Its seldom-used
- * parts lie in `transaction_details`.
+ * with.) A plain deposit has NULL in every new column, which costs nothing, or 8 bytes for a bitmap of NULLs if it has
+ * a key. Its seldom-used parts lie in `transaction_details`.
  *
  * An older release must not write to this schema: it would ignore holds and statuses. It may run for a while beside the
- * new one, so its writes fail: columns without a default make its postings (`outbox.account_event_ids`) and its recorded
- * acts, which begin an archive or a backup (`audit_events.epoch`), fail, and a renamed one its relay, which would publish
- * a hold as a withdrawal. Only an empty account, which means the same in both, can still be opened by it.
+ * new one, so its writes fail. Columns without a default make its postings (`outbox.account_event_ids`) and its recorded
+ * acts, which begin an archive or a backup (`audit_events.epoch`), fail. A renamed one (`relay_leased_until`) makes its
+ * relay fail, which would publish a hold as a withdrawal, and its starts and commands, which read that row. Only an
+ * empty account, which means the same in both, can still be opened by it.
  */
 export class WholeLedger1795479300000 implements MigrationInterface {
   readonly name = 'WholeLedger1795479300000';
