@@ -4,7 +4,7 @@ import { isPlain } from '../../domain/hash-chain.js';
 import type { Hold } from '../../domain/hold.js';
 import { formatMoney } from '../../domain/money.js';
 import type { Transaction } from '../../domain/transaction.js';
-import { outboxRows } from '../../messaging/outbox-rows.js';
+import { changeRows, outboxRows } from '../../messaging/outbox-rows.js';
 import { plainArray, textArray } from '../../storage/array-literal.js';
 import type { SchemaTables } from '../../storage/tables.js';
 import type { AccountEvent, ChangedAccounts } from './account-events.js';
@@ -200,7 +200,7 @@ export function announce(
 ): Statement[] {
   const rows = [
     ...outboxRows(transactions).map((some) => [some.map(({ transactionId }) => transactionId), []]),
-    ...outboxRows(events).map((some) => [[], some.map(({ eventId }) => eventId)]),
+    ...changeRows(events).map((some) => [[], some.map(({ eventId }) => eventId)]),
   ] as [number[], number[]][];
   return rows.map(([transactionIds, eventIds], row) => [
     `INSERT INTO ${tables.outbox} (outbox_id, transaction_ids, account_event_ids)
