@@ -1,3 +1,4 @@
+import { columnList } from '../../storage/identifiers.js';
 import type { Client } from 'pg';
 import { tablesOf } from '../../storage/tables.js';
 import { columnsOf, hasTable } from '../catalogue.js';
@@ -49,9 +50,9 @@ export async function sourcesIn(client: Client, schema: string): Promise<Sources
   const chained = ofAccounts.includes('head_hash');
   const parted = await hasTable(client, archived);
   const openings = (await hasTable(client, accountOpenings)) ? accountOpenings : undefined;
-  const accounts = `(SELECT ${[...ofAccounts, ...lacking(OF_ACCOUNTS, ofAccounts)].join(', ')} FROM ${tables.accounts})`;
+  const accounts = `(SELECT ${[columnList(ofAccounts), ...lacking(OF_ACCOUNTS, ofAccounts)].join(', ')} FROM ${tables.accounts})`;
   const ofTransactions = await columnsOf(client, hot);
-  const columns = [...ofTransactions, ...lacking(OF_TRANSACTIONS, ofTransactions)].join(', ');
+  const columns = [columnList(ofTransactions), ...lacking(OF_TRANSACTIONS, ofTransactions)].join(', ');
   const each = (parted ? [hot, archived] : [hot]).map((part) => `SELECT ${columns} FROM ${part}`);
   const transactions = `(${each.join(' UNION ALL ')})`;
   const parts = parted ? { hot, archived } : undefined;
