@@ -130,7 +130,7 @@ export async function readAuditLog(manager: EntityManager): Promise<AuditLog> {
 }
 
 /** The operating system's user; in a container it may be a number without a name. */
-function userOfSystem(): string {
+export function userOfSystem(): string {
   try {
     return userInfo().username;
   } catch {
