@@ -57,10 +57,12 @@ export abstract class Ledger {
   abstract shardOf(accountId: number): number;
 
   /**
-   * Asks for the permit that a request to post to the account must have before anything costly is done for it. Decides
-   * at once, or lets the request wait.
+   * Asks for the permit that a request to post must have before anything costly is done for it. Decides at once, or lets
+   * the request wait.
+   *
+   * @param id of an account, a transaction, a hold or a transfer in the shard of the posting
    */
-  abstract acquirePermit(accountId: number, request: PermitRequest): void;
+  abstract acquirePermit(id: number, request: PermitRequest): void;
 
   /**
    * Opens an account; its opening deposit, if any, is its first transaction and commits with it.

@@ -1,9 +1,7 @@
-import { randomUUID } from 'node:crypto';
 import type { PoolClient } from 'pg';
 import { Any, type EntityManager } from 'typeorm';
 import { send } from '../storage/connection.js';
 import { OutboxEntity } from '../storage/entities/outbox.entity.js';
-import { ShardIdentityEntity } from '../storage/entities/shard-identity.entity.js';
 import {
   idFromColumn,
   moneyFromColumn,
@@ -12,6 +10,7 @@ import {
   type HoldRow,
   type TransactionRow,
 } from '../storage/rows.js';
+import { ShardLease } from '../storage/shard-lease.js';
 import type { SchemaTables } from '../storage/tables.js';
 import type { AccountChanged, LedgerEvent } from '../domain/ledger-event.js';
 import type { Transaction } from '../domain/transaction.js';
@@ -77,15 +76,11 @@ interface HoldThenRow extends Pick<HoldRow, 'remaining' | 'status' | 'expires_at
 
 /**
  * The outbox of one shard and the lease on it, which lets one relay over all instances publish a chunk at a time. The
- * lease is taken under the lock of the shard's identity row. It ends with its chunk, or runs out when its holder has
- * died.
- *
- * It is a time, not a lock held while the broker is waited for: an open transaction would occupy a connection of a
- * pooler and hold up VACUUM and a move of the shard. (PgBouncer rules out session advisory locks and LISTEN.) If a
- * lease runs out under a slow holder, its events are published twice; the order of an account's events is kept.
+ * lease is taken under the lock of the shard's identity row and ends with its chunk. If it runs out under a slow holder,
+ * its events are published twice; the order of an account's events is kept.
  */
 export class Outbox {
-  private readonly relayId = randomUUID();
+  private readonly lease: ShardLease;
 
   /**
    * @param leaseMs the time to read, publish and remove one chunk
@@ -95,9 +90,11 @@ export class Outbox {
   constructor(
     private readonly runner: TransactionRunner,
     private readonly tables: SchemaTables,
-    private readonly leaseMs: number,
+    leaseMs: number,
     private readonly toBroker = false,
-  ) {}
+  ) {
+    this.lease = new ShardLease('relay', leaseMs);
+  }
 
   async isEmpty(): Promise<boolean> {
     return this.runner.run(({ manager }) => holdsNothing(manager));
@@ -155,41 +152,19 @@ export class Outbox {
   async remove({ outboxIds }: Chunk): Promise<void> {
     await this.runner.run(async ({ manager }) => {
       await manager.delete(OutboxEntity, { outboxId: Any(outboxIds) });
-      await this.endLease(manager);
+      await this.lease.end(manager);
     });
   }
 
   /** Gives the lease back; the next relay publishes the chunk again. */
   async release(): Promise<void> {
-    await this.runner.run(({ manager }) => this.endLease(manager));
+    await this.runner.run(({ manager }) => this.lease.end(manager));
   }
 
-  /**
-   * A lease begins and ends by the clock of the server that holds the row. The SELECT reads that clock, because Citus
-   * allows no volatile function in an UPDATE, and because the coordinator has another clock.
-   */
-  private async takeLease(manager: EntityManager): Promise<boolean> {
-    const { relayId, leaseMs, toBroker } = this;
-    const free = await manager
-      .createQueryBuilder(ShardIdentityEntity, 'shard')
-      .select(`clock_timestamp() + :leaseMs * interval '1 millisecond'`, 'until')
-      .where('(shard.relayUntil IS NULL OR shard.relayUntil < clock_timestamp() OR shard.relayId = :relayId)')
-      .andWhere('(:toBroker::boolean OR NOT shard.relayToBroker)')
-      .setLock('pessimistic_write')
-      .setOnLocked('skip_locked')
-      .setParameters({ leaseMs, relayId, toBroker })
-      .getRawOne<{ until: Date }>();
-    if (!free) return false;
-    const lease = { relayId, relayUntil: free.until };
+  private takeLease(manager: EntityManager): Promise<boolean> {
     // Stays set once a relay to a broker has set it.
-    const changes = toBroker ? { ...lease, relayToBroker: true } : lease;
-    await manager.update(ShardIdentityEntity, { onlyRow: true }, changes);
-    return true;
-  }
-
-  private async endLease(manager: EntityManager): Promise<void> {
-    const { relayId } = this;
-    await manager.update(ShardIdentityEntity, { relayId }, { relayId: null, relayUntil: null });
+    const also = this.toBroker ? { set: { relayToBroker: true } } : { where: 'NOT shard.relayToBroker' };
+    return this.lease.take(manager, also);
   }
 
   private async read(client: PoolClient, head: readonly HeadRow[]): Promise<OutboxRow[]> {

@@ -172,7 +172,10 @@ describe('the archive', () => {
     const outbox = new Outbox(ledger.runner, tablesOf('bank'), 5_000);
     expect(await archive(new Date(Date.now() + 1))).toMatchObject({ moved: 2 });
     const chunk = await outbox.claim(10, () => false);
-    expect(chunk?.batches.flat().map(({ versionAfter }) => versionAfter)).toEqual([2, 3]);
+    const announced = chunk?.rows
+      .flatMap(({ events }) => events)
+      .map((event) => 'transaction' in event && event.transaction.versionAfter);
+    expect(announced).toEqual([2, 3]);
   });
 });
 

@@ -63,7 +63,7 @@ export interface ChainProof {
 export const MAX_PROOF_LINES = 1_000;
 
 /** Transactions that a filtered listing reads for one page: those that it skips cost as much as those that it shows. */
-const MAX_EXAMINED = 10_000;
+export const MAX_EXAMINED = 10_000;
 
 /**
  * Reads accounts and transactions. Balances come from the cache where it may answer, everything else from the database.
