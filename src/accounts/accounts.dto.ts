@@ -113,6 +113,10 @@ export class ProofQueryDto {
   @IsOptionalField()
   @IsVersion({ description: 'The version of a head that you have; 1: from the beginning.' })
   fromVersion?: string;
+
+  @IsOptionalField()
+  @IsVersion({ description: 'The first change of the account to return as a line; 1: from the beginning.' })
+  fromRevision?: string;
 }
 
 const openAccount = new Contract(OpenAccountDto);
@@ -204,6 +208,7 @@ export const accountRequestOf = reads({ headers: ['If-None-Match'] }, (request):
 export interface ProofRequest {
   readonly accountId: number;
   readonly fromVersion: number | undefined;
+  readonly fromRevision: number | undefined;
 }
 
 /** Throws ForbiddenError, too. */
@@ -212,7 +217,7 @@ export const proofRequestOf = reads({ query: proofQuery }, (request, query): Pro
   const accountId = accountIdOf(request);
   // Its lines are transactions, with their amounts and keys.
   if (fromVersion !== undefined) requireScope(request.principal, 'transactions:read');
-  return { accountId, fromVersion };
+  return { accountId, fromVersion, fromRevision: readVersion(query.fromRevision) };
 });
 
 export const pageRequestOf = reads({ query: pageQuery }, (_request, query) => query);
@@ -286,9 +291,16 @@ const HASH = schema('Hash', {
   pattern: '^[0-9a-f]{64}$',
 });
 
+/** `{"revision":2,"hash":"5f8b…"}` */
+@Resource('EventsHead')
+export class EventsHeadDto {
+  @Field(Version) readonly revision!: number;
+  @Field(plainText(HASH)) readonly hash!: string;
+}
+
 /**
  * `{"accountId":1,"version":3,"hash":"5f8b…","lines":["7:1:credit:…"],"nextFromVersion":null}`; the last two on
- * request.
+ * request. With `events` and, on request, their lines, if the account was changed otherwise than by transactions.
  */
 @Resource('Proof')
 export class ProofDto {
@@ -314,7 +326,36 @@ export class ProofDto {
   )
   readonly nextFromVersion?: number | null;
 
-  static of({ nextFromVersion, lines, ...head }: ChainProof, withLines: boolean): ProofDto {
-    return withLines ? { ...head, lines, nextFromVersion: nextFromVersion ?? null } : head;
+  @Field(written(EventsHeadDto), { optional: true })
+  readonly events?: EventsHeadDto;
+
+  @Field(
+    listOf(text(), {
+      maxItems: MAX_PROOF_LINES,
+      description: 'The changes of the account from `fromRevision` on, oldest first, as they were hashed.',
+    }),
+    { optional: true },
+  )
+  readonly eventLines?: readonly string[];
+
+  @Field(
+    orNull(Version, {
+      oneOf: [Version.schema, { type: 'null' }],
+      description: 'Where to go on, when there are more; `null`: the lines lead to the head.',
+    }),
+    { optional: true },
+  )
+  readonly nextFromRevision?: number | null;
+
+  static of(
+    { nextFromVersion, lines, events, eventLines, nextFromRevision, ...head }: ChainProof,
+    { fromVersion, fromRevision }: ProofRequest,
+  ): ProofDto {
+    return {
+      ...head,
+      ...(fromVersion !== undefined && { lines, nextFromVersion: nextFromVersion ?? null }),
+      ...(events && { events }),
+      ...(fromRevision !== undefined && { eventLines, nextFromRevision: nextFromRevision ?? null }),
+    };
   }
 }

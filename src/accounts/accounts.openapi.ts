@@ -225,7 +225,9 @@ export const DocumentProof = (): MethodDecorator =>
         'with its version as `fromVersion`: hash the lines onto it, one after the other, and you get the new head. If you ' +
         'do not, or the account has not reached that version (409), history was changed.\n\n' +
         'A hash is the SHA-256 of `previous:line`; `previous` is 64 zeros at first. A line is ' +
-        '`id:accountId:type:amount:balanceAfter:versionAfter:milliseconds:key` (the key with `=` before it, or `-`). Lines ' +
+        '`id:accountId:type:amount:balanceAfter:versionAfter:milliseconds:key` (the key with `=` before it, or `-`); ' +
+        'holds, legs, reversals and what has details have [a second form](/docs/security#the-chain-of-hashes). Changes of the ' +
+        'account are chained likewise: `events` is their head, and `fromRevision` gets their lines. Lines ' +
         'are transactions, so `fromVersion` also needs the scope `transactions:read`.',
       responses: {
         200: jsonResponse('The head; with `fromVersion` also what leads to it.', ProofDto, {

@@ -70,9 +70,10 @@ export class AccountsService {
       .then(() => this.reader.balance(accountId, request, user));
   }
 
-  async proof({ accountId, fromVersion }: ProofRequest, { owner, user }: Sender): Promise<ProofDto> {
+  async proof(request: ProofRequest, { owner, user }: Sender): Promise<ProofDto> {
+    const { accountId, fromVersion, fromRevision } = request;
     if (owner !== undefined) await this.owners.check(owner, accountId, user);
-    return ProofDto.of(await this.reader.proof(accountId, fromVersion, user), fromVersion !== undefined);
+    return ProofDto.of(await this.reader.proof(accountId, fromVersion, user, fromRevision), request);
   }
 
   async list(query: PageQueryDto, { owner, user }: Sender): Promise<AccountPageDto> {

@@ -154,7 +154,8 @@ function writeHolds(tables: SchemaTables, holds: readonly Hold[]): Statement {
   ];
 }
 
-function insertEvents(tables: SchemaTables, events: readonly AccountEvent[]): Statement {
+/** Inserts changes of accounts, all of one time. */
+export function insertEvents(tables: SchemaTables, events: readonly AccountEvent[]): Statement {
   return [
     `INSERT INTO ${tables.accountEvents} (event_id, account_id, revision, timestamp, actor, changes, hash)
      SELECT event_id, account_id, revision, $7::timestamptz, actor, changes, decode(hash, 'hex')
