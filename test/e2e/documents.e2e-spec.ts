@@ -145,7 +145,7 @@ describe('what the documents show but do not run', () => {
   it(
     'the commands and options that they name exist',
     async () => {
-      const named = /npm run -s cli -- ([a-z]+(?: [a-z]+)*)([^`\n|]*)/g;
+      const named = /npm run -s cli -- ([a-z]+(?: [a-z]+(?![a-z0-9]))*)([^`\n|]*)/g;
       const options = new Map<string, Set<string>>();
       for (const [, command = '', rest = ''] of documents.flatMap((file) => [
         ...textOf(file).matchAll(named),
