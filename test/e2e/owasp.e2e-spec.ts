@@ -376,8 +376,9 @@ describe('API8:2023 Security Misconfiguration', () => {
     const empty = await createTestDatabase('owasp');
     const service = await spawnService({ environment: { DATABASE_URL: empty.url, ...environment } });
     try {
-      expect(await Promise.race([service.exited, sleep(10_000, 'it runs', { ref: false })])).toBe(1);
+      const end = await Promise.race([service.exited, sleep(25_000, 'it runs', { ref: false })]);
       expect(service.output()).toMatch(/Can't start\.[\s\S]*AUTH/);
+      expect(end).toBe(1);
       expect(service.output()).not.toContain(new URL(empty.url).password);
     } finally {
       service.child.kill('SIGKILL');
@@ -437,7 +438,8 @@ describe('API10:2023 Unsafe Consumption of APIs', () => {
         '-1:5',
         '1:99999999999999999999',
         '{"balance":1}',
-        '2:-5',
+        '2:--5',
+        '2:-',
         '2:5:5',
         '2:5\n',
       ]) {
