@@ -577,6 +577,22 @@ describe('the reversal of a transaction', () => {
     }
   });
 
+  it('needs no body, like that of a transfer', async () => {
+    const accounts = await openAll('10.00', '0.00');
+    const [from, to] = accounts;
+    const posted = receiptIn(await send(`/accounts/${from}/transactions`, deposit('4')));
+    const moved = transferIn(await transfer({ from, to, amount: 3 }));
+    for (const path of [`/transactions/${posted.id}`, `/transfers/${moved.id}`]) {
+      const rehearsed = await app.http.post(`${path}/reversal?dryRun=true`).set(as());
+      const reversed = await app.http.post(`${path}/reversal`).set(as());
+      expect([rehearsed.status, reversed.status]).toEqual([200, 201]);
+    }
+    expect(await Promise.all(accounts.map(balanceOf))).toEqual([
+      '{"balance":10.00,"version":6}',
+      '{"balance":0.00,"version":3}',
+    ]);
+  });
+
   it('is done in parts, never for more than it was, whoever asks at the same moment', async () => {
     const accountId = await open('100.00');
     const { id } = receiptIn(

@@ -153,6 +153,13 @@ export class Contract<T extends object> {
   }
 }
 
+/** A body all of whose fields are optional, and which may be left out as well. */
+export function orNone<T extends object>(contract: Contract<T>): Pick<Contract<T>, 'names' | 'read'> {
+  const read: typeof contract.read = (input, elsewhere) =>
+    contract.read(input === undefined ? {} : input, elsewhere);
+  return { names: contract.names, read };
+}
+
 /** The fields of a DTO, from its decorators. */
 export function fieldsOf(dtoClass: DtoClass<object>): FieldContract[] {
   const storage = getMetadataStorage();
