@@ -169,7 +169,7 @@ export const DocumentChange = (): MethodDecorator =>
     ApiOperation({
       tags,
       operationId: 'changeAccount',
-      summary: 'Change the status, the overdraft limit, the reference or the metadata of an account',
+      summary: 'Change an account: its status, overdraft limit, reference or metadata',
       description:
         'What is left out stays as it is; `null` clears `reference` and `metadata`. The version of the account stays, its ' +
         'revision grows by 1, and the change is recorded with its sender. A change to what is there already changes ' +

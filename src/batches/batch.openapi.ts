@@ -220,7 +220,7 @@ const RESPONSES: Responses = {
 
 const DEPOSIT = { accountId: 1, 'moneyWithdraw/Deposit': 49, typeOfTransaction: 'Deposit' };
 const HOLD = { type: 'Hold', accountId: 1, amount: '5.00', expiresInSeconds: 86_400 };
-const TRANSFER = { type: 'Transfer', from: 1, to: 2, amount: '1.00', reference: 'rent' };
+const REVERSAL = { type: 'Reversal', transactionId: 'txn1', amount: '0.50', reference: 'order 4711' };
 const WITHDRAWAL = { accountId: 1, amount: '19.50', type: 'Withdraw' };
 
 export const DocumentBatch = (): MethodDecorator =>
@@ -248,8 +248,8 @@ export const DocumentBatch = (): MethodDecorator =>
             examples: {
               array: { summary: 'Each for itself', value: [DEPOSIT, WITHDRAWAL] },
               kinds: {
-                summary: 'A hold and a transfer',
-                value: [HOLD, TRANSFER],
+                summary: 'A hold and a reversal',
+                value: [HOLD, REVERSAL],
               },
               atomic: {
                 summary: 'All or nothing',

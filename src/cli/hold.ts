@@ -13,7 +13,7 @@ export function addHold(program: Command): void {
     .requiredOption('--amount <amount>', 'how much', amountOption)
     .option(
       '--expires <when>',
-      'when it ends: a time, or an age like 7d (default: when it is captured or voided)',
+      'when it ends: a time, or how long from now, like 7d (default: when it is captured or voided)',
       holdExpiryOption,
     );
   postingOptions(command).action((accountId: number, request: HoldRequest & PostingFlags) =>

@@ -149,6 +149,7 @@ describe('Swagger UI in a browser', () => {
         '200 getTransaction',
         '201 reverseTransaction application/json',
         '200 postBatch application/json: Each for itself',
+        '200 postBatch application/json: A hold and a reversal',
         '200 postBatch application/json: All or nothing',
         '200 postBatch application/x-ndjson',
         '200 getBalance',

@@ -8,7 +8,7 @@ import { SWAGGER_UI, SWAGGER_UI_PATH } from '../server/swagger-ui.js';
 /** The version in package.json; a test compares the two. */
 const VERSION = '0.1.0';
 
-const DESCRIPTION = `A ledger over REST: accounts, their balances, deposits and withdrawals.
+const DESCRIPTION = `A ledger over REST: accounts, deposits, withdrawals, transfers, holds and reversals.
 
 To read: [the API](/docs/api) with examples for curl, [errors](/docs/errors), [limits](/docs/limits),
 [security](/docs/security).
