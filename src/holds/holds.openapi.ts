@@ -40,7 +40,7 @@ import {
 const tags = ['Holds'];
 
 /** Swagger UI sends each example on a new bank, in the order of the page: these are the holds that it has placed then. */
-const PLACED = { first: 'hold24', second: 'hold25' };
+const PLACED = { first: 'hold26', second: 'hold27' };
 
 const ACCOUNT_AFTER = { held: money('79.95'), available: money('350.75'), newVersion: '8' };
 const DRY_HOLD = {
