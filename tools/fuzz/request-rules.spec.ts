@@ -215,7 +215,16 @@ const parameters = [BAD_PARAMETERS, ODD_PARAMETERS]
   .flatMap(decoded);
 /** As long as the longest cursor, and the longest key and owner; and one more. */
 const LONG = [200, 201, 255, 256].map((length) => 'x'.repeat(length));
+/** Lists of legs, of which no random text is one. */
+const LEGS = [
+  '[{"accountId":1,"type":"Debit","amount":"1.00"},{"accountId":"2","type":"Credit","amount":1}]',
+  '[{"accountId":1,"type":"Debit","amount":1},{"accountId":2,"type":"Credit","amount":"0"}]',
+  '[{"accountId":1,"type":"Debit","amount":1}]',
+  '[{"accountId":1,"type":"Debit","amount":1},{}]',
+  '[1,2]',
+];
 const listed = [
+  ...LEGS,
   ...Object.values(BAD_FIELDS).flat(),
   ...[...parameters, ...BAD_HEADERS['Idempotency-Key'], ...UNKNOWN_NAMES, ...LONG].flatMap((text) => [
     text,
