@@ -8,11 +8,13 @@ import {
 } from '../access/access-errors.js';
 import { LedgerError, type LedgerFailure } from '../domain/errors.js';
 import { errorAnswer, invalidRequest, writeError, type ErrorAnswer } from './errors/error-answer.js';
-import { ERRORS, type ErrorCode } from './errors/catalogue.js';
+import { type ErrorCode } from './errors/catalogue.js';
 import { answerToRepeat } from './idempotency.interceptor.js';
 import {
   AboutAccountDto,
+  HoldNotActiveDto,
   PartOfTransferDto,
+  RevisionMismatchDto,
   ServerCrashesDto,
   VersionMismatchDto,
 } from './openapi/error-bodies.js';
@@ -98,9 +100,9 @@ function answerOfFailure(failure: LedgerFailure): ErrorAnswer {
     case 'PRECONDITION_FAILED':
       return errorAnswer(failure.code, { body: new VersionMismatchDto(failure.currentVersion) });
     case 'REVISION_MISMATCH':
-      return about(failure.code, { currentRevision: failure.currentRevision });
+      return errorAnswer(failure.code, { body: new RevisionMismatchDto(failure.currentRevision) });
     case 'HOLD_NOT_ACTIVE':
-      return about(failure.code, { status: failure.status });
+      return errorAnswer(failure.code, { body: new HoldNotActiveDto(failure.status) });
     case 'PART_OF_TRANSFER':
       return errorAnswer(failure.code, { body: new PartOfTransferDto(failure.transferId) });
     case 'DUPLICATE_TRANSACTION':
@@ -138,10 +140,6 @@ function answerOfFailure(failure: LedgerFailure): ErrorAnswer {
       return errorAnswer(failure.code);
   }
 }
-
-/** An error whose body says what it is about. */
-const about = (code: ErrorCode, members: object) =>
-  errorAnswer(code, { body: { error: ERRORS[code].error, ...members } });
 
 /** Nest's own exceptions: an unknown route, a failed health check (whose body says what is down). */
 function answerOfHttpException(error: HttpException): ErrorAnswer {

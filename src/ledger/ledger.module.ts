@@ -13,6 +13,7 @@ import { AccountOwners } from './read/account-owners.js';
 import { BatchScheduler } from './write/batch-scheduler.js';
 import { BatchWriter } from './write/batch-writer.js';
 import { ShardedLedger, type ShardWriter } from './sharded-ledger.js';
+import { HoldReader } from './read/hold-reader.js';
 import { LedgerReader } from './read/ledger-reader.js';
 import { RecentLocalBatches } from '../messaging/recent-local-batches.js';
 import { BatchStatements } from './write/batch-statements.js';
@@ -38,8 +39,9 @@ import { RecentLocalBatchesModule } from '../messaging/recent-local-batches.modu
     LedgerReader,
     TransferReader,
     AccountOwners,
+    HoldReader,
   ],
-  exports: [Ledger, LedgerReader, TransferReader, AccountOwners, READERS],
+  exports: [Ledger, LedgerReader, TransferReader, AccountOwners, HoldReader, READERS],
 })
 export class LedgerModule implements OnApplicationShutdown {
   constructor(private readonly ledger: ShardedLedger) {}

@@ -12,10 +12,14 @@ const TEXT_MONEY_JSON = contentTypeOf(JSON_MEDIA_TYPE, { textMoney: true });
  *
  * @param dryRun the answer to a dry run, with status 200
  */
-export const Answers = (status: number, resource: Type<object>, dryRun?: Type<object>) =>
+export const Answers = (status: number, resource: Answer, dryRun?: Answer) =>
   RouteSchema({
-    response: { [status]: written(resource), ...(dryRun && { [HttpStatus.OK]: written(dryRun) }) },
+    response: { [status]: writtenAs(resource), ...(dryRun && { [HttpStatus.OK]: writtenAs(dryRun) }) },
   });
+
+type Answer = Type<object> | Written<object>;
+
+const writtenAs = (answer: Answer) => (typeof answer === 'function' ? written(answer) : answer);
 
 /**
  * Makes Fastify write what {@link Answers} declares, with money in the form that the request asks for. Call it before
@@ -43,11 +47,17 @@ const tagOf = (etag: string, { request }: FastifyReply): string =>
 
 /** Adds the location and the entity tag of the resource that was created. */
 export function created<T>(reply: FastifyReply, location: string, etag: string, resource: T): T {
-  void reply.header('etag', tagOf(etag, reply));
-  return located(reply, location, resource);
+  void reply.header('location', location);
+  return tagged(reply, etag, resource);
 }
 
-/** The same for a resource that never changes, and so has no entity tag. */
+/** Adds the entity tag of the resource. */
+export function tagged<T>(reply: FastifyReply, etag: string, resource: T): T {
+  void reply.header('etag', tagOf(etag, reply));
+  return resource;
+}
+
+/** Adds only the location, for a resource that never changes, and so has no entity tag. */
 export function located<T>(reply: FastifyReply, location: string, resource: T): T {
   void reply.header('location', location);
   return resource;

@@ -9,19 +9,22 @@ import { JSON_MEDIA_TYPE, PROBLEM_MEDIA_TYPE, withTextMoney } from '../validatio
 import {
   AboutAccountDto,
   DuplicateAccountDto,
+  DuplicateHoldDto,
   DuplicateTransactionDto,
   DuplicateTransferDto,
   ErrorDto,
+  HoldNotActiveDto,
   InvalidRequestDto,
   NotReceivedDto,
   PartOfTransferDto,
   ProblemDto,
+  RevisionMismatchDto,
   ServerCrashesDto,
   TransactionKeyReusedDto,
   VersionMismatchDto,
 } from './error-bodies.js';
 import { JsonMoney } from './json-money.js';
-import { component, schema, type Reference } from '../schema/registry.js';
+import { component, schema, type JsonSchema, type Reference } from '../schema/registry.js';
 import { inForm, written, type Written } from './resource.js';
 
 export type Responses = NonNullable<ApiOperationOptions['responses']>;
@@ -57,19 +60,27 @@ export function bodySchema(name: string, dtoClass: DtoClass<object>): Reference 
 
 type ParameterDecorator = typeof ApiParam | typeof ApiQuery;
 
-function parameters(dtoClass: DtoClass<object>, Parameter: ParameterDecorator): MethodDecorator[] {
+function parameters(
+  dtoClass: DtoClass<object>,
+  Parameter: ParameterDecorator,
+  as: JsonSchema = {},
+): MethodDecorator[] {
   return fieldsOf(dtoClass).map(({ name, isOptional, schema: { description, ...ofField } }) =>
     Parameter({
       name,
       required: !isOptional,
       ...(description !== undefined && { description: description as string }),
-      schema: ofField,
+      schema: { ...ofField, ...as },
     }),
   );
 }
 
-/** The parameters of a path, from its DTO. */
-export const pathOf = (dtoClass: DtoClass<object>) => parameters(dtoClass, ApiParam);
+/**
+ * The parameters of a path, from its DTO.
+ *
+ * @param as what else to say of each, like another example
+ */
+export const pathOf = (dtoClass: DtoClass<object>, as: JsonSchema = {}) => parameters(dtoClass, ApiParam, as);
 
 /** The parameters of a query, from its DTO. */
 export const queryOf = (dtoClass: DtoClass<object>) => parameters(dtoClass, ApiQuery);
@@ -233,6 +244,9 @@ const BODIES: Partial<Record<ErrorCode, ErrorBodies>> = {
   DUPLICATE_TRANSFER: { 'Duplicate transfer': new DuplicateTransferDto(131) },
   PART_OF_TRANSFER: { 'Part of a transfer': new PartOfTransferDto(131) },
   COUNTERPARTY_REFUSED: { 'Counterparty refused': new AboutAccountDto('COUNTERPARTY_REFUSED', 2) },
+  DUPLICATE_HOLD: { 'Duplicate hold': new DuplicateHoldDto(131) },
+  HOLD_NOT_ACTIVE: { 'Hold not active': new HoldNotActiveDto('captured') },
+  REVISION_MISMATCH: { 'Revision mismatch': new RevisionMismatchDto(3) },
   DUPLICATE_ACCOUNT: { 'Duplicate account': new DuplicateAccountDto(1) },
   IDEMPOTENCY_KEY_REUSED: { 'Idempotency key reused': new TransactionKeyReusedDto(131) },
 };

@@ -1,5 +1,5 @@
 import type { TransactionDetails } from '../../domain/transaction.js';
-import { Field, jsonText, plainText, text } from './resource.js';
+import { Field, jsonText, Metadata, plainText, text } from './resource.js';
 
 const optional = { optional: true };
 
@@ -11,10 +11,7 @@ export abstract class Described {
   @Field(text({ type: 'string', description: "The client's own name for it." }), optional)
   readonly reference: string | undefined;
 
-  @Field(
-    jsonText({ type: 'object', additionalProperties: true, description: 'A JSON object of the client.' }),
-    optional,
-  )
+  @Field(jsonText(Metadata), optional)
   readonly metadata: string | undefined;
 
   @Field(

@@ -1,4 +1,5 @@
 import type { Type } from '@nestjs/common';
+import type { HoldStatus } from '../../domain/hold.js';
 import { formatMoney, type Money as Cents } from '../../domain/money.js';
 import { LARGEST_AMOUNT, POSITIVE_INTEGER, TRANSACTION_ID_PATTERN } from '../validation/field-rules.js';
 import { schema, type JsonSchema, type Reference } from '../schema/registry.js';
@@ -144,6 +145,24 @@ export const anyOf = (...alternatives: readonly Type<object>[]): Written<object>
   };
 };
 
+/**
+ * One of several resources, each written in its own way.
+ *
+ * @param forms the classes of values, and the resource as which each is written
+ */
+export function eitherOf(
+  forms: readonly (readonly [value: Type<object>, as: Type<object>])[],
+): Written<object> {
+  const inOneForm = (textMoney: boolean): Written<object> => {
+    const writers = new Map(forms.map(([value, as]) => [value, inForm(written(as), textMoney)]));
+    return {
+      schema: { anyOf: [...writers.values()].map((each) => each.schema) },
+      write: (value) => (writers.get(value.constructor as Type<object>) as Written<object>).write(value),
+    };
+  };
+  return { ...inOneForm(false), withTextMoney: inOneForm(true) };
+}
+
 /** Any value, as JSON.stringify writes it. */
 export const json = (as: JsonSchema): Written<unknown> => ({
   schema: as,
@@ -229,12 +248,27 @@ export const AvailableMoney = moneyOf(
   },
 );
 
+/** What {@link jsonText} holds. */
+export const Metadata: JsonSchema = {
+  type: 'object',
+  description: 'A JSON object of the client.',
+  additionalProperties: true,
+};
+
 export const Timestamp = plainText({ type: 'string', format: 'date-time' });
 
 export const AccountId = integer(schema('AccountId', POSITIVE_INTEGER));
 export const TransferId = plainText(schema('TransferId', { type: 'string', pattern: '^tr[1-9]\\d{0,15}$' }));
 
 export const HoldId = plainText(schema('HoldId', { type: 'string', pattern: '^hold[1-9]\\d{0,15}$' }));
+
+export const HoldState = plainText(
+  schema('HoldStatus', {
+    description: '`active` as long as something remains; then how its last part ended.',
+    type: 'string',
+    enum: ['active', 'captured', 'voided', 'expired'] satisfies HoldStatus[],
+  }),
+);
 
 export const TransactionId = plainText(
   schema('TransactionId', { type: 'string', pattern: TRANSACTION_ID_PATTERN }),
