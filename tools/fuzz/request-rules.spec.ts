@@ -8,6 +8,7 @@ import { Contract, fieldsOf, type DtoClass, type FieldContract } from '../../src
 import { InvalidRequestError } from '../../src/http/validation/invalid-request.js';
 import { parseJsonBody } from '../../src/http/validation/json-body.js';
 import { sortedComponents } from '../../src/http/schema/registry.js';
+import * as holds from '../../src/holds/holds.dto.js';
 import * as pageQuery from '../../src/http/validation/page-query.dto.js';
 import * as batch from '../../src/transactions/batch.dto.js';
 import * as transactions from '../../src/transactions/transactions.dto.js';
@@ -16,13 +17,17 @@ import * as details from '../../src/http/validation/details.dto.js';
 import { BAD_FIELDS, BAD_HEADERS, BAD_PARAMETERS, ODD_PARAMETERS, UNKNOWN_NAMES } from './bad-values.js';
 
 /** Every class with rules: of a path, a query or a body. */
-const DTO_CLASSES = [accounts, accountPath, pageQuery, details, batch, transactions, transfers]
+const DTO_CLASSES = [accounts, accountPath, holds, pageQuery, details, batch, transactions, transfers]
   .flatMap((module) => Object.values<unknown>(module))
   .filter((value): value is DtoClass<object> => typeof value === 'function' && value.name.endsWith('Dto'))
   .filter((dtoClass) => fieldsOf(dtoClass).length > 0);
 
 const BODIES: readonly DtoClass<object>[] = [
   accounts.OpenAccountDto,
+  accounts.ChangeAccountDto,
+  holds.PlaceHoldDto,
+  holds.CaptureDto,
+  holds.VoidDto,
   transactions.PostTransactionDto,
   transactions.ReverseTransactionDto,
   batch.BatchItemDto,
@@ -74,8 +79,10 @@ interface Difference {
   readonly example: string;
 }
 
-const AMOUNTS = ['amount', 'openingDeposit'];
-const INTEGERS = ['accountId', 'expectedVersion', 'minVersion', 'fromVersion'];
+const AMOUNTS = ['amount', 'openingDeposit', 'overdraftLimit'];
+/** In bodies, and in queries. */
+const IDS = ['accountId', 'expectedVersion', 'from', 'to', 'near', 'expiresInSeconds'];
+const INTEGERS = [...IDS, 'minVersion', 'fromVersion', 'fromRevision'];
 const isNumber = ({ json }: Sent) => typeof json === 'number';
 /** The text of a number or a string. */
 const textOf = ({ source, json }: Sent) => (typeof json === 'string' ? json : source);
@@ -89,14 +96,14 @@ const DIFFERENCES: readonly Difference[] = [
   {
     why: 'JSON Schema compares values, and an exponent is one way to write one',
     acceptedBy: 'the schema',
-    fields: [...AMOUNTS, 'accountId', 'expectedVersion'],
+    fields: [...AMOUNTS, ...IDS],
     holds: (sent) => isNumber(sent) && /e/i.test(sent.source),
     example: '1e2',
   },
   {
     why: 'to JSON Schema 2.0 is an integer',
     acceptedBy: 'the schema',
-    fields: ['accountId', 'expectedVersion'],
+    fields: IDS,
     holds: (sent) => isNumber(sent) && /^\d+\.\d+$/.test(sent.source),
     example: '2.0',
   },
@@ -124,15 +131,29 @@ const DIFFERENCES: readonly Difference[] = [
   {
     why: 'a pattern knows the digits of 64 bits, not their end',
     acceptedBy: 'the schema',
-    fields: ['transactionId', 'transferId'],
+    fields: ['transactionId', 'transferId', 'holdId'],
     holds: ({ source }) => isBeyondBigint(source.replace(/^\D+/, '')),
     example: 'txn9223372036854775808',
   },
   {
+    why: 'to JSON Schema a zero with a sign is none less',
+    acceptedBy: 'the schema',
+    fields: ['overdraftLimit'],
+    holds: (sent) => isNumber(sent) && sent.source.startsWith('-'),
+    example: '-0',
+  },
+  {
+    why: 'a pattern knows no largest number',
+    acceptedBy: 'the schema',
+    fields: ['expiresInSeconds'],
+    holds: ({ json }) => typeof json === 'string' && Number(json) > 366 * 24 * 60 * 60,
+    example: '"31622401"',
+  },
+  {
     why: 'a pattern knows no calendar and no clock',
     acceptedBy: 'the schema',
-    fields: ['from', 'to'],
-    holds: ({ source }) => !isReal(source),
+    fields: ['from', 'to', 'expiresAt'],
+    holds: (sent) => !isReal(textOf(sent)),
     example: '2025-02-30',
   },
   {
@@ -180,8 +201,8 @@ const DIFFERENCES: readonly Difference[] = [
   {
     why: 'an enum has no case-insensitive words',
     acceptedBy: 'the rule',
-    fields: ['type', 'atomic', 'dryRun'],
-    holds: ({ json }) => /^(deposit|withdraw|credit|debit|true|false)$/i.test(String(json)),
+    fields: ['type', 'atomic', 'dryRun', 'status'],
+    holds: ({ json }) => /^[a-z_]+$/i.test(String(json)),
     example: 'tRUE',
   },
   {
@@ -253,11 +274,12 @@ const time = fc
   .map(([hour, minute, fraction]) => `T${hour}:${minute}:00${fraction === null ? '' : `.${fraction}`}Z`);
 const text = fc.oneof(
   digits(20),
-  fc.tuple(fc.constantFrom('txn', 'tr'), digits(20)).map((parts) => parts.join('')),
+  fc.tuple(fc.constantFrom('txn', 'tr', 'hold'), digits(20)).map((parts) => parts.join('')),
   decimal,
   date,
   fc.tuple(date, time).map((parts) => parts.join('')),
   fc.constantFrom('Deposit', 'withdraw', 'CREDIT', 'Debit', 'true', 'False', 'credit ', 'key', '"key"'),
+  fc.constantFrom('open', 'Frozen', 'DEBITS_BLOCKED', 'closed', 'active', 'captured', 'Voided', 'expired'),
   fc.string({ maxLength: 300 }),
   fc.string({ unit: 'grapheme', maxLength: 260, size: 'max' }),
 );
@@ -275,11 +297,16 @@ describe('the two descriptions of a field: its rule, and its JSON Schema in the 
       'BalanceQueryDto',
       'BatchItemDto',
       'BatchQueryDto',
+      'CaptureDto',
+      'ChangeAccountDto',
       'DetailsDto',
       'DryRunQueryDto',
+      'HoldPathDto',
+      'ListHoldsDto',
       'ListTransactionsDto',
       'OpenAccountDto',
       'PageQueryDto',
+      'PlaceHoldDto',
       'PostLegDto',
       'PostLegsDto',
       'PostTransactionDto',
@@ -289,6 +316,7 @@ describe('the two descriptions of a field: its rule, and its JSON Schema in the 
       'ReverseTransferDto',
       'TransactionPathDto',
       'TransferPathDto',
+      'VoidDto',
     ]);
   });
 
