@@ -122,6 +122,7 @@ class Run {
       this.workload.start();
       await this.strike();
       const drained = await this.drain();
+      await this.waitForExpiries();
       await this.waitForEvents(listener);
       await this.readFinally();
       this.say('checking');
@@ -207,6 +208,12 @@ class Run {
     return !timer.aborted;
   }
 
+  /** Holds that have expired are ended by the sweeper, which moves versions. */
+  private async waitForExpiries(): Promise<void> {
+    const left = "holds WHERE status = 'active' AND expires_at IS NOT NULL";
+    await until(this.patienceMs, async () => (await this.count(left)) === 0);
+  }
+
   private async waitForEvents(listener: EventListener | undefined): Promise<void> {
     await until(this.patienceMs, async () => (await this.count('outbox')) === 0);
     if (!listener) return;
@@ -216,7 +223,7 @@ class Run {
     });
   }
 
-  private async count(...tables: ('outbox' | 'transactions' | 'archived_transactions')[]): Promise<number> {
+  private async count(...tables: string[]): Promise<number> {
     let rows = 0;
     for (const { url, schema } of this.bank.shards) {
       const client = new Client({ connectionString: url });

@@ -19,8 +19,9 @@ export interface Senders {
 }
 
 const OWNER = 'chaos';
-/** All scopes that a client may have. */
+/** All scopes that a client may have; one that is bound to an owner can't manage accounts. */
 const ORDINARY = SCOPES.filter((scope) => scope !== 'admin');
+const OF_OWNER = ORDINARY.filter((scope) => (scope as string) !== 'accounts:manage');
 
 /**
  * Creates a bank and the keys of its users: with AUTH=on, the service does not start without a key.
@@ -37,7 +38,7 @@ export async function foundBank(settings: Readonly<Record<string, string>>): Pro
   };
   try {
     return {
-      clients: [await sender('service', ORDINARY), await sender('owner', ORDINARY, OWNER)],
+      clients: [await sender('service', ORDINARY), await sender('owner', OF_OWNER, OWNER)],
       operator: await sender('operator', ['admin']),
     };
   } finally {
