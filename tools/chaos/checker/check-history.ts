@@ -200,6 +200,7 @@ export class HistoryChecker {
 
   private checkAnswer(answer: Answer, operation: Operation, body: AnswerBody, pending: Pending): void {
     const { op, status } = answer;
+    if (isCommand(operation)) return this.checkCommand(answer, operation, body, pending);
     switch (operation.kind) {
       case 'open':
         if (status === 201) this.checkOpening(op, body, pending);
@@ -217,8 +218,6 @@ export class HistoryChecker {
         return;
       case 'change':
         return this.checkChange(answer, operation, body, pending);
-      default:
-        return this.checkCommand(answer, operation, body, pending);
     }
   }
 

@@ -152,15 +152,8 @@ export function netOf(
     if (type === 'credit') return total + amount;
     return type === 'debit' ? total - amount : total;
   }, 0);
-  switch (kind) {
-    case 'open':
-      return op;
-    case 'post':
-      return 'type' in command && command.type === 'debit' ? -op : op;
-    case 'capture':
-    case 'reverse':
-      return 'to' in command ? 0 : sum;
-    default:
-      return 0;
-  }
+  if (kind === 'open') return op;
+  if (kind === 'post') return 'type' in command && command.type === 'debit' ? -op : op;
+  const leaves = (kind === 'capture' && !('to' in command)) || kind === 'reverse';
+  return leaves ? sum : 0;
 }

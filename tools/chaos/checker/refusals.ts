@@ -6,7 +6,7 @@ import { capturedAt, leastAvailableAt, limitsIn, remainingAt, statusesIn, type S
 export interface Window {
   readonly span: Span;
   /** The versions that an account may have had, ascending. */
-  versionsOf(accountId: number): readonly number[];
+  readonly versionsOf: (accountId: number) => readonly number[];
 }
 
 /** Errors that {@link isPossible} knows, by the kind of command. */
@@ -40,7 +40,7 @@ export function isPossible(
     const book = books.accounts.get(id);
     return book ? [{ id, book, versions: window.versionsOf(id) }] : [];
   });
-  switch (body.error) {
+  switch (body.error ?? '') {
     case 'Insufficient Balance':
       return accounts.some(({ id, book, versions }) =>
         versions.some(
@@ -93,7 +93,9 @@ function debitOf(
       if (credit?.type !== 'credit') return -Infinity;
       return command.amount ?? leftOf(credit.id, version, books);
     }
-    default:
+    case 'capture':
+    case 'void':
+    case 'change':
       return -Infinity;
   }
 }
@@ -153,7 +155,7 @@ function isPossibleOfReversal(
   const [first] = originals;
   if (!first) return false;
   const amount = 'amount' in command ? command.amount : undefined;
-  switch (error) {
+  switch (error ?? '') {
     case 'Reversal exceeded':
       return versionsOf(first.accountId).some((version) => {
         const left = leftOf(first.id, version, books);

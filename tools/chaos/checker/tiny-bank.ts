@@ -2,6 +2,7 @@ import type { CallAnswer } from '../caller.js';
 import { operationOf, type HoldBook, type Posting, type Rows } from './books.js';
 import {
   accountsOf,
+  isCommand,
   type AnswerBody,
   type Capture,
   type Change,
@@ -94,6 +95,7 @@ export class TinyBank {
   }
 
   private answerTo(op: number, operation: Operation): CallAnswer {
+    if (isCommand(operation)) return this.command(op, operation);
     switch (operation.kind) {
       case 'open': {
         const accountId = this.accounts.size + 1;
@@ -114,8 +116,6 @@ export class TinyBank {
         return { status: 200, ...this.transferBody(operation.transferId) };
       case 'change':
         return this.change(operation);
-      default:
-        return this.command(op, operation);
     }
   }
 
@@ -126,7 +126,7 @@ export class TinyBank {
     const problem = this.problem(command);
     if (problem) return problem;
     const decided = this.decide(op, command);
-    if ('error' in decided) return decided as CallAnswer;
+    if ('error' in decided) return decided;
     const movements = decided as readonly Movement[];
     const poor = movements.find(({ accountId, type, amount }) => this.lacks(accountId, type, amount));
     if (poor && movements.every(({ type }) => type !== 'release'))
@@ -177,7 +177,7 @@ export class TinyBank {
         return this.captured(command);
       case 'void': {
         const hold = this.activeHold(command.holdId);
-        if ('error' in hold) return hold as CallAnswer;
+        if ('error' in hold) return hold;
         const { accountId, remaining } = hold as HoldState;
         return [{ accountId, type: 'release', amount: remaining, holdId: command.holdId }];
       }
@@ -207,7 +207,7 @@ export class TinyBank {
 
   private captured({ holdId, amount: wanted, final, to }: Capture): readonly Movement[] | CallAnswer {
     const hold = this.activeHold(holdId);
-    if ('error' in hold) return hold as CallAnswer;
+    if ('error' in hold) return hold;
     const { accountId, remaining } = hold as HoldState;
     const amount = wanted ?? remaining;
     if (amount > remaining) return refused(422, 'Hold exceeded');
@@ -337,7 +337,7 @@ export class TinyBank {
   }
 
   private bodyOf(command: Command | undefined, posted: readonly Posting[]): AnswerBody {
-    const own = posted.find(({ type }) => type !== 'release') ?? (posted[0] as Posting);
+    const own = posted.find(({ type }) => type !== 'release') ?? posted[0];
     if (command?.kind === 'void') return this.holdBody(command.holdId);
     if (own.transferId !== undefined) return this.transferBody(own.transferId);
     const { id, accountId, type, amount, balance, version, held } = own;
