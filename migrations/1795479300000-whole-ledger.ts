@@ -17,9 +17,9 @@ const isBalance = (column: string) => isAmount(column, `> -${LIMIT}`);
  * parts lie in `transaction_details`.
  *
  * An older release must not write to this schema: it would ignore holds and statuses. It may run for a while beside the
- * new one, so its writes fail. Columns without a default make its openings (`accounts.status`), batches
- * (`outbox.account_event_ids`) and recorded acts, which begin an archive or a backup (`audit_events.epoch`), fail, and a
- * renamed one its relay, which would publish a hold as a withdrawal.
+ * new one, so its writes fail: columns without a default make its postings (`outbox.account_event_ids`) and its recorded
+ * acts, which begin an archive or a backup (`audit_events.epoch`), fail, and a renamed one its relay, which would publish
+ * a hold as a withdrawal. Only an empty account, which means the same in both, can still be opened by it.
  */
 export class WholeLedger1795479300000 implements MigrationInterface {
   readonly name = 'WholeLedger1795479300000';
@@ -61,9 +61,8 @@ async function widenAccounts(queryRunner: QueryRunner, schema: string): Promise<
        ADD COLUMN currency VARCHAR(3),
        ADD COLUMN created_at TIMESTAMPTZ(3),
        ADD COLUMN posted_at TIMESTAMPTZ(3)`,
-    // Accounts of before get NULL, and "open".
+    // Accounts of before get NULL.
     `ALTER TABLE ${schema}.accounts ALTER COLUMN created_at SET DEFAULT now()`,
-    `ALTER TABLE ${schema}.accounts ALTER COLUMN status DROP DEFAULT`,
     `ALTER TABLE ${schema}.accounts ADD CONSTRAINT accounts_balance_check CHECK (${isBalance('balance')})`,
     `ALTER TABLE ${schema}.accounts
        ADD CONSTRAINT accounts_available_check CHECK (held >= 0 AND balance - held + overdraft_limit >= 0)`,
@@ -115,7 +114,7 @@ async function createTables(queryRunner: QueryRunner, schema: string): Promise<v
        account_id BIGINT NOT NULL,
        reference VARCHAR(255),
        effective_date DATE,
-       actor VARCHAR(255),
+       actor VARCHAR(260),
        description VARCHAR(500),
        metadata TEXT,
        salt BYTEA,
@@ -150,7 +149,7 @@ async function createTables(queryRunner: QueryRunner, schema: string): Promise<v
        account_id BIGINT NOT NULL,
        revision INTEGER NOT NULL,
        timestamp TIMESTAMPTZ(3) NOT NULL,
-       actor VARCHAR(255),
+       actor VARCHAR(260),
        changes TEXT NOT NULL,
        hash BYTEA NOT NULL,
        CONSTRAINT account_events_revision_check CHECK (revision > 0),

@@ -1,13 +1,16 @@
 import { describe, expect, it } from '@jest/globals';
-import type { Account } from '../domain/account.js';
+import type { LedgerAccount } from '../domain/account.js';
+import { Books } from '../domain/books.js';
 import { LedgerError } from '../domain/errors.js';
-import type { PostingCommand, Transaction } from '../domain/transaction.js';
-import { decide } from '../domain/transaction.js';
+import type { PostingCommand } from '../domain/command.js';
+import type { Transaction } from '../domain/transaction.js';
+import { decide } from '../domain/decide.js';
+import { accountWith, knowledgeOf } from '../domain/knowledge.fixture.js';
 import { postDifference } from './reset.js';
 
 /** An account to which somebody else posts 1.00 before each of the first few postings. */
 function contested(balance: bigint, intruders: number) {
-  let account: Account = { accountId: 1, balance, version: 5 };
+  let account = accountWith({ accountId: 1, balance, version: 5 });
   const commands: PostingCommand[] = [];
   let left = intruders;
   const post = (command: PostingCommand): Promise<Transaction> => {
@@ -16,11 +19,11 @@ function contested(balance: bigint, intruders: number) {
       left -= 1;
       account = { ...account, balance: account.balance + 100n, version: account.version + 1 };
     }
-    const decision = decide(account, command);
+    const decision = decide(command, new Books(knowledgeOf([account])));
     if (!decision.accepted) return Promise.reject(new LedgerError(decision.rejection));
-    const { transaction } = decision;
-    account = { accountId: 1, balance: transaction.balanceAfter, version: transaction.versionAfter };
-    return Promise.resolve(transaction);
+    const { accounts, transactions } = decision.effects;
+    account = accounts[0] as LedgerAccount;
+    return Promise.resolve(transactions[0] as Transaction);
   };
   return {
     ledger: { post },
@@ -41,8 +44,11 @@ describe('postDifference', () => {
     const { ledger, reader, commands, now } = contested(100_000n, 99);
     const report = await postDifference(ledger, reader, 1, 50_000n);
     expect(commands).toHaveLength(100);
-    expect(now()).toEqual({ accountId: 1, balance: 50_000n, version: 105 });
-    expect(report).toMatchObject({ before: { balance: 109_900n, version: 104 }, after: now() });
+    expect(now()).toMatchObject({ accountId: 1, balance: 50_000n, version: 105 });
+    expect(report).toMatchObject({
+      before: { balance: 109_900n, version: 104 },
+      after: { balance: 50_000n, version: 105 },
+    });
   });
 
   it('gives up after a hundred tries, with nothing posted', async () => {

@@ -48,6 +48,22 @@ export interface OwnedAccount extends LedgerAccount {
   readonly createdAt: Date | undefined;
 }
 
+/** What an account is opened with. */
+export interface AccountOpening {
+  /** Undefined: none. */
+  readonly openingDeposit?: Money;
+  /** Undefined: the account has no owner. */
+  readonly owner?: string;
+  /** Unique per owner, for ever; undefined: a repeat opens another account. */
+  readonly idempotencyKey?: string;
+  /** An account whose shard the new one is to share. */
+  readonly near?: number;
+  /** The client's own name for it. */
+  readonly reference?: string;
+  /** A JSON object, as text. */
+  readonly metadata?: string;
+}
+
 /** The name of an owner has 1 to 255 characters, none of them a control character. */
 export function isOwner(text: string): boolean {
   return /^[^\p{Cc}\p{Cs}]{1,255}$/u.test(text);

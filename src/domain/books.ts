@@ -101,11 +101,8 @@ export class Books {
 
   /** The holds of an account that have expired but are not yet written down; an unknown account becomes lacking. */
   dueOf(accountId: number): Hold[] {
-    const due = this.due.get(accountId);
-    if (!due) this.lacking.add(accountId);
-    return (due ?? [])
-      .map(({ holdId }) => this.holds.get(holdId) as Hold)
-      .filter((hold) => isDue(hold, this.now));
+    if (!this.due.has(accountId)) this.lacking.add(accountId);
+    return [...this.holds.values()].filter((hold) => hold.accountId === accountId && isDue(hold, this.now));
   }
 
   /** Makes the effects of an accepted command visible to the next ones. */

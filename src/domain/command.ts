@@ -1,7 +1,6 @@
 import { hash } from 'node:crypto';
-import type { AccountStatus } from './account.js';
+import type { AccountOpening, AccountStatus } from './account.js';
 import type { Money } from './money.js';
-import type { AccountOpening } from './ports.js';
 import type { MovementType, TransactionDetails } from './transaction.js';
 
 /** The most legs of a transfer. */
@@ -147,7 +146,13 @@ export function accountsOf(command: Command): readonly number[] {
       return command.accountIds;
     case 'capture':
       return command.to ? [command.accountId, command.to.accountId] : [command.accountId];
-    default:
+    case 'credit':
+    case 'debit':
+    case 'hold':
+    case 'void':
+    case 'expiry':
+    case 'reversal':
+    case 'change':
       return [command.accountId];
   }
 }
@@ -219,7 +224,11 @@ export function mostTransactions(command: Command): number {
     case 'expiry':
     case 'change':
       return 0;
-    default:
+    case 'credit':
+    case 'debit':
+    case 'hold':
+    case 'void':
+    case 'reversal':
       return 1;
   }
 }

@@ -1,7 +1,6 @@
-import type { Account, OwnedAccount } from './account.js';
+import type { Account, AccountOpening, OwnedAccount } from './account.js';
 import type { Effects } from './books.js';
 import type { Command, PostingCommand } from './command.js';
-import type { Money } from './money.js';
 import type { Transaction } from './transaction.js';
 
 /**
@@ -20,22 +19,6 @@ export interface PermitRequest {
   granted(free: (reachedDatabase: boolean) => void, waitingSinceMs?: number): void;
   /** Too many requests are waiting, or this one has waited too long. */
   rejected(): void;
-}
-
-/** What an account is opened with. */
-export interface AccountOpening {
-  /** Undefined: none. */
-  readonly openingDeposit?: Money;
-  /** Undefined: the account has no owner. */
-  readonly owner?: string;
-  /** Unique per owner, for ever; undefined: a repeat opens another account. */
-  readonly idempotencyKey?: string;
-  /** An account whose shard the new one is to share. */
-  readonly near?: number;
-  /** The client's own name for it. */
-  readonly reference?: string;
-  /** A JSON object, as text. */
-  readonly metadata?: string;
 }
 
 /**

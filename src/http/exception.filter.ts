@@ -118,7 +118,18 @@ function answerOfFailure(failure: LedgerFailure): ErrorAnswer {
       return failure.accountId === undefined
         ? errorAnswer(failure.code)
         : about(failure.code, { accountId: failure.accountId });
-    default:
+    case 'TRANSACTION_NOT_FOUND':
+    case 'TRANSFER_NOT_FOUND':
+    case 'HOLD_NOT_FOUND':
+    case 'DIFFERENT_SHARDS':
+    case 'TOO_MANY_HOLDS':
+    case 'HOLD_EXCEEDED':
+    case 'NOT_REVERSIBLE':
+    case 'NOT_REVERSIBLE_IN_PART':
+    case 'REVERSAL_EXCEEDED':
+    case 'ACCOUNT_NOT_EMPTY':
+    case 'OVERDRAFT_IN_USE':
+    case 'NOT_APPLIED':
       return errorAnswer(failure.code);
   }
 }

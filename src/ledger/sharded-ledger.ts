@@ -1,9 +1,9 @@
 import type { AdaptiveConcurrencyLimiter } from '../concurrency/adaptive-concurrency-limiter.js';
-import type { OwnedAccount } from '../domain/account.js';
+import type { AccountOpening, OwnedAccount } from '../domain/account.js';
 import type { Effects } from '../domain/books.js';
 import { accountsOf, type Command } from '../domain/command.js';
 import { LedgerError } from '../domain/errors.js';
-import { Ledger, type AccountOpening, type PermitRequest } from '../domain/ports.js';
+import { Ledger, type PermitRequest } from '../domain/ports.js';
 import type { AccountOpener } from './write/account-opener.js';
 import type { BatchScheduler } from './write/batch-scheduler.js';
 import type { ShardRouter } from '../sharding/shard-router.js';

@@ -24,6 +24,7 @@ const TRANSACTION: Transaction = {
   type: 'debit',
   amount: 4_950n,
   balanceAfter: 35_000n,
+  heldAfter: 0n,
   versionAfter: 3,
   idempotencyKey: 'key-1',
 };

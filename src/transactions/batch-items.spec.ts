@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import { describe, expect, it } from '@jest/globals';
 import { PayloadTooLargeException } from '@nestjs/common';
 import fc from 'fast-check';
-import type { PostingCommand } from '../domain/transaction.js';
+import type { PostingCommand } from '../domain/command.js';
 import { readVersion } from '../http/validation/field-rules.js';
 import { readIdempotencyKey } from '../http/validation/idempotency-key.js';
 import { InvalidRequestError } from '../http/validation/invalid-request.js';

@@ -52,7 +52,7 @@ describe('the look-up of an owner’s account', () => {
   it('reads no more for another owner’s account than for a missing one, however busy the account is', async () => {
     const [foreign, used, nobodys, absent] = [20, 22, 21, ACCOUNTS + 1_000];
     for (let count = 0; count < 200; count++)
-      await ledger.scheduler.submit({ accountId: used, type: 'credit', amount: 1n });
+      await ledger.post({ accountId: used, type: 'credit', amount: 1n });
     const blocks: number[] = [];
     for (const accountId of [foreign, used, nobodys, absent]) {
       const nodes = await lookUp(accountId);

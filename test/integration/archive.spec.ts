@@ -5,7 +5,7 @@ import { archiveBank, type ArchiveOptions } from '../../src/admin/archive.js';
 import { verifyBank } from '../../src/admin/verify/verify.js';
 import { tablesOf } from '../../src/storage/tables.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
-import type { PostingCommand } from '../../src/domain/transaction.js';
+import type { PostingCommand } from '../../src/domain/command.js';
 import { Outbox } from '../../src/messaging/outbox.js';
 import { InterruptedError } from '../../src/cli/interrupted.js';
 import { startCli } from '../support/cli.js';
@@ -55,7 +55,7 @@ const credit = (accountId: number, more: Partial<PostingCommand> = {}): PostingC
   ...{ accountId, type: 'credit', amount: 1n },
   ...more,
 });
-const post = (command: PostingCommand) => ledger.scheduler.submit(command);
+const post = (command: PostingCommand) => ledger.post(command);
 
 describe('the archive', () => {
   it('takes exactly the transactions older than a time, unchanged', async () => {
@@ -136,7 +136,7 @@ describe('the archive', () => {
   });
 
   it('does not lose the events of transactions that were archived before they were published', async () => {
-    const { accountId } = await ledger.opener.open(THE_SERVICE, 100n);
+    const { accountId } = await ledger.opener.open({ openingDeposit: 100n }, THE_SERVICE);
     await post(credit(accountId));
     const outbox = new Outbox(ledger.runner, tablesOf('bank'), 5_000);
     expect(await archive(new Date(Date.now() + 1))).toMatchObject({ moved: 2 });

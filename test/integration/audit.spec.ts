@@ -48,7 +48,7 @@ const WHOLE = { different: [], differing: 0, eventsDiffer: false };
 async function postTo(accountId: number, times: number): Promise<void> {
   const ledger = await openLedger(database.url);
   for (let n = 0; n < times; n++) {
-    await ledger.scheduler.submit({ accountId, type: 'credit', amount: 1n });
+    await ledger.post({ accountId, type: 'credit', amount: 1n });
   }
   await ledger.close();
 }

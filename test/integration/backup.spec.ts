@@ -130,14 +130,17 @@ describe('a backup', () => {
   it('holds one moment of a bank that keeps posting, and is restored row by row', async () => {
     await foundBank(bankIn(source), 20);
     const ledger = await openLedger(source.url);
-    const { accountId: keyed } = await ledger.opener.open(THE_SERVICE, 350_00n, 'ada', 'key');
+    const { accountId: keyed } = await ledger.opener.open(
+      { openingDeposit: 350_00n, owner: 'ada', idempotencyKey: 'key' },
+      THE_SERVICE,
+    );
     const acknowledged: number[] = [];
     let posting = true;
     const writers = Array.from({ length: 8 }, async (_, writer) => {
       for (let n = 0; posting; n++) {
         const accountId = 1 + ((n + writer) % 20);
         const command = { accountId, type: 'credit', amount: 1n, idempotencyKey: `${writer}-${n}` } as const;
-        acknowledged.push((await ledger.scheduler.submit(command)).transactionId);
+        acknowledged.push((await ledger.post(command)).transactionId);
       }
     });
     await waitUntil(() => Promise.resolve(acknowledged.length > 200), 20_000);
@@ -169,7 +172,9 @@ describe('a backup', () => {
     const restored = new Set(ids.map(({ id }) => id));
     expect(before.filter((id) => !restored.has(id))).toEqual([]);
     const reopened = await openLedger(target.url);
-    await expect(reopened.opener.open(THE_SERVICE, 350_00n, 'ada', 'key')).rejects.toMatchObject({
+    await expect(
+      reopened.opener.open({ openingDeposit: 350_00n, owner: 'ada', idempotencyKey: 'key' }, THE_SERVICE),
+    ).rejects.toMatchObject({
       failure: { code: 'DUPLICATE_ACCOUNT', accountId: keyed },
     });
     await reopened.close();

@@ -74,7 +74,7 @@ describe('seed', () => {
 
   it('leaves the same rows as opening an account', async () => {
     const ledger = await openLedger(bank.database.url);
-    const opened = await ledger.opener.open(THE_SERVICE, money('123.45'));
+    const opened = await ledger.opener.open({ openingDeposit: money('123.45') }, THE_SERVICE);
     await ledger.close();
     const seeded = await seedBank([bank.shard], { accounts: 1, balance: money('123.45') });
     expect(seeded).toMatchObject({
@@ -151,7 +151,7 @@ describe('seed', () => {
   it('advances the sequences so that the next account gets a free id', async () => {
     await seedBank([bank.shard], { accounts: 10, balance: 1n });
     const ledger = await openLedger(bank.database.url);
-    expect(await ledger.opener.open(THE_SERVICE, 1n)).toMatchObject({ accountId: 11 });
+    expect(await ledger.opener.open({ openingDeposit: 1n }, THE_SERVICE)).toMatchObject({ accountId: 11 });
     await ledger.close();
     expect((await verifyBank([bank.shard])).ok).toBe(true);
   });
@@ -286,7 +286,7 @@ describe('reset', () => {
     let posted = 0;
     const work = (async () => {
       for (; working; posted++) {
-        await ledger.scheduler.submit({ accountId: 1, type: 'credit', amount: 1n });
+        await ledger.post({ accountId: 1, type: 'credit', amount: 1n });
         await new Promise((resolve) => setTimeout(resolve, 2));
       }
     })();

@@ -15,9 +15,9 @@ describe('prepared statements', () => {
   async function preparedAfterPosting(setting: string): Promise<string[]> {
     const one = { batchWriters: 1, lockWaiters: 1 };
     const ledger = await openLedger(database.url, one, { PREPARED_STATEMENTS: setting });
-    const { accountId } = await ledger.opener.open(THE_SERVICE, 100n);
+    const { accountId } = await ledger.opener.open({ openingDeposit: 100n }, THE_SERVICE);
     for (const idempotencyKey of ['a', 'b']) {
-      await ledger.scheduler.submit({ accountId, type: 'credit', amount: 1n, idempotencyKey });
+      await ledger.post({ accountId, type: 'credit', amount: 1n, idempotencyKey });
     }
     const rows = await ledger.runner.run(
       async (queryRunner) =>

@@ -133,7 +133,7 @@ describe('the role of an embedded bank', () => {
     expect((await bootstrapShards(older)).migrations).toHaveLength(MIGRATIONS.length - 4);
     const shards = bankOf(roleUrl());
     const ledger = await openLedger(roleUrl());
-    await ledger.scheduler.submit({ accountId: 2, type: 'credit', amount: 1n });
+    await ledger.post({ accountId: 2, type: 'credit', amount: 1n });
     await ledger.close();
     await archiveBank(shards, new Date());
     const whole = { accounts: 3, transactions: 4, balance: '300.01', ok: true };

@@ -4,7 +4,8 @@ import { Client } from 'pg';
 import { verifyBank } from '../../src/admin/verify/verify.js';
 import { LedgerError } from '../../src/domain/errors.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
-import type { PostingCommand, Transaction } from '../../src/domain/transaction.js';
+import type { PostingCommand } from '../../src/domain/command.js';
+import type { Transaction } from '../../src/domain/transaction.js';
 import { PostgresProxy } from '../../tools/stack/proxies/postgres-proxy.js';
 import { openLedger, type TestLedger } from '../support/ledger.js';
 import { createTestDatabase } from '../support/postgres.js';
@@ -61,15 +62,18 @@ describe('an atomic batch', () => {
     await database.drop();
   });
 
-  const open = async (balance = 10_000n) => (await ledger.opener.open(THE_SERVICE, balance)).accountId;
+  const open = async (balance = 10_000n) =>
+    (await ledger.opener.open({ openingDeposit: balance }, THE_SERVICE)).accountId;
   const openSome = (count: number) => Promise.all(Array.from({ length: count }, () => open()));
 
   /** Each command's balance and version, or why it was refused. */
   async function post(commands: readonly PostingCommand[]): Promise<string[]> {
     const answers = await Promise.allSettled(ledger.scheduler.submitAtomically(commands, THE_SERVICE));
     return answers.map((answer) => {
-      if (answer.status === 'fulfilled')
-        return `${answer.value.balanceAfter} at ${answer.value.versionAfter}`;
+      if (answer.status === 'fulfilled') {
+        const { balanceAfter, versionAfter } = answer.value.transactions[0] as Transaction;
+        return `${balanceAfter} at ${versionAfter}`;
+      }
       if (answer.reason instanceof LedgerError) return answer.reason.failure.code;
       throw answer.reason;
     });
@@ -115,7 +119,7 @@ describe('an atomic batch', () => {
       'DUPLICATE_TRANSACTION',
       'NOT_APPLIED',
     ]);
-    await expect(ledger.scheduler.submit(deposit(b, 'k'))).rejects.toMatchObject({
+    await expect(ledger.post(deposit(b, 'k'))).rejects.toMatchObject({
       failure: { code: 'DUPLICATE_TRANSACTION' },
     });
     expect(await versionsOf([a, b])).toEqual([3, 3]);
@@ -191,7 +195,7 @@ describe('an atomic batch', () => {
     const stuck = [post([deposit(locked)]), post([deposit(locked)])];
     const third = post([deposit(free)]);
     await sleep(100);
-    for (let n = 0; n < 10; n++) await ledger.scheduler.submit(deposit(free));
+    for (let n = 0; n < 10; n++) await ledger.post(deposit(free));
     expect(await versionsOf([free])).toEqual([12]);
     await operator.query('ROLLBACK');
     expect((await Promise.all(stuck)).flat().sort()).toEqual(['10100 at 3', '10200 at 4']);
@@ -214,11 +218,12 @@ describe('an atomic batch', () => {
     );
     await sleep(50);
     const single = accountIds.flatMap((accountId) =>
-      [1n, 2n].map((amount) => patient.scheduler.submit({ accountId, type: 'credit', amount })),
+      [1n, 2n].map((amount) => patient.post({ accountId, type: 'credit', amount })),
     );
     await sleep(250);
     await operator.query('ROLLBACK');
-    expect(new Set((await Promise.all(whole)).map(({ versionAfter }) => versionAfter))).toEqual(new Set([2]));
+    const wholes = (await Promise.all(whole)).flatMap(({ transactions }) => transactions);
+    expect(new Set(wholes.map(({ versionAfter }) => versionAfter))).toEqual(new Set([2]));
     const posted = await Promise.all(single);
     expect(new Set(posted.map(({ amount, versionAfter }) => `${amount} at ${versionAfter}`))).toEqual(
       new Set(['1 at 3', '2 at 4']),
@@ -247,7 +252,7 @@ describe('an atomic batch', () => {
   it('leaves clean books together with other batches and single postings on the same accounts', async () => {
     const accounts = await openSome(6);
     let posted = 0;
-    const count = (answers: PromiseSettledResult<Transaction>[]) => {
+    const count = (answers: PromiseSettledResult<unknown>[]) => {
       const accepted = answers.filter(({ status }) => status === 'fulfilled').length;
       expect([0, answers.length]).toContain(accepted);
       posted += accepted;
@@ -263,7 +268,7 @@ describe('an atomic batch', () => {
     });
     const singles = Array.from({ length: 10 }, async (_, caller) => {
       for (let round = 0; round < 30; round++) {
-        count(await Promise.allSettled([ledger.scheduler.submit(deposit(pick(caller * round)))]));
+        count(await Promise.allSettled([ledger.post(deposit(pick(caller * round)))]));
       }
     });
     await Promise.all([...batches, ...singles]);

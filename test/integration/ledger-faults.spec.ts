@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { CommitRefusedError } from '../../src/storage/database-errors.js';
-import type { PostingCommand } from '../../src/domain/transaction.js';
+import type { PostingCommand } from '../../src/domain/command.js';
 import { verifyBank } from '../../src/admin/verify/verify.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
 import { openLedger, failureOf, type TestLedger } from '../support/ledger.js';
@@ -54,7 +54,7 @@ describe('the ledger when the database fails', () => {
     await database.drop();
   });
 
-  const open = async () => (await ledger.opener.open(THE_SERVICE, 10_000n)).accountId;
+  const open = async () => (await ledger.opener.open({ openingDeposit: 10_000n }, THE_SERVICE)).accountId;
 
   async function stored(accountId: number): Promise<{ version: number; transactions: number }> {
     const { rows } = await operator.query<{ version: string; transactions: string }>(
@@ -69,7 +69,7 @@ describe('the ledger when the database fails', () => {
     const accountId = await open();
     proxy.atCommit = 'cut-after';
     proxy.onCut = () => proxy.heal();
-    const transaction = await ledger.scheduler.submit(deposit(accountId));
+    const transaction = await ledger.post(deposit(accountId));
     expect(transaction).toMatchObject({ accountId, versionAfter: 3, balanceAfter: 10_100n });
     expect(await stored(accountId)).toEqual({ version: 3, transactions: 2 });
     // The answer to the INSERT, which has the time, was lost too.
@@ -84,10 +84,10 @@ describe('the ledger when the database fails', () => {
     const accountId = await open();
     proxy.atCommit = 'cut-before';
     proxy.onCut = () => proxy.heal();
-    const failure = await failureOf(ledger.scheduler.submit(deposit(accountId, 'k')));
+    const failure = await failureOf(ledger.post(deposit(accountId, 'k')));
     expect(failure).toEqual({ code: 'DATABASE_FAILED', currentVersion: 2 });
     expect(await stored(accountId)).toEqual({ version: 2, transactions: 1 });
-    await expect(ledger.scheduler.submit(deposit(accountId, 'k'))).resolves.toMatchObject({
+    await expect(ledger.post(deposit(accountId, 'k'))).resolves.toMatchObject({
       versionAfter: 3,
     });
   });
@@ -96,13 +96,13 @@ describe('the ledger when the database fails', () => {
     const accountId = await open();
     proxy.atCommit = 'abort';
     proxy.onCut = () => (proxy.atCommit = 'forward');
-    await expect(ledger.scheduler.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
+    await expect(ledger.post(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
     proxy.onCut = () => undefined;
     proxy.atCommit = 'abort';
-    const failure = await failureOf(ledger.scheduler.submit(deposit(accountId)));
+    const failure = await failureOf(ledger.post(deposit(accountId)));
     expect(failure).toMatchObject({ code: 'DATABASE_FAILED' });
     proxy.heal();
-    await expect(ledger.scheduler.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 4 });
+    await expect(ledger.post(deposit(accountId))).resolves.toMatchObject({ versionAfter: 4 });
   });
 
   it('answers 408 instead of a rejection that was based on a state that was never committed', async () => {
@@ -110,8 +110,8 @@ describe('the ledger when the database fails', () => {
     proxy.atCommit = 'cut-before';
     proxy.onCut = () => proxy.heal();
     const [first, repeat] = await Promise.all([
-      failureOf(ledger.scheduler.submit(deposit(accountId, 'same'))),
-      failureOf(ledger.scheduler.submit(deposit(accountId, 'same'))),
+      failureOf(ledger.post(deposit(accountId, 'same'))),
+      failureOf(ledger.post(deposit(accountId, 'same'))),
     ]);
     expect([first.code, repeat.code]).toEqual(['DATABASE_FAILED', 'DATABASE_FAILED']);
   });
@@ -120,11 +120,11 @@ describe('the ledger when the database fails', () => {
     const accountId = await open();
     proxy.atCommit = 'cut-after';
     proxy.onCut = () => proxy.takeDown();
-    expect(await failureOf(ledger.scheduler.submit(deposit(accountId, 'k')))).toEqual({
+    expect(await failureOf(ledger.post(deposit(accountId, 'k')))).toEqual({
       code: 'OUTCOME_UNKNOWN',
     });
     proxy.heal();
-    const retried = await failureOf(ledger.scheduler.submit(deposit(accountId, 'k')));
+    const retried = await failureOf(ledger.post(deposit(accountId, 'k')));
     expect(retried.code).toBe('DUPLICATE_TRANSACTION');
     expect(await stored(accountId)).toEqual({ version: 3, transactions: 2 });
   });
@@ -133,12 +133,14 @@ describe('the ledger when the database fails', () => {
     const accountId = await open();
     const before = await operator.query('SELECT FROM bank.accounts');
     proxy.failBegin = true;
-    await expect(ledger.opener.open(THE_SERVICE, 5_000n)).rejects.toThrow('division by zero');
-    await expect(ledger.scheduler.submit(deposit(accountId, 'k'))).rejects.toThrow('division by zero');
+    await expect(ledger.opener.open({ openingDeposit: 5_000n }, THE_SERVICE)).rejects.toThrow(
+      'division by zero',
+    );
+    await expect(ledger.post(deposit(accountId, 'k'))).rejects.toThrow('division by zero');
     proxy.heal();
     expect((await operator.query('SELECT FROM bank.accounts')).rowCount).toBe(before.rowCount);
     expect(await stored(accountId)).toEqual({ version: 2, transactions: 1 });
-    await expect(ledger.scheduler.submit(deposit(accountId, 'k'))).resolves.toMatchObject({
+    await expect(ledger.post(deposit(accountId, 'k'))).resolves.toMatchObject({
       versionAfter: 3,
     });
     expect(ledger.defects.splice(0)).toHaveLength(1);
@@ -147,11 +149,11 @@ describe('the ledger when the database fails', () => {
   it('resolves a lost COMMIT of an opening both ways', async () => {
     proxy.atCommit = 'cut-after';
     proxy.onCut = () => proxy.heal();
-    const opened = await ledger.opener.open(THE_SERVICE, 5_000n);
+    const opened = await ledger.opener.open({ openingDeposit: 5_000n }, THE_SERVICE);
     expect(await stored(opened.accountId)).toEqual({ version: 2, transactions: 1 });
     const before = await operator.query('SELECT FROM bank.accounts');
     proxy.atCommit = 'cut-before';
-    expect((await failureOf(ledger.opener.open(THE_SERVICE, undefined))).code).toBe('DATABASE_FAILED');
+    expect((await failureOf(ledger.opener.open({}, THE_SERVICE))).code).toBe('DATABASE_FAILED');
     expect((await operator.query('SELECT FROM bank.accounts')).rowCount).toBe(before.rowCount);
   });
 
@@ -160,22 +162,42 @@ describe('the ledger when the database fails', () => {
     const before = (await accounts()) ?? 0;
     proxy.onCut = () => proxy.heal();
     proxy.atCommit = 'cut-before';
-    expect((await failureOf(ledger.opener.open(THE_SERVICE, 5_000n, 'ada', 'k'))).code).toBe(
-      'DATABASE_FAILED',
-    );
+    expect(
+      (
+        await failureOf(
+          ledger.opener.open({ openingDeposit: 5_000n, owner: 'ada', idempotencyKey: 'k' }, THE_SERVICE),
+        )
+      ).code,
+    ).toBe('DATABASE_FAILED');
     proxy.atCommit = 'cut-after';
-    const { accountId } = await ledger.opener.open(THE_SERVICE, 5_000n, 'ada', 'k');
-    expect(await failureOf(ledger.opener.open(THE_SERVICE, 5_000n, 'ada', 'k'))).toEqual({
+    const { accountId } = await ledger.opener.open(
+      { openingDeposit: 5_000n, owner: 'ada', idempotencyKey: 'k' },
+      THE_SERVICE,
+    );
+    expect(
+      await failureOf(
+        ledger.opener.open({ openingDeposit: 5_000n, owner: 'ada', idempotencyKey: 'k' }, THE_SERVICE),
+      ),
+    ).toEqual({
       code: 'DUPLICATE_ACCOUNT',
       accountId,
     });
     proxy.atCommit = 'cut-after';
     proxy.onCut = () => proxy.takeDown();
-    expect((await failureOf(ledger.opener.open(THE_SERVICE, 5_000n, 'ada', 'unknown'))).code).toBe(
-      'OUTCOME_UNKNOWN',
-    );
+    expect(
+      (
+        await failureOf(
+          ledger.opener.open(
+            { openingDeposit: 5_000n, owner: 'ada', idempotencyKey: 'unknown' },
+            THE_SERVICE,
+          ),
+        )
+      ).code,
+    ).toBe('OUTCOME_UNKNOWN');
     proxy.heal();
-    const settled = await failureOf(ledger.opener.open(THE_SERVICE, 5_000n, 'ada', 'unknown'));
+    const settled = await failureOf(
+      ledger.opener.open({ openingDeposit: 5_000n, owner: 'ada', idempotencyKey: 'unknown' }, THE_SERVICE),
+    );
     expect(settled.code).toBe('DUPLICATE_ACCOUNT');
     expect(await accounts()).toBe(before + 2);
   });
@@ -185,11 +207,13 @@ describe('the ledger when the database fails', () => {
     await operator.query(
       `INSERT INTO bank.account_openings (account_id, owner, idempotency_key) VALUES (999999, 'ada', 'slow')`,
     );
-    expect((await failureOf(ledger.opener.open(THE_SERVICE, undefined, 'ada', 'slow'))).code).toBe(
-      'OVERLOADED',
-    );
+    expect(
+      (await failureOf(ledger.opener.open({ owner: 'ada', idempotencyKey: 'slow' }, THE_SERVICE))).code,
+    ).toBe('OVERLOADED');
     await operator.query('ROLLBACK');
-    await expect(ledger.opener.open(THE_SERVICE, undefined, 'ada', 'slow')).resolves.toMatchObject({
+    await expect(
+      ledger.opener.open({ owner: 'ada', idempotencyKey: 'slow' }, THE_SERVICE),
+    ).resolves.toMatchObject({
       owner: 'ada',
     });
   });
@@ -199,27 +223,27 @@ describe('the ledger when the database fails', () => {
     proxy.silence();
     const startedMs = performance.now();
     const failures = await Promise.all(
-      Array.from({ length: 20 }, () => failureOf(ledger.scheduler.submit(deposit(accountId)))),
+      Array.from({ length: 20 }, () => failureOf(ledger.post(deposit(accountId)))),
     );
     // The batch's own deadline and its grace, then connect timeouts; never a hang.
     expect(performance.now() - startedMs).toBeLessThan(6_000);
     expect(new Set(failures.map((failure) => failure.code))).toEqual(new Set(['DATABASE_FAILED']));
     expect(failures[0]).toEqual({ code: 'DATABASE_FAILED', currentVersion: 2 });
     proxy.heal();
-    await expect(ledger.scheduler.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
+    await expect(ledger.post(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
   });
 
   it('answers at once while the server is down, with the version last known, and recovers', async () => {
     const accountId = await open();
     proxy.takeDown();
-    const failure = await failureOf(ledger.scheduler.submit(deposit(accountId)));
+    const failure = await failureOf(ledger.post(deposit(accountId)));
     expect(failure).toEqual({ code: 'DATABASE_FAILED', currentVersion: 2 });
-    expect(await failureOf(ledger.scheduler.submit(deposit(9_999)))).toEqual({
+    expect(await failureOf(ledger.post(deposit(9_999)))).toEqual({
       code: 'DATABASE_FAILED',
       currentVersion: null,
     });
     proxy.heal();
-    await expect(ledger.scheduler.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
+    await expect(ledger.post(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
   });
 
   it('loses nothing that it acknowledged when its backends are terminated again and again', async () => {
@@ -229,7 +253,7 @@ describe('the ledger when the database fails', () => {
     const callers = accountIds.flatMap((accountId) =>
       Array.from({ length: 4 }, async () => {
         while (!stop) {
-          await ledger.scheduler.submit(deposit(accountId)).then(
+          await ledger.post(deposit(accountId)).then(
             () => (acknowledged += 1),
             (error: unknown) => failureOf(Promise.reject(error as Error)),
           );
@@ -274,7 +298,7 @@ describe('the ledger among other sessions', () => {
     await database.drop();
   });
 
-  const open = async () => (await ledger.opener.open(THE_SERVICE, 10_000n)).accountId;
+  const open = async () => (await ledger.opener.open({ openingDeposit: 10_000n }, THE_SERVICE)).accountId;
 
   async function whileLocked<T>(accountId: number, work: () => Promise<T>): Promise<T> {
     await operator.query('BEGIN');
@@ -292,10 +316,10 @@ describe('the ledger among other sessions', () => {
     let commands: Promise<number>[] = [];
     await whileLocked(locked, async () => {
       commands = Array.from({ length: 5 }, () =>
-        ledger.scheduler.submit(deposit(locked)).then(({ versionAfter }) => versions.push(versionAfter)),
+        ledger.post(deposit(locked)).then(({ versionAfter }) => versions.push(versionAfter)),
       );
       const startedMs = performance.now();
-      for (let n = 0; n < 10; n++) await ledger.scheduler.submit(deposit(free));
+      for (let n = 0; n < 10; n++) await ledger.post(deposit(free));
       expect(performance.now() - startedMs).toBeLessThan(400);
       expect(versions).toEqual([]);
     });
@@ -305,11 +329,9 @@ describe('the ledger among other sessions', () => {
 
   it('rejects a command at its deadline if its account stays locked, with nothing applied', async () => {
     const accountId = await open();
-    const failure = await whileLocked(accountId, () =>
-      failureOf(ledger.scheduler.submit(deposit(accountId))),
-    );
+    const failure = await whileLocked(accountId, () => failureOf(ledger.post(deposit(accountId))));
     expect(failure).toEqual({ code: 'OVERLOADED' });
-    await expect(ledger.scheduler.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
+    await expect(ledger.post(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
   });
 
   it('keeps the deadline even with more locked accounts than lock waiters', async () => {
@@ -318,18 +340,18 @@ describe('the ledger among other sessions', () => {
     await operator.query('SELECT FROM bank.accounts WHERE account_id = ANY($1) FOR UPDATE', [accountIds]);
     const startedMs = performance.now();
     const failures = await Promise.all(
-      accountIds.map((accountId) => failureOf(ledger.scheduler.submit(deposit(accountId)))),
+      accountIds.map((accountId) => failureOf(ledger.post(deposit(accountId)))),
     );
     expect(performance.now() - startedMs).toBeLessThan(2_000);
     await operator.query('ROLLBACK');
     expect(new Set(failures.map((failure) => failure.code))).toEqual(new Set(['OVERLOADED']));
-    await Promise.all(accountIds.map((accountId) => ledger.scheduler.submit(deposit(accountId))));
+    await Promise.all(accountIds.map((accountId) => ledger.post(deposit(accountId))));
   });
 
   it('rejects at once what the queue has no room for, and serves the rest', async () => {
     const accountId = await open();
     const outcomes = await Promise.allSettled(
-      Array.from({ length: 300 }, () => ledger.scheduler.submit(deposit(accountId))),
+      Array.from({ length: 300 }, () => ledger.post(deposit(accountId))),
     );
     expect(outcomes.filter(({ status }) => status === 'fulfilled')).toHaveLength(200);
     const refused = outcomes.filter((outcome) => outcome.status === 'rejected');
@@ -341,9 +363,9 @@ describe('the ledger among other sessions', () => {
   it('isolates a command that makes a statement fail from the rest of its batch', async () => {
     const accountIds = await Promise.all(Array.from({ length: 6 }, open));
     // The HTTP layer lets no such key through: PostgreSQL stores no NUL in a text.
-    const poison = ledger.scheduler.submit(deposit(accountIds[2] ?? 0, 'a\0b'));
+    const poison = ledger.post(deposit(accountIds[2] ?? 0, 'a\0b'));
     const neighbours = accountIds.flatMap((accountId) =>
-      Array.from({ length: 10 }, () => ledger.scheduler.submit(deposit(accountId))),
+      Array.from({ length: 10 }, () => ledger.post(deposit(accountId))),
     );
     await expect(poison).rejects.toMatchObject({ name: 'QueryFailedError' });
     expect(await Promise.all(neighbours)).toHaveLength(60);
@@ -363,12 +385,12 @@ describe('the ledger among other sessions', () => {
       END $$;
       CREATE TRIGGER provoke BEFORE INSERT ON bank.transactions
         FOR EACH ROW EXECUTE FUNCTION bank.fail_at_first('3', '40001')`);
-    await expect(ledger.scheduler.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
+    await expect(ledger.post(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
     await operator.query(`
       DROP TRIGGER provoke ON bank.transactions;
       CREATE TRIGGER provoke BEFORE INSERT ON bank.transactions
         FOR EACH ROW EXECUTE FUNCTION bank.fail_at_first('1000000', '40P01')`);
-    const failure = await failureOf(ledger.scheduler.submit(deposit(accountId)));
+    const failure = await failureOf(ledger.post(deposit(accountId)));
     expect(failure).toEqual({ code: 'DATABASE_FAILED', currentVersion: 3 });
     await operator.query('DROP TRIGGER provoke ON bank.transactions; DROP FUNCTION bank.fail_at_first');
   });
@@ -386,9 +408,9 @@ describe('the ledger among other sessions', () => {
     await operator.query(`
       CREATE FUNCTION bank.suppress() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
       CREATE TRIGGER suppress BEFORE UPDATE ON bank.accounts FOR EACH ROW EXECUTE FUNCTION bank.suppress()`);
-    await expect(ledger.scheduler.submit(deposit(accountId))).rejects.toThrow('changed under its lock');
+    await expect(ledger.post(deposit(accountId))).rejects.toThrow('changed under its lock');
     await operator.query('DROP TRIGGER suppress ON bank.accounts; DROP FUNCTION bank.suppress');
-    await expect(ledger.scheduler.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
+    await expect(ledger.post(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
   });
 
   it('rejects a batch if one of its transactions was not inserted', async () => {
@@ -396,17 +418,17 @@ describe('the ledger among other sessions', () => {
     await operator.query(`
       CREATE FUNCTION bank.suppress() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
       CREATE TRIGGER suppress BEFORE INSERT ON bank.transactions FOR EACH ROW EXECUTE FUNCTION bank.suppress()`);
-    await expect(ledger.scheduler.submit(deposit(accountId))).rejects.toThrow('inserted 0 of 1 transactions');
+    await expect(ledger.post(deposit(accountId))).rejects.toThrow('inserted 0 of 1 transactions');
     await operator.query('DROP TRIGGER suppress ON bank.transactions; DROP FUNCTION bank.suppress');
-    await expect(ledger.scheduler.submit(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
+    await expect(ledger.post(deposit(accountId))).resolves.toMatchObject({ versionAfter: 3 });
   });
 
   it('answers all accepted commands before it closes, and accepts no more', async () => {
     const other = await openLedger(database.url, BOUNDS);
-    const { accountId } = await other.opener.open(THE_SERVICE, undefined);
-    const taken = Array.from({ length: 50 }, () => other.scheduler.submit(deposit(accountId)));
+    const { accountId } = await other.opener.open({}, THE_SERVICE);
+    const taken = Array.from({ length: 50 }, () => other.post(deposit(accountId)));
     const closed = other.close();
-    expect(await failureOf(other.scheduler.submit(deposit(accountId)))).toEqual({ code: 'OVERLOADED' });
+    expect(await failureOf(other.post(deposit(accountId)))).toEqual({ code: 'OVERLOADED' });
     expect(await Promise.all(taken)).toHaveLength(50);
     await closed;
   });

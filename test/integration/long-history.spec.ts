@@ -70,9 +70,7 @@ describe('with a long history, most of it in the archive', () => {
     const keys = [`key-${LENGTH}`, 'key-2', 'new'];
     const batch = await planOf(() =>
       Promise.allSettled(
-        keys.map((idempotencyKey) =>
-          ledger.scheduler.submit({ accountId, type: 'credit', amount: 1n, idempotencyKey }),
-        ),
+        keys.map((idempotencyKey) => ledger.post({ accountId, type: 'credit', amount: 1n, idempotencyKey })),
       ),
     );
     const ids = await client.query<{ hot: number; archived: number }>(

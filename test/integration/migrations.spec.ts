@@ -175,7 +175,7 @@ describe('an old bank that is migrated', () => {
     const largest = await rows('SELECT max(transaction_id)::int AS id FROM bank.transactions');
     const ledger = await openLedger(shard.url);
     try {
-      const posted = await ledger.scheduler.submit({
+      const posted = await ledger.post({
         accountId: 8,
         type: 'debit',
         amount: 100_000n,
@@ -186,7 +186,7 @@ describe('an old bank that is migrated', () => {
         balanceAfter: 0n,
         versionAfter: 6,
       });
-      expect(await ledger.opener.open(THE_SERVICE, 1n)).toMatchObject({
+      expect(await ledger.opener.open({ openingDeposit: 1n }, THE_SERVICE)).toMatchObject({
         accountId: OLD_BANK.length + 1,
         version: 2,
       });
@@ -199,7 +199,7 @@ describe('an old bank that is migrated', () => {
   it('still knows the used keys', async () => {
     const ledger = await openLedger(shard.url);
     const [used] = history.filter((row) => row.idempotency_key !== null);
-    const again = ledger.scheduler.submit({
+    const again = ledger.post({
       accountId: Number(used?.account_id),
       type: used?.type as 'credit' | 'debit',
       amount: BigInt((used?.amount as string).replace('.', '')),
@@ -291,8 +291,8 @@ describe('a bank from before the hashes', () => {
     expect(await verifyBank([shard])).toMatchObject({ transactions: 6, ok: true, faults: [] });
 
     const ledger = await openLedger(database.url);
-    await ledger.scheduler.submit({ accountId: 1, type: 'credit', amount: 1n, idempotencyKey: 'new' });
-    await ledger.scheduler.submit({ accountId: 2, type: 'credit', amount: 1n });
+    await ledger.post({ accountId: 1, type: 'credit', amount: 1n, idempotencyKey: 'new' });
+    await ledger.post({ accountId: 2, type: 'credit', amount: 1n });
     await ledger.close();
     expect(await verifyBank([shard])).toMatchObject({ transactions: 8, ok: true, faults: [] });
   });
@@ -336,8 +336,13 @@ describe('a bank from before the keys of openings', () => {
       { owner: 'ada', revision: 0 },
     ]);
     const ledger = await openLedger(shard.url);
-    const { accountId } = await ledger.opener.open(THE_SERVICE, 1n, 'ada', 'key');
-    await expect(ledger.opener.open(THE_SERVICE, 1n, 'ada', 'key')).rejects.toMatchObject({
+    const { accountId } = await ledger.opener.open(
+      { openingDeposit: 1n, owner: 'ada', idempotencyKey: 'key' },
+      THE_SERVICE,
+    );
+    await expect(
+      ledger.opener.open({ openingDeposit: 1n, owner: 'ada', idempotencyKey: 'key' }, THE_SERVICE),
+    ).rejects.toMatchObject({
       failure: { code: 'DUPLICATE_ACCOUNT', accountId },
     });
     await ledger.close();

@@ -62,7 +62,7 @@ describe('the outbox relay', () => {
 
   async function post(accountIds: readonly number[], each: number): Promise<void> {
     const commands = Array.from({ length: each }, () =>
-      accountIds.map((accountId) => ledger.scheduler.submit({ accountId, type: 'credit', amount: 1n })),
+      accountIds.map((accountId) => ledger.post({ accountId, type: 'credit', amount: 1n })),
     );
     await Promise.all(commands.flat());
   }
@@ -72,7 +72,7 @@ describe('the outbox relay', () => {
     const here = await openLedger(other.url);
     const outbox = (toBroker: boolean) => new Outbox(here.runner, tablesOf('bank'), LEASE_MS, toBroker);
     const nothingKnown = () => false;
-    await here.opener.open(THE_SERVICE, 100n);
+    await here.opener.open({ openingDeposit: 100n }, THE_SERVICE);
     expect(await outbox(false).claim(10, nothingKnown)).toBeDefined();
     await here.dataSource.query('UPDATE bank.shard_identity SET relay_leased_until = NULL');
     const published = await outbox(true).claim(10, nothingKnown);
@@ -86,7 +86,7 @@ describe('the outbox relay', () => {
 
   it('publishes every transaction, in version order for each account, and empties the outbox', async () => {
     const accountIds = await Promise.all(
-      [1, 2, 3].map(async () => (await ledger.opener.open(THE_SERVICE, 100n)).accountId),
+      [1, 2, 3].map(async () => (await ledger.opener.open({ openingDeposit: 100n }, THE_SERVICE)).accountId),
     );
     const publisher = new RecordingPublisher();
     const [one, other] = [relay(publisher), relay(publisher)];
@@ -104,7 +104,7 @@ describe('the outbox relay', () => {
   });
 
   it('publishes again what was not confirmed, and logs the failure once, not at every attempt', async () => {
-    const { accountId } = await ledger.opener.open(THE_SERVICE, undefined);
+    const { accountId } = await ledger.opener.open({}, THE_SERVICE);
     await post([accountId], 1);
     const publisher = new RecordingPublisher();
     publisher.failures = 3;
@@ -170,7 +170,7 @@ describe('a service with its balance cache on', () => {
     const accountId = await openAccount(app, '10.00');
     const balance = async () => (await app.http.get(`/accounts/${accountId}/balance`)).text;
     expect(await balance()).toBe('{"balance":10.00,"version":2}');
-    await foreign.scheduler.submit({ accountId, type: 'credit', amount: 500n });
+    await foreign.post({ accountId, type: 'credit', amount: 500n });
     await waitUntil(async () => (await balance()) === '{"balance":15.00,"version":3}', 2_000);
   });
 

@@ -248,9 +248,9 @@ describe('several relays of one shard', () => {
         recovered: () => undefined,
       });
       relay.start();
-      const { accountId } = await ledger.opener.open(THE_SERVICE, 100n);
+      const { accountId } = await ledger.opener.open({ openingDeposit: 100n }, THE_SERVICE);
       await waitUntil(async () => {
-        await ledger.scheduler.submit({ accountId, type: 'credit', amount: 1n });
+        await ledger.post({ accountId, type: 'credit', amount: 1n });
         return cuts === 3;
       }, 20_000);
       await expectEverythingArrived(listener, database.url);

@@ -33,11 +33,12 @@ beforeAll(async () => {
   await client.connect();
   const random = new Random(SEED, 1);
   const ledger = await openLedger(database.url);
-  for (let account = 1; account <= ACCOUNTS; account++) await ledger.opener.open(THE_SERVICE, 100_000n);
+  for (let account = 1; account <= ACCOUNTS; account++)
+    await ledger.opener.open({ openingDeposit: 100_000n }, THE_SERVICE);
   const postAll = (round: number) =>
     Promise.all(
       Array.from({ length: 10 * ACCOUNTS }, (_, n) =>
-        ledger.scheduler.submit({
+        ledger.post({
           accountId: 1 + (n % ACCOUNTS),
           type: random.chance(0.5) ? 'credit' : 'debit',
           amount: BigInt(random.integer(1, 1_000)),

@@ -572,11 +572,11 @@ describe('verify while the ledger works', () => {
 
   it('reads it as of one moment', async () => {
     const accounts = await Promise.all(
-      Array.from({ length: 20 }, () => ledger.opener.open(THE_SERVICE, 100_000n)),
+      Array.from({ length: 20 }, () => ledger.opener.open({ openingDeposit: 100_000n }, THE_SERVICE)),
     );
     let working = true;
     const work = accounts.map(async ({ accountId }) => {
-      while (working) await ledger.scheduler.submit({ accountId, type: 'credit', amount: 1n });
+      while (working) await ledger.post({ accountId, type: 'credit', amount: 1n });
     });
     const counts: number[] = [];
     for (let round = 0; round < 10; round++) {

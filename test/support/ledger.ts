@@ -4,6 +4,8 @@ import { LocalBalanceCache } from '../../src/cache/local-balance-cache.js';
 import { ledgerConnections } from '../../src/config/config.js';
 import { createDataSource } from '../../src/storage/data-source.js';
 import { ShardPool } from '../../src/storage/shard-pool.js';
+import type { PostingCommand } from '../../src/domain/command.js';
+import type { Transaction } from '../../src/domain/transaction.js';
 import { LedgerError, type LedgerFailure } from '../../src/domain/errors.js';
 import { AccountOpener } from '../../src/ledger/write/account-opener.js';
 import { BatchScheduler } from '../../src/ledger/write/batch-scheduler.js';
@@ -18,6 +20,8 @@ import { configWith, type Overrides } from './config.js';
 export interface TestLedger {
   readonly scheduler: BatchScheduler;
   readonly opener: AccountOpener;
+  /** Carries out a posting through the scheduler. */
+  post(command: PostingCommand): Promise<Transaction>;
   readonly runner: TransactionRunner;
   readonly dataSource: DataSource;
   readonly balances: LocalBalanceCache;
@@ -62,6 +66,7 @@ export async function openLedger(
   return {
     scheduler,
     opener: new AccountOpener(runner, statements, balances),
+    post: async (command) => (await scheduler.submit(command)).transactions.at(-1) as Transaction,
     runner,
     dataSource,
     balances,

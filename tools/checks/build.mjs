@@ -51,7 +51,7 @@ const folders = [
 
 const sources = folders.flatMap(({ from, to }) =>
   globSync(`${from}/**/*.ts`)
-    .filter((file) => !/\.(spec|d)\.ts$/.test(file))
+    .filter((file) => !/\.(spec|fixture|d)\.ts$/.test(file))
     .map((file) => {
       const text = readFileSync(file, 'utf8');
       const output = join(to, relative(from, file).replace(/ts$/, 'js'));

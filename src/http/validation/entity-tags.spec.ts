@@ -1,3 +1,4 @@
+import type { OwnedAccount } from '../../domain/account.js';
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { MAX_ID } from '../../domain/account.js';
@@ -40,7 +41,7 @@ describe('versionTag', () => {
 
 describe('accountTag', () => {
   it('is the version and the revision in quotes', () => {
-    const account = { accountId: 1, balance: 0n, owner: 'ada' };
+    const account = { accountId: 1 } as OwnedAccount;
     expect(accountTag({ ...account, version: 12, revision: 0 })).toBe('"12.0"');
     expect(accountTag({ ...account, version: 1, revision: 10 })).toBe('"1.10"');
   });

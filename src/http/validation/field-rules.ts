@@ -4,6 +4,7 @@ import { parseMoney, type Money } from '../../domain/money.js';
 import { KEY_FORM, readIdempotencyKey } from './idempotency-key.js';
 import { INSTANT_PATTERN, isInstant } from '../../domain/instant.js';
 import { NumberText } from './json-body.js';
+import { metadataProblem, metadataText } from './metadata.js';
 import { schema, type JsonSchema } from '../schema/registry.js';
 import { parsePositiveInteger } from './positive-integer.js';
 
@@ -124,6 +125,38 @@ export const IsOwner = () =>
     (value) => typeof value === 'string' && ownerNameProblem(value) === undefined,
     (value) => ownerNameProblem(typeof value === 'string' ? value : '') ?? '',
     NewOwner,
+  );
+
+/** A text for people, on one line. */
+export const IsLine = (maxLength: number, as: JsonSchema, component?: string) => {
+  const pattern = new RegExp(`^[^\\p{Cc}\\p{Cs}]{1,${maxLength}}$`, 'u');
+  return rule(
+    'isLine',
+    (value) => typeof value === 'string' && pattern.test(value),
+    `must be a string of 1 to ${maxLength} characters, without control characters`,
+    { type: 'string', minLength: 1, maxLength, pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f]*$', ...as },
+    component,
+  );
+};
+
+/** A day of the calendar that the database can store. */
+export const IsDay = (as: JsonSchema, component?: string) =>
+  rule(
+    'isDay',
+    (value) => typeof value === 'string' && /^[1-9]\d{3}-\d{2}-\d{2}$/.test(value) && isInstant(value),
+    'must be a day, like 2025-05-02',
+    { type: 'string', format: 'date', pattern: '^[1-9]\\d{3}-\\d{2}-\\d{2}$', ...as },
+    component,
+  );
+
+/** A JSON object of bounded size; see {@link metadataText}. */
+export const IsMetadata = (as: JsonSchema, component?: string) =>
+  rule(
+    'isMetadata',
+    (value) => typeof metadataText(value) === 'string',
+    (value) => metadataProblem(value) ?? '',
+    { type: 'object', ...as },
+    component,
   );
 
 /** A query parameter that is a count. */

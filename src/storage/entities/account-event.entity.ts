@@ -21,7 +21,7 @@ export class AccountEventEntity {
   timestamp!: Date;
 
   /** The principal or the operating system's user who made the change. */
-  @Column({ type: 'varchar', length: 255, nullable: true })
+  @Column({ type: 'varchar', length: 260, nullable: true })
   actor!: string | null;
 
   /** A JSON object of the new values, stored as text because the hash covers exactly these characters. */

@@ -54,8 +54,7 @@ export class AccountEntity {
   @Column({ name: 'overdraft_limit', type: 'numeric', default: 0, transformer: moneyColumn })
   overdraftLimit!: Money;
 
-  /** Without a default, so that an older release, which would ignore it, can't open accounts. */
-  @Column({ type: 'varchar', length: 14 })
+  @Column({ type: 'varchar', length: 14, default: 'open' })
   status!: AccountStatus;
 
   /** NULL: the bank's currency. */

@@ -24,7 +24,7 @@ export class TransactionDetailsEntity {
   effectiveDate!: string | null;
 
   /** The principal who posted it. */
-  @Column({ type: 'varchar', length: 255, nullable: true })
+  @Column({ type: 'varchar', length: 260, nullable: true })
   actor!: string | null;
 
   @Column({ type: 'varchar', length: 500, nullable: true })
