@@ -1,4 +1,5 @@
 import {
+  isCommand,
   referenceOf,
   type AnswerBody,
   type AnsweredLeg,
@@ -69,6 +70,11 @@ export class Caller {
   }
 
   private call(op: number, operation: Operation, call: Call): Promise<Answered> {
+    if (operation.kind === 'open' || isCommand(operation)) {
+      const { path, body, ifMatch } = requestOf(op, operation, call.sender);
+      const headers = { ...keyHeader(operation.key), ...(ifMatch !== undefined && { 'if-match': ifMatch }) };
+      return this.one('POST', at(call, path), headers, JSON.stringify(body));
+    }
     switch (operation.kind) {
       case 'balance':
         return this.balance(operation, call);
@@ -85,14 +91,6 @@ export class Caller {
           overdraftLimit: overdraftLimit === undefined ? undefined : decimal(overdraftLimit),
         };
         return this.one('PATCH', at(call, `/accounts/${accountId}`), {}, JSON.stringify(body));
-      }
-      default: {
-        const { path, body, ifMatch } = requestOf(op, operation, call.sender);
-        const headers = {
-          ...keyHeader(operation.key),
-          ...(ifMatch !== undefined && { 'if-match': ifMatch }),
-        };
-        return this.one('POST', at(call, path), headers, JSON.stringify(body));
       }
     }
   }

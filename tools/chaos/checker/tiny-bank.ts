@@ -337,8 +337,9 @@ export class TinyBank {
   }
 
   private bodyOf(command: Command | undefined, posted: readonly Posting[]): AnswerBody {
-    const own = posted.find(({ type }) => type !== 'release') ?? posted[0];
     if (command?.kind === 'void') return this.holdBody(command.holdId);
+    const own = posted.find(({ type }) => type !== 'release');
+    if (!own) return {};
     if (own.transferId !== undefined) return this.transferBody(own.transferId);
     const { id, accountId, type, amount, balance, version, held } = own;
     if (command?.kind === 'hold') return { ...this.holdBody(id.replace('txn', 'hold')), held, version };
