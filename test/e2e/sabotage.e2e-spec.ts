@@ -30,7 +30,7 @@ const TRIALS: Readonly<Record<string, Trial>> = {
     rules: ['acknowledged-lost'],
   },
   'keys are looked up before the lock': {
-    ...{ mix: { postTwice: 300 }, rules: ['applied-twice', 'unexpected-answer'] },
+    ...{ mix: { commandTwice: 300 }, rules: ['applied-twice', 'unexpected-answer'] },
   },
   'the cache is deleted from by writers and filled by readers': {
     ...{ fault: 'wire-delay', mix: { readBalance: 200 }, rules: ['stale-read'] },

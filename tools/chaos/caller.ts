@@ -63,7 +63,54 @@ export class Caller {
     }
   }
 
-  /** All requests of an operation come from one sender; one who is bound to an owner can't manage accounts. */
+  /** Sends commands of one shard together, in their order. @returns their answers */
+  async attemptBatch(
+    items: readonly Numbered[],
+    instance: Instance,
+    timeoutMs: number,
+  ): Promise<CallAnswer[]> {
+    const sender = this.senders[(items[0]?.op ?? 0) % this.senders.length] as Sender;
+    const batch = this.attempts + 1;
+    for (const { op } of items) {
+      const attempt = ++this.attempts;
+      this.history.append({
+        entry: 'attempt',
+        op,
+        attempt,
+        instance: instance.label,
+        sender: sender.name,
+        batch,
+      });
+    }
+    const answers = await this.batch(items, { url: instance.url, timeoutMs, sender });
+    return answers.map(({ status, retryAfter, ...body }, place) => {
+      const { op } = items[place] as Numbered;
+      this.history.append({ entry: 'answer', op, attempt: batch + place, status, body, retryAfter });
+      return { status, ...body };
+    });
+  }
+
+  private async batch(items: readonly Numbered[], call: Call): Promise<Answered[]> {
+    const { url, timeoutMs, sender } = call;
+    const body = JSON.stringify(items.map(({ op, command }) => itemOf(op, command)));
+    const toAll = (answer: Answered) => items.map(() => answer);
+    try {
+      const answer = await send('POST', `${url}/transactions/batch`, {
+        timeoutMs,
+        headers: sender.headers,
+        body,
+      });
+      const read = parseAnswer(answer.text) as { status: number; body: Fields }[] | Fields;
+      if (!Array.isArray(read)) return toAll(answered(answer.status, read, 'retry-after' in answer.headers));
+      // Results have no headers.
+      return read.map((result) => answered(result.status, result.body, true));
+    } catch (error) {
+      if (!(error instanceof NoAnswerError)) throw error;
+      return toAll({ status: error.neverSent ? -1 : 0, retryAfter: false });
+    }
+  }
+
+  /** All requests of an operation, except in batches, come from one sender; one who is bound to an owner can't manage accounts. */
   private senderOf(op: number, { kind }: Operation): Sender {
     const able = this.senders.filter(({ opensFor }) => kind !== 'change' || opensFor !== undefined);
     return able[op % able.length] as Sender;
@@ -108,18 +155,7 @@ export class Caller {
     body?: string,
   ): Promise<Answered> {
     const answer = await send(method, url, { timeoutMs, headers: { ...sender.headers, ...more }, body });
-    const read = parseAnswer(answer.text) as Record<string, unknown>;
-    const version = read['version'] ?? read['newVersion'];
-    return {
-      status: answer.status,
-      retryAfter: answer.headers['retry-after'] !== undefined,
-      ...pick(read, MEMBERS),
-      holdStatus: read['status'] as string | undefined,
-      legs: (read['legs'] as Listed[] | undefined)?.map(legOf),
-      balance: (read['balance'] ?? read['newBalance']) as number | undefined,
-      version: version === undefined ? undefined : Number(version),
-      currentVersion: read['CurrentVersion'] as number | null | undefined,
-    };
+    return answered(answer.status, parseAnswer(answer.text) as Fields, 'retry-after' in answer.headers);
   }
 
   private async list({ url: firstPage, timeoutMs, sender }: Call): Promise<Answered> {
@@ -148,6 +184,27 @@ interface Call {
 interface Answered extends AnswerBody {
   readonly status: number;
   readonly retryAfter: boolean;
+}
+
+/** A command and the number of its operation. */
+export interface Numbered {
+  readonly op: number;
+  readonly command: Command;
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+function answered(status: number, read: Fields, retryAfter: boolean): Answered {
+  const version = read['version'] ?? read['newVersion'];
+  return {
+    ...{ status, retryAfter },
+    ...pick(read, MEMBERS),
+    holdStatus: read['status'] as string | undefined,
+    legs: (read['legs'] as Listed[] | undefined)?.map(legOf),
+    balance: (read['balance'] ?? read['newBalance']) as number | undefined,
+    version: version === undefined ? undefined : Number(version),
+    currentVersion: read['CurrentVersion'] as number | null | undefined,
+  };
 }
 
 /** A row of a listing, or a leg of a transfer. */
@@ -186,12 +243,12 @@ interface PostRequest {
 }
 
 /** The request of an opening or a command. */
-function requestOf(op: number, operation: Open | Command, sender: Sender): PostRequest {
+function requestOf(op: number, operation: Open | Command, sender?: Sender): PostRequest {
   const amount = decimal(op);
   const reference = referenceOf(op);
   switch (operation.kind) {
     case 'open':
-      return { path: '/accounts', body: { openingDeposit: amount, owner: sender.opensFor } };
+      return { path: '/accounts', body: { openingDeposit: amount, owner: sender?.opensFor } };
     case 'post': {
       const { accountId, type, expectedVersion, ifMatch, dryRun } = operation;
       return {
@@ -230,6 +287,28 @@ function requestOf(op: number, operation: Open | Command, sender: Sender): PostR
       const path = `/transfers/${operation.transferId}/reversal`;
       return { path, body: { amount: part(operation), reference } };
     }
+  }
+}
+
+/** A command as an item of a batch. */
+function itemOf(op: number, command: Command): object {
+  const { body } = requestOf(op, command);
+  const own = { ...body, idempotencyKey: command.key };
+  switch (command.kind) {
+    case 'post':
+      return { ...own, accountId: command.accountId };
+    case 'transfer':
+      return { ...own, type: 'Transfer' };
+    case 'hold':
+      return { ...own, type: 'Hold', accountId: command.accountId };
+    case 'capture':
+      return { ...own, type: 'Capture', holdId: command.holdId };
+    case 'void':
+      return { ...own, type: 'Void', holdId: command.holdId };
+    case 'reverse':
+      return { ...own, type: 'Reversal', transactionId: command.transactionId };
+    case 'reverse-transfer':
+      return { ...own, type: 'Reversal', transferId: command.transferId };
   }
 }
 

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Caller, CallAnswer } from './caller.js';
+import type { Caller, CallAnswer, Numbered } from './caller.js';
 import { accountsOf, isCommand, type Command, type Operation, type Post } from './checker/history.js';
 import { CommandMaker, newKey, type Kind } from './commands.js';
 import type { Instance } from './instances.js';
@@ -20,6 +20,7 @@ export interface WorkloadSettings {
 type Act =
   | 'command'
   | 'commandTwice'
+  | 'batch'
   | 'dryRun'
   | 'repeat'
   | 'reuseKey'
@@ -31,7 +32,7 @@ type Act =
   | 'open';
 
 const MIX: Readonly<Record<Act, number>> = {
-  ...{ command: 58, commandTwice: 6, dryRun: 1, repeat: 6, reuseKey: 4, change: 1 },
+  ...{ command: 58, commandTwice: 6, batch: 3, dryRun: 1, repeat: 6, reuseKey: 4, change: 1 },
   ...{ readBalance: 20, list: 5, readHold: 3, readTransfer: 2, open: 1 },
 };
 
@@ -42,6 +43,7 @@ const LONGEST_BACKOFF_MS = 100;
 const GIVE_UP = 0.3;
 /** How many operations a client remembers, to repeat them. */
 const REMEMBERED = 200;
+const LONGEST_BATCH = 6;
 const OPENING_TRIES = 100;
 
 /** Clients that each send one request after the other until they are stopped. */
@@ -53,7 +55,7 @@ export class Workload {
   /**
    * Unknown outcomes whose retry was rejected. It may have overtaken the first request, so they are retried at the end.
    */
-  private readonly toSettle: Sent[] = [];
+  private readonly toSettle: Numbered[] = [];
   private readonly commands: CommandMaker;
   private stopped = false;
   private abandoned = false;
@@ -129,6 +131,8 @@ export class Workload {
         return this.carryOut(client, this.commands.next(random, shard));
       case 'commandTwice':
         return this.sendTwice(client);
+      case 'batch':
+        return this.sendBatch(client);
       case 'dryRun':
         return this.read(client, this.commands.dryRun(random, shard));
       case 'repeat':
@@ -200,6 +204,25 @@ export class Workload {
     else if (outcomes.includes('unknown')) await this.untilKnown(op, command, client.random, true);
   }
 
+  /** Sends several commands together. */
+  private async sendBatch(client: Client): Promise<void> {
+    const { random, shard } = client;
+    const items = Array.from({ length: random.integer(2, LONGEST_BATCH) }, (): Numbered => {
+      const command = withoutIfMatch(this.commands.next(random, shard));
+      return { op: this.caller.intend(command), command };
+    });
+    const answers = await this.caller.attemptBatch(items, client.home, client.timeoutMs());
+    for (const [place, { op, command }] of items.entries()) {
+      const answer = answers[place];
+      if (!answer) continue;
+      this.learn(op, command, answer);
+      const outcome = outcomeOf(answer);
+      if (outcome === 'applied') client.remember(op, command);
+      if (outcome === 'unknown' && command.key !== undefined)
+        await this.untilKnown(op, command, random, true);
+    }
+  }
+
   private async untilKnown(op: number, command: Command, random: Random, mayOvertake = false): Promise<void> {
     while (!this.abandoned) {
       const outcome = outcomeOf(await this.attempt(op, command, random.pick(this.instances), 10_000));
@@ -255,23 +278,25 @@ export class Workload {
     timeoutMs: number,
   ): Promise<CallAnswer> {
     const answer = await this.caller.attempt(op, operation, instance, timeoutMs);
+    this.learn(op, operation, answer);
+    return answer;
+  }
+
+  private learn(op: number, operation: Operation, answer: CallAnswer): void {
     const version = answer.version ?? answer.currentVersion;
     const accountId = operation.kind === 'open' ? answer.accountId : accountsOf(operation)[0];
     if (version && accountId !== undefined) this.versions.set(accountId, version);
     if (answer.status === 201 && isCommand(operation)) this.commands.learn(op, operation, answer);
-    return answer;
   }
 }
 
-/** A command that was sent. */
-interface Sent {
-  readonly op: number;
-  readonly command: Command;
-}
+/** In a batch, an expected version is always in the body. */
+const withoutIfMatch = (command: Command): Command =>
+  command.kind === 'post' ? { ...command, ifMatch: undefined } : command;
 
 /** The memory of one client. */
 class Client {
-  private readonly done: Sent[] = [];
+  private readonly done: Numbered[] = [];
 
   constructor(
     readonly random: Random,
@@ -290,7 +315,7 @@ class Client {
     if (this.done.length > REMEMBERED) this.done.shift();
   }
 
-  recall(): Sent | undefined {
+  recall(): Numbered | undefined {
     return this.done.length === 0 ? undefined : this.random.pick(this.done);
   }
 }

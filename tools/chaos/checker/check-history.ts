@@ -355,8 +355,8 @@ export class HistoryChecker {
     if (!isNext) this.fail('version-check', `${what}, though it expected version ${command.expectedVersion}`);
   }
 
-  private checkDryRun({ op, status }: Answer, { id, version }: AnswerBody): void {
-    if (status !== 200 || id !== undefined || version === undefined)
+  private checkDryRun({ op, status }: Answer, { id, version, legs }: AnswerBody): void {
+    if (status !== 200 || id !== undefined || (version === undefined && legs === undefined))
       this.fail('unexpected-answer', `operation ${op}: a dry run is answered ${status} with id ${id}`);
   }
 
