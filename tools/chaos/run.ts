@@ -21,6 +21,7 @@ export interface RunOptions {
   readonly durationMs: number;
   readonly clientsPerPair?: number;
   readonly mix?: WorkloadSettings['mix'];
+  readonly kinds?: WorkloadSettings['kinds'];
   /** When to inject which faults; undefined: drawn from all of the bank's faults. */
   readonly schedule?: (faults: readonly Fault[], random: Random) => readonly Appointment[];
   readonly startBank: (options: BankOptions) => Promise<BankUnderTest>;
@@ -105,11 +106,11 @@ class Run {
     private readonly history: HistoryWriter,
     private readonly options: RunOptions,
   ) {
-    const { seed, mix, clientsPerPair = CLIENTS_PER_PAIR } = options;
+    const { seed, mix, kinds, clientsPerPair = CLIENTS_PER_PAIR } = options;
     this.caller = new Caller(history, bank.senders);
     this.random = new Random(seed, FAULT_STREAM);
     const shards = bank.shards.length;
-    this.workload = new Workload(this.caller, bank.instances, { seed, shards, clientsPerPair, mix });
+    this.workload = new Workload(this.caller, bank.instances, { seed, shards, clientsPerPair, mix, kinds });
   }
 
   async go(): Promise<RunReport> {
