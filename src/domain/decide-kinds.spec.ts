@@ -387,12 +387,13 @@ function plan(
           const no = model.statusRefusal(leg.account, leg.kind);
           if (no !== undefined) return no;
         }
-        let first: string | undefined;
         for (const leg of back) {
           const no = leg.kind === 'credit' ? model.room(leg.account, part) : model.take(leg.account, part);
           if (no !== undefined) return no;
-          const kind = leg.kind;
-          const id = model.add({ account: leg.account, kind, amount: part, reverses: leg.id });
+        }
+        let first: string | undefined;
+        for (const leg of back) {
+          const id = model.add({ account: leg.account, kind: leg.kind, amount: part, reverses: leg.id });
           first ??= id;
           (model.movements.at(-1) as { transfer?: string }).transfer = first;
         }
@@ -609,6 +610,24 @@ describe('decide: all kinds of commands', () => {
       ...[undefined, 'ACCOUNT_FROZEN', undefined, undefined, undefined, undefined],
     ]);
     expect(bank.accounts.get(1)).toMatchObject({ balance: 80n, held: 0n, version: 6, revision: 3 });
+  });
+
+  it('gives the reversal of a transfer the id of its first leg, even if an expired hold ends before it', () => {
+    const bank = new Bank();
+    const legs: Leg[] = [
+      { accountId: 2, type: 'debit', amount: 60n },
+      { accountId: 1, type: 'credit', amount: 60n },
+    ];
+    bank.run([
+      { type: 'credit', accountId: 2, amount: 60n },
+      { type: 'transfer', accountId: 2, legs },
+    ]);
+    const transferId = bank.transactions.at(-1)?.transferId ?? 0;
+    bank.run([{ type: 'hold', accountId: 1, amount: 60n, expiresAt: NOW }]);
+    const reversal: Command = { type: 'transfer-reversal', accountId: 1, transferId, accountIds: [2, 1] };
+    expect(codesOf(bank, reversal)).toEqual([undefined]);
+    expect(bank.transactions.slice(-3).map(({ type }) => type)).toEqual(['release', 'credit', 'debit']);
+    expectBooks(bank);
   });
 
   it('tells nothing about an account that the sender may not see', () => {

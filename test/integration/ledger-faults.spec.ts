@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { CommitRefusedError } from '../../src/storage/database-errors.js';
-import type { PostingCommand } from '../../src/domain/command.js';
+import type { Command, PostingCommand } from '../../src/domain/command.js';
 import { verifyBank } from '../../src/admin/verify/verify.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
 import { openLedger, failureOf, type TestLedger } from '../support/ledger.js';
@@ -326,6 +326,37 @@ describe('the ledger among other sessions', () => {
     await Promise.all(commands);
     expect(versions).toEqual([3, 4, 5, 6, 7]);
   });
+
+  it.each([
+    ['lower', 0, 1],
+    ['higher', 1, 0],
+  ])(
+    'serves the other account of transfers while that with the %s id is locked',
+    async (_, first, second) => {
+      const accountIds = [await open(), await open()].sort((a, b) => a - b);
+      const [locked, free] = [accountIds[first] as number, accountIds[second] as number];
+      const transfer = (from: number, to: number): Command => ({
+        type: 'transfer',
+        accountId: from,
+        legs: [
+          { accountId: from, type: 'debit', amount: 100n },
+          { accountId: to, type: 'credit', amount: 100n },
+        ],
+      });
+      let transfers: Promise<unknown>[] = [];
+      await whileLocked(locked, async () => {
+        transfers = [transfer(locked, free), transfer(free, locked)].map((one) =>
+          ledger.scheduler.submit(one),
+        );
+        await new Promise((resolve) => setTimeout(resolve, 50));
+        transfers.push(ledger.scheduler.submit(transfer(free, locked)));
+        const startedMs = performance.now();
+        for (let n = 0; n < 10; n++) await ledger.scheduler.submit(deposit(free));
+        expect(performance.now() - startedMs).toBeLessThan(400);
+      });
+      expect(await Promise.all(transfers)).toHaveLength(3);
+    },
+  );
 
   it('rejects a command at its deadline if its account stays locked, with nothing applied', async () => {
     const accountId = await open();

@@ -8,6 +8,7 @@ import { measureAccess } from './access.js';
 import { ACCOUNTS, checkBooks, foundBank } from './bank.js';
 import { CORE_GOALS, foundConventional, measureCore } from './core.js';
 import { Figures, type Goal } from './figures.js';
+import { measureKinds } from './kinds.js';
 import { buildBanks, growthGoals, lengthen, measureGrowth, measureListings, type Size } from './growth.js';
 import { measureAgainst, measureSoak } from './pair.js';
 import { measureRelay } from './relay.js';
@@ -30,6 +31,7 @@ synchronous_commit on, and checks the books after each round. Writes docs/bench/
 --access         only what credentials cost, to the terminal
 --against FOLDER only POST and GET of this build and of the one compiled in that checkout, to the terminal (5 rounds)
 --soak MINUTES   only a service after this much mixed load and a fresh one, to the terminal (5 rounds)
+--kinds          only transfers and holds compared with deposits, to the terminal (5 rounds)
 --relay          only how fast a backlog of events drains to RabbitMQ, to the terminal
 --events N       size of that backlog (1,000,000)
 `;
@@ -48,7 +50,7 @@ const QUICK = {
   transactions: '100000',
   out: fileURLToPath(new URL('../../bench-quick/', import.meta.url)),
 };
-/** Rounds when two services are compared. */
+/** Rounds when two services, or kinds of requests, are compared. */
 const PAIR_ROUNDS = 5;
 const CORE_WARM_UP_SECONDS = 3;
 const TRANSACTIONS_PER_ACCOUNT = 5;
@@ -60,6 +62,7 @@ const { values: given } = parseArgs({
     quick: { type: 'boolean' },
     scale: { type: 'boolean' },
     access: { type: 'boolean' },
+    kinds: { type: 'boolean' },
     relay: { type: 'boolean' },
     against: { type: 'string' },
     soak: { type: 'string' },
@@ -72,7 +75,7 @@ const { values: given } = parseArgs({
     out: { type: 'string' },
   },
 });
-const pair = given.against ?? given.soak;
+const pair = given.against ?? given.soak ?? given.kinds;
 const defaults = {
   ...(given.quick ? QUICK : FULL),
   ...(pair === undefined ? {} : { rounds: String(PAIR_ROUNDS) }),
@@ -117,6 +120,7 @@ async function main(): Promise<void> {
 function measurePart(figures: Figures): Promise<readonly Goal[]> | undefined {
   if (given.relay) return measureRelay(count('events'), figures);
   if (given.scale) return measureScale(SECONDS, figures, rounds);
+  if (given.kinds) return measureKinds(SECONDS, figures, rounds);
   if (given.access) return measureAccess(SECONDS, figures, rounds);
   if (given.against !== undefined) return measureAgainst(given.against, SECONDS, figures, rounds);
   if (given.soak !== undefined) return measureSoak(count('soak'), SECONDS, figures, rounds);

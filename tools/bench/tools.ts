@@ -62,15 +62,18 @@ export async function pgbench(
 
 export interface WrkRun {
   readonly url: string;
-  readonly script: 'post.lua' | 'get.lua' | 'batch.lua' | 'path.lua';
+  readonly script: 'post.lua' | 'get.lua' | 'batch.lua' | 'path.lua' | 'transfer.lua' | 'hold.lua';
   readonly seconds: number;
   readonly accounts: Accounts;
   /** Default 256. */
   readonly connections?: number;
   /** For path.lua: the requested path. */
   readonly path?: string;
-  /** The credential of each request (not with path.lua). */
+  /** The credential of each request (of post.lua, get.lua and batch.lua). */
   readonly credential?: string;
+  /** For transfer.lua: the account from which all money comes, or to which it goes. */
+  readonly from?: number;
+  readonly to?: number;
 }
 
 /** wrk, a closed loop. @throws when any answer was not a 2xx */
@@ -89,6 +92,8 @@ export async function anyWrk({
   connections = 256,
   path,
   credential,
+  from,
+  to,
 }: WrkRun): Promise<Load & { readonly unserved: string | undefined }> {
   const args = [
     ...[`-t${Math.min(2, connections)}`, `-c${connections}`, `-d${seconds}s`, '--timeout', '20s'],
@@ -101,7 +106,11 @@ export async function anyWrk({
       : [path]),
   ];
   const authorization = credential === undefined ? {} : { BENCH_AUTHORIZATION: `Bearer ${credential}` };
-  const { stdout } = await run('wrk', args, { env: { ...process.env, ...authorization } });
+  const ends = {
+    ...(from !== undefined && { BENCH_FROM: String(from) }),
+    ...(to !== undefined && { BENCH_TO: String(to) }),
+  };
+  const { stdout } = await run('wrk', args, { env: { ...process.env, ...authorization, ...ends } });
   const items = script === 'batch.lua' ? BATCH_ITEMS : 1;
   return {
     perSecond: items * numberIn(stdout, /Requests\/sec:\s+([\d.]+)/),

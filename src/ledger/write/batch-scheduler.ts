@@ -1,11 +1,11 @@
-import { performance } from 'node:perf_hooks';
 import { AdaptiveConcurrencyLimiter, halfOf } from '../../concurrency/adaptive-concurrency-limiter.js';
 import type { Effects } from '../../domain/books.js';
-import type { Command } from '../../domain/command.js';
+import { accountsOf, type Command } from '../../domain/command.js';
 import type { ShardMetrics } from '../../observability/metrics.js';
 import { BatchSlots } from './batch-slots.js';
-import type { BatchWriter, PendingCommand } from './batch-writer.js';
-import { CommandQueue } from './command-queue.js';
+import type { BatchMode, BatchWriter, PendingCommand } from './batch-writer.js';
+import { CommandQueue, type Waiting } from './command-queue.js';
+import { enter } from './command-state.js';
 
 export interface SchedulerLimits {
   /** The most commands in one database transaction. */
@@ -29,22 +29,28 @@ const MAX_WAITING_ATOMIC_BATCHES = 100;
 const SWEEP_MS = 50;
 
 const SKIP_LOCKED = { lockPolicy: 'skip', atomic: false } as const;
-const WAIT_FOR_LOCKS = { lockPolicy: 'wait', atomic: false } as const;
 const ATOMIC = { lockPolicy: 'wait', atomic: true } as const;
+
+/** A command that waits in the line of the one account whose row is locked. */
+interface Parked extends Waiting {
+  readonly pending: PendingCommand;
+}
 
 /**
  * Group commit for one shard. One transaction per command would be limited by round trips and fsyncs, and a hot account
  * by its row lock. So commands wait in a queue, and a batch writer that becomes free runs all waiting commands in ONE
  * database transaction.
  *
- * An account whose row another session has locked must not hold up the others: its commands leave the queue for a lock
- * waiter, which waits for that account alone. The account stays busy meanwhile, so its commands keep their order. Rows
- * that become free at the same time share a batch.
+ * An account whose row another session has locked must not hold up the others: the commands of a batch that touch it are
+ * parked for a lock waiter. The account is held meanwhile, so its commands keep their order; the other accounts of a
+ * command over several go on. Rows that become free at the same time share a batch.
+ *
+ * The states of a command are those of `command-state.ts`.
  */
 export class BatchScheduler {
   private readonly queue: CommandQueue<PendingCommand>;
-  /** Commands whose account's row another session has locked. */
-  private readonly locked: CommandQueue<PendingCommand>;
+  /** Parked commands. Their accounts are held in {@link queue}. */
+  private readonly locked: CommandQueue<Parked>;
   private readonly sweeper: NodeJS.Timeout;
   private freeBatchWriters: number;
   private freeLockWaiters: number;
@@ -86,7 +92,8 @@ export class BatchScheduler {
   submit(command: Command, sinceMs = performance.now()): Promise<Effects> {
     return new Promise((resolve, reject) => {
       const deadlineMs = sinceMs + this.limits.commandTimeoutMs;
-      const pending = { accountId: command.accountId, command, deadlineMs, resolve, reject };
+      const accountIds = accountsOf(command);
+      const pending: PendingCommand = { accountIds, command, deadlineMs, state: 'waiting', resolve, reject };
       const full = this.queue.size + this.locked.size >= this.limits.queue;
       if (this.closing || full || !this.queue.push(pending)) {
         this.writer.reject(pending, { code: 'OVERLOADED' });
@@ -105,7 +112,7 @@ export class BatchScheduler {
     const answers = commands.map(() => Promise.withResolvers<Effects>());
     const batch = commands.map((command, index): PendingCommand => {
       const { resolve, reject } = answers[index] as PromiseWithResolvers<Effects>;
-      return { accountId: command.accountId, command, deadlineMs, resolve, reject };
+      return { accountIds: accountsOf(command), command, deadlineMs, state: 'waiting', resolve, reject };
     });
     const rejected = () => batch.forEach((pending) => this.writer.reject(pending, { code: 'OVERLOADED' }));
     if (this.closing) rejected();
@@ -120,7 +127,7 @@ export class BatchScheduler {
     return answers.map(({ promise }) => promise);
   }
 
-  /** Commands whose account's row another session has locked. */
+  /** Commands that wait for a row that another session has locked. */
   get parked(): number {
     return this.locked.size + this.inLockWaiters;
   }
@@ -163,22 +170,23 @@ export class BatchScheduler {
   };
 
   private async writeBatch(batch: readonly PendingCommand[]): Promise<void> {
+    for (const pending of batch) enter('in flight', pending);
     const locked = await this.writer.write(batch, SKIP_LOCKED);
-    const lockedAccounts = new Set(locked.map((pending) => pending.accountId));
-    this.park(locked);
-    for (const { accountId } of batch) {
-      if (!lockedAccounts.has(accountId)) this.queue.release(accountId);
+    for (const { pending, accountId } of locked) this.park(pending, accountId);
+    for (const accountId of new Set(locked.map((command) => command.accountId))) {
+      if (this.locked.holds(accountId)) this.queue.hold(accountId);
     }
-    this.releaseUnlocked(lockedAccounts);
+    for (const { accountIds } of batch) {
+      for (const accountId of accountIds) this.releaseUnlessParked(accountId);
+    }
     this.pumpLocked();
   }
 
-  private park(locked: readonly PendingCommand[]): void {
-    const nowMs = performance.now();
-    for (const pending of locked) {
-      if (pending.deadlineMs <= nowMs) this.writer.rejectExpired(pending);
-      else if (!this.locked.push(pending)) this.writer.reject(pending, { code: 'OVERLOADED' });
-    }
+  private park(pending: PendingCommand, accountId: number): void {
+    const { deadlineMs } = pending;
+    if (deadlineMs <= performance.now()) this.writer.rejectExpired(pending);
+    else if (this.locked.push({ accountIds: [accountId], deadlineMs, pending })) enter('parked', pending);
+    else this.writer.reject(pending, { code: 'OVERLOADED' });
   }
 
   private pumpLocked(): void {
@@ -195,37 +203,49 @@ export class BatchScheduler {
 
   /**
    * Waits for one account's row until lock_timeout; if it is still locked, its commands wait for another turn, until
-   * their deadline. Once one row is free, others may be too, as after an atomic batch over thousands of accounts. So
-   * all parked accounts are tried together, once, before the lock waiter takes the next one.
+   * their deadline. Their other accounts are not waited for, so that nothing is kept locked meanwhile. Once one row is free, others may be too, as after an atomic batch over thousands of accounts.
+   * So all parked accounts are tried together, once, before the lock waiter takes the next one.
    */
-  private async waitForLock(batch: readonly PendingCommand[]): Promise<void> {
-    if ((await this.writeParked(batch, WAIT_FOR_LOCKS)) === batch.length) return;
+  private async waitForLock(batch: readonly Parked[]): Promise<void> {
+    const waitFor = batch[0]?.accountIds[0] as number;
+    if ((await this.writeParked(batch, { lockPolicy: { waitFor }, atomic: false })) === batch.length) return;
     const others = this.takeParked();
     if (others.length > 0) await this.writeParked(others, SKIP_LOCKED);
   }
 
   /** @returns how many commands have to wait again */
-  private async writeParked(
-    batch: readonly PendingCommand[],
-    mode: typeof SKIP_LOCKED | typeof WAIT_FOR_LOCKS,
-  ): Promise<number> {
+  private async writeParked(batch: readonly Parked[], mode: BatchMode): Promise<number> {
+    const parkedAt = new Map(batch.map(({ pending, accountIds }) => [pending, accountIds[0] as number]));
+    for (const { pending } of batch) enter('waiting for a lock', pending);
     this.inLockWaiters += batch.length;
-    const locked = await this.writer.write(batch, mode);
+    const locked = await this.writer.write([...parkedAt.keys()], mode);
     this.inLockWaiters -= batch.length;
-    this.park(locked);
-    for (const { accountId } of batch) this.locked.release(accountId);
-    this.releaseUnlocked(new Set(batch.map((pending) => pending.accountId)));
+    const lockedElsewhere: PendingCommand[] = [];
+    for (const { pending, accountId } of locked) {
+      const before = parkedAt.get(pending) as number;
+      if (accountId === before) this.park(pending, before);
+      else lockedElsewhere.push(pending);
+    }
+    for (const accountId of parkedAt.values()) this.locked.release(accountId);
+    for (const accountId of parkedAt.values()) this.releaseUnlessParked(accountId);
+    for (const pending of lockedElsewhere) this.queueAgain(pending);
     this.pump();
     return locked.length;
+  }
+
+  /** For a command over several accounts that got the row for which it was parked, but not another one. */
+  private queueAgain(pending: PendingCommand): void {
+    enter('waiting', pending);
+    if (!this.queue.push(pending)) this.writer.reject(pending, { code: 'OVERLOADED' });
   }
 
   /**
    * Takes whole accounts, so the batch may exceed the limit: commands that have to wait again go to the end of the
    * queue, which would put them behind others of their account. (No account has more parked than one batch holds: it is
-   * busy in the first queue meanwhile.)
+   * held in the first queue meanwhile.)
    */
-  private takeParked(): PendingCommand[] {
-    const taken: PendingCommand[] = [];
+  private takeParked(): Parked[] {
+    const taken: Parked[] = [];
     while (taken.length < this.limits.batch) {
       const ofOneAccount = this.locked.take(this.limits.batch, 1);
       if (ofOneAccount.length === 0) break;
@@ -237,27 +257,26 @@ export class BatchScheduler {
   /** Waits for the rows until lock_timeout, again and again until the deadline. */
   private async writeAtomically(batch: readonly PendingCommand[], deadlineMs: number): Promise<void> {
     this.atomicBatches += 1;
+    for (const pending of batch) enter('in flight', pending);
     let locked = await this.writer.write(batch, ATOMIC);
     while (locked.length > 0 && performance.now() < deadlineMs) {
       locked = await this.writer.write(batch, ATOMIC);
     }
-    for (const pending of locked) this.writer.rejectExpired(pending);
+    for (const { pending } of locked) this.writer.rejectExpired(pending);
     this.atomicBatches -= 1;
   }
 
-  /** Accounts that are no longer parked may join batches again. */
-  private releaseUnlocked(accountIds: ReadonlySet<number>): void {
-    for (const accountId of accountIds) {
-      if (!this.locked.holds(accountId)) this.queue.release(accountId);
-    }
+  private releaseUnlessParked(accountId: number): void {
+    if (!this.locked.holds(accountId)) this.queue.release(accountId);
   }
 
   private rejectExpired(): void {
     const nowMs = performance.now();
     const parked = this.locked.expire(nowMs);
-    for (const pending of [...this.queue.expire(nowMs), ...parked]) this.writer.rejectExpired(pending);
+    const late = parked.map(({ pending }) => pending);
+    for (const pending of [...this.queue.expire(nowMs), ...late]) this.writer.rejectExpired(pending);
     if (parked.length > 0) {
-      this.releaseUnlocked(new Set(parked.map((pending) => pending.accountId)));
+      for (const { accountIds } of parked) this.releaseUnlessParked(accountIds[0] as number);
       this.pump();
     }
   }

@@ -17,7 +17,12 @@ import { BatchLookups } from './batch-lookups.js';
 import { writesOf, type LockedAccount, type PostedBatch } from './batch-writes.js';
 
 /** Skip an account whose row another session has locked, or wait for it. */
-export type LockPolicy = 'skip' | 'wait';
+export type LockPolicy = 'skip' | 'wait' | WaitForOne;
+
+/** Wait for one account alone and skip the others: who waits for one row must not keep the others locked meanwhile. */
+export interface WaitForOne {
+  readonly waitFor: number;
+}
 
 interface LockedAccountRow extends LedgerAccountRow {
   head_hash: string;
@@ -40,7 +45,7 @@ interface Locked {
  * `skip` did not lock take one more, and so do holds that have expired, where something else lacks their money.)
  */
 export class BatchStatements {
-  private readonly lockSql = new Map<LockPolicy, string>();
+  private readonly lockSql = new Map<'skip' | 'wait', string>();
   private readonly lookups: BatchLookups;
 
   constructor(private readonly tables: SchemaTables) {
@@ -74,7 +79,7 @@ export class BatchStatements {
     ]);
     // After waiting, an account that is not locked does not exist.
     const skipped =
-      lockPolicy === 'skip' ? await this.findSkipped(client, accountIds, locked.accounts) : NOTHING_SKIPPED;
+      lockPolicy === 'wait' ? NOTHING_SKIPPED : await this.findSkipped(client, accountIds, locked.accounts);
     const now = await this.timeOf(client, locked, drawn.timestamp);
     const [ids = [], outboxIds = [], eventIds = []] = drawn.ids;
     const known = { accounts: locked.accounts, keyed, holds, originals, due: new Map(), now, ids, outboxIds };
@@ -190,11 +195,20 @@ export class BatchStatements {
     ascendingIds: readonly number[],
     lockPolicy: LockPolicy,
   ): Promise<Locked> {
-    const { rows } = await send<LockedAccountRow>(
-      client,
-      this.lockStatement(queryRunner.manager, lockPolicy),
-      [plainArray(ascendingIds)],
-    );
+    const lockRows = (policy: 'skip' | 'wait', accountIds: readonly number[]) =>
+      send<LockedAccountRow>(client, this.lockStatement(queryRunner.manager, policy), [
+        plainArray(accountIds),
+      ]);
+    const results =
+      typeof lockPolicy === 'string'
+        ? [await lockRows(lockPolicy, ascendingIds)]
+        : await allInOrder([
+            lockRows('wait', [lockPolicy.waitFor]),
+            ...(ascendingIds.length > 1
+              ? [lockRows('skip', ascendingIds.filter(isNot(lockPolicy.waitFor)))]
+              : []),
+          ]);
+    const rows = results.flatMap((result) => result.rows);
     const accounts = new Map<number, LockedAccount>();
     const undated: number[] = [];
     let postedMs = 0;
@@ -209,7 +223,7 @@ export class BatchStatements {
   }
 
   /** Built once: its text does not depend on the batch. */
-  private lockStatement(manager: EntityManager, lockPolicy: LockPolicy): string {
+  private lockStatement(manager: EntityManager, lockPolicy: 'skip' | 'wait'): string {
     const built = this.lockSql.get(lockPolicy) ?? lockStatement(manager, lockPolicy);
     this.lockSql.set(lockPolicy, built);
     return built;
@@ -242,13 +256,17 @@ function mostChanges(command: Command): number {
   return isForced ? accountsOf(command).length : 0;
 }
 
+function isNot(accountId: number): (other: number) => boolean {
+  return (other) => other !== accountId;
+}
+
 /** In ascending order, so that two batches that need the same rows can't deadlock. */
 function ascending(ids: Iterable<number>): number[] {
   return [...ids].sort((a, b) => a - b);
 }
 
 /** TypeORM's pessimistic write lock. */
-function lockStatement(manager: EntityManager, lockPolicy: LockPolicy): string {
+function lockStatement(manager: EntityManager, lockPolicy: 'skip' | 'wait'): string {
   const query = manager
     .createQueryBuilder(AccountEntity, 'account')
     .select('account.accountId', 'account_id')

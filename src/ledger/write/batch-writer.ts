@@ -10,10 +10,12 @@ import { CommitOutcomeUnknownError, type TransactionRunner } from '../../storage
 import type { BatchStatements, LockPolicy } from './batch-statements.js';
 import type { PostedBatch } from './batch-writes.js';
 import type { Waiting } from './command-queue.js';
+import { enter, type CommandState } from './command-state.js';
 
 /** A command and the promise of its answer. */
 export interface PendingCommand extends Waiting {
   readonly command: Command;
+  state: CommandState;
   readonly resolve: (effects: Effects) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -22,6 +24,12 @@ export interface BatchMode {
   readonly lockPolicy: LockPolicy;
   /** The commands are applied all together or not at all. */
   readonly atomic: boolean;
+}
+
+/** A command that was not decided, because another session has locked the row of one of its accounts. */
+export interface LockedCommand {
+  readonly pending: PendingCommand;
+  readonly accountId: number;
 }
 
 /** Runs a batch of one shard in one database transaction and answers its commands. */
@@ -38,8 +46,10 @@ export class BatchWriter {
     private readonly onDefect: (error: unknown) => void,
   ) {}
 
-  /** Answers all commands except those whose account another session has locked, and returns these. Never throws. */
-  async write(batch: readonly PendingCommand[], mode: BatchMode): Promise<PendingCommand[]> {
+  /**
+   * Answers all commands except those that touch a row that another session has locked, and returns these. Never throws.
+   */
+  async write(batch: readonly PendingCommand[], mode: BatchMode): Promise<LockedCommand[]> {
     const commands = batch.map((pending) => pending.command);
     const decide = mode.atomic ? decideAtomically : undefined;
     const startedMs = performance.now();
@@ -65,6 +75,7 @@ export class BatchWriter {
   }
 
   reject(pending: PendingCommand, failure: LedgerFailure): void {
+    enter('done', pending);
     this.metrics.failed(failure.code);
     pending.reject(new LedgerError(failure));
   }
@@ -73,18 +84,21 @@ export class BatchWriter {
     batch: readonly PendingCommand[],
     posted: PostedBatch,
     startedMs: number,
-  ): Promise<PendingCommand[]> {
+  ): Promise<LockedCommand[]> {
     this.reachable = true;
     this.metrics.batchCommitted(posted.transactions.length);
     const recorded = this.balances.record([...posted.accounts.values()], startedMs);
     if (recorded) await recorded;
     this.recentLocalBatches.add(posted.transactions);
-    const locked: PendingCommand[] = [];
+    const locked: LockedCommand[] = [];
     batch.forEach((pending, index) => {
       const decision = posted.decisions[index];
-      if (!decision) locked.push(pending);
-      else if (decision.accepted) pending.resolve(decision.effects);
-      else this.reject(pending, decision.rejection);
+      if (!decision) locked.push(lockedAt(posted.skipped, pending));
+      else if (!decision.accepted) this.reject(pending, decision.rejection);
+      else {
+        enter('done', pending);
+        pending.resolve(decision.effects);
+      }
     });
     return locked;
   }
@@ -94,14 +108,14 @@ export class BatchWriter {
     mode: BatchMode,
     error: unknown,
     startedMs: number,
-  ): Promise<PendingCommand[]> {
+  ): Promise<LockedCommand[]> {
     if (error instanceof CommitOutcomeUnknownError) {
       return this.resolveOutcome(batch, (error as CommitOutcomeUnknownError<PostedBatch>).value, startedMs);
     }
     const failure = classifyFailure(error);
     switch (failure) {
       case 'locked':
-        return [...batch];
+        return batch.map((pending) => ({ pending, accountId: waitedFor(mode) ?? pending.command.accountId }));
       case 'statement':
         return mode.atomic ? this.fail(batch, error) : this.bisect(batch, mode, error);
       case 'busy':
@@ -120,22 +134,31 @@ export class BatchWriter {
     batch: readonly PendingCommand[],
     mode: BatchMode,
     error: unknown,
-  ): Promise<PendingCommand[]> {
+  ): Promise<LockedCommand[]> {
     if (batch.length === 1) return this.fail(batch, error);
     const middle = Math.ceil(batch.length / 2);
     const locked = await this.write(batch.slice(0, middle), mode);
-    // Later commands of an account that has to wait, wait too, so that they keep their order.
-    const waiting = new Set(locked.map((pending) => pending.accountId));
-    const [later, next] = partition(batch.slice(middle), (pending) => waiting.has(pending.accountId));
+    // Later commands of an account whose row is locked wait too, so that they keep their order.
+    const lockedIds = new Set(locked.map(({ accountId }) => accountId));
+    const next: PendingCommand[] = [];
+    const later: LockedCommand[] = [];
+    for (const pending of batch.slice(middle)) {
+      const accountId = firstOf(lockedIds, pending);
+      if (accountId === undefined) next.push(pending);
+      else later.push({ pending, accountId });
+    }
     if (next.length > 0) locked.push(...(await this.write(next, mode)));
     return [...locked, ...later];
   }
 
   /** For a defect, not a rejection. */
-  private fail(batch: readonly PendingCommand[], error: unknown): PendingCommand[] {
+  private fail(batch: readonly PendingCommand[], error: unknown): LockedCommand[] {
     this.metrics.batchFailed('statement');
     this.onDefect(error);
-    for (const pending of batch) pending.reject(error);
+    for (const pending of batch) {
+      enter('done', pending);
+      pending.reject(error);
+    }
     return [];
   }
 
@@ -143,7 +166,7 @@ export class BatchWriter {
     batch: readonly PendingCommand[],
     posted: PostedBatch,
     startedMs: number,
-  ): Promise<PendingCommand[]> {
+  ): Promise<LockedCommand[]> {
     this.metrics.batchFailed('commit_lost');
     const outcome = await this.runner.resolve((queryRunner, client) =>
       this.statements.wasApplied(queryRunner, client, posted),
@@ -152,7 +175,7 @@ export class BatchWriter {
     // Not applied: even its rejections were based on a state that was never committed.
     for (const pending of batch) {
       const currentVersion =
-        outcome?.accounts.get(pending.accountId)?.version ?? this.lastKnownVersion(pending);
+        outcome?.accounts.get(pending.command.accountId)?.version ?? this.lastKnownVersion(pending);
       this.reject(
         pending,
         outcome ? { code: 'DATABASE_FAILED', currentVersion } : { code: 'OUTCOME_UNKNOWN' },
@@ -164,7 +187,7 @@ export class BatchWriter {
   /** The transaction failed before its COMMIT, so nothing was applied. */
   private async rejectFailed(batch: readonly PendingCommand[], error: unknown): Promise<void> {
     this.reachable = false;
-    const accountIds = [...new Set(batch.map((pending) => pending.accountId))];
+    const accountIds = [...new Set(batch.map(({ command }) => command.accountId))];
     // If one connection broke, another may still read the versions. If there was none at all, don't wait for one again.
     const versions =
       error instanceof DatabaseUnreachableError
@@ -174,16 +197,26 @@ export class BatchWriter {
             .catch(() => undefined);
     if (versions) this.reachable = true;
     for (const pending of batch) {
-      const currentVersion = versions?.get(pending.accountId) ?? this.lastKnownVersion(pending);
+      const currentVersion = versions?.get(pending.command.accountId) ?? this.lastKnownVersion(pending);
       this.reject(pending, { code: 'DATABASE_FAILED', currentVersion });
     }
   }
 
   private lastKnownVersion(pending: PendingCommand): number | null {
-    return this.balances.lastKnownVersion(pending.accountId) ?? null;
+    return this.balances.lastKnownVersion(pending.command.accountId) ?? null;
   }
 }
 
-function partition<T>(items: readonly T[], belongs: (item: T) => boolean): [T[], T[]] {
-  return [items.filter(belongs), items.filter((item) => !belongs(item))];
+/** @param skipped accounts whose rows are locked, at least one of the command's among them */
+function lockedAt(skipped: ReadonlySet<number>, pending: PendingCommand): LockedCommand {
+  return { pending, accountId: firstOf(skipped, pending) as number };
+}
+
+function waitedFor({ lockPolicy }: BatchMode): number | undefined {
+  return typeof lockPolicy === 'object' ? lockPolicy.waitFor : undefined;
+}
+
+/** The first account of a command that is among those given. */
+function firstOf(accountIds: ReadonlySet<number>, pending: PendingCommand): number | undefined {
+  return pending.accountIds.find((accountId) => accountIds.has(accountId));
 }

@@ -1,0 +1,97 @@
+import type { LedgerAccount } from './account.js';
+import type { Books } from './books.js';
+import {
+  checkRoom,
+  checkStatus,
+  checkVersion,
+  expireDue,
+  firstAbout,
+  secure,
+  type KeyedLinks,
+  type Outcome,
+} from './checks.js';
+import type { CaptureCommand, ExpiryCommand, HoldCommand, VoidCommand } from './command.js';
+import { Draft } from './draft.js';
+import type { Rejection } from './errors.js';
+import { MAX_ACTIVE_HOLDS, statusAt, type Hold } from './hold.js';
+
+export function decideHold(
+  command: HoldCommand,
+  account: LedgerAccount,
+  books: Books,
+  links: KeyedLinks,
+): Outcome {
+  const { accountId, amount, expiresAt, expiresInMs } = command;
+  const draft = new Draft(books);
+  const problem =
+    checkVersion(account, command) ?? checkStatus(account, 'hold') ?? secure(draft, accountId, amount, books);
+  if (problem) return problem;
+  if (draft.account(accountId).activeHolds >= MAX_ACTIVE_HOLDS) return { code: 'TOO_MANY_HOLDS' };
+  const holdId = draft.reserveId();
+  draft.post(accountId, 'hold', amount, { ...links, holdId });
+  const until = expiresInMs === undefined ? expiresAt : new Date(books.now.getTime() + expiresInMs);
+  draft.setHold({
+    ...{ holdId, accountId, amount, remaining: amount, captured: 0n },
+    ...{ status: 'active', expiresAt: until, createdAt: books.now },
+  });
+  return draft.effects;
+}
+
+/** A hold that can still be captured or voided, or why it can't. */
+function activeHold(holdId: number, accountId: number, books: Books): Hold | Rejection {
+  const hold = books.holds.get(holdId);
+  if (hold?.accountId !== accountId) return { code: 'HOLD_NOT_FOUND' };
+  const status = statusAt(hold, books.now);
+  return status === 'active' ? hold : { code: 'HOLD_NOT_ACTIVE', status };
+}
+
+export function decideCapture(
+  { accountId, holdId, amount: wanted, final, to, details }: CaptureCommand,
+  account: LedgerAccount,
+  books: Books,
+  keyed: KeyedLinks,
+): Outcome {
+  const hold = activeHold(holdId, accountId, books);
+  if ('code' in hold) return hold;
+  const amount = wanted ?? hold.remaining;
+  if (amount > hold.remaining) return { code: 'HOLD_EXCEEDED' };
+  const draft = new Draft(books);
+  const target = to && books.accounts.get(to.accountId);
+  if (to && !target) return { code: 'ACCOUNT_NOT_FOUND', accountId: to.accountId };
+  const problem =
+    checkStatus(account, 'capture') ??
+    (to &&
+      target &&
+      firstAbout(
+        [{ ...to, type: 'credit', amount }],
+        () => checkStatus(target, 'credit') ?? checkRoom(target, amount),
+      ));
+  if (problem) return problem;
+  const released = final ? hold.remaining : amount;
+  draft.post(accountId, 'release', released, { holdId, details });
+  const transferId = to && draft.reserveId();
+  draft.post(accountId, 'debit', amount, { ...keyed, holdId, transferId });
+  if (to) draft.post(to.accountId, 'credit', amount, { details, transferId });
+  draft.setHold({
+    ...hold,
+    remaining: hold.remaining - released,
+    captured: hold.captured + amount,
+    status: released === hold.remaining ? 'captured' : 'active',
+  });
+  return draft.effects;
+}
+
+export function decideVoid({ accountId, holdId }: VoidCommand, books: Books, links: KeyedLinks): Outcome {
+  const hold = activeHold(holdId, accountId, books);
+  if ('code' in hold) return hold;
+  const draft = new Draft(books);
+  draft.post(accountId, 'release', hold.remaining, { ...links, holdId });
+  draft.setHold({ ...hold, remaining: 0n, status: 'voided' });
+  return draft.effects;
+}
+
+export function decideExpiry({ accountId }: ExpiryCommand, books: Books): Outcome {
+  const draft = new Draft(books);
+  expireDue(draft, accountId, books);
+  return draft.effects;
+}
