@@ -87,7 +87,7 @@ export const BUILDS = {
     ],
   },
   'a leg of a transfer is posted twice': {
-    'domain/decide.js': [
+    'domain/decide-movement.js': [
       ['for (const leg of legs){', 'for (const leg of legs.length === 2 ? [...legs, legs[1]] : legs){'],
     ],
     'domain/command.js': [['return command.legs.length;', 'return command.legs.length + 1;']],
