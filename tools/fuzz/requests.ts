@@ -8,6 +8,11 @@ import { Values } from './values.js';
 /** How often an operation is called, relative to one that is not listed. */
 const WEIGHTS: Readonly<Record<string, number>> = {
   postTransaction: 18,
+  postTransfer: 6,
+  placeHold: 6,
+  captureHold: 4,
+  reverseTransaction: 3,
+  reverseTransfer: 2,
   postBatch: 4,
   getBalance: 3,
   listTransactions: 3,
@@ -86,7 +91,8 @@ function valid(values: Values, { method, path, operation }: Route): Arbitrary<Dr
           ...parts.headers.map(([name, value]): Pair => [name, utf8(value)]),
         ],
         body: parts.body,
-        verdict: isAtomic(parts.query, parts.body ?? []) ? 'open' : 'well-formed',
+        verdict:
+          isAtomic(parts.query, parts.body ?? []) || mayContradict(parts.body ?? []) ? 'open' : 'well-formed',
       };
     });
 }
@@ -100,6 +106,17 @@ const withoutFilters = (query: readonly Pair[]) =>
 /** The verdict on an atomic batch is open: two of its keys may be the same, and it may say twice that it is atomic. */
 const isAtomic = (query: readonly Pair[], body: readonly Pair[]) =>
   query.some(([name]) => name === 'atomic') || body.some((member) => member.join() === '"atomic",true');
+
+/** A hold has one time at which it ends, and a transfer two accounts. */
+function mayContradict(body: readonly Pair[]): boolean {
+  const valueOf = (wanted: string) =>
+    body.find(([name, value]) => name === `"${wanted}"` && value !== 'null')?.[1];
+  const isGiven = (name: string) => valueOf(name) !== undefined;
+  return (
+    (isGiven('expiresAt') && isGiven('expiresInSeconds')) ||
+    (isGiven('from') && valueOf('from') === valueOf('to'))
+  );
+}
 
 /** Encoded for a URL, except for `{{…}}`. */
 const encoded = (text: string) => (text.includes('{{') ? text : encodeURIComponent(text));
