@@ -199,7 +199,7 @@ function answered(status: number, read: Fields, retryAfter: boolean): Answered {
   return {
     ...{ status, retryAfter },
     ...pick(read, MEMBERS),
-    holdStatus: read['status'] as string | undefined,
+    holdStatus: (read['holdStatus'] ?? read['status']) as string | undefined,
     legs: (read['legs'] as Listed[] | undefined)?.map(legOf),
     balance: (read['balance'] ?? read['newBalance']) as number | undefined,
     version: version === undefined ? undefined : Number(version),
