@@ -283,6 +283,8 @@ export class Workload {
   }
 
   private learn(op: number, operation: Operation, answer: CallAnswer): void {
+    // A dry run tells of a version that there is not.
+    if ('dryRun' in operation && operation.dryRun) return;
     const version = answer.version ?? answer.currentVersion;
     const accountId = operation.kind === 'open' ? answer.accountId : accountsOf(operation)[0];
     if (version && accountId !== undefined) this.versions.set(accountId, version);
