@@ -20,6 +20,8 @@ const RANKS = [
   ['src/http/access'],
   ['src/http/openapi'],
   ['src/http'],
+  ['src/transfers'],
+  ['src/holds'],
   ['src/accounts', 'src/transactions', 'src/health'],
   ['src/app'],
   ['src/app/workers', 'src/admin'],
@@ -85,7 +87,7 @@ module.exports = {
       comment: 'Administration and the command line work on the databases, not through the API.',
       severity: 'error',
       from: { path: '^src/(admin|cli)/' },
-      to: { path: '^src/(http|accounts|transactions|health)/' },
+      to: { path: '^src/(http|accounts|transactions|transfers|holds|health)/' },
     },
     {
       name: 'packages-declare-their-libraries',

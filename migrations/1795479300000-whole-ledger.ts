@@ -4,8 +4,8 @@ import { schemaOf } from './schema-of.js';
 
 /** Amounts have at most 16 digits before the point and 4 after it. NaN and Infinity are greater than any number. */
 const LIMIT = '10000000000000000';
-const isAmount = (column: string, from = `> 0`) =>
-  `${column} ${from} AND ${column} < ${LIMIT} AND scale(${column}) <= 4`;
+const isBelowLimit = (column: string) => `${column} < ${LIMIT} AND scale(${column}) <= 4`;
+const isAmount = (column: string, from = `> 0`) => `${column} ${from} AND ${isBelowLimit(column)}`;
 const isBalance = (column: string) => isAmount(column, `> -${LIMIT}`);
 
 /**
@@ -13,13 +13,14 @@ const isBalance = (column: string) => isAmount(column, `> -${LIMIT}`);
  *
  * Nothing here rewrites a table: the new columns are NULL or have a constant default, and a numeric column that loses
  * its type modifier keeps its rows. (What is hashed stays `1000.00`, because a numeric keeps the scale it was written
- * with.) A plain deposit has NULL in every new column, which costs 8 bytes for a wider bitmap of NULLs. Its seldom-used
- * parts lie in `transaction_details`.
+ * with.) A plain deposit has NULL in every new column, which costs nothing, or 8 bytes for a bitmap of NULLs if it has
+ * a key. Its seldom-used parts lie in `transaction_details`.
  *
  * An older release must not write to this schema: it would ignore holds and statuses. It may run for a while beside the
- * new one, so its writes fail: columns without a default make its postings (`outbox.account_event_ids`) and its recorded
- * acts, which begin an archive or a backup (`audit_events.epoch`), fail, and a renamed one its relay, which would publish
- * a hold as a withdrawal. Only an empty account, which means the same in both, can still be opened by it.
+ * new one, so its writes fail. Columns without a default make its postings (`outbox.account_event_ids`) and its recorded
+ * acts, which begin an archive or a backup (`audit_events.epoch`), fail. A renamed one (`relay_leased_until`) makes its
+ * relay fail, which would publish a hold as a withdrawal, and its starts and commands, which read that row. Only an
+ * empty account, which means the same in both, can still be opened by it.
  */
 export class WholeLedger1795479300000 implements MigrationInterface {
   readonly name = 'WholeLedger1795479300000';
@@ -52,28 +53,33 @@ export class WholeLedger1795479300000 implements MigrationInterface {
 async function widenAccounts(queryRunner: QueryRunner, schema: string): Promise<void> {
   await runEach(queryRunner, [
     `ALTER TABLE ${schema}.accounts DROP CONSTRAINT accounts_balance_check`,
+    // The time first: an UPDATE writes all between the first and the last column that changes into the WAL.
     `ALTER TABLE ${schema}.accounts
        ALTER COLUMN balance TYPE NUMERIC,
-       ADD COLUMN held NUMERIC NOT NULL DEFAULT 0,
+       ADD COLUMN posted_at TIMESTAMPTZ(3),
+       ADD COLUMN created_at TIMESTAMPTZ(3),
        ADD COLUMN active_holds INTEGER NOT NULL DEFAULT 0,
+       ADD COLUMN held NUMERIC NOT NULL DEFAULT 0,
        ADD COLUMN overdraft_limit NUMERIC NOT NULL DEFAULT 0,
        ADD COLUMN status VARCHAR(14) NOT NULL DEFAULT 'open',
-       ADD COLUMN currency VARCHAR(3),
-       ADD COLUMN created_at TIMESTAMPTZ(3),
-       ADD COLUMN posted_at TIMESTAMPTZ(3)`,
+       ADD COLUMN currency VARCHAR(3)`,
     // Accounts of before get NULL.
-    `ALTER TABLE ${schema}.accounts ALTER COLUMN created_at SET DEFAULT now()`,
-    `ALTER TABLE ${schema}.accounts ADD CONSTRAINT accounts_balance_check CHECK (${isBalance('balance')})`,
+    // Cut off, as the times of transactions are: rounded up it could be later than the opening deposit.
+    `ALTER TABLE ${schema}.accounts ALTER COLUMN created_at SET DEFAULT date_trunc('milliseconds', now())`,
+    // Each posting pays for these checks, so what is true of most accounts comes first. A balance is above -LIMIT
+    // because the overdraft limit is below LIMIT.
     `ALTER TABLE ${schema}.accounts
-       ADD CONSTRAINT accounts_available_check CHECK (held >= 0 AND balance - held + overdraft_limit >= 0)`,
+       ADD CONSTRAINT accounts_balance_check CHECK (${isBelowLimit('balance')})`,
     `ALTER TABLE ${schema}.accounts
-       ADD CONSTRAINT accounts_held_check CHECK (${isAmount('held', '>= 0')} AND active_holds >= 0 AND (held = 0) = (active_holds = 0))`,
+       ADD CONSTRAINT accounts_available_check CHECK (balance >= held OR balance - held + overdraft_limit >= 0)`,
     `ALTER TABLE ${schema}.accounts
-       ADD CONSTRAINT accounts_overdraft_limit_check CHECK (${isAmount('overdraft_limit', '>= 0')})`,
+       ADD CONSTRAINT accounts_held_check
+       CHECK (held = 0 AND active_holds = 0 OR ${isAmount('held')} AND active_holds > 0)`,
     `ALTER TABLE ${schema}.accounts
-       ADD CONSTRAINT accounts_status_check CHECK (status IN ('open', 'debits_blocked', 'frozen', 'closed'))`,
+       ADD CONSTRAINT accounts_overdraft_limit_check CHECK (overdraft_limit = 0 OR ${isAmount('overdraft_limit')})`,
     `ALTER TABLE ${schema}.accounts
-       ADD CONSTRAINT accounts_closed_check CHECK (status <> 'closed' OR (balance = 0 AND held = 0))`,
+       ADD CONSTRAINT accounts_status_check
+       CHECK (status IN ('open', 'debits_blocked', 'frozen') OR status = 'closed' AND balance = 0 AND held = 0)`,
   ]);
 }
 
@@ -93,13 +99,13 @@ async function widenTransactions(queryRunner: QueryRunner, schema: string, table
        ADD COLUMN reverses_id BIGINT,
        ADD COLUMN fingerprint BIGINT`,
     `ALTER TABLE ${schema}.${table}
-       ADD CONSTRAINT ${table}_type_check CHECK (type IN ('debit', 'credit', 'hold', 'release'))`,
+       ADD CONSTRAINT ${table}_type_check CHECK (type IN ('credit', 'debit', 'hold', 'release'))`,
+    `ALTER TABLE ${schema}.${table}
+       ADD CONSTRAINT ${table}_hold_check CHECK (type IN ('credit', 'debit') OR hold_id IS NOT NULL)`,
     `ALTER TABLE ${schema}.${table} ADD CONSTRAINT ${table}_amount_check CHECK (${isAmount('amount')})`,
     `ALTER TABLE ${schema}.${table}
        ADD CONSTRAINT ${table}_balance_after_check CHECK (${isBalance('balance_after')})`,
     `ALTER TABLE ${schema}.${table} ADD CONSTRAINT ${table}_held_after_check CHECK (${isAmount('held_after')})`,
-    `ALTER TABLE ${schema}.${table}
-       ADD CONSTRAINT ${table}_hold_check CHECK (type IN ('debit', 'credit') OR hold_id IS NOT NULL)`,
     index('transfer_id'),
     index('hold_id'),
     index('reverses_id'),
@@ -108,6 +114,7 @@ async function widenTransactions(queryRunner: QueryRunner, schema: string, table
 
 /** Like the archive, they have no foreign keys: rows are added with those that they belong to, and `verify` compares. */
 async function createTables(queryRunner: QueryRunner, schema: string): Promise<void> {
+  const ownIds = await idsOfPlace(queryRunner, schema);
   await runEach(queryRunner, [
     `CREATE TABLE ${schema}.transaction_details (
        transaction_id BIGINT CONSTRAINT transaction_details_pkey PRIMARY KEY,
@@ -144,7 +151,7 @@ async function createTables(queryRunner: QueryRunner, schema: string): Promise<v
        metadata_salt BYTEA
      )`,
     `CREATE TABLE ${schema}.account_events (
-       event_id BIGINT GENERATED BY DEFAULT AS IDENTITY (MAXVALUE 9007199254740990)
+       event_id BIGINT GENERATED BY DEFAULT AS IDENTITY (MAXVALUE 9007199254740990${ownIds})
          CONSTRAINT account_events_pkey PRIMARY KEY,
        account_id BIGINT NOT NULL,
        revision INTEGER NOT NULL,
@@ -157,4 +164,12 @@ async function createTables(queryRunner: QueryRunner, schema: string): Promise<v
        CONSTRAINT unique_revision_per_account UNIQUE (account_id, revision)
      )`,
   ]);
+}
+
+/** Ids tell the shard: those of shard k of N are k+1, k+1+N … A new bank records its place after the migrations. */
+async function idsOfPlace(queryRunner: QueryRunner, schema: string): Promise<string> {
+  const [place] = (await queryRunner.query(
+    `SELECT shard_index + 1 AS first, shard_count AS step FROM ${schema}.shard_identity`,
+  )) as { first: number; step: number }[];
+  return place ? ` START WITH ${place.first} INCREMENT BY ${place.step}` : '';
 }

@@ -1,9 +1,12 @@
-import { Controller, Get, Inject, Post, Req, Res, UseInterceptors } from '@nestjs/common';
+import { Controller, Get, Inject, Patch, Post, Req, Res, UseInterceptors } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Allow } from '../http/access/access.guard.js';
 import { MOVEMENT_SCOPES } from '../access/principal.js';
-import { Answers, created, unlessKnown } from '../http/openapi/answers.js';
+import { Answers, created, tagged, unlessKnown } from '../http/openapi/answers.js';
 import { accountTag, versionTag } from '../http/validation/entity-tags.js';
+import type { AccountOpening } from '../domain/account.js';
+import type { ChangeCommand } from '../domain/command.js';
+
 import { IdempotencyInterceptor } from '../http/idempotency.interceptor.js';
 import { Incoming } from '../http/validation/incoming.js';
 import type { PageQueryDto } from '../http/validation/page-query.dto.js';
@@ -16,19 +19,20 @@ import {
   accountRequestOf,
   BalanceDto,
   balanceRequestOf,
+  changeOf,
   openingOf,
   pageRequestOf,
   ProofDto,
   proofRequestOf,
   type AccountRequest,
   type BalanceRequest,
-  type Opening,
   type ProofRequest,
 } from './accounts.dto.js';
 import {
   DocumentAccount,
   DocumentAccounts,
   DocumentBalance,
+  DocumentChange,
   DocumentOpening,
   DocumentProof,
 } from './accounts.openapi.js';
@@ -60,7 +64,7 @@ export class AccountsController {
   @Answers(201, AccountDto)
   @DocumentOpening()
   async open(
-    @Incoming(openingOf) opening: Opening,
+    @Incoming(openingOf) opening: AccountOpening,
     @Req() request: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,
   ) {
@@ -81,6 +85,20 @@ export class AccountsController {
   ) {
     const account = await this.accounts.get(wanted.accountId, senderOf(request));
     return unlessKnown(reply, accountTag(account), wanted, () => new AccountDto(account));
+  }
+
+  @Allow(['accounts:write', 'accounts:manage'])
+  @Patch(':accountId')
+  @Answers(200, AccountDto)
+  @DocumentChange()
+  async change(
+    @Incoming(changeOf) command: ChangeCommand,
+    @Req() request: FastifyRequest,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ) {
+    const admit = this.rate?.admission(request, reply);
+    const account = await this.accounts.change(command, senderOf(request), admit);
+    return tagged(reply, accountTag(account), new AccountDto(account));
   }
 
   @Allow('accounts:read', 'transactions:read')

@@ -1,19 +1,35 @@
-import type { Account, OwnedAccount } from '../domain/account.js';
+import {
+  availableOf,
+  type Account,
+  type AccountOpening,
+  type AccountStatus,
+  type OwnedAccount,
+} from '../domain/account.js';
+import type { AccountChanges, ChangeCommand } from '../domain/command.js';
 import type { Money as Cents } from '../domain/money.js';
 import { requireScope } from '../access/access-errors.js';
 import { MOVEMENT_SCOPES } from '../access/principal.js';
 import { accountIdOf } from '../http/validation/account-path.dto.js';
 import { Contract } from '../http/validation/contract.js';
-import { matchesNone } from '../http/validation/entity-tags.js';
+import { matchesNone, parseRevisions } from '../http/validation/entity-tags.js';
+import { actorOf } from '../http/validation/details.dto.js';
 import { reads } from '../http/validation/incoming.js';
+import { MAX_METADATA_BYTES, metadataText } from '../http/validation/metadata.js';
+
 import {
   IsAmount,
+  IsLimit,
+  IsLine,
+  IsMetadata,
   IsNullableField,
+  IsNumericId,
   IsOptionalField,
   IsOwner,
   IsVersion,
+  IsWord,
   Owner,
   readAmount,
+  readLimit,
   readVersion,
   type Numeric,
 } from '../http/validation/field-rules.js';
@@ -22,21 +38,39 @@ import { schema } from '../http/schema/registry.js';
 import { PageQueryDto } from '../http/validation/page-query.dto.js';
 import {
   AccountId,
+  AvailableMoney,
   Field,
   listOf,
+  Metadata,
   Money,
   NextCursor,
   orNull,
   plainText,
+  jsonText,
   Resource,
+  SignedMoney,
   text,
+  Timestamp,
   Version,
   written,
 } from '../http/openapi/resource.js';
 import { MAX_PROOF_LINES, type ChainProof } from '../ledger/read/ledger-reader.js';
 
+/** What a client may say about an account for its own use. */
+class AccountDetailsDto {
+  @IsNullableField()
+  @IsLine(255, { description: "The client's own name for the account. It need not be unique." })
+  reference?: string;
+
+  @IsNullableField()
+  @IsMetadata({
+    description: `A JSON object for the client's own use: at most ${MAX_METADATA_BYTES} bytes.`,
+  })
+  metadata?: object;
+}
+
 /** POST /accounts */
-export class OpenAccountDto {
+export class OpenAccountDto extends AccountDetailsDto {
   @IsOptionalField()
   @IsAmount()
   openingDeposit?: Numeric;
@@ -44,6 +78,27 @@ export class OpenAccountDto {
   @IsNullableField()
   @IsOwner()
   owner?: string;
+
+  @IsNullableField()
+  @IsNumericId(
+    'An account in whose shard the new one is opened, so that transfers between the two are possible.',
+  )
+  near?: Numeric;
+}
+
+const STATUSES = ['open', 'debits_blocked', 'frozen', 'closed'] as const satisfies readonly AccountStatus[];
+
+/** PATCH /accounts/{accountId}. Null clears `reference` and `metadata`. */
+export class ChangeAccountDto extends AccountDetailsDto {
+  @IsOptionalField()
+  @IsWord(STATUSES, {
+    description: '`closed` is for ever, and needs an empty account. Case does not matter.',
+  })
+  status?: string;
+
+  @IsOptionalField()
+  @IsLimit('How far the balance, less what is held, may be below zero.', 'OverdraftLimit')
+  overdraftLimit?: Numeric;
 }
 
 /** GET /accounts/{accountId}/balance */
@@ -58,33 +113,65 @@ export class ProofQueryDto {
   @IsOptionalField()
   @IsVersion({ description: 'The version of a head that you have; 1: from the beginning.' })
   fromVersion?: string;
+
+  @IsOptionalField()
+  @IsVersion({ description: 'The first change of the account to return as a line; 1: from the beginning.' })
+  fromRevision?: string;
 }
 
 const openAccount = new Contract(OpenAccountDto);
+const changeAccount = new Contract(ChangeAccountDto);
 const balanceQuery = new Contract(BalanceQueryDto, 'query parameter');
 const proofQuery = new Contract(ProofQueryDto, 'query parameter');
 const pageQuery = new Contract(PageQueryDto, 'query parameter');
 
-/** An account to be opened. */
-export interface Opening {
-  readonly openingDeposit: Cents | undefined;
-  readonly owner: string | undefined;
-  readonly idempotencyKey: string | undefined;
-}
-
 /** Throws ForbiddenError, too. */
 export const openingOf = reads(
   { body: openAccount, headers: ['Idempotency-Key'] },
-  ({ principal, idempotencyKey }, _query, { openingDeposit, owner }): Opening => {
+  ({ principal, idempotencyKey }, _query, body): AccountOpening => {
+    const { openingDeposit, owner, near, reference, metadata } = body;
     // The owner to whom the sender is confined; undefined: it may use all accounts.
     const sender = principal.owner;
     if (sender !== undefined && owner !== undefined && owner !== sender) {
       throw InvalidRequestError.of('owner', 'must be your own, or left out');
     }
     if (openingDeposit !== undefined) requireScope(principal, MOVEMENT_SCOPES.credit);
-    return { openingDeposit: readAmount(openingDeposit), owner: sender ?? owner, idempotencyKey };
+    return {
+      ...{ openingDeposit: readAmount(openingDeposit), owner: sender ?? owner, idempotencyKey },
+      ...{ near: readVersion(near), reference, metadata: metadataText(metadata) },
+    };
   },
 );
+
+/** Throws ForbiddenError, too. */
+export const changeOf = reads(
+  { body: changeAccount, headers: ['If-Match'] },
+  (request, _query, body): ChangeCommand => {
+    const { principal, headers } = request;
+    const accountId = accountIdOf(request);
+    const changes = readChanges(body, request.body as object);
+    const allowedRevisions = parseRevisions(headers['if-match']);
+    const names = Object.keys(changes);
+    if (names.length === 0)
+      throw InvalidRequestError.of('body', 'must change status, overdraftLimit, reference or metadata');
+    if ('status' in changes || 'overdraftLimit' in changes) requireScope(principal, 'accounts:manage');
+    if ('reference' in changes || 'metadata' in changes) requireScope(principal, 'accounts:write');
+    return { type: 'change', accountId, changes, allowedRevisions, actor: actorOf(principal) };
+  },
+);
+
+/** @param sent the body as it came: there null clears, elsewhere it means the same as no field */
+function readChanges(
+  { status, overdraftLimit, reference, metadata }: ChangeAccountDto,
+  sent: { readonly reference?: unknown; readonly metadata?: unknown },
+): AccountChanges {
+  return {
+    ...(status !== undefined && { status: status.toLowerCase() as AccountStatus }),
+    ...(overdraftLimit !== undefined && { overdraftLimit: readLimit(overdraftLimit) }),
+    ...(sent.reference !== undefined && { reference: reference ?? null }),
+    ...(sent.metadata !== undefined && { metadata: metadataText(metadata) ?? null }),
+  };
+}
 
 /** A request for a balance. */
 export interface BalanceRequest {
@@ -121,6 +208,7 @@ export const accountRequestOf = reads({ headers: ['If-None-Match'] }, (request):
 export interface ProofRequest {
   readonly accountId: number;
   readonly fromVersion: number | undefined;
+  readonly fromRevision: number | undefined;
 }
 
 /** Throws ForbiddenError, too. */
@@ -129,7 +217,7 @@ export const proofRequestOf = reads({ query: proofQuery }, (request, query): Pro
   const accountId = accountIdOf(request);
   // Its lines are transactions, with their amounts and keys.
   if (fromVersion !== undefined) requireScope(request.principal, 'transactions:read');
-  return { accountId, fromVersion };
+  return { accountId, fromVersion, fromRevision: readVersion(query.fromRevision) };
 });
 
 export const pageRequestOf = reads({ query: pageQuery }, (_request, query) => query);
@@ -137,7 +225,7 @@ export const pageRequestOf = reads({ query: pageQuery }, (_request, query) => qu
 /** `{"balance":350.00,"version":12}` */
 @Resource('Balance')
 export class BalanceDto {
-  @Field(Money) readonly balance: Cents;
+  @Field(SignedMoney) readonly balance: Cents;
   @Field(Version) readonly version: number;
 
   constructor({ balance, version }: Account) {
@@ -146,19 +234,48 @@ export class BalanceDto {
   }
 }
 
-/** `{"accountId":1,"balance":1000.00,"version":2}`, and `"owner"` if it has one. */
+const Status = plainText(
+  schema('AccountStatus', {
+    description:
+      '`debits_blocked`: money arrives, and only holds that were placed before take any out. `frozen`: only holds end. ' +
+      '`closed`: for ever.',
+    type: 'string',
+    enum: STATUSES,
+  }),
+);
+
+/** What decisions about the account depend on, and what else it has. */
 @Resource('Account')
 export class AccountDto {
   @Field(AccountId) readonly accountId: number;
-  @Field(Money) readonly balance: Cents;
+  @Field(SignedMoney) readonly balance: Cents;
   @Field(Version) readonly version: number;
+  @Field(Money) readonly held: Cents;
+  @Field(AvailableMoney) readonly available: Cents;
+  @Field(Money) readonly overdraftLimit: Cents;
+  @Field(Status) readonly status: AccountStatus;
   @Field(text(Owner), { optional: true }) readonly owner: string | undefined;
 
-  constructor({ accountId, balance, version, owner }: OwnedAccount) {
-    this.accountId = accountId;
-    this.balance = balance;
-    this.version = version;
-    this.owner = owner;
+  @Field(text({ type: 'string', description: "The client's own name for it." }), { optional: true })
+  readonly reference: string | undefined;
+
+  @Field(jsonText(Metadata), { optional: true })
+  readonly metadata: string | undefined;
+
+  @Field(Timestamp, { optional: true }) readonly createdAt: string | undefined;
+
+  constructor(account: OwnedAccount) {
+    this.accountId = account.accountId;
+    this.balance = account.balance;
+    this.version = account.version;
+    this.held = account.held;
+    this.available = availableOf(account);
+    this.overdraftLimit = account.overdraftLimit;
+    this.status = account.status;
+    this.owner = account.owner;
+    this.reference = account.reference;
+    this.metadata = account.metadata;
+    this.createdAt = account.createdAt?.toISOString();
   }
 }
 
@@ -174,9 +291,16 @@ const HASH = schema('Hash', {
   pattern: '^[0-9a-f]{64}$',
 });
 
+/** `{"revision":2,"hash":"5f8b…"}` */
+@Resource('EventsHead')
+export class EventsHeadDto {
+  @Field(Version) readonly revision!: number;
+  @Field(plainText(HASH)) readonly hash!: string;
+}
+
 /**
  * `{"accountId":1,"version":3,"hash":"5f8b…","lines":["7:1:credit:…"],"nextFromVersion":null}`; the last two on
- * request.
+ * request. With `events` and, on request, their lines, if the account was changed otherwise than by transactions.
  */
 @Resource('Proof')
 export class ProofDto {
@@ -202,7 +326,36 @@ export class ProofDto {
   )
   readonly nextFromVersion?: number | null;
 
-  static of({ nextFromVersion, lines, ...head }: ChainProof, withLines: boolean): ProofDto {
-    return withLines ? { ...head, lines, nextFromVersion: nextFromVersion ?? null } : head;
+  @Field(written(EventsHeadDto), { optional: true })
+  readonly events?: EventsHeadDto;
+
+  @Field(
+    listOf(text(), {
+      maxItems: MAX_PROOF_LINES,
+      description: 'The changes of the account from `fromRevision` on, oldest first, as they were hashed.',
+    }),
+    { optional: true },
+  )
+  readonly eventLines?: readonly string[];
+
+  @Field(
+    orNull(Version, {
+      oneOf: [Version.schema, { type: 'null' }],
+      description: 'Where to go on, when there are more; `null`: the lines lead to the head.',
+    }),
+    { optional: true },
+  )
+  readonly nextFromRevision?: number | null;
+
+  static of(
+    { nextFromVersion, lines, events, eventLines, nextFromRevision, ...head }: ChainProof,
+    { fromVersion, fromRevision }: ProofRequest,
+  ): ProofDto {
+    return {
+      ...head,
+      ...(fromVersion !== undefined && { lines, nextFromVersion: nextFromVersion ?? null }),
+      ...(events && { events }),
+      ...(fromRevision !== undefined && { eventLines, nextFromRevision: nextFromRevision ?? null }),
+    };
   }
 }

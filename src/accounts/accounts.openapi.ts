@@ -1,7 +1,7 @@
 import { applyDecorators } from '@nestjs/common';
 import { ApiBody, ApiHeader, ApiOperation } from '@nestjs/swagger';
 import { GENESIS_HASH, nextHash } from '../domain/hash-chain.js';
-import { OpeningKeyReusedDto } from '../http/openapi/error-bodies.js';
+import { AboutAccountDto, OpeningKeyReusedDto } from '../http/openapi/error-bodies.js';
 import {
   ACCOUNT_NOT_FOUND,
   AccountETag,
@@ -31,6 +31,7 @@ import {
   AccountPageDto,
   BalanceDto,
   BalanceQueryDto,
+  ChangeAccountDto,
   OpenAccountDto,
   ProofDto,
   ProofQueryDto,
@@ -49,7 +50,11 @@ const IfNoneMatchHeader = (example: string) =>
 
 const EXAMPLE_LINE = '1:1:credit:1000.00:1000.00:2:1772280000000:-';
 const EXAMPLE_HASH = nextHash(GENESIS_HASH, EXAMPLE_LINE);
-const EXAMPLE_ACCOUNT = { accountId: 1, balance: money('1000.25'), version: 2 };
+const EXAMPLE_ACCOUNT = {
+  ...{ accountId: 1, balance: money('1000.25'), version: 2 },
+  ...{ held: money('99.95'), available: money('900.35'), overdraftLimit: money('0.05'), status: 'open' },
+  ...{ reference: 'customer 12', createdAt: '2025-05-02T10:24:02.123Z' },
+};
 
 export const DocumentBalance = (): MethodDecorator =>
   applyDecorators(
@@ -110,9 +115,13 @@ export const DocumentOpening = (): MethodDecorator =>
           'openingDeposit',
           'must be an amount greater than zero, with at most 16 digits before the point and 2 after, like 49.50',
         ),
+        404: errorResponse(['ACCOUNT_NOT_FOUND'], RATE_LIMIT_HEADERS, {
+          description: 'There is no account `near`, or it belongs to another owner.',
+          bodies: { 'Account not found': new AboutAccountDto('ACCOUNT_NOT_FOUND', 7) },
+        }),
         409: errorResponse(['DUPLICATE_ACCOUNT'], { Location: OriginalLocation, ...RATE_LIMIT_HEADERS }),
         422: errorResponse(['IDEMPOTENCY_KEY_REUSED'], RATE_LIMIT_HEADERS, {
-          description: 'This key was used for an opening with another deposit.',
+          description: 'This key was used for another opening.',
           bodies: { 'Idempotency key reused': new OpeningKeyReusedDto(1) },
         }),
         429: TOO_MANY_REQUESTS,
@@ -125,6 +134,10 @@ export const DocumentOpening = (): MethodDecorator =>
       examples: {
         deposit: { summary: 'With an opening deposit', value: { openingDeposit: money('1000.00') } },
         owned: { summary: 'For an owner', value: { owner: 'ada' } },
+        near: {
+          summary: 'Beside another account',
+          value: { near: 1, reference: 'customer 12', metadata: { branch: 7 } },
+        },
         empty: { summary: 'Empty', value: {} },
       },
     }),
@@ -151,6 +164,55 @@ export const DocumentAccount = (): MethodDecorator =>
     RequestIdHeader(),
   );
 
+export const DocumentChange = (): MethodDecorator =>
+  applyDecorators(
+    ApiOperation({
+      tags,
+      operationId: 'changeAccount',
+      summary: 'Change the status, the overdraft limit, the reference or the metadata of an account',
+      description:
+        'What is left out stays as it is; `null` clears `reference` and `metadata`. The version of the account stays, its ' +
+        'revision grows by 1, and the change is recorded with its sender. A change to what is there already changes ' +
+        'nothing. `status` and `overdraftLimit` need the scope `accounts:manage`, which a credential with an owner never ' +
+        'has; `reference` and `metadata` need `accounts:write`. [The table](/docs/api#statuses-and-overdrafts) says what each ' +
+        'status allows. It counts against the rate limit as a transaction.',
+      responses: {
+        200: jsonResponse(
+          'The account after the change.',
+          AccountDto,
+          { account: EXAMPLE_ACCOUNT },
+          { ETag: AccountETag, ...RATE_LIMIT_HEADERS },
+        ),
+        400: invalidRequest('status', 'must be one of: open, debits_blocked, frozen, closed (in any case)'),
+        404: ACCOUNT_NOT_FOUND,
+        412: errorResponse(['REVISION_MISMATCH'], RATE_LIMIT_HEADERS),
+        422: errorResponse(['ACCOUNT_CLOSED', 'ACCOUNT_NOT_EMPTY', 'OVERDRAFT_IN_USE'], RATE_LIMIT_HEADERS),
+        429: TOO_MANY_REQUESTS,
+        ...WRITE_FAILURES,
+      },
+    }),
+    ...AccountIdParameter(),
+    ApiBody({
+      schema: bodySchema('ChangeAccount', ChangeAccountDto),
+      examples: {
+        blocked: { summary: 'Block withdrawals', value: { status: 'debits_blocked' } },
+        open: {
+          summary: 'Open it again, with an overdraft',
+          value: { status: 'open', overdraftLimit: money('100.05') },
+        },
+        named: { summary: 'Name it', value: { reference: 'customer 12', metadata: null } },
+      },
+    }),
+    ApiHeader({
+      name: 'If-Match',
+      description:
+        'The revisions that the account may have, as entity tags of the account, like `"12.3"`. Only the revision counts, ' +
+        'the number after the point. Otherwise the answer is 412.',
+      schema: CONDITION,
+    }),
+    RequestIdHeader(),
+  );
+
 export const DocumentProof = (): MethodDecorator =>
   applyDecorators(
     ApiOperation({
@@ -163,7 +225,9 @@ export const DocumentProof = (): MethodDecorator =>
         'with its version as `fromVersion`: hash the lines onto it, one after the other, and you get the new head. If you ' +
         'do not, or the account has not reached that version (409), history was changed.\n\n' +
         'A hash is the SHA-256 of `previous:line`; `previous` is 64 zeros at first. A line is ' +
-        '`id:accountId:type:amount:balanceAfter:versionAfter:milliseconds:key` (the key with `=` before it, or `-`). Lines ' +
+        '`id:accountId:type:amount:balanceAfter:versionAfter:milliseconds:key` (the key with `=` before it, or `-`); ' +
+        'holds, legs, reversals and what has details have [a second form](/docs/security#the-chain-of-hashes). Changes of the ' +
+        'account are chained likewise: `events` is their head, and `fromRevision` gets their lines. Lines ' +
         'are transactions, so `fromVersion` also needs the scope `transactions:read`.',
       responses: {
         200: jsonResponse('The head; with `fromVersion` also what leads to it.', ProofDto, {

@@ -1,5 +1,7 @@
 import { Injectable } from '@nestjs/common';
-import type { Account, OwnedAccount } from '../domain/account.js';
+import type { Account, AccountOpening, OwnedAccount } from '../domain/account.js';
+import type { ChangeCommand } from '../domain/command.js';
+import { LedgerError } from '../domain/errors.js';
 import { Ledger } from '../domain/ports.js';
 import type { Sender } from '../domain/sender.js';
 import { decodeCursor, encodeCursor, listingFor, pageOf } from '../http/validation/cursor.js';
@@ -11,7 +13,6 @@ import {
   ProofDto,
   type AccountPageDto,
   type BalanceRequest,
-  type Opening,
   type ProofRequest,
 } from './accounts.dto.js';
 
@@ -23,8 +24,36 @@ export class AccountsService {
     private readonly owners: AccountOwners,
   ) {}
 
-  open(opening: Opening, { user }: Sender): Promise<OwnedAccount> {
-    return this.ledger.openAccount(opening, user);
+  async open(opening: AccountOpening, sender: Sender): Promise<OwnedAccount> {
+    if (opening.near !== undefined) await this.checkNear(opening.near, sender);
+    return this.ledger.openAccount(opening, sender.user);
+  }
+
+  /** @throws LedgerError; ACCOUNT_NOT_FOUND names it, since the request is about another account */
+  private async checkNear(accountId: number, { owner, user }: Sender): Promise<void> {
+    try {
+      if (owner === undefined) await this.reader.balance(accountId, {}, user);
+      else await this.owners.check(owner, accountId, user);
+    } catch (error) {
+      const isMissing = error instanceof LedgerError && error.failure.code === 'ACCOUNT_NOT_FOUND';
+      throw isMissing ? new LedgerError({ code: 'ACCOUNT_NOT_FOUND', accountId }) : error;
+    }
+  }
+
+  /**
+   * @param admit counts it against the sender's rate limit, once the account is known to be the sender's
+   * @returns the account after it, and after whatever else has happened since
+   */
+  async change(
+    command: ChangeCommand,
+    { owner, user }: Sender,
+    admit: (() => Promise<void>) | undefined,
+  ): Promise<OwnedAccount> {
+    const { accountId } = command;
+    if (owner !== undefined) await this.owners.check(owner, accountId, user);
+    if (admit) await admit();
+    await this.ledger.execute(command);
+    return this.reader.account(accountId, user);
   }
 
   async get(accountId: number, { owner, user }: Sender): Promise<OwnedAccount> {
@@ -41,9 +70,10 @@ export class AccountsService {
       .then(() => this.reader.balance(accountId, request, user));
   }
 
-  async proof({ accountId, fromVersion }: ProofRequest, { owner, user }: Sender): Promise<ProofDto> {
+  async proof(request: ProofRequest, { owner, user }: Sender): Promise<ProofDto> {
+    const { accountId, fromVersion, fromRevision } = request;
     if (owner !== undefined) await this.owners.check(owner, accountId, user);
-    return ProofDto.of(await this.reader.proof(accountId, fromVersion, user), fromVersion !== undefined);
+    return ProofDto.of(await this.reader.proof(accountId, fromVersion, user, fromRevision), request);
   }
 
   async list(query: PageQueryDto, { owner, user }: Sender): Promise<AccountPageDto> {

@@ -1,10 +1,15 @@
-import { recordAct } from '../audit/audit-log.js';
+import { recordAct, userOfSystem } from '../audit/audit-log.js';
+import { GENESIS_HASH, lineOfAccountEvent, nextHash } from '../domain/hash-chain.js';
+import { announce, insertEvents } from '../ledger/write/batch-writes.js';
+import { send } from '../storage/connection.js';
+import { AccountEventEntity } from '../storage/entities/account-event.entity.js';
 import { AccountEntity } from '../storage/entities/account.entity.js';
+import { drawIds } from '../storage/ids.js';
+import { isGone } from '../storage/shard-pool.js';
 import type { ShardAddress } from '../config/shard-address.js';
 import { userMessage } from '../app/user-message.js';
 import { ShardRouter } from '../sharding/shard-router.js';
 import { CommandError } from './command-error.js';
-import { ownersLock } from './owners-lock.js';
 import { withShardRunners, type ShardRunner } from './shards.js';
 
 export interface AssignRequest {
@@ -52,7 +57,8 @@ export async function assignAccounts(
         await setOwner(router.of(accountId), accountId, owner);
       } catch (error) {
         const done = changed.length === 0 ? 'no account was changed' : `changed: ${changed.join(', ')}`;
-        throw new CommandError(`account ${accountId}: ${userMessage(error)} (${done})`, { cause: error });
+        const why = isGone(error) ? 'its shard was moved just now: run it again' : userMessage(error);
+        throw new CommandError(`account ${accountId}: ${why} (${done})`, { cause: error });
       }
       changed.push(accountId);
     }
@@ -78,22 +84,39 @@ async function ownersOf(
   throw new CommandError(`there is no account ${missing.join(', ')}; nothing was changed`);
 }
 
+/** Changes the owner and records the change, in one commit; does nothing if it is the owner already. */
 async function setOwner(
   { runner, tables }: ShardRunner,
   accountId: number,
   owner: string | undefined,
 ): Promise<void> {
-  await runner.run(async (queryRunner) => {
-    const [lock] = (await queryRunner.query(
-      'SELECT pg_try_advisory_xact_lock_shared(hashtextextended($1, 0)) AS free',
-      [ownersLock(tables)],
-    )) as [{ free: boolean }];
-    if (!lock.free) throw new CommandError('its shard is being moved: try again when that is done');
-    await queryRunner.manager.update(
-      AccountEntity,
-      { accountId },
-      // Keeps the version, which counts transactions: TypeORM increments it unless told otherwise.
-      { owner: owner ?? null, revision: () => 'revision + 1', version: () => 'version' },
+  await runner.run(async ({ manager }, client) => {
+    const { rows } = await send<{ revision: number }>(
+      client,
+      `UPDATE ${tables.accounts} SET owner = $2, revision = revision + 1
+       WHERE account_id = $1 AND owner IS DISTINCT FROM $2 RETURNING revision`,
+      [accountId, owner ?? null],
     );
+    const [row] = rows;
+    if (!row) return;
+    // Drawn under the account's lock, so that ids ascend with its revisions: a move of the shard follows changes by them.
+    const { ids, timestamp } = await drawIds(client, [
+      { table: tables.accountEvents, column: 'event_id', count: 1 },
+      { table: tables.outbox, column: 'outbox_id', count: 1 },
+    ]);
+    const [[eventId], outboxIds] = ids as [[number], number[]];
+    const last = await manager.findOne(AccountEventEntity, {
+      where: { accountId },
+      order: { revision: 'DESC' },
+    });
+    const changes = JSON.stringify({ owner: owner ?? null });
+    const event = {
+      ...{ eventId, accountId, revision: row.revision, timestamp },
+      ...{ actor: userOfSystem(), changes },
+    };
+    const hash = nextHash(last?.hash.toString('hex') ?? GENESIS_HASH, lineOfAccountEvent(event));
+    const events = [{ ...event, hash }];
+    const announcement = announce(tables, { transactions: [], events, outboxIds });
+    for (const statement of [insertEvents(tables, events), ...announcement]) await send(client, ...statement);
   });
 }

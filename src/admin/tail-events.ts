@@ -1,8 +1,8 @@
 import { messageOf } from '../domain/error-message.js';
 import { consumeEvents } from '../messaging/event-consumer.js';
+import type { BankEvent } from '../messaging/bank-event.js';
 import type { RabbitMqSettings } from '../messaging/rabbitmq-connection.js';
-import type { TransactionPosted } from '../messaging/transaction-posted.js';
-import { VersionFilter } from '../messaging/version-filter.js';
+import { RepeatFilter } from '../messaging/repeat-filter.js';
 import { CommandError } from './command-error.js';
 
 export interface TailOptions {
@@ -15,8 +15,8 @@ export interface TailOptions {
 }
 
 export interface TailListener {
-  /** Called once per event, in order for each account. */
-  readonly onEvent: (event: TransactionPosted) => void;
+  /** Called once per event; an account's transactions are in order. */
+  readonly onEvent: (event: BankEvent) => void;
   /** Called when reading has begun: from then on no event is missed. */
   readonly onReady: () => void;
   /** Called when a message that is not an event of a bank was skipped. */
@@ -38,13 +38,12 @@ export async function tailEvents(
   signal: AbortSignal,
 ): Promise<void> {
   const wanted = accounts && new Set(accounts);
-  const filter = new VersionFilter({ maxAccounts: REMEMBERED_ACCOUNTS, fromOpening });
+  const filter = new RepeatFilter({ maxAccounts: REMEMBERED_ACCOUNTS, fromOpening });
   const enough = new AbortController();
   let seen = 0;
-  const hand = (event: TransactionPosted) => {
-    const { accountId, version } = event.data;
-    if (wanted && !wanted.has(accountId)) return;
-    if (!filter.isNext(accountId, version)) return;
+  const hand = (event: BankEvent) => {
+    if (wanted && !accountsOf(event).some((accountId) => wanted.has(accountId))) return;
+    if (!filter.isNew(event)) return;
     onEvent(event);
     seen += 1;
     if (seen === count) enough.abort();
@@ -55,4 +54,9 @@ export async function tailEvents(
       throw new CommandError(`RabbitMQ failed: ${messageOf(error)}`, { cause: error });
     },
   );
+}
+
+function accountsOf(event: BankEvent): number[] {
+  if (event.type === 'transfer.completed.v1') return event.data.legs.map(({ accountId }) => accountId);
+  return [event.data.accountId];
 }

@@ -8,10 +8,14 @@ import type { BankShards } from '../sharding/bootstrap-shards.js';
 import { ShardingModule } from '../sharding/sharding.module.js';
 import { MessagingModule } from '../messaging/messaging.module.js';
 import { GlobalExceptionFilter } from '../http/exception.filter.js';
+
+import { HoldsModule } from '../holds/holds.module.js';
 import { LedgerModule } from '../ledger/ledger.module.js';
+import { SweeperModule } from '../ledger/sweeper.module.js';
 import { MetricsModule } from '../observability/metrics.module.js';
 import { HealthModule } from '../health/health.module.js';
 import { TransactionsModule } from '../transactions/transactions.module.js';
+import { TransfersModule } from '../transfers/transfers.module.js';
 
 /** The ledger without HTTP, as the command line needs it. */
 @Module({})
@@ -38,9 +42,12 @@ export class AppModule {
       imports: [
         CoreModule.register(config, bank),
         MessagingModule,
+        SweeperModule,
         AccessModule,
         AccountsModule,
         TransactionsModule,
+        TransfersModule,
+        HoldsModule,
         HealthModule,
       ],
       providers: [{ provide: APP_FILTER, useClass: GlobalExceptionFilter }],

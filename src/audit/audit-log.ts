@@ -10,7 +10,10 @@ import { GENESIS_HASH, nextHash } from '../domain/hash-chain.js';
 /** The acts that starting the service records. A log with no others belongs to a bank without a history. */
 export const START_ACTIONS = ['bank.migrated', 'bank.handed_over'] as const;
 
-/** Of the schema: an older release, which does not know the column, can't record an act, and so can't carry it out. */
+/**
+ * Of the schema: an older release, which does not know the column, can't record an act, and so can't carry it out. The
+ * schema of an older backup, or of a bank that is backed up before it is migrated, has no such column.
+ */
 const EPOCH = 2;
 
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -34,6 +37,12 @@ export interface AuditEvent {
   readonly details: string;
 }
 
+interface Drawn {
+  readonly event_id: string;
+  readonly happened_at: Date;
+  readonly has_epoch: boolean;
+}
+
 /** The text of an event that is hashed. The details are last, because they may contain any character. */
 function lineOfEvent({ eventId, happenedAt, action, actor, details }: AuditEvent): string {
   return `${eventId}:${happenedAt.getTime()}:${action}:${JSON.stringify(actor)}:${details}`;
@@ -54,15 +63,16 @@ export async function recordAct(
 ): Promise<AuditEvent> {
   const { auditEvents } = tablesOf(schema);
   await client.query('SELECT pg_advisory_xact_lock(hashtextextended($1, 0))', [`bank-audit:${schema}`]);
-  const { rows: drawn } = await client.query<{ event_id: string; happened_at: Date }>(
+  const { rows: drawn } = await client.query<Drawn>(
     `SELECT nextval(pg_get_serial_sequence($1, 'event_id')) AS event_id,
-            date_trunc('milliseconds', clock_timestamp()) AS happened_at`,
+            date_trunc('milliseconds', clock_timestamp()) AS happened_at,
+            EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass($1) AND attname = 'epoch') AS has_epoch`,
     [auditEvents],
   );
   const { rows: last } = await client.query<{ hash: string }>(
     `SELECT encode(hash, 'hex') AS hash FROM ${auditEvents} ORDER BY event_id DESC LIMIT 1`,
   );
-  const [{ event_id, happened_at }] = drawn as [{ event_id: string; happened_at: Date }];
+  const [{ event_id, happened_at, has_epoch }] = drawn as [Drawn];
   const event = {
     eventId: Number(event_id),
     happenedAt: happened_at,
@@ -71,8 +81,8 @@ export async function recordAct(
     details: JSON.stringify(details),
   };
   await client.query(
-    `INSERT INTO ${auditEvents} (event_id, happened_at, action, actor, details, hash, epoch)
-     VALUES ($1, $2, $3, $4, $5, decode($6, 'hex'), ${EPOCH})`,
+    `INSERT INTO ${auditEvents} (event_id, happened_at, action, actor, details, hash${has_epoch ? ', epoch' : ''})
+     VALUES ($1, $2, $3, $4, $5, decode($6, 'hex')${has_epoch ? `, ${EPOCH}` : ''})`,
     [
       event.eventId,
       event.happenedAt,
@@ -130,7 +140,7 @@ export async function readAuditLog(manager: EntityManager): Promise<AuditLog> {
 }
 
 /** The operating system's user; in a container it may be a number without a name. */
-function userOfSystem(): string {
+export function userOfSystem(): string {
   try {
     return userInfo().username;
   } catch {

@@ -5,10 +5,11 @@ import type { Account } from '../domain/account.js';
 import { LocalBalanceCache } from './local-balance-cache.js';
 
 const TTL_MS = 1_000;
+/** Those with odd numbers are overdrawn. */
 const account = (accountId: number, version: number): Account => ({
   accountId,
   version,
-  balance: BigInt(accountId * 1_000 + version),
+  balance: BigInt(accountId * 1_000 + version) * (accountId % 2 === 0 ? 1n : -1n),
 });
 
 function cacheOf(settings: Partial<{ entries: number; servesReads: boolean }> = {}): LocalBalanceCache {
@@ -40,6 +41,13 @@ describe('LocalBalanceCache: versions', () => {
     cache.record([account(1, 8)], performance.now());
     expect(cache.get(1)).toEqual(account(1, 8));
     expect(cache.lastKnownVersion(1)).toBe(8);
+  });
+
+  it('keeps the balance and the version, and nothing else of an account', () => {
+    const cache = cacheOf();
+    const locked = { ...account(1, 7), held: 5n, status: 'open', headHash: 'ab' };
+    cache.record([locked], performance.now());
+    expect(cache.get(1)).toStrictEqual(account(1, 7));
   });
 
   it('never lets an older version replace a newer one: a slow reader must not put back the past', () => {

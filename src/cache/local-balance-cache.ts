@@ -1,6 +1,7 @@
 import { performance } from 'node:perf_hooks';
 import { LRUCache } from 'lru-cache';
 import type { Account } from '../domain/account.js';
+import type { Money } from '../domain/money.js';
 import { BalanceCache } from '../domain/ports.js';
 import { jittered } from './jitter.js';
 
@@ -13,8 +14,10 @@ export interface LocalBalanceCacheSettings {
   readonly servesReads: boolean;
 }
 
+/** Not the account it was made from, which has more and would stay in memory with all of it. */
 interface Entry {
-  readonly account: Account;
+  readonly balance: Money;
+  readonly version: number;
   readonly freshUntilMs: number;
 }
 
@@ -30,25 +33,26 @@ export class LocalBalanceCache extends BalanceCache {
   get(accountId: number): Account | undefined {
     if (!this.settings.servesReads) return undefined;
     const entry = this.entries.get(accountId);
-    return entry && entry.freshUntilMs > performance.now() ? entry.account : undefined;
+    if (!entry || entry.freshUntilMs <= performance.now()) return undefined;
+    return { accountId, balance: entry.balance, version: entry.version };
   }
 
   record(accounts: readonly Account[], asOfMs: number): undefined {
-    for (const account of accounts) {
-      const entry = { account, freshUntilMs: asOfMs + jittered(this.settings.ttlMs) };
-      const known = this.entries.peek(account.accountId);
+    for (const { accountId, balance, version } of accounts) {
+      const entry = { balance, version, freshUntilMs: asOfMs + jittered(this.settings.ttlMs) };
+      const known = this.entries.peek(accountId);
       // Entries that no reader may get must not evict those that one may: a backlog of events is far larger than the cache.
       const isUseful = known ? replaces(entry, known) : entry.freshUntilMs > performance.now();
-      if (isUseful) this.entries.set(account.accountId, entry);
+      if (isUseful) this.entries.set(accountId, entry);
     }
   }
 
   lastKnownVersion(accountId: number): number | undefined {
-    return this.entries.peek(accountId)?.account.version;
+    return this.entries.peek(accountId)?.version;
   }
 }
 
 function replaces(entry: Entry, known: Entry): boolean {
-  const newer = entry.account.version - known.account.version;
+  const newer = entry.version - known.version;
   return newer > 0 || (newer === 0 && entry.freshUntilMs > known.freshUntilMs);
 }

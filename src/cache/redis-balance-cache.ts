@@ -20,8 +20,8 @@ export interface RedisBalanceCacheSettings {
 /** Balances in one MGET, and in one run of the script, which blocks Redis for some milliseconds. */
 const AT_ONCE = 1_000;
 
-/** Version and minor units, as in `12:35000`. Anything else was written by somebody else. */
-const ENTRY = /^([1-9]\d*):(\d{1,18})$/;
+/** Version and minor units, as in `12:35000` or `13:-500`. Anything else was written by somebody else. */
+const ENTRY = /^([1-9]\d*):(-?\d{1,18})$/;
 
 /**
  * KEYS: the balances. ARGV: the longest time to live; then for each key its version, its entry, and when it expires by
@@ -36,7 +36,7 @@ local lost = 0
 for i, key in ipairs(KEYS) do
   local version, entry, expires = ARGV[3 * i - 1], ARGV[3 * i], ARGV[3 * i + 1]
   local found = redis.pcall('GET', key)
-  local held = type(found) == 'string' and tonumber(string.match(found, '^(%d+):%d+$')) or 0
+  local held = type(found) == 'string' and tonumber(string.match(found, '^(%d+):%-?%d+$')) or 0
   if held > 2 ^ 53 then held = 0 end
   local ttl = math.floor(math.min(expires - now, tonumber(ARGV[1])))
   if tonumber(version) > held or tonumber(version) == held and ttl > 0 then

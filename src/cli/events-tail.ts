@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { TransactionPosted } from '../messaging/transaction-posted.js';
+import type { BankEvent } from '../messaging/bank-event.js';
 import { accountListOption, countOption, queueOption } from './options.js';
 import { onInterrupt, readSettings } from './session.js';
 
@@ -43,7 +43,7 @@ async function tail({ account: accounts, json, ...options }: TailOptions): Promi
   // The reader, such as `head`, is gone.
   process.stdout.once('error', () => gone.abort());
   const listener = {
-    onEvent: (event: TransactionPosted) => console.log(json ? JSON.stringify(event) : eventText(event)),
+    onEvent: (event: BankEvent) => console.log(json ? JSON.stringify(event) : eventText(event)),
     onReady: () => console.error('Waiting for events. Ctrl-C ends it.'),
     onStranger: () => console.error('Left out a message that is no event of a bank.'),
   };
@@ -52,7 +52,35 @@ async function tail({ account: accounts, json, ...options }: TailOptions): Promi
 }
 
 /** The text for people. */
-function eventText({ id, time, data }: TransactionPosted): string {
-  const { accountId, version, type, amount, balance } = data;
-  return `${time}  account ${accountId}, version ${version}: ${type} ${amount} → ${balance} (${id})`;
+function eventText(event: BankEvent): string {
+  return `${event.time}  ${whatHappened(event)}`;
+}
+
+function whatHappened(event: BankEvent): string {
+  switch (event.type) {
+    case 'transaction.posted.v1':
+    case 'transaction.posted.v2': {
+      const { accountId, version, type, amount, balance } = event.data;
+      const held = event.type === 'transaction.posted.v2' ? `, held ${event.data.held}` : '';
+      return `account ${accountId}, version ${version}: ${type} ${amount} → ${balance}${held} (${event.id})`;
+    }
+    case 'transfer.completed.v1': {
+      const legs = event.data.legs.map(
+        ({ accountId, type, amount }) => `account ${accountId} ${type} ${amount}`,
+      );
+      return `transfer ${event.id}: ${legs.join(', ')}`;
+    }
+    case 'account.changed.v1': {
+      const { accountId, revision, changes } = event.data;
+      return `account ${accountId}, revision ${revision}: ${JSON.stringify(changes)}`;
+    }
+    case 'hold.placed.v1':
+    case 'hold.captured.v1':
+    case 'hold.voided.v1':
+    case 'hold.expired.v1': {
+      const { accountId, version, holdId, amount } = event.data;
+      // Such as "captured", of hold.captured.v1.
+      return `account ${accountId}, version ${version}: ${holdId} ${event.type.split('.')[1]} ${amount}`;
+    }
+  }
 }

@@ -1,5 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import { CHECKS } from '../admin/verify/checks.js';
+import { SHARD_CHECKS } from '../admin/verify/shard-checks.js';
 import type { VerifyReport } from '../admin/verify/verify.js';
 import { verifyText } from './verify.js';
 
@@ -16,7 +17,7 @@ describe('verifyText', () => {
   it('tells what was checked', () => {
     const text = verifyText(WHOLE, 1_250);
     expect(text).toMatch(/^accounts +2\ntransactions +3\nbalances +10\.00 in all\ntime +1\.3 s\n/);
-    for (const [name, check] of Object.entries(CHECKS))
+    for (const [name, check] of Object.entries({ ...CHECKS, ...SHARD_CHECKS }))
       expect(text).toMatch(new RegExp(`${name} +${check.says}`));
     expect(text).toMatch(/\nThe books are whole\.$/);
   });

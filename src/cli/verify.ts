@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { CHECKS } from '../admin/verify/checks.js';
+import { SHARD_CHECKS } from '../admin/verify/shard-checks.js';
 import type { VerifyFault, VerifyReport } from '../admin/verify/verify.js';
 import { brokenLogText } from './audit-list.js';
 import { withBank, withProgress } from './session.js';
@@ -31,7 +32,8 @@ const MAX_LISTED = 100;
 
 /** The report for people. */
 export function verifyText(report: VerifyReport, durationMs: number): string {
-  const width = Math.max(...Object.keys(CHECKS).map((name) => name.length));
+  const checks = { ...CHECKS, ...SHARD_CHECKS };
+  const width = Math.max(...Object.keys(checks).map((name) => name.length));
   return [
     `accounts      ${report.accounts}`,
     `transactions  ${report.transactions}`,
@@ -39,7 +41,7 @@ export function verifyText(report: VerifyReport, durationMs: number): string {
     `time          ${(durationMs / 1000).toFixed(1)} s`,
     '',
     'Checked for each account:',
-    ...Object.entries(CHECKS).map(([name, check]) => `  ${name.padEnd(width)}  ${check.says}`),
+    ...Object.entries(checks).map(([name, check]) => `  ${name.padEnd(width)}  ${check.says}`),
     '',
     ...verdict(report),
   ].join('\n');

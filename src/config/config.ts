@@ -78,6 +78,8 @@ function configOf(env: Variables) {
     redis: env.REDIS_URL === undefined ? undefined : { url: env.REDIS_URL, timeoutMs: env.REDIS_TIMEOUT_MS },
     /** How often the outbox is checked for events to publish. */
     outbox: { pollMs: 500 },
+    /** How often expired holds are looked for. */
+    sweeper: { pollMs: 1_000 },
     /** Undefined: no broker; events stay in this process. */
     rabbitmq:
       env.RABBITMQ_URL === undefined

@@ -17,7 +17,7 @@ import type { Rejection } from './errors.js';
  */
 export function decide(command: Command, books: Books): Decision {
   const account = books.accounts.get(command.accountId);
-  if (!account) return rejected({ code: 'ACCOUNT_NOT_FOUND' });
+  if (!account) return rejected(notFound(command));
   // Only what has a key needs a fingerprint.
   const fingerprint = command.idempotencyKey === undefined ? undefined : fingerprintOf(command);
   const used = checkKey(command, fingerprint, books);
@@ -55,6 +55,10 @@ function decideKind(command: Command, account: LedgerAccount, books: Books, link
 }
 
 const rejected = (rejection: Rejection): Decision => ({ accepted: false, rejection });
+
+/** Of several accounts, the answer says which. */
+const notFound = ({ type, accountId }: Command): Rejection =>
+  type === 'transfer' ? { code: 'ACCOUNT_NOT_FOUND', accountId } : { code: 'ACCOUNT_NOT_FOUND' };
 
 function checkKey(command: Command, fingerprint: string | undefined, books: Books): Rejection | undefined {
   if (command.idempotencyKey === undefined) return undefined;

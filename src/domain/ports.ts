@@ -1,6 +1,7 @@
 import type { Account, AccountOpening, OwnedAccount } from './account.js';
 import type { Effects } from './books.js';
 import type { Command, PostingCommand } from './command.js';
+import type { LedgerEvent } from './ledger-event.js';
 import type { Transaction } from './transaction.js';
 
 /**
@@ -56,10 +57,12 @@ export abstract class Ledger {
   abstract shardOf(accountId: number): number;
 
   /**
-   * Asks for the permit that a request to post to the account must have before anything costly is done for it. Decides
-   * at once, or lets the request wait.
+   * Asks for the permit that a request to post must have before anything costly is done for it. Decides at once, or lets
+   * the request wait.
+   *
+   * @param id of an account, a transaction, a hold or a transfer in the shard of the posting
    */
-  abstract acquirePermit(accountId: number, request: PermitRequest): void;
+  abstract acquirePermit(id: number, request: PermitRequest): void;
 
   /**
    * Opens an account; its opening deposit, if any, is its first transaction and commits with it.
@@ -94,7 +97,7 @@ export abstract class BalanceCache {
 }
 
 /**
- * Publishes the events of committed transactions: each at least once, and those of one account in version order. When
+ * Publishes the events of committed transactions: each at least once, and those of one account's transactions in version order. When
  * it is not known whether they arrived, they may be repeated from an earlier version on.
  */
 export abstract class EventPublisher {
@@ -102,8 +105,12 @@ export abstract class EventPublisher {
   abstract assertReady(): void;
 
   /** Resolves when all events are safely delivered; only then are they removed from the outbox. */
-  abstract publish(transactions: readonly Transaction[]): Promise<void>;
+  abstract publish(events: readonly LedgerEvent[]): Promise<void>;
 
-  /** Whether the batch with this first transaction has reached the listeners already, so need not be read again. */
-  abstract alreadyKnows(firstTransactionId: number): boolean;
+  /**
+   * Whether the listeners know already what a row of the outbox announces, so that it need not be read.
+   *
+   * @param firstTransactionId of the row; undefined: it has no transactions, only changes of accounts
+   */
+  abstract alreadyKnows(firstTransactionId: number | undefined): boolean;
 }

@@ -1,8 +1,9 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { AdaptiveConcurrencyLimiter } from '../concurrency/adaptive-concurrency-limiter.js';
 import { LedgerError } from '../domain/errors.js';
+import { readVersion } from './validation/field-rules.js';
 import { BATCH_BODY_LIMIT_BYTES } from './validation/json-body.js';
-import { MAX_ID } from '../domain/account.js';
+import { parsePositiveInteger } from './validation/positive-integer.js';
 import type { Ledger } from '../domain/ports.js';
 import { userOf } from '../access/user.js';
 
@@ -19,10 +20,38 @@ declare module 'fastify' {
 
 /** Statuses of requests that were rejected before they reached the ledger. */
 const NEVER_POSTED: readonly number[] = [400, 401, 403, 429];
-const POSTING = '/accounts/:accountId/transactions';
 const BATCH = '/transactions/batch';
 /** Batches that wait for a permit; one more is rejected at once. */
 export const MAX_BATCHES_HELD = 100;
+
+/** What a posting names, from which its shard can be told; undefined: validation will answer 400. */
+type Names = (request: FastifyRequest) => number | undefined;
+
+/** The number after a prefix in a parameter of the path. The ids of all resources tell their shard. */
+const inPath =
+  (parameter: string, prefix = ''): Names =>
+  ({ params }) => {
+    const text = (params as Readonly<Record<string, string>>)[parameter] ?? '';
+    return text.startsWith(prefix) ? parsePositiveInteger(text.slice(prefix.length)) : undefined;
+  };
+
+/** An account of a transfer. All of them are in one shard. */
+const inTransfer: Names = ({ body }) => {
+  const { from, legs } = (body ?? {}) as { readonly from?: unknown; readonly legs?: unknown };
+  const [leg] = Array.isArray(legs) ? (legs as { readonly accountId?: unknown }[]) : [];
+  return readVersion(from ?? leg?.accountId);
+};
+
+/** Every route that posts, but for batches. */
+const POSTINGS: ReadonlyMap<string, Names> = new Map([
+  ['/accounts/:accountId/transactions', inPath('accountId')],
+  ['/accounts/:accountId/holds', inPath('accountId')],
+  ['/holds/:holdId/capture', inPath('holdId', 'hold')],
+  ['/holds/:holdId/void', inPath('holdId', 'hold')],
+  ['/transactions/:transactionId/reversal', inPath('transactionId', 'txn')],
+  ['/transfers', inTransfer],
+  ['/transfers/:transferId/reversal', inPath('transferId', 'tr')],
+]);
 
 /**
  * Bounds the postings in flight. A request asks once it has arrived completely, so that no slow client holds a permit,
@@ -30,9 +59,10 @@ export const MAX_BATCHES_HELD = 100;
  */
 export function admitPostings(fastify: FastifyInstance, ledger: Ledger): void {
   fastify.addHook('onRoute', (route) => {
-    if (route.method !== 'POST' || route.url !== POSTING) return;
+    const names = route.method === 'POST' ? POSTINGS.get(route.url) : undefined;
+    if (!names) return;
     route.preValidation = (request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void) =>
-      enter(request, ledger, done);
+      enter(request, names(request), ledger, done);
     route.onSend = (
       request: FastifyRequest,
       reply: FastifyReply,
@@ -81,11 +111,15 @@ export function isBatch({ url }: FastifyRequest['routeOptions']): boolean {
   return url === BATCH;
 }
 
-function enter(request: FastifyRequest, ledger: Ledger, done: (error?: Error) => void): void {
-  const accountId = Number((request.params as { accountId: string }).accountId);
-  // Validation of the path will answer 400.
-  if (!Number.isInteger(accountId) || accountId < 1 || accountId > MAX_ID) return done();
-  ledger.acquirePermit(accountId, {
+/** @param id of anything in the shard of the posting */
+function enter(
+  request: FastifyRequest,
+  id: number | undefined,
+  ledger: Ledger,
+  done: (error?: Error) => void,
+): void {
+  if (id === undefined) return done();
+  ledger.acquirePermit(id, {
     user: userOf(request),
     isGone: () => request.raw.socket.destroyed,
     granted: (free, waitingSinceMs) => {

@@ -33,6 +33,17 @@ interface Expected {
 
 const original = { transactionId: 131 };
 
+/** Refused with nothing to tell but the text. */
+const plain = (code: PlainCode, status: number, error: string): Expected => ({
+  failure: { code },
+  status,
+  body: `{"error":"${error}"}`,
+});
+
+type PlainCode = {
+  [Code in LedgerFailureCode]: { code: Code } extends LedgerFailure ? Code : never;
+}[LedgerFailureCode];
+
 /** The contract's table; its type makes it complete. */
 const FAILURES: Readonly<Record<LedgerFailureCode, Expected>> = {
   ACCOUNT_NOT_FOUND: {
@@ -45,6 +56,8 @@ const FAILURES: Readonly<Record<LedgerFailureCode, Expected>> = {
     status: 404,
     body: '{"error":"Transaction not found"}',
   },
+  TRANSFER_NOT_FOUND: plain('TRANSFER_NOT_FOUND', 404, 'Transfer not found'),
+  HOLD_NOT_FOUND: plain('HOLD_NOT_FOUND', 404, 'Hold not found'),
   DATABASE_FAILED: {
     failure: { code: 'DATABASE_FAILED', currentVersion: 5 },
     status: 408,
@@ -61,6 +74,28 @@ const FAILURES: Readonly<Record<LedgerFailureCode, Expected>> = {
     body: '{"error":"Duplicate transaction","transactionId":"txn131"}',
     location: '/transactions/txn131',
   },
+  DUPLICATE_TRANSFER: {
+    failure: { code: 'DUPLICATE_TRANSFER', transferId: 131 },
+    status: 409,
+    body: '{"error":"Duplicate transfer","transferId":"tr131"}',
+    location: '/transfers/tr131',
+  },
+  DUPLICATE_HOLD: {
+    failure: { code: 'DUPLICATE_HOLD', holdId: 131 },
+    status: 409,
+    body: '{"error":"Duplicate hold","holdId":"hold131"}',
+    location: '/holds/hold131',
+  },
+  HOLD_NOT_ACTIVE: {
+    failure: { code: 'HOLD_NOT_ACTIVE', status: 'voided' },
+    status: 409,
+    body: '{"error":"Hold not active","status":"voided"}',
+  },
+  PART_OF_TRANSFER: {
+    failure: { code: 'PART_OF_TRANSFER', transferId: 131 },
+    status: 409,
+    body: '{"error":"Part of a transfer","transferId":"tr131"}',
+  },
   DUPLICATE_ACCOUNT: {
     failure: { code: 'DUPLICATE_ACCOUNT', accountId: 12 },
     status: 409,
@@ -72,6 +107,11 @@ const FAILURES: Readonly<Record<LedgerFailureCode, Expected>> = {
     status: 412,
     body: '{"error":"Version mismatch","CurrentVersion":6}',
   },
+  REVISION_MISMATCH: {
+    failure: { code: 'REVISION_MISMATCH', currentRevision: 3 },
+    status: 412,
+    body: '{"error":"Revision mismatch","currentRevision":3}',
+  },
   INSUFFICIENT_BALANCE: {
     failure: { code: 'INSUFFICIENT_BALANCE' },
     status: 422,
@@ -82,6 +122,18 @@ const FAILURES: Readonly<Record<LedgerFailureCode, Expected>> = {
     status: 422,
     body: '{"error":"Balance limit exceeded"}',
   },
+  ACCOUNT_FROZEN: plain('ACCOUNT_FROZEN', 422, 'Account frozen'),
+  DEBITS_BLOCKED: plain('DEBITS_BLOCKED', 422, 'Debits blocked'),
+  ACCOUNT_CLOSED: plain('ACCOUNT_CLOSED', 422, 'Account closed'),
+  COUNTERPARTY_REFUSED: plain('COUNTERPARTY_REFUSED', 422, 'Counterparty refused'),
+  DIFFERENT_SHARDS: plain('DIFFERENT_SHARDS', 422, 'Different shards'),
+  TOO_MANY_HOLDS: plain('TOO_MANY_HOLDS', 422, 'Too many holds'),
+  HOLD_EXCEEDED: plain('HOLD_EXCEEDED', 422, 'Hold exceeded'),
+  NOT_REVERSIBLE: plain('NOT_REVERSIBLE', 422, 'Not reversible'),
+  NOT_REVERSIBLE_IN_PART: plain('NOT_REVERSIBLE_IN_PART', 422, 'Not reversible in part'),
+  REVERSAL_EXCEEDED: plain('REVERSAL_EXCEEDED', 422, 'Reversal exceeded'),
+  ACCOUNT_NOT_EMPTY: plain('ACCOUNT_NOT_EMPTY', 422, 'Account not empty'),
+  OVERDRAFT_IN_USE: plain('OVERDRAFT_IN_USE', 422, 'Overdraft in use'),
   IDEMPOTENCY_KEY_REUSED: {
     failure: { code: 'IDEMPOTENCY_KEY_REUSED', original },
     status: 422,
@@ -111,6 +163,27 @@ const FAILURES: Readonly<Record<LedgerFailureCode, Expected>> = {
   },
 };
 
+/** The same about one account of several. */
+const ABOUT_ACCOUNTS: Readonly<Record<string, readonly [failure: LedgerFailure, body: string]>> = {
+  ...Object.fromEntries(
+    (
+      [
+        'ACCOUNT_NOT_FOUND',
+        'ACCOUNT_FROZEN',
+        'DEBITS_BLOCKED',
+        'ACCOUNT_CLOSED',
+        'INSUFFICIENT_BALANCE',
+        'BALANCE_LIMIT_EXCEEDED',
+        'COUNTERPARTY_REFUSED',
+      ] as const
+    ).map((code) => [code, [{ code, accountId: 12 }, FAILURES[code].body.replace('}', ',"accountId":12}')]]),
+  ),
+  VERSION_MISMATCH: [
+    { code: 'VERSION_MISMATCH', currentVersion: 6, accountId: 12 },
+    '{"error":"Version mismatch","CurrentVersion":6,"accountId":12}',
+  ],
+};
+
 const driverError = Object.assign(new Error('relation "bank.accounts" does not exist'), { code: '42P01' });
 const SECRET = 'SELECT secret FROM vault';
 
@@ -118,6 +191,9 @@ const SECRET = 'SELECT secret FROM vault';
 const ERRORS: Readonly<Record<string, unknown>> = {
   ...Object.fromEntries(
     Object.entries(FAILURES).map(([code, { failure }]) => [code, new LedgerError(failure)]),
+  ),
+  ...Object.fromEntries(
+    Object.entries(ABOUT_ACCOUNTS).map(([code, [failure]]) => [`${code} of`, new LedgerError(failure)]),
   ),
   unknownVersion: new LedgerError({ code: 'DATABASE_FAILED', currentVersion: null }),
   tooMany: new TooManyRequestsError(7),
@@ -185,7 +261,11 @@ beforeEach(() => {
 });
 
 const answerTo = (name: string) =>
-  app.inject({ method: 'GET', url: `/throw/${name}`, headers: { 'x-request-id': 'request-7' } });
+  app.inject({
+    method: 'GET',
+    url: `/throw/${encodeURIComponent(name)}`,
+    headers: { 'x-request-id': 'request-7' },
+  });
 
 describe('GlobalExceptionFilter: refusals of the ledger', () => {
   it.each(Object.entries(FAILURES))(
@@ -203,6 +283,13 @@ describe('GlobalExceptionFilter: refusals of the ledger', () => {
       expect(logged).toEqual([]);
     },
   );
+
+  it.each(Object.entries(ABOUT_ACCOUNTS))('says which account %s is about', async (code, [, body]) => {
+    const response = await answerTo(`${code} of`);
+    expect(response.statusCode).toBe(FAILURES[code as LedgerFailureCode].status);
+    expect(response.body).toBe(body);
+    expect(response.headers['x-error-code']).toBe(code);
+  });
 
   it('answers null for a version that could not be read', async () => {
     const response = await answerTo('unknownVersion');

@@ -8,9 +8,16 @@ import {
 } from '../access/access-errors.js';
 import { LedgerError, type LedgerFailure } from '../domain/errors.js';
 import { errorAnswer, invalidRequest, writeError, type ErrorAnswer } from './errors/error-answer.js';
-import { ERRORS, type ErrorCode } from './errors/catalogue.js';
+import { type ErrorCode } from './errors/catalogue.js';
 import { answerToRepeat } from './idempotency.interceptor.js';
-import { ServerCrashesDto, VersionMismatchDto } from './openapi/error-bodies.js';
+import {
+  AboutAccountDto,
+  HoldNotActiveDto,
+  PartOfTransferDto,
+  RevisionMismatchDto,
+  ServerCrashesDto,
+  VersionMismatchDto,
+} from './openapi/error-bodies.js';
 import { MethodNotAllowedError } from './server/paths.js';
 import { InvalidRequestError } from './validation/invalid-request.js';
 import { RefusedBodyError } from './validation/refused-body.js';
@@ -93,11 +100,11 @@ function answerOfFailure(failure: LedgerFailure): ErrorAnswer {
     case 'PRECONDITION_FAILED':
       return errorAnswer(failure.code, { body: new VersionMismatchDto(failure.currentVersion) });
     case 'REVISION_MISMATCH':
-      return about(failure.code, { currentRevision: failure.currentRevision });
+      return errorAnswer(failure.code, { body: new RevisionMismatchDto(failure.currentRevision) });
     case 'HOLD_NOT_ACTIVE':
-      return about(failure.code, { status: failure.status });
+      return errorAnswer(failure.code, { body: new HoldNotActiveDto(failure.status) });
     case 'PART_OF_TRANSFER':
-      return about(failure.code, { transferId: `tr${failure.transferId}` });
+      return errorAnswer(failure.code, { body: new PartOfTransferDto(failure.transferId) });
     case 'DUPLICATE_TRANSACTION':
     case 'DUPLICATE_TRANSFER':
     case 'DUPLICATE_HOLD':
@@ -117,7 +124,7 @@ function answerOfFailure(failure: LedgerFailure): ErrorAnswer {
     case 'COUNTERPARTY_REFUSED':
       return failure.accountId === undefined
         ? errorAnswer(failure.code)
-        : about(failure.code, { accountId: failure.accountId });
+        : errorAnswer(failure.code, { body: new AboutAccountDto(failure.code, failure.accountId) });
     case 'TRANSACTION_NOT_FOUND':
     case 'TRANSFER_NOT_FOUND':
     case 'HOLD_NOT_FOUND':
@@ -133,10 +140,6 @@ function answerOfFailure(failure: LedgerFailure): ErrorAnswer {
       return errorAnswer(failure.code);
   }
 }
-
-/** An error whose body says what it is about. */
-const about = (code: ErrorCode, members: object) =>
-  errorAnswer(code, { body: { error: ERRORS[code].error, ...members } });
 
 /** Nest's own exceptions: an unknown route, a failed health check (whose body says what is down). */
 function answerOfHttpException(error: HttpException): ErrorAnswer {

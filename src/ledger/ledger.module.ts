@@ -13,10 +13,12 @@ import { AccountOwners } from './read/account-owners.js';
 import { BatchScheduler } from './write/batch-scheduler.js';
 import { BatchWriter } from './write/batch-writer.js';
 import { ShardedLedger, type ShardWriter } from './sharded-ledger.js';
+import { HoldReader } from './read/hold-reader.js';
 import { LedgerReader } from './read/ledger-reader.js';
 import { RecentLocalBatches } from '../messaging/recent-local-batches.js';
 import { BatchStatements } from './write/batch-statements.js';
 import { READERS, ShardReader } from './read/shard-reader.js';
+import { TransferReader } from './read/transfer-reader.js';
 import { ShardRouter } from '../sharding/shard-router.js';
 import { AdaptiveConcurrencyLimiter } from '../concurrency/adaptive-concurrency-limiter.js';
 import { TransactionRunner } from '../storage/transaction-runner.js';
@@ -35,9 +37,11 @@ import { RecentLocalBatchesModule } from '../messaging/recent-local-batches.modu
     { provide: Ledger, useExisting: ShardedLedger },
     { provide: READERS, inject: [CONFIG, SHARDS, BalanceCache, Metrics], useFactory: createReaders },
     LedgerReader,
+    TransferReader,
     AccountOwners,
+    HoldReader,
   ],
-  exports: [Ledger, LedgerReader, AccountOwners, READERS],
+  exports: [Ledger, LedgerReader, TransferReader, AccountOwners, HoldReader, READERS],
 })
 export class LedgerModule implements OnApplicationShutdown {
   constructor(private readonly ledger: ShardedLedger) {}

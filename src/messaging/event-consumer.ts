@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, type Channel, type ChannelModel, type ConsumeMessage } from 'amqplib';
+import { ALL_ROUTES, isBankEventType, readBankEvent, type BankEvent } from './bank-event.js';
 import { CLOSE_TIMEOUT_MS, connectOptions, withHeartbeat } from './rabbitmq-connection.js';
-import { readTransactionPosted, TRANSACTION_POSTED, type TransactionPosted } from './transaction-posted.js';
 
 export interface ConsumerSettings {
   readonly url: string;
@@ -27,7 +27,7 @@ const PREFETCH = 500;
  */
 export async function consumeEvents(
   settings: ConsumerSettings,
-  take: (event: TransactionPosted) => void,
+  take: (event: BankEvent) => void,
 ): Promise<void> {
   const connection = await connect(withHeartbeat(settings.url), connectOptions);
   const ended = Promise.withResolvers<void>();
@@ -65,7 +65,7 @@ async function subscribe(
     ? // Of several consumers one works at a time: two would take an account's events out of order.
       await channel.assertQueue(queue, { durable: true, arguments: { 'x-single-active-consumer': true } })
     : await channel.assertQueue('', { exclusive: true, autoDelete: true, durable: false });
-  await channel.bindQueue(declared.queue, exchange, 'transaction.posted.*');
+  for (const route of ALL_ROUTES) await channel.bindQueue(declared.queue, exchange, route);
   await channel.prefetch(PREFETCH);
   await channel.consume(declared.queue, onMessage);
 }
@@ -73,12 +73,12 @@ async function subscribe(
 function handle(
   channel: Channel,
   message: ConsumeMessage | null,
-  take: (event: TransactionPosted) => void,
+  take: (event: BankEvent) => void,
   onStranger?: () => void,
 ): void {
   if (!message) throw new Error('the queue was deleted');
-  if (message.properties.type === TRANSACTION_POSTED) {
-    const event = readTransactionPosted(message.content.toString());
+  if (isBankEventType(message.properties.type)) {
+    const event = readBankEvent(message.content.toString());
     if (event) take(event);
     else onStranger?.();
   }

@@ -1,3 +1,4 @@
+import type { LedgerEvent } from '../domain/ledger-event.js';
 import { EventPublisher } from '../domain/ports.js';
 import type { Transaction } from '../domain/transaction.js';
 import type { RecentLocalBatches } from './recent-local-batches.js';
@@ -16,16 +17,19 @@ export class InProcessPublisher extends EventPublisher {
     // Always is.
   }
 
-  /** What this process posted is in its cache since the COMMIT. */
-  override alreadyKnows(firstTransactionId: number): boolean {
-    return this.recentLocalBatches.has(firstTransactionId);
+  /** What this process posted is in its cache since the COMMIT; changes of accounts interest no listener. */
+  override alreadyKnows(firstTransactionId: number | undefined): boolean {
+    return firstTransactionId === undefined || this.recentLocalBatches.has(firstTransactionId);
   }
 
   subscribe(listener: TransactionListener): void {
     this.listeners.push(listener);
   }
 
-  async publish(transactions: readonly Transaction[]): Promise<void> {
+  async publish(events: readonly LedgerEvent[]): Promise<void> {
+    const transactions = events.flatMap((event) =>
+      event.kind === 'transaction.posted' ? [event.transaction] : [],
+    );
     for (const listener of this.listeners) await listener(transactions);
   }
 }

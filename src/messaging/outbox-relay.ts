@@ -5,7 +5,10 @@ import type { OutboxMetrics, PublishFailure } from '../observability/metrics.js'
 import type { Backlog, Chunk, Outbox } from './outbox.js';
 import { PublishError } from './publish-error.js';
 
-/** The most events in one chunk: few enough to bound memory, many enough to need few round trips. */
+/**
+ * The most transactions and changes in one chunk: few enough to bound memory, many enough to need few round trips. Those
+ * of holds and transfers make up to two events each.
+ */
 const MAX_EVENTS = 1_000;
 /** How often the backlog is counted, which costs more than finding out whether there is one. */
 const COUNT_EVERY_MS = 1_000;
@@ -22,7 +25,7 @@ export interface RelayLog {
 
 /**
  * Publishes the events of one shard's outbox, in order and at least once each, and removes those that have arrived.
- * Every publisher gets every batch that it does not know yet. One that fails holds back all others, so that no event is
+ * Every publisher gets every row that it does not know yet. One that fails holds back all others, so that no event is
  * lost. The write path never waits for any of this.
  */
 export class OutboxRelay {
@@ -86,7 +89,8 @@ export class OutboxRelay {
   private async publishChunk(): Promise<boolean> {
     if (await this.nothingWaits()) return false;
     for (const publisher of this.publishers) publisher.assertReady();
-    const known = (firstId: number) => this.publishers.every((publisher) => publisher.alreadyKnows(firstId));
+    const known = (firstId: number | undefined) =>
+      this.publishers.every((publisher) => publisher.alreadyKnows(firstId));
     const chunk = await this.outbox.claim(this.maxEvents, known);
     if (!chunk) {
       // Another relay is publishing, or nothing is left: whatever held events back here is over.
@@ -100,11 +104,11 @@ export class OutboxRelay {
     return chunk.more;
   }
 
-  private async publish({ batches }: Chunk): Promise<void> {
+  private async publish({ rows }: Chunk): Promise<void> {
     try {
       for (const publisher of this.publishers) {
-        const news = batches.filter(([first]) => first && !publisher.alreadyKnows(first.transactionId));
-        await publisher.publish(news.flat());
+        const news = rows.filter(({ firstTransactionId }) => !publisher.alreadyKnows(firstTransactionId));
+        await publisher.publish(news.flatMap(({ events }) => events));
       }
     } catch (error) {
       // Released at once, so that another instance may try. If that fails too, the lease runs out by itself.
@@ -126,10 +130,10 @@ export class OutboxRelay {
     return rows === 0 ? this.counted : { rows, events, ageMs: ageMs + performance.now() - this.countedMs };
   }
 
-  private succeeded({ outboxIds, batches }: Chunk): void {
+  private succeeded({ outboxIds, rows }: Chunk): void {
     this.metrics.published(
       outboxIds.length,
-      batches.reduce((sum, batch) => sum + batch.length, 0),
+      rows.reduce((sum, { events }) => sum + events.length, 0),
     );
     this.failures = 0;
     this.lastFailure = undefined;

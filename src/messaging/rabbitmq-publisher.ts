@@ -1,11 +1,11 @@
 import { once } from 'node:events';
 import type { ConfirmChannel, Message, Options } from 'amqplib';
 import { EventPublisher } from '../domain/ports.js';
-import type { Transaction } from '../domain/transaction.js';
-import { messageOf } from '../domain/error-message.js';
+import type { LedgerEvent } from '../domain/ledger-event.js';
+import { messageOf as messageOfError } from '../domain/error-message.js';
+import { messageOf, type BankMessage } from './bank-event.js';
 import { PublishError } from './publish-error.js';
 import type { RabbitMqConnection } from './rabbitmq-connection.js';
-import { TRANSACTION_POSTED, transactionPostedJson } from './transaction-posted.js';
 
 export interface RabbitMqPublisherSettings {
   readonly exchange: string;
@@ -20,7 +20,6 @@ export interface RabbitMqPublisherSettings {
  * channel, which is abandoned after a failure, so that a late confirm or return can't be mistaken for that of a retry.
  */
 export class RabbitMqPublisher extends EventPublisher {
-  private readonly routingKey: string;
   /**
    * What a consistent-hash exchange can divide by, so that one account's events stay in one queue. One object for all
    * messages: amqplib makes it a prototype, and each new prototype costs V8 a hidden class that only a full garbage
@@ -34,7 +33,6 @@ export class RabbitMqPublisher extends EventPublisher {
     private readonly settings: RabbitMqPublisherSettings,
   ) {
     super();
-    this.routingKey = `transaction.posted.${settings.shardIndex}`;
   }
 
   /** @throws PublishError down, blocked */
@@ -48,13 +46,13 @@ export class RabbitMqPublisher extends EventPublisher {
   }
 
   /** @throws PublishError when not every event has reached a queue in time; some of them may have */
-  async publish(transactions: readonly Transaction[]): Promise<void> {
-    if (transactions.length === 0) return;
-    const delivery = new Delivery(transactions.length, this.settings.confirmTimeoutMs);
+  async publish(events: readonly LedgerEvent[]): Promise<void> {
+    if (events.length === 0) return;
+    const delivery = new Delivery(events.length, this.settings.confirmTimeoutMs);
     try {
       const channel = (this.channel ??= await delivery.unlessFailed(this.openChannel(delivery)));
       channel.on('return', delivery.returned);
-      await this.send(channel, transactions, delivery);
+      await this.send(channel, events, delivery);
       await delivery.complete;
       channel.off('return', delivery.returned);
     } catch (error) {
@@ -85,18 +83,18 @@ export class RabbitMqPublisher extends EventPublisher {
   /** Writes no faster than the connection accepts. */
   private async send(
     channel: ConfirmChannel,
-    transactions: readonly Transaction[],
+    events: readonly LedgerEvent[],
     delivery: Delivery,
   ): Promise<void> {
-    const { exchange, bankId } = this.settings;
-    for (const transaction of transactions) {
-      const body = Buffer.from(transactionPostedJson(transaction, bankId));
-      this.headers.account = String(transaction.accountId);
+    const { exchange, bankId, shardIndex } = this.settings;
+    for (const event of events) {
+      const message = messageOf(event, bankId);
+      this.headers.account = String(message.accountId);
       const hasRoom = channel.publish(
         exchange,
-        this.routingKey,
-        body,
-        propertiesOf(transaction, this.headers),
+        `${event.kind}.${shardIndex}`,
+        Buffer.from(message.body),
+        propertiesOf(message, this.headers, event.kind === 'transaction.posted'),
         delivery.confirmed,
       );
       if (!hasRoom) await once(channel, 'drain', { signal: delivery.failed });
@@ -111,14 +109,22 @@ function closeUnawaited(channel: ConfirmChannel): void {
     .catch(() => undefined);
 }
 
-function propertiesOf(transaction: Transaction, headers: { readonly account: string }): Options.Publish {
+/**
+ * @param mandatory whether a queue must take it. Other events than `transaction.posted` need none: a bank's queues may
+ *   be bound for that one alone, and a message that reaches no queue would hold up all others
+ */
+function propertiesOf(
+  { id, type, timestamp }: BankMessage,
+  headers: { readonly account: string },
+  mandatory: boolean,
+): Options.Publish {
   return {
     persistent: true,
-    mandatory: true,
+    mandatory,
     contentType: 'application/cloudevents+json',
-    type: TRANSACTION_POSTED,
-    messageId: `txn${transaction.transactionId}`,
-    timestamp: Math.floor((transaction.timestamp?.getTime() ?? 0) / 1000),
+    type,
+    messageId: id,
+    timestamp: Math.floor(timestamp.getTime() / 1000),
     headers,
   };
 }
@@ -171,7 +177,7 @@ class Delivery {
   /** Why it failed; an error may be only a consequence of that. */
   failure(error: unknown): PublishError {
     if (this.failed.aborted) return this.failed.reason as PublishError;
-    return new PublishError('closed', `RabbitMQ can't be published to: ${messageOf(error)}`, {
+    return new PublishError('closed', `RabbitMQ can't be published to: ${messageOfError(error)}`, {
       cause: error,
     });
   }

@@ -1,25 +1,9 @@
 import { describe, expect, it } from '@jest/globals';
 import type { Transaction } from '../domain/transaction.js';
 import { RecentLocalBatches } from './recent-local-batches.js';
-import { outboxRows, outboxRowsFor } from './outbox-rows.js';
 
 const transactions = (count: number, firstId = 1) =>
   Array.from({ length: count }, (_, index) => ({ transactionId: firstId + index })) as Transaction[];
-
-describe('rows of the outbox', () => {
-  it.each([
-    [0, []],
-    [1, [1]],
-    [1_000, [1_000]],
-    [1_001, [1_000, 1]],
-    [10_000, Array.from({ length: 10 }, () => 1_000)],
-  ])('tell of %i transactions by at most 1,000 each, in their order', (count, sizes) => {
-    const rows = outboxRows(transactions(count));
-    expect(rows.map((row) => row.length)).toEqual(sizes);
-    expect(rows.flat()).toEqual(transactions(count));
-    expect(outboxRowsFor(count)).toBe(sizes.length);
-  });
-});
 
 describe('the batches of a process', () => {
   it('are known by the first transaction of each row that tells of them', () => {

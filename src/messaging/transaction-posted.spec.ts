@@ -4,14 +4,19 @@ import { Ajv2020 } from 'ajv/dist/2020.js';
 import fc from 'fast-check';
 import { MAX_MONEY } from '../domain/money.js';
 import type { Transaction } from '../domain/transaction.js';
-import { readTransactionPosted, transactionPostedJson } from './transaction-posted.js';
+import { readBankEvent } from './bank-event.js';
+import { transactionPostedJson } from './transaction-posted.js';
 
-const schema = JSON.parse(readFileSync('docs/events/transaction.posted.v1.schema.json', 'utf8')) as object;
-const validate = new Ajv2020().compile(schema);
-/** By the schema; and who reads what a broker delivers must be of the same opinion. */
+const ajv = new Ajv2020();
+const [isV1, isV2] = [1, 2].map((version) => {
+  const schema = readFileSync(`docs/events/transaction.posted.v${version}.schema.json`, 'utf8');
+  return ajv.compile(JSON.parse(schema) as object);
+});
+
+/** By the schema of its version; and who reads what a broker delivers must be of the same opinion. */
 function isValid(event: unknown): boolean {
-  const isOfSchema = validate(event);
-  expect(readTransactionPosted(JSON.stringify(event)) !== undefined).toBe(isOfSchema);
+  const isOfSchema = isV1?.(event) === true || isV2?.(event) === true;
+  expect(readBankEvent(JSON.stringify(event)) !== undefined).toBe(isOfSchema);
   return isOfSchema;
 }
 
@@ -56,6 +61,43 @@ describe('transaction.posted', () => {
     expect(eventOf()).toEqual(EVENT);
   });
 
+  it('of a plain transaction has the same bytes as ever, also where something is on hold', () => {
+    const text =
+      `{"specversion":"1.0","id":"txn131","source":"urn:uuid:${BANK}","type":"transaction.posted.v1",` +
+      '"subject":"accounts/7","time":"2026-05-01T12:00:00.123Z","datacontenttype":"application/json",' +
+      '"data":{"transactionId":"txn131","accountId":7,"type":"Withdraw","amount":"49.50","balance":"350.00",' +
+      '"version":3,"idempotencyKey":"key-1"}}';
+    expect(transactionPostedJson(TRANSACTION, BANK)).toBe(text);
+    expect(transactionPostedJson({ ...TRANSACTION, heldAfter: 5n }, BANK)).toBe(text);
+  });
+
+  it('says what the transaction belongs to, and no more of its details than can stay public', () => {
+    const details = {
+      reference: 'a "b"',
+      effectiveDate: '2026-05-01',
+      description: 'd',
+      metadata: '{}',
+      actor: 'x',
+    };
+    const { type, data } = eventOf({ transferId: 130, holdId: 12, reversesId: 9, details });
+    expect(type).toBe('transaction.posted.v1');
+    const belongs = { transferId: 'tr130', holdId: 'hold12', reverses: 'txn9' };
+    expect(data).toEqual({ ...EVENT.data, ...belongs, reference: 'a "b"', effectiveDate: '2026-05-01' });
+    expect(eventOf({ details: { actor: 'x', digest: 'ab' } })).toEqual(EVENT);
+  });
+
+  it.each([
+    ['a hold', { type: 'hold', heldAfter: 4_950n }, { type: 'Hold', held: '49.50' }],
+    ['a release', { type: 'release' }, { type: 'Release', held: '0.00' }],
+    ['an overdraft', { balanceAfter: -5n }, { balance: '-0.05', held: '0.00' }],
+  ] as const)('is of version 2 for %s', (_what, changes, members) => {
+    const event = eventOf(changes);
+    const v2 = { ...EVENT, type: 'transaction.posted.v2', data: { ...EVENT.data, ...members } };
+    expect(event).toEqual(v2);
+    expect(isValid(event)).toBe(true);
+    expect(isValid({ ...event, type: 'transaction.posted.v1' })).toBe(false);
+  });
+
   it('has no key where the request had none', () => {
     expect(eventOf({ idempotencyKey: undefined }).data).not.toHaveProperty('idempotencyKey');
   });
@@ -70,9 +112,14 @@ describe('transaction.posted', () => {
       transactionId: fc.maxSafeNat().filter((id) => id > 0),
       accountId: fc.maxSafeNat().filter((id) => id > 0),
       timestamp: fc.date({ min: new Date('1970-01-01'), max: new Date('9999-12-31'), noInvalidDate: true }),
-      type: fc.constantFrom('credit' as const, 'debit' as const),
+      type: fc.constantFrom('credit' as const, 'debit' as const, 'hold' as const, 'release' as const),
       amount: fc.bigInt({ min: 1n, max: MAX_MONEY }),
-      balanceAfter: fc.bigInt({ min: 0n, max: MAX_MONEY }),
+      balanceAfter: fc.bigInt({ min: -MAX_MONEY, max: MAX_MONEY }),
+      heldAfter: fc.bigInt({ min: 0n, max: MAX_MONEY }),
+      transferId: fc.option(
+        fc.maxSafeNat().filter((id) => id > 0),
+        { nil: undefined },
+      ),
       versionAfter: fc.maxSafeNat().filter((version) => version > 1),
       idempotencyKey: fc.option(key, { nil: undefined }),
     });
@@ -88,21 +135,22 @@ describe('transaction.posted', () => {
 
 describe('what a broker delivers', () => {
   it('is read as the event that it is', () => {
-    expect(readTransactionPosted(JSON.stringify(EVENT))).toEqual(EVENT);
+    expect(readBankEvent(JSON.stringify(EVENT))).toEqual(EVENT);
+    expect(JSON.stringify(readBankEvent(JSON.stringify(EVENT)))).toBe(JSON.stringify(EVENT));
   });
 
   it('is left out where it is endless, or too deep to be printed', () => {
     const deep = (levels: number): unknown => (levels === 0 ? 1 : [deep(levels - 1)]);
-    expect(readTransactionPosted(JSON.stringify({ ...EVENT, more: deep(10) }))).toBeDefined();
-    expect(readTransactionPosted(JSON.stringify({ ...EVENT, more: deep(20) }))).toBeUndefined();
+    expect(readBankEvent(JSON.stringify({ ...EVENT, more: deep(10) }))).toBeDefined();
+    expect(readBankEvent(JSON.stringify({ ...EVENT, more: deep(20) }))).toBeUndefined();
     const text = JSON.stringify({ ...EVENT, more: 0 });
     const nested = `${'['.repeat(20_000)}${']'.repeat(20_000)}`;
-    expect(readTransactionPosted(text.replace('"more":0', `"more":${nested}`))).toBeUndefined();
-    expect(readTransactionPosted(JSON.stringify({ ...EVENT, more: 'x'.repeat(100_000) }))).toBeUndefined();
+    expect(readBankEvent(text.replace('"more":0', `"more":${nested}`))).toBeUndefined();
+    expect(readBankEvent(JSON.stringify({ ...EVENT, more: 'x'.repeat(100_000) }))).toBeUndefined();
   });
 
   it.each(['', 'x', '{', 'null', '[]', '"x"', '{}', '\0'])('is left out where it is %j', (text) => {
-    expect(readTransactionPosted(text)).toBeUndefined();
+    expect(readBankEvent(text)).toBeUndefined();
   });
 });
 
@@ -129,6 +177,7 @@ describe('the schema of transaction.posted', () => {
     ['id', 'txn0'],
     ['source', BANK],
     ['type', 'transaction.posted.v2'],
+    ['type', 'transaction.posted.v3'],
     ['subject', 'accounts/0'],
     ['time', '2026-05-01 12:00:00'],
     ['datacontenttype', 'text/plain'],
@@ -145,6 +194,12 @@ describe('the schema of transaction.posted', () => {
     ['amount', '49.5'],
     ['amount', '-49.50'],
     ['balance', '1e3'],
+    ['balance', '-1.00'],
+    ['transferId', '7'],
+    ['holdId', 'txn7'],
+    ['reverses', 7],
+    ['reference', ''],
+    ['effectiveDate', 'today'],
     ['balance', '12345678901234567.00'],
     ['version', '3'],
     ['version', 1],

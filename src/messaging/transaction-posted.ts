@@ -1,89 +1,83 @@
 import { z } from 'zod';
 import { formatMoney } from '../domain/money.js';
 import type { Transaction } from '../domain/transaction.js';
+import { ENVELOPE, text } from './cloud-event.js';
 
-export const TRANSACTION_POSTED = 'transaction.posted.v1';
+const V1 = 'transaction.posted.v1';
+const V2 = 'transaction.posted.v2';
 
-/** A CloudEvent 1.0 in JSON; its schema is docs/events/transaction.posted.v1.schema.json. */
-export interface TransactionPosted {
-  readonly specversion: '1.0';
-  /** The transaction's id; unique together with `source`. */
-  readonly id: string;
-  /** `urn:uuid:` and the bank's id. */
-  readonly source: string;
-  readonly type: typeof TRANSACTION_POSTED;
-  /** `accounts/<id>` */
-  readonly subject: string;
-  readonly time: string;
-  readonly datacontenttype: 'application/json';
-  readonly data: {
-    readonly transactionId: string;
-    readonly accountId: number;
-    readonly type: 'Deposit' | 'Withdraw';
-    /** Money is text with exactly two decimals. */
-    readonly amount: string;
-    /** After the transaction, as is the version. */
-    readonly balance: string;
-    readonly version: number;
-    readonly idempotencyKey?: string;
-  };
-}
+const DATA = {
+  transactionId: text.transactionId,
+  accountId: z.int().min(1),
+  amount: text.money,
+  version: z.int().min(2),
+  idempotencyKey: z.string().min(1).max(255).optional(),
+  transferId: text.transferId.optional(),
+  holdId: text.holdId.optional(),
+  reverses: text.transactionId.optional(),
+  reference: text.reference.optional(),
+  effectiveDate: text.day.optional(),
+} as const;
 
-const id = z.string().regex(/^txn[1-9]\d{0,15}$/);
-const money = z.string().regex(/^(0|[1-9]\d{0,15})\.\d{2}$/);
+/** As docs/events/transaction.posted.v1.schema.json, which allows members that are added later. */
+export const TRANSACTION_POSTED_V1 = z.looseObject({
+  ...ENVELOPE,
+  id: text.transactionId,
+  type: z.literal(V1),
+  subject: text.account,
+  data: z.looseObject({ ...DATA, type: z.enum(['Deposit', 'Withdraw']), balance: text.money }),
+});
 
-/** As its schema, which allows members that are added later. */
-const EVENT = z.looseObject({
-  specversion: z.literal('1.0'),
-  id,
-  source: z.string().regex(/^urn:uuid:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/),
-  type: z.literal(TRANSACTION_POSTED),
-  subject: z.string().regex(/^accounts\/[1-9]\d{0,15}$/),
-  time: z.string().regex(/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$/),
-  datacontenttype: z.literal('application/json'),
+/** As docs/events/transaction.posted.v2.schema.json. */
+export const TRANSACTION_POSTED_V2 = z.looseObject({
+  ...ENVELOPE,
+  id: text.transactionId,
+  type: z.literal(V2),
+  subject: text.account,
   data: z.looseObject({
-    transactionId: id,
-    accountId: z.int().min(1),
-    type: z.enum(['Deposit', 'Withdraw']),
-    amount: money,
-    balance: money,
-    version: z.int().min(2),
-    idempotencyKey: z.string().min(1).max(255).optional(),
+    ...DATA,
+    type: z.enum(['Deposit', 'Withdraw', 'Hold', 'Release']),
+    balance: text.balance,
+    held: text.money,
   }),
 });
 
-/** Leaves room for members that are added later. */
-const MAX_EVENT_CHARACTERS = 65_536;
-const MAX_NESTING = 16;
+/** One version of an account: `balance`, `held` and `version` are the account's after the transaction. */
+export type TransactionPosted = z.infer<typeof TRANSACTION_POSTED_V1> | z.infer<typeof TRANSACTION_POSTED_V2>;
 
-/** Reads a delivered message, which need not come from the bank. Undefined: it is not such an event. */
-export function readTransactionPosted(text: string): TransactionPosted | undefined {
-  if (text.length > MAX_EVENT_CHARACTERS) return undefined;
-  try {
-    const value: unknown = JSON.parse(text);
-    return nestsWithin(value, MAX_NESTING) ? EVENT.safeParse(value).data : undefined;
-  } catch {
-    return undefined;
-  }
+const NAMES = { credit: 'Deposit', debit: 'Withdraw', hold: 'Hold', release: 'Release' } as const;
+
+/** Version 1 knows deposits and withdrawals, and no balance below zero. */
+export function transactionPostedType({ type, balanceAfter }: Transaction): typeof V1 | typeof V2 {
+  return (type === 'credit' || type === 'debit') && balanceAfter >= 0n ? V1 : V2;
 }
 
-/** JSON.parse accepts deeper nesting than JSON.stringify can write without overflowing the stack. */
-function nestsWithin(value: unknown, levels: number): boolean {
-  if (typeof value !== 'object' || value === null) return true;
-  return levels > 0 && Object.values(value).every((member) => nestsWithin(member, levels - 1));
-}
-
-/** The event as JSON. Concatenated by hand: only the key can contain characters that need escaping. */
+/** The event as JSON. Concatenated by hand, because the most events by far are of plain transactions. */
 export function transactionPostedJson(transaction: Transaction, bankId: string): string {
   const { transactionId, accountId, idempotencyKey } = transaction;
+  const type = transactionPostedType(transaction);
+  const held = type === V1 ? '' : `"held":"${formatMoney(transaction.heldAfter)}",`;
   const key = idempotencyKey === undefined ? '' : `,"idempotencyKey":${JSON.stringify(idempotencyKey)}`;
   return (
     `{"specversion":"1.0","id":"txn${transactionId}","source":"urn:uuid:${bankId}",` +
-    `"type":"${TRANSACTION_POSTED}","subject":"accounts/${accountId}",` +
+    `"type":"${type}","subject":"accounts/${accountId}",` +
     `"time":"${transaction.timestamp.toISOString()}","datacontenttype":"application/json",` +
     `"data":{"transactionId":"txn${transactionId}","accountId":${accountId},` +
-    `"type":"${transaction.type === 'credit' ? 'Deposit' : 'Withdraw'}",` +
+    `"type":"${NAMES[transaction.type]}",` +
     `"amount":"${formatMoney(transaction.amount)}","balance":"${formatMoney(transaction.balanceAfter)}",` +
-    `"version":${transaction.versionAfter}${key}}}`
+    `${held}"version":${transaction.versionAfter}${key}${membersOf(transaction)}}}`
   );
+}
+
+/** What a plain transaction has not. Description and metadata stay in the bank, which can erase them. */
+function membersOf({ transferId, holdId, reversesId, details }: Transaction): string {
+  if (transferId === undefined && holdId === undefined && reversesId === undefined && !details) return '';
+  const members = JSON.stringify({
+    transferId: transferId && `tr${transferId}`,
+    holdId: holdId && `hold${holdId}`,
+    reverses: reversesId && `txn${reversesId}`,
+    reference: details?.reference,
+    effectiveDate: details?.effectiveDate,
+  });
+  return members === '{}' ? '' : `,${members.slice(1, -1)}`;
 }

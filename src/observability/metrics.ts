@@ -34,6 +34,12 @@ export interface OutboxMetrics {
   watchBacklog(read: () => { readonly rows: number; readonly events: number; readonly ageMs: number }): void;
 }
 
+/** The metrics of one shard's sweeper. */
+export interface SweeperMetrics {
+  expired(holds: number): void;
+  failed(): void;
+}
+
 /** The result of looking up a balance in the shared cache; unavailable: the cache did not answer. */
 export type BalanceLookup = 'hit' | 'miss' | 'unavailable';
 
@@ -136,6 +142,16 @@ export class Metrics {
     ['shard'],
     'max',
   );
+  private readonly holdsExpired = this.counter(
+    'bank_sweeper_expired_holds_total',
+    'Holds that this process found expired and wrote down',
+    ['shard'],
+  );
+  private readonly sweeperFailures = this.counter(
+    'bank_sweeper_failures_total',
+    'Times that expired holds could not be looked up or written down; they are tried again',
+    ['shard'],
+  );
   private readonly brokerUp = this.gauge('bank_rabbitmq_up', 'Whether RabbitMQ is connected', [], 'min');
   private readonly brokerBlocked = this.gauge(
     'bank_rabbitmq_blocked',
@@ -221,6 +237,14 @@ export class Metrics {
         this.collectInto(this.backlogEvents, (gauge) => gauge.set({ shard }, read().events));
         this.collectInto(this.backlogAge, (gauge) => gauge.set({ shard }, read().ageMs / 1000));
       },
+    };
+  }
+
+  forSweeper(shardIndex: number): SweeperMetrics {
+    const shard = String(shardIndex);
+    return {
+      expired: (holds) => this.holdsExpired.inc({ shard }, holds),
+      failed: () => this.sweeperFailures.inc({ shard }),
     };
   }
 

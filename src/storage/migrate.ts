@@ -57,10 +57,7 @@ export async function prepareTables(
   place: ShardPlace,
   migrations = MIGRATIONS,
 ): Promise<void> {
-  await withSchema(shard, migrations, async (queryRunner) => {
-    const empty = !(await queryRunner.manager.exists(AccountEntity));
-    if (empty) await interleaveIds(queryRunner, shard.schema, place);
-  });
+  await withSchema(shard, migrations, (queryRunner) => interleaveIds(queryRunner, shard.schema, place));
 }
 
 async function withSchema<T>(
@@ -187,7 +184,7 @@ async function interleaveIds(queryRunner: QueryRunner, schema: string, place: Sh
   if (place.count === 1) return;
   for (const { name, id } of BANK_TABLES.filter(({ ledger, drawn }) => ledger && drawn)) {
     const table = quoted(schema, name);
-    if (await isInterleaved(queryRunner, table, id, place)) continue;
+    if (await isSettled(queryRunner, table, id, place)) continue;
     await queryRunner.query(
       `ALTER TABLE ${table} ALTER COLUMN ${id}
          SET INCREMENT BY ${place.count} SET START WITH ${place.index + 1} RESTART`,
@@ -195,17 +192,24 @@ async function interleaveIds(queryRunner: QueryRunner, schema: string, place: Sh
   }
 }
 
-/** Tells which columns to leave alone: Citus can't alter an identity column of a distributed table. */
-async function isInterleaved(
+/**
+ * Tells which columns to leave alone: those of tables with rows, those that are interleaved already (Citus can't alter
+ * an identity column of a distributed table), and those that the schema of an older backup does not have.
+ */
+async function isSettled(
   queryRunner: QueryRunner,
   table: string,
   column: string,
   place: ShardPlace,
 ): Promise<boolean> {
+  const [{ exists }] = (await queryRunner.query('SELECT to_regclass($1) IS NOT NULL AS exists', [table])) as [
+    { exists: boolean },
+  ];
+  if (!exists) return true;
   const [sequence] = (await queryRunner.query(
-    `SELECT seqincrement = $3 AND seqstart = $4 AS right_already
+    `SELECT (seqincrement = $3 AND seqstart = $4) OR EXISTS (SELECT FROM ${table}) AS settled
      FROM pg_sequence WHERE seqrelid = pg_get_serial_sequence($1, $2)::regclass`,
     [table, column, place.count, place.index + 1],
-  )) as { right_already: boolean }[];
-  return sequence?.right_already === true;
+  )) as { settled: boolean }[];
+  return sequence?.settled === true;
 }

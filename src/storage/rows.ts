@@ -44,8 +44,11 @@ export const TRANSACTION_COLUMNS =
 export const STORED_COLUMNS = `${TRANSACTION_COLUMNS}, hash`;
 
 /** A transaction with its details, all NULL if it has none. */
-export interface DetailedRow extends TransactionRow {
+export interface DetailedRow extends TransactionRow, DetailsRow {
   details_of: string | null;
+}
+
+export interface DetailsRow {
   reference: string | null;
   effective_date: string | null;
   actor: string | null;
@@ -149,7 +152,7 @@ export function detailedFromRow(row: DetailedRow): Transaction {
   return row.details_of === null ? transaction : { ...transaction, details: detailsFromRow(row) };
 }
 
-function detailsFromRow(row: DetailedRow): TransactionDetails {
+export function detailsFromRow(row: DetailsRow): TransactionDetails {
   return {
     reference: row.reference ?? undefined,
     effectiveDate: row.effective_date ?? undefined,

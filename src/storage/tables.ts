@@ -8,6 +8,8 @@ export interface BankTable {
   readonly id: string;
   /** Whether its ids come from a sequence of its own. */
   readonly drawn: boolean;
+  /** The table whose ids it has, where they are not drawn for it. */
+  readonly idsOf?: 'accounts' | 'transactions';
   /**
    * True: only openings and postings add rows, with ids that are drawn while an account is locked. So a copy of an open
    * bank can follow them by their ids, and the ids tell the shard. False: the rows are few, and a copy takes them all
@@ -24,13 +26,10 @@ export interface BankTable {
 /** The table with a shard's row about itself; a copy has its own row. */
 export const SHARD_IDENTITY = 'shard_identity';
 
-/** The columns of that row that belong to the holders of leases, not to the shard. */
-export const LEASE_COLUMNS: readonly string[] = [
-  'relay_id',
-  'relay_leased_until',
-  'sweeper_id',
-  'sweeper_leased_until',
-];
+const LEASES = ['relay_id', 'relay_leased_until', 'sweeper_id', 'sweeper_leased_until'] as const;
+
+/** The columns of that row that belong to the holders of leases, not to the shard; also those of older schemas. */
+export const LEASE_COLUMNS: readonly string[] = [...LEASES, 'relay_until'];
 
 /**
  * The bank's tables, in the order in which a batch and then the relay locks them: any other order would lead to
@@ -49,11 +48,13 @@ export const BANK_TABLES: readonly BankTable[] = [
     ],
   },
   {
-    ...{ name: 'account_details', id: 'account_id', drawn: false, ledger: true },
+    ...{ name: 'account_details', id: 'account_id' },
+    ...{ drawn: false, idsOf: 'accounts', ledger: true },
     service: ['SELECT', 'INSERT', 'UPDATE (reference)', 'UPDATE (metadata)', 'UPDATE (metadata_salt)'],
   },
   {
-    ...{ name: 'account_openings', id: 'account_id', drawn: false, ledger: true },
+    ...{ name: 'account_openings', id: 'account_id' },
+    ...{ drawn: false, idsOf: 'accounts', ledger: true },
     service: ['SELECT', 'INSERT'],
   },
   {
@@ -61,7 +62,8 @@ export const BANK_TABLES: readonly BankTable[] = [
     service: ['SELECT', 'INSERT'],
   },
   {
-    ...{ name: 'holds', id: 'hold_id', drawn: false, ledger: true },
+    ...{ name: 'holds', id: 'hold_id' },
+    ...{ drawn: false, idsOf: 'transactions', ledger: true },
     service: ['SELECT', 'INSERT', 'UPDATE (remaining)', 'UPDATE (captured)', 'UPDATE (status)'],
   },
   {
@@ -70,18 +72,20 @@ export const BANK_TABLES: readonly BankTable[] = [
   },
   {
     ...{ name: SHARD_IDENTITY, id: 'only_row', drawn: false, ledger: false },
-    service: ['SELECT', ...LEASE_COLUMNS.map((column) => `UPDATE (${column})`), 'UPDATE (relay_to_broker)'],
+    service: ['SELECT', ...LEASES.map((column) => `UPDATE (${column})`), 'UPDATE (relay_to_broker)'],
   },
   {
     ...{ name: 'transactions', id: 'transaction_id', drawn: true, ledger: true },
     service: ['SELECT', 'INSERT'],
   },
   {
-    ...{ name: 'archived_transactions', id: 'transaction_id', drawn: false, ledger: true },
+    ...{ name: 'archived_transactions', id: 'transaction_id' },
+    ...{ drawn: false, idsOf: 'transactions', ledger: true },
     service: ['SELECT'],
   },
   {
-    ...{ name: 'transaction_details', id: 'transaction_id', drawn: false, ledger: true },
+    ...{ name: 'transaction_details', id: 'transaction_id' },
+    ...{ drawn: false, idsOf: 'transactions', ledger: true },
     service: ['SELECT', 'INSERT'],
   },
   {

@@ -12,13 +12,14 @@ import { reads } from '../http/validation/incoming.js';
 import {
   IsIdempotencyKey,
   IsNullableField,
-  IsNumericId,
   IsOptionalField,
   IsWord,
   type Numeric,
 } from '../http/validation/field-rules.js';
+import { IsAccountId } from '../http/validation/movements.js';
 import { anyOf, Field, integer, listOf, named, Resource, written } from '../http/openapi/resource.js';
-import { PostTransactionDto, ReceiptDto } from './transactions.dto.js';
+import { ReceiptDto } from '../http/openapi/receipt.js';
+import { PostTransactionDto } from './transactions.dto.js';
 
 export const ATOMIC = 'Whether the batch is applied as a whole or not at all; false if it is not given.';
 
@@ -34,7 +35,7 @@ export class BatchQueryDto {
 
 /** One transaction of a batch: the body of a single call, and what that has in its path and headers. */
 export class BatchItemDto extends PostTransactionDto {
-  @IsNumericId('The id of an account, as a number or a string.', 'AccountIdInput')
+  @IsAccountId
   accountId!: Numeric;
 
   @IsNullableField()

@@ -13,7 +13,7 @@ import type { ResultStream } from '../http/server/result-stream.js';
 import { AccountOwners } from '../ledger/read/account-owners.js';
 import { isCommand, refuseUnfit, type BatchItem } from './batch-items.js';
 import { inForm, written } from '../http/openapi/resource.js';
-import { ReceiptDto } from './transactions.dto.js';
+import { ReceiptDto } from '../http/openapi/receipt.js';
 
 /** Maximum number of items of one batch that have gone to the ledger and whose results are not written yet. */
 const MAX_IN_FLIGHT = 1_000;

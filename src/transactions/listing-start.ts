@@ -4,7 +4,7 @@ import type { TransactionType } from '../domain/transaction.js';
 import { decodeFilteredCursor, notOfThisListing } from '../http/validation/cursor.js';
 import { InvalidRequestError } from '../http/validation/invalid-request.js';
 import type { TransactionFilter } from '../ledger/read/ledger-reader.js';
-import { TYPE_WORDS } from './transactions.dto.js';
+import { TYPE_WORDS } from '../http/openapi/receipt.js';
 
 /** Where a page of an account's transactions begins, and which of them it shows. */
 export interface ListingStart {
@@ -35,7 +35,7 @@ export function filterText({ type, from, to }: TransactionFilter): string {
   return joined('&', type && `type=${type}`, from && `from=${from.getTime()}`, to && `to=${to.getTime()}`);
 }
 
-const FILTER = /^(?:type=(credit|debit))?(?:&?from=(-?\d{1,15}))?(?:&?to=(-?\d{1,15}))?$/;
+const FILTER = /^(?:type=(credit|debit|hold|release))?(?:&?from=(-?\d{1,15}))?(?:&?to=(-?\d{1,15}))?$/;
 
 /** Undefined: it is not what {@link filterText} writes. */
 function readFilter(text: string): TransactionFilter | undefined {

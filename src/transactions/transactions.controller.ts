@@ -3,23 +3,31 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Allow } from '../http/access/access.guard.js';
 import { POSTING_SCOPES } from '../access/principal.js';
 import type { PostingCommand } from '../domain/command.js';
-import { Answers, created } from '../http/openapi/answers.js';
+import { Answers, created, rehearsed } from '../http/openapi/answers.js';
+import { DryReceiptDto, ReceiptDto } from '../http/openapi/receipt.js';
 import { versionTag } from '../http/validation/entity-tags.js';
 import { IdempotencyInterceptor } from '../http/idempotency.interceptor.js';
 import { Incoming } from '../http/validation/incoming.js';
 import { TRANSACTION_RATE } from '../http/transaction-rate.module.js';
 import { TransactionRate } from '../http/transaction-rate.js';
-import { senderOf } from '../access/user.js';
+import { senderOf, userOf } from '../access/user.js';
 import {
+  DryTransactionDto,
   listingRequestOf,
   postingOf,
-  ReceiptDto,
+  reversalOf,
   TransactionDto,
   transactionIdOf,
   TransactionPageDto,
   type ListingRequest,
+  type Reversal,
 } from './transactions.dto.js';
-import { DocumentPosting, DocumentTransaction, DocumentTransactions } from './transactions.openapi.js';
+import {
+  DocumentPosting,
+  DocumentReversal,
+  DocumentTransaction,
+  DocumentTransactions,
+} from './transactions.openapi.js';
 import { TransactionsService } from './transactions.service.js';
 
 @Controller()
@@ -32,7 +40,7 @@ export class TransactionsController {
   @Allow(POSTING_SCOPES)
   @Post('accounts/:accountId/transactions')
   @UseInterceptors(IdempotencyInterceptor)
-  @Answers(201, ReceiptDto)
+  @Answers(201, ReceiptDto, DryReceiptDto)
   @DocumentPosting()
   async post(
     @Incoming(postingOf) command: PostingCommand,
@@ -42,7 +50,32 @@ export class TransactionsController {
     const admit = this.rate?.admission(request, reply);
     const posted = await this.transactions.post(command, senderOf(request), request.waitingSinceMs, admit);
     const receipt = new ReceiptDto(posted);
+    if (command.dryRun === true) return rehearsed(reply, receipt);
     return created(reply, `/transactions/${receipt.id}`, versionTag(posted.versionAfter), receipt);
+  }
+
+  @Allow(POSTING_SCOPES)
+  @Post('transactions/:transactionId/reversal')
+  @UseInterceptors(IdempotencyInterceptor)
+  @Answers(201, TransactionDto, DryTransactionDto)
+  @DocumentReversal()
+  async reverse(
+    @Incoming(reversalOf) reversal: Reversal,
+    @Req() request: FastifyRequest,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ) {
+    const admit = this.rate?.admission(request, reply);
+    const { principal, waitingSinceMs } = request;
+    const posted = await this.transactions.reverse(
+      reversal,
+      principal,
+      userOf(request),
+      waitingSinceMs,
+      admit,
+    );
+    const body = new TransactionDto(posted);
+    if (reversal.dryRun === true) return rehearsed(reply, body);
+    return created(reply, `/transactions/${body.id}`, versionTag(posted.versionAfter), body);
   }
 
   @Allow('transactions:read')

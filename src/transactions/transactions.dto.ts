@@ -1,17 +1,24 @@
 import { requireScope } from '../access/access-errors.js';
 import { MOVEMENT_SCOPES } from '../access/principal.js';
 import type { Money as Cents } from '../domain/money.js';
-import type { PostingCommand } from '../domain/command.js';
-import type { MovementType, Transaction, TransactionType } from '../domain/transaction.js';
+import type { PostingCommand, ReversalCommand } from '../domain/command.js';
+import type { Transaction, TransactionType } from '../domain/transaction.js';
 import { accountIdOf } from '../http/validation/account-path.dto.js';
 import { Contract } from '../http/validation/contract.js';
+import { DetailsDto, DryRunQueryDto, isDryRun, readDetails } from '../http/validation/details.dto.js';
 import { parseIfMatch } from '../http/validation/entity-tags.js';
 import { reads } from '../http/validation/incoming.js';
+import {
+  IsExpectedVersion,
+  IsForce,
+  IsMovementType,
+  MOVEMENT_WORDS,
+  readMovementType,
+} from '../http/validation/movements.js';
 import {
   IsAmount,
   IsInstant,
   IsNullableField,
-  IsNumericId,
   IsOptionalField,
   IsTransactionId,
   IsWord,
@@ -20,7 +27,6 @@ import {
   readVersion,
   type Numeric,
 } from '../http/validation/field-rules.js';
-import { schema } from '../http/schema/registry.js';
 import { millisecondFrom } from '../domain/instant.js';
 import { PageQueryDto } from '../http/validation/page-query.dto.js';
 import {
@@ -28,32 +34,23 @@ import {
   Field,
   listOf,
   Money,
+  HoldId,
   NextCursor,
-  plainText,
+  ofDryRun,
   Resource,
+  SignedMoney,
+  Timestamp,
   TransactionId,
+  TransferId,
+  VersionText,
   written,
 } from '../http/openapi/resource.js';
+import { Described } from '../http/openapi/described.js';
+import { ReceiptDto, TYPE_WORDS, TypeWord } from '../http/openapi/receipt.js';
 import type { TransactionFilter } from '../ledger/read/ledger-reader.js';
 
-/** Deposit and Withdraw; Credit and Debit are synonyms. */
-const WORDS = ['Deposit', 'Withdraw', 'Credit', 'Debit'];
-
-const TYPES: Readonly<Record<string, MovementType>> = {
-  deposit: 'credit',
-  credit: 'credit',
-  withdraw: 'debit',
-  debit: 'debit',
-};
-
-function readType(word: string): MovementType {
-  const type = TYPES[word.toLowerCase()];
-  if (!type) throw new Error('not validated');
-  return type;
-}
-
 /** POST /accounts/{accountId}/transactions. The specification's field names are aliases of the short ones. */
-export class PostTransactionDto {
+export class PostTransactionDto extends DetailsDto {
   static readonly aliases: ReadonlyMap<string, string> = new Map([
     ['moneyWithdraw/Deposit', 'amount'],
     ['typeOfTransaction', 'type'],
@@ -63,18 +60,11 @@ export class PostTransactionDto {
   @IsAmount()
   amount!: Numeric;
 
-  @IsWord(
-    WORDS,
-    { description: '`Credit` means Deposit and `Debit` means Withdraw. Case does not matter.' },
-    'TransactionTypeInput',
-  )
+  @IsMovementType
   type!: string;
 
   @IsNullableField()
-  @IsNumericId(
-    'The version that the account must have. A string is taken too, so that `newVersion` can be sent back as it came.',
-    'ExpectedVersion',
-  )
+  @IsExpectedVersion
   expectedVersion?: Numeric;
 }
 
@@ -85,25 +75,55 @@ export function readPosting({
   expectedVersion,
 }: PostTransactionDto): Pick<PostingCommand, 'type' | 'amount' | 'expectedVersion'> {
   return {
-    type: readType(type),
+    type: readMovementType(type),
     amount: readAmount(amount) ?? 0n,
     expectedVersion: readVersion(expectedVersion),
   };
 }
 
 const postTransaction = new Contract(PostTransactionDto);
+const dryRunQuery = new Contract(DryRunQueryDto, 'query parameter');
 
 /** Throws ForbiddenError, too. */
 export const postingOf = reads(
-  { body: postTransaction, headers: ['If-Match', 'Idempotency-Key'] },
-  (request, _query, body): PostingCommand => {
+  { query: dryRunQuery, body: postTransaction, headers: ['If-Match', 'Idempotency-Key'] },
+  (request, query, body): PostingCommand => {
     const { principal, idempotencyKey } = request;
-    const { type, amount, expectedVersion } = readPosting(body);
+    const posting = readPosting(body);
     const accountId = accountIdOf(request);
     const allowedVersions = parseIfMatch(request.headers['if-match']);
     // Not in a guard: guards run before the body is read, but a malformed request must always get 400.
-    requireScope(principal, MOVEMENT_SCOPES[type]);
-    return { accountId, type, amount, expectedVersion, allowedVersions, idempotencyKey };
+    requireScope(principal, MOVEMENT_SCOPES[posting.type]);
+    const details = readDetails(body, principal);
+    return { ...posting, accountId, allowedVersions, idempotencyKey, details, dryRun: isDryRun(query) };
+  },
+);
+
+/** POST /transactions/{transactionId}/reversal */
+export class ReverseTransactionDto extends DetailsDto {
+  @IsOptionalField()
+  @IsAmount()
+  amount?: Numeric;
+
+  @IsNullableField()
+  @IsForce
+  force?: boolean;
+}
+
+/** A reversal, before it is known which account it concerns. */
+export type Reversal = Omit<ReversalCommand, 'accountId'>;
+
+/** Throws ForbiddenError, too. */
+export const reversalOf = reads(
+  { query: dryRunQuery, body: new Contract(ReverseTransactionDto), headers: ['Idempotency-Key'] },
+  ({ params, principal, idempotencyKey }, query, body): Reversal => {
+    const transactionId = transactionIdIn(params);
+    const { amount, force } = body;
+    if (force === true) requireScope(principal, 'admin');
+    return {
+      ...{ type: 'reversal', transactionId, amount: readAmount(amount), force, idempotencyKey },
+      ...{ details: readDetails(body, principal, true), dryRun: isDryRun(query) },
+    };
   },
 );
 
@@ -113,7 +133,9 @@ const INSTANT =
 /** GET /accounts/{accountId}/transactions */
 export class ListTransactionsDto extends PageQueryDto {
   @IsOptionalField()
-  @IsWord(WORDS, { description: 'Only transactions of this type. Case does not matter.' })
+  @IsWord([...MOVEMENT_WORDS, TYPE_WORDS.hold, TYPE_WORDS.release], {
+    description: 'Only transactions of this type. Case does not matter.',
+  })
   type?: string;
 
   @IsOptionalField()
@@ -123,6 +145,11 @@ export class ListTransactionsDto extends PageQueryDto {
   @IsOptionalField()
   @IsInstant({ description: `Only transactions before this time. ${INSTANT}` })
   to?: string;
+}
+
+function readType(word: string): TransactionType {
+  const lowerCase = word.toLowerCase();
+  return lowerCase === 'hold' || lowerCase === 'release' ? lowerCase : readMovementType(word);
 }
 
 const listTransactions = new Contract(ListTransactionsDto, 'query parameter');
@@ -157,68 +184,48 @@ export class TransactionPathDto {
 
 const transactionPath = new Contract(TransactionPathDto);
 
-export const transactionIdOf = reads(
-  {},
-  ({ params }): number => readTransactionId(transactionPath.read(params).transactionId) ?? 0,
-);
+const transactionIdIn = (params: unknown): number =>
+  readTransactionId(transactionPath.read(params).transactionId) ?? 0;
 
-export const TYPE_WORDS = {
-  credit: 'Deposit',
-  debit: 'Withdraw',
-  hold: 'Hold',
-  release: 'Release',
-} as const satisfies Record<TransactionType, string>;
+export const transactionIdOf = reads({}, ({ params }): number => transactionIdIn(params));
 
-const Type = plainText(schema('TransactionType', { type: 'string', enum: Object.values(TYPE_WORDS) }));
+const optional = { optional: true };
 
-const VersionText = plainText(
-  schema('VersionText', {
-    description: 'The version of an account, as a string.',
-    type: 'string',
-    pattern: '^[1-9]\\d*$',
-  }),
-);
-
-/** What the answer to a posting and the transaction read later have in common. */
-class Movement {
-  @Field(Type) readonly type: string;
-  @Field(Money) readonly amount: Cents;
-  @Field(Money) readonly newBalance: Cents;
-  @Field(VersionText) readonly newVersion: string;
-  @Field(plainText({ type: 'string', format: 'date-time' })) readonly timestamp: string;
-
-  constructor({ type, amount, balanceAfter, versionAfter, timestamp }: Transaction) {
-    this.type = TYPE_WORDS[type];
-    this.amount = amount;
-    this.newBalance = balanceAfter;
-    this.newVersion = String(versionAfter);
-    this.timestamp = timestamp.toISOString();
-  }
-}
-
-/** The answer to a posting, as the specification has it: newVersion is a string. */
-@Resource('Receipt')
-export class ReceiptDto extends Movement {
-  @Field(TransactionId) readonly id: string;
-
-  constructor(transaction: Transaction) {
-    super(transaction);
-    this.id = `txn${transaction.transactionId}`;
-  }
-}
-
-/** A transaction as a resource: its receipt, and its account. */
+/** A transaction as a resource: its receipt, its account, and what it has to do with others. */
 @Resource('Transaction')
-export class TransactionDto extends Movement {
+export class TransactionDto extends Described {
   @Field(TransactionId) readonly id: string;
   @Field(AccountId) readonly accountId: number;
+  @Field(TypeWord) readonly type: string;
+  @Field(Money) readonly amount: Cents;
+  @Field(SignedMoney) readonly newBalance: Cents;
+  @Field(VersionText) readonly newVersion: string;
+  @Field(Timestamp) readonly timestamp: string;
+  @Field(Money, optional) readonly newHeld: Cents | undefined;
+  @Field(HoldId, optional) readonly holdId: string | undefined;
+  @Field(TransferId, optional) readonly transferId: string | undefined;
+  @Field(TransactionId, optional) readonly reverses: string | undefined;
 
   constructor(transaction: Transaction) {
-    super(transaction);
-    this.id = `txn${transaction.transactionId}`;
-    this.accountId = transaction.accountId;
+    super(transaction.details);
+    const { accountId, type, heldAfter, holdId, transferId, reversesId } = transaction;
+    const receipt = new ReceiptDto(transaction);
+    this.id = receipt.id;
+    this.accountId = accountId;
+    this.type = receipt.type;
+    this.amount = receipt.amount;
+    this.newBalance = receipt.newBalance;
+    this.newVersion = receipt.newVersion;
+    this.timestamp = receipt.timestamp;
+    // Also when a release has just brought it to zero.
+    this.newHeld = heldAfter > 0n || type === 'release' ? heldAfter : undefined;
+    this.holdId = holdId === undefined ? undefined : `hold${holdId}`;
+    this.transferId = transferId === undefined ? undefined : `tr${transferId}`;
+    this.reverses = reversesId === undefined ? undefined : `txn${reversesId}`;
   }
 }
+
+export const DryTransactionDto = ofDryRun('TransactionOfDryRun', TransactionDto, ['id', 'timestamp']);
 
 @Resource('TransactionPage')
 export class TransactionPageDto {

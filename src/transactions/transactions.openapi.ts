@@ -4,6 +4,7 @@ import {
   ACCOUNT_NOT_FOUND,
   AccountIdParameter,
   bodySchema,
+  DryRunParameter,
   errorResponse,
   ETag,
   IdempotencyKeyHeader,
@@ -21,11 +22,13 @@ import {
   WRITE_FAILURES,
   type Responses,
 } from '../http/openapi/components.js';
+import { DryReceiptDto, ReceiptDto } from '../http/openapi/receipt.js';
 import { CONDITION } from '../http/validation/entity-tags.js';
 import {
+  DryTransactionDto,
   ListTransactionsDto,
   PostTransactionDto,
-  ReceiptDto,
+  ReverseTransactionDto,
   TransactionDto,
   TransactionPageDto,
   TransactionPathDto,
@@ -33,17 +36,26 @@ import {
 
 const tags = ['Transactions'];
 
-export const EXAMPLE_RECEIPT = {
-  id: 'txn131',
+const EXAMPLE_OF_DRY_RUN = {
   type: 'Deposit',
   amount: money('100.25'),
   newBalance: money('450.75'),
   newVersion: '8',
-  timestamp: '2025-05-02T10:24:02.123Z',
 };
+const TIME = '2025-05-02T10:24:02.123Z';
+export const EXAMPLE_RECEIPT = { id: 'txn131', ...EXAMPLE_OF_DRY_RUN, timestamp: TIME };
 const EXAMPLE_TRANSACTION = { ...EXAMPLE_RECEIPT, accountId: 1 };
 
+const REVERSAL_OF_DRY_RUN = {
+  ...{ accountId: 1, type: 'Withdraw', amount: money('100.25'), newBalance: money('350.5') },
+  ...{ newVersion: '9', reverses: 'txn131' },
+};
+const EXAMPLE_REVERSAL = { id: 'txn132', ...REVERSAL_OF_DRY_RUN, timestamp: TIME };
+
+const DRY_RUN = 'To a dry run: what would have been answered.';
+
 const POSTING_RESPONSES: Responses = {
+  200: jsonResponse(DRY_RUN, DryReceiptDto, { receipt: EXAMPLE_OF_DRY_RUN }, RATE_LIMIT_HEADERS),
   201: jsonResponse(
     'The transaction is applied and durable.',
     ReceiptDto,
@@ -61,7 +73,14 @@ const POSTING_RESPONSES: Responses = {
   }),
   412: errorResponse(['PRECONDITION_FAILED'], RATE_LIMIT_HEADERS),
   422: errorResponse(
-    ['INSUFFICIENT_BALANCE', 'BALANCE_LIMIT_EXCEEDED', 'IDEMPOTENCY_KEY_REUSED'],
+    [
+      'INSUFFICIENT_BALANCE',
+      'BALANCE_LIMIT_EXCEEDED',
+      'ACCOUNT_FROZEN',
+      'DEBITS_BLOCKED',
+      'ACCOUNT_CLOSED',
+      'IDEMPOTENCY_KEY_REUSED',
+    ],
     RATE_LIMIT_HEADERS,
   ),
   429: TOO_MANY_REQUESTS,
@@ -75,7 +94,7 @@ const POSTING: ApiOperationOptions = {
   description:
     'The checks, in this order: the request is well-formed, the credential allows its type, the account is not another ' +
     "owner's, the user is within the rate limit, the account exists, the `Idempotency-Key` is new, the version is the " +
-    'expected one, the balance suffices. A rejected request does not use up its key. [Errors](/docs/errors) says what each ' +
+    'expected one, the status of the account allows it, the balance suffices. A rejected request does not use up its key. [Errors](/docs/errors) says what each ' +
     'rejection means. With a rate limit, every answer from that check on has the headers `RateLimit` and ' +
     '`RateLimit-Policy`.\n\n' +
     'A deposit needs the scope `deposits:write`, a withdrawal `withdrawals:write`. `transactions:write` implies both; for a ' +
@@ -113,6 +132,7 @@ export const DocumentPosting = (): MethodDecorator =>
         },
       },
     }),
+    DryRunParameter(),
     IdempotencyKeyHeader('transaction', 'the account'),
     ApiHeader({
       name: 'If-Match',
@@ -121,6 +141,64 @@ export const DocumentPosting = (): MethodDecorator =>
         '`"7.0"`, in either form of money. Only the version counts. Otherwise the answer is 412.',
       schema: CONDITION,
     }),
+    RequestIdHeader(),
+  );
+
+export const DocumentReversal = (): MethodDecorator =>
+  applyDecorators(
+    ApiOperation({
+      tags,
+      operationId: 'reverseTransaction',
+      summary: 'Reverse a transaction',
+      description:
+        'Posts the opposite of a deposit or a withdrawal, wholly or in part, and over all its reversals never for more ' +
+        'than it was. It needs the scope of what it posts: that of a withdrawal is a deposit. A part of a transfer is ' +
+        'only reversed with the whole [transfer](/docs/api#reversals).',
+      responses: {
+        200: jsonResponse(
+          DRY_RUN,
+          DryTransactionDto,
+          { transaction: REVERSAL_OF_DRY_RUN },
+          RATE_LIMIT_HEADERS,
+        ),
+        201: jsonResponse(
+          'The reversal is applied and durable.',
+          TransactionDto,
+          { transaction: EXAMPLE_REVERSAL },
+          { Location, ETag, ...RATE_LIMIT_HEADERS },
+        ),
+        400: invalidRequest('transactionId', 'must be "txn" and a positive integer, like txn131'),
+        404: errorResponse(['TRANSACTION_NOT_FOUND'], RATE_LIMIT_HEADERS),
+        409: errorResponse(['DUPLICATE_TRANSACTION', 'PART_OF_TRANSFER'], {
+          Location: OriginalLocation,
+          ...RATE_LIMIT_HEADERS,
+        }),
+        422: errorResponse(
+          [
+            'INSUFFICIENT_BALANCE',
+            'BALANCE_LIMIT_EXCEEDED',
+            'ACCOUNT_FROZEN',
+            'DEBITS_BLOCKED',
+            'ACCOUNT_CLOSED',
+            'NOT_REVERSIBLE',
+            'REVERSAL_EXCEEDED',
+            'IDEMPOTENCY_KEY_REUSED',
+          ],
+          RATE_LIMIT_HEADERS,
+        ),
+        429: TOO_MANY_REQUESTS,
+        ...WRITE_FAILURES,
+      },
+    }),
+    ...pathOf(TransactionPathDto),
+    ApiBody({
+      schema: bodySchema('ReverseTransaction', ReverseTransactionDto),
+      examples: {
+        inPart: { summary: 'In part', value: { amount: '0.50', description: 'Wrong amount' } },
+      },
+    }),
+    DryRunParameter(),
+    IdempotencyKeyHeader('reversal', 'the account of the transaction'),
     RequestIdHeader(),
   );
 
@@ -138,7 +216,10 @@ export const DocumentTransactions = (): MethodDecorator =>
         200: jsonResponse('A page of transactions.', TransactionPageDto, {
           page: { data: [EXAMPLE_TRANSACTION], nextCursor: null },
         }),
-        400: invalidRequest('type', 'must be one of: deposit, withdraw, credit, debit (in any case)'),
+        400: invalidRequest(
+          'type',
+          'must be one of: deposit, withdraw, credit, debit, hold, release (in any case)',
+        ),
         404: ACCOUNT_NOT_FOUND,
         ...READ_FAILURES,
       },

@@ -1,4 +1,6 @@
 import { Injectable } from '@nestjs/common';
+import { requireScope } from '../access/access-errors.js';
+import { MOVEMENT_SCOPES, type Principal } from '../access/principal.js';
 import { Ledger } from '../domain/ports.js';
 import type { Sender } from '../domain/sender.js';
 import type { PostingCommand } from '../domain/command.js';
@@ -7,7 +9,12 @@ import { encodeCursor, listingFor } from '../http/validation/cursor.js';
 import { AccountOwners } from '../ledger/read/account-owners.js';
 import { LedgerReader } from '../ledger/read/ledger-reader.js';
 import { filterText, startOf } from './listing-start.js';
-import { TransactionDto, type ListingRequest, type TransactionPageDto } from './transactions.dto.js';
+import {
+  TransactionDto,
+  type ListingRequest,
+  type Reversal,
+  type TransactionPageDto,
+} from './transactions.dto.js';
 
 @Injectable()
 export class TransactionsService {
@@ -31,6 +38,28 @@ export class TransactionsService {
     if (owner !== undefined) await this.owners.check(owner, command.accountId, user);
     if (admit) await admit();
     return this.ledger.post(command, sinceMs);
+  }
+
+  /**
+   * Posts the opposite of a transaction of the sender.
+   *
+   * @throws as {@link post}; ForbiddenError
+   */
+  async reverse(
+    reversal: Reversal,
+    principal: Principal,
+    user: string,
+    sinceMs: number | undefined,
+    admit: (() => Promise<void>) | undefined,
+  ): Promise<Transaction> {
+    // Its account never changes, so it may be read before that account is locked.
+    const original = await this.reader.transaction(reversal.transactionId, principal.owner, user);
+    const { accountId, type } = original;
+    if (type === 'credit') requireScope(principal, MOVEMENT_SCOPES.debit);
+    if (type === 'debit') requireScope(principal, MOVEMENT_SCOPES.credit);
+    if (admit) await admit();
+    const { transactions } = await this.ledger.execute({ ...reversal, accountId }, sinceMs);
+    return transactions.at(-1) as Transaction;
   }
 
   get(transactionId: number, { owner, user }: Sender): Promise<Transaction> {

@@ -7,6 +7,8 @@ import { ERRORS, type ErrorCode } from '../../src/http/errors/catalogue.js';
 import type { Answer } from '../../tools/fuzz/contract.js';
 import { NDJSON_TYPE, postBatch } from './batches.js';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
+import { capture, change, placed, placeHold, voidHold } from '../support/holds.js';
+import { query } from '../support/postgres.js';
 import {
   balanceOf,
   deposit,
@@ -164,18 +166,27 @@ describe('the table of statuses, row by row', () => {
 describe('the methods of a path', () => {
   const READ = 'GET, HEAD, OPTIONS';
   const BOTH = 'GET, HEAD, OPTIONS, POST';
+  const CHANGE = 'GET, HEAD, OPTIONS, PATCH';
   const PATHS: readonly (readonly [path: string, allow: string])[] = [
     ['/accounts', BOTH],
     ['/accounts?limit=1', BOTH],
     ['/%61ccounts', BOTH],
     ['http://bank/accounts', BOTH],
-    ['/accounts/1', READ],
-    ['/accounts/x', READ],
-    ['/accounts/batch', READ],
+    ['/accounts/1', CHANGE],
+    ['/accounts/x', CHANGE],
+    ['/accounts/batch', CHANGE],
     ['/accounts/1/balance', READ],
     ['/accounts/1/transactions', BOTH],
+    ['/accounts/1/holds', BOTH],
+    ['/holds/hold1', READ],
+    ['/holds/hold1/capture', 'OPTIONS, POST'],
     ['/transactions/txn1', READ],
+    ['/transactions/txn1/reversal', 'OPTIONS, POST'],
     ['/transactions/batch', 'OPTIONS, POST'],
+    ['/transfers', 'OPTIONS, POST'],
+    ['/transfers/tr1', READ],
+    ['/transfers/tr1/reversal', 'OPTIONS, POST'],
+    ['/accounts/1/transfers', READ],
     ['/health/ready', READ],
     ['/metrics', READ],
     ['/docs', READ],
@@ -206,7 +217,10 @@ describe('the methods of a path', () => {
 
   it('OPTIONS * asks for those of the service', async () => {
     const { status, headers } = await send('OPTIONS', '*');
-    expect({ status, allow: headers['allow'] }).toEqual({ status: 204, allow: BOTH });
+    expect({ status, allow: headers['allow'] }).toEqual({
+      status: 204,
+      allow: 'GET, HEAD, OPTIONS, PATCH, POST',
+    });
     expect((await send('GET', '*')).status).toBe(404);
   });
 });
@@ -217,6 +231,14 @@ describe('the code of an error', () => {
   let accountId: number;
   let key: Record<string, string>;
   let full: number;
+  /** Holds 1.00, active, of the account above. */
+  let activeHold: string;
+  let endedHold: string;
+  /** An account in each state. */
+  const inState = new Map<string, number>();
+  let other: number;
+  /** A transfer, one of its legs, one with three legs, and a reversal. */
+  let [transferId, leg, split, reversal] = ['', '', '', ''];
 
   beforeAll(async () => {
     accountId = await openAccount(app, '100.00');
@@ -224,6 +246,47 @@ describe('the code of an error', () => {
     key = withKey('in-each-form');
     await post(app, accountId, deposit('5'), key).then(({ status }) => expect(status).toBe(201));
     await app.http.post('/accounts').set(key).send({ openingDeposit: 5 }).expect(201);
+    await placeHold(app, accountId, { amount: 2 }, withKey('hold')).then(({ status }) =>
+      expect(status).toBe(201),
+    );
+    activeHold = await placed(app, accountId, '1.00');
+    endedHold = await placed(app, accountId, '1.00');
+    await voidHold(app, endedHold);
+    for (const status of ['frozen', 'debits_blocked', 'closed']) {
+      const id = await openAccount(app);
+      inState.set(status, id);
+      await change(app, id, { status }).then((response) => expect(response.status).toBe(200));
+    }
+    const overdrawn = await openAccount(app);
+    await change(app, overdrawn, { overdraftLimit: 5 });
+    await post(app, overdrawn, withdrawal('5'));
+    inState.set('overdrawn', overdrawn);
+    const crowded = await openAccount(app, '1000.00');
+    inState.set('crowded', crowded);
+    await query(
+      app.databaseUrl,
+      `INSERT INTO bank.holds
+       SELECT 1e9 + n, $1, 0.01, 0.01, 0, 'active', NULL, now() FROM generate_series(1, 10000) n`,
+      [crowded],
+    );
+    await query(
+      app.databaseUrl,
+      `UPDATE bank.accounts SET held = 100, active_holds = 10000 WHERE account_id = $1`,
+      [crowded],
+    );
+    const posted = receiptIn(await post(app, accountId, deposit('1')));
+    reversal = receiptIn(await reversed(`transactions/${posted.id}`)({})).id;
+    other = await openAccount(app);
+    const third = await openAccount(app);
+    const made = async (body: object, own = {}) => receiptIn(await transferred(() => body, own)({})).id;
+    transferId = await made({ from: accountId, to: other, amount: 1 }, withKey('transfer'));
+    leg = transferId.replace('tr', 'txn');
+    const legs = [
+      { accountId, type: 'Withdraw', amount: 3 },
+      { accountId: other, type: 'Deposit', amount: 1 },
+      { accountId: third, type: 'Deposit', amount: 2 },
+    ];
+    split = await made({ legs });
   });
 
   type Send = (headers: Record<string, string>) => PromiseLike<Answer>;
@@ -235,6 +298,30 @@ describe('the code of an error', () => {
     (body: string | object, own: Record<string, string> = {}, id = () => accountId): Send =>
     (headers) =>
       post(app, id(), body, { ...own, ...headers });
+  const inStateOf = (state: string) => () => inState.get(state) ?? 0;
+  const held =
+    (body: object, id: () => number = () => accountId, own: Record<string, string> = {}): Send =>
+    (headers) =>
+      placeHold(app, id(), body, { ...own, ...headers });
+  const captured =
+    (body: object, holdId: () => string): Send =>
+    (headers) =>
+      capture(app, holdId(), body, headers);
+  const changed =
+    (body: object, id: () => number = () => accountId, own: Record<string, string> = {}): Send =>
+    (headers) =>
+      change(app, id(), body, { ...own, ...headers });
+  const transferred =
+    (body: () => object, own: Record<string, string> = {}): Send =>
+    (headers) =>
+      app.http
+        .post('/transfers')
+        .set({ ...own, ...headers })
+        .send(body());
+  const reversed =
+    (path: string, body: object = {}): Send =>
+    (headers) =>
+      app.http.post(`/${path}/reversal`).set(headers).send(body);
   const raw =
     (head: string): Send =>
     (headers) => {
@@ -250,6 +337,10 @@ describe('the code of an error', () => {
     ['ACCOUNT_NOT_FOUND', 'a balance', get(`/accounts/${NOBODY}/balance`)],
     ['ACCOUNT_NOT_FOUND', 'a posting', posted(deposit('1'), {}, () => NOBODY)],
     ['TRANSACTION_NOT_FOUND', 'a transaction', get(`/transactions/txn${NOBODY}`)],
+    ['HOLD_NOT_FOUND', 'a hold', get(`/holds/hold${NOBODY}`)],
+    ['HOLD_NOT_FOUND', 'a capture', captured({}, () => `hold${NOBODY}`)],
+    ['ACCOUNT_NOT_FOUND', 'a capture', captured({ to: NOBODY }, () => activeHold)],
+    ['TRANSFER_NOT_FOUND', 'a transfer', get(`/transfers/tr${NOBODY}`)],
     ['NOT_FOUND', 'no path', get('/nothing')],
     ['NOT_FOUND', 'no file', get('/docs/nothing')],
     ['NOT_FOUND', 'CONNECT', raw('CONNECT bank:80 HTTP/1.1\r\nHost: bank')],
@@ -262,6 +353,15 @@ describe('the code of an error', () => {
     ],
     ['DUPLICATE_TRANSACTION', 'a retry', (headers) => posted(deposit('5'), key)(headers)],
     [
+      'DUPLICATE_TRANSFER',
+      'a retry',
+      transferred(() => ({ from: accountId, to: other, amount: 1 }), withKey('transfer')),
+    ],
+    ['PART_OF_TRANSFER', 'a leg', (headers) => reversed(`transactions/${leg}`)(headers)],
+    ['NOT_REVERSIBLE', 'a reversal', (headers) => reversed(`transactions/${reversal}`)(headers)],
+    ['REVERSAL_EXCEEDED', 'more', (headers) => reversed(`transfers/${transferId}`, { amount: 2 })(headers)],
+    ['NOT_REVERSIBLE_IN_PART', 'a part', (headers) => reversed(`transfers/${split}`, { amount: 1 })(headers)],
+    [
       'DUPLICATE_ACCOUNT',
       'a retry',
       (headers) =>
@@ -270,6 +370,9 @@ describe('the code of an error', () => {
           .set({ ...key, ...headers })
           .send({ openingDeposit: 5 }),
     ],
+    ['DUPLICATE_HOLD', 'a retry', held({ amount: 2 }, () => accountId, withKey('hold'))],
+    ['HOLD_NOT_ACTIVE', 'a capture', captured({}, () => endedHold)],
+    ['REVISION_MISMATCH', 'a change', changed({ status: 'open' }, () => accountId, { 'if-match': '"1.9"' })],
     ['PRECONDITION_FAILED', 'a posting', posted(deposit('1'), { 'if-match': '"99"' })],
     ['BODY_TOO_LARGE', 'a posting', posted(' '.repeat(17_000))],
     ['UNSUPPORTED_CONTENT_TYPE', 'a text', posted('x', { 'content-type': 'text/plain' })],
@@ -287,6 +390,14 @@ describe('the code of an error', () => {
       raw('GET /accounts HTTP/1.1\r\nHost: bank\r\nExpect: wonders'),
     ],
     ['INSUFFICIENT_BALANCE', 'a withdrawal', posted(withdrawal('5000'))],
+    ['INSUFFICIENT_BALANCE', 'a hold', held({ amount: 5000 })],
+    ['ACCOUNT_FROZEN', 'a deposit', posted(deposit('1'), {}, inStateOf('frozen'))],
+    ['DEBITS_BLOCKED', 'a hold', held({ amount: 1 }, inStateOf('debits_blocked'))],
+    ['ACCOUNT_CLOSED', 'a change', changed({ status: 'open' }, inStateOf('closed'))],
+    ['TOO_MANY_HOLDS', 'a hold', held({ amount: 1 }, inStateOf('crowded'))],
+    ['HOLD_EXCEEDED', 'a capture', captured({ amount: '1.01' }, () => activeHold)],
+    ['ACCOUNT_NOT_EMPTY', 'a change', changed({ status: 'closed' })],
+    ['OVERDRAFT_IN_USE', 'a change', changed({ overdraftLimit: 4 }, inStateOf('overdrawn'))],
     ['BALANCE_LIMIT_EXCEEDED', 'a deposit', posted(deposit('5000'), {}, () => full)],
     ['IDEMPOTENCY_KEY_REUSED', 'another amount', (headers) => posted(deposit('6'), key)(headers)],
     [
@@ -379,6 +490,7 @@ describe('the code of an error', () => {
       'test/e2e/overload.e2e-spec.ts': ['OVERLOADED'],
       'test/e2e/rate-limit.e2e-spec.ts': ['TOO_MANY_REQUESTS'],
       'test/e2e/slow-clients.e2e-spec.ts': ['NOT_RECEIVED'],
+      'test/e2e/transfers.e2e-spec.ts': ['COUNTERPARTY_REFUSED', 'DIFFERENT_SHARDS'],
     };
     for (const [file, codes] of Object.entries(elsewhere)) {
       const text = readFileSync(join(process.cwd(), file), 'utf8');

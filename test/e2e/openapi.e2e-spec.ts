@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { freePort } from '@scalable-banking/embedded-postgres';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { capture, change, placed, placeHold, voidHold } from '../support/holds.js';
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
 import { OpenApiContract, type Answer } from '../../tools/fuzz/contract.js';
 import { bearer, makeKey } from '../support/credentials.js';
@@ -139,13 +140,46 @@ describe('openapi.json', () => {
     for (const { content = {} } of successes) {
       const usual = content['application/json'];
       if (!usual || !referredTo(usual.schema).has('Money')) continue;
-      expect(content['application/json; money=string']?.schema).toEqual({
-        $ref: `${usual.schema.$ref}WithTextMoney`,
-      });
+      const schemas = usual.schema.anyOf ?? [usual.schema];
+      const inText = content['application/json; money=string']?.schema;
+      expect(inText?.anyOf ?? [inText]).toEqual(
+        schemas.map(({ $ref }) => ({ $ref: `${$ref}WithTextMoney` })),
+      );
     }
   });
 
+  /** Makes a transfer of 1.00 from the first account to a new one; its id. */
+  async function makeTransfer(): Promise<string> {
+    const body = { from: accountId, to: await openAccount(app), amount: '1.00' };
+    return (JSON.parse((await app.http.post('/transfers').send(body)).text) as { id: string }).id;
+  }
+
+  async function makeTransaction(): Promise<string> {
+    const posted = await post(accountId, { amount: '1.00', type: 'Deposit' });
+    return (JSON.parse(posted.text) as { id: string }).id;
+  }
+
   describe('request bodies', () => {
+    /** Where the examples of some operations are sent. */
+    const ELSEWHERE: Readonly<Record<string, () => Promise<string>>> = {
+      reverseTransaction: async () => `/transactions/${await makeTransaction()}/reversal`,
+      reverseTransfer: async () => `/transfers/${await makeTransfer()}/reversal`,
+      // To accounts 2 and 3.
+      postTransfer: async () => {
+        while ((await openAccount(app)) < 3);
+        return '/transfers';
+      },
+    };
+    /** How the examples of holds, and of changes of accounts, are sent. */
+    const OF_HOLDS: Readonly<Record<string, (body: object) => Promise<Answer>>> = {
+      placeHold: (body) => placeHold(app, accountId, body),
+      captureHold: async (body) => {
+        while ((await openAccount(app)) < 2);
+        return capture(app, await placed(app, accountId, '50.00'), body);
+      },
+      voidHold: async (body) => voidHold(app, await placed(app, accountId, '1.00'), body),
+      changeAccount: async (body) => change(app, await openAccount(app), body),
+    };
     const examples = [...contract.operations.values()].flatMap(({ operationId, requestBody }) =>
       Object.entries(requestBody?.content['application/json']?.examples ?? {}).map(([name, { value }]) => ({
         operationId,
@@ -164,6 +198,18 @@ describe('openapi.json', () => {
         }
         if (operationId === 'postBatch') {
           expectDocumented(operationId, 200, await postBatch(app, JSON.stringify(body)));
+          return;
+        }
+        const sendOwn = OF_HOLDS[operationId];
+        if (sendOwn) {
+          const answer = await sendOwn(body);
+          expectDocumented(operationId, answer.status, answer);
+          expect(answer.status).toBeLessThan(300);
+          return;
+        }
+        if (operationId in ELSEWHERE) {
+          const path = await ELSEWHERE[operationId]?.();
+          expectDocumented(operationId, 201, await app.http.post(path ?? '').send(body));
           return;
         }
         const id = await openAccount(app, '1000.00');
@@ -276,15 +322,174 @@ describe('openapi.json', () => {
       expectDocumented('postTransaction', 422, await post(id, { amount: '0.02', type: 'Deposit' }, key));
     });
 
+    it('of dry runs', async () => {
+      for (const headers of [{}, TEXT_MONEY]) {
+        const dry = (path: string, body: object) =>
+          app.http.post(`${path}?dryRun=true`).set(headers).send(body);
+        const transfer = { from: accountId, to: await openAccount(app), amount: 1 };
+        expectDocumented('postTransaction', 200, await dry(`/accounts/${accountId}/transactions`, deposit));
+        expectDocumented('postTransfer', 200, await dry('/transfers', transfer));
+        const transaction = await makeTransaction();
+        expectDocumented('reverseTransaction', 200, await dry(`/transactions/${transaction}/reversal`, {}));
+        expectDocumented(
+          'reverseTransfer',
+          200,
+          await dry(`/transfers/${await makeTransfer()}/reversal`, {}),
+        );
+      }
+    });
+
+    it('of transfers and reversals', async () => {
+      const send = (path: string, body: object, headers: Record<string, string> = {}) =>
+        app.http.post(path).set(headers).send(body);
+      const key = { 'idempotency-key': 'of-a-transfer' };
+      const to = await openAccount(app);
+      const transfer = { from: accountId, to, amount: 1, description: 'x', metadata: { a: [1, null] } };
+      for (const [status, body, headers] of [
+        [201, transfer, key],
+        [201, transfer, TEXT_MONEY],
+        [400, {}, {}],
+        [404, { ...transfer, to: NOBODY }, {}],
+        [409, transfer, key],
+        [409, { ...transfer, expectedVersion: 1 }, {}],
+        [422, { ...transfer, amount: 2 }, key],
+        [422, { ...transfer, amount: '9999999999999999' }, {}],
+      ] as const) {
+        expectDocumented('postTransfer', status, await send('/transfers', body, headers));
+      }
+      const id = await makeTransfer();
+      const back = `/transfers/${id}/reversal`;
+      for (const [status, path, body, headers] of [
+        [201, back, { amount: '0.20', effectiveDate: '2025-05-02' }, key],
+        [201, back, { amount: '0.20' }, TEXT_MONEY],
+        [409, back, { amount: '0.20', effectiveDate: '2025-05-02' }, key],
+        [422, back, { amount: '0.30' }, key],
+        [422, back, { amount: 1 }, {}],
+        [400, '/transfers/131/reversal', {}, {}],
+        [404, `/transfers/tr${NOBODY}/reversal`, {}, {}],
+      ] as const) {
+        expectDocumented('reverseTransfer', status, await send(path, body, headers));
+      }
+      const ofReversal = { 'idempotency-key': 'of-a-reversal' };
+      const undo = `/transactions/${await makeTransaction()}/reversal`;
+      for (const [status, path, body, headers] of [
+        [201, undo, { amount: '0.20', reference: 'x' }, ofReversal],
+        [201, undo, { amount: '0.20' }, TEXT_MONEY],
+        [409, undo, { amount: '0.20', reference: 'x' }, ofReversal],
+        [409, `/transactions/${id.replace('tr', 'txn')}/reversal`, {}, {}],
+        [422, undo, { amount: '0.30' }, ofReversal],
+        [422, undo, { amount: 1 }, {}],
+        [400, '/transactions/131/reversal', {}, {}],
+        [404, `/transactions/txn${NOBODY}/reversal`, {}, {}],
+      ] as const) {
+        expectDocumented('reverseTransaction', status, await send(path, body, headers));
+      }
+      for (const headers of [{}, TEXT_MONEY]) {
+        expectDocumented('getTransfer', 200, await get(`/transfers/${id}`, headers));
+        expectDocumented('listTransfers', 200, await get(`/accounts/${to}/transfers`, headers));
+        expectDocumented('listTransactions', 200, await get(`/accounts/${to}/transactions`, headers));
+      }
+      expectDocumented('getTransfer', 400, await get('/transfers/131'));
+      expectDocumented('getTransfer', 404, await get(`/transfers/tr${NOBODY}`));
+      expectDocumented('listTransfers', 400, await get('/accounts/x/transfers'));
+      expectDocumented('listTransfers', 404, await get(`/accounts/${NOBODY}/transfers`));
+    });
+
     it.each([
+      ['postTransfer', '/transfers'],
+      ['reverseTransfer', '/transfers/tr1/reversal'],
+      ['reverseTransaction', '/transactions/txn1/reversal'],
       ['openAccount', '/accounts'],
       ['postTransaction', '/accounts/1/transactions'],
+      ['placeHold', '/accounts/1/holds'],
+      ['captureHold', '/holds/hold1/capture'],
+      ['voidHold', '/holds/hold1/void'],
       ['postBatch', '/transactions/batch', 9 * 1024 * 1024],
     ])('of %s to bodies that it does not read', async (operationId, path, tooLarge = 17_000) => {
       const large = { openingDeposit: '1'.repeat(tooLarge) };
       expectDocumented(operationId, 413, await app.http.post(path).send(large));
       expectDocumented(operationId, 415, await app.http.post(path).type('text/plain').send('{}'));
       expectDocumented(operationId, 400, await app.http.post(path).type('application/json').send('{'));
+    });
+
+    it('of holds', async () => {
+      const key = { 'idempotency-key': 'of-a-hold' };
+      const id = await openAccount(app, '100.00');
+      const hold = {
+        amount: 5,
+        expiresInSeconds: 60,
+        reference: 'x',
+        metadata: { a: [] },
+        effectiveDate: '2026-05-01',
+      };
+      for (const [status, account, body, headers, query] of [
+        [200, id, hold, {}, '?dryRun=true'],
+        [200, id, hold, TEXT_MONEY, '?dryRun=true'],
+        [201, id, hold, key, ''],
+        [201, id, hold, TEXT_MONEY, ''],
+        [400, id, {}, {}, ''],
+        [404, NOBODY, hold, {}, ''],
+        [409, id, hold, key, ''],
+        [409, id, { ...hold, expectedVersion: 1 }, {}, ''],
+        [412, id, hold, { 'if-match': '"1"' }, ''],
+        [422, id, { amount: 5000 }, {}, ''],
+        [422, id, { amount: 6 }, key, ''],
+      ] as const) {
+        expectDocumented('placeHold', status, await placeHold(app, account, body, headers, query));
+      }
+      const holdId = await placed(app, id, '10.00');
+      const to = await openAccount(app);
+      const part = { amount: 1, final: false };
+      for (const [status, of, body, headers, query] of [
+        [200, holdId, part, {}, '?dryRun=true'],
+        [200, holdId, { ...part, to }, TEXT_MONEY, '?dryRun=true'],
+        [201, holdId, part, { 'idempotency-key': 'of-a-capture' }, ''],
+        [201, holdId, part, TEXT_MONEY, ''],
+        [201, holdId, { ...part, to }, {}, ''],
+        [201, holdId, { ...part, to }, TEXT_MONEY, ''],
+        [400, 'hold0', {}, {}, ''],
+        [404, `hold${NOBODY}`, {}, {}, ''],
+        [404, holdId, { to: NOBODY }, {}, ''],
+        [409, holdId, part, { 'idempotency-key': 'of-a-capture' }, ''],
+        [422, holdId, { amount: 50 }, {}, ''],
+      ] as const) {
+        expectDocumented('captureHold', status, await capture(app, of, body, headers, query));
+      }
+      for (const [status, of, headers] of [
+        [400, 'hold0', {}],
+        [404, `hold${NOBODY}`, {}],
+        [200, holdId, TEXT_MONEY],
+        [409, holdId, {}],
+        [422, await placed(app, id, '1.00'), key],
+      ] as const) {
+        expectDocumented('voidHold', status, await voidHold(app, of, {}, headers));
+      }
+      for (const headers of [{}, TEXT_MONEY]) {
+        expectDocumented('getHold', 200, await get(`/holds/${holdId}`, headers));
+        expectDocumented('listHolds', 200, await get(`/accounts/${id}/holds`, headers));
+      }
+      expectDocumented('getHold', 400, await get('/holds/131'));
+      expectDocumented('getHold', 404, await get(`/holds/hold${NOBODY}`));
+      expectDocumented('listHolds', 400, await get(`/accounts/${id}/holds?status=gone`));
+      expectDocumented('listHolds', 404, await get(`/accounts/${NOBODY}/holds`));
+    });
+
+    it('of changes of accounts', async () => {
+      const id = await openAccount(app, '1.00');
+      for (const [status, account, body, headers] of [
+        [200, id, { overdraftLimit: 5, reference: 'x', metadata: { a: 1 } }, {}],
+        [200, id, { status: 'open' }, TEXT_MONEY],
+        [400, id, {}, {}],
+        [404, NOBODY, { status: 'open' }, {}],
+        [412, id, { status: 'open' }, { 'if-match': '"1.9"' }],
+        [422, id, { status: 'closed' }, {}],
+      ] as const) {
+        expectDocumented('changeAccount', status, await change(app, account, body, headers));
+      }
+      const large = { reference: '1'.repeat(17_000) };
+      expectDocumented('changeAccount', 413, await change(app, id, large));
+      expectDocumented('changeAccount', 415, await change(app, id, '{}', { 'content-type': 'text/plain' }));
+      expectDocumented('openAccount', 404, await app.http.post('/accounts').send({ near: NOBODY }));
     });
 
     it('of posting batches', async () => {
@@ -380,6 +585,21 @@ describe('openapi.json', () => {
         expectDocumented('postBatch', 429, await postBatch(limited, batch, { query: '?atomic=true' }));
         const tooMany = await postBatch(limited, [...batch, ...batch], { query: '?atomic=true' });
         expectDocumented('postBatch', 400, tooMany);
+        const submit = (path: string, body: object) => limited.http.post(path).send(body);
+        const transfer = { from: accountId, to: await openAccount(app), amount: 1 };
+        const [id, transaction] = [await makeTransfer(), await makeTransaction()];
+        // Each needs more than a second has.
+        expectDocumented('postTransfer', 429, await submit('/transfers', transfer));
+        expectDocumented('reverseTransfer', 429, await submit(`/transfers/${id}/reversal`, {}));
+        let reversed = await submit(`/transactions/${transaction}/reversal`, { amount: '0.01' });
+        while (reversed.status === 201)
+          reversed = await submit(`/transactions/${transaction}/reversal`, { amount: '0.01' });
+        expectDocumented('reverseTransaction', 429, reversed);
+        expectDocumented('placeHold', 429, await placeHold(limited, accountId, { amount: 1 }));
+        const placedHold = await placed(app, accountId, '1.00');
+        expectDocumented('captureHold', 429, await capture(limited, placedHold));
+        expectDocumented('voidHold', 429, await voidHold(limited, placedHold));
+        expectDocumented('changeAccount', 429, await change(limited, accountId, { status: 'open' }));
         const open = () => limited.http.post('/accounts').send({});
         let opened = await open();
         while (opened.status === 201) opened = await open();
@@ -401,8 +621,20 @@ describe('openapi.json', () => {
         failed('getAccount', await lost.http.get(`/accounts/${id}`));
         failed('listAccounts', await lost.http.get('/accounts'));
         failed('openAccount', await lost.http.post('/accounts').send({}));
+        const hold = 'hold1';
+        failed('placeHold', await placeHold(lost, id, { amount: 1 }));
+        failed('captureHold', await capture(lost, hold));
+        failed('voidHold', await voidHold(lost, hold));
+        failed('getHold', await lost.http.get(`/holds/${hold}`));
+        failed('listHolds', await lost.http.get(`/accounts/${id}/holds`));
+        failed('changeAccount', await change(lost, id, { status: 'open' }));
         failed('listTransactions', await lost.http.get(`/accounts/${id}/transactions`));
         failed('getTransaction', await lost.http.get('/transactions/txn1'));
+        failed('getTransfer', await lost.http.get('/transfers/tr1'));
+        failed('listTransfers', await lost.http.get(`/accounts/${id}/transfers`));
+        failed('postTransfer', await lost.http.post('/transfers').send({ from: id, to: id + 1, amount: 1 }));
+        failed('reverseTransfer', await lost.http.post('/transfers/tr1/reversal').send({}));
+        failed('reverseTransaction', await lost.http.post('/transactions/txn1/reversal').send({}));
         failed('postTransaction', await lost.http.post(`/accounts/${id}/transactions`).send(deposit));
         const batch = [{ accountId: id, ...deposit }];
         failed('postBatch', await postBatch(lost, batch, { query: '?atomic=true' }));
@@ -422,13 +654,17 @@ describe('openapi.json', () => {
         for (const { method, path, operation } of contract.routes) {
           const { operationId, security } = operation;
           if (!security || security.some((requirement) => Object.keys(requirement).length === 0)) continue;
-          const url = path.replace('{accountId}', String(accountId)).replace('{transactionId}', 'txn1');
+          const url = path
+            .replace('{accountId}', String(accountId))
+            .replace('{transactionId}', 'txn1')
+            .replace('{transferId}', 'tr1')
+            .replace('{holdId}', 'hold1');
           const [needed] = security.flatMap((requirement) => Object.values(requirement).flat());
           const scopes = [needed === 'accounts:read' ? 'accounts:write' : 'accounts:read'] as const;
           const send = (headers: Record<string, string>) =>
             method === 'GET'
               ? guarded.http.get(url).set(headers)
-              : guarded.http.post(url).set(headers).send({});
+              : guarded.http[method === 'PATCH' ? 'patch' : 'post'](url).set(headers).send({});
           expectDocumented(operationId, 401, await send({}));
           expectDocumented(operationId, 403, await send(bearer((await makeKey(app, { scopes })).key)));
         }

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { archiveBank } from '../../src/admin/archive.js';
+import { assignAccounts } from '../../src/admin/assign-accounts.js';
 import { openWithHistory } from '../support/history.js';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
 import { deposit, fieldsIn, post } from '../support/requests.js';
@@ -171,6 +172,30 @@ describe('GET /accounts/{accountId}/proof', () => {
       expect(response.status).toBe(409);
       expect(response.text).toBe('{"error":"Version mismatch","CurrentVersion":2}');
     }
+  });
+
+  it('proves changes of the account that are not transactions', async () => {
+    const accountId = await openAccount(app);
+    const before = await proofOf(accountId, '?fromRevision=1');
+    expect(before).toEqual({ accountId, version: 1, hash: ZEROS, eventLines: [], nextFromRevision: null });
+    const bank = [{ url: app.databaseUrl, schema: 'bank' }];
+    for (const owner of ['ada', 'bob', undefined])
+      await assignAccounts(bank, { accounts: [accountId], owner });
+    interface EventsProof {
+      readonly events: { readonly revision: number; readonly hash: string };
+      readonly eventLines: string[];
+    }
+    const { events, eventLines } = await proofOf<Head & EventsProof>(accountId, '?fromRevision=1');
+    expect(eventLines).toHaveLength(3);
+    expect(eventLines[1]).toContain(`:${accountId}:2:`);
+    expect(eventLines[1]).toMatch(/:\{"owner":"bob"\}$/);
+    expect(events).toEqual({ revision: 3, hash: onto(ZEROS, eventLines) });
+    expect(await proofOf(accountId)).toEqual({ accountId, version: 1, hash: ZEROS, events });
+    const later = await proofOf<Head & EventsProof>(accountId, '?fromRevision=3');
+    expect(onto(onto(ZEROS, eventLines.slice(0, 2)), later.eventLines)).toBe(events.hash);
+    expect(await proofOf(accountId, '?fromRevision=4')).toMatchObject({ eventLines: [], events });
+    const ahead = await app.http.get(`/accounts/${accountId}/proof?fromRevision=5`);
+    expect(ahead.status).toBe(409);
   });
 
   it('rejects an invalid version and an account that was never opened', async () => {

@@ -92,6 +92,12 @@ describe('Swagger UI in a browser', () => {
 
   const contract = new OpenApiContract();
 
+  /** Fills in the id of a resource that an earlier operation created: it can't be told in advance. */
+  const fillIn = async (block: Locator, parameter: string, id: string | undefined) => {
+    const input = block.locator(`[data-param-name="${parameter}"] input`);
+    if (id !== undefined && (await input.count()) > 0) await input.fill(id);
+  };
+
   /** The forms in which an operation can be sent: for each type of its body, each example. */
   async function* formsOf(block: Locator, operationId: string): AsyncGenerator<string> {
     if (!contract.operations.get(operationId)?.requestBody) {
@@ -119,13 +125,16 @@ describe('Swagger UI in a browser', () => {
       await page.goto(`${app.url}/docs`);
       await page.locator('.opblock').first().waitFor();
       const sent: string[] = [];
+      let transferId: string | undefined;
       for (const block of await page.locator('.opblock').all()) {
         await block.locator('.opblock-summary-control').click();
         await block.getByRole('button', { name: 'Execute' }).waitFor();
         const operationId = (await block.getAttribute('id'))?.replace(/^operations-\w+-/, '') ?? '';
+        await fillIn(block, 'transferId', transferId);
         for await (const form of formsOf(block, operationId)) {
           const { status, text } = await execute(block);
           expect(text).not.toContain('"error":"');
+          transferId ??= /^{"id":"(tr\d+)"/.exec(text)?.[1];
           sent.push(`${status} ${operationId} ${form}`.trim());
         }
         await block.locator('.opblock-summary-control').click();
@@ -138,16 +147,35 @@ describe('Swagger UI in a browser', () => {
         '201 postTransaction application/json: Withdrawal with short names, if the account has version 6',
         '200 listTransactions',
         '200 getTransaction',
+        '201 reverseTransaction application/json',
         '200 postBatch application/json: Each for itself',
         '200 postBatch application/json: All or nothing',
         '200 postBatch application/x-ndjson',
         '200 getBalance',
         '201 openAccount application/json: With an opening deposit',
         '201 openAccount application/json: For an owner',
+        '201 openAccount application/json: Beside another account',
         '201 openAccount application/json: Empty',
         '200 listAccounts',
         '200 getAccount',
+        '200 changeAccount application/json: Block withdrawals',
+        '200 changeAccount application/json: Open it again, with an overdraft',
+        '200 changeAccount application/json: Name it',
         '200 getAccountProof',
+        '201 postTransfer application/json: From one account to another',
+        '201 postTransfer application/json: To several accounts',
+        '201 reverseTransfer application/json: In part',
+        '201 reverseTransfer application/json: All that is left',
+        '200 getTransfer',
+        '200 listTransfers',
+        '201 placeHold application/json: For a week',
+        '201 placeHold application/json: Without an end',
+        '200 listHolds',
+        '201 captureHold application/json: A part, and keep the rest',
+        '201 captureHold application/json: A part, to another account',
+        '201 captureHold application/json: All that remains',
+        '200 voidHold application/json: With a reason',
+        '200 getHold',
         '200 getLiveness',
         '200 getReadiness',
         '200 getMetrics',

@@ -1,7 +1,9 @@
+import { userInfo } from 'node:os';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { assignAccounts } from '../../src/admin/assign-accounts.js';
 import { seedBank } from '../../src/admin/seed.js';
+import { verifyBank } from '../../src/admin/verify/verify.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { shardList } from '../support/app.js';
@@ -105,6 +107,20 @@ describe('accounts assign', () => {
     await assignAccounts(shards, { accounts: [1, 3], owner: 'ada' });
     await assignAccounts(shards, { accounts: [1], owner: 'bob' });
     expect(await revisions()).toEqual([first + 2, second + 1]);
+  });
+
+  it('makes each change an event of the account, chained and announced', async () => {
+    const count = async (table: string) => (await client.query(`SELECT FROM bank_0.${table}`)).rowCount ?? 0;
+    const [events, announced] = [await count('account_events'), await count('outbox')];
+    await assignAccounts(shards, { accounts: [1], owner: 'ada "the first"' });
+    await assignAccounts(shards, { accounts: [1], owner: 'ada "the first"' });
+    expect([await count('account_events'), await count('outbox')]).toEqual([events + 1, announced + 1]);
+    const { rows } = await client.query(
+      'SELECT account_id::int, actor, changes FROM bank_0.account_events ORDER BY event_id DESC LIMIT 1',
+    );
+    const changes = '{"owner":"ada \\"the first\\""}';
+    expect(rows).toEqual([{ account_id: 1, actor: userInfo().username, changes }]);
+    expect(await verifyBank(shards)).toMatchObject({ faults: [], ok: true });
   });
 
   it('changes and records nothing when an account does not exist', async () => {

@@ -6,6 +6,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { Client } from 'pg';
 import { recordAct, recordActOn } from '../../src/audit/audit-log.js';
 import { archiveBank } from '../../src/admin/archive.js';
+import { assignAccounts } from '../../src/admin/assign-accounts.js';
 import { checkHeads, exportHeads } from '../../src/admin/audit/heads.js';
 import { readEvents } from '../../src/admin/audit/events.js';
 import { seedBank } from '../../src/admin/seed.js';
@@ -97,6 +98,37 @@ describe('an export of the heads', () => {
     expect(await check()).toMatchObject({ different: [2], differing: 1 });
     await postTo(2, 4);
     expect(await check()).toMatchObject({ different: [2], differing: 1 });
+  });
+
+  it('has the heads of changes of accounts, and exposes their loss', async () => {
+    await assignAccounts(bank(), { accounts: [2, 3], owner: 'ada' });
+    await exportHeads(bank(), BANK_ID, file);
+    const { rows } = await client.query<object>(
+      `SELECT revision, encode(hash, 'hex') AS hash FROM bank.account_events WHERE account_id = 2`,
+    );
+    const line = (await readFile(file, 'utf8')).split('\n').find((text) => text.includes('"accountId":2,'));
+    expect(JSON.parse(line ?? '')).toMatchObject({ events: rows[0] });
+    await assignAccounts(bank(), { accounts: [2], owner: 'bob' });
+    expect(await check()).toMatchObject({ accounts: 5, ...WHOLE });
+    await client.query(`
+      DELETE FROM bank.account_events WHERE account_id = 3;
+      UPDATE bank.account_events SET hash = sha256(hash) WHERE account_id = 2 AND revision = 1`);
+    expect(await check()).toMatchObject({ different: [2, 3], differing: 2 });
+  });
+
+  it('takes a file of the first format, which has no such heads', async () => {
+    await exportHeads(bank(), BANK_ID, file);
+    const lines = (await readFile(file, 'utf8'))
+      .replace('"formatVersion":2', '"formatVersion":1')
+      .trimEnd()
+      .split('\n');
+    const before = lines
+      .slice(0, -1)
+      .map((line) => `${line}\n`)
+      .join('');
+    const sha256 = createHash('sha256').update(before).digest('hex');
+    await writeFile(file, `${before}${JSON.stringify({ accounts: 5, sha256 })}\n`);
+    expect(await check()).toMatchObject({ accounts: 5, ...WHOLE });
   });
 
   it('exposes a deleted account', async () => {

@@ -15,6 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { Client } from 'pg';
 import { EmbeddedPostgres } from '@scalable-banking/embedded-postgres';
 import { recordActOn } from '../../src/audit/audit-log.js';
 import { archiveBank } from '../../src/admin/archive.js';
@@ -36,9 +37,11 @@ import { userMessage } from '../../src/app/user-message.js';
 import { CommandError } from '../../src/admin/command-error.js';
 import { startInstance } from '../support/app.js';
 import { startCli } from '../support/cli.js';
+import { formerPost } from '../support/former-release-sql.js';
 import { openLedger } from '../support/ledger.js';
 import { createEmptyTestDatabase, query, type TestDatabase } from '../support/postgres.js';
 import { temporaryDataDir, waitUntil } from '../support/service.js';
+import { fillWholeLedger } from '../support/whole-ledger.js';
 
 let source: TestDatabase;
 let target: TestDatabase;
@@ -179,6 +182,41 @@ describe('a backup', () => {
     });
     await reopened.close();
   }, 60_000);
+
+  it('holds holds, details and events of accounts, and an overdrawn account, and they go on after a restore', async () => {
+    await bootstrapShards(bankIn(source));
+    await fillWholeLedger(source.url);
+    await archiveBank(bankIn(source), new Date());
+    const lastIds = `SELECT
+      (SELECT max(transaction_id)::int FROM bank.archived_transactions) AS transaction,
+      (SELECT max(event_id)::int FROM bank.account_events) AS event`;
+    const [last] = await query<{ transaction: number; event: number }>(source.url, lastIds);
+    const manifest = await backup(bankIn(source));
+    expect(manifest).toMatchObject({ formatVersion: 5, shards: [{ books: { accounts: 5, faulty: 0 } }] });
+    const filled = manifest.shards[0]?.files.filter(({ rows }) => rows > 0).map(({ table }) => table);
+    expect(filled).toEqual(
+      expect.arrayContaining(['holds', 'transaction_details', 'account_details', 'account_events']),
+    );
+    await restore(bankIn(target), { skipIds: 100 });
+    expect(contents(await backup(bankIn(target), 'again'))).toEqual(contents(manifest));
+    expect(
+      await query(target.url, 'SELECT balance, overdraft_limit FROM bank.accounts WHERE account_id = 3'),
+    ).toEqual([{ balance: '-7.00', overdraft_limit: '7.00' }]);
+    // The hold is captured with the next ids, and the next event is chained to those of the backup.
+    const ledger = await openLedger(target.url);
+    const [hold] = await query<{ id: number }>(
+      target.url,
+      `SELECT hold_id::int AS id FROM bank.holds WHERE status = 'active'`,
+    );
+    const capture = { type: 'capture', accountId: 1, holdId: hold?.id ?? 0, final: true } as const;
+    const { transactions } = await ledger.scheduler.submit(capture);
+    const first = (last?.transaction ?? 0) + 101;
+    expect(transactions.map(({ transactionId }) => transactionId)).toEqual([first, first + 1]);
+    await ledger.scheduler.submit({ type: 'change', accountId: 4, changes: { status: 'open' } });
+    await ledger.close();
+    expect(await query(target.url, lastIds)).toMatchObject([{ event: (last?.event ?? 0) + 101 }]);
+    expect(await verifyBank(bankIn(target))).toMatchObject({ accounts: 5, ok: true, faults: [] });
+  });
 
   it('holds every table and every column of the schema', async () => {
     await foundBank(bankIn(source));
@@ -430,6 +468,14 @@ describe('a restored bank', () => {
       without: 'OpeningsAndRevisions1795479100000',
       files: ['accounts', 'transactions', 'archived_transactions', 'outbox', 'api_keys', 'audit_events'],
     },
+    {
+      formatVersion: 4,
+      without: 'WholeLedger1795479300000',
+      files: [
+        ...['accounts', 'account_openings', 'transactions', 'archived_transactions'],
+        ...['outbox', 'api_keys', 'audit_events'],
+      ],
+    },
   ])('from a backup of format $formatVersion is migrated', async ({ formatVersion, without, files }) => {
     const older = MIGRATIONS.slice(
       0,
@@ -441,8 +487,16 @@ describe('a restored bank', () => {
       source.url,
       `INSERT INTO bank.shard_identity (bank_id, shard_index, shard_count) VALUES (gen_random_uuid(), 0, 1)`,
     );
-    if (formatVersion >= 3) await seedBank(bankIn(source), { accounts: 4, balance: 1n });
-    else {
+    if (formatVersion >= 3) {
+      await query(
+        source.url,
+        'INSERT INTO bank.accounts (balance, version) SELECT 0, 1 FROM generate_series(1, 4)',
+      );
+      const former = new Client({ connectionString: source.url });
+      await former.connect();
+      for (const accountId of [1, 2, 3, 4]) await formerPost(former, accountId);
+      await former.end();
+    } else {
       await query(
         source.url,
         `INSERT INTO bank.accounts (balance, version) SELECT 0.01, 2 FROM generate_series(1, 4);
@@ -450,6 +504,8 @@ describe('a restored bank', () => {
            SELECT account_id, 'credit', 0.01, 0.01, 2 FROM bank.accounts`,
       );
     }
+    // A relay that was at work when the backup was made.
+    await query(source.url, `UPDATE bank.shard_identity SET relay_until = '9999-01-01'`);
     const written = await backup(bankIn(source));
     expect(written.migrations).toEqual(older.map(({ name }) => name));
     expect(written.shards[0]?.files.map(({ table }) => table)).toEqual(files);
@@ -458,6 +514,9 @@ describe('a restored bank', () => {
     expect((await bootstrapShards(bankIn(target))).migrations).toEqual([]);
     expect(await verifyBank(bankIn(target))).toMatchObject({ accounts: 4, ok: true });
     // In the schema of the backup, if that has a log; else as soon as there is one.
+    expect(await query(target.url, 'SELECT relay_leased_until FROM bank.shard_identity')).toEqual([
+      { relay_leased_until: null },
+    ]);
     const acts = files.includes('audit_events')
       ? ['bank.backed_up', 'bank.restored', 'bank.migrated']
       : ['bank.migrated', 'bank.restored'];
@@ -501,8 +560,8 @@ describe('not restored', () => {
     ['with a file in which a bit flipped', () => flip(file('accounts')), 'accounts.csv.gz is damaged'],
     [
       'of a format to come',
-      () => rewriteManifest((body) => Object.assign(body, { formatVersion: 5 })),
-      'has the format version 5; this release reads the versions 1, 2, 3, 4',
+      () => rewriteManifest((body) => Object.assign(body, { formatVersion: 6 })),
+      'has the format version 6; this release reads the versions 1, 2, 3, 4, 5',
     ],
     [
       'of a schema to come',
@@ -557,7 +616,7 @@ describe('not restored', () => {
     [
       'with an endless text',
       () => forge('accounts', (rows) => rows.replace('1,350.00', `1,${'9'.repeat(9_999)}`)),
-      'SQLSTATE 22003',
+      'SQLSTATE 23514',
     ],
     [
       'with an id that no bank has',
@@ -572,6 +631,21 @@ describe('not restored', () => {
         ),
       `rows of ${table} with ids that its sequence is still to hand out`,
     ]),
+    [
+      'whose ids of holds are still to be handed out',
+      () => forge('holds', (rows) => `${rows}6,1,1.00,1.00,0.00,active,,2026-05-01 00:00:00+00\n`),
+      'rows of holds with ids that its sequence is still to hand out',
+    ],
+    [
+      'with a hold of which more remains than it had',
+      () => forge('holds', (rows) => `${rows}5,1,1.00,2.00,0.00,active,,2026-05-01 00:00:00+00\n`),
+      'SQLSTATE 23514',
+    ],
+    [
+      'with an overdrawn account that has no overdraft limit',
+      () => forge('accounts', (rows) => rows.replace('1,350.00', '1,-350.00')),
+      'SQLSTATE 23514',
+    ],
     [
       'with fewer rows than it says',
       () => forge('outbox', (rows) => `${rows.split('\n')[0]}\n`),

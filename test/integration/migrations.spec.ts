@@ -10,7 +10,6 @@ import { archiveBank } from '../../src/admin/archive.js';
 import { createKey } from '../../src/admin/keys.js';
 import { verifyBank } from '../../src/admin/verify/verify.js';
 import { dataSourceOptions, MIGRATIONS } from '../../src/storage/data-source.js';
-import { TRANSACTION_COLUMNS } from '../../src/storage/rows.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { findDrift } from '../../src/storage/drift.js';
 import { migrate, prepareTables, ShardMismatchError } from '../../src/storage/migrate.js';
@@ -20,6 +19,7 @@ import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.
 
 const ALONE = { index: 0, count: 1 };
 const NAMES = MIGRATIONS.map((migration) => migration.name);
+const WHOLE_LEDGER = NAMES.indexOf('WholeLedger1795479300000');
 
 let database: TestDatabase;
 let client: Client;
@@ -39,6 +39,18 @@ afterEach(async () => {
 
 async function rows(sql: string): Promise<Record<string, unknown>[]> {
   return (await client.query<Record<string, unknown>>(sql)).rows;
+}
+
+/** Undoes the newest migrations. */
+async function undo(count: number): Promise<void> {
+  const pool = { name: 'test-migrate', size: 1, connectTimeoutMs: 5_000 };
+  const dataSource = new DataSource(dataSourceOptions(shard, pool));
+  await dataSource.initialize();
+  try {
+    for (let undone = 0; undone < count; undone++) await dataSource.undoLastMigration();
+  } finally {
+    await dataSource.destroy();
+  }
 }
 
 /** Creates the specification's schema: the state of a bank that used only its own SQL. */
@@ -214,16 +226,12 @@ describe('an old bank that is migrated', () => {
 
 describe('a bank of the last release without an archive', () => {
   const ARCHIVE = NAMES.indexOf('Archive1795478900000');
+  const COLUMNS =
+    'transaction_id, account_id, type, amount, timestamp, idempotency_key, balance_after, version_after';
+  const historyIn = (table: string) => rows(`SELECT ${COLUMNS} FROM bank.${table} ORDER BY transaction_id`);
+  let history: Record<string, unknown>[];
 
-  async function goBack(): Promise<void> {
-    const pool = { name: 'test-migrate', size: 1, connectTimeoutMs: 5_000 };
-    const dataSource = new DataSource(dataSourceOptions(shard, pool));
-    await dataSource.initialize();
-    for (let undone = NAMES.length; undone > ARCHIVE; undone--) await dataSource.undoLastMigration();
-    await dataSource.destroy();
-  }
-
-  it('gets one, with free space on the pages of accounts, and can be migrated back with all it has archived', async () => {
+  beforeEach(async () => {
     await prepareTables(shard, ALONE, MIGRATIONS.slice(0, ARCHIVE));
     await client.query(
       `INSERT INTO bank.shard_identity (bank_id, shard_index, shard_count) VALUES (gen_random_uuid(), 0, 1)`,
@@ -233,27 +241,29 @@ describe('a bank of the last release without an archive', () => {
       INSERT INTO bank.transactions (account_id, type, amount, balance_after, version_after, idempotency_key)
         SELECT account_id, 'credit', 0.01, 0.01, 2, CASE account_id % 3 WHEN 0 THEN 'a:key' END FROM bank.accounts`);
     expect((await verifyBank([shard])).ok).toBe(true);
-    const history = await rows(
-      `SELECT ${TRANSACTION_COLUMNS} FROM bank.transactions ORDER BY transaction_id`,
-    );
+    history = await historyIn('transactions');
+  });
 
+  it('gets one, with free space on the pages of accounts', async () => {
     expect((await migrate(shard, ALONE)).applied).toEqual(NAMES.slice(ARCHIVE));
-    expect(
-      await rows(`SELECT ${TRANSACTION_COLUMNS} FROM bank.transactions ORDER BY transaction_id`),
-    ).toEqual(history);
+    expect(await historyIn('transactions')).toEqual(history);
     expect(await rows(`SELECT reloptions FROM pg_class WHERE oid = 'bank.accounts'::regclass`)).toEqual([
       { reloptions: ['fillfactor=80'] },
     ]);
     expect(await archiveBank([shard], new Date())).toMatchObject({ moved: 100 });
-    expect(
-      await rows(`SELECT ${TRANSACTION_COLUMNS} FROM bank.archived_transactions ORDER BY transaction_id`),
-    ).toEqual(history);
+    expect(await historyIn('archived_transactions')).toEqual(history);
     expect(await verifyBank([shard])).toMatchObject({ transactions: 100, ok: true });
+  });
 
-    await goBack();
-    expect(
-      await rows(`SELECT ${TRANSACTION_COLUMNS} FROM bank.transactions ORDER BY transaction_id`),
-    ).toEqual(history);
+  it('can be migrated back with all it has archived, while it has no whole ledger', async () => {
+    await prepareTables(shard, ALONE, MIGRATIONS.slice(0, WHOLE_LEDGER));
+    await client.query(`
+      INSERT INTO bank.archived_transactions SELECT * FROM bank.transactions;
+      DELETE FROM bank.transactions`);
+    expect(await historyIn('archived_transactions')).toEqual(history);
+    expect(await verifyBank([shard])).toMatchObject({ transactions: 100, ok: true });
+    await undo(WHOLE_LEDGER - ARCHIVE);
+    expect(await historyIn('transactions')).toEqual(history);
     expect((await migrate(shard, ALONE)).applied).toEqual(NAMES.slice(ARCHIVE));
   });
 });
@@ -320,7 +330,7 @@ describe('a bank with keys from before the scope of deposits', () => {
 describe('a bank from before the keys of openings', () => {
   const OPENINGS = NAMES.indexOf('OpeningsAndRevisions1795479100000');
 
-  it('gets them and revisions without rewriting its accounts, and can be migrated back', async () => {
+  it('gets them and revisions without rewriting its accounts', async () => {
     await prepareTables(shard, ALONE, MIGRATIONS.slice(0, OPENINGS));
     await client.query(
       `INSERT INTO bank.shard_identity (bank_id, shard_index, shard_count) VALUES (gen_random_uuid(), 0, 1)`,
@@ -336,26 +346,236 @@ describe('a bank from before the keys of openings', () => {
       { owner: 'ada', revision: 0 },
     ]);
     const ledger = await openLedger(shard.url);
-    const { accountId } = await ledger.opener.open(
-      { openingDeposit: 1n, owner: 'ada', idempotencyKey: 'key' },
-      THE_SERVICE,
-    );
-    await expect(
-      ledger.opener.open({ openingDeposit: 1n, owner: 'ada', idempotencyKey: 'key' }, THE_SERVICE),
-    ).rejects.toMatchObject({
+    const opening = { openingDeposit: 1n, owner: 'ada', idempotencyKey: 'key' };
+    const { accountId } = await ledger.opener.open(opening, THE_SERVICE);
+    await expect(ledger.opener.open(opening, THE_SERVICE)).rejects.toMatchObject({
       failure: { code: 'DUPLICATE_ACCOUNT', accountId },
     });
     await ledger.close();
     expect(await verifyBank([shard])).toMatchObject({ accounts: 101, ok: true });
+  });
 
-    const dataSource = new DataSource(
-      dataSourceOptions(shard, { name: 'test-migrate', size: 1, connectTimeoutMs: 5_000 }),
+  it('can be migrated back, while it has no whole ledger', async () => {
+    await prepareTables(shard, ALONE, MIGRATIONS.slice(0, WHOLE_LEDGER));
+    await client.query(
+      `INSERT INTO bank.shard_identity (bank_id, shard_index, shard_count) VALUES (gen_random_uuid(), 0, 1);
+       INSERT INTO bank.accounts (balance, version, owner) VALUES (0, 1, 'ada');
+       INSERT INTO bank.account_openings (account_id, owner, idempotency_key) VALUES (1, 'ada', 'key')`,
     );
-    await dataSource.initialize();
-    for (let undone = OPENINGS; undone < NAMES.length; undone++) await dataSource.undoLastMigration();
-    await dataSource.destroy();
-    expect(await verifyBank([shard])).toMatchObject({ accounts: 101, ok: true });
+    await undo(WHOLE_LEDGER - OPENINGS);
+    expect(await verifyBank([shard])).toMatchObject({ accounts: 1, ok: true });
     expect((await migrate(shard, ALONE)).applied).toEqual(NAMES.slice(OPENINGS));
+  });
+});
+
+/** What a bank may have beyond the old tables, as far as its release knows it. */
+const RELEASES_ADD: readonly { with: string; sql: string }[] = [
+  {
+    with: 'shard_identity',
+    sql: `INSERT INTO bank.shard_identity (bank_id, shard_index, shard_count) VALUES (gen_random_uuid(), 0, 1)`,
+  },
+  {
+    with: 'archived_transactions',
+    sql: `WITH moved AS (DELETE FROM bank.transactions WHERE account_id <= 3 RETURNING *)
+          INSERT INTO bank.archived_transactions SELECT * FROM moved`,
+  },
+  { with: 'outbox', sql: `INSERT INTO bank.outbox (transaction_ids) VALUES ('{5,6}'), ('{7}')` },
+  {
+    with: 'api_keys',
+    sql: `INSERT INTO bank.api_keys (name, hint, hash, scopes) VALUES ('k', 'h', sha256('x'), ARRAY['admin']);
+          UPDATE bank.accounts SET owner = 'ada' WHERE account_id > 6`,
+  },
+  {
+    with: 'audit_events',
+    sql: `INSERT INTO bank.audit_events (happened_at, action, actor, details, hash)
+          VALUES (now(), 'test.done', 'somebody', '{}', sha256('x'))`,
+  },
+  {
+    with: 'account_openings',
+    sql: `INSERT INTO bank.account_openings (account_id, owner, idempotency_key, opening_deposit)
+            VALUES (8, 'ada', 'key', 100), (9, 'ada', 'another', NULL);
+          UPDATE bank.accounts SET revision = 1 WHERE account_id = 9`,
+  },
+];
+
+/** Makes a bank with data in each table of a release. The spec's own tables come first, as in the oldest banks. */
+async function fillBankOf(releases: number): Promise<void> {
+  await migrateToSpecTables();
+  await fillOldBank();
+  // A clock that was ahead.
+  await client.query(
+    `UPDATE bank.transactions SET timestamp = '2099-01-01' WHERE transaction_id IN
+       (SELECT max(transaction_id) FROM bank.transactions WHERE account_id IN (3, 4) GROUP BY account_id)`,
+  );
+  await prepareTables(shard, ALONE, MIGRATIONS.slice(0, releases));
+  for (const { with: table, sql } of RELEASES_ADD) {
+    const [{ there }] = (await rows(`SELECT to_regclass('bank.${table}') IS NOT NULL AS there`)) as [
+      { there: boolean },
+    ];
+    if (there) await client.query(sql);
+  }
+}
+
+describe('a bank with data of each earlier release', () => {
+  it.each(NAMES.slice(0, WHOLE_LEDGER).map((name, index) => [name, index + 1] as const))(
+    'gets the whole ledger: %s',
+    async (_name, releases) => {
+      await fillBankOf(releases);
+      const balances = await rows(
+        'SELECT account_id::text, balance FROM bank.accounts a ORDER BY a.account_id',
+      );
+      expect((await migrate(shard, ALONE)).applied).toEqual(NAMES.slice(releases));
+      expect(
+        await rows('SELECT account_id::text, balance FROM bank.accounts a ORDER BY a.account_id'),
+      ).toEqual(balances);
+      expect(await verifyBank([shard])).toMatchObject({ accounts: OLD_BANK.length, ok: true, faults: [] });
+      const ledger = await openLedger(shard.url);
+      try {
+        const hold = { accountId: 4, type: 'hold', amount: 9_900n } as const;
+        await ledger.scheduler.submit(hold);
+        for (const accountId of [1, 2, 3, 8])
+          await ledger.scheduler.submit({ accountId, type: 'credit', amount: 1n });
+      } finally {
+        await ledger.close();
+      }
+      expect(await verifyBank([shard])).toMatchObject({ ok: true, faults: [] });
+    },
+  );
+});
+
+describe('a bank of the release before the whole ledger', () => {
+  const FILES = `SELECT relname AS name, pg_relation_filenode(oid) AS file FROM pg_class
+                 WHERE relnamespace = 'bank'::regnamespace AND relkind IN ('r', 'i') ORDER BY relname`;
+  const HISTORY = (table: string) =>
+    `SELECT transaction_id, account_id, type, amount::text, timestamp, idempotency_key, balance_after::text,
+            version_after, hash FROM bank.${table} ORDER BY transaction_id`;
+
+  it('is not rewritten: no table, no index, no hash', async () => {
+    await fillBankOf(WHOLE_LEDGER);
+    const before = await rows(FILES);
+    const history = await Promise.all(['transactions', 'archived_transactions'].map(HISTORY).map(rows));
+    expect(history.map((found) => found.length > 0)).toEqual([true, true]);
+    await migrate(shard, ALONE);
+    expect(await rows(FILES)).toEqual(expect.arrayContaining(before));
+    expect(await Promise.all(['transactions', 'archived_transactions'].map(HISTORY).map(rows))).toEqual(
+      history,
+    );
+    expect(
+      await rows(
+        'SELECT DISTINCT held, active_holds, overdraft_limit, status, created_at, posted_at FROM bank.accounts',
+      ),
+    ).toEqual([
+      {
+        ...{ held: '0', active_holds: 0, overdraft_limit: '0', status: 'open' },
+        ...{ created_at: null, posted_at: null },
+      },
+    ]);
+    expect(await verifyBank([shard])).toMatchObject({ ok: true, faults: [] });
+  });
+
+  it.each(['transactions', 'archived_transactions'])(
+    'goes on from the time of the last transaction in %s, though the clock is behind it',
+    async (table) => {
+      await fillBankOf(WHOLE_LEDGER);
+      const [last] = await rows(
+        `SELECT account_id::int, timestamp FROM bank.${table} WHERE timestamp > now() + interval '1 year' LIMIT 1`,
+      );
+      const { account_id: accountId, timestamp } = last as { account_id: number; timestamp: Date };
+      await migrate(shard, ALONE);
+      const ledger = await openLedger(shard.url);
+      try {
+        for (let n = 0; n < 2; n++) {
+          const { transactions } = await ledger.scheduler.submit({ accountId, type: 'credit', amount: 1n });
+          expect(transactions[0]?.timestamp).toEqual(timestamp);
+        }
+        const another = await ledger.scheduler.submit({ accountId: 1, type: 'credit', amount: 1n });
+        expect(another.transactions[0]?.timestamp.getTime()).toBeLessThan(timestamp.getTime());
+      } finally {
+        await ledger.close();
+      }
+      expect(await rows(`SELECT posted_at FROM bank.accounts WHERE account_id = ${accountId}`)).toEqual([
+        { posted_at: timestamp },
+      ]);
+    },
+  );
+
+  it('of several shards draws ids of events that tell the shard', async () => {
+    const place = { index: 1, count: 3 };
+    await prepareTables(shard, place, MIGRATIONS.slice(0, WHOLE_LEDGER));
+    await client.query(
+      `INSERT INTO bank.shard_identity (bank_id, shard_index, shard_count) VALUES (gen_random_uuid(), 1, 3);
+       INSERT INTO bank.accounts (balance, version) VALUES (0, 1)`,
+    );
+    await migrate(shard, place);
+    await migrate(shard, place);
+    const draw = `SELECT nextval(pg_get_serial_sequence('bank.account_events', 'event_id'))::int AS id`;
+    expect([...(await rows(draw)), ...(await rows(draw))]).toEqual([{ id: 2 }, { id: 5 }]);
+  });
+
+  it('that a move had begun to copy draws such ids too', async () => {
+    const place = { index: 1, count: 3 };
+    await prepareTables(shard, place, MIGRATIONS.slice(0, WHOLE_LEDGER));
+    await client.query(`INSERT INTO bank.accounts (balance, version) VALUES (0, 1)`);
+    await prepareTables(shard, place);
+    const draw = (table: string, id: string) =>
+      rows(`SELECT nextval(pg_get_serial_sequence('bank.${table}', '${id}'))::int AS id`);
+    expect(await draw('account_events', 'event_id')).toEqual([{ id: 2 }]);
+    // Not begun again: there is an account with the id 2.
+    expect(await draw('accounts', 'account_id')).toEqual([{ id: 5 }]);
+  });
+
+  it('is not migrated back: holds would be forgotten', async () => {
+    await migrate(shard, ALONE);
+    await expect(undo(1)).rejects.toThrow('knows neither holds nor transfers');
+    expect((await migrate(shard, ALONE)).applied).toEqual([]);
+  });
+});
+
+describe('the schema', () => {
+  const ACCOUNT = { balance: '10', held: '0', active_holds: '0', overdraft_limit: '0', status: `'open'` };
+  const accounts = (row: Partial<typeof ACCOUNT>) => {
+    const all = { ...ACCOUNT, ...row };
+    return `INSERT INTO bank.accounts (version, ${Object.keys(all).join()}) VALUES (1, ${Object.values(all).join()})`;
+  };
+  const transaction = (type: string, amount: string, after: string, held: string, hold: string) =>
+    `INSERT INTO bank.archived_transactions
+       (transaction_id, account_id, type, amount, balance_after, version_after, hash, held_after, hold_id)
+     VALUES (1, 1, '${type}', ${amount}, ${after}, 2, sha256('x'), ${held}, ${hold})`;
+  const hold = (amount: string, remaining: string, captured: string, status: string) =>
+    `INSERT INTO bank.holds VALUES (1, 1, ${amount}, ${remaining}, ${captured}, '${status}', NULL, now())`;
+  const LIMIT = '1e16';
+
+  it('takes what a ledger may hold, and refuses what it must not', async () => {
+    await migrate(shard, ALONE);
+    const taken = [
+      ...[accounts({}), accounts({ held: '10', active_holds: '1' })],
+      ...[accounts({ balance: '-5', overdraft_limit: '5' }), accounts({ balance: '0', status: `'closed'` })],
+      accounts({ balance: `1 - ${LIMIT}`, overdraft_limit: `${LIMIT} - 1` }),
+      ...[transaction('credit', '0.01', '-1.00', 'NULL', 'NULL'), hold('5', '2', '3', 'active')],
+    ];
+    for (const sql of taken) await client.query(`BEGIN; ${sql}; ROLLBACK`);
+    const refused = [
+      ...['-1', LIMIT, `'NaN'`, `'-Infinity'`, '0.00001'].map((balance) => accounts({ balance })),
+      ...['-1', LIMIT, `'NaN'`, '1e-5'].map((limit) => accounts({ overdraft_limit: limit })),
+      ...['-1', '11', `'NaN'`, '1e-5'].map((held) => accounts({ held, active_holds: '1' })),
+      ...[accounts({ held: '1' }), accounts({ active_holds: '1' }), accounts({ status: `'closed'` })],
+      ...[accounts({ status: `'lost'` }), accounts({ balance: '-6', overdraft_limit: '5' })],
+      accounts({ balance: '1', held: '7', active_holds: '1', overdraft_limit: '5' }),
+      transaction('hold', '1', '1', '1', 'NULL'),
+      transaction('lost', '1', '1', 'NULL', 'NULL'),
+      ...['0', `'NaN'`, LIMIT].map((amount) => transaction('credit', amount, '1', 'NULL', 'NULL')),
+      ...[`'NaN'`, LIMIT, `-${LIMIT}`].map((after) => transaction('credit', '1', after, 'NULL', 'NULL')),
+      ...['0', `'NaN'`, '-1'].map((held) => transaction('credit', '1', '1', held, 'NULL')),
+      ...[hold('5', '3', '3', 'active'), hold('5', '0', '5', 'active'), hold('5', '1', '4', 'captured')],
+      ...[hold('5', `'NaN'`, '0', 'active'), hold(LIMIT, '1', '0', 'active'), hold('5', '5', '0', 'lost')],
+    ];
+    for (const sql of refused) {
+      const code = await client.query(sql).then(
+        () => 'taken',
+        (error: unknown) => (error as { code: string }).code,
+      );
+      expect({ sql, code }).toEqual({ sql, code: '23514' });
+    }
   });
 });
 

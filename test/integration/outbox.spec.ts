@@ -1,12 +1,17 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { tablesOf } from '../../src/storage/tables.js';
 import { EventPublisher } from '../../src/domain/ports.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
+import type { Command } from '../../src/domain/command.js';
+import type { LedgerEvent, TransferCompleted } from '../../src/domain/ledger-event.js';
 import type { Transaction } from '../../src/domain/transaction.js';
+import { messageOf, type BankEvent } from '../../src/messaging/bank-event.js';
 import { OutboxRelay } from '../../src/messaging/outbox-relay.js';
 import { Outbox } from '../../src/messaging/outbox.js';
 import { Metrics } from '../../src/observability/metrics.js';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
+import { EVENT_TYPES, isValidEvent } from '../support/events.js';
 import { openLedger, type TestLedger } from '../support/ledger.js';
 import { createTestDatabase } from '../support/postgres.js';
 import { waitUntil } from '../support/service.js';
@@ -15,15 +20,19 @@ const LEASE_MS = 5_000;
 
 /** Keeps what it is given; fails as often as it is told to, after it has taken the events. */
 class RecordingPublisher extends EventPublisher {
-  readonly published: Transaction[] = [];
+  readonly events: LedgerEvent[] = [];
   failures = 0;
+
+  get published(): Transaction[] {
+    return this.events.flatMap((event) => (event.kind === 'transaction.posted' ? [event.transaction] : []));
+  }
 
   assertReady(): void {
     // Always is.
   }
 
-  publish(transactions: readonly Transaction[]): Promise<void> {
-    this.published.push(...transactions);
+  publish(events: readonly LedgerEvent[]): Promise<void> {
+    this.events.push(...events);
     if (this.failures === 0) return Promise.resolve();
     this.failures -= 1;
     return Promise.reject(new Error('the broker is away'));
@@ -103,6 +112,203 @@ describe('the outbox relay', () => {
     }
   });
 
+  /** Publishes all that waits. */
+  async function drained(): Promise<LedgerEvent[]> {
+    const publisher = new RecordingPublisher();
+    const relayed = relay(publisher);
+    relayed.start();
+    await waitUntil(isEmpty, 5_000);
+    await relayed.stop();
+    return publisher.events;
+  }
+
+  const open = async (openingDeposit: bigint) =>
+    (await ledger.opener.open({ openingDeposit }, THE_SERVICE)).accountId;
+
+  const execute = async (command: Command) => ledger.scheduler.submit(command);
+
+  it('tells of holds, transfers and changes, each behind the transaction that completes it', async () => {
+    const [a, b] = [await open(10_000n), await open(1_000n)];
+    const hold = async (amount: bigint, expiresInMs?: number) => {
+      const { transactions } = await execute({ type: 'hold', accountId: a, amount, expiresInMs });
+      return transactions[0]?.transactionId ?? 0;
+    };
+    const sent = await execute({
+      ...{ type: 'transfer', accountId: a, details: { reference: 'rent', description: 'secret' } },
+      legs: [
+        { accountId: a, type: 'debit', amount: 3_000n },
+        { accountId: b, type: 'credit', amount: 3_000n },
+      ],
+    });
+    const transferId = sent.transactions[0]?.transferId ?? 0;
+    const captured = await hold(4_000n, 3_600_000);
+    await execute({ type: 'capture', accountId: a, holdId: captured, amount: 1_000n, final: false });
+    await execute({
+      ...{ type: 'capture', accountId: a, holdId: captured, amount: 500n, final: true, to: { accountId: b } },
+    });
+    const voided = await hold(200n);
+    await execute({ type: 'void', accountId: a, holdId: voided });
+    const expired = await hold(300n, 1);
+    await sleep(5);
+    await execute({ type: 'expiry', accountId: a });
+    await execute({ type: 'transfer-reversal', accountId: b, transferId, accountIds: [a, b] });
+    const metadata = '{"name":"secret"}';
+    const changes = {
+      status: 'debits_blocked',
+      overdraftLimit: 5_000n,
+      reference: 'mine',
+      metadata,
+    } as const;
+    await execute({ type: 'change', accountId: a, changes });
+    await execute({ type: 'change', accountId: b, changes: { overdraftLimit: 500n } });
+    await execute({ type: 'debit', accountId: b, amount: 1_600n });
+
+    const events = (await drained()).map((event) => {
+      const { id, type, body } = messageOf(event, '2b5d74f1-4b36-41ad-9d3c-0123456789ab');
+      expect(body).not.toContain('secret');
+      const read = JSON.parse(body) as BankEvent;
+      expect([read.id, read.type, isValidEvent(read)]).toEqual([id, type, true]);
+      return read;
+    });
+    expect(new Set(events.map(({ type }) => type))).toEqual(new Set(EVENT_TYPES));
+    expect(new Set(events.map(({ id }) => id)).size).toBe(events.length);
+    const about = (prefix: string) => events.filter(({ type }) => type.startsWith(prefix));
+    const told = (list: readonly BankEvent[]) =>
+      list.map(({ type, id }) => `${type.replace(/\.v\d$/, '')} ${id}`);
+    expect(told(about('hold.'))).toEqual([
+      `hold.placed hold${captured}/4`,
+      `hold.captured hold${captured}/6`,
+      `hold.captured hold${captured}/8`,
+      `hold.placed hold${voided}/9`,
+      `hold.voided hold${voided}/10`,
+      `hold.placed hold${expired}/11`,
+      `hold.expired hold${expired}/12`,
+    ]);
+    expect(about('hold.captured').map(({ data }) => data)).toMatchObject([
+      { amount: '10.00', remaining: '30.00', version: 6 },
+      { amount: '5.00', remaining: '0.00', version: 8 },
+    ]);
+    const [placed] = about('hold.placed');
+    const lasts = Date.parse(String(placed?.data['expiresAt'])) - Date.parse(placed?.time ?? '');
+    expect(lasts).toBe(3_600_000);
+    const [simple, ofCapture, back] = about('transfer.').map(({ data }) => data);
+    expect(simple).toMatchObject({
+      reference: 'rent',
+      legs: [
+        { accountId: a, type: 'Withdraw', amount: '30.00', version: 3 },
+        { accountId: b, type: 'Deposit', amount: '30.00', version: 3 },
+      ],
+    });
+    expect(ofCapture).toMatchObject({
+      holdId: `hold${captured}`,
+      legs: [{ accountId: a }, { accountId: b }],
+    });
+    expect(back).toMatchObject({
+      legs: [{ reverses: `txn${transferId}` }, { reverses: expect.any(String) }],
+    });
+    expect(about('account.').map(({ data }) => data)).toEqual([
+      {
+        ...{ accountId: a, revision: 1 },
+        changes: {
+          ...{ status: 'debits_blocked', overdraftLimit: '50.00', reference: 'mine' },
+          metadata: { digest: expect.any(String) },
+        },
+      },
+      { accountId: b, revision: 1, changes: { overdraftLimit: '5.00' } },
+    ]);
+    expect(events.at(-1)).toMatchObject({
+      ...{ type: 'transaction.posted.v2', data: { type: 'Withdraw', balance: '-1.00', held: '0.00' } },
+    });
+    // What a transaction completes comes at once behind it, and each account's versions in order.
+    const versions = new Map<number, number>();
+    events.forEach(({ type, data }, index) => {
+      if (type.startsWith('transaction.')) {
+        const { accountId, version } = data as { accountId: number; version: number };
+        expect(version).toBe((versions.get(accountId) ?? 1) + 1);
+        versions.set(accountId, version);
+      } else if (type.startsWith('hold.'))
+        expect(events[index - 1]?.data).toMatchObject({ version: data['version'] });
+    });
+  });
+
+  it('keeps transfers and captures whole in batches of more than a thousand transactions', async () => {
+    const count = 40;
+    const payers = await Promise.all(Array.from({ length: count }, () => open(100_000n)));
+    const others = await Promise.all(Array.from({ length: count }, () => open(100_000n)));
+    await drained();
+    const commands = payers.flatMap((accountId): Command[] => [
+      ...Array.from({ length: 12 }, () => ({ type: 'credit', accountId, amount: 1n }) as const),
+      { type: 'hold', accountId, amount: 10n },
+      {
+        ...{ type: 'transfer', accountId },
+        legs: [
+          { accountId, type: 'debit', amount: BigInt(count) },
+          ...others.map((other) => ({ accountId: other, type: 'credit', amount: 1n }) as const),
+        ],
+      },
+    ]);
+    const effects = await Promise.all(ledger.scheduler.submitAtomically(commands, THE_SERVICE));
+    const rows = await ledger.dataSource.query<{ size: number }[]>(
+      'SELECT cardinality(transaction_ids) AS size FROM bank.outbox ORDER BY outbox_id',
+    );
+    expect(rows.length).toBeGreaterThan(2);
+    const events = await drained();
+    const kinds = (kind: LedgerEvent['kind']) => events.filter((event) => event.kind === kind);
+    expect(kinds('hold.placed')).toHaveLength(count);
+    const legs = kinds('transfer.completed').map((event) =>
+      (event as TransferCompleted).legs.map(({ transactionId }) => transactionId),
+    );
+    const transfers = effects.flatMap(({ transactions }) =>
+      transactions[0]?.transferId === undefined
+        ? []
+        : [transactions.map(({ transactionId }) => transactionId)],
+    );
+    expect(legs).toEqual(transfers);
+    expect(kinds('transaction.posted')).toHaveLength(count * (14 + count));
+  });
+
+  it('tells of a reversal apart from the hold that expired to make room for it', async () => {
+    const [a, b] = [await open(1_000n), await open(1_000n)];
+    const legs = [
+      { accountId: b, type: 'credit', amount: 100n },
+      { accountId: a, type: 'debit', amount: 100n },
+    ] as const;
+    const { transactions } = await execute({ type: 'transfer', accountId: a, legs });
+    const transferId = transactions[0]?.transferId ?? 0;
+    await execute({ type: 'hold', accountId: b, amount: 1_100n, expiresInMs: 1 });
+    await sleep(5);
+    await drained();
+    await execute({ type: 'transfer-reversal', accountId: b, transferId, accountIds: [a, b] });
+    const events = (await drained()).map((event) => messageOf(event, ''));
+    const [posted, expired, first, second, transfer] = events;
+    expect(events.map(({ type }) => type.split('.').slice(0, 2).join('.'))).toEqual([
+      ...['transaction.posted', 'hold.expired', 'transaction.posted', 'transaction.posted'],
+      'transfer.completed',
+    ]);
+    expect([posted?.accountId, expired?.accountId]).toEqual([b, b]);
+    expect(transfer?.id).toBe(first?.id.replace('txn', 'tr'));
+    expect(JSON.parse(transfer?.body ?? '')).toMatchObject({
+      data: { legs: [{ transactionId: first?.id }, { transactionId: second?.id }] },
+    });
+  });
+
+  it('reads what a hold had left when its capture was posted, not what it has left today', async () => {
+    const accountId = await open(10_000n);
+    const { transactions } = await execute({ type: 'hold', accountId, amount: 1_000n });
+    const holdId = transactions[0]?.transactionId ?? 0;
+    const capture = async (amount: bigint) => {
+      await execute({ type: 'capture', accountId, holdId, amount, final: false });
+    };
+    const leftIn = (events: readonly LedgerEvent[]) =>
+      events.flatMap((event) => (event.kind === 'hold.captured' ? [event.remaining] : []));
+    await capture(100n);
+    await capture(200n);
+    expect(leftIn(await drained())).toEqual([900n, 700n]);
+    await capture(300n);
+    await capture(400n);
+    expect(leftIn(await drained())).toEqual([400n, 0n]);
+  });
+
   it('publishes again what was not confirmed, and logs the failure once, not at every attempt', async () => {
     const { accountId } = await ledger.opener.open({}, THE_SERVICE);
     await post([accountId], 1);
@@ -172,6 +378,15 @@ describe('a service with its balance cache on', () => {
     expect(await balance()).toBe('{"balance":10.00,"version":2}');
     await foreign.post({ accountId, type: 'credit', amount: 500n });
     await waitUntil(async () => (await balance()) === '{"balance":15.00,"version":3}', 2_000);
+    // A hold moves the version, though not the balance; so does its end.
+    const { transactions } = await foreign.scheduler.submit({ type: 'hold', accountId, amount: 100n });
+    await waitUntil(async () => (await balance()) === '{"balance":15.00,"version":4}', 2_000);
+    const holdId = transactions[0]?.transactionId ?? 0;
+    await foreign.scheduler.submit({ type: 'void', accountId, holdId });
+    await waitUntil(async () => (await balance()) === '{"balance":15.00,"version":5}', 2_000);
+    await foreign.scheduler.submit({ type: 'change', accountId, changes: { overdraftLimit: 1_000n } });
+    await foreign.scheduler.submit({ type: 'debit', accountId, amount: 2_000n });
+    await waitUntil(async () => (await balance()) === '{"balance":-5.00,"version":6}', 2_000);
   });
 
   it('empties the outbox of what it posted itself', async () => {

@@ -4,7 +4,7 @@ import { connect, type ConsumeMessage } from 'amqplib';
 import { startRabbitMq, type RabbitMqServer } from '../../tools/stack/servers/rabbitmq.js';
 import { tablesOf } from '../../src/storage/tables.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
-import type { Transaction } from '../../src/domain/transaction.js';
+import type { LedgerEvent } from '../../src/domain/ledger-event.js';
 import { OutboxRelay } from '../../src/messaging/outbox-relay.js';
 import { Outbox } from '../../src/messaging/outbox.js';
 import { RabbitMqConnection } from '../../src/messaging/rabbitmq-connection.js';
@@ -14,7 +14,7 @@ import type { TransactionPosted } from '../../src/messaging/transaction-posted.j
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
 import { startCli } from '../support/cli.js';
 import { expectEverythingArrived, isValidEvent, Listener, Load } from '../support/events.js';
-import { openLedger } from '../support/ledger.js';
+import { openLedger, type TestLedger } from '../support/ledger.js';
 import { createTestDatabase, query, type TestDatabase } from '../support/postgres.js';
 import { PostgresProxy, type AtCommit } from '../../tools/stack/proxies/postgres-proxy.js';
 import { metric, startService, waitUntil } from '../support/service.js';
@@ -55,6 +55,25 @@ async function openAccounts(app: TestApp, count: number): Promise<number[]> {
   return Promise.all(Array.from({ length: count }, () => openAccount(app, '10.00')));
 }
 
+/** A deposit, a hold with a capture and its end, and, between two accounts, a transfer and its reversal. */
+async function postOfAllKinds({ scheduler }: TestLedger, accountId: number, other: number): Promise<void> {
+  await scheduler.submit({ accountId, type: 'credit', amount: 100n });
+  const placed = await scheduler.submit({ type: 'hold', accountId, amount: 30n });
+  const holdId = placed.transactions[0]?.transactionId ?? 0;
+  const to = other === accountId ? undefined : { accountId: other };
+  await scheduler.submit({ type: 'capture', accountId, holdId, amount: 10n, final: false, to });
+  await scheduler.submit({ type: 'void', accountId, holdId });
+  if (other === accountId) return;
+  const legs = [
+    { accountId, type: 'debit', amount: 5n },
+    { accountId: other, type: 'credit', amount: 5n },
+  ] as const;
+  const { transactions } = await scheduler.submit({ type: 'transfer', accountId, legs });
+  const transferId = transactions[0]?.transferId ?? 0;
+  const accountIds = [accountId, other];
+  await scheduler.submit({ type: 'transfer-reversal', accountId: other, transferId, accountIds });
+}
+
 describe('a service with RabbitMQ', () => {
   let app: TestApp;
 
@@ -91,6 +110,79 @@ describe('a service with RabbitMQ', () => {
       timestamp: Math.floor(Date.parse((event as { time: string }).time) / 1000),
       headers: { account: String(accountId) },
     });
+  });
+
+  it('publishes all kinds in order while the broker dies, and each reaches a queue that is bound for it', async () => {
+    app = await startApp(settings(), IMPATIENT);
+    const ledger = await openLedger(app.databaseUrl);
+    const listener = await Listener.start(broker, exchange);
+    const accountIds = await openAccounts(app, 3);
+    const load = new Load([app.url], accountIds);
+    const rounds = async (count: number) => {
+      for (let round = 0; round < count; round++)
+        await Promise.all(
+          accountIds.map((accountId, index) =>
+            postOfAllKinds(ledger, accountId, accountIds[(index + 1) % 3] ?? 0),
+          ),
+        );
+    };
+    await rounds(4);
+    await broker.kill();
+    await becomes(app, 'bank_rabbitmq_up', 0);
+    await rounds(4);
+    await broker.start();
+    await rounds(4);
+    const [accountId = 0] = accountIds;
+    await load.stop();
+    await ledger.scheduler.submit({ type: 'change', accountId, changes: { overdraftLimit: 100_000n } });
+    await ledger.post({ accountId, type: 'debit', amount: 50_000n });
+    await expectEverythingArrived(listener, app.databaseUrl);
+    await listener.stop();
+    await ledger.close();
+    expect(listener.events.at(-1)?.data.balance).toMatch(/^-/);
+    const ids = (type: string) =>
+      listener.all.filter((event) => event.type.startsWith(type)).map(({ id }) => id);
+    const [expected] = await query(
+      app.databaseUrl,
+      `SELECT array_agg(DISTINCT 'tr' || transfer_id) FILTER (WHERE transfer_id > 0) AS transfers,
+              array_agg('hold' || hold_id || '/' || version_after) FILTER (WHERE type = 'hold') AS placed,
+              array_agg('hold' || hold_id || '/' || version_after) FILTER (WHERE type = 'debit' AND hold_id > 0)
+                AS captured
+       FROM bank.transactions WHERE transfer_id IS NOT NULL OR hold_id IS NOT NULL`,
+    );
+    const sorted = (list: unknown) => [...(list as string[])].sort();
+    expect(sorted(ids('transfer.completed'))).toEqual(sorted(expected?.transfers));
+    expect(sorted(ids('hold.placed'))).toEqual(sorted(expected?.placed));
+    expect(sorted(ids('hold.captured'))).toEqual(sorted(expected?.captured));
+    expect(ids('hold.voided')).toHaveLength(36);
+    expect(ids('account.changed')).toEqual([`account${accountId}/1`]);
+    // A hold's event never comes before its transaction's.
+    const placeOf = new Map(listener.all.map(({ id }, place) => [id, place]));
+    for (const { id, data } of listener.all.filter(({ type }) => type.startsWith('hold.')))
+      expect(placeOf.get(id)).toBeGreaterThan(placeOf.get(String(data['transactionId'])) ?? Infinity);
+  }, 90_000);
+
+  it('goes on where queues are bound for transactions alone', async () => {
+    app = await startApp(settings(), IMPATIENT);
+    const ledger = await openLedger(app.databaseUrl);
+    const connection = await connect(broker.url);
+    const channel = await connection.createChannel();
+    await channel.assertExchange(exchange, 'topic');
+    await channel.assertQueue(`${exchange}.old`);
+    await channel.bindQueue(`${exchange}.old`, exchange, 'transaction.posted.*');
+    const messages: ConsumeMessage[] = [];
+    await channel.consume(`${exchange}.old`, (message) => message && messages.push(message), { noAck: true });
+    const [one = 0, other = 0] = await openAccounts(app, 2);
+    await postOfAllKinds(ledger, one, other);
+    await ledger.scheduler.submit({ type: 'change', accountId: one, changes: { status: 'frozen' } });
+    await becomes(app, 'bank_outbox_backlog_rows{shard="0"}', 0);
+    await waitUntil(() => Promise.resolve(messages.length === 2 + 10), 10_000);
+    expect(messages.map(({ properties }) => properties.type as string).sort()).toEqual([
+      ...Array.from({ length: 9 }, () => 'transaction.posted.v1'),
+      ...Array.from({ length: 3 }, () => 'transaction.posted.v2'),
+    ]);
+    await connection.close();
+    await ledger.close();
   });
 
   it('keeps and reports events without a bound queue, and publishes them once there is one', async () => {
@@ -231,8 +323,8 @@ describe('several relays of one shard', () => {
         proxy.atCommit = 'forward';
       };
       class CutAfterPublishing extends RabbitMqPublisher {
-        override async publish(transactions: readonly Transaction[]): Promise<void> {
-          await super.publish(transactions);
+        override async publish(events: readonly LedgerEvent[]): Promise<void> {
+          await super.publish(events);
           if (cuts < 3) proxy.atCommit = atCommit;
         }
       }
@@ -250,7 +342,7 @@ describe('several relays of one shard', () => {
       relay.start();
       const { accountId } = await ledger.opener.open({ openingDeposit: 100n }, THE_SERVICE);
       await waitUntil(async () => {
-        await ledger.post({ accountId, type: 'credit', amount: 1n });
+        await postOfAllKinds(ledger, accountId, accountId);
         return cuts === 3;
       }, 20_000);
       await expectEverythingArrived(listener, database.url);
@@ -309,6 +401,41 @@ describe('events tail', () => {
         new RegExp(`^\\S+Z  account ${other}, version 2: Deposit 1\\.00 → 1\\.00 \\(txn3\\)\n$`),
       ),
     });
+  }, 60_000);
+
+  it('shows holds, transfers and changes, also out of a durable queue', async () => {
+    app = await startApp(settings(), IMPATIENT);
+    const ledger = await openLedger(app.databaseUrl);
+    const [one = 0, other = 0] = await openAccounts(app, 2);
+    const queue = ['--queue', `${exchange}.kinds`];
+    const first = await tail(...queue, '--count', '1');
+    await ledger.post({ accountId: other, type: 'credit', amount: 1n });
+    await first.ended;
+    await postOfAllKinds(ledger, one, other);
+    await ledger.scheduler.submit({ type: 'change', accountId: one, changes: { status: 'frozen' } });
+    await ledger.close();
+    const { code, stdout } = await (await tail(...queue, '--account', String(one), '--count', '15')).ended;
+    expect(code).toBe(0);
+    const [holdId] = /hold\d+/.exec(stdout) ?? [];
+    const [captured, sent, back] = [...stdout.matchAll(/transfer (tr\d+)/g)].map(([text]) => text);
+    const lines = stdout.replace(/^\S+Z {2}/gm, '').replace(/ \(txn\d+\)$/gm, '');
+    expect(lines.trim().split('\n')).toEqual([
+      `account ${one}, version 2: Deposit 10.00 → 10.00`,
+      `account ${one}, version 3: Deposit 1.00 → 11.00`,
+      `account ${one}, version 4: Hold 0.30 → 11.00, held 0.30`,
+      `account ${one}, version 4: ${holdId} placed 0.30`,
+      `account ${one}, version 5: Release 0.10 → 11.00, held 0.20`,
+      `account ${one}, version 6: Withdraw 0.10 → 10.90`,
+      `account ${one}, version 6: ${holdId} captured 0.10`,
+      `${captured}: account ${one} Withdraw 0.10, account ${other} Deposit 0.10`,
+      `account ${one}, version 7: Release 0.20 → 10.90, held 0.00`,
+      `account ${one}, version 7: ${holdId} voided 0.20`,
+      `account ${one}, version 8: Withdraw 0.05 → 10.85`,
+      `${sent}: account ${one} Withdraw 0.05, account ${other} Deposit 0.05`,
+      `account ${one}, version 9: Deposit 0.05 → 10.90`,
+      `${back}: account ${one} Deposit 0.05, account ${other} Withdraw 0.05`,
+      `account ${one}, revision 1: {"status":"frozen"}`,
+    ]);
   }, 60_000);
 
   it('skips what looks like an event but is not, and continues', async () => {

@@ -70,10 +70,11 @@ async function pair(settings: InstanceSettings = {}): Promise<[Instance, Instanc
   return [await instance({ ...settings, bankId }), await instance({ ...settings, bankId })];
 }
 
+/** Those with odd numbers are overdrawn. */
 const account = (accountId: number, version: number): Account => ({
   accountId,
   version,
-  balance: BigInt(accountId * 1_000 + version),
+  balance: BigInt(accountId * 1_000 + version) * (accountId % 2 === 0 ? 1n : -1n),
 });
 
 const now = () => performance.now();
@@ -201,9 +202,11 @@ describe('the shared balance cache', () => {
     ':5',
     '0:5',
     '-1:5',
-    '1:-5',
     '1.5:5',
     '12:5:6',
+    '12:-',
+    '12:--5',
+    '12:- 5',
     '99999999999999999:5',
     '1:5\n',
   ])('treats %j, written by somebody else, as a miss, and overwrites it', async (text) => {
@@ -282,7 +285,7 @@ describe('what this process has seen', () => {
     const bankId = randomUUID();
     const { cache } = await instance({ bankId });
     await cache.record([account(1, 5)], now());
-    await observer.set(`bank:${bankId}:balance:1`, '4:1004');
+    await observer.set(`bank:${bankId}:balance:1`, '4:-1004');
     expect(await cache.get(1)).toBeUndefined();
     expect(cache.lastKnownVersion(1)).toBe(5);
   });
@@ -292,7 +295,7 @@ describe('what this process has seen', () => {
     const [a, b] = [await instance({ bankId }), await instance({ bankId })];
     await a.cache.record([account(1, 5)], now());
     expect(await b.cache.get(1)).toEqual(account(1, 5));
-    await observer.set(`bank:${bankId}:balance:1`, '4:1004');
+    await observer.set(`bank:${bankId}:balance:1`, '4:-1004');
     expect(await b.cache.get(1)).toBeUndefined();
   });
 

@@ -16,6 +16,7 @@ import type { ShardAddress } from '../../src/config/shard-address.js';
 import { openAccount, startInstance } from '../support/app.js';
 import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { deposit, post } from '../support/requests.js';
+import { fillWholeLedger } from '../support/whole-ledger.js';
 
 const ROLE = `service_${process.pid}`;
 const PASSWORD = 'of-the-service';
@@ -85,7 +86,16 @@ describe("the service's role", () => {
     'DELETE FROM bank.accounts',
     'TRUNCATE bank.accounts CASCADE',
     `UPDATE bank.accounts SET owner = 'me'`,
-    'UPDATE bank.accounts SET revision = 0',
+    `UPDATE bank.accounts SET currency = 'EUR'`,
+    'UPDATE bank.accounts SET created_at = NULL',
+    'DELETE FROM bank.account_details',
+    `UPDATE bank.account_events SET changes = '{}'`,
+    'DELETE FROM bank.account_events',
+    'UPDATE bank.holds SET amount = 1',
+    'UPDATE bank.holds SET expires_at = NULL',
+    'DELETE FROM bank.holds',
+    'UPDATE bank.transaction_details SET description = NULL',
+    'DELETE FROM bank.transaction_details',
     `UPDATE bank.account_openings SET owner = 'me'`,
     'DELETE FROM bank.account_openings',
     'UPDATE bank.accounts SET account_id = 7',
@@ -159,6 +169,12 @@ describe("the service's role", () => {
       expect((await verifyBank(bank())).ok).toBe(true);
     },
   );
+
+  it('is sufficient for every kind of command, and for the lease of the sweeper', async () => {
+    await fillWholeLedger(asService(database.url));
+    expect((await verifyBank(bank())).ok).toBe(true);
+    await service.query('UPDATE bank.shard_identity SET sweeper_id = NULL, sweeper_leased_until = NULL');
+  });
 
   it('loses additional privileges at the next migration', async () => {
     await owner.query(`GRANT UPDATE, DELETE ON bank.transactions TO ${ROLE}`);

@@ -14,7 +14,10 @@ import { EMBEDDED_NAMES } from '../../src/app/embedded-bank.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { BANK_TABLES, copiedTables } from '../../src/storage/tables.js';
 import { InterruptedError } from '../../src/cli/interrupted.js';
-import { CommandError } from '../../src/admin/command-error.js';
+import { Ledger } from '../../src/domain/ports.js';
+import type { AccountChange, Effects } from '../../src/domain/books.js';
+import type { Command } from '../../src/domain/command.js';
+import type { Transaction } from '../../src/domain/transaction.js';
 import { ShardRouter } from '../../src/sharding/shard-router.js';
 import { createLogger } from '../../src/observability/logging.js';
 import { createApp } from '../../src/app/create-app.js';
@@ -106,7 +109,7 @@ async function startService(list = shards) {
   const bank = await bootstrapShards(config.database.shards ?? [], { allowDown: true });
   const app = await createApp(config, bank, createLogger(config.log));
   await app.listen({ host: config.http.host, port: config.http.port });
-  return { url: await app.getUrl(), close: () => app.close() };
+  return { url: await app.getUrl(), ledger: app.get(Ledger), close: () => app.close() };
 }
 
 interface Posted {
@@ -143,6 +146,65 @@ function startLoad(url: string, accountIds: readonly number[]) {
     return { acknowledged, failures, slowestMs };
   };
   return { acknowledged, stop };
+}
+
+/** Clients that carry out commands of all kinds, each on accounts of its own, until they are told to stop. */
+function startLedgerLoad(ledger: Ledger, accountIds: readonly number[]) {
+  const transactions: Transaction[] = [];
+  const changes: AccountChange[] = [];
+  const failures: unknown[] = [];
+  let [rounds, stopping] = [0, false];
+  const run = async (command: Command): Promise<Effects> => {
+    const effects = await ledger.execute(command);
+    transactions.push(...effects.transactions);
+    changes.push(...effects.changes);
+    return effects;
+  };
+  const client = async (accountId: number, to: number) => {
+    for (let n = 0; !stopping; n++, rounds++) {
+      const hold = async (more: object = {}) => {
+        const { holds } = await run({ type: 'hold', accountId, amount: 10n, ...more });
+        return holds[0]?.holdId as number;
+      };
+      const [first, second] = [await hold({ details: { reference: `${n}` } }), await hold()];
+      await run({
+        type: 'capture',
+        accountId,
+        holdId: first,
+        amount: 4n,
+        final: n % 2 === 0,
+        to: { accountId: to },
+      });
+      await run({ type: 'void', accountId, holdId: second });
+      if (n % 4 === 0) await hold({ expiresInMs: 1 });
+      const legs = [
+        { accountId, type: 'debit', amount: 6n },
+        { accountId: to, type: 'credit', amount: 6n },
+      ] as const;
+      const { transactions: moved } = await run({ type: 'transfer', accountId, legs });
+      const accountIds = [to, accountId];
+      const transferId = moved[0]?.transactionId as number;
+      await run({ type: 'transfer-reversal', accountId: to, accountIds, transferId, amount: 5n });
+      await run({ type: 'expiry', accountId });
+      const change = { reference: `${n}`, ...(n % 3 === 0 && { metadata: `{"n":${n}}` }) };
+      await run({
+        type: 'change',
+        accountId,
+        actor: 'ada',
+        changes: { ...change, overdraftLimit: BigInt(n) },
+      });
+    }
+  };
+  const pairs = accountIds.flatMap((id, index) =>
+    index % 2 ? [] : [[id, accountIds[index + 1] as number] as const],
+  );
+  const clients = pairs.map(([id, to]) => client(id, to).catch((error: unknown) => failures.push(error)));
+  const stop = async () => {
+    stopping = true;
+    await Promise.all(clients);
+    return { transactions, changes, failures };
+  };
+  return { rounds: () => rounds, stop };
 }
 
 /** Every acknowledged transaction is stored once, with its id and version, and nothing besides. */
@@ -262,14 +324,19 @@ describe('moving a shard', () => {
     await seedBank(shards, { accounts: 4, balance: 100n });
     for (const sql of [
       `INSERT INTO bank_1.account_openings VALUES (2, 'ada', '${key}', 1.00)`,
-      `UPDATE bank_1.accounts SET revision = 3 WHERE account_id = 2`,
       `INSERT INTO bank_1.api_keys (name, hint, hash, scopes, scopes_version, owner, expires_at, revoked_at, last_used_at)
          VALUES ('n', 'h', sha256('k'), ARRAY['accounts:read'], 2, 'ada', now(), now(), now())`,
-      `INSERT INTO bank_1.audit_events (happened_at, action, actor, details, hash)
-         VALUES (now(), 'key.created', 'somebody', '{}', sha256('e'))`,
+      `INSERT INTO bank_1.audit_events (happened_at, action, actor, details, hash, epoch)
+         VALUES (now(), 'key.created', 'somebody', '{}', sha256('e'), 2)`,
     ]) {
       await query(source.url, sql);
     }
+    const service = await startService();
+    const details = { reference: 'r', actor: 'ada' };
+    await service.ledger.execute({ type: 'hold', accountId: 2, amount: 10n, expiresInMs: 60_000, details });
+    const changes = { overdraftLimit: 5n, reference: 'two', metadata: '{}' };
+    await service.ledger.execute({ type: 'change', accountId: 2, actor: 'ada', changes });
+    await service.close();
     await move();
     for (const { name: table } of copiedTables(BANK_TABLES)) {
       const [left, arrived] = await Promise.all([
@@ -334,7 +401,7 @@ describe('moving a shard', () => {
     60_000,
   );
 
-  it('includes the owners of accounts, and lets nobody change them meanwhile', async () => {
+  it('includes the owners of accounts, even of those that change meanwhile', async () => {
     await seedBank(shards, { accounts: 8, balance: 100n });
     await assignAccounts(shards, { accounts: [2, 4], owner: 'ada' });
     const stopper = new AbortController();
@@ -342,36 +409,83 @@ describe('moving a shard', () => {
       if (step.startsWith('comparing')) stopper.abort(new Error('stopped'));
     };
     await expect(move({ onStep: stop, signal: stopper.signal })).rejects.toThrow();
-    // Between two runs it may be changed, of accounts that are copied already.
+    // Of accounts that are copied already: between two runs, and while the second one compares.
     await assignAccounts(shards, { accounts: [4], owner: undefined });
     await assignAccounts(shards, { accounts: [6], owner: 'bob' });
-    // The move can't copy before the assignment is over.
+    // The move can't go on before the assignment is over.
     const holder = new Client({ connectionString: source.url });
     await holder.connect();
     await holder.query('BEGIN; LOCK TABLE bank_1.accounts IN ROW EXCLUSIVE MODE');
     let assigning: Promise<unknown> | undefined;
     const onStep = (step: string) => {
-      if (!step.startsWith('copying')) return;
-      assigning ??= assignAccounts(shards, { accounts: [8], owner: 'eve' })
-        .catch((error: unknown) => error)
-        .finally(() => void holder.end());
+      if (!step.startsWith('comparing')) return;
+      assigning ??= assignAccounts(shards, { accounts: [8], owner: 'eve' }).finally(() => void holder.end());
     };
+    setTimeout(() => void holder.query('COMMIT'), 500);
     await move({ onStep });
-    expect(await assigning).toEqual(
-      new CommandError(
-        'account 8: its shard is being moved: try again when that is done (no account was changed)',
-      ),
-    );
+    expect(await assigning).toEqual({ changed: [8], unchanged: [] });
     expect(
       await query(target().url, 'SELECT account_id::int, owner, revision FROM bank_1.accounts ORDER BY 1'),
     ).toEqual([
       { account_id: 2, owner: 'ada', revision: 1 },
       { account_id: 4, owner: null, revision: 2 },
       { account_id: 6, owner: 'bob', revision: 1 },
-      { account_id: 8, owner: null, revision: 0 },
+      { account_id: 8, owner: 'eve', revision: 1 },
     ]);
     await expectWhole(8);
   });
+
+  it('includes holds, transfers, reversals and changes of accounts, even of those during the move', async () => {
+    await seedBank(shards, { accounts: 40, balance: 100_000n });
+    const service = await startService();
+    const load = startLedgerLoad(service.ledger, [2, 4, 6, 8, 10, 12]);
+    let [assigning, assigned] = [true, 0];
+    const assignments = (async () => {
+      for (let n = 1; assigning; n++)
+        assigned += (await assignAccounts(shards, { accounts: [14], owner: `owner-${n}` })).changed.length;
+    })();
+    await until(() => load.rounds() > 20);
+    let [compared, changed] = [0, 0];
+    await move({
+      onStep: (step) => {
+        if (step.startsWith('comparing')) compared = load.rounds();
+        if (!step.startsWith('switching')) return;
+        changed = load.rounds();
+        // Once the shard has left, it finds no table at the old place.
+        assigning = false;
+      },
+    });
+    await assignments.catch((error: unknown) =>
+      expect(String(error)).toMatch(/moved just now|does not exist/),
+    );
+    // Things happened in the last rounds, too.
+    expect(changed).toBeGreaterThan(compared);
+    const before = load.rounds();
+    await until(() => load.rounds() > before + 20);
+    const { transactions, changes, failures } = await load.stop();
+    await service.close();
+    expect(failures).toEqual([]);
+    await expectWhole(40);
+    const stored = await query<{ key: string }>(
+      target().url,
+      `SELECT concat_ws('/', transaction_id, account_id, type, version_after) AS key FROM bank_1.transactions
+       UNION ALL SELECT concat_ws('/', account_id, revision) FROM bank_1.account_events`,
+    );
+    const keys = new Set(stored.map(({ key }) => key));
+    const missing = [
+      ...transactions.map(({ transactionId, accountId, type, versionAfter }) =>
+        [transactionId, accountId, type, versionAfter].join('/'),
+      ),
+      ...changes.map(({ accountId, revision }) => [accountId, revision].join('/')),
+    ].filter((key) => !keys.has(key));
+    expect(missing).toEqual([]);
+    expect(stored).toHaveLength(20 + transactions.length + changes.length + assigned);
+    expect(
+      await query(target().url, 'SELECT owner, revision FROM bank_1.accounts WHERE account_id = 14'),
+    ).toEqual([{ owner: `owner-${assigned}`, revision: assigned }]);
+    const statuses = await query(target().url, 'SELECT DISTINCT status FROM bank_1.holds ORDER BY 1');
+    expect(statuses.map(({ status }) => status)).toEqual(['active', 'captured', 'expired', 'voided']);
+  }, 60_000);
 
   it('includes the keys of openings, even of those during the move', async () => {
     const service = await startService();
@@ -411,11 +525,25 @@ describe('moving a shard', () => {
     "UPDATE bank_1.account_openings SET owner = 'bob'",
     'UPDATE bank_1.account_openings SET opening_deposit = NULL',
     'UPDATE bank_1.accounts SET revision = 1',
+    'DELETE FROM bank_1.account_events',
+    `UPDATE bank_1.account_events SET changes = '{}'`,
+    'DELETE FROM bank_1.account_details',
+    `UPDATE bank_1.account_details SET reference = 'other'`,
+    `UPDATE bank_1.holds SET status = 'voided', remaining = 0`,
+    `UPDATE bank_1.holds SET expires_at = now()`,
+    'DELETE FROM bank_1.transaction_details',
+    `UPDATE bank_1.transaction_details SET description = 'other'`,
   ])('compares what does not follow from transactions: it would find %s', async (sql) => {
     await seedBank(shards, { accounts: 2, balance: 100n });
     const client = new Client({ connectionString: source.url });
     await client.connect();
-    await client.query("INSERT INTO bank_1.account_openings VALUES (2, 'ada', 'key', 1.00)");
+    await client.query(`
+      INSERT INTO bank_1.account_openings VALUES (2, 'ada', 'key', 1.00);
+      INSERT INTO bank_1.account_events (account_id, revision, timestamp, changes, hash)
+        VALUES (2, 1, now(), '{"owner":null}', sha256('e'));
+      INSERT INTO bank_1.account_details (account_id, reference) VALUES (2, 'two');
+      INSERT INTO bank_1.holds VALUES (2, 2, 1, 1, 0, 'active', NULL, now());
+      INSERT INTO bank_1.transaction_details (transaction_id, account_id, description) VALUES (2, 2, 'd')`);
     const tables = await readTables(client, 'bank_1');
     const digest = () => digestSince({ client, schema: 'bank_1', tables }, NOTHING);
     const before = await digest();
@@ -470,7 +598,22 @@ describe('a move rejects', () => {
     };
     await expect(move({ onStep, signal: controller.signal })).rejects.toThrow(InterruptedError);
     await query(target().url, DAMAGE);
-    await expect(move()).rejects.toThrow('the copy is not what the source holds');
+    await expect(move()).rejects.toThrow(
+      'the copy is not what the source holds (as many rows, with other values)',
+    );
+    expect((await bootstrapShards(shards)).shards[1]?.url).toBe(source.url);
+  });
+
+  it('a copy that lost an event of an account', async () => {
+    await seedBank(shards, { accounts: 10, balance: 100n });
+    await assignAccounts(shards, { accounts: [2, 4], owner: 'ada' });
+    const controller = new AbortController();
+    const onStep = (step: string) => {
+      if (step.startsWith('comparing')) controller.abort(new InterruptedError('SIGINT'));
+    };
+    await expect(move({ onStep, signal: controller.signal })).rejects.toThrow(InterruptedError);
+    await query(target().url, 'DELETE FROM bank_1.account_events WHERE account_id = 2');
+    await expect(move()).rejects.toThrow('the copy is not what the source holds (1 of 2 account_events)');
     expect((await bootstrapShards(shards)).shards[1]?.url).toBe(source.url);
   });
 

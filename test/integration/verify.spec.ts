@@ -50,7 +50,9 @@ const NO_IDEMPOTENCY_KEY = 'ALTER TABLE bank.transactions DROP CONSTRAINT unique
 const NO_AMOUNT_CHECK = 'ALTER TABLE bank.transactions DROP CONSTRAINT transactions_amount_check';
 const NO_AFTER_CHECK = 'ALTER TABLE bank.transactions DROP CONSTRAINT transactions_balance_after_check';
 const NO_TYPE_CHECK = 'ALTER TABLE bank.transactions DROP CONSTRAINT transactions_type_check';
+const NO_HOLD_CHECK = 'ALTER TABLE bank.transactions DROP CONSTRAINT transactions_hold_check';
 const NO_BALANCE_CHECK = 'ALTER TABLE bank.accounts DROP CONSTRAINT accounts_balance_check';
+const NO_AVAILABLE_CHECK = 'ALTER TABLE bank.accounts DROP CONSTRAINT accounts_available_check';
 const NO_PRIMARY_KEY = `${NO_FOREIGN_KEY}; ALTER TABLE bank.accounts DROP CONSTRAINT accounts_pkey`;
 
 const nullable = (table: string, column: string) =>
@@ -172,7 +174,7 @@ const TAMPERINGS: readonly Tampering[] = [
   },
   {
     what: 'an unknown type',
-    constraint: NO_TYPE_CHECK,
+    constraint: `${NO_TYPE_CHECK}; ${NO_HOLD_CHECK}`,
     sql: `UPDATE bank.transactions SET type = 'refund' WHERE ${LAST}`,
     checks: ['balance_is_sum', 'balances_run_on', 'amounts_are_valid'],
   },
@@ -194,10 +196,10 @@ const TAMPERINGS: readonly Tampering[] = [
   },
   {
     what: 'a negative balance that adds up',
-    constraint: `${NO_BALANCE_CHECK}; ${NO_AFTER_CHECK}`,
+    constraint: NO_AVAILABLE_CHECK,
     sql: `UPDATE bank.transactions SET type = 'debit', amount = 900, balance_after = -100 WHERE ${LAST};
           UPDATE bank.accounts SET balance = -100 WHERE account_id = 1`,
-    checks: ['balance_is_valid'],
+    checks: ['available_is_not_negative'],
   },
   {
     what: 'NaN as an amount',
@@ -222,7 +224,7 @@ const TAMPERINGS: readonly Tampering[] = [
     what: 'NULL as a balance',
     constraint: nullable('accounts', 'balance'),
     sql: 'UPDATE bank.accounts SET balance = NULL WHERE account_id = 1',
-    checks: ['balance_is_valid', 'balance_is_sum', 'balance_is_last'],
+    checks: ['balance_is_valid', 'balance_is_sum', 'balance_is_last', 'available_is_not_negative'],
   },
   {
     what: 'NULL as a version',
@@ -389,6 +391,26 @@ describe('verify', () => {
   it('adds up the shards of a bank', async () => {
     const report = await verifyBank([shard(), shard()]);
     expect(report).toMatchObject({ accounts: 6, transactions: 12, balance: '3400.00', ok: false });
+  });
+
+  it('verifies the schema of a release before holds, and of one before the archive and the hashes', async () => {
+    const columns = ['held_after', 'transfer_id', 'hold_id', 'reverses_id', 'fingerprint'];
+    const drop = (names: readonly string[]) => names.map((name) => `DROP COLUMN ${name} CASCADE`).join(', ');
+    await client.query(`
+      DROP TABLE bank.holds, bank.account_events, bank.account_details, bank.transaction_details;
+      ALTER TABLE bank.accounts ${drop(['held', 'active_holds', 'overdraft_limit', 'status', 'created_at', 'posted_at'])};
+      ALTER TABLE bank.account_openings ${drop(['near', 'fingerprint'])};
+      ALTER TABLE bank.transactions ${drop(columns)}; ALTER TABLE bank.archived_transactions ${drop(columns)}`);
+    expect(await verify()).toMatchObject({ accounts: 3, transactions: 6, balance: '1700.00', ok: true });
+    await client.query(`
+      DROP TABLE bank.archived_transactions, bank.account_openings;
+      ALTER TABLE bank.accounts DROP COLUMN head_hash, DROP COLUMN revision;
+      ALTER TABLE bank.transactions DROP COLUMN hash`);
+    expect(await verify()).toMatchObject({ accounts: 3, transactions: 6, balance: '1700.00', ok: true });
+    await client.query(`UPDATE bank.transactions SET amount = 49.99 WHERE ${LAST}`);
+    expect((await verify()).faults).toEqual([
+      { accountId: 1, checks: ['balance_is_sum', 'balances_run_on'] },
+    ]);
   });
 
   it('verifies an empty bank', async () => {

@@ -58,7 +58,7 @@ const VARYING: readonly Kind[] = [
   { form: /\b[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}\b/, isKept: true }, // the id of a bank
   { form: /\bbank_\w{49}\b/, isKept: true }, // an API key
   { form: /\bbank_\w{4}…/, isKept: true }, // its beginning
-  { form: /\btxn\d+\b/, isKept: true },
+  { form: /\b(?:txn|tr|hold)\d+\b/, isKept: true },
   { form: /\b\d+(?=:\d+:(?:credit|debit):)/ }, // the id in a hashed line
   { form: /\b127\.0\.0\.1:\d{5}\b/ }, // where an embedded PostgreSQL listens
   { form: /(?<= by )\S+(?= {2}\{)/ }, // who ran an administrative command

@@ -34,13 +34,14 @@ export async function openLedger(
   url: string,
   limits: Overrides['ledger'] = {},
   environment: Record<string, string> = {},
+  schema = 'bank',
 ): Promise<TestLedger> {
   const variables = { DATABASE_URL: url, DATABASE_CONNECT_TIMEOUT_MS: '1000', ...environment };
   const config = configWith(variables, { ledger: limits });
   const { ledger, database } = config;
   const size = ledgerConnections(ledger);
   const dataSource = createDataSource(
-    { url, schema: 'bank' },
+    { url, schema },
     {
       name: 'test-ledger',
       size,
@@ -51,7 +52,7 @@ export async function openLedger(
   await dataSource.initialize();
   const balances = new LocalBalanceCache({ entries: 10_000, ttlMs: 60_000, servesReads: true });
   const runner = new TransactionRunner(new ShardPool(dataSource), ledger);
-  const statements = new BatchStatements(tablesOf('bank'));
+  const statements = new BatchStatements(tablesOf(schema));
   const defects: unknown[] = [];
   const metrics = new Metrics().forShard(0);
   const batchWriter = new BatchWriter(

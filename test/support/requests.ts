@@ -13,7 +13,18 @@ export const TEXT_MONEY_TYPE = 'application/json; money=string; charset=utf-8';
 
 /** What an answer with money as numbers is with money as text. */
 export const moneyAsText = (body: string) =>
-  body.replaceAll(/"(balance|amount|newBalance)":(\d+\.\d\d)(?=[,}])/g, '"$1":"$2"');
+  body.replaceAll(
+    /"(balance|amount|newBalance|newHeld|held|available|overdraftLimit|remaining|captured)":(-?\d+\.\d\d)(?=[,}])/g,
+    '"$1":"$2"',
+  );
+
+/** The body of an open account with nothing on hold, without its time; see {@link withoutTime}. */
+export const accountBody = (accountId: number, balance: string, version: number, more = ''): string =>
+  `{"accountId":${accountId},"balance":${balance},"version":${version},"held":0.00,"available":${balance},` +
+  `"overdraftLimit":0.00,"status":"open"${more}}`;
+
+export const withoutTime = ({ text }: { readonly text: string }): string =>
+  text.replaceAll(/,"createdAt":"[^"]+"/g, '');
 
 /** Posts a transaction. A text is sent unchanged, so that numbers and mistakes arrive as written. */
 export async function post(

@@ -100,7 +100,7 @@ export class OpenApiContract {
   private readonly ajv = new Ajv2020({
     strict: false,
     validateSchema: false,
-    formats: { int64: true, 'date-time': DATE_TIME },
+    formats: { date: true, int64: true, 'date-time': DATE_TIME },
   });
 
   constructor() {

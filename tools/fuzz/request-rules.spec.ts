@@ -11,10 +11,12 @@ import { sortedComponents } from '../../src/http/schema/registry.js';
 import * as pageQuery from '../../src/http/validation/page-query.dto.js';
 import * as batch from '../../src/transactions/batch.dto.js';
 import * as transactions from '../../src/transactions/transactions.dto.js';
+import * as transfers from '../../src/transfers/transfers.dto.js';
+import * as details from '../../src/http/validation/details.dto.js';
 import { BAD_FIELDS, BAD_HEADERS, BAD_PARAMETERS, ODD_PARAMETERS, UNKNOWN_NAMES } from './bad-values.js';
 
 /** Every class with rules: of a path, a query or a body. */
-const DTO_CLASSES = [accounts, accountPath, pageQuery, batch, transactions]
+const DTO_CLASSES = [accounts, accountPath, pageQuery, details, batch, transactions, transfers]
   .flatMap((module) => Object.values<unknown>(module))
   .filter((value): value is DtoClass<object> => typeof value === 'function' && value.name.endsWith('Dto'))
   .filter((dtoClass) => fieldsOf(dtoClass).length > 0);
@@ -22,7 +24,13 @@ const DTO_CLASSES = [accounts, accountPath, pageQuery, batch, transactions]
 const BODIES: readonly DtoClass<object>[] = [
   accounts.OpenAccountDto,
   transactions.PostTransactionDto,
+  transactions.ReverseTransactionDto,
   batch.BatchItemDto,
+  details.DetailsDto,
+  transfers.PostTransferDto,
+  transfers.PostLegDto,
+  transfers.PostLegsDto,
+  transfers.ReverseTransferDto,
 ];
 
 /** A value of a field as a client sends it: the JSON source in a body, the text in a path or a query. */
@@ -183,7 +191,7 @@ const DIFFERENCES: readonly Difference[] = [
   },
 ];
 
-const ajv = new Ajv2020({ strict: false, formats: { int64: true } });
+const ajv = new Ajv2020({ strict: false, formats: { date: true, int64: true } });
 
 const RULES = DTO_CLASSES.flatMap((dtoClass) => {
   const isBody = BODIES.includes(dtoClass);
@@ -249,12 +257,20 @@ describe('the two descriptions of a field: its rule, and its JSON Schema in the 
       'BalanceQueryDto',
       'BatchItemDto',
       'BatchQueryDto',
+      'DetailsDto',
+      'DryRunQueryDto',
       'ListTransactionsDto',
       'OpenAccountDto',
       'PageQueryDto',
+      'PostLegDto',
+      'PostLegsDto',
       'PostTransactionDto',
+      'PostTransferDto',
       'ProofQueryDto',
+      'ReverseTransactionDto',
+      'ReverseTransferDto',
       'TransactionPathDto',
+      'TransferPathDto',
     ]);
   });
 

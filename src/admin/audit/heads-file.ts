@@ -5,7 +5,8 @@ import { messageOf } from '../../domain/error-message.js';
 import { CommandError } from '../command-error.js';
 
 export const FORMAT = 'scalable-banking-api heads';
-export const FORMAT_VERSION = 1;
+/** Version 1 has no heads of events. */
+export const FORMAT_VERSION = 2;
 
 const hash = z.string().regex(/^[0-9a-f]{64}$/);
 const positive = z.number().int().min(1);
@@ -13,13 +14,18 @@ const positive = z.number().int().min(1);
 /** The first line: which bank, and when. */
 const FIRST = z.object({
   format: z.literal(FORMAT),
-  formatVersion: z.literal(FORMAT_VERSION),
+  formatVersion: z.union([z.literal(1), z.literal(FORMAT_VERSION)]),
   bankId: z.guid(),
   takenAt: z.iso.datetime(),
 });
 
-/** One line per account. */
-const HEAD = z.object({ accountId: positive, version: positive, hash });
+/** One line per account; with the head of its changes that are not transactions, if there are any. */
+const HEAD = z.object({
+  accountId: positive,
+  version: positive,
+  hash,
+  events: z.object({ revision: positive, hash }).optional(),
+});
 
 /**
  * The last lines: the head of the audit log, if there is one, and the SHA-256 of all lines before it, line feeds

@@ -99,17 +99,29 @@ async function countAccounts(sessions: readonly ShardSession[]): Promise<number>
   return counts.reduce((sum, count) => sum + count, 0);
 }
 
+interface HeadRow {
+  account_id: string;
+  version: string;
+  hash: string;
+  /** NULL, like the hash, without an event. */
+  revision: number | null;
+  events_hash: string | null;
+}
+
 async function* headsOf({ client, tables }: ShardSession): AsyncGenerator<Head[]> {
   for (let after = 0; ;) {
-    const { rows } = await client.query<{ account_id: string; version: string; hash: string }>(
-      `SELECT account_id, version, encode(head_hash, 'hex') AS hash FROM ${tables.accounts}
-       WHERE account_id > $1 ORDER BY account_id LIMIT ${PAGE}`,
+    const { rows } = await client.query<HeadRow>(
+      `SELECT a.account_id, a.version, encode(a.head_hash, 'hex') AS hash, e.revision,
+              encode(e.hash, 'hex') AS events_hash
+       FROM ${tables.accounts} a LEFT JOIN ${tables.accountEvents} e USING (account_id, revision)
+       WHERE a.account_id > $1 ORDER BY a.account_id LIMIT ${PAGE}`,
       [after],
     );
-    yield rows.map(({ account_id, version, hash }) => ({
+    yield rows.map(({ account_id, version, hash, revision, events_hash }) => ({
       accountId: Number(account_id),
       version: Number(version),
       hash,
+      ...(revision !== null && events_hash !== null && { events: { revision, hash: events_hash } }),
     }));
     if (rows.length < PAGE) return;
     after = Number(rows.at(-1)?.account_id);
@@ -128,7 +140,7 @@ export interface CheckReport {
 
 /**
  * Compares an earlier export with the bank: each exported head must still be the hash of its account's transaction with
- * that version. `verify` checks that the rest of the history leads there.
+ * that version, or of its change with that revision. `verify` checks that the rest of the history leads there.
  *
  * @throws CommandError when the file is damaged, or of another bank
  */
@@ -177,16 +189,22 @@ async function missingOf(
 ): Promise<number[]> {
   const mine = heads.filter(({ accountId }) => (accountId - 1) % count === index);
   const { rows } = await client.query<{ account_id: string }>(
-    `SELECT k.account_id FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS k (account_id, version, hash)
+    `SELECT k.account_id
+     FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::int[], $5::text[])
+       AS k (account_id, version, hash, revision, events_hash)
      LEFT JOIN ${tables.accounts} a USING (account_id)
      LEFT JOIN ${tables.allTransactions} t ON t.account_id = k.account_id AND t.version_after = k.version
-     WHERE a.account_id IS NULL OR a.version < k.version
+     LEFT JOIN ${tables.accountEvents} e ON e.account_id = k.account_id AND e.revision = k.revision
+     WHERE a.account_id IS NULL OR a.version < k.version OR a.revision < k.revision
+        OR k.events_hash IS DISTINCT FROM encode(e.hash, 'hex')
         OR k.hash IS DISTINCT FROM CASE k.version WHEN 1 THEN '${GENESIS_HASH}' ELSE encode(t.hash, 'hex') END
      ORDER BY k.account_id`,
     [
       mine.map(({ accountId }) => accountId),
       mine.map(({ version }) => version),
       mine.map(({ hash }) => hash),
+      mine.map(({ events }) => events?.revision ?? null),
+      mine.map(({ events }) => events?.hash ?? null),
     ],
   );
   return rows.map((row) => Number(row.account_id));

@@ -12,12 +12,15 @@ import { CommandError } from '../command-error.js';
 const MANIFEST = 'manifest.json';
 const FORMAT = 'scalable-banking-api backup';
 /** To be increased when a change would make an older release misread a backup. */
-const FORMAT_VERSION = 4;
+const FORMAT_VERSION = 5;
 /**
  * Versions that this release reads. Version 1 has no archive, version 2 no keys and no audit log, version 3 no
- * openings.
+ * openings, version 4 no holds, details or events of accounts.
  */
-const READABLE = [1, 2, 3, FORMAT_VERSION] as const;
+const READABLE = [1, 2, 3, 4, FORMAT_VERSION] as const;
+
+/** The first version that says how large the content of each file is. */
+const FIRST_MEASURED = 4;
 
 /** More than any bank needs: a shard takes about 4 kB. */
 const MAX_MANIFEST_BYTES = 16 * 1024 * 1024;
@@ -46,7 +49,7 @@ const FILE = z.object({
   sha256,
   /** SHA-256 of the uncompressed CSV. Rows are ordered by id, so the same rows always have the same hash. */
   contentSha256: sha256,
-  /** Size of the uncompressed CSV. Earlier releases did not write it. */
+  /** Size of the uncompressed CSV, from version 4 on. */
   contentBytes: count.optional(),
   /** State of the sequence of the table's ids, if it has one; `called`: `last` has been handed out. */
   sequence: z.object({ last: z.string().regex(/^[1-9]\d{0,15}$/), called: z.boolean() }).optional(),
@@ -185,7 +188,7 @@ function contradictionIn({ formatVersion, shards, shardCount, bankId }: Manifest
     if (new Set(files.map(({ table }) => table)).size < files.length)
       return `shard ${index} lists a table twice`;
     if (!haveRowsOf(files, books)) return `the numbers of rows of shard ${index} are not those of its books`;
-    if (formatVersion === FORMAT_VERSION && files.some(({ contentBytes }) => contentBytes === undefined))
+    if (formatVersion >= FIRST_MEASURED && files.some(({ contentBytes }) => contentBytes === undefined))
       return `shard ${index} does not say how many bytes its files hold`;
     const problem = files.map((file) => problemOf(file, index, shardCount)).find(Boolean);
     if (problem !== undefined) return `in shard ${index} ${problem}`;

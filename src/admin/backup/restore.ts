@@ -324,9 +324,8 @@ async function fill(load: Load, fillings: readonly Filling[], signal: AbortSigna
 /** @throws CommandError when there are ids that no bank has, or that would be handed out again */
 async function checkIds({ client }: ShardSession, fillings: readonly Filling[]): Promise<void> {
   for (const { table } of fillings) {
-    const { name, id, sql } = table;
-    const { sequence } =
-      fillings.find(({ file, table: other }) => file.sequence && other.id === id)?.file ?? {};
+    const { name, id, sql, drawn, idsOf } = table;
+    const { sequence } = fillings.find(({ file }) => file.table === (drawn ? name : idsOf))?.file ?? {};
     const next = sequence && BigInt(sequence.last) + (sequence.called ? 1n : 0n);
     const { rows } = await client.query<{ outside: boolean; ahead: boolean }>(
       `SELECT coalesce(min(${id}) < 1 OR max(${id}) > ${MAX_ID}, false) AS outside,

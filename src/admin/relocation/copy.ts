@@ -7,9 +7,9 @@ import { copiedTables, LEASE_COLUMNS, SHARD_IDENTITY, tablesOf } from '../../sto
 import { into, readSequence, selectFrom, setSequence, type ShardTable } from '../catalogue.js';
 
 /**
- * How far a copy has come: for each id column of the ledger's tables, the greatest id that it holds. Rows are only ever
- * added there, with ids drawn under the lock that a cut excludes, so later rows have greater ids. Accounts change, too,
- * but only with a transaction. It does not matter which of its two tables a transaction is in: one that is archived
+ * How far a copy has come: for each id column of the ledger's tables, the greatest id that it holds. Rows are added
+ * there with ids drawn under the lock that a cut excludes, so later rows have greater ids. Accounts, their details and
+ * holds change, too, but only together with a new transaction or a new event of the account. It does not matter which of its two tables a transaction is in: one that is archived
  * after it was copied stays outside the copy's archive until `archive` runs there.
  */
 export type Cut = Readonly<Record<string, string>>;
@@ -17,8 +17,7 @@ export type Cut = Readonly<Record<string, string>>;
 /** The cut of an empty copy. */
 export const NOTHING: Cut = {};
 
-const ACCOUNTS = 'accounts';
-const TRANSACTION_ID = 'transaction_id';
+const TRANSACTIONS: readonly string[] = ['transactions', 'archived_transactions'];
 
 export interface CopiedRound {
   readonly cut: Cut;
@@ -64,9 +63,9 @@ export async function copySince(
   for (const table of ofLedger(source)) {
     const rows = `${selectFrom(table)} ${whereSince(source, table, since)}`;
     // An empty copy is filled directly: a detour would double the work of the longest round.
-    const bring = table.name === ACCOUNTS && isBegun(since, table) ? merge : copy;
+    const bring = changedSince(source, table, since) && isBegun(since, table) ? merge : copy;
     const copied = await bring(source.client, rows, target, table);
-    if (table.id === TRANSACTION_ID) transactions += copied;
+    if (TRANSACTIONS.includes(table.name)) transactions += copied;
   }
   await alongside();
   await target.query('COMMIT');
@@ -79,24 +78,29 @@ function isBegun(since: Cut, { id }: ShardTable): boolean {
 }
 
 /** Selects the rows of a ledger's table that were added or changed since the cut. */
-function whereSince({ schema }: CopySide, table: ShardTable, since: Cut): string {
-  const { name, id } = table;
+function whereSince(side: CopySide, table: ShardTable, since: Cut): string {
   if (!isBegun(since, table)) return '';
-  const after = `WHERE ${id} > ${since[id]}`;
-  if (name !== ACCOUNTS) return after;
-  return `${after} OR ${id} IN
-            (SELECT ${id} FROM ${tablesOf(schema).allTransactions} t WHERE ${TRANSACTION_ID} > ${since[TRANSACTION_ID] ?? 0})`;
+  const { id } = table;
+  const changed = changedSince(side, table, since);
+  return `WHERE ${id} > ${since[id]} ${changed === undefined ? '' : `OR ${id} IN (${changed})`}`;
 }
 
-/**
- * Copies the accounts that changed without a transaction, such as those with a new owner. Reads the same snapshot of
- * the source as the rows before.
- */
-export async function copyRevised({ client, tables }: CopySide, target: Client): Promise<void> {
-  await target.query(`BEGIN; ${COMMIT_DURABLY}`);
-  for (const accounts of tables.filter(({ name }) => name === ACCOUNTS))
-    await merge(client, `${selectFrom(accounts)} WHERE revision > 0`, target, accounts);
-  await target.query('COMMIT');
+/** Selects the ids of a table's rows that may have changed since the cut; undefined: its rows never change. */
+function changedSince({ schema }: CopySide, { name }: ShardTable, since: Cut): string | undefined {
+  const { allTransactions, accountEvents } = tablesOf(schema);
+  const byTransactions = (id: string) =>
+    `SELECT ${id} FROM ${allTransactions} t WHERE transaction_id > ${since['transaction_id'] ?? 0} AND ${id} IS NOT NULL`;
+  const byEvents = `SELECT account_id FROM ${accountEvents} WHERE event_id > ${since['event_id'] ?? 0}`;
+  switch (name) {
+    case 'accounts':
+      return `${byTransactions('account_id')} UNION ALL ${byEvents}`;
+    case 'account_details':
+      return byEvents;
+    case 'holds':
+      return byTransactions('hold_id');
+    default:
+      return undefined;
+  }
 }
 
 /**
@@ -138,7 +142,7 @@ export interface Digest {
  */
 export async function digestSince(side: CopySide, since: Cut): Promise<Digest> {
   const selects = ofLedger(side).map((table) => {
-    const name = table.id === TRANSACTION_ID ? 'transactions' : table.name;
+    const name = TRANSACTIONS.includes(table.name) ? 'transactions' : table.name;
     const row = `record_send(ROW(${columnList([...table.columns].sort())}))`;
     return `SELECT '${name}' AS name, count(*) AS count,
                    coalesce(sum(hashtextextended(encode(${row}, 'hex'), 0)::numeric), 0) AS hash
@@ -155,13 +159,14 @@ export async function digestSince(side: CopySide, since: Cut): Promise<Digest> {
 /** Copies rows of which the target may have an older state. @returns the number of rows */
 async function merge(source: Client, select: string, target: Client, table: ShardTable): Promise<number> {
   const columns = columnList(table.columns);
+  const changed = `changed_${table.name}`;
   const newer = table.columns
     .filter((name) => name !== table.id)
     .map((name) => `${quoted(name)} = excluded.${quoted(name)}`);
-  await target.query(`CREATE TEMPORARY TABLE changed ON COMMIT DROP AS ${selectFrom(table)} WITH NO DATA`);
-  const rows = await copy(source, select, target, { ...table, sql: 'changed' });
+  await target.query(`CREATE TEMPORARY TABLE ${changed} ON COMMIT DROP AS ${selectFrom(table)} WITH NO DATA`);
+  const rows = await copy(source, select, target, { ...table, sql: changed });
   await target.query(
-    `INSERT INTO ${into(table)} SELECT ${columns} FROM changed
+    `INSERT INTO ${into(table)} SELECT ${columns} FROM ${changed}
      ON CONFLICT (${table.id}) DO UPDATE SET ${newer.join(', ')}`,
   );
   return rows;

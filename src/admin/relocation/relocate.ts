@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client } from 'pg';
 import { recordAct, recordActOn } from '../../audit/audit-log.js';
 import { sqlStateOf } from '../../storage/database-errors.js';
-import { COMMIT_DURABLY, UNLIMITED } from '../../storage/durability.js';
+import { COMMIT_DURABLY } from '../../storage/durability.js';
 import { columnList, quoted } from '../../storage/identifiers.js';
 import { migrate, prepareTables, ShardMismatchError, type ShardPlace } from '../../storage/migrate.js';
 import {
@@ -21,13 +21,11 @@ import { messageOf } from '../../domain/error-message.js';
 import { columnsOf, hasTable, readTables } from '../catalogue.js';
 import { CommandError } from '../command-error.js';
 import type { Control } from '../control.js';
-import { ownersLock } from '../owners-lock.js';
 import { withSession, withSessions, type ShardSession } from '../shards.js';
 import { verifyShard } from '../verify/verify.js';
 import {
   copyIdentity,
   copyRest,
-  copyRevised,
   copySince,
   cutOf,
   digestSince,
@@ -72,14 +70,12 @@ interface Move {
   /** In the source: reads a snapshot. */
   readonly snapshot: CopySide;
   readonly target: CopySide;
-  /** In the source: holds {@link ownersLock} in a transaction as long as the move, so that owners don't change. */
-  readonly guard: CopySide;
   readonly options: RelocationOptions;
 }
 
 /**
- * Moves a shard to another PostgreSQL server while the bank is open. The ledger only ever adds transactions, so its
- * history is its own replication log: each round copies what was added since the last one, from a snapshot taken while
+ * Moves a shard to another PostgreSQL server while the bank is open. The ledger only ever adds transactions and events
+ * of accounts, so its history is its own replication log: each round copies what was added since the last one, from a snapshot taken while
  * nobody was writing. Once a round is short, the users of this shard alone wait for the last one; then the old tables
  * are renamed, which no running service can miss, and the new address is left in their place.
  *
@@ -115,16 +111,10 @@ export async function relocateShard(
     throw new ShardMismatchError(`${describeShard(from)} holds shard ${place.index} of ${place.count}`);
   }
   await migrate(from, place, place.bankId);
-  return withSessions([from, from, from, to], NAME, async (sessions) => {
-    const [source, snapshot, guard, target] = (await sidesOf(sessions)) as [
-      CopySide,
-      CopySide,
-      CopySide,
-      CopySide,
-    ];
-    const move = { from, to, forwarding, place, first, source, snapshot, guard, target, options };
+  return withSessions([from, from, to], NAME, async (sessions) => {
+    const [source, snapshot, target] = (await sidesOf(sessions)) as [CopySide, CopySide, CopySide];
+    const move = { from, to, forwarding, place, first, source, snapshot, target, options };
     await claimTarget(move);
-    await keepOwners(move);
     const copied = await copyAndVerify(move);
     const pausedAt = await switchOver(move, copied.cut);
     await finish(target.client, to, place);
@@ -200,14 +190,6 @@ async function claimTarget({ target, place, to }: Move): Promise<void> {
   );
 }
 
-async function keepOwners({ guard: { client }, from }: Move): Promise<void> {
-  await client.query('BEGIN');
-  await client.query(UNLIMITED);
-  await client.query('SELECT pg_advisory_xact_lock(hashtextextended($1, 0))', [
-    ownersLock(tablesOf(from.schema)),
-  ]);
-}
-
 interface ClaimRow {
   bank_id: string;
   shard_index: number;
@@ -228,8 +210,6 @@ async function copyAndVerify(move: Move): Promise<CopiedRound> {
   await target.client.query(`ANALYZE ${ledger.join(', ')}`);
   const compared = await inSnapshot(move, async () => {
     const round = await copySince(snapshot, target.client, copied.cut);
-    // An earlier run may have copied accounts whose owner has changed since.
-    await copyRevised(snapshot, target.client);
     await compare(snapshot, target, NOTHING);
     return round;
   });
@@ -313,10 +293,11 @@ async function locked(
 async function compare(source: CopySide, target: CopySide, since: Cut): Promise<void> {
   const [theirs, ours] = await Promise.all([digestSince(source, since), digestSince(target, since)]);
   if (isDeepStrictEqual(theirs, ours)) return;
-  const ofRows = (name: string) => `${ours.rows[name]} of ${theirs.rows[name]} ${name}`;
-  throw new CommandError(
-    `the copy is not what the source holds (${ofRows('accounts')}, ${ofRows('transactions')}); nothing was switched`,
-  );
+  const differing = Object.entries(theirs.rows)
+    .filter(([name, rows]) => ours.rows[name] !== rows)
+    .map(([name, rows]) => `${ours.rows[name]} of ${rows} ${name}`);
+  const what = differing.length > 0 ? differing.join(', ') : 'as many rows, with other values';
+  throw new CommandError(`the copy is not what the source holds (${what}); nothing was switched`);
 }
 
 /**
@@ -361,9 +342,7 @@ async function switchOver(move: Move, verified: Cut): Promise<number> {
 }
 
 async function copyLast(move: Move, verified: Cut): Promise<void> {
-  const { source, target, guard } = move;
-  // Fails if the lock has been lost meanwhile.
-  await guard.client.query('SELECT');
+  const { source, target } = move;
   await copySince(source, target.client, verified, async () => {
     await copyRest(source, target.client);
     await copyIdentity(source, target.client);

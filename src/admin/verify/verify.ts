@@ -1,17 +1,17 @@
 import type { Client } from 'pg';
-import { tablesOf } from '../../storage/tables.js';
 import type { ShardAddress } from '../../config/shard-address.js';
 import { formatMoney } from '../../domain/money.js';
 import { readEvents } from '../audit/events.js';
-import { columnsOf, hasTable } from '../catalogue.js';
 import type { Control } from '../control.js';
 import { asService, withSession } from '../shards.js';
-import { CHAINED, CHECKS, GENESIS, OF_CHAINS } from './checks.js';
+import { CHAINED_HISTORY, CHECKS, GENESIS, HISTORY, OF_CHAINS } from './checks.js';
+import { measured, SHARD_CHECKS } from './shard-checks.js';
+import { sourcesIn, type Sources } from './sources.js';
 
 /** An account whose books are wrong. Id 0 stands for rows that name no account. */
 export interface VerifyFault {
   accountId: number;
-  /** The {@link CHECKS} that failed. */
+  /** The {@link CHECKS} and {@link SHARD_CHECKS} that failed. */
   checks: string[];
   /** Where the hash chain first breaks: this row, or what was before it, was changed. */
   firstBroken?: { transactionId: number; version: number };
@@ -110,49 +110,24 @@ export async function verifyInSnapshot(
   count: number,
   control: Control,
 ): Promise<VerifyReport> {
-  const tables = await tablesIn(client, schema);
-  const totals = await readTotals(client, tables);
-  const doubled = await accountsOfDoubledIds(client, tables);
+  const sources = await sourcesIn(client, schema);
+  const totals = await readTotals(client, sources);
+  const found = await findings(client, sources, control);
   const faults: VerifyFault[] = totals.nameless > 0 ? [{ accountId: 0, checks: ['account_exists'] }] : [];
   let faulty = faults.length;
   let done = 0;
   for (let after: string | undefined = BELOW_ALL_IDS; after !== undefined;) {
     control.signal?.throwIfAborted();
-    const range = await nextRange(client, tables, after);
-    const found = await verifyRange(client, tables, after, range.upTo, [index, count, doubled]);
-    faults.push(...found.faults.slice(0, MAX_FAULTS - faults.length));
-    faulty += found.faulty;
+    const range = await nextRange(client, sources, after);
+    const failed = await verifyRange(client, sources, after, range.upTo, [index, count, ...found]);
+    faults.push(...failed.faults.slice(0, MAX_FAULTS - faults.length));
+    faulty += failed.faulty;
     done += range.accounts;
     control.onProgress?.(done, totals.accounts);
     after = range.upTo === ABOVE_ALL_IDS ? undefined : range.upTo;
   }
   const { accounts, transactions, balance } = totals;
   return { accounts, transactions, balance, faults, faulty, ok: faulty === 0 };
-}
-
-interface Tables {
-  readonly accounts: string;
-  /** Hot and archived ones, as a FROM item. */
-  readonly transactions: string;
-  /** Undefined: the schema is from before openings. */
-  readonly openings: string | undefined;
-  /** Undefined: the schema is from before the archive. */
-  readonly parts: { readonly hot: string; readonly archived: string } | undefined;
-  /** False: the schema is from before the hashes. */
-  readonly chained: boolean;
-}
-
-async function tablesIn(client: Client, schema: string): Promise<Tables> {
-  const { accounts, accountOpenings, transactions: hot, archivedTransactions: archived } = tablesOf(schema);
-  const chained = (await columnsOf(client, accounts)).includes('head_hash');
-  const parted = await hasTable(client, archived);
-  const openings = (await hasTable(client, accountOpenings)) ? accountOpenings : undefined;
-  if (!parted) return { accounts, openings, transactions: `${hot} t`, parts: undefined, chained };
-  const columns =
-    'transaction_id, account_id, type, amount, balance_after, version_after, idempotency_key' +
-    (chained ? ', timestamp, hash' : '');
-  const transactions = `(SELECT ${columns} FROM ${hot} UNION ALL SELECT ${columns} FROM ${archived}) t`;
-  return { accounts, openings, transactions, parts: { hot, archived }, chained };
 }
 
 /** bigint and numeric arrive as text. */
@@ -163,12 +138,12 @@ interface TotalsRow {
   nameless: string;
 }
 
-async function readTotals(client: Client, tables: Tables) {
+async function readTotals(client: Client, sources: Sources) {
   const { rows } = await client.query<TotalsRow>(`
     SELECT a.accounts, a.balance, t.transactions, a.nameless + t.nameless AS nameless
     FROM (SELECT count(*) AS accounts, round(coalesce(sum(balance), 0), 2) AS balance,
-                 count(*) - count(account_id) AS nameless FROM ${tables.accounts}) a,
-         (SELECT count(*) AS transactions, count(*) - count(account_id) AS nameless FROM ${tables.transactions}) t`);
+                 count(*) - count(account_id) AS nameless FROM ${sources.accounts} a) a,
+         (SELECT count(*) AS transactions, count(*) - count(account_id) AS nameless FROM ${sources.transactions} t) t`);
   const [row] = rows as [TotalsRow];
   return {
     accounts: Number(row.accounts),
@@ -179,30 +154,39 @@ async function readTotals(client: Client, tables: Tables) {
 }
 
 /**
- * The accounts of ids that are in both tables, which no constraint prevents. Beyond the limit, later runs find the
- * rest.
+ * What the {@link SHARD_CHECKS} find: accounts, and for each the name of a check that it fails. Each finds a limited
+ * number; later runs find the rest.
  */
-async function accountsOfDoubledIds(client: Client, { transactions, parts }: Tables): Promise<string[]> {
-  if (!parts) return [];
-  const { rows } = await client.query<{ account_id: string }>(
-    `WITH doubled AS MATERIALIZED (
-       SELECT transaction_id FROM ${parts.archived} JOIN ${parts.hot} USING (transaction_id) LIMIT ${MAX_FAULTS}
-     )
-     SELECT DISTINCT account_id FROM ${transactions}
-     WHERE transaction_id IN (SELECT transaction_id FROM doubled) AND account_id IS NOT NULL`,
-  );
-  return rows.map((row) => row.account_id);
+async function findings(
+  client: Client,
+  sources: Sources,
+  { signal }: Control,
+): Promise<[accountIds: string[], checks: string[]]> {
+  const [accountIds, checks]: [string[], string[]] = [[], []];
+  for (const [name, check] of Object.entries(SHARD_CHECKS)) {
+    signal?.throwIfAborted();
+    const sql = check.sql(sources);
+    if (sql === undefined) continue;
+    const { rows } = await client.query<{ account_id: string }>(
+      `SELECT DISTINCT coalesce(account_id, 0) AS account_id FROM (${sql}) wrong LIMIT ${MAX_FAULTS}`,
+    );
+    for (const { account_id } of rows) {
+      accountIds.push(account_id);
+      checks.push(name);
+    }
+  }
+  return [accountIds, checks];
 }
 
 /** The ranges cover every id, gaps included: a transaction may name an account that does not exist. */
 async function nextRange(
   client: Client,
-  tables: Tables,
+  sources: Sources,
   after: string,
 ): Promise<{ upTo: string; accounts: number }> {
   const { rows } = await client.query<{ last: string; accounts: string }>(
     `SELECT max(account_id) AS last, count(*) AS accounts
-     FROM (SELECT account_id FROM ${tables.accounts} WHERE account_id > $1 ORDER BY account_id LIMIT ${RANGE}) page`,
+     FROM (SELECT account_id FROM ${sources.accounts} a WHERE account_id > $1 ORDER BY account_id LIMIT ${RANGE}) page`,
     [after],
   );
   const [row] = rows as [{ last: string; accounts: string }];
@@ -210,15 +194,15 @@ async function nextRange(
   return { upTo: accounts < RANGE ? ABOVE_ALL_IDS : row.last, accounts };
 }
 
-/** @param place the shard's index, the number of shards, and the accounts with a doubled id */
+/** @param given the shard's index, the number of shards, and the findings of the shard */
 async function verifyRange(
   client: Client,
-  tables: Tables,
+  sources: Sources,
   after: string,
   upTo: string,
-  place: readonly [number, number, readonly string[]],
+  given: readonly [number, number, readonly string[], readonly string[]],
 ): Promise<{ faults: VerifyFault[]; faulty: number }> {
-  const { rows } = await client.query<FaultRow>(rangeStatement(tables), [after, upTo, ...place]);
+  const { rows } = await client.query<FaultRow>(rangeStatement(sources), [after, upTo, ...given]);
   return {
     faults: rows.map(faultFromRow),
     faulty: Number(rows[0]?.faulty ?? 0),
@@ -241,70 +225,91 @@ function faultFromRow({ account_id, checks, broken }: FaultRow): VerifyFault {
 }
 
 /**
- * Parameters: the id before the range, its last id, the shard's index, the number of shards, the accounts with a
- * doubled id. The window is ordered like the two indexes on (account_id, version_after), so that a long history is
- * streamed rather than sorted.
+ * Parameters: the id before the range, its last id, the shard's index, the number of shards, the accounts with findings
+ * and the checks that they fail. The window is ordered like the two indexes on (account_id, version_after), and grouped
+ * in that order, so that a long history is streamed rather than sorted.
  */
-function rangeStatement(tables: Tables): string {
+function rangeStatement(sources: Sources): string {
+  const { chained } = sources;
   const { account_exists: exists, ...rest } = CHECKS;
-  const failed = Object.entries(rest)
-    .filter(([name]) => tables.chained || !OF_CHAINS.includes(name))
-    .map(([name, check]) => `CASE WHEN (${check.sql}) IS NOT TRUE THEN '${name}' END`);
-  const { headOfAccount, chainOfTransaction, firstBroken } = tables.chained ? CHAIN_SQL : NO_CHAIN_SQL;
+  const checks = Object.entries(rest).filter(([name]) => chained || !OF_CHAINS.includes(name));
+  const ofEach = checks.flatMap(([name, { each }]) =>
+    each === undefined ? [] : [`count(*) FILTER (WHERE (${each}) IS NOT TRUE) AS ${name}`],
+  );
+  const history = Object.entries({ ...HISTORY, ...(chained ? CHAINED_HISTORY : {}) });
+  const failed = checks.map(([name, { each, sql }]) => {
+    const ofHistory = each === undefined ? [] : [`coalesce(h.${name}, 0) = 0`];
+    const conditions = [...ofHistory, ...(sql === undefined ? [] : [`(${sql})`])];
+    return `CASE WHEN (${conditions.join(' AND ')}) IS NOT TRUE THEN '${name}' END`;
+  });
   return `
     WITH a AS (
       SELECT account_id, min(balance) AS balance, min(version) AS version, count(copy) AS copies,
-             min(opening_deposit) AS opening_deposit, coalesce(bool_and(opened_here), true) AS opened_here${headOfAccount}
-      FROM (SELECT *, 1 AS copy FROM ${tables.accounts} WHERE account_id > $1 AND account_id <= $2) b
-      FULL JOIN ${openingsIn(tables)} o USING (account_id)
+             min(held) AS held, min(overdraft_limit) AS overdraft_limit, min(status) AS status,
+             min(created_at) AS created_at, min(posted_at) AS posted_at, min(opening_deposit) AS opening_deposit,
+             coalesce(bool_and(opened_here), true) AS opened_here, min(found) AS found
+             ${chained ? `, (array_agg(head_hash))[1] AS head_hash` : ''}
+      FROM (SELECT *, 1 AS copy FROM ${sources.accounts} b WHERE account_id > $1 AND account_id <= $2) b
+      FULL JOIN ${openingsIn(sources)} o USING (account_id)
+      FULL JOIN (SELECT account_id, string_agg(name, ',') AS found FROM unnest($5::bigint[], $6::text[])
+                   AS f (account_id, name) WHERE account_id > $1 AND account_id <= $2 GROUP BY account_id) f
+        USING (account_id)
       GROUP BY account_id
-    ), h AS (
-      SELECT account_id, transaction_id, amount, balance_after, version_after, idempotency_key,
-             CASE type WHEN 'credit' THEN amount WHEN 'debit' THEN -amount END AS change,
-             row_number() OVER past AS place,
-             lag(balance_after, 1, 0::numeric) OVER past AS balance_before${chainOfTransaction}
-      FROM ${tables.transactions} WHERE account_id > $1 AND account_id <= $2
+    ), t AS (
+      SELECT account_id, transaction_id, amount, balance_after, version_after, idempotency_key, timestamp, held_after,
+             CASE type WHEN 'credit' THEN amount WHEN 'debit' THEN -amount
+                       WHEN 'hold' THEN 0 WHEN 'release' THEN 0 END AS change,
+             CASE type WHEN 'hold' THEN amount WHEN 'release' THEN -amount END AS held_change,
+             row_number() OVER past AS place, lead(1) OVER past IS NULL AS is_last,
+             lag(balance_after, 1, 0::numeric) OVER past AS balance_before,
+             lag(held_after) OVER past AS held_before, lag(timestamp, 1, timestamp) OVER past AS timestamp_before
+             ${chained ? `, hash, lag(hash, 1, ${GENESIS}) OVER past AS hash_before, ${lineOfTransaction(sources)} AS line` : ''}
+      FROM ${sources.transactions} t WHERE account_id > $1 AND account_id <= $2
       WINDOW past AS (PARTITION BY account_id ORDER BY version_after)
+    ), h AS (
+      SELECT account_id, ${[...ofEach, ...history.map(([name, sql]) => `${sql} AS ${name}`)].join(', ')}
+      FROM t GROUP BY account_id
     ), checked AS (
-      SELECT account_id,
+      SELECT account_id, ${chained ? 'h.broken' : 'NULL::text[] AS broken'},
              CASE WHEN (${exists?.sql}) IS NOT TRUE THEN ARRAY['account_exists']
-                  ELSE array_remove(ARRAY[${failed.join(', ')}], NULL) END AS checks,
-             ${firstBroken} AS broken
+                  ELSE array_remove(ARRAY[${failed.join(', ')}], NULL) || string_to_array(coalesce(found, ''), ',')
+             END AS checks
       FROM a FULL JOIN h USING (account_id)
-      GROUP BY account_id, a.balance, a.version, a.copies, a.opening_deposit, a.opened_here${tables.chained ? ', a.head_hash' : ''}
     )
     SELECT account_id, checks, broken, count(*) OVER () AS faulty
     FROM checked WHERE checks <> '{}' ORDER BY account_id LIMIT ${MAX_FAULTS}`;
 }
 
 /** The openings of the range, including those of accounts that don't exist. */
-function openingsIn({ openings }: Tables): string {
+function openingsIn({ openings, whole }: Sources): string {
   if (openings === undefined)
     return '(SELECT NULL::bigint AS account_id, NULL::numeric AS opening_deposit, true AS opened_here WHERE false)';
   const hash = `sha256(convert_to(octet_length(convert_to(owner, 'UTF8')) || ':' || owner || idempotency_key, 'UTF8'))`;
   const number = `('x' || left(encode(${hash}, 'hex'), 12))::bit(48)::bigint`;
-  return `(SELECT account_id, opening_deposit, ${number} % $4::bigint = $3::bigint AS opened_here
+  const shard = whole ? `coalesce(near - 1, ${number})` : number;
+  return `(SELECT account_id, opening_deposit, ${shard} % $4::bigint = $3::bigint AS opened_here
            FROM ${openings} WHERE account_id > $1 AND account_id <= $2)`;
 }
 
 /**
- * The parts of {@link rangeStatement} that need hashes. If an account has several rows, that is a fault already, so any
- * of their heads will do.
+ * The text of a transaction that is hashed: the first form, or the second where there is anything that the first does
+ * not hold. Details are looked up for each transaction by itself, which keeps the order of the window.
  */
-const CHAIN_SQL = {
-  headOfAccount: ', (array_agg(head_hash))[1] AS head_hash',
-  chainOfTransaction: `, hash, lag(hash, 1, ${GENESIS}) OVER past AS hash_before,
-             transaction_id || ':' || account_id || ':' || type || ':' || amount || ':' || balance_after || ':'
-             || version_after || ':' || trunc(extract(epoch FROM timestamp) * 1000) || ':'
-             || coalesce('=' || idempotency_key, '-') AS line`,
-  firstBroken: `(min(ARRAY[h.place, h.transaction_id, h.version_after])
-                   FILTER (WHERE (${CHAINED}) IS NOT TRUE AND h.place IS NOT NULL))[2:3]::text[]`,
-};
-const NO_CHAIN_SQL: typeof CHAIN_SQL = {
-  headOfAccount: '',
-  chainOfTransaction: '',
-  firstBroken: 'NULL',
-};
+function lineOfTransaction({ transactionDetails }: Sources): string {
+  const common = `transaction_id || ':' || account_id || ':' || type || ':' || amount || ':' || balance_after || ':'
+             || version_after || ':' || trunc(extract(epoch FROM timestamp) * 1000) || ':'`;
+  const links = ['held_after', 'transfer_id', 'hold_id', 'reverses_id', 'fingerprint'];
+  const linked = `'v2:' || ${common} || ${links.map((name) => `coalesce(${name}::text, '-') || ':'`).join(' || ')}`;
+  const key = measured('idempotency_key');
+  const withoutDetails = `CASE WHEN num_nonnulls(${links.join(', ')}) = 0
+             THEN ${common} || coalesce('=' || idempotency_key, '-') ELSE ${linked} || '-:-:' || ${key} || ':-:-' END`;
+  if (transactionDetails === undefined) return withoutDetails;
+  return `coalesce(${linked} || (
+             SELECT coalesce(to_char(d.effective_date, 'YYYY-MM-DD'), '-') || ':' || coalesce(encode(d.digest, 'hex'), '-')
+                    || ':' || ${measured('t.idempotency_key')} || ':' || ${measured('d.reference')} || ':'
+                    || ${measured('d.actor')}
+             FROM ${transactionDetails} d WHERE d.transaction_id = t.transaction_id), ${withoutDetails})`;
+}
 
 function sum(numbers: readonly number[]): number {
   return numbers.reduce((total, number) => total + number, 0);

@@ -74,7 +74,8 @@ export function guardRoutes(fastify: FastifyInstance, authenticator: Authenticat
     // Fastify derives the route for HEAD from that for GET, including its guard.
     route.onRequest = others.some((hook) => guards.has(hook)) ? others : [guard, ...others];
     guards.add(guard);
-    if (route.method === 'POST') route.preHandler = [route.preHandler ?? [], recheck].flat();
+    if (route.method === 'POST' || route.method === 'PATCH')
+      route.preHandler = [route.preHandler ?? [], recheck].flat();
   });
 }
 

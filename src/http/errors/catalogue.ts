@@ -153,7 +153,8 @@ export const ERRORS = {
   INSUFFICIENT_BALANCE: {
     status: 422,
     error: 'Insufficient Balance',
-    detail: 'The withdrawal is larger than the balance of the account.',
+    detail:
+      'More is asked for than is available: the balance, less what is on hold, plus the overdraft limit.',
   },
   BALANCE_LIMIT_EXCEEDED: {
     status: 422,

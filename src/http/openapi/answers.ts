@@ -1,4 +1,4 @@
-import type { Type } from '@nestjs/common';
+import { HttpStatus, type Type } from '@nestjs/common';
 import { RouteSchema } from '@nestjs/platform-fastify';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { textMoneyTag } from '../validation/entity-tags.js';
@@ -7,9 +7,19 @@ import { written, type Written } from './resource.js';
 
 const TEXT_MONEY_JSON = contentTypeOf(JSON_MEDIA_TYPE, { textMoney: true });
 
-/** Writes the answers of a route with this status as its resource declares. All others are plain JSON. */
-export const Answers = (status: number, resource: Type<object>) =>
-  RouteSchema({ response: { [status]: written(resource) } });
+/**
+ * Writes the answers of a route with this status as its resource declares. All others are plain JSON.
+ *
+ * @param dryRun the answer to a dry run, with status 200
+ */
+export const Answers = (status: number, resource: Answer, dryRun?: Answer) =>
+  RouteSchema({
+    response: { [status]: writtenAs(resource), ...(dryRun && { [HttpStatus.OK]: writtenAs(dryRun) }) },
+  });
+
+type Answer = Type<object> | Written<object>;
+
+const writtenAs = (answer: Answer) => (typeof answer === 'function' ? written(answer) : answer);
 
 /**
  * Makes Fastify write what {@link Answers} declares, with money in the form that the request asks for. Call it before
@@ -37,7 +47,25 @@ const tagOf = (etag: string, { request }: FastifyReply): string =>
 
 /** Adds the location and the entity tag of the resource that was created. */
 export function created<T>(reply: FastifyReply, location: string, etag: string, resource: T): T {
-  void reply.header('location', location).header('etag', tagOf(etag, reply));
+  void reply.header('location', location);
+  return tagged(reply, etag, resource);
+}
+
+/** Adds the entity tag of the resource. */
+export function tagged<T>(reply: FastifyReply, etag: string, resource: T): T {
+  void reply.header('etag', tagOf(etag, reply));
+  return resource;
+}
+
+/** Adds only the location, for a resource that never changes, and so has no entity tag. */
+export function located<T>(reply: FastifyReply, location: string, resource: T): T {
+  void reply.header('location', location);
+  return resource;
+}
+
+/** The answer to a dry run, which created nothing. */
+export function rehearsed<T>(reply: FastifyReply, resource: T): T {
+  void reply.status(HttpStatus.OK);
   return resource;
 }
 

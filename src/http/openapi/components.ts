@@ -1,17 +1,24 @@
-import type { Type } from '@nestjs/common';
+import { applyDecorators, type Type } from '@nestjs/common';
 import { ApiHeader, ApiParam, ApiQuery, type ApiOperationOptions, type OpenAPIObject } from '@nestjs/swagger';
 import { parseMoney } from '../../domain/money.js';
 import { AccountPathDto } from '../validation/account-path.dto.js';
-import { fieldsOf, type DtoClass } from '../validation/contract.js';
+import { DryRunQueryDto } from '../validation/details.dto.js';
+import { fieldsOf, objectSchema, type DtoClass } from '../validation/contract.js';
 import { ERRORS, type ErrorCode } from '../errors/catalogue.js';
 import { JSON_MEDIA_TYPE, PROBLEM_MEDIA_TYPE, withTextMoney } from '../validation/representation.js';
 import {
+  AboutAccountDto,
   DuplicateAccountDto,
+  DuplicateHoldDto,
   DuplicateTransactionDto,
+  DuplicateTransferDto,
   ErrorDto,
+  HoldNotActiveDto,
   InvalidRequestDto,
   NotReceivedDto,
+  PartOfTransferDto,
   ProblemDto,
+  RevisionMismatchDto,
   ServerCrashesDto,
   TransactionKeyReusedDto,
   VersionMismatchDto,
@@ -51,35 +58,29 @@ export function bodySchema(name: string, dtoClass: DtoClass<object>): Reference 
   });
 }
 
-function objectSchema(
-  dtoClass: DtoClass<object>,
-  names: ReadonlyMap<string, string> = new Map(),
-): JsonSchema {
-  const fields = fieldsOf(dtoClass).map((field) => ({ ...field, name: names.get(field.name) ?? field.name }));
-  const required = fields.filter(({ isOptional }) => !isOptional).map(({ name }) => name);
-  return {
-    type: 'object',
-    properties: Object.fromEntries(fields.map((field) => [field.name, field.schema])),
-    ...(required.length > 0 && { required }),
-    additionalProperties: false,
-  };
-}
-
 type ParameterDecorator = typeof ApiParam | typeof ApiQuery;
 
-function parameters(dtoClass: DtoClass<object>, Parameter: ParameterDecorator): MethodDecorator[] {
+function parameters(
+  dtoClass: DtoClass<object>,
+  Parameter: ParameterDecorator,
+  as: JsonSchema = {},
+): MethodDecorator[] {
   return fieldsOf(dtoClass).map(({ name, isOptional, schema: { description, ...ofField } }) =>
     Parameter({
       name,
       required: !isOptional,
       ...(description !== undefined && { description: description as string }),
-      schema: ofField,
+      schema: { ...ofField, ...as },
     }),
   );
 }
 
-/** The parameters of a path, from its DTO. */
-export const pathOf = (dtoClass: DtoClass<object>) => parameters(dtoClass, ApiParam);
+/**
+ * The parameters of a path, from its DTO.
+ *
+ * @param as what else to say of each, like another example
+ */
+export const pathOf = (dtoClass: DtoClass<object>, as: JsonSchema = {}) => parameters(dtoClass, ApiParam, as);
 
 /** The parameters of a query, from its DTO. */
 export const queryOf = (dtoClass: DtoClass<object>) => parameters(dtoClass, ApiQuery);
@@ -240,6 +241,12 @@ const BODIES: Partial<Record<ErrorCode, ErrorBodies>> = {
   VERSION_MISMATCH: { 'Version mismatch': new VersionMismatchDto(6) },
   PRECONDITION_FAILED: { 'Version mismatch': new VersionMismatchDto(6) },
   DUPLICATE_TRANSACTION: { 'Duplicate transaction': new DuplicateTransactionDto(131) },
+  DUPLICATE_TRANSFER: { 'Duplicate transfer': new DuplicateTransferDto(131) },
+  PART_OF_TRANSFER: { 'Part of a transfer': new PartOfTransferDto(131) },
+  COUNTERPARTY_REFUSED: { 'Counterparty refused': new AboutAccountDto('COUNTERPARTY_REFUSED', 2) },
+  DUPLICATE_HOLD: { 'Duplicate hold': new DuplicateHoldDto(131) },
+  HOLD_NOT_ACTIVE: { 'Hold not active': new HoldNotActiveDto('captured') },
+  REVISION_MISMATCH: { 'Revision mismatch': new RevisionMismatchDto(3) },
   DUPLICATE_ACCOUNT: { 'Duplicate account': new DuplicateAccountDto(1) },
   IDEMPOTENCY_KEY_REUSED: { 'Idempotency key reused': new TransactionKeyReusedDto(131) },
 };
@@ -391,6 +398,8 @@ export const WRITE_FAILURES: Responses = {
  */
 
 export const AccountIdParameter = () => pathOf(AccountPathDto);
+
+export const DryRunParameter = () => applyDecorators(...queryOf(DryRunQueryDto));
 
 export const RequestIdHeader = () =>
   ApiHeader({

@@ -64,6 +64,16 @@ const HEAD = {
       externalDocs: { description: 'Who may do what', url: '/docs/security#who-should-hold-what' },
     },
     {
+      name: 'Transfers',
+      description: 'Money between accounts, and its way back',
+      externalDocs: { description: 'Transfers and reversals', url: '/docs/api#transfers' },
+    },
+    {
+      name: 'Holds',
+      description: 'Money that is reserved for later',
+      externalDocs: { description: 'Holds and statuses', url: '/docs/api#holds' },
+    },
+    {
       name: 'Operations',
       description: 'Health and metrics, for those who run the service',
       externalDocs: { description: 'Limits', url: '/docs/limits' },
@@ -79,8 +89,8 @@ export function buildOpenApi(app: INestApplication): OpenAPIObject {
     { ...HEAD, components: sortedComponents() },
     { autoTagControllers: false },
   );
-  for (const { get, post } of Object.values(paths)) {
-    for (const operation of [get, post]) {
+  for (const { get, post, patch } of Object.values(paths)) {
+    for (const operation of [get, post, patch]) {
       if (!operation || !needsCredential(operation)) continue;
       operation.responses = { 401: UNAUTHORIZED, 403: FORBIDDEN, ...operation.responses };
       operation.description = [operation.description, scopesOf(operation)].filter(Boolean).join('\n\n');

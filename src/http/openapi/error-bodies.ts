@@ -10,11 +10,13 @@ import {
   Resource,
   text,
   HoldId,
+  HoldState,
   TransactionId,
   TransferId,
   Version,
 } from './resource.js';
 import { schema } from '../schema/registry.js';
+import type { HoldStatus } from '../../domain/hold.js';
 import type { FieldProblem } from '../validation/invalid-request.js';
 
 const textOf = (code: ErrorCode) => plainText({ type: 'string', const: ERRORS[code].error });
@@ -41,6 +43,11 @@ const LastVersion = json({
   description: 'The last known version of the account; null if it is not known.',
   type: ['integer', 'null'],
   format: 'int64',
+});
+const Revision = integer({
+  description: 'Counts the changes of the account that are no transactions.',
+  type: 'integer',
+  minimum: 0,
 });
 /** The codes of errors, as `X-Error-Code` has them. */
 export const Code = plainText(schema('ErrorCode', { type: 'string', enum: Object.keys(ERRORS) }));
@@ -86,6 +93,50 @@ export class ServerCrashesDto {
 @Resource('NotReceived')
 export class NotReceivedDto {
   @Field(textOf('NOT_RECEIVED')) readonly error = ERRORS.NOT_RECEIVED.error;
+}
+
+/** An error of a request that names several accounts: it says which of them it is about. */
+@Resource('AboutAccount')
+export class AboutAccountDto {
+  @Field(plainText({ type: 'string', description: 'What happened. The text is stable.' }))
+  readonly error: string;
+
+  @Field(AccountId) readonly accountId: number;
+
+  constructor(code: ErrorCode, accountId: number) {
+    this.error = ERRORS[code].error;
+    this.accountId = accountId;
+  }
+}
+
+@Resource('RevisionMismatch')
+export class RevisionMismatchDto {
+  @Field(textOf('REVISION_MISMATCH')) readonly error = ERRORS.REVISION_MISMATCH.error;
+  @Field(Revision) readonly currentRevision: number;
+
+  constructor(currentRevision: number) {
+    this.currentRevision = currentRevision;
+  }
+}
+
+@Resource('HoldNotActive')
+export class HoldNotActiveDto {
+  @Field(textOf('HOLD_NOT_ACTIVE')) readonly error = ERRORS.HOLD_NOT_ACTIVE.error;
+  @Field(HoldState) readonly status: HoldStatus;
+
+  constructor(status: HoldStatus) {
+    this.status = status;
+  }
+}
+
+@Resource('PartOfTransfer')
+export class PartOfTransferDto {
+  @Field(textOf('PART_OF_TRANSFER')) readonly error = ERRORS.PART_OF_TRANSFER.error;
+  @Field(TransferId) readonly transferId: string;
+
+  constructor(transferId: number) {
+    this.transferId = `tr${transferId}`;
+  }
 }
 
 @Resource('DuplicateTransaction')
@@ -165,5 +216,8 @@ export class ProblemDto {
   @Field(FieldProblems, optional) readonly details?: readonly FieldProblem[];
   @Field(LastVersion, optional) readonly CurrentVersion?: number | null;
   @Field(TransactionId, optional) readonly transactionId?: string;
+  @Field(HoldId, optional) readonly holdId?: string;
+  @Field(TransferId, optional) readonly transferId?: string;
   @Field(AccountId, optional) readonly accountId?: number;
+  @Field(Revision, optional) readonly currentRevision?: number;
 }

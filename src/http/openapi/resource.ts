@@ -1,4 +1,5 @@
 import type { Type } from '@nestjs/common';
+import type { HoldStatus } from '../../domain/hold.js';
 import { formatMoney, type Money as Cents } from '../../domain/money.js';
 import { LARGEST_AMOUNT, POSITIVE_INTEGER, TRANSACTION_ID_PATTERN } from '../validation/field-rules.js';
 import { schema, type JsonSchema, type Reference } from '../schema/registry.js';
@@ -32,19 +33,41 @@ export const Field =
 
 /**
  * Declares a class as the body of an answer, under the name of its schema. Its own properties come first, then
- * inherited ones. An undefined property is left out. If it holds money, so does a second schema, with money as text.
+ * inherited ones, then those that are optional. An undefined property is left out. If it holds money, so does a second
+ * schema, with money as text.
  */
 export const Resource =
   (name: string, as: JsonSchema = {}): ClassDecorator =>
-  (resource) => {
-    const fields = fieldsOf(resource.prototype as object);
-    const textFields = fields.map((field) => ({ ...field, type: inForm(field.type, true) }));
-    const holdsMoney = fields.some(({ type }) => type.withTextMoney);
-    resources.set(resource, {
-      ...writtenAs(name, as, fields),
-      withTextMoney: holdsMoney ? writtenAs(textMoneyName(name), as, textFields) : undefined,
-    });
-  };
+  (resource) =>
+    register(resource, name, as, fieldsOf(resource.prototype as object));
+
+function register(resource: object, name: string, as: JsonSchema, fields: readonly ResourceField[]): void {
+  const textFields = fields.map((field) => ({ ...field, type: inForm(field.type, true) }));
+  const holdsMoney = fields.some(({ type }) => type.withTextMoney);
+  resources.set(resource, {
+    ...writtenAs(name, as, fields),
+    withTextMoney: holdsMoney ? writtenAs(textMoneyName(name), as, textFields) : undefined,
+  });
+}
+
+/**
+ * The answer to a dry run: a resource without what only a real one has, like its id and its time.
+ *
+ * @param instead other types of some of its properties
+ */
+export function ofDryRun<T extends object>(
+  name: string,
+  resource: Type<T>,
+  without: readonly (keyof T & string)[],
+  instead: Readonly<Record<string, Written<never>>> = {},
+): Type<object> {
+  const DryRun = class {};
+  const fields = fieldsOf(resource.prototype as object)
+    .filter((field) => !(without as readonly string[]).includes(field.name))
+    .map((field) => ({ ...field, type: instead[field.name] ?? field.type }));
+  register(DryRun, name, { description: 'What would have been answered, were it not a dry run.' }, fields);
+  return DryRun;
+}
 
 const textMoneyName = (name: string) => `${name}WithTextMoney`;
 
@@ -70,8 +93,12 @@ export const inForm = <T>(type: Written<T>, textMoney: boolean): Written<T> =>
   (textMoney && type.withTextMoney) || type;
 
 function fieldsOf(prototype: object): ResourceField[] {
+  return allFields(prototype).sort((a, b) => Number(a.isOptional) - Number(b.isOptional));
+}
+
+function allFields(prototype: object): ResourceField[] {
   const parent = Object.getPrototypeOf(prototype) as object | null;
-  return [...(ownFields.get(prototype) ?? []), ...(parent ? fieldsOf(parent) : [])];
+  return [...(ownFields.get(prototype) ?? []), ...(parent ? allFields(parent) : [])];
 }
 
 function writerOf(fields: readonly ResourceField[]): (value: Readonly<Record<string, never>>) => string {
@@ -118,6 +145,24 @@ export const anyOf = (...alternatives: readonly Type<object>[]): Written<object>
   };
 };
 
+/**
+ * One of several resources, each written in its own way.
+ *
+ * @param forms the classes of values, and the resource as which each is written
+ */
+export function eitherOf(
+  forms: readonly (readonly [value: Type<object>, as: Type<object>])[],
+): Written<object> {
+  const inOneForm = (textMoney: boolean): Written<object> => {
+    const writers = new Map(forms.map(([value, as]) => [value, inForm(written(as), textMoney)]));
+    return {
+      schema: { anyOf: [...writers.values()].map((each) => each.schema) },
+      write: (value) => (writers.get(value.constructor as Type<object>) as Written<object>).write(value),
+    };
+  };
+  return { ...inOneForm(false), withTextMoney: inOneForm(true) };
+}
+
 /** Any value, as JSON.stringify writes it. */
 export const json = (as: JsonSchema): Written<unknown> => ({
   schema: as,
@@ -130,6 +175,12 @@ export const text = (as: JsonSchema | Reference = { type: 'string' }): Written<s
   write: (value) => JSON.stringify(value),
 });
 
+/** A text that is JSON already. */
+export const jsonText = (as: JsonSchema | Reference): Written<string> => ({
+  schema: as,
+  write: (value) => value,
+});
+
 /** A text without characters that need escaping. */
 export const plainText = (as: JsonSchema | Reference): Written<string> => ({
   schema: as,
@@ -138,31 +189,86 @@ export const plainText = (as: JsonSchema | Reference): Written<string> => ({
 
 export const integer = (as: JsonSchema | Reference): Written<number> => ({ schema: as, write: String });
 
-export const Money: Written<Cents> = {
-  schema: schema('Money', {
-    description:
-      'An amount with exactly two decimals, at most 9999999999999999.99 (DECIMAL(18,2)). Amounts of more than 15 digits ' +
-      'need a JSON parser that keeps all digits of a number, or are asked for as text (`TextMoney`).',
-    type: 'number',
-    minimum: 0,
-    maximum: LARGEST_AMOUNT,
-  }),
-  write: formatMoney,
-  withTextMoney: {
-    schema: schema('TextMoney', {
+interface MoneyForm {
+  /** The names of its two schemas. */
+  readonly names: readonly [number: string, text: string];
+  readonly minimum: number;
+  readonly maximum: number;
+  /** Of the text. */
+  readonly pattern: string;
+}
+
+const LARGEST = 'at most 9999999999999999.99 (DECIMAL(18,2))';
+
+function moneyOf(what: string, { names, minimum, maximum, pattern }: MoneyForm): Written<Cents> {
+  const [number, asText] = names;
+  return {
+    schema: schema(number, {
       description:
-        'An amount with exactly two decimals, at most 9999999999999999.99 (DECIMAL(18,2)), as text.',
-      type: 'string',
-      pattern: '^\\d{1,16}\\.\\d{2}$',
+        `${what} Amounts of more than 15 digits need a JSON parser that keeps all digits of a number, or are asked for ` +
+        `as text (\`${asText}\`).`,
+      type: 'number',
+      minimum,
+      maximum,
     }),
-    write: (cents) => `"${formatMoney(cents)}"`,
+    write: formatMoney,
+    withTextMoney: {
+      schema: schema(asText, { description: `${what.slice(0, -1)}, as text.`, type: 'string', pattern }),
+      write: (cents) => `"${formatMoney(cents)}"`,
+    },
+  };
+}
+
+export const Money = moneyOf(`An amount with exactly two decimals, ${LARGEST}.`, {
+  names: ['Money', 'TextMoney'],
+  minimum: 0,
+  maximum: LARGEST_AMOUNT,
+  pattern: '^\\d{1,16}\\.\\d{2}$',
+});
+
+/** A balance: below zero it is an overdraft. */
+export const SignedMoney = moneyOf(
+  `An amount with exactly two decimals, ${LARGEST}; below zero where an overdraft is used.`,
+  {
+    names: ['SignedMoney', 'SignedTextMoney'],
+    minimum: -LARGEST_AMOUNT,
+    maximum: LARGEST_AMOUNT,
+    pattern: '^-?\\d{1,16}\\.\\d{2}$',
   },
+);
+
+/** A balance and an overdraft limit, each of which may be the largest amount. */
+export const AvailableMoney = moneyOf(
+  'What may be withdrawn or held: the balance, less what is held, plus the overdraft limit, with exactly two decimals.',
+  {
+    names: ['AvailableMoney', 'AvailableTextMoney'],
+    minimum: 0,
+    maximum: 2 * LARGEST_AMOUNT,
+    pattern: '^\\d{1,17}\\.\\d{2}$',
+  },
+);
+
+/** What {@link jsonText} holds. */
+export const Metadata: JsonSchema = {
+  type: 'object',
+  description: 'A JSON object of the client.',
+  additionalProperties: true,
 };
+
+export const Timestamp = plainText({ type: 'string', format: 'date-time' });
 
 export const AccountId = integer(schema('AccountId', POSITIVE_INTEGER));
 export const TransferId = plainText(schema('TransferId', { type: 'string', pattern: '^tr[1-9]\\d{0,15}$' }));
 
 export const HoldId = plainText(schema('HoldId', { type: 'string', pattern: '^hold[1-9]\\d{0,15}$' }));
+
+export const HoldState = plainText(
+  schema('HoldStatus', {
+    description: '`active` as long as something remains; then how its last part ended.',
+    type: 'string',
+    enum: ['active', 'captured', 'voided', 'expired'] satisfies HoldStatus[],
+  }),
+);
 
 export const TransactionId = plainText(
   schema('TransactionId', { type: 'string', pattern: TRANSACTION_ID_PATTERN }),
@@ -173,6 +279,14 @@ export const Version = integer(
     description:
       'The version of an account. It grows by exactly 1 with each accepted transaction, without gaps.',
     ...POSITIVE_INTEGER,
+  }),
+);
+
+export const VersionText = plainText(
+  schema('VersionText', {
+    description: 'The version of an account, as a string.',
+    type: 'string',
+    pattern: '^[1-9]\\d*$',
   }),
 );
 

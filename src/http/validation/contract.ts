@@ -5,7 +5,6 @@ import type { ValidationMetadata } from 'class-validator/types/metadata/Validati
 import { advice, adviceFor, type Advice } from './advice.js';
 import { InvalidRequestError, type FieldProblem } from './invalid-request.js';
 import { NumberText } from './json-body.js';
-import type { documentedAs } from './field-rules.js';
 import type { JsonSchema } from '../schema/registry.js';
 
 /** A DTO's class. `aliases` are other names of its fields: alias → field. */
@@ -19,6 +18,14 @@ export interface FieldContract {
   /** Its schema in the OpenAPI document. */
   readonly schema: JsonSchema;
   readonly accepts: (value: unknown) => boolean;
+  /** It is a list of what this contract describes. */
+  readonly items: Contract<object> | undefined;
+}
+
+/** What the rules of a field say besides their decision. */
+export interface RuleContext {
+  readonly schema: JsonSchema;
+  readonly items?: Contract<object>;
 }
 
 /** Names that are known in other parts of the request. Asked for only when a name is unknown. */
@@ -43,6 +50,8 @@ export class Contract<T extends object> {
   /** All names of its fields. */
   readonly names: readonly string[];
   private readonly aliases: ReadonlyMap<string, string>;
+  /** The contracts of its fields that are lists of objects. */
+  private readonly lists: ReadonlyMap<string, Contract<object>> | undefined;
   /** Whether the compiled schema accepts it: exactly when {@link explain} finds nothing wrong. */
   readonly isWellFormed: (input: unknown) => boolean;
 
@@ -54,6 +63,8 @@ export class Contract<T extends object> {
     const fields = fieldsOf(dtoClass);
     this.aliases = dtoClass.aliases ?? new Map();
     this.names = [...fields.map(({ name }) => name), ...this.aliases.keys()];
+    const lists = fields.flatMap(({ name, items }) => (items ? [[name, items] as const] : []));
+    this.lists = lists.length > 0 ? new Map(lists) : undefined;
     this.isWellFormed = compile(fields, this.aliases);
   }
 
@@ -67,18 +78,28 @@ export class Contract<T extends object> {
     for (const name in input) {
       const value = (input as Record<string, unknown>)[name];
       // Where null is accepted, it means the same as no field.
-      if (value !== null) dto[this.aliases.get(name) ?? name] = value;
+      if (value === null) continue;
+      const field = this.aliases.get(name) ?? name;
+      const items = this.lists?.get(field);
+      dto[field] = items ? (value as object[]).map((item) => items.toDto(item)) : value;
     }
     return dto as T;
   }
 
   /** Does what {@link read} does, using only class-validator. @throws InvalidRequestError */
   explain(input: unknown, elsewhere: Elsewhere = NOWHERE): T {
-    if (!isJsonObject(input)) throw InvalidRequestError.of('body', 'must be a JSON object');
+    const problems = this.problems(input, elsewhere, 'body');
+    if (problems.length > 0) throw new InvalidRequestError(problems);
+    return this.toDto(input as object);
+  }
+
+  /** @param itself what the input is called as a whole */
+  private problems(input: unknown, elsewhere: Elsewhere, itself: string): FieldProblem[] {
+    if (!isJsonObject(input)) return [{ field: itself, message: 'must be a JSON object' }];
     const dto = new this.dtoClass();
     const members = Object.entries(input);
     const surplus = members[MAX_FIELDS];
-    if (surplus) throw InvalidRequestError.of(surplus[0], `is one of more than ${MAX_FIELDS} ${this.noun}s`);
+    if (surplus) return [{ field: surplus[0], message: `is one of more than ${MAX_FIELDS} ${this.noun}s` }];
     const problems: FieldProblem[] = [];
     const names = new Map<string, string>();
     for (const [name, value] of members) {
@@ -93,14 +114,34 @@ export class Contract<T extends object> {
       const field = this.aliases.get(name) ?? name;
       const other = names.get(field);
       if (other !== undefined) {
-        throw InvalidRequestError.of(name, `says the same as ${other}: give one of the two`);
+        return [{ field: name, message: `says the same as ${other}: give one of the two` }];
       }
       names.set(field, name);
       (dto as Record<string, unknown>)[field] = value;
     }
-    problems.push(...problemsOf(dto, names));
-    if (problems.length > 0) throw new InvalidRequestError(problems);
-    return this.toDto(input);
+    return [...problems, ...this.problemsOf(dto, names)];
+  }
+
+  private problemsOf(dto: object, names: ReadonlyMap<string, string>): FieldProblem[] {
+    // A class without fields is unknown to class-validator.
+    const errors = validateSync(dto, { forbidUnknownValues: false });
+    return errors.flatMap(({ property, value, constraints = {} }) => {
+      const field = names.get(property) ?? property;
+      const ofItems = this.lists?.get(property)?.problemsOfItems(field, value) ?? [];
+      if (ofItems.length > 0) return ofItems.slice(0, MAX_FIELDS);
+      return [{ field, message: Object.values(constraints)[0] ?? 'is not valid' }];
+    });
+  }
+
+  /** What is wrong with the items of a list, each named by its place: `legs[1].amount`. */
+  private problemsOfItems(list: string, items: unknown): FieldProblem[] {
+    if (!Array.isArray(items)) return [];
+    return items.flatMap((item: unknown, index) =>
+      this.problems(item, NOWHERE, '').map(({ field, message }) => ({
+        field: `${list}[${index}]${field && `.${field}`}`,
+        message,
+      })),
+    );
   }
 
   private unknown(name: string, before: number, elsewhere: Elsewhere): string {
@@ -133,6 +174,7 @@ export function fieldsOf(dtoClass: DtoClass<object>): FieldContract[] {
       isOptional: isLeftOut(ofField, undefined),
       schema: isNullable ? { oneOf: [fieldSchema, { type: 'null' }] } : fieldSchema,
       accepts: isNullable ? (value) => value === null || accepts(value) : accepts,
+      items: ofField.map((rule) => contextOf(rule)?.items).find((items) => items),
     };
   });
 }
@@ -148,8 +190,27 @@ const isLeftOut = (ofField: readonly ValidationMetadata[], value: unknown) =>
       !(constraints as [(dto: object, value: unknown) => boolean])[0]({}, value),
   );
 
-const schemaOf = (rule: ValidationMetadata): JsonSchema | undefined =>
-  (rule.context as ReturnType<typeof documentedAs>['context'] | undefined)?.schema;
+const contextOf = (rule: ValidationMetadata) => rule.context as RuleContext | undefined;
+const schemaOf = (rule: ValidationMetadata): JsonSchema | undefined => contextOf(rule)?.schema;
+
+/**
+ * The schema of an object with the fields of a DTO.
+ *
+ * @param names other names for fields
+ */
+export function objectSchema(
+  dtoClass: DtoClass<object>,
+  names: ReadonlyMap<string, string> = new Map(),
+): JsonSchema {
+  const fields = fieldsOf(dtoClass).map((field) => ({ ...field, name: names.get(field.name) ?? field.name }));
+  const required = fields.filter(({ isOptional }) => !isOptional).map(({ name }) => name);
+  return {
+    type: 'object',
+    properties: Object.fromEntries(fields.map((field) => [field.name, field.schema])),
+    ...(required.length > 0 && { required }),
+    additionalProperties: false,
+  };
+}
 
 /** The names under which a field may be given. */
 const namesOf = (field: string, aliases: ReadonlyMap<string, string>) => [
@@ -186,12 +247,4 @@ function isJsonObject(input: unknown): input is object {
   return (
     typeof input === 'object' && input !== null && !Array.isArray(input) && !(input instanceof NumberText)
   );
-}
-
-function problemsOf(dto: object, names: ReadonlyMap<string, string>): FieldProblem[] {
-  // A class without fields is unknown to class-validator.
-  return validateSync(dto, { forbidUnknownValues: false }).map(({ property, constraints = {} }) => ({
-    field: names.get(property) ?? property,
-    message: Object.values(constraints)[0] ?? 'is not valid',
-  }));
 }

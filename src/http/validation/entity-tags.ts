@@ -17,14 +17,14 @@ const TAG_LIST = new RegExp(`^${LIST}$`);
 export const CONDITION = { type: 'string', pattern: String.raw`^(?:\*|${LIST})$` };
 
 /** A tag of an account: its version and, optionally, its revision, and the form of its money. */
-const ACCOUNT_TAG = /^"([1-9]\d*)(?:\.(?:0|[1-9]\d*))?(?:-string)?"$/;
+const ACCOUNT_TAG = /^"([1-9]\d*)(?:\.(0|[1-9]\d*))?(?:-string)?"$/;
 
 /** The entity tag of an answer that shows an account's version and balance. */
 export function versionTag(version: number): string {
   return `"${version}"`;
 }
 
-/** The entity tag of an account, which also shows its owner: that changes without a new version. */
+/** The entity tag of an account, which also shows what changes without a new version, like its status and its owner. */
 export function accountTag({ version, revision }: OwnedAccount): string {
   return `"${version}.${revision}"`;
 }
@@ -45,6 +45,20 @@ export function parseIfMatch(header: string | undefined): number[] | undefined {
   return tagsOf('If-Match', header)
     .map((tag) => parsePositiveInteger(ACCOUNT_TAG.exec(tag)?.[1] ?? ''))
     .filter((version) => version !== undefined);
+}
+
+/**
+ * The same for a change of an account that is no transaction: the revisions that it may have. A tag without a revision
+ * is that of a balance and allows nothing.
+ *
+ * @throws InvalidRequestError when it is not a list of entity tags
+ */
+export function parseRevisions(header: string | undefined): number[] | undefined {
+  if (header === undefined || header.trim() === '*') return undefined;
+  return tagsOf('If-Match', header)
+    .map((tag) => ACCOUNT_TAG.exec(tag)?.[2])
+    .filter((revision) => revision !== undefined)
+    .map(Number);
 }
 
 /**

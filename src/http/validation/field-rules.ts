@@ -22,14 +22,25 @@ export function readAmount(value: unknown): Money | undefined {
   return money !== undefined && money > 0n ? money : undefined;
 }
 
+/** An amount of at least zero, or undefined. */
+export const readLimit = (value: unknown): Money | undefined => parseMoney(textOf(value) ?? '');
+
 export function readVersion(value: unknown): number | undefined {
   return parsePositiveInteger(textOf(value) ?? '');
 }
 
 /** The number in a transaction's name: `txn131` names transaction 131. */
-export function readTransactionId(value: unknown): number | undefined {
-  return typeof value === 'string' && value.startsWith('txn')
-    ? parsePositiveInteger(value.slice(3))
+export const readTransactionId = (value: unknown) => numberAfter('txn', value);
+
+/** The same for a hold: `hold131`. */
+export const readHoldId = (value: unknown) => numberAfter('hold', value);
+
+/** The same for a transfer: `tr131`. */
+export const readTransferId = (value: unknown) => numberAfter('tr', value);
+
+function numberAfter(prefix: string, value: unknown): number | undefined {
+  return typeof value === 'string' && value.startsWith(prefix)
+    ? parsePositiveInteger(value.slice(prefix.length))
     : undefined;
 }
 
@@ -67,6 +78,22 @@ export const IsAmount = () =>
     Amount,
   );
 
+/** An amount that may be zero. */
+export const IsLimit = (description: string, component: string) =>
+  rule(
+    'isLimit',
+    (value) => readLimit(value) !== undefined,
+    'must be an amount of at least zero, with at most 16 digits before the point and 2 after, like 49.50',
+    {
+      description,
+      oneOf: [
+        { type: 'number', minimum: 0, maximum: LARGEST_AMOUNT },
+        { type: 'string', pattern: '^\\d{1,16}(\\.\\d{1,2})?$' },
+      ],
+    },
+    component,
+  );
+
 /** @param as its documentation; in a body it may also be a string */
 export const IsVersion = (as: JsonSchema = {}) =>
   rule('isVersion', (value) => readVersion(value) !== undefined, 'must be a positive integer', {
@@ -91,6 +118,29 @@ export const IsTransactionId = (as: JsonSchema) =>
     'must be "txn" and a positive integer, like txn131',
     { type: 'string', pattern: TRANSACTION_ID_PATTERN, ...as },
   );
+
+export const IsHoldId = (as: JsonSchema) =>
+  rule(
+    'isHoldId',
+    (value) => readHoldId(value) !== undefined,
+    'must be "hold" and a positive integer, like hold131',
+    { type: 'string', pattern: '^hold[1-9]\\d{0,18}$', ...as },
+  );
+
+export const IsTransferId = (as: JsonSchema) =>
+  rule(
+    'isTransferId',
+    (value) => readTransferId(value) !== undefined,
+    'must be "tr" and a positive integer, like tr131',
+    { type: 'string', pattern: '^tr[1-9]\\d{0,18}$', ...as },
+  );
+
+/** A JSON literal, in a body. */
+export const IsTrueOrFalse = (description: string) =>
+  rule('isTrueOrFalse', (value) => typeof value === 'boolean', 'must be true or false', {
+    type: 'boolean',
+    description,
+  });
 
 /** A key in a body: the same as in the header. */
 export const IsIdempotencyKey = (as: JsonSchema, component?: string) =>
@@ -155,7 +205,7 @@ export const IsMetadata = (as: JsonSchema, component?: string) =>
     'isMetadata',
     (value) => typeof metadataText(value) === 'string',
     (value) => metadataProblem(value) ?? '',
-    { type: 'object', ...as },
+    { type: 'object', additionalProperties: true, ...as },
     component,
   );
 
@@ -170,6 +220,18 @@ export const IsWholeNumber = (minimum: number, maximum: number, as: JsonSchema =
       Number(value) <= maximum,
     `must be a whole number from ${minimum} to ${maximum}`,
     { type: 'integer', minimum, maximum, ...as },
+  );
+
+/** A count in a body, as a number or as a string. */
+export const IsCount = (minimum: number, maximum: number, description: string) =>
+  rule(
+    'isCount',
+    (value) => {
+      const count = readVersion(value);
+      return count !== undefined && count >= minimum && count <= maximum;
+    },
+    `must be a whole number from ${minimum} to ${maximum}`,
+    { description, oneOf: [{ type: 'integer', minimum, maximum }, INTEGER_TEXT] },
   );
 
 /** A plus sign in a query means a space. */

@@ -1,9 +1,11 @@
 import { Inject, Injectable } from '@nestjs/common';
+import { Between, Equal, type FindOperator } from 'typeorm';
 import { FIRST_VERSION, type Account, type OwnedAccount } from '../../domain/account.js';
-import { canonicalForm } from '../../domain/hash-chain.js';
+import { canonicalForm, lineOfAccountEvent } from '../../domain/hash-chain.js';
 import { LedgerError } from '../../domain/errors.js';
 import { BalanceCache } from '../../domain/ports.js';
 import type { Transaction, TransactionType } from '../../domain/transaction.js';
+import { AccountEventEntity } from '../../storage/entities/account-event.entity.js';
 import { AccountEntity } from '../../storage/entities/account.entity.js';
 import {
   detailedFromRow,
@@ -50,12 +52,18 @@ export interface ChainProof {
   readonly lines: readonly string[];
   /** The version to ask for next, if there are more lines; undefined: these lead to the head. */
   readonly nextFromVersion: number | undefined;
+  /** The last change that is not a transaction; undefined: there is none. */
+  readonly events: { readonly revision: number; readonly hash: string } | undefined;
+  /** The changes from the requested revision on, oldest first; at most {@link MAX_PROOF_LINES}. */
+  readonly eventLines: readonly string[];
+  /** The revision to ask for next, if there are more of them. */
+  readonly nextFromRevision: number | undefined;
 }
 
 export const MAX_PROOF_LINES = 1_000;
 
 /** Transactions that a filtered listing reads for one page: those that it skips cost as much as those that it shows. */
-const MAX_EXAMINED = 10_000;
+export const MAX_EXAMINED = 10_000;
 
 /**
  * Reads accounts and transactions. Balances come from the cache where it may answer, everything else from the database.
@@ -197,10 +205,16 @@ export class LedgerReader {
    * that version computes the head from it and these lines, or finds out that the history was changed. Read from the
    * rows themselves, never from a cache.
    *
-   * @throws LedgerError ACCOUNT_NOT_FOUND; VERSION_MISMATCH when the account has not reached `fromVersion`, so that a
-   *   rollback does not look like "nothing new"; DATABASE_FAILED; OVERLOADED
+   * @param fromRevision the first change to return; undefined: none
+   * @throws LedgerError ACCOUNT_NOT_FOUND; VERSION_MISMATCH when the account has not reached `fromVersion`, or the
+   *   revision before `fromRevision`, so that a rollback does not look like "nothing new"; DATABASE_FAILED; OVERLOADED
    */
-  async proof(accountId: number, fromVersion: number | undefined, user: string): Promise<ChainProof> {
+  async proof(
+    accountId: number,
+    fromVersion: number | undefined,
+    user: string,
+    fromRevision?: number,
+  ): Promise<ChainProof> {
     const shard = this.router.of(accountId);
     const head = await shard.read(
       (manager) => manager.findOneBy(AccountEntity, { accountId }),
@@ -208,8 +222,8 @@ export class LedgerReader {
       accountId,
     );
     if (!head) throw new LedgerError({ code: 'ACCOUNT_NOT_FOUND' });
-    const { version } = head;
-    if (fromVersion !== undefined && fromVersion > version) {
+    const { version, revision } = head;
+    if ((fromVersion ?? 0) > version || (fromRevision ?? 0) > revision + 1) {
       throw new LedgerError({ code: 'VERSION_MISMATCH', currentVersion: version });
     }
     const proof = {
@@ -218,6 +232,7 @@ export class LedgerReader {
       hash: head.headHash.toString('hex'),
       lines: [],
       nextFromVersion: undefined,
+      ...(await this.proofOfEvents(head, fromRevision, user)),
     };
     if (fromVersion === undefined || fromVersion === version) return proof;
     // No snapshot is needed: transactions up to the head never change, and the query reads the archive too.
@@ -235,6 +250,38 @@ export class LedgerReader {
       ...proof,
       lines: rows.map((row) => canonicalForm(detailedFromRow(row))),
       nextFromVersion: last < version ? last : undefined,
+    };
+  }
+
+  private async proofOfEvents(
+    { accountId, revision }: AccountEntity,
+    fromRevision: number | undefined,
+    user: string,
+  ): Promise<Pick<ChainProof, 'events' | 'eventLines' | 'nextFromRevision'>> {
+    const none = { events: undefined, eventLines: [], nextFromRevision: undefined };
+    if (revision === 0) return none;
+    const readEvents = (where: FindOperator<number>, take: number) =>
+      this.router.of(accountId).read(
+        (manager) =>
+          manager.find(AccountEventEntity, {
+            where: { accountId, revision: where },
+            order: { revision: 'ASC' },
+            take,
+          }),
+        user,
+        accountId,
+      );
+    const [last] = await readEvents(Equal(revision), 1);
+    // Those from before events were kept have none.
+    if (!last) return none;
+    const events = { revision, hash: last.hash.toString('hex') };
+    if (fromRevision === undefined) return { ...none, events };
+    const page = await readEvents(Between(fromRevision, revision), MAX_PROOF_LINES);
+    const next = 1 + (page.at(-1)?.revision ?? revision);
+    return {
+      events,
+      eventLines: page.map((event) => lineOfAccountEvent({ ...event, actor: event.actor ?? undefined })),
+      nextFromRevision: next > revision ? undefined : next,
     };
   }
 

@@ -8,7 +8,7 @@ import { CommandQueue, type Waiting } from './command-queue.js';
 import { enter } from './command-state.js';
 
 export interface SchedulerLimits {
-  /** The most commands in one database transaction. */
+  /** The most commands of one account in one database transaction; one over several counts as many. */
   readonly batch: number;
   /** The most commands that wait; one more is rejected. */
   readonly queue: number;
@@ -246,10 +246,11 @@ export class BatchScheduler {
    */
   private takeParked(): Parked[] {
     const taken: Parked[] = [];
-    while (taken.length < this.limits.batch) {
+    for (let room = this.limits.batch; room > 0;) {
       const ofOneAccount = this.locked.take(this.limits.batch, 1);
       if (ofOneAccount.length === 0) break;
       taken.push(...ofOneAccount);
+      for (const { pending } of ofOneAccount) room -= pending.accountIds.length;
     }
     return taken;
   }

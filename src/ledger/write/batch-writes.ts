@@ -4,7 +4,7 @@ import { isPlain } from '../../domain/hash-chain.js';
 import type { Hold } from '../../domain/hold.js';
 import { formatMoney } from '../../domain/money.js';
 import type { Transaction } from '../../domain/transaction.js';
-import { outboxRows } from '../../messaging/outbox-rows.js';
+import { changeRows, outboxRows } from '../../messaging/outbox-rows.js';
 import { plainArray, textArray } from '../../storage/array-literal.js';
 import type { SchemaTables } from '../../storage/tables.js';
 import type { AccountEvent, ChangedAccounts } from './account-events.js';
@@ -154,7 +154,8 @@ function writeHolds(tables: SchemaTables, holds: readonly Hold[]): Statement {
   ];
 }
 
-function insertEvents(tables: SchemaTables, events: readonly AccountEvent[]): Statement {
+/** Inserts changes of accounts, all of one time. */
+export function insertEvents(tables: SchemaTables, events: readonly AccountEvent[]): Statement {
   return [
     `INSERT INTO ${tables.accountEvents} (event_id, account_id, revision, timestamp, actor, changes, hash)
      SELECT event_id, account_id, revision, $7::timestamptz, actor, changes, decode(hash, 'hex')
@@ -200,7 +201,7 @@ export function announce(
 ): Statement[] {
   const rows = [
     ...outboxRows(transactions).map((some) => [some.map(({ transactionId }) => transactionId), []]),
-    ...outboxRows(events).map((some) => [[], some.map(({ eventId }) => eventId)]),
+    ...changeRows(events).map((some) => [[], some.map(({ eventId }) => eventId)]),
   ] as [number[], number[]][];
   return rows.map(([transactionIds, eventIds], row) => [
     `INSERT INTO ${tables.outbox} (outbox_id, transaction_ids, account_event_ids)

@@ -49,6 +49,8 @@ export class CommandQueue<T extends Waiting> {
   /** Of commands over several accounts: how many of their lines that are not busy have them as their first. */
   private readonly linesAt = new Map<T, number>();
   private count = 0;
+  /** What is left of the room of the batch that is being taken. */
+  private room = 0;
   /** No waiting command has an earlier deadline. */
   private earliestMs = Infinity;
 
@@ -69,22 +71,26 @@ export class CommandQueue<T extends Waiting> {
   }
 
   /**
-   * Takes at most so many commands, giving at most so many accounts their turn, and makes their accounts busy. An
-   * account that is reached through a command over several shares the turn.
+   * Takes commands, giving at most so many accounts their turn, and makes their accounts busy. An account that is
+   * reached through a command over several shares the turn.
+   *
+   * @param room for how many commands of one account; one over several takes the room of as many. The last one taken may
+   *   exceed it
    */
-  take(maxCommands: number, maxTurns = Infinity): T[] {
+  take(room: number, maxTurns = Infinity): T[] {
     const taken: T[] = [];
     const reached: Line<T>[] = [];
     const stopped: Line<T>[] = [];
     let visited = 0;
     let turns = 0;
+    this.room = room;
     for (const accountId of this.ready) {
-      if (taken.length >= maxCommands || turns >= maxTurns) break;
+      if (this.room <= 0 || turns >= maxTurns) break;
       turns += 1;
       this.ready.delete(accountId);
-      this.takeFrom(this.lines.get(accountId) as Line<T>, maxCommands, taken, reached, stopped);
+      this.takeFrom(this.lines.get(accountId) as Line<T>, taken, reached, stopped);
       while (visited < reached.length) {
-        this.takeFrom(reached[visited++] as Line<T>, maxCommands, taken, reached, stopped);
+        this.takeFrom(reached[visited++] as Line<T>, taken, reached, stopped);
       }
     }
     // For any other batch these lines are busy.
@@ -203,21 +209,16 @@ export class CommandQueue<T extends Waiting> {
   }
 
   /** Takes from a line until the batch is full, or the first command has to wait for another line. */
-  private takeFrom(
-    line: Line<T>,
-    maxCommands: number,
-    taken: T[],
-    reached: Line<T>[],
-    stopped: Line<T>[],
-  ): void {
+  private takeFrom(line: Line<T>, taken: T[], reached: Line<T>[], stopped: Line<T>[]): void {
     line.state = 'busy';
-    while (taken.length < maxCommands && line.next < line.commands.length) {
+    while (this.room > 0 && line.next < line.commands.length) {
       if (!this.mayTakeFirst(line)) {
         stopped.push(line);
         return;
       }
       const command = line.commands[line.next] as T;
       taken.push(command);
+      this.room -= command.accountIds.length;
       if (isOverSeveral(command)) this.stepOver(command, line, reached);
       else line.next += 1;
     }

@@ -2,18 +2,20 @@ import { Check, Column, Entity, Index, PrimaryGeneratedColumn, VersionColumn } f
 import { GENESIS_HASH } from '../../domain/hash-chain.js';
 import type { Money } from '../../domain/money.js';
 import type { AccountStatus } from '../../domain/account.js';
-import { bigintColumn, identityColumn, isAmount, isBalance, moneyColumn } from './columns.js';
+import { bigintColumn, identityColumn, isAmount, isBelowLimit, moneyColumn } from './columns.js';
 
 @Entity('accounts')
-@Check('accounts_balance_check', isBalance('balance'))
-@Check('accounts_available_check', '"held" >= 0 AND "balance" - "held" + "overdraft_limit" >= 0')
+@Check('accounts_balance_check', isBelowLimit('balance'))
+@Check('accounts_available_check', '"balance" >= "held" OR "balance" - "held" + "overdraft_limit" >= 0')
 @Check(
   'accounts_held_check',
-  `${isAmount('held', '>= 0')} AND "active_holds" >= 0 AND ("held" = 0) = ("active_holds" = 0)`,
+  `"held" = 0 AND "active_holds" = 0 OR ${isAmount('held')} AND "active_holds" > 0`,
 )
-@Check('accounts_overdraft_limit_check', isAmount('overdraft_limit', '>= 0'))
-@Check('accounts_status_check', `"status" IN ('open', 'debits_blocked', 'frozen', 'closed')`)
-@Check('accounts_closed_check', `"status" <> 'closed' OR ("balance" = 0 AND "held" = 0)`)
+@Check('accounts_overdraft_limit_check', `"overdraft_limit" = 0 OR ${isAmount('overdraft_limit')}`)
+@Check(
+  'accounts_status_check',
+  `"status" IN ('open', 'debits_blocked', 'frozen') OR "status" = 'closed' AND "balance" = 0 AND "held" = 0`,
+)
 @Check('accounts_version_check', '"version" > 0')
 @Check('accounts_head_hash_check', 'octet_length("head_hash") = 32')
 @Index('accounts_owner', ['owner', 'accountId'], { where: '"owner" IS NOT NULL' })
@@ -62,7 +64,10 @@ export class AccountEntity {
   currency!: string | null;
 
   /** NULL: opened before this was recorded. */
-  @Column({ name: 'created_at', type: 'timestamptz', precision: 3, nullable: true, default: () => 'now()' })
+  @Column({
+    ...{ name: 'created_at', type: 'timestamptz', precision: 3, nullable: true },
+    default: () => "date_trunc('milliseconds', now())",
+  })
   createdAt!: Date | null;
 
   /** The time of the last transaction; NULL: none since this is recorded. */

@@ -16,11 +16,13 @@ export const moneyColumn: ValueTransformer = {
 };
 
 /** The SQL of a CHECK that a column is an amount of money; as in the migration, spelled as PostgreSQL keeps it. */
-export const isAmount = (column: string, from = '> 0') =>
-  `"${column}" ${from} AND "${column}" < 10000000000000000 AND scale("${column}") <= 4`;
+export const isAmount = (column: string, from = '> 0') => `"${column}" ${from} AND ${isBelowLimit(column)}`;
 
 /** The same for a balance, which may be below zero. */
 export const isBalance = (column: string) => isAmount(column, '> -10000000000000000');
+
+/** The part of both that NaN and Infinity fail, too. */
+export const isBelowLimit = (column: string) => `"${column}" < 10000000000000000 AND scale("${column}") <= 4`;
 
 /** A primary key that is an identity column. */
 export function identityColumn(name: string, constraint: string): PrimaryGeneratedColumnIdentityOptions {

@@ -65,11 +65,11 @@ export abstract class TransactionColumns {
 }
 
 @Entity('transactions')
-@Check('transactions_type_check', `"type" IN ('debit', 'credit', 'hold', 'release')`)
+@Check('transactions_type_check', `"type" IN ('credit', 'debit', 'hold', 'release')`)
+@Check('transactions_hold_check', `"type" IN ('credit', 'debit') OR "hold_id" IS NOT NULL`)
 @Check('transactions_amount_check', isAmount('amount'))
 @Check('transactions_balance_after_check', isBalance('balance_after'))
 @Check('transactions_held_after_check', isAmount('held_after'))
-@Check('transactions_hold_check', `"type" IN ('debit', 'credit') OR "hold_id" IS NOT NULL`)
 @Check('transactions_version_after_check', '"version_after" > 1')
 @Check('transactions_hash_check', 'octet_length("hash") = 32')
 @Index('transactions_transfer_id', ['transferId'], { where: '"transfer_id" IS NOT NULL' })

@@ -1,0 +1,24 @@
+import type { Transaction } from './transaction.js';
+
+/** Transactions of two or more accounts that were applied together. */
+export interface Transfer {
+  /** The id of its first transaction. */
+  readonly transferId: number;
+  /** In order of their ids, each of another account. Those of a list have details only in the first one. */
+  readonly legs: readonly Transaction[];
+  /** The transfer that this one reverses, wholly or in part. */
+  readonly reversedId?: number;
+  /** The accounts that the reader may not see: their balances are not for them. */
+  readonly foreign: ReadonlySet<number>;
+}
+
+/** The transfer among the transactions of a command, which may also end holds. */
+export function transferIn(
+  transactions: readonly Transaction[],
+  { reversedId, foreign }: Pick<Transfer, 'reversedId' | 'foreign'>,
+): Transfer {
+  const legs = transactions.filter((transaction) => transaction.transferId !== undefined);
+  const transferId = legs[0]?.transferId;
+  if (transferId === undefined) throw new Error('a command made no transfer');
+  return { transferId, legs, reversedId, foreign };
+}

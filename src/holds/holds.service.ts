@@ -1,0 +1,164 @@
+import { Injectable } from '@nestjs/common';
+import { MAX_ID, type LedgerAccount } from '../domain/account.js';
+import type { Effects } from '../domain/books.js';
+import type { HoldCommand } from '../domain/command.js';
+import { LedgerError } from '../domain/errors.js';
+import type { Hold, HoldStatus } from '../domain/hold.js';
+import { Ledger } from '../domain/ports.js';
+import type { Sender } from '../domain/sender.js';
+import type { Transaction } from '../domain/transaction.js';
+import {
+  decodeFilteredCursor,
+  encodeCursor,
+  listingFor,
+  notOfThisListing,
+} from '../http/validation/cursor.js';
+import { InvalidRequestError } from '../http/validation/invalid-request.js';
+import { AccountOwners } from '../ledger/read/account-owners.js';
+import { HoldReader, type DescribedHold } from '../ledger/read/hold-reader.js';
+import {
+  HoldDto,
+  isTooEarly,
+  STATUSES,
+  type CaptureRequest,
+  type HoldListing,
+  type HoldPageDto,
+  type VoidRequest,
+} from './holds.dto.js';
+
+/** Counts so many transactions against the sender's rate limit, once the account is known to be the sender's. */
+type Admit = ((transactions?: number) => Promise<void>) | undefined;
+
+/** A hold, and its account afterwards. */
+export interface ChangedHold {
+  readonly hold: DescribedHold;
+  readonly account: LedgerAccount;
+}
+
+@Injectable()
+export class HoldsService {
+  constructor(
+    private readonly ledger: Ledger,
+    private readonly holds: HoldReader,
+    private readonly owners: AccountOwners,
+  ) {}
+
+  /** @param sinceMs as for {@link Ledger.execute} */
+  async place(
+    command: HoldCommand,
+    { owner, user }: Sender,
+    sinceMs: number | undefined,
+    admit: Admit,
+  ): Promise<ChangedHold> {
+    const { accountId, details } = command;
+    if (owner !== undefined) await this.owners.check(owner, accountId, user);
+    if (admit) await admit();
+    if (isTooEarly(command)) {
+      // A retry may come so late. The dry run tells, as a duplicate.
+      if (command.idempotencyKey !== undefined)
+        await this.ledger.execute({ ...command, dryRun: true }, sinceMs);
+      throw InvalidRequestError.of('expiresAt', 'must be at least one second ahead');
+    }
+    const effects = await this.ledger.execute(command, sinceMs);
+    const hold = lastHold(effects);
+    if (command.dryRun !== true) this.holds.remember(hold);
+    return { hold: { ...hold, details }, account: accountIn(effects, accountId) };
+  }
+
+  /**
+   * @returns the transactions, of which the debit is the last one or followed by the credit; and the account that the
+   *   sender may not see, if it got the money
+   */
+  async capture(
+    request: CaptureRequest,
+    { owner, user }: Sender,
+    sinceMs: number | undefined,
+    admit: Admit,
+  ): Promise<{ readonly transactions: readonly Transaction[]; readonly foreign: ReadonlySet<number> }> {
+    const { holdId, to } = request;
+    const accountId = await this.holds.accountOf(holdId, owner, user);
+    if (to?.accountId === accountId)
+      throw InvalidRequestError.of('to', 'must be another account than that of the hold');
+    const isForeign = to !== undefined && (await this.isForeign(to.accountId, owner, user));
+    if (admit) await admit(to ? 2 : 1);
+    const target = to && { ...to, foreign: isForeign };
+    const { transactions } = await this.ledger.execute({ ...request, accountId, to: target }, sinceMs);
+    return { transactions, foreign: new Set(isForeign ? [to.accountId] : []) };
+  }
+
+  async void(
+    request: VoidRequest,
+    { owner, user }: Sender,
+    sinceMs: number | undefined,
+    admit: Admit,
+  ): Promise<ChangedHold> {
+    const { accountId, details } = await this.holds.hold(request.holdId, owner, user);
+    if (admit) await admit();
+    const effects = await this.ledger.execute({ ...request, accountId }, sinceMs);
+    return { hold: { ...lastHold(effects), details }, account: accountIn(effects, accountId) };
+  }
+
+  get(holdId: number, { owner, user }: Sender): Promise<DescribedHold> {
+    return this.holds.hold(holdId, owner, user);
+  }
+
+  async list(
+    { accountId, cursor, limit, status }: HoldListing,
+    { owner, user }: Sender,
+  ): Promise<HoldPageDto> {
+    const listing = listingFor(owner, `holds/${accountId}`);
+    const start = startOf(listing, cursor, status);
+    if (owner !== undefined) await this.owners.check(owner, accountId, user);
+    const { holds, nextBelow } = await this.holds.holdsBelow(
+      accountId,
+      start.below,
+      limit,
+      start.status,
+      user,
+    );
+    const nextCursor =
+      nextBelow === undefined ? null : encodeCursor(listing, nextBelow, filterText(start.status));
+    return { data: holds.map((hold) => new HoldDto(hold)), nextCursor };
+  }
+
+  /** Whether the sender may not see the account that gets the money. */
+  private async isForeign(accountId: number, owner: string | undefined, user: string): Promise<boolean> {
+    if (owner === undefined) return false;
+    const problem = (await this.owners.problems(owner, [accountId], user)).get(accountId);
+    if (problem && !(problem instanceof LedgerError && problem.failure.code === 'ACCOUNT_NOT_FOUND'))
+      throw problem;
+    return problem !== undefined;
+  }
+}
+
+/** Holds that the command found expired come before. */
+function lastHold({ holds }: Effects): Hold {
+  const hold = holds.at(-1);
+  if (!hold) throw new Error('a command has no hold');
+  return hold;
+}
+
+function accountIn({ accounts }: Effects, accountId: number): LedgerAccount {
+  const account = accounts.find((other) => other.accountId === accountId);
+  if (!account) throw new Error(`a command has not changed account ${accountId}`);
+  return account;
+}
+
+/** A cursor continues the listing that it was made for, with its status. It may be given alone or with the same one. */
+function startOf(
+  listing: string,
+  cursor: string | undefined,
+  asked: HoldStatus | undefined,
+): { readonly below: number; readonly status: HoldStatus | undefined } {
+  if (cursor === undefined) return { below: MAX_ID, status: asked };
+  const { place, filters } = decodeFilteredCursor(listing, cursor);
+  const status = filters === '' ? undefined : STATUSES.find((other) => filterText(other) === filters);
+  if (filters !== filterText(status)) throw notOfThisListing();
+  if (asked === undefined || asked === status) return { below: place, status };
+  const shown =
+    status === undefined ? 'without filters; give none' : `with ${filters}; give the same or none`;
+  throw InvalidRequestError.of('cursor', `belongs to a listing ${shown}`);
+}
+
+const filterText = (status: HoldStatus | undefined): string =>
+  status === undefined ? '' : `status=${status}`;

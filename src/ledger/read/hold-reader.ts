@@ -1,0 +1,174 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { LRUCache } from 'lru-cache';
+import { LedgerError } from '../../domain/errors.js';
+import { statusAt, type Hold, type HoldStatus } from '../../domain/hold.js';
+import type { TransactionDetails } from '../../domain/transaction.js';
+import type { ShardRouter } from '../../sharding/shard-router.js';
+import {
+  detailsFromRow,
+  HOLD_COLUMNS,
+  holdFromRow,
+  type DetailsRow,
+  type HoldRow,
+} from '../../storage/rows.js';
+import type { SchemaTables } from '../../storage/tables.js';
+import { AccountOwners } from './account-owners.js';
+import { LedgerReader } from './ledger-reader.js';
+import { READERS, type ShardReader } from './shard-reader.js';
+
+/** A hold with what its client said about it. */
+export interface DescribedHold extends Hold {
+  readonly details: TransactionDetails | undefined;
+}
+
+/** A page of an account's holds, newest first. */
+export interface HoldPage {
+  readonly holds: readonly DescribedHold[];
+  /** The next page is below this id; undefined: there is none. */
+  readonly nextBelow: number | undefined;
+}
+
+/** Holds whose account is remembered: it never changes. The least recently used is forgotten first. */
+const REMEMBERED = 100_000;
+
+/** Holds that a filtered listing reads for one page: those that it skips cost as much as those that it shows. */
+const MAX_EXAMINED = 10_000;
+
+interface DescribedHoldRow extends HoldRow, DetailsRow {
+  details_of: string | null;
+  read_at: Date;
+}
+
+/** Reads holds from the database. One that is due is shown as expired, whether or not that is written down yet. */
+@Injectable()
+export class HoldReader {
+  private readonly accounts = new LRUCache<number, number>({ max: REMEMBERED });
+
+  constructor(
+    @Inject(READERS) private readonly router: ShardRouter<ShardReader>,
+    private readonly reader: LedgerReader,
+    private readonly owners: AccountOwners,
+  ) {}
+
+  /** Saves the next request for the hold a look-up of its account. */
+  remember({ holdId, accountId }: Hold): void {
+    this.accounts.set(holdId, accountId);
+  }
+
+  /**
+   * The account of a hold.
+   *
+   * @param owner the account must be this owner's; undefined: anybody's
+   * @throws LedgerError HOLD_NOT_FOUND, DATABASE_FAILED, OVERLOADED
+   */
+  async accountOf(holdId: number, owner: string | undefined, user: string): Promise<number> {
+    const known = this.accounts.get(holdId);
+    if (known === undefined) {
+      const { sql, parameters } = wanted(
+        this.router.of(holdId).tables,
+        'h.hold_id, h.account_id',
+        holdId,
+        owner,
+      );
+      const [row] = await this.router.of(holdId).query<{ account_id: string }>(sql, parameters, user);
+      if (!row) throw new LedgerError({ code: 'HOLD_NOT_FOUND' });
+      const accountId = Number(row.account_id);
+      this.accounts.set(holdId, accountId);
+      return accountId;
+    }
+    if (owner !== undefined) await this.checkOwner(owner, known, user);
+    return known;
+  }
+
+  /** As for {@link accountOf}. */
+  async hold(holdId: number, owner: string | undefined, user: string): Promise<DescribedHold> {
+    const shard = this.router.of(holdId);
+    const { sql, parameters } = wanted(shard.tables, HOLD_COLUMNS, holdId, owner);
+    const [row] = await shard.query<DescribedHoldRow>(described(sql, shard.tables), parameters, user);
+    if (!row) throw new LedgerError({ code: 'HOLD_NOT_FOUND' });
+    return describedFromRow(row);
+  }
+
+  /**
+   * An account's holds below an id, newest first. With a status, a page covers at most {@link MAX_EXAMINED} holds, so it
+   * may have few or none.
+   *
+   * @throws LedgerError ACCOUNT_NOT_FOUND, DATABASE_FAILED, OVERLOADED
+   */
+  async holdsBelow(
+    accountId: number,
+    holdId: number,
+    limit: number,
+    status: HoldStatus | undefined,
+    user: string,
+  ): Promise<HoldPage> {
+    const shard = this.router.of(accountId);
+    const examine = status === undefined ? limit + 1 : MAX_EXAMINED;
+    const rows = await shard.queryLong<
+      Partial<DescribedHoldRow> & { examined: number; last_id: string | null }
+    >(
+      `WITH examined AS (
+         SELECT ${HOLD_COLUMNS} FROM ${shard.tables.holds}
+         WHERE account_id = $1 AND hold_id < $2 ORDER BY hold_id DESC LIMIT $3)
+       SELECT s.examined, s.last_id, f.*
+       FROM (SELECT count(*)::int AS examined, min(hold_id) AS last_id FROM examined) s
+       LEFT JOIN (${described(
+         `SELECT * FROM examined
+          WHERE $5::text IS NULL
+             OR $5 = CASE WHEN status = 'active' AND expires_at <= now() THEN 'expired' ELSE status END
+          ORDER BY hold_id DESC LIMIT $4`,
+         shard.tables,
+       )}) f ON true
+       ORDER BY f.hold_id DESC`,
+      [accountId, holdId, examine, limit + 1, status ?? null],
+      user,
+      accountId,
+    );
+    const [{ examined, last_id } = { examined: 0, last_id: null }] = rows;
+    if (examined === 0) await this.reader.account(accountId, user);
+    const found = rows
+      .filter((row) => typeof row.hold_id === 'string')
+      .map((row) => describedFromRow(row as DescribedHoldRow));
+    const holds = found.slice(0, limit);
+    if (found.length > limit) return { holds, nextBelow: holds.at(-1)?.holdId };
+    return { holds, nextBelow: examined === examine ? Number(last_id) : undefined };
+  }
+
+  /** A foreign hold gets the same answer as one that does not exist. */
+  private async checkOwner(owner: string, accountId: number, user: string): Promise<void> {
+    try {
+      await this.owners.check(owner, accountId, user);
+    } catch (error) {
+      const isForeign = error instanceof LedgerError && error.failure.code === 'ACCOUNT_NOT_FOUND';
+      throw isForeign ? new LedgerError({ code: 'HOLD_NOT_FOUND' }) : error;
+    }
+  }
+}
+
+function wanted(
+  { holds, accounts }: SchemaTables,
+  columns: string,
+  holdId: number,
+  owner: string | undefined,
+): { sql: string; parameters: unknown[] } {
+  const isOwn = `AND EXISTS (SELECT FROM ${accounts} a WHERE a.account_id = h.account_id AND a.owner = $2)`;
+  return {
+    sql: `SELECT ${columns} FROM ${holds} h WHERE hold_id = $1 ${owner === undefined ? '' : isOwn}`,
+    parameters: owner === undefined ? [holdId] : [holdId, owner],
+  };
+}
+
+/** Adds the details of the transaction that placed each hold, and the time. */
+function described(select: string, { transactionDetails }: SchemaTables): string {
+  return `SELECT h.*, now() AS read_at, d.transaction_id AS details_of, d.reference,
+            d.effective_date::text AS effective_date, d.actor,
+            d.description, d.metadata, NULL AS salt, NULL AS digest
+          FROM (${select}) h LEFT JOIN ${transactionDetails} d ON d.transaction_id = h.hold_id`;
+}
+
+function describedFromRow(row: DescribedHoldRow): DescribedHold {
+  const hold = holdFromRow(row);
+  const status = statusAt(hold, row.read_at);
+  const remaining = status === 'active' ? hold.remaining : 0n;
+  return { ...hold, status, remaining, details: row.details_of === null ? undefined : detailsFromRow(row) };
+}

@@ -1,0 +1,123 @@
+import { Injectable } from '@nestjs/common';
+import type { Leg, TransferCommand } from '../domain/command.js';
+import { LedgerError } from '../domain/errors.js';
+import { Ledger } from '../domain/ports.js';
+import type { Sender } from '../domain/sender.js';
+import { transferIn, type Transfer } from '../domain/transfer.js';
+import { decodeCursor, encodeCursor, listingFor } from '../http/validation/cursor.js';
+import { InvalidRequestError } from '../http/validation/invalid-request.js';
+import { MAX_ID } from '../domain/account.js';
+import { AccountOwners } from '../ledger/read/account-owners.js';
+import { TransferReader } from '../ledger/read/transfer-reader.js';
+import {
+  TransferDto,
+  type TransferListing,
+  type TransferPageDto,
+  type TransferReversal,
+} from './transfers.dto.js';
+
+/** Counts a request's transactions against the sender's rate limit. @throws TooManyRequestsError */
+type Admit = (transactions: number) => Promise<void>;
+
+@Injectable()
+export class TransfersService {
+  constructor(
+    private readonly ledger: Ledger,
+    private readonly reader: TransferReader,
+    private readonly owners: AccountOwners,
+  ) {}
+
+  /**
+   * The money may leave only the sender's own accounts, and arrive anywhere.
+   *
+   * @param sinceMs as for {@link Ledger.execute}
+   * @param admit asked once the accounts are known to be the sender's
+   * @throws LedgerError; InvalidRequestError; and what `admit` throws
+   */
+  async transfer(
+    command: TransferCommand,
+    sender: Sender,
+    sinceMs: number | undefined,
+    admit: Admit | undefined,
+  ): Promise<Transfer> {
+    const foreign = await this.foreignAccounts(command.legs, sender);
+    const legs = command.legs.map((leg) => ({ ...leg, foreign: foreign.has(leg.accountId) }));
+    if (admit) await admit(legs.length);
+    const { transactions } = await this.ledger.execute({ ...command, legs }, sinceMs);
+    return transferIn(transactions, { foreign });
+  }
+
+  /**
+   * The accounts that the sender may not see.
+   *
+   * @throws LedgerError ACCOUNT_NOT_FOUND when money would leave one of them; InvalidRequestError when a leg tells its
+   *   version
+   */
+  private async foreignAccounts(legs: readonly Leg[], { owner, user }: Sender): Promise<ReadonlySet<number>> {
+    if (owner === undefined) return new Set();
+    const ids = legs.map(({ accountId }) => accountId);
+    const problems = await this.owners.problems(owner, ids, user);
+    for (const [index, { accountId, type, expectedVersion }] of legs.entries()) {
+      const problem = problems.get(accountId);
+      if (!problem) continue;
+      if (!isNotFound(problem)) throw problem;
+      if (type === 'debit') throw new LedgerError({ code: 'ACCOUNT_NOT_FOUND', accountId });
+      if (expectedVersion !== undefined) throw InvalidRequestError.of(versionOfLeg(index), FOREIGN_VERSION);
+    }
+    return new Set(problems.keys());
+  }
+
+  /**
+   * Only who owns the accounts that pay back, or is bound to no owner, may reverse a transfer.
+   *
+   * @throws as {@link transfer}
+   */
+  async reverse(
+    reversal: TransferReversal,
+    { owner, user }: Sender,
+    sinceMs: number | undefined,
+    admit: Admit | undefined,
+  ): Promise<Transfer> {
+    const { transferId } = reversal;
+    // Its legs never change, so they may be read before their accounts are locked.
+    const { legs, foreign } = await this.reader.transfer(transferId, owner, user);
+    const payers = legs.filter(({ type }) => type === 'credit').map(({ accountId }) => accountId);
+    const unable = payers.find((accountId) => foreign.has(accountId));
+    if (unable !== undefined) throw new LedgerError({ code: 'ACCOUNT_NOT_FOUND', accountId: unable });
+    if (admit) await admit(legs.length);
+    const { transactions } = await this.ledger.execute(
+      {
+        ...reversal,
+        accountId: payers[0] ?? 0,
+        accountIds: legs.map(({ accountId }) => accountId),
+        foreign: [...foreign],
+      },
+      sinceMs,
+    );
+    return transferIn(transactions, { reversedId: transferId, foreign });
+  }
+
+  get(transferId: number, { owner, user }: Sender): Promise<Transfer> {
+    return this.reader.transfer(transferId, owner, user);
+  }
+
+  async list(
+    { accountId, cursor, limit }: TransferListing,
+    { owner, user }: Sender,
+  ): Promise<TransferPageDto> {
+    const listing = listingFor(owner, `transfers/${accountId}`);
+    const below = cursor === undefined ? MAX_ID : decodeCursor(listing, cursor);
+    if (owner !== undefined) await this.owners.check(owner, accountId, user);
+    const { transfers, nextBelow } = await this.reader.transfersBelow(accountId, below, limit, owner, user);
+    return {
+      data: transfers.map((transfer) => new TransferDto(transfer)),
+      nextCursor: nextBelow === undefined ? null : encodeCursor(listing, nextBelow),
+    };
+  }
+}
+
+const isNotFound = (problem: Error) =>
+  problem instanceof LedgerError && problem.failure.code === 'ACCOUNT_NOT_FOUND';
+
+const FOREIGN_VERSION = 'is the version of an account that you may not see: leave it out';
+const versionOfLeg = (index: number) => `legs[${index}].expectedVersion`;
