@@ -285,7 +285,10 @@ const MARGIN = 64;
 function ofLength(members: (draft: Draft) => readonly Pair[]): Mutations[] {
   const padded = (draft: Draft, length: number): Draft => ({
     ...draft,
-    body: objectText(members(draft)).slice(0, -1).padEnd(length - 1) + '}',
+    body:
+      objectText(members(draft))
+        .slice(0, -1)
+        .padEnd(length - 1) + '}',
   });
   return [
     oneOf(MALFORMED, [BODY_LIMIT_BYTES + MARGIN, 17_000, 60_000], padded),

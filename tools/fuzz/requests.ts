@@ -107,15 +107,13 @@ const withoutFilters = (query: readonly Pair[]) =>
 const isAtomic = (query: readonly Pair[], body: readonly Pair[]) =>
   query.some(([name]) => name === 'atomic') || body.some((member) => member.join() === '"atomic",true');
 
-/** A hold has one time at which it ends, and a transfer two accounts. */
+/** A hold ends at one time, and money goes to another account than the one from which it comes, which may be unknown. */
 function mayContradict(body: readonly Pair[]): boolean {
   const valueOf = (wanted: string) =>
     body.find(([name, value]) => name === `"${wanted}"` && value !== 'null')?.[1];
-  const isGiven = (name: string) => valueOf(name) !== undefined;
-  return (
-    (isGiven('expiresAt') && isGiven('expiresInSeconds')) ||
-    (isGiven('from') && valueOf('from') === valueOf('to'))
-  );
+  const [from, to] = [valueOf('from'), valueOf('to')];
+  const endsTwice = valueOf('expiresAt') !== undefined && valueOf('expiresInSeconds') !== undefined;
+  return endsTwice || (to !== undefined && (from === undefined || from === to));
 }
 
 /** Encoded for a URL, except for `{{…}}`. */
