@@ -10,19 +10,24 @@ import { parseJsonBody } from '../../src/http/validation/json-body.js';
 import { sortedComponents } from '../../src/http/schema/registry.js';
 import * as pageQuery from '../../src/http/validation/page-query.dto.js';
 import * as batch from '../../src/transactions/batch.dto.js';
+import * as holds from '../../src/holds/holds.dto.js';
 import * as transactions from '../../src/transactions/transactions.dto.js';
 import * as transfers from '../../src/transfers/transfers.dto.js';
 import * as details from '../../src/http/validation/details.dto.js';
 import { BAD_FIELDS, BAD_HEADERS, BAD_PARAMETERS, ODD_PARAMETERS, UNKNOWN_NAMES } from './bad-values.js';
 
 /** Every class with rules: of a path, a query or a body. */
-const DTO_CLASSES = [accounts, accountPath, pageQuery, details, batch, transactions, transfers]
+const DTO_CLASSES = [accounts, accountPath, pageQuery, details, batch, transactions, transfers, holds]
   .flatMap((module) => Object.values<unknown>(module))
   .filter((value): value is DtoClass<object> => typeof value === 'function' && value.name.endsWith('Dto'))
   .filter((dtoClass) => fieldsOf(dtoClass).length > 0);
 
 const BODIES: readonly DtoClass<object>[] = [
   accounts.OpenAccountDto,
+  accounts.ChangeAccountDto,
+  holds.PlaceHoldDto,
+  holds.CaptureDto,
+  holds.VoidDto,
   transactions.PostTransactionDto,
   transactions.ReverseTransactionDto,
   batch.BatchItemDto,
@@ -257,11 +262,16 @@ describe('the two descriptions of a field: its rule, and its JSON Schema in the 
       'BalanceQueryDto',
       'BatchItemDto',
       'BatchQueryDto',
+      'CaptureDto',
+      'ChangeAccountDto',
       'DetailsDto',
       'DryRunQueryDto',
+      'HoldPathDto',
+      'ListHoldsDto',
       'ListTransactionsDto',
       'OpenAccountDto',
       'PageQueryDto',
+      'PlaceHoldDto',
       'PostLegDto',
       'PostLegsDto',
       'PostTransactionDto',
@@ -271,6 +281,7 @@ describe('the two descriptions of a field: its rule, and its JSON Schema in the 
       'ReverseTransferDto',
       'TransactionPathDto',
       'TransferPathDto',
+      'VoidDto',
     ]);
   });
 

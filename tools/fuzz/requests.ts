@@ -107,13 +107,16 @@ const withoutFilters = (query: readonly Pair[]) =>
 const isAtomic = (query: readonly Pair[], body: readonly Pair[]) =>
   query.some(([name]) => name === 'atomic') || body.some((member) => member.join() === '"atomic",true');
 
+/** Larger ids than this name nothing, and are read as one. */
+const accountIn = (source: string) => Math.min(Number(source.replaceAll('"', '')), Number.MAX_SAFE_INTEGER);
+
 /** A hold ends at one time, and money goes to another account than the one from which it comes, which may be unknown. */
 function mayContradict(body: readonly Pair[]): boolean {
   const valueOf = (wanted: string) =>
     body.find(([name, value]) => name === `"${wanted}"` && value !== 'null')?.[1];
   const [from, to] = [valueOf('from'), valueOf('to')];
   const endsTwice = valueOf('expiresAt') !== undefined && valueOf('expiresInSeconds') !== undefined;
-  return endsTwice || (to !== undefined && (from === undefined || from === to));
+  return endsTwice || (to !== undefined && (from === undefined || accountIn(from) === accountIn(to)));
 }
 
 /** Encoded for a URL, except for `{{…}}`. */
