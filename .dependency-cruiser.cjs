@@ -23,6 +23,7 @@ const RANKS = [
   ['src/transfers'],
   ['src/holds'],
   ['src/accounts', 'src/transactions', 'src/health'],
+  ['src/batches'],
   ['src/app'],
   ['src/app/workers', 'src/admin'],
   ['src/cli'],
@@ -87,7 +88,7 @@ module.exports = {
       comment: 'Administration and the command line work on the databases, not through the API.',
       severity: 'error',
       from: { path: '^src/(admin|cli)/' },
-      to: { path: '^src/(http|accounts|transactions|transfers|holds|health)/' },
+      to: { path: '^src/(http|accounts|transactions|transfers|holds|batches|health)/' },
     },
     {
       name: 'packages-declare-their-libraries',

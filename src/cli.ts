@@ -7,7 +7,10 @@ import { addAuditCheck } from './cli/audit-check.js';
 import { addAuditExport } from './cli/audit-export.js';
 import { addAuditList } from './cli/audit-list.js';
 import { addBackup } from './cli/backup.js';
+import { addCapture } from './cli/capture.js';
 import { addEventsTail } from './cli/events-tail.js';
+import { addClose, addFreeze, addUnfreeze } from './cli/freeze.js';
+import { addHold } from './cli/hold.js';
 import { exitCodeOf } from './cli/interrupted.js';
 import { addKeysCreate } from './cli/keys-create.js';
 import { addKeysList } from './cli/keys-list.js';
@@ -16,10 +19,13 @@ import { addKeysRotate } from './cli/keys-rotate.js';
 import { addMigrate } from './cli/migrate.js';
 import { addReset } from './cli/reset.js';
 import { addRestore } from './cli/restore.js';
+import { addReverse } from './cli/reverse.js';
 import { addSeed } from './cli/seed.js';
 import { addShardsList } from './cli/shards-list.js';
 import { addShardsMove } from './cli/shards-move.js';
+import { addTransfer } from './cli/transfer.js';
 import { addVerify } from './cli/verify.js';
+import { addVoid } from './cli/void.js';
 
 // A command loads its use case when it runs; V8 compiles it once.
 enableCompileCache(join(import.meta.dirname, '../.compile-cache'));
@@ -42,6 +48,8 @@ function createProgram(): Command {
     for (const add of commands) add(parent);
   };
   for (const add of [addMigrate, addSeed, addReset, addVerify]) add(program);
+  for (const add of [addTransfer, addHold, addCapture, addVoid, addReverse]) add(program);
+  for (const add of [addFreeze, addUnfreeze, addClose]) add(program);
   group('accounts', 'assign owners to accounts', addAccountsAssign);
   group(
     'keys',

@@ -29,6 +29,25 @@ describe('what moves money', () => {
 });
 
 describe('principalOf', () => {
+  it.each(['transactions:write', 'withdrawals:write', 'deposits:write'])(
+    '%s does not let a sender transfer',
+    (scope) => {
+      for (const owner of ['ada', undefined]) {
+        expect(forbidden(principalOf('key:1', owner, [scope]), 'transfers:write')).toMatchObject({
+          scope: 'transfers:write',
+        });
+      }
+    },
+  );
+
+  it('accounts:manage counts for nothing with an owner, even an empty one', () => {
+    const scopes = ['accounts:manage', 'transfers:write'];
+    for (const owner of ['ada', '']) {
+      expect(principalOf('user:ada', owner, scopes).scopes).toEqual(new Set(['transfers:write']));
+    }
+    expect(principalOf('key:1', undefined, scopes).scopes).toEqual(new Set(scopes));
+  });
+
   it('ignores unknown scopes; admin means every scope, and no owner', () => {
     expect(principalOf('user:ada', 'ada', ['openid', 'DEPOSITS:WRITE', 'deposits']).scopes).toEqual(
       new Set(),

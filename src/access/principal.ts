@@ -21,7 +21,12 @@ export const SCOPES_VERSION = 2;
 
 export type Scope = (typeof SCOPES)[number];
 
+/** Scopes that a sender bound to an owner can't hold: what they allow is for the bank to do. */
+const BANK_SCOPES: readonly Scope[] = ['accounts:manage'];
+
 export const isScope = (text: string): text is Scope => (SCOPES as readonly string[]).includes(text);
+
+export const isBankScope = (scope: Scope): boolean => BANK_SCOPES.includes(scope);
 
 /** The scope that each type of transaction needs. */
 export const MOVEMENT_SCOPES = {
@@ -29,7 +34,7 @@ export const MOVEMENT_SCOPES = {
   debit: 'withdrawals:write',
 } as const satisfies Record<MovementType, Scope>;
 
-/** Any of these lets a sender post some type of transaction. */
+/** Any of these lets a sender post a deposit or a withdrawal. */
 export const POSTING_SCOPES = [
   'transactions:write',
   ...Object.values(MOVEMENT_SCOPES),
@@ -59,9 +64,11 @@ export function principalOf(id: string, owner: string | undefined, scopes: reado
 
 /**
  * A scope and those that it implies. `transactions:write` implies both types of transaction, except for an owner: one
- * who could deposit into their own account would create money, so that takes `deposits:write`.
+ * who could deposit into their own account would create money, so that takes `deposits:write`. A scope of the bank
+ * counts for nothing with an owner, who could otherwise unfreeze their own account.
  */
 function impliedBy(scope: Scope, owner: string | undefined): readonly Scope[] {
+  if (owner !== undefined && isBankScope(scope)) return [];
   if (scope !== 'transactions:write') return [scope];
   return owner === undefined ? POSTING_SCOPES : [scope, MOVEMENT_SCOPES.debit];
 }

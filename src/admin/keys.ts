@@ -1,7 +1,7 @@
 import type { EntityManager } from 'typeorm';
 import { recordAct } from '../audit/audit-log.js';
 import { generateKey, hashOfKey, hintOf } from '../access/api-key.js';
-import { SCOPES_VERSION, type Scope } from '../access/principal.js';
+import { isBankScope, SCOPES_VERSION, type Scope } from '../access/principal.js';
 import { ApiKeyEntity } from '../storage/entities/api-key.entity.js';
 import { AuditEventEntity } from '../storage/entities/audit-event.entity.js';
 import type { ShardAddress } from '../config/shard-address.js';
@@ -40,6 +40,12 @@ export async function createKey(shards: readonly ShardAddress[], request: KeyReq
   const { name, scopes, owner, expires } = request;
   if (owner !== undefined && scopes.includes('admin')) {
     throw new CommandError('a key with the scope admin sees every account, so it can have no owner');
+  }
+  const ofBank = scopes.find(isBankScope);
+  if (owner !== undefined && ofBank !== undefined) {
+    throw new CommandError(
+      `a key with an owner can't have the scope ${ofBank}: statuses and limits are for the bank to set`,
+    );
   }
   if (expires && expires.getTime() <= Date.now())
     throw new CommandError('the key would have expired already');

@@ -1,32 +1,36 @@
 import { describe, expect, it } from '@jest/globals';
 import type { LedgerAccount } from '../domain/account.js';
-import { Books } from '../domain/books.js';
-import { LedgerError } from '../domain/errors.js';
-import type { PostingCommand } from '../domain/command.js';
-import type { Transaction } from '../domain/transaction.js';
+import { Books, type Effects } from '../domain/books.js';
+import type { Command } from '../domain/command.js';
 import { decide } from '../domain/decide.js';
-import { accountWith, knowledgeOf } from '../domain/knowledge.fixture.js';
+import { LedgerError } from '../domain/errors.js';
 import { postDifference } from './reset.js';
 
 /** An account to which somebody else posts 1.00 before each of the first few postings. */
-function contested(balance: bigint, intruders: number) {
-  let account = accountWith({ accountId: 1, balance, version: 5 });
-  const commands: PostingCommand[] = [];
+function contested(balance: bigint, intruders: number, others: Partial<LedgerAccount> = {}) {
+  let account: LedgerAccount = {
+    ...{ accountId: 1, balance, version: 5, held: 0n, activeHolds: 0 },
+    ...{ overdraftLimit: 0n, status: 'open', revision: 0, ...others },
+  };
+  const commands: Command[] = [];
   let left = intruders;
-  const post = (command: PostingCommand): Promise<Transaction> => {
+  const execute = (command: Command): Promise<Effects> => {
     commands.push(command);
     if (left > 0) {
       left -= 1;
       account = { ...account, balance: account.balance + 100n, version: account.version + 1 };
     }
-    const decision = decide(command, new Books(knowledgeOf([account])));
+    const books = new Books({
+      ...{ accounts: new Map([[1, account]]), keyed: new Map(), holds: new Map(), originals: new Map() },
+      ...{ due: new Map([[1, []]]), now: new Date(), ids: [100] },
+    });
+    const decision = decide(command, books);
     if (!decision.accepted) return Promise.reject(new LedgerError(decision.rejection));
-    const { accounts, transactions } = decision.effects;
-    account = accounts[0] as LedgerAccount;
-    return Promise.resolve(transactions[0] as Transaction);
+    account = decision.effects.accounts[0] as LedgerAccount;
+    return Promise.resolve(decision.effects);
   };
   return {
-    ledger: { post },
+    ledger: { execute },
     reader: { account: () => Promise.resolve(account) },
     commands,
     now: () => account,
@@ -45,10 +49,7 @@ describe('postDifference', () => {
     const report = await postDifference(ledger, reader, 1, 50_000n);
     expect(commands).toHaveLength(100);
     expect(now()).toMatchObject({ accountId: 1, balance: 50_000n, version: 105 });
-    expect(report).toMatchObject({
-      before: { balance: 109_900n, version: 104 },
-      after: { balance: 50_000n, version: 105 },
-    });
+    expect(report).toMatchObject({ before: { balance: 109_900n, version: 104 }, after: now() });
   });
 
   it('gives up after a hundred tries, with nothing posted', async () => {
@@ -64,7 +65,7 @@ describe('postDifference', () => {
     const { reader } = contested(0n, 0);
     let posts = 0;
     const ledger = {
-      post: () => {
+      execute: () => {
         posts += 1;
         return Promise.reject(new LedgerError({ code: 'OUTCOME_UNKNOWN' }));
       },
@@ -80,5 +81,30 @@ describe('postDifference', () => {
     const report = await postDifference(ledger, reader, 1, 100_000n);
     expect(report).toEqual({ before: now(), after: now(), transaction: undefined });
     expect(commands).toEqual([]);
+  });
+
+  it('leaves what is on hold, and counts it as a part of the balance', async () => {
+    const { ledger, reader, now } = contested(100_000n, 0, { held: 3_000n, activeHolds: 1 });
+    await postDifference(ledger, reader, 1, 3_000n);
+    expect(now()).toMatchObject({ balance: 3_000n, held: 3_000n, activeHolds: 1 });
+  });
+
+  it.each([
+    [
+      'below what is on hold less the limit',
+      { held: 3_000n, activeHolds: 1, overdraftLimit: 1_000n },
+      "account 1 has 30.00 on hold, so its balance can't go below 20.00: capture or void its holds first",
+    ],
+    ['of a frozen account', { status: 'frozen' }, 'account 1 is frozen: `unfreeze 1` first'],
+    [
+      'of one without debits',
+      { status: 'debits_blocked' },
+      'debits of account 1 are blocked: `unfreeze 1` first',
+    ],
+    ['of a closed one', { status: 'closed' }, 'account 1 is closed for ever: open another one'],
+  ] as const)('refuses a balance %s, and says what to do', async (_what, others, message) => {
+    const { ledger, reader, now } = contested(100_000n, 0, others);
+    await expect(postDifference(ledger, reader, 1, 1_999n)).rejects.toThrow(message);
+    expect(now().version).toBe(5);
   });
 });

@@ -1,23 +1,17 @@
-import { NestFactory } from '@nestjs/core';
-import type { Logger } from 'pino';
-import { CoreModule } from '../app/app.module.js';
+import { failureMessage } from '../app/user-message.js';
 import { recordActOn } from '../audit/audit-log.js';
-import type { Config } from '../config/config.js';
-import type { BankShards } from '../sharding/bootstrap-shards.js';
-import type { Account } from '../domain/account.js';
+import type { LedgerAccount } from '../domain/account.js';
 import { LedgerError } from '../domain/errors.js';
 import { formatMoney, type Money } from '../domain/money.js';
-import { Ledger } from '../domain/ports.js';
+import type { Ledger } from '../domain/ports.js';
 import { THE_SERVICE } from '../domain/sender.js';
 import type { Transaction } from '../domain/transaction.js';
-import { LedgerReader } from '../ledger/read/ledger-reader.js';
-import { NestLogger } from '../observability/logging.js';
-import { failureMessage } from '../app/user-message.js';
 import { CommandError } from './command-error.js';
+import { inSentences, withLedger, type BankSession } from './with-ledger.js';
 
 export interface ResetReport {
-  readonly before: Account;
-  readonly after: Account;
+  readonly before: LedgerAccount;
+  readonly after: LedgerAccount;
   /** Undefined: the balance was right already, and nothing was posted. */
   readonly transaction: Transaction | undefined;
 }
@@ -27,52 +21,33 @@ const ATTEMPTS = 100;
 
 /** Resets, and records it in the audit log. @throws as {@link resetAccount} does */
 export async function resetOnRecord(
-  config: Config,
-  bank: BankShards,
-  logger: Logger,
+  session: BankSession,
   account: number,
   balance: Money,
 ): Promise<ResetReport> {
   // Recorded first: a record of a reset that then failed is better than a reset without a record.
   const details = { account, balance: formatMoney(balance) };
-  await recordActOn(bank.shards, { action: 'account.reset', details });
-  return resetAccount(config, bank, logger, account, balance);
+  await recordActOn(session.bank.shards, { action: 'account.reset', details });
+  return resetAccount(session, account, balance);
 }
 
 /**
- * Brings an account to a given balance by posting the difference, so that the books stay consistent.
+ * Brings the balance of an account to a given one by posting the difference, so that the books stay consistent. Its
+ * holds, its status and its overdraft limit stay as they are.
  *
- * @throws CommandError when the account does not exist, when the posting failed, or after {@link ATTEMPTS} lost races
+ * @throws CommandError when the account does not exist, when its status or its holds don't allow it, when the posting
+ *   failed, or after {@link ATTEMPTS} lost races
  */
-export async function resetAccount(
-  config: Config,
-  bank: BankShards,
-  logger: Logger,
-  accountId: number,
-  balance: Money,
-): Promise<ResetReport> {
-  // Without the events module: a relay in this short-lived process would consume the event that the service's balance
-  // cache needs.
-  const context = await NestFactory.createApplicationContext(CoreModule.register(config, bank), {
-    logger: new NestLogger(logger),
-    abortOnError: false,
-  });
-  try {
-    const ledger = context.get(Ledger, { strict: false });
-    const reader = context.get(LedgerReader, { strict: false });
-    return await postDifference(ledger, reader, accountId, balance);
-  } catch (error) {
-    if (!(error instanceof LedgerError)) throw error;
-    throw new CommandError(failureMessage(error.failure, `account ${accountId}`), { cause: error });
-  } finally {
-    await context.close();
-  }
+export function resetAccount(session: BankSession, accountId: number, balance: Money): Promise<ResetReport> {
+  return withLedger(session, ({ ledger, reader }) =>
+    inSentences(accountId, () => postDifference(ledger, reader, accountId, balance)),
+  );
 }
 
-/** @throws LedgerError; CommandError after {@link ATTEMPTS} lost races */
+/** @throws LedgerError; CommandError that says what to do first, or after {@link ATTEMPTS} lost races */
 export async function postDifference(
-  ledger: Pick<Ledger, 'post'>,
-  reader: { account(accountId: number, user: string): Promise<Account> },
+  ledger: Pick<Ledger, 'execute'>,
+  reader: { account(accountId: number, user: string): Promise<LedgerAccount> },
   accountId: number,
   balance: Money,
 ): Promise<ResetReport> {
@@ -81,20 +56,38 @@ export async function postDifference(
     const difference = balance - before.balance;
     if (difference === 0n) return { before, after: before, transaction: undefined };
     try {
-      const transaction = await ledger.post({
+      const { transactions, accounts } = await ledger.execute({
         accountId,
         type: difference > 0n ? 'credit' : 'debit',
         amount: difference > 0n ? difference : -difference,
         expectedVersion: before.version,
       });
-      const { balanceAfter, versionAfter } = transaction;
-      return { before, after: { accountId, balance: balanceAfter, version: versionAfter }, transaction };
+      return { before, after: accounts[0] ?? before, transaction: transactions.at(-1) };
     } catch (error) {
+      if (!(error instanceof LedgerError)) throw error;
+      const obstacle = obstacleOf(error, before);
+      if (obstacle !== undefined) throw new CommandError(obstacle, { cause: error });
       // Somebody posted between the read and the lock, so the difference has changed.
-      if (!(error instanceof LedgerError && error.failure.code === 'VERSION_MISMATCH')) throw error;
+      if (error.failure.code !== 'VERSION_MISMATCH') throw error;
     }
   }
   throw new CommandError(
     `account ${accountId} changed ${ATTEMPTS} times while it was to be reset; nothing was posted`,
   );
+}
+
+/** Why an account can't be reset as it is, and what would let it be. */
+function obstacleOf({ failure }: LedgerError, account: LedgerAccount): string | undefined {
+  const { accountId, held, overdraftLimit } = account;
+  const { code } = failure;
+  if (code === 'INSUFFICIENT_BALANCE') {
+    return (
+      `account ${accountId} has ${formatMoney(held)} on hold, so its balance can't go below ` +
+      `${formatMoney(held - overdraftLimit)}: capture or void its holds first`
+    );
+  }
+  if (code === 'ACCOUNT_FROZEN' || code === 'DEBITS_BLOCKED')
+    return `${failureMessage(failure, `account ${accountId}`)}: \`unfreeze ${accountId}\` first`;
+  if (code === 'ACCOUNT_CLOSED') return `account ${accountId} is closed for ever: open another one`;
+  return undefined;
 }

@@ -7,8 +7,8 @@ import type { Config } from '../config/config.js';
 import type { BankShards } from '../sharding/bootstrap-shards.js';
 import { ShardingModule } from '../sharding/sharding.module.js';
 import { MessagingModule } from '../messaging/messaging.module.js';
+import { BatchesModule } from '../batches/batches.module.js';
 import { GlobalExceptionFilter } from '../http/exception.filter.js';
-
 import { HoldsModule } from '../holds/holds.module.js';
 import { LedgerModule } from '../ledger/ledger.module.js';
 import { SweeperModule } from '../ledger/sweeper.module.js';
@@ -48,6 +48,7 @@ export class AppModule {
         TransactionsModule,
         TransfersModule,
         HoldsModule,
+        BatchesModule,
         HealthModule,
       ],
       providers: [{ provide: APP_FILTER, useClass: GlobalExceptionFilter }],

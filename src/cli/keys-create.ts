@@ -17,6 +17,7 @@ export function addKeysCreate(keys: Command): void {
     .addHelpText(
       'after',
       '\ntransactions:write means deposits:write and withdrawals:write, but with an owner withdrawals:write only. ' +
+        'Neither includes transfers:write. accounts:manage can only be had without an owner. ' +
         'docs/security.md says who should hold what.',
     )
     .action(({ json, ...request }: KeyRequest & { json?: true }) =>

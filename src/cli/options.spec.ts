@@ -5,13 +5,19 @@ import {
   accountOption,
   accountsOption,
   ageOption,
+  amountOption,
   balanceOption,
   DEFAULT_BALANCE,
   durationOption,
   expiryOption,
+  holdArgument,
+  holdExpiryOption,
+  idempotencyKeyOption,
   keyNameOption,
+  lineOption,
   ownerOption,
   pastOption,
+  reversibleArgument,
   scopesOption,
 } from './options.js';
 
@@ -46,6 +52,53 @@ describe('balanceOption', () => {
   ])('refuses %j', (text) => {
     expect(() => balanceOption(text)).toThrow(InvalidArgumentError);
     expect(() => balanceOption(text)).toThrow(/from 0\.00 to 9999999999999999\.99 with at most two decimals/);
+  });
+});
+
+describe('what a posting needs', () => {
+  it('an amount greater than zero, to the cent', () => {
+    expect([amountOption('0.01'), amountOption('9007199254740993.07')]).toEqual([
+      1n,
+      900_719_925_474_099_307n,
+    ]);
+    for (const text of ['0', '0.00', '-1', '1.005', '1e2', '']) {
+      expect(() => amountOption(text)).toThrow(/from 0\.01 to 9999999999999999\.99/);
+    }
+  });
+
+  it('the names of holds, transactions and transfers', () => {
+    expect(holdArgument('hold17')).toBe(17);
+    expect(reversibleArgument('txn9')).toEqual({ transactionId: 9 });
+    expect(reversibleArgument('tr3')).toEqual({ transferId: 3 });
+    for (const text of ['17', 'hold', 'hold0', 'hold017', 'Hold17', 'txn17', 'hold9007199254740992']) {
+      expect(() => holdArgument(text)).toThrow('It must be like hold17.');
+    }
+    for (const text of ['9', 'hold9', 'txn', 'trn9', 'tr-1']) {
+      expect(() => reversibleArgument(text)).toThrow('It must be like txn17 or tr17.');
+    }
+  });
+
+  it('an idempotency key, and texts of one line', () => {
+    expect(idempotencyKeyOption('order-4711')).toBe('order-4711');
+    for (const text of ['', 'a b', 'é', 'x'.repeat(256)]) {
+      expect(() => idempotencyKeyOption(text)).toThrow(InvalidArgumentError);
+    }
+    expect(lineOption(3)('é€😀')).toBe('é€😀');
+    for (const text of ['', 'four', 'a\n', '\u0000', '\ud800']) {
+      expect(() => lineOption(3)(text)).toThrow('It must be 1 to 3 characters, without control characters.');
+    }
+  });
+
+  it('the end of a hold: a duration stays one, so that a repeat is the same request', () => {
+    expect(holdExpiryOption('7d')).toEqual({ expiresInMs: 7 * 86_400_000 });
+    const soon = new Date(Date.now() + 60_000);
+    expect(holdExpiryOption(soon.toISOString())).toEqual({ expiresAt: soon });
+    for (const text of ['367d', new Date(Date.now() + 367 * 86_400_000).toISOString()]) {
+      expect(() => holdExpiryOption(text)).toThrow('It must be within 366 days.');
+    }
+    for (const text of ['2020-01-01', '0d']) {
+      expect(() => holdExpiryOption(text)).toThrow('It must be in the future.');
+    }
   });
 });
 
@@ -104,6 +157,7 @@ describe('scopesOption', () => {
     ['admin', ['admin']],
     ['accounts:read,transactions:write', ['accounts:read', 'transactions:write']],
     ['deposits:write withdrawals:write', ['deposits:write', 'withdrawals:write']],
+    ['transfers:write,accounts:manage', ['transfers:write', 'accounts:manage']],
     [' accounts:read, accounts:read ', ['accounts:read']],
   ])('reads %j', (text, scopes) => {
     expect(scopesOption(text)).toEqual(scopes);
@@ -113,7 +167,7 @@ describe('scopesOption', () => {
     'refuses %j, and lists the valid ones',
     (text) => {
       expect(() => scopesOption(text)).toThrow(
-        /accounts:read, .*deposits:write, withdrawals:write, admin, separated by commas\.$/,
+        /accounts:read, .*deposits:write, withdrawals:write, transfers:write, accounts:manage, admin, separated by commas\.$/,
       );
     },
   );

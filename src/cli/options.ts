@@ -20,6 +20,8 @@ const MAX_SHARD = 1_023;
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 
+const MAX_HOLD_MS = 366 * DAY_MS;
+
 /** More than a busy bank posts between two backups, and a tiny part of all possible ids. */
 export const DEFAULT_SKIP_IDS = 1_000_000_000;
 
@@ -38,6 +40,15 @@ export function balanceOption(text: string): Money {
     );
   }
   return money;
+}
+
+/** @throws InvalidArgumentError */
+export function amountOption(text: string): Money {
+  const money = parseMoney(text);
+  if (money !== undefined && money > 0n) return money;
+  throw new InvalidArgumentError(
+    `It must be an amount from 0.01 to ${formatMoney(MAX_MONEY)} with at most two decimals, such as 49.50.`,
+  );
 }
 
 /** @returns a parser of a whole number that throws InvalidArgumentError */
@@ -73,6 +84,51 @@ export function ownerOption(text: string): string {
   const problem = ownerNameProblem(text);
   if (problem === undefined) return text;
   throw new InvalidArgumentError(`It ${problem}.`);
+}
+
+/** The number of a name like hold17. @throws InvalidArgumentError */
+export function holdArgument(text: string): number {
+  return numberIn(text, ['hold']).id;
+}
+
+/** What can be reversed: a transaction like txn9, or a transfer like tr3. @throws InvalidArgumentError */
+export function reversibleArgument(text: string): Reversible {
+  const { prefix, id } = numberIn(text, ['txn', 'tr']);
+  return prefix === 'tr' ? { transferId: id } : { transactionId: id };
+}
+
+export type Reversible = { readonly transactionId: number } | { readonly transferId: number };
+
+function numberIn(text: string, prefixes: readonly string[]): { prefix: string; id: number } {
+  const [, prefix = '', digits = ''] = /^([a-z]+)([1-9]\d*)$/.exec(text) ?? [];
+  if (prefixes.includes(prefix) && Number(digits) <= MAX_ID) return { prefix, id: Number(digits) };
+  throw new InvalidArgumentError(`It must be like ${prefixes.map((known) => `${known}17`).join(' or ')}.`);
+}
+
+/** @throws InvalidArgumentError */
+export function idempotencyKeyOption(text: string): string {
+  if (/^[\x21-\x7e]{1,255}$/.test(text)) return text;
+  throw new InvalidArgumentError('It must be 1 to 255 visible ASCII characters.');
+}
+
+/** @returns a parser of a text of one line that throws InvalidArgumentError */
+export const lineOption = (maxLength: number) => {
+  const line = new RegExp(`^[^\\p{Cc}\\p{Cs}]{1,${maxLength}}$`, 'u');
+  return (text: string): string => {
+    if (line.test(text)) return text;
+    throw new InvalidArgumentError(`It must be 1 to ${maxLength} characters, without control characters.`);
+  };
+};
+
+/** When a hold ends: a time, or how long it lasts. */
+export type HoldExpiry = { readonly expiresAt: Date } | { readonly expiresInMs: number };
+
+/** A duration stays one, so that a repeat with the same key is the same request. @throws InvalidArgumentError */
+export function holdExpiryOption(text: string): HoldExpiry {
+  const expiresAt = expiryOption(text);
+  if (expiresAt.getTime() > Date.now() + MAX_HOLD_MS)
+    throw new InvalidArgumentError('It must be within 366 days.');
+  return isInstant(text) ? { expiresAt } : { expiresInMs: durationOption(text) };
 }
 
 /** @throws InvalidArgumentError */

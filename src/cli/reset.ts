@@ -9,11 +9,16 @@ export function addReset(program: Command): void {
     .command('reset')
     .description('bring the balance of an account to an amount, by posting the difference')
     .addOption(new Option('--account <ID>', 'the account').argParser(accountOption).default(DEFAULT_ACCOUNT))
-    .addOption(balanceOptionOf('what the account then holds'))
+    .addOption(balanceOptionOf('its balance then, holds included'))
+    .addHelpText(
+      'after',
+      '\nHolds, status and overdraft limit stay as they are. It refuses a balance below what is on hold less the limit, ' +
+        'and an account that is frozen or closed.',
+    )
     .action(({ account, balance }: { account: number; balance: Money }) =>
-      withBank('reset', async ({ config, bank, logger }) => {
+      withBank('reset', async (session) => {
         const { resetOnRecord } = await import('../admin/reset.js');
-        console.log(resetText(await resetOnRecord(config, bank, logger, account, balance)));
+        console.log(resetText(await resetOnRecord(session, account, balance)));
       }),
     );
 }
@@ -21,9 +26,10 @@ export function addReset(program: Command): void {
 /** The report for people. */
 export function resetText({ before, after, transaction }: ResetReport): string {
   const name = `Account ${after.accountId}`;
-  if (!transaction) return `${name}: already ${formatMoney(after.balance)}, version ${after.version}.`;
+  const held = after.held > 0n ? ` ${formatMoney(after.held)} of it stay on hold.` : '';
+  if (!transaction) return `${name}: already ${formatMoney(after.balance)}, version ${after.version}.${held}`;
   return (
     `${name}: ${formatMoney(before.balance)} → ${formatMoney(after.balance)}, ` +
-    `version ${before.version} → ${after.version}, by the ${transaction.type} txn${transaction.transactionId}.`
+    `version ${before.version} → ${after.version}, by the ${transaction.type} txn${transaction.transactionId}.${held}`
   );
 }

@@ -57,20 +57,24 @@ const NOT_APPLIED: Decision = { accepted: false, rejection: { code: 'NOT_APPLIED
  * caused it keeps its rejection, and so does every duplicate, so that a repeated batch learns of each command that it
  * was applied before. All others get NOT_APPLIED: they were decided on a state that is never committed.
  *
+ * A dry run is decided as if each command were applied, so that the next one sees its effect; then none of it is.
+ *
  * @param commands no two with the same key for the same account: the second would refer to a transaction that may not
- *   exist
+ *   exist; all of them dry runs, or none
  */
 export function decideAtomically(
   commands: readonly Command[],
   known: Knowledge,
   skipped: ReadonlySet<number>,
 ): BatchDecision {
-  const decision = decideBatch(commands, known, skipped);
+  const isDryRun = commands.some(({ dryRun }) => dryRun === true);
+  const decided = isDryRun ? commands.map((command) => ({ ...command, dryRun: false })) : commands;
+  const decision = decideBatch(decided, known, skipped);
   const rejected = decision.decisions.find((other) => other?.accepted === false);
-  if (!rejected) return decision;
+  if (!rejected && !isDryRun) return decision;
   return {
     decisions: decision.decisions.map((other) =>
-      other === rejected || isDuplicate(other) ? other : NOT_APPLIED,
+      !rejected || other === rejected || isDuplicate(other) ? other : NOT_APPLIED,
     ),
     transactions: [],
     accounts: known.accounts,

@@ -48,7 +48,7 @@ export abstract class Ledger {
    * theirs, and the others get NOT_APPLIED. A failure of the database or an unknown outcome is reported for each. They
    * wait for locked rows, and take effect alongside the commands that {@link execute} has queued, not after them.
    *
-   * @param commands no two with the same key for the same account
+   * @param commands no two with the same key for the same account; all of them dry runs, or none
    * @param user whose permit they take
    */
   abstract executeAtomically(commands: readonly Command[], user: string): Promise<Effects>[];

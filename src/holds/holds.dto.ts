@@ -130,7 +130,7 @@ export const placingOf = reads(
 );
 
 /** That it is not too early is for {@link isTooEarly}. */
-function readExpiry({
+export function readExpiry({
   expiresAt,
   expiresInSeconds,
 }: PlaceHoldDto): Pick<HoldCommand, 'expiresAt' | 'expiresInMs'> {

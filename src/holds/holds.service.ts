@@ -53,13 +53,7 @@ export class HoldsService {
     const { accountId, details } = command;
     if (owner !== undefined) await this.owners.check(owner, accountId, user);
     if (admit) await admit();
-    if (isTooEarly(command)) {
-      // A retry may come so late. The dry run tells, as a duplicate.
-      if (command.idempotencyKey !== undefined)
-        await this.ledger.execute({ ...command, dryRun: true }, sinceMs);
-      throw InvalidRequestError.of('expiresAt', 'must be at least one second ahead');
-    }
-    const effects = await this.ledger.execute(command, sinceMs);
+    const effects = await executeInTime(this.ledger, command, sinceMs);
     const hold = lastHold(effects);
     if (command.dryRun !== true) this.holds.remember(hold);
     return { hold: { ...hold, details }, account: accountIn(effects, accountId) };
@@ -77,8 +71,7 @@ export class HoldsService {
   ): Promise<{ readonly transactions: readonly Transaction[]; readonly foreign: ReadonlySet<number> }> {
     const { holdId, to } = request;
     const accountId = await this.holds.accountOf(holdId, owner, user);
-    if (to?.accountId === accountId)
-      throw InvalidRequestError.of('to', 'must be another account than that of the hold');
+    if (to?.accountId === accountId) throw sameAccount();
     const isForeign = to !== undefined && (await this.isForeign(to.accountId, owner, user));
     if (admit) await admit(to ? 2 : 1);
     const target = to && { ...to, foreign: isForeign };
@@ -131,14 +124,31 @@ export class HoldsService {
   }
 }
 
-/** Holds that the command found expired come before. */
-function lastHold({ holds }: Effects): Hold {
+/** Places a hold, unless it would end too early. @throws LedgerError; InvalidRequestError */
+export async function executeInTime(
+  ledger: Ledger,
+  command: HoldCommand,
+  sinceMs?: number,
+): Promise<Effects> {
+  if (!isTooEarly(command)) return ledger.execute(command, sinceMs);
+  // A retry may come so late. The dry run tells, as a duplicate.
+  if (command.idempotencyKey !== undefined) await ledger.execute({ ...command, dryRun: true }, sinceMs);
+  throw tooEarly();
+}
+
+export const sameAccount = () =>
+  InvalidRequestError.of('to', 'must be another account than that of the hold');
+
+export const tooEarly = () => InvalidRequestError.of('expiresAt', 'must be at least one second ahead');
+
+/** The hold that a command placed or changed. Those that it found expired come before. */
+export function lastHold({ holds }: Effects): Hold {
   const hold = holds.at(-1);
   if (!hold) throw new Error('a command has no hold');
   return hold;
 }
 
-function accountIn({ accounts }: Effects, accountId: number): LedgerAccount {
+export function accountIn({ accounts }: Effects, accountId: number): LedgerAccount {
   const account = accounts.find((other) => other.accountId === accountId);
   if (!account) throw new Error(`a command has not changed account ${accountId}`);
   return account;

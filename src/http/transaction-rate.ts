@@ -26,13 +26,8 @@ export class TransactionRate {
    * @throws TooManyRequestsError; InvalidRequestError when they are more than are ever admitted together
    */
   async admit(request: FastifyRequest, reply: FastifyReply, transactions = 1): Promise<void> {
-    const { burst } = this.policy;
-    if (transactions > burst) {
-      throw InvalidRequestError.of(
-        'body',
-        `has more transactions than the rate limit admits together: ${burst}`,
-      );
-    }
+    const tooMany = this.tooMany(transactions);
+    if (tooMany) throw tooMany;
     const decision = await this.limiter.take(userOf(request), transactions);
     const { admitted, remaining, resetMicros, retryAfterMicros } = decision;
     void reply.headers({
@@ -47,17 +42,30 @@ export class TransactionRate {
     return (transactions) => this.admit(request, reply, transactions);
   }
 
-  /** Decides each transaction of a batch by itself; undefined: admitted. A result in a batch has no header fields. */
-  async admitEach(
-    request: FastifyRequest,
-    transactions: number,
-  ): Promise<(TooManyRequestsError | undefined)[]> {
+  /**
+   * Decides each item of a batch by itself; undefined: admitted. A result in a batch has no header fields.
+   *
+   * @param weights how many transactions each makes
+   */
+  async admitEach(request: FastifyRequest, weights: readonly number[]): Promise<(Error | undefined)[]> {
     const user = userOf(request);
-    const decisions = await Promise.all(
-      Array.from({ length: transactions }, async () => this.limiter.take(user)),
+    return Promise.all(
+      weights.map(async (transactions) => {
+        const tooMany = this.tooMany(transactions);
+        if (tooMany) return tooMany;
+        const { admitted, retryAfterMicros } = await this.limiter.take(user, transactions);
+        return admitted ? undefined : new TooManyRequestsError(wholeSeconds(retryAfterMicros));
+      }),
     );
-    return decisions.map(({ admitted, retryAfterMicros }) =>
-      admitted ? undefined : new TooManyRequestsError(wholeSeconds(retryAfterMicros)),
+  }
+
+  /** The error of what is never admitted, however long a client waits. */
+  private tooMany(transactions: number): InvalidRequestError | undefined {
+    const { burst } = this.policy;
+    if (transactions <= burst) return undefined;
+    return InvalidRequestError.of(
+      'body',
+      `has more transactions than the rate limit admits together: ${burst}`,
     );
   }
 }

@@ -90,21 +90,23 @@ export class PostLegsDto extends DetailsDto {
   legs!: PostLegDto[];
 }
 
-const twoAccounts = new Contract(PostTransferDto);
-const severalLegs = new Contract(PostLegsDto);
-
 const EITHER = 'give either legs, or from, to and amount';
 const LEGS = advice('legs', 'did you mean legs?');
 const OF_THE_OTHER_FORM = ['from', 'to', 'amount', 'expectedVersion'].map((name) => advice(name, EITHER));
 
 /** A transfer has one of two bodies; the field `legs` tells which. */
-const transferBody = {
-  names: [...new Set([...twoAccounts.names, ...severalLegs.names])],
-  read: (input: unknown, elsewhere: Elsewhere): PostTransferDto | PostLegsDto =>
-    hasLegs(input)
-      ? severalLegs.read(input, () => [...OF_THE_OTHER_FORM, ...elsewhere()])
-      : twoAccounts.read(input, () => [LEGS, ...elsewhere()]),
-};
+export function eitherForm<T extends PostTransferDto, L extends PostLegsDto>(
+  twoAccounts: Contract<T>,
+  severalLegs: Contract<L>,
+) {
+  return {
+    names: [...new Set([...twoAccounts.names, ...severalLegs.names])],
+    read: (input: unknown, elsewhere?: Elsewhere): T | L =>
+      hasLegs(input)
+        ? severalLegs.read(input, () => [...OF_THE_OTHER_FORM, ...(elsewhere?.() ?? [])])
+        : twoAccounts.read(input, () => [LEGS, ...(elsewhere?.() ?? [])]),
+  };
+}
 
 const hasLegs = (input: unknown): boolean => typeof input === 'object' && input !== null && 'legs' in input;
 
@@ -159,7 +161,7 @@ const dryRunQuery = new Contract(DryRunQueryDto, 'query parameter');
 export const transferOf = reads(
   {
     query: dryRunQuery,
-    body: transferBody,
+    body: eitherForm(new Contract(PostTransferDto), new Contract(PostLegsDto)),
     headers: ['Idempotency-Key'],
     instead: { 'If-Match': 'give expectedVersion in the body' },
   },

@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import type { Leg, TransferCommand } from '../domain/command.js';
+import type { Leg, TransferCommand, TransferReversalCommand } from '../domain/command.js';
 import { LedgerError } from '../domain/errors.js';
 import { Ledger } from '../domain/ports.js';
 import type { Sender } from '../domain/sender.js';
@@ -40,31 +40,20 @@ export class TransfersService {
     sinceMs: number | undefined,
     admit: Admit | undefined,
   ): Promise<Transfer> {
-    const foreign = await this.foreignAccounts(command.legs, sender);
+    const foreign = foreignAmong(command.legs, await this.problemsOf(command.legs, sender));
     const legs = command.legs.map((leg) => ({ ...leg, foreign: foreign.has(leg.accountId) }));
     if (admit) await admit(legs.length);
     const { transactions } = await this.ledger.execute({ ...command, legs }, sinceMs);
     return transferIn(transactions, { foreign });
   }
 
-  /**
-   * The accounts that the sender may not see.
-   *
-   * @throws LedgerError ACCOUNT_NOT_FOUND when money would leave one of them; InvalidRequestError when a leg tells its
-   *   version
-   */
-  private async foreignAccounts(legs: readonly Leg[], { owner, user }: Sender): Promise<ReadonlySet<number>> {
-    if (owner === undefined) return new Set();
+  private async problemsOf(
+    legs: readonly Leg[],
+    { owner, user }: Sender,
+  ): Promise<ReadonlyMap<number, Error>> {
+    if (owner === undefined) return new Map();
     const ids = legs.map(({ accountId }) => accountId);
-    const problems = await this.owners.problems(owner, ids, user);
-    for (const [index, { accountId, type, expectedVersion }] of legs.entries()) {
-      const problem = problems.get(accountId);
-      if (!problem) continue;
-      if (!isNotFound(problem)) throw problem;
-      if (type === 'debit') throw new LedgerError({ code: 'ACCOUNT_NOT_FOUND', accountId });
-      if (expectedVersion !== undefined) throw InvalidRequestError.of(versionOfLeg(index), FOREIGN_VERSION);
-    }
-    return new Set(problems.keys());
+    return this.owners.problems(owner, ids, user);
   }
 
   /**
@@ -80,21 +69,11 @@ export class TransfersService {
   ): Promise<Transfer> {
     const { transferId } = reversal;
     // Its legs never change, so they may be read before their accounts are locked.
-    const { legs, foreign } = await this.reader.transfer(transferId, owner, user);
-    const payers = legs.filter(({ type }) => type === 'credit').map(({ accountId }) => accountId);
-    const unable = payers.find((accountId) => foreign.has(accountId));
-    if (unable !== undefined) throw new LedgerError({ code: 'ACCOUNT_NOT_FOUND', accountId: unable });
-    if (admit) await admit(legs.length);
-    const { transactions } = await this.ledger.execute(
-      {
-        ...reversal,
-        accountId: payers[0] ?? 0,
-        accountIds: legs.map(({ accountId }) => accountId),
-        foreign: [...foreign],
-      },
-      sinceMs,
-    );
-    return transferIn(transactions, { reversedId: transferId, foreign });
+    const original = await this.reader.transfer(transferId, owner, user);
+    const command = reversalCommand(reversal, original);
+    if (admit) await admit(original.legs.length);
+    const { transactions } = await this.ledger.execute(command, sinceMs);
+    return transferIn(transactions, { reversedId: transferId, foreign: original.foreign });
   }
 
   get(transferId: number, { owner, user }: Sender): Promise<Transfer> {
@@ -114,6 +93,45 @@ export class TransfersService {
       nextCursor: nextBelow === undefined ? null : encodeCursor(listing, nextBelow),
     };
   }
+}
+
+/**
+ * The accounts of a transfer that the sender may not see.
+ *
+ * @param problems why accounts can't be used by the sender, by account
+ * @throws LedgerError ACCOUNT_NOT_FOUND when money would leave one of them; InvalidRequestError when a leg tells its
+ *   version
+ */
+export function foreignAmong(
+  legs: readonly Leg[],
+  problems: ReadonlyMap<number, Error>,
+): ReadonlySet<number> {
+  const foreign = new Set<number>();
+  for (const [index, { accountId, type, expectedVersion }] of legs.entries()) {
+    const problem = problems.get(accountId);
+    if (!problem) continue;
+    if (!isNotFound(problem)) throw problem;
+    if (type === 'debit') throw new LedgerError({ code: 'ACCOUNT_NOT_FOUND', accountId });
+    if (expectedVersion !== undefined) throw InvalidRequestError.of(versionOfLeg(index), FOREIGN_VERSION);
+    foreign.add(accountId);
+  }
+  return foreign;
+}
+
+/** @throws LedgerError ACCOUNT_NOT_FOUND when an account that the sender may not see would pay back */
+export function reversalCommand(
+  reversal: TransferReversal,
+  { legs, foreign }: Pick<Transfer, 'legs' | 'foreign'>,
+): TransferReversalCommand {
+  const payers = legs.filter(({ type }) => type === 'credit').map(({ accountId }) => accountId);
+  const unable = payers.find((accountId) => foreign.has(accountId));
+  if (unable !== undefined) throw new LedgerError({ code: 'ACCOUNT_NOT_FOUND', accountId: unable });
+  return {
+    ...reversal,
+    accountId: payers[0] ?? 0,
+    accountIds: legs.map(({ accountId }) => accountId),
+    foreign: [...foreign],
+  };
 }
 
 const isNotFound = (problem: Error) =>

@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import type { Scope } from '../../src/access/principal.js';
+import { isBankScope, type Scope } from '../../src/access/principal.js';
 import { startInstance, type TestApp } from '../support/app.js';
 import { bearer } from '../support/credentials.js';
 import { OpenApiContract } from '../../tools/fuzz/contract.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { RawClient } from '../support/raw-client.js';
-import { ORDINARY, WalletWithTokens } from '../support/wallet.js';
+import { OF_OWNERS, ORDINARY, WalletWithTokens } from '../support/wallet.js';
 import { deposit, JSON_TYPE, withdrawal } from '../support/requests.js';
 
 /*
@@ -18,6 +18,11 @@ const MARKED_AMOUNT = '7351.42';
 
 interface Target {
   readonly accountId: number;
+  /** Of the same owner. */
+  readonly otherId: number;
+  /** Like hold1, and like tr1: between both accounts. */
+  readonly holdId: string;
+  readonly transferId: string;
   /** Like txn1. */
   readonly transactionId: string;
 }
@@ -45,29 +50,74 @@ interface RouteClass {
   readonly perItem?: true;
 }
 
-/** The same posting as a single call, as an item of a batch, and as an atomic batch. */
-function movement(name: string, scope: Scope, item: object): Record<string, RouteClass> {
-  const common = { needs: [scope], foreign: 404, named: true, posts: true } as const;
-  const inBatch = ({ accountId }: Target) => JSON.stringify([{ accountId, ...item }]);
+/**
+ * The same posting as a single call, as an item of a batch, and as an atomic batch.
+ *
+ * @param tried whether each is a dry run, because it could be carried out once only
+ */
+function posting(
+  route: string,
+  name: string,
+  scope: Scope,
+  {
+    path,
+    body = () => ({}),
+    item,
+    tried = false,
+  }: {
+    path: (target: Target) => string;
+    body?: (target: Target) => object;
+    item: (target: Target) => object;
+    tried?: boolean;
+  },
+): Record<string, RouteClass> {
+  const common = {
+    needs: [scope],
+    foreign: 404,
+    named: true,
+    ...(tried ? {} : { posts: true as const }),
+  } as const;
+  const right = tried ? 200 : 201;
+  const query = tried ? '?dryRun=true' : '';
+  const inBatch = (target: Target) => JSON.stringify([{ ...item(target), ...body(target) }]);
   return {
-    [`POST /accounts/{accountId}/transactions (${name})`]: {
+    [`${route} (${name})`]: {
       ...common,
-      sent: ({ accountId }) => ({ path: `/accounts/${accountId}/transactions`, body: JSON.stringify(item) }),
-      right: 201,
+      sent: (target) => ({ path: `${path(target)}${query}`, body: JSON.stringify(body(target)) }),
+      right,
     },
     [`POST /transactions/batch (${name})`]: {
       ...common,
-      sent: (target) => ({ path: '/transactions/batch', body: inBatch(target) }),
-      right: 201,
+      sent: (target) => ({ path: `/transactions/batch${query}`, body: inBatch(target) }),
+      right,
       perItem: true,
     },
     [`POST /transactions/batch (${name}, atomic)`]: {
       ...common,
-      sent: (target) => ({ path: '/transactions/batch?atomic=true', body: inBatch(target) }),
+      sent: (target) => ({
+        path: `/transactions/batch?atomic=true${tried ? '&dryRun=true' : ''}`,
+        body: inBatch(target),
+      }),
       right: 200,
     },
   };
 }
+
+const movement = (name: string, scope: Scope, body: object) =>
+  posting('POST /accounts/{accountId}/transactions', name, scope, {
+    path: ({ accountId }) => `/accounts/${accountId}/transactions`,
+    body: () => body,
+    item: ({ accountId }) => ({ accountId }),
+  });
+
+/** Reads something of the target. */
+const reading = (path: (target: Target) => string, scope: Scope = 'transactions:read'): RouteClass => ({
+  needs: [scope],
+  sent: (target) => ({ path: path(target) }),
+  right: 200,
+  foreign: 404,
+  named: true,
+});
 
 const CLASSES: Readonly<Record<string, RouteClass>> = {
   'GET /accounts': {
@@ -125,12 +175,66 @@ const CLASSES: Readonly<Record<string, RouteClass>> = {
   },
   ...movement('deposit', 'deposits:write', deposit('0.01')),
   ...movement('withdrawal', 'withdrawals:write', withdrawal('0.01')),
-  'GET /transactions/{transactionId}': {
-    needs: ['transactions:read'],
-    sent: ({ transactionId }) => ({ path: `/transactions/${transactionId}` }),
+  'GET /transactions/{transactionId}': reading(({ transactionId }) => `/transactions/${transactionId}`),
+  ...posting('POST /transactions/{transactionId}/reversal', 'reversal of a deposit', 'withdrawals:write', {
+    path: ({ transactionId }) => `/transactions/${transactionId}/reversal`,
+    body: () => ({ amount: '0.01' }),
+    item: ({ transactionId }) => ({ type: 'Reversal', transactionId }),
+    tried: true,
+  }),
+  ...posting('POST /transfers', 'transfer', 'transfers:write', {
+    path: () => '/transfers',
+    body: ({ accountId, otherId }) => ({ from: accountId, to: otherId, amount: '0.01' }),
+    item: () => ({ type: 'Transfer' }),
+  }),
+  ...posting('POST /transfers/{transferId}/reversal', 'reversal of a transfer', 'transfers:write', {
+    path: ({ transferId }) => `/transfers/${transferId}/reversal`,
+    item: ({ transferId }) => ({ type: 'Reversal', transferId }),
+    tried: true,
+  }),
+  'GET /transfers/{transferId}': reading(({ transferId }) => `/transfers/${transferId}`),
+  'GET /accounts/{accountId}/transfers': reading(({ accountId }) => `/accounts/${accountId}/transfers`),
+  ...posting('POST /accounts/{accountId}/holds', 'hold', 'withdrawals:write', {
+    path: ({ accountId }) => `/accounts/${accountId}/holds`,
+    body: () => ({ amount: '0.01' }),
+    item: ({ accountId }) => ({ type: 'Hold', accountId }),
+  }),
+  'GET /accounts/{accountId}/holds': reading(({ accountId }) => `/accounts/${accountId}/holds`),
+  'GET /holds/{holdId}': reading(({ holdId }) => `/holds/${holdId}`),
+  ...posting('POST /holds/{holdId}/capture', 'capture', 'withdrawals:write', {
+    path: ({ holdId }) => `/holds/${holdId}/capture`,
+    item: ({ holdId }) => ({ type: 'Capture', holdId }),
+    tried: true,
+  }),
+  ...posting('POST /holds/{holdId}/capture', 'capture to an account', 'transfers:write', {
+    path: ({ holdId }) => `/holds/${holdId}/capture`,
+    body: ({ otherId }) => ({ to: otherId }),
+    item: ({ holdId }) => ({ type: 'Capture', holdId }),
+    tried: true,
+  }),
+  ...posting('POST /holds/{holdId}/void', 'void', 'withdrawals:write', {
+    path: ({ holdId }) => `/holds/${holdId}/void`,
+    item: ({ holdId }) => ({ type: 'Void', holdId }),
+    tried: true,
+  }),
+  'PATCH /accounts/{accountId} (reference)': {
+    needs: ['accounts:write'],
+    sent: ({ accountId }) => ({ path: `/accounts/${accountId}`, body: '{"reference":"r"}' }),
     right: 200,
     foreign: 404,
     named: true,
+  },
+  'PATCH /accounts/{accountId} (status)': {
+    needs: ['accounts:manage'],
+    sent: ({ accountId }) => ({ path: `/accounts/${accountId}`, body: '{"status":"open"}' }),
+    right: 200,
+    foreign: 403,
+  },
+  'PATCH /accounts/{accountId} (limit)': {
+    needs: ['accounts:manage'],
+    sent: ({ accountId }) => ({ path: `/accounts/${accountId}`, body: '{"overdraftLimit":"0.00"}' }),
+    right: 200,
+    foreign: 403,
   },
   'GET /health/live': {
     needs: undefined,
@@ -156,29 +260,32 @@ const classOf = (row: string) => CLASSES[row] as RouteClass;
 
 /** The scopes that one scope includes. */
 function standsFor(scope: Scope, owner: string | undefined): readonly Scope[] {
+  if (owner !== undefined && isBankScope(scope)) return [];
   if (scope !== 'transactions:write') return [scope];
   return owner === undefined ? ['deposits:write', 'withdrawals:write'] : ['withdrawals:write'];
 }
 
 /** All scopes except those that include the last one that a route needs. */
 const tooFew = ({ needs = [] }: RouteClass, owner: string) =>
-  ORDINARY.filter((scope) => !standsFor(scope, owner).includes(needs.at(-1) as Scope));
+  OF_OWNERS.filter((scope) => !standsFor(scope, owner).includes(needs.at(-1) as Scope));
 
 /** The error codes of answers that refuse a sender. */
 const CODES: Readonly<Record<number, string>> = {
   401: 'UNAUTHORIZED',
   403: 'FORBIDDEN',
-  404: '(ACCOUNT|TRANSACTION)_NOT_FOUND',
+  404: '(ACCOUNT|TRANSACTION|TRANSFER|HOLD)_NOT_FOUND',
 };
 
 /** The expected status of a route for a sender. */
 type Expected = (route: RouteClass) => number;
 const isForAdmins = ({ needs }: RouteClass) => needs?.includes('admin') === true;
+const isForTheBank = ({ needs = [] }: RouteClass) => needs.some(isBankScope);
 const unknown: Expected = ({ needs, right }) => (needs === undefined ? right : 401);
 const refused: Expected = (route) => (route.checked ? 401 : unknown(route));
 const forbidden: Expected = ({ needs, right }) => (needs === undefined ? right : 403);
 const elsewhere: Expected = (route) => (isForAdmins(route) ? 403 : route.foreign);
 const admitted: Expected = (route) => (isForAdmins(route) ? 403 : route.right);
+const owning: Expected = (route) => (isForTheBank(route) ? 403 : admitted(route));
 const admin: Expected = ({ right }) => right;
 const allowedBy =
   (scope: Scope, owner?: string): Expected =>
@@ -215,12 +322,12 @@ const SENDERS: Readonly<Record<string, Sender>> = {
     expected: forbidden,
   },
   'the key of another owner': {
-    credential: once(() => wallet.key({ scopes: ORDINARY, owner: 'bob' })),
+    credential: once(() => wallet.key({ owner: 'bob' })),
     expected: elsewhere,
   },
   'the key of the owner': {
-    credential: once(() => wallet.key({ scopes: ORDINARY, owner: 'ada' })),
-    expected: admitted,
+    credential: once(() => wallet.key({ owner: 'ada' })),
+    expected: owning,
   },
   'the key of a service': { credential: once(() => wallet.key({ scopes: ORDINARY })), expected: admitted },
   'the key of an administrator': {
@@ -240,7 +347,7 @@ const SENDERS: Readonly<Record<string, Sender>> = {
     expected: forbidden,
   },
   'the token of another user': { credential: once(() => wallet.token('bob')), expected: elsewhere },
-  'the token of the owner': { credential: once(() => wallet.token('ada')), expected: admitted },
+  'the token of the owner': { credential: once(() => wallet.token('ada')), expected: owning },
   'the token of an administrator': {
     credential: once(() => wallet.provider.token('ada', ['admin'])),
     expected: admin,
@@ -250,14 +357,16 @@ const SENDERS: Readonly<Record<string, Sender>> = {
 
 function sendersOfOneScope(scope: Scope): [string, Sender][] {
   const scopes = [scope];
+  const key: [string, Sender] = [
+    `the owner’s key of ${scope} alone`,
+    {
+      credential: once(() => wallet.key({ scopes, owner: 'ada' })),
+      expected: allowedBy(scope, 'ada'),
+    },
+  ];
   return [
-    [
-      `the owner’s key of ${scope} alone`,
-      {
-        credential: once(() => wallet.key({ scopes, owner: 'ada' })),
-        expected: allowedBy(scope, 'ada'),
-      },
-    ],
+    // There is no such key.
+    ...(isBankScope(scope) ? [] : [key]),
     [
       `the owner’s token of ${scope} alone`,
       {
@@ -293,7 +402,10 @@ async function send(
     host: 'bank',
     connection: 'close',
     ...(credential !== undefined && bearer(credential)),
-    ...(method === 'POST' && { 'content-type': JSON_TYPE, 'content-length': String(body.length) }),
+    ...(['POST', 'PATCH'].includes(method) && {
+      'content-type': JSON_TYPE,
+      'content-length': String(body.length),
+    }),
   };
   const client = await RawClient.open(app.url);
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
@@ -305,20 +417,34 @@ async function send(
   return { status: perItem && status === 200 ? Number(itemStatus) : status, text };
 }
 
+/** Without the ids that the request named itself, and the lengths that follow from them. */
+const anonymous = ({ status, text }: Answer): Answer => ({
+  status,
+  text: text
+    .replace(/"accountId":\d+/g, '"accountId":N')
+    .replace(/content-length: \d+/i, 'content-length: N')
+    .replace(/\r\n[\da-f]+\r\n/gi, '\r\n'),
+});
+
 beforeAll(async () => {
   database = await createTestDatabase('matrix');
   wallet = await WalletWithTokens.open(database.url);
   app = await startInstance(database.url, wallet.settings);
-  const ada = await wallet.key({ scopes: ORDINARY, owner: 'ada' });
-  const opened = await app.http
-    .post('/accounts')
-    .set(bearer(ada))
-    .send({ openingDeposit: MARKED_AMOUNT })
-    .expect(201);
-  const { accountId } = JSON.parse(opened.text) as { accountId: number };
-  const listed = await app.http.get(`/accounts/${accountId}/transactions`).set(bearer(ada)).expect(200);
+  const ada = bearer(await wallet.key({ owner: 'ada' }));
+  const post = async (path: string, body: object) =>
+    (await app.http.post(path).set(ada).send(body).expect(201)).text;
+  const open = async (openingDeposit: string) =>
+    (JSON.parse(await post('/accounts', { openingDeposit })) as { accountId: number }).accountId;
+  const [accountId, otherId] = [await open(MARKED_AMOUNT), await open('1.00')];
+  const listed = await app.http.get(`/accounts/${accountId}/transactions`).set(ada).expect(200);
   const [first] = (JSON.parse(listed.text) as { data: { id: string }[] }).data;
-  target = { accountId, transactionId: first?.id ?? '' };
+  const idOf = async (path: string, body: object) =>
+    (JSON.parse(await post(path, body)) as { id: string }).id;
+  target = {
+    ...{ accountId, otherId, transactionId: first?.id ?? '' },
+    transferId: await idOf('/transfers', { from: otherId, to: accountId, amount: '0.01' }),
+    holdId: await idOf(`/accounts/${accountId}/holds`, { amount: '0.01' }),
+  };
 });
 
 afterAll(async () => {
@@ -369,9 +495,12 @@ describe('every route by every sender', () => {
         const of = classOf(row);
         const [method = ''] = row.split(' ');
         const credential = await SENDERS[name]?.credential(of);
-        const absent = { accountId: 9_000_001, transactionId: 'txn9000001' };
+        const absent = {
+          ...{ accountId: 9_000_001, otherId: 9_000_002, transactionId: 'txn9000001' },
+          ...{ transferId: 'tr9000001', holdId: 'hold9000001' },
+        };
         const foreign = await send(method, of.sent(target), credential, of);
-        expect(foreign).toEqual(await send(method, of.sent(absent), credential, of));
+        expect(anonymous(foreign)).toEqual(anonymous(await send(method, of.sent(absent), credential, of)));
         expect(foreign.status).toBe(404);
       });
     },
@@ -401,7 +530,8 @@ describe('every route by every sender', () => {
     const posted = Object.values(SENDERS).flatMap(({ expected }) =>
       ROWS.map(classOf).filter((of) => of.posts && expected(of) === of.right),
     );
-    expect(text).toContain(`"version":${2 + posted.length},`);
+    // Its deposit, the transfer and the hold of the beginning are the first three.
+    expect(text).toContain(`"version":${4 + posted.length},`);
   });
 
   it('nothing leaks', () => {

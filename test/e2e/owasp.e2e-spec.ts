@@ -218,7 +218,10 @@ describe('API3:2023 Broken Object Property Level Authorization', () => {
 
   it('accounts and transactions show exactly the documented fields', async () => {
     const keys = async (path: string) => Object.keys(JSON.parse((await get(path, ada)).text) as object);
-    expect(await keys(`/accounts/${adasAccount}`)).toEqual(['accountId', 'balance', 'version', 'owner']);
+    expect(await keys(`/accounts/${adasAccount}`)).toEqual([
+      ...['accountId', 'balance', 'version', 'held', 'available', 'overdraftLimit', 'status', 'owner'],
+      'createdAt',
+    ]);
     expect(await keys(`/accounts/${adasAccount}/balance`)).toEqual(['balance', 'version']);
     expect(await keys(`/transactions/${adasTransaction}`)).toEqual([
       ...['id', 'accountId', 'type', 'amount', 'newBalance', 'newVersion', 'timestamp'],
@@ -253,9 +256,15 @@ describe('API4:2023 Unrestricted Resource Consumption', () => {
 
 describe('API5:2023 Broken Function Level Authorization', () => {
   it.each(ORDINARY)('the scope %s alone allows nothing else', async (scope) => {
-    const sender = bearer(await wallet.key({ scopes: [scope], owner: 'ada' }));
-    // An owner's transactions:write stands for withdrawals.
-    const held: readonly string[] = scope === 'transactions:write' ? [scope, 'withdrawals:write'] : [scope];
+    // A token, because no key with an owner has accounts:manage.
+    const sender = bearer(await wallet.provider.token('ada', [scope]));
+    // An owner's transactions:write stands for withdrawals, and accounts:manage for nothing.
+    const stands: Readonly<Partial<Record<Scope, readonly string[]>>> = {
+      'transactions:write': ['withdrawals:write'],
+      'accounts:manage': [],
+    };
+    const held = stands[scope] ?? [scope];
+    const transfer = { from: adasAccount, to: adasAccount + 900_000, amount: '0.01' };
     const posted = (body: object) => () => post(postingTo(adasAccount), sender, body);
     const asked: Readonly<Partial<Record<Scope, () => Promise<{ status: number }>>>> = {
       'accounts:read': () => get('/accounts', sender),
@@ -263,6 +272,9 @@ describe('API5:2023 Broken Function Level Authorization', () => {
       'transactions:read': () => get(`/transactions/${adasTransaction}`, sender),
       'deposits:write': posted(deposit('0.01')),
       'withdrawals:write': posted(withdrawal('0.01')),
+      'transfers:write': () => post('/transfers', sender, transfer),
+      'accounts:manage': () =>
+        app.http.patch(`/accounts/${adasAccount}`).set(sender).send({ status: 'open' }),
       admin: () => get('/metrics', sender),
     };
     for (const [needed, ask] of Object.entries(asked)) {
@@ -272,11 +284,16 @@ describe('API5:2023 Broken Function Level Authorization', () => {
   });
 
   it('other methods do nothing, even for an administrator', async () => {
-    for (const { path } of new OpenApiContract().routes) {
+    const { routes } = new OpenApiContract();
+    const changeable = routes.filter(({ method }) => method === 'PATCH').map(({ path }) => path);
+    for (const { path } of routes) {
       const filled = path
         .replace('{accountId}', String(adasAccount))
-        .replace('{transactionId}', adasTransaction);
+        .replace('{transactionId}', adasTransaction)
+        .replace('{transferId}', 'tr1')
+        .replace('{holdId}', 'hold1');
       for (const method of ['put', 'patch', 'delete'] as const) {
+        if (method === 'patch' && changeable.includes(path)) continue;
         await app.http[method](filled).set(admin).expect(405);
       }
     }

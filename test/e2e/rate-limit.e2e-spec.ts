@@ -127,6 +127,28 @@ describe('the rate limit', () => {
     }
   });
 
+  it('counts a transfer as its legs, alone and in a batch, and refuses what it could never admit', async () => {
+    const legs = [3, 1, 1, 1].map((amount, index) => ({
+      ...{ accountId: index === 0 ? accountId : 900_000 + index, amount },
+      type: index === 0 ? 'Withdraw' : 'Deposit',
+    }));
+    const app = await start(WIDE);
+    const send = (path: string, body: object) => app.http.post(path).send(body);
+    const before = remaining(await send('/transfers', { legs: [...legs] }));
+    expect(WIDE_BURST - before).toBe(4);
+    const atomic = await send('/transactions/batch?atomic=true', [{ type: 'Transfer', legs }]);
+    expect(atomic.status).toBe(404);
+    await send('/transactions/batch', [{ type: 'Transfer', legs }]);
+    const last = remaining(await post(app, accountId, deposit('0.01')));
+    // One, and one more each second, may have been given back.
+    expect(before - last).toBeGreaterThanOrEqual(9 - MANY);
+    expect(before - last).toBeLessThanOrEqual(9);
+    const tight = await start(TIGHT);
+    expect((await tight.http.post('/transfers').send({ legs })).status).toBe(400);
+    const answer = await tight.http.post('/transactions/batch').send([{ type: 'Transfer', legs }]);
+    expect(JSON.parse(answer.text)).toMatchObject([{ status: 400, code: 'INVALID_REQUEST' }]);
+  });
+
   it('has no effect when it is off', async () => {
     const response = await post(await start({}), accountId, deposit('0.01'));
     expect(response.status).toBe(201);

@@ -126,7 +126,8 @@ describe('two instances over one Redis', () => {
     expect(await read(b, accountId)).toEqual({ balance: 350, version: 2 });
     const config = loadConfig({ DATABASE_URL: database.url, LOG_LEVEL: 'silent', ...settings(redis.url) });
     const bank = await bootstrapShards(config.database.shards ?? []);
-    await resetAccount(config, bank, createLogger(config.log), accountId, parseMoney('1000.00') ?? 0n);
+    const logger = createLogger(config.log);
+    await resetAccount({ config, bank, logger }, accountId, parseMoney('1000.00') ?? 0n);
     for (const instance of [a, b])
       expect(await read(instance, accountId)).toEqual({ balance: 1_000, version: 3 });
   });

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { assignAccounts } from '../../src/admin/assign-accounts.js';
 import { revokeKey } from '../../src/admin/keys.js';
-import { SCOPES } from '../../src/access/principal.js';
+import { isBankScope, SCOPES } from '../../src/access/principal.js';
 import { startApp, type TestApp } from '../support/app.js';
 import { bearer, makeKey } from '../support/credentials.js';
 import { OidcProvider } from '../support/oidc-provider.js';
@@ -13,7 +13,7 @@ import { deposit, JSON_TYPE } from '../support/requests.js';
 /** The longest that a revocation or a change of owner may take. */
 const WITHIN_MS = 5_000;
 const EVERY_MS = 100;
-const ORDINARY = SCOPES.filter((scope) => scope !== 'admin');
+const ORDINARY = SCOPES.filter((scope) => scope !== 'admin' && !isBankScope(scope));
 
 let provider: OidcProvider;
 let app: TestApp;

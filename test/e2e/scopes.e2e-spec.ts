@@ -120,6 +120,39 @@ describe('a transaction needs the scope of its type', () => {
     expect(linesIn(streamed).map(({ status }) => status)).toEqual([403, 201, 400]);
   });
 
+  it('a transfer, and a capture to an account, take transfers:write, alone and in a batch', async () => {
+    const [bobs = 0] = others;
+    const items = [
+      { type: 'Transfer', from: accountId, to: bobs, amount: '1' },
+      { type: 'Hold', accountId, amount: '1' },
+      { type: 'Capture', holdId: 'hold900001', to: bobs },
+      { type: 'Capture', holdId: 'hold900001' },
+      { type: 'Void', holdId: 'hold900001' },
+      { type: 'Reversal', transferId: 'tr900001' },
+      { type: 'Reversal', transactionId: 'txn900001', force: true },
+    ];
+    const payer = bearer(await wallet.provider.token('ada', ['transfers:write']));
+    const statuses = async (headers: Sender) =>
+      resultsIn(await postBatch(app, items, { headers })).map(({ status }) => status);
+    expect(await statuses(customer)).toEqual([403, 201, 403, 404, 404, 403, 403]);
+    expect(await statuses(payer)).toEqual([201, 403, 404, 403, 403, 404, 403]);
+    expect(await statuses(till)).toEqual([403, 403, 403, 403, 403, 403, 403]);
+    const refused = await post('/transfers', customer, { from: accountId, to: bobs, amount: '1' });
+    expect([refused.status, refused.headers['www-authenticate']]).toEqual([403, lacking('transfers:write')]);
+  });
+
+  it('accounts:manage counts for nothing with an owner', async () => {
+    const owner = bearer(await wallet.provider.token('ada', ['accounts:manage', 'accounts:write']));
+    const service = bearer(await wallet.key({ scopes: ['accounts:manage'] }));
+    const freeze = (sender: Sender, status: string) =>
+      app.http.patch(`/accounts/${accountId}`).set(sender).send({ status });
+    const refused = await freeze(owner, 'frozen');
+    expect([refused.status, refused.headers['www-authenticate']]).toEqual([403, lacking('accounts:manage')]);
+    expect((await freeze(service, 'frozen')).status).toBe(200);
+    expect((await post(postingTo(accountId), customer, withdrawal('1'))).status).toBe(422);
+    expect((await freeze(service, 'open')).status).toBe(200);
+  });
+
   it('in an atomic batch, one rejected item stops the others', async () => {
     const before = await balance();
     const items = [

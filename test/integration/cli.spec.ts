@@ -1,12 +1,14 @@
 import 'reflect-metadata';
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { tmpdir, userInfo } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { pino } from 'pino';
 import { createKey } from '../../src/admin/keys.js';
+import { placeHold, setStatus, transfer, voidHold } from '../../src/admin/act-on-ledger.js';
+import { readEvents } from '../../src/admin/audit/events.js';
 import { resetAccount } from '../../src/admin/reset.js';
 import { seedBank } from '../../src/admin/seed.js';
 import type { ShardStatus } from '../../src/admin/list-shards.js';
@@ -214,9 +216,14 @@ describe('seed', () => {
   });
 });
 
-describe('reset', () => {
-  const logger = pino({ level: 'silent' });
+/** Its relay would poll as fast as it may: none must run. */
+const session = async () => ({
+  config: configWith({ DATABASE_URL: bank.database.url }, { outbox: { pollMs: 10 } }),
+  bank: await bootstrapShards([bank.shard]),
+  logger: pino({ level: 'silent' }),
+});
 
+describe('reset', () => {
   beforeEach(async () => {
     bank = await Bank.open();
     await seedBank([bank.shard], { accounts: 2, balance: money('350.00') });
@@ -228,14 +235,7 @@ describe('reset', () => {
   });
 
   const reset = async (accountId: number, balance: string) =>
-    // A relay that polls as fast as it may: none must run.
-    resetAccount(
-      configWith({ DATABASE_URL: bank.database.url }, { outbox: { pollMs: 10 } }),
-      await bootstrapShards([bank.shard]),
-      logger,
-      accountId,
-      money(balance),
-    );
+    resetAccount(await session(), accountId, money(balance));
 
   it.each([
     ['up', '1000.00', 'credit', '650.00'],
@@ -261,7 +261,9 @@ describe('reset', () => {
   });
 
   it("leaves its events to the service's relay, which updates the balance cache", async () => {
-    await bank.client.query('INSERT INTO bank.outbox (transaction_ids) VALUES (ARRAY[1])');
+    await bank.client.query(
+      'INSERT INTO bank.outbox (transaction_ids, account_event_ids) VALUES (ARRAY[1], ARRAY[]::bigint[])',
+    );
     // The reset has to wait for the row, long enough for a relay to run many times.
     await bank.client.query('BEGIN');
     await bank.client.query('SELECT FROM bank.accounts WHERE account_id = 1 FOR UPDATE');
@@ -309,6 +311,157 @@ const run = (args: readonly string[], environment?: Record<string, string>) => s
 /** Several processes in one test, each of which takes its time to start on a busy machine. */
 const PROCESSES_TIMEOUT_MS = 90_000;
 
+describe('what operators post', () => {
+  beforeEach(async () => {
+    bank = await Bank.open();
+    await seedBank([bank.shard], { accounts: 3, balance: money('350.00') });
+  });
+  afterEach(() => bank.close());
+
+  const acts = async () => (await readEvents([bank.shard])).events.map(({ action }) => action);
+  const BALANCES = 'SELECT balance, held::numeric(18, 2) FROM bank.accounts ORDER BY account_id';
+
+  it('is signed by the user of the system, and recorded once it is known to be possible', async () => {
+    const opened = await session();
+    await transfer(opened, { from: 1, to: 2, amount: money('50'), description: 'a correction' });
+    expect(await bank.rows('SELECT DISTINCT actor, description FROM bank.transaction_details')).toEqual([
+      { actor: userInfo().username, description: 'a correction' },
+    ]);
+    await setStatus(opened, 2, 'frozen');
+    expect(await bank.rows('SELECT account_id, actor, changes FROM bank.account_events')).toEqual([
+      { account_id: '2', actor: userInfo().username, changes: '{"status":"frozen"}' },
+    ]);
+    const recorded = await acts();
+    expect(recorded.slice(-2)).toEqual(['transfer.made', 'account.status_set']);
+    await expect(transfer(opened, { from: 1, to: 2, amount: 1n })).rejects.toThrow(/^account 2 is frozen$/);
+    await expect(transfer(opened, { from: 1, to: 77, amount: 1n })).rejects.toThrow(
+      /^account 77 does not exist$/,
+    );
+    await expect(voidHold(opened, 1, {})).rejects.toThrow(/^the hold does not exist$/);
+    await expect(transfer(opened, { from: 1, to: 3, amount: money('301') })).rejects.toThrow(
+      /^account 1 does not hold that much$/,
+    );
+    expect(await setStatus(opened, 2, 'frozen')).toMatchObject({ changed: false });
+    expect(await acts()).toEqual(recorded);
+  });
+
+  it('is posted once with a key', async () => {
+    const opened = await session();
+    const request = { amount: money('10'), key: 'k', expires: { expiresInMs: 3_600_000 } };
+    const placed = await placeHold(opened, 1, request);
+    await expect(placeHold(opened, 1, request)).rejects.toThrow(
+      `the idempotency key was used by hold${placed.holds[0]?.holdId} before`,
+    );
+    expect(await bank.rows(BALANCES)).toEqual([
+      { balance: '350.00', held: '10.00' },
+      { balance: '350.00', held: '0.00' },
+      { balance: '350.00', held: '0.00' },
+    ]);
+  });
+
+  it('can be tried without being posted or recorded', async () => {
+    const before = [await bank.rows(BALANCES), await acts()];
+    const effects = await transfer(await session(), {
+      from: 1,
+      to: 2,
+      amount: money('50'),
+      dryRun: true,
+      key: 'k',
+    });
+    expect(effects.accounts).toMatchObject([{ balance: money('300') }, { balance: money('400') }]);
+    expect([await bank.rows(BALANCES), await acts()]).toEqual(before);
+    expect(await bank.count('transactions')).toBe(3);
+  });
+
+  /** The id that a command printed last. */
+  let lastId = '';
+
+  /** The lines that a command prints, with N for the numbers of ids. */
+  const said = async (...args: string[]) => {
+    const { code, stdout, stderr } = await run(args);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    lastId = /\b(?:txn|tr|hold)\d+/.exec(stdout)?.[0] ?? '';
+    const lines = stdout.split('\n').slice(0, -1);
+    return lines.map((line) => line.replace(/\b(txn|tr|hold)\d+/g, '$1N'));
+  };
+
+  it(
+    'moves, reserves and gives back money by commands',
+    async () => {
+      expect(await said('transfer', '--from', '1', '--to', '2', '--amount', '50')).toEqual([
+        'Transfer trN: 50.00 from account 1 to account 2.',
+        'Account 1: balance 300.00, version 3.',
+        'Account 2: balance 400.00, version 3.',
+      ]);
+      const moved = lastId;
+      expect(await said('hold', '1', '--amount', '30')).toEqual([
+        'holdN: 30.00 of account 1, until captured or voided.',
+        'Account 1: balance 300.00, on hold 30.00, available 270.00, version 4.',
+      ]);
+      const hold = lastId;
+      expect(await said('capture', hold, '--amount', '10', '--keep-rest', '--to', '3')).toEqual([
+        'Capture of holdN: 10.00 to account 3, by trN; 20.00 stay on hold.',
+        'Account 1: balance 290.00, on hold 20.00, available 270.00, version 6.',
+        'Account 3: balance 360.00, version 3.',
+      ]);
+      expect(await said('void', hold)).toEqual([
+        'Void of holdN: 20.00 available again.',
+        'Account 1: balance 290.00, version 7.',
+      ]);
+      const dryRun = await said('reverse', moved, '--amount', '20', '--dry-run', '--json');
+      expect(JSON.parse(dryRun.join())).toMatchObject({
+        dryRun: true,
+        transactions: [
+          { accountId: 1, type: 'credit', amount: '20.00', balanceAfter: '310.00' },
+          { accountId: 2, type: 'debit', amount: '20.00', balanceAfter: '380.00' },
+        ],
+      });
+      expect(await said('reverse', moved, '--amount', '20')).toEqual([
+        'Reversal of trN: 20.00, by trN.',
+        'Account 1: balance 310.00, version 8.',
+        'Account 2: balance 380.00, version 4.',
+      ]);
+      // The deposit of the seed is more than the account has by now.
+      const refused = await run(['reverse', 'txn1']);
+      expect(refused).toEqual({ code: 1, stdout: '', stderr: 'error: account 1 does not hold that much\n' });
+      expect(await said('reverse', 'txn1', '--force')).toEqual([
+        'Reversal of txnN: 350.00, by the debit txnN.',
+        'Account 1: balance -40.00, available 0.00, version 9.',
+      ]);
+    },
+    PROCESSES_TIMEOUT_MS,
+  );
+
+  it(
+    'freezes, unfreezes and closes accounts by commands',
+    async () => {
+      expect(await said('freeze', '1')).toEqual(['Account 1: balance 350.00, version 2, frozen.']);
+      expect(await said('freeze', '1')).toEqual([
+        'Account 1: balance 350.00, version 2, frozen.',
+        'It was so already: nothing was changed.',
+      ]);
+      const refused = await Promise.all([
+        run(['transfer', '--from', '1', '--to', '2', '--amount', '1']),
+        run(['reset', '--account', '1', '--balance', '0']),
+        run(['close', '1']),
+      ]);
+      expect(refused.map(({ stderr }) => stderr)).toEqual([
+        'error: account 1 is frozen\n',
+        'error: account 1 is frozen: `unfreeze 1` first\n',
+        'error: account 1 is not empty, or has active holds\n',
+      ]);
+      expect(await said('freeze', '1', '--debits-only')).toEqual([
+        'Account 1: balance 350.00, version 2, debits blocked.',
+      ]);
+      expect(await said('unfreeze', '1')).toEqual(['Account 1: balance 350.00, version 2.']);
+      await said('reset', '--account', '1', '--balance', '0');
+      expect(await said('close', '1')).toEqual(['Account 1: balance 0.00, version 3, closed.']);
+      expect((await run(['unfreeze', '1'])).stderr).toBe('error: account 1 is closed\n');
+    },
+    PROCESSES_TIMEOUT_MS,
+  );
+});
+
 /** Said in one line, without a stack or a word of how it is done. */
 const SENTENCE = /^error: [^\n]+\n$/;
 
@@ -320,7 +473,21 @@ describe('the command line', () => {
   afterAll(() => bank.close());
 
   it.each([
-    [['--help'], ['migrate', 'seed', 'reset', 'verify', 'backup', 'restore', 'shards', 'Exit codes']],
+    [
+      ['--help'],
+      [
+        'migrate',
+        'seed',
+        'reset',
+        'transfer',
+        'unfreeze',
+        'verify',
+        'backup',
+        'restore',
+        'shards',
+        'Exit codes',
+      ],
+    ],
     [['migrate', '--help'], ['migrate']],
     [
       ['seed', '--help'],
@@ -328,7 +495,11 @@ describe('the command line', () => {
     ],
     [
       ['reset', '--help'],
-      ['--account <ID>', 'default: 1', '--balance <amount>', 'default: 1000.00'],
+      ['--account <ID>', 'default: 1', '--balance <amount>', 'default: 1000.00', 'on hold less the limit'],
+    ],
+    [
+      ['capture', '--help'],
+      ['<hold>', '--to <ID>', '--keep-rest', '--key <key>', '--dry-run', '--json'],
     ],
     [['verify', '--help'], ['--json']],
     [['backup', '--help'], ['--to <DIR>']],
@@ -380,6 +551,11 @@ describe('the command line', () => {
       ['restore', '--from', '.', '--skip-ids', '-1'],
       "option '--skip-ids <N>' argument '-1' is invalid. It must be a whole number from 0",
     ],
+    [['transfer', '--from', '1', '--to', '2'], "required option '--amount <amount>' not specified"],
+    [['transfer', '--from', '1', '--to', '1', '--amount', '1'], '--from and --to name the same account'],
+    [['capture', '17'], "argument value '17' is invalid for argument 'hold'. It must be like hold17."],
+    [['hold', '1', '--amount', '0'], "option '--amount <amount>' argument '0' is invalid"],
+    [['freeze'], "missing required argument 'account'"],
     [['shards'], 'Usage:'],
     [['shards', 'frobnicate'], "unknown command 'frobnicate'"],
     [['shards', 'move', '--to', 'postgresql://db/bank'], "missing required argument 'shard'"],
@@ -560,6 +736,11 @@ describe('the command line on a bank of several shards', () => {
       expect(await accounts('bank_0')).toEqual(['1: 350.00', '4: 350.00', '7: 350.00']);
       expect(await accounts('bank_1')).toEqual(['2: 350.00', '5: 1000.00']);
       expect(await accounts('bank_2')).toEqual(['3: 350.00', '6: 350.00']);
+      const between = ['transfer', '--from', '2', '--to', '3', '--amount', '1'];
+      expect(await run(between, environment)).toEqual({
+        ...{ code: 1, stdout: '' },
+        stderr: 'error: the accounts are in different shards\n',
+      });
       const verified = await run(['verify', '--json'], environment);
       expect(JSON.parse(verified.stdout)).toMatchObject({
         accounts: 7,

@@ -113,6 +113,10 @@ describe('cli keys', () => {
       const owned = await run('create', '--name', 'x', '--scopes', 'admin', '--owner', 'ada');
       expect(owned.code).toBe(1);
       expect(owned.stderr).toContain('can have no owner');
+      const scopes = ['accounts:read', 'accounts:manage'] as const;
+      await expect(createKey(bank(), { name: 'x', scopes, owner: 'ada' })).rejects.toThrow(
+        "a key with an owner can't have the scope accounts:manage: statuses and limits are for the bank to set",
+      );
       expect(await listKeys(bank())).toEqual(before);
     },
     PROCESSES_TIMEOUT_MS,

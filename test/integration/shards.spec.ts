@@ -319,13 +319,12 @@ describe('a role for each shard that may use one schema only', () => {
       await app.close();
     }
     await seedBank(shards, { accounts: 10, balance: 100n });
-    await resetAccount(
-      loadConfig({ SHARDS: shardList(shards) }),
-      await bootstrapShards(shards),
-      SILENT,
-      3,
-      5n,
-    );
+    const session = {
+      config: loadConfig({ SHARDS: shardList(shards) }),
+      bank: await bootstrapShards(shards),
+      logger: SILENT,
+    };
+    await resetAccount(session, 3, 5n);
     expect(await verifyBank(shards)).toMatchObject({ accounts: 12, ok: true, faults: [] });
     // The roles are as narrow as they are meant to be.
     await expect(query(first.url, 'SELECT FROM bank_1.accounts')).rejects.toThrow(

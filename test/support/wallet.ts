@@ -1,5 +1,5 @@
 import { generateKey } from '../../src/access/api-key.js';
-import { SCOPES, type Scope } from '../../src/access/principal.js';
+import { isBankScope, SCOPES, type Scope } from '../../src/access/principal.js';
 import { createKey, revokeKey, type KeyCreated, type KeyRequest } from '../../src/admin/keys.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { bearer } from './credentials.js';
@@ -8,6 +8,9 @@ import { query } from './postgres.js';
 
 /** All scopes that a sender who is not an administrator may have. */
 export const ORDINARY: readonly Scope[] = SCOPES.filter((scope) => scope !== 'admin');
+
+/** Those that a sender with an owner may have. */
+export const OF_OWNERS: readonly Scope[] = ORDINARY.filter((scope) => !isBankScope(scope));
 
 type Wanted = Partial<Pick<KeyRequest, 'scopes' | 'owner'>>;
 
@@ -23,7 +26,7 @@ export class Wallet {
     return new Wallet(shardAt(databaseUrl));
   }
 
-  /** @param wanted without scopes: all ordinary ones; without an owner: for a service that sees all accounts */
+  /** @param wanted without scopes: all that it may have; without an owner: for a service that sees all accounts */
   async key(wanted: Wanted = {}): Promise<string> {
     return (await this.create(wanted)).key;
   }
@@ -58,7 +61,8 @@ export class Wallet {
   }
 
   private create(wanted: Wanted): Promise<KeyCreated> {
-    return createKey(this.shards, { name: 'test', scopes: ORDINARY, ...wanted });
+    const scopes = wanted.owner === undefined ? ORDINARY : OF_OWNERS;
+    return createKey(this.shards, { name: 'test', scopes, ...wanted });
   }
 }
 

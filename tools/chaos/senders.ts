@@ -1,4 +1,4 @@
-import { SCOPES, type Scope } from '../../src/access/principal.js';
+import { isBankScope, SCOPES, type Scope } from '../../src/access/principal.js';
 import { openDatabases } from '../../src/app/open-databases.js';
 import { createKey } from '../../src/admin/keys.js';
 import { loadConfig } from '../../src/config/config.js';
@@ -19,9 +19,10 @@ export interface Senders {
 }
 
 const OWNER = 'chaos';
-/** All scopes that a client may have; one that is bound to an owner can't manage accounts. */
+/** All scopes that a client may have. */
 const ORDINARY = SCOPES.filter((scope) => scope !== 'admin');
-const OF_OWNER = ORDINARY.filter((scope) => (scope as string) !== 'accounts:manage');
+/** Those that one with an owner may have. */
+const OF_OWNERS = ORDINARY.filter((scope) => !isBankScope(scope));
 
 /**
  * Creates a bank and the keys of its users: with AUTH=on, the service does not start without a key.
@@ -38,7 +39,7 @@ export async function foundBank(settings: Readonly<Record<string, string>>): Pro
   };
   try {
     return {
-      clients: [await sender('service', ORDINARY), await sender('owner', OF_OWNER, OWNER)],
+      clients: [await sender('service', ORDINARY), await sender('owner', OF_OWNERS, OWNER)],
       operator: await sender('operator', ['admin']),
     };
   } finally {

@@ -9,7 +9,7 @@ import { InvalidRequestError } from '../../src/http/validation/invalid-request.j
 import { parseJsonBody } from '../../src/http/validation/json-body.js';
 import { sortedComponents } from '../../src/http/schema/registry.js';
 import * as pageQuery from '../../src/http/validation/page-query.dto.js';
-import * as batch from '../../src/transactions/batch.dto.js';
+import * as batch from '../../src/batches/batch.dto.js';
 import * as holds from '../../src/holds/holds.dto.js';
 import * as transactions from '../../src/transactions/transactions.dto.js';
 import * as transfers from '../../src/transfers/transfers.dto.js';

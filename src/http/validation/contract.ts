@@ -243,7 +243,7 @@ function compile(fields: readonly FieldContract[], aliases: ReadonlyMap<string, 
 const pairsOf = (names: readonly string[]) =>
   names.flatMap((name, index) => names.slice(index + 1).map((other) => [name, other]));
 
-function isJsonObject(input: unknown): input is object {
+export function isJsonObject(input: unknown): input is object {
   return (
     typeof input === 'object' && input !== null && !Array.isArray(input) && !(input instanceof NumberText)
   );

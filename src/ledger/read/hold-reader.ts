@@ -11,9 +11,11 @@ import {
   type DetailsRow,
   type HoldRow,
 } from '../../storage/rows.js';
+import { plainArray } from '../../storage/array-literal.js';
 import type { SchemaTables } from '../../storage/tables.js';
 import { AccountOwners } from './account-owners.js';
 import { LedgerReader } from './ledger-reader.js';
+import { readEach } from './read-each.js';
 import { READERS, type ShardReader } from './shard-reader.js';
 
 /** A hold with what its client said about it. */
@@ -87,6 +89,27 @@ export class HoldReader {
     const [row] = await shard.query<DescribedHoldRow>(described(sql, shard.tables), parameters, user);
     if (!row) throw new LedgerError({ code: 'HOLD_NOT_FOUND' });
     return describedFromRow(row);
+  }
+
+  /** {@link hold} for several: each, or why it can't be read. */
+  holdsOf(
+    holdIds: Iterable<number>,
+    owner: string | undefined,
+    user: string,
+  ): Promise<ReadonlyMap<number, DescribedHold | Error>> {
+    const read = async (shard: ShardReader, ids: readonly number[]) => {
+      const { accounts, holds } = shard.tables;
+      const select = `SELECT ${HOLD_COLUMNS} FROM ${holds} h WHERE hold_id = ANY($1::bigint[])
+        AND ($2::text IS NULL OR EXISTS
+          (SELECT FROM ${accounts} a WHERE a.account_id = h.account_id AND a.owner = $2))`;
+      const rows = await shard.query<DescribedHoldRow>(
+        described(select, shard.tables),
+        [plainArray(ids), owner ?? null],
+        user,
+      );
+      return new Map(rows.map((row) => [Number(row.hold_id), describedFromRow(row)]));
+    };
+    return readEach(this.router, holdIds, read, () => new LedgerError({ code: 'HOLD_NOT_FOUND' }));
   }
 
   /**

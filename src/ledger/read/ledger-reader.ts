@@ -5,6 +5,7 @@ import { canonicalForm, lineOfAccountEvent } from '../../domain/hash-chain.js';
 import { LedgerError } from '../../domain/errors.js';
 import { BalanceCache } from '../../domain/ports.js';
 import type { Transaction, TransactionType } from '../../domain/transaction.js';
+import { plainArray } from '../../storage/array-literal.js';
 import { AccountEventEntity } from '../../storage/entities/account-event.entity.js';
 import { AccountEntity } from '../../storage/entities/account.entity.js';
 import {
@@ -12,10 +13,13 @@ import {
   ownedAccountFromRow,
   selectOwnedAccounts,
   TRANSACTION_COLUMNS,
+  transactionFromRow,
   withDetails,
   type DetailedRow,
   type OwnedAccountRow,
+  type TransactionRow,
 } from '../../storage/rows.js';
+import { readEach } from './read-each.js';
 import { READERS, type ShardReader } from './shard-reader.js';
 import type { ShardRouter } from '../../sharding/shard-router.js';
 import { SingleFlight } from '../../concurrency/single-flight.js';
@@ -198,6 +202,31 @@ export class LedgerReader {
     );
     if (!row) throw new LedgerError({ code: 'TRANSACTION_NOT_FOUND' });
     return detailedFromRow(row);
+  }
+
+  /** {@link transaction} for several, without their details: each, or why it can't be read. */
+  transactions(
+    transactionIds: Iterable<number>,
+    owner: string | undefined,
+    user: string,
+  ): Promise<ReadonlyMap<number, Transaction | Error>> {
+    const read = async (shard: ShardReader, ids: readonly number[]) => {
+      const { allTransactions, accounts } = shard.tables;
+      const rows = await shard.query<TransactionRow>(
+        `SELECT ${TRANSACTION_COLUMNS} FROM ${allTransactions} t WHERE transaction_id = ANY($1::bigint[])
+           AND ($2::text IS NULL OR EXISTS
+             (SELECT FROM ${accounts} a WHERE a.account_id = t.account_id AND a.owner = $2))`,
+        [plainArray(ids), owner ?? null],
+        user,
+      );
+      return new Map(rows.map((row) => [Number(row.transaction_id), transactionFromRow(row)]));
+    };
+    return readEach(
+      this.router,
+      transactionIds,
+      read,
+      () => new LedgerError({ code: 'TRANSACTION_NOT_FOUND' }),
+    );
   }
 
   /**

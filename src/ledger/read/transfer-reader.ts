@@ -10,8 +10,10 @@ import {
   withDetails,
   type DetailedRow,
 } from '../../storage/rows.js';
+import { plainArray } from '../../storage/array-literal.js';
 import type { SchemaTables } from '../../storage/tables.js';
 import { LedgerReader, MAX_EXAMINED } from './ledger-reader.js';
+import { readEach } from './read-each.js';
 import { READERS, type ShardReader } from './shard-reader.js';
 
 /** A leg of a transfer. */
@@ -56,6 +58,23 @@ export class TransferReader {
     const [transfer] = transfersFrom(rows);
     if (!transfer) throw new LedgerError({ code: 'TRANSFER_NOT_FOUND' });
     return transfer;
+  }
+
+  /** {@link transfer} for several: each, or why it can't be read. */
+  transfers(
+    transferIds: Iterable<number>,
+    owner: string | undefined,
+    user: string,
+  ): Promise<ReadonlyMap<number, Transfer | Error>> {
+    const read = async (shard: ShardReader, ids: readonly number[]) => {
+      const visible = `SELECT * FROM
+        (SELECT *, bool_and(is_foreign) OVER (PARTITION BY transfer_id) AS is_hidden FROM (${legs(shard.tables)}
+           WHERE t.transfer_id = ANY($2::bigint[])) l) l WHERE NOT is_hidden`;
+      const sql = selectLegs(visible, shard.tables);
+      const rows = await shard.query<LegRow>(sql, [owner ?? null, plainArray(ids)], user);
+      return new Map(transfersFrom(rows).map((transfer) => [transfer.transferId, transfer]));
+    };
+    return readEach(this.router, transferIds, read, () => new LedgerError({ code: 'TRANSFER_NOT_FOUND' }));
   }
 
   /**

@@ -12,7 +12,7 @@ import {
 } from '../http/validation/json-body.js';
 import { elementsOf, memberOf } from '../http/validation/json-elements.js';
 import { RefusedBodyError } from '../http/validation/refused-body.js';
-import { MAX_ITEMS, readItem, type BatchItem } from './batch-items.js';
+import { MAX_ITEMS, weightOf, type BatchItem, type ReadItem } from './batch-items.js';
 
 /** Items read in one turn of the event loop, and passed on together. */
 const CHUNK_ITEMS = 250;
@@ -37,7 +37,7 @@ export interface JsonBatch {
  *
  * @throws InvalidRequestError when the text as a whole is malformed, RefusedBodyError when it has too many transactions
  */
-export async function readJsonBatch(text: string): Promise<JsonBatch> {
+export async function readJsonBatch(text: string, readItem: ReadItem): Promise<JsonBatch> {
   const bracket = /^[ \t\n\r]*([[{])/.exec(text)?.[1];
   if (bracket === undefined) throw InvalidRequestError.of('body', NOT_A_BATCH);
   const isObject = bracket === '{';
@@ -46,7 +46,7 @@ export async function readJsonBatch(text: string): Promise<JsonBatch> {
   if (elements.length > MAX_ITEMS) throw new RefusedBodyError('TOO_MANY_TRANSACTIONS');
   if (elements.length === 0) throw InvalidRequestError.of(isObject ? 'transactions' : 'body', EMPTY_BATCH);
   const items: BatchItem[] = [];
-  let length = 0;
+  let [length, transactions] = [0, 0];
   for (const element of elements) {
     if (items.length % CHUNK_ITEMS === 0 || length > TURN_LENGTH) {
       await nextTurn();
@@ -56,6 +56,8 @@ export async function readJsonBatch(text: string): Promise<JsonBatch> {
     const item = attempt(() => readItem(element));
     if (item instanceof NotJsonError) throw item;
     items.push(item);
+    transactions += weightOf(item);
+    if (transactions > MAX_ITEMS) throw new RefusedBodyError('TOO_MANY_TRANSACTIONS');
   }
   return { atomic, items };
 }
@@ -100,25 +102,26 @@ export async function* inChunks(items: readonly BatchItem[]): AsyncGenerator<rea
  *
  * @throws that error if it occurs before the first item
  */
-export async function* readLines(body: AsyncIterable<Buffer>): AsyncGenerator<readonly BatchItem[]> {
-  let count = 0;
+export async function* readLines(
+  body: AsyncIterable<Buffer>,
+  readItem: ReadItem,
+): AsyncGenerator<readonly BatchItem[]> {
+  const read = (line: Line): BatchItem => (line instanceof Error ? line : attempt(() => readItem(line)));
+  let transactions = 0;
   try {
     for await (const lines of linesOf(body)) {
       for (let at = 0; at < lines.length; at += CHUNK_ITEMS) {
-        const items = lines.slice(at, at + Math.min(CHUNK_ITEMS, MAX_ITEMS - count)).map(readLine);
-        count += items.length;
-        if (items.length > 0) yield items;
-        if (count === MAX_ITEMS && at + items.length < lines.length)
-          throw new RefusedBodyError('TOO_MANY_TRANSACTIONS');
+        const items = lines.slice(at, at + CHUNK_ITEMS).map(read);
+        const admitted = items.filter((item) => (transactions += weightOf(item)) <= MAX_ITEMS);
+        if (admitted.length > 0) yield admitted;
+        if (admitted.length < items.length) throw new RefusedBodyError('TOO_MANY_TRANSACTIONS');
       }
     }
   } catch (error) {
-    if (count === 0) throw error;
+    if (transactions === 0) throw error;
     yield [error as Error];
   }
 }
-
-const readLine = (line: Line): BatchItem => (line instanceof Error ? line : attempt(() => readItem(line)));
 
 function attempt(read: () => BatchItem): BatchItem {
   try {

@@ -18,8 +18,8 @@ import { TRANSACTION_RATE } from '../http/transaction-rate.module.js';
 import { TransactionRate } from '../http/transaction-rate.js';
 import { userOf } from '../access/user.js';
 import { EMPTY_BATCH, inChunks, readJsonBatch, readLines } from './batch-body.js';
-import type { BatchItem } from './batch-items.js';
-import { atomicOf } from './batch.dto.js';
+import { itemReader, type BatchItem, type ReadItem } from './batch-items.js';
+import { batchModeOf, type BatchMode } from './batch.dto.js';
 import { DocumentBatch } from './batch.openapi.js';
 import { BatchService, type BatchSender } from './batch.service.js';
 
@@ -44,27 +44,33 @@ export class BatchController {
   ) {}
 
   /** Sends its own answer: the results are a stream. */
-  @Allow(POSTING_SCOPES)
+  @Allow([...POSTING_SCOPES, 'transfers:write'])
   @Post('transactions/batch')
   @HttpCode(200)
   @DocumentBatch()
   post(
-    @Incoming(atomicOf) atomic: boolean | undefined,
+    @Incoming(batchModeOf) mode: BatchMode,
     @Req() request: FastifyRequest,
     @Res() reply: FastifyReply,
   ): Promise<void> {
-    const { body } = request;
+    const { body, principal } = request;
+    const read = itemReader({ principal, dryRun: mode.dryRun });
     const isText = typeof body === 'string' || body === undefined;
     const work = isText
-      ? this.postText(body ?? '', atomic, { form: 'json', request, reply })
-      : this.postLines(atomic ?? false, { form: 'ndjson', request, reply });
+      ? this.postText(body ?? '', mode, read, { form: 'json', request, reply })
+      : this.postLines(mode, read, { form: 'ndjson', request, reply });
     // A failure is reported through the answer.
     request.batchAtWork = work.catch(() => undefined);
     return work;
   }
 
-  private async postText(text: string, asked: boolean | undefined, exchange: Exchange): Promise<void> {
-    const { atomic, items } = await readJsonBatch(text);
+  private async postText(
+    text: string,
+    { atomic: asked }: BatchMode,
+    read: ReadItem,
+    exchange: Exchange,
+  ): Promise<void> {
+    const { atomic, items } = await readJsonBatch(text, read);
     if (asked !== undefined && atomic !== undefined) {
       throw InvalidRequestError.of('atomic', 'is in the body and in the query: give one of the two');
     }
@@ -72,8 +78,9 @@ export class BatchController {
     return this.answerEach(inChunks(items), exchange);
   }
 
-  private async postLines(atomic: boolean, exchange: Exchange): Promise<void> {
-    const chunks = readLines(bodyStream(exchange.request.raw, this.config.http.requestTimeoutMs));
+  private async postLines({ atomic }: BatchMode, read: ReadItem, exchange: Exchange): Promise<void> {
+    const body = bodyStream(exchange.request.raw, this.config.http.requestTimeoutMs);
+    const chunks = readLines(body, read);
     // The answer starts with the first item, so an empty batch can still get 400.
     const first = await chunks.next();
     if (first.done) throw InvalidRequestError.of('body', EMPTY_BATCH);
@@ -94,7 +101,7 @@ export class BatchController {
     void reply.status(200).type(contentTypeOf(MEDIA_TYPES[form], sender)).send(results.answer);
     // Sends the head before the first item is posted: from here on, no answer may say that nothing was applied.
     reply.raw.flushHeaders();
-    const admitEach = rate && ((transactions: number) => rate.admitEach(request, transactions));
+    const admitEach = rate && ((weights: readonly number[]) => rate.admitEach(request, weights));
     try {
       await this.batches.postEach(chunks, results, admitEach, sender);
     } catch (error) {

@@ -22,12 +22,37 @@ import {
 } from '../http/openapi/components.js';
 import { JSON_MEDIA_TYPE, NDJSON_MEDIA_TYPE, withTextMoney } from '../http/validation/representation.js';
 import { MAX_ITEMS } from './batch-items.js';
-import { ATOMIC, BatchItemDto, BatchQueryDto, BatchResults } from './batch.dto.js';
-import { EXAMPLE_RECEIPT } from './transactions.openapi.js';
+import {
+  ATOMIC,
+  BatchCaptureDto,
+  BatchHoldDto,
+  BatchItemDto,
+  BatchLegsDto,
+  BatchQueryDto,
+  BatchResults,
+  BatchReversalDto,
+  BatchTransferDto,
+  BatchTransferReversalDto,
+  BatchVoidDto,
+} from './batch.dto.js';
+import { EXAMPLE_RECEIPT } from '../transactions/transactions.openapi.js';
 
 const BatchTransactions = schema('BatchTransactions', {
   type: 'array',
-  items: bodySchema('BatchTransaction', BatchItemDto),
+  items: schema('BatchItem', {
+    description:
+      'The body of a single request, with its `type`, its `idempotencyKey` and the ids of its path.',
+    oneOf: [
+      bodySchema('BatchTransaction', BatchItemDto),
+      bodySchema('BatchTransfer', BatchTransferDto),
+      bodySchema('BatchTransferOfLegs', BatchLegsDto),
+      bodySchema('BatchHold', BatchHoldDto),
+      bodySchema('BatchCapture', BatchCaptureDto),
+      bodySchema('BatchVoid', BatchVoidDto),
+      bodySchema('BatchReversal', BatchReversalDto),
+      bodySchema('BatchTransferReversal', BatchTransferReversalDto),
+    ],
+  }),
   minItems: 1,
   maxItems: MAX_ITEMS,
 });
@@ -111,12 +136,18 @@ const failure = (
     results,
   );
 
+const REFUSED = [
+  ...['INSUFFICIENT_BALANCE', 'BALANCE_LIMIT_EXCEEDED', 'ACCOUNT_FROZEN', 'DEBITS_BLOCKED'],
+  ...['ACCOUNT_CLOSED', 'COUNTERPARTY_REFUSED', 'DIFFERENT_SHARDS', 'TOO_MANY_HOLDS', 'HOLD_EXCEEDED'],
+  ...['NOT_REVERSIBLE', 'NOT_REVERSIBLE_IN_PART', 'REVERSAL_EXCEEDED', 'IDEMPOTENCY_KEY_REUSED'],
+] as ErrorCode[];
+
 const RESULTS = [{ status: 201, body: EXAMPLE_RECEIPT }, result('INSUFFICIENT_BALANCE')];
 
 const RESPONSES: Responses = {
   200: inLines(
     jsonResponse(
-      'The results. Those of a batch that is not atomic may be of any status; of an atomic one all are 201.',
+      'The results. Those of a batch that is not atomic may be of any status; of an atomic one none is an error.',
       BatchResults,
       { results: RESULTS },
     ),
@@ -132,14 +163,14 @@ const RESPONSES: Responses = {
   403: failure(
     ['FORBIDDEN'],
     {
-      description: `The credential allows neither deposits nor withdrawals. ${NOTHING_APPLIED}it does not allow the type of one of its transactions.`,
+      description: `The credential allows neither deposits, withdrawals nor transfers. ${NOTHING_APPLIED}it does not allow one of its items.`,
       bodies: bodiesOf(['FORBIDDEN']),
       results: stoppedBy('FORBIDDEN'),
     },
     { 'WWW-Authenticate': WwwAuthenticate },
   ),
-  404: failure(['ACCOUNT_NOT_FOUND'], {
-    description: `${NOTHING_APPLIED}there is no such account.`,
+  404: failure(['ACCOUNT_NOT_FOUND', 'HOLD_NOT_FOUND', 'TRANSACTION_NOT_FOUND', 'TRANSFER_NOT_FOUND'], {
+    description: `${NOTHING_APPLIED}there is no such account, hold, transaction or transfer.`,
     results: stoppedBy('ACCOUNT_NOT_FOUND'),
   }),
   408: failure(['NOT_RECEIVED', 'DATABASE_FAILED'], {
@@ -148,21 +179,24 @@ const RESPONSES: Responses = {
     results: failed('DATABASE_FAILED'),
   }),
   409: failure(
-    ['VERSION_MISMATCH', 'DUPLICATE_TRANSACTION'],
+    [
+      ...(['VERSION_MISMATCH', 'DUPLICATE_TRANSACTION', 'DUPLICATE_TRANSFER', 'DUPLICATE_HOLD'] as const),
+      ...(['HOLD_NOT_ACTIVE', 'PART_OF_TRANSFER'] as const),
+    ],
     {
-      description: `${NOTHING_APPLIED}an account does not have the version that was expected, or a key was used for the same transaction before. Each transaction that was applied before says so, by its own 409.`,
+      description: `${NOTHING_APPLIED}an account does not have the version that was expected, a key was used for the same request before, a hold has ended, or a transaction is a part of a transfer. Each item that was applied before says so, by its own 409.`,
       results: stoppedBy('DUPLICATE_TRANSACTION'),
     },
     { Location: OriginalLocation },
   ),
   413: failure(['BODY_TOO_LARGE', 'TOO_MANY_TRANSACTIONS'], {
-    description: `The body is over 8 MiB, or holds more than ${MAX_ITEMS} transactions. ${NOTHING_APPLIED}one of its transactions is over 16 KiB.`,
+    description: `The body is over 8 MiB, or holds more than ${MAX_ITEMS} transactions; a transfer counts as its legs. ${NOTHING_APPLIED}one of its items is over 16 KiB.`,
     bodies: bodiesOf(['BODY_TOO_LARGE', 'TOO_MANY_TRANSACTIONS']),
     results: stoppedBy('BODY_TOO_LARGE'),
   }),
   415: WRITE_FAILURES[415],
-  422: failure(['INSUFFICIENT_BALANCE', 'BALANCE_LIMIT_EXCEEDED', 'IDEMPOTENCY_KEY_REUSED'], {
-    description: `${NOTHING_APPLIED}a balance does not suffice or would be too large, or a key was used for another transaction.`,
+  422: failure(REFUSED, {
+    description: `${NOTHING_APPLIED}a balance, a status, a hold or an original does not allow one of its items, or a key was used for another request.`,
     results: stoppedBy('INSUFFICIENT_BALANCE'),
   }),
   429: TOO_MANY_REQUESTS,
@@ -185,6 +219,8 @@ const RESPONSES: Responses = {
 };
 
 const DEPOSIT = { accountId: 1, 'moneyWithdraw/Deposit': 49, typeOfTransaction: 'Deposit' };
+const HOLD = { type: 'Hold', accountId: 1, amount: '5.00', expiresInSeconds: 86_400 };
+const TRANSFER = { type: 'Transfer', from: 1, to: 2, amount: '1.00', reference: 'rent' };
 const WITHDRAWAL = { accountId: 1, amount: '19.50', type: 'Withdraw' };
 
 export const DocumentBatch = (): MethodDecorator =>
@@ -192,16 +228,18 @@ export const DocumentBatch = (): MethodDecorator =>
     ApiOperation({
       tags: ['Transactions'],
       operationId: 'postBatch',
-      summary: 'Post many transactions at once',
+      summary: 'Post many transactions, transfers and holds at once',
       description:
-        `Up to ${MAX_ITEMS.toLocaleString('en')} transactions of any accounts: a JSON array, or one transaction on each line ` +
-        `(\`${NDJSON_MEDIA_TYPE}\`), answered while the rest is still being sent. Each gets the result that its single request would ` +
-        'have got, in its place. The transactions of one account are applied in their order. ' +
+        `Up to ${MAX_ITEMS.toLocaleString('en')} items of any accounts: a JSON array, or one item on each line ` +
+        `(\`${NDJSON_MEDIA_TYPE}\`), answered while the rest is still being sent. An item is a deposit, a withdrawal, a transfer, a ` +
+        'hold, a capture, a void or a reversal; its `type` tells. Each gets the result that its single request would ' +
+        'have got, in its place. The items of one account are applied in their order. A transfer counts as its legs. ' +
         '[Examples](/docs/api#batches) and [limits](/docs/limits#batches).\n\n' +
         'An atomic batch is applied as a whole or not at all. Its accounts must be in one shard. Its status is that of the ' +
-        'transaction that stopped it; the others get 424.\n\n' +
-        'Each transaction needs the scope of its type and counts against the rate limit. An atomic batch needs room for all ' +
-        'of them. Once the credential has ended, each remaining transaction gets 401.',
+        'item that stopped it; the others get 424.\n\n' +
+        'With `dryRun` nothing is applied: each item is tried by itself, an atomic batch as a whole.\n\n' +
+        'Each item needs the scope of its single request and counts against the rate limit. An atomic batch needs room for all ' +
+        'of them. Once the credential has ended, each remaining item gets 401.',
       requestBody: {
         required: true,
         content: {
@@ -209,6 +247,10 @@ export const DocumentBatch = (): MethodDecorator =>
             schema: Batch,
             examples: {
               array: { summary: 'Each for itself', value: [DEPOSIT, WITHDRAWAL] },
+              kinds: {
+                summary: 'A hold and a transfer',
+                value: [HOLD, TRANSFER],
+              },
               atomic: {
                 summary: 'All or nothing',
                 value: { atomic: true, transactions: [DEPOSIT, WITHDRAWAL] },

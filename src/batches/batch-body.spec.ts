@@ -4,12 +4,16 @@ import fc from 'fast-check';
 import { answerOf } from '../http/exception.filter.js';
 import { BATCH_BODY_LIMIT_BYTES, BODY_LIMIT_BYTES } from '../http/validation/json-body.js';
 import { readJsonBatch, readLines } from './batch-body.js';
-import { MAX_ITEMS, type BatchItem } from './batch-items.js';
+import { EVERYBODY } from '../access/principal.js';
+import { itemReader, MAX_ITEMS, type BatchItem } from './batch-items.js';
 
 const line = (cents: number, note = '') => `{"accountId":1,"amount":0.0${cents},"type":"Deposit"${note}}`;
 
 /** The cents of an item, or the status of its error. */
-const shown = (item: BatchItem) => (item instanceof Error ? answerOf(item).status : Number(item.amount));
+const shown = (item: BatchItem) =>
+  item instanceof Error ? answerOf(item).status : 'amount' in item && Number(item.amount);
+
+const readItem = itemReader({ principal: EVERYBODY, dryRun: false });
 
 async function* pieces(bytes: Buffer, cuts: readonly number[]): AsyncGenerator<Buffer> {
   const places = [...cuts.map((cut) => cut % (bytes.length + 1)), bytes.length].sort((a, b) => a - b);
@@ -23,7 +27,7 @@ async function* pieces(bytes: Buffer, cuts: readonly number[]): AsyncGenerator<B
 
 async function read(bytes: Buffer, cuts: readonly number[] = []): Promise<BatchItem[]> {
   const items: BatchItem[] = [];
-  for await (const chunk of readLines(pieces(bytes, cuts))) items.push(...chunk);
+  for await (const chunk of readLines(pieces(bytes, cuts), readItem)) items.push(...chunk);
   return items;
 }
 
@@ -133,7 +137,7 @@ describe('readLines', () => {
       yield Buffer.from(`${line(1)}\n${line(2)}`);
       yield await promise;
     }
-    const chunks = readLines(slow());
+    const chunks = readLines(slow(), readItem);
     const next = async () => ((await chunks.next()).value as BatchItem[]).map(shown);
     expect(await next()).toEqual([1]);
     resolve(Buffer.from('\n'));
@@ -158,7 +162,7 @@ describe('readLines', () => {
       for (; ; read += 65_536) yield await Promise.resolve(Buffer.alloc(65_536, 'x'));
     }
     const items: BatchItem[] = [];
-    for await (const chunk of readLines(endless())) items.push(...chunk);
+    for await (const chunk of readLines(endless(), readItem)) items.push(...chunk);
     expect(items.map(shown)).toEqual([1, 413]);
     expect(read).toBeLessThan(BATCH_BODY_LIMIT_BYTES + 2 * 65_536);
   });
@@ -170,7 +174,7 @@ describe('readLines', () => {
       throw new Error('cut');
     }
     const chunks: BatchItem[] = [];
-    for await (const chunk of readLines(cut())) chunks.push(...chunk);
+    for await (const chunk of readLines(cut(), readItem)) chunks.push(...chunk);
     expect(chunks.map(shown)).toEqual([1, 500]);
   });
 
@@ -180,27 +184,32 @@ describe('readLines', () => {
       await Promise.resolve();
       throw new Error('cut');
     }
-    await expect(readLines(cut()).next()).rejects.toThrow('cut');
+    await expect(readLines(cut(), readItem).next()).rejects.toThrow('cut');
   });
 });
 
 describe('readJsonBatch', () => {
-  const itemsOf = async (text: string) => (await readJsonBatch(text)).items.map(shown);
+  const itemsOf = async (text: string) => (await readJsonBatch(text, readItem)).items.map(shown);
   const refusalOf = async (text: string) =>
     answerOf(
-      await readJsonBatch(text).then(
+      await readJsonBatch(text, readItem).then(
         () => undefined,
         (error: unknown) => error,
       ),
     );
 
   it('reads an array, and an object that says whether the batch is atomic', async () => {
-    expect(await readJsonBatch(`[${line(1)}]`)).toMatchObject({ atomic: undefined, items: [{ amount: 1n }] });
-    expect(await readJsonBatch(` {"atomic" : true , "transactions" : [${line(1)}] } `)).toMatchObject({
+    expect(await readJsonBatch(`[${line(1)}]`, readItem)).toMatchObject({
+      atomic: undefined,
+      items: [{ amount: 1n }],
+    });
+    expect(
+      await readJsonBatch(` {"atomic" : true , "transactions" : [${line(1)}] } `, readItem),
+    ).toMatchObject({
       atomic: true,
       items: [{ amount: 1n }],
     });
-    expect(await readJsonBatch(`{"transactions":[${line(1)}],"atomic":false}`)).toMatchObject({
+    expect(await readJsonBatch(`{"transactions":[${line(1)}],"atomic":false}`, readItem)).toMatchObject({
       atomic: false,
     });
   });

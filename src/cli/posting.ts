@@ -1,0 +1,86 @@
+import type { Command } from 'commander';
+import type { PostingOptions } from '../admin/act-on-ledger.js';
+import { availableOf, type AccountStatus, type LedgerAccount } from '../domain/account.js';
+import type { Effects } from '../domain/books.js';
+import { formatMoney } from '../domain/money.js';
+import type { Transaction } from '../domain/transaction.js';
+import { idempotencyKeyOption, lineOption } from './options.js';
+
+/** What the options of {@link postingOptions} say. */
+export interface PostingFlags extends PostingOptions {
+  readonly json?: true;
+}
+
+/** The options that all commands that post have in common. */
+export function postingOptions(command: Command): Command {
+  return command
+    .option('--key <key>', 'an idempotency key: a repeat with it posts nothing', idempotencyKeyOption)
+    .option('--description <text>', 'what it is for', lineOption(500))
+    .option('--reference <text>', 'your own name for it', lineOption(255))
+    .option('--dry-run', 'only say what would happen; posts nothing')
+    .option('--json', 'print what was posted as JSON');
+}
+
+/** Prints what was done. @param head makes the first line; a dry run has no ids to name */
+export function printEffects(
+  effects: Effects,
+  { json, dryRun }: PostingFlags,
+  head: (named: (name: string) => string) => string,
+): void {
+  if (json) return console.log(JSON.stringify(effectsJson(effects, dryRun)));
+  if (dryRun) console.log('A dry run: nothing was posted.');
+  console.log([head((name) => (dryRun ? '' : name)), ...effects.accounts.map(accountText)].join('\n'));
+}
+
+const STATUS_WORDS: Readonly<Record<AccountStatus, string>> = {
+  open: '',
+  debits_blocked: ', debits blocked',
+  frozen: ', frozen',
+  closed: ', closed',
+};
+
+/** An account in a line, with what differs from the plain case. */
+export function accountText(account: LedgerAccount): string {
+  const { accountId, balance, held, version, status } = account;
+  const available = availableOf(account);
+  return (
+    `Account ${accountId}: balance ${formatMoney(balance)}` +
+    (held > 0n ? `, on hold ${formatMoney(held)}` : '') +
+    (available === balance ? '' : `, available ${formatMoney(available)}`) +
+    `, version ${version}${STATUS_WORDS[status]}.`
+  );
+}
+
+function effectsJson({ transactions, accounts }: Effects, dryRun = false): object {
+  return {
+    ...(dryRun && { dryRun }),
+    transactions: transactions.map((transaction) => ({
+      ...(!dryRun && idsOf(transaction)),
+      accountId: transaction.accountId,
+      type: transaction.type,
+      amount: formatMoney(transaction.amount),
+      balanceAfter: formatMoney(transaction.balanceAfter),
+      heldAfter: formatMoney(transaction.heldAfter),
+      versionAfter: transaction.versionAfter,
+    })),
+    accounts: accounts.map((account) => ({
+      accountId: account.accountId,
+      balance: formatMoney(account.balance),
+      held: formatMoney(account.held),
+      available: formatMoney(availableOf(account)),
+      overdraftLimit: formatMoney(account.overdraftLimit),
+      status: account.status,
+      version: account.version,
+    })),
+  };
+}
+
+function idsOf({ transactionId, transferId, holdId, reversesId, timestamp }: Transaction): object {
+  return {
+    transactionId: `txn${transactionId}`,
+    ...(transferId !== undefined && { transferId: `tr${transferId}` }),
+    ...(holdId !== undefined && { holdId: `hold${holdId}` }),
+    ...(reversesId !== undefined && { reverses: `txn${reversesId}` }),
+    timestamp: timestamp.toISOString(),
+  };
+}

@@ -1,0 +1,20 @@
+import type { Command } from 'commander';
+import { formatMoney } from '../domain/money.js';
+import { holdArgument } from './options.js';
+import { postingOptions, printEffects, type PostingFlags } from './posting.js';
+import { withBank } from './session.js';
+
+export function addVoid(program: Command): void {
+  const command = program
+    .command('void')
+    .description('end a hold, on record: its money is available again')
+    .argument('<hold>', 'like hold17', holdArgument);
+  postingOptions(command).action((holdId: number, flags: PostingFlags) =>
+    withBank('void', async (session) => {
+      const { voidHold } = await import('../admin/act-on-ledger.js');
+      const effects = await voidHold(session, holdId, flags);
+      const { amount = 0n } = effects.transactions.at(-1) ?? {};
+      printEffects(effects, flags, () => `Void of hold${holdId}: ${formatMoney(amount)} available again.`);
+    }),
+  );
+}
