@@ -11,7 +11,6 @@ import { sortedComponents } from '../../src/http/schema/registry.js';
 import * as holds from '../../src/holds/holds.dto.js';
 import * as pageQuery from '../../src/http/validation/page-query.dto.js';
 import * as batch from '../../src/batches/batch.dto.js';
-import * as holds from '../../src/holds/holds.dto.js';
 import * as transactions from '../../src/transactions/transactions.dto.js';
 import * as transfers from '../../src/transfers/transfers.dto.js';
 import * as details from '../../src/http/validation/details.dto.js';
