@@ -649,24 +649,29 @@ describe('a move rejects', () => {
 });
 
 describe('a build of which the move loses events of accounts', () => {
-  it.each(Object.keys(MOVES))('is found out: %s', async (sabotage) => {
-    await seedBank(shards, { accounts: 4, balance: 100n });
-    let [moving, assigned] = [true, 0];
-    const assignments = (async () => {
-      for (let n = 1; moving; n++)
-        assigned += (await assignAccounts(shards, { accounts: [2], owner: `owner-${n}` })).changed.length;
-    })().catch(() => undefined);
-    await until(() => assigned > 0);
-    const { code, stderr } = await startCli(['shards', 'move', String(MOVED), '--to', targetUrl()], {
-      SHARDS: shards.map(({ url, schema }) => `${url}?schema=${schema}`).join(),
-      NODE_OPTIONS: `--import ${join(process.cwd(), 'test/sabotage/preload.mjs')}`,
-      SABOTAGE: sabotage,
-    }).ended;
-    moving = false;
-    await assignments;
-    if (code === 0) expect((await verifyBank([shards[0] as ShardAddress, target()])).ok).toBe(false);
-    else expect(stderr).toMatch(/the copy is not what the source holds|the books of the copy are not whole/);
-  }, 60_000);
+  it.each(Object.keys(MOVES))(
+    'is found out: %s',
+    async (sabotage) => {
+      await seedBank(shards, { accounts: 4, balance: 100n });
+      let [moving, assigned] = [true, 0];
+      const assignments = (async () => {
+        for (let n = 1; moving; n++)
+          assigned += (await assignAccounts(shards, { accounts: [2], owner: `owner-${n}` })).changed.length;
+      })().catch(() => undefined);
+      await until(() => assigned > 0);
+      const { code, stderr } = await startCli(['shards', 'move', String(MOVED), '--to', targetUrl()], {
+        SHARDS: shards.map(({ url, schema }) => `${url}?schema=${schema}`).join(),
+        NODE_OPTIONS: `--import ${join(process.cwd(), 'test/sabotage/preload.mjs')}`,
+        SABOTAGE: sabotage,
+      }).ended;
+      moving = false;
+      await assignments;
+      if (code === 0) expect((await verifyBank([shards[0] as ShardAddress, target()])).ok).toBe(false);
+      else
+        expect(stderr).toMatch(/the copy is not what the source holds|the books of the copy are not whole/);
+    },
+    60_000,
+  );
 });
 
 const JSON_BODY = { 'content-type': 'application/json' };
