@@ -387,7 +387,8 @@ function plan(
           const no = model.statusRefusal(leg.account, leg.kind);
           if (no !== undefined) return no;
         }
-        for (const leg of back) {
+        // What leaves is asked for first.
+        for (const leg of back.toSorted((a, b) => (a.kind < b.kind ? 1 : -1))) {
           const no = leg.kind === 'credit' ? model.room(leg.account, part) : model.take(leg.account, part);
           if (no !== undefined) return no;
         }
@@ -628,6 +629,31 @@ describe('decide: all kinds of commands', () => {
     expect(codesOf(bank, reversal)).toEqual([undefined]);
     expect(bank.transactions.slice(-3).map(({ type }) => type)).toEqual(['release', 'credit', 'debit']);
     expectBooks(bank);
+  });
+
+  it('does not tell who lacks the money whether another account has room for it', () => {
+    const legs: Leg[] = [
+      { accountId: 2, type: 'credit', amount: MAX_MONEY, foreign: true },
+      { accountId: 1, type: 'debit', amount: MAX_MONEY },
+    ];
+    const transfer: Command = { type: 'transfer', accountId: 1, legs };
+    const deposit: Command = { ...credit, accountId: 2 };
+    expect(codesOf(new Bank(), deposit, transfer)).toEqual([undefined, 'INSUFFICIENT_BALANCE']);
+  });
+
+  it('holds no more than an amount can be', () => {
+    const hold: Command = { type: 'hold', accountId: 1, amount: MAX_MONEY };
+    const wide = change({ overdraftLimit: MAX_MONEY });
+    const refused = codesOf(new Bank(), wide, credit, hold, { ...hold, amount: 1n });
+    expect(refused).toEqual([undefined, undefined, undefined, 'BALANCE_LIMIT_EXCEEDED']);
+  });
+
+  it('forces no reversal for which the overdraft limit would have to be more than an amount can be', () => {
+    const bank = new Bank();
+    bank.run([change({ overdraftLimit: MAX_MONEY }), credit, { ...debit, amount: MAX_MONEY }]);
+    const of = { accountId: 1, transactionId: bank.transactions[0]?.transactionId ?? 0, force: true };
+    const forced: Command = { type: 'reversal', ...of };
+    expect(codesOf(bank, { ...debit, amount: 100n }, forced)).toEqual([undefined, 'INSUFFICIENT_BALANCE']);
   });
 
   it('tells nothing about an account that the sender may not see', () => {
