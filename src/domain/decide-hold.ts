@@ -27,6 +27,8 @@ export function decideHold(
   const problem =
     checkVersion(account, command) ?? checkStatus(account, 'hold') ?? secure(draft, accountId, amount, books);
   if (problem) return problem;
+  // Those that have expired make room. None has ended yet: one would have made some.
+  if (draft.account(accountId).activeHolds >= MAX_ACTIVE_HOLDS) expireDue(draft, accountId, books);
   if (draft.account(accountId).held + amount > MAX_MONEY) return { code: 'BALANCE_LIMIT_EXCEEDED' };
   if (draft.account(accountId).activeHolds >= MAX_ACTIVE_HOLDS) return { code: 'TOO_MANY_HOLDS' };
   const holdId = draft.reserveId();

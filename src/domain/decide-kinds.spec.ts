@@ -4,7 +4,7 @@ import { availableOf, type AccountStatus, type LedgerAccount } from './account.j
 import type { Knowledge } from './books.js';
 import { accountsOf, type AccountChanges, type Command, type Leg } from './command.js';
 import { decideAtomically, decideBatch, type BatchDecision } from './decide-batch.js';
-import { isDue, type Hold } from './hold.js';
+import { isDue, MAX_ACTIVE_HOLDS, type Hold } from './hold.js';
 import { accountWith, knowledgeOf, NOW } from './knowledge.fixture.js';
 import { MAX_MONEY } from './money.js';
 import type { MovementType, Transaction } from './transaction.js';
@@ -418,9 +418,11 @@ function plan(
       const refused = model.attempt(() => {
         if (before === 'closed' && (newStatus !== 'closed' || newLimit !== model.limit(accountId)))
           return 'ACCOUNT_CLOSED';
+        const over = () => model.balance(accountId) - model.held(accountId) + newLimit < 0n;
+        if (newStatus === 'closed' || over()) model.endDue(accountId);
         if (newStatus === 'closed' && (model.balance(accountId) !== 0n || model.held(accountId) !== 0n))
           return 'ACCOUNT_NOT_EMPTY';
-        if (model.balance(accountId) - model.held(accountId) + newLimit < 0n) return 'OVERDRAFT_IN_USE';
+        if (over()) return 'OVERDRAFT_IN_USE';
         model.statuses.set(accountId, newStatus);
         model.limits.set(accountId, newLimit);
         return undefined;
@@ -467,7 +469,7 @@ describe('decide: all kinds of commands', () => {
   it('decides each as the model does, in batches of any size, and keeps the books', () => {
     const seen = new Set<string>();
     const scenario = fc.tuple(
-      fc.array(step, { minLength: 1, maxLength: 50 }),
+      fc.array(step, { minLength: 1, maxLength: 50, size: 'max' }),
       fc.integer({ min: 1, max: 6 }),
     );
     fc.assert(
@@ -599,6 +601,27 @@ describe('decide: all kinds of commands', () => {
         undefined,
       ],
     ]);
+  });
+
+  it('ends holds that have expired before it closes an account or lowers its limit', () => {
+    const hold: Command = { type: 'hold', accountId: 1, amount: 50n, expiresAt: NOW };
+    const [wide, none] = [50n, 0n].map((overdraftLimit) => change({ overdraftLimit })) as [Command, Command];
+    const bank = new Bank();
+    expect(codesOf(bank, wide, hold, none, wide, hold, change({ status: 'closed' }))).toEqual(
+      Array(6).fill(undefined),
+    );
+    expect(bank.accounts.get(1)).toMatchObject({ status: 'closed', held: 0n, activeHolds: 0, version: 5 });
+    expectBooks(bank);
+  });
+
+  it('ends holds that have expired before it refuses one more', () => {
+    const bank = new Bank();
+    const hold: Command = { type: 'hold', accountId: 1, amount: 1n };
+    bank.run([credit, { ...hold, expiresAt: NOW }]);
+    const full = { ...(bank.accounts.get(1) as LedgerAccount), activeHolds: MAX_ACTIVE_HOLDS };
+    bank.accounts.set(1, full);
+    expect(codesOf(bank, hold, hold)).toEqual([undefined, 'TOO_MANY_HOLDS']);
+    expect(bank.accounts.get(1)).toMatchObject({ held: 1n, activeHolds: MAX_ACTIVE_HOLDS });
   });
 
   it('captures a hold of an account whose debits are blocked, but not of a frozen one, which may be voided', () => {
