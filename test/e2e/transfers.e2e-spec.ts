@@ -147,7 +147,9 @@ describe('POST /transfers', () => {
 
   it('takes 100 legs and no more', async () => {
     const payer = await open('99.00');
-    const payees = await Promise.all(Array.from({ length: 100 }, () => open()));
+    const payees: number[] = [];
+    // A few at a time, because a slow machine refuses what is too much for it.
+    while (payees.length < 100) payees.push(...(await Promise.all([open(), open(), open(), open(), open()])));
     const to = (accountId: number) => ({ accountId, type: 'Deposit', amount: 1 });
     const legs = (count: number) => [
       { accountId: payer, type: 'Withdraw', amount: count },
@@ -577,22 +579,6 @@ describe('the reversal of a transaction', () => {
     }
   });
 
-  it('needs no body, like that of a transfer', async () => {
-    const accounts = await openAll('10.00', '0.00');
-    const [from, to] = accounts;
-    const posted = receiptIn(await send(`/accounts/${from}/transactions`, deposit('4')));
-    const moved = transferIn(await transfer({ from, to, amount: 3 }));
-    for (const path of [`/transactions/${posted.id}`, `/transfers/${moved.id}`]) {
-      const rehearsed = await app.http.post(`${path}/reversal?dryRun=true`).set(as());
-      const reversed = await app.http.post(`${path}/reversal`).set(as());
-      expect([rehearsed.status, reversed.status]).toEqual([200, 201]);
-    }
-    expect(await Promise.all(accounts.map(balanceOf))).toEqual([
-      '{"balance":10.00,"version":6}',
-      '{"balance":0.00,"version":3}',
-    ]);
-  });
-
   it('is done in parts, never for more than it was, whoever asks at the same moment', async () => {
     const accountId = await open('100.00');
     const { id } = receiptIn(
@@ -601,7 +587,8 @@ describe('the reversal of a transaction', () => {
     expect((await send(`/transactions/${id}/reversal`, { amount: '10.01' })).status).toBe(422);
     const answers = await simultaneously(8, () => send(`/transactions/${id}/reversal`, { amount: 3 }));
     expect(statusesOf(answers)).toEqual([201, 201, 201, 422, 422, 422, 422, 422]);
-    expect((await send(`/transactions/${id}/reversal`, {})).text).toContain('"type":"Deposit","amount":1.00');
+    const rest = await app.http.post(`/transactions/${id}/reversal`).set(as());
+    expect(rest.text).toContain('"type":"Deposit","amount":1.00');
     expect(await balanceOf(accountId)).toBe('{"balance":100.00,"version":7}');
   });
 

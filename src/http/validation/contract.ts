@@ -153,11 +153,12 @@ export class Contract<T extends object> {
   }
 }
 
-/** A body all of whose fields are optional, and which may be left out as well. */
+/** For a body in which everything is optional: it may be left out. */
 export function orNone<T extends object>(contract: Contract<T>): Pick<Contract<T>, 'names' | 'read'> {
-  const read: typeof contract.read = (input, elsewhere) =>
-    contract.read(input === undefined ? {} : input, elsewhere);
-  return { names: contract.names, read };
+  return {
+    names: contract.names,
+    read: (input, elsewhere) => contract.read(input === undefined ? {} : input, elsewhere),
+  };
 }
 
 /** The fields of a DTO, from its decorators. */
