@@ -27,7 +27,7 @@ export function decideHold(
     checkVersion(account, command) ?? checkStatus(account, 'hold') ?? secure(draft, accountId, amount, books);
   if (problem) return problem;
   if (draft.account(accountId).activeHolds >= MAX_ACTIVE_HOLDS) return { code: 'TOO_MANY_HOLDS' };
-  const holdId = draft.reserveId();
+  const holdId = draft.nextId;
   draft.post(accountId, 'hold', amount, { ...links, holdId });
   const until = expiresInMs === undefined ? expiresAt : new Date(books.now.getTime() + expiresInMs);
   draft.setHold({
@@ -69,7 +69,7 @@ export function decideCapture(
   if (problem) return problem;
   const released = final ? hold.remaining : amount;
   draft.post(accountId, 'release', released, { holdId, details });
-  const transferId = to && draft.reserveId();
+  const transferId = to && draft.nextId;
   draft.post(accountId, 'debit', amount, { ...keyed, holdId, transferId });
   if (to) draft.post(to.accountId, 'credit', amount, { details, transferId });
   draft.setHold({
