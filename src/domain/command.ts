@@ -116,7 +116,7 @@ export interface AccountChanges {
   readonly metadata?: string | null;
 }
 
-/** Changes an account otherwise than by a transaction. It has no key: a repeat changes nothing. */
+/** Changes an account otherwise than by a transaction. It has no key: a repeat sets the same values again. */
 export interface ChangeCommand extends CommandBase {
   readonly type: 'change';
   readonly changes: AccountChanges;

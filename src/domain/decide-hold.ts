@@ -14,6 +14,7 @@ import type { CaptureCommand, ExpiryCommand, HoldCommand, VoidCommand } from './
 import { Draft } from './draft.js';
 import type { Rejection } from './errors.js';
 import { MAX_ACTIVE_HOLDS, statusAt, type Hold } from './hold.js';
+import { MAX_MONEY } from './money.js';
 
 export function decideHold(
   command: HoldCommand,
@@ -26,7 +27,10 @@ export function decideHold(
   const problem =
     checkVersion(account, command) ?? checkStatus(account, 'hold') ?? secure(draft, accountId, amount, books);
   if (problem) return problem;
-  if (draft.account(accountId).activeHolds >= MAX_ACTIVE_HOLDS) return { code: 'TOO_MANY_HOLDS' };
+  const { held, activeHolds } = draft.account(accountId);
+  if (activeHolds >= MAX_ACTIVE_HOLDS) return { code: 'TOO_MANY_HOLDS' };
+  // A large overdraft may make more available than can be written down as held.
+  if (held + amount > MAX_MONEY) return { code: 'INSUFFICIENT_BALANCE' };
   const holdId = draft.nextId;
   draft.post(accountId, 'hold', amount, { ...links, holdId });
   const until = expiresInMs === undefined ? expiresAt : new Date(books.now.getTime() + expiresInMs);

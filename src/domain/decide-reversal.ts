@@ -4,7 +4,7 @@ import { checkRoom, checkStatus, firstAbout, secure, type KeyedLinks, type Outco
 import type { Leg, ReversalCommand, TransferReversalCommand } from './command.js';
 import { Draft } from './draft.js';
 import type { Rejection } from './errors.js';
-import type { Money } from './money.js';
+import { MAX_MONEY, type Money } from './money.js';
 import type { MovementType, TransactionLinks } from './transaction.js';
 
 export function decideReversal(
@@ -86,8 +86,9 @@ function securePayback(
   const problem = secure(draft, accountId, amount, books);
   if (!problem || force !== true) return problem;
   const account = draft.account(accountId);
-  const missing = amount - availableOf(account);
-  draft.change(accountId, { overdraftLimit: account.overdraftLimit + missing }, actor);
+  const overdraftLimit = account.overdraftLimit + amount - availableOf(account);
+  if (overdraftLimit > MAX_MONEY) return problem;
+  draft.change(accountId, { overdraftLimit }, actor);
   return undefined;
 }
 

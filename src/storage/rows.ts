@@ -1,17 +1,13 @@
-import type { Account, AccountStatus, LedgerAccount, OwnedAccount } from '../domain/account.js';
+import type { AccountStatus, LedgerAccount, OwnedAccount } from '../domain/account.js';
 import type { Hold, HoldStatus } from '../domain/hold.js';
 import { parseBalance, type Money } from '../domain/money.js';
 import type { Transaction, TransactionDetails, TransactionType } from '../domain/transaction.js';
 
-/** pg returns bigint and numeric as text. */
-export interface AccountRow {
+/** An account with all that decisions about it depend on. pg returns bigint and numeric as text. */
+export interface LedgerAccountRow {
   account_id: string;
   balance: string;
   version: string;
-}
-
-/** An account with all that decisions about it depend on. */
-export interface LedgerAccountRow extends AccountRow {
   held: string;
   active_holds: number;
   overdraft_limit: string;
@@ -74,14 +70,6 @@ export function moneyFromColumn(text: string): Money {
   const money = parseBalance(text);
   if (money === undefined) throw new Error('a numeric column holds a value that is not an amount of money');
   return money;
-}
-
-export function accountFromRow(row: AccountRow): Account {
-  return {
-    accountId: Number(row.account_id),
-    balance: moneyFromColumn(row.balance),
-    version: Number(row.version),
-  };
 }
 
 export function ledgerAccountFromRow(row: LedgerAccountRow): LedgerAccount {

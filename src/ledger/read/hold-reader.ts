@@ -14,7 +14,7 @@ import {
 import { plainArray } from '../../storage/array-literal.js';
 import type { SchemaTables } from '../../storage/tables.js';
 import { AccountOwners } from './account-owners.js';
-import { LedgerReader } from './ledger-reader.js';
+import { LedgerReader, MAX_EXAMINED } from './ledger-reader.js';
 import { readEach } from './read-each.js';
 import { READERS, type ShardReader } from './shard-reader.js';
 
@@ -32,9 +32,6 @@ export interface HoldPage {
 
 /** Holds whose account is remembered: it never changes. The least recently used is forgotten first. */
 const REMEMBERED = 100_000;
-
-/** Holds that a filtered listing reads for one page: those that it skips cost as much as those that it shows. */
-const MAX_EXAMINED = 10_000;
 
 interface DescribedHoldRow extends HoldRow, DetailsRow {
   details_of: string | null;
@@ -113,8 +110,8 @@ export class HoldReader {
   }
 
   /**
-   * An account's holds below an id, newest first. With a status, a page covers at most {@link MAX_EXAMINED} holds, so it
-   * may have few or none.
+   * An account's holds below an id, newest first. With a status, a page covers at most {@link MAX_EXAMINED} holds, so
+   * it may have few or none.
    *
    * @throws LedgerError ACCOUNT_NOT_FOUND, DATABASE_FAILED, OVERLOADED
    */
