@@ -57,13 +57,17 @@ export interface DetailsRow {
 /**
  * A SELECT of {@link DetailedRow}s.
  *
+ * LIMIT makes the planner look up the details of each row by the primary key, however many it expects.
+ *
  * @param select of {@link TransactionRow}s and perhaps more; its order is not kept
  * @param details the table of details
+ * @param which a condition on `t`: the details of other rows are left out
  */
-export function withDetails(select: string, details: string): string {
+export function withDetails(select: string, details: string, which = 'true'): string {
   return `SELECT t.*, d.transaction_id AS details_of, d.reference, d.effective_date::text AS effective_date, d.actor,
             d.description, d.metadata, encode(d.salt, 'hex') AS salt, encode(d.digest, 'hex') AS digest
-          FROM (${select}) t LEFT JOIN ${details} d ON d.transaction_id = t.transaction_id`;
+          FROM (${select}) t
+          LEFT JOIN LATERAL (SELECT * FROM ${details} WHERE transaction_id = t.transaction_id AND ${which} LIMIT 1) d ON true`;
 }
 
 export function moneyFromColumn(text: string): Money {

@@ -123,13 +123,16 @@ export class HoldReader {
     user: string,
   ): Promise<HoldPage> {
     const shard = this.router.of(accountId);
+    // As a row of unnest, the account is unknown to the planner. Of one with many holds it would read the primary key
+    // backwards, and the holds of all other accounts with it.
     const examine = status === undefined ? limit + 1 : MAX_EXAMINED;
     const rows = await shard.queryLong<
       Partial<DescribedHoldRow> & { examined: number; last_id: string | null }
     >(
       `WITH examined AS (
-         SELECT ${HOLD_COLUMNS} FROM ${shard.tables.holds}
-         WHERE account_id = $1 AND hold_id < $2 ORDER BY hold_id DESC LIMIT $3)
+         SELECT page.* FROM unnest(ARRAY[$1::bigint]) AS a (id), LATERAL (
+           SELECT ${HOLD_COLUMNS} FROM ${shard.tables.holds}
+           WHERE account_id = a.id AND hold_id < $2 ORDER BY hold_id DESC LIMIT $3) page)
        SELECT s.examined, s.last_id, f.*
        FROM (SELECT count(*)::int AS examined, min(hold_id) AS last_id FROM examined) s
        LEFT JOIN (${described(
