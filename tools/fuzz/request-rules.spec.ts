@@ -8,6 +8,7 @@ import { Contract, fieldsOf, type DtoClass, type FieldContract } from '../../src
 import { InvalidRequestError } from '../../src/http/validation/invalid-request.js';
 import { parseJsonBody } from '../../src/http/validation/json-body.js';
 import { sortedComponents } from '../../src/http/schema/registry.js';
+import * as holds from '../../src/holds/holds.dto.js';
 import * as pageQuery from '../../src/http/validation/page-query.dto.js';
 import * as batch from '../../src/batches/batch.dto.js';
 import * as transactions from '../../src/transactions/transactions.dto.js';
@@ -16,13 +17,17 @@ import * as details from '../../src/http/validation/details.dto.js';
 import { BAD_FIELDS, BAD_HEADERS, BAD_PARAMETERS, ODD_PARAMETERS, UNKNOWN_NAMES } from './bad-values.js';
 
 /** Every class with rules: of a path, a query or a body. */
-const DTO_CLASSES = [accounts, accountPath, pageQuery, details, batch, transactions, transfers]
+const DTO_CLASSES = [accounts, accountPath, holds, pageQuery, details, batch, transactions, transfers]
   .flatMap((module) => Object.values<unknown>(module))
   .filter((value): value is DtoClass<object> => typeof value === 'function' && value.name.endsWith('Dto'))
   .filter((dtoClass) => fieldsOf(dtoClass).length > 0);
 
 const BODIES: readonly DtoClass<object>[] = [
   accounts.OpenAccountDto,
+  accounts.ChangeAccountDto,
+  holds.PlaceHoldDto,
+  holds.CaptureDto,
+  holds.VoidDto,
   transactions.PostTransactionDto,
   transactions.ReverseTransactionDto,
   batch.BatchItemDto,
@@ -74,25 +79,31 @@ interface Difference {
   readonly example: string;
 }
 
-const AMOUNTS = ['amount', 'openingDeposit'];
-const INTEGERS = ['accountId', 'expectedVersion', 'minVersion', 'fromVersion'];
+const AMOUNTS = ['amount', 'openingDeposit', 'overdraftLimit'];
+/** In bodies, and in queries. */
+const IDS = ['accountId', 'expectedVersion', 'from', 'to', 'near', 'expiresInSeconds'];
+const INTEGERS = [...IDS, 'minVersion', 'fromVersion', 'fromRevision'];
 const isNumber = ({ json }: Sent) => typeof json === 'number';
 /** The text of a number or a string. */
 const textOf = ({ source, json }: Sent) => (typeof json === 'string' ? json : source);
 const isBeyondBigint = (text: string) => /^[1-9]\d*$/.test(text) && BigInt(text) >= 2n ** 63n;
 
+/** Whether there is such a day, and such a time of it. */
+const isReal = (text: string) =>
+  !Number.isNaN(Date.parse(text)) && new Date(text.slice(0, 10)).getUTCDate() === Number(text.slice(8, 10));
+
 const DIFFERENCES: readonly Difference[] = [
   {
     why: 'JSON Schema compares values, and an exponent is one way to write one',
     acceptedBy: 'the schema',
-    fields: [...AMOUNTS, 'accountId', 'expectedVersion'],
+    fields: [...AMOUNTS, ...IDS],
     holds: (sent) => isNumber(sent) && /e/i.test(sent.source),
     example: '1e2',
   },
   {
     why: 'to JSON Schema 2.0 is an integer',
     acceptedBy: 'the schema',
-    fields: ['accountId', 'expectedVersion'],
+    fields: IDS,
     holds: (sent) => isNumber(sent) && /^\d+\.\d+$/.test(sent.source),
     example: '2.0',
   },
@@ -120,18 +131,37 @@ const DIFFERENCES: readonly Difference[] = [
   {
     why: 'a pattern knows the digits of 64 bits, not their end',
     acceptedBy: 'the schema',
-    fields: ['transactionId'],
-    holds: ({ source }) => isBeyondBigint(source.slice(3)),
+    fields: ['transactionId', 'transferId', 'holdId'],
+    holds: ({ source }) => isBeyondBigint(source.replace(/^\D+/, '')),
     example: 'txn9223372036854775808',
+  },
+  {
+    why: 'to JSON Schema a zero with a sign is none less',
+    acceptedBy: 'the schema',
+    fields: ['overdraftLimit'],
+    holds: (sent) => isNumber(sent) && sent.source.startsWith('-'),
+    example: '-0',
+  },
+  {
+    why: 'a pattern knows no largest number',
+    acceptedBy: 'the schema',
+    fields: ['expiresInSeconds'],
+    holds: ({ json }) => typeof json === 'string' && Number(json) > 366 * 24 * 60 * 60,
+    example: '"31622401"',
   },
   {
     why: 'a pattern knows no calendar and no clock',
     acceptedBy: 'the schema',
-    fields: ['from', 'to'],
-    holds: ({ source }) =>
-      Number.isNaN(Date.parse(source)) ||
-      new Date(source.slice(0, 10)).getUTCDate() !== Number(source.slice(8, 10)),
+    fields: ['from', 'to', 'expiresAt'],
+    holds: (sent) => !isReal(textOf(sent)),
     example: '2025-02-30',
+  },
+  {
+    why: 'nor does that of a day, whose format JSON Schema only takes note of',
+    acceptedBy: 'the schema',
+    fields: ['effectiveDate'],
+    holds: ({ json }) => !isReal(String(json)),
+    example: '"2025-02-30"',
   },
   {
     why: 'the pattern of a key does not tell a quoted key from a broken one',
@@ -150,7 +180,7 @@ const DIFFERENCES: readonly Difference[] = [
   {
     why: 'a pattern takes half of a surrogate pair for a character',
     acceptedBy: 'the schema',
-    fields: ['owner'],
+    fields: ['owner', 'description', 'reference'],
     holds: ({ json }) => !String(json).isWellFormed(),
     example: '"\\ud800"',
   },
@@ -171,8 +201,8 @@ const DIFFERENCES: readonly Difference[] = [
   {
     why: 'an enum has no case-insensitive words',
     acceptedBy: 'the rule',
-    fields: ['type', 'atomic'],
-    holds: ({ json }) => /^(deposit|withdraw|credit|debit|true|false)$/i.test(String(json)),
+    fields: ['type', 'atomic', 'dryRun', 'status'],
+    holds: ({ json }) => /^[a-z_]+$/i.test(String(json)),
     example: 'tRUE',
   },
   {
@@ -215,7 +245,16 @@ const parameters = [BAD_PARAMETERS, ODD_PARAMETERS]
   .flatMap(decoded);
 /** As long as the longest cursor, and the longest key and owner; and one more. */
 const LONG = [200, 201, 255, 256].map((length) => 'x'.repeat(length));
+/** Lists of legs, of which no random text is one. */
+const LEGS = [
+  '[{"accountId":1,"type":"Debit","amount":"1.00"},{"accountId":"2","type":"Credit","amount":1}]',
+  '[{"accountId":1,"type":"Debit","amount":1},{"accountId":2,"type":"Credit","amount":"0"}]',
+  '[{"accountId":1,"type":"Debit","amount":1}]',
+  '[{"accountId":1,"type":"Debit","amount":1},{}]',
+  '[1,2]',
+];
 const listed = [
+  ...LEGS,
   ...Object.values(BAD_FIELDS).flat(),
   ...[...parameters, ...BAD_HEADERS['Idempotency-Key'], ...UNKNOWN_NAMES, ...LONG].flatMap((text) => [
     text,
@@ -235,11 +274,12 @@ const time = fc
   .map(([hour, minute, fraction]) => `T${hour}:${minute}:00${fraction === null ? '' : `.${fraction}`}Z`);
 const text = fc.oneof(
   digits(20),
-  digits(20).map((number) => `txn${number}`),
+  fc.tuple(fc.constantFrom('txn', 'tr', 'hold'), digits(20)).map((parts) => parts.join('')),
   decimal,
   date,
   fc.tuple(date, time).map((parts) => parts.join('')),
   fc.constantFrom('Deposit', 'withdraw', 'CREDIT', 'Debit', 'true', 'False', 'credit ', 'key', '"key"'),
+  fc.constantFrom('open', 'Frozen', 'DEBITS_BLOCKED', 'closed', 'active', 'captured', 'Voided', 'expired'),
   fc.string({ maxLength: 300 }),
   fc.string({ unit: 'grapheme', maxLength: 260, size: 'max' }),
 );
@@ -257,11 +297,16 @@ describe('the two descriptions of a field: its rule, and its JSON Schema in the 
       'BalanceQueryDto',
       'BatchItemDto',
       'BatchQueryDto',
+      'CaptureDto',
+      'ChangeAccountDto',
       'DetailsDto',
       'DryRunQueryDto',
+      'HoldPathDto',
+      'ListHoldsDto',
       'ListTransactionsDto',
       'OpenAccountDto',
       'PageQueryDto',
+      'PlaceHoldDto',
       'PostLegDto',
       'PostLegsDto',
       'PostTransactionDto',
@@ -271,6 +316,7 @@ describe('the two descriptions of a field: its rule, and its JSON Schema in the 
       'ReverseTransferDto',
       'TransactionPathDto',
       'TransferPathDto',
+      'VoidDto',
     ]);
   });
 
@@ -321,7 +367,11 @@ describe.each(DTO_CLASSES.map((dtoClass) => ({ name: dtoClass.name, dtoClass }))
 
     const known = [...fieldsOf(dtoClass).map(({ name }) => name), ...(dtoClass.aliases?.keys() ?? [])];
     const value = fc
-      .oneof({ weight: 1, arbitrary: fc.constantFrom(...listed) }, { weight: 2, arbitrary: source })
+      .oneof(
+        { weight: 1, arbitrary: fc.constantFrom(...listed) },
+        { weight: 1, arbitrary: fc.constantFrom(...LEGS) },
+        { weight: 4, arbitrary: source },
+      )
       .map((each) => (isBody ? (inBody(each) ?? { parsed: each }).parsed : each));
 
     it('accepts exactly what there is nothing to explain of', () => {
