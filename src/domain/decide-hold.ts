@@ -27,10 +27,10 @@ export function decideHold(
   const problem =
     checkVersion(account, command) ?? checkStatus(account, 'hold') ?? secure(draft, accountId, amount, books);
   if (problem) return problem;
-  const { held, activeHolds } = draft.account(accountId);
-  if (activeHolds >= MAX_ACTIVE_HOLDS) return { code: 'TOO_MANY_HOLDS' };
-  // A large overdraft may make more available than can be written down as held.
-  if (held + amount > MAX_MONEY) return { code: 'INSUFFICIENT_BALANCE' };
+  // Those that have expired make room. None has ended yet: one would have made some.
+  if (draft.account(accountId).activeHolds >= MAX_ACTIVE_HOLDS) expireDue(draft, accountId, books);
+  if (draft.account(accountId).held + amount > MAX_MONEY) return { code: 'BALANCE_LIMIT_EXCEEDED' };
+  if (draft.account(accountId).activeHolds >= MAX_ACTIVE_HOLDS) return { code: 'TOO_MANY_HOLDS' };
   const holdId = draft.nextId;
   draft.post(accountId, 'hold', amount, { ...links, holdId });
   const until = expiresInMs === undefined ? expiresAt : new Date(books.now.getTime() + expiresInMs);

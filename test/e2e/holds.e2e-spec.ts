@@ -434,13 +434,13 @@ describe('the sweeper', () => {
 
   it('leaves the work to the holder of the lease, until that runs out', async () => {
     const accountId = await openAccount(app, '10.00');
-    await query(
-      app.databaseUrl,
-      `UPDATE bank.shard_identity
-       SET sweeper_id = gen_random_uuid(), sweeper_leased_until = clock_timestamp() + interval '3 seconds'`,
-    );
     const instance = await startInstance(app.databaseUrl, {}, { sweeper: { pollMs: 20 } });
     try {
+      await query(
+        app.databaseUrl,
+        `UPDATE bank.shard_identity
+         SET sweeper_id = gen_random_uuid(), sweeper_leased_until = clock_timestamp() + interval '3 seconds'`,
+      );
       await expireNow(await placed(app, accountId, '4.00', { expiresInSeconds: 60 }));
       await sleep(500);
       expect(await figuresOf(app, accountId)).toBe('balance:10.00,version:3,held:4.00,available:6.00');
