@@ -143,7 +143,10 @@ async function createTables(queryRunner: QueryRunner, schema: string): Promise<v
        CONSTRAINT holds_active_check CHECK ((status = 'active') = (remaining > 0))
      )`,
     `CREATE INDEX holds_of_account ON ${schema}.holds (account_id, hold_id)`,
+    // For the sweeper, and for a posting that lacks money: neither may read a history of holds that have ended.
     `CREATE INDEX holds_due ON ${schema}.holds (expires_at) WHERE status = 'active' AND expires_at IS NOT NULL`,
+    `CREATE INDEX holds_due_of_account ON ${schema}.holds (account_id, expires_at, hold_id)
+       WHERE status = 'active' AND expires_at IS NOT NULL`,
     `CREATE TABLE ${schema}.account_details (
        account_id BIGINT CONSTRAINT account_details_pkey PRIMARY KEY,
        reference VARCHAR(255),

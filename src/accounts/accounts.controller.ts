@@ -6,7 +6,6 @@ import { Answers, created, tagged, unlessKnown } from '../http/openapi/answers.j
 import { accountTag, versionTag } from '../http/validation/entity-tags.js';
 import type { AccountOpening } from '../domain/account.js';
 import type { ChangeCommand } from '../domain/command.js';
-
 import { IdempotencyInterceptor } from '../http/idempotency.interceptor.js';
 import { Incoming } from '../http/validation/incoming.js';
 import type { PageQueryDto } from '../http/validation/page-query.dto.js';

@@ -15,7 +15,6 @@ import { matchesNone, parseRevisions } from '../http/validation/entity-tags.js';
 import { actorOf } from '../http/validation/details.dto.js';
 import { reads } from '../http/validation/incoming.js';
 import { MAX_METADATA_BYTES, metadataText } from '../http/validation/metadata.js';
-
 import {
   IsAmount,
   IsLimit,

@@ -82,11 +82,15 @@ export class Books {
     for (const holds of known.due.values()) for (const hold of holds) this.holds.set(hold.holdId, hold);
   }
 
-  /** @throws Error when too few ids were drawn */
-  nextId(): number {
-    const id = this.ids[this.idsUsed];
+  /**
+   * The id of a transaction of the command that is being decided. Only what is applied uses up ids.
+   *
+   * @param place 0 for the command's first transaction
+   * @throws Error when too few ids were drawn
+   */
+  idAt(place: number): number {
+    const id = this.ids[this.idsUsed + place];
     if (id === undefined) throw new Error('a batch made more transactions than ids were drawn for it');
-    this.idsUsed += 1;
     return id;
   }
 
@@ -109,6 +113,7 @@ export class Books {
   apply({ transactions, accounts, holds }: Effects): void {
     for (const account of accounts) this.accounts.set(account.accountId, account);
     for (const hold of holds) this.holds.set(hold.holdId, hold);
+    this.idsUsed += transactions.length;
     for (const transaction of transactions) {
       const { accountId, idempotencyKey, reversesId } = transaction;
       if (idempotencyKey !== undefined) this.keyed.set(keyOf(accountId, idempotencyKey), transaction);

@@ -116,7 +116,7 @@ export interface AccountChanges {
   readonly metadata?: string | null;
 }
 
-/** Changes an account otherwise than by a transaction. It has no key: a repeat changes nothing. */
+/** Changes an account otherwise than by a transaction. It has no key: a repeat sets the same values again. */
 export interface ChangeCommand extends CommandBase {
   readonly type: 'change';
   readonly changes: AccountChanges;
@@ -212,7 +212,7 @@ function detailParts(details: TransactionDetails | undefined): unknown[] {
   return parts.every((part) => part === undefined) ? [] : parts.map((part) => part ?? null);
 }
 
-/** The most transactions that a command can make, except for the holds that it finds expired. */
+/** The most transactions that a command can make, except for those of holds that it finds expired. */
 export function mostTransactions(command: Command): number {
   switch (command.type) {
     case 'transfer':
@@ -221,12 +221,14 @@ export function mostTransactions(command: Command): number {
       return command.accountIds.length;
     case 'capture':
       return 3;
+    case 'hold':
+      // A command of the same batch may end one that has expired by the time it is placed.
+      return command.expiresAt ? 2 : 1;
     case 'expiry':
     case 'change':
       return 0;
     case 'credit':
     case 'debit':
-    case 'hold':
     case 'void':
     case 'reversal':
       return 1;

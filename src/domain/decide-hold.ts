@@ -31,7 +31,7 @@ export function decideHold(
   if (draft.account(accountId).activeHolds >= MAX_ACTIVE_HOLDS) expireDue(draft, accountId, books);
   if (draft.account(accountId).held + amount > MAX_MONEY) return { code: 'BALANCE_LIMIT_EXCEEDED' };
   if (draft.account(accountId).activeHolds >= MAX_ACTIVE_HOLDS) return { code: 'TOO_MANY_HOLDS' };
-  const holdId = draft.reserveId();
+  const holdId = draft.nextId;
   draft.post(accountId, 'hold', amount, { ...links, holdId });
   const until = expiresInMs === undefined ? expiresAt : new Date(books.now.getTime() + expiresInMs);
   draft.setHold({
@@ -73,7 +73,7 @@ export function decideCapture(
   if (problem) return problem;
   const released = final ? hold.remaining : amount;
   draft.post(accountId, 'release', released, { holdId, details });
-  const transferId = to && draft.reserveId();
+  const transferId = to && draft.nextId;
   draft.post(accountId, 'debit', amount, { ...keyed, holdId, transferId });
   if (to) draft.post(to.accountId, 'credit', amount, { details, transferId });
   draft.setHold({

@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { availableOf, type AccountStatus, type LedgerAccount } from './account.js';
 import type { Knowledge } from './books.js';
-import { accountsOf, type AccountChanges, type Command, type Leg } from './command.js';
+import { accountsOf, mostTransactions, type AccountChanges, type Command, type Leg } from './command.js';
 import { decideAtomically, decideBatch, type BatchDecision } from './decide-batch.js';
 import { isDue, MAX_ACTIVE_HOLDS, type Hold } from './hold.js';
 import { accountWith, knowledgeOf, NOW } from './knowledge.fixture.js';
@@ -207,10 +207,13 @@ class Bank {
   readonly holds = new Map<number, Hold>();
   private nextId = 1;
 
-  /** Runs a batch as the writer does: decides again with the expired holds that matter. */
+  /**
+   * Runs a batch as the writer does: draws no more ids than the commands may need, and decides again with the expired
+   * holds that matter, with an id more for each.
+   */
   run(commands: readonly Command[], decideAll = decideBatch): BatchDecision {
-    const ids = Array.from({ length: 400 }, (_, index) => this.nextId + index);
-    this.nextId += 400;
+    const named = new Set(commands.map((command) => ('holdId' in command ? command.holdId : undefined)));
+    const ids = this.draw(commands.reduce((sum, command) => sum + mostTransactions(command), 0));
     const originals = new Map(
       this.transactions.map((transaction) => [
         transaction.transactionId,
@@ -223,7 +226,7 @@ class Bank {
       ]),
     );
     let known: Knowledge = knowledgeOf(this.accounts.values(), {
-      holds: new Map(this.holds),
+      holds: new Map([...this.holds].filter(([holdId]) => named.has(holdId))),
       originals,
       ids,
     });
@@ -233,13 +236,20 @@ class Bank {
         accountId,
         [...this.holds.values()].filter((hold) => hold.accountId === accountId && isDue(hold, NOW)),
       ]);
-      known = { ...known, due: new Map([...known.due, ...due]) };
+      const more = this.draw(due.reduce((sum, [, holds]) => sum + holds.length, 0));
+      known = { ...known, due: new Map([...known.due, ...due]), ids: [...known.ids, ...more] };
       decision = decideAll(commands, known, new Set());
     }
     this.accounts = new Map(decision.accounts);
     this.transactions.push(...decision.transactions);
     for (const hold of decision.holds) this.holds.set(hold.holdId, hold);
     return decision;
+  }
+
+  private draw(count: number): number[] {
+    const first = this.nextId;
+    this.nextId += count;
+    return Array.from({ length: count }, (_, index) => first + index);
   }
 }
 
@@ -692,5 +702,15 @@ describe('decide: all kinds of commands', () => {
     expect(codesOf(bank, credit, to({ foreign: true }), freeze, to({ foreign: true }), to({}))).toEqual([
       ...[undefined, undefined, undefined, 'COUNTERPARTY_REFUSED', 'ACCOUNT_FROZEN'],
     ]);
+  });
+
+  it('needs no more ids than were drawn, however many refused commands find the same holds expired', () => {
+    const bank = new Bank();
+    const hold: Command = { type: 'hold', accountId: 1, amount: 1n, expiresAt: NOW };
+    bank.run([{ type: 'credit', accountId: 1, amount: 5n }, hold, hold, hold, hold, hold]);
+    const tooMuch: Command = { type: 'debit', accountId: 1, amount: 6n };
+    const codes = codesOf(bank, tooMuch, tooMuch, tooMuch, { ...tooMuch, amount: 5n });
+    expect(codes).toEqual([...Array<string>(3).fill('INSUFFICIENT_BALANCE'), undefined]);
+    expectBooks(bank);
   });
 });

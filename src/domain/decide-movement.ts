@@ -39,7 +39,7 @@ export function decideTransfer(
   const draft = new Draft(books);
   const problem = checkLegs(draft, legs, books);
   if (problem) return problem;
-  const transferId = draft.reserveId();
+  const transferId = draft.nextId;
   for (const leg of legs) {
     const carriesKey = leg.accountId === accountId;
     draft.post(leg.accountId, leg.type, leg.amount, { ...(carriesKey ? keyed : { details }), transferId });

@@ -63,7 +63,7 @@ export function decideTransferReversal(
     firstAbout(legs, (leg) => checkStatus(draft.account(leg.accountId), leg.type)) ??
     firstAbout(debitsFirst(legs), (leg) => securePayback(draft, leg.original, leg.amount, by, books));
   if (refused) return refused;
-  const transferId = draft.reserveId();
+  const transferId = draft.nextId;
   for (const { original, amount } of legs) {
     const links = original.transaction.accountId === accountId ? keyed : { details };
     postOpposite(draft, original, amount, { ...links, transferId });

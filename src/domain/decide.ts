@@ -9,7 +9,7 @@ import { decideReversal, decideTransferReversal } from './decide-reversal.js';
 import type { Rejection } from './errors.js';
 
 /**
- * Decides one command against the books as they are now. Pure, except that it uses up ids and may mark accounts as
+ * Decides one command against the books as they are now. Pure, except that it may mark accounts as
  * {@link Books.lacking}: it reads no clock and no database, and changes no account.
  *
  * The order of checks is the contract's: account, key, version, status, balance; so the retry of a request that

@@ -11,7 +11,6 @@ export class Draft {
   private readonly accounts = new Map<number, LedgerAccount>();
   private readonly holds = new Map<number, Hold>();
   private readonly changes: AccountChange[] = [];
-  private reserved: number | undefined;
 
   constructor(private readonly books: Books) {}
 
@@ -23,21 +22,18 @@ export class Draft {
   }
 
   /** The id of the next transaction, for one that names itself or the first leg of its transfer. */
-  reserveId(): number {
-    this.reserved ??= this.books.nextId();
-    return this.reserved;
+  get nextId(): number {
+    return this.books.idAt(this.transactions.length);
   }
 
   /** Posts one transaction; whether it may be is for the caller to check. */
   post(accountId: number, type: TransactionType, amount: Money, links: TransactionLinks): void {
     const account = this.account(accountId);
-    const transactionId = this.reserveId();
-    this.reserved = undefined;
     const after = { ...account, ...moved(account, type, amount), version: account.version + 1 };
     this.accounts.set(accountId, after);
     this.transactions.push({
       ...links,
-      transactionId,
+      transactionId: this.nextId,
       timestamp: this.books.now,
       accountId,
       type,

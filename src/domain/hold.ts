@@ -20,7 +20,10 @@ export interface Hold {
 /** The most active holds of one account. */
 export const MAX_ACTIVE_HOLDS = 10_000;
 
-/** The most holds that one command expires; the next one takes the rest. */
+/**
+ * The most holds that one command expires. The rest is for the next one; what a refused command would have expired, for
+ * the sweeper.
+ */
 export const MAX_EXPIRED_AT_ONCE = 1_000;
 
 /** Whether a hold has ended by itself at this time, whether or not anybody has written it down yet. */

@@ -97,8 +97,8 @@ export abstract class BalanceCache {
 }
 
 /**
- * Publishes the events of committed transactions: each at least once, and those of one account's transactions in version order. When
- * it is not known whether they arrived, they may be repeated from an earlier version on.
+ * Publishes the events of what is committed: each at least once, and those of one account's transactions in the order of
+ * their versions. When it is not known whether they arrived, they may be repeated from an earlier version on.
  */
 export abstract class EventPublisher {
   /** Called before events are taken from the outbox. @throws when none can be published at the moment */

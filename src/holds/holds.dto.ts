@@ -1,6 +1,5 @@
 import { requireScope } from '../access/access-errors.js';
-import type { LedgerAccount } from '../domain/account.js';
-import { availableOf } from '../domain/account.js';
+import { availableOf, MAX_ID, type LedgerAccount } from '../domain/account.js';
 import type { CaptureCommand, HoldCommand, VoidCommand } from '../domain/command.js';
 import type { HoldStatus } from '../domain/hold.js';
 import { millisecondFrom } from '../domain/instant.js';
@@ -181,7 +180,7 @@ export const voidOf = reads(
   },
 );
 
-const holdIdIn = (params: unknown): number => readHoldId(holdPath.read(params).holdId) ?? 0;
+const holdIdIn = (params: unknown): number => readHoldId(holdPath.read(params).holdId) ?? MAX_ID;
 
 export const holdIdOf = reads({}, ({ params }): number => holdIdIn(params));
 

@@ -31,9 +31,10 @@ export class ShardedLedger extends Ledger {
   }
 
   async execute(command: Command, sinceMs?: number): Promise<Effects> {
-    const { accountId } = command;
-    if (!this.isInOneShard(command)) throw new LedgerError({ code: 'DIFFERENT_SHARDS' });
-    return this.router.of(accountId).scheduler.submit(command, sinceMs);
+    const shard = this.router.of(command.accountId);
+    const isInOneShard = accountsOf(command).every((accountId) => this.router.of(accountId) === shard);
+    if (!isInOneShard) throw new LedgerError({ code: 'DIFFERENT_SHARDS' });
+    return shard.scheduler.submit(command, sinceMs);
   }
 
   executeAtomically(commands: readonly Command[], user: string): Promise<Effects>[] {
@@ -41,17 +42,12 @@ export class ShardedLedger extends Ledger {
     return first ? this.router.of(first.accountId).scheduler.submitAtomically(commands, user) : [];
   }
 
-  isInOneShard(command: Command): boolean {
-    const shard = this.router.indexOf(command.accountId);
-    return accountsOf(command).every((accountId) => this.router.indexOf(accountId) === shard);
-  }
-
   shardOf(accountId: number): number {
     return this.router.indexOf(accountId);
   }
 
-  acquirePermit(accountId: number, request: PermitRequest): void {
-    this.router.of(accountId).limiter.acquire(request);
+  acquirePermit(id: number, request: PermitRequest): void {
+    this.router.of(id).limiter.acquire(request);
   }
 
   /**

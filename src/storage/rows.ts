@@ -1,17 +1,13 @@
-import type { Account, AccountStatus, LedgerAccount, OwnedAccount } from '../domain/account.js';
+import type { AccountStatus, LedgerAccount, OwnedAccount } from '../domain/account.js';
 import type { Hold, HoldStatus } from '../domain/hold.js';
 import { parseBalance, type Money } from '../domain/money.js';
 import type { Transaction, TransactionDetails, TransactionType } from '../domain/transaction.js';
 
-/** pg returns bigint and numeric as text. */
-export interface AccountRow {
+/** An account with all that decisions about it depend on. pg returns bigint and numeric as text. */
+export interface LedgerAccountRow {
   account_id: string;
   balance: string;
   version: string;
-}
-
-/** An account with all that decisions about it depend on. */
-export interface LedgerAccountRow extends AccountRow {
   held: string;
   active_holds: number;
   overdraft_limit: string;
@@ -61,27 +57,23 @@ export interface DetailsRow {
 /**
  * A SELECT of {@link DetailedRow}s.
  *
+ * LIMIT makes the planner look up the details of each row by the primary key, however many it expects.
+ *
  * @param select of {@link TransactionRow}s and perhaps more; its order is not kept
  * @param details the table of details
+ * @param which a condition on `t`: the details of other rows are left out
  */
-export function withDetails(select: string, details: string): string {
+export function withDetails(select: string, details: string, which = 'true'): string {
   return `SELECT t.*, d.transaction_id AS details_of, d.reference, d.effective_date::text AS effective_date, d.actor,
             d.description, d.metadata, encode(d.salt, 'hex') AS salt, encode(d.digest, 'hex') AS digest
-          FROM (${select}) t LEFT JOIN ${details} d ON d.transaction_id = t.transaction_id`;
+          FROM (${select}) t
+          LEFT JOIN LATERAL (SELECT * FROM ${details} WHERE transaction_id = t.transaction_id AND ${which} LIMIT 1) d ON true`;
 }
 
 export function moneyFromColumn(text: string): Money {
   const money = parseBalance(text);
   if (money === undefined) throw new Error('a numeric column holds a value that is not an amount of money');
   return money;
-}
-
-export function accountFromRow(row: AccountRow): Account {
-  return {
-    accountId: Number(row.account_id),
-    balance: moneyFromColumn(row.balance),
-    version: Number(row.version),
-  };
 }
 
 export function ledgerAccountFromRow(row: LedgerAccountRow): LedgerAccount {

@@ -9,8 +9,9 @@ import { into, readSequence, selectFrom, setSequence, type ShardTable } from '..
 /**
  * How far a copy has come: for each id column of the ledger's tables, the greatest id that it holds. Rows are added
  * there with ids drawn under the lock that a cut excludes, so later rows have greater ids. Accounts, their details and
- * holds change, too, but only together with a new transaction or a new event of the account. It does not matter which of its two tables a transaction is in: one that is archived
- * after it was copied stays outside the copy's archive until `archive` runs there.
+ * holds change, too, but only together with a new transaction or a new event of the account. It does not matter which of
+ * its two tables a transaction is in: one that is archived after it was copied stays outside the copy's archive until
+ * `archive` runs there.
  */
 export type Cut = Readonly<Record<string, string>>;
 

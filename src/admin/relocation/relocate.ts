@@ -75,8 +75,8 @@ interface Move {
 
 /**
  * Moves a shard to another PostgreSQL server while the bank is open. The ledger only ever adds transactions and events
- * of accounts, so its history is its own replication log: each round copies what was added since the last one, from a snapshot taken while
- * nobody was writing. Once a round is short, the users of this shard alone wait for the last one; then the old tables
+ * of accounts, so its history is its own replication log: each round copies what was added since the last one, from a
+ * snapshot taken while nobody was writing. Once a round is short, the users of this shard alone wait for the last one; then the old tables
  * are renamed, which no running service can miss, and the new address is left in their place.
  *
  * Safe to interrupt and to run again: before the switch it continues with what was copied; after it, it finishes the
@@ -122,6 +122,7 @@ export async function relocateShard(
     return { from: describeServer(from.url), to: there, transactions: copied.transactions, pauseMs };
   });
 }
+
 /** Both have the same tables: the source was just migrated, and the target is about to get them. */
 async function sidesOf(sessions: readonly ShardSession[]): Promise<CopySide[]> {
   const [{ client: source, address }] = sessions as [ShardSession];

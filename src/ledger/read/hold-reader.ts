@@ -14,7 +14,7 @@ import {
 import { plainArray } from '../../storage/array-literal.js';
 import type { SchemaTables } from '../../storage/tables.js';
 import { AccountOwners } from './account-owners.js';
-import { LedgerReader } from './ledger-reader.js';
+import { LedgerReader, MAX_EXAMINED } from './ledger-reader.js';
 import { readEach } from './read-each.js';
 import { READERS, type ShardReader } from './shard-reader.js';
 
@@ -32,9 +32,6 @@ export interface HoldPage {
 
 /** Holds whose account is remembered: it never changes. The least recently used is forgotten first. */
 const REMEMBERED = 100_000;
-
-/** Holds that a filtered listing reads for one page: those that it skips cost as much as those that it shows. */
-const MAX_EXAMINED = 10_000;
 
 interface DescribedHoldRow extends HoldRow, DetailsRow {
   details_of: string | null;
@@ -113,8 +110,8 @@ export class HoldReader {
   }
 
   /**
-   * An account's holds below an id, newest first. With a status, a page covers at most {@link MAX_EXAMINED} holds, so it
-   * may have few or none.
+   * An account's holds below an id, newest first. With a status, a page covers at most {@link MAX_EXAMINED} holds, so
+   * it may have few or none.
    *
    * @throws LedgerError ACCOUNT_NOT_FOUND, DATABASE_FAILED, OVERLOADED
    */
@@ -126,13 +123,16 @@ export class HoldReader {
     user: string,
   ): Promise<HoldPage> {
     const shard = this.router.of(accountId);
+    // As a row of unnest, the account is unknown to the planner. Of one with many holds it would read the primary key
+    // backwards, and the holds of all other accounts with it.
     const examine = status === undefined ? limit + 1 : MAX_EXAMINED;
     const rows = await shard.queryLong<
       Partial<DescribedHoldRow> & { examined: number; last_id: string | null }
     >(
       `WITH examined AS (
-         SELECT ${HOLD_COLUMNS} FROM ${shard.tables.holds}
-         WHERE account_id = $1 AND hold_id < $2 ORDER BY hold_id DESC LIMIT $3)
+         SELECT page.* FROM unnest(ARRAY[$1::bigint]) AS a (id), LATERAL (
+           SELECT ${HOLD_COLUMNS} FROM ${shard.tables.holds}
+           WHERE account_id = a.id AND hold_id < $2 ORDER BY hold_id DESC LIMIT $3) page)
        SELECT s.examined, s.last_id, f.*
        FROM (SELECT count(*)::int AS examined, min(hold_id) AS last_id FROM examined) s
        LEFT JOIN (${described(

@@ -66,7 +66,7 @@ export interface ChainProof {
 
 export const MAX_PROOF_LINES = 1_000;
 
-/** Transactions that a filtered listing reads for one page: those that it skips cost as much as those that it shows. */
+/** Rows that a filtered listing reads for one page: those that it skips cost as much as those that it shows. */
 export const MAX_EXAMINED = 10_000;
 
 /**

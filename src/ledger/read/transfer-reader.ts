@@ -116,20 +116,24 @@ export class TransferReader {
   }
 }
 
-/** Legs for a WHERE on `t`; $1 is the owner for whom they are read. */
+/**
+ * Legs for a WHERE on `t`; $1 is the owner for whom they are read. Owners and reversed transactions are looked up one by
+ * one: the planner expects so many legs that it would rather read all accounts.
+ */
 function legs({ allTransactions, accounts }: SchemaTables): string {
   const columns = TRANSACTION_COLUMNS.split(', ').map((column) => `t.${column}`);
-  return `SELECT ${columns.join(', ')}, $1::text IS NOT NULL AND a.owner IS DISTINCT FROM $1 AS is_foreign,
+  return `SELECT ${columns.join(', ')},
+            $1::text IS NOT NULL AND
+              (SELECT a.owner FROM ${accounts} a WHERE a.account_id = t.account_id) IS DISTINCT FROM $1 AS is_foreign,
             CASE WHEN t.reverses_id IS NOT NULL THEN
               (SELECT o.transfer_id FROM ${allTransactions} o WHERE o.transaction_id = t.reverses_id)
             END AS reversed_id
-          FROM ${allTransactions} t JOIN ${accounts} a ON a.account_id = t.account_id`;
+          FROM ${allTransactions} t`;
 }
 
 /** All legs have the same details, so only the first one is joined with them. */
 function selectLegs(select: string, { transactionDetails }: SchemaTables): string {
-  return `${withDetails(select, transactionDetails)} AND t.transaction_id = t.transfer_id
-          ORDER BY t.transaction_id`;
+  return `${withDetails(select, transactionDetails, 't.transaction_id = t.transfer_id')} ORDER BY t.transaction_id`;
 }
 
 function transfersFrom(rows: readonly LegRow[]): Transfer[] {

@@ -203,8 +203,9 @@ export class BatchScheduler {
 
   /**
    * Waits for one account's row until lock_timeout; if it is still locked, its commands wait for another turn, until
-   * their deadline. Their other accounts are not waited for, so that nothing is kept locked meanwhile. Once one row is free, others may be too, as after an atomic batch over thousands of accounts.
-   * So all parked accounts are tried together, once, before the lock waiter takes the next one.
+   * their deadline. Their other accounts are not waited for, so that nothing is kept locked meanwhile. Once one row is
+   * free, others may be too, as after an atomic batch over thousands of accounts. So all parked accounts are tried
+   * together, once, before the lock waiter takes the next one.
    */
   private async waitForLock(batch: readonly Parked[]): Promise<void> {
     const waitFor = batch[0]?.accountIds[0] as number;

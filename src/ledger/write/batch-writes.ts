@@ -6,6 +6,7 @@ import { formatMoney } from '../../domain/money.js';
 import type { Transaction } from '../../domain/transaction.js';
 import { changeRows, outboxRows } from '../../messaging/outbox-rows.js';
 import { plainArray, textArray } from '../../storage/array-literal.js';
+import { HOLD_COLUMNS } from '../../storage/rows.js';
 import type { SchemaTables } from '../../storage/tables.js';
 import type { AccountEvent, ChangedAccounts } from './account-events.js';
 
@@ -132,12 +133,11 @@ function insertDetails(tables: SchemaTables, transactions: readonly Transaction[
 }
 
 function writeHolds(tables: SchemaTables, holds: readonly Hold[]): Statement {
-  const columns = 'hold_id, account_id, amount, remaining, captured, status, expires_at, created_at';
   return [
-    `INSERT INTO ${tables.holds} AS h (${columns})
-     SELECT ${columns.replace('expires_at, created_at', 'expires_at::timestamptz, created_at::timestamptz')}
+    `INSERT INTO ${tables.holds} AS h (${HOLD_COLUMNS})
+     SELECT ${HOLD_COLUMNS.replace('expires_at, created_at', 'expires_at::timestamptz, created_at::timestamptz')}
      FROM unnest($1::bigint[], $2::bigint[], $3::numeric[], $4::numeric[], $5::numeric[], $6::text[], $7::text[],
-                 $8::text[]) AS p (${columns})
+                 $8::text[]) AS p (${HOLD_COLUMNS})
      ${onItsNode(tables)}
      ON CONFLICT (hold_id) DO UPDATE
        SET remaining = excluded.remaining, captured = excluded.captured, status = excluded.status`,

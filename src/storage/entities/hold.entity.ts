@@ -11,6 +11,9 @@ import { bigintColumn, isAmount, moneyColumn } from './columns.js';
 @Check('holds_active_check', `("status" = 'active') = ("remaining" > 0)`)
 @Index('holds_of_account', ['accountId', 'holdId'])
 @Index('holds_due', ['expiresAt'], { where: `"status" = 'active' AND "expires_at" IS NOT NULL` })
+@Index('holds_due_of_account', ['accountId', 'expiresAt', 'holdId'], {
+  where: `"status" = 'active' AND "expires_at" IS NOT NULL`,
+})
 export class HoldEntity {
   /** The id of the transaction that placed it. */
   @PrimaryColumn({
