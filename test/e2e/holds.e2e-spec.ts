@@ -228,7 +228,7 @@ describe('POST /holds/{holdId}/capture', () => {
     const again = await capture(app, holdId, { amount: 1 });
     expect(statusAndText(again)).toEqual({
       status: 409,
-      text: '{"error":"Hold not active","status":"captured"}',
+      text: '{"error":"Hold not active","holdStatus":"captured"}',
     });
   });
 
@@ -343,7 +343,7 @@ describe('POST /holds/{holdId}/void', () => {
     });
     expect(statusAndText(dry)).toEqual({ status: 200, text: response.text });
     expect(await figuresOf(app, accountId)).toBe('balance:85.00,version:6,held:0.00,available:85.00');
-    const ended = { status: 409, text: '{"error":"Hold not active","status":"voided"}' };
+    const ended = { status: 409, text: '{"error":"Hold not active","holdStatus":"voided"}' };
     expect(statusAndText(await voidHold(app, holdId))).toEqual(ended);
     expect(statusAndText(await capture(app, holdId))).toEqual(ended);
   });
@@ -363,7 +363,7 @@ describe('POST /holds/{holdId}/void', () => {
     await capture(app, holdId);
     expect(statusAndText(await voidHold(app, holdId))).toEqual({
       status: 409,
-      text: '{"error":"Hold not active","status":"captured"}',
+      text: '{"error":"Hold not active","holdStatus":"captured"}',
     });
   });
 });
@@ -374,7 +374,7 @@ describe('the expiry of a hold', () => {
     const response = await placeHold(app, accountId, { amount: 4, expiresInSeconds: 1 });
     const { id, expiresAt } = holdIn(response);
     await until(expiresAt);
-    const ended = { status: 409, text: '{"error":"Hold not active","status":"expired"}' };
+    const ended = { status: 409, text: '{"error":"Hold not active","holdStatus":"expired"}' };
     expect(statusAndText(await capture(app, id))).toEqual(ended);
     expect(statusAndText(await voidHold(app, id))).toEqual(ended);
     expect(holdIn(await app.http.get(`/holds/${id}`))).toMatchObject({ status: 'expired', remaining: 0 });

@@ -94,7 +94,7 @@ export const ERRORS = {
   HOLD_NOT_ACTIVE: {
     status: 409,
     error: 'Hold not active',
-    detail: 'The hold was captured or voided, or has expired. `status` says which.',
+    detail: 'The hold was captured or voided, or has expired. `holdStatus` says which.',
   },
   PART_OF_TRANSFER: {
     status: 409,
