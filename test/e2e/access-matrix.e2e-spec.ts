@@ -297,6 +297,17 @@ interface Sender {
   readonly expected: Expected;
 }
 
+/** Creates a credential only once for all routes whose last scopes are the same. */
+function oncePerScope(make: (route: RouteClass) => Promise<string>): Sender['credential'] {
+  const made = new Map<Scope | undefined, Promise<string>>();
+  return (route) => {
+    const scope = route.needs?.at(-1);
+    const credential = made.get(scope) ?? make(route);
+    made.set(scope, credential);
+    return credential;
+  };
+}
+
 /** Creates a credential only once. */
 function once(make: () => Promise<string>): Sender['credential'] {
   let made: Promise<string> | undefined;
@@ -318,7 +329,7 @@ const SENDERS: Readonly<Record<string, Sender>> = {
   },
   'a revoked key': { credential: once(() => wallet.revokedKey({ scopes: ORDINARY })), expected: refused },
   'a key of the wrong scopes': {
-    credential: (route) => wallet.key({ scopes: tooFew(route, 'ada'), owner: 'ada' }),
+    credential: oncePerScope((route) => wallet.key({ scopes: tooFew(route, 'ada'), owner: 'ada' })),
     expected: forbidden,
   },
   'the key of another owner': {
@@ -343,7 +354,7 @@ const SENDERS: Readonly<Record<string, Sender>> = {
     expected: refused,
   },
   'a token of the wrong scopes': {
-    credential: (route) => wallet.provider.token('ada', tooFew(route, 'ada')),
+    credential: oncePerScope((route) => wallet.provider.token('ada', tooFew(route, 'ada'))),
     expected: forbidden,
   },
   'the token of another user': { credential: once(() => wallet.token('bob')), expected: elsewhere },

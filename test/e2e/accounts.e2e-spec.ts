@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { assignAccounts } from '../../src/admin/assign-accounts.js';
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
-import { capture, change, figuresOf, placed, placeHold, voidHold } from '../support/holds.js';
+import { capture, change, expireIn, figuresOf, placed, placeHold, voidHold } from '../support/holds.js';
 import {
   accountBody,
   balanceOf,
@@ -22,7 +22,7 @@ let app: TestApp;
 let client: Client;
 
 beforeAll(async () => {
-  app = await startApp();
+  app = await startApp({}, { sweeper: { pollMs: 100 } });
   client = new Client({ connectionString: app.databaseUrl });
   await client.connect();
 });
@@ -527,8 +527,9 @@ describe('the status of an account', () => {
 
   it.each(Object.keys(TABLE))('%s: a hold still expires', async (status) => {
     const accountId = await openAccount(app, '10.00');
-    await placed(app, accountId, '2.00', { expiresInSeconds: 1 });
+    const holdId = await placed(app, accountId, '2.00', { expiresInSeconds: 60 });
     await change(app, accountId, { status });
+    await expireIn(app, holdId);
     await eventually(async () => expect(await figuresOf(app, accountId)).toContain('held:0.00'));
   });
 

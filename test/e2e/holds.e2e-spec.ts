@@ -3,7 +3,16 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Response } from 'supertest';
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
 import { bearer } from '../support/credentials.js';
-import { capture, change, figuresOf, holdIn, placed, placeHold, voidHold } from '../support/holds.js';
+import {
+  capture,
+  change,
+  expireIn,
+  figuresOf,
+  holdIn,
+  placed,
+  placeHold,
+  voidHold,
+} from '../support/holds.js';
 import { query } from '../support/postgres.js';
 import {
   balanceOf,
@@ -35,10 +44,6 @@ const statusAndText = ({ status, text }: Response) => ({ status, text });
 /** Waits until a hold with this expiry has expired. */
 const until = async (expiresAt: string | undefined) =>
   sleep(Math.max(0, Date.parse(expiresAt ?? '') - Date.now()) + 20);
-
-/** Lets a hold expire without waiting: the shortest time that a client may give is a second. */
-const expireNow = (holdId: string) =>
-  query(app.databaseUrl, `UPDATE bank.holds SET expires_at = now() WHERE hold_id = $1`, [holdId.slice(4)]);
 
 describe('POST /accounts/{accountId}/holds', () => {
   it('reserves money, and answers with the hold and what is available', async () => {
@@ -386,11 +391,11 @@ describe('the expiry of a hold', () => {
       await placed(app, accountId, '3.00'),
     ];
     expect((await post(app, accountId, withdrawal('5'))).status).toBe(422);
-    await expireNow(one);
+    await expireIn(app, one);
     const posted = await post(app, accountId, withdrawal('5'));
     expect(posted.text).toContain('"newBalance":5.00,"newVersion":"6"');
     expect(await figuresOf(app, accountId)).toBe('balance:5.00,version:6,held:3.00,available:2.00');
-    await expireNow(other);
+    await expireIn(app, other);
     expect(holdIn(await placeHold(app, accountId, { amount: 5 }))).toMatchObject({
       newVersion: '8',
       held: 5,
@@ -434,16 +439,20 @@ describe('the sweeper', () => {
 
   it('leaves the work to the holder of the lease, until that runs out', async () => {
     const accountId = await openAccount(app, '10.00');
-    const instance = await startInstance(app.databaseUrl, {}, { sweeper: { pollMs: 20 } });
-    try {
-      await query(
+    const leaseAnother = (seconds: number) =>
+      query(
         app.databaseUrl,
         `UPDATE bank.shard_identity
-         SET sweeper_id = gen_random_uuid(), sweeper_leased_until = clock_timestamp() + interval '3 seconds'`,
+         SET sweeper_id = gen_random_uuid(), sweeper_leased_until = clock_timestamp() + $1 * interval '1 s'`,
+        [seconds],
       );
-      await expireNow(await placed(app, accountId, '4.00', { expiresInSeconds: 60 }));
-      await sleep(500);
+    await leaseAnother(3_600);
+    const instance = await startInstance(app.databaseUrl, {}, { sweeper: { pollMs: 20 } });
+    try {
+      await expireIn(app, await placed(app, accountId, '4.00', { expiresInSeconds: 60 }));
+      await sleep(300);
       expect(await figuresOf(app, accountId)).toBe('balance:10.00,version:3,held:4.00,available:6.00');
+      await leaseAnother(0);
       await eventually(async () =>
         expect(await figuresOf(app, accountId)).toBe('balance:10.00,version:4,held:0.00,available:10.00'),
       );
@@ -455,10 +464,10 @@ describe('the sweeper', () => {
   it('and a capture at the moment of expiry: exactly one of the two takes effect', async () => {
     const instance = await startInstance(app.databaseUrl, {}, { sweeper: { pollMs: 1 } });
     try {
-      const race = async (lateMs: number) => {
+      const race = async (afterMs: number) => {
         const accountId = await openAccount(app, '10.00');
-        const { id, expiresAt } = holdIn(await placeHold(app, accountId, { amount: 4, expiresInSeconds: 1 }));
-        await sleep(Math.max(0, Date.parse(expiresAt ?? '') - Date.now() + lateMs));
+        const id = await placed(app, accountId, '4.00', { expiresInSeconds: 60 });
+        await expireIn(app, id, afterMs);
         const { status } = await capture(app, id);
         await eventually(async () => expect(await figuresOf(app, accountId)).toContain('held:0.00'));
         expect([status, await figuresOf(app, accountId)]).toEqual(
@@ -468,7 +477,8 @@ describe('the sweeper', () => {
         );
         return status;
       };
-      const statuses = await Promise.all(Array.from({ length: 30 }, (_, n) => race((n - 25) * 20)));
+      // From at once to 17 s: however slow the machine is, some of them end while the capture is under way.
+      const statuses = await Promise.all(Array.from({ length: 30 }, (_, n) => race(1.4 ** n - 1)));
       expect(new Set(statuses)).toEqual(new Set([201, 409]));
     } finally {
       await instance.close();
@@ -487,7 +497,7 @@ describe('the sweeper', () => {
     );
     const instance = await startInstance(app.databaseUrl, {}, { sweeper: { pollMs: 20 } });
     try {
-      await expireNow(await placed(app, accountId, '4.00', { expiresInSeconds: 60 }));
+      await expireIn(app, await placed(app, accountId, '4.00', { expiresInSeconds: 60 }));
       await eventually(async () =>
         expect((await instance.http.get('/metrics')).text).toMatch(
           /bank_sweeper_failures_total{shard="0"} [1-9]/,

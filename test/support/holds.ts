@@ -1,5 +1,6 @@
 import type { Response } from 'supertest';
 import type { TestApp } from './app.js';
+import { query } from './postgres.js';
 
 type Headers = Record<string, string>;
 
@@ -55,6 +56,14 @@ export async function voidHold(
 ): Promise<Response> {
   return app.http.post(`/holds/${holdId}/void${query}`).set(headers).send(body);
 }
+
+/** Lets a hold expire now, or after so many milliseconds: the shortest time that a client may give is a second. */
+export const expireIn = (app: TestApp, holdId: string, ms = 0) =>
+  query(
+    app.databaseUrl,
+    `UPDATE bank.holds SET expires_at = clock_timestamp() + $2 * interval '1 ms' WHERE hold_id = $1`,
+    [holdId.slice(4), ms],
+  );
 
 /** Changes an account that is not a transaction. */
 export async function change(

@@ -249,7 +249,7 @@ function itemsIn(sent: Sent): (place: number) => Fields {
 
 /** What was accepted must match its request to the cent. */
 function receiptProblems(accepted: Accepted): string[] {
-  const { asked, receipt } = accepted;
+  const { asked } = accepted;
   const amount = asked['amount'] ?? asked['moneyWithdraw/Deposit'];
   const legs = asked['legs'] as Fields[] | undefined;
   const [first, second] = movementsIn(accepted);
