@@ -7,7 +7,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { Client } from 'pg';
 import { pino } from 'pino';
 import { createKey } from '../../src/admin/keys.js';
-import { placeHold, setStatus, transfer, voidHold } from '../../src/admin/act-on-ledger.js';
+import { captureHold, placeHold, setStatus, transfer, voidHold } from '../../src/admin/act-on-ledger.js';
 import { readEvents } from '../../src/admin/audit/events.js';
 import { resetAccount } from '../../src/admin/reset.js';
 import { seedBank } from '../../src/admin/seed.js';
@@ -357,6 +357,17 @@ describe('what operators post', () => {
       { balance: '350.00', held: '0.00' },
       { balance: '350.00', held: '0.00' },
     ]);
+  });
+
+  it('does not go from a hold to the account of the hold', async () => {
+    const opened = await session();
+    const [placed] = (await placeHold(opened, 1, { amount: money('10') })).holds;
+    const holdId = placed?.holdId ?? 0;
+    await expect(captureHold(opened, holdId, { to: 1 })).rejects.toThrow(
+      `hold${holdId} is of account 1 itself`,
+    );
+    expect((await acts()).at(-1)).toBe('hold.placed');
+    expect((await captureHold(opened, holdId, { to: 2 })).transactions).toHaveLength(3);
   });
 
   it('can be tried without being posted or recorded', async () => {
