@@ -58,6 +58,10 @@ export function expireDue(draft: Draft, accountId: number, books: Books): void {
   }
 }
 
+/** Whoever can't pay an amount must not learn whether another's account has room for it. */
+export const debitsFirst = <L extends Leg>(legs: readonly L[]): readonly L[] =>
+  [...legs].sort((a, b) => Number(a.type === 'credit') - Number(b.type === 'credit'));
+
 /** The first leg's problem. About an account that the sender may not see, it says nothing more. */
 export function firstAbout<L extends Leg>(
   legs: readonly L[],

@@ -1,6 +1,6 @@
 import { availableOf, type LedgerAccount } from './account.js';
 import type { Books } from './books.js';
-import type { Outcome } from './checks.js';
+import { expireDue, type Outcome } from './checks.js';
 import type { ChangeCommand } from './command.js';
 import { Draft } from './draft.js';
 
@@ -11,10 +11,12 @@ export function decideChange(command: ChangeCommand, account: LedgerAccount, boo
   const { status = account.status, overdraftLimit = account.overdraftLimit, ...others } = changes;
   if (account.status === 'closed' && (status !== 'closed' || overdraftLimit !== account.overdraftLimit))
     return { code: 'ACCOUNT_CLOSED' };
-  if (status === 'closed' && (account.balance !== 0n || account.held !== 0n))
-    return { code: 'ACCOUNT_NOT_EMPTY' };
-  if (availableOf({ ...account, overdraftLimit }) < 0n) return { code: 'OVERDRAFT_IN_USE' };
   const draft = new Draft(books);
+  const needsHeld = status === 'closed' || availableOf({ ...account, overdraftLimit }) < 0n;
+  if (account.held > 0n && needsHeld) expireDue(draft, accountId, books);
+  const { balance, held } = draft.account(accountId);
+  if (status === 'closed' && (balance !== 0n || held !== 0n)) return { code: 'ACCOUNT_NOT_EMPTY' };
+  if (availableOf({ ...draft.account(accountId), overdraftLimit }) < 0n) return { code: 'OVERDRAFT_IN_USE' };
   const made = {
     ...(status !== account.status && { status }),
     ...(overdraftLimit !== account.overdraftLimit && { overdraftLimit }),

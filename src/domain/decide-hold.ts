@@ -14,6 +14,7 @@ import type { CaptureCommand, ExpiryCommand, HoldCommand, VoidCommand } from './
 import { Draft } from './draft.js';
 import type { Rejection } from './errors.js';
 import { MAX_ACTIVE_HOLDS, statusAt, type Hold } from './hold.js';
+import { MAX_MONEY } from './money.js';
 
 export function decideHold(
   command: HoldCommand,
@@ -26,6 +27,9 @@ export function decideHold(
   const problem =
     checkVersion(account, command) ?? checkStatus(account, 'hold') ?? secure(draft, accountId, amount, books);
   if (problem) return problem;
+  // Those that have expired make room. None has ended yet: one would have made some.
+  if (draft.account(accountId).activeHolds >= MAX_ACTIVE_HOLDS) expireDue(draft, accountId, books);
+  if (draft.account(accountId).held + amount > MAX_MONEY) return { code: 'BALANCE_LIMIT_EXCEEDED' };
   if (draft.account(accountId).activeHolds >= MAX_ACTIVE_HOLDS) return { code: 'TOO_MANY_HOLDS' };
   const holdId = draft.reserveId();
   draft.post(accountId, 'hold', amount, { ...links, holdId });

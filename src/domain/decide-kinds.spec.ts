@@ -4,7 +4,7 @@ import { availableOf, type AccountStatus, type LedgerAccount } from './account.j
 import type { Knowledge } from './books.js';
 import { accountsOf, type AccountChanges, type Command, type Leg } from './command.js';
 import { decideAtomically, decideBatch, type BatchDecision } from './decide-batch.js';
-import { isDue, type Hold } from './hold.js';
+import { isDue, MAX_ACTIVE_HOLDS, type Hold } from './hold.js';
 import { accountWith, knowledgeOf, NOW } from './knowledge.fixture.js';
 import { MAX_MONEY } from './money.js';
 import type { MovementType, Transaction } from './transaction.js';
@@ -387,7 +387,8 @@ function plan(
           const no = model.statusRefusal(leg.account, leg.kind);
           if (no !== undefined) return no;
         }
-        for (const leg of back) {
+        // What leaves is asked for first.
+        for (const leg of back.toSorted((a, b) => (a.kind < b.kind ? 1 : -1))) {
           const no = leg.kind === 'credit' ? model.room(leg.account, part) : model.take(leg.account, part);
           if (no !== undefined) return no;
         }
@@ -417,9 +418,11 @@ function plan(
       const refused = model.attempt(() => {
         if (before === 'closed' && (newStatus !== 'closed' || newLimit !== model.limit(accountId)))
           return 'ACCOUNT_CLOSED';
+        const over = () => model.balance(accountId) - model.held(accountId) + newLimit < 0n;
+        if (newStatus === 'closed' || over()) model.endDue(accountId);
         if (newStatus === 'closed' && (model.balance(accountId) !== 0n || model.held(accountId) !== 0n))
           return 'ACCOUNT_NOT_EMPTY';
-        if (model.balance(accountId) - model.held(accountId) + newLimit < 0n) return 'OVERDRAFT_IN_USE';
+        if (over()) return 'OVERDRAFT_IN_USE';
         model.statuses.set(accountId, newStatus);
         model.limits.set(accountId, newLimit);
         return undefined;
@@ -466,7 +469,7 @@ describe('decide: all kinds of commands', () => {
   it('decides each as the model does, in batches of any size, and keeps the books', () => {
     const seen = new Set<string>();
     const scenario = fc.tuple(
-      fc.array(step, { minLength: 1, maxLength: 50 }),
+      fc.array(step, { minLength: 1, maxLength: 50, size: 'max' }),
       fc.integer({ min: 1, max: 6 }),
     );
     fc.assert(
@@ -600,6 +603,27 @@ describe('decide: all kinds of commands', () => {
     ]);
   });
 
+  it('ends holds that have expired before it closes an account or lowers its limit', () => {
+    const hold: Command = { type: 'hold', accountId: 1, amount: 50n, expiresAt: NOW };
+    const [wide, none] = [50n, 0n].map((overdraftLimit) => change({ overdraftLimit })) as [Command, Command];
+    const bank = new Bank();
+    expect(codesOf(bank, wide, hold, none, wide, hold, change({ status: 'closed' }))).toEqual(
+      Array(6).fill(undefined),
+    );
+    expect(bank.accounts.get(1)).toMatchObject({ status: 'closed', held: 0n, activeHolds: 0, version: 5 });
+    expectBooks(bank);
+  });
+
+  it('ends holds that have expired before it refuses one more', () => {
+    const bank = new Bank();
+    const hold: Command = { type: 'hold', accountId: 1, amount: 1n };
+    bank.run([credit, { ...hold, expiresAt: NOW }]);
+    const full = { ...(bank.accounts.get(1) as LedgerAccount), activeHolds: MAX_ACTIVE_HOLDS };
+    bank.accounts.set(1, full);
+    expect(codesOf(bank, hold, hold)).toEqual([undefined, 'TOO_MANY_HOLDS']);
+    expect(bank.accounts.get(1)).toMatchObject({ held: 1n, activeHolds: MAX_ACTIVE_HOLDS });
+  });
+
   it('captures a hold of an account whose debits are blocked, but not of a frozen one, which may be voided', () => {
     const bank = new Bank();
     bank.run([credit, { type: 'hold', accountId: 1, amount: 60n }]);
@@ -628,6 +652,31 @@ describe('decide: all kinds of commands', () => {
     expect(codesOf(bank, reversal)).toEqual([undefined]);
     expect(bank.transactions.slice(-3).map(({ type }) => type)).toEqual(['release', 'credit', 'debit']);
     expectBooks(bank);
+  });
+
+  it('does not tell who lacks the money whether another account has room for it', () => {
+    const legs: Leg[] = [
+      { accountId: 2, type: 'credit', amount: MAX_MONEY, foreign: true },
+      { accountId: 1, type: 'debit', amount: MAX_MONEY },
+    ];
+    const transfer: Command = { type: 'transfer', accountId: 1, legs };
+    const deposit: Command = { ...credit, accountId: 2 };
+    expect(codesOf(new Bank(), deposit, transfer)).toEqual([undefined, 'INSUFFICIENT_BALANCE']);
+  });
+
+  it('holds no more than an amount can be', () => {
+    const hold: Command = { type: 'hold', accountId: 1, amount: MAX_MONEY };
+    const wide = change({ overdraftLimit: MAX_MONEY });
+    const refused = codesOf(new Bank(), wide, credit, hold, { ...hold, amount: 1n });
+    expect(refused).toEqual([undefined, undefined, undefined, 'BALANCE_LIMIT_EXCEEDED']);
+  });
+
+  it('forces no reversal for which the overdraft limit would have to be more than an amount can be', () => {
+    const bank = new Bank();
+    bank.run([change({ overdraftLimit: MAX_MONEY }), credit, { ...debit, amount: MAX_MONEY }]);
+    const of = { accountId: 1, transactionId: bank.transactions[0]?.transactionId ?? 0, force: true };
+    const forced: Command = { type: 'reversal', ...of };
+    expect(codesOf(bank, { ...debit, amount: 100n }, forced)).toEqual([undefined, 'INSUFFICIENT_BALANCE']);
   });
 
   it('tells nothing about an account that the sender may not see', () => {

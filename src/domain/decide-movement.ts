@@ -4,6 +4,7 @@ import {
   checkRoom,
   checkStatus,
   checkVersion,
+  debitsFirst,
   firstAbout,
   secure,
   type KeyedLinks,
@@ -53,7 +54,7 @@ function checkLegs(draft: Draft, legs: readonly Leg[], books: Books): Rejection 
   return (
     firstAbout(legs, (leg) => checkVersion(draft.account(leg.accountId), leg)) ??
     firstAbout(legs, (leg) => checkStatus(draft.account(leg.accountId), leg.type)) ??
-    firstAbout(legs, ({ accountId, type, amount }) =>
+    firstAbout(debitsFirst(legs), ({ accountId, type, amount }) =>
       type === 'credit'
         ? checkRoom(draft.account(accountId), amount)
         : secure(draft, accountId, amount, books),

@@ -1,10 +1,18 @@
 import { availableOf, type LedgerAccount } from './account.js';
 import type { Books, Original } from './books.js';
-import { checkRoom, checkStatus, firstAbout, secure, type KeyedLinks, type Outcome } from './checks.js';
+import {
+  checkRoom,
+  checkStatus,
+  debitsFirst,
+  firstAbout,
+  secure,
+  type KeyedLinks,
+  type Outcome,
+} from './checks.js';
 import type { Leg, ReversalCommand, TransferReversalCommand } from './command.js';
 import { Draft } from './draft.js';
 import type { Rejection } from './errors.js';
-import type { Money } from './money.js';
+import { MAX_MONEY, type Money } from './money.js';
 import type { MovementType, TransactionLinks } from './transaction.js';
 
 export function decideReversal(
@@ -53,7 +61,7 @@ export function decideTransferReversal(
   const by = { actor: details?.actor, force };
   const refused =
     firstAbout(legs, (leg) => checkStatus(draft.account(leg.accountId), leg.type)) ??
-    firstAbout(legs, (leg) => securePayback(draft, leg.original, leg.amount, by, books));
+    firstAbout(debitsFirst(legs), (leg) => securePayback(draft, leg.original, leg.amount, by, books));
   if (refused) return refused;
   const transferId = draft.reserveId();
   for (const { original, amount } of legs) {
@@ -74,7 +82,7 @@ function checkReversible(original: Original, amount: Money): Rejection | undefin
   return left === 0n || amount > left ? { code: 'REVERSAL_EXCEEDED' } : undefined;
 }
 
-/** Money that is gone is a rejection, or with `force` an overdraft, whose limit is raised as far as needed. */
+/** Money that is gone is a rejection, or with `force` an overdraft, whose limit is raised as far as needed and possible. */
 function securePayback(
   draft: Draft,
   { transaction: { accountId, type } }: Original,
@@ -86,8 +94,9 @@ function securePayback(
   const problem = secure(draft, accountId, amount, books);
   if (!problem || force !== true) return problem;
   const account = draft.account(accountId);
-  const missing = amount - availableOf(account);
-  draft.change(accountId, { overdraftLimit: account.overdraftLimit + missing }, actor);
+  const overdraftLimit = account.overdraftLimit + amount - availableOf(account);
+  if (overdraftLimit > MAX_MONEY) return problem;
+  draft.change(accountId, { overdraftLimit }, actor);
   return undefined;
 }
 

@@ -108,8 +108,8 @@ export const DocumentPlacing = (): MethodDecorator =>
         412: errorResponse(['PRECONDITION_FAILED'], RATE_LIMIT_HEADERS),
         422: errorResponse(
           [
-            ...(['INSUFFICIENT_BALANCE', 'TOO_MANY_HOLDS', 'DEBITS_BLOCKED', 'ACCOUNT_FROZEN'] as const),
-            ...(['ACCOUNT_CLOSED', 'IDEMPOTENCY_KEY_REUSED'] as const),
+            ...(['INSUFFICIENT_BALANCE', 'BALANCE_LIMIT_EXCEEDED', 'TOO_MANY_HOLDS'] as const),
+            ...(['DEBITS_BLOCKED', 'ACCOUNT_FROZEN', 'ACCOUNT_CLOSED', 'IDEMPOTENCY_KEY_REUSED'] as const),
           ],
           RATE_LIMIT_HEADERS,
         ),

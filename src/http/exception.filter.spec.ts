@@ -89,7 +89,7 @@ const FAILURES: Readonly<Record<LedgerFailureCode, Expected>> = {
   HOLD_NOT_ACTIVE: {
     failure: { code: 'HOLD_NOT_ACTIVE', status: 'voided' },
     status: 409,
-    body: '{"error":"Hold not active","status":"voided"}',
+    body: '{"error":"Hold not active","holdStatus":"voided"}',
   },
   PART_OF_TRANSFER: {
     failure: { code: 'PART_OF_TRANSFER', transferId: 131 },

@@ -85,7 +85,7 @@ describe('rejected without any effect', () => {
   });
 
   describe('types', () => {
-    it.each(BAD_FIELDS.TypeOfTransaction)('%s', async (type) => {
+    it.each(BAD_FIELDS.TransactionTypeInput)('%s', async (type) => {
       expectInvalid(await post(app, accountId, `{"amount":1,"type":${type}}`), 'type');
       const long = `{"amount":1,"typeOfTransaction":${type}}`;
       expectInvalid(await post(app, accountId, long), 'typeOfTransaction');

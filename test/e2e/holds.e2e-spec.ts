@@ -223,7 +223,7 @@ describe('POST /holds/{holdId}/capture', () => {
     const again = await capture(app, holdId, { amount: 1 });
     expect(statusAndText(again)).toEqual({
       status: 409,
-      text: '{"error":"Hold not active","status":"captured"}',
+      text: '{"error":"Hold not active","holdStatus":"captured"}',
     });
   });
 
@@ -338,7 +338,7 @@ describe('POST /holds/{holdId}/void', () => {
     });
     expect(statusAndText(dry)).toEqual({ status: 200, text: response.text });
     expect(await figuresOf(app, accountId)).toBe('balance:85.00,version:6,held:0.00,available:85.00');
-    const ended = { status: 409, text: '{"error":"Hold not active","status":"voided"}' };
+    const ended = { status: 409, text: '{"error":"Hold not active","holdStatus":"voided"}' };
     expect(statusAndText(await voidHold(app, holdId))).toEqual(ended);
     expect(statusAndText(await capture(app, holdId))).toEqual(ended);
   });
@@ -358,7 +358,7 @@ describe('POST /holds/{holdId}/void', () => {
     await capture(app, holdId);
     expect(statusAndText(await voidHold(app, holdId))).toEqual({
       status: 409,
-      text: '{"error":"Hold not active","status":"captured"}',
+      text: '{"error":"Hold not active","holdStatus":"captured"}',
     });
   });
 });
@@ -369,7 +369,7 @@ describe('the expiry of a hold', () => {
     const response = await placeHold(app, accountId, { amount: 4, expiresInSeconds: 1 });
     const { id, expiresAt } = holdIn(response);
     await until(expiresAt);
-    const ended = { status: 409, text: '{"error":"Hold not active","status":"expired"}' };
+    const ended = { status: 409, text: '{"error":"Hold not active","holdStatus":"expired"}' };
     expect(statusAndText(await capture(app, id))).toEqual(ended);
     expect(statusAndText(await voidHold(app, id))).toEqual(ended);
     expect(holdIn(await app.http.get(`/holds/${id}`))).toMatchObject({ status: 'expired', remaining: 0 });
@@ -434,13 +434,13 @@ describe('the sweeper', () => {
 
   it('leaves the work to the holder of the lease, until that runs out', async () => {
     const accountId = await openAccount(app, '10.00');
-    await query(
-      app.databaseUrl,
-      `UPDATE bank.shard_identity
-       SET sweeper_id = gen_random_uuid(), sweeper_leased_until = clock_timestamp() + interval '3 seconds'`,
-    );
     const instance = await startInstance(app.databaseUrl, {}, { sweeper: { pollMs: 20 } });
     try {
+      await query(
+        app.databaseUrl,
+        `UPDATE bank.shard_identity
+         SET sweeper_id = gen_random_uuid(), sweeper_leased_until = clock_timestamp() + interval '3 seconds'`,
+      );
       await expireNow(await placed(app, accountId, '4.00', { expiresInSeconds: 60 }));
       await sleep(500);
       expect(await figuresOf(app, accountId)).toBe('balance:10.00,version:3,held:4.00,available:6.00');

@@ -16,6 +16,7 @@ interface Trial {
   /** Milliseconds for which it is to last, once; otherwise it strikes again and again, briefly. */
   readonly lastsMs?: number;
   readonly mix?: RunOptions['mix'];
+  readonly kinds?: RunOptions['kinds'];
   /** Whether it needs a broker. */
   readonly events?: boolean;
   readonly rules: readonly Rule[];
@@ -30,7 +31,7 @@ const TRIALS: Readonly<Record<string, Trial>> = {
     rules: ['acknowledged-lost'],
   },
   'keys are looked up before the lock': {
-    ...{ mix: { postTwice: 300 }, rules: ['applied-twice', 'unexpected-answer'] },
+    ...{ mix: { commandTwice: 300 }, rules: ['applied-twice', 'unexpected-answer'] },
   },
   'the cache is deleted from by writers and filled by readers': {
     ...{ fault: 'wire-delay', mix: { readBalance: 200 }, rules: ['stale-read'] },
@@ -50,6 +51,21 @@ const TRIALS: Readonly<Record<string, Trial>> = {
     // One that has a key then meets itself, and is told that it is a duplicate.
     ...{ fault: 'wire-cut-after-commit', rules: ['applied-twice', 'refused-but-applied'] },
   },
+  'a leg of a transfer is posted twice': { kinds: { transfer: 100 }, rules: ['applied-twice'] },
+  // A CHECK of the database refuses it, so the answer is none of the contract.
+  'a debit ignores what is on hold': {
+    ...{ kinds: { hold: 60 }, rules: ['overdrawn', 'unexpected-answer'] },
+  },
+  'a hold that has expired can be captured until it is swept': {
+    ...{ kinds: { hold: 100, capture: 200 }, rules: ['hold-broken'] },
+  },
+  'holds are looked up before the lock': {
+    ...{ kinds: { hold: 60, capture: 100, void: 100 }, rules: ['hold-broken', 'unexpected-answer'] },
+  },
+  'how much was reversed is looked up before the lock': {
+    ...{ kinds: { reverse: 300 }, rules: ['over-reversed'] },
+  },
+  'a command passes another one on its account': { mix: { batch: 100 }, rules: ['wrong-order'] },
 };
 
 /** The fault at each wire of the first instance, again and again. */
@@ -78,12 +94,12 @@ describe('the checker, on sabotaged builds of the service', () => {
   function run(
     sabotage: string | undefined,
     faults: readonly string[],
-    { mix, lastsMs, events = false }: Partial<Trial>,
+    { mix, kinds, lastsMs, events = false }: Partial<Trial>,
     seed = 1,
   ): Promise<RunReport> {
     const preload = join(process.cwd(), 'test/sabotage/preload.mjs');
     return runChaos({
-      ...{ seed, durationMs: SECONDS * 1_000, folder: join(folder, 'run'), mix },
+      ...{ seed, durationMs: SECONDS * 1_000, folder: join(folder, 'run'), mix, kinds },
       // A relay that forgets an event never finishes.
       patienceMs: sabotage === undefined ? 60_000 : 5_000,
       startBank: (options) => startFullBank({ ...options, rabbitMq: events }),

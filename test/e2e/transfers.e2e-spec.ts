@@ -147,7 +147,9 @@ describe('POST /transfers', () => {
 
   it('takes 100 legs and no more', async () => {
     const payer = await open('99.00');
-    const payees = await Promise.all(Array.from({ length: 100 }, () => open()));
+    const payees: number[] = [];
+    // A few at a time, because a slow machine refuses what is too much for it.
+    while (payees.length < 100) payees.push(...(await Promise.all([open(), open(), open(), open(), open()])));
     const to = (accountId: number) => ({ accountId, type: 'Deposit', amount: 1 });
     const legs = (count: number) => [
       { accountId: payer, type: 'Withdraw', amount: count },

@@ -1,6 +1,4 @@
-export const BUILDS: Readonly<
-  Record<
-    string,
-    { readonly file: string; readonly edits: readonly (readonly [right: string, wrong: string])[] }
-  >
->;
+type Edits = readonly (readonly [right: string, wrong: string])[];
+
+/** By the name of the mistake, and the file. */
+export const BUILDS: Readonly<Record<string, Readonly<Record<string, Edits>>>>;

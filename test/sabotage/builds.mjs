@@ -1,31 +1,31 @@
 /**
  * Builds of the service with one mistake each, all of them made by somebody before; some also take their time, so that a
- * short run meets the mistake. `edits` are [what stands there, what the mistake is] in a file of dist/src; what stands
+ * short run meets the mistake. Each file of dist/src has its edits: [what stands there, what the mistake is]. What stands
  * there must be found exactly once, so that no sabotage becomes void unnoticed when the code changes.
  */
+/** Time for another instance to get the lock first. */
+const A_WHILE = 'await new Promise((resolve) => setTimeout(resolve, 100 * Math.random()));';
+
 export const BUILDS = {
   'the tag of the answer to COMMIT is ignored': {
-    file: 'storage/transaction-runner.js',
-    edits: [
+    'storage/transaction-runner.js': [
       ["if (tag === 'ROLLBACK')", 'if (false)'],
       ["if (tag !== 'COMMIT' || written.status === 'rejected')", 'if (false)'],
     ],
   },
   'keys are looked up before the lock': {
-    file: 'ledger/write/batch-statements.js',
-    edits: [
+    'ledger/write/batch-statements.js': [
       [
-        'const [opening, earlier, ',
-        `const early = await this.findKeys(client, commands);
-        await new Promise((resolve) => setTimeout(resolve, 100 * Math.random()));
-        const [opening, earlier, `,
+        'const [locked, keyed, ',
+        `const early = await this.lookups.keys(client, commands);
+        ${A_WHILE}
+        const [locked, keyed, `,
       ],
-      ['this.findKeys(client, commands),', 'early,'],
+      ['this.lookups.keys(client, commands),', 'early,'],
     ],
   },
   'the cache is deleted from by writers and filled by readers': {
-    file: 'cache/redis-balance-cache.js',
-    edits: [
+    'cache/redis-balance-cache.js': [
       ['if tonumber(version) > held or tonumber(version) == held and ttl > 0 then', 'do'],
       ['if ttl < 1 then', "if ttl < 1 or string.match(entry, 'written') then"],
       [
@@ -36,8 +36,7 @@ export const BUILDS = {
     ],
   },
   'the relay goes on from the last id that it saw': {
-    file: 'messaging/outbox.js',
-    edits: [
+    'messaging/outbox.js': [
       [
         '(SELECT * FROM ${this.tables.outbox} ORDER BY outbox_id LIMIT ${CHUNK_ROWS}) head',
         '(SELECT * FROM ${this.tables.outbox} WHERE outbox_id > ${this.lastSeen ?? 0} ORDER BY outbox_id LIMIT ${CHUNK_ROWS}) head',
@@ -51,8 +50,7 @@ export const BUILDS = {
     ],
   },
   '408 is answered without a look at what became of the COMMIT': {
-    file: 'ledger/write/batch-writer.js',
-    edits: [
+    'ledger/write/batch-writer.js': [
       [
         'const outcome = await this.runner.resolve(',
         'const outcome = await (async () => ({ applied: false, accounts: new Map() }))(',
@@ -60,8 +58,7 @@ export const BUILDS = {
     ],
   },
   'the version is compared before the lock': {
-    file: 'ledger/write/batch-statements.js',
-    edits: [
+    'ledger/write/batch-statements.js': [
       [
         'const accountIds = ascending(',
         `const before = await this.versions(client, commands.map((command) => command.accountId));
@@ -72,21 +69,65 @@ export const BUILDS = {
     ],
   },
   'callers are answered before the COMMIT': {
-    file: 'storage/transaction-runner.js',
-    edits: [
+    'storage/transaction-runner.js': [
       ['await commit(client, value, write);', 'void commit(client, value, write).catch(() => undefined);'],
     ],
   },
   'a key is believed no longer because it can not be read': {
-    file: 'access/api-keys.js',
-    edits: [['this.reads.unreadable ? Math.max(this.staleMs, VALID_MS) : VALID_MS', 'VALID_MS']],
+    'access/api-keys.js': [
+      ['this.reads.unreadable ? Math.max(this.staleMs, VALID_MS) : VALID_MS', 'VALID_MS'],
+    ],
   },
   'a batch is run again after a COMMIT whose outcome is unknown': {
-    file: 'storage/transaction-runner.js',
-    edits: [
+    'storage/transaction-runner.js': [
       [
         "const again = !(error instanceof CommitOutcomeUnknownError) && classifyFailure(error) === 'retryable';",
         "const again = error instanceof CommitOutcomeUnknownError || classifyFailure(error) === 'retryable';",
+      ],
+    ],
+  },
+  'a leg of a transfer is posted twice': {
+    'domain/decide-movement.js': [
+      ['for (const leg of legs){', 'for (const leg of legs.length === 2 ? [...legs, legs[1]] : legs){'],
+    ],
+    'domain/command.js': [['return command.legs.length;', 'return command.legs.length + 1;']],
+  },
+  'a debit ignores what is on hold': {
+    'domain/account.js': [['return balance - held + overdraftLimit;', 'return balance + overdraftLimit;']],
+  },
+  'a hold that has expired can be captured until it is swept': {
+    'domain/hold.js': [["return isDue(hold, now) ? 'expired' : hold.status;", 'return hold.status;']],
+  },
+  'holds are looked up before the lock': {
+    'ledger/write/batch-statements.js': [
+      [
+        'const [locked, keyed, ',
+        `const early = await this.lookups.holds(client, commands);
+        ${A_WHILE}
+        const [locked, keyed, `,
+      ],
+      ['this.lookups.holds(client, commands),', 'early,'],
+    ],
+  },
+  'how much was reversed is looked up before the lock': {
+    'ledger/write/batch-statements.js': [
+      [
+        'const [locked, keyed, ',
+        `const early = await this.lookups.originals(client, commands);
+        ${A_WHILE}
+        const [locked, keyed, `,
+      ],
+      ['this.lookups.originals(client, commands),', 'early,'],
+    ],
+  },
+  'a command passes another one on its account': {
+    'ledger/write/command-queue.js': [
+      [
+        'if (line) line.commands.push(command);',
+        `const last = line?.commands.at(-1);
+            const passes = line && line.next < line.commands.length && !isOverSeveral(command) && !isOverSeveral(last);
+            if (passes) line.commands.splice(-1, 0, command);
+            else if (line) line.commands.push(command);`,
       ],
     ],
   },

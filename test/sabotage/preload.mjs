@@ -9,14 +9,16 @@ if (!build) throw new Error(`no such sabotage: ${name}`);
 registerHooks({
   load(url, context, nextLoad) {
     const loaded = nextLoad(url, context);
-    if (!url.endsWith(`/dist/src/${build.file}`)) return loaded;
-    return { ...loaded, source: build.edits.reduce(edited, loaded.source.toString()) };
+    const file = Object.keys(build).find((one) => url.endsWith(`/dist/src/${one}`));
+    return file ? { ...loaded, source: edited(loaded.source.toString(), file) } : loaded;
   },
 });
 
-function edited(source, [right, wrong]) {
-  const pieces = source.split(right);
-  if (pieces.length !== 2)
-    throw new Error(`"${name}": found ${pieces.length - 1} times in ${build.file}: ${right}`);
-  return pieces.join(wrong);
+function edited(whole, file) {
+  return build[file].reduce((source, [right, wrong]) => {
+    const pieces = source.split(right);
+    if (pieces.length !== 2)
+      throw new Error(`"${name}": found ${pieces.length - 1} times in ${file}: ${right}`);
+    return pieces.join(wrong);
+  }, whole);
 }

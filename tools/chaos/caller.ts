@@ -1,4 +1,16 @@
-import type { AnswerBody, HistoryWriter, ListedRow, Operation } from './checker/history.js';
+import {
+  isCommand,
+  referenceOf,
+  type AnswerBody,
+  type AnsweredLeg,
+  type Command,
+  type HistoryWriter,
+  type ListedRow,
+  type Open,
+  type Operation,
+  type ReadBalance,
+  type Transfer,
+} from './checker/history.js';
 import { NoAnswerError, parseAnswer, send } from './http-client.js';
 import type { Instance } from './instances.js';
 import type { Sender } from './senders.js';
@@ -22,7 +34,7 @@ export class Caller {
     private readonly senders: readonly Sender[],
   ) {}
 
-  /** Gives an operation a number and writes it to the history. The number is also the amount that it moves. */
+  /** Gives an operation a number and writes it to the history. The number is also the amount of most. */
   intend(operation: Operation): number {
     const op = ++this.operations;
     this.history.append({ entry: 'intent', op, operation });
@@ -36,8 +48,7 @@ export class Caller {
     timeoutMs: number,
   ): Promise<CallAnswer> {
     const attempt = ++this.attempts;
-    // All requests of an operation come from one sender.
-    const sender = this.senders[op % this.senders.length] as Sender;
+    const sender = this.senderOf(op, operation);
     this.history.append({ entry: 'attempt', op, attempt, instance: instance.label, sender: sender.name });
     try {
       const call = { url: instance.url, timeoutMs, sender };
@@ -52,61 +63,99 @@ export class Caller {
     }
   }
 
-  private call(op: number, operation: Operation, call: Call): Promise<Answered> {
-    const { url, sender } = call;
-    switch (operation.kind) {
-      case 'open': {
-        const body = JSON.stringify({ openingDeposit: decimal(op), owner: sender.opensFor });
-        return this.one('POST', { ...call, url: `${url}/accounts` }, keyHeader(operation.key), body);
-      }
-      case 'post':
-        return this.post(op, operation, call);
-      case 'balance': {
-        const { accountId, minVersion, noCache } = operation;
-        const query = minVersion === undefined ? '' : `?minVersion=${minVersion}`;
-        const headers: Record<string, string> = noCache ? { 'cache-control': 'no-cache' } : {};
-        return this.one('GET', { ...call, url: `${url}/accounts/${accountId}/balance${query}` }, headers);
-      }
-      case 'list':
-        return this.list({
-          ...call,
-          url: `${url}/accounts/${operation.accountId}/transactions?limit=${PAGE}`,
-        });
+  /** Sends commands of one shard together, in their order. @returns their answers */
+  async attemptBatch(
+    items: readonly Numbered[],
+    instance: Instance,
+    timeoutMs: number,
+  ): Promise<CallAnswer[]> {
+    const sender = this.senders[(items[0]?.op ?? 0) % this.senders.length] as Sender;
+    const batch = this.attempts + 1;
+    for (const { op } of items) {
+      const attempt = ++this.attempts;
+      this.history.append({
+        entry: 'attempt',
+        op,
+        attempt,
+        instance: instance.label,
+        sender: sender.name,
+        batch,
+      });
+    }
+    const answers = await this.batch(items, { url: instance.url, timeoutMs, sender });
+    return answers.map(({ status, retryAfter, ...body }, place) => {
+      const { op } = items[place] as Numbered;
+      this.history.append({ entry: 'answer', op, attempt: batch + place, status, body, retryAfter });
+      return { status, ...body };
+    });
+  }
+
+  private async batch(items: readonly Numbered[], call: Call): Promise<Answered[]> {
+    const { url, timeoutMs, sender } = call;
+    const body = JSON.stringify(items.map(({ op, command }) => itemOf(op, command)));
+    const toAll = (answer: Answered) => items.map(() => answer);
+    try {
+      const answer = await send('POST', `${url}/transactions/batch`, {
+        timeoutMs,
+        headers: sender.headers,
+        body,
+      });
+      const read = parseAnswer(answer.text) as { status: number; body: Fields }[] | Fields;
+      if (!Array.isArray(read)) return toAll(answered(answer.status, read, 'retry-after' in answer.headers));
+      // Results have no headers.
+      return read.map((result) => answered(result.status, result.body, true));
+    } catch (error) {
+      if (!(error instanceof NoAnswerError)) throw error;
+      return toAll({ status: error.neverSent ? -1 : 0, retryAfter: false });
     }
   }
 
-  private post(op: number, operation: Extract<Operation, { kind: 'post' }>, call: Call): Promise<Answered> {
-    const { accountId, type, key, expectedVersion, ifMatch } = operation;
-    const headers = {
-      ...keyHeader(key),
-      ...(ifMatch && { 'if-match': `"${expectedVersion}"` }),
-    };
-    const body = {
-      'moneyWithdraw/Deposit': decimal(op),
-      typeOfTransaction: type === 'credit' ? 'Deposit' : 'Withdraw',
-      ...(!ifMatch && { expectedversion: expectedVersion }),
-    };
-    const url = `${call.url}/accounts/${accountId}/transactions`;
-    return this.one('POST', { ...call, url }, headers, JSON.stringify(body));
+  /** All requests of an operation, except in batches, come from one sender; one who is bound to an owner can't manage accounts. */
+  private senderOf(op: number, { kind }: Operation): Sender {
+    const able = this.senders.filter(({ opensFor }) => kind !== 'change' || opensFor !== undefined);
+    return able[op % able.length] as Sender;
+  }
+
+  private call(op: number, operation: Operation, call: Call): Promise<Answered> {
+    if (operation.kind === 'open' || isCommand(operation)) {
+      const { path, body, ifMatch } = requestOf(op, operation, call.sender);
+      const headers = { ...keyHeader(operation.key), ...(ifMatch !== undefined && { 'if-match': ifMatch }) };
+      return this.one('POST', at(call, path), headers, JSON.stringify(body));
+    }
+    switch (operation.kind) {
+      case 'balance':
+        return this.balance(operation, call);
+      case 'list':
+        return this.list(at(call, `/accounts/${operation.accountId}/transactions?limit=${PAGE}`));
+      case 'read-hold':
+        return this.one('GET', at(call, `/holds/${operation.holdId}`), {});
+      case 'read-transfer':
+        return this.one('GET', at(call, `/transfers/${operation.transferId}`), {});
+      case 'change': {
+        const { accountId, status, overdraftLimit } = operation;
+        const body = {
+          status,
+          overdraftLimit: overdraftLimit === undefined ? undefined : decimal(overdraftLimit),
+        };
+        return this.one('PATCH', at(call, `/accounts/${accountId}`), {}, JSON.stringify(body));
+      }
+    }
+  }
+
+  private balance({ accountId, minVersion, noCache }: ReadBalance, call: Call): Promise<Answered> {
+    const query = minVersion === undefined ? '' : `?minVersion=${minVersion}`;
+    const headers: Record<string, string> = noCache ? { 'cache-control': 'no-cache' } : {};
+    return this.one('GET', at(call, `/accounts/${accountId}/balance${query}`), headers);
   }
 
   private async one(
-    method: 'GET' | 'POST',
+    method: 'GET' | 'POST' | 'PATCH',
     { url, timeoutMs, sender }: Call,
     more: Readonly<Record<string, string>>,
     body?: string,
   ): Promise<Answered> {
     const answer = await send(method, url, { timeoutMs, headers: { ...sender.headers, ...more }, body });
-    const read = parseAnswer(answer.text) as Record<string, unknown>;
-    const version = read['version'] ?? read['newVersion'];
-    return {
-      status: answer.status,
-      retryAfter: answer.headers['retry-after'] !== undefined,
-      ...pick(read, ['error', 'id', 'transactionId', 'accountId', 'type', 'amount']),
-      balance: (read['balance'] ?? read['newBalance']) as number | undefined,
-      version: version === undefined ? undefined : Number(version),
-      currentVersion: read['CurrentVersion'] as number | null | undefined,
-    };
+    return answered(answer.status, parseAnswer(answer.text) as Fields, 'retry-after' in answer.headers);
   }
 
   private async list({ url: firstPage, timeoutMs, sender }: Call): Promise<Answered> {
@@ -118,9 +167,7 @@ export class Caller {
       const read = parseAnswer(text) as { data?: Listed[]; nextCursor?: string | null; error?: string };
       if (status !== 200)
         return { status, error: read.error, retryAfter: headers['retry-after'] !== undefined };
-      for (const { id, type, amount, newBalance, newVersion } of read.data ?? []) {
-        rows.push({ id, type, amount, balance: newBalance, version: Number(newVersion) });
-      }
+      rows.push(...(read.data ?? []).map(rowOf));
       cursor = read.nextCursor ?? null;
     }
     return { status: 200, retryAfter: false, rows };
@@ -139,13 +186,150 @@ interface Answered extends AnswerBody {
   readonly retryAfter: boolean;
 }
 
+/** A command and the number of its operation. */
+export interface Numbered {
+  readonly op: number;
+  readonly command: Command;
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+function answered(status: number, read: Fields, retryAfter: boolean): Answered {
+  const version = read['version'] ?? read['newVersion'];
+  return {
+    ...{ status, retryAfter },
+    ...pick(read, MEMBERS),
+    holdStatus: (read['holdStatus'] ?? read['status']) as string | undefined,
+    legs: (read['legs'] as Listed[] | undefined)?.map(legOf),
+    balance: (read['balance'] ?? read['newBalance']) as number | undefined,
+    version: version === undefined ? undefined : Number(version),
+    currentVersion: read['CurrentVersion'] as number | null | undefined,
+  };
+}
+
+/** A row of a listing, or a leg of a transfer. */
 interface Listed {
   readonly id: string;
+  readonly transactionId: string;
+  readonly accountId: number;
   readonly type: string;
   readonly amount: number;
   readonly newBalance: number;
   readonly newVersion: string;
+  readonly newHeld?: number;
 }
+
+const rowOf = ({ id, type, amount, newBalance, newVersion, newHeld }: Listed): ListedRow => ({
+  ...{ id, type, amount, balance: newBalance, version: Number(newVersion), held: newHeld },
+});
+
+const legOf = (leg: Listed): AnsweredLeg => ({
+  ...rowOf({ ...leg, id: leg.transactionId }),
+  accountId: leg.accountId,
+});
+
+/** The members of answers that go into the history as they are. */
+const MEMBERS = [
+  ...['error', 'id', 'transactionId', 'transferId', 'holdId', 'accountId', 'type', 'amount'],
+  ...['remaining', 'captured', 'held'],
+];
+
+const at = (call: Call, path: string): Call => ({ ...call, url: `${call.url}${path}` });
+
+interface PostRequest {
+  readonly path: string;
+  readonly body: object;
+  readonly ifMatch?: string;
+}
+
+/** The request of an opening or a command. */
+function requestOf(op: number, operation: Open | Command, sender?: Sender): PostRequest {
+  const amount = decimal(op);
+  const reference = referenceOf(op);
+  switch (operation.kind) {
+    case 'open':
+      return { path: '/accounts', body: { openingDeposit: amount, owner: sender?.opensFor } };
+    case 'post': {
+      const { accountId, type, expectedVersion, ifMatch, dryRun } = operation;
+      return {
+        path: `/accounts/${accountId}/transactions${dryRun ? DRY_RUN : ''}`,
+        body: {
+          'moneyWithdraw/Deposit': amount,
+          typeOfTransaction: wordOf(type),
+          ...(!ifMatch && { expectedversion: expectedVersion }),
+        },
+        ifMatch: ifMatch ? `"${expectedVersion}"` : undefined,
+      };
+    }
+    case 'transfer':
+      return {
+        path: `/transfers${operation.dryRun ? DRY_RUN : ''}`,
+        body: { ...transferBody(amount, operation), reference },
+      };
+    case 'hold': {
+      const { accountId, expectedVersion, expiresInSeconds } = operation;
+      return {
+        path: `/accounts/${accountId}/holds`,
+        body: { amount, expectedVersion, expiresInSeconds, reference },
+      };
+    }
+    case 'capture': {
+      const { holdId, final, to } = operation;
+      return { path: `/holds/${holdId}/capture`, body: { amount: part(operation), final, to, reference } };
+    }
+    case 'void':
+      return { path: `/holds/${operation.holdId}/void`, body: { reference } };
+    case 'reverse': {
+      const path = `/transactions/${operation.transactionId}/reversal`;
+      return { path, body: { amount: part(operation), reference } };
+    }
+    case 'reverse-transfer': {
+      const path = `/transfers/${operation.transferId}/reversal`;
+      return { path, body: { amount: part(operation), reference } };
+    }
+  }
+}
+
+/** A command as an item of a batch. */
+function itemOf(op: number, command: Command): object {
+  const { body } = requestOf(op, command);
+  const own = { ...body, idempotencyKey: command.key };
+  switch (command.kind) {
+    case 'post':
+      return { ...own, accountId: command.accountId };
+    case 'transfer':
+      return { ...own, type: 'Transfer' };
+    case 'hold':
+      return { ...own, type: 'Hold', accountId: command.accountId };
+    case 'capture':
+      return { ...own, type: 'Capture', holdId: command.holdId };
+    case 'void':
+      return { ...own, type: 'Void', holdId: command.holdId };
+    case 'reverse':
+      return { ...own, type: 'Reversal', transactionId: command.transactionId };
+    case 'reverse-transfer':
+      return { ...own, type: 'Reversal', transferId: command.transferId };
+  }
+}
+
+const DRY_RUN = '?dryRun=true';
+
+const part = ({ amount }: { readonly amount?: number }) =>
+  amount === undefined ? undefined : decimal(amount);
+
+function transferBody(amount: string, { accountIds, expectedVersion, asLegs }: Transfer): object {
+  const [from, to] = accountIds;
+  if (!asLegs) return { from, to, amount, expectedVersion };
+  const legs = accountIds.map((accountId, place) => ({
+    accountId,
+    type: wordOf(place < accountIds.length / 2 ? 'debit' : 'credit'),
+    amount,
+    ...(place === 0 && { expectedVersion }),
+  }));
+  return { legs };
+}
+
+const wordOf = (type: 'credit' | 'debit') => (type === 'credit' ? 'Deposit' : 'Withdraw');
 
 const keyHeader = (key: string | undefined): Record<string, string> =>
   key === undefined ? {} : { 'idempotency-key': key };

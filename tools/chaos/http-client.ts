@@ -25,7 +25,7 @@ const agent = new Agent({ keepAlive: true, maxSockets: Infinity });
  * @throws NoAnswerError
  */
 export function send(
-  method: 'GET' | 'POST',
+  method: 'GET' | 'POST' | 'PATCH',
   url: string,
   options: {
     readonly timeoutMs: number;

@@ -21,6 +21,7 @@ export interface RunOptions {
   readonly durationMs: number;
   readonly clientsPerPair?: number;
   readonly mix?: WorkloadSettings['mix'];
+  readonly kinds?: WorkloadSettings['kinds'];
   /** When to inject which faults; undefined: drawn from all of the bank's faults. */
   readonly schedule?: (faults: readonly Fault[], random: Random) => readonly Appointment[];
   readonly startBank: (options: BankOptions) => Promise<BankUnderTest>;
@@ -105,11 +106,11 @@ class Run {
     private readonly history: HistoryWriter,
     private readonly options: RunOptions,
   ) {
-    const { seed, mix, clientsPerPair = CLIENTS_PER_PAIR } = options;
+    const { seed, mix, kinds, clientsPerPair = CLIENTS_PER_PAIR } = options;
     this.caller = new Caller(history, bank.senders);
     this.random = new Random(seed, FAULT_STREAM);
     const shards = bank.shards.length;
-    this.workload = new Workload(this.caller, bank.instances, { seed, shards, clientsPerPair, mix });
+    this.workload = new Workload(this.caller, bank.instances, { seed, shards, clientsPerPair, mix, kinds });
   }
 
   async go(): Promise<RunReport> {
@@ -122,6 +123,7 @@ class Run {
       this.workload.start();
       await this.strike();
       const drained = await this.drain();
+      await this.waitForExpiries();
       await this.waitForEvents(listener);
       await this.readFinally();
       this.say('checking');
@@ -207,6 +209,12 @@ class Run {
     return !timer.aborted;
   }
 
+  /** Holds that have expired are ended by the sweeper, which moves versions. */
+  private async waitForExpiries(): Promise<void> {
+    const left = "holds WHERE status = 'active' AND expires_at IS NOT NULL";
+    await until(this.patienceMs, async () => (await this.count(left)) === 0);
+  }
+
   private async waitForEvents(listener: EventListener | undefined): Promise<void> {
     await until(this.patienceMs, async () => (await this.count('outbox')) === 0);
     if (!listener) return;
@@ -216,7 +224,7 @@ class Run {
     });
   }
 
-  private async count(...tables: ('outbox' | 'transactions' | 'archived_transactions')[]): Promise<number> {
+  private async count(...tables: string[]): Promise<number> {
     let rows = 0;
     for (const { url, schema } of this.bank.shards) {
       const client = new Client({ connectionString: url });

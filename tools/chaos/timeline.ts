@@ -1,4 +1,4 @@
-import { readHistory, type Operation } from './checker/history.js';
+import { accountsOf, isCommand, readHistory, type Operation } from './checker/history.js';
 
 export interface StruckFault {
   readonly name: string;
@@ -18,7 +18,7 @@ export interface StruckFault {
 export interface Timeline {
   readonly endMs: number;
   readonly faults: readonly StruckFault[];
-  /** Postings in each interval of {@link BUCKET_MS}. */
+  /** Commands in each interval of {@link BUCKET_MS}. */
   readonly accepted: readonly number[];
   readonly refused: readonly number[];
   readonly failed: readonly number[];
@@ -54,12 +54,12 @@ export async function readTimeline(history: string, shards: number): Promise<Tim
     const operation = operations.get(entry.op);
     const instance = instances.get(entry.attempt) ?? '';
     instances.delete(entry.attempt);
-    if (operation?.kind !== 'post') continue;
+    if (!operation || !isCommand(operation)) continue;
     endMs = entry.at;
-    const shard = (operation.accountId - 1) % shards;
-    if (entry.status === 201) posted.push({ atMs: entry.at, instance, shard });
-    const kind =
-      entry.status === 201 ? 'accepted' : BY_THE_LEDGER.includes(entry.status) ? 'refused' : 'failed';
+    const shard = ((accountsOf(operation)[0] ?? 1) - 1) % shards;
+    const isAccepted = entry.status === 201 || entry.status === 200;
+    if (isAccepted) posted.push({ atMs: entry.at, instance, shard });
+    const kind = isAccepted ? 'accepted' : BY_THE_LEDGER.includes(entry.status) ? 'refused' : 'failed';
     const bucket = Math.floor(entry.at / BUCKET_MS);
     counts[kind][bucket] = (counts[kind][bucket] ?? 0) + 1;
   }
@@ -74,7 +74,7 @@ export async function readTimeline(history: string, shards: number): Promise<Tim
   };
 }
 
-/** Rejections by the account or its keys. Everything else that is not a 201 is a failure. */
+/** Rejections by the account or its keys. Everything else that is no success is a failure. */
 const BY_THE_LEDGER: readonly number[] = [409, 412, 422];
 
 function withRecovery(open: readonly OpenFault[], posted: readonly Posted[], endMs: number): StruckFault[] {

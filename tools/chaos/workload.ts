@@ -1,10 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Caller, CallAnswer } from './caller.js';
-import type { Operation } from './checker/history.js';
+import type { Caller, CallAnswer, Numbered } from './caller.js';
+import { accountsOf, isCommand, type Command, type Operation, type Post } from './checker/history.js';
+import { CommandMaker, newKey, type Kind } from './commands.js';
 import type { Instance } from './instances.js';
 import { Random } from './random.js';
-
-type Post = Extract<Operation, { kind: 'post' }>;
 
 export interface WorkloadSettings {
   readonly seed: number;
@@ -13,13 +12,28 @@ export interface WorkloadSettings {
   readonly clientsPerPair: number;
   /** How often clients do what, where it differs from {@link MIX}. */
   readonly mix?: Partial<Record<Act, number>>;
+  /** The same for the kinds of their commands. */
+  readonly kinds?: Partial<Record<Kind, number>>;
 }
 
 /** What clients do. */
-type Act = 'post' | 'repeat' | 'reuseKey' | 'postTwice' | 'readBalance' | 'list' | 'open';
+type Act =
+  | 'command'
+  | 'commandTwice'
+  | 'batch'
+  | 'dryRun'
+  | 'repeat'
+  | 'reuseKey'
+  | 'change'
+  | 'readBalance'
+  | 'list'
+  | 'readHold'
+  | 'readTransfer'
+  | 'open';
 
 const MIX: Readonly<Record<Act, number>> = {
-  ...{ post: 55, repeat: 6, reuseKey: 4, postTwice: 5, readBalance: 24, list: 5, open: 1 },
+  ...{ command: 58, commandTwice: 6, batch: 3, dryRun: 1, repeat: 6, reuseKey: 4, change: 1 },
+  ...{ readBalance: 20, list: 5, readHold: 3, readTransfer: 2, open: 1 },
 };
 
 const COLD_ACCOUNTS_PER_SHARD = 15;
@@ -29,6 +43,7 @@ const LONGEST_BACKOFF_MS = 100;
 const GIVE_UP = 0.3;
 /** How many operations a client remembers, to repeat them. */
 const REMEMBERED = 200;
+const LONGEST_BATCH = 6;
 const OPENING_TRIES = 100;
 
 /** Clients that each send one request after the other until they are stopped. */
@@ -40,7 +55,8 @@ export class Workload {
   /**
    * Unknown outcomes whose retry was rejected. It may have overtaken the first request, so they are retried at the end.
    */
-  private readonly toSettle: { readonly op: number; readonly post: Post }[] = [];
+  private readonly toSettle: Numbered[] = [];
+  private readonly commands: CommandMaker;
   private stopped = false;
   private abandoned = false;
 
@@ -50,6 +66,7 @@ export class Workload {
     private readonly settings: WorkloadSettings,
   ) {
     this.accounts = Array.from({ length: settings.shards }, () => []);
+    this.commands = new CommandMaker(this.accounts, this.versions, settings.kinds);
   }
 
   /** Every account that was opened. */
@@ -57,7 +74,7 @@ export class Workload {
     return this.accounts.flat();
   }
 
-  /** Opens the accounts, the first of each shard being its hot one. */
+  /** Opens the accounts, the first ones of each shard being its hot ones. */
   async open(): Promise<void> {
     const random = new Random(this.settings.seed, 0);
     const wanted = 1 + COLD_ACCOUNTS_PER_SHARD;
@@ -92,8 +109,8 @@ export class Workload {
 
   /** Retries the outcomes that a rejection did not decide. Call it when no other request is in flight. */
   async settle(): Promise<void> {
-    for (const { op, post } of this.toSettle)
-      await this.untilKnown(op, post, new Random(this.settings.seed, op));
+    for (const { op, command } of this.toSettle)
+      await this.untilKnown(op, command, new Random(this.settings.seed, op));
   }
 
   private async run(random: Random, home: Instance, shard: number): Promise<void> {
@@ -106,59 +123,51 @@ export class Workload {
 
   private step(client: Client): Promise<unknown> {
     const { random, shard } = client;
-    const accountId = this.account(random, shard);
     const mix = Object.entries({ ...MIX, ...this.settings.mix }) as [Act, number][];
     const { act } = random.weighted(mix.map(([act, weight]) => ({ act, weight })));
+    const accountId = this.commands.account(random, shard);
     switch (act) {
-      case 'post':
-        return this.post(client, this.newPost(random, accountId));
+      case 'command':
+        return this.carryOut(client, this.commands.next(random, shard));
+      case 'commandTwice':
+        return this.sendTwice(client);
+      case 'batch':
+        return this.sendBatch(client);
+      case 'dryRun':
+        return this.read(client, this.commands.dryRun(random, shard));
       case 'repeat':
         return this.repeat(client);
       case 'reuseKey':
         return this.reuseKey(client);
-      case 'postTwice':
-        return this.postTwice(client, accountId);
+      case 'change':
+        return this.read(client, this.commands.change(random, shard));
       case 'readBalance':
         return this.readBalance(client, accountId);
       case 'list':
         return this.read(client, { kind: 'list', accountId });
+      case 'readHold':
+        return this.read(client, this.commands.readHold(random, shard));
+      case 'readTransfer':
+        return this.read(client, this.commands.readTransfer(random, shard));
       case 'open':
         return this.openAccount(random, client.home, client.timeoutMs());
     }
   }
 
-  /** Picks an account: half of the time the hot account of the shard. */
-  private account(random: Random, shard: number): number {
-    const ids = this.accounts[shard] ?? [];
-    return random.chance(0.5) ? (ids[0] ?? 0) : random.pick(ids);
-  }
-
-  private newPost(random: Random, accountId: number, keyed = random.chance(0.75)): Post {
-    const known = this.versions.get(accountId);
-    const conditional = known !== undefined && random.chance(0.2);
-    return {
-      kind: 'post',
-      accountId,
-      type: random.chance(0.55) ? 'credit' : 'debit',
-      ...(keyed && { key: newKey(random) }),
-      ...(conditional && { expectedVersion: known, ifMatch: random.chance(0.3) }),
-    };
-  }
-
   /** Retries until the outcome is known; without a key it stops after an unknown outcome. */
-  private async post(client: Client, post: Post): Promise<void> {
-    const op = this.caller.intend(post);
+  private async carryOut(client: Client, command: Command): Promise<void> {
+    const op = this.caller.intend(command);
     let unknown = false;
     for (let instance = client.home; !this.abandoned; instance = client.random.pick(this.instances)) {
-      const answer = await this.attempt(op, post, instance, client.timeoutMs());
+      const answer = await this.attempt(op, command, instance, client.timeoutMs());
       const outcome = outcomeOf(answer);
-      if (outcome === 'applied') return client.remember(op, post);
+      if (outcome === 'applied') return client.remember(op, command);
       if (outcome === 'refused') {
-        if (unknown) this.toSettle.push({ op, post });
+        if (unknown) this.toSettle.push({ op, command });
         return;
       }
       unknown ||= outcome === 'unknown';
-      if (unknown && post.key === undefined) return;
+      if (unknown && command.key === undefined) return;
       if (!unknown && client.random.chance(GIVE_UP)) return;
       await sleep(client.random.integer(1, LONGEST_BACKOFF_MS));
     }
@@ -168,35 +177,56 @@ export class Workload {
   private async repeat(client: Client): Promise<void> {
     const earlier = client.recall();
     if (earlier)
-      await this.attempt(earlier.op, earlier.post, client.random.pick(this.instances), client.timeoutMs());
+      await this.attempt(earlier.op, earlier.command, client.random.pick(this.instances), client.timeoutMs());
   }
 
   /** Sends another request with a used key, like a client with a defect. */
   private async reuseKey(client: Client): Promise<void> {
     const earlier = client.recall();
     if (!earlier) return;
-    const post: Post = { ...earlier.post, type: client.random.chance(0.5) ? 'credit' : 'debit' };
+    const [accountId = 0] = accountsOf(earlier.command);
+    const type = client.random.chance(0.5) ? 'credit' : 'debit';
+    const post: Post = { kind: 'post', accountId, type, key: earlier.command.key };
     await this.untilKnown(this.caller.intend(post), post, client.random);
   }
 
   /** Sends the same request to all instances at the same time, once or twice each. */
-  private async postTwice(client: Client, accountId: number): Promise<void> {
-    const post = this.newPost(client.random, accountId, true);
-    const op = this.caller.intend(post);
+  private async sendTwice(client: Client): Promise<void> {
+    const command = this.commands.next(client.random, client.shard, true);
+    const op = this.caller.intend(command);
     const timeoutMs = client.timeoutMs();
     const twice = client.random.chance(0.5) ? this.instances : [];
     const answers = await Promise.all(
-      [...this.instances, ...twice].map((instance) => this.attempt(op, post, instance, timeoutMs)),
+      [...this.instances, ...twice].map((instance) => this.attempt(op, command, instance, timeoutMs)),
     );
     const outcomes = answers.map(outcomeOf);
-    if (outcomes.includes('applied')) client.remember(op, post);
-    else if (outcomes.includes('unknown')) await this.untilKnown(op, post, client.random, true);
+    if (outcomes.includes('applied')) client.remember(op, command);
+    else if (outcomes.includes('unknown')) await this.untilKnown(op, command, client.random, true);
   }
 
-  private async untilKnown(op: number, post: Post, random: Random, mayOvertake = false): Promise<void> {
+  /** Sends several commands together. */
+  private async sendBatch(client: Client): Promise<void> {
+    const { random, shard } = client;
+    const items = Array.from({ length: random.integer(2, LONGEST_BATCH) }, (): Numbered => {
+      const command = withoutIfMatch(this.commands.next(random, shard));
+      return { op: this.caller.intend(command), command };
+    });
+    const answers = await this.caller.attemptBatch(items, client.home, client.timeoutMs());
+    for (const [place, { op, command }] of items.entries()) {
+      const answer = answers[place];
+      if (!answer) continue;
+      this.learn(op, command, answer);
+      const outcome = outcomeOf(answer);
+      if (outcome === 'applied') client.remember(op, command);
+      if (outcome === 'unknown' && command.key !== undefined)
+        await this.untilKnown(op, command, random, true);
+    }
+  }
+
+  private async untilKnown(op: number, command: Command, random: Random, mayOvertake = false): Promise<void> {
     while (!this.abandoned) {
-      const outcome = outcomeOf(await this.attempt(op, post, random.pick(this.instances), 10_000));
-      if (outcome === 'refused' && mayOvertake) this.toSettle.push({ op, post });
+      const outcome = outcomeOf(await this.attempt(op, command, random.pick(this.instances), 10_000));
+      if (outcome === 'refused' && mayOvertake) this.toSettle.push({ op, command });
       if (outcome === 'applied' || outcome === 'refused') return;
       await sleep(random.integer(1, LONGEST_BACKOFF_MS));
     }
@@ -213,7 +243,9 @@ export class Workload {
     });
   }
 
-  private async read(client: Client, operation: Operation): Promise<void> {
+  /** Sends what is not retried: it changes nothing, or no harm is done if it does not. */
+  private async read(client: Client, operation: Operation | undefined): Promise<void> {
+    if (!operation) return;
     const instance = client.random.chance(0.7) ? client.home : client.random.pick(this.instances);
     await this.attempt(this.caller.intend(operation), operation, instance, client.timeoutMs());
   }
@@ -246,16 +278,27 @@ export class Workload {
     timeoutMs: number,
   ): Promise<CallAnswer> {
     const answer = await this.caller.attempt(op, operation, instance, timeoutMs);
-    const version = answer.version ?? answer.currentVersion;
-    const accountId = operation.kind === 'open' ? answer.accountId : operation.accountId;
-    if (version && accountId !== undefined) this.versions.set(accountId, version);
+    this.learn(op, operation, answer);
     return answer;
+  }
+
+  private learn(op: number, operation: Operation, answer: CallAnswer): void {
+    // A dry run tells of a version that there is not.
+    if ('dryRun' in operation && operation.dryRun) return;
+    const version = answer.version ?? answer.currentVersion;
+    const accountId = operation.kind === 'open' ? answer.accountId : accountsOf(operation)[0];
+    if (version && accountId !== undefined) this.versions.set(accountId, version);
+    if (answer.status === 201 && isCommand(operation)) this.commands.learn(op, operation, answer);
   }
 }
 
+/** In a batch, an expected version is always in the body. */
+const withoutIfMatch = (command: Command): Command =>
+  command.kind === 'post' ? { ...command, ifMatch: undefined } : command;
+
 /** The memory of one client. */
 class Client {
-  private readonly done: { readonly op: number; readonly post: Post }[] = [];
+  private readonly done: Numbered[] = [];
 
   constructor(
     readonly random: Random,
@@ -268,13 +311,13 @@ class Client {
     return this.random.chance(0.2) ? this.random.integer(200, 2_000) : 12_000;
   }
 
-  remember(op: number, post: Post): void {
-    if (post.key === undefined) return;
-    this.done.push({ op, post });
+  remember(op: number, command: Command): void {
+    if (command.key === undefined) return;
+    this.done.push({ op, command });
     if (this.done.length > REMEMBERED) this.done.shift();
   }
 
-  recall(): { readonly op: number; readonly post: Post } | undefined {
+  recall(): Numbered | undefined {
     return this.done.length === 0 ? undefined : this.random.pick(this.done);
   }
 }
@@ -284,11 +327,10 @@ const NOT_APPLIED = ['Overloaded', 'Credential store unavailable'];
 
 type Outcome = 'applied' | 'refused' | 'not-applied' | 'unknown';
 
-const newKey = (random: Random) => `key-${random.integer(0, 2 ** 31 - 1)}-${random.integer(0, 2 ** 31 - 1)}`;
-
-/** What an answer to a posting or an opening means: not-applied may be tried again, refused may not. */
+/** What an answer to a command or an opening means: not-applied may be tried again, refused may not. */
 function outcomeOf({ status, error }: CallAnswer): Outcome {
-  if (status === 201 || (status === 409 && error?.startsWith('Duplicate '))) return 'applied';
+  if (status === 200 || status === 201 || (status === 409 && error?.startsWith('Duplicate ')))
+    return 'applied';
   if (status === -1 || status === 408 || (status === 503 && NOT_APPLIED.includes(error ?? '')))
     return 'not-applied';
   if (status === 0 || status >= 500) return 'unknown';

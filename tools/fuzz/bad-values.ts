@@ -23,6 +23,21 @@ const BAD_NUMBERS = [
   '-9223372036854775809',
 ];
 
+/** Of texts that people write; null means none. */
+const BAD_TEXTS = words(
+  '"" 1 true [] {} "\\u0000" "a\\nb" "\\u007f" "a\\u0085" "\\ud800" "x\\udfff" ["a"] {"a":1}',
+);
+
+const BAD_OBJECTS = [
+  ...words('"" 1 true [] [1] "{}" "null" [{}]'),
+  ...words('{"a":"\\u0000"} {"\\u0000":1} {"a":"\\ud800"} {"a":1,"a":2} {"a":{"b":1,"b":2}}'),
+  `{"a":"${'x'.repeat(5_000)}"}`,
+  `${'{"a":'.repeat(900)}1${'}'.repeat(900)}`,
+];
+
+const leg = (accountId: number | string, type: string, amount: string) =>
+  `{"accountId":${accountId},"type":"${type}","amount":"${amount}"}`;
+
 /** By the name of the schema. */
 export const BAD_FIELDS = {
   Amount: [
@@ -36,7 +51,7 @@ export const BAD_FIELDS = {
     ...asBoth(words('2.0 1.5 2e0 0.2e1 02 0x2 txn2 two')),
     ...['" 2"', '"2 "', '[2]', '-{{version}}'],
   ],
-  TypeOfTransaction: [
+  TransactionTypeInput: [
     ...words('null true 1 [] {} ["Deposit"] "" "Transfer" "Deposits" "Deposit\\u0000" "Deposit\\udfff"'),
     ...words('"Depo\\u017fit" "\\ud800" "__proto__" "constructor" "toString"'),
     ...['" Deposit"', `"${'x'.repeat(10_000)}"`],
@@ -47,7 +62,59 @@ export const BAD_FIELDS = {
     ),
     ...['" "', `"${'x'.repeat(256)}"`],
   ],
+  AccountIdInput: [...BAD_NUMBERS, ...words('"txn1" "1a" 1.0 "1.0" 2e0')],
+  OverdraftLimit: [
+    ...words(
+      'null true [] {} "" -1 "-0.01" 0.001 1e2 "1e2" "NaN" "Infinity" 10000000000000000 "１" "1,00" " 1"',
+    ),
+  ],
+  Description: [...BAD_TEXTS, `"${'x'.repeat(501)}"`],
+  Reference: [...BAD_TEXTS, `"${'x'.repeat(256)}"`],
+  Metadata: BAD_OBJECTS,
+  EffectiveDate: [
+    ...words(
+      '"" 20250101 true [] {} "2025-02-30" "2023-02-29" "2025-13-01" "2025-00-10" "2025-1-1" "20250101"',
+    ),
+    ...words(
+      '"0000-01-01" "0999-01-01" "-2025-01-01" "+2025-01-01" "2025-01-01T00:00:00Z" "２025-01-01" "today" "infinity"',
+    ),
+  ],
 } satisfies ByName;
+
+/** Of fields whose schema has no name, by their own. */
+export const BAD_FIELDS_BY_NAME: ByName = {
+  reference: BAD_FIELDS.Reference,
+  metadata: BAD_OBJECTS,
+  expiresAt: [
+    ...words('"" 1 true [] {} "now" "infinity" "2025-02-30" "2025-13-01T00:00:00Z" "2025-01-01T25:00:00Z"'),
+    ...words('"9999-12-31" "2199-01-01T00:00:00Z" "2099-01-01T00:00:00" "\\u0000"'),
+  ],
+  expiresInSeconds: words(
+    '0 -1 1.5 "1.5" "" true [] {} "01" 31622401 "31622401" 1e1 "1e1" 9223372036854775808 "٣"',
+  ),
+  legs: [
+    ...words('null true {} "" [] [{}] [null,null] [1,2] {"0":{}}'),
+    ...words('[{"accountId":1,"type":"Debit","amount":1}]'),
+    // Unbalanced, one-sided, an account twice, unknown members.
+    `[${leg(1, 'Debit', '1.00')},${leg(2, 'Credit', '1.01')}]`,
+    `[${leg(1, 'Debit', '1.00')},${leg(2, 'Debit', '1.00')}]`,
+    `[${leg(1, 'Credit', '1.00')},${leg(2, 'Credit', '1.00')}]`,
+    `[${leg(1, 'Debit', '1.00')},${leg(1, 'Credit', '1.00')}]`,
+    `[${leg(1, 'Debit', '1.00')},${leg('"1"', 'Credit', '1.00')}]`,
+    `[${leg(1, 'Debit', '0.00')},${leg(2, 'Credit', '0.00')}]`,
+    `[${leg(1, 'Debit', '-1.00')},${leg(2, 'Credit', '-1.00')}]`,
+    `[${leg(1, 'Hold', '1.00')},${leg(2, 'Credit', '1.00')}]`,
+    `[${leg(1, 'Debit', '1.00", "note":"')},${leg(2, 'Credit', '1.00')}]`,
+    `[${leg(1, 'Debit', '1.00", "legs":"')},${leg(2, 'Credit', '1.00')}]`,
+    `[${leg(1, 'Debit', '1.00", "amount":"1.00')},${leg(2, 'Credit', '1.00')}]`,
+    `[${Array.from({ length: 101 }, (_, n) => leg(n + 1, n === 0 ? 'Debit' : 'Credit', n === 0 ? '100.00' : '1.00')).join()}]`,
+  ],
+  final: words('1 0 "true" "" [] {}'),
+  force: words('1 0 "true" "" [] {}'),
+  near: BAD_FIELDS.AccountIdInput.filter((id) => id !== 'null'),
+  to: BAD_FIELDS.AccountIdInput.filter((id) => id !== 'null'),
+  status: words('null 1 true [] {} "" "Open" "active" "frozen " "deleted" "__proto__"'),
+};
 
 /** Whole bodies that are not a JSON object. Each character is a byte. */
 export const NO_OBJECTS: readonly string[] = [
@@ -179,8 +246,16 @@ export const BAD_PARAMETERS = {
   transactionId: [
     ...BAD_IDS,
     ...BAD_ESCAPES,
-    ...words('1 txn txn0 txn-1 txn01 TXN1 tpn131 txn1.0 txn1e3 txn%00 txn9223372036854775808'),
+    ...words('1 txn txn0 txn-1 txn01 TXN1 tpn131 txn1.0 txn1e3 txn%00 txn9223372036854775808 hold1 tr1'),
   ],
+  holdId: [
+    ...BAD_IDS,
+    ...BAD_ESCAPES,
+    ...words('1 hold hold0 hold-1 hold01 HOLD1 hodl1 hold1.0 hold%00 txn1 tr1'),
+  ],
+  transferId: [...BAD_IDS, ...BAD_ESCAPES, ...words('1 tr tr0 tr-1 tr01 TR1 rt1 tr1.0 tr%00 txn1 hold1')],
+  dryRun: ['', ...words('1 yes null %00 true%20 tru%C3%A9')],
+  status: ['', ...words('gift open frozen active%20 active%00 %00 1 null __proto__ %zz')],
   atomic: ['', ...words('1 yes null %00 true%20 tru%C3%A9')],
   minVersion: ['', '1.5', ...BAD_IDS.filter((id) => !/[#;]/.test(id)), ...BAD_ESCAPES],
   limit: [

@@ -5,68 +5,83 @@ import type { ShardAddress } from '../../src/config/shard-address.js';
 import { tablesOf } from '../../src/storage/tables.js';
 import type { Answer } from './contract.js';
 import type { Sent } from './draft.js';
-import { centsOf, receiptsIn, type Asked } from './rules.js';
+import { centsOf, movementsIn, receiptsIn, type Asked, type Movement } from './rules.js';
 
-interface Account {
-  cents: bigint;
-  version: number;
-}
-
-/** The books as they must be according to the answers: exactly what was acknowledged with a 201. */
+/** The books as they must be according to the answers: exactly what was acknowledged. */
 export class Books {
   accepted = 0;
-  private readonly accounts = new Map<number, Account>();
+  /** By transaction. */
+  private readonly movements = new Map<string, Movement>();
+  /** By account: its opening deposit, which is its first transaction. */
+  private readonly openings = new Map<number, bigint>();
 
   record(asked: Asked, sent: Sent, answer: Answer): void {
     const isOpening = typeof asked === 'object' && asked.operationId === 'openAccount';
     if (isOpening && answer.status === 201) {
       const { accountId, balance } = parse(answer.text) as Record<string, unknown>;
-      this.book(Number(accountId), centsOf(balance));
+      this.openings.set(Number(accountId), centsOf(balance));
     }
-    for (const { accountId, receipt } of receiptsIn(asked, sent, answer)) {
-      const cents = centsOf(receipt['amount']);
-      this.book(accountId, receipt['type'] === 'Withdraw' ? -cents : cents);
+    for (const accepted of receiptsIn(asked, sent, answer)) {
+      for (const movement of movementsIn(accepted)) this.movements.set(movement.id, movement);
       this.accepted += 1;
     }
-  }
-
-  private book(accountId: number, cents: bigint): void {
-    // The answer to a transaction may arrive before the answer to the opening of its account.
-    const account = this.accounts.get(accountId) ?? { cents: 0n, version: 1 };
-    this.accounts.set(accountId, account);
-    account.cents += cents;
-    if (cents !== 0n) account.version += 1;
   }
 
   /** Compares them with the bank's own books, which must also be consistent. */
   async problems(shard: ShardAddress): Promise<string[]> {
     const report = await verifyBank([shard]);
     const faults = report.faults.map(({ accountId, checks }) => `account ${accountId}: ${checks.join(', ')}`);
-    const stored = await accountsIn(shard);
-    const ids = new Set([...this.accounts.keys(), ...stored.keys()]);
-    const differences = [...ids].flatMap((id) => {
-      const [ours, theirs] = [this.accounts.get(id), stored.get(id)].map(
-        (account) => account && `${account.cents} cents at version ${account.version}`,
-      );
-      return ours === theirs ? [] : [`account ${id} has ${theirs}, by the answers ${ours}`];
+    const { accounts, rows } = await booksIn(shard);
+    const stored = new Map(rows.map((row) => [row.id, row]));
+    const lost = [...this.movements.values()].flatMap((movement) => {
+      const row = stored.get(movement.id);
+      return row?.type === movement.type && row.cents === movement.cents
+        ? []
+        : [`${movement.id}, ${movement.type} ${movement.cents} cents, is ${row?.type} ${row?.cents}`];
     });
-    return [...faults, ...differences];
+    const unknown = rows.flatMap((row) =>
+      this.isKnown(row) ? [] : [`nobody was told of ${row.id}, ${row.type}`],
+    );
+    const ids = new Set([...this.openings.keys(), ...accounts]);
+    const differing = [...ids].filter((id) => !this.openings.has(id) || !accounts.includes(id));
+    return [...faults, ...lost, ...unknown, ...differing.map((id) => `account ${id} is not in both books`)];
+  }
+
+  /** The release of a hold is told of by the hold, or by the debit of its capture. */
+  private isKnown({ id, type, cents, version, accountId }: Row): boolean {
+    if (type === 'Release' || this.movements.has(id)) return true;
+    return version === 2 && type === 'Deposit' && this.openings.get(accountId) === cents;
   }
 }
 
-async function accountsIn({ url, schema }: ShardAddress): Promise<Map<number, Account>> {
+interface Row extends Movement {
+  readonly accountId: number;
+  readonly version: number;
+}
+
+const WORDS: Readonly<Record<string, string>> = {
+  ...{ credit: 'Deposit', debit: 'Withdraw', hold: 'Hold', release: 'Release' },
+};
+
+async function booksIn({ url, schema }: ShardAddress): Promise<{ accounts: number[]; rows: Row[] }> {
+  const tables = tablesOf(schema);
   const client = new Client({ connectionString: url });
   await client.connect();
   try {
-    const { rows } = await client.query<{ account_id: string; balance: string; version: string }>(
-      `SELECT account_id, balance, version FROM ${tablesOf(schema).accounts}`,
+    const opened = await client.query<{ account_id: string }>(`SELECT account_id FROM ${tables.accounts}`);
+    const posted = await client.query<Record<string, string>>(
+      `SELECT transaction_id, account_id, type, amount, version_after FROM ${tables.allTransactions} t`,
     );
-    return new Map(
-      rows.map((row) => [
-        Number(row.account_id),
-        { cents: centsOf(row.balance), version: Number(row.version) },
-      ]),
-    );
+    return {
+      accounts: opened.rows.map((row) => Number(row.account_id)),
+      rows: posted.rows.map((row) => ({
+        id: `txn${row['transaction_id']}`,
+        accountId: Number(row['account_id']),
+        type: WORDS[row['type'] ?? ''] ?? '',
+        cents: centsOf(row['amount']),
+        version: Number(row['version_after']),
+      })),
+    };
   } finally {
     await client.end();
   }

@@ -113,6 +113,18 @@ class Digits {
   constructor(readonly text: string) {}
 }
 
-/** @param textMoney makes texts of amounts, which alone have decimals */
-const read = (text: string, textMoney: boolean): unknown =>
-  parse(text, undefined, (digits) => (textMoney && digits.includes('.') ? digits : new Digits(digits)));
+/** @param textMoney makes texts of amounts, which alone have decimals, except in metadata */
+function read(text: string, textMoney: boolean): unknown {
+  const value = parse(text, undefined, (digits) => new Digits(digits));
+  return textMoney ? withTextMoney(value) : value;
+}
+
+function withTextMoney(value: unknown): unknown {
+  if (value instanceof Digits) return value.text.includes('.') ? value.text : value;
+  if (Array.isArray(value)) return value.map(withTextMoney);
+  if (typeof value !== 'object' || value === null) return value;
+  const members = Object.entries(value);
+  return Object.fromEntries(
+    members.map(([name, one]) => [name, name === 'metadata' ? one : withTextMoney(one)]),
+  );
+}

@@ -7,6 +7,7 @@ import {
   BAD_CONTENT_TYPES,
   BAD_ENCODINGS,
   BAD_FIELDS,
+  BAD_FIELDS_BY_NAME,
   BAD_HEADERS,
   BAD_HTTP_HEADERS,
   BAD_PARAMETERS,
@@ -125,7 +126,11 @@ function ofQuery(parameters: readonly Parameter[]): Mutations[] {
   const names = parameters.filter((parameter) => parameter.in === 'query').map(({ name }) => name);
   const add = (draft: Draft, ...pairs: Pair[]): Draft => ({ ...draft, query: [...draft.query, ...pairs] });
   return [
-    oneOf(MALFORMED, UNKNOWN_PARAMETERS, (draft, name) => add(draft, [name, '1'])),
+    oneOf(
+      MALFORMED,
+      UNKNOWN_PARAMETERS.filter((name) => !names.includes(name)),
+      (draft, name) => add(draft, [name, '1']),
+    ),
     ...(names.length > 0
       ? [oneOf(MALFORMED, names, (draft, name) => add(draft, [name, '1'], [name, '1']))]
       : []),
@@ -193,7 +198,7 @@ function ofBody(contract: OpenApiContract, reference: Schema): Mutations[] {
     const any = fc
       .json({ maxDepth: 4 })
       .map((text) => ({ verdict: OPEN, change: (draft: Draft) => set(draft, text) }));
-    return [oneOf(MALFORMED, (BAD_FIELDS as ByName)[schemaName(property)] ?? ['[]'], set), any];
+    return [oneOf(MALFORMED, badOf(name, property), set), any];
   });
   const both = forms.flatMap((form) => form.map(([name]) => [JSON.stringify(name), '1'] as const));
   return [
@@ -223,6 +228,9 @@ function ofBody(contract: OpenApiContract, reference: Schema): Mutations[] {
     })),
   ];
 }
+
+const badOf = (name: string, schema: Schema): readonly string[] =>
+  (BAD_FIELDS as ByName)[schemaName(schema)] ?? BAD_FIELDS_BY_NAME[name] ?? ['[]'];
 
 const isList = (body: string) => body.startsWith('[');
 
@@ -278,9 +286,9 @@ function ofLength(members: (draft: Draft) => readonly Pair[]): Mutations[] {
   const padded = (draft: Draft, length: number): Draft => ({
     ...draft,
     body:
-      `{${members(draft)
-        .map((member) => member.join(':'))
-        .join()}`.padEnd(length - 1) + '}',
+      objectText(members(draft))
+        .slice(0, -1)
+        .padEnd(length - 1) + '}',
   });
   return [
     oneOf(MALFORMED, [BODY_LIMIT_BYTES + MARGIN, 17_000, 60_000], padded),

@@ -8,6 +8,11 @@ import { Values } from './values.js';
 /** How often an operation is called, relative to one that is not listed. */
 const WEIGHTS: Readonly<Record<string, number>> = {
   postTransaction: 18,
+  postTransfer: 6,
+  placeHold: 6,
+  captureHold: 4,
+  reverseTransaction: 3,
+  reverseTransfer: 2,
   postBatch: 4,
   getBalance: 3,
   listTransactions: 3,
@@ -86,7 +91,8 @@ function valid(values: Values, { method, path, operation }: Route): Arbitrary<Dr
           ...parts.headers.map(([name, value]): Pair => [name, utf8(value)]),
         ],
         body: parts.body,
-        verdict: isAtomic(parts.query, parts.body ?? []) ? 'open' : 'well-formed',
+        verdict:
+          isAtomic(parts.query, parts.body ?? []) || mayContradict(parts.body ?? []) ? 'open' : 'well-formed',
       };
     });
 }
@@ -100,6 +106,18 @@ const withoutFilters = (query: readonly Pair[]) =>
 /** The verdict on an atomic batch is open: two of its keys may be the same, and it may say twice that it is atomic. */
 const isAtomic = (query: readonly Pair[], body: readonly Pair[]) =>
   query.some(([name]) => name === 'atomic') || body.some((member) => member.join() === '"atomic",true');
+
+/** Larger ids than this name nothing, and are read as one. */
+const accountIn = (source: string) => Math.min(Number(source.replaceAll('"', '')), Number.MAX_SAFE_INTEGER);
+
+/** A hold ends at one time, and money goes to another account than the one from which it comes, which may be unknown. */
+function mayContradict(body: readonly Pair[]): boolean {
+  const valueOf = (wanted: string) =>
+    body.find(([name, value]) => name === `"${wanted}"` && value !== 'null')?.[1];
+  const [from, to] = [valueOf('from'), valueOf('to')];
+  const endsTwice = valueOf('expiresAt') !== undefined && valueOf('expiresInSeconds') !== undefined;
+  return endsTwice || (to !== undefined && (from === undefined || accountIn(from) === accountIn(to)));
+}
 
 /** Encoded for a URL, except for `{{…}}`. */
 const encoded = (text: string) => (text.includes('{{') ? text : encodeURIComponent(text));

@@ -70,6 +70,7 @@ export function problemsOf(contract: OpenApiContract, asked: Asked, sent: Sent, 
     ...formProblems(asked, sent, answer),
     ...codeProblems(contract, answer),
     ...requestIdProblems(sent, answer),
+    ...dryRunProblems(sent, answer),
     ...receiptsIn(asked, sent, answer).flatMap(receiptProblems),
   ];
 }
@@ -170,31 +171,58 @@ export function isOfNoRequest({ status, text }: Answer): boolean {
 
 type Fields = Readonly<Record<string, unknown>>;
 
-/** An accepted transaction: its request and its answer. */
+/** A command that was carried out: its request and its answer. */
 export interface Accepted {
-  readonly accountId: number;
   readonly asked: Fields;
   readonly receipt: Fields;
 }
 
-/** The transactions that an answer acknowledges. */
+/** A transaction that an answer tells of. */
+export interface Movement {
+  readonly id: string;
+  readonly type: string;
+  readonly cents: bigint;
+}
+
+/** Operations that carry out one command. The end of a hold is answered with the hold, and 200. */
+const COMMANDS: Readonly<Record<string, number>> = {
+  ...{ postTransaction: 201, postTransfer: 201, placeHold: 201, captureHold: 201, voidHold: 200 },
+  ...{ reverseTransaction: 201, reverseTransfer: 201 },
+};
+
+/** The commands that an answer acknowledges. Those of dry runs are not carried out. */
 export function receiptsIn(operation: Asked, sent: Sent, { status, text }: Answer): Accepted[] {
-  if (typeof operation !== 'object') return [];
-  if (operation.operationId === 'postTransaction' && status === 201) {
-    const accountId = Number(segmentsOf(sent.target)[1]);
-    return [{ accountId, asked: parse(textOf(sent)) as Fields, receipt: parse(text) as Fields }];
+  if (typeof operation !== 'object' || (status === 200 && isDryRun(sent))) return [];
+  if (COMMANDS[operation.operationId] === status) {
+    const asked = sent.body === '' ? {} : (parse(textOf(sent)) as Fields);
+    return [{ asked, receipt: parse(text) as Fields }];
   }
   if (operation.operationId !== 'postBatch' || status !== 200) return [];
   const results = (isInLines(sent) ? linesIn(text) : parse(text)) as { status: unknown; body: Fields }[];
   // A body with nothing accepted is not parsed: it may be too deep for this parser, though not for the service's.
-  if (!results.some(({ status: one }) => String(one) === '201')) return [];
+  if (!results.some((result) => isAccepted(result.status))) return [];
   const itemAt = itemsIn(sent);
-  return results.flatMap((result, place) => {
-    if (String(result.status) !== '201') return [];
-    const asked = itemAt(place);
-    return [{ accountId: Number(String(asked['accountId'])), asked, receipt: result.body }];
-  });
+  return results.flatMap((result, place) =>
+    isAccepted(result.status) ? [{ asked: itemAt(place), receipt: result.body }] : [],
+  );
 }
+
+const isAccepted = (status: unknown) => ['200', '201'].includes(String(status));
+
+const isDryRun = ({ target }: Sent) => /[?&]dryRun=true/i.test(target);
+
+/** The transactions that the answer to a command names. */
+export function movementsIn({ receipt }: Accepted): Movement[] {
+  const { id, legs, newVersion, status } = receipt;
+  if (Array.isArray(legs)) return (legs as Fields[]).map((leg) => movementOf(leg['transactionId'], leg));
+  if (!String(id).startsWith('hold')) return [movementOf(id, receipt)];
+  const isPlaced = newVersion !== undefined && status === 'active';
+  return isPlaced ? [movementOf(String(id).replace('hold', 'txn'), { ...receipt, type: 'Hold' })] : [];
+}
+
+const movementOf = (id: unknown, { type, amount }: Fields): Movement => ({
+  ...{ id: String(id), type: String(type), cents: centsOf(amount) },
+});
 
 /** The body, without a byte order mark. */
 const textOf = ({ body }: Sent) =>
@@ -219,14 +247,29 @@ function itemsIn(sent: Sent): (place: number) => Fields {
   return (place) => items[place] ?? {};
 }
 
-/** An accepted transaction must match its request to the cent. */
-function receiptProblems({ asked, receipt }: Accepted): string[] {
+/** What was accepted must match its request to the cent. */
+function receiptProblems(accepted: Accepted): string[] {
+  const { asked, receipt } = accepted;
+  const amount = asked['amount'] ?? asked['moneyWithdraw/Deposit'];
+  const legs = asked['legs'] as Fields[] | undefined;
+  const [first, second] = movementsIn(accepted);
   const word = String(asked['type'] ?? asked['typeOfTransaction']).toLowerCase();
+  const isPosting = ['deposit', 'credit', 'withdraw', 'debit'].includes(word);
   const type = ['deposit', 'credit'].includes(word) ? 'Deposit' : 'Withdraw';
-  const [amount, posted] = [asked['amount'] ?? asked['moneyWithdraw/Deposit'], receipt['amount']].map(
-    centsOf,
-  );
-  return amount === posted && receipt['type'] === type ? [] : ['the receipt is of another transaction'];
+  const isSame =
+    legs === undefined
+      ? (amount === undefined || (first ?? second)?.cents === centsOf(amount)) &&
+        (!isPosting || first?.type === type)
+      : legs.map((leg) => String(centsOf(leg['amount']))).join() ===
+        movementsIn(accepted)
+          .map(({ cents }) => String(cents))
+          .join();
+  return isSame ? [] : [`the receipt is of another command: ${JSON.stringify(receipt)}`];
+}
+
+/** A dry run changes nothing, so it makes nothing. */
+function dryRunProblems(sent: Sent, { status }: Answer): string[] {
+  return status === 201 && isDryRun(sent) ? ['a dry run is answered 201'] : [];
 }
 
 /** The cents of a decimal with at most two places. */

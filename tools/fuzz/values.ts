@@ -5,6 +5,7 @@ import type { Pair } from './draft.js';
 /** The bank of a run has accounts 1 to this, each with money. */
 export const ACCOUNTS = 6;
 const MAX_CENTS = 999_999_999_999_999_999n;
+const HOUR_MS = 3_600_000;
 const MAX_BIGINT = 9_223_372_036_854_775_807n;
 
 /** The most elements of a generated list. */
@@ -72,12 +73,79 @@ const instant = fc
   )
   .map(([date, length]) => date.toISOString().slice(0, length));
 
+const account = fc.oneof(
+  { weight: 12, arbitrary: fc.integer({ min: 1, max: ACCOUNTS }).map(String) },
+  { weight: 1, arbitrary: fc.bigInt({ min: 1n, max: MAX_BIGINT }).map(String) },
+);
+
+/** Words that a person writes. */
+const words = fc
+  .oneof(
+    fc.string({ unit: 'grapheme-ascii', minLength: 1, maxLength: 50 }),
+    fc.constantFrom('Miete für Mai', '家賃', '🏠'),
+  )
+  .map(quoted);
+
+const metadata = fc
+  .dictionary(
+    fc.stringMatching(/^[a-z]{1,8}$/),
+    fc.oneof(
+      fc.integer(),
+      fc.boolean(),
+      fc.constant(null),
+      fc.stringMatching(/^[ -~]{0,20}$/),
+      fc.constant([{ a: [] }]),
+    ),
+    { maxKeys: 4 },
+  )
+  .map((object) => JSON.stringify(object));
+
+/** The legs of a transfer: the withdrawals are as much as the deposits. */
+const legs = fc
+  .tuple(
+    fc.shuffledSubarray([1, 2, 3, 4, 5, 6], { minLength: 2, maxLength: ACCOUNTS }),
+    fc.bigInt({ min: 1n, max: 5_000n }),
+    fc.constantFrom(['Debit', 'Credit'], ['withdraw', 'DEPOSIT']),
+  )
+  .map(([accounts, each, [out, into]]) => {
+    const [payer, ...payees] = accounts;
+    const leg = (accountId: number | undefined, type: string | undefined, total: bigint) =>
+      `{"accountId":${accountId},"type":"${type}","amount":"${total / 100n}.${String(total % 100n).padStart(2, '0')}"}`;
+    const parts = payees.map((accountId) => leg(accountId, into, each));
+    return `[${[...parts, leg(payer, out, each * BigInt(payees.length))].join()}]`;
+  });
+
+const effectiveDate = fc.constantFrom('2024-02-29', '1999-12-31', '2025-01-01', '9999-12-31').map(quoted);
+
+/** Mostly open, so that the others go on; closing needs an empty account. */
+const status = fc.oneof(
+  { weight: 9, arbitrary: fc.constant('open') },
+  { weight: 1, arbitrary: fc.constantFrom('frozen', 'debits_blocked', 'closed') },
+);
+
+/** The same of fields of bodies, where parameters of the name mean something else. */
+const SENSE_OF_FIELD: Readonly<Record<string, Arbitrary<string>>> = {
+  from: account,
+  to: account,
+  status: status.map(quoted),
+};
+
 /** Values, as JSON source, that make sense in a real bank beyond the schema, by the name of the field. */
 const SENSE: Readonly<Record<string, Arbitrary<string>>> = {
-  accountId: fc.oneof(
-    { weight: 12, arbitrary: fc.integer({ min: 1, max: ACCOUNTS }).map(String) },
-    { weight: 1, arbitrary: fc.bigInt({ min: 1n, max: MAX_BIGINT }).map(String) },
-  ),
+  accountId: account,
+  near: account,
+  holdId: fc.constantFrom('{{hold}}', '{{hold}}', 'hold1', 'hold9223372036854775807').map(quoted),
+  transferId: fc.constantFrom('{{transfer}}', '{{transfer}}', 'tr1', 'tr9223372036854775807').map(quoted),
+  description: words,
+  reference: words,
+  metadata,
+  effectiveDate,
+  legs,
+  expiresAt: fc
+    .constantFrom(1, 24, 24 * 365)
+    .map((hours) => quoted(new Date(Date.now() + hours * HOUR_MS).toISOString())),
+  // None expires during a run: that would change answers with nobody acting.
+  expiresInSeconds: fc.constantFrom('3600', '"7200"', '31622400'),
   transactionId: fc.constantFrom('{{transaction}}', 'txn1', 'txn3', 'txn9223372036854775807').map(quoted),
   owner: fc
     .string({ unit: 'grapheme-ascii', minLength: 1, maxLength: 50 })
@@ -99,7 +167,8 @@ const SENSE: Readonly<Record<string, Arbitrary<string>>> = {
 const SENSE_OF_SCHEMA: Readonly<Record<string, Arbitrary<string>>> = {
   Amount: amount,
   ExpectedVersion: version,
-  TypeOfTransaction: type,
+  TransactionTypeInput: type,
+  OverdraftLimit: fc.constantFrom('0', '"0.00"', '100.00', '5'),
 };
 
 /** Any value of a schema, by its type. */
@@ -125,7 +194,11 @@ export class Values {
 
   /** Values for a field by its name, if the name is known; otherwise any value of its schema. */
   field(name: string, schema: Schema): Arbitrary<string> {
-    const known = SENSE[name] ?? SENSE_OF_SCHEMA[schemaName(schema)];
+    return this.known(SENSE_OF_FIELD[name] ?? SENSE[name], schema);
+  }
+
+  private known(byName: Arbitrary<string> | undefined, schema: Schema): Arbitrary<string> {
+    const known = byName ?? SENSE_OF_SCHEMA[schemaName(schema)];
     if (!known) return this.any(schema);
     if (!isNullable(schema)) return known;
     return fc.oneof({ weight: 9, arbitrary: known }, { weight: 1, arbitrary: fc.constant('null') });
@@ -133,7 +206,7 @@ export class Values {
 
   /** A parameter before encoding: without the quotes of a string. */
   parameter(name: string, schema: Schema): Arbitrary<string> {
-    return this.field(name, schema).map((source) =>
+    return this.known(SENSE[name], schema).map((source) =>
       source.startsWith('"') ? (JSON.parse(source) as string) : source,
     );
   }

@@ -3,6 +3,8 @@ import type { Answer } from './contract.js';
 /** Used until an answer has shown others. */
 const FIRST_VERSION = '2';
 const FIRST_TRANSACTION = 'txn1';
+/** The ids of resources that a Location names. */
+const LOCATION = /^\/(transactions|holds|transfers)\/(\w+)$/;
 const ALL_ACCOUNTS = 'all';
 
 /** What the answers so far have shown of the bank. Requests refer to it with `{{…}}`. */
@@ -13,7 +15,8 @@ export class World {
   private readonly cursors = new Map<string, string>();
   /** By account: cursors of the listing of its deposits. */
   private readonly depositCursors = new Map<string, string>();
-  private transaction = FIRST_TRANSACTION;
+  /** By the path of their kind: the newest id. */
+  private readonly newest = new Map([['transactions', FIRST_TRANSACTION]]);
 
   /** Replaces the placeholders in a text for this path. Unknown ones stay unchanged. */
   resolve(path: string, text: string): string {
@@ -23,7 +26,9 @@ export class World {
     const others = [...this.cursors].filter(([listing]) => listing !== account);
     const known: Readonly<Record<string, string | undefined>> = {
       version: this.versions.get(account) ?? FIRST_VERSION,
-      transaction: this.transaction,
+      transaction: this.newest.get('transactions'),
+      hold: this.newest.get('holds'),
+      transfer: this.newest.get('transfers'),
       cursor,
       depositCursor: this.depositCursors.get(account),
       otherCursor: others.at(-1)?.[1],
@@ -36,12 +41,14 @@ export class World {
     const account = accountOf(path);
     const version = /^"(\d+)(?:-string)?"$/.exec(headers['etag'] ?? '')?.[1];
     if (version !== undefined && account !== ALL_ACCOUNTS) this.versions.set(account, version);
-    if (status === 201)
-      this.transaction = /^\/transactions\/(\w+)$/.exec(headers['location'] ?? '')?.[1] ?? this.transaction;
+    const [, kind, id] = (status === 201 && LOCATION.exec(headers['location'] ?? '')) || [];
+    if (kind !== undefined && id !== undefined) this.newest.set(kind, id);
     const cursor = status === 200 && /"nextCursor":"([\w-]+)"/.exec(text)?.[1];
     if (!cursor) return;
-    if (this.isOfDeposits(path)) this.depositCursors.set(account, cursor);
-    else if (!/[?&](type|from|to)=|[?&]cursor=/.test(path)) this.cursors.set(account, cursor);
+    if (!/\/(holds|transfers)\b/.test(path) && this.isOfDeposits(path))
+      this.depositCursors.set(account, cursor);
+    else if (!/[?&](type|from|to)=|[?&]cursor=|\/(holds|transfers)\b/.test(path))
+      this.cursors.set(account, cursor);
   }
 
   /** A listing of deposits has deposits alone, also where it goes on from a cursor. */

@@ -94,7 +94,7 @@ export const ERRORS = {
   HOLD_NOT_ACTIVE: {
     status: 409,
     error: 'Hold not active',
-    detail: 'The hold was captured or voided, or has expired. `status` says which.',
+    detail: 'The hold was captured or voided, or has expired. `holdStatus` says which.',
   },
   PART_OF_TRANSFER: {
     status: 409,
@@ -159,7 +159,7 @@ export const ERRORS = {
   BALANCE_LIMIT_EXCEEDED: {
     status: 422,
     error: 'Balance limit exceeded',
-    detail: 'After the deposit the balance would be over 9999999999999999.99.',
+    detail: 'The balance, or what is on hold, would be over 9999999999999999.99.',
   },
   ACCOUNT_FROZEN: {
     status: 422,

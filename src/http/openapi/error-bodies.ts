@@ -122,10 +122,11 @@ export class RevisionMismatchDto {
 @Resource('HoldNotActive')
 export class HoldNotActiveDto {
   @Field(textOf('HOLD_NOT_ACTIVE')) readonly error = ERRORS.HOLD_NOT_ACTIVE.error;
-  @Field(HoldState) readonly status: HoldStatus;
+  /** Not `status`: as a problem of RFC 9457 the body has a member of that name. */
+  @Field(HoldState) readonly holdStatus: HoldStatus;
 
   constructor(status: HoldStatus) {
-    this.status = status;
+    this.holdStatus = status;
   }
 }
 
@@ -220,4 +221,5 @@ export class ProblemDto {
   @Field(TransferId, optional) readonly transferId?: string;
   @Field(AccountId, optional) readonly accountId?: number;
   @Field(Revision, optional) readonly currentRevision?: number;
+  @Field(HoldState, optional) readonly holdStatus?: HoldStatus;
 }

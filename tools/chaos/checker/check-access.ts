@@ -1,4 +1,11 @@
-import type { Answer, Attempt, Entry, FaultBegan, Operation } from './history.js';
+import {
+  accountsOf,
+  type Answer,
+  type Attempt,
+  type Entry,
+  type FaultBegan,
+  type Operation,
+} from './history.js';
 import type { Violations } from './rules.js';
 
 interface Pending {
@@ -79,8 +86,9 @@ export class AccessChecker {
     if (REFUSALS.includes(status)) this.violations.add('credential-refused', detail);
     else if (answer !== UNKNOWN_CREDENTIAL) this.letIn.add(nameOf(attempt));
     else if (wasLetIn) this.violations.add('credential-forgotten', detail);
-    if (status === 408 && operation.kind !== 'open') {
-      const shard = (operation.accountId - 1) % this.shards;
+    const [accountId] = accountsOf(operation);
+    if (status === 408 && accountId !== undefined) {
+      const shard = (accountId - 1) % this.shards;
       const instance = attempt.instance.replace(/#.*/, '');
       this.failures.push({ sentAt: attempt.at, at, instance, shard, detail });
     }

@@ -1,5 +1,7 @@
-import type { AccountBook, Books } from './books.js';
+import { isExpiry, type AccountBook, type Books, type HoldBook, type Posting } from './books.js';
+import { wordFor } from './parts.js';
 import type { Violations } from './rules.js';
+import { limitsIn, remainingAt, statusesIn } from './states.js';
 
 /** An event as it arrived. Amounts are in minor units. */
 export interface Arrival {
@@ -11,30 +13,115 @@ export interface Arrival {
   readonly version: number;
 }
 
-/** Checks the books of each account by themselves. */
+/** Checks the books by themselves, without the history. */
 export function checkBooks(books: Books, violations: Violations): void {
   for (const [accountId, book] of books.accounts) {
     const fault = faultOf(book);
     if (fault) violations.add('books-unsound', `account ${accountId}: ${fault}`);
+    for (const overdrawn of overdrawnAt(book))
+      violations.add('overdrawn', `account ${accountId}: ${overdrawn}`);
+    for (const { id, version } of refusedByStatus(book))
+      violations.add('status-ignored', `account ${accountId}: ${id} at version ${version}`);
   }
+  for (const hold of books.holds.values()) {
+    const fault =
+      holdFaultOf(hold) ?? (isDue(hold, books.readAt) ? 'it has expired, and nobody ended it' : undefined);
+    if (fault) violations.add('hold-broken', `${hold.id}, ${hold.status}: ${fault}`);
+  }
+  for (const [id, reversals] of books.reversals) checkReversals(id, reversals, books, violations);
 }
 
 function faultOf(book: AccountBook): string | undefined {
-  let balance = 0;
-  let version = 1;
+  let [balance, held, version, time] = [0, 0, 1, -Infinity];
   for (const posting of book.postings) {
+    const { id, type, amount } = posting;
     version += 1;
-    balance += posting.type === 'credit' ? posting.amount : -posting.amount;
+    if (type === 'credit' || type === 'debit') balance += type === 'credit' ? amount : -amount;
+    else held += type === 'hold' ? amount : -amount;
     if (posting.version !== version)
-      return `version ${posting.version} stands where ${version} should (${posting.id})`;
+      return `version ${posting.version} stands where ${version} should (${id})`;
     if (posting.balance !== balance)
-      return `balance ${posting.balance} stands where ${balance} should (${posting.id})`;
-    if (balance < 0) return `the balance was ${balance} at version ${version}`;
+      return `balance ${posting.balance} stands where ${balance} should (${id})`;
+    if (posting.held !== held) return `${posting.held} are held where ${held} should be (${id})`;
+    if (held < 0) return `${held} are held at version ${version}`;
+    if (posting.time < time) return `version ${version} is older than the one before (${id})`;
+    time = posting.time;
   }
   if (book.version !== version) return `its version is ${book.version}, its last transaction's ${version}`;
+  const remaining = book.holds.reduce((sum, hold) => sum + hold.remaining, 0);
+  if (book.held !== held || remaining !== held)
+    return `${book.held} are held, its transactions say ${held}, its holds ${remaining}`;
+  if (book.revision !== book.events.length)
+    return `its revision is ${book.revision}, and it has ${book.events.length} events`;
+  const { status = 'open' } = book.events.findLast((event) => event.status !== undefined) ?? {};
+  const { overdraftLimit = 0 } = book.events.findLast((event) => event.overdraftLimit !== undefined) ?? {};
+  if (book.status !== status || book.overdraftLimit !== overdraftLimit)
+    return `it is ${book.status} with a limit of ${book.overdraftLimit}, its events say ${status} and ${overdraftLimit}`;
   return book.balance === balance
     ? undefined
     : `its balance is ${book.balance}, its transactions' ${balance}`;
+}
+
+/** A transaction must leave at least nothing available by the limit at its time. (Two changes may share it.) */
+function overdrawnAt(book: AccountBook): string[] {
+  return book.postings.flatMap(({ balance, held, version, time }) => {
+    const limit = Math.max(...limitsIn(book, { from: time, to: time }));
+    return balance - held + limit < 0
+      ? [`${balance} less ${held} held with a limit of ${limit} at version ${version}`]
+      : [];
+  });
+}
+
+/** Which statuses allow what. The debit of a capture is one that was promised. */
+function refusedByStatus(book: AccountBook): Posting[] {
+  return book.postings.filter(({ type, holdId, time }) => {
+    if (type === 'release') return false;
+    const isPromised = type === 'credit' || (type === 'debit' && holdId !== undefined);
+    const allowed = isPromised ? ['open', 'debits_blocked'] : ['open'];
+    return !statusesIn(book, { from: time, to: time }).some((status) => allowed.includes(status));
+  });
+}
+
+const isDue = ({ status, expiresAt = Infinity }: HoldBook, now: number) =>
+  status === 'active' && expiresAt < now;
+
+function holdFaultOf(hold: HoldBook): string | undefined {
+  const { amount, remaining, captured, status, expiresAt, postings } = hold;
+  const [placed, ...others] = postings;
+  if (placed?.type !== 'hold' || placed.amount !== amount) return `it begins with ${describe(placed)}`;
+  const sum = (type: string) =>
+    others.reduce((total, posting) => total + (posting.type === type ? posting.amount : 0), 0);
+  if (sum('hold') > 0 || sum('credit') > 0) return 'it has transactions of other kinds';
+  if (remaining !== amount - sum('release'))
+    return `${remaining} remain of ${amount}, of which ${sum('release')} were released`;
+  if (captured !== sum('debit')) return `${captured} were captured, by its transactions ${sum('debit')}`;
+  if (captured > sum('release')) return `${captured} were captured, and ${sum('release')} released`;
+  if ((status === 'active') !== remaining > 0) return `${remaining} remain`;
+  const late = others.find((posting) => posting.op !== undefined && posting.time >= (expiresAt ?? Infinity));
+  if (late) return `${late.id} of operation ${late.op} came after it had expired`;
+  const expiries = others.filter(isExpiry);
+  const early = expiries.find((posting) => posting.time < (expiresAt ?? Infinity));
+  if (early) return `${early.id} ended it before it expired`;
+  if (expiries.length > 1 || (expiries.length === 1) !== (status === 'expired'))
+    return `it expired ${expiries.length} times`;
+  const beyond = others
+    .slice(0, -1)
+    .find((posting) => isExpiry(posting) || remainingAt(hold, posting.version) < 0);
+  return beyond && `it goes on after ${beyond.id}`;
+}
+
+function checkReversals(
+  id: string,
+  reversals: readonly Posting[],
+  { byId }: Books,
+  violations: Violations,
+): void {
+  const original = byId.get(id);
+  const reversed = reversals.reduce((sum, { amount }) => sum + amount, 0);
+  const opposite = original?.type === 'credit' ? 'debit' : 'credit';
+  const isWrong = (one: Posting) => one.accountId !== original?.accountId || one.type !== opposite;
+  if (original?.reverses !== undefined || reversals.some(isWrong) || reversed > (original?.amount ?? 0))
+    violations.add('over-reversed', `${describe(original)} is reversed by ${describe(reversals)}`);
 }
 
 /**
@@ -48,7 +135,7 @@ export function checkEvents(books: Books, arrivals: readonly Arrival[], violatio
     const same =
       posting !== undefined &&
       posting.accountId === arrival.accountId &&
-      (posting.type === 'credit' ? 'Deposit' : 'Withdraw') === arrival.type &&
+      wordFor(posting.type) === arrival.type &&
       posting.amount === arrival.amount &&
       posting.balance === arrival.balance &&
       posting.version === arrival.version;

@@ -1,7 +1,24 @@
-import type { Answer, AnswerBody, Attempt, CacheTrouble, Entry, Intent, Operation } from './history.js';
+import {
+  accountsOf,
+  isCommand,
+  type Answer,
+  type AnswerBody,
+  type Attempt,
+  type CacheTrouble,
+  type Change,
+  type Command,
+  type Entry,
+  type Intent,
+  type ListedRow,
+  type Open,
+  type Operation,
+  type ReadBalance,
+} from './history.js';
 import { UNKNOWN_CREDENTIAL } from './check-access.js';
-import { balanceAt, type AccountBook, type Books, type Posting } from './books.js';
+import { balanceAt, isExpiry, type AccountBook, type Books, type Posting } from './books.js';
 import { Floors, type Floor } from './floors.js';
+import { checkParts, netOf, wordFor } from './parts.js';
+import { hasChanged, isPossible, REFUSALS, wasHold, type Window } from './refusals.js';
 import type { Violations } from './rules.js';
 
 /** The figures of a run. */
@@ -25,18 +42,15 @@ export interface Tally {
   reads: number;
 }
 
-type Post = Extract<Operation, { kind: 'post' }>;
-type Balance = Extract<Operation, { kind: 'balance' }>;
-
 /** What is known about an operation so far. */
 interface Progress {
   readonly operation: Operation;
   /** Requests that may have been or may still be applied: there is no answer, or none that decides it. */
   open: number;
   unknown: boolean;
-  /** A posting by a 201 or a Duplicate, a read by a 200. */
+  /** A command by its success or a Duplicate, a read by a 200. */
   acknowledged: boolean;
-  /** By a 201. */
+  /** By its success. */
   created: boolean;
   /** The account rejected it after all earlier requests had ended, or because another request has used its key. */
   refusedForGood: boolean;
@@ -46,7 +60,8 @@ interface Progress {
 interface Pending {
   readonly attempt: Attempt;
   readonly progress: Progress;
-  readonly floor: Floor;
+  /** By account. */
+  readonly floors: ReadonlyMap<number, Floor>;
   /** When it was sent, its key was known to have been used. */
   readonly keyUsed: boolean;
   /** When it was sent, no other request was in flight. */
@@ -67,7 +82,12 @@ export class HistoryChecker {
   private readonly usedKeys = new Set<string>();
   /** The newest version that an account may have by now: that of a posting whose first request was sent. */
   private readonly ceilings = new Map<number, number>();
+  /** Batch and account → the version that its items have reached. */
+  private readonly batches = new Map<string, number>();
   private readonly suspects: SuspectRead[] = [];
+  /** The ends of holds that have expired, the latest first: they move versions with nobody acting. */
+  private readonly expiries: Posting[];
+  private epochMs = 0;
   private quiet = false;
   private readonly troubles: CacheTrouble[] = [];
   private readonly tally: Tally = {
@@ -80,10 +100,16 @@ export class HistoryChecker {
     private readonly books: Books,
     private readonly violations: Violations,
     private readonly cacheTtlMs: number,
-  ) {}
+  ) {
+    this.expiries = [...books.byId.values()].filter(isExpiry).sort((a, b) => b.time - a.time);
+  }
 
   take(entry: Entry): void {
+    this.raiseByExpiries(entry.at);
     switch (entry.entry) {
+      case 'start':
+        this.epochMs = entry.epochMs;
+        return;
       case 'intent':
         return this.begin(entry);
       case 'attempt':
@@ -103,8 +129,12 @@ export class HistoryChecker {
   /** Call it once the whole history was read. */
   finish(): Tally {
     for (const [op, progress] of this.operations) this.finishOperation(op, progress);
-    for (const [amount, postings] of this.books.byOperation) {
-      if (!this.operations.has(amount)) this.fail('from-nowhere', `${describe(postings[0])}`);
+    for (const [op, postings] of this.books.byOperation) {
+      const asked = this.operations.get(op)?.operation;
+      if (!asked || !isWrite(asked)) this.fail('from-nowhere', `${describe(postings[0])}`);
+    }
+    for (const posting of this.books.byId.values()) {
+      if (posting.op === undefined && !isExpiry(posting)) this.fail('from-nowhere', describe(posting));
     }
     for (const { at, detail } of this.suspects) {
       // The contract allows it if the cache was unreachable when the balance was written.
@@ -135,13 +165,22 @@ export class HistoryChecker {
     const { operation } = progress;
     progress.open += 1;
     this.tally.requests += 1;
-    for (const { accountId, version } of this.books.byOperation.get(attempt.op) ?? []) {
-      this.ceilings.set(accountId, Math.max(version, this.ceilings.get(accountId) ?? 1));
-    }
-    const accountId = operation.kind === 'open' ? 0 : operation.accountId;
-    const floor = this.floors.at(accountId, attempt.instance);
+    for (const posting of this.postingsOf(attempt.op)) this.raise(posting);
+    const floors = new Map(
+      accountsOf(operation).map((accountId) => [accountId, this.floors.at(accountId, attempt.instance)]),
+    );
     const keyUsed = this.isKeyUsed(operation);
-    this.pending.set(attempt.attempt, { attempt, progress, floor, keyUsed, quiet: this.quiet });
+    this.pending.set(attempt.attempt, { attempt, progress, floors, keyUsed, quiet: this.quiet });
+  }
+
+  private raise({ accountId, version }: Posting): void {
+    this.ceilings.set(accountId, Math.max(version, this.ceilings.get(accountId) ?? 1));
+  }
+
+  /** The sweeper, or a command that needs the money, may have ended what has expired by now. */
+  private raiseByExpiries(at: number): void {
+    const nowMs = this.epochMs + at + CLOCK_SLACK_MS;
+    while ((this.expiries.at(-1)?.time ?? Infinity) <= nowMs) this.raise(this.expiries.pop() as Posting);
   }
 
   private settle(answer: Answer): void {
@@ -156,21 +195,29 @@ export class HistoryChecker {
     // A key that another request has used can never be used by this one.
     const forGood = pending.quiet || body.error === 'Idempotency key reused';
     if (forGood && BY_THE_ACCOUNT.test(`${answer.status}`)) progress.refusedForGood = true;
-    switch (progress.operation.kind) {
+    this.checkAnswer(answer, progress.operation, body, pending);
+  }
+
+  private checkAnswer(answer: Answer, operation: Operation, body: AnswerBody, pending: Pending): void {
+    const { op, status } = answer;
+    if (isCommand(operation)) return this.checkCommand(answer, operation, body, pending);
+    switch (operation.kind) {
       case 'open':
-        if (answer.status === 201) this.checkOpening(answer.op, body, pending);
-        if (answer.status === 409) this.checkOpenedBefore(answer.op, body, pending);
+        if (status === 201) this.checkOpening(op, body, pending);
+        if (status === 409) this.checkOpenedBefore(op, body, pending);
         return;
-      case 'post':
-        return this.checkPosting(answer, progress.operation, body, pending);
       case 'balance':
-        if (answer.status === 200) {
-          progress.acknowledged = true;
-          this.checkBalance(answer, progress.operation, body, pending);
-        }
+        if (status === 200) this.checkBalance(answer, operation, body, pending);
         return;
       case 'list':
-        if (answer.status === 200) this.checkListing(answer.op, progress.operation.accountId, body, pending);
+        if (status === 200) this.checkListing(op, operation.accountId, body, pending);
+        return;
+      case 'read-hold':
+      case 'read-transfer':
+        if (status === 200) this.checkRead(answer, operation, body, pending);
+        return;
+      case 'change':
+        return this.checkChange(answer, operation, body, pending);
     }
   }
 
@@ -179,7 +226,7 @@ export class HistoryChecker {
    */
   private isSettled({ op, status, body, retryAfter }: Answer, { progress }: Pending): boolean {
     const { kind } = progress.operation;
-    const writes = kind === 'open' || kind === 'post';
+    const writes = isWrite(progress.operation) || kind === 'change';
     const error = body?.error ?? '';
     if (status === 0) return !writes;
     if (status === 503 && !retryAfter)
@@ -212,104 +259,227 @@ export class HistoryChecker {
     this.floors.acknowledge(first.accountId, first.version, attempt.instance);
   }
 
-  private checkPosting(answer: Answer, post: Post, body: AnswerBody, pending: Pending): void {
+  private checkCommand(answer: Answer, command: Command, body: AnswerBody, pending: Pending): void {
     const { op, status } = answer;
-    switch (`${status} ${body.error ?? ''}`) {
-      case '201 ':
-        return this.checkAccepted(op, post, body, pending);
-      case '409 Duplicate transaction':
-        return this.checkDuplicate(op, post, body, pending);
-      case '422 Idempotency key reused': {
-        const posting = this.books.byId.get(body.transactionId ?? '');
-        if (posting?.key !== post.key || posting?.accountId !== post.accountId || posting.amount === op)
-          this.fail('key-forgotten', `operation ${op}: ${describe(body)}, which is ${describe(posting)}`);
-        return;
-      }
-      case '409 Version mismatch':
-      case '412 Version mismatch':
-        return this.checkMismatch(answer, post, body, pending);
-      case '422 Insufficient Balance':
-        return this.checkInsufficient(op, post, pending);
-      case '408 Server Crashes':
-        if ((body.currentVersion ?? 0) > this.ceilingOf(post.accountId))
-          this.fail(
-            'wrong-refusal',
-            `operation ${op}: 408 with version ${body.currentVersion}, which is none yet`,
-          );
-        return;
-      default:
+    const { error = '' } = body;
+    if (status === 201 || status === 200) return this.checkAccepted(answer, command, body, pending);
+    if (status === 409 && error.startsWith('Duplicate '))
+      return this.checkDuplicate(op, command, body, pending);
+    if (error === 'Idempotency key reused') {
+      const posting = this.books.byId.get(body.transactionId ?? '');
+      if (posting?.key !== command.key || posting?.accountId !== keyAccountOf(command) || posting?.op === op)
+        this.fail('key-forgotten', `operation ${op}: ${describe(body)}, which is ${describe(posting)}`);
+      return;
     }
-  }
-
-  private checkAccepted(
-    op: number,
-    post: Post,
-    body: AnswerBody,
-    { progress, attempt, floor, keyUsed }: Pending,
-  ): void {
-    const posting = this.books.byId.get(body.id ?? '');
-    const kept =
-      posting !== undefined &&
-      isOf(op, post, posting) &&
-      body.type === (post.type === 'credit' ? 'Deposit' : 'Withdraw') &&
-      body.amount === op &&
-      posting.balance === body.balance &&
-      posting.version === body.version;
-    const what = `operation ${op}: ${describe(body)}`;
-    if (!kept) this.fail('acknowledged-lost', `${what}; in the books: ${describe(posting)}`);
-    if (progress.created) this.fail('applied-twice', `${what}, after a 201 before`);
-    progress.created = true;
-    if (keyUsed) this.fail('key-forgotten', `${what}, though key ${post.key} was used`);
-    const version = body.version ?? 0;
-    if (version <= floor.strict)
-      this.fail('wrong-order', `${what}, but version ${floor.strict} was known before it began`);
-    if (post.expectedVersion !== undefined && version !== post.expectedVersion + 1)
-      this.fail('version-check', `${what}, though it expected version ${post.expectedVersion}`);
-    this.acknowledge(post, progress, version, attempt.instance);
-  }
-
-  private checkDuplicate(op: number, post: Post, body: AnswerBody, { progress, attempt }: Pending): void {
-    const posting = this.books.byId.get(body.transactionId ?? '');
-    const what = `operation ${op}: Duplicate of ${body.transactionId}`;
-    if (!posting || !isOf(op, post, posting))
-      return this.fail('key-forgotten', `${what}, which is ${describe(posting)}`);
-    if (!progress.acknowledged && progress.open === 0)
-      this.fail('refused-but-applied', `${what}, though all requests before were refused`);
-    this.acknowledge(post, progress, posting.version, attempt.instance);
-  }
-
-  private acknowledge(post: Post, progress: Progress, version: number, instance: string): void {
-    progress.acknowledged = true;
-    if (post.key !== undefined) this.usedKeys.add(keyOf(post));
-    this.floors.acknowledge(post.accountId, version, instance);
-  }
-
-  private checkMismatch(answer: Answer, post: Post, body: AnswerBody, { floor, keyUsed }: Pending): void {
-    const current = body.currentVersion ?? 0;
-    const what = `operation ${answer.op}: Version mismatch, current ${current}, expected ${post.expectedVersion}`;
-    if (keyUsed) this.fail('key-forgotten', `${what}, though key ${post.key} was used`);
-    const possible = current >= floor.strict && current <= this.ceilingOf(post.accountId);
-    const asked = answer.status === (post.ifMatch ? 412 : 409);
-    if (!possible || !asked || current === post.expectedVersion)
-      this.fail('wrong-refusal', `${what}; it had ${floor.strict} to ${this.ceilingOf(post.accountId)}`);
-    this.floors.show(post.accountId, current);
-  }
-
-  private checkInsufficient(op: number, post: Post, { floor, keyUsed }: Pending): void {
-    if (keyUsed)
-      this.fail('key-forgotten', `operation ${op}: Insufficient Balance, though key ${post.key} was used`);
-    const book = this.books.accounts.get(post.accountId);
-    const ceiling = this.ceilingOf(post.accountId);
-    for (let version = Math.max(1, floor.strict); book && version <= ceiling; version++) {
-      if ((balanceAt(book, version) ?? Infinity) < op) return;
+    if (error === 'Server Crashes') {
+      if ((body.currentVersion ?? 0) > this.ceilingOf(keyAccountOf(command)))
+        this.fail(
+          'wrong-refusal',
+          `operation ${op}: 408 with version ${body.currentVersion}, which is none yet`,
+        );
+      return;
     }
+    if (!BY_THE_ACCOUNT.test(`${status}`)) return;
+    if (pending.keyUsed)
+      this.fail('key-forgotten', `operation ${op}: ${error}, though key ${command.key} was used`);
+    if (error === 'Version mismatch') return this.checkMismatch(answer, command, body, pending);
+    this.checkRefusal(answer, command, body, pending);
+  }
+
+  private checkRefusal(answer: Answer, command: Command | Change, body: AnswerBody, pending: Pending): void {
+    const window = this.windowOf(answer, pending);
+    if (isPossible(answer.op, command, body, window, this.books)) return;
+    const versions = accountsOf(command).map((accountId) => {
+      const [first, last] = [window.versionsOf(accountId)[0], window.versionsOf(accountId).at(-1)];
+      return `account ${accountId} had versions ${first} to ${last}`;
+    });
     this.fail(
       'wrong-refusal',
-      `operation ${op}: Insufficient Balance, with enough from ${floor.strict} to ${ceiling}`,
+      `operation ${answer.op} ${describe(command)}: ${describe(body)}, but ${versions.join(', ')}`,
     );
   }
 
-  private checkBalance(answer: Answer, read: Balance, body: AnswerBody, { floor, attempt }: Pending): void {
+  /** When a request was decided, at the earliest and at the latest. */
+  private windowOf({ at }: Answer, { attempt, floors }: Pending): Window {
+    return {
+      span: {
+        from: this.epochMs + attempt.at - CLOCK_SLACK_MS,
+        to: this.epochMs + at + CLOCK_SLACK_MS,
+      },
+      versionsOf: (accountId) => {
+        const from = Math.max(1, floors.get(accountId)?.strict ?? 0);
+        const length = Math.max(0, this.ceilingOf(accountId) - from + 1);
+        return Array.from({ length }, (_, index) => from + index);
+      },
+    };
+  }
+
+  private checkAccepted(answer: Answer, command: Command, body: AnswerBody, pending: Pending): void {
+    const { op } = answer;
+    const { progress, attempt, floors, keyUsed } = pending;
+    if ('dryRun' in command && command.dryRun) return this.checkDryRun(answer, body);
+    const postings = this.postingsOf(op);
+    const what = `operation ${op}: ${describe(body)}`;
+    if (postings.length === 0 || !this.saysWhatIs(body, command, postings))
+      this.fail('acknowledged-lost', `${what}; in the books: ${describe(postings)}`);
+    if (progress.created) this.fail('applied-twice', `${what}, after a success before`);
+    progress.created = true;
+    if (keyUsed) this.fail('key-forgotten', `${what}, though key ${command.key} was used`);
+    for (const posting of firstOfEach(postings)) {
+      const { strict = 0 } = floors.get(posting.accountId) ?? {};
+      if (posting.version <= strict)
+        this.fail('wrong-order', `${what}, but version ${strict} was known before it began`);
+      if (posting.accountId === keyAccountOf(command)) this.checkExpected(what, command, posting);
+      if (accountsOf(command).length === 1) this.checkPlace(what, attempt, posting);
+    }
+    this.acknowledge(command, progress, postings, attempt.instance);
+  }
+
+  /**
+   * The items of a batch on one account take effect in their order. Those over several accounts may meet a locked row,
+   * and then let the others pass.
+   */
+  private checkPlace(what: string, { batch }: Attempt, { accountId, version }: Posting): void {
+    if (batch === undefined) return;
+    const place = `${batch} ${accountId}`;
+    const reached = this.batches.get(place) ?? 0;
+    if (version <= reached)
+      this.fail('wrong-order', `${what}, but an earlier item of its batch made version ${reached}`);
+    this.batches.set(place, version);
+  }
+
+  /** Only the ends of holds that had expired, which the command itself wrote down, may lie between. */
+  private checkExpected(what: string, command: Command, { accountId, version, time }: Posting): void {
+    if (!('expectedVersion' in command) || command.expectedVersion === undefined) return;
+    const book = this.books.accounts.get(accountId);
+    const between = book?.postings.slice(command.expectedVersion - 1, version - 2) ?? [];
+    const isNext =
+      version > command.expectedVersion && between.every((one) => isExpiry(one) && one.time === time);
+    if (!isNext) this.fail('version-check', `${what}, though it expected version ${command.expectedVersion}`);
+  }
+
+  private checkDryRun({ op, status }: Answer, { id, version, legs }: AnswerBody): void {
+    if (status !== 200 || id !== undefined || (version === undefined && legs === undefined))
+      this.fail('unexpected-answer', `operation ${op}: a dry run is answered ${status} with id ${id}`);
+  }
+
+  /** Whether an answer tells of the transactions that its operation made. */
+  private saysWhatIs(body: AnswerBody, command: Command, postings: readonly Posting[]): boolean {
+    if (body.legs)
+      return body.legs.every((leg) => isSame(leg, this.books.byId.get(leg.id)) && isAmong(leg, postings));
+    if (command.kind === 'void') {
+      const hold = this.books.holds.get(command.holdId);
+      return body.id === command.holdId && body.holdStatus === 'voided' && hold?.status === 'voided';
+    }
+    const posting = this.books.byId.get(body.id?.replace('hold', 'txn') ?? '');
+    if (!posting || !isAmong(posting, postings)) return false;
+    if (command.kind === 'hold')
+      return body.amount === posting.amount && body.held === posting.held && body.version === posting.version;
+    return (
+      wordFor(posting.type) === body.type &&
+      posting.amount === body.amount &&
+      posting.balance === body.balance &&
+      posting.version === body.version
+    );
+  }
+
+  private checkDuplicate(
+    op: number,
+    command: Command,
+    body: AnswerBody,
+    { progress, attempt }: Pending,
+  ): void {
+    const postings = this.postingsOf(op);
+    const { transactionId, transferId, holdId } = body;
+    const named = transactionId ?? transferId ?? holdId;
+    const what = `operation ${op}: Duplicate of ${named}`;
+    const original = postings.find(
+      (posting) =>
+        posting.key === command.key &&
+        (transferId === undefined
+          ? posting.id === named?.replace('hold', 'txn')
+          : posting.transferId === transferId),
+    );
+    if (!original || command.key === undefined)
+      return this.fail('key-forgotten', `${what}, but in the books: ${describe(postings)}`);
+    if (!progress.acknowledged && progress.open === 0)
+      this.fail('refused-but-applied', `${what}, though all requests before were refused`);
+    this.acknowledge(command, progress, postings, attempt.instance);
+  }
+
+  private acknowledge(
+    command: Command,
+    progress: Progress,
+    postings: readonly Posting[],
+    instance: string,
+  ): void {
+    progress.acknowledged = true;
+    if (command.key !== undefined) this.usedKeys.add(keyOf(command));
+    for (const { accountId, version } of postings) this.floors.acknowledge(accountId, version, instance);
+  }
+
+  private checkMismatch(answer: Answer, command: Command, body: AnswerBody, { floors }: Pending): void {
+    const accountId = keyAccountOf(command);
+    const expected = 'expectedVersion' in command ? command.expectedVersion : undefined;
+    const ifMatch = command.kind === 'post' && command.ifMatch === true;
+    const current = body.currentVersion ?? 0;
+    const { strict = 0 } = floors.get(accountId) ?? {};
+    const ceiling = this.ceilingOf(accountId);
+    const possible = current >= strict && current <= ceiling;
+    const asked = answer.status === (ifMatch ? 412 : 409);
+    if (!possible || !asked || current === expected)
+      this.fail(
+        'wrong-refusal',
+        `operation ${answer.op}: Version mismatch, current ${current}, expected ${expected}; it had ${strict} to ${ceiling}`,
+      );
+    this.floors.show(accountId, current);
+  }
+
+  /** A change has no key, and a repeat changes nothing, so its account's events alone can tell. */
+  private checkChange(answer: Answer, change: Change, body: AnswerBody, pending: Pending): void {
+    if (answer.status !== 200) {
+      if (BY_THE_ACCOUNT.test(`${answer.status}`)) this.checkRefusal(answer, change, body, pending);
+      return;
+    }
+    pending.progress.acknowledged = true;
+    const book = this.books.accounts.get(change.accountId);
+    if (!book || !hasChanged(change, book, this.windowOf(answer, pending).span))
+      this.fail('acknowledged-lost', `operation ${answer.op} ${describe(change)}: ${describe(book?.events)}`);
+  }
+
+  private checkRead(
+    answer: Answer,
+    read: Extract<Operation, { kind: 'read-hold' | 'read-transfer' }>,
+    body: AnswerBody,
+    pending: Pending,
+  ): void {
+    this.tally.reads += 1;
+    pending.progress.acknowledged = true;
+    const hold = read.kind === 'read-hold' ? this.books.holds.get(read.holdId) : undefined;
+    const isRight =
+      read.kind === 'read-hold'
+        ? hold !== undefined && body.id === hold.id && wasHold(hold, body, this.windowOf(answer, pending))
+        : body.id === read.transferId && this.isTransfer(read.transferId, body);
+    if (!isRight)
+      this.fail(
+        'wrong-read',
+        `operation ${answer.op} ${describe(read)}: ${describe(body)}; in the books: ${describe(hold)}`,
+      );
+  }
+
+  private isTransfer(transferId: string, { legs = [] }: AnswerBody): boolean {
+    const first = this.books.byId.get(transferId.replace('tr', 'txn'));
+    const postings = this.postingsOf(first?.op ?? 0).filter((posting) => posting.transferId === transferId);
+    return (
+      legs.length === postings.length &&
+      legs.every((leg) => isAmong(leg, postings) && isSame(leg, this.books.byId.get(leg.id)))
+    );
+  }
+
+  private checkBalance(answer: Answer, read: ReadBalance, body: AnswerBody, pending: Pending): void {
+    const { floors, attempt, progress } = pending;
+    const floor = floors.get(read.accountId) as Floor;
+    progress.acknowledged = true;
     this.tally.reads += 1;
     const book = this.books.accounts.get(read.accountId);
     const version = body.version ?? 0;
@@ -327,22 +497,18 @@ export class HistoryChecker {
     if (read.noCache) this.floors.show(read.accountId, version);
   }
 
-  private checkListing(op: number, accountId: number, body: AnswerBody, { floor }: Pending): void {
+  private checkListing(op: number, accountId: number, body: AnswerBody, { floors }: Pending): void {
+    const { strict } = floors.get(accountId) as Floor;
     this.tally.reads += 1;
     const book = this.books.accounts.get(accountId);
     const rows = body.rows ?? [];
     const what = `operation ${op}: the listing of account ${accountId}`;
     let next = rows[0]?.version ?? 1;
-    if (next < floor.strict)
-      this.fail('stale-read', `${what} begins with ${next}, ${floor.strict} was known`);
+    if (next < strict) this.fail('stale-read', `${what} begins with ${next}, ${strict} was known`);
     for (const row of rows) {
       const posting = book?.postings[row.version - 2];
-      const same =
-        posting?.id === row.id &&
-        posting.amount === row.amount &&
-        posting.balance === row.balance &&
-        (posting.type === 'credit' ? 'Deposit' : 'Withdraw') === row.type;
-      if (!same || row.version !== next) return this.fail('wrong-read', `${what} has ${describe(row)}`);
+      if (posting?.id !== row.id || !isSame(row, posting) || row.version !== next)
+        return this.fail('wrong-read', `${what} has ${describe(row)}`);
       next -= 1;
     }
     if (rows.length < LISTED_AT_MOST && next > 1)
@@ -353,18 +519,20 @@ export class HistoryChecker {
     const { operation } = progress;
     if (operation.kind === 'balance' && operation.final && !progress.acknowledged)
       this.fail('cache-differs', `operation ${op}: account ${operation.accountId} can't be read at the end`);
-    if (operation.kind !== 'post' && operation.kind !== 'open') return;
-    const postings = this.books.byOperation.get(op) ?? [];
-    const [posting] = postings;
-    if (postings.length > 1) this.fail('applied-twice', `operation ${op}: ${describe(postings)}`);
-    if (posting && operation.kind === 'post' && !isOf(op, operation, posting))
-      this.fail('from-nowhere', `${describe(posting)} is not what operation ${op} asked for`);
-    if (posting && !progress.acknowledged && progress.open === 0)
-      this.fail('refused-but-applied', `operation ${op}: ${describe(posting)}`);
-    if (posting && !progress.acknowledged && progress.refusedForGood)
+    if (!isWrite(operation)) return;
+    const postings = this.postingsOf(op);
+    const fault = postings.length === 0 ? undefined : checkParts(op, operation, postings, this.books);
+    if (fault) this.fail(fault.rule, fault.detail);
+    const isThere = postings.length > 0 && !progress.acknowledged;
+    if (
+      (isThere && progress.open === 0) ||
+      (postings.length > 0 && 'dryRun' in operation && operation.dryRun)
+    )
+      this.fail('refused-but-applied', `operation ${op}: ${describe(postings)}`);
+    if (isThere && progress.refusedForGood)
       this.fail(
         'key-forgotten',
-        `operation ${op} was refused at the end; in the books: ${describe(posting)}`,
+        `operation ${op} was refused at the end; in the books: ${describe(postings)}`,
       );
     this.count(op, progress, operation);
   }
@@ -383,8 +551,8 @@ export class HistoryChecker {
   private checkMoney(): void {
     let asked = 0;
     for (const [op, { operation }] of this.operations) {
-      const applied = (this.books.byOperation.get(op) ?? []).length > 0;
-      if (applied) asked += operation.kind === 'post' && operation.type === 'debit' ? -op : op;
+      const postings = this.postingsOf(op);
+      if (postings.length > 0 && isWrite(operation)) asked += netOf(op, operation, postings);
     }
     const held = [...this.books.accounts.values()].reduce((sum, { balance }) => sum + balance, 0);
     if (held !== asked) this.fail('money-created', `the bank holds ${held}, it was given ${asked}`);
@@ -403,8 +571,12 @@ export class HistoryChecker {
     return this.ceilings.get(accountId) ?? 1;
   }
 
+  private postingsOf(op: number): readonly Posting[] {
+    return this.books.byOperation.get(op) ?? [];
+  }
+
   private isKeyUsed(operation: Operation): boolean {
-    return operation.kind === 'post' && operation.key !== undefined && this.usedKeys.has(keyOf(operation));
+    return isCommand(operation) && operation.key !== undefined && this.usedKeys.has(keyOf(operation));
   }
 
   private fail(rule: Parameters<Violations['add']>[0], detail: string): void {
@@ -412,6 +584,8 @@ export class HistoryChecker {
   }
 }
 
+/** Between the clocks of the history and of the servers, which are those of one machine, and for their rounding. */
+const CLOCK_SLACK_MS = 50;
 /** The most rows that a listing reads, over all pages. */
 const LISTED_AT_MOST = 40;
 /** Rejections that follow from the account or its keys. (A Duplicate counts as acknowledged before this is used.) */
@@ -419,31 +593,65 @@ const BY_THE_ACCOUNT = /^(409|412|422)$/;
 /** Statuses that the access checker deals with. */
 const ACCESS_REFUSED: readonly number[] = [401, 403, 404];
 const READ_ANSWERS = ['200 ', '408 Server Crashes', '503 Overloaded', UNKNOWN_CREDENTIAL];
+const FAILURES = ['408 Server Crashes', '503 Overloaded', '503 Outcome unknown', UNKNOWN_CREDENTIAL];
 const ALLOWED: Readonly<Record<Operation['kind'], readonly string[]>> = {
   balance: READ_ANSWERS,
   list: READ_ANSWERS,
-  open: [
-    ...['201 ', '409 Duplicate account', '408 Server Crashes', '503 Overloaded', '503 Outcome unknown'],
-    UNKNOWN_CREDENTIAL,
-  ],
-  post: [
-    ...['201 ', '409 Duplicate transaction', '409 Version mismatch', '412 Version mismatch'],
-    ...['422 Insufficient Balance', '422 Idempotency key reused', '408 Server Crashes', '503 Overloaded'],
-    UNKNOWN_CREDENTIAL,
-  ],
+  'read-hold': READ_ANSWERS,
+  'read-transfer': READ_ANSWERS,
+  open: ['201 ', '409 Duplicate account', ...FAILURES],
+  change: ['200 ', ...refusalsOf('change'), ...FAILURES],
+  post: [...keyed('post', 'transaction'), '200 ', '409 Version mismatch', '412 Version mismatch'],
+  transfer: [...keyed('transfer', 'transfer'), '200 ', '409 Version mismatch'],
+  hold: [...keyed('hold', 'hold'), '409 Version mismatch'],
+  capture: [...keyed('capture', 'transaction'), '409 Duplicate transfer'],
+  void: [...keyed('void', 'transaction'), '200 '],
+  reverse: keyed('reverse', 'transaction'),
+  'reverse-transfer': keyed('reverse-transfer', 'transfer'),
 };
 
-function isOf(op: number, post: Post, posting: Posting): boolean {
-  return (
-    posting.amount === op &&
-    posting.accountId === post.accountId &&
-    posting.type === post.type &&
-    posting.key === post.key
+function keyed(kind: Command['kind'], resource: string): string[] {
+  return [
+    ...['201 ', `409 Duplicate ${resource}`, '422 Idempotency key reused'],
+    ...refusalsOf(kind),
+    ...FAILURES,
+  ];
+}
+
+function refusalsOf(kind: keyof typeof REFUSALS): string[] {
+  const conflicts = ['Hold not active', 'Part of a transfer'];
+  return REFUSALS[kind].map((error) => `${conflicts.includes(error) ? 409 : 422} ${error}`);
+}
+
+function isWrite(operation: Operation): operation is Command | Open {
+  return operation.kind === 'open' || isCommand(operation);
+}
+
+/** The account to which the key of a command belongs. */
+const keyAccountOf = (command: Command): number => accountsOf(command)[0] as number;
+
+const keyOf = (command: Command): string => `${keyAccountOf(command)} ${command.key}`;
+
+/** The first posting of each account. */
+function firstOfEach(postings: readonly Posting[]): Posting[] {
+  return postings.filter(
+    (posting, place) => postings.findIndex(({ accountId }) => accountId === posting.accountId) === place,
   );
 }
 
-function keyOf({ accountId, key }: Post): string {
-  return `${accountId} ${key}`;
+const isAmong = ({ id }: { readonly id: string }, postings: readonly Posting[]) =>
+  postings.some((posting) => posting.id === id);
+
+/** Whether a row in an answer is a row in the books. What it does not say, as of other owners, it can't say wrong. */
+function isSame(row: ListedRow, posting: Posting | undefined): boolean {
+  return (
+    posting !== undefined &&
+    posting.amount === row.amount &&
+    wordFor(posting.type) === row.type &&
+    (row.balance === undefined || posting.balance === row.balance) &&
+    (row.version === undefined || posting.version === row.version) &&
+    (row.held === undefined || posting.held === row.held)
+  );
 }
 
 function describe(value: unknown): string {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { Answer, AnswerBody, Entry, FaultBegan, Operation } from './history.js';
-import type { AccountBook, Books, Posting } from './books.js';
+import { booksOf, operationOf, type Books, type Posting } from './books.js';
 import { check } from './check.js';
 import type { Arrival } from './check-books.js';
 import type { Rule } from './rules.js';
@@ -28,9 +28,22 @@ const posting = (
   balance: number,
   version: number,
   key?: string,
-): Posting => ({
-  ...{ id, accountId: ACCOUNT, type, amount, balance, version, key },
-});
+): Posting => {
+  const links = { transferId: undefined, holdId: undefined, reverses: undefined };
+  const row = {
+    id,
+    accountId: ACCOUNT,
+    type,
+    amount,
+    balance,
+    version,
+    key,
+    held: 0,
+    time: version,
+    ...links,
+  };
+  return { ...row, op: operationOf(row, undefined) };
+};
 
 const post = (type: 'credit' | 'debit', key?: string, expectedVersion?: number): Operation => ({
   ...{ kind: 'post', accountId: ACCOUNT, type },
@@ -100,16 +113,9 @@ function scene(): Scene {
   };
 }
 
-function booksOf({ postings, account }: Scene): Books {
-  const byOperation = new Map<number, Posting[]>();
-  for (const one of postings) byOperation.set(one.amount, [...(byOperation.get(one.amount) ?? []), one]);
-  const book: AccountBook = { ...account, postings };
-  return {
-    accounts: new Map([[ACCOUNT, book]]),
-    byId: new Map(postings.map((one) => [one.id, one])),
-    byOperation,
-    unpublished: 0,
-  };
+function booksIn({ postings, account }: Scene): Books {
+  const state = { accountId: ACCOUNT, ...account, held: 0, overdraftLimit: 0, status: 'open', revision: 0 };
+  return booksOf([{ accounts: [state], postings, events: [], holds: [], unpublished: 0 }], 0);
 }
 
 describe('the checker', () => {
@@ -126,7 +132,7 @@ describe('the checker', () => {
     spoil(spoilt);
     const history = join(folder, 'history.ndjson');
     writeFileSync(history, spoilt.history.map((entry) => `${JSON.stringify(entry)}\n`).join(''));
-    const books = booksOf(spoilt);
+    const books = booksIn(spoilt);
     const evidence = { history, books, arrivals: spoilt.arrivals, cacheTtlMs: 1_000, shards: 2 };
     const { violations } = await check(evidence);
     return [...violations.byRule.keys()].sort();

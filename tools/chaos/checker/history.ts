@@ -5,31 +5,140 @@ import { createInterface } from 'node:readline';
  * An entry in the history of a run: one JSON value per line, in the order of events. The history is all that the
  * workload and the checker share. Times are milliseconds since the run began; amounts are in minor units.
  *
- * The amount of a posting or an opening is its operation's number, so every row in the books names the operation that
- * it came from, with or without an idempotency key.
+ * Every row in the books names the operation that it came from, with or without an idempotency key: the amount of a
+ * plain posting and of an opening is its operation's number, and all rows of other commands have the reference
+ * {@link referenceOf}. Transfers and holds are of that amount, too.
  */
-export type Entry = Intent | Attempt | Answer | FaultBegan | FaultEnded | CacheTrouble | Quiet;
+export type Entry = Start | Intent | Attempt | Answer | FaultBegan | FaultEnded | CacheTrouble | Quiet;
+
+/** Commands with an idempotency key are alike in this. */
+interface Keyed {
+  readonly key?: string;
+}
+
+/** Money in or out of one account; with `dryRun`, nothing. */
+export interface Post extends Keyed {
+  readonly kind: 'post';
+  readonly accountId: number;
+  readonly type: 'credit' | 'debit';
+  readonly expectedVersion?: number;
+  /** Whether expectedVersion was sent as If-Match. */
+  readonly ifMatch?: boolean;
+  readonly dryRun?: boolean;
+}
+
+/** From the first half of the accounts to the other half, the operation's number from or to each. */
+export interface Transfer extends Keyed {
+  readonly kind: 'transfer';
+  readonly accountIds: readonly number[];
+  /** Of the first account. */
+  readonly expectedVersion?: number;
+  /** Whether the body lists the legs; otherwise it has `from` and `to`. */
+  readonly asLegs: boolean;
+  readonly dryRun?: boolean;
+}
+
+export interface PlaceHold extends Keyed {
+  readonly kind: 'hold';
+  readonly accountId: number;
+  readonly expectedVersion?: number;
+  readonly expiresInSeconds?: number;
+}
+
+export interface Capture extends Keyed {
+  readonly kind: 'capture';
+  readonly holdId: string;
+  /** That of the hold. */
+  readonly accountId: number;
+  /** Undefined: all that remains. */
+  readonly amount?: number;
+  readonly final: boolean;
+  readonly to?: number;
+}
+
+export interface VoidHold extends Keyed {
+  readonly kind: 'void';
+  readonly holdId: string;
+  /** That of the hold. */
+  readonly accountId: number;
+}
+
+export interface Reverse extends Keyed {
+  readonly kind: 'reverse';
+  readonly transactionId: string;
+  /** That of the transaction. */
+  readonly accountId: number;
+  /** Undefined: all that is left. */
+  readonly amount?: number;
+}
+
+export interface ReverseTransfer extends Keyed {
+  readonly kind: 'reverse-transfer';
+  readonly transferId: string;
+  /** Those of the transfer that pay back, then the others. */
+  readonly accountIds: readonly number[];
+  /** Undefined: all that is left. */
+  readonly amount?: number;
+}
+
+/** Changes an account otherwise than by a transaction. */
+export interface Change {
+  readonly kind: 'change';
+  readonly accountId: number;
+  readonly status?: string;
+  readonly overdraftLimit?: number;
+}
+
+/** Commands that make transactions. */
+export type Command = Post | Transfer | PlaceHold | Capture | VoidHold | Reverse | ReverseTransfer;
+
+export interface Open extends Keyed {
+  readonly kind: 'open';
+}
+
+export interface ReadBalance {
+  readonly kind: 'balance';
+  readonly accountId: number;
+  readonly minVersion?: number;
+  readonly noCache?: boolean;
+  /** All faults are healed and the cache has had time to recover: the answer must match the database. */
+  readonly final?: boolean;
+}
 
 export type Operation =
-  | { readonly kind: 'open'; readonly key?: string }
-  | {
-      readonly kind: 'post';
-      readonly accountId: number;
-      readonly type: 'credit' | 'debit';
-      readonly key?: string;
-      readonly expectedVersion?: number;
-      /** Whether expectedVersion was sent as If-Match. */
-      readonly ifMatch?: boolean;
-    }
-  | {
-      readonly kind: 'balance';
-      readonly accountId: number;
-      readonly minVersion?: number;
-      readonly noCache?: boolean;
-      /** All faults are healed and the cache has had time to recover: the answer must match the database. */
-      readonly final?: boolean;
-    }
-  | { readonly kind: 'list'; readonly accountId: number };
+  | Open
+  | Command
+  | Change
+  | ReadBalance
+  | { readonly kind: 'list'; readonly accountId: number }
+  | { readonly kind: 'read-hold'; readonly holdId: string; readonly accountId: number }
+  | { readonly kind: 'read-transfer'; readonly transferId: string; readonly accountIds: readonly number[] };
+
+/** The accounts that an operation is about, that of its key first. */
+export function accountsOf(operation: Operation): readonly number[] {
+  if (operation.kind === 'open') return [];
+  if ('accountIds' in operation) return operation.accountIds;
+  if (operation.kind === 'capture' && operation.to !== undefined) return [operation.accountId, operation.to];
+  return [operation.accountId];
+}
+
+const COMMANDS: Readonly<Record<Command['kind'], true>> = {
+  ...{ post: true, transfer: true, hold: true, capture: true, void: true },
+  ...{ reverse: true, 'reverse-transfer': true },
+};
+
+export const isCommand = (operation: Operation): operation is Command => operation.kind in COMMANDS;
+
+/** The client's name for all transactions of an operation. */
+export const referenceOf = (op: number): string => `op-${op}`;
+
+/** The first entry. */
+export interface Start {
+  readonly at: number;
+  readonly entry: 'start';
+  /** The wall clock at time 0, which is also that of the database servers. */
+  readonly epochMs: number;
+}
 
 /** Written before the operation's first request is sent. */
 export interface Intent {
@@ -50,6 +159,8 @@ export interface Attempt {
   readonly instance: string;
   /** The sender whose credential it carries. */
   readonly sender: string;
+  /** The first attempt of the batch that it is an item of; items come in the order of their attempts. */
+  readonly batch?: number;
 }
 
 /** Written as soon as the answer has arrived or the wait for it has ended. */
@@ -70,7 +181,14 @@ export interface AnswerBody {
   readonly error?: string;
   readonly id?: string;
   readonly transactionId?: string;
+  readonly transferId?: string;
+  readonly holdId?: string;
   readonly accountId?: number;
+  readonly holdStatus?: string;
+  readonly remaining?: number;
+  readonly captured?: number;
+  readonly held?: number;
+  readonly legs?: readonly AnsweredLeg[];
   readonly type?: string;
   readonly amount?: number;
   readonly balance?: number;
@@ -80,12 +198,19 @@ export interface AnswerBody {
   readonly rows?: readonly ListedRow[];
 }
 
+/** A leg of a transfer, as its answer tells it. */
+export interface AnsweredLeg extends ListedRow {
+  readonly accountId: number;
+}
+
 export interface ListedRow {
   readonly id: string;
   readonly type: string;
   readonly amount: number;
   readonly balance: number;
   readonly version: number;
+  /** What is held after it, if the answer says so. */
+  readonly held?: number;
 }
 
 export interface FaultBegan {
@@ -135,6 +260,7 @@ export class HistoryWriter {
 
   constructor(readonly path: string) {
     this.file = openSync(path, 'w');
+    this.append({ entry: 'start', epochMs: Date.now() });
   }
 
   get nowMs(): number {

@@ -8,8 +8,15 @@ export const RULES = {
   'wrong-refusal': 'a refusal is true of the account at some moment of the request',
   'version-check': 'a transaction with an expected version is the one that follows it',
   'wrong-order': 'a request that begins after an acknowledgement comes after it',
-  'books-unsound': 'versions run without gaps, balances are credits less debits and never negative',
-  'money-created': 'the money in the bank is the deposits less the withdrawals',
+  'books-unsound':
+    'versions run without gaps and times forwards, balances are credits less debits, and what is held is the holds less the releases',
+  overdrawn: 'no account is ever below what its holds and its overdraft limit allow',
+  'half-applied': 'a command is applied with all its parts, each once, or not at all',
+  'hold-broken':
+    'what was captured, released and remains of a hold is what was put on hold; it ends once, and never by a client after it has expired',
+  'over-reversed': 'a transaction is reversed on its account for at most its amount',
+  'status-ignored': 'a transaction is one that the status of its account allows',
+  'money-created': 'the money in the bank is the deposits less the withdrawals and captures',
   'wrong-read': 'a read shows a balance, or transactions, that the account had at that version',
   'stale-read': 'a read is at least as new as what was acknowledged before it began',
   'cache-differs': 'once all is healed, every instance answers what the database holds',

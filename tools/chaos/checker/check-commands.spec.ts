@@ -1,0 +1,564 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { CommandMaker } from '../commands.js';
+import { Random } from '../random.js';
+import { booksOf, type Posting, type Rows } from './books.js';
+import { check } from './check.js';
+import {
+  isCommand,
+  type Answer,
+  type AnswerBody,
+  type Attempt,
+  type Command,
+  type Entry,
+  type Intent,
+  type Operation,
+} from './history.js';
+import type { Rule } from './rules.js';
+import { TinyBank } from './tiny-bank.js';
+
+const ACCOUNTS = 6;
+const STEPS = 250;
+/** Deposits at first, so that there is something to spend. */
+const RICH = 40;
+
+/** The evidence of a run of {@link TinyBank}, to be spoilt. */
+interface Scene {
+  readonly history: Entry[];
+  readonly rows: {
+    readonly accounts: Mutable<Rows['accounts'][number]>[];
+    readonly postings: Mutable<Posting>[];
+    readonly events: Mutable<Rows['events'][number]>[];
+    readonly holds: Mutable<Rows['holds'][number]>[];
+    readonly unpublished: number;
+  };
+}
+
+/** Spoils a scene. @returns false if the scene has nothing of the kind */
+type Spoil = (scene: Scene) => boolean;
+
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
+
+/** A sound history of every kind of operation, with repeats and reused keys. */
+function play(seed: number): Scene {
+  const random = new Random(seed, 1);
+  const bank = new TinyBank();
+  const accounts = [
+    Array.from({ length: ACCOUNTS }, () => bank.do({ kind: 'open' }).answer.accountId as number),
+  ];
+  const maker = new CommandMaker(accounts, bank.versions, {
+    post: 30,
+    hold: 20,
+    capture: 20,
+    void: 6,
+    reverse: 20,
+  });
+  for (let step = 0; step < RICH; step++)
+    bank.do({ kind: 'post', type: 'credit', accountId: random.pick(accounts[0] ?? []) });
+  const sent: { op: number; command: Command }[] = [];
+  const go = (operation: Operation | undefined) => operation && bank.do(operation);
+  for (let step = 0; step < STEPS; step++) {
+    const command = maker.next(random, 0);
+    const { op, answer } = bank.do(command);
+    if (answer.status < 300) maker.learn(op, command, answer);
+    sent.push({ op, command });
+    if (random.chance(0.1)) bank.sweep();
+    if (random.chance(0.1)) go(maker.change(random, 0));
+    if (random.chance(0.1)) go(maker.readHold(random, 0));
+    if (random.chance(0.1)) go(maker.readTransfer(random, 0));
+    if (random.chance(0.05)) go(maker.dryRun(random, 0));
+    if (random.chance(0.1))
+      go({ kind: random.pick(['list', 'balance']), accountId: random.pick(accounts[0] ?? []) });
+    const again = random.pick(sent);
+    if (again.command.key === undefined) continue;
+    if (random.chance(0.1)) bank.again(again.op, again.command);
+    if (random.chance(0.1)) bank.do({ ...maker.next(random, 0), key: again.command.key });
+  }
+  return structuredClone({ history: bank.history, rows: bank.rows() }) as Scene;
+}
+
+const isCreditLeg = ({ type, transferId, amount, op }: Posting) =>
+  type === 'credit' && transferId !== undefined && amount === op;
+const isReversal = ({ reverses }: Posting) => reverses !== undefined;
+const isAcceptedTransfer = ({ kind, ...command }: Command | Operation) =>
+  kind === 'transfer' && !('dryRun' in command);
+
+function spoilPosting(
+  which: (posting: Posting) => boolean,
+  change: (rows: Mutable<Posting>[], posting: Mutable<Posting>, scene: Scene) => unknown,
+) {
+  return (scene: Scene): boolean => {
+    const posting = scene.rows.postings.find(which);
+    if (posting) change(scene.rows.postings, posting, scene);
+    return posting !== undefined;
+  };
+}
+
+function spoilHold(
+  which: (hold: Scene['rows']['holds'][number]) => boolean,
+  change: (hold: Scene['rows']['holds'][number]) => unknown,
+) {
+  return ({ rows }: Scene): boolean => {
+    const hold = rows.holds.find(which);
+    if (hold) change(hold);
+    return hold !== undefined;
+  };
+}
+
+function spoilAccount(change: (account: Scene['rows']['accounts'][number]) => unknown) {
+  return ({ rows }: Scene): boolean => {
+    rows.accounts.forEach(change);
+    return true;
+  };
+}
+
+type Exchange = readonly [Intent, Attempt, Answer];
+
+/** The first exchange of each operation that was accepted. */
+function accepted({ history }: Scene): Exchange[] {
+  return history.flatMap((intent, place) => {
+    const [attempt, answer] = history.slice(place + 1);
+    const isIt =
+      intent.entry === 'intent' &&
+      attempt?.entry === 'attempt' &&
+      answer?.entry === 'answer' &&
+      answer.status < 300;
+    return isIt ? [[intent, attempt, answer] as const] : [];
+  });
+}
+
+function request(attempt: number, op: number, status: number, body: AnswerBody = {}): [Attempt, Answer] {
+  return [
+    { at: 1e6, entry: 'attempt', op, attempt, instance: 'api-1#1', sender: 'service' },
+    { at: 1e6 + 1, entry: 'answer', op, attempt, status, body },
+  ];
+}
+
+/** Asks at the end for what was accepted before, without a key and for half a cent, and refuses it. */
+function refusing(which: (command: Command) => boolean, body: AnswerBody, status = 422, more: object = {}) {
+  return (scene: Scene): boolean => {
+    const done = accepted(scene).find(([{ operation }]) => isCommand(operation) && which(operation));
+    if (!done) return false;
+    const operation = { ...done[0].operation, key: undefined, ...more } as Operation;
+    scene.history.push(
+      { at: 1e6, entry: 'intent', op: 0.5, operation },
+      ...request(99_999, 0.5, status, body),
+    );
+    return true;
+  };
+}
+
+/** Repeats a transfer with a key. */
+function repeating(body: AnswerBody, status: number) {
+  return (scene: Scene): boolean => {
+    const done = accepted(scene).find(
+      ([{ operation }]) => isAcceptedTransfer(operation) && 'key' in operation,
+    );
+    if (done) scene.history.push(...request(99_999, done[0].op, status, body));
+    return done !== undefined;
+  };
+}
+
+function spoilAnswer(kind: Operation['kind'], change: (body: AnswerBody) => AnswerBody) {
+  return (scene: Scene): boolean => {
+    const answer = accepted(scene).find(
+      ([{ operation }]) => operation.kind === kind && !('dryRun' in operation),
+    )?.[2];
+    if (!answer) return false;
+    Object.assign(answer, { body: { ...answer.body, ...change(answer.body ?? {}) } });
+    return true;
+  };
+}
+
+function spoilOperation(kind: Operation['kind'], more: object) {
+  return (scene: Scene): boolean => {
+    const intent = accepted(scene).find(([{ operation }]) => operation.kind === kind)?.[0];
+    if (intent) Object.assign(intent, { operation: { ...intent.operation, ...more } });
+    return intent !== undefined;
+  };
+}
+
+/** A withdrawal at the end is refused, though all that is missing was on a hold that has expired. */
+function heldTooLong(scene: Scene): boolean {
+  const { rows } = scene;
+  const hold = rows.holds.find(({ status }) => status === 'active');
+  const account = rows.accounts.find(({ accountId }) => accountId === hold?.accountId);
+  if (!hold || !account || account.status !== 'open') return false;
+  hold.expiresAt = 1_800_000_000_000;
+  const operation: Operation = { kind: 'post', accountId: hold.accountId, type: 'debit' };
+  const op = account.balance - account.held + account.overdraftLimit + 0.5;
+  scene.history.push(
+    { at: 1e6, entry: 'intent', op, operation },
+    ...request(99_999, op, 422, { error: 'Insufficient Balance' }),
+  );
+  return true;
+}
+
+/** Moves a transfer to the end: nothing came after it on its first account, but something did on the second. */
+function passesOnItsSecondAccount(scene: Scene): boolean {
+  const { history, rows } = scene;
+  const lastOf = (accountId: number) =>
+    rows.postings.findLast((posting) => posting.accountId === accountId)?.op;
+  const done = accepted(scene).find(([{ op, operation }]) => {
+    if (operation.kind !== 'transfer' || 'dryRun' in operation) return false;
+    const [first = 0, second = 0] = operation.accountIds;
+    return lastOf(first) === op && lastOf(second) !== op;
+  });
+  if (!done) return false;
+  history.splice(history.indexOf(done[0]), done.length);
+  history.push(...done);
+  return true;
+}
+
+describe('the checker, of commands over several accounts, holds and reversals', () => {
+  let folder: string;
+
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'bank-checker-'));
+  });
+
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+  async function verdictOn({ history: entries, rows }: Scene) {
+    const history = join(folder, 'history.ndjson');
+    writeFileSync(history, entries.map((entry) => `${JSON.stringify(entry)}\n`).join(''));
+    return check({ history, books: booksOf([rows], 0), arrivals: undefined, cacheTtlMs: 1_000, shards: 1 });
+  }
+
+  it.each(Array.from({ length: 20 }, (_, seed) => seed))(
+    'finds nothing in a sound history: %d',
+    async (seed) => {
+      const { violations, tally } = await verdictOn(play(seed));
+      expect(violations.kept).toEqual([]);
+      expect(tally.acknowledged).toBeGreaterThan(STEPS / 3);
+    },
+  );
+
+  it.each<[Rule, string, Spoil]>([
+    [
+      'half-applied',
+      'a transfer without one of its legs',
+      spoilPosting(isCreditLeg, (rows, leg) => void rows.splice(rows.indexOf(leg), 1)),
+    ],
+    [
+      'applied-twice',
+      'a transfer with one of its legs twice',
+      spoilPosting(
+        isCreditLeg,
+        (rows, leg) => void rows.push({ ...leg, id: 'txn99999', version: leg.version + 1 }),
+      ),
+    ],
+    [
+      'from-nowhere',
+      'a hold that nobody asked for',
+      spoilPosting(
+        ({ type }) => type === 'hold',
+        (_, hold) => (hold.op = undefined),
+      ),
+    ],
+    [
+      'from-nowhere',
+      'a transfer to another account',
+      spoilPosting(isCreditLeg, (_, leg) => (leg.accountId = 99)),
+    ],
+    [
+      'from-nowhere',
+      'a transfer of another amount',
+      spoilPosting(isCreditLeg, (_, leg) => (leg.amount += 1)),
+    ],
+    [
+      'over-reversed',
+      'a reversal of more than there was',
+      spoilPosting(isReversal, (_, one) => (one.amount += 10_000)),
+    ],
+    [
+      'over-reversed',
+      'a reversal of a reversal',
+      (scene) => {
+        const [one, two] = scene.rows.postings.filter(isReversal);
+        if (!one || !two) return false;
+        two.reverses = one.id;
+        return true;
+      },
+    ],
+    [
+      'over-reversed',
+      'a reversal in the same direction',
+      spoilPosting(isReversal, (_, one) => (one.type = one.type === 'credit' ? 'debit' : 'credit')),
+    ],
+    [
+      'hold-broken',
+      'a hold of which a part is gone',
+      spoilHold(
+        ({ status }) => status === 'active',
+        (hold) => (hold.remaining -= 1),
+      ),
+    ],
+    [
+      'hold-broken',
+      'a capture that is not counted',
+      spoilHold(
+        ({ captured }) => captured > 0,
+        (hold) => (hold.captured -= 1),
+      ),
+    ],
+    [
+      'hold-broken',
+      'a capture after its hold had expired',
+      spoilHold(
+        ({ captured }) => captured > 0,
+        (hold) => (hold.expiresAt = 0),
+      ),
+    ],
+    [
+      'hold-broken',
+      'a hold that expired too early',
+      spoilHold(
+        ({ status }) => status === 'expired',
+        (hold) => (hold.expiresAt = Infinity),
+      ),
+    ],
+    [
+      'hold-broken',
+      'a hold that expired and was never ended',
+      spoilHold(
+        ({ status }) => status === 'active',
+        (hold) => (hold.expiresAt = -1),
+      ),
+    ],
+    [
+      'hold-broken',
+      'a hold with two ends',
+      (scene) => {
+        const end = scene.rows.postings.find(({ type, op }) => type === 'release' && op !== undefined);
+        if (end) scene.rows.postings.push({ ...end, id: 'txn99999', op: undefined, key: undefined });
+        return end !== undefined;
+      },
+    ],
+    [
+      'overdrawn',
+      'a debit of what is on hold',
+      spoilPosting(
+        ({ type }) => type === 'debit',
+        (_, one) => (one.held = one.balance + 10_000),
+      ),
+    ],
+    [
+      'status-ignored',
+      'a credit to a frozen account',
+      spoilPosting(
+        ({ type }) => type === 'credit',
+        (_, { accountId, time }, scene) => {
+          scene.rows.events.push({
+            accountId,
+            time: time - 1,
+            revision: 99,
+            status: 'frozen',
+            overdraftLimit: undefined,
+          });
+        },
+      ),
+    ],
+    [
+      'status-ignored',
+      'a hold on an account with blocked debits',
+      spoilPosting(
+        ({ type }) => type === 'hold',
+        (_, { accountId, time }, scene) => {
+          scene.rows.events.push({
+            accountId,
+            time: time - 1,
+            revision: 99,
+            status: 'debits_blocked',
+            overdraftLimit: undefined,
+          });
+        },
+      ),
+    ],
+    [
+      'books-unsound',
+      'times that run backwards',
+      spoilPosting(
+        ({ version }) => version > 3,
+        (_, one) => (one.time -= 1e9),
+      ),
+    ],
+    [
+      'books-unsound',
+      'a held sum that is not that of the holds',
+      spoilHold(
+        ({ status }) => status === 'active',
+        (hold) => (hold.remaining += 1),
+      ),
+    ],
+    [
+      'books-unsound',
+      'a held sum of a version that is not that of its transactions',
+      spoilPosting(
+        ({ type }) => type === 'hold',
+        (_, one) => (one.held += 1),
+      ),
+    ],
+    [
+      'books-unsound',
+      'a change of an account whose event is lost',
+      (scene) => scene.rows.events.pop() !== undefined,
+    ],
+    [
+      'books-unsound',
+      'a status that is not that of the last event',
+      ({
+        rows: {
+          accounts: [account],
+        },
+      }) => {
+        if (account) account.status = 'closed';
+        return account !== undefined;
+      },
+    ],
+    [
+      'money-created',
+      'a captured hold that is still in the bank',
+      spoilAccount((account) => (account.balance += 1)),
+    ],
+    [
+      'wrong-refusal',
+      'no money for a transfer',
+      refusing(isAcceptedTransfer, { error: 'Insufficient Balance' }),
+    ],
+    [
+      'wrong-refusal',
+      'an account that was never frozen',
+      refusing(isAcceptedTransfer, { error: 'Account frozen', accountId: 1 }),
+    ],
+    [
+      'wrong-refusal',
+      'blocked debits of an account that has none',
+      refusing(isAcceptedTransfer, { error: 'Debits blocked', accountId: 1 }),
+    ],
+    [
+      'wrong-refusal',
+      'a hold that is not voided',
+      refusing(({ kind }) => kind === 'capture', { error: 'Hold not active', holdStatus: 'lost' }, 409),
+    ],
+    [
+      'wrong-refusal',
+      'a part of a transfer that is none',
+      refusing(({ kind }) => kind === 'reverse', { error: 'Part of a transfer', transferId: 'tr99999' }, 409),
+    ],
+    [
+      'wrong-refusal',
+      'too much for a hold with enough',
+      refusing(({ kind }) => kind === 'capture', { error: 'Hold exceeded' }, 422, { amount: 0 }),
+    ],
+    [
+      'wrong-refusal',
+      'no more to reverse of what has enough',
+      refusing(({ kind }) => kind === 'reverse', { error: 'Not reversible' }),
+    ],
+    [
+      'wrong-refusal',
+      'an overdraft that is not used',
+      refusing(() => true, { error: 'Overdraft in use' }, 422, {
+        kind: 'change',
+        accountId: 1,
+        overdraftLimit: 1e9,
+      }),
+    ],
+    ['wrong-refusal', 'money that a hold keeps, though it has expired', heldTooLong],
+    [
+      'key-forgotten',
+      'a refusal under a key that was used',
+      repeating({ error: 'Insufficient Balance' }, 422),
+    ],
+    [
+      'key-forgotten',
+      'a Duplicate of another transfer',
+      repeating({ error: 'Duplicate transfer', transferId: 'tr99999' }, 409),
+    ],
+    [
+      'applied-twice',
+      'another success under one key',
+      (scene) => {
+        const done = accepted(scene).find(([intent]) => isAcceptedTransfer(intent.operation as Command));
+        if (done) scene.history.push(...request(99_999, done[0].op, 201, done[2].body));
+        return done !== undefined;
+      },
+    ],
+    [
+      'acknowledged-lost',
+      'another balance of a leg than the one acknowledged',
+      spoilAnswer('transfer', ({ legs = [] }) => ({
+        legs: legs.map((leg) => ({ ...leg, balance: leg.balance + 1 })),
+      })),
+    ],
+    [
+      'acknowledged-lost',
+      'another sum on hold than the one acknowledged',
+      spoilAnswer('hold', ({ held = 0 }) => ({ held: held + 1 })),
+    ],
+    ['acknowledged-lost', 'a void that was not', spoilAnswer('void', () => ({ holdStatus: 'active' }))],
+    [
+      'acknowledged-lost',
+      'another amount of a reversal than the one acknowledged',
+      spoilAnswer('reverse', ({ amount = 0 }) => ({ amount: amount + 1 })),
+    ],
+    [
+      'acknowledged-lost',
+      'a change that never happened',
+      (scene) => {
+        const change: Operation = { kind: 'change', accountId: 1, overdraftLimit: 77_777 };
+        scene.history.push(
+          { at: 1e6, entry: 'intent', op: 0.5, operation: change },
+          ...request(99_999, 0.5, 200, {}),
+        );
+        return true;
+      },
+    ],
+    [
+      'wrong-read',
+      'more left of a hold than there was',
+      spoilAnswer('read-hold', ({ remaining = 0, holdStatus }) => ({
+        remaining: remaining + 1,
+        holdStatus: holdStatus === 'expired' ? 'active' : holdStatus,
+      })),
+    ],
+    [
+      'wrong-read',
+      'a transfer without one of its legs',
+      spoilAnswer('read-transfer', ({ legs = [] }) => ({ legs: legs.slice(1) })),
+    ],
+    ['refused-but-applied', 'a dry run that did it', spoilOperation('transfer', { dryRun: true })],
+    [
+      'version-check',
+      'a transfer that expected another version',
+      spoilOperation('transfer', { expectedVersion: 1 }),
+    ],
+    ['wrong-order', 'a transfer after what was known of its second account alone', passesOnItsSecondAccount],
+    [
+      'wrong-order',
+      'items of a batch the other way round',
+      (scene) => {
+        const [first, second] = accepted(scene).filter(
+          ([{ operation }]) => operation.kind === 'post' && operation.accountId === 1,
+        );
+        if (!first || !second) return false;
+        const attempts = [first, second].flatMap(([, attempt]) => ({ ...attempt, batch: 7 }));
+        const others = scene.history.filter((entry) => ![...first, ...second].includes(entry as never));
+        others.splice(1, 0, first[0], second[0], ...attempts, second[2], first[2]);
+        scene.history.splice(0, Infinity, ...others);
+        return true;
+      },
+    ],
+  ])('breaks %s: %s', async (rule, _what, spoil) => {
+    let scene = play(0);
+    for (let seed = 1; !spoil(scene); seed++) {
+      expect(seed).toBeLessThan(100);
+      scene = play(seed);
+    }
+    const { violations } = await verdictOn(scene);
+    expect([...violations.byRule.keys()]).toContain(rule);
+  });
+});

@@ -1,0 +1,70 @@
+import type { AccountBook, HoldBook } from './books.js';
+
+/** A span of time, in milliseconds since 1970. */
+export interface Span {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** The statuses that an account had at some time of a span. At the time of a change it had both. */
+export function statusesIn({ events }: AccountBook, span: Span): readonly string[] {
+  return valuesIn(events, ({ status }) => status, 'open', span);
+}
+
+/** The overdraft limits that an account had at some time of a span. */
+export function limitsIn({ events }: AccountBook, span: Span): readonly number[] {
+  return valuesIn(events, ({ overdraftLimit }) => overdraftLimit, 0, span);
+}
+
+function valuesIn<E extends { readonly time: number }, V>(
+  events: readonly E[],
+  valueOf: (event: E) => V | undefined,
+  first: V,
+  { from, to }: Span,
+): readonly V[] {
+  const changes = events.flatMap((event) => {
+    const value = valueOf(event);
+    return value === undefined ? [] : [{ time: event.time, value }];
+  });
+  const states = [{ time: -Infinity, value: first }, ...changes];
+  return states.flatMap(({ time, value }, index) => {
+    const end = states[index + 1]?.time ?? Infinity;
+    return time <= to && end >= from ? [value] : [];
+  });
+}
+
+/** When an account had a version. */
+export function spanOf({ postings }: AccountBook, version: number): Span {
+  return { from: postings[version - 2]?.time ?? -Infinity, to: postings[version - 1]?.time ?? Infinity };
+}
+
+/** What remained of a hold at a version of its account. */
+export function remainingAt({ postings }: HoldBook, version: number): number {
+  return postings
+    .filter((posting) => posting.version <= version)
+    .reduce(
+      (sum, { type, amount }) => sum + (type === 'hold' ? amount : type === 'release' ? -amount : 0),
+      0,
+    );
+}
+
+/** What was captured of a hold up to a version of its account. */
+export function capturedAt({ postings }: HoldBook, version: number): number {
+  return postings
+    .filter((posting) => posting.version <= version && posting.type === 'debit')
+    .reduce((sum, { amount }) => sum + amount, 0);
+}
+
+/**
+ * The least that was available at a version for a command that began at a time: holds that had expired by then count no
+ * more, whether or not their end was written down.
+ */
+export function leastAvailableAt(book: AccountBook, version: number, since: number): number {
+  const posting = book.postings[version - 2];
+  const { from, to } = spanOf(book, version);
+  const limit = Math.min(...limitsIn(book, { from: Math.max(from, since), to: Math.max(to, since) }));
+  const due = book.holds
+    .filter(({ expiresAt }) => expiresAt !== undefined && expiresAt <= since)
+    .reduce((sum, hold) => sum + remainingAt(hold, version), 0);
+  return (posting?.balance ?? 0) - (posting?.held ?? 0) + due + limit;
+}

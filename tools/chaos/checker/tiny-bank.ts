@@ -1,0 +1,398 @@
+import type { CallAnswer } from '../caller.js';
+import { operationOf, type HoldBook, type Posting, type Rows } from './books.js';
+import {
+  accountsOf,
+  isCommand,
+  type AnswerBody,
+  type Capture,
+  type Change,
+  type Command,
+  type Entry,
+  type Operation,
+  type Reverse,
+  type ReverseTransfer,
+} from './history.js';
+import { wordFor } from './parts.js';
+
+interface State {
+  balance: number;
+  held: number;
+  version: number;
+  overdraftLimit: number;
+  status: string;
+  revision: number;
+}
+
+type HoldState = { -readonly [K in keyof Omit<HoldBook, 'postings'>]: HoldBook[K] };
+
+/** A movement that a command makes if every account can bear it. */
+interface Movement {
+  readonly accountId: number;
+  readonly type: string;
+  readonly amount: number;
+  readonly holdId?: string;
+  readonly reverses?: string;
+  readonly inTransfer?: boolean;
+}
+
+const EPOCH_MS = 1_800_000_000_000;
+const STEP_MS = 40;
+
+/** The most obvious bank: one command after the other, in memory. It writes its history and keeps its books. */
+export class TinyBank {
+  readonly history: Entry[] = [{ at: 0, entry: 'start', epochMs: EPOCH_MS }];
+  readonly versions = new Map<number, number>();
+  private readonly accounts = new Map<number, State>();
+  private readonly postings: Posting[] = [];
+  private readonly holds = new Map<string, HoldState>();
+  private readonly events: Rows['events'][number][] = [];
+  /** Account and key → the operation that used it, and its first answer. */
+  private readonly keys = new Map<string, { readonly op: number; readonly body: AnswerBody }>();
+  private now = 0;
+  private operations = 0;
+  private attempts = 0;
+
+  /** Carries out an operation. */
+  do(operation: Operation): { readonly op: number; readonly answer: CallAnswer } {
+    const op = ++this.operations;
+    this.history.push({ at: this.now, entry: 'intent', op, operation });
+    return { op, answer: this.again(op, operation) };
+  }
+
+  /** Sends another request of an operation. */
+  again(op: number, operation: Operation): CallAnswer {
+    const attempt = ++this.attempts;
+    this.history.push({
+      at: this.now,
+      entry: 'attempt',
+      op,
+      attempt,
+      instance: 'api-1#1',
+      sender: 'service',
+    });
+    this.now += STEP_MS;
+    const { status, ...body } = this.answerTo(op, operation);
+    this.now += STEP_MS;
+    this.history.push({ at: this.now, entry: 'answer', op, attempt, status, body });
+    const [accountId] = accountsOf(operation);
+    if (body.version !== undefined && accountId !== undefined) this.versions.set(accountId, body.version);
+    return { status, ...body };
+  }
+
+  /** The end of holds that are due. */
+  sweep(): void {
+    for (const accountId of this.accounts.keys()) this.expireDue(accountId);
+  }
+
+  rows(): Rows {
+    return {
+      accounts: [...this.accounts].map(([accountId, state]) => ({ accountId, ...state })),
+      postings: this.postings.toSorted((a, b) => a.accountId - b.accountId || a.version - b.version),
+      events: this.events,
+      holds: [...this.holds.values()],
+      unpublished: 0,
+    };
+  }
+
+  private answerTo(op: number, operation: Operation): CallAnswer {
+    if (isCommand(operation)) return this.command(op, operation);
+    switch (operation.kind) {
+      case 'open': {
+        const accountId = this.accounts.size + 1;
+        const state = { balance: 0, held: 0, version: 1, overdraftLimit: 0, status: 'open', revision: 0 };
+        this.accounts.set(accountId, state);
+        this.post(op, undefined, [{ accountId, type: 'credit', amount: op }]);
+        return { status: 201, accountId, balance: op, version: 2 };
+      }
+      case 'balance': {
+        const { balance, version } = this.state(operation.accountId);
+        return { status: 200, balance, version };
+      }
+      case 'list':
+        return { status: 200, rows: this.listing(operation.accountId) };
+      case 'read-hold':
+        return { status: 200, ...this.holdBody(operation.holdId) };
+      case 'read-transfer':
+        return { status: 200, ...this.transferBody(operation.transferId) };
+      case 'change':
+        return this.change(operation);
+    }
+  }
+
+  private command(op: number, command: Command): CallAnswer {
+    const keyed = `${accountsOf(command)[0]} ${command.key}`;
+    const used = command.key === undefined ? undefined : this.keys.get(keyed);
+    if (used) return this.repeat(op, used);
+    const problem = this.problem(command);
+    if (problem) return problem;
+    const decided = this.decide(op, command);
+    if ('error' in decided) return decided;
+    const movements = decided as readonly Movement[];
+    const poor = movements.find(({ accountId, type, amount }) => this.lacks(accountId, type, amount));
+    if (poor && movements.every(({ type }) => type !== 'release'))
+      return refused(422, 'Insufficient Balance', { accountId: poor.accountId });
+    if ('dryRun' in command && command.dryRun) return { status: 200, version: 1 };
+    const body = this.post(op, command, movements);
+    if (command.key !== undefined) this.keys.set(keyed, { op, body });
+    return { status: command.kind === 'void' ? 200 : 201, ...body };
+  }
+
+  private repeat(op: number, used: { readonly op: number; readonly body: AnswerBody }): CallAnswer {
+    const own = this.postings.find((posting) => posting.op === used.op && posting.key !== undefined);
+    if (used.op !== op) return refused(422, 'Idempotency key reused', { transactionId: own?.id });
+    if (own?.transferId !== undefined)
+      return refused(409, 'Duplicate transfer', { transferId: own.transferId });
+    if (own?.type === 'hold') return refused(409, 'Duplicate hold', { holdId: own.holdId });
+    return refused(409, 'Duplicate transaction', { transactionId: own?.id });
+  }
+
+  /** The version and the statuses. */
+  private problem(command: Command): CallAnswer | undefined {
+    const [first] = accountsOf(command);
+    const { version } = this.state(first as number);
+    if (
+      'expectedVersion' in command &&
+      command.expectedVersion !== undefined &&
+      command.expectedVersion !== version
+    )
+      return refused('ifMatch' in command && command.ifMatch ? 412 : 409, 'Version mismatch', {
+        currentVersion: version,
+      });
+    return undefined;
+  }
+
+  private decide(op: number, command: Command): readonly Movement[] | CallAnswer {
+    switch (command.kind) {
+      case 'post':
+        return this.allowed([{ accountId: command.accountId, type: command.type, amount: op }]);
+      case 'transfer':
+        return this.allowed(
+          command.accountIds.map((accountId, place, { length }) => ({
+            ...{ accountId, type: place < length / 2 ? 'debit' : 'credit', amount: op, inTransfer: true },
+          })),
+        );
+      case 'hold':
+        return this.allowed([{ accountId: command.accountId, type: 'hold', amount: op }]);
+      case 'capture':
+        return this.captured(command);
+      case 'void': {
+        const hold = this.activeHold(command.holdId);
+        if ('error' in hold) return hold;
+        const { accountId, remaining } = hold as HoldState;
+        return [{ accountId, type: 'release', amount: remaining, holdId: command.holdId }];
+      }
+      case 'reverse':
+        return this.reversed(command);
+      case 'reverse-transfer':
+        return this.reversedTransfer(command);
+    }
+  }
+
+  /** The movements, if the statuses of their accounts allow them. */
+  private allowed(movements: readonly Movement[]): readonly Movement[] | CallAnswer {
+    for (const { accountId, type, holdId } of movements) {
+      const { status } = this.state(accountId);
+      if (status === 'frozen' && type !== 'release') return refused(422, 'Account frozen', { accountId });
+      const isNew = type !== 'credit' && type !== 'release' && holdId === undefined;
+      if (status === 'debits_blocked' && isNew) return refused(422, 'Debits blocked', { accountId });
+    }
+    return movements;
+  }
+
+  private activeHold(holdId: string): HoldState | CallAnswer {
+    const hold = this.holds.get(holdId) as HoldState;
+    const holdStatus = this.isDue(hold) ? 'expired' : hold.status;
+    return holdStatus === 'active' ? hold : refused(409, 'Hold not active', { holdStatus });
+  }
+
+  private captured({ holdId, amount: wanted, final, to }: Capture): readonly Movement[] | CallAnswer {
+    const hold = this.activeHold(holdId);
+    if ('error' in hold) return hold;
+    const { accountId, remaining } = hold as HoldState;
+    const amount = wanted ?? remaining;
+    if (amount > remaining) return refused(422, 'Hold exceeded');
+    const inTransfer = to !== undefined;
+    const moved = this.allowed([
+      { accountId, type: 'debit', amount, holdId, inTransfer },
+      ...(inTransfer ? [{ accountId: to, type: 'credit', amount, inTransfer }] : []),
+    ]);
+    if (!Array.isArray(moved)) return moved;
+    return [
+      { accountId, type: 'release', amount: final ? remaining : amount, holdId },
+      ...(moved as readonly Movement[]),
+    ];
+  }
+
+  private leftOf({ id, amount }: Posting): number {
+    const reversals = this.postings.filter(({ reverses }) => reverses === id);
+    return reversals.reduce((left, reversal) => left - reversal.amount, amount);
+  }
+
+  private reversed({ transactionId, amount }: Reverse): readonly Movement[] | CallAnswer {
+    const original = this.postings.find(({ id }) => id === transactionId) as Posting;
+    const { accountId, type, transferId, reverses } = original;
+    if (transferId !== undefined) return refused(409, 'Part of a transfer', { transferId });
+    if (reverses !== undefined) return refused(422, 'Not reversible');
+    const left = this.leftOf(original);
+    if (left === 0 || (amount ?? 0) > left) return refused(422, 'Reversal exceeded');
+    return this.allowed([
+      { accountId, type: opposite(type), amount: amount ?? left, reverses: transactionId },
+    ]);
+  }
+
+  private reversedTransfer({ transferId, amount }: ReverseTransfer): readonly Movement[] | CallAnswer {
+    const legs = this.postings.filter((posting) => posting.transferId === transferId);
+    if (legs.length > 2 && amount !== undefined) return refused(422, 'Not reversible in part');
+    if (legs.some(({ reverses }) => reverses !== undefined)) return refused(422, 'Not reversible');
+    const left = this.leftOf(legs[0] as Posting);
+    if (left === 0 || (amount ?? 0) > left) return refused(422, 'Reversal exceeded');
+    return this.allowed(
+      legs.map(({ id, accountId, type }) => ({
+        ...{ accountId, type: opposite(type), amount: amount ?? left, reverses: id, inTransfer: true },
+      })),
+    );
+  }
+
+  private lacks(accountId: number, type: string, amount: number): boolean {
+    const isShort = () => {
+      const { balance, held, overdraftLimit } = this.state(accountId);
+      return balance - held + overdraftLimit < amount;
+    };
+    if (type !== 'debit' && type !== 'hold') return false;
+    if (isShort()) this.expireDue(accountId);
+    return isShort();
+  }
+
+  private expireDue(accountId: number): void {
+    for (const hold of this.holds.values()) {
+      if (hold.accountId !== accountId || !this.isDue(hold)) continue;
+      this.post(undefined, undefined, [
+        { accountId, type: 'release', amount: hold.remaining, holdId: hold.id },
+      ]);
+      hold.status = 'expired';
+    }
+  }
+
+  private isDue = ({ status, expiresAt }: HoldState): boolean =>
+    status === 'active' && (expiresAt ?? Infinity) <= EPOCH_MS + this.now;
+
+  /** Applies movements. @returns what the answer to their command says */
+  private post(
+    op: number | undefined,
+    command: Command | undefined,
+    movements: readonly Movement[],
+  ): AnswerBody {
+    const posted: Posting[] = [];
+    const transferNumber = this.postings.length + 1 + movements.findIndex(({ inTransfer }) => inTransfer);
+    for (const { accountId, type, amount, holdId, reverses, inTransfer } of movements) {
+      const state = this.state(accountId);
+      if (type === 'credit' || type === 'debit') state.balance += type === 'credit' ? amount : -amount;
+      else state.held += type === 'hold' ? amount : -amount;
+      state.version += 1;
+      const id = this.postings.length + 1;
+      const isKeyed =
+        command?.kind === 'capture' ? type === 'debit' : accountId === (command && accountsOf(command)[0]);
+      const posting = {
+        ...{ id: `txn${id}`, accountId, type, amount, balance: state.balance, held: state.held },
+        ...{ version: state.version, time: EPOCH_MS + this.now, reverses },
+        key: isKeyed ? command?.key : undefined,
+        transferId: inTransfer ? `tr${transferNumber}` : undefined,
+        holdId: type === 'hold' ? `hold${id}` : holdId,
+      };
+      const reference = op === undefined || command?.kind === 'post' ? undefined : `op-${op}`;
+      posted.push({ ...posting, op: operationOf(posting, reference) });
+      this.postings.push(posted.at(-1) as Posting);
+      this.setHold(command, posting, movements);
+    }
+    return this.bodyOf(command, posted);
+  }
+
+  private setHold(
+    command: Command | undefined,
+    posting: Omit<Posting, 'op'>,
+    movements: readonly Movement[],
+  ): void {
+    const { holdId, accountId, type, amount, time } = posting;
+    if (holdId === undefined) return;
+    if (type === 'hold') {
+      const seconds = command?.kind === 'hold' ? command.expiresInSeconds : undefined;
+      const expiresAt = seconds === undefined ? undefined : time + seconds * 1_000;
+      const fresh = {
+        id: holdId,
+        accountId,
+        amount,
+        remaining: amount,
+        captured: 0,
+        status: 'active',
+        expiresAt,
+      };
+      this.holds.set(holdId, fresh);
+      return;
+    }
+    const hold = this.holds.get(holdId) as HoldState;
+    if (type === 'debit') hold.captured += amount;
+    if (type !== 'release') return;
+    hold.remaining -= amount;
+    if (hold.remaining === 0) hold.status = movements.length > 1 ? 'captured' : 'voided';
+  }
+
+  private bodyOf(command: Command | undefined, posted: readonly Posting[]): AnswerBody {
+    if (command?.kind === 'void') return this.holdBody(command.holdId);
+    const own = posted.find(({ type }) => type !== 'release');
+    if (!own) return {};
+    if (own.transferId !== undefined) return this.transferBody(own.transferId);
+    const { id, accountId, type, amount, balance, version, held } = own;
+    if (command?.kind === 'hold') return { ...this.holdBody(id.replace('txn', 'hold')), held, version };
+    return { id, accountId, type: wordFor(type), amount, balance, version };
+  }
+
+  private holdBody(holdId: string): AnswerBody {
+    const hold = this.holds.get(holdId) as HoldState;
+    const { id, accountId, amount, remaining, captured, status } = hold;
+    return { id, accountId, amount, remaining, captured, holdStatus: this.isDue(hold) ? 'expired' : status };
+  }
+
+  private transferBody(transferId: string): AnswerBody {
+    const legs = this.postings.filter((posting) => posting.transferId === transferId);
+    return { id: transferId, legs: legs.map((leg) => ({ ...rowOf(leg), accountId: leg.accountId })) };
+  }
+
+  private listing(accountId: number) {
+    const all = this.postings.filter((posting) => posting.accountId === accountId).reverse();
+    return all.slice(0, 40).map(rowOf);
+  }
+
+  private change({ accountId, status, overdraftLimit }: Change): CallAnswer {
+    const state = this.state(accountId);
+    const { balance, held } = state;
+    if (balance - held + (overdraftLimit ?? state.overdraftLimit) < 0)
+      return refused(422, 'Overdraft in use');
+    const made = {
+      status: status === state.status ? undefined : status,
+      overdraftLimit: overdraftLimit === state.overdraftLimit ? undefined : overdraftLimit,
+    };
+    if (made.status !== undefined || made.overdraftLimit !== undefined) {
+      state.revision += 1;
+      state.status = status ?? state.status;
+      state.overdraftLimit = overdraftLimit ?? state.overdraftLimit;
+      this.events.push({ accountId, time: EPOCH_MS + this.now, revision: state.revision, ...made });
+    }
+    return { status: 200 };
+  }
+
+  private state(accountId: number): State {
+    return this.accounts.get(accountId) as State;
+  }
+}
+
+const opposite = (type: string) => (type === 'credit' ? 'debit' : 'credit');
+
+const rowOf = ({ id, type, amount, balance, version }: Posting) => ({
+  ...{ id, type: wordFor(type), amount, balance, version },
+});
+
+const refused = (status: number, error: string, more: AnswerBody = {}): CallAnswer => ({
+  status,
+  error,
+  ...more,
+});

@@ -1,0 +1,222 @@
+import type { CallAnswer } from './caller.js';
+import type {
+  Capture,
+  Change,
+  Command,
+  Operation,
+  PlaceHold,
+  Post,
+  Reverse,
+  ReverseTransfer,
+  Transfer,
+} from './checker/history.js';
+import type { Random } from './random.js';
+
+/** Kinds of commands; `reverse` is of transactions and of transfers. */
+export type Kind = 'post' | 'transfer' | 'hold' | 'capture' | 'void' | 'reverse';
+
+const KINDS: Readonly<Record<Kind, number>> = {
+  ...{ post: 52, transfer: 20, hold: 10, capture: 9, void: 2, reverse: 7 },
+};
+
+/** Of each shard. */
+const HOT_ACCOUNTS = 2;
+/** Only these cold accounts of each shard are frozen, blocked or overdrawn, so that the others go on. */
+const CHANGED_ACCOUNTS = 4;
+const MOST_LEGS = 6;
+const LONGEST_HOLD_SECONDS = 3;
+const HIGHEST_LIMIT = 5_000;
+/** How many holds, transactions and transfers are known of each shard: few, so that clients meet at them. */
+const KNOWN = 30;
+
+interface Known {
+  readonly holds: { readonly holdId: string; readonly accountId: number; readonly amount: number }[];
+  readonly transactions: {
+    readonly transactionId: string;
+    readonly accountId: number;
+    readonly amount: number;
+  }[];
+  readonly transfers: {
+    readonly transferId: string;
+    /** Those that pay back first. */
+    readonly accountIds: readonly number[];
+    readonly amount: number;
+  }[];
+}
+
+/** Draws the commands of clients. It knows what earlier ones made. */
+export class CommandMaker {
+  private readonly known: readonly Known[];
+
+  /**
+   * @param accounts of each shard; it grows
+   * @param versions account → the newest version that some client has learned
+   */
+  constructor(
+    private readonly accounts: readonly (readonly number[])[],
+    private readonly versions: ReadonlyMap<number, number>,
+    private readonly kinds: Partial<Record<Kind, number>> = {},
+  ) {
+    this.known = accounts.map(() => ({ holds: [], transactions: [], transfers: [] }));
+  }
+
+  next(random: Random, shard: number, keyed = random.chance(0.75)): Command {
+    const kinds = Object.entries({ ...KINDS, ...this.kinds }) as [Kind, number][];
+    const { kind } = random.weighted(kinds.map(([kind, weight]) => ({ kind, weight })));
+    const command = this.ofKind(kind, random, shard) ?? this.post(random, shard);
+    return keyed ? { ...command, key: newKey(random) } : command;
+  }
+
+  dryRun(random: Random, shard: number): Post | Transfer {
+    const command = random.chance(0.5) ? this.post(random, shard) : this.transfer(random, shard);
+    return { ...command, dryRun: true };
+  }
+
+  change(random: Random, shard: number): Change {
+    const accountId = random.pick(this.ids(shard).slice(-CHANGED_ACCOUNTS));
+    if (random.chance(0.3)) {
+      const overdraftLimit = random.chance(0.5) ? 0 : random.integer(1, HIGHEST_LIMIT);
+      return { kind: 'change', accountId, overdraftLimit };
+    }
+    return { kind: 'change', accountId, status: random.pick(['open', 'open', 'debits_blocked', 'frozen']) };
+  }
+
+  readHold(random: Random, shard: number): Operation | undefined {
+    const hold = this.oneOf('holds', random, shard);
+    return hold && { kind: 'read-hold', holdId: hold.holdId, accountId: hold.accountId };
+  }
+
+  readTransfer(random: Random, shard: number): Operation | undefined {
+    const transfer = this.oneOf('transfers', random, shard);
+    return (
+      transfer && { kind: 'read-transfer', transferId: transfer.transferId, accountIds: transfer.accountIds }
+    );
+  }
+
+  /** Half of the time a hot account of the shard. */
+  account(random: Random, shard: number): number {
+    const ids = this.ids(shard);
+    return random.pick(random.chance(0.5) ? ids.slice(0, HOT_ACCOUNTS) : ids);
+  }
+
+  /** Remembers what an accepted command has made. */
+  learn(op: number, command: Command, { id, legs }: CallAnswer): void {
+    if (id === undefined) return;
+    const [accountId = 0] = 'accountIds' in command ? command.accountIds : [command.accountId];
+    const { holds, transactions, transfers } = this.known[(accountId - 1) % this.accounts.length] as Known;
+    if (id.startsWith('hold')) keep(holds, { holdId: id, accountId, amount: op });
+    if (id.startsWith('txn')) keep(transactions, { transactionId: id, accountId, amount: op });
+    if (!id.startsWith('tr') || !legs) return;
+    const idsOf = (word: string) => legs.flatMap((leg) => (leg.type === word ? [leg.accountId] : []));
+    const accountIds = [...idsOf('Deposit'), ...idsOf('Withdraw')];
+    keep(transfers, { transferId: id, accountIds, amount: legs[0]?.amount ?? op });
+    // A leg can't be reversed by itself.
+    const [leg] = legs;
+    if (leg && op % LEGS_KNOWN === 0)
+      keep(transactions, { transactionId: leg.id, accountId: leg.accountId, amount: op });
+  }
+
+  private ofKind(kind: Kind, random: Random, shard: number): Command | undefined {
+    switch (kind) {
+      case 'post':
+        return this.post(random, shard);
+      case 'transfer':
+        return this.transfer(random, shard);
+      case 'hold':
+        return this.hold(random, shard);
+      case 'capture':
+        return this.capture(random, shard);
+      case 'void': {
+        const hold = this.oneOf('holds', random, shard);
+        return hold && { kind: 'void', holdId: hold.holdId, accountId: hold.accountId };
+      }
+      case 'reverse':
+        return random.chance(0.6) ? this.reversal(random, shard) : this.transferReversal(random, shard);
+    }
+  }
+
+  private post(random: Random, shard: number): Post {
+    const accountId = this.account(random, shard);
+    const type = random.chance(0.6) ? 'credit' : 'debit';
+    const expected = this.expected(random, accountId);
+    const ifMatch = random.chance(0.3);
+    return { kind: 'post', accountId, type, ...expected, ...('expectedVersion' in expected && { ifMatch }) };
+  }
+
+  private transfer(random: Random, shard: number): Transfer {
+    const count = random.chance(0.7) ? 2 : 2 * random.integer(2, MOST_LEGS / 2);
+    const accountIds = new Set<number>();
+    while (accountIds.size < Math.min(count, this.ids(shard).length))
+      accountIds.add(this.account(random, shard));
+    const [first = 0] = accountIds;
+    return {
+      ...{ kind: 'transfer', accountIds: [...accountIds], asLegs: count > 2 || random.chance(0.3) },
+      ...this.expected(random, first),
+    };
+  }
+
+  private hold(random: Random, shard: number): PlaceHold {
+    const accountId = this.account(random, shard);
+    const expires = random.chance(0.6);
+    return {
+      ...{ kind: 'hold', accountId, ...this.expected(random, accountId) },
+      ...(expires && { expiresInSeconds: random.integer(1, LONGEST_HOLD_SECONDS) }),
+    };
+  }
+
+  private capture(random: Random, shard: number): Capture | undefined {
+    const hold = this.oneOf('holds', random, shard);
+    if (!hold) return undefined;
+    const { holdId, accountId } = hold;
+    const to = this.account(random, shard);
+    return {
+      ...{ kind: 'capture', holdId, accountId, final: random.chance(0.5) },
+      ...this.partOf(hold.amount, random),
+      ...(to !== accountId && random.chance(0.4) && { to }),
+    };
+  }
+
+  private reversal(random: Random, shard: number): Reverse | undefined {
+    const one = this.oneOf('transactions', random, shard);
+    if (!one) return undefined;
+    const { transactionId, accountId } = one;
+    return { kind: 'reverse', transactionId, accountId, ...this.partOf(one.amount, random) };
+  }
+
+  private transferReversal(random: Random, shard: number): ReverseTransfer | undefined {
+    const one = this.oneOf('transfers', random, shard);
+    if (!one) return undefined;
+    const { transferId, accountIds, amount } = one;
+    return { kind: 'reverse-transfer', transferId, accountIds, ...this.partOf(amount, random) };
+  }
+
+  /** Half of the time everything; else a part of it, seldom more than all of it. */
+  private partOf(amount: number, random: Random): { readonly amount?: number } {
+    return random.chance(0.5) ? {} : { amount: random.integer(1, Math.ceil(amount * 1.1)) };
+  }
+
+  private expected(random: Random, accountId: number): { readonly expectedVersion?: number } {
+    const known = this.versions.get(accountId);
+    return known !== undefined && random.chance(0.15) ? { expectedVersion: known } : {};
+  }
+
+  private oneOf<L extends keyof Known>(list: L, random: Random, shard: number): Known[L][number] | undefined {
+    const known = this.known[shard]?.[list] ?? [];
+    return known.length === 0 ? undefined : random.pick<Known[L][number]>(known);
+  }
+
+  private ids(shard: number): readonly number[] {
+    return this.accounts[shard] ?? [];
+  }
+}
+
+/** Of one transfer in so many, a leg is kept among the transactions. */
+const LEGS_KNOWN = 10;
+
+function keep<T>(list: T[], item: T): void {
+  list.push(item);
+  if (list.length > KNOWN) list.shift();
+}
+
+export const newKey = (random: Random) =>
+  `key-${random.integer(0, 2 ** 31 - 1)}-${random.integer(0, 2 ** 31 - 1)}`;
