@@ -21,7 +21,7 @@ export interface Hold {
 export const MAX_ACTIVE_HOLDS = 10_000;
 
 /** The most holds that one command expires; the next one takes the rest. */
-export const MAX_EXPIRED_AT_ONCE = 100;
+export const MAX_EXPIRED_AT_ONCE = 1_000;
 
 /** Whether a hold has ended by itself at this time, whether or not anybody has written it down yet. */
 export function isDue(hold: Hold, now: Date): boolean {

@@ -25,7 +25,7 @@ import {
   written,
 } from '../http/openapi/resource.js';
 import { accountIdOf } from '../http/validation/account-path.dto.js';
-import { Contract } from '../http/validation/contract.js';
+import { Contract, orNone } from '../http/validation/contract.js';
 import { DetailsDto, DryRunQueryDto, isDryRun, readDetails } from '../http/validation/details.dto.js';
 import { parseIfMatch } from '../http/validation/entity-tags.js';
 import {
@@ -180,13 +180,6 @@ export const voidOf = reads(
     return command;
   },
 );
-
-/** Everything in the body is optional, and so is the body. */
-function orNone<T extends object>(contract: Contract<T>) {
-  const read: typeof contract.read = (input, elsewhere) =>
-    contract.read(input === undefined ? {} : input, elsewhere);
-  return { names: contract.names, read };
-}
 
 const holdIdIn = (params: unknown): number => readHoldId(holdPath.read(params).holdId) ?? 0;
 

@@ -4,7 +4,7 @@ import type { Money as Cents } from '../domain/money.js';
 import type { PostingCommand, ReversalCommand } from '../domain/command.js';
 import type { Transaction, TransactionType } from '../domain/transaction.js';
 import { accountIdOf } from '../http/validation/account-path.dto.js';
-import { Contract } from '../http/validation/contract.js';
+import { Contract, orNone } from '../http/validation/contract.js';
 import { DetailsDto, DryRunQueryDto, isDryRun, readDetails } from '../http/validation/details.dto.js';
 import { parseIfMatch } from '../http/validation/entity-tags.js';
 import { reads } from '../http/validation/incoming.js';
@@ -115,7 +115,7 @@ export type Reversal = Omit<ReversalCommand, 'accountId'>;
 
 /** Throws ForbiddenError, too. */
 export const reversalOf = reads(
-  { query: dryRunQuery, body: new Contract(ReverseTransactionDto), headers: ['Idempotency-Key'] },
+  { query: dryRunQuery, body: orNone(new Contract(ReverseTransactionDto)), headers: ['Idempotency-Key'] },
   ({ params, principal, idempotencyKey }, query, body): Reversal => {
     const transactionId = transactionIdIn(params);
     const { amount, force } = body;

@@ -193,6 +193,7 @@ export const DocumentReversal = (): MethodDecorator =>
     ...pathOf(TransactionPathDto),
     ApiBody({
       schema: bodySchema('ReverseTransaction', ReverseTransactionDto),
+      required: false,
       examples: {
         inPart: { summary: 'In part', value: { amount: '0.50', description: 'Wrong amount' } },
       },

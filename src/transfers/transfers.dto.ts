@@ -23,7 +23,7 @@ import {
 } from '../http/openapi/resource.js';
 import { accountIdOf } from '../http/validation/account-path.dto.js';
 import { advice } from '../http/validation/advice.js';
-import { Contract, type Elsewhere } from '../http/validation/contract.js';
+import { Contract, orNone, type Elsewhere } from '../http/validation/contract.js';
 import { DetailsDto, DryRunQueryDto, isDryRun, readDetails } from '../http/validation/details.dto.js';
 import {
   IsAmount,
@@ -207,7 +207,7 @@ export type TransferReversal = Omit<TransferReversalCommand, 'accountId' | 'acco
 
 /** Throws ForbiddenError, too. */
 export const transferReversalOf = reads(
-  { query: dryRunQuery, body: new Contract(ReverseTransferDto), headers: ['Idempotency-Key'] },
+  { query: dryRunQuery, body: orNone(new Contract(ReverseTransferDto)), headers: ['Idempotency-Key'] },
   ({ params, principal, idempotencyKey }, query, body): TransferReversal => {
     const transferId = transferIdIn(params);
     const { amount, force } = body;

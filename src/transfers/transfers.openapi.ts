@@ -182,6 +182,7 @@ export const DocumentTransferReversal = (): MethodDecorator =>
     ...pathOf(TransferPathDto),
     ApiBody({
       schema: bodySchema('ReverseTransfer', ReverseTransferDto),
+      required: false,
       examples: {
         inPart: { summary: 'In part', value: { amount: '0.50', description: 'Too much' } },
         rest: { summary: 'All that is left', value: {} },

@@ -54,16 +54,22 @@ const TRIALS: Readonly<Record<string, Trial>> = {
   'a leg of a transfer is posted twice': { kinds: { transfer: 100 }, rules: ['applied-twice'] },
   // A CHECK of the database refuses it, so the answer is none of the contract.
   'a debit ignores what is on hold': {
-    ...{ kinds: { hold: 60 }, rules: ['overdrawn', 'unexpected-answer'] },
+    ...{ kinds: { hold: 100, capture: 0, void: 0 }, rules: ['overdrawn', 'unexpected-answer'] },
   },
   'a hold that has expired can be captured until it is swept': {
     ...{ kinds: { hold: 100, capture: 200 }, rules: ['hold-broken'] },
   },
   'holds are looked up before the lock': {
-    ...{ kinds: { hold: 60, capture: 100, void: 100 }, rules: ['hold-broken', 'unexpected-answer'] },
+    // Deposits, too: most holds would find no money.
+    mix: { command: 300 },
+    kinds: { post: 150, hold: 60, capture: 150, void: 20 },
+    rules: ['hold-broken', 'unexpected-answer'],
   },
   'how much was reversed is looked up before the lock': {
-    ...{ kinds: { reverse: 300 }, rules: ['over-reversed'] },
+    // Nor is much left to reverse without new transactions.
+    mix: { command: 300 },
+    kinds: { post: 150, reverse: 300 },
+    rules: ['over-reversed'],
   },
   'a command passes another one on its account': { mix: { batch: 100 }, rules: ['wrong-order'] },
 };

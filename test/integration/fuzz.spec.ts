@@ -207,7 +207,7 @@ describe('the rules that the fuzzer applies to answers', () => {
       'money as text without two decimals',
       {},
       { headers: { 'content-type': TEXT_MONEY_TYPE }, text: '{"balance":"350.0","version":2}' },
-      '/balance must match pattern "^\\d{1,16}\\.\\d{2}$"',
+      '/balance must match pattern "^-?\\d{1,16}\\.\\d{2}$"',
     ],
     ['a missing header', {}, { headers: { etag: '' }, text: GOOD }, 'the header ETag is missing'],
     [
@@ -309,7 +309,7 @@ describe('the rules that the fuzzer applies to answers', () => {
       'a rounded amount',
       POSTING,
       { status: 201, headers: { location: '/transactions/txn1' }, text: receipt('9007199254740993.00') },
-      'the receipt is of another transaction',
+      'the receipt is of another command',
     ],
     [
       'another type',
@@ -319,7 +319,7 @@ describe('the rules that the fuzzer applies to answers', () => {
         headers: { location: '/transactions/txn1' },
         text: receipt('9007199254740993.07', 'Withdraw'),
       },
-      'the receipt is of another transaction',
+      'the receipt is of another command',
     ],
   ])('find %s', async (_, draft, stub, problem) => {
     expect(await problemsWith(draft, stub)).toContain(problem);
@@ -388,7 +388,9 @@ describe('the fuzzer', () => {
     };
     const violation = await attacked(5);
     expect(violation?.problems).toContain('status 500: a defect');
-    expect(violation?.sent.target).toMatch(/^\/accounts(\/\d+\/transactions)?\?limit=(-|0)\w*$/);
+    expect(violation?.sent.target).toMatch(
+      /^\/accounts(\/\d+\/(transactions|transfers|holds))?\?limit=(-|0)\w*$/,
+    );
     expect(violation?.sent.headers).toEqual([['Host', 'bank']]);
   });
 

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { EmbeddedPostgres } from '@scalable-banking/embedded-postgres';
 import { Client } from 'pg';
@@ -22,6 +23,8 @@ import { ShardRouter } from '../../src/sharding/shard-router.js';
 import { createLogger } from '../../src/observability/logging.js';
 import { createApp } from '../../src/app/create-app.js';
 import { createEmptyTestDatabase, query, superuserUrl, type TestDatabase } from '../support/postgres.js';
+import { MOVES } from '../sabotage/builds.mjs';
+import { startCli } from '../support/cli.js';
 import { PostgresProxy } from '../../tools/stack/proxies/postgres-proxy.js';
 import { temporaryDataDir } from '../support/service.js';
 
@@ -643,6 +646,32 @@ describe('a move rejects', () => {
       relocateShard([...shards].reverse(), MOVED, targetUrl(), { maxPauseMs: MAX_PAUSE_MS }),
     ).rejects.toThrow(/holds shard 0 of 2|keeps its schema/);
   });
+});
+
+describe('a build of which the move loses events of accounts', () => {
+  it.each(Object.keys(MOVES))(
+    'is found out: %s',
+    async (sabotage) => {
+      await seedBank(shards, { accounts: 4, balance: 100n });
+      let [moving, assigned] = [true, 0];
+      const assignments = (async () => {
+        for (let n = 1; moving; n++)
+          assigned += (await assignAccounts(shards, { accounts: [2], owner: `owner-${n}` })).changed.length;
+      })().catch(() => undefined);
+      await until(() => assigned > 0);
+      const { code, stderr } = await startCli(['shards', 'move', String(MOVED), '--to', targetUrl()], {
+        SHARDS: shards.map(({ url, schema }) => `${url}?schema=${schema}`).join(),
+        NODE_OPTIONS: `--import ${join(process.cwd(), 'test/sabotage/preload.mjs')}`,
+        SABOTAGE: sabotage,
+      }).ended;
+      moving = false;
+      await assignments;
+      if (code === 0) expect((await verifyBank([shards[0] as ShardAddress, target()])).ok).toBe(false);
+      else
+        expect(stderr).toMatch(/the copy is not what the source holds|the books of the copy are not whole/);
+    },
+    60_000,
+  );
 });
 
 const JSON_BODY = { 'content-type': 'application/json' };

@@ -132,3 +132,23 @@ export const BUILDS = {
     ],
   },
 };
+
+/** Builds that move a shard and lose events of accounts that happen meanwhile. */
+export const MOVES = {
+  'events of accounts are copied in the first round only': {
+    'admin/relocation/copy.js': [
+      [
+        'for (const table of ofLedger(source)){',
+        "for (const table of ofLedger(source).filter((one) => one.name !== 'account_events' || !isBegun(since, one))){",
+      ],
+    ],
+  },
+  'an account that only an event has changed is not copied again': {
+    'admin/relocation/copy.js': [
+      [
+        'SELECT account_id FROM ${accountEvents} WHERE event_id >',
+        'SELECT account_id FROM ${accountEvents} WHERE false AND event_id >',
+      ],
+    ],
+  },
+};

@@ -200,9 +200,11 @@ export class CommandMaker {
     return known !== undefined && random.chance(0.15) ? { expectedVersion: known } : {};
   }
 
+  /** Often the newest, at which the clients meet. */
   private oneOf<L extends keyof Known>(list: L, random: Random, shard: number): Known[L][number] | undefined {
     const known = this.known[shard]?.[list] ?? [];
-    return known.length === 0 ? undefined : random.pick<Known[L][number]>(known);
+    if (known.length === 0) return undefined;
+    return random.chance(0.3) ? known.at(-1) : random.pick<Known[L][number]>(known);
   }
 
   private ids(shard: number): readonly number[] {

@@ -78,9 +78,9 @@ export interface Route {
   readonly operation: Operation;
 }
 
-const EXACT_MONEY = /^\d{1,16}\.\d{2}$/;
+const EXACT_MONEY = /^(?!-0\.00$)-?\d{1,16}\.\d{2}$/;
 
-const MONEY = '#/components/schemas/Money';
+const MONEY = ['Money', 'SignedMoney'].map((name) => `#/components/schemas/${name}`);
 /** The media type as the document names it: with the form of money, but without what says how to read it. */
 const CONTENT_TYPE = /^(.+?)(?:; version=[\d.]+)?; charset=utf-8$/;
 const JSON_TYPE = /^application\/(?:problem\+)?json\b/;
@@ -116,7 +116,7 @@ export class OpenApiContract {
     this.moneyFields = new Set(
       Object.values(this.document.components.schemas)
         .flatMap(({ properties = {} }) => Object.entries(properties))
-        .flatMap(([name, { $ref }]) => ($ref === MONEY ? [name] : [])),
+        .flatMap(([name, { $ref }]) => (MONEY.includes($ref ?? '') ? [name] : [])),
     );
     this.ajv.addSchema(read(closeObject) as object, 'openapi');
   }

@@ -6,6 +6,8 @@ import type { Pair } from './draft.js';
 export const ACCOUNTS = 6;
 const MAX_CENTS = 999_999_999_999_999_999n;
 const HOUR_MS = 3_600_000;
+/** The same for a whole run, so that a seed gives the same requests. */
+const NOW_MS = Math.ceil(Date.now() / HOUR_MS) * HOUR_MS;
 const MAX_BIGINT = 9_223_372_036_854_775_807n;
 
 /** The most elements of a generated list. */
@@ -143,7 +145,7 @@ const SENSE: Readonly<Record<string, Arbitrary<string>>> = {
   legs,
   expiresAt: fc
     .constantFrom(1, 24, 24 * 365)
-    .map((hours) => quoted(new Date(Date.now() + hours * HOUR_MS).toISOString())),
+    .map((hours) => quoted(new Date(NOW_MS + hours * HOUR_MS).toISOString())),
   // None expires during a run: that would change answers with nobody acting.
   expiresInSeconds: fc.constantFrom('3600', '"7200"', '31622400'),
   transactionId: fc.constantFrom('{{transaction}}', 'txn1', 'txn3', 'txn9223372036854775807').map(quoted),

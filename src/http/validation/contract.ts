@@ -153,6 +153,14 @@ export class Contract<T extends object> {
   }
 }
 
+/** For a body in which everything is optional: it may be left out. */
+export function orNone<T extends object>(contract: Contract<T>): Pick<Contract<T>, 'names' | 'read'> {
+  return {
+    names: contract.names,
+    read: (input, elsewhere) => contract.read(input === undefined ? {} : input, elsewhere),
+  };
+}
+
 /** The fields of a DTO, from its decorators. */
 export function fieldsOf(dtoClass: DtoClass<object>): FieldContract[] {
   const storage = getMetadataStorage();
