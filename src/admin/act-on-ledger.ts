@@ -7,6 +7,7 @@ import { digestOf } from '../domain/hash-chain.js';
 import { formatMoney, type Money } from '../domain/money.js';
 import { THE_SERVICE } from '../domain/sender.js';
 import type { TransactionDetails } from '../domain/transaction.js';
+import { CommandError } from './command-error.js';
 import { inSentences, withLedger, type BankSession, type LedgerAccess } from './with-ledger.js';
 
 /** What an operator may say about a posting of any kind. */
@@ -71,11 +72,14 @@ export function captureHold(
   { amount, to, keepRest, ...options }: CaptureRequest,
 ): Promise<Effects> {
   const details = { hold: `hold${holdId}`, amount: amount && formatMoney(amount), to };
-  return act(session, { action: 'hold.captured', details }, async ({ holds }) => ({
-    ...{ type: 'capture', accountId: await holds.accountOf(holdId, undefined, THE_SERVICE), holdId, amount },
-    ...{ final: keepRest !== true, to: to === undefined ? undefined : { accountId: to } },
-    ...common(options),
-  }));
+  return act(session, { action: 'hold.captured', details }, async ({ holds }) => {
+    const accountId = await holds.accountOf(holdId, undefined, THE_SERVICE);
+    if (to === accountId) throw new CommandError(`hold${holdId} is of account ${to} itself`);
+    return {
+      ...{ type: 'capture', accountId, holdId, amount, final: keepRest !== true },
+      ...{ to: to === undefined ? undefined : { accountId: to }, ...common(options) },
+    };
+  });
 }
 
 export function voidHold(session: BankSession, holdId: number, options: PostingOptions): Promise<Effects> {

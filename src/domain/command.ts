@@ -68,6 +68,7 @@ export interface CaptureCommand extends CommandBase {
   readonly amount?: Money;
   /** Whether the rest of the hold ends with it. */
   readonly final: boolean;
+  /** Another account than that of the hold. */
   readonly to?: Pick<Leg, 'accountId' | 'foreign'>;
 }
 

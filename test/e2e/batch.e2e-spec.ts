@@ -603,6 +603,7 @@ describe('a batch of all kinds', () => {
         await send({ type: 'Capture', holdId, amount: '5', final: false }, `/holds/${holdId}/capture`),
         await send({ type: 'Capture', holdId, amount: '5', final: false, to: b }, `/holds/${holdId}/capture`),
         await send({ type: 'Capture', holdId, amount: '11' }, `/holds/${holdId}/capture`),
+        await send({ type: 'Capture', holdId, to: a }, `/holds/${holdId}/capture`),
         await send({ type: 'Void', holdId }, `/holds/${holdId}/void`),
         await send({ type: 'Void', holdId }, `/holds/${holdId}/void`),
         await send({ type: 'Reversal', transferId: moved.body.id }, `/transfers/${moved.body.id}/reversal`),
@@ -615,7 +616,7 @@ describe('a batch of all kinds', () => {
     const [single, inBatch] = answers.map((these) => these.map(comparable));
     expect(inBatch).toEqual(single);
     expect(answers[1]?.map(({ status }) => status)).toEqual([
-      ...[201, 409, 422, 201, 201, 201, 422, 200, 409, 201, 404, 404, 404, 404],
+      ...[201, 409, 422, 201, 201, 201, 422, 400, 200, 409, 201, 404, 404, 404, 404],
     ]);
   });
 

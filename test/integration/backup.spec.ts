@@ -513,6 +513,10 @@ describe('a restored bank', () => {
     await restore(bankIn(target));
     expect((await bootstrapShards(bankIn(target))).migrations).toEqual([]);
     expect(await verifyBank(bankIn(target))).toMatchObject({ accounts: 4, ok: true });
+    // Nobody knows when they were opened.
+    expect(await query(target.url, 'SELECT DISTINCT created_at FROM bank.accounts')).toEqual([
+      { created_at: null },
+    ]);
     // In the schema of the backup, if that has a log; else as soon as there is one.
     expect(await query(target.url, 'SELECT relay_leased_until FROM bank.shard_identity')).toEqual([
       { relay_leased_until: null },

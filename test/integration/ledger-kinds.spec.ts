@@ -8,7 +8,7 @@ import { digestOf, GENESIS_HASH, lineOfAccountEvent, nextHash } from '../../src/
 import type { Hold } from '../../src/domain/hold.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
 import { openReader } from '../support/history.js';
-import { failureOf, openLedger, type TestLedger } from '../support/ledger.js';
+import { failureOf, openLedger, PATIENT, type TestLedger } from '../support/ledger.js';
 import { createTestDatabase } from '../support/postgres.js';
 
 const YEAR_MS = 366 * 86_400_000;
@@ -24,7 +24,8 @@ describe('commands of all kinds in the database', () => {
     database = await createTestDatabase();
     operator = new Client({ connectionString: database.url });
     await operator.connect();
-    [ledger, other] = [await openLedger(database.url), await openLedger(database.url)];
+    const open = () => openLedger(database.url, ...PATIENT);
+    [ledger, other] = await Promise.all([open(), open()]);
   });
 
   afterAll(async () => {

@@ -80,16 +80,28 @@ describe('the SQL of a bank of two shards', () => {
     return [...recorded];
   }
 
-  /** Every kind of request, and the relay. */
+  /** Every kind of request, the relay and the sweeper. */
   async function serve(shards: readonly ShardAddress[]): Promise<void> {
-    const app = await startInstance(shards, { AUTH: 'off' });
+    const app = await startInstance(shards, { AUTH: 'off' }, { sweeper: { pollMs: 100 } });
+    const firstOf = async (listing: string, path: string): Promise<string> => {
+      const { body } = (await app.http.get(listing)) as { body: { data: { id: string }[] } };
+      return `${path}/${body.data[0]?.id}`;
+    };
     try {
       const [first, second] = [await openAccount(app, '10.00'), await openAccount(app)];
       for (const status of [201, 409]) {
         const opened = await app.http.post('/accounts').set('idempotency-key', 'key').send({});
         expect(opened.status).toBe(status);
       }
-      for (const { url, schema } of shards) await fillWholeLedger(url, schema);
+      const expiring = await app.http
+        .post(`/accounts/${first}/holds`)
+        .send({ amount: '1.00', expiresInSeconds: 1 });
+      expect(expiring.status).toBe(201);
+      const filled: number[] = [];
+      for (const { url, schema } of shards) filled.push(...(await fillWholeLedger(url, schema)));
+      const [other = 0] = filled;
+      const nearby = await app.http.post('/accounts').send({ near: other, reference: 'near' });
+      expect(nearby.status).toBe(201);
       const posting = { type: 'Deposit', amount: '1.00' };
       for (const [accountId, more] of [
         [first, {}],
@@ -109,14 +121,19 @@ describe('the SQL of a bank of two shards', () => {
       for (const path of [
         ...[`/accounts/${first}`, `/accounts/${first}/balance`, '/accounts', `/accounts/${first}/proof`],
         ...[`/accounts/${first}/transactions?type=Deposit`, '/transactions/txn1', '/health/ready'],
+        ...[`/accounts/${other}/holds`, `/accounts/${other}/holds?status=captured`],
+        ...[`/accounts/${other}/transfers`, await firstOf(`/accounts/${other}/holds`, '/holds')],
+        ...[await firstOf(`/accounts/${other}/transfers`, '/transfers')],
       ]) {
         const { status } = await app.http.get(path).set('cache-control', 'no-cache');
         expect({ path, status }).toEqual({ path, status: 200 });
       }
       await waitUntil(async () => {
         const { text } = await app.http.get('/metrics');
-        return /bank_outbox_published_total{shard="0"} [1-9]/.test(text);
-      }, 5_000);
+        return ['bank_outbox_published_total', 'bank_sweeper_expired_holds_total'].every((name) =>
+          new RegExp(`^${name}\\{shard="\\d"\\} [1-9]`, 'm').test(text),
+        );
+      }, 10_000);
     } finally {
       await app.close();
     }
@@ -139,8 +156,17 @@ describe('the SQL of a bank of two shards', () => {
     for (const what of ['migrate', 'service', 'commands', 'backup', 'restore', 'move']) {
       expect({ what, statements: during(new RegExp(what)).length > 5 }).toEqual({ what, statements: true });
     }
-    for (const sql of ['INSERT INTO "bank_0".transactions', 'UPDATE "bank_0"."shard_identity"']) {
-      expect(during(/service/).some((query) => query.sql.includes(sql))).toBe(true);
+    for (const sql of [
+      ...[/INSERT INTO "bank_0"\.transactions/, /INSERT INTO "bank_0"\.transaction_details/],
+      ...[/INSERT INTO "bank_0"\.holds/, /INSERT INTO "bank_0"\.account_events/],
+      ...[/INSERT INTO "bank_0"\.account_details/, /reverses_id = o\.transaction_id/, /hold_id = ANY/],
+      ...[/UPDATE "bank_0"\."shard_identity" SET "relay_id"/, /"shard_identity" SET "sweeper_id"/],
+      ...[/LATERAL \(\s*SELECT [^(]*\."?holds"?\s+WHERE account_id = a\.id/],
+    ]) {
+      expect({ sql, recorded: during(/service/).some((query) => sql.test(query.sql)) }).toEqual({
+        sql,
+        recorded: true,
+      });
     }
   });
 

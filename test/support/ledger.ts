@@ -29,6 +29,9 @@ export interface TestLedger {
   close(): Promise<void>;
 }
 
+/** For tests of what is done, not of how soon: those of a busy machine. */
+export const PATIENT = [{ commandTimeoutMs: 20_000 }, { DATABASE_CONNECT_TIMEOUT_MS: '20000' }] as const;
+
 /** One shard's write path, assembled as in the service, without the service. */
 export async function openLedger(
   url: string,
