@@ -128,7 +128,7 @@ describe('where other accounts have many rows', () => {
        SELECT ${accountId} + row_number() OVER (), 'debit', amount, 0, 2, hash, transfer_id
        FROM bank.transactions WHERE transfer_id IS NOT NULL;
        INSERT INTO bank.transaction_details (transaction_id, account_id, reference)
-       SELECT transaction_id, account_id, 'r' FROM bank.transactions;
+       SELECT transaction_id, account_id, 'r' FROM bank.transactions ON CONFLICT DO NOTHING;
        ANALYZE bank.accounts, bank.holds, bank.transactions, bank.transaction_details`,
     );
   }, 60_000);

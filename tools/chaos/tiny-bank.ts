@@ -1,5 +1,5 @@
-import type { CallAnswer } from '../caller.js';
-import { operationOf, type HoldBook, type Posting, type Rows } from './books.js';
+import type { CallAnswer } from './caller.js';
+import { operationOf, type HoldBook, type Posting, type Rows } from './checker/books.js';
 import {
   accountsOf,
   isCommand,
@@ -11,8 +11,8 @@ import {
   type Operation,
   type Reverse,
   type ReverseTransfer,
-} from './history.js';
-import { wordFor } from './parts.js';
+} from './checker/history.js';
+import { wordFor } from './checker/parts.js';
 
 interface State {
   balance: number;

@@ -2,10 +2,10 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { CommandMaker } from '../commands.js';
-import { Random } from '../random.js';
-import { booksOf, type Posting, type Rows } from './books.js';
-import { check } from './check.js';
+import { CommandMaker } from './commands.js';
+import { Random } from './random.js';
+import { booksOf, type Posting, type Rows } from './checker/books.js';
+import { check } from './checker/check.js';
 import {
   isCommand,
   type Answer,
@@ -15,8 +15,8 @@ import {
   type Entry,
   type Intent,
   type Operation,
-} from './history.js';
-import type { Rule } from './rules.js';
+} from './checker/history.js';
+import type { Rule } from './checker/rules.js';
 import { TinyBank } from './tiny-bank.js';
 
 const ACCOUNTS = 6;
