@@ -103,10 +103,15 @@ export class Books {
     return [...this.originals.values()].filter(({ transaction }) => transaction.transferId === transferId);
   }
 
-  /** The holds of an account that have expired but are not yet written down; an unknown account becomes lacking. */
+  /**
+   * The holds of an account that have expired but are not yet written down, the earliest first; an unknown account
+   * becomes lacking.
+   */
   dueOf(accountId: number): Hold[] {
     if (!this.due.has(accountId)) this.lacking.add(accountId);
-    return [...this.holds.values()].filter((hold) => hold.accountId === accountId && isDue(hold, this.now));
+    return [...this.holds.values()]
+      .filter((hold) => hold.accountId === accountId && isDue(hold, this.now))
+      .sort((a, b) => Number(a.expiresAt) - Number(b.expiresAt) || a.holdId - b.holdId);
   }
 
   /** Makes the effects of an accepted command visible to the next ones. */

@@ -106,6 +106,7 @@ class ModelBank {
         at <= NOW.getTime() &&
         this.movements.some((movement) => movement.hold === hold && movement.account === account),
     );
+    due.sort(([, a], [, b]) => Number(a.at) - Number(b.at));
     for (const [hold, end] of due) {
       this.add({ account, kind: 'release', amount: this.remaining(hold), hold });
       end.ended = 'expired';
