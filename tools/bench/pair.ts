@@ -1,10 +1,10 @@
 import { join } from 'node:path';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { startPostgres } from '../stack/servers/postgres.js';
-import { ALL, checkBooks, foundBank } from './bank.js';
+import { ALL, checkBooks } from './bank.js';
 import { costName, type Figures, type Goal, type Rounds } from './figures.js';
 import { databaseMeters, serviceMeter, type Meters } from './meters.js';
-import { anyWrk, residentMebibytes, startServer, wrk, type RunningServer } from './tools.js';
+import { anyWrk, residentMebibytes, seed, startServer, wrk, type RunningServer } from './tools.js';
 
 const WARM_UP_SECONDS = 3;
 const LOADS = [
@@ -93,7 +93,8 @@ async function startSide(url: string, name: string, build?: string): Promise<Sid
   const shard = { url, schema: name.replace(' ', '_') };
   const environment = { DATABASE_URL: url, DATABASE_SCHEMA: shard.schema, BALANCE_CACHE: 'on' };
   const service = await startServer('src/main.js', environment, build);
-  await foundBank([shard]);
+  // By the build itself: another release may have another schema.
+  await seed(environment, build);
   for (const [, script] of LOADS) {
     await wrk({ url: service.url, script, seconds: WARM_UP_SECONDS, accounts: ALL });
   }

@@ -159,6 +159,12 @@ export async function startServer(
   }
 }
 
+/** Seeds the bank of a build with its own command, in the schema of its release. */
+export async function seed(environment: Record<string, string>, build = DIST_FOLDER): Promise<void> {
+  const command = [join(build, 'src/cli.js'), 'seed', '--accounts', '10000', '--balance', '1000.00'];
+  await run(process.execPath, command, { env: { ...process.env, ...environment } });
+}
+
 /** V8's flags in a build's `npm start`. */
 function startFlags(build: string): string[] {
   const { scripts } = JSON.parse(readFileSync(join(build, '../package.json'), 'utf8')) as {
