@@ -40,10 +40,11 @@ export function readDetails(
   principal: Principal,
   alwaysSigned = false,
 ): TransactionDetails | undefined {
-  const said = { description, reference, effectiveDate, metadata: metadata && metadataText(metadata) };
+  const isSilent = (description ?? reference ?? effectiveDate ?? metadata) === undefined;
+  if (isSilent && !alwaysSigned) return undefined;
   const actor = actorOf(principal);
-  const isSilent = Object.values(said).every((value) => value === undefined);
-  if (isSilent && !(alwaysSigned && actor !== undefined)) return undefined;
+  if (isSilent && actor === undefined) return undefined;
+  const said = { description, reference, effectiveDate, metadata: metadata && metadataText(metadata) };
   if (said.description === undefined && said.metadata === undefined) return { ...said, actor };
   const salt = randomBytes(16).toString('hex');
   return { ...said, actor, salt, digest: digestOf(salt, said) };
