@@ -7,33 +7,35 @@ import type { Transaction, TransactionLinks, TransactionType } from './transacti
 
 /** The effects of one command while they are put together. The books stay as they are until it is accepted. */
 export class Draft {
-  private readonly transactions: Transaction[] = [];
-  private readonly accounts = new Map<number, LedgerAccount>();
-  private readonly holds = new Map<number, Hold>();
-  private readonly changes: AccountChange[] = [];
+  // Most commands post one transaction to one account. So a list is made with its first item: an empty one that grows
+  // takes room for 17. And a list of accounts, at most one of each, is faster than a map.
+  private transactions: Transaction[] | undefined;
+  private accounts: LedgerAccount[] | undefined;
+  private holds: Map<number, Hold> | undefined;
+  private changes: AccountChange[] | undefined;
 
   constructor(private readonly books: Books) {}
 
   /** @throws Error for an account that is not locked */
   account(accountId: number): LedgerAccount {
-    const account = this.accounts.get(accountId) ?? this.books.accounts.get(accountId);
+    const account = this.accounts?.find(isOf(accountId)) ?? this.books.accounts.get(accountId);
     if (!account) throw new Error(`account ${accountId} is not locked`);
     return account;
   }
 
   /** The id of the next transaction, for one that names itself or the first leg of its transfer. */
   get nextId(): number {
-    return this.books.idAt(this.transactions.length);
+    return this.books.idAt(this.transactions?.length ?? 0);
   }
 
   /** Posts one transaction; whether it may be is for the caller to check. */
   post(accountId: number, type: TransactionType, amount: Money, links: TransactionLinks): void {
-    const account = this.account(accountId);
-    const after = { ...account, ...moved(account, type, amount), version: account.version + 1 };
-    this.accounts.set(accountId, after);
-    this.transactions.push({
-      ...links,
-      transactionId: this.nextId,
+    const after = moved(this.account(accountId), type, amount);
+    const transactionId = this.nextId;
+    this.set(after);
+    // Each member by name: a spread would make the object larger and slower, and this is made for every posting.
+    this.transactions = extended(this.transactions, {
+      transactionId,
       timestamp: this.books.now,
       accountId,
       type,
@@ -41,17 +43,23 @@ export class Draft {
       balanceAfter: after.balance,
       heldAfter: after.held,
       versionAfter: after.version,
+      idempotencyKey: links.idempotencyKey,
+      fingerprint: links.fingerprint,
+      transferId: links.transferId,
+      holdId: links.holdId,
+      reversesId: links.reversesId,
+      details: links.details,
     });
   }
 
   /** Sets a hold; its account's number of active ones follows. */
   setHold(hold: Hold): void {
-    const before = this.holds.get(hold.holdId) ?? this.books.holds.get(hold.holdId);
+    const holds = (this.holds ??= new Map<number, Hold>());
+    const before = holds.get(hold.holdId) ?? this.books.holds.get(hold.holdId);
     const account = this.account(hold.accountId);
     const change = Number(hold.status === 'active') - Number(before?.status === 'active');
-    if (change !== 0)
-      this.accounts.set(hold.accountId, { ...account, activeHolds: account.activeHolds + change });
-    this.holds.set(hold.holdId, hold);
+    if (change !== 0) this.set({ ...account, activeHolds: account.activeHolds + change });
+    holds.set(hold.holdId, hold);
   }
 
   /** Changes an account otherwise than by a transaction. */
@@ -59,29 +67,50 @@ export class Draft {
     const account = this.account(accountId);
     const { status = account.status, overdraftLimit = account.overdraftLimit } = changes;
     const revision = account.revision + 1;
-    this.accounts.set(accountId, { ...account, status, overdraftLimit, revision });
-    this.changes.push({ accountId, revision, changes, actor });
+    this.set({ ...account, status, overdraftLimit, revision });
+    this.changes = extended(this.changes, { accountId, revision, changes, actor });
   }
 
   get effects(): Effects {
-    const { transactions, changes } = this;
-    return { transactions, changes, accounts: [...this.accounts.values()], holds: [...this.holds.values()] };
+    const { transactions = NONE, accounts = NONE, changes = NONE, holds } = this;
+    return { transactions, accounts, changes, holds: holds ? [...holds.values()] : NONE };
+  }
+
+  private set(account: LedgerAccount): void {
+    const place = this.accounts?.findIndex(isOf(account.accountId)) ?? -1;
+    if (place === -1) this.accounts = extended(this.accounts, account);
+    else (this.accounts as LedgerAccount[])[place] = account;
   }
 }
 
-function moved(
-  { balance, held }: LedgerAccount,
-  type: TransactionType,
-  amount: Money,
-): Pick<LedgerAccount, 'balance' | 'held'> {
+const NONE: readonly never[] = [];
+
+function extended<T>(list: T[] | undefined, item: T): T[] {
+  if (!list) return [item];
+  list.push(item);
+  return list;
+}
+
+/** An account after a transaction. */
+function moved(before: LedgerAccount, type: TransactionType, amount: Money): LedgerAccount {
+  const { accountId, activeHolds, overdraftLimit, status, revision } = before;
+  let { balance, held } = before;
   switch (type) {
     case 'credit':
-      return { balance: balance + amount, held };
+      balance += amount;
+      break;
     case 'debit':
-      return { balance: balance - amount, held };
+      balance -= amount;
+      break;
     case 'hold':
-      return { balance, held: held + amount };
+      held += amount;
+      break;
     case 'release':
-      return { balance, held: held - amount };
+      held -= amount;
+      break;
   }
+  const version = before.version + 1;
+  return { accountId, balance, version, held, activeHolds, overdraftLimit, status, revision };
 }
+
+const isOf = (accountId: number) => (account: LedgerAccount) => account.accountId === accountId;

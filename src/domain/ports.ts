@@ -37,9 +37,8 @@ export abstract class Ledger {
   abstract execute(command: Command, sinceMs?: number): Promise<Effects>;
 
   /** {@link execute} for one posting. @returns its transaction, without holds that it found expired */
-  async post(command: PostingCommand, sinceMs?: number): Promise<Transaction> {
-    const { transactions } = await this.execute(command, sinceMs);
-    return transactions.at(-1) as Transaction;
+  post(command: PostingCommand, sinceMs?: number): Promise<Transaction> {
+    return this.execute(command, sinceMs).then(lastTransaction);
   }
 
   /**
@@ -71,6 +70,8 @@ export abstract class Ledger {
    */
   abstract openAccount(opening: AccountOpening, user: string): Promise<OwnedAccount>;
 }
+
+const lastTransaction = ({ transactions }: Effects) => transactions.at(-1) as Transaction;
 
 /**
  * The last known balance and version of accounts. A hint for readers: no decision about money ever reads it.

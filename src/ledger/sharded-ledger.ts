@@ -30,10 +30,12 @@ export class ShardedLedger extends Ledger {
     super();
   }
 
-  async execute(command: Command, sinceMs?: number): Promise<Effects> {
+  execute(command: Command, sinceMs?: number): Promise<Effects> {
     const shard = this.router.of(command.accountId);
-    const isInOneShard = accountsOf(command).every((accountId) => this.router.of(accountId) === shard);
-    if (!isInOneShard) throw new LedgerError({ code: 'DIFFERENT_SHARDS' });
+    const accountIds = accountsOf(command);
+    const isInOneShard =
+      accountIds.length === 1 || accountIds.every((accountId) => this.router.of(accountId) === shard);
+    if (!isInOneShard) return Promise.reject(new LedgerError({ code: 'DIFFERENT_SHARDS' }));
     return shard.scheduler.submit(command, sinceMs);
   }
 

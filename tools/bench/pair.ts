@@ -6,7 +6,8 @@ import { costName, type Figures, type Goal, type Rounds } from './figures.js';
 import { databaseMeters, serviceMeter, type Meters } from './meters.js';
 import { anyWrk, residentMebibytes, seed, startServer, wrk, type RunningServer } from './tools.js';
 
-const WARM_UP_SECONDS = 3;
+/** Until V8 has compiled the whole path of a request. */
+const WARM_UP_SECONDS = 10;
 const LOADS = [
   ['POST', 'post.lua'],
   ['GET balance', 'get.lua'],

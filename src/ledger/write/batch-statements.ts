@@ -10,7 +10,7 @@ import { decideBatch, type BatchDecision } from '../../domain/decide-batch.js';
 import { chain } from '../../domain/hash-chain.js';
 import { outboxRowsFor } from '../../messaging/outbox-rows.js';
 import { drawIds, type Drawn } from '../../storage/ids.js';
-import { ledgerAccountFromRow, type LedgerAccountRow } from '../../storage/rows.js';
+import { ledgerAccountFromRow, moneyFromColumn, type LedgerAccountRow } from '../../storage/rows.js';
 import type { SchemaTables } from '../../storage/tables.js';
 import { chainChanges } from './account-events.js';
 import { BatchLookups } from './batch-lookups.js';
@@ -24,10 +24,15 @@ export interface WaitForOne {
   readonly waitFor: number;
 }
 
-interface LockedAccountRow extends LedgerAccountRow {
+interface LockedAccountRow {
+  account_id: string;
+  balance: string;
+  version: string;
   head_hash: string;
   /** The time of its last transaction, in milliseconds since 1970. */
   posted_ms: string | null;
+  /** Null: what {@link ORDINARY} says. */
+  special: Pick<LedgerAccountRow, keyof typeof SPECIAL_COLUMNS> | null;
 }
 
 /** Accounts that were locked. */
@@ -213,8 +218,7 @@ export class BatchStatements {
     const undated: number[] = [];
     let postedMs = 0;
     for (const row of rows) {
-      const account = ledgerAccountFromRow(row) as LockedAccount & { headHash: string };
-      account.headHash = row.head_hash;
+      const account = lockedAccountFromRow(row);
       accounts.set(account.accountId, account);
       if (row.posted_ms !== null) postedMs = Math.max(postedMs, Number(row.posted_ms));
       else if (account.version > 1) undated.push(account.accountId);
@@ -265,6 +269,32 @@ function ascending(ids: Iterable<number>): number[] {
   return [...ids].sort((a, b) => a - b);
 }
 
+/** What most accounts have. */
+const ORDINARY = { held: 0n, activeHolds: 0, overdraftLimit: 0n, status: 'open', revision: 0 } as const;
+
+/** The columns in which an account may differ from {@link ORDINARY}. */
+const SPECIAL_COLUMNS = {
+  held: 'CAST(account.held AS text)',
+  active_holds: 'account.activeHolds',
+  overdraft_limit: 'CAST(account.overdraftLimit AS text)',
+  status: 'account.status',
+  revision: 'account.revision',
+};
+
+/** All of them as one value that most accounts don't have: five columns of each row would cost a posting 2 µs. */
+const SPECIAL = `CASE WHEN (account.held, account.activeHolds, account.overdraftLimit, account.status, account.revision)
+                           <> (0, 0, 0, 'open', 0)
+                      THEN json_build_object(${Object.entries(SPECIAL_COLUMNS)
+                        .flatMap(([name, column]) => [`'${name}'`, column])
+                        .join(', ')}) END`;
+
+function lockedAccountFromRow(row: LockedAccountRow): LockedAccount {
+  const { account_id, balance, version, head_hash: headHash, special } = row;
+  if (special) return { ...ledgerAccountFromRow({ account_id, balance, version, ...special }), headHash };
+  const accountId = Number(account_id);
+  return { accountId, balance: moneyFromColumn(balance), version: Number(version), ...ORDINARY, headHash };
+}
+
 /** TypeORM's pessimistic write lock. */
 function lockStatement(manager: EntityManager, lockPolicy: 'skip' | 'wait'): string {
   const query = manager
@@ -272,11 +302,7 @@ function lockStatement(manager: EntityManager, lockPolicy: 'skip' | 'wait'): str
     .select('account.accountId', 'account_id')
     .addSelect('account.balance', 'balance')
     .addSelect('account.version', 'version')
-    .addSelect('account.held', 'held')
-    .addSelect('account.activeHolds', 'active_holds')
-    .addSelect('account.overdraftLimit', 'overdraft_limit')
-    .addSelect('account.status', 'status')
-    .addSelect('account.revision', 'revision')
+    .addSelect(SPECIAL, 'special')
     .addSelect("encode(account.headHash, 'hex')", 'head_hash')
     .addSelect('(extract(epoch FROM account.postedAt) * 1000)::bigint', 'posted_ms')
     .where('account.accountId = ANY(:accountIds)', { accountIds: [] })
