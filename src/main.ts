@@ -19,6 +19,9 @@ import { Workers } from './app/workers/workers.js';
 // For the modules loaded below: V8 compiles them once, and later starts read the result.
 enableCompileCache(join(import.meta.dirname, '../.compile-cache'));
 
+/** The story that every bank with DEMO=alive tells. */
+const FIRST_STORY = 1;
+
 async function main(): Promise<void> {
   const config = loadConfig();
   const logger = createLogger(config.log);
@@ -43,12 +46,22 @@ async function main(): Promise<void> {
   let start: typeof serveWithWorkers;
   try {
     await checkCredentials(config, bank, logger);
+    if (bank.embedded && config.operation.demo === 'alive') await bringToLife(bank, logger);
     start = (await loading)?.serveAlone ?? serveWithWorkers;
   } catch (error) {
     await bank.close();
     throw error;
   }
   announce(await start(config, bank, logger), config, bank, logger);
+}
+
+/** Before the service takes requests: only an empty bank can be filled with a history. */
+async function bringToLife(bank: Bank, logger: Logger): Promise<void> {
+  const { isEmptyBank, seedAlive } = await import('./admin/alive/import-story.js');
+  if (!(await isEmptyBank(bank.shards))) return;
+  logger.info('the bank is empty: makes up a year of its history');
+  const report = await seedAlive(bank.shards, FIRST_STORY);
+  logger.info(report, 'the bank has a history now');
 }
 
 /**

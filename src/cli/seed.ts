@@ -1,26 +1,57 @@
 import { Option, type Command } from 'commander';
 import type { SeedReport, SeedRequest } from '../admin/seed.js';
 import { formatMoney, type Money } from '../domain/money.js';
-import { accountsOption, balanceOptionOf, ownerOption } from './options.js';
+import { accountsOption, balanceOptionOf, ownerOption, wholeNumber } from './options.js';
 import { withBank, withProgress } from './session.js';
+
+/** As many as a 32-bit generator tells apart. */
+const MAX_STORY = 2 ** 31 - 1;
 
 export function addSeed(program: Command): void {
   program
     .command('seed')
-    .description('open many accounts at once')
-    .requiredOption('--accounts <N>', 'how many accounts to open', accountsOption)
+    .description('open many accounts at once, or fill an empty bank with a made-up year')
+    .addOption(new Option('--accounts <N>', 'how many accounts to open').argParser(accountsOption))
     .addOption(balanceOptionOf('what each account holds; 0: nothing'))
     .addOption(new Option('--owner <name>', 'whose they are').argParser(ownerOption))
-    .action((request: SeedRequest) =>
-      withBank('seed', async ({ bank, signal }) => {
-        const { seedOnRecord } = await import('../admin/seed.js');
-        const report = await withProgress('accounts', signal, (control) =>
-          seedOnRecord(bank.shards, request, control),
-        );
-        console.log(seedText(report, request.balance));
-        if (report.accounts < request.accounts) signal.throwIfAborted();
-      }),
+    .addOption(
+      new Option('--alive', 'some people and businesses with a year of history, instead').conflicts([
+        ...['accounts', 'balance', 'owner'],
+      ]),
+    )
+    .addOption(
+      new Option('--seed <N>', 'with --alive: which story; the same number tells the same one')
+        .argParser(wholeNumber(MAX_STORY))
+        .default(1),
+    )
+    .action(async (given: Partial<SeedRequest> & { alive?: true; seed: number }, command: Command) => {
+      if (given.alive) return seedAlive(given.seed);
+      if (given.accounts === undefined) command.error('error: say --accounts <N> or --alive');
+      await seedAccounts(given as SeedRequest);
+    });
+}
+
+async function seedAccounts(request: SeedRequest): Promise<void> {
+  await withBank('seed', async ({ bank, signal }) => {
+    const { seedOnRecord } = await import('../admin/seed.js');
+    const report = await withProgress('accounts', signal, (control) =>
+      seedOnRecord(bank.shards, request, control),
     );
+    console.log(seedText(report, request.balance));
+    if (report.accounts < request.accounts) signal.throwIfAborted();
+  });
+}
+
+async function seedAlive(story: number): Promise<void> {
+  await withBank('seed', async ({ bank, signal }) => {
+    const { seedAlive } = await import('../admin/alive/import-story.js');
+    const { accounts, transactions, declined } = await withProgress('scenes', signal, (control) =>
+      seedAlive(bank.shards, story, control),
+    );
+    console.log(
+      `Made ${accounts} accounts with ${transactions} transactions of the last year; ${declined} requests were refused, as in life.`,
+    );
+  });
 }
 
 /** The report for people. */

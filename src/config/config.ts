@@ -98,6 +98,8 @@ function configOf(env: Variables) {
     operation: {
       /** Processes that serve requests on one port. 1: this process alone. */
       workers: env.WORKERS,
+      /** What the first start puts into an empty embedded bank. */
+      demo: env.DEMO,
       shutdownDelayMs: env.SHUTDOWN_DELAY_MS,
       /** Long enough for the last command to wait, run and be resolved, and for its answer to be read or cut. */
       shutdownTimeoutMs:

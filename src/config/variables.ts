@@ -57,6 +57,7 @@ export const VARIABLES = {
   SHARDS: shardList(),
   MIGRATION_SHARDS: shardList(),
   DATA_DIR: text().default('.data'),
+  DEMO: choice(['account', 'alive'], 'account'),
   PREPARED_STATEMENTS: choice(['auto', 'on', 'off'], 'auto'),
   DATABASE_READ_POOL: integer(8, 1, 1_000),
   DATABASE_CONNECT_TIMEOUT_MS: integer(2_000, 10, 60_000),

@@ -53,7 +53,11 @@ export class BatchStatements {
   private readonly lockSql = new Map<'skip' | 'wait', string>();
   private readonly lookups: BatchLookups;
 
-  constructor(private readonly tables: SchemaTables) {
+  /** @param clock turns the time of the server's clock into that of the batch */
+  constructor(
+    private readonly tables: SchemaTables,
+    private readonly clock: (drawn: Date) => Date = (drawn) => drawn,
+  ) {
     this.lookups = new BatchLookups(tables);
   }
 
@@ -85,7 +89,7 @@ export class BatchStatements {
     // After waiting, an account that is not locked does not exist.
     const skipped =
       lockPolicy === 'wait' ? NOTHING_SKIPPED : await this.findSkipped(client, accountIds, locked.accounts);
-    const now = await this.timeOf(client, locked, drawn.timestamp);
+    const now = await this.timeOf(client, locked, this.clock(drawn.timestamp));
     const [ids = [], outboxIds = [], eventIds = []] = drawn.ids;
     const known = { accounts: locked.accounts, keyed, holds, originals, due: new Map(), now, ids, outboxIds };
     const { decision, announcedBy } = await this.decideWithDue(client, known, (more) =>
