@@ -15,7 +15,7 @@ export interface Person {
 export const PEOPLE: readonly Person[] = [
   person('anna', 'Anna Berg', 2_400_00n, 3_150_00n, 980_00n),
   person('jose', 'José Núñez', 310_50n, 2_280_00n, 760_00n),
-  { ...person('olena', 'Олена Шевченко', 120_00n, 1_940_00n, 690_00n), overdraftLimit: 500_00n },
+  { ...person('olena', 'Олена Шевченко', 120_00n, 1_560_00n, 690_00n), overdraftLimit: 500_00n },
   person('giorgos', 'Γιώργος Παππάς', 5_600_75n, 3_820_00n, 1_150_00n),
   person('hanako', '山田 花子', 1_020_00n, 2_610_00n, 840_00n),
 ];

@@ -176,12 +176,20 @@ class Importer {
       }
       case 'capture':
       case 'void': {
-        const [hold] = this.done.get(`hold ${act.hold}`)?.holds ?? [];
+        const hold = this.done.get(`hold ${act.hold}`)?.holds.at(-1);
         if (!hold) return undefined;
         const { accountId, holdId } = hold;
         if (act.kind === 'void') return { type: 'void', accountId, holdId };
         const to = { accountId: this.idOf(act.to) };
-        return { type: 'capture', accountId, holdId, amount: act.amount, final: true, to };
+        return {
+          type: 'capture',
+          accountId,
+          holdId,
+          amount: act.amount,
+          final: true,
+          to,
+          details: detailsOf(act),
+        };
       }
       case 'refund': {
         const captured = this.done.get(`capture ${act.hold}`)?.transactions ?? [];

@@ -18,7 +18,7 @@ export type Act =
       readonly hold: string;
       readonly expiresAt: Date;
     })
-  | { readonly kind: 'capture'; readonly hold: string; readonly amount: Money; readonly to: string }
+  | (Payment & { readonly kind: 'capture'; readonly hold: string; readonly to: string })
   | { readonly kind: 'void'; readonly hold: string }
   | { readonly kind: 'expiry'; readonly account: string }
   | { readonly kind: 'refund'; readonly hold: string; readonly amount: Money };
@@ -148,7 +148,13 @@ class Storyteller {
   private buyGroceries(account: string, day: number): void {
     const amount = this.cents(8_00, 95_00);
     const { hold } = this.payByCard(account, day, amount, 'Green Grocer');
-    this.add(day + 27 * HOUR_MS, { kind: 'capture', hold, amount, to: 'grocer' });
+    this.add(day + 27 * HOUR_MS, {
+      kind: 'capture',
+      hold,
+      amount,
+      to: 'grocer',
+      description: 'Green Grocer',
+    });
     if (!this.chance(0.05)) return;
     this.add(day + 4 * DAY_MS + 14 * HOUR_MS, {
       kind: 'refund',
@@ -159,10 +165,16 @@ class Storyteller {
 
   /** The pump reserves the most that it gives. Now and then it never says how much it was. */
   private fillUp(account: string, day: number): void {
-    const { hold, at } = this.payByCard(account, day, 100_00n, 'Petrol pump');
+    const { hold, at } = this.payByCard(account, day, 100_00n, 'Ring Road Petrol');
     if (this.chance(0.8)) {
       const amount = this.cents(25_00, 99_00);
-      this.add(at + 10 * MINUTE_MS, { kind: 'capture', hold, amount, to: 'petrol' });
+      this.add(at + 10 * MINUTE_MS, {
+        kind: 'capture',
+        hold,
+        amount,
+        to: 'petrol',
+        description: 'Ring Road Petrol',
+      });
     } else this.add(at + DAY_MS + HOUR_MS, { kind: 'expiry', account });
   }
 
@@ -170,7 +182,8 @@ class Storyteller {
     const amount = this.cents(19_90, 119_00);
     const { hold, at } = this.payByCard(account, day, amount, 'City Rail');
     if (this.chance(0.2)) this.add(at + 3 * HOUR_MS, { kind: 'void', hold });
-    else this.add(day + 27 * HOUR_MS, { kind: 'capture', hold, amount, to: 'rail' });
+    else
+      this.add(day + 27 * HOUR_MS, { kind: 'capture', hold, amount, to: 'rail', description: 'City Rail' });
   }
 
   private payByCard(account: string, day: number, amount: Money, description: string) {
