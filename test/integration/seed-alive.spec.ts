@@ -21,7 +21,7 @@ describe('seed --alive', () => {
     await client.connect();
     wasEmpty = await isEmptyBank(shards());
     report = await seedAlive(shards(), 1);
-  }, 120_000);
+  }, 240_000);
 
   afterAll(async () => {
     await client.end();
