@@ -151,7 +151,7 @@ describe('the checker, on sabotaged builds of the service', () => {
       expect(violations.kept).toEqual([]);
       expect(tally.acknowledged).toBeGreaterThan(20);
     },
-    300_000,
+    600_000,
   );
 
   it.concurrent.each(Object.entries(TRIALS))(
@@ -167,6 +167,6 @@ describe('the checker, on sabotaged builds of the service', () => {
       }
       expect({ found, ofThese: isFound() }).toEqual({ found, ofThese: true });
     },
-    300_000,
+    600_000,
   );
 });
