@@ -1,8 +1,8 @@
 import { PostgresProxy } from '../stack/proxies/postgres-proxy.js';
-import { startPgBouncer } from '../stack/servers/pgbouncer.js';
+import { startPgBouncer, type PgBouncerServer } from '../stack/servers/pgbouncer.js';
 import { startPostgres, type PostgresServer } from '../stack/servers/postgres.js';
 import { startRabbitMq } from '../stack/servers/rabbitmq.js';
-import { startRedis } from '../stack/servers/redis.js';
+import { startRedis, type RedisServer } from '../stack/servers/redis.js';
 import { startReplica } from '../stack/servers/replica.js';
 import { Parts } from '../stack/stack.js';
 import { SETTINGS, withSteppedClock, type BankOptions, type BankUnderTest } from './bank.js';
@@ -33,33 +33,77 @@ const POSTGRES_LONGEST_MS = 8_000;
 export interface FullBankOptions extends BankOptions {
   /** False: without the broker, which is slow to start. */
   readonly rabbitMq?: boolean;
+  /** Undefined: servers of its own, which are stopped with it. */
+  readonly servers?: BankServers;
+  /** Undefined: two. */
+  readonly instances?: 1 | 2;
+}
+
+/** What a bank runs on, except the broker. Several banks may share it: each has its own schemas and its own id. */
+export interface BankServers {
+  readonly redis: RedisServer;
+  readonly postgres: readonly [first: PostgresServer, second: PostgresServer];
+  /** Before the first PostgreSQL server. */
+  readonly pgbouncer: PgBouncerServer;
+  stop(): Promise<void>;
 }
 
 /**
  * Two instances, two shards on two PostgreSQL servers, the first behind PgBouncer, with Redis and RabbitMQ. Each
  * instance reaches each shard through a proxy of its own.
  */
-export async function startFullBank(options: FullBankOptions): Promise<BankUnderTest> {
-  const parts = new Parts();
-  try {
-    return await assemble(parts, options);
-  } catch (error) {
-    await parts.stop();
-    throw error;
-  }
+export function startFullBank(options: FullBankOptions): Promise<BankUnderTest> {
+  return Parts.start((parts) => assemble(parts, options));
 }
 
+export function startServers(): Promise<BankServers> {
+  return Parts.start(async (parts) => {
+    const [redis, ...postgres] = await Promise.all([
+      parts.add(startRedis()),
+      parts.add(startPostgres()),
+      parts.add(startPostgres({ max_wal_size: '256MB' }, isRoot() ? DISK_BYTES : undefined)),
+    ]);
+    const databases = { '*': postgres[0].url };
+    const pgbouncer = await parts.add(startPgBouncer({ databases, poolSize: POOL_SIZE }));
+    return { redis, postgres, pgbouncer, stop: () => parts.stop() };
+  });
+}
+
+/** Banks started so far, for the names of their schemas. */
+let banks = 0;
+
 async function assemble(parts: Parts, options: FullBankOptions): Promise<BankUnderTest> {
-  const isRoot = process.getuid?.() === 0;
-  const [redis, rabbitMq, first, second] = await Promise.all([
-    parts.add(startRedis()),
+  const [servers, rabbitMq] = await Promise.all([
+    options.servers ?? parts.add(startServers()),
     options.rabbitMq === false ? undefined : parts.add(startRabbitMq()),
-    parts.add(startPostgres()),
-    parts.add(startPostgres({ max_wal_size: '256MB' }, isRoot ? DISK_BYTES : undefined)),
   ]);
-  const pgbouncer = await parts.add(startPgBouncer({ databases: { '*': first.url }, poolSize: POOL_SIZE }));
+  const { redis, pgbouncer } = servers;
+  const [first, second] = servers.postgres;
   const pooledUrl = pgbouncer.url(first.url);
-  const shards = [first, second].map(({ url }, index) => ({ url, schema: `bank_${index}` }));
+  const bank = ++banks;
+  const shardsAt = (urls: readonly string[]) =>
+    urls.map((url, shard) => ({ url, schema: `bank_${bank}_${shard}` }));
+  const shards = shardsAt([first.url, second.url]);
+  const { clients, operator } = await foundBank({ SHARDS: shardList(shards) });
+  const started = await Promise.all(
+    INSTANCES.slice(0, options.instances).map(async (name) => {
+      const wires = await Promise.all([pooledUrl, second.url].map((url) => parts.add(startWire(url))));
+      const settings = {
+        ...SETTINGS,
+        ...options.settings,
+        SHARDS: shardList(shardsAt(wires.map(({ url }) => url))),
+        MIGRATION_SHARDS: shardList(shards),
+        REDIS_URL: redis.url,
+        RABBITMQ_URL: rabbitMq?.url ?? '',
+      };
+      const nodeOptions = [...withSteppedClock(), ...(options.nodeOptions ?? [])];
+      const onLine = (line: string) => options.onLine(name, line);
+      const replica = await parts.add(startReplica({ settings, nodeOptions, onLine }));
+      const instance = new Instance(name, replica, operator);
+      const faults = wires.flatMap(({ proxy }, shard) => wireFaults(name, shard, proxy));
+      return { instance, faults: [...faults, ...instanceFaults(instance)] };
+    }),
+  );
   const faults: Fault[] = [
     ...serverFaults('redis', 'redis', redis),
     ...serverFaults('pgbouncer', 'pgbouncer', pgbouncer, { reach: { shard: 0 } }),
@@ -67,34 +111,18 @@ async function assemble(parts: Parts, options: FullBankOptions): Promise<BankUnd
     ...postgresFaults('postgres-a', first, shards[0] as DirectShard, { shard: 0 }),
     ...postgresFaults('postgres-b', second, shards[1] as DirectShard, { shard: 1 }),
     poolHeld('pgbouncer', pooledUrl, POOL_SIZE, { shard: 0 }),
+    ...started.flatMap(({ faults }) => faults),
   ];
-  const { clients, operator } = await foundBank({ SHARDS: shardList(shards) });
-  const instances: Instance[] = [];
-  for (const name of INSTANCES) {
-    const wires = await Promise.all([pooledUrl, second.url].map((url) => parts.add(startWire(url))));
-    wires.forEach(({ proxy }, shard) => faults.push(...wireFaults(name, shard, proxy)));
-    const settings = {
-      ...SETTINGS,
-      ...options.settings,
-      SHARDS: shardList(wires.map(({ url }, shard) => ({ url, schema: `bank_${shard}` }))),
-      MIGRATION_SHARDS: shardList(shards),
-      REDIS_URL: redis.url,
-      RABBITMQ_URL: rabbitMq?.url ?? '',
-    };
-    const nodeOptions = [...withSteppedClock(), ...(options.nodeOptions ?? [])];
-    const onLine = (line: string) => options.onLine(name, line);
-    const replica = await parts.add(startReplica({ settings, nodeOptions, onLine }));
-    const instance = new Instance(name, replica, operator);
-    instances.push(instance);
-    faults.push(...instanceFaults(instance));
-  }
   return {
-    ...{ instances, senders: clients, shards, faults, ownAccounts: [] },
+    ...{ instances: started.map(({ instance }) => instance), senders: clients, shards, faults },
+    ownAccounts: [],
     events: rabbitMq && { url: rabbitMq.url, exchange: 'bank' },
-    leftOut: isRoot ? [] : ['postgres-disk-full: only root may mount a small disk'],
+    leftOut: isRoot() ? [] : ['postgres-disk-full: only root may mount a small disk'],
     stop: () => parts.stop(),
   };
 }
+
+const isRoot = () => process.getuid?.() === 0;
 
 function postgresFaults(target: string, server: PostgresServer, shard: DirectShard, reach: Reach): Fault[] {
   return [

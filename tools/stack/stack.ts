@@ -41,9 +41,8 @@ const POOL_SIZE = 20;
  *
  * @throws Error when a part does not come up; then nothing is left running
  */
-export async function startStack({ settings, onLine }: StackOptions = {}): Promise<Stack> {
-  const parts = new Parts();
-  try {
+export function startStack({ settings, onLine }: StackOptions = {}): Promise<Stack> {
+  return Parts.start(async (parts) => {
     const [redis, rabbitMq, ...postgres] = await Promise.all([
       parts.add(startRedis()),
       parts.add(startRabbitMq()),
@@ -71,10 +70,7 @@ export async function startStack({ settings, onLine }: StackOptions = {}): Promi
       ),
     );
     return { replicas, postgres, pgbouncer, redis, rabbitMq, addresses, stop: () => parts.stop() };
-  } catch (error) {
-    await parts.stop();
-    throw error;
-  }
+  });
 }
 
 /**
@@ -92,6 +88,17 @@ async function bindQueue(rabbitUrl: string): Promise<void> {
 /** The parts that are started or starting, to be stopped in reverse order. */
 export class Parts {
   private readonly parts: Promise<{ stop(): Promise<void> }>[] = [];
+
+  /** When a part does not come up, nothing is left running. */
+  static async start<T>(assemble: (parts: Parts) => Promise<T>): Promise<T> {
+    const parts = new Parts();
+    try {
+      return await assemble(parts);
+    } catch (error) {
+      await parts.stop();
+      throw error;
+    }
+  }
 
   add<T extends { stop(): Promise<void> }>(part: Promise<T>): Promise<T> {
     this.parts.unshift(part);
