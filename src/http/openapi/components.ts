@@ -392,6 +392,55 @@ export const WRITE_FAILURES: Responses = {
   503: UNAVAILABLE,
 };
 
+interface PostingResponses {
+  /** How a dry run is answered. Left out: like the request itself. */
+  readonly dryRun?: readonly [body: Body | readonly Body[], examples: Examples];
+  /** The errors with status 409. */
+  readonly conflicts: readonly ErrorCode[];
+  /** The errors with status 422. */
+  readonly refusals: readonly ErrorCode[];
+  /** Its other responses, by status. */
+  readonly [status: number]: Response | Reference;
+}
+
+/** The responses of a request that posts: it has a key, may be a dry run, and counts against the rate limit. */
+export const postingResponses = ({
+  dryRun,
+  conflicts,
+  refusals,
+  ...others
+}: PostingResponses): Responses => ({
+  ...(dryRun && {
+    200: jsonResponse(
+      'With `?dryRun=true`: what would have been answered. Nothing is applied.',
+      ...dryRun,
+      RATE_LIMIT_HEADERS,
+    ),
+  }),
+  409: errorResponse(conflicts, { Location: OriginalLocation, ...RATE_LIMIT_HEADERS }),
+  422: errorResponse(refusals, RATE_LIMIT_HEADERS),
+  429: TOO_MANY_REQUESTS,
+  ...WRITE_FAILURES,
+  ...others,
+});
+
+/** 201, to a request that posts. */
+export const madeResponse = (
+  description: string,
+  body: Body | readonly Body[],
+  examples: Examples,
+  headers: ResponseHeaders = {},
+) => jsonResponse(description, body, examples, { Location, ...headers, ...RATE_LIMIT_HEADERS });
+
+/** Why an account may refuse what is posted to it. */
+export const ACCOUNT_REFUSALS = [
+  'INSUFFICIENT_BALANCE',
+  'BALANCE_LIMIT_EXCEEDED',
+  'ACCOUNT_FROZEN',
+  'DEBITS_BLOCKED',
+  'ACCOUNT_CLOSED',
+] as const;
+
 /*
  * Parameters. Swagger UI sends every example of a parameter as it comes, so only what must be given has one: with
  * another's version or key, "Try it out" would fail.
