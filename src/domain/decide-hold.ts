@@ -59,6 +59,8 @@ export function decideCapture(
   if ('code' in hold) return hold;
   const amount = wanted ?? hold.remaining;
   if (amount > hold.remaining) return { code: 'HOLD_EXCEEDED' };
+  // A caller that takes requests says so in its own words. Here it would be a transfer from an account to itself.
+  if (to?.accountId === accountId) throw new Error('a hold is captured for another account than its own');
   const draft = new Draft(books);
   const target = to && books.accounts.get(to.accountId);
   if (to && !target) return { code: 'ACCOUNT_NOT_FOUND', accountId: to.accountId };

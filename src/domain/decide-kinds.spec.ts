@@ -647,6 +647,14 @@ describe('decide: all kinds of commands', () => {
     expect(bank.accounts.get(1)).toMatchObject({ balance: 80n, held: 0n, version: 6, revision: 3 });
   });
 
+  it('captures no hold for its own account', () => {
+    const bank = new Bank();
+    bank.run([credit, { type: 'hold', accountId: 1, amount: 60n }]);
+    const holdId = [...bank.holds.keys()][0] ?? 0;
+    const capture: Command = { type: 'capture', accountId: 1, holdId, final: true, to: { accountId: 1 } };
+    expect(() => bank.run([capture])).toThrow('for another account than its own');
+  });
+
   it('gives the reversal of a transfer the id of its first leg, even if an expired hold ends before it', () => {
     const bank = new Bank();
     const legs: Leg[] = [
