@@ -26,7 +26,13 @@ function contested(balance: bigint, intruders: number, others: Partial<LedgerAcc
       account = { ...account, balance: account.balance + 100n, version: account.version + 1 };
     }
     const books = new Books({
-      ...{ accounts: new Map([[1, account]]), keyed: new Map(), holds: new Map(), originals: new Map() },
+      ...{
+        accounts: new Map([[1, account]]),
+        keyed: new Map(),
+        holds: new Map(),
+        captures: new Map(),
+        originals: new Map(),
+      },
       ...{ due: new Map([[1, []]]), now: new Date(), ids: [100] },
     });
     const decision = decide(command, books);

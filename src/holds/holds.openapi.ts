@@ -153,7 +153,13 @@ export const DocumentCapture = (): MethodDecorator =>
         }),
         conflicts: ['HOLD_NOT_ACTIVE', 'DUPLICATE_TRANSACTION', 'DUPLICATE_TRANSFER'],
         refusals: [
-          ...(['HOLD_EXCEEDED', 'ACCOUNT_FROZEN', 'ACCOUNT_CLOSED', 'BALANCE_LIMIT_EXCEEDED'] as const),
+          ...([
+            'TOO_MANY_CAPTURES',
+            'HOLD_EXCEEDED',
+            'ACCOUNT_FROZEN',
+            'ACCOUNT_CLOSED',
+            'BALANCE_LIMIT_EXCEEDED',
+          ] as const),
           ...(['COUNTERPARTY_REFUSED', 'DIFFERENT_SHARDS', 'IDEMPOTENCY_KEY_REUSED'] as const),
         ],
       }),

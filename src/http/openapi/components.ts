@@ -13,6 +13,7 @@ import {
   DuplicateTransactionDto,
   DuplicateTransferDto,
   ErrorDto,
+  HoldKeyReusedDto,
   HoldNotActiveDto,
   InvalidRequestDto,
   NotReceivedDto,
@@ -21,6 +22,7 @@ import {
   RevisionMismatchDto,
   ServerCrashesDto,
   TransactionKeyReusedDto,
+  TransferKeyReusedDto,
   VersionMismatchDto,
 } from './error-bodies.js';
 import { JsonMoney } from './json-money.js';
@@ -248,7 +250,11 @@ const BODIES: Partial<Record<ErrorCode, ErrorBodies>> = {
   HOLD_NOT_ACTIVE: { 'Hold not active': new HoldNotActiveDto('captured') },
   REVISION_MISMATCH: { 'Revision mismatch': new RevisionMismatchDto(3) },
   DUPLICATE_ACCOUNT: { 'Duplicate account': new DuplicateAccountDto(1) },
-  IDEMPOTENCY_KEY_REUSED: { 'Idempotency key reused': new TransactionKeyReusedDto(131) },
+  IDEMPOTENCY_KEY_REUSED: {
+    'Key of a transaction': new TransactionKeyReusedDto(131),
+    'Key of a transfer': new TransferKeyReusedDto(131),
+    'Key of a hold': new HoldKeyReusedDto(131),
+  },
 };
 
 /** Examples of the bodies of these errors. */
