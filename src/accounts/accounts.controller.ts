@@ -96,7 +96,7 @@ export class AccountsController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ) {
     const admit = this.rate?.admission(request, reply);
-    const account = await this.accounts.change(command, senderOf(request), admit);
+    const account = await this.accounts.change(command, senderOf(request), request.waitingSinceMs, admit);
     return tagged(reply, accountTag(account), new AccountDto(account));
   }
 

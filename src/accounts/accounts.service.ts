@@ -47,12 +47,13 @@ export class AccountsService {
   async change(
     command: ChangeCommand,
     { owner, user }: Sender,
+    sinceMs: number | undefined,
     admit: (() => Promise<void>) | undefined,
   ): Promise<OwnedAccount> {
     const { accountId } = command;
     if (owner !== undefined) await this.owners.check(owner, accountId, user);
     if (admit) await admit();
-    await this.ledger.execute(command);
+    await this.ledger.execute(command, sinceMs);
     return this.reader.account(accountId, user);
   }
 

@@ -7,6 +7,7 @@ import { digestOf } from '../domain/hash-chain.js';
 import { formatMoney, type Money } from '../domain/money.js';
 import { THE_SERVICE } from '../domain/sender.js';
 import type { TransactionDetails } from '../domain/transaction.js';
+import { reversalCommand } from '../domain/transfer.js';
 import { CommandError } from './command-error.js';
 import { inSentences, withLedger, type BankSession, type LedgerAccess } from './with-ledger.js';
 
@@ -107,13 +108,9 @@ export function reverse(
     const { transferId } = original;
     const details = { transfer: `tr${transferId}`, ...asked };
     return act(session, { action: 'transfer.reversed', details }, async ({ transfers }) => {
-      const { legs } = await transfers.transfer(transferId, undefined, THE_SERVICE);
-      const accountIds = legs.map(({ accountId }) => accountId);
-      const payer = legs.find(({ type }) => type === 'credit');
-      return {
-        ...{ type: 'transfer-reversal', accountId: payer?.accountId ?? 0, transferId, accountIds },
-        ...{ amount, force, ...common(options) },
-      };
+      const original = await transfers.transfer(transferId, undefined, THE_SERVICE);
+      const reversal = { type: 'transfer-reversal', transferId, amount, force, ...common(options) } as const;
+      return reversalCommand(reversal, original);
     });
   }
   const { transactionId } = original;

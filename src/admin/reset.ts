@@ -1,6 +1,7 @@
 import { failureMessage } from '../app/user-message.js';
 import { recordActOn } from '../audit/audit-log.js';
 import type { LedgerAccount } from '../domain/account.js';
+import type { PostingCommand } from '../domain/command.js';
 import { LedgerError } from '../domain/errors.js';
 import { formatMoney, type Money } from '../domain/money.js';
 import type { Ledger } from '../domain/ports.js';
@@ -19,49 +20,51 @@ export interface ResetReport {
 /** How many times it reads and posts before giving up on an account that others keep changing. */
 const ATTEMPTS = 100;
 
-/** Resets, and records it in the audit log. @throws as {@link resetAccount} does */
-export async function resetOnRecord(
-  session: BankSession,
-  account: number,
-  balance: Money,
-): Promise<ResetReport> {
-  // Recorded first: a record of a reset that then failed is better than a reset without a record.
-  const details = { account, balance: formatMoney(balance) };
-  await recordActOn(session.bank.shards, { action: 'account.reset', details });
-  return resetAccount(session, account, balance);
-}
-
 /**
- * Brings the balance of an account to a given one by posting the difference, so that the books stay consistent. Its
- * holds, its status and its overdraft limit stay as they are.
+ * Brings the balance of an account to a given one by posting the difference, so that the books stay consistent, and
+ * records it in the audit log. Its holds, its status and its overdraft limit stay as they are.
  *
  * @throws CommandError when the account does not exist, when its status or its holds don't allow it, when the posting
  *   failed, or after {@link ATTEMPTS} lost races
  */
 export function resetAccount(session: BankSession, accountId: number, balance: Money): Promise<ResetReport> {
+  const details = { account: accountId, balance: formatMoney(balance) };
+  const record = () => recordActOn(session.bank.shards, { action: 'account.reset', details });
   return withLedger(session, ({ ledger, reader }) =>
-    inSentences(accountId, () => postDifference(ledger, reader, accountId, balance)),
+    inSentences(accountId, () => postDifference(ledger, reader, accountId, balance, record)),
   );
 }
 
-/** @throws LedgerError; CommandError that says what to do first, or after {@link ATTEMPTS} lost races */
+/**
+ * @param record called once, when the posting is known to be possible, and before it: a record of a reset that then
+ *   failed is better than a reset without a record
+ * @throws LedgerError; CommandError that says what to do first, or after {@link ATTEMPTS} lost races
+ */
 export async function postDifference(
   ledger: Pick<Ledger, 'execute'>,
   reader: { account(accountId: number, user: string): Promise<LedgerAccount> },
   accountId: number,
   balance: Money,
+  record: () => Promise<void>,
 ): Promise<ResetReport> {
+  let isRecorded = false;
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
     const before = await reader.account(accountId, THE_SERVICE);
     const difference = balance - before.balance;
     if (difference === 0n) return { before, after: before, transaction: undefined };
+    const posting: PostingCommand = {
+      accountId,
+      type: difference > 0n ? 'credit' : 'debit',
+      amount: difference > 0n ? difference : -difference,
+      expectedVersion: before.version,
+    };
     try {
-      const { transactions, accounts } = await ledger.execute({
-        accountId,
-        type: difference > 0n ? 'credit' : 'debit',
-        amount: difference > 0n ? difference : -difference,
-        expectedVersion: before.version,
-      });
+      if (!isRecorded) {
+        await ledger.execute({ ...posting, dryRun: true });
+        await record();
+        isRecorded = true;
+      }
+      const { transactions, accounts } = await ledger.execute(posting);
       return { before, after: accounts[0] ?? before, transaction: transactions.at(-1) };
     } catch (error) {
       if (!(error instanceof LedgerError)) throw error;

@@ -1,6 +1,6 @@
 import { EmbeddedPostgresError } from '@scalable-banking/embedded-postgres';
 import { sqlStateOf } from '../storage/database-errors.js';
-import { LedgerError, type LedgerFailure } from '../domain/errors.js';
+import { LedgerError, type KeyHolder, type LedgerFailure } from '../domain/errors.js';
 import { codeOf, messageOf } from '../domain/error-message.js';
 import { UserError } from '../domain/user-error.js';
 
@@ -31,7 +31,7 @@ export function failureMessage(failure: LedgerFailure, account = 'the account'):
       return 'the transaction does not exist';
     case 'DUPLICATE_TRANSACTION':
     case 'IDEMPOTENCY_KEY_REUSED':
-      return `the idempotency key was used by transaction txn${failure.original.transactionId} before`;
+      return usedBefore(failure.original);
     case 'DUPLICATE_ACCOUNT':
     case 'OPENING_KEY_REUSED':
       return `the idempotency key was used for opening account ${failure.accountId} before`;
@@ -43,9 +43,8 @@ export function failureMessage(failure: LedgerFailure, account = 'the account'):
     case 'HOLD_NOT_FOUND':
       return 'the hold does not exist';
     case 'DUPLICATE_TRANSFER':
-      return `the idempotency key was used by transfer tr${failure.transferId} before`;
     case 'DUPLICATE_HOLD':
-      return `the idempotency key was used by hold${failure.holdId} before`;
+      return usedBefore(failure);
     case 'REVISION_MISMATCH':
       return `${account} has revision ${failure.currentRevision}, not the expected one`;
     case 'ACCOUNT_FROZEN':
@@ -62,6 +61,8 @@ export function failureMessage(failure: LedgerFailure, account = 'the account'):
       return `${account} has as many active holds as an account may have`;
     case 'HOLD_NOT_ACTIVE':
       return `the hold is ${failure.status}`;
+    case 'TOO_MANY_CAPTURES':
+      return 'the hold was captured in so many parts that only a capture that ends it is possible';
     case 'HOLD_EXCEEDED':
       return 'less than that remains of the hold';
     case 'NOT_REVERSIBLE':
@@ -97,4 +98,14 @@ function isServerTrouble(error: unknown): boolean {
   // Without a SQLSTATE: errors of the operating system like ECONNREFUSED, or pg's words for a lost connection.
   if (!(error instanceof Error)) return false;
   return /^E[A-Z]{3,}$/.test(codeOf(error) ?? '') || /^(Connection terminated|timeout e)/.test(error.message);
+}
+
+function usedBefore(original: KeyHolder): string {
+  const name =
+    'transferId' in original
+      ? `transfer tr${original.transferId}`
+      : 'holdId' in original
+        ? `hold${original.holdId}`
+        : `transaction txn${original.transactionId}`;
+  return `the idempotency key was used by ${name} before`;
 }

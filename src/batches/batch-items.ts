@@ -2,6 +2,7 @@ import { PayloadTooLargeException } from '@nestjs/common';
 import type { Principal } from '../access/principal.js';
 import { MAX_ID } from '../domain/account.js';
 import type { HoldCommand, PostingCommand, TransferCommand } from '../domain/command.js';
+import type { TransferReversal } from '../domain/transfer.js';
 import type { CaptureRequest, VoidRequest } from '../holds/holds.dto.js';
 import { readExpiry } from '../holds/holds.dto.js';
 import { Contract, isJsonObject, type DtoClass } from '../http/validation/contract.js';
@@ -18,7 +19,7 @@ import { InvalidRequestError } from '../http/validation/invalid-request.js';
 import { BODY_LIMIT_BYTES, parseJsonBody } from '../http/validation/json-body.js';
 import { MOVEMENT_WORDS } from '../http/validation/movements.js';
 import { readPosting, type Reversal } from '../transactions/transactions.dto.js';
-import { eitherForm, payerOf, readLegs, type TransferReversal } from '../transfers/transfers.dto.js';
+import { eitherForm, payerOf, readLegs } from '../transfers/transfers.dto.js';
 import {
   BatchCaptureDto,
   BatchHoldDto,

@@ -2,9 +2,9 @@ import { Injectable } from '@nestjs/common';
 import { forbidden } from '../access/access-errors.js';
 import { MOVEMENT_SCOPES, type Principal, type Scope } from '../access/principal.js';
 import type { Effects } from '../domain/books.js';
-import type { Command, Leg } from '../domain/command.js';
+import type { Command } from '../domain/command.js';
 import type { Transaction } from '../domain/transaction.js';
-import { transferIn, type Transfer } from '../domain/transfer.js';
+import { reversalCommand, transferIn, type Transfer } from '../domain/transfer.js';
 import { DryHoldDto, HoldDto } from '../holds/holds.dto.js';
 import { accountIn, lastHold, sameAccount } from '../holds/holds.service.js';
 import { DryReceiptDto, ReceiptDto } from '../http/openapi/receipt.js';
@@ -15,7 +15,7 @@ import { LedgerReader } from '../ledger/read/ledger-reader.js';
 import { TransferReader } from '../ledger/read/transfer-reader.js';
 import { DryTransactionDto, TransactionDto } from '../transactions/transactions.dto.js';
 import { DryTransferDto, TransferDto } from '../transfers/transfers.dto.js';
-import { foreignAmong, reversalCommand } from '../transfers/transfers.service.js';
+import { foreignAmong } from '../transfers/transfers.service.js';
 import { isRequest, type BatchItem, type BatchRequest } from './batch-items.js';
 
 /** The answer to a request that was carried out. */
@@ -70,7 +70,7 @@ export class BatchPreparation {
     const { owner } = principal;
     const named = idsIn(requests);
     const [problems, holds, originals, transfers] = await Promise.all([
-      owner === undefined ? NONE : this.owners.problems(owner, accountsIn(requests), user),
+      this.owners.problems(owner, accountsIn(requests), user),
       named.holds.length === 0 ? NONE : this.holds.holdsOf(named.holds, owner, user),
       named.originals.length === 0 ? NONE : this.reader.transactions(named.originals, owner, user),
       named.transfers.length === 0 ? NONE : this.transfers.transfers(named.transfers, owner, user),
@@ -175,8 +175,7 @@ function preparedCapture(item: Extract<BatchRequest, { readonly type: 'capture' 
   const { to, dryRun = false } = item;
   if (!to) return { command: { ...item, accountId }, weight: 1, answer: dryRun ? dryReceipt : receipt };
   if (to.accountId === accountId) throw sameAccount();
-  const target: Leg = { accountId: to.accountId, type: 'credit', amount: item.amount ?? 0n };
-  const foreign = foreignAmong([target], known.problems);
+  const foreign = foreignAmong([{ accountId: to.accountId, type: 'credit' }], known.problems);
   return {
     command: { ...item, accountId, to: { ...to, foreign: foreign.has(to.accountId) } },
     weight: 2,

@@ -29,19 +29,9 @@ import {
 } from '../http/validation/field-rules.js';
 import { reads } from '../http/validation/incoming.js';
 import { IsAccountId } from '../http/validation/movements.js';
-import {
-  DryTransactionDto,
-  PostTransactionDto,
-  ReverseTransactionDto,
-  TransactionDto,
-} from '../transactions/transactions.dto.js';
-import {
-  DryTransferDto,
-  PostLegsDto,
-  PostTransferDto,
-  ReverseTransferDto,
-  TransferDto,
-} from '../transfers/transfers.dto.js';
+import { ReversalDto } from '../http/validation/reversal.dto.js';
+import { DryTransactionDto, PostTransactionDto, TransactionDto } from '../transactions/transactions.dto.js';
+import { DryTransferDto, PostLegsDto, PostTransferDto, TransferDto } from '../transfers/transfers.dto.js';
 
 export const ATOMIC = 'Whether the batch is applied as a whole or not at all; false if it is not given.';
 
@@ -131,7 +121,7 @@ export class BatchVoidDto extends VoidDto {
   idempotencyKey?: string;
 }
 
-export class BatchReversalDto extends ReverseTransactionDto {
+export class BatchReversalDto extends ReversalDto {
   @IsKind('Reversal')
   type!: string;
 
@@ -143,7 +133,7 @@ export class BatchReversalDto extends ReverseTransactionDto {
   idempotencyKey?: string;
 }
 
-export class BatchTransferReversalDto extends ReverseTransferDto {
+export class BatchTransferReversalDto extends ReversalDto {
   @IsKind('Reversal')
   type!: string;
 

@@ -85,8 +85,13 @@ describe('what a posting needs', () => {
     }
     expect(lineOption(3)('é€😀')).toBe('é€😀');
     for (const text of ['', 'four', 'a\n', '\u0000', '\ud800']) {
-      expect(() => lineOption(3)(text)).toThrow('It must be 1 to 3 characters, without control characters.');
+      expect(() => lineOption(3)(text)).toThrow(
+        'It must be a string of 1 to 3 characters, without control characters.',
+      );
     }
+    expect(() => lineOption(3)('a\u202e')).toThrow(
+      'It must not contain characters that change the direction of text.',
+    );
   });
 
   it('the end of a hold: a duration stays one, so that a repeat is the same request', () => {

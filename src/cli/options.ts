@@ -3,6 +3,7 @@ import { isScope, SCOPES, type Scope } from '../access/principal.js';
 import { MAX_ID, ownerNameProblem } from '../domain/account.js';
 import { isInstant, millisecondFrom } from '../domain/instant.js';
 import { formatMoney, MAX_MONEY, parseMoney, type Money } from '../domain/money.js';
+import { lineProblemOf } from '../domain/text.js';
 
 /** The amount to which the specification's reset_balance resets. */
 export const DEFAULT_BALANCE = '1000.00';
@@ -113,10 +114,11 @@ export function idempotencyKeyOption(text: string): string {
 
 /** @returns a parser of a text of one line that throws InvalidArgumentError */
 export const lineOption = (maxLength: number) => {
-  const line = new RegExp(`^[^\\p{Cc}\\p{Cs}]{1,${maxLength}}$`, 'u');
+  const problemOf = lineProblemOf(maxLength);
   return (text: string): string => {
-    if (line.test(text)) return text;
-    throw new InvalidArgumentError(`It must be 1 to ${maxLength} characters, without control characters.`);
+    const problem = problemOf(text);
+    if (problem === undefined) return text;
+    throw new InvalidArgumentError(`It ${problem}.`);
   };
 };
 

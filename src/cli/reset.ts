@@ -17,8 +17,8 @@ export function addReset(program: Command): void {
     )
     .action(({ account, balance }: { account: number; balance: Money }) =>
       withBank('reset', async (session) => {
-        const { resetOnRecord } = await import('../admin/reset.js');
-        console.log(resetText(await resetOnRecord(session, account, balance)));
+        const { resetAccount } = await import('../admin/reset.js');
+        console.log(resetText(await resetAccount(session, account, balance)));
       }),
     );
 }

@@ -1,4 +1,5 @@
 import type { Money } from './money.js';
+import { directionProblem } from './text.js';
 
 /**
  * Ids and versions are positive integers that JSON carries exactly. The database's sequences end before this number
@@ -78,7 +79,8 @@ const INVISIBLE = /^[\p{Default_Ignorable_Code_Point}\p{Separator}\p{Format}\p{U
  */
 export function ownerNameProblem(text: string): string | undefined {
   if (!isOwner(text)) return 'must be 1 to 255 characters, without control characters';
-  if (/\p{Bidi_Control}/u.test(text)) return 'must not contain characters that change the direction of text';
+  const problem = directionProblem(text);
+  if (problem !== undefined) return problem;
   if (INVISIBLE.test(text)) return 'must contain a visible character';
   if (text.normalize('NFC') !== text) return 'must be in the Unicode normalization form NFC';
   return undefined;

@@ -43,6 +43,8 @@ export interface Knowledge {
   readonly keyed: ReadonlyMap<string, KeyedTransaction>;
   /** The holds that the commands name. */
   readonly holds: ReadonlyMap<number, Hold>;
+  /** How often holds were captured that the commands capture without ending them; no more than matter. */
+  readonly captures: ReadonlyMap<number, number>;
   /** The transactions that the commands reverse, including all legs of transfers, in ascending order of their ids. */
   readonly originals: ReadonlyMap<number, Original>;
   /** For each account whose expired holds were looked up: some of these, the earliest first. */
@@ -66,6 +68,7 @@ export class Books {
   /** Accounts whose expired holds must be known to decide, and are not. */
   readonly lacking = new Set<number>();
   readonly now: Date;
+  private readonly captures: Map<number, number>;
   private readonly originals: Map<number, Original>;
   private readonly due: ReadonlyMap<number, readonly Hold[]>;
   private readonly ids: readonly number[];
@@ -75,6 +78,7 @@ export class Books {
     this.accounts = new Map(known.accounts);
     this.keyed = new Map(known.keyed);
     this.holds = new Map(known.holds);
+    this.captures = new Map(known.captures);
     this.originals = new Map(known.originals);
     this.due = known.due;
     this.now = known.now;
@@ -92,6 +96,11 @@ export class Books {
     const id = this.ids[this.idsUsed + place];
     if (id === undefined) throw new Error('a batch made more transactions than ids were drawn for it');
     return id;
+  }
+
+  /** How often a hold was captured before. */
+  capturesOf(holdId: number): number {
+    return this.captures.get(holdId) ?? 0;
   }
 
   original(transactionId: number): Original | undefined {
@@ -120,7 +129,8 @@ export class Books {
     for (const hold of holds) this.holds.set(hold.holdId, hold);
     this.idsUsed += transactions.length;
     for (const transaction of transactions) {
-      const { accountId, idempotencyKey, reversesId } = transaction;
+      const { accountId, idempotencyKey, reversesId, holdId, type } = transaction;
+      if (holdId !== undefined && type === 'debit') this.captures.set(holdId, this.capturesOf(holdId) + 1);
       if (idempotencyKey !== undefined) this.keyed.set(keyOf(accountId, idempotencyKey), transaction);
       const original = reversesId === undefined ? undefined : this.originals.get(reversesId);
       if (original) {

@@ -189,7 +189,7 @@ function outcomeOf(decision: Decision, transactions: readonly (Transaction | und
     return { accepted: true, balance: balanceAfter, version: versionAfter };
   }
   const { rejection } = decision;
-  if ('original' in rejection) {
+  if ('original' in rejection && 'transactionId' in rejection.original) {
     const { transactionId } = rejection.original;
     const place = transactions.findIndex((transaction) => transaction?.transactionId === transactionId);
     return {

@@ -13,7 +13,7 @@ import {
 import type { CaptureCommand, ExpiryCommand, HoldCommand, VoidCommand } from './command.js';
 import { Draft } from './draft.js';
 import type { Rejection } from './errors.js';
-import { MAX_ACTIVE_HOLDS, statusAt, type Hold } from './hold.js';
+import { MAX_ACTIVE_HOLDS, MAX_CAPTURES, statusAt, type Hold } from './hold.js';
 import { MAX_MONEY } from './money.js';
 
 export function decideHold(
@@ -59,6 +59,11 @@ export function decideCapture(
   if ('code' in hold) return hold;
   const amount = wanted ?? hold.remaining;
   if (amount > hold.remaining) return { code: 'HOLD_EXCEEDED' };
+  const released = final ? hold.remaining : amount;
+  const isLast = released === hold.remaining;
+  if (!isLast && books.capturesOf(holdId) >= MAX_CAPTURES) return { code: 'TOO_MANY_CAPTURES' };
+  // A caller that takes requests says so in its own words. Here it would be a transfer from an account to itself.
+  if (to?.accountId === accountId) throw new Error('a hold is captured for another account than its own');
   const draft = new Draft(books);
   const target = to && books.accounts.get(to.accountId);
   if (to && !target) return { code: 'ACCOUNT_NOT_FOUND', accountId: to.accountId };
@@ -71,7 +76,6 @@ export function decideCapture(
         () => checkStatus(target, 'credit') ?? checkRoom(target, amount),
       ));
   if (problem) return problem;
-  const released = final ? hold.remaining : amount;
   draft.post(accountId, 'release', released, { holdId, details });
   const transferId = to && draft.nextId;
   draft.post(accountId, 'debit', amount, { ...keyed, holdId, transferId });
@@ -80,7 +84,7 @@ export function decideCapture(
     ...hold,
     remaining: hold.remaining - released,
     captured: hold.captured + amount,
-    status: released === hold.remaining ? 'captured' : 'active',
+    status: isLast ? 'captured' : 'active',
   });
   return draft.effects;
 }

@@ -228,6 +228,12 @@ class Bank {
     );
     let known: Knowledge = knowledgeOf(this.accounts.values(), {
       holds: new Map([...this.holds].filter(([holdId]) => named.has(holdId))),
+      captures: new Map(
+        [...this.holds.keys()].map((id) => [
+          id,
+          this.transactions.filter(({ holdId, type }) => holdId === id && type === 'debit').length,
+        ]),
+      ),
       originals,
       ids,
     });
@@ -645,6 +651,30 @@ describe('decide: all kinds of commands', () => {
       ...[undefined, 'ACCOUNT_FROZEN', undefined, undefined, undefined, undefined],
     ]);
     expect(bank.accounts.get(1)).toMatchObject({ balance: 80n, held: 0n, version: 6, revision: 3 });
+  });
+
+  it('captures a hold that was captured 1,000 times only if that ends it', () => {
+    const bank = new Bank();
+    bank.run([
+      { ...credit, amount: 1_011n },
+      { type: 'hold', accountId: 1, amount: 1_010n },
+      { type: 'hold', accountId: 1, amount: 1n },
+    ]);
+    const [holdId = 0] = bank.holds.keys();
+    const part: Command = { type: 'capture', accountId: 1, holdId, amount: 1n, final: false };
+    expect(codesOf(bank, ...Array.from({ length: 1_001 }, () => part))).toEqual([
+      ...new Array<undefined>(1_000).fill(undefined),
+      'TOO_MANY_CAPTURES',
+    ]);
+    expect(codesOf(bank, part, { ...part, amount: 10n })).toEqual(['TOO_MANY_CAPTURES', undefined]);
+  });
+
+  it('captures no hold for its own account', () => {
+    const bank = new Bank();
+    bank.run([credit, { type: 'hold', accountId: 1, amount: 60n }]);
+    const holdId = [...bank.holds.keys()][0] ?? 0;
+    const capture: Command = { type: 'capture', accountId: 1, holdId, final: true, to: { accountId: 1 } };
+    expect(() => bank.run([capture])).toThrow('for another account than its own');
   });
 
   it('gives the reversal of a transfer the id of its first leg, even if an expired hold ends before it', () => {

@@ -128,6 +128,20 @@ describe('decide rejects', () => {
   });
 });
 
+describe('decide: a used key', () => {
+  it.each([
+    ['transfer', { type: 'debit', transferId: 130, fingerprint: '1' }, { transferId: 130 }],
+    ['hold', { type: 'hold', holdId: 131, fingerprint: '1' }, { holdId: 131 }],
+    ['capture', { type: 'debit', holdId: 120, fingerprint: '1' }, { transactionId: 131 }],
+  ] as const)('of a %s names that', (_, links, original) => {
+    const earlier: KeyedTransaction = { ...EARLIER, ...links };
+    expect(rejectionOf(ACCOUNT, { ...DEPOSIT, idempotencyKey: 'k' }, earlier)).toEqual({
+      code: 'IDEMPOTENCY_KEY_REUSED',
+      original,
+    });
+  });
+});
+
 describe('decide: the order of checks is key, version, balance', () => {
   const overdraft: PostingCommand = { ...WITHDRAWAL, amount: 10_001n };
 

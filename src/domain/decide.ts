@@ -6,7 +6,8 @@ import { decideChange } from './decide-change.js';
 import { decideCapture, decideExpiry, decideHold, decideVoid } from './decide-hold.js';
 import { decidePosting, decideTransfer } from './decide-movement.js';
 import { decideReversal, decideTransferReversal } from './decide-reversal.js';
-import type { Rejection } from './errors.js';
+import type { KeyHolder, Rejection } from './errors.js';
+import type { KeyedTransaction } from './transaction.js';
 
 /**
  * Decides one command against the books as they are now. Pure, except that it may mark accounts as
@@ -64,13 +65,19 @@ function checkKey(command: Command, fingerprint: string | undefined, books: Book
   if (command.idempotencyKey === undefined) return undefined;
   const earlier = books.keyed.get(keyOf(command.accountId, command.idempotencyKey));
   if (!earlier) return undefined;
-  const { transactionId, transferId, holdId } = earlier;
   const same =
     earlier.fingerprint === fingerprint &&
     (fingerprint !== undefined ||
       (earlier.type === command.type && earlier.amount === (command as PostingCommand).amount));
-  if (!same) return { code: 'IDEMPOTENCY_KEY_REUSED', original: { transactionId } };
-  if (transferId !== undefined) return { code: 'DUPLICATE_TRANSFER', transferId };
-  if (earlier.type === 'hold' && holdId !== undefined) return { code: 'DUPLICATE_HOLD', holdId };
-  return { code: 'DUPLICATE_TRANSACTION', original: { transactionId } };
+  const original = madeBy(earlier);
+  if (!same) return { code: 'IDEMPOTENCY_KEY_REUSED', original };
+  if ('transferId' in original) return { code: 'DUPLICATE_TRANSFER', ...original };
+  if ('holdId' in original) return { code: 'DUPLICATE_HOLD', ...original };
+  return { code: 'DUPLICATE_TRANSACTION', original };
+}
+
+/** What the request made that this transaction carries the key of. */
+function madeBy({ type, transactionId, transferId, holdId }: KeyedTransaction): KeyHolder {
+  if (transferId !== undefined) return { transferId };
+  return type === 'hold' && holdId !== undefined ? { holdId } : { transactionId };
 }

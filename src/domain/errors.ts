@@ -1,9 +1,8 @@
 import type { HoldStatus } from './hold.js';
 
-/** The earlier transaction that used an idempotency key. */
-export interface KeyHolder {
-  readonly transactionId: number;
-}
+/** What the request made that used an idempotency key before. */
+export type KeyHolder =
+  { readonly transactionId: number } | { readonly transferId: number } | { readonly holdId: number };
 
 /** The account of a transfer that a rejection is about; undefined: that of the command. */
 interface AboutAccount {
@@ -20,7 +19,7 @@ export type Rejection =
   | { readonly code: 'TRANSFER_NOT_FOUND' }
   | { readonly code: 'HOLD_NOT_FOUND' }
   /** The key was used on this account for the same request: this is the retry of one that succeeded. */
-  | { readonly code: 'DUPLICATE_TRANSACTION'; readonly original: KeyHolder }
+  | { readonly code: 'DUPLICATE_TRANSACTION'; readonly original: { readonly transactionId: number } }
   | { readonly code: 'DUPLICATE_TRANSFER'; readonly transferId: number }
   | { readonly code: 'DUPLICATE_HOLD'; readonly holdId: number }
   /** The key was used on this account for another request. */
@@ -45,6 +44,8 @@ export type Rejection =
   | { readonly code: 'DIFFERENT_SHARDS' }
   | { readonly code: 'TOO_MANY_HOLDS' }
   | { readonly code: 'HOLD_NOT_ACTIVE'; readonly status: HoldStatus }
+  /** Only what ends the hold may still be captured. */
+  | { readonly code: 'TOO_MANY_CAPTURES' }
   /** More than remains of the hold. */
   | { readonly code: 'HOLD_EXCEEDED' }
   /** A hold, a release or a reversal. */

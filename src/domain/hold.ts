@@ -21,6 +21,12 @@ export interface Hold {
 export const MAX_ACTIVE_HOLDS = 10_000;
 
 /**
+ * After so many captures, a hold is captured only for good. Whoever tells what remained after each of them, as events
+ * do, reads all of its transactions each time.
+ */
+export const MAX_CAPTURES = 1_000;
+
+/**
  * The most holds that one command expires. The rest is for the next one; what a refused command would have expired, for
  * the sweeper.
  */

@@ -13,7 +13,14 @@ export const accountWith = (values: Account & Partial<LedgerAccount>): LedgerAcc
 /** What is known of accounts about which there is nothing more to know. Ids are drawn from 101 on. */
 export const knowledgeOf = (accounts: Iterable<LedgerAccount>, more: Partial<Knowledge> = {}): Knowledge => ({
   accounts: new Map([...accounts].map((account) => [account.accountId, account])),
-  ...{ keyed: new Map(), holds: new Map(), originals: new Map(), due: new Map(), now: NOW },
+  ...{
+    keyed: new Map(),
+    holds: new Map(),
+    captures: new Map(),
+    originals: new Map(),
+    due: new Map(),
+    now: NOW,
+  },
   ids: Array.from({ length: 1_000 }, (_, index) => 101 + index),
   ...more,
 });

@@ -1,3 +1,5 @@
+import type { TransferReversalCommand } from './command.js';
+import { LedgerError } from './errors.js';
 import type { Transaction } from './transaction.js';
 
 /** Transactions of two or more accounts that were applied together. */
@@ -21,4 +23,23 @@ export function transferIn(
   const transferId = legs[0]?.transferId;
   if (transferId === undefined) throw new Error('a command made no transfer');
   return { transferId, legs, reversedId, foreign };
+}
+
+/** A reversal, before it is known which accounts it concerns. */
+export type TransferReversal = Omit<TransferReversalCommand, 'accountId' | 'accountIds' | 'foreign'>;
+
+/** @throws LedgerError ACCOUNT_NOT_FOUND when an account that the sender may not see would pay back */
+export function reversalCommand(
+  reversal: TransferReversal,
+  { legs, foreign }: Pick<Transfer, 'legs' | 'foreign'>,
+): TransferReversalCommand {
+  const payers = legs.filter(({ type }) => type === 'credit').map(({ accountId }) => accountId);
+  const unable = payers.find((accountId) => foreign.has(accountId));
+  if (unable !== undefined) throw new LedgerError({ code: 'ACCOUNT_NOT_FOUND', accountId: unable });
+  return {
+    ...reversal,
+    accountId: payers[0] ?? 0,
+    accountIds: legs.map(({ accountId }) => accountId),
+    foreign: [...foreign],
+  };
 }

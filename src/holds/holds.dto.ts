@@ -44,7 +44,7 @@ import {
 } from '../http/validation/field-rules.js';
 import { reads } from '../http/validation/incoming.js';
 import { InvalidRequestError } from '../http/validation/invalid-request.js';
-import { PageQueryDto } from '../http/validation/page-query.dto.js';
+import { listingIn, PageQueryDto, type Listing } from '../http/validation/page-query.dto.js';
 import type { DescribedHold } from '../ledger/read/hold-reader.js';
 
 const SECOND_MS = 1_000;
@@ -185,22 +185,14 @@ const holdIdIn = (params: unknown): number => readHoldId(holdPath.read(params).h
 export const holdIdOf = reads({}, ({ params }): number => holdIdIn(params));
 
 /** The requested page of an account's holds. */
-export interface HoldListing {
-  readonly accountId: number;
-  readonly cursor: string | undefined;
-  readonly limit: number;
+export interface HoldListing extends Listing {
   readonly status: HoldStatus | undefined;
 }
 
-export const holdListingOf = reads(
-  { query: listHolds },
-  (request, { cursor, limit, status }): HoldListing => ({
-    accountId: accountIdOf(request),
-    cursor,
-    limit: Number(limit),
-    status: status?.toLowerCase() as HoldStatus | undefined,
-  }),
-);
+export const holdListingOf = reads({ query: listHolds }, (request, { status, ...page }): HoldListing => ({
+  ...listingIn(request, page),
+  status: status?.toLowerCase() as HoldStatus | undefined,
+}));
 
 const optional = { optional: true };
 

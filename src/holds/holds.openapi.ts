@@ -14,16 +14,14 @@ import {
   IdempotencyKeyHeader,
   invalidRequest,
   jsonResponse,
-  Location,
+  madeResponse,
   money,
-  OriginalLocation,
   pathOf,
+  postingResponses,
   queryOf,
   RATE_LIMIT_HEADERS,
   READ_FAILURES,
   RequestIdHeader,
-  TOO_MANY_REQUESTS,
-  WRITE_FAILURES,
 } from '../http/openapi/components.js';
 import { CONDITION } from '../http/validation/entity-tags.js';
 import {
@@ -72,10 +70,8 @@ const OptionalETag = {
   example: '"9"',
 };
 
-const DRY_RUN = 'With `?dryRun=true`: what would have been answered. Nothing is applied.';
 const HOLD_NOT_FOUND = errorResponse(['HOLD_NOT_FOUND']);
 const INVALID_HOLD_ID = invalidRequest('holdId', 'must be "hold" and a positive integer, like hold131');
-const CHANGED = { Location: OriginalLocation, ...RATE_LIMIT_HEADERS };
 
 const HoldIdParameter = (example: string) => pathOf(HoldPathDto, { example });
 
@@ -89,33 +85,23 @@ export const DocumentPlacing = (): MethodDecorator =>
         'The money stays in the balance and is no longer available, until the hold is captured or voided, or expires. A ' +
         'hold is a transaction: it adds 1 to the version. The answer also has what the account has on hold and available ' +
         'afterwards.',
-      responses: {
-        200: jsonResponse(
-          DRY_RUN,
-          DryHoldDto,
-          { hold: { ...DRY_HOLD, ...NOTHING_TAKEN, ...ACCOUNT_AFTER } },
-          RATE_LIMIT_HEADERS,
-        ),
-        201: jsonResponse(
+      responses: postingResponses({
+        dryRun: [DryHoldDto, { hold: { ...DRY_HOLD, ...NOTHING_TAKEN, ...ACCOUNT_AFTER } }],
+        201: madeResponse(
           'The hold is placed and durable.',
           HoldDto,
           { hold: { ...EXAMPLE_HOLD, ...NOTHING_TAKEN, ...ACCOUNT_AFTER, description: 'Room 12' } },
-          { Location, ETag, ...RATE_LIMIT_HEADERS },
+          { ETag },
         ),
         400: invalidRequest('expiresAt', 'must be at least one second ahead'),
         404: ACCOUNT_NOT_FOUND,
-        409: errorResponse(['VERSION_MISMATCH', 'DUPLICATE_HOLD'], CHANGED),
+        conflicts: ['VERSION_MISMATCH', 'DUPLICATE_HOLD'],
         412: errorResponse(['PRECONDITION_FAILED'], RATE_LIMIT_HEADERS),
-        422: errorResponse(
-          [
-            ...(['INSUFFICIENT_BALANCE', 'BALANCE_LIMIT_EXCEEDED', 'TOO_MANY_HOLDS'] as const),
-            ...(['DEBITS_BLOCKED', 'ACCOUNT_FROZEN', 'ACCOUNT_CLOSED', 'IDEMPOTENCY_KEY_REUSED'] as const),
-          ],
-          RATE_LIMIT_HEADERS,
-        ),
-        429: TOO_MANY_REQUESTS,
-        ...WRITE_FAILURES,
-      },
+        refusals: [
+          ...(['INSUFFICIENT_BALANCE', 'BALANCE_LIMIT_EXCEEDED', 'TOO_MANY_HOLDS'] as const),
+          ...(['DEBITS_BLOCKED', 'ACCOUNT_FROZEN', 'ACCOUNT_CLOSED', 'IDEMPOTENCY_KEY_REUSED'] as const),
+        ],
+      }),
     }),
     ...AccountIdParameter(),
     DryRunParameter(),
@@ -150,18 +136,13 @@ export const DocumentCapture = (): MethodDecorator =>
         "later. With `to`, the money arrives on another account of the same shard, which may be anybody's; this needs the " +
         'scope `transfers:write`, and counts as two transactions against the rate limit. Without it, the money leaves the ' +
         'bank, which needs `withdrawals:write`. The release of the hold and the withdrawal are two transactions.',
-      responses: {
-        200: jsonResponse(
-          DRY_RUN,
-          [DryReceiptDto, DryTransferDto],
-          { receipt: DRY_DEBIT, transfer: { legs: DRY_LEGS } },
-          RATE_LIMIT_HEADERS,
-        ),
-        201: jsonResponse(
+      responses: postingResponses({
+        dryRun: [[DryReceiptDto, DryTransferDto], { receipt: DRY_DEBIT, transfer: { legs: DRY_LEGS } }],
+        201: madeResponse(
           'The withdrawal or, with `to`, the transfer. An entity tag only without `to`.',
           [ReceiptDto, TransferDto],
           { receipt: EXAMPLE_DEBIT, transfer: EXAMPLE_TRANSFER },
-          { Location, ETag: OptionalETag, ...RATE_LIMIT_HEADERS },
+          { ETag: OptionalETag },
         ),
         400: INVALID_HOLD_ID,
         404: errorResponse(['HOLD_NOT_FOUND', 'ACCOUNT_NOT_FOUND'], RATE_LIMIT_HEADERS, {
@@ -170,17 +151,18 @@ export const DocumentCapture = (): MethodDecorator =>
             'Account not found': new AboutAccountDto('ACCOUNT_NOT_FOUND', 2),
           },
         }),
-        409: errorResponse(['HOLD_NOT_ACTIVE', 'DUPLICATE_TRANSACTION', 'DUPLICATE_TRANSFER'], CHANGED),
-        422: errorResponse(
-          [
-            ...(['HOLD_EXCEEDED', 'ACCOUNT_FROZEN', 'ACCOUNT_CLOSED', 'BALANCE_LIMIT_EXCEEDED'] as const),
-            ...(['COUNTERPARTY_REFUSED', 'DIFFERENT_SHARDS', 'IDEMPOTENCY_KEY_REUSED'] as const),
-          ],
-          RATE_LIMIT_HEADERS,
-        ),
-        429: TOO_MANY_REQUESTS,
-        ...WRITE_FAILURES,
-      },
+        conflicts: ['HOLD_NOT_ACTIVE', 'DUPLICATE_TRANSACTION', 'DUPLICATE_TRANSFER'],
+        refusals: [
+          ...([
+            'TOO_MANY_CAPTURES',
+            'HOLD_EXCEEDED',
+            'ACCOUNT_FROZEN',
+            'ACCOUNT_CLOSED',
+            'BALANCE_LIMIT_EXCEEDED',
+          ] as const),
+          ...(['COUNTERPARTY_REFUSED', 'DIFFERENT_SHARDS', 'IDEMPOTENCY_KEY_REUSED'] as const),
+        ],
+      }),
     }),
     ...HoldIdParameter(PLACED.first),
     DryRunParameter(),
@@ -204,7 +186,7 @@ export const DocumentVoid = (): MethodDecorator =>
       operationId: 'voidHold',
       summary: 'End a hold',
       description: 'What remains of it is available again. It works whatever the status of the account.',
-      responses: {
+      responses: postingResponses({
         200: jsonResponse(
           'The hold, and its account afterwards. With `?dryRun=true`, what would have been answered.',
           HoldDto,
@@ -213,11 +195,9 @@ export const DocumentVoid = (): MethodDecorator =>
         ),
         400: INVALID_HOLD_ID,
         404: HOLD_NOT_FOUND,
-        409: errorResponse(['HOLD_NOT_ACTIVE', 'DUPLICATE_TRANSACTION'], CHANGED),
-        422: errorResponse(['IDEMPOTENCY_KEY_REUSED'], RATE_LIMIT_HEADERS),
-        429: TOO_MANY_REQUESTS,
-        ...WRITE_FAILURES,
-      },
+        conflicts: ['HOLD_NOT_ACTIVE', 'DUPLICATE_TRANSACTION'],
+        refusals: ['IDEMPOTENCY_KEY_REUSED'],
+      }),
     }),
     ...HoldIdParameter(PLACED.second),
     DryRunParameter(),

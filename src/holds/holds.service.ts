@@ -2,7 +2,6 @@ import { Injectable } from '@nestjs/common';
 import { MAX_ID, type LedgerAccount } from '../domain/account.js';
 import type { Effects } from '../domain/books.js';
 import type { HoldCommand } from '../domain/command.js';
-import { LedgerError } from '../domain/errors.js';
 import type { Hold, HoldStatus } from '../domain/hold.js';
 import { Ledger } from '../domain/ports.js';
 import type { Sender } from '../domain/sender.js';
@@ -16,6 +15,7 @@ import {
 import { InvalidRequestError } from '../http/validation/invalid-request.js';
 import { AccountOwners } from '../ledger/read/account-owners.js';
 import { HoldReader, type DescribedHold } from '../ledger/read/hold-reader.js';
+import { foreignAmong } from '../transfers/transfers.service.js';
 import {
   HoldDto,
   isTooEarly,
@@ -72,11 +72,13 @@ export class HoldsService {
     const { holdId, to } = request;
     const accountId = await this.holds.accountOf(holdId, owner, user);
     if (to?.accountId === accountId) throw sameAccount();
-    const isForeign = to !== undefined && (await this.isForeign(to.accountId, owner, user));
+    const credits = to ? [{ accountId: to.accountId, type: 'credit' } as const] : [];
+    const ids = credits.map((credit) => credit.accountId);
+    const foreign = foreignAmong(credits, await this.owners.problems(owner, ids, user));
     if (admit) await admit(to ? 2 : 1);
-    const target = to && { ...to, foreign: isForeign };
+    const target = to && { ...to, foreign: foreign.has(to.accountId) };
     const { transactions } = await this.ledger.execute({ ...request, accountId, to: target }, sinceMs);
-    return { transactions, foreign: new Set(isForeign ? [to.accountId] : []) };
+    return { transactions, foreign };
   }
 
   async void(
@@ -112,15 +114,6 @@ export class HoldsService {
     const nextCursor =
       nextBelow === undefined ? null : encodeCursor(listing, nextBelow, filterText(start.status));
     return { data: holds.map((hold) => new HoldDto(hold)), nextCursor };
-  }
-
-  /** Whether the sender may not see the account that gets the money. */
-  private async isForeign(accountId: number, owner: string | undefined, user: string): Promise<boolean> {
-    if (owner === undefined) return false;
-    const problem = (await this.owners.problems(owner, [accountId], user)).get(accountId);
-    if (problem && !(problem instanceof LedgerError && problem.failure.code === 'ACCOUNT_NOT_FOUND'))
-      throw problem;
-    return problem !== undefined;
   }
 }
 

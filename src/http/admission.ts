@@ -42,15 +42,16 @@ const inTransfer: Names = ({ body }) => {
   return readVersion(from ?? leg?.accountId);
 };
 
-/** Every route that posts, but for batches. */
+/** Every route that gives the ledger a command, but for batches. */
 const POSTINGS: ReadonlyMap<string, Names> = new Map([
-  ['/accounts/:accountId/transactions', inPath('accountId')],
-  ['/accounts/:accountId/holds', inPath('accountId')],
-  ['/holds/:holdId/capture', inPath('holdId', 'hold')],
-  ['/holds/:holdId/void', inPath('holdId', 'hold')],
-  ['/transactions/:transactionId/reversal', inPath('transactionId', 'txn')],
-  ['/transfers', inTransfer],
-  ['/transfers/:transferId/reversal', inPath('transferId', 'tr')],
+  ['POST /accounts/:accountId/transactions', inPath('accountId')],
+  ['POST /accounts/:accountId/holds', inPath('accountId')],
+  ['POST /holds/:holdId/capture', inPath('holdId', 'hold')],
+  ['POST /holds/:holdId/void', inPath('holdId', 'hold')],
+  ['POST /transactions/:transactionId/reversal', inPath('transactionId', 'txn')],
+  ['POST /transfers', inTransfer],
+  ['POST /transfers/:transferId/reversal', inPath('transferId', 'tr')],
+  ['PATCH /accounts/:accountId', inPath('accountId')],
 ]);
 
 /**
@@ -59,7 +60,7 @@ const POSTINGS: ReadonlyMap<string, Names> = new Map([
  */
 export function admitPostings(fastify: FastifyInstance, ledger: Ledger): void {
   fastify.addHook('onRoute', (route) => {
-    const names = route.method === 'POST' ? POSTINGS.get(route.url) : undefined;
+    const names = POSTINGS.get(`${String(route.method)} ${route.url}`);
     if (!names) return;
     route.preValidation = (request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void) =>
       enter(request, names(request), ledger, done);

@@ -128,6 +128,7 @@ const FAILURES: Readonly<Record<LedgerFailureCode, Expected>> = {
   COUNTERPARTY_REFUSED: plain('COUNTERPARTY_REFUSED', 422, 'Counterparty refused'),
   DIFFERENT_SHARDS: plain('DIFFERENT_SHARDS', 422, 'Different shards'),
   TOO_MANY_HOLDS: plain('TOO_MANY_HOLDS', 422, 'Too many holds'),
+  TOO_MANY_CAPTURES: plain('TOO_MANY_CAPTURES', 422, 'Too many captures'),
   HOLD_EXCEEDED: plain('HOLD_EXCEEDED', 422, 'Hold exceeded'),
   NOT_REVERSIBLE: plain('NOT_REVERSIBLE', 422, 'Not reversible'),
   NOT_REVERSIBLE_IN_PART: plain('NOT_REVERSIBLE_IN_PART', 422, 'Not reversible in part'),

@@ -130,6 +130,7 @@ function answerOfFailure(failure: LedgerFailure): ErrorAnswer {
     case 'HOLD_NOT_FOUND':
     case 'DIFFERENT_SHARDS':
     case 'TOO_MANY_HOLDS':
+    case 'TOO_MANY_CAPTURES':
     case 'HOLD_EXCEEDED':
     case 'NOT_REVERSIBLE':
     case 'NOT_REVERSIBLE_IN_PART':

@@ -1,15 +1,17 @@
 import { Injectable, type CallHandler, type ExecutionContext, type NestInterceptor } from '@nestjs/common';
 import type { FastifyRequest } from 'fastify';
 import type { Observable } from 'rxjs';
-import type { Rejection } from '../domain/errors.js';
+import type { KeyHolder, Rejection } from '../domain/errors.js';
 import { errorAnswer, type ErrorAnswer } from './errors/error-answer.js';
 import {
   DuplicateAccountDto,
   DuplicateHoldDto,
   DuplicateTransactionDto,
   DuplicateTransferDto,
+  HoldKeyReusedDto,
   OpeningKeyReusedDto,
   TransactionKeyReusedDto,
+  TransferKeyReusedDto,
 } from './openapi/error-bodies.js';
 import { parseIdempotencyKey } from './validation/idempotency-key.js';
 
@@ -65,7 +67,7 @@ export function answerToRepeat(repeat: Repeat): ErrorAnswer {
       return errorAnswer(repeat.code, { body, headers: { location: `/holds/${body.holdId}` } });
     }
     case 'IDEMPOTENCY_KEY_REUSED':
-      return errorAnswer(repeat.code, { body: new TransactionKeyReusedDto(repeat.original.transactionId) });
+      return errorAnswer(repeat.code, { body: keyReusedBody(repeat.original) });
     case 'DUPLICATE_ACCOUNT': {
       const body = new DuplicateAccountDto(repeat.accountId);
       return errorAnswer(repeat.code, { body, headers: { location: `/accounts/${body.accountId}` } });
@@ -73,4 +75,10 @@ export function answerToRepeat(repeat: Repeat): ErrorAnswer {
     case 'OPENING_KEY_REUSED':
       return errorAnswer('IDEMPOTENCY_KEY_REUSED', { body: new OpeningKeyReusedDto(repeat.accountId) });
   }
+}
+
+function keyReusedBody(original: KeyHolder): object {
+  if ('transferId' in original) return new TransferKeyReusedDto(original.transferId);
+  if ('holdId' in original) return new HoldKeyReusedDto(original.holdId);
+  return new TransactionKeyReusedDto(original.transactionId);
 }

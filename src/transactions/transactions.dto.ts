@@ -4,13 +4,12 @@ import type { Money as Cents } from '../domain/money.js';
 import type { PostingCommand, ReversalCommand } from '../domain/command.js';
 import type { Transaction, TransactionType } from '../domain/transaction.js';
 import { accountIdOf } from '../http/validation/account-path.dto.js';
-import { Contract, orNone } from '../http/validation/contract.js';
+import { Contract } from '../http/validation/contract.js';
 import { DetailsDto, DryRunQueryDto, isDryRun, readDetails } from '../http/validation/details.dto.js';
 import { parseIfMatch } from '../http/validation/entity-tags.js';
 import { reads } from '../http/validation/incoming.js';
 import {
   IsExpectedVersion,
-  IsForce,
   IsMovementType,
   MOVEMENT_WORDS,
   readMovementType,
@@ -28,7 +27,8 @@ import {
   type Numeric,
 } from '../http/validation/field-rules.js';
 import { millisecondFrom } from '../domain/instant.js';
-import { PageQueryDto } from '../http/validation/page-query.dto.js';
+import { listingIn, PageQueryDto, type Listing } from '../http/validation/page-query.dto.js';
+import { readsReversal } from '../http/validation/reversal.dto.js';
 import {
   AccountId,
   Field,
@@ -99,33 +99,14 @@ export const postingOf = reads(
   },
 );
 
-/** POST /transactions/{transactionId}/reversal */
-export class ReverseTransactionDto extends DetailsDto {
-  @IsOptionalField()
-  @IsAmount()
-  amount?: Numeric;
-
-  @IsNullableField()
-  @IsForce
-  force?: boolean;
-}
-
 /** A reversal, before it is known which account it concerns. */
 export type Reversal = Omit<ReversalCommand, 'accountId'>;
 
 /** Throws ForbiddenError, too. */
-export const reversalOf = reads(
-  { query: dryRunQuery, body: orNone(new Contract(ReverseTransactionDto)), headers: ['Idempotency-Key'] },
-  ({ params, principal, idempotencyKey }, query, body): Reversal => {
-    const transactionId = transactionIdIn(params);
-    const { amount, force } = body;
-    if (force === true) requireScope(principal, 'admin');
-    return {
-      ...{ type: 'reversal', transactionId, amount: readAmount(amount), force, idempotencyKey },
-      ...{ details: readDetails(body, principal, true), dryRun: isDryRun(query) },
-    };
-  },
-);
+export const reversalOf = readsReversal((params): Pick<Reversal, 'type' | 'transactionId'> => ({
+  type: 'reversal',
+  transactionId: transactionIdIn(params),
+}));
 
 const INSTANT =
   'An ISO 8601 date, or a date and time with its offset, like 2025-05-02T10:24:02Z; up to nanoseconds, all of which count.';
@@ -155,19 +136,14 @@ function readType(word: string): TransactionType {
 const listTransactions = new Contract(ListTransactionsDto, 'query parameter');
 
 /** The requested page of an account's transactions. */
-export interface ListingRequest {
-  readonly accountId: number;
-  readonly cursor: string | undefined;
-  readonly limit: number;
+export interface ListingRequest extends Listing {
   readonly filter: TransactionFilter;
 }
 
 export const listingRequestOf = reads(
   { query: listTransactions },
-  (request, { cursor, limit, type, from, to }): ListingRequest => ({
-    accountId: accountIdOf(request),
-    cursor,
-    limit: Number(limit),
+  (request, { type, from, to, ...page }): ListingRequest => ({
+    ...listingIn(request, page),
     filter: {
       type: type === undefined ? undefined : readType(type),
       from: from === undefined ? undefined : millisecondFrom(from),

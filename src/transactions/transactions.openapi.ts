@@ -2,6 +2,7 @@ import { applyDecorators } from '@nestjs/common';
 import { ApiBody, ApiHeader, ApiOperation, type ApiOperationOptions } from '@nestjs/swagger';
 import {
   ACCOUNT_NOT_FOUND,
+  ACCOUNT_REFUSALS,
   AccountIdParameter,
   bodySchema,
   DryRunParameter,
@@ -10,25 +11,22 @@ import {
   IdempotencyKeyHeader,
   invalidRequest,
   jsonResponse,
-  Location,
+  madeResponse,
   money,
-  OriginalLocation,
   pathOf,
+  postingResponses,
   queryOf,
   RATE_LIMIT_HEADERS,
   READ_FAILURES,
   RequestIdHeader,
-  TOO_MANY_REQUESTS,
-  WRITE_FAILURES,
-  type Responses,
 } from '../http/openapi/components.js';
 import { DryReceiptDto, ReceiptDto } from '../http/openapi/receipt.js';
 import { CONDITION } from '../http/validation/entity-tags.js';
+import { ReversalDto } from '../http/validation/reversal.dto.js';
 import {
   DryTransactionDto,
   ListTransactionsDto,
   PostTransactionDto,
-  ReverseTransactionDto,
   TransactionDto,
   TransactionPageDto,
   TransactionPathDto,
@@ -52,40 +50,28 @@ const REVERSAL_OF_DRY_RUN = {
 };
 const EXAMPLE_REVERSAL = { id: 'txn132', ...REVERSAL_OF_DRY_RUN, timestamp: TIME };
 
-const DRY_RUN = 'To a dry run: what would have been answered.';
+const INVALID_TRANSACTION_ID = invalidRequest(
+  'transactionId',
+  'must be "txn" and a positive integer, like txn131',
+);
 
-const POSTING_RESPONSES: Responses = {
-  200: jsonResponse(DRY_RUN, DryReceiptDto, { receipt: EXAMPLE_OF_DRY_RUN }, RATE_LIMIT_HEADERS),
-  201: jsonResponse(
+const POSTING_RESPONSES = postingResponses({
+  dryRun: [DryReceiptDto, { receipt: EXAMPLE_OF_DRY_RUN }],
+  201: madeResponse(
     'The transaction is applied and durable.',
     ReceiptDto,
     { receipt: EXAMPLE_RECEIPT },
-    { Location, ETag, ...RATE_LIMIT_HEADERS },
+    { ETag },
   ),
   400: invalidRequest(
     'moneyWithdraw/Deposit',
     'must be an amount greater than zero, with at most 16 digits before the point and 2 after, like 49.50',
   ),
   404: ACCOUNT_NOT_FOUND,
-  409: errorResponse(['VERSION_MISMATCH', 'DUPLICATE_TRANSACTION'], {
-    Location: OriginalLocation,
-    ...RATE_LIMIT_HEADERS,
-  }),
+  conflicts: ['VERSION_MISMATCH', 'DUPLICATE_TRANSACTION'],
   412: errorResponse(['PRECONDITION_FAILED'], RATE_LIMIT_HEADERS),
-  422: errorResponse(
-    [
-      'INSUFFICIENT_BALANCE',
-      'BALANCE_LIMIT_EXCEEDED',
-      'ACCOUNT_FROZEN',
-      'DEBITS_BLOCKED',
-      'ACCOUNT_CLOSED',
-      'IDEMPOTENCY_KEY_REUSED',
-    ],
-    RATE_LIMIT_HEADERS,
-  ),
-  429: TOO_MANY_REQUESTS,
-  ...WRITE_FAILURES,
-};
+  refusals: [...ACCOUNT_REFUSALS, 'IDEMPOTENCY_KEY_REUSED'],
+});
 
 const POSTING: ApiOperationOptions = {
   tags,
@@ -154,45 +140,23 @@ export const DocumentReversal = (): MethodDecorator =>
         'Posts the opposite of a deposit or a withdrawal, wholly or in part, and over all its reversals never for more ' +
         'than it was. It needs the scope of what it posts: that of a withdrawal is a deposit. A part of a transfer is ' +
         'only reversed with the whole [transfer](/docs/api#reversals).',
-      responses: {
-        200: jsonResponse(
-          DRY_RUN,
-          DryTransactionDto,
-          { transaction: REVERSAL_OF_DRY_RUN },
-          RATE_LIMIT_HEADERS,
-        ),
-        201: jsonResponse(
+      responses: postingResponses({
+        dryRun: [DryTransactionDto, { transaction: REVERSAL_OF_DRY_RUN }],
+        201: madeResponse(
           'The reversal is applied and durable.',
           TransactionDto,
           { transaction: EXAMPLE_REVERSAL },
-          { Location, ETag, ...RATE_LIMIT_HEADERS },
+          { ETag },
         ),
-        400: invalidRequest('transactionId', 'must be "txn" and a positive integer, like txn131'),
+        400: INVALID_TRANSACTION_ID,
         404: errorResponse(['TRANSACTION_NOT_FOUND'], RATE_LIMIT_HEADERS),
-        409: errorResponse(['DUPLICATE_TRANSACTION', 'PART_OF_TRANSFER'], {
-          Location: OriginalLocation,
-          ...RATE_LIMIT_HEADERS,
-        }),
-        422: errorResponse(
-          [
-            'INSUFFICIENT_BALANCE',
-            'BALANCE_LIMIT_EXCEEDED',
-            'ACCOUNT_FROZEN',
-            'DEBITS_BLOCKED',
-            'ACCOUNT_CLOSED',
-            'NOT_REVERSIBLE',
-            'REVERSAL_EXCEEDED',
-            'IDEMPOTENCY_KEY_REUSED',
-          ],
-          RATE_LIMIT_HEADERS,
-        ),
-        429: TOO_MANY_REQUESTS,
-        ...WRITE_FAILURES,
-      },
+        conflicts: ['DUPLICATE_TRANSACTION', 'PART_OF_TRANSFER'],
+        refusals: [...ACCOUNT_REFUSALS, 'NOT_REVERSIBLE', 'REVERSAL_EXCEEDED', 'IDEMPOTENCY_KEY_REUSED'],
+      }),
     }),
     ...pathOf(TransactionPathDto),
     ApiBody({
-      schema: bodySchema('ReverseTransaction', ReverseTransactionDto),
+      schema: bodySchema('ReverseTransaction', ReversalDto),
       required: false,
       examples: {
         inPart: { summary: 'In part', value: { amount: '0.50', description: 'Wrong amount' } },
@@ -238,7 +202,7 @@ export const DocumentTransaction = (): MethodDecorator =>
       summary: 'Get a transaction',
       responses: {
         200: jsonResponse('The transaction.', TransactionDto, { transaction: EXAMPLE_TRANSACTION }),
-        400: invalidRequest('transactionId', 'must be "txn" and a positive integer, like txn131'),
+        400: INVALID_TRANSACTION_ID,
         404: errorResponse(['TRANSACTION_NOT_FOUND']),
         ...READ_FAILURES,
       },

@@ -2,13 +2,14 @@ import { Controller, Get, Inject, Post, Req, Res, UseInterceptors } from '@nestj
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { senderOf } from '../access/user.js';
 import type { TransferCommand } from '../domain/command.js';
-import type { Transfer } from '../domain/transfer.js';
+import type { Transfer, TransferReversal } from '../domain/transfer.js';
 import { Allow } from '../http/access/access.guard.js';
 import { IdempotencyInterceptor } from '../http/idempotency.interceptor.js';
 import { Answers, located, rehearsed } from '../http/openapi/answers.js';
 import { TransactionRate } from '../http/transaction-rate.js';
 import { TRANSACTION_RATE } from '../http/transaction-rate.module.js';
 import { Incoming } from '../http/validation/incoming.js';
+import type { Listing } from '../http/validation/page-query.dto.js';
 import {
   DryTransferDto,
   TransferDto,
@@ -17,8 +18,6 @@ import {
   transferOf,
   TransferPageDto,
   transferReversalOf,
-  type TransferListing,
-  type TransferReversal,
 } from './transfers.dto.js';
 import {
   DocumentTransfer,
@@ -77,7 +76,7 @@ export class TransfersController {
   @Get('accounts/:accountId/transfers')
   @Answers(200, TransferPageDto)
   @DocumentTransfers()
-  list(@Incoming(transferListingOf) listing: TransferListing, @Req() request: FastifyRequest) {
+  list(@Incoming(transferListingOf) listing: Listing, @Req() request: FastifyRequest) {
     return this.transfers.list(listing, senderOf(request));
   }
 }

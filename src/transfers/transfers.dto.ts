@@ -1,9 +1,8 @@
-import { MAX_LEGS, type Leg, type TransferCommand, type TransferReversalCommand } from '../domain/command.js';
+import { MAX_LEGS, type Leg, type TransferCommand } from '../domain/command.js';
 import { MAX_ID } from '../domain/account.js';
 import type { Money as Cents } from '../domain/money.js';
 import type { Transaction } from '../domain/transaction.js';
-import type { Transfer } from '../domain/transfer.js';
-import { requireScope } from '../access/access-errors.js';
+import type { Transfer, TransferReversal } from '../domain/transfer.js';
 import { Described } from '../http/openapi/described.js';
 import { TYPE_WORDS, TypeWord } from '../http/openapi/receipt.js';
 import {
@@ -21,14 +20,12 @@ import {
   VersionText,
   written,
 } from '../http/openapi/resource.js';
-import { accountIdOf } from '../http/validation/account-path.dto.js';
 import { advice } from '../http/validation/advice.js';
-import { Contract, orNone, type Elsewhere } from '../http/validation/contract.js';
+import { Contract, type Elsewhere } from '../http/validation/contract.js';
 import { DetailsDto, DryRunQueryDto, isDryRun, readDetails } from '../http/validation/details.dto.js';
 import {
   IsAmount,
   IsNullableField,
-  IsOptionalField,
   IsTransferId,
   readAmount,
   readTransferId,
@@ -41,11 +38,11 @@ import { IsListOf } from '../http/validation/list-of.js';
 import {
   IsAccountId,
   IsExpectedVersion,
-  IsForce,
   IsMovementType,
   readMovementType,
 } from '../http/validation/movements.js';
-import { PageQueryDto } from '../http/validation/page-query.dto.js';
+import { listingIn, PageQueryDto } from '../http/validation/page-query.dto.js';
+import { readsReversal } from '../http/validation/reversal.dto.js';
 
 /** POST /transfers from one account to another. */
 export class PostTransferDto extends DetailsDto {
@@ -191,49 +188,13 @@ const transferIdIn = (params: unknown): number =>
 
 export const transferIdOf = reads({}, ({ params }): number => transferIdIn(params));
 
-/** POST /transfers/{transferId}/reversal */
-export class ReverseTransferDto extends DetailsDto {
-  @IsOptionalField()
-  @IsAmount()
-  amount?: Numeric;
-
-  @IsNullableField()
-  @IsForce
-  force?: boolean;
-}
-
-/** A reversal, before it is known which accounts it concerns. */
-export type TransferReversal = Omit<TransferReversalCommand, 'accountId' | 'accountIds' | 'foreign'>;
-
 /** Throws ForbiddenError, too. */
-export const transferReversalOf = reads(
-  { query: dryRunQuery, body: orNone(new Contract(ReverseTransferDto)), headers: ['Idempotency-Key'] },
-  ({ params, principal, idempotencyKey }, query, body): TransferReversal => {
-    const transferId = transferIdIn(params);
-    const { amount, force } = body;
-    if (force === true) requireScope(principal, 'admin');
-    return {
-      ...{ type: 'transfer-reversal', transferId, amount: readAmount(amount), force, idempotencyKey },
-      ...{ details: readDetails(body, principal, true), dryRun: isDryRun(query) },
-    };
-  },
-);
+export const transferReversalOf = readsReversal((params): Pick<TransferReversal, 'type' | 'transferId'> => ({
+  type: 'transfer-reversal',
+  transferId: transferIdIn(params),
+}));
 
-/** The requested page of an account's transfers. */
-export interface TransferListing {
-  readonly accountId: number;
-  readonly cursor: string | undefined;
-  readonly limit: number;
-}
-
-export const transferListingOf = reads(
-  { query: new Contract(PageQueryDto, 'query parameter') },
-  (request, { cursor, limit }): TransferListing => ({
-    accountId: accountIdOf(request),
-    cursor,
-    limit: Number(limit),
-  }),
-);
+export const transferListingOf = reads({ query: new Contract(PageQueryDto, 'query parameter') }, listingIn);
 
 const optional = { optional: true };
 

@@ -2,6 +2,7 @@ import { applyDecorators } from '@nestjs/common';
 import { ApiBody, ApiOperation } from '@nestjs/swagger';
 import {
   ACCOUNT_NOT_FOUND,
+  ACCOUNT_REFUSALS,
   AccountIdParameter,
   bodySchema,
   DryRunParameter,
@@ -10,26 +11,23 @@ import {
   INVALID_ACCOUNT_ID,
   invalidRequest,
   jsonResponse,
-  Location,
+  madeResponse,
   money,
-  OriginalLocation,
   pathOf,
+  postingResponses,
   queryOf,
   RATE_LIMIT_HEADERS,
   READ_FAILURES,
   RequestIdHeader,
-  TOO_MANY_REQUESTS,
-  WRITE_FAILURES,
-  type Responses,
 } from '../http/openapi/components.js';
 import { AboutAccountDto } from '../http/openapi/error-bodies.js';
 import { schema } from '../http/schema/registry.js';
 import { PageQueryDto } from '../http/validation/page-query.dto.js';
+import { ReversalDto } from '../http/validation/reversal.dto.js';
 import {
   DryTransferDto,
   PostLegsDto,
   PostTransferDto,
-  ReverseTransferDto,
   TransferDto,
   TransferPageDto,
   TransferPathDto,
@@ -63,42 +61,20 @@ const EXAMPLE_REVERSAL = {
 };
 const EXAMPLE_OF_DRY_RUN = { legs: [{ ...PAYING, ...PAYING_AFTER }, PAID], description: 'Rent for May' };
 
-const ABOUT_ACCOUNTS = [
-  'INSUFFICIENT_BALANCE',
-  'BALANCE_LIMIT_EXCEEDED',
-  'ACCOUNT_FROZEN',
-  'DEBITS_BLOCKED',
-  'ACCOUNT_CLOSED',
-  'COUNTERPARTY_REFUSED',
-] as const;
+const ABOUT_ACCOUNTS = [...ACCOUNT_REFUSALS, 'COUNTERPARTY_REFUSED'] as const;
+const INVALID_TRANSFER_ID = invalidRequest('transferId', 'must be "tr" and a positive integer, like tr131');
+const DRY_RUN = [DryTransferDto, { transfer: EXAMPLE_OF_DRY_RUN }] as const;
 
-const MADE = { Location, ...RATE_LIMIT_HEADERS };
-
-const TRANSFERRING_RESPONSES: Responses = {
-  200: jsonResponse(
-    'To a dry run: what would have been answered.',
-    DryTransferDto,
-    { transfer: EXAMPLE_OF_DRY_RUN },
-    RATE_LIMIT_HEADERS,
-  ),
-  201: jsonResponse(
-    'The transfer is applied and durable.',
-    TransferDto,
-    { transfer: EXAMPLE_TRANSFER },
-    MADE,
-  ),
+const TRANSFERRING_RESPONSES = postingResponses({
+  dryRun: DRY_RUN,
+  201: madeResponse('The transfer is applied and durable.', TransferDto, { transfer: EXAMPLE_TRANSFER }),
   400: invalidRequest('legs', 'must withdraw as much as they deposit'),
   404: errorResponse(['ACCOUNT_NOT_FOUND'], RATE_LIMIT_HEADERS, {
     bodies: { 'Account not found': new AboutAccountDto('ACCOUNT_NOT_FOUND', 2) },
   }),
-  409: errorResponse(['VERSION_MISMATCH', 'DUPLICATE_TRANSFER'], {
-    Location: OriginalLocation,
-    ...RATE_LIMIT_HEADERS,
-  }),
-  422: errorResponse([...ABOUT_ACCOUNTS, 'DIFFERENT_SHARDS', 'IDEMPOTENCY_KEY_REUSED'], RATE_LIMIT_HEADERS),
-  429: TOO_MANY_REQUESTS,
-  ...WRITE_FAILURES,
-};
+  conflicts: ['VERSION_MISMATCH', 'DUPLICATE_TRANSFER'],
+  refusals: [...ABOUT_ACCOUNTS, 'DIFFERENT_SHARDS', 'IDEMPOTENCY_KEY_REUSED'],
+});
 
 export const DocumentTransferring = (): MethodDecorator =>
   applyDecorators(
@@ -145,8 +121,6 @@ export const DocumentTransferring = (): MethodDecorator =>
     RequestIdHeader(),
   );
 
-const TRANSFER_NOT_FOUND = errorResponse(['TRANSFER_NOT_FOUND']);
-
 export const DocumentTransferReversal = (): MethodDecorator =>
   applyDecorators(
     ApiOperation({
@@ -156,32 +130,26 @@ export const DocumentTransferReversal = (): MethodDecorator =>
       description:
         'Moves the money back, as a transfer of its own that names this one in `reverses`. In part with `amount`, if it ' +
         'has two legs, and never more than it was. A credential with an owner may reverse what its own accounts pay back.',
-      responses: {
-        ...TRANSFERRING_RESPONSES,
-        201: jsonResponse(
-          'The reversal is applied and durable.',
-          TransferDto,
-          { transfer: EXAMPLE_REVERSAL },
-          MADE,
-        ),
-        400: invalidRequest('transferId', 'must be "tr" and a positive integer, like tr131'),
+      responses: postingResponses({
+        dryRun: DRY_RUN,
+        201: madeResponse('The reversal is applied and durable.', TransferDto, {
+          transfer: EXAMPLE_REVERSAL,
+        }),
+        400: INVALID_TRANSFER_ID,
         404: errorResponse(['TRANSFER_NOT_FOUND', 'ACCOUNT_NOT_FOUND'], RATE_LIMIT_HEADERS),
-        409: errorResponse(['DUPLICATE_TRANSFER'], { Location: OriginalLocation, ...RATE_LIMIT_HEADERS }),
-        422: errorResponse(
-          [
-            ...ABOUT_ACCOUNTS,
-            'NOT_REVERSIBLE',
-            'NOT_REVERSIBLE_IN_PART',
-            'REVERSAL_EXCEEDED',
-            'IDEMPOTENCY_KEY_REUSED',
-          ],
-          RATE_LIMIT_HEADERS,
-        ),
-      },
+        conflicts: ['DUPLICATE_TRANSFER'],
+        refusals: [
+          ...ABOUT_ACCOUNTS,
+          'NOT_REVERSIBLE',
+          'NOT_REVERSIBLE_IN_PART',
+          'REVERSAL_EXCEEDED',
+          'IDEMPOTENCY_KEY_REUSED',
+        ],
+      }),
     }),
     ...pathOf(TransferPathDto),
     ApiBody({
-      schema: bodySchema('ReverseTransfer', ReverseTransferDto),
+      schema: bodySchema('ReverseTransfer', ReversalDto),
       required: false,
       examples: {
         inPart: { summary: 'In part', value: { amount: '0.50', description: 'Too much' } },
@@ -202,8 +170,8 @@ export const DocumentTransfer = (): MethodDecorator =>
       description: 'For those who may see one of its accounts.',
       responses: {
         200: jsonResponse('The transfer.', TransferDto, { transfer: EXAMPLE_TRANSFER }),
-        400: invalidRequest('transferId', 'must be "tr" and a positive integer, like tr131'),
-        404: TRANSFER_NOT_FOUND,
+        400: INVALID_TRANSFER_ID,
+        404: errorResponse(['TRANSFER_NOT_FOUND']),
         ...READ_FAILURES,
       },
     }),

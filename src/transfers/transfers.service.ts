@@ -1,20 +1,16 @@
 import { Injectable } from '@nestjs/common';
-import type { Leg, TransferCommand, TransferReversalCommand } from '../domain/command.js';
+import type { Leg, TransferCommand } from '../domain/command.js';
 import { LedgerError } from '../domain/errors.js';
 import { Ledger } from '../domain/ports.js';
 import type { Sender } from '../domain/sender.js';
-import { transferIn, type Transfer } from '../domain/transfer.js';
+import { reversalCommand, transferIn, type Transfer, type TransferReversal } from '../domain/transfer.js';
 import { decodeCursor, encodeCursor, listingFor } from '../http/validation/cursor.js';
 import { InvalidRequestError } from '../http/validation/invalid-request.js';
+import type { Listing } from '../http/validation/page-query.dto.js';
 import { MAX_ID } from '../domain/account.js';
 import { AccountOwners } from '../ledger/read/account-owners.js';
 import { TransferReader } from '../ledger/read/transfer-reader.js';
-import {
-  TransferDto,
-  type TransferListing,
-  type TransferPageDto,
-  type TransferReversal,
-} from './transfers.dto.js';
+import { TransferDto, type TransferPageDto } from './transfers.dto.js';
 
 /** Counts a request's transactions against the sender's rate limit. @throws TooManyRequestsError */
 type Admit = (transactions: number) => Promise<void>;
@@ -36,24 +32,16 @@ export class TransfersService {
    */
   async transfer(
     command: TransferCommand,
-    sender: Sender,
+    { owner, user }: Sender,
     sinceMs: number | undefined,
     admit: Admit | undefined,
   ): Promise<Transfer> {
-    const foreign = foreignAmong(command.legs, await this.problemsOf(command.legs, sender));
+    const ids = command.legs.map(({ accountId }) => accountId);
+    const foreign = foreignAmong(command.legs, await this.owners.problems(owner, ids, user));
     const legs = command.legs.map((leg) => ({ ...leg, foreign: foreign.has(leg.accountId) }));
     if (admit) await admit(legs.length);
     const { transactions } = await this.ledger.execute({ ...command, legs }, sinceMs);
     return transferIn(transactions, { foreign });
-  }
-
-  private async problemsOf(
-    legs: readonly Leg[],
-    { owner, user }: Sender,
-  ): Promise<ReadonlyMap<number, Error>> {
-    if (owner === undefined) return new Map();
-    const ids = legs.map(({ accountId }) => accountId);
-    return this.owners.problems(owner, ids, user);
   }
 
   /**
@@ -80,10 +68,7 @@ export class TransfersService {
     return this.reader.transfer(transferId, owner, user);
   }
 
-  async list(
-    { accountId, cursor, limit }: TransferListing,
-    { owner, user }: Sender,
-  ): Promise<TransferPageDto> {
+  async list({ accountId, cursor, limit }: Listing, { owner, user }: Sender): Promise<TransferPageDto> {
     const listing = listingFor(owner, `transfers/${accountId}`);
     const below = cursor === undefined ? MAX_ID : decodeCursor(listing, cursor);
     if (owner !== undefined) await this.owners.check(owner, accountId, user);
@@ -103,7 +88,7 @@ export class TransfersService {
  *   version
  */
 export function foreignAmong(
-  legs: readonly Leg[],
+  legs: readonly Pick<Leg, 'accountId' | 'type' | 'expectedVersion'>[],
   problems: ReadonlyMap<number, Error>,
 ): ReadonlySet<number> {
   const foreign = new Set<number>();
@@ -116,22 +101,6 @@ export function foreignAmong(
     foreign.add(accountId);
   }
   return foreign;
-}
-
-/** @throws LedgerError ACCOUNT_NOT_FOUND when an account that the sender may not see would pay back */
-export function reversalCommand(
-  reversal: TransferReversal,
-  { legs, foreign }: Pick<Transfer, 'legs' | 'foreign'>,
-): TransferReversalCommand {
-  const payers = legs.filter(({ type }) => type === 'credit').map(({ accountId }) => accountId);
-  const unable = payers.find((accountId) => foreign.has(accountId));
-  if (unable !== undefined) throw new LedgerError({ code: 'ACCOUNT_NOT_FOUND', accountId: unable });
-  return {
-    ...reversal,
-    accountId: payers[0] ?? 0,
-    accountIds: legs.map(({ accountId }) => accountId),
-    foreign: [...foreign],
-  };
 }
 
 const isNotFound = (problem: Error) =>

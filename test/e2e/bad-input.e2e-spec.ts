@@ -96,6 +96,22 @@ describe('rejected without any effect', () => {
     });
   });
 
+  describe('texts', () => {
+    it.each(['\u061c', '\u200e', '\u202e', '\u2066'])(
+      'with %j, which changes their direction',
+      async (sign) => {
+        for (const field of ['description', 'reference']) {
+          const response = await post(app, accountId, { ...deposit('1'), [field]: `Rent ${sign}00.1` });
+          expectInvalid(response, field);
+          expect(response.text).toContain('"must not contain characters that change the direction of text"');
+        }
+        const named = { reference: `ada${sign}` };
+        expectInvalid(await app.http.post('/accounts').send(named), 'reference');
+        expectInvalid(await app.http.patch(`/accounts/${accountId}`).send(named), 'reference');
+      },
+    );
+  });
+
   describe('versions', () => {
     it.each(BAD_FIELDS.ExpectedVersion)('%s', async (version) => {
       const short = `{"amount":1,"type":"Deposit","expectedVersion":${version}}`;

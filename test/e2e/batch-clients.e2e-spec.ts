@@ -34,7 +34,7 @@ afterAll(async () => {
 
 describe('a batch under the rate limit', () => {
   it('counts each transaction; an atomic one needs room for all of them', async () => {
-    // One more every 17 minutes: time does not matter.
+    // One more each second: a quarter of an hour until there is room for 900.
     const limited = await startInstance(app.databaseUrl, {
       RATE_LIMIT_TRANSACTIONS_PER_SECOND: '1',
       RATE_LIMIT_BURST: '1000',

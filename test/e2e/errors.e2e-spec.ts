@@ -234,6 +234,8 @@ describe('the code of an error', () => {
   /** Holds 1.00, active, of the account above. */
   let activeHold: string;
   let endedHold: string;
+  /** Captured in so many parts that the next capture must end it. */
+  let wornHold: string;
   /** An account in each state. */
   const inState = new Map<string, number>();
   let other: number;
@@ -274,6 +276,11 @@ describe('the code of an error', () => {
       `UPDATE bank.accounts SET held = 100, active_holds = 10000 WHERE account_id = $1`,
       [crowded],
     );
+    const wearing = await openAccount(app, '10.02');
+    wornHold = await placed(app, wearing, '10.02');
+    const part = { type: 'Capture', holdId: wornHold, amount: '0.01', final: false };
+    const parts = await postBatch(app, new Array<object>(1_000).fill(part), { query: '?atomic=true' });
+    expect(parts.status).toBe(200);
     const posted = receiptIn(await post(app, accountId, deposit('1')));
     reversal = receiptIn(await reversed(`transactions/${posted.id}`)({})).id;
     other = await openAccount(app);
@@ -395,11 +402,14 @@ describe('the code of an error', () => {
     ['DEBITS_BLOCKED', 'a hold', held({ amount: 1 }, inStateOf('debits_blocked'))],
     ['ACCOUNT_CLOSED', 'a change', changed({ status: 'open' }, inStateOf('closed'))],
     ['TOO_MANY_HOLDS', 'a hold', held({ amount: 1 }, inStateOf('crowded'))],
+    ['TOO_MANY_CAPTURES', 'a capture', captured({ amount: '0.01', final: false }, () => wornHold)],
     ['HOLD_EXCEEDED', 'a capture', captured({ amount: '1.01' }, () => activeHold)],
     ['ACCOUNT_NOT_EMPTY', 'a change', changed({ status: 'closed' })],
     ['OVERDRAFT_IN_USE', 'a change', changed({ overdraftLimit: 4 }, inStateOf('overdrawn'))],
     ['BALANCE_LIMIT_EXCEEDED', 'a deposit', posted(deposit('5000'), {}, () => full)],
     ['IDEMPOTENCY_KEY_REUSED', 'another amount', (headers) => posted(deposit('6'), key)(headers)],
+    ['IDEMPOTENCY_KEY_REUSED', 'the key of a hold', posted(deposit('5'), withKey('hold'))],
+    ['IDEMPOTENCY_KEY_REUSED', 'the key of a transfer', posted(deposit('1'), withKey('transfer'))],
     [
       'IDEMPOTENCY_KEY_REUSED',
       'another opening deposit',
@@ -527,6 +537,24 @@ describe('500', () => {
       await client.end();
       await broken.close();
     }
+  });
+});
+
+describe('a key that was used', () => {
+  it('names what the first request made, of whatever kind', async () => {
+    const [accountId, to] = [await openAccount(app, '100.00'), await openAccount(app)];
+    const made = [
+      await post(app, accountId, deposit('1'), withKey('transaction')),
+      await placeHold(app, accountId, { amount: 1 }, withKey('hold')),
+      await app.http.post('/transfers').set(withKey('transfer')).send({ from: accountId, to, amount: 1 }),
+    ];
+    const [transactionId, holdId, transferId] = made.map(({ body }) => (body as { id: string }).id);
+    const reused = async (key: string) =>
+      (await post(app, accountId, deposit('2'), withKey(key))).body as object;
+    const error = 'Idempotency key reused';
+    expect(await reused('transaction')).toEqual({ error, transactionId });
+    expect(await reused('hold')).toEqual({ error, holdId });
+    expect(await reused('transfer')).toEqual({ error, transferId });
   });
 });
 

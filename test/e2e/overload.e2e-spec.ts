@@ -53,6 +53,31 @@ describe('more postings than may be in flight', () => {
     }
   });
 
+  it('bound changes of accounts, too, which wait among them', async () => {
+    const app = await startApp({}, TINY);
+    const client = new Client({ connectionString: app.databaseUrl });
+    try {
+      const accountId = await openAccount(app);
+      const change = (reference: number) =>
+        app.http.patch(`/accounts/${accountId}`).send({ reference: String(reference) });
+      await client.connect();
+      await client.query('BEGIN; LOCK TABLE bank.accounts IN ACCESS EXCLUSIVE MODE');
+      const answers = Promise.all([1, 2, 3, 4].map(async (reference) => (await change(reference)).status));
+      await eventually(async () => {
+        const { text } = await app.http.get('/metrics');
+        expect(text).toContain('bank_ledger_requests_held{shard="0"} 2\n');
+      }, 20_000);
+      const refused = await change(5);
+      expect([refused.status, refused.text]).toEqual([503, '{"error":"Overloaded"}']);
+      await client.query('ROLLBACK');
+      expect(await answers).toEqual([200, 200, 200, 200]);
+      expect((await change(6)).text).toContain('"reference":"6"');
+    } finally {
+      await client.end();
+      await app.close();
+    }
+  });
+
   it('give their permits back when their clients are gone', async () => {
     const app = await startApp({}, TINY);
     const client = new Client({ connectionString: app.databaseUrl });

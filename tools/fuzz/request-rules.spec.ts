@@ -14,10 +14,21 @@ import * as batch from '../../src/batches/batch.dto.js';
 import * as transactions from '../../src/transactions/transactions.dto.js';
 import * as transfers from '../../src/transfers/transfers.dto.js';
 import * as details from '../../src/http/validation/details.dto.js';
+import * as reversals from '../../src/http/validation/reversal.dto.js';
 import { BAD_FIELDS, BAD_HEADERS, BAD_PARAMETERS, ODD_PARAMETERS, UNKNOWN_NAMES } from './bad-values.js';
 
 /** Every class with rules: of a path, a query or a body. */
-const DTO_CLASSES = [accounts, accountPath, holds, pageQuery, details, batch, transactions, transfers]
+const DTO_CLASSES = [
+  accounts,
+  accountPath,
+  holds,
+  pageQuery,
+  details,
+  reversals,
+  batch,
+  transactions,
+  transfers,
+]
   .flatMap((module) => Object.values<unknown>(module))
   .filter((value): value is DtoClass<object> => typeof value === 'function' && value.name.endsWith('Dto'))
   .filter((dtoClass) => fieldsOf(dtoClass).length > 0);
@@ -29,7 +40,7 @@ const BODIES: readonly DtoClass<object>[] = [
   holds.CaptureDto,
   holds.VoidDto,
   transactions.PostTransactionDto,
-  transactions.ReverseTransactionDto,
+  reversals.ReversalDto,
   batch.BatchItemDto,
   batch.BatchTransferDto,
   batch.BatchLegsDto,
@@ -42,7 +53,6 @@ const BODIES: readonly DtoClass<object>[] = [
   transfers.PostTransferDto,
   transfers.PostLegDto,
   transfers.PostLegsDto,
-  transfers.ReverseTransferDto,
 ];
 
 /** A value of a field as a client sends it: the JSON source in a body, the text in a path or a query. */
@@ -345,8 +355,7 @@ describe('the two descriptions of a field: its rule, and its JSON Schema in the 
       'PostTransactionDto',
       'PostTransferDto',
       'ProofQueryDto',
-      'ReverseTransactionDto',
-      'ReverseTransferDto',
+      'ReversalDto',
       'TransactionPathDto',
       'TransferPathDto',
       'VoidDto',

@@ -192,6 +192,11 @@ export const ERRORS = {
     error: 'Too many holds',
     detail: 'The account has 10,000 active holds.',
   },
+  TOO_MANY_CAPTURES: {
+    status: 422,
+    error: 'Too many captures',
+    detail: 'The hold was captured 1,000 times. Only a capture that ends it is still possible.',
+  },
   HOLD_EXCEEDED: {
     status: 422,
     error: 'Hold exceeded',
@@ -225,7 +230,8 @@ export const ERRORS = {
   IDEMPOTENCY_KEY_REUSED: {
     status: 422,
     error: 'Idempotency key reused',
-    detail: 'The idempotency key belongs to another request, which made `transactionId` or `accountId`.',
+    detail:
+      'The idempotency key belongs to another request, which made `transactionId`, `transferId`, `holdId` or `accountId`.',
   },
   NOT_APPLIED: {
     status: 424,

@@ -13,6 +13,7 @@ import {
   DuplicateTransactionDto,
   DuplicateTransferDto,
   ErrorDto,
+  HoldKeyReusedDto,
   HoldNotActiveDto,
   InvalidRequestDto,
   NotReceivedDto,
@@ -21,6 +22,7 @@ import {
   RevisionMismatchDto,
   ServerCrashesDto,
   TransactionKeyReusedDto,
+  TransferKeyReusedDto,
   VersionMismatchDto,
 } from './error-bodies.js';
 import { JsonMoney } from './json-money.js';
@@ -248,7 +250,11 @@ const BODIES: Partial<Record<ErrorCode, ErrorBodies>> = {
   HOLD_NOT_ACTIVE: { 'Hold not active': new HoldNotActiveDto('captured') },
   REVISION_MISMATCH: { 'Revision mismatch': new RevisionMismatchDto(3) },
   DUPLICATE_ACCOUNT: { 'Duplicate account': new DuplicateAccountDto(1) },
-  IDEMPOTENCY_KEY_REUSED: { 'Idempotency key reused': new TransactionKeyReusedDto(131) },
+  IDEMPOTENCY_KEY_REUSED: {
+    'Key of a transaction': new TransactionKeyReusedDto(131),
+    'Key of a transfer': new TransferKeyReusedDto(131),
+    'Key of a hold': new HoldKeyReusedDto(131),
+  },
 };
 
 /** Examples of the bodies of these errors. */
@@ -391,6 +397,55 @@ export const WRITE_FAILURES: Responses = {
   500: INTERNAL_ERROR,
   503: UNAVAILABLE,
 };
+
+interface PostingResponses {
+  /** How a dry run is answered. Left out: like the request itself. */
+  readonly dryRun?: readonly [body: Body | readonly Body[], examples: Examples];
+  /** The errors with status 409. */
+  readonly conflicts: readonly ErrorCode[];
+  /** The errors with status 422. */
+  readonly refusals: readonly ErrorCode[];
+  /** Its other responses, by status. */
+  readonly [status: number]: Response | Reference;
+}
+
+/** The responses of a request that posts: it has a key, may be a dry run, and counts against the rate limit. */
+export const postingResponses = ({
+  dryRun,
+  conflicts,
+  refusals,
+  ...others
+}: PostingResponses): Responses => ({
+  ...(dryRun && {
+    200: jsonResponse(
+      'With `?dryRun=true`: what would have been answered. Nothing is applied.',
+      ...dryRun,
+      RATE_LIMIT_HEADERS,
+    ),
+  }),
+  409: errorResponse(conflicts, { Location: OriginalLocation, ...RATE_LIMIT_HEADERS }),
+  422: errorResponse(refusals, RATE_LIMIT_HEADERS),
+  429: TOO_MANY_REQUESTS,
+  ...WRITE_FAILURES,
+  ...others,
+});
+
+/** 201, to a request that posts. */
+export const madeResponse = (
+  description: string,
+  body: Body | readonly Body[],
+  examples: Examples,
+  headers: ResponseHeaders = {},
+) => jsonResponse(description, body, examples, { Location, ...headers, ...RATE_LIMIT_HEADERS });
+
+/** Why an account may refuse what is posted to it. */
+export const ACCOUNT_REFUSALS = [
+  'INSUFFICIENT_BALANCE',
+  'BALANCE_LIMIT_EXCEEDED',
+  'ACCOUNT_FROZEN',
+  'DEBITS_BLOCKED',
+  'ACCOUNT_CLOSED',
+] as const;
 
 /*
  * Parameters. Swagger UI sends every example of a parameter as it comes, so only what must be given has one: with

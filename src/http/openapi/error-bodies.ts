@@ -180,6 +180,26 @@ export class TransactionKeyReusedDto {
   }
 }
 
+@Resource('TransferKeyReused')
+export class TransferKeyReusedDto {
+  @Field(textOf('IDEMPOTENCY_KEY_REUSED')) readonly error = ERRORS.IDEMPOTENCY_KEY_REUSED.error;
+  @Field(TransferId) readonly transferId: string;
+
+  constructor(transferId: number) {
+    this.transferId = `tr${transferId}`;
+  }
+}
+
+@Resource('HoldKeyReused')
+export class HoldKeyReusedDto {
+  @Field(textOf('IDEMPOTENCY_KEY_REUSED')) readonly error = ERRORS.IDEMPOTENCY_KEY_REUSED.error;
+  @Field(HoldId) readonly holdId: string;
+
+  constructor(holdId: number) {
+    this.holdId = `hold${holdId}`;
+  }
+}
+
 @Resource('DuplicateAccount')
 export class DuplicateAccountDto {
   @Field(textOf('DUPLICATE_ACCOUNT')) readonly error = ERRORS.DUPLICATE_ACCOUNT.error;

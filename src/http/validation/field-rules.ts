@@ -1,6 +1,7 @@
 import { ValidateBy, ValidateIf } from 'class-validator';
 import { ownerNameProblem } from '../../domain/account.js';
 import { parseMoney, type Money } from '../../domain/money.js';
+import { lineProblemOf } from '../../domain/text.js';
 import { KEY_FORM, readIdempotencyKey } from './idempotency-key.js';
 import { INSTANT_PATTERN, isInstant } from '../../domain/instant.js';
 import { NumberText } from './json-body.js';
@@ -152,10 +153,13 @@ export const IsIdempotencyKey = (as: JsonSchema, component?: string) =>
     component,
   );
 
+const CONTROL = '\\u0000-\\u001f\\u007f-\\u009f';
+const OF_DIRECTION = '\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069';
+
 export const Owner = schema('Owner', {
   description: 'Whose account it is: the name of an owner. Compared character by character.',
   type: 'string',
-  pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f]{1,255}$',
+  pattern: `^[^${CONTROL}]{1,255}$`,
   example: 'ada',
 });
 
@@ -164,7 +168,7 @@ const NewOwner = schema('NewOwner', {
     'The name of an owner, compared character by character. It must be in the Unicode normalization form NFC, contain a ' +
     'visible character, and none that changes the direction of text.',
   type: 'string',
-  pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]{1,255}$',
+  pattern: `^[^${CONTROL}${OF_DIRECTION}]{1,255}$`,
   example: 'ada',
 });
 
@@ -179,12 +183,12 @@ export const IsOwner = () =>
 
 /** A text for people, on one line. */
 export const IsLine = (maxLength: number, as: JsonSchema, component?: string) => {
-  const pattern = new RegExp(`^[^\\p{Cc}\\p{Cs}]{1,${maxLength}}$`, 'u');
+  const problemOf = lineProblemOf(maxLength);
   return rule(
     'isLine',
-    (value) => typeof value === 'string' && pattern.test(value),
-    `must be a string of 1 to ${maxLength} characters, without control characters`,
-    { type: 'string', minLength: 1, maxLength, pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f]*$', ...as },
+    (value) => typeof value === 'string' && problemOf(value) === undefined,
+    (value) => problemOf(typeof value === 'string' ? value : '') ?? '',
+    { type: 'string', minLength: 1, maxLength, pattern: `^[^${CONTROL}${OF_DIRECTION}]*$`, ...as },
     component,
   );
 };

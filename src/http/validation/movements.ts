@@ -1,5 +1,5 @@
 import type { MovementType } from '../../domain/transaction.js';
-import { IsNumericId, IsTrueOrFalse, IsWord } from './field-rules.js';
+import { IsNumericId, IsWord } from './field-rules.js';
 
 /** Deposit and Withdraw; Credit and Debit are synonyms. */
 export const MOVEMENT_WORDS = ['Deposit', 'Withdraw', 'Credit', 'Debit'];
@@ -33,9 +33,4 @@ export const IsAccountId = IsNumericId('The id of an account, as a number or a s
 export const IsExpectedVersion = IsNumericId(
   'The version that the account must have. A string is taken too, so that `newVersion` can be sent back as it came.',
   'ExpectedVersion',
-);
-
-export const IsForce = IsTrueOrFalse(
-  'Whether to reverse it even if the money is gone: the overdraft limit of the account is raised as far as needed. It ' +
-    'takes the scope `admin`.',
 );

@@ -1,4 +1,6 @@
 import { IsString, MaxLength } from 'class-validator';
+import type { FastifyRequest } from 'fastify';
+import { accountIdOf } from './account-path.dto.js';
 import { DEFAULT_LIMIT, MAX_LIMIT } from './cursor.js';
 import { documentedAs, IsOptionalField, IsWholeNumber } from './field-rules.js';
 
@@ -18,3 +20,16 @@ export class PageQueryDto {
   @IsWholeNumber(1, MAX_LIMIT, { description: 'The size of a page.', default: DEFAULT_LIMIT })
   limit: string = String(DEFAULT_LIMIT);
 }
+
+/** The requested page of a listing of an account. */
+export interface Listing {
+  readonly accountId: number;
+  readonly cursor: string | undefined;
+  readonly limit: number;
+}
+
+export const listingIn = (request: FastifyRequest, { cursor, limit }: PageQueryDto): Listing => ({
+  accountId: accountIdOf(request),
+  cursor,
+  limit: Number(limit),
+});

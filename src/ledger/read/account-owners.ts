@@ -45,12 +45,17 @@ export class AccountOwners {
     if (problem) throw problem;
   }
 
-  /** Which of several accounts can't be used, and why. One shard's failure concerns only its own accounts. */
+  /**
+   * Which of several accounts can't be used, and why. One shard's failure concerns only its own accounts.
+   *
+   * @param owner undefined: all accounts may be used
+   */
   async problems(
-    owner: string,
+    owner: string | undefined,
     accountIds: readonly number[],
     user: string,
   ): Promise<ReadonlyMap<number, Error>> {
+    if (owner === undefined) return new Map();
     const unknown = new Set(
       accountIds.filter((accountId) => !this.isKnown(nameOf(owner, accountId), { owner, accountId })),
     );

@@ -3,7 +3,7 @@ import { plainArray, textArray } from '../../storage/array-literal.js';
 import { keyOf, type Knowledge, type Original } from '../../domain/books.js';
 import type { Command } from '../../domain/command.js';
 import { GENESIS_HASH } from '../../domain/hash-chain.js';
-import { MAX_EXPIRED_AT_ONCE, type Hold } from '../../domain/hold.js';
+import { MAX_CAPTURES, MAX_EXPIRED_AT_ONCE, type Hold } from '../../domain/hold.js';
 import type { KeyedTransaction } from '../../domain/transaction.js';
 import { send } from '../../storage/connection.js';
 import {
@@ -78,6 +78,24 @@ export class BatchLookups {
       [plainArray(ids)],
     );
     return new Map(rows.map((row) => [Number(row.hold_id), holdFromRow(row)]));
+  }
+
+  /** How often the holds were captured that the commands capture without ending them. */
+  async captures(client: PoolClient, commands: readonly Command[]): Promise<Knowledge['captures']> {
+    const ids = commands.flatMap((command) =>
+      command.type === 'capture' && !command.final ? [command.holdId] : [],
+    );
+    if (ids.length === 0) return new Map();
+    const { rows } = await send<{ hold_id: string; captures: number }>(
+      client,
+      `SELECT h.id AS hold_id, count(*)::int AS captures
+       FROM unnest($1::bigint[]) AS h (id), LATERAL (
+         SELECT FROM ${this.tables.allTransactions} t
+         WHERE t.hold_id = h.id AND t.type = 'debit' LIMIT ${MAX_CAPTURES}) captured
+       GROUP BY h.id`,
+      [plainArray([...new Set(ids)])],
+    );
+    return new Map(rows.map((row) => [Number(row.hold_id), row.captures]));
   }
 
   /** The transactions that the commands reverse, and how much of each has been reversed. */

@@ -78,10 +78,11 @@ export class BatchStatements {
     const accountIds = ascending(new Set(commands.flatMap(accountsOf)));
     // Ids and time are drawn after the locks, as all is looked up after them, so that both ascend with an account's
     // versions. Ids drawn for rejected commands are lost.
-    const [locked, keyed, holds, originals, heads, drawn] = await allInOrder([
+    const [locked, keyed, holds, captures, originals, heads, drawn] = await allInOrder([
       this.lockAccounts(queryRunner, client, accountIds, lockPolicy),
       this.lookups.keys(client, commands),
       this.lookups.holds(client, commands),
+      this.lookups.captures(client, commands),
       this.lookups.originals(client, commands),
       this.lookups.heads(client, commands),
       this.draw(client, commands),
@@ -91,7 +92,8 @@ export class BatchStatements {
       lockPolicy === 'wait' ? NOTHING_SKIPPED : await this.findSkipped(client, accountIds, locked.accounts);
     const now = await this.timeOf(client, locked, this.clock(drawn.timestamp));
     const [ids = [], outboxIds = [], eventIds = []] = drawn.ids;
-    const known = { accounts: locked.accounts, keyed, holds, originals, due: new Map(), now, ids, outboxIds };
+    const { accounts } = locked;
+    const known = { accounts, keyed, holds, captures, originals, due: new Map(), now, ids, outboxIds };
     const { decision, announcedBy } = await this.decideWithDue(client, known, (more) =>
       decideAll(commands, more, skipped),
     );

@@ -266,9 +266,14 @@ export class HistoryChecker {
     if (status === 409 && error.startsWith('Duplicate '))
       return this.checkDuplicate(op, command, body, pending);
     if (error === 'Idempotency key reused') {
-      const posting = this.books.byId.get(body.transactionId ?? '');
-      if (posting?.key !== command.key || posting?.accountId !== keyAccountOf(command) || posting?.op === op)
-        this.fail('key-forgotten', `operation ${op}: ${describe(body)}, which is ${describe(posting)}`);
+      const named = body.transactionId ?? body.transferId ?? body.holdId ?? '';
+      const first = this.books.byId.get(named.replace(/^(tr|hold)(?=\d)/, 'txn'));
+      const postings = first?.op === undefined ? [] : this.postingsOf(first.op);
+      const keyed = postings.some(
+        ({ key, accountId }) => key === command.key && accountId === keyAccountOf(command),
+      );
+      if (!keyed || first?.op === op)
+        this.fail('key-forgotten', `operation ${op}: ${describe(body)}, which is ${describe(postings)}`);
       return;
     }
     if (error === 'Server Crashes') {
