@@ -1,4 +1,5 @@
 import {
+  decimal,
   isCommand,
   referenceOf,
   type AnswerBody,
@@ -63,11 +64,12 @@ export class Caller {
     }
   }
 
-  /** Sends commands of one shard together, in their order. @returns their answers */
+  /** Sends commands of one shard together, in their order; if atomic, all or none is to be applied. @returns their answers */
   async attemptBatch(
     items: readonly Numbered[],
     instance: Instance,
     timeoutMs: number,
+    atomic?: true,
   ): Promise<CallAnswer[]> {
     const sender = this.senders[(items[0]?.op ?? 0) % this.senders.length] as Sender;
     const batch = this.attempts + 1;
@@ -80,9 +82,11 @@ export class Caller {
         instance: instance.label,
         sender: sender.name,
         batch,
+        atomic,
       });
     }
-    const answers = await this.batch(items, { url: instance.url, timeoutMs, sender });
+    const url = `${instance.url}/transactions/batch${atomic ? '?atomic=true' : ''}`;
+    const answers = await this.batch(items, { url, timeoutMs, sender });
     return answers.map(({ status, retryAfter, ...body }, place) => {
       const { op } = items[place] as Numbered;
       this.history.append({ entry: 'answer', op, attempt: batch + place, status, body, retryAfter });
@@ -95,11 +99,7 @@ export class Caller {
     const body = JSON.stringify(items.map(({ op, command }) => itemOf(op, command)));
     const toAll = (answer: Answered) => items.map(() => answer);
     try {
-      const answer = await send('POST', `${url}/transactions/batch`, {
-        timeoutMs,
-        headers: sender.headers,
-        body,
-      });
+      const answer = await send('POST', url, { timeoutMs, headers: sender.headers, body });
       const read = parseAnswer(answer.text) as { status: number; body: Fields }[] | Fields;
       if (!Array.isArray(read)) return toAll(answered(answer.status, read, 'retry-after' in answer.headers));
       // Results have no headers.
@@ -333,12 +333,6 @@ const wordOf = (type: 'credit' | 'debit') => (type === 'credit' ? 'Deposit' : 'W
 
 const keyHeader = (key: string | undefined): Record<string, string> =>
   key === undefined ? {} : { 'idempotency-key': key };
-
-/** As text, for the body of a request. */
-function decimal(minorUnits: number): string {
-  const digits = String(minorUnits).padStart(3, '0');
-  return `${digits.slice(0, -2)}.${digits.slice(-2)}`;
-}
 
 function pick(from: Readonly<Record<string, unknown>>, names: readonly string[]): Record<string, never> {
   return Object.fromEntries(names.filter((name) => name in from).map((name) => [name, from[name]])) as never;

@@ -6,6 +6,7 @@ import { CommandMaker } from './commands.js';
 import { Random } from './random.js';
 import { booksOf, type Posting, type Rows } from './checker/books.js';
 import { check } from './checker/check.js';
+import type { Arrival } from './checker/check-events.js';
 import {
   isCommand,
   type Answer,
@@ -34,6 +35,7 @@ interface Scene {
     readonly holds: Mutable<Rows['holds'][number]>[];
     readonly unpublished: number;
   };
+  readonly arrivals: Mutable<Arrival>[];
 }
 
 /** Spoils a scene. @returns false if the scene has nothing of the kind */
@@ -71,12 +73,13 @@ function play(seed: number): Scene {
     if (random.chance(0.05)) go(maker.dryRun(random, 0));
     if (random.chance(0.1))
       go({ kind: random.pick(['list', 'balance']), accountId: random.pick(accounts[0] ?? []) });
+    if (random.chance(0.1)) bank.together(maker.together(random, 0));
     const again = random.pick(sent);
     if (again.command.key === undefined) continue;
     if (random.chance(0.1)) bank.again(again.op, again.command);
     if (random.chance(0.1)) bank.do({ ...maker.next(random, 0), key: again.command.key });
   }
-  return structuredClone({ history: bank.history, rows: bank.rows() }) as Scene;
+  return structuredClone({ history: bank.history, rows: bank.rows(), arrivals: bank.arrivals }) as Scene;
 }
 
 const isCreditLeg = ({ type, transferId, amount, op }: Posting) =>
@@ -180,6 +183,67 @@ function spoilOperation(kind: Operation['kind'], more: object) {
   };
 }
 
+/** The operations of each atomic batch that was applied, or was not. */
+function atomicBatches({ history, rows }: Scene, applied: boolean): number[][] {
+  const batches = new Map<number, number[]>();
+  for (const entry of history) {
+    if (entry.entry !== 'attempt' || entry.batch === undefined || !entry.atomic) continue;
+    batches.set(entry.batch, [...(batches.get(entry.batch) ?? []), entry.op]);
+  }
+  return [...batches.values()].filter(([first]) => rows.postings.some(({ op }) => op === first) === applied);
+}
+
+/** Of an atomic batch that was applied, a posting and a later one on the same account. */
+function twoOfABatch(scene: Scene): [Mutable<Posting>, Mutable<Posting>] | undefined {
+  const { postings } = scene.rows;
+  for (const ops of atomicBatches(scene, true)) {
+    const ours = postings.filter(({ op }) => ops.includes(op ?? 0));
+    const later = ours.find((one) =>
+      ours.some(
+        ({ op, accountId }) => accountId === one.accountId && ops.indexOf(op ?? 0) < ops.indexOf(one.op ?? 0),
+      ),
+    );
+    const earlier = ours.find(({ op, accountId }) => accountId === later?.accountId && op !== later.op);
+    if (earlier && later) return [earlier, later];
+  }
+  return undefined;
+}
+
+function answerOf({ history }: Scene, op: number | undefined): Mutable<Answer> | undefined {
+  return history.find((entry): entry is Answer => entry.entry === 'answer' && entry.op === op);
+}
+
+const isOf =
+  (type: string) =>
+  ({ type: its }: Arrival) =>
+    its.startsWith(type);
+
+function losing(type: string) {
+  return ({ arrivals }: Scene): boolean => {
+    const place = arrivals.findIndex(isOf(type));
+    if (place >= 0) arrivals.splice(place, 1);
+    return place >= 0;
+  };
+}
+
+/** Gives a member of an event's data another value. */
+function misreporting(type: string, name: string, value: unknown) {
+  return ({ arrivals }: Scene): boolean => {
+    const event = arrivals.find(isOf(type));
+    if (event) event.data = { ...event.data, [name]: value };
+    return event !== undefined;
+  };
+}
+
+/** The first event of a kind comes at the very end. */
+function delaying(type: string) {
+  return ({ arrivals }: Scene): boolean => {
+    const place = arrivals.findIndex(isOf(type));
+    if (place >= 0) arrivals.push(...arrivals.splice(place, 1));
+    return place >= 0;
+  };
+}
+
 /** A withdrawal at the end is refused, though all that is missing was on a hold that has expired. */
 function heldTooLong(scene: Scene): boolean {
   const { rows } = scene;
@@ -221,10 +285,10 @@ describe('the checker, of commands over several accounts, holds and reversals', 
 
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-  async function verdictOn({ history: entries, rows }: Scene) {
+  async function verdictOn({ history: entries, rows, arrivals }: Scene) {
     const history = join(folder, 'history.ndjson');
     writeFileSync(history, entries.map((entry) => `${JSON.stringify(entry)}\n`).join(''));
-    return check({ history, books: booksOf([rows], 0), arrivals: undefined, cacheTtlMs: 1_000, shards: 1 });
+    return check({ history, books: booksOf([rows], 0), arrivals, cacheTtlMs: 1_000, shards: 1 });
   }
 
   it.each(Array.from({ length: 20 }, (_, seed) => seed))(
@@ -317,7 +381,7 @@ describe('the checker, of commands over several accounts, holds and reversals', 
       'a hold that expired too early',
       spoilHold(
         ({ status }) => status === 'expired',
-        (hold) => (hold.expiresAt = Infinity),
+        (hold) => (hold.expiresAt = 1_900_000_000_000),
       ),
     ],
     [
@@ -537,6 +601,104 @@ describe('the checker, of commands over several accounts, holds and reversals', 
       spoilOperation('transfer', { expectedVersion: 1 }),
     ],
     ['wrong-order', 'a transfer after what was known of its second account alone', passesOnItsSecondAccount],
+    ['event-missing', 'a hold of which nothing is told', losing('hold.placed')],
+    ['event-missing', 'a capture of which nothing is told', losing('hold.captured')],
+    ['event-missing', 'the end of a hold of which nothing is told', losing('hold.voided')],
+    ['event-missing', 'an expiry of which nothing is told', losing('hold.expired')],
+    ['event-missing', 'a transfer of which nothing is told', losing('transfer.completed')],
+    ['event-missing', 'a change of an account of which nothing is told', losing('account.changed')],
+    ['event-missing', 'a transfer that is told after later ones', delaying('transfer.completed')],
+    ['event-missing', 'a change that is told after later ones', delaying('account.changed')],
+    ['event-missing', 'a hold that is told after its capture', delaying('hold.placed')],
+    ['event-wrong', 'another sum on hold', misreporting('transaction.posted.v2', 'held', '0.07')],
+    ['event-wrong', 'another time of expiry', misreporting('hold.placed', 'expiresAt', '2026-01-01')],
+    ['event-wrong', 'another rest of a hold', misreporting('hold.captured', 'remaining', '0.07')],
+    ['event-wrong', 'a transfer without its legs', misreporting('transfer.completed', 'legs', [])],
+    ['event-wrong', 'another change of an account', misreporting('account.changed', 'changes', {})],
+    [
+      'event-wrong',
+      'an event that the books do not have',
+      ({ arrivals }) => arrivals.push({ ...(arrivals.at(-1) as Arrival), id: 'tr99999' }) > 0,
+    ],
+    [
+      'event-wrong',
+      'a hold in the version that can not tell of it',
+      ({ arrivals }) => {
+        const event = arrivals.find(isOf('transaction.posted.v2'));
+        if (event) event.type = 'transaction.posted.v1';
+        return event !== undefined;
+      },
+    ],
+    [
+      'torn-batch',
+      'an atomic batch without one of its commands',
+      (scene) => {
+        const [ops] = atomicBatches(scene, true);
+        const left = scene.rows.postings.filter(({ op }) => op === undefined || op !== ops?.[0]);
+        scene.rows.postings.splice(0, Infinity, ...left);
+        return ops !== undefined;
+      },
+    ],
+    [
+      'torn-batch',
+      'an atomic batch in another order',
+      (scene) => {
+        const [one, two] = twoOfABatch(scene) ?? [];
+        if (one && two) [one.op, two.op] = [two.op, one.op];
+        return one !== undefined;
+      },
+    ],
+    [
+      'torn-batch',
+      'an atomic batch with something else in the middle',
+      (scene) => {
+        const [one, two] = twoOfABatch(scene) ?? [];
+        const { postings } = scene.rows;
+        if (one && two) postings.splice(postings.indexOf(one) + 1, 0, { ...one, id: 'txn99999', op: 1 });
+        return one !== undefined;
+      },
+    ],
+    [
+      'refused-but-applied',
+      'an atomic batch that left a command although it was refused',
+      (scene) => {
+        const op = atomicBatches(scene, false)[0]?.find((one) => answerOf(scene, one)?.status === 424);
+        const [first] = scene.rows.postings;
+        if (op !== undefined && first) scene.rows.postings.push({ ...first, id: 'txn99999', op });
+        return op !== undefined;
+      },
+    ],
+    [
+      'torn-batch',
+      'an atomic batch of which one command succeeds',
+      (scene) => {
+        const op = atomicBatches(scene, false)[0]?.find((one) => answerOf(scene, one)?.status === 424);
+        const answer = answerOf(scene, op);
+        if (answer) answer.status = 201;
+        return answer !== undefined;
+      },
+    ],
+    [
+      'torn-batch',
+      'an atomic batch that nothing stopped',
+      (scene) => {
+        const [ops] = atomicBatches(scene, false);
+        const answers = ops?.map((op) => answerOf(scene, op));
+        answers?.forEach(
+          (answer) => answer && Object.assign(answer, { status: 424, body: { error: 'Not applied' } }),
+        );
+        return ops !== undefined;
+      },
+    ],
+    [
+      'torn-batch',
+      'a command that is not applied by itself',
+      (scene) => {
+        const answer = answerOf(scene, accepted(scene)[0]?.[0].op);
+        if (answer) answer.status = 424;
+        return answer !== undefined;
+      },
+    ],
     [
       'wrong-order',
       'items of a batch the other way round',

@@ -24,6 +24,7 @@ const HOT_ACCOUNTS = 2;
 /** Only these cold accounts of each shard are frozen, blocked or overdrawn, so that the others go on. */
 const CHANGED_ACCOUNTS = 4;
 const MOST_LEGS = 6;
+const LONGEST_ATOMIC_BATCH = 5;
 const LONGEST_HOLD_SECONDS = 3;
 const HIGHEST_LIMIT = 5_000;
 /** How many holds, transactions and transfers are known of each shard: few, so that clients meet at them. */
@@ -65,6 +66,21 @@ export class CommandMaker {
     const { kind } = random.weighted(kinds.map(([kind, weight]) => ({ kind, weight })));
     const command = this.ofKind(kind, random, shard) ?? this.post(random, shard);
     return keyed ? { ...command, key: newKey(random) } : command;
+  }
+
+  /** Commands that are to be applied together, with keys or without; sometimes one of them is impossible. */
+  together(random: Random, shard: number): Command[] {
+    const keyed = random.chance(0.75);
+    const commands = Array.from({ length: random.integer(2, LONGEST_ATOMIC_BATCH) }, () =>
+      inBatch(this.next(random, shard, keyed)),
+    );
+    if (random.chance(0.2)) {
+      // Every account was opened with a deposit, so none has version 1.
+      const impossible = { ...this.post(random, shard), expectedVersion: 1, ifMatch: undefined };
+      const key = keyed ? newKey(random) : undefined;
+      commands[random.integer(0, commands.length - 1)] = { ...impossible, key };
+    }
+    return commands;
   }
 
   dryRun(random: Random, shard: number): Post | Transfer {
@@ -211,6 +227,10 @@ export class CommandMaker {
     return this.accounts[shard] ?? [];
   }
 }
+
+/** In a batch, an expected version is always in the body. */
+export const inBatch = (command: Command): Command =>
+  command.kind === 'post' ? { ...command, ifMatch: undefined } : command;
 
 /** Of one transfer in so many, a leg is kept among the transactions. */
 const LEGS_KNOWN = 10;

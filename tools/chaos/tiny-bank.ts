@@ -12,7 +12,9 @@ import {
   type Reverse,
   type ReverseTransfer,
 } from './checker/history.js';
+import type { Arrival } from './checker/check-events.js';
 import { wordFor } from './checker/parts.js';
+import { announce, changeEvent } from './tiny-events.js';
 
 interface State {
   balance: number;
@@ -42,12 +44,14 @@ const STEP_MS = 40;
 export class TinyBank {
   readonly history: Entry[] = [{ at: 0, entry: 'start', epochMs: EPOCH_MS }];
   readonly versions = new Map<number, number>();
-  private readonly accounts = new Map<number, State>();
-  private readonly postings: Posting[] = [];
-  private readonly holds = new Map<string, HoldState>();
-  private readonly events: Rows['events'][number][] = [];
+  /** Its events. */
+  arrivals: Arrival[] = [];
+  private accounts = new Map<number, State>();
+  private postings: Posting[] = [];
+  private holds = new Map<string, HoldState>();
+  private events: Rows['events'][number][] = [];
   /** Account and key → the operation that used it, and its first answer. */
-  private readonly keys = new Map<string, { readonly op: number; readonly body: AnswerBody }>();
+  private keys = new Map<string, { readonly op: number; readonly body: AnswerBody }>();
   private now = 0;
   private operations = 0;
   private attempts = 0;
@@ -77,6 +81,30 @@ export class TinyBank {
     const [accountId] = accountsOf(operation);
     if (body.version !== undefined && accountId !== undefined) this.versions.set(accountId, body.version);
     return { status, ...body };
+  }
+
+  /** Carries out commands together, or none of them. */
+  together(commands: readonly Command[]): CallAnswer[] {
+    const items = commands.map((command) => ({ op: ++this.operations, attempt: ++this.attempts, command }));
+    const batch = items[0]?.attempt;
+    for (const { op, command } of items)
+      this.history.push({ at: this.now, entry: 'intent', op, operation: command });
+    const sent = { entry: 'attempt', instance: 'api-1#1', sender: 'service', batch, atomic: true } as const;
+    for (const { op, attempt } of items) this.history.push({ at: this.now, op, attempt, ...sent });
+    this.now += STEP_MS;
+    const { accounts, postings, holds, events, keys, arrivals } = this;
+    const before = structuredClone({ accounts, postings, holds, events, keys, arrivals });
+    const decided = items.map(({ op, command }) => this.command(op, command));
+    const stopped = decided.find(({ status }) => status >= 300);
+    if (stopped) Object.assign(this, before);
+    this.now += STEP_MS;
+    return decided.map((answer, place) => {
+      const isKept = !stopped || answer === stopped || answer.error?.startsWith('Duplicate ');
+      const { status, ...body } = isKept ? answer : refused(424, 'Not applied');
+      const { op = 0, attempt = 0 } = items[place] ?? {};
+      this.history.push({ at: this.now, entry: 'answer', op, attempt, status, body });
+      return { status, ...body };
+    });
   }
 
   /** The end of holds that are due. */
@@ -304,6 +332,7 @@ export class TinyBank {
       this.postings.push(posted.at(-1) as Posting);
       this.setHold(command, posting, movements);
     }
+    this.arrivals.push(...announce(posted, this.holds));
     return this.bodyOf(command, posted);
   }
 
@@ -376,6 +405,7 @@ export class TinyBank {
       state.status = status ?? state.status;
       state.overdraftLimit = overdraftLimit ?? state.overdraftLimit;
       this.events.push({ accountId, time: EPOCH_MS + this.now, revision: state.revision, ...made });
+      this.arrivals.push(changeEvent(accountId, state.revision, made));
     }
     return { status: 200 };
   }

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Caller, CallAnswer, Numbered } from './caller.js';
 import { accountsOf, isCommand, type Command, type Operation, type Post } from './checker/history.js';
-import { CommandMaker, newKey, type Kind } from './commands.js';
+import { CommandMaker, inBatch, newKey, type Kind } from './commands.js';
 import type { Instance } from './instances.js';
 import { Random } from './random.js';
 
@@ -21,6 +21,7 @@ type Act =
   | 'command'
   | 'commandTwice'
   | 'batch'
+  | 'atomicBatch'
   | 'dryRun'
   | 'repeat'
   | 'reuseKey'
@@ -32,7 +33,7 @@ type Act =
   | 'open';
 
 const MIX: Readonly<Record<Act, number>> = {
-  ...{ command: 58, commandTwice: 6, batch: 3, dryRun: 1, repeat: 6, reuseKey: 4, change: 1 },
+  ...{ command: 58, commandTwice: 6, batch: 3, atomicBatch: 4, dryRun: 1, repeat: 6, reuseKey: 4, change: 1 },
   ...{ readBalance: 20, list: 5, readHold: 3, readTransfer: 2, open: 1 },
 };
 
@@ -56,6 +57,8 @@ export class Workload {
    * Unknown outcomes whose retry was rejected. It may have overtaken the first request, so they are retried at the end.
    */
   private readonly toSettle: Numbered[] = [];
+  /** The same of atomic batches. */
+  private readonly batchesToSettle: (readonly Numbered[])[] = [];
   private readonly commands: CommandMaker;
   private stopped = false;
   private abandoned = false;
@@ -111,6 +114,14 @@ export class Workload {
   async settle(): Promise<void> {
     for (const { op, command } of this.toSettle)
       await this.untilKnown(op, command, new Random(this.settings.seed, op));
+    for (const items of this.batchesToSettle) {
+      const random = new Random(this.settings.seed, items[0]?.op ?? 0);
+      while (!this.abandoned) {
+        const outcome = await this.attemptTogether(items, random.pick(this.instances), 10_000);
+        if (outcome === 'applied' || outcome === 'refused') break;
+        await sleep(random.integer(1, LONGEST_BACKOFF_MS));
+      }
+    }
   }
 
   private async run(random: Random, home: Instance, shard: number): Promise<void> {
@@ -133,6 +144,8 @@ export class Workload {
         return this.sendTwice(client);
       case 'batch':
         return this.sendBatch(client);
+      case 'atomicBatch':
+        return this.sendTogether(client);
       case 'dryRun':
         return this.read(client, this.commands.dryRun(random, shard));
       case 'repeat':
@@ -208,7 +221,7 @@ export class Workload {
   private async sendBatch(client: Client): Promise<void> {
     const { random, shard } = client;
     const items = Array.from({ length: random.integer(2, LONGEST_BATCH) }, (): Numbered => {
-      const command = withoutIfMatch(this.commands.next(random, shard));
+      const command = inBatch(this.commands.next(random, shard));
       return { op: this.caller.intend(command), command };
     });
     const answers = await this.caller.attemptBatch(items, client.home, client.timeoutMs());
@@ -221,6 +234,43 @@ export class Workload {
       if (outcome === 'unknown' && command.key !== undefined)
         await this.untilKnown(op, command, random, true);
     }
+  }
+
+  /** Sends several commands that are to be applied together, like {@link carryOut}. */
+  private async sendTogether(client: Client): Promise<void> {
+    const { random } = client;
+    const commands = this.commands.together(random, client.shard);
+    const items = commands.map((command): Numbered => ({ op: this.caller.intend(command), command }));
+    const keyed = commands.every(({ key }) => key !== undefined);
+    let unknown = false;
+    for (let instance = client.home; !this.abandoned; instance = random.pick(this.instances)) {
+      const outcome = await this.attemptTogether(items, instance, client.timeoutMs());
+      if (outcome === 'applied') return items.forEach(({ op, command }) => client.remember(op, command));
+      if (outcome === 'refused') {
+        if (unknown) this.batchesToSettle.push(items);
+        return;
+      }
+      unknown ||= outcome === 'unknown';
+      if (unknown && !keyed) return;
+      if (!unknown && random.chance(GIVE_UP)) return;
+      await sleep(random.integer(1, LONGEST_BACKOFF_MS));
+    }
+  }
+
+  /** @returns the outcome of all of them: they are applied together or not at all */
+  private async attemptTogether(
+    items: readonly Numbered[],
+    instance: Instance,
+    timeoutMs: number,
+  ): Promise<Outcome> {
+    const answers = await this.caller.attemptBatch(items, instance, timeoutMs, true);
+    const outcomes = answers.map(outcomeOf);
+    // A refusal may tell of a version that there never was.
+    if (outcomes.every((outcome) => outcome === 'applied'))
+      items.forEach(({ op, command }, place) => this.learn(op, command, answers[place] as CallAnswer));
+    return (
+      (['unknown', 'not-applied', 'refused'] as const).find((one) => outcomes.includes(one)) ?? 'applied'
+    );
   }
 
   private async untilKnown(op: number, command: Command, random: Random, mayOvertake = false): Promise<void> {
@@ -291,10 +341,6 @@ export class Workload {
     if (answer.status === 201 && isCommand(operation)) this.commands.learn(op, operation, answer);
   }
 }
-
-/** In a batch, an expected version is always in the body. */
-const withoutIfMatch = (command: Command): Command =>
-  command.kind === 'post' ? { ...command, ifMatch: undefined } : command;
 
 /** The memory of one client. */
 class Client {

@@ -1,17 +1,6 @@
 import { isExpiry, type AccountBook, type Books, type HoldBook, type Posting } from './books.js';
-import { wordFor } from './parts.js';
 import type { Violations } from './rules.js';
 import { limitsIn, remainingAt, statusesIn } from './states.js';
-
-/** An event as it arrived. Amounts are in minor units. */
-export interface Arrival {
-  readonly transactionId: string;
-  readonly accountId: number;
-  readonly type: string;
-  readonly amount: number;
-  readonly balance: number;
-  readonly version: number;
-}
 
 /** Checks the books by themselves, without the history. */
 export function checkBooks(books: Books, violations: Violations): void {
@@ -122,36 +111,6 @@ function checkReversals(
   const isWrong = (one: Posting) => one.accountId !== original?.accountId || one.type !== opposite;
   if (original?.reverses !== undefined || reversals.some(isWrong) || reversed > (original?.amount ?? 0))
     violations.add('over-reversed', `${describe(original)} is reversed by ${describe(reversals)}`);
-}
-
-/**
- * Checks the events in the order of their arrival, by the rule for consumers: an account's next event is the one with
- * the next version, and any other is ignored.
- */
-export function checkEvents(books: Books, arrivals: readonly Arrival[], violations: Violations): void {
-  const versions = new Map<number, number>();
-  for (const arrival of arrivals) {
-    const posting = books.byId.get(arrival.transactionId);
-    const same =
-      posting !== undefined &&
-      posting.accountId === arrival.accountId &&
-      wordFor(posting.type) === arrival.type &&
-      posting.amount === arrival.amount &&
-      posting.balance === arrival.balance &&
-      posting.version === arrival.version;
-    if (!same)
-      violations.add('event-wrong', `${JSON.stringify(arrival)}; in the books: ${describe(posting)}`);
-    const version = versions.get(arrival.accountId) ?? 1;
-    if (arrival.version === version + 1) versions.set(arrival.accountId, arrival.version);
-  }
-  for (const [accountId, { version }] of books.accounts) {
-    const arrived = versions.get(accountId) ?? 1;
-    if (arrived < version)
-      violations.add(
-        'event-missing',
-        `account ${accountId}: version ${arrived + 1} of ${version} never came`,
-      );
-  }
 }
 
 function describe(value: unknown): string {

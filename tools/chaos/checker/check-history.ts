@@ -66,6 +66,8 @@ interface Pending {
   readonly keyUsed: boolean;
   /** When it was sent, no other request was in flight. */
   readonly quiet: boolean;
+  /** Whether it was decided on accounts as earlier items of its batch leave them, even if none is applied. */
+  readonly supposes: boolean;
 }
 
 interface SuspectRead {
@@ -84,6 +86,8 @@ export class HistoryChecker {
   private readonly ceilings = new Map<number, number>();
   /** Batch and account → the version that its items have reached. */
   private readonly batches = new Map<string, number>();
+  /** Atomic batch → the accounts of its items so far. */
+  private readonly supposed = new Map<number, Set<number>>();
   private readonly suspects: SuspectRead[] = [];
   /** The ends of holds that have expired, the latest first: they move versions with nobody acting. */
   private readonly expiries: Posting[];
@@ -170,7 +174,16 @@ export class HistoryChecker {
       accountsOf(operation).map((accountId) => [accountId, this.floors.at(accountId, attempt.instance)]),
     );
     const keyUsed = this.isKeyUsed(operation);
-    this.pending.set(attempt.attempt, { attempt, progress, floors, keyUsed, quiet: this.quiet });
+    const supposes = this.supposes(attempt, accountsOf(operation));
+    this.pending.set(attempt.attempt, { attempt, progress, floors, keyUsed, quiet: this.quiet, supposes });
+  }
+
+  private supposes({ batch, atomic }: Attempt, accountIds: readonly number[]): boolean {
+    if (batch === undefined || atomic !== true) return false;
+    const earlier = this.supposed.get(batch) ?? new Set();
+    const concerned = accountIds.some((accountId) => earlier.has(accountId));
+    this.supposed.set(batch, new Set([...earlier, ...accountIds]));
+    return concerned;
   }
 
   private raise({ accountId, version }: Posting): void {
@@ -282,6 +295,7 @@ export class HistoryChecker {
     if (!BY_THE_ACCOUNT.test(`${status}`)) return;
     if (pending.keyUsed)
       this.fail('key-forgotten', `operation ${op}: ${error}, though key ${command.key} was used`);
+    if (error === 'Not applied' || pending.supposes) return;
     if (error === 'Version mismatch') return this.checkMismatch(answer, command, body, pending);
     this.checkRefusal(answer, command, body, pending);
   }
@@ -589,7 +603,7 @@ const CLOCK_SLACK_MS = 50;
 /** The most rows that a listing reads, over all pages. */
 const LISTED_AT_MOST = 40;
 /** Rejections that follow from the account or its keys. (A Duplicate counts as acknowledged before this is used.) */
-const BY_THE_ACCOUNT = /^(409|412|422)$/;
+const BY_THE_ACCOUNT = /^(409|412|422|424)$/;
 /** Statuses that the access checker deals with. */
 const ACCESS_REFUSED: readonly number[] = [401, 403, 404];
 const READ_ANSWERS = ['200 ', '408 Server Crashes', '503 Overloaded', UNKNOWN_CREDENTIAL];
@@ -612,7 +626,7 @@ const ALLOWED: Readonly<Record<Operation['kind'], readonly string[]>> = {
 
 function keyed(kind: Command['kind'], resource: string): string[] {
   return [
-    ...['201 ', `409 Duplicate ${resource}`, '422 Idempotency key reused'],
+    ...['201 ', `409 Duplicate ${resource}`, '422 Idempotency key reused', '424 Not applied'],
     ...refusalsOf(kind),
     ...FAILURES,
   ];

@@ -1,6 +1,8 @@
 import { readHistory } from './history.js';
 import { AccessChecker } from './check-access.js';
-import { checkBooks, checkEvents, type Arrival } from './check-books.js';
+import { BatchChecker } from './check-batches.js';
+import { checkBooks } from './check-books.js';
+import { checkEvents, type Arrival } from './check-events.js';
 import { HistoryChecker, type Tally } from './check-history.js';
 import type { Books } from './books.js';
 import { Violations } from './rules.js';
@@ -31,11 +33,14 @@ export async function check({ history, books, arrivals, cacheTtlMs, shards }: Ev
   checkBooks(books, violations);
   const checker = new HistoryChecker(books, violations, cacheTtlMs);
   const access = new AccessChecker(shards, violations);
+  const batches = new BatchChecker(books, violations);
   for await (const entry of readHistory(history)) {
     checker.take(entry);
     access.take(entry);
+    batches.take(entry);
   }
   access.finish();
+  batches.finish();
   const tally = checker.finish();
   if (arrivals) checkEvents(books, arrivals, violations);
   if (books.unpublished > 0)

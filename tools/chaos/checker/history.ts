@@ -132,6 +132,12 @@ export const isCommand = (operation: Operation): operation is Command => operati
 /** The client's name for all transactions of an operation. */
 export const referenceOf = (op: number): string => `op-${op}`;
 
+/** Money as text, as requests and events have it. */
+export function decimal(minorUnits: number): string {
+  const digits = String(Math.abs(minorUnits)).padStart(3, '0');
+  return `${minorUnits < 0 ? '-' : ''}${digits.slice(0, -2)}.${digits.slice(-2)}`;
+}
+
 /** The first entry. */
 export interface Start {
   readonly at: number;
@@ -161,6 +167,8 @@ export interface Attempt {
   readonly sender: string;
   /** The first attempt of the batch that it is an item of; items come in the order of their attempts. */
   readonly batch?: number;
+  /** Whether the items of the batch are to be applied together or not at all. */
+  readonly atomic?: true;
 }
 
 /** Written as soon as the answer has arrived or the wait for it has ended. */

@@ -12,6 +12,7 @@ export const RULES = {
     'versions run without gaps and times forwards, balances are credits less debits, and what is held is the holds less the releases',
   overdrawn: 'no account is ever below what its holds and its overdraft limit allow',
   'half-applied': 'a command is applied with all its parts, each once, or not at all',
+  'torn-batch': 'an atomic batch is applied with all its commands, in one piece, or not at all',
   'hold-broken':
     'what was captured, released and remains of a hold is what was put on hold; it ends once, and never by a client after it has expired',
   'over-reversed': 'a transaction is reversed on its account for at most its amount',
@@ -20,8 +21,9 @@ export const RULES = {
   'wrong-read': 'a read shows a balance, or transactions, that the account had at that version',
   'stale-read': 'a read is at least as new as what was acknowledged before it began',
   'cache-differs': 'once all is healed, every instance answers what the database holds',
-  'event-missing': 'every transaction is published',
-  'event-wrong': 'every event is that of a transaction, with its values',
+  'event-missing':
+    'every transaction, transfer, step of a hold and change of an account is published, those of one account in their order',
+  'event-wrong': 'every event is of what is in the books, with its values',
   'credential-refused': 'a good credential is never answered 401, 403 or 404',
   'credential-forgotten':
     'a process goes on accepting a credential that it has accepted, whether its key can be read or not',
