@@ -71,7 +71,8 @@ export class Caller {
     timeoutMs: number,
     atomic?: true,
   ): Promise<CallAnswer[]> {
-    const sender = this.senders[(items[0]?.op ?? 0) % this.senders.length] as Sender;
+    const commands = items.map(({ command }) => command);
+    const sender = this.senderOf(items[0]?.op ?? 0, commands.find(isForced) ?? (commands[0] as Command));
     const batch = this.attempts + 1;
     for (const { op } of items) {
       const attempt = ++this.attempts;
@@ -110,9 +111,15 @@ export class Caller {
     }
   }
 
-  /** All requests of an operation, except in batches, come from one sender; one who is bound to an owner can't manage accounts. */
-  private senderOf(op: number, { kind }: Operation): Sender {
-    const able = this.senders.filter(({ opensFor }) => kind !== 'change' || opensFor !== undefined);
+  /**
+   * All requests of an operation, except in batches, come from one sender. One who is bound to an owner can't manage accounts, and the
+   * operator does only what nobody else may.
+   */
+  private senderOf(op: number, operation: Operation): Sender {
+    const able = this.senders.filter(
+      ({ opensFor, mayForce }) =>
+        mayForce === isForced(operation) && (operation.kind !== 'change' || opensFor !== undefined),
+    );
     return able[op % able.length] as Sender;
   }
 
@@ -132,12 +139,15 @@ export class Caller {
       case 'read-transfer':
         return this.one('GET', at(call, `/transfers/${operation.transferId}`), {});
       case 'change': {
-        const { accountId, status, overdraftLimit } = operation;
+        const { accountId, status, overdraftLimit, ifRevision } = operation;
         const body = {
           status,
           overdraftLimit: overdraftLimit === undefined ? undefined : decimal(overdraftLimit),
         };
-        return this.one('PATCH', at(call, `/accounts/${accountId}`), {}, JSON.stringify(body));
+        // Only the second number of the tag counts.
+        const headers: Record<string, string> =
+          ifRevision === undefined ? {} : { 'if-match': `"1.${ifRevision}"` };
+        return this.one('PATCH', at(call, `/accounts/${accountId}`), headers, JSON.stringify(body));
       }
     }
   }
@@ -154,8 +164,14 @@ export class Caller {
     more: Readonly<Record<string, string>>,
     body?: string,
   ): Promise<Answered> {
-    const answer = await send(method, url, { timeoutMs, headers: { ...sender.headers, ...more }, body });
-    return answered(answer.status, parseAnswer(answer.text) as Fields, 'retry-after' in answer.headers);
+    const { status, headers, text } = await send(method, url, {
+      ...{ timeoutMs, headers: { ...sender.headers, ...more }, body },
+    });
+    const revision = /^"\d+\.(\d+)"$/.exec(String(headers['etag']))?.[1];
+    return {
+      ...answered(status, parseAnswer(text) as Fields, 'retry-after' in headers),
+      revision: revision === undefined ? undefined : Number(revision),
+    };
   }
 
   private async list({ url: firstPage, timeoutMs, sender }: Call): Promise<Answered> {
@@ -231,7 +247,7 @@ const legOf = (leg: Listed): AnsweredLeg => ({
 /** The members of answers that go into the history as they are. */
 const MEMBERS = [
   ...['error', 'id', 'transactionId', 'transferId', 'holdId', 'accountId', 'type', 'amount'],
-  ...['remaining', 'captured', 'held'],
+  ...['remaining', 'captured', 'held', 'currentRevision'],
 ];
 
 const at = (call: Call, path: string): Call => ({ ...call, url: `${call.url}${path}` });
@@ -281,11 +297,11 @@ function requestOf(op: number, operation: Open | Command, sender?: Sender): Post
       return { path: `/holds/${operation.holdId}/void`, body: { reference } };
     case 'reverse': {
       const path = `/transactions/${operation.transactionId}/reversal`;
-      return { path, body: { amount: part(operation), reference } };
+      return { path, body: { amount: part(operation), force: operation.force, reference } };
     }
     case 'reverse-transfer': {
       const path = `/transfers/${operation.transferId}/reversal`;
-      return { path, body: { amount: part(operation), reference } };
+      return { path, body: { amount: part(operation), force: operation.force, reference } };
     }
   }
 }
@@ -311,6 +327,8 @@ function itemOf(op: number, command: Command): object {
       return { ...own, type: 'Reversal', transferId: command.transferId };
   }
 }
+
+const isForced = (operation: Operation) => 'force' in operation && operation.force === true;
 
 const DRY_RUN = '?dryRun=true';
 

@@ -12,6 +12,7 @@ import {
   type Answer,
   type AnswerBody,
   type Attempt,
+  type Change,
   type Command,
   type Entry,
   type Intent,
@@ -20,6 +21,7 @@ import {
 import type { Rule } from './checker/rules.js';
 import { TinyBank } from './tiny-bank.js';
 
+const EPOCH_MS = 1_800_000_000_000;
 const ACCOUNTS = 6;
 const STEPS = 250;
 /** Deposits at first, so that there is something to spend. */
@@ -50,7 +52,7 @@ function play(seed: number): Scene {
   const accounts = [
     Array.from({ length: ACCOUNTS }, () => bank.do({ kind: 'open' }).answer.accountId as number),
   ];
-  const maker = new CommandMaker(accounts, bank.versions, {
+  const maker = new CommandMaker(accounts, bank.versions, bank.revisions, {
     post: 30,
     hold: 20,
     capture: 20,
@@ -73,6 +75,8 @@ function play(seed: number): Scene {
     if (random.chance(0.05)) go(maker.dryRun(random, 0));
     if (random.chance(0.1))
       go({ kind: random.pick(['list', 'balance']), accountId: random.pick(accounts[0] ?? []) });
+    if (random.chance(0.05)) maker.rivals(random, 0).forEach(go);
+    if (random.chance(0.02)) openAndClose(bank);
     if (random.chance(0.1)) bank.together(maker.together(random, 0));
     const again = random.pick(sent);
     if (again.command.key === undefined) continue;
@@ -80,6 +84,19 @@ function play(seed: number): Scene {
     if (random.chance(0.1)) bank.do({ ...maker.next(random, 0), key: again.command.key });
   }
   return structuredClone({ history: bank.history, rows: bank.rows(), arrivals: bank.arrivals }) as Scene;
+}
+
+/** Tries to use an account again after it was emptied and closed. */
+function openAndClose(bank: TinyBank): void {
+  const accountId = bank.do({ kind: 'open' }).answer.accountId as number;
+  const change = (status: string) => bank.do({ kind: 'change', accountId, status });
+  change('closed');
+  const { rows = [] } = bank.do({ kind: 'list', accountId }).answer;
+  bank.do({ kind: 'reverse', accountId, transactionId: rows[0]?.id ?? '' });
+  change('closed');
+  change('closed');
+  bank.do({ kind: 'post', type: 'credit', accountId });
+  change('open');
 }
 
 const isCreditLeg = ({ type, transferId, amount, op }: Posting) =>
@@ -117,7 +134,7 @@ function spoilAccount(change: (account: Scene['rows']['accounts'][number]) => un
   };
 }
 
-type Exchange = readonly [Intent, Attempt, Answer];
+type Exchange = readonly [Mutable<Intent>, Attempt, Answer];
 
 /** The first exchange of each operation that was accepted. */
 function accepted({ history }: Scene): Exchange[] {
@@ -177,7 +194,9 @@ function spoilAnswer(kind: Operation['kind'], change: (body: AnswerBody) => Answ
 
 function spoilOperation(kind: Operation['kind'], more: object) {
   return (scene: Scene): boolean => {
-    const intent = accepted(scene).find(([{ operation }]) => operation.kind === kind)?.[0];
+    const intent = accepted(scene).find(
+      ([{ operation }]) => operation.kind === kind && !('dryRun' in operation),
+    )?.[0];
     if (intent) Object.assign(intent, { operation: { ...intent.operation, ...more } });
     return intent !== undefined;
   };
@@ -212,6 +231,57 @@ function twoOfABatch(scene: Scene): [Mutable<Posting>, Mutable<Posting>] | undef
 function answerOf({ history }: Scene, op: number | undefined): Mutable<Answer> | undefined {
   return history.find((entry): entry is Answer => entry.entry === 'answer' && entry.op === op);
 }
+
+function addEvent(scene: Scene, more: Partial<Rows['events'][number]>): boolean {
+  const event = { accountId: 1, time: EPOCH_MS, revision: 99, status: undefined, overdraftLimit: undefined };
+  scene.rows.events.push({ ...event, ...more });
+  return true;
+}
+
+/** The event of a forced reversal, which raises the limit of the account. */
+function raisedIn({ history, rows }: Scene) {
+  const forced = rows.postings.filter(({ op, reverses, type }) => {
+    const intent = history.find((entry) => entry.entry === 'intent' && entry.op === op) as Intent | undefined;
+    return reverses !== undefined && type === 'debit' && intent && 'force' in intent.operation;
+  });
+  return rows.events.find(({ accountId, time, overdraftLimit }) =>
+    forced.some(
+      (posting) =>
+        posting.accountId === accountId &&
+        posting.time === time &&
+        overdraftLimit === posting.held - posting.balance,
+    ),
+  );
+}
+
+/** An accepted change that expected a revision and made the next one. */
+function conditionalChange(scene: Scene): Exchange | undefined {
+  return accepted(scene).find(
+    ([{ operation }, , { body }]) =>
+      operation.kind === 'change' &&
+      operation.ifRevision !== undefined &&
+      body?.revision === operation.ifRevision + 1,
+  );
+}
+
+/** Asks for a change at the end. */
+function changing(
+  answerOf: (scene: Scene) => AnswerBody | undefined,
+  status: number,
+  change: Partial<Change>,
+) {
+  return (scene: Scene): boolean => {
+    const body = answerOf(scene);
+    const operation: Operation = { kind: 'change', accountId: 1, ...change };
+    scene.history.push(
+      { at: 1e6, entry: 'intent', op: 0.5, operation },
+      ...request(99_999, 0.5, status, body),
+    );
+    return body !== undefined;
+  };
+}
+
+const revisionOf = ({ rows }: Scene) => rows.accounts.find(({ accountId }) => accountId === 1)?.revision ?? 0;
 
 const isOf =
   (type: string) =>
@@ -627,6 +697,118 @@ describe('the checker, of commands over several accounts, holds and reversals', 
         const event = arrivals.find(isOf('transaction.posted.v2'));
         if (event) event.type = 'transaction.posted.v1';
         return event !== undefined;
+      },
+    ],
+    [
+      'status-ignored',
+      'a credit to a closed account',
+      spoilPosting(
+        ({ type }) => type === 'credit',
+        (_, { accountId, time }, scene) => addEvent(scene, { accountId, time: time - 1, status: 'closed' }),
+      ),
+    ],
+    [
+      'status-ignored',
+      'an account that is closed with money',
+      (scene) => addEvent(scene, { time: EPOCH_MS + 1e9, status: 'closed' }),
+    ],
+    [
+      'status-ignored',
+      'an account that is opened again',
+      (scene) => {
+        const accountId = scene.rows.events.find(({ status }) => status === 'closed')?.accountId;
+        return (
+          accountId !== undefined && addEvent(scene, { accountId, time: EPOCH_MS + 1e9, status: 'open' })
+        );
+      },
+    ],
+    [
+      'from-nowhere',
+      'a change that nobody asked for',
+      (scene) => addEvent(scene, { overdraftLimit: 99_999 }),
+    ],
+    [
+      'from-nowhere',
+      'a limit that is raised further than a forced reversal needs',
+      (scene) => {
+        const event = raisedIn(scene);
+        if (event) event.overdraftLimit = (event.overdraftLimit ?? 0) + 1;
+        return event !== undefined;
+      },
+    ],
+    [
+      'from-nowhere',
+      'a limit that is raised in another commit than the forced reversal',
+      (scene) => {
+        const event = raisedIn(scene);
+        if (event) event.time -= 1;
+        return event !== undefined;
+      },
+    ],
+    [
+      'overdrawn',
+      'a forced reversal that raises no limit',
+      (scene) => {
+        const event = raisedIn(scene);
+        const events = scene.rows.events.filter((one) => one !== event);
+        scene.rows.events.splice(0, Infinity, ...events);
+        return event !== undefined;
+      },
+    ],
+    [
+      'wrong-refusal',
+      'no money for a forced reversal',
+      refusing(({ kind }) => kind === 'reverse', { error: 'Insufficient Balance' }, 422, {
+        ...{ amount: 1e9, force: true },
+      }),
+    ],
+    [
+      'wrong-refusal',
+      'a closed account that is open',
+      refusing(({ kind }) => kind === 'post', { error: 'Account closed' }, 422, { accountId: 1 }),
+    ],
+    [
+      'wrong-refusal',
+      'an account that can not be closed though it is empty',
+      (scene) => {
+        const accountId = scene.rows.events.find(({ status }) => status === 'closed')?.accountId;
+        const spoil = changing(() => ({ error: 'Account not empty' }), 422, { accountId, status: 'closed' });
+        return accountId !== undefined && spoil(scene);
+      },
+    ],
+    [
+      'revision-check',
+      'two changes of one revision',
+      (scene) => {
+        const done = conditionalChange(scene);
+        if (done) scene.history.push(...request(99_999, done[0].op, 200, done[2].body));
+        return done !== undefined;
+      },
+    ],
+    [
+      'revision-check',
+      'a change that expected another revision',
+      (scene) => {
+        const done = conditionalChange(scene);
+        if (done?.[0].operation.kind === 'change')
+          done[0].operation = { ...done[0].operation, ifRevision: 77 } as Operation;
+        return done !== undefined;
+      },
+    ],
+    [
+      'revision-check',
+      'a revision that there is not yet',
+      changing((scene) => ({ error: 'Revision mismatch', currentRevision: revisionOf(scene) + 1 }), 412, {
+        ...{ status: 'open', ifRevision: 77 },
+      }),
+    ],
+    [
+      'wrong-refusal',
+      'a mismatch with the revision that was expected',
+      (scene) => {
+        const ifRevision = revisionOf(scene);
+        const body = { error: 'Revision mismatch', currentRevision: ifRevision };
+        return changing(() => body, 412, { status: 'open', ifRevision })(scene);
       },
     ],
     [

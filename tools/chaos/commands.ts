@@ -27,6 +27,8 @@ const MOST_LEGS = 6;
 const LONGEST_ATOMIC_BATCH = 5;
 const LONGEST_HOLD_SECONDS = 3;
 const HIGHEST_LIMIT = 5_000;
+/** The chance that a reversal takes back money that is gone, too. */
+const FORCED = 0.3;
 /** How many holds, transactions and transfers are known of each shard: few, so that clients meet at them. */
 const KNOWN = 30;
 
@@ -52,10 +54,12 @@ export class CommandMaker {
   /**
    * @param accounts of each shard; it grows
    * @param versions account → the newest version that some client has learned
+   * @param revisions the same of revisions
    */
   constructor(
     private readonly accounts: readonly (readonly number[])[],
     private readonly versions: ReadonlyMap<number, number>,
+    private readonly revisions: ReadonlyMap<number, number>,
     private readonly kinds: Partial<Record<Kind, number>> = {},
   ) {
     this.known = accounts.map(() => ({ holds: [], transactions: [], transfers: [] }));
@@ -90,6 +94,18 @@ export class CommandMaker {
 
   change(random: Random, shard: number): Change {
     const accountId = random.pick(this.ids(shard).slice(-CHANGED_ACCOUNTS));
+    const ifRevision = random.chance(0.3) ? this.revisions.get(accountId) : undefined;
+    return { ...this.changeOf(accountId, random), ...(ifRevision !== undefined && { ifRevision }) };
+  }
+
+  /** Changes of one account that expect the same revision. */
+  rivals(random: Random, shard: number): Change[] {
+    const { accountId } = this.change(random, shard);
+    const ifRevision = this.revisions.get(accountId) ?? 0;
+    return Array.from({ length: 2 }, () => ({ ...this.changeOf(accountId, random), ifRevision }));
+  }
+
+  private changeOf(accountId: number, random: Random): Change {
     if (random.chance(0.3)) {
       const overdraftLimit = random.chance(0.5) ? 0 : random.integer(1, HIGHEST_LIMIT);
       return { kind: 'change', accountId, overdraftLimit };
@@ -196,14 +212,20 @@ export class CommandMaker {
     const one = this.oneOf('transactions', random, shard);
     if (!one) return undefined;
     const { transactionId, accountId } = one;
-    return { kind: 'reverse', transactionId, accountId, ...this.partOf(one.amount, random) };
+    return {
+      ...{ kind: 'reverse', transactionId, accountId, ...this.partOf(one.amount, random) },
+      ...(random.chance(FORCED) && { force: true }),
+    };
   }
 
   private transferReversal(random: Random, shard: number): ReverseTransfer | undefined {
     const one = this.oneOf('transfers', random, shard);
     if (!one) return undefined;
     const { transferId, accountIds, amount } = one;
-    return { kind: 'reverse-transfer', transferId, accountIds, ...this.partOf(amount, random) };
+    return {
+      ...{ kind: 'reverse-transfer', transferId, accountIds, ...this.partOf(amount, random) },
+      ...(random.chance(FORCED) && { force: true }),
+    };
   }
 
   /** Half of the time everything; else a part of it, seldom more than all of it. */

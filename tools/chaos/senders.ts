@@ -10,6 +10,8 @@ export interface Sender {
   readonly headers: Readonly<Record<string, string>>;
   /** The owner of the accounts that it opens; undefined: the sender itself. */
   readonly opensFor: string | undefined;
+  /** Whether it may take back money that is gone. */
+  readonly mayForce: boolean;
 }
 
 export interface Senders {
@@ -35,12 +37,14 @@ export async function foundBank(settings: Readonly<Record<string, string>>): Pro
   const sender = async (name: string, scopes: readonly Scope[], owner?: string): Promise<Sender> => {
     const { key } = await createKey(bank.shards, { name, scopes, owner });
     const opensFor = owner === undefined ? OWNER : undefined;
-    return { name, headers: { authorization: `Bearer ${key}` }, opensFor };
+    const mayForce = scopes.includes('admin');
+    return { name, headers: { authorization: `Bearer ${key}` }, opensFor, mayForce };
   };
   try {
+    const operator = await sender('operator', ['admin']);
     return {
-      clients: [await sender('service', ORDINARY), await sender('owner', OF_OWNERS, OWNER)],
-      operator: await sender('operator', ['admin']),
+      clients: [await sender('service', ORDINARY), await sender('owner', OF_OWNERS, OWNER), operator],
+      operator,
     };
   } finally {
     await bank.close();

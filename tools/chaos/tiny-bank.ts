@@ -44,6 +44,7 @@ const STEP_MS = 40;
 export class TinyBank {
   readonly history: Entry[] = [{ at: 0, entry: 'start', epochMs: EPOCH_MS }];
   readonly versions = new Map<number, number>();
+  readonly revisions = new Map<number, number>();
   /** Its events. */
   arrivals: Arrival[] = [];
   private accounts = new Map<number, State>();
@@ -80,6 +81,7 @@ export class TinyBank {
     this.history.push({ at: this.now, entry: 'answer', op, attempt, status, body });
     const [accountId] = accountsOf(operation);
     if (body.version !== undefined && accountId !== undefined) this.versions.set(accountId, body.version);
+    if (body.revision !== undefined && accountId !== undefined) this.revisions.set(accountId, body.revision);
     return { status, ...body };
   }
 
@@ -157,8 +159,11 @@ export class TinyBank {
     if ('error' in decided) return decided;
     const movements = decided as readonly Movement[];
     const poor = movements.find(({ accountId, type, amount }) => this.lacks(accountId, type, amount));
-    if (poor && movements.every(({ type }) => type !== 'release'))
-      return refused(422, 'Insufficient Balance', { accountId: poor.accountId });
+    if (poor && movements.every(({ type }) => type !== 'release')) {
+      if (!('force' in command && command.force === true))
+        return refused(422, 'Insufficient Balance', { accountId: poor.accountId });
+      this.raiseLimits(movements);
+    }
     if ('dryRun' in command && command.dryRun) return { status: 200, version: 1 };
     const body = this.post(op, command, movements);
     if (command.key !== undefined) this.keys.set(keyed, { op, body });
@@ -220,6 +225,7 @@ export class TinyBank {
   private allowed(movements: readonly Movement[]): readonly Movement[] | CallAnswer {
     for (const { accountId, type, holdId } of movements) {
       const { status } = this.state(accountId);
+      if (status === 'closed') return refused(422, 'Account closed', { accountId });
       if (status === 'frozen' && type !== 'release') return refused(422, 'Account frozen', { accountId });
       const isNew = type !== 'credit' && type !== 'release' && holdId === undefined;
       if (status === 'debits_blocked' && isNew) return refused(422, 'Debits blocked', { accountId });
@@ -289,6 +295,15 @@ export class TinyBank {
     if (type !== 'debit' && type !== 'hold') return false;
     if (isShort()) this.expireDue(accountId);
     return isShort();
+  }
+
+  /** As far as forced debits need it. */
+  private raiseLimits(movements: readonly Movement[]): void {
+    for (const { accountId, type, amount } of movements) {
+      if (!this.lacks(accountId, type, amount)) continue;
+      const { balance, held } = this.state(accountId);
+      this.setState(accountId, { overdraftLimit: amount - balance + held });
+    }
   }
 
   private expireDue(accountId: number): void {
@@ -391,23 +406,36 @@ export class TinyBank {
     return all.slice(0, 40).map(rowOf);
   }
 
-  private change({ accountId, status, overdraftLimit }: Change): CallAnswer {
+  private change({ accountId, status, overdraftLimit, ifRevision }: Change): CallAnswer {
     const state = this.state(accountId);
+    const { revision } = state;
+    if (ifRevision !== undefined && ifRevision !== revision)
+      return refused(412, 'Revision mismatch', { currentRevision: revision });
+    if (state.status === 'closed' && status !== 'closed') return refused(422, 'Account closed');
+    if (status === 'closed' || overdraftLimit !== undefined) this.expireDue(accountId);
     const { balance, held } = state;
+    if (status === 'closed' && (balance !== 0 || held !== 0)) return refused(422, 'Account not empty');
     if (balance - held + (overdraftLimit ?? state.overdraftLimit) < 0)
       return refused(422, 'Overdraft in use');
     const made = {
       status: status === state.status ? undefined : status,
       overdraftLimit: overdraftLimit === state.overdraftLimit ? undefined : overdraftLimit,
     };
-    if (made.status !== undefined || made.overdraftLimit !== undefined) {
-      state.revision += 1;
-      state.status = status ?? state.status;
-      state.overdraftLimit = overdraftLimit ?? state.overdraftLimit;
-      this.events.push({ accountId, time: EPOCH_MS + this.now, revision: state.revision, ...made });
-      this.arrivals.push(changeEvent(accountId, state.revision, made));
-    }
-    return { status: 200 };
+    if (made.status !== undefined || made.overdraftLimit !== undefined) this.setState(accountId, made);
+    return { status: 200, revision: state.revision };
+  }
+
+  private setState(accountId: number, made: { status?: string; overdraftLimit?: number }): void {
+    const state = this.state(accountId);
+    state.revision += 1;
+    state.status = made.status ?? state.status;
+    state.overdraftLimit = made.overdraftLimit ?? state.overdraftLimit;
+    const { revision } = state;
+    this.events.push({
+      ...{ accountId, time: EPOCH_MS + this.now, revision },
+      ...{ status: made.status, overdraftLimit: made.overdraftLimit },
+    });
+    this.arrivals.push(changeEvent(accountId, revision, made));
   }
 
   private state(accountId: number): State {

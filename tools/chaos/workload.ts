@@ -1,6 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Caller, CallAnswer, Numbered } from './caller.js';
-import { accountsOf, isCommand, type Command, type Operation, type Post } from './checker/history.js';
+import {
+  accountsOf,
+  isCommand,
+  type Change,
+  type Command,
+  type Operation,
+  type Post,
+} from './checker/history.js';
 import { CommandMaker, inBatch, newKey, type Kind } from './commands.js';
 import type { Instance } from './instances.js';
 import { Random } from './random.js';
@@ -26,6 +33,8 @@ type Act =
   | 'repeat'
   | 'reuseKey'
   | 'change'
+  | 'rivals'
+  | 'openAndClose'
   | 'readBalance'
   | 'list'
   | 'readHold'
@@ -33,8 +42,18 @@ type Act =
   | 'open';
 
 const MIX: Readonly<Record<Act, number>> = {
-  ...{ command: 58, commandTwice: 6, batch: 3, atomicBatch: 4, dryRun: 1, repeat: 6, reuseKey: 4, change: 1 },
-  ...{ readBalance: 20, list: 5, readHold: 3, readTransfer: 2, open: 1 },
+  ...{
+    command: 58,
+    commandTwice: 6,
+    batch: 3,
+    atomicBatch: 4,
+    dryRun: 1,
+    repeat: 6,
+    reuseKey: 4,
+    change: 2,
+    rivals: 1,
+  },
+  ...{ readBalance: 20, list: 5, readHold: 3, readTransfer: 2, open: 1, openAndClose: 1 },
 };
 
 const COLD_ACCOUNTS_PER_SHARD = 15;
@@ -52,6 +71,8 @@ export class Workload {
   private readonly accounts: number[][];
   /** Account → the newest version that some client has learned. */
   private readonly versions = new Map<number, number>();
+  /** The same of revisions. */
+  private readonly revisions = new Map<number, number>();
   private readonly clients: Promise<void>[] = [];
   /**
    * Unknown outcomes whose retry was rejected. It may have overtaken the first request, so they are retried at the end.
@@ -69,7 +90,7 @@ export class Workload {
     private readonly settings: WorkloadSettings,
   ) {
     this.accounts = Array.from({ length: settings.shards }, () => []);
-    this.commands = new CommandMaker(this.accounts, this.versions, settings.kinds);
+    this.commands = new CommandMaker(this.accounts, this.versions, this.revisions, settings.kinds);
   }
 
   /** Every account that was opened. */
@@ -83,7 +104,7 @@ export class Workload {
     const wanted = 1 + COLD_ACCOUNTS_PER_SHARD;
     for (let tries = 0; this.accounts.some((ids) => ids.length < wanted); tries++) {
       if (tries > OPENING_TRIES * this.settings.shards) throw new Error('accounts could not be opened');
-      await this.openAccount(random, random.pick(this.instances), 10_000);
+      this.addAccount(await this.openAccount(random, random.pick(this.instances), 10_000));
     }
   }
 
@@ -154,6 +175,8 @@ export class Workload {
         return this.reuseKey(client);
       case 'change':
         return this.read(client, this.commands.change(random, shard));
+      case 'rivals':
+        return Promise.all(this.commands.rivals(random, shard).map((change) => this.read(client, change)));
       case 'readBalance':
         return this.readBalance(client, accountId);
       case 'list':
@@ -163,7 +186,9 @@ export class Workload {
       case 'readTransfer':
         return this.read(client, this.commands.readTransfer(random, shard));
       case 'open':
-        return this.openAccount(random, client.home, client.timeoutMs());
+        return this.openAccount(random, client.home, client.timeoutMs()).then((id) => this.addAccount(id));
+      case 'openAndClose':
+        return this.openAndClose(client);
     }
   }
 
@@ -282,7 +307,7 @@ export class Workload {
     }
   }
 
-  private readBalance(client: Client, accountId: number): Promise<void> {
+  private readBalance(client: Client, accountId: number): Promise<CallAnswer | undefined> {
     const { random } = client;
     const minVersion = random.chance(0.2) ? this.versions.get(accountId) : undefined;
     return this.read(client, {
@@ -294,25 +319,45 @@ export class Workload {
   }
 
   /** Sends what is not retried: it changes nothing, or no harm is done if it does not. */
-  private async read(client: Client, operation: Operation | undefined): Promise<void> {
-    if (!operation) return;
+  private async read(client: Client, operation: Operation | undefined): Promise<CallAnswer | undefined> {
+    if (!operation) return undefined;
     const instance = client.random.chance(0.7) ? client.home : client.random.pick(this.instances);
-    await this.attempt(this.caller.intend(operation), operation, instance, client.timeoutMs());
+    return this.attempt(this.caller.intend(operation), operation, instance, client.timeoutMs());
   }
 
   /** Retries until the outcome is known. */
-  private async openAccount(random: Random, home: Instance, timeoutMs: number): Promise<void> {
+  private async openAccount(random: Random, home: Instance, timeoutMs: number): Promise<number | undefined> {
     const operation: Operation = { kind: 'open', key: newKey(random) };
     const op = this.caller.intend(operation);
     let unknown = false;
     for (let instance = home; !this.abandoned; instance = random.pick(this.instances)) {
       const answer = await this.attempt(op, operation, instance, timeoutMs);
       const outcome = outcomeOf(answer);
-      if (outcome === 'applied') return this.addAccount(answer.accountId);
+      if (outcome === 'applied') return answer.accountId;
       unknown ||= outcome === 'unknown';
-      if (outcome === 'refused' || (!unknown && random.chance(GIVE_UP))) return;
+      if (outcome === 'refused' || (!unknown && random.chance(GIVE_UP))) break;
       await sleep(random.integer(1, LONGEST_BACKOFF_MS));
     }
+    return undefined;
+  }
+
+  /** Opens an account that nobody else needs, empties and closes it, while money may still arrive. */
+  private async openAndClose(client: Client): Promise<void> {
+    const { random } = client;
+    const accountId = await this.openAccount(random, client.home, client.timeoutMs());
+    if (accountId === undefined) return;
+    const { rows } = (await this.read(client, { kind: 'list', accountId })) ?? {};
+    const opening = rows?.at(-1);
+    if (!opening) return;
+    const keyed = { accountId, key: newKey(random) };
+    await this.carryOut(client, { kind: 'reverse', transactionId: opening.id, ...keyed });
+    const deposit = (): Post => ({ kind: 'post', accountId, type: 'credit', key: newKey(random) });
+    const change = (status: string): Change => ({ kind: 'change', accountId, status });
+    const closing = this.read(client, change('closed'));
+    if (random.chance(0.5)) await this.carryOut(client, deposit());
+    await closing;
+    await this.carryOut(client, deposit());
+    await this.read(client, change('open'));
   }
 
   private addAccount(accountId: number | undefined): void {
@@ -338,6 +383,8 @@ export class Workload {
     const version = answer.version ?? answer.currentVersion;
     const accountId = operation.kind === 'open' ? answer.accountId : accountsOf(operation)[0];
     if (version && accountId !== undefined) this.versions.set(accountId, version);
+    const revision = answer.revision ?? answer.currentRevision;
+    if (revision !== undefined && accountId !== undefined) this.revisions.set(accountId, revision);
     if (answer.status === 201 && isCommand(operation)) this.commands.learn(op, operation, answer);
   }
 }

@@ -11,6 +11,8 @@ export function checkBooks(books: Books, violations: Violations): void {
       violations.add('overdrawn', `account ${accountId}: ${overdrawn}`);
     for (const { id, version } of refusedByStatus(book))
       violations.add('status-ignored', `account ${accountId}: ${id} at version ${version}`);
+    const closed = closureFaultOf(book);
+    if (closed) violations.add('status-ignored', `account ${accountId}: ${closed}`);
   }
   for (const hold of books.holds.values()) {
     const fault =
@@ -64,11 +66,23 @@ function overdrawnAt(book: AccountBook): string[] {
 /** Which statuses allow what. The debit of a capture is one that was promised. */
 function refusedByStatus(book: AccountBook): Posting[] {
   return book.postings.filter(({ type, holdId, time }) => {
-    if (type === 'release') return false;
     const isPromised = type === 'credit' || (type === 'debit' && holdId !== undefined);
-    const allowed = isPromised ? ['open', 'debits_blocked'] : ['open'];
+    const allowed = isPromised || type === 'release' ? ['open', 'debits_blocked'] : ['open'];
+    if (type === 'release') allowed.push('frozen');
     return !statusesIn(book, { from: time, to: time }).some((status) => allowed.includes(status));
   });
+}
+
+/** An account is empty when it is closed, and stays as it is. */
+function closureFaultOf({ events, postings, balance, held }: AccountBook): string | undefined {
+  const closing = events.findIndex(({ status }) => status === 'closed');
+  const { time = Infinity } = events[closing] ?? {};
+  if (closing < 0) return undefined;
+  if (closing < events.length - 1) return `it was changed after it had been closed: ${describe(events)}`;
+  if (postings.some((posting) => posting.time > time)) return 'it was used after it had been closed';
+  return balance === 0 && held === 0
+    ? undefined
+    : `it was closed with a balance of ${balance}, and ${held} on hold`;
 }
 
 const isDue = ({ status, expiresAt = Infinity }: HoldBook, now: number) =>

@@ -20,6 +20,7 @@ import { Floors, type Floor } from './floors.js';
 import { checkParts, netOf, wordFor } from './parts.js';
 import { hasChanged, isPossible, REFUSALS, wasHold, type Window } from './refusals.js';
 import type { Violations } from './rules.js';
+import { CLOCK_SLACK_MS } from './states.js';
 
 /** The figures of a run. */
 export interface Tally {
@@ -449,10 +450,10 @@ export class HistoryChecker {
     this.floors.show(accountId, current);
   }
 
-  /** A change has no key, and a repeat changes nothing, so its account's events alone can tell. */
+  /** A change has no key, so its account's events alone can tell. What its revision decides is checked elsewhere. */
   private checkChange(answer: Answer, change: Change, body: AnswerBody, pending: Pending): void {
     if (answer.status !== 200) {
-      if (BY_THE_ACCOUNT.test(`${answer.status}`)) this.checkRefusal(answer, change, body, pending);
+      if (answer.status === 422) this.checkRefusal(answer, change, body, pending);
       return;
     }
     pending.progress.acknowledged = true;
@@ -598,8 +599,6 @@ export class HistoryChecker {
   }
 }
 
-/** Between the clocks of the history and of the servers, which are those of one machine, and for their rounding. */
-const CLOCK_SLACK_MS = 50;
 /** The most rows that a listing reads, over all pages. */
 const LISTED_AT_MOST = 40;
 /** Rejections that follow from the account or its keys. (A Duplicate counts as acknowledged before this is used.) */
@@ -614,7 +613,7 @@ const ALLOWED: Readonly<Record<Operation['kind'], readonly string[]>> = {
   'read-hold': READ_ANSWERS,
   'read-transfer': READ_ANSWERS,
   open: ['201 ', '409 Duplicate account', ...FAILURES],
-  change: ['200 ', ...refusalsOf('change'), ...FAILURES],
+  change: ['200 ', '412 Revision mismatch', ...refusalsOf('change'), ...FAILURES],
   post: [...keyed('post', 'transaction'), '200 ', '409 Version mismatch', '412 Version mismatch'],
   transfer: [...keyed('transfer', 'transfer'), '200 ', '409 Version mismatch'],
   hold: [...keyed('hold', 'hold'), '409 Version mismatch'],

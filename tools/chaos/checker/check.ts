@@ -2,6 +2,7 @@ import { readHistory } from './history.js';
 import { AccessChecker } from './check-access.js';
 import { BatchChecker } from './check-batches.js';
 import { checkBooks } from './check-books.js';
+import { ChangeChecker } from './check-changes.js';
 import { checkEvents, type Arrival } from './check-events.js';
 import { HistoryChecker, type Tally } from './check-history.js';
 import type { Books } from './books.js';
@@ -34,13 +35,16 @@ export async function check({ history, books, arrivals, cacheTtlMs, shards }: Ev
   const checker = new HistoryChecker(books, violations, cacheTtlMs);
   const access = new AccessChecker(shards, violations);
   const batches = new BatchChecker(books, violations);
+  const changes = new ChangeChecker(books, violations);
   for await (const entry of readHistory(history)) {
     checker.take(entry);
     access.take(entry);
     batches.take(entry);
+    changes.take(entry);
   }
   access.finish();
   batches.finish();
+  changes.finish();
   const tally = checker.finish();
   if (arrivals) checkEvents(books, arrivals, violations);
   if (books.unpublished > 0)

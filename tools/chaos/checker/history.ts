@@ -70,6 +70,7 @@ export interface Reverse extends Keyed {
   readonly accountId: number;
   /** Undefined: all that is left. */
   readonly amount?: number;
+  readonly force?: true;
 }
 
 export interface ReverseTransfer extends Keyed {
@@ -79,6 +80,7 @@ export interface ReverseTransfer extends Keyed {
   readonly accountIds: readonly number[];
   /** Undefined: all that is left. */
   readonly amount?: number;
+  readonly force?: true;
 }
 
 /** Changes an account otherwise than by a transaction. */
@@ -87,6 +89,8 @@ export interface Change {
   readonly accountId: number;
   readonly status?: string;
   readonly overdraftLimit?: number;
+  /** The revision that it expects, sent as If-Match. */
+  readonly ifRevision?: number;
 }
 
 /** Commands that make transactions. */
@@ -202,6 +206,9 @@ export interface AnswerBody {
   readonly balance?: number;
   readonly version?: number;
   readonly currentVersion?: number | null;
+  /** Of an account, from its entity tag. */
+  readonly revision?: number;
+  readonly currentRevision?: number;
   /** The rows of a listing over all pages that were read, newest first. */
   readonly rows?: readonly ListedRow[];
 }

@@ -3,10 +3,12 @@ export const RULES = {
   'acknowledged-lost': 'every acknowledged transaction is in the books, with the acknowledged values',
   'applied-twice': 'an operation, and an idempotency key on an account, is applied at most once',
   'refused-but-applied': 'what was refused, and what was answered 408 or 503 Overloaded, left nothing',
-  'from-nowhere': 'every transaction in the books was asked for',
+  'from-nowhere': 'every transaction and every change of an account in the books was asked for',
   'key-forgotten': 'a retry of a request that succeeded is answered Duplicate, with the id of the first',
   'wrong-refusal': 'a refusal is true of the account at some moment of the request',
   'version-check': 'a transaction with an expected version is the one that follows it',
+  'revision-check':
+    'a change with an expected revision is the one that follows it, and an answer tells a revision that the account had',
   'wrong-order': 'a request that begins after an acknowledgement comes after it',
   'books-unsound':
     'versions run without gaps and times forwards, balances are credits less debits, and what is held is the holds less the releases',
