@@ -50,7 +50,8 @@ export class Caller {
   ): Promise<CallAnswer> {
     const attempt = ++this.attempts;
     const sender = this.senderOf(op, operation);
-    this.history.append({ entry: 'attempt', op, attempt, instance: instance.label, sender: sender.name });
+    const { name, owner } = sender;
+    this.history.append({ entry: 'attempt', op, attempt, instance: instance.label, sender: name, owner });
     try {
       const call = { url: instance.url, timeoutMs, sender };
       const { status, retryAfter, ...body } = await this.call(op, operation, call);
@@ -82,6 +83,7 @@ export class Caller {
         attempt,
         instance: instance.label,
         sender: sender.name,
+        owner: sender.owner,
         batch,
         atomic,
       });
@@ -118,7 +120,7 @@ export class Caller {
   private senderOf(op: number, operation: Operation): Sender {
     const able = this.senders.filter(
       ({ opensFor, mayForce }) =>
-        mayForce === isForced(operation) && (operation.kind !== 'change' || opensFor !== undefined),
+        mayForce === isForced(operation) && (!isOfTheBank(operation) || opensFor !== undefined),
     );
     return able[op % able.length] as Sender;
   }
@@ -215,6 +217,7 @@ function answered(status: number, read: Fields, retryAfter: boolean): Answered {
   return {
     ...{ status, retryAfter },
     ...pick(read, MEMBERS),
+    members: read['error'] === 'Counterparty refused' ? Object.keys(read) : undefined,
     holdStatus: (read['holdStatus'] ?? read['status']) as string | undefined,
     legs: (read['legs'] as Listed[] | undefined)?.map(legOf),
     balance: (read['balance'] ?? read['newBalance']) as number | undefined,
@@ -264,7 +267,10 @@ function requestOf(op: number, operation: Open | Command, sender?: Sender): Post
   const reference = referenceOf(op);
   switch (operation.kind) {
     case 'open':
-      return { path: '/accounts', body: { openingDeposit: amount, owner: sender?.opensFor } };
+      return {
+        path: '/accounts',
+        body: { openingDeposit: amount, owner: operation.owner ?? sender?.opensFor },
+      };
     case 'post': {
       const { accountId, type, expectedVersion, ifMatch, dryRun } = operation;
       return {
@@ -327,6 +333,10 @@ function itemOf(op: number, command: Command): object {
       return { ...own, type: 'Reversal', transferId: command.transferId };
   }
 }
+
+/** Whether one who is bound to an owner may not do it. */
+const isOfTheBank = (operation: Operation) =>
+  operation.kind === 'change' || (operation.kind === 'open' && operation.owner !== undefined);
 
 const isForced = (operation: Operation) => 'force' in operation && operation.force === true;
 

@@ -11,6 +11,7 @@ import {
   isCommand,
   type Answer,
   type AnswerBody,
+  type AnsweredLeg,
   type Attempt,
   type Change,
   type Command,
@@ -52,13 +53,20 @@ function play(seed: number): Scene {
   const accounts = [
     Array.from({ length: ACCOUNTS }, () => bank.do({ kind: 'open' }).answer.accountId as number),
   ];
-  const maker = new CommandMaker(accounts, bank.versions, bank.revisions, {
-    post: 30,
-    hold: 20,
-    capture: 20,
-    void: 6,
-    reverse: 20,
-  });
+  const foreign = [
+    Array.from({ length: 2 }, () => bank.do({ kind: 'open', owner: 'stranger' }).answer.accountId as number),
+  ];
+  const { versions, revisions } = bank;
+  const maker = new CommandMaker(
+    { accounts, foreign, versions, revisions },
+    {
+      post: 30,
+      hold: 20,
+      capture: 20,
+      void: 6,
+      reverse: 20,
+    },
+  );
   for (let step = 0; step < RICH; step++)
     bank.do({ kind: 'post', type: 'credit', accountId: random.pick(accounts[0] ?? []) });
   const sent: { op: number; command: Command }[] = [];
@@ -263,6 +271,23 @@ function conditionalChange(scene: Scene): Exchange | undefined {
       body?.revision === operation.ifRevision + 1,
   );
 }
+
+/** An answer to a sender who is bound to an owner, with something in it about another owner's account. */
+function answeredToOwner(
+  { history, rows }: Scene,
+  isIt: (answer: Mutable<Answer>, isForeign: (accountId: number) => boolean) => boolean,
+): Mutable<Answer> | undefined {
+  const isForeign = (id: number) =>
+    rows.accounts.some(({ accountId, owner }) => accountId === id && owner === 'stranger');
+  return history.find((entry, place): entry is Answer => {
+    const before = history[place - 1];
+    const byOwner = before?.entry === 'attempt' && before.owner !== undefined;
+    return byOwner && entry.entry === 'answer' && isIt(entry, isForeign);
+  });
+}
+
+const hasForeignLeg = ({ body, status }: Answer, isForeign: (accountId: number) => boolean) =>
+  status === 201 && (body?.legs ?? []).some(({ accountId }) => isForeign(accountId));
 
 /** Asks for a change at the end. */
 function changing(
@@ -774,6 +799,87 @@ describe('the checker, of commands over several accounts, holds and reversals', 
         const accountId = scene.rows.events.find(({ status }) => status === 'closed')?.accountId;
         const spoil = changing(() => ({ error: 'Account not empty' }), 422, { accountId, status: 'closed' });
         return accountId !== undefined && spoil(scene);
+      },
+    ],
+    [
+      'foreign-account',
+      'the balance of another owner',
+      (scene) => {
+        const answer = answeredToOwner(scene, hasForeignLeg);
+        const legs = answer?.body?.legs?.map((leg) => ({ ...leg, balance: 7, version: 7 }));
+        if (answer) answer.body = { ...answer.body, legs };
+        return answer !== undefined;
+      },
+    ],
+    [
+      'foreign-account',
+      "a transfer that does not tell the balance of the sender's own account",
+      (scene) => {
+        const answer = answeredToOwner(scene, hasForeignLeg);
+        const legs = answer?.body?.legs?.map(({ id, accountId, type, amount }) => ({
+          id,
+          accountId,
+          type,
+          amount,
+        }));
+        if (answer) answer.body = { ...answer.body, legs: legs as AnsweredLeg[] };
+        return answer !== undefined;
+      },
+    ],
+    [
+      'foreign-account',
+      'why another owner refuses',
+      (scene) => {
+        const answer = answeredToOwner(scene, ({ body }) => body?.error === 'Counterparty refused');
+        if (answer) answer.body = { ...answer.body, error: 'Account frozen' };
+        return answer !== undefined;
+      },
+    ],
+    [
+      'foreign-account',
+      'more about another owner who refuses',
+      (scene) => {
+        const answer = answeredToOwner(scene, ({ body }) => body?.error === 'Counterparty refused');
+        if (answer) answer.body = { ...answer.body, members: ['error', 'accountId', 'status'] };
+        return answer !== undefined;
+      },
+    ],
+    [
+      'wrong-refusal',
+      'another owner who refuses, though the account is open',
+      (scene) => {
+        const answer = answeredToOwner(scene, ({ body }) => body?.error === 'Counterparty refused');
+        const events = scene.rows.events.filter(({ accountId }) => accountId !== answer?.body?.accountId);
+        if (answer) scene.rows.events.splice(0, Infinity, ...events);
+        return answer !== undefined;
+      },
+    ],
+    [
+      'foreign-account',
+      'a read of the account of another owner',
+      (scene) => {
+        const answer = answeredToOwner(scene, ({ status }) => status === 404);
+        if (answer) Object.assign(answer, { status: 200, body: {} });
+        return answer !== undefined;
+      },
+    ],
+    [
+      'foreign-account',
+      'a debit of the account of another owner',
+      (scene) => {
+        const op = answeredToOwner(scene, ({ status }) => status === 404)?.op;
+        const [first] = scene.rows.postings;
+        if (op !== undefined && first) scene.rows.postings.push({ ...first, id: 'txn99999', op });
+        return op !== undefined;
+      },
+    ],
+    [
+      'credential-refused',
+      "a 404 for the sender's own account",
+      (scene) => {
+        const answer = answeredToOwner(scene, ({ status }) => status === 201);
+        if (answer) answer.status = 404;
+        return answer !== undefined;
       },
     ],
     [

@@ -27,6 +27,8 @@ const MOST_LEGS = 6;
 const LONGEST_ATOMIC_BATCH = 5;
 const LONGEST_HOLD_SECONDS = 3;
 const HIGHEST_LIMIT = 5_000;
+/** The chance that an account is another owner's. */
+const FOREIGN = 0.06;
 /** The chance that a reversal takes back money that is gone, too. */
 const FORCED = 0.3;
 /** How many holds, transactions and transfers are known of each shard: few, so that clients meet at them. */
@@ -47,22 +49,30 @@ interface Known {
   }[];
 }
 
+/** What clients know of the bank. It grows. */
+export interface Scene {
+  /** By shard. */
+  readonly accounts: readonly (readonly number[])[];
+  /** Those of another owner, by shard. */
+  readonly foreign: readonly (readonly number[])[];
+  /** Account → the newest version that some client has learned. */
+  readonly versions: ReadonlyMap<number, number>;
+  /** The same of revisions. */
+  readonly revisions: ReadonlyMap<number, number>;
+}
+
 /** Draws the commands of clients. It knows what earlier ones made. */
 export class CommandMaker {
   private readonly known: readonly Known[];
 
-  /**
-   * @param accounts of each shard; it grows
-   * @param versions account → the newest version that some client has learned
-   * @param revisions the same of revisions
-   */
+  private readonly accounts: Scene['accounts'];
+
   constructor(
-    private readonly accounts: readonly (readonly number[])[],
-    private readonly versions: ReadonlyMap<number, number>,
-    private readonly revisions: ReadonlyMap<number, number>,
+    private readonly scene: Scene,
     private readonly kinds: Partial<Record<Kind, number>> = {},
   ) {
-    this.known = accounts.map(() => ({ holds: [], transactions: [], transfers: [] }));
+    this.accounts = scene.accounts;
+    this.known = scene.accounts.map(() => ({ holds: [], transactions: [], transfers: [] }));
   }
 
   next(random: Random, shard: number, keyed = random.chance(0.75)): Command {
@@ -93,15 +103,15 @@ export class CommandMaker {
   }
 
   change(random: Random, shard: number): Change {
-    const accountId = random.pick(this.ids(shard).slice(-CHANGED_ACCOUNTS));
-    const ifRevision = random.chance(0.3) ? this.revisions.get(accountId) : undefined;
+    const accountId = random.pick([...this.ids(shard).slice(-CHANGED_ACCOUNTS), ...this.foreign(shard)]);
+    const ifRevision = random.chance(0.3) ? this.scene.revisions.get(accountId) : undefined;
     return { ...this.changeOf(accountId, random), ...(ifRevision !== undefined && { ifRevision }) };
   }
 
   /** Changes of one account that expect the same revision. */
   rivals(random: Random, shard: number): Change[] {
     const { accountId } = this.change(random, shard);
-    const ifRevision = this.revisions.get(accountId) ?? 0;
+    const ifRevision = this.scene.revisions.get(accountId) ?? 0;
     return Array.from({ length: 2 }, () => ({ ...this.changeOf(accountId, random), ifRevision }));
   }
 
@@ -125,9 +135,11 @@ export class CommandMaker {
     );
   }
 
-  /** Half of the time a hot account of the shard. */
+  /** Half of the time a hot account of the shard; sometimes one of another owner. */
   account(random: Random, shard: number): number {
     const ids = this.ids(shard);
+    const foreign = this.foreign(shard);
+    if (foreign.length > 0 && random.chance(FOREIGN)) return random.pick(foreign);
     return random.pick(random.chance(0.5) ? ids.slice(0, HOT_ACCOUNTS) : ids);
   }
 
@@ -234,7 +246,7 @@ export class CommandMaker {
   }
 
   private expected(random: Random, accountId: number): { readonly expectedVersion?: number } {
-    const known = this.versions.get(accountId);
+    const known = this.scene.versions.get(accountId);
     return known !== undefined && random.chance(0.15) ? { expectedVersion: known } : {};
   }
 
@@ -243,6 +255,10 @@ export class CommandMaker {
     const known = this.known[shard]?.[list] ?? [];
     if (known.length === 0) return undefined;
     return random.chance(0.3) ? known.at(-1) : random.pick<Known[L][number]>(known);
+  }
+
+  private foreign(shard: number): readonly number[] {
+    return this.scene.foreign[shard] ?? [];
   }
 
   private ids(shard: number): readonly number[] {

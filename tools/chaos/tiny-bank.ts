@@ -2,8 +2,10 @@ import type { CallAnswer } from './caller.js';
 import { operationOf, type HoldBook, type Posting, type Rows } from './checker/books.js';
 import {
   accountsOf,
+  ownAccountsOf,
   isCommand,
   type AnswerBody,
+  type AnsweredLeg,
   type Capture,
   type Change,
   type Command,
@@ -17,6 +19,7 @@ import { wordFor } from './checker/parts.js';
 import { announce, changeEvent } from './tiny-events.js';
 
 interface State {
+  readonly owner: string;
   balance: number;
   held: number;
   version: number;
@@ -67,16 +70,12 @@ export class TinyBank {
   /** Sends another request of an operation. */
   again(op: number, operation: Operation): CallAnswer {
     const attempt = ++this.attempts;
-    this.history.push({
-      at: this.now,
-      entry: 'attempt',
-      op,
-      attempt,
-      instance: 'api-1#1',
-      sender: 'service',
-    });
+    const owner = isOfTheBank(operation) || op % 2 === 0 ? undefined : OWNER;
+    const sender = owner ?? 'service';
+    const instance = 'api-1#1';
+    this.history.push({ at: this.now, entry: 'attempt', op, attempt, instance, sender, owner });
     this.now += STEP_MS;
-    const { status, ...body } = this.answerTo(op, operation);
+    const { status, ...body } = this.asSeenBy(owner, operation, () => this.answerTo(op, operation));
     this.now += STEP_MS;
     this.history.push({ at: this.now, entry: 'answer', op, attempt, status, body });
     const [accountId] = accountsOf(operation);
@@ -124,13 +123,33 @@ export class TinyBank {
     };
   }
 
+  /** Of accounts of other owners, an owner learns only that they got money or refused it. */
+  private asSeenBy(owner: string | undefined, operation: Operation, answer: () => CallAnswer): CallAnswer {
+    if (owner === undefined) return answer();
+    const isForeign = (accountId: number) => this.state(accountId).owner !== owner;
+    const foreign = ownAccountsOf(operation).filter(isForeign);
+    if (
+      operation.kind === 'read-transfer' ? foreign.length === operation.accountIds.length : foreign.length > 0
+    )
+      return refused(404, 'Account not found');
+    const { legs, ...seen } = answer();
+    const { accountId, error } = seen;
+    if (error !== undefined && accountId !== undefined && isForeign(accountId))
+      return refused(422, 'Counterparty refused', { accountId, members: ['error', 'accountId'] });
+    const hide = (leg: AnsweredLeg) => {
+      const { id, type, amount } = leg;
+      return isForeign(leg.accountId) ? ({ id, type, amount, accountId: leg.accountId } as AnsweredLeg) : leg;
+    };
+    return legs ? { ...seen, legs: legs.map(hide) } : seen;
+  }
+
   private answerTo(op: number, operation: Operation): CallAnswer {
     if (isCommand(operation)) return this.command(op, operation);
     switch (operation.kind) {
       case 'open': {
         const accountId = this.accounts.size + 1;
         const state = { balance: 0, held: 0, version: 1, overdraftLimit: 0, status: 'open', revision: 0 };
-        this.accounts.set(accountId, state);
+        this.accounts.set(accountId, { ...state, owner: operation.owner ?? OWNER });
         this.post(op, undefined, [{ accountId, type: 'credit', amount: op }]);
         return { status: 201, accountId, balance: op, version: 2 };
       }
@@ -442,6 +461,14 @@ export class TinyBank {
     return this.accounts.get(accountId) as State;
   }
 }
+
+const OWNER = 'chaos';
+
+/** What no sender who is bound to an owner may do. */
+const isOfTheBank = (operation: Operation) =>
+  operation.kind === 'change' ||
+  (operation.kind === 'open' && operation.owner !== undefined) ||
+  ('force' in operation && operation.force === true);
 
 const opposite = (type: string) => (type === 'credit' ? 'debit' : 'credit');
 

@@ -11,6 +11,7 @@ import {
 import { CommandMaker, inBatch, newKey, type Kind } from './commands.js';
 import type { Instance } from './instances.js';
 import { Random } from './random.js';
+import { STRANGER } from './senders.js';
 
 export interface WorkloadSettings {
   readonly seed: number;
@@ -57,6 +58,7 @@ const MIX: Readonly<Record<Act, number>> = {
 };
 
 const COLD_ACCOUNTS_PER_SHARD = 15;
+const FOREIGN_ACCOUNTS_PER_SHARD = 2;
 const LONGEST_PAUSE_MS = 20;
 const LONGEST_BACKOFF_MS = 100;
 /** The chance that a client gives up a request whose outcome is certain, at each try. */
@@ -69,6 +71,8 @@ const OPENING_TRIES = 100;
 /** Clients that each send one request after the other until they are stopped. */
 export class Workload {
   private readonly accounts: number[][];
+  /** The accounts of another owner. */
+  private readonly foreign: number[][];
   /** Account → the newest version that some client has learned. */
   private readonly versions = new Map<number, number>();
   /** The same of revisions. */
@@ -90,10 +94,12 @@ export class Workload {
     private readonly settings: WorkloadSettings,
   ) {
     this.accounts = Array.from({ length: settings.shards }, () => []);
-    this.commands = new CommandMaker(this.accounts, this.versions, this.revisions, settings.kinds);
+    this.foreign = this.accounts.map(() => []);
+    const { accounts, foreign, versions, revisions } = this;
+    this.commands = new CommandMaker({ accounts, foreign, versions, revisions }, settings.kinds);
   }
 
-  /** Every account that was opened. */
+  /** Every account of the clients' owner. */
   get accountIds(): readonly number[] {
     return this.accounts.flat();
   }
@@ -101,10 +107,14 @@ export class Workload {
   /** Opens the accounts, the first ones of each shard being its hot ones. */
   async open(): Promise<void> {
     const random = new Random(this.settings.seed, 0);
-    const wanted = 1 + COLD_ACCOUNTS_PER_SHARD;
-    for (let tries = 0; this.accounts.some((ids) => ids.length < wanted); tries++) {
+    await this.openAll(random, this.accounts, 1 + COLD_ACCOUNTS_PER_SHARD);
+    await this.openAll(random, this.foreign, FOREIGN_ACCOUNTS_PER_SHARD, STRANGER);
+  }
+
+  private async openAll(random: Random, to: number[][], wanted: number, owner?: string): Promise<void> {
+    for (let tries = 0; to.some((ids) => ids.length < wanted); tries++) {
       if (tries > OPENING_TRIES * this.settings.shards) throw new Error('accounts could not be opened');
-      this.addAccount(await this.openAccount(random, random.pick(this.instances), 10_000));
+      this.addAccount(await this.openAccount(random, random.pick(this.instances), 10_000, owner), to);
     }
   }
 
@@ -326,8 +336,13 @@ export class Workload {
   }
 
   /** Retries until the outcome is known. */
-  private async openAccount(random: Random, home: Instance, timeoutMs: number): Promise<number | undefined> {
-    const operation: Operation = { kind: 'open', key: newKey(random) };
+  private async openAccount(
+    random: Random,
+    home: Instance,
+    timeoutMs: number,
+    owner?: string,
+  ): Promise<number | undefined> {
+    const operation: Operation = { kind: 'open', key: newKey(random), owner };
     const op = this.caller.intend(operation);
     let unknown = false;
     for (let instance = home; !this.abandoned; instance = random.pick(this.instances)) {
@@ -360,9 +375,9 @@ export class Workload {
     await this.read(client, change('open'));
   }
 
-  private addAccount(accountId: number | undefined): void {
+  private addAccount(accountId: number | undefined, to = this.accounts): void {
     if (accountId === undefined) return;
-    const accounts = this.accounts[(accountId - 1) % this.settings.shards];
+    const accounts = to[(accountId - 1) % this.settings.shards];
     if (!accounts?.includes(accountId)) accounts?.push(accountId);
   }
 

@@ -208,7 +208,8 @@ export class HistoryChecker {
     else progress.unknown = true;
     // A key that another request has used can never be used by this one.
     const forGood = pending.quiet || body.error === 'Idempotency key reused';
-    if (forGood && BY_THE_ACCOUNT.test(`${answer.status}`)) progress.refusedForGood = true;
+    const isRefused = BY_THE_ACCOUNT.test(`${answer.status}`) || answer.status === 404;
+    if (forGood && isRefused) progress.refusedForGood = true;
     this.checkAnswer(answer, progress.operation, body, pending);
   }
 
@@ -296,7 +297,7 @@ export class HistoryChecker {
     if (!BY_THE_ACCOUNT.test(`${status}`)) return;
     if (pending.keyUsed)
       this.fail('key-forgotten', `operation ${op}: ${error}, though key ${command.key} was used`);
-    if (error === 'Not applied' || pending.supposes) return;
+    if (['Not applied', 'Counterparty refused'].includes(error) || pending.supposes) return;
     if (error === 'Version mismatch') return this.checkMismatch(answer, command, body, pending);
     this.checkRefusal(answer, command, body, pending);
   }

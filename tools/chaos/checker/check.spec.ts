@@ -126,7 +126,15 @@ function scene(): Scene {
 }
 
 function booksIn({ postings, account }: Scene): Books {
-  const state = { accountId: ACCOUNT, ...account, held: 0, overdraftLimit: 0, status: 'open', revision: 0 };
+  const state = {
+    accountId: ACCOUNT,
+    ...account,
+    held: 0,
+    overdraftLimit: 0,
+    status: 'open',
+    revision: 0,
+    owner: undefined,
+  };
   return booksOf([{ accounts: [state], postings, events: [], holds: [], unpublished: 0 }], 0);
 }
 

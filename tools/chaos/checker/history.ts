@@ -98,6 +98,8 @@ export type Command = Post | Transfer | PlaceHold | Capture | VoidHold | Reverse
 
 export interface Open extends Keyed {
   readonly kind: 'open';
+  /** Undefined: that of most accounts. */
+  readonly owner?: string;
 }
 
 export interface ReadBalance {
@@ -124,6 +126,20 @@ export function accountsOf(operation: Operation): readonly number[] {
   if ('accountIds' in operation) return operation.accountIds;
   if (operation.kind === 'capture' && operation.to !== undefined) return [operation.accountId, operation.to];
   return [operation.accountId];
+}
+
+/** The accounts that must be those of its sender: all but those that money arrives at. */
+export function ownAccountsOf(operation: Operation): readonly number[] {
+  const accountIds = accountsOf(operation);
+  switch (operation.kind) {
+    case 'transfer':
+    case 'reverse-transfer':
+      return accountIds.slice(0, accountIds.length / 2);
+    case 'capture':
+      return [operation.accountId];
+    default:
+      return accountIds;
+  }
 }
 
 const COMMANDS: Readonly<Record<Command['kind'], true>> = {
@@ -169,6 +185,8 @@ export interface Attempt {
   readonly instance: string;
   /** The sender whose credential it carries. */
   readonly sender: string;
+  /** The owner whose accounts the sender may use; undefined: all accounts. */
+  readonly owner?: string;
   /** The first attempt of the batch that it is an item of; items come in the order of their attempts. */
   readonly batch?: number;
   /** Whether the items of the batch are to be applied together or not at all. */
@@ -191,6 +209,8 @@ export interface Answer {
 /** The members of answers that the checker reads. Money is in minor units. */
 export interface AnswerBody {
   readonly error?: string;
+  /** The names of all members of a refusal on behalf of another owner. */
+  readonly members?: readonly string[];
   readonly id?: string;
   readonly transactionId?: string;
   readonly transferId?: string;

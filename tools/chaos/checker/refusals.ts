@@ -9,12 +9,12 @@ export interface Window {
   readonly versionsOf: (accountId: number) => readonly number[];
 }
 
-/** Errors that {@link isPossible} knows, by the kind of command. */
+/** Errors of commands by their kind. {@link isPossible} knows all but those on behalf of another owner. */
 export const REFUSALS: Readonly<Record<(Command | Change)['kind'], readonly string[]>> = {
   post: ['Insufficient Balance', 'Account frozen', 'Debits blocked', 'Account closed'],
-  transfer: ['Insufficient Balance', 'Account frozen', 'Debits blocked'],
+  transfer: ['Insufficient Balance', 'Account frozen', 'Debits blocked', 'Counterparty refused'],
   hold: ['Insufficient Balance', 'Account frozen', 'Debits blocked'],
-  capture: ['Hold not active', 'Hold exceeded', 'Account frozen'],
+  capture: ['Hold not active', 'Hold exceeded', 'Account frozen', 'Counterparty refused'],
   void: ['Hold not active'],
   reverse: [
     ...['Insufficient Balance', 'Account frozen', 'Debits blocked', 'Account closed'],
@@ -22,7 +22,7 @@ export const REFUSALS: Readonly<Record<(Command | Change)['kind'], readonly stri
   ],
   'reverse-transfer': [
     ...['Insufficient Balance', 'Account frozen', 'Debits blocked'],
-    ...['Reversal exceeded', 'Not reversible', 'Not reversible in part'],
+    ...['Reversal exceeded', 'Not reversible', 'Not reversible in part', 'Counterparty refused'],
   ],
   change: ['Overdraft in use', 'Account closed', 'Account not empty'],
 };

@@ -26,7 +26,9 @@ export const RULES = {
   'event-missing':
     'every transaction, transfer, step of a hold and change of an account is published, those of one account in their order',
   'event-wrong': 'every event is of what is in the books, with its values',
-  'credential-refused': 'a good credential is never answered 401, 403 or 404',
+  'foreign-account': 'an owner only pays into accounts of another owner, and learns nothing of them',
+  'credential-refused':
+    'a good credential is never answered 401, 403 or 404, but for accounts of another owner',
   'credential-forgotten':
     'a process goes on accepting a credential that it has accepted, whether its key can be read or not',
   bulkhead: 'no shard fails because another one does',
