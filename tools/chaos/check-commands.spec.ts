@@ -897,7 +897,7 @@ describe('the checker, of commands over several accounts, holds and reversals', 
       (scene) => {
         const done = conditionalChange(scene);
         if (done?.[0].operation.kind === 'change')
-          done[0].operation = { ...done[0].operation, ifRevision: 77 } as Operation;
+          done[0].operation = { ...done[0].operation, ifRevision: 77 };
         return done !== undefined;
       },
     ],

@@ -131,15 +131,9 @@ export function accountsOf(operation: Operation): readonly number[] {
 /** The accounts that must be those of its sender: all but those that money arrives at. */
 export function ownAccountsOf(operation: Operation): readonly number[] {
   const accountIds = accountsOf(operation);
-  switch (operation.kind) {
-    case 'transfer':
-    case 'reverse-transfer':
-      return accountIds.slice(0, accountIds.length / 2);
-    case 'capture':
-      return [operation.accountId];
-    default:
-      return accountIds;
-  }
+  if (operation.kind === 'transfer' || operation.kind === 'reverse-transfer')
+    return accountIds.slice(0, accountIds.length / 2);
+  return operation.kind === 'capture' ? [operation.accountId] : accountIds;
 }
 
 const COMMANDS: Readonly<Record<Command['kind'], true>> = {
