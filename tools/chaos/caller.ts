@@ -27,6 +27,8 @@ const PAGES = 2;
 
 /** Sends the requests of operations. Writes each one to the history before it is sent, and its answer afterwards. */
 export class Caller {
+  /** Operation → the sender of its batch. */
+  private readonly ofBatches = new Map<number, Sender>();
   private operations = 0;
   private attempts = 0;
 
@@ -74,6 +76,7 @@ export class Caller {
   ): Promise<CallAnswer[]> {
     const commands = items.map(({ command }) => command);
     const sender = this.senderOf(items[0]?.op ?? 0, commands.find(isForced) ?? (commands[0] as Command));
+    for (const { op } of items) this.ofBatches.set(op, sender);
     const batch = this.attempts + 1;
     for (const { op } of items) {
       const attempt = ++this.attempts;
@@ -114,10 +117,12 @@ export class Caller {
   }
 
   /**
-   * All requests of an operation, except in batches, come from one sender. One who is bound to an owner can't manage accounts, and the
+   * All requests of an operation come from one sender. One who is bound to an owner can't manage accounts, and the
    * operator does only what nobody else may.
    */
   private senderOf(op: number, operation: Operation): Sender {
+    const before = this.ofBatches.get(op);
+    if (before) return before;
     const able = this.senders.filter(
       ({ opensFor, mayForce }) =>
         mayForce === isForced(operation) && (!isOfTheBank(operation) || opensFor !== undefined),
