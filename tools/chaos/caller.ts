@@ -1,4 +1,5 @@
 import {
+  decimal,
   isCommand,
   referenceOf,
   type AnswerBody,
@@ -26,6 +27,8 @@ const PAGES = 2;
 
 /** Sends the requests of operations. Writes each one to the history before it is sent, and its answer afterwards. */
 export class Caller {
+  /** Operation → the sender of its batch. */
+  private readonly ofBatches = new Map<number, Sender>();
   private operations = 0;
   private attempts = 0;
 
@@ -49,7 +52,8 @@ export class Caller {
   ): Promise<CallAnswer> {
     const attempt = ++this.attempts;
     const sender = this.senderOf(op, operation);
-    this.history.append({ entry: 'attempt', op, attempt, instance: instance.label, sender: sender.name });
+    const { name, owner } = sender;
+    this.history.append({ entry: 'attempt', op, attempt, instance: instance.label, sender: name, owner });
     try {
       const call = { url: instance.url, timeoutMs, sender };
       const { status, retryAfter, ...body } = await this.call(op, operation, call);
@@ -63,13 +67,16 @@ export class Caller {
     }
   }
 
-  /** Sends commands of one shard together, in their order. @returns their answers */
+  /** Sends commands of one shard together, in their order; if atomic, all or none is to be applied. @returns their answers */
   async attemptBatch(
     items: readonly Numbered[],
     instance: Instance,
     timeoutMs: number,
+    atomic?: true,
   ): Promise<CallAnswer[]> {
-    const sender = this.senders[(items[0]?.op ?? 0) % this.senders.length] as Sender;
+    const commands = items.map(({ command }) => command);
+    const sender = this.senderOf(items[0]?.op ?? 0, commands.find(isForced) ?? (commands[0] as Command));
+    for (const { op } of items) this.ofBatches.set(op, sender);
     const batch = this.attempts + 1;
     for (const { op } of items) {
       const attempt = ++this.attempts;
@@ -79,10 +86,13 @@ export class Caller {
         attempt,
         instance: instance.label,
         sender: sender.name,
+        owner: sender.owner,
         batch,
+        atomic,
       });
     }
-    const answers = await this.batch(items, { url: instance.url, timeoutMs, sender });
+    const url = `${instance.url}/transactions/batch${atomic ? '?atomic=true' : ''}`;
+    const answers = await this.batch(items, { url, timeoutMs, sender });
     return answers.map(({ status, retryAfter, ...body }, place) => {
       const { op } = items[place] as Numbered;
       this.history.append({ entry: 'answer', op, attempt: batch + place, status, body, retryAfter });
@@ -95,11 +105,7 @@ export class Caller {
     const body = JSON.stringify(items.map(({ op, command }) => itemOf(op, command)));
     const toAll = (answer: Answered) => items.map(() => answer);
     try {
-      const answer = await send('POST', `${url}/transactions/batch`, {
-        timeoutMs,
-        headers: sender.headers,
-        body,
-      });
+      const answer = await send('POST', url, { timeoutMs, headers: sender.headers, body });
       const read = parseAnswer(answer.text) as { status: number; body: Fields }[] | Fields;
       if (!Array.isArray(read)) return toAll(answered(answer.status, read, 'retry-after' in answer.headers));
       // Results have no headers.
@@ -110,9 +116,17 @@ export class Caller {
     }
   }
 
-  /** All requests of an operation, except in batches, come from one sender; one who is bound to an owner can't manage accounts. */
-  private senderOf(op: number, { kind }: Operation): Sender {
-    const able = this.senders.filter(({ opensFor }) => kind !== 'change' || opensFor !== undefined);
+  /**
+   * All requests of an operation come from one sender. One who is bound to an owner can't manage accounts, and the
+   * operator does only what nobody else may.
+   */
+  private senderOf(op: number, operation: Operation): Sender {
+    const before = this.ofBatches.get(op);
+    if (before) return before;
+    const able = this.senders.filter(
+      ({ opensFor, mayForce }) =>
+        mayForce === isForced(operation) && (!isOfTheBank(operation) || opensFor !== undefined),
+    );
     return able[op % able.length] as Sender;
   }
 
@@ -132,12 +146,15 @@ export class Caller {
       case 'read-transfer':
         return this.one('GET', at(call, `/transfers/${operation.transferId}`), {});
       case 'change': {
-        const { accountId, status, overdraftLimit } = operation;
+        const { accountId, status, overdraftLimit, ifRevision } = operation;
         const body = {
           status,
           overdraftLimit: overdraftLimit === undefined ? undefined : decimal(overdraftLimit),
         };
-        return this.one('PATCH', at(call, `/accounts/${accountId}`), {}, JSON.stringify(body));
+        // Only the second number of the tag counts.
+        const headers: Record<string, string> =
+          ifRevision === undefined ? {} : { 'if-match': `"1.${ifRevision}"` };
+        return this.one('PATCH', at(call, `/accounts/${accountId}`), headers, JSON.stringify(body));
       }
     }
   }
@@ -154,8 +171,14 @@ export class Caller {
     more: Readonly<Record<string, string>>,
     body?: string,
   ): Promise<Answered> {
-    const answer = await send(method, url, { timeoutMs, headers: { ...sender.headers, ...more }, body });
-    return answered(answer.status, parseAnswer(answer.text) as Fields, 'retry-after' in answer.headers);
+    const { status, headers, text } = await send(method, url, {
+      ...{ timeoutMs, headers: { ...sender.headers, ...more }, body },
+    });
+    const revision = /^"\d+\.(\d+)"$/.exec(String(headers['etag']))?.[1];
+    return {
+      ...answered(status, parseAnswer(text) as Fields, 'retry-after' in headers),
+      revision: revision === undefined ? undefined : Number(revision),
+    };
   }
 
   private async list({ url: firstPage, timeoutMs, sender }: Call): Promise<Answered> {
@@ -199,6 +222,7 @@ function answered(status: number, read: Fields, retryAfter: boolean): Answered {
   return {
     ...{ status, retryAfter },
     ...pick(read, MEMBERS),
+    members: read['error'] === 'Counterparty refused' ? Object.keys(read) : undefined,
     holdStatus: (read['holdStatus'] ?? read['status']) as string | undefined,
     legs: (read['legs'] as Listed[] | undefined)?.map(legOf),
     balance: (read['balance'] ?? read['newBalance']) as number | undefined,
@@ -231,7 +255,7 @@ const legOf = (leg: Listed): AnsweredLeg => ({
 /** The members of answers that go into the history as they are. */
 const MEMBERS = [
   ...['error', 'id', 'transactionId', 'transferId', 'holdId', 'accountId', 'type', 'amount'],
-  ...['remaining', 'captured', 'held'],
+  ...['remaining', 'captured', 'held', 'currentRevision'],
 ];
 
 const at = (call: Call, path: string): Call => ({ ...call, url: `${call.url}${path}` });
@@ -248,7 +272,10 @@ function requestOf(op: number, operation: Open | Command, sender?: Sender): Post
   const reference = referenceOf(op);
   switch (operation.kind) {
     case 'open':
-      return { path: '/accounts', body: { openingDeposit: amount, owner: sender?.opensFor } };
+      return {
+        path: '/accounts',
+        body: { openingDeposit: amount, owner: operation.owner ?? sender?.opensFor },
+      };
     case 'post': {
       const { accountId, type, expectedVersion, ifMatch, dryRun } = operation;
       return {
@@ -281,11 +308,11 @@ function requestOf(op: number, operation: Open | Command, sender?: Sender): Post
       return { path: `/holds/${operation.holdId}/void`, body: { reference } };
     case 'reverse': {
       const path = `/transactions/${operation.transactionId}/reversal`;
-      return { path, body: { amount: part(operation), reference } };
+      return { path, body: { amount: part(operation), force: operation.force, reference } };
     }
     case 'reverse-transfer': {
       const path = `/transfers/${operation.transferId}/reversal`;
-      return { path, body: { amount: part(operation), reference } };
+      return { path, body: { amount: part(operation), force: operation.force, reference } };
     }
   }
 }
@@ -312,6 +339,12 @@ function itemOf(op: number, command: Command): object {
   }
 }
 
+/** Whether one who is bound to an owner may not do it. */
+const isOfTheBank = (operation: Operation) =>
+  operation.kind === 'change' || (operation.kind === 'open' && operation.owner !== undefined);
+
+const isForced = (operation: Operation) => 'force' in operation && operation.force === true;
+
 const DRY_RUN = '?dryRun=true';
 
 const part = ({ amount }: { readonly amount?: number }) =>
@@ -333,12 +366,6 @@ const wordOf = (type: 'credit' | 'debit') => (type === 'credit' ? 'Deposit' : 'W
 
 const keyHeader = (key: string | undefined): Record<string, string> =>
   key === undefined ? {} : { 'idempotency-key': key };
-
-/** As text, for the body of a request. */
-function decimal(minorUnits: number): string {
-  const digits = String(minorUnits).padStart(3, '0');
-  return `${digits.slice(0, -2)}.${digits.slice(-2)}`;
-}
 
 function pick(from: Readonly<Record<string, unknown>>, names: readonly string[]): Record<string, never> {
   return Object.fromEntries(names.filter((name) => name in from).map((name) => [name, from[name]])) as never;

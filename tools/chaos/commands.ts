@@ -24,8 +24,13 @@ const HOT_ACCOUNTS = 2;
 /** Only these cold accounts of each shard are frozen, blocked or overdrawn, so that the others go on. */
 const CHANGED_ACCOUNTS = 4;
 const MOST_LEGS = 6;
+const LONGEST_ATOMIC_BATCH = 5;
 const LONGEST_HOLD_SECONDS = 3;
 const HIGHEST_LIMIT = 5_000;
+/** The chance that an account is another owner's. */
+const FOREIGN = 0.06;
+/** The chance that a reversal takes back money that is gone, too. */
+const FORCED = 0.3;
 /** How many holds, transactions and transfers are known of each shard: few, so that clients meet at them. */
 const KNOWN = 30;
 
@@ -44,20 +49,30 @@ interface Known {
   }[];
 }
 
+/** What clients know of the bank. It grows. */
+export interface Scene {
+  /** By shard. */
+  readonly accounts: readonly (readonly number[])[];
+  /** Those of another owner, by shard. */
+  readonly foreign: readonly (readonly number[])[];
+  /** Account → the newest version that some client has learned. */
+  readonly versions: ReadonlyMap<number, number>;
+  /** The same of revisions. */
+  readonly revisions: ReadonlyMap<number, number>;
+}
+
 /** Draws the commands of clients. It knows what earlier ones made. */
 export class CommandMaker {
   private readonly known: readonly Known[];
 
-  /**
-   * @param accounts of each shard; it grows
-   * @param versions account → the newest version that some client has learned
-   */
+  private readonly accounts: Scene['accounts'];
+
   constructor(
-    private readonly accounts: readonly (readonly number[])[],
-    private readonly versions: ReadonlyMap<number, number>,
+    private readonly scene: Scene,
     private readonly kinds: Partial<Record<Kind, number>> = {},
   ) {
-    this.known = accounts.map(() => ({ holds: [], transactions: [], transfers: [] }));
+    this.accounts = scene.accounts;
+    this.known = scene.accounts.map(() => ({ holds: [], transactions: [], transfers: [] }));
   }
 
   next(random: Random, shard: number, keyed = random.chance(0.75)): Command {
@@ -67,13 +82,40 @@ export class CommandMaker {
     return keyed ? { ...command, key: newKey(random) } : command;
   }
 
+  /** Commands that are to be applied together, with keys or without; sometimes one of them is impossible. */
+  together(random: Random, shard: number): Command[] {
+    const keyed = random.chance(0.75);
+    const commands = Array.from({ length: random.integer(2, LONGEST_ATOMIC_BATCH) }, () =>
+      inBatch(this.next(random, shard, keyed)),
+    );
+    if (random.chance(0.2)) {
+      // Every account was opened with a deposit, so none has version 1.
+      const impossible = { ...this.post(random, shard), expectedVersion: 1, ifMatch: undefined };
+      const key = keyed ? newKey(random) : undefined;
+      commands[random.integer(0, commands.length - 1)] = { ...impossible, key };
+    }
+    return commands;
+  }
+
   dryRun(random: Random, shard: number): Post | Transfer {
     const command = random.chance(0.5) ? this.post(random, shard) : this.transfer(random, shard);
     return { ...command, dryRun: true };
   }
 
   change(random: Random, shard: number): Change {
-    const accountId = random.pick(this.ids(shard).slice(-CHANGED_ACCOUNTS));
+    const accountId = random.pick([...this.ids(shard).slice(-CHANGED_ACCOUNTS), ...this.foreign(shard)]);
+    const ifRevision = random.chance(0.3) ? this.scene.revisions.get(accountId) : undefined;
+    return { ...this.changeOf(accountId, random), ...(ifRevision !== undefined && { ifRevision }) };
+  }
+
+  /** Changes of one account that expect the same revision. */
+  rivals(random: Random, shard: number): Change[] {
+    const { accountId } = this.change(random, shard);
+    const ifRevision = this.scene.revisions.get(accountId) ?? 0;
+    return Array.from({ length: 2 }, () => ({ ...this.changeOf(accountId, random), ifRevision }));
+  }
+
+  private changeOf(accountId: number, random: Random): Change {
     if (random.chance(0.3)) {
       const overdraftLimit = random.chance(0.5) ? 0 : random.integer(1, HIGHEST_LIMIT);
       return { kind: 'change', accountId, overdraftLimit };
@@ -93,9 +135,11 @@ export class CommandMaker {
     );
   }
 
-  /** Half of the time a hot account of the shard. */
+  /** Half of the time a hot account of the shard; sometimes one of another owner. */
   account(random: Random, shard: number): number {
     const ids = this.ids(shard);
+    const foreign = this.foreign(shard);
+    if (foreign.length > 0 && random.chance(FOREIGN)) return random.pick(foreign);
     return random.pick(random.chance(0.5) ? ids.slice(0, HOT_ACCOUNTS) : ids);
   }
 
@@ -180,14 +224,20 @@ export class CommandMaker {
     const one = this.oneOf('transactions', random, shard);
     if (!one) return undefined;
     const { transactionId, accountId } = one;
-    return { kind: 'reverse', transactionId, accountId, ...this.partOf(one.amount, random) };
+    return {
+      ...{ kind: 'reverse', transactionId, accountId, ...this.partOf(one.amount, random) },
+      ...(random.chance(FORCED) && { force: true }),
+    };
   }
 
   private transferReversal(random: Random, shard: number): ReverseTransfer | undefined {
     const one = this.oneOf('transfers', random, shard);
     if (!one) return undefined;
     const { transferId, accountIds, amount } = one;
-    return { kind: 'reverse-transfer', transferId, accountIds, ...this.partOf(amount, random) };
+    return {
+      ...{ kind: 'reverse-transfer', transferId, accountIds, ...this.partOf(amount, random) },
+      ...(random.chance(FORCED) && { force: true }),
+    };
   }
 
   /** Half of the time everything; else a part of it, seldom more than all of it. */
@@ -196,7 +246,7 @@ export class CommandMaker {
   }
 
   private expected(random: Random, accountId: number): { readonly expectedVersion?: number } {
-    const known = this.versions.get(accountId);
+    const known = this.scene.versions.get(accountId);
     return known !== undefined && random.chance(0.15) ? { expectedVersion: known } : {};
   }
 
@@ -207,10 +257,18 @@ export class CommandMaker {
     return random.chance(0.3) ? known.at(-1) : random.pick<Known[L][number]>(known);
   }
 
+  private foreign(shard: number): readonly number[] {
+    return this.scene.foreign[shard] ?? [];
+  }
+
   private ids(shard: number): readonly number[] {
     return this.accounts[shard] ?? [];
   }
 }
+
+/** In a batch, an expected version is always in the body. */
+export const inBatch = (command: Command): Command =>
+  command.kind === 'post' ? { ...command, ifMatch: undefined } : command;
 
 /** Of one transfer in so many, a leg is kept among the transactions. */
 const LEGS_KNOWN = 10;

@@ -1,9 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { connect, type ConsumeMessage } from 'amqplib';
-import type { Arrival } from './checker/check-books.js';
+import { connect, type Channel, type ConsumeMessage } from 'amqplib';
+import type { Arrival } from './checker/check-events.js';
 
 const QUEUE = 'chaos';
-const ROUTES = 'transaction.posted.#';
+/** Of everything that the bank publishes. */
+const ROUTES = '#';
+/** The type of the messages by which the listener learns how far it has read. */
+const MARK = 'mark';
+const MARK_MS = 1_000;
 const PREFETCH = 500;
 const RETRY_MS = 200;
 const CONNECT_TIMEOUT_MS = 2_000;
@@ -15,6 +19,8 @@ export class EventListener {
   readonly arrivals: Arrival[] = [];
   private running: Promise<void> = Promise.resolve();
   private readonly ending = new AbortController();
+  private channel: Channel | undefined;
+  private onMark: (arrived: boolean) => void = () => undefined;
 
   private constructor(
     private readonly url: string,
@@ -28,6 +34,14 @@ export class EventListener {
     listener.running = listener.run(ready.resolve);
     await ready.promise;
     return listener;
+  }
+
+  /** Whether everything has arrived that was in the queue: a mark at its end has. */
+  async caughtUp(): Promise<boolean> {
+    const mark = Promise.withResolvers<boolean>();
+    this.onMark = mark.resolve;
+    this.channel?.sendToQueue(QUEUE, Buffer.alloc(0), { type: MARK });
+    return Promise.race([mark.promise, sleep(MARK_MS, false)]);
   }
 
   async stop(): Promise<void> {
@@ -59,28 +73,15 @@ export class EventListener {
     await channel.prefetch(PREFETCH);
     await channel.consume(QUEUE, (message) => {
       if (!message) return lost.resolve();
-      this.arrivals.push(arrivalOf(message));
+      if (message.properties.type === MARK) this.onMark(true);
+      else this.arrivals.push(arrivalOf(message));
       channel.ack(message);
     });
+    this.channel = channel;
     onReady();
     await lost.promise;
     await Promise.race([connection.close().catch(() => undefined), sleep(CONNECT_TIMEOUT_MS)]);
   }
 }
 
-function arrivalOf({ content }: ConsumeMessage): Arrival {
-  const { data } = JSON.parse(content.toString()) as { data: Record<string, string & number> };
-  return {
-    transactionId: data['transactionId'] ?? '',
-    accountId: data['accountId'] ?? 0,
-    type: data['type'] ?? '',
-    amount: minorUnits(data['amount']),
-    balance: minorUnits(data['balance']),
-    version: data['version'] ?? 0,
-  };
-}
-
-/** Money in an event is text with two decimals. */
-function minorUnits(text: string | undefined): number {
-  return Number(text?.replace('.', ''));
-}
+const arrivalOf = ({ content }: ConsumeMessage) => JSON.parse(content.toString()) as Arrival;

@@ -8,17 +8,23 @@ import { createLogger } from '../../src/observability/logging.js';
 export interface Sender {
   readonly name: string;
   readonly headers: Readonly<Record<string, string>>;
+  /** Whose accounts it may use; undefined: all. */
+  readonly owner: string | undefined;
   /** The owner of the accounts that it opens; undefined: the sender itself. */
   readonly opensFor: string | undefined;
+  /** Whether it may take back money that is gone. */
+  readonly mayForce: boolean;
 }
 
 export interface Senders {
-  /** All of them may see the accounts of the run. */
+  /** All of them may see the accounts of the run, but for those of {@link STRANGER}. */
   readonly clients: readonly Sender[];
   readonly operator: Sender;
 }
 
 const OWNER = 'chaos';
+/** The owner of accounts that no client is bound to. */
+export const STRANGER = 'stranger';
 /** All scopes that a client may have. */
 const ORDINARY = SCOPES.filter((scope) => scope !== 'admin');
 /** Those that one with an owner may have. */
@@ -35,12 +41,14 @@ export async function foundBank(settings: Readonly<Record<string, string>>): Pro
   const sender = async (name: string, scopes: readonly Scope[], owner?: string): Promise<Sender> => {
     const { key } = await createKey(bank.shards, { name, scopes, owner });
     const opensFor = owner === undefined ? OWNER : undefined;
-    return { name, headers: { authorization: `Bearer ${key}` }, opensFor };
+    const mayForce = scopes.includes('admin');
+    return { name, headers: { authorization: `Bearer ${key}` }, owner, opensFor, mayForce };
   };
   try {
+    const operator = await sender('operator', ['admin']);
     return {
-      clients: [await sender('service', ORDINARY), await sender('owner', OF_OWNERS, OWNER)],
-      operator: await sender('operator', ['admin']),
+      clients: [await sender('service', ORDINARY), await sender('owner', OF_OWNERS, OWNER), operator],
+      operator,
     };
   } finally {
     await bank.close();

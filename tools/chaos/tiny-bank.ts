@@ -2,8 +2,10 @@ import type { CallAnswer } from './caller.js';
 import { operationOf, type HoldBook, type Posting, type Rows } from './checker/books.js';
 import {
   accountsOf,
+  ownAccountsOf,
   isCommand,
   type AnswerBody,
+  type AnsweredLeg,
   type Capture,
   type Change,
   type Command,
@@ -12,9 +14,12 @@ import {
   type Reverse,
   type ReverseTransfer,
 } from './checker/history.js';
+import type { Arrival } from './checker/check-events.js';
 import { wordFor } from './checker/parts.js';
+import { announce, changeEvent } from './tiny-events.js';
 
 interface State {
+  readonly owner: string;
   balance: number;
   held: number;
   version: number;
@@ -42,12 +47,15 @@ const STEP_MS = 40;
 export class TinyBank {
   readonly history: Entry[] = [{ at: 0, entry: 'start', epochMs: EPOCH_MS }];
   readonly versions = new Map<number, number>();
-  private readonly accounts = new Map<number, State>();
-  private readonly postings: Posting[] = [];
-  private readonly holds = new Map<string, HoldState>();
-  private readonly events: Rows['events'][number][] = [];
+  readonly revisions = new Map<number, number>();
+  /** Its events. */
+  arrivals: Arrival[] = [];
+  private accounts = new Map<number, State>();
+  private postings: Posting[] = [];
+  private holds = new Map<string, HoldState>();
+  private events: Rows['events'][number][] = [];
   /** Account and key → the operation that used it, and its first answer. */
-  private readonly keys = new Map<string, { readonly op: number; readonly body: AnswerBody }>();
+  private keys = new Map<string, { readonly op: number; readonly body: AnswerBody }>();
   private now = 0;
   private operations = 0;
   private attempts = 0;
@@ -62,21 +70,42 @@ export class TinyBank {
   /** Sends another request of an operation. */
   again(op: number, operation: Operation): CallAnswer {
     const attempt = ++this.attempts;
-    this.history.push({
-      at: this.now,
-      entry: 'attempt',
-      op,
-      attempt,
-      instance: 'api-1#1',
-      sender: 'service',
-    });
+    const owner = isOfTheBank(operation) || op % 2 === 0 ? undefined : OWNER;
+    const sender = owner ?? 'service';
+    const instance = 'api-1#1';
+    this.history.push({ at: this.now, entry: 'attempt', op, attempt, instance, sender, owner });
     this.now += STEP_MS;
-    const { status, ...body } = this.answerTo(op, operation);
+    const { status, ...body } = this.asSeenBy(owner, operation, () => this.answerTo(op, operation));
     this.now += STEP_MS;
     this.history.push({ at: this.now, entry: 'answer', op, attempt, status, body });
     const [accountId] = accountsOf(operation);
     if (body.version !== undefined && accountId !== undefined) this.versions.set(accountId, body.version);
+    if (body.revision !== undefined && accountId !== undefined) this.revisions.set(accountId, body.revision);
     return { status, ...body };
+  }
+
+  /** Carries out commands together, or none of them. */
+  together(commands: readonly Command[]): CallAnswer[] {
+    const items = commands.map((command) => ({ op: ++this.operations, attempt: ++this.attempts, command }));
+    const batch = items[0]?.attempt;
+    for (const { op, command } of items)
+      this.history.push({ at: this.now, entry: 'intent', op, operation: command });
+    const sent = { entry: 'attempt', instance: 'api-1#1', sender: 'service', batch, atomic: true } as const;
+    for (const { op, attempt } of items) this.history.push({ at: this.now, op, attempt, ...sent });
+    this.now += STEP_MS;
+    const { accounts, postings, holds, events, keys, arrivals } = this;
+    const before = structuredClone({ accounts, postings, holds, events, keys, arrivals });
+    const decided = items.map(({ op, command }) => this.command(op, command));
+    const stopped = decided.find(({ status }) => status >= 300);
+    if (stopped) Object.assign(this, before);
+    this.now += STEP_MS;
+    return decided.map((answer, place) => {
+      const isKept = !stopped || answer === stopped || answer.error?.startsWith('Duplicate ');
+      const { status, ...body } = isKept ? answer : refused(424, 'Not applied');
+      const { op = 0, attempt = 0 } = items[place] ?? {};
+      this.history.push({ at: this.now, entry: 'answer', op, attempt, status, body });
+      return { status, ...body };
+    });
   }
 
   /** The end of holds that are due. */
@@ -94,13 +123,33 @@ export class TinyBank {
     };
   }
 
+  /** Of accounts of other owners, an owner learns only that they got money or refused it. */
+  private asSeenBy(owner: string | undefined, operation: Operation, answer: () => CallAnswer): CallAnswer {
+    if (owner === undefined) return answer();
+    const isForeign = (accountId: number) => this.state(accountId).owner !== owner;
+    const foreign = ownAccountsOf(operation).filter(isForeign);
+    if (
+      operation.kind === 'read-transfer' ? foreign.length === operation.accountIds.length : foreign.length > 0
+    )
+      return refused(404, 'Account not found');
+    const { legs, ...seen } = answer();
+    const { accountId, error } = seen;
+    if (error !== undefined && accountId !== undefined && isForeign(accountId))
+      return refused(422, 'Counterparty refused', { accountId, members: ['error', 'accountId'] });
+    const hide = (leg: AnsweredLeg) => {
+      const { id, type, amount } = leg;
+      return isForeign(leg.accountId) ? ({ id, type, amount, accountId: leg.accountId } as AnsweredLeg) : leg;
+    };
+    return legs ? { ...seen, legs: legs.map(hide) } : seen;
+  }
+
   private answerTo(op: number, operation: Operation): CallAnswer {
     if (isCommand(operation)) return this.command(op, operation);
     switch (operation.kind) {
       case 'open': {
         const accountId = this.accounts.size + 1;
         const state = { balance: 0, held: 0, version: 1, overdraftLimit: 0, status: 'open', revision: 0 };
-        this.accounts.set(accountId, state);
+        this.accounts.set(accountId, { ...state, owner: operation.owner ?? OWNER });
         this.post(op, undefined, [{ accountId, type: 'credit', amount: op }]);
         return { status: 201, accountId, balance: op, version: 2 };
       }
@@ -129,8 +178,11 @@ export class TinyBank {
     if ('error' in decided) return decided;
     const movements = decided as readonly Movement[];
     const poor = movements.find(({ accountId, type, amount }) => this.lacks(accountId, type, amount));
-    if (poor && movements.every(({ type }) => type !== 'release'))
-      return refused(422, 'Insufficient Balance', { accountId: poor.accountId });
+    if (poor && movements.every(({ type }) => type !== 'release')) {
+      if (!('force' in command && command.force === true))
+        return refused(422, 'Insufficient Balance', { accountId: poor.accountId });
+      this.raiseLimits(movements);
+    }
     if ('dryRun' in command && command.dryRun) return { status: 200, version: 1 };
     const body = this.post(op, command, movements);
     if (command.key !== undefined) this.keys.set(keyed, { op, body });
@@ -192,6 +244,7 @@ export class TinyBank {
   private allowed(movements: readonly Movement[]): readonly Movement[] | CallAnswer {
     for (const { accountId, type, holdId } of movements) {
       const { status } = this.state(accountId);
+      if (status === 'closed') return refused(422, 'Account closed', { accountId });
       if (status === 'frozen' && type !== 'release') return refused(422, 'Account frozen', { accountId });
       const isNew = type !== 'credit' && type !== 'release' && holdId === undefined;
       if (status === 'debits_blocked' && isNew) return refused(422, 'Debits blocked', { accountId });
@@ -263,6 +316,15 @@ export class TinyBank {
     return isShort();
   }
 
+  /** As far as forced debits need it. */
+  private raiseLimits(movements: readonly Movement[]): void {
+    for (const { accountId, type, amount } of movements) {
+      if (!this.lacks(accountId, type, amount)) continue;
+      const { balance, held } = this.state(accountId);
+      this.setState(accountId, { overdraftLimit: amount - balance + held });
+    }
+  }
+
   private expireDue(accountId: number): void {
     for (const hold of this.holds.values()) {
       if (hold.accountId !== accountId || !this.isDue(hold)) continue;
@@ -304,6 +366,7 @@ export class TinyBank {
       this.postings.push(posted.at(-1) as Posting);
       this.setHold(command, posting, movements);
     }
+    this.arrivals.push(...announce(posted, this.holds));
     return this.bodyOf(command, posted);
   }
 
@@ -362,28 +425,50 @@ export class TinyBank {
     return all.slice(0, 40).map(rowOf);
   }
 
-  private change({ accountId, status, overdraftLimit }: Change): CallAnswer {
+  private change({ accountId, status, overdraftLimit, ifRevision }: Change): CallAnswer {
     const state = this.state(accountId);
+    const { revision } = state;
+    if (ifRevision !== undefined && ifRevision !== revision)
+      return refused(412, 'Revision mismatch', { currentRevision: revision });
+    if (state.status === 'closed' && status !== 'closed') return refused(422, 'Account closed');
+    if (status === 'closed' || overdraftLimit !== undefined) this.expireDue(accountId);
     const { balance, held } = state;
+    if (status === 'closed' && (balance !== 0 || held !== 0)) return refused(422, 'Account not empty');
     if (balance - held + (overdraftLimit ?? state.overdraftLimit) < 0)
       return refused(422, 'Overdraft in use');
     const made = {
       status: status === state.status ? undefined : status,
       overdraftLimit: overdraftLimit === state.overdraftLimit ? undefined : overdraftLimit,
     };
-    if (made.status !== undefined || made.overdraftLimit !== undefined) {
-      state.revision += 1;
-      state.status = status ?? state.status;
-      state.overdraftLimit = overdraftLimit ?? state.overdraftLimit;
-      this.events.push({ accountId, time: EPOCH_MS + this.now, revision: state.revision, ...made });
-    }
-    return { status: 200 };
+    if (made.status !== undefined || made.overdraftLimit !== undefined) this.setState(accountId, made);
+    return { status: 200, revision: state.revision };
+  }
+
+  private setState(accountId: number, made: { status?: string; overdraftLimit?: number }): void {
+    const state = this.state(accountId);
+    state.revision += 1;
+    state.status = made.status ?? state.status;
+    state.overdraftLimit = made.overdraftLimit ?? state.overdraftLimit;
+    const { revision } = state;
+    this.events.push({
+      ...{ accountId, time: EPOCH_MS + this.now, revision },
+      ...{ status: made.status, overdraftLimit: made.overdraftLimit },
+    });
+    this.arrivals.push(changeEvent(accountId, revision, made));
   }
 
   private state(accountId: number): State {
     return this.accounts.get(accountId) as State;
   }
 }
+
+const OWNER = 'chaos';
+
+/** What no sender who is bound to an owner may do. */
+const isOfTheBank = (operation: Operation) =>
+  operation.kind === 'change' ||
+  (operation.kind === 'open' && operation.owner !== undefined) ||
+  ('force' in operation && operation.force === true);
 
 const opposite = (type: string) => (type === 'credit' ? 'debit' : 'credit');
 

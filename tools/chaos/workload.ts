@@ -1,9 +1,17 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Caller, CallAnswer, Numbered } from './caller.js';
-import { accountsOf, isCommand, type Command, type Operation, type Post } from './checker/history.js';
-import { CommandMaker, newKey, type Kind } from './commands.js';
+import {
+  accountsOf,
+  isCommand,
+  type Change,
+  type Command,
+  type Operation,
+  type Post,
+} from './checker/history.js';
+import { CommandMaker, inBatch, newKey, type Kind } from './commands.js';
 import type { Instance } from './instances.js';
 import { Random } from './random.js';
+import { STRANGER } from './senders.js';
 
 export interface WorkloadSettings {
   readonly seed: number;
@@ -21,10 +29,13 @@ type Act =
   | 'command'
   | 'commandTwice'
   | 'batch'
+  | 'atomicBatch'
   | 'dryRun'
   | 'repeat'
   | 'reuseKey'
   | 'change'
+  | 'rivals'
+  | 'openAndClose'
   | 'readBalance'
   | 'list'
   | 'readHold'
@@ -32,11 +43,22 @@ type Act =
   | 'open';
 
 const MIX: Readonly<Record<Act, number>> = {
-  ...{ command: 58, commandTwice: 6, batch: 3, dryRun: 1, repeat: 6, reuseKey: 4, change: 1 },
-  ...{ readBalance: 20, list: 5, readHold: 3, readTransfer: 2, open: 1 },
+  ...{
+    command: 58,
+    commandTwice: 6,
+    batch: 3,
+    atomicBatch: 4,
+    dryRun: 1,
+    repeat: 6,
+    reuseKey: 4,
+    change: 2,
+    rivals: 1,
+  },
+  ...{ readBalance: 20, list: 5, readHold: 3, readTransfer: 2, open: 1, openAndClose: 1 },
 };
 
 const COLD_ACCOUNTS_PER_SHARD = 15;
+const FOREIGN_ACCOUNTS_PER_SHARD = 2;
 const LONGEST_PAUSE_MS = 20;
 const LONGEST_BACKOFF_MS = 100;
 /** The chance that a client gives up a request whose outcome is certain, at each try. */
@@ -49,13 +71,19 @@ const OPENING_TRIES = 100;
 /** Clients that each send one request after the other until they are stopped. */
 export class Workload {
   private readonly accounts: number[][];
+  /** The accounts of another owner. */
+  private readonly foreign: number[][];
   /** Account → the newest version that some client has learned. */
   private readonly versions = new Map<number, number>();
+  /** The same of revisions. */
+  private readonly revisions = new Map<number, number>();
   private readonly clients: Promise<void>[] = [];
   /**
    * Unknown outcomes whose retry was rejected. It may have overtaken the first request, so they are retried at the end.
    */
   private readonly toSettle: Numbered[] = [];
+  /** The same of atomic batches. */
+  private readonly batchesToSettle: (readonly Numbered[])[] = [];
   private readonly commands: CommandMaker;
   private stopped = false;
   private abandoned = false;
@@ -66,10 +94,12 @@ export class Workload {
     private readonly settings: WorkloadSettings,
   ) {
     this.accounts = Array.from({ length: settings.shards }, () => []);
-    this.commands = new CommandMaker(this.accounts, this.versions, settings.kinds);
+    this.foreign = this.accounts.map(() => []);
+    const { accounts, foreign, versions, revisions } = this;
+    this.commands = new CommandMaker({ accounts, foreign, versions, revisions }, settings.kinds);
   }
 
-  /** Every account that was opened. */
+  /** Every account of the clients' owner. */
   get accountIds(): readonly number[] {
     return this.accounts.flat();
   }
@@ -77,10 +107,14 @@ export class Workload {
   /** Opens the accounts, the first ones of each shard being its hot ones. */
   async open(): Promise<void> {
     const random = new Random(this.settings.seed, 0);
-    const wanted = 1 + COLD_ACCOUNTS_PER_SHARD;
-    for (let tries = 0; this.accounts.some((ids) => ids.length < wanted); tries++) {
+    await this.openAll(random, this.accounts, 1 + COLD_ACCOUNTS_PER_SHARD);
+    await this.openAll(random, this.foreign, FOREIGN_ACCOUNTS_PER_SHARD, STRANGER);
+  }
+
+  private async openAll(random: Random, to: number[][], wanted: number, owner?: string): Promise<void> {
+    for (let tries = 0; to.some((ids) => ids.length < wanted); tries++) {
       if (tries > OPENING_TRIES * this.settings.shards) throw new Error('accounts could not be opened');
-      await this.openAccount(random, random.pick(this.instances), 10_000);
+      this.addAccount(await this.openAccount(random, random.pick(this.instances), 10_000, owner), to);
     }
   }
 
@@ -111,6 +145,14 @@ export class Workload {
   async settle(): Promise<void> {
     for (const { op, command } of this.toSettle)
       await this.untilKnown(op, command, new Random(this.settings.seed, op));
+    for (const items of this.batchesToSettle) {
+      const random = new Random(this.settings.seed, items[0]?.op ?? 0);
+      while (!this.abandoned) {
+        const outcome = await this.attemptTogether(items, random.pick(this.instances), 10_000);
+        if (outcome === 'applied' || outcome === 'refused') break;
+        await sleep(random.integer(1, LONGEST_BACKOFF_MS));
+      }
+    }
   }
 
   private async run(random: Random, home: Instance, shard: number): Promise<void> {
@@ -133,6 +175,8 @@ export class Workload {
         return this.sendTwice(client);
       case 'batch':
         return this.sendBatch(client);
+      case 'atomicBatch':
+        return this.sendTogether(client);
       case 'dryRun':
         return this.read(client, this.commands.dryRun(random, shard));
       case 'repeat':
@@ -141,6 +185,8 @@ export class Workload {
         return this.reuseKey(client);
       case 'change':
         return this.read(client, this.commands.change(random, shard));
+      case 'rivals':
+        return Promise.all(this.commands.rivals(random, shard).map((change) => this.read(client, change)));
       case 'readBalance':
         return this.readBalance(client, accountId);
       case 'list':
@@ -150,7 +196,9 @@ export class Workload {
       case 'readTransfer':
         return this.read(client, this.commands.readTransfer(random, shard));
       case 'open':
-        return this.openAccount(random, client.home, client.timeoutMs());
+        return this.openAccount(random, client.home, client.timeoutMs()).then((id) => this.addAccount(id));
+      case 'openAndClose':
+        return this.openAndClose(client);
     }
   }
 
@@ -208,7 +256,7 @@ export class Workload {
   private async sendBatch(client: Client): Promise<void> {
     const { random, shard } = client;
     const items = Array.from({ length: random.integer(2, LONGEST_BATCH) }, (): Numbered => {
-      const command = withoutIfMatch(this.commands.next(random, shard));
+      const command = inBatch(this.commands.next(random, shard));
       return { op: this.caller.intend(command), command };
     });
     const answers = await this.caller.attemptBatch(items, client.home, client.timeoutMs());
@@ -223,6 +271,43 @@ export class Workload {
     }
   }
 
+  /** Sends several commands that are to be applied together, like {@link carryOut}. */
+  private async sendTogether(client: Client): Promise<void> {
+    const { random } = client;
+    const commands = this.commands.together(random, client.shard);
+    const items = commands.map((command): Numbered => ({ op: this.caller.intend(command), command }));
+    const keyed = commands.every(({ key }) => key !== undefined);
+    let unknown = false;
+    for (let instance = client.home; !this.abandoned; instance = random.pick(this.instances)) {
+      const outcome = await this.attemptTogether(items, instance, client.timeoutMs());
+      if (outcome === 'applied') return items.forEach(({ op, command }) => client.remember(op, command));
+      if (outcome === 'refused') {
+        if (unknown) this.batchesToSettle.push(items);
+        return;
+      }
+      unknown ||= outcome === 'unknown';
+      if (unknown && !keyed) return;
+      if (!unknown && random.chance(GIVE_UP)) return;
+      await sleep(random.integer(1, LONGEST_BACKOFF_MS));
+    }
+  }
+
+  /** @returns the outcome of all of them: they are applied together or not at all */
+  private async attemptTogether(
+    items: readonly Numbered[],
+    instance: Instance,
+    timeoutMs: number,
+  ): Promise<Outcome> {
+    const answers = await this.caller.attemptBatch(items, instance, timeoutMs, true);
+    const outcomes = answers.map(outcomeOf);
+    // A refusal may tell of a version that there never was.
+    if (outcomes.every((outcome) => outcome === 'applied'))
+      items.forEach(({ op, command }, place) => this.learn(op, command, answers[place] as CallAnswer));
+    return (
+      (['unknown', 'not-applied', 'refused'] as const).find((one) => outcomes.includes(one)) ?? 'applied'
+    );
+  }
+
   private async untilKnown(op: number, command: Command, random: Random, mayOvertake = false): Promise<void> {
     while (!this.abandoned) {
       const outcome = outcomeOf(await this.attempt(op, command, random.pick(this.instances), 10_000));
@@ -232,7 +317,7 @@ export class Workload {
     }
   }
 
-  private readBalance(client: Client, accountId: number): Promise<void> {
+  private readBalance(client: Client, accountId: number): Promise<CallAnswer | undefined> {
     const { random } = client;
     const minVersion = random.chance(0.2) ? this.versions.get(accountId) : undefined;
     return this.read(client, {
@@ -244,30 +329,55 @@ export class Workload {
   }
 
   /** Sends what is not retried: it changes nothing, or no harm is done if it does not. */
-  private async read(client: Client, operation: Operation | undefined): Promise<void> {
-    if (!operation) return;
+  private async read(client: Client, operation: Operation | undefined): Promise<CallAnswer | undefined> {
+    if (!operation) return undefined;
     const instance = client.random.chance(0.7) ? client.home : client.random.pick(this.instances);
-    await this.attempt(this.caller.intend(operation), operation, instance, client.timeoutMs());
+    return this.attempt(this.caller.intend(operation), operation, instance, client.timeoutMs());
   }
 
   /** Retries until the outcome is known. */
-  private async openAccount(random: Random, home: Instance, timeoutMs: number): Promise<void> {
-    const operation: Operation = { kind: 'open', key: newKey(random) };
+  private async openAccount(
+    random: Random,
+    home: Instance,
+    timeoutMs: number,
+    owner?: string,
+  ): Promise<number | undefined> {
+    const operation: Operation = { kind: 'open', key: newKey(random), owner };
     const op = this.caller.intend(operation);
     let unknown = false;
     for (let instance = home; !this.abandoned; instance = random.pick(this.instances)) {
       const answer = await this.attempt(op, operation, instance, timeoutMs);
       const outcome = outcomeOf(answer);
-      if (outcome === 'applied') return this.addAccount(answer.accountId);
+      if (outcome === 'applied') return answer.accountId;
       unknown ||= outcome === 'unknown';
-      if (outcome === 'refused' || (!unknown && random.chance(GIVE_UP))) return;
+      if (outcome === 'refused' || (!unknown && random.chance(GIVE_UP))) break;
       await sleep(random.integer(1, LONGEST_BACKOFF_MS));
     }
+    return undefined;
   }
 
-  private addAccount(accountId: number | undefined): void {
+  /** Opens an account that nobody else needs, empties and closes it, while money may still arrive. */
+  private async openAndClose(client: Client): Promise<void> {
+    const { random } = client;
+    const accountId = await this.openAccount(random, client.home, client.timeoutMs());
     if (accountId === undefined) return;
-    const accounts = this.accounts[(accountId - 1) % this.settings.shards];
+    const { rows } = (await this.read(client, { kind: 'list', accountId })) ?? {};
+    const opening = rows?.at(-1);
+    if (!opening) return;
+    const keyed = { accountId, key: newKey(random) };
+    await this.carryOut(client, { kind: 'reverse', transactionId: opening.id, ...keyed });
+    const deposit = (): Post => ({ kind: 'post', accountId, type: 'credit', key: newKey(random) });
+    const change = (status: string): Change => ({ kind: 'change', accountId, status });
+    const closing = this.read(client, change('closed'));
+    if (random.chance(0.5)) await this.carryOut(client, deposit());
+    await closing;
+    await this.carryOut(client, deposit());
+    await this.read(client, change('open'));
+  }
+
+  private addAccount(accountId: number | undefined, to = this.accounts): void {
+    if (accountId === undefined) return;
+    const accounts = to[(accountId - 1) % this.settings.shards];
     if (!accounts?.includes(accountId)) accounts?.push(accountId);
   }
 
@@ -288,13 +398,11 @@ export class Workload {
     const version = answer.version ?? answer.currentVersion;
     const accountId = operation.kind === 'open' ? answer.accountId : accountsOf(operation)[0];
     if (version && accountId !== undefined) this.versions.set(accountId, version);
+    const revision = answer.revision ?? answer.currentRevision;
+    if (revision !== undefined && accountId !== undefined) this.revisions.set(accountId, revision);
     if (answer.status === 201 && isCommand(operation)) this.commands.learn(op, operation, answer);
   }
 }
-
-/** In a batch, an expected version is always in the body. */
-const withoutIfMatch = (command: Command): Command =>
-  command.kind === 'post' ? { ...command, ifMatch: undefined } : command;
 
 /** The memory of one client. */
 class Client {

@@ -43,6 +43,7 @@ export interface HoldBook {
 }
 
 export interface AccountBook {
+  readonly owner: string | undefined;
   readonly balance: number;
   readonly held: number;
   readonly overdraftLimit: number;
@@ -187,6 +188,7 @@ const idIn = (row: Columns, column: string, prefix: string) =>
 function accountOf(row: Columns): Rows['accounts'][number] {
   return {
     accountId: number(row, 'account_id'),
+    owner: row['owner'] ?? undefined,
     balance: money(row, 'balance'),
     held: money(row, 'held'),
     overdraftLimit: money(row, 'overdraft_limit'),

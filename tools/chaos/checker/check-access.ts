@@ -6,6 +6,8 @@ import {
   type FaultBegan,
   type Operation,
 } from './history.js';
+import type { Books } from './books.js';
+import { isForbidden } from './check-owners.js';
 import type { Violations } from './rules.js';
 
 interface Pending {
@@ -44,6 +46,7 @@ export class AccessChecker {
 
   /** @param shards the number of shards */
   constructor(
+    private readonly books: Books,
     private readonly shards: number,
     private readonly violations: Violations,
   ) {}
@@ -83,7 +86,8 @@ export class AccessChecker {
     const { attempt, wasLetIn } = pending;
     const answer = `${status} ${body?.error ?? ''}`;
     const detail = `operation ${op} (${operation.kind}) by ${attempt.sender} to ${attempt.instance}: ${answer}`;
-    if (REFUSALS.includes(status)) this.violations.add('credential-refused', detail);
+    const isRight = status === 404 && isForbidden(operation, attempt, this.books);
+    if (REFUSALS.includes(status) && !isRight) this.violations.add('credential-refused', detail);
     else if (answer !== UNKNOWN_CREDENTIAL) this.letIn.add(nameOf(attempt));
     else if (wasLetIn) this.violations.add('credential-forgotten', detail);
     const [accountId] = accountsOf(operation);
@@ -95,7 +99,7 @@ export class AccessChecker {
   }
 }
 
-/** Never right, because every sender's credential allows everything that it sends. */
+/** Never right, because every sender's credential allows everything that it sends, but for accounts of other owners. */
 const REFUSALS: readonly number[] = [401, 403, 404];
 export const UNKNOWN_CREDENTIAL = '503 Credential store unavailable';
 

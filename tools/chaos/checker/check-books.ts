@@ -1,17 +1,6 @@
 import { isExpiry, type AccountBook, type Books, type HoldBook, type Posting } from './books.js';
-import { wordFor } from './parts.js';
 import type { Violations } from './rules.js';
 import { limitsIn, remainingAt, statusesIn } from './states.js';
-
-/** An event as it arrived. Amounts are in minor units. */
-export interface Arrival {
-  readonly transactionId: string;
-  readonly accountId: number;
-  readonly type: string;
-  readonly amount: number;
-  readonly balance: number;
-  readonly version: number;
-}
 
 /** Checks the books by themselves, without the history. */
 export function checkBooks(books: Books, violations: Violations): void {
@@ -22,6 +11,8 @@ export function checkBooks(books: Books, violations: Violations): void {
       violations.add('overdrawn', `account ${accountId}: ${overdrawn}`);
     for (const { id, version } of refusedByStatus(book))
       violations.add('status-ignored', `account ${accountId}: ${id} at version ${version}`);
+    const closed = closureFaultOf(book);
+    if (closed) violations.add('status-ignored', `account ${accountId}: ${closed}`);
   }
   for (const hold of books.holds.values()) {
     const fault =
@@ -75,11 +66,23 @@ function overdrawnAt(book: AccountBook): string[] {
 /** Which statuses allow what. The debit of a capture is one that was promised. */
 function refusedByStatus(book: AccountBook): Posting[] {
   return book.postings.filter(({ type, holdId, time }) => {
-    if (type === 'release') return false;
     const isPromised = type === 'credit' || (type === 'debit' && holdId !== undefined);
-    const allowed = isPromised ? ['open', 'debits_blocked'] : ['open'];
+    const allowed = isPromised || type === 'release' ? ['open', 'debits_blocked'] : ['open'];
+    if (type === 'release') allowed.push('frozen');
     return !statusesIn(book, { from: time, to: time }).some((status) => allowed.includes(status));
   });
+}
+
+/** An account is empty when it is closed, and stays as it is. */
+function closureFaultOf({ events, postings, balance, held }: AccountBook): string | undefined {
+  const closing = events.findIndex(({ status }) => status === 'closed');
+  const { time = Infinity } = events[closing] ?? {};
+  if (closing < 0) return undefined;
+  if (closing < events.length - 1) return `it was changed after it had been closed: ${describe(events)}`;
+  if (postings.some((posting) => posting.time > time)) return 'it was used after it had been closed';
+  return balance === 0 && held === 0
+    ? undefined
+    : `it was closed with a balance of ${balance}, and ${held} on hold`;
 }
 
 const isDue = ({ status, expiresAt = Infinity }: HoldBook, now: number) =>
@@ -122,36 +125,6 @@ function checkReversals(
   const isWrong = (one: Posting) => one.accountId !== original?.accountId || one.type !== opposite;
   if (original?.reverses !== undefined || reversals.some(isWrong) || reversed > (original?.amount ?? 0))
     violations.add('over-reversed', `${describe(original)} is reversed by ${describe(reversals)}`);
-}
-
-/**
- * Checks the events in the order of their arrival, by the rule for consumers: an account's next event is the one with
- * the next version, and any other is ignored.
- */
-export function checkEvents(books: Books, arrivals: readonly Arrival[], violations: Violations): void {
-  const versions = new Map<number, number>();
-  for (const arrival of arrivals) {
-    const posting = books.byId.get(arrival.transactionId);
-    const same =
-      posting !== undefined &&
-      posting.accountId === arrival.accountId &&
-      wordFor(posting.type) === arrival.type &&
-      posting.amount === arrival.amount &&
-      posting.balance === arrival.balance &&
-      posting.version === arrival.version;
-    if (!same)
-      violations.add('event-wrong', `${JSON.stringify(arrival)}; in the books: ${describe(posting)}`);
-    const version = versions.get(arrival.accountId) ?? 1;
-    if (arrival.version === version + 1) versions.set(arrival.accountId, arrival.version);
-  }
-  for (const [accountId, { version }] of books.accounts) {
-    const arrived = versions.get(accountId) ?? 1;
-    if (arrived < version)
-      violations.add(
-        'event-missing',
-        `account ${accountId}: version ${arrived + 1} of ${version} never came`,
-      );
-  }
 }
 
 function describe(value: unknown): string {

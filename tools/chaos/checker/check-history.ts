@@ -20,6 +20,7 @@ import { Floors, type Floor } from './floors.js';
 import { checkParts, netOf, wordFor } from './parts.js';
 import { hasChanged, isPossible, REFUSALS, wasHold, type Window } from './refusals.js';
 import type { Violations } from './rules.js';
+import { CLOCK_SLACK_MS } from './states.js';
 
 /** The figures of a run. */
 export interface Tally {
@@ -66,6 +67,8 @@ interface Pending {
   readonly keyUsed: boolean;
   /** When it was sent, no other request was in flight. */
   readonly quiet: boolean;
+  /** Whether it was decided on accounts as earlier items of its batch leave them, even if none is applied. */
+  readonly supposes: boolean;
 }
 
 interface SuspectRead {
@@ -84,6 +87,8 @@ export class HistoryChecker {
   private readonly ceilings = new Map<number, number>();
   /** Batch and account → the version that its items have reached. */
   private readonly batches = new Map<string, number>();
+  /** Atomic batch → the accounts of its items so far. */
+  private readonly supposed = new Map<number, Set<number>>();
   private readonly suspects: SuspectRead[] = [];
   /** The ends of holds that have expired, the latest first: they move versions with nobody acting. */
   private readonly expiries: Posting[];
@@ -170,7 +175,16 @@ export class HistoryChecker {
       accountsOf(operation).map((accountId) => [accountId, this.floors.at(accountId, attempt.instance)]),
     );
     const keyUsed = this.isKeyUsed(operation);
-    this.pending.set(attempt.attempt, { attempt, progress, floors, keyUsed, quiet: this.quiet });
+    const supposes = this.supposes(attempt, accountsOf(operation));
+    this.pending.set(attempt.attempt, { attempt, progress, floors, keyUsed, quiet: this.quiet, supposes });
+  }
+
+  private supposes({ batch, atomic }: Attempt, accountIds: readonly number[]): boolean {
+    if (batch === undefined || atomic !== true) return false;
+    const earlier = this.supposed.get(batch) ?? new Set();
+    const concerned = accountIds.some((accountId) => earlier.has(accountId));
+    this.supposed.set(batch, new Set([...earlier, ...accountIds]));
+    return concerned;
   }
 
   private raise({ accountId, version }: Posting): void {
@@ -194,7 +208,8 @@ export class HistoryChecker {
     else progress.unknown = true;
     // A key that another request has used can never be used by this one.
     const forGood = pending.quiet || body.error === 'Idempotency key reused';
-    if (forGood && BY_THE_ACCOUNT.test(`${answer.status}`)) progress.refusedForGood = true;
+    const isRefused = BY_THE_ACCOUNT.test(`${answer.status}`) || answer.status === 404;
+    if (forGood && isRefused) progress.refusedForGood = true;
     this.checkAnswer(answer, progress.operation, body, pending);
   }
 
@@ -287,6 +302,7 @@ export class HistoryChecker {
     if (!BY_THE_ACCOUNT.test(`${status}`)) return;
     if (pending.keyUsed)
       this.fail('key-forgotten', `operation ${op}: ${error}, though key ${command.key} was used`);
+    if (['Not applied', 'Counterparty refused'].includes(error) || pending.supposes) return;
     if (error === 'Version mismatch') return this.checkMismatch(answer, command, body, pending);
     this.checkRefusal(answer, command, body, pending);
   }
@@ -440,10 +456,10 @@ export class HistoryChecker {
     this.floors.show(accountId, current);
   }
 
-  /** A change has no key, and a repeat changes nothing, so its account's events alone can tell. */
+  /** A change has no key, so its account's events alone can tell. What its revision decides is checked elsewhere. */
   private checkChange(answer: Answer, change: Change, body: AnswerBody, pending: Pending): void {
     if (answer.status !== 200) {
-      if (BY_THE_ACCOUNT.test(`${answer.status}`)) this.checkRefusal(answer, change, body, pending);
+      if (answer.status === 422) this.checkRefusal(answer, change, body, pending);
       return;
     }
     pending.progress.acknowledged = true;
@@ -589,12 +605,10 @@ export class HistoryChecker {
   }
 }
 
-/** Between the clocks of the history and of the servers, which are those of one machine, and for their rounding. */
-const CLOCK_SLACK_MS = 50;
 /** The most rows that a listing reads, over all pages. */
 const LISTED_AT_MOST = 40;
 /** Rejections that follow from the account or its keys. (A Duplicate counts as acknowledged before this is used.) */
-const BY_THE_ACCOUNT = /^(409|412|422)$/;
+const BY_THE_ACCOUNT = /^(409|412|422|424)$/;
 /** Statuses that the access checker deals with. */
 const ACCESS_REFUSED: readonly number[] = [401, 403, 404];
 const READ_ANSWERS = ['200 ', '408 Server Crashes', '503 Overloaded', UNKNOWN_CREDENTIAL];
@@ -605,7 +619,7 @@ const ALLOWED: Readonly<Record<Operation['kind'], readonly string[]>> = {
   'read-hold': READ_ANSWERS,
   'read-transfer': READ_ANSWERS,
   open: ['201 ', '409 Duplicate account', ...FAILURES],
-  change: ['200 ', ...refusalsOf('change'), ...FAILURES],
+  change: ['200 ', '412 Revision mismatch', ...refusalsOf('change'), ...FAILURES],
   post: [...keyed('post', 'transaction'), '200 ', '409 Version mismatch', '412 Version mismatch'],
   transfer: [...keyed('transfer', 'transfer'), '200 ', '409 Version mismatch'],
   hold: [...keyed('hold', 'hold'), '409 Version mismatch'],
@@ -617,7 +631,7 @@ const ALLOWED: Readonly<Record<Operation['kind'], readonly string[]>> = {
 
 function keyed(kind: Command['kind'], resource: string): string[] {
   return [
-    ...['201 ', `409 Duplicate ${resource}`, '422 Idempotency key reused'],
+    ...['201 ', `409 Duplicate ${resource}`, '422 Idempotency key reused', '424 Not applied'],
     ...refusalsOf(kind),
     ...FAILURES,
   ];

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { Answer, AnswerBody, Entry, FaultBegan, Operation } from './history.js';
 import { booksOf, operationOf, type Books, type Posting } from './books.js';
 import { check } from './check.js';
-import type { Arrival } from './check-books.js';
+import type { Arrival } from './check-events.js';
 import type { Rule } from './rules.js';
 
 const ACCOUNT = 1;
@@ -44,6 +44,18 @@ const posting = (
   };
   return { ...row, op: operationOf(row, undefined) };
 };
+
+const arrival = (
+  id: string,
+  type: string,
+  amount: string,
+  balance: string,
+  version: number,
+  idempotencyKey?: string,
+): Arrival => ({
+  ...{ id, type: 'transaction.posted.v1' },
+  data: { transactionId: id, accountId: ACCOUNT, type, amount, balance, version, idempotencyKey },
+});
 
 const post = (type: 'credit' | 'debit', key?: string, expectedVersion?: number): Operation => ({
   ...{ kind: 'post', accountId: ACCOUNT, type },
@@ -106,15 +118,23 @@ function scene(): Scene {
     ],
     account: { balance: 31, version: 4 },
     arrivals: [
-      { transactionId: 'txn1', accountId: ACCOUNT, type: 'Deposit', amount: OPENING, balance: 1, version: 2 },
-      { transactionId: 'txn2', accountId: ACCOUNT, type: 'Deposit', amount: CREDIT, balance: 51, version: 3 },
-      { transactionId: 'txn3', accountId: ACCOUNT, type: 'Withdraw', amount: DEBIT, balance: 31, version: 4 },
+      arrival('txn1', 'Deposit', '0.01', '0.01', 2),
+      arrival('txn2', 'Deposit', '0.50', '0.51', 3, 'a'),
+      arrival('txn3', 'Withdraw', '0.20', '0.31', 4),
     ],
   };
 }
 
 function booksIn({ postings, account }: Scene): Books {
-  const state = { accountId: ACCOUNT, ...account, held: 0, overdraftLimit: 0, status: 'open', revision: 0 };
+  const state = {
+    accountId: ACCOUNT,
+    ...account,
+    held: 0,
+    overdraftLimit: 0,
+    status: 'open',
+    revision: 0,
+    owner: undefined,
+  };
   return booksOf([{ accounts: [state], postings, events: [], holds: [], unpublished: 0 }], 0);
 }
 
@@ -399,7 +419,7 @@ describe('the checker', () => {
     [
       'event-wrong',
       'an event with another amount',
-      (spoilt) => (spoilt.arrivals[1] = { ...(spoilt.arrivals[1] as Arrival), amount: 51 }),
+      (spoilt) => (spoilt.arrivals[1] = arrival('txn2', 'Deposit', '0.51', '0.51', 3, 'a')),
     ],
     [
       'unexpected-answer',

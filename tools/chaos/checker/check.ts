@@ -1,6 +1,10 @@
 import { readHistory } from './history.js';
 import { AccessChecker } from './check-access.js';
-import { checkBooks, checkEvents, type Arrival } from './check-books.js';
+import { BatchChecker } from './check-batches.js';
+import { checkBooks } from './check-books.js';
+import { ChangeChecker } from './check-changes.js';
+import { OwnerChecker } from './check-owners.js';
+import { checkEvents, type Arrival } from './check-events.js';
 import { HistoryChecker, type Tally } from './check-history.js';
 import type { Books } from './books.js';
 import { Violations } from './rules.js';
@@ -30,12 +34,21 @@ export async function check({ history, books, arrivals, cacheTtlMs, shards }: Ev
   const violations = new Violations();
   checkBooks(books, violations);
   const checker = new HistoryChecker(books, violations, cacheTtlMs);
-  const access = new AccessChecker(shards, violations);
+  const access = new AccessChecker(books, shards, violations);
+  const batches = new BatchChecker(books, violations);
+  const changes = new ChangeChecker(books, violations);
+  const owners = new OwnerChecker(books, violations);
   for await (const entry of readHistory(history)) {
     checker.take(entry);
     access.take(entry);
+    batches.take(entry);
+    changes.take(entry);
+    owners.take(entry);
   }
   access.finish();
+  batches.finish();
+  changes.finish();
+  owners.finish();
   const tally = checker.finish();
   if (arrivals) checkEvents(books, arrivals, violations);
   if (books.unpublished > 0)

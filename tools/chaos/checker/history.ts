@@ -70,6 +70,7 @@ export interface Reverse extends Keyed {
   readonly accountId: number;
   /** Undefined: all that is left. */
   readonly amount?: number;
+  readonly force?: true;
 }
 
 export interface ReverseTransfer extends Keyed {
@@ -79,6 +80,7 @@ export interface ReverseTransfer extends Keyed {
   readonly accountIds: readonly number[];
   /** Undefined: all that is left. */
   readonly amount?: number;
+  readonly force?: true;
 }
 
 /** Changes an account otherwise than by a transaction. */
@@ -87,6 +89,8 @@ export interface Change {
   readonly accountId: number;
   readonly status?: string;
   readonly overdraftLimit?: number;
+  /** The revision that it expects, sent as If-Match. */
+  readonly ifRevision?: number;
 }
 
 /** Commands that make transactions. */
@@ -94,6 +98,8 @@ export type Command = Post | Transfer | PlaceHold | Capture | VoidHold | Reverse
 
 export interface Open extends Keyed {
   readonly kind: 'open';
+  /** Undefined: that of most accounts. */
+  readonly owner?: string;
 }
 
 export interface ReadBalance {
@@ -122,6 +128,14 @@ export function accountsOf(operation: Operation): readonly number[] {
   return [operation.accountId];
 }
 
+/** The accounts that must be those of its sender: all but those that money arrives at. */
+export function ownAccountsOf(operation: Operation): readonly number[] {
+  const accountIds = accountsOf(operation);
+  if (operation.kind === 'transfer' || operation.kind === 'reverse-transfer')
+    return accountIds.slice(0, accountIds.length / 2);
+  return operation.kind === 'capture' ? [operation.accountId] : accountIds;
+}
+
 const COMMANDS: Readonly<Record<Command['kind'], true>> = {
   ...{ post: true, transfer: true, hold: true, capture: true, void: true },
   ...{ reverse: true, 'reverse-transfer': true },
@@ -131,6 +145,12 @@ export const isCommand = (operation: Operation): operation is Command => operati
 
 /** The client's name for all transactions of an operation. */
 export const referenceOf = (op: number): string => `op-${op}`;
+
+/** Money as text, as requests and events have it. */
+export function decimal(minorUnits: number): string {
+  const digits = String(Math.abs(minorUnits)).padStart(3, '0');
+  return `${minorUnits < 0 ? '-' : ''}${digits.slice(0, -2)}.${digits.slice(-2)}`;
+}
 
 /** The first entry. */
 export interface Start {
@@ -159,8 +179,12 @@ export interface Attempt {
   readonly instance: string;
   /** The sender whose credential it carries. */
   readonly sender: string;
+  /** The owner whose accounts the sender may use; undefined: all accounts. */
+  readonly owner?: string;
   /** The first attempt of the batch that it is an item of; items come in the order of their attempts. */
   readonly batch?: number;
+  /** Whether the items of the batch are to be applied together or not at all. */
+  readonly atomic?: true;
 }
 
 /** Written as soon as the answer has arrived or the wait for it has ended. */
@@ -179,6 +203,8 @@ export interface Answer {
 /** The members of answers that the checker reads. Money is in minor units. */
 export interface AnswerBody {
   readonly error?: string;
+  /** The names of all members of a refusal on behalf of another owner. */
+  readonly members?: readonly string[];
   readonly id?: string;
   readonly transactionId?: string;
   readonly transferId?: string;
@@ -194,6 +220,9 @@ export interface AnswerBody {
   readonly balance?: number;
   readonly version?: number;
   readonly currentVersion?: number | null;
+  /** Of an account, from its entity tag. */
+  readonly revision?: number;
+  readonly currentRevision?: number;
   /** The rows of a listing over all pages that were read, newest first. */
   readonly rows?: readonly ListedRow[];
 }

@@ -9,22 +9,22 @@ export interface Window {
   readonly versionsOf: (accountId: number) => readonly number[];
 }
 
-/** Errors that {@link isPossible} knows, by the kind of command. */
+/** Errors of commands by their kind. {@link isPossible} knows all but those on behalf of another owner. */
 export const REFUSALS: Readonly<Record<(Command | Change)['kind'], readonly string[]>> = {
-  post: ['Insufficient Balance', 'Account frozen', 'Debits blocked'],
-  transfer: ['Insufficient Balance', 'Account frozen', 'Debits blocked'],
+  post: ['Insufficient Balance', 'Account frozen', 'Debits blocked', 'Account closed'],
+  transfer: ['Insufficient Balance', 'Account frozen', 'Debits blocked', 'Counterparty refused'],
   hold: ['Insufficient Balance', 'Account frozen', 'Debits blocked'],
-  capture: ['Hold not active', 'Hold exceeded', 'Account frozen'],
+  capture: ['Hold not active', 'Hold exceeded', 'Account frozen', 'Counterparty refused'],
   void: ['Hold not active'],
   reverse: [
-    ...['Insufficient Balance', 'Account frozen', 'Debits blocked'],
+    ...['Insufficient Balance', 'Account frozen', 'Debits blocked', 'Account closed'],
     ...['Reversal exceeded', 'Not reversible', 'Part of a transfer'],
   ],
   'reverse-transfer': [
     ...['Insufficient Balance', 'Account frozen', 'Debits blocked'],
-    ...['Reversal exceeded', 'Not reversible', 'Not reversible in part'],
+    ...['Reversal exceeded', 'Not reversible', 'Not reversible in part', 'Counterparty refused'],
   ],
-  change: ['Overdraft in use'],
+  change: ['Overdraft in use', 'Account closed', 'Account not empty'],
 };
 
 /** Whether a refusal was true at some moment of its window. */
@@ -42,6 +42,7 @@ export function isPossible(
   });
   switch (body.error ?? '') {
     case 'Insufficient Balance':
+      if ('force' in command && command.force === true) return false;
       return accounts.some(({ id, book, versions }) =>
         versions.some(
           (version) =>
@@ -50,6 +51,10 @@ export function isPossible(
       );
     case 'Account frozen':
       return accounts.some(({ book }) => statusesIn(book, window.span).includes('frozen'));
+    case 'Account closed':
+      return accounts.some(({ book }) => statusesIn(book, window.span).includes('closed'));
+    case 'Account not empty':
+      return accounts.some(({ book, versions }) => versions.some((version) => isNotEmpty(book, version)));
     case 'Debits blocked':
       return accounts.some(
         ({ id, book, versions }) =>
@@ -104,6 +109,11 @@ function isInUse(command: Command | Change, book: AccountBook, version: number):
   if (command.kind !== 'change' || command.overdraftLimit === undefined) return false;
   const posting = book.postings[version - 2];
   return (posting?.balance ?? 0) - (posting?.held ?? 0) + command.overdraftLimit < 0;
+}
+
+function isNotEmpty({ postings }: AccountBook, version: number): boolean {
+  const { balance = 0, held = 0 } = postings[version - 2] ?? {};
+  return balance !== 0 || held !== 0;
 }
 
 function isPossibleOfHold(

@@ -6,6 +6,9 @@ export interface Span {
   readonly to: number;
 }
 
+/** Between the clocks of the history and of the servers, which are those of one machine, and for their rounding. */
+export const CLOCK_SLACK_MS = 50;
+
 /** The statuses that an account had at some time of a span. At the time of a change it had both. */
 export function statusesIn({ events }: AccountBook, span: Span): readonly string[] {
   return valuesIn(events, ({ status }) => status, 'open', span);

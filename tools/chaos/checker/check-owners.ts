@@ -1,0 +1,97 @@
+import type { Books } from './books.js';
+import {
+  ownAccountsOf,
+  type Answer,
+  type AnswerBody,
+  type Attempt,
+  type Entry,
+  type Operation,
+} from './history.js';
+import type { Violations } from './rules.js';
+import { CLOCK_SLACK_MS, statusesIn } from './states.js';
+
+/**
+ * Checks what senders who are bound to an owner may do with accounts of other owners: pay into them, and nothing else.
+ * Takes one pass over the history, in order.
+ */
+export class OwnerChecker {
+  private readonly operations = new Map<number, Operation>();
+  private readonly attempts = new Map<number, Attempt>();
+  /** Operations that some sender was allowed to send. */
+  private readonly permitted = new Set<number>();
+  private epochMs = 0;
+
+  constructor(
+    private readonly books: Books,
+    private readonly violations: Violations,
+  ) {}
+
+  take(entry: Entry): void {
+    if (entry.entry === 'start') this.epochMs = entry.epochMs;
+    if (entry.entry === 'intent') this.operations.set(entry.op, entry.operation);
+    const operation = 'op' in entry ? this.operations.get(entry.op) : undefined;
+    if (entry.entry === 'attempt' && operation) {
+      this.attempts.set(entry.attempt, entry);
+      if (!isForbidden(operation, entry, this.books)) this.permitted.add(entry.op);
+    }
+    if (entry.entry === 'answer' && operation) this.checkAnswer(entry, operation);
+  }
+
+  /** Call it once the whole history was read. */
+  finish(): void {
+    for (const [op, operation] of this.operations)
+      if (!this.permitted.has(op) && this.books.byOperation.has(op))
+        this.fail(
+          `operation ${op} ${JSON.stringify(operation)} is in the books, and nobody who sent it may do it`,
+        );
+  }
+
+  private checkAnswer(answer: Answer, operation: Operation): void {
+    const { op, attempt: number, status, body = {} } = answer;
+    const attempt = this.attempts.get(number);
+    if (!attempt || status <= 0) return;
+    const what = `operation ${op} ${JSON.stringify(operation)} by ${attempt.sender}: ${status} ${JSON.stringify(body)}`;
+    if (isForbidden(operation, attempt, this.books)) {
+      // In an atomic batch, another item may be what stops it.
+      if (![404, 408, 424, 503].includes(status)) this.fail(`${what}, though an account is another owner's`);
+      return;
+    }
+    for (const { accountId, balance, version, held } of body.legs ?? []) {
+      const isTold = [balance, version, held].some((value) => value !== undefined);
+      if (isTold === this.isForeign(accountId, attempt))
+        this.fail(`${what} ${isTold ? 'tells' : 'hides'} the state of account ${accountId}`);
+    }
+    if (status === 422 || status === 409) this.checkRefusal(what, answer, body, attempt);
+  }
+
+  /** Of another owner's account, a refusal tells that it refused, and that must be true. */
+  private checkRefusal(what: string, { at }: Answer, body: AnswerBody, attempt: Attempt): void {
+    const { accountId, error, members = [] } = body;
+    const isForeign = accountId !== undefined && this.isForeign(accountId, attempt);
+    if ((error === 'Counterparty refused') !== isForeign) return this.fail(`${what} tells the wrong thing`);
+    if (!isForeign) return;
+    if (members.some((name) => name !== 'error' && name !== 'accountId')) this.fail(`${what} tells more`);
+    const book = this.books.accounts.get(accountId);
+    const [from, to] = [attempt.at - CLOCK_SLACK_MS, at + CLOCK_SLACK_MS].map((time) => this.epochMs + time);
+    const statuses = book ? statusesIn(book, { from: from as number, to: to as number }) : [];
+    if (!statuses.some((status) => status === 'frozen' || status === 'closed'))
+      this.violations.add('wrong-refusal', `${what}, but the account was ${statuses.join()}`);
+  }
+
+  private isForeign(accountId: number, { owner }: Attempt): boolean {
+    return owner !== undefined && this.books.accounts.get(accountId)?.owner !== owner;
+  }
+
+  private fail(detail: string): void {
+    this.violations.add('foreign-account', detail);
+  }
+}
+
+/** Whether an operation needs an account that is not its sender's. */
+export function isForbidden(operation: Operation, { owner }: Attempt, { accounts }: Books): boolean {
+  if (owner === undefined) return false;
+  const foreign = ownAccountsOf(operation).filter((accountId) => accounts.get(accountId)?.owner !== owner);
+  // Whoever has one account of a transfer may see it.
+  if (operation.kind === 'read-transfer') return foreign.length === operation.accountIds.length;
+  return foreign.length > 0;
+}
