@@ -59,7 +59,6 @@ const WATCH_MS = 300;
 /** The reset time of the service's circuit breaker, plus a margin. */
 const REDIS_RECOVERS_MS = 3_000;
 const READ_WITHIN_MS = 10_000;
-const TRANSACTIONS = ['transactions', 'archived_transactions'];
 /** Time for requests that clients have given up to end in the service too. */
 const QUIET_MS = 2_000;
 /** The random stream of the faults; those of the clients are numbered from 0. */
@@ -181,7 +180,7 @@ class Run {
 
   private async hasTooFew(): Promise<boolean> {
     const { transactions } = this.options;
-    return transactions !== undefined && (await this.count(...TRANSACTIONS)) < transactions;
+    return transactions !== undefined && (await this.count('transactions')) < transactions;
   }
 
   private async keep(appointment: Appointment): Promise<void> {
