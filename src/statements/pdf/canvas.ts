@@ -8,13 +8,25 @@ export interface Style {
   readonly color: string;
 }
 
-/** What pdfkit does not publish of its fonts: the way to set text glyph by glyph. */
+/** What pdfkit does not publish of its fonts: what it needs to embed a glyph. Each list is by the glyph's place. */
 interface Font {
   readonly id: string;
-  readonly font: { hasGlyphForCodePoint(codePoint: number): boolean };
-  /** The glyphs of a text in hexadecimal digits, and the width of each in thousandths of its size. */
-  encode(text: string): [glyphs: string[], positions: { readonly advanceWidth: number }[]];
+  /** Thousandths of the size, by the font's own units. */
+  readonly scale: number;
+  readonly font: {
+    hasGlyphForCodePoint(codePoint: number): boolean;
+    glyphForCodePoint(codePoint: number): FontGlyph;
+  };
+  readonly subset: { includeGlyph(id: number): number };
+  readonly widths: (number | undefined)[];
+  readonly unicode: (readonly number[] | undefined)[];
   ref(): unknown;
+}
+
+interface FontGlyph {
+  readonly id: number;
+  readonly advanceWidth: number;
+  readonly codePoints: readonly number[];
 }
 
 interface Page {
@@ -136,9 +148,16 @@ export class Canvas {
   }
 
   private find(character: string, weight: Weight): Glyph {
-    const font = UNSEEN.test(character) ? undefined : this.fontWith(character, weight);
-    const [[code = MISSING], [position]] = (font ?? this.font(0, weight)).encode(font ? character : NONE);
-    const glyph = { font: font ?? this.font(0, weight), code, width: position?.advanceWidth ?? 0 };
+    const wanted = UNSEEN.test(character) ? undefined : this.fontWith(character, weight);
+    const font = wanted ?? this.font(0, weight);
+    const { id, advanceWidth, codePoints } = font.font.glyphForCodePoint(
+      (wanted ? character : NONE).codePointAt(0) ?? 0,
+    );
+    const place = font.subset.includeGlyph(id);
+    const width = advanceWidth * font.scale;
+    font.widths[place] ??= width;
+    font.unicode[place] ??= codePoints;
+    const glyph = { font, code: place.toString(16).padStart(4, '0'), width };
     this.glyphs[weight].set(character, glyph);
     return glyph;
   }

@@ -271,7 +271,7 @@ function drawRow(canvas: Canvas, row: TableRow, top: number): void {
 
 function drawFoot(canvas: Canvas, page: string): void {
   const note = canvas.lacked
-    ? 'All times are in UTC. An empty box stands for a character that the font of this document does not have.'
+    ? 'All times are in UTC. An empty box stands for a character that this document cannot show.'
     : 'All times are in UTC.';
   canvas.text(note, MARGIN, FOOT, SMALL);
   canvas.textTo(page, RIGHT, FOOT, SMALL, AMOUNT_WIDTH);
