@@ -151,7 +151,6 @@ export class StatementHeadDto {
   readonly currency = CURRENCY;
   @Field(Timestamp) readonly from: string;
   @Field(Timestamp) readonly to: string;
-  @Field(Timestamp) readonly createdAt: string;
   @Field(SignedMoney) readonly openingBalance: Cents;
   @Field(SignedMoney) readonly closingBalance: Cents;
   @Field(TotalMoney) readonly totalCredits: Cents;
@@ -162,11 +161,10 @@ export class StatementHeadDto {
   @Field(text({ type: 'string', description: "The client's own name for the account." }), optional)
   readonly reference: string | undefined;
 
-  constructor({ account, from, to, createdAt, turnover, openingBalance, closingBalance }: Statement) {
+  constructor({ account, from, to, turnover, openingBalance, closingBalance }: Statement) {
     this.accountId = account.accountId;
     this.from = from.toISOString();
     this.to = to.toISOString();
-    this.createdAt = createdAt.toISOString();
     this.openingBalance = openingBalance;
     this.closingBalance = closingBalance;
     this.totalCredits = turnover.credit.sum;

@@ -21,7 +21,6 @@ const LINE = {
 const EXAMPLE = {
   ...{ accountId: 1, currency: 'USD' },
   ...{ from: '2025-05-01T00:00:00.000Z', to: '2025-06-01T00:00:00.000Z' },
-  createdAt: '2025-06-01T06:00:00.000Z',
   ...{ openingBalance: money('350.5'), closingBalance: money('450.75') },
   ...{ totalCredits: money('100.25'), totalDebits: money('0.00'), credits: 1, debits: 0 },
   ...{ owner: 'ada', lines: [LINE] },
