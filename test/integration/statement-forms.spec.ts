@@ -80,11 +80,11 @@ const TEXTS: Readonly<Record<string, RegExp>> = {
 function schemaProblems(element: XmlElement, parent = ''): string[] {
   const path = `${parent}/${element.name}`;
   const names = element.children.map(({ name }) => name);
-  const text = TEXTS[path.slice(1)] ?? TEXTS[element.name];
+  const text = TEXTS[path] ?? TEXTS[element.name];
   if (names.length === 0) {
     return text?.test(element.content) ? [] : [`${path} is ${element.content.slice(0, 40)}`];
   }
-  const model = SCHEMA[path.slice(1)] ?? SCHEMA[element.name];
+  const model = SCHEMA[path] ?? SCHEMA[element.name];
   if (model === undefined) return [`${path} is unknown`];
   const pattern = model.replace(/([\w|]+)([?*]?)( |$)/g, '(?:(?:$1) )$2');
   const isInOrder = new RegExp(`^${pattern}$`).test(names.map((name) => `${name} `).join(''));
@@ -180,8 +180,8 @@ describe('PDF', () => {
   it('wraps long texts, and shows a box for what it can not show', async () => {
     const description = `${'x'.repeat(400)} ${'word '.repeat(18)}\u202E家`;
     const [page = []] = textsOf(await writtenBy(writePdf(statementOf([5n], { description }))));
-    expect(page.filter((text) => /^x+$/.test(text)).join('')).toBe('x'.repeat(400));
-    expect(page.filter((text) => text.startsWith('word')).join(' ')).toBe(`${'word '.repeat(18)}□□`);
+    const drawn = page.filter((text) => /^(x|word|□)/.test(text)).join(' ');
+    expect(drawn.replaceAll('x x', 'xx')).toBe(`${'x'.repeat(400)} ${'word '.repeat(18)}□□`);
     expect(page).toContainEqual(expect.stringContaining('An empty box stands for a character'));
     const [plain = []] = textsOf(
       await writtenBy(writePdf(statementOf([5n], { description: 'Łódź Αθήνα Київ ệ' }))),
