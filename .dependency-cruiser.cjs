@@ -22,7 +22,7 @@ const RANKS = [
   ['src/http'],
   ['src/transfers'],
   ['src/holds'],
-  ['src/accounts', 'src/transactions', 'src/health'],
+  ['src/accounts', 'src/transactions', 'src/statements', 'src/health'],
   ['src/batches'],
   ['src/app'],
   ['src/app/workers', 'src/admin'],
@@ -37,7 +37,7 @@ const RANKS = [
 ];
 
 /** Folders that are one room: their subfolders only sort their files. */
-const ROOMS = ['src/admin', 'src/storage', 'src/access', 'src/redis', 'migrations'];
+const ROOMS = ['src/admin', 'src/storage', 'src/access', 'src/redis', 'migrations', 'src/statements'];
 
 /** The files of a folder, without those of its subfolders that have a rank of their own. */
 const filesOf = (folder) => (ROOMS.includes(folder) ? `^${folder}/` : `^${folder}/[^/]+$`);

@@ -14,6 +14,7 @@ import { LedgerModule } from '../ledger/ledger.module.js';
 import { SweeperModule } from '../ledger/sweeper.module.js';
 import { MetricsModule } from '../observability/metrics.module.js';
 import { HealthModule } from '../health/health.module.js';
+import { StatementsModule } from '../statements/statements.module.js';
 import { TransactionsModule } from '../transactions/transactions.module.js';
 import { TransfersModule } from '../transfers/transfers.module.js';
 
@@ -46,6 +47,7 @@ export class AppModule {
         AccessModule,
         AccountsModule,
         TransactionsModule,
+        StatementsModule,
         TransfersModule,
         HoldsModule,
         BatchesModule,

@@ -81,6 +81,8 @@ export function failureMessage(failure: LedgerFailure, account = 'the account'):
       return `${account} does not hold that much`;
     case 'BALANCE_LIMIT_EXCEEDED':
       return `${account} cannot hold that much`;
+    case 'STATEMENT_TOO_LONG':
+      return `${account} has more transactions than a statement may have`;
     case 'NOT_APPLIED':
       return 'another transaction of the batch was refused; nothing was posted';
     case 'DATABASE_FAILED':

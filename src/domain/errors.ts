@@ -60,6 +60,8 @@ export type Rejection =
   | { readonly code: 'ACCOUNT_NOT_EMPTY' }
   /** The new overdraft limit is lower than what is used of the present one. */
   | { readonly code: 'OVERDRAFT_IN_USE' }
+  /** More transactions than a statement of its form may cover. */
+  | { readonly code: 'STATEMENT_TOO_LONG' }
   /** The command itself is fine, but another one in its atomic batch was rejected. */
   | { readonly code: 'NOT_APPLIED' };
 

@@ -135,6 +135,7 @@ const FAILURES: Readonly<Record<LedgerFailureCode, Expected>> = {
   REVERSAL_EXCEEDED: plain('REVERSAL_EXCEEDED', 422, 'Reversal exceeded'),
   ACCOUNT_NOT_EMPTY: plain('ACCOUNT_NOT_EMPTY', 422, 'Account not empty'),
   OVERDRAFT_IN_USE: plain('OVERDRAFT_IN_USE', 422, 'Overdraft in use'),
+  STATEMENT_TOO_LONG: plain('STATEMENT_TOO_LONG', 422, 'Statement too long'),
   IDEMPOTENCY_KEY_REUSED: {
     failure: { code: 'IDEMPOTENCY_KEY_REUSED', original },
     status: 422,

@@ -137,6 +137,7 @@ function answerOfFailure(failure: LedgerFailure): ErrorAnswer {
     case 'REVERSAL_EXCEEDED':
     case 'ACCOUNT_NOT_EMPTY':
     case 'OVERDRAFT_IN_USE':
+    case 'STATEMENT_TOO_LONG':
     case 'NOT_APPLIED':
       return errorAnswer(failure.code);
   }

@@ -18,6 +18,7 @@ import { LedgerReader } from './read/ledger-reader.js';
 import { RecentLocalBatches } from '../messaging/recent-local-batches.js';
 import { BatchStatements } from './write/batch-statements.js';
 import { READERS, ShardReader } from './read/shard-reader.js';
+import { StatementReader } from './read/statement-reader.js';
 import { TransferReader } from './read/transfer-reader.js';
 import { ShardRouter } from '../sharding/shard-router.js';
 import { AdaptiveConcurrencyLimiter } from '../concurrency/adaptive-concurrency-limiter.js';
@@ -40,8 +41,9 @@ import { RecentLocalBatchesModule } from '../messaging/recent-local-batches.modu
     TransferReader,
     AccountOwners,
     HoldReader,
+    StatementReader,
   ],
-  exports: [Ledger, LedgerReader, TransferReader, AccountOwners, HoldReader, READERS],
+  exports: [Ledger, LedgerReader, TransferReader, AccountOwners, HoldReader, StatementReader, READERS],
 })
 export class LedgerModule implements OnApplicationShutdown {
   constructor(private readonly ledger: ShardedLedger) {}

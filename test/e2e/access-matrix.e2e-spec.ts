@@ -173,6 +173,9 @@ const CLASSES: Readonly<Record<string, RouteClass>> = {
     foreign: 404,
     named: true,
   },
+  'GET /accounts/{accountId}/statement': reading(
+    ({ accountId }) => `/accounts/${accountId}/statement?from=2025-01-01&to=2025-02-01`,
+  ),
   ...movement('deposit', 'deposits:write', deposit('0.01')),
   ...movement('withdrawal', 'withdrawals:write', withdrawal('0.01')),
   'GET /transactions/{transactionId}': reading(({ transactionId }) => `/transactions/${transactionId}`),

@@ -8,6 +8,7 @@ import type { Answer } from '../../tools/fuzz/contract.js';
 import { NDJSON_TYPE, postBatch } from './batches.js';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
 import { capture, change, placed, placeHold, voidHold } from '../support/holds.js';
+import { openWithHistory } from '../support/history.js';
 import { query } from '../support/postgres.js';
 import {
   balanceOf,
@@ -231,6 +232,8 @@ describe('the code of an error', () => {
   let accountId: number;
   let key: Record<string, string>;
   let full: number;
+  /** Has more transactions than a statement as PDF may have. */
+  let long: number;
   /** Holds 1.00, active, of the account above. */
   let activeHold: string;
   let endedHold: string;
@@ -251,6 +254,10 @@ describe('the code of an error', () => {
     await placeHold(app, accountId, { amount: 2 }, withKey('hold')).then(({ status }) =>
       expect(status).toBe(201),
     );
+    const client = new Client({ connectionString: app.databaseUrl });
+    await client.connect();
+    long = await openWithHistory(client, 10_001);
+    await client.end();
     activeHold = await placed(app, accountId, '1.00');
     endedHold = await placed(app, accountId, '1.00');
     await voidHold(app, endedHold);
@@ -406,6 +413,11 @@ describe('the code of an error', () => {
     ['HOLD_EXCEEDED', 'a capture', captured({ amount: '1.01' }, () => activeHold)],
     ['ACCOUNT_NOT_EMPTY', 'a change', changed({ status: 'closed' })],
     ['OVERDRAFT_IN_USE', 'a change', changed({ overdraftLimit: 4 }, inStateOf('overdrawn'))],
+    [
+      'STATEMENT_TOO_LONG',
+      'a PDF',
+      (headers) => get(`/accounts/${long}/statement?from=2025-01-01&to=2026-01-01&format=pdf`)(headers),
+    ],
     ['BALANCE_LIMIT_EXCEEDED', 'a deposit', posted(deposit('5000'), {}, () => full)],
     ['IDEMPOTENCY_KEY_REUSED', 'another amount', (headers) => posted(deposit('6'), key)(headers)],
     ['IDEMPOTENCY_KEY_REUSED', 'the key of a hold', posted(deposit('5'), withKey('hold'))],

@@ -2,11 +2,13 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { freePort } from '@scalable-banking/embedded-postgres';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Client } from 'pg';
 import { capture, change, placed, placeHold, voidHold } from '../support/holds.js';
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
 import { OpenApiContract, type Answer } from '../../tools/fuzz/contract.js';
 import { bearer, makeKey } from '../support/credentials.js';
 import { createTestDatabase } from '../support/postgres.js';
+import { openWithHistory } from '../support/history.js';
 import { routesOf } from '../support/routes.js';
 import { NDJSON_TYPE, postBatch, statusesIn } from './batches.js';
 import { sendRaw, TEXT_MONEY } from '../support/requests.js';
@@ -298,6 +300,28 @@ describe('openapi.json', () => {
       expectDocumented('listTransactions', 200, await get(`/accounts/${accountId}/transactions?limit=1`));
       expectDocumented('listTransactions', 400, await get(`/accounts/${accountId}/transactions?type=gift`));
       expectDocumented('listTransactions', 404, await get(`/accounts/${NOBODY}/transactions`));
+    });
+
+    it('of statements', async () => {
+      const today = new Date().toISOString();
+      const statement = (query: string, id = accountId, headers = {}) =>
+        get(`/accounts/${id}/statement?${query}`, headers);
+      await post(accountId, { ...deposit, description: 'Rent' });
+      for (const format of ['json', 'csv', 'pdf', 'camt.053']) {
+        const answer = await statement(`from=2025-01-01&to=${today}&format=${format}`);
+        // A PDF is no text, so supertest keeps none.
+        expectDocumented('getStatement', 200, { ...answer, text: format === 'pdf' ? '' : answer.text });
+      }
+      const inText = await statement(`from=2025-01-01&to=${today}`, accountId, TEXT_MONEY);
+      expectDocumented('getStatement', 200, inText);
+      expectDocumented('getStatement', 400, await statement('from=2025-06-01&to=2025-05-01'));
+      expectDocumented('getStatement', 404, await statement('from=2025-05-01&to=2025-06-01', NOBODY));
+      const client = new Client({ connectionString: app.databaseUrl });
+      await client.connect();
+      const long = await openWithHistory(client, 10_001);
+      await client.end();
+      const tooLong = await statement('from=2025-01-01&to=2026-01-01&format=pdf', long);
+      expectDocumented('getStatement', 422, tooLong);
     });
 
     it('of opening accounts', async () => {
@@ -629,6 +653,8 @@ describe('openapi.json', () => {
         failed('listHolds', await lost.http.get(`/accounts/${id}/holds`));
         failed('changeAccount', await change(lost, id, { status: 'open' }));
         failed('listTransactions', await lost.http.get(`/accounts/${id}/transactions`));
+        const statement = `/accounts/${id}/statement?from=2025-01-01&to=2025-02-01`;
+        failed('getStatement', await lost.http.get(statement));
         failed('getTransaction', await lost.http.get('/transactions/txn1'));
         failed('getTransfer', await lost.http.get('/transfers/tr1'));
         failed('listTransfers', await lost.http.get(`/accounts/${id}/transfers`));

@@ -148,6 +148,7 @@ describe('Swagger UI in a browser', () => {
         '200 listTransactions',
         '201 reverseTransaction application/json: In part',
         '200 getTransaction',
+        '200 getStatement',
         '200 postBatch application/json: Each for itself',
         '200 postBatch application/json: A hold and a reversal',
         '200 postBatch application/json: All or nothing',

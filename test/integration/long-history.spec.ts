@@ -8,6 +8,7 @@ import { MAX_ID } from '../../src/domain/account.js';
 import { AccountOwners } from '../../src/ledger/read/account-owners.js';
 import { HoldReader } from '../../src/ledger/read/hold-reader.js';
 import type { LedgerReader } from '../../src/ledger/read/ledger-reader.js';
+import { StatementReader } from '../../src/ledger/read/statement-reader.js';
 import { TransferReader } from '../../src/ledger/read/transfer-reader.js';
 import { BatchLookups } from '../../src/ledger/write/batch-lookups.js';
 import { countdown, openReader, openShards, openWithHistory, timeOf, walk } from '../support/history.js';
@@ -75,6 +76,37 @@ describe('with a long history, most of it in the archive', () => {
     expect(old.flat()).toEqual(countdown(249, 2));
     expect(old.findIndex((page) => page.length > 0)).toBe(9);
     expect(old.slice(9).map((page) => page.length)).toEqual([200, 48]);
+  });
+
+  it('a statement reads its own interval, and finds it in a few steps', async () => {
+    const statements = new StatementReader(openShards(ledger));
+    // The first ones are archived, and the last ones are not.
+    for (const [from, to] of [
+      [10_000, 10_600],
+      [ARCHIVED - 100, ARCHIVED + 500],
+    ] as const) {
+      const bounds = () => statements.bounds(accountId, timeOf(from), timeOf(to), THE_SERVICE);
+      const nodes = await planOf(bounds);
+      const scans = nodes.filter((node) => node['Relation Name']?.endsWith('transactions'));
+      expect([...kindsOf(scans)]).toEqual(['Index Scan']);
+      // Two searches among 100,000 versions, of 17 steps each, and two balances.
+      expect(rowsRead(nodes)).toBeLessThanOrEqual(2 * 17 + 4);
+      const { span } = await bounds();
+      expect(span).toMatchObject({
+        opening: { version: from - 1, balance: BigInt(from - 2) },
+        closing: { version: to - 1, balance: BigInt(to - 2) },
+      });
+      const sums = await planOf(() => statements.turnover(span, THE_SERVICE));
+      expect(rowsRead(sums)).toBe(600);
+      const versions: number[] = [];
+      for await (const chunk of statements.movements(span, THE_SERVICE)) {
+        versions.push(...chunk.map(({ versionAfter }) => versionAfter));
+      }
+      expect(versions).toEqual(countdown(to - 1, from).reverse());
+      const chunk = await planOf(() => statements.movements(span, THE_SERVICE).next());
+      // With the details of every second one.
+      expect(rowsRead(chunk)).toBe(750);
+    }
   });
 
   it('a batch, a look-up and the relay use the indexes of both tables', async () => {

@@ -6,7 +6,10 @@ const MANIFEST = 'package.json';
 const LOCKFILE = 'package-lock.json';
 const KINDS = ['dependencies', 'optionalDependencies', 'devDependencies'];
 
-/** Licences that only require their text to be included. A person must read any other one before it is added. */
+/**
+ * Licences that only require their text to be included. A person must read any other one before it is added. OFL-1.1 is
+ * for fonts: they may be embedded in any document, and must not be sold by themselves.
+ */
 const ALLOWED = new Set([
   '0BSD',
   'Apache-2.0',
@@ -15,6 +18,7 @@ const ALLOWED = new Set([
   'BlueOak-1.0.0',
   'ISC',
   'MIT',
+  'OFL-1.1',
   'Python-2.0',
 ]);
 
@@ -85,15 +89,18 @@ function* entryProblems(
   }
 }
 
+/** Packages whose manifest names no licence, by name and version: that of their LICENSE file. */
+const READ_LICENCES = { 'png-js@2.0.0': 'MIT' };
+
 /** Third-party packages that are shipped with the service, each with its licence. */
 export function licencesOf({ packages }) {
   return Object.entries(packages)
     .filter(([path, { dev, link }]) => path.includes('node_modules/') && !dev && !link)
-    .map(([path, { name, version, license }]) => ({
+    .map(([path, { name = nameOf(path), version, license }]) => ({
       // An aliased package states its own name.
-      name: name ?? nameOf(path),
+      name,
       version,
-      licence: license ?? 'none',
+      licence: license ?? READ_LICENCES[`${name}@${version}`] ?? 'none',
     }))
     .sort((a, b) => (a.name < b.name ? -1 : 1));
 }

@@ -14,8 +14,15 @@ const { manifest, workspaces, lockfile } = readProject();
 const sbom = JSON.parse(execFileSync('npm', NPM_SBOM, { encoding: 'utf8', maxBuffer: MAX_BYTES }));
 // npm names it after the folder.
 sbom.metadata.component.name = manifest.name;
-const kept = new Set(licencesOf(lockfile).map(({ name, version }) => `${name}@${version}`));
-sbom.components = sbom.components.filter((component) => kept.has(component['bom-ref']));
+const kept = new Map(
+  licencesOf(lockfile).map(({ name, version, licence }) => [`${name}@${version}`, licence]),
+);
+sbom.components = sbom.components
+  .filter((component) => kept.has(component['bom-ref']))
+  .map((component) => ({
+    ...component,
+    licenses: component.licenses ?? [{ license: { id: kept.get(component['bom-ref']) } }],
+  }));
 const keptOf = (dependencies) =>
   [...new Set(dependencies.flatMap(({ dependsOn = [] }) => dependsOn))].filter((ref) => kept.has(ref));
 // The packages of the workspace are part of the application, so it depends on their dependencies.

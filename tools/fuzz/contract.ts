@@ -82,7 +82,7 @@ const EXACT_MONEY = /^(?!-0\.00$)-?\d{1,16}\.\d{2}$/;
 
 const MONEY = ['Money', 'SignedMoney'].map((name) => `#/components/schemas/${name}`);
 /** The media type as the document names it: with the form of money, but without what says how to read it. */
-const CONTENT_TYPE = /^(.+?)(?:; version=[\d.]+)?; charset=utf-8$/;
+const CONTENT_TYPE = /^(.+?)(?:; version=[\d.]+)?(?:; charset=utf-8)?$/;
 const JSON_TYPE = /^application\/(?:problem\+)?json\b/;
 const DATE_TIME = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?Z$/;
 

@@ -92,7 +92,11 @@ function valid(values: Values, { method, path, operation }: Route): Arbitrary<Dr
         ],
         body: parts.body,
         verdict:
-          isAtomic(parts.query, parts.body ?? []) || mayContradict(parts.body ?? []) ? 'open' : 'well-formed',
+          operation.operationId === 'getStatement' ||
+          isAtomic(parts.query, parts.body ?? []) ||
+          mayContradict(parts.body ?? [])
+            ? 'open'
+            : 'well-formed',
       };
     });
 }
@@ -103,7 +107,9 @@ const withoutFilters = (query: readonly Pair[]) =>
     ? query.filter(([name]) => ['cursor', 'limit'].includes(name))
     : query;
 
-/** The verdict on an atomic batch is open: two of its keys may be the same, and it may say twice that it is atomic. */
+/**
+ * The verdict on a statement is open: its interval may be none, or not be over.
+ * The verdict on an atomic batch is open: two of its keys may be the same, and it may say twice that it is atomic. */
 const isAtomic = (query: readonly Pair[], body: readonly Pair[]) =>
   query.some(([name]) => name === 'atomic') || body.some((member) => member.join() === '"atomic",true');
 

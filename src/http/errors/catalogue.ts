@@ -227,6 +227,12 @@ export const ERRORS = {
     error: 'Overdraft in use',
     detail: 'The account uses more of its overdraft limit than the new limit allows.',
   },
+  STATEMENT_TOO_LONG: {
+    status: 422,
+    error: 'Statement too long',
+    detail:
+      'The interval has more than 100,000 transactions, holds and releases included, or more than 10,000 for a PDF.',
+  },
   IDEMPOTENCY_KEY_REUSED: {
     status: 422,
     error: 'Idempotency key reused',

@@ -248,6 +248,14 @@ export const AvailableMoney = moneyOf(
   },
 );
 
+/** What several amounts come to. */
+export const TotalMoney = moneyOf('What the amounts come to, with exactly two decimals.', {
+  names: ['TotalMoney', 'TotalTextMoney'],
+  minimum: 0,
+  maximum: 100_000 * LARGEST_AMOUNT,
+  pattern: '^\\d{1,21}\\.\\d{2}$',
+});
+
 /** What {@link jsonText} holds. */
 export const Metadata: JsonSchema = {
   type: 'object',

@@ -12,6 +12,11 @@ export const PROBLEM_MEDIA_TYPE = 'application/problem+json';
 /** All names of the type of a batch in lines. */
 export const NDJSON_TYPES = [NDJSON_MEDIA_TYPE, 'application/jsonl'];
 
+/** Of statements. */
+export const CSV_MEDIA_TYPE = 'text/csv';
+export const PDF_MEDIA_TYPE = 'application/pdf';
+export const XML_MEDIA_TYPE = 'application/xml';
+
 /** The media type of the same answer with money as text. */
 export const withTextMoney = (mediaType: string) => `${mediaType}; money=string`;
 
@@ -56,6 +61,15 @@ const read = new LRUCache<string, Asked>({ max: 100 });
  * errors so, whatever it prefers for other answers: they never have that type.
  */
 export const representationOf = (headers: IncomingHttpHeaders): Representation => askedBy(headers).forms;
+
+/** The media type that an Accept header prefers among some; undefined: it names none of them. Parameters don't count. */
+export function preferredType({ accept }: IncomingHttpHeaders, types: readonly string[]): string | undefined {
+  if (accept === undefined || accept.length > MAX_LENGTH) return undefined;
+  const ranges = (accept.match(RANGES) ?? [])
+    .map(readRange)
+    .map(({ type, q }) => (q === undefined ? type : `${type}; q=${q}`));
+  return new Negotiator({ headers: { accept: ranges.join() } }).mediaTypes([...types])[0];
+}
 
 /** @throws InvalidRequestError when it asks for money in a form that there is not */
 export function checkAccept(headers: IncomingHttpHeaders): void {
