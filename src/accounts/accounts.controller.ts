@@ -53,6 +53,11 @@ export class AccountsController {
     @Req() request: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,
   ) {
+    const { accountId, past } = wanted;
+    if (past) {
+      const then = await this.accounts.pastBalance(accountId, past, senderOf(request));
+      return unlessKnown(reply, versionTag(then.version), wanted, () => new BalanceDto(then, then.held));
+    }
     const account = await this.accounts.balance(wanted, senderOf(request));
     return unlessKnown(reply, versionTag(account.version), wanted, () => new BalanceDto(account));
   }

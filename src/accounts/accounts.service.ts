@@ -7,12 +7,14 @@ import type { Sender } from '../domain/sender.js';
 import { decodeCursor, encodeCursor, listingFor, pageOf } from '../http/validation/cursor.js';
 import type { PageQueryDto } from '../http/validation/page-query.dto.js';
 import { AccountOwners } from '../ledger/read/account-owners.js';
+import { HistoryReader, type PastBalance } from '../ledger/read/history-reader.js';
 import { LedgerReader } from '../ledger/read/ledger-reader.js';
 import {
   AccountDto,
   ProofDto,
   type AccountPageDto,
   type BalanceRequest,
+  type Past,
   type ProofRequest,
 } from './accounts.dto.js';
 
@@ -21,6 +23,7 @@ export class AccountsService {
   constructor(
     private readonly ledger: Ledger,
     private readonly reader: LedgerReader,
+    private readonly history: HistoryReader,
     private readonly owners: AccountOwners,
   ) {}
 
@@ -68,6 +71,13 @@ export class AccountsService {
     return this.owners
       .check(owner, accountId, user)
       .then(() => this.reader.balance(accountId, request, user));
+  }
+
+  async pastBalance(accountId: number, past: Past, { owner, user }: Sender): Promise<PastBalance> {
+    if (owner !== undefined) await this.owners.check(owner, accountId, user);
+    return 'atMs' in past
+      ? this.history.balanceAt(accountId, past.atMs, user)
+      : this.history.balanceOfVersion(accountId, past.version, user);
   }
 
   async proof(request: ProofRequest, { owner, user }: Sender): Promise<ProofDto> {

@@ -27,6 +27,12 @@ export function failureMessage(failure: LedgerFailure, account = 'the account'):
   switch (failure.code) {
     case 'ACCOUNT_NOT_FOUND':
       return `${account} does not exist`;
+    case 'NOT_YET_OPENED':
+      return `${account} was opened later`;
+    case 'VERSION_NOT_REACHED':
+      return `${account} has not reached that version`;
+    case 'TIME_IN_FUTURE':
+      return 'that time has not come yet';
     case 'TRANSACTION_NOT_FOUND':
       return 'the transaction does not exist';
     case 'DUPLICATE_TRANSACTION':

@@ -56,6 +56,13 @@ const FAILURES: Readonly<Record<LedgerFailureCode, Expected>> = {
     status: 404,
     body: '{"error":"Transaction not found"}',
   },
+  NOT_YET_OPENED: plain('NOT_YET_OPENED', 404, 'Account not yet opened'),
+  VERSION_NOT_REACHED: plain('VERSION_NOT_REACHED', 404, 'Version not reached'),
+  TIME_IN_FUTURE: {
+    failure: { code: 'TIME_IN_FUTURE' },
+    status: 400,
+    body: '{"error":"Invalid request","details":[{"field":"at","message":"must not be in the future"}]}',
+  },
   TRANSFER_NOT_FOUND: plain('TRANSFER_NOT_FOUND', 404, 'Transfer not found'),
   HOLD_NOT_FOUND: plain('HOLD_NOT_FOUND', 404, 'Hold not found'),
   DATABASE_FAILED: {

@@ -16,6 +16,7 @@ import {
   readMovementType,
 } from '../http/validation/movements.js';
 import {
+  INSTANT_FORM,
   IsAmount,
   IsInstant,
   IsNullableField,
@@ -127,9 +128,6 @@ export const reversalOf = reads(
   },
 );
 
-const INSTANT =
-  'An ISO 8601 date, or a date and time with its offset, like 2025-05-02T10:24:02Z; up to nanoseconds, all of which count.';
-
 /** GET /accounts/{accountId}/transactions */
 export class ListTransactionsDto extends PageQueryDto {
   @IsOptionalField()
@@ -139,11 +137,11 @@ export class ListTransactionsDto extends PageQueryDto {
   type?: string;
 
   @IsOptionalField()
-  @IsInstant({ description: `Only transactions at this time or later. ${INSTANT}` })
+  @IsInstant({ description: `Only transactions at this time or later. ${INSTANT_FORM}` })
   from?: string;
 
   @IsOptionalField()
-  @IsInstant({ description: `Only transactions before this time. ${INSTANT}` })
+  @IsInstant({ description: `Only transactions before this time. ${INSTANT_FORM}` })
   to?: string;
 }
 

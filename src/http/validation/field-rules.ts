@@ -234,6 +234,10 @@ export const IsCount = (minimum: number, maximum: number, description: string) =
     { description, oneOf: [{ type: 'integer', minimum, maximum }, INTEGER_TEXT] },
   );
 
+/** The form of a point in time, for the description of a parameter. */
+export const INSTANT_FORM =
+  'An ISO 8601 date, or a date and time with its offset, like 2025-05-02T10:24:02Z; up to nanoseconds, all of which count.';
+
 /** A plus sign in a query means a space. */
 const LOST_PLUS = /T[\d:.]+ \d{2}:?\d{2}$/;
 

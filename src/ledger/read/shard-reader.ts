@@ -83,6 +83,11 @@ export class ShardReader {
     return this.within(user, accountId, () => this.runner.run(rowsOf<Row>(sql, parameters)));
   }
 
+  /** Runs work in a transaction. Its statements are sent together with BEGIN, so it must write nothing but locks. */
+  transact<T>(work: Work<T>, user: string, accountId?: number): Promise<T> {
+    return this.within(user, accountId, () => this.runner.run(work, () => undefined));
+  }
+
   /**
    * Why the shard's database can't be used; undefined: it answers. Returns within {@link PROBE_MS}, whatever the
    * database does. Needs no permit.
@@ -125,7 +130,7 @@ export class ShardReader {
     } catch (error) {
       const failure = error instanceof CommitOutcomeUnknownError ? 'unavailable' : classifyFailure(error);
       if (failure === 'statement') throw error;
-      if (failure === 'busy') throw new LedgerError({ code: 'OVERLOADED' });
+      if (failure === 'busy' || failure === 'locked') throw new LedgerError({ code: 'OVERLOADED' });
       const currentVersion =
         accountId === undefined ? null : (this.balances.lastKnownVersion(accountId) ?? null);
       throw new LedgerError({ code: 'DATABASE_FAILED', currentVersion });
