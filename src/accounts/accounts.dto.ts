@@ -26,6 +26,7 @@ import {
   IsNumericId,
   IsOptionalField,
   IsOwner,
+  IsOwnerName,
   IsVersion,
   IsWord,
   Owner,
@@ -56,7 +57,7 @@ import {
   written,
 } from '../http/openapi/resource.js';
 import { millisecondOf } from '../domain/instant.js';
-import { MAX_PROOF_LINES, type ChainProof } from '../ledger/read/ledger-reader.js';
+import { MAX_PROOF_LINES, type AccountFilter, type ChainProof } from '../ledger/read/ledger-reader.js';
 
 /** What a client may say about an account for its own use. */
 class AccountDetailsDto {
@@ -131,11 +132,26 @@ export class ProofQueryDto {
   fromRevision?: string;
 }
 
+/** GET /accounts */
+export class ListAccountsDto extends PageQueryDto {
+  @IsOptionalField()
+  @IsOwnerName()
+  owner?: string;
+
+  @IsOptionalField()
+  @IsLine(255, { description: 'Only accounts with exactly this reference.' })
+  reference?: string;
+
+  @IsOptionalField()
+  @IsWord(STATUSES, { description: 'Only accounts with this status. Case does not matter.' })
+  status?: string;
+}
+
 const openAccount = new Contract(OpenAccountDto);
 const changeAccount = new Contract(ChangeAccountDto);
 const balanceQuery = new Contract(BalanceQueryDto, 'query parameter');
 const proofQuery = new Contract(ProofQueryDto, 'query parameter');
-const pageQuery = new Contract(PageQueryDto, 'query parameter');
+const listAccounts = new Contract(ListAccountsDto, 'query parameter');
 
 /** Throws ForbiddenError, too. */
 export const openingOf = reads(
@@ -248,7 +264,31 @@ export const proofRequestOf = reads({ query: proofQuery }, (request, query): Pro
   return { accountId, fromVersion, fromRevision: readVersion(query.fromRevision) };
 });
 
-export const pageRequestOf = reads({ query: pageQuery }, (_request, query) => query);
+/** The requested page of accounts. */
+export interface AccountListingRequest {
+  readonly cursor: string | undefined;
+  readonly limit: number;
+  readonly filter: AccountFilter;
+}
+
+export const accountListingOf = reads(
+  { query: listAccounts },
+  ({ principal }, { cursor, limit, owner, reference, status }): AccountListingRequest => {
+    if (principal.owner !== undefined && owner !== undefined && owner !== principal.owner) {
+      throw InvalidRequestError.of('owner', 'must be your own, or left out');
+    }
+    return {
+      cursor,
+      limit: Number(limit),
+      filter: {
+        // An owner's own listing has no other owners.
+        owner: principal.owner === undefined ? owner : undefined,
+        reference,
+        status: status?.toLowerCase() as AccountStatus | undefined,
+      },
+    };
+  },
+);
 
 /** `{"balance":350.00,"version":12}`; of the past also `"held":0.00` */
 @Resource('Balance')

@@ -25,13 +25,13 @@ import {
   WRITE_FAILURES,
 } from '../http/openapi/components.js';
 import { CONDITION } from '../http/validation/entity-tags.js';
-import { PageQueryDto } from '../http/validation/page-query.dto.js';
 import {
   AccountDto,
   AccountPageDto,
   BalanceDto,
   BalanceQueryDto,
   ChangeAccountDto,
+  ListAccountsDto,
   OpenAccountDto,
   ProofDto,
   ProofQueryDto,
@@ -266,7 +266,9 @@ export const DocumentAccounts = (): MethodDecorator =>
       tags,
       operationId: 'listAccounts',
       summary: 'List the accounts',
-      description: 'Those that the sender may see, in ascending order of their ids.',
+      description:
+        'Those that the sender may see, in ascending order of their ids. With several filters, those that match all. A page ' +
+        'that is filtered may hold fewer than `limit`, or none, and still have a `nextCursor`.',
       responses: {
         200: jsonResponse('A page of accounts.', AccountPageDto, {
           page: { data: [EXAMPLE_ACCOUNT], nextCursor: null },
@@ -275,6 +277,6 @@ export const DocumentAccounts = (): MethodDecorator =>
         ...READ_FAILURES,
       },
     }),
-    ...queryOf(PageQueryDto),
+    ...queryOf(ListAccountsDto),
     RequestIdHeader(),
   );

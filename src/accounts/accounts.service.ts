@@ -4,19 +4,20 @@ import type { ChangeCommand } from '../domain/command.js';
 import { LedgerError } from '../domain/errors.js';
 import { Ledger } from '../domain/ports.js';
 import type { Sender } from '../domain/sender.js';
-import { decodeCursor, encodeCursor, listingFor, pageOf } from '../http/validation/cursor.js';
-import type { PageQueryDto } from '../http/validation/page-query.dto.js';
+import { encodeCursor, listingFor } from '../http/validation/cursor.js';
 import { AccountOwners } from '../ledger/read/account-owners.js';
 import { HistoryReader, type PastBalance } from '../ledger/read/history-reader.js';
 import { LedgerReader } from '../ledger/read/ledger-reader.js';
 import {
   AccountDto,
   ProofDto,
+  type AccountListingRequest,
   type AccountPageDto,
   type BalanceRequest,
   type Past,
   type ProofRequest,
 } from './accounts.dto.js';
+import { filterText, startOf } from './listing-start.js';
 
 @Injectable()
 export class AccountsService {
@@ -86,16 +87,15 @@ export class AccountsService {
     return ProofDto.of(await this.reader.proof(accountId, fromVersion, user, fromRevision), request);
   }
 
-  async list(query: PageQueryDto, { owner, user }: Sender): Promise<AccountPageDto> {
+  async list(
+    { cursor, limit, filter: asked }: AccountListingRequest,
+    { owner, user }: Sender,
+  ): Promise<AccountPageDto> {
     const listing = listingFor(owner, 'accounts');
-    const limit = Number(query.limit);
-    const after = query.cursor === undefined ? 0 : decodeCursor(listing, query.cursor);
-    const accounts = await this.reader.accountsAfter(after, limit + 1, owner, user);
-    return pageOf(
-      accounts,
-      limit,
-      (account) => new AccountDto(account),
-      (account) => encodeCursor(listing, account.accountId),
-    );
+    const { after, filter } = startOf(listing, cursor, asked);
+    const wanted = owner === undefined ? filter : { ...filter, owner };
+    const { accounts, nextAfter } = await this.reader.accountsAfter(after, limit, wanted, user);
+    const nextCursor = nextAfter === undefined ? null : encodeCursor(listing, nextAfter, filterText(filter));
+    return { data: accounts.map((account) => new AccountDto(account)), nextCursor };
   }
 }

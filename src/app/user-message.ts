@@ -1,6 +1,6 @@
 import { EmbeddedPostgresError } from '@scalable-banking/embedded-postgres';
 import { sqlStateOf } from '../storage/database-errors.js';
-import { LedgerError, type LedgerFailure } from '../domain/errors.js';
+import { LedgerError, type InfrastructureFailure, type LedgerFailure } from '../domain/errors.js';
 import { codeOf, messageOf } from '../domain/error-message.js';
 import { UserError } from '../domain/user-error.js';
 
@@ -28,11 +28,9 @@ export function failureMessage(failure: LedgerFailure, account = 'the account'):
     case 'ACCOUNT_NOT_FOUND':
       return `${account} does not exist`;
     case 'NOT_YET_OPENED':
-      return `${account} was opened later`;
     case 'VERSION_NOT_REACHED':
-      return `${account} has not reached that version`;
     case 'TIME_IN_FUTURE':
-      return 'that time has not come yet';
+      return `${account} has no such balance`;
     case 'TRANSACTION_NOT_FOUND':
       return 'the transaction does not exist';
     case 'DUPLICATE_TRANSACTION':
@@ -88,6 +86,15 @@ export function failureMessage(failure: LedgerFailure, account = 'the account'):
       return `${account} cannot hold that much`;
     case 'NOT_APPLIED':
       return 'another transaction of the batch was refused; nothing was posted';
+    case 'DATABASE_FAILED':
+    case 'OVERLOADED':
+    case 'OUTCOME_UNKNOWN':
+      return interruption(failure.code, account);
+  }
+}
+
+function interruption(code: InfrastructureFailure['code'], account: string): string {
+  switch (code) {
     case 'DATABASE_FAILED':
       return 'the database failed; nothing was posted';
     case 'OVERLOADED':

@@ -18,16 +18,21 @@ import {
 import {
   INSTANT_FORM,
   IsAmount,
+  IsIdempotencyKey,
   IsInstant,
+  IsLimitParameter,
+  IsLine,
   IsNullableField,
   IsOptionalField,
   IsTransactionId,
   IsWord,
   readAmount,
+  readLimit,
   readTransactionId,
   readVersion,
   type Numeric,
 } from '../http/validation/field-rules.js';
+import { readIdempotencyKey } from '../http/validation/idempotency-key.js';
 import { millisecondFrom } from '../domain/instant.js';
 import { PageQueryDto } from '../http/validation/page-query.dto.js';
 import {
@@ -143,6 +148,22 @@ export class ListTransactionsDto extends PageQueryDto {
   @IsOptionalField()
   @IsInstant({ description: `Only transactions before this time. ${INSTANT_FORM}` })
   to?: string;
+
+  @IsOptionalField()
+  @IsLimitParameter('Only transactions of this amount or more.')
+  minAmount?: string;
+
+  @IsOptionalField()
+  @IsLimitParameter('Only transactions of this amount or less.')
+  maxAmount?: string;
+
+  @IsOptionalField()
+  @IsLine(255, { description: 'Only transactions with exactly this reference.' })
+  reference?: string;
+
+  @IsOptionalField()
+  @IsIdempotencyKey({ description: 'Only the transaction that was posted with this key.' })
+  idempotencyKey?: string;
 }
 
 function readType(word: string): TransactionType {
@@ -160,19 +181,25 @@ export interface ListingRequest {
   readonly filter: TransactionFilter;
 }
 
-export const listingRequestOf = reads(
-  { query: listTransactions },
-  (request, { cursor, limit, type, from, to }): ListingRequest => ({
-    accountId: accountIdOf(request),
-    cursor,
-    limit: Number(limit),
-    filter: {
-      type: type === undefined ? undefined : readType(type),
-      from: from === undefined ? undefined : millisecondFrom(from),
-      to: to === undefined ? undefined : millisecondFrom(to),
-    },
-  }),
-);
+export const listingRequestOf = reads({ query: listTransactions }, (request, query): ListingRequest => ({
+  accountId: accountIdOf(request),
+  cursor: query.cursor,
+  limit: Number(query.limit),
+  filter: readFilter(query),
+}));
+
+function readFilter(query: ListTransactionsDto): TransactionFilter {
+  const { type, from, to, idempotencyKey } = query;
+  return {
+    type: type === undefined ? undefined : readType(type),
+    from: from === undefined ? undefined : millisecondFrom(from),
+    to: to === undefined ? undefined : millisecondFrom(to),
+    minAmount: readLimit(query.minAmount),
+    maxAmount: readLimit(query.maxAmount),
+    reference: query.reference,
+    idempotencyKey: idempotencyKey === undefined ? undefined : readIdempotencyKey(idempotencyKey),
+  };
+}
 
 /** /transactions/{transactionId} */
 export class TransactionPathDto {

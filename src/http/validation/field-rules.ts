@@ -1,5 +1,5 @@
 import { ValidateBy, ValidateIf } from 'class-validator';
-import { ownerNameProblem } from '../../domain/account.js';
+import { isOwner, ownerNameProblem } from '../../domain/account.js';
 import { parseMoney, type Money } from '../../domain/money.js';
 import { KEY_FORM, readIdempotencyKey } from './idempotency-key.js';
 import { INSTANT_PATTERN, isInstant } from '../../domain/instant.js';
@@ -94,6 +94,15 @@ export const IsLimit = (description: string, component: string) =>
     component,
   );
 
+/** The same for a query parameter. */
+export const IsLimitParameter = (description: string) =>
+  rule(
+    'isLimit',
+    (value) => readLimit(value) !== undefined,
+    'must be an amount of at least zero, with at most 16 digits before the point and 2 after, like 49.50',
+    { type: 'string', pattern: '^\\d{1,16}(\\.\\d{1,2})?$', description },
+  );
+
 /** @param as its documentation; in a body it may also be a string */
 export const IsVersion = (as: JsonSchema = {}) =>
   rule('isVersion', (value) => readVersion(value) !== undefined, 'must be a positive integer', {
@@ -177,12 +186,24 @@ export const IsOwner = () =>
     NewOwner,
   );
 
+/** The name of an owner who may have accounts: older banks have names that nobody gets any more. */
+export const IsOwnerName = () =>
+  rule(
+    'isOwnerName',
+    (value) => typeof value === 'string' && isOwner(value),
+    'must be 1 to 255 characters, without control characters',
+    Owner,
+  );
+
+/** Whether it is a text for people, on one line. */
+export const isLine = (value: unknown, maxLength: number): boolean =>
+  typeof value === 'string' && /^[^\p{Cc}\p{Cs}]+$/u.test(value) && [...value].length <= maxLength;
+
 /** A text for people, on one line. */
 export const IsLine = (maxLength: number, as: JsonSchema, component?: string) => {
-  const pattern = new RegExp(`^[^\\p{Cc}\\p{Cs}]{1,${maxLength}}$`, 'u');
   return rule(
     'isLine',
-    (value) => typeof value === 'string' && pattern.test(value),
+    (value) => isLine(value, maxLength),
     `must be a string of 1 to ${maxLength} characters, without control characters`,
     { type: 'string', minLength: 1, maxLength, pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f]*$', ...as },
     component,
