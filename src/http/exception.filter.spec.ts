@@ -284,8 +284,10 @@ describe('GlobalExceptionFilter: refusals of the ledger', () => {
       expect(response.headers['retry-after']).toBe(retryAfter);
       expect(response.headers.location).toBe(location);
       expect(response.headers['content-type']).toBe('application/json; charset=utf-8');
-      // Both kinds of reused keys are one error to the client.
-      const told = code.replace('OPENING_KEY', 'IDEMPOTENCY_KEY');
+      // Both kinds of reused keys are one error to the client, and a time in the future is a wrong parameter.
+      const told = code
+        .replace('OPENING_KEY', 'IDEMPOTENCY_KEY')
+        .replace('TIME_IN_FUTURE', 'INVALID_REQUEST');
       expect(response.headers['x-error-code']).toBe(told);
       expect(logged).toEqual([]);
     },

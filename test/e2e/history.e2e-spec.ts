@@ -149,7 +149,7 @@ describe('GET /accounts/{accountId}/balance of the past', () => {
     [{ at: '2025-05-02', minVersion: '2' }, 'minVersion'],
     [{ when: '2025-05-02' }, 'when'],
   ])('%j: 400 names %s', async (asked, field) => {
-    const response = await get(accountId, asked as Query);
+    const response = await get(accountId, asked);
     expect(response.status).toBe(400);
     expect(fieldsIn(response)).toEqual([field]);
   });
