@@ -57,7 +57,10 @@ describe('the look-up of an owner’s account', () => {
     for (const accountId of [foreign, used, nobodys, absent]) {
       const nodes = await lookUp(accountId);
       expect(rowsRead(nodes)).toBe(0);
-      expect(nodes.flatMap((node) => node['Index Name'] ?? [])).toEqual(['accounts_owner']);
+      expect(nodes.flatMap((node) => node['Index Name'] ?? [])).toEqual([
+        'accounts_owner',
+        'account_details_pkey',
+      ]);
       blocks.push(blocksRead(nodes));
     }
     expect(new Set(blocks).size).toBe(1);
