@@ -57,10 +57,7 @@ describe('the look-up of an owner’s account', () => {
     for (const accountId of [foreign, used, nobodys, absent]) {
       const nodes = await lookUp(accountId);
       expect(rowsRead(nodes)).toBe(0);
-      expect(nodes.flatMap((node) => node['Index Name'] ?? [])).toEqual([
-        'accounts_owner',
-        'account_details_pkey',
-      ]);
+      expect(nodes.flatMap((node) => node['Index Name'] ?? [])).toEqual(['accounts_owner']);
       blocks.push(blocksRead(nodes));
     }
     expect(new Set(blocks).size).toBe(1);
@@ -173,7 +170,10 @@ describe('what an owner may see', () => {
       reader.accountsAfter(10_000, 50, { owner: 'owner 7' }, THE_SERVICE),
     );
     expect(rowsRead(nodes)).toBeLessThanOrEqual(51);
-    expect(nodes.flatMap((node) => node['Index Name'] ?? [])).toEqual(['accounts_owner']);
+    expect(nodes.flatMap((node) => node['Index Name'] ?? [])).toEqual([
+      'accounts_owner',
+      'account_details_pkey',
+    ]);
     const { accounts: listed } = await reader.accountsAfter(10_000, 51, { owner: 'owner 7' }, THE_SERVICE);
     expect(listed.map(({ accountId, owner }) => [ownerOf(accountId), owner])).toEqual(
       listed.map(() => ['owner 7', 'owner 7']),
