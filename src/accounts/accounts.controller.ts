@@ -8,21 +8,21 @@ import type { AccountOpening } from '../domain/account.js';
 import type { ChangeCommand } from '../domain/command.js';
 import { IdempotencyInterceptor } from '../http/idempotency.interceptor.js';
 import { Incoming } from '../http/validation/incoming.js';
-import type { PageQueryDto } from '../http/validation/page-query.dto.js';
 import { TRANSACTION_RATE } from '../http/transaction-rate.module.js';
 import { TransactionRate } from '../http/transaction-rate.js';
 import { senderOf } from '../access/user.js';
 import {
   AccountDto,
+  accountListingOf,
   AccountPageDto,
   accountRequestOf,
   BalanceDto,
   balanceRequestOf,
   changeOf,
   openingOf,
-  pageRequestOf,
   ProofDto,
   proofRequestOf,
+  type AccountListingRequest,
   type AccountRequest,
   type BalanceRequest,
   type ProofRequest,
@@ -53,6 +53,11 @@ export class AccountsController {
     @Req() request: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,
   ) {
+    const { accountId, past } = wanted;
+    if (past) {
+      const then = await this.accounts.pastBalance(accountId, past, senderOf(request));
+      return unlessKnown(reply, versionTag(then.version), wanted, () => new BalanceDto(then, then.held));
+    }
     const account = await this.accounts.balance(wanted, senderOf(request));
     return unlessKnown(reply, versionTag(account.version), wanted, () => new BalanceDto(account));
   }
@@ -112,7 +117,7 @@ export class AccountsController {
   @Get()
   @Answers(200, AccountPageDto)
   @DocumentAccounts()
-  list(@Incoming(pageRequestOf) query: PageQueryDto, @Req() request: FastifyRequest) {
-    return this.accounts.list(query, senderOf(request));
+  list(@Incoming(accountListingOf) wanted: AccountListingRequest, @Req() request: FastifyRequest) {
+    return this.accounts.list(wanted, senderOf(request));
   }
 }

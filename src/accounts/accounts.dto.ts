@@ -16,7 +16,9 @@ import { actorOf } from '../http/validation/details.dto.js';
 import { reads } from '../http/validation/incoming.js';
 import { MAX_METADATA_BYTES, metadataText } from '../http/validation/metadata.js';
 import {
+  INSTANT_FORM,
   IsAmount,
+  IsInstant,
   IsLimit,
   IsLine,
   IsMetadata,
@@ -24,6 +26,7 @@ import {
   IsNumericId,
   IsOptionalField,
   IsOwner,
+  IsOwnerName,
   IsVersion,
   IsWord,
   Owner,
@@ -53,7 +56,8 @@ import {
   Version,
   written,
 } from '../http/openapi/resource.js';
-import { MAX_PROOF_LINES, type ChainProof } from '../ledger/read/ledger-reader.js';
+import { millisecondOf } from '../domain/instant.js';
+import { MAX_PROOF_LINES, type AccountFilter, type ChainProof } from '../ledger/read/ledger-reader.js';
 
 /** What a client may say about an account for its own use. */
 class AccountDetailsDto {
@@ -105,6 +109,16 @@ export class BalanceQueryDto {
   @IsOptionalField()
   @IsVersion({ description: 'Answer from a copy that has at least this version.' })
   minVersion?: string;
+
+  @IsOptionalField()
+  @IsInstant({
+    description: `The balance at this time, with all transactions up to it, instead of that of now. ${INSTANT_FORM}`,
+  })
+  at?: string;
+
+  @IsOptionalField()
+  @IsVersion({ description: 'The balance that the account had with this version, instead of that of now.' })
+  version?: string;
 }
 
 /** GET /accounts/{accountId}/proof */
@@ -118,11 +132,26 @@ export class ProofQueryDto {
   fromRevision?: string;
 }
 
+/** GET /accounts */
+export class ListAccountsDto extends PageQueryDto {
+  @IsOptionalField()
+  @IsOwnerName()
+  owner?: string;
+
+  @IsOptionalField()
+  @IsLine(255, { description: 'Only accounts with exactly this reference.' })
+  reference?: string;
+
+  @IsOptionalField()
+  @IsWord(STATUSES, { description: 'Only accounts with this status. Case does not matter.' })
+  status?: string;
+}
+
 const openAccount = new Contract(OpenAccountDto);
 const changeAccount = new Contract(ChangeAccountDto);
 const balanceQuery = new Contract(BalanceQueryDto, 'query parameter');
 const proofQuery = new Contract(ProofQueryDto, 'query parameter');
-const pageQuery = new Contract(PageQueryDto, 'query parameter');
+const listAccounts = new Contract(ListAccountsDto, 'query parameter');
 
 /** Throws ForbiddenError, too. */
 export const openingOf = reads(
@@ -172,9 +201,14 @@ function readChanges(
   };
 }
 
+/** Which balance of an account's history: that at a time, in milliseconds since 1970, or that of a version. */
+export type Past = { readonly atMs: number } | { readonly version: number };
+
 /** A request for a balance. */
 export interface BalanceRequest {
   readonly accountId: number;
+  /** Undefined: the balance of now. */
+  readonly past: Past | undefined;
   readonly minVersion: number | undefined;
   readonly noCache: boolean;
   /** Whether the client does not yet have the representation with this entity tag. */
@@ -185,17 +219,28 @@ const NO_CACHE = /(^|[\s,])no-cache([\s,]|$)/i;
 
 export const balanceRequestOf = reads(
   { query: balanceQuery, headers: ['If-None-Match'] },
-  (request, { minVersion }): BalanceRequest => {
+  (request, query): BalanceRequest => {
     const { headers } = request;
     const cacheControl = headers['cache-control'];
     return {
-      minVersion: readVersion(minVersion),
+      past: readPast(query),
+      minVersion: readVersion(query.minVersion),
       accountId: accountIdOf(request),
       noCache: cacheControl !== undefined && NO_CACHE.test(cacheControl),
       wants: matchesNone(headers['if-none-match']),
     };
   },
 );
+
+function readPast({ minVersion, at, version }: BalanceQueryDto): Past | undefined {
+  if (at === undefined && version === undefined) return undefined;
+  if (minVersion !== undefined)
+    throw InvalidRequestError.of('minVersion', 'is about the balance of now: give it without at and version');
+  if (at === undefined) return { version: readVersion(version) ?? 0 };
+  if (version !== undefined)
+    throw InvalidRequestError.of('version', 'and at exclude each other: give one of the two');
+  return { atMs: millisecondOf(at) };
+}
 
 export type AccountRequest = Pick<BalanceRequest, 'accountId' | 'wants'>;
 
@@ -219,17 +264,44 @@ export const proofRequestOf = reads({ query: proofQuery }, (request, query): Pro
   return { accountId, fromVersion, fromRevision: readVersion(query.fromRevision) };
 });
 
-export const pageRequestOf = reads({ query: pageQuery }, (_request, query) => query);
+/** The requested page of accounts. */
+export interface AccountListingRequest {
+  readonly cursor: string | undefined;
+  readonly limit: number;
+  readonly filter: AccountFilter;
+}
 
-/** `{"balance":350.00,"version":12}` */
+export const accountListingOf = reads(
+  { query: listAccounts },
+  ({ principal }, { cursor, limit, owner, reference, status }): AccountListingRequest => {
+    if (principal.owner !== undefined && owner !== undefined && owner !== principal.owner) {
+      throw InvalidRequestError.of('owner', 'must be your own, or left out');
+    }
+    return {
+      cursor,
+      limit: Number(limit),
+      filter: {
+        // An owner's own listing has no other owners.
+        owner: principal.owner === undefined ? owner : undefined,
+        reference,
+        status: status?.toLowerCase() as AccountStatus | undefined,
+      },
+    };
+  },
+);
+
+/** `{"balance":350.00,"version":12}`; of the past also `"held":0.00` */
 @Resource('Balance')
 export class BalanceDto {
   @Field(SignedMoney) readonly balance: Cents;
   @Field(Version) readonly version: number;
+  @Field(Money, { optional: true }) readonly held: Cents | undefined;
 
-  constructor({ balance, version }: Account) {
+  /** @param held in an answer about the past: nothing else tells it */
+  constructor({ balance, version }: Account, held?: Cents) {
     this.balance = balance;
     this.version = version;
+    this.held = held;
   }
 }
 

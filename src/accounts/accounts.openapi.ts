@@ -25,13 +25,13 @@ import {
   WRITE_FAILURES,
 } from '../http/openapi/components.js';
 import { CONDITION } from '../http/validation/entity-tags.js';
-import { PageQueryDto } from '../http/validation/page-query.dto.js';
 import {
   AccountDto,
   AccountPageDto,
   BalanceDto,
   BalanceQueryDto,
   ChangeAccountDto,
+  ListAccountsDto,
   OpenAccountDto,
   ProofDto,
   ProofQueryDto,
@@ -64,17 +64,22 @@ export const DocumentBalance = (): MethodDecorator =>
       summary: 'Get the balance of an account',
       description:
         'The answer is never older than the last transaction that this service acknowledged. A client that needs more ' +
-        'sends `minVersion`, or `Cache-Control: no-cache`.',
+        'sends `minVersion`, or `Cache-Control: no-cache`.\n\n' +
+        'With `at` or `version` it is what the account had then, and also what was `held`. That comes from the database, ' +
+        'and never changes.',
       responses: {
         200: jsonResponse(
           'The balance, and the version that it belongs to.',
           BalanceDto,
-          { balance: { balance: money('350.75'), version: 12 } },
+          {
+            balance: { balance: money('350.75'), version: 12 },
+            then: { balance: money('320.25'), version: 7, held: money('20.15') },
+          },
           { ETag },
         ),
         304: plainResponse(NOT_MODIFIED, { ETag }),
         400: INVALID_ACCOUNT_ID,
-        404: ACCOUNT_NOT_FOUND,
+        404: errorResponse(['ACCOUNT_NOT_FOUND', 'NOT_YET_OPENED', 'VERSION_NOT_REACHED']),
         409: errorResponse(
           ['VERSION_MISMATCH'],
           {},
@@ -261,7 +266,9 @@ export const DocumentAccounts = (): MethodDecorator =>
       tags,
       operationId: 'listAccounts',
       summary: 'List the accounts',
-      description: 'Those that the sender may see, in ascending order of their ids.',
+      description:
+        'Those that the sender may see, in ascending order of their ids. With several filters, those that match all. A page ' +
+        'that is filtered may hold fewer than `limit`, or none, and still have a `nextCursor`.',
       responses: {
         200: jsonResponse('A page of accounts.', AccountPageDto, {
           page: { data: [EXAMPLE_ACCOUNT], nextCursor: null },
@@ -270,6 +277,6 @@ export const DocumentAccounts = (): MethodDecorator =>
         ...READ_FAILURES,
       },
     }),
-    ...queryOf(PageQueryDto),
+    ...queryOf(ListAccountsDto),
     RequestIdHeader(),
   );

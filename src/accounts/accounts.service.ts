@@ -4,23 +4,27 @@ import type { ChangeCommand } from '../domain/command.js';
 import { LedgerError } from '../domain/errors.js';
 import { Ledger } from '../domain/ports.js';
 import type { Sender } from '../domain/sender.js';
-import { decodeCursor, encodeCursor, listingFor, pageOf } from '../http/validation/cursor.js';
-import type { PageQueryDto } from '../http/validation/page-query.dto.js';
+import { encodeCursor, listingFor } from '../http/validation/cursor.js';
 import { AccountOwners } from '../ledger/read/account-owners.js';
+import { HistoryReader, type PastBalance } from '../ledger/read/history-reader.js';
 import { LedgerReader } from '../ledger/read/ledger-reader.js';
 import {
   AccountDto,
   ProofDto,
+  type AccountListingRequest,
   type AccountPageDto,
   type BalanceRequest,
+  type Past,
   type ProofRequest,
 } from './accounts.dto.js';
+import { filterText, startOf } from './listing-start.js';
 
 @Injectable()
 export class AccountsService {
   constructor(
     private readonly ledger: Ledger,
     private readonly reader: LedgerReader,
+    private readonly history: HistoryReader,
     private readonly owners: AccountOwners,
   ) {}
 
@@ -71,22 +75,28 @@ export class AccountsService {
       .then(() => this.reader.balance(accountId, request, user));
   }
 
+  async pastBalance(accountId: number, past: Past, { owner, user }: Sender): Promise<PastBalance> {
+    if (owner !== undefined) await this.owners.check(owner, accountId, user);
+    return 'atMs' in past
+      ? this.history.balanceAt(accountId, past.atMs, user)
+      : this.history.balanceOfVersion(accountId, past.version, user);
+  }
+
   async proof(request: ProofRequest, { owner, user }: Sender): Promise<ProofDto> {
     const { accountId, fromVersion, fromRevision } = request;
     if (owner !== undefined) await this.owners.check(owner, accountId, user);
     return ProofDto.of(await this.reader.proof(accountId, fromVersion, user, fromRevision), request);
   }
 
-  async list(query: PageQueryDto, { owner, user }: Sender): Promise<AccountPageDto> {
+  async list(
+    { cursor, limit, filter: asked }: AccountListingRequest,
+    { owner, user }: Sender,
+  ): Promise<AccountPageDto> {
     const listing = listingFor(owner, 'accounts');
-    const limit = Number(query.limit);
-    const after = query.cursor === undefined ? 0 : decodeCursor(listing, query.cursor);
-    const accounts = await this.reader.accountsAfter(after, limit + 1, owner, user);
-    return pageOf(
-      accounts,
-      limit,
-      (account) => new AccountDto(account),
-      (account) => encodeCursor(listing, account.accountId),
-    );
+    const { after, filter } = startOf(listing, cursor, asked);
+    const wanted = owner === undefined ? filter : { ...filter, owner };
+    const { accounts, nextAfter } = await this.reader.accountsAfter(after, limit, wanted, user);
+    const nextCursor = nextAfter === undefined ? null : encodeCursor(listing, nextAfter, filterText(filter));
+    return { data: accounts.map((account) => new AccountDto(account)), nextCursor };
   }
 }

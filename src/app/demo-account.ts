@@ -19,10 +19,9 @@ export async function createDemoAccount(
   { shards }: BankShards,
   logger: Logger,
 ): Promise<void> {
-  const [any] = await context
-    .get(LedgerReader, { strict: false })
-    .accountsAfter(0, 1, undefined, THE_SERVICE);
-  if (any) return;
+  const reader = context.get(LedgerReader, { strict: false });
+  const { accounts } = await reader.accountsAfter(0, 1, {}, THE_SERVICE);
+  if (accounts.length > 0) return;
   await recordActOn(shards, {
     action: 'demo_account.opened',
     details: { balance: formatMoney(DEMO_BALANCE) },

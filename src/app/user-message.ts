@@ -1,6 +1,11 @@
 import { EmbeddedPostgresError } from '@scalable-banking/embedded-postgres';
 import { sqlStateOf } from '../storage/database-errors.js';
-import { LedgerError, type KeyHolder, type LedgerFailure } from '../domain/errors.js';
+import {
+  LedgerError,
+  type InfrastructureFailure,
+  type KeyHolder,
+  type LedgerFailure,
+} from '../domain/errors.js';
 import { codeOf, messageOf } from '../domain/error-message.js';
 import { UserError } from '../domain/user-error.js';
 
@@ -22,13 +27,25 @@ export function userMessage(error: unknown): string {
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }
 
+const NAMES = {
+  TRANSACTION_NOT_FOUND: 'transaction',
+  TRANSFER_NOT_FOUND: 'transfer',
+  HOLD_NOT_FOUND: 'hold',
+} as const;
+
 /** The failures of the ledger, in a sentence. */
 export function failureMessage(failure: LedgerFailure, account = 'the account'): string {
   switch (failure.code) {
     case 'ACCOUNT_NOT_FOUND':
       return `${account} does not exist`;
+    case 'NOT_YET_OPENED':
+    case 'VERSION_NOT_REACHED':
+    case 'TIME_IN_FUTURE':
+      return `${account} has no such balance`;
     case 'TRANSACTION_NOT_FOUND':
-      return 'the transaction does not exist';
+    case 'TRANSFER_NOT_FOUND':
+    case 'HOLD_NOT_FOUND':
+      return `the ${NAMES[failure.code]} does not exist`;
     case 'DUPLICATE_TRANSACTION':
     case 'IDEMPOTENCY_KEY_REUSED':
       return usedBefore(failure.original);
@@ -38,10 +55,6 @@ export function failureMessage(failure: LedgerFailure, account = 'the account'):
     case 'VERSION_MISMATCH':
     case 'PRECONDITION_FAILED':
       return `${account} has version ${failure.currentVersion}, not the expected one`;
-    case 'TRANSFER_NOT_FOUND':
-      return 'the transfer does not exist';
-    case 'HOLD_NOT_FOUND':
-      return 'the hold does not exist';
     case 'DUPLICATE_TRANSFER':
     case 'DUPLICATE_HOLD':
       return usedBefore(failure);
@@ -85,6 +98,15 @@ export function failureMessage(failure: LedgerFailure, account = 'the account'):
       return `${account} has more transactions than a statement may have`;
     case 'NOT_APPLIED':
       return 'another transaction of the batch was refused; nothing was posted';
+    case 'DATABASE_FAILED':
+    case 'OVERLOADED':
+    case 'OUTCOME_UNKNOWN':
+      return interruption(failure.code, account);
+  }
+}
+
+function interruption(code: InfrastructureFailure['code'], account: string): string {
+  switch (code) {
     case 'DATABASE_FAILED':
       return 'the database failed; nothing was posted';
     case 'OVERLOADED':

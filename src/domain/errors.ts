@@ -15,6 +15,12 @@ interface AboutAccount {
  */
 export type Rejection =
   | ({ readonly code: 'ACCOUNT_NOT_FOUND' } & AboutAccount)
+  /** The account was opened after the time that is asked for. */
+  | { readonly code: 'NOT_YET_OPENED' }
+  /** The account has not reached the version that is asked for. */
+  | { readonly code: 'VERSION_NOT_REACHED' }
+  /** What an account will have is not known. */
+  | { readonly code: 'TIME_IN_FUTURE' }
   | { readonly code: 'TRANSACTION_NOT_FOUND' }
   | { readonly code: 'TRANSFER_NOT_FOUND' }
   | { readonly code: 'HOLD_NOT_FOUND' }

@@ -19,9 +19,13 @@ export function isInstant(text: string): boolean {
  * with this one is the same as comparing them with the instant.
  */
 export function millisecondFrom(text: string): Date {
+  const fraction = INSTANT.exec(text)?.[3] ?? '';
+  return new Date(millisecondOf(text) + (/[1-9]/.test(fraction.slice(4)) ? 1 : 0));
+}
+
+/** The last whole millisecond at or before an instant, since 1970. */
+export function millisecondOf(text: string): number {
   const fraction = INSTANT.exec(text)?.[3]?.slice(1) ?? '';
-  const [millis, rest] = [fraction.slice(0, 3).padEnd(3, '0'), fraction.slice(3)];
   // Without the fraction: engines differ in how Date.parse treats extra digits.
-  const second = Date.parse(text.replace(/\.\d+/, ''));
-  return new Date(second + Number(millis) + (/[1-9]/.test(rest) ? 1 : 0));
+  return Date.parse(text.replace(/\.\d+/, '')) + Number(fraction.slice(0, 3).padEnd(3, '0'));
 }

@@ -35,7 +35,7 @@ const original = { transactionId: 131 };
 
 /** Refused with nothing to tell but the text. */
 const plain = (code: PlainCode, status: number, error: string): Expected => ({
-  failure: { code },
+  failure: { code } as LedgerFailure,
   status,
   body: `{"error":"${error}"}`,
 });
@@ -55,6 +55,13 @@ const FAILURES: Readonly<Record<LedgerFailureCode, Expected>> = {
     failure: { code: 'TRANSACTION_NOT_FOUND' },
     status: 404,
     body: '{"error":"Transaction not found"}',
+  },
+  NOT_YET_OPENED: plain('NOT_YET_OPENED', 404, 'Account not yet opened'),
+  VERSION_NOT_REACHED: plain('VERSION_NOT_REACHED', 404, 'Version not reached'),
+  TIME_IN_FUTURE: {
+    failure: { code: 'TIME_IN_FUTURE' },
+    status: 400,
+    body: '{"error":"Invalid request","details":[{"field":"at","message":"must not be in the future"}]}',
   },
   TRANSFER_NOT_FOUND: plain('TRANSFER_NOT_FOUND', 404, 'Transfer not found'),
   HOLD_NOT_FOUND: plain('HOLD_NOT_FOUND', 404, 'Hold not found'),
@@ -279,8 +286,10 @@ describe('GlobalExceptionFilter: refusals of the ledger', () => {
       expect(response.headers['retry-after']).toBe(retryAfter);
       expect(response.headers.location).toBe(location);
       expect(response.headers['content-type']).toBe('application/json; charset=utf-8');
-      // Both kinds of reused keys are one error to the client.
-      const told = code.replace('OPENING_KEY', 'IDEMPOTENCY_KEY');
+      // Both kinds of reused keys are one error to the client, and a time in the future is a wrong parameter.
+      const told = code
+        .replace('OPENING_KEY', 'IDEMPOTENCY_KEY')
+        .replace('TIME_IN_FUTURE', 'INVALID_REQUEST');
       expect(response.headers['x-error-code']).toBe(told);
       expect(logged).toEqual([]);
     },

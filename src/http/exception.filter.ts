@@ -125,6 +125,10 @@ function answerOfFailure(failure: LedgerFailure): ErrorAnswer {
       return failure.accountId === undefined
         ? errorAnswer(failure.code)
         : errorAnswer(failure.code, { body: new AboutAccountDto(failure.code, failure.accountId) });
+    case 'TIME_IN_FUTURE':
+      return invalidRequest([{ field: 'at', message: 'must not be in the future' }]);
+    case 'NOT_YET_OPENED':
+    case 'VERSION_NOT_REACHED':
     case 'TRANSACTION_NOT_FOUND':
     case 'TRANSFER_NOT_FOUND':
     case 'HOLD_NOT_FOUND':

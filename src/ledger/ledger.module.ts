@@ -13,6 +13,7 @@ import { AccountOwners } from './read/account-owners.js';
 import { BatchScheduler } from './write/batch-scheduler.js';
 import { BatchWriter } from './write/batch-writer.js';
 import { ShardedLedger, type ShardWriter } from './sharded-ledger.js';
+import { HistoryReader } from './read/history-reader.js';
 import { HoldReader } from './read/hold-reader.js';
 import { LedgerReader } from './read/ledger-reader.js';
 import { RecentLocalBatches } from '../messaging/recent-local-batches.js';
@@ -41,9 +42,13 @@ import { RecentLocalBatchesModule } from '../messaging/recent-local-batches.modu
     TransferReader,
     AccountOwners,
     HoldReader,
+    HistoryReader,
     StatementReader,
   ],
-  exports: [Ledger, LedgerReader, TransferReader, AccountOwners, HoldReader, StatementReader, READERS],
+  exports: [
+    ...[Ledger, LedgerReader, TransferReader, AccountOwners, HoldReader, HistoryReader, StatementReader],
+    READERS,
+  ],
 })
 export class LedgerModule implements OnApplicationShutdown {
   constructor(private readonly ledger: ShardedLedger) {}

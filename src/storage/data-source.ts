@@ -9,6 +9,7 @@ import { CredentialsAndAudit1795479000000 } from '../../migrations/1795479000000
 import { OpeningsAndRevisions1795479100000 } from '../../migrations/1795479100000-openings-and-revisions.js';
 import { KeyScopesVersion1795479200000 } from '../../migrations/1795479200000-key-scopes-version.js';
 import { WholeLedger1795479300000 } from '../../migrations/1795479300000-whole-ledger.js';
+import { AccountReferences1795479410000 } from '../../migrations/1795479410000-account-references.js';
 import { poolExtras } from './connection.js';
 import { AccountEntity } from './entities/account.entity.js';
 import { AccountDetailsEntity } from './entities/account-details.entity.js';
@@ -49,6 +50,7 @@ export const MIGRATIONS = [
   OpeningsAndRevisions1795479100000,
   KeyScopesVersion1795479200000,
   WholeLedger1795479300000,
+  AccountReferences1795479410000,
 ];
 
 export function dataSourceOptions(shard: ShardAddress, pool: PoolSettings): DataSourceOptions {

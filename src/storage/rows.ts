@@ -100,12 +100,16 @@ export interface OwnedAccountRow extends LedgerAccountRow {
 /**
  * A SELECT of {@link OwnedAccountRow}s, for a WHERE on `a`.
  *
- * @param accounts the tables of accounts and of their details
+ * LIMIT makes the planner look up the details of each account by the primary key, however many it expects.
+ *
+ * @param accounts a table of accounts, or a SELECT of some in parentheses
+ * @param details the table of their details
  */
 export function selectOwnedAccounts(accounts: string, details: string): string {
   return `SELECT a.account_id, a.balance, a.version, a.held, a.active_holds, a.overdraft_limit, a.status, a.revision,
             a.owner, a.created_at, d.reference, d.metadata
-          FROM ${accounts} a LEFT JOIN ${details} d ON d.account_id = a.account_id`;
+          FROM ${accounts} a
+          LEFT JOIN LATERAL (SELECT * FROM ${details} WHERE account_id = a.account_id LIMIT 1) d ON true`;
 }
 
 export function ownedAccountFromRow(row: OwnedAccountRow): OwnedAccount {

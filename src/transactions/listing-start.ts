@@ -1,7 +1,16 @@
 import { MAX_ID } from '../domain/account.js';
 import { FIRST_INSTANT_MS, LAST_INSTANT_MS } from '../domain/instant.js';
+import { formatMoney, parseMoney } from '../domain/money.js';
 import type { TransactionType } from '../domain/transaction.js';
-import { decodeFilteredCursor, notOfThisListing } from '../http/validation/cursor.js';
+import {
+  decodeFilteredCursor,
+  filterWord,
+  joined,
+  notOfThisListing,
+  readFilterWord,
+} from '../http/validation/cursor.js';
+import { isLine } from '../http/validation/field-rules.js';
+import { readIdempotencyKey } from '../http/validation/idempotency-key.js';
 import { InvalidRequestError } from '../http/validation/invalid-request.js';
 import type { TransactionFilter } from '../ledger/read/ledger-reader.js';
 import { TYPE_WORDS } from '../http/openapi/receipt.js';
@@ -31,16 +40,39 @@ export function startOf(listing: string, cursor: string | undefined, asked: Tran
 }
 
 /** The filter as a cursor has it: equal filters have equal texts. Empty: there is none. */
-export function filterText({ type, from, to }: TransactionFilter): string {
-  return joined('&', type && `type=${type}`, from && `from=${from.getTime()}`, to && `to=${to.getTime()}`);
+export function filterText(filter: TransactionFilter): string {
+  const { type, from, to, minAmount, maxAmount, reference, idempotencyKey } = filter;
+  return joined('&', {
+    type,
+    from: from?.getTime(),
+    to: to?.getTime(),
+    min: minAmount === undefined ? undefined : formatMoney(minAmount),
+    max: maxAmount === undefined ? undefined : formatMoney(maxAmount),
+    reference: reference === undefined ? undefined : filterWord(reference),
+    key: idempotencyKey === undefined ? undefined : filterWord(idempotencyKey),
+  });
 }
 
-const FILTER = /^(?:type=(credit|debit|hold|release))?(?:&?from=(-?\d{1,15}))?(?:&?to=(-?\d{1,15}))?$/;
+const PARTS = [
+  'type=(credit|debit|hold|release)',
+  ...['from', 'to'].map((name) => `${name}=(-?\\d{1,15})`),
+  ...['min', 'max'].map((name) => `${name}=(\\d{1,16}\\.\\d\\d)`),
+  ...['reference', 'key'].map((name) => `${name}=([\\w-]+)`),
+];
+const FILTER = new RegExp(`^${PARTS.map((part) => `(?:&?${part})?`).join('')}$`);
 
 /** Undefined: it is not what {@link filterText} writes. */
 function readFilter(text: string): TransactionFilter | undefined {
-  const [, type, from, to] = FILTER.exec(text) ?? [];
-  const filter = { type: type as TransactionType | undefined, from: dateOf(from), to: dateOf(to) };
+  const [, type, from, to, min, max, reference, key] = FILTER.exec(text) ?? [];
+  const filter = {
+    type: type as TransactionType | undefined,
+    from: dateOf(from),
+    to: dateOf(to),
+    minAmount: parseMoney(min ?? ''),
+    maxAmount: parseMoney(max ?? ''),
+    reference: lineOf(readFilterWord(reference)),
+    idempotencyKey: readIdempotencyKey(readFilterWord(key) ?? ''),
+  };
   return filterText(filter) === text ? filter : undefined;
 }
 
@@ -50,13 +82,14 @@ function dateOf(digits: string | undefined): Date | undefined {
   return time >= FIRST_INSTANT_MS && time <= LAST_INSTANT_MS ? new Date(time) : undefined;
 }
 
-const shownAs = ({ type, from, to }: TransactionFilter) =>
-  joined(
-    ' and ',
-    type && `type=${TYPE_WORDS[type]}`,
-    from && `from=${from.toISOString()}`,
-    to && `to=${to.toISOString()}`,
-  );
+const lineOf = (text: string | undefined) => (isLine(text, 255) ? text : undefined);
 
-const joined = (by: string, ...parts: readonly (string | undefined)[]) =>
-  parts.filter((part) => part !== undefined).join(by);
+const shownAs = ({ type, from, to, minAmount, maxAmount, ...texts }: TransactionFilter) =>
+  joined(' and ', {
+    type: type && TYPE_WORDS[type],
+    from: from?.toISOString(),
+    to: to?.toISOString(),
+    minAmount: minAmount === undefined ? undefined : formatMoney(minAmount),
+    maxAmount: maxAmount === undefined ? undefined : formatMoney(maxAmount),
+    ...texts,
+  });

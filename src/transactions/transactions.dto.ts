@@ -15,17 +15,23 @@ import {
   readMovementType,
 } from '../http/validation/movements.js';
 import {
+  INSTANT_FORM,
   IsAmount,
+  IsIdempotencyKey,
   IsInstant,
+  IsLimitParameter,
+  IsLine,
   IsNullableField,
   IsOptionalField,
   IsTransactionId,
   IsWord,
   readAmount,
+  readLimit,
   readTransactionId,
   readVersion,
   type Numeric,
 } from '../http/validation/field-rules.js';
+import { readIdempotencyKey } from '../http/validation/idempotency-key.js';
 import { millisecondFrom } from '../domain/instant.js';
 import { listingIn, PageQueryDto, type Listing } from '../http/validation/page-query.dto.js';
 import { readsReversal } from '../http/validation/reversal.dto.js';
@@ -108,9 +114,6 @@ export const reversalOf = readsReversal((params): Pick<Reversal, 'type' | 'trans
   transactionId: transactionIdIn(params),
 }));
 
-const INSTANT =
-  'An ISO 8601 date, or a date and time with its offset, like 2025-05-02T10:24:02Z; up to nanoseconds, all of which count.';
-
 /** GET /accounts/{accountId}/transactions */
 export class ListTransactionsDto extends PageQueryDto {
   @IsOptionalField()
@@ -120,12 +123,28 @@ export class ListTransactionsDto extends PageQueryDto {
   type?: string;
 
   @IsOptionalField()
-  @IsInstant({ description: `Only transactions at this time or later. ${INSTANT}` })
+  @IsInstant({ description: `Only transactions at this time or later. ${INSTANT_FORM}` })
   from?: string;
 
   @IsOptionalField()
-  @IsInstant({ description: `Only transactions before this time. ${INSTANT}` })
+  @IsInstant({ description: `Only transactions before this time. ${INSTANT_FORM}` })
   to?: string;
+
+  @IsOptionalField()
+  @IsLimitParameter('Only transactions of this amount or more.')
+  minAmount?: string;
+
+  @IsOptionalField()
+  @IsLimitParameter('Only transactions of this amount or less.')
+  maxAmount?: string;
+
+  @IsOptionalField()
+  @IsLine(255, { description: 'Only transactions with exactly this reference.' })
+  reference?: string;
+
+  @IsOptionalField()
+  @IsIdempotencyKey({ description: 'Only the transaction that was posted with this key.' })
+  idempotencyKey?: string;
 }
 
 function readType(word: string): TransactionType {
@@ -140,17 +159,23 @@ export interface ListingRequest extends Listing {
   readonly filter: TransactionFilter;
 }
 
-export const listingRequestOf = reads(
-  { query: listTransactions },
-  (request, { type, from, to, ...page }): ListingRequest => ({
-    ...listingIn(request, page),
-    filter: {
-      type: type === undefined ? undefined : readType(type),
-      from: from === undefined ? undefined : millisecondFrom(from),
-      to: to === undefined ? undefined : millisecondFrom(to),
-    },
-  }),
-);
+export const listingRequestOf = reads({ query: listTransactions }, (request, query): ListingRequest => ({
+  ...listingIn(request, query),
+  filter: readFilter(query),
+}));
+
+function readFilter(query: ListTransactionsDto): TransactionFilter {
+  const { type, from, to, idempotencyKey } = query;
+  return {
+    type: type === undefined ? undefined : readType(type),
+    from: from === undefined ? undefined : millisecondFrom(from),
+    to: to === undefined ? undefined : millisecondFrom(to),
+    minAmount: readLimit(query.minAmount),
+    maxAmount: readLimit(query.maxAmount),
+    reference: query.reference,
+    idempotencyKey: idempotencyKey === undefined ? undefined : readIdempotencyKey(idempotencyKey),
+  };
+}
 
 /** /transactions/{transactionId} */
 export class TransactionPathDto {

@@ -174,7 +174,7 @@ export const DocumentTransactions = (): MethodDecorator =>
       operationId: 'listTransactions',
       summary: 'List the transactions of an account',
       description:
-        'The newest first. New transactions do not shift the pages. With `type`, `from` or `to`, a page covers at most ' +
+        'The newest first. New transactions do not shift the pages. With filters, a page covers at most ' +
         '10,000 transactions: it may have fewer matches than `limit`, or none, and still a `nextCursor`. The history ends ' +
         'where `nextCursor` is null. A cursor belongs to its filters: give it alone, or with the same ones.',
       responses: {

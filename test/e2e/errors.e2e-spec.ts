@@ -350,6 +350,8 @@ describe('the code of an error', () => {
     ['INVALID_REQUEST', 'no Host', raw('GET /accounts HTTP/1.1')],
     ['ACCOUNT_NOT_FOUND', 'a balance', get(`/accounts/${NOBODY}/balance`)],
     ['ACCOUNT_NOT_FOUND', 'a posting', posted(deposit('1'), {}, () => NOBODY)],
+    ['NOT_YET_OPENED', 'a balance', (own) => get(`/accounts/${accountId}/balance?at=2020-01-01`)(own)],
+    ['VERSION_NOT_REACHED', 'a balance', (own) => get(`/accounts/${accountId}/balance?version=999`)(own)],
     ['TRANSACTION_NOT_FOUND', 'a transaction', get(`/transactions/txn${NOBODY}`)],
     ['HOLD_NOT_FOUND', 'a hold', get(`/holds/hold${NOBODY}`)],
     ['HOLD_NOT_FOUND', 'a capture', captured({}, () => `hold${NOBODY}`)],

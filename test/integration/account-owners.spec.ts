@@ -167,11 +167,14 @@ describe('an ownership that is in use', () => {
 describe('what an owner may see', () => {
   it('is listed from an index on the owner', async () => {
     const nodes = await planOf(client, 'accounts', () =>
-      reader.accountsAfter(10_000, 51, 'owner 7', THE_SERVICE),
+      reader.accountsAfter(10_000, 50, { owner: 'owner 7' }, THE_SERVICE),
     );
     expect(rowsRead(nodes)).toBeLessThanOrEqual(51);
-    expect(nodes.flatMap((node) => node['Index Name'] ?? [])).toEqual(['accounts_owner']);
-    const listed = await reader.accountsAfter(10_000, 51, 'owner 7', THE_SERVICE);
+    expect(nodes.flatMap((node) => node['Index Name'] ?? [])).toEqual([
+      'accounts_owner',
+      'account_details_pkey',
+    ]);
+    const { accounts: listed } = await reader.accountsAfter(10_000, 51, { owner: 'owner 7' }, THE_SERVICE);
     expect(listed.map(({ accountId, owner }) => [ownerOf(accountId), owner])).toEqual(
       listed.map(() => ['owner 7', 'owner 7']),
     );

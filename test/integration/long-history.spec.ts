@@ -6,6 +6,7 @@ import { THE_SERVICE } from '../../src/domain/sender.js';
 import { Outbox } from '../../src/messaging/outbox.js';
 import { MAX_ID } from '../../src/domain/account.js';
 import { AccountOwners } from '../../src/ledger/read/account-owners.js';
+import { HistoryReader } from '../../src/ledger/read/history-reader.js';
 import { HoldReader } from '../../src/ledger/read/hold-reader.js';
 import type { LedgerReader } from '../../src/ledger/read/ledger-reader.js';
 import { StatementReader } from '../../src/ledger/read/statement-reader.js';
@@ -106,6 +107,49 @@ describe('with a long history, most of it in the archive', () => {
       const chunk = await planOf(() => statements.movements(span, THE_SERVICE).next());
       // With the details of every second one.
       expect(rowsRead(chunk)).toBe(750);
+    }
+  });
+
+  it('the balance at any time costs the same: one transaction for each halving of the history', async () => {
+    const history = new HistoryReader(openShards(ledger));
+    for (const version of [1, 2, 3, 50_000, ARCHIVED, ARCHIVED + 1, ARCHIVED + 2, LENGTH]) {
+      const at = () => history.balanceAt(accountId, timeOf(version).getTime() + 59_999, THE_SERVICE);
+      expect(await at()).toEqual({ accountId, version, balance: BigInt(version - 1), held: 0n });
+      const nodes = await planOf(at);
+      const scans = nodes.filter((node) => node['Relation Name']?.endsWith('transactions'));
+      expect([...kindsOf(scans)]).toEqual(['Index Scan']);
+      // The account, 17 halvings, and the transaction itself.
+      expect(rowsRead(nodes)).toBeLessThanOrEqual(1 + 17 + 1);
+      const exact = () => history.balanceOfVersion(accountId, version, THE_SERVICE);
+      expect(await exact()).toEqual(await at());
+      expect(rowsRead(await planOf(exact))).toBeLessThanOrEqual(2);
+    }
+  });
+
+  it('a key is looked up, and no other filter reads more than a page may', async () => {
+    const filters = [
+      { reference: 'none' },
+      { minAmount: 2n },
+      { maxAmount: 0n },
+      { reference: 'none', minAmount: 1n },
+    ];
+    for (const filter of filters) {
+      const list = () => reader.transactionsBelow(accountId, MAX_ID, 10, filter, THE_SERVICE);
+      expect(await list()).toEqual({ transactions: [], nextBelow: LENGTH + 2 - 10_000 });
+      // Of every second one the details, too.
+      expect(rowsRead(await planOf(list))).toBeLessThanOrEqual(15_000);
+    }
+    for (const version of [2, ARCHIVED, LENGTH]) {
+      const filter = { idempotencyKey: `key-${version}` };
+      const { transactions, nextBelow } = await reader.transactionsBelow(
+        accountId,
+        MAX_ID,
+        10,
+        filter,
+        THE_SERVICE,
+      );
+      expect(transactions.map(({ versionAfter }) => versionAfter)).toEqual([version]);
+      expect(nextBelow).toBeUndefined();
     }
   });
 

@@ -18,8 +18,8 @@ const OLD = new Date('2025-01-01');
  */
 export async function openWithHistory(client: Client, length: number): Promise<number> {
   const opened = await client.query<{ id: number }>(
-    `INSERT INTO bank.accounts (balance, version, posted_at)
-     VALUES ($1::int * 0.01, $1 + 1, $2::timestamptz + $1 * interval '1 minute') RETURNING account_id::int AS id`,
+    `INSERT INTO bank.accounts (balance, version, created_at, posted_at)
+     VALUES ($1::int * 0.01, $1 + 1, $2::timestamptz, $2::timestamptz + $1 * interval '1 minute') RETURNING account_id::int AS id`,
     [length, OLD],
   );
   const accountId = opened.rows[0]?.id as number;

@@ -31,6 +31,16 @@ export const ERRORS = {
     error: 'Account not found',
     detail: 'There is no such account, or it belongs to another owner.',
   },
+  NOT_YET_OPENED: {
+    status: 404,
+    error: 'Account not yet opened',
+    detail: 'The account was opened after the time that the request names.',
+  },
+  VERSION_NOT_REACHED: {
+    status: 404,
+    error: 'Version not reached',
+    detail: 'The account has not reached the version that the request names.',
+  },
   TRANSACTION_NOT_FOUND: {
     status: 404,
     error: 'Transaction not found',

@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { MAX_ID } from '../../domain/account.js';
-import { decodeCursor, encodeCursor, listingFor, pageOf } from './cursor.js';
+import { decodeCursor, encodeCursor, listingFor } from './cursor.js';
 import { InvalidRequestError } from './invalid-request.js';
 
 function isRefused(listing: string, cursor: string): boolean {
@@ -86,25 +86,5 @@ describe('a cursor', () => {
         expect(isRefused('accounts', cursor)).toBe(true);
       }),
     );
-  });
-});
-
-describe('pageOf', () => {
-  const page = (rows: number[], limit: number) =>
-    pageOf(
-      rows,
-      limit,
-      (row) => `#${row}`,
-      (row) => `after ${row}`,
-    );
-
-  it('has as many rows as the limit, and continues after the last one, if there are more', () => {
-    expect(page([5, 4, 3], 2)).toEqual({ data: ['#5', '#4'], nextCursor: 'after 4' });
-  });
-
-  it('is the last one if there are no more rows than the limit', () => {
-    expect(page([5, 4], 2)).toEqual({ data: ['#5', '#4'], nextCursor: null });
-    expect(page([5], 2)).toEqual({ data: ['#5'], nextCursor: null });
-    expect(page([], 2)).toEqual({ data: [], nextCursor: null });
   });
 });

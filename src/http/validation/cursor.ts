@@ -2,12 +2,6 @@ import { createHash } from 'node:crypto';
 import { InvalidRequestError } from './invalid-request.js';
 import { parsePositiveInteger } from './positive-integer.js';
 
-/** A page of a listing. */
-export interface Page<T> {
-  readonly data: readonly T[];
-  readonly nextCursor: string | null;
-}
-
 export const DEFAULT_LIMIT = 50;
 export const MAX_LIMIT = 200;
 
@@ -26,6 +20,21 @@ export interface Start {
  */
 export function encodeCursor(listing: string, place: number, filters = ''): string {
   return Buffer.from(`${listing}${filters && `?${filters}`}:${place}`).toString('base64url');
+}
+
+/** Those of several parts that are defined, each as `name=value`. */
+export const joined = (by: string, parts: Readonly<Record<string, string | number | undefined>>): string =>
+  Object.entries(parts)
+    .flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${value}`]))
+    .join(by);
+
+/** Any text in a form that filters may have. */
+export const filterWord = (text: string): string => Buffer.from(text).toString('base64url');
+
+/** Undefined, too: it is not what {@link filterWord} writes. */
+export function readFilterWord(word: string | undefined): string | undefined {
+  const text = Buffer.from(word ?? '', 'base64url').toString();
+  return text !== '' && filterWord(text) === word ? text : undefined;
 }
 
 /** The name of an owner's own listing, whose cursors nobody else can use; without an owner, of that of all accounts. */
@@ -59,15 +68,3 @@ export function decodeFilteredCursor(listing: string, cursor: string): Start {
 const FILTERS_AND_PLACE = /^(?:\?([^:]+))?:(\d+)$/;
 
 export const notOfThisListing = () => InvalidRequestError.of('cursor', 'is not a cursor of this listing');
-
-/** Makes a page of rows. One row more than the limit was requested, to know whether another page follows. */
-export function pageOf<Row, Item>(
-  rows: readonly Row[],
-  limit: number,
-  toItem: (row: Row) => Item,
-  cursorOf: (row: Row) => string,
-): Page<Item> {
-  const shown = rows.slice(0, limit);
-  const last = shown.at(-1);
-  return { data: shown.map(toItem), nextCursor: last && rows.length > limit ? cursorOf(last) : null };
-}

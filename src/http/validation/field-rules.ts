@@ -1,5 +1,5 @@
 import { ValidateBy, ValidateIf } from 'class-validator';
-import { ownerNameProblem } from '../../domain/account.js';
+import { isOwner, ownerNameProblem } from '../../domain/account.js';
 import { parseMoney, type Money } from '../../domain/money.js';
 import { lineProblemOf } from '../../domain/text.js';
 import { KEY_FORM, readIdempotencyKey } from './idempotency-key.js';
@@ -95,6 +95,15 @@ export const IsLimit = (description: string, component: string) =>
     component,
   );
 
+/** The same for a query parameter. */
+export const IsLimitParameter = (description: string) =>
+  rule(
+    'isLimit',
+    (value) => readLimit(value) !== undefined,
+    'must be an amount of at least zero, with at most 16 digits before the point and 2 after, like 49.50',
+    { type: 'string', pattern: '^\\d{1,16}(\\.\\d{1,2})?$', description },
+  );
+
 /** @param as its documentation; in a body it may also be a string */
 export const IsVersion = (as: JsonSchema = {}) =>
   rule('isVersion', (value) => readVersion(value) !== undefined, 'must be a positive integer', {
@@ -181,6 +190,19 @@ export const IsOwner = () =>
     NewOwner,
   );
 
+/** The name of an owner who may have accounts: older banks have names that nobody gets any more. */
+export const IsOwnerName = () =>
+  rule(
+    'isOwnerName',
+    (value) => typeof value === 'string' && isOwner(value),
+    'must be 1 to 255 characters, without control characters',
+    Owner,
+  );
+
+/** Whether it is a text for people, on one line. */
+export const isLine = (value: unknown, maxLength: number): boolean =>
+  typeof value === 'string' && lineProblemOf(maxLength)(value) === undefined;
+
 /** A text for people, on one line. */
 export const IsLine = (maxLength: number, as: JsonSchema, component?: string) => {
   const problemOf = lineProblemOf(maxLength);
@@ -237,6 +259,10 @@ export const IsCount = (minimum: number, maximum: number, description: string) =
     `must be a whole number from ${minimum} to ${maximum}`,
     { description, oneOf: [{ type: 'integer', minimum, maximum }, INTEGER_TEXT] },
   );
+
+/** The form of a point in time, for the description of a parameter. */
+export const INSTANT_FORM =
+  'An ISO 8601 date, or a date and time with its offset, like 2025-05-02T10:24:02Z; up to nanoseconds, all of which count.';
 
 /** A plus sign in a query means a space. */
 const LOST_PLUS = /T[\d:.]+ \d{2}:?\d{2}$/;

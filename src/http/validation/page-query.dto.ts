@@ -4,7 +4,8 @@ import { accountIdOf } from './account-path.dto.js';
 import { DEFAULT_LIMIT, MAX_LIMIT } from './cursor.js';
 import { documentedAs, IsOptionalField, IsWholeNumber } from './field-rules.js';
 
-const MAX_CURSOR = 200;
+/** A cursor contains the filters of its listing, of which texts have at most 255 characters of 4 bytes. */
+export const MAX_CURSOR = 4_000;
 
 /** The query of a listing: which page, and how many items. */
 export class PageQueryDto {

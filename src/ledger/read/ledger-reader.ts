@@ -1,8 +1,9 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { Between, Equal, type FindOperator } from 'typeorm';
-import { FIRST_VERSION, type Account, type OwnedAccount } from '../../domain/account.js';
+import { FIRST_VERSION, type Account, type AccountStatus, type OwnedAccount } from '../../domain/account.js';
 import { canonicalForm, lineOfAccountEvent } from '../../domain/hash-chain.js';
 import { LedgerError } from '../../domain/errors.js';
+import { formatMoney, type Money } from '../../domain/money.js';
 import { BalanceCache } from '../../domain/ports.js';
 import type { Transaction, TransactionType } from '../../domain/transaction.js';
 import { plainArray } from '../../storage/array-literal.js';
@@ -31,12 +32,38 @@ export interface BalanceRequest {
   readonly noCache?: boolean;
 }
 
+export interface AccountFilter {
+  /** Undefined: the accounts of all owners. */
+  readonly owner?: string;
+  readonly reference?: string;
+  readonly status?: AccountStatus;
+}
+
+/** A page of accounts, in ascending order of their ids. */
+export interface AccountPage {
+  readonly accounts: readonly OwnedAccount[];
+  /** The next page is after this id; undefined: there is none. */
+  readonly nextAfter: number | undefined;
+}
+
+/** A shard's part of such a page. */
+interface ShardAccounts {
+  readonly accounts: readonly OwnedAccount[];
+  /** The id up to which these are all; infinite: there are no more. */
+  readonly reached: number;
+}
+
 export interface TransactionFilter {
   readonly type?: TransactionType;
   /** Inclusive. In whole milliseconds, as are the times of transactions. */
   readonly from?: Date;
   /** Exclusive. In whole milliseconds. */
   readonly to?: Date;
+  /** Inclusive, as is the next. */
+  readonly minAmount?: Money;
+  readonly maxAmount?: Money;
+  readonly reference?: string;
+  readonly idempotencyKey?: string;
 }
 
 /** A page of an account's transactions, newest first. */
@@ -121,29 +148,28 @@ export class LedgerReader {
   }
 
   /**
-   * Accounts of all shards in ascending order of their ids.
+   * Accounts of all shards in ascending order of their ids. A page examines at most {@link MAX_EXAMINED} accounts of each
+   * shard, so one that is filtered may hold few or none.
    *
-   * @param owner undefined: the accounts of all owners
    * @throws LedgerError DATABASE_FAILED, OVERLOADED
    */
   async accountsAfter(
     accountId: number,
     limit: number,
-    owner: string | undefined,
+    filter: AccountFilter,
     user: string,
-  ): Promise<OwnedAccount[]> {
-    const pages = await Promise.all(
-      this.router.shards.map((shard) =>
-        shard.query<OwnedAccountRow>(
-          `${selectOwnedAccounts(shard.tables.accounts, shard.tables.accountDetails)}
-           WHERE a.account_id > $1 ${owner === undefined ? '' : 'AND a.owner = $3'} ORDER BY a.account_id LIMIT $2`,
-          owner === undefined ? [accountId, limit] : [accountId, limit, owner],
-          user,
-        ),
-      ),
+  ): Promise<AccountPage> {
+    const parts = await Promise.all(
+      this.router.shards.map((shard) => accountsOfShard(shard, accountId, limit + 1, filter, user)),
     );
-    const accounts = pages.flat().map(ownedAccountFromRow);
-    return accounts.sort((a, b) => a.accountId - b.accountId).slice(0, limit);
+    // What lies beyond the place that a shard has reached belongs to a later page.
+    const reached = Math.min(...parts.map((part) => part.reached));
+    const found = parts
+      .flatMap((part) => part.accounts.filter((account) => account.accountId <= reached))
+      .sort((a, b) => a.accountId - b.accountId);
+    const accounts = found.slice(0, limit);
+    if (found.length > limit) return { accounts, nextAfter: accounts.at(-1)?.accountId };
+    return { accounts, nextAfter: reached === Infinity ? undefined : reached };
   }
 
   /**
@@ -160,27 +186,64 @@ export class LedgerReader {
     filter: TransactionFilter,
     user: string,
   ): Promise<TransactionPage> {
-    const { type, from, to } = filter;
-    const isFiltered = type !== undefined || from !== undefined || to !== undefined;
-    // An account's versions have no gaps, so this many versions are this many transactions.
-    const below = isFiltered ? Math.min(version, (await this.account(accountId, user)).version + 1) : version;
-    const lowest = isFiltered ? Math.max(below - MAX_EXAMINED, FIRST_VERSION) : FIRST_VERSION;
-    const shard = this.router.of(accountId);
-    const page = `SELECT ${TRANSACTION_COLUMNS} FROM ${shard.tables.allTransactions} t
+    const { type, from, to, minAmount, maxAmount, reference } = filter;
+    const isFiltered = Object.values(filter).some((wanted) => wanted !== undefined);
+    const window = isFiltered
+      ? await this.windowBelow(accountId, version, filter, user)
+      : { lowest: FIRST_VERSION, below: version };
+    const { transactionDetails, allTransactions } = this.router.of(accountId).tables;
+    // The reference is looked up row by row: a join might read the details of all accounts.
+    const page = `SELECT ${TRANSACTION_COLUMNS} FROM ${allTransactions} t
        WHERE account_id = $1 AND version_after < $2 AND version_after >= $3
          AND ($5::text IS NULL OR type = $5)
          AND ($6::timestamptz IS NULL OR timestamp >= $6) AND ($7::timestamptz IS NULL OR timestamp < $7)
+         AND ($8::numeric IS NULL OR amount >= $8) AND ($9::numeric IS NULL OR amount <= $9)
+         AND ($10::text IS NULL
+           OR $10 = (SELECT d.reference FROM ${transactionDetails} d WHERE d.transaction_id = t.transaction_id))
        ORDER BY version_after DESC LIMIT $4`;
-    const rows = await shard.queryLong<DetailedRow>(
-      `${withDetails(page, shard.tables.transactionDetails)} ORDER BY version_after DESC`,
-      [accountId, below, lowest, limit + 1, type ?? null, from ?? null, to ?? null],
-      user,
-      accountId,
-    );
+    const rows = await this.router
+      .of(accountId)
+      .queryLong<DetailedRow>(
+        `${withDetails(page, transactionDetails)} ORDER BY version_after DESC`,
+        [
+          ...[accountId, window.below, window.lowest, limit + 1, type ?? null, from ?? null, to ?? null],
+          ...[minAmount, maxAmount].map((amount) => (amount === undefined ? null : formatMoney(amount))),
+          reference ?? null,
+        ],
+        user,
+        accountId,
+      );
     if (rows.length === 0 && !isFiltered) await this.account(accountId, user);
     const transactions = rows.slice(0, limit).map(detailedFromRow);
     if (rows.length > limit) return { transactions, nextBelow: transactions.at(-1)?.versionAfter };
-    return { transactions, nextBelow: lowest > FIRST_VERSION + 1 ? lowest : undefined };
+    const isLast = window.lowest <= FIRST_VERSION + 1 || filter.idempotencyKey !== undefined;
+    return { transactions, nextBelow: isLast ? undefined : window.lowest };
+  }
+
+  /**
+   * The versions that a filtered page examines. They have no gaps, so this many versions are this many transactions. A
+   * key names one.
+   */
+  private async windowBelow(
+    accountId: number,
+    version: number,
+    { idempotencyKey }: TransactionFilter,
+    user: string,
+  ): Promise<{ readonly lowest: number; readonly below: number }> {
+    const below = Math.min(version, (await this.account(accountId, user)).version + 1);
+    if (idempotencyKey === undefined) {
+      return { below, lowest: Math.max(below - MAX_EXAMINED, FIRST_VERSION) };
+    }
+    const shard = this.router.of(accountId);
+    const [row] = await shard.query<{ version_after: string }>(
+      `SELECT version_after FROM ${shard.tables.allTransactions} t WHERE account_id = $1 AND idempotency_key = $2`,
+      [accountId, idempotencyKey],
+      user,
+      accountId,
+    );
+    // The first version is no transaction, so this is none where the key was not used.
+    const lowest = Number(row?.version_after ?? FIRST_VERSION);
+    return { lowest, below: Math.min(below, lowest + 1) };
   }
 
   /**
@@ -335,4 +398,48 @@ export class LedgerReader {
     void this.balances.record([account], startedMs);
     return account;
   }
+}
+
+/**
+ * The first accounts of a shard after an id that match a filter. An owner's are examined by the index of owners, so that
+ * neither time nor place tells of others; else those with a reference by the index of references.
+ */
+async function accountsOfShard(
+  shard: ShardReader,
+  accountId: number,
+  count: number,
+  { owner, reference, status }: AccountFilter,
+  user: string,
+): Promise<ShardAccounts> {
+  const { accounts, accountDetails } = shard.tables;
+  const isByReference = owner === undefined && reference !== undefined;
+  const after = 'a.account_id > $1 ORDER BY a.account_id LIMIT $2';
+  const examined = isByReference
+    ? `SELECT account.* FROM (SELECT account_id FROM ${accountDetails} a WHERE reference = $6 AND ${after}) d
+       JOIN ${accounts} account USING (account_id)`
+    : `SELECT a.* FROM ${accounts} a WHERE ${owner === undefined ? '' : 'owner = $4 AND'} ${after}`;
+  const found = `SELECT * FROM examined a
+     WHERE ($4::text IS NULL OR owner = $4) AND ($5::text IS NULL OR status = $5)
+       AND ($6::text IS NULL
+         OR $6 = (SELECT d.reference FROM ${accountDetails} d WHERE d.account_id = a.account_id))
+     ORDER BY account_id LIMIT $3`;
+  // Where all that is examined matches, a page needs no more.
+  const isExact = status === undefined && (owner === undefined || reference === undefined);
+  const most = isExact ? count : MAX_EXAMINED;
+  const rows = await shard.query<Partial<OwnedAccountRow> & { examined: number; last_id: string | null }>(
+    `WITH examined AS MATERIALIZED (${examined})
+     SELECT s.examined, s.last_id, f.*
+     FROM (SELECT count(*)::int AS examined, max(account_id) AS last_id FROM examined) s
+     LEFT JOIN (${selectOwnedAccounts(`(${found})`, accountDetails)}) f ON true
+     ORDER BY f.account_id`,
+    [accountId, most, count, owner ?? null, status ?? null, reference ?? null],
+    user,
+  );
+  const accountsFound = rows
+    .filter((row) => typeof row.account_id === 'string')
+    .map((row) => ownedAccountFromRow(row as OwnedAccountRow));
+  const [first] = rows;
+  const lastExamined = first?.examined === most ? Number(first.last_id) : Infinity;
+  const lastFound = accountsFound.length === count ? accountsFound.at(-1)?.accountId : undefined;
+  return { accounts: accountsFound, reached: lastFound ?? lastExamined };
 }

@@ -83,6 +83,11 @@ export class ShardReader {
     return this.within(user, accountId, () => this.runner.run(rowsOf<Row>(sql, parameters)));
   }
 
+  /** Runs work in a transaction. Its statements are sent together with BEGIN, so it must write nothing but locks. */
+  transact<T>(work: Work<T>, user: string, accountId?: number): Promise<T> {
+    return this.within(user, accountId, () => this.runner.run(work, () => undefined));
+  }
+
   /**
    * {@link query} while the account's row is locked: it sees all transactions of the account that have begun by now.
    * The lock is a statement of its own, because a statement does not see what was committed while it waited.
@@ -144,7 +149,7 @@ export class ShardReader {
     } catch (error) {
       const failure = error instanceof CommitOutcomeUnknownError ? 'unavailable' : classifyFailure(error);
       if (failure === 'statement') throw error;
-      if (failure === 'busy') throw new LedgerError({ code: 'OVERLOADED' });
+      if (failure === 'busy' || failure === 'locked') throw new LedgerError({ code: 'OVERLOADED' });
       const currentVersion =
         accountId === undefined ? null : (this.balances.lastKnownVersion(accountId) ?? null);
       throw new LedgerError({ code: 'DATABASE_FAILED', currentVersion });

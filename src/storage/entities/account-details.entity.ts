@@ -1,8 +1,9 @@
-import { Column, Entity, PrimaryColumn } from 'typeorm';
+import { Column, Entity, Index, PrimaryColumn } from 'typeorm';
 import { bigintColumn } from './columns.js';
 
 /** The seldom-used parts of an account. */
 @Entity('account_details')
+@Index('account_details_reference', ['reference', 'accountId'], { where: '"reference" IS NOT NULL' })
 export class AccountDetailsEntity {
   @PrimaryColumn({
     name: 'account_id',
