@@ -550,7 +550,7 @@ describe('the command line', () => {
     [['frobnicate'], "unknown command 'frobnicate'"],
     [['verify', '--frobnicate'], "unknown option '--frobnicate'"],
     [['verify', 'all'], 'too many arguments'],
-    [['seed'], "required option '--accounts <N>' not specified"],
+    [['seed'], 'say --accounts <N> or --alive'],
     [['seed', '--accounts'], "option '--accounts <N>' argument missing"],
     [
       ['seed', '--accounts', '0'],

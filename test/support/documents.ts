@@ -117,7 +117,8 @@ export class Reader {
     let printed = '';
     child.stdout?.on('data', (data: Buffer) => (printed += data.toString()));
     const exitCode = await new Promise<number | null>((resolve) => child.once('close', resolve));
-    return { printed: printed.trimEnd(), exitCode };
+    // As a terminal shows it: the lines of a CSV end with a carriage return, too.
+    return { printed: printed.trimEnd().replaceAll('\r\n', '\n'), exitCode };
   }
 
   /** Whether a run printed what the document says. Remembers what stands for what from then on. */

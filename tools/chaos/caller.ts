@@ -238,13 +238,15 @@ interface Listed {
   readonly accountId: number;
   readonly type: string;
   readonly amount: number;
-  readonly newBalance: number;
-  readonly newVersion: string;
+  readonly newBalance?: number;
+  readonly newVersion?: string;
   readonly newHeld?: number;
 }
 
+/** The answer does not tell the balance and the version of an account that its sender may not see. */
 const rowOf = ({ id, type, amount, newBalance, newVersion, newHeld }: Listed): ListedRow => ({
-  ...{ id, type, amount, balance: newBalance, version: Number(newVersion), held: newHeld },
+  ...{ id, type, amount, balance: newBalance, held: newHeld },
+  version: newVersion === undefined ? undefined : Number(newVersion),
 });
 
 const legOf = (leg: Listed): AnsweredLeg => ({

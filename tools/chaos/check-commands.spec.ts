@@ -650,7 +650,7 @@ describe('the checker, of commands over several accounts, holds and reversals', 
       'acknowledged-lost',
       'another balance of a leg than the one acknowledged',
       spoilAnswer('transfer', ({ legs = [] }) => ({
-        legs: legs.map((leg) => ({ ...leg, balance: leg.balance + 1 })),
+        legs: legs.map((leg) => ({ ...leg, balance: (leg.balance ?? 0) + 1 })),
       })),
     ],
     [

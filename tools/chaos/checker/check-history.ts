@@ -527,7 +527,7 @@ export class HistoryChecker {
     let next = rows[0]?.version ?? 1;
     if (next < strict) this.fail('stale-read', `${what} begins with ${next}, ${strict} was known`);
     for (const row of rows) {
-      const posting = book?.postings[row.version - 2];
+      const posting = book?.postings[(row.version ?? 0) - 2];
       if (posting?.id !== row.id || !isSame(row, posting) || row.version !== next)
         return this.fail('wrong-read', `${what} has ${describe(row)}`);
       next -= 1;

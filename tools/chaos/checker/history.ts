@@ -236,8 +236,8 @@ export interface ListedRow {
   readonly id: string;
   readonly type: string;
   readonly amount: number;
-  readonly balance: number;
-  readonly version: number;
+  readonly balance?: number;
+  readonly version?: number;
   /** What is held after it, if the answer says so. */
   readonly held?: number;
 }
