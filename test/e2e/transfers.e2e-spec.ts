@@ -271,12 +271,11 @@ describe('POST /transfers', () => {
     await change(from, { status: 'frozen' });
     const again = await transfer(body, withKey('"k"'));
     expect([again.status, again.text]).toEqual([409, `{"error":"Duplicate transfer","transferId":"${id}"}`]);
-    const txn = id.replace('tr', 'txn');
     for (const different of [{ amount: 9 }, { to: other }, { description: 'b' }, { reference: 'a' }]) {
       const response = await transfer({ ...body, ...different }, withKey('k'));
       expect([response.status, response.text]).toEqual([
         422,
-        `{"error":"Idempotency key reused","transactionId":"${txn}"}`,
+        `{"error":"Idempotency key reused","transferId":"${id}"}`,
       ]);
     }
     // As are the same movements by themselves.
@@ -285,7 +284,7 @@ describe('POST /transfers', () => {
       { amount: 10, type: 'Withdraw' },
       withKey('k'),
     );
-    expect(posting.text).toBe(`{"error":"Idempotency key reused","transactionId":"${txn}"}`);
+    expect(posting.text).toBe(`{"error":"Idempotency key reused","transferId":"${id}"}`);
     // The key belongs to the account that pays.
     expect((await send(`/accounts/${to}/transactions`, deposit('1'), withKey('k'))).status).toBe(201);
   });
