@@ -61,8 +61,6 @@ export default {
   testSequencer: '<rootDir>/test/support/sequencer.mjs',
   // More than two processors: while a file waits for a server, another one computes.
   maxWorkers: 3,
-  // Of the tests of a file that may run side by side (`it.concurrent`).
-  maxConcurrency: 2,
   // A worker is renewed before what it has loaded slows it down.
   workerIdleMemoryLimit: '700MB',
 };

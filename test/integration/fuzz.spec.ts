@@ -392,7 +392,7 @@ describe('the fuzzer', () => {
       /^\/accounts(\/\d+\/(transactions|transfers|holds))?\?limit=(-|0)\w*$/,
     );
     expect(violation?.sent.headers).toEqual([['Host', 'bank']]);
-  });
+  }, 120_000);
 
   it('finds a missing check', async () => {
     sabotage = ({ headers }) => {
@@ -402,7 +402,7 @@ describe('the fuzzer', () => {
     const violation = await attacked(3);
     expect(violation?.problems).toEqual(['a malformed request is not refused as such']);
     expect(violation?.sent.headers.map(([name]) => name)).toContain('Idempotency-Key');
-  });
+  }, 120_000);
 
   it.each<[string, typeof sabotage, string]>([
     [
