@@ -155,7 +155,7 @@ describe('POST /accounts/{accountId}/holds', () => {
     const other = await placeHold(app, accountId, { ...body, metadata: { a: [2] } }, withKey('k'));
     expect(statusAndText(other)).toEqual({
       status: 422,
-      text: `{"error":"Idempotency key reused","transactionId":"txn${id.slice(4)}"}`,
+      text: `{"error":"Idempotency key reused","holdId":"${id}"}`,
     });
   });
 
