@@ -73,7 +73,7 @@ const cents = (text: string) => parseBalance(text) as bigint;
 const sumOf = (lines: readonly Line[]) =>
   lines.reduce((sum, { type, amount }) => sum + (type === 'Deposit' ? cents(amount) : -cents(amount)), 0n);
 
-const HOSTILE = '=HYPERLINK("http://evil") <script>&amp;]]> \u202E\uFFFE"';
+const HOSTILE = '=HYPERLINK("http://evil") <script>&amp;]]> \uFFFE"';
 
 describe('GET /accounts/{accountId}/statement', () => {
   let accountId: number;
