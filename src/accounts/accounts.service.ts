@@ -58,7 +58,7 @@ export class AccountsService {
     if (owner !== undefined) await this.owners.check(owner, accountId, user);
     if (admit) await admit();
     await this.ledger.execute(command, sinceMs);
-    return this.reader.account(accountId, user);
+    return this.reader.account(accountId, user).catch(afterTheChange);
   }
 
   async get(accountId: number, { owner, user }: Sender): Promise<OwnedAccount> {
@@ -99,4 +99,15 @@ export class AccountsService {
     const nextCursor = nextAfter === undefined ? null : encodeCursor(listing, nextAfter, filterText(filter));
     return { data: accounts.map((account) => new AccountDto(account)), nextCursor };
   }
+}
+
+/**
+ * The change took effect, so the answer to a read that failed, 408, would be untrue: it says that nothing was done.
+ *
+ * @throws LedgerError OUTCOME_UNKNOWN: the client has to look
+ */
+function afterTheChange(error: unknown): never {
+  const { code } = error instanceof LedgerError ? error.failure : {};
+  if (code === 'DATABASE_FAILED' || code === 'OVERLOADED') throw new LedgerError({ code: 'OUTCOME_UNKNOWN' });
+  throw error;
 }

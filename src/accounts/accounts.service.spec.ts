@@ -1,0 +1,30 @@
+import { describe, expect, it } from '@jest/globals';
+import type { Ledger } from '../domain/ports.js';
+import { LedgerError, type LedgerFailure } from '../domain/errors.js';
+import type { AccountOwners } from '../ledger/read/account-owners.js';
+import type { HistoryReader } from '../ledger/read/history-reader.js';
+import type { LedgerReader } from '../ledger/read/ledger-reader.js';
+import { AccountsService } from './accounts.service.js';
+
+/** The change commits; what comes after it is what no server can be made to do at will. */
+const changeThenRead = (failure: LedgerFailure) =>
+  new AccountsService(
+    { execute: () => Promise.resolve() } as unknown as Ledger,
+    { account: () => Promise.reject(new LedgerError(failure)) } as unknown as LedgerReader,
+    {} as HistoryReader,
+    {} as AccountOwners,
+  ).change(
+    { type: 'change', accountId: 1, changes: { status: 'frozen' } },
+    { owner: undefined, user: 'ada' },
+    undefined,
+    undefined,
+  );
+
+describe('a change that took effect', () => {
+  it.each<[LedgerFailure]>([[{ code: 'DATABASE_FAILED', currentVersion: null }], [{ code: 'OVERLOADED' }]])(
+    'is not said to be undone because it can not be read: %j',
+    async (failure) => {
+      await expect(changeThenRead(failure)).rejects.toMatchObject({ failure: { code: 'OUTCOME_UNKNOWN' } });
+    },
+  );
+});
