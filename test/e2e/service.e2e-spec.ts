@@ -107,7 +107,7 @@ describe('the service as a process, on its embedded PostgreSQL', () => {
     service.child.kill('SIGTERM');
     expect(await service.exited).toBe(0);
     expect(() => postmasterPid(folder)).toThrow();
-  });
+  }, 90_000);
 
   it('answers every open request on SIGTERM', async () => {
     const service = await start(dataDir());

@@ -41,7 +41,7 @@ const postFrom = (url: string) => `
   }).then((answer) => answer.status + ' ' + answer.headers.get('etag'), () => undefined)`;
 
 /** A cold browser on a busy machine is slow. */
-const TIMEOUT_MS = 240_000;
+const TIMEOUT_MS = 480_000;
 
 describe('Swagger UI in a browser', () => {
   let app: TestApp;
