@@ -288,7 +288,9 @@ describe('Swagger UI in a browser', () => {
       await reading.locator('[data-param-name="accountId"] input').fill(String(accountId));
       const menu = reading.locator('.response[data-code="200"] select.content-type');
       await menu.selectOption('application/json; money=string');
-      expect(await reading.locator('.response[data-code="200"] pre.example').innerText()).toContain('"350.75"');
+      expect(await reading.locator('.response[data-code="200"] pre.example').innerText()).toContain(
+        '"350.75"',
+      );
       await reading.getByRole('button', { name: 'Execute' }).click();
       const answer = reading.locator('.live-responses-table .response');
       await answer.waitFor();
