@@ -6,7 +6,7 @@ import type { HistoryReader } from '../ledger/read/history-reader.js';
 import type { LedgerReader } from '../ledger/read/ledger-reader.js';
 import { AccountsService } from './accounts.service.js';
 
-/** The change commits; what comes after it is what no server can be made to do at will. */
+/** The change commits, and the read after it fails: no real server can be made to fail at exactly that moment. */
 const changeThenRead = (failure: LedgerFailure) =>
   new AccountsService(
     { execute: () => Promise.resolve() } as unknown as Ledger,

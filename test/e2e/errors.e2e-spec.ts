@@ -555,7 +555,7 @@ describe('500', () => {
 });
 
 describe('a key that was used', () => {
-  it('names what the first request made, of whatever kind', async () => {
+  it('names what the first request created, whatever its kind', async () => {
     const [accountId, to] = [await openAccount(app, '100.00'), await openAccount(app)];
     const made = [
       await post(app, accountId, deposit('1'), withKey('transaction')),

@@ -60,7 +60,7 @@ async function statement(accountId: number, from: string, to: string): Promise<S
   return JSON.parse(text) as Statement;
 }
 
-/** The time of the database, which is the end of what has happened. */
+/** The database's current time. Nothing has happened after it. */
 async function now(): Promise<string> {
   const [row] = (await query(app.databaseUrl, 'SELECT clock_timestamp() AS now')) as [{ now: Date }];
   return row.now.toISOString();

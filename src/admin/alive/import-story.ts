@@ -26,8 +26,8 @@ export interface StoryReport {
 /**
  * Fills an empty bank with a year of history, which ends now. All accounts are in the first shard, so that they can pay
  * one another. The books and the outbox are as if the ledger had been used all along: the same code decides and writes
- * each act, by the story's clock. Each month commits by itself: rows that one transaction updates thousands of times
- * get slow.
+ * each act, by the story's clock. Each month commits by itself, so that no transaction runs for long; if one fails, the
+ * months before it stay.
  *
  * @param seed the same one tells the same story
  * @throws CommandError when the bank has an account

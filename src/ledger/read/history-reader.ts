@@ -34,8 +34,8 @@ export class HistoryReader {
    * never has an earlier time. Two cases follow:
    * - A later transaction is visible. Whatever is still to be committed comes after it, and has no earlier time.
    * - None is. One may have drawn an earlier time and not be committed yet. It holds the row's lock until it is, so we
-   *   wait for the lock, and read the clock behind it. Once the clock is past the time that is asked for, whoever gets
-   *   the lock later draws a later time.
+   *   wait for the lock, and read the clock behind it. Once the clock has passed the requested time, every later holder
+   *   of the lock draws a later time.
    *
    * (This needs a clock that is not set back below that time. Versions always ascend.)
    *

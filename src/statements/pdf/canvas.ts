@@ -183,7 +183,7 @@ export class Canvas {
   }
 }
 
-/** The glyph of what a font lacks, always its first. */
+/** Glyph 0, which every font draws for a character that it lacks. */
 const MISSING = '0000';
 
 const round = (length: number) => Math.round(length * 100) / 100;

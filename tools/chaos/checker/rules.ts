@@ -25,7 +25,7 @@ export const RULES = {
   'cache-differs': 'once all is healed, every instance answers what the database holds',
   'event-missing':
     'every transaction, transfer, step of a hold and change of an account is published, those of one account in their order',
-  'event-wrong': 'every event is of what is in the books, with its values',
+  'event-wrong': 'every event matches the books',
   'foreign-account': 'an owner only pays into accounts of another owner, and learns nothing of them',
   'credential-refused':
     'a good credential is never answered 401, 403 or 404, but for accounts of another owner',
