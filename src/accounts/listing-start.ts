@@ -1,13 +1,6 @@
 import { isOwner, type AccountStatus } from '../domain/account.js';
-import {
-  decodeFilteredCursor,
-  filterWord,
-  joined,
-  notOfThisListing,
-  readFilterWord,
-} from '../http/validation/cursor.js';
+import { continued, filterWord, joined, readFilterWord, type FilterForm } from '../http/validation/cursor.js';
 import { isLine } from '../http/validation/field-rules.js';
-import { InvalidRequestError } from '../http/validation/invalid-request.js';
 import type { AccountFilter } from '../ledger/read/ledger-reader.js';
 
 /** Where a page of accounts begins, and which of them it shows. */
@@ -17,27 +10,15 @@ export interface AccountListingStart {
   readonly filter: AccountFilter;
 }
 
-/**
- * A cursor continues the listing that it was made for, with its filters. It may be given alone or with the same filters.
- *
- * @throws InvalidRequestError when it belongs to another listing
- */
+/** @throws InvalidRequestError when the cursor belongs to another listing */
 export function startOf(
   listing: string,
   cursor: string | undefined,
   asked: AccountFilter,
 ): AccountListingStart {
   if (cursor === undefined) return { after: 0, filter: asked };
-  const { place, filters } = decodeFilteredCursor(listing, cursor);
-  const filter = readFilter(filters);
-  if (!filter) throw notOfThisListing();
-  const askedText = filterText(asked);
-  if (askedText === '' || askedText === filters) return { after: place, filter };
-  const shown =
-    filters === ''
-      ? 'without filters; give none'
-      : `with ${joined(' and ', { ...filter })}; give the same or none`;
-  throw InvalidRequestError.of('cursor', `belongs to a listing ${shown}`);
+  const { place, filter } = continued(listing, cursor, asked, FORM);
+  return { after: place, filter };
 }
 
 /** The filter as a cursor has it: equal filters have equal texts. Empty: there is none. */
@@ -63,3 +44,9 @@ function readFilter(text: string): AccountFilter | undefined {
   };
   return filterText(filter) === text ? filter : undefined;
 }
+
+const FORM: FilterForm<AccountFilter> = {
+  write: filterText,
+  read: readFilter,
+  show: (filter) => joined(' and ', { ...filter }),
+};

@@ -2,16 +2,9 @@ import { MAX_ID } from '../domain/account.js';
 import { FIRST_INSTANT_MS, LAST_INSTANT_MS } from '../domain/instant.js';
 import { formatMoney, parseMoney } from '../domain/money.js';
 import type { TransactionType } from '../domain/transaction.js';
-import {
-  decodeFilteredCursor,
-  filterWord,
-  joined,
-  notOfThisListing,
-  readFilterWord,
-} from '../http/validation/cursor.js';
+import { continued, filterWord, joined, readFilterWord, type FilterForm } from '../http/validation/cursor.js';
 import { isLine } from '../http/validation/field-rules.js';
 import { readIdempotencyKey } from '../http/validation/idempotency-key.js';
-import { InvalidRequestError } from '../http/validation/invalid-request.js';
 import type { TransactionFilter } from '../ledger/read/ledger-reader.js';
 import { TYPE_WORDS } from '../http/openapi/receipt.js';
 
@@ -22,21 +15,11 @@ export interface ListingStart {
   readonly filter: TransactionFilter;
 }
 
-/**
- * A cursor continues the listing that it was made for, with its filters. It may be given alone or with the same filters.
- *
- * @throws InvalidRequestError when it belongs to another listing
- */
+/** @throws InvalidRequestError when the cursor belongs to another listing */
 export function startOf(listing: string, cursor: string | undefined, asked: TransactionFilter): ListingStart {
   if (cursor === undefined) return { below: MAX_ID, filter: asked };
-  const { place, filters } = decodeFilteredCursor(listing, cursor);
-  const filter = readFilter(filters);
-  if (!filter) throw notOfThisListing();
-  const askedText = filterText(asked);
-  if (askedText === '' || askedText === filters) return { below: place, filter };
-  const shown =
-    filters === '' ? 'without filters; give none' : `with ${shownAs(filter)}; give the same or none`;
-  throw InvalidRequestError.of('cursor', `belongs to a listing ${shown}`);
+  const { place, filter } = continued(listing, cursor, asked, FORM);
+  return { below: place, filter };
 }
 
 /** The filter as a cursor has it: equal filters have equal texts. Empty: there is none. */
@@ -93,3 +76,5 @@ const shownAs = ({ type, from, to, minAmount, maxAmount, ...texts }: Transaction
     maxAmount: maxAmount === undefined ? undefined : formatMoney(maxAmount),
     ...texts,
   });
+
+const FORM: FilterForm<TransactionFilter> = { write: filterText, read: readFilter, show: shownAs };

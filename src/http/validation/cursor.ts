@@ -65,6 +65,36 @@ export function decodeFilteredCursor(listing: string, cursor: string): Start {
   return { place, filters };
 }
 
+/** How the filters of a listing are written. */
+export interface FilterForm<F> {
+  /** As a cursor has them: equal filters have equal texts. Empty: there are none. */
+  readonly write: (filter: F) => string;
+  /** Undefined: it is not what `write` writes. */
+  readonly read: (text: string) => F | undefined;
+  /** As a client gives them. */
+  readonly show: (filter: F) => string;
+}
+
+/**
+ * A cursor continues the listing that it was made for, with its filters. It may be given alone or with the same filters.
+ *
+ * @throws InvalidRequestError when it belongs to another listing
+ */
+export function continued<F>(
+  listing: string,
+  cursor: string,
+  asked: F,
+  { write, read, show }: FilterForm<F>,
+): { readonly place: number; readonly filter: F } {
+  const { place, filters } = decodeFilteredCursor(listing, cursor);
+  const filter = read(filters);
+  if (!filter) throw notOfThisListing();
+  const askedText = write(asked);
+  if (askedText === '' || askedText === filters) return { place, filter };
+  const shown = filters === '' ? 'without filters; give none' : `with ${show(filter)}; give the same or none`;
+  throw InvalidRequestError.of('cursor', `belongs to a listing ${shown}`);
+}
+
 const FILTERS_AND_PLACE = /^(?:\?([^:]+))?:(\d+)$/;
 
 export const notOfThisListing = () => InvalidRequestError.of('cursor', 'is not a cursor of this listing');
