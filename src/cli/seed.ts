@@ -15,17 +15,16 @@ export function addSeed(program: Command): void {
     .addOption(balanceOptionOf('what each account holds; 0: nothing'))
     .addOption(new Option('--owner <name>', 'whose they are').argParser(ownerOption))
     .addOption(
-      new Option('--alive', 'some people and businesses with a year of history, instead').conflicts([
-        ...['accounts', 'balance', 'owner'],
-      ]),
-    )
-    .addOption(
-      new Option('--seed <N>', 'with --alive: which story; the same number tells the same one')
+      new Option(
+        '--alive [story]',
+        'some people and businesses with a year of history, instead; the same number tells the same story',
+      )
         .argParser(wholeNumber(MAX_STORY))
-        .default(1),
+        .preset('1')
+        .conflicts(['accounts', 'balance', 'owner']),
     )
-    .action(async (given: Partial<SeedRequest> & { alive?: true; seed: number }, command: Command) => {
-      if (given.alive) return seedAlive(given.seed);
+    .action(async (given: Partial<SeedRequest> & { alive?: number }, command: Command) => {
+      if (given.alive !== undefined) return seedAlive(given.alive);
       if (given.accounts === undefined) command.error('error: say --accounts <N> or --alive');
       await seedAccounts(given as SeedRequest);
     });
