@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it } from '@jest/globals';
+import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { verifyBank } from '../../src/admin/verify/verify.js';
@@ -12,6 +12,9 @@ import {
   waitUntil,
   type ServiceProcess,
 } from '../support/service.js';
+
+// Most tests make one or two databases, on a machine that also runs other tests.
+jest.setTimeout(90_000);
 
 interface Receipt {
   id: string;
