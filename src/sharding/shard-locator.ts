@@ -5,7 +5,7 @@ import {
   type ForwardingAddress,
   type ShardAddress,
 } from '../config/shard-address.js';
-import { withClient } from '../storage/connection.js';
+import { MAX_SILENCE_MS, withClient } from '../storage/connection.js';
 import { tablesOf } from '../storage/tables.js';
 
 /** Which shard of which bank it is, according to the shard's own row. */
@@ -67,7 +67,7 @@ interface Sight {
 }
 
 function lookAt({ url, migrationUrl = url, schema }: ShardAddress): Promise<Sight> {
-  const options = { connectTimeoutMs: CONNECT_TIMEOUT_MS, timeoutMs: 2 * CONNECT_TIMEOUT_MS };
+  const options = { connectTimeoutMs: CONNECT_TIMEOUT_MS, timeoutMs: MAX_SILENCE_MS };
   return withClient(migrationUrl, options, async (client) => {
     await checkVersion(client);
     return readSchema(client, schema);

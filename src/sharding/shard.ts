@@ -3,7 +3,7 @@ import type { DataSource } from 'typeorm';
 import { bootstrapShard } from './bootstrap-shards.js';
 import { messageOf } from '../domain/error-message.js';
 import { isCitus } from '../storage/citus.js';
-import { isDirect, poolExtras } from '../storage/connection.js';
+import { isDirect, MAX_SILENCE_MS, poolExtras, SilenceLimit } from '../storage/connection.js';
 import { DatabaseUnreachableError } from '../storage/database-errors.js';
 import { ShardIdentityEntity } from '../storage/entities/shard-identity.entity.js';
 import { findWeakSettings, NotDurableError } from '../storage/durability.js';
@@ -92,12 +92,14 @@ export class Shard implements ShardLocation {
    * @throws ShardMismatchError, NotDurableError, connection errors
    */
   async open(): Promise<void> {
+    const silence = new SilenceLimit(MAX_SILENCE_MS);
     try {
       const { preparedStatements } = this.settings;
       const prepared = preparedStatements === 'auto' ? await isDirect(this.current.url) : preparedStatements;
       for (const dataSource of this.pools()) {
-        dataSource.setOptions({ url: this.current.url, extra: poolExtras(prepared) });
+        dataSource.setOptions({ url: this.current.url, extra: poolExtras(prepared, true, silence) });
         await dataSource.initialize();
+        silence.renew();
       }
       const { general } = this.dataSources;
       this.citus = await isCitus(general.query.bind(general));
@@ -106,6 +108,8 @@ export class Shard implements ShardLocation {
     } catch (error) {
       await this.closePools();
       throw error;
+    } finally {
+      silence.end();
     }
   }
 

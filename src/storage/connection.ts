@@ -5,6 +5,8 @@ import { DatabaseUnreachableError } from './database-errors.js';
 
 const END_MS = 2_000;
 const PROBE_MS = 5_000;
+/** Short, so that a shard is open again within 10 seconds of its server's return. */
+export const MAX_SILENCE_MS = 7_000;
 
 /**
  * A connection whose failure can't end the process. The pool and TypeORM each listen for errors while they hold it, but
@@ -27,8 +29,50 @@ export class PooledClient extends Client {
  * How pg's pool makes and keeps connections. In pipeline mode a statement does not wait for the one before it, but pg
  * does not allow COPY.
  */
-export function poolExtras(preparedStatements: boolean, pipeline = true) {
-  return { keepAlive: true, pipeline, Client: preparedStatements ? PreparingClient : PooledClient };
+export function poolExtras(preparedStatements: boolean, pipeline = true, silence?: SilenceLimit) {
+  const Base = preparedStatements ? PreparingClient : PooledClient;
+  const Client = class extends Base {
+    constructor(config?: string | ClientConfig) {
+      super(config);
+      silence?.watch(this);
+    }
+  };
+  return { keepAlive: true, pipeline, Client };
+}
+
+/**
+ * Cuts the connections that pools make while they are opened, when nothing comes of it for too long: TypeORM's own
+ * queries have no time limit, and a connection whose other end is gone may never report it.
+ */
+export class SilenceLimit {
+  private watched = new Set<Client>();
+  private timer: NodeJS.Timeout | undefined;
+
+  constructor(private readonly ms: number) {
+    this.renew();
+  }
+
+  watch(client: Client): void {
+    if (this.timer) this.watched.add(client);
+  }
+
+  /** A step was made: the time starts anew. */
+  renew(): void {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.watched.forEach((client) => streamOf(client).destroy()), this.ms);
+  }
+
+  /** Until the next step: what comes now may take any time. */
+  suspend(): void {
+    clearTimeout(this.timer);
+  }
+
+  /** It is over; connections that are made later are not watched. */
+  end(): void {
+    clearTimeout(this.timer);
+    this.timer = undefined;
+    this.watched.clear();
+  }
 }
 
 /** One connection outside of any pool. */

@@ -10,7 +10,7 @@ import { OpeningsAndRevisions1795479100000 } from '../../migrations/179547910000
 import { KeyScopesVersion1795479200000 } from '../../migrations/1795479200000-key-scopes-version.js';
 import { WholeLedger1795479300000 } from '../../migrations/1795479300000-whole-ledger.js';
 import { AccountReferences1795479410000 } from '../../migrations/1795479410000-account-references.js';
-import { poolExtras } from './connection.js';
+import { poolExtras, type SilenceLimit } from './connection.js';
 import { AccountEntity } from './entities/account.entity.js';
 import { AccountDetailsEntity } from './entities/account-details.entity.js';
 import { AccountEventEntity } from './entities/account-event.entity.js';
@@ -36,6 +36,8 @@ export interface PoolSettings {
   readonly preparedStatements?: boolean;
   /** False for connections that use COPY; see {@link poolExtras}. */
   readonly pipeline?: boolean;
+  /** Watches the connections. */
+  readonly silence?: SilenceLimit;
 }
 
 /** Oldest first. A released migration is never edited; each change of the schema is a new one. */
@@ -82,7 +84,7 @@ export function dataSourceOptions(shard: ShardAddress, pool: PoolSettings): Data
     connectTimeoutMS: pool.connectTimeoutMs,
     // A connection that breaks while idle needs no report: the pool replaces it at its next use.
     poolErrorHandler: () => undefined,
-    extra: poolExtras(pool.preparedStatements ?? false, pool.pipeline),
+    extra: poolExtras(pool.preparedStatements ?? false, pool.pipeline, pool.silence),
   };
 }
 

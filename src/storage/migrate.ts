@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { DataSource, MigrationExecutor, type QueryRunner } from 'typeorm';
+import { MAX_SILENCE_MS, SilenceLimit } from './connection.js';
 import { dataSourceOptions, MIGRATIONS } from './data-source.js';
 import { UNLIMITED } from './durability.js';
 import { AccountEntity } from './entities/account.entity.js';
@@ -27,12 +29,15 @@ export interface MigrationReport {
 /** The shard has another place in the bank, or belongs to another bank, than the configuration says. */
 export class ShardMismatchError extends UserError {}
 
+/** Another process holds the lock of the migrations, and does not come to an end. */
+export class MigrationBusyError extends UserError {}
+
 /**
  * Brings one shard to the newest schema and records or checks which shard it is, over its direct connection. Several
  * instances may call it at once: one migrates, the others wait for it.
  *
  * @param bankId the bank that the shard must belong to; undefined: an empty shard starts a new bank
- * @throws ShardMismatchError when the shard's recorded place or bank is another one
+ * @throws ShardMismatchError when the shard's recorded place or bank is another one; MigrationBusyError
  */
 export async function migrate(
   shard: ShardAddress,
@@ -65,19 +70,20 @@ async function withSchema<T>(
   migrations: typeof MIGRATIONS,
   work: (queryRunner: QueryRunner, applied: readonly string[]) => Promise<T>,
 ): Promise<[result: T, granted: string | undefined]> {
+  const silence = new SilenceLimit(MAX_SILENCE_MS);
   const dataSource = new DataSource({
     ...dataSourceOptions(
       { ...shard, url: shard.migrationUrl ?? shard.url },
-      { name: 'bank-migrate', size: 1, connectTimeoutMs: 10_000 },
+      { name: 'bank-migrate', size: 1, connectTimeoutMs: 10_000, silence },
     ),
     migrations,
   });
-  await dataSource.initialize();
   try {
-    const applied = await withMigrationLock(dataSource, shard.schema, (queryRunner) =>
-      applyMigrations(dataSource, queryRunner, shard.schema),
+    await dataSource.initialize();
+    const applied = await withMigrationLock(dataSource, shard.schema, silence, (queryRunner) =>
+      applyMigrations(dataSource, queryRunner, shard.schema, silence),
     );
-    return await withMigrationLock(dataSource, shard.schema, async (queryRunner) => {
+    return await withMigrationLock(dataSource, shard.schema, silence, async (queryRunner) => {
       const result = await work(queryRunner, applied);
       const role = serviceRoleOf(shard);
       const granted =
@@ -86,12 +92,14 @@ async function withSchema<T>(
       return [result, granted ? role : undefined];
     });
   } finally {
-    await dataSource.destroy();
+    silence.end();
+    if (dataSource.isInitialized) await dataSource.destroy();
   }
 }
 
 /** How long to wait for another instance that is migrating, or for a session that has locked a table. */
-const LOCK_TIMEOUT = '10min';
+const LOCK_TIMEOUT_MS = 600_000;
+const LOCK_POLL_MS = 100;
 
 /**
  * Takes a lock of the transaction, not of the session: behind a pooler a session outlives its client. All work runs in
@@ -101,17 +109,17 @@ const LOCK_TIMEOUT = '10min';
 async function withMigrationLock<T>(
   dataSource: DataSource,
   schema: string,
+  silence: SilenceLimit,
   work: (queryRunner: QueryRunner) => Promise<T>,
 ): Promise<T> {
   const queryRunner = dataSource.createQueryRunner();
   try {
     await queryRunner.startTransaction();
     await queryRunner.query(UNLIMITED);
-    await queryRunner.query(`SET LOCAL lock_timeout = '${LOCK_TIMEOUT}'`);
-    await queryRunner.query('SELECT pg_advisory_xact_lock(hashtextextended($1, 0))', [
-      `bank-migrate:${schema}`,
-    ]);
+    await queryRunner.query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}`);
+    await takeMigrationLock(queryRunner, schema, silence);
     const result = await work(queryRunner);
+    silence.renew();
     await queryRunner.commitTransaction();
     return result;
   } finally {
@@ -120,14 +128,35 @@ async function withMigrationLock<T>(
   }
 }
 
+/** Asks again and again: a connection that waited for the lock could not be told from one whose other end is gone. */
+async function takeMigrationLock(
+  queryRunner: QueryRunner,
+  schema: string,
+  silence: SilenceLimit,
+): Promise<void> {
+  for (const giveUpAt = performance.now() + LOCK_TIMEOUT_MS; ; await sleep(LOCK_POLL_MS)) {
+    const [{ taken }] = (await queryRunner.query(
+      'SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0)) AS taken',
+      [`bank-migrate:${schema}`],
+    )) as [{ taken: boolean }];
+    silence.renew();
+    if (taken) return;
+    if (performance.now() > giveUpAt)
+      throw new MigrationBusyError(`another process has been migrating schema "${schema}" for 10 minutes`);
+  }
+}
+
 async function applyMigrations(
   dataSource: DataSource,
   queryRunner: QueryRunner,
   schema: string,
+  silence: SilenceLimit,
 ): Promise<string[]> {
   await createSchema(queryRunner, schema);
   const executor = new MigrationExecutor(dataSource, queryRunner);
   executor.transaction = 'none';
+  if ((await executor.getPendingMigrations()).length === 0) return [];
+  silence.suspend();
   const applied = await executor.executePendingMigrations();
   return applied.map((migration) => migration.name);
 }

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { escapeIdentifier } from 'pg';
 import { pino } from 'pino';
@@ -247,6 +248,36 @@ describe('a bank of several shards, of which one is down', () => {
       await pooler.proxy.stop();
     }
   });
+
+  it('is opened within 10 s, whatever becomes of a connection that opens it', async () => {
+    // To look where it is, to migrate it, to look for a pooler, and one of each pool.
+    const CONNECTIONS = [1, 2, 3, 4, 5];
+    const direct = shardsIn(database.url, 1 + CONNECTIONS.length);
+    await bootstrapShards(direct);
+    const proxies = await Promise.all(CONNECTIONS.map(() => PostgresProxy.start(database.url)));
+    for (const { proxy } of proxies) proxy.takeDown();
+    const [first, ...others] = direct as [ShardAddress, ...ShardAddress[]];
+    const list = [first, ...others.map(({ schema }, index) => ({ url: proxies[index]?.url ?? '', schema }))];
+    const app = await startInstance(list);
+    try {
+      const loseTheOtherEnd = async (proxy: PostgresProxy, connection: number) => {
+        proxy.heal();
+        proxy.delayMs = 50;
+        await waitUntil(() => Promise.resolve(proxy.accepted === connection), 10_000);
+        // Its log-in, which takes 300 ms, has a time limit of its own.
+        await sleep(350);
+        proxy.halfOpen();
+        proxy.delayMs = 0;
+      };
+      await Promise.all(proxies.map(({ proxy }, index) => loseTheOtherEnd(proxy, index + 1)));
+      const health = async () => (await app.http.get('/health/ready')).text;
+      expect(await health()).toContain('"status":"degraded"');
+      await waitUntil(async () => (await health()).includes('"status":"ok"'), 10_000);
+    } finally {
+      await app.close();
+      await Promise.all(proxies.map(({ proxy }) => proxy.stop()));
+    }
+  }, 60_000);
 });
 
 /** As on Citus with a role for each distributed schema. */

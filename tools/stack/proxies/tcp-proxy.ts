@@ -15,6 +15,8 @@ export interface Relay {
 export class TcpProxy {
   /** The delay in each direction. */
   delayMs = 0;
+  /** How many connections it has accepted so far. */
+  accepted = 0;
   private readonly listener: Server = createServer((client) => this.accept(client));
   private readonly relays = new Set<Relay>();
   private target = { host: '', port: 0 };
@@ -95,6 +97,7 @@ export class TcpProxy {
 
   private accept(client: Socket): void {
     if (this.refusing) return void client.destroy();
+    this.accepted += 1;
     const server = connect(this.target);
     const relay: Relay = {
       client,
