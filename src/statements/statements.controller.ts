@@ -11,7 +11,6 @@ import { contentTypeOf } from '../http/validation/representation.js';
 import { writeCamt053 } from './camt053.js';
 import { writeCsv } from './csv.js';
 import { jsonWriter } from './json.js';
-import { writePdf } from './pdf/pdf.js';
 import type { StatementWriter } from './statement.js';
 import {
   MEDIA_TYPES,
@@ -65,7 +64,8 @@ export class StatementsController {
   private async answer(asked: StatementRequest, request: FastifyRequest, reply: FastifyReply): Promise<void> {
     // It went away while it waited.
     if (request.raw.socket.destroyed) return void reply.send();
-    const parts = writerOf(asked)(await this.statements.open(asked, senderOf(request)));
+    const write = await writerOf(asked);
+    const parts = write(await this.statements.open(asked, senderOf(request)));
     // The answer starts with the first part: what fails before it gets an answer of its own.
     let part = await parts.next();
     const stream = new AnswerStream(UNREAD_BYTES, this.config.http.answerTimeoutMs);
@@ -83,14 +83,15 @@ export class StatementsController {
   }
 }
 
-function writerOf({ format, textMoney }: StatementRequest): StatementWriter {
+async function writerOf({ format, textMoney }: StatementRequest): Promise<StatementWriter> {
   switch (format) {
     case 'json':
       return jsonWriter(textMoney);
     case 'csv':
       return writeCsv;
     case 'pdf':
-      return writePdf;
+      // Most processes never need it, and it takes 30 MB.
+      return (await import('./pdf/pdf.js')).writePdf;
     case 'camt.053':
       return writeCamt053;
   }

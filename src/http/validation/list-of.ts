@@ -18,7 +18,7 @@ export function IsListOf(
     Array.isArray(value) &&
     value.length >= minItems &&
     value.length <= maxItems &&
-    value.every(items.isWellFormed);
+    value.every((item) => items.isWellFormed(item));
   const context: RuleContext = {
     schema: { type: 'array', items: schema(component, objectSchema(itemClass)), minItems, maxItems, ...as },
     items,
