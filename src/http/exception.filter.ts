@@ -114,6 +114,7 @@ function answerOfFailure(failure: LedgerFailure): ErrorAnswer {
       return answerToRepeat(failure);
     case 'OVERLOADED':
     case 'OUTCOME_UNKNOWN':
+    case 'SUMMARY_NOT_READY':
       return errorAnswer(failure.code, RETRY_SOON);
     case 'ACCOUNT_NOT_FOUND':
     case 'ACCOUNT_FROZEN':
