@@ -11,6 +11,7 @@ import { KeyScopesVersion1795479200000 } from '../../migrations/1795479200000-ke
 import { WholeLedger1795479300000 } from '../../migrations/1795479300000-whole-ledger.js';
 import { AccountReferences1795479410000 } from '../../migrations/1795479410000-account-references.js';
 import { LedgerSummary1795479440000 } from '../../migrations/1795479440000-ledger-summary.js';
+import { ListingIndexes1795479450000 } from '../../migrations/1795479450000-listing-indexes.js';
 import { poolExtras } from './connection.js';
 import { AccountEntity } from './entities/account.entity.js';
 import { AccountDetailsEntity } from './entities/account-details.entity.js';
@@ -54,6 +55,7 @@ export const MIGRATIONS = [
   WholeLedger1795479300000,
   AccountReferences1795479410000,
   LedgerSummary1795479440000,
+  ListingIndexes1795479450000,
 ];
 
 export function dataSourceOptions(shard: ShardAddress, pool: PoolSettings): DataSourceOptions {
