@@ -42,7 +42,9 @@ export class GlobalExceptionFilter implements ExceptionFilter {
         err: error,
       });
     }
-    sendError(http.getResponse<FastifyReply>(), answer);
+    const reply = http.getResponse<FastifyReply>();
+    // An answer that had begun was cut; nothing more can be said, and trying to would end the process.
+    if (!reply.raw.headersSent) sendError(reply, answer);
   }
 }
 
