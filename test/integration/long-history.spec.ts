@@ -196,7 +196,9 @@ describe('with a long history, most of it in the archive', () => {
     const first = await planOf(() =>
       ledger.runner.run((_, session) => sumNext(session, tables, NOTHING_SUMMED, 0)),
     );
-    expect(rowsRead(first.filter((node) => node['Relation Name']?.endsWith('transactions')))).toBeLessThanOrEqual(20_001);
+    expect(
+      rowsRead(first.filter((node) => node['Relation Name']?.endsWith('transactions'))),
+    ).toBeLessThanOrEqual(20_001);
   });
 
   it('a batch, a look-up and the relay use the indexes of both tables', async () => {
