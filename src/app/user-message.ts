@@ -96,8 +96,6 @@ export function failureMessage(failure: LedgerFailure, account = 'the account'):
       return `${account} cannot hold that much`;
     case 'STATEMENT_TOO_LONG':
       return `${account} has more transactions than a statement may have`;
-    case 'SUMMARY_NOT_READY':
-      return 'the ledger has not been summed up yet';
     case 'NOT_APPLIED':
       return 'another transaction of the batch was refused; nothing was posted';
     case 'DATABASE_FAILED':

@@ -68,8 +68,6 @@ export type Rejection =
   | { readonly code: 'OVERDRAFT_IN_USE' }
   /** More transactions than a statement of its form may cover. */
   | { readonly code: 'STATEMENT_TOO_LONG' }
-  /** A shard has not been summed up yet. */
-  | { readonly code: 'SUMMARY_NOT_READY' }
   /** The command itself is fine, but another one in its atomic batch was rejected. */
   | { readonly code: 'NOT_APPLIED' };
 

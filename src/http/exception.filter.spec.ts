@@ -164,12 +164,6 @@ const FAILURES: Readonly<Record<LedgerFailureCode, Expected>> = {
     body: '{"error":"Overloaded"}',
     retryAfter: '1',
   },
-  SUMMARY_NOT_READY: {
-    failure: { code: 'SUMMARY_NOT_READY' },
-    status: 503,
-    body: '{"error":"Summary not ready"}',
-    retryAfter: '1',
-  },
   OUTCOME_UNKNOWN: {
     failure: { code: 'OUTCOME_UNKNOWN' },
     status: 503,

@@ -6,6 +6,7 @@ import {
   ProviderUnavailableError,
   UnauthorizedError,
 } from '../access/access-errors.js';
+import { SummaryNotReadyError } from '../ledger/read/summary-reader.js';
 import { LedgerError, type LedgerFailure } from '../domain/errors.js';
 import { errorAnswer, invalidRequest, writeError, type ErrorAnswer } from './errors/error-answer.js';
 import { type ErrorCode } from './errors/catalogue.js';
@@ -80,6 +81,7 @@ export function answerOf(error: unknown): ErrorAnswer {
   if (error instanceof CredentialStoreUnavailableError) {
     return errorAnswer('CREDENTIAL_STORE_UNAVAILABLE', RETRY_SOON);
   }
+  if (error instanceof SummaryNotReadyError) return errorAnswer('SUMMARY_NOT_READY', RETRY_SOON);
   if (error instanceof MethodNotAllowedError) {
     return errorAnswer('METHOD_NOT_ALLOWED', { headers: { allow: error.allow } });
   }
@@ -116,7 +118,6 @@ function answerOfFailure(failure: LedgerFailure): ErrorAnswer {
       return answerToRepeat(failure);
     case 'OVERLOADED':
     case 'OUTCOME_UNKNOWN':
-    case 'SUMMARY_NOT_READY':
       return errorAnswer(failure.code, RETRY_SOON);
     case 'ACCOUNT_NOT_FOUND':
     case 'ACCOUNT_FROZEN':

@@ -139,7 +139,7 @@ function totalsOf(rows: readonly SnapshotRow[], sums: StoredSums[string]): Store
   const sum = (column: 'amount' | 'held') =>
     String(rows.reduce((total, row) => total + BigInt(row[column]), 0n));
   return {
-    accounts: Object.fromEntries(rows.map(({ status, count }) => [status, Number(count)])),
+    accounts: Object.fromEntries(rows.map(({ status, count }) => [String(status), Number(count)])),
     balance: sum('amount'),
     held: sum('held'),
     credits: (sums.credit ?? NO_SUM).amount,

@@ -4,7 +4,11 @@ import { Client } from 'pg';
 import { archiveBank } from '../../src/admin/archive.js';
 import { verifyBank } from '../../src/admin/verify/verify.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
-import { SummaryReader, type CurrencyTotals } from '../../src/ledger/read/summary-reader.js';
+import {
+  SummaryNotReadyError,
+  SummaryReader,
+  type CurrencyTotals,
+} from '../../src/ledger/read/summary-reader.js';
 import { SummaryKeeper } from '../../src/ledger/summary-keeper.js';
 import { ShardLease } from '../../src/storage/shard-lease.js';
 import { tablesOf } from '../../src/storage/tables.js';
@@ -103,7 +107,7 @@ const summedTo = async () => {
 };
 
 it('is not there before it was made', async () => {
-  await expect(read()).rejects.toMatchObject({ failure: { code: 'SUMMARY_NOT_READY' } });
+  await expect(read()).rejects.toThrow(SummaryNotReadyError);
 });
 
 it('has what all accounts hold and all transactions come to, whichever were summed up before', async () => {

@@ -198,7 +198,7 @@ export class LedgerReader {
     const { type, from, to, minAmount, maxAmount, reference } = filter;
     const isFiltered = Object.values(filter).some((wanted) => wanted !== undefined);
     const window: Window = isFiltered
-      ? await this.windowBelow(accountId, version, filter, user)
+      ? await this.windowBelow(accountId, version, filter, limit, user)
       : { lowest: FIRST_VERSION, below: version };
     const { transactionDetails, allTransactions } = this.router.of(accountId).tables;
     const source =
@@ -240,12 +240,16 @@ export class LedgerReader {
   private async windowBelow(
     accountId: number,
     version: number,
-    { idempotencyKey, reference }: TransactionFilter,
+    { idempotencyKey, reference, ...others }: TransactionFilter,
+    limit: number,
     user: string,
   ): Promise<Window> {
     const below = Math.min(version, (await this.account(accountId, user)).version + 1);
     if (idempotencyKey === undefined) {
-      if (reference !== undefined) return this.windowOfReference(accountId, below, reference, user);
+      if (reference !== undefined) {
+        const isAlone = Object.values(others).every((wanted) => wanted === undefined);
+        return this.windowOfReference(accountId, below, reference, isAlone ? limit + 1 : MAX_EXAMINED, user);
+      }
       return { below, lowest: Math.max(below - MAX_EXAMINED, FIRST_VERSION) };
     }
     const shard = this.router.of(accountId);
@@ -265,6 +269,7 @@ export class LedgerReader {
     accountId: number,
     below: number,
     reference: string,
+    count: number,
     user: string,
   ): Promise<Window> {
     const shard = this.router.of(accountId);
@@ -273,13 +278,13 @@ export class LedgerReader {
       `SELECT transaction_id FROM ${transactionDetails} WHERE account_id = $1 AND reference = $2
          AND transaction_id <=
            (SELECT transaction_id FROM ${allTransactions} t WHERE account_id = $1 AND version_after = $3 LIMIT 1)
-       ORDER BY transaction_id DESC LIMIT ${MAX_EXAMINED}`,
-      [accountId, reference, below - 1],
+       ORDER BY transaction_id DESC LIMIT $4`,
+      [accountId, reference, below - 1, count],
       user,
       accountId,
     );
     const ids = rows.map((row) => Number(row.transaction_id));
-    if (ids.length < MAX_EXAMINED) return { below, lowest: FIRST_VERSION, ids };
+    if (ids.length < count) return { below, lowest: FIRST_VERSION, ids };
     const [last] = await shard.query<{ version_after: string }>(
       `SELECT version_after FROM ${allTransactions} t WHERE transaction_id = $1 LIMIT 1`,
       [ids.at(-1)],

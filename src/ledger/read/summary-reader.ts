@@ -7,6 +7,9 @@ import type { ShardRouter } from '../../sharding/shard-router.js';
 import { LedgerSummaryEntity, type StoredTotals } from '../../storage/entities/ledger-summary.entity.js';
 import { READERS, type ShardReader } from './shard-reader.js';
 
+/** A shard has not been summed up yet. */
+export class SummaryNotReadyError extends Error {}
+
 /** What the accounts of one currency come to. */
 export interface CurrencyTotals {
   readonly currency: string;
@@ -37,7 +40,7 @@ export class SummaryReader {
 
   constructor(@Inject(READERS) private readonly router: ShardRouter<ShardReader>) {}
 
-  /** @throws LedgerError SUMMARY_NOT_READY, DATABASE_FAILED, OVERLOADED */
+  /** @throws SummaryNotReadyError; LedgerError DATABASE_FAILED, OVERLOADED */
   async summary(user: string): Promise<LedgerSummary> {
     const shards = await Promise.all(this.router.shards.map((shard) => this.ofShard(shard, user)));
     const totals = new Map<string, CurrencyTotals>();
@@ -59,7 +62,7 @@ export class SummaryReader {
       if (error instanceof LedgerError && last) return last;
       throw error;
     });
-    if (!row?.asOf || !row.summary) throw new LedgerError({ code: 'SUMMARY_NOT_READY' });
+    if (!row?.asOf || !row.summary) throw new SummaryNotReadyError();
     const found = { asOf: row.asOf, summary: row.summary };
     this.last.set(shard, found);
     return found;
