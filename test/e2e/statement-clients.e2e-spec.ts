@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import type { Server } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { UNCHAINED } from '../../tools/bench/chained.js';
 import { startInstance, type TestApp } from '../support/app.js';
@@ -53,6 +54,13 @@ async function ask(user: string, { format = 'json', reads = false } = {}): Promi
 const hasBegun = ({ socket, received }: RawClient) => socket.readableLength > 0 || received !== '';
 const begun = (client: RawClient) => waitUntil(() => Promise.resolve(hasBegun(client)), 20_000);
 
+/** How many the service has open. */
+const connections = () =>
+  new Promise<number>((resolve) => {
+    const server = app.app.getHttpServer() as Server;
+    server.getConnections((_, count) => resolve(count));
+  });
+
 describe('statements whose clients do not read them', () => {
   it('are four at a time, two of one user; the others wait until one is gone', async () => {
     app = await startInstance(database.url, SETTINGS, { ledger: { commandTimeoutMs: 30_000 } });
@@ -75,13 +83,13 @@ describe('statements whose clients do not read them', () => {
     app = await startInstance(database.url, SETTINGS, { http: { answerTimeoutMs: 1_000 } });
     const deaf = await ask('192.0.2.1');
     await begun(deaf);
-    await sleep(4_000);
+    await waitUntil(async () => (await connections()) === 0, 60_000);
     // The end of the connection shows once what arrived before it is read.
     deaf.socket.on('data', (data: Buffer) => (deaf.received += data.toString('latin1')));
     deaf.socket.on('end', () => deaf.destroy());
     await deaf.closed;
     expect(deaf.received.endsWith('0\r\n\r\n')).toBe(false);
-  }, 60_000);
+  }, 120_000);
 
   it('are whole when they are taken slowly', async () => {
     app = await startInstance(database.url, SETTINGS);
