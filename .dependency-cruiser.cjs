@@ -22,7 +22,7 @@ const RANKS = [
   ['src/http'],
   ['src/transfers'],
   ['src/holds'],
-  ['src/accounts', 'src/transactions', 'src/statements', 'src/health'],
+  ['src/accounts', 'src/transactions', 'src/statements', 'src/summaries', 'src/health'],
   ['src/batches'],
   ['src/app'],
   ['src/app/workers', 'src/admin'],

@@ -11,10 +11,12 @@ import { BatchesModule } from '../batches/batches.module.js';
 import { GlobalExceptionFilter } from '../http/exception.filter.js';
 import { HoldsModule } from '../holds/holds.module.js';
 import { LedgerModule } from '../ledger/ledger.module.js';
+import { SummaryModule } from '../ledger/summary.module.js';
 import { SweeperModule } from '../ledger/sweeper.module.js';
 import { MetricsModule } from '../observability/metrics.module.js';
 import { HealthModule } from '../health/health.module.js';
 import { StatementsModule } from '../statements/statements.module.js';
+import { SummariesModule } from '../summaries/summaries.module.js';
 import { TransactionsModule } from '../transactions/transactions.module.js';
 import { TransfersModule } from '../transfers/transfers.module.js';
 
@@ -44,10 +46,12 @@ export class AppModule {
         CoreModule.register(config, bank),
         MessagingModule,
         SweeperModule,
+        SummaryModule,
         AccessModule,
         AccountsModule,
         TransactionsModule,
         StatementsModule,
+        SummariesModule,
         TransfersModule,
         HoldsModule,
         BatchesModule,

@@ -80,6 +80,8 @@ function configOf(env: Variables) {
     outbox: { pollMs: 500 },
     /** How often expired holds are looked for. */
     sweeper: { pollMs: 1_000 },
+    /** How old the summary of the ledger becomes, and how long one statement for it may take. */
+    summary: { intervalMs: 60_000, statementTimeoutMs: 20_000 },
     /** Undefined: no broker; events stay in this process. */
     rabbitmq:
       env.RABBITMQ_URL === undefined

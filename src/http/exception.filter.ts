@@ -6,6 +6,7 @@ import {
   ProviderUnavailableError,
   UnauthorizedError,
 } from '../access/access-errors.js';
+import { SummaryNotReadyError } from '../ledger/read/summary-reader.js';
 import { LedgerError, type LedgerFailure } from '../domain/errors.js';
 import { errorAnswer, invalidRequest, writeError, type ErrorAnswer } from './errors/error-answer.js';
 import { type ErrorCode } from './errors/catalogue.js';
@@ -42,7 +43,9 @@ export class GlobalExceptionFilter implements ExceptionFilter {
         err: error,
       });
     }
-    sendError(http.getResponse<FastifyReply>(), answer);
+    const reply = http.getResponse<FastifyReply>();
+    // An answer that had begun was cut; nothing more can be said, and trying to would end the process.
+    if (!reply.raw.headersSent) sendError(reply, answer);
   }
 }
 
@@ -78,6 +81,7 @@ export function answerOf(error: unknown): ErrorAnswer {
   if (error instanceof CredentialStoreUnavailableError) {
     return errorAnswer('CREDENTIAL_STORE_UNAVAILABLE', RETRY_SOON);
   }
+  if (error instanceof SummaryNotReadyError) return errorAnswer('SUMMARY_NOT_READY', RETRY_SOON);
   if (error instanceof MethodNotAllowedError) {
     return errorAnswer('METHOD_NOT_ALLOWED', { headers: { allow: error.allow } });
   }

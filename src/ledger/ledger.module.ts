@@ -20,6 +20,7 @@ import { RecentLocalBatches } from '../messaging/recent-local-batches.js';
 import { BatchStatements } from './write/batch-statements.js';
 import { READERS, ShardReader } from './read/shard-reader.js';
 import { StatementReader } from './read/statement-reader.js';
+import { SummaryReader } from './read/summary-reader.js';
 import { TransferReader } from './read/transfer-reader.js';
 import { ShardRouter } from '../sharding/shard-router.js';
 import { AdaptiveConcurrencyLimiter } from '../concurrency/adaptive-concurrency-limiter.js';
@@ -44,10 +45,11 @@ import { RecentLocalBatchesModule } from '../messaging/recent-local-batches.modu
     HoldReader,
     HistoryReader,
     StatementReader,
+    SummaryReader,
   ],
   exports: [
     ...[Ledger, LedgerReader, TransferReader, AccountOwners, HoldReader, HistoryReader, StatementReader],
-    READERS,
+    ...[SummaryReader, READERS],
   ],
 })
 export class LedgerModule implements OnApplicationShutdown {

@@ -40,6 +40,13 @@ export interface SweeperMetrics {
   failed(): void;
 }
 
+/** The metrics of one shard's summary. */
+export interface SummaryMetrics {
+  /** The last one that this process knows of. */
+  taken(asOf: Date): void;
+  failed(): void;
+}
+
 /** The result of looking up a balance in the shared cache; unavailable: the cache did not answer. */
 export type BalanceLookup = 'hit' | 'miss' | 'unavailable';
 
@@ -152,6 +159,17 @@ export class Metrics {
     'Times that expired holds could not be looked up or written down; they are tried again',
     ['shard'],
   );
+  private readonly summaryTime = this.gauge(
+    'bank_summary_timestamp_seconds',
+    'The moment of the last summary of the ledger, in seconds since 1970',
+    ['shard'],
+    'max',
+  );
+  private readonly summaryFailures = this.counter(
+    'bank_summary_failures_total',
+    'Times that the ledger could not be summed up, or did not add up; it is tried again',
+    ['shard'],
+  );
   private readonly brokerUp = this.gauge('bank_rabbitmq_up', 'Whether RabbitMQ is connected', [], 'min');
   private readonly brokerBlocked = this.gauge(
     'bank_rabbitmq_blocked',
@@ -245,6 +263,14 @@ export class Metrics {
     return {
       expired: (holds) => this.holdsExpired.inc({ shard }, holds),
       failed: () => this.sweeperFailures.inc({ shard }),
+    };
+  }
+
+  forSummary(shardIndex: number): SummaryMetrics {
+    const shard = String(shardIndex);
+    return {
+      taken: (asOf) => this.summaryTime.set({ shard }, asOf.getTime() / 1000),
+      failed: () => this.summaryFailures.inc({ shard }),
     };
   }
 

@@ -30,8 +30,7 @@ export class StatementsService {
   /** @throws LedgerError; InvalidRequestError when the interval is not over */
   async open({ accountId, from, to, format }: StatementRequest, { owner, user }: Sender): Promise<Statement> {
     if (owner !== undefined) await this.owners.check(owner, accountId, user);
-    const { now, span } = await this.statements.bounds(accountId, from, to, user);
-    if (to > now) throw InvalidRequestError.of('to', 'must not be in the future');
+    const { now, span } = await this.statements.bounds(accountId, from, to, user).catch(refuseFuture);
     const { opening, closing } = span;
     if (closing.version - opening.version > MAX_TRANSACTIONS[format]) {
       throw new LedgerError({ code: 'STATEMENT_TOO_LONG' });
@@ -46,6 +45,11 @@ export class StatementsService {
       lines: () => checked(span, this.statements.movements(span, user)),
     };
   }
+}
+
+function refuseFuture(error: unknown): never {
+  const isFuture = error instanceof LedgerError && error.failure.code === 'TIME_IN_FUTURE';
+  throw isFuture ? InvalidRequestError.of('to', 'must not be in the future') : error;
 }
 
 /** @throws when the lines don't lead from the opening balance to the closing one */

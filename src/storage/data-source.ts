@@ -10,6 +10,8 @@ import { OpeningsAndRevisions1795479100000 } from '../../migrations/179547910000
 import { KeyScopesVersion1795479200000 } from '../../migrations/1795479200000-key-scopes-version.js';
 import { WholeLedger1795479300000 } from '../../migrations/1795479300000-whole-ledger.js';
 import { AccountReferences1795479410000 } from '../../migrations/1795479410000-account-references.js';
+import { LedgerSummary1795479440000 } from '../../migrations/1795479440000-ledger-summary.js';
+import { ListingIndexes1795479450000 } from '../../migrations/1795479450000-listing-indexes.js';
 import { poolExtras, type SilenceLimit } from './connection.js';
 import { AccountEntity } from './entities/account.entity.js';
 import { AccountDetailsEntity } from './entities/account-details.entity.js';
@@ -19,6 +21,7 @@ import { ApiKeyEntity } from './entities/api-key.entity.js';
 import { ArchivedTransactionEntity } from './entities/archived-transaction.entity.js';
 import { AuditEventEntity } from './entities/audit-event.entity.js';
 import { HoldEntity } from './entities/hold.entity.js';
+import { LedgerSummaryEntity } from './entities/ledger-summary.entity.js';
 import { OutboxEntity } from './entities/outbox.entity.js';
 import { ShardIdentityEntity } from './entities/shard-identity.entity.js';
 import { TransactionDetailsEntity } from './entities/transaction-details.entity.js';
@@ -53,6 +56,8 @@ export const MIGRATIONS = [
   KeyScopesVersion1795479200000,
   WholeLedger1795479300000,
   AccountReferences1795479410000,
+  LedgerSummary1795479440000,
+  ListingIndexes1795479450000,
 ];
 
 export function dataSourceOptions(shard: ShardAddress, pool: PoolSettings): DataSourceOptions {
@@ -69,6 +74,7 @@ export function dataSourceOptions(shard: ShardAddress, pool: PoolSettings): Data
       HoldEntity,
       AccountDetailsEntity,
       AccountEventEntity,
+      LedgerSummaryEntity,
       OutboxEntity,
       ShardIdentityEntity,
       ApiKeyEntity,

@@ -16,6 +16,8 @@ export interface BankTable {
    * at once.
    */
   readonly ledger: boolean;
+  /** True: its rows are made again from those of other tables, so a copy of the bank does without them. */
+  readonly derived?: true;
   /**
    * All privileges of the service, where it has a role of its own. None lets it rewrite history, create a key or change
    * the owner of an account. A column is named where only that column may change.
@@ -26,7 +28,7 @@ export interface BankTable {
 /** The table with a shard's row about itself; a copy has its own row. */
 export const SHARD_IDENTITY = 'shard_identity';
 
-const LEASES = ['relay_id', 'relay_leased_until', 'sweeper_id', 'sweeper_leased_until'] as const;
+const LEASES = ['relay', 'sweeper', 'summary'].flatMap((task) => [`${task}_id`, `${task}_leased_until`]);
 
 /** The columns of that row that belong to the holders of leases, not to the shard; also those of older schemas. */
 export const LEASE_COLUMNS: readonly string[] = [...LEASES, 'relay_until'];
@@ -71,6 +73,13 @@ export const BANK_TABLES: readonly BankTable[] = [
     service: ['SELECT', 'INSERT', 'DELETE'],
   },
   {
+    ...{ name: 'ledger_summary', id: 'only_row', drawn: false, ledger: false, derived: true as const },
+    service: [
+      ...['SELECT', 'INSERT'],
+      ...['summed_to', 'sums', 'as_of', 'summary'].map((column) => `UPDATE (${column})`),
+    ],
+  },
+  {
     ...{ name: SHARD_IDENTITY, id: 'only_row', drawn: false, ledger: false },
     service: ['SELECT', ...LEASES.map((column) => `UPDATE (${column})`), 'UPDATE (relay_to_broker)'],
   },
@@ -98,9 +107,9 @@ export const BANK_TABLES: readonly BankTable[] = [
   },
 ];
 
-/** The tables that a copy of the bank contains, the ledger's first: all except the shard's identity. */
+/** The tables that a copy of the bank contains, the ledger's first: all but the shard's identity and what is derived. */
 export function copiedTables<T extends BankTable>(tables: readonly T[]): T[] {
-  const others = tables.filter(({ name, ledger }) => !ledger && name !== SHARD_IDENTITY);
+  const others = tables.filter(({ name, ledger, derived }) => !ledger && !derived && name !== SHARD_IDENTITY);
   return [...tables.filter(({ ledger }) => ledger), ...others];
 }
 
@@ -115,6 +124,7 @@ const NAMES = {
   /** Changes of accounts that are not transactions. */
   accountEvents: 'account_events',
   holds: 'holds',
+  ledgerSummary: 'ledger_summary',
   transactionDetails: 'transaction_details',
   outbox: 'outbox',
   shardIdentity: SHARD_IDENTITY,

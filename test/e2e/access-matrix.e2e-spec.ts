@@ -252,6 +252,9 @@ const CLASSES: Readonly<Record<string, RouteClass>> = {
     right: 200,
     foreign: 200,
   },
+  'GET /ledger/summary': {
+    ...{ needs: ['admin'], sent: () => ({ path: '/ledger/summary' }), right: 200, foreign: 403 },
+  },
   'GET /metrics': { needs: ['admin'], sent: () => ({ path: '/metrics' }), right: 200, foreign: 403 },
 };
 

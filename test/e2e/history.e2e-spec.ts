@@ -1,8 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { openAccount, startApp, type TestApp } from '../support/app.js';
+import type { ShardAddress } from '../../src/config/shard-address.js';
+import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
+import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
 import { placed } from '../support/holds.js';
-import { query } from '../support/postgres.js';
+import { createEmptyTestDatabase, query, type TestDatabase } from '../support/postgres.js';
 import {
   deposit,
   fieldsIn,
@@ -12,6 +14,7 @@ import {
   TEXT_MONEY,
   withdrawal,
 } from '../support/requests.js';
+import { Wallet } from '../support/wallet.js';
 
 let app: TestApp;
 
@@ -165,5 +168,70 @@ describe('GET /accounts/{accountId}/balance of the past', () => {
   it('leaves the balance of now as it was', async () => {
     const response = await app.http.get(`/accounts/${accountId}/balance`);
     expect(response.text).toBe('{"balance":9007199254751003.06,"version":6}');
+  });
+});
+
+describe('over several shards, for senders bound to an owner', () => {
+  let database: TestDatabase;
+  let sharded: TestApp;
+  let as: (owner: string | undefined) => Record<string, string>;
+  const accounts: { readonly accountId: number; readonly owner: string; readonly time: string }[] = [];
+
+  beforeAll(async () => {
+    database = await createEmptyTestDatabase('history');
+    const shards: ShardAddress[] = [0, 1, 2].map((index) => ({ url: database.url, schema: `bank_${index}` }));
+    await bootstrapShards(shards);
+    const wallet = new Wallet(shards);
+    as = await wallet.senders(['ada', 'bob']);
+    sharded = await startInstance(shards, wallet.settings);
+    const send = (path: string, body: object) =>
+      sharded.http.post(path).set(as(undefined)).send(body).expect(201);
+    for (let n = 1; n <= 6; n++) {
+      const owner = n % 2 === 0 ? 'ada' : 'bob';
+      const opened = await send('/accounts', { owner, openingDeposit: n });
+      const { accountId } = JSON.parse(opened.text) as { accountId: number };
+      await sleep(5);
+      const { timestamp } = receiptIn(await send(`/accounts/${accountId}/transactions`, deposit('0.50')));
+      accounts.push({ accountId, owner, time: timestamp });
+    }
+  }, 60_000);
+
+  afterAll(async () => {
+    await sharded.close();
+    await database.drop();
+  });
+
+  const ask = async (accountId: number, asked: Query, owner?: string) => {
+    const path = `/accounts/${accountId}/balance`;
+    const { status, text } = await sharded.http.get(path).query(asked).set(as(owner));
+    return [status, text] as const;
+  };
+
+  it('each account has its own history, wherever it is', async () => {
+    expect(new Set(accounts.map(({ accountId }) => accountId % 3)).size).toBe(3);
+    for (const [index, { accountId, owner, time }] of accounts.entries()) {
+      const before = [200, `{"balance":${index + 1}.00,"version":2,"held":0.00}`];
+      const after = [200, `{"balance":${index + 1}.50,"version":3,"held":0.00}`];
+      for (const sender of [owner, undefined]) {
+        expect(await ask(accountId, { at: shifted(time, -1) }, sender)).toEqual(before);
+        expect(await ask(accountId, { version: '2' }, sender)).toEqual(before);
+        expect(await ask(accountId, { at: time }, sender)).toEqual(after);
+        expect(await ask(accountId, { version: '3' }, sender)).toEqual(after);
+      }
+    }
+  });
+
+  it("another owner's account is not there, whatever is asked about its past", async () => {
+    for (const { accountId, owner, time } of accounts) {
+      const other = owner === 'ada' ? 'bob' : 'ada';
+      for (const asked of [
+        { at: time },
+        { at: '2020-01-01' },
+        { at: '2999-01-01' },
+        { version: '1' },
+        { version: '9' },
+      ])
+        expect(await ask(accountId, asked, other)).toEqual([404, '{"error":"Account not found"}']);
+    }
   });
 });

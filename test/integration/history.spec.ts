@@ -77,11 +77,12 @@ async function write({ steps, archived, isDated }: Story) {
     return { timeMs, amount, balance, held, version: index + 2 };
   });
   const { rows } = await client.query<{ id: number }>(
-    `INSERT INTO bank.accounts (balance, version, created_at, posted_at) VALUES ($1, $2, $3, $4)
-     RETURNING account_id::int AS id`,
+    `INSERT INTO bank.accounts (balance, version, created_at, posted_at, held, active_holds)
+     VALUES ($1, $2, $3, $4, $5::numeric, sign($5::numeric)) RETURNING account_id::int AS id`,
     [
       ...[balance / 100, steps.length + 1, isDated ? new Date(START_MS) : null],
       states.length > 0 && isDated ? new Date(timeMs) : null,
+      (states.at(-1)?.held ?? 0) / 100,
     ],
   );
   const accountId = rows[0]?.id ?? 0;

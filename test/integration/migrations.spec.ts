@@ -526,8 +526,9 @@ describe('a bank of the release before the whole ledger', () => {
 
   it('is not migrated back: holds would be forgotten', async () => {
     await migrate(shard, ALONE);
-    await expect(undo(2)).rejects.toThrow('knows neither holds nor transfers');
-    expect((await migrate(shard, ALONE)).applied).toEqual(['AccountReferences1795479410000']);
+    const later = MIGRATIONS.slice(WHOLE_LEDGER + 1).map(({ name }) => name);
+    await expect(undo(later.length + 1)).rejects.toThrow('knows neither holds nor transfers');
+    expect((await migrate(shard, ALONE)).applied).toEqual(later);
   });
 });
 

@@ -19,19 +19,35 @@ export async function planOf(
   table: string,
   work: () => Promise<unknown>,
 ): Promise<readonly PlanNode[]> {
+  const plans = await plansOfEach(client, table, work);
+  expect(plans).toHaveLength(1);
+  return plans.flat();
+}
+
+/** The plans of all statements on a table that some work sends. */
+export const plansOf = async (...asked: Parameters<typeof planOf>): Promise<readonly PlanNode[]> =>
+  (await plansOfEach(...asked)).flat();
+
+async function plansOfEach(
+  client: Client,
+  table: string,
+  work: () => Promise<unknown>,
+): Promise<readonly PlanNode[][]> {
   const asked = jest.spyOn(Client.prototype, 'query');
   await work();
   const statements = (asked.mock.calls as unknown[][])
     .map(([text, values]) => (typeof text === 'string' ? { text, values } : (text as QueryConfig)))
     .filter(({ text }) => text.includes(table));
   asked.mockRestore();
-  expect(statements).toHaveLength(1);
-  const [{ text, values }] = statements as [QueryConfig];
-  const explained = await client.query<{ 'QUERY PLAN': [{ Plan: PlanNode }] }>(
-    `EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ${text}`,
-    values,
-  );
-  return explained.rows.flatMap((row) => nodesFrom(row['QUERY PLAN'][0].Plan));
+  const plans: PlanNode[][] = [];
+  for (const { text, values } of statements as QueryConfig[]) {
+    const explained = await client.query<{ 'QUERY PLAN': [{ Plan: PlanNode }] }>(
+      `EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ${text}`,
+      values,
+    );
+    plans.push(explained.rows.flatMap((row) => nodesFrom(row['QUERY PLAN'][0].Plan)));
+  }
+  return plans;
 }
 
 const nodesFrom = (node: PlanNode): PlanNode[] => [node, ...(node.Plans ?? []).flatMap(nodesFrom)];

@@ -294,6 +294,12 @@ export const ERRORS = {
     detail:
       "The API keys of the bank can't be read, so a key that this process has not seen before can't be checked.",
   },
+  SUMMARY_NOT_READY: {
+    status: 503,
+    error: 'Summary not ready',
+    detail:
+      'The ledger has not been summed up yet. After the first start of this release that takes a while.',
+  },
   NOT_READY: {
     status: 503,
     error: 'Not ready',

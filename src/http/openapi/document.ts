@@ -75,7 +75,7 @@ const HEAD = {
     },
     {
       name: 'Operations',
-      description: 'Health and metrics, for those who run the service',
+      description: 'Health, metrics and totals, for those who run the service',
       externalDocs: { description: 'Limits', url: '/docs/limits' },
     },
   ],

@@ -1,5 +1,6 @@
 import type { Type } from '@nestjs/common';
 import type { HoldStatus } from '../../domain/hold.js';
+import { MAX_ID } from '../../domain/account.js';
 import { formatMoney, type Money as Cents } from '../../domain/money.js';
 import { LARGEST_AMOUNT, POSITIVE_INTEGER, TRANSACTION_ID_PATTERN } from '../validation/field-rules.js';
 import { schema, type JsonSchema, type Reference } from '../schema/registry.js';
@@ -255,6 +256,17 @@ export const TotalMoney = moneyOf('What the amounts come to, with exactly two de
   maximum: 100_000 * LARGEST_AMOUNT,
   pattern: '^\\d{1,21}\\.\\d{2}$',
 });
+
+/** What all accounts, or all transactions, come to. */
+export const LedgerMoney = moneyOf(
+  'What the amounts of the bank come to, with exactly two decimals; below zero where overdrafts are more than all else.',
+  {
+    names: ['LedgerMoney', 'LedgerTextMoney'],
+    minimum: -MAX_ID * LARGEST_AMOUNT,
+    maximum: MAX_ID * LARGEST_AMOUNT,
+    pattern: '^-?\\d{1,32}\\.\\d{2}$',
+  },
+);
 
 /** What {@link jsonText} holds. */
 export const Metadata: JsonSchema = {

@@ -14,13 +14,27 @@ export interface PastBalance extends Account {
   readonly held: Money;
 }
 
+/** What an account had at several times. */
+export interface PastBalances {
+  /** The time of the database. */
+  readonly now: Date;
+  /** Undefined: opened before this was recorded. */
+  readonly openedAt: Date | undefined;
+  /** In the order of the times. Before its opening an account counts as empty. */
+  readonly balances: readonly PastBalance[];
+}
+
 interface PastRow {
   current_version: string;
   created_at: Date | null;
+  now: Date;
   version: string;
-  balance_after: string | null;
-  held_after: string | null;
+  balance: string | null;
+  held: string | null;
 }
+
+/** Longer than any transaction takes (LEDGER_TRANSACTION_TIMEOUT_MS), and clocks may differ. */
+const RECENT_MS = 15 * 60_000;
 
 /** Reads what accounts had in the past, from the rows of both tables of transactions. */
 @Injectable()
@@ -28,26 +42,41 @@ export class HistoryReader {
   constructor(@Inject(READERS) private readonly router: ShardRouter<ShardReader>) {}
 
   /**
-   * What an account had at a time, which includes its transactions of that very millisecond.
+   * {@link balancesAt} one time.
+   *
+   * @throws LedgerError NOT_YET_OPENED, too
+   */
+  async balanceAt(accountId: number, atMs: number, user: string): Promise<PastBalance> {
+    const { openedAt, balances } = await this.balancesAt(accountId, [atMs], user);
+    // Accounts that were opened before this was recorded count as old as the world.
+    if (openedAt && atMs < openedAt.getTime()) throw new LedgerError({ code: 'NOT_YET_OPENED' });
+    return balances[0] as PastBalance;
+  }
+
+  /**
+   * What an account had at some times, each of which includes the transactions of that very millisecond.
    *
    * The answer is final. An account's transactions draw their times while they hold its row lock, so a later version
-   * never has an earlier time. Two cases follow:
+   * never has an earlier time. Three cases follow for the last of the times:
    * - A later transaction is visible. Whatever is still to be committed comes after it, and has no earlier time.
-   * - None is. One may have drawn an earlier time and not be committed yet. It holds the row's lock until it is, so we
+   * - The time is so long ago that whatever drew an earlier one has been committed or never will be.
+   * - Otherwise one may have drawn an earlier time and not be committed yet. It holds the row's lock until it is, so we
    *   wait for the lock, and read the clock behind it. Once the clock has passed the requested time, every later holder
    *   of the lock draws a later time.
    *
    * (This needs a clock that is not set back below that time. Versions always ascend.)
    *
-   * @param atMs in whole milliseconds since 1970
-   * @throws LedgerError ACCOUNT_NOT_FOUND; NOT_YET_OPENED; TIME_IN_FUTURE, by the clock of the account's database;
-   *   DATABASE_FAILED; OVERLOADED
+   * @param timesMs ascending, in whole milliseconds since 1970
+   * @throws LedgerError ACCOUNT_NOT_FOUND; TIME_IN_FUTURE, by the clock of the account's database; DATABASE_FAILED;
+   *   OVERLOADED
    */
-  async balanceAt(accountId: number, atMs: number, user: string): Promise<PastBalance> {
-    const found = await this.search(accountId, atMs, user);
-    if (!found.isCurrent) return found.past;
-    const version = await this.settledVersion(accountId, atMs, user);
-    return version === found.past.version ? found.past : (await this.search(accountId, atMs, user)).past;
+  async balancesAt(accountId: number, timesMs: readonly number[], user: string): Promise<PastBalances> {
+    const lastMs = timesMs.at(-1) ?? 0;
+    const found = await this.search(accountId, timesMs, user);
+    const last = found.balances.at(-1)?.version;
+    if (last !== found.currentVersion || lastMs < found.now.getTime() - RECENT_MS) return found;
+    const version = await this.settledVersion(accountId, lastMs, user);
+    return version === last ? found : this.search(accountId, timesMs, user);
   }
 
   /**
@@ -59,8 +88,8 @@ export class HistoryReader {
     const shard = this.router.of(accountId);
     const [row] = await shard.query<PastRow>(
       selectPast(
-        `SELECT version, created_at, $2::bigint AS wanted FROM ${shard.tables.accounts}
-                  WHERE account_id = $1`,
+        `SELECT version, balance, held, created_at, $2::bigint AS wanted FROM ${shard.tables.accounts}
+         WHERE account_id = $1`,
         shard.tables,
       ),
       [accountId, version],
@@ -72,23 +101,26 @@ export class HistoryReader {
     return pastFromRow(accountId, row);
   }
 
-  /** Finds the last version that is not later than a time, by a binary search: versions have no gaps. */
   private async search(
     accountId: number,
-    atMs: number,
+    timesMs: readonly number[],
     user: string,
-  ): Promise<{ readonly past: PastBalance; readonly isCurrent: boolean }> {
+  ): Promise<PastBalances & { readonly currentVersion: number }> {
     const shard = this.router.of(accountId);
-    const [row] = await shard.query<PastRow>(
+    const rows = await shard.query<PastRow>(
       selectFound(shard.tables),
-      [accountId, new Date(atMs)],
+      [accountId, timesMs.map((timeMs) => new Date(timeMs))],
       user,
       accountId,
     );
+    const [row] = rows;
     if (!row) throw new LedgerError({ code: 'ACCOUNT_NOT_FOUND' });
-    // Accounts that were opened before this was recorded count as old as the world.
-    if (row.created_at && atMs < row.created_at.getTime()) throw new LedgerError({ code: 'NOT_YET_OPENED' });
-    return { past: pastFromRow(accountId, row), isCurrent: row.version === row.current_version };
+    return {
+      now: row.now,
+      openedAt: row.created_at ?? undefined,
+      balances: rows.map((each) => pastFromRow(accountId, each)),
+      currentVersion: Number(row.current_version),
+    };
   }
 
   /** The version of an account once no transaction can get this time, or an earlier one, any more. */
@@ -119,40 +151,51 @@ export class HistoryReader {
 }
 
 /**
- * $1 is the account, $2 the time. Each step reads one transaction by the index of versions: 20 of them for a million.
- * Between `low` and `high` are the versions that it may be; `low` is not later than the time.
+ * Finds the last version that is not later than each of the times ($2) of an account ($1), by a binary search: versions
+ * have no gaps. Each step reads one transaction by the index of versions: 20 of them for a million. Between `low` and
+ * `high` are the versions that it may be; `low` is not later than the time.
  */
 function selectFound(tables: SchemaTables): string {
-  const { accounts, allTransactions } = tables;
+  const { accounts, transactions, archivedTransactions } = tables;
+  // A statement sees a row in one of the two tables, and looks into the archive for what the other one lacks.
+  const [time, archivedTime] = [transactions, archivedTransactions].map(
+    (table) => `(SELECT timestamp FROM ${table} WHERE account_id = $1 AND version_after = middle)`,
+  );
   return `WITH RECURSIVE account AS (
-      SELECT version, created_at, posted_at FROM ${accounts} WHERE account_id = $1
-    ), search (low, high) AS (
-      SELECT CASE WHEN posted_at <= $2::timestamptz THEN version ELSE ${FIRST_VERSION} END, version + 1 FROM account
+      SELECT version, balance, held, created_at, posted_at FROM ${accounts} WHERE account_id = $1
+    ), search (at, low, high) AS (
+      SELECT at, CASE WHEN posted_at <= at THEN version ELSE ${FIRST_VERSION} END, version + 1
+      FROM account, unnest($2::timestamptz[]) AS t (at)
       UNION ALL
-      SELECT CASE WHEN is_later THEN low ELSE middle END, CASE WHEN is_later THEN middle ELSE high END
-      FROM search,
-        LATERAL (SELECT (low + high) / 2 AS middle) m,
-        LATERAL (
-          SELECT timestamp > $2::timestamptz AS is_later FROM ${allTransactions} t
-          WHERE account_id = $1 AND version_after = middle LIMIT 1) t
-      WHERE high - low > 1
+      SELECT at, CASE WHEN is_later THEN low ELSE middle END, CASE WHEN is_later THEN middle ELSE high END
+      FROM (
+        SELECT at, low, middle, high, coalesce(${time}, ${archivedTime}) > at AS is_later
+        FROM (SELECT *, (low + high) / 2 AS middle FROM search WHERE high - low > 1) halved
+        OFFSET 0 -- lest the comparison be made once for each CASE
+      ) compared
     )
-    ${selectPast('SELECT version, created_at, low AS wanted FROM account, search WHERE high - low = 1', tables)}`;
+    ${selectPast('SELECT account.*, low AS wanted FROM account, search WHERE high - low = 1', tables)}`;
 }
 
-/** @param wanted a SELECT of an account, $1, with the version that is wanted */
+/** @param wanted a SELECT of an account, $1, with the versions that are wanted */
 function selectPast(wanted: string, { allTransactions }: SchemaTables): string {
-  return `SELECT a.version AS current_version, a.created_at, a.wanted AS version, t.balance_after, t.held_after
+  return `SELECT a.version AS current_version, a.created_at, a.wanted AS version, clock_timestamp() AS now,
+      CASE WHEN a.wanted = a.version THEN a.balance ELSE t.balance_after END AS balance,
+      CASE WHEN a.wanted = a.version THEN a.held ELSE t.held_after END AS held
     FROM (${wanted}) a LEFT JOIN LATERAL (
       SELECT balance_after, held_after FROM ${allTransactions} t
-      WHERE account_id = $1 AND version_after = a.wanted LIMIT 1) t ON true`;
+      WHERE account_id = $1 AND version_after = a.wanted AND a.wanted <> a.version LIMIT 1) t ON true
+    ORDER BY a.wanted`;
 }
 
-function pastFromRow(accountId: number, { version, balance_after, held_after }: PastRow): PastBalance {
+function pastFromRow(accountId: number, { version, balance, held }: PastRow): PastBalance {
+  if (balance === null && Number(version) !== FIRST_VERSION) {
+    throw new Error(`account ${accountId} has gaps in its history`);
+  }
   return {
     accountId,
     version: Number(version),
-    balance: balance_after === null ? 0n : moneyFromColumn(balance_after),
-    held: held_after === null ? 0n : moneyFromColumn(held_after),
+    balance: balance === null ? 0n : moneyFromColumn(balance),
+    held: held === null ? 0n : moneyFromColumn(held),
   };
 }

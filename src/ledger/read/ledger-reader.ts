@@ -73,6 +73,15 @@ export interface TransactionPage {
   readonly nextBelow: number | undefined;
 }
 
+/** The transactions that a page examines. */
+interface Window {
+  /** The lowest version, and the first one above them. */
+  readonly lowest: number;
+  readonly below: number;
+  /** Only these; undefined: all of these versions. */
+  readonly ids?: readonly number[];
+}
+
 /** The head of an account's hash chain, and the lines that lead to it. */
 export interface ChainProof {
   readonly accountId: number;
@@ -188,12 +197,16 @@ export class LedgerReader {
   ): Promise<TransactionPage> {
     const { type, from, to, minAmount, maxAmount, reference } = filter;
     const isFiltered = Object.values(filter).some((wanted) => wanted !== undefined);
-    const window = isFiltered
-      ? await this.windowBelow(accountId, version, filter, user)
+    const window: Window = isFiltered
+      ? await this.windowBelow(accountId, version, filter, limit, user)
       : { lowest: FIRST_VERSION, below: version };
     const { transactionDetails, allTransactions } = this.router.of(accountId).tables;
+    const source =
+      window.ids &&
+      `(SELECT t.* FROM unnest($11::bigint[]) AS named (id),
+          LATERAL (SELECT * FROM ${allTransactions} t WHERE t.transaction_id = named.id LIMIT 1) t)`;
     // The reference is looked up row by row: a join might read the details of all accounts.
-    const page = `SELECT ${TRANSACTION_COLUMNS} FROM ${allTransactions} t
+    const page = `SELECT ${TRANSACTION_COLUMNS} FROM ${source ?? allTransactions} t
        WHERE account_id = $1 AND version_after < $2 AND version_after >= $3
          AND ($5::text IS NULL OR type = $5)
          AND ($6::timestamptz IS NULL OR timestamp >= $6) AND ($7::timestamptz IS NULL OR timestamp < $7)
@@ -208,7 +221,7 @@ export class LedgerReader {
         [
           ...[accountId, window.below, window.lowest, limit + 1, type ?? null, from ?? null, to ?? null],
           ...[minAmount, maxAmount].map((amount) => (amount === undefined ? null : formatMoney(amount))),
-          reference ?? null,
+          ...[reference ?? null, ...(window.ids ? [plainArray(window.ids)] : [])],
         ],
         user,
         accountId,
@@ -227,11 +240,16 @@ export class LedgerReader {
   private async windowBelow(
     accountId: number,
     version: number,
-    { idempotencyKey }: TransactionFilter,
+    { idempotencyKey, reference, ...others }: TransactionFilter,
+    limit: number,
     user: string,
-  ): Promise<{ readonly lowest: number; readonly below: number }> {
+  ): Promise<Window> {
     const below = Math.min(version, (await this.account(accountId, user)).version + 1);
     if (idempotencyKey === undefined) {
+      if (reference !== undefined) {
+        const isAlone = Object.values(others).every((wanted) => wanted === undefined);
+        return this.windowOfReference(accountId, below, reference, isAlone ? limit + 1 : MAX_EXAMINED, user);
+      }
       return { below, lowest: Math.max(below - MAX_EXAMINED, FIRST_VERSION) };
     }
     const shard = this.router.of(accountId);
@@ -244,6 +262,36 @@ export class LedgerReader {
     // The first version is no transaction, so this is none where the key was not used.
     const lowest = Number(row?.version_after ?? FIRST_VERSION);
     return { lowest, below: Math.min(below, lowest + 1) };
+  }
+
+  /** The newest transactions with a reference, from the index of references: ids ascend with an account's versions. */
+  private async windowOfReference(
+    accountId: number,
+    below: number,
+    reference: string,
+    count: number,
+    user: string,
+  ): Promise<Window> {
+    const shard = this.router.of(accountId);
+    const { transactionDetails, allTransactions } = shard.tables;
+    const rows = await shard.query<{ transaction_id: string }>(
+      `SELECT transaction_id FROM ${transactionDetails} WHERE account_id = $1 AND reference = $2
+         AND transaction_id <=
+           (SELECT transaction_id FROM ${allTransactions} t WHERE account_id = $1 AND version_after = $3 LIMIT 1)
+       ORDER BY transaction_id DESC LIMIT $4`,
+      [accountId, reference, below - 1, count],
+      user,
+      accountId,
+    );
+    const ids = rows.map((row) => Number(row.transaction_id));
+    if (ids.length < count) return { below, lowest: FIRST_VERSION, ids };
+    const [last] = await shard.query<{ version_after: string }>(
+      `SELECT version_after FROM ${allTransactions} t WHERE transaction_id = $1 LIMIT 1`,
+      [ids.at(-1)],
+      user,
+      accountId,
+    );
+    return { below, lowest: Number(last?.version_after), ids };
   }
 
   /**

@@ -89,25 +89,6 @@ export class ShardReader {
   }
 
   /**
-   * {@link query} while the account's row is locked: it sees all transactions of the account that have begun by now.
-   * The lock is a statement of its own, because a statement does not see what was committed while it waited.
-   */
-  queryBehindLock<Row extends object>(
-    sql: string,
-    parameters: unknown[],
-    user: string,
-    accountId: number,
-  ): Promise<Row[]> {
-    const lock = `SELECT FROM ${this.tables.accounts} WHERE account_id = $1 FOR SHARE`;
-    return this.within(user, accountId, () =>
-      this.runner.run(async (queryRunner, client) => {
-        await send(client, lock, [accountId]);
-        return rowsOf<Row>(sql, parameters)(queryRunner, client);
-      }),
-    );
-  }
-
-  /**
    * Why the shard's database can't be used; undefined: it answers. Returns within {@link PROBE_MS}, whatever the
    * database does. Needs no permit.
    */

@@ -9,7 +9,7 @@ import { bigintColumn, isAmount, moneyColumn } from './columns.js';
 @Check('holds_parts_check', '"remaining" >= 0 AND "captured" >= 0 AND "remaining" + "captured" <= "amount"')
 @Check('holds_status_check', `"status" IN ('active', 'captured', 'voided', 'expired')`)
 @Check('holds_active_check', `("status" = 'active') = ("remaining" > 0)`)
-@Index('holds_of_account', ['accountId', 'holdId'])
+@Index('holds_of_account_by_status', ['accountId', 'status', 'holdId'])
 @Index('holds_due', ['expiresAt'], { where: `"status" = 'active' AND "expires_at" IS NOT NULL` })
 @Index('holds_due_of_account', ['accountId', 'expiresAt', 'holdId'], {
   where: `"status" = 'active' AND "expires_at" IS NOT NULL`,

@@ -44,4 +44,12 @@ export class ShardIdentityEntity {
   /** When that lease runs out. */
   @Column({ name: 'sweeper_leased_until', type: 'timestamptz', precision: 3, nullable: true })
   sweeperUntil!: Date | null;
+
+  /** The process that holds the lease on the summary of the ledger. */
+  @Column({ name: 'summary_id', type: 'uuid', nullable: true })
+  summaryId!: string | null;
+
+  /** When that lease runs out. */
+  @Column({ name: 'summary_leased_until', type: 'timestamptz', precision: 3, nullable: true })
+  summaryUntil!: Date | null;
 }

@@ -1,9 +1,12 @@
-import { Check, Column, Entity, PrimaryColumn } from 'typeorm';
+import { Check, Column, Entity, Index, PrimaryColumn } from 'typeorm';
 import { bigintColumn } from './columns.js';
 
 /** The seldom-used parts of a transaction, which has no row here if it has none of them. Not archived. */
 @Entity('transaction_details')
 @Check('transaction_details_digest_check', 'octet_length("digest") = 32')
+@Index('transaction_details_reference', ['accountId', 'reference', 'transactionId'], {
+  where: '"reference" IS NOT NULL',
+})
 export class TransactionDetailsEntity {
   @PrimaryColumn({
     name: 'transaction_id',
