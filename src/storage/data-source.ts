@@ -10,6 +10,7 @@ import { OpeningsAndRevisions1795479100000 } from '../../migrations/179547910000
 import { KeyScopesVersion1795479200000 } from '../../migrations/1795479200000-key-scopes-version.js';
 import { WholeLedger1795479300000 } from '../../migrations/1795479300000-whole-ledger.js';
 import { AccountReferences1795479410000 } from '../../migrations/1795479410000-account-references.js';
+import { Currency1795479420000 } from '../../migrations/1795479420000-currency.js';
 import { poolExtras } from './connection.js';
 import { AccountEntity } from './entities/account.entity.js';
 import { AccountDetailsEntity } from './entities/account-details.entity.js';
@@ -51,6 +52,7 @@ export const MIGRATIONS = [
   KeyScopesVersion1795479200000,
   WholeLedger1795479300000,
   AccountReferences1795479410000,
+  Currency1795479420000,
 ];
 
 export function dataSourceOptions(shard: ShardAddress, pool: PoolSettings): DataSourceOptions {

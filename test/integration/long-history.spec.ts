@@ -129,9 +129,9 @@ describe('with a long history, most of it in the archive', () => {
   it('a key is looked up, and no other filter reads more than a page may', async () => {
     const filters = [
       { reference: 'none' },
-      { minAmount: 2n },
-      { maxAmount: 0n },
-      { reference: 'none', minAmount: 1n },
+      { minAmount: '0.02' },
+      { maxAmount: '0.00' },
+      { reference: 'none', minAmount: '0.01' },
     ];
     for (const filter of filters) {
       const list = () => reader.transactionsBelow(accountId, MAX_ID, 10, filter, THE_SERVICE);

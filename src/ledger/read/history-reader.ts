@@ -2,9 +2,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Inject, Injectable } from '@nestjs/common';
 import { FIRST_VERSION, type Account } from '../../domain/account.js';
 import { LedgerError } from '../../domain/errors.js';
-import type { Money } from '../../domain/money.js';
 import type { ShardRouter } from '../../sharding/shard-router.js';
 import { allInOrder, send } from '../../storage/connection.js';
+import { decimalsOf } from '../../config/currencies.js';
+import type { Money } from '../../domain/money.js';
 import { moneyFromColumn } from '../../storage/rows.js';
 import type { SchemaTables } from '../../storage/tables.js';
 import { READERS, type ShardReader } from './shard-reader.js';
@@ -18,6 +19,7 @@ interface PastRow {
   current_version: string;
   created_at: Date | null;
   version: string;
+  currency: string | null;
   balance_after: string | null;
   held_after: string | null;
 }
@@ -59,7 +61,7 @@ export class HistoryReader {
     const shard = this.router.of(accountId);
     const [row] = await shard.query<PastRow>(
       selectPast(
-        `SELECT version, created_at, $2::bigint AS wanted FROM ${shard.tables.accounts}
+        `SELECT version, created_at, currency, $2::bigint AS wanted FROM ${shard.tables.accounts}
                   WHERE account_id = $1`,
         shard.tables,
       ),
@@ -125,7 +127,7 @@ export class HistoryReader {
 function selectFound(tables: SchemaTables): string {
   const { accounts, allTransactions } = tables;
   return `WITH RECURSIVE account AS (
-      SELECT version, created_at, posted_at FROM ${accounts} WHERE account_id = $1
+      SELECT version, created_at, currency, posted_at FROM ${accounts} WHERE account_id = $1
     ), search (low, high) AS (
       SELECT CASE WHEN posted_at <= $2::timestamptz THEN version ELSE ${FIRST_VERSION} END, version + 1 FROM account
       UNION ALL
@@ -137,22 +139,27 @@ function selectFound(tables: SchemaTables): string {
           WHERE account_id = $1 AND version_after = middle LIMIT 1) t
       WHERE high - low > 1
     )
-    ${selectPast('SELECT version, created_at, low AS wanted FROM account, search WHERE high - low = 1', tables)}`;
+    ${selectPast('SELECT version, created_at, currency, low AS wanted FROM account, search WHERE high - low = 1', tables)}`;
 }
 
 /** @param wanted a SELECT of an account, $1, with the version that is wanted */
 function selectPast(wanted: string, { allTransactions }: SchemaTables): string {
-  return `SELECT a.version AS current_version, a.created_at, a.wanted AS version, t.balance_after, t.held_after
+  return `SELECT a.version AS current_version, a.created_at, a.currency, a.wanted AS version, t.balance_after, t.held_after
     FROM (${wanted}) a LEFT JOIN LATERAL (
       SELECT balance_after, held_after FROM ${allTransactions} t
       WHERE account_id = $1 AND version_after = a.wanted LIMIT 1) t ON true`;
 }
 
-function pastFromRow(accountId: number, { version, balance_after, held_after }: PastRow): PastBalance {
+function pastFromRow(
+  accountId: number,
+  { version, currency, balance_after, held_after }: PastRow,
+): PastBalance {
+  const decimals = decimalsOf(currency);
   return {
     accountId,
     version: Number(version),
-    balance: balance_after === null ? 0n : moneyFromColumn(balance_after),
-    held: held_after === null ? 0n : moneyFromColumn(held_after),
+    decimals,
+    balance: balance_after === null ? 0n : moneyFromColumn(balance_after, decimals),
+    held: held_after === null ? 0n : moneyFromColumn(held_after, decimals),
   };
 }
