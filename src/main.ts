@@ -46,7 +46,7 @@ async function main(): Promise<void> {
   let start: typeof serveWithWorkers;
   try {
     await checkCredentials(config, bank, logger);
-    if (bank.embedded && config.operation.demo === 'alive') await bringToLife(bank, logger);
+    if (bank.embedded && config.operation.demo === 'alive') await bringToLife(bank, config, logger);
     start = (await loading)?.serveAlone ?? serveWithWorkers;
   } catch (error) {
     await bank.close();
@@ -56,11 +56,11 @@ async function main(): Promise<void> {
 }
 
 /** Before the service takes requests: only an empty bank can be filled with a history. */
-async function bringToLife(bank: Bank, logger: Logger): Promise<void> {
+async function bringToLife(bank: Bank, config: Config, logger: Logger): Promise<void> {
   const { isEmptyBank, seedAlive } = await import('./admin/alive/import-story.js');
   if (!(await isEmptyBank(bank.shards))) return;
   logger.info('the bank is empty: makes up a year of its history');
-  const report = await seedAlive(bank.shards, FIRST_STORY);
+  const report = await seedAlive(bank.shards, FIRST_STORY, config.currency);
   logger.info(report, 'the bank has a history now');
 }
 

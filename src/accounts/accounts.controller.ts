@@ -75,7 +75,7 @@ export class AccountsController {
     // Opening writes as much as a transaction, with or without a deposit, so it counts as one.
     await this.rate?.admit(request, reply);
     const account = await this.accounts.open(opening, senderOf(request));
-    return created(reply, `/accounts/${account.accountId}`, accountTag(account), new AccountDto(account));
+    return created(reply, `/accounts/${account.accountId}`, accountTag(account), this.accounts.show(account));
   }
 
   @Allow('accounts:read')
@@ -88,7 +88,7 @@ export class AccountsController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ) {
     const account = await this.accounts.get(wanted.accountId, senderOf(request));
-    return unlessKnown(reply, accountTag(account), wanted, () => new AccountDto(account));
+    return unlessKnown(reply, accountTag(account), wanted, () => this.accounts.show(account));
   }
 
   @Allow(['accounts:write', 'accounts:manage'])
@@ -102,7 +102,7 @@ export class AccountsController {
   ) {
     const admit = this.rate?.admission(request, reply);
     const account = await this.accounts.change(command, senderOf(request), request.waitingSinceMs, admit);
-    return tagged(reply, accountTag(account), new AccountDto(account));
+    return tagged(reply, accountTag(account), this.accounts.show(account));
   }
 
   @Allow('accounts:read', 'transactions:read')

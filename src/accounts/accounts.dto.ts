@@ -6,7 +6,9 @@ import {
   type OwnedAccount,
 } from '../domain/account.js';
 import type { AccountChanges, ChangeCommand } from '../domain/command.js';
-import type { Money as Cents } from '../domain/money.js';
+import { CURRENCIES } from '../config/currencies.js';
+import type { Currency as CurrencyOfBank } from '../domain/currency.js';
+import { formatMoney, type Money as Cents } from '../domain/money.js';
 import { requireScope } from '../access/access-errors.js';
 import { MOVEMENT_SCOPES } from '../access/principal.js';
 import { accountIdOf } from '../http/validation/account-path.dto.js';
@@ -18,6 +20,7 @@ import { MAX_METADATA_BYTES, metadataText } from '../http/validation/metadata.js
 import {
   INSTANT_FORM,
   IsAmount,
+  IsCurrency,
   IsInstant,
   IsLimit,
   IsLine,
@@ -41,6 +44,7 @@ import { PageQueryDto } from '../http/validation/page-query.dto.js';
 import {
   AccountId,
   AvailableMoney,
+  Currency,
   Field,
   listOf,
   Metadata,
@@ -87,6 +91,10 @@ export class OpenAccountDto extends AccountDetailsDto {
     'An account in whose shard the new one is opened, so that transfers between the two are possible.',
   )
   near?: Numeric;
+
+  @IsNullableField()
+  @IsCurrency("Its currency, for ever; without it, the bank's. It tells how many decimals its amounts have.")
+  currency?: string;
 }
 
 const STATUSES = ['open', 'debits_blocked', 'frozen', 'closed'] as const satisfies readonly AccountStatus[];
@@ -145,6 +153,10 @@ export class ListAccountsDto extends PageQueryDto {
   @IsOptionalField()
   @IsWord(STATUSES, { description: 'Only accounts with this status. Case does not matter.' })
   status?: string;
+
+  @IsOptionalField()
+  @IsCurrency('Only accounts in this currency.')
+  currency?: string;
 }
 
 const openAccount = new Contract(OpenAccountDto);
@@ -157,7 +169,7 @@ const listAccounts = new Contract(ListAccountsDto, 'query parameter');
 export const openingOf = reads(
   { body: openAccount, headers: ['Idempotency-Key'] },
   ({ principal, idempotencyKey }, _query, body): AccountOpening => {
-    const { openingDeposit, owner, near, reference, metadata } = body;
+    const { openingDeposit, owner, near, reference, metadata, currency } = body;
     // The owner to whom the sender is confined; undefined: it may use all accounts.
     const sender = principal.owner;
     if (sender !== undefined && owner !== undefined && owner !== sender) {
@@ -167,6 +179,7 @@ export const openingOf = reads(
     return {
       ...{ openingDeposit: readAmount(openingDeposit), owner: sender ?? owner, idempotencyKey },
       ...{ near: readVersion(near), reference, metadata: metadataText(metadata) },
+      currency: currency === undefined ? undefined : CURRENCIES.get(currency),
     };
   },
 );
@@ -273,7 +286,7 @@ export interface AccountListingRequest {
 
 export const accountListingOf = reads(
   { query: listAccounts },
-  ({ principal }, { cursor, limit, owner, reference, status }): AccountListingRequest => {
+  ({ principal }, { cursor, limit, owner, reference, status, currency }): AccountListingRequest => {
     if (principal.owner !== undefined && owner !== undefined && owner !== principal.owner) {
       throw InvalidRequestError.of('owner', 'must be your own, or left out');
     }
@@ -285,6 +298,7 @@ export const accountListingOf = reads(
         owner: principal.owner === undefined ? owner : undefined,
         reference,
         status: status?.toLowerCase() as AccountStatus | undefined,
+        currency,
       },
     };
   },
@@ -293,15 +307,15 @@ export const accountListingOf = reads(
 /** `{"balance":350.00,"version":12}`; of the past also `"held":0.00` */
 @Resource('Balance')
 export class BalanceDto {
-  @Field(SignedMoney) readonly balance: Cents;
+  @Field(SignedMoney) readonly balance: string;
   @Field(Version) readonly version: number;
-  @Field(Money, { optional: true }) readonly held: Cents | undefined;
+  @Field(Money, { optional: true }) readonly held: string | undefined;
 
   /** @param held in an answer about the past: nothing else tells it */
-  constructor({ balance, version }: Account, held?: Cents) {
-    this.balance = balance;
+  constructor({ balance, version, decimals }: Account, held?: Cents) {
+    this.balance = formatMoney(balance, decimals);
     this.version = version;
-    this.held = held;
+    this.held = held === undefined ? undefined : formatMoney(held, decimals);
   }
 }
 
@@ -319,11 +333,12 @@ const Status = plainText(
 @Resource('Account')
 export class AccountDto {
   @Field(AccountId) readonly accountId: number;
-  @Field(SignedMoney) readonly balance: Cents;
+  @Field(SignedMoney) readonly balance: string;
   @Field(Version) readonly version: number;
-  @Field(Money) readonly held: Cents;
-  @Field(AvailableMoney) readonly available: Cents;
-  @Field(Money) readonly overdraftLimit: Cents;
+  @Field(Money) readonly held: string;
+  @Field(AvailableMoney) readonly available: string;
+  @Field(Money) readonly overdraftLimit: string;
+  @Field(Currency) readonly currency: string;
   @Field(Status) readonly status: AccountStatus;
   @Field(text(Owner), { optional: true }) readonly owner: string | undefined;
 
@@ -335,13 +350,16 @@ export class AccountDto {
 
   @Field(Timestamp, { optional: true }) readonly createdAt: string | undefined;
 
-  constructor(account: OwnedAccount) {
+  /** @param bank the bank's currency */
+  constructor(account: OwnedAccount, bank: CurrencyOfBank) {
+    const { decimals } = account;
     this.accountId = account.accountId;
-    this.balance = account.balance;
+    this.balance = formatMoney(account.balance, decimals);
     this.version = account.version;
-    this.held = account.held;
-    this.available = availableOf(account);
-    this.overdraftLimit = account.overdraftLimit;
+    this.held = formatMoney(account.held, decimals);
+    this.available = formatMoney(availableOf(account), decimals);
+    this.overdraftLimit = formatMoney(account.overdraftLimit, decimals);
+    this.currency = account.currency ?? bank.code;
     this.status = account.status;
     this.owner = account.owner;
     this.reference = account.reference;

@@ -52,7 +52,8 @@ const EXAMPLE_LINE = '1:1:credit:1000.00:1000.00:2:1772280000000:-';
 const EXAMPLE_HASH = nextHash(GENESIS_HASH, EXAMPLE_LINE);
 const EXAMPLE_ACCOUNT = {
   ...{ accountId: 1, balance: money('1000.25'), version: 2 },
-  ...{ held: money('99.95'), available: money('900.35'), overdraftLimit: money('0.05'), status: 'open' },
+  ...{ held: money('99.95'), available: money('900.35'), overdraftLimit: money('0.05') },
+  ...{ currency: 'USD', status: 'open' },
   ...{ reference: 'customer 12', createdAt: '2025-05-02T10:24:02.123Z' },
 };
 
@@ -118,7 +119,7 @@ export const DocumentOpening = (): MethodDecorator =>
         ),
         400: invalidRequest(
           'openingDeposit',
-          'must be an amount greater than zero, with at most 16 digits before the point and 2 after, like 49.50',
+          'must be an amount greater than zero, with at most 16 digits before the point and 4 after, like 49.50',
         ),
         404: errorResponse(['ACCOUNT_NOT_FOUND'], RATE_LIMIT_HEADERS, {
           description: 'There is no account `near`, or it belongs to another owner.',

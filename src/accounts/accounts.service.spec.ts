@@ -1,4 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
+import type { Config } from '../config/config.js';
 import type { Ledger } from '../domain/ports.js';
 import { LedgerError, type LedgerFailure } from '../domain/errors.js';
 import type { AccountOwners } from '../ledger/read/account-owners.js';
@@ -13,6 +14,7 @@ const changeThenRead = (failure: LedgerFailure) =>
     { account: () => Promise.reject(new LedgerError(failure)) } as unknown as LedgerReader,
     {} as HistoryReader,
     {} as AccountOwners,
+    {} as Config,
   ).change(
     { type: 'change', accountId: 1, changes: { status: 'frozen' } },
     { owner: undefined, user: 'ada' },

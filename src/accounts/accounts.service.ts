@@ -1,13 +1,17 @@
-import { Injectable } from '@nestjs/common';
+import { Inject, Injectable } from '@nestjs/common';
+import type { Config } from '../config/config.js';
+import { CONFIG } from '../config/config.module.js';
+import { currencyOf } from '../config/currencies.js';
 import type { Account, AccountOpening, OwnedAccount } from '../domain/account.js';
 import type { ChangeCommand } from '../domain/command.js';
 import { LedgerError } from '../domain/errors.js';
+import { recordedCode } from '../domain/currency.js';
 import { Ledger } from '../domain/ports.js';
 import type { Sender } from '../domain/sender.js';
 import { encodeCursor, listingFor } from '../http/validation/cursor.js';
 import { AccountOwners } from '../ledger/read/account-owners.js';
 import { HistoryReader, type PastBalance } from '../ledger/read/history-reader.js';
-import { LedgerReader } from '../ledger/read/ledger-reader.js';
+import { BANK_CURRENCY, LedgerReader } from '../ledger/read/ledger-reader.js';
 import {
   AccountDto,
   ProofDto,
@@ -26,6 +30,7 @@ export class AccountsService {
     private readonly reader: LedgerReader,
     private readonly history: HistoryReader,
     private readonly owners: AccountOwners,
+    @Inject(CONFIG) private readonly config: Config,
   ) {}
 
   async open(opening: AccountOpening, sender: Sender): Promise<OwnedAccount> {
@@ -61,6 +66,10 @@ export class AccountsService {
     return this.reader.account(accountId, user).catch(afterTheChange);
   }
 
+  show(account: OwnedAccount): AccountDto {
+    return new AccountDto(account, this.config.currency);
+  }
+
   async get(accountId: number, { owner, user }: Sender): Promise<OwnedAccount> {
     if (owner !== undefined) await this.owners.check(owner, accountId, user);
     return this.reader.account(accountId, user);
@@ -94,10 +103,15 @@ export class AccountsService {
   ): Promise<AccountPageDto> {
     const listing = listingFor(owner, 'accounts');
     const { after, filter } = startOf(listing, cursor, asked);
-    const wanted = owner === undefined ? filter : { ...filter, owner };
+    const wanted = {
+      ...filter,
+      owner: owner ?? filter.owner,
+      currency:
+        filter.currency && (recordedCode(currencyOf(filter.currency), this.config.currency) ?? BANK_CURRENCY),
+    };
     const { accounts, nextAfter } = await this.reader.accountsAfter(after, limit, wanted, user);
     const nextCursor = nextAfter === undefined ? null : encodeCursor(listing, nextAfter, filterText(filter));
-    return { data: accounts.map((account) => new AccountDto(account)), nextCursor };
+    return { data: accounts.map((account) => this.show(account)), nextCursor };
   }
 }
 

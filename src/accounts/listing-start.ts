@@ -22,25 +22,27 @@ export function startOf(
 }
 
 /** The filter as a cursor has it: equal filters have equal texts. Empty: there is none. */
-export function filterText({ owner, reference, status }: AccountFilter): string {
+export function filterText({ owner, reference, status, currency }: AccountFilter): string {
   return joined('&', {
     owner: owner === undefined ? undefined : filterWord(owner),
     reference: reference === undefined ? undefined : filterWord(reference),
     status,
+    currency,
   });
 }
 
 const FILTER =
-  /^(?:owner=([\w-]+))?(?:&?reference=([\w-]+))?(?:&?status=(open|debits_blocked|frozen|closed))?$/;
+  /^(?:owner=([\w-]+))?(?:&?reference=([\w-]+))?(?:&?status=(open|debits_blocked|frozen|closed))?(?:&?currency=([A-Z]{3}))?$/;
 
 /** Undefined: it is not what {@link filterText} writes. */
 function readFilter(text: string): AccountFilter | undefined {
-  const [, ownerWord, referenceWord, status] = FILTER.exec(text) ?? [];
+  const [, ownerWord, referenceWord, status, currency] = FILTER.exec(text) ?? [];
   const [owner, reference] = [readFilterWord(ownerWord), readFilterWord(referenceWord)];
   const filter = {
     owner: owner !== undefined && isOwner(owner) ? owner : undefined,
     reference: isLine(reference, 255) ? reference : undefined,
     status: status as AccountStatus | undefined,
+    currency,
   };
   return filterText(filter) === text ? filter : undefined;
 }

@@ -4,7 +4,7 @@ import type { AccountStatus, LedgerAccount } from '../domain/account.js';
 import type { Effects } from '../domain/books.js';
 import type { Command } from '../domain/command.js';
 import { digestOf } from '../domain/hash-chain.js';
-import { formatMoney, type Money } from '../domain/money.js';
+import { formatDecimal, type Decimal } from '../domain/money.js';
 import { THE_SERVICE } from '../domain/sender.js';
 import type { TransactionDetails } from '../domain/transaction.js';
 import { reversalCommand } from '../domain/transfer.js';
@@ -23,7 +23,7 @@ export interface PostingOptions {
 export interface TransferRequest extends PostingOptions {
   readonly from: number;
   readonly to: number;
-  readonly amount: Money;
+  readonly amount: Decimal;
 }
 
 /** @throws CommandError, like all of these, when the ledger refuses it or fails */
@@ -31,7 +31,7 @@ export function transfer(
   session: BankSession,
   { from, to, amount, ...options }: TransferRequest,
 ): Promise<Effects> {
-  const details = { from, to, amount: formatMoney(amount) };
+  const details = { from, to, amount: formatDecimal(amount) };
   const legs = [
     { accountId: from, type: 'debit', amount },
     { accountId: to, type: 'credit', amount },
@@ -42,7 +42,7 @@ export function transfer(
 }
 
 export interface HoldRequest extends PostingOptions {
-  readonly amount: Money;
+  readonly amount: Decimal;
   /** Undefined: it stays until it is captured or voided. */
   readonly expires?: { readonly expiresAt: Date } | { readonly expiresInMs: number };
 }
@@ -52,7 +52,7 @@ export function placeHold(
   accountId: number,
   { amount, expires, ...options }: HoldRequest,
 ): Promise<Effects> {
-  const details = { account: accountId, amount: formatMoney(amount), ...expires };
+  const details = { account: accountId, amount: formatDecimal(amount), ...expires };
   return act(session, { action: 'hold.placed', details }, () =>
     Promise.resolve({ type: 'hold', accountId, amount, ...expires, ...common(options) }),
   );
@@ -60,7 +60,7 @@ export function placeHold(
 
 export interface CaptureRequest extends PostingOptions {
   /** Undefined: all that remains. */
-  readonly amount?: Money;
+  readonly amount?: Decimal;
   /** Undefined: out of the bank. */
   readonly to?: number;
   /** True: the rest stays on hold. */
@@ -72,7 +72,7 @@ export function captureHold(
   holdId: number,
   { amount, to, keepRest, ...options }: CaptureRequest,
 ): Promise<Effects> {
-  const details = { hold: `hold${holdId}`, amount: amount && formatMoney(amount), to };
+  const details = { hold: `hold${holdId}`, amount: amount && formatDecimal(amount), to };
   return act(session, { action: 'hold.captured', details }, async ({ holds }) => {
     const accountId = await holds.accountOf(holdId, undefined, THE_SERVICE);
     if (to === accountId) throw new CommandError(`hold${holdId} is of account ${to} itself`);
@@ -93,7 +93,7 @@ export function voidHold(session: BankSession, holdId: number, options: PostingO
 
 export interface ReversalRequest extends PostingOptions {
   /** Undefined: all that is left. */
-  readonly amount?: Money;
+  readonly amount?: Decimal;
   /** True: even if the money is gone; the overdraft limit is raised as far as needed. */
   readonly force?: true;
 }
@@ -103,7 +103,7 @@ export function reverse(
   original: { readonly transactionId: number } | { readonly transferId: number },
   { amount, force, ...options }: ReversalRequest,
 ): Promise<Effects> {
-  const asked = { amount: amount && formatMoney(amount), force };
+  const asked = { amount: amount && formatDecimal(amount), force };
   if ('transferId' in original) {
     const { transferId } = original;
     const details = { transfer: `tr${transferId}`, ...asked };

@@ -9,8 +9,8 @@ import { postDifference } from './reset.js';
 /** An account to which somebody else posts 1.00 before each of the first few postings. */
 function contested(balance: bigint, intruders: number, others: Partial<LedgerAccount> = {}) {
   let account: LedgerAccount = {
-    ...{ accountId: 1, balance, version: 5, held: 0n, activeHolds: 0 },
-    ...{ overdraftLimit: 0n, status: 'open', revision: 0, ...others },
+    ...{ accountId: 1, balance, version: 5, decimals: 2, held: 0n, activeHolds: 0 },
+    ...{ overdraftLimit: 0n, status: 'open', revision: 0, currency: undefined, ...others },
   };
   const commands: Command[] = [];
   const acts: string[] = [];
@@ -127,5 +127,16 @@ describe('postDifference', () => {
     await expect(postDifference(ledger, reader, 1, 1_999n, record)).rejects.toThrow(message);
     expect(now().version).toBe(5);
     expect(acts).toEqual([]);
+  });
+
+  it('takes a balance as it is written, if the currency has its decimals', async () => {
+    const yen = { decimals: 0, currency: 'JPY' };
+    const { ledger, reader, record, now, acts } = contested(500n, 0, yen);
+    await postDifference(ledger, reader, 1, { units: 350n, decimals: 0 }, record);
+    expect(now().balance).toBe(350n);
+    await expect(
+      postDifference(ledger, reader, 1, { units: 3505n, decimals: 1 }, record),
+    ).rejects.toMatchObject({ failure: { code: 'TOO_MANY_DECIMALS' } });
+    expect(acts).toEqual(['recorded', 'posted']);
   });
 });

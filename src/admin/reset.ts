@@ -3,7 +3,7 @@ import { recordActOn } from '../audit/audit-log.js';
 import type { LedgerAccount } from '../domain/account.js';
 import type { PostingCommand } from '../domain/command.js';
 import { LedgerError } from '../domain/errors.js';
-import { formatMoney, type Money } from '../domain/money.js';
+import { formatMoney, inMinorUnits, type Decimal, type Money } from '../domain/money.js';
 import type { Ledger } from '../domain/ports.js';
 import { THE_SERVICE } from '../domain/sender.js';
 import type { Transaction } from '../domain/transaction.js';
@@ -27,9 +27,16 @@ const ATTEMPTS = 100;
  * @throws CommandError when the account does not exist, when its status or its holds don't allow it, when the posting
  *   failed, or after {@link ATTEMPTS} lost races
  */
-export function resetAccount(session: BankSession, accountId: number, balance: Money): Promise<ResetReport> {
-  const details = { account: accountId, balance: formatMoney(balance) };
-  const record = () => recordActOn(session.bank.shards, { action: 'account.reset', details });
+export function resetAccount(
+  session: BankSession,
+  accountId: number,
+  balance: Money | Decimal,
+): Promise<ResetReport> {
+  const record = (text: string) =>
+    recordActOn(session.bank.shards, {
+      action: 'account.reset',
+      details: { account: accountId, balance: text },
+    });
   return withLedger(session, ({ ledger, reader }) =>
     inSentences(accountId, () => postDifference(ledger, reader, accountId, balance, record)),
   );
@@ -44,12 +51,16 @@ export async function postDifference(
   ledger: Pick<Ledger, 'execute'>,
   reader: { account(accountId: number, user: string): Promise<LedgerAccount> },
   accountId: number,
-  balance: Money,
-  record: () => Promise<void>,
+  wanted: Money | Decimal,
+  record: (balance: string) => Promise<void>,
 ): Promise<ResetReport> {
   let isRecorded = false;
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
     const before = await reader.account(accountId, THE_SERVICE);
+    const { decimals } = before;
+    const balance = inMinorUnits(wanted, decimals);
+    if (balance === undefined)
+      throw new LedgerError({ code: 'TOO_MANY_DECIMALS', field: 'balance', decimals });
     const difference = balance - before.balance;
     if (difference === 0n) return { before, after: before, transaction: undefined };
     const posting: PostingCommand = {
@@ -61,7 +72,7 @@ export async function postDifference(
     try {
       if (!isRecorded) {
         await ledger.execute({ ...posting, dryRun: true });
-        await record();
+        await record(formatMoney(balance, decimals));
         isRecorded = true;
       }
       const { transactions, accounts } = await ledger.execute(posting);
@@ -81,12 +92,12 @@ export async function postDifference(
 
 /** Why an account can't be reset as it is, and what would let it be. */
 function obstacleOf({ failure }: LedgerError, account: LedgerAccount): string | undefined {
-  const { accountId, held, overdraftLimit } = account;
+  const { accountId, held, overdraftLimit, decimals } = account;
   const { code } = failure;
   if (code === 'INSUFFICIENT_BALANCE') {
     return (
-      `account ${accountId} has ${formatMoney(held)} on hold, so its balance can't go below ` +
-      `${formatMoney(held - overdraftLimit)}: capture or void its holds first`
+      `account ${accountId} has ${formatMoney(held, decimals)} on hold, so its balance can't go below ` +
+      `${formatMoney(held - overdraftLimit, decimals)}: capture or void its holds first`
     );
   }
   if (code === 'ACCOUNT_FROZEN' || code === 'DEBITS_BLOCKED')

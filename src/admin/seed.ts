@@ -3,10 +3,12 @@ import type { QueryRunner } from 'typeorm';
 import { recordActOn } from '../audit/audit-log.js';
 import { drawIds } from '../storage/ids.js';
 import type { ShardAddress } from '../config/shard-address.js';
+import { USD } from '../config/currencies.js';
 import type { SchemaTables } from '../storage/tables.js';
 import { FIRST_VERSION } from '../domain/account.js';
+import { recordedCode, type Currency } from '../domain/currency.js';
 import { chain, GENESIS_HASH } from '../domain/hash-chain.js';
-import { formatMoney, type Money } from '../domain/money.js';
+import { formatMoney, inMinorUnits, type Decimal, type Money } from '../domain/money.js';
 import type { Transaction } from '../domain/transaction.js';
 import { userMessage } from '../app/user-message.js';
 import { outboxRowsFor } from '../messaging/outbox-rows.js';
@@ -21,7 +23,9 @@ export interface SeedRequest {
   /** How many accounts to open, at least 1. */
   readonly accounts: number;
   /** The balance of each account; 0: no opening deposit is posted. */
-  readonly balance: Money;
+  readonly balance: Money | Decimal;
+  /** That of the bank; undefined: USD. */
+  readonly currency?: Currency;
   /** Their owner; undefined: none. */
   readonly owner?: string;
 }
@@ -53,8 +57,9 @@ export async function seedOnRecord(
   request: SeedRequest,
   control: Control = {},
 ): Promise<SeedReport> {
-  const { accounts, balance, owner } = request;
-  const details = { accounts, balance: formatMoney(balance), owner };
+  const { accounts, owner } = request;
+  const { balance, decimals } = eachOf(request);
+  const details = { accounts, balance: formatMoney(balance, decimals), owner };
   await recordActOn(shards, { action: 'accounts.seeded', details });
   return seedBank(shards, request, control);
 }
@@ -71,12 +76,21 @@ export async function seedBank(
   request: SeedRequest,
   control: Control = {},
 ): Promise<SeedReport> {
+  eachOf(request);
   const startedMs = performance.now();
   return withShardRunners(addresses, 'bank-seed', async (shards) => {
     const chunks = await seedInRounds(shards, request, control);
     if (chunks.accounts >= ANALYZE_FROM) await Promise.all(shards.map(analyze));
     return { ...chunks, durationMs: performance.now() - startedMs };
   });
+}
+
+/** What each account holds. @throws CommandError */
+function eachOf({ balance: wanted, currency = USD }: SeedRequest) {
+  const { decimals } = currency;
+  const balance = inMinorUnits(wanted, decimals);
+  if (balance === undefined) throw new CommandError(`amounts in ${currency.code} have ${decimals} decimals`);
+  return { balance, decimals, code: recordedCode(currency, currency) };
 }
 
 /** Divides a whole number into parts that differ by at most 1, the larger ones first. */
@@ -133,8 +147,9 @@ async function insertAccounts(
   client: PoolClient,
   tables: SchemaTables,
   size: number,
-  { balance, owner }: SeedRequest,
+  request: SeedRequest,
 ): Promise<Chunk> {
+  const { balance, decimals, code } = eachOf(request);
   // The lock of an INSERT, but taken before ids are drawn: see drawIds.
   await queryRunner.query(`LOCK TABLE ${tables.accounts} IN ROW EXCLUSIVE MODE`);
   const transactions = balance === 0n ? 0 : size;
@@ -147,20 +162,21 @@ async function insertAccounts(
   const deposits = transactionIds.map((transactionId, index): Transaction => {
     const accountId = accountIds[index] as number;
     const after = { balanceAfter: balance, heldAfter: 0n, versionAfter: FIRST_VERSION + 1 };
-    return { transactionId, accountId, type: 'credit', amount: balance, ...after, timestamp };
+    return { transactionId, accountId, type: 'credit', amount: balance, ...after, timestamp, decimals };
   });
   const hashes = chain(deposits, () => GENESIS_HASH);
   await queryRunner.query(
-    `INSERT INTO ${tables.accounts} (account_id, balance, version, head_hash, owner, status, posted_at)
-     SELECT account_id, $2::numeric, $3::bigint, decode(head_hash, 'hex'), $5, 'open', $6::timestamptz
+    `INSERT INTO ${tables.accounts} (account_id, balance, version, head_hash, owner, status, posted_at, currency)
+     SELECT account_id, $2::numeric, $3::bigint, decode(head_hash, 'hex'), $5, 'open', $6::timestamptz, $7
      FROM unnest($1::bigint[], $4::text[]) AS opened (account_id, head_hash)`,
     [
       accountIds,
-      formatMoney(balance),
+      formatMoney(balance, decimals),
       transactions === 0 ? FIRST_VERSION : FIRST_VERSION + 1,
       transactions === 0 ? accountIds.map(() => GENESIS_HASH) : hashes,
-      owner ?? null,
+      request.owner ?? null,
       transactions === 0 ? null : timestamp,
+      code ?? null,
     ],
   );
   const posted = { transactions: deposits, hashes, events: [], outboxIds };

@@ -4,14 +4,15 @@ import type { Logger } from 'pino';
 import { recordActOn } from '../audit/audit-log.js';
 import type { Config } from '../config/config.js';
 import type { BankShards } from '../sharding/bootstrap-shards.js';
-import { formatMoney } from '../domain/money.js';
+import { formatDecimal, formatMoney, type Decimal } from '../domain/money.js';
 import { Ledger } from '../domain/ports.js';
 import { THE_SERVICE } from '../domain/sender.js';
 import { LedgerReader } from '../ledger/read/ledger-reader.js';
 import { NestLogger } from '../observability/logging.js';
 import { CoreModule } from './app.module.js';
 
-const DEMO_BALANCE = 1000_00n;
+/** Without decimals, so that it is possible in every currency. */
+const DEMO_BALANCE: Decimal = { units: 1000n, decimals: 0 };
 
 /** Gives an empty embedded bank an account to try the API with. */
 export async function createDemoAccount(
@@ -24,11 +25,17 @@ export async function createDemoAccount(
   if (accounts.length > 0) return;
   await recordActOn(shards, {
     action: 'demo_account.opened',
-    details: { balance: formatMoney(DEMO_BALANCE) },
+    details: { balance: formatDecimal(DEMO_BALANCE) },
   });
   const ledger = context.get(Ledger, { strict: false });
-  const { accountId } = await ledger.openAccount({ openingDeposit: DEMO_BALANCE }, THE_SERVICE);
-  logger.info({ accountId }, 'the bank was empty: created a demo account with 1000.00');
+  const { accountId, balance, decimals } = await ledger.openAccount(
+    { openingDeposit: DEMO_BALANCE },
+    THE_SERVICE,
+  );
+  logger.info(
+    { accountId },
+    `the bank was empty: created a demo account with ${formatMoney(balance, decimals)}`,
+  );
 }
 
 /** Where other processes will serve the bank. */

@@ -44,7 +44,7 @@ export async function openDatabases(
 ): Promise<Bank> {
   const servers = await openServers(config, logger, options);
   try {
-    const settled = await bootstrapInTime(servers.shards, config.database.startTimeoutMs, logger, options);
+    const settled = await bootstrapInTime(servers.shards, config, logger, options);
     if (settled.migrations.length > 0) {
       logger.info({ migrations: settled.migrations }, 'the schema was brought up to date');
     }
@@ -109,14 +109,14 @@ async function openEmbedded(
 /** Retries for a while: a server that starts together with the service may need a moment. */
 async function bootstrapInTime(
   shards: readonly ShardAddress[],
-  timeoutMs: number,
+  { database, currency }: Config,
   logger: Logger,
-  options: OpenDatabasesOptions,
+  { allowDown }: OpenDatabasesOptions,
 ): Promise<BootstrappedShards> {
-  const giveUpAt = performance.now() + timeoutMs;
+  const giveUpAt = performance.now() + database.startTimeoutMs;
   for (let attempt = 0; ; attempt++) {
     try {
-      return await bootstrapShards(shards, options);
+      return await bootstrapShards(shards, { allowDown, currency });
     } catch (error) {
       const waitingHelps = error instanceof ShardsDownError;
       if (!waitingHelps && !(error instanceof ShardUnusableError)) throw error;

@@ -33,6 +33,20 @@ const NAMES = {
   HOLD_NOT_FOUND: 'hold',
 } as const;
 
+/** Failures of which there is only one thing to say. */
+const SENTENCES = {
+  COUNTERPARTY_REFUSED: 'the other account is not open, or cannot hold that much',
+  LEGS_UNBALANCED: 'the debits are not as much as the credits',
+  CURRENCY_MISMATCH: 'the accounts have different currencies, and nothing is converted',
+  DIFFERENT_SHARDS: 'the accounts are in different shards',
+  TOO_MANY_CAPTURES: 'the hold was captured in so many parts that only a capture that ends it is possible',
+  HOLD_EXCEEDED: 'less than that remains of the hold',
+  NOT_REVERSIBLE: 'holds, releases and reversals cannot be reversed',
+  REVERSAL_EXCEEDED: 'less than that is left to be reversed',
+  NOT_REVERSIBLE_IN_PART: 'a transfer with more than two legs can only be reversed as a whole',
+  NOT_APPLIED: 'another transaction of the batch was refused; nothing was posted',
+} as const;
+
 /** The failures of the ledger, in a sentence. */
 export function failureMessage(failure: LedgerFailure, account = 'the account'): string {
   switch (failure.code) {
@@ -66,26 +80,14 @@ export function failureMessage(failure: LedgerFailure, account = 'the account'):
       return `debits of ${account} are blocked`;
     case 'ACCOUNT_CLOSED':
       return `${account} is closed`;
-    case 'COUNTERPARTY_REFUSED':
-      return 'the other account is not open, or cannot hold that much';
-    case 'DIFFERENT_SHARDS':
-      return 'the accounts are in different shards';
+    case 'TOO_MANY_DECIMALS':
+      return `the currency of ${account} has ${failure.decimals} decimals`;
     case 'TOO_MANY_HOLDS':
       return `${account} has as many active holds as an account may have`;
     case 'HOLD_NOT_ACTIVE':
       return `the hold is ${failure.status}`;
-    case 'TOO_MANY_CAPTURES':
-      return 'the hold was captured in so many parts that only a capture that ends it is possible';
-    case 'HOLD_EXCEEDED':
-      return 'less than that remains of the hold';
-    case 'NOT_REVERSIBLE':
-      return 'holds, releases and reversals cannot be reversed';
     case 'PART_OF_TRANSFER':
       return `it is a part of transfer tr${failure.transferId}, which can be reversed as a whole`;
-    case 'REVERSAL_EXCEEDED':
-      return 'less than that is left to be reversed';
-    case 'NOT_REVERSIBLE_IN_PART':
-      return 'a transfer with more than two legs can only be reversed as a whole';
     case 'ACCOUNT_NOT_EMPTY':
       return `${account} is not empty, or has active holds`;
     case 'OVERDRAFT_IN_USE':
@@ -96,8 +98,17 @@ export function failureMessage(failure: LedgerFailure, account = 'the account'):
       return `${account} cannot hold that much`;
     case 'STATEMENT_TOO_LONG':
       return `${account} has more transactions than a statement may have`;
+    case 'COUNTERPARTY_REFUSED':
+    case 'LEGS_UNBALANCED':
+    case 'CURRENCY_MISMATCH':
+    case 'DIFFERENT_SHARDS':
+    case 'TOO_MANY_CAPTURES':
+    case 'HOLD_EXCEEDED':
+    case 'NOT_REVERSIBLE':
+    case 'REVERSAL_EXCEEDED':
+    case 'NOT_REVERSIBLE_IN_PART':
     case 'NOT_APPLIED':
-      return 'another transaction of the batch was refused; nothing was posted';
+      return SENTENCES[failure.code];
     case 'DATABASE_FAILED':
     case 'OVERLOADED':
     case 'OUTCOME_UNKNOWN':

@@ -1,17 +1,20 @@
 import 'reflect-metadata';
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
+import type { Asked } from '../domain/command.js';
+import { inMinorUnits } from '../domain/money.js';
 import { answerOf } from '../http/exception.filter.js';
 import { BATCH_BODY_LIMIT_BYTES, BODY_LIMIT_BYTES } from '../http/validation/json-body.js';
 import { readJsonBatch, readLines } from './batch-body.js';
 import { EVERYBODY } from '../access/principal.js';
 import { itemReader, MAX_ITEMS, type BatchItem } from './batch-items.js';
 
+const centsIn = (amount: Asked | undefined) => Number(amount && inMinorUnits(amount, 2));
 const line = (cents: number, note = '') => `{"accountId":1,"amount":0.0${cents},"type":"Deposit"${note}}`;
 
 /** The cents of an item, or the status of its error. */
 const shown = (item: BatchItem) =>
-  item instanceof Error ? answerOf(item).status : 'amount' in item && Number(item.amount);
+  item instanceof Error ? answerOf(item).status : 'amount' in item && centsIn(item.amount);
 
 const readItem = itemReader({ principal: EVERYBODY, dryRun: false });
 
@@ -201,13 +204,13 @@ describe('readJsonBatch', () => {
   it('reads an array, and an object that says whether the batch is atomic', async () => {
     expect(await readJsonBatch(`[${line(1)}]`, readItem)).toMatchObject({
       atomic: undefined,
-      items: [{ amount: 1n }],
+      items: [{ amount: { units: 1n, decimals: 2 } }],
     });
     expect(
       await readJsonBatch(` {"atomic" : true , "transactions" : [${line(1)}] } `, readItem),
     ).toMatchObject({
       atomic: true,
-      items: [{ amount: 1n }],
+      items: [{ amount: { units: 1n, decimals: 2 } }],
     });
     expect(await readJsonBatch(`{"transactions":[${line(1)}],"atomic":false}`, readItem)).toMatchObject({
       atomic: false,

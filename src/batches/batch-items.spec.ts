@@ -21,7 +21,7 @@ function byClassValidator(body: unknown): PostingCommand | undefined {
     const item = batchItem.explain(body);
     return {
       accountId: readVersion(item.accountId) ?? 0,
-      ...readPosting(item),
+      ...readPosting(item, body as object),
       idempotencyKey: item.idempotencyKey && readIdempotencyKey(item.idempotencyKey),
       ...{ details: undefined, dryRun: false },
     };
@@ -38,7 +38,7 @@ const ODD_AMOUNTS = [
   '0',
   '-1',
   '1e2',
-  '0.001',
+  '0.00001',
   '"1e2"',
   '" 1"',
   '10000000000000000',
@@ -129,7 +129,8 @@ describe('an item of a batch', () => {
     expect(readItem(text)).toEqual({
       accountId: 3,
       type: 'debit',
-      amount: 900_719_925_474_099_307n,
+      amount: { units: 900_719_925_474_099_307n, decimals: 2 },
+      amountName: 'moneyWithdraw/Deposit',
       expectedVersion: 4,
       ...{ idempotencyKey: undefined, details: undefined, dryRun: false },
     });
@@ -144,8 +145,9 @@ describe('an item of a batch', () => {
 
 describe('an item of each kind', () => {
   const common = { idempotencyKey: undefined, details: undefined, dryRun: false };
-  const debit = { accountId: 1, type: 'debit', amount: 500n, expectedVersion: undefined };
-  const credit = { accountId: 2, type: 'credit', amount: 500n, expectedVersion: undefined };
+  const five = { units: 5n, decimals: 0 };
+  const debit = { accountId: 1, type: 'debit', amount: five, expectedVersion: undefined };
+  const credit = { accountId: 2, type: 'credit', amount: five, expectedVersion: undefined };
 
   it.each([
     [
@@ -155,12 +157,15 @@ describe('an item of each kind', () => {
     ],
     [
       '{"type":"TRANSFER","legs":[{"accountId":2,"type":"Deposit","amount":"5"},{"accountId":1,"type":"debit","amount":5}]}',
-      { type: 'transfer', accountId: 1, legs: [credit, debit] },
+      {
+        ...{ type: 'transfer', accountId: 1 },
+        legs: [credit, debit].map((leg, index) => ({ ...leg, amountName: `legs[${index}].amount` })),
+      },
       2,
     ],
     [
       '{"type":"hold","accountId":3,"amount":5,"expiresInSeconds":60}',
-      { type: 'hold', accountId: 3, amount: 500n, expiresInMs: 60_000, expectedVersion: undefined },
+      { type: 'hold', accountId: 3, amount: five, expiresInMs: 60_000, expectedVersion: undefined },
       1,
     ],
     [
@@ -170,7 +175,13 @@ describe('an item of each kind', () => {
     ],
     [
       '{"type":"Capture","holdId":"hold7","amount":"1.50","final":false,"to":2}',
-      { type: 'capture', holdId: 7, amount: 150n, final: false, to: { accountId: 2 } },
+      {
+        type: 'capture',
+        holdId: 7,
+        amount: { units: 150n, decimals: 2 },
+        final: false,
+        to: { accountId: 2 },
+      },
       2,
     ],
     ['{"type":"Void","holdId":"hold7"}', { type: 'void', holdId: 7 }, 1],
@@ -181,7 +192,7 @@ describe('an item of each kind', () => {
     ],
     [
       '{"type":"Reversal","transferId":"tr7","amount":1}',
-      { type: 'transfer-reversal', transferId: 7, amount: 100n, force: undefined },
+      { type: 'transfer-reversal', transferId: 7, amount: { units: 1n, decimals: 0 }, force: undefined },
       1,
     ],
   ])('%s', (text, expected, weight) => {

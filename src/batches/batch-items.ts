@@ -101,12 +101,16 @@ interface Body<T> {
 }
 
 /** @param signed whether it records its sender even if the client says nothing */
-function kind<T extends ItemBody, R extends object>(body: Body<T>, read: (item: T) => R, signed = false) {
+function kind<T extends ItemBody, R extends object>(
+  body: Body<T>,
+  read: (item: T, input: object) => R,
+  signed = false,
+) {
   return (input: unknown, { principal, dryRun }: OfBatch) => {
     const item = body.read(input);
     const { idempotencyKey: key } = item;
     return {
-      ...read(item),
+      ...read(item, input as object),
       idempotencyKey: key === undefined ? undefined : readIdempotencyKey(key),
       details: readDetails(item, principal, signed),
       dryRun,
@@ -118,9 +122,9 @@ const of = <T extends object>(dtoClass: DtoClass<T>) => new Contract(dtoClass);
 
 export const batchItem = of(BatchItemDto);
 
-const posting = kind(batchItem, (item): PostingCommand => ({
+const posting = kind(batchItem, (item, input): PostingCommand => ({
   accountId: readVersion(item.accountId) ?? MAX_ID,
-  ...readPosting(item),
+  ...readPosting(item, input),
 }));
 
 const transfer = kind(eitherForm(of(BatchTransferDto), of(BatchLegsDto)), (item): TransferCommand => {

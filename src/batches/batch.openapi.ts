@@ -88,7 +88,7 @@ const linesOf = (items: readonly unknown[]) => items.map((item) => `${JSON.strin
 const NOTHING_APPLIED = 'An atomic batch, of which nothing was applied: ';
 const BAD_AMOUNT = invalid(
   'amount',
-  'must be an amount greater than zero, with at most 16 digits before the point and 2 after, like 49.50',
+  'must be an amount greater than zero, with at most 16 digits before the point and 4 after, like 49.50',
 );
 
 /** The same response, on lines, in the same forms. */
@@ -141,6 +141,7 @@ const REFUSED = [
   ...[
     'ACCOUNT_CLOSED',
     'COUNTERPARTY_REFUSED',
+    'CURRENCY_MISMATCH',
     'DIFFERENT_SHARDS',
     'TOO_MANY_HOLDS',
     'HOLD_EXCEEDED',

@@ -9,6 +9,7 @@ const TTL_MS = 1_000;
 const account = (accountId: number, version: number): Account => ({
   accountId,
   version,
+  decimals: 2,
   balance: BigInt(accountId * 1_000 + version) * (accountId % 2 === 0 ? 1n : -1n),
 });
 

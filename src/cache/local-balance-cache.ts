@@ -18,6 +18,7 @@ export interface LocalBalanceCacheSettings {
 interface Entry {
   readonly balance: Money;
   readonly version: number;
+  readonly decimals: number;
   readonly freshUntilMs: number;
 }
 
@@ -34,12 +35,13 @@ export class LocalBalanceCache extends BalanceCache {
     if (!this.settings.servesReads) return undefined;
     const entry = this.entries.get(accountId);
     if (!entry || entry.freshUntilMs <= performance.now()) return undefined;
-    return { accountId, balance: entry.balance, version: entry.version };
+    const { balance, version, decimals } = entry;
+    return { accountId, balance, version, decimals };
   }
 
   record(accounts: readonly Account[], asOfMs: number): undefined {
-    for (const { accountId, balance, version } of accounts) {
-      const entry = { balance, version, freshUntilMs: asOfMs + jittered(this.settings.ttlMs) };
+    for (const { accountId, balance, version, decimals } of accounts) {
+      const entry = { balance, version, decimals, freshUntilMs: asOfMs + jittered(this.settings.ttlMs) };
       const known = this.entries.peek(accountId);
       // Entries that no reader may get must not evict those that one may: a backlog of events is far larger than the cache.
       const isUseful = known ? replaces(entry, known) : entry.freshUntilMs > performance.now();

@@ -20,8 +20,11 @@ export interface RedisBalanceCacheSettings {
 /** Balances in one MGET, and in one run of the script, which blocks Redis for some milliseconds. */
 const AT_ONCE = 1_000;
 
-/** Version and minor units, as in `12:35000` or `13:-500`. Anything else was written by somebody else. */
-const ENTRY = /^([1-9]\d*):(-?\d{1,18})$/;
+/**
+ * Version and minor units, as in `12:35000` or `13:-500`; and the decimals, unless they are two, as in `12:350:0`.
+ * Anything else was written by somebody else.
+ */
+const ENTRY = /^([1-9]\d*):(-?\d{1,20})(?::([0134]))?$/;
 
 /**
  * KEYS: the balances. ARGV: the longest time to live; then for each key its version, its entry, and when it expires by
@@ -36,7 +39,7 @@ local lost = 0
 for i, key in ipairs(KEYS) do
   local version, entry, expires = ARGV[3 * i - 1], ARGV[3 * i], ARGV[3 * i + 1]
   local found = redis.pcall('GET', key)
-  local held = type(found) == 'string' and tonumber(string.match(found, '^(%d+):%-?%d+$')) or 0
+  local held = type(found) == 'string' and tonumber(string.match(found, '^(%d+):%-?%d+:?%d?$')) or 0
   if held > 2 ^ 53 then held = 0 end
   local ttl = math.floor(math.min(expires - now, tonumber(ARGV[1])))
   if tonumber(version) > held or tonumber(version) == held and ttl > 0 then
@@ -125,9 +128,14 @@ export class RedisBalanceCache extends BalanceCache {
   }
 
   private accept(accountId: number, entry: string | null | undefined): Account | undefined {
-    const [, version, balance] = ENTRY.exec(entry ?? '') ?? [];
+    const [, version, balance, decimals = '2'] = ENTRY.exec(entry ?? '') ?? [];
     if (balance === undefined || !Number.isSafeInteger(Number(version))) return undefined;
-    const account = { accountId, version: Number(version), balance: BigInt(balance) };
+    const account = {
+      accountId,
+      version: Number(version),
+      balance: BigInt(balance),
+      decimals: Number(decimals),
+    };
     return account.version >= this.remember(accountId, account.version) ? account : undefined;
   }
 
@@ -142,9 +150,9 @@ export class RedisBalanceCache extends BalanceCache {
   private async replace(accounts: readonly Account[], asOfMs: number): Promise<void> {
     const { ttlMs } = this.settings;
     const args: (string | number)[] = [ttlMs];
-    for (const { version, balance } of accounts) {
+    for (const { version, balance, decimals } of accounts) {
       const expiresMs = Math.max(0, Math.floor(asOfMs + this.clockOffsetMs + jittered(ttlMs)));
-      args.push(version, `${version}:${balance}`, expiresMs);
+      args.push(version, `${version}:${balance}${decimals === 2 ? '' : `:${decimals}`}`, expiresMs);
     }
     const answer = await this.replaceOlder(
       accounts.map(({ accountId }) => this.keyOf(accountId)),

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import type { BackupReport } from '../admin/backup/backup.js';
 import { showStep, withBank } from './session.js';
+import { balancesText } from './verify.js';
 
 /** Exits with 1 when the books have faults. */
 export function addBackup(program: Command): void {
@@ -23,7 +24,7 @@ function backupText({ folder, manifest, sha256, totals, durationMs }: BackupRepo
   const files = manifest.shards.flatMap((shard) => shard.files);
   const megabytes = files.reduce((sum, { bytes }) => sum + bytes, 0) / 1e6;
   return [
-    `Backed up ${totals.accounts} account(s) with ${totals.balance} in all and ${totals.transactions} transaction(s)`,
+    `Backed up ${totals.accounts} account(s) with ${balancesText(totals)} in all and ${totals.transactions} transaction(s)`,
     `of ${manifest.shardCount} shard(s) to ${folder}: ${megabytes.toFixed(1)} MB in ${(durationMs / 1000).toFixed(1)} s.`,
     `SHA-256 of its manifest: ${sha256} (for \`restore --sha256\`; keep it out of reach of those who can write to the backup)`,
     totals.faulty === 0

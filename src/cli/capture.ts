@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import type { CaptureRequest } from '../admin/act-on-ledger.js';
 import { formatMoney } from '../domain/money.js';
 import { accountOption, amountOption, holdArgument } from './options.js';
-import { postingOptions, printEffects, type PostingFlags } from './posting.js';
+import { amountText, postingOptions, printEffects, type PostingFlags } from './posting.js';
 import { withBank } from './session.js';
 
 export function addCapture(program: Command): void {
@@ -19,15 +19,15 @@ export function addCapture(program: Command): void {
       const effects = await captureHold(session, holdId, request);
       const debit = effects.transactions.find(({ type }) => type === 'debit');
       const hold = effects.holds.at(-1);
-      const rest = hold?.status === 'active' ? `; ${formatMoney(hold.remaining)} stay on hold` : '';
+      const rest =
+        hold?.status === 'active' ? `; ${formatMoney(hold.remaining, hold.decimals)} stay on hold` : '';
       const to = request.to === undefined ? '' : ` to account ${request.to}`;
       const by =
         debit?.transferId === undefined ? `the debit txn${debit?.transactionId}` : `tr${debit.transferId}`;
       printEffects(
         effects,
         request,
-        (named) =>
-          `Capture of hold${holdId}: ${formatMoney(debit?.amount ?? 0n)}${to}${named(`, by ${by}`)}${rest}.`,
+        (named) => `Capture of hold${holdId}: ${amountText(debit)}${to}${named(`, by ${by}`)}${rest}.`,
       );
     }),
   );

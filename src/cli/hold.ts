@@ -1,8 +1,7 @@
 import type { Command } from 'commander';
 import type { HoldRequest } from '../admin/act-on-ledger.js';
-import { formatMoney } from '../domain/money.js';
 import { accountOption, amountOption, holdExpiryOption } from './options.js';
-import { postingOptions, printEffects, type PostingFlags } from './posting.js';
+import { amountText, postingOptions, printEffects, type PostingFlags } from './posting.js';
 import { withBank } from './session.js';
 
 export function addHold(program: Command): void {
@@ -26,7 +25,7 @@ export function addHold(program: Command): void {
         effects,
         request,
         (named) =>
-          `${named(`hold${hold?.holdId}`) || 'Hold'}: ${formatMoney(request.amount)} of account ${accountId}, ${until}.`,
+          `${named(`hold${hold?.holdId}`) || 'Hold'}: ${amountText(hold)} of account ${accountId}, ${until}.`,
       );
     }),
   );

@@ -2,7 +2,7 @@ import { InvalidArgumentError, Option } from 'commander';
 import { isScope, SCOPES, type Scope } from '../access/principal.js';
 import { MAX_ID, ownerNameProblem } from '../domain/account.js';
 import { isInstant, millisecondFrom } from '../domain/instant.js';
-import { formatMoney, MAX_MONEY, parseMoney, type Money } from '../domain/money.js';
+import { parseDecimal, type Decimal } from '../domain/money.js';
 import { lineProblemOf } from '../domain/text.js';
 
 /** The amount to which the specification's reset_balance resets. */
@@ -32,24 +32,21 @@ const QUEUE_NAME = /^(?!amq\.)[\w.:-]{1,127}$/;
 /** More would not fit on any disk that this runs on, so it is a typo. */
 const MAX_SEED_ACCOUNTS = 1_000_000_000;
 
+/** How many of them an account may have depends on its currency. */
+const AT_MOST = 'with at most 16 digits before the point and 4 after';
+
 /** @throws InvalidArgumentError, to which commander adds the option's name */
-export function balanceOption(text: string): Money {
-  const money = parseMoney(text);
-  if (money === undefined) {
-    throw new InvalidArgumentError(
-      `It must be an amount from 0.00 to ${formatMoney(MAX_MONEY)} with at most two decimals, such as 1000.00.`,
-    );
-  }
-  return money;
+export function balanceOption(text: string): Decimal {
+  const balance = parseDecimal(text);
+  if (!balance) throw new InvalidArgumentError(`It must be an amount, ${AT_MOST}, such as 1000.00.`);
+  return balance;
 }
 
 /** @throws InvalidArgumentError */
-export function amountOption(text: string): Money {
-  const money = parseMoney(text);
-  if (money !== undefined && money > 0n) return money;
-  throw new InvalidArgumentError(
-    `It must be an amount from 0.01 to ${formatMoney(MAX_MONEY)} with at most two decimals, such as 49.50.`,
-  );
+export function amountOption(text: string): Decimal {
+  const amount = parseDecimal(text);
+  if (amount && amount.units > 0n) return amount;
+  throw new InvalidArgumentError(`It must be an amount above zero, ${AT_MOST}, such as 49.50.`);
 }
 
 /** @returns a parser of a whole number that throws InvalidArgumentError */

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import type { PostingOptions } from '../admin/act-on-ledger.js';
 import { availableOf, type AccountStatus, type LedgerAccount } from '../domain/account.js';
 import type { Effects } from '../domain/books.js';
-import { formatMoney } from '../domain/money.js';
+import { formatMoney, type Money } from '../domain/money.js';
 import type { Transaction } from '../domain/transaction.js';
 import { idempotencyKeyOption, lineOption } from './options.js';
 
@@ -32,6 +32,10 @@ export function printEffects(
   console.log([head((name) => (dryRun ? '' : name)), ...effects.accounts.map(accountText)].join('\n'));
 }
 
+/** The amount of a transaction or a hold. */
+export const amountText = (of: Pick<Transaction, 'amount' | 'decimals'> | undefined): string =>
+  of ? formatMoney(of.amount, of.decimals) : '';
+
 const STATUS_WORDS: Readonly<Record<AccountStatus, string>> = {
   open: '',
   debits_blocked: ', debits blocked',
@@ -42,11 +46,12 @@ const STATUS_WORDS: Readonly<Record<AccountStatus, string>> = {
 /** An account in a line, with what differs from the plain case. */
 export function accountText(account: LedgerAccount): string {
   const { accountId, balance, held, version, status } = account;
+  const money = (amount: Money) => formatMoney(amount, account.decimals);
   const available = availableOf(account);
   return (
-    `Account ${accountId}: balance ${formatMoney(balance)}` +
-    (held > 0n ? `, on hold ${formatMoney(held)}` : '') +
-    (available === balance ? '' : `, available ${formatMoney(available)}`) +
+    `Account ${accountId}: balance ${money(balance)}` +
+    (held > 0n ? `, on hold ${money(held)}` : '') +
+    (available === balance ? '' : `, available ${money(available)}`) +
     `, version ${version}${STATUS_WORDS[status]}.`
   );
 }
@@ -58,17 +63,17 @@ function effectsJson({ transactions, accounts }: Effects, dryRun = false): objec
       ...(!dryRun && idsOf(transaction)),
       accountId: transaction.accountId,
       type: transaction.type,
-      amount: formatMoney(transaction.amount),
-      balanceAfter: formatMoney(transaction.balanceAfter),
-      heldAfter: formatMoney(transaction.heldAfter),
+      amount: formatMoney(transaction.amount, transaction.decimals),
+      balanceAfter: formatMoney(transaction.balanceAfter, transaction.decimals),
+      heldAfter: formatMoney(transaction.heldAfter, transaction.decimals),
       versionAfter: transaction.versionAfter,
     })),
     accounts: accounts.map((account) => ({
       accountId: account.accountId,
-      balance: formatMoney(account.balance),
-      held: formatMoney(account.held),
-      available: formatMoney(availableOf(account)),
-      overdraftLimit: formatMoney(account.overdraftLimit),
+      balance: formatMoney(account.balance, account.decimals),
+      held: formatMoney(account.held, account.decimals),
+      available: formatMoney(availableOf(account), account.decimals),
+      overdraftLimit: formatMoney(account.overdraftLimit, account.decimals),
       status: account.status,
       version: account.version,
     })),

@@ -4,8 +4,8 @@ import type { Transaction } from '../domain/transaction.js';
 import { resetText } from './reset.js';
 
 const plain: LedgerAccount = {
-  ...{ accountId: 1, balance: 100_000n, version: 5, held: 0n, activeHolds: 0 },
-  ...{ overdraftLimit: 0n, status: 'open', revision: 0 },
+  ...{ accountId: 1, balance: 100_000n, version: 5, decimals: 2, held: 0n, activeHolds: 0 },
+  ...{ overdraftLimit: 0n, status: 'open', revision: 0, currency: undefined },
 };
 
 describe('resetText', () => {

@@ -3,6 +3,7 @@ import type { RestoreOptions, RestoreReport } from '../admin/backup/restore.js';
 import { brokenLogText } from './audit-list.js';
 import { DEFAULT_SKIP_IDS, sha256Option, skipIdsOption } from './options.js';
 import { showStep, withServers } from './session.js';
+import { balancesText } from './verify.js';
 
 /** Does not open the bank, which may not be founded yet. Exits with 1 when the books or the audit log have faults. */
 export function addRestore(program: Command): void {
@@ -37,7 +38,7 @@ export function addRestore(program: Command): void {
 
 /** The report for people: what this run restored, and what it found already there. */
 export function restoreText({ totals, bankId, sha256, restored, found, durationMs }: RestoreReport): string {
-  const sums = `${totals.accounts} account(s) with ${totals.balance} in all and ${totals.transactions} transaction(s)`;
+  const sums = `${totals.accounts} account(s) with ${balancesText(totals)} in all and ${totals.transactions} transaction(s)`;
   const whole =
     totals.faulty === 0
       ? 'The books are whole.'

@@ -19,7 +19,10 @@ export function addReverse(program: Command): void {
       const posted = effects.transactions.filter(({ reversesId }) => reversesId !== undefined);
       const [first] = posted;
       const amounts = posted.filter(({ type }) => type === first?.type).map(({ amount }) => amount);
-      const total = formatMoney(amounts.reduce((sum, amount) => sum + amount, 0n));
+      const total = formatMoney(
+        amounts.reduce((sum, amount) => sum + amount, 0n),
+        first?.decimals ?? 0,
+      );
       const by =
         first?.transferId === undefined
           ? `the ${first?.type} txn${first?.transactionId}`

@@ -1,6 +1,6 @@
 import { Option, type Command } from 'commander';
 import type { SeedReport, SeedRequest } from '../admin/seed.js';
-import { formatMoney, type Money } from '../domain/money.js';
+import { formatDecimal, type Decimal } from '../domain/money.js';
 import { accountsOption, balanceOptionOf, ownerOption, wholeNumber } from './options.js';
 import { withBank, withProgress } from './session.js';
 
@@ -23,29 +23,34 @@ export function addSeed(program: Command): void {
         .preset('1')
         .conflicts(['accounts', 'balance', 'owner']),
     )
-    .action(async (given: Partial<SeedRequest> & { alive?: number }, command: Command) => {
+    .action(async (given: Partial<SeedOptions> & { alive?: number }, command: Command) => {
       if (given.alive !== undefined) return seedAlive(given.alive);
       if (given.accounts === undefined) command.error('error: say --accounts <N> or --alive');
-      await seedAccounts(given as SeedRequest);
+      await seedAccounts(given as SeedOptions);
     });
 }
 
-async function seedAccounts(request: SeedRequest): Promise<void> {
-  await withBank('seed', async ({ bank, signal }) => {
+interface SeedOptions extends Omit<SeedRequest, 'currency'> {
+  readonly balance: Decimal;
+}
+
+async function seedAccounts(given: SeedOptions): Promise<void> {
+  await withBank('seed', async ({ bank, config, signal }) => {
+    const request = { ...given, currency: config.currency };
     const { seedOnRecord } = await import('../admin/seed.js');
     const report = await withProgress('accounts', signal, (control) =>
       seedOnRecord(bank.shards, request, control),
     );
-    console.log(seedText(report, request.balance));
+    console.log(seedText(report, given.balance));
     if (report.accounts < request.accounts) signal.throwIfAborted();
   });
 }
 
 async function seedAlive(story: number): Promise<void> {
-  await withBank('seed', async ({ bank, signal }) => {
+  await withBank('seed', async ({ bank, config, signal }) => {
     const { seedAlive } = await import('../admin/alive/import-story.js');
     const { accounts, transactions, declined } = await withProgress('scenes', signal, (control) =>
-      seedAlive(bank.shards, story, control),
+      seedAlive(bank.shards, story, config.currency, control),
     );
     console.log(
       `Made ${accounts} accounts with ${transactions} transactions of the last year; ${declined} requests were refused, as in life.`,
@@ -54,11 +59,11 @@ async function seedAlive(story: number): Promise<void> {
 }
 
 /** The report for people. */
-export function seedText({ accounts, firstId, lastId, durationMs }: SeedReport, balance: Money): string {
+export function seedText({ accounts, firstId, lastId, durationMs }: SeedReport, balance: Decimal): string {
   if (accounts === 0) return 'No account was made.';
   const seconds = durationMs / 1000;
   return (
-    `Made ${accounts} account(s) with ${formatMoney(balance)} each, ids from ${firstId} to ${lastId}, ` +
+    `Made ${accounts} account(s) with ${formatDecimal(balance)} each, ids from ${firstId} to ${lastId}, ` +
     `in ${seconds.toFixed(1)} s (${Math.round(accounts / seconds)} accounts/s).`
   );
 }

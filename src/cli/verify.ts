@@ -37,7 +37,7 @@ export function verifyText(report: VerifyReport, durationMs: number): string {
   return [
     `accounts      ${report.accounts}`,
     `transactions  ${report.transactions}`,
-    `balances      ${report.balance} in all`,
+    `balances      ${balancesText(report)} in all`,
     `time          ${(durationMs / 1000).toFixed(1)} s`,
     '',
     'Checked for each account:',
@@ -46,6 +46,13 @@ export function verifyText(report: VerifyReport, durationMs: number): string {
     ...verdict(report),
   ].join('\n');
 }
+
+/** The balances in all currencies. */
+export const balancesText = ({
+  balance,
+  otherBalances = {},
+}: Pick<VerifyReport, 'balance' | 'otherBalances'>): string =>
+  [balance, ...Object.entries(otherBalances).map(([code, sum]) => `${sum} ${code}`)].join(' + ');
 
 function verdict({ ok, faulty, faults }: VerifyReport): string[] {
   if (ok) return ['The books are whole.'];

@@ -1,7 +1,6 @@
 import type { Command } from 'commander';
-import { formatMoney } from '../domain/money.js';
 import { holdArgument } from './options.js';
-import { postingOptions, printEffects, type PostingFlags } from './posting.js';
+import { amountText, postingOptions, printEffects, type PostingFlags } from './posting.js';
 import { withBank } from './session.js';
 
 export function addVoid(program: Command): void {
@@ -13,8 +12,8 @@ export function addVoid(program: Command): void {
     withBank('void', async (session) => {
       const { voidHold } = await import('../admin/act-on-ledger.js');
       const effects = await voidHold(session, holdId, flags);
-      const { amount = 0n } = effects.transactions.at(-1) ?? {};
-      printEffects(effects, flags, () => `Void of hold${holdId}: ${formatMoney(amount)} available again.`);
+      const amount = amountText(effects.transactions.at(-1));
+      printEffects(effects, flags, () => `Void of hold${holdId}: ${amount} available again.`);
     }),
   );
 }

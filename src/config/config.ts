@@ -51,6 +51,8 @@ function configOf(env: Variables) {
   const ledger = ledgerOf(env);
   return {
     http,
+    /** That of every account that is opened without one. A bank's never changes. */
+    currency: env.CURRENCY,
     /** Undefined: metrics and health details are served on the main port. */
     management:
       env.MANAGEMENT_PORT === 0 ? undefined : { host: env.MANAGEMENT_HOST, port: env.MANAGEMENT_PORT },

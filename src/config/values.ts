@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import ipaddr from 'ipaddr.js';
 import { z } from 'zod';
+import { CURRENCIES } from './currencies.js';
 import { isPostgresUrl, parseShardList, SHARD_URL_FORM } from './shard-address.js';
 
 /** Parsers for the text of a variable. An error says what the text must be, and never shows the text itself. */
@@ -34,6 +35,17 @@ export const choice = <const T extends readonly [string, ...string[]]>(values: T
 
 export const matching = (pattern: RegExp, fallback: string, message: string) =>
   z.string().regex(pattern, { message }).default(fallback);
+
+export const currency = (fallback: string) =>
+  z
+    .string()
+    .default(fallback)
+    .transform((code, context) => {
+      const known = CURRENCIES.get(code);
+      if (known) return known;
+      context.addIssue({ code: 'custom', message: 'must be a currency of ISO 4217, like EUR' });
+      return z.NEVER;
+    });
 
 export const postgresUrl = () =>
   z

@@ -2,6 +2,7 @@ import type { z } from 'zod';
 import { SCHEMA_NAME } from './shard-address.js';
 import {
   choice,
+  currency,
   integer,
   keysUrl,
   matching,
@@ -57,6 +58,7 @@ export const VARIABLES = {
   SHARDS: shardList(),
   MIGRATION_SHARDS: shardList(),
   DATA_DIR: text().default('.data'),
+  CURRENCY: currency('USD'),
   DEMO: choice(['account', 'alive'], 'account'),
   PREPARED_STATEMENTS: choice(['auto', 'on', 'off'], 'auto'),
   DATABASE_READ_POOL: integer(8, 1, 1_000),

@@ -1,4 +1,5 @@
-import type { Money } from './money.js';
+import type { Currency } from './currency.js';
+import type { Decimal, Money } from './money.js';
 import { directionProblem } from './text.js';
 
 /**
@@ -12,6 +13,8 @@ export interface Account {
   readonly accountId: number;
   readonly balance: Money;
   readonly version: number;
+  /** How many decimals its currency has. */
+  readonly decimals: number;
 }
 
 /**
@@ -30,6 +33,8 @@ export interface LedgerAccount extends Account {
   readonly status: AccountStatus;
   /** Counts changes that are not transactions, like a new owner. */
   readonly revision: number;
+  /** The code of its currency; undefined: that of the bank, with two decimals. It never changes. */
+  readonly currency: string | undefined;
 }
 
 /** What may be debited or put on hold: the balance less what is held, plus the overdraft limit. */
@@ -52,7 +57,9 @@ export interface OwnedAccount extends LedgerAccount {
 /** What an account is opened with. */
 export interface AccountOpening {
   /** Undefined: none. */
-  readonly openingDeposit?: Money;
+  readonly openingDeposit?: Money | Decimal;
+  /** Undefined: that of the bank. */
+  readonly currency?: Currency;
   /** Undefined: the account has no owner. */
   readonly owner?: string;
   /** Unique per owner, for ever; undefined: a repeat opens another account. */

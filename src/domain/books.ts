@@ -1,4 +1,4 @@
-import type { AccountChanges } from './command.js';
+import type { AccountChanges, InMinorUnits } from './command.js';
 import type { LedgerAccount } from './account.js';
 import type { Rejection } from './errors.js';
 import { isDue, type Hold } from './hold.js';
@@ -16,7 +16,9 @@ export interface AccountChange {
   readonly accountId: number;
   /** The account's revision after it. */
   readonly revision: number;
-  readonly changes: AccountChanges;
+  readonly changes: InMinorUnits<AccountChanges>;
+  /** How many decimals the account's currency has. */
+  readonly decimals: number;
   readonly actor: string | undefined;
 }
 

@@ -4,7 +4,7 @@ import type { Leg, PostingCommand } from './command.js';
 import type { Draft } from './draft.js';
 import type { Rejection } from './errors.js';
 import { MAX_EXPIRED_AT_ONCE } from './hold.js';
-import { MAX_MONEY, type Money } from './money.js';
+import { maxMoney, type Money } from './money.js';
 import type { MovementType, TransactionLinks } from './transaction.js';
 
 export type Outcome = Effects | Rejection;
@@ -47,8 +47,13 @@ export function secure(draft: Draft, accountId: number, amount: Money, books: Bo
   return { code: 'INSUFFICIENT_BALANCE' };
 }
 
-export function checkRoom({ balance }: LedgerAccount, amount: Money): Rejection | undefined {
-  return balance + amount > MAX_MONEY ? { code: 'BALANCE_LIMIT_EXCEEDED' } : undefined;
+export function checkRoom({ balance, decimals }: LedgerAccount, amount: Money): Rejection | undefined {
+  return balance + amount > maxMoney(decimals) ? { code: 'BALANCE_LIMIT_EXCEEDED' } : undefined;
+}
+
+/** Nothing is converted silently. */
+export function checkSameCurrency(a: LedgerAccount, b: LedgerAccount): Rejection | undefined {
+  return a.currency === b.currency ? undefined : { code: 'CURRENCY_MISMATCH' };
 }
 
 export function expireDue(draft: Draft, accountId: number, books: Books): void {
@@ -59,11 +64,11 @@ export function expireDue(draft: Draft, accountId: number, books: Books): void {
 }
 
 /** Whoever can't pay an amount must not learn whether another's account has room for it. */
-export const debitsFirst = <L extends Leg>(legs: readonly L[]): readonly L[] =>
+export const debitsFirst = <L extends Pick<Leg, 'type'>>(legs: readonly L[]): readonly L[] =>
   [...legs].sort((a, b) => Number(a.type === 'credit') - Number(b.type === 'credit'));
 
 /** The first leg's problem. About an account that the sender may not see, it says nothing more. */
-export function firstAbout<L extends Leg>(
+export function firstAbout<L extends Pick<Leg, 'accountId' | 'foreign'>>(
   legs: readonly L[],
   problemOf: (leg: L) => Rejection | undefined,
 ): Rejection | undefined {

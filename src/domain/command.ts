@@ -1,10 +1,22 @@
 import { hash } from 'node:crypto';
 import type { AccountOpening, AccountStatus } from './account.js';
-import type { Money } from './money.js';
+import { formatMoney, inMinorUnits, MAX_DECIMALS, type Decimal, type Money } from './money.js';
 import type { MovementType, TransactionDetails } from './transaction.js';
 
 /** The most legs of a transfer. */
 export const MAX_LEGS = 100;
+
+/** An amount that is asked for: in minor units of the account's currency, or as a client wrote it. */
+export type Asked = Money | Decimal;
+
+/** A command, or a part of one, whose amounts are all in minor units. */
+export type InMinorUnits<T> = {
+  [K in keyof T]: K extends 'legs'
+    ? readonly InMinorUnits<Leg>[]
+    : K extends 'changes'
+      ? InMinorUnits<T[K]>
+      : Exclude<T[K], Decimal>;
+};
 
 /** What all commands have in common. */
 interface CommandBase {
@@ -29,14 +41,18 @@ interface Conditions {
 export interface PostingCommand extends CommandBase, Conditions {
   readonly type: MovementType;
   /** Greater than zero. */
-  readonly amount: Money;
+  readonly amount: Asked;
+  /** What the client calls the amount; undefined: `amount`. */
+  readonly amountName?: string;
 }
 
 export interface Leg {
   readonly accountId: number;
   readonly type: MovementType;
   /** Greater than zero. */
-  readonly amount: Money;
+  readonly amount: Asked;
+  /** What the client calls the amount; undefined: `amount`. */
+  readonly amountName?: string;
   /** The version that the account must have. */
   readonly expectedVersion?: number;
   /** True: the sender may not see the account, so what is refused about it is told by one answer. */
@@ -46,7 +62,7 @@ export interface Leg {
 /** Moves money between accounts of one shard. Its account is that of the first debit. */
 export interface TransferCommand extends CommandBase {
   readonly type: 'transfer';
-  /** 2 to {@link MAX_LEGS}, each with another account; the debits are as much as the credits. */
+  /** 2 to {@link MAX_LEGS}, each with another account. */
   readonly legs: readonly Leg[];
 }
 
@@ -54,7 +70,7 @@ export interface TransferCommand extends CommandBase {
 export interface HoldCommand extends CommandBase, Conditions {
   readonly type: 'hold';
   /** Greater than zero. */
-  readonly amount: Money;
+  readonly amount: Asked;
   /** At most one of the two; neither: it never expires. */
   readonly expiresAt?: Date;
   readonly expiresInMs?: number;
@@ -65,7 +81,7 @@ export interface CaptureCommand extends CommandBase {
   readonly type: 'capture';
   readonly holdId: number;
   /** Undefined: all that remains. */
-  readonly amount?: Money;
+  readonly amount?: Asked;
   /** Whether the rest of the hold ends with it. */
   readonly final: boolean;
   /** Another account than that of the hold. */
@@ -88,7 +104,7 @@ export interface ReversalCommand extends CommandBase {
   readonly type: 'reversal';
   readonly transactionId: number;
   /** Undefined: all that is left. */
-  readonly amount?: Money;
+  readonly amount?: Asked;
   /** True: even if the money is gone; the account's overdraft limit is raised as far as needed. */
   readonly force?: boolean;
 }
@@ -100,7 +116,7 @@ export interface TransferReversalCommand extends CommandBase {
   /** The accounts of its legs. */
   readonly accountIds: readonly number[];
   /** Undefined: all that is left. */
-  readonly amount?: Money;
+  readonly amount?: Asked;
   readonly force?: boolean;
   /** The accounts that the sender may not see. */
   readonly foreign?: readonly number[];
@@ -110,7 +126,7 @@ export interface TransferReversalCommand extends CommandBase {
 export interface AccountChanges {
   readonly status?: AccountStatus;
   /** Not below zero. */
-  readonly overdraftLimit?: Money;
+  readonly overdraftLimit?: Asked;
   /** null: none. */
   readonly reference?: string | null;
   /** A JSON object, as text; null: none. */
@@ -169,36 +185,42 @@ export function fingerprintOf(command: Command): string | undefined {
 }
 
 /** The same for the opening of an account. Undefined: the deposit is all of it. */
-export function openingFingerprint({ near, reference, metadata }: AccountOpening): string | undefined {
-  const parts = [near, reference, metadata];
+export function openingFingerprint(opening: AccountOpening): string | undefined {
+  const { near, reference, metadata, currency } = opening;
+  const parts = [near, reference, metadata, ...(currency ? [currency.code] : [])];
   if (parts.every((part) => part === undefined)) return undefined;
   return fingerprint(parts.map((part) => part ?? null));
 }
 
 function fingerprint(parts: readonly unknown[]): string {
-  const text = JSON.stringify(parts, (_, value: unknown) =>
-    typeof value === 'bigint' ? String(value) : value,
-  );
-  return String(BigInt.asIntN(64, BigInt(`0x${hash('sha256', text).slice(0, 16)}`)));
+  return String(BigInt.asIntN(64, BigInt(`0x${hash('sha256', JSON.stringify(parts)).slice(0, 16)}`)));
+}
+
+/** The same text for the same amount, however it is written: its hundredths, which is how all amounts began. */
+function amountPart(amount: Asked | undefined): string | null {
+  if (amount === undefined) return null;
+  if (typeof amount === 'bigint') return amount.toString();
+  const hundredths = formatMoney(inMinorUnits(amount, MAX_DECIMALS) ?? 0n, 2);
+  return hundredths.endsWith('.00') ? hundredths.slice(0, -3) : hundredths;
 }
 
 function ownParts(command: Command): unknown[] {
   switch (command.type) {
     case 'credit':
     case 'debit':
-      return command.details && detailParts(command.details).length > 0 ? [command.amount] : [];
+      return command.details && detailParts(command.details).length > 0 ? [amountPart(command.amount)] : [];
     case 'transfer':
-      return command.legs.map(({ accountId, type, amount }) => [accountId, type, amount]);
+      return command.legs.map(({ accountId, type, amount }) => [accountId, type, amountPart(amount)]);
     case 'hold':
-      return [command.amount, command.expiresAt ?? null, command.expiresInMs ?? null];
+      return [amountPart(command.amount), command.expiresAt ?? null, command.expiresInMs ?? null];
     case 'capture':
-      return [command.holdId, command.amount ?? null, command.final, command.to?.accountId ?? null];
+      return [command.holdId, amountPart(command.amount), command.final, command.to?.accountId ?? null];
     case 'void':
       return [command.holdId];
     case 'reversal':
-      return [command.transactionId, command.amount ?? null, command.force === true];
+      return [command.transactionId, amountPart(command.amount), command.force === true];
     case 'transfer-reversal':
-      return [command.transferId, command.amount ?? null, command.force === true];
+      return [command.transferId, amountPart(command.amount), command.force === true];
     case 'expiry':
     case 'change':
       return [];

@@ -81,7 +81,7 @@ class ModelBank {
         ? undefined
         : (book.oldKeys.get(key) ?? book.bookings.find((booking) => booking.key === key));
     if (holder) {
-      const same = `${holder.type} ${holder.amount}` === `${command.type} ${command.amount}`;
+      const same = `${holder.type} ${holder.amount}` === `${command.type} ${command.amount as bigint}`;
       return { refused: same ? 'DUPLICATE_TRANSACTION' : 'IDEMPOTENCY_KEY_REUSED', first: holder.name };
     }
     const version = this.version(command.accountId);
@@ -89,7 +89,7 @@ class ModelBank {
       return { refused: 'PRECONDITION_FAILED', version };
     }
     if ((command.expectedVersion ?? version) !== version) return { refused: 'VERSION_MISMATCH', version };
-    book.bookings.push({ name, type: command.type, amount: command.amount, key });
+    book.bookings.push({ name, type: command.type, amount: command.amount as bigint, key });
     const balance = this.balance(command.accountId);
     if (balance >= 0n && balance <= MAX_MONEY) return { accepted: true, balance, version: version + 1 };
     book.bookings.pop();

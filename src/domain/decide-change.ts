@@ -1,10 +1,14 @@
 import { availableOf, type LedgerAccount } from './account.js';
 import type { Books } from './books.js';
 import { expireDue, type Outcome } from './checks.js';
-import type { ChangeCommand } from './command.js';
+import type { ChangeCommand, InMinorUnits } from './command.js';
 import { Draft } from './draft.js';
 
-export function decideChange(command: ChangeCommand, account: LedgerAccount, books: Books): Outcome {
+export function decideChange(
+  command: InMinorUnits<ChangeCommand>,
+  account: LedgerAccount,
+  books: Books,
+): Outcome {
   const { accountId, changes, allowedRevisions, actor } = command;
   if (allowedRevisions && !allowedRevisions.includes(account.revision))
     return { code: 'REVISION_MISMATCH', currentRevision: account.revision };

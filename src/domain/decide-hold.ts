@@ -2,6 +2,7 @@ import type { LedgerAccount } from './account.js';
 import type { Books } from './books.js';
 import {
   checkRoom,
+  checkSameCurrency,
   checkStatus,
   checkVersion,
   expireDue,
@@ -10,14 +11,14 @@ import {
   type KeyedLinks,
   type Outcome,
 } from './checks.js';
-import type { CaptureCommand, ExpiryCommand, HoldCommand, VoidCommand } from './command.js';
+import type { CaptureCommand, ExpiryCommand, HoldCommand, InMinorUnits, VoidCommand } from './command.js';
 import { Draft } from './draft.js';
 import type { Rejection } from './errors.js';
 import { MAX_ACTIVE_HOLDS, MAX_CAPTURES, statusAt, type Hold } from './hold.js';
-import { MAX_MONEY } from './money.js';
+import { maxMoney } from './money.js';
 
 export function decideHold(
-  command: HoldCommand,
+  command: InMinorUnits<HoldCommand>,
   account: LedgerAccount,
   books: Books,
   links: KeyedLinks,
@@ -29,14 +30,15 @@ export function decideHold(
   if (problem) return problem;
   // Those that have expired make room. None has ended yet: one would have made some.
   if (draft.account(accountId).activeHolds >= MAX_ACTIVE_HOLDS) expireDue(draft, accountId, books);
-  if (draft.account(accountId).held + amount > MAX_MONEY) return { code: 'BALANCE_LIMIT_EXCEEDED' };
+  if (draft.account(accountId).held + amount > maxMoney(account.decimals))
+    return { code: 'BALANCE_LIMIT_EXCEEDED' };
   if (draft.account(accountId).activeHolds >= MAX_ACTIVE_HOLDS) return { code: 'TOO_MANY_HOLDS' };
   const holdId = draft.nextId;
   draft.post(accountId, 'hold', amount, { ...links, holdId });
   const until = expiresInMs === undefined ? expiresAt : new Date(books.now.getTime() + expiresInMs);
   draft.setHold({
     ...{ holdId, accountId, amount, remaining: amount, captured: 0n },
-    ...{ status: 'active', expiresAt: until, createdAt: books.now },
+    ...{ status: 'active', expiresAt: until, createdAt: books.now, decimals: account.decimals },
   });
   return draft.effects;
 }
@@ -50,7 +52,7 @@ function activeHold(holdId: number, accountId: number, books: Books): Hold | Rej
 }
 
 export function decideCapture(
-  { accountId, holdId, amount: wanted, final, to, details }: CaptureCommand,
+  { accountId, holdId, amount: wanted, final, to, details }: InMinorUnits<CaptureCommand>,
   account: LedgerAccount,
   books: Books,
   keyed: KeyedLinks,
@@ -72,8 +74,9 @@ export function decideCapture(
     (to &&
       target &&
       firstAbout(
-        [{ ...to, type: 'credit', amount }],
-        () => checkStatus(target, 'credit') ?? checkRoom(target, amount),
+        [to],
+        () =>
+          checkSameCurrency(account, target) ?? checkStatus(target, 'credit') ?? checkRoom(target, amount),
       ));
   if (problem) return problem;
   draft.post(accountId, 'release', released, { holdId, details });

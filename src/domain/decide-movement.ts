@@ -10,12 +10,12 @@ import {
   type KeyedLinks,
   type Outcome,
 } from './checks.js';
-import type { Leg, PostingCommand, TransferCommand } from './command.js';
+import type { InMinorUnits, Leg, PostingCommand, TransferCommand } from './command.js';
 import { Draft } from './draft.js';
 import type { Rejection } from './errors.js';
 
 export function decidePosting(
-  command: PostingCommand,
+  command: InMinorUnits<PostingCommand>,
   account: LedgerAccount,
   books: Books,
   links: KeyedLinks,
@@ -32,7 +32,7 @@ export function decidePosting(
 }
 
 export function decideTransfer(
-  { accountId, legs, details }: TransferCommand,
+  { accountId, legs, details }: InMinorUnits<TransferCommand>,
   books: Books,
   keyed: KeyedLinks,
 ): Outcome {
@@ -48,9 +48,7 @@ export function decideTransfer(
 }
 
 /** All versions, then all statuses, then all amounts: like the order of checks of one account. */
-function checkLegs(draft: Draft, legs: readonly Leg[], books: Books): Rejection | undefined {
-  const missing = legs.find(({ accountId }) => !books.accounts.has(accountId));
-  if (missing) return { code: 'ACCOUNT_NOT_FOUND', accountId: missing.accountId };
+function checkLegs(draft: Draft, legs: readonly InMinorUnits<Leg>[], books: Books): Rejection | undefined {
   return (
     firstAbout(legs, (leg) => checkVersion(draft.account(leg.accountId), leg)) ??
     firstAbout(legs, (leg) => checkStatus(draft.account(leg.accountId), leg.type)) ??

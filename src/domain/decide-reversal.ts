@@ -9,14 +9,14 @@ import {
   type KeyedLinks,
   type Outcome,
 } from './checks.js';
-import type { Leg, ReversalCommand, TransferReversalCommand } from './command.js';
+import type { InMinorUnits, Leg, ReversalCommand, TransferReversalCommand } from './command.js';
 import { Draft } from './draft.js';
 import type { Rejection } from './errors.js';
-import { MAX_MONEY, type Money } from './money.js';
+import { maxMoney, type Money } from './money.js';
 import type { MovementType, TransactionLinks } from './transaction.js';
 
 export function decideReversal(
-  { accountId, transactionId, amount: wanted, force }: ReversalCommand,
+  { accountId, transactionId, amount: wanted, force }: InMinorUnits<ReversalCommand>,
   account: LedgerAccount,
   books: Books,
   links: KeyedLinks,
@@ -36,7 +36,14 @@ export function decideReversal(
 }
 
 export function decideTransferReversal(
-  { accountId, transferId: reversed, amount: wanted, force, foreign, details }: TransferReversalCommand,
+  {
+    accountId,
+    transferId: reversed,
+    amount: wanted,
+    force,
+    foreign,
+    details,
+  }: InMinorUnits<TransferReversalCommand>,
   books: Books,
   keyed: KeyedLinks,
 ): Outcome {
@@ -46,7 +53,7 @@ export function decideTransferReversal(
   if (originals.length > 2 && wanted !== undefined) return { code: 'NOT_REVERSIBLE_IN_PART' };
   const draft = new Draft(books);
   const amountOf = (original: Original) => wanted ?? leftOf(original);
-  const legs = originals.map((original): Leg & { original: Original } => {
+  const legs = originals.map((original): InMinorUnits<Leg> & { original: Original } => {
     const { accountId: of, type } = original.transaction;
     const isForeign = foreign?.includes(of);
     return {
@@ -95,7 +102,7 @@ function securePayback(
   if (!problem || force !== true) return problem;
   const account = draft.account(accountId);
   const overdraftLimit = account.overdraftLimit + amount - availableOf(account);
-  if (overdraftLimit > MAX_MONEY) return problem;
+  if (overdraftLimit > maxMoney(account.decimals)) return problem;
   draft.change(accountId, { overdraftLimit }, actor);
   return undefined;
 }

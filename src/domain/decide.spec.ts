@@ -45,6 +45,7 @@ describe('decide: what is accepted', () => {
         balanceAfter: 14_900n,
         heldAfter: 0n,
         versionAfter: 8,
+        decimals: 2,
         idempotencyKey: 'k',
       },
     });

@@ -1,11 +1,12 @@
 import type { LedgerAccount } from './account.js';
 import { keyOf, type Books, type Decision } from './books.js';
 import type { KeyedLinks, Outcome } from './checks.js';
-import { fingerprintOf, type Command, type PostingCommand } from './command.js';
+import { fingerprintOf, type Command } from './command.js';
 import { decideChange } from './decide-change.js';
 import { decideCapture, decideExpiry, decideHold, decideVoid } from './decide-hold.js';
 import { decidePosting, decideTransfer } from './decide-movement.js';
 import { decideReversal, decideTransferReversal } from './decide-reversal.js';
+import { exactCommand, type ExactCommand } from './exact-command.js';
 import type { KeyHolder, Rejection } from './errors.js';
 import type { KeyedTransaction } from './transaction.js';
 
@@ -13,17 +14,20 @@ import type { KeyedTransaction } from './transaction.js';
  * Decides one command against the books as they are now. Pure, except that it may mark accounts as
  * {@link Books.lacking}: it reads no clock and no database, and changes no account.
  *
- * The order of checks is the contract's: account, key, version, status, balance; so the retry of a request that
+ * The order of checks is the contract's: account, decimals, key, version, status, balance; so the retry of a request that
  * succeeded is a duplicate, whatever has become of the account since.
  */
 export function decide(command: Command, books: Books): Decision {
   const account = books.accounts.get(command.accountId);
   if (!account) return rejected(notFound(command));
+  const exact = exactCommand(command, account, books);
+  if ('code' in exact && isMalformed(exact)) return rejected(exact);
   // Only what has a key needs a fingerprint.
   const fingerprint = command.idempotencyKey === undefined ? undefined : fingerprintOf(command);
-  const used = checkKey(command, fingerprint, books);
+  const used = checkKey(command, exact, fingerprint, books);
   if (used) return rejected(used);
-  const outcome = decideKind(command, account, books, {
+  if ('code' in exact) return rejected(exact);
+  const outcome = decideKind(exact, account, books, {
     idempotencyKey: command.idempotencyKey,
     fingerprint,
     details: command.details,
@@ -31,7 +35,7 @@ export function decide(command: Command, books: Books): Decision {
   return 'code' in outcome ? rejected(outcome) : { accepted: true, effects: outcome };
 }
 
-function decideKind(command: Command, account: LedgerAccount, books: Books, links: KeyedLinks): Outcome {
+function decideKind(command: ExactCommand, account: LedgerAccount, books: Books, links: KeyedLinks): Outcome {
   switch (command.type) {
     case 'credit':
     case 'debit':
@@ -55,20 +59,28 @@ function decideKind(command: Command, account: LedgerAccount, books: Books, link
   }
 }
 
+/** What is wrong with a request as such is said first, like all that is refused before it comes here. */
+const isMalformed = ({ code }: Rejection) => code === 'TOO_MANY_DECIMALS' || code === 'LEGS_UNBALANCED';
+
 const rejected = (rejection: Rejection): Decision => ({ accepted: false, rejection });
 
 /** Of several accounts, the answer says which. */
 const notFound = ({ type, accountId }: Command): Rejection =>
   type === 'transfer' ? { code: 'ACCOUNT_NOT_FOUND', accountId } : { code: 'ACCOUNT_NOT_FOUND' };
 
-function checkKey(command: Command, fingerprint: string | undefined, books: Books): Rejection | undefined {
+function checkKey(
+  command: Command,
+  exact: ExactCommand | Rejection,
+  fingerprint: string | undefined,
+  books: Books,
+): Rejection | undefined {
   if (command.idempotencyKey === undefined) return undefined;
   const earlier = books.keyed.get(keyOf(command.accountId, command.idempotencyKey));
   if (!earlier) return undefined;
   const same =
     earlier.fingerprint === fingerprint &&
     (fingerprint !== undefined ||
-      (earlier.type === command.type && earlier.amount === (command as PostingCommand).amount));
+      (earlier.type === command.type && 'amount' in exact && earlier.amount === exact.amount));
   const original = madeBy(earlier);
   if (!same) return { code: 'IDEMPOTENCY_KEY_REUSED', original };
   if ('transferId' in original) return { code: 'DUPLICATE_TRANSFER', ...original };

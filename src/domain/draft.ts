@@ -1,6 +1,6 @@
 import type { LedgerAccount } from './account.js';
 import type { AccountChange, Books, Effects } from './books.js';
-import type { AccountChanges } from './command.js';
+import type { AccountChanges, InMinorUnits } from './command.js';
 import type { Hold } from './hold.js';
 import type { Money } from './money.js';
 import type { Transaction, TransactionLinks, TransactionType } from './transaction.js';
@@ -43,6 +43,7 @@ export class Draft {
       balanceAfter: after.balance,
       heldAfter: after.held,
       versionAfter: after.version,
+      decimals: after.decimals,
       idempotencyKey: links.idempotencyKey,
       fingerprint: links.fingerprint,
       transferId: links.transferId,
@@ -63,12 +64,15 @@ export class Draft {
   }
 
   /** Changes an account otherwise than by a transaction. */
-  change(accountId: number, changes: AccountChanges, actor: string | undefined): void {
+  change(accountId: number, changes: InMinorUnits<AccountChanges>, actor: string | undefined): void {
     const account = this.account(accountId);
     const { status = account.status, overdraftLimit = account.overdraftLimit } = changes;
     const revision = account.revision + 1;
     this.set({ ...account, status, overdraftLimit, revision });
-    this.changes = extended(this.changes, { accountId, revision, changes, actor });
+    this.changes = extended(this.changes, {
+      ...{ accountId, revision, changes, actor },
+      decimals: account.decimals,
+    });
   }
 
   get effects(): Effects {
@@ -93,7 +97,7 @@ function extended<T>(list: T[] | undefined, item: T): T[] {
 
 /** An account after a transaction. */
 function moved(before: LedgerAccount, type: TransactionType, amount: Money): LedgerAccount {
-  const { accountId, activeHolds, overdraftLimit, status, revision } = before;
+  const { accountId, decimals, activeHolds, overdraftLimit, status, revision, currency } = before;
   let { balance, held } = before;
   switch (type) {
     case 'credit':
@@ -110,7 +114,18 @@ function moved(before: LedgerAccount, type: TransactionType, amount: Money): Led
       break;
   }
   const version = before.version + 1;
-  return { accountId, balance, version, held, activeHolds, overdraftLimit, status, revision };
+  return {
+    accountId,
+    balance,
+    version,
+    decimals,
+    held,
+    activeHolds,
+    overdraftLimit,
+    status,
+    revision,
+    currency,
+  };
 }
 
 const isOf = (accountId: number) => (account: LedgerAccount) => account.accountId === accountId;

@@ -44,6 +44,12 @@ export type Rejection =
   | ({ readonly code: 'ACCOUNT_CLOSED' } & AboutAccount)
   | ({ readonly code: 'INSUFFICIENT_BALANCE' } & AboutAccount)
   | ({ readonly code: 'BALANCE_LIMIT_EXCEEDED' } & AboutAccount)
+  /** An amount was written with more decimals than the currency of its account has. */
+  | ({ readonly code: 'TOO_MANY_DECIMALS'; readonly field: string; readonly decimals: number } & AboutAccount)
+  /** All accounts have one currency, and the debits are not as much as the credits. */
+  | { readonly code: 'LEGS_UNBALANCED' }
+  /** The accounts have different currencies, and in one of them the debits are not as much as the credits. */
+  | ({ readonly code: 'CURRENCY_MISMATCH' } & AboutAccount)
   /** One answer for all that is refused about an account that the sender may not see. */
   | ({ readonly code: 'COUNTERPARTY_REFUSED' } & AboutAccount)
   /** The accounts of a command are in different shards. */

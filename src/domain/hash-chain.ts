@@ -23,14 +23,15 @@ export function nextHash(previous: string, line: string): string {
  * for a part of another.
  */
 export function canonicalForm(transaction: Transaction): string {
-  const { transactionId, accountId, type, amount, balanceAfter, versionAfter, timestamp } = transaction;
+  const { transactionId, accountId, type, amount, balanceAfter, versionAfter, timestamp, decimals } =
+    transaction;
   const common =
-    `${transactionId}:${accountId}:${type}:${formatMoney(amount)}:${formatMoney(balanceAfter)}:` +
+    `${transactionId}:${accountId}:${type}:${formatMoney(amount, decimals)}:${formatMoney(balanceAfter, decimals)}:` +
     `${versionAfter}:${timestamp.getTime()}`;
   const { idempotencyKey } = transaction;
   if (isPlain(transaction)) return `${common}:${idempotencyKey === undefined ? '-' : `=${idempotencyKey}`}`;
   const { heldAfter, transferId, holdId, reversesId, fingerprint, details = {} } = transaction;
-  const held = heldAfter === 0n ? undefined : formatMoney(heldAfter);
+  const held = heldAfter === 0n ? undefined : formatMoney(heldAfter, decimals);
   const fixed = [held, transferId, holdId, reversesId, fingerprint, details.effectiveDate, details.digest];
   const free = [idempotencyKey, details.reference, details.actor];
   return `v2:${common}:${[...fixed.map((value) => value ?? '-'), ...free.map(measured)].join(':')}`;

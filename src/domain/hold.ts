@@ -15,6 +15,8 @@ export interface Hold {
   /** Undefined: never. */
   readonly expiresAt: Date | undefined;
   readonly createdAt: Date;
+  /** How many decimals its currency has. */
+  readonly decimals: number;
 }
 
 /** The most active holds of one account. */

@@ -4,9 +4,10 @@ import type { Knowledge } from './books.js';
 /** The time of everything that is decided on {@link knowledgeOf}. */
 export const NOW = new Date('2026-05-02T10:24:02.123Z');
 
-/** An open account without holds and overdraft. */
-export const accountWith = (values: Account & Partial<LedgerAccount>): LedgerAccount => ({
-  ...{ held: 0n, activeHolds: 0, overdraftLimit: 0n, status: 'open', revision: 0 },
+/** An open account without holds and overdraft, in the bank's currency, which has two decimals. */
+export const accountWith = (values: Omit<Account, 'decimals'> & Partial<LedgerAccount>): LedgerAccount => ({
+  ...{ decimals: 2, held: 0n, activeHolds: 0, overdraftLimit: 0n, status: 'open', revision: 0 },
+  currency: undefined,
   ...values,
 });
 

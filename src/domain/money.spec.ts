@@ -1,6 +1,14 @@
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { formatMoney, MAX_MONEY, parseMoney } from './money.js';
+import {
+  formatMoney,
+  inMinorUnits,
+  MAX_MONEY,
+  maxMoney,
+  parseDecimal,
+  parseMoney,
+  readMoney,
+} from './money.js';
 
 /** Any UTF-16 code unit, lone surrogates included. (fast-check's own `binary` takes seconds to build.) */
 const anyUnit = fc
@@ -52,7 +60,7 @@ describe('parseMoney', () => {
     ['9999999999999999.99', MAX_MONEY],
     ['0000000000000001.00', 100n],
   ])('reads %j exactly', (text, cents) => {
-    expect(parseMoney(text)).toBe(cents);
+    expect(parseMoney(text, 2)).toBe(cents);
   });
 
   it.each([
@@ -99,7 +107,7 @@ describe('parseMoney', () => {
     '00000000000000001',
     '99999999999999999999999999999999',
   ])('refuses %j', (text) => {
-    expect(parseMoney(text)).toBeUndefined();
+    expect(parseMoney(text, 2)).toBeUndefined();
   });
 
   it('accepts exactly what the grammar allows', () => {
@@ -111,7 +119,7 @@ describe('parseMoney', () => {
     );
     fc.assert(
       fc.property(almostMoney, (text) => {
-        expect(parseMoney(text)).toBe(readByHand(text));
+        expect(parseMoney(text, 2)).toBe(readByHand(text));
       }),
       { numRuns: 2_000 },
     );
@@ -130,13 +138,13 @@ describe('formatMoney', () => {
     [-1n, '-0.01'],
     [-35_050n, '-350.50'],
   ])('writes %p as %s', (cents, text) => {
-    expect(formatMoney(cents)).toBe(text);
+    expect(formatMoney(cents, 2)).toBe(text);
   });
 
   it('always has two decimals and never more than 16 digits before the point', () => {
     fc.assert(
       fc.property(money, (cents) => {
-        expect(formatMoney(cents)).toMatch(/^(0|[1-9]\d{0,15})\.\d{2}$/);
+        expect(formatMoney(cents, 2)).toMatch(/^(0|[1-9]\d{0,15})\.\d{2}$/);
       }),
     );
   });
@@ -144,7 +152,7 @@ describe('formatMoney', () => {
   it('is the inverse of parseMoney', () => {
     fc.assert(
       fc.property(money, (cents) => {
-        expect(parseMoney(formatMoney(cents))).toBe(cents);
+        expect(parseMoney(formatMoney(cents, 2), 2)).toBe(cents);
       }),
     );
   });
@@ -152,9 +160,9 @@ describe('formatMoney', () => {
 
 describe('sums', () => {
   it('loses no cent where floating point does', () => {
-    const cents = (text: string) => parseMoney(text) ?? -1n;
-    expect(formatMoney(cents('0.1') + cents('0.2'))).toBe('0.30');
-    expect(formatMoney(cents('9007199254740993.07') + cents('0.01'))).toBe('9007199254740993.08');
+    const cents = (text: string) => parseMoney(text, 2) ?? -1n;
+    expect(formatMoney(cents('0.1') + cents('0.2'), 2)).toBe('0.30');
+    expect(formatMoney(cents('9007199254740993.07') + cents('0.01'), 2)).toBe('9007199254740993.08');
     expect(cents('9999999999999999.99')).toBe(MAX_MONEY);
   });
 
@@ -169,13 +177,76 @@ describe('sums', () => {
         let wholes = 0n;
         let cents = 0;
         for (const amount of amounts) {
-          sum += parseMoney(`${amount.whole}.${String(amount.cents).padStart(2, '0')}`) ?? -1n;
+          sum += parseMoney(`${amount.whole}.${String(amount.cents).padStart(2, '0')}`, 2) ?? -1n;
           wholes += amount.whole;
           cents += amount.cents;
         }
         const carried = wholes + BigInt(Math.floor(cents / 100));
-        expect(formatMoney(sum)).toBe(`${carried}.${String(cents % 100).padStart(2, '0')}`);
+        expect(formatMoney(sum, 2)).toBe(`${carried}.${String(cents % 100).padStart(2, '0')}`);
       }),
     );
   });
 });
+
+describe('currencies of every number of decimals', () => {
+  const decimals = fc.integer({ min: 0, max: 4 });
+  const amount = decimals.chain((of) =>
+    fc.record({
+      of: fc.constant(of),
+      money: fc.oneof(
+        fc.bigInt({ min: 0n, max: 20_000n }),
+        fc.bigInt({ min: 0n, max: maxMoney(of) }),
+        fc.bigInt({ min: maxMoney(of) - 1_000n, max: maxMoney(of) }),
+      ),
+    }),
+  );
+
+  it.each([
+    [0, 350n, '350'],
+    [0, 0n, '0'],
+    [0, -7n, '-7'],
+    [1, 7n, '0.7'],
+    [3, 1_500n, '1.500'],
+    [3, -1n, '-0.001'],
+    [4, 1n, '0.0001'],
+    [4, maxMoney(4), '9999999999999999.9999'],
+  ])('with %i decimals writes %p as %s', (of, money, text) => {
+    expect(formatMoney(money, of)).toBe(text);
+    expect(readMoney(text, of)).toBe(money);
+  });
+
+  it('are read as they are written, below zero as well', () => {
+    fc.assert(
+      fc.property(amount, fc.boolean(), ({ money, of }, isDebt) => {
+        const signed = isDebt ? -money : money;
+        expect(readMoney(formatMoney(signed, of), of)).toBe(signed);
+        expect(parseMoney(formatMoney(money, of), of)).toBe(money);
+      }),
+    );
+  });
+
+  it('take an amount with fewer decimals for what it is worth, and none with more', () => {
+    fc.assert(
+      fc.property(amount, decimals, ({ money, of: written }, of) => {
+        const text = formatMoney(money, written);
+        const units = parseMoney(text, of);
+        if (written > of) expect(units).toBeUndefined();
+        else expect(formatMoney(units ?? -1n, of)).toBe(written === of ? text : padded(text, written, of));
+      }),
+    );
+  });
+
+  it('keep a number as it was written until its currency is known', () => {
+    expect(parseDecimal('1.50')).toEqual({ units: 150n, decimals: 2 });
+    expect(parseDecimal('007')).toEqual({ units: 7n, decimals: 0 });
+    expect(parseDecimal('1.2345')).toEqual({ units: 12_345n, decimals: 4 });
+    for (const text of ['1.23456', '1.', '.5', '-1', '1e3', '12345678901234567'])
+      expect(parseDecimal(text)).toBeUndefined();
+    expect(inMinorUnits({ units: 150n, decimals: 2 }, 3)).toBe(1_500n);
+    expect(inMinorUnits({ units: 150n, decimals: 2 }, 0)).toBeUndefined();
+    expect(inMinorUnits(150n, 0)).toBe(150n);
+  });
+});
+
+const padded = (text: string, written: number, of: number) =>
+  `${written === 0 ? `${text}.` : text}${'0'.repeat(of - written)}`;

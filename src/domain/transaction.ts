@@ -56,6 +56,8 @@ export interface Transaction extends TransactionLinks {
   /** What the account has on hold after it. */
   readonly heldAfter: Money;
   readonly versionAfter: number;
+  /** How many decimals its currency has. */
+  readonly decimals: number;
 }
 
 /** What is remembered of the transaction that used an idempotency key. */

@@ -3,7 +3,7 @@ import { availableOf, MAX_ID, type LedgerAccount } from '../domain/account.js';
 import type { CaptureCommand, HoldCommand, VoidCommand } from '../domain/command.js';
 import type { HoldStatus } from '../domain/hold.js';
 import { millisecondFrom } from '../domain/instant.js';
-import type { Money as Cents } from '../domain/money.js';
+import { formatMoney } from '../domain/money.js';
 import { Described } from '../http/openapi/described.js';
 import { DryReceiptDto, ReceiptDto } from '../http/openapi/receipt.js';
 import { DryTransferDto, TransferDto } from '../transfers/transfers.dto.js';
@@ -201,29 +201,30 @@ const optional = { optional: true };
 export class HoldDto extends Described {
   @Field(HoldId) readonly id: string;
   @Field(AccountId) readonly accountId: number;
-  @Field(Money) readonly amount: Cents;
-  @Field(Money) readonly remaining: Cents;
-  @Field(Money) readonly captured: Cents;
+  @Field(Money) readonly amount: string;
+  @Field(Money) readonly remaining: string;
+  @Field(Money) readonly captured: string;
   @Field(HoldState) readonly status: HoldStatus;
   @Field(Timestamp) readonly createdAt: string;
   @Field(Timestamp, optional) readonly expiresAt: string | undefined;
-  @Field(Money, optional) readonly held: Cents | undefined;
-  @Field(AvailableMoney, optional) readonly available: Cents | undefined;
+  @Field(Money, optional) readonly held: string | undefined;
+  @Field(AvailableMoney, optional) readonly available: string | undefined;
   @Field(VersionText, optional) readonly newVersion: string | undefined;
 
   constructor(hold: DescribedHold, account?: LedgerAccount) {
     super(hold.details);
+    const { decimals } = hold;
     this.id = `hold${hold.holdId}`;
     this.accountId = hold.accountId;
-    this.amount = hold.amount;
-    this.remaining = hold.remaining;
-    this.captured = hold.captured;
+    this.amount = formatMoney(hold.amount, decimals);
+    this.remaining = formatMoney(hold.remaining, decimals);
+    this.captured = formatMoney(hold.captured, decimals);
     this.status = hold.status;
     this.createdAt = hold.createdAt.toISOString();
     this.expiresAt = hold.expiresAt?.toISOString();
     if (!account) return;
-    this.held = account.held;
-    this.available = availableOf(account);
+    this.held = formatMoney(account.held, decimals);
+    this.available = formatMoney(availableOf(account), decimals);
     this.newVersion = String(account.version);
   }
 }

@@ -133,6 +133,17 @@ const FAILURES: Readonly<Record<LedgerFailureCode, Expected>> = {
   DEBITS_BLOCKED: plain('DEBITS_BLOCKED', 422, 'Debits blocked'),
   ACCOUNT_CLOSED: plain('ACCOUNT_CLOSED', 422, 'Account closed'),
   COUNTERPARTY_REFUSED: plain('COUNTERPARTY_REFUSED', 422, 'Counterparty refused'),
+  TOO_MANY_DECIMALS: {
+    failure: { code: 'TOO_MANY_DECIMALS', field: 'amount', decimals: 0 },
+    status: 400,
+    body: `{"error":"Invalid request","details":[{"field":"amount","message":"must have no decimals, like the account's currency"}]}`,
+  },
+  LEGS_UNBALANCED: {
+    failure: { code: 'LEGS_UNBALANCED' },
+    status: 400,
+    body: '{"error":"Invalid request","details":[{"field":"legs","message":"must withdraw as much as they deposit"}]}',
+  },
+  CURRENCY_MISMATCH: plain('CURRENCY_MISMATCH', 422, 'Currency mismatch'),
   DIFFERENT_SHARDS: plain('DIFFERENT_SHARDS', 422, 'Different shards'),
   TOO_MANY_HOLDS: plain('TOO_MANY_HOLDS', 422, 'Too many holds'),
   TOO_MANY_CAPTURES: plain('TOO_MANY_CAPTURES', 422, 'Too many captures'),
@@ -184,6 +195,7 @@ const ABOUT_ACCOUNTS: Readonly<Record<string, readonly [failure: LedgerFailure, 
         'INSUFFICIENT_BALANCE',
         'BALANCE_LIMIT_EXCEEDED',
         'COUNTERPARTY_REFUSED',
+        'CURRENCY_MISMATCH',
       ] as const
     ).map((code) => [code, [{ code, accountId: 12 }, FAILURES[code].body.replace('}', ',"accountId":12}')]]),
   ),
@@ -289,7 +301,7 @@ describe('GlobalExceptionFilter: refusals of the ledger', () => {
       // Both kinds of reused keys are one error to the client, and a time in the future is a wrong parameter.
       const told = code
         .replace('OPENING_KEY', 'IDEMPOTENCY_KEY')
-        .replace('TIME_IN_FUTURE', 'INVALID_REQUEST');
+        .replace(/^(TIME_IN_FUTURE|TOO_MANY_DECIMALS|LEGS_UNBALANCED)$/, 'INVALID_REQUEST');
       expect(response.headers['x-error-code']).toBe(told);
       expect(logged).toEqual([]);
     },

@@ -126,9 +126,14 @@ function answerOfFailure(failure: LedgerFailure): ErrorAnswer {
     case 'INSUFFICIENT_BALANCE':
     case 'BALANCE_LIMIT_EXCEEDED':
     case 'COUNTERPARTY_REFUSED':
+    case 'CURRENCY_MISMATCH':
       return failure.accountId === undefined
         ? errorAnswer(failure.code)
         : errorAnswer(failure.code, { body: new AboutAccountDto(failure.code, failure.accountId) });
+    case 'TOO_MANY_DECIMALS':
+      return invalidRequest([{ field: failure.field, message: decimalsOf(failure.decimals) }]);
+    case 'LEGS_UNBALANCED':
+      return invalidRequest([{ field: 'legs', message: 'must withdraw as much as they deposit' }]);
     case 'TIME_IN_FUTURE':
       return invalidRequest([{ field: 'at', message: 'must not be in the future' }]);
     case 'NOT_YET_OPENED':
@@ -150,6 +155,9 @@ function answerOfFailure(failure: LedgerFailure): ErrorAnswer {
       return errorAnswer(failure.code);
   }
 }
+
+const decimalsOf = (decimals: number) =>
+  `must have ${decimals === 0 ? 'no decimals' : `at most ${decimals} decimals`}, like the account's currency`;
 
 /** Nest's own exceptions: an unknown route, a failed health check (whose body says what is down). */
 function answerOfHttpException(error: HttpException): ErrorAnswer {

@@ -125,6 +125,11 @@ function createWriter(
   return {
     scheduler,
     limiter,
-    opener: new AccountOpener(new TransactionRunner(shard.general, config.ledger), statements, balances),
+    opener: new AccountOpener(
+      new TransactionRunner(shard.general, config.ledger),
+      statements,
+      balances,
+      config.currency,
+    ),
   };
 }

@@ -1,6 +1,5 @@
 import type { Hold } from '../domain/hold.js';
-import type { HoldEvent, LedgerEvent } from '../domain/ledger-event.js';
-import type { Transaction } from '../domain/transaction.js';
+import type { AnnouncedTransaction, HoldEvent, LedgerEvent } from '../domain/ledger-event.js';
 
 /** A hold as it was when a transaction of it had been posted, except for the status, which is that of today. */
 export type HoldThen = Pick<Hold, 'remaining' | 'status' | 'expiresAt'>;
@@ -12,11 +11,11 @@ export type HoldThen = Pick<Hold, 'remaining' | 'status' | 'expiresAt'>;
  * @param holdsThen by transaction, for each that has a hold
  */
 export function announcementsOf(
-  transactions: readonly Transaction[],
+  transactions: readonly AnnouncedTransaction[],
   holdsThen: ReadonlyMap<number, HoldThen>,
 ): LedgerEvent[] {
   const events: LedgerEvent[] = [];
-  const transfers = new Map<number, Transaction[]>();
+  const transfers = new Map<number, AnnouncedTransaction[]>();
   for (const transaction of transactions) {
     const { transferId } = transaction;
     if (transferId === undefined) continue;
@@ -38,7 +37,7 @@ export function announcementsOf(
 
 /** Undefined for the release of a capture: its debit, which follows, tells of both. */
 function holdEvent(
-  transaction: Transaction,
+  transaction: AnnouncedTransaction,
   { remaining, status, expiresAt }: HoldThen,
 ): HoldEvent | undefined {
   const about = { transaction, remaining, expiresAt };

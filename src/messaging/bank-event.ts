@@ -1,7 +1,12 @@
 import { z } from 'zod';
-import type { AccountChanged, HoldEvent, LedgerEvent, TransferCompleted } from '../domain/ledger-event.js';
+import type {
+  AccountChanged,
+  AnnouncedTransaction,
+  HoldEvent,
+  LedgerEvent,
+  TransferCompleted,
+} from '../domain/ledger-event.js';
 import { formatMoney } from '../domain/money.js';
-import type { Transaction } from '../domain/transaction.js';
 import { ENVELOPE, text } from './cloud-event.js';
 import {
   TRANSACTION_POSTED_V1,
@@ -25,6 +30,7 @@ const TRANSFER_COMPLETED = z.looseObject({
         z.looseObject({
           ...{ transactionId: text.transactionId, accountId, version, amount: text.money },
           type: z.enum(['Deposit', 'Withdraw']),
+          currency: text.currency.optional(),
           reverses: text.transactionId.optional(),
         }),
       )
@@ -44,6 +50,7 @@ const holdEventOf = <T extends string, M extends z.ZodRawShape>(type: T, more: M
     subject: z.string().regex(/^holds\/hold[1-9]\d{0,15}$/),
     data: z.looseObject({
       ...{ holdId: text.holdId, accountId, transactionId: text.transactionId, version, amount: text.money },
+      currency: text.currency.optional(),
       ...more,
     }),
   });
@@ -56,6 +63,7 @@ const ACCOUNT_CHANGED = z.looseObject({
   data: z.looseObject({
     accountId,
     revision: z.int().min(1),
+    currency: text.currency.optional(),
     changes: z.looseObject({
       status: z.enum(['open', 'debits_blocked', 'frozen', 'closed']).optional(),
       overdraftLimit: text.money.optional(),
@@ -126,7 +134,6 @@ export interface BankMessage {
   readonly body: string;
 }
 
-/** @param bankId a UUID */
 export function messageOf(event: LedgerEvent, bankId: string): BankMessage {
   switch (event.kind) {
     case 'transaction.posted': {
@@ -149,7 +156,7 @@ export function messageOf(event: LedgerEvent, bankId: string): BankMessage {
 }
 
 function transferMessage({ legs }: TransferCompleted, bankId: string): BankMessage {
-  const [first] = legs as [Transaction];
+  const [first] = legs as [AnnouncedTransaction];
   const payer = legs.find(({ type }) => type === 'debit') ?? first;
   const id = `tr${first.transferId}`;
   const details = legs.find((leg) => leg.details)?.details;
@@ -166,7 +173,8 @@ function transferMessage({ legs }: TransferCompleted, bankId: string): BankMessa
       transactionId: `txn${leg.transactionId}`,
       accountId: leg.accountId,
       type: leg.type === 'credit' ? 'Deposit' : 'Withdraw',
-      amount: formatMoney(leg.amount),
+      amount: formatMoney(leg.amount, leg.decimals),
+      currency: leg.currency,
       version: leg.versionAfter,
       reverses: leg.reversesId && `txn${leg.reversesId}`,
     })),
@@ -177,7 +185,7 @@ function transferMessage({ legs }: TransferCompleted, bankId: string): BankMessa
 }
 
 function holdMessage({ kind, transaction, remaining, expiresAt }: HoldEvent, bankId: string): BankMessage {
-  const { transactionId, accountId, amount, versionAfter, transferId, timestamp } = transaction;
+  const { transactionId, accountId, amount, versionAfter, transferId, timestamp, decimals } = transaction;
   const holdId = `hold${transaction.holdId}`;
   const about = {
     id: `${holdId}/${versionAfter}`,
@@ -187,22 +195,26 @@ function holdMessage({ kind, transaction, remaining, expiresAt }: HoldEvent, ban
   } as const;
   return message(about, accountId, bankId, {
     ...{ holdId, accountId, transactionId: `txn${transactionId}`, version: versionAfter },
-    amount: formatMoney(amount),
+    amount: formatMoney(amount, decimals),
+    currency: transaction.currency,
     ...(kind === 'hold.placed' && { expiresAt: expiresAt?.toISOString() }),
     ...(kind === 'hold.captured' && {
-      remaining: formatMoney(remaining),
+      remaining: formatMoney(remaining, decimals),
       transferId: transferId && `tr${transferId}`,
     }),
   });
 }
 
 function changeMessage(
-  { accountId, revision, timestamp, changes }: AccountChanged,
+  { accountId, revision, timestamp, currency, changes }: AccountChanged,
   bankId: string,
 ): BankMessage {
   const id = `account${accountId}/${revision}`;
   const about = { id, type: 'account.changed.v1', subject: `accounts/${accountId}`, timestamp } as const;
-  return message(about, accountId, bankId, { accountId, revision, changes: JSON.parse(changes) as unknown });
+  return message(about, accountId, bankId, {
+    ...{ accountId, revision, currency },
+    changes: JSON.parse(changes) as unknown,
+  });
 }
 
 function message(

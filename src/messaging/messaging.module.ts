@@ -60,10 +60,11 @@ export class MessagingModule implements OnModuleInit, OnModuleDestroy {
 function createBus(balances: BalanceCache, recentLocalBatches: RecentLocalBatches): InProcessPublisher {
   const bus = new InProcessPublisher(recentLocalBatches);
   bus.subscribe((transactions) => {
-    const accounts = transactions.map(({ accountId, balanceAfter, versionAfter }) => ({
+    const accounts = transactions.map(({ accountId, balanceAfter, versionAfter, decimals }) => ({
       accountId,
       balance: balanceAfter,
       version: versionAfter,
+      decimals,
     }));
     // More may have happened since: that what it holds is older than this is all that the cache may learn from it.
     return balances.record(accounts, -Infinity);

@@ -12,7 +12,7 @@ import {
 } from '../storage/rows.js';
 import { ShardLease } from '../storage/shard-lease.js';
 import type { SchemaTables } from '../storage/tables.js';
-import type { AccountChanged, LedgerEvent } from '../domain/ledger-event.js';
+import type { AccountChanged, AnnouncedTransaction, LedgerEvent } from '../domain/ledger-event.js';
 import type { Transaction } from '../domain/transaction.js';
 import type { TransactionRunner } from '../storage/transaction-runner.js';
 import { announcementsOf, type HoldThen } from './announcements.js';
@@ -60,6 +60,7 @@ interface AnnouncedRow extends TransactionRow {
   outbox_id: string;
   reference: string | null;
   effective_date: string | null;
+  currency: string | null;
 }
 
 interface ChangeRow {
@@ -68,6 +69,7 @@ interface ChangeRow {
   revision: number;
   timestamp: Date;
   changes: string;
+  currency: string | null;
 }
 
 interface HoldThenRow extends Pick<HoldRow, 'remaining' | 'status' | 'expires_at'> {
@@ -187,12 +189,13 @@ export class Outbox {
   private async transactions(
     client: PoolClient,
     outboxIds: readonly number[],
-  ): Promise<Map<string, Transaction[]>> {
+  ): Promise<Map<string, AnnouncedTransaction[]>> {
     if (outboxIds.length === 0) return new Map();
-    const { allTransactions, outbox, transactionDetails } = this.tables;
+    const { allTransactions, outbox, transactionDetails, accounts } = this.tables;
     const { rows } = await send<AnnouncedRow>(
       client,
-      `SELECT outbox_id, ${TRANSACTION_COLUMNS}, reference, effective_date::text AS effective_date
+      `SELECT outbox_id, ${TRANSACTION_COLUMNS}, reference, effective_date::text AS effective_date,
+              (SELECT currency FROM ${accounts} a WHERE a.account_id = posted.account_id) AS currency
        FROM ${outbox}, unnest(transaction_ids) WITH ORDINALITY AS listed (listed_id, place),
          LATERAL (SELECT * FROM ${allTransactions} t WHERE transaction_id = listed_id LIMIT 1) posted
          LEFT JOIN LATERAL (SELECT reference, effective_date FROM ${transactionDetails} d
@@ -211,7 +214,8 @@ export class Outbox {
     if (outboxIds.length === 0) return new Map();
     const { rows } = await send<ChangeRow>(
       client,
-      `SELECT outbox_id, account_id, revision, timestamp, changes
+      `SELECT outbox_id, account_id, revision, timestamp, changes,
+              (SELECT currency FROM ${this.tables.accounts} a WHERE a.account_id = changed.account_id) AS currency
        FROM ${this.tables.outbox}, unnest(account_event_ids) WITH ORDINALITY AS listed (listed_id, place),
          LATERAL (SELECT * FROM ${this.tables.accountEvents} WHERE event_id = listed_id LIMIT 1) changed
        WHERE outbox_id = ANY($1) ORDER BY outbox_id, place`,
@@ -257,16 +261,18 @@ function groupedByRow<R extends { outbox_id: string }, T>(
   return grouped;
 }
 
-function announcedFromRow(row: AnnouncedRow): Transaction {
-  const transaction = transactionFromRow(row);
-  const { reference, effective_date: effectiveDate } = row;
+function announcedFromRow(row: AnnouncedRow): AnnouncedTransaction {
+  const { reference, effective_date: effectiveDate, currency } = row;
+  const posted = transactionFromRow(row);
+  const transaction = currency === null ? posted : { ...posted, currency };
   if (reference === null && effectiveDate === null) return transaction;
   const details = { reference: reference ?? undefined, effectiveDate: effectiveDate ?? undefined };
   return { ...transaction, details };
 }
 
-function changeFromRow({ account_id, revision, timestamp, changes }: ChangeRow): AccountChanged {
-  return { kind: 'account.changed', accountId: Number(account_id), revision, timestamp, changes };
+function changeFromRow({ account_id, revision, timestamp, changes, currency }: ChangeRow): AccountChanged {
+  const about = { accountId: Number(account_id), currency: currency ?? undefined };
+  return { kind: 'account.changed', ...about, revision, timestamp, changes };
 }
 
 function holdThenFromRow({ remaining, status, expires_at }: HoldThenRow): HoldThen {

@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from '@jest/globals';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import fc from 'fast-check';
+import type { AnnouncedTransaction } from '../domain/ledger-event.js';
 import { MAX_MONEY } from '../domain/money.js';
-import type { Transaction } from '../domain/transaction.js';
 import { readBankEvent } from './bank-event.js';
 import { transactionPostedJson } from './transaction-posted.js';
 
@@ -22,7 +22,7 @@ function isValid(event: unknown): boolean {
 
 const BANK = '2b5d74f1-4b36-41ad-9d3c-0123456789ab';
 
-const TRANSACTION: Transaction = {
+const TRANSACTION: AnnouncedTransaction = {
   transactionId: 131,
   timestamp: new Date('2026-05-01T12:00:00.123Z'),
   accountId: 7,
@@ -31,6 +31,7 @@ const TRANSACTION: Transaction = {
   balanceAfter: 35_000n,
   heldAfter: 0n,
   versionAfter: 3,
+  decimals: 2,
   idempotencyKey: 'key-1',
 };
 
@@ -53,7 +54,7 @@ const EVENT = {
   },
 };
 
-const eventOf = (changes: Partial<Transaction> = {}) =>
+const eventOf = (changes: Partial<AnnouncedTransaction> = {}) =>
   JSON.parse(transactionPostedJson({ ...TRANSACTION, ...changes }, BANK)) as typeof EVENT;
 
 describe('transaction.posted', () => {
@@ -96,6 +97,24 @@ describe('transaction.posted', () => {
     expect(event).toEqual(v2);
     expect(isValid(event)).toBe(true);
     expect(isValid({ ...event, type: 'transaction.posted.v1' })).toBe(false);
+  });
+
+  it.each([
+    [
+      { currency: 'JPY', decimals: 0 },
+      { amount: '4950', balance: '35000', held: '0', currency: 'JPY' },
+    ],
+    [
+      { currency: 'KWD', decimals: 3 },
+      { amount: '4.950', balance: '35.000', held: '0.000', currency: 'KWD' },
+    ],
+    [{ currency: 'EUR' }, { held: '0.00', currency: 'EUR' }],
+  ])("is of version 2 for a currency that is not the bank's, and names it: %j", (changes, members) => {
+    const event = eventOf(changes);
+    const v2 = { ...EVENT, type: 'transaction.posted.v2', data: { ...EVENT.data, ...members } };
+    expect(event).toEqual(v2);
+    expect(isValid(event)).toBe(true);
+    expect(isV1?.({ ...event, type: 'transaction.posted.v1' })).toBe(changes.currency === 'EUR');
   });
 
   it('has no key where the request had none', () => {

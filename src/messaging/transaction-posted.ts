@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { AnnouncedTransaction } from '../domain/ledger-event.js';
 import { formatMoney } from '../domain/money.js';
 import type { Transaction } from '../domain/transaction.js';
 import { ENVELOPE, text } from './cloud-event.js';
@@ -19,13 +20,15 @@ const DATA = {
   effectiveDate: text.day.optional(),
 } as const;
 
+const CENTS = z.string().regex(/^(0|[1-9]\d{0,15})\.\d{2}$/);
+
 /** As docs/events/transaction.posted.v1.schema.json, which allows members that are added later. */
 export const TRANSACTION_POSTED_V1 = z.looseObject({
   ...ENVELOPE,
   id: text.transactionId,
   type: z.literal(V1),
   subject: text.account,
-  data: z.looseObject({ ...DATA, type: z.enum(['Deposit', 'Withdraw']), balance: text.money }),
+  data: z.looseObject({ ...DATA, amount: CENTS, type: z.enum(['Deposit', 'Withdraw']), balance: CENTS }),
 });
 
 /** As docs/events/transaction.posted.v2.schema.json. */
@@ -39,6 +42,7 @@ export const TRANSACTION_POSTED_V2 = z.looseObject({
     type: z.enum(['Deposit', 'Withdraw', 'Hold', 'Release']),
     balance: text.balance,
     held: text.money,
+    currency: text.currency.optional(),
   }),
 });
 
@@ -47,16 +51,23 @@ export type TransactionPosted = z.infer<typeof TRANSACTION_POSTED_V1> | z.infer<
 
 const NAMES = { credit: 'Deposit', debit: 'Withdraw', hold: 'Hold', release: 'Release' } as const;
 
-/** Version 1 knows deposits and withdrawals, and no balance below zero. */
-export function transactionPostedType({ type, balanceAfter }: Transaction): typeof V1 | typeof V2 {
-  return (type === 'credit' || type === 'debit') && balanceAfter >= 0n ? V1 : V2;
+/** Version 1 knows deposits and withdrawals, no balance below zero, and no currency besides the bank's. */
+export function transactionPostedType({
+  type,
+  balanceAfter,
+  currency,
+}: AnnouncedTransaction): typeof V1 | typeof V2 {
+  const isMovement = type === 'credit' || type === 'debit';
+  return isMovement && balanceAfter >= 0n && currency === undefined ? V1 : V2;
 }
 
 /** The event as JSON. Concatenated by hand, because the most events by far are of plain transactions. */
-export function transactionPostedJson(transaction: Transaction, bankId: string): string {
-  const { transactionId, accountId, idempotencyKey } = transaction;
+export function transactionPostedJson(transaction: AnnouncedTransaction, bankId: string): string {
+  const { transactionId, accountId, idempotencyKey, decimals } = transaction;
   const type = transactionPostedType(transaction);
-  const held = type === V1 ? '' : `"held":"${formatMoney(transaction.heldAfter)}",`;
+  const held = type === V1 ? '' : `"held":"${formatMoney(transaction.heldAfter, decimals)}",`;
+  const code = transaction.currency;
+  const currency = code === undefined ? '' : `"currency":"${code}",`;
   const key = idempotencyKey === undefined ? '' : `,"idempotencyKey":${JSON.stringify(idempotencyKey)}`;
   return (
     `{"specversion":"1.0","id":"txn${transactionId}","source":"urn:uuid:${bankId}",` +
@@ -64,8 +75,9 @@ export function transactionPostedJson(transaction: Transaction, bankId: string):
     `"time":"${transaction.timestamp.toISOString()}","datacontenttype":"application/json",` +
     `"data":{"transactionId":"txn${transactionId}","accountId":${accountId},` +
     `"type":"${NAMES[transaction.type]}",` +
-    `"amount":"${formatMoney(transaction.amount)}","balance":"${formatMoney(transaction.balanceAfter)}",` +
-    `${held}"version":${transaction.versionAfter}${key}${membersOf(transaction)}}}`
+    `"amount":"${formatMoney(transaction.amount, decimals)}",` +
+    `"balance":"${formatMoney(transaction.balanceAfter, decimals)}",` +
+    `${held}${currency}"version":${transaction.versionAfter}${key}${membersOf(transaction)}}}`
   );
 }
 

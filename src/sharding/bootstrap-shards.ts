@@ -1,3 +1,5 @@
+import { USD } from '../config/currencies.js';
+import type { Currency } from '../domain/currency.js';
 import { recordActOn } from '../audit/audit-log.js';
 import { messageOf } from '../domain/error-message.js';
 import { NotDurableError } from '../storage/durability.js';
@@ -33,11 +35,12 @@ export class ShardUnusableError extends UserError {}
  * wrong address, not a new shard.
  *
  * @param allowDown go on without shards that can't be reached, as long as another shard identifies the bank
+ * @param currency of the bank; undefined: whatever it records, and USD for a new one
  * @throws ShardsDownError, ShardMismatchError, ShardUnusableError
  */
 export async function bootstrapShards(
   configured: readonly ShardAddress[],
-  { allowDown = false } = {},
+  { allowDown = false, currency }: { allowDown?: boolean; currency?: Currency } = {},
 ): Promise<BootstrappedShards> {
   const attempts = await Promise.allSettled(configured.map(locateShard));
   const located = attempts.map((attempt) => (attempt.status === 'fulfilled' ? attempt.value : undefined));
@@ -48,10 +51,15 @@ export async function bootstrapShards(
   if (problems.length > 0 && !(allowDown && bankId !== undefined))
     throw new ShardsDownError(problems.join('; '));
   located.forEach((shard, index) => shard && checkPlace(shard, { index, count: configured.length, bankId }));
+  // A bank from before it was recorded is one in USD.
+  const recorded =
+    located.find((shard) => shard?.currency !== undefined)?.currency ??
+    (located.some((shard) => shard?.inUse) ? USD.code : undefined);
+  if (currency && recorded !== undefined) checkCurrency(currency.code, recorded);
   if (bankId !== undefined) checkComplete(located, bankId);
   const incomplete = bankId === undefined || located.some((shard) => shard && !shard.identity);
   const [bank, reports] = incomplete
-    ? await createBank(located as LocatedShard[], bankId)
+    ? await createBank(located as LocatedShard[], bankId, recorded ?? currency?.code)
     : await migrateAll(configured, located, bankId);
   if (!bank.down.has(0)) await record(bank.shards, reports);
   return bank;
@@ -89,12 +97,14 @@ type Bootstrapped = [BootstrappedShards, readonly MigrationReport[]];
 async function createBank(
   located: readonly LocatedShard[],
   known: string | undefined,
+  currency: string | undefined,
 ): Promise<Bootstrapped> {
   const count = located.length;
   const reports: MigrationReport[] = [];
   let bankId = known;
   for (const index of [...located.keys()].reverse()) {
-    const report = await migrate((located[index] as LocatedShard).address, { index, count }, bankId);
+    const { address } = located[index] as LocatedShard;
+    const report = await migrate(address, { index, count }, bankId, currency);
     bankId = report.bankId;
     reports.push(report);
   }
@@ -148,6 +158,15 @@ export function checkPlace(
       `${where} holds a shard of another bank (${identity.bankId}) than the rest of the list (${place.bankId})`,
     );
   }
+}
+
+/** Money of one currency would be read as money of another. @throws ShardMismatchError */
+function checkCurrency(configured: string, recorded: string): void {
+  if (configured === recorded) return;
+  throw new ShardMismatchError(
+    `CURRENCY is ${configured}, but the bank was made with ${recorded}, and a bank's currency never changes: ` +
+      `set CURRENCY=${recorded}. Accounts in other currencies are opened with \`currency\`.`,
+  );
 }
 
 /** Once one shard is recorded, all later ones must be; once any shard holds an account, all must be. */

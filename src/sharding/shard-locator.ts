@@ -5,6 +5,7 @@ import {
   type ForwardingAddress,
   type ShardAddress,
 } from '../config/shard-address.js';
+import { USD } from '../config/currencies.js';
 import { MAX_SILENCE_MS, withClient } from '../storage/connection.js';
 import { tablesOf } from '../storage/tables.js';
 
@@ -20,6 +21,8 @@ export interface LocatedShard {
   readonly address: ShardAddress;
   /** Undefined: the shard is not part of a bank yet. */
   readonly identity: ShardIdentity | undefined;
+  /** The code of its bank's currency; undefined: it is not part of a bank yet. */
+  readonly currency: string | undefined;
   /** Whether it holds any account. */
   readonly inUse: boolean;
 }
@@ -53,7 +56,8 @@ export async function locateShard(configured: ShardAddress): Promise<LocatedShar
     const seen = await lookAt(address);
     if (!seen.movedTo) {
       if (moves > 0 && !seen.identity) throw new ShardMovingError(address);
-      return { address, identity: seen.identity, inUse: seen.inUse };
+      const { identity, currency, inUse } = seen;
+      return { address, identity, currency, inUse };
     }
     address = forwarded(address, seen.movedTo);
   }
@@ -63,6 +67,7 @@ export async function locateShard(configured: ShardAddress): Promise<LocatedShar
 interface Sight {
   readonly movedTo: ForwardingAddress | undefined;
   readonly identity: ShardIdentity | undefined;
+  readonly currency: string | undefined;
   readonly inUse: boolean;
 }
 
@@ -96,12 +101,21 @@ async function readSchema(client: Client, schema: string): Promise<Sight> {
   const moved = has('shard_moved')
     ? await client.query<ForwardingAddress>(`SELECT host, port, database FROM ${tables.shardMoved}`)
     : undefined;
-  if (moved?.rows[0]) return { movedTo: moved.rows[0], identity: undefined, inUse: false };
-  const identity = has('shard_identity')
-    ? await client.query<ShardIdentity>(
-        `SELECT bank_id AS "bankId", shard_index AS index, shard_count AS count FROM ${tables.shardIdentity}`,
+  if (moved?.rows[0]) {
+    return { movedTo: moved.rows[0], identity: undefined, currency: undefined, inUse: false };
+  }
+  // The schema of an older release has no currency.
+  const recorded = has('shard_identity')
+    ? await client.query<ShardIdentity & { currency: string }>(
+        `SELECT bank_id AS "bankId", shard_index AS index, shard_count AS count,
+                coalesce(to_jsonb(i) ->> 'currency', '${USD.code}') AS currency
+         FROM ${tables.shardIdentity} i`,
       )
     : undefined;
   const used = has('accounts') ? await client.query(`SELECT FROM ${tables.accounts} LIMIT 1`) : undefined;
-  return { movedTo: undefined, identity: identity?.rows[0], inUse: (used?.rowCount ?? 0) > 0 };
+  const inUse = (used?.rowCount ?? 0) > 0;
+  const row = recorded?.rows[0];
+  if (!row) return { movedTo: undefined, identity: undefined, currency: undefined, inUse };
+  const { currency, ...identity } = row;
+  return { movedTo: undefined, identity, currency, inUse };
 }

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { CURRENCY } from '../domain/currency.js';
-import { formatMoney, MAX_MONEY, type Money } from '../domain/money.js';
+import type { Currency } from '../domain/currency.js';
+import { formatMoney, maxMoney, type Money } from '../domain/money.js';
 import { TYPE_WORDS } from '../http/openapi/receipt.js';
 import type { Movement, Turnover } from '../ledger/read/statement-reader.js';
 import type { Statement } from './statement.js';
@@ -21,53 +21,56 @@ const MAX_REMITTANCE = 140;
 export async function* writeCamt053(statement: Statement): AsyncGenerator<string> {
   const id = randomUUID().replaceAll('-', '');
   const createdAt = element('CreDtTm', statement.createdAt.toISOString());
-  const { openingBalance, closingBalance, from, to } = statement;
+  const { openingBalance, closingBalance, from, to, currency } = statement;
   yield `<?xml version="1.0" encoding="UTF-8"?>\n<Document xmlns="${NAMESPACE}"><BkToCstmrStmt>`;
   yield element('GrpHdr', element('MsgId', id), createdAt);
   yield `<Stmt>${element('Id', id)}${createdAt}`;
   yield element('FrToDt', element('FrDtTm', from.toISOString()), element('ToDtTm', to.toISOString()));
   yield accountOf(statement);
-  yield balanceOf('OPBD', openingBalance, from) + balanceOf('CLBD', closingBalance, to);
+  const amountOf = amountsIn(currency);
+  yield balanceOf('OPBD', amountOf(openingBalance), from) + balanceOf('CLBD', amountOf(closingBalance), to);
   yield summaryOf(statement);
-  for await (const chunk of statement.lines()) yield chunk.map(entryOf).join('');
+  for await (const chunk of statement.lines())
+    yield chunk.map((movement) => entryOf(movement, amountOf)).join('');
   yield '</Stmt></BkToCstmrStmt></Document>\n';
 }
 
-function accountOf({ account: { accountId, owner, reference } }: Statement): string {
+function accountOf({ account: { accountId, owner, reference }, currency }: Statement): string {
   return element(
     'Acct',
     element('Id', element('Othr', element('Id', String(accountId)))),
-    element('Ccy', CURRENCY),
+    element('Ccy', currency.code),
     reference === undefined ? '' : element('Nm', freeText(reference, MAX_ACCOUNT_NAME)),
     owner === undefined ? '' : element('Ownr', element('Nm', freeText(owner, MAX_OWNER))),
   );
 }
 
-function balanceOf(code: 'OPBD' | 'CLBD', balance: Money, at: Date): string {
+function balanceOf(code: 'OPBD' | 'CLBD', amount: string, at: Date): string {
   return element(
     'Bal',
     element('Tp', element('CdOrPrtry', element('Cd', code))),
-    amountOf(balance),
+    amount,
     element('Dt', element('DtTm', at.toISOString())),
   );
 }
 
-function summaryOf({ turnover: { credit, debit } }: Statement): string {
+function summaryOf({ turnover: { credit, debit }, currency }: Statement): string {
   const both = { count: credit.count + debit.count, sum: credit.sum + debit.sum };
   const net = credit.sum - debit.sum;
   return element(
     'TxsSummry',
-    element('TtlNtries', totals(both), element('TtlNetNtry', amountOf(net))),
-    element('TtlCdtNtries', totals(credit)),
-    element('TtlDbtNtries', totals(debit)),
+    element('TtlNtries', totals(both, currency), element('TtlNetNtry', amountsIn(currency)(net))),
+    element('TtlCdtNtries', totals(credit, currency)),
+    element('TtlDbtNtries', totals(debit, currency)),
   );
 }
 
 /** A sum has at most 18 digits there; a larger one is left out. */
-const totals = ({ count, sum }: Turnover) =>
-  element('NbOfNtries', String(count)) + (sum > MAX_MONEY ? '' : element('Sum', formatMoney(sum)));
+const totals = ({ count, sum }: Turnover, { decimals }: Currency) =>
+  element('NbOfNtries', String(count)) +
+  (sum > maxMoney(decimals) ? '' : element('Sum', formatMoney(sum, decimals)));
 
-function entryOf(movement: Movement): string {
+function entryOf(movement: Movement, amountOf: (money: Money) => string): string {
   const line = new StatementLineDto(movement);
   const { type, amount, timestamp, details = {} } = movement;
   const { description, reference, effectiveDate } = details;
@@ -109,10 +112,12 @@ function entryOf(movement: Movement): string {
 }
 
 /** An amount without a sign, and its direction. */
-function amountOf(money: Money): string {
-  const digits = formatMoney(money < 0n ? -money : money);
-  return `<Amt Ccy="${CURRENCY}">${digits}</Amt>${element('CdtDbtInd', money < 0n ? 'DBIT' : 'CRDT')}`;
-}
+const amountsIn =
+  ({ code, decimals }: Currency) =>
+  (money: Money): string => {
+    const digits = formatMoney(money < 0n ? -money : money, decimals);
+    return `<Amt Ccy="${code}">${digits}</Amt>${element('CdtDbtInd', money < 0n ? 'DBIT' : 'CRDT')}`;
+  };
 
 const element = (name: string, ...content: readonly string[]) => `<${name}>${content.join('')}</${name}>`;
 

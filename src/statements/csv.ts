@@ -1,4 +1,3 @@
-import { CURRENCY } from '../domain/currency.js';
 import { formatMoney, type Money } from '../domain/money.js';
 import { signed, type Statement } from './statement.js';
 import { StatementLineDto } from './statements.dto.js';
@@ -24,9 +23,10 @@ const row = (fields: readonly string[]) => `${fields.join()}\r\n`;
  */
 export async function* writeCsv(statement: Statement): AsyncGenerator<string> {
   const { accountId } = statement.account;
+  const { code, decimals } = statement.currency;
   const balance = (at: Date, word: string, money: Money) =>
     row([
-      ...[at.toISOString(), word, '', '', '', '', formatMoney(money), CURRENCY],
+      ...[at.toISOString(), word, '', '', '', '', formatMoney(money, decimals), code],
       ...[String(accountId), '', '', '', ''],
     ]);
   yield row(COLUMNS) + balance(statement.from, 'OpeningBalance', statement.openingBalance);
@@ -35,7 +35,7 @@ export async function* writeCsv(statement: Statement): AsyncGenerator<string> {
       const line = new StatementLineDto(movement);
       return row([
         ...[line.timestamp, line.type, freeText(line.description), freeText(line.reference)],
-        ...[line.effectiveDate ?? '', formatMoney(signed(movement)), formatMoney(line.balance), CURRENCY],
+        ...[line.effectiveDate ?? '', formatMoney(signed(movement), decimals), line.balance, code],
         ...[String(accountId), line.transactionId, line.transferId ?? ''],
         ...[line.holdId ?? '', line.reverses ?? ''],
       ]);

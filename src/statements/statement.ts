@@ -1,4 +1,5 @@
 import type { OwnedAccount } from '../domain/account.js';
+import type { Currency } from '../domain/currency.js';
 import type { Money } from '../domain/money.js';
 import type { MovementType } from '../domain/transaction.js';
 import type { Movement, Turnover } from '../ledger/read/statement-reader.js';
@@ -6,6 +7,7 @@ import type { Movement, Turnover } from '../ledger/read/statement-reader.js';
 /** What a statement says, whatever its form. */
 export interface Statement {
   readonly account: Pick<OwnedAccount, 'accountId' | 'owner' | 'reference'>;
+  readonly currency: Currency;
   /** Inclusive. */
   readonly from: Date;
   /** Exclusive. */

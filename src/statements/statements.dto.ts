@@ -1,8 +1,8 @@
-import { CURRENCY } from '../domain/currency.js';
 import { millisecondFrom } from '../domain/instant.js';
-import type { Money as Cents } from '../domain/money.js';
+import { formatMoney } from '../domain/money.js';
 import {
   AccountId,
+  Currency,
   Field,
   HoldId,
   integer,
@@ -106,9 +106,9 @@ export class StatementLineDto {
   @Field(TransactionId) readonly transactionId: string;
   @Field(Timestamp) readonly timestamp: string;
   @Field(MovementWord) readonly type: string;
-  @Field(Money) readonly amount: Cents;
+  @Field(Money) readonly amount: string;
   /** The balance after it. */
-  @Field(SignedMoney) readonly balance: Cents;
+  @Field(SignedMoney) readonly balance: string;
   @Field(VersionText) readonly version: string;
 
   @Field(text({ type: 'string', description: 'What it is for.' }), optional)
@@ -129,8 +129,8 @@ export class StatementLineDto {
     this.transactionId = `txn${line.transactionId}`;
     this.timestamp = line.timestamp.toISOString();
     this.type = TYPE_WORDS[line.type];
-    this.amount = line.amount;
-    this.balance = line.balanceAfter;
+    this.amount = formatMoney(line.amount, line.decimals);
+    this.balance = formatMoney(line.balanceAfter, line.decimals);
     this.version = String(line.versionAfter);
     this.description = details?.description;
     this.reference = details?.reference;
@@ -147,28 +147,29 @@ const Count = integer({ type: 'integer', minimum: 0 });
 @Resource('StatementHead')
 export class StatementHeadDto {
   @Field(AccountId) readonly accountId: number;
-  @Field(plainText({ type: 'string', pattern: '^[A-Z]{3}$', description: 'ISO 4217.' }))
-  readonly currency = CURRENCY;
+  @Field(Currency) readonly currency: string;
   @Field(Timestamp) readonly from: string;
   @Field(Timestamp) readonly to: string;
-  @Field(SignedMoney) readonly openingBalance: Cents;
-  @Field(SignedMoney) readonly closingBalance: Cents;
-  @Field(TotalMoney) readonly totalCredits: Cents;
-  @Field(TotalMoney) readonly totalDebits: Cents;
+  @Field(SignedMoney) readonly openingBalance: string;
+  @Field(SignedMoney) readonly closingBalance: string;
+  @Field(TotalMoney) readonly totalCredits: string;
+  @Field(TotalMoney) readonly totalDebits: string;
   @Field(Count) readonly credits: number;
   @Field(Count) readonly debits: number;
   @Field(text(Owner), optional) readonly owner: string | undefined;
   @Field(text({ type: 'string', description: "The client's own name for the account." }), optional)
   readonly reference: string | undefined;
 
-  constructor({ account, from, to, turnover, openingBalance, closingBalance }: Statement) {
+  constructor({ account, currency, from, to, turnover, openingBalance, closingBalance }: Statement) {
+    const { code, decimals } = currency;
     this.accountId = account.accountId;
+    this.currency = code;
     this.from = from.toISOString();
     this.to = to.toISOString();
-    this.openingBalance = openingBalance;
-    this.closingBalance = closingBalance;
-    this.totalCredits = turnover.credit.sum;
-    this.totalDebits = turnover.debit.sum;
+    this.openingBalance = formatMoney(openingBalance, decimals);
+    this.closingBalance = formatMoney(closingBalance, decimals);
+    this.totalCredits = formatMoney(turnover.credit.sum, decimals);
+    this.totalDebits = formatMoney(turnover.debit.sum, decimals);
     this.credits = turnover.credit.count;
     this.debits = turnover.debit.count;
     this.owner = account.owner;

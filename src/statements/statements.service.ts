@@ -1,4 +1,7 @@
-import { Injectable } from '@nestjs/common';
+import { Inject, Injectable } from '@nestjs/common';
+import type { Config } from '../config/config.js';
+import { CONFIG } from '../config/config.module.js';
+import { currencyOf } from '../config/currencies.js';
 import { LedgerError } from '../domain/errors.js';
 import type { Sender } from '../domain/sender.js';
 import { InvalidRequestError } from '../http/validation/invalid-request.js';
@@ -25,6 +28,7 @@ export class StatementsService {
     private readonly statements: StatementReader,
     private readonly reader: LedgerReader,
     private readonly owners: AccountOwners,
+    @Inject(CONFIG) private readonly config: Config,
   ) {}
 
   /** @throws LedgerError; InvalidRequestError when the interval is not over */
@@ -39,8 +43,9 @@ export class StatementsService {
       this.reader.account(accountId, user),
       this.statements.turnover(span, user),
     ]);
+    const currency = account.currency === undefined ? this.config.currency : currencyOf(account.currency);
     return {
-      ...{ account, from, to, createdAt: now, turnover },
+      ...{ account, currency, from, to, createdAt: now, turnover },
       ...{ openingBalance: opening.balance, closingBalance: closing.balance },
       lines: () => checked(span, this.statements.movements(span, user)),
     };

@@ -10,6 +10,7 @@ import { OpeningsAndRevisions1795479100000 } from '../../migrations/179547910000
 import { KeyScopesVersion1795479200000 } from '../../migrations/1795479200000-key-scopes-version.js';
 import { WholeLedger1795479300000 } from '../../migrations/1795479300000-whole-ledger.js';
 import { AccountReferences1795479410000 } from '../../migrations/1795479410000-account-references.js';
+import { Currency1795479420000 } from '../../migrations/1795479420000-currency.js';
 import { LedgerSummary1795479440000 } from '../../migrations/1795479440000-ledger-summary.js';
 import { ListingIndexes1795479450000 } from '../../migrations/1795479450000-listing-indexes.js';
 import { poolExtras, type SilenceLimit } from './connection.js';
@@ -56,6 +57,7 @@ export const MIGRATIONS = [
   KeyScopesVersion1795479200000,
   WholeLedger1795479300000,
   AccountReferences1795479410000,
+  Currency1795479420000,
   LedgerSummary1795479440000,
   ListingIndexes1795479450000,
 ];

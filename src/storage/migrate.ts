@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { USD } from '../config/currencies.js';
 import { DataSource, MigrationExecutor, type QueryRunner } from 'typeorm';
 import { MAX_SILENCE_MS, SilenceLimit } from './connection.js';
 import { dataSourceOptions, MIGRATIONS } from './data-source.js';
@@ -37,15 +38,17 @@ export class MigrationBusyError extends UserError {}
  * instances may call it at once: one migrates, the others wait for it.
  *
  * @param bankId the bank that the shard must belong to; undefined: an empty shard starts a new bank
+ * @param currency of the bank, if it is a new one
  * @throws ShardMismatchError when the shard's recorded place or bank is another one; MigrationBusyError
  */
 export async function migrate(
   shard: ShardAddress,
   place: ShardPlace,
   bankId?: string,
+  currency = USD.code,
 ): Promise<MigrationReport> {
   const [report, granted] = await withSchema(shard, MIGRATIONS, async (queryRunner, applied) => {
-    const bank = await verifyTopology(queryRunner, shard.schema, place, bankId);
+    const bank = await verifyTopology(queryRunner, shard.schema, place, bankId, currency);
     return { applied, bankId: bank };
   });
   return { ...report, granted };
@@ -175,9 +178,10 @@ async function verifyTopology(
   schema: string,
   place: ShardPlace,
   bankId: string | undefined,
+  currency: string,
 ): Promise<string> {
   const [recorded] = await queryRunner.manager.find(ShardIdentityEntity);
-  if (!recorded) return recordPlace(queryRunner, schema, place, bankId ?? randomUUID());
+  if (!recorded) return recordPlace(queryRunner, schema, place, bankId ?? randomUUID(), currency);
   if (recorded.shardIndex !== place.index || recorded.shardCount !== place.count) {
     throw new ShardMismatchError(
       `schema "${schema}" holds shard ${recorded.shardIndex} of ${recorded.shardCount}, ` +
@@ -196,6 +200,7 @@ async function recordPlace(
   schema: string,
   place: ShardPlace,
   bankId: string,
+  currency: string,
 ): Promise<string> {
   if (place.count > 1 && (await queryRunner.manager.exists(AccountEntity))) {
     throw new ShardMismatchError(`schema "${schema}" holds a bank of one shard already`);
@@ -205,6 +210,7 @@ async function recordPlace(
     bankId,
     shardIndex: place.index,
     shardCount: place.count,
+    currency,
   });
   return bankId;
 }

@@ -1,6 +1,7 @@
+import { decimalsOf } from '../config/currencies.js';
 import type { AccountStatus, LedgerAccount, OwnedAccount } from '../domain/account.js';
 import type { Hold, HoldStatus } from '../domain/hold.js';
-import { parseBalance, type Money } from '../domain/money.js';
+import { decimalsIn, readMoney, type Money } from '../domain/money.js';
 import type { Transaction, TransactionDetails, TransactionType } from '../domain/transaction.js';
 
 /** An account with all that decisions about it depend on. pg returns bigint and numeric as text. */
@@ -13,6 +14,7 @@ export interface LedgerAccountRow {
   overdraft_limit: string;
   status: AccountStatus;
   revision: number;
+  currency: string | null;
 }
 
 export interface TransactionRow {
@@ -70,22 +72,29 @@ export function withDetails(select: string, details: string, which = 'true'): st
           LEFT JOIN LATERAL (SELECT * FROM ${details} WHERE transaction_id = t.transaction_id AND ${which} LIMIT 1) d ON true`;
 }
 
-export function moneyFromColumn(text: string): Money {
-  const money = parseBalance(text);
+/**
+ * @param decimals of the currency. What is of a transaction or a hold tells them itself: a numeric keeps those with which
+ *   it was written
+ */
+export function moneyFromColumn(text: string, decimals = decimalsIn(text)): Money {
+  const money = readMoney(text, decimals);
   if (money === undefined) throw new Error('a numeric column holds a value that is not an amount of money');
   return money;
 }
 
 export function ledgerAccountFromRow(row: LedgerAccountRow): LedgerAccount {
+  const decimals = decimalsOf(row.currency);
   return {
     accountId: Number(row.account_id),
-    balance: moneyFromColumn(row.balance),
+    balance: moneyFromColumn(row.balance, decimals),
     version: Number(row.version),
-    held: moneyFromColumn(row.held),
+    decimals,
+    held: moneyFromColumn(row.held, decimals),
     activeHolds: row.active_holds,
-    overdraftLimit: moneyFromColumn(row.overdraft_limit),
+    overdraftLimit: moneyFromColumn(row.overdraft_limit, decimals),
     status: row.status,
     revision: row.revision,
+    currency: row.currency ?? undefined,
   };
 }
 
@@ -107,7 +116,7 @@ export interface OwnedAccountRow extends LedgerAccountRow {
  */
 export function selectOwnedAccounts(accounts: string, details: string): string {
   return `SELECT a.account_id, a.balance, a.version, a.held, a.active_holds, a.overdraft_limit, a.status, a.revision,
-            a.owner, a.created_at, d.reference, d.metadata
+            a.currency, a.owner, a.created_at, d.reference, d.metadata
           FROM ${accounts} a
           LEFT JOIN LATERAL (SELECT * FROM ${details} WHERE account_id = a.account_id LIMIT 1) d ON true`;
 }
@@ -123,15 +132,17 @@ export function ownedAccountFromRow(row: OwnedAccountRow): OwnedAccount {
 }
 
 export function transactionFromRow(row: TransactionRow): Transaction {
+  const decimals = Math.max(decimalsIn(row.amount), decimalsIn(row.balance_after));
   return {
     transactionId: Number(row.transaction_id),
     timestamp: row.timestamp,
     accountId: Number(row.account_id),
     type: row.type,
-    amount: moneyFromColumn(row.amount),
-    balanceAfter: moneyFromColumn(row.balance_after),
-    heldAfter: row.held_after === null ? 0n : moneyFromColumn(row.held_after),
+    amount: moneyFromColumn(row.amount, decimals),
+    balanceAfter: moneyFromColumn(row.balance_after, decimals),
+    heldAfter: row.held_after === null ? 0n : moneyFromColumn(row.held_after, decimals),
     versionAfter: Number(row.version_after),
+    decimals,
     idempotencyKey: row.idempotency_key ?? undefined,
     transferId: idFromColumn(row.transfer_id),
     holdId: idFromColumn(row.hold_id),
@@ -176,14 +187,16 @@ export const HOLD_COLUMNS =
   'hold_id, account_id, amount, remaining, captured, status, expires_at, created_at';
 
 export function holdFromRow(row: HoldRow): Hold {
+  const decimals = decimalsIn(row.amount);
   return {
     holdId: Number(row.hold_id),
     accountId: Number(row.account_id),
-    amount: moneyFromColumn(row.amount),
-    remaining: moneyFromColumn(row.remaining),
-    captured: moneyFromColumn(row.captured),
+    amount: moneyFromColumn(row.amount, decimals),
+    remaining: moneyFromColumn(row.remaining, decimals),
+    captured: moneyFromColumn(row.captured, decimals),
     status: row.status,
     expiresAt: row.expires_at ?? undefined,
     createdAt: row.created_at,
+    decimals,
   };
 }

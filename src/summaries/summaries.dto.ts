@@ -1,5 +1,5 @@
 import type { AccountStatus } from '../domain/account.js';
-import type { Money as Cents } from '../domain/money.js';
+import { formatMoney } from '../domain/money.js';
 import {
   Field,
   integer,
@@ -34,20 +34,21 @@ export class CurrencySummaryDto {
   @Field(Count) readonly accounts: number;
   @Field(written(AccountsByStatusDto)) readonly accountsByStatus: AccountsByStatusDto;
   /** Of all accounts. */
-  @Field(LedgerMoney) readonly balance: Cents;
-  @Field(LedgerMoney) readonly held: Cents;
+  @Field(LedgerMoney) readonly balance: string;
+  @Field(LedgerMoney) readonly held: string;
   /** Of all time. */
-  @Field(LedgerMoney) readonly credits: Cents;
-  @Field(LedgerMoney) readonly debits: Cents;
+  @Field(LedgerMoney) readonly credits: string;
+  @Field(LedgerMoney) readonly debits: string;
 
   constructor({ currency, accounts, balance, held, credits, debits }: CurrencyTotals) {
-    this.currency = currency;
+    const { code, decimals } = currency;
+    this.currency = code;
     this.accounts = Object.values(accounts).reduce((sum, count) => sum + count, 0);
     this.accountsByStatus = accounts;
-    this.balance = balance;
-    this.held = held;
-    this.credits = credits;
-    this.debits = debits;
+    this.balance = formatMoney(balance, decimals);
+    this.held = formatMoney(held, decimals);
+    this.credits = formatMoney(credits, decimals);
+    this.debits = formatMoney(debits, decimals);
   }
 }
 

@@ -1,6 +1,5 @@
 import { MAX_ID } from '../domain/account.js';
 import { FIRST_INSTANT_MS, LAST_INSTANT_MS } from '../domain/instant.js';
-import { formatMoney, parseMoney } from '../domain/money.js';
 import type { TransactionType } from '../domain/transaction.js';
 import { continued, filterWord, joined, readFilterWord, type FilterForm } from '../http/validation/cursor.js';
 import { isLine } from '../http/validation/field-rules.js';
@@ -29,8 +28,8 @@ export function filterText(filter: TransactionFilter): string {
     type,
     from: from?.getTime(),
     to: to?.getTime(),
-    min: minAmount === undefined ? undefined : formatMoney(minAmount),
-    max: maxAmount === undefined ? undefined : formatMoney(maxAmount),
+    min: minAmount,
+    max: maxAmount,
     reference: reference === undefined ? undefined : filterWord(reference),
     key: idempotencyKey === undefined ? undefined : filterWord(idempotencyKey),
   });
@@ -39,7 +38,7 @@ export function filterText(filter: TransactionFilter): string {
 const PARTS = [
   'type=(credit|debit|hold|release)',
   ...['from', 'to'].map((name) => `${name}=(-?\\d{1,15})`),
-  ...['min', 'max'].map((name) => `${name}=(\\d{1,16}\\.\\d\\d)`),
+  ...['min', 'max'].map((name) => `${name}=(\\d{1,16}\\.\\d{2,4})`),
   ...['reference', 'key'].map((name) => `${name}=([\\w-]+)`),
 ];
 const FILTER = new RegExp(`^${PARTS.map((part) => `(?:&?${part})?`).join('')}$`);
@@ -51,8 +50,8 @@ function readFilter(text: string): TransactionFilter | undefined {
     type: type as TransactionType | undefined,
     from: dateOf(from),
     to: dateOf(to),
-    minAmount: parseMoney(min ?? ''),
-    maxAmount: parseMoney(max ?? ''),
+    minAmount: min,
+    maxAmount: max,
     reference: lineOf(readFilterWord(reference)),
     idempotencyKey: readIdempotencyKey(readFilterWord(key) ?? ''),
   };
@@ -67,14 +66,12 @@ function dateOf(digits: string | undefined): Date | undefined {
 
 const lineOf = (text: string | undefined) => (isLine(text, 255) ? text : undefined);
 
-const shownAs = ({ type, from, to, minAmount, maxAmount, ...texts }: TransactionFilter) =>
+const shownAs = ({ type, from, to, ...others }: TransactionFilter) =>
   joined(' and ', {
     type: type && TYPE_WORDS[type],
     from: from?.toISOString(),
     to: to?.toISOString(),
-    minAmount: minAmount === undefined ? undefined : formatMoney(minAmount),
-    maxAmount: maxAmount === undefined ? undefined : formatMoney(maxAmount),
-    ...texts,
+    ...others,
   });
 
 const FORM: FilterForm<TransactionFilter> = { write: filterText, read: readFilter, show: shownAs };

@@ -1,6 +1,6 @@
 import { requireScope } from '../access/access-errors.js';
 import { MOVEMENT_SCOPES } from '../access/principal.js';
-import type { Money as Cents } from '../domain/money.js';
+import { formatMoney, inMinorUnits, MAX_DECIMALS, type Decimal } from '../domain/money.js';
 import type { PostingCommand, ReversalCommand } from '../domain/command.js';
 import type { Transaction, TransactionType } from '../domain/transaction.js';
 import { accountIdOf } from '../http/validation/account-path.dto.js';
@@ -74,15 +74,21 @@ export class PostTransactionDto extends DetailsDto {
   expectedVersion?: Numeric;
 }
 
-/** Reads the transaction to be posted from a validated body. */
-export function readPosting({
-  type,
-  amount,
-  expectedVersion,
-}: PostTransactionDto): Pick<PostingCommand, 'type' | 'amount' | 'expectedVersion'> {
+const LONG_AMOUNT = 'moneyWithdraw/Deposit';
+
+/**
+ * Reads the transaction to be posted from a validated body.
+ *
+ * @param sent the body as it came
+ */
+export function readPosting(
+  { type, amount, expectedVersion }: PostTransactionDto,
+  sent: object,
+): Pick<PostingCommand, 'type' | 'amount' | 'amountName' | 'expectedVersion'> {
   return {
     type: readMovementType(type),
     amount: readAmount(amount) ?? 0n,
+    amountName: LONG_AMOUNT in sent ? LONG_AMOUNT : undefined,
     expectedVersion: readVersion(expectedVersion),
   };
 }
@@ -95,7 +101,7 @@ export const postingOf = reads(
   { query: dryRunQuery, body: postTransaction, headers: ['If-Match', 'Idempotency-Key'] },
   (request, query, body): PostingCommand => {
     const { principal, idempotencyKey } = request;
-    const posting = readPosting(body);
+    const posting = readPosting(body, request.body as object);
     const accountId = accountIdOf(request);
     const allowedVersions = parseIfMatch(request.headers['if-match']);
     // Not in a guard: guards run before the body is read, but a malformed request must always get 400.
@@ -170,12 +176,16 @@ function readFilter(query: ListTransactionsDto): TransactionFilter {
     type: type === undefined ? undefined : readType(type),
     from: from === undefined ? undefined : millisecondFrom(from),
     to: to === undefined ? undefined : millisecondFrom(to),
-    minAmount: readLimit(query.minAmount),
-    maxAmount: readLimit(query.maxAmount),
+    minAmount: limitText(readLimit(query.minAmount)),
+    maxAmount: limitText(readLimit(query.maxAmount)),
     reference: query.reference,
     idempotencyKey: idempotencyKey === undefined ? undefined : readIdempotencyKey(idempotencyKey),
   };
 }
+
+/** With two decimals at least; the same text for the same amount, as a cursor needs it. */
+const limitText = (limit: Decimal | undefined): string | undefined =>
+  limit && formatMoney(inMinorUnits(limit, MAX_DECIMALS) ?? 0n, MAX_DECIMALS).replace(/0{1,2}$/, '');
 
 /** /transactions/{transactionId} */
 export class TransactionPathDto {
@@ -198,18 +208,18 @@ export class TransactionDto extends Described {
   @Field(TransactionId) readonly id: string;
   @Field(AccountId) readonly accountId: number;
   @Field(TypeWord) readonly type: string;
-  @Field(Money) readonly amount: Cents;
-  @Field(SignedMoney) readonly newBalance: Cents;
+  @Field(Money) readonly amount: string;
+  @Field(SignedMoney) readonly newBalance: string;
   @Field(VersionText) readonly newVersion: string;
   @Field(Timestamp) readonly timestamp: string;
-  @Field(Money, optional) readonly newHeld: Cents | undefined;
+  @Field(Money, optional) readonly newHeld: string | undefined;
   @Field(HoldId, optional) readonly holdId: string | undefined;
   @Field(TransferId, optional) readonly transferId: string | undefined;
   @Field(TransactionId, optional) readonly reverses: string | undefined;
 
   constructor(transaction: Transaction) {
     super(transaction.details);
-    const { accountId, type, heldAfter, holdId, transferId, reversesId } = transaction;
+    const { accountId, type, heldAfter, decimals, holdId, transferId, reversesId } = transaction;
     const receipt = new ReceiptDto(transaction);
     this.id = receipt.id;
     this.accountId = accountId;
@@ -219,7 +229,7 @@ export class TransactionDto extends Described {
     this.newVersion = receipt.newVersion;
     this.timestamp = receipt.timestamp;
     // Also when a release has just brought it to zero.
-    this.newHeld = heldAfter > 0n || type === 'release' ? heldAfter : undefined;
+    this.newHeld = heldAfter > 0n || type === 'release' ? formatMoney(heldAfter, decimals) : undefined;
     this.holdId = holdId === undefined ? undefined : `hold${holdId}`;
     this.transferId = transferId === undefined ? undefined : `tr${transferId}`;
     this.reverses = reversesId === undefined ? undefined : `txn${reversesId}`;

@@ -65,7 +65,7 @@ const POSTING_RESPONSES = postingResponses({
   ),
   400: invalidRequest(
     'moneyWithdraw/Deposit',
-    'must be an amount greater than zero, with at most 16 digits before the point and 2 after, like 49.50',
+    'must be an amount greater than zero, with at most 16 digits before the point and 4 after, like 49.50',
   ),
   404: ACCOUNT_NOT_FOUND,
   conflicts: ['VERSION_MISMATCH', 'DUPLICATE_TRANSACTION'],

@@ -1,6 +1,6 @@
 import { MAX_LEGS, type Leg, type TransferCommand } from '../domain/command.js';
 import { MAX_ID } from '../domain/account.js';
-import type { Money as Cents } from '../domain/money.js';
+import { formatMoney, inMinorUnits, MAX_DECIMALS } from '../domain/money.js';
 import type { Transaction } from '../domain/transaction.js';
 import type { Transfer, TransferReversal } from '../domain/transfer.js';
 import { Described } from '../http/openapi/described.js';
@@ -82,7 +82,10 @@ export class PostLegsDto extends DetailsDto {
     PostLegDto,
     'TransferLegInput',
     { minItems: 2, maxItems: MAX_LEGS },
-    { description: 'Each account at most once. The withdrawals must be as much as the deposits.' },
+    {
+      description:
+        'Each account at most once. In each currency, the withdrawals must be as much as the deposits.',
+    },
   )
   legs!: PostLegDto[];
 }
@@ -113,7 +116,10 @@ const hasLegs = (input: unknown): boolean => typeof input === 'object' && input 
  * @throws InvalidRequestError when they are no transfer
  */
 export function readLegs(body: PostTransferDto | PostLegsDto): readonly Leg[] {
-  return 'legs' in body ? checkedLegs(body.legs.map(readLeg)) : legsBetween(body);
+  if (!('legs' in body)) return legsBetween(body);
+  return checkedLegs(
+    body.legs.map((leg, index) => ({ ...readLeg(leg), amountName: `legs[${index}].amount` })),
+  );
 }
 
 function legsBetween({ from, to, amount, expectedVersion }: PostTransferDto): readonly Leg[] {
@@ -132,6 +138,12 @@ const readLeg = ({ accountId, type, amount, expectedVersion }: PostLegDto): Leg 
   expectedVersion: readVersion(expectedVersion),
 });
 
+/** In the smallest unit of any currency. */
+function signed({ type, amount }: Leg): bigint {
+  const units = inMinorUnits(amount, MAX_DECIMALS) ?? 0n;
+  return type === 'debit' ? units : -units;
+}
+
 function checkedLegs(legs: readonly Leg[]): readonly Leg[] {
   const places = new Map<number, number>();
   for (const [index, { accountId }] of legs.entries()) {
@@ -141,11 +153,10 @@ function checkedLegs(legs: readonly Leg[]): readonly Leg[] {
     }
     places.set(accountId, index);
   }
-  const sumOf = (type: Leg['type']) =>
-    legs.reduce((sum, leg) => (leg.type === type ? sum + leg.amount : sum), 0n);
-  if (sumOf('debit') !== sumOf('credit')) {
+  // Each currency takes two legs, so fewer than four are of one. Others are for the ledger, which knows the currencies.
+  const total = legs.reduce((sum, leg) => sum + signed(leg), 0n);
+  if (legs.length < 4 && total !== 0n)
     throw InvalidRequestError.of('legs', 'must withdraw as much as they deposit');
-  }
   return legs;
 }
 
@@ -205,19 +216,19 @@ export class TransferLegDto {
   @Field(TransactionId) readonly transactionId: string;
   @Field(AccountId) readonly accountId: number;
   @Field(TypeWord) readonly type: string;
-  @Field(Money) readonly amount: Cents;
-  @Field(SignedMoney, optional) readonly newBalance: Cents | undefined;
+  @Field(Money) readonly amount: string;
+  @Field(SignedMoney, optional) readonly newBalance: string | undefined;
   @Field(VersionText, optional) readonly newVersion: string | undefined;
 
   constructor(
-    { transactionId, accountId, type, amount, balanceAfter, versionAfter }: Transaction,
+    { transactionId, accountId, type, amount, balanceAfter, versionAfter, decimals }: Transaction,
     isForeign: boolean,
   ) {
     this.transactionId = `txn${transactionId}`;
     this.accountId = accountId;
     this.type = TYPE_WORDS[type];
-    this.amount = amount;
-    this.newBalance = isForeign ? undefined : balanceAfter;
+    this.amount = formatMoney(amount, decimals);
+    this.newBalance = isForeign ? undefined : formatMoney(balanceAfter, decimals);
     this.newVersion = isForeign ? undefined : String(versionAfter);
   }
 }

@@ -73,7 +73,7 @@ const TRANSFERRING_RESPONSES = postingResponses({
     bodies: { 'Account not found': new AboutAccountDto('ACCOUNT_NOT_FOUND', 2) },
   }),
   conflicts: ['VERSION_MISMATCH', 'DUPLICATE_TRANSFER'],
-  refusals: [...ABOUT_ACCOUNTS, 'DIFFERENT_SHARDS', 'IDEMPOTENCY_KEY_REUSED'],
+  refusals: [...ABOUT_ACCOUNTS, 'CURRENCY_MISMATCH', 'DIFFERENT_SHARDS', 'IDEMPOTENCY_KEY_REUSED'],
 });
 
 export const DocumentTransferring = (): MethodDecorator =>
@@ -83,7 +83,8 @@ export const DocumentTransferring = (): MethodDecorator =>
       operationId: 'postTransfer',
       summary: 'Move money between accounts',
       description:
-        'From one account to another, or among up to 100 accounts as `legs`: all of it is applied, or nothing. The ' +
+        'From one account to another, or among up to 100 accounts as `legs`: all of it is applied, or nothing. ' +
+        'Between currencies only as `legs` that come to nothing in each: nothing is converted. The ' +
         'accounts must be in one shard of the bank; an account that was opened `near` another one is.\n\n' +
         'Of a credential with an owner, the accounts from which money leaves must be its own; it may arrive at any. The ' +
         "answer shows balance and version only of accounts that the sender may see, and says of another owner's account " +

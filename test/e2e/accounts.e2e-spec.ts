@@ -414,7 +414,7 @@ describe('PATCH /accounts/{accountId}', () => {
     expect(response.headers.etag).toBe('"2.1"');
     expect(withoutTime(response)).toBe(
       `{"accountId":${accountId},"balance":10.00,"version":2,"held":0.00,"available":15.00,"overdraftLimit":5.00,` +
-        '"status":"debits_blocked","reference":"r","metadata":{"a":1}}',
+        '"currency":"USD","status":"debits_blocked","reference":"r","metadata":{"a":1}}',
     );
     expect((await app.http.get(`/accounts/${accountId}`)).text).toBe(response.text);
     const cleared = await change(app, accountId, '{"reference":null,"metadata":null}');

@@ -208,7 +208,7 @@ interface Forgery {
   readonly forgetsKeys?: boolean;
 }
 
-const text = (cents: number) => formatMoney(BigInt(cents));
+const text = (cents: number) => formatMoney(BigInt(cents), 2);
 const receiptText = ({ id, type, cents, balance, version }: Posted) =>
   `{"id":"${id}","type":"${type}","amount":${text(cents)},"newBalance":${text(balance)},"newVersion":"${version}"}`;
 

@@ -59,7 +59,7 @@ describe('the table of statuses, row by row', () => {
       response,
       400,
       '{"error":"Invalid request","details":[{"field":"amount","message":"must be an amount greater than zero, ' +
-        'with at most 16 digits before the point and 2 after, like 49.50"}]}',
+        'with at most 16 digits before the point and 4 after, like 49.50"}]}',
     );
   });
 
@@ -515,6 +515,7 @@ describe('the code of an error', () => {
       'test/e2e/rate-limit.e2e-spec.ts': ['TOO_MANY_REQUESTS'],
       'test/e2e/slow-clients.e2e-spec.ts': ['NOT_RECEIVED'],
       'test/e2e/summary.e2e-spec.ts': ['SUMMARY_NOT_READY'],
+      'test/e2e/currencies.e2e-spec.ts': ['CURRENCY_MISMATCH'],
       'test/e2e/transfers.e2e-spec.ts': ['COUNTERPARTY_REFUSED', 'DIFFERENT_SHARDS'],
     };
     for (const [file, codes] of Object.entries(elsewhere)) {

@@ -315,7 +315,7 @@ describe('GET /accounts/{accountId}/transactions', () => {
     ['idempotencyKey', 'x'.repeat(256)],
     ['minAmount', '-1'],
     ['minAmount', '1e2'],
-    ['minAmount', '0.001'],
+    ['minAmount', '0.00001'],
     ['maxAmount', ''],
     ['maxAmount', 'NaN'],
     ['maxAmount', '99999999999999999'],

@@ -245,7 +245,7 @@ describe('openapi.json', () => {
       [{ 'moneyWithdraw/Deposit': '1e2', typeOfTransaction: 'Deposit' }],
       [{ 'moneyWithdraw/Deposit': '0', typeOfTransaction: 'Deposit' }],
       [{ 'moneyWithdraw/Deposit': '0.00', typeOfTransaction: 'Deposit' }],
-      [{ 'moneyWithdraw/Deposit': '0.001', typeOfTransaction: 'Deposit' }],
+      [{ 'moneyWithdraw/Deposit': '0.00001', typeOfTransaction: 'Deposit' }],
       [{ 'moneyWithdraw/Deposit': true, typeOfTransaction: 'Deposit' }],
       [{ 'moneyWithdraw/Deposit': 49, typeOfTransaction: 'Transfer' }],
       [{ 'moneyWithdraw/Deposit': 49, typeOfTransaction: 'Deposit', expectedversion: 0 }],

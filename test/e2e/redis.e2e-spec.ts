@@ -127,7 +127,7 @@ describe('two instances over one Redis', () => {
     const config = loadConfig({ DATABASE_URL: database.url, LOG_LEVEL: 'silent', ...settings(redis.url) });
     const bank = await bootstrapShards(config.database.shards ?? []);
     const logger = createLogger(config.log);
-    await resetAccount({ config, bank, logger }, accountId, parseMoney('1000.00') ?? 0n);
+    await resetAccount({ config, bank, logger }, accountId, parseMoney('1000.00', 2) ?? 0n);
     for (const instance of [a, b])
       expect(await read(instance, accountId)).toEqual({ balance: 1_000, version: 3 });
   });

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { archiveBank } from '../../src/admin/archive.js';
-import { formatMoney, parseBalance } from '../../src/domain/money.js';
+import { formatMoney, readMoney } from '../../src/domain/money.js';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
 import { capture, placed, voidHold } from '../support/holds.js';
 import { textsOf } from '../support/pdf.js';
@@ -69,7 +69,7 @@ async function now(): Promise<string> {
 /** A millisecond later than a time: the end of an interval does not belong to it. */
 const after = (timestamp: string) => new Date(Date.parse(timestamp) + 1).toISOString();
 
-const cents = (text: string) => parseBalance(text) as bigint;
+const cents = (text: string) => readMoney(text, 2) as bigint;
 const sumOf = (lines: readonly Line[]) =>
   lines.reduce((sum, { type, amount }) => sum + (type === 'Deposit' ? cents(amount) : -cents(amount)), 0n);
 
@@ -237,7 +237,7 @@ describe('opening balance + lines = closing balance', () => {
     });
     const holds: string[] = [];
     for (const [kind, amount] of steps) {
-      const money = formatMoney(BigInt(amount));
+      const money = formatMoney(BigInt(amount), 2);
       if (kind === 0) await post(app, accountId, withdrawal(money));
       else if (kind === 1) await app.http.post(`/accounts/${accountId}/holds`).send({ amount: money });
       else await post(app, accountId, deposit(money));

@@ -40,7 +40,7 @@ afterAll(async () => {
   await database.drop();
 });
 
-const cents = (amount: string) => parseMoney(amount) ?? 0n;
+const cents = (amount: string) => parseMoney(amount, 2) ?? 0n;
 
 async function openAny(): Promise<number> {
   return (await ledger.openAccount({}, THE_SERVICE)).accountId;
@@ -307,7 +307,7 @@ describe('POST /transfers', () => {
     expect(answers.filter(({ status }) => status === 201).length).toBeGreaterThan(50);
     const balances = await Promise.all(accounts.map(balanceOf));
     const sum = balances.map((text) => cents(/[\d.]+/.exec(text)?.[0] ?? '')).reduce((a, b) => a + b, 0n);
-    expect(formatMoney(sum)).toBe('40.00');
+    expect(formatMoney(sum, 2)).toBe('40.00');
   });
 
   it('goes below zero as far as the overdraft limit allows', async () => {

@@ -24,7 +24,7 @@ import { loadConfig } from '../../src/config/config.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { describeServer, type ShardAddress } from '../../src/config/shard-address.js';
 import { migrate } from '../../src/storage/migrate.js';
-import { MAX_MONEY, parseMoney } from '../../src/domain/money.js';
+import { MAX_MONEY, parseDecimal, parseMoney, type Decimal } from '../../src/domain/money.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
 import { shardList, startInstance } from '../support/app.js';
 import { startCli } from '../support/cli.js';
@@ -68,7 +68,8 @@ class Bank {
 
 let bank: Bank;
 
-const money = (text: string) => parseMoney(text) as bigint;
+const money = (text: string) => parseMoney(text, 2) as bigint;
+const decimal = (text: string) => parseDecimal(text) as Decimal;
 
 describe('seed', () => {
   beforeEach(async () => {
@@ -330,7 +331,7 @@ describe('what operators post', () => {
 
   it('is signed by the user of the system, and recorded once it is known to be possible', async () => {
     const opened = await session();
-    await transfer(opened, { from: 1, to: 2, amount: money('50'), description: 'a correction' });
+    await transfer(opened, { from: 1, to: 2, amount: decimal('50'), description: 'a correction' });
     expect(await bank.rows('SELECT DISTINCT actor, description FROM bank.transaction_details')).toEqual([
       { actor: userInfo().username, description: 'a correction' },
     ]);
@@ -340,12 +341,14 @@ describe('what operators post', () => {
     ]);
     const recorded = await acts();
     expect(recorded.slice(-2)).toEqual(['transfer.made', 'account.status_set']);
-    await expect(transfer(opened, { from: 1, to: 2, amount: 1n })).rejects.toThrow(/^account 2 is frozen$/);
-    await expect(transfer(opened, { from: 1, to: 77, amount: 1n })).rejects.toThrow(
+    await expect(transfer(opened, { from: 1, to: 2, amount: decimal('0.01') })).rejects.toThrow(
+      /^account 2 is frozen$/,
+    );
+    await expect(transfer(opened, { from: 1, to: 77, amount: decimal('0.01') })).rejects.toThrow(
       /^account 77 does not exist$/,
     );
     await expect(voidHold(opened, 1, {})).rejects.toThrow(/^the hold does not exist$/);
-    await expect(transfer(opened, { from: 1, to: 3, amount: money('301') })).rejects.toThrow(
+    await expect(transfer(opened, { from: 1, to: 3, amount: decimal('301') })).rejects.toThrow(
       /^account 1 does not hold that much$/,
     );
     await expect(reverse(opened, { transactionId: 1 }, {})).rejects.toThrow(
@@ -369,7 +372,7 @@ describe('what operators post', () => {
 
   it('is posted once with a key', async () => {
     const opened = await session();
-    const request = { amount: money('10'), key: 'k', expires: { expiresInMs: 3_600_000 } };
+    const request = { amount: decimal('10'), key: 'k', expires: { expiresInMs: 3_600_000 } };
     const placed = await placeHold(opened, 1, request);
     await expect(placeHold(opened, 1, request)).rejects.toThrow(
       `the idempotency key was used by hold${placed.holds[0]?.holdId} before`,
@@ -383,7 +386,7 @@ describe('what operators post', () => {
 
   it('does not go from a hold to the account of the hold', async () => {
     const opened = await session();
-    const [placed] = (await placeHold(opened, 1, { amount: money('10') })).holds;
+    const [placed] = (await placeHold(opened, 1, { amount: decimal('10') })).holds;
     const holdId = placed?.holdId ?? 0;
     await expect(captureHold(opened, holdId, { to: 1 })).rejects.toThrow(
       `hold${holdId} is of account 1 itself`,
@@ -397,7 +400,7 @@ describe('what operators post', () => {
     const effects = await transfer(await session(), {
       from: 1,
       to: 2,
-      amount: money('50'),
+      amount: decimal('50'),
       dryRun: true,
       key: 'k',
     });
@@ -561,8 +564,11 @@ describe('the command line', () => {
       ['seed', '--accounts', '5', '--balance', '1.005'],
       "option '--balance <amount>' argument '1.005' is invalid",
     ],
-    [['reset', '--balance', '-1'], 'It must be an amount from 0.00 to 9999999999999999.99'],
-    [['reset', '--balance', '10000000000000000.00'], 'It must be an amount from 0.00 to 9999999999999999.99'],
+    [['reset', '--balance', '-1'], 'It must be an amount, with at most 16 digits before the point'],
+    [
+      ['reset', '--balance', '10000000000000000.00'],
+      'It must be an amount, with at most 16 digits before the point',
+    ],
     [['reset', '--balance', 'NaN'], 'such as 1000.00'],
     [['reset', '--account', '-1'], "option '--account <ID>' argument '-1' is invalid"],
     [['backup'], "required option '--to <DIR>' not specified"],

@@ -10,6 +10,9 @@ import { openShards } from '../support/history.js';
 import { openLedger, type TestLedger } from '../support/ledger.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 
+/** A numeric keeps the decimals with which it is written. */
+const money = (cents: number) => (cents / 100).toFixed(2);
+
 let database: TestDatabase;
 let client: Client;
 let ledger: TestLedger;
@@ -80,7 +83,7 @@ async function write({ steps, archived, isDated }: Story) {
     `INSERT INTO bank.accounts (balance, version, created_at, posted_at, held, active_holds)
      VALUES ($1, $2, $3, $4, $5::numeric, sign($5::numeric)) RETURNING account_id::int AS id`,
     [
-      ...[balance / 100, steps.length + 1, isDated ? new Date(START_MS) : null],
+      ...[money(balance), steps.length + 1, isDated ? new Date(START_MS) : null],
       states.length > 0 && isDated ? new Date(timeMs) : null,
       (states.at(-1)?.held ?? 0) / 100,
     ],
@@ -94,8 +97,8 @@ async function write({ steps, archived, isDated }: Story) {
        VALUES (${isOld ? "nextval(pg_get_serial_sequence('bank.transactions', 'transaction_id'))," : ''}
          $1, 'credit', $2, $3, $4, $5, $6, ${UNCHAINED})`,
       [
-        ...[accountId, state.amount / 100, state.balance / 100, state.version],
-        ...[state.held === 0 ? null : state.held / 100, new Date(state.timeMs)],
+        ...[accountId, money(state.amount), money(state.balance), state.version],
+        ...[state.held === 0 ? null : money(state.held), new Date(state.timeMs)],
       ],
     );
   }

@@ -74,6 +74,7 @@ async function pair(settings: InstanceSettings = {}): Promise<[Instance, Instanc
 const account = (accountId: number, version: number): Account => ({
   accountId,
   version,
+  decimals: 2,
   balance: BigInt(accountId * 1_000 + version) * (accountId % 2 === 0 ? 1n : -1n),
 });
 
@@ -105,7 +106,12 @@ describe('the shared balance cache', () => {
   it('is read by every instance, exactly', async () => {
     const [a, b] = await pair();
     expect(await b.cache.get(1)).toBeUndefined();
-    const rich = { accountId: 1, version: Number.MAX_SAFE_INTEGER, balance: 999_999_999_999_999_999n };
+    const rich = {
+      accountId: 1,
+      version: Number.MAX_SAFE_INTEGER,
+      balance: 999_999_999_999_999_999n,
+      decimals: 2,
+    };
     await a.cache.record([rich, account(2, 7)], now());
     expect(await b.cache.get(1)).toEqual(rich);
     expect(await Promise.all([2, 3, 2].map(async (accountId) => b.cache.get(accountId)))).toEqual([

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
+import { USD } from '../../src/config/currencies.js';
 import { isEmptyBank, seedAlive, type StoryReport } from '../../src/admin/alive/import-story.js';
 import { verifyBank } from '../../src/admin/verify/verify.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
@@ -20,7 +21,7 @@ describe('seed --alive', () => {
     client = new Client({ connectionString: database.url });
     await client.connect();
     wasEmpty = await isEmptyBank(shards());
-    report = await seedAlive(shards(), 1);
+    report = await seedAlive(shards(), 1, USD);
   }, 240_000);
 
   afterAll(async () => {
@@ -64,7 +65,7 @@ describe('seed --alive', () => {
     const acts = () => row<{ n: number }>(`SELECT count(*)::int AS n FROM bank.audit_events`);
     const before = await acts();
     expect(await isEmptyBank(shards())).toBe(false);
-    await expect(seedAlive(shards(), 1)).rejects.toThrow('Only an empty one');
+    await expect(seedAlive(shards(), 1, USD)).rejects.toThrow('Only an empty one');
     expect(await acts()).toEqual(before);
   });
 });

@@ -1,3 +1,5 @@
+import type { Config } from '../../src/config/config.js';
+import { USD } from '../../src/config/currencies.js';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, expect, it } from '@jest/globals';
 import { Client } from 'pg';
@@ -63,7 +65,7 @@ function keep(intervalMs = 50, settledMs = 60_000) {
   return seen;
 }
 
-const read = () => new SummaryReader(openShards(ledger)).summary(THE_SERVICE);
+const read = () => new SummaryReader(openShards(ledger), { currency: USD } as Config).summary(THE_SERVICE);
 
 /** What the tables hold now, by plain sums over all rows. */
 async function counted(): Promise<CurrencyTotals> {
@@ -76,7 +78,7 @@ async function counted(): Promise<CurrencyTotals> {
   );
   const [{ balance, held, credits, debits, open }] = rows as [(typeof rows)[0]];
   return {
-    currency: 'USD',
+    currency: USD,
     accounts: { open: Number(open), debits_blocked: 0, frozen: 1, closed: 1 },
     ...{ balance: BigInt(balance), held: BigInt(held), credits: BigInt(credits), debits: BigInt(debits) },
   };

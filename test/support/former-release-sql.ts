@@ -87,6 +87,7 @@ async function postInside(client: Client, accountId: number, idempotencyKey: str
       balanceAfter: cents,
       heldAfter: 0n,
       versionAfter: version,
+      decimals: 2,
       idempotencyKey: idempotencyKey ?? undefined,
     },
   };

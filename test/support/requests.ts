@@ -21,7 +21,7 @@ export const moneyAsText = (body: string) =>
 /** The body of an open account with nothing on hold, without its time; see {@link withoutTime}. */
 export const accountBody = (accountId: number, balance: string, version: number, more = ''): string =>
   `{"accountId":${accountId},"balance":${balance},"version":${version},"held":0.00,"available":${balance},` +
-  `"overdraftLimit":0.00,"status":"open"${more}}`;
+  `"overdraftLimit":0.00,"currency":"USD","status":"open"${more}}`;
 
 export const withoutTime = ({ text }: { readonly text: string }): string =>
   text.replaceAll(/,"createdAt":"[^"]+"/g, '');

@@ -1,3 +1,4 @@
+import { USD } from '../../src/config/currencies.js';
 import type { Movement } from '../../src/ledger/read/statement-reader.js';
 import type { TransactionDetails } from '../../src/domain/transaction.js';
 import { signed, type Statement } from '../../src/statements/statement.js';
@@ -7,6 +8,7 @@ export function statementOf(
   amounts: readonly bigint[],
   details: TransactionDetails = {},
   account: Partial<Statement['account']> = {},
+  currency = USD,
 ): Statement {
   const openingBalance = 100_000n;
   let balance = openingBalance;
@@ -19,6 +21,7 @@ export function statementOf(
         versionAfter: 2 + index,
         balanceAfter: balance,
         heldAfter: 0n,
+        decimals: currency.decimals,
       },
       ...{ type: amount < 0n ? 'debit' : 'credit', amount: amount < 0n ? -amount : amount },
       timestamp: new Date(Date.UTC(2025, 4, 2) + index * 60_000),
@@ -31,6 +34,7 @@ export function statementOf(
     return { count: some.length, sum: some.reduce((sum, { amount }) => sum + amount, 0n) };
   };
   return {
+    currency,
     account: { accountId: 1, owner: 'ada', reference: undefined, ...account },
     from: new Date('2025-05-01'),
     to: new Date('2025-06-01'),

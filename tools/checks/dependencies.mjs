@@ -18,6 +18,7 @@ const ALLOWED = new Set([
   'BlueOak-1.0.0',
   'ISC',
   'MIT',
+  'MIT/X11',
   'OFL-1.1',
   'Python-2.0',
 ]);

@@ -53,10 +53,10 @@ function sumProblems(books: Books, withdrawals: readonly Withdrawal[], amount: M
     .reduce((sum, transaction) => sum + changeBy(transaction), 0n);
   const expected = before.balance - BigInt(accepted) * amount + byOthers;
   if (after.balance === expected) return [];
-  const also = others.length > 0 ? `, with ${formatMoney(byOthers)} from others,` : '';
+  const also = others.length > 0 ? `, with ${formatMoney(byOthers, 2)} from others,` : '';
   return [
-    `The balance is ${formatMoney(after.balance)}. ${formatMoney(before.balance)} less ${accepted} accepted ` +
-      `withdrawals of ${formatMoney(amount)}${also} is ${formatMoney(expected)}.`,
+    `The balance is ${formatMoney(after.balance, 2)}. ${formatMoney(before.balance, 2)} less ${accepted} accepted ` +
+      `withdrawals of ${formatMoney(amount, 2)}${also} is ${formatMoney(expected, 2)}.`,
   ];
 }
 
@@ -74,16 +74,16 @@ function historyProblems({ before, after, listed }: Books): string[] {
     balance += changeBy(transaction);
     if (newBalance !== balance) {
       problems.push(
-        `${id} is listed with the balance ${formatMoney(newBalance)}. After version ${version - 1}, ` +
-          `a ${type} of ${formatMoney(amount)} leaves ${formatMoney(balance)}.`,
+        `${id} is listed with the balance ${formatMoney(newBalance, 2)}. After version ${version - 1}, ` +
+          `a ${type} of ${formatMoney(amount, 2)} leaves ${formatMoney(balance, 2)}.`,
       );
     }
-    if (newBalance < 0n) problems.push(`${id} leaves a balance below zero: ${formatMoney(newBalance)}.`);
+    if (newBalance < 0n) problems.push(`${id} leaves a balance below zero: ${formatMoney(newBalance, 2)}.`);
     balance = newBalance;
   }
   if (balance !== after.balance) {
     problems.push(
-      `The last transaction left ${formatMoney(balance)}, but the balance is ${formatMoney(after.balance)}.`,
+      `The last transaction left ${formatMoney(balance, 2)}, but the balance is ${formatMoney(after.balance, 2)}.`,
     );
   }
   return problems;
@@ -117,6 +117,6 @@ function withdrawalProblems(books: Books, { number, key, outcome }: Withdrawal, 
     books.before.balance,
   );
   return status === 422 && lowest >= amount
-    ? [`${name} was refused (${answer}), but the balance never was less than ${formatMoney(lowest)}.`]
+    ? [`${name} was refused (${answer}), but the balance never was less than ${formatMoney(lowest, 2)}.`]
     : [];
 }

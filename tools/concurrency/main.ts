@@ -56,7 +56,7 @@ const program = new Command('npm run -s concurrency --')
 
 /** @throws InvalidArgumentError */
 function amountOption(text: string): Money {
-  const amount = parseMoney(text);
+  const amount = parseMoney(text, 2);
   if (amount !== undefined && amount > 0n) return amount;
   throw new InvalidArgumentError(
     'It must be an amount greater than zero, with at most two decimals, such as 150.00.',
@@ -67,14 +67,14 @@ async function run({ url, account: accountId, requests, amount: wanted }: Option
   const account = new Account({ url, credential: credentialFor(url) }, accountId);
   const before = await account.balance();
   console.log(
-    `Account ${accountId} at ${url}: balance ${formatMoney(before.balance)}, version ${before.version}.`,
+    `Account ${accountId} at ${url}: balance ${formatMoney(before.balance, 2)}, version ${before.version}.`,
   );
   const amount = wanted ?? amountThatDoesNotFit(before.balance, requests);
-  console.log(`${requests} simultaneous withdrawals of ${formatMoney(amount)}:\n`);
+  console.log(`${requests} simultaneous withdrawals of ${formatMoney(amount, 2)}:\n`);
   const withdrawals = await withdrawTogether(account, requests, amount);
   console.log(`${answersText(withdrawals)}\n`);
   const after = await account.balance();
-  console.log(`Balance ${formatMoney(after.balance)}, version ${after.version}.`);
+  console.log(`Balance ${formatMoney(after.balance, 2)}, version ${after.version}.`);
   const books = {
     before,
     after,
@@ -116,7 +116,7 @@ function answersText(withdrawals: readonly Withdrawal[]): string {
       String(number),
       String(status ?? '–'),
       sent > 1 ? `${error} (sent ${sent} times)` : error,
-      receipt ? formatMoney(receipt.newBalance) : '–',
+      receipt ? formatMoney(receipt.newBalance, 2) : '–',
       String(receipt?.newVersion ?? '–'),
       ms.toFixed(0),
     ]);

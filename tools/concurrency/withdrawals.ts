@@ -53,7 +53,7 @@ export async function withdrawTogether(
         method: 'POST' as const,
         path: `/accounts/${account.accountId}/transactions`,
         headers: { 'idempotency-key': key },
-        body: `{"moneyWithdraw/Deposit":${formatMoney(amount)},"typeOfTransaction":"Withdraw"}`,
+        body: `{"moneyWithdraw/Deposit":${formatMoney(amount, 2)},"typeOfTransaction":"Withdraw"}`,
       };
       const startedAt = performance.now();
       const { sent, outcome } = await settle(account, async (again) =>

@@ -42,7 +42,7 @@ const leg = (accountId: number | string, type: string, amount: string) =>
 export const BAD_FIELDS = {
   Amount: [
     ...BAD_NUMBERS,
-    ...asBoth(words('0.00 0.001 1.005 10.000 10000000000000000 10000000000000000.00 1e16')),
+    ...asBoth(words('0.00 0.00001 1.00005 10.00000 10000000000000000 10000000000000000.00 1e16')),
     '01.0',
   ],
   ExpectedVersion: [
@@ -65,7 +65,7 @@ export const BAD_FIELDS = {
   AccountIdInput: [...BAD_NUMBERS, ...words('"txn1" "1a" 1.0 "1.0" 2e0')],
   OverdraftLimit: [
     ...words(
-      'null true [] {} "" -1 "-0.01" 0.001 1e2 "1e2" "NaN" "Infinity" 10000000000000000 "１" "1,00" " 1"',
+      'null true [] {} "" -1 "-0.01" 0.00001 1e2 "1e2" "NaN" "Infinity" 10000000000000000 "１" "1,00" " 1"',
     ),
   ],
   Description: [...BAD_TEXTS, `"${'x'.repeat(501)}"`],

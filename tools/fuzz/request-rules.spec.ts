@@ -133,17 +133,17 @@ const DIFFERENCES: readonly Difference[] = [
     example: '2.0',
   },
   {
-    why: 'a multiple of 0.01 cannot be told in floating-point numbers',
+    why: 'a multiple of 0.0001 cannot be told in floating-point numbers',
     acceptedBy: 'the schema',
     fields: AMOUNTS,
-    holds: (sent) => isNumber(sent) && /^\d+\.\d{3,}$/.test(sent.source),
-    example: '1.005',
+    holds: (sent) => isNumber(sent) && /^\d+\.\d{5,}$/.test(sent.source),
+    example: '1.00005',
   },
   {
     why: 'the largest amount is 1e16 as a floating-point number, and so are some larger ones',
     acceptedBy: 'the schema',
     fields: AMOUNTS,
-    holds: (sent) => isNumber(sent) && sent.json === 1e16 && /^1\d{16}(\.\d{1,2})?$/.test(sent.source),
+    holds: (sent) => isNumber(sent) && sent.json === 1e16 && /^1\d{16}(\.\d{1,4})?$/.test(sent.source),
     example: '10000000000000000',
   },
   {

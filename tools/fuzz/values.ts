@@ -136,6 +136,8 @@ const SENSE_OF_FIELD: Readonly<Record<string, Arbitrary<string>>> = {
 const SENSE: Readonly<Record<string, Arbitrary<string>>> = {
   accountId: account,
   near: account,
+  // Of two decimals, like the amounts.
+  currency: fc.constantFrom('USD', 'USD', 'EUR').map(quoted),
   holdId: fc.constantFrom('{{hold}}', '{{hold}}', 'hold1', 'hold9223372036854775807').map(quoted),
   transferId: fc.constantFrom('{{transfer}}', '{{transfer}}', 'tr1', 'tr9223372036854775807').map(quoted),
   description: words,

@@ -5,7 +5,9 @@ import { recordActOn, userOfSystem } from '../../audit/audit-log.js';
 import type { ShardAddress } from '../../config/shard-address.js';
 import type { Effects } from '../../domain/books.js';
 import type { Command } from '../../domain/command.js';
+import { recordedCode, type Currency } from '../../domain/currency.js';
 import { digestOf } from '../../domain/hash-chain.js';
+import { formatMoney } from '../../domain/money.js';
 import type { TransactionDetails } from '../../domain/transaction.js';
 import { BatchStatements } from '../../ledger/write/batch-statements.js';
 import { AccountDetailsEntity } from '../../storage/entities/account-details.entity.js';
@@ -30,11 +32,13 @@ export interface StoryReport {
  * months before it stay.
  *
  * @param seed the same one tells the same story
+ * @param currency that of the bank
  * @throws CommandError when the bank has an account
  */
 export async function seedAlive(
   addresses: readonly ShardAddress[],
   seed: number,
+  currency: Currency,
   { onProgress, signal }: Control = {},
 ): Promise<StoryReport> {
   return withShardRunners(addresses, 'bank-seed', async (shards) => {
@@ -42,7 +46,7 @@ export async function seedAlive(
       throw new CommandError('The bank has accounts. Only an empty one can be filled with a history.');
     await recordActOn(addresses, { action: 'bank.seeded_alive', details: { seed } });
     const { runner, tables, dataSource } = shards[0] as ShardRunner;
-    const importer = new Importer(tables);
+    const importer = new Importer(tables, currency);
     const scenes = storyOf(seed, new Date());
     let [transactions, declined, told] = [0, 0, 0];
     for (const month of Map.groupBy(scenes, ({ at }) => at.toISOString().slice(0, 7)).values()) {
@@ -83,7 +87,10 @@ class Importer {
   /** What placing or capturing a hold did; nothing if it was refused. */
   private readonly done = new Map<string, Effects>();
 
-  constructor(tables: SchemaTables) {
+  constructor(
+    tables: SchemaTables,
+    private readonly currency: Currency,
+  ) {
     this.statements = new BatchStatements(tables, () => this.now);
   }
 
@@ -120,7 +127,9 @@ class Importer {
     { account, owner, holder }: Extract<Act, { kind: 'open' }>,
     { manager }: QueryRunner,
   ): Promise<void> {
-    const row = { balance: 0n, status: 'open', owner: owner ?? null, createdAt: this.now } as const;
+    const balance = formatMoney(0n, this.currency.decimals);
+    const currency = recordedCode(this.currency, this.currency);
+    const row = { balance, status: 'open', owner: owner ?? null, createdAt: this.now, currency } as const;
     const inserted = await manager.insert(AccountEntity, row);
     const [{ account_id }] = inserted.raw as [{ account_id: string }];
     const accountId = Number(account_id);

@@ -181,8 +181,8 @@ async function verifySnapshot(
   signal: AbortSignal,
 ): Promise<BackupShard['books']> {
   const report = await verifyInSnapshot(client, address.schema, index, count, { signal });
-  const { accounts, transactions, balance, faulty } = report;
-  return { accounts, transactions, balance, faulty };
+  const { accounts, transactions, balance, otherBalances, faulty } = report;
+  return { accounts, transactions, balance, ...(otherBalances && { otherBalances }), faulty };
 }
 
 async function exportShard(

@@ -55,6 +55,8 @@ const FILE = z.object({
   sequence: z.object({ last: z.string().regex(/^[1-9]\d{0,15}$/), called: z.boolean() }).optional(),
 });
 
+const SUM = z.string().regex(/^(-?\d{1,40}(\.\d{1,4})?|NaN)$/);
+
 const SHARD = z.object({
   index: count,
   /** When its snapshot was taken, by the server's clock. */
@@ -68,7 +70,9 @@ const SHARD = z.object({
   books: z.object({
     accounts: count,
     transactions: count,
-    balance: z.string().regex(/^(-?\d{1,40}\.\d\d|NaN)$/),
+    balance: SUM,
+    /** Of other currencies than the bank's, by their codes. */
+    otherBalances: z.record(z.string().regex(/^[A-Z]{3}$/), SUM).optional(),
     faulty: count,
   }),
   files: z.array(FILE).min(1).max(100),

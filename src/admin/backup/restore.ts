@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { resolve } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { pipeline } from 'node:stream/promises';
 import { escapeLiteral } from 'pg';
 import { from as copyFrom } from 'pg-copy-streams';
@@ -210,12 +211,13 @@ async function loadShard(
   await fill(load, fillings, signal).catch(explainRows(address));
   options.onStep?.(`shard ${index}: verifying the books, and comparing every row with the backup`);
   const report = await verifyInSnapshot(client, address.schema, index, place.count, { signal });
-  const { accounts, transactions, balance, faulty } = report;
+  const { accounts, transactions, balance, otherBalances, faulty } = report;
   const { books } = backup;
   const same =
     accounts === books.accounts &&
     transactions === books.transactions &&
     balance === books.balance &&
+    isDeepStrictEqual(otherBalances, books.otherBalances) &&
     faulty === books.faulty;
   if (!same || (await differences(session, fillings)).length > 0) {
     throw new CommandError(

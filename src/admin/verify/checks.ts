@@ -1,5 +1,14 @@
-/** The largest amount: 16 digits before the point. NaN and Infinity are greater, so they are not valid money either. */
-const MAX_AMOUNT = '9999999999999999.99';
+import { CURRENCIES } from '../../config/currencies.js';
+
+/** Amounts have at most 16 digits before the point. NaN and Infinity are greater, so they are not valid money either. */
+const LIMIT = '10000000000000000';
+
+const codesWith = (decimals: number) =>
+  [...CURRENCIES.values()].flatMap((each) => (each.decimals === decimals ? [`'${each.code}'`] : [])).join();
+
+/** The decimals of a currency. */
+const decimalsOf = (code: string) =>
+  `CASE ${[0, 3, 4].map((decimals) => `WHEN ${code} IN (${codesWith(decimals)}) THEN ${decimals}`).join(' ')} ELSE 2 END`;
 
 export const GENESIS = "decode(repeat('0', 64), 'hex')";
 
@@ -24,6 +33,7 @@ export const HISTORY: Readonly<Record<string, string>> = {
   change: 'sum(t.change)',
   changes: 'count(t.change)',
   held: 'sum(t.held_change)',
+  most_decimals: 'max(min_scale(t.amount))',
   keys: 'count(t.idempotency_key)',
   different_keys: 'count(DISTINCT t.idempotency_key)',
   first_changes: 'array_agg(t.change) FILTER (WHERE t.version_after = 2)',
@@ -49,15 +59,15 @@ export const CHECKS: Readonly<Record<string, Check>> = {
     sql: 'a.copies = 1',
   },
   balance_is_valid: {
-    says: `the balance is an amount from -${MAX_AMOUNT} to ${MAX_AMOUNT}`,
-    sql: `a.balance >= -${MAX_AMOUNT} AND a.balance <= ${MAX_AMOUNT} AND a.balance = round(a.balance, 2)`,
+    says: 'the balance has at most 16 digits before the point, and no more decimals than its currency',
+    sql: `a.balance > -${LIMIT} AND a.balance < ${LIMIT} AND a.balance = round(a.balance, ${decimalsOf('a.currency')})`,
   },
   balance_is_sum: {
     says: 'the balance equals the credits less the debits',
     sql: 'a.balance = coalesce(h.change, 0) AND coalesce(h.changes = h.transactions, true)',
   },
   balance_is_last: {
-    says: "the balance equals the last transaction's balance after it; without a transaction it is 0.00",
+    says: "the balance equals the last transaction's balance after it; without a transaction it is zero",
     sql: 'CASE WHEN a.version = 1 THEN a.balance = 0 ELSE h.last_version = a.version AND h.last_balance = a.balance END',
   },
   held_is_sum: {
@@ -96,8 +106,9 @@ export const CHECKS: Readonly<Record<string, Check>> = {
            coalesce(t.held_after, 0) = coalesce(t.held_before, 0) + coalesce(t.held_change, 0)`,
   },
   amounts_are_valid: {
-    says: `each transaction is a credit, a debit, a hold or a release of 0.01 to ${MAX_AMOUNT}`,
-    each: `t.change IS NOT NULL AND t.amount > 0 AND t.amount <= ${MAX_AMOUNT} AND t.amount = round(t.amount, 2)`,
+    says: "each transaction is a credit, a debit, a hold or a release of a valid amount in the account's currency",
+    each: `t.change IS NOT NULL AND t.amount > 0 AND t.amount < ${LIMIT}`,
+    sql: `coalesce(h.most_decimals <= ${decimalsOf('a.currency')}, true)`,
   },
   keys_are_unique: {
     says: 'no idempotency key occurs twice',

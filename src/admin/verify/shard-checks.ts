@@ -65,13 +65,18 @@ export const SHARD_CHECKS: Readonly<Record<string, ShardCheck>> = {
     ),
   },
   transfers_balance: {
-    says: 'each transfer has debits of as much as its credits, on two or more accounts, and the id of its first leg',
+    says: 'each transfer has debits of as much as its credits in each currency, two or more accounts, and the id of its first leg',
     sql: ofWhole(
-      ({ transactions }) => `
-      SELECT unnest(array_agg(account_id)) AS account_id FROM ${transactions} t
-      WHERE transfer_id IS NOT NULL GROUP BY transfer_id
+      ({ transactions, accounts }) => `
+      SELECT unnest(array_agg(account_id)) AS account_id FROM (
+        SELECT account_id, transfer_id, transaction_id, type,
+               sum(CASE type WHEN 'debit' THEN amount WHEN 'credit' THEN -amount END)
+                 OVER (PARTITION BY transfer_id, currency) AS rest
+        FROM ${transactions} t LEFT JOIN (SELECT account_id, currency FROM ${accounts} a) a USING (account_id)
+        WHERE transfer_id IS NOT NULL) t
+      GROUP BY transfer_id
       HAVING (
-        sum(amount) FILTER (WHERE type = 'debit') = sum(amount) FILTER (WHERE type = 'credit')
+        bool_and(coalesce(rest = 0, false))
         AND count(*) = count(*) FILTER (WHERE type IN ('debit', 'credit'))
         AND count(DISTINCT account_id) = count(*) AND count(*) >= 2 AND min(transaction_id) = transfer_id) IS NOT TRUE`,
     ),

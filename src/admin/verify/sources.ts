@@ -1,5 +1,6 @@
 import { columnList } from '../../storage/identifiers.js';
 import type { Client } from 'pg';
+import { USD } from '../../config/currencies.js';
 import { tablesOf } from '../../storage/tables.js';
 import { columnsOf, hasTable } from '../catalogue.js';
 
@@ -18,6 +19,8 @@ export interface Sources {
   readonly transactionDetails: string | undefined;
   /** Undefined: the schema is from before holds. */
   readonly whole: WholeSources | undefined;
+  /** The code of the bank's currency. */
+  readonly currency: string;
 }
 
 /** The tables that are newer than holds. */
@@ -36,6 +39,7 @@ const OF_ACCOUNTS: readonly (readonly [column: string, elseItIs: string])[] = [
   ['status', `'open'`],
   ['created_at', 'NULL::timestamptz'],
   ['posted_at', 'NULL::timestamptz'],
+  ['currency', 'NULL::varchar'],
 ];
 
 const OF_TRANSACTIONS: readonly (readonly [column: string, elseItIs: string])[] = [
@@ -56,7 +60,8 @@ export async function sourcesIn(client: Client, schema: string): Promise<Sources
   const each = (parted ? [hot, archived] : [hot]).map((part) => `SELECT ${columns} FROM ${part}`);
   const transactions = `(${each.join(' UNION ALL ')})`;
   const parts = parted ? { hot, archived } : undefined;
-  const plain = { accounts, transactions, openings, parts, chained };
+  const currency = await currencyIn(client, tables.shardIdentity);
+  const plain = { accounts, transactions, openings, parts, chained, currency };
   if (!ofAccounts.includes('held')) return { ...plain, transactionDetails: undefined, whole: undefined };
   const { holds, transactionDetails, accountDetails, accountEvents } = tables;
   const { rows } = await client.query<{ some: boolean }>(
@@ -67,6 +72,15 @@ export async function sourcesIn(client: Client, schema: string): Promise<Sources
     transactionDetails: rows[0]?.some ? transactionDetails : undefined,
     whole: { accounts, transactions, holds, transactionDetails, accountDetails, accountEvents },
   };
+}
+
+/** That of the bank; schemas from before it was recorded are of banks in USD. */
+async function currencyIn(client: Client, shardIdentity: string): Promise<string> {
+  if (!(await hasTable(client, shardIdentity))) return USD.code;
+  const { rows } = await client.query<{ currency: string }>(
+    `SELECT coalesce(to_jsonb(i) ->> 'currency', '${USD.code}') AS currency FROM ${shardIdentity} i`,
+  );
+  return rows[0]?.currency ?? USD.code;
 }
 
 function lacking(columns: typeof OF_ACCOUNTS, there: readonly string[]): string[] {

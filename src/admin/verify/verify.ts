@@ -1,6 +1,7 @@
 import type { Client } from 'pg';
 import type { ShardAddress } from '../../config/shard-address.js';
-import { formatMoney } from '../../domain/money.js';
+import { currencyOf } from '../../config/currencies.js';
+import { decimalsIn, formatMoney } from '../../domain/money.js';
 import { readEvents } from '../audit/events.js';
 import type { Control } from '../control.js';
 import { asService, withSession } from '../shards.js';
@@ -20,8 +21,10 @@ export interface VerifyFault {
 export interface VerifyReport {
   accounts: number;
   transactions: number;
-  /** The sum of all balances, with two decimals; `NaN` if a balance is not a valid amount. */
+  /** The sum of all balances in the bank's currency; `NaN` if a balance is not a valid amount. */
   balance: string;
+  /** The same for each other currency, by its code; left out if no account has one. */
+  otherBalances?: Record<string, string>;
   /** At most {@link MAX_FAULTS}, by shard and account id. */
   faults: VerifyFault[];
   /** How many accounts failed, including those that don't fit into `faults`. */
@@ -54,8 +57,8 @@ export async function verifyBank(
     reports.push(report);
   }
   const faults = reports.flatMap((report) => report.faults).slice(0, MAX_FAULTS);
-  const { accounts, transactions, balance, faulty } = sumTotals(reports);
-  return { accounts, transactions, balance, faults, faulty, ok: faulty === 0 };
+  const { faulty, ...totals } = sumTotals(reports);
+  return { ...totals, faults, faulty, ok: faulty === 0 };
 }
 
 /** Like {@link verifyBank}, and checks the audit log as well. */
@@ -69,13 +72,14 @@ export async function verifyBankAndLog(
 }
 
 /** The totals of a bank, or of a part of it. */
-export type Totals = Pick<VerifyReport, 'accounts' | 'transactions' | 'balance' | 'faulty'>;
+export type Totals = Pick<VerifyReport, 'accounts' | 'transactions' | 'balance' | 'otherBalances' | 'faulty'>;
 
 export function sumTotals(parts: readonly Totals[]): Totals {
   return {
     accounts: sum(parts.map((part) => part.accounts)),
     transactions: sum(parts.map((part) => part.transactions)),
     balance: sumBalances(parts.map((part) => part.balance)),
+    ...sumOthers(parts),
     faulty: sum(parts.map((part) => part.faulty)),
   };
 }
@@ -126,8 +130,9 @@ export async function verifyInSnapshot(
     control.onProgress?.(done, totals.accounts);
     after = range.upTo === ABOVE_ALL_IDS ? undefined : range.upTo;
   }
-  const { accounts, transactions, balance } = totals;
-  return { accounts, transactions, balance, faults, faulty, ok: faulty === 0 };
+  const { accounts, transactions, balance, otherBalances } = totals;
+  const books = { accounts, transactions, balance, ...(otherBalances && { otherBalances }) };
+  return { ...books, faults, faulty, ok: faulty === 0 };
 }
 
 /** bigint and numeric arrive as text. */
@@ -139,16 +144,25 @@ interface TotalsRow {
 }
 
 async function readTotals(client: Client, sources: Sources) {
+  const bank = sources.currency;
+  const { decimals } = currencyOf(bank);
   const { rows } = await client.query<TotalsRow>(`
     SELECT a.accounts, a.balance, t.transactions, a.nameless + t.nameless AS nameless
-    FROM (SELECT count(*) AS accounts, round(coalesce(sum(balance), 0), 2) AS balance,
+    FROM (SELECT count(*) AS accounts,
+                 round(coalesce(sum(balance) FILTER (WHERE coalesce(currency, '${bank}') = '${bank}'), 0), ${decimals}) AS balance,
                  count(*) - count(account_id) AS nameless FROM ${sources.accounts} a) a,
          (SELECT count(*) AS transactions, count(*) - count(account_id) AS nameless FROM ${sources.transactions} t) t`);
   const [row] = rows as [TotalsRow];
+  const others = await client.query<{ currency: string; balance: string }>(
+    `SELECT currency, sum(balance) AS balance FROM ${sources.accounts} a
+     WHERE currency IS NOT NULL AND currency <> '${bank}' GROUP BY currency ORDER BY currency`,
+  );
+  const otherBalances = others.rows.map(({ currency, balance }) => [currency, balance] as const);
   return {
     accounts: Number(row.accounts),
     transactions: Number(row.transactions),
     balance: row.balance,
+    otherBalances: otherBalances.length === 0 ? undefined : Object.fromEntries(otherBalances),
     nameless: Number(row.nameless),
   };
 }
@@ -245,7 +259,7 @@ function rangeStatement(sources: Sources): string {
   return `
     WITH a AS (
       SELECT account_id, min(balance) AS balance, min(version) AS version, count(copy) AS copies,
-             min(held) AS held, min(overdraft_limit) AS overdraft_limit, min(status) AS status,
+             min(held) AS held, min(currency) AS currency, min(overdraft_limit) AS overdraft_limit, min(status) AS status,
              min(created_at) AS created_at, min(posted_at) AS posted_at, min(opening_deposit) AS opening_deposit,
              coalesce(bool_and(opened_here), true) AS opened_here, min(found) AS found
              ${chained ? `, (array_agg(head_hash))[1] AS head_hash` : ''}
@@ -316,6 +330,18 @@ function sum(numbers: readonly number[]): number {
 }
 
 function sumBalances(balances: readonly string[]): string {
-  if (balances.some((balance) => !/^-?\d+\.\d\d$/.test(balance))) return 'NaN';
-  return formatMoney(balances.reduce((total, balance) => total + BigInt(balance.replace('.', '')), 0n));
+  if (balances.some((balance) => !/^-?\d+(\.\d{1,4})?$/.test(balance))) return 'NaN';
+  const total = balances.reduce((sum, balance) => sum + BigInt(balance.replace('.', '')), 0n);
+  return formatMoney(total, decimalsIn(balances[0] ?? ''));
+}
+
+function sumOthers(parts: readonly Totals[]): Pick<Totals, 'otherBalances'> {
+  const each = parts.flatMap(({ otherBalances = {} }) => Object.entries(otherBalances));
+  if (each.length === 0) return {};
+  const byCode = [...Map.groupBy(each, ([code]) => code)].sort(([a], [b]) => (a < b ? -1 : 1));
+  return {
+    otherBalances: Object.fromEntries(
+      byCode.map(([code, sums]) => [code, sumBalances(sums.map(([, balance]) => balance))]),
+    ),
+  };
 }

@@ -169,7 +169,7 @@ export const ERRORS = {
   BALANCE_LIMIT_EXCEEDED: {
     status: 422,
     error: 'Balance limit exceeded',
-    detail: 'The balance, or what is on hold, would be over 9999999999999999.99.',
+    detail: 'The balance, or what is on hold, would have more than 16 digits before the point.',
   },
   ACCOUNT_FROZEN: {
     status: 422,
@@ -190,6 +190,12 @@ export const ERRORS = {
     status: 422,
     error: 'Counterparty refused',
     detail: "Another owner's account can't take part just now. The reason is not told.",
+  },
+  CURRENCY_MISMATCH: {
+    status: 422,
+    error: 'Currency mismatch',
+    detail:
+      'The accounts have different currencies, and nothing is converted: withdrawals and deposits must be equal in each.',
   },
   DIFFERENT_SHARDS: {
     status: 422,

@@ -1,6 +1,6 @@
 import { applyDecorators, type Type } from '@nestjs/common';
 import { ApiHeader, ApiParam, ApiQuery, type ApiOperationOptions, type OpenAPIObject } from '@nestjs/swagger';
-import { parseMoney } from '../../domain/money.js';
+import { formatMoney, parseMoney } from '../../domain/money.js';
 import { AccountPathDto } from '../validation/account-path.dto.js';
 import { DryRunQueryDto } from '../validation/details.dto.js';
 import { fieldsOf, objectSchema, type DtoClass } from '../validation/contract.js';
@@ -40,7 +40,7 @@ type Examples = Readonly<Record<string, unknown>>;
  * An amount in an example, written as the service writes it: `350.00`, not `350`. Swagger UI drops zeros at the end, so
  * the examples of answers have none.
  */
-export const money = (text: string) => new JsonMoney(parseMoney(text));
+export const money = (text: string) => new JsonMoney(formatMoney(parseMoney(text, 2) ?? 0n, 2));
 
 /**
  * The schema of a request body. If fields have aliases, it is either of two: with the fields' names, or with the

@@ -17,9 +17,10 @@ To read: [the API](/docs/api) with examples for curl, [errors](/docs/errors), [l
 - **Credentials.** A bank that only this machine can reach may need none. Otherwise press Authorize and enter an API key
   or an access token. What it may do depends on [its scopes](/docs/security#who-should-hold-what) and its owner: with an
   owner, it sees only that owner's accounts, and any other account seems not to exist.
-- **Money** is exact: at most 16 digits before the point and 2 after it, never rounded. A request gives an amount as a
-  number or as a string. An answer has a number with two decimals; if your numbers are doubles, as in JavaScript, ask for
-  strings: \`Accept: application/json; money=string\`. [Generated clients](/docs/api#generated-clients) can do so, too.
+- **Money** is exact: at most 16 digits before the point and as many after it as the account's currency has, two if it
+  was opened without one. A request gives an amount as a number or as a string. An answer has a number with exactly these
+  decimals; if your numbers are doubles, as in JavaScript, ask for strings:
+  \`Accept: application/json; money=string\`. [Generated clients](/docs/api#generated-clients) can do so, too.
 - **Versions.** Each transaction adds exactly 1 to the version of its account. Send the version that you have seen
   (\`expectedversion\`, or the header \`If-Match\`), and the transaction is rejected if the account has changed since.
 - **Retries.** Give each transaction an \`Idempotency-Key\` of your own. If you send the request again, it is applied

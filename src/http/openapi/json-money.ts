@@ -1,5 +1,3 @@
-import { formatMoney, type Money } from '../../domain/money.js';
-
 /** JSON.rawJSON (ECMAScript proposal, in V8 since 11.4) is not in TypeScript's library yet. */
 declare global {
   interface JSON {
@@ -7,14 +5,10 @@ declare global {
   }
 }
 
-/** An amount in an example: a JSON number with exactly two decimals, whatever its size. */
+/** An amount in an example: a JSON number with all its decimals, whatever its size. */
 export class JsonMoney {
-  /** Its digits, as answers with money as text have it. */
-  readonly text: string;
-
-  constructor(money: Money = 0n) {
-    this.text = formatMoney(money);
-  }
+  /** @param text its digits, as answers with money as text have it */
+  constructor(readonly text: string) {}
 
   toJSON(): unknown {
     return JSON.rawJSON(this.text);

@@ -1,4 +1,4 @@
-import type { Money as Cents } from '../../domain/money.js';
+import { formatMoney } from '../../domain/money.js';
 import type { Transaction, TransactionType } from '../../domain/transaction.js';
 import { schema } from '../schema/registry.js';
 import {
@@ -30,16 +30,17 @@ export const TypeWord = plainText(
 export class ReceiptDto {
   @Field(TransactionId) readonly id: string;
   @Field(TypeWord) readonly type: string;
-  @Field(Money) readonly amount: Cents;
-  @Field(SignedMoney) readonly newBalance: Cents;
+  @Field(Money) readonly amount: string;
+  @Field(SignedMoney) readonly newBalance: string;
   @Field(VersionText) readonly newVersion: string;
   @Field(Timestamp) readonly timestamp: string;
 
-  constructor({ transactionId, type, amount, balanceAfter, versionAfter, timestamp }: Transaction) {
+  constructor(transaction: Transaction) {
+    const { transactionId, type, amount, balanceAfter, versionAfter, timestamp, decimals } = transaction;
     this.id = `txn${transactionId}`;
     this.type = TYPE_WORDS[type];
-    this.amount = amount;
-    this.newBalance = balanceAfter;
+    this.amount = formatMoney(amount, decimals);
+    this.newBalance = formatMoney(balanceAfter, decimals);
     this.newVersion = String(versionAfter);
     this.timestamp = timestamp.toISOString();
   }

@@ -1,8 +1,12 @@
 import type { Type } from '@nestjs/common';
 import type { HoldStatus } from '../../domain/hold.js';
 import { MAX_ID } from '../../domain/account.js';
-import { formatMoney, type Money as Cents } from '../../domain/money.js';
-import { LARGEST_AMOUNT, POSITIVE_INTEGER, TRANSACTION_ID_PATTERN } from '../validation/field-rules.js';
+import {
+  CurrencyCode,
+  LARGEST_AMOUNT,
+  POSITIVE_INTEGER,
+  TRANSACTION_ID_PATTERN,
+} from '../validation/field-rules.js';
 import { schema, type JsonSchema, type Reference } from '../schema/registry.js';
 
 /** How a value appears in answers: its schema in the OpenAPI document, and how its JSON text is written. */
@@ -199,9 +203,13 @@ interface MoneyForm {
   readonly pattern: string;
 }
 
-const LARGEST = 'at most 9999999999999999.99 (DECIMAL(18,2))';
+/** Currencies have none to four. */
+const DECIMALS = '(\\.\\d{1,4})?';
 
-function moneyOf(what: string, { names, minimum, maximum, pattern }: MoneyForm): Written<Cents> {
+const LARGEST = 'and at most 16 digits before the point';
+
+/** Amounts as text, which has all decimals of the account's currency. */
+function moneyOf(what: string, { names, minimum, maximum, pattern }: MoneyForm): Written<string> {
   const [number, asText] = names;
   return {
     schema: schema(number, {
@@ -212,59 +220,63 @@ function moneyOf(what: string, { names, minimum, maximum, pattern }: MoneyForm):
       minimum,
       maximum,
     }),
-    write: formatMoney,
+    write: (text) => text,
     withTextMoney: {
       schema: schema(asText, { description: `${what.slice(0, -1)}, as text.`, type: 'string', pattern }),
-      write: (cents) => `"${formatMoney(cents)}"`,
+      write: (text) => `"${text}"`,
     },
   };
 }
 
-export const Money = moneyOf(`An amount with exactly two decimals, ${LARGEST}.`, {
+export const Money = moneyOf(`An amount with exactly the decimals of the account's currency, ${LARGEST}.`, {
   names: ['Money', 'TextMoney'],
   minimum: 0,
   maximum: LARGEST_AMOUNT,
-  pattern: '^\\d{1,16}\\.\\d{2}$',
+  pattern: `^\\d{1,16}${DECIMALS}$`,
 });
 
 /** A balance: below zero it is an overdraft. */
 export const SignedMoney = moneyOf(
-  `An amount with exactly two decimals, ${LARGEST}; below zero where an overdraft is used.`,
+  `An amount with exactly the decimals of the account's currency, ${LARGEST}; below zero where an overdraft is used.`,
   {
     names: ['SignedMoney', 'SignedTextMoney'],
     minimum: -LARGEST_AMOUNT,
     maximum: LARGEST_AMOUNT,
-    pattern: '^-?\\d{1,16}\\.\\d{2}$',
+    pattern: `^-?\\d{1,16}${DECIMALS}$`,
   },
 );
 
 /** A balance and an overdraft limit, each of which may be the largest amount. */
 export const AvailableMoney = moneyOf(
-  'What may be withdrawn or held: the balance, less what is held, plus the overdraft limit, with exactly two decimals.',
+  'What may be withdrawn or held: the balance, less what is held, plus the overdraft limit, with exactly the decimals of ' +
+    "the account's currency.",
   {
     names: ['AvailableMoney', 'AvailableTextMoney'],
     minimum: 0,
     maximum: 2 * LARGEST_AMOUNT,
-    pattern: '^\\d{1,17}\\.\\d{2}$',
+    pattern: `^\\d{1,17}${DECIMALS}$`,
   },
 );
 
 /** What several amounts come to. */
-export const TotalMoney = moneyOf('What the amounts come to, with exactly two decimals.', {
-  names: ['TotalMoney', 'TotalTextMoney'],
-  minimum: 0,
-  maximum: 100_000 * LARGEST_AMOUNT,
-  pattern: '^\\d{1,21}\\.\\d{2}$',
-});
+export const TotalMoney = moneyOf(
+  "What the amounts come to, with exactly the decimals of the account's currency.",
+  {
+    names: ['TotalMoney', 'TotalTextMoney'],
+    minimum: 0,
+    maximum: 100_000 * LARGEST_AMOUNT,
+    pattern: `^\\d{1,21}${DECIMALS}$`,
+  },
+);
 
 /** What all accounts, or all transactions, come to. */
 export const LedgerMoney = moneyOf(
-  'What the amounts of the bank come to, with exactly two decimals; below zero where overdrafts are more than all else.',
+  'What the amounts of the bank come to, with exactly the decimals of the currency; below zero where overdrafts are more than all else.',
   {
     names: ['LedgerMoney', 'LedgerTextMoney'],
     minimum: -MAX_ID * LARGEST_AMOUNT,
     maximum: MAX_ID * LARGEST_AMOUNT,
-    pattern: '^-?\\d{1,32}\\.\\d{2}$',
+    pattern: `^-?\\d{1,32}${DECIMALS}$`,
   },
 );
 
@@ -276,6 +288,8 @@ export const Metadata: JsonSchema = {
 };
 
 export const Timestamp = plainText({ type: 'string', format: 'date-time' });
+
+export const Currency = plainText(CurrencyCode);
 
 export const AccountId = integer(schema('AccountId', POSITIVE_INTEGER));
 export const TransferId = plainText(schema('TransferId', { type: 'string', pattern: '^tr[1-9]\\d{0,15}$' }));

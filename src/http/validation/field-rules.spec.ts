@@ -1,6 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
 import { validateSync } from 'class-validator';
-import { MAX_MONEY } from '../../domain/money.js';
 import { IsInstant, IsWholeNumber, IsWord, readAmount, readVersion } from './field-rules.js';
 import { NumberText, parseJsonBody } from './json-body.js';
 
@@ -11,17 +10,19 @@ function amountIn(json: string): unknown {
 
 describe('readAmount', () => {
   it.each([
-    ['49', 4_900n],
-    ['49.5', 4_950n],
-    ['0.01', 1n],
-    ['9007199254740993.07', 900_719_925_474_099_307n],
-    ['9999999999999999.99', MAX_MONEY],
-  ])('reads the number and the string %s to the cent', (text, cents) => {
-    expect(readAmount(amountIn(text))).toBe(cents);
-    expect(readAmount(amountIn(`"${text}"`))).toBe(cents);
+    ['49', 49n, 0],
+    ['49.5', 495n, 1],
+    ['0.01', 1n, 2],
+    ['10.000', 10_000n, 3],
+    ['0.0001', 1n, 4],
+    ['9007199254740993.07', 900_719_925_474_099_307n, 2],
+    ['9999999999999999.9999', 99_999_999_999_999_999_999n, 4],
+  ])('reads the number and the string %s exactly', (text, units, decimals) => {
+    expect(readAmount(amountIn(text))).toEqual({ units, decimals });
+    expect(readAmount(amountIn(`"${text}"`))).toEqual({ units, decimals });
   });
 
-  it.each(['1e2', '1E2', '-1', '0', '0.00', '-0', '0.001', '10.000', '10000000000000000', '1e400'])(
+  it.each(['1e2', '1E2', '-1', '0', '0.00', '-0', '0.00001', '10.00000', '10000000000000000', '1e400'])(
     'refuses the number and the string %s',
     (text) => {
       expect(readAmount(amountIn(text))).toBeUndefined();

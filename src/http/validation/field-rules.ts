@@ -1,6 +1,7 @@
 import { ValidateBy, ValidateIf } from 'class-validator';
+import { CURRENCIES } from '../../config/currencies.js';
 import { isOwner, ownerNameProblem } from '../../domain/account.js';
-import { parseMoney, type Money } from '../../domain/money.js';
+import { parseDecimal, type Decimal } from '../../domain/money.js';
 import { lineProblemOf } from '../../domain/text.js';
 import { KEY_FORM, readIdempotencyKey } from './idempotency-key.js';
 import { INSTANT_PATTERN, isInstant } from '../../domain/instant.js';
@@ -18,13 +19,13 @@ export function textOf(value: unknown): string | undefined {
 }
 
 /** An amount greater than zero, or undefined. */
-export function readAmount(value: unknown): Money | undefined {
-  const money = parseMoney(textOf(value) ?? '');
-  return money !== undefined && money > 0n ? money : undefined;
+export function readAmount(value: unknown): Decimal | undefined {
+  const decimal = parseDecimal(textOf(value) ?? '');
+  return decimal && decimal.units > 0n ? decimal : undefined;
 }
 
 /** An amount of at least zero, or undefined. */
-export const readLimit = (value: unknown): Money | undefined => parseMoney(textOf(value) ?? '');
+export const readLimit = (value: unknown): Decimal | undefined => parseDecimal(textOf(value) ?? '');
 
 export function readVersion(value: unknown): number | undefined {
   return parsePositiveInteger(textOf(value) ?? '');
@@ -54,7 +55,7 @@ export const IsOptionalField = () => ValidateIf((_, value) => value !== undefine
  */
 export const IsNullableField = () => ValidateIf((_, value) => value !== undefined && value !== null);
 
-/** 9999999999999999.99, as a validator with only floating-point numbers reads it. */
+/** 9999999999999999.99, and all larger amounts, as a validator with only floating-point numbers reads them. */
 export const LARGEST_AMOUNT = 1e16;
 export const POSITIVE_INTEGER = { type: 'integer', format: 'int64', minimum: 1 };
 export const TRANSACTION_ID_PATTERN = '^txn[1-9]\\d{0,18}$';
@@ -62,12 +63,13 @@ const INTEGER_TEXT = { type: 'string', pattern: '^[1-9]\\d{0,18}$' };
 
 const Amount = schema('Amount', {
   description:
-    'An amount greater than zero with at most 16 digits before the point and 2 after it, as a JSON number or as a ' +
-    'string. Both are read exactly. Exponents and signs are refused.',
+    'An amount greater than zero with at most 16 digits before the point, and after it at most as many as the currency ' +
+    'of the account has (4 at most), as a JSON number or as a string. Both are read exactly. Exponents and signs are ' +
+    'refused.',
   oneOf: [
     { type: 'number', exclusiveMinimum: 0, maximum: LARGEST_AMOUNT },
     // Zero is excluded apart: many regular expressions, like Go's, know no lookahead.
-    { type: 'string', pattern: '^\\d{1,16}(\\.\\d{1,2})?$', not: { pattern: '^[0.]*$' } },
+    { type: 'string', pattern: '^\\d{1,16}(\\.\\d{1,4})?$', not: { pattern: '^[0.]*$' } },
   ],
 });
 
@@ -75,7 +77,7 @@ export const IsAmount = () =>
   rule(
     'isAmount',
     (value) => readAmount(value) !== undefined,
-    'must be an amount greater than zero, with at most 16 digits before the point and 2 after, like 49.50',
+    'must be an amount greater than zero, with at most 16 digits before the point and 4 after, like 49.50',
     Amount,
   );
 
@@ -84,12 +86,12 @@ export const IsLimit = (description: string, component: string) =>
   rule(
     'isLimit',
     (value) => readLimit(value) !== undefined,
-    'must be an amount of at least zero, with at most 16 digits before the point and 2 after, like 49.50',
+    'must be an amount of at least zero, with at most 16 digits before the point and 4 after, like 49.50',
     {
       description,
       oneOf: [
         { type: 'number', minimum: 0, maximum: LARGEST_AMOUNT },
-        { type: 'string', pattern: '^\\d{1,16}(\\.\\d{1,2})?$' },
+        { type: 'string', pattern: '^\\d{1,16}(\\.\\d{1,4})?$' },
       ],
     },
     component,
@@ -100,8 +102,8 @@ export const IsLimitParameter = (description: string) =>
   rule(
     'isLimit',
     (value) => readLimit(value) !== undefined,
-    'must be an amount of at least zero, with at most 16 digits before the point and 2 after, like 49.50',
-    { type: 'string', pattern: '^\\d{1,16}(\\.\\d{1,2})?$', description },
+    'must be an amount of at least zero, with at most 16 digits before the point and 4 after, like 49.50',
+    { type: 'string', pattern: '^\\d{1,16}(\\.\\d{1,4})?$', description },
   );
 
 /** @param as its documentation; in a body it may also be a string */
@@ -290,6 +292,22 @@ export const IsWord = (words: readonly string[], as: JsonSchema = {}, component?
     component,
   );
 };
+
+export const CurrencyCode = schema('CurrencyCode', {
+  description: 'A currency of ISO 4217, which tells how many decimals the amounts of an account have.',
+  type: 'string',
+  enum: [...CURRENCIES.keys()],
+  example: 'EUR',
+});
+
+/** The code of a currency. */
+export const IsCurrency = (description: string) =>
+  rule(
+    'isCurrency',
+    (value) => typeof value === 'string' && CURRENCIES.has(value),
+    'must be the code of a currency of ISO 4217, like EUR',
+    { type: 'string', enum: [...CURRENCIES.keys()], description, example: 'EUR' },
+  );
 
 /** Gives a rule of class-validator its JSON Schema. */
 export const documentedAs = (as: JsonSchema) => ({ context: { schema: as } });

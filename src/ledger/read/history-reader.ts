@@ -2,9 +2,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Inject, Injectable } from '@nestjs/common';
 import { FIRST_VERSION, type Account } from '../../domain/account.js';
 import { LedgerError } from '../../domain/errors.js';
-import type { Money } from '../../domain/money.js';
 import type { ShardRouter } from '../../sharding/shard-router.js';
 import { allInOrder, send } from '../../storage/connection.js';
+import { decimalsOf } from '../../config/currencies.js';
+import type { Money } from '../../domain/money.js';
 import { moneyFromColumn } from '../../storage/rows.js';
 import type { SchemaTables } from '../../storage/tables.js';
 import { READERS, type ShardReader } from './shard-reader.js';
@@ -29,6 +30,7 @@ interface PastRow {
   created_at: Date | null;
   now: Date;
   version: string;
+  currency: string | null;
   balance: string | null;
   held: string | null;
 }
@@ -88,7 +90,7 @@ export class HistoryReader {
     const shard = this.router.of(accountId);
     const [row] = await shard.query<PastRow>(
       selectPast(
-        `SELECT version, balance, held, created_at, $2::bigint AS wanted FROM ${shard.tables.accounts}
+        `SELECT version, balance, held, created_at, currency, $2::bigint AS wanted FROM ${shard.tables.accounts}
          WHERE account_id = $1`,
         shard.tables,
       ),
@@ -162,7 +164,7 @@ function selectFound(tables: SchemaTables): string {
     (table) => `(SELECT timestamp FROM ${table} WHERE account_id = $1 AND version_after = middle)`,
   );
   return `WITH RECURSIVE account AS (
-      SELECT version, balance, held, created_at, posted_at FROM ${accounts} WHERE account_id = $1
+      SELECT version, balance, held, created_at, currency, posted_at FROM ${accounts} WHERE account_id = $1
     ), search (at, low, high) AS (
       SELECT at, CASE WHEN posted_at <= at THEN version ELSE ${FIRST_VERSION} END, version + 1
       FROM account, unnest($2::timestamptz[]) AS t (at)
@@ -179,7 +181,7 @@ function selectFound(tables: SchemaTables): string {
 
 /** @param wanted a SELECT of an account, $1, with the versions that are wanted */
 function selectPast(wanted: string, { allTransactions }: SchemaTables): string {
-  return `SELECT a.version AS current_version, a.created_at, a.wanted AS version, clock_timestamp() AS now,
+  return `SELECT a.version AS current_version, a.created_at, a.currency, a.wanted AS version, clock_timestamp() AS now,
       CASE WHEN a.wanted = a.version THEN a.balance ELSE t.balance_after END AS balance,
       CASE WHEN a.wanted = a.version THEN a.held ELSE t.held_after END AS held
     FROM (${wanted}) a LEFT JOIN LATERAL (
@@ -188,14 +190,16 @@ function selectPast(wanted: string, { allTransactions }: SchemaTables): string {
     ORDER BY a.wanted`;
 }
 
-function pastFromRow(accountId: number, { version, balance, held }: PastRow): PastBalance {
+function pastFromRow(accountId: number, { version, currency, balance, held }: PastRow): PastBalance {
   if (balance === null && Number(version) !== FIRST_VERSION) {
     throw new Error(`account ${accountId} has gaps in its history`);
   }
+  const decimals = decimalsOf(currency);
   return {
     accountId,
     version: Number(version),
-    balance: balance === null ? 0n : moneyFromColumn(balance),
-    held: held === null ? 0n : moneyFromColumn(held),
+    decimals,
+    balance: balance === null ? 0n : moneyFromColumn(balance, decimals),
+    held: held === null ? 0n : moneyFromColumn(held, decimals),
   };
 }

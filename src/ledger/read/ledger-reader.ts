@@ -3,7 +3,6 @@ import { Between, Equal, type FindOperator } from 'typeorm';
 import { FIRST_VERSION, type Account, type AccountStatus, type OwnedAccount } from '../../domain/account.js';
 import { canonicalForm, lineOfAccountEvent } from '../../domain/hash-chain.js';
 import { LedgerError } from '../../domain/errors.js';
-import { formatMoney, type Money } from '../../domain/money.js';
 import { BalanceCache } from '../../domain/ports.js';
 import type { Transaction, TransactionType } from '../../domain/transaction.js';
 import { plainArray } from '../../storage/array-literal.js';
@@ -32,11 +31,16 @@ export interface BalanceRequest {
   readonly noCache?: boolean;
 }
 
+/** Stands for the bank's own currency where accounts don't name it. */
+export const BANK_CURRENCY = '';
+
 export interface AccountFilter {
   /** Undefined: the accounts of all owners. */
   readonly owner?: string;
   readonly reference?: string;
   readonly status?: AccountStatus;
+  /** The code of their currency, or {@link BANK_CURRENCY}. */
+  readonly currency?: string;
 }
 
 /** A page of accounts, in ascending order of their ids. */
@@ -59,9 +63,9 @@ export interface TransactionFilter {
   readonly from?: Date;
   /** Exclusive. In whole milliseconds. */
   readonly to?: Date;
-  /** Inclusive, as is the next. */
-  readonly minAmount?: Money;
-  readonly maxAmount?: Money;
+  /** Decimal text. Inclusive, as is the next. */
+  readonly minAmount?: string;
+  readonly maxAmount?: string;
   readonly reference?: string;
   readonly idempotencyKey?: string;
 }
@@ -220,7 +224,7 @@ export class LedgerReader {
         `${withDetails(page, transactionDetails)} ORDER BY version_after DESC`,
         [
           ...[accountId, window.below, window.lowest, limit + 1, type ?? null, from ?? null, to ?? null],
-          ...[minAmount, maxAmount].map((amount) => (amount === undefined ? null : formatMoney(amount))),
+          ...[minAmount ?? null, maxAmount ?? null],
           ...[reference ?? null, ...(window.ids ? [plainArray(window.ids)] : [])],
         ],
         user,
@@ -456,7 +460,7 @@ async function accountsOfShard(
   shard: ShardReader,
   accountId: number,
   count: number,
-  { owner, reference, status }: AccountFilter,
+  { owner, reference, status, currency }: AccountFilter,
   user: string,
 ): Promise<ShardAccounts> {
   const { accounts, accountDetails } = shard.tables;
@@ -468,11 +472,13 @@ async function accountsOfShard(
     : `SELECT a.* FROM ${accounts} a WHERE ${owner === undefined ? '' : 'owner = $4 AND'} ${after}`;
   const found = `SELECT * FROM examined a
      WHERE ($4::text IS NULL OR owner = $4) AND ($5::text IS NULL OR status = $5)
+       AND ($7::text IS NULL OR coalesce(currency, '${BANK_CURRENCY}') = $7)
        AND ($6::text IS NULL
          OR $6 = (SELECT d.reference FROM ${accountDetails} d WHERE d.account_id = a.account_id))
      ORDER BY account_id LIMIT $3`;
   // Where all that is examined matches, a page needs no more.
-  const isExact = status === undefined && (owner === undefined || reference === undefined);
+  const isExact =
+    status === undefined && currency === undefined && (owner === undefined || reference === undefined);
   const most = isExact ? count : MAX_EXAMINED;
   const rows = await shard.query<Partial<OwnedAccountRow> & { examined: number; last_id: string | null }>(
     `WITH examined AS MATERIALIZED (${examined})
@@ -480,7 +486,7 @@ async function accountsOfShard(
      FROM (SELECT count(*)::int AS examined, max(account_id) AS last_id FROM examined) s
      LEFT JOIN (${selectOwnedAccounts(`(${found})`, accountDetails)}) f ON true
      ORDER BY f.account_id`,
-    [accountId, most, count, owner ?? null, status ?? null, reference ?? null],
+    [accountId, most, count, owner ?? null, status ?? null, reference ?? null, currency ?? null],
     user,
   );
   const accountsFound = rows

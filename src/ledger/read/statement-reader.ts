@@ -65,7 +65,7 @@ export class StatementReader {
   ): Promise<Readonly<Record<MovementType, Turnover>>> {
     const shard = this.router.of(accountId);
     const rows = await shard.queryLong<{ type: MovementType; count: number; sum: string }>(
-      `SELECT type, count(*)::int AS count, (sum(amount) * 100)::numeric(40)::text AS sum
+      `SELECT type, count(*)::int AS count, replace(sum(amount)::text, '.', '') AS sum
        FROM ${shard.tables.allTransactions} t
        WHERE account_id = $1 AND version_after > $2 AND version_after <= $3 AND type IN ('credit', 'debit')
        GROUP BY type`,

@@ -1,10 +1,14 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { AccountStatus } from '../../domain/account.js';
-import { CURRENCY } from '../../domain/currency.js';
+import type { Config } from '../../config/config.js';
+import { CONFIG } from '../../config/config.module.js';
+import { currencyOf } from '../../config/currencies.js';
+import type { Currency } from '../../domain/currency.js';
 import { LedgerError } from '../../domain/errors.js';
 import type { Money } from '../../domain/money.js';
 import type { ShardRouter } from '../../sharding/shard-router.js';
 import { LedgerSummaryEntity, type StoredTotals } from '../../storage/entities/ledger-summary.entity.js';
+import { BANK_CURRENCY } from './ledger-reader.js';
 import { READERS, type ShardReader } from './shard-reader.js';
 
 /** A shard has not been summed up yet. */
@@ -12,7 +16,7 @@ export class SummaryNotReadyError extends Error {}
 
 /** What the accounts of one currency come to. */
 export interface CurrencyTotals {
-  readonly currency: string;
+  readonly currency: Currency;
   readonly accounts: Readonly<Record<AccountStatus, number>>;
   readonly balance: Money;
   readonly held: Money;
@@ -38,20 +42,24 @@ export class SummaryReader {
   /** The last that was read of each shard, for as long as it can't be read again. */
   private readonly last = new Map<ShardReader, ShardSummary>();
 
-  constructor(@Inject(READERS) private readonly router: ShardRouter<ShardReader>) {}
+  constructor(
+    @Inject(READERS) private readonly router: ShardRouter<ShardReader>,
+    @Inject(CONFIG) private readonly config: Config,
+  ) {}
 
   /** @throws SummaryNotReadyError; LedgerError DATABASE_FAILED, OVERLOADED */
   async summary(user: string): Promise<LedgerSummary> {
     const shards = await Promise.all(this.router.shards.map((shard) => this.ofShard(shard, user)));
     const totals = new Map<string, CurrencyTotals>();
     for (const [stored, part] of shards.flatMap(({ summary }) => Object.entries(summary))) {
-      const currency = stored === '' ? CURRENCY : stored;
-      totals.set(currency, add(totals.get(currency) ?? nothingOf(currency), part));
+      const currency = stored === BANK_CURRENCY ? this.config.currency : currencyOf(stored);
+      totals.set(currency.code, add(totals.get(currency.code) ?? nothingOf(currency), part));
     }
-    if (totals.size === 0) totals.set(CURRENCY, nothingOf(CURRENCY));
+    const own = this.config.currency;
+    if (totals.size === 0) totals.set(own.code, nothingOf(own));
     return {
       asOf: new Date(Math.min(...shards.map(({ asOf }) => asOf.getTime()))),
-      currencies: [...totals.values()].sort((a, b) => (a.currency < b.currency ? -1 : 1)),
+      currencies: [...totals.values()].sort((a, b) => (a.currency.code < b.currency.code ? -1 : 1)),
     };
   }
 
@@ -69,7 +77,7 @@ export class SummaryReader {
   }
 }
 
-const nothingOf = (currency: string): CurrencyTotals => ({
+const nothingOf = (currency: Currency): CurrencyTotals => ({
   currency,
   accounts: { open: 0, debits_blocked: 0, frozen: 0, closed: 0 },
   ...{ balance: 0n, held: 0n, credits: 0n, debits: 0n },
@@ -78,7 +86,8 @@ const nothingOf = (currency: string): CurrencyTotals => ({
 function add(totals: CurrencyTotals, part: StoredTotals): CurrencyTotals {
   const { currency, accounts } = totals;
   const count = (status: AccountStatus) => accounts[status] + (part.accounts[status] ?? 0);
-  const sum = (name: 'balance' | 'held' | 'credits' | 'debits') => totals[name] + moneyOf(part[name]);
+  const sum = (name: 'balance' | 'held' | 'credits' | 'debits') =>
+    totals[name] + moneyOf(part[name], currency);
   return {
     currency,
     accounts: {
@@ -90,4 +99,5 @@ function add(totals: CurrencyTotals, part: StoredTotals): CurrencyTotals {
 }
 
 /** @param digits ten-thousandths */
-const moneyOf = (digits: string): Money => BigInt(digits) / 100n;
+const moneyOf = (digits: string, { decimals }: Currency): Money =>
+  BigInt(digits) / 10n ** BigInt(4 - decimals);

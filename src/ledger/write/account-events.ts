@@ -36,31 +36,35 @@ export function chainChanges(
 ): ChangedAccounts {
   const heads = new Map(before);
   const details = new Map<number, AccountHead>();
-  const events = changes.map(({ accountId, revision, changes: values, actor }, index): AccountEvent => {
-    const head = heads.get(accountId);
-    const eventId = ids[index];
-    if (!head || eventId === undefined)
-      throw new Error(`the change of account ${accountId} was not prepared`);
-    const { reference = head.reference, metadata = head.metadata } = values;
-    const isNew = values.metadata !== undefined && values.metadata !== null;
-    const metadataSalt = isNew
-      ? randomBytes(16).toString('hex')
-      : metadata === null
-        ? null
-        : head.metadataSalt;
-    const text = JSON.stringify({
-      ...values,
-      ...(values.overdraftLimit !== undefined && { overdraftLimit: formatMoney(values.overdraftLimit) }),
-      ...(isNew && {
-        metadata: { digest: digestOf(metadataSalt ?? '', { metadata: metadata ?? undefined }) },
-      }),
-    });
-    const event = { eventId, accountId, revision, timestamp, actor, changes: text };
-    const hash = nextHash(head.hash, lineOfAccountEvent(event));
-    const after = { hash, reference, metadata, metadataSalt };
-    heads.set(accountId, after);
-    if (values.reference !== undefined || values.metadata !== undefined) details.set(accountId, after);
-    return { ...event, hash };
-  });
+  const events = changes.map(
+    ({ accountId, revision, changes: values, actor, decimals }, index): AccountEvent => {
+      const head = heads.get(accountId);
+      const eventId = ids[index];
+      if (!head || eventId === undefined)
+        throw new Error(`the change of account ${accountId} was not prepared`);
+      const { reference = head.reference, metadata = head.metadata } = values;
+      const isNew = values.metadata !== undefined && values.metadata !== null;
+      const metadataSalt = isNew
+        ? randomBytes(16).toString('hex')
+        : metadata === null
+          ? null
+          : head.metadataSalt;
+      const text = JSON.stringify({
+        ...values,
+        ...(values.overdraftLimit !== undefined && {
+          overdraftLimit: formatMoney(values.overdraftLimit, decimals),
+        }),
+        ...(isNew && {
+          metadata: { digest: digestOf(metadataSalt ?? '', { metadata: metadata ?? undefined }) },
+        }),
+      });
+      const event = { eventId, accountId, revision, timestamp, actor, changes: text };
+      const hash = nextHash(head.hash, lineOfAccountEvent(event));
+      const after = { hash, reference, metadata, metadataSalt };
+      heads.set(accountId, after);
+      if (values.reference !== undefined || values.metadata !== undefined) details.set(accountId, after);
+      return { ...event, hash };
+    },
+  );
   return { events, details };
 }

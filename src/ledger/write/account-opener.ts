@@ -4,7 +4,10 @@ import type { QueryDeepPartialEntity } from 'typeorm/query-builder/QueryPartialE
 import { randomBytes } from 'node:crypto';
 import { FIRST_VERSION, type AccountOpening, type OwnedAccount } from '../../domain/account.js';
 import { openingFingerprint } from '../../domain/command.js';
+import { USD } from '../../config/currencies.js';
+import { recordedCode, type Currency } from '../../domain/currency.js';
 import { LedgerError } from '../../domain/errors.js';
+import { formatMoney, inMinorUnits, type Money } from '../../domain/money.js';
 import type { BalanceCache } from '../../domain/ports.js';
 import { classifyFailure } from '../../storage/database-errors.js';
 import { AccountDetailsEntity } from '../../storage/entities/account-details.entity.js';
@@ -23,6 +26,14 @@ const WAIT_MS = 2_000;
 /** Stands for "no owner": an owner's name is never empty. */
 const NOBODY = '';
 
+/** An opening whose deposit is in minor units of the account's currency. */
+interface ExactOpening extends AccountOpening {
+  readonly openingDeposit: Money | undefined;
+  /** How the account's row names that currency, and how many decimals it has. */
+  readonly code: string | undefined;
+  readonly decimals: number;
+}
+
 /** Opens accounts in one shard, each in a transaction of its own. Nobody else can know the new row yet. */
 export class AccountOpener {
   private readonly places = new AdaptiveConcurrencyLimiter({
@@ -35,6 +46,8 @@ export class AccountOpener {
     private readonly runner: TransactionRunner,
     private readonly statements: BatchStatements,
     private readonly balances: BalanceCache,
+    /** The bank's. */
+    private readonly currency: Currency = USD,
   ) {}
 
   /**
@@ -42,7 +55,8 @@ export class AccountOpener {
    * @throws LedgerError DUPLICATE_ACCOUNT, OPENING_KEY_REUSED; OVERLOADED, DATABASE_FAILED (nothing was applied) or
    *   OUTCOME_UNKNOWN
    */
-  open(opening: AccountOpening, user: string): Promise<OwnedAccount> {
+  async open(asked: AccountOpening, user: string): Promise<OwnedAccount> {
+    const opening = this.exact(asked);
     return this.places.run(user, async () => {
       const startedMs = performance.now();
       const account = await this.runner
@@ -53,15 +67,28 @@ export class AccountOpener {
     });
   }
 
+  /** The opening with its deposit in minor units. The bank's own currency is none of the account's. */
+  private exact({ currency: asked, openingDeposit: deposit, ...others }: AccountOpening): ExactOpening {
+    const ofAccount = asked ?? this.currency;
+    const { decimals } = ofAccount;
+    const openingDeposit = deposit === undefined ? undefined : inMinorUnits(deposit, decimals);
+    if (deposit !== undefined && openingDeposit === undefined)
+      throw new LedgerError({ code: 'TOO_MANY_DECIMALS', field: 'openingDeposit', decimals });
+    const currency = asked?.code === this.currency.code ? undefined : asked;
+    const code = recordedCode(ofAccount, this.currency);
+    return { ...others, openingDeposit, currency, code, decimals };
+  }
+
   private async insert(
     queryRunner: QueryRunner,
     client: PoolClient,
-    opening: AccountOpening,
+    opening: ExactOpening,
   ): Promise<OwnedAccount> {
-    const { openingDeposit, owner, reference, metadata } = opening;
+    const { openingDeposit, owner, reference, metadata, decimals, code: currency } = opening;
     const { manager } = queryRunner;
     const status = 'open';
-    const inserted = await manager.insert(AccountEntity, { balance: 0n, owner: owner ?? null, status });
+    const balance = formatMoney(0n, decimals);
+    const inserted = await manager.insert(AccountEntity, { balance, owner: owner ?? null, status, currency });
     // As text: TypeORM does not apply its transformers to RETURNING.
     const [row] = inserted.raw as [{ account_id: string; created_at: Date }];
     const accountId = Number(row.account_id);
@@ -78,12 +105,13 @@ export class AccountOpener {
         accountId,
         balance: 0n,
         version: FIRST_VERSION,
+        decimals,
         held: 0n,
         activeHolds: 0,
         overdraftLimit: 0n,
         status,
       },
-      ...{ revision: 0, owner, reference, metadata, createdAt: row.created_at },
+      ...{ revision: 0, currency, owner, reference, metadata, createdAt: row.created_at },
     };
     if (openingDeposit === undefined) return empty;
     const deposit = { accountId, type: 'credit', amount: openingDeposit } as const;
@@ -92,7 +120,7 @@ export class AccountOpener {
     return { ...empty, ...posted.accounts.get(accountId) };
   }
 
-  private async recover(error: unknown, opening: AccountOpening): Promise<OwnedAccount> {
+  private async recover(error: unknown, opening: ExactOpening): Promise<OwnedAccount> {
     if (error instanceof CommitOutcomeUnknownError) {
       const account = (error as CommitOutcomeUnknownError<OwnedAccount>).value;
       const opened = await this.runner.resolve((queryRunner) =>
@@ -119,9 +147,11 @@ export class AccountOpener {
  *
  * @throws LedgerError DUPLICATE_ACCOUNT, OPENING_KEY_REUSED
  */
-async function useKey(manager: EntityManager, accountId: number, opening: AccountOpening): Promise<void> {
-  const { openingDeposit = null, owner = NOBODY, idempotencyKey, near = null } = opening;
+async function useKey(manager: EntityManager, accountId: number, opening: ExactOpening): Promise<void> {
+  const { owner = NOBODY, idempotencyKey, near = null, decimals } = opening;
   if (idempotencyKey === undefined) return;
+  const deposit = opening.openingDeposit;
+  const openingDeposit = deposit === undefined ? null : formatMoney(deposit, decimals);
   const fingerprint = openingFingerprint(opening) ?? null;
   const row = { accountId, owner, idempotencyKey, openingDeposit, near, fingerprint };
   if (await insertUnlessTaken(manager, AccountOpeningEntity, row)) return;
@@ -142,12 +172,12 @@ async function useKey(manager: EntityManager, accountId: number, opening: Accoun
 async function wasOpened(
   queryRunner: QueryRunner,
   accountId: number,
-  opening: AccountOpening,
+  opening: ExactOpening,
 ): Promise<boolean> {
   const { manager } = queryRunner;
   const { owner = NOBODY, idempotencyKey } = opening;
   await queryRunner.query('SAVEPOINT before_claim');
-  if (await insertUnlessTaken(manager, AccountEntity, { accountId, balance: 0n, status: 'open' })) {
+  if (await insertUnlessTaken(manager, AccountEntity, { accountId, balance: '0', status: 'open' })) {
     await queryRunner.query('ROLLBACK TO SAVEPOINT before_claim');
     return false;
   }

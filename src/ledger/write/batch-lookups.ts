@@ -117,10 +117,10 @@ export class BatchLookups {
        ORDER BY transaction_id`,
       [plainArray(ids), plainArray(transferIds)],
     );
-    const originals = rows.map((row): Original => ({
-      transaction: transactionFromRow(row),
-      reversed: moneyFromColumn(row.reversed),
-    }));
+    const originals = rows.map((row): Original => {
+      const transaction = transactionFromRow(row);
+      return { transaction, reversed: moneyFromColumn(row.reversed, transaction.decimals) };
+    });
     return new Map(originals.map((original) => [original.transaction.transactionId, original]));
   }
 

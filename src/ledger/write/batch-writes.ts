@@ -74,8 +74,8 @@ export function insertTransactions(
       plainArray(transactions.map((transaction) => transaction.transactionId)),
       plainArray(transactions.map((transaction) => transaction.accountId)),
       plainArray(transactions.map((transaction) => transaction.type)),
-      plainArray(transactions.map((transaction) => formatMoney(transaction.amount))),
-      plainArray(transactions.map((transaction) => formatMoney(transaction.balanceAfter))),
+      plainArray(transactions.map(({ amount, decimals }) => formatMoney(amount, decimals))),
+      plainArray(transactions.map(({ balanceAfter, decimals }) => formatMoney(balanceAfter, decimals))),
       plainArray(transactions.map((transaction) => transaction.versionAfter)),
       textArray(transactions.map((transaction) => transaction.idempotencyKey)),
       plainArray(hashes),
@@ -99,7 +99,7 @@ interface LinkColumn {
 const LINKS: readonly LinkColumn[] = [
   {
     ...{ column: 'held_after', type: 'numeric' },
-    of: ({ heldAfter }) => (heldAfter === 0n ? undefined : formatMoney(heldAfter)),
+    of: ({ heldAfter, decimals }) => (heldAfter === 0n ? undefined : formatMoney(heldAfter, decimals)),
   },
   { column: 'transfer_id', type: 'bigint', of: ({ transferId }) => transferId },
   { column: 'hold_id', type: 'bigint', of: ({ holdId }) => holdId },
@@ -144,9 +144,9 @@ function writeHolds(tables: SchemaTables, holds: readonly Hold[]): Statement {
     [
       plainArray(holds.map(({ holdId }) => holdId)),
       plainArray(holds.map(({ accountId }) => accountId)),
-      plainArray(holds.map(({ amount }) => formatMoney(amount))),
-      plainArray(holds.map(({ remaining }) => formatMoney(remaining))),
-      plainArray(holds.map(({ captured }) => formatMoney(captured))),
+      plainArray(holds.map(({ amount, decimals }) => formatMoney(amount, decimals))),
+      plainArray(holds.map(({ remaining, decimals }) => formatMoney(remaining, decimals))),
+      plainArray(holds.map(({ captured, decimals }) => formatMoney(captured, decimals))),
       plainArray(holds.map(({ status }) => status)),
       textArray(holds.map(({ expiresAt }) => expiresAt?.toISOString())),
       textArray(holds.map(({ createdAt }) => createdAt.toISOString())),
@@ -248,7 +248,7 @@ function updateAccounts(
      FROM counted`,
     [
       plainArray(changed.map((account) => account.accountId)),
-      plainArray(changed.map((account) => formatMoney(account.balance))),
+      plainArray(changed.map(({ balance, decimals }) => formatMoney(balance, decimals))),
       plainArray(changed.map((account) => account.version)),
       plainArray(changed.map((account) => before(account).version)),
       plainArray(changed.map((account) => heads.get(account.accountId) ?? before(account).headHash)),
@@ -275,9 +275,13 @@ const MORE_COLUMNS: readonly {
   readonly type: string;
   readonly of: (account: LedgerAccount) => string | number;
 }[] = [
-  { column: 'held', type: 'numeric', of: ({ held }) => formatMoney(held) },
+  { column: 'held', type: 'numeric', of: ({ held, decimals }) => formatMoney(held, decimals) },
   { column: 'active_holds', type: 'int', of: ({ activeHolds }) => activeHolds },
-  { column: 'overdraft_limit', type: 'numeric', of: ({ overdraftLimit }) => formatMoney(overdraftLimit) },
+  {
+    column: 'overdraft_limit',
+    type: 'numeric',
+    of: ({ overdraftLimit, decimals }) => formatMoney(overdraftLimit, decimals),
+  },
   { column: 'status', type: 'text', of: ({ status }) => status },
   { column: 'revision', type: 'int', of: ({ revision }) => revision },
 ];

@@ -1,7 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import PDFDocument from 'pdfkit';
-import { CURRENCY } from '../../domain/currency.js';
-import { formatMoney, type Money } from '../../domain/money.js';
+import { formatMoney } from '../../domain/money.js';
 import type { Movement } from '../../ledger/read/statement-reader.js';
 import type { Statement } from '../statement.js';
 import { StatementLineDto } from '../statements.dto.js';
@@ -51,9 +50,9 @@ const MEASURED = 50;
 interface TableRow extends Row {
   readonly day?: string;
   readonly texts: readonly (readonly [text: string, style: Style])[];
-  readonly withdrawal?: Money;
-  readonly deposit?: Money;
-  readonly balance: Money;
+  readonly withdrawal?: string;
+  readonly deposit?: string;
+  readonly balance: string;
   readonly style: Style;
 }
 
@@ -73,7 +72,7 @@ export async function* writePdf(statement: Statement): AsyncGenerator<Buffer> {
       document.addPage();
       if (index === 0) drawHead(canvas, statement, facts);
       else drawShortHead(canvas, statement);
-      drawTable(canvas, page, index === 0 ? top : NEXT_TOP);
+      drawTable(canvas, page, index === 0 ? top : NEXT_TOP, statement.currency.code);
       drawFoot(canvas, `Page ${index + 1} of ${pages.length}`);
       yield* made(document);
       await nextTurn();
@@ -110,20 +109,23 @@ function* made(document: InstanceType<typeof PDFDocument>): Generator<Buffer> {
 }
 
 async function measured(canvas: Canvas, statement: Statement): Promise<TableRow[]> {
-  const { openingBalance, closingBalance, from, to } = statement;
-  const rows = [balanceRow('Opening balance', openingBalance, from)];
+  const { from, to, currency } = statement;
+  const [opening, closing] = [statement.openingBalance, statement.closingBalance].map((balance) =>
+    formatMoney(balance, currency.decimals),
+  ) as [string, string];
+  const rows = [balanceRow('Opening balance', opening, from)];
   for await (const chunk of statement.lines()) {
     for (let start = 0; start < chunk.length; start += MEASURED) {
       rows.push(...chunk.slice(start, start + MEASURED).map((line) => rowOf(canvas, line)));
       await nextTurn();
     }
   }
-  if (rows.length === 1) rows.push(emptyRow(openingBalance));
-  rows.push(balanceRow('Closing balance', closingBalance, to));
+  if (rows.length === 1) rows.push(emptyRow(opening));
+  rows.push(balanceRow('Closing balance', closing, to));
   return rows;
 }
 
-const balanceRow = (text: string, balance: Money, at: Date): TableRow => ({
+const balanceRow = (text: string, balance: string, at: Date): TableRow => ({
   texts: [
     [text, STRONG],
     [`${dayOf(at)} ${timeOf(at)}`, SMALL],
@@ -133,7 +135,7 @@ const balanceRow = (text: string, balance: Money, at: Date): TableRow => ({
   height: LINE_HEIGHT + SMALL_LINE_HEIGHT + 2 * PADDING,
 });
 
-const emptyRow = (balance: Money): TableRow => ({
+const emptyRow = (balance: string): TableRow => ({
   texts: [['No deposits or withdrawals in this period.', { ...PLAIN, color: GREY }]],
   balance,
   style: PLAIN,
@@ -181,13 +183,13 @@ interface Facts {
 }
 
 /** What the first page says of the account and the period. */
-function factsOf(canvas: Canvas, { account, from, to, createdAt }: Statement): Facts {
+function factsOf(canvas: Canvas, { account, currency, from, to, createdAt }: Statement): Facts {
   const facts = {
     Account: String(account.accountId),
     'Account name': account.reference,
     Owner: account.owner,
     Period: `${periodOf(from, to)} (UTC)`,
-    Currency: CURRENCY,
+    Currency: currency.code,
     Created: `${dayOf(createdAt)} ${timeOf(createdAt)} UTC`,
   };
   const lines = Object.entries(facts).flatMap(([label, text]) =>
@@ -207,7 +209,7 @@ function drawHead(canvas: Canvas, statement: Statement, { lines, height }: Facts
     canvas.text(label, MARGIN, y, { ...LABEL, size: 8.5 });
     canvas.text(text, DETAILS_X + 12, y, PLAIN);
   });
-  const { openingBalance, closingBalance, turnover } = statement;
+  const { openingBalance, closingBalance, turnover, currency } = statement;
   const sums = [
     ['Opening balance', openingBalance],
     [`Withdrawals (${turnover.debit.count})`, turnover.debit.sum],
@@ -220,7 +222,13 @@ function drawHead(canvas: Canvas, statement: Statement, { lines, height }: Facts
   sums.forEach(([label, money], index) => {
     const end = MARGIN + (index + 1) * width - 10;
     canvas.textTo(label, end, y + 16, LABEL, width - 16);
-    canvas.textTo(grouped(formatMoney(money)), end, y + 31, { ...STRONG, size: 11 }, width - 16);
+    canvas.textTo(
+      grouped(formatMoney(money, currency.decimals)),
+      end,
+      y + 31,
+      { ...STRONG, size: 11 },
+      width - 16,
+    );
   });
 }
 
@@ -235,13 +243,13 @@ function drawShortHead(canvas: Canvas, { account, from, to }: Statement): void {
   );
 }
 
-function drawTable(canvas: Canvas, rows: readonly TableRow[], top: number): void {
+function drawTable(canvas: Canvas, rows: readonly TableRow[], top: number, currency: string): void {
   const y = top + 13;
   canvas.text('Date (UTC)', MARGIN + 4, y, LABEL);
   canvas.text('Details', DETAILS_X, y, LABEL);
   canvas.textTo('Withdrawals', WITHDRAWALS_X, y, LABEL, AMOUNT_WIDTH);
   canvas.textTo('Deposits', DEPOSITS_X, y, LABEL, AMOUNT_WIDTH);
-  canvas.textTo(`Balance (${CURRENCY})`, BALANCE_X, y, LABEL, AMOUNT_WIDTH);
+  canvas.textTo(`Balance (${currency})`, BALANCE_X, y, LABEL, AMOUNT_WIDTH);
   canvas.box(MARGIN, top + TABLE_HEAD - 1, RIGHT - MARGIN, 1, INK);
   let at = top + TABLE_HEAD;
   for (const row of rows) {
@@ -261,8 +269,8 @@ function drawRow(canvas: Canvas, row: TableRow, top: number): void {
     if (index > 0) baseline += lineHeight(of);
     canvas.text(text, DETAILS_X, baseline, of);
   }
-  const amount = (money: Money | undefined, x: number) => {
-    if (money !== undefined) canvas.textTo(grouped(formatMoney(money)), x, y, style, AMOUNT_WIDTH);
+  const amount = (money: string | undefined, x: number) => {
+    if (money !== undefined) canvas.textTo(grouped(money), x, y, style, AMOUNT_WIDTH);
   };
   amount(withdrawal, WITHDRAWALS_X);
   amount(deposit, DEPOSITS_X);

@@ -1,6 +1,5 @@
 import { Check, Column, Entity, PrimaryColumn, Unique } from 'typeorm';
-import type { Money } from '../../domain/money.js';
-import { bigintColumn, moneyColumn } from './columns.js';
+import { bigintColumn } from './columns.js';
 
 /** The idempotency key with which an account was opened, and the rest of that request. */
 @Entity('account_openings')
@@ -27,9 +26,8 @@ export class AccountOpeningEntity {
     name: 'opening_deposit',
     type: 'numeric',
     nullable: true,
-    transformer: moneyColumn,
   })
-  openingDeposit!: Money | null;
+  openingDeposit!: string | null;
 
   /** The account whose shard the opening asked for; NULL: owner and key chose the shard. */
   @Column({ type: 'bigint', nullable: true, transformer: bigintColumn })

@@ -1,8 +1,7 @@
 import { Check, Column, Entity, Index, PrimaryGeneratedColumn, VersionColumn } from 'typeorm';
 import { GENESIS_HASH } from '../../domain/hash-chain.js';
-import type { Money } from '../../domain/money.js';
 import type { AccountStatus } from '../../domain/account.js';
-import { bigintColumn, identityColumn, isAmount, isBelowLimit, moneyColumn } from './columns.js';
+import { bigintColumn, identityColumn, isAmount, isBelowLimit } from './columns.js';
 
 @Entity('accounts')
 @Check('accounts_balance_check', isBelowLimit('balance'))
@@ -23,8 +22,9 @@ export class AccountEntity {
   @PrimaryGeneratedColumn('identity', identityColumn('account_id', 'accounts_pkey'))
   accountId!: number;
 
-  @Column({ type: 'numeric', transformer: moneyColumn })
-  balance!: Money;
+  /** With all decimals of its currency. */
+  @Column({ type: 'numeric' })
+  balance!: string;
 
   /**
    * A bigint, although TypeORM makes every version column an int (see `drift.ts`). The column alone guards nothing: the
@@ -46,20 +46,20 @@ export class AccountEntity {
   headHash!: Buffer;
 
   /** The sum of what remains of the active holds. */
-  @Column({ type: 'numeric', default: 0, transformer: moneyColumn })
-  held!: Money;
+  @Column({ type: 'numeric', default: 0 })
+  held!: string;
 
   @Column({ name: 'active_holds', type: 'int', default: 0 })
   activeHolds!: number;
 
   /** How far the balance less what is held may be below zero. */
-  @Column({ name: 'overdraft_limit', type: 'numeric', default: 0, transformer: moneyColumn })
-  overdraftLimit!: Money;
+  @Column({ name: 'overdraft_limit', type: 'numeric', default: 0 })
+  overdraftLimit!: string;
 
   @Column({ type: 'varchar', length: 14, default: 'open' })
   status!: AccountStatus;
 
-  /** NULL: the bank's currency. */
+  /** NULL: the bank's currency, with two decimals. */
   @Column({ type: 'varchar', length: 3, nullable: true })
   currency!: string | null;
 

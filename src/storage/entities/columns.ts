@@ -1,18 +1,14 @@
 import type { ValueTransformer } from 'typeorm';
 import type { PrimaryGeneratedColumnIdentityOptions } from 'typeorm/decorator/options/PrimaryGeneratedColumnIdentityOptions.js';
-import { formatMoney, type Money } from '../../domain/money.js';
-import { moneyFromColumn } from '../rows.js';
+
+/*
+ * A numeric is a text here, as pg returns it.
+ */
 
 /** A bigint, which pg returns as text. Ids and versions are numbers that JavaScript represents exactly (see MAX_ID). */
 export const bigintColumn: ValueTransformer = {
   to: (value: unknown) => value,
   from: (text: string | null) => (text === null ? null : Number(text)),
-};
-
-/** A numeric, which pg returns as text; it becomes a bigint of cents, never a float. NULL stays NULL. */
-export const moneyColumn: ValueTransformer = {
-  to: (money: Money | null | undefined) => (typeof money === 'bigint' ? formatMoney(money) : money),
-  from: (text: string | null) => (text === null ? null : moneyFromColumn(text)),
 };
 
 /** The SQL of a CHECK that a column is an amount of money; as in the migration, spelled as PostgreSQL keeps it. */

@@ -1,7 +1,6 @@
 import { Check, Column, Entity, Index, PrimaryColumn } from 'typeorm';
 import type { HoldStatus } from '../../domain/hold.js';
-import type { Money } from '../../domain/money.js';
-import { bigintColumn, isAmount, moneyColumn } from './columns.js';
+import { bigintColumn, isAmount } from './columns.js';
 
 /** Money reserved for later. */
 @Entity('holds')
@@ -27,14 +26,14 @@ export class HoldEntity {
   @Column({ name: 'account_id', type: 'bigint', transformer: bigintColumn })
   accountId!: number;
 
-  @Column({ type: 'numeric', transformer: moneyColumn })
-  amount!: Money;
+  @Column({ type: 'numeric' })
+  amount!: string;
 
-  @Column({ type: 'numeric', transformer: moneyColumn })
-  remaining!: Money;
+  @Column({ type: 'numeric' })
+  remaining!: string;
 
-  @Column({ type: 'numeric', transformer: moneyColumn })
-  captured!: Money;
+  @Column({ type: 'numeric' })
+  captured!: string;
 
   @Column({ type: 'varchar', length: 8 })
   status!: HoldStatus;

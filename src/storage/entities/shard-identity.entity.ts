@@ -26,6 +26,10 @@ export class ShardIdentityEntity {
   @Column({ name: 'relay_to_broker', type: 'boolean', default: false })
   relayToBroker!: boolean;
 
+  /** The code of the bank's currency. */
+  @Column({ type: 'varchar', length: 3, default: 'USD' })
+  currency!: string;
+
   @Column({ name: 'created_at', type: 'timestamptz', precision: 3, default: () => 'now()' })
   createdAt!: Date;
 

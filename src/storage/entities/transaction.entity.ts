@@ -9,10 +9,9 @@ import {
   Unique,
   type Relation,
 } from 'typeorm';
-import type { Money } from '../../domain/money.js';
 import type { TransactionType } from '../../domain/transaction.js';
 import { AccountEntity } from './account.entity.js';
-import { bigintColumn, identityColumn, isAmount, isBalance, moneyColumn } from './columns.js';
+import { bigintColumn, identityColumn, isAmount, isBalance } from './columns.js';
 
 /** The columns that current and archived transactions have in common. */
 export abstract class TransactionColumns {
@@ -22,8 +21,8 @@ export abstract class TransactionColumns {
   @Column({ type: 'varchar', length: 10 })
   type!: TransactionType;
 
-  @Column({ type: 'numeric', transformer: moneyColumn })
-  amount!: Money;
+  @Column({ type: 'numeric' })
+  amount!: string;
 
   @Column({ type: 'timestamptz', precision: 3, default: () => 'now()' })
   timestamp!: Date;
@@ -32,8 +31,8 @@ export abstract class TransactionColumns {
   idempotencyKey!: string | null;
 
   /** The account's balance after this transaction. */
-  @Column({ name: 'balance_after', type: 'numeric', transformer: moneyColumn })
-  balanceAfter!: Money;
+  @Column({ name: 'balance_after', type: 'numeric' })
+  balanceAfter!: string;
 
   /** The account's version after this transaction. Its unique index also serves listings, newest first. */
   @Column({ name: 'version_after', type: 'bigint', transformer: bigintColumn })
@@ -44,8 +43,8 @@ export abstract class TransactionColumns {
   hash!: Buffer;
 
   /** What the account has on hold after this transaction; NULL: nothing. */
-  @Column({ name: 'held_after', type: 'numeric', nullable: true, transformer: moneyColumn })
-  heldAfter!: Money | null;
+  @Column({ name: 'held_after', type: 'numeric', nullable: true })
+  heldAfter!: string | null;
 
   /** The first transaction of the transfer that this is a leg of. */
   @Column({ name: 'transfer_id', type: 'bigint', nullable: true, transformer: bigintColumn })
