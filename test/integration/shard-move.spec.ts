@@ -214,7 +214,6 @@ function startLedgerLoad(ledger: Ledger, accountIds: readonly number[]) {
         actor: 'ada',
         changes: { ...change, overdraftLimit: BigInt(n) },
       });
-      await sleep(PAUSE_MS);
     }
   };
   const pairs = accountIds.flatMap((id, index) =>
