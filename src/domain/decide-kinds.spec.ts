@@ -60,7 +60,7 @@ class ModelBank {
   attempt(step: () => string | undefined): string | undefined {
     const before = this.movements.length;
     const limits = new Map(this.limits);
-    const ends = structuredClone(this.ends);
+    const ends = [...this.ends].map(([hold, end]) => [hold, { ...end }] as const);
     const refused = step();
     if (refused === undefined) return undefined;
     this.movements.length = before;
@@ -463,11 +463,13 @@ function expectBooks(bank: Bank): void {
     const active = [...bank.holds.values()].filter(
       (hold) => hold.accountId === accountId && hold.remaining > 0n,
     );
-    expect(balance).toBe(sum('credit') - sum('debit'));
-    expect(held).toBe(sum('hold') - sum('release'));
-    expect(held).toBe(active.reduce((total, { remaining }) => total + remaining, 0n));
-    expect(activeHolds).toBe(active.length);
-    expect(version).toBe(1 + own.length);
+    expect({ balance, held, activeHolds, version }).toEqual({
+      balance: sum('credit') - sum('debit'),
+      held: sum('hold') - sum('release'),
+      activeHolds: active.length,
+      version: 1 + own.length,
+    });
+    expect(active.reduce((total, { remaining }) => total + remaining, 0n)).toBe(held);
     expect(own.map(({ versionAfter }) => versionAfter)).toEqual(own.map((_, index) => index + 2));
     expect(availableOf(accountBefore)).toBeGreaterThanOrEqual(0n);
     expect(overdraftLimit).toBeGreaterThanOrEqual(0n);

@@ -1,5 +1,4 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
-import type { Server } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { UNCHAINED } from '../../tools/bench/chained.js';
 import { startInstance, type TestApp } from '../support/app.js';
@@ -57,7 +56,7 @@ const begun = (client: RawClient) => waitUntil(() => Promise.resolve(hasBegun(cl
 /** How many the service has open. */
 const connections = () =>
   new Promise<number>((resolve) => {
-    const server = app.app.getHttpServer() as Server;
+    const server = app.app.getHttpServer();
     server.getConnections((_, count) => resolve(count));
   });
 

@@ -370,8 +370,8 @@ describe('the fuzzer', () => {
   });
   afterAll(() => app.close());
 
-  async function attacked(seed: number): Promise<Violation | undefined> {
-    const attack = new Attack(app.url, contract);
+  async function attacked(seed: number, shrinkMs?: number): Promise<Violation | undefined> {
+    const attack = new Attack(app.url, contract, shrinkMs);
     const violation = await attack.run(3_000, seed);
     attack.close();
     return violation;
@@ -439,7 +439,7 @@ describe('the fuzzer', () => {
     ],
   ])('finds %s', async (_, defect, problem) => {
     sabotage = defect;
-    const violation = await attacked(3);
+    const violation = await attacked(3, 0);
     expect(violation?.problems.join()).toContain(problem);
   });
 

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { EmbeddedPostgres } from '@scalable-banking/embedded-postgres';
 import { Client } from 'pg';
@@ -22,7 +23,13 @@ import type { Transaction } from '../../src/domain/transaction.js';
 import { ShardRouter } from '../../src/sharding/shard-router.js';
 import { createLogger } from '../../src/observability/logging.js';
 import { createApp } from '../../src/app/create-app.js';
-import { createEmptyTestDatabase, query, superuserUrl, type TestDatabase } from '../support/postgres.js';
+import {
+  copyTestDatabase,
+  createEmptyTestDatabase,
+  query,
+  superuserUrl,
+  type TestDatabase,
+} from '../support/postgres.js';
 import { MOVES } from '../sabotage/builds.mjs';
 import { startCli } from '../support/cli.js';
 import { PostgresProxy } from '../../tools/stack/proxies/postgres-proxy.js';
@@ -31,9 +38,13 @@ import { temporaryDataDir } from '../support/service.js';
 /** Two shards on one server; shard 1 moves to another server. */
 const MOVED = 1;
 const MAX_PAUSE_MS = 10_000;
+/** Between the requests of a client, so that the move gets its share of the processors. */
+const PAUSE_MS = 20;
 
 let dataDir: ReturnType<typeof temporaryDataDir>;
 let otherServer: EmbeddedPostgres;
+/** A new bank of two shards, of which each test gets a copy. */
+let founded: TestDatabase;
 let source: TestDatabase;
 let targetName: string;
 let shards: ShardAddress[];
@@ -50,25 +61,31 @@ beforeAll(async () => {
   // The services' user has the same password on both servers.
   const { password } = new URL(process.env['TEST_POSTGRES_URL'] ?? '');
   await query(await superuserUrl(otherServer.url, dataDir.path), `ALTER ROLE bank PASSWORD '${password}'`);
+  founded = await createEmptyTestDatabase();
+  await bootstrapShards(shardsIn(founded));
 }, 60_000);
 
 afterAll(async () => {
+  await founded.drop();
   await otherServer.close();
   dataDir.remove();
 });
 
 beforeEach(async () => {
-  source = await createEmptyTestDatabase();
+  source = await copyTestDatabase(founded);
   targetName = new URL(source.url).pathname.slice(1);
   await query(adminUrl(), `CREATE DATABASE ${targetName}`);
-  shards = [0, 1].map((index) => ({ url: source.url, schema: `bank_${index}` }));
-  await bootstrapShards(shards);
+  shards = shardsIn(source);
 });
 
 afterEach(async () => {
   await source.drop();
   await query(adminUrl(), `DROP DATABASE ${targetName} WITH (FORCE)`);
 });
+
+function shardsIn({ url }: TestDatabase): ShardAddress[] {
+  return [0, 1].map((index) => ({ url, schema: `bank_${index}` }));
+}
 
 /** With the password that was changed. */
 function adminUrl(): string {
@@ -140,6 +157,7 @@ function startLoad(url: string, accountIds: readonly number[]) {
       const body = (await response.json()) as Posted;
       if (response.status === 201) acknowledged.push({ ...body, accountId });
       else failures.push(`${response.status} ${JSON.stringify(body)}`);
+      await sleep(PAUSE_MS);
     }
   };
   const clients = Array.from({ length: 12 }, (_, name) => client(name));
@@ -324,7 +342,6 @@ describe('moving a shard', () => {
     );
     await seedBank(shards, { accounts: 4, balance: 100n, owner: 'ada' });
     await archiveBank(shards, new Date());
-    await seedBank(shards, { accounts: 4, balance: 100n });
     for (const sql of [
       `INSERT INTO bank_1.account_openings VALUES (2, 'ada', '${key}', 1.00)`,
       `INSERT INTO bank_1.api_keys (name, hint, hash, scopes, scopes_version, owner, expires_at, revoked_at, last_used_at)
@@ -340,6 +357,8 @@ describe('moving a shard', () => {
     const changes = { overdraftLimit: 5n, reference: 'two', metadata: '{}' };
     await service.ledger.execute({ type: 'change', accountId: 2, actor: 'ada', changes });
     await service.close();
+    // Nobody relays their events any more.
+    await seedBank(shards, { accounts: 4, balance: 100n });
     await move();
     for (const { name: table } of copiedTables(BANK_TABLES)) {
       const [left, arrived] = await Promise.all([

@@ -58,6 +58,11 @@ export async function buildTemplate(serverUrl: string): Promise<void> {
   await query(serverUrl, `ALTER DATABASE ${TEMPLATE} IS_TEMPLATE true ALLOW_CONNECTIONS false`);
 }
 
+/** Creates a database with what another one holds, in which there must be no session. */
+export function copyTestDatabase({ url }: TestDatabase, name = 'copy'): Promise<TestDatabase> {
+  return createDatabase(name, new URL(url).pathname.slice(1));
+}
+
 async function createDatabase(name: string, template: string): Promise<TestDatabase> {
   const serverUrl = testServerUrl();
   const database = `${name

@@ -1,7 +1,7 @@
 import { PostgresProxy } from '../stack/proxies/postgres-proxy.js';
 import { startPgBouncer, type PgBouncerServer } from '../stack/servers/pgbouncer.js';
 import { startPostgres, type PostgresServer } from '../stack/servers/postgres.js';
-import { startRabbitMq } from '../stack/servers/rabbitmq.js';
+import { startRabbitMq, type RabbitMqServer } from '../stack/servers/rabbitmq.js';
 import { startRedis, type RedisServer } from '../stack/servers/redis.js';
 import { startReplica } from '../stack/servers/replica.js';
 import { Parts } from '../stack/stack.js';
@@ -39,12 +39,14 @@ export interface FullBankOptions extends BankOptions {
   readonly instances?: 1 | 2;
 }
 
-/** What a bank runs on, except the broker. Several banks may share it: each has its own schemas and its own id. */
+/** What a bank runs on. Several banks may share it: each has its own schemas and its own id. */
 export interface BankServers {
   readonly redis: RedisServer;
   readonly postgres: readonly [first: PostgresServer, second: PostgresServer];
   /** Before the first PostgreSQL server. */
   readonly pgbouncer: PgBouncerServer;
+  /** Undefined: a bank that needs a broker starts one. */
+  readonly rabbitMq?: RabbitMqServer;
   stop(): Promise<void>;
 }
 
@@ -75,7 +77,7 @@ let banks = 0;
 async function assemble(parts: Parts, options: FullBankOptions): Promise<BankUnderTest> {
   const [servers, rabbitMq] = await Promise.all([
     options.servers ?? parts.add(startServers()),
-    options.rabbitMq === false ? undefined : parts.add(startRabbitMq()),
+    options.rabbitMq === false ? undefined : (options.servers?.rabbitMq ?? parts.add(startRabbitMq())),
   ]);
   const { redis, pgbouncer } = servers;
   const [first, second] = servers.postgres;

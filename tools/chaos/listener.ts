@@ -1,8 +1,8 @@
+import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, type Channel, type ConsumeMessage } from 'amqplib';
 import type { Arrival } from './checker/check-events.js';
 
-const QUEUE = 'chaos';
 /** Of everything that the bank publishes. */
 const ROUTES = '#';
 /** The type of the messages by which the listener learns how far it has read. */
@@ -17,6 +17,8 @@ const HEARTBEAT_SECONDS = 2;
 export class EventListener {
   /** All events in the order of their arrival, repeats included. */
   readonly arrivals: Arrival[] = [];
+  /** Its own, so that no listener of an earlier run has left anything in it. */
+  private readonly queue = `chaos-${randomUUID()}`;
   private running: Promise<void> = Promise.resolve();
   private readonly ending = new AbortController();
   private channel: Channel | undefined;
@@ -40,7 +42,7 @@ export class EventListener {
   async caughtUp(): Promise<boolean> {
     const mark = Promise.withResolvers<boolean>();
     this.onMark = mark.resolve;
-    this.channel?.sendToQueue(QUEUE, Buffer.alloc(0), { type: MARK });
+    this.channel?.sendToQueue(this.queue, Buffer.alloc(0), { type: MARK });
     return Promise.race([mark.promise, sleep(MARK_MS, false)]);
   }
 
@@ -68,10 +70,10 @@ export class EventListener {
     const channel = await connection.createChannel();
     channel.on('error', () => lost.resolve());
     await channel.assertExchange(this.exchange, 'topic', { durable: true });
-    await channel.assertQueue(QUEUE, { durable: true });
-    await channel.bindQueue(QUEUE, this.exchange, ROUTES);
+    await channel.assertQueue(this.queue, { durable: true });
+    await channel.bindQueue(this.queue, this.exchange, ROUTES);
     await channel.prefetch(PREFETCH);
-    await channel.consume(QUEUE, (message) => {
+    await channel.consume(this.queue, (message) => {
       if (!message) return lost.resolve();
       if (message.properties.type === MARK) this.onMark(true);
       else this.arrivals.push(arrivalOf(message));

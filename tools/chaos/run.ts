@@ -27,6 +27,8 @@ export interface RunOptions {
   /** When to inject which faults; undefined: drawn from all of the bank's faults. */
   readonly schedule?: (faults: readonly Fault[], random: Random) => readonly Appointment[];
   readonly startBank: (options: BankOptions) => Promise<BankUnderTest>;
+  /** How long clients may go on to learn unknown outcomes once all is healed; undefined: a minute and a half. */
+  readonly drainMs?: number;
   /** How long to wait for events and final reads; undefined: a minute. */
   readonly patienceMs?: number;
   /** False: without the final reads, which only the rule `cache-differs` needs. */
@@ -144,7 +146,7 @@ class Run {
       if (!drained)
         verdict.violations.add(
           'unresolved',
-          `clients were not done ${DRAIN_MS / 1_000} s after all was healed`,
+          `clients were not done ${this.drainMs / 1_000} s after all was healed`,
         );
       for (const label of this.ended) verdict.violations.add('service-ended', label);
       return {
@@ -163,6 +165,10 @@ class Run {
   abandon(): void {
     this.watching = false;
     this.workload.abandon();
+  }
+
+  private get drainMs(): number {
+    return this.options.drainMs ?? DRAIN_MS;
   }
 
   private get patienceMs(): number {
@@ -213,7 +219,7 @@ class Run {
 
   private async drain(): Promise<boolean> {
     this.say('all is healed, the clients end');
-    const timer = AbortSignal.timeout(DRAIN_MS);
+    const timer = AbortSignal.timeout(this.drainMs);
     timer.addEventListener('abort', () => this.workload.abandon());
     await this.workload.stop();
     await sleep(QUIET_MS);

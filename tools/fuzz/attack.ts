@@ -41,6 +41,8 @@ export class Attack {
   constructor(
     url: string,
     private readonly contract: OpenApiContract,
+    /** For how long a violation is made smaller. */
+    private readonly shrinkMs = SHRINK_MS,
   ) {
     this.connections = Array.from({ length: CONNECTIONS }, () => new RawConnection(url));
   }
@@ -73,7 +75,7 @@ export class Attack {
       if (!violation) return true;
       // Bytes that broken framing has left on a connection must not count as answers to the next batch.
       this.close();
-      if (!smallest) giveUpAt = performance.now() + SHRINK_MS;
+      if (!smallest) giveUpAt = performance.now() + this.shrinkMs;
       smallest = violation;
       return false;
     });
