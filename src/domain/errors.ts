@@ -99,6 +99,17 @@ export type InfrastructureFailure =
 /** Why the ledger did not carry out a command or answer a query. */
 export type LedgerFailure = Rejection | InfrastructureFailure;
 
+const INFRASTRUCTURE: readonly string[] = [
+  'DATABASE_FAILED',
+  'OVERLOADED',
+  'BROKER_UNAVAILABLE',
+  'OUTCOME_UNKNOWN',
+] satisfies InfrastructureFailure['code'][];
+
+/** Whether it is a decision, which stands. */
+export const isRejection = (failure: LedgerFailure): failure is Rejection =>
+  !INFRASTRUCTURE.includes(failure.code);
+
 export type LedgerFailureCode = LedgerFailure['code'];
 
 /** A failure on its way to the caller. */

@@ -1,4 +1,4 @@
-import type { ConsumeMessage, Options } from 'amqplib';
+import type { ConsumeMessage, GetMessage, Options } from 'amqplib';
 import type { Principal, Scope } from '../access/principal.js';
 import { isSignatureOf, signatureOf } from './signature.js';
 
@@ -92,7 +92,7 @@ function claimFrom(text: string): Claim {
 }
 
 /** When a message was sent, in milliseconds since 1970; undefined: it does not say. */
-export function sentAtMs({ properties }: ConsumeMessage): number | undefined {
+export function sentAtMs({ properties }: ConsumeMessage | GetMessage): number | undefined {
   const { timestamp } = properties as { readonly timestamp?: unknown };
   return typeof timestamp === 'number' ? timestamp * 1000 : undefined;
 }

@@ -5,7 +5,7 @@ import { isPrepared, type BatchPreparation, type PreparedItem } from '../batches
 import { itemReader } from '../batches/batch-items.js';
 import type { Decision } from '../domain/books.js';
 import { accountsOf, fingerprintOfRequest, type Command } from '../domain/command.js';
-import { LedgerError, type Rejection } from '../domain/errors.js';
+import { isRejection, LedgerError, type Rejection } from '../domain/errors.js';
 import type { Ledger } from '../domain/ports.js';
 import { THE_SERVICE } from '../domain/sender.js';
 import { isTooEarly } from '../holds/holds.dto.js';
@@ -173,15 +173,7 @@ function rejectionIn(error: Error): Rejection {
   }
   if (error instanceof LedgerError) {
     const { failure } = error;
-    switch (failure.code) {
-      case 'DATABASE_FAILED':
-      case 'OVERLOADED':
-      case 'OUTCOME_UNKNOWN':
-      case 'BROKER_UNAVAILABLE':
-        throw error;
-      default:
-        return failure;
-    }
+    if (isRejection(failure)) return failure;
   }
   throw error;
 }
