@@ -3,6 +3,7 @@ import { connect, type ConfirmChannel } from 'amqplib';
 import { recordActOn } from '../audit/audit-log.js';
 import type { Config } from '../config/config.js';
 import { messageOf } from '../domain/error-message.js';
+import type { Command } from '../domain/command.js';
 import type { Ledger } from '../domain/ports.js';
 import { connectOptions, withHeartbeat } from '../messaging/rabbitmq-connection.js';
 import {
@@ -53,10 +54,11 @@ export function discardSubmissions(session: BankSession, ids: readonly string[] 
 }
 
 async function refuse(ledger: Ledger, { accountId, idempotencyKey }: NonNullable<DeadLetter['key']>): Promise<void> {
-  const refusal = {
-    ...{ type: 'refusal', accountId, idempotencyKey, submitted: true, fingerprint: undefined },
+  const refusal: Command = {
+    type: 'refusal',
     rejection: { code: 'SUBMISSION_DISCARDED' },
-  } as const;
+    ...{ accountId, idempotencyKey, submitted: true, fingerprint: undefined },
+  };
   while ((await ledger.decideInOrder([refusal]))[0] === undefined) await sleep(LOCKED_PAUSE_MS);
 }
 

@@ -3,25 +3,24 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { accountsOf } from '../domain/command.js';
 import { LedgerError } from '../domain/errors.js';
 import type { Ledger } from '../domain/ports.js';
-import { placingOf } from '../holds/holds.dto.js';
-import { isTooEarly } from '../holds/holds.dto.js';
+import { isTooEarly, placingOf } from '../holds/holds.dto.js';
 import { tooEarly } from '../holds/holds.service.js';
 import { principalNow } from '../http/access/access.guard.js';
 import { readKeyOf } from '../http/idempotency.interceptor.js';
-import { inForm, written } from '../http/openapi/resource.js';
+import { QueuedSubmissionDto } from '../http/openapi/queued-submission.js';
+import { written } from '../http/openapi/resource.js';
 import type { TransactionRate } from '../http/transaction-rate.js';
 import { InvalidRequestError } from '../http/validation/invalid-request.js';
 import { BODY_LIMIT_BYTES } from '../http/validation/json-body.js';
 import { jsonTextOf } from '../http/validation/metadata.js';
 import { prefersAsync, RESPOND_ASYNC } from '../http/validation/preferences.js';
-import { contentTypeOf, JSON_MEDIA_TYPE, representationOf } from '../http/validation/representation.js';
+import { contentTypeOf, JSON_MEDIA_TYPE } from '../http/validation/representation.js';
 import { postingOf } from '../transactions/transactions.dto.js';
 import { transferOf } from '../transfers/transfers.dto.js';
 import { nameOf, writeSubmissionId } from './submission-id.js';
 import { ownHeaders } from './submission-message.js';
 import type { SubmissionPublisher } from './submission-publisher.js';
 import type { SubmittedRequest } from './submission.js';
-import { SubmissionDto } from './submissions.dto.js';
 
 /** A shard, for those who submit. */
 export interface SubmissionShard {
@@ -128,14 +127,12 @@ function answer(
 ): void {
   const name = nameOf(submitted, shard, request.principal.owner);
   const id = writeSubmissionId(name, secret);
-  const { textMoney } = representationOf(request.headers);
-  const text = inForm(written(SubmissionDto), textMoney).write(new SubmissionDto(id, name));
   void reply
     .status(202)
     .headers({
       'preference-applied': RESPOND_ASYNC,
       location: `/submissions/${id}`,
-      'content-type': contentTypeOf(JSON_MEDIA_TYPE, { textMoney }),
+      'content-type': contentTypeOf(JSON_MEDIA_TYPE, { textMoney: false }),
     })
-    .send(text);
+    .send(written(QueuedSubmissionDto).write(new QueuedSubmissionDto(id, name)));
 }

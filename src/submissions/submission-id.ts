@@ -1,14 +1,12 @@
 import { createHash } from 'node:crypto';
 import { fingerprintOfRequest } from '../domain/command.js';
+import { SUBMISSION_KINDS, type NamedSubmission } from '../http/openapi/queued-submission.js';
 import { isSignatureOf, signatureOf } from './signature.js';
-import { KINDS, kindOf, type SubmissionKind, type SubmittedRequest } from './submission.js';
+import { kindOf, type SubmittedRequest } from './submission.js';
 
 /** What the id of a submission says. */
-export interface SubmissionName {
+export interface SubmissionName extends NamedSubmission {
   readonly shard: number;
-  readonly accountId: number;
-  readonly kind: SubmissionKind;
-  readonly idempotencyKey: string;
   /** Tells the request from others with the same key. */
   readonly fingerprint: string;
   /** The {@link digestOfOwner} of its sender. */
@@ -37,7 +35,7 @@ export function writeSubmissionId(
   { shard, accountId, kind, idempotencyKey, fingerprint, owner }: SubmissionName,
   secret: string,
 ): string {
-  const parts = [shard, accountId, KINDS.indexOf(kind), fingerprint, owner, idempotencyKey];
+  const parts = [shard, accountId, SUBMISSION_KINDS.indexOf(kind), fingerprint, owner, idempotencyKey];
   const text = Buffer.from(JSON.stringify(parts)).toString('base64url');
   return `${text}.${signatureOf(secret, 'id', text)}`;
 }
@@ -55,7 +53,7 @@ export function readSubmissionId(
   const secret = parts && secretOf(parts[0]);
   if (!parts || secret === undefined || !isSignatureOf(signature, secret, 'id', text)) return undefined;
   const [shard, accountId, kind, fingerprint, owner, idempotencyKey] = parts;
-  return { shard, accountId, kind: KINDS[kind] ?? 'transaction', fingerprint, owner, idempotencyKey };
+  return { shard, accountId, kind: SUBMISSION_KINDS[kind] ?? 'transaction', fingerprint, owner, idempotencyKey };
 }
 
 type Parts = [

@@ -1,3 +1,4 @@
+import { IsString, MaxLength } from 'class-validator';
 import type { Transaction } from '../domain/transaction.js';
 import type { Transfer } from '../domain/transfer.js';
 import { HoldDto } from '../holds/holds.dto.js';
@@ -17,18 +18,21 @@ import {
   integer,
   plainText,
   Resource,
-  text,
   written,
 } from '../http/openapi/resource.js';
-import { IsString, MaxLength } from 'class-validator';
+import {
+  SubmissionId,
+  SubmissionKindWord,
+  SubmittedKey,
+  type NamedSubmission,
+  type SubmissionKind,
+} from '../http/openapi/queued-submission.js';
 import { Contract } from '../http/validation/contract.js';
 import { documentedAs } from '../http/validation/field-rules.js';
 import { reads } from '../http/validation/incoming.js';
 import type { DescribedHold } from '../ledger/read/hold-reader.js';
 import { TransactionDto } from '../transactions/transactions.dto.js';
 import { TransferDto } from '../transfers/transfers.dto.js';
-import { KINDS, type SubmissionKind } from './submission.js';
-import type { SubmissionName } from './submission-id.js';
 
 /** Longer than any id that the service makes. */
 const MAX_ID = 1_000;
@@ -77,11 +81,10 @@ const optional = { optional: true };
 /** A posting, transfer or hold that was accepted before it was decided, and what became of it. */
 @Resource('Submission')
 export class SubmissionDto {
-  @Field(plainText({ type: 'string', description: 'Signed by the bank.' })) readonly id: string;
-  @Field(plainText({ type: 'string', enum: [...KINDS] })) readonly kind: SubmissionKind;
+  @Field(SubmissionId) readonly id: string;
+  @Field(SubmissionKindWord) readonly kind: SubmissionKind;
   @Field(AccountId) readonly accountId: number;
-  @Field(text({ type: 'string', description: 'The `Idempotency-Key` with which it was submitted.' }))
-  readonly idempotencyKey: string;
+  @Field(SubmittedKey) readonly idempotencyKey: string;
   @Field(
     plainText({
       description: '`queued` until it is decided; then for ever `posted` or `refused`.',
@@ -95,7 +98,7 @@ export class SubmissionDto {
   @Field(written(HoldDto), optional) readonly hold: HoldDto | undefined;
   @Field(written(RefusalDto), optional) readonly refusal: RefusalDto | undefined;
 
-  constructor(id: string, { kind, accountId, idempotencyKey }: SubmissionName, outcome?: Outcome) {
+  constructor(id: string, { kind, accountId, idempotencyKey }: NamedSubmission, outcome?: Outcome) {
     this.id = id;
     this.kind = kind;
     this.accountId = accountId;

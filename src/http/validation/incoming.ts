@@ -93,8 +93,9 @@ const belonging = (names: readonly string[], part: string) =>
   names.map((name) => advice(name, `${name} belongs in ${part}`));
 
 function refusalOf(taken: readonly ConditionalHeader[], instead: Taken<never, never>['instead'] = {}) {
+  const others = taken.filter((name) => name !== 'Prefer');
   const usual =
-    taken.length > 0 ? `this request takes ${taken.join(' and ')}` : 'send the request without it';
+    others.length > 0 ? `this request takes ${others.join(' and ')}` : 'send the request without it';
   const refused = CONDITIONAL_HEADERS.filter((name) => !taken.includes(name)).map((name) => ({
     name,
     key: name.toLowerCase(),
