@@ -1,6 +1,5 @@
 import { Controller, Get, Req } from '@nestjs/common';
 import type { FastifyRequest } from 'fastify';
-import { POSTING_SCOPES } from '../access/principal.js';
 import { senderOf } from '../access/user.js';
 import { Allow } from '../http/access/access.guard.js';
 import { Answers } from '../http/openapi/answers.js';
@@ -13,8 +12,7 @@ import { SubmissionsService } from './submissions.service.js';
 export class SubmissionsController {
   constructor(private readonly submissions: SubmissionsService) {}
 
-  /** Whoever may submit may ask what became of it, as the answer to a request that is decided at once would tell. */
-  @Allow(['transactions:read', ...POSTING_SCOPES, 'transfers:write'])
+  @Allow('transactions:read')
   @Get('submissions/:submissionId')
   @Answers(200, SubmissionDto)
   @DocumentSubmission()

@@ -35,8 +35,7 @@ export const DocumentSubmission = (): MethodDecorator =>
       operationId: 'getSubmission',
       summary: 'Get a submission',
       description:
-        'What became of a request that was answered 202. Once it is `posted` or `refused`, it stays so. Whoever may ' +
-        'submit may ask.',
+        'What became of a request that was answered 202. Once it is `posted` or `refused`, it stays so.',
       responses: {
         200: jsonResponse('The submission.', SubmissionDto, {
           queued: QUEUED,
