@@ -15,6 +15,7 @@ import { SummaryModule } from '../ledger/summary.module.js';
 import { SweeperModule } from '../ledger/sweeper.module.js';
 import { MetricsModule } from '../observability/metrics.module.js';
 import { HealthModule } from '../health/health.module.js';
+import { SubmissionsModule } from '../submissions/submissions.module.js';
 import { StatementsModule } from '../statements/statements.module.js';
 import { SummariesModule } from '../summaries/summaries.module.js';
 import { TransactionsModule } from '../transactions/transactions.module.js';
@@ -55,6 +56,7 @@ export class AppModule {
         TransfersModule,
         HoldsModule,
         BatchesModule,
+        SubmissionsModule,
         HealthModule,
       ],
       providers: [{ provide: APP_FILTER, useClass: GlobalExceptionFilter }],

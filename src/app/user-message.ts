@@ -31,6 +31,7 @@ const NAMES = {
   TRANSACTION_NOT_FOUND: 'transaction',
   TRANSFER_NOT_FOUND: 'transfer',
   HOLD_NOT_FOUND: 'hold',
+  SUBMISSION_NOT_FOUND: 'submission',
 } as const;
 
 /** Failures of which there is only one thing to say. */
@@ -44,6 +45,8 @@ const SENTENCES = {
   NOT_REVERSIBLE: 'holds, releases and reversals cannot be reversed',
   REVERSAL_EXCEEDED: 'less than that is left to be reversed',
   NOT_REVERSIBLE_IN_PART: 'a transfer with more than two legs can only be reversed as a whole',
+  SENDER_REFUSED: "the sender's credential had ended or no longer allowed it",
+  SUBMISSION_DISCARDED: 'the submission was discarded',
   NOT_APPLIED: 'another transaction of the batch was refused; nothing was posted',
 } as const;
 
@@ -59,6 +62,7 @@ export function failureMessage(failure: LedgerFailure, account = 'the account'):
     case 'TRANSACTION_NOT_FOUND':
     case 'TRANSFER_NOT_FOUND':
     case 'HOLD_NOT_FOUND':
+    case 'SUBMISSION_NOT_FOUND':
       return `the ${NAMES[failure.code]} does not exist`;
     case 'DUPLICATE_TRANSACTION':
     case 'IDEMPOTENCY_KEY_REUSED':
@@ -107,11 +111,16 @@ export function failureMessage(failure: LedgerFailure, account = 'the account'):
     case 'NOT_REVERSIBLE':
     case 'REVERSAL_EXCEEDED':
     case 'NOT_REVERSIBLE_IN_PART':
+    case 'SENDER_REFUSED':
+    case 'SUBMISSION_DISCARDED':
     case 'NOT_APPLIED':
       return SENTENCES[failure.code];
+    case 'NO_LONGER_VALID':
+      return `${failure.field} ${failure.message}`;
     case 'DATABASE_FAILED':
     case 'OVERLOADED':
     case 'OUTCOME_UNKNOWN':
+    case 'BROKER_UNAVAILABLE':
       return interruption(failure.code, account);
   }
 }
@@ -124,6 +133,8 @@ function interruption(code: InfrastructureFailure['code'], account: string): str
       return 'the database is too slow just now; nothing was posted';
     case 'OUTCOME_UNKNOWN':
       return `the database was lost while it committed; look at ${account} before you try again`;
+    case 'BROKER_UNAVAILABLE':
+      return 'the broker takes nothing just now; nothing was queued';
   }
 }
 
@@ -136,6 +147,7 @@ function isServerTrouble(error: unknown): boolean {
 }
 
 function usedBefore(original: KeyHolder): string {
+  if ('refused' in original) return 'the idempotency key was used by a submission that was refused';
   const name =
     'transferId' in original
       ? `transfer tr${original.transferId}`

@@ -11,6 +11,7 @@ import { KeyScopesVersion1795479200000 } from '../../migrations/1795479200000-ke
 import { WholeLedger1795479300000 } from '../../migrations/1795479300000-whole-ledger.js';
 import { AccountReferences1795479410000 } from '../../migrations/1795479410000-account-references.js';
 import { Currency1795479420000 } from '../../migrations/1795479420000-currency.js';
+import { Submissions1795479430000 } from '../../migrations/1795479430000-submissions.js';
 import { LedgerSummary1795479440000 } from '../../migrations/1795479440000-ledger-summary.js';
 import { ListingIndexes1795479450000 } from '../../migrations/1795479450000-listing-indexes.js';
 import { poolExtras, type SilenceLimit } from './connection.js';
@@ -24,6 +25,7 @@ import { AuditEventEntity } from './entities/audit-event.entity.js';
 import { HoldEntity } from './entities/hold.entity.js';
 import { LedgerSummaryEntity } from './entities/ledger-summary.entity.js';
 import { OutboxEntity } from './entities/outbox.entity.js';
+import { RefusedSubmissionEntity } from './entities/refused-submission.entity.js';
 import { ShardIdentityEntity } from './entities/shard-identity.entity.js';
 import { TransactionDetailsEntity } from './entities/transaction-details.entity.js';
 import { TransactionEntity } from './entities/transaction.entity.js';
@@ -58,6 +60,7 @@ export const MIGRATIONS = [
   WholeLedger1795479300000,
   AccountReferences1795479410000,
   Currency1795479420000,
+  Submissions1795479430000,
   LedgerSummary1795479440000,
   ListingIndexes1795479450000,
 ];
@@ -77,6 +80,7 @@ export function dataSourceOptions(shard: ShardAddress, pool: PoolSettings): Data
       AccountDetailsEntity,
       AccountEventEntity,
       LedgerSummaryEntity,
+      RefusedSubmissionEntity,
       OutboxEntity,
       ShardIdentityEntity,
       ApiKeyEntity,
