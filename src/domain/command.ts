@@ -201,14 +201,15 @@ export function fingerprintOf(command: Command): string | undefined {
 export function requestFingerprint({
   type,
   amount,
+  decimals,
   fingerprint: ofMore,
-}: Pick<KeyedTransaction, 'type' | 'amount' | 'fingerprint'>): string {
-  return ofMore ?? fingerprint([type, amount]);
+}: Pick<KeyedTransaction, 'type' | 'amount' | 'decimals' | 'fingerprint'>): string {
+  return ofMore ?? fingerprint([type, amountPart({ units: amount, decimals })]);
 }
 
 /** The {@link requestFingerprint} of a command. */
 export const fingerprintOfRequest = (command: PostingCommand | TransferCommand | HoldCommand): string =>
-  fingerprintOf(command) ?? fingerprint([command.type, (command as PostingCommand).amount]);
+  fingerprintOf(command) ?? fingerprint([command.type, amountPart((command as PostingCommand).amount)]);
 
 /** The same for the opening of an account. Undefined: the deposit is all of it. */
 export function openingFingerprint(opening: AccountOpening): string | undefined {

@@ -93,13 +93,13 @@ describe('amounts in the currency of their account', () => {
   });
 
   it('says so before anything else about the request, even if its key was used', () => {
-    const keyed = new Map([['5:k', { transactionId: 1, type: 'credit', amount: 15n } as const]]);
+    const keyed = new Map([['5:k', { transactionId: 1, type: 'credit', amount: 15n, decimals: 0 } as const]]);
     const command = { ...credit(JPY, '1.5'), idempotencyKey: 'k', expectedVersion: 1 } as Command;
     expect(run(command, { keyed }).rejection).toMatchObject({ code: 'TOO_MANY_DECIMALS' });
   });
 
   it('recognises a retry however its amount is written', () => {
-    const keyed = new Map([['7:k', { transactionId: 1, type: 'credit', amount: 1_500n } as const]]);
+    const keyed = new Map([['7:k', { transactionId: 1, type: 'credit', amount: 1_500n, decimals: 3 } as const]]);
     for (const text of ['1.5', '1.50', '1.500'])
       expect(run({ ...credit(KWD, text), idempotencyKey: 'k' }, { keyed }).rejection).toMatchObject({
         code: 'DUPLICATE_TRANSACTION',

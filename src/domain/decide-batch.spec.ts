@@ -146,6 +146,7 @@ const oldKey: fc.Arbitrary<OldKey> = fc.record({
   transactionId: fc.integer({ min: -1_000, max: -1 }),
   type,
   amount,
+  decimals: fc.constant(2),
 });
 
 const scenario: fc.Arbitrary<Scenario> = fc
@@ -255,7 +256,7 @@ describe('decideBatch: examples', () => {
         { accountId: 1, ...deposit },
       ],
       opening,
-      new Map([[keyOf(2, 'other'), { transactionId: 4, type: 'credit', amount: 5n }]]),
+      new Map([[keyOf(2, 'other'), { transactionId: 4, type: 'credit', amount: 5n, decimals: 2 }]]),
     );
     expect(outcomesOf(decisions)).toEqual([
       { accepted: true, balance: 1_005n, version: 4 },

@@ -12,7 +12,7 @@ import type { KeyedTransaction, Transaction } from './transaction.js';
 const ACCOUNT = accountWith({ accountId: 5, balance: 10_000n, version: 7 });
 const DEPOSIT: PostingCommand = { accountId: 5, type: 'credit', amount: 4_900n };
 const WITHDRAWAL: PostingCommand = { accountId: 5, type: 'debit', amount: 4_900n };
-const EARLIER: KeyedTransaction = { transactionId: 131, type: 'credit', amount: 4_900n };
+const EARLIER: KeyedTransaction = { transactionId: 131, type: 'credit', amount: 4_900n, decimals: 2 };
 
 type Decision =
   | { readonly accepted: true; readonly transaction: Transaction }
@@ -147,7 +147,7 @@ describe('decide: the order of checks is key, version, balance', () => {
   const overdraft: PostingCommand = { ...WITHDRAWAL, amount: 10_001n };
 
   it('a duplicate stays a duplicate, whatever version and balance have become', () => {
-    const earlier: KeyedTransaction = { transactionId: 9, type: 'debit', amount: 10_001n };
+    const earlier: KeyedTransaction = { transactionId: 9, type: 'debit', amount: 10_001n, decimals: 2 };
     const retry = { ...overdraft, idempotencyKey: 'k', expectedVersion: 6, allowedVersions: [6] };
     expect(rejectionOf(ACCOUNT, retry, earlier)).toEqual({
       code: 'DUPLICATE_TRANSACTION',

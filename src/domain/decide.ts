@@ -1,7 +1,7 @@
 import type { LedgerAccount } from './account.js';
 import { keyOf, type Books, type Decision } from './books.js';
 import type { KeyedLinks, Outcome } from './checks.js';
-import { fingerprintOf, type Command, type PostingCommand, requestFingerprint } from './command.js';
+import { fingerprintOf, fingerprintOfRequest, type Command, type PostingCommand } from './command.js';
 import { decideChange } from './decide-change.js';
 import { decideCapture, decideExpiry, decideHold, decideVoid } from './decide-hold.js';
 import { decidePosting, decideTransfer } from './decide-movement.js';
@@ -80,7 +80,7 @@ function checkKey(
   if (command.idempotencyKey === undefined) return undefined;
   const earlier = books.keyed.get(keyOf(command.accountId, command.idempotencyKey));
   if (!earlier) return undefined;
-  if ('rejection' in earlier) return refusedBefore(command, fingerprint, earlier);
+  if ('rejection' in earlier) return refusedBefore(command, earlier);
   const same =
     earlier.fingerprint === fingerprint &&
     (fingerprint !== undefined ||
@@ -93,16 +93,11 @@ function checkKey(
 }
 
 /** The same request is refused as before; so is any, where it is not known what was submitted. */
-function refusedBefore(
-  command: Command,
-  fingerprint: string | undefined,
-  earlier: RecordedRefusal,
-): Rejection {
-  const { type, amount } = command as PostingCommand;
+function refusedBefore(command: Command, earlier: RecordedRefusal): Rejection {
   const same =
     earlier.fingerprint === undefined ||
     command.type === 'refusal' ||
-    earlier.fingerprint === requestFingerprint({ type, amount, fingerprint });
+    earlier.fingerprint === fingerprintOfRequest(command as PostingCommand);
   return same ? earlier.rejection : { code: 'IDEMPOTENCY_KEY_REUSED', original: { refused: true } };
 }
 

@@ -39,6 +39,7 @@ export function exactCommand(
       return exactTransfer(command, books);
     case 'void':
     case 'expiry':
+    case 'refusal':
       return command;
   }
 }

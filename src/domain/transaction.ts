@@ -63,5 +63,5 @@ export interface Transaction extends TransactionLinks {
 /** What is remembered of the transaction that used an idempotency key. */
 export type KeyedTransaction = Pick<
   Transaction,
-  'transactionId' | 'type' | 'amount' | 'fingerprint' | 'transferId' | 'holdId'
+  'transactionId' | 'type' | 'amount' | 'decimals' | 'fingerprint' | 'transferId' | 'holdId'
 >;

@@ -1,5 +1,6 @@
 import type { ConsumeMessage, GetMessage, Options } from 'amqplib';
 import type { Principal, Scope } from '../access/principal.js';
+import { LedgerError } from '../domain/errors.js';
 import { isSignatureOf, signatureOf } from './signature.js';
 
 const TYPE = 'submission.v1';
@@ -61,7 +62,7 @@ const written = ({ id, owner, scopes }: Principal): WrittenPrincipal => ({ id, o
 /**
  * Who sends a message.
  *
- * @throws MalformedError
+ * @throws MalformedError; LedgerError DATABASE_FAILED while the secret is not known
  */
 export function readClaim({ content, properties }: ConsumeMessage, { bankId, secret }: ShardSeal): Claim {
   const headers = (properties.headers ?? {}) as Readonly<Record<string, unknown>>;
@@ -69,10 +70,11 @@ export function readClaim({ content, properties }: ConsumeMessage, { bankId, sec
     throw new MalformedError(`the header bank must be the bank's id, which is ${bankId}`);
   const { claim, signature } = headers;
   if (signature !== undefined) {
+    // The shard has not been open since the start of the process.
+    if (secret === undefined) throw new LedgerError({ code: 'DATABASE_FAILED', currentVersion: null });
     const signed =
       typeof claim === 'string' &&
       typeof signature === 'string' &&
-      secret !== undefined &&
       isSignatureOf(signature, secret, 'message', claim, content);
     if (!signed) throw new MalformedError('its signature is not the one of this bank');
     return claimFrom(claim);

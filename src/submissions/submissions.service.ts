@@ -26,12 +26,19 @@ export class SubmissionsService {
 
   /** @throws LedgerError SUBMISSION_NOT_FOUND, DATABASE_FAILED, OVERLOADED */
   async get(id: string, sender: Sender): Promise<SubmissionDto> {
-    const name = readSubmissionId(id, (shard) => this.shards[shard]?.submissionSecret);
+    const name = readSubmissionId(id, (shard) => this.secretOf(shard));
     if (!name) throw notFound();
     const found = await this.keys.useOf(name.accountId, name.idempotencyKey, sender.user);
     if (!found || !isVisible(name, found.owner, sender)) throw notFound();
     const outcome = found.use && (await this.outcomeOf(name, found.use, sender));
     return new SubmissionDto(id, name, outcome);
+  }
+
+  /** @returns undefined: there is no such shard */
+  private secretOf(index: number): string | undefined {
+    const shard = this.shards[index];
+    if (shard && shard.submissionSecret === undefined) throw new LedgerError({ code: 'DATABASE_FAILED', currentVersion: null });
+    return shard?.submissionSecret;
   }
 
   private async outcomeOf(name: SubmissionName, use: KeyUse, { owner, user }: Sender): Promise<Outcome> {

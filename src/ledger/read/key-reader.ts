@@ -1,6 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { KeyUse } from '../../domain/books.js';
 import type { Rejection } from '../../domain/errors.js';
+import { decimalsIn } from '../../domain/money.js';
 import type { ShardRouter } from '../../sharding/shard-router.js';
 import { idFromColumn, moneyFromColumn, type TransactionRow } from '../../storage/rows.js';
 import { READERS, type ShardReader } from './shard-reader.js';
@@ -59,6 +60,7 @@ function useFromRow(row: UseRow): KeyUse | undefined {
     transactionId: Number(row.transaction_id),
     type: row.type,
     amount: moneyFromColumn(row.amount),
+    decimals: decimalsIn(row.amount),
     fingerprint: row.fingerprint ?? undefined,
     transferId: idFromColumn(row.transfer_id),
     holdId: idFromColumn(row.hold_id),

@@ -5,6 +5,7 @@ import type { Command } from '../../domain/command.js';
 import { GENESIS_HASH } from '../../domain/hash-chain.js';
 import { MAX_CAPTURES, MAX_EXPIRED_AT_ONCE, type Hold } from '../../domain/hold.js';
 import type { Rejection } from '../../domain/errors.js';
+import { decimalsIn } from '../../domain/money.js';
 import { send } from '../../storage/connection.js';
 import {
   HOLD_COLUMNS,
@@ -200,6 +201,7 @@ function keyedFromRow(row: KeyRow): KeyUse {
     transactionId: Number(row.transaction_id),
     type: row.type,
     amount: moneyFromColumn(row.amount),
+    decimals: decimalsIn(row.amount),
     fingerprint: row.fingerprint ?? undefined,
     transferId: idFromColumn(row.transfer_id),
     holdId: idFromColumn(row.hold_id),
