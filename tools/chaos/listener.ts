@@ -2,7 +2,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, type Channel, type ConsumeMessage } from 'amqplib';
 import type { Arrival } from './checker/check-events.js';
 
-const QUEUE = 'chaos';
 /** Of everything that the bank publishes. */
 const ROUTES = '#';
 /** The type of the messages by which the listener learns how far it has read. */
@@ -27,6 +26,10 @@ export class EventListener {
     private readonly exchange: string,
   ) {}
 
+  private get queue(): string {
+    return `${this.exchange}-chaos`;
+  }
+
   /** @returns a listener whose queue is bound, so that no event is missed from now on */
   static async start(url: string, exchange: string): Promise<EventListener> {
     const listener = new EventListener(url, exchange);
@@ -40,7 +43,7 @@ export class EventListener {
   async caughtUp(): Promise<boolean> {
     const mark = Promise.withResolvers<boolean>();
     this.onMark = mark.resolve;
-    this.channel?.sendToQueue(QUEUE, Buffer.alloc(0), { type: MARK });
+    this.channel?.sendToQueue(this.queue, Buffer.alloc(0), { type: MARK });
     return Promise.race([mark.promise, sleep(MARK_MS, false)]);
   }
 
@@ -68,10 +71,10 @@ export class EventListener {
     const channel = await connection.createChannel();
     channel.on('error', () => lost.resolve());
     await channel.assertExchange(this.exchange, 'topic', { durable: true });
-    await channel.assertQueue(QUEUE, { durable: true });
-    await channel.bindQueue(QUEUE, this.exchange, ROUTES);
+    await channel.assertQueue(this.queue, { durable: true });
+    await channel.bindQueue(this.queue, this.exchange, ROUTES);
     await channel.prefetch(PREFETCH);
-    await channel.consume(QUEUE, (message) => {
+    await channel.consume(this.queue, (message) => {
       if (!message) return lost.resolve();
       if (message.properties.type === MARK) this.onMark(true);
       else this.arrivals.push(arrivalOf(message));
