@@ -24,6 +24,7 @@ const RANKS = [
   ['src/holds'],
   ['src/accounts', 'src/transactions', 'src/statements', 'src/health'],
   ['src/batches'],
+  ['src/submissions'],
   ['src/app'],
   ['src/app/workers', 'src/admin'],
   ['src/cli'],

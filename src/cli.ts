@@ -23,6 +23,7 @@ import { addReverse } from './cli/reverse.js';
 import { addSeed } from './cli/seed.js';
 import { addShardsList } from './cli/shards-list.js';
 import { addShardsMove } from './cli/shards-move.js';
+import { addSubmissionsDiscard, addSubmissionsList, addSubmissionsReplay } from './cli/submissions.js';
 import { addTransfer } from './cli/transfer.js';
 import { addVerify } from './cli/verify.js';
 import { addVoid } from './cli/void.js';
@@ -60,6 +61,11 @@ function createProgram(): Command {
   for (const add of [addArchive, addBackup, addRestore]) add(program);
   group('shards', "the bank's shards: where they are, and moving them", addShardsList, addShardsMove);
   group('events', 'what the bank publishes to RabbitMQ', addEventsTail);
+  group(
+    'submissions',
+    'submissions that could not be read, and were put aside',
+    ...[addSubmissionsList, addSubmissionsReplay, addSubmissionsDiscard],
+  );
   return program;
 }
 

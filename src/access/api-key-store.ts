@@ -8,6 +8,8 @@ const STATEMENT_MS = 2_000;
 
 export type ValidKey = Pick<ApiKeyEntity, 'keyId' | 'hash' | 'scopes' | 'owner' | 'expiresAt'>;
 
+export type NamedKey = Pick<ApiKeyEntity, 'keyId' | 'name' | 'scopes' | 'owner'>;
+
 /**
  * API keys in the bank's first shard, over connections that nothing else uses: authentication must not wait for other
  * reads. Errors: any failure of the database or the connection, within {@link STATEMENT_MS}.
@@ -31,6 +33,20 @@ export class ApiKeyStore {
         .where('key.hash = ANY(:hashes)', { hashes })
         .andWhere('key.revokedAt IS NULL')
         .andWhere('(key.expiresAt IS NULL OR key.expiresAt > now())')
+        .getMany(),
+    );
+  }
+
+  /** The same for keys that are known by their ids or names. */
+  findValidNamed(ids: readonly number[], names: readonly string[]): Promise<NamedKey[]> {
+    return this.pool.run(STATEMENT_MS, ({ manager }) =>
+      manager
+        .createQueryBuilder(ApiKeyEntity, 'key')
+        .select(['key.keyId', 'key.name', 'key.scopes', 'key.owner'])
+        .where('(key.keyId = ANY(:ids) OR key.name = ANY(:names))', { ids, names })
+        .andWhere('key.revokedAt IS NULL')
+        .andWhere('(key.expiresAt IS NULL OR key.expiresAt > now())')
+        .orderBy('key.keyId', 'ASC')
         .getMany(),
     );
   }

@@ -14,6 +14,7 @@ import { LedgerModule } from '../ledger/ledger.module.js';
 import { SweeperModule } from '../ledger/sweeper.module.js';
 import { MetricsModule } from '../observability/metrics.module.js';
 import { HealthModule } from '../health/health.module.js';
+import { SubmissionsModule } from '../submissions/submissions.module.js';
 import { StatementsModule } from '../statements/statements.module.js';
 import { TransactionsModule } from '../transactions/transactions.module.js';
 import { TransfersModule } from '../transfers/transfers.module.js';
@@ -51,6 +52,7 @@ export class AppModule {
         TransfersModule,
         HoldsModule,
         BatchesModule,
+        SubmissionsModule,
         HealthModule,
       ],
       providers: [{ provide: APP_FILTER, useClass: GlobalExceptionFilter }],

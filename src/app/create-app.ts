@@ -10,6 +10,8 @@ import type { BankShards } from '../sharding/bootstrap-shards.js';
 import { Ledger } from '../domain/ports.js';
 import { admitBatches, admitPostings, MAX_BATCHES_HELD } from '../http/admission.js';
 import { createFastifyAdapter, installFastifyHooks } from '../http/fastify.js';
+import { acceptSubmissions, type Acceptance } from '../submissions/accept-submissions.js';
+import { ACCEPTANCE } from '../submissions/submissions.module.js';
 import { serveOpenApi } from '../http/openapi/document.js';
 import { runInterceptorsDirectly } from '../http/server/interceptors.js';
 import { servePages } from '../http/server/pages.js';
@@ -36,6 +38,8 @@ export async function createApp(
   const authenticator = app.get<Authenticator | undefined>(AUTHENTICATOR, { strict: false });
   if (authenticator) guardRoutes(fastify, authenticator);
   admitPostings(fastify, app.get(Ledger, { strict: false }));
+  const acceptance = app.get<Acceptance | undefined>(ACCEPTANCE, { strict: false });
+  if (acceptance) acceptSubmissions(fastify, acceptance);
   admitBatches(fastify, batchPlaces(config));
   const metrics = app.get(Metrics);
   const lifecycle = app.get(Lifecycle, { strict: false });

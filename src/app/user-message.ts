@@ -31,6 +31,7 @@ const NAMES = {
   TRANSACTION_NOT_FOUND: 'transaction',
   TRANSFER_NOT_FOUND: 'transfer',
   HOLD_NOT_FOUND: 'hold',
+  SUBMISSION_NOT_FOUND: 'submission',
 } as const;
 
 /** The failures of the ledger, in a sentence. */
@@ -45,6 +46,7 @@ export function failureMessage(failure: LedgerFailure, account = 'the account'):
     case 'TRANSACTION_NOT_FOUND':
     case 'TRANSFER_NOT_FOUND':
     case 'HOLD_NOT_FOUND':
+    case 'SUBMISSION_NOT_FOUND':
       return `the ${NAMES[failure.code]} does not exist`;
     case 'DUPLICATE_TRANSACTION':
     case 'IDEMPOTENCY_KEY_REUSED':
@@ -96,11 +98,18 @@ export function failureMessage(failure: LedgerFailure, account = 'the account'):
       return `${account} cannot hold that much`;
     case 'STATEMENT_TOO_LONG':
       return `${account} has more transactions than a statement may have`;
+    case 'SENDER_REFUSED':
+      return "the sender's credential had ended or no longer allowed it";
+    case 'SUBMISSION_DISCARDED':
+      return 'the submission was discarded';
+    case 'NO_LONGER_VALID':
+      return `${failure.field} ${failure.message}`;
     case 'NOT_APPLIED':
       return 'another transaction of the batch was refused; nothing was posted';
     case 'DATABASE_FAILED':
     case 'OVERLOADED':
     case 'OUTCOME_UNKNOWN':
+    case 'BROKER_UNAVAILABLE':
       return interruption(failure.code, account);
   }
 }
@@ -113,6 +122,8 @@ function interruption(code: InfrastructureFailure['code'], account: string): str
       return 'the database is too slow just now; nothing was posted';
     case 'OUTCOME_UNKNOWN':
       return `the database was lost while it committed; look at ${account} before you try again`;
+    case 'BROKER_UNAVAILABLE':
+      return 'the broker takes nothing just now; nothing was queued';
   }
 }
 
@@ -125,6 +136,7 @@ function isServerTrouble(error: unknown): boolean {
 }
 
 function usedBefore(original: KeyHolder): string {
+  if ('refused' in original) return 'the idempotency key was used by a submission that was refused';
   const name =
     'transferId' in original
       ? `transfer tr${original.transferId}`

@@ -92,7 +92,7 @@ interface Known {
 }
 
 /** The error of a request that its own text forbids. What a reversal needs depends on what it reverses. */
-function forbiddenTo(principal: Principal, item: BatchRequest): Error | undefined {
+export function forbiddenTo(principal: Principal, item: BatchRequest): Error | undefined {
   if (item.type === 'reversal') return item.force === true ? forbidden(principal, 'admin') : undefined;
   if (item.type === 'transfer-reversal' && item.force === true) return forbidden(principal, 'admin');
   return forbidden(principal, scopeOf(item));

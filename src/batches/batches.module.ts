@@ -9,5 +9,6 @@ import { BatchService } from './batch.service.js';
   imports: [LedgerModule, TransactionRateModule],
   controllers: [BatchController],
   providers: [BatchService, BatchPreparation],
+  exports: [BatchPreparation],
 })
 export class BatchesModule {}

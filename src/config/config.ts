@@ -85,6 +85,15 @@ function configOf(env: Variables) {
       env.RABBITMQ_URL === undefined
         ? undefined
         : { url: env.RABBITMQ_URL, exchange: env.RABBITMQ_EXCHANGE, confirmTimeoutMs: 10_000 },
+    /** Postings that are accepted before they are decided; only with a broker. */
+    submissions: {
+      /** The most that wait in the queue of a shard; one more is rejected. A queue keeps what it was made with. */
+      maxQueued: 100_000,
+      /** The most of one shard whose arrival in the queue this process waits for. */
+      maxUnconfirmed: 2_000,
+      /** How long the broker may take to confirm one. */
+      confirmTimeoutMs: 5_000,
+    },
     log: {
       level: env.LOG_LEVEL,
       /** auto: readable on a terminal, JSON lines elsewhere. */

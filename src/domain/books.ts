@@ -3,6 +3,7 @@ import type { LedgerAccount } from './account.js';
 import type { Rejection } from './errors.js';
 import { isDue, type Hold } from './hold.js';
 import type { Money } from './money.js';
+import type { RecordedRefusal, Refusal } from './refusal.js';
 import type { KeyedTransaction, Transaction } from './transaction.js';
 
 /** A transaction that is to be reversed, and how much of it has been. */
@@ -33,14 +34,22 @@ export interface Effects {
 
 export type Decision =
   | { readonly accepted: true; readonly effects: Effects }
-  | { readonly accepted: false; readonly rejection: Rejection };
+  | {
+      readonly accepted: false;
+      readonly rejection: Rejection;
+      /** True: the key was used before. */
+      readonly repeated?: boolean;
+    };
+
+/** What used an idempotency key. */
+export type KeyUse = KeyedTransaction | RecordedRefusal;
 
 /** What is known when commands are decided: all of it read behind the locks of their accounts. */
 export interface Knowledge {
   /** The locked accounts. A command on any other is rejected as not found. */
   readonly accounts: ReadonlyMap<number, LedgerAccount>;
-  /** The transactions that used idempotency keys, by {@link keyOf}. */
-  readonly keyed: ReadonlyMap<string, KeyedTransaction>;
+  /** What used the idempotency keys before, by {@link keyOf}. */
+  readonly keyed: ReadonlyMap<string, KeyUse>;
   /** The holds that the commands name. */
   readonly holds: ReadonlyMap<number, Hold>;
   /** How often holds were captured that the commands capture without ending them; no more than matter. */
@@ -63,7 +72,7 @@ export function keyOf(accountId: number, idempotencyKey: string): string {
 /** The state of a batch while its commands are decided, one after the other: each sees the effects of those before. */
 export class Books {
   readonly accounts: Map<number, LedgerAccount>;
-  readonly keyed: Map<string, KeyedTransaction>;
+  readonly keyed: Map<string, KeyUse>;
   readonly holds: Map<number, Hold>;
   /** Accounts whose expired holds must be known to decide, and are not. */
   readonly lacking = new Set<number>();
@@ -121,6 +130,11 @@ export class Books {
     return [...this.holds.values()]
       .filter((hold) => hold.accountId === accountId && isDue(hold, this.now))
       .sort((a, b) => Number(a.expiresAt) - Number(b.expiresAt) || a.holdId - b.holdId);
+  }
+
+  /** Makes a recorded refusal visible to the next commands. */
+  refuse(refusal: Refusal): void {
+    this.keyed.set(keyOf(refusal.accountId, refusal.idempotencyKey), refusal);
   }
 
   /** Makes the effects of an accepted command visible to the next ones. */

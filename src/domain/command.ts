@@ -1,7 +1,8 @@
 import { hash } from 'node:crypto';
 import type { AccountOpening, AccountStatus } from './account.js';
+import type { Rejection } from './errors.js';
 import type { Money } from './money.js';
-import type { MovementType, TransactionDetails } from './transaction.js';
+import type { KeyedTransaction, MovementType, TransactionDetails } from './transaction.js';
 
 /** The most legs of a transfer. */
 export const MAX_LEGS = 100;
@@ -15,6 +16,8 @@ interface CommandBase {
   readonly details?: TransactionDetails;
   /** True: decided like any other, but not applied, and its key stays free. */
   readonly dryRun?: boolean;
+  /** True: if it is refused, that is recorded under its key, which is spent then. */
+  readonly submitted?: boolean;
 }
 
 /** The version of its account that a command depends on. */
@@ -127,6 +130,14 @@ export interface ChangeCommand extends CommandBase {
   readonly actor?: string;
 }
 
+/** Refuses a submission that is not to be decided, whatever it asks for, unless its key is used already. */
+export interface RefusalCommand extends CommandBase {
+  readonly type: 'refusal';
+  readonly rejection: Rejection;
+  /** The {@link requestFingerprint} of what was submitted; undefined: it could not be read. */
+  readonly fingerprint: string | undefined;
+}
+
 export type Command =
   | PostingCommand
   | TransferCommand
@@ -136,7 +147,8 @@ export type Command =
   | ExpiryCommand
   | ReversalCommand
   | TransferReversalCommand
-  | ChangeCommand;
+  | ChangeCommand
+  | RefusalCommand;
 
 /** The accounts that a command may change, each once. */
 export function accountsOf(command: Command): readonly number[] {
@@ -154,6 +166,7 @@ export function accountsOf(command: Command): readonly number[] {
     case 'expiry':
     case 'reversal':
     case 'change':
+    case 'refusal':
       return [command.accountId];
   }
 }
@@ -167,6 +180,19 @@ export function fingerprintOf(command: Command): string | undefined {
   if (parts.length === 0) return undefined;
   return fingerprint([command.type, ...parts]);
 }
+
+/** The same for a request that may be nothing but its type and amount. */
+export function requestFingerprint({
+  type,
+  amount,
+  fingerprint: ofMore,
+}: Pick<KeyedTransaction, 'type' | 'amount' | 'fingerprint'>): string {
+  return ofMore ?? fingerprint([type, amount]);
+}
+
+/** The {@link requestFingerprint} of a command. */
+export const fingerprintOfRequest = (command: PostingCommand | TransferCommand | HoldCommand): string =>
+  fingerprintOf(command) ?? fingerprint([command.type, (command as PostingCommand).amount]);
 
 /** The same for the opening of an account. Undefined: the deposit is all of it. */
 export function openingFingerprint({ near, reference, metadata }: AccountOpening): string | undefined {
@@ -201,6 +227,7 @@ function ownParts(command: Command): unknown[] {
       return [command.transferId, command.amount ?? null, command.force === true];
     case 'expiry':
     case 'change':
+    case 'refusal':
       return [];
   }
 }
@@ -227,6 +254,7 @@ export function mostTransactions(command: Command): number {
       return command.expiresAt ? 2 : 1;
     case 'expiry':
     case 'change':
+    case 'refusal':
       return 0;
     case 'credit':
     case 'debit':

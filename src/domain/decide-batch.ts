@@ -1,8 +1,9 @@
 import type { LedgerAccount } from './account.js';
 import { Books, type AccountChange, type Decision, type Knowledge } from './books.js';
-import { accountsOf, type Command } from './command.js';
+import { accountsOf, fingerprintOfRequest, type Command, type PostingCommand } from './command.js';
 import { decide } from './decide.js';
 import type { Hold } from './hold.js';
+import type { Refusal } from './refusal.js';
 import type { Transaction } from './transaction.js';
 
 /** The outcome of a batch: what to write, and what to answer each caller. */
@@ -16,6 +17,8 @@ export interface BatchDecision {
   /** The new and changed holds, each once, as they are afterwards. */
   readonly holds: readonly Hold[];
   readonly changes: readonly AccountChange[];
+  /** To be recorded. */
+  readonly refusals: readonly Refusal[];
   /** Accounts whose expired holds must be known for these decisions: look them up, and decide again. */
   readonly lacking: ReadonlySet<number>;
 }
@@ -34,11 +37,20 @@ export function decideBatch(
   const books = new Books(known);
   const transactions: Transaction[] = [];
   const changes: AccountChange[] = [];
+  const refusals: Refusal[] = [];
   const holds = new Map<number, Hold>();
   const decisions = commands.map((command): Decision | undefined => {
     if (skipped.size > 0 && accountsOf(command).some((accountId) => skipped.has(accountId))) return undefined;
     const decision = decide(command, books);
-    if (!decision.accepted || command.dryRun === true) return decision;
+    if (!decision.accepted) {
+      const refusal = command.submitted === true ? refusalToRecord(command, decision, books) : undefined;
+      if (refusal) {
+        books.refuse(refusal);
+        refusals.push(refusal);
+      }
+      return decision;
+    }
+    if (command.dryRun === true) return decision;
     const { effects } = decision;
     books.apply(effects);
     for (const transaction of effects.transactions) transactions.push(transaction);
@@ -47,7 +59,50 @@ export function decideBatch(
     return decision;
   });
   const { accounts, lacking } = books;
-  return { decisions, transactions, accounts, holds: [...holds.values()], changes, lacking };
+  return { decisions, transactions, accounts, holds: [...holds.values()], changes, refusals, lacking };
+}
+
+/**
+ * Undefined: there is nothing to record. A key that was used before has its outcome. And an account that does not exist
+ * has no keys to spend: it could be opened later.
+ */
+function refusalToRecord(
+  command: Command,
+  { rejection, repeated }: Extract<Decision, { readonly accepted: false }>,
+  books: Books,
+): Refusal | undefined {
+  const { accountId, idempotencyKey } = command;
+  if (repeated === true || idempotencyKey === undefined || !books.accounts.has(accountId)) return undefined;
+  const fingerprint =
+    command.type === 'refusal' ? command.fingerprint : fingerprintOfRequest(command as PostingCommand);
+  return { accountId, idempotencyKey, rejection, fingerprint };
+}
+
+/**
+ * Decides commands like {@link decideBatch}, but what is not decided keeps back every later command on any of its
+ * accounts. So nothing takes effect before what came earlier, also where a command over several accounts meets a locked
+ * row.
+ */
+export function decideInOrder(
+  commands: readonly Command[],
+  known: Knowledge,
+  skipped: ReadonlySet<number>,
+): BatchDecision {
+  if (skipped.size === 0) return decideBatch(commands, known, skipped);
+  const waitedFor = new Set(skipped);
+  const isFree = commands.map((command) => {
+    const accountIds = accountsOf(command);
+    if (!accountIds.some((accountId) => waitedFor.has(accountId))) return true;
+    for (const accountId of accountIds) waitedFor.add(accountId);
+    return false;
+  });
+  const batch = decideBatch(
+    commands.filter((_, index) => isFree[index]),
+    known,
+    skipped,
+  );
+  const decided = batch.decisions.values();
+  return { ...batch, decisions: isFree.map((free) => (free ? decided.next().value : undefined)) };
 }
 
 const NOT_APPLIED: Decision = { accepted: false, rejection: { code: 'NOT_APPLIED' } };
@@ -80,6 +135,7 @@ export function decideAtomically(
     accounts: known.accounts,
     holds: [],
     changes: [],
+    refusals: [],
     lacking: decision.lacking,
   };
 }

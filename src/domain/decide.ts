@@ -1,12 +1,13 @@
 import type { LedgerAccount } from './account.js';
 import { keyOf, type Books, type Decision } from './books.js';
 import type { KeyedLinks, Outcome } from './checks.js';
-import { fingerprintOf, type Command, type PostingCommand } from './command.js';
+import { fingerprintOf, type Command, type PostingCommand, requestFingerprint } from './command.js';
 import { decideChange } from './decide-change.js';
 import { decideCapture, decideExpiry, decideHold, decideVoid } from './decide-hold.js';
 import { decidePosting, decideTransfer } from './decide-movement.js';
 import { decideReversal, decideTransferReversal } from './decide-reversal.js';
 import type { KeyHolder, Rejection } from './errors.js';
+import type { RecordedRefusal } from './refusal.js';
 import type { KeyedTransaction } from './transaction.js';
 
 /**
@@ -22,7 +23,7 @@ export function decide(command: Command, books: Books): Decision {
   // Only what has a key needs a fingerprint.
   const fingerprint = command.idempotencyKey === undefined ? undefined : fingerprintOf(command);
   const used = checkKey(command, fingerprint, books);
-  if (used) return rejected(used);
+  if (used) return { accepted: false, rejection: used, repeated: true };
   const outcome = decideKind(command, account, books, {
     idempotencyKey: command.idempotencyKey,
     fingerprint,
@@ -52,6 +53,8 @@ function decideKind(command: Command, account: LedgerAccount, books: Books, link
       return decideTransferReversal(command, books, links);
     case 'change':
       return decideChange(command, account, books);
+    case 'refusal':
+      return command.rejection;
   }
 }
 
@@ -65,6 +68,7 @@ function checkKey(command: Command, fingerprint: string | undefined, books: Book
   if (command.idempotencyKey === undefined) return undefined;
   const earlier = books.keyed.get(keyOf(command.accountId, command.idempotencyKey));
   if (!earlier) return undefined;
+  if ('rejection' in earlier) return refusedBefore(command, fingerprint, earlier);
   const same =
     earlier.fingerprint === fingerprint &&
     (fingerprint !== undefined ||
@@ -76,8 +80,27 @@ function checkKey(command: Command, fingerprint: string | undefined, books: Book
   return { code: 'DUPLICATE_TRANSACTION', original };
 }
 
+/** The same request is refused as before; so is any, where it is not known what was submitted. */
+function refusedBefore(
+  command: Command,
+  fingerprint: string | undefined,
+  earlier: RecordedRefusal,
+): Rejection {
+  const { type, amount } = command as PostingCommand;
+  const same =
+    earlier.fingerprint === undefined ||
+    command.type === 'refusal' ||
+    earlier.fingerprint === requestFingerprint({ type, amount, fingerprint });
+  return same ? earlier.rejection : { code: 'IDEMPOTENCY_KEY_REUSED', original: { refused: true } };
+}
+
 /** What the request made that this transaction carries the key of. */
-function madeBy({ type, transactionId, transferId, holdId }: KeyedTransaction): KeyHolder {
+function madeBy({
+  type,
+  transactionId,
+  transferId,
+  holdId,
+}: KeyedTransaction): Exclude<KeyHolder, { readonly refused: true }> {
   if (transferId !== undefined) return { transferId };
   return type === 'hold' && holdId !== undefined ? { holdId } : { transactionId };
 }

@@ -2,7 +2,11 @@ import type { HoldStatus } from './hold.js';
 
 /** What the request made that used an idempotency key before. */
 export type KeyHolder =
-  { readonly transactionId: number } | { readonly transferId: number } | { readonly holdId: number };
+  | { readonly transactionId: number }
+  | { readonly transferId: number }
+  | { readonly holdId: number }
+  /** It was a submission, and made nothing. */
+  | { readonly refused: true };
 
 /** The account of a transfer that a rejection is about; undefined: that of the command. */
 interface AboutAccount {
@@ -24,6 +28,7 @@ export type Rejection =
   | { readonly code: 'TRANSACTION_NOT_FOUND' }
   | { readonly code: 'TRANSFER_NOT_FOUND' }
   | { readonly code: 'HOLD_NOT_FOUND' }
+  | { readonly code: 'SUBMISSION_NOT_FOUND' }
   /** The key was used on this account for the same request: this is the retry of one that succeeded. */
   | { readonly code: 'DUPLICATE_TRANSACTION'; readonly original: { readonly transactionId: number } }
   | { readonly code: 'DUPLICATE_TRANSFER'; readonly transferId: number }
@@ -68,6 +73,12 @@ export type Rejection =
   | { readonly code: 'OVERDRAFT_IN_USE' }
   /** More transactions than a statement of its form may cover. */
   | { readonly code: 'STATEMENT_TOO_LONG' }
+  /** When the submission was to be posted, its sender's credential had ended or did not allow it any more. */
+  | { readonly code: 'SENDER_REFUSED' }
+  /** An operator has discarded the submission. */
+  | { readonly code: 'SUBMISSION_DISCARDED' }
+  /** When the submission was to be posted, something in it was not valid any more. */
+  | { readonly code: 'NO_LONGER_VALID'; readonly field: string; readonly message: string }
   /** The command itself is fine, but another one in its atomic batch was rejected. */
   | { readonly code: 'NOT_APPLIED' };
 
@@ -77,11 +88,27 @@ export type InfrastructureFailure =
   | { readonly code: 'DATABASE_FAILED'; readonly currentVersion: number | null }
   /** The queue is full, the wait in it was too long, or the service is stopping. Nothing was applied. */
   | { readonly code: 'OVERLOADED' }
-  /** The database was lost during COMMIT and did not come back in time. A retry with the same key finds out. */
+  /** The broker takes no submissions just now. Nothing was queued. */
+  | { readonly code: 'BROKER_UNAVAILABLE' }
+  /**
+   * The database was lost during COMMIT and did not come back in time, or the broker did not confirm a submission in
+   * time. A retry with the same key finds out.
+   */
   | { readonly code: 'OUTCOME_UNKNOWN' };
 
 /** Why the ledger did not carry out a command or answer a query. */
 export type LedgerFailure = Rejection | InfrastructureFailure;
+
+const INFRASTRUCTURE: readonly string[] = [
+  'DATABASE_FAILED',
+  'OVERLOADED',
+  'BROKER_UNAVAILABLE',
+  'OUTCOME_UNKNOWN',
+] satisfies InfrastructureFailure['code'][];
+
+/** Whether it is a decision, which stands. */
+export const isRejection = (failure: LedgerFailure): failure is Rejection =>
+  !INFRASTRUCTURE.includes(failure.code);
 
 export type LedgerFailureCode = LedgerFailure['code'];
 

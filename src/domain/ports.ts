@@ -1,5 +1,5 @@
 import type { Account, AccountOpening, OwnedAccount } from './account.js';
-import type { Effects } from './books.js';
+import type { Decision, Effects } from './books.js';
 import type { Command, PostingCommand } from './command.js';
 import type { LedgerEvent } from './ledger-event.js';
 import type { Transaction } from './transaction.js';
@@ -51,6 +51,17 @@ export abstract class Ledger {
    * @param user whose permit they take
    */
   abstract executeAtomically(commands: readonly Command[], user: string): Promise<Effects>[];
+
+  /**
+   * Decides commands on accounts of one shard in one transaction: each by itself, in their order. One whose row is locked
+   * is not decided, and neither is any after it that shares an account with it: give them again, in the same order,
+   * before what comes next.
+   *
+   * @returns a decision for each command, durable; undefined: it was not decided
+   * @throws LedgerError when it is not certain that any took effect: with the same keys they can be given again. Any
+   *   other error is a defect in one of them, and nothing was applied
+   */
+  abstract decideInOrder(commands: readonly Command[]): Promise<readonly (Decision | undefined)[]>;
 
   /** The index of the shard that holds an account. */
   abstract shardOf(accountId: number): number;

@@ -113,7 +113,7 @@ const holdPath = new Contract(HoldPathDto);
 
 /** Throws ForbiddenError, too. */
 export const placingOf = reads(
-  { query: dryRunQuery, body: placeHold, headers: ['If-Match', 'Idempotency-Key'] },
+  { query: dryRunQuery, body: placeHold, headers: ['If-Match', 'Idempotency-Key', 'Prefer'] },
   (request, query, body): HoldCommand => {
     const { principal, idempotencyKey } = request;
     const command = {

@@ -18,6 +18,7 @@ import {
   money,
   pathOf,
   postingResponses,
+  PreferHeader,
   queryOf,
   RATE_LIMIT_HEADERS,
   READ_FAILURES,
@@ -86,6 +87,7 @@ export const DocumentPlacing = (): MethodDecorator =>
         'hold is a transaction: it adds 1 to the version. The answer also has what the account has on hold and available ' +
         'afterwards.',
       responses: postingResponses({
+        mayBeQueued: true,
         dryRun: [DryHoldDto, { hold: { ...DRY_HOLD, ...NOTHING_TAKEN, ...ACCOUNT_AFTER } }],
         201: madeResponse(
           'The hold is placed and durable.',
@@ -116,6 +118,7 @@ export const DocumentPlacing = (): MethodDecorator =>
       },
     }),
     IdempotencyKeyHeader('hold', 'the account'),
+    PreferHeader(),
     ApiHeader({
       name: 'If-Match',
       description:

@@ -56,6 +56,20 @@ const FAILURES: Readonly<Record<LedgerFailureCode, Expected>> = {
     status: 404,
     body: '{"error":"Transaction not found"}',
   },
+  SUBMISSION_NOT_FOUND: plain('SUBMISSION_NOT_FOUND', 404, 'Submission not found'),
+  SENDER_REFUSED: plain('SENDER_REFUSED', 422, 'Sender refused'),
+  SUBMISSION_DISCARDED: plain('SUBMISSION_DISCARDED', 422, 'Submission discarded'),
+  NO_LONGER_VALID: {
+    failure: { code: 'NO_LONGER_VALID', field: 'expiresAt', message: 'must be at least one second ahead' },
+    status: 400,
+    body: '{"error":"Invalid request","details":[{"field":"expiresAt","message":"must be at least one second ahead"}]}',
+  },
+  BROKER_UNAVAILABLE: {
+    failure: { code: 'BROKER_UNAVAILABLE' },
+    status: 503,
+    body: '{"error":"Broker unavailable"}',
+    retryAfter: '1',
+  },
   NOT_YET_OPENED: plain('NOT_YET_OPENED', 404, 'Account not yet opened'),
   VERSION_NOT_REACHED: plain('VERSION_NOT_REACHED', 404, 'Version not reached'),
   TIME_IN_FUTURE: {

@@ -114,6 +114,7 @@ function answerOfFailure(failure: LedgerFailure): ErrorAnswer {
       return answerToRepeat(failure);
     case 'OVERLOADED':
     case 'OUTCOME_UNKNOWN':
+    case 'BROKER_UNAVAILABLE':
       return errorAnswer(failure.code, RETRY_SOON);
     case 'ACCOUNT_NOT_FOUND':
     case 'ACCOUNT_FROZEN':
@@ -127,11 +128,16 @@ function answerOfFailure(failure: LedgerFailure): ErrorAnswer {
         : errorAnswer(failure.code, { body: new AboutAccountDto(failure.code, failure.accountId) });
     case 'TIME_IN_FUTURE':
       return invalidRequest([{ field: 'at', message: 'must not be in the future' }]);
+    case 'NO_LONGER_VALID':
+      return invalidRequest([{ field: failure.field, message: failure.message }]);
     case 'NOT_YET_OPENED':
     case 'VERSION_NOT_REACHED':
     case 'TRANSACTION_NOT_FOUND':
     case 'TRANSFER_NOT_FOUND':
     case 'HOLD_NOT_FOUND':
+    case 'SUBMISSION_NOT_FOUND':
+    case 'SENDER_REFUSED':
+    case 'SUBMISSION_DISCARDED':
     case 'DIFFERENT_SHARDS':
     case 'TOO_MANY_HOLDS':
     case 'TOO_MANY_CAPTURES':

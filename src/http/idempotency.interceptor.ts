@@ -31,10 +31,15 @@ declare module 'fastify' {
 export class IdempotencyInterceptor implements NestInterceptor {
   intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
     const request = context.getArgByIndex<FastifyRequest>(0);
-    const header = request.headers['idempotency-key'];
-    request.idempotencyKey = parseIdempotencyKey(Array.isArray(header) ? header.join(', ') : header);
+    readKeyOf(request);
     return next.handle();
   }
+}
+
+/** @throws InvalidRequestError when it has a key that is not valid */
+export function readKeyOf(request: FastifyRequest): void {
+  const header = request.headers['idempotency-key'];
+  request.idempotencyKey = parseIdempotencyKey(Array.isArray(header) ? header.join(', ') : header);
 }
 
 /** The key was used before, by the same request or by another one. */
@@ -67,6 +72,7 @@ export function answerToRepeat(repeat: Repeat): ErrorAnswer {
       return errorAnswer(repeat.code, { body, headers: { location: `/holds/${body.holdId}` } });
     }
     case 'IDEMPOTENCY_KEY_REUSED':
+      if ('refused' in repeat.original) return errorAnswer(repeat.code);
       return errorAnswer(repeat.code, { body: keyReusedBody(repeat.original) });
     case 'DUPLICATE_ACCOUNT': {
       const body = new DuplicateAccountDto(repeat.accountId);
@@ -77,7 +83,7 @@ export function answerToRepeat(repeat: Repeat): ErrorAnswer {
   }
 }
 
-function keyReusedBody(original: KeyHolder): object {
+function keyReusedBody(original: Exclude<KeyHolder, { readonly refused: true }>): object {
   if ('transferId' in original) return new TransferKeyReusedDto(original.transferId);
   if ('holdId' in original) return new HoldKeyReusedDto(original.holdId);
   return new TransactionKeyReusedDto(original.transactionId);

@@ -15,6 +15,7 @@ import { BatchWriter } from './write/batch-writer.js';
 import { ShardedLedger, type ShardWriter } from './sharded-ledger.js';
 import { HistoryReader } from './read/history-reader.js';
 import { HoldReader } from './read/hold-reader.js';
+import { KeyReader } from './read/key-reader.js';
 import { LedgerReader } from './read/ledger-reader.js';
 import { RecentLocalBatches } from '../messaging/recent-local-batches.js';
 import { BatchStatements } from './write/batch-statements.js';
@@ -44,10 +45,11 @@ import { RecentLocalBatchesModule } from '../messaging/recent-local-batches.modu
     HoldReader,
     HistoryReader,
     StatementReader,
+    KeyReader,
   ],
   exports: [
     ...[Ledger, LedgerReader, TransferReader, AccountOwners, HoldReader, HistoryReader, StatementReader],
-    READERS,
+    ...[READERS, KeyReader],
   ],
 })
 export class LedgerModule implements OnApplicationShutdown {

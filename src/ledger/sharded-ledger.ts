@@ -1,6 +1,6 @@
 import type { AdaptiveConcurrencyLimiter } from '../concurrency/adaptive-concurrency-limiter.js';
 import type { AccountOpening, OwnedAccount } from '../domain/account.js';
-import type { Effects } from '../domain/books.js';
+import type { Decision, Effects } from '../domain/books.js';
 import { accountsOf, type Command } from '../domain/command.js';
 import { LedgerError } from '../domain/errors.js';
 import { Ledger, type PermitRequest } from '../domain/ports.js';
@@ -42,6 +42,11 @@ export class ShardedLedger extends Ledger {
   executeAtomically(commands: readonly Command[], user: string): Promise<Effects>[] {
     const [first] = commands;
     return first ? this.router.of(first.accountId).scheduler.submitAtomically(commands, user) : [];
+  }
+
+  decideInOrder(commands: readonly Command[]): Promise<readonly (Decision | undefined)[]> {
+    const [first] = commands;
+    return first ? this.router.of(first.accountId).scheduler.decideInOrder(commands) : Promise.resolve([]);
   }
 
   shardOf(accountId: number): number {

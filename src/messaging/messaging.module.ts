@@ -1,4 +1,11 @@
-import { Inject, Logger, Module, type OnModuleDestroy, type OnModuleInit } from '@nestjs/common';
+import {
+  Inject,
+  Logger,
+  Module,
+  type OnApplicationShutdown,
+  type OnModuleDestroy,
+  type OnModuleInit,
+} from '@nestjs/common';
 import { CacheModule } from '../cache/cache.module.js';
 import { CONFIG } from '../config/config.module.js';
 import type { Config } from '../config/config.js';
@@ -40,7 +47,7 @@ export const RABBITMQ = Symbol('RABBITMQ');
   ],
   exports: [RABBITMQ, RELAYS],
 })
-export class MessagingModule implements OnModuleInit, OnModuleDestroy {
+export class MessagingModule implements OnModuleInit, OnModuleDestroy, OnApplicationShutdown {
   constructor(
     @Inject(RELAYS) private readonly relays: OutboxRelay[],
     @Inject(RABBITMQ) private readonly broker: RabbitMqConnection | undefined,
@@ -52,6 +59,10 @@ export class MessagingModule implements OnModuleInit, OnModuleDestroy {
 
   async onModuleDestroy(): Promise<void> {
     await Promise.all(this.relays.map((relay) => relay.stop()));
+  }
+
+  /** Runs after the HTTP server has answered its last request, which may have been queued. */
+  async onApplicationShutdown(): Promise<void> {
     await this.broker?.close();
   }
 }

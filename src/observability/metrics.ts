@@ -40,6 +40,21 @@ export interface SweeperMetrics {
   failed(): void;
 }
 
+/**
+ * What became of a submission that was taken out of the queue. repeated: its key was used before; dropped: its sender may
+ * not use the account, or there is none.
+ */
+export type SubmissionOutcome = 'posted' | 'refused' | 'repeated' | 'dropped' | 'dead-lettered';
+
+/** The metrics of one shard's submissions. */
+export interface SubmissionMetrics {
+  accepted(): void;
+  settled(outcome: SubmissionOutcome): void;
+  failed(): void;
+  /** The gauges call this function when they are scraped. */
+  watchQueue(read: () => { readonly messages: number; readonly ageMs: number }): void;
+}
+
 /** The result of looking up a balance in the shared cache; unavailable: the cache did not answer. */
 export type BalanceLookup = 'hit' | 'miss' | 'unavailable';
 
@@ -152,6 +167,33 @@ export class Metrics {
     'Times that expired holds could not be looked up or written down; they are tried again',
     ['shard'],
   );
+  private readonly submissionsAccepted = this.counter(
+    'bank_submissions_accepted_total',
+    'Submissions that this process queued',
+    ['shard'],
+  );
+  private readonly submissionsSettled = this.counter(
+    'bank_submissions_settled_total',
+    'Submissions taken out of the queue, by what became of them',
+    ['shard', 'outcome'],
+  );
+  private readonly submissionFailures = this.counter(
+    'bank_submissions_failures_total',
+    'Times that submissions could not be decided; they are tried again',
+    ['shard'],
+  );
+  private readonly submissionsQueued = this.gauge(
+    'bank_submissions_queued',
+    'Submissions that wait in the queue, as this process last saw it, and those it has taken out and not decided',
+    ['shard'],
+    'max',
+  );
+  private readonly submissionAge = this.gauge(
+    'bank_submissions_oldest_age_seconds',
+    'How long ago the oldest submission was queued that this process is to decide; 0: there is none',
+    ['shard'],
+    'max',
+  );
   private readonly brokerUp = this.gauge('bank_rabbitmq_up', 'Whether RabbitMQ is connected', [], 'min');
   private readonly brokerBlocked = this.gauge(
     'bank_rabbitmq_blocked',
@@ -245,6 +287,20 @@ export class Metrics {
     return {
       expired: (holds) => this.holdsExpired.inc({ shard }, holds),
       failed: () => this.sweeperFailures.inc({ shard }),
+    };
+  }
+
+  forSubmissions(shardIndex: number): SubmissionMetrics {
+    const shard = String(shardIndex);
+    const accepted = this.submissionsAccepted.labels({ shard });
+    return {
+      accepted: () => accepted.inc(),
+      settled: (outcome) => this.submissionsSettled.inc({ shard, outcome }),
+      failed: () => this.submissionFailures.inc({ shard }),
+      watchQueue: (read) => {
+        this.collectInto(this.submissionsQueued, (gauge) => gauge.set({ shard }, read().messages));
+        this.collectInto(this.submissionAge, (gauge) => gauge.set({ shard }, read().ageMs / 1000));
+      },
     };
   }
 

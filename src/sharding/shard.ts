@@ -52,6 +52,7 @@ export class Shard implements ShardLocation {
   private pending: Promise<boolean> | undefined;
   private timesRelocated = 0;
   private citus = false;
+  private secret: string | undefined;
 
   constructor(
     private readonly configured: ShardAddress,
@@ -72,6 +73,11 @@ export class Shard implements ShardLocation {
 
   get address(): ShardAddress {
     return this.current;
+  }
+
+  /** Signs what concerns its submissions; undefined: the shard has not been open yet. */
+  get submissionSecret(): string | undefined {
+    return this.secret;
   }
 
   get relocations(): number {
@@ -189,6 +195,7 @@ export class Shard implements ShardLocation {
         if (isGone(error)) return [];
         throw error;
       });
+    this.secret = found?.submissionSecret;
     if (found?.bankId === bankId && found.shardIndex === index && found.shardCount === count) return;
     throw new ShardMismatchError(
       `${describeShard(this.current)} is not the shard ${index} of ${count} of bank ${bankId} ` +

@@ -10,6 +10,7 @@ import { OpeningsAndRevisions1795479100000 } from '../../migrations/179547910000
 import { KeyScopesVersion1795479200000 } from '../../migrations/1795479200000-key-scopes-version.js';
 import { WholeLedger1795479300000 } from '../../migrations/1795479300000-whole-ledger.js';
 import { AccountReferences1795479410000 } from '../../migrations/1795479410000-account-references.js';
+import { Submissions1795479430000 } from '../../migrations/1795479430000-submissions.js';
 import { poolExtras, type SilenceLimit } from './connection.js';
 import { AccountEntity } from './entities/account.entity.js';
 import { AccountDetailsEntity } from './entities/account-details.entity.js';
@@ -20,6 +21,7 @@ import { ArchivedTransactionEntity } from './entities/archived-transaction.entit
 import { AuditEventEntity } from './entities/audit-event.entity.js';
 import { HoldEntity } from './entities/hold.entity.js';
 import { OutboxEntity } from './entities/outbox.entity.js';
+import { RefusedSubmissionEntity } from './entities/refused-submission.entity.js';
 import { ShardIdentityEntity } from './entities/shard-identity.entity.js';
 import { TransactionDetailsEntity } from './entities/transaction-details.entity.js';
 import { TransactionEntity } from './entities/transaction.entity.js';
@@ -53,6 +55,7 @@ export const MIGRATIONS = [
   KeyScopesVersion1795479200000,
   WholeLedger1795479300000,
   AccountReferences1795479410000,
+  Submissions1795479430000,
 ];
 
 export function dataSourceOptions(shard: ShardAddress, pool: PoolSettings): DataSourceOptions {
@@ -69,6 +72,7 @@ export function dataSourceOptions(shard: ShardAddress, pool: PoolSettings): Data
       HoldEntity,
       AccountDetailsEntity,
       AccountEventEntity,
+      RefusedSubmissionEntity,
       OutboxEntity,
       ShardIdentityEntity,
       ApiKeyEntity,

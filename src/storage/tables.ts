@@ -62,6 +62,10 @@ export const BANK_TABLES: readonly BankTable[] = [
     service: ['SELECT', 'INSERT'],
   },
   {
+    ...{ name: 'refused_submissions', id: 'refusal_id', drawn: true, ledger: true },
+    service: ['SELECT', 'INSERT'],
+  },
+  {
     ...{ name: 'holds', id: 'hold_id' },
     ...{ drawn: false, idsOf: 'transactions', ledger: true },
     service: ['SELECT', 'INSERT', 'UPDATE (remaining)', 'UPDATE (captured)', 'UPDATE (status)'],
@@ -114,6 +118,8 @@ const NAMES = {
   accountDetails: 'account_details',
   /** Changes of accounts that are not transactions. */
   accountEvents: 'account_events',
+  /** Submissions that were refused, with the idempotency keys that they spent. */
+  refusedSubmissions: 'refused_submissions',
   holds: 'holds',
   transactionDetails: 'transaction_details',
   outbox: 'outbox',

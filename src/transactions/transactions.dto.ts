@@ -92,7 +92,7 @@ const dryRunQuery = new Contract(DryRunQueryDto, 'query parameter');
 
 /** Throws ForbiddenError, too. */
 export const postingOf = reads(
-  { query: dryRunQuery, body: postTransaction, headers: ['If-Match', 'Idempotency-Key'] },
+  { query: dryRunQuery, body: postTransaction, headers: ['If-Match', 'Idempotency-Key', 'Prefer'] },
   (request, query, body): PostingCommand => {
     const { principal, idempotencyKey } = request;
     const posting = readPosting(body);

@@ -15,6 +15,7 @@ import {
   money,
   pathOf,
   postingResponses,
+  PreferHeader,
   queryOf,
   RATE_LIMIT_HEADERS,
   READ_FAILURES,
@@ -56,6 +57,7 @@ const INVALID_TRANSACTION_ID = invalidRequest(
 );
 
 const POSTING_RESPONSES = postingResponses({
+  mayBeQueued: true,
   dryRun: [DryReceiptDto, { receipt: EXAMPLE_OF_DRY_RUN }],
   201: madeResponse(
     'The transaction is applied and durable.',
@@ -120,6 +122,7 @@ export const DocumentPosting = (): MethodDecorator =>
     }),
     DryRunParameter(),
     IdempotencyKeyHeader('transaction', 'the account'),
+    PreferHeader(),
     ApiHeader({
       name: 'If-Match',
       description:

@@ -159,7 +159,7 @@ export const transferOf = reads(
   {
     query: dryRunQuery,
     body: eitherForm(new Contract(PostTransferDto), new Contract(PostLegsDto)),
-    headers: ['Idempotency-Key'],
+    headers: ['Idempotency-Key', 'Prefer'],
     instead: { 'If-Match': 'give expectedVersion in the body' },
   },
   ({ principal, idempotencyKey }, query, body): TransferCommand => {

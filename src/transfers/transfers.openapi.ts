@@ -15,6 +15,7 @@ import {
   money,
   pathOf,
   postingResponses,
+  PreferHeader,
   queryOf,
   RATE_LIMIT_HEADERS,
   READ_FAILURES,
@@ -66,6 +67,7 @@ const INVALID_TRANSFER_ID = invalidRequest('transferId', 'must be "tr" and a pos
 const DRY_RUN = [DryTransferDto, { transfer: EXAMPLE_OF_DRY_RUN }] as const;
 
 const TRANSFERRING_RESPONSES = postingResponses({
+  mayBeQueued: true,
   dryRun: DRY_RUN,
   201: madeResponse('The transfer is applied and durable.', TransferDto, { transfer: EXAMPLE_TRANSFER }),
   400: invalidRequest('legs', 'must withdraw as much as they deposit'),
@@ -118,6 +120,7 @@ export const DocumentTransferring = (): MethodDecorator =>
     }),
     DryRunParameter(),
     IdempotencyKeyHeader('transfer', 'the first account from which money leaves'),
+    PreferHeader(),
     RequestIdHeader(),
   );
 

@@ -204,6 +204,13 @@ const CLASSES: Readonly<Record<string, RouteClass>> = {
   }),
   'GET /accounts/{accountId}/holds': reading(({ accountId }) => `/accounts/${accountId}/holds`),
   'GET /holds/{holdId}': reading(({ holdId }) => `/holds/${holdId}`),
+  // Only a service with a broker makes ids of submissions.
+  'GET /submissions/{submissionId}': {
+    needs: ['transactions:read'],
+    sent: () => ({ path: '/submissions/none' }),
+    right: 404,
+    foreign: 404,
+  },
   ...posting('POST /holds/{holdId}/capture', 'capture', 'withdrawals:write', {
     path: ({ holdId }) => `/holds/${holdId}/capture`,
     item: ({ holdId }) => ({ type: 'Capture', holdId }),

@@ -350,9 +350,14 @@ function misreporting(type: string, name: string, value: unknown) {
 }
 
 /** The first event of a kind comes at the very end. */
+/** Tells of something last, though something else of its kind has followed on its account. */
 function delaying(type: string) {
+  const [kind = ''] = type.split('.');
   return ({ arrivals }: Scene): boolean => {
-    const place = arrivals.findIndex(isOf(type));
+    const place = arrivals.findIndex((one, index) => {
+      const isNext = (other: Arrival) => isOf(kind)(other) && other.data['accountId'] === one.data['accountId'];
+      return isOf(type)(one) && arrivals.slice(index + 1).some(isNext);
+    });
     if (place >= 0) arrivals.push(...arrivals.splice(place, 1));
     return place >= 0;
   };

@@ -14,6 +14,7 @@ import * as batch from '../../src/batches/batch.dto.js';
 import * as transactions from '../../src/transactions/transactions.dto.js';
 import * as transfers from '../../src/transfers/transfers.dto.js';
 import * as details from '../../src/http/validation/details.dto.js';
+import * as submissions from '../../src/submissions/submissions.dto.js';
 import * as reversals from '../../src/http/validation/reversal.dto.js';
 import { BAD_FIELDS, BAD_HEADERS, BAD_PARAMETERS, ODD_PARAMETERS, UNKNOWN_NAMES } from './bad-values.js';
 
@@ -25,6 +26,7 @@ const DTO_CLASSES = [
   pageQuery,
   details,
   reversals,
+  submissions,
   batch,
   transactions,
   transfers,
@@ -357,6 +359,7 @@ describe('the two descriptions of a field: its rule, and its JSON Schema in the 
       'PostTransferDto',
       'ProofQueryDto',
       'ReversalDto',
+      'SubmissionPathDto',
       'TransactionPathDto',
       'TransferPathDto',
       'VoidDto',

@@ -105,6 +105,17 @@ export const SHARD_CHECKS: Readonly<Record<string, ShardCheck>> = {
         IS NOT TRUE`,
     ),
   },
+  refusals_stand: {
+    says: 'no submission that was refused belongs to an account that does not exist, or has the key of a transaction',
+    sql: ofWhole(
+      ({ accounts, transactions, refusedSubmissions }) =>
+        refusedSubmissions &&
+        `SELECT r.account_id FROM ${refusedSubmissions} r LEFT JOIN ${accounts} a USING (account_id)
+         WHERE a.account_id IS NULL
+            OR EXISTS (SELECT FROM ${transactions} t
+                       WHERE t.account_id = r.account_id AND t.idempotency_key = r.idempotency_key)`,
+    ),
+  },
   changes_run_on: {
     says: "the account's changes have its revisions without a gap, each the hash of the one before and of its own row",
     sql: ofWhole(
@@ -142,7 +153,7 @@ export const SHARD_CHECKS: Readonly<Record<string, ShardCheck>> = {
   },
 };
 
-function ofWhole(sql: (sources: WholeSources) => string): ShardCheck['sql'] {
+function ofWhole(sql: (sources: WholeSources) => string | undefined): ShardCheck['sql'] {
   return ({ whole }) => whole && sql(whole);
 }
 

@@ -28,6 +28,8 @@ export interface WholeSources {
   readonly transactionDetails: string;
   readonly accountDetails: string;
   readonly accountEvents: string;
+  /** Undefined: the schema is from before submissions. */
+  readonly refusedSubmissions: string | undefined;
 }
 
 const OF_ACCOUNTS: readonly (readonly [column: string, elseItIs: string])[] = [
@@ -59,13 +61,16 @@ export async function sourcesIn(client: Client, schema: string): Promise<Sources
   const plain = { accounts, transactions, openings, parts, chained };
   if (!ofAccounts.includes('held')) return { ...plain, transactionDetails: undefined, whole: undefined };
   const { holds, transactionDetails, accountDetails, accountEvents } = tables;
+  const refusedSubmissions = (await hasTable(client, tables.refusedSubmissions))
+    ? tables.refusedSubmissions
+    : undefined;
   const { rows } = await client.query<{ some: boolean }>(
     `SELECT EXISTS (SELECT FROM ${transactionDetails}) AS some`,
   );
   return {
     ...plain,
     transactionDetails: rows[0]?.some ? transactionDetails : undefined,
-    whole: { accounts, transactions, holds, transactionDetails, accountDetails, accountEvents },
+    whole: { accounts, transactions, holds, transactionDetails, accountDetails, accountEvents, refusedSubmissions },
   };
 }
 

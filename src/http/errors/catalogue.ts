@@ -56,6 +56,11 @@ export const ERRORS = {
     error: 'Hold not found',
     detail: 'There is no such hold, or its account belongs to another owner.',
   },
+  SUBMISSION_NOT_FOUND: {
+    status: 404,
+    error: 'Submission not found',
+    detail: 'There is no such submission, or its account does not exist or belongs to another owner.',
+  },
   NOT_FOUND: { status: 404, error: 'Not found', detail: 'The service has no such path.' },
   METHOD_NOT_ALLOWED: {
     status: 405,
@@ -247,7 +252,18 @@ export const ERRORS = {
     status: 422,
     error: 'Idempotency key reused',
     detail:
-      'The idempotency key belongs to another request, which made `transactionId`, `transferId`, `holdId` or `accountId`.',
+      'The idempotency key belongs to another request, which made `transactionId`, `transferId`, `holdId` or `accountId`, or was a submission that was refused.',
+  },
+  SENDER_REFUSED: {
+    status: 422,
+    error: 'Sender refused',
+    detail:
+      'When the submission was to be posted, the credential of its sender had ended or no longer allowed it.',
+  },
+  SUBMISSION_DISCARDED: {
+    status: 422,
+    error: 'Submission discarded',
+    detail: 'An operator has discarded the submission, which could not be read. Nothing was applied.',
   },
   NOT_APPLIED: {
     status: 424,
@@ -281,7 +297,12 @@ export const ERRORS = {
     status: 503,
     error: 'Outcome unknown',
     detail:
-      'The database was lost during COMMIT and did not come back in time. The request may have been applied.',
+      'The database was lost during COMMIT and did not come back in time, or the broker did not confirm a submission in time. The request may have been applied.',
+  },
+  BROKER_UNAVAILABLE: {
+    status: 503,
+    error: 'Broker unavailable',
+    detail: 'The broker takes no submissions at the moment. Nothing was queued and nothing was applied.',
   },
   IDENTITY_PROVIDER_UNAVAILABLE: {
     status: 503,

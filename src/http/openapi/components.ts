@@ -26,6 +26,7 @@ import {
   VersionMismatchDto,
 } from './error-bodies.js';
 import { JsonMoney } from './json-money.js';
+import { QueuedSubmissionDto } from './queued-submission.js';
 import { component, schema, type JsonSchema, type Reference } from '../schema/registry.js';
 import { inForm, written, type Written } from './resource.js';
 
@@ -398,7 +399,38 @@ export const WRITE_FAILURES: Responses = {
   503: UNAVAILABLE,
 };
 
+const PreferenceApplied = responseHeader(
+  'Preference-Applied',
+  'That the preference was followed (RFC 7240).',
+  'respond-async',
+);
+
+const QUEUED_EXAMPLE = new QueuedSubmissionDto(
+  'WzAsMSwwLCI3MTYzNTIxNzM0NTE2NzgxIiwiIiwib3JkZXItNDcxMSJd.8fX3mPzDgQz1kq0m8m6pIY3rV2nVtq7lNw0b5J5o1xk',
+  { kind: 'transaction', accountId: 1, idempotencyKey: 'order-4711' },
+);
+
+/** Of a request that may be queued. */
+const QUEUED_RESPONSES: Responses = {
+  202: sharedResponse(
+    'Queued',
+    jsonResponse(
+      'With `Prefer: respond-async`, where the service has a broker: the request is kept and will be decided. `Location` ' +
+        'says what became of it.',
+      QueuedSubmissionDto,
+      { queued: QUEUED_EXAMPLE },
+      { Location, 'Preference-Applied': PreferenceApplied, ...RATE_LIMIT_HEADERS },
+    ),
+  ),
+  503: sharedResponse(
+    'NotQueued',
+    errorResponse(['OVERLOADED', 'OUTCOME_UNKNOWN', 'BROKER_UNAVAILABLE'], RETRY),
+  ),
+};
+
 interface PostingResponses {
+  /** True: it may be queued. */
+  readonly mayBeQueued?: boolean;
   /** How a dry run is answered. Left out: like the request itself. */
   readonly dryRun?: readonly [body: Body | readonly Body[], examples: Examples];
   /** The errors with status 409. */
@@ -411,6 +443,7 @@ interface PostingResponses {
 
 /** The responses of a request that posts: it has a key, may be a dry run, and counts against the rate limit. */
 export const postingResponses = ({
+  mayBeQueued = false,
   dryRun,
   conflicts,
   refusals,
@@ -427,6 +460,7 @@ export const postingResponses = ({
   422: errorResponse(refusals, RATE_LIMIT_HEADERS),
   429: TOO_MANY_REQUESTS,
   ...WRITE_FAILURES,
+  ...(mayBeQueued && QUEUED_RESPONSES),
   ...others,
 });
 
@@ -462,6 +496,15 @@ export const RequestIdHeader = () =>
     description:
       'An id for the request, which the response and the log repeat: up to 128 letters, digits and `._~:/+=@-`. ' +
       'Anything else is replaced by a new id.',
+  });
+
+export const PreferHeader = () =>
+  ApiHeader({
+    name: 'Prefer',
+    description:
+      '`respond-async`: answer 202 once the request is queued, before it is decided. It needs an `Idempotency-Key`, and a ' +
+      'service with a broker: others ignore it. See [asynchronous requests](/docs/api#asynchronous-requests).',
+    schema: { type: 'string', enum: ['respond-async'] },
   });
 
 /** @param what the request creates; its key belongs to `scope` */

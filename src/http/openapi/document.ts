@@ -74,6 +74,11 @@ const HEAD = {
       externalDocs: { description: 'Holds and statuses', url: '/docs/api#holds' },
     },
     {
+      name: 'Submissions',
+      description: 'Requests that are accepted before they are decided',
+      externalDocs: { description: 'Asynchronous mode', url: '/docs/api#asynchronous-requests' },
+    },
+    {
       name: 'Operations',
       description: 'Health and metrics, for those who run the service',
       externalDocs: { description: 'Limits', url: '/docs/limits' },

@@ -5,6 +5,7 @@ import { advice } from './advice.js';
 import { Contract, type Elsewhere } from './contract.js';
 import { checkHeaderNames } from './header-names.js';
 import { InvalidRequestError } from './invalid-request.js';
+import { checkPreferences } from './preferences.js';
 import { checkAccept } from './representation.js';
 
 declare const made: unique symbol;
@@ -19,7 +20,7 @@ export interface Read<T> {
 /**
  * Headers on which it depends whether, or how often, a request is carried out, or as what. Ignoring one would promise
  * what the service does not keep. (RFC 7240 lets a server ignore `Prefer`; but a client that prefers a rehearsal must
- * not get a posting.) Idempotency-Key is refused with POST alone: repeating any other request changes nothing.
+ * not get a posting. A route that takes it knows `respond-async`.) Idempotency-Key is refused with POST alone: repeating any other request changes nothing.
  */
 const CONDITIONAL_HEADERS = [
   'Atomic',
@@ -79,6 +80,8 @@ export function reads<T, Query = NoQueryDto, Body = undefined>(
     checkHeaderNames(request.raw.rawHeaders);
     checkAccept(request.headers);
     refuse(request.headers, request.method);
+    // Refused above, unless the route takes it.
+    if (request.headers.prefer !== undefined) checkPreferences(request.headers);
     const ofQuery = inQuery.read(request.query, () => [...besidesQuery, ...inPath()]);
     const ofBody = body?.read(request.body, () => [...besidesBody, ...inPath()]);
     return read(request, ofQuery, ofBody as Body);
@@ -90,8 +93,9 @@ const belonging = (names: readonly string[], part: string) =>
   names.map((name) => advice(name, `${name} belongs in ${part}`));
 
 function refusalOf(taken: readonly ConditionalHeader[], instead: Taken<never, never>['instead'] = {}) {
+  const others = taken.filter((name) => name !== 'Prefer');
   const usual =
-    taken.length > 0 ? `this request takes ${taken.join(' and ')}` : 'send the request without it';
+    others.length > 0 ? `this request takes ${others.join(' and ')}` : 'send the request without it';
   const refused = CONDITIONAL_HEADERS.filter((name) => !taken.includes(name)).map((name) => ({
     name,
     key: name.toLowerCase(),

@@ -8,7 +8,7 @@ export const MAX_METADATA_DEPTH = 5;
 /** The JSON text of a client's metadata, with each number as the client wrote it. Undefined: they can't be stored. */
 export function metadataText(value: unknown): string | undefined {
   if (metadataProblem(value) !== undefined) return undefined;
-  return textOf(value);
+  return jsonTextOf(value);
 }
 
 /** Why a parsed value can't be metadata. Undefined: it can. */
@@ -16,7 +16,7 @@ export function metadataProblem(value: unknown): string | undefined {
   if (!isObject(value) || Array.isArray(value)) return 'must be a JSON object';
   if (!nestsWithin(value, MAX_METADATA_DEPTH))
     return `must not be nested more than ${MAX_METADATA_DEPTH} deep`;
-  const text = textOf(value);
+  const text = jsonTextOf(value);
   if (Buffer.byteLength(text) > MAX_METADATA_BYTES)
     return `must not be over ${MAX_METADATA_BYTES} bytes of JSON`;
   if (UNSTORABLE.test(text)) return 'must not contain a NUL or half of a surrogate pair';
@@ -34,11 +34,12 @@ function nestsWithin(value: unknown, levels: number): boolean {
   return levels > 0 && Object.values(value).every((member) => nestsWithin(member, levels - 1));
 }
 
-function textOf(value: unknown): string {
+/** The JSON text of a parsed value, with each number as it was written. */
+export function jsonTextOf(value: unknown): string {
   if (value instanceof NumberText) return value.text;
-  if (Array.isArray(value)) return `[${value.map(textOf).join(',')}]`;
+  if (Array.isArray(value)) return `[${value.map(jsonTextOf).join(',')}]`;
   if (!isObject(value)) return JSON.stringify(value);
   return `{${Object.entries(value)
-    .map(([name, member]) => `${JSON.stringify(name)}:${textOf(member)}`)
+    .map(([name, member]) => `${JSON.stringify(name)}:${jsonTextOf(member)}`)
     .join(',')}}`;
 }

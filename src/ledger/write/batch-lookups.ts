@@ -1,10 +1,10 @@
 import type { PoolClient } from 'pg';
 import { plainArray, textArray } from '../../storage/array-literal.js';
-import { keyOf, type Knowledge, type Original } from '../../domain/books.js';
+import { keyOf, type KeyUse, type Knowledge, type Original } from '../../domain/books.js';
 import type { Command } from '../../domain/command.js';
 import { GENESIS_HASH } from '../../domain/hash-chain.js';
 import { MAX_CAPTURES, MAX_EXPIRED_AT_ONCE, type Hold } from '../../domain/hold.js';
-import type { KeyedTransaction } from '../../domain/transaction.js';
+import type { Rejection } from '../../domain/errors.js';
 import { send } from '../../storage/connection.js';
 import {
   HOLD_COLUMNS,
@@ -33,6 +33,8 @@ interface KeyRow extends Pick<
 > {
   account_id: string;
   idempotency_key: string;
+  /** Not null: a submission was refused, and there is no transaction. */
+  rejection: string | null;
 }
 
 /**
@@ -43,19 +45,25 @@ export class BatchLookups {
   constructor(private readonly tables: SchemaTables) {}
 
   /**
-   * Looks in both tables, current and archive. No constraint spans the two: a key stays unique over both because
-   * whoever would use it again holds the account's lock and looks here first.
+   * Looks in both tables of transactions, current and archive, and among refused submissions. No constraint spans the
+   * three: a key stays unique over all because whoever would use it again holds the account's lock and looks here first.
    */
   async keys(client: PoolClient, commands: readonly Command[]): Promise<Knowledge['keyed']> {
     const keyed = commands.filter((command) => command.idempotencyKey !== undefined);
     if (keyed.length === 0) return new Map();
     const { rows } = await send<KeyRow>(
       client,
+      // LIMIT makes the planner look up each key in the index, also while the table is new.
       `SELECT t.account_id, t.idempotency_key, t.transaction_id, t.type, t.amount, t.fingerprint, t.transfer_id,
-              t.hold_id
+              t.hold_id, NULL AS rejection
        FROM unnest($1::bigint[], $2::text[]) AS k (account_id, idempotency_key)
        JOIN ${this.tables.allTransactions} t
-         ON t.account_id = k.account_id AND t.idempotency_key = k.idempotency_key`,
+         ON t.account_id = k.account_id AND t.idempotency_key = k.idempotency_key
+       UNION ALL
+       SELECT k.account_id, k.idempotency_key, NULL, NULL, NULL, r.fingerprint, NULL, NULL, r.rejection
+       FROM unnest($1::bigint[], $2::text[]) AS k (account_id, idempotency_key), LATERAL (
+         SELECT fingerprint, rejection FROM ${this.tables.refusedSubmissions}
+         WHERE account_id = k.account_id AND idempotency_key = k.idempotency_key LIMIT 1) r`,
       [
         plainArray(keyed.map((command) => command.accountId)),
         textArray(keyed.map((command) => command.idempotencyKey)),
@@ -184,7 +192,10 @@ export class BatchLookups {
   }
 }
 
-function keyedFromRow(row: KeyRow): KeyedTransaction {
+function keyedFromRow(row: KeyRow): KeyUse {
+  if (row.rejection !== null) {
+    return { rejection: JSON.parse(row.rejection) as Rejection, fingerprint: row.fingerprint ?? undefined };
+  }
   return {
     transactionId: Number(row.transaction_id),
     type: row.type,

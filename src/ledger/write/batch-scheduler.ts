@@ -1,6 +1,7 @@
 import { AdaptiveConcurrencyLimiter, halfOf } from '../../concurrency/adaptive-concurrency-limiter.js';
-import type { Effects } from '../../domain/books.js';
+import type { Decision, Effects } from '../../domain/books.js';
 import { accountsOf, type Command } from '../../domain/command.js';
+import { THE_SERVICE } from '../../domain/sender.js';
 import type { ShardMetrics } from '../../observability/metrics.js';
 import { BatchSlots } from './batch-slots.js';
 import type { BatchMode, BatchWriter, PendingCommand } from './batch-writer.js';
@@ -59,6 +60,8 @@ export class BatchScheduler {
   /** Atomic batches have connections of their own: one that waits for a lock must not occupy a batch writer. */
   private readonly atomic: AdaptiveConcurrencyLimiter;
   private atomicBatches = 0;
+  /** The account that kept back commands which are decided in their order, and has not been waited for yet. */
+  private waitFor: number | undefined;
   private closing = false;
   private pumpScheduled = false;
 
@@ -125,6 +128,29 @@ export class BatchScheduler {
       });
     }
     return answers.map(({ promise }) => promise);
+  }
+
+  /**
+   * Decides commands in their order, as {@link Ledger.decideInOrder} says, over the connection of an atomic batch. What
+   * is locked is skipped, and the first of it waited for the next time, while nothing else is kept locked. If that was
+   * in vain, the others get their turn first.
+   */
+  decideInOrder(commands: readonly Command[]): Promise<readonly (Decision | undefined)[]> {
+    return this.atomic.run(THE_SERVICE, async () => {
+      this.atomicBatches += 1;
+      try {
+        const { waitFor } = this;
+        const isWaited = waitFor !== undefined && commands.some((one) => accountsOf(one).includes(waitFor));
+        const { decisions, locked } = await this.writer.writeInOrder(
+          commands,
+          isWaited ? { waitFor } : 'skip',
+        );
+        this.waitFor = firstLocked(commands, locked);
+        return decisions;
+      } finally {
+        this.atomicBatches -= 1;
+      }
+    });
   }
 
   /** Commands that wait for a row that another session has locked. */
@@ -282,4 +308,9 @@ export class BatchScheduler {
       this.pump();
     }
   }
+}
+
+function firstLocked(commands: readonly Command[], locked: ReadonlySet<number>): number | undefined {
+  if (locked.size === 0) return undefined;
+  return commands.flatMap(accountsOf).find((accountId) => locked.has(accountId));
 }

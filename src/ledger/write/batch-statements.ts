@@ -91,7 +91,7 @@ export class BatchStatements {
     const skipped =
       lockPolicy === 'wait' ? NOTHING_SKIPPED : await this.findSkipped(client, accountIds, locked.accounts);
     const now = await this.timeOf(client, locked, this.clock(drawn.timestamp));
-    const [ids = [], outboxIds = [], eventIds = []] = drawn.ids;
+    const [ids = [], outboxIds = [], eventIds = [], refusalIds = []] = drawn.ids;
     const { accounts } = locked;
     const known = { accounts, keyed, holds, captures, originals, due: new Map(), now, ids, outboxIds };
     const { decision, announcedBy } = await this.decideWithDue(client, known, (more) =>
@@ -101,13 +101,13 @@ export class BatchStatements {
     return {
       ...decision,
       ...chainChanges(decision.changes, heads, eventIds, now),
-      ...{ skipped, opening: locked.accounts, hashes, outboxIds: announcedBy, timestamp: now },
+      ...{ skipped, opening: locked.accounts, hashes, outboxIds: announcedBy, refusalIds, timestamp: now },
     };
   }
 
   /** Sends the statements that write a decision; undefined: there is nothing to write. */
   write(client: PoolClient, batch: PostedBatch): Promise<unknown> | undefined {
-    if (batch.transactions.length + batch.events.length === 0) return undefined;
+    if (batch.transactions.length + batch.events.length + batch.refusals.length === 0) return undefined;
     // All are built before the first is sent, so that an error in building one sends none.
     const statements = writesOf(this.tables, batch);
     return allInOrder(statements.map((statement) => send(client, ...statement)));
@@ -156,7 +156,7 @@ export class BatchStatements {
   }
 
   private draw(client: PoolClient, commands: readonly Command[]): Promise<Drawn> {
-    const { transactions, outbox, accountEvents } = this.tables;
+    const { transactions, outbox, accountEvents, refusedSubmissions } = this.tables;
     const most = commands.reduce((sum, command) => sum + mostTransactions(command), 0);
     const changes = commands.reduce((sum, command) => sum + mostChanges(command), 0);
     const draws = [
@@ -164,7 +164,13 @@ export class BatchStatements {
       { table: outbox, column: 'outbox_id', count: outboxRowsFor(most) + outboxRowsFor(changes) },
     ];
     const events = { table: accountEvents, column: 'event_id', count: changes };
-    return drawIds(client, changes > 0 ? [...draws, events] : draws);
+    const submitted = commands.reduce((sum, command) => sum + Number(command.submitted === true), 0);
+    if (submitted === 0) return drawIds(client, changes > 0 ? [...draws, events] : draws);
+    return drawIds(client, [
+      ...draws,
+      events,
+      { table: refusedSubmissions, column: 'refusal_id', count: submitted },
+    ]);
   }
 
   /** The time of the batch: that of the server's clock, unless an account has a later transaction already. */

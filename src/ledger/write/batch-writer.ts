@@ -1,6 +1,6 @@
-import type { Effects } from '../../domain/books.js';
+import type { Decision, Effects } from '../../domain/books.js';
 import type { Command } from '../../domain/command.js';
-import { decideAtomically } from '../../domain/decide-batch.js';
+import { decideAtomically, decideInOrder } from '../../domain/decide-batch.js';
 import { LedgerError, type LedgerFailure } from '../../domain/errors.js';
 import type { BalanceCache } from '../../domain/ports.js';
 import type { RecentLocalBatches } from '../../messaging/recent-local-batches.js';
@@ -30,6 +30,14 @@ export interface BatchMode {
 export interface LockedCommand {
   readonly pending: PendingCommand;
   readonly accountId: number;
+}
+
+/** What became of commands that are decided in their order. */
+export interface DecidedInOrder {
+  /** Undefined: the command was not decided. */
+  readonly decisions: readonly (Decision | undefined)[];
+  /** The accounts whose rows another session has locked. */
+  readonly locked: ReadonlySet<number>;
 }
 
 /** Runs a batch of one shard in one database transaction and answers its commands. */
@@ -68,6 +76,38 @@ export class BatchWriter {
     return this.answer(batch, posted, startedMs);
   }
 
+  /**
+   * Decides commands in one transaction, in their order.
+   *
+   * @throws LedgerError when nothing was applied, or that is not known: the keys of the commands tell. Any other error is
+   *   a defect
+   */
+  async writeInOrder(commands: readonly Command[], lockPolicy: LockPolicy): Promise<DecidedInOrder> {
+    const startedMs = performance.now();
+    let posted: PostedBatch;
+    try {
+      posted = await this.runner.run(
+        (queryRunner, client) =>
+          this.statements.lockAndDecide(queryRunner, client, commands, lockPolicy, decideInOrder),
+        (client, decided) => this.statements.write(client, decided),
+      );
+    } catch (error) {
+      if (error instanceof CommitOutcomeUnknownError) throw new LedgerError({ code: 'OUTCOME_UNKNOWN' });
+      const failure = classifyFailure(error);
+      if (failure === 'statement') throw error;
+      // What was waited for stayed locked.
+      if (failure === 'locked') return { decisions: commands.map(() => undefined), locked: new Set() };
+      if (failure === 'busy') throw new LedgerError({ code: 'OVERLOADED' });
+      this.metrics.batchFailed(failure);
+      throw new LedgerError({ code: 'DATABASE_FAILED', currentVersion: null });
+    }
+    this.metrics.batchDuration(performance.now() - startedMs);
+    await this.committed(posted, startedMs);
+    for (const decision of posted.decisions)
+      if (decision?.accepted === false) this.metrics.failed(decision.rejection.code);
+    return { decisions: posted.decisions, locked: posted.skipped };
+  }
+
   /** Answers a command whose deadline has passed: the database did not answer, or no batch had room. */
   rejectExpired(pending: PendingCommand): void {
     const failed = { code: 'DATABASE_FAILED', currentVersion: this.lastKnownVersion(pending) } as const;
@@ -85,11 +125,7 @@ export class BatchWriter {
     posted: PostedBatch,
     startedMs: number,
   ): Promise<LockedCommand[]> {
-    this.reachable = true;
-    this.metrics.batchCommitted(posted.transactions.length);
-    const recorded = this.balances.record([...posted.accounts.values()], startedMs);
-    if (recorded) await recorded;
-    this.recentLocalBatches.add(posted.transactions);
+    await this.committed(posted, startedMs);
     const locked: LockedCommand[] = [];
     batch.forEach((pending, index) => {
       const decision = posted.decisions[index];
@@ -101,6 +137,15 @@ export class BatchWriter {
       }
     });
     return locked;
+  }
+
+  /** Shows the result to the readers of every instance. */
+  private async committed(posted: PostedBatch, startedMs: number): Promise<void> {
+    this.reachable = true;
+    this.metrics.batchCommitted(posted.transactions.length);
+    const recorded = this.balances.record([...posted.accounts.values()], startedMs);
+    if (recorded) await recorded;
+    this.recentLocalBatches.add(posted.transactions);
   }
 
   private async recover(

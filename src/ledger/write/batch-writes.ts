@@ -25,6 +25,8 @@ export interface PostedBatch extends BatchDecision, ChangedAccounts {
   readonly hashes: readonly string[];
   /** The ids of the outbox rows that announce the batch; there may be more ids than rows. */
   readonly outboxIds: readonly number[];
+  /** The ids of the refusals; there may be more ids. */
+  readonly refusalIds: readonly number[];
   /** The time of all that the batch writes. */
   readonly timestamp: Date;
 }
@@ -36,12 +38,13 @@ export type Statement = readonly [sql: string, parameters: unknown[]];
  * before their answers have arrived.
  */
 export function writesOf(tables: SchemaTables, batch: PostedBatch): Statement[] {
-  const { transactions, holds, events, details } = batch;
+  const { transactions, holds, events, details, refusals } = batch;
   return [
     ...(transactions.length > 0 ? insertTransactions(tables, batch) : []),
     ...(holds.length > 0 ? [writeHolds(tables, holds)] : []),
     ...(events.length > 0 ? [insertEvents(tables, events)] : []),
     ...(details.size > 0 ? [writeAccountDetails(tables, details)] : []),
+    ...(refusals.length > 0 ? [insertRefusals(tables, batch)] : []),
     ...announce(tables, batch),
     updateAccounts(tables, batch),
   ];
@@ -170,6 +173,25 @@ export function insertEvents(tables: SchemaTables, events: readonly AccountEvent
       textArray(events.map(({ changes }) => changes)),
       plainArray(events.map(({ hash }) => hash)),
       events[0]?.timestamp,
+    ],
+  ];
+}
+
+/** A key that is spent already violates a constraint. */
+function insertRefusals(tables: SchemaTables, { refusals, refusalIds, timestamp }: PostedBatch): Statement {
+  return [
+    `INSERT INTO ${tables.refusedSubmissions} (refusal_id, account_id, idempotency_key, fingerprint, rejection, refused_at)
+     SELECT refusal_id, account_id, idempotency_key, fingerprint, rejection, $6::timestamptz
+     FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::text[])
+       AS p (refusal_id, account_id, idempotency_key, fingerprint, rejection)
+     ${onItsNode(tables)}`,
+    [
+      plainArray(refusals.map((_, index) => refusalIds[index] ?? 'NULL')),
+      plainArray(refusals.map(({ accountId }) => accountId)),
+      textArray(refusals.map(({ idempotencyKey }) => idempotencyKey)),
+      plainArray(refusals.map(({ fingerprint }) => fingerprint ?? 'NULL')),
+      textArray(refusals.map(({ rejection }) => JSON.stringify(rejection))),
+      timestamp,
     ],
   ];
 }

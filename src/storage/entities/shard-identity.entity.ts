@@ -44,4 +44,8 @@ export class ShardIdentityEntity {
   /** When that lease runs out. */
   @Column({ name: 'sweeper_leased_until', type: 'timestamptz', precision: 3, nullable: true })
   sweeperUntil!: Date | null;
+
+  /** Signs the ids of submissions, and the messages in which the service queues them. */
+  @Column({ name: 'submission_secret', type: 'uuid', default: () => 'gen_random_uuid()' })
+  submissionSecret!: string;
 }
