@@ -6,7 +6,7 @@ import { startFullBank, startServers, type BankServers } from '../../tools/chaos
 import type { Fault } from '../../tools/chaos/faults.js';
 import type { Rule } from '../../tools/chaos/checker/rules.js';
 import { runChaos, type RunOptions, type RunReport } from '../../tools/chaos/run.js';
-import { BUILDS } from '../sabotage/builds.mjs';
+import { BUILDS, SUBMISSIONS } from '../sabotage/builds.mjs';
 
 const SECONDS = 3;
 const TRANSACTIONS = 100;
@@ -86,6 +86,16 @@ const TRIALS: Readonly<Record<string, Trial>> = {
     rules: ['over-reversed'],
   },
   'a command passes another one on its account': { mix: { batch: 100 }, rules: ['wrong-order'] },
+  'a submission is acknowledged before its commit': {
+    ...{ fault: 'wire-down', events: true, mix: { submit: 300 }, rules: ['never-decided'] },
+  },
+  'the refusal of a submission is not recorded': {
+    ...{ events: true, mix: { submit: 300 }, rules: ['never-decided'] },
+  },
+  'a submission that can not be decided is requeued': {
+    // It takes its time to fail, while later ones arrive.
+    ...{ fault: 'wire-silence', events: true, mix: { submit: 300 }, rules: ['wrong-order'] },
+  },
 };
 
 /** The fault at each wire of the first instance, again and again. */
@@ -140,7 +150,7 @@ describe('the checker, on sabotaged builds of the service', () => {
   }
 
   it('has a case for each of them', () => {
-    expect(Object.keys(TRIALS)).toEqual(Object.keys(BUILDS));
+    expect(Object.keys(TRIALS)).toEqual(Object.keys({ ...BUILDS, ...SUBMISSIONS }));
   });
 
   it('finds nothing in the original build under the same faults', async () => {

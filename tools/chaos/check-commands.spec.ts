@@ -355,7 +355,8 @@ function delaying(type: string) {
   const [kind = ''] = type.split('.');
   return ({ arrivals }: Scene): boolean => {
     const place = arrivals.findIndex((one, index) => {
-      const isNext = (other: Arrival) => isOf(kind)(other) && other.data['accountId'] === one.data['accountId'];
+      const isNext = (other: Arrival) =>
+        isOf(kind)(other) && other.data['accountId'] === one.data['accountId'];
       return isOf(type)(one) && arrivals.slice(index + 1).some(isNext);
     });
     if (place >= 0) arrivals.push(...arrivals.splice(place, 1));
