@@ -10,6 +10,7 @@ import type { Ledger } from '../domain/ports.js';
 import { THE_SERVICE } from '../domain/sender.js';
 import { isTooEarly } from '../holds/holds.dto.js';
 import { tooEarly } from '../holds/holds.service.js';
+import { decodeUtf8, NotUtf8Error } from '../http/validation/decode-utf8.js';
 import { InvalidRequestError } from '../http/validation/invalid-request.js';
 import type { AccountOwners } from '../ledger/read/account-owners.js';
 import type { SubmissionOutcome } from '../observability/metrics.js';
@@ -140,7 +141,9 @@ const isCommand = (each: Settled | Command): each is Command => typeof each === 
 /** @throws MalformedError */
 function readItem(content: Buffer, principal: Principal) {
   try {
-    return itemReader({ principal, dryRun: false })(content.toString());
+    const text = decodeUtf8(content);
+    if (text === undefined) throw new NotUtf8Error();
+    return itemReader({ principal, dryRun: false })(text);
   } catch (error) {
     if (error instanceof InvalidRequestError) {
       const problems = error.problems.map(({ field, message }) => `${field} ${message}`);

@@ -47,12 +47,15 @@ async function emptyDatabaseFor(host: string): Promise<Record<string, string>> {
   };
 }
 
+async function withBroker(): Promise<Surroundings> {
+  broker ??= await startRabbitMq();
+  return { settings: { RABBITMQ_URL: broker.url }, elsewhere: { [BROKER]: broker.url } };
+}
+
 const SURROUNDINGS: Readonly<Record<string, () => Promise<Surroundings>>> = {
   'docs/backup.md': async () => ({ elsewhere: await emptyDatabaseFor('db2') }),
-  'docs/events.md': async () => {
-    broker = await startRabbitMq();
-    return { settings: { RABBITMQ_URL: broker.url }, elsewhere: { [BROKER]: broker.url } };
-  },
+  'docs/async.md': withBroker,
+  'docs/events.md': withBroker,
   'docs/scaling.md': async () => ({
     service: false,
     elsewhere: { ...(await emptyDatabaseFor('db1')), ...(await emptyDatabaseFor('db2')) },

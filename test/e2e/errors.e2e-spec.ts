@@ -415,6 +415,7 @@ describe('the code of an error', () => {
     ['HOLD_EXCEEDED', 'a capture', captured({ amount: '1.01' }, () => activeHold)],
     ['ACCOUNT_NOT_EMPTY', 'a change', changed({ status: 'closed' })],
     ['OVERDRAFT_IN_USE', 'a change', changed({ overdraftLimit: 4 }, inStateOf('overdrawn'))],
+    ['SUBMISSION_NOT_FOUND', 'an id that the bank has not made', get('/submissions/none')],
     [
       'STATEMENT_TOO_LONG',
       'a PDF',
@@ -514,6 +515,7 @@ describe('the code of an error', () => {
       'test/e2e/overload.e2e-spec.ts': ['OVERLOADED'],
       'test/e2e/rate-limit.e2e-spec.ts': ['TOO_MANY_REQUESTS'],
       'test/e2e/slow-clients.e2e-spec.ts': ['NOT_RECEIVED'],
+      'test/integration/submissions.spec.ts': ['BROKER_UNAVAILABLE', 'SENDER_REFUSED', 'SUBMISSION_DISCARDED'],
       'test/e2e/transfers.e2e-spec.ts': ['COUNTERPARTY_REFUSED', 'DIFFERENT_SHARDS'],
     };
     for (const [file, codes] of Object.entries(elsewhere)) {

@@ -5,3 +5,4 @@ type Builds = Readonly<Record<string, Readonly<Record<string, Edits>>>>;
 
 export const BUILDS: Builds;
 export const MOVES: Builds;
+export const SUBMISSIONS: Builds;

@@ -153,3 +153,29 @@ export const MOVES = {
     ],
   },
 };
+
+/** Builds that lose, repeat or reorder submissions. */
+export const SUBMISSIONS = {
+  'a submission is acknowledged before its commit': {
+    'submissions/submission-consumer.js': [
+      [
+        'await this.settle(channel, chunk, await this.poster.decide(chunk));',
+        `channel.ack(chunk.at(-1), true);
+                    this.waiting = this.waiting.slice(chunk.length);
+                    await this.poster.decide(chunk);`,
+      ],
+    ],
+  },
+  'the refusal of a submission is not recorded': {
+    'domain/decide-batch.js': [['command.submitted === true ? refusalToRecord(', 'false ? refusalToRecord(']],
+  },
+  'a submission that can not be decided is requeued': {
+    'submissions/submission-consumer.js': [
+      [
+        'limit = Math.max(1, Math.floor(chunk.length / 2));',
+        `for (const message of this.waiting.splice(0, chunk.length)) channel.nack(message, false, true);
+                    limit = Math.max(1, Math.floor(chunk.length / 2));`,
+      ],
+    ],
+  },
+};

@@ -5,6 +5,7 @@ import { parseArgs } from 'node:util';
 import { sharedBuffers } from '@scalable-banking/embedded-postgres';
 import { startPostgres } from '../stack/servers/postgres.js';
 import { measureAccess } from './access.js';
+import { measureAsync } from './async.js';
 import { ACCOUNTS, checkBooks, foundBank } from './bank.js';
 import { CORE_GOALS, foundConventional, measureCore } from './core.js';
 import { Figures, type Goal } from './figures.js';
@@ -32,6 +33,7 @@ synchronous_commit on, and checks the books after each round. Writes docs/bench/
 --against FOLDER only POST and GET of this build and of the one compiled in that checkout, to the terminal (5 rounds)
 --soak MINUTES   only a service after this much mixed load and a fresh one, to the terminal (5 rounds)
 --kinds          only transfers and holds compared with deposits, to the terminal (5 rounds)
+--async          only postings that are queued compared with postings, to the terminal (5 rounds)
 --relay          only how fast a backlog of events drains to RabbitMQ, to the terminal
 --events N       size of that backlog (1,000,000)
 `;
@@ -63,6 +65,7 @@ const { values: given } = parseArgs({
     scale: { type: 'boolean' },
     access: { type: 'boolean' },
     kinds: { type: 'boolean' },
+    async: { type: 'boolean' },
     relay: { type: 'boolean' },
     against: { type: 'string' },
     soak: { type: 'string' },
@@ -75,7 +78,7 @@ const { values: given } = parseArgs({
     out: { type: 'string' },
   },
 });
-const pair = given.against ?? given.soak ?? given.kinds;
+const pair = given.against ?? given.soak ?? given.kinds ?? given.async;
 const defaults = {
   ...(given.quick ? QUICK : FULL),
   ...(pair === undefined ? {} : { rounds: String(PAIR_ROUNDS) }),
@@ -121,6 +124,7 @@ function measurePart(figures: Figures): Promise<readonly Goal[]> | undefined {
   if (given.relay) return measureRelay(count('events'), figures);
   if (given.scale) return measureScale(SECONDS, figures, rounds);
   if (given.kinds) return measureKinds(SECONDS, figures, rounds);
+  if (given.async) return measureAsync(SECONDS, figures, rounds);
   if (given.access) return measureAccess(SECONDS, figures, rounds);
   if (given.against !== undefined) return measureAgainst(given.against, SECONDS, figures, rounds);
   if (given.soak !== undefined) return measureSoak(count('soak'), SECONDS, figures, rounds);

@@ -71,6 +71,8 @@ export interface WrkRun {
   readonly path?: string;
   /** The credential of each request (of post.lua, get.lua and batch.lua). */
   readonly credential?: string;
+  /** For post.lua: a preference (RFC 7240). */
+  readonly prefer?: string;
   /** For transfer.lua: the account from which all money comes, or to which it goes. */
   readonly from?: number;
   readonly to?: number;
@@ -92,6 +94,7 @@ export async function anyWrk({
   connections = 256,
   path,
   credential,
+  prefer,
   from,
   to,
 }: WrkRun): Promise<Load & { readonly unserved: string | undefined }> {
@@ -107,6 +110,7 @@ export async function anyWrk({
   ];
   const authorization = credential === undefined ? {} : { BENCH_AUTHORIZATION: `Bearer ${credential}` };
   const ends = {
+    ...(prefer !== undefined && { BENCH_PREFER: prefer }),
     ...(from !== undefined && { BENCH_FROM: String(from) }),
     ...(to !== undefined && { BENCH_TO: String(to) }),
   };

@@ -428,6 +428,9 @@ const QUEUED_RESPONSES: Responses = {
   ),
 };
 
+/** What a repeat of a request that was queued may be answered. */
+const REFUSALS_OF_QUEUED = ['SENDER_REFUSED', 'SUBMISSION_DISCARDED'] as const;
+
 interface PostingResponses {
   /** True: it may be queued. */
   readonly mayBeQueued?: boolean;
@@ -457,7 +460,7 @@ export const postingResponses = ({
     ),
   }),
   409: errorResponse(conflicts, { Location: OriginalLocation, ...RATE_LIMIT_HEADERS }),
-  422: errorResponse(refusals, RATE_LIMIT_HEADERS),
+  422: errorResponse([...refusals, ...(mayBeQueued ? REFUSALS_OF_QUEUED : [])], RATE_LIMIT_HEADERS),
   429: TOO_MANY_REQUESTS,
   ...WRITE_FAILURES,
   ...(mayBeQueued && QUEUED_RESPONSES),

@@ -6,7 +6,7 @@ function setup(thread)
 end
 
 local first, step, steps, run, sent
-local headers = { ['Content-Type'] = 'application/json', ['Authorization'] = os.getenv('BENCH_AUTHORIZATION') }
+local headers = { ['Content-Type'] = 'application/json', ['Authorization'] = os.getenv('BENCH_AUTHORIZATION'), ['Prefer'] = os.getenv('BENCH_PREFER') }
 function init(args)
   first, step, run, sent = tonumber(args[1]), tonumber(args[3]), args[4], 0
   steps = math.floor((tonumber(args[2]) - first) / step)
