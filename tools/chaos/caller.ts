@@ -240,10 +240,14 @@ export interface Numbered {
 
 type Fields = Readonly<Record<string, unknown>>;
 
-function answered(status: number, read: Fields, retryAfter: boolean): Answered {
+const answered = (status: number, read: Fields, retryAfter: boolean): Answered => ({
+  ...{ status, retryAfter },
+  ...bodyOf(read),
+});
+
+function bodyOf(read: Fields): AnswerBody {
   const version = read['version'] ?? read['newVersion'];
   return {
-    ...{ status, retryAfter },
     ...pick(read, MEMBERS),
     members: read['error'] === 'Counterparty refused' ? Object.keys(read) : undefined,
     holdStatus: (read['holdStatus'] ?? read['status']) as string | undefined,
@@ -270,13 +274,9 @@ interface Followed {
 }
 
 function becomeOf({ status, transaction, transfer, hold, refusal }: Followed): Answered {
-  const made = transaction ?? transfer ?? hold;
-  return { ...answered(200, made ?? {}, false), submission: status, refusal: refusal && refusalOf(refusal) };
-}
-
-function refusalOf(refusal: { readonly status: number; readonly body: Fields }): AnswerBody['refusal'] {
-  const { status, retryAfter: _none, ...body } = answered(refusal.status, refusal.body, false);
-  return { status, body };
+  const made = bodyOf(transaction ?? transfer ?? hold ?? {});
+  const refused = refusal && { status: refusal.status, body: bodyOf(refusal.body) };
+  return { status: 200, retryAfter: false, ...made, submission: status, refusal: refused };
 }
 
 /** A row of a listing, or a leg of a transfer. */

@@ -20,14 +20,12 @@ import { TinyBank } from './tiny-bank.js';
 interface Scene {
   history: Entry[];
   readonly rows: Rows & { readonly postings: Posting[]; readonly refusals: RecordedRefusal[] };
-  readonly [FIRST]: Follow;
-  readonly [SECOND]: Follow;
-  readonly [POOR]: Follow;
-  readonly [FOREIGN]: Follow;
+  readonly first: Follow;
+  readonly second: Follow;
+  readonly poor: Follow;
+  readonly foreign: Follow;
   readonly reuse: number;
 }
-
-const [FIRST, SECOND, POOR, FOREIGN] = ['first', 'second', 'poor', 'foreign'] as const;
 
 const INSUFFICIENT = { error: 'Insufficient Balance', accountId: 1 };
 
