@@ -45,7 +45,10 @@ export function replaySubmissions(session: BankSession, ids: readonly string[] |
 }
 
 /** Removes messages for good. One that names a key is refused first, so that a repeat is not taken for something new. */
-export function discardSubmissions(session: BankSession, ids: readonly string[] | undefined): Promise<number> {
+export function discardSubmissions(
+  session: BankSession,
+  ids: readonly string[] | undefined,
+): Promise<number> {
   return withLedger(session, ({ ledger }) =>
     act(session, 'submissions.discarded', ids, async ({ key }) => {
       if (key) await refuse(ledger, key);
@@ -53,7 +56,10 @@ export function discardSubmissions(session: BankSession, ids: readonly string[] 
   );
 }
 
-async function refuse(ledger: Ledger, { accountId, idempotencyKey }: NonNullable<DeadLetter['key']>): Promise<void> {
+async function refuse(
+  ledger: Ledger,
+  { accountId, idempotencyKey }: NonNullable<DeadLetter['key']>,
+): Promise<void> {
   const refusal: Command = {
     type: 'refusal',
     rejection: { code: 'SUBMISSION_DISCARDED' },

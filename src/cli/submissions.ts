@@ -50,7 +50,8 @@ function addAct(
     .argument('[id...]', 'as `list` shows them')
     .option('--all', 'all of them')
     .action((ids: string[], { all }: { all?: true }) => {
-      if ((ids.length > 0) === (all === true)) command.error('error: give either ids or --all', { exitCode: 2 });
+      if (ids.length > 0 === (all === true))
+        command.error('error: give either ids or --all', { exitCode: 2 });
       return withBank(`submissions ${name}`, async (session) => {
         const { discardSubmissions, replaySubmissions } = await import('../admin/submissions.js');
         const act = name === 'replay' ? replaySubmissions : discardSubmissions;

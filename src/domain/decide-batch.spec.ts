@@ -467,10 +467,13 @@ describe('decideAtomically', () => {
             ? outcome.refused
             : 'NOT_APPLIED';
         expect(decision.decisions).toEqual(
-          commands.map((_, index): unknown => ({
-            accepted: false,
-            rejection: expect.objectContaining({ code: codeOf(outcomes[index], index) }),
-          })),
+          commands.map((_, index): unknown => {
+            const code = codeOf(outcomes[index], index);
+            return {
+              ...{ accepted: false, rejection: expect.objectContaining({ code }) },
+              ...(/^(DUPLICATE|IDEMPOTENCY)/.test(code) && { repeated: true }),
+            };
+          }),
         );
       }),
       { numRuns: 1_000 },

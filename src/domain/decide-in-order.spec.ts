@@ -30,7 +30,9 @@ const command = fc.oneof(
       fc.option(fc.constantFrom('a', 'b'), { nil: undefined }),
     )
     .map(([accountId, type, amount, key]) => posting(accountId, type, amount, key)),
-  fc.uniqueArray(fc.constantFrom(...ACCOUNTS), { minLength: 2, maxLength: 2 }).map(([from = 1, to = 2]) => transfer(from, to)),
+  fc
+    .uniqueArray(fc.constantFrom(...ACCOUNTS), { minLength: 2, maxLength: 2 })
+    .map(([from = 1, to = 2]) => transfer(from, to)),
 );
 
 describe('deciding in order', () => {
@@ -48,7 +50,8 @@ describe('deciding in order', () => {
           for (const [index, each] of commands.entries()) {
             const ids = accountsOf(each);
             const behind = commands.some(
-              (earlier, at) => at < index && waits[at] === true && accountsOf(earlier).some((id) => ids.includes(id)),
+              (earlier, at) =>
+                at < index && waits[at] === true && accountsOf(earlier).some((id) => ids.includes(id)),
             );
             waits.push(behind || ids.some((id) => skipped.has(id)));
           }
@@ -77,13 +80,19 @@ describe('a refused submission', () => {
     const { decisions, refusals } = decideBatch(batch, known(), nothing);
     const fingerprint = requestFingerprint({ type: 'debit', amount: 9_00n, fingerprint: undefined });
     expect(refusals).toEqual([{ accountId: 1, idempotencyKey: 'k', rejection: insufficient, fingerprint }]);
-    expect(decisions.map((decision) => decision?.accepted === false && [decision.rejection, decision.repeated])).toEqual([
+    expect(
+      decisions.map((decision) => decision?.accepted === false && [decision.rejection, decision.repeated]),
+    ).toEqual([
       [insufficient, undefined],
       false,
       [insufficient, true],
       [{ code: 'IDEMPOTENCY_KEY_REUSED', original: { refused: true } }, true],
     ]);
-    const later = decideBatch([{ ...much, submitted: false }], known(new Map([[keyOf(1, 'k'), refusals[0] as KeyUse]])), nothing);
+    const later = decideBatch(
+      [{ ...much, submitted: false }],
+      known(new Map([[keyOf(1, 'k'), refusals[0] as KeyUse]])),
+      nothing,
+    );
     expect(later.decisions).toEqual([{ accepted: false, rejection: insufficient, repeated: true }]);
   });
 

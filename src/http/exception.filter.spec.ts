@@ -303,7 +303,8 @@ describe('GlobalExceptionFilter: refusals of the ledger', () => {
       // Both kinds of reused keys are one error to the client, and a time in the future is a wrong parameter.
       const told = code
         .replace('OPENING_KEY', 'IDEMPOTENCY_KEY')
-        .replace('TIME_IN_FUTURE', 'INVALID_REQUEST');
+        .replace('TIME_IN_FUTURE', 'INVALID_REQUEST')
+        .replace('NO_LONGER_VALID', 'INVALID_REQUEST');
       expect(response.headers['x-error-code']).toBe(told);
       expect(logged).toEqual([]);
     },

@@ -96,13 +96,16 @@ export async function takeDeadLetters(
 function letterFrom(message: GetMessage, bankId: string | undefined): DeadLetter {
   const headers = (message.properties.headers ?? {}) as Readonly<Record<string, unknown>>;
   const { claim, 'x-user': user, 'x-reason': reason, 'x-shard': shard } = headers;
-  const digest = createHash('sha256').update(JSON.stringify([reason, shard, user, claim, message.properties.timestamp]));
+  const digest = createHash('sha256').update(
+    JSON.stringify([reason, shard, user, claim, message.properties.timestamp]),
+  );
   const sentMs = sentAtMs(message);
   return {
     id: digest.update(message.content).digest('hex').slice(0, ID_DIGITS),
     reason: String(reason),
     shardIndex: Number(shard),
-    sender: typeof user === 'string' ? `user ${user}` : typeof claim === 'string' ? senderIn(claim) : 'nobody',
+    sender:
+      typeof user === 'string' ? `user ${user}` : typeof claim === 'string' ? senderIn(claim) : 'nobody',
     sentAt: sentMs === undefined ? undefined : new Date(sentMs),
     body: message.content.toString(),
     key: headers['bank'] === bankId ? keyIn(message.content.toString()) : undefined,

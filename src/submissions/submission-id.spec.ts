@@ -6,11 +6,7 @@ import { digestOfOwner, nameOf, readSubmissionId, writeSubmissionId } from './su
 const SECRETS = ['one', 'two'];
 const secretOf = (shard: number) => SECRETS[shard];
 
-const name = nameOf(
-  { type: 'debit', accountId: 7, amount: 1n, idempotencyKey: 'order.4711' },
-  1,
-  'ada',
-);
+const name = nameOf({ type: 'debit', accountId: 7, amount: 1n, idempotencyKey: 'order.4711' }, 1, 'ada');
 
 describe('the id of a submission', () => {
   it('says what it names', () => {

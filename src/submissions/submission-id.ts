@@ -53,7 +53,14 @@ export function readSubmissionId(
   const secret = parts && secretOf(parts[0]);
   if (!parts || secret === undefined || !isSignatureOf(signature, secret, 'id', text)) return undefined;
   const [shard, accountId, kind, fingerprint, owner, idempotencyKey] = parts;
-  return { shard, accountId, kind: SUBMISSION_KINDS[kind] ?? 'transaction', fingerprint, owner, idempotencyKey };
+  return {
+    shard,
+    accountId,
+    kind: SUBMISSION_KINDS[kind] ?? 'transaction',
+    fingerprint,
+    owner,
+    idempotencyKey,
+  };
 }
 
 type Parts = [

@@ -11,15 +11,7 @@ import {
   TransactionKeyReusedDto,
   VersionMismatchDto,
 } from '../http/openapi/error-bodies.js';
-import {
-  AccountId,
-  anyOf,
-  Field,
-  integer,
-  plainText,
-  Resource,
-  written,
-} from '../http/openapi/resource.js';
+import { AccountId, anyOf, Field, integer, plainText, Resource, written } from '../http/openapi/resource.js';
 import {
   SubmissionId,
   SubmissionKindWord,

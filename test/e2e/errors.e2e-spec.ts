@@ -515,7 +515,11 @@ describe('the code of an error', () => {
       'test/e2e/overload.e2e-spec.ts': ['OVERLOADED'],
       'test/e2e/rate-limit.e2e-spec.ts': ['TOO_MANY_REQUESTS'],
       'test/e2e/slow-clients.e2e-spec.ts': ['NOT_RECEIVED'],
-      'test/integration/submissions.spec.ts': ['BROKER_UNAVAILABLE', 'SENDER_REFUSED', 'SUBMISSION_DISCARDED'],
+      'test/integration/submissions.spec.ts': [
+        'BROKER_UNAVAILABLE',
+        'SENDER_REFUSED',
+        'SUBMISSION_DISCARDED',
+      ],
       'test/e2e/transfers.e2e-spec.ts': ['COUNTERPARTY_REFUSED', 'DIFFERENT_SHARDS'],
     };
     for (const [file, codes] of Object.entries(elsewhere)) {

@@ -48,10 +48,16 @@ const settings = (more: Record<string, string> = {}) => ({
 type Headers = Readonly<Record<string, string>>;
 
 const submit = (app: TestApp, path: string, key: string, body: object, headers: Headers = {}) =>
-  app.http.post(path).set({ ...ASYNC, 'idempotency-key': key, ...headers }).send(body);
+  app.http
+    .post(path)
+    .set({ ...ASYNC, 'idempotency-key': key, ...headers })
+    .send(body);
 
 const post = (app: TestApp, path: string, key: string, body: object, headers: Headers = {}) =>
-  app.http.post(path).set({ 'idempotency-key': key, ...headers }).send(body);
+  app.http
+    .post(path)
+    .set({ 'idempotency-key': key, ...headers })
+    .send(body);
 
 const transactionsOf = (accountId: number) => `/accounts/${accountId}/transactions`;
 const deposit = (amount: string) => ({ amount, type: 'Deposit' });
@@ -148,10 +154,19 @@ describe('a bank with a broker', () => {
     });
     expect(await decided(app, ofTransfer)).toMatchObject({
       ...{ kind: 'transfer', status: 'posted' },
-      transfer: { legs: [{ accountId: one, amount: 2 }, { accountId: other, newBalance: 7 }] },
+      transfer: {
+        legs: [
+          { accountId: one, amount: 2 },
+          { accountId: other, newBalance: 7 },
+        ],
+      },
     });
     const placed = await decided(app, ofHold);
-    expect(placed).toMatchObject({ kind: 'hold', status: 'posted', hold: { remaining: 3, reference: 'hotel' } });
+    expect(placed).toMatchObject({
+      kind: 'hold',
+      status: 'posted',
+      hold: { remaining: 3, reference: 'hotel' },
+    });
     const inText = await app.http.get(ofHold).set('accept', 'application/json; money=string');
     expect(JSON.parse(inText.text)).toMatchObject({ hold: { remaining: '3.00' } });
     // A repeat of each is told of what the first one made, at once or later.
@@ -159,10 +174,9 @@ describe('a bank with a broker', () => {
     expect(await accepted(app, '/transfers', 't', { from: one, to: other, amount: '2.00' })).toBe(ofTransfer);
     const again = await post(app, transactionsOf(one), 'p', deposit('1.25'));
     expect(statusOf(again)).toMatchObject([409, { error: 'Duplicate transaction' }]);
-    expect(statusOf(await post(app, `/accounts/${one}/holds`, 'h', { amount: 3, reference: 'hotel' }))).toEqual([
-      409,
-      { error: 'Duplicate hold', holdId: placed.hold?.id },
-    ]);
+    expect(
+      statusOf(await post(app, `/accounts/${one}/holds`, 'h', { amount: 3, reference: 'hotel' })),
+    ).toEqual([409, { error: 'Duplicate hold', holdId: placed.hold?.id }]);
     // Another request with a used key is refused, and the first one's outcome stays.
     const reused = await accepted(app, transactionsOf(one), 'p', deposit('9.00'));
     expect(await decided(app, reused)).toMatchObject({
@@ -170,7 +184,10 @@ describe('a bank with a broker', () => {
       refusal: { status: 422, code: 'IDEMPOTENCY_KEY_REUSED', body: { error: 'Idempotency key reused' } },
     });
     expect((await decided(app, ofPosting)).status).toBe('posted');
-    await waitUntil(async () => (await metric(app, 'bank_submissions_queued{shard="0"}')) === 0, settledWithin);
+    await waitUntil(
+      async () => (await metric(app, 'bank_submissions_queued{shard="0"}')) === 0,
+      settledWithin,
+    );
     expect(await refusalsIn(app)).toEqual([]);
     await booksAreWhole(app);
   }, 90_000);
@@ -206,21 +223,33 @@ describe('a bank with a broker', () => {
       const { details } = JSON.parse(text) as { details?: { field: string }[] };
       return [status, details?.[0]?.field];
     };
-    expect(await field(app.http.post(path).set(ASYNC).send(deposit('1.00')))).toEqual([400, 'Idempotency-Key']);
+    expect(await field(app.http.post(path).set(ASYNC).send(deposit('1.00')))).toEqual([
+      400,
+      'Idempotency-Key',
+    ]);
     expect(await field(submit(app, path, 'a', deposit('1.001')))).toEqual([400, 'amount']);
-    expect(await field(submit(app, path, 'a', deposit('1'), { 'if-match': '"2"' }))).toEqual([400, 'If-Match']);
-    expect(await field(submit(app, path, 'a', deposit('1'), { prefer: 'return=minimal' }))).toEqual([400, 'Prefer']);
+    expect(await field(submit(app, path, 'a', deposit('1'), { 'if-match': '"2"' }))).toEqual([
+      400,
+      'If-Match',
+    ]);
+    expect(await field(submit(app, path, 'a', deposit('1'), { prefer: 'return=minimal' }))).toEqual([
+      400,
+      'Prefer',
+    ]);
     const soon = { amount: 1, expiresAt: new Date().toISOString() };
     expect(await field(submit(app, `/accounts/${one}/holds`, 'a', soon))).toEqual([400, 'expiresAt']);
     // Nothing of a dry run is to be done later.
     const rehearsal = await submit(app, `${path}?dryRun=true`, 'a', deposit('1'));
     expect([rehearsal.status, rehearsal.headers['preference-applied']]).toEqual([200, undefined]);
     const [text = '', signature = ''] = first.slice('/submissions/'.length).split('.');
-    const forged = Buffer.from(
-      Buffer.from(text, 'base64url').toString().replace('"k"', '"K"'),
-    ).toString('base64url');
+    const forged = Buffer.from(Buffer.from(text, 'base64url').toString().replace('"k"', '"K"')).toString(
+      'base64url',
+    );
     for (const id of [`${forged}.${signature}`, text, `${text}.`, 'x.y', `${text}.${'A'.repeat(43)}`]) {
-      expect(statusOf(await app.http.get(`/submissions/${id}`))).toEqual([404, { error: 'Submission not found' }]);
+      expect(statusOf(await app.http.get(`/submissions/${id}`))).toEqual([
+        404,
+        { error: 'Submission not found' },
+      ]);
     }
     // An account that does not exist leaves no trace.
     const nowhere = await accepted(app, transactionsOf(999_999), 'a', deposit('1.00'));
@@ -266,7 +295,12 @@ describe('several instances, and what fails around them', () => {
   }
 
   /** One after the other, so their order is known: each withdrawal needs the deposit before it. */
-  async function submitPairs(app: TestApp, accountId: number, pairs: number, prefix: string): Promise<string[]> {
+  async function submitPairs(
+    app: TestApp,
+    accountId: number,
+    pairs: number,
+    prefix: string,
+  ): Promise<string[]> {
     const keys: string[] = [];
     for (let n = 0; n < pairs; n++) {
       for (const [kind, body] of [
@@ -342,7 +376,10 @@ describe('several instances, and what fails around them', () => {
         cuts += 1;
         if (cuts === 3) proxy.atCommit = 'forward';
       };
-      await waitUntil(async () => (await keysOf({ databaseUrl: database.url } as TestApp, one)).length === 1, 20_000);
+      await waitUntil(
+        async () => (await keysOf({ databaseUrl: database.url } as TestApp, one)).length === 1,
+        20_000,
+      );
       proxy.atCommit = atCommit;
       const refused = await accepted(app, transactionsOf(one), 'refused', withdrawal('99.00'));
       const posted = await accepted(app, transactionsOf(one), 'posted', withdrawal('2.00'));
@@ -485,7 +522,10 @@ describe('other services', () => {
     ]);
     // Nobody can send as another user, or past the exchange.
     expect(await send(item('guest'), { userId: 'guest' })).toBe(false);
-    await query(app.databaseUrl, `UPDATE bank.api_keys SET revoked_at = now() WHERE key_id = ${ofService.keyId}`);
+    await query(
+      app.databaseUrl,
+      `UPDATE bank.api_keys SET revoked_at = now() WHERE key_id = ${ofService.keyId}`,
+    );
     await send(item('revoked'));
     await untilDead(2);
     expect(await keysOf(app, one)).toEqual(['mine']);
@@ -555,7 +595,9 @@ describe('other services', () => {
     expect((await app.http.get(mine).set(bearer(bob.key))).status).toBe(404);
     expect((await app.http.get(mine).set(key)).status).toBe(200);
     expect((await app.http.get(mine)).status).toBe(401);
-    expect((await post(app, transactionsOf(one), 'order', deposit('1.00'), bearer(ada.key))).status).toBe(201);
+    expect((await post(app, transactionsOf(one), 'order', deposit('1.00'), bearer(ada.key))).status).toBe(
+      201,
+    );
     expect(await refusalsIn(app)).toEqual([]);
     await booksAreWhole(app);
   }, 120_000);

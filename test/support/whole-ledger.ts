@@ -55,7 +55,12 @@ export async function fillWholeLedger(url: string, schema = 'bank'): Promise<num
     await run({ ...change, changes: { overdraftLimit: 100_00n, reference: 'four', metadata: '{"tier":4}' } });
     await run({ ...change, changes: { status: 'frozen', metadata: null } });
     await run({ ...change, accountId: closed, changes: { status: 'closed' } });
-    const refused = { type: 'debit', accountId: to, amount: 999_999_00n, idempotencyKey: 'too, much' } as const;
+    const refused = {
+      type: 'debit',
+      accountId: to,
+      amount: 999_999_00n,
+      idempotencyKey: 'too, much',
+    } as const;
     await ledger.scheduler.decideInOrder([{ ...refused, submitted: true }]);
     return ids;
   } finally {

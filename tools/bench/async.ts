@@ -34,11 +34,16 @@ export async function measureAsync(
     const settings = { DATABASE_URL: postgres.url, RABBITMQ_URL: broker.url, BALANCE_CACHE: 'on' };
     await withService(settings, async ({ url, pid }) => {
       const run = { url, script: 'post.lua', accounts: UNIFORM } as const;
-      const measure = async (forSeconds: number, note: (name: string, load: () => Promise<Load>) => Promise<Load>) => {
+      const measure = async (
+        forSeconds: number,
+        note: (name: string, load: () => Promise<Load>) => Promise<Load>,
+      ) => {
         await note(SYNCHRONOUS, () => wrk({ ...run, seconds: forSeconds }));
         const before = await settled(url);
         const startedMs = performance.now();
-        const { requests } = await note(ACCEPTED, () => wrk({ ...run, seconds: forSeconds, prefer: 'respond-async' }));
+        const { requests } = await note(ACCEPTED, () =>
+          wrk({ ...run, seconds: forSeconds, prefer: 'respond-async' }),
+        );
         await note(DRAINED, async () => {
           await untilSettled(url, before + requests);
           return { perSecond: requests / ((performance.now() - startedMs) / 1000), requests };
@@ -58,7 +63,9 @@ export async function measureAsync(
 
 async function settled(url: string): Promise<number> {
   const metrics = await (await fetch(`${url}/metrics`)).text();
-  return Number(/^bank_submissions_settled_total\{shard="0",outcome="posted"\} (\d+)/m.exec(metrics)?.[1] ?? 0);
+  return Number(
+    /^bank_submissions_settled_total\{shard="0",outcome="posted"\} (\d+)/m.exec(metrics)?.[1] ?? 0,
+  );
 }
 
 async function untilSettled(url: string, submissions: number): Promise<void> {

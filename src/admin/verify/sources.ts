@@ -70,7 +70,15 @@ export async function sourcesIn(client: Client, schema: string): Promise<Sources
   return {
     ...plain,
     transactionDetails: rows[0]?.some ? transactionDetails : undefined,
-    whole: { accounts, transactions, holds, transactionDetails, accountDetails, accountEvents, refusedSubmissions },
+    whole: {
+      accounts,
+      transactions,
+      holds,
+      transactionDetails,
+      accountDetails,
+      accountEvents,
+      refusedSubmissions,
+    },
   };
 }
 
