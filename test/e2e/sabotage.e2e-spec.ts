@@ -119,7 +119,7 @@ describe('the checker, on sabotaged builds of the service', () => {
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'bank-sabotage-'));
     servers = await startServers();
-  }, 60_000);
+  }, 200_000);
 
   afterAll(async () => {
     await servers.stop();
