@@ -116,6 +116,11 @@ describe('the checker, of what was accepted before it was decided', () => {
       'a repeat that the service does not decide',
       ({ history, poor }) => history.push(...exchange(poor.of, 503, { error: 'Overloaded' })),
     ],
+    [
+      "one to a stranger's account whose outcome was unknown",
+      ({ history, foreign }) =>
+        history.push(...exchange(foreign.of, 503, { error: 'Outcome unknown' }, true)),
+    ],
     ['one that is told again', (scene) => follow(scene, scene.poor, told(scene, scene.poor).body)],
   ])('has no objection to %s', async (_what, change) => {
     expect(await broken(change)).toEqual([]);

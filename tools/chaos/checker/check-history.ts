@@ -234,6 +234,8 @@ export class HistoryChecker {
         return;
       case 'follow':
         if (status === 200) this.checkFollow(answer, operation, body, pending);
+        // That it is another owner's is checked elsewhere.
+        if (status === 404) this.progressOf(operation).refusedForGood = true;
         return;
       case 'balance':
         if (status === 200) this.checkBalance(answer, operation, body, pending);
@@ -458,7 +460,7 @@ export class HistoryChecker {
     const { of, submitted } = follow;
     this.tally.reads += 1;
     pending.progress.acknowledged = true;
-    const progress = this.operations.get(of) as Progress;
+    const progress = this.progressOf(follow);
     if (body.submission === 'refused') progress.refusedForGood = true;
     if (body.submission !== 'posted') return;
     const postings = this.postingsOf(of);
@@ -475,6 +477,10 @@ export class HistoryChecker {
     progress.acknowledged = true;
     this.usedKeys.add(commandKeyOf(submitted));
     for (const { accountId, version } of postings) this.floors.show(accountId, version);
+  }
+
+  private progressOf({ of }: Follow): Progress {
+    return this.operations.get(of) as Progress;
   }
 
   private checkMismatch(answer: Answer, command: Command, body: AnswerBody, { floors }: Pending): void {
