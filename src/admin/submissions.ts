@@ -94,12 +94,14 @@ function act(
 /** Signed by the service, it is as it was. What the broker has said about the sender is signed now. */
 async function headersFor({ bank }: BankSession, letter: DeadLetter): Promise<object> {
   const { message, shardIndex } = letter;
-  const {
-    'x-reason': _reason,
-    'x-shard': _shard,
-    'x-user': user,
-    ...headers
-  } = (message.properties.headers ?? {}) as Readonly<Record<string, unknown>>;
+  const { 'x-user': user, ...others } = (message.properties.headers ?? {}) as Readonly<
+    Record<string, unknown>
+  >;
+  const headers: Readonly<Record<string, unknown>> = {
+    ...others,
+    'x-reason': undefined,
+    'x-shard': undefined,
+  };
   const shard = bank.shards[shardIndex];
   if (typeof user !== 'string' || headers['bank'] !== bank.bankId || !shard) return headers;
   const secret = await withSession(shard, 'bank-submissions', async ({ client, tables }) => {

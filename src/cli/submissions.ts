@@ -12,7 +12,7 @@ export function addSubmissionsList(submissions: Command): void {
       withBank('submissions list', async (session) => {
         const { listSubmissions } = await import('../admin/submissions.js');
         const letters = await listSubmissions(session);
-        if (json) console.log(JSON.stringify(letters.map(({ message: _, ...letter }) => letter)));
+        if (json) console.log(JSON.stringify(letters.map((letter) => ({ ...letter, message: undefined }))));
         else console.log(letters.length === 0 ? 'No submission was put aside.' : textOf(letters));
       }),
     );
