@@ -87,14 +87,13 @@ const TRIALS: Readonly<Record<string, Trial>> = {
   },
   'a command passes another one on its account': { mix: { batch: 100 }, rules: ['wrong-order'] },
   'a submission is acknowledged before its commit': {
-    ...{ fault: 'wire-down', events: true, mix: { submit: 300 }, rules: ['never-decided'] },
+    ...{ fault: 'wire-down', events: true, mix: { submit: 300 }, transactions: 20, rules: ['never-decided'] },
   },
   'the refusal of a submission is not recorded': {
     ...{ events: true, mix: { submit: 300 }, rules: ['never-decided'] },
   },
   'a submission that can not be decided is requeued': {
-    // It takes its time to fail, while later ones arrive.
-    ...{ fault: 'wire-silence', events: true, mix: { submit: 300 }, rules: ['wrong-order'] },
+    ...{ fault: 'wire-down', events: true, mix: { submit: 300 }, transactions: 20, rules: ['wrong-order'] },
   },
 };
 
