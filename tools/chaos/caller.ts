@@ -5,6 +5,7 @@ import {
   type AnswerBody,
   type AnsweredLeg,
   type Command,
+  type Follow,
   type HistoryWriter,
   type ListedRow,
   type Open,
@@ -49,13 +50,15 @@ export class Caller {
     operation: Operation,
     instance: Instance,
     timeoutMs: number,
+    async?: true,
   ): Promise<CallAnswer> {
     const attempt = ++this.attempts;
     const sender = this.senderOf(op, operation);
     const { name, owner } = sender;
-    this.history.append({ entry: 'attempt', op, attempt, instance: instance.label, sender: name, owner });
+    const sent = { instance: instance.label, sender: name, owner, async };
+    this.history.append({ entry: 'attempt', op, attempt, ...sent });
     try {
-      const call = { url: instance.url, timeoutMs, sender };
+      const call = { url: instance.url, timeoutMs, sender, async };
       const { status, retryAfter, ...body } = await this.call(op, operation, call);
       this.history.append({ entry: 'answer', op, attempt, status, body, retryAfter });
       return { status, ...body };
@@ -118,9 +121,10 @@ export class Caller {
 
   /**
    * All requests of an operation come from one sender. One who is bound to an owner can't manage accounts, and the
-   * operator does only what nobody else may.
+   * operator does only what nobody else may. Who has submitted asks what became of it.
    */
   private senderOf(op: number, operation: Operation): Sender {
+    if (operation.kind === 'follow') return this.senderOf(operation.of, operation.submitted);
     const before = this.ofBatches.get(op);
     if (before) return before;
     const able = this.senders.filter(
@@ -133,7 +137,11 @@ export class Caller {
   private call(op: number, operation: Operation, call: Call): Promise<Answered> {
     if (operation.kind === 'open' || isCommand(operation)) {
       const { path, body, ifMatch } = requestOf(op, operation, call.sender);
-      const headers = { ...keyHeader(operation.key), ...(ifMatch !== undefined && { 'if-match': ifMatch }) };
+      const headers = {
+        ...keyHeader(operation.key),
+        ...(ifMatch !== undefined && { 'if-match': ifMatch }),
+        ...(call.async && { prefer: 'respond-async' }),
+      };
       return this.one('POST', at(call, path), headers, JSON.stringify(body));
     }
     switch (operation.kind) {
@@ -141,6 +149,8 @@ export class Caller {
         return this.balance(operation, call);
       case 'list':
         return this.list(at(call, `/accounts/${operation.accountId}/transactions?limit=${PAGE}`));
+      case 'follow':
+        return this.follow(operation, call);
       case 'read-hold':
         return this.one('GET', at(call, `/holds/${operation.holdId}`), {});
       case 'read-transfer':
@@ -174,11 +184,22 @@ export class Caller {
     const { status, headers, text } = await send(method, url, {
       ...{ timeoutMs, headers: { ...sender.headers, ...more }, body },
     });
+    const read = parseAnswer(text) as Fields;
+    if (status === 202) return submissionAt(String(headers['location']), read);
     const revision = /^"\d+\.(\d+)"$/.exec(String(headers['etag']))?.[1];
     return {
-      ...answered(status, parseAnswer(text) as Fields, 'retry-after' in headers),
+      ...answered(status, read, 'retry-after' in headers),
       revision: revision === undefined ? undefined : Number(revision),
     };
+  }
+
+  private async follow({ submissionId }: Follow, { url, timeoutMs, sender }: Call): Promise<Answered> {
+    const { status, headers, text } = await send('GET', `${url}/submissions/${submissionId}`, {
+      ...{ timeoutMs, headers: sender.headers },
+    });
+    const read = parseAnswer(text) as Fields;
+    const retryAfter = 'retry-after' in headers;
+    return status === 200 ? becomeOf(read as unknown as Followed) : answered(status, read, retryAfter);
   }
 
   private async list({ url: firstPage, timeoutMs, sender }: Call): Promise<Answered> {
@@ -202,6 +223,8 @@ interface Call {
   readonly url: string;
   readonly timeoutMs: number;
   readonly sender: Sender;
+  /** Whether it is to be answered before it is decided. */
+  readonly async?: true;
 }
 
 interface Answered extends AnswerBody {
@@ -217,10 +240,14 @@ export interface Numbered {
 
 type Fields = Readonly<Record<string, unknown>>;
 
-function answered(status: number, read: Fields, retryAfter: boolean): Answered {
+const answered = (status: number, read: Fields, retryAfter: boolean): Answered => ({
+  ...{ status, retryAfter },
+  ...bodyOf(read),
+});
+
+function bodyOf(read: Fields): AnswerBody {
   const version = read['version'] ?? read['newVersion'];
   return {
-    ...{ status, retryAfter },
     ...pick(read, MEMBERS),
     members: read['error'] === 'Counterparty refused' ? Object.keys(read) : undefined,
     holdStatus: (read['holdStatus'] ?? read['status']) as string | undefined,
@@ -229,6 +256,27 @@ function answered(status: number, read: Fields, retryAfter: boolean): Answered {
     version: version === undefined ? undefined : Number(version),
     currentVersion: read['CurrentVersion'] as number | null | undefined,
   };
+}
+
+/** An acceptance: its id is the one that its Location names. */
+function submissionAt(location: string, { status: submission }: Fields): Answered {
+  const [, id] = /^\/submissions\/(.+)$/.exec(location) ?? [];
+  return { status: 202, retryAfter: false, id, submission: submission as AnswerBody['submission'] };
+}
+
+/** A submission: what it made, or why it was refused. */
+interface Followed {
+  readonly status: AnswerBody['submission'];
+  readonly transaction?: Fields;
+  readonly transfer?: Fields;
+  readonly hold?: Fields;
+  readonly refusal?: { readonly status: number; readonly body: Fields };
+}
+
+function becomeOf({ status, transaction, transfer, hold, refusal }: Followed): Answered {
+  const made = bodyOf(transaction ?? transfer ?? hold ?? {});
+  const refused = refusal && { status: refusal.status, body: bodyOf(refusal.body) };
+  return { status: 200, retryAfter: false, ...made, submission: status, refusal: refused };
 }
 
 /** A row of a listing, or a leg of a transfer. */

@@ -16,6 +16,7 @@ import {
   type Change,
   type Command,
   type Entry,
+  type Follow,
   type Intent,
   type Operation,
 } from './checker/history.js';
@@ -36,6 +37,7 @@ interface Scene {
     readonly postings: Mutable<Posting>[];
     readonly events: Mutable<Rows['events'][number]>[];
     readonly holds: Mutable<Rows['holds'][number]>[];
+    readonly refusals: Mutable<Rows['refusals'][number]>[];
     readonly unpublished: number;
   };
   readonly arrivals: Mutable<Arrival>[];
@@ -55,7 +57,7 @@ function sceneOf(seed: number): Scene {
   return structuredClone(scene);
 }
 
-/** A sound history of every kind of operation, with repeats and reused keys. */
+/** A sound history of every kind of operation, some of them decided later, with repeats and reused keys. */
 function play(seed: number): Scene {
   const random = new Random(seed, 1);
   const bank = new TinyBank();
@@ -79,6 +81,7 @@ function play(seed: number): Scene {
   for (let step = 0; step < RICH; step++)
     bank.do({ kind: 'post', type: 'credit', accountId: random.pick(accounts[0] ?? []) });
   const sent: { op: number; command: Command }[] = [];
+  const submissions: Follow[] = [];
   const go = (operation: Operation | undefined) => operation && bank.do(operation);
   for (let step = 0; step < STEPS; step++) {
     const command = maker.next(random, 0);
@@ -95,12 +98,28 @@ function play(seed: number): Scene {
     if (random.chance(0.05)) maker.rivals(random, 0).forEach(go);
     if (random.chance(0.02)) openAndClose(bank);
     if (random.chance(0.1)) bank.together(maker.together(random, 0));
+    if (random.chance(0.3)) submissions.push(bank.submit(maker.submission(random, 0)));
+    if (random.chance(0.3)) bank.decideNext();
+    if (submissions.length > 0) followOne(bank, random, submissions);
     const again = random.pick(sent);
     if (again.command.key === undefined) continue;
     if (random.chance(0.1)) bank.again(again.op, again.command);
     if (random.chance(0.1)) bank.do({ ...maker.next(random, 0), key: again.command.key });
   }
+  bank.decideAll();
+  submissions.forEach(go);
   return { history: bank.history, rows: bank.rows(), arrivals: bank.arrivals } as Scene;
+}
+
+/** Asks what became of what was accepted, repeats it at once or to be decided later, or uses its key again. */
+function followOne(bank: TinyBank, random: Random, submissions: Follow[]): void {
+  const submission = random.pick(submissions);
+  const { of, submitted } = submission;
+  if (random.chance(0.3)) bank.do(submission);
+  if (random.chance(0.1)) bank.again(of, submitted);
+  if (random.chance(0.1)) bank.again(of, submitted, true);
+  if (random.chance(0.05)) bank.do({ ...submitted, expectedVersion: undefined });
+  if (random.chance(0.05)) submissions.push(bank.submit({ ...submitted, expectedVersion: undefined }));
 }
 
 /** Tries to use an account again after it was emptied and closed. */
@@ -161,7 +180,7 @@ function accepted({ history }: Scene): Exchange[] {
       intent.entry === 'intent' &&
       attempt?.entry === 'attempt' &&
       answer?.entry === 'answer' &&
-      answer.status < 300;
+      (answer.status === 200 || answer.status === 201);
     return isIt ? [[intent, attempt, answer] as const] : [];
   });
 }
@@ -340,9 +359,15 @@ function misreporting(type: string, name: string, value: unknown) {
 }
 
 /** The first event of a kind comes at the very end. */
+/** Tells of something last, though something else of its kind has followed on its account. */
 function delaying(type: string) {
+  const [kind = ''] = type.split('.');
   return ({ arrivals }: Scene): boolean => {
-    const place = arrivals.findIndex(isOf(type));
+    const place = arrivals.findIndex((one, index) => {
+      const isNext = (other: Arrival) =>
+        isOf(kind)(other) && other.data['accountId'] === one.data['accountId'];
+      return isOf(type)(one) && arrivals.slice(index + 1).some(isNext);
+    });
     if (place >= 0) arrivals.push(...arrivals.splice(place, 1));
     return place >= 0;
   };

@@ -8,6 +8,7 @@ import type {
   Post,
   Reverse,
   ReverseTransfer,
+  Submittable,
   Transfer,
 } from './checker/history.js';
 import type { Random } from './random.js';
@@ -95,6 +96,14 @@ export class CommandMaker {
       commands[random.integer(0, commands.length - 1)] = { ...impossible, key };
     }
     return commands;
+  }
+
+  /** A command that may be decided later, with a key. */
+  submission(random: Random, shard: number): Submittable {
+    const { post, transfer, hold } = { ...KINDS, ...this.kinds };
+    const kinds = Object.entries({ post, transfer, hold }) as ['post' | 'transfer' | 'hold', number][];
+    const { kind } = random.weighted(kinds.map(([kind, weight]) => ({ kind, weight })));
+    return { ...inBatch(this[kind](random, shard)), key: newKey(random) };
   }
 
   dryRun(random: Random, shard: number): Post | Transfer {
@@ -266,8 +275,8 @@ export class CommandMaker {
   }
 }
 
-/** In a batch, an expected version is always in the body. */
-export const inBatch = (command: Command): Command =>
+/** In a batch, and where it is decided later, an expected version is always in the body. */
+export const inBatch = <C extends Command>(command: C): C =>
   command.kind === 'post' ? { ...command, ifMatch: undefined } : command;
 
 /** Of one transfer in so many, a leg is kept among the transactions. */

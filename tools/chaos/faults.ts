@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, escapeIdentifier } from 'pg';
 import type { PostgresProxy } from '../stack/proxies/postgres-proxy.js';
+import type { TcpProxy } from '../stack/proxies/tcp-proxy.js';
 import type { Instance } from './instances.js';
 
 /** Something that fails and is repaired again. */
@@ -13,6 +14,8 @@ export interface Fault {
   readonly reach?: Reach;
   /** How often it is drawn, relative to the other faults. */
   readonly weight: number;
+  /** The shortest that it lasts; 0.3 s, or the longest, if undefined. */
+  readonly shortestMs?: number;
   /** The longest that it lasts; 2.5 s if undefined. */
   readonly longestMs?: number;
   /** How long healing may take. */
@@ -68,6 +71,19 @@ export function serverFaults(
       },
     },
   ];
+}
+
+/** Longer than any client waits. */
+export function outage(target: string, server: Strikeable, reach: Reach): Fault {
+  const lastsMs = 10_000;
+  return {
+    ...{ name: 'postgres-outage', target, reach, weight: 1, shortestMs: lastsMs, longestMs: lastsMs },
+    healingMs: 2_000,
+    strike: async () => {
+      await server.kill();
+      return () => server.start();
+    },
+  };
 }
 
 /** `pg_ctl stop -m immediate`: no checkpoint, every session cut. */
@@ -178,6 +194,39 @@ export function wireFaults(instance: string, shard: number, proxy: PostgresProxy
     fault('cut-after-commit', 1_000, () => (proxy.atCommit = 'cut-after')),
     fault('abort-at-commit', 1_000, () => (proxy.atCommit = 'abort')),
     fault('cut-result', 1_000, () => (proxy.cutResults = true)),
+  ];
+}
+
+/**
+ * Faults between an instance and the broker. What its consumers have not acknowledged is delivered again, to them or to
+ * those of another instance.
+ */
+export function brokerFaults(instance: Instance, proxy: TcpProxy): Fault[] {
+  const target = `${instance.name}-rabbitmq`;
+  const reach = { instance: instance.name };
+  const heal = () => Promise.resolve(proxy.heal());
+  const fault = (name: string, longestMs: number, strike: () => void): Fault => ({
+    ...{ name: `broker-${name}`, target, reach, weight: 0.7, longestMs },
+    strike: () => {
+      strike();
+      return Promise.resolve(heal);
+    },
+  });
+  return [
+    fault('delay', 2_500, () => (proxy.delayMs = 100)),
+    fault('reset', 50, () => proxy.reset()),
+    fault('down', 2_500, () => proxy.takeDown()),
+    fault('silence', 2_500, () => proxy.silence()),
+    // The instance goes on with what it has, while another one has taken its place.
+    fault('half-open', 50, () => proxy.halfOpen()),
+    {
+      ...{ name: 'consumer-replaced', target: instance.name, reach, weight: 2 },
+      strike: async () => {
+        await instance.signal('SIGSTOP');
+        proxy.halfOpen();
+        return () => instance.signal('SIGCONT');
+      },
+    },
   ];
 }
 

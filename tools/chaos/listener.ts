@@ -29,6 +29,10 @@ export class EventListener {
     private readonly exchange: string,
   ) {}
 
+  private get queue(): string {
+    return `${this.exchange}-chaos`;
+  }
+
   /** @returns a listener whose queue is bound, so that no event is missed from now on */
   static async start(url: string, exchange: string): Promise<EventListener> {
     const listener = new EventListener(url, exchange);

@@ -222,6 +222,7 @@ class Run {
     const timer = AbortSignal.timeout(this.drainMs);
     timer.addEventListener('abort', () => this.workload.abandon());
     await this.workload.stop();
+    await this.workload.followAll(this.patienceMs);
     await sleep(QUIET_MS);
     this.history.append({ entry: 'quiet' });
     await this.workload.settle();

@@ -26,7 +26,7 @@ export function drawSchedule(faults: readonly Fault[], durationMs: number, rando
     if (free.length === 0) return;
     const fault = random.weighted(free);
     const longestMs = fault.longestMs ?? LONGEST_MS;
-    const forMs = random.integer(Math.min(SHORTEST_MS, longestMs), longestMs);
+    const forMs = random.integer(fault.shortestMs ?? Math.min(SHORTEST_MS, longestMs), longestMs);
     busyUntil.set(fault.target, atMs + forMs + (fault.healingMs ?? 500));
     schedule.push({ atMs, forMs, fault });
   };

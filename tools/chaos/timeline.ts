@@ -59,7 +59,12 @@ export async function readTimeline(history: string, shards: number): Promise<Tim
     const shard = ((accountsOf(operation)[0] ?? 1) - 1) % shards;
     const isAccepted = entry.status === 201 || entry.status === 200;
     if (isAccepted) posted.push({ atMs: entry.at, instance, shard });
-    const kind = isAccepted ? 'accepted' : BY_THE_LEDGER.includes(entry.status) ? 'refused' : 'failed';
+    const kind =
+      isAccepted || entry.status === 202
+        ? 'accepted'
+        : BY_THE_LEDGER.includes(entry.status)
+          ? 'refused'
+          : 'failed';
     const bucket = Math.floor(entry.at / BUCKET_MS);
     counts[kind][bucket] = (counts[kind][bucket] ?? 0) + 1;
   }

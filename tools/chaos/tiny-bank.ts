@@ -2,6 +2,8 @@ import type { CallAnswer } from './caller.js';
 import { operationOf, type HoldBook, type Posting, type Rows } from './checker/books.js';
 import {
   accountsOf,
+  commandKeyOf,
+  keyAccountOf,
   ownAccountsOf,
   isCommand,
   type AnswerBody,
@@ -10,9 +12,12 @@ import {
   type Change,
   type Command,
   type Entry,
+  type Follow,
   type Operation,
+  type Refusal,
   type Reverse,
   type ReverseTransfer,
+  type Submittable,
 } from './checker/history.js';
 import type { Arrival } from './checker/check-events.js';
 import { wordFor } from './checker/parts.js';
@@ -56,6 +61,10 @@ export class TinyBank {
   private events: Rows['events'][number][] = [];
   /** Account and key → the operation that used it, and its first answer. */
   private keys = new Map<string, { readonly op: number; readonly body: AnswerBody }>();
+  /** What was accepted and is still to be decided, in order. */
+  private readonly queue: { readonly op: number; readonly command: Submittable }[] = [];
+  /** By account and key. */
+  private readonly refusals = new Map<string, Recorded>();
   private now = 0;
   private operations = 0;
   private attempts = 0;
@@ -67,15 +76,44 @@ export class TinyBank {
     return { op, answer: this.again(op, operation) };
   }
 
+  /** Accepts a command, to be decided later. @returns the request that asks what became of it */
+  submit(command: Submittable): Follow {
+    const op = ++this.operations;
+    this.history.push({ at: this.now, entry: 'intent', op, operation: command });
+    this.again(op, command, true);
+    return { kind: 'follow', of: op, submitted: command, submissionId: `submission-${op}` };
+  }
+
+  /** Decides what was accepted first, if anything is left. */
+  decideNext(): void {
+    const { op, command } = this.queue.shift() ?? {};
+    if (op === undefined || command === undefined) return;
+    this.now += STEP_MS;
+    const owner = ownerOf(op, command);
+    const key = commandKeyOf(command);
+    const isTheirs = owner === undefined || this.state(keyAccountOf(command)).owner === owner;
+    if (!isTheirs || this.keys.has(key) || this.refusals.has(key)) return;
+    const { status, ...body } = this.asSeenBy(owner, command, () => this.command(op, command));
+    const time = EPOCH_MS + this.now;
+    if (status >= 300) this.refusals.set(key, { op, time, refusal: { status, body } });
+  }
+
+  /** Decides all of it. */
+  decideAll(): void {
+    while (this.queue.length > 0) this.decideNext();
+  }
+
   /** Sends another request of an operation. */
-  again(op: number, operation: Operation): CallAnswer {
+  again(op: number, operation: Operation, async?: true): CallAnswer {
     const attempt = ++this.attempts;
-    const owner = isOfTheBank(operation) || op % 2 === 0 ? undefined : OWNER;
+    const owner = ownerOf(op, operation);
     const sender = owner ?? 'service';
     const instance = 'api-1#1';
-    this.history.push({ at: this.now, entry: 'attempt', op, attempt, instance, sender, owner });
+    this.history.push({ at: this.now, entry: 'attempt', op, attempt, instance, sender, owner, async });
     this.now += STEP_MS;
-    const { status, ...body } = this.asSeenBy(owner, operation, () => this.answerTo(op, operation));
+    const { status, ...body } = async
+      ? this.accept(op, operation as Submittable)
+      : this.asSeenBy(owner, operation, () => this.answerTo(op, operation));
     this.now += STEP_MS;
     this.history.push({ at: this.now, entry: 'answer', op, attempt, status, body });
     const [accountId] = accountsOf(operation);
@@ -119,8 +157,17 @@ export class TinyBank {
       postings: this.postings.toSorted((a, b) => a.accountId - b.accountId || a.version - b.version),
       events: this.events,
       holds: [...this.holds.values()],
+      refusals: [...this.refusals].map(([name, { time }]) => {
+        const [accountId = '', key = ''] = name.split(' ');
+        return { accountId: Number(accountId), key, time };
+      }),
       unpublished: 0,
     };
+  }
+
+  private accept(op: number, command: Submittable): CallAnswer {
+    this.queue.push({ op, command });
+    return { status: 202, id: `submission-${op}`, submission: 'queued' };
   }
 
   /** Of accounts of other owners, an owner learns only that they got money or refused it. */
@@ -153,6 +200,8 @@ export class TinyBank {
         this.post(op, undefined, [{ accountId, type: 'credit', amount: op }]);
         return { status: 201, accountId, balance: op, version: 2 };
       }
+      case 'follow':
+        return { status: 200, ...this.becomeOf(operation) };
       case 'balance': {
         const { balance, version } = this.state(operation.accountId);
         return { status: 200, balance, version };
@@ -169,9 +218,11 @@ export class TinyBank {
   }
 
   private command(op: number, command: Command): CallAnswer {
-    const keyed = `${accountsOf(command)[0]} ${command.key}`;
+    const keyed = commandKeyOf(command);
     const used = command.key === undefined ? undefined : this.keys.get(keyed);
     if (used) return this.repeat(op, used);
+    const recorded = command.key === undefined ? undefined : this.refusals.get(keyed);
+    if (recorded) return this.refusedBefore(op, recorded);
     const problem = this.problem(command);
     if (problem) return problem;
     const decided = this.decide(op, command);
@@ -196,6 +247,26 @@ export class TinyBank {
       return refused(409, 'Duplicate transfer', { transferId: own.transferId });
     if (own?.type === 'hold') return refused(409, 'Duplicate hold', { holdId: own.holdId });
     return refused(409, 'Duplicate transaction', { transactionId: own?.id });
+  }
+
+  private refusedBefore(op: number, { op: its, refusal }: Recorded): CallAnswer {
+    if (its !== op) return refused(422, 'Idempotency key reused');
+    return { status: refusal.status, ...refusal.body };
+  }
+
+  private becomeOf({ of, submitted }: Follow): AnswerBody {
+    const key = commandKeyOf(submitted);
+    const used = this.keys.get(key);
+    const recorded = this.refusals.get(key);
+    if (used?.op === of) {
+      const { id, transferId } = this.postings.find(({ op }) => op === of) as Posting;
+      if (submitted.kind === 'hold')
+        return { submission: 'posted', ...this.holdBody(id.replace('txn', 'hold')) };
+      return { submission: 'posted', ...(transferId ? this.transferBody(transferId) : used.body) };
+    }
+    if (!used && !recorded) return { submission: 'queued' };
+    const { status, ...body } = used ? this.repeat(of, used) : this.refusedBefore(of, recorded as Recorded);
+    return { submission: 'refused', refusal: { status, body } };
   }
 
   /** The version and the statuses. */
@@ -463,6 +534,18 @@ export class TinyBank {
 }
 
 const OWNER = 'chaos';
+
+interface Recorded {
+  readonly op: number;
+  readonly time: number;
+  readonly refusal: Refusal;
+}
+
+/** The owner to whom the sender of an operation is bound. */
+function ownerOf(op: number, operation: Operation): string | undefined {
+  if (operation.kind === 'follow') return ownerOf(operation.of, operation.submitted);
+  return isOfTheBank(operation) || op % 2 === 0 ? undefined : OWNER;
+}
 
 /** What no sender who is bound to an owner may do. */
 const isOfTheBank = (operation: Operation) =>

@@ -5,8 +5,10 @@ import {
   isCommand,
   type Change,
   type Command,
+  type Follow,
   type Operation,
   type Post,
+  type Submittable,
 } from './checker/history.js';
 import { CommandMaker, inBatch, newKey, type Kind } from './commands.js';
 import type { Instance } from './instances.js';
@@ -27,6 +29,7 @@ export interface WorkloadSettings {
 /** What clients do. */
 type Act =
   | 'command'
+  | 'submit'
   | 'commandTwice'
   | 'batch'
   | 'atomicBatch'
@@ -45,6 +48,7 @@ type Act =
 const MIX: Readonly<Record<Act, number>> = {
   ...{
     command: 58,
+    submit: 12,
     commandTwice: 6,
     batch: 3,
     atomicBatch: 4,
@@ -66,6 +70,12 @@ const GIVE_UP = 0.3;
 /** How many operations a client remembers, to repeat them. */
 const REMEMBERED = 200;
 const LONGEST_BATCH = 6;
+/** The most commands that a client submits one after the other. */
+const MOST_SUBMISSIONS = 5;
+/** How often a client asks what became of one before it goes on. */
+const FOLLOWED = 20;
+/** How many ask at the end. */
+const FOLLOWERS = 10;
 const OPENING_TRIES = 100;
 
 /** Clients that each send one request after the other until they are stopped. */
@@ -84,6 +94,8 @@ export class Workload {
   private readonly toSettle: Numbered[] = [];
   /** The same of atomic batches. */
   private readonly batchesToSettle: (readonly Numbered[])[] = [];
+  /** What was accepted before it was decided. */
+  private readonly submissions: Follow[] = [];
   private readonly commands: CommandMaker;
   private stopped = false;
   private abandoned = false;
@@ -141,6 +153,20 @@ export class Workload {
     this.abandoned = true;
   }
 
+  /** Asks what became of each submission, until all are decided or it takes too long. Call it when the clients are done. */
+  async followAll(patienceMs: number): Promise<void> {
+    const giveUpAt = performance.now() + patienceMs;
+    const left = [...this.submissions];
+    const follow = async (random: Random): Promise<void> => {
+      for (let one = left.shift(); one && !this.abandoned; one = left.shift())
+        while (!(await this.isDecided(one, random)) && performance.now() < giveUpAt && !this.abandoned)
+          await sleep(random.integer(1, LONGEST_BACKOFF_MS));
+    };
+    await Promise.all(
+      Array.from({ length: FOLLOWERS }, (_, n) => follow(new Random(this.settings.seed, -n))),
+    );
+  }
+
   /** Retries the outcomes that a rejection did not decide. Call it when no other request is in flight. */
   async settle(): Promise<void> {
     for (const { op, command } of this.toSettle)
@@ -171,6 +197,8 @@ export class Workload {
     switch (act) {
       case 'command':
         return this.carryOut(client, this.commands.next(random, shard));
+      case 'submit':
+        return this.submitSome(client);
       case 'commandTwice':
         return this.sendTwice(client);
       case 'batch':
@@ -221,11 +249,68 @@ export class Workload {
     }
   }
 
+  /** Submits commands one after the other, often to the same accounts: they are to take effect in this order. */
+  private async submitSome(client: Client): Promise<void> {
+    const { random, shard } = client;
+    for (let left = random.integer(1, MOST_SUBMISSIONS); left > 0 && !this.abandoned; left--) {
+      const submitted = this.commands.submission(random, shard);
+      const submission = await this.submit(client, this.caller.intend(submitted), submitted);
+      if (submission) await this.lookAfter(client, submission);
+    }
+  }
+
+  /** Retries until it is accepted. Where there is no broker it is decided at once instead, like any command. */
+  private async submit(client: Client, op: number, submitted: Submittable): Promise<Follow | undefined> {
+    const { random } = client;
+    let unknown = false;
+    for (let instance = client.home; !this.abandoned; instance = random.pick(this.instances)) {
+      const answer = await this.attempt(op, submitted, instance, client.timeoutMs(), true);
+      const outcome = outcomeOf(answer);
+      if (outcome === 'accepted') return this.accepted(client, op, submitted, answer);
+      if (outcome === 'applied') client.remember(op, submitted);
+      if (outcome === 'refused' && unknown) this.toSettle.push({ op, command: submitted });
+      if (outcome === 'applied' || outcome === 'refused') return undefined;
+      unknown ||= outcome === 'unknown';
+      if (!unknown && random.chance(GIVE_UP)) return undefined;
+      await sleep(random.integer(1, LONGEST_BACKOFF_MS));
+    }
+    return undefined;
+  }
+
+  private accepted(client: Client, op: number, submitted: Submittable, { id = '' }: CallAnswer): Follow {
+    const submission: Follow = { kind: 'follow', of: op, submitted, submissionId: id };
+    this.submissions.push(submission);
+    client.remember(op, submitted, true);
+    return submission;
+  }
+
+  /** Asks what became of it, repeats it at once or to be decided later, or goes on. */
+  private async lookAfter(client: Client, submission: Follow): Promise<void> {
+    const { random } = client;
+    const { of, submitted } = submission;
+    if (random.chance(0.25))
+      await this.attempt(of, submitted, random.pick(this.instances), client.timeoutMs(), anyWay(random));
+    if (!random.chance(0.35)) return;
+    for (let left = FOLLOWED; left > 0 && !this.stopped; left--) {
+      if (await this.isDecided(submission, random)) return;
+      await sleep(random.integer(1, LONGEST_BACKOFF_MS));
+    }
+  }
+
+  /** True also where an owner is told nothing, because the account is another owner's. */
+  private async isDecided(submission: Follow, random: Random): Promise<boolean> {
+    const op = this.caller.intend(submission);
+    const answer = await this.attempt(op, submission, random.pick(this.instances), 10_000);
+    return answer.status === 404 || answer.submission === 'posted' || answer.submission === 'refused';
+  }
+
   /** Repeats a request, like a client that did not receive its answer. */
   private async repeat(client: Client): Promise<void> {
     const earlier = client.recall();
-    if (earlier)
-      await this.attempt(earlier.op, earlier.command, client.random.pick(this.instances), client.timeoutMs());
+    if (!earlier) return;
+    const { op, command, submitted } = earlier;
+    const async = submitted ? anyWay(client.random) : undefined;
+    await this.attempt(op, command, client.random.pick(this.instances), client.timeoutMs(), async);
   }
 
   /** Sends another request with a used key, like a client with a defect. */
@@ -235,7 +320,9 @@ export class Workload {
     const [accountId = 0] = accountsOf(earlier.command);
     const type = client.random.chance(0.5) ? 'credit' : 'debit';
     const post: Post = { kind: 'post', accountId, type, key: earlier.command.key };
-    await this.untilKnown(this.caller.intend(post), post, client.random);
+    const op = this.caller.intend(post);
+    if (earlier.submitted && client.random.chance(0.5)) await this.submit(client, op, post);
+    else await this.untilKnown(op, post, client.random);
   }
 
   /** Sends the same request to all instances at the same time, once or twice each. */
@@ -386,8 +473,9 @@ export class Workload {
     operation: Operation,
     instance: Instance,
     timeoutMs: number,
+    async?: true,
   ): Promise<CallAnswer> {
-    const answer = await this.caller.attempt(op, operation, instance, timeoutMs);
+    const answer = await this.caller.attempt(op, operation, instance, timeoutMs, async);
     this.learn(op, operation, answer);
     return answer;
   }
@@ -395,6 +483,10 @@ export class Workload {
   private learn(op: number, operation: Operation, answer: CallAnswer): void {
     // A dry run tells of a version that there is not.
     if ('dryRun' in operation && operation.dryRun) return;
+    if (operation.kind === 'follow') {
+      if (answer.submission === 'posted') this.commands.learn(operation.of, operation.submitted, answer);
+      return;
+    }
     const version = answer.version ?? answer.currentVersion;
     const accountId = operation.kind === 'open' ? answer.accountId : accountsOf(operation)[0];
     if (version && accountId !== undefined) this.versions.set(accountId, version);
@@ -404,9 +496,18 @@ export class Workload {
   }
 }
 
+/** A command that was applied or accepted. */
+interface Done extends Numbered {
+  /** Whether it was to be decided later. */
+  readonly submitted: boolean;
+}
+
+/** At once, or to be decided later. */
+const anyWay = (random: Random): true | undefined => (random.chance(0.5) ? true : undefined);
+
 /** The memory of one client. */
 class Client {
-  private readonly done: Numbered[] = [];
+  private readonly done: Done[] = [];
 
   constructor(
     readonly random: Random,
@@ -419,26 +520,30 @@ class Client {
     return this.random.chance(0.2) ? this.random.integer(200, 2_000) : 12_000;
   }
 
-  remember(op: number, command: Command): void {
+  remember(op: number, command: Command, submitted = false): void {
     if (command.key === undefined) return;
-    this.done.push({ op, command });
+    this.done.push({ op, command, submitted });
     if (this.done.length > REMEMBERED) this.done.shift();
   }
 
-  recall(): Numbered | undefined {
+  recall(): Done | undefined {
     return this.done.length === 0 ? undefined : this.random.pick(this.done);
   }
 }
 
 /** Errors of 503s that promise that nothing was applied. */
-const NOT_APPLIED = ['Overloaded', 'Credential store unavailable'];
+const NOT_APPLIED = ['Overloaded', 'Credential store unavailable', 'Broker unavailable'];
 
-type Outcome = 'applied' | 'refused' | 'not-applied' | 'unknown';
+type Outcome = 'applied' | 'accepted' | 'refused' | 'not-applied' | 'unknown';
 
-/** What an answer to a command or an opening means: not-applied may be tried again, refused may not. */
+/**
+ * What an answer to a command or an opening means: not-applied may be tried again, refused may not, and accepted is to be
+ * decided later.
+ */
 function outcomeOf({ status, error }: CallAnswer): Outcome {
   if (status === 200 || status === 201 || (status === 409 && error?.startsWith('Duplicate ')))
     return 'applied';
+  if (status === 202) return 'accepted';
   if (status === -1 || status === 408 || (status === 503 && NOT_APPLIED.includes(error ?? '')))
     return 'not-applied';
   if (status === 0 || status >= 500) return 'unknown';

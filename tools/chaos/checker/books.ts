@@ -1,4 +1,5 @@
 import { Client, escapeIdentifier } from 'pg';
+import { keyOf } from './history.js';
 
 /** A row of `transactions` or of the archive, with its details. Amounts are in minor units. */
 export interface Posting {
@@ -26,6 +27,14 @@ export interface AccountEvent {
   readonly revision: number;
   readonly status: string | undefined;
   readonly overdraftLimit: number | undefined;
+}
+
+/** A row of `refused_submissions`: a command that was accepted, and then refused. */
+export interface RecordedRefusal {
+  readonly accountId: number;
+  readonly key: string;
+  /** Milliseconds since 1970. */
+  readonly time: number;
 }
 
 /** A row of `holds`. */
@@ -66,6 +75,8 @@ export interface Books {
   readonly byOperation: ReadonlyMap<number, readonly Posting[]>;
   /** Transaction → its reversals. */
   readonly reversals: ReadonlyMap<string, readonly Posting[]>;
+  /** By {@link keyOf}. */
+  readonly refusals: ReadonlyMap<string, RecordedRefusal>;
   /** Outbox rows that were never published. */
   readonly unpublished: number;
   /** When they were read, in milliseconds since 1970. */
@@ -80,6 +91,7 @@ export interface Rows {
   readonly postings: readonly Posting[];
   readonly events: readonly (AccountEvent & { readonly accountId: number })[];
   readonly holds: readonly Omit<HoldBook, 'postings'>[];
+  readonly refusals: readonly RecordedRefusal[];
   readonly unpublished: number;
 }
 
@@ -112,6 +124,7 @@ export function booksOf(shards: readonly Rows[], readAt: number): Books {
   const holds = new Map<string, HoldBook>();
   const byOperation = new Map<number, Posting[]>();
   const reversals = new Map<string, Posting[]>();
+  const refusals = new Map<string, RecordedRefusal>();
   for (const rows of shards) {
     for (const { accountId, ...account } of rows.accounts)
       accounts.set(accountId, { ...account, postings: [], events: [], holds: [] });
@@ -121,6 +134,7 @@ export function booksOf(shards: readonly Rows[], readAt: number): Books {
       accounts.get(hold.accountId)?.holds.push(hold);
     }
     for (const { accountId, ...event } of rows.events) accounts.get(accountId)?.events.push(event);
+    for (const refusal of rows.refusals) refusals.set(keyOf(refusal.accountId, refusal.key), refusal);
     for (const posting of rows.postings) {
       accounts.get(posting.accountId)?.postings.push(posting);
       byId.set(posting.id, posting);
@@ -131,7 +145,7 @@ export function booksOf(shards: readonly Rows[], readAt: number): Books {
   }
   for (const postings of byOperation.values()) postings.sort((a, b) => numberOf(a.id) - numberOf(b.id));
   const unpublished = shards.reduce((sum, rows) => sum + rows.unpublished, 0);
-  return { accounts, byId, holds, byOperation, reversals, unpublished, readAt };
+  return { accounts, byId, holds, byOperation, reversals, refusals, unpublished, readAt };
 }
 
 function add<K>(lists: Map<K, Posting[]>, key: K, posting: Posting): void {
@@ -162,12 +176,16 @@ async function readRows(client: Client, schema: string, except: readonly number[
   const holds = await all(
     `SELECT t.*, ${EPOCH_MS('t.expires_at')} AS time FROM ${schema}.holds t ${ofRun} ORDER BY t.hold_id`,
   );
+  const refusals = await all(
+    `SELECT t.*, ${EPOCH_MS('t.refused_at')} AS time FROM ${schema}.refused_submissions t ${ofRun}`,
+  );
   const accounts = await all(`SELECT t.* FROM ${schema}.accounts t ${ofRun}`);
   const outbox = await client.query(`SELECT FROM ${schema}.outbox`);
   return {
     accounts: accounts.map(accountOf),
     postings: posted.map(postingOf),
     events: events.map(eventOf),
+    refusals: refusals.map(refusalOf),
     holds: holds.map(holdOf),
     unpublished: outbox.rowCount ?? 0,
   };
@@ -235,6 +253,14 @@ function eventOf(row: Columns): Rows['events'][number] {
     revision: number(row, 'revision'),
     status,
     overdraftLimit: overdraftLimit === undefined ? undefined : money({ overdraftLimit }, 'overdraftLimit'),
+  };
+}
+
+function refusalOf(row: Columns): RecordedRefusal {
+  return {
+    accountId: number(row, 'account_id'),
+    key: text(row, 'idempotency_key'),
+    time: number(row, 'time'),
   };
 }
 

@@ -30,8 +30,8 @@ interface Failure {
 
 /** How long a fault may still have effects after it is healed. */
 const RECOVERY_MS = 10_000;
-/** Servers that the service can work without. */
-const OPTIONAL = ['redis', 'rabbitmq'];
+/** What the service can work without. */
+const OPTIONAL = /(^|-)(redis|rabbitmq)$/;
 
 /**
  * Checks that an accepted credential stays accepted, and that a fault in one shard does not affect the others. Takes
@@ -111,7 +111,7 @@ function isOfAnotherShard(fault: Fault, shard: number): boolean {
 
 function mayHarm(fault: Fault, instance: string, shard: number): boolean {
   return (
-    !OPTIONAL.includes(fault.target) &&
+    !OPTIONAL.test(fault.target) &&
     (fault.instance ?? instance) === instance &&
     (fault.shard ?? shard) === shard
   );

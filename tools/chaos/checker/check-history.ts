@@ -1,6 +1,8 @@
 import {
   accountsOf,
   isCommand,
+  commandKeyOf,
+  keyAccountOf,
   type Answer,
   type AnswerBody,
   type Attempt,
@@ -8,6 +10,7 @@ import {
   type Change,
   type Command,
   type Entry,
+  type Follow,
   type Intent,
   type ListedRow,
   type Open,
@@ -18,7 +21,7 @@ import { UNKNOWN_CREDENTIAL } from './check-access.js';
 import { balanceAt, isExpiry, type AccountBook, type Books, type Posting } from './books.js';
 import { Floors, type Floor } from './floors.js';
 import { checkParts, netOf, wordFor } from './parts.js';
-import { hasChanged, isPossible, REFUSALS, wasHold, type Window } from './refusals.js';
+import { hasChanged, isPossible, isReused, REFUSALS, wasHold, type Window } from './refusals.js';
 import type { Violations } from './rules.js';
 import { CLOCK_SLACK_MS } from './states.js';
 
@@ -30,6 +33,10 @@ export interface Tally {
   readonly byStatus: Map<number, number>;
   /** Postings and openings that were acknowledged by a 201 or a Duplicate. */
   acknowledged: number;
+  /** Commands that were accepted before they were decided … */
+  submitted: number;
+  /** … and then refused. */
+  refusedLater: number;
   /** Rejected without any effect. */
   refused: number;
   /** Postings with at least one request whose outcome was unknown … */
@@ -48,6 +55,8 @@ interface Progress {
   readonly operation: Operation;
   /** Requests that may have been or may still be applied: there is no answer, or none that decides it. */
   open: number;
+  /** Whether it was accepted before it was decided. */
+  submitted: boolean;
   unknown: boolean;
   /** A command by its success or a Duplicate, a read by a 200. */
   acknowledged: boolean;
@@ -96,7 +105,7 @@ export class HistoryChecker {
   private quiet = false;
   private readonly troubles: CacheTrouble[] = [];
   private readonly tally: Tally = {
-    ...{ operations: 0, requests: 0, acknowledged: 0, refused: 0, unknown: 0 },
+    ...{ operations: 0, requests: 0, acknowledged: 0, submitted: 0, refusedLater: 0, refused: 0, unknown: 0 },
     ...{ resolvedApplied: 0, resolvedRefused: 0, unresolvable: 0, reads: 0 },
     byStatus: new Map(),
   };
@@ -156,6 +165,7 @@ export class HistoryChecker {
     this.operations.set(op, {
       operation,
       open: 0,
+      submitted: false,
       unknown: false,
       acknowledged: false,
       created: false,
@@ -205,6 +215,7 @@ export class HistoryChecker {
     this.tally.byStatus.set(answer.status, (this.tally.byStatus.get(answer.status) ?? 0) + 1);
     const body = answer.body ?? {};
     if (this.isSettled(answer, pending)) progress.open -= 1;
+    else if (answer.status === ACCEPTED) progress.submitted = true;
     else progress.unknown = true;
     // A key that another request has used can never be used by this one.
     const forGood = pending.quiet || body.error === 'Idempotency key reused';
@@ -220,6 +231,11 @@ export class HistoryChecker {
       case 'open':
         if (status === 201) this.checkOpening(op, body, pending);
         if (status === 409) this.checkOpenedBefore(op, body, pending);
+        return;
+      case 'follow':
+        if (status === 200) this.checkFollow(answer, operation, body, pending);
+        // That it is another owner's is checked elsewhere.
+        if (status === 404) this.progressOf(operation).refusedForGood = true;
         return;
       case 'balance':
         if (status === 200) this.checkBalance(answer, operation, body, pending);
@@ -239,7 +255,7 @@ export class HistoryChecker {
   /**
    * False when the answer leaves open whether the request was applied. Reports answers that the contract does not have.
    */
-  private isSettled({ op, status, body, retryAfter }: Answer, { progress }: Pending): boolean {
+  private isSettled({ op, status, body, retryAfter }: Answer, { progress, attempt }: Pending): boolean {
     const { kind } = progress.operation;
     const writes = isWrite(progress.operation) || kind === 'change';
     const error = body?.error ?? '';
@@ -247,8 +263,12 @@ export class HistoryChecker {
     if (status === 503 && !retryAfter)
       this.fail('unexpected-answer', `operation ${op}: 503 without Retry-After`);
     if (status === 503 && writes && error === 'Outcome unknown') return false;
+    if (status === ACCEPTED && attempt.async && body?.submission === 'queued' && body.id) return false;
     const allowed =
-      status === -1 || ACCESS_REFUSED.includes(status) || ALLOWED[kind].includes(`${status} ${error}`);
+      status === -1 ||
+      ACCESS_REFUSED.includes(status) ||
+      ALLOWED[kind].includes(`${status} ${error}`) ||
+      (attempt.async === true && error === 'Broker unavailable');
     if (!allowed) this.fail('unexpected-answer', `operation ${op} (${kind}): ${status} ${error}`);
     return allowed || status < 500;
   }
@@ -281,14 +301,8 @@ export class HistoryChecker {
     if (status === 409 && error.startsWith('Duplicate '))
       return this.checkDuplicate(op, command, body, pending);
     if (error === 'Idempotency key reused') {
-      const named = body.transactionId ?? body.transferId ?? body.holdId ?? '';
-      const first = this.books.byId.get(named.replace(/^(tr|hold)(?=\d)/, 'txn'));
-      const postings = first?.op === undefined ? [] : this.postingsOf(first.op);
-      const keyed = postings.some(
-        ({ key, accountId }) => key === command.key && accountId === keyAccountOf(command),
-      );
-      if (!keyed || first?.op === op)
-        this.fail('key-forgotten', `operation ${op}: ${describe(body)}, which is ${describe(postings)}`);
+      if (!isReused(op, command, body, this.books))
+        this.fail('key-forgotten', `operation ${op} ${describe(command)}: ${describe(body)}`);
       return;
     }
     if (error === 'Server Crashes') {
@@ -303,6 +317,8 @@ export class HistoryChecker {
     if (pending.keyUsed)
       this.fail('key-forgotten', `operation ${op}: ${error}, though key ${command.key} was used`);
     if (['Not applied', 'Counterparty refused'].includes(error) || pending.supposes) return;
+    // It may be the recorded one, which was true before.
+    if (this.books.refusals.has(commandKeyOf(command))) return;
     if (error === 'Version mismatch') return this.checkMismatch(answer, command, body, pending);
     this.checkRefusal(answer, command, body, pending);
   }
@@ -435,8 +451,36 @@ export class HistoryChecker {
     instance: string,
   ): void {
     progress.acknowledged = true;
-    if (command.key !== undefined) this.usedKeys.add(keyOf(command));
+    if (command.key !== undefined) this.usedKeys.add(commandKeyOf(command));
     for (const { accountId, version } of postings) this.floors.acknowledge(accountId, version, instance);
+  }
+
+  /** What became of a command that was accepted. What was refused is checked elsewhere. */
+  private checkFollow(answer: Answer, follow: Follow, body: AnswerBody, pending: Pending): void {
+    const { of, submitted } = follow;
+    this.tally.reads += 1;
+    pending.progress.acknowledged = true;
+    const progress = this.progressOf(follow);
+    if (body.submission === 'refused') progress.refusedForGood = true;
+    if (body.submission !== 'posted') return;
+    const postings = this.postingsOf(of);
+    const hold = this.books.holds.get(body.id ?? '');
+    const isMade =
+      submitted.kind === 'hold'
+        ? hold?.postings[0]?.op === of && wasHold(hold, body, this.windowOf(answer, pending))
+        : postings.length > 0 && this.saysWhatIs(body, submitted, postings);
+    if (!isMade)
+      this.fail(
+        'acknowledged-lost',
+        `operation ${of} was posted, as operation ${answer.op} is told: ${describe(body)}; in the books: ${describe(postings)}`,
+      );
+    progress.acknowledged = true;
+    this.usedKeys.add(commandKeyOf(submitted));
+    for (const { accountId, version } of postings) this.floors.show(accountId, version);
+  }
+
+  private progressOf({ of }: Follow): Progress {
+    return this.operations.get(of) as Progress;
   }
 
   private checkMismatch(answer: Answer, command: Command, body: AnswerBody, { floors }: Pending): void {
@@ -559,6 +603,10 @@ export class HistoryChecker {
   }
 
   private count(op: number, progress: Progress, operation: Operation): void {
+    if (progress.submitted) {
+      this.tally.submitted += 1;
+      if (progress.refusedForGood) this.tally.refusedLater += 1;
+    }
     if (progress.acknowledged) this.tally.acknowledged += 1;
     else if (!progress.unknown) this.tally.refused += 1;
     if (!progress.unknown) return;
@@ -597,7 +645,7 @@ export class HistoryChecker {
   }
 
   private isKeyUsed(operation: Operation): boolean {
-    return isCommand(operation) && operation.key !== undefined && this.usedKeys.has(keyOf(operation));
+    return isCommand(operation) && operation.key !== undefined && this.usedKeys.has(commandKeyOf(operation));
   }
 
   private fail(rule: Parameters<Violations['add']>[0], detail: string): void {
@@ -605,6 +653,7 @@ export class HistoryChecker {
   }
 }
 
+const ACCEPTED = 202;
 /** The most rows that a listing reads, over all pages. */
 const LISTED_AT_MOST = 40;
 /** Rejections that follow from the account or its keys. (A Duplicate counts as acknowledged before this is used.) */
@@ -616,6 +665,7 @@ const FAILURES = ['408 Server Crashes', '503 Overloaded', '503 Outcome unknown',
 const ALLOWED: Readonly<Record<Operation['kind'], readonly string[]>> = {
   balance: READ_ANSWERS,
   list: READ_ANSWERS,
+  follow: READ_ANSWERS,
   'read-hold': READ_ANSWERS,
   'read-transfer': READ_ANSWERS,
   open: ['201 ', '409 Duplicate account', ...FAILURES],
@@ -645,11 +695,6 @@ function refusalsOf(kind: keyof typeof REFUSALS): string[] {
 function isWrite(operation: Operation): operation is Command | Open {
   return operation.kind === 'open' || isCommand(operation);
 }
-
-/** The account to which the key of a command belongs. */
-const keyAccountOf = (command: Command): number => accountsOf(command)[0] as number;
-
-const keyOf = (command: Command): string => `${keyAccountOf(command)} ${command.key}`;
 
 /** The first posting of each account. */
 function firstOfEach(postings: readonly Posting[]): Posting[] {

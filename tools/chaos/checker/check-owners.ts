@@ -1,5 +1,7 @@
 import type { Books } from './books.js';
 import {
+  commandKeyOf,
+  isCommand,
   ownAccountsOf,
   type Answer,
   type AnswerBody,
@@ -8,7 +10,7 @@ import {
   type Operation,
 } from './history.js';
 import type { Violations } from './rules.js';
-import { CLOCK_SLACK_MS, statusesIn } from './states.js';
+import { CLOCK_SLACK_MS, statusesIn, type Span } from './states.js';
 
 /**
  * Checks what senders who are bound to an owner may do with accounts of other owners: pay into them, and nothing else.
@@ -52,8 +54,11 @@ export class OwnerChecker {
     if (!attempt || status <= 0) return;
     const what = `operation ${op} ${JSON.stringify(operation)} by ${attempt.sender}: ${status} ${JSON.stringify(body)}`;
     if (isForbidden(operation, attempt, this.books)) {
+      // It may be accepted: whose the account is matters when it is decided.
+      const isTold = body.submission === 'queued' || body.submission === 'refused';
       // In an atomic batch, another item may be what stops it.
-      if (![404, 408, 424, 503].includes(status)) this.fail(`${what}, though an account is another owner's`);
+      if (!isTold && ![404, 408, 424, 503].includes(status))
+        this.fail(`${what}, though an account is another owner's`);
       return;
     }
     for (const { accountId, balance, version, held } of body.legs ?? []) {
@@ -61,19 +66,29 @@ export class OwnerChecker {
       if (isTold === this.isForeign(accountId, attempt))
         this.fail(`${what} ${isTold ? 'tells' : 'hides'} the state of account ${accountId}`);
     }
-    if (status === 422 || status === 409) this.checkRefusal(what, answer, body, attempt);
+    const refusal = body.refusal ?? { status, body };
+    if ([409, 422].includes(refusal.status))
+      this.checkRefusal(what, refusal.body, attempt, this.spansOf(answer, attempt, operation));
+  }
+
+  /** When the request may have been decided. What was accepted may have been refused before. */
+  private spansOf({ at }: Answer, attempt: Attempt, operation: Operation): Span[] {
+    const span = (from: number, to: number) => ({ from: from - CLOCK_SLACK_MS, to: to + CLOCK_SLACK_MS });
+    const command = operation.kind === 'follow' ? operation.submitted : operation;
+    const recorded = isCommand(command) ? this.books.refusals.get(commandKeyOf(command)) : undefined;
+    const request = span(this.epochMs + attempt.at, this.epochMs + at);
+    return recorded ? [request, span(recorded.time, recorded.time)] : [request];
   }
 
   /** Of another owner's account, a refusal tells that it refused, and that must be true. */
-  private checkRefusal(what: string, { at }: Answer, body: AnswerBody, attempt: Attempt): void {
+  private checkRefusal(what: string, body: AnswerBody, attempt: Attempt, spans: readonly Span[]): void {
     const { accountId, error, members = [] } = body;
     const isForeign = accountId !== undefined && this.isForeign(accountId, attempt);
     if ((error === 'Counterparty refused') !== isForeign) return this.fail(`${what} tells the wrong thing`);
     if (!isForeign) return;
     if (members.some((name) => name !== 'error' && name !== 'accountId')) this.fail(`${what} tells more`);
     const book = this.books.accounts.get(accountId);
-    const [from, to] = [attempt.at - CLOCK_SLACK_MS, at + CLOCK_SLACK_MS].map((time) => this.epochMs + time);
-    const statuses = book ? statusesIn(book, { from: from as number, to: to as number }) : [];
+    const statuses = spans.flatMap((span) => (book ? statusesIn(book, span) : []));
     if (!statuses.some((status) => status === 'frozen' || status === 'closed'))
       this.violations.add('wrong-refusal', `${what}, but the account was ${statuses.join()}`);
   }

@@ -135,7 +135,7 @@ function booksIn({ postings, account }: Scene): Books {
     revision: 0,
     owner: undefined,
   };
-  return booksOf([{ accounts: [state], postings, events: [], holds: [], unpublished: 0 }], 0);
+  return booksOf([{ accounts: [state], postings, events: [], holds: [], refusals: [], unpublished: 0 }], 0);
 }
 
 describe('the checker', () => {

@@ -4,6 +4,7 @@ import { BatchChecker } from './check-batches.js';
 import { checkBooks } from './check-books.js';
 import { ChangeChecker } from './check-changes.js';
 import { OwnerChecker } from './check-owners.js';
+import { SubmissionChecker } from './check-submissions.js';
 import { checkEvents, type Arrival } from './check-events.js';
 import { HistoryChecker, type Tally } from './check-history.js';
 import type { Books } from './books.js';
@@ -38,17 +39,20 @@ export async function check({ history, books, arrivals, cacheTtlMs, shards }: Ev
   const batches = new BatchChecker(books, violations);
   const changes = new ChangeChecker(books, violations);
   const owners = new OwnerChecker(books, violations);
+  const submissions = new SubmissionChecker(books, violations);
   for await (const entry of readHistory(history)) {
     checker.take(entry);
     access.take(entry);
     batches.take(entry);
     changes.take(entry);
     owners.take(entry);
+    submissions.take(entry);
   }
   access.finish();
   batches.finish();
   changes.finish();
   owners.finish();
+  submissions.finish();
   const tally = checker.finish();
   if (arrivals) checkEvents(books, arrivals, violations);
   if (books.unpublished > 0)

@@ -93,6 +93,18 @@ export interface Change {
   readonly ifRevision?: number;
 }
 
+/** Commands that may be sent to be decided later. */
+export type Submittable = Post | Transfer | PlaceHold;
+
+/** Asks what became of a command that was accepted before it was decided. */
+export interface Follow {
+  readonly kind: 'follow';
+  /** The operation that was accepted. */
+  readonly of: number;
+  readonly submitted: Submittable;
+  readonly submissionId: string;
+}
+
 /** Commands that make transactions. */
 export type Command = Post | Transfer | PlaceHold | Capture | VoidHold | Reverse | ReverseTransfer;
 
@@ -115,6 +127,7 @@ export type Operation =
   | Open
   | Command
   | Change
+  | Follow
   | ReadBalance
   | { readonly kind: 'list'; readonly accountId: number }
   | { readonly kind: 'read-hold'; readonly holdId: string; readonly accountId: number }
@@ -123,6 +136,7 @@ export type Operation =
 /** The accounts that an operation is about, that of its key first. */
 export function accountsOf(operation: Operation): readonly number[] {
   if (operation.kind === 'open') return [];
+  if (operation.kind === 'follow') return accountsOf(operation.submitted);
   if ('accountIds' in operation) return operation.accountIds;
   if (operation.kind === 'capture' && operation.to !== undefined) return [operation.accountId, operation.to];
   return [operation.accountId];
@@ -130,6 +144,7 @@ export function accountsOf(operation: Operation): readonly number[] {
 
 /** The accounts that must be those of its sender: all but those that money arrives at. */
 export function ownAccountsOf(operation: Operation): readonly number[] {
+  if (operation.kind === 'follow') return ownAccountsOf(operation.submitted);
   const accountIds = accountsOf(operation);
   if (operation.kind === 'transfer' || operation.kind === 'reverse-transfer')
     return accountIds.slice(0, accountIds.length / 2);
@@ -142,6 +157,15 @@ const COMMANDS: Readonly<Record<Command['kind'], true>> = {
 };
 
 export const isCommand = (operation: Operation): operation is Command => operation.kind in COMMANDS;
+
+/** The account to which the key of a command belongs. */
+export const keyAccountOf = (command: Command): number => accountsOf(command)[0] as number;
+
+/** Names a key of an account. */
+export const keyOf = (accountId: number, key: string | undefined): string => `${accountId} ${key}`;
+
+/** Names the key of a command. */
+export const commandKeyOf = (command: Command): string => keyOf(keyAccountOf(command), command.key);
 
 /** The client's name for all transactions of an operation. */
 export const referenceOf = (op: number): string => `op-${op}`;
@@ -185,6 +209,8 @@ export interface Attempt {
   readonly batch?: number;
   /** Whether the items of the batch are to be applied together or not at all. */
   readonly atomic?: true;
+  /** Whether it prefers to be answered before it is decided. */
+  readonly async?: true;
 }
 
 /** Written as soon as the answer has arrived or the wait for it has ended. */
@@ -203,6 +229,10 @@ export interface Answer {
 /** The members of answers that the checker reads. Money is in minor units. */
 export interface AnswerBody {
   readonly error?: string;
+  /** What became of a command that was accepted. What it made is told by the other members. */
+  readonly submission?: 'queued' | 'posted' | 'refused';
+  /** What it would have been answered at once. */
+  readonly refusal?: Refusal;
   /** The names of all members of a refusal on behalf of another owner. */
   readonly members?: readonly string[];
   readonly id?: string;
@@ -225,6 +255,11 @@ export interface AnswerBody {
   readonly currentRevision?: number;
   /** The rows of a listing over all pages that were read, newest first. */
   readonly rows?: readonly ListedRow[];
+}
+
+export interface Refusal {
+  readonly status: number;
+  readonly body: AnswerBody;
 }
 
 /** A leg of a transfer, as its answer tells it. */

@@ -1,5 +1,12 @@
 import type { AccountBook, Books, HoldBook, Posting } from './books.js';
-import { accountsOf, type AnswerBody, type Change, type Command } from './history.js';
+import {
+  accountsOf,
+  commandKeyOf,
+  keyAccountOf,
+  type AnswerBody,
+  type Change,
+  type Command,
+} from './history.js';
 import { capturedAt, leastAvailableAt, limitsIn, remainingAt, statusesIn, type Span } from './states.js';
 
 /** When a request was decided: at one of these versions of its accounts, within this time. */
@@ -71,6 +78,16 @@ export function isPossible(
     default:
       return isPossibleOfReversal(command, body, window, books);
   }
+}
+
+/** Whether another request has used the key of a command: the one that is named or, if none is, a refused one. */
+export function isReused(op: number, command: Command, body: AnswerBody, books: Books): boolean {
+  const named = body.transactionId ?? body.transferId ?? body.holdId;
+  if (named === undefined) return books.refusals.has(commandKeyOf(command));
+  const first = books.byId.get(named.replace(/^(tr|hold)(?=\d)/, 'txn'));
+  const postings = (first?.op !== undefined && books.byOperation.get(first.op)) || [];
+  const isKeyed = ({ key, accountId }: Posting) => key === command.key && accountId === keyAccountOf(command);
+  return postings.some(isKeyed) && first?.op !== op;
 }
 
 /** What a command takes from an account, or puts on hold; -Infinity: nothing. */

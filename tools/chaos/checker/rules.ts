@@ -9,7 +9,11 @@ export const RULES = {
   'version-check': 'a transaction with an expected version is the one that follows it',
   'revision-check':
     'a change with an expected revision is the one that follows it, and an answer tells a revision that the account had',
-  'wrong-order': 'a request that begins after an acknowledgement comes after it',
+  'wrong-order':
+    'a request that begins after an acknowledgement comes after it, and one that is submitted after the acceptance of another after that',
+  'never-decided': 'what was accepted is posted or refused once all is healed',
+  'decided-twice': 'what was accepted is posted or refused, not both, and its outcome never changes',
+  'refusal-forgotten': 'the refusal of what was accepted is recorded, and every repeat is answered with it',
   'books-unsound':
     'versions run without gaps and times forwards, balances are credits less debits, and what is held is the holds less the releases',
   overdrawn: 'no account is ever below what its holds and its overdraft limit allow',

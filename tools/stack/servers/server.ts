@@ -13,7 +13,8 @@ export interface Place {
   readonly runAs: RunAs;
 }
 
-const READY_TIMEOUT_MS = 60_000;
+/** RabbitMQ takes minutes on a machine that is busy with other things. */
+const READY_TIMEOUT_MS = 180_000;
 const POLL_MS = 20;
 const ORDERLY_STOP: StopSignals = [
   ['SIGTERM', 15_000],
