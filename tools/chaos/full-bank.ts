@@ -50,8 +50,6 @@ export interface BankServers {
   readonly postgres: readonly [first: PostgresServer, second: PostgresServer];
   /** Before the first PostgreSQL server. */
   readonly pgbouncer: PgBouncerServer;
-  /** Undefined: a bank that needs a broker starts one. */
-  readonly rabbitMq?: RabbitMqServer;
   stop(): Promise<void>;
 }
 

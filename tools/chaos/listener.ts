@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, type Channel, type ConsumeMessage } from 'amqplib';
 import type { Arrival } from './checker/check-events.js';
@@ -17,8 +16,6 @@ const HEARTBEAT_SECONDS = 2;
 export class EventListener {
   /** All events in the order of their arrival, repeats included. */
   readonly arrivals: Arrival[] = [];
-  /** Its own, so that no listener of an earlier run has left anything in it. */
-  private readonly queue = `chaos-${randomUUID()}`;
   private running: Promise<void> = Promise.resolve();
   private readonly ending = new AbortController();
   private channel: Channel | undefined;
