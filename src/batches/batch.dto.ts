@@ -10,7 +10,9 @@ import {
   InvalidRequestDto,
   PartOfTransferDto,
   ServerCrashesDto,
+  HoldKeyReusedDto,
   TransactionKeyReusedDto,
+  TransferKeyReusedDto,
   VersionMismatchDto,
 } from '../http/openapi/error-bodies.js';
 import { DryReceiptDto, ReceiptDto } from '../http/openapi/receipt.js';
@@ -177,7 +179,8 @@ class BatchResultDto {
       ...[ReceiptDto, TransferDto, HoldDto, TransactionDto],
       ...[DryReceiptDto, DryTransferDto, DryHoldDto, DryTransactionDto],
       ...[InvalidRequestDto, VersionMismatchDto, AboutAccountDto, HoldNotActiveDto, PartOfTransferDto],
-      ...[DuplicateTransactionDto, DuplicateTransferDto, DuplicateHoldDto, TransactionKeyReusedDto],
+      ...[DuplicateTransactionDto, DuplicateTransferDto, DuplicateHoldDto],
+      ...[TransactionKeyReusedDto, TransferKeyReusedDto, HoldKeyReusedDto],
       ...[ServerCrashesDto, ErrorDto],
     ),
   )

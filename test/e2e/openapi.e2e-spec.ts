@@ -11,7 +11,7 @@ import { createTestDatabase } from '../support/postgres.js';
 import { openWithHistory } from '../support/history.js';
 import { routesOf } from '../support/routes.js';
 import { NDJSON_TYPE, postBatch, statusesIn } from './batches.js';
-import { sendRaw, TEXT_MONEY } from '../support/requests.js';
+import { eventually, sendRaw, TEXT_MONEY } from '../support/requests.js';
 
 interface ErrorBody {
   readonly error: string;
@@ -300,6 +300,14 @@ describe('openapi.json', () => {
       expectDocumented('listTransactions', 200, await get(`/accounts/${accountId}/transactions?limit=1`));
       expectDocumented('listTransactions', 400, await get(`/accounts/${accountId}/transactions?type=gift`));
       expectDocumented('listTransactions', 404, await get(`/accounts/${NOBODY}/transactions`));
+    });
+
+    it('of the summary', async () => {
+      const summary = (query = '', headers = {}) => get(`/ledger/summary${query}`, headers);
+      await eventually(async () => expect((await summary()).status).toBe(200), 20_000);
+      expectDocumented('getLedgerSummary', 200, await summary());
+      expectDocumented('getLedgerSummary', 200, await summary('', TEXT_MONEY));
+      expectDocumented('getLedgerSummary', 400, await summary('?at=2025-01-01'));
     });
 
     it('of statements', async () => {
@@ -657,6 +665,7 @@ describe('openapi.json', () => {
         failed('getStatement', await lost.http.get(statement));
         failed('getTransaction', await lost.http.get('/transactions/txn1'));
         failed('getTransfer', await lost.http.get('/transfers/tr1'));
+        failed('getLedgerSummary', await lost.http.get('/ledger/summary'));
         failed('listTransfers', await lost.http.get(`/accounts/${id}/transfers`));
         failed('postTransfer', await lost.http.post('/transfers').send({ from: id, to: id + 1, amount: 1 }));
         failed('reverseTransfer', await lost.http.post('/transfers/tr1/reversal').send({}));

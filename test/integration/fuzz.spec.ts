@@ -386,7 +386,7 @@ describe('the fuzzer', () => {
       });
       return Boolean(response.end('{"error":"Internal error"}'));
     };
-    const violation = await attacked(2);
+    const violation = await attacked(1);
     expect(violation?.problems).toContain('status 500: a defect');
     expect(violation?.sent.target).toMatch(
       /^\/accounts(\/\d+\/(transactions|transfers|holds))?\?limit=(-|0)\w*$/,

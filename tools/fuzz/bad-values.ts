@@ -255,7 +255,7 @@ export const BAD_PARAMETERS = {
   ],
   transferId: [...BAD_IDS, ...BAD_ESCAPES, ...words('1 tr tr0 tr-1 tr01 TR1 rt1 tr1.0 tr%00 txn1 hold1')],
   dryRun: ['', ...words('1 yes null %00 true%20 tru%C3%A9')],
-  status: ['', ...words('gift open frozen active%20 active%00 %00 1 null __proto__ %zz')],
+  status: ['', ...words('gift deleted active%20 active%00 %00 1 null __proto__ %zz')],
   atomic: ['', ...words('1 yes null %00 true%20 tru%C3%A9')],
   minVersion: ['', '1.5', ...BAD_IDS.filter((id) => !/[#;]/.test(id)), ...BAD_ESCAPES],
   limit: [
