@@ -45,7 +45,7 @@ const FULL = {
 };
 const QUICK = {
   ...FULL,
-  // Longer than what a warm-up leaves in the queue takes, where each commit waits for a slow disk.
+  // On a slow disk, the requests that a warm-up leaves in the queue take almost two seconds.
   seconds: '3',
   rounds: '1',
   transactions: '100000',
