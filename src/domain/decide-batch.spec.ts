@@ -304,8 +304,7 @@ describe('decideBatch: examples', () => {
 });
 
 describe('decideBatch: properties', () => {
-  /** The model meets each of them too, in a thousand scenarios; these name the law that is broken. */
-  const runs = { numRuns: 100 };
+  const runs = { numRuns: 400 };
 
   it('decides each command as the model does', () => {
     const seen = new Set<string>();

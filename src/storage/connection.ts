@@ -56,18 +56,18 @@ export class SilenceLimit {
     if (this.timer) this.watched.add(client);
   }
 
-  /** A step was made: the time starts anew. */
+  /** Restarts the time limit after a step. */
   renew(): void {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.watched.forEach((client) => streamOf(client).destroy()), this.ms);
   }
 
-  /** Until the next step: what comes now may take any time. */
+  /** Sets no limit until the next step. */
   suspend(): void {
     clearTimeout(this.timer);
   }
 
-  /** It is over; connections that are made later are not watched. */
+  /** Stops watching: later connections are not limited. */
   end(): void {
     clearTimeout(this.timer);
     this.timer = undefined;
