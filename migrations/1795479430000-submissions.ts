@@ -30,6 +30,7 @@ export class Submissions1795479430000 implements MigrationInterface {
          CONSTRAINT unique_refused_key_per_account UNIQUE (account_id, idempotency_key)
        )`,
       `ALTER TABLE ${schema}.shard_identity ADD COLUMN submission_secret UUID NOT NULL DEFAULT gen_random_uuid()`,
+      `ALTER TABLE ${schema}.shard_identity ALTER COLUMN submission_secret DROP DEFAULT`,
     ]);
   }
 

@@ -211,6 +211,7 @@ async function recordPlace(
     shardIndex: place.index,
     shardCount: place.count,
     currency,
+    submissionSecret: randomUUID(),
   });
   return bankId;
 }

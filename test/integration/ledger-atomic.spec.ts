@@ -7,7 +7,7 @@ import { THE_SERVICE } from '../../src/domain/sender.js';
 import type { PostingCommand } from '../../src/domain/command.js';
 import type { Transaction } from '../../src/domain/transaction.js';
 import { PostgresProxy } from '../../tools/stack/proxies/postgres-proxy.js';
-import { openLedger, type TestLedger } from '../support/ledger.js';
+import { openLedger, PATIENT, type TestLedger } from '../support/ledger.js';
 import { createTestDatabase } from '../support/postgres.js';
 
 /** Short limits, so that the tests can wait for them. */
@@ -67,8 +67,8 @@ describe('an atomic batch', () => {
   const openSome = (count: number) => Promise.all(Array.from({ length: count }, () => open()));
 
   /** Each command's balance and version, or why it was refused. */
-  async function post(commands: readonly PostingCommand[]): Promise<string[]> {
-    const answers = await Promise.allSettled(ledger.scheduler.submitAtomically(commands, THE_SERVICE));
+  async function post(commands: readonly PostingCommand[], on = ledger): Promise<string[]> {
+    const answers = await Promise.allSettled(on.scheduler.submitAtomically(commands, THE_SERVICE));
     return answers.map((answer) => {
       if (answer.status === 'fulfilled') {
         const { balanceAfter, versionAfter } = answer.value.transactions[0] as Transaction;
@@ -190,16 +190,22 @@ describe('an atomic batch', () => {
   });
 
   it('that waits does not hold up others, and a third one waits for a permit', async () => {
+    const patient = await openLedger(
+      database.url,
+      { ...PATIENT[0], atomicBatches: BOUNDS.atomicBatches },
+      PATIENT[1],
+    );
     const [locked, free] = (await openSome(2)) as [number, number];
     await operator.query(`BEGIN; SELECT FROM bank.accounts WHERE account_id = ${locked} FOR UPDATE`);
-    const stuck = [post([deposit(locked)]), post([deposit(locked)])];
-    const third = post([deposit(free)]);
+    const stuck = [post([deposit(locked)], patient), post([deposit(locked)], patient)];
+    const third = post([deposit(free)], patient);
     await sleep(100);
-    for (let n = 0; n < 10; n++) await ledger.post(deposit(free));
+    for (let n = 0; n < 10; n++) await patient.post(deposit(free));
     expect(await versionsOf([free])).toEqual([12]);
     await operator.query('ROLLBACK');
     expect((await Promise.all(stuck)).flat().sort()).toEqual(['10100 at 3', '10200 at 4']);
     expect(await third).toEqual(['11100 at 13']);
+    await patient.close();
   });
 
   it('over thousands of accounts lets the postings that waited for it share batches, in order', async () => {

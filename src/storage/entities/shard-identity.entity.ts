@@ -58,6 +58,6 @@ export class ShardIdentityEntity {
   summaryUntil!: Date | null;
 
   /** Signs the ids of submissions, and the messages in which the service queues them. */
-  @Column({ name: 'submission_secret', type: 'uuid', default: () => 'gen_random_uuid()' })
+  @Column({ name: 'submission_secret', type: 'uuid' })
   submissionSecret!: string;
 }
