@@ -134,6 +134,8 @@ export interface AccountChanges {
   readonly reference?: string | null;
   /** A JSON object, as text; null: none. */
   readonly metadata?: string | null;
+  /** The code of a currency that is not the bank's. It is given with the opening, and never again. */
+  readonly currency?: string;
 }
 
 /** Changes an account otherwise than by a transaction. It has no key: a repeat sets the same values again. */

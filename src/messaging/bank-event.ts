@@ -73,6 +73,7 @@ const ACCOUNT_CHANGED = z.looseObject({
         .looseObject({ digest: z.string().regex(/^[0-9a-f]{64}$/) })
         .nullable()
         .optional(),
+      currency: text.currency.optional(),
     }),
   }),
 });

@@ -303,12 +303,35 @@ describe('the books', () => {
     }
   });
 
+  it('are not whole where an account has another currency than it was opened with', async () => {
+    const shards = [{ url: app.databaseUrl, schema: 'bank' }];
+    const [euros, dollars] = [await open('EUR', '5.00'), await open(undefined, '5.00')];
+    for (const [accountId, was, becomes] of [
+      [euros, `'EUR'`, `'GBP'`],
+      [euros, `'EUR'`, 'NULL'],
+      [dollars, 'NULL', `'EUR'`],
+    ] as const) {
+      const become = (currency: string) =>
+        query(
+          app.databaseUrl,
+          `UPDATE bank.accounts SET currency = ${currency} WHERE account_id = ${accountId}`,
+        );
+      await become(becomes);
+      expect((await verifyBank(shards)).faults).toMatchObject([
+        { accountId, checks: ['account_is_as_changed'] },
+      ]);
+      await become(was);
+    }
+  });
+
   it('are not whole where amounts have more decimals than their currency', async () => {
     const dinars = await open('KWD', '5.001');
     const shards = [{ url: app.databaseUrl, schema: 'bank' }];
     await query(app.databaseUrl, `UPDATE bank.accounts SET currency = 'EUR' WHERE account_id = ${dinars}`);
     const { faults } = await verifyBank(shards);
-    expect(faults).toMatchObject([{ accountId: dinars, checks: ['balance_is_valid', 'amounts_are_valid'] }]);
+    expect(faults).toMatchObject([
+      { accountId: dinars, checks: expect.arrayContaining(['balance_is_valid', 'amounts_are_valid']) },
+    ]);
     await query(app.databaseUrl, `UPDATE bank.accounts SET currency = 'KWD' WHERE account_id = ${dinars}`);
   });
 });

@@ -197,6 +197,9 @@ describe('a bank with a broker', () => {
     const location = await accepted(app, transactionsOf(one), 'much', withdrawal('10.01'));
     const refusal = { status: 422, code: 'INSUFFICIENT_BALANCE', body: { error: 'Insufficient Balance' } };
     expect(await decided(app, location)).toMatchObject({ status: 'refused', refusal });
+    // Which decimals an account has is known when it is read.
+    const tooFine = await decided(app, await accepted(app, transactionsOf(one), 'fine', deposit('1.001')));
+    expect(tooFine).toMatchObject({ refusal: { status: 400, body: { details: [{ field: 'amount' }] } } });
     // The money comes too late.
     expect((await app.http.post(transactionsOf(one)).send(deposit('5.00'))).status).toBe(201);
     const repeat = await post(app, transactionsOf(one), 'much', withdrawal('10.01'));
@@ -208,9 +211,10 @@ describe('a bank with a broker', () => {
     await waitUntil(async () => (await metric(app, repeated)) === 1, settledWithin);
     expect(await decided(app, location)).toMatchObject({ status: 'refused', refusal });
     expect(await refusalsIn(app)).toEqual([
+      { account_id: one, idempotency_key: 'fine', code: 'TOO_MANY_DECIMALS' },
       { account_id: one, idempotency_key: 'much', code: 'INSUFFICIENT_BALANCE' },
     ]);
-    expect(await metric(app, 'bank_submissions_settled_total{shard="0",outcome="refused"}')).toBe(1);
+    expect(await metric(app, 'bank_submissions_settled_total{shard="0",outcome="refused"}')).toBe(2);
     await booksAreWhole(app);
   }, 90_000);
 
@@ -227,7 +231,7 @@ describe('a bank with a broker', () => {
       400,
       'Idempotency-Key',
     ]);
-    expect(await field(submit(app, path, 'a', deposit('1.001')))).toEqual([400, 'amount']);
+    expect(await field(submit(app, path, 'a', deposit('1.00001')))).toEqual([400, 'amount']);
     expect(await field(submit(app, path, 'a', deposit('1'), { 'if-match': '"2"' }))).toEqual([
       400,
       'If-Match',
@@ -539,7 +543,7 @@ describe('other services', () => {
     await untilDead(0);
     const malformed: [unknown, Options.Publish?][] = [
       ['{'],
-      [{ ...item, amount: '1.001' }],
+      [{ ...item, amount: '1.00001' }],
       [{ ...item, idempotencyKey: undefined }],
       [{ type: 'Void', holdId: 'hold1', idempotencyKey: 'k' }],
       [item, { headers: { bank: 'another' } }],
@@ -583,8 +587,8 @@ describe('other services', () => {
 
   it('of an owner spend no keys of others, and neither does an owner over HTTP', async () => {
     const key = await admin();
-    const ada = await makeKey(app, { owner: 'ada', scopes: ['transactions:write', 'deposits:write'] });
-    const bob = await makeKey(app, { owner: 'bob', scopes: ['transactions:write', 'deposits:write'] });
+    const ada = await makeKey(app, { owner: 'ada', scopes: ['transactions:read', 'deposits:write'] });
+    const bob = await makeKey(app, { owner: 'bob', scopes: ['transactions:read', 'deposits:write'] });
     const one = await open(key, { openingDeposit: 10, owner: 'ada' });
     const mine = await accepted(app, transactionsOf(one), 'mine', deposit('1.00'), bearer(ada.key));
     const foreign = await accepted(app, transactionsOf(one), 'order', deposit('1.00'), bearer(bob.key));

@@ -32,7 +32,7 @@ export const BUILDS = {
         'const { ttlMs } = this.settings;\n',
         "const { ttlMs } = this.settings;\n        const by = new Error().stack.includes('BatchWriter') ? ' written' : '';\n",
       ],
-      ['`${version}:${balance}`', '`${version}:${balance}${by}`'],
+      ['`:${decimals}`}`', '`:${decimals}`}${by}`'],
     ],
   },
   'the relay goes on from the last id that it saw': {

@@ -7,7 +7,7 @@ const codesWith = (decimals: number) =>
   [...CURRENCIES.values()].flatMap((each) => (each.decimals === decimals ? [`'${each.code}'`] : [])).join();
 
 /** The decimals of a currency. */
-const decimalsOf = (code: string) =>
+export const decimalsOf = (code: string) =>
   `CASE ${[0, 3, 4].map((decimals) => `WHEN ${code} IN (${codesWith(decimals)}) THEN ${decimals}`).join(' ')} ELSE 2 END`;
 
 export const GENESIS = "decode(repeat('0', 64), 'hex')";

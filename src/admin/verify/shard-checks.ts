@@ -1,4 +1,5 @@
-import { GENESIS } from './checks.js';
+import { escapeLiteral } from 'pg';
+import { decimalsOf, GENESIS } from './checks.js';
 import type { Sources, WholeSources } from './sources.js';
 
 interface ShardCheck {
@@ -135,9 +136,9 @@ export const SHARD_CHECKS: Readonly<Record<string, ShardCheck>> = {
     ),
   },
   account_is_as_changed: {
-    says: 'status, overdraft limit, owner, reference and metadata are what the last change made them',
+    says: 'status, overdraft limit, currency, owner, reference and metadata are what the last change made them',
     sql: ofWhole(
-      (sources) => `
+      (sources, bank) => `
       SELECT account_id FROM ${sources.accounts} a FULL JOIN ${sources.accountDetails} d USING (account_id)
       LEFT JOIN (
         SELECT e.account_id, jsonb_object_agg(key, value ORDER BY revision) AS made FROM ${eventsIn(sources)} e,
@@ -146,6 +147,8 @@ export const SHARD_CHECKS: Readonly<Record<string, ShardCheck>> = {
         a.status = coalesce(made->>'status', 'open')
         AND a.overdraft_limit =
             substring(coalesce(made->>'overdraftLimit', '0') FROM '^[0-9]+(?:\\.[0-9]+)?$')::numeric
+        AND a.currency IS NOT DISTINCT FROM
+            coalesce(made->>'currency', CASE WHEN ${decimalsOf(bank)} <> 2 THEN ${bank} END)
         AND CASE WHEN made ? 'owner' THEN a.owner IS NOT DISTINCT FROM made->>'owner' ELSE true END
         AND CASE WHEN made ? 'reference' THEN d.reference IS NOT DISTINCT FROM made->>'reference' ELSE true END
         AND CASE WHEN made->'metadata' = 'null' THEN d.metadata IS NULL
@@ -158,8 +161,10 @@ export const SHARD_CHECKS: Readonly<Record<string, ShardCheck>> = {
   },
 };
 
-function ofWhole(sql: (sources: WholeSources) => string | undefined): ShardCheck['sql'] {
-  return ({ whole }) => whole && sql(whole);
+function ofWhole(
+  sql: (sources: WholeSources, bankCurrency: string) => string | undefined,
+): ShardCheck['sql'] {
+  return ({ whole, currency }) => whole && sql(whole, escapeLiteral(currency));
 }
 
 /** `=5:hello`, or `-` for NULL. */

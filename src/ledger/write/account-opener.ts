@@ -3,7 +3,7 @@ import type { EntityManager, EntityTarget, ObjectLiteral, QueryRunner } from 'ty
 import type { QueryDeepPartialEntity } from 'typeorm/query-builder/QueryPartialEntity.js';
 import { randomBytes } from 'node:crypto';
 import { FIRST_VERSION, type AccountOpening, type OwnedAccount } from '../../domain/account.js';
-import { openingFingerprint } from '../../domain/command.js';
+import { openingFingerprint, type Command } from '../../domain/command.js';
 import { USD } from '../../config/currencies.js';
 import { recordedCode, type Currency } from '../../domain/currency.js';
 import { LedgerError } from '../../domain/errors.js';
@@ -84,7 +84,7 @@ export class AccountOpener {
     client: PoolClient,
     opening: ExactOpening,
   ): Promise<OwnedAccount> {
-    const { openingDeposit, owner, reference, metadata, decimals, code: currency } = opening;
+    const { owner, reference, metadata, decimals, code: currency } = opening;
     const { manager } = queryRunner;
     const status = 'open';
     const balance = formatMoney(0n, decimals);
@@ -113,9 +113,9 @@ export class AccountOpener {
       },
       ...{ revision: 0, currency, owner, reference, metadata, createdAt: row.created_at },
     };
-    if (openingDeposit === undefined) return empty;
-    const deposit = { accountId, type: 'credit', amount: openingDeposit } as const;
-    const posted = await this.statements.lockAndDecide(queryRunner, client, [deposit], 'wait');
+    const commands = commandsOf(opening, accountId);
+    if (commands.length === 0) return empty;
+    const posted = await this.statements.lockAndDecide(queryRunner, client, commands, 'wait');
     await this.statements.write(client, posted);
     return { ...empty, ...posted.accounts.get(accountId) };
   }
@@ -140,6 +140,14 @@ export class AccountOpener {
       isSlow ? { code: 'OVERLOADED' } : { code: 'DATABASE_FAILED', currentVersion: null },
     );
   }
+}
+
+/** What makes an empty account what was asked for. A currency is chained, so that nobody can change it unseen. */
+function commandsOf({ openingDeposit, currency }: ExactOpening, accountId: number): Command[] {
+  return [
+    ...(currency ? [{ accountId, type: 'change', changes: { currency: currency.code } } as const] : []),
+    ...(openingDeposit === undefined ? [] : [{ accountId, type: 'credit', amount: openingDeposit } as const]),
+  ];
 }
 
 /**
