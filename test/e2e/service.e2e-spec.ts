@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { verifyBank } from '../../src/admin/verify/verify.js';
 import { freePort } from '@scalable-banking/embedded-postgres';
 import { createTestDatabase } from '../support/postgres.js';
@@ -29,6 +30,10 @@ async function post(service: ServiceProcess, accountId: number, key?: string): P
   });
 }
 
+/** Callers pause, so that what starts or recovers meanwhile gets its share of the processors. */
+const PAUSE_MS = 10;
+const PAUSE_WITHOUT_SERVICE_MS = 200;
+
 /** Callers that post one after the other until stopped; collects what was acknowledged. */
 function load(service: () => ServiceProcess, accountId: number, callers: number) {
   const acknowledged: string[] = [];
@@ -42,8 +47,9 @@ function load(service: () => ServiceProcess, accountId: number, callers: number)
           const response = await post(service(), accountId, `load-${sent++}`);
           if (response.status === 201) acknowledged.push(((await response.json()) as Receipt).id);
           else if (![408, 503].includes(response.status)) unexpected.push(response.status);
+          await sleep(PAUSE_MS);
         } catch {
-          await new Promise((resolve) => setTimeout(resolve, 20));
+          await sleep(PAUSE_WITHOUT_SERVICE_MS);
         }
       }
     }),

@@ -171,7 +171,10 @@ interface Acknowledged {
   readonly transactionId: string;
 }
 
-/** Clients that each post one deposit after the other, with no pause, to accounts in turn. */
+/** Between the requests of a client: what is measured is the service, not how busy the machine is. */
+const PAUSE_MS = 20;
+
+/** Clients that each post one deposit after the other to accounts in turn. */
 function startLoad(accounts: readonly number[], clients = 16) {
   const acknowledged: Acknowledged[] = [];
   const refused: { readonly status: number; readonly ms: number }[] = [];
@@ -193,6 +196,7 @@ function startLoad(accounts: readonly number[], clients = 16) {
       if (response.status === 201) {
         acknowledged.push({ shard: shardOf(accountId), transactionId: body.id.slice('txn'.length) });
       } else refused.push({ status: response.status, ms });
+      await sleep(PAUSE_MS);
     }
   };
   const running = Array.from({ length: clients }, (_, name) => client(name));

@@ -85,6 +85,10 @@ async function post(service: ServiceProcess, accountId: number, key: string): Pr
   });
 }
 
+/** Callers pause, so that what starts or ends meanwhile gets its share of the processors. */
+const PAUSE_MS = 10;
+const PAUSE_WITHOUT_SERVICE_MS = 200;
+
 /** Callers that post one after the other until stopped; a posting without an answer is not retried. */
 function load(service: ServiceProcess, accountOf: () => number, callers: number) {
   const acknowledged: Receipt[] = [];
@@ -96,8 +100,9 @@ function load(service: ServiceProcess, accountOf: () => number, callers: number)
       const response = await post(service, accountOf(), `${name}-${sent++}`);
       if (response.status === 201) acknowledged.push((await response.json()) as Receipt);
       else if (response.status !== 503) unexpected.push(response.status);
+      await sleep(PAUSE_MS);
     } catch {
-      await sleep(20);
+      await sleep(PAUSE_WITHOUT_SERVICE_MS);
     }
   };
   const finished = Promise.all(

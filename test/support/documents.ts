@@ -89,6 +89,8 @@ export class Reader {
     this.environment = {
       ...{ PATH: `${process.cwd()}/node_modules/.bin:${process.env.PATH}`, HOME: this.folder },
       ...{ CURL_HOME: this.folder, npm_config_update_notifier: 'false', ...environment },
+      // `prestart` and `precli` would look each time whether the build, which is this one's, is up to date.
+      npm_config_ignore_scripts: 'true',
     };
     mkdirSync(this.checkout);
     // Links: what is written lands in the new checkout, and its build is this one's. Settings and data stay here.

@@ -2,6 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { freePort } from '@scalable-banking/embedded-postgres';
 
 const MAIN = join(process.cwd(), 'dist/src/main.js');
@@ -62,6 +63,9 @@ export async function stopService(service: ServiceProcess): Promise<void> {
   await service.exited;
 }
 
+/** Most checks ask the service, which has to work for each answer. */
+const POLL_MS = 50;
+
 /** Repeats a check, which may throw network errors, until it returns true. */
 export async function waitUntil(check: () => Promise<boolean>, timeoutMs: number): Promise<void> {
   const giveUpAt = performance.now() + timeoutMs;
@@ -76,7 +80,7 @@ export async function waitUntil(check: () => Promise<boolean>, timeoutMs: number
     }
     if (performance.now() > giveUpAt)
       throw new Error('the condition did not hold in time', { cause: problem });
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await sleep(POLL_MS);
   }
 }
 
