@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { BackgroundLoop } from '../concurrency/background-loop.js';
 import type { Ledger } from '../domain/ports.js';
 import type { SweeperMetrics } from '../observability/metrics.js';
 import { send } from '../storage/connection.js';
@@ -22,8 +22,7 @@ export interface SweeperLog {
  * is decided by the time behind each account's lock, so two sweepers at once, or one that is late, do no harm.
  */
 export class ExpirySweeper {
-  private readonly ending = new AbortController();
-  private running: Promise<void> = Promise.resolve();
+  private readonly loop = new BackgroundLoop();
   private isFailing = false;
 
   /** @param lease must last as long as a command takes at most, with its wait */
@@ -38,30 +37,18 @@ export class ExpirySweeper {
   ) {}
 
   start(): void {
-    this.running = this.work();
+    this.loop.start(() => this.sweep(), this.pollMs);
   }
 
   /** Waits for the commands in progress; what is left stays for the next start, or for another instance. */
-  async stop(): Promise<void> {
-    this.ending.abort();
-    await this.running;
-  }
-
-  private get stopped(): boolean {
-    return this.ending.signal.aborted;
-  }
-
-  private async work(): Promise<void> {
-    while (!this.stopped) {
-      await sleep(this.pollMs, undefined, { signal: this.ending.signal }).catch(() => undefined);
-      await this.sweep();
-    }
+  stop(): Promise<void> {
+    return this.loop.stop();
   }
 
   /** Goes on without a pause as long as it gets anywhere. */
-  private async sweep(): Promise<void> {
+  private async sweep(): Promise<number> {
     try {
-      while (!this.stopped && (await this.sweepSome()) > 0);
+      while (!this.loop.stopped && (await this.sweepSome()) > 0);
       if (this.isFailing) this.log.recovered();
       this.isFailing = false;
     } catch (error) {
@@ -69,6 +56,7 @@ export class ExpirySweeper {
       if (!this.isFailing) this.log.failing(error);
       this.isFailing = true;
     }
+    return this.pollMs;
   }
 
   /**

@@ -1,5 +1,5 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { PoolClient } from 'pg';
+import { BackgroundLoop } from '../concurrency/background-loop.js';
 import type { SummaryMetrics } from '../observability/metrics.js';
 import { send } from '../storage/connection.js';
 import { LedgerSummaryEntity } from '../storage/entities/ledger-summary.entity.js';
@@ -38,8 +38,7 @@ const RECOUNT_MS = 60 * 60_000;
  * at work at a time; if a second one were, both would be right.
  */
 export class SummaryKeeper {
-  private readonly ending = new AbortController();
-  private running: Promise<void> = Promise.resolve();
+  private readonly loop = new BackgroundLoop();
   private isFailing = false;
   private recountedMs = -Infinity;
 
@@ -54,25 +53,12 @@ export class SummaryKeeper {
   ) {}
 
   start(): void {
-    this.running = this.work();
+    this.loop.start(() => this.attempt());
   }
 
   /** Waits for the statement in progress. */
-  async stop(): Promise<void> {
-    this.ending.abort();
-    await this.running;
-  }
-
-  private get stopped(): boolean {
-    return this.ending.signal.aborted;
-  }
-
-  private async work(): Promise<void> {
-    while (!this.stopped) await this.pause(await this.attempt());
-  }
-
-  private async pause(ms: number): Promise<void> {
-    await sleep(ms, undefined, { signal: this.ending.signal }).catch(() => undefined);
+  stop(): Promise<void> {
+    return this.loop.stop();
   }
 
   /** @returns how long to wait before the next one */
@@ -152,8 +138,8 @@ export class SummaryKeeper {
       progress = next;
       if (next.isLast) return progress;
       await this.save(progress);
-      await this.pause(REST * (performance.now() - startedMs));
-      if (this.stopped) return undefined;
+      await this.loop.pause(REST * (performance.now() - startedMs));
+      if (this.loop.stopped) return undefined;
     }
   }
 

@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { BackgroundLoop } from '../concurrency/background-loop.js';
 import { classifyFailure } from '../storage/database-errors.js';
 import type { EventPublisher } from '../domain/ports.js';
 import type { OutboxMetrics, PublishFailure } from '../observability/metrics.js';
@@ -29,8 +29,7 @@ export interface RelayLog {
  * lost. The write path never waits for any of this.
  */
 export class OutboxRelay {
-  private readonly ending = new AbortController();
-  private running: Promise<void> = Promise.resolve();
+  private readonly loop = new BackgroundLoop();
   private maxEvents = MAX_EVENTS;
   private failures = 0;
   private readonly complaints = new Set<PublishFailure>();
@@ -49,13 +48,12 @@ export class OutboxRelay {
   }
 
   start(): void {
-    this.running = this.work();
+    this.loop.start(() => this.drain(), this.pollMs);
   }
 
   /** Waits for the chunk in progress; the rest stays in the outbox for the next start. */
-  async stop(): Promise<void> {
-    this.ending.abort();
-    await this.running;
+  stop(): Promise<void> {
+    return this.loop.stop();
   }
 
   /** Why events have been waiting for long; undefined: they have not, or they are being published. */
@@ -65,24 +63,14 @@ export class OutboxRelay {
     return `events have been waiting for ${Math.round(ageMs / 1_000)} s: ${this.lastFailure}`;
   }
 
-  private get stopped(): boolean {
-    return this.ending.signal.aborted;
-  }
-
-  private async work(): Promise<void> {
-    while (!this.stopped) {
-      await sleep(this.pauseMs(), undefined, { signal: this.ending.signal }).catch(() => undefined);
-      await this.drain();
-    }
-  }
-
   /** Publishes without a pause while there is a backlog. */
-  private async drain(): Promise<void> {
+  private async drain(): Promise<number> {
     try {
-      while (!this.stopped && (await this.publishChunk()));
+      while (!this.loop.stopped && (await this.publishChunk()));
     } catch (error) {
       this.failed(error);
     }
+    return this.pauseMs();
   }
 
   /** @returns whether there may be more */

@@ -97,7 +97,7 @@ export const BUILDS = {
   },
   'a hold that has expired can be captured until it is swept': {
     'domain/hold.js': [["return isDue(hold, now) ? 'expired' : hold.status;", 'return hold.status;']],
-    'ledger/expiry-sweeper.js': [['await sleep(this.pollMs,', 'await sleep(60_000,']],
+    'ledger/expiry-sweeper.js': [['this.sweep(), this.pollMs)', 'this.sweep(), 60_000)']],
   },
   'holds are looked up before the lock': {
     'ledger/write/batch-statements.js': [
