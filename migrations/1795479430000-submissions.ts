@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { runEach } from './run-each.js';
 import { schemaOf } from './schema-of.js';
@@ -29,7 +30,7 @@ export class Submissions1795479430000 implements MigrationInterface {
          refused_at TIMESTAMPTZ(3) NOT NULL,
          CONSTRAINT unique_refused_key_per_account UNIQUE (account_id, idempotency_key)
        )`,
-      `ALTER TABLE ${schema}.shard_identity ADD COLUMN submission_secret UUID NOT NULL DEFAULT gen_random_uuid()`,
+      `ALTER TABLE ${schema}.shard_identity ADD COLUMN submission_secret UUID NOT NULL DEFAULT '${randomUUID()}'`,
       `ALTER TABLE ${schema}.shard_identity ALTER COLUMN submission_secret DROP DEFAULT`,
     ]);
   }

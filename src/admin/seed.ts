@@ -36,6 +36,8 @@ export interface SeedReport {
   /** The smallest and the largest id; undefined if no account was opened. */
   readonly firstId: number | undefined;
   readonly lastId: number | undefined;
+  /** What each of them holds, with the decimals of its currency. */
+  readonly balance: string;
   readonly durationMs: number;
 }
 
@@ -76,12 +78,12 @@ export async function seedBank(
   request: SeedRequest,
   control: Control = {},
 ): Promise<SeedReport> {
-  eachOf(request);
+  const { balance, decimals } = eachOf(request);
   const startedMs = performance.now();
   return withShardRunners(addresses, 'bank-seed', async (shards) => {
     const chunks = await seedInRounds(shards, request, control);
     if (chunks.accounts >= ANALYZE_FROM) await Promise.all(shards.map(analyze));
-    return { ...chunks, durationMs: performance.now() - startedMs };
+    return { ...chunks, balance: formatMoney(balance, decimals), durationMs: performance.now() - startedMs };
   });
 }
 
@@ -104,7 +106,7 @@ async function seedInRounds(
   shards: readonly ShardRunner[],
   request: SeedRequest,
   { onProgress, signal }: Control,
-): Promise<Omit<SeedReport, 'durationMs'>> {
+): Promise<Omit<SeedReport, 'balance' | 'durationMs'>> {
   let accounts = 0;
   let [firstId, lastId] = [Infinity, -Infinity];
   while (accounts < request.accounts && !signal?.aborted) {

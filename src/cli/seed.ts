@@ -1,6 +1,6 @@
 import { Option, type Command } from 'commander';
 import type { SeedReport, SeedRequest } from '../admin/seed.js';
-import { formatDecimal, type Decimal } from '../domain/money.js';
+import type { Decimal } from '../domain/money.js';
 import { accountsOption, balanceOptionOf, ownerOption, wholeNumber } from './options.js';
 import { withBank, withProgress } from './session.js';
 
@@ -41,7 +41,7 @@ async function seedAccounts(given: SeedOptions): Promise<void> {
     const report = await withProgress('accounts', signal, (control) =>
       seedOnRecord(bank.shards, request, control),
     );
-    console.log(seedText(report, given.balance));
+    console.log(seedText(report));
     if (report.accounts < request.accounts) signal.throwIfAborted();
   });
 }
@@ -59,11 +59,11 @@ async function seedAlive(story: number): Promise<void> {
 }
 
 /** The report for people. */
-export function seedText({ accounts, firstId, lastId, durationMs }: SeedReport, balance: Decimal): string {
+export function seedText({ accounts, firstId, lastId, balance, durationMs }: SeedReport): string {
   if (accounts === 0) return 'No account was made.';
   const seconds = durationMs / 1000;
   return (
-    `Made ${accounts} account(s) with ${formatDecimal(balance)} each, ids from ${firstId} to ${lastId}, ` +
+    `Made ${accounts} account(s) with ${balance} each, ids from ${firstId} to ${lastId}, ` +
     `in ${seconds.toFixed(1)} s (${Math.round(accounts / seconds)} accounts/s).`
   );
 }

@@ -4,6 +4,7 @@ import { startInstance, type TestApp } from '../support/app.js';
 import { bearer } from '../support/credentials.js';
 import { OpenApiContract } from '../../tools/fuzz/contract.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
+import { idOfSubmission } from '../support/submissions.js';
 import { RawClient } from '../support/raw-client.js';
 import { OF_OWNERS, ORDINARY, WalletWithTokens } from '../support/wallet.js';
 import { deposit, JSON_TYPE, withdrawal } from '../support/requests.js';
@@ -25,6 +26,7 @@ interface Target {
   readonly transferId: string;
   /** Like txn1. */
   readonly transactionId: string;
+  readonly submissionId: string;
 }
 
 interface Sent {
@@ -204,13 +206,7 @@ const CLASSES: Readonly<Record<string, RouteClass>> = {
   }),
   'GET /accounts/{accountId}/holds': reading(({ accountId }) => `/accounts/${accountId}/holds`),
   'GET /holds/{holdId}': reading(({ holdId }) => `/holds/${holdId}`),
-  // Only a service with a broker makes ids of submissions.
-  'GET /submissions/{submissionId}': {
-    needs: ['transactions:read'],
-    sent: () => ({ path: '/submissions/none' }),
-    right: 404,
-    foreign: 404,
-  },
+  'GET /submissions/{submissionId}': reading(({ submissionId }) => `/submissions/${submissionId}`),
   ...posting('POST /holds/{holdId}/capture', 'capture', 'withdrawals:write', {
     path: ({ holdId }) => `/holds/${holdId}/capture`,
     item: ({ holdId }) => ({ type: 'Capture', holdId }),
@@ -286,7 +282,7 @@ const tooFew = ({ needs = [] }: RouteClass, owner: string) =>
 const CODES: Readonly<Record<number, string>> = {
   401: 'UNAUTHORIZED',
   403: 'FORBIDDEN',
-  404: '(ACCOUNT|TRANSACTION|TRANSFER|HOLD)_NOT_FOUND',
+  404: '(ACCOUNT|TRANSACTION|TRANSFER|HOLD|SUBMISSION)_NOT_FOUND',
 };
 
 /** The expected status of a route for a sender. */
@@ -468,6 +464,7 @@ beforeAll(async () => {
     ...{ accountId, otherId, transactionId: first?.id ?? '' },
     transferId: await idOf('/transfers', { from: otherId, to: accountId, amount: '0.01' }),
     holdId: await idOf(`/accounts/${accountId}/holds`, { amount: '0.01' }),
+    submissionId: await idOfSubmission(database.url, accountId, 'submitted'),
   };
 });
 
@@ -522,6 +519,7 @@ describe('every route by every sender', () => {
         const absent = {
           ...{ accountId: 9_000_001, otherId: 9_000_002, transactionId: 'txn9000001' },
           ...{ transferId: 'tr9000001', holdId: 'hold9000001' },
+          submissionId: await idOfSubmission(database.url, 9_000_001, 'submitted'),
         };
         const foreign = await send(method, of.sent(target), credential, of);
         expect(anonymous(foreign)).toEqual(anonymous(await send(method, of.sent(absent), credential, of)));

@@ -11,6 +11,7 @@ import {
   UNKNOWN_NAMES,
 } from '../../tools/fuzz/bad-values.js';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
+import { idOfSubmission } from '../support/submissions.js';
 import { OpenApiContract, type Answer } from '../../tools/fuzz/contract.js';
 import {
   balanceOf,
@@ -377,6 +378,7 @@ describe('rejected without any effect', () => {
         ...{ accountId: String(accountId), transactionId: 'txn1' },
         transferId: await made('/transfers', { from, to, amount: 1 }),
         holdId: await made(`/accounts/${from}/holds`, { amount: 1 }),
+        submissionId: await idOfSubmission(app.databaseUrl, from, 'submitted'),
       });
       bodies = {
         'POST /accounts/{accountId}/transactions': deposit('1'),

@@ -219,8 +219,8 @@ describe('API3:2023 Broken Object Property Level Authorization', () => {
   it('accounts and transactions show exactly the documented fields', async () => {
     const keys = async (path: string) => Object.keys(JSON.parse((await get(path, ada)).text) as object);
     expect(await keys(`/accounts/${adasAccount}`)).toEqual([
-      ...['accountId', 'balance', 'version', 'held', 'available', 'overdraftLimit', 'status', 'owner'],
-      'createdAt',
+      ...['accountId', 'balance', 'version', 'held', 'available', 'overdraftLimit', 'currency', 'status'],
+      ...['owner', 'createdAt'],
     ]);
     expect(await keys(`/accounts/${adasAccount}/balance`)).toEqual(['balance', 'version']);
     expect(await keys(`/transactions/${adasTransaction}`)).toEqual([

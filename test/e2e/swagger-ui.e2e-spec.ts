@@ -7,6 +7,7 @@ import type { AddressInfo } from 'node:net';
 import { chromium, type Browser, type Locator, type Page } from 'playwright-core';
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
 import { makeKey } from '../support/credentials.js';
+import { idOfSubmission } from '../support/submissions.js';
 import { eventually } from '../support/requests.js';
 
 const CHROMIUM = process.env.CHROMIUM_PATH ?? '/usr/bin/chromium';
@@ -126,11 +127,13 @@ describe('Swagger UI in a browser', () => {
       await page.locator('.opblock').first().waitFor();
       const sent: string[] = [];
       let transferId: string | undefined;
+      const submissionId = await idOfSubmission(app.databaseUrl, 1, 'order-4711');
       for (const block of await page.locator('.opblock').all()) {
         await block.locator('.opblock-summary-control').click();
         await block.getByRole('button', { name: 'Execute' }).waitFor();
         const operationId = (await block.getAttribute('id'))?.replace(/^operations-\w+-/, '') ?? '';
         await fillIn(block, 'transferId', transferId);
+        await fillIn(block, 'submissionId', submissionId);
         for await (const form of formsOf(block, operationId)) {
           const { status, text } = await execute(block);
           expect(text).not.toContain('"error":"');

@@ -561,8 +561,8 @@ describe('the command line', () => {
     ],
     [['seed', '--accounts', '1e6'], "argument '1e6' is invalid. It must be a whole number"],
     [
-      ['seed', '--accounts', '5', '--balance', '1.005'],
-      "option '--balance <amount>' argument '1.005' is invalid",
+      ['seed', '--accounts', '5', '--balance', '1.00005'],
+      "option '--balance <amount>' argument '1.00005' is invalid",
     ],
     [['reset', '--balance', '-1'], 'It must be an amount, with at most 16 digits before the point'],
     [
@@ -608,6 +608,12 @@ describe('the command line', () => {
       ['verify'],
       { DATABASE_URL: 'postgresql://bank@127.0.0.1:1/bank' },
       'ECONNREFUSED',
+    ],
+    [
+      'an amount that the currency has no coins for',
+      ['seed', '--accounts', '5', '--balance', '1.005'],
+      {},
+      'amounts in USD have 2 decimals',
     ],
     ['a bank of several shards', ['verify'], { DATABASE_SCHEMA: 'shard_of_two' }, 'the bank has 2 shard(s)'],
   ])('%s is reported in a sentence, with exit code 1', async (_what, args, environment, message) => {

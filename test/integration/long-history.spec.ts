@@ -117,7 +117,7 @@ describe('with a long history, most of it in the archive', () => {
     const history = new HistoryReader(openShards(ledger));
     for (const version of [1, 2, 3, 50_000, ARCHIVED, ARCHIVED + 1, ARCHIVED + 2, LENGTH]) {
       const at = () => history.balanceAt(accountId, timeOf(version).getTime() + 59_999, THE_SERVICE);
-      expect(await at()).toEqual({ accountId, version, balance: BigInt(version - 1), held: 0n });
+      expect(await at()).toEqual({ accountId, version, balance: BigInt(version - 1), held: 0n, decimals: 2 });
       const nodes = await planOf(at);
       const scans = nodes.filter((node) => node['Relation Name']?.endsWith('transactions'));
       expect([...kindsOf(scans)]).toEqual(['Index Scan']);

@@ -348,6 +348,8 @@ describe('moving a shard', () => {
          VALUES ('n', 'h', sha256('k'), ARRAY['accounts:read'], 2, 'ada', now(), now(), now())`,
       `INSERT INTO bank_1.audit_events (happened_at, action, actor, details, hash, epoch)
          VALUES (now(), 'key.created', 'somebody', '{}', sha256('e'), 2)`,
+      `INSERT INTO bank_1.refused_submissions (account_id, idempotency_key, fingerprint, rejection, refused_at)
+         VALUES (2, 'much', 7, '{"code":"INSUFFICIENT_BALANCE"}', now())`,
     ]) {
       await query(source.url, sql);
     }

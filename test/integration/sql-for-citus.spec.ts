@@ -19,6 +19,7 @@ import { openAccount, startInstance } from '../support/app.js';
 import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { commandsOf, SqlRecorder, type Recorded } from '../support/recorded-sql.js';
 import { waitUntil } from '../support/service.js';
+import { idOfSubmission } from '../support/submissions.js';
 import { fillWholeLedger } from '../support/whole-ledger.js';
 
 const SCHEMAS = ['bank_0', 'bank_1'];
@@ -124,6 +125,7 @@ describe('the SQL of a bank of two shards', () => {
         ...[`/accounts/${other}/holds`, `/accounts/${other}/holds?status=captured`],
         ...[`/accounts/${other}/transfers`, await firstOf(`/accounts/${other}/holds`, '/holds')],
         ...[await firstOf(`/accounts/${other}/transfers`, '/transfers')],
+        `/submissions/${await idOfSubmission(shards[0]?.url ?? '', first, 'key', shards[0]?.schema)}`,
       ]) {
         const { status } = await app.http.get(path).set('cache-control', 'no-cache');
         expect({ path, status }).toEqual({ path, status: 200 });
@@ -210,7 +212,7 @@ describe('the SQL of a bank of two shards', () => {
 
   it('leaves identity columns alone that draw the right ids', () => {
     const identity = /ALTER COLUMN \w+\s+SET INCREMENT/;
-    expect(during(/migrate/).filter(({ sql }) => identity.test(sql))).toHaveLength(6);
+    expect(during(/migrate/).filter(({ sql }) => identity.test(sql))).toHaveLength(8);
     expect(during(/restore/).filter(({ sql }) => identity.test(sql))).toEqual([]);
   });
 });

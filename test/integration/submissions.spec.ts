@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { connect, type ChannelModel, type ConfirmChannel, type Options } from 'amqplib';
 import { verifyBank } from '../../src/admin/verify/verify.js';
 import { Topology } from '../../src/submissions/topology.js';
+import { OpenApiContract, type Answer } from '../../tools/fuzz/contract.js';
 import { PostgresProxy } from '../../tools/stack/proxies/postgres-proxy.js';
 import { TcpProxy } from '../../tools/stack/proxies/tcp-proxy.js';
 import { startRabbitMq, type RabbitMqServer } from '../../tools/stack/servers/rabbitmq.js';
@@ -63,6 +64,13 @@ const transactionsOf = (accountId: number) => `/accounts/${accountId}/transactio
 const deposit = (amount: string) => ({ amount, type: 'Deposit' });
 const withdrawal = (amount: string) => ({ amount, type: 'Withdraw' });
 
+const contract = new OpenApiContract();
+
+function expectDocumented(path: string, answer: Answer): void {
+  const ofPath = path.endsWith('/transactions') ? 'postTransaction' : 'placeHold';
+  expect(contract.answerProblems(path === '/transfers' ? 'postTransfer' : ofPath, answer)).toEqual([]);
+}
+
 /** Submits once the broker is connected. */
 async function accepted(app: TestApp, path: string, key: string, body: object, headers: Headers = {}) {
   let response = await submit(app, path, key, body, headers);
@@ -72,6 +80,7 @@ async function accepted(app: TestApp, path: string, key: string, body: object, h
   }, settledWithin);
   expect([response.status, response.text]).toEqual([202, expect.stringContaining('"status":"queued"')]);
   expect(response.headers).toMatchObject({ 'preference-applied': 'respond-async' });
+  expectDocumented(path, response);
   return response.headers['location'] as string;
 }
 
@@ -413,6 +422,7 @@ describe('several instances, and what fails around them', () => {
     await waitUntil(async () => (await metric(app, 'bank_rabbitmq_up')) === 0, 30_000);
     const dead = await submit(app, transactionsOf(one), 'dead', deposit('1.00'));
     expect([dead.status, dead.headers['x-error-code']]).toEqual([503, 'BROKER_UNAVAILABLE']);
+    for (const answer of [hung, dead]) expectDocumented(transactionsOf(one), answer);
     expect((await app.http.get('/health/ready')).status).toBe(200);
     expect(await keysOf(app, one)).toEqual(first);
     proxy.heal();

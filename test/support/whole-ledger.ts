@@ -24,6 +24,13 @@ export async function fillWholeLedger(url: string, schema = 'bank'): Promise<num
     for (const openingDeposit of [1_000_00n, 500_00n, undefined, undefined, undefined])
       ids.push((await ledger.opener.open({ openingDeposit }, THE_SERVICE)).accountId);
     const [from, to, overdrawn, frozen, closed] = ids as [number, number, number, number, number];
+    const refused = {
+      type: 'debit',
+      accountId: to,
+      amount: 999_999_00n,
+      idempotencyKey: 'too, much',
+    } as const;
+    await ledger.scheduler.decideInOrder([{ ...refused, submitted: true }]);
     const hold = { type: 'hold', accountId: from, amount: 20_00n } as const;
     const deposit = await run({ type: 'credit', accountId: from, amount: 9_00n, details: DETAILS });
     await run({
@@ -55,13 +62,6 @@ export async function fillWholeLedger(url: string, schema = 'bank'): Promise<num
     await run({ ...change, changes: { overdraftLimit: 100_00n, reference: 'four', metadata: '{"tier":4}' } });
     await run({ ...change, changes: { status: 'frozen', metadata: null } });
     await run({ ...change, accountId: closed, changes: { status: 'closed' } });
-    const refused = {
-      type: 'debit',
-      accountId: to,
-      amount: 999_999_00n,
-      idempotencyKey: 'too, much',
-    } as const;
-    await ledger.scheduler.decideInOrder([{ ...refused, submitted: true }]);
     return ids;
   } finally {
     await ledger.close();

@@ -325,6 +325,7 @@ const text = fc.oneof(
   fc.tuple(date, time).map((parts) => parts.join('')),
   fc.constantFrom('Deposit', 'withdraw', 'CREDIT', 'Debit', 'true', 'False', 'credit ', 'key', '"key"'),
   fc.constantFrom('Transfer', 'hold', 'CAPTURE', 'Void', 'reversal'),
+  fc.constantFrom('USD', 'JPY', 'usd', 'XXX'),
   fc.constantFrom('open', 'Frozen', 'DEBITS_BLOCKED', 'closed', 'active', 'captured', 'Voided', 'expired'),
   fc.string({ maxLength: 300 }),
   fc.string({ unit: 'grapheme', maxLength: 260, size: 'max' }),
