@@ -39,7 +39,8 @@ local lost = 0
 for i, key in ipairs(KEYS) do
   local version, entry, expires = ARGV[3 * i - 1], ARGV[3 * i], ARGV[3 * i + 1]
   local found = redis.pcall('GET', key)
-  local held = type(found) == 'string' and tonumber(string.match(found, '^(%d+):%-?%d+:?%d?$')) or 0
+  local text = type(found) == 'string' and found or ''
+  local held = tonumber(string.match(text, '^(%d+):%-?%d+$') or string.match(text, '^(%d+):%-?%d+:[0134]$')) or 0
   if held > 2 ^ 53 then held = 0 end
   local ttl = math.floor(math.min(expires - now, tonumber(ARGV[1])))
   if tonumber(version) > held or tonumber(version) == held and ttl > 0 then

@@ -147,7 +147,8 @@ describe('GET /accounts', () => {
     ['reference', 'two\nlines'],
     ['status', 'gone'],
     ['status', ''],
-    ['currency', 'USD'],
+    ['currency', 'usd'],
+    ['currency', 'XXX'],
     ['references', 'rent'],
   ])('%s=%j is refused', async (field, value) => {
     await refused('/accounts', { [field]: value }, field);

@@ -114,13 +114,13 @@ describe('the balance at a time', () => {
         for (let atMs = START_MS - 1; atMs <= lastMs + 1; atMs++) {
           let [balance, held, version] = [0, 0, 1];
           for (const state of states) if (state.timeMs <= atMs) ({ balance, held, version } = state);
-          const expected = { accountId, balance: BigInt(balance), held: BigInt(held), version };
+          const expected = { accountId, balance: BigInt(balance), held: BigInt(held), version, decimals: 2 };
           const isThere = atMs >= START_MS || !story.isDated;
           expect(await outcomeOf(balanceAt(accountId, atMs))).toEqual(isThere ? expected : 'NOT_YET_OPENED');
         }
         for (const { balance, held, version } of states) {
           expect(await history.balanceOfVersion(accountId, version, THE_SERVICE)).toEqual({
-            ...{ accountId, balance: BigInt(balance), held: BigInt(held), version },
+            ...{ accountId, balance: BigInt(balance), held: BigInt(held), version, decimals: 2 },
           });
         }
         const beyond = history.balanceOfVersion(accountId, states.length + 2, THE_SERVICE);
@@ -177,7 +177,7 @@ describe('while a transaction with an earlier time is being committed', () => {
     await sleep(150);
     expect(answered).toBe(false);
     await client.query(end);
-    expect(await read).toEqual({ accountId, held: 0n, ...expected });
+    expect(await read).toEqual({ accountId, held: 0n, decimals: 2, ...expected });
   });
 
   it('a time before a transaction that is visible waits for nobody', async () => {

@@ -141,7 +141,7 @@ it('is kept by currency, where NULL is that of the bank', async () => {
     const all = await counted();
     keep();
     const { currencies } = await nextSummary();
-    expect(currencies.map(({ currency, balance }) => [currency, balance])).toEqual([
+    expect(currencies.map(({ currency, balance }) => [currency.code, balance])).toEqual([
       ['EUR', 500n],
       ['USD', all.balance - 500n],
     ]);
