@@ -127,7 +127,10 @@ async function withBroker<T>(
   try {
     const channel = await connection.createConfirmChannel();
     channel.on('error', () => undefined);
-    return await work(channel, new Topology(rabbitmq.exchange, submissions.maxQueued));
+    const result = await work(channel, new Topology(rabbitmq.exchange, submissions.maxQueued));
+    // Answered behind the acknowledgements, which the end of the connection could overtake.
+    await channel.close();
+    return result;
   } finally {
     // What was not settled goes back.
     await connection.close().catch(() => undefined);
