@@ -12,7 +12,8 @@ import {
   takeDeadLetters,
   type DeadLetter,
 } from '../submissions/dead-letters.js';
-import { ownHeaders } from '../submissions/submission-message.js';
+import { decodeUtf8 } from '../http/validation/decode-utf8.js';
+import { sealed } from '../submissions/submission-message.js';
 import { Topology } from '../submissions/topology.js';
 import { CommandError } from './command-error.js';
 import { withSession } from './shards.js';
@@ -35,10 +36,10 @@ export function listSubmissions({ config, bank }: BankSession): Promise<readonly
 export function replaySubmissions(session: BankSession, ids: readonly string[] | undefined): Promise<number> {
   return act(session, 'submissions.replayed', ids, async (letter, channel, topology) => {
     const { message, shardIndex } = letter;
-    const headers = await headersFor(session, letter);
+    const { body, ...more } = await messageFor(session, letter);
     await publishConfirmed(
-      ...([channel, topology.queueOf(shardIndex), message.content] as const),
-      { ...propertiesToKeep(message), mandatory: true, headers },
+      ...([channel, topology.queueOf(shardIndex), body] as const),
+      { ...propertiesToKeep(message), mandatory: true, ...more },
       session.config.submissions.confirmTimeoutMs,
     );
   });
@@ -92,8 +93,7 @@ function act(
 }
 
 /** Signed by the service, it is as it was. What the broker has said about the sender is signed now. */
-async function headersFor({ bank }: BankSession, letter: DeadLetter): Promise<object> {
-  const { message, shardIndex } = letter;
+async function messageFor({ bank }: BankSession, { message, shardIndex }: DeadLetter) {
   const { 'x-user': user, ...others } = (message.properties.headers ?? {}) as Readonly<
     Record<string, unknown>
   >;
@@ -103,14 +103,16 @@ async function headersFor({ bank }: BankSession, letter: DeadLetter): Promise<ob
     'x-shard': undefined,
   };
   const shard = bank.shards[shardIndex];
-  if (typeof user !== 'string' || headers['bank'] !== bank.bankId || !shard) return headers;
+  const item = decodeUtf8(message.content);
+  if (typeof user !== 'string' || headers['bank'] !== bank.bankId || !shard || item === undefined)
+    return { body: message.content, headers };
   const secret = await withSession(shard, 'bank-submissions', async ({ client, tables }) => {
     const { rows } = await client.query<{ secret: string }>(
       `SELECT submission_secret AS secret FROM ${tables.shardIdentity}`,
     );
     return rows[0]?.secret ?? '';
   });
-  return ownHeaders({ user }, message.content, { bankId: bank.bankId, secret });
+  return sealed([{ claim: { user }, item }], { bankId: bank.bankId, secret });
 }
 
 /** @throws CommandError */

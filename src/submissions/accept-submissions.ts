@@ -18,13 +18,11 @@ import { contentTypeOf, JSON_MEDIA_TYPE } from '../http/validation/representatio
 import { postingOf } from '../transactions/transactions.dto.js';
 import { transferOf } from '../transfers/transfers.dto.js';
 import { nameOf, writeSubmissionId } from './submission-id.js';
-import { ownHeaders } from './submission-message.js';
 import type { SubmissionPublisher } from './submission-publisher.js';
 import type { SubmittedRequest } from './submission.js';
 
 /** A shard, for those who submit. */
 export interface SubmissionShard {
-  readonly bankId: string;
   /** Undefined: its database has not been reached since the start. */
   readonly submissionSecret: string | undefined;
   readonly publisher: SubmissionPublisher;
@@ -92,15 +90,14 @@ async function submit(
   if (submitted.dryRun === true) return false;
   check(request, submitted, ledger);
   const index = ledger.shardOf(submitted.accountId);
-  const { bankId, submissionSecret: secret, publisher } = shards[index] as SubmissionShard;
+  const { submissionSecret: secret, publisher } = shards[index] as SubmissionShard;
   if (secret === undefined) throw new LedgerError({ code: 'DATABASE_FAILED', currentVersion: null });
   const { idempotencyKey } = submitted;
-  const item = { ...(request.body as object), ...besides(submitted), idempotencyKey };
-  const body = Buffer.from(jsonTextOf(item));
-  if (body.length > BODY_LIMIT_BYTES) throw new PayloadTooLargeException();
+  const item = jsonTextOf({ ...(request.body as object), ...besides(submitted), idempotencyKey });
+  if (Buffer.byteLength(item) > BODY_LIMIT_BYTES) throw new PayloadTooLargeException();
   if (rate) await rate.admit(request, reply, accountsOf(submitted).length);
   const claim = { principal: request.principal, at: Date.now() };
-  await publisher.publish(body, ownHeaders(claim, body, { bankId, secret }));
+  await publisher.publish({ claim, item }, secret);
   answer(request, reply, submitted, index, secret);
   return true;
 }

@@ -3,7 +3,17 @@ import type { ConfirmChannel, ConsumeMessage, GetMessage, Options } from 'amqpli
 import { readVersion } from '../http/validation/field-rules.js';
 import { readIdempotencyKey } from '../http/validation/idempotency-key.js';
 import { parseJsonBody } from '../http/validation/json-body.js';
-import { sentAtMs } from './submission-message.js';
+import {
+  isOwn,
+  MalformedError,
+  readSealed,
+  sealed,
+  sentAtMs,
+  type Claim,
+  type QueuedRequest,
+  type ShardSeal,
+  type Taken,
+} from './submission-message.js';
 import type { Topology } from './topology.js';
 
 /** Why a message was put aside, and where it came from. */
@@ -34,28 +44,29 @@ export async function publishConfirmed(
   await confirmed.promise.finally(() => clearTimeout(timer));
 }
 
-/** Puts a message aside. */
+/** Puts a request aside, in a message of its own. */
 export function publishDeadLetter(
   channel: ConfirmChannel,
   topology: Topology,
-  message: ConsumeMessage,
-  { reason, shardIndex, timeoutMs }: { reason: string; shardIndex: number; timeoutMs: number },
+  taken: Taken,
+  { reason, shard, timeoutMs }: { reason: string; shard: ShardSeal & { index: number }; timeoutMs: number },
 ): Promise<void> {
-  const { content, properties } = message;
-  const user: unknown = properties.userId;
-  const headers: DeadLetterHeaders = {
-    ...properties.headers,
+  const user: unknown = taken.message.properties.userId;
+  const { body, type, headers } = messageFor(taken, shard);
+  const why: DeadLetterHeaders = {
     'x-reason': reason,
-    'x-shard': shardIndex,
+    'x-shard': shard.index,
     ...(typeof user === 'string' && { 'x-user': user }),
   };
-  return publishConfirmed(
-    channel,
-    topology.deadLetters,
-    content,
-    { ...propertiesToKeep(message), headers },
-    timeoutMs,
-  );
+  const properties = { ...propertiesToKeep(taken.message), type, headers: { ...headers, ...why } };
+  return publishConfirmed(channel, topology.deadLetters, body, properties, timeoutMs);
+}
+
+function messageFor({ message, request }: Taken, { bankId, secret }: ShardSeal) {
+  if (isOwn(message) && !(request instanceof MalformedError) && secret !== undefined)
+    return sealed([request], { bankId, secret });
+  const { type, headers } = message.properties as { type?: string; headers?: object };
+  return { body: message.content, type, headers };
 }
 
 export function propertiesToKeep({ properties }: ConsumeMessage | GetMessage): Options.Publish {
@@ -95,30 +106,37 @@ export async function takeDeadLetters(
 
 function letterFrom(message: GetMessage, bankId: string | undefined): DeadLetter {
   const headers = (message.properties.headers ?? {}) as Readonly<Record<string, unknown>>;
-  const { claim, 'x-user': user, 'x-reason': reason, 'x-shard': shard } = headers;
+  const { 'x-user': user, 'x-reason': reason, 'x-shard': shard } = headers;
   const digest = createHash('sha256').update(
-    JSON.stringify([reason, shard, user, claim, message.properties.timestamp]),
+    JSON.stringify([reason, shard, user, message.properties.timestamp]),
   );
   const sentMs = sentAtMs(message);
+  const own = isOwn(message) ? ownRequestIn(message.content) : undefined;
+  const body = own?.item ?? message.content.toString();
   return {
     id: digest.update(message.content).digest('hex').slice(0, ID_DIGITS),
     reason: String(reason),
     shardIndex: Number(shard),
-    sender:
-      typeof user === 'string' ? `user ${user}` : typeof claim === 'string' ? senderIn(claim) : 'nobody',
+    sender: own ? senderIn(own.claim) : typeof user === 'string' ? `user ${user}` : 'nobody',
     sentAt: sentMs === undefined ? undefined : new Date(sentMs),
-    body: message.content.toString(),
-    key: headers['bank'] === bankId ? keyIn(message.content.toString()) : undefined,
+    body,
+    key: headers['bank'] === bankId ? keyIn(body) : undefined,
     message,
   };
 }
 
+/** Undefined: somebody else has signed it. */
+function ownRequestIn(content: Buffer): QueuedRequest | undefined {
+  try {
+    return readSealed(content)[0];
+  } catch {
+    return undefined;
+  }
+}
+
 const ID_DIGITS = 12;
 
-function senderIn(claim: string): string {
-  const { user, principal } = JSON.parse(claim) as { user?: string; principal?: { id: string } };
-  return user === undefined ? (principal?.id ?? 'nobody') : `user ${user}`;
-}
+const senderIn = (claim: Claim): string => ('user' in claim ? `user ${claim.user}` : claim.principal.id);
 
 /** Reads as little as it takes: the rest may be what is wrong with it. */
 function keyIn(text: string): DeadLetter['key'] {

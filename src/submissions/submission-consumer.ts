@@ -5,7 +5,14 @@ import type { RabbitMqConnection } from '../messaging/rabbitmq-connection.js';
 import type { SubmissionMetrics } from '../observability/metrics.js';
 import { publishDeadLetter } from './dead-letters.js';
 import { Inbox } from './inbox.js';
-import { MalformedError, sentAtMs } from './submission-message.js';
+import {
+  MalformedError,
+  requestsIn,
+  sentAtMs,
+  type QueuedRequest,
+  type ShardSeal,
+  type Taken,
+} from './submission-message.js';
 import type { Settled, SubmissionPoster } from './submission-poster.js';
 import type { Topology } from './topology.js';
 
@@ -13,10 +20,10 @@ import type { Topology } from './topology.js';
  * Messages that the broker hands over before the first of them is acknowledged. The same in all instances: a consumer
  * then gets all that another one has left behind at once, and before anything later.
  */
-const PREFETCH = 2_000;
-/** Messages that are decided in one transaction. */
+const PREFETCH = 1_000;
+/** Requests that are decided in one transaction. */
 const MAX_CHUNK = 1_000;
-/** How often a message that fails by itself is tried before it is put aside. */
+/** How often a request that fails by itself is tried before it is put aside. */
 const MAX_ATTEMPTS = 5;
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 5_000;
@@ -43,8 +50,12 @@ export interface ConsumerLog {
 export class SubmissionConsumer {
   private readonly ending = new AbortController();
   private running: Promise<void> = Promise.resolve();
-  /** Taken from the queue and not decided yet, in order. */
-  private waiting: ConsumeMessage[] = [];
+  /** Taken from the queue and not read yet, in order. */
+  private unread: ConsumeMessage[] = [];
+  /** Before those: what is not decided yet, in order. */
+  private waiting: Taken[] = [];
+  /** Of each message, how many of its requests are not decided yet. */
+  private readonly undecided = new Map<ConsumeMessage, number>();
   private queued = 0;
   private failures = 0;
   private isFailing = false;
@@ -53,12 +64,15 @@ export class SubmissionConsumer {
     private readonly connection: RabbitMqConnection,
     private readonly topology: Topology,
     private readonly poster: SubmissionPoster,
-    private readonly shardIndex: number,
+    private readonly shard: ShardSeal & { readonly index: number },
     private readonly confirmTimeoutMs: number,
     private readonly metrics: SubmissionMetrics,
     private readonly log: ConsumerLog,
   ) {
-    metrics.watchQueue(() => ({ messages: this.queued + this.waiting.length, ageMs: this.ageMs() }));
+    metrics.watchQueue(() => ({
+      messages: this.queued + this.unread.length + this.waiting.length,
+      ageMs: this.ageMs(),
+    }));
   }
 
   start(): void {
@@ -86,7 +100,9 @@ export class SubmissionConsumer {
         if (this.connection.status === 'up') this.failed(error);
         else this.failures += 1;
       }
+      this.unread = [];
       this.waiting = [];
+      this.undecided.clear();
       if (channel) closeUnawaited(channel);
       if (!this.stopped) await this.pause();
     }
@@ -100,12 +116,14 @@ export class SubmissionConsumer {
     let attempts = 0;
     try {
       for (;;) {
-        if (this.waiting.length === 0) await this.untilStopped(inbox.changed());
-        this.waiting.push(...inbox.take(Math.max(0, MAX_CHUNK - this.waiting.length)));
+        if (this.unread.length + this.waiting.length === 0) await this.untilStopped(inbox.changed());
+        this.unread.push(...inbox.take(Math.max(0, MAX_CHUNK - this.unread.length - this.waiting.length)));
         if (this.stopped) return;
-        const chunk = this.waiting.slice(0, limit);
+        let chunk: readonly Taken[] = [];
         try {
-          await this.settle(channel, chunk, await this.poster.decide(chunk));
+          this.read();
+          chunk = this.waiting.slice(0, limit);
+          await this.settle(channel, chunk, await this.poster.decide(chunk.map(({ request }) => request)));
           limit = Math.min(MAX_CHUNK, limit * 2);
           attempts = 0;
           this.succeeded();
@@ -114,8 +132,10 @@ export class SubmissionConsumer {
           const isDefect = !(error instanceof LedgerError);
           // In smaller chunks, until what fails by itself is alone.
           if (isDefect && chunk.length === 1 && (attempts += 1) >= MAX_ATTEMPTS) {
-            await this.putAside(channel, chunk[0] as ConsumeMessage, `it failed ${attempts} times`, error);
+            const [poison] = chunk as [Taken];
+            await this.publishAside(channel, poison, `it failed ${attempts} times`, error);
             this.waiting.shift();
+            this.finish(channel, poison);
             attempts = 0;
           }
           limit = Math.max(1, Math.floor(chunk.length / 2));
@@ -132,9 +152,9 @@ export class SubmissionConsumer {
     channel.on('error', (error: Error) => inbox.close(error));
     channel.on('close', () => inbox.close(new Error('the channel was closed')));
     const subscribed = (async () => {
-      await this.topology.assert(channel, this.shardIndex);
+      await this.topology.assert(channel, this.shard.index);
       await channel.prefetch(PREFETCH);
-      await channel.consume(this.topology.queueOf(this.shardIndex), (message) => {
+      await channel.consume(this.topology.queueOf(this.shard.index), (message) => {
         if (message) inbox.push(message);
         else inbox.close(new Error('the queue was deleted'));
       });
@@ -146,61 +166,70 @@ export class SubmissionConsumer {
     return inbox;
   }
 
+  /** @throws LedgerError DATABASE_FAILED while nothing can be read */
+  private read(): void {
+    for (let message = this.unread[0]; message; message = this.unread[0]) {
+      const requests = this.requestsOf(message);
+      this.undecided.set(message, requests.length);
+      for (const request of requests) this.waiting.push({ message, request });
+      this.unread.shift();
+    }
+  }
+
+  private requestsOf(message: ConsumeMessage): readonly (QueuedRequest | MalformedError)[] {
+    try {
+      return requestsIn(message, this.shard);
+    } catch (error) {
+      if (error instanceof MalformedError) return [error];
+      throw error;
+    }
+  }
+
   /** Acknowledges what was decided, and keeps the rest in its order. */
   private async settle(
     channel: ConfirmChannel,
-    chunk: readonly ConsumeMessage[],
+    chunk: readonly Taken[],
     outcomes: readonly (Settled | undefined)[],
   ): Promise<void> {
-    const undecided: ConsumeMessage[] = [];
-    let lastOfAll: ConsumeMessage | undefined;
-    const single: ConsumeMessage[] = [];
-    for (const [index, message] of chunk.entries()) {
-      const outcome = outcomes[index];
-      if (outcome === undefined) {
-        undecided.push(message);
-        continue;
-      }
-      if (outcome instanceof MalformedError) await this.publishAside(channel, message, outcome.message);
-      else this.metrics.settled(outcome);
-      if (undecided.length === 0) lastOfAll = message;
-      else single.push(message);
+    for (const [index, outcome] of outcomes.entries()) {
+      const taken = chunk[index] as Taken;
+      if (outcome instanceof MalformedError) await this.publishAside(channel, taken, outcome.message);
+      else if (outcome !== undefined) this.metrics.settled(outcome);
     }
-    this.waiting = [...undecided, ...this.waiting.slice(chunk.length)];
-    // All before it are decided.
-    if (lastOfAll) channel.ack(lastOfAll, true);
-    for (const message of single) channel.ack(message);
+    const left = chunk.filter((_, index) => outcomes[index] === undefined);
+    this.waiting = [...left, ...this.waiting.slice(chunk.length)];
+    for (const [index, taken] of chunk.entries())
+      if (outcomes[index] !== undefined) this.finish(channel, taken);
   }
 
-  private async putAside(
-    channel: ConfirmChannel,
-    message: ConsumeMessage,
-    reason: string,
-    error: unknown,
-  ): Promise<void> {
-    await this.publishAside(channel, message, reason, error);
+  /** Acknowledges the message with the last of its requests. */
+  private finish(channel: ConfirmChannel, { message }: Taken): void {
+    const left = (this.undecided.get(message) ?? 1) - 1;
+    this.undecided.set(message, left);
+    if (left > 0) return;
+    this.undecided.delete(message);
     channel.ack(message);
   }
 
   private async publishAside(
     channel: ConfirmChannel,
-    message: ConsumeMessage,
+    taken: Taken,
     reason: string,
     error?: unknown,
   ): Promise<void> {
-    const { shardIndex, confirmTimeoutMs: timeoutMs } = this;
-    await publishDeadLetter(channel, this.topology, message, { reason, shardIndex, timeoutMs });
+    const { shard, confirmTimeoutMs: timeoutMs } = this;
+    await publishDeadLetter(channel, this.topology, taken, { reason, shard, timeoutMs });
     this.metrics.settled('dead-lettered');
     this.log.deadLettered(reason, error);
   }
 
   private async count(channel: ConfirmChannel): Promise<void> {
-    const found = await channel.checkQueue(this.topology.queueOf(this.shardIndex)).catch(() => undefined);
+    const found = await channel.checkQueue(this.topology.queueOf(this.shard.index)).catch(() => undefined);
     this.queued = found?.messageCount ?? 0;
   }
 
   private ageMs(): number {
-    const [first] = this.waiting;
+    const first = this.waiting[0]?.message ?? this.unread[0];
     const sentMs = first && sentAtMs(first);
     return sentMs === undefined ? 0 : Math.max(0, Date.now() - sentMs);
   }

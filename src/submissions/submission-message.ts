@@ -1,19 +1,34 @@
 import type { ConsumeMessage, GetMessage, Options } from 'amqplib';
 import type { Principal, Scope } from '../access/principal.js';
 import { LedgerError } from '../domain/errors.js';
+import { decodeUtf8 } from '../http/validation/decode-utf8.js';
 import { isSignatureOf, signatureOf } from './signature.js';
 
-const TYPE = 'submission.v1';
+/** Of the messages in which the service queues what it has accepted; those of other services are `submission.v1`. */
+const OWN_TYPE = 'submissions.v1';
 
-/** Who sends a message, as it says itself. */
+/** Who sends a request, as its message says. */
 export type Claim =
   /** One whom the service has let in. `at`: when, in milliseconds since 1970. */
   | { readonly principal: Principal; readonly at: number }
   /** A user of the broker, which has checked that. */
   | { readonly user: string };
 
-/** The message can't be a submission. It is put aside with the reason. */
+/** A request that waits to be decided. */
+export interface QueuedRequest {
+  readonly claim: Claim;
+  /** An item of a batch, as JSON. */
+  readonly item: string;
+}
+
+/** The message, or the request in it, can't be a submission. It is put aside with the reason. */
 export class MalformedError extends Error {}
+
+/** A request of a message that was taken from the queue, or why there is none. */
+export interface Taken {
+  readonly message: ConsumeMessage;
+  readonly request: QueuedRequest | MalformedError;
+}
 
 /** A bank's shard, as its messages name it. */
 export interface ShardSeal {
@@ -22,75 +37,88 @@ export interface ShardSeal {
   readonly secret: string | undefined;
 }
 
-/** What the service adds to a message of its own. */
-export interface OwnHeaders {
-  bank: string;
-  claim: string;
-  signature: string;
+/** What is published. */
+export interface SealedMessage {
+  readonly body: Buffer;
+  readonly type: string;
+  readonly headers: { readonly bank: string; readonly signature: string };
 }
 
-interface WrittenPrincipal {
-  readonly id: string;
-  readonly owner?: string;
-  readonly scopes: readonly Scope[];
-}
+type WrittenClaim =
+  | {
+      readonly principal: { readonly id: string; readonly owner?: string; readonly scopes: readonly Scope[] };
+      readonly at: number;
+    }
+  | { readonly user: string };
 
-/** Signed, so that only the service can send in the name of its users. */
-export function ownHeaders(
-  claim: Claim,
-  body: Buffer,
+/** Signed, so that only the service can send in the name of its users. Together, because each message costs as much as any. */
+export function sealed(
+  requests: readonly QueuedRequest[],
   { bankId, secret }: { readonly bankId: string; readonly secret: string },
-): OwnHeaders {
-  const text = JSON.stringify(
-    'principal' in claim ? { ...claim, principal: written(claim.principal) } : claim,
-  );
-  return { bank: bankId, claim: text, signature: signatureOf(secret, 'message', text, body) };
+): SealedMessage {
+  const body = Buffer.from(JSON.stringify(requests.map(({ claim, item }) => [written(claim), item])));
+  return { body, type: OWN_TYPE, headers: { bank: bankId, signature: signatureOf(secret, 'message', body) } };
 }
 
-export const propertiesOf = (headers: OwnHeaders, messageId?: string): Options.Publish => ({
+function written(claim: Claim): WrittenClaim {
+  if (!('principal' in claim)) return claim;
+  const { id, owner, scopes } = claim.principal;
+  return { principal: { id, owner, scopes: [...scopes] }, at: claim.at };
+}
+
+export const propertiesOf = (
+  type: string,
+  headers: SealedMessage['headers'],
+  messageId: string,
+): Options.Publish => ({
   persistent: true,
   mandatory: true,
   contentType: 'application/json',
-  type: TYPE,
+  type,
   messageId,
   timestamp: Math.floor(Date.now() / 1000),
   headers,
 });
 
-const written = ({ id, owner, scopes }: Principal): WrittenPrincipal => ({ id, owner, scopes: [...scopes] });
+/** Whether a message says that the service itself has sent it. */
+export const isOwn = ({ properties }: ConsumeMessage | GetMessage): boolean =>
+  properties.headers?.['signature'] !== undefined;
 
 /**
- * Who sends a message.
+ * The requests of a message.
  *
  * @throws MalformedError; LedgerError DATABASE_FAILED while the secret is not known
  */
-export function readClaim({ content, properties }: ConsumeMessage, { bankId, secret }: ShardSeal): Claim {
-  const headers = (properties.headers ?? {}) as Readonly<Record<string, unknown>>;
-  if (headers['bank'] !== bankId)
-    throw new MalformedError(`the header bank must be the bank's id, which is ${bankId}`);
-  const { claim, signature } = headers;
-  if (signature !== undefined) {
+export function requestsIn(message: ConsumeMessage, { bankId, secret }: ShardSeal): readonly QueuedRequest[] {
+  const { content, properties } = message;
+  const { bank, signature } = (properties.headers ?? {}) as Readonly<Record<string, unknown>>;
+  if (bank !== bankId) throw new MalformedError(`the header bank must be the bank's id, which is ${bankId}`);
+  if (isOwn(message)) {
     // The shard has not been open since the start of the process.
     if (secret === undefined) throw new LedgerError({ code: 'DATABASE_FAILED', currentVersion: null });
-    const signed =
-      typeof claim === 'string' &&
-      typeof signature === 'string' &&
-      isSignatureOf(signature, secret, 'message', claim, content);
-    if (!signed) throw new MalformedError('its signature is not the one of this bank');
-    return claimFrom(claim);
+    if (typeof signature !== 'string' || !isSignatureOf(signature, secret, 'message', content))
+      throw new MalformedError('its signature is not the one of this bank');
+    return readSealed(content);
   }
   // The broker refuses a message whose sender gives another user than their own.
   const user: unknown = properties.userId;
   if (typeof user !== 'string' || user === '')
     throw new MalformedError("the property user_id must be the sender's user of the broker");
-  return { user };
+  const item = decodeUtf8(content);
+  if (item === undefined) throw new MalformedError('body is not valid UTF-8');
+  return [{ claim: { user }, item }];
 }
 
-function claimFrom(text: string): Claim {
-  const claim = JSON.parse(text) as { principal: WrittenPrincipal; at: number } | { user: string };
-  if ('user' in claim) return claim;
-  const { principal, at } = claim;
-  return { principal: { id: principal.id, owner: principal.owner, scopes: new Set(principal.scopes) }, at };
+/** Reads what {@link sealed} has written. */
+export function readSealed(body: Buffer): readonly QueuedRequest[] {
+  const requests = JSON.parse(body.toString()) as [WrittenClaim, string][];
+  return requests.map(([claim, item]) => ({ claim: read(claim), item }));
+}
+
+function read(claim: WrittenClaim): Claim {
+  if (!('principal' in claim)) return claim;
+  const { id, owner, scopes } = claim.principal;
+  return { principal: { id, owner, scopes: new Set(scopes) }, at: claim.at };
 }
 
 /** When a message was sent, in milliseconds since 1970; undefined: it does not say. */

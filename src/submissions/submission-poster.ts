@@ -1,4 +1,3 @@
-import type { ConsumeMessage } from 'amqplib';
 import { forbidden } from '../access/access-errors.js';
 import { MOVEMENT_SCOPES, SCOPES, type Principal } from '../access/principal.js';
 import { isPrepared, type BatchPreparation, type PreparedItem } from '../batches/batch-preparation.js';
@@ -10,13 +9,12 @@ import type { Ledger } from '../domain/ports.js';
 import { THE_SERVICE } from '../domain/sender.js';
 import { isTooEarly } from '../holds/holds.dto.js';
 import { tooEarly } from '../holds/holds.service.js';
-import { decodeUtf8, NotUtf8Error } from '../http/validation/decode-utf8.js';
 import { InvalidRequestError } from '../http/validation/invalid-request.js';
 import type { AccountOwners } from '../ledger/read/account-owners.js';
 import type { SubmissionOutcome } from '../observability/metrics.js';
 import { keyNameOf, type CurrentSender, type Senders } from './senders.js';
 import type { SubmittedRequest } from './submission.js';
-import { MalformedError, readClaim, type Claim, type ShardSeal } from './submission-message.js';
+import { MalformedError, type QueuedRequest } from './submission-message.js';
 
 /** What became of a message; an error says why it is no submission. */
 export type Settled = Exclude<SubmissionOutcome, 'dead-lettered'> | MalformedError;
@@ -33,18 +31,20 @@ export class SubmissionPoster {
     private readonly owners: AccountOwners,
     private readonly preparation: BatchPreparation,
     private readonly senders: Senders,
-    private readonly shard: ShardSeal & { readonly index: number },
+    private readonly shardIndex: number,
   ) {}
 
   /**
-   * Decides messages in their order: checks each like a request, and looks up again what its sender may do. Call it again
-   * with those that were not decided, before any later one.
+   * Decides requests in their order: checks each like one over HTTP, and looks up again what its sender may do. Call it
+   * again with those that were not decided, before any later one.
    *
    * @returns what became of each; undefined: it was not decided, because of a locked row
    * @throws LedgerError when nothing was decided, or that is not known; any other error is a defect in one of them
    */
-  async decide(messages: readonly ConsumeMessage[]): Promise<readonly (Settled | undefined)[]> {
-    const read = await this.read(messages);
+  async decide(
+    requests: readonly (QueuedRequest | MalformedError)[],
+  ): Promise<readonly (Settled | undefined)[]> {
+    const read = await this.read(requests);
     const prepared = await this.prepareAll(read.filter(isSubmission));
     const outcomes = read.map((each) => (isSubmission(each) ? (prepared.get(each) ?? 'dropped') : each));
     const commands = outcomes.filter((each) => isCommand(each));
@@ -52,32 +52,30 @@ export class SubmissionPoster {
     return outcomes.map((each) => (isCommand(each) ? settledBy(decisions.next().value) : each));
   }
 
-  private async read(messages: readonly ConsumeMessage[]): Promise<(Submission | MalformedError)[]> {
-    const claims = messages.map((message) => attempt(() => readClaim(message, this.shard)));
-    const senders = (
-      await this.senders.resolve(claims.filter((claim): claim is Claim => !isMalformed(claim)))
-    ).values();
-    return messages.map((message, index) => {
-      const claim = claims[index] as Claim | MalformedError;
-      if (isMalformed(claim)) return claim;
+  private async read(
+    requests: readonly (QueuedRequest | MalformedError)[],
+  ): Promise<(Submission | MalformedError)[]> {
+    const claims = requests.flatMap((each) => (isMalformed(each) ? [] : each.claim));
+    const senders = (await this.senders.resolve(claims)).values();
+    return requests.map((each) => {
+      if (isMalformed(each)) return each;
       const sender = senders.next().value;
-      if (!sender) {
-        const name = 'user' in claim ? keyNameOf(claim.user) : '';
-        return new MalformedError(`there is no valid API key with the name ${name}`);
-      }
-      return attempt(() => ({ ...sender, request: this.readRequest(message, sender.principal) }));
+      if (sender)
+        return attempt(() => ({ ...sender, request: this.readRequest(each.item, sender.principal) }));
+      const name = 'user' in each.claim ? keyNameOf(each.claim.user) : '';
+      return new MalformedError(`there is no valid API key with the name ${name}`);
     });
   }
 
   /** @throws MalformedError */
-  private readRequest({ content }: ConsumeMessage, principal: Principal): SubmittedRequest {
-    const request = readItem(content, principal);
+  private readRequest(item: string, principal: Principal): SubmittedRequest {
+    const request = readItem(item, principal);
     const { type } = request;
     if (type !== 'credit' && type !== 'debit' && type !== 'transfer' && type !== 'hold')
       throw new MalformedError('type must be one of: deposit, withdraw, transfer, hold');
     if (request.idempotencyKey === undefined) throw new MalformedError('idempotencyKey is missing');
     const shard = this.ledger.shardOf(request.accountId);
-    if (shard !== this.shard.index)
+    if (shard !== this.shardIndex)
       throw new MalformedError(
         `account ${request.accountId} is in shard ${shard}: its routing key is ${shard}`,
       );
@@ -119,7 +117,7 @@ export class SubmissionPoster {
   private rejectionOf({ request, principal, ended }: Submission, item: PreparedItem): Rejection | undefined {
     if (!isPrepared(item)) return rejectionIn(item);
     if (ended || forbidden(principal, scopeOf(request))) return { code: 'SENDER_REFUSED' };
-    const isElsewhere = (accountId: number) => this.ledger.shardOf(accountId) !== this.shard.index;
+    const isElsewhere = (accountId: number) => this.ledger.shardOf(accountId) !== this.shardIndex;
     if (accountsOf(request).some(isElsewhere)) return { code: 'DIFFERENT_SHARDS' };
     return request.type === 'hold' && isTooEarly(request) ? rejectionIn(tooEarly()) : undefined;
   }
@@ -139,10 +137,8 @@ const isSubmission = (each: Submission | MalformedError): each is Submission => 
 const isCommand = (each: Settled | Command): each is Command => typeof each === 'object' && 'type' in each;
 
 /** @throws MalformedError */
-function readItem(content: Buffer, principal: Principal) {
+function readItem(text: string, principal: Principal) {
   try {
-    const text = decodeUtf8(content);
-    if (text === undefined) throw new NotUtf8Error();
     return itemReader({ principal, dryRun: false })(text);
   } catch (error) {
     if (error instanceof InvalidRequestError) {

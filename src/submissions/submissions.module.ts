@@ -68,13 +68,11 @@ function createAcceptance(
   if (!broker || !rabbitmq) return undefined;
   const topology = new Topology(rabbitmq.exchange, submissions.maxQueued);
   const parts = shards.map((shard) => ({
-    bankId: shard.identity.bankId,
     get submissionSecret() {
       return shard.submissionSecret;
     },
     publisher: new SubmissionPublisher(
-      broker,
-      topology,
+      ...([broker, topology, shard.identity.bankId] as const),
       { ...submissions, shardIndex: shard.index },
       metrics.forSubmissions(shard.index),
     ),
@@ -105,9 +103,9 @@ function createConsumers(
         return shard.submissionSecret;
       },
     };
-    const poster = new SubmissionPoster(ledger, owners, preparation, senders, seal);
+    const poster = new SubmissionPoster(ledger, owners, preparation, senders, index);
     return new SubmissionConsumer(
-      ...([broker, topology, poster, index, submissions.confirmTimeoutMs] as const),
+      ...([broker, topology, poster, seal, submissions.confirmTimeoutMs] as const),
       metrics.forSubmissions(index),
       {
         failing: (error) =>

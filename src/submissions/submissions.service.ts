@@ -37,7 +37,8 @@ export class SubmissionsService {
   /** @returns undefined: there is no such shard */
   private secretOf(index: number): string | undefined {
     const shard = this.shards[index];
-    if (shard && shard.submissionSecret === undefined) throw new LedgerError({ code: 'DATABASE_FAILED', currentVersion: null });
+    if (shard && shard.submissionSecret === undefined)
+      throw new LedgerError({ code: 'DATABASE_FAILED', currentVersion: null });
     return shard?.submissionSecret;
   }
 

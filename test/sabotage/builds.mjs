@@ -159,10 +159,10 @@ export const SUBMISSIONS = {
   'a submission is acknowledged before its commit': {
     'submissions/submission-consumer.js': [
       [
-        'await this.settle(channel, chunk, await this.poster.decide(chunk));',
-        `channel.ack(chunk.at(-1), true);
+        'await this.settle(channel, chunk, await this.poster.decide(chunk.map(({ request })=>request)));',
+        `channel.ack(chunk.at(-1).message, true);
                     this.waiting = this.waiting.slice(chunk.length);
-                    await this.poster.decide(chunk);`,
+                    await this.poster.decide(chunk.map(({ request })=>request));`,
       ],
     ],
   },
@@ -173,7 +173,7 @@ export const SUBMISSIONS = {
     'submissions/submission-consumer.js': [
       [
         'limit = Math.max(1, Math.floor(chunk.length / 2));',
-        `for (const message of this.waiting.splice(0, chunk.length)) channel.nack(message, false, true);
+        `for (const message of new Set(this.waiting.splice(0).map((taken)=>taken.message))) channel.nack(message, false, true);
                     limit = Math.max(1, Math.floor(chunk.length / 2));`,
       ],
     ],

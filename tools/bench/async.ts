@@ -1,3 +1,4 @@
+import { connect } from 'amqplib';
 import { startPostgres } from '../stack/servers/postgres.js';
 import { startRabbitMq } from '../stack/servers/rabbitmq.js';
 import { ACCOUNTS, checkBooks, foundBank } from './bank.js';
@@ -34,6 +35,7 @@ export async function measureAsync(
     const settings = { DATABASE_URL: postgres.url, RABBITMQ_URL: broker.url, BALANCE_CACHE: 'on' };
     await withService(settings, async ({ url, pid }) => {
       const run = { url, script: 'post.lua', accounts: UNIFORM } as const;
+      await bindQueue(broker.url);
       const measure = async (
         forSeconds: number,
         note: (name: string, load: () => Promise<Load>) => Promise<Load>,
@@ -59,6 +61,15 @@ export async function measureAsync(
     await broker.stop();
     await postgres.stop();
   }
+}
+
+/** Where the events of the postings go, as in a bank whose events are wanted. */
+async function bindQueue(brokerUrl: string): Promise<void> {
+  const connection = await connect(brokerUrl);
+  const channel = await connection.createChannel();
+  await channel.assertQueue('events', { arguments: { 'x-max-length': 10_000 } });
+  await channel.bindQueue('events', 'bank', '#');
+  await connection.close();
 }
 
 async function settled(url: string): Promise<number> {
