@@ -16,6 +16,8 @@ export interface Decimal {
 /** The most decimals that a currency has. */
 export const MAX_DECIMALS = 4;
 
+const SCALES: readonly bigint[] = [1n, 10n, 100n, 1_000n, 10_000n];
+
 const DECIMAL = /^\d{1,16}(?:\.\d{1,4})?$/;
 const COLUMN = /^-?\d{1,16}(?:\.\d{1,4})?$/;
 
@@ -40,7 +42,7 @@ export function inMinorUnits(amount: Money | Decimal, decimals: number): Money |
   if (typeof amount === 'bigint') return amount;
   const missing = decimals - amount.decimals;
   if (missing === 0) return amount.units;
-  return missing < 0 ? undefined : amount.units * 10n ** BigInt(missing);
+  return missing < 0 ? undefined : amount.units * (SCALES[missing] ?? 1n);
 }
 
 /** The minor units of a text such as `49`, `49.5` or `49.50`; undefined for any other text. */

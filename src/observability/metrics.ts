@@ -202,7 +202,7 @@ export class Metrics {
   );
   private readonly submissionsQueued = this.gauge(
     'bank_submissions_queued',
-    'Submissions that wait in the queue, as this process last saw it, and those it has taken out and not decided',
+    'Messages that wait in the queue, as this process last saw it, and the submissions it has taken out and not decided',
     ['shard'],
     'max',
   );

@@ -415,6 +415,7 @@ describe('several instances, and what fails around them', () => {
     const app = await start(database.url, { RABBITMQ_URL: url });
     const one = await openAccount(app);
     const first = await submitPairs(app, one, 5, 'first');
+    await waitUntil(async () => (await keysOf(app, one)).length === first.length, settledWithin);
     proxy.silence();
     const hung = await submit(app, transactionsOf(one), 'hung', deposit('1.00'));
     expect([hung.status, hung.headers['x-error-code']]).toEqual([503, 'OUTCOME_UNKNOWN']);

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { connect } from 'amqplib';
 import { startPostgres } from '../stack/servers/postgres.js';
 import { startRabbitMq } from '../stack/servers/rabbitmq.js';
@@ -41,6 +42,7 @@ export async function measureAsync(
         note: (name: string, load: () => Promise<Load>) => Promise<Load>,
       ) => {
         await note(SYNCHRONOUS, () => wrk({ ...run, seconds: forSeconds }));
+        await untilRelayed(url);
         const before = await settled(url);
         const startedMs = performance.now();
         const { requests } = await note(ACCEPTED, () =>
@@ -50,6 +52,7 @@ export async function measureAsync(
           await untilSettled(url, before + requests);
           return { perSecond: requests / ((performance.now() - startedMs) / 1000), requests };
         });
+        await untilRelayed(url);
       };
       await measure(WARM_UP_SECONDS, (_, load) => load());
       const meters = serviceMeter(pid);
@@ -72,17 +75,25 @@ async function bindQueue(brokerUrl: string): Promise<void> {
   await connection.close();
 }
 
-async function settled(url: string): Promise<number> {
-  const metrics = await (await fetch(`${url}/metrics`)).text();
-  return Number(
-    /^bank_submissions_settled_total\{shard="0",outcome="posted"\} (\d+)/m.exec(metrics)?.[1] ?? 0,
-  );
+const settled = (url: string) => counted(url, 'bank_submissions_settled_total{shard="0",outcome="posted"}');
+
+const untilSettled = (url: string, submissions: number) =>
+  until(async () => (await settled(url)) >= submissions);
+
+/** So that no load pays for the events of the one before. */
+const untilRelayed = (url: string) =>
+  until(async () => (await counted(url, 'bank_outbox_backlog_rows{shard="0"}')) === 0);
+
+/** A sample of /metrics; 0: there is none yet. */
+async function counted(url: string, sample: string): Promise<number> {
+  const lines = (await (await fetch(`${url}/metrics`)).text()).split('\n');
+  return Number(lines.find((line) => line.startsWith(`${sample} `))?.slice(sample.length) ?? 0);
 }
 
-async function untilSettled(url: string, submissions: number): Promise<void> {
+async function until(holds: () => Promise<boolean>): Promise<void> {
   const giveUpAt = performance.now() + LONGEST_MS;
-  while ((await settled(url)) < submissions) {
-    if (performance.now() > giveUpAt) throw new Error('the queue was not drained in time');
-    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  while (!(await holds())) {
+    if (performance.now() > giveUpAt) throw new Error('a queue was not drained in time');
+    await sleep(POLL_MS);
   }
 }
