@@ -100,7 +100,9 @@ const TRIALS: Readonly<Record<string, Trial>> = {
     ...{ events: true, mix: { submit: 300 }, rules: ['never-decided'] },
   },
   'a submission that can not be decided is requeued': {
-    ...{ fault: 'wire-down', events: true, mix: { submit: 300 }, transactions: 20, rules: ['wrong-order'] },
+    // While a decision hangs, later submissions arrive, which then pass.
+    ...{ fault: 'wire-silence', lastsMs: 4_000, events: true, mix: { submit: 300 }, transactions: 100 },
+    rules: ['wrong-order'],
   },
 };
 

@@ -181,6 +181,7 @@ describe('Swagger UI in a browser', () => {
         '201 captureHold application/json: All that remains',
         '200 voidHold application/json: With a reason',
         '200 getHold',
+        '200 getSubmission',
         '200 getLedgerSummary',
         '200 getLiveness',
         '200 getReadiness',
