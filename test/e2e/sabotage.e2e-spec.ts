@@ -101,7 +101,7 @@ const TRIALS: Readonly<Record<string, Trial>> = {
   },
   'a submission that can not be decided is requeued': {
     // While a decision hangs, later submissions arrive, which then pass.
-    ...{ fault: 'wire-silence', lastsMs: 4_000, events: true, mix: { submit: 300 }, transactions: 100 },
+    ...{ fault: 'wire-silence', lastsMs: 8_000, events: true, mix: { submit: 600 }, transactions: 10 },
     rules: ['wrong-order'],
   },
 };
