@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, type ConfirmChannel } from 'amqplib';
 import { recordActOn } from '../audit/audit-log.js';
@@ -12,7 +13,6 @@ import {
   takeDeadLetters,
   type DeadLetter,
 } from '../submissions/dead-letters.js';
-import { decodeUtf8 } from '../http/validation/decode-utf8.js';
 import { sealed } from '../submissions/submission-message.js';
 import { Topology } from '../submissions/topology.js';
 import { CommandError } from './command-error.js';
@@ -103,8 +103,7 @@ async function messageFor({ bank }: BankSession, { message, shardIndex }: DeadLe
     'x-shard': undefined,
   };
   const shard = bank.shards[shardIndex];
-  const item = decodeUtf8(message.content);
-  if (typeof user !== 'string' || headers['bank'] !== bank.bankId || !shard || item === undefined)
+  if (typeof user !== 'string' || headers['bank'] !== bank.bankId || !shard || !isUtf8(message.content))
     return { body: message.content, headers };
   const secret = await withSession(shard, 'bank-submissions', async ({ client, tables }) => {
     const { rows } = await client.query<{ secret: string }>(
@@ -112,7 +111,7 @@ async function messageFor({ bank }: BankSession, { message, shardIndex }: DeadLe
     );
     return rows[0]?.secret ?? '';
   });
-  return sealed([{ claim: { user }, item }], { bankId: bank.bankId, secret });
+  return sealed([{ claim: { user }, item: message.content.toString() }], { bankId: bank.bankId, secret });
 }
 
 /** @throws CommandError */

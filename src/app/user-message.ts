@@ -50,8 +50,13 @@ const SENTENCES = {
   NOT_APPLIED: 'another transaction of the batch was refused; nothing was posted',
 } as const;
 
+const saysAll = (
+  failure: LedgerFailure,
+): failure is Extract<LedgerFailure, { readonly code: keyof typeof SENTENCES }> => failure.code in SENTENCES;
+
 /** The failures of the ledger, in a sentence. */
 export function failureMessage(failure: LedgerFailure, account = 'the account'): string {
+  if (saysAll(failure)) return SENTENCES[failure.code];
   switch (failure.code) {
     case 'ACCOUNT_NOT_FOUND':
       return `${account} does not exist`;
@@ -102,19 +107,6 @@ export function failureMessage(failure: LedgerFailure, account = 'the account'):
       return `${account} cannot hold that much`;
     case 'STATEMENT_TOO_LONG':
       return `${account} has more transactions than a statement may have`;
-    case 'COUNTERPARTY_REFUSED':
-    case 'LEGS_UNBALANCED':
-    case 'CURRENCY_MISMATCH':
-    case 'DIFFERENT_SHARDS':
-    case 'TOO_MANY_CAPTURES':
-    case 'HOLD_EXCEEDED':
-    case 'NOT_REVERSIBLE':
-    case 'REVERSAL_EXCEEDED':
-    case 'NOT_REVERSIBLE_IN_PART':
-    case 'SENDER_REFUSED':
-    case 'SUBMISSION_DISCARDED':
-    case 'NOT_APPLIED':
-      return SENTENCES[failure.code];
     case 'NO_LONGER_VALID':
       return `${failure.field} ${failure.message}`;
     case 'DATABASE_FAILED':

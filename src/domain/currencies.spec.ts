@@ -99,7 +99,9 @@ describe('amounts in the currency of their account', () => {
   });
 
   it('recognises a retry however its amount is written', () => {
-    const keyed = new Map([['7:k', { transactionId: 1, type: 'credit', amount: 1_500n, decimals: 3 } as const]]);
+    const keyed = new Map([
+      ['7:k', { transactionId: 1, type: 'credit', amount: 1_500n, decimals: 3 } as const],
+    ]);
     for (const text of ['1.5', '1.50', '1.500'])
       expect(run({ ...credit(KWD, text), idempotencyKey: 'k' }, { keyed }).rejection).toMatchObject({
         code: 'DUPLICATE_TRANSACTION',

@@ -78,7 +78,12 @@ describe('a refused submission', () => {
     const much = posting(1, 'debit', 9_00n, 'k');
     const batch = [much, posting(1, 'credit', 9_00n), much, posting(1, 'debit', 1_00n, 'k')];
     const { decisions, refusals } = decideBatch(batch, known(), nothing);
-    const fingerprint = requestFingerprint({ type: 'debit', amount: 9_00n, decimals: 2, fingerprint: undefined });
+    const fingerprint = requestFingerprint({
+      type: 'debit',
+      amount: 9_00n,
+      decimals: 2,
+      fingerprint: undefined,
+    });
     expect(refusals).toEqual([{ accountId: 1, idempotencyKey: 'k', rejection: insufficient, fingerprint }]);
     expect(
       decisions.map((decision) => decision?.accepted === false && [decision.rejection, decision.repeated]),
