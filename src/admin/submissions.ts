@@ -37,15 +37,19 @@ export function replaySubmissions(session: BankSession, ids: readonly string[] |
   return act(session, 'submissions.replayed', ids, async (letter, channel, topology) => {
     const { message, shardIndex } = letter;
     const { body, ...more } = await messageFor(session, letter);
+    await topology.assert(channel, shardIndex);
     await publishConfirmed(
       ...([channel, topology.queueOf(shardIndex), body] as const),
-      { ...propertiesToKeep(message), mandatory: true, ...more },
+      { ...propertiesToKeep(message), ...more },
       session.config.submissions.confirmTimeoutMs,
     );
   });
 }
 
-/** Removes messages for good. One that names a key is refused first, so that a repeat is not taken for something new. */
+/**
+ * Removes messages for good. The key of what the service had accepted is spent first, so that a repeat is not taken for
+ * something new.
+ */
 export function discardSubmissions(
   session: BankSession,
   ids: readonly string[] | undefined,
@@ -94,24 +98,19 @@ function act(
 
 /** Signed by the service, it is as it was. What the broker has said about the sender is signed now. */
 async function messageFor({ bank }: BankSession, { message, shardIndex }: DeadLetter) {
-  const { 'x-user': user, ...others } = (message.properties.headers ?? {}) as Readonly<
-    Record<string, unknown>
-  >;
-  const headers: Readonly<Record<string, unknown>> = {
-    ...others,
-    'x-reason': undefined,
-    'x-shard': undefined,
-  };
+  const { content, properties } = message;
+  const headers = (properties.headers ?? {}) as Readonly<Record<string, unknown>>;
+  const { bank: bankId, signature, 'x-user': user } = headers;
   const shard = bank.shards[shardIndex];
-  if (typeof user !== 'string' || headers['bank'] !== bank.bankId || !shard || !isUtf8(message.content))
-    return { body: message.content, headers };
+  if (typeof user !== 'string' || bankId !== bank.bankId || !shard || !isUtf8(content))
+    return { body: content, headers: { bank: bankId, signature } };
   const secret = await withSession(shard, 'bank-submissions', async ({ client, tables }) => {
     const { rows } = await client.query<{ secret: string }>(
       `SELECT submission_secret AS secret FROM ${tables.shardIdentity}`,
     );
     return rows[0]?.secret ?? '';
   });
-  return sealed([{ claim: { user }, item: message.content.toString() }], { bankId: bank.bankId, secret });
+  return sealed([{ claim: { user }, item: content.toString() }], { bankId, secret });
 }
 
 /** @throws CommandError */

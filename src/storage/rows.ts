@@ -1,5 +1,7 @@
 import { decimalsOf } from '../config/currencies.js';
 import type { AccountStatus, LedgerAccount, OwnedAccount } from '../domain/account.js';
+import type { KeyUse } from '../domain/books.js';
+import type { Rejection } from '../domain/errors.js';
 import type { Hold, HoldStatus } from '../domain/hold.js';
 import { decimalsIn, readMoney, type Money } from '../domain/money.js';
 import type { Transaction, TransactionDetails, TransactionType } from '../domain/transaction.js';
@@ -32,6 +34,10 @@ export interface TransactionRow {
   reverses_id: string | null;
   fingerprint: string | null;
 }
+
+/** What has used an idempotency key: a transaction, or a submission that was refused. */
+export type KeyUseRow = Pick<TransactionRow, 'type' | 'amount' | 'fingerprint' | 'transfer_id' | 'hold_id'> &
+  ({ transaction_id: string; rejection: null } | { transaction_id: null; rejection: string });
 
 /** The columns of {@link TransactionRow}, for a SELECT. */
 export const TRANSACTION_COLUMNS =
@@ -198,5 +204,19 @@ export function holdFromRow(row: HoldRow): Hold {
     expiresAt: row.expires_at ?? undefined,
     createdAt: row.created_at,
     decimals,
+  };
+}
+
+export function keyUseFromRow(row: KeyUseRow): KeyUse {
+  const fingerprint = row.fingerprint ?? undefined;
+  if (row.rejection !== null) return { rejection: JSON.parse(row.rejection) as Rejection, fingerprint };
+  return {
+    transactionId: Number(row.transaction_id),
+    type: row.type,
+    amount: moneyFromColumn(row.amount),
+    decimals: decimalsIn(row.amount),
+    fingerprint,
+    transferId: idFromColumn(row.transfer_id),
+    holdId: idFromColumn(row.hold_id),
   };
 }

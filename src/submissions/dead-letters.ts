@@ -6,25 +6,32 @@ import { parseJsonBody } from '../http/validation/json-body.js';
 import {
   isOwn,
   MalformedError,
-  readSealed,
+  parseOwn,
   sealed,
   sentAtMs,
   type Claim,
-  type QueuedRequest,
   type ShardSeal,
   type Taken,
 } from './submission-message.js';
 import type { Topology } from './topology.js';
 
-/** Why a message was put aside, and where it came from. */
-export interface DeadLetterHeaders {
+/** What the service says of a message that it puts aside. Nothing else that its sender said in headers is kept. */
+interface DeadLetterHeaders {
   readonly 'x-reason': string;
   readonly 'x-shard': number;
   /** The user of the broker who sent it. As a property, only that user could give it. */
   readonly 'x-user'?: string;
+  /** As the sender said. */
+  readonly bank?: string;
+  /** Only where the service itself has sent it, which was checked. */
+  readonly signature?: string;
 }
 
-/** Resolves once the broker has it. @throws when it does not take it in time */
+/**
+ * Resolves once the broker has it. Use a channel on which nothing else is being published.
+ *
+ * @throws when the queue is missing, or the broker does not take it in time
+ */
 export async function publishConfirmed(
   channel: ConfirmChannel,
   queue: string,
@@ -33,15 +40,21 @@ export async function publishConfirmed(
   timeoutMs: number,
 ): Promise<void> {
   const confirmed = Promise.withResolvers<void>();
-  const timer = setTimeout(
-    () => confirmed.reject(new Error(`RabbitMQ did not confirm in ${timeoutMs} ms`)),
-    timeoutMs,
-  );
-  channel.publish('', queue, body, properties, (error: unknown) => {
-    if (error instanceof Error) confirmed.reject(error);
-    else confirmed.resolve();
-  });
-  await confirmed.promise.finally(() => clearTimeout(timer));
+  const fail = (why: string) => confirmed.reject(new Error(`RabbitMQ ${why}`));
+  const timer = setTimeout(() => fail(`did not confirm in ${timeoutMs} ms`), timeoutMs);
+  // A return precedes the confirm of the same message.
+  const onReturn = () => fail(`has no queue ${queue}`);
+  channel.on('return', onReturn);
+  try {
+    channel.publish('', queue, body, { ...properties, mandatory: true }, (error: unknown) => {
+      if (error instanceof Error) confirmed.reject(error);
+      else confirmed.resolve();
+    });
+    await confirmed.promise;
+  } finally {
+    clearTimeout(timer);
+    channel.off('return', onReturn);
+  }
 }
 
 /** Puts a request aside, in a message of its own. */
@@ -52,21 +65,21 @@ export function publishDeadLetter(
   { reason, shard, timeoutMs }: { reason: string; shard: ShardSeal & { index: number }; timeoutMs: number },
 ): Promise<void> {
   const user: unknown = taken.message.properties.userId;
-  const { body, type, headers } = messageFor(taken, shard);
-  const why: DeadLetterHeaders = {
-    'x-reason': reason,
-    'x-shard': shard.index,
+  const { body, type, headers: kept } = messageFor(taken, shard);
+  const headers: DeadLetterHeaders = {
+    ...{ ...kept, 'x-reason': reason, 'x-shard': shard.index },
     ...(typeof user === 'string' && { 'x-user': user }),
   };
-  const properties = { ...propertiesToKeep(taken.message), type, headers: { ...headers, ...why } };
+  const properties = { ...propertiesToKeep(taken.message), type, headers };
   return publishConfirmed(channel, topology.deadLetters, body, properties, timeoutMs);
 }
 
 function messageFor({ message, request }: Taken, { bankId, secret }: ShardSeal) {
   if (isOwn(message) && !(request instanceof MalformedError) && secret !== undefined)
     return sealed([request], { bankId, secret });
-  const { type, headers } = message.properties as { type?: string; headers?: object };
-  return { body: message.content, type, headers };
+  const { type, headers } = message.properties as { type?: string; headers?: { bank?: unknown } };
+  const bank = headers?.bank;
+  return { body: message.content, type, headers: typeof bank === 'string' ? { bank } : {} };
 }
 
 export function propertiesToKeep({ properties }: ConsumeMessage | GetMessage): Options.Publish {
@@ -84,7 +97,7 @@ export interface DeadLetter {
   readonly sender: string;
   readonly sentAt: Date | undefined;
   readonly body: string;
-  /** The key that it would spend, where one can be read, and it is meant for this bank. */
+  /** The key that it would spend. Only of what the service had accepted: others may name any account. */
   readonly key: { readonly accountId: number; readonly idempotencyKey: string } | undefined;
   readonly message: GetMessage;
 }
@@ -111,27 +124,17 @@ function letterFrom(message: GetMessage, bankId: string | undefined): DeadLetter
     JSON.stringify([reason, shard, user, message.properties.timestamp]),
   );
   const sentMs = sentAtMs(message);
-  const own = isOwn(message) ? ownRequestIn(message.content) : undefined;
-  const body = own?.item ?? message.content.toString();
+  const own = isOwn(message) ? parseOwn(message.content)[0] : undefined;
   return {
     id: digest.update(message.content).digest('hex').slice(0, ID_DIGITS),
     reason: String(reason),
     shardIndex: Number(shard),
     sender: own ? senderIn(own.claim) : typeof user === 'string' ? `user ${user}` : 'nobody',
     sentAt: sentMs === undefined ? undefined : new Date(sentMs),
-    body,
-    key: headers['bank'] === bankId ? keyIn(body) : undefined,
+    body: own?.item ?? message.content.toString(),
+    key: own && headers['bank'] === bankId ? keyIn(own.item) : undefined,
     message,
   };
-}
-
-/** Undefined: somebody else has signed it. */
-function ownRequestIn(content: Buffer): QueuedRequest | undefined {
-  try {
-    return readSealed(content)[0];
-  } catch {
-    return undefined;
-  }
 }
 
 const ID_DIGITS = 12;
@@ -140,16 +143,10 @@ const senderIn = (claim: Claim): string => ('user' in claim ? `user ${claim.user
 
 /** Reads as little as it takes: the rest may be what is wrong with it. */
 function keyIn(text: string): DeadLetter['key'] {
-  let item: Readonly<Record<string, unknown>>;
-  try {
-    item = Object(parseJsonBody(text)) as typeof item;
-  } catch {
-    return undefined;
-  }
-  const legs = (Array.isArray(item['legs']) ? item['legs'] : []) as { type?: unknown; accountId?: unknown }[];
-  const payer = legs.find(({ type }) => typeof type === 'string' && /^(withdraw|debit)$/i.test(type));
+  const item = parseJsonBody(text) as Readonly<Record<string, unknown>>;
+  const legs = (item['legs'] ?? []) as readonly { type: string; accountId: unknown }[];
+  const payer = legs.find(({ type }) => /^(withdraw|debit)$/i.test(type));
   const accountId = readVersion(item['accountId'] ?? item['from'] ?? payer?.accountId);
-  const { idempotencyKey: given } = item;
-  const idempotencyKey = typeof given === 'string' ? readIdempotencyKey(given) : undefined;
+  const idempotencyKey = readIdempotencyKey(String(item['idempotencyKey']));
   return accountId === undefined || idempotencyKey === undefined ? undefined : { accountId, idempotencyKey };
 }

@@ -120,19 +120,21 @@ export class SubmissionConsumer {
         this.unread.push(...inbox.take(Math.max(0, MAX_CHUNK - this.unread.length - this.waiting.length)));
         if (this.stopped) return;
         let chunk: readonly Taken[] = [];
+        let outcomes: readonly (Settled | undefined)[];
         try {
           this.read();
           chunk = this.waiting.slice(0, limit);
-          await this.settle(channel, chunk, await this.poster.decide(chunk.map(({ request }) => request)));
-          limit = Math.min(MAX_CHUNK, limit * 2);
-          attempts = 0;
-          this.succeeded();
+          outcomes = await this.poster.decide(chunk.map(({ request }) => request));
         } catch (error) {
           this.failed(error);
-          const isDefect = !(error instanceof LedgerError);
+          const [poison] = chunk;
           // In smaller chunks, until what fails by itself is alone.
-          if (isDefect && chunk.length === 1 && (attempts += 1) >= MAX_ATTEMPTS) {
-            const [poison] = chunk as [Taken];
+          if (
+            poison &&
+            chunk.length === 1 &&
+            !(error instanceof LedgerError) &&
+            (attempts += 1) >= MAX_ATTEMPTS
+          ) {
             await this.publishAside(channel, poison, `it failed ${attempts} times`, error);
             this.waiting.shift();
             this.finish(channel, poison);
@@ -140,7 +142,12 @@ export class SubmissionConsumer {
           }
           limit = Math.max(1, Math.floor(chunk.length / 2));
           await this.pause();
+          continue;
         }
+        await this.settle(channel, chunk, outcomes);
+        limit = Math.min(MAX_CHUNK, limit * 2);
+        attempts = 0;
+        this.succeeded();
       }
     } finally {
       clearInterval(counter);

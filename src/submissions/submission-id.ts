@@ -48,8 +48,8 @@ export function readSubmissionId(
   id: string,
   secretOf: (shard: number) => string | undefined,
 ): SubmissionName | undefined {
-  const [text = '', signature = ''] = id.split('.');
-  const parts = partsOf(text);
+  const [text = '', signature = '', ...others] = id.split('.');
+  const parts = others.length === 0 ? partsOf(text) : undefined;
   const secret = parts && secretOf(parts[0]);
   if (!parts || secret === undefined || !isSignatureOf(signature, secret, 'id', text)) return undefined;
   const [shard, accountId, kind, fingerprint, owner, idempotencyKey] = parts;

@@ -98,7 +98,7 @@ export function requestsIn(message: ConsumeMessage, { bankId, secret }: ShardSea
     if (secret === undefined) throw new LedgerError({ code: 'DATABASE_FAILED', currentVersion: null });
     if (typeof signature !== 'string' || !isSignatureOf(signature, secret, 'message', content))
       throw new MalformedError('its signature is not the one of this bank');
-    return readSealed(content);
+    return parseOwn(content);
   }
   // The broker refuses a message whose sender gives another user than their own.
   const user: unknown = properties.userId;
@@ -109,8 +109,8 @@ export function requestsIn(message: ConsumeMessage, { bankId, secret }: ShardSea
   return [{ claim: { user }, item }];
 }
 
-/** Reads what {@link sealed} has written. */
-export function readSealed(body: Buffer): readonly QueuedRequest[] {
+/** Reads what {@link sealed} has written. Check first that it was. */
+export function parseOwn(body: Buffer): readonly QueuedRequest[] {
   const requests = JSON.parse(body.toString()) as [WrittenClaim, string][];
   return requests.map(([claim, item]) => ({ claim: read(claim), item }));
 }

@@ -39,7 +39,9 @@ export class Topology {
   }
 
   async assertDeadLetters(channel: Channel): Promise<void> {
-    await channel.assertQueue(this.deadLetters, { ...DURABLE, arguments: QUORUM });
+    // The oldest ones go when there are too many: a sender of nonsense must not hold up the others, nor fill the disk.
+    const limits = { 'x-max-length': this.maxQueued, 'x-overflow': 'drop-head' };
+    await channel.assertQueue(this.deadLetters, { ...DURABLE, arguments: { ...QUORUM, ...limits } });
   }
 }
 

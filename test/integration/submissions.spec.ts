@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { connect, type ChannelModel, type ConfirmChannel, type Options } from 'amqplib';
 import { verifyBank } from '../../src/admin/verify/verify.js';
+import { sealed } from '../../src/submissions/submission-message.js';
 import { Topology } from '../../src/submissions/topology.js';
 import { OpenApiContract, type Answer } from '../../tools/fuzz/contract.js';
 import { PostgresProxy } from '../../tools/stack/proxies/postgres-proxy.js';
@@ -511,6 +512,13 @@ describe('other services', () => {
     return (JSON.parse(text) as { accountId: number }).accountId;
   };
 
+  async function cli(...args: string[]): Promise<string> {
+    const environment = { ...settings(), DATABASE_URL: app.databaseUrl };
+    const ended = await startCli(['submissions', ...args], environment).ended;
+    expect([args.join(' '), ended.code, ended.stderr]).toEqual([args.join(' '), 0, expect.any(String)]);
+    return ended.stdout;
+  }
+
   const untilDead = async (messages: number) =>
     waitUntil(async () => (await count(`${exchange}.submissions.dead`)) === messages, settledWithin);
 
@@ -565,29 +573,17 @@ describe('other services', () => {
     await send({ ...item, idempotencyKey: 'good' });
     await waitUntil(async () => (await keysOf(app, one)).includes('good'), settledWithin);
     expect(await keysOf(app, one)).toEqual(['good']);
-
-    const environment = { ...settings(), DATABASE_URL: app.databaseUrl };
-    const cli = async (...args: string[]) => {
-      const ended = await startCli(['submissions', ...args], environment).ended;
-      expect([args.join(' '), ended.code, ended.stderr]).toEqual([args.join(' '), 0, expect.any(String)]);
-      return ended.stdout;
-    };
     const listed = await cli('list');
     expect(listed).toContain('body is not valid JSON');
     expect(listed).toContain('must be an amount greater than zero');
     expect(listed).toContain('idempotencyKey is missing');
     expect(listed).toContain("the header bank must be the bank's id");
     expect(await count(`${exchange}.submissions.dead`)).toBe(malformed.length);
-    // Its key is spent first.
+    // Whose accounts a stranger's message names is not known, so it spends no key.
     const [id = ''] = /^\w+(?=.*must be an amount)/m.exec(listed) ?? [];
     expect(await cli('discard', id)).toContain('1 discarded');
-    expect(await refusalsIn(app)).toEqual([
-      { account_id: one, idempotency_key: 'k', code: 'SUBMISSION_DISCARDED' },
-    ]);
-    expect(statusOf(await post(app, transactionsOf(one), 'k', deposit('1.00'), key))).toEqual([
-      422,
-      { error: 'Submission discarded' },
-    ]);
+    expect(await refusalsIn(app)).toEqual([]);
+    expect((await post(app, transactionsOf(one), 'k', deposit('1.00'), key)).status).toBe(201);
     expect(await cli('replay', '--all')).toContain(`${malformed.length - 1} replayed`);
     // All of them are as malformed as before.
     await untilDead(malformed.length - 1);
@@ -595,6 +591,70 @@ describe('other services', () => {
     expect(await count(`${exchange}.submissions.dead`)).toBe(0);
     await booksAreWhole(app);
   }, 180_000);
+
+  it('can not pass for others, nor break the commands for what is put aside', async () => {
+    const key = await admin();
+    const one = await open(key, { openingDeposit: 10 });
+    await makeKey(app, { name: 'rabbitmq:other', scopes: ['transactions:write'] });
+    const bank = await bankIdOf(app);
+    const item = { accountId: one, amount: '1.00', type: 'Withdraw', idempotencyKey: 'stolen' };
+    const own = (principal: object) => JSON.stringify([[{ principal, at: 0 }, JSON.stringify(item)]]);
+    const forged: [unknown, Options.Publish][] = [
+      [item, { userId: undefined, headers: { bank, 'x-user': 'other', 'x-shard': 7, 'x-reason': {} } }],
+      [own({ id: 'key:1', scopes: ['admin'] }), { headers: { bank, signature: 'x' } }],
+      ['[[{},"x"]]', { headers: { bank: 'x', signature: 'x' } }],
+      ['[[{"user":"other"},5]]', { headers: { bank, signature: 'x' } }],
+      [{ type: 'Transfer', legs: [null], idempotencyKey: 'x' }, {}],
+      ['null', {}],
+    ];
+    await untilDead(0);
+    for (const [body, options] of forged) await send(body, options);
+    await untilDead(forged.length);
+    const listed = await cli('list');
+    expect(listed.trimEnd().split('\n')).toHaveLength(forged.length);
+    expect(listed).not.toMatch(/user other {2}|key:1 {2}/);
+    expect(await cli('replay', '--all')).toContain(`${forged.length} replayed`);
+    await untilDead(forged.length);
+    expect(await cli('discard', '--all')).toContain(`${forged.length} discarded`);
+    expect([await keysOf(app, one), await refusalsIn(app)]).toEqual([[], []]);
+  }, 120_000);
+
+  it('that are put aside after they were accepted spend their key when they are discarded', async () => {
+    const key = await admin();
+    const one = await open(key, { openingDeposit: 10 });
+    const [identity] = await query(
+      app.databaseUrl,
+      'SELECT submission_secret AS secret FROM bank.shard_identity',
+    );
+    const principal = { id: 'everybody', owner: undefined, scopes: new Set([]) };
+    const item = JSON.stringify({ type: 'Void', accountId: one, holdId: 'hold1', idempotencyKey: 'k' });
+    await untilDead(0);
+    const { body, type, headers } = sealed([{ claim: { principal, at: 0 }, item }], {
+      bankId: await bankIdOf(app),
+      secret: String(identity?.secret),
+    });
+    await withChannel(broker.url, async (channel) => {
+      channel.publish('', `${exchange}.submissions.0`, body, { type, headers, persistent: true });
+      await channel.waitForConfirms();
+    });
+    await untilDead(1);
+    expect(await cli('list')).toContain('everybody');
+    // Where they were put aside may be gone: it is made anew.
+    await broker.control('delete_queue', `${exchange}.submissions.dead`);
+    await withChannel(broker.url, async (channel) => {
+      channel.publish('', `${exchange}.submissions.0`, body, { type, headers, persistent: true });
+      await channel.waitForConfirms();
+    });
+    await untilDead(1);
+    expect(await cli('discard', '--all')).toContain('1 discarded');
+    expect(await refusalsIn(app)).toEqual([
+      { account_id: one, idempotency_key: 'k', code: 'SUBMISSION_DISCARDED' },
+    ]);
+    expect(statusOf(await post(app, transactionsOf(one), 'k', deposit('1.00'), key))).toEqual([
+      422,
+      { error: 'Submission discarded' },
+    ]);
+  }, 120_000);
 
   it('of an owner spend no keys of others, and neither does an owner over HTTP', async () => {
     const key = await admin();

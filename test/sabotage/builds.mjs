@@ -159,10 +159,11 @@ export const SUBMISSIONS = {
   'a submission is acknowledged before its commit': {
     'submissions/submission-consumer.js': [
       [
-        'await this.settle(channel, chunk, await this.poster.decide(chunk.map(({ request })=>request)));',
+        'outcomes = await this.poster.decide(chunk.map(({ request })=>request));',
         `channel.ack(chunk.at(-1).message, true);
                     this.waiting = this.waiting.slice(chunk.length);
-                    await this.poster.decide(chunk.map(({ request })=>request));`,
+                    await this.poster.decide(chunk.map(({ request })=>request));
+                    continue;`,
       ],
     ],
   },

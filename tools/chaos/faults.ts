@@ -172,18 +172,22 @@ export function instanceFaults(instance: Instance): Fault[] {
   ];
 }
 
+/** Makes faults of a proxy, each of which its `heal` ends. */
+const proxied =
+  (prefix: string, about: Pick<Fault, 'target' | 'reach' | 'weight'>, proxy: { heal(): void }) =>
+  (name: string, longestMs: number, strike: () => void): Fault => ({
+    ...{ ...about, name: `${prefix}-${name}`, longestMs },
+    strike: () => {
+      strike();
+      return Promise.resolve(() => Promise.resolve(proxy.heal()));
+    },
+  });
+
 /** Faults between an instance and a database. */
 export function wireFaults(instance: string, shard: number, proxy: PostgresProxy): Fault[] {
   const target = `${instance}-shard-${shard}`;
   const reach = { instance, shard };
-  const heal = () => Promise.resolve(proxy.heal());
-  const fault = (name: string, longestMs: number, strike: () => void): Fault => ({
-    ...{ name: `wire-${name}`, target, reach, weight: 0.5, longestMs },
-    strike: () => {
-      strike();
-      return Promise.resolve(heal);
-    },
-  });
+  const fault = proxied('wire', { target, reach, weight: 0.5 }, proxy);
   return [
     fault('delay', 2_500, () => (proxy.delayMs = 100)),
     fault('reset', 50, () => proxy.reset()),
@@ -204,14 +208,7 @@ export function wireFaults(instance: string, shard: number, proxy: PostgresProxy
 export function brokerFaults(instance: Instance, proxy: TcpProxy): Fault[] {
   const target = `${instance.name}-rabbitmq`;
   const reach = { instance: instance.name };
-  const heal = () => Promise.resolve(proxy.heal());
-  const fault = (name: string, longestMs: number, strike: () => void): Fault => ({
-    ...{ name: `broker-${name}`, target, reach, weight: 0.7, longestMs },
-    strike: () => {
-      strike();
-      return Promise.resolve(heal);
-    },
-  });
+  const fault = proxied('broker', { target, reach, weight: 0.7 }, proxy);
   return [
     fault('delay', 2_500, () => (proxy.delayMs = 100)),
     fault('reset', 50, () => proxy.reset()),

@@ -84,6 +84,34 @@ function foldHeaders() {
 }
 
 /**
+ * A plugin. To show an operation, Swagger UI reads the whole document anew, in a way that can follow references to other
+ * documents, which takes seconds. This one has none, so they are followed here.
+ */
+function followReferences() {
+  const at = (root: unknown, keys: readonly string[]): unknown =>
+    keys.reduce((value, key) => Object(value)[key] as unknown, root);
+
+  return {
+    fn: {
+      resolveSubtree(document: unknown, path: readonly string[]) {
+        const resolved = (value: unknown, within: readonly string[]): unknown => {
+          if (Array.isArray(value)) return value.map((each) => resolved(each, within));
+          if (typeof value !== 'object' || value === null) return value;
+          const { $ref, ...others } = value as { readonly $ref?: unknown };
+          if (typeof $ref !== 'string' || within.includes($ref))
+            return Object.fromEntries(
+              Object.entries(value).map(([key, each]) => [key, resolved(each, within)]),
+            );
+          const target = at(document, $ref.slice('#/'.length).split('/'));
+          return resolved({ ...Object(target), ...others }, [...within, $ref]);
+        };
+        return Promise.resolve({ spec: resolved(at(document, path), []), errors: [] });
+      },
+    },
+  };
+}
+
+/**
  * Hidden: the bar on top, which would only name Swagger; the choice of a server, of which there is one; the links of
  * responses, of which there are none. On a narrow screen the cells of a table come one below the other.
  */
@@ -136,6 +164,6 @@ export const SWAGGER_UI: SwaggerCustomOptions = {
     defaultModelsExpandDepth: 0,
     // The badge of the public validator would send the document's address to another host.
     validatorUrl: null,
-    plugins: [showBodiesAsTheyAre, foldHeaders],
+    plugins: [showBodiesAsTheyAre, foldHeaders, followReferences],
   },
 };

@@ -1,9 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { KeyUse } from '../../domain/books.js';
-import type { Rejection } from '../../domain/errors.js';
-import { decimalsIn } from '../../domain/money.js';
 import type { ShardRouter } from '../../sharding/shard-router.js';
-import { idFromColumn, moneyFromColumn, type TransactionRow } from '../../storage/rows.js';
+import { keyUseFromRow, type KeyUseRow } from '../../storage/rows.js';
 import { READERS, type ShardReader } from './shard-reader.js';
 
 /** What an account's idempotency key was used for. */
@@ -14,12 +12,7 @@ export interface UseOfKey {
   readonly use: KeyUse | undefined;
 }
 
-type UseRow = Pick<TransactionRow, 'type' | 'amount' | 'fingerprint' | 'transfer_id' | 'hold_id'> & {
-  owner: string | null;
-  transaction_id: string | null;
-  refused_fingerprint: string | null;
-  rejection: string | null;
-};
+type UseRow = { owner: string | null } & (KeyUseRow | { transaction_id: null; rejection: null });
 
 /** Reads what became of idempotency keys. */
 @Injectable()
@@ -34,7 +27,8 @@ export class KeyReader {
     const shard = this.router.of(accountId);
     const { accounts, allTransactions, refusedSubmissions } = shard.tables;
     const [row] = await shard.query<UseRow>(
-      `SELECT a.owner, t.*, r.fingerprint AS refused_fingerprint, r.rejection
+      `SELECT a.owner, t.transaction_id, t.type, t.amount, t.transfer_id, t.hold_id, r.rejection,
+              coalesce(t.fingerprint, r.fingerprint) AS fingerprint
        FROM ${accounts} a
        LEFT JOIN LATERAL (SELECT transaction_id, type, amount, fingerprint, transfer_id, hold_id
                           FROM ${allTransactions} t
@@ -46,23 +40,8 @@ export class KeyReader {
       user,
       accountId,
     );
-    return row && { owner: row.owner ?? undefined, use: useFromRow(row) };
+    if (!row) return undefined;
+    const isUsed = row.transaction_id !== null || row.rejection !== null;
+    return { owner: row.owner ?? undefined, use: isUsed ? keyUseFromRow(row) : undefined };
   }
-}
-
-function useFromRow(row: UseRow): KeyUse | undefined {
-  if (row.rejection !== null) {
-    const rejection = JSON.parse(row.rejection) as Rejection;
-    return { rejection, fingerprint: row.refused_fingerprint ?? undefined };
-  }
-  if (row.transaction_id === null) return undefined;
-  return {
-    transactionId: Number(row.transaction_id),
-    type: row.type,
-    amount: moneyFromColumn(row.amount),
-    decimals: decimalsIn(row.amount),
-    fingerprint: row.fingerprint ?? undefined,
-    transferId: idFromColumn(row.transfer_id),
-    holdId: idFromColumn(row.hold_id),
-  };
 }

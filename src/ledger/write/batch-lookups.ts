@@ -1,20 +1,19 @@
 import type { PoolClient } from 'pg';
 import { plainArray, textArray } from '../../storage/array-literal.js';
-import { keyOf, type KeyUse, type Knowledge, type Original } from '../../domain/books.js';
+import { keyOf, type Knowledge, type Original } from '../../domain/books.js';
 import type { Command } from '../../domain/command.js';
 import { GENESIS_HASH } from '../../domain/hash-chain.js';
 import { MAX_CAPTURES, MAX_EXPIRED_AT_ONCE, type Hold } from '../../domain/hold.js';
-import type { Rejection } from '../../domain/errors.js';
-import { decimalsIn } from '../../domain/money.js';
 import { send } from '../../storage/connection.js';
 import {
   HOLD_COLUMNS,
   holdFromRow,
-  idFromColumn,
+  keyUseFromRow,
   moneyFromColumn,
   TRANSACTION_COLUMNS,
   transactionFromRow,
   type HoldRow,
+  type KeyUseRow,
   type TransactionRow,
 } from '../../storage/rows.js';
 import type { SchemaTables } from '../../storage/tables.js';
@@ -28,15 +27,7 @@ export interface AccountHead {
   readonly metadataSalt: string | null;
 }
 
-interface KeyRow extends Pick<
-  TransactionRow,
-  'transaction_id' | 'type' | 'amount' | 'fingerprint' | 'transfer_id' | 'hold_id'
-> {
-  account_id: string;
-  idempotency_key: string;
-  /** Not null: a submission was refused, and there is no transaction. */
-  rejection: string | null;
-}
+type KeyRow = KeyUseRow & { account_id: string; idempotency_key: string };
 
 /**
  * What a batch has to know besides its accounts. Each is a statement of its own behind the locks: an earlier snapshot
@@ -71,7 +62,7 @@ export class BatchLookups {
       ],
     );
     return new Map(
-      rows.map((row) => [keyOf(Number(row.account_id), row.idempotency_key), keyedFromRow(row)]),
+      rows.map((row) => [keyOf(Number(row.account_id), row.idempotency_key), keyUseFromRow(row)]),
     );
   }
 
@@ -191,19 +182,4 @@ export class BatchLookups {
     );
     return Number(rows[0]?.last ?? 0);
   }
-}
-
-function keyedFromRow(row: KeyRow): KeyUse {
-  if (row.rejection !== null) {
-    return { rejection: JSON.parse(row.rejection) as Rejection, fingerprint: row.fingerprint ?? undefined };
-  }
-  return {
-    transactionId: Number(row.transaction_id),
-    type: row.type,
-    amount: moneyFromColumn(row.amount),
-    decimals: decimalsIn(row.amount),
-    fingerprint: row.fingerprint ?? undefined,
-    transferId: idFromColumn(row.transfer_id),
-    holdId: idFromColumn(row.hold_id),
-  };
 }

@@ -1,5 +1,6 @@
-import type { AccountBook, AccountEvent, Books, Posting } from './books.js';
-import type { Answer, Attempt, Change, Entry, Operation } from './history.js';
+import { Checker } from './checker.js';
+import type { AccountBook, AccountEvent, Posting } from './books.js';
+import type { Answer, Attempt, Change } from './history.js';
 import type { Violations } from './rules.js';
 import { CLOCK_SLACK_MS, type Span } from './states.js';
 
@@ -13,28 +14,12 @@ interface Request {
 
 /**
  * Checks the changes of accounts that are no transactions: each was asked for, or is the raised overdraft limit of a
- * forced reversal; and those that expect a revision follow it. Takes one pass over the history, in order.
+ * forced reversal; and those that expect a revision follow it.
  */
-export class ChangeChecker {
-  private readonly operations = new Map<number, Operation>();
+export class ChangeChecker extends Checker {
   private readonly requests = new Map<number, Request>();
-  private epochMs = 0;
 
-  constructor(
-    private readonly books: Books,
-    private readonly violations: Violations,
-  ) {}
-
-  take(entry: Entry): void {
-    if (entry.entry === 'start') this.epochMs = entry.epochMs;
-    if (entry.entry === 'intent') this.operations.set(entry.op, entry.operation);
-    if (entry.entry === 'attempt') this.begin(entry);
-    const request = entry.entry === 'answer' ? this.requests.get(entry.attempt) : undefined;
-    if (request && entry.entry === 'answer') request.answer = entry;
-  }
-
-  /** Call it once the whole history was read. */
-  finish(): void {
+  override finish(): void {
     const byAccount = Map.groupBy(this.requests.values(), ({ change }) => change.accountId);
     for (const [accountId, book] of this.books.accounts) {
       const requests = byAccount.get(accountId) ?? [];
@@ -44,9 +29,14 @@ export class ChangeChecker {
     }
   }
 
-  private begin({ op, attempt, at }: Attempt): void {
+  protected override begin({ op, attempt, at }: Attempt): void {
     const operation = this.operations.get(op);
     if (operation?.kind === 'change') this.requests.set(attempt, { op, change: operation, sentAt: at });
+  }
+
+  protected override settle(answer: Answer): void {
+    const request = this.requests.get(answer.attempt);
+    if (request) request.answer = answer;
   }
 
   /** Each event comes from one request that may have made it, or from one forced reversal. */

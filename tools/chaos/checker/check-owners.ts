@@ -1,3 +1,4 @@
+import { Checker } from './checker.js';
 import type { Books } from './books.js';
 import {
   commandKeyOf,
@@ -6,41 +7,31 @@ import {
   type Answer,
   type AnswerBody,
   type Attempt,
-  type Entry,
   type Operation,
 } from './history.js';
-import type { Violations } from './rules.js';
 import { CLOCK_SLACK_MS, statusesIn, type Span } from './states.js';
 
 /**
  * Checks what senders who are bound to an owner may do with accounts of other owners: pay into them, and nothing else.
- * Takes one pass over the history, in order.
  */
-export class OwnerChecker {
-  private readonly operations = new Map<number, Operation>();
+export class OwnerChecker extends Checker {
   private readonly attempts = new Map<number, Attempt>();
   /** Operations that some sender was allowed to send. */
   private readonly permitted = new Set<number>();
-  private epochMs = 0;
 
-  constructor(
-    private readonly books: Books,
-    private readonly violations: Violations,
-  ) {}
-
-  take(entry: Entry): void {
-    if (entry.entry === 'start') this.epochMs = entry.epochMs;
-    if (entry.entry === 'intent') this.operations.set(entry.op, entry.operation);
-    const operation = 'op' in entry ? this.operations.get(entry.op) : undefined;
-    if (entry.entry === 'attempt' && operation) {
-      this.attempts.set(entry.attempt, entry);
-      if (!isForbidden(operation, entry, this.books)) this.permitted.add(entry.op);
-    }
-    if (entry.entry === 'answer' && operation) this.checkAnswer(entry, operation);
+  protected override begin(attempt: Attempt): void {
+    const operation = this.operations.get(attempt.op);
+    if (!operation) return;
+    this.attempts.set(attempt.attempt, attempt);
+    if (!isForbidden(operation, attempt, this.books)) this.permitted.add(attempt.op);
   }
 
-  /** Call it once the whole history was read. */
-  finish(): void {
+  protected override settle(answer: Answer): void {
+    const operation = this.operations.get(answer.op);
+    if (operation) this.checkAnswer(answer, operation);
+  }
+
+  override finish(): void {
     for (const [op, operation] of this.operations)
       if (!this.permitted.has(op) && this.books.byOperation.has(op))
         this.fail(

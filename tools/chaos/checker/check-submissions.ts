@@ -1,4 +1,5 @@
-import type { Books, RecordedRefusal } from './books.js';
+import { Checker } from './checker.js';
+import type { RecordedRefusal } from './books.js';
 import { isForbidden } from './check-owners.js';
 import {
   accountsOf,
@@ -8,14 +9,13 @@ import {
   type Answer,
   type AnswerBody,
   type Attempt,
-  type Entry,
   type Follow,
   type Operation,
   type Refusal,
   type Submittable,
 } from './history.js';
 import { isPossible, isReused, type Window } from './refusals.js';
-import type { Rule, Violations } from './rules.js';
+import type { Rule } from './rules.js';
 import { CLOCK_SLACK_MS, spanOf } from './states.js';
 
 /** A command that was sent to be decided later. */
@@ -44,31 +44,16 @@ interface Outcome {
 
 /**
  * Checks what was accepted before it was decided: it is posted or refused, once, in the order of its acceptance on each
- * account, and what is told of it never changes. Takes one pass over the history, in order.
+ * account, and what is told of it never changes.
  */
-export class SubmissionChecker {
-  private readonly operations = new Map<number, Operation>();
+export class SubmissionChecker extends Checker {
   private readonly submissions = new Map<number, Submission>();
   private readonly attempts = new Map<number, Attempt>();
   /** Account → the newest version that anything accepted so far has made. */
   private readonly floors = new Map<number, number>();
   private lastAttempt = 0;
-  private epochMs = 0;
 
-  constructor(
-    private readonly books: Books,
-    private readonly violations: Violations,
-  ) {}
-
-  take(entry: Entry): void {
-    if (entry.entry === 'start') this.epochMs = entry.epochMs;
-    if (entry.entry === 'intent') this.operations.set(entry.op, entry.operation);
-    if (entry.entry === 'attempt') this.begin(entry);
-    if (entry.entry === 'answer') this.settle(entry);
-  }
-
-  /** Call it once the whole history was read. */
-  finish(): void {
+  override finish(): void {
     for (const submission of this.submissions.values()) {
       this.checkDecided(submission);
       this.checkOrder(submission);
@@ -77,7 +62,7 @@ export class SubmissionChecker {
     this.checkRecords();
   }
 
-  private begin(attempt: Attempt): void {
+  protected override begin(attempt: Attempt): void {
     const { op, async } = attempt;
     const operation = this.operations.get(op) as Operation;
     this.attempts.set(attempt.attempt, attempt);
@@ -90,7 +75,7 @@ export class SubmissionChecker {
     this.submissions.set(op, { op, command: operation as Submittable, attempt, floors, ...state });
   }
 
-  private settle(answer: Answer): void {
+  protected override settle(answer: Answer): void {
     const { op, attempt, status, body = {} } = answer;
     const sent = this.attempts.get(attempt) as Attempt;
     this.attempts.delete(attempt);
