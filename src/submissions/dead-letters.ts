@@ -132,7 +132,7 @@ function letterFrom(message: GetMessage, bankId: string | undefined): DeadLetter
     sender: own ? senderIn(own.claim) : typeof user === 'string' ? `user ${user}` : 'nobody',
     sentAt: sentMs === undefined ? undefined : new Date(sentMs),
     body: own?.item ?? message.content.toString(),
-    key: own && headers['bank'] === bankId ? keyIn(own.item) : undefined,
+    key: own && 'principal' in own.claim && headers['bank'] === bankId ? keyIn(own.item) : undefined,
     message,
   };
 }
