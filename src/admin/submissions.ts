@@ -47,8 +47,8 @@ export function replaySubmissions(session: BankSession, ids: readonly string[] |
 }
 
 /**
- * Removes messages for good. The key of what the service had accepted is spent first, so that a repeat is not taken for
- * something new.
+ * Removes messages for good. If the service had accepted one, its key is spent first, so that a repeat does not count as a
+ * new request.
  */
 export function discardSubmissions(
   session: BankSession,

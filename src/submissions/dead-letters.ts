@@ -97,7 +97,7 @@ export interface DeadLetter {
   readonly sender: string;
   readonly sentAt: Date | undefined;
   readonly body: string;
-  /** The key that it would spend. Only of what the service had accepted: others may name any account. */
+  /** The key that discarding it spends. Undefined unless the service had accepted it: other senders could name any account. */
   readonly key: { readonly accountId: number; readonly idempotencyKey: string } | undefined;
   readonly message: GetMessage;
 }

@@ -51,7 +51,7 @@ type WrittenClaim =
     }
   | { readonly user: string };
 
-/** Signed, so that only the service can send in the name of its users. Together, because each message costs as much as any. */
+/** One message for several requests, because its cost hardly depends on its size. Signed, so that only the service can speak for its users. */
 export function sealed(
   requests: readonly QueuedRequest[],
   { bankId, secret }: { readonly bankId: string; readonly secret: string },

@@ -142,7 +142,7 @@ export class AccountOpener {
   }
 }
 
-/** What makes an empty account what was asked for. A currency is chained, so that nobody can change it unseen. */
+/** Turns the empty account into the one that was asked for. A currency goes into the hash chain, so a later change shows. */
 function commandsOf({ openingDeposit, currency }: ExactOpening, accountId: number): Command[] {
   return [
     ...(currency ? [{ accountId, type: 'change', changes: { currency: currency.code } } as const] : []),
