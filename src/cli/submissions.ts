@@ -33,7 +33,7 @@ export function addSubmissionsDiscard(submissions: Command): void {
   addAct(
     submissions,
     'discard',
-    'remove them for good; the idempotency key of each, where it can be read, is spent by that',
+    'remove them for good; if the service had accepted one, this spends its idempotency key',
     'discarded',
   );
 }

@@ -269,7 +269,7 @@ export const ERRORS = {
   SUBMISSION_DISCARDED: {
     status: 422,
     error: 'Submission discarded',
-    detail: 'An operator has discarded the submission, which could not be read. Nothing was applied.',
+    detail: 'An operator has discarded the submission, which could not be decided. Nothing was applied.',
   },
   NOT_APPLIED: {
     status: 424,
