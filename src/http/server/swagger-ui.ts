@@ -89,7 +89,7 @@ function foldHeaders() {
  */
 function followReferences() {
   const at = (root: unknown, keys: readonly string[]): unknown =>
-    keys.reduce((value, key) => Object(value)[key] as unknown, root);
+    keys.reduce((value, key) => (Object(value) as Readonly<Record<string, unknown>>)[key], root);
 
   return {
     fn: {
