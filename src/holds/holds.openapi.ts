@@ -237,7 +237,8 @@ export const DocumentHolds = (): MethodDecorator =>
       tags,
       operationId: 'listHolds',
       summary: 'List the holds of an account',
-      description: 'The newest first. A cursor includes its `status`: send it alone, or with the same one.',
+      description:
+        'The newest first. A cursor contains the `status` filter: send the cursor by itself or with the same `status`.',
       responses: {
         200: jsonResponse('A page of holds.', HoldPageDto, {
           page: { data: [EXAMPLE_HOLD], nextCursor: null },

@@ -179,7 +179,7 @@ export const DocumentTransactions = (): MethodDecorator =>
       description:
         'The newest first. New transactions do not shift the pages. With filters, a page covers at most ' +
         '10,000 transactions: it may have fewer matches than `limit`, or none, and still a `nextCursor`. The history ends ' +
-        'where `nextCursor` is null. With `reference`, only transactions with it count. A cursor includes its filters: send it alone, or with the same ones.',
+        'where `nextCursor` is null. With `reference`, only transactions with it count. A cursor contains its filters: send it by itself or with the same filters.',
       responses: {
         200: jsonResponse('A page of transactions.', TransactionPageDto, {
           page: { data: [EXAMPLE_TRANSACTION], nextCursor: null },

@@ -111,7 +111,7 @@ function play(seed: number): Scene {
   return { history: bank.history, rows: bank.rows(), arrivals: bank.arrivals } as Scene;
 }
 
-/** Asks what became of what was accepted, repeats it at once or to be decided later, or uses its key again. */
+/** Reads a submission, repeats its request synchronously or asynchronously, or reuses its key. */
 function followOne(bank: TinyBank, random: Random, submissions: Follow[]): void {
   const submission = random.pick(submissions);
   const { of, submitted } = submission;

@@ -84,7 +84,7 @@ const postingOf = ({ rows }: Scene, { of }: Follow) => rows.postings.findIndex((
 const entriesOf = ({ history }: Scene, { of }: Follow) =>
   history.filter((entry) => 'op' in entry && entry.op === of);
 
-describe('the checker, of what was accepted before it was decided', () => {
+describe('the checker, on submissions', () => {
   let folder: string;
 
   beforeAll(() => {
@@ -245,7 +245,7 @@ describe('the checker, of what was accepted before it was decided', () => {
     ],
     [
       'from-nowhere',
-      'a refusal of what nobody submitted',
+      'a recorded refusal without a submission',
       ({ rows }) => rows.refusals.push({ accountId: 1, key: 'another', time: 0 }),
     ],
     [

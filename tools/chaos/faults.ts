@@ -174,7 +174,7 @@ export function instanceFaults(instance: Instance): Fault[] {
 
 /** Makes faults of a proxy, each of which its `heal` ends. */
 const proxied =
-  (prefix: string, about: Pick<Fault, 'target' | 'reach' | 'weight'>, proxy: { heal(): void }) =>
+  (prefix: string, about: Pick<Fault, 'target' | 'reach' | 'weight'>, proxy: TcpProxy) =>
   (name: string, longestMs: number, strike: () => void): Fault => ({
     ...{ ...about, name: `${prefix}-${name}`, longestMs },
     strike: () => {
@@ -183,17 +183,22 @@ const proxied =
     },
   });
 
+/** What any connection may suffer. */
+const connectionFaults = (fault: ReturnType<typeof proxied>, proxy: TcpProxy): Fault[] => [
+  fault('delay', 2_500, () => (proxy.delayMs = 100)),
+  fault('reset', 50, () => proxy.reset()),
+  fault('down', 2_500, () => proxy.takeDown()),
+  fault('silence', 2_500, () => proxy.silence()),
+  fault('half-open', 50, () => proxy.halfOpen()),
+];
+
 /** Faults between an instance and a database. */
 export function wireFaults(instance: string, shard: number, proxy: PostgresProxy): Fault[] {
   const target = `${instance}-shard-${shard}`;
   const reach = { instance, shard };
   const fault = proxied('wire', { target, reach, weight: 0.5 }, proxy);
   return [
-    fault('delay', 2_500, () => (proxy.delayMs = 100)),
-    fault('reset', 50, () => proxy.reset()),
-    fault('down', 2_500, () => proxy.takeDown()),
-    fault('silence', 2_500, () => proxy.silence()),
-    fault('half-open', 50, () => proxy.halfOpen()),
+    ...connectionFaults(fault, proxy),
     fault('cut-before-commit', 1_000, () => (proxy.atCommit = 'cut-before')),
     fault('cut-after-commit', 1_000, () => (proxy.atCommit = 'cut-after')),
     fault('abort-at-commit', 1_000, () => (proxy.atCommit = 'abort')),
@@ -210,12 +215,8 @@ export function brokerFaults(instance: Instance, proxy: TcpProxy): Fault[] {
   const reach = { instance: instance.name };
   const fault = proxied('broker', { target, reach, weight: 0.7 }, proxy);
   return [
-    fault('delay', 2_500, () => (proxy.delayMs = 100)),
-    fault('reset', 50, () => proxy.reset()),
-    fault('down', 2_500, () => proxy.takeDown()),
-    fault('silence', 2_500, () => proxy.silence()),
-    // The instance goes on with what it has, while another one has taken its place.
-    fault('half-open', 50, () => proxy.halfOpen()),
+    // After half-open, the instance goes on with what it has, while another one has taken its place.
+    ...connectionFaults(fault, proxy),
     {
       ...{ name: 'consumer-replaced', target: instance.name, reach, weight: 2 },
       strike: async () => {

@@ -13,7 +13,7 @@ export const RULES = {
     'a request that begins after an acknowledgement comes after it, and one that is submitted after the acceptance of another after that',
   'never-decided': 'what was accepted is posted or refused once all is healed',
   'decided-twice': 'what was accepted is posted or refused, not both, and its outcome never changes',
-  'refusal-forgotten': 'the refusal of what was accepted is recorded, and every repeat is answered with it',
+  'refusal-forgotten': 'a refused submission is on record, and every repeat gets the same answer',
   'books-unsound':
     'versions run without gaps and times forwards, balances are credits less debits, and what is held is the holds less the releases',
   overdrawn: 'no account is ever below what its holds and its overdraft limit allow',
