@@ -26,6 +26,7 @@ function contested(balance: bigint, intruders: number, others: Partial<LedgerAcc
       account = { ...account, balance: account.balance + 100n, version: account.version + 1 };
     }
     const books = new Books({
+      ...{ outgoing: new Map(), incoming: new Map(), pending: { inShard: 0, ofAccount: new Map() } },
       ...{
         accounts: new Map([[1, account]]),
         keyed: new Map(),

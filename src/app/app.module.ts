@@ -11,6 +11,7 @@ import { BatchesModule } from '../batches/batches.module.js';
 import { GlobalExceptionFilter } from '../http/exception.filter.js';
 import { HoldsModule } from '../holds/holds.module.js';
 import { LedgerModule } from '../ledger/ledger.module.js';
+import { PendingTransfersModule } from '../ledger/pending-transfers.module.js';
 import { SummaryModule } from '../ledger/summary.module.js';
 import { SweeperModule } from '../ledger/sweeper.module.js';
 import { MetricsModule } from '../observability/metrics.module.js';
@@ -47,6 +48,7 @@ export class AppModule {
         CoreModule.register(config, bank),
         MessagingModule,
         SweeperModule,
+        PendingTransfersModule,
         SummaryModule,
         AccessModule,
         AccountsModule,

@@ -40,6 +40,9 @@ const SENTENCES = {
   LEGS_UNBALANCED: 'the debits are not as much as the credits',
   CURRENCY_MISMATCH: 'the accounts have different currencies, and nothing is converted',
   DIFFERENT_SHARDS: 'the accounts are in different shards',
+  TOO_MANY_PENDING_TRANSFERS: 'too many transfers to other shards are under way',
+  TRANSFER_CANCELLED: 'the transfer was cancelled',
+  HOLD_BEING_CAPTURED: 'a part of the hold, or all of it, is on its way to another shard',
   TOO_MANY_CAPTURES: 'the hold was captured in so many parts that only a capture that ends it is possible',
   HOLD_EXCEEDED: 'less than that remains of the hold',
   NOT_REVERSIBLE: 'holds, releases and reversals cannot be reversed',
@@ -95,6 +98,8 @@ export function failureMessage(failure: LedgerFailure, account = 'the account'):
       return `${account} has as many active holds as an account may have`;
     case 'HOLD_NOT_ACTIVE':
       return `the hold is ${failure.status}`;
+    case 'TRANSFER_NOT_COMPLETED':
+      return `the transfer is ${failure.status}`;
     case 'PART_OF_TRANSFER':
       return `it is a part of transfer tr${failure.transferId}, which can be reversed as a whole`;
     case 'ACCOUNT_NOT_EMPTY':

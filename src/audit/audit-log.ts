@@ -12,9 +12,9 @@ export const START_ACTIONS = ['bank.migrated', 'bank.handed_over'] as const;
 
 /**
  * Of the schema: an older release, which does not know the column, can't record an act, and so can't carry it out. The
- * schema of an older backup, or of a bank that is backed up before it is migrated, has no such column.
+ * schema of an older backup, or of a bank that is backed up before it is migrated, has another name for it or none.
  */
-const EPOCH = 2;
+const EPOCH = 3;
 
 const CONNECT_TIMEOUT_MS = 10_000;
 
@@ -40,7 +40,8 @@ export interface AuditEvent {
 interface Drawn {
   readonly event_id: string;
   readonly happened_at: Date;
-  readonly has_epoch: boolean;
+  /** Null: there is none. */
+  readonly epoch_column: string | null;
 }
 
 /** The text of an event that is hashed. The details are last, because they may contain any character. */
@@ -66,13 +67,14 @@ export async function recordAct(
   const { rows: drawn } = await client.query<Drawn>(
     `SELECT nextval(pg_get_serial_sequence($1, 'event_id')) AS event_id,
             date_trunc('milliseconds', clock_timestamp()) AS happened_at,
-            EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass($1) AND attname = 'epoch') AS has_epoch`,
+            (SELECT attname::text FROM pg_attribute
+             WHERE attrelid = to_regclass($1) AND attname IN ('epoch', 'schema_epoch')) AS epoch_column`,
     [auditEvents],
   );
   const { rows: last } = await client.query<{ hash: string }>(
     `SELECT encode(hash, 'hex') AS hash FROM ${auditEvents} ORDER BY event_id DESC LIMIT 1`,
   );
-  const [{ event_id, happened_at, has_epoch }] = drawn as [Drawn];
+  const [{ event_id, happened_at, epoch_column: epoch }] = drawn as [Drawn];
   const event = {
     eventId: Number(event_id),
     happenedAt: happened_at,
@@ -81,8 +83,8 @@ export async function recordAct(
     details: JSON.stringify(details),
   };
   await client.query(
-    `INSERT INTO ${auditEvents} (event_id, happened_at, action, actor, details, hash${has_epoch ? ', epoch' : ''})
-     VALUES ($1, $2, $3, $4, $5, decode($6, 'hex')${has_epoch ? `, ${EPOCH}` : ''})`,
+    `INSERT INTO ${auditEvents} (event_id, happened_at, action, actor, details, hash${epoch === null ? '' : `, ${epoch}`})
+     VALUES ($1, $2, $3, $4, $5, decode($6, 'hex')${epoch === null ? '' : `, ${EPOCH}`})`,
     [
       event.eventId,
       event.happenedAt,

@@ -4,7 +4,7 @@ import { MOVEMENT_SCOPES, type Principal, type Scope } from '../access/principal
 import type { Effects } from '../domain/books.js';
 import type { Command } from '../domain/command.js';
 import type { Transaction } from '../domain/transaction.js';
-import { reversalCommand, transferIn, type Transfer } from '../domain/transfer.js';
+import { reversalCommand, transferIn, type AboutTransfer, type Transfer } from '../domain/transfer.js';
 import { DryHoldDto, HoldDto } from '../holds/holds.dto.js';
 import { accountIn, lastHold, sameAccount } from '../holds/holds.service.js';
 import { DryReceiptDto, ReceiptDto } from '../http/openapi/receipt.js';
@@ -20,7 +20,7 @@ import { isRequest, type BatchItem, type BatchRequest } from './batch-items.js';
 
 /** The answer to a request that was carried out. */
 export interface PostedAnswer {
-  readonly status: 200 | 201;
+  readonly status: 200 | 201 | 202;
   readonly code?: undefined;
   readonly body: object;
   readonly as: Written<object>;
@@ -222,9 +222,12 @@ const reversalAnswer = (dryRun: boolean) => (effects: Effects) =>
   answered(TRANSACTION, new TransactionDto(last(effects)), dryRun);
 
 const transferAnswer =
-  (about: Pick<Transfer, 'reversedId' | 'foreign'>, dryRun: boolean) =>
-  ({ transactions }: Effects) =>
-    answered(TRANSFER, new TransferDto(transferIn(transactions, about)), dryRun);
+  (about: AboutTransfer, dryRun: boolean) =>
+  (effects: Effects): PostedAnswer => {
+    const transfer = transferIn(effects, about);
+    const answer = answered(TRANSFER, new TransferDto(transfer), dryRun);
+    return transfer.status === 'pending' ? { ...answer, status: 202 } : answer;
+  };
 
 const holdAnswer =
   (

@@ -82,6 +82,8 @@ function configOf(env: Variables) {
     outbox: { pollMs: 500 },
     /** How often expired holds are looked for. */
     sweeper: { pollMs: 1_000 },
+    // A process that dies keeps the lease of its work until that runs out.
+    transfers: { pollMs: 500, dueAfterMs: 2_000, leaseMs: 2_000 },
     /** How old the summary of the ledger becomes, and how long one statement for it may take. */
     summary: { intervalMs: 60_000, statementTimeoutMs: 20_000 },
     /** Undefined: no broker; events stay in this process. */

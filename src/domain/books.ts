@@ -1,3 +1,4 @@
+import { isCapture, transferKey, type IncomingTransfer, type OutgoingTransfer } from './between-shards.js';
 import type { AccountChanges, InMinorUnits } from './command.js';
 import type { LedgerAccount } from './account.js';
 import type { Rejection } from './errors.js';
@@ -32,6 +33,10 @@ export interface Effects {
   /** The holds that are new or changed, after it. */
   readonly holds: readonly Hold[];
   readonly changes: readonly AccountChange[];
+  /** Transfers to other shards that it began, carried out or found carried out, as they are after it. */
+  readonly outgoing: readonly OutgoingTransfer[];
+  /** Transfers from other shards that it decided or found decided. */
+  readonly incoming: readonly IncomingTransfer[];
 }
 
 export type Decision =
@@ -60,10 +65,21 @@ export interface Knowledge {
   readonly originals: ReadonlyMap<number, Original>;
   /** For each account whose expired holds were looked up: some of these, the earliest first. */
   readonly due: ReadonlyMap<number, readonly Hold[]>;
+  /** The transfers to other shards that the commands carry out, by id. */
+  readonly outgoing: ReadonlyMap<number, OutgoingTransfer>;
+  /** Those from other shards that the commands decide and that are decided already, by {@link transferKey}. */
+  readonly incoming: ReadonlyMap<string, IncomingTransfer>;
+  readonly pending: PendingTransfers;
   /** The time of all transactions: not before any earlier one of the accounts. */
   readonly now: Date;
   /** The ids to be used, ascending. */
   readonly ids: readonly number[];
+}
+
+/** How many transfers to other shards are under way; no more than matter, and only known where one begins. */
+export interface PendingTransfers {
+  readonly inShard: number;
+  readonly ofAccount: ReadonlyMap<number, number>;
 }
 
 /** A name for (account, idempotency key): the scope of a key is its account. */
@@ -78,7 +94,11 @@ export class Books {
   readonly holds: Map<number, Hold>;
   /** Accounts whose expired holds must be known to decide, and are not. */
   readonly lacking = new Set<number>();
+  readonly outgoing: Map<number, OutgoingTransfer>;
+  readonly incoming: Map<string, IncomingTransfer>;
   readonly now: Date;
+  private readonly pendingOf: Map<number, number>;
+  private pendingInShard: number;
   private readonly captures: Map<number, number>;
   private readonly originals: Map<number, Original>;
   private readonly due: ReadonlyMap<number, readonly Hold[]>;
@@ -92,6 +112,10 @@ export class Books {
     this.captures = new Map(known.captures);
     this.originals = new Map(known.originals);
     this.due = known.due;
+    this.outgoing = new Map(known.outgoing);
+    this.incoming = new Map(known.incoming);
+    this.pendingOf = new Map(known.pending.ofAccount);
+    this.pendingInShard = known.pending.inShard;
     this.now = known.now;
     this.ids = known.ids;
     for (const holds of known.due.values()) for (const hold of holds) this.holds.set(hold.holdId, hold);
@@ -107,6 +131,11 @@ export class Books {
     const id = this.ids[this.idsUsed + place];
     if (id === undefined) throw new Error('a batch made more transactions than ids were drawn for it');
     return id;
+  }
+
+  /** How many transfers to other shards are under way: from an account, and in all of the shard. */
+  pendingTransfers(accountId: number): { readonly ofAccount: number; readonly inShard: number } {
+    return { ofAccount: this.pendingOf.get(accountId) ?? 0, inShard: this.pendingInShard };
   }
 
   /** How often a hold was captured before. */
@@ -140,19 +169,44 @@ export class Books {
   }
 
   /** Makes the effects of an accepted command visible to the next ones. */
-  apply({ transactions, accounts, holds }: Effects): void {
+  apply({ transactions, accounts, holds, outgoing, incoming }: Effects): void {
     for (const account of accounts) this.accounts.set(account.accountId, account);
     for (const hold of holds) this.holds.set(hold.holdId, hold);
     this.idsUsed += transactions.length;
+    for (const transfer of outgoing) this.applyOutgoing(transfer);
+    for (const transfer of incoming) this.incoming.set(transferKey(transfer), transfer);
     for (const transaction of transactions) {
       const { accountId, idempotencyKey, reversesId, holdId, type } = transaction;
       if (holdId !== undefined && type === 'debit') this.captures.set(holdId, this.capturesOf(holdId) + 1);
       if (idempotencyKey !== undefined) this.keyed.set(keyOf(accountId, idempotencyKey), transaction);
       const original = reversesId === undefined ? undefined : this.originals.get(reversesId);
       if (original) {
-        const reversed = original.reversed + transaction.amount;
+        const reversed = original.reversed + claimOf(transaction);
         this.originals.set(original.transaction.transactionId, { ...original, reversed });
       }
     }
   }
+
+  private applyOutgoing(transfer: OutgoingTransfer): void {
+    const { transferId, accountId, status, key } = transfer;
+    this.outgoing.set(transferId, transfer);
+    if (status !== 'pending') return;
+    this.pendingInShard += 1;
+    this.pendingOf.set(accountId, (this.pendingOf.get(accountId) ?? 0) + 1);
+    if (!isCapture(transfer)) return;
+    // No transaction has its id or its key.
+    this.idsUsed += 1;
+    if (key) this.keyed.set(keyOf(accountId, key.idempotencyKey), keyedBy(transfer));
+  }
 }
+
+/**
+ * How much of its original a transaction claims: a reversal between shards claims it with a hold, gives that back with
+ * a release, and claims it again with the debit.
+ */
+const claimOf = ({ type, amount }: Transaction): Money => (type === 'release' ? -amount : amount);
+
+/** What is remembered of a key that a capture for another shard has used. */
+export const keyedBy = ({ transferId, amount, decimals, key }: OutgoingTransfer): KeyedTransaction => ({
+  ...{ transactionId: transferId, transferId, type: 'debit', amount, decimals, fingerprint: key?.fingerprint },
+});

@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
 import type { AccountOpening, AccountStatus } from './account.js';
+import type { IncomingTransfer, OutgoingTransfer, ReversedTransfer } from './between-shards.js';
 import type { Rejection } from './errors.js';
 import { formatMoney, inMinorUnits, MAX_DECIMALS, type Decimal, type Money } from './money.js';
 import type { KeyedTransaction, MovementType, TransactionDetails } from './transaction.js';
@@ -118,6 +119,8 @@ export interface TransferReversalCommand extends CommandBase {
   readonly transferId: number;
   /** The accounts of its legs. */
   readonly accountIds: readonly number[];
+  /** The transactions of its legs, in the same order; needed where they are in different shards. */
+  readonly legIds?: readonly number[];
   /** Undefined: all that is left. */
   readonly amount?: Asked;
   readonly force?: boolean;
@@ -156,6 +159,56 @@ export interface RefusalCommand extends CommandBase {
   readonly fingerprint: string | undefined;
 }
 
+/**
+ * Step 1 of a transfer to another shard ({@link OutgoingTransfer}). Its account is the one that pays. Of a reversal,
+ * that is the target of the original.
+ */
+export interface OutgoingCommand extends CommandBase, Pick<Conditions, 'expectedVersion'> {
+  readonly type: 'outgoing';
+  /** The request that it carries out, which its key stands for. */
+  readonly request: TransferCommand | CaptureCommand | TransferReversalCommand;
+  readonly nonce: string;
+  readonly to: number;
+  /** The version that the target must have. */
+  readonly toVersion?: number;
+  /** The currency of the target, as it was found; null: there is no such account. */
+  readonly toCurrency: string | undefined | null;
+  /** As for a {@link Leg}, of the target. */
+  readonly foreign?: boolean;
+  /** Undefined: all that remains of the hold, or is left of the original. */
+  readonly amount?: Asked;
+  /** What the client calls the amount; undefined: `amount`. */
+  readonly amountName?: string;
+  readonly capture?: Pick<CaptureCommand, 'holdId' | 'final'>;
+  readonly reversal?: ReversedTransfer & { readonly force?: boolean };
+}
+
+/** Step 2, and its only decision: credits the account, or refuses to; whatever was decided before stands. */
+export interface IncomingCommand extends CommandBase {
+  readonly type: 'incoming';
+  readonly transfer: Pick<
+    OutgoingTransfer,
+    | 'transferId'
+    | 'nonce'
+    | 'accountId'
+    | 'toVersion'
+    | 'amount'
+    | 'currency'
+    | 'decimals'
+    | 'reverses'
+    | 'details'
+  >;
+  /** True: it is refused, unless it was credited before. */
+  readonly cancelled?: boolean;
+}
+
+/** Step 3: carries out what step 2 decided. Its account is that of the source. */
+export interface SettlementCommand extends CommandBase {
+  readonly type: 'settlement';
+  readonly transfer: Pick<OutgoingTransfer, 'holdId' | 'details'>;
+  readonly decision: IncomingTransfer;
+}
+
 export type Command =
   | PostingCommand
   | TransferCommand
@@ -166,7 +219,10 @@ export type Command =
   | ReversalCommand
   | TransferReversalCommand
   | ChangeCommand
-  | RefusalCommand;
+  | RefusalCommand
+  | OutgoingCommand
+  | IncomingCommand
+  | SettlementCommand;
 
 /** The accounts that a command may change, each once. */
 export function accountsOf(command: Command): readonly number[] {
@@ -185,6 +241,9 @@ export function accountsOf(command: Command): readonly number[] {
     case 'reversal':
     case 'change':
     case 'refusal':
+    case 'outgoing':
+    case 'incoming':
+    case 'settlement':
       return [command.accountId];
   }
 }
@@ -194,6 +253,7 @@ export function accountsOf(command: Command): readonly number[] {
  * of it.
  */
 export function fingerprintOf(command: Command): string | undefined {
+  if (command.type === 'outgoing') return fingerprintOf(command.request);
   const parts = [...ownParts(command), ...detailParts(command.details)];
   if (parts.length === 0) return undefined;
   return fingerprint([command.type, ...parts]);
@@ -253,6 +313,9 @@ function ownParts(command: Command): unknown[] {
     case 'expiry':
     case 'change':
     case 'refusal':
+    case 'outgoing':
+    case 'incoming':
+    case 'settlement':
       return [];
   }
 }
@@ -274,6 +337,8 @@ export function mostTransactions(command: Command): number {
       return command.accountIds.length;
     case 'capture':
       return 3;
+    case 'settlement':
+      return 2;
     case 'hold':
       // A command of the same batch may end one that has expired by the time it is placed.
       return command.expiresAt ? 2 : 1;
@@ -285,6 +350,10 @@ export function mostTransactions(command: Command): number {
     case 'debit':
     case 'void':
     case 'reversal':
+    case 'incoming':
       return 1;
+    case 'outgoing':
+      // A rehearsal takes the third step, too.
+      return command.dryRun === true ? 3 : 1;
   }
 }

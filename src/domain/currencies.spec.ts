@@ -171,6 +171,7 @@ describe('transfers between currencies', () => {
         amount: 500n,
         remaining: 500n,
         captured: 0n,
+        capturing: 0n,
         status: 'active' as const,
       },
       ...{ expiresAt: undefined, createdAt: new Date(0), decimals: 2 },

@@ -1,4 +1,5 @@
 import type { LedgerAccount } from './account.js';
+import { transferKey, type IncomingTransfer, type OutgoingTransfer } from './between-shards.js';
 import { Books, type AccountChange, type Decision, type Knowledge } from './books.js';
 import { accountsOf, fingerprintOfRequest, type Command, type PostingCommand } from './command.js';
 import { decide } from './decide.js';
@@ -17,6 +18,10 @@ export interface BatchDecision {
   /** The new and changed holds, each once, as they are afterwards. */
   readonly holds: readonly Hold[];
   readonly changes: readonly AccountChange[];
+  /** The transfers to other shards that are new or settled, each once, as they are afterwards. */
+  readonly outgoing: readonly OutgoingTransfer[];
+  /** Decisions about transfers from other shards. */
+  readonly incoming: readonly IncomingTransfer[];
   /** To be recorded. */
   readonly refusals: readonly Refusal[];
   /** Accounts whose expired holds must be known for these decisions: look them up, and decide again. */
@@ -39,6 +44,8 @@ export function decideBatch(
   const changes: AccountChange[] = [];
   const refusals: Refusal[] = [];
   const holds = new Map<number, Hold>();
+  const outgoing = new Map<number, OutgoingTransfer>();
+  const incoming = new Map<string, IncomingTransfer>();
   const decisions = commands.map((command): Decision | undefined => {
     if (skipped.size > 0 && accountsOf(command).some((accountId) => skipped.has(accountId))) return undefined;
     const decision = decide(command, books);
@@ -56,10 +63,18 @@ export function decideBatch(
     for (const transaction of effects.transactions) transactions.push(transaction);
     for (const change of effects.changes) changes.push(change);
     for (const hold of effects.holds) holds.set(hold.holdId, hold);
+    // A command may also return what it found done.
+    for (const transfer of effects.outgoing)
+      if (transfer !== known.outgoing.get(transfer.transferId)) outgoing.set(transfer.transferId, transfer);
+    for (const transfer of effects.incoming)
+      if (transfer !== known.incoming.get(transferKey(transfer))) incoming.set(transferKey(transfer), transfer);
     return decision;
   });
   const { accounts, lacking } = books;
-  return { decisions, transactions, accounts, holds: [...holds.values()], changes, refusals, lacking };
+  return {
+    ...{ decisions, transactions, accounts, holds: [...holds.values()], changes, refusals, lacking },
+    ...{ outgoing: [...outgoing.values()], incoming: [...incoming.values()] },
+  };
 }
 
 /**
@@ -136,6 +151,8 @@ export function decideAtomically(
     holds: [],
     changes: [],
     refusals: [],
+    outgoing: [],
+    incoming: [],
     lacking: decision.lacking,
   };
 }

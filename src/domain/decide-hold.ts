@@ -15,7 +15,7 @@ import type { CaptureCommand, ExpiryCommand, HoldCommand, InMinorUnits, VoidComm
 import { Draft } from './draft.js';
 import type { Rejection } from './errors.js';
 import { MAX_ACTIVE_HOLDS, MAX_CAPTURES, statusAt, type Hold } from './hold.js';
-import { maxMoney } from './money.js';
+import { maxMoney, type Money } from './money.js';
 
 export function decideHold(
   command: InMinorUnits<HoldCommand>,
@@ -28,27 +28,51 @@ export function decideHold(
   const problem =
     checkVersion(account, command) ?? checkStatus(account, 'hold') ?? secure(draft, accountId, amount, books);
   if (problem) return problem;
-  // Those that have expired make room. None has ended yet: one would have made some.
-  if (draft.account(accountId).activeHolds >= MAX_ACTIVE_HOLDS) expireDue(draft, accountId, books);
-  if (draft.account(accountId).held + amount > maxMoney(account.decimals))
-    return { code: 'BALANCE_LIMIT_EXCEEDED' };
-  if (draft.account(accountId).activeHolds >= MAX_ACTIVE_HOLDS) return { code: 'TOO_MANY_HOLDS' };
+  const full = checkRoomForHold(draft, accountId, amount, books);
+  if (full) return full;
   const holdId = draft.nextId;
   draft.post(accountId, 'hold', amount, { ...links, holdId });
   const until = expiresInMs === undefined ? expiresAt : new Date(books.now.getTime() + expiresInMs);
   draft.setHold({
-    ...{ holdId, accountId, amount, remaining: amount, captured: 0n },
+    ...{ holdId, accountId, amount, remaining: amount, captured: 0n, capturing: 0n },
     ...{ status: 'active', expiresAt: until, createdAt: books.now, decimals: account.decimals },
   });
   return draft.effects;
 }
 
+export function checkRoomForHold(
+  draft: Draft,
+  accountId: number,
+  amount: Money,
+  books: Books,
+): Rejection | undefined {
+  // Those that have expired make room. None has ended yet: one would have made some.
+  if (draft.account(accountId).activeHolds >= MAX_ACTIVE_HOLDS) expireDue(draft, accountId, books);
+  const { held, decimals, activeHolds } = draft.account(accountId);
+  if (held + amount > maxMoney(decimals)) return { code: 'BALANCE_LIMIT_EXCEEDED' };
+  return activeHolds >= MAX_ACTIVE_HOLDS ? { code: 'TOO_MANY_HOLDS' } : undefined;
+}
+
 /** A hold that can still be captured or voided, or why it can't. */
-function activeHold(holdId: number, accountId: number, books: Books): Hold | Rejection {
+export function activeHold(holdId: number, accountId: number, books: Books): Hold | Rejection {
   const hold = books.holds.get(holdId);
   if (hold?.accountId !== accountId) return { code: 'HOLD_NOT_FOUND' };
   const status = statusAt(hold, books.now);
   return status === 'active' ? hold : { code: 'HOLD_NOT_ACTIVE', status };
+}
+
+/** What of a hold may still be captured. */
+export const capturableOf = ({ remaining, capturing }: Hold): Money => remaining - capturing;
+
+/** The same, for a capture: while a part is on its way to another shard, no other capture can end the hold. */
+export function capturableHold(
+  { holdId, final }: Pick<CaptureCommand, 'holdId' | 'final'>,
+  accountId: number,
+  books: Books,
+): Hold | Rejection {
+  const hold = activeHold(holdId, accountId, books);
+  if ('code' in hold || hold.capturing === 0n) return hold;
+  return final || capturableOf(hold) === 0n ? { code: 'HOLD_BEING_CAPTURED' } : hold;
 }
 
 export function decideCapture(
@@ -57,10 +81,10 @@ export function decideCapture(
   books: Books,
   keyed: KeyedLinks,
 ): Outcome {
-  const hold = activeHold(holdId, accountId, books);
+  const hold = capturableHold({ holdId, final }, accountId, books);
   if ('code' in hold) return hold;
-  const amount = wanted ?? hold.remaining;
-  if (amount > hold.remaining) return { code: 'HOLD_EXCEEDED' };
+  const amount = wanted ?? capturableOf(hold);
+  if (amount > capturableOf(hold)) return { code: 'HOLD_EXCEEDED' };
   const released = final ? hold.remaining : amount;
   const isLast = released === hold.remaining;
   if (!isLast && books.capturesOf(holdId) >= MAX_CAPTURES) return { code: 'TOO_MANY_CAPTURES' };
@@ -95,6 +119,7 @@ export function decideCapture(
 export function decideVoid({ accountId, holdId }: VoidCommand, books: Books, links: KeyedLinks): Outcome {
   const hold = activeHold(holdId, accountId, books);
   if ('code' in hold) return hold;
+  if (hold.capturing > 0n) return { code: 'HOLD_BEING_CAPTURED' };
   const draft = new Draft(books);
   draft.post(accountId, 'release', hold.remaining, { ...links, holdId });
   draft.setHold({ ...hold, remaining: 0n, status: 'voided' });

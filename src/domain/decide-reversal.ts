@@ -80,9 +80,9 @@ export function decideTransferReversal(
 
 const oppositeOf = (type: MovementType): MovementType => (type === 'credit' ? 'debit' : 'credit');
 
-const leftOf = ({ transaction, reversed }: Original): Money => transaction.amount - reversed;
+export const leftOf = ({ transaction, reversed }: Original): Money => transaction.amount - reversed;
 
-function checkReversible(original: Original, amount: Money): Rejection | undefined {
+export function checkReversible(original: Original, amount: Money): Rejection | undefined {
   const { type, reversesId } = original.transaction;
   if (reversesId !== undefined || (type !== 'credit' && type !== 'debit')) return { code: 'NOT_REVERSIBLE' };
   const left = leftOf(original);
@@ -90,7 +90,7 @@ function checkReversible(original: Original, amount: Money): Rejection | undefin
 }
 
 /** Money that is gone is a rejection, or with `force` an overdraft, whose limit is raised as far as needed and possible. */
-function securePayback(
+export function securePayback(
   draft: Draft,
   { transaction: { accountId, type } }: Original,
   amount: Money,

@@ -2,6 +2,7 @@ import type { LedgerAccount } from './account.js';
 import { keyOf, type Books, type Decision } from './books.js';
 import type { KeyedLinks, Outcome } from './checks.js';
 import { fingerprintOf, fingerprintOfRequest, type Command, type PostingCommand } from './command.js';
+import { decideIncoming, decideOutgoing, decideSettlement } from './decide-between-shards.js';
 import { decideChange } from './decide-change.js';
 import { decideCapture, decideExpiry, decideHold, decideVoid } from './decide-hold.js';
 import { decidePosting, decideTransfer } from './decide-movement.js';
@@ -20,6 +21,8 @@ import type { KeyedTransaction } from './transaction.js';
  */
 export function decide(command: Command, books: Books): Decision {
   const account = books.accounts.get(command.accountId);
+  if (command.type === 'incoming')
+    return { accepted: true, effects: decideIncoming(command, account, books) };
   if (!account) return rejected(notFound(command));
   const exact = exactCommand(command, account, books);
   if ('code' in exact && isMalformed(exact)) return rejected(exact);
@@ -36,7 +39,12 @@ export function decide(command: Command, books: Books): Decision {
   return 'code' in outcome ? rejected(outcome) : { accepted: true, effects: outcome };
 }
 
-function decideKind(command: ExactCommand, account: LedgerAccount, books: Books, links: KeyedLinks): Outcome {
+function decideKind(
+  command: ExactCommand,
+  account: LedgerAccount,
+  books: Books,
+  links: KeyedLinks,
+): Outcome {
   switch (command.type) {
     case 'credit':
     case 'debit':
@@ -59,6 +67,10 @@ function decideKind(command: ExactCommand, account: LedgerAccount, books: Books,
       return decideChange(command, account, books);
     case 'refusal':
       return command.rejection;
+    case 'outgoing':
+      return decideOutgoing(command, account, books, links);
+    case 'settlement':
+      return decideSettlement(command, books);
   }
 }
 
@@ -69,7 +81,7 @@ const rejected = (rejection: Rejection): Decision => ({ accepted: false, rejecti
 
 /** Of several accounts, the answer says which. */
 const notFound = ({ type, accountId }: Command): Rejection =>
-  type === 'transfer' ? { code: 'ACCOUNT_NOT_FOUND', accountId } : { code: 'ACCOUNT_NOT_FOUND' };
+  type === 'transfer' || type === 'outgoing' ? { code: 'ACCOUNT_NOT_FOUND', accountId } : { code: 'ACCOUNT_NOT_FOUND' };
 
 function checkKey(
   command: Command,

@@ -1,4 +1,5 @@
 import type { LedgerAccount } from './account.js';
+import type { IncomingTransfer, OutgoingTransfer } from './between-shards.js';
 import type { AccountChange, Books, Effects } from './books.js';
 import type { AccountChanges, InMinorUnits } from './command.js';
 import type { Hold } from './hold.js';
@@ -13,6 +14,8 @@ export class Draft {
   private accounts: LedgerAccount[] | undefined;
   private holds: Map<number, Hold> | undefined;
   private changes: AccountChange[] | undefined;
+  private outgoing: OutgoingTransfer[] | undefined;
+  private incoming: IncomingTransfer[] | undefined;
 
   constructor(private readonly books: Books) {}
 
@@ -75,9 +78,24 @@ export class Draft {
     });
   }
 
+  setOutgoing(transfer: OutgoingTransfer): void {
+    this.outgoing = [transfer];
+  }
+
+  setIncoming(transfer: IncomingTransfer): void {
+    this.incoming = [transfer];
+  }
+
+  /** The transaction that was posted last. */
+  get last(): Transaction {
+    return this.transactions?.at(-1) as Transaction;
+  }
+
   get effects(): Effects {
     const { transactions = NONE, accounts = NONE, changes = NONE, holds } = this;
-    return { transactions, accounts, changes, holds: holds ? [...holds.values()] : NONE };
+    const { outgoing = NONE, incoming = NONE } = this;
+    const held = holds ? [...holds.values()] : NONE;
+    return { transactions, accounts, changes, holds: held, outgoing, incoming };
   }
 
   private set(account: LedgerAccount): void {

@@ -1,3 +1,4 @@
+import type { TransferStatus } from './between-shards.js';
 import type { HoldStatus } from './hold.js';
 
 /** What the request made that used an idempotency key before. */
@@ -57,10 +58,18 @@ export type Rejection =
   | ({ readonly code: 'CURRENCY_MISMATCH' } & AboutAccount)
   /** One answer for all that is refused about an account that the sender may not see. */
   | ({ readonly code: 'COUNTERPARTY_REFUSED' } & AboutAccount)
-  /** The accounts of a command are in different shards. */
+  /** More than two accounts, or the accounts of an atomic batch, are in different shards. */
   | { readonly code: 'DIFFERENT_SHARDS' }
+  /** Too many transfers to other shards are under way, from the account or in all of its shard. */
+  | { readonly code: 'TOO_MANY_PENDING_TRANSFERS' }
+  /** An operator has cancelled the transfer before its target had decided. */
+  | { readonly code: 'TRANSFER_CANCELLED' }
+  /** Only a completed transfer can be reversed. */
+  | { readonly code: 'TRANSFER_NOT_COMPLETED'; readonly status: TransferStatus }
   | { readonly code: 'TOO_MANY_HOLDS' }
   | { readonly code: 'HOLD_NOT_ACTIVE'; readonly status: HoldStatus }
+  /** A part of the hold is on its way to another shard, or all of it: it can't end before that is decided. */
+  | { readonly code: 'HOLD_BEING_CAPTURED' }
   /** Only what ends the hold may still be captured. */
   | { readonly code: 'TOO_MANY_CAPTURES' }
   /** More than remains of the hold. */

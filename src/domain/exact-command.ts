@@ -1,15 +1,17 @@
 import type { LedgerAccount } from './account.js';
 import type { Books } from './books.js';
 import { firstAbout } from './checks.js';
-import type { Asked, Command, InMinorUnits, Leg, TransferCommand } from './command.js';
+import type { Asked, Command, IncomingCommand, InMinorUnits, Leg, TransferCommand } from './command.js';
 import type { Rejection } from './errors.js';
 import { inMinorUnits, MAX_DECIMALS, type Money } from './money.js';
 
-export type ExactCommand = InMinorUnits<Command>;
+/** What an incoming transfer asks for is in minor units already. */
+export type InexactCommand = Exclude<Command, IncomingCommand>;
+export type ExactCommand = InMinorUnits<InexactCommand>;
 
 /** The command with its amounts in minor units of the currencies of their accounts, or why they can't be. */
 export function exactCommand(
-  command: Command,
+  command: InexactCommand,
   account: LedgerAccount,
   books: Books,
 ): ExactCommand | Rejection {
@@ -21,12 +23,15 @@ export function exactCommand(
       if (amount === undefined) return tooManyDecimals(account, amountNameOf(command));
       return { ...command, amount };
     }
+    case 'outgoing':
     case 'capture':
     case 'reversal':
     case 'transfer-reversal': {
       if (command.amount === undefined) return command as ExactCommand;
       const amount = inMinorUnits(command.amount, account.decimals);
-      return amount === undefined ? tooManyDecimals(account, 'amount') : { ...command, amount };
+      return amount === undefined
+        ? tooManyDecimals(account, amountNameOf(command))
+        : ({ ...command, amount } as ExactCommand);
     }
     case 'change': {
       const { overdraftLimit: asked } = command.changes;
@@ -40,6 +45,7 @@ export function exactCommand(
     case 'void':
     case 'expiry':
     case 'refusal':
+    case 'settlement':
       return command;
   }
 }

@@ -11,6 +11,8 @@ export interface Hold {
   /** What is still reserved. */
   readonly remaining: Money;
   readonly captured: Money;
+  /** The part of what remains that is on its way to an account of another shard: the hold can't end before. */
+  readonly capturing: Money;
   readonly status: HoldStatus;
   /** Undefined: never. */
   readonly expiresAt: Date | undefined;
@@ -34,12 +36,12 @@ export const MAX_CAPTURES = 1_000;
  */
 export const MAX_EXPIRED_AT_ONCE = 1_000;
 
-/** Whether a hold has ended by itself at this time, whether or not anybody has written it down yet. */
+/** Whether a hold has ended by itself at this time, and that can be written down now. */
 export function isDue(hold: Hold, now: Date): boolean {
-  return hold.status === 'active' && hold.expiresAt !== undefined && hold.expiresAt <= now;
+  return hold.status === 'active' && hold.capturing === 0n && statusAt(hold, now) === 'expired';
 }
 
-/** What a hold is at this time. */
-export function statusAt(hold: Hold, now: Date): HoldStatus {
-  return isDue(hold, now) ? 'expired' : hold.status;
+/** What a hold is at this time, whether or not anybody has written it down yet. */
+export function statusAt({ status, expiresAt }: Hold, now: Date): HoldStatus {
+  return status === 'active' && expiresAt !== undefined && expiresAt <= now ? 'expired' : status;
 }

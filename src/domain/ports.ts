@@ -30,7 +30,8 @@ export interface PermitRequest {
  */
 export abstract class Ledger {
   /**
-   * Carries out one command. Resolves only when its effects are durable; those of a dry run are never applied.
+   * Carries out one command. Resolves only when its effects are durable; those of a dry run are never applied. A
+   * transfer to another shard may still be pending then: its effects are no transactions, but the transfer itself.
    *
    * @param sinceMs when the command began to wait, on the clock of performance.now(); its deadline counts from then
    */
@@ -71,8 +72,9 @@ export abstract class Ledger {
    * the request wait.
    *
    * @param id of an account, a transaction, a hold or a transfer in the shard of the posting
+   * @param to the account to which a transfer or capture goes
    */
-  abstract acquirePermit(id: number, request: PermitRequest): void;
+  abstract acquirePermit(id: number, request: PermitRequest, to?: number): void;
 
   /**
    * Opens an account; its opening deposit, if any, is its first transaction and commits with it.

@@ -6,8 +6,9 @@ import type { Transaction } from '../domain/transaction.js';
 import { transferIn } from '../domain/transfer.js';
 import { Allow } from '../http/access/access.guard.js';
 import { IdempotencyInterceptor } from '../http/idempotency.interceptor.js';
-import { Answers, created, located, rehearsed, tagged } from '../http/openapi/answers.js';
+import { Answers, created, rehearsed, tagged } from '../http/openapi/answers.js';
 import { ReceiptDto } from '../http/openapi/receipt.js';
+import { answered } from '../transfers/transfers.controller.js';
 import { TransferDto } from '../transfers/transfers.dto.js';
 import { TransactionRate } from '../http/transaction-rate.js';
 import { TRANSACTION_RATE } from '../http/transaction-rate.module.js';
@@ -69,7 +70,7 @@ export class HoldsController {
   @Allow(['withdrawals:write', 'transfers:write'])
   @Post('holds/:holdId/capture')
   @UseInterceptors(IdempotencyInterceptor)
-  @Answers(201, Captured, DryCaptured)
+  @Answers(201, Captured, DryCaptured, TransferDto)
   @DocumentCapture()
   async capture(
     @Incoming(captureOf) capture: CaptureRequest,
@@ -78,12 +79,9 @@ export class HoldsController {
   ) {
     const admit = this.rate?.admission(request, reply);
     const captured = await this.holds.capture(capture, senderOf(request), request.waitingSinceMs, admit);
-    const { transactions, foreign } = captured;
-    if (capture.to) {
-      const body = new TransferDto(transferIn(transactions, { foreign }));
-      return capture.dryRun === true ? rehearsed(reply, body) : located(reply, `/transfers/${body.id}`, body);
-    }
-    const debit = transactions.at(-1) as Transaction;
+    const { effects, foreign } = captured;
+    if (capture.to) return answered(reply, transferIn(effects, { foreign }), capture);
+    const debit = effects.transactions.at(-1) as Transaction;
     const body = new ReceiptDto(debit);
     if (capture.dryRun === true) return rehearsed(reply, body);
     return created(reply, `/transactions/${body.id}`, versionTag(debit.versionAfter), body);

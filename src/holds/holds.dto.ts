@@ -204,6 +204,8 @@ export class HoldDto extends Described {
   @Field(Money) readonly amount: string;
   @Field(Money) readonly remaining: string;
   @Field(Money) readonly captured: string;
+  /** The part of what remains that is on its way to another shard; left out: none. */
+  @Field(Money, optional) readonly capturing: string | undefined;
   @Field(HoldState) readonly status: HoldStatus;
   @Field(Timestamp) readonly createdAt: string;
   @Field(Timestamp, optional) readonly expiresAt: string | undefined;
@@ -219,6 +221,7 @@ export class HoldDto extends Described {
     this.amount = formatMoney(hold.amount, decimals);
     this.remaining = formatMoney(hold.remaining, decimals);
     this.captured = formatMoney(hold.captured, decimals);
+    this.capturing = hold.capturing === 0n ? undefined : formatMoney(hold.capturing, decimals);
     this.status = hold.status;
     this.createdAt = hold.createdAt.toISOString();
     this.expiresAt = hold.expiresAt?.toISOString();

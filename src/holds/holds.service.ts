@@ -5,7 +5,6 @@ import type { HoldCommand } from '../domain/command.js';
 import type { Hold, HoldStatus } from '../domain/hold.js';
 import { Ledger } from '../domain/ports.js';
 import type { Sender } from '../domain/sender.js';
-import type { Transaction } from '../domain/transaction.js';
 import {
   decodeFilteredCursor,
   encodeCursor,
@@ -59,16 +58,13 @@ export class HoldsService {
     return { hold: { ...hold, details }, account: accountIn(effects, accountId) };
   }
 
-  /**
-   * @returns the transactions, of which the debit is the last one or followed by the credit; and the account that the
-   *   sender may not see, if it got the money
-   */
+  /** @returns its effects, and the account that the sender may not see, if that gets the money */
   async capture(
     request: CaptureRequest,
     { owner, user }: Sender,
     sinceMs: number | undefined,
     admit: Admit,
-  ): Promise<{ readonly transactions: readonly Transaction[]; readonly foreign: ReadonlySet<number> }> {
+  ): Promise<{ readonly effects: Effects; readonly foreign: ReadonlySet<number> }> {
     const { holdId, to } = request;
     const accountId = await this.holds.accountOf(holdId, owner, user);
     if (to?.accountId === accountId) throw sameAccount();
@@ -77,8 +73,8 @@ export class HoldsService {
     const foreign = foreignAmong(credits, await this.owners.problems(owner, ids, user));
     if (admit) await admit(to ? 2 : 1);
     const target = to && { ...to, foreign: foreign.has(to.accountId) };
-    const { transactions } = await this.ledger.execute({ ...request, accountId, to: target }, sinceMs);
-    return { transactions, foreign };
+    const effects = await this.ledger.execute({ ...request, accountId, to: target }, sinceMs);
+    return { effects, foreign };
   }
 
   async void(

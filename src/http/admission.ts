@@ -4,7 +4,7 @@ import { LedgerError } from '../domain/errors.js';
 import { readVersion } from './validation/field-rules.js';
 import { BATCH_BODY_LIMIT_BYTES } from './validation/json-body.js';
 import { parsePositiveInteger } from './validation/positive-integer.js';
-import type { Ledger } from '../domain/ports.js';
+import type { Ledger, PermitRequest } from '../domain/ports.js';
 import { userOf } from '../access/user.js';
 
 declare module 'fastify' {
@@ -24,29 +24,41 @@ const BATCH = '/transactions/batch';
 /** Batches that wait for a permit; one more is rejected at once. */
 export const MAX_BATCHES_HELD = 100;
 
-/** What a posting names, from which its shard can be told; undefined: validation will answer 400. */
-type Names = (request: FastifyRequest) => number | undefined;
+/** What a posting names, from which its shard can be told. */
+interface Named {
+  /** Undefined: validation will answer 400. */
+  readonly id: number | undefined;
+  /** The account to which its money goes, where it may be in another shard. */
+  readonly to?: number;
+}
+
+type Names = (request: FastifyRequest) => Named;
 
 /** The number after a prefix in a parameter of the path. The ids of all resources tell their shard. */
 const inPath =
   (parameter: string, prefix = ''): Names =>
   ({ params }) => {
     const text = (params as Readonly<Record<string, string>>)[parameter] ?? '';
-    return text.startsWith(prefix) ? parsePositiveInteger(text.slice(prefix.length)) : undefined;
+    return { id: text.startsWith(prefix) ? parsePositiveInteger(text.slice(prefix.length)) : undefined };
   };
 
-/** An account of a transfer. All of them are in one shard. */
+/** The two accounts of a transfer. One of more legs stays within a shard. */
 const inTransfer: Names = ({ body }) => {
-  const { from, legs } = (body ?? {}) as { readonly from?: unknown; readonly legs?: unknown };
-  const [leg] = Array.isArray(legs) ? (legs as { readonly accountId?: unknown }[]) : [];
-  return readVersion(from ?? leg?.accountId);
+  const { from, to, legs } = (body ?? {}) as Readonly<Record<'from' | 'to' | 'legs', unknown>>;
+  const [one, other] = Array.isArray(legs) ? (legs as { readonly accountId?: unknown }[]) : [];
+  return { id: readVersion(from ?? one?.accountId), to: readVersion(to ?? other?.accountId) };
+};
+
+const inCapture: Names = (request) => {
+  const { to } = (request.body ?? {}) as { readonly to?: unknown };
+  return { ...inPath('holdId', 'hold')(request), to: readVersion(to) };
 };
 
 /** Every route that gives the ledger a command, but for batches. */
 const POSTINGS: ReadonlyMap<string, Names> = new Map([
   ['POST /accounts/:accountId/transactions', inPath('accountId')],
   ['POST /accounts/:accountId/holds', inPath('accountId')],
-  ['POST /holds/:holdId/capture', inPath('holdId', 'hold')],
+  ['POST /holds/:holdId/capture', inCapture],
   ['POST /holds/:holdId/void', inPath('holdId', 'hold')],
   ['POST /transactions/:transactionId/reversal', inPath('transactionId', 'txn')],
   ['POST /transfers', inTransfer],
@@ -112,15 +124,14 @@ export function isBatch({ url }: FastifyRequest['routeOptions']): boolean {
   return url === BATCH;
 }
 
-/** @param id of anything in the shard of the posting */
 function enter(
   request: FastifyRequest,
-  id: number | undefined,
+  { id, to }: Named,
   ledger: Ledger,
   done: (error?: Error) => void,
 ): void {
   if (id === undefined) return done();
-  ledger.acquirePermit(id, {
+  const permit: PermitRequest = {
     user: userOf(request),
     isGone: () => request.raw.socket.destroyed,
     granted: (free, waitingSinceMs) => {
@@ -129,5 +140,6 @@ function enter(
       done();
     },
     rejected: () => done(new LedgerError({ code: 'OVERLOADED' })),
-  });
+  };
+  ledger.acquirePermit(id, permit, to);
 }

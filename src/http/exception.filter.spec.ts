@@ -159,6 +159,13 @@ const FAILURES: Readonly<Record<LedgerFailureCode, Expected>> = {
   },
   CURRENCY_MISMATCH: plain('CURRENCY_MISMATCH', 422, 'Currency mismatch'),
   DIFFERENT_SHARDS: plain('DIFFERENT_SHARDS', 422, 'Different shards'),
+  HOLD_BEING_CAPTURED: plain('HOLD_BEING_CAPTURED', 409, 'Hold being captured'),
+  TRANSFER_CANCELLED: plain('TRANSFER_CANCELLED', 409, 'Transfer cancelled'),
+  TRANSFER_NOT_COMPLETED: {
+    ...plain('TRANSFER_CANCELLED', 409, 'Transfer not completed'),
+    failure: { code: 'TRANSFER_NOT_COMPLETED', status: 'pending' },
+  },
+  TOO_MANY_PENDING_TRANSFERS: plain('TOO_MANY_PENDING_TRANSFERS', 503, 'Too many pending transfers'),
   TOO_MANY_HOLDS: plain('TOO_MANY_HOLDS', 422, 'Too many holds'),
   TOO_MANY_CAPTURES: plain('TOO_MANY_CAPTURES', 422, 'Too many captures'),
   HOLD_EXCEEDED: plain('HOLD_EXCEEDED', 422, 'Hold exceeded'),

@@ -119,6 +119,7 @@ function answerOfFailure(failure: LedgerFailure): ErrorAnswer {
     case 'OVERLOADED':
     case 'OUTCOME_UNKNOWN':
     case 'BROKER_UNAVAILABLE':
+    case 'TOO_MANY_PENDING_TRANSFERS':
       return errorAnswer(failure.code, RETRY_SOON);
     case 'ACCOUNT_NOT_FOUND':
     case 'ACCOUNT_FROZEN':
@@ -148,6 +149,9 @@ function answerOfFailure(failure: LedgerFailure): ErrorAnswer {
     case 'SENDER_REFUSED':
     case 'SUBMISSION_DISCARDED':
     case 'DIFFERENT_SHARDS':
+    case 'HOLD_BEING_CAPTURED':
+    case 'TRANSFER_CANCELLED':
+    case 'TRANSFER_NOT_COMPLETED':
     case 'TOO_MANY_HOLDS':
     case 'TOO_MANY_CAPTURES':
     case 'HOLD_EXCEEDED':

@@ -89,7 +89,7 @@ export class ExpirySweeper {
         client,
         `SELECT DISTINCT account_id FROM (
            SELECT account_id FROM ${this.tables.holds}
-           WHERE status = 'active' AND expires_at IS NOT NULL AND expires_at <= now()
+           WHERE status = 'active' AND expires_at IS NOT NULL AND expires_at <= now() AND capturing = 0
            ORDER BY expires_at LIMIT ${MAX_DUE}) due`,
       );
       if (rows.length === 0 || !(await this.lease.take(manager))) return [];

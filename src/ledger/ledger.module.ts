@@ -23,20 +23,46 @@ import { READERS, ShardReader } from './read/shard-reader.js';
 import { StatementReader } from './read/statement-reader.js';
 import { SummaryReader } from './read/summary-reader.js';
 import { TransferReader } from './read/transfer-reader.js';
+import { TRANSFER_RECORDS, TransferRecords } from './read/transfer-records.js';
+import { TransferCoordinator } from './write/transfer-coordinator.js';
 import { ShardRouter } from '../sharding/shard-router.js';
 import { AdaptiveConcurrencyLimiter } from '../concurrency/adaptive-concurrency-limiter.js';
 import { TransactionRunner } from '../storage/transaction-runner.js';
 import { RecentLocalBatchesModule } from '../messaging/recent-local-batches.module.js';
+
+/** The write side of each shard. */
+const WRITERS = Symbol('WRITERS');
 
 /** Assembles the ledger, shard by shard. */
 @Module({
   imports: [CacheModule, RecentLocalBatchesModule],
   providers: [
     {
-      provide: ShardedLedger,
+      provide: WRITERS,
       inject: [CONFIG, SHARDS, BalanceCache, RecentLocalBatches, Metrics],
       useFactory: (config: Config, shards: Shard[], ...parts: WriterParts) =>
-        new ShardedLedger(new ShardRouter(createWriters(config, shards, parts))),
+        new ShardRouter(createWriters(config, shards, parts)),
+    },
+    {
+      provide: TRANSFER_RECORDS,
+      inject: [READERS],
+      useFactory: ({ shards }: ShardRouter<ShardReader>) =>
+        new ShardRouter(shards.map((reader) => new TransferRecords(reader))),
+    },
+    {
+      provide: TransferCoordinator,
+      inject: [WRITERS, TRANSFER_RECORDS, CONFIG],
+      useFactory: (
+        writers: ShardRouter<ShardWriter>,
+        records: ShardRouter<TransferRecords>,
+        { ledger }: Config,
+      ) => new TransferCoordinator(writers, records, ledger.commandTimeoutMs),
+    },
+    {
+      provide: ShardedLedger,
+      inject: [WRITERS, TransferCoordinator],
+      useFactory: (writers: ShardRouter<ShardWriter>, coordinator: TransferCoordinator) =>
+        new ShardedLedger(writers, coordinator),
     },
     { provide: Ledger, useExisting: ShardedLedger },
     { provide: READERS, inject: [CONFIG, SHARDS, BalanceCache, Metrics], useFactory: createReaders },
@@ -51,7 +77,7 @@ import { RecentLocalBatchesModule } from '../messaging/recent-local-batches.modu
   ],
   exports: [
     ...[Ledger, LedgerReader, TransferReader, AccountOwners, HoldReader, HistoryReader, StatementReader],
-    ...[SummaryReader, READERS, KeyReader],
+    ...[SummaryReader, READERS, KeyReader, TransferCoordinator],
   ],
 })
 export class LedgerModule implements OnApplicationShutdown {
@@ -117,16 +143,18 @@ function createWriter(
   );
   const scheduler = new BatchScheduler(batchWriter, config.ledger, shardMetrics, slots);
   const { maxInFlight, queue, commandTimeoutMs } = config.ledger;
-  const limiter = new AdaptiveConcurrencyLimiter(
-    // Half of a command's time is left for the work itself.
-    { maxInFlight, queue, maxWaitMs: commandTimeoutMs / 2 },
-    () => scheduler.parked,
-    () => shardMetrics.failed('OVERLOADED'),
-  );
-  shardMetrics.watchWaiting(() => limiter.waiting);
+  // Half of a command's time is left for the work itself.
+  const limits = { maxInFlight, queue, maxWaitMs: commandTimeoutMs / 2 };
+  const createLimiter = () =>
+    new AdaptiveConcurrencyLimiter(
+      limits,
+      () => scheduler.parked,
+      () => shardMetrics.failed('OVERLOADED'),
+    );
+  const [limiter, arrivals] = [createLimiter(), createLimiter()];
+  shardMetrics.watchWaiting(() => limiter.waiting + arrivals.waiting);
   return {
-    scheduler,
-    limiter,
+    ...{ scheduler, limiter, arrivals },
     opener: new AccountOpener(
       new TransactionRunner(shard.general, config.ledger),
       statements,

@@ -6,6 +6,7 @@ import { LedgerError } from '../domain/errors.js';
 import { Ledger, type PermitRequest } from '../domain/ports.js';
 import type { AccountOpener } from './write/account-opener.js';
 import type { BatchScheduler } from './write/batch-scheduler.js';
+import type { CommandBetweenShards, TransferCoordinator } from './write/transfer-coordinator.js';
 import type { ShardRouter } from '../sharding/shard-router.js';
 
 /** The write side of one shard. */
@@ -13,6 +14,8 @@ export interface ShardWriter {
   readonly scheduler: BatchScheduler;
   readonly opener: AccountOpener;
   readonly limiter: AdaptiveConcurrencyLimiter;
+  /** Bounds the transfers from other shards: while this one hangs, they must not use up what others have. */
+  readonly arrivals: AdaptiveConcurrencyLimiter;
 }
 
 /** How long new accounts avoid a shard in which one could not be opened. */
@@ -26,7 +29,10 @@ export class ShardedLedger extends Ledger {
   /** When to try the shards again in which the last opening failed. */
   private readonly retryAtMs = new Map<ShardWriter, number>();
 
-  constructor(private readonly router: ShardRouter<ShardWriter>) {
+  constructor(
+    private readonly router: ShardRouter<ShardWriter>,
+    private readonly coordinator: TransferCoordinator,
+  ) {
     super();
   }
 
@@ -35,8 +41,8 @@ export class ShardedLedger extends Ledger {
     const accountIds = accountsOf(command);
     const isInOneShard =
       accountIds.length === 1 || accountIds.every((accountId) => this.router.of(accountId) === shard);
-    if (!isInOneShard) return Promise.reject(new LedgerError({ code: 'DIFFERENT_SHARDS' }));
-    return shard.scheduler.submit(command, sinceMs);
+    if (isInOneShard) return shard.scheduler.submit(command, sinceMs);
+    return this.coordinator.execute(command as CommandBetweenShards, sinceMs);
   }
 
   executeAtomically(commands: readonly Command[], user: string): Promise<Effects>[] {
@@ -53,8 +59,9 @@ export class ShardedLedger extends Ledger {
     return this.router.indexOf(accountId);
   }
 
-  acquirePermit(id: number, request: PermitRequest): void {
-    this.router.of(id).limiter.acquire(request);
+  acquirePermit(id: number, request: PermitRequest, to = id): void {
+    const [shard, target] = [this.router.of(id), this.router.of(to)];
+    (shard === target ? shard.limiter : target.arrivals).acquire(request);
   }
 
   /**

@@ -6,23 +6,18 @@ export type HoldThen = Pick<Hold, 'remaining' | 'status' | 'expiresAt'>;
 
 /**
  * The events of the transactions in one row of the outbox, in order. What else a transaction completes follows it at
- * once: a hold's event, and a transfer's after the last leg.
+ * once: a hold's event, and a transfer's after the last leg. One between shards is completed by its debit.
  *
  * @param holdsThen by transaction, for each that has a hold
+ * @param credits the credits in other shards, by transfer
  */
 export function announcementsOf(
   transactions: readonly AnnouncedTransaction[],
   holdsThen: ReadonlyMap<number, HoldThen>,
+  credits: ReadonlyMap<number, AnnouncedTransaction>,
 ): LedgerEvent[] {
   const events: LedgerEvent[] = [];
-  const transfers = new Map<number, AnnouncedTransaction[]>();
-  for (const transaction of transactions) {
-    const { transferId } = transaction;
-    if (transferId === undefined) continue;
-    const legs = transfers.get(transferId);
-    if (legs) legs.push(transaction);
-    else transfers.set(transferId, [transaction]);
-  }
+  const transfers = legsOfTransfers(transactions);
   for (const transaction of transactions) {
     events.push({ kind: 'transaction.posted', transaction });
     const { transactionId, transferId } = transaction;
@@ -30,9 +25,26 @@ export function announcementsOf(
     const about = hold && holdEvent(transaction, hold);
     if (about) events.push(about);
     const legs = transferId === undefined ? undefined : transfers.get(transferId);
-    if (legs?.at(-1) === transaction) events.push({ kind: 'transfer.completed', legs });
+    if (legs?.at(-1) !== transaction) continue;
+    const credit = credits.get(transferId ?? 0);
+    if (legs.length > 1) events.push({ kind: 'transfer.completed', legs });
+    else if (credit) events.push({ kind: 'transfer.completed', legs: [transaction, credit] });
   }
   return events;
+}
+
+/** The legs of transfers, of which there is only one where the other is in another shard. */
+export function legsOfTransfers<T extends AnnouncedTransaction>(transactions: readonly T[]): Map<number, T[]> {
+  const transfers = new Map<number, T[]>();
+  for (const transaction of transactions) {
+    const { transferId, type } = transaction;
+    // A transfer to another shard begins with a hold.
+    if (transferId === undefined || type === 'hold') continue;
+    const legs = transfers.get(transferId);
+    if (legs) legs.push(transaction);
+    else transfers.set(transferId, [transaction]);
+  }
+  return transfers;
 }
 
 /** Undefined for the release of a capture: its debit, which follows, tells of both. */

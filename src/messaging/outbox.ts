@@ -5,17 +5,21 @@ import { OutboxEntity } from '../storage/entities/outbox.entity.js';
 import {
   idFromColumn,
   moneyFromColumn,
+  outgoingFromRow,
+  selectOutgoing,
   TRANSACTION_COLUMNS,
   transactionFromRow,
   type HoldRow,
+  type OutgoingRow,
   type TransactionRow,
 } from '../storage/rows.js';
 import { ShardLease } from '../storage/shard-lease.js';
 import type { SchemaTables } from '../storage/tables.js';
 import type { AccountChanged, AnnouncedTransaction, LedgerEvent } from '../domain/ledger-event.js';
 import type { Transaction } from '../domain/transaction.js';
+import { creditOf } from '../domain/transfer.js';
 import type { TransactionRunner } from '../storage/transaction-runner.js';
-import { announcementsOf, type HoldThen } from './announcements.js';
+import { announcementsOf, legsOfTransfers, type HoldThen } from './announcements.js';
 
 /** Rows at the head of the outbox, in the order in which they are to be published. */
 export interface Chunk {
@@ -174,10 +178,12 @@ export class Outbox {
     const withTransactions = head.filter((row) => row.first_id !== null);
     const changes = await this.changes(client, idsOf(head.filter((row) => row.first_id === null)));
     const transactions = await this.transactions(client, idsOf(withTransactions));
-    const holdsThen = await this.holdsThen(client, [...transactions.values()].flat());
+    const all = [...transactions.values()].flat();
+    const holdsThen = await this.holdsThen(client, all);
+    const credits = await this.creditsElsewhere(client, all);
     return head.map(({ outbox_id, first_id }) => ({
       firstTransactionId: idFromColumn(first_id),
-      events: changes.get(outbox_id) ?? announcementsOf(transactions.get(outbox_id) ?? [], holdsThen),
+      events: changes.get(outbox_id) ?? announcementsOf(transactions.get(outbox_id) ?? [], holdsThen, credits),
     }));
   }
 
@@ -222,6 +228,27 @@ export class Outbox {
       [outboxIds],
     );
     return groupedByRow(rows, changeFromRow);
+  }
+
+  /** The credits in other shards of transfers that debits complete, by transfer; nothing is read where there is none. */
+  private async creditsElsewhere(
+    client: PoolClient,
+    transactions: readonly AnnouncedTransaction[],
+  ): Promise<Map<number, AnnouncedTransaction>> {
+    const alone = [...legsOfTransfers(transactions).values()].filter(({ length }) => length === 1).flat();
+    const debits = alone.filter(({ type }) => type === 'debit');
+    if (debits.length === 0) return new Map();
+    const { rows } = await send<OutgoingRow>(
+      client,
+      `${selectOutgoing(this.tables)} WHERE o.transfer_id = ANY($1::bigint[])`,
+      [debits.map(({ transferId }) => transferId)],
+    );
+    return new Map(
+      rows.map(outgoingFromRow).flatMap((transfer) => {
+        const { transferId, credit, currency } = transfer;
+        return credit ? [[transferId, { ...creditOf(transfer, credit), currency }]] : [];
+      }),
+    );
   }
 
   /** The holds of transactions, as they were after each; nothing is read where no transaction has one. */

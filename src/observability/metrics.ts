@@ -40,6 +40,14 @@ export interface SweeperMetrics {
   failed(): void;
 }
 
+/** The metrics of the transfers that one shard has sent to others. */
+export interface PendingTransferMetrics {
+  /** What is pending, by target. */
+  counted(byTarget: ReadonlyMap<number, { readonly pending: number; readonly ageMs: number }>): void;
+  finished(transfers: number): void;
+  failed(): void;
+}
+
 /** The metrics of one shard's summary. */
 export interface SummaryMetrics {
   /** The last one that this process knows of. */
@@ -174,6 +182,28 @@ export class Metrics {
     'Times that expired holds could not be looked up or written down; they are tried again',
     ['shard'],
   );
+  private readonly transfersPending = this.gauge(
+    'bank_transfers_pending',
+    'Transfers from the shard that wait for a decision of the target, or to have it carried out',
+    ['shard', 'target'],
+    'max',
+  );
+  private readonly transferAge = this.gauge(
+    'bank_transfers_oldest_age_seconds',
+    'How long ago the oldest of these transfers began; 0: there is none',
+    ['shard', 'target'],
+    'max',
+  );
+  private readonly transfersFinished = this.counter(
+    'bank_transfers_finished_total',
+    'Transfers that were not finished by the process that began them, and were by this one',
+    ['shard'],
+  );
+  private readonly transferFailures = this.counter(
+    'bank_transfers_failures_total',
+    'Times that pending transfers could not be read or finished; they are tried again',
+    ['shard'],
+  );
   private readonly summaryTime = this.gauge(
     'bank_summary_timestamp_seconds',
     'The moment of the last summary of the ledger, in seconds since 1970',
@@ -305,6 +335,23 @@ export class Metrics {
     return {
       expired: (holds) => this.holdsExpired.inc({ shard }, holds),
       failed: () => this.sweeperFailures.inc({ shard }),
+    };
+  }
+
+  forPendingTransfers(shardIndex: number): PendingTransferMetrics {
+    const shard = String(shardIndex);
+    const seen = new Set<number>();
+    return {
+      counted: (byTarget) => {
+        for (const target of byTarget.keys()) seen.add(target);
+        for (const target of seen) {
+          const { pending, ageMs } = byTarget.get(target) ?? { pending: 0, ageMs: 0 };
+          this.transfersPending.set({ shard, target: String(target) }, pending);
+          this.transferAge.set({ shard, target: String(target) }, ageMs / 1000);
+        }
+      },
+      finished: (transfers) => this.transfersFinished.inc({ shard }, transfers),
+      failed: () => this.transferFailures.inc({ shard }),
     };
   }
 

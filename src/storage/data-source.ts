@@ -14,6 +14,7 @@ import { Currency1795479420000 } from '../../migrations/1795479420000-currency.j
 import { Submissions1795479430000 } from '../../migrations/1795479430000-submissions.js';
 import { LedgerSummary1795479440000 } from '../../migrations/1795479440000-ledger-summary.js';
 import { ListingIndexes1795479450000 } from '../../migrations/1795479450000-listing-indexes.js';
+import { BetweenShards1795479460000 } from '../../migrations/1795479460000-between-shards.js';
 import { poolExtras, type SilenceLimit } from './connection.js';
 import { AccountEntity } from './entities/account.entity.js';
 import { AccountDetailsEntity } from './entities/account-details.entity.js';
@@ -23,12 +24,14 @@ import { ApiKeyEntity } from './entities/api-key.entity.js';
 import { ArchivedTransactionEntity } from './entities/archived-transaction.entity.js';
 import { AuditEventEntity } from './entities/audit-event.entity.js';
 import { HoldEntity } from './entities/hold.entity.js';
+import { IncomingTransferEntity } from './entities/incoming-transfer.entity.js';
 import { LedgerSummaryEntity } from './entities/ledger-summary.entity.js';
 import { OutboxEntity } from './entities/outbox.entity.js';
 import { RefusedSubmissionEntity } from './entities/refused-submission.entity.js';
 import { ShardIdentityEntity } from './entities/shard-identity.entity.js';
 import { TransactionDetailsEntity } from './entities/transaction-details.entity.js';
 import { TransactionEntity } from './entities/transaction.entity.js';
+import { TransferEntity } from './entities/transfer.entity.js';
 import type { ShardAddress } from '../config/shard-address.js';
 
 export interface PoolSettings {
@@ -63,6 +66,7 @@ export const MIGRATIONS = [
   Submissions1795479430000,
   LedgerSummary1795479440000,
   ListingIndexes1795479450000,
+  BetweenShards1795479460000,
 ];
 
 export function dataSourceOptions(shard: ShardAddress, pool: PoolSettings): DataSourceOptions {
@@ -77,6 +81,8 @@ export function dataSourceOptions(shard: ShardAddress, pool: PoolSettings): Data
       ArchivedTransactionEntity,
       TransactionDetailsEntity,
       HoldEntity,
+      TransferEntity,
+      IncomingTransferEntity,
       AccountDetailsEntity,
       AccountEventEntity,
       LedgerSummaryEntity,

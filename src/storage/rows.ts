@@ -1,5 +1,6 @@
 import { decimalsOf } from '../config/currencies.js';
 import type { AccountStatus, LedgerAccount, OwnedAccount } from '../domain/account.js';
+import type { IncomingTransfer, OutgoingTransfer, TransferStatus } from '../domain/between-shards.js';
 import type { KeyUse } from '../domain/books.js';
 import type { Rejection } from '../domain/errors.js';
 import type { Hold, HoldStatus } from '../domain/hold.js';
@@ -186,11 +187,12 @@ export interface HoldRow {
   status: HoldStatus;
   expires_at: Date | null;
   created_at: Date;
+  capturing: string;
 }
 
 /** The columns of {@link HoldRow}, for a SELECT. */
 export const HOLD_COLUMNS =
-  'hold_id, account_id, amount, remaining, captured, status, expires_at, created_at';
+  'hold_id, account_id, amount, remaining, captured, status, expires_at, created_at, capturing';
 
 export function holdFromRow(row: HoldRow): Hold {
   const decimals = decimalsIn(row.amount);
@@ -200,6 +202,7 @@ export function holdFromRow(row: HoldRow): Hold {
     amount: moneyFromColumn(row.amount, decimals),
     remaining: moneyFromColumn(row.remaining, decimals),
     captured: moneyFromColumn(row.captured, decimals),
+    capturing: moneyFromColumn(row.capturing, decimals),
     status: row.status,
     expiresAt: row.expires_at ?? undefined,
     createdAt: row.created_at,
@@ -218,5 +221,151 @@ export function keyUseFromRow(row: KeyUseRow): KeyUse {
     fingerprint,
     transferId: idFromColumn(row.transfer_id),
     holdId: idFromColumn(row.hold_id),
+  };
+}
+
+/** A transfer to another shard, with its debit if there is one. */
+export interface OutgoingRow extends DetailsRow {
+  transfer_id: string;
+  nonce: string;
+  account_id: string;
+  to_account_id: string;
+  to_version: string | null;
+  amount: string;
+  hold_id: string;
+  final: boolean;
+  reverses_transfer_id: string | null;
+  reverses_credit_id: string | null;
+  reverses_debit_id: string | null;
+  idempotency_key: string | null;
+  fingerprint: string | null;
+  created_at: Date;
+  status: TransferStatus;
+  credit_id: string | null;
+  credit_balance_after: string | null;
+  credit_version_after: string | null;
+  credited_at: Date | null;
+  rejection: string | null;
+  currency: string | null;
+  debit: TransactionRow | null;
+  details_of: string | null;
+}
+
+/** The columns of the table of outgoing transfers, for code that writes them. */
+export const OUTGOING_COLUMNS =
+  'transfer_id, nonce, account_id, to_account_id, to_version, amount, hold_id, final, reverses_transfer_id, ' +
+  'reverses_credit_id, reverses_debit_id, idempotency_key, fingerprint, created_at, status, credit_id, ' +
+  'credit_balance_after, credit_version_after, credited_at, rejection';
+
+/** A SELECT of {@link OutgoingRow}s, for a WHERE on `o`. The debit is read as text, like the rest of the money. */
+export function selectOutgoing({
+  transfers,
+  allTransactions,
+  accounts,
+  transactionDetails,
+}: Readonly<Record<'transfers' | 'allTransactions' | 'accounts' | 'transactionDetails', string>>): string {
+  const debit = TRANSACTION_COLUMNS.split(', ').flatMap((column) => [`'${column}'`, `t.${column}::text`]);
+  const columns = OUTGOING_COLUMNS.split(', ').map((column) => `o.${column}`);
+  return `SELECT ${columns.join(', ')}, d.transaction_id AS details_of, d.reference,
+            d.effective_date::text AS effective_date, d.actor, d.description, d.metadata, encode(d.salt, 'hex') AS salt,
+            encode(d.digest, 'hex') AS digest,
+            (SELECT currency FROM ${accounts} a WHERE a.account_id = o.account_id) AS currency, (
+            SELECT json_build_object(${debit.join(', ')}) FROM ${allTransactions} t
+            WHERE t.transfer_id = o.transfer_id AND t.type = 'debit' AND o.status = 'completed' LIMIT 1) AS debit
+          FROM ${transfers} o LEFT JOIN LATERAL (
+            SELECT * FROM ${transactionDetails} WHERE transaction_id = o.transfer_id LIMIT 1) d ON true`;
+}
+
+export function outgoingFromRow(row: OutgoingRow): OutgoingTransfer {
+  const decimals = decimalsIn(row.amount);
+  return {
+    transferId: Number(row.transfer_id),
+    nonce: row.nonce,
+    accountId: Number(row.account_id),
+    to: Number(row.to_account_id),
+    toVersion: idFromColumn(row.to_version),
+    amount: moneyFromColumn(row.amount, decimals),
+    currency: row.currency ?? undefined,
+    decimals,
+    holdId: Number(row.hold_id),
+    final: row.final,
+    reverses: reversedFromRow(row),
+    status: row.status,
+    createdAt: row.created_at,
+    details: row.details_of === null ? undefined : detailsFromRow(row),
+    debit: row.debit
+      ? transactionFromRow({ ...row.debit, timestamp: new Date(row.debit.timestamp) })
+      : undefined,
+    credit: creditFromRow(row, decimals),
+    rejection: rejectionFromColumn(row.rejection),
+    key:
+      row.idempotency_key === null
+        ? undefined
+        : { idempotencyKey: row.idempotency_key, fingerprint: row.fingerprint ?? undefined },
+  };
+}
+
+function reversedFromRow(row: OutgoingRow): OutgoingTransfer['reverses'] {
+  if (row.reverses_transfer_id === null) return undefined;
+  return {
+    transferId: Number(row.reverses_transfer_id),
+    creditId: Number(row.reverses_credit_id),
+    debitId: Number(row.reverses_debit_id),
+  };
+}
+
+function creditFromRow(
+  row: Pick<OutgoingRow, 'credit_id' | 'credit_balance_after' | 'credit_version_after' | 'credited_at'>,
+  decimals: number,
+): OutgoingTransfer['credit'] {
+  const { credit_id, credit_balance_after, credit_version_after, credited_at } = row;
+  if (credit_id === null || credit_balance_after === null || credited_at === null) return undefined;
+  return {
+    transactionId: Number(credit_id),
+    timestamp: credited_at,
+    balanceAfter: moneyFromColumn(credit_balance_after, decimals),
+    versionAfter: Number(credit_version_after),
+  };
+}
+
+const rejectionFromColumn = (text: string | null): Rejection | undefined =>
+  text === null ? undefined : (JSON.parse(text) as Rejection);
+
+/** A decision about a transfer from another shard, with its credit if there is one. */
+export interface IncomingRow extends Pick<
+  OutgoingRow,
+  'transfer_id' | 'nonce' | 'account_id' | 'amount' | 'rejection' | 'credit_id'
+> {
+  from_account_id: string;
+  decided_at: Date;
+  credit_balance_after: string | null;
+  credit_version_after: string | null;
+  credited_at: Date | null;
+}
+
+/** A SELECT of {@link IncomingRow}s, for a WHERE on `i`. */
+export function selectIncoming({
+  incomingTransfers,
+  allTransactions,
+}: Readonly<Record<'incomingTransfers' | 'allTransactions', string>>): string {
+  return `SELECT i.transfer_id, nonce, i.account_id, from_account_id, i.amount, decided_at, credit_id, rejection,
+                 c.balance_after AS credit_balance_after, c.version_after AS credit_version_after,
+                 c.timestamp AS credited_at
+          FROM ${incomingTransfers} i LEFT JOIN LATERAL (
+            SELECT * FROM ${allTransactions} t WHERE t.transaction_id = i.credit_id LIMIT 1) c ON true`;
+}
+
+export function incomingFromRow(row: IncomingRow): IncomingTransfer {
+  const decimals = decimalsIn(row.amount);
+  return {
+    transferId: Number(row.transfer_id),
+    nonce: row.nonce,
+    accountId: Number(row.account_id),
+    from: Number(row.from_account_id),
+    amount: moneyFromColumn(row.amount, decimals),
+    decimals,
+    decidedAt: row.decided_at,
+    credit: creditFromRow(row, decimals),
+    rejection: rejectionFromColumn(row.rejection),
   };
 }

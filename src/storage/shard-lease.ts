@@ -8,6 +8,8 @@ const TASKS = {
   relay: { holder: 'relayId', until: 'relayUntil' },
   /** Writing down holds that have expired. */
   sweeper: { holder: 'sweeperId', until: 'sweeperUntil' },
+  /** Finishing transfers to other shards. */
+  transfers: { holder: 'transfersId', until: 'transfersUntil' },
   /** Summing up the ledger. */
   summary: { holder: 'summaryId', until: 'summaryUntil' },
 } as const;

@@ -28,10 +28,13 @@ export interface BankTable {
 /** The table with a shard's row about itself; a copy has its own row. */
 export const SHARD_IDENTITY = 'shard_identity';
 
-const LEASES = ['relay', 'sweeper', 'summary'].flatMap((task) => [`${task}_id`, `${task}_leased_until`]);
+const LEASES = [
+  ...['relay_id', 'relay_lease_ends'],
+  ...['sweeper', 'summary', 'transfers'].flatMap((task) => [`${task}_id`, `${task}_leased_until`]),
+];
 
 /** The columns of that row that belong to the holders of leases, not to the shard; also those of older schemas. */
-export const LEASE_COLUMNS: readonly string[] = [...LEASES, 'relay_until'];
+export const LEASE_COLUMNS: readonly string[] = [...LEASES, 'relay_until', 'relay_leased_until'];
 
 /**
  * The bank's tables, in the order in which a batch and then the relay locks them: any other order would lead to
@@ -70,7 +73,23 @@ export const BANK_TABLES: readonly BankTable[] = [
   {
     ...{ name: 'holds', id: 'hold_id' },
     ...{ drawn: false, idsOf: 'transactions', ledger: true },
-    service: ['SELECT', 'INSERT', 'UPDATE (remaining)', 'UPDATE (captured)', 'UPDATE (status)'],
+    service: [
+      ...['SELECT', 'INSERT'],
+      ...['remaining', 'captured', 'capturing', 'status'].map((column) => `UPDATE (${column})`),
+    ],
+  },
+  {
+    ...{ name: 'transfers', id: 'transfer_id' },
+    ...{ drawn: false, idsOf: 'transactions', ledger: true },
+    service: [
+      ...['SELECT', 'INSERT', 'UPDATE (status)', 'UPDATE (rejection)', 'UPDATE (credit_id)'],
+      ...['balance_after', 'version_after'].map((column) => `UPDATE (credit_${column})`),
+      'UPDATE (credited_at)',
+    ],
+  },
+  {
+    ...{ name: 'incoming_transfers', id: 'incoming_id', drawn: true, ledger: true },
+    service: ['SELECT', 'INSERT'],
   },
   {
     ...{ name: 'outbox', id: 'outbox_id', drawn: true, ledger: false },
@@ -130,6 +149,10 @@ const NAMES = {
   /** Submissions that were refused, with the idempotency keys that they spent. */
   refusedSubmissions: 'refused_submissions',
   holds: 'holds',
+  /** Transfers to accounts of other shards. */
+  transfers: 'transfers',
+  /** Decisions about transfers from other shards. */
+  incomingTransfers: 'incoming_transfers',
   ledgerSummary: 'ledger_summary',
   transactionDetails: 'transaction_details',
   outbox: 'outbox',

@@ -1,4 +1,4 @@
-import { Controller, Get, Inject, Post, Req, Res, UseInterceptors } from '@nestjs/common';
+import { Controller, Get, HttpStatus, Inject, Post, Req, Res, UseInterceptors } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { senderOf } from '../access/user.js';
 import type { TransferCommand } from '../domain/command.js';
@@ -37,7 +37,7 @@ export class TransfersController {
   @Allow('transfers:write')
   @Post('transfers')
   @UseInterceptors(IdempotencyInterceptor)
-  @Answers(201, TransferDto, DryTransferDto)
+  @Answers(201, TransferDto, DryTransferDto, TransferDto)
   @DocumentTransferring()
   async transfer(
     @Incoming(transferOf) command: TransferCommand,
@@ -52,7 +52,7 @@ export class TransfersController {
   @Allow('transfers:write')
   @Post('transfers/:transferId/reversal')
   @UseInterceptors(IdempotencyInterceptor)
-  @Answers(201, TransferDto, DryTransferDto)
+  @Answers(201, TransferDto, DryTransferDto, TransferDto)
   @DocumentTransferReversal()
   async reverse(
     @Incoming(transferReversalOf) reversal: TransferReversal,
@@ -81,7 +81,14 @@ export class TransfersController {
   }
 }
 
-function answered(reply: FastifyReply, transfer: Transfer, { dryRun }: { readonly dryRun?: boolean }) {
+/** 202: it is a transfer to another shard, which is not decided yet. */
+export function answered(
+  reply: FastifyReply,
+  transfer: Transfer,
+  { dryRun }: { readonly dryRun?: boolean },
+): TransferDto {
   const body = new TransferDto(transfer);
-  return dryRun === true ? rehearsed(reply, body) : located(reply, `/transfers/${body.id}`, body);
+  if (dryRun === true) return rehearsed(reply, body);
+  if (transfer.status === 'pending') void reply.status(HttpStatus.ACCEPTED);
+  return located(reply, `/transfers/${body.id}`, body);
 }

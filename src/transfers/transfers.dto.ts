@@ -1,9 +1,10 @@
 import { MAX_LEGS, type Leg, type TransferCommand } from '../domain/command.js';
 import { MAX_ID } from '../domain/account.js';
 import { formatMoney, inMinorUnits, MAX_DECIMALS } from '../domain/money.js';
-import type { Transaction } from '../domain/transaction.js';
-import type { Transfer, TransferReversal } from '../domain/transfer.js';
+import type { TransferStatus } from '../domain/between-shards.js';
+import type { Transfer, TransferLeg, TransferReversal } from '../domain/transfer.js';
 import { Described } from '../http/openapi/described.js';
+import { Code } from '../http/openapi/error-bodies.js';
 import { TYPE_WORDS, TypeWord } from '../http/openapi/receipt.js';
 import {
   AccountId,
@@ -12,6 +13,7 @@ import {
   Money,
   NextCursor,
   ofDryRun,
+  plainText,
   Resource,
   SignedMoney,
   Timestamp,
@@ -20,6 +22,7 @@ import {
   VersionText,
   written,
 } from '../http/openapi/resource.js';
+import { schema } from '../http/schema/registry.js';
 import { advice } from '../http/validation/advice.js';
 import { Contract, type Elsewhere } from '../http/validation/contract.js';
 import { DetailsDto, DryRunQueryDto, isDryRun, readDetails } from '../http/validation/details.dto.js';
@@ -210,10 +213,11 @@ export const transferListingOf = reads({ query: new Contract(PageQueryDto, 'quer
 const optional = { optional: true };
 
 @Resource('TransferLeg', {
-  description: 'A transaction of a transfer. Only who may see the account learns its balance and version.',
+  description:
+    'A transaction of a transfer, or what it will be: one that is pending or has failed has none. Only who may see the account learns its balance and version.',
 })
 export class TransferLegDto {
-  @Field(TransactionId) readonly transactionId: string;
+  @Field(TransactionId, optional) readonly transactionId: string | undefined;
   @Field(AccountId) readonly accountId: number;
   @Field(TypeWord) readonly type: string;
   @Field(Money) readonly amount: string;
@@ -221,36 +225,50 @@ export class TransferLegDto {
   @Field(VersionText, optional) readonly newVersion: string | undefined;
 
   constructor(
-    { transactionId, accountId, type, amount, balanceAfter, versionAfter, decimals }: Transaction,
+    { transactionId, accountId, type, amount, balanceAfter, versionAfter, decimals }: TransferLeg,
     isForeign: boolean,
   ) {
-    this.transactionId = `txn${transactionId}`;
+    this.transactionId = transactionId === undefined ? undefined : `txn${transactionId}`;
     this.accountId = accountId;
     this.type = TYPE_WORDS[type];
     this.amount = formatMoney(amount, decimals);
-    this.newBalance = isForeign ? undefined : formatMoney(balanceAfter, decimals);
-    this.newVersion = isForeign ? undefined : String(versionAfter);
+    const isTold = !isForeign && balanceAfter !== undefined;
+    this.newBalance = isTold ? formatMoney(balanceAfter, decimals) : undefined;
+    this.newVersion = isTold ? String(versionAfter) : undefined;
   }
 }
+
+const Status = plainText(
+  schema('TransferStatus', {
+    description:
+      '`pending` while a transfer between shards is under way: the money is on hold. What has failed has moved nothing.',
+    type: 'string',
+    enum: ['pending', 'completed', 'failed'] satisfies TransferStatus[],
+  }),
+);
 
 @Resource('Transfer')
 export class TransferDto extends Described {
   @Field(TransferId) readonly id: string;
+  @Field(Status) readonly status: TransferStatus;
+  /** The code of the error for which it has failed. */
+  @Field(Code, optional) readonly failure: string | undefined;
   @Field(listOf(written(TransferLegDto))) readonly legs: readonly TransferLegDto[];
-  @Field(Timestamp) readonly timestamp: string | undefined;
+  @Field(Timestamp) readonly timestamp: string;
   @Field(TransferId, optional) readonly reverses: string | undefined;
 
-  constructor({ transferId, legs, reversedId, foreign }: Transfer) {
-    const [first] = legs;
-    super(first?.details);
+  constructor({ transferId, status, legs, details, timestamp, rejection, reversedId, foreign }: Transfer) {
+    super(details);
     this.id = `tr${transferId}`;
+    this.status = status;
+    this.failure = rejection?.code;
     this.legs = legs.map((leg) => new TransferLegDto(leg, foreign.has(leg.accountId)));
-    this.timestamp = first?.timestamp.toISOString();
+    this.timestamp = timestamp.toISOString();
     this.reverses = reversedId === undefined ? undefined : `tr${reversedId}`;
   }
 }
 
-export const DryTransferDto = ofDryRun('TransferOfDryRun', TransferDto, ['id', 'timestamp'], {
+export const DryTransferDto = ofDryRun('TransferOfDryRun', TransferDto, ['id', 'status', 'failure', 'timestamp'], {
   legs: listOf(written(ofDryRun('TransferLegOfDryRun', TransferLegDto, ['transactionId']))),
 });
 

@@ -40,8 +40,7 @@ export class TransfersService {
     const foreign = foreignAmong(command.legs, await this.owners.problems(owner, ids, user));
     const legs = command.legs.map((leg) => ({ ...leg, foreign: foreign.has(leg.accountId) }));
     if (admit) await admit(legs.length);
-    const { transactions } = await this.ledger.execute({ ...command, legs }, sinceMs);
-    return transferIn(transactions, { foreign });
+    return transferIn(await this.ledger.execute({ ...command, legs }, sinceMs), { foreign });
   }
 
   /**
@@ -60,8 +59,8 @@ export class TransfersService {
     const original = await this.reader.transfer(transferId, owner, user);
     const command = reversalCommand(reversal, original);
     if (admit) await admit(original.legs.length);
-    const { transactions } = await this.ledger.execute(command, sinceMs);
-    return transferIn(transactions, { reversedId: transferId, foreign: original.foreign });
+    const effects = await this.ledger.execute(command, sinceMs);
+    return transferIn(effects, { reversedId: transferId, foreign: original.foreign });
   }
 
   get(transferId: number, { owner, user }: Sender): Promise<Transfer> {

@@ -7,11 +7,13 @@ import { Outbox } from '../../src/messaging/outbox.js';
 import type { HoldStatus } from '../../src/domain/hold.js';
 import { MAX_ID } from '../../src/domain/account.js';
 import { AccountOwners } from '../../src/ledger/read/account-owners.js';
+import { ShardRouter } from '../../src/sharding/shard-router.js';
 import { HistoryReader } from '../../src/ledger/read/history-reader.js';
 import { HoldReader } from '../../src/ledger/read/hold-reader.js';
 import type { LedgerReader } from '../../src/ledger/read/ledger-reader.js';
 import { StatementReader } from '../../src/ledger/read/statement-reader.js';
 import { TransferReader } from '../../src/ledger/read/transfer-reader.js';
+import { TransferRecords } from '../../src/ledger/read/transfer-records.js';
 import { BatchLookups } from '../../src/ledger/write/batch-lookups.js';
 import { countdown, openReader, openShards, openWithHistory, timeOf, walk } from '../support/history.js';
 import { openLedger, PATIENT, type TestLedger } from '../support/ledger.js';
@@ -258,7 +260,10 @@ describe('where other accounts have many rows', () => {
   }, 60_000);
 
   it("a page of an account's transfers reads its own legs, their owners and details", async () => {
-    const transfers = new TransferReader(shards, reader);
+    const transfers = new TransferReader(
+      ...([shards, new ShardRouter(shards.shards.map((one) => new TransferRecords(one))), reader] as const),
+      new AccountOwners(shards),
+    );
     const nodes = await planOf(() => transfers.transfersBelow(accountId, MAX_ID, 5, 'ada', THE_SERVICE));
     // Of six transfers: the account's own legs, then all legs, their owners, and the details of the first ones.
     expect(rowsRead(nodes)).toBeLessThan(100);

@@ -111,6 +111,22 @@ export const ERRORS = {
     error: 'Hold not active',
     detail: 'The hold was captured or voided, or has expired. `holdStatus` says which.',
   },
+  HOLD_BEING_CAPTURED: {
+    status: 409,
+    error: 'Hold being captured',
+    detail:
+      "A part of the hold, or all of it, is on its way to an account of another shard. It can't end before that is decided.",
+  },
+  TRANSFER_NOT_COMPLETED: {
+    status: 409,
+    error: 'Transfer not completed',
+    detail: 'The transfer is still pending, or has failed: there is nothing to reverse.',
+  },
+  TRANSFER_CANCELLED: {
+    status: 409,
+    error: 'Transfer cancelled',
+    detail: 'An operator has cancelled the transfer before it was decided. Nothing has moved.',
+  },
   PART_OF_TRANSFER: {
     status: 409,
     error: 'Part of a transfer',
@@ -206,7 +222,13 @@ export const ERRORS = {
     status: 422,
     error: 'Different shards',
     detail:
-      'The accounts are in different shards of the bank. Open an account with `near` to have it beside another.',
+      'More than two accounts, or those of an atomic batch, are in different shards of the bank. Open an account with `near` to have it beside another.',
+  },
+  TOO_MANY_PENDING_TRANSFERS: {
+    status: 503,
+    error: 'Too many pending transfers',
+    detail:
+      'As many transfers to other shards of the bank are under way as may be: 1,000 from an account, 10,000 from its shard. Nothing was written.',
   },
   TOO_MANY_HOLDS: {
     status: 422,

@@ -11,10 +11,15 @@ const TEXT_MONEY_JSON = contentTypeOf(JSON_MEDIA_TYPE, { textMoney: true });
  * Writes the answers of a route with this status as its resource declares. All others are plain JSON.
  *
  * @param dryRun the answer to a dry run, with status 200
+ * @param pending the answer while it is not decided, with status 202
  */
-export const Answers = (status: number, resource: Answer, dryRun?: Answer) =>
+export const Answers = (status: number, resource: Answer, dryRun?: Answer, pending?: Answer) =>
   RouteSchema({
-    response: { [status]: writtenAs(resource), ...(dryRun && { [HttpStatus.OK]: writtenAs(dryRun) }) },
+    response: {
+      [status]: writtenAs(resource),
+      ...(dryRun && { [HttpStatus.OK]: writtenAs(dryRun) }),
+      ...(pending && { [HttpStatus.ACCEPTED]: writtenAs(pending) }),
+    },
   });
 
 type Answer = Type<object> | Written<object>;

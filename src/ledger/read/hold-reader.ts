@@ -183,6 +183,7 @@ function described(select: string, { transactionDetails }: SchemaTables): string
 function describedFromRow(row: DescribedHoldRow): DescribedHold {
   const hold = holdFromRow(row);
   const status = statusAt(hold, row.read_at);
-  const remaining = status === 'active' ? hold.remaining : 0n;
+  // Of one whose expiry is not written down, what is on its way to another shard remains.
+  const remaining = status === hold.status ? hold.remaining : hold.capturing;
   return { ...hold, status, remaining, details: row.details_of === null ? undefined : detailsFromRow(row) };
 }

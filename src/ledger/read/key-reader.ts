@@ -25,16 +25,19 @@ export class KeyReader {
    */
   async useOf(accountId: number, idempotencyKey: string, user: string): Promise<UseOfKey | undefined> {
     const shard = this.router.of(accountId);
-    const { accounts, allTransactions, refusedSubmissions } = shard.tables;
+    const { accounts, allTransactions, refusedSubmissions, transfers } = shard.tables;
     const [row] = await shard.query<UseRow>(
-      `SELECT a.owner, t.transaction_id, t.type, t.amount, t.transfer_id, t.hold_id, r.rejection,
-              coalesce(t.fingerprint, r.fingerprint) AS fingerprint
+      `SELECT a.owner, coalesce(t.transaction_id, o.transfer_id) AS transaction_id, coalesce(t.type, 'debit') AS type,
+              coalesce(t.amount, o.amount) AS amount, coalesce(t.transfer_id, o.transfer_id) AS transfer_id, t.hold_id,
+              r.rejection, coalesce(t.fingerprint, r.fingerprint, o.fingerprint) AS fingerprint
        FROM ${accounts} a
        LEFT JOIN LATERAL (SELECT transaction_id, type, amount, fingerprint, transfer_id, hold_id
                           FROM ${allTransactions} t
                           WHERE account_id = a.account_id AND idempotency_key = $2 LIMIT 1) t ON true
        LEFT JOIN LATERAL (SELECT fingerprint, rejection FROM ${refusedSubmissions}
                           WHERE account_id = a.account_id AND idempotency_key = $2 LIMIT 1) r ON true
+       LEFT JOIN LATERAL (SELECT transfer_id, amount, fingerprint FROM ${transfers}
+                          WHERE account_id = a.account_id AND idempotency_key = $2 LIMIT 1) o ON true
        WHERE a.account_id = $1`,
       [accountId, idempotencyKey],
       user,

@@ -1,19 +1,30 @@
 import type { PoolClient } from 'pg';
 import { plainArray, textArray } from '../../storage/array-literal.js';
-import { keyOf, type Knowledge, type Original } from '../../domain/books.js';
+import {
+  MAX_PENDING_OF_ACCOUNT,
+  MAX_PENDING_TRANSFERS,
+  transferKey,
+} from '../../domain/between-shards.js';
+import { keyOf, type Knowledge, type Original, type PendingTransfers } from '../../domain/books.js';
 import type { Command } from '../../domain/command.js';
 import { GENESIS_HASH } from '../../domain/hash-chain.js';
 import { MAX_CAPTURES, MAX_EXPIRED_AT_ONCE, type Hold } from '../../domain/hold.js';
-import { send } from '../../storage/connection.js';
+import { allInOrder, send } from '../../storage/connection.js';
 import {
   HOLD_COLUMNS,
   holdFromRow,
+  incomingFromRow,
   keyUseFromRow,
   moneyFromColumn,
+  outgoingFromRow,
+  selectIncoming,
+  selectOutgoing,
   TRANSACTION_COLUMNS,
   transactionFromRow,
   type HoldRow,
+  type IncomingRow,
   type KeyUseRow,
+  type OutgoingRow,
   type TransactionRow,
 } from '../../storage/rows.js';
 import type { SchemaTables } from '../../storage/tables.js';
@@ -29,6 +40,15 @@ export interface AccountHead {
 
 type KeyRow = KeyUseRow & { account_id: string; idempotency_key: string };
 
+/** The steps of transfers between shards. */
+const STEPS: ReadonlySet<Command['type']> = new Set(['outgoing', 'incoming', 'settlement']);
+
+const NOTHING_BETWEEN = {
+  outgoing: new Map<number, never>(),
+  incoming: new Map<string, never>(),
+  pending: { inShard: 0, ofAccount: new Map<number, never>() },
+};
+
 /**
  * What a batch has to know besides its accounts. Each is a statement of its own behind the locks: an earlier snapshot
  * could miss what was committed while a lock was waited for. Nothing is sent for what no command needs.
@@ -37,8 +57,9 @@ export class BatchLookups {
   constructor(private readonly tables: SchemaTables) {}
 
   /**
-   * Looks in both tables of transactions, current and archive, and among refused submissions. No constraint spans the
-   * three: a key stays unique over all because whoever would use it again holds the account's lock and looks here first.
+   * Looks in both tables of transactions, current and archive, among refused submissions, and among captures for other
+   * shards. No constraint spans them: a key stays unique over all because whoever would use it again holds the account's
+   * lock and looks here first.
    */
   async keys(client: PoolClient, commands: readonly Command[]): Promise<Knowledge['keyed']> {
     const keyed = commands.filter((command) => command.idempotencyKey !== undefined);
@@ -55,7 +76,12 @@ export class BatchLookups {
        SELECT k.account_id, k.idempotency_key, NULL, NULL, NULL, r.fingerprint, NULL, NULL, r.rejection
        FROM unnest($1::bigint[], $2::text[]) AS k (account_id, idempotency_key), LATERAL (
          SELECT fingerprint, rejection FROM ${this.tables.refusedSubmissions}
-         WHERE account_id = k.account_id AND idempotency_key = k.idempotency_key LIMIT 1) r`,
+         WHERE account_id = k.account_id AND idempotency_key = k.idempotency_key LIMIT 1) r
+       UNION ALL
+       SELECT k.account_id, k.idempotency_key, o.transfer_id, 'debit', o.amount, o.fingerprint, o.transfer_id, NULL, NULL
+       FROM unnest($1::bigint[], $2::text[]) AS k (account_id, idempotency_key), LATERAL (
+         SELECT transfer_id, amount, fingerprint FROM ${this.tables.transfers}
+         WHERE account_id = k.account_id AND idempotency_key = k.idempotency_key LIMIT 1) o`,
       [
         plainArray(keyed.map((command) => command.accountId)),
         textArray(keyed.map((command) => command.idempotencyKey)),
@@ -68,9 +94,7 @@ export class BatchLookups {
 
   /** The holds that the commands name. */
   async holds(client: PoolClient, commands: readonly Command[]): Promise<Knowledge['holds']> {
-    const ids = commands.flatMap((command) =>
-      command.type === 'capture' || command.type === 'void' ? [command.holdId] : [],
-    );
+    const ids = commands.flatMap(holdOf);
     if (ids.length === 0) return new Map();
     const { rows } = await send<HoldRow>(
       client,
@@ -82,9 +106,10 @@ export class BatchLookups {
 
   /** How often the holds were captured that the commands capture without ending them. */
   async captures(client: PoolClient, commands: readonly Command[]): Promise<Knowledge['captures']> {
-    const ids = commands.flatMap((command) =>
-      command.type === 'capture' && !command.final ? [command.holdId] : [],
-    );
+    const ids = commands.flatMap((command) => {
+      const capture = command.type === 'outgoing' ? command.capture : command;
+      return capture && 'final' in capture && !capture.final ? [capture.holdId] : [];
+    });
     if (ids.length === 0) return new Map();
     const { rows } = await send<{ hold_id: string; captures: number }>(
       client,
@@ -103,14 +128,16 @@ export class BatchLookups {
     const [ids, transferIds]: [number[], number[]] = [[], []];
     for (const command of commands) {
       if (command.type === 'reversal') ids.push(command.transactionId);
+      if (command.type === 'outgoing' && command.reversal) ids.push(command.reversal.creditId);
       if (command.type === 'transfer-reversal') transferIds.push(command.transferId);
     }
     if (ids.length + transferIds.length === 0) return new Map();
     const { allTransactions } = this.tables;
     const { rows } = await send<TransactionRow & { reversed: string }>(
       client,
-      `SELECT o.*, coalesce((SELECT sum(r.amount) FROM ${allTransactions} r WHERE r.reverses_id = o.transaction_id), 0)
-                AS reversed
+      // A release gives back what a reversal between shards has claimed with a hold.
+      `SELECT o.*, coalesce((SELECT sum(CASE r.type WHEN 'release' THEN -r.amount ELSE r.amount END)
+                             FROM ${allTransactions} r WHERE r.reverses_id = o.transaction_id), 0) AS reversed
        FROM (SELECT ${TRANSACTION_COLUMNS} FROM ${allTransactions} t WHERE transaction_id = ANY($1::bigint[])
              UNION
              SELECT ${TRANSACTION_COLUMNS} FROM ${allTransactions} t WHERE transfer_id = ANY($2::bigint[])) o
@@ -124,11 +151,76 @@ export class BatchLookups {
     return new Map(originals.map((original) => [original.transaction.transactionId, original]));
   }
 
+  /** What is known of transfers between shards. */
+  async betweenShards(
+    client: PoolClient,
+    commands: readonly Command[],
+  ): Promise<Pick<Knowledge, 'outgoing' | 'incoming' | 'pending'>> {
+    if (!commands.some(({ type }) => STEPS.has(type))) return NOTHING_BETWEEN;
+    const [outgoing, incoming, pending] = await allInOrder([
+      this.outgoing(client, commands),
+      this.incoming(client, commands),
+      this.pending(client, commands),
+    ]);
+    return { outgoing, incoming, pending };
+  }
+
+  /** The transfers to other shards that the commands carry out. */
+  private async outgoing(client: PoolClient, commands: readonly Command[]): Promise<Knowledge['outgoing']> {
+    const ids = commands.flatMap((command) =>
+      command.type === 'settlement' ? [command.decision.transferId] : [],
+    );
+    if (ids.length === 0) return new Map();
+    const { rows } = await send<OutgoingRow>(
+      client,
+      `${selectOutgoing(this.tables)} WHERE o.transfer_id = ANY($1::bigint[])`,
+      [plainArray(ids)],
+    );
+    return new Map(rows.map((row) => [Number(row.transfer_id), outgoingFromRow(row)]));
+  }
+
+  /** What has been decided of the transfers from other shards that the commands decide. */
+  private async incoming(client: PoolClient, commands: readonly Command[]): Promise<Knowledge['incoming']> {
+    const transfers = commands.flatMap((command) => (command.type === 'incoming' ? [command.transfer] : []));
+    if (transfers.length === 0) return new Map();
+    const { rows } = await send<IncomingRow>(
+      client,
+      `${selectIncoming(this.tables)} WHERE (i.transfer_id, nonce) IN (SELECT * FROM unnest($1::bigint[], $2::uuid[]))`,
+      [
+        plainArray(transfers.map(({ transferId }) => transferId)),
+        plainArray(transfers.map(({ nonce }) => nonce)),
+      ],
+    );
+    return new Map(rows.map(incomingFromRow).map((transfer) => [transferKey(transfer), transfer]));
+  }
+
+  /** How many transfers to other shards are under way, where the commands begin one. */
+  private async pending(client: PoolClient, commands: readonly Command[]): Promise<PendingTransfers> {
+    const accountIds = commands.flatMap(({ type, accountId }) => (type === 'outgoing' ? [accountId] : []));
+    if (accountIds.length === 0) return { inShard: 0, ofAccount: new Map() };
+    const { transfers } = this.tables;
+    const { rows } = await send<{ account_id: string | null; pending: number }>(
+      client,
+      `SELECT NULL AS account_id, count(*)::int AS pending
+       FROM (SELECT FROM ${transfers} WHERE status = 'pending' LIMIT ${MAX_PENDING_TRANSFERS}) p
+       UNION ALL
+       SELECT a.id, count(*)::int FROM unnest($1::bigint[]) AS a (id), LATERAL (
+         SELECT FROM ${transfers} WHERE account_id = a.id AND status = 'pending' LIMIT ${MAX_PENDING_OF_ACCOUNT}) p
+       GROUP BY a.id`,
+      [plainArray([...new Set(accountIds)])],
+    );
+    return {
+      inShard: rows.find((row) => row.account_id === null)?.pending ?? 0,
+      ofAccount: new Map(rows.map(({ account_id, pending }) => [Number(account_id), pending])),
+    };
+  }
+
   /** The heads of the accounts that the commands may change otherwise than by a transaction. */
   async heads(client: PoolClient, commands: readonly Command[]): Promise<ReadonlyMap<number, AccountHead>> {
     const accountIds = commands.flatMap((command) => {
       if (command.type === 'change') return [command.accountId];
       if (command.type === 'reversal' && command.force === true) return [command.accountId];
+      if (command.type === 'outgoing' && command.reversal?.force === true) return [command.accountId];
       return command.type === 'transfer-reversal' && command.force === true ? command.accountIds : [];
     });
     if (accountIds.length === 0) return new Map();
@@ -162,6 +254,7 @@ export class BatchLookups {
       `SELECT due.* FROM unnest($1::bigint[]) AS a (id), LATERAL (
          SELECT ${HOLD_COLUMNS} FROM ${this.tables.holds}
          WHERE account_id = a.id AND status = 'active' AND expires_at IS NOT NULL AND expires_at <= $2
+           AND capturing = 0
          ORDER BY expires_at, hold_id LIMIT ${MAX_EXPIRED_AT_ONCE}) due`,
       [plainArray([...accountIds]), now],
     );
@@ -181,5 +274,20 @@ export class BatchLookups {
       [plainArray(accountIds)],
     );
     return Number(rows[0]?.last ?? 0);
+  }
+}
+
+/** The hold that a command names. */
+function holdOf(command: Command): number[] {
+  switch (command.type) {
+    case 'capture':
+    case 'void':
+      return [command.holdId];
+    case 'settlement':
+      return [command.transfer.holdId];
+    case 'outgoing':
+      return command.capture ? [command.capture.holdId] : [];
+    default:
+      return [];
   }
 }

@@ -79,22 +79,24 @@ export class BatchStatements {
     const accountIds = ascending(new Set(commands.flatMap(accountsOf)));
     // Ids and time are drawn after the locks, as all is looked up after them, so that both ascend with an account's
     // versions. Ids drawn for rejected commands are lost.
-    const [locked, keyed, holds, captures, originals, heads, drawn] = await allInOrder([
+    const [locked, keyed, holds, captures, originals, heads, between, drawn] = await allInOrder([
       this.lockAccounts(queryRunner, client, accountIds, lockPolicy),
       this.lookups.keys(client, commands),
       this.lookups.holds(client, commands),
       this.lookups.captures(client, commands),
       this.lookups.originals(client, commands),
       this.lookups.heads(client, commands),
+      this.lookups.betweenShards(client, commands),
       this.draw(client, commands),
     ]);
     // After waiting, an account that is not locked does not exist.
     const skipped =
       lockPolicy === 'wait' ? NOTHING_SKIPPED : await this.findSkipped(client, accountIds, locked.accounts);
     const now = await this.timeOf(client, locked, this.clock(drawn.timestamp));
-    const [ids = [], outboxIds = [], eventIds = [], refusalIds = []] = drawn.ids;
+    const [ids = [], outboxIds = [], eventIds = [], refusalIds = [], incomingIds = []] = drawn.ids;
     const { accounts } = locked;
-    const known = { accounts, keyed, holds, captures, originals, due: new Map(), now, ids, outboxIds };
+    const looked = { accounts, keyed, holds, captures, originals, ...between };
+    const known = { ...looked, due: new Map(), now, ids, outboxIds };
     const { decision, announcedBy } = await this.decideWithDue(client, known, (more) =>
       decideAll(commands, more, skipped),
     );
@@ -102,13 +104,16 @@ export class BatchStatements {
     return {
       ...decision,
       ...chainChanges(decision.changes, heads, eventIds, now),
-      ...{ skipped, opening: locked.accounts, hashes, outboxIds: announcedBy, refusalIds, timestamp: now },
+      ...{ skipped, opening: locked.accounts, hashes, outboxIds: announcedBy, timestamp: now },
+      ...{ refusalIds, incomingIds },
     };
   }
 
   /** Sends the statements that write a decision; undefined: there is nothing to write. */
   write(client: PoolClient, batch: PostedBatch): Promise<unknown> | undefined {
-    if (batch.transactions.length + batch.events.length + batch.refusals.length === 0) return undefined;
+    const { transactions, events, refusals, outgoing, incoming } = batch;
+    const effects = [transactions, events, refusals, outgoing, incoming];
+    if (effects.every(({ length }) => length === 0)) return undefined;
     // All are built before the first is sent, so that an error in building one sends none.
     const statements = writesOf(this.tables, batch);
     return allInOrder(statements.map((statement) => send(client, ...statement)));
@@ -129,20 +134,10 @@ export class BatchStatements {
       ascending(batch.accounts.keys()),
       'wait',
     );
-    const { allTransactions, accountEvents } = this.tables;
-    const transaction = batch.transactions.at(-1);
-    const event = batch.events.at(-1);
-    if (!transaction && !event) return { applied: true, accounts };
-    // One of its rows stands for all: they commit together. The id alone proves nothing: a promoted standby may draw a
-    // lost id again. The hash covers all that was decided.
-    const [table, id, row, hash] = transaction
-      ? [allTransactions, 'transaction_id', transaction.transactionId, batch.hashes.at(-1)]
-      : [accountEvents, 'event_id', event?.eventId, event?.hash];
-    const { rows } = await send(
-      client,
-      `SELECT 1 FROM ${table} t WHERE ${id} = $1 AND hash = decode($2, 'hex')`,
-      [row, hash],
-    );
+    // One of its rows stands for all: they commit together.
+    const [sql, parameters] = evidenceOf(this.tables, batch) ?? [];
+    if (sql === undefined) return { applied: true, accounts };
+    const { rows } = await send(client, sql, parameters);
     return { applied: rows.length === 1, accounts };
   }
 
@@ -157,21 +152,21 @@ export class BatchStatements {
   }
 
   private draw(client: PoolClient, commands: readonly Command[]): Promise<Drawn> {
-    const { transactions, outbox, accountEvents, refusedSubmissions } = this.tables;
+    const { transactions, outbox, accountEvents, refusedSubmissions, incomingTransfers } = this.tables;
     const most = commands.reduce((sum, command) => sum + mostTransactions(command), 0);
     const changes = commands.reduce((sum, command) => sum + mostChanges(command), 0);
     const draws = [
       { table: transactions, column: 'transaction_id', count: most },
       { table: outbox, column: 'outbox_id', count: outboxRowsFor(most) + outboxRowsFor(changes) },
     ];
-    const events = { table: accountEvents, column: 'event_id', count: changes };
-    const submitted = commands.reduce((sum, command) => sum + Number(command.submitted === true), 0);
-    if (submitted === 0) return drawIds(client, changes > 0 ? [...draws, events] : draws);
-    return drawIds(client, [
-      ...draws,
-      events,
-      { table: refusedSubmissions, column: 'refusal_id', count: submitted },
-    ]);
+    const count = (isCounted: (command: Command) => boolean) => commands.filter(isCounted).length;
+    const more = [
+      { table: accountEvents, column: 'event_id', count: changes },
+      { table: refusedSubmissions, column: 'refusal_id', count: count(({ submitted }) => submitted === true) },
+      { table: incomingTransfers, column: 'incoming_id', count: count(({ type }) => type === 'incoming') },
+    ];
+    const last = more.findLastIndex((draw) => draw.count > 0);
+    return drawIds(client, [...draws, ...more.slice(0, last + 1)]);
   }
 
   /** The time of the batch: that of the server's clock, unless an account has a later transaction already. */
@@ -268,9 +263,43 @@ const NOTHING_SKIPPED: ReadonlySet<number> = new Set();
 /** The most changes of accounts that a command makes: a forced reversal may raise the limit of each account. */
 function mostChanges(command: Command): number {
   if (command.type === 'change') return 1;
-  const isForced =
-    (command.type === 'reversal' || command.type === 'transfer-reversal') && command.force === true;
+  const reversal = command.type === 'outgoing' ? command.reversal : command;
+  const isForced = reversal && 'force' in reversal && reversal.force === true;
   return isForced ? accountsOf(command).length : 0;
+}
+
+/**
+ * A query that finds a row if the batch took effect; undefined: it wrote nothing. An id alone proves nothing, because a
+ * promoted standby may draw a lost one again: the hash of a transaction or a change covers all that was decided. A
+ * batch without either has only decided or begun transfers between shards.
+ */
+function evidenceOf(tables: SchemaTables, batch: PostedBatch): [sql: string, parameters: unknown[]] | undefined {
+  const { transactions, hashes, events, incoming, outgoing } = batch;
+  const transaction = transactions.at(-1);
+  if (transaction)
+    return [
+      `SELECT 1 FROM ${tables.allTransactions} t WHERE transaction_id = $1 AND hash = decode($2, 'hex')`,
+      [transaction.transactionId, hashes.at(-1)],
+    ];
+  const event = events.at(-1);
+  if (event)
+    return [
+      `SELECT 1 FROM ${tables.accountEvents} WHERE event_id = $1 AND hash = decode($2, 'hex')`,
+      [event.eventId, event.hash],
+    ];
+  const decided = incoming.at(-1);
+  if (decided)
+    return [
+      `SELECT 1 FROM ${tables.incomingTransfers} WHERE transfer_id = $1 AND nonce = $2 AND credit_id IS NULL`,
+      [decided.transferId, decided.nonce],
+    ];
+  const begun = outgoing.at(-1);
+  return (
+    begun && [
+      `SELECT 1 FROM ${tables.transfers} WHERE transfer_id = $1 AND nonce = $2 AND (status <> 'pending' OR $3)`,
+      [begun.transferId, begun.nonce, begun.status === 'pending'],
+    ]
+  );
 }
 
 function isNot(accountId: number): (other: number) => boolean {

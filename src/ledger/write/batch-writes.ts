@@ -1,4 +1,5 @@
 import type { LedgerAccount } from '../../domain/account.js';
+import { isCapture, type OutgoingTransfer } from '../../domain/between-shards.js';
 import type { BatchDecision } from '../../domain/decide-batch.js';
 import { isPlain } from '../../domain/hash-chain.js';
 import type { Hold } from '../../domain/hold.js';
@@ -9,6 +10,7 @@ import { plainArray, textArray } from '../../storage/array-literal.js';
 import { HOLD_COLUMNS } from '../../storage/rows.js';
 import type { SchemaTables } from '../../storage/tables.js';
 import type { AccountEvent, ChangedAccounts } from './account-events.js';
+import { writeTransfers } from './between-shards-writes.js';
 
 /** An account whose row is locked. */
 export interface LockedAccount extends LedgerAccount {
@@ -27,6 +29,8 @@ export interface PostedBatch extends BatchDecision, ChangedAccounts {
   readonly outboxIds: readonly number[];
   /** The ids of the refusals; there may be more ids. */
   readonly refusalIds: readonly number[];
+  /** The ids of the decisions about transfers from other shards; there may be more ids. */
+  readonly incomingIds: readonly number[];
   /** The time of all that the batch writes. */
   readonly timestamp: Date;
 }
@@ -38,13 +42,17 @@ export type Statement = readonly [sql: string, parameters: unknown[]];
  * before their answers have arrived.
  */
 export function writesOf(tables: SchemaTables, batch: PostedBatch): Statement[] {
-  const { transactions, holds, events, details, refusals } = batch;
+  const { transactions, holds, events, details, refusals, outgoing } = batch;
+  const captures = outgoing.filter((transfer) => transfer.status === 'pending' && isCapture(transfer));
+  const described = captures.filter((transfer) => transfer.details);
   return [
     ...(transactions.length > 0 ? insertTransactions(tables, batch) : []),
     ...(holds.length > 0 ? [writeHolds(tables, holds)] : []),
     ...(events.length > 0 ? [insertEvents(tables, events)] : []),
     ...(details.size > 0 ? [writeAccountDetails(tables, details)] : []),
     ...(refusals.length > 0 ? [insertRefusals(tables, batch)] : []),
+    ...writeTransfers(tables, batch),
+    ...(described.length > 0 ? [insertDetails(tables, described.map(asTransaction))] : []),
     ...announce(tables, batch),
     updateAccounts(tables, batch),
   ];
@@ -54,7 +62,7 @@ export function writesOf(tables: SchemaTables, batch: PostedBatch): Statement[] 
  * Citus runs an INSERT … SELECT that reads no table on the coordinator and commits it in two phases; one that reads a
  * table of the shard runs on the shard's node. This LEFT JOIN with an empty table changes nothing else.
  */
-const onItsNode = ({ accounts }: SchemaTables) =>
+export const onItsNode = ({ accounts }: SchemaTables) =>
   `LEFT JOIN (SELECT FROM ${accounts} LIMIT 0) nothing ON true`;
 
 /** Inserts transactions and their details. What only a few have is left out where none has it. */
@@ -110,8 +118,15 @@ const LINKS: readonly LinkColumn[] = [
   { column: 'fingerprint', type: 'bigint', of: ({ fingerprint }) => fingerprint },
 ];
 
-function insertDetails(tables: SchemaTables, transactions: readonly Transaction[]): Statement {
-  const column = (of: (transaction: Transaction) => string | undefined) => textArray(transactions.map(of));
+type Described = Pick<Transaction, 'transactionId' | 'accountId' | 'details'>;
+
+/** A capture for another shard has no transaction yet that could have its details. */
+const asTransaction = ({ transferId, accountId, details }: OutgoingTransfer): Described => ({
+  ...{ transactionId: transferId, accountId, details },
+});
+
+function insertDetails(tables: SchemaTables, transactions: readonly Described[]): Statement {
+  const column = (of: (described: Described) => string | undefined) => textArray(transactions.map(of));
   const texts = 'reference, effective_date, actor, description, metadata';
   return [
     `INSERT INTO ${tables.transactionDetails} (transaction_id, account_id, ${texts}, salt, digest)
@@ -140,10 +155,11 @@ function writeHolds(tables: SchemaTables, holds: readonly Hold[]): Statement {
     `INSERT INTO ${tables.holds} AS h (${HOLD_COLUMNS})
      SELECT ${HOLD_COLUMNS.replace('expires_at, created_at', 'expires_at::timestamptz, created_at::timestamptz')}
      FROM unnest($1::bigint[], $2::bigint[], $3::numeric[], $4::numeric[], $5::numeric[], $6::text[], $7::text[],
-                 $8::text[]) AS p (${HOLD_COLUMNS})
+                 $8::text[], $9::numeric[]) AS p (${HOLD_COLUMNS})
      ${onItsNode(tables)}
      ON CONFLICT (hold_id) DO UPDATE
-       SET remaining = excluded.remaining, captured = excluded.captured, status = excluded.status`,
+       SET remaining = excluded.remaining, captured = excluded.captured, capturing = excluded.capturing,
+           status = excluded.status`,
     [
       plainArray(holds.map(({ holdId }) => holdId)),
       plainArray(holds.map(({ accountId }) => accountId)),
@@ -153,6 +169,7 @@ function writeHolds(tables: SchemaTables, holds: readonly Hold[]): Statement {
       plainArray(holds.map(({ status }) => status)),
       textArray(holds.map(({ expiresAt }) => expiresAt?.toISOString())),
       textArray(holds.map(({ createdAt }) => createdAt.toISOString())),
+      plainArray(holds.map(({ capturing, decimals }) => formatMoney(capturing, decimals))),
     ],
   ];
 }

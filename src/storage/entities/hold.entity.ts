@@ -13,6 +13,7 @@ import { bigintColumn, isAmount } from './columns.js';
 @Index('holds_due_of_account', ['accountId', 'expiresAt', 'holdId'], {
   where: `"status" = 'active' AND "expires_at" IS NOT NULL`,
 })
+@Check('holds_capturing_check', '"capturing" >= 0 AND "capturing" <= "remaining"')
 export class HoldEntity {
   /** The id of the transaction that placed it. */
   @PrimaryColumn({
@@ -44,4 +45,8 @@ export class HoldEntity {
 
   @Column({ name: 'created_at', type: 'timestamptz', precision: 3 })
   createdAt!: Date;
+
+  /** What of it is on its way to another shard. Without a default, so that an older release can't end it. */
+  @Column({ type: 'numeric' })
+  capturing!: string;
 }

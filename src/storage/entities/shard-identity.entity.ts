@@ -38,7 +38,7 @@ export class ShardIdentityEntity {
   relayId!: string | null;
 
   /** When that lease runs out. */
-  @Column({ name: 'relay_leased_until', type: 'timestamptz', precision: 3, nullable: true })
+  @Column({ name: 'relay_lease_ends', type: 'timestamptz', precision: 3, nullable: true })
   relayUntil!: Date | null;
 
   /** The process that holds the lease on expired holds. */
@@ -56,6 +56,14 @@ export class ShardIdentityEntity {
   /** When that lease runs out. */
   @Column({ name: 'summary_leased_until', type: 'timestamptz', precision: 3, nullable: true })
   summaryUntil!: Date | null;
+
+  /** The process that holds the lease on transfers to other shards. */
+  @Column({ name: 'transfers_id', type: 'uuid', nullable: true })
+  transfersId!: string | null;
+
+  /** When that lease runs out. */
+  @Column({ name: 'transfers_leased_until', type: 'timestamptz', precision: 3, nullable: true })
+  transfersUntil!: Date | null;
 
   /** Signs the ids of submissions, and the messages in which the service queues them. */
   @Column({ name: 'submission_secret', type: 'uuid' })

@@ -1,0 +1,164 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { LedgerAccount } from '../../domain/account.js';
+import type { OutgoingTransfer } from '../../domain/between-shards.js';
+import type { Effects } from '../../domain/books.js';
+import type {
+  CaptureCommand,
+  Command,
+  OutgoingCommand,
+  TransferCommand,
+  TransferReversalCommand,
+} from '../../domain/command.js';
+import { arrivalProblem } from '../../domain/decide-between-shards.js';
+import { LedgerError, type Rejection } from '../../domain/errors.js';
+import { inMinorUnits } from '../../domain/money.js';
+import { creditOf, legsOf, toldAbout } from '../../domain/transfer.js';
+import type { Transaction } from '../../domain/transaction.js';
+import type { ShardRouter } from '../../sharding/shard-router.js';
+import type { TransferRecords } from '../read/transfer-records.js';
+import type { BatchScheduler } from './batch-scheduler.js';
+
+/** A command over accounts of two shards. */
+export type CommandBetweenShards = TransferCommand | CaptureCommand | TransferReversalCommand;
+
+/**
+ * Carries out transfers between shards, in the three steps of {@link OutgoingTransfer}. Each step can be repeated by
+ * anybody at any time, so what this process does not finish is finished by `pending-transfers.ts`.
+ */
+export class TransferCoordinator {
+  /** @param timeoutMs how long a request waits for the transfer to be decided */
+  constructor(
+    private readonly writers: ShardRouter<{ readonly scheduler: BatchScheduler }>,
+    private readonly records: ShardRouter<TransferRecords>,
+    private readonly timeoutMs: number,
+  ) {}
+
+  /**
+   * @param sinceMs when the command began to wait, on the clock of performance.now()
+   * @returns the debit and the credit; or, if the transfer is not decided in time, no transactions and the pending
+   *   transfer in `outgoing`
+   * @throws LedgerError: refused by the source, and nothing was written; or refused by the target. DATABASE_FAILED and
+   *   OVERLOADED: nothing was written
+   */
+  async execute(command: CommandBetweenShards, sinceMs = performance.now()): Promise<Effects> {
+    const asked = firstStepOf(command);
+    const { to, foreign } = asked;
+    const target = await this.records.of(to).account(to);
+    const step: OutgoingCommand = { ...asked, nonce: randomUUID(), toCurrency: target ? target.currency : null };
+    const problem = arrivalProblem(to, target, arrivalOf(asked, target));
+    if (problem || command.dryRun === true) {
+      // What the source refuses is said first, above all that a request is a repeat.
+      const rehearsal = await this.submit({ ...step, dryRun: true }, sinceMs);
+      if (problem) throw new LedgerError(toldAbout(problem, to, foreign));
+      return rehearsed(rehearsal, target as LedgerAccount);
+    }
+    let begun: Effects;
+    try {
+      begun = await this.submit(step, sinceMs);
+    } catch (error) {
+      return this.repeated(error, foreign);
+    }
+    const [transfer] = begun.outgoing as [OutgoingTransfer];
+    const settled = await within(sinceMs + this.timeoutMs - performance.now(), this.finish(transfer));
+    return outcomeOf(settled ?? transfer, foreign);
+  }
+
+  /**
+   * Takes steps 2 and 3, or what is left of them.
+   *
+   * @param cancelled refuse it in the name of the target, unless the target has credited it
+   * @returns the transfer, completed or failed
+   * @throws LedgerError: it stays pending, for another attempt
+   */
+  async finish(transfer: OutgoingTransfer, cancelled = false): Promise<OutgoingTransfer> {
+    const { accountId, to } = transfer;
+    const { incoming } = await this.submit({ type: 'incoming', accountId: to, transfer, cancelled });
+    const [decision] = incoming;
+    if (!decision) throw new Error(`transfer ${transfer.transferId} was not decided`);
+    const { outgoing } = await this.submit({ type: 'settlement', accountId, transfer, decision });
+    return outgoing[0] as OutgoingTransfer;
+  }
+
+  private submit(command: Command, sinceMs?: number): Promise<Effects> {
+    return this.writers.of(command.accountId).scheduler.submit(command, sinceMs);
+  }
+
+  /** The same request has begun a transfer before: its outcome is that of the transfer. */
+  private async repeated(error: unknown, foreign: boolean | undefined): Promise<Effects> {
+    if (!(error instanceof LedgerError) || error.failure.code !== 'DUPLICATE_TRANSFER') throw error;
+    const { transferId } = error.failure;
+    const transfer = (await this.records.of(transferId).outgoing([transferId])).get(transferId);
+    if (!transfer || transfer.status === 'completed') throw error;
+    return outcomeOf(transfer, foreign);
+  }
+}
+
+function outcomeOf(transfer: OutgoingTransfer, foreign: boolean | undefined): Effects {
+  const { status, rejection, to } = transfer;
+  if (status === 'failed') throw new LedgerError(toldAbout(rejection as Rejection, to, foreign));
+  return { ...NOTHING, transactions: legsOf(transfer), outgoing: [transfer] };
+}
+
+const NOTHING: Effects = {
+  ...{ transactions: [], accounts: [], holds: [], changes: [] },
+  ...{ outgoing: [], incoming: [] },
+};
+
+/** The legs that a rehearsal of the first and the third step promises, with that of the target as it was found. */
+function rehearsed({ transactions, outgoing }: Effects, target: LedgerAccount): Effects {
+  const [transfer] = outgoing as [OutgoingTransfer];
+  const debit = transactions.at(-1) as Transaction;
+  const credit = creditOf(transfer, {
+    ...{ transactionId: debit.transactionId, timestamp: debit.timestamp },
+    ...{ balanceAfter: target.balance + transfer.amount, versionAfter: target.version + 1 },
+  });
+  return { ...NOTHING, transactions: [debit, credit], outgoing: [{ ...transfer, status: 'completed' }] };
+}
+
+/** What can be said of the arrival before the source is locked: its currency is not known yet, and its amount may not be. */
+function arrivalOf({ amount, toVersion }: AskedStep, target: LedgerAccount | undefined) {
+  const wanted = amount === undefined || !target ? 0n : (inMinorUnits(amount, target.decimals) ?? 0n);
+  return { currency: target?.currency, amount: wanted, version: toVersion };
+}
+
+type AskedStep = Omit<OutgoingCommand, 'nonce' | 'toCurrency'>;
+
+/** @throws LedgerError DIFFERENT_SHARDS for a transfer of more than two legs */
+function firstStepOf(request: CommandBetweenShards): AskedStep {
+  const { accountId, idempotencyKey, details, dryRun } = request;
+  const common = { type: 'outgoing', accountId, idempotencyKey, details, dryRun, request } as const;
+  switch (request.type) {
+    case 'transfer': {
+      const [debit, credit] = [...request.legs].sort((a) => (a.type === 'debit' ? -1 : 1));
+      if (request.legs.length !== 2 || !debit || !credit) throw new LedgerError({ code: 'DIFFERENT_SHARDS' });
+      const { amount, amountName, expectedVersion } = debit;
+      const { foreign, expectedVersion: toVersion } = credit;
+      return { ...common, amount, amountName, expectedVersion, to: credit.accountId, toVersion, foreign };
+    }
+    case 'capture': {
+      const { amount, holdId, final, to } = request;
+      return { ...common, amount, to: to?.accountId ?? 0, foreign: to?.foreign, capture: { holdId, final } };
+    }
+    case 'transfer-reversal': {
+      const { transferId, accountIds, legIds = [], amount, force } = request;
+      if (accountIds.length !== 2) throw new LedgerError({ code: 'DIFFERENT_SHARDS' });
+      const payer = accountIds.indexOf(accountId);
+      const [creditId = 0, debitId = 0] = [legIds[payer], legIds[1 - payer]];
+      const to = accountIds[1 - payer] ?? 0;
+      const reversal = { transferId, creditId, debitId, force };
+      return { ...common, amount, to, foreign: request.foreign?.includes(to), reversal };
+    }
+  }
+}
+
+/** What work comes to, unless it takes longer or fails. It goes on all the same. */
+async function within<T>(ms: number, work: Promise<T>): Promise<T | undefined> {
+  const done = new AbortController();
+  const late = sleep(Math.max(0, ms), undefined, { signal: done.signal, ref: false }).catch(() => undefined);
+  try {
+    return await Promise.race([work.catch(() => undefined), late]);
+  } finally {
+    done.abort();
+  }
+}
