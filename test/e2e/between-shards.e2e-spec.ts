@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { Client } from 'pg';
 import type { Response } from 'supertest';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import type { AccountChanges } from '../../src/domain/command.js';
@@ -247,7 +248,7 @@ describe('a transfer between shards', () => {
       { type: 'Deposit', accountId: to, amount: 2 },
     ];
     const response = await send('/transactions/batch', items);
-    const { results } = JSON.parse(response.text) as { results: { status: number; code?: string }[] };
+    const results = JSON.parse(response.text) as { status: number; code?: string }[];
     expect(results.map(({ status, code }) => code ?? status)).toEqual([201, 'INSUFFICIENT_BALANCE', 201]);
     const atomic = await send('/transactions/batch?atomic=true', items.slice(0, 1));
     expect(atomic.headers['x-error-code']).toBe('DIFFERENT_SHARDS');
@@ -257,20 +258,41 @@ describe('a transfer between shards', () => {
 
   it('leaves the money where it was when the target refuses in the end', async () => {
     const [from, to] = [await open(0, '10.00'), await open(1)];
-    // The target is frozen between the look at it and the decision: its row is locked meanwhile.
-    const began = await within(to, async () => {
-      const answer = transfer({ from, to, amount: 4 }, withKey('failed'));
+    const body = { from, to, amount: 4 };
+    // The target is frozen between the look at it and the decision.
+    const answer = await whileLocked(to, async (client) => {
+      const sent = transfer(body, withKey('failed'));
+      void sent.catch(() => undefined);
       await eventually(async () => expect(await stateOf(from)).toEqual([10, 4, 3]));
-      await query(database.url, `SELECT 1`);
-      return answer;
+      const repeat = await transfer(body, withKey('failed'));
+      expect([repeat.status, transferIn(repeat)]).toMatchObject([202, { status: 'pending' }]);
+      expect((await get(repeat.headers['location'] ?? '')).text).toBe(repeat.text);
+      const listed = JSON.parse((await get(`/accounts/${from}/transfers`)).text) as { data: TransferAnswer[] };
+      expect(listed.data).toEqual([transferIn(repeat)]);
+      await client.query(`UPDATE bank_1.accounts SET status = 'frozen' WHERE account_id = $1`, [to]);
+      return { sent, id: transferIn(repeat).id };
     });
-    expect(await began).toMatchObject({ status: 201 });
+    const refused = await answer.sent;
+    expect([refused.status, refused.text]).toEqual([422, `{"error":"Account frozen","accountId":${to}}`]);
+    expect(await stateOf(from)).toEqual([10, 0, 4]);
+    expect(await stateOf(to)).toEqual([0, 0, 1]);
+    const failed = transferIn(await get(`/transfers/${answer.id}`));
+    expect(failed).toMatchObject({ status: 'failed', failure: 'ACCOUNT_FROZEN' });
+    expect(failed.legs).toEqual([
+      { accountId: from, type: 'Withdraw', amount: 4 },
+      { accountId: to, type: 'Deposit', amount: 4 },
+    ]);
+    // Its key is spent: a repeat is refused like the first, whatever the account is now.
+    await query(database.url, `UPDATE bank_1.accounts SET status = 'open' WHERE account_id = $1`, [to]);
+    const again = await transfer(body, withKey('failed'));
+    expect([again.status, again.text]).toEqual([refused.status, refused.text]);
+    const reversal = await send(`/transfers/${answer.id}/reversal`, {});
+    expect([reversal.status, reversal.headers['x-error-code']]).toEqual([409, 'TRANSFER_NOT_COMPLETED']);
   });
 });
 
-/** Runs work while an account's row is locked. */
-async function within<T>(accountId: number, work: () => Promise<T>): Promise<T> {
-  const { Client } = await import('pg');
+/** Runs work while an account's row is locked by another session, which is committed then. */
+async function whileLocked<T>(accountId: number, work: (client: Client) => Promise<T>): Promise<T> {
   const client = new Client({ connectionString: database.url });
   await client.connect();
   try {
@@ -278,9 +300,9 @@ async function within<T>(accountId: number, work: () => Promise<T>): Promise<T> 
     await client.query(
       `SELECT FROM bank_${ledger.shardOf(accountId)}.accounts WHERE account_id = ${accountId} FOR UPDATE`,
     );
-    return await work();
+    return await work(client);
   } finally {
-    await client.query('ROLLBACK');
+    await client.query('COMMIT');
     await client.end();
   }
 }
@@ -339,7 +361,7 @@ describe('a capture for an account of another shard', () => {
   it('lets the hold wait while it is under way', async () => {
     const [from, to] = [await open(0, '100.00'), await open(1)];
     const hold = await place(from, 50, { expiresInSeconds: 2 });
-    const capture = await within(to, async () => {
+    const capture = await whileLocked(to, async () => {
       const answer = send(`/holds/${hold}/capture`, { amount: 20, final: false, to });
       void answer.catch(() => undefined);
       await eventually(async () =>
