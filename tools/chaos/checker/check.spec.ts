@@ -135,7 +135,8 @@ function booksIn({ postings, account }: Scene): Books {
     revision: 0,
     owner: undefined,
   };
-  return booksOf([{ accounts: [state], postings, events: [], holds: [], refusals: [], unpublished: 0 }], 0);
+  const none = { events: [], holds: [], refusals: [], sent: [], arrived: [], unpublished: 0 };
+  return booksOf([{ accounts: [state], postings, ...none }], 0, 2);
 }
 
 describe('the checker', () => {
@@ -153,7 +154,7 @@ describe('the checker', () => {
     const history = join(folder, 'history.ndjson');
     writeFileSync(history, spoilt.history.map((entry) => `${JSON.stringify(entry)}\n`).join(''));
     const books = booksIn(spoilt);
-    const evidence = { history, books, arrivals: spoilt.arrivals, cacheTtlMs: 1_000, shards: 2 };
+    const evidence = { history, books, arrivals: spoilt.arrivals, cacheTtlMs: 1_000 };
     const { violations } = await check(evidence);
     return [...violations.byRule.keys()].sort();
   }
