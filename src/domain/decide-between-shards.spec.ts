@@ -248,18 +248,15 @@ function checkTransfers(world: World): void {
   }
 }
 
-/** No transaction is reversed for more than it was. */
+/** No transaction is reversed for more than it was, and at rest only what was reversed is claimed. */
 function checkReversals(world: World): void {
   for (const { transactions } of world.shards) {
     for (const { transactionId, amount } of transactions) {
-      const reversed = sum(
-        transactions
-          .filter(
-            ({ reversesId, type }) => reversesId === transactionId && (type === 'debit' || type === 'credit'),
-          )
-          .map((reversal) => reversal.amount),
-      );
-      expect(reversed).toBeLessThanOrEqual(amount);
+      const claims = transactions.filter(({ reversesId }) => reversesId === transactionId);
+      const of = (...types: readonly string[]) =>
+        sum(claims.filter(({ type }) => types.includes(type)).map((claim) => claim.amount));
+      expect(of('debit', 'credit')).toBeLessThanOrEqual(amount);
+      expect(of('hold')).toBe(of('release'));
     }
   }
 }
