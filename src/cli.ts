@@ -25,6 +25,7 @@ import { addShardsList } from './cli/shards-list.js';
 import { addShardsMove } from './cli/shards-move.js';
 import { addSubmissionsDiscard, addSubmissionsList, addSubmissionsReplay } from './cli/submissions.js';
 import { addTransfer } from './cli/transfer.js';
+import { addTransfersCancel, addTransfersList } from './cli/transfers.js';
 import { addVerify } from './cli/verify.js';
 import { addVoid } from './cli/void.js';
 
@@ -60,6 +61,7 @@ function createProgram(): Command {
   group('audit', 'the audit log and account heads', ...[addAuditList, addAuditExport, addAuditCheck]);
   for (const add of [addArchive, addBackup, addRestore]) add(program);
   group('shards', "the bank's shards: where they are, and moving them", addShardsList, addShardsMove);
+  group('transfers', 'transfers between shards that are under way', addTransfersList, addTransfersCancel);
   group('events', 'what the bank publishes to RabbitMQ', addEventsTail);
   group(
     'submissions',

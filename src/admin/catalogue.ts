@@ -27,7 +27,7 @@ export async function readTables(client: Client, schema: string): Promise<ShardT
 }
 
 /** All columns of a table, in the table's order; empty if there is no such table. */
-export async function columnsOf(client: Client, sql: string): Promise<string[]> {
+export async function columnsOf(client: Pick<Client, 'query'>, sql: string): Promise<string[]> {
   const { rows } = await client.query<{ name: string }>(
     `SELECT attname::text AS name FROM pg_attribute
      WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum`,
@@ -36,7 +36,7 @@ export async function columnsOf(client: Client, sql: string): Promise<string[]> 
   return rows.map(({ name }) => name);
 }
 
-export async function hasTable(client: Client, sql: string): Promise<boolean> {
+export async function hasTable(client: Pick<Client, 'query'>, sql: string): Promise<boolean> {
   return (await columnsOf(client, sql)).length > 0;
 }
 

@@ -8,8 +8,11 @@ import { Ledger } from '../domain/ports.js';
 import { HoldReader } from '../ledger/read/hold-reader.js';
 import { LedgerReader } from '../ledger/read/ledger-reader.js';
 import { TransferReader } from '../ledger/read/transfer-reader.js';
+import { TRANSFER_RECORDS, type TransferRecords } from '../ledger/read/transfer-records.js';
+import { TransferCoordinator } from '../ledger/write/transfer-coordinator.js';
 import { NestLogger } from '../observability/logging.js';
 import type { BankShards } from '../sharding/bootstrap-shards.js';
+import type { ShardRouter } from '../sharding/shard-router.js';
 import { CommandError } from './command-error.js';
 
 /** The bank that a command works on. */
@@ -24,6 +27,8 @@ export interface LedgerAccess {
   readonly reader: LedgerReader;
   readonly holds: HoldReader;
   readonly transfers: TransferReader;
+  readonly records: ShardRouter<TransferRecords>;
+  readonly coordinator: TransferCoordinator;
 }
 
 /**
@@ -46,6 +51,8 @@ export async function withLedger<T>(
       reader: context.get(LedgerReader, { strict: false }),
       holds: context.get(HoldReader, { strict: false }),
       transfers: context.get(TransferReader, { strict: false }),
+      records: context.get<ShardRouter<TransferRecords>>(TRANSFER_RECORDS, { strict: false }),
+      coordinator: context.get(TransferCoordinator, { strict: false }),
     };
     return await inSentences(undefined, () => work(access));
   } finally {

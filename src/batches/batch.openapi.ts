@@ -189,7 +189,7 @@ const RESPONSES: Responses = {
   409: failure(
     [
       ...(['VERSION_MISMATCH', 'DUPLICATE_TRANSACTION', 'DUPLICATE_TRANSFER', 'DUPLICATE_HOLD'] as const),
-      ...(['HOLD_NOT_ACTIVE', 'PART_OF_TRANSFER'] as const),
+      ...(['HOLD_NOT_ACTIVE', 'HOLD_BEING_CAPTURED', 'PART_OF_TRANSFER', 'TRANSFER_NOT_COMPLETED'] as const),
     ],
     {
       description: `${NOTHING_APPLIED}an account does not have the version that was expected, a key was used for the same request before, a hold has ended, or a transaction is a part of a transfer. Each item that was applied before says so, by its own 409.`,

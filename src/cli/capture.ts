@@ -11,7 +11,7 @@ export function addCapture(program: Command): void {
     .description('take money that is on hold, out of the bank or to another account, on record')
     .argument('<hold>', 'like hold17', holdArgument)
     .option('--amount <amount>', 'how much (default: all that remains)', amountOption)
-    .option('--to <ID>', 'the account that receives it, of the same shard (default: none)', accountOption)
+    .option('--to <ID>', 'the account that receives it (default: none)', accountOption)
     .option('--keep-rest', 'leave the rest on hold (default: the hold ends)');
   postingOptions(command).action((holdId: number, request: CaptureRequest & PostingFlags) =>
     withBank('capture', async (session) => {

@@ -89,6 +89,11 @@ export function holdArgument(text: string): number {
   return numberIn(text, ['hold']).id;
 }
 
+/** The number of a name like tr17. @throws InvalidArgumentError */
+export function transferArgument(text: string): number {
+  return numberIn(text, ['tr']).id;
+}
+
 /** What can be reversed: a transaction like txn9, or a transfer like tr3. @throws InvalidArgumentError */
 export function reversibleArgument(text: string): Reversible {
   const { prefix, id } = numberIn(text, ['txn', 'tr']);

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import type { PostingOptions } from '../admin/act-on-ledger.js';
 import { availableOf, type AccountStatus, type LedgerAccount } from '../domain/account.js';
+import type { OutgoingTransfer } from '../domain/between-shards.js';
 import type { Effects } from '../domain/books.js';
 import { formatMoney, type Money } from '../domain/money.js';
 import type { Transaction } from '../domain/transaction.js';
@@ -28,9 +29,16 @@ export function printEffects(
   head: (named: (name: string) => string) => string,
 ): void {
   if (json) return console.log(JSON.stringify(effectsJson(effects, dryRun)));
+  const pending = effects.outgoing.find(({ status }) => status === 'pending');
+  if (pending) return console.log(pendingText(pending));
   if (dryRun) console.log('A dry run: nothing was posted.');
   console.log([head((name) => (dryRun ? '' : name)), ...effects.accounts.map(accountText)].join('\n'));
 }
+
+/** The service finishes it; nothing here waits for that. */
+const pendingText = ({ transferId, accountId, to, amount, decimals }: OutgoingTransfer): string =>
+  `Transfer tr${transferId} is pending: ${formatMoney(amount, decimals)} of account ${accountId} are on hold until the ` +
+  `shard of account ${to} has decided. The service goes on with it; see \`transfers list --pending\`.`;
 
 /** The amount of a transaction or a hold. */
 export const amountText = (of: Pick<Transaction, 'amount' | 'decimals'> | undefined): string =>
@@ -56,9 +64,12 @@ export function accountText(account: LedgerAccount): string {
   );
 }
 
-function effectsJson({ transactions, accounts }: Effects, dryRun = false): object {
+function effectsJson({ transactions, accounts, outgoing }: Effects, dryRun = false): object {
+  const [transfer] = outgoing;
   return {
     ...(dryRun && { dryRun }),
+    // Of one between shards.
+    ...(transfer && !dryRun && { transferId: `tr${transfer.transferId}`, status: transfer.status }),
     transactions: transactions.map((transaction) => ({
       ...(!dryRun && idsOf(transaction)),
       accountId: transaction.accountId,

@@ -7,7 +7,7 @@ import { withBank } from './session.js';
 export function addTransfer(program: Command): void {
   const command = program
     .command('transfer')
-    .description('move money from one account to another of the same shard, on record')
+    .description('move money from one account to another, on record')
     .requiredOption('--from <ID>', 'the account that pays', accountOption)
     .requiredOption('--to <ID>', 'the account that receives', accountOption)
     .requiredOption('--amount <amount>', 'how much', amountOption);

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { CHECKS } from '../admin/verify/checks.js';
+import { PAIRS } from '../admin/verify/pairs.js';
 import { SHARD_CHECKS } from '../admin/verify/shard-checks.js';
 import type { VerifyFault, VerifyReport } from '../admin/verify/verify.js';
 import { brokenLogText } from './audit-list.js';
@@ -32,7 +33,7 @@ const MAX_LISTED = 100;
 
 /** The report for people. */
 export function verifyText(report: VerifyReport, durationMs: number): string {
-  const checks = { ...CHECKS, ...SHARD_CHECKS };
+  const checks = { ...CHECKS, ...SHARD_CHECKS, [PAIRS.name]: PAIRS };
   const width = Math.max(...Object.keys(checks).map((name) => name.length));
   return [
     `accounts      ${report.accounts}`,

@@ -58,9 +58,17 @@ const DRY_LEGS = [
   { accountId: 2, type: 'Deposit', amount: money('20.05') },
 ];
 const EXAMPLE_TRANSFER = {
-  id: 'tr133',
+  ...{ id: 'tr133', status: 'completed' },
   legs: DRY_LEGS.map((leg, index) => ({ transactionId: `txn${133 + index}`, ...leg })),
   timestamp: '2025-05-03T08:00:00.000Z',
+};
+
+const EXAMPLE_PENDING = {
+  ...EXAMPLE_TRANSFER,
+  status: 'pending',
+  legs: DRY_LEGS.map(({ accountId, type }) => ({
+    ...{ transactionId: null, accountId, type, amount: money('20.05') },
+  })),
 };
 
 /** Only of an answer that is about one account, and that is no dry run. */
@@ -136,10 +144,11 @@ export const DocumentCapture = (): MethodDecorator =>
       summary: 'Take money that is on hold',
       description:
         'All that remains, or `amount`. What then remains is free again, unless `final` is false: then it can be captured ' +
-        "later. With `to`, the money arrives on another account of the same shard, which may be anybody's; this needs the " +
+        "later. With `to`, the money arrives on another account, which may be anybody's; this needs the " +
         'scope `transfers:write`, and counts as two transactions against the rate limit. Without it, the money leaves the ' +
         'bank, which needs `withdrawals:write`. The release of the hold and the withdrawal are two transactions.',
       responses: postingResponses({
+        pending: [TransferDto, { pending: EXAMPLE_PENDING }],
         dryRun: [[DryReceiptDto, DryTransferDto], { receipt: DRY_DEBIT, transfer: { legs: DRY_LEGS } }],
         201: madeResponse(
           'The withdrawal or, with `to`, the transfer. An entity tag only without `to`.',
@@ -154,7 +163,10 @@ export const DocumentCapture = (): MethodDecorator =>
             'Account not found': new AboutAccountDto('ACCOUNT_NOT_FOUND', 2),
           },
         }),
-        conflicts: ['HOLD_NOT_ACTIVE', 'DUPLICATE_TRANSACTION', 'DUPLICATE_TRANSFER'],
+        conflicts: [
+          ...(['HOLD_NOT_ACTIVE', 'HOLD_BEING_CAPTURED', 'DUPLICATE_TRANSACTION'] as const),
+          ...(['DUPLICATE_TRANSFER', 'TRANSFER_CANCELLED'] as const),
+        ],
         refusals: [
           ...([
             'TOO_MANY_CAPTURES',
@@ -163,7 +175,7 @@ export const DocumentCapture = (): MethodDecorator =>
             'ACCOUNT_CLOSED',
             'BALANCE_LIMIT_EXCEEDED',
           ] as const),
-          ...(['COUNTERPARTY_REFUSED', 'CURRENCY_MISMATCH', 'DIFFERENT_SHARDS'] as const),
+          ...(['COUNTERPARTY_REFUSED', 'CURRENCY_MISMATCH'] as const),
           'IDEMPOTENCY_KEY_REUSED' as const,
         ],
       }),
@@ -199,7 +211,7 @@ export const DocumentVoid = (): MethodDecorator =>
         ),
         400: INVALID_HOLD_ID,
         404: HOLD_NOT_FOUND,
-        conflicts: ['HOLD_NOT_ACTIVE', 'DUPLICATE_TRANSACTION'],
+        conflicts: ['HOLD_NOT_ACTIVE', 'HOLD_BEING_CAPTURED', 'DUPLICATE_TRANSACTION'],
         refusals: ['IDEMPOTENCY_KEY_REUSED'],
       }),
     }),

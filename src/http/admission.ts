@@ -124,6 +124,24 @@ export function isBatch({ url }: FastifyRequest['routeOptions']): boolean {
   return url === BATCH;
 }
 
+/**
+ * Exchanges a request's permit for that of a transfer to another shard, once it turns out to be one.
+ *
+ * @throws LedgerError OVERLOADED
+ */
+export function exchangePermit(
+  request: FastifyRequest,
+  ledger: Ledger,
+  from: number,
+  to: number,
+): Promise<void> {
+  request.freePermit?.(false);
+  request.freePermit = undefined;
+  return new Promise((resolve, reject) =>
+    enter(request, { id: from, to }, ledger, (error) => (error ? reject(error) : resolve())),
+  );
+}
+
 function enter(
   request: FastifyRequest,
   { id, to }: Named,

@@ -151,10 +151,16 @@ function createWriter(
       () => scheduler.parked,
       () => shardMetrics.failed('OVERLOADED'),
     );
-  const [limiter, arrivals] = [createLimiter(), createLimiter()];
-  shardMetrics.watchWaiting(() => limiter.waiting + arrivals.waiting);
+  const [limiter, toOthers] = [createLimiter(), new Map<ShardWriter, AdaptiveConcurrencyLimiter>()];
+  const waitingForOthers = () => [...toOthers.values()].reduce((sum, { waiting }) => sum + waiting, 0);
+  shardMetrics.watchWaiting(() => limiter.waiting + waitingForOthers());
   return {
-    ...{ scheduler, limiter, arrivals },
+    ...{ scheduler, limiter },
+    limiterTo: (target) => {
+      const known = toOthers.get(target) ?? createLimiter();
+      toOthers.set(target, known);
+      return known;
+    },
     opener: new AccountOpener(
       new TransactionRunner(shard.general, config.ledger),
       statements,

@@ -14,8 +14,8 @@ export interface ShardWriter {
   readonly scheduler: BatchScheduler;
   readonly opener: AccountOpener;
   readonly limiter: AdaptiveConcurrencyLimiter;
-  /** Bounds the transfers from other shards: while this one hangs, they must not use up what others have. */
-  readonly arrivals: AdaptiveConcurrencyLimiter;
+  /** Bounds the transfers to another shard: while either hangs, they must not use up what anything else has. */
+  limiterTo(target: ShardWriter): AdaptiveConcurrencyLimiter;
 }
 
 /** How long new accounts avoid a shard in which one could not be opened. */
@@ -61,7 +61,7 @@ export class ShardedLedger extends Ledger {
 
   acquirePermit(id: number, request: PermitRequest, to = id): void {
     const [shard, target] = [this.router.of(id), this.router.of(to)];
-    (shard === target ? shard.limiter : target.arrivals).acquire(request);
+    (shard === target ? shard.limiter : shard.limiterTo(target)).acquire(request);
   }
 
   /**

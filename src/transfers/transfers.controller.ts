@@ -2,8 +2,10 @@ import { Controller, Get, HttpStatus, Inject, Post, Req, Res, UseInterceptors } 
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { senderOf } from '../access/user.js';
 import type { TransferCommand } from '../domain/command.js';
+import { Ledger } from '../domain/ports.js';
 import type { Transfer, TransferReversal } from '../domain/transfer.js';
 import { Allow } from '../http/access/access.guard.js';
+import { exchangePermit } from '../http/admission.js';
 import { IdempotencyInterceptor } from '../http/idempotency.interceptor.js';
 import { Answers, located, rehearsed } from '../http/openapi/answers.js';
 import { TransactionRate } from '../http/transaction-rate.js';
@@ -31,6 +33,7 @@ import { TransfersService } from './transfers.service.js';
 export class TransfersController {
   constructor(
     private readonly transfers: TransfersService,
+    private readonly ledger: Ledger,
     @Inject(TRANSACTION_RATE) private readonly rate: TransactionRate | undefined,
   ) {}
 
@@ -60,7 +63,10 @@ export class TransfersController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ) {
     const admit = this.rate?.admission(request, reply);
-    const made = await this.transfers.reverse(reversal, senderOf(request), request.waitingSinceMs, admit);
+    const betweenShards = (from: number, to: number) => exchangePermit(request, this.ledger, from, to);
+    const made = await this.transfers.reverse(
+      ...([reversal, senderOf(request), request.waitingSinceMs, admit, betweenShards] as const),
+    );
     return answered(reply, made, reversal);
   }
 

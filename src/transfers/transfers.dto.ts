@@ -13,6 +13,7 @@ import {
   Money,
   NextCursor,
   ofDryRun,
+  orNull,
   plainText,
   Resource,
   SignedMoney,
@@ -33,6 +34,7 @@ import {
   readAmount,
   readTransferId,
   readVersion,
+  TRANSACTION_ID_PATTERN,
   type Numeric,
 } from '../http/validation/field-rules.js';
 import { reads } from '../http/validation/incoming.js';
@@ -212,12 +214,17 @@ export const transferListingOf = reads({ query: new Contract(PageQueryDto, 'quer
 
 const optional = { optional: true };
 
+const LegTransactionId = schema('LegTransactionId', {
+  description: 'null while the transfer is pending, and if it has failed.',
+  type: ['string', 'null'],
+  pattern: TRANSACTION_ID_PATTERN,
+});
+
 @Resource('TransferLeg', {
-  description:
-    'A transaction of a transfer, or what it will be: one that is pending or has failed has none. Only who may see the account learns its balance and version.',
+  description: 'A transaction of a transfer. Only who may see the account learns its balance and version.',
 })
 export class TransferLegDto {
-  @Field(TransactionId, optional) readonly transactionId: string | undefined;
+  @Field(orNull(TransactionId, LegTransactionId)) readonly transactionId: string | null;
   @Field(AccountId) readonly accountId: number;
   @Field(TypeWord) readonly type: string;
   @Field(Money) readonly amount: string;
@@ -228,7 +235,7 @@ export class TransferLegDto {
     { transactionId, accountId, type, amount, balanceAfter, versionAfter, decimals }: TransferLeg,
     isForeign: boolean,
   ) {
-    this.transactionId = transactionId === undefined ? undefined : `txn${transactionId}`;
+    this.transactionId = transactionId === undefined ? null : `txn${transactionId}`;
     this.accountId = accountId;
     this.type = TYPE_WORDS[type];
     this.amount = formatMoney(amount, decimals);

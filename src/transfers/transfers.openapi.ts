@@ -41,6 +41,7 @@ const PAID = { accountId: 2, type: 'Deposit', amount: money('25.50') };
 const PAYING_AFTER = { newBalance: money('974.75'), newVersion: '3' };
 const EXAMPLE_TRANSFER = {
   id: 'tr131',
+  status: 'completed',
   legs: [
     { transactionId: 'txn131', ...PAYING, ...PAYING_AFTER },
     { transactionId: 'txn132', ...PAID },
@@ -50,6 +51,7 @@ const EXAMPLE_TRANSFER = {
 };
 const EXAMPLE_REVERSAL = {
   id: 'tr133',
+  status: 'completed',
   legs: [
     {
       ...{ transactionId: 'txn133', ...PAYING, type: 'Deposit' },
@@ -64,17 +66,29 @@ const EXAMPLE_OF_DRY_RUN = { legs: [{ ...PAYING, ...PAYING_AFTER }, PAID], descr
 
 const ABOUT_ACCOUNTS = [...ACCOUNT_REFUSALS, 'COUNTERPARTY_REFUSED'] as const;
 const INVALID_TRANSFER_ID = invalidRequest('transferId', 'must be "tr" and a positive integer, like tr131');
+/** While it is pending. */
+const EXAMPLE_PENDING = {
+  id: 'tr131',
+  status: 'pending',
+  legs: [
+    { transactionId: null, ...PAYING },
+    { transactionId: null, ...PAID },
+  ],
+  timestamp: '2025-05-02T10:24:02.123Z',
+};
+const PENDING = [TransferDto, { pending: EXAMPLE_PENDING }] as const;
 const DRY_RUN = [DryTransferDto, { transfer: EXAMPLE_OF_DRY_RUN }] as const;
 
 const TRANSFERRING_RESPONSES = postingResponses({
   mayBeQueued: true,
+  pending: PENDING,
   dryRun: DRY_RUN,
   201: madeResponse('The transfer is applied and durable.', TransferDto, { transfer: EXAMPLE_TRANSFER }),
   400: invalidRequest('legs', 'must withdraw as much as they deposit'),
   404: errorResponse(['ACCOUNT_NOT_FOUND'], RATE_LIMIT_HEADERS, {
     bodies: { 'Account not found': new AboutAccountDto('ACCOUNT_NOT_FOUND', 2) },
   }),
-  conflicts: ['VERSION_MISMATCH', 'DUPLICATE_TRANSFER'],
+  conflicts: ['VERSION_MISMATCH', 'DUPLICATE_TRANSFER', 'TRANSFER_CANCELLED'],
   refusals: [...ABOUT_ACCOUNTS, 'CURRENCY_MISMATCH', 'DIFFERENT_SHARDS', 'IDEMPOTENCY_KEY_REUSED'],
 });
 
@@ -86,8 +100,9 @@ export const DocumentTransferring = (): MethodDecorator =>
       summary: 'Move money between accounts',
       description:
         'From one account to another, or among up to 100 accounts as `legs`: all of it is applied, or nothing. ' +
-        'Between currencies only as `legs` that come to nothing in each: nothing is converted. The ' +
-        'accounts must be in one shard of the bank; an account that was opened `near` another one is.\n\n' +
+        'Between currencies only as `legs` that come to nothing in each: nothing is converted. More than two accounts ' +
+        'must be in one shard of the bank; an account that was opened `near` another one is. Between two in different ' +
+        'shards the money is on hold until the other shard has decided; what it refuses is given back.\n\n' +
         'Of a credential with an owner, the accounts from which money leaves must be its own; it may arrive at any. The ' +
         "answer shows balance and version only of accounts that the sender may see, and says of another owner's account " +
         'at most that it refused. Against the rate limit each leg counts as a transaction.',
@@ -135,13 +150,14 @@ export const DocumentTransferReversal = (): MethodDecorator =>
         'Moves the money back, as a transfer of its own that names this one in `reverses`. In part with `amount`, if it ' +
         'has two legs, and never more than it was. A credential with an owner may reverse what its own accounts pay back.',
       responses: postingResponses({
+        pending: PENDING,
         dryRun: DRY_RUN,
         201: madeResponse('The reversal is applied and durable.', TransferDto, {
           transfer: EXAMPLE_REVERSAL,
         }),
         400: INVALID_TRANSFER_ID,
         404: errorResponse(['TRANSFER_NOT_FOUND', 'ACCOUNT_NOT_FOUND'], RATE_LIMIT_HEADERS),
-        conflicts: ['DUPLICATE_TRANSFER'],
+        conflicts: ['DUPLICATE_TRANSFER', 'TRANSFER_NOT_COMPLETED', 'TRANSFER_CANCELLED'],
         refusals: [
           ...ABOUT_ACCOUNTS,
           'NOT_REVERSIBLE',
@@ -173,7 +189,10 @@ export const DocumentTransfer = (): MethodDecorator =>
       summary: 'Get a transfer',
       description: 'For those who may see one of its accounts.',
       responses: {
-        200: jsonResponse('The transfer.', TransferDto, { transfer: EXAMPLE_TRANSFER }),
+        200: jsonResponse('The transfer.', TransferDto, {
+          transfer: EXAMPLE_TRANSFER,
+          pending: EXAMPLE_PENDING,
+        }),
         400: INVALID_TRANSFER_ID,
         404: errorResponse(['TRANSFER_NOT_FOUND']),
         ...READ_FAILURES,

@@ -46,6 +46,7 @@ export class TransfersService {
   /**
    * Only who owns the accounts that pay back, or is bound to no owner, may reverse a transfer.
    *
+   * @param betweenShards called first when the money goes back to another shard
    * @throws as {@link transfer}
    */
   async reverse(
@@ -53,11 +54,15 @@ export class TransfersService {
     { owner, user }: Sender,
     sinceMs: number | undefined,
     admit: Admit | undefined,
+    betweenShards: (from: number, to: number) => Promise<void>,
   ): Promise<Transfer> {
     const { transferId } = reversal;
     // Its legs never change, so they may be read before their accounts are locked.
     const original = await this.reader.transfer(transferId, owner, user);
     const command = reversalCommand(reversal, original);
+    const { accountId } = command;
+    const elsewhere = command.accountIds.find((id) => this.ledger.shardOf(id) !== this.ledger.shardOf(accountId));
+    if (elsewhere !== undefined) await betweenShards(accountId, elsewhere);
     if (admit) await admit(original.legs.length);
     const effects = await this.ledger.execute(command, sinceMs);
     return transferIn(effects, { reversedId: transferId, foreign: original.foreign });

@@ -114,7 +114,7 @@ describe('POST /transfers', () => {
     const response = await transfer({ from, to, amount: '30.25' });
     expect(response.status).toBe(201);
     expect(generic(response)).toBe(
-      `{"id":"trN","legs":[{"transactionId":"txnN","accountId":${from},"type":"Withdraw","amount":30.25,` +
+      `{"id":"trN","status":"completed","legs":[{"transactionId":"txnN","accountId":${from},"type":"Withdraw","amount":30.25,` +
         `"newBalance":69.75,"newVersion":"3"},{"transactionId":"txnN+1","accountId":${to},"type":"Deposit",` +
         `"amount":30.25,"newBalance":35.25,"newVersion":"3"}],"timestamp":"T"}`,
     );
@@ -219,6 +219,7 @@ describe('POST /transfers', () => {
     await change(frozen, { status: 'frozen' });
     const full = await open('9999999999999999.99');
     const absent = 999_999 * 2 + first;
+    const apart = [leg(from, 'Withdraw', 2), leg(to, 'Deposit', 1), leg(first + 1, 'Deposit', 1)];
     const refusals: readonly (readonly [object, number, string])[] = [
       [{ from, to, amount: 11 }, 422, `{"error":"Insufficient Balance","accountId":${from}}`],
       [{ from, to: full, amount: 1 }, 422, `{"error":"Balance limit exceeded","accountId":${full}}`],
@@ -226,7 +227,7 @@ describe('POST /transfers', () => {
       [{ from: frozen, to, amount: 1 }, 422, `{"error":"Account frozen","accountId":${frozen}}`],
       [{ from, to: absent, amount: 1 }, 404, `{"error":"Account not found","accountId":${absent}}`],
       [{ from: absent, to, amount: 1 }, 404, `{"error":"Account not found","accountId":${absent}}`],
-      [{ from, to: first + 1, amount: 1 }, 422, '{"error":"Different shards"}'],
+      [{ legs: apart }, 422, '{"error":"Different shards"}'],
       [
         { from, to, amount: 11, expectedVersion: 3 },
         409,
@@ -466,7 +467,7 @@ describe('a sender with an owner', () => {
       const made = await transfer({ from: ours, to, amount: 1 }, as('ada'));
       expect(generic(made)).toMatch(
         new RegExp(
-          `^{"id":"trN","legs":\\[{"transactionId":"txnN","accountId":${ours},"type":"Withdraw","amount":1.00,` +
+          `^{"id":"trN","status":"completed","legs":\\[{"transactionId":"txnN","accountId":${ours},"type":"Withdraw","amount":1.00,` +
             `"newBalance":9\\d.00,"newVersion":"\\d"},{"transactionId":"txnN\\+1","accountId":${to},"type":"Deposit",` +
             '"amount":1.00}\\],"timestamp":"T"}$',
         ),
@@ -693,7 +694,7 @@ describe('the reversal of a transfer', () => {
     expect(statusesOf(answers)).toEqual([201, 201, 422, 422, 422, 422]);
     const rest = await send(path, { reference: 'the rest' });
     expect(generic(rest)).toBe(
-      `{"id":"trN","legs":[{"transactionId":"txnN","accountId":${from},"type":"Deposit","amount":2.00,` +
+      `{"id":"trN","status":"completed","legs":[{"transactionId":"txnN","accountId":${from},"type":"Deposit","amount":2.00,` +
         `"newBalance":10.00,"newVersion":"6"},{"transactionId":"txnN+1","accountId":${to},"type":"Withdraw",` +
         `"amount":2.00,"newBalance":0.00,"newVersion":"5"}],"timestamp":"T","reverses":"${id}","reference":"the rest"}`,
     );
@@ -769,7 +770,7 @@ describe('the reversal of a transfer', () => {
     });
     const id = `tr${transactions[1]?.transactionId}`;
     expect(generic(await get(`/transfers/${id}`))).toBe(
-      `{"id":"trN","legs":[{"transactionId":"txnN","accountId":${from},"type":"Withdraw","amount":6.00,` +
+      `{"id":"trN","status":"completed","legs":[{"transactionId":"txnN","accountId":${from},"type":"Withdraw","amount":6.00,` +
         `"newBalance":4.00,"newVersion":"5"},{"transactionId":"txnN+1","accountId":${to},"type":"Deposit",` +
         `"amount":6.00,"newBalance":6.00,"newVersion":"2"}],"timestamp":"T"}`,
     );
@@ -786,7 +787,7 @@ describe('a dry run', () => {
     send(`${path}?dryRun=true`, body, headers);
 
   /** What a real answer would be without what only a real one has. */
-  const planned = (text: string) => text.replaceAll(/"(id|transactionId)":"\w+",|,"timestamp":"[^"]+"/g, '');
+  const planned = (text: string) => text.replaceAll(/"(id|status|transactionId)":"\w+",|,"timestamp":"[^"]+"/g, '');
 
   it('of each kind answers what would happen, and nothing happens', async () => {
     const [from, to] = (await openAll('10.00', '0.00')) as [number, number];

@@ -242,9 +242,9 @@ describe('where other accounts have many rows', () => {
     // All but the last holds of the account have ended, before any of the others was placed.
     await client.query(
       `INSERT INTO bank.accounts (balance, version, owner) SELECT 0, 1, 'ada' FROM generate_series(1, ${OTHERS});
-       INSERT INTO bank.holds (hold_id, account_id, amount, remaining, captured, status, expires_at, created_at)
+       INSERT INTO bank.holds (hold_id, account_id, amount, remaining, captured, status, expires_at, created_at, capturing)
        SELECT n, CASE WHEN n <= ${OTHERS} THEN ${accountId} ELSE ${accountId} + n - ${OTHERS} END, 1,
-              (ended IS NULL)::int, 0, coalesce(ended, 'active'), now() - interval '1 hour', now()
+              (ended IS NULL)::int, 0, coalesce(ended, 'active'), now() - interval '1 hour', now(), 0
        FROM generate_series(1, 2 * ${OTHERS}) n,
          LATERAL (SELECT CASE WHEN n <= ${OTHERS - FEW} THEN 'voided' END AS ended) e;
        UPDATE bank.transactions SET transfer_id = transaction_id

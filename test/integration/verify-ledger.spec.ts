@@ -205,7 +205,7 @@ const TAMPERINGS: readonly Tampering[] = [
   },
   {
     what: 'a hold without a transaction',
-    sql: `INSERT INTO bank.holds SELECT 999, account_id, amount, remaining, captured, status, expires_at, created_at
+    sql: `INSERT INTO bank.holds SELECT 999, account_id, amount, remaining, captured, status, expires_at, created_at, 0
           FROM bank.holds WHERE hold_id = :voided`,
     checks: ['holds_are_transactions'],
   },

@@ -6,6 +6,7 @@ import { sharedBuffers } from '@scalable-banking/embedded-postgres';
 import { startPostgres } from '../stack/servers/postgres.js';
 import { measureAccess } from './access.js';
 import { measureAsync } from './async.js';
+import { measureBetweenShards } from './between-shards.js';
 import { ACCOUNTS, checkBooks, foundBank } from './bank.js';
 import { CORE_GOALS, foundConventional, measureCore } from './core.js';
 import { Figures, type Goal } from './figures.js';
@@ -34,6 +35,7 @@ synchronous_commit on, and checks the books after each round. Writes docs/bench/
 --soak MINUTES   only a service after this much mixed load and a fresh one, to the terminal (5 rounds)
 --kinds          only transfers and holds compared with deposits, to the terminal (5 rounds)
 --async          only postings that are queued compared with postings, to the terminal (5 rounds)
+--between        only transfers between shards compared with deposits, to the terminal (5 rounds)
 --relay          only how fast a backlog of events drains to RabbitMQ, to the terminal
 --events N       size of that backlog (1,000,000)
 `;
@@ -67,6 +69,7 @@ const { values: given } = parseArgs({
     access: { type: 'boolean' },
     kinds: { type: 'boolean' },
     async: { type: 'boolean' },
+    between: { type: 'boolean' },
     relay: { type: 'boolean' },
     against: { type: 'string' },
     soak: { type: 'string' },
@@ -79,7 +82,7 @@ const { values: given } = parseArgs({
     out: { type: 'string' },
   },
 });
-const pair = given.against ?? given.soak ?? given.kinds ?? given.async;
+const pair = given.against ?? given.soak ?? given.kinds ?? given.async ?? given.between;
 const defaults = {
   ...(given.quick ? QUICK : FULL),
   ...(pair === undefined ? {} : { rounds: String(PAIR_ROUNDS) }),
@@ -126,6 +129,7 @@ function measurePart(figures: Figures): Promise<readonly Goal[]> | undefined {
   if (given.scale) return measureScale(SECONDS, figures, rounds);
   if (given.kinds) return measureKinds(SECONDS, figures, rounds);
   if (given.async) return measureAsync(SECONDS, figures, rounds);
+  if (given.between) return measureBetweenShards(SECONDS, figures, rounds);
   if (given.access) return measureAccess(SECONDS, figures, rounds);
   if (given.against !== undefined) return measureAgainst(given.against, SECONDS, figures, rounds);
   if (given.soak !== undefined) return measureSoak(count('soak'), SECONDS, figures, rounds);

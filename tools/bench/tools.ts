@@ -76,6 +76,8 @@ export interface WrkRun {
   /** For transfer.lua: the account from which all money comes, or to which it goes. */
   readonly from?: number;
   readonly to?: number;
+  /** For transfer.lua: always to the other one of two shards. */
+  readonly across?: boolean;
 }
 
 /** wrk, a closed loop. @throws when any answer was not a 2xx */
@@ -97,6 +99,7 @@ export async function anyWrk({
   prefer,
   from,
   to,
+  across = false,
 }: WrkRun): Promise<Load & { readonly unserved: string | undefined }> {
   const args = [
     ...[`-t${Math.min(2, connections)}`, `-c${connections}`, `-d${seconds}s`, '--timeout', '20s'],
@@ -113,6 +116,7 @@ export async function anyWrk({
     ...(prefer !== undefined && { BENCH_PREFER: prefer }),
     ...(from !== undefined && { BENCH_FROM: String(from) }),
     ...(to !== undefined && { BENCH_TO: String(to) }),
+    ...(across && { BENCH_ACROSS: '1' }),
   };
   const { stdout } = await run('wrk', args, { env: { ...process.env, ...authorization, ...ends } });
   const items = script === 'batch.lua' ? BATCH_ITEMS : 1;

@@ -1,4 +1,6 @@
 import { CURRENCIES } from '../../config/currencies.js';
+import type { ShardPlace } from '../../storage/migrate.js';
+import type { Sources } from './sources.js';
 
 /** Amounts have at most 16 digits before the point. NaN and Infinity are greater, so they are not valid money either. */
 const LIMIT = '10000000000000000';
@@ -25,6 +27,13 @@ interface Check {
   readonly each?: string;
   /** A condition on an account `a` and its {@link HISTORY}, `h`, all NULL if it has no transaction. */
   readonly sql?: string;
+}
+
+/** A check that is made once for a shard. */
+export interface ShardCheck {
+  readonly says: string;
+  /** A SELECT of the accounts for which it is not so, in a column `account_id`; undefined: the schema is too old. */
+  readonly sql: (sources: Sources, place: ShardPlace) => string | undefined;
 }
 
 /** Aggregates over the transactions `t` of an account, besides the number of those that fail each check. */

@@ -1,12 +1,8 @@
 import { escapeLiteral } from 'pg';
-import { decimalsOf, GENESIS } from './checks.js';
-import type { Sources, WholeSources } from './sources.js';
-
-interface ShardCheck {
-  readonly says: string;
-  /** A SELECT of the accounts for which it is not so, in a column `account_id`; undefined: the schema is too old. */
-  readonly sql: (sources: Sources) => string | undefined;
-}
+import type { ShardPlace } from '../../storage/migrate.js';
+import { BETWEEN_SHARDS, isOfShard } from './between-shards-checks.js';
+import { decimalsOf, GENESIS, type ShardCheck } from './checks.js';
+import type { WholeSources } from './sources.js';
 
 /**
  * The checks of rows that belong together though their accounts may be far apart, each made once for a shard. Written
@@ -33,7 +29,7 @@ export const SHARD_CHECKS: Readonly<Record<string, ShardCheck>> = {
   holds_are_transactions: {
     says: 'each hold is what its transactions placed, released and captured',
     sql: ofWhole(
-      ({ holds, transactions }) => `
+      ({ holds, transactions, between }) => `
       SELECT coalesce(h.account_id, t.account_id) AS account_id FROM ${holds} h FULL JOIN (
         SELECT hold_id, min(account_id) AS account_id, max(account_id) AS greatest_account_id,
                count(*) FILTER (WHERE type = 'hold') AS holds, count(*) FILTER (WHERE type = 'credit') AS credits,
@@ -41,7 +37,7 @@ export const SHARD_CHECKS: Readonly<Record<string, ShardCheck>> = {
                coalesce(sum(amount) FILTER (WHERE type = 'release'), 0) AS released,
                coalesce(sum(amount) FILTER (WHERE type = 'debit'), 0) AS captured,
                min(timestamp) AS placed_at, (array_agg(type ORDER BY transaction_id DESC))[1] AS last_type,
-               max(timestamp) FILTER (WHERE type = 'debit') AS captured_at,
+               max(timestamp) FILTER (WHERE type = 'debit' ${between ? NOT_BETWEEN(between.transfers) : ''}) AS captured_at,
                max(timestamp) FILTER (WHERE type = 'release') AS released_at
         FROM ${transactions} t WHERE hold_id IS NOT NULL GROUP BY hold_id) t USING (hold_id)
       WHERE (
@@ -66,15 +62,16 @@ export const SHARD_CHECKS: Readonly<Record<string, ShardCheck>> = {
     ),
   },
   transfers_balance: {
-    says: 'each transfer has debits of as much as its credits in each currency, two or more accounts, and the id of its first leg',
+    says: 'each transfer within the shard has debits of as much as its credits in each currency, two or more accounts, and the id of its first leg',
     sql: ofWhole(
-      ({ transactions, accounts }) => `
+      ({ transactions, accounts, between }, place) => `
       SELECT unnest(array_agg(account_id)) AS account_id FROM (
         SELECT account_id, transfer_id, transaction_id, type,
                sum(CASE type WHEN 'debit' THEN amount WHEN 'credit' THEN -amount END)
                  OVER (PARTITION BY transfer_id, currency) AS rest
         FROM ${transactions} t LEFT JOIN (SELECT account_id, currency FROM ${accounts} a) a USING (account_id)
-        WHERE transfer_id IS NOT NULL) t
+        WHERE transfer_id IS NOT NULL
+          ${between ? `AND ${isOfShard('transfer_id', place)} ${NOT_BETWEEN(between.transfers)}` : ''}) t
       GROUP BY transfer_id
       HAVING (
         bool_and(coalesce(rest = 0, false))
@@ -83,30 +80,40 @@ export const SHARD_CHECKS: Readonly<Record<string, ShardCheck>> = {
     ),
   },
   reversals_are_covered: {
+    // A reversal between shards claims with a hold what its debit then takes, and gives it back with a release.
     says: 'each reversal is the opposite of an earlier transaction of its account, which is reversed for no more than it was',
     sql: ofWhole(
-      ({ transactions }) => `
+      ({ transactions, between }, place) => `
       SELECT account_id FROM (
         SELECT reverses_id, min(account_id) AS account_id, max(account_id) AS greatest_account_id,
-               sum(amount) AS amount, min(type) AS type, max(type) AS greatest_type,
-               min(transaction_id) AS first_id, count(transfer_id) AS of_transfers, count(*) AS reversals
+               sum(CASE type WHEN 'release' THEN -amount ELSE amount END) AS amount,
+               min(type) FILTER (WHERE type NOT IN ('hold', 'release')) AS type,
+               max(type) FILTER (WHERE type NOT IN ('hold', 'release')) AS greatest_type,
+               min(transaction_id) AS first_id, count(*) FILTER (WHERE type IN ('hold', 'release')) AS claims,
+               count(transfer_id) AS of_transfers, count(*) FILTER (WHERE type <> 'release') AS reversals
         FROM ${transactions} t WHERE reverses_id IS NOT NULL GROUP BY reverses_id) r
       LEFT JOIN (SELECT transaction_id, account_id AS of, type AS of_type, amount AS of_amount,
                         transfer_id AS of_transfer, reverses_id AS of_reversal FROM ${transactions} t) o
         ON o.transaction_id = r.reverses_id
       WHERE (
-        account_id = of AND greatest_account_id = of AND type = greatest_type AND amount <= of_amount
-        AND (of_type, type) IN (('credit', 'debit'), ('debit', 'credit')) AND of_reversal IS NULL
-        AND first_id > transaction_id AND of_transfers = CASE WHEN of_transfer IS NULL THEN 0 ELSE reversals END)
-        IS NOT TRUE`,
+        account_id = of AND greatest_account_id = of AND amount <= of_amount AND amount >= 0
+        AND (claims > 0 AND type IS NULL
+             OR type = greatest_type AND (of_type, type) IN (('credit', 'debit'), ('debit', 'credit')))
+        AND (claims = 0 OR ${between ? `of_type = 'credit' AND NOT ${isOfShard('of_transfer', place)}` : 'false'})
+        AND of_reversal IS NULL AND first_id > transaction_id
+        AND of_transfers = CASE WHEN of_transfer IS NULL THEN 0 ELSE reversals END) IS NOT TRUE`,
     ),
   },
   details_are_theirs: {
-    says: 'details belong to a transaction of their account; unless they were erased, they have the digest that is hashed',
+    // A capture for another shard has no transaction at first.
+    says: 'details belong to a transaction or a capture of their account; unless they were erased, they have the digest that is hashed',
     sql: ofWhole(
-      ({ transactions, transactionDetails }) => `
+      ({ transactions, transactionDetails, between }) => `
       SELECT coalesce(d.account_id, t.account_id) AS account_id
-      FROM ${transactionDetails} d LEFT JOIN ${transactions} t USING (transaction_id)
+      FROM ${transactionDetails} d LEFT JOIN (
+        SELECT transaction_id, account_id FROM ${transactions} t
+        ${between ? `UNION ALL SELECT transfer_id, account_id FROM ${between.transfers} WHERE hold_id <> transfer_id` : ''}
+      ) t USING (transaction_id)
       WHERE (t.account_id = d.account_id AND ${hasDigest(`encode(d.digest, 'hex')`, 'd.salt', 'd.description', 'd.metadata')})
         IS NOT TRUE`,
     ),
@@ -138,7 +145,7 @@ export const SHARD_CHECKS: Readonly<Record<string, ShardCheck>> = {
   account_is_as_changed: {
     says: 'status, overdraft limit, currency, owner, reference and metadata are what the last change made them',
     sql: ofWhole(
-      (sources, bank) => `
+      (sources, _place, bank) => `
       SELECT account_id FROM ${sources.accounts} a FULL JOIN ${sources.accountDetails} d USING (account_id)
       LEFT JOIN (
         SELECT e.account_id, jsonb_object_agg(key, value ORDER BY revision) AS made FROM ${eventsIn(sources)} e,
@@ -159,13 +166,18 @@ export const SHARD_CHECKS: Readonly<Record<string, ShardCheck>> = {
         IS NOT TRUE`,
     ),
   },
+  ...BETWEEN_SHARDS,
 };
 
 function ofWhole(
-  sql: (sources: WholeSources, bankCurrency: string) => string | undefined,
+  sql: (sources: WholeSources, place: ShardPlace, bankCurrency: string) => string | undefined,
 ): ShardCheck['sql'] {
-  return ({ whole, currency }) => whole && sql(whole, escapeLiteral(currency));
+  return ({ whole, currency }, place) => whole && sql(whole, place, escapeLiteral(currency));
 }
+
+/** That a transaction `t` is not of a transfer to another shard. */
+const NOT_BETWEEN = (transfers: string) =>
+  `AND NOT EXISTS (SELECT FROM ${transfers} o WHERE o.transfer_id = t.transfer_id)`;
 
 /** `=5:hello`, or `-` for NULL. */
 export const measured = (text: string) =>

@@ -33,6 +33,14 @@ export interface WholeSources {
   readonly accountEvents: string;
   /** Undefined: the schema is from before submissions. */
   readonly refusedSubmissions: string | undefined;
+  /** Undefined: the schema is from before transfers between shards. */
+  readonly between: BetweenSources | undefined;
+}
+
+/** The tables of transfers between shards. */
+export interface BetweenSources {
+  readonly transfers: string;
+  readonly incomingTransfers: string;
 }
 
 const OF_ACCOUNTS: readonly (readonly [column: string, elseItIs: string])[] = [
@@ -65,10 +73,11 @@ export async function sourcesIn(client: Client, schema: string): Promise<Sources
   const currency = await currencyIn(client, tables.shardIdentity);
   const plain = { accounts, transactions, openings, parts, chained, currency };
   if (!ofAccounts.includes('held')) return { ...plain, transactionDetails: undefined, whole: undefined };
-  const { holds, transactionDetails, accountDetails, accountEvents } = tables;
+  const { holds, transactionDetails, accountDetails, accountEvents, transfers, incomingTransfers } = tables;
   const refusedSubmissions = (await hasTable(client, tables.refusedSubmissions))
     ? tables.refusedSubmissions
     : undefined;
+  const between = (await hasTable(client, transfers)) ? { transfers, incomingTransfers } : undefined;
   const { rows } = await client.query<{ some: boolean }>(
     `SELECT EXISTS (SELECT FROM ${transactionDetails}) AS some`,
   );
@@ -83,6 +92,7 @@ export async function sourcesIn(client: Client, schema: string): Promise<Sources
       accountDetails,
       accountEvents,
       refusedSubmissions,
+      between,
     },
   };
 }

@@ -2,17 +2,20 @@ import type { Client } from 'pg';
 import type { ShardAddress } from '../../config/shard-address.js';
 import { currencyOf } from '../../config/currencies.js';
 import { decimalsIn, formatMoney } from '../../domain/money.js';
+import { UNLIMITED } from '../../storage/durability.js';
+import type { ShardPlace } from '../../storage/migrate.js';
 import { readEvents } from '../audit/events.js';
 import type { Control } from '../control.js';
-import { asService, withSession } from '../shards.js';
+import { asService, withSession, withSessions } from '../shards.js';
 import { CHAINED_HISTORY, CHECKS, GENESIS, HISTORY, OF_CHAINS } from './checks.js';
+import { PAIRS, unpairedAccounts } from './pairs.js';
 import { measured, SHARD_CHECKS } from './shard-checks.js';
 import { sourcesIn, type Sources } from './sources.js';
 
 /** An account whose books are wrong. Id 0 stands for rows that name no account. */
 export interface VerifyFault {
   accountId: number;
-  /** The {@link CHECKS} and {@link SHARD_CHECKS} that failed. */
+  /** The {@link CHECKS}, {@link SHARD_CHECKS} and {@link PAIRS} that failed. */
   checks: string[];
   /** Where the hash chain first breaks: this row, or what was before it, was changed. */
   firstBroken?: { transactionId: number; version: number };
@@ -41,24 +44,41 @@ const RANGE = 10_000;
 const BELOW_ALL_IDS = '-9223372036854775808';
 const ABOVE_ALL_IDS = '9223372036854775807';
 
-/** Verifies every account of every shard. Safe while the service runs: each shard is read in one snapshot. */
+/**
+ * Verifies every account of every shard, and every transfer between them. Safe while the service runs: each shard is read
+ * in one snapshot.
+ */
 export async function verifyBank(
   shards: readonly ShardAddress[],
   control: Control = {},
 ): Promise<VerifyReport> {
+  const unpaired = shards.length > 1 ? await pairAll(shards, control) : [];
   const reports: VerifyReport[] = [];
   let before = 0;
   for (const [index, shard] of shards.entries()) {
-    const report = await verifyShard(shard, index, shards.length, {
+    const ofShard: Control = {
       ...control,
       onProgress: (done, total) => control.onProgress?.(before + done, before + total),
-    });
+    };
+    const report = await verifyShard(shard, index, shards.length, ofShard, unpaired[index]);
     before += report.accounts;
     reports.push(report);
   }
   const faults = reports.flatMap((report) => report.faults).slice(0, MAX_FAULTS);
   const { faulty, ...totals } = sumTotals(reports);
   return { ...totals, faults, faulty, ok: faulty === 0 };
+}
+
+/** In no snapshot: a pair that does not fit is read again. */
+async function pairAll(shards: readonly ShardAddress[], { signal }: Control) {
+  return withSessions(shards.map(asService), 'bank-verify', async (sessions) => {
+    for (const { client } of sessions) {
+      await client.query('BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; SET LOCAL jit = off');
+      await client.query(UNLIMITED);
+    }
+    const places = sessions.map(({ client, address: { schema } }) => ({ client, schema }));
+    return unpairedAccounts(places, MAX_FAULTS, signal);
+  });
 }
 
 /** Like {@link verifyBank}, and checks the audit log as well. */
@@ -89,12 +109,14 @@ export function sumTotals(parts: readonly Totals[]): Totals {
  * meanwhile.
  *
  * @param index the shard's place among the `count` shards of the bank
+ * @param unpaired its accounts with transfers that other shards know otherwise
  */
 export async function verifyShard(
   shard: ShardAddress,
   index = 0,
   count = 1,
   control: Control = {},
+  unpaired: ReadonlySet<string> = new Set(),
 ): Promise<VerifyReport> {
   // As the service connects: it must be able to read what it serves.
   return withSession(asService(shard), 'bank-verify', async ({ client }) => {
@@ -102,7 +124,7 @@ export async function verifyShard(
     // A large account takes longer than a request may. JIT compilation of the same statement for each range does not
     // pay off.
     await client.query('SET LOCAL statement_timeout = 0; SET LOCAL jit = off');
-    return verifyInSnapshot(client, shard.schema, index, count, control);
+    return verifyInSnapshot(client, shard.schema, index, count, control, unpaired);
   });
 }
 
@@ -113,17 +135,20 @@ export async function verifyInSnapshot(
   index: number,
   count: number,
   control: Control,
+  unpaired: ReadonlySet<string> = new Set(),
 ): Promise<VerifyReport> {
   const sources = await sourcesIn(client, schema);
   const totals = await readTotals(client, sources);
-  const found = await findings(client, sources, control);
+  const found = await findings(client, sources, { index, count }, control);
+  for (const accountId of unpaired) found.push({ accountId, check: PAIRS.name });
+  const given = [found.map(({ accountId }) => accountId), found.map(({ check }) => check)] as const;
   const faults: VerifyFault[] = totals.nameless > 0 ? [{ accountId: 0, checks: ['account_exists'] }] : [];
   let faulty = faults.length;
   let done = 0;
   for (let after: string | undefined = BELOW_ALL_IDS; after !== undefined;) {
     control.signal?.throwIfAborted();
     const range = await nextRange(client, sources, after);
-    const failed = await verifyRange(client, sources, after, range.upTo, [index, count, ...found]);
+    const failed = await verifyRange(client, sources, after, range.upTo, [index, count, ...given]);
     faults.push(...failed.faults.slice(0, MAX_FAULTS - faults.length));
     faulty += failed.faulty;
     done += range.accounts;
@@ -167,29 +192,30 @@ async function readTotals(client: Client, sources: Sources) {
   };
 }
 
-/**
- * What the {@link SHARD_CHECKS} find: accounts, and for each the name of a check that it fails. Each finds a limited
- * number; later runs find the rest.
- */
+/** An account, and a check that it fails. */
+interface Finding {
+  readonly accountId: string;
+  readonly check: string;
+}
+
+/** What the {@link SHARD_CHECKS} find. Each finds a limited number; later runs find the rest. */
 async function findings(
   client: Client,
   sources: Sources,
+  place: ShardPlace,
   { signal }: Control,
-): Promise<[accountIds: string[], checks: string[]]> {
-  const [accountIds, checks]: [string[], string[]] = [[], []];
-  for (const [name, check] of Object.entries(SHARD_CHECKS)) {
+): Promise<Finding[]> {
+  const found: Finding[] = [];
+  for (const [check, { sql: ofSources }] of Object.entries(SHARD_CHECKS)) {
     signal?.throwIfAborted();
-    const sql = check.sql(sources);
+    const sql = ofSources(sources, place);
     if (sql === undefined) continue;
     const { rows } = await client.query<{ account_id: string }>(
       `SELECT DISTINCT coalesce(account_id, 0) AS account_id FROM (${sql}) wrong LIMIT ${MAX_FAULTS}`,
     );
-    for (const { account_id } of rows) {
-      accountIds.push(account_id);
-      checks.push(name);
-    }
+    for (const row of rows) found.push({ accountId: row.account_id, check });
   }
-  return [accountIds, checks];
+  return found;
 }
 
 /** The ranges cover every id, gaps included: a transaction may name an account that does not exist. */

@@ -431,7 +431,27 @@ const QUEUED_RESPONSES: Responses = {
 /** What a repeat of a request that was queued may be answered. */
 const REFUSALS_OF_QUEUED = ['SENDER_REFUSED', 'SUBMISSION_DISCARDED'] as const;
 
+/** Of a request whose money may go to another shard. */
+function transferResponses(body: Body, examples: Examples, mayBeQueued: boolean): Responses {
+  const pending =
+    'The accounts are in different shards, and the transfer is not decided yet: its money is on hold. `Location` says ' +
+    'what becomes of it.';
+  const queued = ` Or, with \`Prefer: respond-async\`, the request is queued.`;
+  const codes = ['OVERLOADED', 'OUTCOME_UNKNOWN', 'TOO_MANY_PENDING_TRANSFERS'] as const;
+  return {
+    202: jsonResponse(
+      mayBeQueued ? pending + queued : pending,
+      mayBeQueued ? [body, QueuedSubmissionDto] : body,
+      mayBeQueued ? { ...examples, queued: QUEUED_EXAMPLE } : examples,
+      { Location, ...(mayBeQueued && { 'Preference-Applied': PreferenceApplied }), ...RATE_LIMIT_HEADERS },
+    ),
+    503: errorResponse(mayBeQueued ? [...codes, 'BROKER_UNAVAILABLE'] : codes, RETRY),
+  };
+}
+
 interface PostingResponses {
+  /** How a transfer to another shard is answered that is not decided in time. */
+  readonly pending?: readonly [body: Body, examples: Examples];
   /** True: it may be queued. */
   readonly mayBeQueued?: boolean;
   /** How a dry run is answered. Left out: like the request itself. */
@@ -447,6 +467,7 @@ interface PostingResponses {
 /** The responses of a request that posts: it has a key, may be a dry run, and counts against the rate limit. */
 export const postingResponses = ({
   mayBeQueued = false,
+  pending,
   dryRun,
   conflicts,
   refusals,
@@ -464,6 +485,7 @@ export const postingResponses = ({
   429: TOO_MANY_REQUESTS,
   ...WRITE_FAILURES,
   ...(mayBeQueued && QUEUED_RESPONSES),
+  ...(pending && transferResponses(...pending, mayBeQueued)),
   ...others,
 });
 

@@ -1,4 +1,4 @@
-import { Check, Column, Entity, Index, PrimaryColumn, Unique } from 'typeorm';
+import { Check, Column, Entity, Index, PrimaryColumn } from 'typeorm';
 import type { TransferStatus } from '../../domain/between-shards.js';
 import { bigintColumn, isAmount } from './columns.js';
 
@@ -10,7 +10,10 @@ import { bigintColumn, isAmount } from './columns.js';
   'transfers_outcome_check',
   `("status" = 'completed') = ("credit_id" IS NOT NULL) AND ("status" = 'failed') = ("rejection" IS NOT NULL)`,
 )
-@Unique('unique_capture_key_per_account', ['accountId', 'idempotencyKey'])
+@Index('unique_capture_key_per_account', ['accountId', 'idempotencyKey'], {
+  unique: true,
+  where: '"idempotency_key" IS NOT NULL',
+})
 @Index('transfers_pending', ['accountId', 'transferId'], { where: `"status" = 'pending'` })
 @Index('transfers_of_hold', ['holdId'], { where: '"hold_id" <> "transfer_id"' })
 export class TransferEntity {

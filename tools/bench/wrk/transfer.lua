@@ -1,4 +1,5 @@
 -- wrk: transfers of a cent with unique idempotency keys, between random accounts, or with FROM or TO as one end of all.
+-- ACROSS: always to the other one of two shards, which hold the odd and the even accounts of an even number.
 -- Arguments: first account, last account, step, a name of this run.
 local threads = 0
 function setup(thread)
@@ -7,6 +8,7 @@ function setup(thread)
 end
 
 local from, to = tonumber(os.getenv('BENCH_FROM')), tonumber(os.getenv('BENCH_TO'))
+local across = os.getenv('BENCH_ACROSS')
 local first, step, steps, run, sent
 local headers = { ['Content-Type'] = 'application/json' }
 function init(args)
@@ -20,7 +22,8 @@ function request()
   headers['Idempotency-Key'] = run .. '-' .. id .. '-' .. sent
   local one = math.random(0, steps)
   -- Another one, never the same.
-  local other = (one + 1 + math.random(0, steps - 1)) % (steps + 1)
+  local further = across and 2 * math.random(0, (steps - 1) / 2) or math.random(0, steps - 1)
+  local other = (one + 1 + further) % (steps + 1)
   local body = '{"from":' .. (from or first + step * one) .. ',"to":' .. (to or first + step * other) .. ',"amount":0.01}'
   return wrk.format('POST', '/transfers', headers, body)
 end
