@@ -230,16 +230,16 @@ class Run {
   /** Measures, from when all is healed, until the next fault. */
   private async timeSettling(): Promise<void> {
     const { appointments } = this;
-    const isOver = () => this.busy.size > 0 || this.appointments > appointments || !this.watching;
+    const giveUpAt = performance.now() + this.patienceMs;
+    const isOver = () =>
+      this.busy.size > 0 || this.appointments > appointments || !this.watching || performance.now() > giveUpAt;
     const tookMs = await untilSettled(this.bank.shards, isOver);
     if (tookMs !== undefined) this.settledMs.push(tookMs);
   }
 
   private async waitForTransfers(): Promise<void> {
     await until(this.patienceMs, async () => (await this.count("transfers WHERE status = 'pending'")) === 0);
-    const giveUp = setTimeout(() => (this.watching = false), this.patienceMs);
     await Promise.all(this.settling);
-    clearTimeout(giveUp);
   }
 
   private async drain(): Promise<boolean> {

@@ -47,18 +47,16 @@ export class TransferCoordinator {
     const target = await this.records.of(to).account(to);
     const step: OutgoingCommand = { ...asked, nonce: randomUUID(), toCurrency: target ? target.currency : null };
     const problem = arrivalProblem(to, target, arrivalOf(asked, target));
-    if (problem || command.dryRun === true) {
-      // What the source refuses is said first, above all that a request is a repeat.
-      const rehearsal = await this.submit({ ...step, dryRun: true }, sinceMs);
-      if (problem) throw new LedgerError(toldAbout(problem, to, foreign));
-      return rehearsed(rehearsal, target as LedgerAccount);
-    }
     let begun: Effects;
     try {
-      begun = await this.submit(step, sinceMs);
+      // What the source refuses is said first, above all that a request is a repeat.
+      begun = await this.submit(problem ? { ...step, dryRun: true } : step, sinceMs);
     } catch (error) {
+      if (command.dryRun === true) throw error;
       return this.repeated(error, foreign);
     }
+    if (problem) throw new LedgerError(toldAbout(problem, to, foreign));
+    if (command.dryRun === true) return rehearsed(begun, target as LedgerAccount);
     const [transfer] = begun.outgoing as [OutgoingTransfer];
     const settled = await within(sinceMs + this.timeoutMs - performance.now(), this.finish(transfer));
     return outcomeOf(settled ?? transfer, foreign);
