@@ -154,6 +154,42 @@ export const MOVES = {
   },
 };
 
+/** Builds that break a transfer between shards. */
+export const TRANSFERS = {
+  'the refusal of a transfer by its target is not recorded': {
+    'domain/decide-batch.js': [
+      [
+        'if (transfer !== known.incoming.get(transferKey(transfer)))',
+        'if (transfer.credit && transfer !== known.incoming.get(transferKey(transfer)))',
+      ],
+    ],
+  },
+  'the last step of a transfer is lost': {
+    'ledger/write/transfer-coordinator.js': [
+      [
+        'const { outgoing } = await this.submit({',
+        'const { outgoing } = await (async () => ({ outgoing: [transfer] }))({',
+      ],
+    ],
+  },
+  'the last step of a transfer does not look at the decision': {
+    'domain/decide-between-shards.js': [
+      [
+        'const { credit, rejection } = decision;',
+        `const { rejection } = decision;
+    const credit = decision.credit ?? { transactionId: transfer.transferId, timestamp: books.now, balanceAfter: 0n, versionAfter: 1 };`,
+      ],
+    ],
+  },
+  // Then nobody finds a refusal, so that whoever takes over what was refused tries to decide it again.
+  'a decision is looked for among the credits only': {
+    'storage/rows.js': [['{incomingTransfers} i LEFT JOIN LATERAL', '{incomingTransfers} i JOIN LATERAL']],
+    'ledger/write/transfer-coordinator.js': [
+      ['const [decision] = incoming;', `const [decision] = incoming;\n        ${A_WHILE}`],
+    ],
+  },
+};
+
 /** Builds that lose, repeat or reorder submissions. */
 export const SUBMISSIONS = {
   'a submission is acknowledged before its commit': {
