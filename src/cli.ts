@@ -25,7 +25,7 @@ import { addShardsList } from './cli/shards-list.js';
 import { addShardsMove } from './cli/shards-move.js';
 import { addSubmissionsDiscard, addSubmissionsList, addSubmissionsReplay } from './cli/submissions.js';
 import { addTransfer } from './cli/transfer.js';
-import { addTransfersCancel, addTransfersList } from './cli/transfers.js';
+import { addTransfersCancel, addTransfersList, addTransfersReconcile } from './cli/transfers.js';
 import { addVerify } from './cli/verify.js';
 import { addVoid } from './cli/void.js';
 
@@ -61,7 +61,11 @@ function createProgram(): Command {
   group('audit', 'the audit log and account heads', ...[addAuditList, addAuditExport, addAuditCheck]);
   for (const add of [addArchive, addBackup, addRestore]) add(program);
   group('shards', "the bank's shards: where they are, and moving them", addShardsList, addShardsMove);
-  group('transfers', 'transfers between shards that are under way', addTransfersList, addTransfersCancel);
+  group(
+    'transfers',
+    'transfers between shards',
+    ...[addTransfersList, addTransfersCancel, addTransfersReconcile],
+  );
   group('events', 'what the bank publishes to RabbitMQ', addEventsTail);
   group(
     'submissions',

@@ -54,15 +54,14 @@ const LOCK_TIMEOUT_MS = 60_000;
 
 /**
  * Begins a transaction that may take long, and locks the shard's tables before its snapshot is taken, so that nobody
- * migrates or moves them meanwhile. Fixes the settings that affect how values are written as text.
- *
- * @returns the tables whose rows a copy holds
+ * migrates or moves them meanwhile. Fixes the settings that affect how values are written as text. The next statement
+ * takes the snapshot.
  */
 export async function beginLocked(
   { client, address }: ShardSession,
   begin: string,
   mode: 'ACCESS SHARE' | 'ACCESS EXCLUSIVE',
-): Promise<ShardTable[]> {
+): Promise<void> {
   const there = await readTables(client, address.schema);
   await client.query(
     `${begin}; SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}; SET LOCAL jit = off; SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO'`,
@@ -75,6 +74,14 @@ export async function beginLocked(
       `the tables of ${describeShard(address)} are held by another session; try again later`,
     );
   }
+}
+
+/**
+ * Lifts the time limits of the transaction.
+ *
+ * @returns the tables whose rows a copy holds
+ */
+export async function tablesToCopy({ client, address }: ShardSession): Promise<ShardTable[]> {
   await client.query(UNLIMITED);
   return copiedTables(await readTables(client, address.schema));
 }

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import type { TransferList } from '../admin/pending-transfers.js';
+import type { Reconciled } from '../admin/reconcile-transfers.js';
 import type { OutgoingTransfer } from '../domain/between-shards.js';
 import { formatMoney } from '../domain/money.js';
 import { transferArgument } from './options.js';
@@ -41,6 +42,33 @@ export function addTransfersCancel(transfers: Command): void {
         process.exitCode = 1;
       }),
     );
+}
+
+export function addTransfersReconcile(transfers: Command): void {
+  transfers
+    .command('reconcile')
+    .description(
+      'after one shard has gone back in time: finish what is pending, credit again what a target has lost, and name the ' +
+        'rest; on record',
+    )
+    .option('--json', 'print the result as JSON')
+    .action(({ json }: { json?: true }) =>
+      withBank('transfers reconcile', async (session) => {
+        const { reconcileTransfers } = await import('../admin/reconcile-transfers.js');
+        const result = await reconcileTransfers(session);
+        console.log(json ? JSON.stringify(result) : reconciledText(result));
+        if (result.rest.length > 0) process.exitCode = 1;
+      }),
+    );
+}
+
+function reconciledText({ finished, creditedAgain, rest }: Reconciled): string {
+  const lines = rest.map(
+    ({ transferId, amount, from, to, says }) =>
+      `tr${transferId}: ${amount} from account ${from} to account ${to} ${says}.`,
+  );
+  const done = `${finished} pending transfer(s) finished, ${creditedAgain} credited again.`;
+  return [done, ...(rest.length === 0 ? ['Both sides of every transfer are the same.'] : lines)].join('\n');
 }
 
 const amountOf = ({ amount, decimals, currency }: OutgoingTransfer): string =>

@@ -31,7 +31,7 @@ export function exactCommand(
       const amount = inMinorUnits(command.amount, account.decimals);
       return amount === undefined
         ? tooManyDecimals(account, amountNameOf(command))
-        : ({ ...command, amount } as ExactCommand);
+        : ({ ...command, amount });
     }
     case 'change': {
       const { overdraftLimit: asked } = command.changes;

@@ -133,13 +133,10 @@ function answerOfFailure(failure: LedgerFailure): ErrorAnswer {
         ? errorAnswer(failure.code)
         : errorAnswer(failure.code, { body: new AboutAccountDto(failure.code, failure.accountId) });
     case 'TOO_MANY_DECIMALS':
-      return invalidRequest([{ field: failure.field, message: decimalsOf(failure.decimals) }]);
     case 'LEGS_UNBALANCED':
-      return invalidRequest([{ field: 'legs', message: 'must withdraw as much as they deposit' }]);
     case 'TIME_IN_FUTURE':
-      return invalidRequest([{ field: 'at', message: 'must not be in the future' }]);
     case 'NO_LONGER_VALID':
-      return invalidRequest([{ field: failure.field, message: failure.message }]);
+      return invalidRequest([fieldProblemOf(failure)]);
     case 'NOT_YET_OPENED':
     case 'VERSION_NOT_REACHED':
     case 'TRANSACTION_NOT_FOUND':
@@ -163,6 +160,21 @@ function answerOfFailure(failure: LedgerFailure): ErrorAnswer {
     case 'STATEMENT_TOO_LONG':
     case 'NOT_APPLIED':
       return errorAnswer(failure.code);
+  }
+}
+
+type OfField = 'TOO_MANY_DECIMALS' | 'LEGS_UNBALANCED' | 'TIME_IN_FUTURE' | 'NO_LONGER_VALID';
+
+function fieldProblemOf(failure: Extract<LedgerFailure, { readonly code: OfField }>) {
+  switch (failure.code) {
+    case 'TOO_MANY_DECIMALS':
+      return { field: failure.field, message: decimalsOf(failure.decimals) };
+    case 'LEGS_UNBALANCED':
+      return { field: 'legs', message: 'must withdraw as much as they deposit' };
+    case 'TIME_IN_FUTURE':
+      return { field: 'at', message: 'must not be in the future' };
+    case 'NO_LONGER_VALID':
+      return { field: failure.field, message: failure.message };
   }
 }
 

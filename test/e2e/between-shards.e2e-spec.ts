@@ -173,9 +173,7 @@ describe('a transfer between shards', () => {
   it('is made once with one key, however many send it at the same moment', async () => {
     const [from, to] = [await open(0, '100.00'), await open(1)];
     const body = { from, to, amount: 5 };
-    const answers = await Promise.all(
-      Array.from({ length: 10 }, () => transfer(body, withKey('once'))),
-    );
+    const answers = await Promise.all(Array.from({ length: 10 }, () => transfer(body, withKey('once'))));
     const made = answers.filter(({ status }) => status === 201);
     expect(made).toHaveLength(1);
     const { id } = transferIn(made[0] as Response);
@@ -189,7 +187,11 @@ describe('a transfer between shards', () => {
     const other = await transfer({ ...body, amount: 6 }, withKey('once'));
     expect([other.status, other.headers['x-error-code']]).toEqual([422, 'IDEMPOTENCY_KEY_REUSED']);
     // Nor is anything else posted with it.
-    const deposit = await send(`/accounts/${from}/transactions`, { type: 'Deposit', amount: 5 }, withKey('once'));
+    const deposit = await send(
+      `/accounts/${from}/transactions`,
+      { type: 'Deposit', amount: 5 },
+      withKey('once'),
+    );
     expect(deposit.headers['x-error-code']).toBe('IDEMPOTENCY_KEY_REUSED');
     expect(await stateOf(from)).toEqual([95, 0, 5]);
     expect(await stateOf(to)).toEqual([5, 0, 2]);
@@ -226,7 +228,10 @@ describe('a transfer between shards', () => {
     expect(seenByBob.legs[0]).not.toHaveProperty('newBalance');
     expect(seenByBob.legs[1]).toHaveProperty('newBalance', 5);
     const stranger = await transfer({ from: bob, to: ada, amount: 1 }, as('ada'));
-    expect([stranger.status, stranger.text]).toEqual([404, `{"error":"Account not found","accountId":${bob}}`]);
+    expect([stranger.status, stranger.text]).toEqual([
+      404,
+      `{"error":"Account not found","accountId":${bob}}`,
+    ]);
     await change(bob, { status: 'frozen' });
     const refused = await transfer({ from: ada, to: bob, amount: 1 }, as('ada'));
     expect([refused.status, refused.text]).toEqual([
@@ -267,7 +272,9 @@ describe('a transfer between shards', () => {
       const repeat = await transfer(body, withKey('failed'));
       expect([repeat.status, transferIn(repeat)]).toMatchObject([202, { status: 'pending' }]);
       expect((await get(repeat.headers['location'] ?? '')).text).toBe(repeat.text);
-      const listed = JSON.parse((await get(`/accounts/${from}/transfers`)).text) as { data: TransferAnswer[] };
+      const listed = JSON.parse((await get(`/accounts/${from}/transfers`)).text) as {
+        data: TransferAnswer[];
+      };
       expect(listed.data).toEqual([transferIn(repeat)]);
       await client.query(`UPDATE bank_1.accounts SET status = 'frozen' WHERE account_id = $1`, [to]);
       return { sent, id: transferIn(repeat).id };
@@ -379,7 +386,10 @@ describe('a capture for an account of another shard', () => {
       expect(exceeding.headers['x-error-code']).toBe('HOLD_EXCEEDED');
       // It expires meanwhile, and what is under way stays.
       await eventually(async () =>
-        expect(JSON.parse((await get(`/holds/${hold}`)).text)).toMatchObject({ status: 'expired', remaining: 20 }),
+        expect(JSON.parse((await get(`/holds/${hold}`)).text)).toMatchObject({
+          status: 'expired',
+          remaining: 20,
+        }),
       );
       expect(await stateOf(from)).toEqual([100, 50, 3]);
       return answer;

@@ -71,8 +71,12 @@ const get = async (path: string) =>
   JSON.parse((await app.http.get(path).set('cache-control', 'no-cache')).text) as Record<string, unknown>;
 
 const pendingNow = async () =>
-  (await query<{ id: string }>(database.url, `SELECT transfer_id AS id FROM bank_0.transfers WHERE status = 'pending'`))
-    .length;
+  (
+    await query<{ id: string }>(
+      database.url,
+      `SELECT transfer_id AS id FROM bank_0.transfers WHERE status = 'pending'`,
+    )
+  ).length;
 
 /** Begins a transfer whose target can't be decided, because another session has locked the account's row. */
 async function beginPending(from: number, to: number, amount: number, key: string): Promise<string> {
@@ -151,7 +155,10 @@ describe('while the target hangs', () => {
       expect(listed.stdout).toMatch(
         new RegExp(`^${id} .* account ${from} +account ${to} +shard 1 +4\\.00 +hold${id.slice(2)}$`, 'm'),
       );
-      expect(listed).toMatchObject({ code: 1, stderr: expect.stringContaining("shard 1 can't be read") as string });
+      expect(listed).toMatchObject({
+        code: 1,
+        stderr: expect.stringContaining("shard 1 can't be read") as unknown,
+      });
       const { text } = await another.http.get('/metrics');
       expect(text).toContain('bank_transfers_pending{shard="0",target="1"} 1');
       expect(text).toMatch(/bank_transfers_oldest_age_seconds\{shard="0",target="1"\} [1-9]/);
@@ -161,12 +168,17 @@ describe('while the target hangs', () => {
       await server.kill('SIGCONT');
     }
     const healedMs = performance.now();
-    await eventually(async () => expect(await get(`/transfers/${id}`)).toMatchObject({ status: 'completed' }), 10_000);
+    await eventually(
+      async () => expect(await get(`/transfers/${id}`)).toMatchObject({ status: 'completed' }),
+      10_000,
+    );
     expect(performance.now() - healedMs).toBeLessThan(5_000);
     expect(await get(`/accounts/${from}`)).toMatchObject({ balance: 6, held: 0 });
     expect(await get(`/accounts/${to}`)).toMatchObject({ balance: 4 });
     await eventually(async () =>
-      expect((await another.http.get('/metrics')).text).toContain('bank_transfers_pending{shard="0",target="1"} 0'),
+      expect((await another.http.get('/metrics')).text).toContain(
+        'bank_transfers_pending{shard="0",target="1"} 0',
+      ),
     );
     await another.close();
   }, 60_000);
@@ -177,13 +189,19 @@ it('is cancelled by an operator, for good', async () => {
   const id = await beginPending(from, to, 4, 'cancelled');
   expect(await get(`/accounts/${from}`)).toMatchObject({ balance: 10, held: 4 });
   const cancelled = await cli('transfers', 'cancel', id);
-  expect(cancelled).toMatchObject({ code: 0, stdout: `${id} is cancelled: account ${from} keeps its 4.00.\n` });
+  expect(cancelled).toMatchObject({
+    code: 0,
+    stdout: `${id} is cancelled: account ${from} keeps its 4.00.\n`,
+  });
   expect(await get(`/accounts/${from}`)).toMatchObject({ balance: 10, held: 0 });
   expect(await get(`/transfers/${id}`)).toMatchObject({ status: 'failed', failure: 'TRANSFER_CANCELLED' });
   const repeat = await send('/transfers', { from, to, amount: 4 }, 'cancelled');
   expect([repeat.status, repeat.headers['x-error-code']]).toEqual([409, 'TRANSFER_CANCELLED']);
   const again = await cli('transfers', 'cancel', id);
-  expect(again).toMatchObject({ code: 1, stderr: expect.stringContaining(`${id} is failed already`) as string });
+  expect(again).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining(`${id} is failed already`) as unknown,
+  });
   const { stdout } = await cli('audit', 'list');
   expect(stdout).toContain('transfer.cancelled');
 }, 60_000);
@@ -208,7 +226,7 @@ describe('as many as may be pending', () => {
       expect([refused.status, refused.text]).toEqual([503, '{"error":"Too many pending transfers"}']);
       expect(refused.headers).toMatchObject({
         'x-error-code': 'TOO_MANY_PENDING_TRANSFERS',
-        'retry-after': expect.any(String) as string,
+        'retry-after': expect.any(String) as unknown,
       });
       expect((await send('/transfers', { from: other, to, amount: 1 })).status).toBe(201);
       await fill(near[0] ?? 0, 9_000, 1_001);

@@ -10,11 +10,19 @@ import { recordAct } from '../../audit/audit-log.js';
 import type { ShardAddress } from '../../config/shard-address.js';
 import { LEASE_COLUMNS } from '../../storage/tables.js';
 import { codeOf, messageOf } from '../../domain/error-message.js';
-import { beginLocked, hasTable, readSequence, selectFrom, type ShardTable } from '../catalogue.js';
+import {
+  beginLocked,
+  hasTable,
+  readSequence,
+  selectFrom,
+  tablesToCopy,
+  type ShardTable,
+} from '../catalogue.js';
 import { CommandError } from '../command-error.js';
 import type { Control } from '../control.js';
 import { withSessions, type ShardSession } from '../shards.js';
 import { sumTotals, verifyInSnapshot, type Totals } from '../verify/verify.js';
+import { betweenSteps } from './between-steps.js';
 import {
   checkFiles,
   fileOf,
@@ -49,8 +57,8 @@ export interface BackupReport {
 
 /**
  * Writes everything the bank holds into a folder, while the service goes on. Each shard is read in one snapshot, in
- * which its books are verified as well; all snapshots are taken before the first row is read. The files are then read
- * back.
+ * which its books are verified as well; all snapshots are taken before the first row is read, and between the steps of
+ * all transfers between shards, so that none is credited and not debited. The files are then read back.
  *
  * The folder appears under its name once it is complete and on disk. Books with faults are backed up all the same,
  * unchanged: the manifest says so.
@@ -125,7 +133,7 @@ async function exportAll(
   return withSessions(shards, 'bank-backup', async (sessions) => {
     await record(sessions[0] as ShardSession, folder);
     onStep?.('taking the snapshots');
-    const snapshots = await Promise.all(sessions.map(takeSnapshot));
+    const snapshots = await takeSnapshots(shards, sessions, signal);
     const [{ migrations, identity }] = snapshots as [Snapshot];
     if (snapshots.some((other) => other.migrations.join() !== migrations.join())) {
       throw new CommandError('the shards are being migrated just now; try again later');
@@ -159,10 +167,22 @@ interface Snapshot {
   readonly identity: BackupShard['identity'];
 }
 
-async function takeSnapshot(session: ShardSession): Promise<Snapshot> {
-  const { client, tables } = session;
+/** All of one moment, as far as money is on its way from shard to shard. */
+async function takeSnapshots(
+  shards: readonly ShardAddress[],
+  sessions: readonly ShardSession[],
+  signal: AbortSignal | undefined,
+): Promise<Snapshot[]> {
   const begin = 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY';
-  const copied = await beginLocked(session, begin, 'ACCESS SHARE');
+  await Promise.all(sessions.map((session) => beginLocked(session, begin, 'ACCESS SHARE')));
+  const begun = await betweenSteps(shards, signal, () => Promise.all(sessions.map(takeSnapshot)));
+  return Promise.all(
+    begun.map(async (snapshot) => ({ ...snapshot, copied: await tablesToCopy(snapshot.session) })),
+  );
+}
+
+async function takeSnapshot(session: ShardSession): Promise<Omit<Snapshot, 'copied'>> {
+  const { client, tables } = session;
   const { rows } = await client.query<Omit<Snapshot, 'session' | 'copied'> & { takenAt: Date }>(
     `SELECT clock_timestamp() AS "takenAt",
             (SELECT array_agg(name::text ORDER BY id) FROM ${tables.migrations}) AS migrations,
@@ -172,7 +192,7 @@ async function takeSnapshot(session: ShardSession): Promise<Snapshot> {
   );
   const [row] = rows;
   if (!row) throw new CommandError(`shard ${session.index} is being moved just now; try again later`);
-  return { session, copied, ...row, takenAt: row.takenAt.toISOString() };
+  return { session, ...row, takenAt: row.takenAt.toISOString() };
 }
 
 async function verifySnapshot(

@@ -20,6 +20,7 @@ import {
   columnsOf,
   into,
   setSequence,
+  tablesToCopy,
   type SequenceState,
   type ShardTable,
 } from '../catalogue.js';
@@ -192,7 +193,8 @@ async function loadShard(
   const { index, address, client } = session;
   const place = { index, count: manifest.shardCount };
   if (!load.holdsAccounts) await prepareTables(address, place, migrations);
-  const there = await beginLocked(session, 'BEGIN ISOLATION LEVEL READ COMMITTED', 'ACCESS EXCLUSIVE');
+  await beginLocked(session, 'BEGIN ISOLATION LEVEL READ COMMITTED', 'ACCESS EXCLUSIVE');
+  const there = await tablesToCopy(session);
   await client.query(COMMIT_DURABLY);
   await checkSchema(load);
   const fillings = match(there, backup, address);

@@ -21,7 +21,7 @@ const RANGE = 10_000;
 const AFTER_ALL_IDS = '9223372036854775807';
 
 /** What one side of a transfer holds of it; pg returns bigint and numeric as text. */
-interface SideRow {
+export interface SideRow {
   readonly transfer_id: string;
   readonly nonce: string;
   readonly from_account_id: string;
@@ -46,11 +46,15 @@ interface Pairing {
   readonly count: number;
 }
 
+/** A transfer that is not the same to both sides: at least one of them knows it. */
+export interface Unpaired {
+  readonly sourceIndex: number;
+  readonly targetIndex: number;
+  readonly sent: SideRow | undefined;
+  readonly arrived: SideRow | undefined;
+}
+
 /**
- * Pairs each transfer from one shard to another with what its target has decided, while transfers go on. Shards are read
- * one after the other. The target may by then have decided what began after its source was read, so a pair that does not
- * fit is read again.
- *
  * @param limit how many accounts to name for each shard at most
  * @returns for each shard the accounts with a transfer that does not fit: its source, or the target where it has none
  */
@@ -60,6 +64,23 @@ export async function unpairedAccounts(
   signal?: AbortSignal,
 ): Promise<ReadonlySet<string>[]> {
   const found = shards.map(() => new Set<string>());
+  for await (const { sent, arrived, sourceIndex, targetIndex } of unpairedTransfers(shards, signal)) {
+    const accounts = found[sent ? sourceIndex : targetIndex];
+    const accountId = sent?.from_account_id ?? arrived?.to_account_id;
+    if (accounts && accountId !== undefined && accounts.size < limit) accounts.add(accountId);
+  }
+  return found;
+}
+
+/**
+ * Pairs each transfer from one shard to another with what its target has decided, while transfers go on. Shards are read
+ * one after the other. The target may by then have decided what began after its source was read, so a pair that does not
+ * fit is read again.
+ */
+export async function* unpairedTransfers(
+  shards: readonly PairedShard[],
+  signal?: AbortSignal,
+): AsyncGenerator<Unpaired> {
   const there = await Promise.all(
     shards.map(({ client, schema }) => hasTable(client, tablesOf(schema).transfers)),
   );
@@ -68,43 +89,37 @@ export async function unpairedAccounts(
   for (const [sourceIndex, source] of known) {
     for (const [targetIndex, target] of known) {
       if (sourceIndex === targetIndex) continue;
-      const pairing = { source, target, sourceIndex, targetIndex, count: shards.length };
-      for await (const { accountId, shard } of unpaired(pairing, signal)) {
-        const accounts = found[shard];
-        if (accounts && accounts.size < limit) accounts.add(accountId);
-      }
+      yield* unpairedOf({ source, target, sourceIndex, targetIndex, count: shards.length }, signal);
     }
   }
-  return found;
 }
 
-async function* unpaired(pairing: Pairing, signal: AbortSignal | undefined) {
+async function* unpairedOf(pairing: Pairing, signal: AbortSignal | undefined): AsyncGenerator<Unpaired> {
   const { sourceIndex, targetIndex } = pairing;
   for (let after = '0'; after !== AFTER_ALL_IDS;) {
     signal?.throwIfAborted();
     const upTo = await endOfRange(pairing, after);
     const candidates = (await readBoth(pairing, { after, upTo })).unfit;
     const again = candidates.length > 0 ? await readBoth(pairing, { pairs: candidates }) : NOTHING_UNFIT;
-    for (const row of again.unfit) {
-      if (again.sent.has(nameOf(row))) yield { accountId: row.from_account_id, shard: sourceIndex };
-      else yield { accountId: row.to_account_id, shard: targetIndex };
-    }
+    for (const name of again.unfit.map(nameOf))
+      yield { sourceIndex, targetIndex, sent: again.sent.get(name), arrived: again.arrived.get(name) };
     after = upTo;
   }
 }
 
 interface Both {
   readonly sent: Rows;
+  readonly arrived: Rows;
   readonly unfit: readonly SideRow[];
 }
 
-const NOTHING_UNFIT: Both = { sent: new Map(), unfit: [] };
+const NOTHING_UNFIT: Both = { sent: new Map(), arrived: new Map(), unfit: [] };
 
 /** Reads the source, then the target: what the source has settled, the target must have decided. */
 async function readBoth(pairing: Pairing, which: Which): Promise<Both> {
   const sent = await read(pairing.source, outgoingOf(pairing), which);
   const arrived = await read(pairing.target, incomingOf(pairing), which);
-  return { sent, unfit: unfit(sent, arrived) };
+  return { sent, arrived, unfit: unfit(sent, arrived) };
 }
 
 const nameOf = ({ transfer_id: id, nonce }: SideRow) => `${id}:${nonce}`;
@@ -144,7 +159,7 @@ function outgoingOf({ source, targetIndex, count }: Pairing): Side {
   return {
     table: transfers,
     rows: `(
-      SELECT transfer_id, nonce, account_id AS from_account_id, to_account_id, trim_scale(amount) AS amount, status,
+      SELECT transfer_id, nonce, account_id AS from_account_id, to_account_id, amount, status,
              CASE status WHEN 'completed' THEN ${creditFrom(credit)} END AS credit
       FROM ${transfers})`,
     where: `(to_account_id - 1) % ${count} = ${targetIndex}`,
@@ -157,7 +172,7 @@ function incomingOf({ target, sourceIndex, count }: Pairing): Side {
   return {
     table: incomingTransfers,
     rows: `(
-      SELECT i.transfer_id, nonce, from_account_id, i.account_id AS to_account_id, trim_scale(i.amount) AS amount,
+      SELECT i.transfer_id, nonce, from_account_id, i.account_id AS to_account_id, i.amount,
              CASE WHEN rejection IS NULL THEN 'completed' ELSE 'failed' END AS status,
              CASE WHEN rejection IS NULL THEN ${creditFrom(credit)} END AS credit
       FROM ${incomingTransfers} i LEFT JOIN LATERAL (

@@ -279,15 +279,7 @@ export class BatchLookups {
 
 /** The hold that a command names. */
 function holdOf(command: Command): number[] {
-  switch (command.type) {
-    case 'capture':
-    case 'void':
-      return [command.holdId];
-    case 'settlement':
-      return [command.transfer.holdId];
-    case 'outgoing':
-      return command.capture ? [command.capture.holdId] : [];
-    default:
-      return [];
-  }
+  if (command.type === 'settlement') return [command.transfer.holdId];
+  if (command.type === 'outgoing') return command.capture ? [command.capture.holdId] : [];
+  return command.type === 'capture' || command.type === 'void' ? [command.holdId] : [];
 }

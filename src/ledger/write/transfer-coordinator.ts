@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { LedgerAccount } from '../../domain/account.js';
-import type { OutgoingTransfer } from '../../domain/between-shards.js';
+import type { ArrivedCredit, IncomingTransfer, OutgoingTransfer } from '../../domain/between-shards.js';
 import type { Effects } from '../../domain/books.js';
 import type {
   CaptureCommand,
   Command,
+  IncomingCommand,
   OutgoingCommand,
   TransferCommand,
   TransferReversalCommand,
@@ -76,6 +77,27 @@ export class TransferCoordinator {
     if (!decision) throw new Error(`transfer ${transfer.transferId} was not decided`);
     const { outgoing } = await this.submit({ type: 'settlement', accountId, transfer, decision });
     return outgoing[0] as OutgoingTransfer;
+  }
+
+  /**
+   * Credits a completed transfer whose target has lost its credit, as after a restore.
+   *
+   * @returns its credit; or why the target refuses it now, which is not recorded
+   * @throws LedgerError
+   */
+  async creditAgain(transfer: OutgoingTransfer): Promise<ArrivedCredit | Rejection> {
+    const command: IncomingCommand = {
+      ...{ type: 'incoming', accountId: transfer.to },
+      // The target's version has gone back, too.
+      transfer: { ...transfer, toVersion: undefined },
+    };
+    for (const dryRun of [true, false]) {
+      const { incoming } = await this.submit({ ...command, dryRun });
+      const [{ credit, rejection }] = incoming as [IncomingTransfer];
+      if (rejection) return rejection;
+      if (credit && !dryRun) return credit;
+    }
+    throw new Error(`transfer ${transfer.transferId} was neither credited nor refused`);
   }
 
   private submit(command: Command, sinceMs?: number): Promise<Effects> {
