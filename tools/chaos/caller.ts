@@ -284,7 +284,7 @@ function becomeOf({ status, transaction, transfer, hold, refusal }: Followed): A
 /** A row of a listing, or a leg of a transfer. */
 interface Listed {
   readonly id: string;
-  readonly transactionId?: string;
+  readonly transactionId: string | null;
   readonly accountId: number;
   readonly type: string;
   readonly amount: number;
@@ -300,7 +300,7 @@ const rowOf = ({ id, type, amount, newBalance, newVersion, newHeld }: Listed): L
 });
 
 const legOf = (leg: Listed): AnsweredLeg => ({
-  ...{ ...rowOf(leg), id: leg.transactionId },
+  ...{ ...rowOf(leg), id: leg.transactionId ?? undefined },
   accountId: leg.accountId,
 });
 

@@ -20,7 +20,9 @@ const RICH = 40;
 const SEEDS = 10;
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
-type MutableRows = { readonly [K in keyof Rows]: Rows[K] extends readonly (infer R)[] ? Mutable<R>[] : Rows[K] };
+type MutableRows = {
+  readonly [K in keyof Rows]: Rows[K] extends readonly (infer R)[] ? Mutable<R>[] : Rows[K];
+};
 
 /** The evidence of a run of {@link TinyBank}, to be spoilt. */
 interface Scene {
@@ -101,7 +103,10 @@ function freezeTarget(
 
 type Sent = Mutable<Rows['sent'][number]>;
 
-function spoilSent(which: (sent: Sent) => boolean, change: (sent: Sent, rows: MutableRows) => unknown): Spoil {
+function spoilSent(
+  which: (sent: Sent) => boolean,
+  change: (sent: Sent, rows: MutableRows) => unknown,
+): Spoil {
   return ({ rows }) => {
     const sent = rows.sent.find(which);
     if (sent) change(sent, rows);
@@ -206,7 +211,11 @@ describe('the checker, of transfers between shards', () => {
   );
 
   it.each<[Rule, string, Spoil]>([
-    ['transfer-undecided', 'one that stays pending', spoilSent(isCompleted, (sent) => (sent.status = 'pending'))],
+    [
+      'transfer-undecided',
+      'one that stays pending',
+      spoilSent(isCompleted, (sent) => (sent.status = 'pending')),
+    ],
     [
       'sides-differ',
       'one that its target credited and its source gave back',
@@ -314,19 +323,23 @@ describe('the checker, of transfers between shards', () => {
       'one that completed and was denied',
       denyAll((sent) => isCompleted(sent) && !isCapture(sent)),
     ],
-    ['refused-but-applied', 'one that failed and was denied', denyAll((sent) => hasFailed(sent) && !isCapture(sent))],
     [
-      'acknowledged-lost',
-      'a pending one with another id',
-      spoilAnswer(202, () => ({ id: 'tr99999' })),
+      'refused-but-applied',
+      'one that failed and was denied',
+      denyAll((sent) => hasFailed(sent) && !isCapture(sent)),
     ],
+    ['acknowledged-lost', 'a pending one with another id', spoilAnswer(202, () => ({ id: 'tr99999' }))],
     [
       'acknowledged-lost',
       'a pending one for another account',
       spoilAnswer(202, ({ legs = [] }) => ({ legs: legs.map((leg) => ({ ...leg, accountId: 99 })) })),
     ],
     ['acknowledged-lost', 'a success without its legs', spoilAnswer(201, () => ({ legs: [] }))],
-    ['acknowledged-lost', 'a success that is called pending', spoilAnswer(201, () => ({ transferStatus: 'pending' }))],
+    [
+      'acknowledged-lost',
+      'a success that is called pending',
+      spoilAnswer(201, () => ({ transferStatus: 'pending' })),
+    ],
     ['decided-twice', 'one that is pending again', repeating(isCompleted, 202, pendingBody)],
     ['decided-twice', 'one that reads as pending again', reading(isCompleted, pendingBody)],
     [
@@ -352,12 +365,20 @@ describe('the checker, of transfers between shards', () => {
     [
       'wrong-read',
       'a failure that did not happen',
-      reading(isCompleted, (sent) => ({ ...pendingBody(sent), transferStatus: 'failed', failure: 'ACCOUNT_FROZEN' })),
+      reading(isCompleted, (sent) => ({
+        ...pendingBody(sent),
+        transferStatus: 'failed',
+        failure: 'ACCOUNT_FROZEN',
+      })),
     ],
     [
       'wrong-read',
       'a failure for another reason',
-      reading(hasFailed, (sent) => ({ ...pendingBody(sent), transferStatus: 'failed', failure: 'ACCOUNT_CLOSED' })),
+      reading(hasFailed, (sent) => ({
+        ...pendingBody(sent),
+        transferStatus: 'failed',
+        failure: 'ACCOUNT_CLOSED',
+      })),
     ],
     [
       'wrong-read',

@@ -35,7 +35,7 @@ const FOREIGN = 0.06;
 /** The chance that a reversal takes back money that is gone, too. */
 const FORCED = 0.3;
 /** The chance that a transfer, or a capture for another account, goes to another shard. */
-const BETWEEN_SHARDS = 0.4;
+const BETWEEN_SHARDS = 0.5;
 /** How many holds, transactions and transfers are known of each shard: few, so that clients meet at them. */
 const KNOWN = 30;
 

@@ -232,7 +232,10 @@ class Run {
     const { appointments } = this;
     const giveUpAt = performance.now() + this.patienceMs;
     const isOver = () =>
-      this.busy.size > 0 || this.appointments > appointments || !this.watching || performance.now() > giveUpAt;
+      this.busy.size > 0 ||
+      this.appointments > appointments ||
+      !this.watching ||
+      performance.now() > giveUpAt;
     const tookMs = await untilSettled(this.bank.shards, isOver);
     if (tookMs !== undefined) this.settledMs.push(tookMs);
   }
