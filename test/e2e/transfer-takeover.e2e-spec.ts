@@ -16,6 +16,7 @@ import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import type { ShardRouter } from '../../src/sharding/shard-router.js';
 import { startInstance, type TestApp } from '../support/app.js';
 import { createEmptyTestDatabase, query, type TestDatabase } from '../support/postgres.js';
+import { JSON_TYPE } from '../support/requests.js';
 
 /** Nobody finishes a transfer but the drivers of a test. */
 const NO_WORKER = { transfers: { pollMs: 3_600_000, dueAfterMs: 3_600_000 } };
@@ -246,16 +247,34 @@ async function finished({ coordinator }: StoppedDriver, transfer: OutgoingTransf
   return { outgoing: [done] };
 }
 
-it('DEBUG', async () => {
-  const [from, to] = [await open(0, 100), await open(1)];
-  const command = await KINDS['transfer']!.command(from, to);
-  const stopped = new StoppedDriver('incoming');
-  void stopped.coordinator.execute({ ...command, idempotencyKey: 'a' } as never);
-  await stopped.stopped();
-  const r = await instances[0].http
-    .post('/transfers')
-    .set('idempotency-key', 'a')
-    .send({ from, to, amount: 25 });
-  console.log(r.status, r.text);
-  stopped.goOn();
+describe('a repeat of a transfer', () => {
+  /** Sends it again, with its key. */
+  const repeat = async (from: number, to: number, key: string) => {
+    const response = await instances[1].http
+      .post('/transfers')
+      .set({ 'content-type': JSON_TYPE, 'idempotency-key': key })
+      .send(JSON.stringify({ from, to, amount: AMOUNT }));
+    return [response.status, (JSON.parse(response.text) as { error?: string }).error];
+  };
+
+  it.each([
+    ['would still refuse it', 'frozen'],
+    ['would accept it again', 'open'],
+  ] as const)('is answered with its outcome, though its target %s', async (_, status) => {
+    const [from, to, key] = [await open(0, 100), await open(1), `outcome-${status}`];
+    const stopped = new StoppedDriver('incoming');
+    const command = await KINDS['transfer']?.command(from, to);
+    const first = toldBy(
+      stopped.coordinator.execute({ ...command, idempotencyKey: key } as CommandBetweenShards),
+    );
+    await stopped.stopped();
+    await change(to, { status: 'frozen' });
+    // Not a Duplicate: nothing has succeeded yet.
+    expect(await repeat(from, to, key)).toEqual([202, undefined]);
+    stopped.goOn();
+    expect(await first).toBe('ACCOUNT_FROZEN');
+    await change(to, { status });
+    expect(await repeat(from, to, key)).toEqual([422, 'Account frozen']);
+    expect(await stateOf(from)).toEqual([100, 0, 4]);
+  });
 });

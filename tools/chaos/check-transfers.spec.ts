@@ -28,7 +28,7 @@ type MutableRows = {
 interface Scene {
   readonly history: Entry[];
   readonly rows: MutableRows;
-  readonly arrivals: Arrival[];
+  readonly arrivals: Mutable<Arrival>[];
 }
 
 /** Spoils a scene. @returns false if the scene has nothing of the kind */
@@ -444,9 +444,9 @@ describe('the checker, of transfers between shards', () => {
       'a completion without the credit',
       ({ arrivals, rows }) => {
         const { id } = rows.sent.find(isCompleted) ?? {};
-        const event = arrivals.find((one) => one.id === id) as Mutable<Arrival> | undefined;
-        const legs = (event?.data['legs'] ?? []) as unknown[];
-        if (event) event.data = { ...event.data, legs: legs.slice(0, 1) };
+        const event = arrivals.find((one) => one.id === id);
+        const legs = event?.data['legs'] as unknown[] | undefined;
+        if (event) event.data = { ...event.data, legs: legs?.slice(0, 1) };
         return event !== undefined;
       },
     ],
