@@ -18,7 +18,7 @@ import type { Random } from './random.js';
 export type Kind = 'post' | 'transfer' | 'hold' | 'capture' | 'void' | 'reverse';
 
 const KINDS: Readonly<Record<Kind, number>> = {
-  ...{ post: 52, transfer: 20, hold: 10, capture: 9, void: 2, reverse: 7 },
+  ...{ post: 47, transfer: 25, hold: 10, capture: 9, void: 2, reverse: 7 },
 };
 
 /** Of each shard. */
