@@ -18,6 +18,7 @@ const shared = {
 const BEHIND_A_POOLER = [
   'accounts', // openings, and the keys of openings
   'transactions', // every kind of posting
+  'between-shards', // every step of a transfer between shards
   'batch', // windows of work, and atomic batches
   'concurrency', // locks between sessions
   'pagination', // every query of a listing

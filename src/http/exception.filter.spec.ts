@@ -165,7 +165,10 @@ const FAILURES: Readonly<Record<LedgerFailureCode, Expected>> = {
     ...plain('TRANSFER_CANCELLED', 409, 'Transfer not completed'),
     failure: { code: 'TRANSFER_NOT_COMPLETED', status: 'pending' },
   },
-  TOO_MANY_PENDING_TRANSFERS: plain('TOO_MANY_PENDING_TRANSFERS', 503, 'Too many pending transfers'),
+  TOO_MANY_PENDING_TRANSFERS: {
+    ...plain('TOO_MANY_PENDING_TRANSFERS', 503, 'Too many pending transfers'),
+    retryAfter: '1',
+  },
   TOO_MANY_HOLDS: plain('TOO_MANY_HOLDS', 422, 'Too many holds'),
   TOO_MANY_CAPTURES: plain('TOO_MANY_CAPTURES', 422, 'Too many captures'),
   HOLD_EXCEEDED: plain('HOLD_EXCEEDED', 422, 'Hold exceeded'),

@@ -286,8 +286,8 @@ describe('a transfer between shards', () => {
     const failed = transferIn(await get(`/transfers/${answer.id}`));
     expect(failed).toMatchObject({ status: 'failed', failure: 'ACCOUNT_FROZEN' });
     expect(failed.legs).toEqual([
-      { accountId: from, type: 'Withdraw', amount: 4 },
-      { accountId: to, type: 'Deposit', amount: 4 },
+      { transactionId: null, accountId: from, type: 'Withdraw', amount: 4 },
+      { transactionId: null, accountId: to, type: 'Deposit', amount: 4 },
     ]);
     // Its key is spent: a repeat is refused like the first, whatever the account is now.
     await query(database.url, `UPDATE bank_1.accounts SET status = 'open' WHERE account_id = $1`, [to]);

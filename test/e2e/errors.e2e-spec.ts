@@ -275,7 +275,7 @@ describe('the code of an error', () => {
     await query(
       app.databaseUrl,
       `INSERT INTO bank.holds
-       SELECT 1e9 + n, $1, 0.01, 0.01, 0, 'active', NULL, now() FROM generate_series(1, 10000) n`,
+       SELECT 1e9 + n, $1, 0.01, 0.01, 0, 'active', NULL, now(), 0 FROM generate_series(1, 10000) n`,
       [crowded],
     );
     await query(

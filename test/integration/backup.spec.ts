@@ -35,7 +35,9 @@ import { BANK_TABLES } from '../../src/storage/tables.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
 import { userMessage } from '../../src/app/user-message.js';
 import { CommandError } from '../../src/admin/command-error.js';
+import { PostgresProxy } from '../../tools/stack/proxies/postgres-proxy.js';
 import { startInstance } from '../support/app.js';
+import { fillTwoShards, TwoShards } from '../support/between-shards.js';
 import { startCli } from '../support/cli.js';
 import { formerPost } from '../support/former-release-sql.js';
 import { openLedger } from '../support/ledger.js';
@@ -107,6 +109,34 @@ const actsIn = async (shards: readonly ShardAddress[]) => {
   expect(firstBroken).toBeUndefined();
   return events.map(({ action, details }) => ({ action, details: JSON.parse(details) as object }));
 };
+
+/** Transfers from each shard to the other, which are captures now and then, or fail, until they are told to stop. */
+async function startCrosswiseLoad(bank: TwoShards) {
+  const pairs = await Promise.all(
+    Array.from({ length: 6 }, () =>
+      Promise.all([bank.openAccount(0, 1_000_00n), bank.openAccount(1, 1_000_00n)]),
+    ),
+  );
+  let [working, made] = [true, 0];
+  const work = pairs.map(async ([one, other], n) => {
+    const [from, target] = n % 2 === 0 ? [one, other] : [other, one];
+    for (; working; made++) {
+      const isCapture = made % 4 === 0;
+      const capture = isCapture ? { holdId: await bank.placeHold(from, 5n), final: true } : undefined;
+      await bank.finish(await bank.begin(from, target, 3n, { capture }), made % 5 === 0);
+    }
+  });
+  const stop = () => {
+    working = false;
+    return Promise.all(work);
+  };
+  return { total: '12000.00', made: () => made, stop };
+}
+
+async function pendingIn({ url }: TestDatabase): Promise<number> {
+  const each = [0, 1].map((shard) => `SELECT FROM bank_${shard}.transfers WHERE status = 'pending'`);
+  return (await query(url, each.join(' UNION ALL '))).length;
+}
 
 /** Rewrites the manifest like somebody who knows how it is made. */
 function rewriteManifest(change: (body: Manifest) => void): void {
@@ -236,6 +266,71 @@ describe('a backup', () => {
       expect([...columns].sort()).toEqual(found.map(({ name }) => name).sort());
     }
   });
+
+  it('of several shards is of one moment, however far their snapshots are apart', async () => {
+    const shards = shardsIn(source);
+    await bootstrapShards(shards);
+    const bank = await TwoShards.open(shards);
+    const load = await startCrosswiseLoad(bank);
+    // What the backup sends to shard 1 arrives a while after what it sends to shard 0.
+    const { proxy, url } = await PostgresProxy.start(source.url);
+    const delayed = [shards[0], { ...shards[1], url }] as ShardAddress[];
+    const names = ['one', 'two'];
+    for (const name of names) {
+      const onStep = (step: string) => (proxy.delayMs = step === 'taking the snapshots' ? 80 : 0);
+      const before = load.made();
+      await backupBank(delayed, { to: to(name), onStep });
+      expect(load.made()).toBeGreaterThan(before);
+    }
+    await load.stop();
+    await bank.close();
+    await proxy.stop();
+
+    let pending = 0;
+    for (const name of names) {
+      await clear(target);
+      await restore(shardsIn(target), { from: to(name) });
+      expect(await verifyBank(shardsIn(target))).toMatchObject({ faults: [], ok: true });
+      pending += await pendingIn(target);
+      // The bank finishes what was under way.
+      const service = await startInstance(shardsIn(target), {}, { transfers: { pollMs: 20, dueAfterMs: 0 } });
+      await waitUntil(async () => (await pendingIn(target)) === 0, 20_000);
+      await service.close();
+      expect(await verifyBank(shardsIn(target))).toMatchObject({ balance: load.total, faults: [], ok: true });
+    }
+    // Else the test would say nothing.
+    expect(pending).toBeGreaterThan(0);
+  }, 120_000);
+
+  it('of several shards holds transfers between them at each of their steps', async () => {
+    await bootstrapShards(shardsIn(source));
+    const bank = await TwoShards.open(shardsIn(source));
+    await fillTwoShards(bank, () => archiveBank(shardsIn(source), new Date(Date.now() + 1_000)));
+    await bank.close();
+    const manifest = await backup(shardsIn(source));
+    const rowsOf = (shard: number, name: string) =>
+      manifest.shards[shard]?.files.find(({ table }) => table === name)?.rows;
+    expect([0, 1].map((shard) => rowsOf(shard, 'transfers'))).toEqual([7, 3]);
+    expect([0, 1].map((shard) => rowsOf(shard, 'incoming_transfers'))).toEqual([3, 5]);
+    await restore(shardsIn(target));
+    expect(contents(await backup(shardsIn(target), 'again'))).toEqual(contents(manifest));
+    expect(await verifyBank(shardsIn(target))).toMatchObject({ accounts: 2, faults: [], ok: true });
+  });
+
+  it('of several shards gives up when steps of transfers hold their tables all the time', async () => {
+    await foundBank(shardsIn(source), 2);
+    const holder = new Client({ connectionString: source.url });
+    await holder.connect();
+    await holder.query('BEGIN; LOCK TABLE bank_1.incoming_transfers IN ROW EXCLUSIVE MODE');
+    const stopper = new AbortController();
+    const stopped = backupBank(shardsIn(source), { to: to(), signal: stopper.signal });
+    setTimeout(() => stopper.abort(new Error('stopped')), 1_000);
+    await expect(stopped).rejects.toThrow(/stopped|aborted/);
+    await expect(backup(shardsIn(source))).rejects.toThrow('the shards have no common moment');
+    await holder.query('COMMIT');
+    await holder.end();
+    expect((await backup(shardsIn(source))).shards).toHaveLength(2);
+  }, 60_000);
 
   it('reports inconsistent books, and stores and restores them unchanged', async () => {
     await foundBank(bankIn(source));
@@ -518,8 +613,8 @@ describe('a restored bank', () => {
       { created_at: null },
     ]);
     // In the schema of the backup, if that has a log; else as soon as there is one.
-    expect(await query(target.url, 'SELECT relay_leased_until FROM bank.shard_identity')).toEqual([
-      { relay_leased_until: null },
+    expect(await query(target.url, 'SELECT relay_lease_ends FROM bank.shard_identity')).toEqual([
+      { relay_lease_ends: null },
     ]);
     const acts = files.includes('audit_events')
       ? ['bank.backed_up', 'bank.restored', 'bank.migrated']
@@ -637,12 +732,12 @@ describe('not restored', () => {
     ]),
     [
       'whose ids of holds are still to be handed out',
-      () => forge('holds', (rows) => `${rows}6,1,1.00,1.00,0.00,active,,2026-05-01 00:00:00+00\n`),
+      () => forge('holds', (rows) => `${rows}6,1,1.00,1.00,0.00,active,,2026-05-01 00:00:00+00,0\n`),
       'rows of holds with ids that its sequence is still to hand out',
     ],
     [
       'with a hold of which more remains than it had',
-      () => forge('holds', (rows) => `${rows}5,1,1.00,2.00,0.00,active,,2026-05-01 00:00:00+00\n`),
+      () => forge('holds', (rows) => `${rows}5,1,1.00,2.00,0.00,active,,2026-05-01 00:00:00+00,0\n`),
       'SQLSTATE 23514',
     ],
     [

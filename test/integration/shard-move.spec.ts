@@ -6,13 +6,14 @@ import { Client } from 'pg';
 import { assignAccounts } from '../../src/admin/assign-accounts.js';
 import { archiveBank } from '../../src/admin/archive.js';
 import { readTables } from '../../src/admin/catalogue.js';
-import { digestSince, NOTHING } from '../../src/admin/relocation/copy.js';
+import { copySince, digestSince, NOTHING, type CopySide } from '../../src/admin/relocation/copy.js';
 import { relocateShard, type RelocationOptions } from '../../src/admin/relocation/relocate.js';
 import { seedBank } from '../../src/admin/seed.js';
 import { verifyBank } from '../../src/admin/verify/verify.js';
 import { loadConfig } from '../../src/config/config.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { EMBEDDED_NAMES } from '../../src/app/embedded-bank.js';
+import { prepareTables } from '../../src/storage/migrate.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { BANK_TABLES, copiedTables } from '../../src/storage/tables.js';
 import { InterruptedError } from '../../src/cli/interrupted.js';
@@ -33,7 +34,8 @@ import {
 import { MOVES } from '../sabotage/builds.mjs';
 import { startCli } from '../support/cli.js';
 import { PostgresProxy } from '../../tools/stack/proxies/postgres-proxy.js';
-import { temporaryDataDir } from '../support/service.js';
+import { fillTwoShards, TwoShards } from '../support/between-shards.js';
+import { temporaryDataDir, waitUntil } from '../support/service.js';
 
 /** Two shards on one server; shard 1 moves to another server. */
 const MOVED = 1;
@@ -228,6 +230,48 @@ function startLedgerLoad(ledger: Ledger, accountIds: readonly number[]) {
   return { rounds: () => rounds, stop };
 }
 
+/** Clients that move money between two accounts of different shards in all ways there are, until told to stop. */
+function startCrosswiseLoad(ledger: Ledger, accountIds: readonly number[]) {
+  const failures: unknown[] = [];
+  let [rounds, stopping] = [0, false];
+  const client = async (accountId: number, to: number) => {
+    for (let n = 0; !stopping; n++, rounds++) {
+      const legs = [
+        { accountId, type: 'debit', amount: 6n },
+        { accountId: to, type: 'credit', amount: 6n },
+      ] as const;
+      const { transactions } = await ledger.execute({
+        type: 'transfer',
+        accountId,
+        legs,
+        idempotencyKey: `t${n}`,
+      });
+      const [debit, credit] = transactions;
+      const { holds } = await ledger.execute({ type: 'hold', accountId, amount: 10n });
+      const holdId = holds[0]?.holdId ?? 0;
+      const capture = { type: 'capture', accountId, holdId, to: { accountId: to } } as const;
+      const details = { reference: `${n}` };
+      await ledger.execute({ ...capture, amount: 4n, final: false, idempotencyKey: `c${n}`, details });
+      if (!debit || !credit) continue;
+      await ledger.execute({
+        ...{ type: 'transfer-reversal', accountId: to, accountIds: [to, accountId], amount: 5n },
+        ...{ transferId: debit.transferId ?? 0, legIds: [credit.transactionId, debit.transactionId] },
+      });
+    }
+  };
+  const clients = accountIds.map((id, index) =>
+    client(id, accountIds[accountIds.length - 1 - index] as number).catch((error: unknown) =>
+      failures.push(error),
+    ),
+  );
+  const stop = async () => {
+    stopping = true;
+    await Promise.all(clients);
+    return failures;
+  };
+  return { rounds: () => rounds, stop };
+}
+
 /** Every acknowledged transaction is stored once, with its id and version, and nothing besides. */
 async function expectStored(acknowledged: readonly Posted[], seeded: number): Promise<void> {
   const stored = new Set<string>();
@@ -346,7 +390,7 @@ describe('moving a shard', () => {
       `INSERT INTO bank_1.account_openings VALUES (2, 'ada', '${key}', 1.00)`,
       `INSERT INTO bank_1.api_keys (name, hint, hash, scopes, scopes_version, owner, expires_at, revoked_at, last_used_at)
          VALUES ('n', 'h', sha256('k'), ARRAY['accounts:read'], 2, 'ada', now(), now(), now())`,
-      `INSERT INTO bank_1.audit_events (happened_at, action, actor, details, hash, epoch)
+      `INSERT INTO bank_1.audit_events (happened_at, action, actor, details, hash, schema_epoch)
          VALUES (now(), 'key.created', 'somebody', '{}', sha256('e'), 2)`,
       `INSERT INTO bank_1.refused_submissions (account_id, idempotency_key, fingerprint, rejection, refused_at)
          VALUES (2, 'much', 7, '{"code":"INSUFFICIENT_BALANCE"}', now())`,
@@ -359,6 +403,11 @@ describe('moving a shard', () => {
     const changes = { overdraftLimit: 5n, reference: 'two', metadata: '{}' };
     await service.ledger.execute({ type: 'change', accountId: 2, actor: 'ada', changes });
     await service.close();
+    const bank = await TwoShards.open(shards);
+    await bank.finish(await bank.begin(2, 1, 1n));
+    await bank.begin(2, 1, 2n, { capture: { holdId: await bank.placeHold(2, 2n), final: true } });
+    await bank.finish(await bank.begin(1, 2, 1n), true);
+    await bank.close();
     // Nobody relays their events any more.
     await seedBank(shards, { accounts: 4, balance: 100n });
     await move();
@@ -516,6 +565,41 @@ describe('moving a shard', () => {
     expect(statuses.map(({ status }) => status)).toEqual(['active', 'captured', 'expired', 'voided']);
   }, 60_000);
 
+  it('goes on with transfers to and from the other shard', async () => {
+    await seedBank(shards, { accounts: 12, balance: 100_000n });
+    const service = await startService();
+    // Each even one with an odd one, in both directions.
+    const load = startCrosswiseLoad(
+      service.ledger,
+      [1, 3, 5, 2, 4, 6].flatMap((id) => [id, id + 6]),
+    );
+    await until(() => load.rounds() > 50);
+    let switching = 0;
+    await move({
+      onStep: (step) => {
+        if (step.startsWith('switching')) switching = load.rounds();
+      },
+    });
+    const before = load.rounds();
+    expect(before).toBeGreaterThanOrEqual(switching);
+    await until(() => load.rounds() > before + 50);
+    expect(await load.stop()).toEqual([]);
+    const pending = async () => {
+      const places = [shards[0], target()] as ShardAddress[];
+      const each = await Promise.all(
+        places.map(({ url, schema }) =>
+          query(url, `SELECT FROM ${schema}.transfers WHERE status = 'pending'`),
+        ),
+      );
+      return each.flat().length;
+    };
+    await waitUntil(async () => (await pending()) === 0, 20_000);
+    await service.close();
+    await expectWhole(12);
+    const { balance } = await verifyBank([shards[0] as ShardAddress, target()]);
+    expect(balance).toBe('12000.00');
+  }, 60_000);
+
   it('includes the keys of openings, even of those during the move', async () => {
     const service = await startService();
     const answers = new Map<string, number>();
@@ -558,8 +642,13 @@ describe('moving a shard', () => {
     `UPDATE bank_1.account_events SET changes = '{}'`,
     'DELETE FROM bank_1.account_details',
     `UPDATE bank_1.account_details SET reference = 'other'`,
-    `UPDATE bank_1.holds SET status = 'voided', remaining = 0`,
+    `UPDATE bank_1.holds SET status = 'voided', remaining = 0, capturing = 0`,
     `UPDATE bank_1.holds SET expires_at = now()`,
+    'UPDATE bank_1.holds SET capturing = 0',
+    'DELETE FROM bank_1.transfers',
+    `UPDATE bank_1.transfers SET status = 'failed', rejection = '{}'`,
+    'DELETE FROM bank_1.incoming_transfers',
+    `UPDATE bank_1.incoming_transfers SET nonce = gen_random_uuid()`,
     'DELETE FROM bank_1.transaction_details',
     `UPDATE bank_1.transaction_details SET description = 'other'`,
   ])('compares what does not follow from transactions: it would find %s', async (sql) => {
@@ -571,7 +660,13 @@ describe('moving a shard', () => {
       INSERT INTO bank_1.account_events (account_id, revision, timestamp, changes, hash)
         VALUES (2, 1, now(), '{"owner":null}', sha256('e'));
       INSERT INTO bank_1.account_details (account_id, reference) VALUES (2, 'two');
-      INSERT INTO bank_1.holds VALUES (2, 2, 1, 1, 0, 'active', NULL, now());
+      INSERT INTO bank_1.holds VALUES (2, 2, 1, 1, 0, 'active', NULL, now(), 1);
+      INSERT INTO bank_1.transfers
+          (transfer_id, nonce, account_id, to_account_id, amount, hold_id, final, created_at, status)
+        VALUES (4, gen_random_uuid(), 2, 1, 1, 2, true, now(), 'pending');
+      INSERT INTO bank_1.incoming_transfers
+          (transfer_id, nonce, account_id, from_account_id, amount, decided_at, rejection)
+        VALUES (1, gen_random_uuid(), 2, 1, 1, now(), '{}');
       INSERT INTO bank_1.transaction_details (transaction_id, account_id, description) VALUES (2, 2, 'd')`);
     const tables = await readTables(client, 'bank_1');
     const digest = () => digestSince({ client, schema: 'bank_1', tables }, NOTHING);
@@ -616,6 +711,55 @@ describe('moving a shard', () => {
     await service.close();
     await expectWhole(10);
   }, 60_000);
+});
+
+describe('a copy that is brought from a cut to the next', () => {
+  it('follows transfers between shards, whatever changes without a transaction', async () => {
+    const side = { index: 0, count: 2 };
+    const copied = { url: target().url, schema: 'bank_0' };
+    await prepareTables(copied, side);
+    const clients = [source.url, copied.url].map((connectionString) => new Client({ connectionString }));
+    await Promise.all(clients.map((client) => client.connect()));
+    const [from, to] = clients as [Client, Client];
+    const tables = await readTables(from, 'bank_0');
+    const [there, here]: [CopySide, CopySide] = [
+      { client: from, schema: 'bank_0', tables },
+      { client: to, schema: 'bank_0', tables },
+    ];
+    let cut = NOTHING;
+    const bring = async () => {
+      const since = cut;
+      ({ cut } = await copySince(there, to, since));
+      for (const { name, sql, ledger } of tables.filter((table) => table.ledger)) {
+        const all = `SELECT * FROM ${sql} ORDER BY 1`;
+        expect({ name, ledger, rows: (await to.query(all)).rows }).toEqual({
+          ...{ name, ledger, rows: (await from.query(all)).rows },
+        });
+      }
+      expect(await digestSince(here, since)).toEqual(await digestSince(there, since));
+    };
+    const bank = await TwoShards.open(shards);
+    const { begun, credited, refused, capturing } = await fillTwoShards(bank);
+    const more = await bank.begin(1, 2, 2_00n);
+    await bring();
+    expect(cut.pending).toHaveLength(4);
+    await bank.finish(capturing, true);
+    await bring();
+    await bank.finish(begun);
+    await bank.finish(refused);
+    await bank.finish(credited);
+    await bring();
+    const capture = { holdId: capturing.holdId, final: false };
+    const again = await bank.begin(1, 2, 1_00n, { capture, details: { reference: 'again' } });
+    await bring();
+    expect(cut.pending.map(Number)).toEqual([more.transferId, again.transferId]);
+    await bank.finish(more, true);
+    await bank.finish(again);
+    await bring();
+    expect(cut.pending).toEqual([]);
+    await bank.close();
+    await Promise.all(clients.map((client) => client.end()));
+  });
 });
 
 describe('a move rejects', () => {

@@ -7,16 +7,21 @@ import { copiedTables, LEASE_COLUMNS, SHARD_IDENTITY, tablesOf } from '../../sto
 import { into, readSequence, selectFrom, setSequence, type ShardTable } from '../catalogue.js';
 
 /**
- * How far a copy has come: for each id column of the ledger's tables, the greatest id that it holds. Rows are added
- * there with ids drawn under the lock that a cut excludes, so later rows have greater ids. Accounts, their details and
- * holds change, too, but only together with a new transaction or a new event of the account. It does not matter which of
- * its two tables a transaction is in: one that is archived after it was copied stays outside the copy's archive until
- * `archive` runs there.
+ * How far a copy has come. Rows are added to the ledger's tables with ids drawn under the lock that a cut excludes, so
+ * later rows have greater ids. Accounts, their details and holds change, too, but only together with a new transaction, a
+ * new event of the account, or a transfer to another shard. Such a transfer changes once, when it is no longer pending.
+ * It does not matter which of its two tables a transaction is in: one that is archived after it was copied stays outside
+ * the copy's archive until `archive` runs there.
  */
-export type Cut = Readonly<Record<string, string>>;
+export interface Cut {
+  /** For each id column of the ledger's tables, the greatest id that the copy holds. */
+  readonly ids: Readonly<Record<string, string>>;
+  /** The transfers to other shards that are pending in it: no more than a shard may have. */
+  readonly pending: readonly string[];
+}
 
 /** The cut of an empty copy. */
-export const NOTHING: Cut = {};
+export const NOTHING: Cut = { ids: {}, pending: [] };
 
 const TRANSACTIONS: readonly string[] = ['transactions', 'archived_transactions'];
 
@@ -42,8 +47,13 @@ export async function cutOf(side: CopySide): Promise<Cut> {
     const each = tables.map(({ sql }) => `(SELECT max(${id}) FROM ${sql})`);
     return `coalesce(greatest(${each.join(', ')}), 0) AS ${id}`;
   });
-  const { rows } = await side.client.query<Cut>(`SELECT ${greatest.join(', ')}`);
-  return rows[0] ?? NOTHING;
+  const { transfers } = tablesOf(side.schema);
+  const { rows } = await side.client.query<Record<string, string> & Pick<Cut, 'pending'>>(
+    `SELECT ${greatest.join(', ')},
+            ARRAY(SELECT transfer_id::text FROM ${transfers} WHERE status = 'pending') AS pending`,
+  );
+  const [{ pending, ...ids }] = rows as [(typeof rows)[0]];
+  return { ids, pending };
 }
 
 /**
@@ -75,7 +85,7 @@ export async function copySince(
 
 /** Whether the copy holds any of the table's ids. */
 function isBegun(since: Cut, { id }: ShardTable): boolean {
-  return (since[id] ?? '0') !== '0';
+  return (since.ids[id] ?? '0') !== '0';
 }
 
 /** Selects the rows of a ledger's table that were added or changed since the cut. */
@@ -83,22 +93,28 @@ function whereSince(side: CopySide, table: ShardTable, since: Cut): string {
   if (!isBegun(since, table)) return '';
   const { id } = table;
   const changed = changedSince(side, table, since);
-  return `WHERE ${id} > ${since[id]} ${changed === undefined ? '' : `OR ${id} IN (${changed})`}`;
+  return `WHERE ${id} > ${since.ids[id]} ${changed === undefined ? '' : `OR ${id} IN (${changed})`}`;
 }
 
 /** Selects the ids of a table's rows that may have changed since the cut; undefined: its rows never change. */
 function changedSince({ schema }: CopySide, { name }: ShardTable, since: Cut): string | undefined {
-  const { allTransactions, accountEvents } = tablesOf(schema);
+  const { allTransactions, accountEvents, transfers } = tablesOf(schema);
+  const isNew = (id: string) => `${id} > ${since.ids[id] ?? 0}`;
   const byTransactions = (id: string) =>
-    `SELECT ${id} FROM ${allTransactions} t WHERE transaction_id > ${since['transaction_id'] ?? 0} AND ${id} IS NOT NULL`;
-  const byEvents = `SELECT account_id FROM ${accountEvents} WHERE event_id > ${since['event_id'] ?? 0}`;
+    `SELECT ${id} FROM ${allTransactions} t WHERE ${isNew('transaction_id')} AND ${id} IS NOT NULL`;
+  const byEvents = `SELECT account_id FROM ${accountEvents} WHERE ${isNew('event_id')}`;
+  const pending = `'{${since.pending.join(',')}}'::bigint[]`;
   switch (name) {
     case 'accounts':
       return `${byTransactions('account_id')} UNION ALL ${byEvents}`;
     case 'account_details':
       return byEvents;
     case 'holds':
-      return byTransactions('hold_id');
+      // A capture for another shard begins, and may fail, without a transaction.
+      return `${byTransactions('hold_id')} UNION ALL
+              SELECT hold_id FROM ${transfers} WHERE ${isNew('transfer_id')} OR transfer_id = ANY (${pending})`;
+    case 'transfers':
+      return `SELECT unnest(${pending})`;
     default:
       return undefined;
   }
