@@ -101,6 +101,10 @@ const faultOn = (shard: number, at = 0): FaultBegan => ({
   ...{ at, since: at, entry: 'fault', fault: 1, name: 'postgres-kill', target: 'postgres', shard },
 });
 const healed = (at: number): Entry => ({ at, entry: 'healed', fault: 1 });
+const failedTransfer = () =>
+  done(902, { kind: 'transfer', accountIds: [ACCOUNT, 2], asLegs: false }, 408, {
+    ...{ error: 'Server Crashes', currentVersion: null },
+  });
 const failedRead = () => done(901, readOf(), 408, { error: 'Server Crashes', currentVersion: null });
 
 function scene(): Scene {
@@ -215,6 +219,7 @@ describe('the checker', () => {
       add([faultOn(0, -5_000), healed(-1), { ...faultOn(1), fault: 2 }], failedRead()),
     ],
     ['a 408 while nothing else is down', add(failedRead())],
+    ['a 408 of a transfer while the shard of its target is down', add([faultOn(1)], failedTransfer())],
     [
       'an event that comes twice',
       (spoilt) => void spoilt.arrivals.splice(1, 0, ...spoilt.arrivals.slice(0, 2)),
