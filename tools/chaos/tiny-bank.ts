@@ -69,6 +69,14 @@ interface Outgoing {
   readonly reversedDebit?: string;
 }
 
+/** What the reversal of a transfer between shards claims. */
+interface PaidBack {
+  readonly amount: number;
+  /** The credit. */
+  readonly reverses: string;
+  readonly reversedDebit: string;
+}
+
 /** A transfer to another shard that is known to both, and what its last steps need. */
 type Sent = Mutable<SentTransfer> & {
   readonly final: boolean;
@@ -474,20 +482,9 @@ export class TinyBank {
       const amount = (movements as Movement[]).find(({ type }) => type === 'debit')?.amount ?? 0;
       return { to, amount, captured: this.holds.get(command.holdId) };
     }
-    let [amount, reverses, reversedDebit] = [
-      op,
-      undefined as string | undefined,
-      undefined as string | undefined,
-    ];
-    if (command.kind === 'reverse-transfer') {
-      const sent = this.sent.get(command.transferId) as Sent;
-      if (sent.status !== 'completed') return refused(409, 'Transfer not completed');
-      const [debit, credit] = this.legsOf(command.transferId) as [Posting, Posting];
-      if (credit.reverses !== undefined) return refused(422, 'Not reversible');
-      const left = this.leftOf(credit);
-      if (left === 0 || (command.amount ?? 0) > left) return refused(422, 'Reversal exceeded');
-      [amount, reverses, reversedDebit] = [command.amount ?? left, credit.id, debit.id];
-    }
+    const back = command.kind === 'reverse-transfer' ? this.paidBack(command) : undefined;
+    if (back && 'error' in back) return back;
+    const { amount = op, reverses, reversedDebit } = (back ?? {}) as Partial<PaidBack>;
     const hold = { accountId, type: 'hold', amount, reverses };
     const decided = this.allowed([hold]);
     if (!Array.isArray(decided)) return decided as CallAnswer;
@@ -498,6 +495,16 @@ export class TinyBank {
     return { to, amount, hold, reversedDebit };
   }
 
+  private paidBack({ transferId, amount }: ReverseTransfer): PaidBack | CallAnswer {
+    const sent = this.sent.get(transferId) as Sent;
+    if (sent.status !== 'completed') return refused(409, 'Transfer not completed');
+    const [debit, credit] = this.legsOf(transferId) as [Posting, Posting];
+    if (credit.reverses !== undefined) return refused(422, 'Not reversible');
+    const left = this.leftOf(credit);
+    if (left === 0 || (amount ?? 0) > left) return refused(422, 'Reversal exceeded');
+    return { amount: amount ?? left, reverses: credit.id, reversedDebit: debit.id };
+  }
+
   /** The target decides, and the source carries it out. */
   private settle(sent: Sent): void {
     const { id, nonce, accountId, to, amount, holdId, op, reverses } = sent;
@@ -505,18 +512,8 @@ export class TinyBank {
     const isAllowed = Array.isArray(decided);
     const creditId = isAllowed ? `txn${this.postings.length + 1}` : undefined;
     const failure = isAllowed ? undefined : codeOf((decided as CallAnswer).error);
-    this.arrived.push({
-      ...{
-        id,
-        nonce,
-        accountId: to,
-        from: accountId,
-        amount,
-        creditId,
-        failure,
-        decidedAt: EPOCH_MS + this.now,
-      },
-    });
+    const decision = { creditId, failure, decidedAt: EPOCH_MS + this.now };
+    this.arrived.push({ id, nonce, accountId: to, from: accountId, amount, ...decision });
     const common = { accountId, amount, holdId, reverses };
     if (isAllowed)
       this.post(op, undefined, [
