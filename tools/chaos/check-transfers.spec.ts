@@ -281,6 +281,17 @@ describe('the checker, of transfers between shards', () => {
       spoilSent(isCompleted, (sent, rows) => rows.sent.push({ ...sent, id: 'tr99999', nonce: 'another' })),
     ],
     [
+      'applied-twice',
+      'a key of a capture that a deposit has, too',
+      spoilSent(
+        ({ key }) => key !== undefined,
+        ({ accountId, key }, { postings }) => {
+          const other = postings.find((one) => one.accountId === accountId && one.type === 'credit');
+          if (other) other.key = key;
+        },
+      ),
+    ],
+    [
       'money-created',
       'money that arrived and never left',
       spoilSent(isCompleted, ({ accountId, amount }, { accounts }) => {

@@ -3,6 +3,7 @@ import { isCapture, transferKeyOf, type Books, type Posting, type SentTransfer }
 import {
   isBetweenShards,
   isCommand,
+  keyOf,
   shardOf,
   type Answer,
   type AnswerBody,
@@ -33,6 +34,8 @@ export class TransferChecker extends Checker {
       if (one.status === 'pending') this.fail('transfer-undecided', describe(one));
       if (one.status === 'failed' && !wasTrue(one, this.books))
         this.fail('wrong-refusal', `${one.id} was refused ${one.failure}, but its target was not so`);
+      const twin = twinOf(one, this.books);
+      if (twin) this.fail('applied-twice', `${describe(one)} and ${describe(twin)} have the same key`);
     }
     for (const [key, one] of arrived)
       if (!sent.has(one.id) || transferKeyOf(sent.get(one.id) as SentTransfer) !== key)
@@ -135,6 +138,13 @@ function sidesFault(sent: SentTransfer, { arrived, legs, holds, byOperation }: B
   if (!isCapture(sent) && (holds.get(sent.holdId)?.remaining ?? 0) !== 0) return 'its hold has not ended';
   const isKnown = sent.op !== undefined && (isCapture(sent) || byOperation.has(sent.op));
   return isKnown ? undefined : 'nobody asked for it';
+}
+
+/** Something else that has the key of a capture, which no transaction carries. */
+function twinOf({ accountId, key }: SentTransfer, { accounts, refusals }: Books): object | undefined {
+  if (key === undefined) return undefined;
+  const posting = accounts.get(accountId)?.postings.find((one) => one.key === key);
+  return posting ?? refusals.get(keyOf(accountId, key));
 }
 
 /** Whether a refusal that the target has recorded was true of it when it was recorded. */
