@@ -290,6 +290,11 @@ describe('a transfer between shards', () => {
       { transactionId: null, accountId: to, type: 'Deposit', amount: 4 },
     ]);
     // Its key is spent: a repeat is refused like the first, whatever the account is now.
+    const still = await transfer(body, withKey('failed'));
+    expect([still.status, still.text]).toEqual([refused.status, refused.text]);
+    expect((await transfer({ ...body, amount: 5 }, withKey('failed'))).headers['x-error-code']).toBe(
+      'IDEMPOTENCY_KEY_REUSED',
+    );
     await query(database.url, `UPDATE bank_1.accounts SET status = 'open' WHERE account_id = $1`, [to]);
     const again = await transfer(body, withKey('failed'));
     expect([again.status, again.text]).toEqual([refused.status, refused.text]);

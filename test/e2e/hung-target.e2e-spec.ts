@@ -117,6 +117,7 @@ describe('while the target hangs', () => {
   it('refuses transfers before a row is written, and goes on with the source', async () => {
     const [from, to, busy] = [await open(0, '1000.00'), await open(1), await open(0)];
     const before = await depositsIn(1_500, busy);
+    const made = await send('/transfers', { from, to, amount: 1 }, 'made-before');
     await server.kill('SIGSTOP');
     const answers: Response[] = [];
     try {
@@ -129,13 +130,19 @@ describe('while the target hangs', () => {
       stopping = true;
       await Promise.all(clients);
       expect(during / 2).toBeGreaterThan(before / 2);
+      // What the source knows is told, whether or not the target answers.
+      const repeat = await send('/transfers', { from, to, amount: 1 }, 'made-before');
+      expect([repeat.status, repeat.headers['location']]).toEqual([409, made.headers['location']]);
+      const reused = await send('/transfers', { from, to, amount: 2 }, 'made-before');
+      expect(reused.headers['x-error-code']).toBe('IDEMPOTENCY_KEY_REUSED');
+      expect((await send('/transfers', { from, to, amount: 5_000 })).status).toBe(408);
     } finally {
       await server.kill('SIGCONT');
     }
     expect(answers.length).toBeGreaterThan(300);
     for (const { status } of answers) expect([408, 503]).toContain(status);
     expect(await pendingNow()).toBe(0);
-    expect(await get(`/accounts/${from}`)).toMatchObject({ balance: 1000, held: 0 });
+    expect(await get(`/accounts/${from}`)).toMatchObject({ balance: 999, held: 0 });
     await eventually(async () =>
       expect((await send('/transfers', { from, to, amount: 1 })).status).toBe(201),
     );

@@ -17,6 +17,7 @@ import type { ShardAddress } from '../../src/config/shard-address.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { MIGRATIONS } from '../../src/storage/data-source.js';
 import { BANK_TABLES, copiedTables, type BankTable } from '../../src/storage/tables.js';
+import { fillTwoShards, TwoShards } from '../support/between-shards.js';
 import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { fillWholeLedger } from '../support/whole-ledger.js';
 
@@ -106,6 +107,9 @@ async function fillBank(): Promise<void> {
       `INSERT INTO ${schema}.api_keys (name, hint, hash, scopes, "Note") VALUES ('n', 'h', sha256('k'), ARRAY['admin'], 'k')`,
     );
   }
+  const bank = await TwoShards.open(shardsIn(0));
+  await fillTwoShards(bank);
+  await bank.close();
 }
 
 /** All rows of a shard except the audit log, to which backups, restores and moves add. */

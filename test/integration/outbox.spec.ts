@@ -83,10 +83,10 @@ describe('the outbox relay', () => {
     const nothingKnown = () => false;
     await here.opener.open({ openingDeposit: 100n }, THE_SERVICE);
     expect(await outbox(false).claim(10, nothingKnown)).toBeDefined();
-    await here.dataSource.query('UPDATE bank.shard_identity SET relay_leased_until = NULL');
+    await here.dataSource.query('UPDATE bank.shard_identity SET relay_lease_ends = NULL');
     const published = await outbox(true).claim(10, nothingKnown);
     expect(published?.outboxIds).toHaveLength(1);
-    await here.dataSource.query('UPDATE bank.shard_identity SET relay_leased_until = NULL');
+    await here.dataSource.query('UPDATE bank.shard_identity SET relay_lease_ends = NULL');
     expect(await outbox(false).claim(10, nothingKnown)).toBeUndefined();
     expect(await outbox(true).claim(10, nothingKnown)).toEqual(published);
     await here.close();

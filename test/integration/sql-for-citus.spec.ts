@@ -15,7 +15,7 @@ import { listShards } from '../../src/admin/list-shards.js';
 import { verifyBank } from '../../src/admin/verify/verify.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
-import { openAccount, startInstance } from '../support/app.js';
+import { openAccount, startInstance, type TestApp } from '../support/app.js';
 import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { commandsOf, SqlRecorder, type Recorded } from '../support/recorded-sql.js';
 import { waitUntil } from '../support/service.js';
@@ -83,7 +83,11 @@ describe('the SQL of a bank of two shards', () => {
 
   /** Every kind of request, the relay and the sweeper. */
   async function serve(shards: readonly ShardAddress[]): Promise<void> {
-    const app = await startInstance(shards, { AUTH: 'off' }, { sweeper: { pollMs: 100 } });
+    const app = await startInstance(
+      shards,
+      { AUTH: 'off' },
+      { sweeper: { pollMs: 100 }, transfers: { pollMs: 100 } },
+    );
     const firstOf = async (listing: string, path: string): Promise<string> => {
       const { body } = (await app.http.get(listing)) as { body: { data: { id: string }[] } };
       return `${path}/${body.data[0]?.id}`;
@@ -114,6 +118,7 @@ describe('the SQL of a bank of two shards', () => {
           .set('idempotency-key', 'key')
           .send({ ...posting, ...more });
       }
+      await betweenShards(app, filled);
       const transactions = Array.from({ length: 3 }, () => ({ accountId: first, ...posting }));
       for (const atomic of [true, false]) {
         const { status } = await app.http.post('/transactions/batch').send({ atomic, transactions });
@@ -141,6 +146,25 @@ describe('the SQL of a bank of two shards', () => {
     }
   }
 
+  /** Each step of each kind of transfer between shards. */
+  async function betweenShards(app: TestApp, filled: readonly number[]): Promise<void> {
+    const [from, to] = [0, 1].map((shard) => filled.find((id) => (id - 1) % 2 === shard)) as [number, number];
+    const post = async (path: string, body: object): Promise<string> => {
+      const { status, text } = await app.http
+        .post(path)
+        .set('idempotency-key', path.replaceAll('/', '-'))
+        .send(body);
+      expect({ path, status, text }).toMatchObject({ status: 201 });
+      return (JSON.parse(text) as { id: string }).id;
+    };
+    const transfer = await post('/transfers', { from, to, amount: '2.00', reference: 'there' });
+    await post(`/transfers/${transfer}/reversal`, { amount: '1.00' });
+    const hold = await post(`/accounts/${from}/holds`, { amount: '2.00' });
+    await post(`/holds/${hold}/capture`, { amount: '1.00', final: false, to, reference: 'part' });
+    const listed = await app.http.get(`/accounts/${from}/transfers`);
+    expect(listed.text).toContain(transfer);
+  }
+
   async function command(shards: readonly ShardAddress[]): Promise<void> {
     await seedBank(shards, { accounts: 20, balance: 100n, owner: 'somebody' });
     await assignAccounts(shards, { accounts: [1, 2], owner: 'somebody' });
@@ -164,6 +188,8 @@ describe('the SQL of a bank of two shards', () => {
       ...[/INSERT INTO "bank_0"\.account_details/, /reverses_id = o\.transaction_id/, /hold_id = ANY/],
       ...[/UPDATE "bank_0"\."shard_identity" SET "relay_id"/, /"shard_identity" SET "sweeper_id"/],
       ...[/LATERAL \(\s*SELECT [^(]*\."?holds"?\s+WHERE account_id = a\.id/],
+      ...[/INSERT INTO "bank_0"\.transfers/, /UPDATE "bank_0"\.transfers/, /INSERT INTO "bank_1"\.incoming/],
+      /FROM "bank_0"\.transfers WHERE status = 'pending' GROUP BY target/,
     ]) {
       expect({ sql, recorded: during(/service/).some((query) => sql.test(query.sql)) }).toEqual({
         sql,
@@ -212,7 +238,7 @@ describe('the SQL of a bank of two shards', () => {
 
   it('leaves identity columns alone that draw the right ids', () => {
     const identity = /ALTER COLUMN \w+\s+SET INCREMENT/;
-    expect(during(/migrate/).filter(({ sql }) => identity.test(sql))).toHaveLength(8);
+    expect(during(/migrate/).filter(({ sql }) => identity.test(sql))).toHaveLength(10);
     expect(during(/restore/).filter(({ sql }) => identity.test(sql))).toEqual([]);
   });
 });

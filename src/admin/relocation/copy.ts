@@ -99,10 +99,10 @@ function whereSince(side: CopySide, table: ShardTable, since: Cut): string {
 /** Selects the ids of a table's rows that may have changed since the cut; undefined: its rows never change. */
 function changedSince({ schema }: CopySide, { name }: ShardTable, since: Cut): string | undefined {
   const { allTransactions, accountEvents, transfers } = tablesOf(schema);
-  const isNew = (id: string) => `${id} > ${since.ids[id] ?? 0}`;
+  const last = (id: string) => since.ids[id] ?? 0;
   const byTransactions = (id: string) =>
-    `SELECT ${id} FROM ${allTransactions} t WHERE ${isNew('transaction_id')} AND ${id} IS NOT NULL`;
-  const byEvents = `SELECT account_id FROM ${accountEvents} WHERE ${isNew('event_id')}`;
+    `SELECT ${id} FROM ${allTransactions} t WHERE transaction_id > ${last('transaction_id')} AND ${id} IS NOT NULL`;
+  const byEvents = `SELECT account_id FROM ${accountEvents} WHERE event_id > ${last('event_id')}`;
   const pending = `'{${since.pending.join(',')}}'::bigint[]`;
   switch (name) {
     case 'accounts':
@@ -112,7 +112,8 @@ function changedSince({ schema }: CopySide, { name }: ShardTable, since: Cut): s
     case 'holds':
       // A capture for another shard begins, and may fail, without a transaction.
       return `${byTransactions('hold_id')} UNION ALL
-              SELECT hold_id FROM ${transfers} WHERE ${isNew('transfer_id')} OR transfer_id = ANY (${pending})`;
+              SELECT hold_id FROM ${transfers}
+              WHERE transfer_id > ${last('transfer_id')} OR transfer_id = ANY (${pending})`;
     case 'transfers':
       return `SELECT unnest(${pending})`;
     default:

@@ -222,7 +222,7 @@ export const ERRORS = {
     status: 422,
     error: 'Different shards',
     detail:
-      'More than two accounts, or those of an atomic batch, are in different shards of the bank. Open an account with `near` to have it beside another.',
+      'More than two accounts, or those of an atomic batch or of a queued transfer, are in different shards of the bank. Open an account with `near` to have it beside another.',
   },
   TOO_MANY_PENDING_TRANSFERS: {
     status: 503,

@@ -45,22 +45,28 @@ export class TransferCoordinator {
   async execute(command: CommandBetweenShards, sinceMs = performance.now()): Promise<Effects> {
     const asked = firstStepOf(command);
     const { to, foreign } = asked;
-    const target = await this.records.of(to).account(to);
-    const step: OutgoingCommand = { ...asked, nonce: randomUUID(), toCurrency: target ? target.currency : null };
-    const problem = arrivalProblem(to, target, arrivalOf(asked, target));
-    let begun: Effects;
+    const seen = await this.records
+      .of(to)
+      .account(to)
+      .catch((error: unknown) => error as Error);
+    const target = seen instanceof Error ? undefined : seen;
+    const step = { ...asked, nonce: randomUUID(), toCurrency: target ? target.currency : null };
+    const problem = seen instanceof Error ? seen : refusalOf(asked, target);
     try {
-      // What the source refuses is said first, above all that a request is a repeat.
-      begun = await this.submit(problem ? { ...step, dryRun: true } : step, sinceMs);
+      if (problem || command.dryRun === true) {
+        // What the source refuses is said first, above all that a request is a repeat.
+        const rehearsal = await this.submit({ ...step, dryRun: true }, sinceMs);
+        if (problem) throw problem;
+        return rehearsed(rehearsal, target as LedgerAccount);
+      }
+      const { outgoing } = await this.submit(step, sinceMs);
+      const [transfer] = outgoing as [OutgoingTransfer];
+      const settled = await within(sinceMs + this.timeoutMs - performance.now(), this.finish(transfer));
+      return outcomeOf(settled ?? transfer, foreign);
     } catch (error) {
-      if (command.dryRun === true) throw error;
-      return this.repeated(error, foreign);
+      if (isRepeat(error)) return this.repeated(error, command);
+      throw seen instanceof Error && !isKeyReused(error) ? seen : error;
     }
-    if (problem) throw new LedgerError(toldAbout(problem, to, foreign));
-    if (command.dryRun === true) return rehearsed(begun, target as LedgerAccount);
-    const [transfer] = begun.outgoing as [OutgoingTransfer];
-    const settled = await within(sinceMs + this.timeoutMs - performance.now(), this.finish(transfer));
-    return outcomeOf(settled ?? transfer, foreign);
   }
 
   /**
@@ -105,12 +111,12 @@ export class TransferCoordinator {
   }
 
   /** The same request has begun a transfer before: its outcome is that of the transfer. */
-  private async repeated(error: unknown, foreign: boolean | undefined): Promise<Effects> {
-    if (!(error instanceof LedgerError) || error.failure.code !== 'DUPLICATE_TRANSFER') throw error;
+  private async repeated(error: Repeat, command: CommandBetweenShards): Promise<Effects> {
     const { transferId } = error.failure;
     const transfer = (await this.records.of(transferId).outgoing([transferId])).get(transferId);
-    if (!transfer || transfer.status === 'completed') throw error;
-    return outcomeOf(transfer, foreign);
+    if (!transfer || transfer.status === 'completed' || (transfer.status === 'pending' && command.dryRun))
+      throw error;
+    return outcomeOf(transfer, firstStepOf(command).foreign);
   }
 }
 
@@ -136,11 +142,27 @@ function rehearsed({ transactions, outgoing }: Effects, target: LedgerAccount): 
   return { ...NOTHING, transactions: [debit, credit], outgoing: [{ ...transfer, status: 'completed' }] };
 }
 
-/** What can be said of the arrival before the source is locked: its currency is not known yet, and its amount may not be. */
-function arrivalOf({ amount, toVersion }: AskedStep, target: LedgerAccount | undefined) {
+/**
+ * What can be said of the arrival before the source is locked: its currency is not known yet, and its amount may not be.
+ */
+function refusalOf(
+  { to, foreign, amount, toVersion: version }: AskedStep,
+  target: LedgerAccount | undefined,
+): LedgerError | undefined {
   const wanted = amount === undefined || !target ? 0n : (inMinorUnits(amount, target.decimals) ?? 0n);
-  return { currency: target?.currency, amount: wanted, version: toVersion };
+  const problem = arrivalProblem(to, target, { currency: target?.currency, amount: wanted, version });
+  return problem && new LedgerError(toldAbout(problem, to, foreign));
 }
+
+interface Repeat extends LedgerError {
+  readonly failure: Extract<Rejection, { readonly code: 'DUPLICATE_TRANSFER' }>;
+}
+
+const isRepeat = (error: unknown): error is Repeat =>
+  error instanceof LedgerError && error.failure.code === 'DUPLICATE_TRANSFER';
+
+const isKeyReused = (error: unknown): boolean =>
+  error instanceof LedgerError && error.failure.code === 'IDEMPOTENCY_KEY_REUSED';
 
 type AskedStep = Omit<OutgoingCommand, 'nonce' | 'toCurrency'>;
 
