@@ -100,7 +100,13 @@ export const BUILDS = {
     'domain/account.js': [['return balance - held + overdraftLimit;', 'return balance + overdraftLimit;']],
   },
   'a hold that has expired can be captured until it is swept': {
-    'domain/hold.js': [["return isDue(hold, now) ? 'expired' : hold.status;", 'return hold.status;']],
+    'domain/hold.js': [
+      ["statusAt(hold, now) === 'expired'", 'hold.expiresAt !== undefined && hold.expiresAt <= now'],
+      [
+        "return status === 'active' && expiresAt !== undefined && expiresAt <= now ? 'expired' : status;",
+        'return status;',
+      ],
+    ],
     'ledger/expiry-sweeper.js': [['this.sweep(), this.pollMs)', 'this.sweep(), 60_000)']],
   },
   'holds are looked up before the lock': {
