@@ -28,7 +28,8 @@ export function announcementsOf(
     if (legs?.at(-1) !== transaction) continue;
     const credit = credits.get(transferId ?? 0);
     if (legs.length > 1) events.push({ kind: 'transfer.completed', legs });
-    else if (credit) events.push({ kind: 'transfer.completed', legs: [transaction, credit] });
+    else if (credit && transaction.type === 'debit')
+      events.push({ kind: 'transfer.completed', legs: [transaction, credit] });
   }
   return events;
 }
