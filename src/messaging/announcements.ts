@@ -35,7 +35,9 @@ export function announcementsOf(
 }
 
 /** The legs of transfers, of which there is only one where the other is in another shard. */
-export function legsOfTransfers<T extends AnnouncedTransaction>(transactions: readonly T[]): Map<number, T[]> {
+export function legsOfTransfers<T extends AnnouncedTransaction>(
+  transactions: readonly T[],
+): Map<number, T[]> {
   const transfers = new Map<number, T[]>();
   for (const transaction of transactions) {
     const { transferId, type } = transaction;

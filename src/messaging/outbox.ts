@@ -183,7 +183,8 @@ export class Outbox {
     const credits = await this.creditsElsewhere(client, byRow);
     return head.map(({ outbox_id, first_id }) => ({
       firstTransactionId: idFromColumn(first_id),
-      events: changes.get(outbox_id) ?? announcementsOf(transactions.get(outbox_id) ?? [], holdsThen, credits),
+      events:
+        changes.get(outbox_id) ?? announcementsOf(transactions.get(outbox_id) ?? [], holdsThen, credits),
     }));
   }
 

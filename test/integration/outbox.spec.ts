@@ -327,7 +327,7 @@ describe('the outbox relay', () => {
     ]);
     await finish(transfer);
     const events = await drained();
-    const messages = events.map((event) => messageOf(event, ''));
+    const messages = events.map((event) => messageOf(event, randomUUID()));
     expect(messages.map(({ type, accountId }) => `${type} ${accountId === from ? 'from' : 'to'}`)).toEqual([
       'transaction.posted.v1 to',
       ...['transaction.posted.v2 from', 'transaction.posted.v1 from', 'hold.captured.v1 from'],
