@@ -28,13 +28,16 @@ export function announcementsOf(
     if (legs?.at(-1) !== transaction) continue;
     const credit = credits.get(transferId ?? 0);
     if (legs.length > 1) events.push({ kind: 'transfer.completed', legs });
-    else if (credit) events.push({ kind: 'transfer.completed', legs: [transaction, credit] });
+    else if (credit && transaction.type === 'debit')
+      events.push({ kind: 'transfer.completed', legs: [transaction, credit] });
   }
   return events;
 }
 
 /** The legs of transfers, of which there is only one where the other is in another shard. */
-export function legsOfTransfers<T extends AnnouncedTransaction>(transactions: readonly T[]): Map<number, T[]> {
+export function legsOfTransfers<T extends AnnouncedTransaction>(
+  transactions: readonly T[],
+): Map<number, T[]> {
   const transfers = new Map<number, T[]>();
   for (const transaction of transactions) {
     const { transferId, type } = transaction;

@@ -178,12 +178,13 @@ export class Outbox {
     const withTransactions = head.filter((row) => row.first_id !== null);
     const changes = await this.changes(client, idsOf(head.filter((row) => row.first_id === null)));
     const transactions = await this.transactions(client, idsOf(withTransactions));
-    const all = [...transactions.values()].flat();
-    const holdsThen = await this.holdsThen(client, all);
-    const credits = await this.creditsElsewhere(client, all);
+    const byRow = [...transactions.values()];
+    const holdsThen = await this.holdsThen(client, byRow.flat());
+    const credits = await this.creditsElsewhere(client, byRow);
     return head.map(({ outbox_id, first_id }) => ({
       firstTransactionId: idFromColumn(first_id),
-      events: changes.get(outbox_id) ?? announcementsOf(transactions.get(outbox_id) ?? [], holdsThen, credits),
+      events:
+        changes.get(outbox_id) ?? announcementsOf(transactions.get(outbox_id) ?? [], holdsThen, credits),
     }));
   }
 
@@ -233,10 +234,11 @@ export class Outbox {
   /** The credits in other shards of transfers that debits complete, by transfer; nothing is read where there is none. */
   private async creditsElsewhere(
     client: PoolClient,
-    transactions: readonly AnnouncedTransaction[],
+    byRow: readonly (readonly AnnouncedTransaction[])[],
   ): Promise<Map<number, AnnouncedTransaction>> {
-    const alone = [...legsOfTransfers(transactions).values()].filter(({ length }) => length === 1).flat();
-    const debits = alone.filter(({ type }) => type === 'debit');
+    // All legs in one shard share a row.
+    const transfers = byRow.flatMap((transactions) => [...legsOfTransfers(transactions).values()]);
+    const debits = transfers.flatMap((legs) => (legs.length === 1 && legs[0]?.type === 'debit' ? legs : []));
     if (debits.length === 0) return new Map();
     const { rows } = await send<OutgoingRow>(
       client,

@@ -7,6 +7,7 @@ import { THE_SERVICE } from '../../src/domain/sender.js';
 import { MIGRATIONS } from '../../src/storage/data-source.js';
 import { migrate, prepareTables } from '../../src/storage/migrate.js';
 import {
+  beforeBetweenShards,
   formerOpen,
   formerPost,
   formerRead,
@@ -19,10 +20,13 @@ import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.
 import { waitUntil } from '../support/service.js';
 
 const ALONE = { index: 0, count: 1 };
-const FORMER = MIGRATIONS.slice(
-  0,
-  MIGRATIONS.findIndex(({ name }) => name === 'WholeLedger1795479300000'),
-);
+const before = (migration: string) =>
+  MIGRATIONS.slice(
+    0,
+    MIGRATIONS.findIndex(({ name }) => name === migration),
+  );
+const FORMER = before('WholeLedger1795479300000');
+const BEFORE_BETWEEN_SHARDS = before('BetweenShards1795479460000');
 /** SQLSTATEs: a NOT NULL column without a value, no such column, a prepared statement whose columns changed. */
 const [NOT_NULL, NO_COLUMN, CHANGED_PLAN] = ['23502', '42703', '0A000'];
 
@@ -143,3 +147,78 @@ it('two releases at work at once: each acknowledged posting is there once, and n
   expect(keys.map(({ key }) => key as string).sort()).toEqual([...acknowledged].sort());
   expect(await verifyBank([shard])).toMatchObject({ ok: true, faults: [] });
 }, 60_000);
+
+describe('an instance of the release before transfers between shards, on the schema of this one', () => {
+  const { deposit, hold, end, recordAct, relay, start } = beforeBetweenShards;
+  const BANK = ['accounts', 'transactions', 'holds', 'outbox', 'audit_events', 'shard_identity'];
+  const content = () => Promise.all(BANK.map((table) => rows(`SELECT * FROM bank.${table} ORDER BY 1`)));
+  let holdId: number;
+
+  /** With 0.06 in account 1, of which a half is on hold. */
+  beforeEach(async () => {
+    await prepareTables(shard, ALONE, BEFORE_BETWEEN_SHARDS);
+    const former = await connect();
+    await deposit(former);
+    await deposit(former);
+    holdId = await hold(former);
+  });
+
+  const HELD: [what: string, act: (client: Client) => Promise<unknown>, state: string][] = [
+    ['place no second hold', hold, NOT_NULL],
+    ['capture no hold', (client) => end(client, holdId, 'captured'), NOT_NULL],
+    ['end no hold', (client) => end(client, holdId, 'voided'), NOT_NULL],
+    ['begin no archive, backup, move or other recorded act', recordAct, NOT_NULL],
+    ['relay nothing', relay, NO_COLUMN],
+    ['not start', start, NO_COLUMN],
+  ];
+
+  it.each(HELD)('can %s, and leaves nothing of it', async (_what, act, state) => {
+    const former = await connect();
+    await deposit(former);
+    await migrate(shard, ALONE);
+    const migrated = await content();
+    for (const client of [former, await connect()])
+      await expect(act(client)).rejects.toMatchObject({ code: state });
+    expect(await content()).toEqual(migrated);
+  });
+
+  it.each(['captured', 'voided'] as const)('could do all of that before: its hold is %s', async (as) => {
+    const former = await connect();
+    await end(former, holdId, as);
+    for (const act of [recordAct, relay, start]) await act(former);
+    await rows('DELETE FROM bank.audit_events');
+    await migrate(shard, ALONE);
+    expect(await verifyBank([shard])).toMatchObject({ accounts: 1, ok: true, faults: [] });
+    expect(await rows('SELECT status, capturing FROM bank.holds')).toEqual([{ status: as, capturing: '0' }]);
+  });
+
+  it('can still deposit, on connections from before as on new ones, beside this release', async () => {
+    const acknowledged: number[] = [];
+    let working = true;
+    const former = await connect();
+    const deposits = (async () => {
+      while (working) acknowledged.push(await deposit(former));
+    })();
+    await waitUntil(() => Promise.resolve(acknowledged.length > 20), 20_000);
+    await migrate(shard, ALONE);
+    const ledger = await openLedger(database.url);
+    for (let n = 0; n < 20; n++) {
+      const { transactionId } = await ledger.post({ accountId: 1, type: 'credit', amount: 1n });
+      acknowledged.push(transactionId);
+    }
+    await ledger.scheduler.submit({ type: 'capture', accountId: 1, holdId, final: true });
+    const ofBoth = acknowledged.length;
+    await waitUntil(() => Promise.resolve(acknowledged.length > ofBoth + 20), 20_000);
+    working = false;
+    await deposits;
+    await ledger.close();
+    acknowledged.push(await deposit(await connect()));
+    const stored = await rows(
+      `SELECT transaction_id::int AS id FROM bank.transactions WHERE type = 'credit'`,
+    );
+    expect(stored).toHaveLength(acknowledged.length + 2);
+    const ids = new Set(stored.map(({ id }) => id as number));
+    expect(acknowledged.filter((id) => !ids.has(id))).toEqual([]);
+    expect(await verifyBank([shard])).toMatchObject({ ok: true, faults: [] });
+  }, 60_000);
+});

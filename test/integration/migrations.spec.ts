@@ -522,15 +522,99 @@ describe('a bank of the release before the whole ledger', () => {
     const draw = (table: string, id: string) =>
       rows(`SELECT nextval(pg_get_serial_sequence('bank.${table}', '${id}'))::int AS id`);
     expect(await draw('account_events', 'event_id')).toEqual([{ id: 2 }]);
+    expect(await draw('incoming_transfers', 'incoming_id')).toEqual([{ id: 2 }]);
     // Not begun again: there is an account with the id 2.
     expect(await draw('accounts', 'account_id')).toEqual([{ id: 5 }]);
   });
 
   it('is not migrated back: holds would be forgotten', async () => {
+    await prepareTables(shard, ALONE, MIGRATIONS.slice(0, WHOLE_LEDGER + 1));
+    await expect(undo(1)).rejects.toThrow('knows neither holds nor transfers');
+    expect((await migrate(shard, ALONE)).applied).toEqual(NAMES.slice(WHOLE_LEDGER + 1));
+  });
+});
+
+describe('a bank of the release before transfers between shards', () => {
+  const BETWEEN = NAMES.indexOf('BetweenShards1795479460000');
+  const FILES = `SELECT relname AS name, pg_relation_filenode(oid) AS file FROM pg_class
+                 WHERE relnamespace = 'bank'::regnamespace AND relkind IN ('r', 'i') ORDER BY relname`;
+
+  /** Two holds in account 4, of which one has ended, and a transfer from account 8, with their hashes. */
+  async function fillWhole(releases: number): Promise<void> {
+    await fillBankOf(releases);
+    // Its hashes were made by the migrations; those of what follows are made as if it were plain, and later again.
+    await client.query(`
+      ALTER TABLE bank.transactions ALTER COLUMN hash SET DEFAULT sha256('');
+      INSERT INTO bank.transactions
+          (transaction_id, account_id, type, amount, balance_after, version_after, held_after, hold_id, timestamp)
+        SELECT 1000 + n, 4, type, 5, 99.99, a.version + n, held_after, hold_id, '2099-01-02'
+        FROM bank.accounts a, (VALUES (1, 'hold', 5, 1001), (2, 'hold', 10, 1002), (3, 'release', 5, 1001))
+          AS t (n, type, held_after, hold_id) WHERE account_id = 4;
+      INSERT INTO bank.holds (hold_id, account_id, amount, remaining, captured, status, created_at)
+        VALUES (1001, 4, 5, 0, 0, 'voided', '2099-01-02'), (1002, 4, 5, 5, 0, 'active', '2099-01-02');
+      SELECT setval(pg_get_serial_sequence('bank.transactions', 'transaction_id'), 2000);
+      UPDATE bank.accounts SET held = 5, active_holds = 1, version = version + 3, posted_at = '2099-01-02'
+        WHERE account_id = 4;
+      ALTER TABLE bank.transactions ALTER COLUMN hash DROP DEFAULT`);
+  }
+
+  it.each(NAMES.slice(WHOLE_LEDGER, BETWEEN).map((name, index) => [name, WHOLE_LEDGER + index + 1] as const))(
+    'keeps its holds, of which nothing is on its way: %s',
+    async (_name, releases) => {
+      await fillWhole(releases);
+      const files = await rows(FILES);
+      const holds = 'SELECT hold_id::int, remaining, status FROM bank.holds ORDER BY hold_id';
+      const before = await rows(holds);
+      await prepareTables(shard, ALONE, MIGRATIONS.slice(0, BETWEEN));
+      const events = await rows('SELECT event_id, action, epoch FROM bank.audit_events ORDER BY 1');
+      expect((await migrate(shard, ALONE)).applied).toEqual(NAMES.slice(BETWEEN));
+      // Nothing was rewritten.
+      expect(await rows(FILES)).toEqual(expect.arrayContaining(files));
+      expect(await rows(holds)).toEqual(before);
+      expect(await rows('SELECT DISTINCT capturing FROM bank.holds')).toEqual([{ capturing: '0' }]);
+      expect(
+        await rows('SELECT event_id, action, schema_epoch AS epoch FROM bank.audit_events ORDER BY 1'),
+      ).toEqual(expect.arrayContaining(events));
+      const chained = ['hashes_run_on', 'head_is_last'];
+      expect((await verifyBank([shard])).faults).toMatchObject([{ accountId: 4, checks: chained }]);
+      const ledger = await openLedger(shard.url);
+      try {
+        const capture = {
+          type: 'capture',
+          accountId: 4,
+          holdId: 1_002,
+          amount: 2_00n,
+          final: false,
+        } as const;
+        await ledger.scheduler.submit(capture);
+        await ledger.scheduler.submit({ type: 'void', accountId: 4, holdId: 1_002 });
+      } finally {
+        await ledger.close();
+      }
+      expect(await rows(`${holds} OFFSET 1`)).toEqual([
+        { hold_id: 1_002, remaining: '0.00', status: 'voided' },
+      ]);
+      expect((await verifyBank([shard])).faults).toMatchObject([{ accountId: 4, checks: chained }]);
+    },
+  );
+
+  it('of several shards draws ids of decisions that tell the shard', async () => {
+    const place = { index: 1, count: 3 };
+    const draw = `SELECT nextval(pg_get_serial_sequence('bank.incoming_transfers', 'incoming_id'))::int AS id`;
+    await prepareTables(shard, place, MIGRATIONS.slice(0, BETWEEN));
+    await client.query(
+      `INSERT INTO bank.shard_identity (bank_id, shard_index, shard_count, currency) VALUES (gen_random_uuid(), 1, 3, 'USD');
+       INSERT INTO bank.accounts (balance, version, status) VALUES (0, 1, 'open')`,
+    );
+    await migrate(shard, place);
+    await migrate(shard, place);
+    expect([...(await rows(draw)), ...(await rows(draw))]).toEqual([{ id: 2 }, { id: 5 }]);
+  });
+
+  it('is not migrated back: transfers that are under way would be forgotten', async () => {
     await migrate(shard, ALONE);
-    const later = MIGRATIONS.slice(WHOLE_LEDGER + 1).map(({ name }) => name);
-    await expect(undo(later.length + 1)).rejects.toThrow('knows neither holds nor transfers');
-    expect((await migrate(shard, ALONE)).applied).toEqual(later);
+    await expect(undo(1)).rejects.toThrow('does not know transfers that are under way');
+    expect((await migrate(shard, ALONE)).applied).toEqual([]);
   });
 });
 
@@ -573,8 +657,17 @@ describe('the schema', () => {
     `INSERT INTO bank.archived_transactions
        (transaction_id, account_id, type, amount, balance_after, version_after, hash, held_after, hold_id)
      VALUES (1, 1, '${type}', ${amount}, ${after}, 2, sha256('x'), ${held}, ${hold})`;
-  const hold = (amount: string, remaining: string, captured: string, status: string) =>
-    `INSERT INTO bank.holds VALUES (1, 1, ${amount}, ${remaining}, ${captured}, '${status}', NULL, now())`;
+  const hold = (amount: string, remaining: string, captured: string, status: string, capturing = '0') =>
+    `INSERT INTO bank.holds
+     VALUES (1, 1, ${amount}, ${remaining}, ${captured}, '${status}', NULL, now(), ${capturing})`;
+  const outgoing = ({ amount = '5', status = 'pending', credit = 'NULL', why = 'NULL' }) =>
+    `INSERT INTO bank.transfers
+       (transfer_id, nonce, account_id, to_account_id, amount, hold_id, final, created_at, status, credit_id, rejection)
+     VALUES (1, gen_random_uuid(), 1, 2, ${amount}, 1, true, now(), '${status}', ${credit}, ${why})`;
+  const incoming = ({ amount = '5', credit = '1', why = 'NULL' }) =>
+    `INSERT INTO bank.incoming_transfers
+       (transfer_id, nonce, account_id, from_account_id, amount, decided_at, credit_id, rejection)
+     VALUES (1, gen_random_uuid(), 1, 2, ${amount}, now(), ${credit}, ${why})`;
   const LIMIT = '1e16';
 
   it('takes what a ledger may hold, and refuses what it must not', async () => {
@@ -584,6 +677,13 @@ describe('the schema', () => {
       ...[accounts({ balance: '-5', overdraft_limit: '5' }), accounts({ balance: '0', status: `'closed'` })],
       accounts({ balance: `1 - ${LIMIT}`, overdraft_limit: `${LIMIT} - 1` }),
       ...[transaction('credit', '0.01', '-1.00', 'NULL', 'NULL'), hold('5', '2', '3', 'active')],
+      ...[
+        hold('5', '2', '3', 'active', '2'),
+        outgoing({}),
+        incoming({}),
+        incoming({ credit: 'NULL', why: `'{}'` }),
+      ],
+      ...[outgoing({ status: 'completed', credit: '1' }), outgoing({ status: 'failed', why: `'{}'` })],
     ];
     for (const sql of taken) await client.query(`BEGIN; ${sql}; ROLLBACK`);
     const refused = [
@@ -599,6 +699,14 @@ describe('the schema', () => {
       ...[`'NaN'`, LIMIT, `-${LIMIT}`].map((after) => transaction('credit', '1', after, 'NULL', 'NULL')),
       ...['0', `'NaN'`, '-1'].map((held) => transaction('credit', '1', '1', held, 'NULL')),
       ...[hold('5', '3', '3', 'active'), hold('5', '0', '5', 'active'), hold('5', '1', '4', 'captured')],
+      ...['-1', '3', `'NaN'`].map((capturing) => hold('5', '2', '3', 'active', capturing)),
+      ...['0', '-1', `'NaN'`, LIMIT, '1e-5'].flatMap((amount) => [
+        outgoing({ amount }),
+        incoming({ amount }),
+      ]),
+      ...[outgoing({ status: 'lost' }), outgoing({ status: 'completed' }), outgoing({ status: 'failed' })],
+      ...[outgoing({ credit: '1' }), outgoing({ why: `'{}'` }), incoming({ credit: 'NULL' })],
+      ...[incoming({ why: `'{}'` }), outgoing({ status: 'completed', credit: '1', why: `'{}'` })],
       ...[hold('5', `'NaN'`, '0', 'active'), hold(LIMIT, '1', '0', 'active'), hold('5', '5', '0', 'lost')],
     ];
     for (const sql of refused) {

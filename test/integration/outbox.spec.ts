@@ -1,8 +1,10 @@
+import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { tablesOf } from '../../src/storage/tables.js';
 import { EventPublisher } from '../../src/domain/ports.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
+import type { IncomingTransfer, OutgoingTransfer } from '../../src/domain/between-shards.js';
 import type { Command } from '../../src/domain/command.js';
 import type { LedgerEvent, TransferCompleted } from '../../src/domain/ledger-event.js';
 import type { Transaction } from '../../src/domain/transaction.js';
@@ -289,6 +291,59 @@ describe('the outbox relay', () => {
     expect(transfer?.id).toBe(first?.id.replace('txn', 'tr'));
     expect(JSON.parse(transfer?.body ?? '')).toMatchObject({
       data: { legs: [{ transactionId: first?.id }, { transactionId: second?.id }] },
+    });
+  });
+
+  it('tells of a transfer between shards once, where it is paid and when it is completed', async () => {
+    const [from, to] = [await open(1_000n), await open(1n)];
+    const request: Command = { type: 'transfer', accountId: from, legs: [] };
+    const begin = async (amount: bigint) => {
+      const asked = { nonce: randomUUID(), toCurrency: undefined, to, amount, request };
+      const details = { reference: 'rent' };
+      const { outgoing } = await execute({ type: 'outgoing', accountId: from, details, ...asked });
+      return outgoing[0] as OutgoingTransfer;
+    };
+    // The second shard is this one, too: what is told depends on the rows alone.
+    const finish = async (transfer: OutgoingTransfer, cancelled = false) => {
+      const decided = await execute({ type: 'incoming', accountId: to, transfer, cancelled });
+      const [decision] = decided.incoming as [IncomingTransfer];
+      await execute({ type: 'settlement', accountId: from, transfer, decision });
+    };
+    const told = async () =>
+      (await drained()).map((event) => messageOf(event, '')).map(({ type, id }) => `${type} ${id}`);
+    await drained();
+    const transfer = await begin(300n);
+    const { transferId } = transfer;
+    expect(await told()).toEqual([
+      `transaction.posted.v2 txn${transferId}`,
+      `hold.placed.v1 hold${transferId}/3`,
+    ]);
+    const failed = await begin(200n);
+    await drained();
+    await finish(failed, true);
+    expect(await told()).toEqual([
+      expect.stringMatching(/^transaction\.posted\.v2 /),
+      `hold.voided.v1 hold${failed.transferId}/5`,
+    ]);
+    await finish(transfer);
+    const events = await drained();
+    const messages = events.map((event) => messageOf(event, randomUUID()));
+    expect(messages.map(({ type, accountId }) => `${type} ${accountId === from ? 'from' : 'to'}`)).toEqual([
+      'transaction.posted.v1 to',
+      ...['transaction.posted.v2 from', 'transaction.posted.v1 from', 'hold.captured.v1 from'],
+      'transfer.completed.v1 from',
+    ]);
+    const completed = JSON.parse(messages.at(-1)?.body ?? '') as BankEvent;
+    expect(isValidEvent(completed)).toBe(true);
+    expect(completed).toMatchObject({
+      ...{ id: `tr${transferId}` },
+      data: {
+        ...{ holdId: `hold${transferId}`, reference: 'rent' },
+        legs: [
+          { accountId: from, type: 'Withdraw', amount: '3.00', version: 7 },
+          { accountId: to, type: 'Deposit', amount: '3.00', version: 3 },
+        ],
+      },
     });
   });
 
