@@ -91,7 +91,7 @@ const TRIALS: Readonly<Record<string, Trial>> = {
     races: true,
     // Nor is much left to reverse without new transactions.
     mix: { command: 300 },
-    kinds: { post: 150, reverse: 300 },
+    ...{ kinds: { post: 150, reverse: 300 }, betweenShards: 0 },
     rules: ['over-reversed'],
   },
   'a command passes another one on its account': {
@@ -118,7 +118,7 @@ const TRIALS: Readonly<Record<string, Trial>> = {
     ...{ mix: { freezeTarget: 300 }, transactions: 300, rules: ['sides-differ'] },
   },
   'a decision is looked for among the credits only': {
-    ...{ mix: { freezeTarget: 300 }, transactions: 300, transfers: true, rules: ['transfer-undecided'] },
+    ...{ mix: { freezeTarget: 600 }, transactions: 300, transfers: true, rules: ['transfer-undecided'] },
   },
 };
 

@@ -91,7 +91,9 @@ export class AccessChecker {
     else if (answer !== UNKNOWN_CREDENTIAL) this.letIn.add(nameOf(attempt));
     else if (wasLetIn) this.violations.add('credential-forgotten', detail);
     const shards = accountsOf(operation).map((accountId) => shardOf(accountId, this.books.shards));
-    if (status === 408 && shards.length > 0) {
+    // A batch is one request, whose items may concern several shards.
+    const isTurnedAway = answer === '503 Overloaded' && attempt.batch === undefined;
+    if ((status === 408 || isTurnedAway) && shards.length > 0) {
       const instance = attempt.instance.replace(/#.*/, '');
       this.failures.push({ sentAt: attempt.at, at, instance, shards, detail });
     }

@@ -453,6 +453,11 @@ describe('the checker', () => {
     ['bulkhead', 'a 408 while nothing but the other shard is down', add([faultOn(1)], failedRead())],
     [
       'bulkhead',
+      'a shard that takes no more while nothing but the other one is down',
+      add([faultOn(1)], done(903, readOf(), 503, { error: 'Overloaded' })),
+    ],
+    [
+      'bulkhead',
       'a 408 long after its own shard was down',
       add([faultOn(0, -20_000), healed(-15_000), { ...faultOn(1), fault: 2 }], failedRead()),
     ],
