@@ -110,7 +110,11 @@ export class TransferReader {
       accountId,
     );
     const listed = [...groupedById(rows)]
-      .map(([transferId, ofTransfer]) => ({ transferId, ofTransfer, at: firstVersion(ofTransfer, accountId) }))
+      .map(([transferId, ofTransfer]) => ({
+        transferId,
+        ofTransfer,
+        at: firstVersion(ofTransfer, accountId),
+      }))
       .sort((a, b) => b.at - a.at);
     const page = listed.slice(0, limit);
     const apart = page.filter(({ ofTransfer }) => isApart(ofTransfer)).map(({ transferId }) => transferId);
