@@ -25,6 +25,8 @@ export interface Transfer {
   readonly reversedId: number | undefined;
   /** The accounts that the reader may not see: their balances are not for them. */
   readonly foreign: ReadonlySet<number>;
+  /** Why some of them could not be told to be the reader's; undefined: they are another owner's. */
+  readonly problem?: Error;
 }
 
 /** Who looks at a transfer, and what is known of it besides its transactions. */
@@ -108,12 +110,13 @@ export type TransferReversal = Omit<
 
 /**
  * @throws LedgerError ACCOUNT_NOT_FOUND when an account that the sender may not see would pay back;
- *   TRANSFER_NOT_COMPLETED
+ *   TRANSFER_NOT_COMPLETED; why it could not be told which accounts the sender may see
  */
 export function reversalCommand(
   reversal: TransferReversal,
-  { legs, foreign, status }: Pick<Transfer, 'legs' | 'foreign' | 'status'>,
+  { legs, foreign, status, problem }: Pick<Transfer, 'legs' | 'foreign' | 'status' | 'problem'>,
 ): TransferReversalCommand {
+  if (problem) throw problem;
   const payers = legs.filter(({ type }) => type === 'credit').map(({ accountId }) => accountId);
   const unable = payers.find((accountId) => foreign.has(accountId));
   if (unable !== undefined) throw new LedgerError({ code: 'ACCOUNT_NOT_FOUND', accountId: unable });

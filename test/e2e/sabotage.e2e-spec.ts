@@ -6,14 +6,14 @@ import { startFullBank, startServers, type BankServers } from '../../tools/chaos
 import type { Fault } from '../../tools/chaos/faults.js';
 import type { Rule } from '../../tools/chaos/checker/rules.js';
 import { runChaos, type RunOptions, type RunReport } from '../../tools/chaos/run.js';
-import { BUILDS, SUBMISSIONS } from '../sabotage/builds.mjs';
+import { BUILDS, SUBMISSIONS, TRANSFERS } from '../sabotage/builds.mjs';
 
 /** How long a round of faults lasts. There are as many rounds as it takes to make the transactions of a trial. */
 const ROUND_MS = 1_000;
 const STRIKE_MS = 600;
 /** A build that goes on answering 500 is never done, nor is a relay that forgets an event. */
 const DRAIN_MS = 10_000;
-const PATIENCE_FOR_EVENTS_MS = 5_000;
+const PATIENCE_MS = 5_000;
 const TRANSACTIONS = 100;
 const TRANSACTIONS_OF_A_RACE = 300;
 
@@ -24,10 +24,13 @@ interface Trial {
   readonly lastsMs?: number;
   readonly mix?: RunOptions['mix'];
   readonly kinds?: RunOptions['kinds'];
+  readonly betweenShards?: RunOptions['betweenShards'];
   /** Whether it needs two instances, which race. A start costs more than all the rest. */
   readonly races?: boolean;
   /** Whether it needs a broker. */
   readonly events?: boolean;
+  /** Whether it has to wait for transfers that another process has left pending. */
+  readonly transfers?: boolean;
   /** How many a run has at least, so that a busy machine takes longer instead of seeing less. */
   readonly transactions?: number;
   readonly rules: readonly Rule[];
@@ -36,6 +39,7 @@ interface Trial {
 /** Short runs in which a mistake must be found. */
 const MAX_RUNS = 3;
 
+const MANY_TRANSFERS = { transfer: 300 };
 const ONLY_POSTS = { transfer: 0, hold: 0, capture: 0, void: 0, reverse: 0 };
 
 const TRIALS: Readonly<Record<string, Trial>> = {
@@ -104,6 +108,18 @@ const TRIALS: Readonly<Record<string, Trial>> = {
     ...{ fault: 'wire-silence', lastsMs: 8_000, events: true, mix: { submit: 600 }, transactions: 10 },
     rules: ['wrong-order'],
   },
+  'the refusal of a transfer by its target is not recorded': {
+    ...{ mix: { freezeTarget: 300 }, transactions: 300, rules: ['sides-differ'] },
+  },
+  'the last step of a transfer is lost': {
+    ...{ kinds: MANY_TRANSFERS, betweenShards: 0.8, transfers: true, rules: ['transfer-undecided'] },
+  },
+  'the last step of a transfer does not look at the decision': {
+    ...{ mix: { freezeTarget: 300 }, transactions: 300, rules: ['sides-differ'] },
+  },
+  'a decision is looked for among the credits only': {
+    ...{ mix: { freezeTarget: 300 }, transactions: 300, transfers: true, rules: ['transfer-undecided'] },
+  },
 };
 
 /** The faults at both wires of the first instance, one after the other. */
@@ -131,18 +147,19 @@ describe('the checker, on sabotaged builds of the service', () => {
   async function run(
     sabotage: string | undefined,
     faults: readonly string[],
-    { mix, kinds, lastsMs, races, events = false, transactions }: Partial<Trial>,
+    { mix, kinds, betweenShards, lastsMs, races, events = false, transfers, transactions }: Partial<Trial>,
     seed = 1,
   ): Promise<RunReport> {
     const preload = join(process.cwd(), 'test/sabotage/preload.mjs');
     return runChaos({
-      ...{ seed, durationMs: ROUND_MS, folder: await mkdtemp(join(folder, 'run-')), mix, kinds },
+      ...{ seed, durationMs: ROUND_MS, folder: await mkdtemp(join(folder, 'run-')) },
+      ...{ mix, kinds, betweenShards },
       transactions: transactions ?? (races ? TRANSACTIONS_OF_A_RACE : TRANSACTIONS),
       clientsPerPair: races ? 5 : 10,
       ...(sabotage !== undefined && {
         drainMs: DRAIN_MS,
         // Without events, the mistake shows in what was answered and stored.
-        patienceMs: events ? PATIENCE_FOR_EVENTS_MS : 0,
+        patienceMs: events || transfers ? PATIENCE_MS : 0,
         finalReads: false,
       }),
       startBank: (options) =>
@@ -158,7 +175,7 @@ describe('the checker, on sabotaged builds of the service', () => {
   }
 
   it('has a case for each of them', () => {
-    expect(Object.keys(TRIALS)).toEqual(Object.keys({ ...BUILDS, ...SUBMISSIONS }));
+    expect(Object.keys(TRIALS)).toEqual(Object.keys({ ...BUILDS, ...SUBMISSIONS, ...TRANSFERS }));
   });
 
   it('finds nothing in the original build under the same faults', async () => {

@@ -6,3 +6,4 @@ type Builds = Readonly<Record<string, Readonly<Record<string, Edits>>>>;
 export const BUILDS: Builds;
 export const MOVES: Builds;
 export const SUBMISSIONS: Builds;
+export const TRANSFERS: Builds;

@@ -6,6 +6,10 @@
 /** Time for another instance to get the lock first. */
 const A_WHILE = 'await new Promise((resolve) => setTimeout(resolve, 100 * Math.random()));';
 
+/** What others then have to finish; the right build bears it. */
+const HALF_GIVE_UP =
+  "if (decision?.rejection && Math.random() < 0.5) throw new Error('the driver gives up');";
+
 export const BUILDS = {
   'the tag of the answer to COMMIT is ignored': {
     'storage/transaction-runner.js': [
@@ -96,7 +100,13 @@ export const BUILDS = {
     'domain/account.js': [['return balance - held + overdraftLimit;', 'return balance + overdraftLimit;']],
   },
   'a hold that has expired can be captured until it is swept': {
-    'domain/hold.js': [["return isDue(hold, now) ? 'expired' : hold.status;", 'return hold.status;']],
+    'domain/hold.js': [
+      ["statusAt(hold, now) === 'expired'", 'hold.expiresAt !== undefined && hold.expiresAt <= now'],
+      [
+        "return status === 'active' && expiresAt !== undefined && expiresAt <= now ? 'expired' : status;",
+        'return status;',
+      ],
+    ],
     'ledger/expiry-sweeper.js': [['this.sweep(), this.pollMs)', 'this.sweep(), 60_000)']],
   },
   'holds are looked up before the lock': {
@@ -149,6 +159,46 @@ export const MOVES = {
       [
         'SELECT account_id FROM ${accountEvents} WHERE event_id >',
         'SELECT account_id FROM ${accountEvents} WHERE false AND event_id >',
+      ],
+    ],
+  },
+};
+
+/** Builds that break a transfer between shards. */
+export const TRANSFERS = {
+  'the refusal of a transfer by its target is not recorded': {
+    'domain/decide-batch.js': [
+      [
+        'if (transfer !== known.incoming.get(transferKey(transfer)))',
+        'if (transfer.credit && transfer !== known.incoming.get(transferKey(transfer)))',
+      ],
+    ],
+  },
+  'the last step of a transfer is lost': {
+    'ledger/write/transfer-coordinator.js': [
+      [
+        'const { outgoing } = await this.submit({',
+        'const { outgoing } = await (async () => ({ outgoing: [transfer] }))({',
+      ],
+    ],
+  },
+  'the last step of a transfer does not look at the decision': {
+    'domain/decide-between-shards.js': [
+      [
+        'const { credit, rejection } = decision;',
+        `const { rejection } = decision;
+    const credit = decision.credit ?? { transactionId: transfer.transferId, timestamp: books.now, balanceAfter: 0n, versionAfter: 1 };`,
+      ],
+    ],
+  },
+  // Then whoever takes over what was refused tries to decide it again.
+  'a decision is looked for among the credits only': {
+    'storage/rows.js': [['{incomingTransfers} i LEFT JOIN LATERAL', '{incomingTransfers} i JOIN LATERAL']],
+    'ledger/write/transfer-coordinator.js': [
+      [
+        'const [decision] = incoming;',
+        `const [decision] = incoming;
+        ${HALF_GIVE_UP}`,
       ],
     ],
   },

@@ -1,9 +1,9 @@
 /** Loaded before the service (`node --import`): makes the mistake that SABOTAGE names as its code is loaded. */
 import { registerHooks } from 'node:module';
-import { BUILDS, MOVES, SUBMISSIONS } from './builds.mjs';
+import { BUILDS, MOVES, SUBMISSIONS, TRANSFERS } from './builds.mjs';
 
 const name = process.env.SABOTAGE ?? '';
-const build = { ...BUILDS, ...MOVES, ...SUBMISSIONS }[name];
+const build = { ...BUILDS, ...MOVES, ...SUBMISSIONS, ...TRANSFERS }[name];
 if (!build) throw new Error(`no such sabotage: ${name}`);
 
 registerHooks({

@@ -185,7 +185,7 @@ export class Caller {
       ...{ timeoutMs, headers: { ...sender.headers, ...more }, body },
     });
     const read = parseAnswer(text) as Fields;
-    if (status === 202) return submissionAt(String(headers['location']), read);
+    if (status === 202 && !('legs' in read)) return submissionAt(String(headers['location']), read);
     const revision = /^"\d+\.(\d+)"$/.exec(String(headers['etag']))?.[1];
     return {
       ...answered(status, read, 'retry-after' in headers),
@@ -250,7 +250,9 @@ function bodyOf(read: Fields): AnswerBody {
   return {
     ...pick(read, MEMBERS),
     members: read['error'] === 'Counterparty refused' ? Object.keys(read) : undefined,
-    holdStatus: (read['holdStatus'] ?? read['status']) as string | undefined,
+    ...('legs' in read
+      ? { transferStatus: read['status'] as string | undefined }
+      : { holdStatus: (read['holdStatus'] ?? read['status']) as string | undefined }),
     legs: (read['legs'] as Listed[] | undefined)?.map(legOf),
     balance: (read['balance'] ?? read['newBalance']) as number | undefined,
     version: version === undefined ? undefined : Number(version),
@@ -282,7 +284,7 @@ function becomeOf({ status, transaction, transfer, hold, refusal }: Followed): A
 /** A row of a listing, or a leg of a transfer. */
 interface Listed {
   readonly id: string;
-  readonly transactionId: string;
+  readonly transactionId: string | null;
   readonly accountId: number;
   readonly type: string;
   readonly amount: number;
@@ -298,14 +300,14 @@ const rowOf = ({ id, type, amount, newBalance, newVersion, newHeld }: Listed): L
 });
 
 const legOf = (leg: Listed): AnsweredLeg => ({
-  ...rowOf({ ...leg, id: leg.transactionId }),
+  ...{ ...rowOf(leg), id: leg.transactionId ?? undefined },
   accountId: leg.accountId,
 });
 
 /** The members of answers that go into the history as they are. */
 const MEMBERS = [
   ...['error', 'id', 'transactionId', 'transferId', 'holdId', 'accountId', 'type', 'amount'],
-  ...['remaining', 'captured', 'held', 'currentRevision'],
+  ...['remaining', 'captured', 'held', 'currentRevision', 'failure'],
 ];
 
 const at = (call: Call, path: string): Call => ({ ...call, url: `${call.url}${path}` });

@@ -99,7 +99,7 @@ describe('the checker, on submissions', () => {
     const history = join(folder, 'history.ndjson');
     writeFileSync(history, scene.history.map((entry) => `${JSON.stringify(entry)}\n`).join(''));
     const books = booksOf([scene.rows], 0);
-    const { violations } = await check({ history, books, arrivals: undefined, cacheTtlMs: 1_000, shards: 1 });
+    const { violations } = await check({ history, books, arrivals: undefined, cacheTtlMs: 1_000 });
     return [...violations.byRule.keys()];
   }
 

@@ -1,15 +1,16 @@
 import type { CallAnswer } from './caller.js';
-import type {
-  Capture,
-  Change,
-  Command,
-  Operation,
-  PlaceHold,
-  Post,
-  Reverse,
-  ReverseTransfer,
-  Submittable,
-  Transfer,
+import {
+  shardOf,
+  type Capture,
+  type Change,
+  type Command,
+  type Operation,
+  type PlaceHold,
+  type Post,
+  type Reverse,
+  type ReverseTransfer,
+  type Submittable,
+  type Transfer,
 } from './checker/history.js';
 import type { Random } from './random.js';
 
@@ -17,7 +18,7 @@ import type { Random } from './random.js';
 export type Kind = 'post' | 'transfer' | 'hold' | 'capture' | 'void' | 'reverse';
 
 const KINDS: Readonly<Record<Kind, number>> = {
-  ...{ post: 52, transfer: 20, hold: 10, capture: 9, void: 2, reverse: 7 },
+  ...{ post: 47, transfer: 25, hold: 10, capture: 9, void: 2, reverse: 7 },
 };
 
 /** Of each shard. */
@@ -25,6 +26,7 @@ const HOT_ACCOUNTS = 2;
 /** Only these cold accounts of each shard are frozen, blocked or overdrawn, so that the others go on. */
 const CHANGED_ACCOUNTS = 4;
 const MOST_LEGS = 6;
+const MOST_AT_ONCE = 4;
 const LONGEST_ATOMIC_BATCH = 5;
 const LONGEST_HOLD_SECONDS = 3;
 const HIGHEST_LIMIT = 5_000;
@@ -32,6 +34,8 @@ const HIGHEST_LIMIT = 5_000;
 const FOREIGN = 0.06;
 /** The chance that a reversal takes back money that is gone, too. */
 const FORCED = 0.3;
+/** The chance that a transfer, or a capture for another account, goes to another shard. */
+const BETWEEN_SHARDS = 0.5;
 /** How many holds, transactions and transfers are known of each shard: few, so that clients meet at them. */
 const KNOWN = 30;
 
@@ -68,18 +72,21 @@ export class CommandMaker {
 
   private readonly accounts: Scene['accounts'];
 
+  /** @param betweenShards the chance that a transfer goes to another shard */
   constructor(
     private readonly scene: Scene,
     private readonly kinds: Partial<Record<Kind, number>> = {},
+    private readonly betweenShards = BETWEEN_SHARDS,
   ) {
     this.accounts = scene.accounts;
     this.known = scene.accounts.map(() => ({ holds: [], transactions: [], transfers: [] }));
   }
 
-  next(random: Random, shard: number, keyed = random.chance(0.75)): Command {
+  /** @param within whether all of its accounts are to be in the shard */
+  next(random: Random, shard: number, keyed = random.chance(0.75), within = false): Command {
     const kinds = Object.entries({ ...KINDS, ...this.kinds }) as [Kind, number][];
     const { kind } = random.weighted(kinds.map(([kind, weight]) => ({ kind, weight })));
-    const command = this.ofKind(kind, random, shard) ?? this.post(random, shard);
+    const command = this.ofKind(kind, random, shard, within) ?? this.post(random, shard);
     return keyed ? { ...command, key: newKey(random) } : command;
   }
 
@@ -87,7 +94,7 @@ export class CommandMaker {
   together(random: Random, shard: number): Command[] {
     const keyed = random.chance(0.75);
     const commands = Array.from({ length: random.integer(2, LONGEST_ATOMIC_BATCH) }, () =>
-      inBatch(this.next(random, shard, keyed)),
+      inBatch(this.next(random, shard, keyed, true)),
     );
     if (random.chance(0.2)) {
       // Every account was opened with a deposit, so none has version 1.
@@ -98,12 +105,12 @@ export class CommandMaker {
     return commands;
   }
 
-  /** A command that may be decided later, with a key. */
+  /** A command of one shard that may be decided later, with a key. */
   submission(random: Random, shard: number): Submittable {
     const { post, transfer, hold } = { ...KINDS, ...this.kinds };
     const kinds = Object.entries({ post, transfer, hold }) as ['post' | 'transfer' | 'hold', number][];
     const { kind } = random.weighted(kinds.map(([kind, weight]) => ({ kind, weight })));
-    return { ...inBatch(this[kind](random, shard)), key: newKey(random) };
+    return { ...inBatch(this[kind](random, shard, true)), key: newKey(random) };
   }
 
   dryRun(random: Random, shard: number): Post | Transfer {
@@ -122,6 +129,39 @@ export class CommandMaker {
     const { accountId } = this.change(random, shard);
     const ifRevision = this.scene.revisions.get(accountId) ?? 0;
     return Array.from({ length: 2 }, () => ({ ...this.changeOf(accountId, random), ifRevision }));
+  }
+
+  /**
+   * Transfers to an account of another shard, and changes that freeze and open it meanwhile: some are refused when they
+   * have begun. Undefined: there is one shard.
+   */
+  freezing(
+    random: Random,
+    shard: number,
+  ): { transfers: Command[]; freeze: Change; open: Change } | undefined {
+    const other = this.otherShard(random, shard);
+    if (other === undefined) return undefined;
+    const accountId = random.pick(this.ids(other).slice(-CHANGED_ACCOUNTS));
+    const transfers = Array.from({ length: random.integer(2, MOST_AT_ONCE) }, () =>
+      this.payInto(random, accountId),
+    );
+    const change = (status: string): Change => ({ kind: 'change', accountId, status });
+    return { transfers, freeze: change('frozen'), open: change('open') };
+  }
+
+  /** Money for an account, from another shard if there is one. */
+  payInto(random: Random, accountId: number): Command {
+    const other = this.otherShard(random, shardOf(accountId, this.accounts.length));
+    const key = random.chance(0.75) ? newKey(random) : undefined;
+    if (other === undefined) return { kind: 'post', accountId, type: 'credit', key };
+    const from = random.pick(this.ids(other).slice(0, HOT_ACCOUNTS));
+    return { kind: 'transfer', accountIds: [from, accountId], asLegs: random.chance(0.3), key };
+  }
+
+  /** Undefined: there is one shard. */
+  private otherShard(random: Random, shard: number): number | undefined {
+    const { length } = this.accounts;
+    return length === 1 ? undefined : (shard + random.integer(1, length - 1)) % length;
   }
 
   private changeOf(accountId: number, random: Random): Change {
@@ -156,7 +196,7 @@ export class CommandMaker {
   learn(op: number, command: Command, { id, legs }: CallAnswer): void {
     if (id === undefined) return;
     const [accountId = 0] = 'accountIds' in command ? command.accountIds : [command.accountId];
-    const { holds, transactions, transfers } = this.known[(accountId - 1) % this.accounts.length] as Known;
+    const { holds, transactions, transfers } = this.known[shardOf(accountId, this.accounts.length)] as Known;
     if (id.startsWith('hold')) keep(holds, { holdId: id, accountId, amount: op });
     if (id.startsWith('txn')) keep(transactions, { transactionId: id, accountId, amount: op });
     if (!id.startsWith('tr') || !legs) return;
@@ -165,26 +205,28 @@ export class CommandMaker {
     keep(transfers, { transferId: id, accountIds, amount: legs[0]?.amount ?? op });
     // A leg can't be reversed by itself.
     const [leg] = legs;
-    if (leg && op % LEGS_KNOWN === 0)
+    if (leg?.id !== undefined && op % LEGS_KNOWN === 0)
       keep(transactions, { transactionId: leg.id, accountId: leg.accountId, amount: op });
   }
 
-  private ofKind(kind: Kind, random: Random, shard: number): Command | undefined {
+  private ofKind(kind: Kind, random: Random, shard: number, within: boolean): Command | undefined {
     switch (kind) {
       case 'post':
         return this.post(random, shard);
       case 'transfer':
-        return this.transfer(random, shard);
+        return this.transfer(random, shard, within);
       case 'hold':
         return this.hold(random, shard);
       case 'capture':
-        return this.capture(random, shard);
+        return this.capture(random, shard, within);
       case 'void': {
         const hold = this.oneOf('holds', random, shard);
         return hold && { kind: 'void', holdId: hold.holdId, accountId: hold.accountId };
       }
       case 'reverse':
-        return random.chance(0.6) ? this.reversal(random, shard) : this.transferReversal(random, shard);
+        return random.chance(0.6)
+          ? this.reversal(random, shard)
+          : this.transferReversal(random, shard, within);
     }
   }
 
@@ -196,7 +238,13 @@ export class CommandMaker {
     return { kind: 'post', accountId, type, ...expected, ...('expectedVersion' in expected && { ifMatch }) };
   }
 
-  private transfer(random: Random, shard: number): Transfer {
+  private transfer(random: Random, shard: number, within = false): Transfer {
+    const target = within ? undefined : this.targetShard(random, shard);
+    if (target !== undefined) {
+      const accountIds = [this.account(random, shard), this.account(random, target)] as const;
+      const asLegs = random.chance(0.3);
+      return { kind: 'transfer', accountIds, asLegs, ...this.expected(random, accountIds[0]) };
+    }
     const count = random.chance(0.7) ? 2 : 2 * random.integer(2, MOST_LEGS / 2);
     const accountIds = new Set<number>();
     while (accountIds.size < Math.min(count, this.ids(shard).length))
@@ -208,6 +256,12 @@ export class CommandMaker {
     };
   }
 
+  /** Another shard, for some of what may go there. */
+  private targetShard(random: Random, shard: number): number | undefined {
+    const other = this.otherShard(random, shard);
+    return other !== undefined && random.chance(this.betweenShards) ? other : undefined;
+  }
+
   private hold(random: Random, shard: number): PlaceHold {
     const accountId = this.account(random, shard);
     const expires = random.chance(0.6);
@@ -217,11 +271,12 @@ export class CommandMaker {
     };
   }
 
-  private capture(random: Random, shard: number): Capture | undefined {
+  private capture(random: Random, shard: number, within: boolean): Capture | undefined {
     const hold = this.oneOf('holds', random, shard);
     if (!hold) return undefined;
     const { holdId, accountId } = hold;
-    const to = this.account(random, shard);
+    const target = within ? undefined : this.targetShard(random, shard);
+    const to = this.account(random, target ?? shard);
     return {
       ...{ kind: 'capture', holdId, accountId, final: random.chance(0.5) },
       ...this.partOf(hold.amount, random),
@@ -239,10 +294,12 @@ export class CommandMaker {
     };
   }
 
-  private transferReversal(random: Random, shard: number): ReverseTransfer | undefined {
+  private transferReversal(random: Random, shard: number, within: boolean): ReverseTransfer | undefined {
     const one = this.oneOf('transfers', random, shard);
     if (!one) return undefined;
     const { transferId, accountIds, amount } = one;
+    const isHere = (accountId: number) => shardOf(accountId, this.accounts.length) === shard;
+    if (within && !accountIds.every(isHere)) return undefined;
     return {
       ...{ kind: 'reverse-transfer', transferId, accountIds, ...this.partOf(amount, random) },
       ...(random.chance(FORCED) && { force: true }),

@@ -172,6 +172,22 @@ export function instanceFaults(instance: Instance): Fault[] {
   ];
 }
 
+/**
+ * An instance is stopped, wherever it is in the steps of its transfers to other shards, for so long that its leases run
+ * out and another instance has finished them. Then it goes on.
+ */
+export function takenOver(instance: Instance): Fault {
+  const target = instance.name;
+  return {
+    ...{ name: 'instance-taken-over', target, reach: { instance: target }, weight: 2 },
+    ...{ shortestMs: 5_000, longestMs: 7_000 },
+    strike: async () => {
+      await instance.signal('SIGSTOP');
+      return () => instance.signal('SIGCONT');
+    },
+  };
+}
+
 /** Makes faults of a proxy, each of which its `heal` ends. */
 const proxied =
   (prefix: string, about: Pick<Fault, 'target' | 'reach' | 'weight'>, proxy: TcpProxy) =>

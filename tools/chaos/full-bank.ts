@@ -17,6 +17,7 @@ import {
   outage,
   poolHeld,
   serverFaults,
+  takenOver,
   wireFaults,
   type DirectShard,
   type Fault,
@@ -109,6 +110,7 @@ async function assemble(parts: Parts, options: FullBankOptions): Promise<BankUnd
       const instance = new Instance(name, replica, operator);
       const faults = wires.flatMap(({ proxy }, shard) => wireFaults(name, shard, proxy));
       if (broker) faults.push(...brokerFaults(instance, broker.proxy));
+      if (options.instances !== 1) faults.push(takenOver(instance));
       return { instance, faults: [...faults, ...instanceFaults(instance)] };
     }),
   );

@@ -71,13 +71,14 @@ async function runOne(
 
 /** The figures of one run, for those who want to add up many. */
 function figuresOf(report: RunReport, faults: readonly StruckFault[]): string {
-  const { seed, struck, transactions, events, violations, tally } = report;
+  const { seed, struck, transactions, events, settledMs, violations, tally } = report;
   const byStatus = Object.fromEntries(tally.byStatus);
   const figures = {
     seed,
     struck,
     transactions,
     events,
+    settledMs,
     ...tally,
     byStatus,
     violations: violations.kept,

@@ -11,6 +11,7 @@ import { check, type Verdict } from './checker/check.js';
 import type { Fault } from './faults.js';
 import { HistoryWriter } from './checker/history.js';
 import { EventListener } from './listener.js';
+import { untilSettled } from './pending.js';
 import { Random } from './random.js';
 import { drawSchedule, type Appointment } from './schedule.js';
 import { Workload, type WorkloadSettings } from './workload.js';
@@ -24,6 +25,7 @@ export interface RunOptions {
   readonly clientsPerPair?: number;
   readonly mix?: WorkloadSettings['mix'];
   readonly kinds?: WorkloadSettings['kinds'];
+  readonly betweenShards?: WorkloadSettings['betweenShards'];
   /** When to inject which faults; undefined: drawn from all of the bank's faults. */
   readonly schedule?: (faults: readonly Fault[], random: Random) => readonly Appointment[];
   readonly startBank: (options: BankOptions) => Promise<BankUnderTest>;
@@ -51,6 +53,11 @@ export interface RunReport extends Verdict {
   /** Events that arrived, repeats included; undefined: nobody listened. */
   readonly events: number | undefined;
   readonly transactions: number;
+  /**
+   * Each time when all was healed: how long it took until every transfer between shards that had begun by then was
+   * decided, in milliseconds. Times that another fault cut short are left out.
+   */
+  readonly settledMs: readonly number[];
 }
 
 /** How long a bank may take to recover once all faults are healed. */
@@ -103,6 +110,9 @@ class Run {
   /** Targets of active faults. */
   private readonly busy = new Set<string>();
   private watching = true;
+  private readonly settledMs: number[] = [];
+  /** Waits for the transfers that were pending when all was healed. */
+  private readonly settling: Promise<void>[] = [];
   private appointments = 0;
   private struck = 0;
   /** Until when balances may be missing from Redis. */
@@ -113,11 +123,12 @@ class Run {
     private readonly history: HistoryWriter,
     private readonly options: RunOptions,
   ) {
-    const { seed, mix, kinds, clientsPerPair = CLIENTS_PER_PAIR } = options;
+    const { seed, mix, kinds, betweenShards, clientsPerPair = CLIENTS_PER_PAIR } = options;
     this.caller = new Caller(history, bank.senders);
     this.random = new Random(seed, FAULT_STREAM);
     const shards = bank.shards.length;
-    this.workload = new Workload(this.caller, bank.instances, { seed, shards, clientsPerPair, mix, kinds });
+    const settings = { seed, shards, clientsPerPair, mix, kinds, betweenShards };
+    this.workload = new Workload(this.caller, bank.instances, settings);
   }
 
   async go(): Promise<RunReport> {
@@ -132,16 +143,14 @@ class Run {
       do await this.strike();
       while (this.history.nowMs < giveUpAt && (await this.hasTooFew()));
       const drained = await this.drain();
+      await this.waitForTransfers();
       await this.waitForExpiries();
       await this.waitForEvents(listener);
       if (options.finalReads !== false) await this.readFinally();
       this.say('checking');
       const books = await readBooks(bank.shards, bank.ownAccounts);
       const arrivals = listener?.arrivals;
-      const evidence = {
-        ...{ history: this.history.path, books, arrivals, cacheTtlMs: CACHE_TTL_MS },
-        shards: bank.shards.length,
-      };
+      const evidence = { history: this.history.path, books, arrivals, cacheTtlMs: CACHE_TTL_MS };
       const verdict = await check(evidence);
       if (!drained)
         verdict.violations.add(
@@ -152,7 +161,7 @@ class Run {
       return {
         ...verdict,
         ...{ seed: options.seed, history: this.history.path, struck: this.struck, leftOut: bank.leftOut },
-        ...{ events: arrivals?.length, transactions: books.byId.size },
+        ...{ events: arrivals?.length, transactions: books.byId.size, settledMs: this.settledMs },
       };
     } finally {
       this.abandon();
@@ -215,6 +224,25 @@ class Run {
     }
     this.history.append({ entry: 'healed', fault });
     this.busy.delete(target);
+    if (this.busy.size === 0) this.settling.push(this.timeSettling());
+  }
+
+  /** Measures, from when all is healed, until the next fault. */
+  private async timeSettling(): Promise<void> {
+    const { appointments } = this;
+    const giveUpAt = performance.now() + this.patienceMs;
+    const isOver = () =>
+      this.busy.size > 0 ||
+      this.appointments > appointments ||
+      !this.watching ||
+      performance.now() > giveUpAt;
+    const tookMs = await untilSettled(this.bank.shards, isOver);
+    if (tookMs !== undefined) this.settledMs.push(tookMs);
+  }
+
+  private async waitForTransfers(): Promise<void> {
+    await until(this.patienceMs, async () => (await this.count("transfers WHERE status = 'pending'")) === 0);
+    await Promise.all(this.settling);
   }
 
   private async drain(): Promise<boolean> {

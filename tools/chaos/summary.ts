@@ -19,6 +19,10 @@ export function summarize(reports: readonly RunReport[], faults: readonly Struck
     ['acknowledged', sum(({ tally }) => tally.acknowledged)],
     ['accepted before they were decided', sum(({ tally }) => tally.submitted)],
     ['  of them refused', sum(({ tally }) => tally.refusedLater)],
+    ['transfers to another shard', sum(({ tally }) => tally.sent)],
+    ['  refused there', sum(({ tally }) => tally.sentInVain)],
+    ['  answers that one is pending', sum(({ tally }) => tally.toldPending)],
+    ['  all decided after healing, worst (ms)', worst(reports.flatMap(({ settledMs }) => settledMs))],
     ['outcome unknown at first', sum(({ tally }) => tally.unknown)],
     ['  resolved by the key: applied', sum(({ tally }) => tally.resolvedApplied)],
     ['  resolved by the key: not applied', sum(({ tally }) => tally.resolvedRefused)],
@@ -39,6 +43,8 @@ export function summarize(reports: readonly RunReport[], faults: readonly Struck
     ...reports.flatMap(violationsOf),
   ].join('\n');
 }
+
+const worst = (times: readonly number[]): number | string => (times.length === 0 ? '-' : Math.max(...times));
 
 function statuses(byStatus: ReadonlyMap<number, number>, ...wanted: number[]): number {
   return wanted.reduce((total, status) => total + (byStatus.get(status) ?? 0), 0);

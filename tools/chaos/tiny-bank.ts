@@ -1,10 +1,17 @@
 import type { CallAnswer } from './caller.js';
-import { operationOf, type HoldBook, type Posting, type Rows } from './checker/books.js';
+import {
+  operationOf,
+  type ArrivedTransfer,
+  type Posting,
+  type Rows,
+  type SentTransfer,
+} from './checker/books.js';
 import {
   accountsOf,
   commandKeyOf,
   keyAccountOf,
   ownAccountsOf,
+  isBetweenShards,
   isCommand,
   type AnswerBody,
   type AnsweredLeg,
@@ -18,9 +25,11 @@ import {
   type Reverse,
   type ReverseTransfer,
   type Submittable,
+  type Transfer,
 } from './checker/history.js';
 import type { Arrival } from './checker/check-events.js';
 import { wordFor } from './checker/parts.js';
+import { claimOf } from './checker/states.js';
 import { announce, changeEvent } from './tiny-events.js';
 
 interface State {
@@ -33,7 +42,9 @@ interface State {
   revision: number;
 }
 
-type HoldState = { -readonly [K in keyof Omit<HoldBook, 'postings'>]: HoldBook[K] };
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
+
+type HoldState = Mutable<Rows['holds'][number]>;
 
 /** A movement that a command makes if every account can bear it. */
 interface Movement {
@@ -43,7 +54,35 @@ interface Movement {
   readonly holdId?: string;
   readonly reverses?: string;
   readonly inTransfer?: boolean;
+  /** Undefined: the transfer that its command makes. */
+  readonly transferId?: string;
 }
+
+/** What goes to another shard: step 1, before it has an id. */
+interface Outgoing {
+  readonly to: number;
+  readonly amount: number;
+  /** Undefined: it captures a hold. */
+  readonly hold?: Movement;
+  readonly captured?: HoldState;
+  /** Of a reversal: the debit whose money comes back. */
+  readonly reversedDebit?: string;
+}
+
+/** What the reversal of a transfer between shards claims. */
+interface PaidBack {
+  readonly amount: number;
+  /** The credit. */
+  readonly reverses: string;
+  readonly reversedDebit: string;
+}
+
+/** A transfer to another shard that is known to both, and what its last steps need. */
+type Sent = Mutable<SentTransfer> & {
+  readonly final: boolean;
+  readonly reverses: string | undefined;
+  readonly reversedDebit: string | undefined;
+};
 
 const EPOCH_MS = 1_800_000_000_000;
 const STEP_MS = 40;
@@ -65,9 +104,16 @@ export class TinyBank {
   private readonly queue: { readonly op: number; readonly command: Submittable }[] = [];
   /** By account and key. */
   private readonly refusals = new Map<string, Recorded>();
+  /** Transfers to other shards, and what their targets have decided. */
+  private readonly sent = new Map<string, Sent>();
+  private readonly arrived: ArrivedTransfer[] = [];
+  /** Transactions that do not tell their operation. */
+  private unnamed = new Set<string>();
   private now = 0;
   private operations = 0;
   private attempts = 0;
+
+  constructor(private readonly shards = 1) {}
 
   /** Carries out an operation. */
   do(operation: Operation): { readonly op: number; readonly answer: CallAnswer } {
@@ -131,8 +177,8 @@ export class TinyBank {
     const sent = { entry: 'attempt', instance: 'api-1#1', sender: 'service', batch, atomic: true } as const;
     for (const { op, attempt } of items) this.history.push({ at: this.now, op, attempt, ...sent });
     this.now += STEP_MS;
-    const { accounts, postings, holds, events, keys, arrivals } = this;
-    const before = structuredClone({ accounts, postings, holds, events, keys, arrivals });
+    const { accounts, postings, holds, events, keys, arrivals, unnamed } = this;
+    const before = structuredClone({ accounts, postings, holds, events, keys, arrivals, unnamed });
     const decided = items.map(({ op, command }) => this.command(op, command));
     const stopped = decided.find(({ status }) => status >= 300);
     if (stopped) Object.assign(this, before);
@@ -146,6 +192,13 @@ export class TinyBank {
     });
   }
 
+  /** Takes the last steps of the transfer to another shard that has been pending for the longest time, if any is. */
+  settleNext(): boolean {
+    const next = [...this.sent.values()].find(({ status }) => status === 'pending');
+    if (next) this.settle(next);
+    return next !== undefined;
+  }
+
   /** The end of holds that are due. */
   sweep(): void {
     for (const accountId of this.accounts.keys()) this.expireDue(accountId);
@@ -154,7 +207,12 @@ export class TinyBank {
   rows(): Rows {
     return {
       accounts: [...this.accounts].map(([accountId, state]) => ({ accountId, ...state })),
-      postings: this.postings.toSorted((a, b) => a.accountId - b.accountId || a.version - b.version),
+      postings: this.postings
+        .filter((posting) => posting !== NO_POSTING)
+        .toSorted((a, b) => a.accountId - b.accountId || a.version - b.version)
+        .map((posting) => (this.unnamed.has(posting.id) ? { ...posting, op: undefined } : posting)),
+      sent: [...this.sent.values()],
+      arrived: this.arrived,
       events: this.events,
       holds: [...this.holds.values()],
       refusals: [...this.refusals].map(([name, { time }]) => {
@@ -225,6 +283,7 @@ export class TinyBank {
     if (recorded) return this.refusedBefore(op, recorded);
     const problem = this.problem(command);
     if (problem) return problem;
+    if (isBetweenShards(command, this.shards)) return this.send(op, command as Transfer);
     const decided = this.decide(op, command);
     if ('error' in decided) return decided;
     const movements = decided as readonly Movement[];
@@ -242,6 +301,10 @@ export class TinyBank {
 
   private repeat(op: number, used: { readonly op: number; readonly body: AnswerBody }): CallAnswer {
     const own = this.postings.find((posting) => posting.op === used.op && posting.key !== undefined);
+    const sent = [...this.sent.values()].find((one) => one.op === used.op);
+    if (sent && used.op === op)
+      return this.outcomeOf(sent, refused(409, 'Duplicate transfer', { transferId: sent.id }));
+    if (sent) return refused(422, 'Idempotency key reused', { transferId: sent.id });
     if (used.op !== op) return refused(422, 'Idempotency key reused', { transactionId: own?.id });
     if (own?.transferId !== undefined)
       return refused(409, 'Duplicate transfer', { transferId: own.transferId });
@@ -323,18 +386,20 @@ export class TinyBank {
     return movements;
   }
 
-  private activeHold(holdId: string): HoldState | CallAnswer {
+  private activeHold(holdId: string, isEnded = true): HoldState | CallAnswer {
     const hold = this.holds.get(holdId) as HoldState;
-    const holdStatus = this.isDue(hold) ? 'expired' : hold.status;
-    return holdStatus === 'active' ? hold : refused(409, 'Hold not active', { holdStatus });
+    const holdStatus = this.statusOf(hold);
+    if (holdStatus !== 'active') return refused(409, 'Hold not active', { holdStatus });
+    const { capturing, remaining } = hold;
+    return capturing > 0 && (isEnded || capturing === remaining) ? refused(409, 'Hold being captured') : hold;
   }
 
   private captured({ holdId, amount: wanted, final, to }: Capture): readonly Movement[] | CallAnswer {
-    const hold = this.activeHold(holdId);
+    const hold = this.activeHold(holdId, final);
     if ('error' in hold) return hold;
-    const { accountId, remaining } = hold as HoldState;
-    const amount = wanted ?? remaining;
-    if (amount > remaining) return refused(422, 'Hold exceeded');
+    const { accountId, remaining, capturing } = hold as HoldState;
+    const amount = wanted ?? remaining - capturing;
+    if (amount > remaining - capturing) return refused(422, 'Hold exceeded');
     const inTransfer = to !== undefined;
     const moved = this.allowed([
       { accountId, type: 'debit', amount, holdId, inTransfer },
@@ -349,7 +414,7 @@ export class TinyBank {
 
   private leftOf({ id, amount }: Posting): number {
     const reversals = this.postings.filter(({ reverses }) => reverses === id);
-    return reversals.reduce((left, reversal) => left - reversal.amount, amount);
+    return reversals.reduce((left, reversal) => left - claimOf(reversal), amount);
   }
 
   private reversed({ transactionId, amount }: Reverse): readonly Movement[] | CallAnswer {
@@ -365,7 +430,7 @@ export class TinyBank {
   }
 
   private reversedTransfer({ transferId, amount }: ReverseTransfer): readonly Movement[] | CallAnswer {
-    const legs = this.postings.filter((posting) => posting.transferId === transferId);
+    const legs = this.legsOf(transferId);
     if (legs.length > 2 && amount !== undefined) return refused(422, 'Not reversible in part');
     if (legs.some(({ reverses }) => reverses !== undefined)) return refused(422, 'Not reversible');
     const left = this.leftOf(legs[0] as Posting);
@@ -375,6 +440,110 @@ export class TinyBank {
         ...{ accountId, type: opposite(type), amount: amount ?? left, reverses: id, inTransfer: true },
       })),
     );
+  }
+
+  private legsOf(transferId: string): Posting[] {
+    const legs = this.postings.filter((one) => one.transferId === transferId && one.type !== 'hold');
+    return this.sent.has(transferId) ? legs.reverse() : legs;
+  }
+
+  /** Begins a transfer to another shard, and usually finishes it. */
+  private send(op: number, command: Transfer | Capture | ReverseTransfer): CallAnswer {
+    const asked = this.outgoing(op, command);
+    if ('error' in asked) return asked;
+    const { to, amount, hold, captured } = asked as Outgoing;
+    const target = this.allowed([{ accountId: to, type: 'credit', amount }]);
+    if (!Array.isArray(target)) return target as CallAnswer;
+    if ('dryRun' in command && command.dryRun) return { status: 200, version: 1 };
+    const [accountId = 0] = accountsOf(command);
+    const id = `tr${this.postings.length + 1}`;
+    if (hold) this.post(op, command, [{ ...hold, transferId: id }]);
+    // A capture has no transaction at first, but its id is drawn like one.
+    else this.postings.push(NO_POSTING);
+    const holdId = captured?.id ?? id.replace('tr', 'hold');
+    (this.holds.get(holdId) as HoldState).capturing += amount;
+    const sent: Sent = {
+      ...{ id, nonce: `nonce-${op}`, accountId, to, amount, holdId, op, createdAt: EPOCH_MS + this.now },
+      ...{ status: 'pending', creditId: undefined, failure: undefined },
+      ...{ final: !captured || (command as Capture).final, reverses: hold?.reverses },
+      ...{ key: captured ? command.key : undefined, reversedDebit: (asked as Outgoing).reversedDebit },
+    };
+    this.sent.set(id, sent);
+    if (command.key !== undefined) this.keys.set(commandKeyOf(command), { op, body: {} });
+    if (op % LEFT_PENDING !== 0) this.settle(sent);
+    return this.outcomeOf(sent, { status: 201, ...this.transferBody(id) });
+  }
+
+  private outgoing(op: number, command: Transfer | Capture | ReverseTransfer): Outgoing | CallAnswer {
+    const [accountId = 0, to = 0] = accountsOf(command);
+    if (command.kind === 'capture') {
+      const movements = this.captured(command);
+      if (!Array.isArray(movements)) return movements as CallAnswer;
+      const amount = (movements as Movement[]).find(({ type }) => type === 'debit')?.amount ?? 0;
+      return { to, amount, captured: this.holds.get(command.holdId) };
+    }
+    const back = command.kind === 'reverse-transfer' ? this.paidBack(command) : undefined;
+    if (back && 'error' in back) return back;
+    const { amount = op, reverses, reversedDebit } = (back ?? {}) as Partial<PaidBack>;
+    const hold = { accountId, type: 'hold', amount, reverses };
+    const decided = this.allowed([hold]);
+    if (!Array.isArray(decided)) return decided as CallAnswer;
+    if (this.lacks(accountId, 'hold', amount)) {
+      if (!('force' in command)) return refused(422, 'Insufficient Balance', { accountId });
+      this.raiseLimits([hold]);
+    }
+    return { to, amount, hold, reversedDebit };
+  }
+
+  private paidBack({ transferId, amount }: ReverseTransfer): PaidBack | CallAnswer {
+    const sent = this.sent.get(transferId) as Sent;
+    if (sent.status !== 'completed') return refused(409, 'Transfer not completed');
+    const [debit, credit] = this.legsOf(transferId) as [Posting, Posting];
+    if (credit.reverses !== undefined) return refused(422, 'Not reversible');
+    const left = this.leftOf(credit);
+    if (left === 0 || (amount ?? 0) > left) return refused(422, 'Reversal exceeded');
+    return { amount: amount ?? left, reverses: credit.id, reversedDebit: debit.id };
+  }
+
+  /** The target decides, and the source carries it out. */
+  private settle(sent: Sent): void {
+    const { id, nonce, accountId, to, amount, holdId, op, reverses } = sent;
+    const decided = this.allowed([{ accountId: to, type: 'credit', amount }]);
+    const isAllowed = Array.isArray(decided);
+    const creditId = isAllowed ? `txn${this.postings.length + 1}` : undefined;
+    const failure = isAllowed ? undefined : codeOf((decided as CallAnswer).error);
+    const decision = { creditId, failure, decidedAt: EPOCH_MS + this.now };
+    this.arrived.push({ id, nonce, accountId: to, from: accountId, amount, ...decision });
+    const common = { accountId, amount, holdId, reverses };
+    if (isAllowed)
+      this.post(op, undefined, [
+        { accountId: to, type: 'credit', amount, transferId: id, reverses: sent.reversedDebit },
+      ]);
+    const hold = this.holds.get(holdId) as HoldState;
+    hold.capturing -= amount;
+    Object.assign(sent, { status: isAllowed ? 'completed' : 'failed', creditId, failure });
+    if (!isAllowed && holdId === id.replace('tr', 'hold'))
+      this.post(op, undefined, [{ ...common, type: 'release' }]);
+    if (!isAllowed) return;
+    const released = sent.final ? hold.remaining - hold.capturing : amount;
+    this.post(op, undefined, [
+      { ...common, type: 'release', amount: released },
+      { ...common, type: 'debit', transferId: id },
+    ]);
+  }
+
+  /** @param completed the answer if it is */
+  private outcomeOf(
+    { id, status, accountId, to, amount, failure = '' }: Sent,
+    completed: CallAnswer,
+  ): CallAnswer {
+    if (status === 'completed') return completed;
+    if (status === 'failed') return refused(422, wordsOf(failure), { accountId: to });
+    const legs: AnsweredLeg[] = [
+      { accountId, type: 'Withdraw', amount },
+      { accountId: to, type: 'Deposit', amount },
+    ];
+    return { status: 202, id, transferStatus: 'pending', legs };
   }
 
   private lacks(accountId: number, type: string, amount: number): boolean {
@@ -406,8 +575,11 @@ export class TinyBank {
     }
   }
 
-  private isDue = ({ status, expiresAt }: HoldState): boolean =>
-    status === 'active' && (expiresAt ?? Infinity) <= EPOCH_MS + this.now;
+  private isDue = (hold: HoldState): boolean =>
+    hold.status === 'active' && hold.capturing === 0 && this.statusOf(hold) === 'expired';
+
+  private statusOf = ({ status, expiresAt }: HoldState): string =>
+    status === 'active' && (expiresAt ?? Infinity) <= EPOCH_MS + this.now ? 'expired' : status;
 
   /** Applies movements. @returns what the answer to their command says */
   private post(
@@ -417,7 +589,7 @@ export class TinyBank {
   ): AnswerBody {
     const posted: Posting[] = [];
     const transferNumber = this.postings.length + 1 + movements.findIndex(({ inTransfer }) => inTransfer);
-    for (const { accountId, type, amount, holdId, reverses, inTransfer } of movements) {
+    for (const { accountId, type, amount, holdId, reverses, inTransfer, transferId } of movements) {
       const state = this.state(accountId);
       if (type === 'credit' || type === 'debit') state.balance += type === 'credit' ? amount : -amount;
       else state.held += type === 'hold' ? amount : -amount;
@@ -429,15 +601,18 @@ export class TinyBank {
         ...{ id: `txn${id}`, accountId, type, amount, balance: state.balance, held: state.held },
         ...{ version: state.version, time: EPOCH_MS + this.now, reverses },
         key: isKeyed ? command?.key : undefined,
-        transferId: inTransfer ? `tr${transferNumber}` : undefined,
+        transferId: inTransfer ? `tr${transferNumber}` : transferId,
         holdId: type === 'hold' ? `hold${id}` : holdId,
       };
       const reference = op === undefined || command?.kind === 'post' ? undefined : `op-${op}`;
       posted.push({ ...posting, op: operationOf(posting, reference) });
+      if (command === undefined && type === 'release') this.unnamed.add(posting.id);
       this.postings.push(posted.at(-1) as Posting);
       this.setHold(command, posting, movements);
     }
-    this.arrivals.push(...announce(posted, this.holds));
+    const between = this.sent.get(posted.at(-1)?.transferId ?? '');
+    const legs = between && posted.at(-1)?.type === 'debit' ? this.legsOf(between.id) : undefined;
+    this.arrivals.push(...announce(posted, this.holds, between ? (legs ?? []) : undefined));
     return this.bodyOf(command, posted);
   }
 
@@ -457,6 +632,7 @@ export class TinyBank {
         amount,
         remaining: amount,
         captured: 0,
+        capturing: 0,
         status: 'active',
         expiresAt,
       };
@@ -487,8 +663,16 @@ export class TinyBank {
   }
 
   private transferBody(transferId: string): AnswerBody {
-    const legs = this.postings.filter((posting) => posting.transferId === transferId);
-    return { id: transferId, legs: legs.map((leg) => ({ ...rowOf(leg), accountId: leg.accountId })) };
+    const sent = this.sent.get(transferId);
+    if (sent && sent.status !== 'completed') {
+      const { id, legs } = this.outcomeOf({ ...sent, status: 'pending' }, { status: 0 });
+      return { id, legs, transferStatus: sent.status, failure: sent.failure };
+    }
+    const legs = this.legsOf(transferId);
+    return {
+      ...{ id: transferId, transferStatus: 'completed' },
+      legs: legs.map((leg) => ({ ...rowOf(leg), accountId: leg.accountId })),
+    };
   }
 
   private listing(accountId: number) {
@@ -534,6 +718,14 @@ export class TinyBank {
 }
 
 const OWNER = 'chaos';
+/** Of one transfer to another shard in so many, only the first step is taken at once. */
+const LEFT_PENDING = 3;
+/** What a capture for another shard takes an id for. */
+const NO_POSTING = { id: 'none', accountId: 0, amount: 0 } as Posting;
+
+/** Like ACCOUNT_FROZEN. */
+const codeOf = (error = '') => error.toUpperCase().replaceAll(' ', '_');
+const wordsOf = (code: string) => code.charAt(0) + code.slice(1).toLowerCase().replaceAll('_', ' ');
 
 interface Recorded {
   readonly op: number;

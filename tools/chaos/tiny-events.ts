@@ -1,23 +1,29 @@
-import type { HoldBook, Posting } from './checker/books.js';
+import type { Posting, Rows } from './checker/books.js';
 import type { Arrival } from './checker/check-events.js';
 import { decimal } from './checker/history.js';
 import { wordFor } from './checker/parts.js';
 
-type Hold = Omit<HoldBook, 'postings'>;
+type Hold = Rows['holds'][number];
 
 /**
  * What the tiny bank tells others of the transactions of one command.
  *
  * @param holds as they are after it
+ * @param between the legs of the transfer to another shard that it completes, or none
  */
-export function announce(posted: readonly Posting[], holds: ReadonlyMap<string, Hold>): Arrival[] {
+export function announce(
+  posted: readonly Posting[],
+  holds: ReadonlyMap<string, Hold>,
+  between?: readonly Posting[],
+): Arrival[] {
   const told = posted.flatMap((posting, place) => {
     const transaction = transactionEvent(posting);
     const hold = holds.get(posting.holdId ?? '');
     const isReleaseOfCapture = posting.type === 'release' && posted[place + 1] !== undefined;
     return hold && !isReleaseOfCapture ? [transaction, stepEvent(posting, hold)] : [transaction];
   });
-  const legs = posted.filter(({ transferId }) => transferId !== undefined);
+  const own = posted.filter(({ transferId, type }) => transferId !== undefined && type !== 'hold');
+  const legs = between ?? own;
   return legs.length === 0 ? told : [...told, transferEvent(legs)];
 }
 

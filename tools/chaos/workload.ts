@@ -24,6 +24,8 @@ export interface WorkloadSettings {
   readonly mix?: Partial<Record<Act, number>>;
   /** The same for the kinds of their commands. */
   readonly kinds?: Partial<Record<Kind, number>>;
+  /** The chance that a transfer goes to another shard. */
+  readonly betweenShards?: number;
 }
 
 /** What clients do. */
@@ -39,6 +41,7 @@ type Act =
   | 'change'
   | 'rivals'
   | 'openAndClose'
+  | 'freezeTarget'
   | 'readBalance'
   | 'list'
   | 'readHold'
@@ -58,7 +61,7 @@ const MIX: Readonly<Record<Act, number>> = {
     change: 2,
     rivals: 1,
   },
-  ...{ readBalance: 20, list: 5, readHold: 3, readTransfer: 2, open: 1, openAndClose: 1 },
+  ...{ readBalance: 20, list: 5, readHold: 3, readTransfer: 2, open: 1, openAndClose: 1, freezeTarget: 1 },
 };
 
 const COLD_ACCOUNTS_PER_SHARD = 15;
@@ -96,6 +99,8 @@ export class Workload {
   private readonly batchesToSettle: (readonly Numbered[])[] = [];
   /** What was accepted before it was decided. */
   private readonly submissions: Follow[] = [];
+  /** Transfers to other shards that were answered before they were decided. */
+  private readonly begun: Begun[] = [];
   private readonly commands: CommandMaker;
   private stopped = false;
   private abandoned = false;
@@ -108,7 +113,8 @@ export class Workload {
     this.accounts = Array.from({ length: settings.shards }, () => []);
     this.foreign = this.accounts.map(() => []);
     const { accounts, foreign, versions, revisions } = this;
-    this.commands = new CommandMaker({ accounts, foreign, versions, revisions }, settings.kinds);
+    const { kinds, betweenShards } = settings;
+    this.commands = new CommandMaker({ accounts, foreign, versions, revisions }, kinds, betweenShards);
   }
 
   /** Every account of the clients' owner. */
@@ -153,14 +159,22 @@ export class Workload {
     this.abandoned = true;
   }
 
-  /** Asks what became of each submission, until all are decided or it takes too long. Call it when the clients are done. */
+  /**
+   * Asks what became of each submission, and of each transfer that was pending, until all are decided or it takes too
+   * long. Call it when the clients are done.
+   */
   async followAll(patienceMs: number): Promise<void> {
     const giveUpAt = performance.now() + patienceMs;
-    const left = [...this.submissions];
+    const left = [...this.submissions, ...this.begun];
     const follow = async (random: Random): Promise<void> => {
-      for (let one = left.shift(); one && !this.abandoned; one = left.shift())
-        while (!(await this.isDecided(one, random)) && performance.now() < giveUpAt && !this.abandoned)
+      for (let one = left.shift(); one && !this.abandoned; one = left.shift()) {
+        const isDecided = () => ('of' in one ? this.isDecided(one, random) : this.isOver(one, random));
+        while (!(await isDecided()) && performance.now() < giveUpAt && !this.abandoned)
           await sleep(random.integer(1, LONGEST_BACKOFF_MS));
+        // Its answer must be that of the transfer now.
+        if ('transferId' in one && one.command.key !== undefined)
+          await this.attempt(one.op, one.command, random.pick(this.instances), 10_000);
+      }
     };
     await Promise.all(
       Array.from({ length: FOLLOWERS }, (_, n) => follow(new Random(this.settings.seed, -n))),
@@ -227,6 +241,8 @@ export class Workload {
         return this.openAccount(random, client.home, client.timeoutMs()).then((id) => this.addAccount(id));
       case 'openAndClose':
         return this.openAndClose(client);
+      case 'freezeTarget':
+        return this.freezeTarget(client);
     }
   }
 
@@ -238,6 +254,7 @@ export class Workload {
       const answer = await this.attempt(op, command, instance, client.timeoutMs());
       const outcome = outcomeOf(answer);
       if (outcome === 'applied') return client.remember(op, command);
+      if (outcome === 'pending') return this.waitFor(client, this.hasBegun(op, command, answer));
       if (outcome === 'refused') {
         if (unknown) this.toSettle.push({ op, command });
         return;
@@ -247,6 +264,52 @@ export class Workload {
       if (!unknown && client.random.chance(GIVE_UP)) return;
       await sleep(client.random.integer(1, LONGEST_BACKOFF_MS));
     }
+  }
+
+  private hasBegun(op: number, command: Command, { id: transferId = '' }: CallAnswer): Begun {
+    const begun = { op, command, transferId };
+    this.begun.push(begun);
+    return begun;
+  }
+
+  /** Asks for the transfer, repeats its request, or goes on. */
+  private async waitFor(client: Client, begun: Begun): Promise<void> {
+    const { random } = client;
+    const { op, command } = begun;
+    client.remember(op, command);
+    if (command.key !== undefined && random.chance(0.3))
+      await this.attempt(op, command, random.pick(this.instances), client.timeoutMs());
+    if (!random.chance(0.5)) return;
+    for (let left = FOLLOWED; left > 0 && !this.stopped; left--) {
+      if (await this.isOver(begun, random)) return;
+      await sleep(random.integer(1, LONGEST_BACKOFF_MS));
+    }
+  }
+
+  /** True also where an owner is told nothing. */
+  private async isOver({ transferId, command }: Begun, random: Random): Promise<boolean> {
+    const read: Operation = { kind: 'read-transfer', transferId, accountIds: accountsOf(command) };
+    const answer = await this.attempt(this.caller.intend(read), read, random.pick(this.instances), 10_000);
+    return answer.status === 404 || (answer.status === 200 && answer.transferStatus !== 'pending');
+  }
+
+  /** Freezes an account while money for it is on its way from another shard. */
+  private async freezeTarget(client: Client): Promise<void> {
+    const { random } = client;
+    const asked = this.commands.freezing(random, client.shard);
+    if (!asked) return;
+    const { transfers, freeze, open } = asked;
+    const late = async (work: () => Promise<unknown>, ms: number) => {
+      await sleep(ms);
+      await work();
+    };
+    await Promise.all([
+      ...transfers.map((transfer) =>
+        late(() => this.carryOut(client, transfer), random.integer(0, LONGEST_PAUSE_MS)),
+      ),
+      late(() => this.read(client, freeze), random.integer(0, LONGEST_PAUSE_MS)),
+    ]);
+    await this.read(client, open);
   }
 
   /** Submits commands one after the other, often to the same accounts: they are to take effect in this order. */
@@ -336,6 +399,8 @@ export class Workload {
     );
     const outcomes = answers.map(outcomeOf);
     if (outcomes.includes('applied')) client.remember(op, command);
+    else if (outcomes.includes('pending'))
+      this.hasBegun(op, command, answers[outcomes.indexOf('pending')] as CallAnswer);
     else if (outcomes.includes('unknown')) await this.untilKnown(op, command, client.random, true);
   }
 
@@ -353,6 +418,7 @@ export class Workload {
       this.learn(op, command, answer);
       const outcome = outcomeOf(answer);
       if (outcome === 'applied') client.remember(op, command);
+      if (outcome === 'pending') this.hasBegun(op, command, answer);
       if (outcome === 'unknown' && command.key !== undefined)
         await this.untilKnown(op, command, random, true);
     }
@@ -397,8 +463,11 @@ export class Workload {
 
   private async untilKnown(op: number, command: Command, random: Random, mayOvertake = false): Promise<void> {
     while (!this.abandoned) {
-      const outcome = outcomeOf(await this.attempt(op, command, random.pick(this.instances), 10_000));
+      const answer = await this.attempt(op, command, random.pick(this.instances), 10_000);
+      const outcome = outcomeOf(answer);
       if (outcome === 'refused' && mayOvertake) this.toSettle.push({ op, command });
+      if (outcome === 'pending') this.hasBegun(op, command, answer);
+      if (outcome === 'pending') return;
       if (outcome === 'applied' || outcome === 'refused') return;
       await sleep(random.integer(1, LONGEST_BACKOFF_MS));
     }
@@ -453,7 +522,10 @@ export class Workload {
     if (!opening) return;
     const keyed = { accountId, key: newKey(random) };
     await this.carryOut(client, { kind: 'reverse', transactionId: opening.id, ...keyed });
-    const deposit = (): Post => ({ kind: 'post', accountId, type: 'credit', key: newKey(random) });
+    const deposit = (): Command =>
+      random.chance(0.5)
+        ? this.commands.payInto(random, accountId)
+        : { kind: 'post', accountId, type: 'credit', key: newKey(random) };
     const change = (status: string): Change => ({ kind: 'change', accountId, status });
     const closing = this.read(client, change('closed'));
     if (random.chance(0.5)) await this.carryOut(client, deposit());
@@ -492,7 +564,8 @@ export class Workload {
     if (version && accountId !== undefined) this.versions.set(accountId, version);
     const revision = answer.revision ?? answer.currentRevision;
     if (revision !== undefined && accountId !== undefined) this.revisions.set(accountId, revision);
-    if (answer.status === 201 && isCommand(operation)) this.commands.learn(op, operation, answer);
+    const isMade = answer.status === 201 || answer.transferStatus === 'pending';
+    if (isMade && isCommand(operation)) this.commands.learn(op, operation, answer);
   }
 }
 
@@ -500,6 +573,11 @@ export class Workload {
 interface Done extends Numbered {
   /** Whether it was to be decided later. */
   readonly submitted: boolean;
+}
+
+/** A transfer to another shard that was pending when it was answered. */
+interface Begun extends Numbered {
+  readonly transferId: string;
 }
 
 /** At once, or to be decided later. */
@@ -534,16 +612,16 @@ class Client {
 /** Errors of 503s that promise that nothing was applied. */
 const NOT_APPLIED = ['Overloaded', 'Credential store unavailable', 'Broker unavailable'];
 
-type Outcome = 'applied' | 'accepted' | 'refused' | 'not-applied' | 'unknown';
+type Outcome = 'applied' | 'accepted' | 'pending' | 'refused' | 'not-applied' | 'unknown';
 
 /**
- * What an answer to a command or an opening means: not-applied may be tried again, refused may not, and accepted is to be
- * decided later.
+ * What an answer to a command or an opening means: not-applied may be tried again, refused may not, accepted is to be
+ * decided later, and pending is a transfer that has begun.
  */
-function outcomeOf({ status, error }: CallAnswer): Outcome {
+function outcomeOf({ status, error, transferStatus }: CallAnswer): Outcome {
   if (status === 200 || status === 201 || (status === 409 && error?.startsWith('Duplicate ')))
     return 'applied';
-  if (status === 202) return 'accepted';
+  if (status === 202) return transferStatus === 'pending' ? 'pending' : 'accepted';
   if (status === -1 || status === 408 || (status === 503 && NOT_APPLIED.includes(error ?? '')))
     return 'not-applied';
   if (status === 0 || status >= 500) return 'unknown';

@@ -160,8 +160,8 @@ const isNotFound = (outcome: object) =>
 function seenBy(problems: ReadonlyMap<number, Error>, record: OutgoingTransfer | Error): Transfer | Error {
   if (record instanceof Error) return record;
   const foreign = [record.accountId, record.to].filter((accountId) => problems.has(accountId));
-  if (foreign.length < 2) return transferBetween(record, new Set(foreign));
   const fault = foreign.map((accountId) => problems.get(accountId)).find(isFault);
+  if (foreign.length < 2) return { ...transferBetween(record, new Set(foreign)), problem: fault };
   return fault ?? notFound();
 }
 

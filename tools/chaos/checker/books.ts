@@ -1,5 +1,6 @@
 import { Client, escapeIdentifier } from 'pg';
 import { keyOf } from './history.js';
+import type { Span } from './states.js';
 
 /** A row of `transactions` or of the archive, with its details. Amounts are in minor units. */
 export interface Posting {
@@ -37,6 +38,44 @@ export interface RecordedRefusal {
   readonly time: number;
 }
 
+/** A row of `transfers`: a transfer to another shard, as the shard of its source tells it. */
+export interface SentTransfer {
+  readonly id: string;
+  readonly nonce: string;
+  readonly accountId: number;
+  readonly to: number;
+  readonly amount: number;
+  /** The hold that has the money: its own, with its number, or the one that it captures. */
+  readonly holdId: string;
+  /** Of a capture, which has no transaction at first that could carry it. */
+  readonly key: string | undefined;
+  /** `pending`, `completed` or `failed`. */
+  readonly status: string;
+  readonly creditId: string | undefined;
+  /** The code of the target's refusal. */
+  readonly failure: string | undefined;
+  /** Milliseconds since 1970. */
+  readonly createdAt: number;
+  /** The operation that it came from. */
+  readonly op: number | undefined;
+}
+
+/** A row of `incoming_transfers`: what the shard of its target has decided about a transfer. */
+export interface ArrivedTransfer {
+  readonly id: string;
+  readonly nonce: string;
+  readonly accountId: number;
+  readonly from: number;
+  readonly amount: number;
+  readonly creditId: string | undefined;
+  readonly failure: string | undefined;
+  /** Milliseconds since 1970. */
+  readonly decidedAt: number;
+}
+
+/** Names a transfer in both of its shards: one of them alone might draw an id again after it was restored. */
+export const transferKeyOf = ({ id, nonce }: Pick<SentTransfer, 'id' | 'nonce'>): string => `${id} ${nonce}`;
+
 /** A row of `holds`. */
 export interface HoldBook {
   readonly id: string;
@@ -44,9 +83,13 @@ export interface HoldBook {
   readonly amount: number;
   readonly remaining: number;
   readonly captured: number;
+  /** The part of what remains that is on its way to another shard. */
+  readonly capturing: number;
   readonly status: string;
   /** Milliseconds since 1970. */
   readonly expiresAt: number | undefined;
+  /** Captures to other shards, and while each was on its way: the hold can't end before. */
+  readonly underWay: { readonly amount: number; readonly span: Span }[];
   /** Its transactions in the order of their versions, and the debits of its captures. */
   readonly postings: Posting[];
 }
@@ -77,6 +120,16 @@ export interface Books {
   readonly reversals: ReadonlyMap<string, readonly Posting[]>;
   /** By {@link keyOf}. */
   readonly refusals: ReadonlyMap<string, RecordedRefusal>;
+  /** Transfer → its debits and credits, in the order of their ids; a debit comes before a credit in another shard. */
+  readonly legs: ReadonlyMap<string, readonly Posting[]>;
+  /** Transfers to other shards. */
+  readonly sent: ReadonlyMap<string, SentTransfer>;
+  /** The same by their operation, which has at most one in sound books. */
+  readonly sentBy: ReadonlyMap<number, readonly SentTransfer[]>;
+  /** By {@link transferKeyOf}. */
+  readonly arrived: ReadonlyMap<string, ArrivedTransfer>;
+  /** The number of shards. */
+  readonly shards: number;
   /** Outbox rows that were never published. */
   readonly unpublished: number;
   /** When they were read, in milliseconds since 1970. */
@@ -90,8 +143,10 @@ export interface Rows {
   })[];
   readonly postings: readonly Posting[];
   readonly events: readonly (AccountEvent & { readonly accountId: number })[];
-  readonly holds: readonly Omit<HoldBook, 'postings'>[];
+  readonly holds: readonly Omit<HoldBook, 'postings' | 'underWay'>[];
   readonly refusals: readonly RecordedRefusal[];
+  readonly sent: readonly SentTransfer[];
+  readonly arrived: readonly ArrivedTransfer[];
   readonly unpublished: number;
 }
 
@@ -117,42 +172,100 @@ export async function readBooks(
   return booksOf(rows, readAt);
 }
 
-/** Puts rows, each list in the order of its versions, together. */
-export function booksOf(shards: readonly Rows[], readAt: number): Books {
+/**
+ * Puts rows, each list in the order of its versions, together.
+ *
+ * @param shards the number of shards, if the rows are not given by shard
+ */
+export function booksOf(rowsOf: readonly Rows[], readAt: number, shards = rowsOf.length): Books {
+  const rows = <K extends keyof Lists>(list: K) =>
+    rowsOf.flatMap((one): readonly Lists[K][number][] => one[list]);
   const accounts = new Map<number, AccountBook>();
-  const byId = new Map<string, Posting>();
+  for (const { accountId, ...account } of rows('accounts'))
+    accounts.set(accountId, { ...account, postings: [], events: [], holds: [] });
   const holds = new Map<string, HoldBook>();
-  const byOperation = new Map<number, Posting[]>();
-  const reversals = new Map<string, Posting[]>();
-  const refusals = new Map<string, RecordedRefusal>();
-  for (const rows of shards) {
-    for (const { accountId, ...account } of rows.accounts)
-      accounts.set(accountId, { ...account, postings: [], events: [], holds: [] });
-    for (const row of rows.holds) {
-      const hold: HoldBook = { ...row, postings: [] };
-      holds.set(hold.id, hold);
-      accounts.get(hold.accountId)?.holds.push(hold);
-    }
-    for (const { accountId, ...event } of rows.events) accounts.get(accountId)?.events.push(event);
-    for (const refusal of rows.refusals) refusals.set(keyOf(refusal.accountId, refusal.key), refusal);
-    for (const posting of rows.postings) {
-      accounts.get(posting.accountId)?.postings.push(posting);
-      byId.set(posting.id, posting);
-      if (posting.op !== undefined) add(byOperation, posting.op, posting);
-      if (posting.reverses !== undefined) add(reversals, posting.reverses, posting);
-      if (posting.holdId !== undefined) holds.get(posting.holdId)?.postings.push(posting);
-    }
+  for (const row of rows('holds')) {
+    const hold: HoldBook = { ...row, postings: [], underWay: [] };
+    holds.set(hold.id, hold);
+    accounts.get(hold.accountId)?.holds.push(hold);
   }
-  for (const postings of byOperation.values()) postings.sort((a, b) => numberOf(a.id) - numberOf(b.id));
-  const unpublished = shards.reduce((sum, rows) => sum + rows.unpublished, 0);
-  return { accounts, byId, holds, byOperation, reversals, refusals, unpublished, readAt };
+  for (const { accountId, ...event } of rows('events')) accounts.get(accountId)?.events.push(event);
+  const sent = new Map(rows('sent').map((one) => [one.id, one]));
+  const postings = rowsOf.flatMap((one) => withOrigins(one.postings, sent));
+  for (const posting of postings) {
+    accounts.get(posting.accountId)?.postings.push(posting);
+    if (posting.holdId !== undefined) holds.get(posting.holdId)?.postings.push(posting);
+  }
+  const legs = legsIn(postings, sent);
+  for (const one of sent.values()) {
+    const debit = legs.get(one.id)?.find(({ type }) => type === 'debit');
+    const span = { from: one.createdAt, to: debit?.time ?? Infinity };
+    if (isCapture(one)) holds.get(one.holdId)?.underWay.push({ amount: one.amount, span });
+  }
+  const byOperation = grouped(postings, ({ op }) => op);
+  for (const ofOne of byOperation.values()) ofOne.sort(byNumber);
+  return {
+    ...{ accounts, holds, byOperation, legs, sent, shards, readAt },
+    byId: new Map(postings.map((posting) => [posting.id, posting])),
+    reversals: grouped(postings, ({ reverses }) => reverses),
+    refusals: new Map(rows('refusals').map((one) => [keyOf(one.accountId, one.key), one])),
+    sentBy: grouped([...sent.values()], ({ op }) => op),
+    arrived: new Map(rows('arrived').map((one) => [transferKeyOf(one), one])),
+    unpublished: rowsOf.reduce((sum, one) => sum + one.unpublished, 0),
+  };
 }
 
-function add<K>(lists: Map<K, Posting[]>, key: K, posting: Posting): void {
-  const list = lists.get(key);
-  if (list) list.push(posting);
-  else lists.set(key, [posting]);
+type Lists = Omit<Rows, 'unpublished'>;
+
+/** Whether a transfer to another shard captures a hold, instead of having one of its own. */
+export const isCapture = ({ id, holdId }: Pick<SentTransfer, 'id' | 'holdId'>): boolean =>
+  numberOf(id) !== numberOf(holdId);
+
+/**
+ * The release at the end of a transfer to another shard says nothing of its request. It is the only one of the transfer's
+ * own hold or, of a capture, comes just before the debit.
+ */
+function withOrigins(postings: readonly Posting[], sent: ReadonlyMap<string, SentTransfer>): Posting[] {
+  return postings.map((posting, place) => {
+    const { type, op, holdId, accountId, version } = posting;
+    if (type !== 'release' || op !== undefined || holdId === undefined) return posting;
+    const own = sent.get(holdId.replace('hold', 'tr'));
+    if (own) return { ...posting, op: own.op };
+    const next = postings[place + 1];
+    const isOfNext =
+      next?.type === 'debit' &&
+      next.holdId === holdId &&
+      next.accountId === accountId &&
+      next.version === version + 1;
+    return isOfNext && sent.has(next.transferId ?? '') ? { ...posting, op: next.op } : posting;
+  });
 }
+
+function legsIn(
+  postings: readonly Posting[],
+  sent: ReadonlyMap<string, SentTransfer>,
+): Map<string, Posting[]> {
+  const isLeg = ({ type }: Posting) => type === 'debit' || type === 'credit';
+  const legs = grouped(postings.filter(isLeg), ({ transferId }) => transferId);
+  const debitFirst = (a: Posting, b: Posting) => Number(a.type === 'credit') - Number(b.type === 'credit');
+  for (const [transferId, ofOne] of legs) ofOne.sort(sent.has(transferId) ? debitFirst : byNumber);
+  return legs;
+}
+
+/** The items by what they belong to, if anything. */
+function grouped<K, T>(items: readonly T[], keyIn: (item: T) => K | undefined): Map<K, T[]> {
+  const groups = new Map<K, T[]>();
+  for (const item of items) {
+    const key = keyIn(item);
+    if (key === undefined) continue;
+    const group = groups.get(key);
+    if (group) group.push(item);
+    else groups.set(key, [item]);
+  }
+  return groups;
+}
+
+const byNumber = (a: Posting, b: Posting): number => numberOf(a.id) - numberOf(b.id);
 
 /** The number in an id like `txn17`. */
 const numberOf = (id: string) => Number(id.replace(/^\D+/, ''));
@@ -179,6 +292,13 @@ async function readRows(client: Client, schema: string, except: readonly number[
   const refusals = await all(
     `SELECT t.*, ${EPOCH_MS('t.refused_at')} AS time FROM ${schema}.refused_submissions t ${ofRun}`,
   );
+  const sent = await all(
+    `SELECT t.*, ${EPOCH_MS('t.created_at')} AS time, d.reference FROM ${schema}.transfers t
+     LEFT JOIN ${schema}.transaction_details d ON d.transaction_id = t.transfer_id ${ofRun}`,
+  );
+  const arrived = await all(
+    `SELECT t.*, ${EPOCH_MS('t.decided_at')} AS time FROM ${schema}.incoming_transfers t ${ofRun}`,
+  );
   const accounts = await all(`SELECT t.* FROM ${schema}.accounts t ${ofRun}`);
   const outbox = await client.query(`SELECT FROM ${schema}.outbox`);
   return {
@@ -187,6 +307,8 @@ async function readRows(client: Client, schema: string, except: readonly number[
     events: events.map(eventOf),
     refusals: refusals.map(refusalOf),
     holds: holds.map(holdOf),
+    sent: sent.map(sentOf),
+    arrived: arrived.map(arrivedOf),
     unpublished: outbox.rowCount ?? 0,
   };
 }
@@ -239,11 +361,49 @@ export function operationOf(
   { type, amount, transferId, holdId, reverses }: Omit<Posting, 'op'>,
   reference: string | undefined,
 ): number | undefined {
-  const named = /^op-(\d+)$/.exec(reference ?? '')?.[1];
-  if (named !== undefined) return Number(named);
+  const named = operationNamed(reference);
+  if (named !== undefined) return named;
   const isPlain = (type === 'credit' || type === 'debit') && !transferId && !holdId && !reverses;
   return isPlain ? amount : undefined;
 }
+
+function operationNamed(reference: string | null | undefined): number | undefined {
+  const named = /^op-(\d+)$/.exec(reference ?? '')?.[1];
+  return named === undefined ? undefined : Number(named);
+}
+
+function sentOf(row: Columns): SentTransfer {
+  return {
+    id: `tr${row['transfer_id']}`,
+    nonce: text(row, 'nonce'),
+    accountId: number(row, 'account_id'),
+    to: number(row, 'to_account_id'),
+    amount: money(row, 'amount'),
+    holdId: `hold${row['hold_id']}`,
+    key: row['idempotency_key'] ?? undefined,
+    status: text(row, 'status'),
+    creditId: idIn(row, 'credit_id', 'txn'),
+    failure: codeIn(row),
+    createdAt: number(row, 'time'),
+    op: operationNamed(row['reference']),
+  };
+}
+
+function arrivedOf(row: Columns): ArrivedTransfer {
+  return {
+    id: `tr${row['transfer_id']}`,
+    nonce: text(row, 'nonce'),
+    accountId: number(row, 'account_id'),
+    from: number(row, 'from_account_id'),
+    amount: money(row, 'amount'),
+    creditId: idIn(row, 'credit_id', 'txn'),
+    failure: codeIn(row),
+    decidedAt: number(row, 'time'),
+  };
+}
+
+const codeIn = ({ rejection = null }: Columns) =>
+  rejection === null ? undefined : (JSON.parse(rejection) as { readonly code: string }).code;
 
 function eventOf(row: Columns): Rows['events'][number] {
   const { status, overdraftLimit } = JSON.parse(text(row, 'changes')) as Record<string, string | undefined>;
@@ -271,6 +431,7 @@ function holdOf(row: Columns): Rows['holds'][number] {
     amount: money(row, 'amount'),
     remaining: money(row, 'remaining'),
     captured: money(row, 'captured'),
+    capturing: money(row, 'capturing'),
     status: text(row, 'status'),
     expiresAt: row['time'] === null ? undefined : number(row, 'time'),
   };

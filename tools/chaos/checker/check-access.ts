@@ -1,5 +1,6 @@
 import {
   accountsOf,
+  shardOf,
   type Answer,
   type Attempt,
   type Entry,
@@ -24,7 +25,8 @@ interface Failure {
   readonly sentAt: number;
   readonly at: number;
   readonly instance: string;
-  readonly shard: number;
+  /** Those of its accounts. */
+  readonly shards: readonly number[];
   readonly detail: string;
 }
 
@@ -44,10 +46,8 @@ export class AccessChecker {
   private readonly faults = new Map<number, Fault>();
   private readonly failures: Failure[] = [];
 
-  /** @param shards the number of shards */
   constructor(
     private readonly books: Books,
-    private readonly shards: number,
     private readonly violations: Violations,
   ) {}
 
@@ -66,13 +66,13 @@ export class AccessChecker {
   /** Call it once the whole history was read. */
   finish(): void {
     const faults = [...this.faults.values()];
-    for (const { sentAt, at, instance, shard, detail } of this.failures) {
+    for (const { sentAt, at, instance, shards, detail } of this.failures) {
       const another = faults.some(
-        (fault) => isOfAnotherShard(fault, shard) && fault.at <= at && sentAt <= fault.healedAt,
+        (fault) => isOfOtherShards(fault, shards) && fault.at <= at && sentAt <= fault.healedAt,
       );
       const its = faults.some(
         (fault) =>
-          mayHarm(fault, instance, shard) && fault.since <= at && sentAt <= fault.healedAt + RECOVERY_MS,
+          mayHarm(fault, instance, shards) && fault.since <= at && sentAt <= fault.healedAt + RECOVERY_MS,
       );
       if (another && !its) this.violations.add('bulkhead', detail);
     }
@@ -90,11 +90,10 @@ export class AccessChecker {
     if (REFUSALS.includes(status) && !isRight) this.violations.add('credential-refused', detail);
     else if (answer !== UNKNOWN_CREDENTIAL) this.letIn.add(nameOf(attempt));
     else if (wasLetIn) this.violations.add('credential-forgotten', detail);
-    const [accountId] = accountsOf(operation);
-    if (status === 408 && accountId !== undefined) {
-      const shard = (accountId - 1) % this.shards;
+    const shards = accountsOf(operation).map((accountId) => shardOf(accountId, this.books.shards));
+    if (status === 408 && shards.length > 0) {
       const instance = attempt.instance.replace(/#.*/, '');
-      this.failures.push({ sentAt: attempt.at, at, instance, shard, detail });
+      this.failures.push({ sentAt: attempt.at, at, instance, shards, detail });
     }
   }
 }
@@ -105,14 +104,14 @@ export const UNKNOWN_CREDENTIAL = '503 Credential store unavailable';
 
 const nameOf = ({ instance, sender }: Attempt) => `${instance} ${sender}`;
 
-function isOfAnotherShard(fault: Fault, shard: number): boolean {
-  return fault.shard !== undefined && fault.shard !== shard;
+function isOfOtherShards(fault: Fault, shards: readonly number[]): boolean {
+  return fault.shard !== undefined && !shards.includes(fault.shard);
 }
 
-function mayHarm(fault: Fault, instance: string, shard: number): boolean {
+function mayHarm(fault: Fault, instance: string, shards: readonly number[]): boolean {
   return (
     !OPTIONAL.test(fault.target) &&
     (fault.instance ?? instance) === instance &&
-    (fault.shard ?? shard) === shard
+    (fault.shard === undefined || shards.includes(fault.shard))
   );
 }

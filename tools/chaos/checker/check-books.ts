@@ -1,6 +1,6 @@
 import { isExpiry, type AccountBook, type Books, type HoldBook, type Posting } from './books.js';
 import type { Violations } from './rules.js';
-import { limitsIn, remainingAt, statusesIn } from './states.js';
+import { claimOf, limitsIn, remainingAt, statusesIn } from './states.js';
 
 /** Checks the books by themselves, without the history. */
 export function checkBooks(books: Books, violations: Violations): void {
@@ -9,14 +9,15 @@ export function checkBooks(books: Books, violations: Violations): void {
     if (fault) violations.add('books-unsound', `account ${accountId}: ${fault}`);
     for (const overdrawn of overdrawnAt(book))
       violations.add('overdrawn', `account ${accountId}: ${overdrawn}`);
-    for (const { id, version } of refusedByStatus(book))
+    for (const { id, version } of refusedByStatus(book, books))
       violations.add('status-ignored', `account ${accountId}: ${id} at version ${version}`);
     const closed = closureFaultOf(book);
     if (closed) violations.add('status-ignored', `account ${accountId}: ${closed}`);
   }
   for (const hold of books.holds.values()) {
     const fault =
-      holdFaultOf(hold) ?? (isDue(hold, books.readAt) ? 'it has expired, and nobody ended it' : undefined);
+      holdFaultOf(hold, books) ??
+      (isDue(hold, books.readAt) ? 'it has expired, and nobody ended it' : undefined);
     if (fault) violations.add('hold-broken', `${hold.id}, ${hold.status}: ${fault}`);
   }
   for (const [id, reversals] of books.reversals) checkReversals(id, reversals, books, violations);
@@ -63,12 +64,15 @@ function overdrawnAt(book: AccountBook): string[] {
   });
 }
 
-/** Which statuses allow what. The debit of a capture is one that was promised. */
-function refusedByStatus(book: AccountBook): Posting[] {
-  return book.postings.filter(({ type, holdId, time }) => {
+/**
+ * Which statuses allow what. The debit of a capture is one that was promised; that of a transfer to another shard is,
+ * whatever has become of the account since.
+ */
+function refusedByStatus(book: AccountBook, { sent }: Books): Posting[] {
+  return book.postings.filter(({ type, holdId, transferId = '', time }) => {
     const isPromised = type === 'credit' || (type === 'debit' && holdId !== undefined);
     const allowed = isPromised || type === 'release' ? ['open', 'debits_blocked'] : ['open'];
-    if (type === 'release') allowed.push('frozen');
+    if (type === 'release' || (type === 'debit' && sent.has(transferId))) allowed.push('frozen');
     return !statusesIn(book, { from: time, to: time }).some((status) => allowed.includes(status));
   });
 }
@@ -88,8 +92,8 @@ function closureFaultOf({ events, postings, balance, held }: AccountBook): strin
 const isDue = ({ status, expiresAt = Infinity }: HoldBook, now: number) =>
   status === 'active' && expiresAt < now;
 
-function holdFaultOf(hold: HoldBook): string | undefined {
-  const { amount, remaining, captured, status, expiresAt, postings } = hold;
+function holdFaultOf(hold: HoldBook, books: Books): string | undefined {
+  const { amount, remaining, captured, capturing, status, expiresAt, postings } = hold;
   const [placed, ...others] = postings;
   if (placed?.type !== 'hold' || placed.amount !== amount) return `it begins with ${describe(placed)}`;
   const sum = (type: string) =>
@@ -100,7 +104,14 @@ function holdFaultOf(hold: HoldBook): string | undefined {
   if (captured !== sum('debit')) return `${captured} were captured, by its transactions ${sum('debit')}`;
   if (captured > sum('release')) return `${captured} were captured, and ${sum('release')} released`;
   if ((status === 'active') !== remaining > 0) return `${remaining} remain`;
-  const late = others.find((posting) => posting.op !== undefined && posting.time >= (expiresAt ?? Infinity));
+  const underWay = sumOf(pendingOf(hold, books));
+  if (capturing !== underWay)
+    return `${capturing} are on their way to another shard, of which ${underWay} are pending`;
+  const beganAt = ({ op = 0, time }: Posting) =>
+    books.sentBy.get(op)?.find(({ holdId }) => holdId === hold.id)?.createdAt ?? time;
+  const late = others.find(
+    (posting) => posting.op !== undefined && beganAt(posting) >= (expiresAt ?? Infinity),
+  );
   if (late) return `${late.id} of operation ${late.op} came after it had expired`;
   const expiries = others.filter(isExpiry);
   const early = expiries.find((posting) => posting.time < (expiresAt ?? Infinity));
@@ -113,17 +124,32 @@ function holdFaultOf(hold: HoldBook): string | undefined {
   return beyond && `it goes on after ${beyond.id}`;
 }
 
+const pendingOf = ({ id }: HoldBook, { sent }: Books) =>
+  [...sent.values()].filter(({ holdId, status }) => holdId === id && status === 'pending');
+
+const sumOf = (items: readonly { readonly amount: number }[]) =>
+  items.reduce((sum, { amount }) => sum + amount, 0);
+
+/** A reversal between shards claims its amount with a hold, before it is debited. */
 function checkReversals(
   id: string,
   reversals: readonly Posting[],
-  { byId }: Books,
+  { byId, sent }: Books,
   violations: Violations,
 ): void {
   const original = byId.get(id);
-  const reversed = reversals.reduce((sum, { amount }) => sum + amount, 0);
   const opposite = original?.type === 'credit' ? 'debit' : 'credit';
-  const isWrong = (one: Posting) => one.accountId !== original?.accountId || one.type !== opposite;
-  if (original?.reverses !== undefined || reversals.some(isWrong) || reversed > (original?.amount ?? 0))
+  const isStep = ({ type, holdId = '' }: Posting) =>
+    (type === 'hold' || type === 'release') && sent.has(holdId.replace('hold', 'tr'));
+  const isWrong = (one: Posting) =>
+    one.accountId !== original?.accountId ||
+    (one.type !== opposite && !(opposite === 'debit' && isStep(one)));
+  let [claimed, most] = [0, 0];
+  for (const reversal of reversals.toSorted((a, b) => a.version - b.version)) {
+    claimed += claimOf(reversal);
+    most = Math.max(most, claimed);
+  }
+  if (original?.reverses !== undefined || reversals.some(isWrong) || most > (original?.amount ?? 0))
     violations.add('over-reversed', `${describe(original)} is reversed by ${describe(reversals)}`);
 }
 

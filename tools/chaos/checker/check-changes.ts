@@ -59,9 +59,11 @@ export class ChangeChecker extends Checker {
     }
   }
 
-  private isForced({ op, type, reverses }: Posting): boolean {
+  /** A reversal of a transfer between shards claims the money with a hold. */
+  private isForced({ op, type, reverses, transferId = '' }: Posting): boolean {
     const operation = this.operations.get(op ?? 0);
-    return type === 'debit' && reverses !== undefined && operation !== undefined && 'force' in operation;
+    const claims = this.books.sent.has(transferId) ? 'hold' : 'debit';
+    return type === claims && reverses !== undefined && operation !== undefined && 'force' in operation;
   }
 
   private canMake(request: Request, event: AccountEvent): boolean {

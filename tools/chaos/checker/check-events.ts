@@ -49,11 +49,6 @@ export function checkEvents(books: Books, arrivals: readonly Arrival[], violatio
 
 function expectedOf(books: Books): Expected {
   const expected: Expected = { events: new Map(), streams: [] };
-  const legs = new Map<string, Posting[]>();
-  for (const posting of books.byId.values()) {
-    const { transferId } = posting;
-    if (transferId !== undefined) legs.set(transferId, [...(legs.get(transferId) ?? []), posting]);
-  }
   const tell = (stream: string[], id: string, event: Omit<Arrival, 'id'>) => {
     expected.events.set(id, event);
     stream.push(id);
@@ -66,8 +61,8 @@ function expectedOf(books: Books): Expected {
       const hold = books.holds.get(holdId);
       const about = hold && holdEvent(posting, hold, books);
       if (about) tell(stream, `${holdId}/${version}`, about);
-      if (transferId !== undefined)
-        tell(stream, transferId, transferEvent(transferId, legs.get(transferId) ?? []));
+      if (transferId !== undefined && completes(posting, books))
+        tell(stream, transferId, transferEvent(transferId, books.legs.get(transferId) ?? []));
     }
     const changes: string[] = [];
     for (const event of events)
@@ -75,6 +70,11 @@ function expectedOf(books: Books): Expected {
     expected.streams.push(stream, changes);
   }
   return expected;
+}
+
+/** A transfer to another shard is told of where it was sent, once it is debited; any other on each of its accounts. */
+function completes({ type, transferId = '' }: Posting, { sent }: Books): boolean {
+  return type === 'debit' || (type === 'credit' && !sent.has(transferId));
 }
 
 /** What an event of the first version can't say makes it one of the second. */
@@ -113,15 +113,14 @@ function holdEvent(
 }
 
 function transferEvent(transferId: string, legs: readonly Posting[]): Omit<Arrival, 'id'> {
-  const ordered = legs.toSorted((a, b) => numberIn(a.id) - numberIn(b.id));
   return {
     type: 'transfer.completed.v1',
     data: {
       transferId,
-      legs: ordered.map(({ id, accountId, type, amount, version, reverses }) => ({
+      legs: legs.map(({ id, accountId, type, amount, version, reverses }) => ({
         ...{ transactionId: id, accountId, type: wordFor(type), amount: decimal(amount), version, reverses },
       })),
-      holdId: ordered.find((leg) => leg.holdId !== undefined)?.holdId,
+      holdId: legs.find((leg) => leg.holdId !== undefined)?.holdId,
     },
   };
 }
@@ -146,8 +145,6 @@ function says(value: unknown, expected: unknown): boolean {
     says((value as Record<string, unknown>)[name], member),
   );
 }
-
-const numberIn = (id: string) => Number(id.replace(/^\D+/, ''));
 
 function describe(value: unknown): string {
   return value === undefined ? 'nothing' : JSON.stringify(value);

@@ -2,6 +2,7 @@ import {
   accountsOf,
   isCommand,
   commandKeyOf,
+  isBetweenShards,
   keyAccountOf,
   type Answer,
   type AnswerBody,
@@ -12,15 +13,22 @@ import {
   type Entry,
   type Follow,
   type Intent,
-  type ListedRow,
   type Open,
   type Operation,
   type ReadBalance,
 } from './history.js';
 import { UNKNOWN_CREDENTIAL } from './check-access.js';
-import { balanceAt, isExpiry, type AccountBook, type Books, type Posting } from './books.js';
+import {
+  balanceAt,
+  isExpiry,
+  type AccountBook,
+  type Books,
+  type Posting,
+  type SentTransfer,
+} from './books.js';
+import { isRefusalOf, wasTransfer } from './check-transfers.js';
 import { Floors, type Floor } from './floors.js';
-import { checkParts, netOf, wordFor } from './parts.js';
+import { checkParts, isSame, netOf, wordFor } from './parts.js';
 import { hasChanged, isPossible, isReused, REFUSALS, wasHold, type Window } from './refusals.js';
 import type { Violations } from './rules.js';
 import { CLOCK_SLACK_MS } from './states.js';
@@ -39,6 +47,12 @@ export interface Tally {
   refusedLater: number;
   /** Rejected without any effect. */
   refused: number;
+  /** Transfers to other shards that were completed … */
+  sent: number;
+  /** … that their target refused … */
+  sentInVain: number;
+  /** … and answers that told that one is pending. */
+  toldPending: number;
   /** Postings with at least one request whose outcome was unknown … */
   unknown: number;
   /** … and for which a retry with their key showed that they had been applied … */
@@ -107,6 +121,7 @@ export class HistoryChecker {
   private readonly tally: Tally = {
     ...{ operations: 0, requests: 0, acknowledged: 0, submitted: 0, refusedLater: 0, refused: 0, unknown: 0 },
     ...{ resolvedApplied: 0, resolvedRefused: 0, unresolvable: 0, reads: 0 },
+    ...{ sent: 0, sentInVain: 0, toldPending: 0 },
     byStatus: new Map(),
   };
 
@@ -266,6 +281,7 @@ export class HistoryChecker {
     if (status === ACCEPTED && attempt.async && body?.submission === 'queued' && body.id) return false;
     const allowed =
       status === -1 ||
+      (status === ACCEPTED && this.maySend(progress.operation)) ||
       ACCESS_REFUSED.includes(status) ||
       ALLOWED[kind].includes(`${status} ${error}`) ||
       (attempt.async === true && error === 'Broker unavailable');
@@ -298,6 +314,7 @@ export class HistoryChecker {
     const { op, status } = answer;
     const { error = '' } = body;
     if (status === 201 || status === 200) return this.checkAccepted(answer, command, body, pending);
+    if (status === ACCEPTED && !pending.attempt.async) return this.checkBegun(answer, command, body, pending);
     if (status === 409 && error.startsWith('Duplicate '))
       return this.checkDuplicate(op, command, body, pending);
     if (error === 'Idempotency key reused') {
@@ -314,6 +331,12 @@ export class HistoryChecker {
       return;
     }
     if (!BY_THE_ACCOUNT.test(`${status}`)) return;
+    const sent = this.sentBy(op);
+    if (sent?.status === 'failed' && isRefusalOf(sent, body)) {
+      // Whether it was true, and stays the answer, is checked elsewhere.
+      pending.progress.acknowledged = true;
+      return;
+    }
     if (pending.keyUsed)
       this.fail('key-forgotten', `operation ${op}: ${error}, though key ${command.key} was used`);
     if (['Not applied', 'Counterparty refused'].includes(error) || pending.supposes) return;
@@ -372,6 +395,28 @@ export class HistoryChecker {
     this.acknowledge(command, progress, postings, attempt.instance);
   }
 
+  /** A transfer to another shard is pending: it has begun, so its key is used, and its outcome is not told yet. */
+  private checkBegun({ op }: Answer, command: Command, body: AnswerBody, { progress }: Pending): void {
+    const sent = this.sentBy(op);
+    const what = `operation ${op}: ${describe(body)}`;
+    this.tally.toldPending += 1;
+    if (!sent || sent.id !== body.id || !wasTransfer(body.id, body, this.books))
+      this.fail('acknowledged-lost', `${what} is pending; in the books: ${describe(sent)}`);
+    progress.acknowledged = true;
+    if (command.key !== undefined) this.usedKeys.add(commandKeyOf(command));
+    const [placed] = this.postingsOf(op);
+    if (placed?.type === 'hold') this.floors.show(placed.accountId, placed.version);
+  }
+
+  /** The transfer to another shard that an operation has begun. */
+  private sentBy(op: number): SentTransfer | undefined {
+    return this.books.sentBy.get(op)?.[0];
+  }
+
+  private maySend(operation: Operation): boolean {
+    return isCommand(operation) && isBetweenShards(operation, this.books.shards);
+  }
+
   /**
    * The items of a batch on one account take effect in their order. Those over several accounts may meet a locked row,
    * and then let the others pass.
@@ -403,7 +448,7 @@ export class HistoryChecker {
   /** Whether an answer tells of the transactions that its operation made. */
   private saysWhatIs(body: AnswerBody, command: Command, postings: readonly Posting[]): boolean {
     if (body.legs)
-      return body.legs.every((leg) => isSame(leg, this.books.byId.get(leg.id)) && isAmong(leg, postings));
+      return wasTransfer(body.id, body, this.books) && body.legs.every((leg) => isAmong(leg, postings));
     if (command.kind === 'void') {
       const hold = this.books.holds.get(command.holdId);
       return body.id === command.holdId && body.holdStatus === 'voided' && hold?.status === 'voided';
@@ -430,18 +475,26 @@ export class HistoryChecker {
     const { transactionId, transferId, holdId } = body;
     const named = transactionId ?? transferId ?? holdId;
     const what = `operation ${op}: Duplicate of ${named}`;
-    const original = postings.find(
-      (posting) =>
-        posting.key === command.key &&
-        (transferId === undefined
-          ? posting.id === named?.replace('hold', 'txn')
-          : posting.transferId === transferId),
-    );
-    if (!original || command.key === undefined)
-      return this.fail('key-forgotten', `${what}, but in the books: ${describe(postings)}`);
+    const isKeyed = ({ key }: { readonly key: string | undefined }) =>
+      key !== undefined && key === command.key;
+    const sent = this.sentBy(op);
+    const original =
+      postings.some(
+        (posting) =>
+          isKeyed(posting) &&
+          (transferId === undefined
+            ? posting.id === named?.replace('hold', 'txn')
+            : posting.transferId === transferId),
+      ) ||
+      (sent !== undefined && sent.id === transferId && isKeyed(sent));
+    if (!original) return this.fail('key-forgotten', `${what}, but in the books: ${describe(postings)}`);
     if (!progress.acknowledged && progress.open === 0)
       this.fail('refused-but-applied', `${what}, though all requests before were refused`);
-    this.acknowledge(command, progress, postings, attempt.instance);
+    if (!sent) return this.acknowledge(command, progress, postings, attempt.instance);
+    // Other processes may have taken its last steps.
+    progress.acknowledged = true;
+    this.usedKeys.add(commandKeyOf(command));
+    for (const { accountId, version } of postings) this.floors.show(accountId, version);
   }
 
   private acknowledge(
@@ -524,21 +577,12 @@ export class HistoryChecker {
     const isRight =
       read.kind === 'read-hold'
         ? hold !== undefined && body.id === hold.id && wasHold(hold, body, this.windowOf(answer, pending))
-        : body.id === read.transferId && this.isTransfer(read.transferId, body);
+        : body.id === read.transferId && wasTransfer(read.transferId, body, this.books);
     if (!isRight)
       this.fail(
         'wrong-read',
         `operation ${answer.op} ${describe(read)}: ${describe(body)}; in the books: ${describe(hold)}`,
       );
-  }
-
-  private isTransfer(transferId: string, { legs = [] }: AnswerBody): boolean {
-    const first = this.books.byId.get(transferId.replace('tr', 'txn'));
-    const postings = this.postingsOf(first?.op ?? 0).filter((posting) => posting.transferId === transferId);
-    return (
-      legs.length === postings.length &&
-      legs.every((leg) => isAmong(leg, postings) && isSame(leg, this.books.byId.get(leg.id)))
-    );
   }
 
   private checkBalance(answer: Answer, read: ReadBalance, body: AnswerBody, pending: Pending): void {
@@ -607,11 +651,16 @@ export class HistoryChecker {
       this.tally.submitted += 1;
       if (progress.refusedForGood) this.tally.refusedLater += 1;
     }
-    if (progress.acknowledged) this.tally.acknowledged += 1;
+    const { status } = this.sentBy(op) ?? {};
+    if (status === 'completed') this.tally.sent += 1;
+    if (status === 'failed') this.tally.sentInVain += 1;
+    const isAcknowledged = progress.acknowledged && status !== 'failed';
+    if (isAcknowledged) this.tally.acknowledged += 1;
     else if (!progress.unknown) this.tally.refused += 1;
     if (!progress.unknown) return;
     this.tally.unknown += 1;
-    if (progress.acknowledged) this.tally.resolvedApplied += 1;
+    if (isAcknowledged) this.tally.resolvedApplied += 1;
+    else if (progress.acknowledged) this.tally.resolvedRefused += 1;
     else if (!('key' in operation) || operation.key === undefined) this.tally.unresolvable += 1;
     else if (progress.refusedForGood) this.tally.resolvedRefused += 1;
     else this.fail('unresolved', `operation ${op}, key ${operation.key}`);
@@ -688,7 +737,12 @@ function keyed(kind: Command['kind'], resource: string): string[] {
 }
 
 function refusalsOf(kind: keyof typeof REFUSALS): string[] {
-  const conflicts = ['Hold not active', 'Part of a transfer'];
+  const conflicts = [
+    'Hold not active',
+    'Hold being captured',
+    'Part of a transfer',
+    'Transfer not completed',
+  ];
   return REFUSALS[kind].map((error) => `${conflicts.includes(error) ? 409 : 422} ${error}`);
 }
 
@@ -703,20 +757,8 @@ function firstOfEach(postings: readonly Posting[]): Posting[] {
   );
 }
 
-const isAmong = ({ id }: { readonly id: string }, postings: readonly Posting[]) =>
+const isAmong = ({ id }: { readonly id?: string }, postings: readonly Posting[]) =>
   postings.some((posting) => posting.id === id);
-
-/** Whether a row in an answer is a row in the books. What it does not say, as of other owners, it can't say wrong. */
-function isSame(row: ListedRow, posting: Posting | undefined): boolean {
-  return (
-    posting !== undefined &&
-    posting.amount === row.amount &&
-    wordFor(posting.type) === row.type &&
-    (row.balance === undefined || posting.balance === row.balance) &&
-    (row.version === undefined || posting.version === row.version) &&
-    (row.held === undefined || posting.held === row.held)
-  );
-}
 
 function describe(value: unknown): string {
   return value === undefined ? 'nothing' : JSON.stringify(value);

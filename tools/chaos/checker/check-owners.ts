@@ -1,5 +1,5 @@
 import { Checker } from './checker.js';
-import type { Books } from './books.js';
+import { transferKeyOf, type Books } from './books.js';
 import {
   commandKeyOf,
   isCommand,
@@ -52,8 +52,13 @@ export class OwnerChecker extends Checker {
         this.fail(`${what}, though an account is another owner's`);
       return;
     }
-    for (const { accountId, balance, version, held } of body.legs ?? []) {
+    // A leg that is only planned has no state to tell of.
+    for (const { accountId, balance, version, held } of body.legs?.filter(({ id }) => id !== undefined) ??
+      []) {
       const isTold = [balance, version, held].some((value) => value !== undefined);
+      // While the other shard is down, it can't be told whose its account is.
+      if (!isTold && operation.kind === 'read-transfer' && this.books.sent.has(operation.transferId))
+        continue;
       if (isTold === this.isForeign(accountId, attempt))
         this.fail(`${what} ${isTold ? 'tells' : 'hides'} the state of account ${accountId}`);
     }
@@ -68,7 +73,14 @@ export class OwnerChecker extends Checker {
     const command = operation.kind === 'follow' ? operation.submitted : operation;
     const recorded = isCommand(command) ? this.books.refusals.get(commandKeyOf(command)) : undefined;
     const request = span(this.epochMs + attempt.at, this.epochMs + at);
-    return recorded ? [request, span(recorded.time, recorded.time)] : [request];
+    const times = [recorded?.time, ...this.decisionsOf(attempt.op)];
+    return [request, ...times.flatMap((time) => (time === undefined ? [] : [span(time, time)]))];
+  }
+
+  /** When other shards decided about the transfers of an operation. */
+  private decisionsOf(op: number): (number | undefined)[] {
+    const { sentBy, arrived } = this.books;
+    return (sentBy.get(op) ?? []).map((one) => arrived.get(transferKeyOf(one))?.decidedAt);
   }
 
   /** Of another owner's account, a refusal tells that it refused, and that must be true. */

@@ -101,6 +101,10 @@ const faultOn = (shard: number, at = 0): FaultBegan => ({
   ...{ at, since: at, entry: 'fault', fault: 1, name: 'postgres-kill', target: 'postgres', shard },
 });
 const healed = (at: number): Entry => ({ at, entry: 'healed', fault: 1 });
+const failedTransfer = () =>
+  done(902, { kind: 'transfer', accountIds: [ACCOUNT, 2], asLegs: false }, 408, {
+    ...{ error: 'Server Crashes', currentVersion: null },
+  });
 const failedRead = () => done(901, readOf(), 408, { error: 'Server Crashes', currentVersion: null });
 
 function scene(): Scene {
@@ -135,7 +139,8 @@ function booksIn({ postings, account }: Scene): Books {
     revision: 0,
     owner: undefined,
   };
-  return booksOf([{ accounts: [state], postings, events: [], holds: [], refusals: [], unpublished: 0 }], 0);
+  const none = { events: [], holds: [], refusals: [], sent: [], arrived: [], unpublished: 0 };
+  return booksOf([{ accounts: [state], postings, ...none }], 0, 2);
 }
 
 describe('the checker', () => {
@@ -153,7 +158,7 @@ describe('the checker', () => {
     const history = join(folder, 'history.ndjson');
     writeFileSync(history, spoilt.history.map((entry) => `${JSON.stringify(entry)}\n`).join(''));
     const books = booksIn(spoilt);
-    const evidence = { history, books, arrivals: spoilt.arrivals, cacheTtlMs: 1_000, shards: 2 };
+    const evidence = { history, books, arrivals: spoilt.arrivals, cacheTtlMs: 1_000 };
     const { violations } = await check(evidence);
     return [...violations.byRule.keys()].sort();
   }
@@ -214,6 +219,7 @@ describe('the checker', () => {
       add([faultOn(0, -5_000), healed(-1), { ...faultOn(1), fault: 2 }], failedRead()),
     ],
     ['a 408 while nothing else is down', add(failedRead())],
+    ['a 408 of a transfer while the shard of its target is down', add([faultOn(1)], failedTransfer())],
     [
       'an event that comes twice',
       (spoilt) => void spoilt.arrivals.splice(1, 0, ...spoilt.arrivals.slice(0, 2)),

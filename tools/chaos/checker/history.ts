@@ -142,6 +142,15 @@ export function accountsOf(operation: Operation): readonly number[] {
   return [operation.accountId];
 }
 
+/** The shard of an account. */
+export const shardOf = (accountId: number, shards: number): number => (accountId - 1) % shards;
+
+/** Whether the accounts of an operation are in different shards, so that it takes several steps. */
+export function isBetweenShards(operation: Operation, shards: number): boolean {
+  const [first, ...others] = accountsOf(operation).map((accountId) => shardOf(accountId, shards));
+  return others.some((shard) => shard !== first);
+}
+
 /** The accounts that must be those of its sender: all but those that money arrives at. */
 export function ownAccountsOf(operation: Operation): readonly number[] {
   if (operation.kind === 'follow') return ownAccountsOf(operation.submitted);
@@ -245,6 +254,10 @@ export interface AnswerBody {
   readonly captured?: number;
   readonly held?: number;
   readonly legs?: readonly AnsweredLeg[];
+  /** What has become of a transfer so far. */
+  readonly transferStatus?: string;
+  /** The code of the error for which a transfer has failed. */
+  readonly failure?: string;
   readonly type?: string;
   readonly amount?: number;
   readonly balance?: number;
@@ -262,8 +275,9 @@ export interface Refusal {
   readonly body: AnswerBody;
 }
 
-/** A leg of a transfer, as its answer tells it. */
-export interface AnsweredLeg extends ListedRow {
+/** A leg of a transfer, as its answer tells it. One that is only planned has no id yet. */
+export interface AnsweredLeg extends Omit<ListedRow, 'id'> {
+  readonly id?: string;
   readonly accountId: number;
 }
 

@@ -1,5 +1,16 @@
 import type { Books, Posting } from './books.js';
-import type { Capture, Command, Open, Reverse, ReverseTransfer } from './history.js';
+import {
+  accountsOf,
+  isBetweenShards,
+  type AnsweredLeg,
+  type Capture,
+  type Command,
+  type ListedRow,
+  type Open,
+  type Reverse,
+  type ReverseTransfer,
+  type Transfer,
+} from './history.js';
 import type { Rule, Violation } from './rules.js';
 
 /** What answers call the types of transactions. */
@@ -71,6 +82,7 @@ function captureFault(
 }
 
 function partsOf(op: number, command: Command | Open, postings: readonly Posting[], books: Books): Part[] {
+  if (isBetweenShards(command, books.shards)) return partsBetweenShards(op, command as Sent, postings, books);
   switch (command.kind) {
     case 'open':
       return [{ accountId: postings[0]?.accountId, type: 'credit', amount: op, keyed: false }];
@@ -99,6 +111,37 @@ function partsOf(op: number, command: Command | Open, postings: readonly Posting
   }
 }
 
+/** What may go to another shard. */
+type Sent = Transfer | Capture | ReverseTransfer;
+
+/** Of a transfer to another shard: what its steps make, up to the one that it has reached. */
+function partsBetweenShards(op: number, command: Sent, postings: readonly Posting[], books: Books): Part[] {
+  const [accountId, to] = accountsOf(command);
+  const { status = 'pending', holdId = postings[0]?.holdId } = books.sentBy.get(op)?.[0] ?? {};
+  const isCapture = command.kind === 'capture';
+  const isPart = isCapture || command.kind === 'reverse-transfer';
+  const amount = isPart ? (command.amount ?? postings[0]?.amount) : op;
+  const taken = isCapture ? command.amount : amount;
+  const [reversedDebit, reversedCredit] =
+    command.kind === 'reverse-transfer' ? (books.legs.get(command.transferId) ?? []) : [];
+  const common = { accountId, amount, keyed: false, holdId, reverses: reversedCredit?.id };
+  const hold: Part = { ...common, type: 'hold', keyed: true, inTransfer: true };
+  const release: Part = { ...common, type: 'release', amount: isCapture ? undefined : amount };
+  const debit: Part = { ...common, type: 'debit', amount: taken, inTransfer: true };
+  const credit = {
+    accountId: to,
+    amount: taken,
+    keyed: false,
+    reverses: reversedDebit?.id,
+    inTransfer: true,
+  };
+  return [
+    ...(isCapture ? [] : [hold]),
+    ...(status === 'completed' || (status === 'failed' && !isCapture) ? [release] : []),
+    ...(status === 'completed' ? [debit, { ...credit, type: 'credit' }] : []),
+  ];
+}
+
 function partsOfCapture({ accountId, holdId, amount, to }: Capture): Part[] {
   const inTransfer = to !== undefined;
   return [
@@ -117,10 +160,9 @@ function partOfReversal({ transactionId, accountId, amount }: Reverse, { byId }:
 function partsOfTransferReversal(
   { transferId, accountIds, amount }: ReverseTransfer,
   postings: readonly Posting[],
-  { byOperation, byId }: Books,
+  books: Books,
 ): Part[] {
-  const first = byId.get(transferId.replace('tr', 'txn'));
-  const legs = (byOperation.get(first?.op ?? 0) ?? []).filter((leg) => leg.transferId === transferId);
+  const legs = books.legs.get(transferId) ?? [];
   return accountIds.map((accountId, place): Part => {
     const leg = legs.find((one) => one.accountId === accountId);
     return {
@@ -139,6 +181,19 @@ function isPart(part: Part, posting: Posting, key: string | undefined): boolean 
     posting.holdId === part.holdId &&
     posting.reverses === part.reverses &&
     (posting.transferId !== undefined) === (part.inTransfer === true)
+  );
+}
+
+/** Whether a row in an answer is a row in the books. What it does not say, as of other owners, it can't say wrong. */
+export function isSame(row: ListedRow | AnsweredLeg, posting: Posting | undefined): boolean {
+  return (
+    posting !== undefined &&
+    posting.id === row.id &&
+    posting.amount === row.amount &&
+    wordFor(posting.type) === row.type &&
+    (row.balance === undefined || posting.balance === row.balance) &&
+    (row.version === undefined || posting.version === row.version) &&
+    (row.held === undefined || posting.held === row.held)
   );
 }
 

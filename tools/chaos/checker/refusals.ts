@@ -7,7 +7,16 @@ import {
   type Change,
   type Command,
 } from './history.js';
-import { capturedAt, leastAvailableAt, limitsIn, remainingAt, statusesIn, type Span } from './states.js';
+import {
+  capturedAt,
+  capturingIn,
+  claimOf,
+  leastAvailableAt,
+  limitsIn,
+  remainingAt,
+  statusesIn,
+  type Span,
+} from './states.js';
 
 /** When a request was decided: at one of these versions of its accounts, within this time. */
 export interface Window {
@@ -19,10 +28,16 @@ export interface Window {
 /** Errors of commands by their kind. {@link isPossible} knows all but those on behalf of another owner. */
 export const REFUSALS: Readonly<Record<(Command | Change)['kind'], readonly string[]>> = {
   post: ['Insufficient Balance', 'Account frozen', 'Debits blocked', 'Account closed'],
-  transfer: ['Insufficient Balance', 'Account frozen', 'Debits blocked', 'Counterparty refused'],
+  transfer: [
+    ...['Insufficient Balance', 'Account frozen', 'Debits blocked', 'Account closed'],
+    'Counterparty refused',
+  ],
   hold: ['Insufficient Balance', 'Account frozen', 'Debits blocked'],
-  capture: ['Hold not active', 'Hold exceeded', 'Account frozen', 'Counterparty refused'],
-  void: ['Hold not active'],
+  capture: [
+    ...['Hold not active', 'Hold exceeded', 'Hold being captured', 'Account frozen'],
+    'Counterparty refused',
+  ],
+  void: ['Hold not active', 'Hold being captured'],
   reverse: [
     ...['Insufficient Balance', 'Account frozen', 'Debits blocked', 'Account closed'],
     ...['Reversal exceeded', 'Not reversible', 'Part of a transfer'],
@@ -30,6 +45,7 @@ export const REFUSALS: Readonly<Record<(Command | Change)['kind'], readonly stri
   'reverse-transfer': [
     ...['Insufficient Balance', 'Account frozen', 'Debits blocked'],
     ...['Reversal exceeded', 'Not reversible', 'Not reversible in part', 'Counterparty refused'],
+    'Transfer not completed',
   ],
   change: ['Overdraft in use', 'Account closed', 'Account not empty'],
 };
@@ -74,6 +90,7 @@ export function isPossible(
       );
     case 'Hold not active':
     case 'Hold exceeded':
+    case 'Hold being captured':
       return isPossibleOfHold(command, body, window, books);
     default:
       return isPossibleOfReversal(command, body, window, books);
@@ -84,6 +101,9 @@ export function isPossible(
 export function isReused(op: number, command: Command, body: AnswerBody, books: Books): boolean {
   const named = body.transactionId ?? body.transferId ?? body.holdId;
   if (named === undefined) return books.refusals.has(commandKeyOf(command));
+  const sent = books.sent.get(named);
+  if (sent?.key !== undefined)
+    return sent.key === command.key && sent.accountId === keyAccountOf(command) && sent.op !== op;
   const first = books.byId.get(named.replace(/^(tr|hold)(?=\d)/, 'txn'));
   const postings = (first?.op !== undefined && books.byOperation.get(first.op)) || [];
   const isKeyed = ({ key, accountId }: Posting) => key === command.key && accountId === keyAccountOf(command);
@@ -144,8 +164,10 @@ function isPossibleOfHold(
   const versions = versionsOf(hold.accountId);
   if (error === 'Hold not active')
     return versions.some((version) => statusesOf(hold, version, span).includes(holdStatus));
+  const capturing = capturingIn(hold, span);
+  if (error === 'Hold being captured') return capturing > 0;
   const amount = command.kind === 'capture' ? (command.amount ?? 0) : 0;
-  return versions.some((version) => remainingAt(hold, version) < amount);
+  return versions.some((version) => remainingAt(hold, version) - capturing < amount);
 }
 
 /** What a hold can be said to be at a version: it reads as expired from its time on, until it has another end. */
@@ -170,7 +192,7 @@ export function wasHold(hold: HoldBook, body: AnswerBody, { span, versionsOf }: 
 function isPossibleOfReversal(
   command: Command | Change,
   { error, transferId }: AnswerBody,
-  { versionsOf }: Window,
+  { span, versionsOf }: Window,
   books: Books,
 ): boolean {
   const originals =
@@ -179,13 +201,16 @@ function isPossibleOfReversal(
       : command.kind === 'reverse-transfer'
         ? legsOf(command.transferId, books)
         : [];
+  if (error === 'Transfer not completed') return wasNotCompleted(command, span, books);
   const [first] = originals;
   if (!first) return false;
   const amount = 'amount' in command ? command.amount : undefined;
+  const [payer] = accountsOf(command);
+  const paidBack = originals.find((original) => original?.accountId === payer) ?? first;
   switch (error ?? '') {
     case 'Reversal exceeded':
-      return versionsOf(first.accountId).some((version) => {
-        const left = leftOf(first.id, version, books);
+      return versionsOf(paidBack.accountId).some((version) => {
+        const left = leftOf(paidBack.id, version, books);
         return left === 0 || left < (amount ?? 0);
       });
     case 'Not reversible':
@@ -199,15 +224,19 @@ function isPossibleOfReversal(
   }
 }
 
-function legsOf(transferId: string, { byId, byOperation }: Books): readonly Posting[] {
-  const first = byId.get(transferId.replace('tr', 'txn'));
-  return (byOperation.get(first?.op ?? 0) ?? []).filter((leg) => leg.transferId === transferId);
+const legsOf = (transferId: string, { legs }: Books): readonly Posting[] => legs.get(transferId) ?? [];
+
+/** Whether a transfer to another shard was pending or had failed at some time of a span. */
+function wasNotCompleted(command: Command | Change, span: Span, { sent, legs }: Books): boolean {
+  if (command.kind !== 'reverse-transfer' || !sent.has(command.transferId)) return false;
+  const debit = legs.get(command.transferId)?.find(({ type }) => type === 'debit');
+  return debit === undefined || debit.time >= span.from;
 }
 
 /** What was left of a transaction to be reversed, at a version of its account. */
 function leftOf(id: string, version: number, { byId, reversals }: Books): number {
   const earlier = (reversals.get(id) ?? []).filter((reversal) => reversal.version <= version);
-  return (byId.get(id)?.amount ?? 0) - earlier.reduce((sum, { amount }) => sum + amount, 0);
+  return (byId.get(id)?.amount ?? 0) - earlier.reduce((sum, one) => sum + claimOf(one), 0);
 }
 
 /** Whether an account may have had a limit or a status that a change asked for, at the end of a span. */

@@ -12,13 +12,17 @@ export const RULES = {
   'wrong-order':
     'a request that begins after an acknowledgement comes after it, and one that is submitted after the acceptance of another after that',
   'never-decided': 'what was accepted is posted or refused once all is healed',
-  'decided-twice': 'what was accepted is posted or refused, not both, and its outcome never changes',
-  'refusal-forgotten': 'a refused submission is on record, and every repeat gets the same answer',
+  'decided-twice': 'what was accepted, or sent to another shard, has one outcome, which never changes',
+  'refusal-forgotten':
+    'a refused submission, and a transfer that another shard refused, is on record, and every repeat gets the same answer',
   'books-unsound':
     'versions run without gaps and times forwards, balances are credits less debits, and what is held is the holds less the releases',
   overdrawn: 'no account is ever below what its holds and its overdraft limit allow',
   'half-applied': 'a command is applied with all its parts, each once, or not at all',
   'torn-batch': 'an atomic batch is applied with all its commands, in one piece, or not at all',
+  'sides-differ':
+    'both shards of a transfer tell the same of it: debited and credited once, or refused and given back',
+  'transfer-undecided': 'a transfer to another shard is completed or has failed once all is healed',
   'hold-broken':
     'what was captured, released and remains of a hold is what was put on hold; it ends once, and never by a client after it has expired',
   'over-reversed': 'a transaction is reversed on its account for at most its amount',

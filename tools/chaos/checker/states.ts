@@ -1,4 +1,4 @@
-import type { AccountBook, HoldBook } from './books.js';
+import type { AccountBook, HoldBook, Posting } from './books.js';
 
 /** A span of time, in milliseconds since 1970. */
 export interface Span {
@@ -51,6 +51,16 @@ export function remainingAt({ postings }: HoldBook, version: number): number {
     );
 }
 
+/** How much of what it reverses a transaction claims: between shards with a hold, which a release gives back. */
+export const claimOf = ({ type, amount }: Posting): number => (type === 'release' ? -amount : amount);
+
+/** The most of a hold that may have been on its way to other shards at some time of a span. */
+export function capturingIn({ underWay }: HoldBook, { from, to }: Span): number {
+  return underWay
+    .filter(({ span }) => span.from <= to && span.to >= from)
+    .reduce((sum, { amount }) => sum + amount, 0);
+}
+
 /** What was captured of a hold up to a version of its account. */
 export function capturedAt({ postings }: HoldBook, version: number): number {
   return postings
@@ -68,6 +78,8 @@ export function leastAvailableAt(book: AccountBook, version: number, since: numb
   const limit = Math.min(...limitsIn(book, { from: Math.max(from, since), to: Math.max(to, since) }));
   const due = book.holds
     .filter(({ expiresAt }) => expiresAt !== undefined && expiresAt <= since)
+    // One of which a part is on its way to another shard can't end yet.
+    .filter((hold) => capturingIn(hold, { from: since, to: Infinity }) === 0)
     .reduce((sum, hold) => sum + remainingAt(hold, version), 0);
   return (posting?.balance ?? 0) - (posting?.held ?? 0) + due + limit;
 }
