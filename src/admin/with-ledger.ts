@@ -9,7 +9,7 @@ import { HoldReader } from '../ledger/read/hold-reader.js';
 import { LedgerReader } from '../ledger/read/ledger-reader.js';
 import { TransferReader } from '../ledger/read/transfer-reader.js';
 import { TRANSFER_RECORDS, type TransferRecords } from '../ledger/read/transfer-records.js';
-import { TransferCoordinator } from '../ledger/write/transfer-coordinator.js';
+import { TransferCoordinator } from '../ledger/transfer-coordinator.js';
 import { NestLogger } from '../observability/logging.js';
 import type { BankShards } from '../sharding/bootstrap-shards.js';
 import type { ShardRouter } from '../sharding/shard-router.js';

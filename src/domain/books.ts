@@ -208,5 +208,12 @@ const claimOf = ({ type, amount }: Transaction): Money => (type === 'release' ? 
 
 /** What is remembered of a key that a capture for another shard has used. */
 export const keyedBy = ({ transferId, amount, decimals, key }: OutgoingTransfer): KeyedTransaction => ({
-  ...{ transactionId: transferId, transferId, type: 'debit', amount, decimals, fingerprint: key?.fingerprint },
+  ...{
+    transactionId: transferId,
+    transferId,
+    type: 'debit',
+    amount,
+    decimals,
+    fingerprint: key?.fingerprint,
+  },
 });

@@ -67,7 +67,8 @@ export function decideBatch(
     for (const transfer of effects.outgoing)
       if (transfer !== known.outgoing.get(transfer.transferId)) outgoing.set(transfer.transferId, transfer);
     for (const transfer of effects.incoming)
-      if (transfer !== known.incoming.get(transferKey(transfer))) incoming.set(transferKey(transfer), transfer);
+      if (transfer !== known.incoming.get(transferKey(transfer)))
+        incoming.set(transferKey(transfer), transfer);
     return decision;
   });
   const { accounts, lacking } = books;

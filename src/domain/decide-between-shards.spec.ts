@@ -27,10 +27,7 @@ class ShardModel {
   readonly transactions: Transaction[] = [];
   private ids: number;
 
-  constructor(
-    index: 0 | 1,
-    accountIds: readonly number[],
-  ) {
+  constructor(index: 0 | 1, accountIds: readonly number[]) {
     this.ids = index + 101;
     for (const accountId of accountIds)
       this.accounts.set(accountId, accountWith({ accountId, balance: OPENING, version: 1 }));

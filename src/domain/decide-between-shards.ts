@@ -95,10 +95,7 @@ function moneyToHold(
   const by = { actor: command.details?.actor, force: reversal?.force };
   const problem =
     (original && checkReversible(original, amount)) ??
-    firstAbout(
-      [{ accountId }],
-      () => checkVersion(account, command) ?? checkStatus(account, 'debit'),
-    ) ??
+    firstAbout([{ accountId }], () => checkVersion(account, command) ?? checkStatus(account, 'debit')) ??
     checkCurrency(command, account) ??
     firstAbout(
       [{ accountId }],
@@ -196,10 +193,7 @@ export function arrivalProblem(
  * Step 3: carries out what the target has decided, whatever has become of the source's status or limit since: it was
  * promised by step 1. Done before, it returns what was done.
  */
-export function decideSettlement(
-  { decision }: Pick<SettlementCommand, 'decision'>,
-  books: Books,
-): Outcome {
+export function decideSettlement({ decision }: Pick<SettlementCommand, 'decision'>, books: Books): Outcome {
   const transfer = books.outgoing.get(decision.transferId);
   if (transfer?.nonce !== decision.nonce) return { code: 'TRANSFER_NOT_FOUND' };
   const draft = new Draft(books);

@@ -39,12 +39,7 @@ export function decide(command: Command, books: Books): Decision {
   return 'code' in outcome ? rejected(outcome) : { accepted: true, effects: outcome };
 }
 
-function decideKind(
-  command: ExactCommand,
-  account: LedgerAccount,
-  books: Books,
-  links: KeyedLinks,
-): Outcome {
+function decideKind(command: ExactCommand, account: LedgerAccount, books: Books, links: KeyedLinks): Outcome {
   switch (command.type) {
     case 'credit':
     case 'debit':
@@ -81,7 +76,9 @@ const rejected = (rejection: Rejection): Decision => ({ accepted: false, rejecti
 
 /** Of several accounts, the answer says which. */
 const notFound = ({ type, accountId }: Command): Rejection =>
-  type === 'transfer' || type === 'outgoing' ? { code: 'ACCOUNT_NOT_FOUND', accountId } : { code: 'ACCOUNT_NOT_FOUND' };
+  type === 'transfer' || type === 'outgoing'
+    ? { code: 'ACCOUNT_NOT_FOUND', accountId }
+    : { code: 'ACCOUNT_NOT_FOUND' };
 
 function checkKey(
   command: Command,

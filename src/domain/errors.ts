@@ -1,4 +1,3 @@
-import type { TransferStatus } from './between-shards.js';
 import type { HoldStatus } from './hold.js';
 
 /** What the request made that used an idempotency key before. */
@@ -65,7 +64,7 @@ export type Rejection =
   /** An operator has cancelled the transfer before its target had decided. */
   | { readonly code: 'TRANSFER_CANCELLED' }
   /** Only a completed transfer can be reversed. */
-  | { readonly code: 'TRANSFER_NOT_COMPLETED'; readonly status: TransferStatus }
+  | { readonly code: 'TRANSFER_NOT_COMPLETED'; readonly status: 'pending' | 'failed' }
   | { readonly code: 'TOO_MANY_HOLDS' }
   | { readonly code: 'HOLD_NOT_ACTIVE'; readonly status: HoldStatus }
   /** A part of the hold is on its way to another shard, or all of it: it can't end before that is decided. */

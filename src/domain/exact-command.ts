@@ -29,9 +29,7 @@ export function exactCommand(
     case 'transfer-reversal': {
       if (command.amount === undefined) return command as ExactCommand;
       const amount = inMinorUnits(command.amount, account.decimals);
-      return amount === undefined
-        ? tooManyDecimals(account, amountNameOf(command))
-        : ({ ...command, amount });
+      return amount === undefined ? tooManyDecimals(account, amountNameOf(command)) : { ...command, amount };
     }
     case 'change': {
       const { overdraftLimit: asked } = command.changes;

@@ -44,10 +44,7 @@ export function transferIn({ transactions, outgoing }: Effects, about: AboutTran
 }
 
 /** A transfer within a shard. @param legs its transactions, in order of their ids */
-export function transferOf(
-  legs: readonly Transaction[],
-  { reversedId, foreign }: AboutTransfer,
-): Transfer {
+export function transferOf(legs: readonly Transaction[], { reversedId, foreign }: AboutTransfer): Transfer {
   const [first] = legs;
   if (first?.transferId === undefined) throw new Error('a command made no transfer');
   const { transferId, timestamp, details } = first;
@@ -106,7 +103,10 @@ export function toldAbout(
 }
 
 /** A reversal, before it is known which accounts it concerns. */
-export type TransferReversal = Omit<TransferReversalCommand, 'accountId' | 'accountIds' | 'legIds' | 'foreign'>;
+export type TransferReversal = Omit<
+  TransferReversalCommand,
+  'accountId' | 'accountIds' | 'legIds' | 'foreign'
+>;
 
 /**
  * @throws LedgerError ACCOUNT_NOT_FOUND when an account that the sender may not see would pay back;

@@ -24,7 +24,7 @@ import { StatementReader } from './read/statement-reader.js';
 import { SummaryReader } from './read/summary-reader.js';
 import { TransferReader } from './read/transfer-reader.js';
 import { TRANSFER_RECORDS, TransferRecords } from './read/transfer-records.js';
-import { TransferCoordinator } from './write/transfer-coordinator.js';
+import { TransferCoordinator } from './transfer-coordinator.js';
 import { ShardRouter } from '../sharding/shard-router.js';
 import { AdaptiveConcurrencyLimiter } from '../concurrency/adaptive-concurrency-limiter.js';
 import { TransactionRunner } from '../storage/transaction-runner.js';

@@ -9,7 +9,7 @@ import { tablesOf } from '../storage/tables.js';
 import { TransactionRunner } from '../storage/transaction-runner.js';
 import { LedgerModule } from './ledger.module.js';
 import { PendingTransfers, READING } from './pending-transfers.js';
-import { TransferCoordinator } from './write/transfer-coordinator.js';
+import { TransferCoordinator } from './transfer-coordinator.js';
 
 const WORKERS = Symbol('WORKERS');
 

@@ -99,7 +99,9 @@ export class PendingTransfers {
         [this.shardCount],
       ),
     );
-    this.metrics.counted(new Map(rows.map(({ target, pending, age_ms: ageMs }) => [target, { pending, ageMs }])));
+    this.metrics.counted(
+      new Map(rows.map(({ target, pending, age_ms: ageMs }) => [target, { pending, ageMs }])),
+    );
     return rows.filter((row) => row.age_ms >= this.limits.dueAfterMs).map((row) => row.target);
   }
 

@@ -6,7 +6,7 @@ import { LedgerError } from '../domain/errors.js';
 import { Ledger, type PermitRequest } from '../domain/ports.js';
 import type { AccountOpener } from './write/account-opener.js';
 import type { BatchScheduler } from './write/batch-scheduler.js';
-import type { CommandBetweenShards, TransferCoordinator } from './write/transfer-coordinator.js';
+import type { CommandBetweenShards, TransferCoordinator } from './transfer-coordinator.js';
 import type { ShardRouter } from '../sharding/shard-router.js';
 
 /** The write side of one shard. */

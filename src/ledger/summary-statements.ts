@@ -41,6 +41,7 @@ interface SnapshotRow {
   amount: string;
   held: string;
   transactions: string;
+  in_flight: string;
 }
 
 /** The empty currency is that of the bank. */
@@ -88,25 +89,28 @@ export async function sumNext(
 /** Sums up accounts and transactions in one statement, so at one moment: the transactions after those in the sums. */
 export async function takeSnapshot(
   client: PoolClient,
-  { accounts, allTransactions }: SchemaTables,
+  { accounts, allTransactions, transfers }: SchemaTables,
   { summedTo, sums }: Progress,
 ): Promise<Snapshot> {
   const { rows } = await send<SnapshotRow>(
     client,
     `SELECT statement_timestamp() AS as_of, r.* FROM (VALUES (true)) AS one LEFT JOIN (
        SELECT ${CURRENCY} AS currency, status, NULL AS type, count(*) AS count, ${whole('balance')} AS amount,
-              ${whole('held')} AS held, sum(version - 1)::bigint AS transactions
+              ${whole('held')} AS held, sum(version - 1)::bigint AS transactions, '0' AS in_flight
        FROM ${accounts} a GROUP BY 1, 2
        UNION ALL
-       SELECT ${CURRENCY}, NULL, t.type, count(*), ${whole('amount')}, '0', 0
+       SELECT ${CURRENCY}, NULL, t.type, count(*), ${whole('amount')}, '0', 0, '0'
        FROM ${accounts} a JOIN ${allTransactions} t USING (account_id) WHERE transaction_id > $1 GROUP BY 1, 3
+       UNION ALL
+       SELECT ${CURRENCY}, NULL, NULL, 0, '0', '0', 0, ${whole('amount')}
+       FROM ${transfers} o JOIN ${accounts} a USING (account_id) WHERE o.status = 'pending' GROUP BY 1
      ) r ON true`,
     [summedTo],
   );
   const found = rows.filter((row): row is SnapshotRow & { currency: string } => row.currency !== null);
   const recent = found.filter((row): row is SnapshotRow & SumRow => row.type !== null);
   const ofAccounts = Object.entries(Object.groupBy(found, ({ currency }) => currency)).map(
-    ([currency, ofCurrency = []]) => [currency, ofCurrency.filter(({ status }) => status !== null)] as const,
+    ([currency, ofCurrency = []]) => [currency, ofCurrency.filter(({ type }) => type === null)] as const,
   );
   const all = added(sums, recent);
   const summary: Record<string, StoredTotals> = {};
@@ -136,12 +140,15 @@ function added(sums: StoredSums, rows: readonly SumRow[]): StoredSums {
 const NO_SUM: StoredSum = { count: 0, amount: '0' };
 
 function totalsOf(rows: readonly SnapshotRow[], sums: StoredSums[string]): StoredTotals {
-  const sum = (column: 'amount' | 'held') =>
+  const sum = (column: 'amount' | 'held' | 'in_flight') =>
     String(rows.reduce((total, row) => total + BigInt(row[column]), 0n));
   return {
-    accounts: Object.fromEntries(rows.map(({ status, count }) => [String(status), Number(count)])),
+    accounts: Object.fromEntries(
+      rows.flatMap(({ status, count }) => (status === null ? [] : [[status, Number(count)]])),
+    ),
     balance: sum('amount'),
     held: sum('held'),
+    inFlight: sum('in_flight'),
     credits: (sums.credit ?? NO_SUM).amount,
     debits: (sums.debit ?? NO_SUM).amount,
   };

@@ -36,17 +36,20 @@ export class CurrencySummaryDto {
   /** Of all accounts. */
   @Field(LedgerMoney) readonly balance: string;
   @Field(LedgerMoney) readonly held: string;
+  /** The part of what is held that is on its way to accounts of other shards. */
+  @Field(LedgerMoney) readonly inFlight: string;
   /** Of all time. */
   @Field(LedgerMoney) readonly credits: string;
   @Field(LedgerMoney) readonly debits: string;
 
-  constructor({ currency, accounts, balance, held, credits, debits }: CurrencyTotals) {
+  constructor({ currency, accounts, balance, held, inFlight, credits, debits }: CurrencyTotals) {
     const { code, decimals } = currency;
     this.currency = code;
     this.accounts = Object.values(accounts).reduce((sum, count) => sum + count, 0);
     this.accountsByStatus = accounts;
     this.balance = formatMoney(balance, decimals);
     this.held = formatMoney(held, decimals);
+    this.inFlight = formatMoney(inFlight, decimals);
     this.credits = formatMoney(credits, decimals);
     this.debits = formatMoney(debits, decimals);
   }

@@ -17,7 +17,7 @@ const EXAMPLE = {
     {
       ...{ currency: 'USD', accounts: 3 },
       accountsByStatus: { open: 2, debits_blocked: 0, frozen: 0, closed: 1 },
-      ...{ balance: money('1350.25'), held: money('80.00') },
+      ...{ balance: money('1350.25'), held: money('80.00'), inFlight: money('0.00') },
       ...{ credits: money('1600.25'), debits: money('250.00') },
     },
   ],

@@ -275,9 +275,14 @@ export class TransferDto extends Described {
   }
 }
 
-export const DryTransferDto = ofDryRun('TransferOfDryRun', TransferDto, ['id', 'status', 'failure', 'timestamp'], {
-  legs: listOf(written(ofDryRun('TransferLegOfDryRun', TransferLegDto, ['transactionId']))),
-});
+export const DryTransferDto = ofDryRun(
+  'TransferOfDryRun',
+  TransferDto,
+  ['id', 'status', 'failure', 'timestamp'],
+  {
+    legs: listOf(written(ofDryRun('TransferLegOfDryRun', TransferLegDto, ['transactionId']))),
+  },
+);
 
 @Resource('TransferPage')
 export class TransferPageDto {

@@ -61,7 +61,9 @@ export class TransfersService {
     const original = await this.reader.transfer(transferId, owner, user);
     const command = reversalCommand(reversal, original);
     const { accountId } = command;
-    const elsewhere = command.accountIds.find((id) => this.ledger.shardOf(id) !== this.ledger.shardOf(accountId));
+    const elsewhere = command.accountIds.find(
+      (id) => this.ledger.shardOf(id) !== this.ledger.shardOf(accountId),
+    );
     if (elsewhere !== undefined) await betweenShards(accountId, elsewhere);
     if (admit) await admit(original.legs.length);
     const effects = await this.ledger.execute(command, sinceMs);

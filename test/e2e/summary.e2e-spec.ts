@@ -78,7 +78,7 @@ describe('GET /ledger/summary', () => {
     await eventually(async () => expect((await get()).status).toBe(200));
     expect(summaryIn(await get()).currencies).toEqual([
       {
-        ...{ currency: 'USD', accounts: 0, balance: 0, held: 0, credits: 0, debits: 0 },
+        ...{ currency: 'USD', accounts: 0, balance: 0, held: 0, inFlight: 0, credits: 0, debits: 0 },
         accountsByStatus: { open: 0, debits_blocked: 0, frozen: 0, closed: 0 },
       },
     ]);
@@ -99,12 +99,15 @@ describe('GET /ledger/summary', () => {
     expect(text.slice(text.indexOf('"currencies"'))).toBe(
       '"currencies":[{"currency":"USD","accounts":6,"accountsByStatus":' +
         '{"open":5,"debits_blocked":0,"frozen":1,"closed":0},"balance":54043195528445958.05,"held":2.50,' +
-        '"credits":54043195528445958.07,"debits":0.02}]}',
+        '"inFlight":0.00,"credits":54043195528445958.07,"debits":0.02}]}',
     );
     const asText = await get(app, TEXT_MONEY);
     const amounts = ({ currencies }: Summary) => JSON.stringify(currencies);
     expect(amounts(summaryIn(asText))).toBe(
-      moneyAsText(text.slice(text.indexOf('[{'), -1)).replaceAll(/"(credits|debits)":([\d.]+)/g, '"$1":"$2"'),
+      moneyAsText(text.slice(text.indexOf('[{'), -1)).replaceAll(
+        /"(inFlight|credits|debits)":([\d.]+)/g,
+        '"$1":"$2"',
+      ),
     );
     expect(await verifyBank(shards)).toMatchObject({ ok: true, balance: '54043195528445958.05' });
   });

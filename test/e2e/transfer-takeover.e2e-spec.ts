@@ -11,7 +11,7 @@ import type { BatchScheduler } from '../../src/ledger/write/batch-scheduler.js';
 import {
   TransferCoordinator,
   type CommandBetweenShards,
-} from '../../src/ledger/write/transfer-coordinator.js';
+} from '../../src/ledger/transfer-coordinator.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import type { ShardRouter } from '../../src/sharding/shard-router.js';
 import { startInstance, type TestApp } from '../support/app.js';

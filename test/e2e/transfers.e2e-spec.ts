@@ -787,7 +787,8 @@ describe('a dry run', () => {
     send(`${path}?dryRun=true`, body, headers);
 
   /** What a real answer would be without what only a real one has. */
-  const planned = (text: string) => text.replaceAll(/"(id|status|transactionId)":"\w+",|,"timestamp":"[^"]+"/g, '');
+  const planned = (text: string) =>
+    text.replaceAll(/"(id|status|transactionId)":"\w+",|,"timestamp":"[^"]+"/g, '');
 
   it('of each kind answers what would happen, and nothing happens', async () => {
     const [from, to] = (await openAll('10.00', '0.00')) as [number, number];

@@ -3,11 +3,13 @@ import { Client } from 'pg';
 import { chainAll } from '../../tools/bench/chained.js';
 import { archiveBank, type ArchiveOptions } from '../../src/admin/archive.js';
 import { verifyBank } from '../../src/admin/verify/verify.js';
+import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { tablesOf } from '../../src/storage/tables.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
 import type { Command, PostingCommand } from '../../src/domain/command.js';
 import { Outbox } from '../../src/messaging/outbox.js';
 import { InterruptedError } from '../../src/cli/interrupted.js';
+import { fillTwoShards, TwoShards } from '../support/between-shards.js';
 import { startCli } from '../support/cli.js';
 import { countdown, openReader, openWithHistory, timeOf, walk } from '../support/history.js';
 import { openLedger, failureOf, type TestLedger } from '../support/ledger.js';
@@ -164,6 +166,59 @@ describe('the archive', () => {
     expect(await failureOf(run(back))).toMatchObject({ code: 'REVERSAL_EXCEEDED' });
     await archive(new Date(Date.now() + 1_000));
     expect(await verifyBank([shard()])).toMatchObject({ faults: [], ok: true });
+  });
+
+  it('still knows transfers between shards, and lets no step be taken twice', async () => {
+    const shards = [0, 1].map((index) => ({ url: database.url, schema: `bank_${index}` }));
+    await bootstrapShards(shards);
+    const bank = await TwoShards.open(shards);
+    const made = await fillTwoShards(bank);
+    const { completed, back, captured, released, credited, refused, capturing } = made;
+    const first = await bank.decide(credited);
+    const ended = [completed, back, captured, released];
+    const stored = await Promise.all(ended.map((transfer) => bank.finish(transfer)));
+    expect(stored.map(({ status }) => status)).toEqual(['completed', 'completed', 'completed', 'failed']);
+    const all = async () => {
+      for (let n = 0; n < 2; n++) await archiveBank(shards, new Date(Date.now() + 1_000));
+      expect(await rows('SELECT FROM bank_0.transactions UNION ALL SELECT FROM bank_1.transactions')).toEqual(
+        [],
+      );
+      expect(await verifyBank(shards)).toMatchObject({ faults: [], ok: true });
+    };
+    const balances = () =>
+      rows(
+        'SELECT balance, version FROM (TABLE bank_0.accounts UNION ALL TABLE bank_1.accounts) a ORDER BY account_id',
+      );
+    await all();
+    const before = await balances();
+    // Step 2 again, of what was decided: the first decision, with what the credit left behind.
+    expect(await bank.decide(credited)).toEqual(first);
+    expect(first.credit?.versionAfter).toBeGreaterThan(2);
+    expect(await bank.decide(credited, true)).toEqual(first);
+    // So does step 3, with the debit.
+    expect(await Promise.all(ended.map((transfer) => bank.finish(transfer)))).toEqual(stored);
+    expect(await balances()).toEqual(before);
+    // What is left of the others goes on from the archive.
+    expect(await bank.finish(credited)).toMatchObject({ status: 'completed', credit: first.credit });
+    expect(await bank.finish(refused)).toMatchObject({ status: 'failed' });
+    expect(await bank.finish(capturing)).toMatchObject({ status: 'completed' });
+    await all();
+    for (const idempotencyKey of ['rent', 'captured']) {
+      const { code } = await failureOf(bank.begin(1, 2, 1n, { idempotencyKey }));
+      expect(code).toBe('IDEMPOTENCY_KEY_REUSED');
+    }
+    const reversal = {
+      transferId: captured.transferId,
+      creditId: captured.credit?.transactionId ?? 0,
+      debitId: captured.debit?.transactionId ?? 0,
+    };
+    expect(await failureOf(bank.begin(2, 1, 20_01n, { reversal }))).toEqual({ code: 'REVERSAL_EXCEEDED' });
+    expect(await bank.finish(await bank.begin(2, 1, 20_00n, { reversal }))).toMatchObject({
+      status: 'completed',
+    });
+    expect(await failureOf(bank.begin(2, 1, 1n, { reversal }))).toEqual({ code: 'REVERSAL_EXCEEDED' });
+    await all();
+    await bank.close();
   });
 
   it('does not lose the events of transactions that were archived before they were published', async () => {

@@ -16,6 +16,7 @@ import { currencyOf } from '../../src/config/currencies.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { migrate, prepareTables, ShardMismatchError } from '../../src/storage/migrate.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
+import { beforeBetweenShards } from '../support/former-release-sql.js';
 import { openLedger } from '../support/ledger.js';
 import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
 
@@ -539,71 +540,47 @@ describe('a bank of the release before transfers between shards', () => {
   const FILES = `SELECT relname AS name, pg_relation_filenode(oid) AS file FROM pg_class
                  WHERE relnamespace = 'bank'::regnamespace AND relkind IN ('r', 'i') ORDER BY relname`;
 
-  /** Two holds in account 4, of which one has ended, and a transfer from account 8, with their hashes. */
-  async function fillWhole(releases: number): Promise<void> {
-    await fillBankOf(releases);
-    // Its hashes were made by the migrations; those of what follows are made as if it were plain, and later again.
-    await client.query(`
-      ALTER TABLE bank.transactions ALTER COLUMN hash SET DEFAULT sha256('');
-      INSERT INTO bank.transactions
-          (transaction_id, account_id, type, amount, balance_after, version_after, held_after, hold_id, timestamp)
-        SELECT 1000 + n, 4, type, 5, 99.99, a.version + n, held_after, hold_id, '2099-01-02'
-        FROM bank.accounts a, (VALUES (1, 'hold', 5, 1001), (2, 'hold', 10, 1002), (3, 'release', 5, 1001))
-          AS t (n, type, held_after, hold_id) WHERE account_id = 4;
-      INSERT INTO bank.holds (hold_id, account_id, amount, remaining, captured, status, created_at)
-        VALUES (1001, 4, 5, 0, 0, 'voided', '2099-01-02'), (1002, 4, 5, 5, 0, 'active', '2099-01-02');
-      SELECT setval(pg_get_serial_sequence('bank.transactions', 'transaction_id'), 2000);
-      UPDATE bank.accounts SET held = 5, active_holds = 1, version = version + 3, posted_at = '2099-01-02'
-        WHERE account_id = 4;
-      ALTER TABLE bank.transactions ALTER COLUMN hash DROP DEFAULT`);
-  }
-
-  it.each(NAMES.slice(WHOLE_LEDGER, BETWEEN).map((name, index) => [name, WHOLE_LEDGER + index + 1] as const))(
-    'keeps its holds, of which nothing is on its way: %s',
-    async (_name, releases) => {
-      await fillWhole(releases);
-      const files = await rows(FILES);
-      const holds = 'SELECT hold_id::int, remaining, status FROM bank.holds ORDER BY hold_id';
-      const before = await rows(holds);
-      await prepareTables(shard, ALONE, MIGRATIONS.slice(0, BETWEEN));
-      const events = await rows('SELECT event_id, action, epoch FROM bank.audit_events ORDER BY 1');
-      expect((await migrate(shard, ALONE)).applied).toEqual(NAMES.slice(BETWEEN));
-      // Nothing was rewritten.
-      expect(await rows(FILES)).toEqual(expect.arrayContaining(files));
-      expect(await rows(holds)).toEqual(before);
-      expect(await rows('SELECT DISTINCT capturing FROM bank.holds')).toEqual([{ capturing: '0' }]);
-      expect(
-        await rows('SELECT event_id, action, schema_epoch AS epoch FROM bank.audit_events ORDER BY 1'),
-      ).toEqual(expect.arrayContaining(events));
-      const chained = ['hashes_run_on', 'head_is_last'];
-      expect((await verifyBank([shard])).faults).toMatchObject([{ accountId: 4, checks: chained }]);
-      const ledger = await openLedger(shard.url);
-      try {
-        const capture = {
-          type: 'capture',
-          accountId: 4,
-          holdId: 1_002,
-          amount: 2_00n,
-          final: false,
-        } as const;
-        await ledger.scheduler.submit(capture);
-        await ledger.scheduler.submit({ type: 'void', accountId: 4, holdId: 1_002 });
-      } finally {
-        await ledger.close();
-      }
-      expect(await rows(`${holds} OFFSET 1`)).toEqual([
-        { hold_id: 1_002, remaining: '0.00', status: 'voided' },
-      ]);
-      expect((await verifyBank([shard])).faults).toMatchObject([{ accountId: 4, checks: chained }]);
-    },
-  );
+  it('keeps its holds, of which nothing is on its way', async () => {
+    await fillBankOf(WHOLE_LEDGER);
+    await prepareTables(shard, ALONE, MIGRATIONS.slice(0, BETWEEN));
+    const { deposit, hold, end, recordAct } = beforeBetweenShards;
+    for (let n = 0; n < 3; n++) await deposit(client);
+    await end(client, await hold(client), 'captured');
+    await end(client, await hold(client), 'voided');
+    const holdId = await hold(client);
+    await recordAct(client);
+    const files = await rows(FILES);
+    const holds = 'SELECT hold_id::int, remaining, captured, status FROM bank.holds ORDER BY hold_id';
+    const before = await rows(holds);
+    expect(before.map(({ status }) => status)).toEqual(['captured', 'voided', 'active']);
+    const [event] = await rows(
+      'SELECT action, epoch AS schema_epoch FROM bank.audit_events WHERE event_id = 1000000',
+    );
+    expect((await migrate(shard, ALONE)).applied).toEqual(NAMES.slice(BETWEEN));
+    // Nothing was rewritten.
+    expect(await rows(FILES)).toEqual(expect.arrayContaining(files));
+    expect(await rows(holds)).toEqual(before);
+    expect(await rows('SELECT DISTINCT capturing FROM bank.holds')).toEqual([{ capturing: '0' }]);
+    expect(await rows('SELECT action, schema_epoch FROM bank.audit_events WHERE event_id = 1000000')).toEqual(
+      [event],
+    );
+    expect(await verifyBank([shard])).toMatchObject({ faults: [], ok: true });
+    const ledger = await openLedger(shard.url);
+    const capture = { type: 'capture', accountId: 1, holdId, amount: 2n, final: false } as const;
+    await ledger.scheduler.submit(capture);
+    await ledger.scheduler.submit({ type: 'void', accountId: 1, holdId });
+    await ledger.close();
+    expect(await rows(`${holds} OFFSET 2`)).toMatchObject([{ captured: '0.02', status: 'voided' }]);
+    expect(await verifyBank([shard])).toMatchObject({ faults: [], ok: true });
+  });
 
   it('of several shards draws ids of decisions that tell the shard', async () => {
     const place = { index: 1, count: 3 };
     const draw = `SELECT nextval(pg_get_serial_sequence('bank.incoming_transfers', 'incoming_id'))::int AS id`;
     await prepareTables(shard, place, MIGRATIONS.slice(0, BETWEEN));
     await client.query(
-      `INSERT INTO bank.shard_identity (bank_id, shard_index, shard_count, currency) VALUES (gen_random_uuid(), 1, 3, 'USD');
+      `INSERT INTO bank.shard_identity (bank_id, shard_index, shard_count, currency, submission_secret)
+         VALUES (gen_random_uuid(), 1, 3, 'USD', gen_random_uuid());
        INSERT INTO bank.accounts (balance, version, status) VALUES (0, 1, 'open')`,
     );
     await migrate(shard, place);

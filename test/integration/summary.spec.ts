@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { Config } from '../../src/config/config.js';
 import { USD } from '../../src/config/currencies.js';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -5,6 +6,7 @@ import { afterAll, afterEach, beforeAll, expect, it } from '@jest/globals';
 import { Client } from 'pg';
 import { archiveBank } from '../../src/admin/archive.js';
 import { verifyBank } from '../../src/admin/verify/verify.js';
+import type { OutgoingTransfer } from '../../src/domain/between-shards.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
 import {
   SummaryNotReadyError,
@@ -80,7 +82,13 @@ async function counted(): Promise<CurrencyTotals> {
   return {
     currency: USD,
     accounts: { open: Number(open), debits_blocked: 0, frozen: 1, closed: 1 },
-    ...{ balance: BigInt(balance), held: BigInt(held), credits: BigInt(credits), debits: BigInt(debits) },
+    ...{
+      balance: BigInt(balance),
+      held: BigInt(held),
+      inFlight: 0n,
+      credits: BigInt(credits),
+      debits: BigInt(debits),
+    },
   };
 }
 
@@ -149,6 +157,38 @@ it('is kept by currency, where NULL is that of the bank', async () => {
   } finally {
     await client.query('UPDATE bank.accounts SET currency = NULL');
   }
+});
+
+it('says what is on its way to other shards', async () => {
+  const { accountId: from } = await ledger.opener.open({ openingDeposit: 500n }, THE_SERVICE);
+  const to = from + 1;
+  const legs = [
+    { accountId: from, type: 'debit', amount: 120n },
+    { accountId: to, type: 'credit', amount: 120n },
+  ] as const;
+  const before = await counted();
+  const { outgoing } = await ledger.scheduler.submit({
+    ...{ type: 'outgoing', accountId: from, to, amount: 120n, nonce: randomUUID(), toCurrency: undefined },
+    request: { type: 'transfer', accountId: from, legs },
+  });
+  const transfer = outgoing[0] as OutgoingTransfer;
+  const seen = keep();
+  expect((await nextSummary()).currencies).toEqual([{ ...before, held: before.held + 120n, inFlight: 120n }]);
+  const { transferId, nonce, amount, decimals } = transfer;
+  const refusal = { credit: undefined, rejection: { code: 'TRANSFER_CANCELLED' } } as const;
+  const decision = {
+    transferId,
+    nonce,
+    accountId: to,
+    from,
+    amount,
+    decimals,
+    decidedAt: new Date(),
+    ...refusal,
+  };
+  await ledger.scheduler.submit({ type: 'settlement', accountId: from, transfer, decision });
+  expect((await nextSummary()).currencies).toEqual([before]);
+  expect(seen).toMatchObject({ failures: 0, unbalanced: [] });
 });
 
 it('adds up at every moment, while postings go on', async () => {

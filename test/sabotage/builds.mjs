@@ -175,7 +175,7 @@ export const TRANSFERS = {
     ],
   },
   'the last step of a transfer is lost': {
-    'ledger/write/transfer-coordinator.js': [
+    'ledger/transfer-coordinator.js': [
       [
         'const { outgoing } = await this.submit({',
         'const { outgoing } = await (async () => ({ outgoing: [transfer] }))({',
@@ -194,7 +194,7 @@ export const TRANSFERS = {
   // Then whoever takes over what was refused tries to decide it again.
   'a decision is looked for among the credits only': {
     'storage/rows.js': [['{incomingTransfers} i LEFT JOIN LATERAL', '{incomingTransfers} i JOIN LATERAL']],
-    'ledger/write/transfer-coordinator.js': [
+    'ledger/transfer-coordinator.js': [
       [
         'const [decision] = incoming;',
         `const [decision] = incoming;

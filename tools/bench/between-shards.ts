@@ -14,7 +14,10 @@ const HUNG_TRANSFERS = 256;
 const HUNG_MS = 3_000;
 
 const [DEPOSITS, TRANSFERS] = ['deposits', 'transfers between shards'];
-const [SOURCE, HUNG] = ['deposits to one shard', 'deposits to one shard, transfers to the other, which hangs'];
+const [SOURCE, HUNG] = [
+  'deposits to one shard',
+  'deposits to one shard, transfers to the other, which hangs',
+];
 
 const GOALS: readonly Goal[] = [
   { figure: TRANSFERS, base: DEPOSITS, least: 0.25 },
@@ -39,7 +42,8 @@ export async function measureBetweenShards(
       const meters = { ...serviceMeter(pid), ...(await databaseMeters(postgres.url)) };
       const run = { url, accounts: ALL } as const;
       const deposit = (length: number) => wrk({ ...run, script: 'post.lua', seconds: length });
-      const transfer = (length: number) => wrk({ ...run, script: 'transfer.lua', across: true, seconds: length });
+      const transfer = (length: number) =>
+        wrk({ ...run, script: 'transfer.lua', across: true, seconds: length });
       await deposit(WARM_UP_SECONDS);
       await transfer(WARM_UP_SECONDS);
       await rounds(async () => {

@@ -20,6 +20,8 @@ export interface CurrencyTotals {
   readonly accounts: Readonly<Record<AccountStatus, number>>;
   readonly balance: Money;
   readonly held: Money;
+  /** The part of it that is on its way to accounts of other shards. */
+  readonly inFlight: Money;
   readonly credits: Money;
   readonly debits: Money;
 }
@@ -80,21 +82,22 @@ export class SummaryReader {
 const nothingOf = (currency: Currency): CurrencyTotals => ({
   currency,
   accounts: { open: 0, debits_blocked: 0, frozen: 0, closed: 0 },
-  ...{ balance: 0n, held: 0n, credits: 0n, debits: 0n },
+  ...{ balance: 0n, held: 0n, inFlight: 0n, credits: 0n, debits: 0n },
 });
 
 function add(totals: CurrencyTotals, part: StoredTotals): CurrencyTotals {
   const { currency, accounts } = totals;
   const count = (status: AccountStatus) => accounts[status] + (part.accounts[status] ?? 0);
-  const sum = (name: 'balance' | 'held' | 'credits' | 'debits') =>
-    totals[name] + moneyOf(part[name], currency);
+  const sum = (name: 'balance' | 'held' | 'inFlight' | 'credits' | 'debits') =>
+    totals[name] + moneyOf(part[name] ?? '0', currency);
   return {
     currency,
     accounts: {
       ...{ open: count('open'), debits_blocked: count('debits_blocked') },
       ...{ frozen: count('frozen'), closed: count('closed') },
     },
-    ...{ balance: sum('balance'), held: sum('held'), credits: sum('credits'), debits: sum('debits') },
+    ...{ balance: sum('balance'), held: sum('held'), inFlight: sum('inFlight') },
+    ...{ credits: sum('credits'), debits: sum('debits') },
   };
 }
 

@@ -1,10 +1,6 @@
 import type { PoolClient } from 'pg';
 import { plainArray, textArray } from '../../storage/array-literal.js';
-import {
-  MAX_PENDING_OF_ACCOUNT,
-  MAX_PENDING_TRANSFERS,
-  transferKey,
-} from '../../domain/between-shards.js';
+import { MAX_PENDING_OF_ACCOUNT, MAX_PENDING_TRANSFERS, transferKey } from '../../domain/between-shards.js';
 import { keyOf, type Knowledge, type Original, type PendingTransfers } from '../../domain/books.js';
 import type { Command } from '../../domain/command.js';
 import { GENESIS_HASH } from '../../domain/hash-chain.js';

@@ -162,7 +162,11 @@ export class BatchStatements {
     const count = (isCounted: (command: Command) => boolean) => commands.filter(isCounted).length;
     const more = [
       { table: accountEvents, column: 'event_id', count: changes },
-      { table: refusedSubmissions, column: 'refusal_id', count: count(({ submitted }) => submitted === true) },
+      {
+        table: refusedSubmissions,
+        column: 'refusal_id',
+        count: count(({ submitted }) => submitted === true),
+      },
       { table: incomingTransfers, column: 'incoming_id', count: count(({ type }) => type === 'incoming') },
     ];
     const last = more.findLastIndex((draw) => draw.count > 0);
@@ -273,7 +277,10 @@ function mostChanges(command: Command): number {
  * promoted standby may draw a lost one again: the hash of a transaction or a change covers all that was decided. A
  * batch without either has only decided or begun transfers between shards.
  */
-function evidenceOf(tables: SchemaTables, batch: PostedBatch): [sql: string, parameters: unknown[]] | undefined {
+function evidenceOf(
+  tables: SchemaTables,
+  batch: PostedBatch,
+): [sql: string, parameters: unknown[]] | undefined {
   const { transactions, hashes, events, incoming, outgoing } = batch;
   const transaction = transactions.at(-1);
   if (transaction)

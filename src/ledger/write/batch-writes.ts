@@ -11,6 +11,7 @@ import { HOLD_COLUMNS } from '../../storage/rows.js';
 import type { SchemaTables } from '../../storage/tables.js';
 import type { AccountEvent, ChangedAccounts } from './account-events.js';
 import { writeTransfers } from './between-shards-writes.js';
+import { onItsNode, type Statement } from './statement.js';
 
 /** An account whose row is locked. */
 export interface LockedAccount extends LedgerAccount {
@@ -35,8 +36,6 @@ export interface PostedBatch extends BatchDecision, ChangedAccounts {
   readonly timestamp: Date;
 }
 
-export type Statement = readonly [sql: string, parameters: unknown[]];
-
 /**
  * The statements that write a batch. Each fails unless it writes exactly what was decided, because COMMIT is sent
  * before their answers have arrived.
@@ -57,13 +56,6 @@ export function writesOf(tables: SchemaTables, batch: PostedBatch): Statement[] 
     updateAccounts(tables, batch),
   ];
 }
-
-/**
- * Citus runs an INSERT … SELECT that reads no table on the coordinator and commits it in two phases; one that reads a
- * table of the shard runs on the shard's node. This LEFT JOIN with an empty table changes nothing else.
- */
-export const onItsNode = ({ accounts }: SchemaTables) =>
-  `LEFT JOIN (SELECT FROM ${accounts} LIMIT 0) nothing ON true`;
 
 /** Inserts transactions and their details. What only a few have is left out where none has it. */
 export function insertTransactions(

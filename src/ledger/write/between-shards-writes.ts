@@ -3,12 +3,20 @@ import { formatMoney } from '../../domain/money.js';
 import { plainArray, textArray } from '../../storage/array-literal.js';
 import { OUTGOING_COLUMNS } from '../../storage/rows.js';
 import type { SchemaTables } from '../../storage/tables.js';
-import { onItsNode, type PostedBatch, type Statement } from './batch-writes.js';
+import { onItsNode, type Statement } from './statement.js';
+
+interface StepsOfBatch {
+  /** New or settled. */
+  readonly outgoing: readonly OutgoingTransfer[];
+  readonly incoming: readonly IncomingTransfer[];
+  /** The ids of `incoming`; there may be more ids. */
+  readonly incomingIds: readonly number[];
+}
 
 /** Writes the steps of transfers between shards. First the source's table, then the target's: a backup locks them so. */
 export function writeTransfers(
   tables: SchemaTables,
-  { outgoing, incoming, incomingIds }: Pick<PostedBatch, 'outgoing' | 'incoming' | 'incomingIds'>,
+  { outgoing, incoming, incomingIds }: StepsOfBatch,
 ): Statement[] {
   const begun = outgoing.filter(({ status }) => status === 'pending');
   const settled = outgoing.filter(({ status }) => status !== 'pending');

@@ -17,6 +17,8 @@ export interface StoredTotals {
   readonly accounts: Partial<Readonly<Record<AccountStatus, number>>>;
   readonly balance: string;
   readonly held: string;
+  /** Pending transfers to other shards; undefined: it is of a release that knew none. */
+  readonly inFlight?: string;
   readonly credits: string;
   readonly debits: string;
 }

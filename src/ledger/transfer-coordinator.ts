@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { LedgerAccount } from '../../domain/account.js';
-import type { ArrivedCredit, IncomingTransfer, OutgoingTransfer } from '../../domain/between-shards.js';
-import type { Effects } from '../../domain/books.js';
+import type { LedgerAccount } from '../domain/account.js';
+import type { ArrivedCredit, IncomingTransfer, OutgoingTransfer } from '../domain/between-shards.js';
+import type { Effects } from '../domain/books.js';
 import type {
   CaptureCommand,
   Command,
@@ -10,15 +10,15 @@ import type {
   OutgoingCommand,
   TransferCommand,
   TransferReversalCommand,
-} from '../../domain/command.js';
-import { arrivalProblem } from '../../domain/decide-between-shards.js';
-import { LedgerError, type Rejection } from '../../domain/errors.js';
-import { inMinorUnits } from '../../domain/money.js';
-import { creditOf, legsOf, toldAbout } from '../../domain/transfer.js';
-import type { Transaction } from '../../domain/transaction.js';
-import type { ShardRouter } from '../../sharding/shard-router.js';
-import type { TransferRecords } from '../read/transfer-records.js';
-import type { BatchScheduler } from './batch-scheduler.js';
+} from '../domain/command.js';
+import { arrivalProblem } from '../domain/decide-between-shards.js';
+import { LedgerError, type Rejection } from '../domain/errors.js';
+import { inMinorUnits } from '../domain/money.js';
+import { creditOf, legsOf, toldAbout } from '../domain/transfer.js';
+import type { Transaction } from '../domain/transaction.js';
+import type { ShardRouter } from '../sharding/shard-router.js';
+import type { TransferRecords } from './read/transfer-records.js';
+import type { BatchScheduler } from './write/batch-scheduler.js';
 
 /** A command over accounts of two shards. */
 export type CommandBetweenShards = TransferCommand | CaptureCommand | TransferReversalCommand;
