@@ -25,6 +25,7 @@ import { backupBank } from '../../src/admin/backup/backup.js';
 import { restoreBank, type RestoreOptions } from '../../src/admin/backup/restore.js';
 import { restoreText } from '../../src/cli/restore.js';
 import { seedBank } from '../../src/admin/seed.js';
+import { PAIRS } from '../../src/admin/verify/pairs.js';
 import { verifyBank } from '../../src/admin/verify/verify.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { MIGRATIONS } from '../../src/storage/data-source.js';
@@ -315,6 +316,24 @@ describe('a backup', () => {
     await restore(shardsIn(target));
     expect(contents(await backup(shardsIn(target), 'again'))).toEqual(contents(manifest));
     expect(await verifyBank(shardsIn(target))).toMatchObject({ accounts: 2, faults: [], ok: true });
+  });
+
+  it('of several shards says when one does not know what another sent it', async () => {
+    await bootstrapShards(shardsIn(source));
+    const bank = await TwoShards.open(shardsIn(source));
+    const { completed } = await fillTwoShards(bank);
+    await bank.close();
+    await query(
+      source.url,
+      `DELETE FROM bank_1.incoming_transfers WHERE transfer_id = ${completed.transferId}`,
+    );
+    const { shards } = await backup(shardsIn(source));
+    expect(shards.map(({ books }) => books.faulty)).toEqual([1, 1]);
+    expect((await restore(shardsIn(target))).totals.faulty).toBe(2);
+    expect((await verifyBank(shardsIn(target))).faults).toEqual([
+      { accountId: 1, checks: [PAIRS.name] },
+      { accountId: 2, checks: ['incoming_are_credits'] },
+    ]);
   });
 
   it('of several shards gives up when steps of transfers hold their tables all the time', async () => {

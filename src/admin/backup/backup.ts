@@ -21,7 +21,7 @@ import {
 import { CommandError } from '../command-error.js';
 import type { Control } from '../control.js';
 import { withSessions, type ShardSession } from '../shards.js';
-import { sumTotals, verifyInSnapshot, type Totals } from '../verify/verify.js';
+import { sumTotals, unpairedIn, verifyInSnapshot, type Totals } from '../verify/verify.js';
 import { betweenSteps } from './between-steps.js';
 import {
   checkFiles,
@@ -138,10 +138,11 @@ async function exportAll(
     if (snapshots.some((other) => other.migrations.join() !== migrations.join())) {
       throw new CommandError('the shards are being migrated just now; try again later');
     }
+    const unpaired = await unpairedIn(sessions, signal);
     const exported = await someAtOnce(snapshots, signal, async (snapshot, stop) => {
       const place = { index: snapshot.session.index, count: shards.length };
       onStep?.(`shard ${place.index}: verifying the books`);
-      const books = await verifySnapshot(snapshot, place.count, stop);
+      const books = await verifySnapshot(snapshot, place.count, unpaired[place.index], stop);
       onStep?.(`shard ${place.index}: writing`);
       return exportShard(snapshot, books, draft, stop);
     });
@@ -198,9 +199,10 @@ async function takeSnapshot(session: ShardSession): Promise<Omit<Snapshot, 'copi
 async function verifySnapshot(
   { session: { client, address, index } }: Snapshot,
   count: number,
+  unpaired: ReadonlySet<string> | undefined,
   signal: AbortSignal,
 ): Promise<BackupShard['books']> {
-  const report = await verifyInSnapshot(client, address.schema, index, count, { signal });
+  const report = await verifyInSnapshot(client, address.schema, index, count, { signal }, unpaired);
   const { accounts, transactions, balance, otherBalances, faulty } = report;
   return { accounts, transactions, balance, ...(otherBalances && { otherBalances }), faulty };
 }

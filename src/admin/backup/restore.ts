@@ -27,7 +27,7 @@ import {
 import { CommandError } from '../command-error.js';
 import type { Control } from '../control.js';
 import { withSessions, type ShardSession } from '../shards.js';
-import { sumTotals, verifyBank, verifyInSnapshot, type Totals } from '../verify/verify.js';
+import { sumTotals, unpairedIn, verifyBank, verifyInSnapshot, type Totals } from '../verify/verify.js';
 import { csvOf } from './backup.js';
 import {
   checkFiles,
@@ -108,17 +108,21 @@ export async function restoreBank(
       holdsAccounts: targets[index]?.inUse ?? false,
     }));
     const loaded = await someAtOnce(loads, options.signal, (load, stop) => loadShard(load, migrations, stop));
+    const unpaired = await unpairedIn(sessions, options.signal);
+    await someAtOnce([...loaded.entries()], options.signal, async ([index, { fillings }], stop) => {
+      if (fillings) await verifyLoaded(loads[index] as Load, fillings, unpaired[index], stop);
+    });
     await commitAll(
-      sessions.filter((_, index) => loaded[index] === 'loaded'),
+      sessions.filter((_, index) => loaded[index]?.fillings),
       manifest,
     );
     return loaded;
   });
   const totals = await bringUpToDate(configured, manifest, options);
-  const restored = [...outcomes.keys()].filter((shard) => outcomes[shard] === 'loaded');
+  const restored = [...outcomes.keys()].filter((shard) => outcomes[shard]?.fillings);
   // The schema of an older backup had no audit log until now.
   if (restored.includes(0) && !holdsLog(manifest)) await recordActOn(addresses, act);
-  const found = outcomes.flatMap((differ, shard) => (differ === 'loaded' ? [] : [{ shard, differ }]));
+  const found = outcomes.flatMap(({ differ }, shard) => (differ ? [{ shard, differ }] : []));
   return { totals, bankId, sha256, restored, found, durationMs: performance.now() - startedMs };
 }
 
@@ -179,16 +183,15 @@ interface Load {
   readonly options: RestoreOptions;
 }
 
-/**
- * Fills a shard and leaves its transaction open.
- *
- * @returns for a shard that already held the backup's accounts and transactions: the tables with other content
- */
-async function loadShard(
-  load: Load,
-  migrations: typeof MIGRATIONS,
-  signal: AbortSignal,
-): Promise<'loaded' | string[]> {
+/** What became of a shard: either it was filled, or it held the backup's accounts and transactions already. */
+interface Loaded {
+  readonly fillings?: readonly Filling[];
+  /** The tables with other content. */
+  readonly differ?: readonly string[];
+}
+
+/** Fills a shard and leaves its transaction open. */
+async function loadShard(load: Load, migrations: typeof MIGRATIONS, signal: AbortSignal): Promise<Loaded> {
   const { session, backup, manifest, options } = load;
   const { index, address, client } = session;
   const place = { index, count: manifest.shardCount };
@@ -207,12 +210,24 @@ async function loadShard(
     }
     await client.query('ROLLBACK');
     options.onStep?.(`shard ${index}: was restored before`);
-    return differ.map(({ name }) => name);
+    return { differ: differ.map(({ name }) => name) };
   }
   options.onStep?.(`shard ${index}: loading`);
   await fill(load, fillings, signal).catch(explainRows(address));
+  return { fillings };
+}
+
+/** @param unpaired the shard's accounts with transfers that another shard knows otherwise */
+async function verifyLoaded(
+  { session, backup, manifest, options, act }: Load,
+  fillings: readonly Filling[],
+  unpaired: ReadonlySet<string> | undefined,
+  signal: AbortSignal,
+): Promise<void> {
+  const { index, address, client } = session;
+  const { schema } = address;
   options.onStep?.(`shard ${index}: verifying the books, and comparing every row with the backup`);
-  const report = await verifyInSnapshot(client, address.schema, index, place.count, { signal });
+  const report = await verifyInSnapshot(client, schema, index, manifest.shardCount, { signal }, unpaired);
   const { accounts, transactions, balance, otherBalances, faulty } = report;
   const { books } = backup;
   const same =
@@ -226,8 +241,7 @@ async function loadShard(
       `${describeShard(address)} would not hold what the backup holds; nothing was restored`,
     );
   }
-  if (index === 0 && holdsLog(manifest)) await recordAct(client, address.schema, load.act);
-  return 'loaded';
+  if (index === 0 && holdsLog(manifest)) await recordAct(client, schema, act);
 }
 
 /** Explains errors that come from the backup's data without quoting the data, which can't be trusted. */

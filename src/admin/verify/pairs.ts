@@ -202,7 +202,10 @@ async function read({ client }: PairedShard, { rows: from, where }: Side, which:
   return new Map(rows.map((row) => [nameOf(row), row]));
 }
 
-/** The id up to which neither side has more rows than fit into a range. */
+/**
+ * The id up to which neither side has more rows than fit into a range; those of other pairings count, too: the planner
+ * does not know how few they are, and would read the table each time.
+ */
 async function endOfRange(pairing: Pairing, after: string): Promise<string> {
   const ends = await Promise.all([
     lastOf(pairing.source, outgoingOf(pairing), after),
@@ -211,10 +214,10 @@ async function endOfRange(pairing: Pairing, after: string): Promise<string> {
   return ends.reduce((least, end) => (BigInt(end) < BigInt(least) ? end : least));
 }
 
-async function lastOf({ client }: PairedShard, { table, where }: Side, after: string): Promise<string> {
+async function lastOf({ client }: PairedShard, { table }: Side, after: string): Promise<string> {
   const { rows } = await client.query<{ last: string }>(
     `SELECT transfer_id AS last FROM ${table}
-     WHERE transfer_id > $1 AND ${where} ORDER BY transfer_id OFFSET ${RANGE - 1} LIMIT 1`,
+     WHERE transfer_id > $1 ORDER BY transfer_id OFFSET ${RANGE - 1} LIMIT 1`,
     [after],
   );
   return rows[0]?.last ?? AFTER_ALL_IDS;

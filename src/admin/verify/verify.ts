@@ -6,7 +6,7 @@ import { UNLIMITED } from '../../storage/durability.js';
 import type { ShardPlace } from '../../storage/migrate.js';
 import { readEvents } from '../audit/events.js';
 import type { Control } from '../control.js';
-import { asService, withSession, withSessions } from '../shards.js';
+import { asService, withSession, withSessions, type ShardSession } from '../shards.js';
 import { CHAINED_HISTORY, CHECKS, GENESIS, HISTORY, OF_CHAINS } from './checks.js';
 import { PAIRS, unpairedAccounts } from './pairs.js';
 import { measured, SHARD_CHECKS } from './shard-checks.js';
@@ -69,16 +69,24 @@ export async function verifyBank(
   return { ...totals, faults, faulty, ok: faulty === 0 };
 }
 
-/** In no snapshot: a pair that does not fit is read again. */
+/** In no snapshot: transfers go on. */
 async function pairAll(shards: readonly ShardAddress[], { signal }: Control) {
   return withSessions(shards.map(asService), 'bank-verify', async (sessions) => {
     for (const { client } of sessions) {
       await client.query('BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; SET LOCAL jit = off');
       await client.query(UNLIMITED);
     }
-    const places = sessions.map(({ client, address: { schema } }) => ({ client, schema }));
-    return unpairedAccounts(places, MAX_FAULTS, signal);
+    return unpairedIn(sessions, signal);
   });
+}
+
+/** @returns for each shard of a bank the accounts with transfers that another shard knows otherwise */
+export function unpairedIn(
+  sessions: readonly ShardSession[],
+  signal?: AbortSignal,
+): Promise<readonly ReadonlySet<string>[]> {
+  const shards = sessions.map(({ client, address: { schema } }) => ({ client, schema }));
+  return unpairedAccounts(shards, MAX_FAULTS, signal);
 }
 
 /** Like {@link verifyBank}, and checks the audit log as well. */
