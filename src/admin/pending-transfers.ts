@@ -58,9 +58,7 @@ export function cancelTransfer(session: BankSession, transferId: number): Promis
     const transfer = (await records.of(transferId).outgoing([transferId])).get(transferId);
     if (!transfer) throw new CommandError(`there is no transfer tr${transferId} between shards`);
     if (transfer.status !== 'pending')
-      throw new CommandError(
-        `tr${transferId} is ${transfer.status} already; a completed one can be reversed`,
-      );
+      throw new CommandError(`tr${transferId} is ${transfer.status} already`);
     await recordActOn(session.bank.shards, {
       action: 'transfer.cancelled',
       details: { transfer: `tr${transferId}` },

@@ -3,6 +3,7 @@ import type { Principal } from '../access/principal.js';
 import { CONFIG } from '../config/config.module.js';
 import type { Config } from '../config/config.js';
 import { keyOf } from '../domain/books.js';
+import { accountsOf } from '../domain/command.js';
 import { LedgerError } from '../domain/errors.js';
 import { Ledger } from '../domain/ports.js';
 import { isTooEarly } from '../holds/holds.dto.js';
@@ -114,7 +115,9 @@ export class BatchService {
     const principal = await sender.principalNow();
     const inOneShard = refuseOtherShards(items, (id) => this.ledger.shardOf(id));
     if (!inOneShard.every(isRequest)) return this.notApplied(inOneShard, requestId);
-    const prepared = refuseRepeatedKeys(await this.prepareAll(inOneShard, principal, user));
+    const shardOf = (id: number) => this.ledger.shardOf(id);
+    const all = await this.prepareAll(inOneShard, principal, user);
+    const prepared = refuseRepeatedKeys(all.map((item) => refuseBetweenShards(item, shardOf)));
     if (!prepared.every(isPrepared)) return this.notApplied(prepared, requestId);
     if (admit) await admit(totalOf(prepared));
     const late = prepared.find(({ command }) => command.type === 'hold' && isTooEarly(command));
@@ -259,6 +262,13 @@ export function refuseOtherShards(
     if (others.some((other) => other !== one)) return new LedgerError({ code: 'DIFFERENT_SHARDS' });
     return one === shard ? item : InvalidRequestError.of(field, OTHER_SHARD);
   });
+}
+
+/** Replaces an item that turns out to concern accounts of several shards, like a reversal, with an error. */
+export function refuseBetweenShards(item: PreparedItem, shardOf: (id: number) => number): PreparedItem {
+  if (!isPrepared(item)) return item;
+  const [one, ...others] = accountsOf(item.command).map(shardOf);
+  return others.every((other) => other === one) ? item : new LedgerError({ code: 'DIFFERENT_SHARDS' });
 }
 
 /** Replaces items whose key was given before, for the same account, with an error. */

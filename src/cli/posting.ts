@@ -76,7 +76,10 @@ function effectsJson({ transactions, accounts, outgoing }: Effects, dryRun = fal
       type: transaction.type,
       amount: formatMoney(transaction.amount, transaction.decimals),
       balanceAfter: formatMoney(transaction.balanceAfter, transaction.decimals),
-      heldAfter: formatMoney(transaction.heldAfter, transaction.decimals),
+      // Of an account of another shard only the balance is known.
+      ...(transaction.accountId !== transfer?.to && {
+        heldAfter: formatMoney(transaction.heldAfter, transaction.decimals),
+      }),
       versionAfter: transaction.versionAfter,
     })),
     accounts: accounts.map((account) => ({

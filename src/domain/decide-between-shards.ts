@@ -45,13 +45,15 @@ export function decideOutgoing(
   const { amount } = source;
   const transferId = draft.nextId;
   const hold = source.hold ?? placeHold(draft, command, amount, books, keyed);
-  const held = { ...hold, capturing: hold.capturing + amount };
+  // What is final ends the hold, so nothing else of it can be captured meanwhile.
+  const final = command.capture?.final ?? true;
+  const held = { ...hold, capturing: final ? hold.remaining : hold.capturing + amount };
   draft.setHold(held);
   const { idempotencyKey, fingerprint, details } = keyed;
   const { currency, decimals } = account;
   const transfer: OutgoingTransfer = {
     ...{ transferId, nonce, accountId, to, toVersion, amount, currency, decimals, reverses, details },
-    ...{ holdId: hold.holdId, final: command.capture?.final ?? true },
+    ...{ holdId: hold.holdId, final },
     ...{ status: 'pending', createdAt: books.now, debit: undefined, credit: undefined, rejection: undefined },
     key: source.hold && idempotencyKey !== undefined ? { idempotencyKey, fingerprint } : undefined,
   };
@@ -221,9 +223,8 @@ function carryOut(
 ): void {
   const { holdId } = hold;
   const reversesId = reverses?.creditId;
-  const capturing = hold.capturing - amount;
-  // The rest of the hold ends with it, but for what is on its way elsewhere.
-  const released = final ? hold.remaining - capturing : amount;
+  const capturing = final ? 0n : hold.capturing - amount;
+  const released = final ? hold.remaining : amount;
   const remaining = hold.remaining - released;
   draft.post(accountId, 'release', released, { holdId, reversesId });
   draft.post(accountId, 'debit', amount, { holdId, transferId, reversesId, details });
@@ -234,7 +235,7 @@ function carryOut(
 function giveBack(draft: Draft, transfer: OutgoingTransfer, hold: Hold): void {
   const { accountId, amount, holdId, reverses } = transfer;
   if (isCapture(transfer)) {
-    draft.setHold({ ...hold, capturing: hold.capturing - amount });
+    draft.setHold({ ...hold, capturing: transfer.final ? 0n : hold.capturing - amount });
     return;
   }
   draft.post(accountId, 'release', amount, { holdId, reversesId: reverses?.creditId });

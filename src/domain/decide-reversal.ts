@@ -39,6 +39,7 @@ export function decideTransferReversal(
   {
     accountId,
     transferId: reversed,
+    accountIds,
     amount: wanted,
     force,
     foreign,
@@ -50,6 +51,8 @@ export function decideTransferReversal(
   const originals = books.legsOf(reversed);
   const [first] = originals;
   if (!first) return { code: 'TRANSFER_NOT_FOUND' };
+  // The others are in another shard.
+  if (originals.length < accountIds.length) return { code: 'DIFFERENT_SHARDS' };
   if (originals.length > 2 && wanted !== undefined) return { code: 'NOT_REVERSIBLE_IN_PART' };
   const draft = new Draft(books);
   const amountOf = (original: Original) => wanted ?? leftOf(original);

@@ -11,7 +11,10 @@ export interface Hold {
   /** What is still reserved. */
   readonly remaining: Money;
   readonly captured: Money;
-  /** The part of what remains that is on its way to an account of another shard: the hold can't end before. */
+  /**
+   * The part of what remains that waits for the decision of another shard: what is on its way there, or all of it if the
+   * hold ends with that. The hold can't end before.
+   */
   readonly capturing: Money;
   readonly status: HoldStatus;
   /** Undefined: never. */

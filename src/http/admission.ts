@@ -45,8 +45,12 @@ const inPath =
 /** The two accounts of a transfer. One of more legs stays within a shard. */
 const inTransfer: Names = ({ body }) => {
   const { from, to, legs } = (body ?? {}) as Readonly<Record<'from' | 'to' | 'legs', unknown>>;
-  const [one, other] = Array.isArray(legs) ? (legs as { readonly accountId?: unknown }[]) : [];
-  return { id: readVersion(from ?? one?.accountId), to: readVersion(to ?? other?.accountId) };
+  const [one, other] = Array.isArray(legs) ? (legs as Readonly<Record<string, unknown>>[]) : [];
+  const [payer, payee] = other?.['type'] === 'Withdraw' ? [other, one] : [one, other];
+  return {
+    id: readVersion(from ?? payer?.['accountId']),
+    to: readVersion(to ?? payee?.['accountId']),
+  };
 };
 
 const inCapture: Names = (request) => {

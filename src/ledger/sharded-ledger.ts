@@ -47,7 +47,11 @@ export class ShardedLedger extends Ledger {
 
   executeAtomically(commands: readonly Command[], user: string): Promise<Effects>[] {
     const [first] = commands;
-    return first ? this.router.of(first.accountId).scheduler.submitAtomically(commands, user) : [];
+    if (!first) return [];
+    const shard = this.router.of(first.accountId);
+    if (commands.flatMap(accountsOf).every((accountId) => this.router.of(accountId) === shard))
+      return shard.scheduler.submitAtomically(commands, user);
+    return commands.map(() => Promise.reject(new LedgerError({ code: 'DIFFERENT_SHARDS' })));
   }
 
   decideInOrder(commands: readonly Command[]): Promise<readonly (Decision | undefined)[]> {

@@ -89,7 +89,10 @@ const TRANSFERRING_RESPONSES = postingResponses({
     bodies: { 'Account not found': new AboutAccountDto('ACCOUNT_NOT_FOUND', 2) },
   }),
   conflicts: ['VERSION_MISMATCH', 'DUPLICATE_TRANSFER', 'TRANSFER_CANCELLED'],
-  refusals: [...ABOUT_ACCOUNTS, 'CURRENCY_MISMATCH', 'DIFFERENT_SHARDS', 'IDEMPOTENCY_KEY_REUSED'],
+  refusals: [
+    ...ABOUT_ACCOUNTS,
+    ...(['CURRENCY_MISMATCH', 'DIFFERENT_SHARDS', 'TOO_MANY_HOLDS', 'IDEMPOTENCY_KEY_REUSED'] as const),
+  ],
 });
 
 export const DocumentTransferring = (): MethodDecorator =>
@@ -163,6 +166,7 @@ export const DocumentTransferReversal = (): MethodDecorator =>
           'NOT_REVERSIBLE',
           'NOT_REVERSIBLE_IN_PART',
           'REVERSAL_EXCEEDED',
+          'TOO_MANY_HOLDS',
           'IDEMPOTENCY_KEY_REUSED',
         ],
       }),

@@ -461,11 +461,13 @@ export class TinyBank {
     // A capture has no transaction at first, but its id is drawn like one.
     else this.postings.push(NO_POSTING);
     const holdId = captured?.id ?? id.replace('tr', 'hold');
-    (this.holds.get(holdId) as HoldState).capturing += amount;
+    const final = !captured || (command as Capture).final;
+    const source = this.holds.get(holdId) as HoldState;
+    source.capturing = final ? source.remaining : source.capturing + amount;
     const sent: Sent = {
       ...{ id, nonce: `nonce-${op}`, accountId, to, amount, holdId, op, createdAt: EPOCH_MS + this.now },
       ...{ status: 'pending', creditId: undefined, failure: undefined },
-      ...{ final: !captured || (command as Capture).final, reverses: hold?.reverses },
+      ...{ final, reverses: hold?.reverses },
       ...{ key: captured ? command.key : undefined, reversedDebit: (asked as Outgoing).reversedDebit },
     };
     this.sent.set(id, sent);
@@ -520,12 +522,12 @@ export class TinyBank {
         { accountId: to, type: 'credit', amount, transferId: id, reverses: sent.reversedDebit },
       ]);
     const hold = this.holds.get(holdId) as HoldState;
-    hold.capturing -= amount;
+    hold.capturing = sent.final ? 0 : hold.capturing - amount;
     Object.assign(sent, { status: isAllowed ? 'completed' : 'failed', creditId, failure });
     if (!isAllowed && holdId === id.replace('tr', 'hold'))
       this.post(op, undefined, [{ ...common, type: 'release' }]);
     if (!isAllowed) return;
-    const released = sent.final ? hold.remaining - hold.capturing : amount;
+    const released = sent.final ? hold.remaining : amount;
     this.post(op, undefined, [
       { ...common, type: 'release', amount: released },
       { ...common, type: 'debit', transferId: id },

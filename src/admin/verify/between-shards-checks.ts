@@ -32,13 +32,16 @@ export const BETWEEN_SHARDS: Readonly<Record<string, ShardCheck>> = {
     ),
   },
   capturing_is_pending: {
-    says: 'what is being captured of each hold is what is pending of its transfers to other shards',
+    says: 'what is being captured of each hold is what is pending of its transfers to other shards, or all if that is final',
     sql: ofBetween(
       ({ holds, transfers }) => `
       SELECT coalesce(h.account_id, o.account_id) AS account_id FROM ${holds} h FULL JOIN (
-        SELECT hold_id, min(account_id) AS account_id, sum(amount) AS amount
+        SELECT hold_id, min(account_id) AS account_id, sum(amount) AS amount, bool_or(final) AS is_final,
+               count(*) AS transfers
         FROM ${transfers} WHERE status = 'pending' GROUP BY hold_id) o USING (hold_id)
-      WHERE (h.capturing = coalesce(o.amount, 0) AND h.capturing <= h.remaining) IS NOT TRUE`,
+      WHERE (
+        CASE WHEN is_final THEN transfers = 1 AND h.capturing = h.remaining AND o.amount <= h.remaining
+             ELSE h.capturing = coalesce(o.amount, 0) AND h.capturing <= h.remaining END) IS NOT TRUE`,
     ),
   },
   capture_keys_are_unique: {

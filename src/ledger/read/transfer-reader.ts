@@ -67,7 +67,7 @@ export class TransferReader {
            WHERE t.transfer_id = ANY($2::bigint[]) AND t.type IN ('debit', 'credit')) l) l WHERE NOT is_hidden`;
       const sql = selectLegs(visible, shard.tables);
       const rows = await shard.query<LegRow>(sql, [owner ?? null, plainArray(ids)], user);
-      const whole = [...groupedById(rows)].filter(([, ofTransfer]) => ofTransfer.length > 1);
+      const whole = [...groupedById(rows)].filter(([, ofTransfer]) => !isApart(ofTransfer));
       return new Map(whole.map(([transferId, ofTransfer]) => [transferId, transferFrom(ofTransfer)]));
     };
     const found = new Map(await readEach<Transfer>(this.router, transferIds, read, notFound));
@@ -121,8 +121,11 @@ export class TransferReader {
     const between = await this.betweenShards(apart, owner, user);
     const transfers = page.map(({ transferId, ofTransfer }) => {
       const other = between.get(transferId);
-      // Of one from another shard that can't be read now, this leg alone is known.
-      return other && !(other instanceof Error) ? other : transferFrom(ofTransfer);
+      if (!other) return transferFrom(ofTransfer);
+      if (!(other instanceof Error)) return other;
+      // Of one from another shard that can't be read now, its credit is known.
+      if (ofTransfer.every(({ type }) => type === 'credit')) return transferFrom(ofTransfer.slice(0, 1));
+      throw other;
     });
     const last = page.at(-1);
     if (last && listed.length > limit) return { transfers, nextBelow: last.at };
@@ -170,8 +173,9 @@ const isFault = (problem: Error | undefined) =>
 
 const groupedById = (rows: readonly LegRow[]) => Map.groupBy(rows, (row) => Number(row.transfer_id));
 
-/** Whether these rows are those of a transfer whose other leg is in another shard. */
-const isApart = (rows: readonly LegRow[]) => rows.length === 1 || rows.some(({ type }) => type === 'hold');
+/** Whether a leg of the transfer with these rows is in another shard. */
+const isApart = (rows: readonly LegRow[]) =>
+  !['debit', 'credit'].every((type) => rows.some((row) => row.type === type));
 
 const firstVersion = (rows: readonly LegRow[], accountId: number): number =>
   Number(rows.find((row) => Number(row.account_id) === accountId)?.version_after ?? 0);

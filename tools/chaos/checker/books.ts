@@ -47,6 +47,8 @@ export interface SentTransfer {
   readonly amount: number;
   /** The hold that has the money: its own, with its number, or the one that it captures. */
   readonly holdId: string;
+  /** The hold ends with it, so all of that waits for it. */
+  readonly final: boolean;
   /** Of a capture, which has no transaction at first that could carry it. */
   readonly key: string | undefined;
   /** `pending`, `completed` or `failed`. */
@@ -200,7 +202,8 @@ export function booksOf(rowsOf: readonly Rows[], readAt: number, shards = rowsOf
   for (const one of sent.values()) {
     const debit = legs.get(one.id)?.find(({ type }) => type === 'debit');
     const span = { from: one.createdAt, to: debit?.time ?? Infinity };
-    if (isCapture(one)) holds.get(one.holdId)?.underWay.push({ amount: one.amount, span });
+    const hold = isCapture(one) ? holds.get(one.holdId) : undefined;
+    hold?.underWay.push({ amount: one.final ? hold.amount : one.amount, span });
   }
   const byOperation = grouped(postings, ({ op }) => op);
   for (const ofOne of byOperation.values()) ofOne.sort(byNumber);
@@ -380,6 +383,7 @@ function sentOf(row: Columns): SentTransfer {
     to: number(row, 'to_account_id'),
     amount: money(row, 'amount'),
     holdId: `hold${row['hold_id']}`,
+    final: ['t', 'true'].includes(text(row, 'final')),
     key: row['idempotency_key'] ?? undefined,
     status: text(row, 'status'),
     creditId: idIn(row, 'credit_id', 'txn'),

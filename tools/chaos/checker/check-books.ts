@@ -104,9 +104,10 @@ function holdFaultOf(hold: HoldBook, books: Books): string | undefined {
   if (captured !== sum('debit')) return `${captured} were captured, by its transactions ${sum('debit')}`;
   if (captured > sum('release')) return `${captured} were captured, and ${sum('release')} released`;
   if ((status === 'active') !== remaining > 0) return `${remaining} remain`;
-  const underWay = sumOf(pendingOf(hold, books));
+  const pending = pendingOf(hold, books);
+  const underWay = pending.some(({ final }) => final) ? remaining : sumOf(pending);
   if (capturing !== underWay)
-    return `${capturing} are on their way to another shard, of which ${underWay} are pending`;
+    return `${capturing} wait for the decision of another shard, of which ${underWay} are pending`;
   const beganAt = ({ op = 0, time }: Posting) =>
     books.sentBy.get(op)?.find(({ holdId }) => holdId === hold.id)?.createdAt ?? time;
   const late = others.find(
