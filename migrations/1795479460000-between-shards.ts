@@ -35,6 +35,7 @@ export class BetweenShards1795479460000 implements MigrationInterface {
          reverses_transfer_id BIGINT,
          reverses_credit_id BIGINT,
          reverses_debit_id BIGINT,
+         raised NUMERIC,
          idempotency_key VARCHAR(255),
          fingerprint BIGINT,
          created_at TIMESTAMPTZ(3) NOT NULL,

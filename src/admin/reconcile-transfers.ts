@@ -4,9 +4,16 @@ import type { Rejection } from '../domain/errors.js';
 import { formatMoney } from '../domain/money.js';
 import { failureMessage } from '../app/user-message.js';
 import { locateShard } from '../sharding/shard-locator.js';
-import { outgoingFromRow, selectOutgoing, type OutgoingRow } from '../storage/rows.js';
+import {
+  incomingFromRow,
+  outgoingFromRow,
+  selectIncoming,
+  selectOutgoing,
+  type IncomingRow,
+  type OutgoingRow,
+} from '../storage/rows.js';
 import { withSessions, type ShardSession } from './shards.js';
-import { unpairedTransfers, type Unpaired } from './verify/pairs.js';
+import { unpairedTransfers, type SideRow, type Unpaired } from './verify/pairs.js';
 import { withLedger, type BankSession, type LedgerAccess } from './with-ledger.js';
 
 /** Pending transfers that are finished at a time. */
@@ -25,16 +32,16 @@ export interface Discrepancy {
 export interface Reconciled {
   /** Transfers that were pending, and are completed or have failed now. */
   readonly finished: number;
-  /** Completed transfers whose target had lost their credit, and has it again. */
-  readonly creditedAgain: number;
+  /** Transfers that one side had lost, and knows again as the other does. */
+  readonly mended: number;
   /** What nobody but an operator can decide. */
   readonly rest: readonly Discrepancy[];
 }
 
 /**
  * Makes both sides of transfers between shards the same again, after one shard has gone back in time (a restore, a
- * recovery, a failover that lost commits). Finishes what is pending, and credits again what a target has lost. May be
- * repeated.
+ * recovery, a failover that lost commits). Finishes what is pending, and has a target decide again, as the source has
+ * it, what it has lost. May be repeated.
  *
  * @throws CommandError
  */
@@ -45,15 +52,15 @@ export function reconcileTransfers(session: BankSession): Promise<Reconciled> {
     return withSessions(addresses, 'bank-reconcile', async (sessions) => {
       let finished = 0;
       for (const source of sessions) finished += await finishPending(source, ledger);
-      let creditedAgain = 0;
+      let mended = 0;
       const rest: Discrepancy[] = [];
       const shards = sessions.map(({ client, address }) => ({ client, schema: address.schema }));
       for await (const pair of unpairedTransfers(shards)) {
         const says = await mend(pair, sessions, ledger, session);
-        if (says === undefined) creditedAgain += 1;
+        if (says === undefined) mended += 1;
         else rest.push({ ...aboutPair(pair), says });
       }
-      return { finished, creditedAgain, rest };
+      return { finished, mended, rest };
     });
   });
 }
@@ -78,30 +85,51 @@ async function finishPending({ client, tables }: ShardSession, ledger: LedgerAcc
 
 /** @returns what is wrong; undefined: it was mended */
 async function mend(
-  { sent, arrived, sourceIndex }: Unpaired,
+  pair: Unpaired,
   sessions: readonly ShardSession[],
   ledger: LedgerAccess,
   { bank }: BankSession,
 ): Promise<string | undefined> {
+  const { sent, arrived, sourceIndex, targetIndex } = pair;
   if (!sent) return 'was credited, and the account that should have paid does not know it';
-  if (arrived) return sideBySide(sent.status, arrived.status);
   const transferId = Number(sent.transfer_id);
-  if (sent.status !== 'completed') return `is ${sent.status}, and its target has not decided it`;
   const transfer = (await ledger.records.of(transferId).outgoing([transferId])).get(transferId);
   if (transfer?.nonce !== sent.nonce) return 'has changed meanwhile: run this again';
-  await recordActOn(bank.shards, {
-    action: 'transfer.credited_again',
-    details: {
-      transfer: `tr${transferId}`,
-      account: transfer.to,
-      amount: formatMoney(transfer.amount, transfer.decimals),
-    },
-  });
+  const source = sessions[sourceIndex] as ShardSession;
+  if (arrived) {
+    const credit = await creditOf(pair, sessions[targetIndex] as ShardSession);
+    if (!credit || !differInCreditOnly(sent, arrived)) return sideBySide(sent.status, arrived.status);
+    await noteCredit(source, transfer, credit);
+    return undefined;
+  }
+  const account = { transfer: `tr${transferId}`, account: transfer.to };
+  if (transfer.status === 'failed') {
+    await recordActOn(bank.shards, { action: 'transfer.refused_again', details: account });
+    await ledger.coordinator.finish(transfer, true);
+    return undefined;
+  }
+  const amount = formatMoney(transfer.amount, transfer.decimals);
+  await recordActOn(bank.shards, { action: 'transfer.credited_again', details: { ...account, amount } });
   const credited = await ledger.coordinator.creditAgain(transfer);
   if ('code' in credited)
     return `was lost by its target, which refuses it now: ${reasonOf(credited, transfer)}`;
-  await noteCredit(sessions[sourceIndex] as ShardSession, transfer, credited);
+  await noteCredit(source, transfer, credited);
   return undefined;
+}
+
+/** As after a run of this that ended between the two. */
+const differInCreditOnly = (sent: SideRow, arrived: SideRow): boolean =>
+  [sent, arrived].every(({ status }) => status === 'completed') &&
+  sent.from_account_id === arrived.from_account_id &&
+  sent.to_account_id === arrived.to_account_id &&
+  sent.amount === arrived.amount;
+
+async function creditOf({ arrived }: Unpaired, { client, tables }: ShardSession) {
+  const { rows } = await client.query<IncomingRow>(
+    `${selectIncoming(tables)} WHERE i.transfer_id = $1 AND nonce = $2`,
+    [arrived?.transfer_id, arrived?.nonce],
+  );
+  return rows[0] && incomingFromRow(rows[0]).credit;
 }
 
 const reasonOf = (rejection: Rejection, { to }: OutgoingTransfer) =>

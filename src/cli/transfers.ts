@@ -48,8 +48,8 @@ export function addTransfersReconcile(transfers: Command): void {
   transfers
     .command('reconcile')
     .description(
-      'after one shard has gone back in time: finish what is pending, credit again what a target has lost, and name the ' +
-        'rest; on record',
+      'after one shard has gone back in time: finish what is pending, mend what a target has lost, and name the rest; ' +
+        'on record',
     )
     .option('--json', 'print the result as JSON')
     .action(({ json }: { json?: true }) =>
@@ -62,12 +62,12 @@ export function addTransfersReconcile(transfers: Command): void {
     );
 }
 
-function reconciledText({ finished, creditedAgain, rest }: Reconciled): string {
+function reconciledText({ finished, mended, rest }: Reconciled): string {
   const lines = rest.map(
     ({ transferId, amount, from, to, says }) =>
       `tr${transferId}: ${amount} from account ${from} to account ${to} ${says}.`,
   );
-  const done = `${finished} pending transfer(s) finished, ${creditedAgain} credited again.`;
+  const done = `${finished} pending transfer(s) finished, ${mended} mended that one side had lost.`;
   return [done, ...(rest.length === 0 ? ['Both sides of every transfer are the same.'] : lines)].join('\n');
 }
 

@@ -37,6 +37,8 @@ export interface OutgoingTransfer {
   /** Whether the rest of a captured hold ends with it. */
   readonly final: boolean;
   readonly reverses: ReversedTransfer | undefined;
+  /** How far a forced reversal has raised the overdraft limit: if it fails, that is taken back. */
+  readonly raised: Money | undefined;
   readonly status: TransferStatus;
   readonly createdAt: Date;
   /** What the client said about it. */

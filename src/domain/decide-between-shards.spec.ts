@@ -138,7 +138,12 @@ const step = fc.oneof(
     arbitrary: fc.record({ do: fc.constant('capture' as const), at: index, amount, final: fc.boolean() }),
   },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('void' as const), at: index }) },
-  { weight: 3, arbitrary: fc.record({ do: fc.constant('reverse' as const), at: index, amount }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      ...{ do: fc.constant('reverse' as const), at: index, amount, force: fc.boolean() },
+    }),
+  },
   { weight: 6, arbitrary: fc.record({ do: fc.constant('decide' as const), at: index }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('cancel' as const), at: index }) },
   { weight: 6, arbitrary: fc.record({ do: fc.constant('settle' as const), at: index }) },
@@ -190,7 +195,8 @@ function take(world: World, action: Step): void {
       const { debit, credit, ...original } =
         (transfer && world.of(transfer.transferId).outgoing.get(transfer.transferId)) ?? {};
       if (!debit || !credit || !('to' in original)) return;
-      const reversal = { ...original, creditId: credit.transactionId, debitId: debit.transactionId };
+      const { force } = action;
+      const reversal = { ...original, force, creditId: credit.transactionId, debitId: debit.transactionId };
       world.begin({ accountId: original.to, to: original.accountId, amount: action.amount, reversal });
       return;
     }
@@ -317,6 +323,46 @@ describe('transfers between shards', () => {
     expect(decision).toMatchObject({ nonce: 'another', amount: 9n, credit: { balanceAfter: OPENING + 12n } });
     const settled = world.shards[0].run({ type: 'settlement', accountId: 1, transfer, decision });
     expect(settled).toEqual({ accepted: false, rejection: { code: 'TRANSFER_NOT_FOUND' } });
+  });
+
+  it('leave no overdraft behind when a forced reversal fails, but what is used of it', () => {
+    const run = (spent: bigint) => {
+      const world = new World();
+      const { effects } = world.begin({ accountId: 1, to: 2, amount: 8n }) as { effects: Effects };
+      const made = world.settle(world.decide(effects.outgoing[0] as OutgoingTransfer));
+      const target = world.shards[1];
+      target.run({ type: 'debit', accountId: 2, amount: OPENING + 8n });
+      const { transferId, credit, debit } = made;
+      const reversal = {
+        ...{ transferId, force: true },
+        ...{ creditId: credit?.transactionId ?? 0, debitId: debit?.transactionId ?? 0 },
+      };
+      const back = world.begin({ accountId: 2, to: 1, amount: 8n, reversal }) as { effects: Effects };
+      expect(target.accounts.get(2)).toMatchObject({ balance: 0n, held: 8n, overdraftLimit: 8n });
+      // An operator raises the limit meanwhile, and some of it is spent.
+      target.run({ type: 'change', accountId: 2, changes: { overdraftLimit: 8n + spent } });
+      if (spent > 0n) target.run({ type: 'debit', accountId: 2, amount: spent });
+      world.settle(world.decide(back.effects.outgoing[0] as OutgoingTransfer, true));
+      return target.accounts.get(2);
+    };
+    expect(run(0n)).toMatchObject({ balance: 0n, held: 0n, overdraftLimit: 0n });
+    expect(run(3n)).toMatchObject({ balance: -3n, held: 0n, overdraftLimit: 3n });
+  });
+
+  it('bind all of a hold that ends with them', () => {
+    const world = new World();
+    const shard = world.shards[0];
+    const { effects } = shard.run({ type: 'hold', accountId: 1, amount: 9n }) as { effects: Effects };
+    const holdId = effects.holds[0]?.holdId ?? 0;
+    const capture = (amount: bigint, final: boolean) =>
+      world.begin({ accountId: 1, to: 2, amount, capture: { holdId, final } });
+    expect(capture(3n, true)).toMatchObject({ accepted: true });
+    const refused = { accepted: false, rejection: { code: 'HOLD_BEING_CAPTURED' } };
+    expect(capture(3n, false)).toEqual(refused);
+    expect(shard.run({ type: 'capture', accountId: 1, holdId, amount: 1n, final: false })).toEqual(refused);
+    world.settle(world.decide(world.begun[0] as OutgoingTransfer));
+    expect(shard.holds.get(holdId)).toMatchObject({ status: 'captured', captured: 3n, remaining: 0n });
+    expect(shard.accounts.get(1)).toMatchObject({ balance: OPENING - 3n, held: 0n });
   });
 
   it('keep their promise, whatever has become of the source since', () => {

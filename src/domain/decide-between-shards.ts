@@ -1,4 +1,4 @@
-import type { LedgerAccount } from './account.js';
+import { availableOf, type LedgerAccount } from './account.js';
 import {
   isCapture,
   MAX_PENDING_OF_ACCOUNT,
@@ -51,9 +51,10 @@ export function decideOutgoing(
   draft.setHold(held);
   const { idempotencyKey, fingerprint, details } = keyed;
   const { currency, decimals } = account;
+  const raised = draft.account(accountId).overdraftLimit - account.overdraftLimit;
   const transfer: OutgoingTransfer = {
     ...{ transferId, nonce, accountId, to, toVersion, amount, currency, decimals, reverses, details },
-    ...{ holdId: hold.holdId, final },
+    ...{ holdId: hold.holdId, final, raised: raised === 0n ? undefined : raised },
     ...{ status: 'pending', createdAt: books.now, debit: undefined, credit: undefined, rejection: undefined },
     key: source.hold && idempotencyKey !== undefined ? { idempotencyKey, fingerprint } : undefined,
   };
@@ -233,11 +234,17 @@ function carryOut(
 }
 
 function giveBack(draft: Draft, transfer: OutgoingTransfer, hold: Hold): void {
-  const { accountId, amount, holdId, reverses } = transfer;
+  const { accountId, amount, holdId, reverses, raised, details } = transfer;
   if (isCapture(transfer)) {
     draft.setHold({ ...hold, capturing: transfer.final ? 0n : hold.capturing - amount });
     return;
   }
   draft.post(accountId, 'release', amount, { holdId, reversesId: reverses?.creditId });
   draft.setHold({ ...hold, remaining: 0n, capturing: 0n, status: 'voided' });
+  if (raised === undefined) return;
+  // No further than what is used of it meanwhile.
+  const account = draft.account(accountId);
+  const unused = [raised, availableOf(account), account.overdraftLimit].reduce((a, b) => (a < b ? a : b));
+  if (unused > 0n)
+    draft.change(accountId, { overdraftLimit: account.overdraftLimit - unused }, details?.actor);
 }

@@ -128,7 +128,11 @@ export type LedgerFailureCode = LedgerFailure['code'];
 
 /** A failure on its way to the caller. */
 export class LedgerError extends Error {
-  constructor(readonly failure: LedgerFailure) {
+  /** @param transferId the transfer between shards that has failed with it, and has used the key up */
+  constructor(
+    readonly failure: LedgerFailure,
+    readonly transferId?: number,
+  ) {
     super(failure.code);
     this.name = 'LedgerError';
   }

@@ -59,7 +59,7 @@ export function sendError(reply: FastifyReply, answer: ErrorAnswer): void {
 }
 
 export function answerOf(error: unknown): ErrorAnswer {
-  if (error instanceof LedgerError) return answerOfFailure(error.failure);
+  if (error instanceof LedgerError) return answerOfLedger(error);
   if (error instanceof InvalidRequestError) return invalidRequest(error.problems);
   if (error instanceof RefusedBodyError) {
     const isEncoded = error.code === 'UNSUPPORTED_ENCODING';
@@ -92,6 +92,12 @@ export function answerOf(error: unknown): ErrorAnswer {
 /** Names the required credential (RFC 6750, section 3). */
 const challenge = (code: ErrorCode, header: string) =>
   errorAnswer(code, { headers: { 'www-authenticate': header } });
+
+function answerOfLedger({ failure, transferId }: LedgerError): ErrorAnswer {
+  const answer = answerOfFailure(failure);
+  if (transferId === undefined) return answer;
+  return { ...answer, headers: { ...answer.headers, location: `/transfers/tr${transferId}` } };
+}
 
 function answerOfFailure(failure: LedgerFailure): ErrorAnswer {
   switch (failure.code) {

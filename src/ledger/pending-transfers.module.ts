@@ -1,6 +1,7 @@
 import { Inject, Logger, Module, type OnModuleDestroy, type OnModuleInit } from '@nestjs/common';
 import { CONFIG } from '../config/config.module.js';
 import type { Config } from '../config/config.js';
+import { LedgerError } from '../domain/errors.js';
 import { Metrics } from '../observability/metrics.js';
 import type { Shard } from '../sharding/shard.js';
 import { SHARDS } from '../sharding/sharding.module.js';
@@ -44,7 +45,6 @@ function createWorkers(
 ): PendingTransfers[] {
   if (shards.length === 1) return [];
   const logger = new Logger('Transfers');
-  const nameOf = (target: number) => (target === READING ? 'other shards' : `shard ${target}`);
   return shards.map(
     ({ index, address, general }) =>
       new PendingTransfers(
@@ -58,12 +58,16 @@ function createWorkers(
         {
           failing: (target, error) =>
             logger.warn({
-              msg: `shard ${index}: transfers to ${nameOf(target)} can't be finished yet`,
-              err: error,
+              msg: `shard ${index}: ${workOn(target)} yet`,
+              ...(error instanceof LedgerError ? { code: error.failure.code } : { err: error }),
             }),
-          recovered: (target) =>
-            logger.log(`shard ${index}: transfers to ${nameOf(target)} are finished again`),
+          recovered: (target) => logger.log(`shard ${index}: ${workOn(target)}: it is over`),
         },
       ),
   );
 }
+
+const workOn = (target: number): string =>
+  target === READING
+    ? "its transfers to other shards can't be read"
+    : `transfers to shard ${target} can't be finished`;

@@ -1,6 +1,7 @@
 import { BackgroundLoop } from '../concurrency/background-loop.js';
 import type { OutgoingTransfer } from '../domain/between-shards.js';
 import type { PendingTransferMetrics } from '../observability/metrics.js';
+import { plainArray } from '../storage/array-literal.js';
 import { send } from '../storage/connection.js';
 import { outgoingFromRow, selectOutgoing, type OutgoingRow } from '../storage/rows.js';
 import type { ShardLease } from '../storage/shard-lease.js';
@@ -105,30 +106,41 @@ export class PendingTransfers {
     return rows.filter((row) => row.age_ms >= this.limits.dueAfterMs).map((row) => row.target);
   }
 
-  /** Goes on without a pause as long as all succeed. @throws the first failure of a transfer */
+  /**
+   * Finishes all that are due, page by page; those that fail are left out of the next pages.
+   *
+   * @throws the first failure of a transfer
+   */
   private async finishAll(target: number): Promise<void> {
+    const failed = new Map<number, unknown>();
     let found = AT_ONCE;
     while (found === AT_ONCE && !this.loop.stopped) {
-      const transfers = await this.claim(target);
+      const transfers = await this.claim(target, [...failed.keys()]);
       found = transfers.length;
       const results = await Promise.allSettled(transfers.map((transfer) => this.finish(transfer)));
       this.metrics.finished(results.filter(({ status }) => status === 'fulfilled').length);
-      const failed = results.find((result) => result.status === 'rejected');
-      if (failed) throw failed.reason;
+      for (const [index, result] of results.entries())
+        if (result.status === 'rejected') failed.set(transfers[index]?.transferId ?? 0, result.reason);
     }
+    for (const reason of failed.values()) throw reason;
   }
 
-  /** The oldest transfers to a target that are due. None while another process has the lease. */
-  private claim(target: number): Promise<OutgoingTransfer[]> {
+  /**
+   * Transfers to a target that are due. Its accounts take turns, each with its oldest transfer first, so that one whose
+   * row is locked does not hold up the others. None while another process has the lease.
+   */
+  private claim(target: number, without: readonly number[]): Promise<OutgoingTransfer[]> {
     return this.runner.run(async ({ manager }, client) => {
       if (!(await this.lease.take(manager))) return [];
       const { rows } = await send<OutgoingRow>(
         client,
-        `${selectOutgoing(this.tables)}
-         WHERE o.status = 'pending' AND (o.to_account_id - 1) % $1 = $2
-           AND o.created_at <= clock_timestamp() - $3 * interval '1 millisecond'
-         ORDER BY o.transfer_id LIMIT ${AT_ONCE}`,
-        [this.shardCount, target, this.limits.dueAfterMs],
+        `${selectOutgoing(this.tables)} WHERE o.transfer_id IN (
+           SELECT transfer_id FROM ${this.tables.transfers}
+           WHERE status = 'pending' AND (to_account_id - 1) % $1 = $2 AND transfer_id <> ALL ($4::bigint[])
+             AND created_at <= clock_timestamp() - $3 * interval '1 millisecond'
+           ORDER BY row_number() OVER (PARTITION BY to_account_id ORDER BY transfer_id), transfer_id
+           LIMIT ${AT_ONCE})`,
+        [this.shardCount, target, this.limits.dueAfterMs, plainArray(without)],
       );
       return rows.map(outgoingFromRow);
     });

@@ -121,8 +121,8 @@ export class TransferCoordinator {
 }
 
 function outcomeOf(transfer: OutgoingTransfer, foreign: boolean | undefined): Effects {
-  const { status, rejection, to } = transfer;
-  if (status === 'failed') throw new LedgerError(toldAbout(rejection as Rejection, to, foreign));
+  const { status, rejection, to, transferId } = transfer;
+  if (status === 'failed') throw new LedgerError(toldAbout(rejection as Rejection, to, foreign), transferId);
   return { ...NOTHING, transactions: legsOf(transfer), outgoing: [transfer] };
 }
 

@@ -237,6 +237,7 @@ export interface OutgoingRow extends DetailsRow {
   reverses_transfer_id: string | null;
   reverses_credit_id: string | null;
   reverses_debit_id: string | null;
+  raised: string | null;
   idempotency_key: string | null;
   fingerprint: string | null;
   created_at: Date;
@@ -254,7 +255,7 @@ export interface OutgoingRow extends DetailsRow {
 /** The columns of the table of outgoing transfers, for code that writes them. */
 export const OUTGOING_COLUMNS =
   'transfer_id, nonce, account_id, to_account_id, to_version, amount, hold_id, final, reverses_transfer_id, ' +
-  'reverses_credit_id, reverses_debit_id, idempotency_key, fingerprint, created_at, status, credit_id, ' +
+  'reverses_credit_id, reverses_debit_id, raised, idempotency_key, fingerprint, created_at, status, credit_id, ' +
   'credit_balance_after, credit_version_after, credited_at, rejection';
 
 /** A SELECT of {@link OutgoingRow}s, for a WHERE on `o`. The debit is read as text, like the rest of the money. */
@@ -290,6 +291,7 @@ export function outgoingFromRow(row: OutgoingRow): OutgoingTransfer {
     holdId: Number(row.hold_id),
     final: row.final,
     reverses: reversedFromRow(row),
+    raised: row.raised === null ? undefined : moneyFromColumn(row.raised, decimals),
     status: row.status,
     createdAt: row.created_at,
     details: row.details_of === null ? undefined : detailsFromRow(row),

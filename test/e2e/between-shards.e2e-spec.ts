@@ -281,6 +281,7 @@ describe('a transfer between shards', () => {
     });
     const refused = await answer.sent;
     expect([refused.status, refused.text]).toEqual([422, `{"error":"Account frozen","accountId":${to}}`]);
+    expect(refused.headers['location']).toBe(`/transfers/${answer.id}`);
     expect(await stateOf(from)).toEqual([10, 0, 4]);
     expect(await stateOf(to)).toEqual([0, 0, 1]);
     const failed = transferIn(await get(`/transfers/${answer.id}`));
@@ -433,6 +434,23 @@ describe('a reversal of a transfer between shards', () => {
     expect(twice.headers['x-error-code']).toBe('NOT_REVERSIBLE');
     const leg = await send(`/transactions/${String(made.legs[1]?.['transactionId'])}/reversal`, {});
     expect([leg.status, leg.headers['x-error-code']]).toEqual([409, 'PART_OF_TRANSFER']);
+  });
+
+  it('is refused in an atomic batch, whole or in part', async () => {
+    const [from, to] = [await open(0, '100.00'), await open(1, '1.00')];
+    const made = transferIn(await transfer({ from, to, amount: 40 }));
+    const reversal = { type: 'Reversal', transferId: made.id };
+    for (const transactions of [[reversal], [{ type: 'Deposit', accountId: from, amount: 1 }, reversal]]) {
+      const response = await send('/transactions/batch?atomic=true', transactions);
+      expect([response.status, response.headers['x-error-code']]).toEqual([422, 'DIFFERENT_SHARDS']);
+    }
+    expect([await stateOf(from), await stateOf(to)]).toEqual([
+      [60, 0, 5],
+      [41, 0, 3],
+    ]);
+    const each = await send('/transactions/batch', [reversal]);
+    expect(JSON.parse(each.text)).toMatchObject([{ status: 201, body: { status: 'completed' } }]);
+    expect([(await stateOf(from))[0], (await stateOf(to))[0]]).toEqual([100, 1]);
   });
 
   it('gives its claim back when it fails', async () => {

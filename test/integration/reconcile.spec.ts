@@ -118,7 +118,7 @@ async function balances(): Promise<[string, string]> {
 const faultyAccounts = async () =>
   (await verifyBank(shards)).faults.map(({ accountId, checks }) => [accountId, checks.join()]);
 
-it('credits again what a target has lost, and finishes what is pending', async () => {
+it('credits or refuses again what a target has lost, and finishes what is pending', async () => {
   const [from, to] = accounts;
   await remember('bank_1');
   const lost = idOf(await transfer(from, to, '10.00'));
@@ -128,7 +128,8 @@ it('credits again what a target has lost, and finishes what is pending', async (
   expect(await faultyAccounts()).toEqual([[from, 'transfers_pair_up']]);
   expect(await reconcile()).toMatchObject({
     code: 0,
-    stdout: '1 pending transfer(s) finished, 1 credited again.\nBoth sides of every transfer are the same.\n',
+    stdout:
+      '1 pending transfer(s) finished, 1 mended that one side had lost.\nBoth sides of every transfer are the same.\n',
   });
   await start();
   expect(await balances()).toEqual(['85.00 held 0.00', '115.00 held 0.00']);
@@ -151,13 +152,13 @@ it('names what a source has lost, and what a target no longer takes', async () =
   const first = await reconcile();
   expect(first).toMatchObject({ code: 1 });
   expect(first.stdout.split('\n').slice(0, -1)).toEqual([
-    '0 pending transfer(s) finished, 0 credited again.',
+    '0 pending transfer(s) finished, 0 mended that one side had lost.',
     `tr${refused}: 10.00 from account ${from} to account ${to} was lost by its target, which refuses it now: account ${to} is frozen.`,
     `tr${unknown}: 20.00 from account ${to} to account ${from} was credited, and the account that should have paid does not know it.`,
   ]);
   await query(database.url, `UPDATE bank_1.accounts SET status = 'open' WHERE account_id = $1`, [to]);
   const second = await reconcile();
-  expect(second.stdout).toContain('0 pending transfer(s) finished, 1 credited again.');
+  expect(second.stdout).toContain('0 pending transfer(s) finished, 1 mended that one side had lost.');
   expect(second.stdout).toContain(`tr${unknown}: `);
   await start();
   expect(await balances()).toEqual(['110.00 held 0.00', '110.00 held 0.00']);
@@ -187,7 +188,7 @@ it('finishes a transfer whose source has lost only the last step, and tells a ne
   expect([idOf(again), again.outgoing[0]?.status]).toEqual([later, 'completed']);
   expect(idOf(begun)).toBeLessThan(later);
   const second = await reconcile();
-  expect(second.stdout).toContain('1 pending transfer(s) finished, 0 credited again.');
+  expect(second.stdout).toContain('1 pending transfer(s) finished, 0 mended that one side had lost.');
   // The lost one of 1.00 was credited, and is not taken for the new one with its id.
   expect(second.stdout).toContain(`tr${later}: 1.00 from account ${from} to account ${to} was credited`);
   expect(await balances()).toEqual(['88.00 held 0.00', '113.00 held 0.00']);

@@ -138,7 +138,8 @@ const optionalHeader = (name: string, description: string, example: string) =>
 /** On a 409 with `Duplicate …`. */
 export const OriginalLocation = optionalHeader(
   'OriginalLocation',
-  'On a duplicate: where the resource is that the first request made.',
+  'On a duplicate: where the resource is that the first request made. On another error: the transfer that has failed with it; ' +
+    'the key is used up.',
   '/transactions/txn131',
 );
 
@@ -481,7 +482,10 @@ export const postingResponses = ({
     ),
   }),
   409: errorResponse(conflicts, { Location: OriginalLocation, ...RATE_LIMIT_HEADERS }),
-  422: errorResponse([...refusals, ...(mayBeQueued ? REFUSALS_OF_QUEUED : [])], RATE_LIMIT_HEADERS),
+  422: errorResponse([...refusals, ...(mayBeQueued ? REFUSALS_OF_QUEUED : [])], {
+    ...(pending && { Location: OriginalLocation }),
+    ...RATE_LIMIT_HEADERS,
+  }),
   429: TOO_MANY_REQUESTS,
   ...WRITE_FAILURES,
   ...(mayBeQueued && QUEUED_RESPONSES),

@@ -217,6 +217,7 @@ export class BatchLookups {
       if (command.type === 'change') return [command.accountId];
       if (command.type === 'reversal' && command.force === true) return [command.accountId];
       if (command.type === 'outgoing' && command.reversal?.force === true) return [command.accountId];
+      if (command.type === 'settlement' && command.transfer.raised !== undefined) return [command.accountId];
       return command.type === 'transfer-reversal' && command.force === true ? command.accountIds : [];
     });
     if (accountIds.length === 0) return new Map();

@@ -267,6 +267,7 @@ const NOTHING_SKIPPED: ReadonlySet<number> = new Set();
 /** The most changes of accounts that a command makes: a forced reversal may raise the limit of each account. */
 function mostChanges(command: Command): number {
   if (command.type === 'change') return 1;
+  if (command.type === 'settlement') return command.transfer.raised === undefined ? 0 : 1;
   const reversal = command.type === 'outgoing' ? command.reversal : command;
   const isForced = reversal && 'force' in reversal && reversal.force === true;
   return isForced ? accountsOf(command).length : 0;

@@ -27,7 +27,7 @@ export function writeTransfers(
   ];
 }
 
-const idOrNull = (id: number | string | undefined) => id ?? 'NULL';
+const valueOrNull = (value: number | string | undefined) => value ?? 'NULL';
 
 /** Step 1. */
 function insertOutgoing(tables: SchemaTables, transfers: readonly OutgoingTransfer[]): Statement {
@@ -36,23 +36,28 @@ function insertOutgoing(tables: SchemaTables, transfers: readonly OutgoingTransf
     `INSERT INTO ${tables.transfers} (${columns})
      SELECT ${columns.replace('created_at', 'created_at::timestamptz')}
      FROM unnest($1::bigint[], $2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[], $6::numeric[], $7::bigint[],
-                 $8::boolean[], $9::bigint[], $10::bigint[], $11::bigint[], $12::text[], $13::bigint[], $14::text[],
-                 $15::text[]) AS p (${columns})
+                 $8::boolean[], $9::bigint[], $10::bigint[], $11::bigint[], $12::numeric[], $13::text[], $14::bigint[],
+                 $15::text[], $16::text[]) AS p (${columns})
      ${onItsNode(tables)}`,
     [
       plainArray(transfers.map(({ transferId }) => transferId)),
       plainArray(transfers.map(({ nonce }) => nonce)),
       plainArray(transfers.map(({ accountId }) => accountId)),
       plainArray(transfers.map(({ to }) => to)),
-      plainArray(transfers.map(({ toVersion }) => idOrNull(toVersion))),
+      plainArray(transfers.map(({ toVersion }) => valueOrNull(toVersion))),
       plainArray(transfers.map(({ amount, decimals }) => formatMoney(amount, decimals))),
       plainArray(transfers.map(({ holdId }) => holdId)),
       plainArray(transfers.map(({ final }) => String(final))),
-      plainArray(transfers.map(({ reverses }) => idOrNull(reverses?.transferId))),
-      plainArray(transfers.map(({ reverses }) => idOrNull(reverses?.creditId))),
-      plainArray(transfers.map(({ reverses }) => idOrNull(reverses?.debitId))),
+      plainArray(transfers.map(({ reverses }) => valueOrNull(reverses?.transferId))),
+      plainArray(transfers.map(({ reverses }) => valueOrNull(reverses?.creditId))),
+      plainArray(transfers.map(({ reverses }) => valueOrNull(reverses?.debitId))),
+      plainArray(
+        transfers.map(({ raised, decimals }) =>
+          valueOrNull(raised === undefined ? undefined : formatMoney(raised, decimals)),
+        ),
+      ),
       textArray(transfers.map(({ key }) => key?.idempotencyKey)),
-      plainArray(transfers.map(({ key }) => idOrNull(key?.fingerprint))),
+      plainArray(transfers.map(({ key }) => valueOrNull(key?.fingerprint))),
       textArray(transfers.map(({ createdAt }) => createdAt.toISOString())),
       plainArray(transfers.map(({ status }) => status)),
     ],
@@ -79,13 +84,13 @@ function settleOutgoing(tables: SchemaTables, transfers: readonly OutgoingTransf
       plainArray(transfers.map(({ transferId }) => transferId)),
       plainArray(transfers.map(({ status }) => status)),
       textArray(transfers.map(({ rejection }) => rejection && JSON.stringify(rejection))),
-      plainArray(transfers.map(({ credit }) => idOrNull(credit?.transactionId))),
+      plainArray(transfers.map(({ credit }) => valueOrNull(credit?.transactionId))),
       plainArray(
         transfers.map(({ credit, decimals }) =>
-          idOrNull(credit && formatMoney(credit.balanceAfter, decimals)),
+          valueOrNull(credit && formatMoney(credit.balanceAfter, decimals)),
         ),
       ),
-      plainArray(transfers.map(({ credit }) => idOrNull(credit?.versionAfter))),
+      plainArray(transfers.map(({ credit }) => valueOrNull(credit?.versionAfter))),
       textArray(transfers.map(({ credit }) => credit?.timestamp.toISOString())),
       transfers.length,
     ],
@@ -107,14 +112,14 @@ function insertIncoming(
                  $8::bigint[], $9::text[]) AS p (${columns})
      ${onItsNode(tables)}`,
     [
-      plainArray(transfers.map((_, index) => idOrNull(ids[index]))),
+      plainArray(transfers.map((_, index) => valueOrNull(ids[index]))),
       plainArray(transfers.map(({ transferId }) => transferId)),
       plainArray(transfers.map(({ nonce }) => nonce)),
       plainArray(transfers.map(({ accountId }) => accountId)),
       plainArray(transfers.map(({ from }) => from)),
       plainArray(transfers.map(({ amount, decimals }) => formatMoney(amount, decimals))),
       textArray(transfers.map(({ decidedAt }) => decidedAt.toISOString())),
-      plainArray(transfers.map(({ credit }) => idOrNull(credit?.transactionId))),
+      plainArray(transfers.map(({ credit }) => valueOrNull(credit?.transactionId))),
       textArray(transfers.map(({ rejection }) => rejection && JSON.stringify(rejection))),
     ],
   ];

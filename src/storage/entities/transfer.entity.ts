@@ -63,6 +63,10 @@ export class TransferEntity {
   @Column({ name: 'reverses_debit_id', type: 'bigint', nullable: true, transformer: bigintColumn })
   reversesDebitId!: number | null;
 
+  /** How far a forced reversal has raised the overdraft limit. */
+  @Column({ type: 'numeric', nullable: true })
+  raised!: string | null;
+
   /** Of a capture, which has no transaction at first that could carry it. */
   @Column({ name: 'idempotency_key', type: 'varchar', length: 255, nullable: true })
   idempotencyKey!: string | null;
