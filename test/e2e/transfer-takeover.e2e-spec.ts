@@ -8,10 +8,7 @@ import { Ledger } from '../../src/domain/ports.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
 import { TRANSFER_RECORDS, type TransferRecords } from '../../src/ledger/read/transfer-records.js';
 import type { BatchScheduler } from '../../src/ledger/write/batch-scheduler.js';
-import {
-  TransferCoordinator,
-  type CommandBetweenShards,
-} from '../../src/ledger/transfer-coordinator.js';
+import { TransferCoordinator, type CommandBetweenShards } from '../../src/ledger/transfer-coordinator.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import type { ShardRouter } from '../../src/sharding/shard-router.js';
 import { startInstance, type TestApp } from '../support/app.js';

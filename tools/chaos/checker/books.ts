@@ -1,6 +1,6 @@
 import { Client, escapeIdentifier } from 'pg';
 import { keyOf } from './history.js';
-import type { Span } from './states.js';
+import type { Span } from './span.js';
 
 /** A row of `transactions` or of the archive, with its details. Amounts are in minor units. */
 export interface Posting {

@@ -2,7 +2,8 @@ import { Checker } from './checker.js';
 import type { AccountBook, AccountEvent, Posting } from './books.js';
 import type { Answer, Attempt, Change } from './history.js';
 import type { Violations } from './rules.js';
-import { CLOCK_SLACK_MS, type Span } from './states.js';
+import { CLOCK_SLACK_MS } from './states.js';
+import type { Span } from './span.js';
 
 /** One request of a change. */
 interface Request {

@@ -9,7 +9,8 @@ import {
   type Attempt,
   type Operation,
 } from './history.js';
-import { CLOCK_SLACK_MS, statusesIn, type Span } from './states.js';
+import { CLOCK_SLACK_MS, statusesIn } from './states.js';
+import type { Span } from './span.js';
 
 /**
  * Checks what senders who are bound to an owner may do with accounts of other owners: pay into them, and nothing else.

@@ -15,8 +15,8 @@ import {
   limitsIn,
   remainingAt,
   statusesIn,
-  type Span,
 } from './states.js';
+import type { Span } from './span.js';
 
 /** When a request was decided: at one of these versions of its accounts, within this time. */
 export interface Window {

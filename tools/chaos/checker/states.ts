@@ -1,10 +1,5 @@
 import type { AccountBook, HoldBook, Posting } from './books.js';
-
-/** A span of time, in milliseconds since 1970. */
-export interface Span {
-  readonly from: number;
-  readonly to: number;
-}
+import type { Span } from './span.js';
 
 /** Between the clocks of the history and of the servers, which are those of one machine, and for their rounding. */
 export const CLOCK_SLACK_MS = 50;
