@@ -205,7 +205,8 @@ export interface IncomingCommand extends CommandBase {
 /** Step 3: carries out what step 2 decided. Its account is that of the source. */
 export interface SettlementCommand extends CommandBase {
   readonly type: 'settlement';
-  readonly transfer: Pick<OutgoingTransfer, 'holdId' | 'details' | 'raised'>;
+  /** As it was when it was pending. */
+  readonly transfer: OutgoingTransfer;
   readonly decision: IncomingTransfer;
 }
 

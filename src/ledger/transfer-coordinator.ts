@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { LedgerAccount } from '../domain/account.js';
 import type { ArrivedCredit, IncomingTransfer, OutgoingTransfer } from '../domain/between-shards.js';
 import type { Effects } from '../domain/books.js';
@@ -78,9 +77,7 @@ export class TransferCoordinator {
    */
   async finish(transfer: OutgoingTransfer, cancelled = false): Promise<OutgoingTransfer> {
     const { accountId, to } = transfer;
-    const { incoming } = await this.submit({ type: 'incoming', accountId: to, transfer, cancelled });
-    const [decision] = incoming;
-    if (!decision) throw new Error(`transfer ${transfer.transferId} was not decided`);
+    const decision = await this.decide({ type: 'incoming', accountId: to, transfer, cancelled });
     const { outgoing } = await this.submit({ type: 'settlement', accountId, transfer, decision });
     return outgoing[0] as OutgoingTransfer;
   }
@@ -97,13 +94,18 @@ export class TransferCoordinator {
       // The target's version has gone back, too.
       transfer: { ...transfer, toVersion: undefined },
     };
-    for (const dryRun of [true, false]) {
-      const { incoming } = await this.submit({ ...command, dryRun });
-      const [{ credit, rejection }] = incoming as [IncomingTransfer];
-      if (rejection) return rejection;
-      if (credit && !dryRun) return credit;
-    }
-    throw new Error(`transfer ${transfer.transferId} was neither credited nor refused`);
+    const foreseen = await this.decide({ ...command, dryRun: true });
+    if (foreseen.rejection) return foreseen.rejection;
+    const { credit, rejection } = await this.decide(command);
+    const outcome = credit ?? rejection;
+    if (!outcome) throw new Error(`transfer ${transfer.transferId} was neither credited nor refused`);
+    return outcome;
+  }
+
+  private async decide(command: IncomingCommand): Promise<IncomingTransfer> {
+    const [decision] = (await this.submit(command)).incoming;
+    if (!decision) throw new Error(`transfer ${command.transfer.transferId} was not decided`);
+    return decision;
   }
 
   private submit(command: Command, sinceMs?: number): Promise<Effects> {
@@ -172,8 +174,11 @@ function firstStepOf(request: CommandBetweenShards): AskedStep {
   const common = { type: 'outgoing', accountId, idempotencyKey, details, dryRun, request } as const;
   switch (request.type) {
     case 'transfer': {
-      const [debit, credit] = [...request.legs].sort((a) => (a.type === 'debit' ? -1 : 1));
-      if (request.legs.length !== 2 || !debit || !credit) throw new LedgerError({ code: 'DIFFERENT_SHARDS' });
+      const { legs } = request;
+      const [debit, credit] = (['debit', 'credit'] as const).map((type) =>
+        legs.find((leg) => leg.type === type),
+      );
+      if (legs.length !== 2 || !debit || !credit) throw new LedgerError({ code: 'DIFFERENT_SHARDS' });
       const { amount, amountName, expectedVersion } = debit;
       const { foreign, expectedVersion: toVersion } = credit;
       return { ...common, amount, amountName, expectedVersion, to: credit.accountId, toVersion, foreign };
@@ -195,12 +200,13 @@ function firstStepOf(request: CommandBetweenShards): AskedStep {
 }
 
 /** What work comes to, unless it takes longer or fails. It goes on all the same. */
-async function within<T>(ms: number, work: Promise<T>): Promise<T | undefined> {
-  const done = new AbortController();
-  const late = sleep(Math.max(0, ms), undefined, { signal: done.signal, ref: false }).catch(() => undefined);
-  try {
-    return await Promise.race([work.catch(() => undefined), late]);
-  } finally {
-    done.abort();
-  }
+function within<T>(ms: number, work: Promise<T>): Promise<T | undefined> {
+  return new Promise((resolve) => {
+    const late = setTimeout(resolve, Math.max(0, ms), undefined).unref();
+    const end = (result?: T) => {
+      clearTimeout(late);
+      resolve(result);
+    };
+    work.then(end, () => end());
+  });
 }

@@ -185,7 +185,7 @@ describe('the SQL of a bank of two shards', () => {
     for (const sql of [
       ...[/INSERT INTO "bank_0"\.transactions/, /INSERT INTO "bank_0"\.transaction_details/],
       ...[/INSERT INTO "bank_0"\.holds/, /INSERT INTO "bank_0"\.account_events/],
-      ...[/INSERT INTO "bank_0"\.account_details/, /reverses_id = o\.transaction_id/, /hold_id = ANY/],
+      ...[/INSERT INTO "bank_0"\.account_details/, /reverses_id = o\.transaction_id/, /hold_id = n\.id/],
       ...[/UPDATE "bank_0"\."shard_identity" SET "relay_id"/, /"shard_identity" SET "sweeper_id"/],
       ...[/LATERAL \(\s*SELECT [^(]*\."?holds"?\s+WHERE account_id = a\.id/],
       ...[/INSERT INTO "bank_0"\.transfers/, /UPDATE "bank_0"\.transfers/, /INSERT INTO "bank_1"\.incoming/],

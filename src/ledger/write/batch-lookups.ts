@@ -1,6 +1,11 @@
 import type { PoolClient } from 'pg';
 import { plainArray, textArray } from '../../storage/array-literal.js';
-import { MAX_PENDING_OF_ACCOUNT, MAX_PENDING_TRANSFERS, transferKey } from '../../domain/between-shards.js';
+import {
+  MAX_PENDING_OF_ACCOUNT,
+  MAX_PENDING_TRANSFERS,
+  transferKey,
+  type OutgoingTransfer,
+} from '../../domain/between-shards.js';
 import { keyOf, type Knowledge, type Original, type PendingTransfers } from '../../domain/books.js';
 import type { Command } from '../../domain/command.js';
 import { GENESIS_HASH } from '../../domain/hash-chain.js';
@@ -94,8 +99,9 @@ export class BatchLookups {
     if (ids.length === 0) return new Map();
     const { rows } = await send<HoldRow>(
       client,
-      `SELECT ${HOLD_COLUMNS} FROM ${this.tables.holds} WHERE hold_id = ANY($1::bigint[])`,
-      [plainArray(ids)],
+      `SELECT h.* FROM unnest($1::bigint[]) AS n (id), LATERAL (
+         SELECT ${HOLD_COLUMNS} FROM ${this.tables.holds} WHERE hold_id = n.id LIMIT 1) h`,
+      [plainArray([...new Set(ids)])],
     );
     return new Map(rows.map((row) => [Number(row.hold_id), holdFromRow(row)]));
   }
@@ -161,18 +167,43 @@ export class BatchLookups {
     return { outgoing, incoming, pending };
   }
 
-  /** The transfers to other shards that the commands carry out. */
+  /**
+   * The transfers to other shards that the commands carry out. A pending one is as its command has it: it changes only
+   * when it is settled. LIMIT, here and below, is for the planner: see {@link keys}.
+   */
   private async outgoing(client: PoolClient, commands: readonly Command[]): Promise<Knowledge['outgoing']> {
-    const ids = commands.flatMap((command) =>
-      command.type === 'settlement' ? [command.decision.transferId] : [],
+    const transfers = commands.flatMap((command) =>
+      command.type === 'settlement' ? [command.transfer] : [],
     );
-    if (ids.length === 0) return new Map();
+    if (transfers.length === 0) return new Map();
+    const { rows } = await send<{ transfer_id: string; nonce: string; is_pending: boolean }>(
+      client,
+      `SELECT o.* FROM unnest($1::bigint[]) AS n (id), LATERAL (
+         SELECT transfer_id, nonce, status = 'pending' AS is_pending FROM ${this.tables.transfers}
+         WHERE transfer_id = n.id LIMIT 1) o`,
+      [plainArray(transfers.map(({ transferId }) => transferId))],
+    );
+    const pending = new Set(
+      rows.filter((row) => row.is_pending).map((row) => `${row.transfer_id}:${row.nonce}`),
+    );
+    const known = transfers.filter((transfer) => pending.has(transferKey(transfer)));
+    const others = rows.filter((row) => !pending.has(`${row.transfer_id}:${row.nonce}`));
+    return new Map([
+      ...known.map((transfer) => [transfer.transferId, transfer] as const),
+      ...(others.length === 0 ? [] : await this.settled(client, others)),
+    ]);
+  }
+
+  private async settled(
+    client: PoolClient,
+    transfers: readonly { readonly transfer_id: string }[],
+  ): Promise<[number, OutgoingTransfer][]> {
     const { rows } = await send<OutgoingRow>(
       client,
       `${selectOutgoing(this.tables)} WHERE o.transfer_id = ANY($1::bigint[])`,
-      [plainArray(ids)],
+      [plainArray(transfers.map((row) => row.transfer_id))],
     );
-    return new Map(rows.map((row) => [Number(row.transfer_id), outgoingFromRow(row)]));
+    return rows.map((row) => [Number(row.transfer_id), outgoingFromRow(row)]);
   }
 
   /** What has been decided of the transfers from other shards that the commands decide. */
@@ -181,7 +212,8 @@ export class BatchLookups {
     if (transfers.length === 0) return new Map();
     const { rows } = await send<IncomingRow>(
       client,
-      `${selectIncoming(this.tables)} WHERE (i.transfer_id, nonce) IN (SELECT * FROM unnest($1::bigint[], $2::uuid[]))`,
+      `SELECT found.* FROM unnest($1::bigint[], $2::uuid[]) AS n (id, mark), LATERAL (
+         ${selectIncoming(this.tables)} WHERE i.transfer_id = n.id AND i.nonce = n.mark LIMIT 1) found`,
       [
         plainArray(transfers.map(({ transferId }) => transferId)),
         plainArray(transfers.map(({ nonce }) => nonce)),
