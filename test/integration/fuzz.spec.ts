@@ -13,6 +13,7 @@ import { shellCommand, write, type Draft } from '../../tools/fuzz/draft.js';
 import { parseAnswer } from '../../tools/fuzz/raw-connection.js';
 import { requests } from '../../tools/fuzz/requests.js';
 import { startApp, type TestApp } from '../support/app.js';
+import { PATIENT } from '../support/ledger.js';
 import { OpenApiContract } from '../../tools/fuzz/contract.js';
 import { TEXT_MONEY_TYPE } from '../support/requests.js';
 
@@ -358,7 +359,8 @@ describe('the fuzzer', () => {
   let sabotage: (request: IncomingMessage, response: ServerResponse) => boolean;
 
   beforeAll(async () => {
-    app = await startApp();
+    // A 503 of a busy machine would be taken for the defect.
+    app = await startApp(PATIENT[1], { ledger: PATIENT[0] });
     // Between Node and Fastify, where the defects are planted.
     const { server } = app.app.getHttpAdapter().getInstance() as unknown as { server: Server };
     const [handle] = server.listeners('request') as RequestListener[];
