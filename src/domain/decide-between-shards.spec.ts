@@ -270,7 +270,7 @@ const balances = (world: World) =>
   sum(world.shards.flatMap(({ accounts }) => [...accounts.values()].map(({ balance }) => balance)));
 
 describe('transfers between shards', () => {
-  it('are exact, whoever takes their steps, in whatever order and however often', () => {
+  it('are exact, whoever takes the steps, in any order and any number of times', () => {
     fc.assert(
       fc.property(fc.array(step, { minLength: 10, maxLength: 60 }), (steps) => {
         const world = new World();

@@ -124,6 +124,7 @@ function checkCurrency({ to, toCurrency, foreign }: Outgoing, { currency }: Ledg
     : ({ code: 'CURRENCY_MISMATCH' } as const);
 }
 
+/** Posts the hold; its caller sets it. */
 function placeHold(
   draft: Draft,
   { accountId, reversal }: Outgoing,
@@ -136,14 +137,15 @@ function placeHold(
   draft.post(accountId, 'hold', amount, links);
   const { decimals } = draft.account(accountId);
   const parts = { remaining: amount, captured: 0n, capturing: 0n };
-  const hold = { holdId, accountId, amount, ...parts, decimals, createdAt: now } as const;
-  draft.setHold({ ...hold, status: 'active', expiresAt: undefined });
-  return { ...hold, status: 'active', expiresAt: undefined };
+  return {
+    ...{ holdId, accountId, amount, ...parts, decimals, createdAt: now },
+    ...{ status: 'active', expiresAt: undefined },
+  };
 }
 
 /**
  * Step 2: credits the target or refuses to. The first decision stands, so this returns it if there is one. A refusal is
- * an effect, too: whoever comes later must not credit what the source has given back since.
+ * recorded, too: otherwise a later driver could credit money that the source has already given back.
  */
 export function decideIncoming(
   { transfer, cancelled, accountId }: IncomingCommand,

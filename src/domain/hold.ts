@@ -12,8 +12,8 @@ export interface Hold {
   readonly remaining: Money;
   readonly captured: Money;
   /**
-   * The part of what remains that waits for the decision of another shard: what is on its way there, or all of it if the
-   * hold ends with that. The hold can't end before.
+   * The part of `remaining` that awaits another shard's decision: the amount under way, or all of it if the capture is
+   * final. Until then the hold can't end.
    */
   readonly capturing: Money;
   readonly status: HoldStatus;

@@ -204,7 +204,7 @@ export class HoldDto extends Described {
   @Field(Money) readonly amount: string;
   @Field(Money) readonly remaining: string;
   @Field(Money) readonly captured: string;
-  /** The part of what remains that waits for the decision of another shard; left out: none. */
+  /** The part of `remaining` that awaits another shard's decision; left out: none. */
   @Field(Money, optional) readonly capturing: string | undefined;
   @Field(HoldState) readonly status: HoldStatus;
   @Field(Timestamp) readonly createdAt: string;

@@ -14,7 +14,7 @@ import { TransferCoordinator } from './transfer-coordinator.js';
 
 const WORKERS = Symbol('WORKERS');
 
-/** One worker per shard of a bank with several. Not part of the ledger's module, because commands use that alone. */
+/** One worker per shard, if the bank has several. A module of its own, because commands use the ledger without it. */
 @Module({
   imports: [LedgerModule],
   providers: [

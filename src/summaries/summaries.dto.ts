@@ -36,7 +36,7 @@ export class CurrencySummaryDto {
   /** Of all accounts. */
   @Field(LedgerMoney) readonly balance: string;
   @Field(LedgerMoney) readonly held: string;
-  /** The part of what is held that is on its way to accounts of other shards. */
+  /** The part of `held` that is on its way to accounts in other shards. */
   @Field(LedgerMoney) readonly inFlight: string;
   /** Of all time. */
   @Field(LedgerMoney) readonly credits: string;

@@ -8,6 +8,7 @@ import { Ledger } from '../../src/domain/ports.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { startInstance, type TestApp } from '../support/app.js';
+import { openInBoth } from '../support/between-shards.js';
 import { bearer } from '../support/credentials.js';
 import { createEmptyTestDatabase, query, type TestDatabase } from '../support/postgres.js';
 import { eventually, fieldsIn, JSON_TYPE } from '../support/requests.js';
@@ -31,11 +32,7 @@ beforeAll(async () => {
   asAdmin = bearer(await wallet.key({ scopes: ['admin'] }));
   app = await startInstance(shards, wallet.settings, { transfers: { pollMs: 50, dueAfterMs: 0 } });
   ledger = app.app.get(Ledger, { strict: false });
-  near = [];
-  while (near.filter(Boolean).length < 2) {
-    const { accountId } = await ledger.openAccount({}, THE_SERVICE);
-    near[ledger.shardOf(accountId)] = accountId;
-  }
+  near = await openInBoth(ledger);
 });
 
 afterAll(async () => {

@@ -9,6 +9,7 @@ import { THE_SERVICE } from '../../src/domain/sender.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { startPostgres, type PostgresServer } from '../../tools/stack/servers/postgres.js';
 import { shardList, startInstance, type TestApp } from '../support/app.js';
+import { openInBoth } from '../support/between-shards.js';
 import { startCli } from '../support/cli.js';
 import { createEmptyTestDatabase, query, type TestDatabase } from '../support/postgres.js';
 import { eventually, JSON_TYPE } from '../support/requests.js';
@@ -40,11 +41,7 @@ beforeAll(async () => {
   const never = { transfers: { pollMs: 50, dueAfterMs: 3_600_000 } };
   app = await startInstance(shards, {}, { ...TIMEOUTS, ...never });
   ledger = app.app.get(Ledger, { strict: false });
-  near = [];
-  while (near.filter(Boolean).length < 2) {
-    const { accountId } = await ledger.openAccount({}, THE_SERVICE);
-    near[ledger.shardOf(accountId)] = accountId;
-  }
+  near = await openInBoth(ledger);
 }, 60_000);
 
 afterAll(async () => {
@@ -215,7 +212,7 @@ it('is cancelled by an operator, for good', async () => {
 }, 60_000);
 
 describe('as many as may be pending', () => {
-  /** Rows of transfers that nobody can finish, with ids that the sequence never reaches here. */
+  /** Adds pending transfers that nobody can finish, with ids far beyond the sequence. */
   const fill = (accountId: number, count: number, from = 1) =>
     query(
       database.url,

@@ -3,7 +3,6 @@ import type { ShardAddress } from '../../src/config/shard-address.js';
 import type { OutgoingTransfer } from '../../src/domain/between-shards.js';
 import type { AccountChanges, Command } from '../../src/domain/command.js';
 import { LedgerError } from '../../src/domain/errors.js';
-import { parseMoney } from '../../src/domain/money.js';
 import { Ledger } from '../../src/domain/ports.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
 import { TRANSFER_RECORDS, type TransferRecords } from '../../src/ledger/read/transfer-records.js';
@@ -12,6 +11,7 @@ import { TransferCoordinator, type CommandBetweenShards } from '../../src/ledger
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import type { ShardRouter } from '../../src/sharding/shard-router.js';
 import { startInstance, type TestApp } from '../support/app.js';
+import { openInBoth } from '../support/between-shards.js';
 import { createEmptyTestDatabase, query, type TestDatabase } from '../support/postgres.js';
 import { JSON_TYPE } from '../support/requests.js';
 
@@ -32,11 +32,7 @@ beforeAll(async () => {
   await bootstrapShards(shards);
   instances = [await startInstance(shards, {}, NO_WORKER), await startInstance(shards, {}, NO_WORKER)];
   ledger = instances[0].app.get(Ledger, { strict: false });
-  near = [];
-  while (near.filter(Boolean).length < 2) {
-    const { accountId } = await ledger.openAccount({}, THE_SERVICE);
-    near[ledger.shardOf(accountId)] = accountId;
-  }
+  near = await openInBoth(ledger);
 }, 60_000);
 
 afterAll(async () => {
@@ -44,7 +40,8 @@ afterAll(async () => {
   await database.drop();
 });
 
-const cents = (amount: number) => parseMoney(amount.toFixed(2), 2) ?? 0n;
+/** The minor units of a whole amount. */
+const cents = (amount: number) => BigInt(amount) * 100n;
 
 const open = async (shard: 0 | 1, amount?: number): Promise<number> => {
   const openingDeposit = amount === undefined ? undefined : cents(amount);

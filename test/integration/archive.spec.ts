@@ -191,7 +191,7 @@ describe('the archive', () => {
       );
     await all();
     const before = await balances();
-    // Step 2 again, of what was decided: the first decision, with what the credit left behind.
+    // Step 2 again: it returns the first decision and its credit.
     expect(await bank.decide(credited)).toEqual(first);
     expect(first.credit?.versionAfter).toBeGreaterThan(2);
     expect(await bank.decide(credited, true)).toEqual(first);

@@ -6,10 +6,10 @@ import type { OutgoingTransfer } from '../../src/domain/between-shards.js';
 import type { Effects } from '../../src/domain/books.js';
 import { parseMoney } from '../../src/domain/money.js';
 import { Ledger } from '../../src/domain/ports.js';
-import { THE_SERVICE } from '../../src/domain/sender.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { BANK_TABLES, SHARD_IDENTITY } from '../../src/storage/tables.js';
 import { shardList, startInstance, type TestApp } from '../support/app.js';
+import { openInBoth } from '../support/between-shards.js';
 import { startCli } from '../support/cli.js';
 import { createEmptyTestDatabase, query, type TestDatabase } from '../support/postgres.js';
 
@@ -45,12 +45,7 @@ async function start(): Promise<void> {
 }
 
 beforeEach(async () => {
-  const opened: number[] = [];
-  while (opened.filter(Boolean).length < 2) {
-    const { accountId } = await ledger.openAccount({ openingDeposit: cents('100.00') }, THE_SERVICE);
-    opened[ledger.shardOf(accountId)] = accountId;
-  }
-  accounts = opened as [number, number];
+  accounts = await openInBoth(ledger, { openingDeposit: cents('100.00') });
 });
 
 const cents = (amount: string) => parseMoney(amount, 2) ?? 0n;

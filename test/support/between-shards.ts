@@ -2,9 +2,21 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingTransfer, OutgoingTransfer } from '../../src/domain/between-shards.js';
 import type { Effects } from '../../src/domain/books.js';
 import type { CaptureCommand, Command, OutgoingCommand, TransferCommand } from '../../src/domain/command.js';
+import type { AccountOpening } from '../../src/domain/account.js';
+import type { Ledger } from '../../src/domain/ports.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { openLedger, PATIENT, type TestLedger } from './ledger.js';
+
+/** Opens accounts until there is one in each of two shards. @returns their ids, by shard */
+export async function openInBoth(ledger: Ledger, opening: AccountOpening = {}): Promise<[number, number]> {
+  const opened: number[] = [];
+  while (opened.filter(Boolean).length < 2) {
+    const { accountId } = await ledger.openAccount(opening, THE_SERVICE);
+    opened[ledger.shardOf(accountId)] = accountId;
+  }
+  return opened as [number, number];
+}
 
 /** What a test says of a transfer besides its accounts and its amount. */
 type More = Partial<Pick<OutgoingCommand, 'capture' | 'reversal' | 'idempotencyKey' | 'details'>>;

@@ -59,8 +59,8 @@ export class BatchLookups {
 
   /**
    * Looks in both tables of transactions, current and archive, among refused submissions, and among captures for other
-   * shards. No constraint spans them: a key stays unique over all because whoever would use it again holds the account's
-   * lock and looks here first.
+   * shards. No constraint spans them. A key stays unique because whoever would use it again holds the account's lock and
+   * looks here first.
    */
   async keys(client: PoolClient, commands: readonly Command[]): Promise<Knowledge['keyed']> {
     const keyed = commands.filter((command) => command.idempotencyKey !== undefined);
@@ -183,11 +183,11 @@ export class BatchLookups {
          WHERE transfer_id = n.id LIMIT 1) o`,
       [plainArray(transfers.map(({ transferId }) => transferId))],
     );
-    const pending = new Set(
-      rows.filter((row) => row.is_pending).map((row) => `${row.transfer_id}:${row.nonce}`),
+    const [pending, others] = [rows.filter((row) => row.is_pending), rows.filter((row) => !row.is_pending)];
+    const keys = new Set(
+      pending.map((row) => transferKey({ transferId: Number(row.transfer_id), nonce: row.nonce })),
     );
-    const known = transfers.filter((transfer) => pending.has(transferKey(transfer)));
-    const others = rows.filter((row) => !pending.has(`${row.transfer_id}:${row.nonce}`));
+    const known = transfers.filter((transfer) => keys.has(transferKey(transfer)));
     return new Map([
       ...known.map((transfer) => [transfer.transferId, transfer] as const),
       ...(others.length === 0 ? [] : await this.settled(client, others)),
