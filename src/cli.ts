@@ -8,6 +8,7 @@ import { addAuditExport } from './cli/audit-export.js';
 import { addAuditList } from './cli/audit-list.js';
 import { addBackup } from './cli/backup.js';
 import { addCapture } from './cli/capture.js';
+import { addEventsReplay } from './cli/events-replay.js';
 import { addEventsTail } from './cli/events-tail.js';
 import { addClose, addFreeze, addUnfreeze } from './cli/freeze.js';
 import { addHold } from './cli/hold.js';
@@ -66,7 +67,7 @@ function createProgram(): Command {
     'transfers between shards',
     ...[addTransfersList, addTransfersCancel, addTransfersReconcile],
   );
-  group('events', 'what the bank publishes to RabbitMQ', addEventsTail);
+  group('events', 'what the bank publishes to RabbitMQ', addEventsTail, addEventsReplay);
   group(
     'submissions',
     'submissions that could not be read, and were put aside',

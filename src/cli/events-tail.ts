@@ -70,6 +70,14 @@ function whatHappened(event: BankEvent): string {
       );
       return `transfer ${event.id}: ${legs.join(', ')}`;
     }
+    case 'transfer.failed.v1': {
+      const { accountId, toAccountId, amount } = event.data;
+      return `transfer ${event.id} has failed: account ${accountId} keeps ${amount}, account ${toAccountId} gets nothing`;
+    }
+    case 'submission.refused.v1': {
+      const { accountId, idempotencyKey, code } = event.data;
+      return `account ${accountId}: submission ${idempotencyKey} refused, ${code}`;
+    }
     case 'account.changed.v1': {
       const { accountId, revision, changes } = event.data;
       return `account ${accountId}, revision ${revision}: ${JSON.stringify(changes)}`;

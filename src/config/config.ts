@@ -45,6 +45,8 @@ export function loadConfig(
   return deepFreeze(configOf(env));
 }
 
+const DAY_MS = 24 * 60 * 60 * 1_000;
+
 /** The settings, in sections. Those without a variable are constants that nobody needs to change. */
 function configOf(env: Variables) {
   const http = httpOf(env);
@@ -78,8 +80,12 @@ function configOf(env: Variables) {
     },
     /** Undefined: no Redis. */
     redis: env.REDIS_URL === undefined ? undefined : { url: env.REDIS_URL, timeoutMs: env.REDIS_TIMEOUT_MS },
-    /** How often the outbox is checked for events to publish. */
-    outbox: { pollMs: 500 },
+    /** How often the outbox is checked for events to move to the log, and the log for some to publish. */
+    outbox: { pollMs: 200 },
+    events: {
+      /** How long the log keeps them. */
+      retentionMs: env.EVENT_RETENTION_DAYS * DAY_MS,
+    },
     /** How often expired holds are looked for. */
     sweeper: { pollMs: 1_000 },
     // A process that dies keeps the lease of its work until that runs out.

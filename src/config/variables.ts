@@ -81,6 +81,7 @@ export const VARIABLES = {
   // Events
   RABBITMQ_URL: serverUrl(['amqp:', 'amqps:'], 'amqp://user:password@host:5672'),
   RABBITMQ_EXCHANGE: matching(/^[\w.:-]{1,127}$/, 'bank', 'must be 1 to 127 letters, digits and . : _ -'),
+  EVENT_RETENTION_DAYS: integer(30, 1, 3_650),
 
   // Operation
   LOG_LEVEL: choice(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], 'info'),

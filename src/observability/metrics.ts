@@ -26,8 +26,8 @@ export interface ShardMetrics {
 export type PublishFailure =
   'down' | 'blocked' | 'timeout' | 'unroutable' | 'refused' | 'closed' | 'database' | 'other';
 
-/** The metrics of one shard's relay. */
-export interface OutboxMetrics {
+/** The metrics of a relay of one shard. */
+export interface RelayMetrics {
   published(rows: number, events: number): void;
   failed(reason: PublishFailure): void;
   /** The gauges call this function when they are scraped. */
@@ -141,37 +141,8 @@ export class Metrics {
     'shard',
     'code',
   ]);
-  private readonly published = this.counter('bank_outbox_published_total', 'Outbox rows published', [
-    'shard',
-  ]);
-  private readonly publishedEvents = this.counter(
-    'bank_outbox_events_published_total',
-    'Events handed to the broker or to listeners in this process',
-    ['shard'],
-  );
-  private readonly publishFailures = this.counter(
-    'bank_outbox_publish_failures_total',
-    'Tries to publish that failed; what they held is tried again',
-    ['shard', 'reason'],
-  );
-  private readonly backlogRows = this.gauge(
-    'bank_outbox_backlog_rows',
-    'Outbox rows that wait to be published; no more than 1000 are counted',
-    ['shard'],
-    'max',
-  );
-  private readonly backlogEvents = this.gauge(
-    'bank_outbox_backlog_events',
-    'Events in the counted outbox rows',
-    ['shard'],
-    'max',
-  );
-  private readonly backlogAge = this.gauge(
-    'bank_outbox_oldest_age_seconds',
-    'How long the oldest outbox row has been waiting; 0: none waits',
-    ['shard'],
-    'max',
-  );
+  private readonly outbox = this.relay('bank_outbox', 'moved to the log');
+  private readonly rabbitmq = this.relay('bank_rabbitmq', 'published to RabbitMQ');
   private readonly holdsExpired = this.counter(
     'bank_sweeper_expired_holds_total',
     'Holds that this process found expired and wrote down',
@@ -314,20 +285,46 @@ export class Metrics {
     this.collectInto(this.brokerBlocked, (gauge) => gauge.set(status() === 'blocked' ? 1 : 0));
   }
 
-  forOutbox(shardIndex: number): OutboxMetrics {
-    const shard = String(shardIndex);
-    return {
-      published: (rows, events) => {
-        this.published.inc({ shard }, rows);
-        this.publishedEvents.inc({ shard }, events);
+  /** Of the way from the outbox to the log. */
+  forOutbox(shardIndex: number): RelayMetrics {
+    return this.outbox(String(shardIndex));
+  }
+
+  /** Of the way from the log to RabbitMQ. */
+  forRabbitMq(shardIndex: number): RelayMetrics {
+    return this.rabbitmq(String(shardIndex));
+  }
+
+  private relay(prefix: string, done: string): (shard: string) => RelayMetrics {
+    const labels = ['shard'] as const;
+    const rows = this.counter(`${prefix}_published_total`, `Rows ${done}`, [...labels]);
+    const events = this.counter(`${prefix}_events_published_total`, `Events of these rows that were read`, [
+      ...labels,
+    ]);
+    const failures = this.counter(
+      `${prefix}_publish_failures_total`,
+      'Tries that failed; what they held is tried again',
+      [...labels, 'reason'],
+    );
+    const gauge = (name: string, help: string) => this.gauge(`${prefix}_${name}`, help, [...labels], 'max');
+    const backlogRows = gauge('backlog_rows', `Rows that wait to be ${done}; no more than 1000 are counted`);
+    const backlogEvents = gauge('backlog_events', 'Events in the counted rows');
+    const backlogAge = gauge(
+      'oldest_age_seconds',
+      'How long the oldest of them has been waiting; 0: none waits',
+    );
+    return (shard) => ({
+      published: (rowCount, eventCount) => {
+        rows.inc({ shard }, rowCount);
+        events.inc({ shard }, eventCount);
       },
-      failed: (reason) => this.publishFailures.inc({ shard, reason }),
+      failed: (reason) => failures.inc({ shard, reason }),
       watchBacklog: (read) => {
-        this.collectInto(this.backlogRows, (gauge) => gauge.set({ shard }, read().rows));
-        this.collectInto(this.backlogEvents, (gauge) => gauge.set({ shard }, read().events));
-        this.collectInto(this.backlogAge, (gauge) => gauge.set({ shard }, read().ageMs / 1000));
+        this.collectInto(backlogRows, (to) => to.set({ shard }, read().rows));
+        this.collectInto(backlogEvents, (to) => to.set({ shard }, read().events));
+        this.collectInto(backlogAge, (to) => to.set({ shard }, read().ageMs / 1000));
       },
-    };
+    });
   }
 
   forSweeper(shardIndex: number): SweeperMetrics {

@@ -9,7 +9,7 @@ import type { Command } from '../../src/domain/command.js';
 import type { LedgerEvent, TransferCompleted } from '../../src/domain/ledger-event.js';
 import type { Transaction } from '../../src/domain/transaction.js';
 import { messageOf, type BankEvent } from '../../src/messaging/bank-event.js';
-import { OutboxRelay } from '../../src/messaging/outbox-relay.js';
+import { EventRelay } from '../../src/messaging/event-relay.js';
 import { Outbox } from '../../src/messaging/outbox.js';
 import { Metrics } from '../../src/observability/metrics.js';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
@@ -59,9 +59,9 @@ describe('the outbox relay', () => {
     await database.drop();
   });
 
-  function relay(publisher: EventPublisher, failures: unknown[] = []): OutboxRelay {
+  function relay(publisher: EventPublisher, failures: unknown[] = []): EventRelay {
     const outbox = new Outbox(ledger.runner, tablesOf('bank'), LEASE_MS);
-    return new OutboxRelay(outbox, [publisher], 10, new Metrics().forOutbox(0), {
+    return new EventRelay(outbox, publisher, 10, new Metrics().forOutbox(0), {
       failing: (error) => failures.push(error),
       recovered: () => undefined,
     });
@@ -77,23 +77,6 @@ describe('the outbox relay', () => {
     );
     await Promise.all(commands.flat());
   }
-
-  it('leaves the outbox to instances with a broker once one of them has published', async () => {
-    const other = await createTestDatabase();
-    const here = await openLedger(other.url);
-    const outbox = (toBroker: boolean) => new Outbox(here.runner, tablesOf('bank'), LEASE_MS, toBroker);
-    const nothingKnown = () => false;
-    await here.opener.open({ openingDeposit: 100n }, THE_SERVICE);
-    expect(await outbox(false).claim(10, nothingKnown)).toBeDefined();
-    await here.dataSource.query('UPDATE bank.shard_identity SET relay_lease_ends = NULL');
-    const published = await outbox(true).claim(10, nothingKnown);
-    expect(published?.outboxIds).toHaveLength(1);
-    await here.dataSource.query('UPDATE bank.shard_identity SET relay_lease_ends = NULL');
-    expect(await outbox(false).claim(10, nothingKnown)).toBeUndefined();
-    expect(await outbox(true).claim(10, nothingKnown)).toEqual(published);
-    await here.close();
-    await other.drop();
-  });
 
   it('publishes every transaction, in version order for each account, and empties the outbox', async () => {
     const accountIds = await Promise.all(

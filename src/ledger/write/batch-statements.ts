@@ -155,18 +155,17 @@ export class BatchStatements {
     const { transactions, outbox, accountEvents, refusedSubmissions, incomingTransfers } = this.tables;
     const most = commands.reduce((sum, command) => sum + mostTransactions(command), 0);
     const changes = commands.reduce((sum, command) => sum + mostChanges(command), 0);
+    const count = (isCounted: (command: Command) => boolean) => commands.filter(isCounted).length;
+    const refusals = count(({ submitted }) => submitted === true);
+    const announced = [most, changes, refusals, count(({ type }) => type === 'settlement')];
+    const rows = announced.reduce((sum, kind) => sum + outboxRowsFor(kind), 0);
     const draws = [
       { table: transactions, column: 'transaction_id', count: most },
-      { table: outbox, column: 'outbox_id', count: outboxRowsFor(most) + outboxRowsFor(changes) },
+      { table: outbox, column: 'outbox_id', count: rows },
     ];
-    const count = (isCounted: (command: Command) => boolean) => commands.filter(isCounted).length;
     const more = [
       { table: accountEvents, column: 'event_id', count: changes },
-      {
-        table: refusedSubmissions,
-        column: 'refusal_id',
-        count: count(({ submitted }) => submitted === true),
-      },
+      { table: refusedSubmissions, column: 'refusal_id', count: refusals },
       { table: incomingTransfers, column: 'incoming_id', count: count(({ type }) => type === 'incoming') },
     ];
     const last = more.findLastIndex((draw) => draw.count > 0);

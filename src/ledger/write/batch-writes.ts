@@ -5,7 +5,7 @@ import { isPlain } from '../../domain/hash-chain.js';
 import type { Hold } from '../../domain/hold.js';
 import { formatMoney } from '../../domain/money.js';
 import type { Transaction } from '../../domain/transaction.js';
-import { changeRows, outboxRows } from '../../messaging/outbox-rows.js';
+import { outboxRows, plainRows } from '../../messaging/outbox-rows.js';
 import { plainArray, textArray } from '../../storage/array-literal.js';
 import { HOLD_COLUMNS } from '../../storage/rows.js';
 import type { SchemaTables } from '../../storage/tables.js';
@@ -225,20 +225,49 @@ function writeAccountDetails(tables: SchemaTables, details: PostedBatch['details
   ];
 }
 
+/** What is told of a batch. */
+export type Announced = Pick<PostedBatch, 'transactions' | 'events' | 'outboxIds'> &
+  Partial<Pick<PostedBatch, 'refusals' | 'refusalIds' | 'outgoing'>>;
+
 /** Inserts the outbox rows for what the same database transaction writes. */
 export function announce(
   tables: SchemaTables,
-  { transactions, events, outboxIds }: Pick<PostedBatch, 'transactions' | 'events' | 'outboxIds'>,
+  { transactions, events, refusals = [], refusalIds = [], outgoing = [], outboxIds }: Announced,
 ): Statement[] {
-  const rows = [
-    ...outboxRows(transactions).map((some) => [some.map(({ transactionId }) => transactionId), []]),
-    ...changeRows(events).map((some) => [[], some.map(({ eventId }) => eventId)]),
-  ] as [number[], number[]][];
-  return rows.map(([transactionIds, eventIds], row) => [
-    `INSERT INTO ${tables.outbox} (outbox_id, transaction_ids, account_event_ids)
-     VALUES ($1, $2::bigint[], $3::bigint[])`,
-    [outboxIds[row], plainArray(transactionIds), plainArray(eventIds)],
-  ]);
+  const failed = outgoing.filter(({ status }) => status === 'failed').map(({ transferId }) => transferId);
+  const rows: (readonly [column: OutboxColumn, ids: readonly number[]])[] = [
+    ...outboxRows(transactions).map(
+      (some) => ['transaction_ids', some.map(({ transactionId }) => transactionId)] as const,
+    ),
+    ...plainRows(events).map((some) => ['account_event_ids', some.map(({ eventId }) => eventId)] as const),
+    ...plainRows(refusalIds.slice(0, refusals.length)).map((some) => ['refusal_ids', some] as const),
+    ...plainRows(failed).map((some) => ['failed_transfer_ids', some] as const),
+  ];
+  return rows.map(([column, ids], row) => announceIn(tables, column, outboxIds[row], ids));
+}
+
+type OutboxColumn = 'transaction_ids' | 'account_event_ids' | 'refusal_ids' | 'failed_transfer_ids';
+
+function announceIn(
+  { outbox }: SchemaTables,
+  column: OutboxColumn,
+  outboxId: number | undefined,
+  ids: readonly number[],
+): Statement {
+  // Most rows by far: their statement has no column of what is rare.
+  if (column === 'transaction_ids' || column === 'account_event_ids') {
+    const [transactions, events] = column === 'transaction_ids' ? [ids, []] : [[], ids];
+    return [
+      `INSERT INTO ${outbox} (outbox_id, transaction_ids, account_event_ids)
+       VALUES ($1, $2::bigint[], $3::bigint[])`,
+      [outboxId, plainArray(transactions), plainArray(events)],
+    ];
+  }
+  return [
+    `INSERT INTO ${outbox} (outbox_id, transaction_ids, account_event_ids, ${column})
+     VALUES ($1, '{}', '{}', $2::bigint[])`,
+    [outboxId, plainArray(ids)],
+  ];
 }
 
 /**
