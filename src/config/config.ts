@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { UserError } from '../domain/user-error.js';
 import { contradictions } from './contradictions.js';
 import type { ShardAddress } from './shard-address.js';
@@ -85,6 +86,14 @@ function configOf(env: Variables) {
     events: {
       /** How long the log keeps them. */
       retentionMs: env.EVENT_RETENTION_DAYS * DAY_MS,
+    },
+    webhooks: {
+      /** Encrypt the secrets of endpoints, in base64: the first one encrypts, all decrypt. */
+      keys: env.WEBHOOK_KEYS,
+      /** Where the embedded bank keeps a key of its own, outside of the database and its backups. */
+      keyFile: isEmbedded(env) ? join(env.DATA_DIR, 'webhook-key') : undefined,
+      /** Whether endpoints may be on this machine or a private network, and without TLS. */
+      privateAddresses: allowsPrivateAddresses(env),
     },
     /** How often expired holds are looked for. */
     sweeper: { pollMs: 1_000 },
@@ -251,6 +260,15 @@ function isOnlyForThisMachine(env: Variables): boolean {
   const behindProxy = env.TRUSTED_PROXIES.length > 0;
   const inUse = env.NODE_ENV === 'production' || behindProxy || env.JWT_ISSUER !== undefined;
   return isEmbedded(env) && isThisMachine(env.HOST) && !inUse;
+}
+
+/**
+ * Who can only send from this machine can reach its private addresses anyway. Anybody else would reach them through the
+ * service.
+ */
+function allowsPrivateAddresses(env: Variables): boolean {
+  const { WEBHOOK_PRIVATE_ADDRESSES: chosen } = env;
+  return chosen === 'auto' ? env.AUTH === 'auto' && isOnlyForThisMachine(env) : chosen === 'on';
 }
 
 function isEmbedded(env: Variables): boolean {
