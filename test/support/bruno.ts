@@ -4,13 +4,12 @@ import { dirname, join } from 'node:path';
 import { bruToEnvJsonV2, bruToJsonV2, collectionBruToJson, type BruRequest, type Item } from '@usebruno/lang';
 import { JSON_TYPE } from './requests.js';
 
-/** A request of a collection, and what its assertions say of the answer. */
+/** A request of a collection, and what became of its assertions. */
 export interface Sent {
-  /** The file, in the collection's folder. */
+  /** Its path in the collection's folder. */
   readonly file: string;
   readonly expected: readonly string[];
   readonly actual: readonly string[];
-  readonly body: string;
 }
 
 /**
@@ -25,7 +24,7 @@ export async function runCollection(
 ): Promise<Sent[]> {
   const text = (file: string) => readFileSync(join(folder, file), 'utf8');
   const { variables } = bruToEnvJsonV2(text('environments/local.bru'));
-  const values = new Map<string, unknown>([
+  const values = new Map<string, string | number>([
     ...variables.map(({ name, value }) => [name, value] as const),
     ...Object.entries(given),
   ]);
@@ -47,7 +46,7 @@ function inOrder(folder: string, text: (file: string) => string) {
 
 async function send(
   { http, params = [], headers = [], body, vars, assertions = [] }: BruRequest,
-  values: Map<string, unknown>,
+  values: Map<string, string | number>,
   token: string,
 ): Promise<Omit<Sent, 'file'>> {
   const filled = (text: string) =>
@@ -72,14 +71,15 @@ async function send(
   return {
     expected: enabled(assertions).map(({ name, value }) => `${name} ${value}`),
     actual: enabled(assertions).map(({ name }) => `${name} eq ${response.status}`),
-    body: answer,
   };
 }
 
 const enabled = (items: readonly Item[]) => items.filter((item) => item.enabled);
 
 /** @param place like `res.body.id` */
-function memberOf(answer: string, place: string): unknown {
+function memberOf(answer: string, place: string): string | number {
   const field = /^res\.body\.(\w+)$/.exec(place)?.[1] ?? '';
-  return (JSON.parse(answer) as Record<string, unknown>)[field];
+  const value = (JSON.parse(answer) as Record<string, string | number>)[field];
+  if (value === undefined) throw new Error(`no ${place} in ${answer}`);
+  return value;
 }

@@ -39,10 +39,14 @@ const TAGS: Readonly<Record<string, readonly string[]>> = { getSubmission: ['rab
 /** The fields of bodies that name an account. */
 const ACCOUNT_FIELDS = ['accountId', 'from', 'to', 'near'];
 
-const README = `A request for each operation of the API, made from openapi.json by \`npm run collection\`.
+const README = `A request for each operation of the API, made from openapi.json by \`npm run openapi\`.
 
 Run all in order: they open accounts of their own and go on with the ids that they get. Those with the tag \`rabbitmq\` need
-a service with RABBITMQ_URL. The variable \`apiKey\` is for a service that asks for a credential; its scope must be \`admin\`.`;
+a service with RABBITMQ_URL. Where the service asks for a credential, \`apiKey\` is a key with the scope \`admin\`.
+
+Without the application, in this folder:
+
+    npx @usebruno/cli run -r --env local --env-var apiKey=bank_… --exclude-tags rabbitmq`;
 
 /** A collection for Bruno: the texts of its files, by path. */
 export function collectionOf(document: Document): Map<string, string> {

@@ -21,7 +21,7 @@ async function main(): Promise<void> {
   );
   if (differ.length === 0) return;
   console.error(`${FOLDER} is not what openapi.json describes: ${differ.join(', ')}.`);
-  console.error('Run `npm run collection` and commit the files.');
+  console.error('Run `npm run openapi` and commit the files.');
   process.exitCode = 1;
 }
 

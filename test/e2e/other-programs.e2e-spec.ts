@@ -2,7 +2,6 @@ import { execFile, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { freePort } from '@scalable-banking/embedded-postgres';
 import { connect } from 'amqplib';
 import { load } from 'js-yaml';
 import { getHeadingList, gfmHeadingId } from 'marked-gfm-heading-id';
@@ -19,8 +18,9 @@ import { shardList } from '../support/app.js';
 import { fillTwoShards, TwoShards } from '../support/between-shards.js';
 import { bearer } from '../support/credentials.js';
 import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
+import { runCollection } from '../support/bruno.js';
 import { PromQl } from '../support/promql.js';
-import { JSON_TYPE } from '../support/requests.js';
+import { deposit, JSON_TYPE, withdrawal } from '../support/requests.js';
 import { startService, stopService, waitUntil, type ServiceProcess } from '../support/service.js';
 
 /** @throws Error with what it finds wrong */
@@ -78,34 +78,33 @@ const queries: Query[] = [
 
 let database: TestDatabase;
 let service: ServiceProcess;
-let metricsUrl: string;
+let key: string;
 let prometheus: PrometheusServer;
 const parts = new Parts();
 
 beforeAll(async () => {
-  database = await createEmptyTestDatabase('monitoring');
+  database = await createEmptyTestDatabase('other-programs');
   const shards: ShardAddress[] = SHARDS.map((index) => ({ url: database.url, schema: `bank_${index}` }));
   const [redis, broker] = await Promise.all([
     parts.add(startRedis()),
     parts.add(startRabbitMq()),
     bootstrapShards(shards).then(() => leavePendingTransfers(shards)),
   ]);
-  const { key } = await createKey(shards, { name: 'monitoring', scopes: ['admin'] });
-  const port = String(await freePort());
-  metricsUrl = `http://127.0.0.1:${port}/metrics`;
+  ({ key } = await createKey(shards, { name: 'others', scopes: ['admin'] }));
   service = await startService({
     environment: {
       SHARDS: shardList(shards),
       REDIS_URL: redis.url,
       RABBITMQ_URL: broker.url,
       RATE_LIMIT_TRANSACTIONS_PER_SECOND: '1000',
-      LEDGER_COMMAND_TIMEOUT_MS: '500',
-      MANAGEMENT_PORT: port,
+      LEDGER_COMMAND_TIMEOUT_MS: '2000',
     },
   });
-  prometheus = await parts.add(startPrometheus(settingsFor(port)));
+  prometheus = await parts.add(startPrometheus(prometheusFiles()));
   await bindQueue(broker.url);
-  await useEverything(key);
+  const summary = () => fetch(`${service.url}/ledger/summary`, { headers: bearer(key) });
+  await waitUntil(async () => (await summary()).ok, 20_000);
+  await useEverything();
 }, 120_000);
 
 afterAll(async () => {
@@ -121,16 +120,19 @@ async function leavePendingTransfers(shards: readonly ShardAddress[]): Promise<v
   await bank.close();
 }
 
-/** The settings of docker/compose.yml, for a service elsewhere and for people in a hurry. */
-function settingsFor(port: string): Record<string, string> {
-  const settings = load(read(`${FOLDER}/prometheus.yml`)) as {
-    scrape_configs: { static_configs: object[] }[];
+/** As in docker/compose.yml, but for a service elsewhere, which asks for a key, and for people in a hurry. */
+function prometheusFiles(): Record<string, string> {
+  const { scrape_configs: jobs, ...settings } = load(read(`${FOLDER}/prometheus.yml`)) as {
+    scrape_configs: object[];
   };
-  const [job] = settings.scrape_configs;
-  if (job) job.static_configs = [{ targets: [`127.0.0.1:${port}`] }];
+  const job = {
+    ...jobs[0],
+    static_configs: [{ targets: [new URL(service.url).host] }],
+    authorization: { credentials: key },
+  };
   const global = { scrape_interval: '1s', scrape_timeout: '1s', evaluation_interval: '1s' };
   return {
-    'prometheus.yml': JSON.stringify({ ...settings, global }),
+    'prometheus.yml': JSON.stringify({ ...settings, scrape_configs: [job], global }),
     'alerts.yml': read(`${FOLDER}/alerts.yml`),
   };
 }
@@ -144,33 +146,34 @@ async function bindQueue(url: string): Promise<void> {
   await connection.close();
 }
 
-/** One request of each kind that has a metric. */
-async function useEverything(key: string): Promise<void> {
-  const send = async (path: string, body?: object, headers: Record<string, string> = bearer(key)) => {
-    const response = await fetch(`${service.url}${path}`, {
-      method: body ? 'POST' : 'GET',
-      headers: { 'content-type': JSON_TYPE, ...headers },
-      body: body ? JSON.stringify(body) : null,
-    });
-    return response.status;
-  };
-  const deposit = { amount: '1.00', type: 'Deposit' };
+async function post(
+  path: string,
+  body: object,
+  headers: Record<string, string> = bearer(key),
+): Promise<number> {
+  const response = await fetch(`${service.url}${path}`, {
+    method: 'POST',
+    headers: { 'content-type': JSON_TYPE, ...headers },
+    body: JSON.stringify(body),
+  });
+  return response.status;
+}
+
+/** What has a metric of its own and is in no collection. Accounts 1 and 2 are in different shards. */
+async function useEverything(): Promise<void> {
   const postings = (accountId: number) => `/accounts/${accountId}/transactions`;
   for (const accountId of [1, 2]) {
-    expect(await send(postings(accountId), deposit)).toBe(201);
-    expect(await send(postings(accountId), { amount: '9999.00', type: 'Withdraw' })).toBe(422);
-    expect(await send(`/accounts/${accountId}/holds`, { amount: '1.00', expiresInSeconds: 1 })).toBe(201);
-    expect(await send(`/accounts/${accountId}/balance`)).toBe(200);
     const later = { ...bearer(key), prefer: 'respond-async', 'idempotency-key': `later-${accountId}` };
-    expect(await send(postings(accountId), deposit, later)).toBe(202);
+    expect(await post(postings(accountId), deposit('1.00'), later)).toBe(202);
+    expect(await post(postings(accountId), withdrawal('9999.00'))).toBe(422);
+    expect(await post(`/accounts/${accountId}/holds`, { amount: '1.00', expiresInSeconds: 1 })).toBe(201);
   }
-  expect(await send('/transfers', { from: 1, to: 2, amount: '1.00' })).toBe(201);
-  expect(await send(postings(1), deposit, bearer('wrong'))).toBe(401);
+  expect(await post(postings(1), deposit('1.00'), bearer('wrong'))).toBe(401);
   const client = new Client({ connectionString: database.url });
   await client.connect();
   await client.query('BEGIN');
   await client.query('SELECT FROM bank_0.accounts WHERE account_id = 1 FOR UPDATE');
-  expect(await send(postings(1), deposit)).toBe(503);
+  expect(await post(postings(1), deposit('1.00'))).toBe(503);
   await client.end();
 }
 
@@ -194,6 +197,18 @@ async function problemsOf({ where, promQl, shown }: Query): Promise<string[]> {
   lacking(shown, await labelsOf(promQl.text), promQl.text);
   return problems;
 }
+
+// The first, because what it does shows in the metrics.
+describe('docs/collection', () => {
+  it('can be run from its first request to the last', async () => {
+    const sent = await runCollection('docs/collection', { baseUrl: service.url, apiKey: key });
+    expect(sent.map(({ file, actual }) => [file, ...actual])).toEqual(
+      sent.map(({ file, expected }) => [file, ...expected]),
+    );
+    expect(sent.filter(({ expected }) => expected.length === 0)).toEqual([]);
+    expect(sent.length).toBeGreaterThan(20);
+  });
+});
 
 describe('docker/prometheus/alerts.yml', () => {
   it('has rules that promtool accepts, and that alert when they should', async () => {
@@ -232,7 +247,7 @@ describe('docker/prometheus/alerts.yml', () => {
 
 describe('a running service', () => {
   it('has metrics that promtool accepts', async () => {
-    const text = await (await fetch(metricsUrl)).text();
+    const text = await (await fetch(`${service.url}/metrics`, { headers: bearer(key) })).text();
     const { stderr } = spawnSync('/usr/bin/promtool', ['check', 'metrics'], {
       input: text,
       encoding: 'utf8',
