@@ -18,9 +18,9 @@ import { shardList } from '../support/app.js';
 import { fillTwoShards, TwoShards } from '../support/between-shards.js';
 import { bearer } from '../support/credentials.js';
 import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
-import { runCollection } from '../support/bruno.js';
+import { runCollection, type Sent } from '../support/bruno.js';
 import { PromQl } from '../support/promql.js';
-import { deposit, JSON_TYPE, withdrawal } from '../support/requests.js';
+import { deposit, eventually, JSON_TYPE, withdrawal } from '../support/requests.js';
 import { startService, stopService, waitUntil, type ServiceProcess } from '../support/service.js';
 
 /** @throws Error with what it finds wrong */
@@ -34,7 +34,6 @@ interface Alert {
   readonly annotations: Readonly<Record<string, string>>;
 }
 interface Panel {
-  readonly type: string;
   readonly title: string;
   readonly targets?: readonly { readonly expr: string; readonly legendFormat: string }[];
 }
@@ -80,6 +79,7 @@ let database: TestDatabase;
 let service: ServiceProcess;
 let key: string;
 let prometheus: PrometheusServer;
+let sent: readonly Sent[];
 const parts = new Parts();
 
 beforeAll(async () => {
@@ -104,6 +104,7 @@ beforeAll(async () => {
   await bindQueue(broker.url);
   const summary = () => fetch(`${service.url}/ledger/summary`, { headers: bearer(key) });
   await waitUntil(async () => (await summary()).ok, 20_000);
+  sent = await runCollection('docs/collection', { baseUrl: service.url, apiKey: key });
   await useEverything();
 }, 120_000);
 
@@ -171,37 +172,35 @@ async function useEverything(): Promise<void> {
   expect(await post(postings(1), deposit('1.00'), bearer('wrong'))).toBe(401);
   const client = new Client({ connectionString: database.url });
   await client.connect();
-  await client.query('BEGIN');
-  await client.query('SELECT FROM bank_0.accounts WHERE account_id = 1 FOR UPDATE');
-  expect(await post(postings(1), deposit('1.00'))).toBe(503);
-  await client.end();
+  try {
+    await client.query('BEGIN');
+    await client.query('SELECT FROM bank_0.accounts WHERE account_id = 1 FOR UPDATE');
+    expect(await post(postings(1), deposit('1.00'))).toBe(503);
+  } finally {
+    await client.end();
+  }
 }
 
 /** What a query expects of the metrics that they do not have. */
 async function problemsOf({ where, promQl, shown }: Query): Promise<string[]> {
-  const problems: string[] = [];
-  const labelsOf = async (text: string) => {
+  const problems = async (labels: readonly string[], text: string) => {
     const series = await prometheus.query(text);
-    if (series.length === 0) problems.push(`${where}: nothing is ${text}`);
-    return new Set(series.flatMap(({ metric }) => Object.keys(metric)));
+    if (series.length === 0) return [`${where}: nothing is ${text}`];
+    const present = new Set(series.flatMap(({ metric }) => Object.keys(metric)));
+    return labels.filter((label) => !present.has(label)).map((label) => `${where}: no ${label} in ${text}`);
   };
-  const lacking = (labels: readonly string[], present: ReadonlySet<string>, text: string) =>
-    labels
-      .filter((label) => !present.has(label))
-      .forEach((label) => problems.push(`${where}: no ${label} in ${text}`));
-
-  for (const { text, labels } of promQl.selectors) lacking(labels, await labelsOf(text), text);
-  for (const { labels, selectors } of promQl.groupings) {
-    for (const { text } of selectors) lacking(labels, await labelsOf(text), text);
-  }
-  lacking(shown, await labelsOf(promQl.text), promQl.text);
-  return problems;
+  const found = await Promise.all([
+    ...promQl.selectors.map(({ labels, text }) => problems(labels, text)),
+    ...promQl.groupings.flatMap(({ labels, selectors }) =>
+      selectors.map(({ text }) => problems(labels, text)),
+    ),
+    problems(shown, promQl.text),
+  ]);
+  return [...new Set(found.flat())];
 }
 
-// The first, because what it does shows in the metrics.
 describe('docs/collection', () => {
-  it('can be run from its first request to the last', async () => {
-    const sent = await runCollection('docs/collection', { baseUrl: service.url, apiKey: key });
+  it('can be run from its first request to the last', () => {
     expect(sent.map(({ file, actual }) => [file, ...actual])).toEqual(
       sent.map(({ file, expected }) => [file, ...expected]),
     );
@@ -262,13 +261,9 @@ describe('a running service', () => {
   });
 
   it('has what each alert and each panel asks for', async () => {
-    let problems: string[] = [];
-    const allPresent = async () => {
-      problems = (await Promise.all(queries.map(problemsOf))).flat();
-      return problems.length === 0;
-    };
-    await waitUntil(allPresent, 20_000).catch(() => undefined);
-    expect(problems).toEqual([]);
+    await eventually(async () => {
+      expect((await Promise.all(queries.map(problemsOf))).flat()).toEqual([]);
+    }, 20_000);
   }, 30_000);
 
   it('has the values from which Grafana chooses', async () => {
