@@ -398,11 +398,11 @@ function ofNoBody(): Mutations[] {
 function ofMethod(methods: readonly string[]): Mutations[] {
   const wrong = [...WRONG_METHODS, 'GET', 'POST'].filter((method) => !methods.includes(method));
   return [
-    // With a body, GET would be wrong for another reason.
+    // With a body, GET and DELETE would be wrong for another reason.
     oneOf('wrong method', wrong, (draft, method) => ({
       ...draft,
       method,
-      body: method === 'GET' ? undefined : draft.body,
+      body: ['GET', 'DELETE'].includes(method) ? undefined : draft.body,
     })),
     oneOf(OPEN, METHODS, (draft, method) => ({ ...draft, method })),
   ];
