@@ -10,8 +10,8 @@ import { bearer, makeKey } from '../support/credentials.js';
 import { query } from '../support/postgres.js';
 import { deposit, eventually, fieldsIn, post, receiptIn } from '../support/requests.js';
 import { Wallet } from '../support/wallet.js';
+import { attempt, rememberState, WEBHOOK_KEYS } from '../support/webhooks.js';
 
-const KEY = randomBytes(32).toString('base64');
 const URL_ELSEWHERE = 'https://receiver.invalid/events';
 const WANTED = { url: URL_ELSEWHERE, eventTypes: ['transaction.posted', 'hold.expired'] };
 
@@ -28,7 +28,7 @@ let app: TestApp;
 type Headers = Record<string, string>;
 
 beforeAll(async () => {
-  app = await startApp({ WEBHOOK_KEYS: KEY });
+  app = await startApp({ WEBHOOK_KEYS });
 });
 afterAll(() => app.close());
 beforeEach(() => query(app.databaseUrl, 'DELETE FROM bank.webhooks'));
@@ -114,7 +114,7 @@ describe('POST /webhooks', () => {
     const here = { ...WANTED, url: 'http://127.0.0.1:8080/events' };
     expect(fieldsIn(await create(here))).toEqual(['url']);
     const local = await startInstance(app.databaseUrl, {
-      ...{ WEBHOOK_KEYS: KEY, WEBHOOK_PRIVATE_ADDRESSES: 'on' },
+      ...{ WEBHOOK_KEYS, WEBHOOK_PRIVATE_ADDRESSES: 'on' },
     });
     try {
       const { id } = await created(here, {}, local);
@@ -186,7 +186,7 @@ describe('its secret', () => {
       .map(({ row }) => row)
       .join('\n');
     expect(everything).toContain(URL_ELSEWHERE);
-    for (const hidden of [bytes, Buffer.from(secret), Buffer.from(KEY, 'base64')]) {
+    for (const hidden of [bytes, Buffer.from(secret), Buffer.from(WEBHOOK_KEYS, 'base64')]) {
       for (const encoding of ['base64', 'hex', 'utf8'] as const)
         expect(everything.includes(hidden.toString(encoding))).toBe(false);
     }
@@ -237,6 +237,7 @@ describe('PATCH and DELETE /webhooks/{webhookId}', () => {
     ]) {
       expect(gone.status).toBe(404);
       expect(gone.text).toBe('{"error":"Webhook not found"}');
+      expect(gone.headers['x-error-code']).toBe('WEBHOOK_NOT_FOUND');
     }
     await becomeActive([]);
     expect(app.app.get(Endpoints).known()).toEqual(new Set());
@@ -278,7 +279,7 @@ describe('GET /webhooks', () => {
     const seen: string[] = [];
     let cursor: string | null = '';
     while (cursor !== null) {
-      const response = await get(`?limit=2${cursor && `&cursor=${cursor}`}`).expect(200);
+      const response: Response = await get(`?limit=2${cursor && `&cursor=${cursor}`}`).expect(200);
       const page = bodyOf<{ data: Shown[]; nextCursor: string | null }>(response);
       expect(page.data.length).toBeLessThanOrEqual(2);
       seen.push(...page.data.map(({ id }) => id));
@@ -295,7 +296,7 @@ describe('the endpoints of an owner', () => {
   let wallet: Wallet;
   beforeAll(async () => {
     wallet = Wallet.of(app.databaseUrl);
-    guarded = await startInstance(app.databaseUrl, { ...wallet.settings, WEBHOOK_KEYS: KEY });
+    guarded = await startInstance(app.databaseUrl, { ...wallet.settings, WEBHOOK_KEYS });
   });
   afterAll(() => guarded.close());
   const as = (credential: string) => bearer(credential);
@@ -369,18 +370,6 @@ describe('deliveries', () => {
     ({ id } = await created());
   });
 
-  const attempt = (more: Partial<Attempt> = {}): Attempt => ({
-    ...{
-      position: 900_001,
-      index: 0,
-      eventId: 'txn1',
-      type: 'transaction.posted.v1',
-      accountId: 7,
-      number: 1,
-    },
-    ...{ startedAt: '2026-05-01T12:00:00.000Z', durationMs: 12, status: 200, answer: 'ok' },
-    ...more,
-  });
   const failing = (last: Attempt, givenUp: boolean) => ({
     ...{ last, givenUp, firstFailedAt: '2026-05-01T11:59:00.000Z', nextAt: '2026-05-01T12:01:00.000Z' },
     waiting: [{ position: 9, index: 1 }],
@@ -454,12 +443,14 @@ describe('deliveries', () => {
     expect(await cursorsOf(id)).toMatchObject([{ requested: ['12.3'] }]);
     const unknown = await redeliver(id, { eventId: 'txn5' }).expect(404);
     expect(unknown.text).toBe('{"error":"Delivery not found"}');
+    expect(unknown.headers['x-error-code']).toBe('DELIVERY_NOT_FOUND');
     await query(
       app.databaseUrl,
       `UPDATE bank.event_cursors SET requested = array_fill('1.1'::text, '{1000}') WHERE receiver LIKE 'webhook:%'`,
     );
     const full = await redeliver(id, { eventId: 'hold132/6' }).expect(422);
     expect(full.text).toBe('{"error":"Too many redeliveries"}');
+    expect(full.headers['x-error-code']).toBe('TOO_MANY_REDELIVERIES');
     const [before] = await cursorsOf(id);
     expect(before?.position).toBeGreaterThan(0);
     const since = await redeliver(id, { since: '2020-01-01' }).expect(202);
@@ -519,9 +510,4 @@ async function placeOf(eventId: string): Promise<number> {
   return rows[0]?.position ?? 0;
 }
 
-async function remember(id: string, state: Partial<DeliveryState>): Promise<void> {
-  await query(app.databaseUrl, 'UPDATE bank.event_cursors SET state = $2 WHERE receiver = $1', [
-    `webhook:${numberOf(id)}`,
-    JSON.stringify(state),
-  ]);
-}
+const remember = (id: string, state: Partial<DeliveryState>) => rememberState(app.databaseUrl, id, state);
