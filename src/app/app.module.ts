@@ -21,6 +21,7 @@ import { StatementsModule } from '../statements/statements.module.js';
 import { SummariesModule } from '../summaries/summaries.module.js';
 import { TransactionsModule } from '../transactions/transactions.module.js';
 import { TransfersModule } from '../transfers/transfers.module.js';
+import { DeliveryModule } from '../messaging/webhooks/delivery.module.js';
 import { WebhooksModule } from '../webhooks/webhooks.module.js';
 
 /** The ledger without HTTP, as the command line needs it. */
@@ -60,6 +61,7 @@ export class AppModule {
         HoldsModule,
         BatchesModule,
         SubmissionsModule,
+        DeliveryModule,
         WebhooksModule,
         HealthModule,
       ],

@@ -46,7 +46,9 @@ export function loadConfig(
   return deepFreeze(configOf(env));
 }
 
-const DAY_MS = 24 * 60 * 60 * 1_000;
+const MINUTE_MS = 60_000;
+const HOUR_MS = 60 * MINUTE_MS;
+const DAY_MS = 24 * HOUR_MS;
 
 /** The settings, in sections. Those without a variable are constants that nobody needs to change. */
 function configOf(env: Variables) {
@@ -94,6 +96,26 @@ function configOf(env: Variables) {
       keyFile: isEmbedded(env) ? join(env.DATA_DIR, 'webhook-key') : undefined,
       /** Whether endpoints may be on this machine or a private network, and without TLS. */
       privateAddresses: allowsPrivateAddresses(env),
+      /** How often a shard's log is looked at. */
+      pollMs: 200,
+      /** For one request, until the last byte of its answer. */
+      timeoutMs: 10_000,
+      retries: {
+        /** The pause after the first failure; it doubles with each further one. */
+        firstRetryMs: 1_000,
+        /** The longest pause while later events of the account wait. */
+        longestRetryMs: 5 * MINUTE_MS,
+        /** The longest pause after that. */
+        longestLateRetryMs: HOUR_MS,
+        /** The longest that an endpoint can ask for. */
+        longestRetryAfterMs: HOUR_MS,
+        /** How long later events of the account wait for one that is not accepted. */
+        giveUpAfterMs: HOUR_MS,
+        /** How long it is tried in all. */
+        dropAfterMs: 3 * DAY_MS,
+        /** How long an endpoint may accept nothing before it is switched off. */
+        switchOffAfterMs: 3 * DAY_MS,
+      },
     },
     /** How often expired holds are looked for. */
     sweeper: { pollMs: 1_000 },

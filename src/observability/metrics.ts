@@ -34,6 +34,20 @@ export interface RelayMetrics {
   watchBacklog(read: () => { readonly rows: number; readonly events: number; readonly ageMs: number }): void;
 }
 
+/** The metrics of the webhooks of one shard. */
+export interface WebhookMetrics {
+  attempted(accepted: boolean): void;
+  /** The gauges call this function when they are scraped. @param read what each endpoint has not got yet */
+  watch(
+    read: () => readonly {
+      readonly webhookId: number;
+      /** The age of the oldest event that was not tried. */
+      readonly lagMs: number;
+      readonly failures: number;
+    }[],
+  ): void;
+}
+
 /** The metrics of one shard's sweeper. */
 export interface SweeperMetrics {
   expired(holds: number): void;
@@ -143,6 +157,23 @@ export class Metrics {
   ]);
   private readonly outbox = this.relay('bank_outbox', 'moved to the log');
   private readonly rabbitmq = this.relay('bank_rabbitmq', 'published to RabbitMQ');
+  private readonly webhookAttempts = this.counter(
+    'bank_webhook_attempts_total',
+    'Tries to deliver an event to a webhook',
+    ['shard', 'result'],
+  );
+  private readonly webhookLag = this.gauge(
+    'bank_webhook_lag_seconds',
+    'The age of the oldest event that a webhook has not been sent yet',
+    ['shard', 'webhook'],
+    'max',
+  );
+  private readonly webhookFailures = this.gauge(
+    'bank_webhook_failures',
+    'Events that a webhook has not accepted and that are tried again',
+    ['shard', 'webhook'],
+    'max',
+  );
   private readonly holdsExpired = this.counter(
     'bank_sweeper_expired_holds_total',
     'Holds that this process found expired and wrote down',
@@ -325,6 +356,21 @@ export class Metrics {
         this.collectInto(backlogAge, (to) => to.set({ shard }, read().ageMs / 1000));
       },
     });
+  }
+
+  forWebhooks(shardIndex: number): WebhookMetrics {
+    const shard = String(shardIndex);
+    return {
+      attempted: (accepted) => this.webhookAttempts.inc({ shard, result: accepted ? 'accepted' : 'failed' }),
+      watch: (read) => {
+        const into = (gauge: Gauge, of: (each: ReturnType<typeof read>[0]) => number) =>
+          this.collectInto(gauge, () => {
+            for (const each of read()) gauge.set({ shard, webhook: `wh${each.webhookId}` }, of(each));
+          });
+        into(this.webhookLag, ({ lagMs }) => lagMs / 1000);
+        into(this.webhookFailures, ({ failures }) => failures);
+      },
+    };
   }
 
   forSweeper(shardIndex: number): SweeperMetrics {

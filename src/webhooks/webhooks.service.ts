@@ -207,13 +207,15 @@ const startOf = ({ attempts: [last] }: Delivery): string => last.startedAt;
 /** Each event once. */
 function deliveriesIn({ failures, recent }: DeliveryState): Delivery[] {
   const attempts = Map.groupBy(recent, ({ eventId }) => eventId);
-  const failing = failures.map((failure): Delivery => {
+  const failing = failures.flatMap((failure): Delivery[] => {
     const { last } = failure;
+    // It is about to be tried.
+    if (!last) return [];
     const earlier = (attempts.get(last.eventId) ?? []).filter(
       ({ startedAt }) => startedAt !== last.startedAt,
     );
     attempts.delete(last.eventId);
-    return { attempts: [last, ...earlier], failure };
+    return [{ attempts: [last, ...earlier], failure }];
   });
   const others = [...attempts.values()].flatMap(([last, ...earlier]): Delivery[] =>
     last ? [{ attempts: [last, ...earlier], failure: undefined }] : [],

@@ -72,13 +72,19 @@ export class ShardDeliveries {
   /** Has everything delivered again that was posted since a time. */
   async goBack(webhookId: number, since: Date): Promise<void> {
     const position = await this.log.positionBefore(since);
-    await this.runner.run((_, client) =>
-      send(
-        client,
-        `UPDATE ${this.tables.eventCursors} SET position = least(position, $2) WHERE receiver = $1`,
-        [receiverOf(webhookId), position],
-      ),
-    );
+    const receiver = receiverOf(webhookId);
+    await this.runner.run(async ({ manager }) => {
+      const cursor = await manager.findOne(EventCursorEntity, {
+        where: { receiver },
+        lock: { mode: 'pessimistic_write' },
+      });
+      if (!cursor || cursor.position <= position) return;
+      // What has failed since then comes again with the rest.
+      const state = readState(cursor.state);
+      const failures = state.failures.filter((failure) => failure.position <= position);
+      const text = JSON.stringify({ ...state, failures });
+      await manager.update(EventCursorEntity, { receiver }, { position, state: text });
+    });
   }
 
   /** One that is enabled again has not failed yet. */

@@ -7,7 +7,7 @@ import { newSecret, WebhookSecrets } from './secrets.js';
 
 const key = () => randomBytes(32).toString('base64');
 const secretsWith = (...keys: string[]) =>
-  new WebhookSecrets({ keys, keyFile: undefined, privateAddresses: false });
+  new WebhookSecrets({ keys, keyFile: undefined });
 
 const SECRET = newSecret();
 
@@ -63,7 +63,7 @@ describe('the key of the embedded bank', () => {
   });
   afterAll(() => rmSync(folder, { recursive: true }));
 
-  const ofFile = (...keys: string[]) => new WebhookSecrets({ keys, keyFile, privateAddresses: false });
+  const ofFile = (...keys: string[]) => new WebhookSecrets({ keys, keyFile });
 
   it('is made once, when it is first needed, even by several processes, and readable for its user alone', async () => {
     expect(await ofFile().decrypt(randomBytes(95))).toBeUndefined();

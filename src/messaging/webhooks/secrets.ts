@@ -30,7 +30,7 @@ export class WebhookSecrets {
   private readonly configured: readonly EncryptionKey[];
   private ofFile: EncryptionKey | undefined;
 
-  constructor(private readonly settings: Config['webhooks']) {
+  constructor(private readonly settings: Pick<Config['webhooks'], 'keys' | 'keyFile'>) {
     this.configured = settings.keys.map(keyFrom);
   }
 
