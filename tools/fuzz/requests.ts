@@ -92,7 +92,7 @@ function valid(values: Values, { method, path, operation }: Route): Arbitrary<Dr
         ],
         body: parts.body,
         verdict:
-          operation.operationId === 'getStatement' ||
+          ['getStatement', 'redeliver'].includes(operation.operationId) ||
           isAtomic(parts.query, parts.body ?? []) ||
           mayContradict(parts.body ?? [])
             ? 'open'
@@ -108,7 +108,8 @@ const withoutFilters = (query: readonly Pair[]) =>
     : query;
 
 /**
- * The verdict on a statement is open: its interval may be none, or not be over.
+ * The verdict on a statement is open: its interval may be none, or not be over. So is that on a redelivery, which is of
+ * one event or of all since a time.
  * The verdict on an atomic batch is open: two of its keys may be the same, and it may say twice that it is atomic. */
 const isAtomic = (query: readonly Pair[], body: readonly Pair[]) =>
   query.some(([name]) => name === 'atomic') || body.some((member) => member.join() === '"atomic",true');
