@@ -12,7 +12,7 @@ import {
 } from '../../tools/fuzz/bad-values.js';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
 import { idOfSubmission } from '../support/submissions.js';
-import { rememberDelivery, WEBHOOK_KEYS } from '../support/webhooks.js';
+import { NOTHING_SENT, rememberDelivery, WEBHOOK_KEYS } from '../support/webhooks.js';
 import { OpenApiContract, type Answer } from '../../tools/fuzz/contract.js';
 import {
   balanceOf,
@@ -30,7 +30,7 @@ let app: TestApp;
 let accountId: number;
 
 beforeAll(async () => {
-  app = await startApp({ AUTH: 'off', WEBHOOK_KEYS });
+  app = await startApp({ AUTH: 'off', WEBHOOK_KEYS }, NOTHING_SENT);
   accountId = await openAccount(app, '100.00');
 });
 

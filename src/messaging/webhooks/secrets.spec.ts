@@ -6,8 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { newSecret, WebhookSecrets } from './secrets.js';
 
 const key = () => randomBytes(32).toString('base64');
-const secretsWith = (...keys: string[]) =>
-  new WebhookSecrets({ keys, keyFile: undefined });
+const secretsWith = (...keys: string[]) => new WebhookSecrets({ keys, keyFile: undefined });
 
 const SECRET = newSecret();
 
