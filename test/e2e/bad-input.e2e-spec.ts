@@ -409,7 +409,7 @@ describe('rejected without any effect', () => {
     ): Promise<Response> {
       const needed = path.endsWith('/statement') ? '?from=2026-01-01&to=2026-02-01' : '';
       const asked = needed && query ? `${needed}&${query.slice(1)}` : needed + query;
-      const url = path.replace(/{(\w+)}/, (_, name: string) => target[name] ?? '') + asked;
+      const url = path.replaceAll(/{(\w+)}/g, (_, name: string) => target[name] ?? '') + asked;
       if (method === 'GET') return app.http.get(url).set(headers);
       if (method === 'DELETE') return app.http.delete(url).set(headers);
       const request = method === 'PATCH' ? app.http.patch(url) : app.http.post(url);
@@ -733,7 +733,7 @@ describe('a path that does not exist', () => {
   ])('is answered 404 when the body is %s', async (_, type, body) => {
     for (const response of [
       await app.http.post('/nothing').set('content-type', type).send(body),
-      await app.http.delete('/nothing').set('content-type', type).send(body),
+      await app.http.put('/nothing').set('content-type', type).send(body),
       await app.http.post('/accounts//transactions').set('content-type', type).send(body),
     ]) {
       expect(response.status).toBe(404);
