@@ -740,7 +740,7 @@ describe('a path that does not exist', () => {
       expect(response.text).toBe('{"error":"Not found"}');
       expect(response.headers['x-request-id']).toMatch(UUID);
     }
-    const response = await app.http.delete('/accounts/1').set('content-type', type).send(body);
+    const response = await app.http.put('/accounts/1').set('content-type', type).send(body);
     expect(response.status).toBe(405);
     expect(response.text).toBe('{"error":"Method not allowed"}');
   });
