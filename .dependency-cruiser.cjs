@@ -30,7 +30,7 @@ const RANKS = [
   ['src/app/workers', 'src/admin'],
   ['src/cli'],
   ['src'],
-  ['tools/stack/servers', 'tools/stack/proxies', 'tools/checks'],
+  ['tools/stack/servers', 'tools/stack/proxies', 'tools/checks', 'tools/collection'],
   ['tools/stack', 'tools/bench/load', 'tools/chaos/checker', 'tools/fuzz', 'tools/concurrency'],
   ['tools/bench', 'tools/chaos'],
   ['tools/bench/overload'],

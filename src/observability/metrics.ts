@@ -4,8 +4,10 @@ import type { PoolConnections } from '../storage/shard-pool.js';
 import type { LedgerFailureCode } from '../domain/errors.js';
 import { RequestDurations } from './request-durations.js';
 
+const BATCH_FAILURES = ['retryable', 'unavailable', 'statement', 'commit_lost'] as const;
+
 /** Why a batch failed as a whole. */
-export type BatchFailure = 'retryable' | 'unavailable' | 'statement' | 'commit_lost';
+export type BatchFailure = (typeof BATCH_FAILURES)[number];
 
 /**
  * The metrics of one shard's write path. Labels are bound once, because looking them up for every command is costly.
@@ -22,9 +24,19 @@ export interface ShardMetrics {
   watchUp(isUp: () => Promise<boolean>): void;
 }
 
+const PUBLISH_FAILURES = [
+  'down',
+  'blocked',
+  'timeout',
+  'unroutable',
+  'refused',
+  'closed',
+  'database',
+  'other',
+] as const;
+
 /** Why a chunk of events was not published. */
-export type PublishFailure =
-  'down' | 'blocked' | 'timeout' | 'unroutable' | 'refused' | 'closed' | 'database' | 'other';
+export type PublishFailure = (typeof PUBLISH_FAILURES)[number];
 
 /** The metrics of a relay of one shard. */
 export interface RelayMetrics {
@@ -69,11 +81,13 @@ export interface SummaryMetrics {
   failed(): void;
 }
 
+const SUBMISSION_OUTCOMES = ['posted', 'refused', 'repeated', 'dropped', 'dead-lettered'] as const;
+
 /**
  * What became of a submission that was taken out of the queue. repeated: its key was used before; dropped: its sender may
  * not use the account, or there is none.
  */
-export type SubmissionOutcome = 'posted' | 'refused' | 'repeated' | 'dropped' | 'dead-lettered';
+export type SubmissionOutcome = (typeof SUBMISSION_OUTCOMES)[number];
 
 /** The metrics of one shard's submissions. */
 export interface SubmissionMetrics {
@@ -87,11 +101,15 @@ export interface SubmissionMetrics {
 /** The result of looking up a balance in the shared cache; unavailable: the cache did not answer. */
 export type BalanceLookup = 'hit' | 'miss' | 'unavailable';
 
+const AUTHENTICATION_FAILURES = ['missing', 'invalid', 'limited'] as const;
+
 /** Why a request was not authenticated; limited: its address had failed too often before. */
-export type AuthenticationFailure = 'missing' | 'invalid' | 'limited';
+export type AuthenticationFailure = (typeof AUTHENTICATION_FAILURES)[number];
 
 /** What counted a transaction against the rate limit: Redis for all instances, or this instance by itself. */
 export type RateCounter = 'redis' | 'local';
+
+const REDIS_FAILURES = ['timeout', 'error'] as const;
 
 const DURATION_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 const BATCH_SIZES = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000];
@@ -344,29 +362,38 @@ export class Metrics {
       'oldest_age_seconds',
       'How long the oldest of them has been waiting; 0: none waits',
     );
-    return (shard) => ({
-      published: (rowCount, eventCount) => {
-        rows.inc({ shard }, rowCount);
-        events.inc({ shard }, eventCount);
-      },
-      failed: (reason) => failures.inc({ shard, reason }),
-      watchBacklog: (read) => {
-        this.collectInto(backlogRows, (to) => to.set({ shard }, read().rows));
-        this.collectInto(backlogEvents, (to) => to.set({ shard }, read().events));
-        this.collectInto(backlogAge, (to) => to.set({ shard }, read().ageMs / 1000));
-      },
-    });
+    return (shard) => {
+      for (const reason of PUBLISH_FAILURES) beginAtZero(failures, { shard, reason });
+      return {
+        published: (rowCount, eventCount) => {
+          rows.inc({ shard }, rowCount);
+          events.inc({ shard }, eventCount);
+        },
+        failed: (reason) => failures.inc({ shard, reason }),
+        watchBacklog: (read) => {
+          this.collectInto(backlogRows, (to) => to.set({ shard }, read().rows));
+          this.collectInto(backlogEvents, (to) => to.set({ shard }, read().events));
+          this.collectInto(backlogAge, (to) => to.set({ shard }, read().ageMs / 1000));
+        },
+      };
+    };
   }
 
   forWebhooks(shardIndex: number): WebhookMetrics {
     const shard = String(shardIndex);
+    for (const result of ['accepted', 'failed']) beginAtZero(this.webhookAttempts, { shard, result });
     return {
       attempted: (accepted) => this.webhookAttempts.inc({ shard, result: accepted ? 'accepted' : 'failed' }),
       watch: (read) => {
-        const into = (gauge: Gauge, of: (each: ReturnType<typeof read>[0]) => number) =>
+        const into = (gauge: Gauge, of: (each: ReturnType<typeof read>[0]) => number) => {
+          let shown: string[] = [];
           this.collectInto(gauge, () => {
-            for (const each of read()) gauge.set({ shard, webhook: `wh${each.webhookId}` }, of(each));
+            for (const webhook of shown) gauge.remove({ shard, webhook });
+            const all = read().map((each) => [`wh${each.webhookId}`, of(each)] as const);
+            for (const [webhook, value] of all) gauge.set({ shard, webhook }, value);
+            shown = all.map(([webhook]) => webhook);
           });
+        };
         into(this.webhookLag, ({ lagMs }) => lagMs / 1000);
         into(this.webhookFailures, ({ failures }) => failures);
       },
@@ -375,6 +402,7 @@ export class Metrics {
 
   forSweeper(shardIndex: number): SweeperMetrics {
     const shard = String(shardIndex);
+    beginAtZero(this.sweeperFailures, { shard });
     return {
       expired: (holds) => this.holdsExpired.inc({ shard }, holds),
       failed: () => this.sweeperFailures.inc({ shard }),
@@ -383,6 +411,7 @@ export class Metrics {
 
   forPendingTransfers(shardIndex: number): PendingTransferMetrics {
     const shard = String(shardIndex);
+    beginAtZero(this.transferFailures, { shard });
     const seen = new Set<number>();
     return {
       counted: (byTarget) => {
@@ -400,6 +429,7 @@ export class Metrics {
 
   forSummary(shardIndex: number): SummaryMetrics {
     const shard = String(shardIndex);
+    beginAtZero(this.summaryFailures, { shard });
     return {
       taken: (asOf) => this.summaryTime.set({ shard }, asOf.getTime() / 1000),
       failed: () => this.summaryFailures.inc({ shard }),
@@ -408,6 +438,8 @@ export class Metrics {
 
   forSubmissions(shardIndex: number): SubmissionMetrics {
     const shard = String(shardIndex);
+    beginAtZero(this.submissionFailures, { shard });
+    for (const outcome of SUBMISSION_OUTCOMES) beginAtZero(this.submissionsSettled, { shard, outcome });
     const accepted = this.submissionsAccepted.labels({ shard });
     return {
       accepted: () => accepted.inc(),
@@ -428,11 +460,12 @@ export class Metrics {
     this.balanceWritesLost.inc(balances);
   }
 
-  redisFailed(failure: 'timeout' | 'error'): void {
+  redisFailed(failure: (typeof REDIS_FAILURES)[number]): void {
     this.redisFailures.inc({ failure });
   }
 
   watchRedis(up: () => boolean): void {
+    for (const failure of REDIS_FAILURES) beginAtZero(this.redisFailures, { failure });
     this.collectInto(this.redisUp, (gauge) => gauge.set(up() ? 1 : 0));
   }
 
@@ -441,6 +474,7 @@ export class Metrics {
   }
 
   watchKeys(readable: () => boolean): void {
+    for (const failure of AUTHENTICATION_FAILURES) beginAtZero(this.authenticationFailures, { failure });
     this.collectInto(this.keysReadable, (gauge) => gauge.set(readable() ? 1 : 0));
   }
 
@@ -453,6 +487,7 @@ export class Metrics {
     const batchSize = this.batchSize.labels({ shard });
     const commitSeconds = this.commitSeconds.labels({ shard });
     const posted = this.posted.labels({ shard });
+    for (const failure of BATCH_FAILURES) beginAtZero(this.failures, { shard, failure });
     return {
       batchCommitted: (transactions) => {
         batchSize.observe(transactions);
@@ -489,6 +524,11 @@ export class Metrics {
   private histogram(name: string, help: string, buckets: number[]): Histogram {
     return new Histogram({ name, help, labelNames: ['shard'], buckets, registers: [this.registry] });
   }
+}
+
+/** A series that came with its first failure would show no increase, so no alert would notice that failure. */
+function beginAtZero(counter: Counter, labels: Readonly<Record<string, string>>): void {
+  counter.inc(labels, 0);
 }
 
 function setPool(
