@@ -29,6 +29,8 @@ import { addTransfer } from './cli/transfer.js';
 import { addTransfersCancel, addTransfersList, addTransfersReconcile } from './cli/transfers.js';
 import { addVerify } from './cli/verify.js';
 import { addVoid } from './cli/void.js';
+import { addWebhooksList } from './cli/webhooks-list.js';
+import { addWebhooksListen } from './cli/webhooks-listen.js';
 
 // A command loads its use case when it runs; V8 compiles it once.
 enableCompileCache(join(import.meta.dirname, '../.compile-cache'));
@@ -68,6 +70,7 @@ function createProgram(): Command {
     ...[addTransfersList, addTransfersCancel, addTransfersReconcile],
   );
   group('events', 'what the bank publishes to RabbitMQ', addEventsTail, addEventsReplay);
+  group('webhooks', 'events that are sent by HTTP', addWebhooksList, addWebhooksListen);
   group(
     'submissions',
     'submissions that could not be read, and were put aside',

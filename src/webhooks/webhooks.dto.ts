@@ -37,7 +37,7 @@ import { InvalidRequestError } from '../http/validation/invalid-request.js';
 import { PageQueryDto } from '../http/validation/page-query.dto.js';
 import type { Attempt, DeliveryState as ShardState, Failure } from '../messaging/webhooks/delivery-state.js';
 import { ALL_EVENT_TYPES, EVENT_TYPES } from '../messaging/webhooks/event-types.js';
-import type { StoredWebhook } from '../messaging/webhooks/webhook-store.js';
+import { statusOf, type StoredWebhook, type WebhookStatus } from '../messaging/webhooks/webhook-store.js';
 
 const MAX_DESCRIPTION = 255;
 export const DEFAULT_OVERLAP_HOURS = 24;
@@ -274,17 +274,9 @@ const WebhookState = plainText(
       '`key_ended`: the API key that it depends on has expired or was revoked. `secret_unreadable`: the service has no ' +
       'key that decrypts its secret; rotate it. Only one that is `enabled` gets events.',
     type: 'string',
-    enum: ['enabled', 'disabled', 'key_ended', 'secret_unreadable'],
+    enum: ['enabled', 'disabled', 'key_ended', 'secret_unreadable'] satisfies WebhookStatus[],
   }),
 );
-export type WebhookStatus = 'enabled' | 'disabled' | 'key_ended' | 'secret_unreadable';
-
-/** @param isReadable whether its secret can be decrypted */
-function statusOf({ disabledAt, keyEndsAt }: StoredWebhook, isReadable: boolean): WebhookStatus {
-  if (disabledAt) return 'disabled';
-  if (keyEndsAt && keyEndsAt.getTime() <= Date.now()) return 'key_ended';
-  return isReadable ? 'enabled' : 'secret_unreadable';
-}
 
 @Resource('Webhook')
 export class WebhookDto {

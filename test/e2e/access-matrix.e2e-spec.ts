@@ -5,7 +5,7 @@ import { bearer } from '../support/credentials.js';
 import { OpenApiContract } from '../../tools/fuzz/contract.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { idOfSubmission } from '../support/submissions.js';
-import { rememberDelivery, WEBHOOK_KEYS } from '../support/webhooks.js';
+import { NOTHING_SENT, rememberDelivery, WEBHOOK_KEYS } from '../support/webhooks.js';
 import { RawClient } from '../support/raw-client.js';
 import { OF_OWNERS, ORDINARY, WalletWithTokens } from '../support/wallet.js';
 import { deposit, JSON_TYPE, withdrawal } from '../support/requests.js';
@@ -496,7 +496,7 @@ const anonymous = ({ status, text }: Answer): Answer => ({
 beforeAll(async () => {
   database = await createTestDatabase('matrix');
   wallet = await WalletWithTokens.open(database.url);
-  app = await startInstance(database.url, { ...wallet.settings, WEBHOOK_KEYS });
+  app = await startInstance(database.url, { ...wallet.settings, WEBHOOK_KEYS }, NOTHING_SENT);
   const ada = bearer(await wallet.key({ owner: 'ada' }));
   const post = async (path: string, body: object) =>
     (await app.http.post(path).set(ada).send(body).expect(201)).text;

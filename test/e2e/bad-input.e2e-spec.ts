@@ -12,7 +12,7 @@ import {
 } from '../../tools/fuzz/bad-values.js';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
 import { idOfSubmission } from '../support/submissions.js';
-import { rememberDelivery, WEBHOOK_KEYS } from '../support/webhooks.js';
+import { NOTHING_SENT, rememberDelivery, WEBHOOK_KEYS } from '../support/webhooks.js';
 import { OpenApiContract, type Answer } from '../../tools/fuzz/contract.js';
 import {
   balanceOf,
@@ -30,7 +30,7 @@ let app: TestApp;
 let accountId: number;
 
 beforeAll(async () => {
-  app = await startApp({ AUTH: 'off', WEBHOOK_KEYS });
+  app = await startApp({ AUTH: 'off', WEBHOOK_KEYS }, NOTHING_SENT);
   accountId = await openAccount(app, '100.00');
 });
 
@@ -409,7 +409,7 @@ describe('rejected without any effect', () => {
     ): Promise<Response> {
       const needed = path.endsWith('/statement') ? '?from=2026-01-01&to=2026-02-01' : '';
       const asked = needed && query ? `${needed}&${query.slice(1)}` : needed + query;
-      const url = path.replace(/{(\w+)}/, (_, name: string) => target[name] ?? '') + asked;
+      const url = path.replaceAll(/{(\w+)}/g, (_, name: string) => target[name] ?? '') + asked;
       if (method === 'GET') return app.http.get(url).set(headers);
       if (method === 'DELETE') return app.http.delete(url).set(headers);
       const request = method === 'PATCH' ? app.http.patch(url) : app.http.post(url);
@@ -733,14 +733,14 @@ describe('a path that does not exist', () => {
   ])('is answered 404 when the body is %s', async (_, type, body) => {
     for (const response of [
       await app.http.post('/nothing').set('content-type', type).send(body),
-      await app.http.delete('/nothing').set('content-type', type).send(body),
+      await app.http.put('/nothing').set('content-type', type).send(body),
       await app.http.post('/accounts//transactions').set('content-type', type).send(body),
     ]) {
       expect(response.status).toBe(404);
       expect(response.text).toBe('{"error":"Not found"}');
       expect(response.headers['x-request-id']).toMatch(UUID);
     }
-    const response = await app.http.delete('/accounts/1').set('content-type', type).send(body);
+    const response = await app.http.put('/accounts/1').set('content-type', type).send(body);
     expect(response.status).toBe(405);
     expect(response.text).toBe('{"error":"Method not allowed"}');
   });

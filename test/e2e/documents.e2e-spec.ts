@@ -56,6 +56,7 @@ const SURROUNDINGS: Readonly<Record<string, () => Promise<Surroundings>>> = {
   'docs/backup.md': async () => ({ elsewhere: await emptyDatabaseFor('db2') }),
   'docs/async.md': withBroker,
   'docs/events.md': withBroker,
+  'docs/webhooks.md': async () => ({ elsewhere: { '4000': String(await freePort()) } }),
   'docs/scaling.md': async () => ({
     service: false,
     elsewhere: { ...(await emptyDatabaseFor('db1')), ...(await emptyDatabaseFor('db2')) },

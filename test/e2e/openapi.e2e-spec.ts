@@ -12,7 +12,7 @@ import { openWithHistory } from '../support/history.js';
 import { routesOf } from '../support/routes.js';
 import { NDJSON_TYPE, postBatch, statusesIn } from './batches.js';
 import { idOfSubmission } from '../support/submissions.js';
-import { rememberDelivery, rememberState, attempt, WEBHOOK_KEYS } from '../support/webhooks.js';
+import { attempt, NOTHING_SENT, rememberDelivery, rememberState, WEBHOOK_KEYS } from '../support/webhooks.js';
 import { eventually, sendRaw, TEXT_MONEY } from '../support/requests.js';
 
 interface ErrorBody {
@@ -65,7 +65,7 @@ describe('openapi.json', () => {
     app.http.post(`/accounts/${id}/transactions`).set(headers).send(body);
 
   beforeAll(async () => {
-    app = await startApp({ WEBHOOK_KEYS });
+    app = await startApp({ WEBHOOK_KEYS }, NOTHING_SENT);
     accountId = await openAccount(app, '1000.00');
   });
   afterAll(() => app.close());

@@ -10,7 +10,7 @@ import { bearer, makeKey } from '../support/credentials.js';
 import { query } from '../support/postgres.js';
 import { deposit, eventually, fieldsIn, post, receiptIn } from '../support/requests.js';
 import { Wallet } from '../support/wallet.js';
-import { attempt, rememberState, WEBHOOK_KEYS } from '../support/webhooks.js';
+import { attempt, NOTHING_SENT, rememberState, WEBHOOK_KEYS } from '../support/webhooks.js';
 
 const URL_ELSEWHERE = 'https://receiver.invalid/events';
 const WANTED = { url: URL_ELSEWHERE, eventTypes: ['transaction.posted', 'hold.expired'] };
@@ -28,7 +28,7 @@ let app: TestApp;
 type Headers = Record<string, string>;
 
 beforeAll(async () => {
-  app = await startApp({ WEBHOOK_KEYS });
+  app = await startApp({ WEBHOOK_KEYS }, NOTHING_SENT);
 });
 afterAll(() => app.close());
 beforeEach(() => query(app.databaseUrl, 'DELETE FROM bank.webhooks'));
@@ -371,8 +371,9 @@ describe('deliveries', () => {
   });
 
   const failing = (last: Attempt, givenUp: boolean) => ({
+    ...{ position: last.position, index: last.index, accountId: last.accountId },
     ...{ last, givenUp, firstFailedAt: '2026-05-01T11:59:00.000Z', nextAt: '2026-05-01T12:01:00.000Z' },
-    waiting: [{ position: 9, index: 1 }],
+    waiting: [[9, 1] as [number, number]],
   });
   const OF_HOLD = { eventId: 'hold132/6', type: 'hold.captured.v1' as const };
 

@@ -1,8 +1,17 @@
-import { receiverOf, type Attempt, type DeliveryState } from '../../src/messaging/webhooks/delivery-state.js';
+import {
+  NO_STATE,
+  receiverOf,
+  type Attempt,
+  type DeliveryState,
+} from '../../src/messaging/webhooks/delivery-state.js';
+import type { Overrides } from './config.js';
 import { query } from './postgres.js';
 
 /** A setting with which webhooks can be made. */
 export const WEBHOOK_KEYS = Buffer.alloc(32, 7).toString('base64');
+
+/** Nothing is sent: what is remembered of deliveries stays as a test writes it. */
+export const NOTHING_SENT: Overrides = { webhooks: { pollMs: 3_600_000 } };
 
 /** One that was accepted, of the event txn1. */
 export const attempt = (more: Partial<Attempt> = {}): Attempt => ({
@@ -19,7 +28,7 @@ export async function rememberState(
 ): Promise<void> {
   await query(databaseUrl, 'UPDATE bank.event_cursors SET state = $2 WHERE receiver = $1', [
     receiverOf(Number(webhookId.slice(2))),
-    JSON.stringify(state),
+    JSON.stringify({ ...NO_STATE, ...state }),
   ]);
 }
 

@@ -334,9 +334,17 @@ const OF_WEBHOOKS = [
   ...['https://a.invalid/x?y=%20', 'HTTP://a.invalid', 'https://a:b@c.invalid/', 'https://[x]/'].map(
     (url) => `"${url}"`,
   ),
-  ...['wh1', 'wh9007199254740993', 'txn1', 'hold132/6', 'hold132/', 'given_up', 'Accepted', 'Enabled', '0'].flatMap(
-    (word) => [word, `"${word}"`],
-  ),
+  ...[
+    'wh1',
+    'wh9007199254740993',
+    'txn1',
+    'hold132/6',
+    'hold132/',
+    'given_up',
+    'Accepted',
+    'Enabled',
+    '0',
+  ].flatMap((word) => [word, `"${word}"`]),
 ];
 const listed = [
   ...LEGS,

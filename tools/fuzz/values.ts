@@ -158,7 +158,7 @@ const SENSE: Readonly<Record<string, Arbitrary<string>>> = {
   cursor: fc.constant(quoted('{{cursor}}')),
   webhookId: fc.constantFrom('{{webhook}}', '{{webhook}}', 'wh1', 'wh9223372036854775807').map(quoted),
   // Nobody ever answers there.
-  url: fc.nat(9).map((n) => quoted(`https://receiver.invalid/${n}?a=%20`)),
+  url: fc.nat(9).map((n) => quoted(`http://127.0.0.1:9/${n}?a=%20`)),
   eventTypes: fc
     .subarray(['transaction.posted', 'hold.placed', 'account.changed', '*'], { minLength: 1 })
     .map((types) => JSON.stringify(types)),

@@ -11,7 +11,7 @@ import { WebhookError } from './webhook-error.js';
 /** The most single events of an endpoint and a shard that wait to be delivered again. */
 const MAX_REQUESTED = 1_000;
 
-type LockedCursor = Pick<EventCursorEntity, 'state' | 'requested'>;
+type LockedCursor = Pick<EventCursorEntity, 'state' | 'requested'> & { readonly position: string };
 
 /** The deliveries of one shard's events. Errors: any failure of the database. */
 export class ShardDeliveries {
@@ -73,12 +73,9 @@ export class ShardDeliveries {
   async goBack(webhookId: number, since: Date): Promise<void> {
     const position = await this.log.positionBefore(since);
     const receiver = receiverOf(webhookId);
-    await this.runner.run(async ({ manager }) => {
-      const cursor = await manager.findOne(EventCursorEntity, {
-        where: { receiver },
-        lock: { mode: 'pessimistic_write' },
-      });
-      if (!cursor || cursor.position <= position) return;
+    await this.runner.run(async ({ manager }, client) => {
+      const cursor = await this.lock(client, receiver);
+      if (!cursor || Number(cursor.position) <= position) return;
       // What has failed since then comes again with the rest.
       const state = readState(cursor.state);
       const failures = state.failures.filter((failure) => failure.position <= position);
@@ -101,7 +98,7 @@ export class ShardDeliveries {
   private async lock(client: PoolClient, receiver: string): Promise<LockedCursor | undefined> {
     const { rows } = await send<LockedCursor>(
       client,
-      `SELECT state, requested FROM ${this.tables.eventCursors} WHERE receiver = $1 FOR UPDATE`,
+      `SELECT position, state, requested FROM ${this.tables.eventCursors} WHERE receiver = $1 FOR UPDATE`,
       [receiver],
     );
     return rows[0];

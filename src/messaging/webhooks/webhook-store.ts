@@ -23,6 +23,15 @@ export interface StoredWebhook extends Readonly<WebhookEntity> {
   readonly keyEndsAt: Date | undefined;
 }
 
+export type WebhookStatus = 'enabled' | 'disabled' | 'key_ended' | 'secret_unreadable';
+
+/** Whether it gets events, or why not. @param isReadable whether its secret can be decrypted */
+export function statusOf({ disabledAt, keyEndsAt }: StoredWebhook, isReadable: boolean): WebhookStatus {
+  if (disabledAt) return 'disabled';
+  if (keyEndsAt && keyEndsAt.getTime() <= Date.now()) return 'key_ended';
+  return isReadable ? 'enabled' : 'secret_unreadable';
+}
+
 export type NewWebhook = Pick<
   WebhookEntity,
   'url' | 'eventTypes' | 'description' | 'owner' | 'keyId' | 'secret'
@@ -48,9 +57,7 @@ export class WebhookStore {
 
   /** All of them, for the service itself. Rejects with any failure of the database. */
   all(): Promise<StoredWebhook[]> {
-    return this.runner.run(async ({ manager }) =>
-      withKeys(manager, await manager.find(WebhookEntity, { order: { webhookId: 'ASC' } })),
-    );
+    return this.runner.run(({ manager }) => allWebhooks(manager));
   }
 
   /** In the order of their ids. @param user whose permit it takes */
@@ -123,6 +130,10 @@ export class WebhookStore {
     return this.places.run(user, () => this.runner.run(work).catch(failed));
   }
 }
+
+/** By id. */
+export const allWebhooks = async (manager: EntityManager): Promise<StoredWebhook[]> =>
+  withKeys(manager, await manager.find(WebhookEntity, { order: { webhookId: 'ASC' } }));
 
 const ofOwner = (owner: string | undefined) => (owner === undefined ? {} : { owner });
 
