@@ -77,6 +77,21 @@ module.exports = {
       to: { pathNot: '^src/domain/|^crypto$' },
     },
     {
+      name: 'one-file-knows-open-telemetry',
+      severity: 'error',
+      from: {
+        path: '^(src|packages|migrations|tools|test)/',
+        pathNot: '^src/observability/open-telemetry\\.ts$',
+      },
+      to: { path: '^node_modules/@opentelemetry/' },
+    },
+    {
+      name: 'open-telemetry-is-loaded-only-where-it-is-wanted',
+      severity: 'error',
+      from: {},
+      to: { path: '^src/observability/open-telemetry\\.ts$', dynamic: false },
+    },
+    {
       name: 'only-http-and-the-features-know-http',
       severity: 'error',
       from: {
