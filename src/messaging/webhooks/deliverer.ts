@@ -59,6 +59,8 @@ export class WebhookDeliverer {
   private readonly lease = new ShardLease('webhooks', LEASE_MS);
   private readonly window: LogWindow;
   private readonly working = new Map<number, Delivering>();
+  /** Those that are to be switched off. */
+  private readonly gone = new Set<number>();
   private renewedMs = -Infinity;
   private lookedMs = -Infinity;
   private savedMs = -Infinity;
@@ -103,13 +105,15 @@ export class WebhookDeliverer {
     const { pollMs } = this.settings;
     try {
       const active = this.endpoints.active();
-      if (active.length === 0 && this.working.size === 0 && !this.mustLook()) return pollMs;
+      const mustLook = this.mustLook(active);
+      if (active.length === 0 && this.working.size === 0 && !mustLook) return pollMs;
       if (!(await this.hold())) {
         this.drop();
         return pollMs;
       }
-      if (this.mustLook()) await this.look(active);
+      if (mustLook) await this.look(active);
       await Promise.all([...this.working.values()].map(({ delivery }) => delivery.proceed()));
+      for (const webhookId of this.gone) await this.switchOff(webhookId, 'gone');
       await this.save(performance.now());
       if (this.isFailing) this.tell.recovered();
       this.isFailing = false;
@@ -120,8 +124,8 @@ export class WebhookDeliverer {
   }
 
   /** Also without an endpoint, now and then: those that are gone leave their rows behind. */
-  private mustLook(): boolean {
-    const everyMs = this.working.size > 0 ? LOOK_EVERY_MS : 5 * LOOK_EVERY_MS;
+  private mustLook(active: readonly ActiveEndpoint[]): boolean {
+    const everyMs = active.length + this.working.size > 0 ? LOOK_EVERY_MS : 10 * LOOK_EVERY_MS;
     return performance.now() - this.lookedMs >= everyMs;
   }
 
@@ -201,8 +205,7 @@ export class WebhookDeliverer {
         ...{ bankId: this.settings.bankId, policy: this.settings.policy },
         maySend: () => this.mayWork() && !this.loop.stopped,
         attempted: (accepted) => this.metrics.attempted(accepted),
-        gone: () =>
-          void this.endpoints.disable(webhookId, 'gone').catch((error: unknown) => this.failing(error)),
+        gone: () => this.gone.add(webhookId),
         failing: (error) => this.failing(error),
       },
       row.position,
@@ -246,7 +249,7 @@ export class WebhookDeliverer {
     if (positions) this.savedPositionsMs = nowMs;
     for (const [webhookId, working] of this.working) {
       await this.saveOne(webhookId, working, [], !positions);
-      await this.switchOff(webhookId, working.delivery);
+      if (await this.failsForLong(webhookId, working.delivery)) await this.switchOff(webhookId, 'failing');
     }
   }
 
@@ -285,13 +288,17 @@ export class WebhookDeliverer {
     }
   }
 
-  /** An endpoint that has accepted nothing for days, of any shard, gets nothing more. */
-  private async switchOff(webhookId: number, { failingSince }: EndpointDelivery): Promise<void> {
+  /** Whether it has accepted nothing for days, of any shard. */
+  private async failsForLong(webhookId: number, { failingSince }: EndpointDelivery): Promise<boolean> {
     const { switchOffAfterMs } = this.settings.policy;
-    if (failingSince === undefined || Date.now() - failingSince < switchOffAfterMs) return;
-    if (await this.acceptsElsewhere(webhookId)) return;
-    await this.endpoints.disable(webhookId, 'failing');
+    if (failingSince === undefined || Date.now() - failingSince < switchOffAfterMs) return false;
+    return !(await this.acceptsElsewhere(webhookId));
+  }
+
+  private async switchOff(webhookId: number, because: 'gone' | 'failing'): Promise<void> {
     await this.finish(webhookId);
+    await this.endpoints.disable(webhookId, because);
+    this.gone.delete(webhookId);
   }
 
   private failing(error: unknown): void {

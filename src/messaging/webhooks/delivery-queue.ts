@@ -37,6 +37,8 @@ interface Line {
   failed: Omit<Single, keyof EventPlace | 'accountId'> | undefined;
 }
 
+type BusySingle = Single & { isBusy: boolean };
+
 type FailedLine = Line & { failed: NonNullable<Line['failed']> };
 
 /**
@@ -54,7 +56,7 @@ export class DeliveryQueue {
   /** Lines whose first event has not been tried, or not since the last success; those that came first are first. */
   private readonly ready = new Set<Line>();
   /** Events that hold up nothing: they were given up, or asked for again. */
-  private readonly singles = new Map<string, Single & { isBusy: boolean }>();
+  private readonly singles = new Map<string, BusySingle>();
   /** The rows behind the position, in order, with how many of their events are left. */
   private readonly rows = new Map<number, number>();
   /** What was remembered of rows behind the position, which are about to be read again. */
@@ -225,27 +227,25 @@ export class DeliveryQueue {
     };
   }
 
+  /** What has been due for longest. */
   private nextRetry(nowMs: number): Ticket | undefined {
-    for (const single of this.singles.values()) {
-      if (single.isBusy || single.nextMs > nowMs) continue;
-      single.isBusy = true;
-      return ticketOf(single);
-    }
-    for (const line of this.exceptions) {
-      if (line.isBusy || line.failed.nextMs > nowMs) continue;
+    let [single, line]: [BusySingle?, FailedLine?] = [];
+    let dueMs = nowMs;
+    for (const each of this.singles.values())
+      if (!each.isBusy && each.nextMs <= dueMs) [single, dueMs] = [each, each.nextMs];
+    for (const each of this.exceptions)
+      if (!each.isBusy && each.failed.nextMs <= dueMs) [line, dueMs] = [each, each.failed.nextMs];
+    if (line) {
       line.isBusy = true;
       const [place] = line.places as [EventPlace];
       return ticketOf({ ...place, accountId: line.accountId, tries: line.failed.tries });
     }
-    return undefined;
+    if (!single) return undefined;
+    single.isBusy = true;
+    return ticketOf(single);
   }
 
-  private singleFailed(
-    single: Single & { isBusy: boolean },
-    attempt: Attempt,
-    nowMs: number,
-    retryAfterMs: number,
-  ): void {
+  private singleFailed(single: BusySingle, attempt: Attempt, nowMs: number, retryAfterMs: number): void {
     single.isBusy = false;
     single.tries += 1;
     single.last = attempt;

@@ -37,6 +37,8 @@ export class EndpointDelivery {
   private readonly read = new Map<string, LoggedEvent>();
   private inFlight = 0;
   private filling: Promise<void> | undefined;
+  /** Reading has stopped because there was no room. */
+  private wasFull = false;
   private ended = false;
   /** Whether there is anything to remember: `attempts`, or only that the position has moved. */
   private changed: 'attempts' | 'position' | undefined;
@@ -104,11 +106,13 @@ export class EndpointDelivery {
   }
 
   private async fill(): Promise<void> {
+    this.wasFull = false;
     while (!this.ended && !this.pace.isDown && this.queue.room > 0) {
       const rows = await this.parts.window.after(this.queue.readTo);
       if (rows.length === 0) return;
       for (const { position, events } of rows) {
-        if (this.queue.room === 0) return;
+        this.wasFull = this.queue.room === 0;
+        if (this.wasFull) return;
         const before = this.queue.position;
         const wanted = events.flatMap((logged, index) =>
           this.wants(logged.event) ? [{ logged, index }] : [],
@@ -136,7 +140,7 @@ export class EndpointDelivery {
           this.send();
         });
     }
-    if (this.queue.room >= WORTH_READING && this.read.size > 0 && !this.filling) {
+    if (this.wasFull && this.queue.room >= WORTH_READING && !this.filling) {
       void this.proceed().catch((error: unknown) => this.parts.failing(error));
     }
   }
@@ -176,9 +180,11 @@ export class EndpointDelivery {
     }
     const nowMs = Date.now();
     const isAbout = status !== undefined && LEAVE_ALONE.includes(status);
-    this.pace.failed(nowMs, isAbout ? retryAfterMs : 0);
+    this.pace.failed(nowMs, ticket.number === 1, isAbout ? retryAfterMs : 0);
     this.queue.failed(ticket, attempt, nowMs, retryAfterMs);
-    if (status === GONE) this.parts.gone();
+    if (status !== GONE) return;
+    this.end();
+    this.parts.gone();
   }
 
   /** What it may know. */

@@ -3,7 +3,7 @@ import { retryAt, type RetryPolicy } from './retry-policy.js';
 /** The most requests of one endpoint and shard at a time. */
 const MOST_AT_ONCE = 16;
 const AT_FIRST = 4;
-/** So many failures in a row mean that the endpoint is down, not that it refuses some events. */
+/** So many events that fail one after the other mean that the endpoint is down, not that it refuses some of them. */
 const DOWN_AFTER = 5;
 
 /**
@@ -32,9 +32,12 @@ export class Pace {
     this.limit = Math.min(MOST_AT_ONCE, this.limit + 1);
   }
 
-  /** @param retryAfterMs how long the endpoint asks to be left alone; 0: it does not */
-  failed(nowMs: number, retryAfterMs: number): void {
-    this.failuresInARow += 1;
+  /**
+   * @param isFirstTry of its event: one that is refused again and again says nothing of others
+   * @param retryAfterMs how long the endpoint asks to be left alone; 0: it does not
+   */
+  failed(nowMs: number, isFirstTry: boolean, retryAfterMs: number): void {
+    if (isFirstTry || this.isDown) this.failuresInARow += 1;
     this.limit = Math.max(1, Math.floor(this.limit / 2));
     const tries = this.failuresInARow - DOWN_AFTER + 1;
     if (this.isDown)
