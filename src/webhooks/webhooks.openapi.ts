@@ -33,7 +33,11 @@ import {
 const tags = ['Webhooks'];
 
 const WEBHOOK = {
-  ...{ id: 'wh1', url: 'https://example.com/events', eventTypes: ['transaction.posted', 'hold.expired'] },
+  ...{
+    id: 'wh1',
+    url: 'https://bookkeeping.example/events',
+    eventTypes: ['transaction.posted', 'hold.expired'],
+  },
   ...{ status: 'enabled', createdAt: '2025-05-02T10:24:02.123Z', description: 'Bookkeeping' },
 };
 const WITH_SECRET = { ...WEBHOOK, secret: 'whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD9xL4oqWrGYw=' };
@@ -47,7 +51,7 @@ const DELIVERY = {
   ...{ nextAttemptAt: '2025-05-02T10:24:51.120Z', waiting: 2 },
 };
 const REQUEST = {
-  url: 'https://example.com/events',
+  url: 'https://bookkeeping.example/events',
   headers: {
     'content-type': 'application/cloudevents+json',
     'user-agent': 'scalable-banking-api',
@@ -95,13 +99,16 @@ export const DocumentCreation = () =>
         some: {
           summary: 'For some types of events',
           value: {
-            ...{ url: 'https://example.com/events', eventTypes: ['transaction.posted', 'hold.expired'] },
+            ...{
+              url: 'https://bookkeeping.example/events',
+              eventTypes: ['transaction.posted', 'hold.expired'],
+            },
             description: 'Bookkeeping',
           },
         },
         all: {
           summary: 'For all events of an owner',
-          value: { url: 'https://example.com/all', eventTypes: ['*'], owner: 'ada' },
+          value: { url: 'https://bookkeeping.example/all', eventTypes: ['*'], owner: 'ada' },
         },
       },
     }),
@@ -164,7 +171,7 @@ export const DocumentWebhookChange = () =>
           summary: 'Switch it on, for all events',
           value: { status: 'enabled', eventTypes: ['*'], description: null },
         },
-        moved: { summary: 'Move it', value: { url: 'https://example.com/v2/events' } },
+        moved: { summary: 'Move it', value: { url: 'https://bookkeeping.example/v2/events' } },
       },
     }),
   );
@@ -183,7 +190,8 @@ export const DocumentRemoval = () =>
         503: errorResponse(['OVERLOADED', 'OUTCOME_UNKNOWN']),
       },
     },
-    ...pathOf(WebhookPathDto),
+    // Others are about the first one.
+    ...pathOf(WebhookPathDto, { example: 'wh2' }),
   );
 
 export const DocumentRotation = () =>
