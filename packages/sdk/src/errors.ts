@@ -56,6 +56,12 @@ export class TimeoutError extends BankError {}
 
 /** 400: the request is wrong, and stays so. */
 export class InvalidRequestError extends BankError {
+  constructor(message: string, facts: Facts) {
+    super(message, facts);
+    const problems = this.details.map(({ field, message }) => `${field} ${message}`);
+    if (problems.length > 0) this.message += `: ${problems.join('; ')}`;
+  }
+
   get details(): readonly FieldProblem[] {
     return (this.member('details') as FieldProblem[] | undefined) ?? [];
   }
