@@ -49,7 +49,7 @@ const omit = (object, isUnwanted) =>
 function eventsApi() {
   const schemas = {};
   for (const file of globSync(join(ROOT, 'docs/events/*.schema.json')).sort()) {
-    const { $defs, $schema: _, $id: _id, ...schema } = readJson(file);
+    const { $defs, ...schema } = omit(readJson(file), (name) => name === '$schema' || name === '$id');
     const name = basename(file, '.schema.json').replace(/(?:^|\.)(.)/g, (_all, first) => first.toUpperCase());
     // $defs are local to the file; the generator knows those of the document only.
     schemas[name] = JSON.parse(JSON.stringify(schema), (_key, value) => {

@@ -15,7 +15,7 @@ export interface BankClientOptions extends Limits {
   /** Where the service is, like `https://bank.example`. */
   readonly baseUrl: string;
   /** An API key, or a function for tokens that expire. It is asked before each try, and should keep the token. */
-  readonly credential?: string | ((signal: AbortSignal) => string | Promise<string>);
+  readonly credential?: string | undefined | ((signal: AbortSignal) => string | Promise<string>);
   /** Default: that of the platform. */
   readonly fetch?: (url: string, init: RequestInit) => Promise<Response>;
 }

@@ -5,26 +5,26 @@ export type BankErrorCode = ErrorCode | 'NETWORK_ERROR' | 'TIMEOUT' | `HTTP_${nu
 
 interface Facts {
   readonly code: BankErrorCode;
-  /** 0: there was no answer. */
   readonly status: number;
-  /** What the log of the service has it under. */
-  readonly requestId?: string;
-  /** What was answered: JSON where it is, otherwise text. */
+  readonly requestId?: string | undefined;
   readonly body?: unknown;
-  /** How long the service asks to wait before the next try. */
-  readonly retryAfterMs?: number;
-  /** The path of what the error is about. */
-  readonly location?: string;
+  readonly retryAfterMs?: number | undefined;
+  readonly location?: string | undefined;
   readonly cause?: unknown;
 }
 
 /** Any failure of a call, except that of its own `AbortSignal`, whose reason is thrown as it is. */
-export class BankError extends Error implements Facts {
+export class BankError extends Error {
   readonly code: BankErrorCode;
+  /** 0: there was no answer. */
   readonly status: number;
+  /** What the log of the service has it under. */
   readonly requestId: string | undefined;
+  /** What was answered: JSON where it is, otherwise text. */
   readonly body: unknown;
+  /** How long the service asks to wait before the next try. */
   readonly retryAfterMs: number | undefined;
+  /** The path of what the error is about. */
   readonly location: string | undefined;
   /**
    * Whether the call may have been applied nevertheless: one of its tries got no answer, or one that does not know. Only

@@ -6,9 +6,9 @@ import { backoffMs, sleep } from './waiting.js';
 
 export interface LiveEventsOptions {
   /** The `id` of the last event that was dealt with: the next one is the first. Default: from now on. */
-  readonly lastEventId?: string;
+  readonly lastEventId?: string | undefined;
   /** Ends the stream; its reason is thrown. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** A connection that says nothing for so long, not even that it lives, is replaced. Default: 45,000. */
   readonly heartbeatTimeoutMs?: number;
   /** So many connections in a row may fail. Default: 20, which takes some minutes. */

@@ -43,10 +43,8 @@ export async function verify(
 }
 
 function headerOf(headers: WebhookHeaders, name: string): string {
-  const value =
-    typeof headers.get === 'function'
-      ? (headers as Headers).get(name)
-      : Object.entries(headers).find(([key]) => key.toLowerCase() === name)?.[1];
+  const entries = typeof headers.get === 'function' ? [...(headers as Headers)] : Object.entries(headers);
+  const [, value] = entries.find(([key]) => key.toLowerCase() === name) ?? [];
   // Two headers are neither one.
   if (typeof value !== 'string' || value === '') throw new WebhookVerificationError(`${name} is missing`);
   return value;

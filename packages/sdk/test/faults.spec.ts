@@ -3,7 +3,7 @@ import { startApp, type TestApp } from '../../../test/support/app.js';
 import { TcpProxy, type Relay } from '../../../tools/stack/proxies/tcp-proxy.js';
 import { BankClient, money, type Transaction } from '../src/index.js';
 
-const CALLS = Number(process.env.SDK_CALLS ?? 1_000);
+const CALLS = 10_000;
 const AT_A_TIME = 64;
 const ACCOUNTS = 8;
 const OPENING = '1000000.00';

@@ -80,13 +80,17 @@ export class FaultyProxy {
   }
 
   private async forward({ method, url, headers, body }: Seen): Promise<Answer> {
-    const { connection: _, 'content-length': _length, host: _host, ...others } = headers;
     const answer = await fetch(this.target + url, {
       method,
-      headers: others as Record<string, string>,
+      headers: withoutFraming(headers) as Record<string, string>,
       ...(body !== '' && { body }),
     });
-    const { 'transfer-encoding': _coding, connection: _own, ...kept } = Object.fromEntries(answer.headers);
+    const kept = withoutFraming(Object.fromEntries(answer.headers)) as Record<string, string>;
     return { status: answer.status, headers: kept, body: await answer.text() };
   }
 }
+
+/** What belongs to one connection. */
+const FRAMING = new Set(['connection', 'content-length', 'host', 'keep-alive', 'transfer-encoding']);
+const withoutFraming = (headers: object) =>
+  Object.fromEntries(Object.entries(headers).filter(([name]) => !FRAMING.has(name)));

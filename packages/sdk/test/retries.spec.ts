@@ -46,7 +46,7 @@ const answered = (status: number, code?: string, headers: Record<string, string>
   headers: { ...headers, ...(code !== undefined && { 'x-error-code': code }) },
 });
 const keys = () => new Set(proxy.seen.map(({ headers }) => headers['idempotency-key']));
-const versionNow = async () => (await app.http.get(`/accounts/${account}`)).body.version as number;
+const versionNow = async () => (await bank.accounts.get(account)).version;
 const failureOf = (call: Promise<unknown>) =>
   call.then(
     () => Promise.reject(new Error('the call has succeeded')),
