@@ -10,7 +10,8 @@ const OPENING = '1000000.00';
 /** Of the pieces that pass, so many are followed by a cut: of requests, of answers, or in the middle of either. */
 const CUT_SHARE = 0.06;
 const LONGEST_DELAY_MS = 20;
-const TIMEOUT_MS = 120_000;
+/** Some twenty seconds, on a machine with other work. */
+const TIMEOUT_MS = 300_000;
 
 class CuttingProxy extends TcpProxy {
   cuts = 0;
