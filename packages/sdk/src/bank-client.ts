@@ -48,12 +48,14 @@ export class BankClient {
       fetch: fetch ?? ((url, init) => globalThis.fetch(url, init)),
       token: typeof credential === 'string' ? () => credential : credential,
     });
-    this.http = createClient({
-      baseUrl: transport.baseUrl,
-      headers: { Accept: ACCEPT },
-      fetch: transport.fetch(),
-      throwOnError: true,
-    });
+    this.http = forDeno(
+      createClient({
+        baseUrl: transport.baseUrl,
+        headers: { Accept: ACCEPT },
+        fetch: transport.fetch(),
+        throwOnError: true,
+      }),
+    );
     this.calls = new Calls(this.http, transport);
     this.accounts = new Accounts(this.calls);
     this.transactions = new Transactions(this.calls);
@@ -72,4 +74,20 @@ export class BankClient {
   events(options?: LiveEventsOptions): AsyncGenerator<LiveEvent, void, undefined> {
     return liveEvents(this.calls.streaming('/events'), options);
   }
+}
+
+/**
+ * Takes the generated functions' own `client` out of the options, which the generated client passes on to `new Request`:
+ * Deno takes it for a client of its own there.
+ */
+function forDeno<T extends object>(client: T): T {
+  return new Proxy(client, {
+    get(target, name) {
+      const member: unknown = Reflect.get(target, name);
+      if (name === 'sse') return forDeno(member as object);
+      if (typeof member !== 'function') return member;
+      const method = member as (options: object) => unknown;
+      return (options: object) => method({ ...options, client: undefined });
+    },
+  });
 }
