@@ -54,7 +54,7 @@ export class Calls {
     const { baseUrl } = this.transport;
     return (lastEventId, signal) => {
       const headers = { Accept: 'text/event-stream', ...(lastEventId && { 'Last-Event-ID': lastEventId }) };
-      return this.transport.send(new Request(baseUrl + path, { headers, signal }), { maxRetries: 0 });
+      return this.transport.send(new Request(baseUrl + path, { headers, signal }), { maxRetries: 0, signal });
     };
   }
 
@@ -83,8 +83,8 @@ export function splitPost<T extends ConditionalPostOptions>(
 function split(all: object, names: Readonly<Record<string, true>>): [object, object] {
   const entries = Object.entries(all);
   return [
-    Object.fromEntries(entries.filter(([name]) => name in names)),
-    Object.fromEntries(entries.filter(([name]) => !(name in names))),
+    Object.fromEntries(entries.filter(([name]) => Object.hasOwn(names, name))),
+    Object.fromEntries(entries.filter(([name]) => !Object.hasOwn(names, name))),
   ];
 }
 

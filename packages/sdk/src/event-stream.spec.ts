@@ -7,13 +7,14 @@ const STREAM = [
   ': a comment\nid: 1\nevent: posted\ndata: {"a":1}\n\n',
   'data:two\r\ndata: lines\r\n\r\n',
   'id:3\rdata\r\r',
-  'event: nothing\n\nid\ndata: :x\nunknown: y\nretry: 250\nretry: soon\nid: a\0b\n\n',
+  'event: nothing\n\nid: 4\n\nid\ndata: :x\nunknown: y\nretry: 250\nretry: soon\nid: a\0b\n\n',
   'data: unfinished\n',
 ].join('');
 const EVENTS = [
   { id: '1', type: 'posted', data: '{"a":1}' },
   { id: '1', type: 'message', data: 'two\nlines' },
   { id: '3', type: 'message', data: '' },
+  { id: '4', type: 'message', data: undefined },
   { id: '', type: 'message', data: ':x' },
 ];
 

@@ -4,7 +4,8 @@ export interface StreamedEvent {
   readonly id: string;
   /** `message`, unless the stream says otherwise. */
   readonly type: string;
-  readonly data: string;
+  /** Undefined: no event, only where the stream goes on if it breaks off now. */
+  readonly data: string | undefined;
 }
 
 /** Takes a stream apart as the HTML standard describes it, in whatever pieces it arrives. */
@@ -13,6 +14,7 @@ export class EventStreamParser {
   retryMs: number | undefined;
   private rest = '';
   private id: string;
+  private hasNewId = false;
   private type = '';
   private data: string[] = [];
   private dataLength = 0;
@@ -25,7 +27,7 @@ export class EventStreamParser {
     this.id = lastEventId;
   }
 
-  /** @returns the events that are complete now @throws RangeError an event is too long */
+  /** @returns the events that are complete now, and positions @throws RangeError an event is too long */
   push(text: string): StreamedEvent[] {
     const events: StreamedEvent[] = [];
     // A lone \r at the end may be the first half of \r\n.
@@ -33,8 +35,7 @@ export class EventStreamParser {
     this.rest = lines.pop() ?? '';
     for (const line of lines) {
       if (line !== '') this.field(line);
-      else if (this.data.length > 0) events.push(this.dispatch());
-      else this.type = '';
+      else events.push(...this.dispatch());
     }
     if (this.rest.length + this.dataLength > this.maxEventLength)
       throw new RangeError(`an event is longer than ${this.maxEventLength} characters`);
@@ -47,15 +48,18 @@ export class EventStreamParser {
       this.data.push(value);
       this.dataLength += value.length + 1;
     } else if (name === 'event') this.type = value;
-    else if (name === 'id' && !value.includes('\0')) this.id = value;
-    else if (name === 'retry' && /^\d{1,9}$/.test(value)) this.retryMs = Number(value);
+    else if (name === 'id' && !value.includes('\0')) {
+      this.id = value;
+      this.hasNewId = true;
+    } else if (name === 'retry' && /^\d{1,9}$/.test(value)) this.retryMs = Number(value);
   }
 
-  private dispatch(): StreamedEvent {
-    const event = { id: this.id, type: this.type || 'message', data: this.data.join('\n') };
+  private *dispatch(): Generator<StreamedEvent> {
+    const data = this.data.length > 0 ? this.data.join('\n') : undefined;
+    if (data !== undefined || this.hasNewId) yield { id: this.id, type: this.type || 'message', data };
     this.type = '';
     this.data = [];
     this.dataLength = 0;
-    return event;
+    this.hasNewId = false;
   }
 }

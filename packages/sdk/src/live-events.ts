@@ -58,9 +58,10 @@ export async function* liveEvents<T = BankEvent>(
       if (!isEventStream(response)) throw errorOf(response, 'the answer is no stream of events');
       const parser = new EventStreamParser(MAX_EVENT_LENGTH, lastEventId);
       for await (const { id, type, data } of eventsOf(response, parser, heartbeatTimeoutMs)) {
-        failures = 0;
         baseDelayMs = Math.min(parser.retryMs ?? BASE_DELAY_MS, MAX_DELAY_MS);
         lastEventId = id || undefined;
+        if (data === undefined) continue;
+        failures = 0;
         yield { id, type, data: JSON.parse(data) as T };
       }
     } catch (error) {

@@ -62,6 +62,8 @@ export class Transport {
   /** @returns a complete answer, or a stream of events that begins @throws BankError */
   async send(request: Request, call: Call): Promise<Response> {
     const { timeoutMs, maxRetries, maxElapsedMs } = { ...this.settings, ...defined(call) };
+    // That of a Request follows it only as long as nobody has forgotten the Request.
+    const signal = call.signal ?? request.signal;
     const giveUpAt = performance.now() + maxElapsedMs;
     const body = (await request.text()) || undefined;
     const changesNothing = request.method === 'GET';
@@ -69,33 +71,32 @@ export class Transport {
     let mayBeApplied = false;
     for (let attempt = 0; ; attempt++) {
       const leftMs = giveUpAt - performance.now();
-      const result = await this.attempt(request, body, Math.min(timeoutMs, leftMs));
+      const result = await this.attempt(request, { body, signal, timeoutMs: Math.min(timeoutMs, leftMs) });
       if (!(result instanceof BankError)) return result;
       if (result instanceof DuplicateError && (attempt > 0 || call.hasOwnKey))
-        return this.resultOf(result, request, call);
+        return this.resultOf(result, request, { ...call, signal, maxElapsedMs: leftMs });
       mayBeApplied ||= !changesNothing && isUncertain(result);
       result.mayBeApplied = mayBeApplied;
       const delayMs = (result.retryAfterMs ?? 0) + backoffMs(attempt, BASE_DELAY_MS, MAX_DELAY_MS);
       const isInTime = performance.now() + delayMs < giveUpAt;
       if (!isRepeatable || !isTransient(result) || attempt >= maxRetries || !isInTime) throw result;
-      await sleep(delayMs, request.signal);
+      await sleep(delayMs, signal);
     }
   }
 
   /** @returns the complete answer, or what went wrong; a stream of events is returned as it begins */
   private async attempt(
-    request: Request,
-    body: string | undefined,
-    timeoutMs: number,
+    { method, url, headers }: Request,
+    { body, signal, timeoutMs }: { body: string | undefined; signal: AbortSignal; timeoutMs: number },
   ): Promise<Response | BankError> {
-    const { method, url, signal } = request;
     const late = new TimeoutError(`no answer within ${Math.round(timeoutMs)} ms`, {
       ...{ code: 'TIMEOUT', status: 0 },
     });
     const deadline = new Deadline(timeoutMs, signal, late);
     try {
-      const headers = await this.withCredential(request.headers, deadline.signal);
-      const response = await this.settings.fetch(url, { method, headers, body, signal: deadline.signal });
+      const init = { method, body, signal: deadline.signal };
+      const allHeaders = await this.withCredential(headers, deadline.signal);
+      const response = await this.settings.fetch(url, { ...init, headers: allHeaders });
       if (response.ok && isEventStream(response)) {
         deadline.stopClock();
         return response;
@@ -130,9 +131,9 @@ export class Transport {
     const url = this.urlOf(call.resultPath ?? duplicate.location ?? '/');
     const headers = { Accept: request.headers.get('Accept') ?? '' };
     try {
-      return await this.send(new Request(url, { headers, signal: request.signal }), call);
+      return await this.send(new Request(url, { headers }), call);
     } catch (error) {
-      request.signal.throwIfAborted();
+      call.signal?.throwIfAborted();
       throw Object.assign(duplicate, { cause: error });
     }
   }

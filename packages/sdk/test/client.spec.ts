@@ -167,6 +167,21 @@ describe('the client', () => {
     await expect(refused).rejects.toBeInstanceOf(sdk.InsufficientBalanceError);
   });
 
+  it('makes requests that Deno takes, to which a client is something else', async () => {
+    const original = globalThis.Request;
+    globalThis.Request = class extends original {
+      constructor(input: string | URL | Request, init?: RequestInit & { client?: unknown }) {
+        if (init?.client !== undefined) throw new TypeError('`client` must be a Deno.HttpClient');
+        super(input, init);
+      }
+    };
+    try {
+      expect(await bank.accounts.get(await open('1.00'))).toMatchObject({ balance: '1.00' });
+    } finally {
+      globalThis.Request = original;
+    }
+  });
+
   it('says what is wrong with a request', async () => {
     const accountId = await open('1.00');
     const error = await failureOf(bank.transactions.deposit(accountId, '1.005'));

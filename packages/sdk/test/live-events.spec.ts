@@ -93,6 +93,16 @@ describe('live events', () => {
     expect(requests[1]?.headers['last-event-id']).toBe('1');
   });
 
+  it('go on where the stream began, if it breaks off before its first event', async () => {
+    const atSeven: Handler = (response) => {
+      begin(response);
+      response.write('retry: 10\nid: 7\n\n', () => response.destroy());
+    };
+    handlers = [atSeven, sending([8], keepOpen)];
+    expect(await take(bank.accounts.events(1), 1)).toEqual(['8']);
+    expect(requests[1]?.headers['last-event-id']).toBe('7');
+  });
+
   it('go on after an outage: refused connections and answers that ask to come back', async () => {
     const unavailable: Handler = (response) => response.writeHead(503, { 'retry-after': '1' }).end();
     handlers = [sending([1], cut), cut, unavailable, sending([2], keepOpen)];
