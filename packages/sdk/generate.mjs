@@ -21,10 +21,11 @@ function exactApi() {
     if (key === 'content' && value[EXACT]) return { ...value, [PLAIN]: value[EXACT], [EXACT]: undefined };
     // A number of int64 is a bigint to the generator, and a number to JSON.parse. These end at 2^53 - 1.
     if (key === 'format' && value === 'int64') return undefined;
+    // Only money may be a number with decimals, or its text.
+    if (key === 'oneOf') return value.filter(({ type }) => type !== 'number');
     return value;
   });
   const { schemas } = api.components;
-  schemas.Amount = { ...schemas.Amount, oneOf: undefined, type: 'string' };
   api.components.schemas = Object.fromEntries(
     Object.entries(schemas)
       // The exact forms come last, so that they replace the others.

@@ -719,7 +719,7 @@ export type OpeningKeyReused = {
  *
  * How far the balance, less what is held, may be below zero.
  */
-export type OverdraftLimit = number | string;
+export type OverdraftLimit = string;
 
 /**
  * Owner
