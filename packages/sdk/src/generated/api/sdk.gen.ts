@@ -2,7 +2,7 @@
 
 import { client } from './client.gen.js';
 import type { Client, ClientMeta, Options as Options2, RequestResult, TDataShape } from './client/index.js';
-import type { CaptureHoldData, CaptureHoldErrors, CaptureHoldResponses, ChangeAccountData, ChangeAccountErrors, ChangeAccountResponses, GetAccountData, GetAccountErrors, GetAccountProofData, GetAccountProofErrors, GetAccountProofResponses, GetAccountResponses, GetBalanceData, GetBalanceErrors, GetBalanceResponses, GetHoldData, GetHoldErrors, GetHoldResponses, GetLedgerSummaryData, GetLedgerSummaryErrors, GetLedgerSummaryResponses, GetLivenessData, GetLivenessResponses, GetMetricsData, GetMetricsErrors, GetMetricsResponses, GetReadinessData, GetReadinessErrors, GetReadinessResponses, GetStatementData, GetStatementErrors, GetStatementResponses, GetSubmissionData, GetSubmissionErrors, GetSubmissionResponses, GetTransactionData, GetTransactionErrors, GetTransactionResponses, GetTransferData, GetTransferErrors, GetTransferResponses, ListAccountsData, ListAccountsErrors, ListAccountsResponses, ListHoldsData, ListHoldsErrors, ListHoldsResponses, ListTransactionsData, ListTransactionsErrors, ListTransactionsResponses, ListTransfersData, ListTransfersErrors, ListTransfersResponses, OpenAccountData, OpenAccountErrors, OpenAccountResponses, PlaceHoldData, PlaceHoldErrors, PlaceHoldResponses, PostBatchData, PostBatchErrors, PostBatchResponses, PostTransactionData, PostTransactionErrors, PostTransactionResponses, PostTransferData, PostTransferErrors, PostTransferResponses, ReverseTransactionData, ReverseTransactionErrors, ReverseTransactionResponses, ReverseTransferData, ReverseTransferErrors, ReverseTransferResponses, VoidHoldData, VoidHoldErrors, VoidHoldResponses } from './types.gen.js';
+import type { CaptureHoldData, CaptureHoldErrors, CaptureHoldResponses, ChangeAccountData, ChangeAccountErrors, ChangeAccountResponses, ChangeWebhookData, ChangeWebhookErrors, ChangeWebhookResponses, CreateWebhookData, CreateWebhookErrors, CreateWebhookResponses, DeleteWebhookData, DeleteWebhookErrors, DeleteWebhookResponses, GetAccountData, GetAccountErrors, GetAccountProofData, GetAccountProofErrors, GetAccountProofResponses, GetAccountResponses, GetBalanceData, GetBalanceErrors, GetBalanceResponses, GetDeliveryData, GetDeliveryErrors, GetDeliveryResponses, GetHoldData, GetHoldErrors, GetHoldResponses, GetLedgerSummaryData, GetLedgerSummaryErrors, GetLedgerSummaryResponses, GetLivenessData, GetLivenessResponses, GetMetricsData, GetMetricsErrors, GetMetricsResponses, GetReadinessData, GetReadinessErrors, GetReadinessResponses, GetStatementData, GetStatementErrors, GetStatementResponses, GetSubmissionData, GetSubmissionErrors, GetSubmissionResponses, GetTransactionData, GetTransactionErrors, GetTransactionResponses, GetTransferData, GetTransferErrors, GetTransferResponses, GetWebhookData, GetWebhookErrors, GetWebhookResponses, ListAccountsData, ListAccountsErrors, ListAccountsResponses, ListDeliveriesData, ListDeliveriesErrors, ListDeliveriesResponses, ListHoldsData, ListHoldsErrors, ListHoldsResponses, ListTransactionsData, ListTransactionsErrors, ListTransactionsResponses, ListTransfersData, ListTransfersErrors, ListTransfersResponses, ListWebhooksData, ListWebhooksErrors, ListWebhooksResponses, OpenAccountData, OpenAccountErrors, OpenAccountResponses, PlaceHoldData, PlaceHoldErrors, PlaceHoldResponses, PostBatchData, PostBatchErrors, PostBatchResponses, PostTransactionData, PostTransactionErrors, PostTransactionResponses, PostTransferData, PostTransferErrors, PostTransferResponses, RedeliverData, RedeliverErrors, RedeliverResponses, ReverseTransactionData, ReverseTransactionErrors, ReverseTransactionResponses, ReverseTransferData, ReverseTransferErrors, ReverseTransferResponses, RotateWebhookSecretData, RotateWebhookSecretErrors, RotateWebhookSecretResponses, VoidHoldData, VoidHoldErrors, VoidHoldResponses } from './types.gen.js';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -365,6 +365,137 @@ export const getSubmission = <ThrowOnError extends boolean = false>(options: Opt
     security: [{ scheme: 'bearer', type: 'http' }],
     url: '/submissions/{submissionId}',
     ...options
+});
+
+/**
+ * List the webhooks
+ *
+ * Those that the sender may see, in ascending order of their ids.
+ *
+ * Scope: `webhooks:write`.
+ */
+export const listWebhooks = <ThrowOnError extends boolean = false>(options?: Options<ListWebhooksData, ThrowOnError>): RequestResult<ListWebhooksResponses, ListWebhooksErrors, ThrowOnError> => (options?.client ?? client).get<ListWebhooksResponses, ListWebhooksErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/webhooks',
+    ...options
+});
+
+/**
+ * Create a webhook
+ *
+ * From now on its URL gets the events that it asks for, signed as [Standard Webhooks](https://www.standardwebhooks.com) has it. The answer has the secret, which is shown this once. A sender with an owner gets events of that owner’s accounts alone, and the webhook ends with the API key that made it. [Webhooks](/docs/webhooks) explains how to receive them.
+ *
+ * Scope: `webhooks:write`.
+ */
+export const createWebhook = <ThrowOnError extends boolean = false>(options: Options<CreateWebhookData, ThrowOnError>): RequestResult<CreateWebhookResponses, CreateWebhookErrors, ThrowOnError> => (options.client ?? client).post<CreateWebhookResponses, CreateWebhookErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/webhooks',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Delete a webhook
+ *
+ * Its deliveries end within seconds.
+ *
+ * Scope: `webhooks:write`.
+ */
+export const deleteWebhook = <ThrowOnError extends boolean = false>(options: Options<DeleteWebhookData, ThrowOnError>): RequestResult<DeleteWebhookResponses, DeleteWebhookErrors, ThrowOnError> => (options.client ?? client).delete<DeleteWebhookResponses, DeleteWebhookErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/webhooks/{webhookId}',
+    ...options
+});
+
+/**
+ * Get a webhook
+ *
+ * Scope: `webhooks:write`.
+ */
+export const getWebhook = <ThrowOnError extends boolean = false>(options: Options<GetWebhookData, ThrowOnError>): RequestResult<GetWebhookResponses, GetWebhookErrors, ThrowOnError> => (options.client ?? client).get<GetWebhookResponses, GetWebhookErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/webhooks/{webhookId}',
+    ...options
+});
+
+/**
+ * Change a webhook: its URL, event types, description or status
+ *
+ * What is left out stays as it is; `null` clears `description`. It takes effect within seconds. One that is enabled again gets what it has missed, as far as events are retained. The webhook of an owner then depends on the API key that changed it.
+ *
+ * Scope: `webhooks:write`.
+ */
+export const changeWebhook = <ThrowOnError extends boolean = false>(options: Options<ChangeWebhookData, ThrowOnError>): RequestResult<ChangeWebhookResponses, ChangeWebhookErrors, ThrowOnError> => (options.client ?? client).patch<ChangeWebhookResponses, ChangeWebhookErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/webhooks/{webhookId}',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Replace the secret of a webhook
+ *
+ * The answer has the new secret, which is shown this once. Until `formerSecretEndsAt` each request has a signature by either secret.
+ *
+ * Scope: `webhooks:write`.
+ */
+export const rotateWebhookSecret = <ThrowOnError extends boolean = false>(options: Options<RotateWebhookSecretData, ThrowOnError>): RequestResult<RotateWebhookSecretResponses, RotateWebhookSecretErrors, ThrowOnError> => (options.client ?? client).post<RotateWebhookSecretResponses, RotateWebhookSecretErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/webhooks/{webhookId}/secret',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * List the deliveries of a webhook
+ *
+ * All events that it has not accepted, and the last that were sent, each once; the last attempt first.
+ *
+ * Scope: `webhooks:write`.
+ */
+export const listDeliveries = <ThrowOnError extends boolean = false>(options: Options<ListDeliveriesData, ThrowOnError>): RequestResult<ListDeliveriesResponses, ListDeliveriesErrors, ThrowOnError> => (options.client ?? client).get<ListDeliveriesResponses, ListDeliveriesErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/webhooks/{webhookId}/deliveries',
+    ...options
+});
+
+/**
+ * Get a delivery: what was sent, and what was answered
+ *
+ * One of those that are listed. `request` has the present URL, and signatures by the present secrets; it is left out when the bank no longer retains the event.
+ *
+ * Scope: `webhooks:write`.
+ */
+export const getDelivery = <ThrowOnError extends boolean = false>(options: Options<GetDeliveryData, ThrowOnError>): RequestResult<GetDeliveryResponses, GetDeliveryErrors, ThrowOnError> => (options.client ?? client).get<GetDeliveryResponses, GetDeliveryErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/webhooks/{webhookId}/deliveries/{eventId}',
+    ...options
+});
+
+/**
+ * Deliver events again
+ *
+ * Either one event, which is among the deliveries; or everything since a time, as far as events are retained, and possibly some of the minute before. What was accepted is sent again, too.
+ *
+ * Scope: `webhooks:write`.
+ */
+export const redeliver = <ThrowOnError extends boolean = false>(options: Options<RedeliverData, ThrowOnError>): RequestResult<RedeliverResponses, RedeliverErrors, ThrowOnError> => (options.client ?? client).post<RedeliverResponses, RedeliverErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/webhooks/{webhookId}/redeliveries',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
 });
 
 /**

@@ -370,6 +370,38 @@ export type ChangeAccount = {
 };
 
 /**
+ * ChangeWebhook
+ */
+export type ChangeWebhook = {
+    /**
+     * Where events are sent by POST. `https`, and an address of the public internet, unless the service allows others.
+     */
+    url?: string;
+    /**
+     * The types of events that it gets, without their version; `*`: all of them.
+     */
+    eventTypes?: Array<'transaction.posted' | 'transfer.completed' | 'transfer.failed' | 'hold.placed' | 'hold.captured' | 'hold.voided' | 'hold.expired' | 'account.changed' | 'submission.refused' | '*'>;
+    description?: string | null;
+    status?: WebhookStatusInput;
+};
+
+/**
+ * CreateWebhook
+ */
+export type CreateWebhook = {
+    /**
+     * Where events are sent by POST. `https`, and an address of the public internet, unless the service allows others.
+     */
+    url: string;
+    /**
+     * The types of events that it gets, without their version; `*`: all of them.
+     */
+    eventTypes: Array<'transaction.posted' | 'transfer.completed' | 'transfer.failed' | 'hold.placed' | 'hold.captured' | 'hold.voided' | 'hold.expired' | 'account.changed' | 'submission.refused' | '*'>;
+    description?: string | null;
+    owner?: NewOwner | null;
+};
+
+/**
  * CurrencyCode
  *
  * A currency of ISO 4217, which tells how many decimals the amounts of an account have.
@@ -392,6 +424,108 @@ export type CurrencySummary = {
     credits: LedgerMoney;
     debits: LedgerMoney;
 };
+
+/**
+ * Deliveries
+ */
+export type Deliveries = {
+    data: Array<Delivery>;
+    /**
+     * Events that were given up for good, ever.
+     */
+    dropped: number;
+    /**
+     * The shards of the bank that could not be reached, of which this says nothing.
+     */
+    shardsDown: Array<number>;
+    /**
+     * Since when nothing was accepted while something was tried.
+     */
+    failingSince?: string;
+};
+
+/**
+ * Delivery
+ */
+export type Delivery = {
+    eventId: string;
+    /**
+     * With its version.
+     */
+    type: string;
+    accountId: AccountId;
+    status: DeliveryStatus;
+    lastAttempt: DeliveryAttempt;
+    firstFailedAt?: string;
+    nextAttemptAt?: string;
+    /**
+     * Later events of its account that wait for it.
+     */
+    waiting?: number;
+};
+
+/**
+ * DeliveryAttempt
+ */
+export type DeliveryAttempt = {
+    number: number;
+    startedAt: string;
+    durationMs: number;
+    /**
+     * The status of the answer. Left out: there was none.
+     */
+    httpStatus?: number;
+    /**
+     * The beginning of the answer, or why there was none.
+     */
+    answer?: string;
+};
+
+/**
+ * DeliveryDetails
+ */
+export type DeliveryDetails = {
+    /**
+     * Those that are remembered, the newest first.
+     */
+    attempts: Array<DeliveryAttempt>;
+    eventId: string;
+    /**
+     * With its version.
+     */
+    type: string;
+    accountId: AccountId;
+    status: DeliveryStatus;
+    lastAttempt: DeliveryAttempt;
+    request?: DeliveryRequest;
+    firstFailedAt?: string;
+    nextAttemptAt?: string;
+    /**
+     * Later events of its account that wait for it.
+     */
+    waiting?: number;
+};
+
+/**
+ * DeliveryRequest
+ */
+export type DeliveryRequest = {
+    url: string;
+    headers: {
+        [key: string]: string;
+    };
+    /**
+     * The event, as JSON.
+     */
+    body: string;
+};
+
+/**
+ * DeliveryStatus
+ *
+ * `retrying`: later events of its account wait for it. `given_up`: they do not wait any more, and it is retried beside them. `dropped`: it is not retried any more.
+ */
+export type DeliveryStatus = 'retrying' | 'given_up' | 'accepted' | 'dropped';
 
 /**
  * Description
@@ -452,7 +586,7 @@ export type ErrorBody = {
 /**
  * ErrorCode
  */
-export type ErrorCode = 'INVALID_REQUEST' | 'UNAUTHORIZED' | 'FORBIDDEN' | 'ACCOUNT_NOT_FOUND' | 'NOT_YET_OPENED' | 'VERSION_NOT_REACHED' | 'TRANSACTION_NOT_FOUND' | 'TRANSFER_NOT_FOUND' | 'HOLD_NOT_FOUND' | 'SUBMISSION_NOT_FOUND' | 'NOT_FOUND' | 'METHOD_NOT_ALLOWED' | 'DATABASE_FAILED' | 'NOT_RECEIVED' | 'VERSION_MISMATCH' | 'DUPLICATE_TRANSACTION' | 'DUPLICATE_TRANSFER' | 'DUPLICATE_HOLD' | 'DUPLICATE_ACCOUNT' | 'HOLD_NOT_ACTIVE' | 'HOLD_BEING_CAPTURED' | 'TRANSFER_NOT_COMPLETED' | 'TRANSFER_CANCELLED' | 'PART_OF_TRANSFER' | 'REVISION_MISMATCH' | 'PRECONDITION_FAILED' | 'BODY_TOO_LARGE' | 'TOO_MANY_TRANSACTIONS' | 'UNSUPPORTED_CONTENT_TYPE' | 'UNSUPPORTED_ENCODING' | 'UNSUPPORTED_CHARSET' | 'REQUEST_REFUSED' | 'EXPECTATION_FAILED' | 'INSUFFICIENT_BALANCE' | 'BALANCE_LIMIT_EXCEEDED' | 'ACCOUNT_FROZEN' | 'DEBITS_BLOCKED' | 'ACCOUNT_CLOSED' | 'COUNTERPARTY_REFUSED' | 'CURRENCY_MISMATCH' | 'DIFFERENT_SHARDS' | 'TOO_MANY_PENDING_TRANSFERS' | 'TOO_MANY_HOLDS' | 'TOO_MANY_CAPTURES' | 'HOLD_EXCEEDED' | 'NOT_REVERSIBLE' | 'NOT_REVERSIBLE_IN_PART' | 'REVERSAL_EXCEEDED' | 'ACCOUNT_NOT_EMPTY' | 'OVERDRAFT_IN_USE' | 'STATEMENT_TOO_LONG' | 'IDEMPOTENCY_KEY_REUSED' | 'SENDER_REFUSED' | 'SUBMISSION_DISCARDED' | 'NOT_APPLIED' | 'TOO_MANY_REQUESTS' | 'HEADERS_TOO_LARGE' | 'INTERNAL_ERROR' | 'OVERLOADED' | 'OUTCOME_UNKNOWN' | 'BROKER_UNAVAILABLE' | 'IDENTITY_PROVIDER_UNAVAILABLE' | 'CREDENTIAL_STORE_UNAVAILABLE' | 'SUMMARY_NOT_READY' | 'NOT_READY';
+export type ErrorCode = 'INVALID_REQUEST' | 'UNAUTHORIZED' | 'FORBIDDEN' | 'ACCOUNT_NOT_FOUND' | 'NOT_YET_OPENED' | 'VERSION_NOT_REACHED' | 'TRANSACTION_NOT_FOUND' | 'TRANSFER_NOT_FOUND' | 'HOLD_NOT_FOUND' | 'SUBMISSION_NOT_FOUND' | 'WEBHOOK_NOT_FOUND' | 'DELIVERY_NOT_FOUND' | 'NOT_FOUND' | 'METHOD_NOT_ALLOWED' | 'DATABASE_FAILED' | 'NOT_RECEIVED' | 'VERSION_MISMATCH' | 'DUPLICATE_TRANSACTION' | 'DUPLICATE_TRANSFER' | 'DUPLICATE_HOLD' | 'DUPLICATE_ACCOUNT' | 'HOLD_NOT_ACTIVE' | 'HOLD_BEING_CAPTURED' | 'TRANSFER_NOT_COMPLETED' | 'TRANSFER_CANCELLED' | 'PART_OF_TRANSFER' | 'REVISION_MISMATCH' | 'PRECONDITION_FAILED' | 'BODY_TOO_LARGE' | 'TOO_MANY_TRANSACTIONS' | 'UNSUPPORTED_CONTENT_TYPE' | 'UNSUPPORTED_ENCODING' | 'UNSUPPORTED_CHARSET' | 'REQUEST_REFUSED' | 'EXPECTATION_FAILED' | 'INSUFFICIENT_BALANCE' | 'BALANCE_LIMIT_EXCEEDED' | 'ACCOUNT_FROZEN' | 'DEBITS_BLOCKED' | 'ACCOUNT_CLOSED' | 'COUNTERPARTY_REFUSED' | 'CURRENCY_MISMATCH' | 'DIFFERENT_SHARDS' | 'TOO_MANY_PENDING_TRANSFERS' | 'TOO_MANY_HOLDS' | 'TOO_MANY_CAPTURES' | 'HOLD_EXCEEDED' | 'NOT_REVERSIBLE' | 'NOT_REVERSIBLE_IN_PART' | 'REVERSAL_EXCEEDED' | 'ACCOUNT_NOT_EMPTY' | 'OVERDRAFT_IN_USE' | 'STATEMENT_TOO_LONG' | 'TOO_MANY_WEBHOOKS' | 'TOO_MANY_REDELIVERIES' | 'IDEMPOTENCY_KEY_REUSED' | 'SENDER_REFUSED' | 'SUBMISSION_DISCARDED' | 'NOT_APPLIED' | 'TOO_MANY_REQUESTS' | 'HEADERS_TOO_LARGE' | 'INTERNAL_ERROR' | 'OVERLOADED' | 'OUTCOME_UNKNOWN' | 'BROKER_UNAVAILABLE' | 'IDENTITY_PROVIDER_UNAVAILABLE' | 'CREDENTIAL_STORE_UNAVAILABLE' | 'SUMMARY_NOT_READY' | 'WEBHOOKS_NOT_CONFIGURED' | 'NOT_READY';
 
 /**
  * EventsHead
@@ -955,6 +1089,26 @@ export type ReceiptOfDryRun = {
 };
 
 /**
+ * Redeliver
+ */
+export type Redeliver = {
+    eventId?: string | null;
+    since?: string | null;
+};
+
+/**
+ * Redelivery
+ */
+export type Redelivery = {
+    /**
+     * The shards of the bank that could not be reached, of which this says nothing.
+     */
+    shardsDown: Array<number>;
+    eventId?: string;
+    since?: string;
+};
+
+/**
  * Reference
  *
  * The client's own name for it. It need not be unique.
@@ -1005,6 +1159,13 @@ export type RevisionMismatch = {
      * Counts the changes of the account that are no transactions.
      */
     currentRevision: number;
+};
+
+/**
+ * RotateSecret
+ */
+export type RotateSecret = {
+    overlapHours?: number | string | null;
 };
 
 /**
@@ -1375,6 +1536,81 @@ export type VoidHold = {
     reference?: Reference | null;
     metadata?: Metadata | null;
     effectiveDate?: EffectiveDate | null;
+};
+
+/**
+ * Webhook
+ */
+export type Webhook = {
+    id: WebhookId;
+    url: string;
+    eventTypes: Array<'transaction.posted' | 'transfer.completed' | 'transfer.failed' | 'hold.placed' | 'hold.captured' | 'hold.voided' | 'hold.expired' | 'account.changed' | 'submission.refused' | '*'>;
+    status: WebhookStatus;
+    createdAt: string;
+    description?: string;
+    owner?: Owner;
+    disabledAt?: string;
+    /**
+     * `gone`: it answered 410. `failing`: it accepted nothing for three days.
+     */
+    disabledBecause?: 'request' | 'gone' | 'failing';
+    /**
+     * Until then the former secret signs, too.
+     */
+    formerSecretEndsAt?: string;
+};
+
+/**
+ * WebhookId
+ */
+export type WebhookId = string;
+
+/**
+ * WebhookPage
+ */
+export type WebhookPage = {
+    data: Array<Webhook>;
+    nextCursor: NextCursor;
+};
+
+/**
+ * WebhookStatus
+ *
+ * `key_ended`: the API key that it depends on has expired or was revoked. `secret_unreadable`: the service has no key that decrypts its secret; rotate it. Only one that is `enabled` gets events.
+ */
+export type WebhookStatus = 'enabled' | 'disabled' | 'key_ended' | 'secret_unreadable';
+
+/**
+ * WebhookStatusInput
+ *
+ * A disabled webhook gets nothing. Once it is enabled again, it gets what it has missed.
+ */
+export type WebhookStatusInput = 'enabled' | 'disabled';
+
+/**
+ * WebhookWithSecret
+ */
+export type WebhookWithSecret = {
+    /**
+     * Verifies signatures, as Standard Webhooks has it. It is shown this once.
+     */
+    secret: string;
+    id: WebhookId;
+    url: string;
+    eventTypes: Array<'transaction.posted' | 'transfer.completed' | 'transfer.failed' | 'hold.placed' | 'hold.captured' | 'hold.voided' | 'hold.expired' | 'account.changed' | 'submission.refused' | '*'>;
+    status: WebhookStatus;
+    createdAt: string;
+    description?: string;
+    owner?: Owner;
+    disabledAt?: string;
+    /**
+     * `gone`: it answered 410. `failing`: it accepted nothing for three days.
+     */
+    disabledBecause?: 'request' | 'gone' | 'failing';
+    /**
+     * Until then the former secret signs, too.
+     */
+    formerSecretEndsAt?: string;
 };
 
 export type GetBalanceData = {
@@ -3342,6 +3578,612 @@ export type GetSubmissionResponses = {
 };
 
 export type GetSubmissionResponse = GetSubmissionResponses[keyof GetSubmissionResponses];
+
+export type ListWebhooksData = {
+    body?: never;
+    headers?: {
+        /**
+         * An id for the request, which the response and the log repeat: up to 128 letters, digits and `._~:/+=@-`. Anything else is replaced by a new id.
+         */
+        'X-Request-Id'?: string;
+    };
+    path?: never;
+    query?: {
+        /**
+         * The `nextCursor` of the page before.
+         */
+        cursor?: string;
+        /**
+         * The size of a page.
+         */
+        limit?: number;
+    };
+    url: '/webhooks';
+};
+
+export type ListWebhooksErrors = {
+    /**
+     * Something in the path, the query, the headers or the body is wrong. `details` says what.
+     */
+    400: InvalidRequest;
+    /**
+     * The request has no credential, or one that is invalid, has expired or was revoked.
+     */
+    401: ErrorBody;
+    /**
+     * The credential lacks a scope that the request needs. `WWW-Authenticate` names a sufficient one.
+     */
+    403: ErrorBody;
+    /**
+     * - `DATABASE_FAILED`: The database failed. It is certain that nothing was applied.
+     * - `NOT_RECEIVED`: The request did not arrive completely in time. What did not arrive was not applied.
+     */
+    408: ServerCrashes | NotReceived;
+    /**
+     * A defect of the service. Its log has the cause under the `X-Request-Id` of the answer.
+     */
+    500: ErrorBody;
+    /**
+     * Too many requests are waiting or connections are open, or the service is stopping. Nothing was applied.
+     */
+    503: ErrorBody;
+};
+
+export type ListWebhooksError = ListWebhooksErrors[keyof ListWebhooksErrors];
+
+export type ListWebhooksResponses = {
+    /**
+     * A page of webhooks.
+     */
+    200: WebhookPage;
+};
+
+export type ListWebhooksResponse = ListWebhooksResponses[keyof ListWebhooksResponses];
+
+export type CreateWebhookData = {
+    body: CreateWebhook;
+    headers?: {
+        /**
+         * An id for the request, which the response and the log repeat: up to 128 letters, digits and `._~:/+=@-`. Anything else is replaced by a new id.
+         */
+        'X-Request-Id'?: string;
+    };
+    path?: never;
+    query?: never;
+    url: '/webhooks';
+};
+
+export type CreateWebhookErrors = {
+    /**
+     * Something in the path, the query, the headers or the body is wrong. `details` says what.
+     */
+    400: InvalidRequest;
+    /**
+     * The request has no credential, or one that is invalid, has expired or was revoked.
+     */
+    401: ErrorBody;
+    /**
+     * The credential lacks a scope that the request needs. `WWW-Authenticate` names a sufficient one.
+     */
+    403: ErrorBody;
+    /**
+     * - `DATABASE_FAILED`: The database failed. It is certain that nothing was applied.
+     * - `NOT_RECEIVED`: The request did not arrive completely in time. What did not arrive was not applied.
+     */
+    408: ServerCrashes | NotReceived;
+    /**
+     * The body, or one transaction of a batch, is over 16 KiB, or a batch is over 8 MiB.
+     */
+    413: ErrorBody;
+    /**
+     * - `UNSUPPORTED_CONTENT_TYPE`: The body is not of type `application/json`, or, for a batch, of type `application/x-ndjson` or `application/jsonl`.
+     * - `UNSUPPORTED_ENCODING`: The body is compressed or otherwise encoded. `Accept-Encoding` lists what the service reads.
+     * - `UNSUPPORTED_CHARSET`: `Content-Type` names a character set other than UTF-8.
+     */
+    415: ErrorBody;
+    /**
+     * The owner has 10 webhooks, or the bank has 100.
+     */
+    422: ErrorBody;
+    /**
+     * A defect of the service. Its log has the cause under the `X-Request-Id` of the answer.
+     */
+    500: ErrorBody;
+    /**
+     * - `OVERLOADED`: Too many requests are waiting or connections are open, or the service is stopping. Nothing was applied.
+     * - `OUTCOME_UNKNOWN`: The database was lost during COMMIT and did not come back in time, or the broker did not confirm a submission in time. The request may have been applied.
+     * - `WEBHOOKS_NOT_CONFIGURED`: The service has no key to encrypt the secrets of webhooks with, so none can be made: its operator sets `WEBHOOK_KEYS`.
+     */
+    503: ErrorBody;
+};
+
+export type CreateWebhookError = CreateWebhookErrors[keyof CreateWebhookErrors];
+
+export type CreateWebhookResponses = {
+    /**
+     * The webhook.
+     */
+    201: WebhookWithSecret;
+};
+
+export type CreateWebhookResponse = CreateWebhookResponses[keyof CreateWebhookResponses];
+
+export type DeleteWebhookData = {
+    body?: never;
+    headers?: {
+        /**
+         * An id for the request, which the response and the log repeat: up to 128 letters, digits and `._~:/+=@-`. Anything else is replaced by a new id.
+         */
+        'X-Request-Id'?: string;
+    };
+    path: {
+        /**
+         * The id of a webhook.
+         */
+        webhookId: string;
+    };
+    query?: never;
+    url: '/webhooks/{webhookId}';
+};
+
+export type DeleteWebhookErrors = {
+    /**
+     * Something in the path, the query, the headers or the body is wrong. `details` says what.
+     */
+    400: InvalidRequest;
+    /**
+     * The request has no credential, or one that is invalid, has expired or was revoked.
+     */
+    401: ErrorBody;
+    /**
+     * The credential lacks a scope that the request needs. `WWW-Authenticate` names a sufficient one.
+     */
+    403: ErrorBody;
+    /**
+     * There is no such webhook, or it belongs to another owner.
+     */
+    404: ErrorBody;
+    /**
+     * - `DATABASE_FAILED`: The database failed. It is certain that nothing was applied.
+     * - `NOT_RECEIVED`: The request did not arrive completely in time. What did not arrive was not applied.
+     */
+    408: ServerCrashes | NotReceived;
+    /**
+     * A defect of the service. Its log has the cause under the `X-Request-Id` of the answer.
+     */
+    500: ErrorBody;
+    /**
+     * - `OVERLOADED`: Too many requests are waiting or connections are open, or the service is stopping. Nothing was applied.
+     * - `OUTCOME_UNKNOWN`: The database was lost during COMMIT and did not come back in time, or the broker did not confirm a submission in time. The request may have been applied.
+     */
+    503: ErrorBody;
+};
+
+export type DeleteWebhookError = DeleteWebhookErrors[keyof DeleteWebhookErrors];
+
+export type DeleteWebhookResponses = {
+    /**
+     * It is deleted.
+     */
+    204: void;
+};
+
+export type DeleteWebhookResponse = DeleteWebhookResponses[keyof DeleteWebhookResponses];
+
+export type GetWebhookData = {
+    body?: never;
+    headers?: {
+        /**
+         * An id for the request, which the response and the log repeat: up to 128 letters, digits and `._~:/+=@-`. Anything else is replaced by a new id.
+         */
+        'X-Request-Id'?: string;
+    };
+    path: {
+        /**
+         * The id of a webhook.
+         */
+        webhookId: string;
+    };
+    query?: never;
+    url: '/webhooks/{webhookId}';
+};
+
+export type GetWebhookErrors = {
+    /**
+     * Something in the path, the query, the headers or the body is wrong. `details` says what.
+     */
+    400: InvalidRequest;
+    /**
+     * The request has no credential, or one that is invalid, has expired or was revoked.
+     */
+    401: ErrorBody;
+    /**
+     * The credential lacks a scope that the request needs. `WWW-Authenticate` names a sufficient one.
+     */
+    403: ErrorBody;
+    /**
+     * There is no such webhook, or it belongs to another owner.
+     */
+    404: ErrorBody;
+    /**
+     * - `DATABASE_FAILED`: The database failed. It is certain that nothing was applied.
+     * - `NOT_RECEIVED`: The request did not arrive completely in time. What did not arrive was not applied.
+     */
+    408: ServerCrashes | NotReceived;
+    /**
+     * A defect of the service. Its log has the cause under the `X-Request-Id` of the answer.
+     */
+    500: ErrorBody;
+    /**
+     * Too many requests are waiting or connections are open, or the service is stopping. Nothing was applied.
+     */
+    503: ErrorBody;
+};
+
+export type GetWebhookError = GetWebhookErrors[keyof GetWebhookErrors];
+
+export type GetWebhookResponses = {
+    /**
+     * The webhook.
+     */
+    200: Webhook;
+};
+
+export type GetWebhookResponse = GetWebhookResponses[keyof GetWebhookResponses];
+
+export type ChangeWebhookData = {
+    body: ChangeWebhook;
+    headers?: {
+        /**
+         * An id for the request, which the response and the log repeat: up to 128 letters, digits and `._~:/+=@-`. Anything else is replaced by a new id.
+         */
+        'X-Request-Id'?: string;
+    };
+    path: {
+        /**
+         * The id of a webhook.
+         */
+        webhookId: string;
+    };
+    query?: never;
+    url: '/webhooks/{webhookId}';
+};
+
+export type ChangeWebhookErrors = {
+    /**
+     * Something in the path, the query, the headers or the body is wrong. `details` says what.
+     */
+    400: InvalidRequest;
+    /**
+     * The request has no credential, or one that is invalid, has expired or was revoked.
+     */
+    401: ErrorBody;
+    /**
+     * The credential lacks a scope that the request needs. `WWW-Authenticate` names a sufficient one.
+     */
+    403: ErrorBody;
+    /**
+     * There is no such webhook, or it belongs to another owner.
+     */
+    404: ErrorBody;
+    /**
+     * - `DATABASE_FAILED`: The database failed. It is certain that nothing was applied.
+     * - `NOT_RECEIVED`: The request did not arrive completely in time. What did not arrive was not applied.
+     */
+    408: ServerCrashes | NotReceived;
+    /**
+     * The body, or one transaction of a batch, is over 16 KiB, or a batch is over 8 MiB.
+     */
+    413: ErrorBody;
+    /**
+     * - `UNSUPPORTED_CONTENT_TYPE`: The body is not of type `application/json`, or, for a batch, of type `application/x-ndjson` or `application/jsonl`.
+     * - `UNSUPPORTED_ENCODING`: The body is compressed or otherwise encoded. `Accept-Encoding` lists what the service reads.
+     * - `UNSUPPORTED_CHARSET`: `Content-Type` names a character set other than UTF-8.
+     */
+    415: ErrorBody;
+    /**
+     * A defect of the service. Its log has the cause under the `X-Request-Id` of the answer.
+     */
+    500: ErrorBody;
+    /**
+     * - `OVERLOADED`: Too many requests are waiting or connections are open, or the service is stopping. Nothing was applied.
+     * - `OUTCOME_UNKNOWN`: The database was lost during COMMIT and did not come back in time, or the broker did not confirm a submission in time. The request may have been applied.
+     */
+    503: ErrorBody;
+};
+
+export type ChangeWebhookError = ChangeWebhookErrors[keyof ChangeWebhookErrors];
+
+export type ChangeWebhookResponses = {
+    /**
+     * The webhook after the change.
+     */
+    200: Webhook;
+};
+
+export type ChangeWebhookResponse = ChangeWebhookResponses[keyof ChangeWebhookResponses];
+
+export type RotateWebhookSecretData = {
+    body?: RotateSecret;
+    headers?: {
+        /**
+         * An id for the request, which the response and the log repeat: up to 128 letters, digits and `._~:/+=@-`. Anything else is replaced by a new id.
+         */
+        'X-Request-Id'?: string;
+    };
+    path: {
+        /**
+         * The id of a webhook.
+         */
+        webhookId: string;
+    };
+    query?: never;
+    url: '/webhooks/{webhookId}/secret';
+};
+
+export type RotateWebhookSecretErrors = {
+    /**
+     * Something in the path, the query, the headers or the body is wrong. `details` says what.
+     */
+    400: InvalidRequest;
+    /**
+     * The request has no credential, or one that is invalid, has expired or was revoked.
+     */
+    401: ErrorBody;
+    /**
+     * The credential lacks a scope that the request needs. `WWW-Authenticate` names a sufficient one.
+     */
+    403: ErrorBody;
+    /**
+     * There is no such webhook, or it belongs to another owner.
+     */
+    404: ErrorBody;
+    /**
+     * - `DATABASE_FAILED`: The database failed. It is certain that nothing was applied.
+     * - `NOT_RECEIVED`: The request did not arrive completely in time. What did not arrive was not applied.
+     */
+    408: ServerCrashes | NotReceived;
+    /**
+     * The body, or one transaction of a batch, is over 16 KiB, or a batch is over 8 MiB.
+     */
+    413: ErrorBody;
+    /**
+     * - `UNSUPPORTED_CONTENT_TYPE`: The body is not of type `application/json`, or, for a batch, of type `application/x-ndjson` or `application/jsonl`.
+     * - `UNSUPPORTED_ENCODING`: The body is compressed or otherwise encoded. `Accept-Encoding` lists what the service reads.
+     * - `UNSUPPORTED_CHARSET`: `Content-Type` names a character set other than UTF-8.
+     */
+    415: ErrorBody;
+    /**
+     * A defect of the service. Its log has the cause under the `X-Request-Id` of the answer.
+     */
+    500: ErrorBody;
+    /**
+     * - `OVERLOADED`: Too many requests are waiting or connections are open, or the service is stopping. Nothing was applied.
+     * - `OUTCOME_UNKNOWN`: The database was lost during COMMIT and did not come back in time, or the broker did not confirm a submission in time. The request may have been applied.
+     * - `WEBHOOKS_NOT_CONFIGURED`: The service has no key to encrypt the secrets of webhooks with, so none can be made: its operator sets `WEBHOOK_KEYS`.
+     */
+    503: ErrorBody;
+};
+
+export type RotateWebhookSecretError = RotateWebhookSecretErrors[keyof RotateWebhookSecretErrors];
+
+export type RotateWebhookSecretResponses = {
+    /**
+     * The webhook, with its new secret.
+     */
+    200: WebhookWithSecret;
+};
+
+export type RotateWebhookSecretResponse = RotateWebhookSecretResponses[keyof RotateWebhookSecretResponses];
+
+export type ListDeliveriesData = {
+    body?: never;
+    headers?: {
+        /**
+         * An id for the request, which the response and the log repeat: up to 128 letters, digits and `._~:/+=@-`. Anything else is replaced by a new id.
+         */
+        'X-Request-Id'?: string;
+    };
+    path: {
+        /**
+         * The id of a webhook.
+         */
+        webhookId: string;
+    };
+    query?: {
+        /**
+         * Only those with this status. Case does not matter.
+         */
+        status?: 'retrying' | 'given_up' | 'accepted' | 'dropped';
+    };
+    url: '/webhooks/{webhookId}/deliveries';
+};
+
+export type ListDeliveriesErrors = {
+    /**
+     * Something in the path, the query, the headers or the body is wrong. `details` says what.
+     */
+    400: InvalidRequest;
+    /**
+     * The request has no credential, or one that is invalid, has expired or was revoked.
+     */
+    401: ErrorBody;
+    /**
+     * The credential lacks a scope that the request needs. `WWW-Authenticate` names a sufficient one.
+     */
+    403: ErrorBody;
+    /**
+     * There is no such webhook, or it belongs to another owner.
+     */
+    404: ErrorBody;
+    /**
+     * - `DATABASE_FAILED`: The database failed. It is certain that nothing was applied.
+     * - `NOT_RECEIVED`: The request did not arrive completely in time. What did not arrive was not applied.
+     */
+    408: ServerCrashes | NotReceived;
+    /**
+     * A defect of the service. Its log has the cause under the `X-Request-Id` of the answer.
+     */
+    500: ErrorBody;
+    /**
+     * Too many requests are waiting or connections are open, or the service is stopping. Nothing was applied.
+     */
+    503: ErrorBody;
+};
+
+export type ListDeliveriesError = ListDeliveriesErrors[keyof ListDeliveriesErrors];
+
+export type ListDeliveriesResponses = {
+    /**
+     * The deliveries.
+     */
+    200: Deliveries;
+};
+
+export type ListDeliveriesResponse = ListDeliveriesResponses[keyof ListDeliveriesResponses];
+
+export type GetDeliveryData = {
+    body?: never;
+    headers?: {
+        /**
+         * An id for the request, which the response and the log repeat: up to 128 letters, digits and `._~:/+=@-`. Anything else is replaced by a new id.
+         */
+        'X-Request-Id'?: string;
+    };
+    path: {
+        /**
+         * The id of an event; a slash in it is written `%2F`.
+         */
+        eventId: string;
+        /**
+         * The id of a webhook.
+         */
+        webhookId: string;
+    };
+    query?: never;
+    url: '/webhooks/{webhookId}/deliveries/{eventId}';
+};
+
+export type GetDeliveryErrors = {
+    /**
+     * Something in the path, the query, the headers or the body is wrong. `details` says what.
+     */
+    400: InvalidRequest;
+    /**
+     * The request has no credential, or one that is invalid, has expired or was revoked.
+     */
+    401: ErrorBody;
+    /**
+     * The credential lacks a scope that the request needs. `WWW-Authenticate` names a sufficient one.
+     */
+    403: ErrorBody;
+    /**
+     * - `WEBHOOK_NOT_FOUND`: There is no such webhook, or it belongs to another owner.
+     * - `DELIVERY_NOT_FOUND`: The event is neither among the failures of the webhook nor among its last attempts. Older events are sent again with `since`.
+     */
+    404: ErrorBody;
+    /**
+     * - `DATABASE_FAILED`: The database failed. It is certain that nothing was applied.
+     * - `NOT_RECEIVED`: The request did not arrive completely in time. What did not arrive was not applied.
+     */
+    408: ServerCrashes | NotReceived;
+    /**
+     * A defect of the service. Its log has the cause under the `X-Request-Id` of the answer.
+     */
+    500: ErrorBody;
+    /**
+     * Too many requests are waiting or connections are open, or the service is stopping. Nothing was applied.
+     */
+    503: ErrorBody;
+};
+
+export type GetDeliveryError = GetDeliveryErrors[keyof GetDeliveryErrors];
+
+export type GetDeliveryResponses = {
+    /**
+     * The delivery.
+     */
+    200: DeliveryDetails;
+};
+
+export type GetDeliveryResponse = GetDeliveryResponses[keyof GetDeliveryResponses];
+
+export type RedeliverData = {
+    body: Redeliver;
+    headers?: {
+        /**
+         * An id for the request, which the response and the log repeat: up to 128 letters, digits and `._~:/+=@-`. Anything else is replaced by a new id.
+         */
+        'X-Request-Id'?: string;
+    };
+    path: {
+        /**
+         * The id of a webhook.
+         */
+        webhookId: string;
+    };
+    query?: never;
+    url: '/webhooks/{webhookId}/redeliveries';
+};
+
+export type RedeliverErrors = {
+    /**
+     * Something in the path, the query, the headers or the body is wrong. `details` says what.
+     */
+    400: InvalidRequest;
+    /**
+     * The request has no credential, or one that is invalid, has expired or was revoked.
+     */
+    401: ErrorBody;
+    /**
+     * The credential lacks a scope that the request needs. `WWW-Authenticate` names a sufficient one.
+     */
+    403: ErrorBody;
+    /**
+     * - `WEBHOOK_NOT_FOUND`: There is no such webhook, or it belongs to another owner.
+     * - `DELIVERY_NOT_FOUND`: The event is neither among the failures of the webhook nor among its last attempts. Older events are sent again with `since`.
+     */
+    404: ErrorBody;
+    /**
+     * - `DATABASE_FAILED`: The database failed. It is certain that nothing was applied.
+     * - `NOT_RECEIVED`: The request did not arrive completely in time. What did not arrive was not applied.
+     */
+    408: ServerCrashes | NotReceived;
+    /**
+     * The body, or one transaction of a batch, is over 16 KiB, or a batch is over 8 MiB.
+     */
+    413: ErrorBody;
+    /**
+     * - `UNSUPPORTED_CONTENT_TYPE`: The body is not of type `application/json`, or, for a batch, of type `application/x-ndjson` or `application/jsonl`.
+     * - `UNSUPPORTED_ENCODING`: The body is compressed or otherwise encoded. `Accept-Encoding` lists what the service reads.
+     * - `UNSUPPORTED_CHARSET`: `Content-Type` names a character set other than UTF-8.
+     */
+    415: ErrorBody;
+    /**
+     * For this webhook 1,000 single events of one shard wait to be sent again. Send all of them again with `since`.
+     */
+    422: ErrorBody;
+    /**
+     * A defect of the service. Its log has the cause under the `X-Request-Id` of the answer.
+     */
+    500: ErrorBody;
+    /**
+     * - `OVERLOADED`: Too many requests are waiting or connections are open, or the service is stopping. Nothing was applied.
+     * - `OUTCOME_UNKNOWN`: The database was lost during COMMIT and did not come back in time, or the broker did not confirm a submission in time. The request may have been applied.
+     */
+    503: ErrorBody;
+};
+
+export type RedeliverError = RedeliverErrors[keyof RedeliverErrors];
+
+export type RedeliverResponses = {
+    /**
+     * They will be delivered again.
+     */
+    202: Redelivery;
+};
+
+export type RedeliverResponse = RedeliverResponses[keyof RedeliverResponses];
 
 export type GetLivenessData = {
     body?: never;

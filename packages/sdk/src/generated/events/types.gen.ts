@@ -28,6 +28,10 @@ export type AccountChangedV1 = {
      * When it was changed, in UTC.
      */
     time: string;
+    /**
+     * The trace context (W3C) of the batch that posted it, if it was traced.
+     */
+    traceparent?: string;
     datacontenttype: 'application/json';
     data: {
         accountId: number;
@@ -97,6 +101,14 @@ export type HoldCapturedV1 = {
      * When it was posted, in UTC.
      */
     time: string;
+    /**
+     * The account's version after it, as text: the events of an account in their order.
+     */
+    sequence?: string;
+    /**
+     * The trace context (W3C) of the batch that posted it, if it was traced.
+     */
+    traceparent?: string;
     datacontenttype: 'application/json';
     data: {
         holdId: string;
@@ -152,6 +164,14 @@ export type HoldExpiredV1 = {
      * When it was posted, in UTC.
      */
     time: string;
+    /**
+     * The account's version after it, as text: the events of an account in their order.
+     */
+    sequence?: string;
+    /**
+     * The trace context (W3C) of the batch that posted it, if it was traced.
+     */
+    traceparent?: string;
     datacontenttype: 'application/json';
     data: {
         holdId: string;
@@ -199,6 +219,14 @@ export type HoldPlacedV1 = {
      * When it was posted, in UTC.
      */
     time: string;
+    /**
+     * The account's version after it, as text: the events of an account in their order.
+     */
+    sequence?: string;
+    /**
+     * The trace context (W3C) of the batch that posted it, if it was traced.
+     */
+    traceparent?: string;
     datacontenttype: 'application/json';
     data: {
         holdId: string;
@@ -250,6 +278,14 @@ export type HoldVoidedV1 = {
      * When it was posted, in UTC.
      */
     time: string;
+    /**
+     * The account's version after it, as text: the events of an account in their order.
+     */
+    sequence?: string;
+    /**
+     * The trace context (W3C) of the batch that posted it, if it was traced.
+     */
+    traceparent?: string;
     datacontenttype: 'application/json';
     data: {
         holdId: string;
@@ -270,6 +306,48 @@ export type HoldVoidedV1 = {
          * The account's currency, a code of ISO 4217, whose decimals its amounts have. Absent: that of the bank, with two decimals.
          */
         currency?: string;
+    };
+};
+
+/**
+ * submission.refused, version 1
+ *
+ * A request that was accepted with 202 and refused when it was to be posted. Its idempotency key is spent. A CloudEvent 1.0 in structured JSON. Members may be added within version 1; none is removed or changes its meaning.
+ */
+export type SubmissionRefusedV1 = {
+    specversion: '1.0';
+    /**
+     * Unique together with source.
+     */
+    id: string;
+    /**
+     * The bank.
+     */
+    source: string;
+    type: 'submission.refused.v1';
+    /**
+     * The account.
+     */
+    subject: string;
+    /**
+     * When it was posted, in UTC.
+     */
+    time: string;
+    /**
+     * The trace context (W3C) of the batch that posted it, if it was traced.
+     */
+    traceparent?: string;
+    datacontenttype: 'application/json';
+    data: {
+        accountId: number;
+        /**
+         * The key of the request.
+         */
+        idempotencyKey: string;
+        /**
+         * Why, as in the header X-Error-Code of a direct answer: docs/errors.md.
+         */
+        code: string;
     };
 };
 
@@ -297,6 +375,14 @@ export type TransactionPostedV1 = {
      * When the transaction was posted, in UTC.
      */
     time: string;
+    /**
+     * The account's version after it, as text: the events of an account in their order.
+     */
+    sequence?: string;
+    /**
+     * The trace context (W3C) of the batch that posted it, if it was traced.
+     */
+    traceparent?: string;
     datacontenttype: 'application/json';
     data: {
         transactionId: string;
@@ -365,6 +451,14 @@ export type TransactionPostedV2 = {
      * When the transaction was posted, in UTC.
      */
     time: string;
+    /**
+     * The account's version after it, as text: the events of an account in their order.
+     */
+    sequence?: string;
+    /**
+     * The trace context (W3C) of the batch that posted it, if it was traced.
+     */
+    traceparent?: string;
     datacontenttype: 'application/json';
     data: {
         transactionId: string;
@@ -444,6 +538,10 @@ export type TransferCompletedV1 = {
      * When the transfer was posted, in UTC.
      */
     time: string;
+    /**
+     * The trace context (W3C) of the batch that posted it, if it was traced.
+     */
+    traceparent?: string;
     datacontenttype: 'application/json';
     data: {
         transferId: string;
@@ -463,9 +561,9 @@ export type TransferCompletedV1 = {
              */
             currency?: string;
             /**
-             * The account's version after it.
+             * The account's version after it. Absent where the receiver may not see the account.
              */
-            version: number;
+            version?: number;
             /**
              * The transaction that this leg reverses, wholly or in part.
              */
@@ -487,6 +585,60 @@ export type TransferCompletedV1 = {
 };
 
 /**
+ * transfer.failed, version 1
+ *
+ * A transfer to an account of another shard that was refused there, or cancelled: the money is back where it came from. `GET /transfers/{transferId}` says why. A CloudEvent 1.0 in structured JSON. Members may be added within version 1; none is removed or changes its meaning.
+ */
+export type TransferFailedV1 = {
+    specversion: '1.0';
+    /**
+     * The transfer's id. Unique together with source; a transfer is completed or has failed.
+     */
+    id: string;
+    /**
+     * The bank.
+     */
+    source: string;
+    type: 'transfer.failed.v1';
+    /**
+     * The transfer.
+     */
+    subject: string;
+    /**
+     * When it was posted, in UTC.
+     */
+    time: string;
+    /**
+     * The trace context (W3C) of the batch that posted it, if it was traced.
+     */
+    traceparent?: string;
+    datacontenttype: 'application/json';
+    data: {
+        transferId: string;
+        /**
+         * The account that was to pay.
+         */
+        accountId: number;
+        /**
+         * The account to which it was to go.
+         */
+        toAccountId: number;
+        /**
+         * Text, so that no parser rounds it.
+         */
+        amount: string;
+        /**
+         * The account's currency, a code of ISO 4217, whose decimals its amounts have. Absent: that of the bank, with two decimals.
+         */
+        currency?: string;
+        /**
+         * The hold that it was to capture.
+         */
+        holdId?: string;
+    };
+};
+
+/**
  * What the bank publishes, told apart by `type`.
  */
-export type BankEvent = AccountChangedV1 | HoldCapturedV1 | HoldExpiredV1 | HoldPlacedV1 | HoldVoidedV1 | TransactionPostedV1 | TransactionPostedV2 | TransferCompletedV1;
+export type BankEvent = AccountChangedV1 | HoldCapturedV1 | HoldExpiredV1 | HoldPlacedV1 | HoldVoidedV1 | SubmissionRefusedV1 | TransactionPostedV1 | TransactionPostedV2 | TransferCompletedV1 | TransferFailedV1;
