@@ -97,6 +97,8 @@ beforeAll(async () => {
       REDIS_URL: redis.url,
       RABBITMQ_URL: broker.url,
       RATE_LIMIT_TRANSACTIONS_PER_SECOND: '1000',
+      WEBHOOK_KEYS: Buffer.alloc(32, 7).toString('base64'),
+      WEBHOOK_PRIVATE_ADDRESSES: 'on',
       LEDGER_COMMAND_TIMEOUT_MS: '2000',
     },
   });
@@ -170,6 +172,11 @@ async function useEverything(): Promise<void> {
     expect(await post(`/accounts/${accountId}/holds`, { amount: '1.00', expiresInSeconds: 1 })).toBe(201);
   }
   expect(await post(postings(1), deposit('1.00'), bearer('wrong'))).toBe(401);
+  expect(await post('/webhooks', { url: 'http://127.0.0.1:9/', eventTypes: ['*'] })).toBe(201);
+  await waitUntil(async () => {
+    const metrics = await fetch(`${service.url}/metrics`, { headers: bearer(key) });
+    return (await metrics.text()).includes('bank_webhook_lag_seconds{');
+  }, 20_000);
   const client = new Client({ connectionString: database.url });
   await client.connect();
   try {
