@@ -22,7 +22,7 @@ const RANKS = [
   ['src/http'],
   ['src/transfers'],
   ['src/holds'],
-  ['src/accounts', 'src/transactions', 'src/statements', 'src/summaries', 'src/health'],
+  ['src/accounts', 'src/transactions', 'src/statements', 'src/summaries', 'src/live-events', 'src/health'],
   ['src/batches'],
   ['src/submissions'],
   ['src/app'],

@@ -16,6 +16,7 @@ import { SummaryModule } from '../ledger/summary.module.js';
 import { SweeperModule } from '../ledger/sweeper.module.js';
 import { MetricsModule } from '../observability/metrics.module.js';
 import { HealthModule } from '../health/health.module.js';
+import { LiveEventsModule } from '../live-events/live-events.module.js';
 import { SubmissionsModule } from '../submissions/submissions.module.js';
 import { StatementsModule } from '../statements/statements.module.js';
 import { SummariesModule } from '../summaries/summaries.module.js';
@@ -57,6 +58,7 @@ export class AppModule {
         SummariesModule,
         TransfersModule,
         HoldsModule,
+        LiveEventsModule,
         BatchesModule,
         SubmissionsModule,
         HealthModule,

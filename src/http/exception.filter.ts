@@ -19,6 +19,7 @@ import {
   ServerCrashesDto,
   VersionMismatchDto,
 } from './openapi/error-bodies.js';
+import { EventsGoneError } from '../messaging/event-log.js';
 import { MethodNotAllowedError } from './server/paths.js';
 import { InvalidRequestError } from './validation/invalid-request.js';
 import { RefusedBodyError } from './validation/refused-body.js';
@@ -82,6 +83,7 @@ export function answerOf(error: unknown): ErrorAnswer {
     return errorAnswer('CREDENTIAL_STORE_UNAVAILABLE', RETRY_SOON);
   }
   if (error instanceof SummaryNotReadyError) return errorAnswer('SUMMARY_NOT_READY', RETRY_SOON);
+  if (error instanceof EventsGoneError) return errorAnswer('EVENTS_GONE');
   if (error instanceof MethodNotAllowedError) {
     return errorAnswer('METHOD_NOT_ALLOWED', { headers: { allow: error.allow } });
   }
