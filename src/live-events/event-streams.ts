@@ -62,11 +62,7 @@ export class EventStreams implements OnModuleDestroy {
    * @param listen resolves when there is nothing more to send
    * @param check called about once a second, whether or not there are events
    */
-  async fill(
-    stream: EventStream,
-    listen: () => Promise<void>,
-    check: OpenStream['check'],
-  ): Promise<void> {
+  async fill(stream: EventStream, listen: () => Promise<void>, check: OpenStream['check']): Promise<void> {
     const one: OpenStream = { stream, check, checking: false };
     this.open.add(one);
     stream.onGone(() => this.open.delete(one));

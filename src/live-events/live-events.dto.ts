@@ -26,7 +26,8 @@ export const accountEventsOf = reads({}, (request): AccountEventsRequest => {
 /** GET /events. @returns the id of the last event as it was sent; undefined: events from now on are wanted */
 export const bankEventsOf = reads({}, lastEventIdOf);
 
-export const noPlaceInLog = () => InvalidRequestError.of(LAST_EVENT_ID, 'is not an id of an event of this bank');
+export const noPlaceInLog = () =>
+  InvalidRequestError.of(LAST_EVENT_ID, 'is not an id of an event of this bank');
 
 function lastEventIdOf({ headers }: FastifyRequest): string | undefined {
   return [headers['last-event-id'] ?? []].flat()[0];

@@ -30,14 +30,15 @@ const stream = (before: string, id: string) =>
     },
   );
 
+/** A shard that is down is waited for. */
+const { 408: _, ...WITHOUT_DATABASE } = READ_FAILURES;
+
 const LastEventIdHeader = (pattern: string) =>
   ApiHeader({
     name: LAST_EVENT_ID,
     description: 'The `id` of the last event: those after it are sent first. Without it, events begin now.',
     schema: { type: 'string', pattern },
   });
-
-const COMMON = { ...READ_FAILURES, 429: TOO_MANY_REQUESTS };
 
 export const DocumentAccountEvents = (): MethodDecorator =>
   applyDecorators(
@@ -52,7 +53,8 @@ export const DocumentAccountEvents = (): MethodDecorator =>
         200: stream('7', '8'),
         400: invalidRequest(LAST_EVENT_ID, 'must be a version of the account'),
         404: errorResponse(['ACCOUNT_NOT_FOUND', 'VERSION_NOT_REACHED']),
-        ...COMMON,
+        429: TOO_MANY_REQUESTS,
+        ...READ_FAILURES,
       },
     }),
     ...AccountIdParameter(),
@@ -73,7 +75,8 @@ export const DocumentBankEvents = (): MethodDecorator =>
         200: stream('1041', '1042'),
         400: invalidRequest(LAST_EVENT_ID, 'is not an id of an event of this bank'),
         410: errorResponse(['EVENTS_GONE']),
-        ...COMMON,
+        429: TOO_MANY_REQUESTS,
+        ...WITHOUT_DATABASE,
       },
     }),
     LastEventIdHeader(String.raw`^(-|\d{1,16}(\.\d{1,5})?)(,(-|\d{1,16}(\.\d{1,5})?))*$`),

@@ -76,9 +76,7 @@ export class LiveEventsService {
 
   private ends(): Promise<Places> {
     return Promise.all(
-      this.tails.map(({ log }) =>
-        log.end().then((position): Place => ({ position }), unlessDown),
-      ),
+      this.tails.map(({ log }) => log.end().then((position): Place => ({ position }), unlessDown)),
     );
   }
 

@@ -394,13 +394,14 @@ describe('rejected without any effect', () => {
 
     /** A request that the route would carry out, with something more. */
     function send(
-      { method, path }: (typeof routes)[number],
+      { method, path, isStream }: (typeof routes)[number],
       query: string,
       headers: Record<string, string> = {},
     ): Promise<Response> {
       const needed = path.endsWith('/statement') ? '?from=2026-01-01&to=2026-02-01' : '';
       const asked = needed && query ? `${needed}&${query.slice(1)}` : needed + query;
       const url = path.replace(/{(\w+)}/, (_, name: string) => target[name] ?? '') + asked;
+      if (isStream && query === '') return app.http.head(url);
       if (method === 'GET') return app.http.get(url).set(headers);
       const request = method === 'PATCH' ? app.http.patch(url) : app.http.post(url);
       return request.set(headers).send(bodies[`${method} ${path}`] ?? {});

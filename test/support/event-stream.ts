@@ -28,7 +28,9 @@ export class EventStreamClient {
 
   static open(url: string, headers: Record<string, string> = {}): Promise<EventStreamClient> {
     return new Promise((resolve, reject) => {
-      const asked = request(url, { headers, agent: false }, (answer) => resolve(new EventStreamClient(answer)));
+      const asked = request(url, { headers, agent: false }, (answer) =>
+        resolve(new EventStreamClient(answer)),
+      );
       asked.on('error', reject);
       asked.end();
     });
@@ -63,7 +65,9 @@ export class EventStreamClient {
     return eventually(() => {
       if (isDone(this.events)) return Promise.resolve();
       const last = this.events.at(-1);
-      throw new Error(`${this.events.length} events, the last: ${JSON.stringify(last)}, ended: ${this.ended}`);
+      throw new Error(
+        `${this.events.length} events, the last: ${JSON.stringify(last)}, ended: ${this.ended}`,
+      );
     }, timeoutMs);
   }
 

@@ -47,9 +47,16 @@ export class EventStream extends AnswerStream {
    * The head of the answer, and where to go on if it breaks off before the first event: browsers take an id from a block
    * without data, too.
    *
+   * A client that closes its side of the connection is gone: the service would otherwise go on answering, and learn it
+   * from a later write.
+   *
    * @param retryMs how long the client should wait before it comes back
    */
   begin(reply: FastifyReply, retryMs: number, id: string): void {
+    const { socket } = reply.request.raw;
+    const end = () => this.end();
+    socket.once('end', end);
+    this.onGone(() => socket.off('end', end));
     void reply
       .type(EVENT_STREAM_MEDIA_TYPE)
       // nginx would collect the answer before it passes it on.

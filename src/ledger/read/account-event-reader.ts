@@ -70,7 +70,13 @@ export class AccountEventReader {
   }
 }
 
-const NONE = { transactionIds: [], accountEventIds: [], refusalIds: [], failedTransferIds: [], createdAt: new Date(0) };
+const NONE = {
+  transactionIds: [],
+  accountEventIds: [],
+  refusalIds: [],
+  failedTransferIds: [],
+  createdAt: new Date(0),
+};
 
 interface Ids {
   readonly transactionIds: readonly string[];
