@@ -60,15 +60,15 @@ export class LiveEventsController {
   private async answer(open: () => Promise<Listening>, { request, reply, check }: Exchange): Promise<void> {
     const free = this.streams.take(userOf(request));
     try {
-      const { id, listen } = await open();
+      const listening = await open();
       // It went away while it waited.
       if (request.raw.socket.destroyed) return void reply.send();
       if (request.method === 'HEAD') return void reply.type(EVENT_STREAM_MEDIA_TYPE).send();
       const stream = new EventStream(this.config.http.answerTimeoutMs);
-      stream.begin(reply, this.config.events.retryMs, id);
+      stream.begin(reply, this.config.events.retryMs, listening.id);
       await this.streams.fill(
         stream,
-        () => listen(stream),
+        () => listening.listen(stream),
         async () => check(await principalNow(request)),
       );
     } finally {

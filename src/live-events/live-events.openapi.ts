@@ -30,8 +30,10 @@ const stream = (before: string, id: string) =>
     },
   );
 
-/** A shard that is down is waited for. */
-const { 408: _, ...WITHOUT_DATABASE } = READ_FAILURES;
+/** Shards that are down are waited for. */
+const SHARDS_AWAITED = Object.fromEntries(
+  Object.entries(READ_FAILURES).filter(([status]) => status !== '408'),
+);
 
 const LastEventIdHeader = (pattern: string) =>
   ApiHeader({
@@ -76,7 +78,7 @@ export const DocumentBankEvents = (): MethodDecorator =>
         400: invalidRequest(LAST_EVENT_ID, 'is not an id of an event of this bank'),
         410: errorResponse(['EVENTS_GONE']),
         429: TOO_MANY_REQUESTS,
-        ...WITHOUT_DATABASE,
+        ...SHARDS_AWAITED,
       },
     }),
     LastEventIdHeader(String.raw`^(-|\d{1,16}(\.\d{1,5})?)(,(-|\d{1,16}(\.\d{1,5})?))*$`),

@@ -86,7 +86,7 @@ export class LiveEventsService {
     const retained = await Promise.all(
       this.tails.map(({ log }, shard) => {
         const place = places[shard];
-        return place ? log.retains(readFrom(place)).catch(unlessDown) : true;
+        return place ? log.retains(readFrom(place)).catch(unlessDown) : Promise.resolve(true);
       }),
     );
     if (retained.includes(false)) throw new EventsGoneError();

@@ -401,7 +401,8 @@ describe('rejected without any effect', () => {
       const needed = path.endsWith('/statement') ? '?from=2026-01-01&to=2026-02-01' : '';
       const asked = needed && query ? `${needed}&${query.slice(1)}` : needed + query;
       const url = path.replace(/{(\w+)}/, (_, name: string) => target[name] ?? '') + asked;
-      if (isStream && query === '') return app.http.head(url);
+      // A stream has no end.
+      if (isStream && query === '' && Object.keys(headers).length === 0) return app.http.head(url);
       if (method === 'GET') return app.http.get(url).set(headers);
       const request = method === 'PATCH' ? app.http.patch(url) : app.http.post(url);
       return request.set(headers).send(bodies[`${method} ${path}`] ?? {});

@@ -278,7 +278,8 @@ describe('several relays of one shard', () => {
     const survivor = await startInstance(database.url, environment, { outbox: { pollMs: 500 } });
     const victim = await startService({ environment });
     const load = new Load([survivor.url, victim.url], await openAccounts(survivor, 3));
-    const published = (app: { url: string }) => metric(app, 'bank_rabbitmq_events_published_total{shard="0"}');
+    const published = (app: { url: string }) =>
+      metric(app, 'bank_rabbitmq_events_published_total{shard="0"}');
     for (const app of [survivor, victim]) {
       await waitUntil(async () => ((await published(app)) ?? 0) > 20, 20_000);
     }
