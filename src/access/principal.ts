@@ -9,6 +9,7 @@ export const SCOPES = [
   'deposits:write',
   'withdrawals:write',
   'transfers:write',
+  'webhooks:write',
   'accounts:manage',
   'admin',
 ] as const;
@@ -48,6 +49,12 @@ export interface Principal {
   readonly owner: string | undefined;
   /** What it may do: the scopes of its credential and those that they imply. All of them for an admin. */
   readonly scopes: ReadonlySet<Scope>;
+}
+
+/** The API key that the sender has shown; undefined: it was none. */
+export function keyIdOf({ id }: Pick<Principal, 'id'>): number | undefined {
+  const [, keyId] = /^key:(\d+)$/.exec(id) ?? [];
+  return keyId === undefined ? undefined : Number(keyId);
 }
 
 /** Where authentication is off, everybody may do everything. */

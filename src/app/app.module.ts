@@ -22,6 +22,8 @@ import { StatementsModule } from '../statements/statements.module.js';
 import { SummariesModule } from '../summaries/summaries.module.js';
 import { TransactionsModule } from '../transactions/transactions.module.js';
 import { TransfersModule } from '../transfers/transfers.module.js';
+import { DeliveryModule } from '../messaging/webhooks/delivery.module.js';
+import { WebhooksModule } from '../webhooks/webhooks.module.js';
 
 /** The ledger without HTTP, as the command line needs it. */
 @Module({})
@@ -61,6 +63,8 @@ export class AppModule {
         LiveEventsModule,
         BatchesModule,
         SubmissionsModule,
+        DeliveryModule,
+        WebhooksModule,
         HealthModule,
       ],
       providers: [{ provide: APP_FILTER, useClass: GlobalExceptionFilter }],

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { UserError } from '../domain/user-error.js';
 import { contradictions } from './contradictions.js';
 import type { ShardAddress } from './shard-address.js';
@@ -45,7 +46,9 @@ export function loadConfig(
   return deepFreeze(configOf(env));
 }
 
-const DAY_MS = 24 * 60 * 60 * 1_000;
+const MINUTE_MS = 60_000;
+const HOUR_MS = 60 * MINUTE_MS;
+const DAY_MS = 24 * HOUR_MS;
 
 /** The settings, in sections. Those without a variable are constants that nobody needs to change. */
 function configOf(env: Variables) {
@@ -94,6 +97,34 @@ function configOf(env: Variables) {
       checkMs: 1_000,
       /** How long a client is asked to wait before it comes back. */
       retryMs: 1_000,
+    },
+    webhooks: {
+      /** Encrypt the secrets of endpoints, in base64: the first one encrypts, all decrypt. */
+      keys: env.WEBHOOK_KEYS,
+      /** Where the embedded bank keeps a key of its own, outside of the database and its backups. */
+      keyFile: isEmbedded(env) ? join(env.DATA_DIR, 'webhook-key') : undefined,
+      /** Whether endpoints may be on this machine or a private network, and without TLS. */
+      privateAddresses: allowsPrivateAddresses(env),
+      /** How often a shard's log is looked at. */
+      pollMs: 200,
+      /** For one request, until the last byte of its answer. */
+      timeoutMs: 10_000,
+      retries: {
+        /** The pause after the first failure; it doubles with each further one. */
+        firstRetryMs: 1_000,
+        /** The longest pause while later events of the account wait. */
+        longestRetryMs: 5 * MINUTE_MS,
+        /** The longest pause after that. */
+        longestLateRetryMs: HOUR_MS,
+        /** The longest that an endpoint can ask for. */
+        longestRetryAfterMs: HOUR_MS,
+        /** How long later events of the account wait for one that is not accepted. */
+        giveUpAfterMs: HOUR_MS,
+        /** How long it is tried in all. */
+        dropAfterMs: 3 * DAY_MS,
+        /** How long an endpoint may accept nothing before it is switched off. */
+        switchOffAfterMs: 3 * DAY_MS,
+      },
     },
     /** How often expired holds are looked for. */
     sweeper: { pollMs: 1_000 },
@@ -260,6 +291,15 @@ function isOnlyForThisMachine(env: Variables): boolean {
   const behindProxy = env.TRUSTED_PROXIES.length > 0;
   const inUse = env.NODE_ENV === 'production' || behindProxy || env.JWT_ISSUER !== undefined;
   return isEmbedded(env) && isThisMachine(env.HOST) && !inUse;
+}
+
+/**
+ * Who can only send from this machine can reach its private addresses anyway. Anybody else would reach them through the
+ * service.
+ */
+function allowsPrivateAddresses(env: Variables): boolean {
+  const { WEBHOOK_PRIVATE_ADDRESSES: chosen } = env;
+  return chosen === 'auto' ? env.AUTH === 'auto' && isOnlyForThisMachine(env) : chosen === 'on';
 }
 
 function isEmbedded(env: Variables): boolean {

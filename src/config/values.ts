@@ -101,6 +101,10 @@ export const originList = () =>
 export const networkList = () =>
   list(isNetwork, 'must be IP addresses or networks like 10.0.0.0/8, separated by commas or spaces');
 
+/** Keys of 256 bits. */
+export const secretKeyList = () =>
+  list(isSecretKey, 'must be keys of 32 bytes in base64, separated by commas or spaces');
+
 /** Whether only this machine can reach an address. */
 export function isThisMachine(host: string): boolean {
   return host === 'localhost' || (ipaddr.isValid(host) && ipaddr.process(host).range() === 'loopback');
@@ -108,6 +112,12 @@ export function isThisMachine(host: string): boolean {
 
 function isOrigin(value: string): boolean {
   return /^https?:/.test(value) && URL.canParse(value) && new URL(value).origin === value;
+}
+
+/** Whether it is a key of 256 bits in base64. */
+export function isSecretKey(value: string): boolean {
+  const bytes = Buffer.from(value, 'base64');
+  return bytes.length === 32 && bytes.toString('base64') === value;
 }
 
 function isNetwork(value: string): boolean {

@@ -9,6 +9,7 @@ import {
   networkList,
   originList,
   postgresUrl,
+  secretKeyList,
   serverUrl,
   shardList,
   text,
@@ -82,6 +83,8 @@ export const VARIABLES = {
   RABBITMQ_URL: serverUrl(['amqp:', 'amqps:'], 'amqp://user:password@host:5672'),
   RABBITMQ_EXCHANGE: matching(/^[\w.:-]{1,127}$/, 'bank', 'must be 1 to 127 letters, digits and . : _ -'),
   EVENT_RETENTION_DAYS: integer(30, 1, 3_650),
+  WEBHOOK_KEYS: secretKeyList(),
+  WEBHOOK_PRIVATE_ADDRESSES: choice(['auto', 'on', 'off'], 'auto'),
 
   // Operation
   LOG_LEVEL: choice(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], 'info'),

@@ -8,6 +8,7 @@ import {
 } from '../access/access-errors.js';
 import { SummaryNotReadyError } from '../ledger/read/summary-reader.js';
 import { LedgerError, type LedgerFailure } from '../domain/errors.js';
+import { WebhookError } from '../messaging/webhooks/webhook-error.js';
 import { errorAnswer, invalidRequest, writeError, type ErrorAnswer } from './errors/error-answer.js';
 import { type ErrorCode } from './errors/catalogue.js';
 import { answerToRepeat } from './idempotency.interceptor.js';
@@ -82,6 +83,7 @@ export function answerOf(error: unknown): ErrorAnswer {
   if (error instanceof CredentialStoreUnavailableError) {
     return errorAnswer('CREDENTIAL_STORE_UNAVAILABLE', RETRY_SOON);
   }
+  if (error instanceof WebhookError) return errorAnswer(error.code);
   if (error instanceof SummaryNotReadyError) return errorAnswer('SUMMARY_NOT_READY', RETRY_SOON);
   if (error instanceof EventsGoneError) return errorAnswer('EVENTS_GONE');
   if (error instanceof MethodNotAllowedError) {

@@ -87,7 +87,7 @@ export class AccountListener {
       const isLast = version !== undefined && (!next || this.versionOf(next) !== version);
       if (isLast) this.state = { ...this.state, version };
       if (event.kind === 'account.changed') this.state = { ...this.state, revision: event.revision };
-      const { type, body } = messageOf(event, this.source.bankId);
+      const { type, body } = messageOf(event, this.source.bankId, this.sender.owner);
       yield { type, data: body, id: isLast ? String(version) : undefined };
     }
   }
@@ -97,11 +97,7 @@ export class AccountListener {
     if (!accountsOfEvent(event).includes(this.source.accountId)) return false;
     if (event.kind === 'account.changed') return event.revision > this.state.revision;
     const version = this.versionOf(event);
-    if (version !== undefined && version <= this.state.version) return false;
-    if (event.kind !== 'transfer.completed') return true;
-    // It tells the versions of all its accounts.
-    const { owner } = this.sender;
-    return owner === undefined || event.legs.every((leg) => leg.owner === owner);
+    return version === undefined || version > this.state.version;
   }
 
   private versionOf(event: LedgerEvent): number | undefined {

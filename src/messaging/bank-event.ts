@@ -30,7 +30,8 @@ const TRANSFER_COMPLETED = z.looseObject({
     legs: z
       .array(
         z.looseObject({
-          ...{ transactionId: text.transactionId, accountId, version, amount: text.money },
+          ...{ transactionId: text.transactionId, accountId, amount: text.money },
+          version: version.optional(),
           type: z.enum(['Deposit', 'Withdraw']),
           currency: text.currency.optional(),
           reverses: text.transactionId.optional(),
@@ -170,7 +171,8 @@ export interface BankMessage {
   readonly body: string;
 }
 
-export function messageOf(event: LedgerEvent, bankId: string): BankMessage {
+/** @param owner to whom it is told, if not to the bank: of accounts of others it does not say what version they have */
+export function messageOf(event: LedgerEvent, bankId: string, owner?: string): BankMessage {
   switch (event.kind) {
     case 'transaction.posted': {
       const { transaction } = event;
@@ -180,7 +182,7 @@ export function messageOf(event: LedgerEvent, bankId: string): BankMessage {
       return { id: `txn${transactionId}`, type, accountId, timestamp, body };
     }
     case 'transfer.completed':
-      return transferMessage(event, bankId);
+      return transferMessage(event, bankId, owner);
     case 'transfer.failed':
       return failedTransferMessage(event, bankId);
     case 'submission.refused':
@@ -197,7 +199,11 @@ export function messageOf(event: LedgerEvent, bankId: string): BankMessage {
 
 type Traced<E> = E & Pick<LedgerEvent, 'traceparent'>;
 
-function transferMessage({ legs, traceparent }: Traced<TransferCompleted>, bankId: string): BankMessage {
+function transferMessage(
+  { legs, traceparent }: Traced<TransferCompleted>,
+  bankId: string,
+  owner: string | undefined,
+): BankMessage {
   const [first] = legs as [AnnouncedTransaction];
   const payer = legs.find(({ type }) => type === 'debit') ?? first;
   const id = `tr${first.transferId}`;
@@ -218,7 +224,7 @@ function transferMessage({ legs, traceparent }: Traced<TransferCompleted>, bankI
       type: leg.type === 'credit' ? 'Deposit' : 'Withdraw',
       amount: formatMoney(leg.amount, leg.decimals),
       currency: leg.currency,
-      version: leg.versionAfter,
+      version: owner === undefined || leg.owner === owner ? leg.versionAfter : undefined,
       reverses: leg.reversesId && `txn${leg.reversesId}`,
     })),
     holdId: holdId && `hold${holdId}`,

@@ -4,8 +4,10 @@ import type { PoolConnections } from '../storage/shard-pool.js';
 import type { LedgerFailureCode } from '../domain/errors.js';
 import { RequestDurations } from './request-durations.js';
 
+const BATCH_FAILURES = ['retryable', 'unavailable', 'statement', 'commit_lost'] as const;
+
 /** Why a batch failed as a whole. */
-export type BatchFailure = 'retryable' | 'unavailable' | 'statement' | 'commit_lost';
+export type BatchFailure = (typeof BATCH_FAILURES)[number];
 
 /**
  * The metrics of one shard's write path. Labels are bound once, because looking them up for every command is costly.
@@ -22,9 +24,19 @@ export interface ShardMetrics {
   watchUp(isUp: () => Promise<boolean>): void;
 }
 
+const PUBLISH_FAILURES = [
+  'down',
+  'blocked',
+  'timeout',
+  'unroutable',
+  'refused',
+  'closed',
+  'database',
+  'other',
+] as const;
+
 /** Why a chunk of events was not published. */
-export type PublishFailure =
-  'down' | 'blocked' | 'timeout' | 'unroutable' | 'refused' | 'closed' | 'database' | 'other';
+export type PublishFailure = (typeof PUBLISH_FAILURES)[number];
 
 /** The metrics of a relay of one shard. */
 export interface RelayMetrics {
@@ -32,6 +44,20 @@ export interface RelayMetrics {
   failed(reason: PublishFailure): void;
   /** The gauges call this function when they are scraped. */
   watchBacklog(read: () => { readonly rows: number; readonly events: number; readonly ageMs: number }): void;
+}
+
+/** The metrics of the webhooks of one shard. */
+export interface WebhookMetrics {
+  attempted(accepted: boolean): void;
+  /** The gauges call this function when they are scraped. @param read what each endpoint has not got yet */
+  watch(
+    read: () => readonly {
+      readonly webhookId: number;
+      /** The age of the oldest event that was not tried. */
+      readonly lagMs: number;
+      readonly failures: number;
+    }[],
+  ): void;
 }
 
 /** The metrics of one shard's sweeper. */
@@ -55,11 +81,13 @@ export interface SummaryMetrics {
   failed(): void;
 }
 
+const SUBMISSION_OUTCOMES = ['posted', 'refused', 'repeated', 'dropped', 'dead-lettered'] as const;
+
 /**
  * What became of a submission that was taken out of the queue. repeated: its key was used before; dropped: its sender may
  * not use the account, or there is none.
  */
-export type SubmissionOutcome = 'posted' | 'refused' | 'repeated' | 'dropped' | 'dead-lettered';
+export type SubmissionOutcome = (typeof SUBMISSION_OUTCOMES)[number];
 
 /** The metrics of one shard's submissions. */
 export interface SubmissionMetrics {
@@ -73,11 +101,15 @@ export interface SubmissionMetrics {
 /** The result of looking up a balance in the shared cache; unavailable: the cache did not answer. */
 export type BalanceLookup = 'hit' | 'miss' | 'unavailable';
 
+const AUTHENTICATION_FAILURES = ['missing', 'invalid', 'limited'] as const;
+
 /** Why a request was not authenticated; limited: its address had failed too often before. */
-export type AuthenticationFailure = 'missing' | 'invalid' | 'limited';
+export type AuthenticationFailure = (typeof AUTHENTICATION_FAILURES)[number];
 
 /** What counted a transaction against the rate limit: Redis for all instances, or this instance by itself. */
 export type RateCounter = 'redis' | 'local';
+
+const REDIS_FAILURES = ['timeout', 'error'] as const;
 
 const DURATION_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 const BATCH_SIZES = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000];
@@ -144,6 +176,23 @@ export class Metrics {
   ]);
   private readonly outbox = this.relay('bank_outbox', 'moved to the log');
   private readonly rabbitmq = this.relay('bank_rabbitmq', 'published to RabbitMQ');
+  private readonly webhookAttempts = this.counter(
+    'bank_webhook_attempts_total',
+    'Tries to deliver an event to a webhook',
+    ['shard', 'result'],
+  );
+  private readonly webhookLag = this.gauge(
+    'bank_webhook_lag_seconds',
+    'The age of the oldest event that a webhook has not been sent yet',
+    ['shard', 'webhook'],
+    'max',
+  );
+  private readonly webhookFailures = this.gauge(
+    'bank_webhook_failures',
+    'Events that a webhook has not accepted and that are tried again',
+    ['shard', 'webhook'],
+    'max',
+  );
   private readonly holdsExpired = this.counter(
     'bank_sweeper_expired_holds_total',
     'Holds that this process found expired and wrote down',
@@ -332,8 +381,25 @@ export class Metrics {
     });
   }
 
+  forWebhooks(shardIndex: number): WebhookMetrics {
+    const shard = String(shardIndex);
+    for (const reason of PUBLISH_FAILURES) beginAtZero(this.publishFailures, { shard, reason });
+    return {
+      attempted: (accepted) => this.webhookAttempts.inc({ shard, result: accepted ? 'accepted' : 'failed' }),
+      watch: (read) => {
+        const into = (gauge: Gauge, of: (each: ReturnType<typeof read>[0]) => number) =>
+          this.collectInto(gauge, () => {
+            for (const each of read()) gauge.set({ shard, webhook: `wh${each.webhookId}` }, of(each));
+          });
+        into(this.webhookLag, ({ lagMs }) => lagMs / 1000);
+        into(this.webhookFailures, ({ failures }) => failures);
+      },
+    };
+  }
+
   forSweeper(shardIndex: number): SweeperMetrics {
     const shard = String(shardIndex);
+    beginAtZero(this.sweeperFailures, { shard });
     return {
       expired: (holds) => this.holdsExpired.inc({ shard }, holds),
       failed: () => this.sweeperFailures.inc({ shard }),
@@ -342,6 +408,7 @@ export class Metrics {
 
   forPendingTransfers(shardIndex: number): PendingTransferMetrics {
     const shard = String(shardIndex);
+    beginAtZero(this.transferFailures, { shard });
     const seen = new Set<number>();
     return {
       counted: (byTarget) => {
@@ -359,6 +426,7 @@ export class Metrics {
 
   forSummary(shardIndex: number): SummaryMetrics {
     const shard = String(shardIndex);
+    beginAtZero(this.summaryFailures, { shard });
     return {
       taken: (asOf) => this.summaryTime.set({ shard }, asOf.getTime() / 1000),
       failed: () => this.summaryFailures.inc({ shard }),
@@ -367,6 +435,8 @@ export class Metrics {
 
   forSubmissions(shardIndex: number): SubmissionMetrics {
     const shard = String(shardIndex);
+    beginAtZero(this.submissionFailures, { shard });
+    for (const outcome of SUBMISSION_OUTCOMES) beginAtZero(this.submissionsSettled, { shard, outcome });
     const accepted = this.submissionsAccepted.labels({ shard });
     return {
       accepted: () => accepted.inc(),
@@ -387,11 +457,12 @@ export class Metrics {
     this.balanceWritesLost.inc(balances);
   }
 
-  redisFailed(failure: 'timeout' | 'error'): void {
+  redisFailed(failure: (typeof REDIS_FAILURES)[number]): void {
     this.redisFailures.inc({ failure });
   }
 
   watchRedis(up: () => boolean): void {
+    for (const failure of REDIS_FAILURES) beginAtZero(this.redisFailures, { failure });
     this.collectInto(this.redisUp, (gauge) => gauge.set(up() ? 1 : 0));
   }
 
@@ -400,6 +471,7 @@ export class Metrics {
   }
 
   watchKeys(readable: () => boolean): void {
+    for (const failure of AUTHENTICATION_FAILURES) beginAtZero(this.authenticationFailures, { failure });
     this.collectInto(this.keysReadable, (gauge) => gauge.set(readable() ? 1 : 0));
   }
 
@@ -412,6 +484,7 @@ export class Metrics {
     const batchSize = this.batchSize.labels({ shard });
     const commitSeconds = this.commitSeconds.labels({ shard });
     const posted = this.posted.labels({ shard });
+    for (const failure of BATCH_FAILURES) beginAtZero(this.failures, { shard, failure });
     return {
       batchCommitted: (transactions) => {
         batchSize.observe(transactions);
@@ -448,6 +521,11 @@ export class Metrics {
   private histogram(name: string, help: string, buckets: number[]): Histogram {
     return new Histogram({ name, help, labelNames: ['shard'], buckets, registers: [this.registry] });
   }
+}
+
+/** A series that came with its first failure would show no increase, so no alert would notice that failure. */
+function beginAtZero(counter: Counter, labels: Readonly<Record<string, string>>): void {
+  counter.inc(labels, 0);
 }
 
 function setPool(

@@ -6,6 +6,8 @@ export interface BankTable {
   readonly name: string;
   /** Its primary key column, in whose order rows are read. */
   readonly id: string;
+  /** True: its ids are names. */
+  readonly named?: true;
   /** Whether its ids come from a sequence of its own. */
   readonly drawn: boolean;
   /** The table whose ids it has, where they are not drawn for it. */
@@ -100,7 +102,7 @@ export const BANK_TABLES: readonly BankTable[] = [
     service: ['SELECT', 'INSERT'],
   },
   {
-    ...{ name: 'event_cursors', id: 'receiver', drawn: false, ledger: false },
+    ...{ name: 'event_cursors', id: 'receiver', named: true as const, drawn: false, ledger: false },
     service: ['SELECT', 'INSERT', 'UPDATE (position)', 'UPDATE (state)', 'UPDATE (requested)', 'DELETE'],
   },
   {

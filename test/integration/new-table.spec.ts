@@ -106,6 +106,7 @@ async function fillBank(): Promise<void> {
          FROM ${schema}.outbox`,
       `INSERT INTO ${schema}.event_cursors SELECT 'log', max(position) FROM ${schema}.event_log`,
       `UPDATE ${schema}.shard_identity SET "Note" = 'here'`,
+      `INSERT INTO ${schema}.webhooks (url, event_types, secret) VALUES ('https://a', '{*}', sha256('s'))`,
       `INSERT INTO ${schema}.account_labels SELECT account_id, 'label, "quoted"' FROM ${schema}.accounts`,
       `INSERT INTO ${schema}.reminders (about, texts) SELECT account_id, ARRAY['a', NULL] FROM ${schema}.accounts`,
       `INSERT INTO ${schema}.api_keys (name, hint, hash, scopes, "Note") VALUES ('n', 'h', sha256('k'), ARRAY['admin'], 'k')`,

@@ -155,7 +155,9 @@ describe('the outbox relay', () => {
       expect([read.id, read.type, isValidEvent(read)]).toEqual([id, type, true]);
       return read;
     });
-    expect(new Set(events.map(({ type }) => type))).toEqual(new Set(EVENT_TYPES));
+    // The others are of transfers between shards, and of submissions.
+    const elsewhere = ['transfer.failed.v1', 'submission.refused.v1'];
+    expect(new Set([...events.map(({ type }) => type), ...elsewhere])).toEqual(new Set(EVENT_TYPES));
     expect(new Set(events.map(({ id }) => id)).size).toBe(events.length);
     const about = (prefix: string) => events.filter(({ type }) => type.startsWith(prefix));
     const told = (list: readonly BankEvent[]) =>
@@ -304,10 +306,17 @@ describe('the outbox relay', () => {
     const failed = await begin(200n);
     await drained();
     await finish(failed, true);
-    expect(await told()).toEqual([
+    const failure = await drained();
+    expect(failure.map((event) => messageOf(event, '')).map(({ type, id }) => `${type} ${id}`)).toEqual([
       expect.stringMatching(/^transaction\.posted\.v2 /),
       `hold.voided.v1 hold${failed.transferId}/5`,
+      `transfer.failed.v1 tr${failed.transferId}`,
     ]);
+    const failedEvent = JSON.parse(messageOf(failure.at(-1) as LedgerEvent, randomUUID()).body) as BankEvent;
+    expect(isValidEvent(failedEvent)).toBe(true);
+    expect(failedEvent.data).toEqual({
+      ...{ transferId: `tr${failed.transferId}`, accountId: from, toAccountId: to, amount: '2.00' },
+    });
     await finish(transfer);
     const events = await drained();
     const messages = events.map((event) => messageOf(event, randomUUID()));

@@ -392,6 +392,12 @@ describe('moving a shard', () => {
          VALUES ('n', 'h', sha256('k'), ARRAY['accounts:read'], 2, 'ada', now(), now(), now())`,
       `INSERT INTO bank_1.audit_events (happened_at, action, actor, details, hash, tables_epoch)
          VALUES (now(), 'key.created', 'somebody', '{}', sha256('e'), 2)`,
+      `INSERT INTO bank_1.event_cursors VALUES ('log', 8, NULL, '{}'), ('webhook:1', 7, '{}', '{8.0}')`,
+      `INSERT INTO bank_1.event_log VALUES (7, '{2}', '{}', '{}', '{}', NULL, now())`,
+      `INSERT INTO bank_1.event_log VALUES (8, '{}', '{}', '{1}', '{1}', '00-${'a'.repeat(32)}-${'b'.repeat(16)}-01', now())`,
+      `INSERT INTO bank_1.webhooks (url, event_types, description, owner, key_id, secret, former_secret, former_secret_ends,
+                                    disabled_at, disabled_because)
+         VALUES ('https://a', '{*}', 'd', 'ada', 1, 's', 'f', now(), now(), 'gone')`,
       `INSERT INTO bank_1.refused_submissions (account_id, idempotency_key, fingerprint, rejection, refused_at)
          VALUES (2, 'much', 7, '{"code":"INSUFFICIENT_BALANCE"}', now())`,
     ]) {

@@ -132,7 +132,7 @@ export interface Books {
   readonly arrived: ReadonlyMap<string, ArrivedTransfer>;
   /** The number of shards. */
   readonly shards: number;
-  /** Outbox rows that were never published. */
+  /** Rows of the outbox or of the log that were never published. */
   readonly unpublished: number;
   /** When they were read, in milliseconds since 1970. */
   readonly readAt: number;
@@ -303,7 +303,11 @@ async function readRows(client: Client, schema: string, except: readonly number[
     `SELECT t.*, ${EPOCH_MS('t.decided_at')} AS time FROM ${schema}.incoming_transfers t ${ofRun}`,
   );
   const accounts = await all(`SELECT t.* FROM ${schema}.accounts t ${ofRun}`);
-  const outbox = await client.query(`SELECT FROM ${schema}.outbox`);
+  const unpublished = await client.query(
+    `SELECT FROM ${schema}.outbox UNION ALL
+     SELECT FROM ${schema}.event_log l, ${schema}.event_cursors c
+     WHERE c.receiver = 'rabbitmq' AND l.position > c.position`,
+  );
   return {
     accounts: accounts.map(accountOf),
     postings: posted.map(postingOf),
@@ -312,7 +316,7 @@ async function readRows(client: Client, schema: string, except: readonly number[
     holds: holds.map(holdOf),
     sent: sent.map(sentOf),
     arrived: arrived.map(arrivedOf),
-    unpublished: outbox.rowCount ?? 0,
+    unpublished: unpublished.rowCount ?? 0,
   };
 }
 

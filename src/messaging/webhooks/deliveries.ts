@@ -1,0 +1,104 @@
+import { EventCursorEntity } from '../../storage/entities/event-cursor.entity.js';
+import { send } from '../../storage/connection.js';
+import type { SchemaTables } from '../../storage/tables.js';
+import type { TransactionRunner } from '../../storage/transaction-runner.js';
+import { messageOf, type BankMessage } from '../bank-event.js';
+import { EventLog } from '../event-log.js';
+import { readState, receiverOf, type DeliveryState, type EventPlace } from './delivery-state.js';
+import { WebhookError } from './webhook-error.js';
+
+/** The most single events of an endpoint and a shard that wait to be delivered again. */
+const MAX_REQUESTED = 1_000;
+
+/** The deliveries of one shard's events. Errors: any failure of the database. */
+export class ShardDeliveries {
+  private readonly log: EventLog;
+
+  constructor(
+    private readonly runner: TransactionRunner,
+    private readonly tables: SchemaTables,
+    private readonly bankId: string,
+  ) {
+    this.log = new EventLog(runner, tables);
+  }
+
+  /** A new endpoint gets what is logged from now on. */
+  async begin(webhookId: number): Promise<void> {
+    const { eventCursors } = this.tables;
+    await this.runner.run((_, client) =>
+      send(
+        client,
+        `INSERT INTO ${eventCursors} (receiver, position)
+         SELECT $1, coalesce(max(position), 0) FROM ${eventCursors} WHERE receiver = 'log'
+         ON CONFLICT (receiver) DO NOTHING`,
+        [receiverOf(webhookId)],
+      ),
+    );
+  }
+
+  async state(webhookId: number): Promise<DeliveryState> {
+    const cursor = await this.runner.run(({ manager }) =>
+      manager.findOneBy(EventCursorEntity, { receiver: receiverOf(webhookId) }),
+    );
+    return readState(cursor?.state ?? null);
+  }
+
+  /** The event as it is sent; undefined: the log no longer has it. */
+  async message({ position, index }: EventPlace): Promise<BankMessage | undefined> {
+    const { rows } = await this.log.readAfter(position - 1, 1);
+    const event = rows.find((row) => row.position === position)?.events[index];
+    return event && messageOf(event, this.bankId);
+  }
+
+  /**
+   * Has an event delivered once more, whatever became of it.
+   *
+   * @throws WebhookError TOO_MANY_REDELIVERIES
+   */
+  async request(webhookId: number, { position, index }: EventPlace): Promise<void> {
+    const receiver = receiverOf(webhookId);
+    const place = `${position}.${index}`;
+    await this.runner.run(async ({ manager }) => {
+      const cursor = await manager.findOne(EventCursorEntity, {
+        where: { receiver },
+        lock: { mode: 'pessimistic_write' },
+      });
+      const requested = cursor?.requested ?? [];
+      if (requested.includes(place)) return;
+      if (requested.length >= MAX_REQUESTED) throw new WebhookError('TOO_MANY_REDELIVERIES');
+      await manager.update(EventCursorEntity, { receiver }, { requested: [...requested, place] });
+    });
+  }
+
+  /** Has everything delivered again that was posted since a time. */
+  async goBack(webhookId: number, since: Date): Promise<void> {
+    const position = await this.log.positionBefore(since);
+    const receiver = receiverOf(webhookId);
+    await this.runner.run(async ({ manager }) => {
+      const cursor = await manager.findOne(EventCursorEntity, {
+        where: { receiver },
+        lock: { mode: 'pessimistic_write' },
+      });
+      if (!cursor || cursor.position <= position) return;
+      // What has failed since then comes again with the rest.
+      const state = readState(cursor.state);
+      const failures = state.failures.filter((failure) => failure.position <= position);
+      const text = JSON.stringify({ ...state, failures });
+      await manager.update(EventCursorEntity, { receiver }, { position, state: text });
+    });
+  }
+
+  /** One that is enabled again has not failed yet. */
+  async forgetFailing(webhookId: number): Promise<void> {
+    const receiver = receiverOf(webhookId);
+    await this.runner.run(async ({ manager }) => {
+      const cursor = await manager.findOne(EventCursorEntity, {
+        where: { receiver },
+        lock: { mode: 'pessimistic_write' },
+      });
+      if (!cursor?.state) return;
+      const state = JSON.stringify({ ...readState(cursor.state), failingSince: undefined });
+      await manager.update(EventCursorEntity, { receiver }, { state });
+    });
+  }
+}
