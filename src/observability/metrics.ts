@@ -367,30 +367,38 @@ export class Metrics {
       'oldest_age_seconds',
       'How long the oldest of them has been waiting; 0: none waits',
     );
-    return (shard) => ({
-      published: (rowCount, eventCount) => {
-        rows.inc({ shard }, rowCount);
-        events.inc({ shard }, eventCount);
-      },
-      failed: (reason) => failures.inc({ shard, reason }),
-      watchBacklog: (read) => {
-        this.collectInto(backlogRows, (to) => to.set({ shard }, read().rows));
-        this.collectInto(backlogEvents, (to) => to.set({ shard }, read().events));
-        this.collectInto(backlogAge, (to) => to.set({ shard }, read().ageMs / 1000));
-      },
-    });
+    return (shard) => {
+      for (const reason of PUBLISH_FAILURES) beginAtZero(failures, { shard, reason });
+      return {
+        published: (rowCount, eventCount) => {
+          rows.inc({ shard }, rowCount);
+          events.inc({ shard }, eventCount);
+        },
+        failed: (reason) => failures.inc({ shard, reason }),
+        watchBacklog: (read) => {
+          this.collectInto(backlogRows, (to) => to.set({ shard }, read().rows));
+          this.collectInto(backlogEvents, (to) => to.set({ shard }, read().events));
+          this.collectInto(backlogAge, (to) => to.set({ shard }, read().ageMs / 1000));
+        },
+      };
+    };
   }
 
   forWebhooks(shardIndex: number): WebhookMetrics {
     const shard = String(shardIndex);
-    for (const reason of PUBLISH_FAILURES) beginAtZero(this.publishFailures, { shard, reason });
+    for (const result of ['accepted', 'failed']) beginAtZero(this.webhookAttempts, { shard, result });
     return {
       attempted: (accepted) => this.webhookAttempts.inc({ shard, result: accepted ? 'accepted' : 'failed' }),
       watch: (read) => {
-        const into = (gauge: Gauge, of: (each: ReturnType<typeof read>[0]) => number) =>
+        const into = (gauge: Gauge, of: (each: ReturnType<typeof read>[0]) => number) => {
+          let shown: string[] = [];
           this.collectInto(gauge, () => {
-            for (const each of read()) gauge.set({ shard, webhook: `wh${each.webhookId}` }, of(each));
+            for (const webhook of shown) gauge.remove({ shard, webhook });
+            const all = read().map((each) => [`wh${each.webhookId}`, of(each)] as const);
+            for (const [webhook, value] of all) gauge.set({ shard, webhook }, value);
+            shown = all.map(([webhook]) => webhook);
           });
+        };
         into(this.webhookLag, ({ lagMs }) => lagMs / 1000);
         into(this.webhookFailures, ({ failures }) => failures);
       },

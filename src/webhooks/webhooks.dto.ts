@@ -82,9 +82,11 @@ export class ChangeWebhookDto {
   description?: string;
 
   @IsOptionalField()
-  @IsWord(['enabled', 'disabled'], {
-    description: 'A disabled webhook gets nothing. Once it is enabled again, it gets what it has missed.',
-  })
+  @IsWord(
+    ['enabled', 'disabled'],
+    { description: 'A disabled webhook gets nothing. Once it is enabled again, it gets what it has missed.' },
+    'WebhookStatusInput',
+  )
   status?: string;
 }
 
@@ -287,7 +289,7 @@ function statusOf({ disabledAt, keyEndsAt }: StoredWebhook, isReadable: boolean)
 @Resource('Webhook')
 export class WebhookDto {
   @Field(WebhookId) readonly id: string;
-  @Field(text({ type: 'string', format: 'uri' })) readonly url: string;
+  @Field(text()) readonly url: string;
   @Field(listOf(text({ type: 'string', enum: EVENT_TYPE_WORDS }))) readonly eventTypes: readonly string[];
   @Field(WebhookState) readonly status: WebhookStatus;
   @Field(Timestamp) readonly createdAt: string;
@@ -468,7 +470,7 @@ export class DeliveriesDto {
 /** A request to an endpoint. */
 @Resource('DeliveryRequest')
 export class DeliveryRequestDto {
-  @Field(text({ type: 'string', format: 'uri' })) readonly url!: string;
+  @Field(text()) readonly url!: string;
   @Field(json({ type: 'object', additionalProperties: { type: 'string' } }))
   readonly headers!: Readonly<Record<string, string>>;
   @Field(text({ type: 'string', description: 'The event, as JSON.' })) readonly body!: string;

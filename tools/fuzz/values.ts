@@ -156,6 +156,15 @@ const SENSE: Readonly<Record<string, Arbitrary<string>>> = {
     .filter((name) => name.trim() !== '')
     .map(quoted),
   cursor: fc.constant(quoted('{{cursor}}')),
+  webhookId: fc.constantFrom('{{webhook}}', '{{webhook}}', 'wh1', 'wh9223372036854775807').map(quoted),
+  // Nobody ever answers there.
+  url: fc.nat(9).map((n) => quoted(`https://receiver.invalid/${n}?a=%20`)),
+  eventTypes: fc
+    .subarray(['transaction.posted', 'hold.placed', 'account.changed', '*'], { minLength: 1 })
+    .map((types) => JSON.stringify(types)),
+  eventId: fc.constantFrom('txn1', 'hold1/2', 'account1/1', 'tr9').map(quoted),
+  since: instant.map(quoted),
+  overlapHours: fc.constantFrom('0', '1', '"0"', '"24"', '168'),
   minVersion: version.map((text) => text.replaceAll('"', '')),
   from: instant.map(quoted),
   to: instant.map(quoted),
@@ -173,6 +182,7 @@ const SENSE_OF_SCHEMA: Readonly<Record<string, Arbitrary<string>>> = {
   ExpectedVersion: version,
   TransactionTypeInput: type,
   OverdraftLimit: fc.constantFrom('0', '"0.00"', '100.00', '5'),
+  WebhookStatusInput: fc.constantFrom('enabled', 'Disabled').map(quoted),
 };
 
 /** Any value of a schema, by its type. */
@@ -202,7 +212,7 @@ export class Values {
   }
 
   private known(byName: Arbitrary<string> | undefined, schema: Schema): Arbitrary<string> {
-    const known = byName ?? SENSE_OF_SCHEMA[schemaName(schema)];
+    const known = SENSE_OF_SCHEMA[schemaName(schema)] ?? byName;
     if (!known) return this.any(schema);
     if (!isNullable(schema)) return known;
     return fc.oneof({ weight: 9, arbitrary: known }, { weight: 1, arbitrary: fc.constant('null') });

@@ -8,6 +8,7 @@ import { SWAGGER_UI_PATH } from './swagger-ui.js';
 const PAGES: ReadonlyMap<string, string> = new Map([
   ['api', 'The API'],
   ['errors', 'Errors'],
+  ['webhooks', 'Webhooks'],
   ['limits', 'Limits'],
   ['security', 'Security'],
 ]);

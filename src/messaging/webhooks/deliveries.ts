@@ -1,3 +1,4 @@
+import type { PoolClient } from 'pg';
 import { EventCursorEntity } from '../../storage/entities/event-cursor.entity.js';
 import { send } from '../../storage/connection.js';
 import type { SchemaTables } from '../../storage/tables.js';
@@ -9,6 +10,8 @@ import { WebhookError } from './webhook-error.js';
 
 /** The most single events of an endpoint and a shard that wait to be delivered again. */
 const MAX_REQUESTED = 1_000;
+
+type LockedCursor = Pick<EventCursorEntity, 'state' | 'requested'>;
 
 /** The deliveries of one shard's events. Errors: any failure of the database. */
 export class ShardDeliveries {
@@ -58,12 +61,8 @@ export class ShardDeliveries {
   async request(webhookId: number, { position, index }: EventPlace): Promise<void> {
     const receiver = receiverOf(webhookId);
     const place = `${position}.${index}`;
-    await this.runner.run(async ({ manager }) => {
-      const cursor = await manager.findOne(EventCursorEntity, {
-        where: { receiver },
-        lock: { mode: 'pessimistic_write' },
-      });
-      const requested = cursor?.requested ?? [];
+    await this.runner.run(async ({ manager }, client) => {
+      const requested = (await this.lock(client, receiver))?.requested ?? [];
       if (requested.includes(place)) return;
       if (requested.length >= MAX_REQUESTED) throw new WebhookError('TOO_MANY_REDELIVERIES');
       await manager.update(EventCursorEntity, { receiver }, { requested: [...requested, place] });
@@ -91,14 +90,20 @@ export class ShardDeliveries {
   /** One that is enabled again has not failed yet. */
   async forgetFailing(webhookId: number): Promise<void> {
     const receiver = receiverOf(webhookId);
-    await this.runner.run(async ({ manager }) => {
-      const cursor = await manager.findOne(EventCursorEntity, {
-        where: { receiver },
-        lock: { mode: 'pessimistic_write' },
-      });
+    await this.runner.run(async ({ manager }, client) => {
+      const cursor = await this.lock(client, receiver);
       if (!cursor?.state) return;
       const state = JSON.stringify({ ...readState(cursor.state), failingSince: undefined });
       await manager.update(EventCursorEntity, { receiver }, { state });
     });
+  }
+
+  private async lock(client: PoolClient, receiver: string): Promise<LockedCursor | undefined> {
+    const { rows } = await send<LockedCursor>(
+      client,
+      `SELECT state, requested FROM ${this.tables.eventCursors} WHERE receiver = $1 FOR UPDATE`,
+      [receiver],
+    );
+    return rows[0];
   }
 }

@@ -59,7 +59,7 @@ export class WebhookStore {
       withKeys(
         manager,
         await manager.find(WebhookEntity, {
-          where: { webhookId: MoreThan(after), owner },
+          where: { webhookId: MoreThan(after), ...ofOwner(owner) },
           order: { webhookId: 'ASC' },
           take: limit,
         }),
@@ -78,8 +78,8 @@ export class WebhookStore {
       // Otherwise several at the same moment would each be the last one that is allowed.
       await send(client, `LOCK TABLE ${this.tables.webhooks} IN SHARE ROW EXCLUSIVE MODE`);
       const { owner } = webhook;
-      const ofOwner = owner === null ? 0 : await manager.countBy(WebhookEntity, { owner });
-      if (ofOwner >= MAX_OWN_WEBHOOKS || (await manager.count(WebhookEntity)) >= MAX_WEBHOOKS)
+      const own = owner === null ? 0 : await manager.countBy(WebhookEntity, { owner });
+      if (own >= MAX_OWN_WEBHOOKS || (await manager.count(WebhookEntity)) >= MAX_WEBHOOKS)
         throw new WebhookError('TOO_MANY_WEBHOOKS');
       const { raw } = await manager.insert(WebhookEntity, webhook);
       const [row] = raw as [{ webhook_id: string }];
@@ -95,7 +95,7 @@ export class WebhookStore {
     user: string,
   ): Promise<StoredWebhook> {
     return this.run(user, async ({ manager }) => {
-      await manager.update(WebhookEntity, { webhookId, owner }, changes);
+      await manager.update(WebhookEntity, { webhookId, ...ofOwner(owner) }, changes);
       return found(manager, webhookId, owner);
     });
   }
@@ -103,7 +103,7 @@ export class WebhookStore {
   /** @throws WebhookError WEBHOOK_NOT_FOUND */
   remove(webhookId: number, owner: string | undefined, user: string): Promise<void> {
     return this.run(user, async ({ manager }) => {
-      const { affected } = await manager.delete(WebhookEntity, { webhookId, owner });
+      const { affected } = await manager.delete(WebhookEntity, { webhookId, ...ofOwner(owner) });
       if (affected !== 1) throw new WebhookError('WEBHOOK_NOT_FOUND');
     });
   }
@@ -124,12 +124,17 @@ export class WebhookStore {
   }
 }
 
+const ofOwner = (owner: string | undefined) => (owner === undefined ? {} : { owner });
+
 async function found(
   manager: EntityManager,
   webhookId: number,
   owner: string | undefined,
 ): Promise<StoredWebhook> {
-  const webhooks = await withKeys(manager, await manager.findBy(WebhookEntity, { webhookId, owner }));
+  const webhooks = await withKeys(
+    manager,
+    await manager.findBy(WebhookEntity, { webhookId, ...ofOwner(owner) }),
+  );
   const [webhook] = webhooks;
   if (!webhook) throw new WebhookError('WEBHOOK_NOT_FOUND');
   return webhook;
