@@ -7,12 +7,9 @@ import { capture, change, placed, placeHold, voidHold } from '../support/holds.j
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
 import { OpenApiContract, type Answer } from '../../tools/fuzz/contract.js';
 import { bearer, makeKey } from '../support/credentials.js';
-<<<<<<< HEAD
 import { createTestDatabase } from '../support/postgres.js';
 import { EventStreamClient } from '../support/event-stream.js';
-=======
 import { createTestDatabase, query } from '../support/postgres.js';
->>>>>>> events
 import { openWithHistory } from '../support/history.js';
 import { routesOf } from '../support/routes.js';
 import { NDJSON_TYPE, postBatch, statusesIn } from './batches.js';

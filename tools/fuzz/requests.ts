@@ -93,11 +93,7 @@ function valid(values: Values, { method, path, operation, isStream }: Route): Ar
         ],
         body: parts.body,
         verdict:
-<<<<<<< HEAD
-          ['getStatement', 'streamEvents'].includes(operation.operationId) ||
-=======
-          ['getStatement', 'redeliver'].includes(operation.operationId) ||
->>>>>>> events
+          ['getStatement', 'redeliver', 'streamEvents'].includes(operation.operationId) ||
           isAtomic(parts.query, parts.body ?? []) ||
           mayContradict(parts.body ?? [])
             ? 'open'
@@ -113,13 +109,7 @@ const withoutFilters = (query: readonly Pair[]) =>
     : query;
 
 /**
-<<<<<<< HEAD
- * The verdict on a statement is open: its interval may be none, or not be over. So is that on a place in the log: it has
- * as many parts as the bank has shards.
-=======
- * The verdict on a statement is open: its interval may be none, or not be over. So is that on a redelivery, which is of
- * one event or of all since a time.
->>>>>>> events
+          ['getStatement', 'redeliver', 'streamEvents'].includes(operation.operationId) ||
  * The verdict on an atomic batch is open: two of its keys may be the same, and it may say twice that it is atomic. */
 const isAtomic = (query: readonly Pair[], body: readonly Pair[]) =>
   query.some(([name]) => name === 'atomic') || body.some((member) => member.join() === '"atomic",true');
