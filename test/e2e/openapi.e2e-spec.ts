@@ -7,7 +7,6 @@ import { capture, change, placed, placeHold, voidHold } from '../support/holds.j
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
 import { OpenApiContract, type Answer } from '../../tools/fuzz/contract.js';
 import { bearer, makeKey } from '../support/credentials.js';
-import { createTestDatabase } from '../support/postgres.js';
 import { EventStreamClient } from '../support/event-stream.js';
 import { createTestDatabase, query } from '../support/postgres.js';
 import { openWithHistory } from '../support/history.js';
