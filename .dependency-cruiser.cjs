@@ -23,7 +23,10 @@ const RANKS = [
   ['src/http'],
   ['src/transfers'],
   ['src/holds'],
-  ['src/accounts', 'src/transactions', 'src/statements', 'src/summaries', 'src/webhooks', 'src/health'],
+  [
+    ...['src/accounts', 'src/transactions', 'src/statements', 'src/summaries', 'src/live-events'],
+    ...['src/webhooks', 'src/health'],
+  ],
   ['src/batches'],
   ['src/submissions'],
   ['src/app'],

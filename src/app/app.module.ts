@@ -18,6 +18,7 @@ import { MetricsModule } from '../observability/metrics.module.js';
 import type { Tracing } from '../observability/tracing.js';
 import { TracingModule } from '../observability/tracing.module.js';
 import { HealthModule } from '../health/health.module.js';
+import { LiveEventsModule } from '../live-events/live-events.module.js';
 import { SubmissionsModule } from '../submissions/submissions.module.js';
 import { StatementsModule } from '../statements/statements.module.js';
 import { SummariesModule } from '../summaries/summaries.module.js';
@@ -62,6 +63,7 @@ export class AppModule {
         SummariesModule,
         TransfersModule,
         HoldsModule,
+        LiveEventsModule,
         BatchesModule,
         SubmissionsModule,
         DeliveryModule,

@@ -89,6 +89,15 @@ function configOf(env: Variables) {
     events: {
       /** How long the log keeps them. */
       retentionMs: env.EVENT_RETENTION_DAYS * DAY_MS,
+      /** The most open streams of live events. Each takes a connection, so others are left half of them. */
+      maxStreams: Math.min(5_000, Math.ceil(http.maxConnections / 2)),
+      maxStreamsPerUser: Math.min(2_500, Math.ceil(http.maxConnections / 4)),
+      /** How long a stream may be silent: proxies cut idle connections, many after a minute. */
+      heartbeatMs: 15_000,
+      /** How often it is checked whether the client of a stream may still get events. */
+      checkMs: 1_000,
+      /** How long a client is asked to wait before it comes back. */
+      retryMs: 1_000,
     },
     webhooks: {
       /** Encrypt the secrets of endpoints, in base64: the first one encrypts, all decrypt. */

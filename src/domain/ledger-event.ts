@@ -75,3 +75,28 @@ export interface AccountChanged extends AboutAccount {
   /** A JSON object of the new values, as text; in place of metadata, a digest of them. */
   readonly changes: string;
 }
+
+/** The accounts that an event tells of. */
+export function accountsOfEvent(event: LedgerEvent): readonly number[] {
+  switch (event.kind) {
+    case 'transaction.posted':
+    case 'hold.placed':
+    case 'hold.captured':
+    case 'hold.voided':
+    case 'hold.expired':
+      return [event.transaction.accountId];
+    case 'transfer.completed':
+      return event.legs.map(({ accountId }) => accountId);
+    case 'transfer.failed':
+    case 'submission.refused':
+    case 'account.changed':
+      return [event.accountId];
+  }
+}
+
+/** The version of an account that an event tells of; undefined: it tells of none. */
+export function versionIn(event: LedgerEvent, accountId: number): number | undefined {
+  if ('transaction' in event) return event.transaction.versionAfter;
+  if (event.kind !== 'transfer.completed') return undefined;
+  return event.legs.find((leg) => leg.accountId === accountId)?.versionAfter;
+}

@@ -20,6 +20,7 @@ import {
   ServerCrashesDto,
   VersionMismatchDto,
 } from './openapi/error-bodies.js';
+import { EventsGoneError } from '../messaging/event-log.js';
 import { MethodNotAllowedError } from './server/paths.js';
 import { InvalidRequestError } from './validation/invalid-request.js';
 import { RefusedBodyError } from './validation/refused-body.js';
@@ -84,6 +85,7 @@ export function answerOf(error: unknown): ErrorAnswer {
   }
   if (error instanceof WebhookError) return errorAnswer(error.code);
   if (error instanceof SummaryNotReadyError) return errorAnswer('SUMMARY_NOT_READY', RETRY_SOON);
+  if (error instanceof EventsGoneError) return errorAnswer('EVENTS_GONE');
   if (error instanceof MethodNotAllowedError) {
     return errorAnswer('METHOD_NOT_ALLOWED', { headers: { allow: error.allow } });
   }

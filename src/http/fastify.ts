@@ -21,6 +21,7 @@ import { gatherText } from './validation/gather-text.js';
 import { headProblem } from './server/head-problem.js';
 import { InvalidRequestError } from './validation/invalid-request.js';
 import { BODY_LIMIT_BYTES, parseJsonBody } from './validation/json-body.js';
+import { isEventStream } from './server/event-stream.js';
 import { isManagement, serveManagement } from './server/management.js';
 import { MethodNotAllowedError, Paths } from './server/paths.js';
 import { NDJSON_TYPES } from './validation/representation.js';
@@ -172,10 +173,12 @@ function report(
     const { url: route = 'unknown' } = routeOptions;
     const durationMs = reply.elapsedTime;
     const { statusCode: status } = reply;
-    metrics.requestDone(request.method, route, status, durationMs / 1000);
+    // A stream of events lasts as long as its client likes, which is no duration of work.
+    const isStream = isEventStream(reply);
+    if (!isStream) metrics.requestDone(request.method, route, status, durationMs / 1000);
     request.span?.answered({ route: routeOptions.url, status, code: codeOf(reply) });
     // How long a batch takes is up to its client.
-    const isSlow = durationMs >= config.log.slowRequestMs && !isBatch(routeOptions);
+    const isSlow = durationMs >= config.log.slowRequestMs && !isBatch(routeOptions) && !isStream;
     const problem = status >= 500 || status === 408 || isSlow;
     if (problem || config.log.requests === 'all') {
       const line = {

@@ -10,6 +10,7 @@ import { Metrics } from '../observability/metrics.js';
 import { TRACING, type Tracing } from '../observability/tracing.js';
 import { BatchSlots } from './write/batch-slots.js';
 import { AccountOpener } from './write/account-opener.js';
+import { AccountEventReader } from './read/account-event-reader.js';
 import { AccountOwners } from './read/account-owners.js';
 import { BatchScheduler } from './write/batch-scheduler.js';
 import { BatchWriter } from './write/batch-writer.js';
@@ -73,6 +74,7 @@ const WRITERS = Symbol('WRITERS');
     LedgerReader,
     TransferReader,
     AccountOwners,
+    AccountEventReader,
     HoldReader,
     HistoryReader,
     StatementReader,
@@ -81,7 +83,7 @@ const WRITERS = Symbol('WRITERS');
   ],
   exports: [
     ...[Ledger, LedgerReader, TransferReader, AccountOwners, HoldReader, HistoryReader, StatementReader],
-    ...[SummaryReader, READERS, KeyReader, TransferCoordinator],
+    ...[AccountEventReader, SummaryReader, READERS, KeyReader, TransferCoordinator],
   ],
 })
 export class LedgerModule implements OnApplicationShutdown {

@@ -76,6 +76,21 @@ export class EventLog {
     return first ? Number(first.position) : this.end();
   }
 
+  /** Whether the log still has everything after a position, and has come as far. */
+  async retains(position: number): Promise<boolean> {
+    const { eventLog, eventCursors } = this.tables;
+    const { rows } = await this.runner.run((_, client) =>
+      send<{ retained: boolean }>(
+        client,
+        `SELECT $1 <= log_end AND $1 >= coalesce((SELECT position - 1 FROM ${eventLog} ORDER BY position LIMIT 1), log_end)
+                  AS retained
+         FROM (SELECT coalesce(max(position), 0) AS log_end FROM ${eventCursors} WHERE receiver = 'log') c`,
+        [position],
+      ),
+    );
+    return rows[0]?.retained === true;
+  }
+
   /** How many rows are behind a position, and when the first of them was written. */
   async countAfter(position: number): Promise<{ readonly rows: number; readonly from: Date | undefined }> {
     const { rows } = await this.runner.run((_, client) =>
@@ -108,6 +123,9 @@ export class EventLog {
     });
   }
 }
+
+/** What a receiver has not seen is not retained any more, or the log does not reach as far as its place. */
+export class EventsGoneError extends Error {}
 
 /** The receiver that is the broker. */
 export const BROKER = 'rabbitmq';

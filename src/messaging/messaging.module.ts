@@ -20,6 +20,7 @@ import { Metrics } from '../observability/metrics.js';
 import { InProcessPublisher } from './in-process-publisher.js';
 import { EventLog } from './event-log.js';
 import { EventRelay } from './event-relay.js';
+import { EventTail } from './event-tail.js';
 import { LogPruner } from './log-pruner.js';
 import { LogReceiver } from './log-receiver.js';
 import { Outbox } from './outbox.js';
@@ -28,6 +29,9 @@ import { RabbitMqPublisher } from './rabbitmq-publisher.js';
 
 /** The injection token of the {@link EventRelay}s of each shard, in the bank's order. */
 export const RELAYS = Symbol('RELAYS');
+
+/** The injection token of the {@link EventTail} of each shard, in the bank's order. */
+export const TAILS = Symbol('TAILS');
 
 const PRUNERS = Symbol('PRUNERS');
 
@@ -49,12 +53,13 @@ export const RABBITMQ = Symbol('RABBITMQ');
     { provide: RABBITMQ, inject: [CONFIG, Metrics], useFactory: connectBroker },
     {
       provide: RELAYS,
-      inject: [CONFIG, SHARDS, InProcessPublisher, RABBITMQ, Metrics],
+      inject: [CONFIG, SHARDS, InProcessPublisher, RABBITMQ, Metrics, TAILS],
       useFactory: createRelays,
     },
+    { provide: TAILS, inject: [CONFIG, SHARDS], useFactory: createTails },
     { provide: PRUNERS, inject: [CONFIG, SHARDS], useFactory: createPruners },
   ],
-  exports: [RABBITMQ, RELAYS],
+  exports: [RABBITMQ, RELAYS, TAILS],
 })
 export class MessagingModule implements OnModuleInit, OnModuleDestroy, OnApplicationShutdown {
   private readonly works: readonly { start(): void; stop(): Promise<void> }[];
@@ -62,6 +67,7 @@ export class MessagingModule implements OnModuleInit, OnModuleDestroy, OnApplica
   constructor(
     @Inject(RELAYS) relays: readonly (readonly EventRelay[])[],
     @Inject(PRUNERS) pruners: readonly LogPruner[],
+    @Inject(TAILS) private readonly tails: readonly EventTail[],
     @Inject(RABBITMQ) private readonly broker: RabbitMqConnection | undefined,
   ) {
     this.works = [...relays.flat(), ...pruners];
@@ -72,7 +78,7 @@ export class MessagingModule implements OnModuleInit, OnModuleDestroy, OnApplica
   }
 
   async onModuleDestroy(): Promise<void> {
-    await Promise.all(this.works.map((work) => work.stop()));
+    await Promise.all([...this.works, ...this.tails].map((work) => work.stop()));
   }
 
   /** Runs after the HTTP server has answered its last request, which may have been queued. */
@@ -114,6 +120,7 @@ function createRelays(
   bus: InProcessPublisher,
   broker: RabbitMqConnection | undefined,
   metrics: Metrics,
+  tails: readonly EventTail[],
 ): EventRelay[][] {
   const logger = new Logger('Events');
   const { ledger, rabbitmq, outbox } = config;
@@ -127,7 +134,7 @@ function createRelays(
     });
     const toLog = (begin?: () => Promise<void>) =>
       new EventRelay(
-        new Outbox(runner, tables, ledger.transactionTimeoutMs),
+        new Outbox(runner, tables, ledger.transactionTimeoutMs, () => tails[index]?.wake()),
         bus,
         outbox.pollMs,
         metrics.forOutbox(index),
@@ -148,6 +155,13 @@ function createRelays(
     );
     // The broker gets what waits in the outbox, too.
     return [toLog(() => receiver.begin()), toBroker];
+  });
+}
+
+function createTails({ ledger, outbox }: Config, shards: readonly Shard[]): EventTail[] {
+  return shards.map(({ index, address, general }) => {
+    const log = new EventLog(new TransactionRunner(general, ledger), tablesOf(address.schema));
+    return new EventTail(log, outbox.pollMs, new Logger(`Events of shard ${index}`));
   });
 }
 

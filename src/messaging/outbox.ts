@@ -19,11 +19,15 @@ export class Outbox implements EventSource {
   private readonly lease: ShardLease;
   private readonly reader: EventReader;
 
-  /** @param leaseMs the time to read, publish and move one chunk */
+  /**
+   * @param leaseMs the time to read, publish and move one chunk
+   * @param onMoved called when something has been moved to the log
+   */
   constructor(
     private readonly runner: TransactionRunner,
     private readonly tables: SchemaTables,
     leaseMs: number,
+    private readonly onMoved: () => void = () => undefined,
   ) {
     this.lease = new ShardLease('relay', leaseMs);
     this.reader = new EventReader(tables);
@@ -79,6 +83,7 @@ export class Outbox implements EventSource {
         this.lease.end(manager),
       ]);
     });
+    this.onMoved();
   }
 
   async release(): Promise<void> {

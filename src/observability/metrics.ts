@@ -134,6 +134,7 @@ export class Metrics {
 
   private readonly workers = this.gauge('bank_workers', 'Processes that serve requests', []);
   private readonly connections = this.gauge('bank_http_connections', 'Open connections of clients', []);
+  private readonly eventStreams = this.gauge('bank_event_streams', 'Open streams of live events', []);
 
   private readonly queueDepth = this.gauge('bank_ledger_queue_depth', 'Commands that wait for a batch', [
     'shard',
@@ -327,6 +328,10 @@ export class Metrics {
 
   watchConnections(count: () => number): void {
     this.collectInto(this.connections, (gauge) => gauge.set(count()));
+  }
+
+  watchEventStreams(count: () => number): void {
+    this.collectInto(this.eventStreams, (gauge) => gauge.set(count()));
   }
 
   watchBroker(status: () => 'up' | 'down' | 'blocked'): void {

@@ -181,6 +181,10 @@ const CLASSES: Readonly<Record<string, RouteClass>> = {
   'GET /accounts/{accountId}/statement': reading(
     ({ accountId }) => `/accounts/${accountId}/statement?from=2025-01-01&to=2025-02-01`,
   ),
+  'GET /accounts/{accountId}/events': reading(({ accountId }) => `/accounts/${accountId}/events`),
+  'GET /events': {
+    ...{ needs: ['admin'], sent: () => ({ path: '/events' }), right: 200, foreign: 403 },
+  },
   ...movement('deposit', 'deposits:write', deposit('0.01')),
   ...movement('withdrawal', 'withdrawals:write', withdrawal('0.01')),
   'GET /transactions/{transactionId}': reading(({ transactionId }) => `/transactions/${transactionId}`),
@@ -476,6 +480,10 @@ async function send(
   };
   const client = await RawClient.open(app.url);
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
+  // A stream has no end.
+  client.socket.on('data', () => {
+    if (client.received.includes('text/event-stream')) client.destroy();
+  });
   client.send(`${method} ${path} HTTP/1.1\r\n${lines.join('')}\r\n${body}`);
   await client.closed;
   const text = client.received.replace(/^(date|x-request-id|ratelimit\S*): .*\r\n/gim, '');

@@ -516,6 +516,7 @@ describe('the code of an error', () => {
       'test/e2e/health-metrics.e2e-spec.ts': ['NOT_READY'],
       'test/e2e/jwt.e2e-spec.ts': ['IDENTITY_PROVIDER_UNAVAILABLE'],
       'test/e2e/keys-outage.e2e-spec.ts': ['CREDENTIAL_STORE_UNAVAILABLE'],
+      'test/e2e/live-events.e2e-spec.ts': ['EVENTS_GONE'],
       'test/e2e/overload.e2e-spec.ts': ['OVERLOADED'],
       'test/e2e/rate-limit.e2e-spec.ts': ['TOO_MANY_REQUESTS'],
       'test/e2e/slow-clients.e2e-spec.ts': ['NOT_RECEIVED'],

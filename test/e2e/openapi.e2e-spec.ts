@@ -7,6 +7,7 @@ import { capture, change, placed, placeHold, voidHold } from '../support/holds.j
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
 import { OpenApiContract, type Answer } from '../../tools/fuzz/contract.js';
 import { bearer, makeKey } from '../support/credentials.js';
+import { EventStreamClient } from '../support/event-stream.js';
 import { createTestDatabase, query } from '../support/postgres.js';
 import { openWithHistory } from '../support/history.js';
 import { routesOf } from '../support/routes.js';
@@ -326,6 +327,24 @@ describe('openapi.json', () => {
       expectDocumented('getLedgerSummary', 200, await summary());
       expectDocumented('getLedgerSummary', 200, await summary('', TEXT_MONEY));
       expectDocumented('getLedgerSummary', 400, await summary('?at=2025-01-01'));
+    });
+
+    it('of live events', async () => {
+      const limited = await startInstance(app.databaseUrl, {}, { events: { maxStreamsPerUser: 0 } });
+      for (const [operationId, path, wrong] of [
+        ['streamAccountEvents', `/accounts/${accountId}/events`, '0'],
+        ['streamEvents', '/events', 'x'],
+      ] as const) {
+        const stream = await EventStreamClient.open(app.url + path);
+        const { status, headers } = stream;
+        expectDocumented(operationId, 200, { status, headers: headers as Record<string, string>, text: '' });
+        stream.close();
+        expectDocumented(operationId, 400, await get(path, { 'last-event-id': wrong }));
+        expectDocumented(operationId, 429, await limited.http.get(path));
+      }
+      await limited.close();
+      expectDocumented('streamAccountEvents', 404, await get(`/accounts/${NOBODY}/events`));
+      expectDocumented('streamEvents', 410, await get('/events', { 'last-event-id': String(NOBODY) }));
     });
 
     it('of statements', async () => {
@@ -744,6 +763,7 @@ describe('openapi.json', () => {
         failed('listTransactions', await lost.http.get(`/accounts/${id}/transactions`));
         const statement = `/accounts/${id}/statement?from=2025-01-01&to=2025-02-01`;
         failed('getStatement', await lost.http.get(statement));
+        failed('streamAccountEvents', await lost.http.get(`/accounts/${id}/events`));
         failed('getTransaction', await lost.http.get('/transactions/txn1'));
         failed('getTransfer', await lost.http.get('/transfers/tr1'));
         failed('getSubmission', await lost.http.get(submission));

@@ -133,6 +133,11 @@ describe('Swagger UI in a browser', () => {
         await block.locator('.opblock-summary-control').click();
         await block.getByRole('button', { name: 'Execute' }).waitFor();
         const operationId = (await block.getAttribute('id'))?.replace(/^operations-\w+-/, '') ?? '';
+        // Swagger UI shows an answer when it is complete, which a stream never is.
+        if (
+          contract.routes.some(({ operation, isStream }) => isStream && operation.operationId === operationId)
+        )
+          continue;
         if (operationId === 'listDeliveries')
           await rememberState(app.databaseUrl, 'wh1', { recent: [attempt({ eventId: 'hold132/6' })] });
         await fillIn(block, 'transferId', transferId);

@@ -76,6 +76,8 @@ export interface Route {
   /** With its parameters in braces. */
   readonly path: string;
   readonly operation: Operation;
+  /** Its answer has no end. */
+  readonly isStream: boolean;
 }
 
 const EXACT_MONEY = /^(?!-0\.00$)-?\d{1,16}\.\d{2}$/;
@@ -109,6 +111,7 @@ export class OpenApiContract {
         method: method.toUpperCase(),
         path,
         operation,
+        isStream: 'text/event-stream' in (this.follow(operation.responses[200] ?? {}).content ?? {}),
       })),
     );
     this.operations = new Map(this.routes.map(({ operation }) => [operation.operationId, operation]));

@@ -143,6 +143,12 @@ export const ERRORS = {
     error: 'Part of a transfer',
     detail: 'The transaction is a part of `transferId`, which can only be reversed as a whole.',
   },
+  EVENTS_GONE: {
+    status: 410,
+    error: 'Events gone',
+    detail:
+      'The bank no longer keeps the events that follow `Last-Event-ID`, or has been restored to a time before it.',
+  },
   REVISION_MISMATCH: {
     status: 412,
     error: 'Revision mismatch',
@@ -324,7 +330,7 @@ export const ERRORS = {
     status: 429,
     error: 'Too many requests',
     detail:
-      'The sender is over the limit of transactions per second, or too many malformed credentials came from its address.',
+      'The sender is over the limit of transactions per second, has too many streams of events, or too many malformed credentials came from its address.',
   },
   HEADERS_TOO_LARGE: {
     status: 431,

@@ -33,6 +33,7 @@ export function allowOrigins(fastify: FastifyInstance, origins: readonly string[
       'Idempotency-Key',
       'If-Match',
       'If-None-Match',
+      'Last-Event-ID',
       'Prefer',
       'X-Request-Id',
     ],
