@@ -155,6 +155,7 @@ const SENSE: Readonly<Record<string, Arbitrary<string>>> = {
     .string({ unit: 'grapheme-ascii', minLength: 1, maxLength: 50 })
     .filter((name) => name.trim() !== '')
     .map(quoted),
+  submissionId: fc.stringMatching(/^[\w-]{1,40}\.[\w-]{1,40}$/).map(quoted),
   cursor: fc.constant(quoted('{{cursor}}')),
   webhookId: fc.constantFrom('{{webhook}}', '{{webhook}}', 'wh1', 'wh9223372036854775807').map(quoted),
   // Nobody ever answers there.
