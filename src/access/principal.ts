@@ -63,6 +63,10 @@ export const EVERYBODY: Principal = { id: 'everybody', owner: undefined, scopes:
 /** Who has shown no credential. It may do nothing, and owns nothing: no account has an empty owner. */
 export const NOBODY: Principal = { id: 'nobody', owner: '', scopes: new Set() };
 
+/** Whether a credential tells who it is. */
+export const isIdentified = (principal: Principal): boolean =>
+  principal !== EVERYBODY && principal !== NOBODY;
+
 /** @param scopes of the credential; what is no scope of ours counts for nothing */
 export function principalOf(id: string, owner: string | undefined, scopes: readonly string[]): Principal {
   if (scopes.includes('admin')) return { id, owner: undefined, scopes: new Set(SCOPES) };

@@ -15,6 +15,8 @@ import { PendingTransfersModule } from '../ledger/pending-transfers.module.js';
 import { SummaryModule } from '../ledger/summary.module.js';
 import { SweeperModule } from '../ledger/sweeper.module.js';
 import { MetricsModule } from '../observability/metrics.module.js';
+import type { Tracing } from '../observability/tracing.js';
+import { TracingModule } from '../observability/tracing.module.js';
 import { HealthModule } from '../health/health.module.js';
 import { SubmissionsModule } from '../submissions/submissions.module.js';
 import { StatementsModule } from '../statements/statements.module.js';
@@ -43,10 +45,11 @@ export class CoreModule {
  */
 @Module({})
 export class AppModule {
-  static register(config: Config, bank: BankShards): DynamicModule {
+  static register(config: Config, bank: BankShards, tracing?: Tracing): DynamicModule {
     return {
       module: AppModule,
       imports: [
+        TracingModule.register(tracing),
         CoreModule.register(config, bank),
         MessagingModule,
         SweeperModule,

@@ -54,6 +54,7 @@ const DAY_MS = 24 * HOUR_MS;
 function configOf(env: Variables) {
   const http = httpOf(env);
   const ledger = ledgerOf(env);
+  const tracing = tracingOf(env);
   return {
     http,
     /** That of every account that is opened without one. A bank's never changes. */
@@ -110,6 +111,7 @@ function configOf(env: Variables) {
       /** How long the broker may take to confirm one. */
       confirmTimeoutMs: 5_000,
     },
+    tracing,
     log: {
       level: env.LOG_LEVEL,
       /** auto: readable on a terminal, JSON lines elsewhere. */
@@ -132,7 +134,8 @@ function configOf(env: Variables) {
         ledger.commandTimeoutMs +
         ledger.transactionTimeoutMs +
         ledger.resolveTimeoutMs +
-        http.answerTimeoutMs,
+        http.answerTimeoutMs +
+        (tracing?.closeTimeoutMs ?? 0),
     },
   };
 }
@@ -268,6 +271,20 @@ function jwtOf(env: Variables) {
 function rateLimitOf(env: Variables) {
   const perSecond = env.RATE_LIMIT_TRANSACTIONS_PER_SECOND;
   return perSecond === 0 ? undefined : { perSecond, burst: env.RATE_LIMIT_BURST || perSecond };
+}
+
+/** Undefined: nothing is traced. */
+function tracingOf(env: Variables) {
+  if (env.OTEL_EXPORTER_OTLP_ENDPOINT === undefined) return undefined;
+  return {
+    endpoint: env.OTEL_EXPORTER_OTLP_ENDPOINT,
+    protocol: env.OTEL_EXPORTER_OTLP_PROTOCOL,
+    sampler: env.OTEL_TRACES_SAMPLER,
+    /** The share of traces that a sampler by ratio records. */
+    ratio: env.OTEL_TRACES_SAMPLER_ARG,
+    /** How long a stop waits for the last spans to be exported. */
+    closeTimeoutMs: 2_000,
+  };
 }
 
 /**

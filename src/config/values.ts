@@ -17,6 +17,16 @@ export const integer = (fallback: number, min: number, max: number) =>
     })
     .transform(Number);
 
+/** A share, from 0 to 1. */
+export const ratio = (fallback: number) =>
+  z
+    .string()
+    .default(String(fallback))
+    .refine((value) => /^(0(\.\d{1,15})?|1(\.0{1,15})?)$/.test(value), {
+      message: 'must be a number from 0 to 1',
+    })
+    .transform(Number);
+
 const MAX_WORKERS = 128;
 
 export const workerCount = () =>

@@ -4,12 +4,13 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
-import { EVERYBODY, NOBODY } from '../access/principal.js';
+import { EVERYBODY, isIdentified, NOBODY } from '../access/principal.js';
 import type { Config } from '../config/config.js';
 import { LedgerError } from '../domain/errors.js';
 import type { Lifecycle } from '../observability/lifecycle.js';
 import type { Metrics } from '../observability/metrics.js';
-import { isBatch } from './admission.js';
+import type { RequestSpan, Tracing } from '../observability/tracing.js';
+import { accountsNamedBy, isBatch } from './admission.js';
 import { writeAnswers } from './openapi/answers.js';
 import { isAmong } from '../access/client-address.js';
 import { answerBelowRoutes, answerRaw, Connections, serverOptions } from './server/connections.js';
@@ -28,6 +29,13 @@ import type { SecurityHeaders } from './server/security-headers.js';
 import { isSwaggerUi } from './server/swagger-ui.js';
 import { sentFromElsewhere } from './server/this-machine.js';
 import { readTls } from './server/tls.js';
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Undefined: nothing is traced. */
+    span?: RequestSpan;
+  }
+}
 
 /** Longer than any request line that Node accepts, so that an overlong id is a bad id and not a missing route. */
 const ROUTER = { maxParamLength: 16 * 1024 };
@@ -74,6 +82,8 @@ export interface HookParts {
   readonly metrics: Metrics;
   readonly lifecycle: Lifecycle;
   readonly logger: Logger;
+  /** Undefined: nothing is traced. */
+  readonly tracing?: Tracing;
 }
 
 /** Installs the hooks and the parser that every request passes. Call it before the application listens. */
@@ -135,12 +145,13 @@ function readNdjson(request: FastifyRequest, stream: IncomingMessage, done: Pars
 function receive(
   fastify: FastifyInstance,
   connections: Connections,
-  { config, security, lifecycle }: HookParts,
+  { config, security, lifecycle, tracing }: HookParts,
 ): void {
   const initial = config.auth.enabled ? NOBODY : EVERYBODY;
   fastify.addHook('onRequest', (request, reply, done) => {
     const { socket } = request.raw;
     request.principal = initial;
+    if (tracing) request.span = tracing.request(request);
     void reply
       .headers(isSwaggerUi(request) ? security.docs : security.api)
       .header('x-request-id', request.id);
@@ -160,17 +171,22 @@ function report(
     const { routeOptions } = request;
     const { url: route = 'unknown' } = routeOptions;
     const durationMs = reply.elapsedTime;
-    metrics.requestDone(request.method, route, reply.statusCode, durationMs / 1000);
+    const { statusCode: status } = reply;
+    metrics.requestDone(request.method, route, status, durationMs / 1000);
+    request.span?.answered({ route: routeOptions.url, status, code: codeOf(reply) });
     // How long a batch takes is up to its client.
     const isSlow = durationMs >= config.log.slowRequestMs && !isBatch(routeOptions);
-    const problem = reply.statusCode >= 500 || reply.statusCode === 408 || isSlow;
+    const problem = status >= 500 || status === 408 || isSlow;
     if (problem || config.log.requests === 'all') {
       const line = {
         requestId: request.id,
+        traceId: request.span?.traceId,
+        principal: isIdentified(request.principal) ? request.principal.id : undefined,
+        account: accountsNamedBy(request),
         method: request.method,
         route,
-        status: reply.statusCode,
-        code: reply.getHeader('x-error-code'),
+        status,
+        code: codeOf(reply),
         durationMs,
       };
       logger[problem ? 'warn' : 'info'](line, 'request');
@@ -178,6 +194,8 @@ function report(
     done();
   });
 }
+
+const codeOf = (reply: FastifyReply) => reply.getHeader('x-error-code') as string | undefined;
 
 /** What is wrong with the head of a request, whatever its route. */
 function problemOf(request: FastifyRequest, { onlyThisMachine }: Config['auth']): Error | undefined {

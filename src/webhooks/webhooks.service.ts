@@ -149,11 +149,11 @@ export class WebhooksService {
 
   /** As its last attempt would be sent with the present URL and secrets. */
   private async requestOf(
-    { url, secret, formerSecret, formerSecretEnds }: StoredWebhook,
+    { url, owner, secret, formerSecret, formerSecretEnds }: StoredWebhook,
     shard: ShardDeliveries,
     { attempts: [last] }: Delivery,
   ): Promise<DeliveryRequestDto | undefined> {
-    const message = await shard.message(last).catch(failed);
+    const message = await shard.message(last, owner ?? undefined).catch(failed);
     if (!message) return undefined;
     const at = new Date(last.startedAt);
     const overlaps = formerSecret && formerSecretEnds && formerSecretEnds > at;

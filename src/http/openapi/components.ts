@@ -316,7 +316,7 @@ const RETRY = { 'Retry-After': RetryAfter };
 
 export const ACCOUNT_NOT_FOUND = sharedResponse('AccountNotFound', errorResponse(['ACCOUNT_NOT_FOUND']));
 
-const SERVER_CRASHES = sharedResponse('ServerCrashes', errorResponse(['DATABASE_FAILED', 'NOT_RECEIVED']));
+const REQUEST_TIMEOUT = sharedResponse('RequestTimeout', errorResponse(['DATABASE_FAILED', 'NOT_RECEIVED']));
 
 const INTERNAL_ERROR = sharedResponse('InternalError', errorResponse(['INTERNAL_ERROR']));
 
@@ -389,11 +389,11 @@ export const GENERAL_RESPONSES: Responses = {
 };
 
 /** Failures of every request that reads. */
-export const READ_FAILURES: Responses = { 408: SERVER_CRASHES, 500: INTERNAL_ERROR, 503: OVERLOADED };
+export const READ_FAILURES: Responses = { 408: REQUEST_TIMEOUT, 500: INTERNAL_ERROR, 503: OVERLOADED };
 
 /** Failures of every request that writes. */
 export const WRITE_FAILURES: Responses = {
-  408: SERVER_CRASHES,
+  408: REQUEST_TIMEOUT,
   413: BODY_TOO_LARGE,
   415: UNSUPPORTED_MEDIA_TYPE,
   500: INTERNAL_ERROR,

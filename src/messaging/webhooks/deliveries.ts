@@ -46,11 +46,14 @@ export class ShardDeliveries {
     return readState(cursor?.state ?? null);
   }
 
-  /** The event as it is sent; undefined: the log no longer has it. */
-  async message({ position, index }: EventPlace): Promise<BankMessage | undefined> {
+  /** The event as it is sent to an endpoint of an owner, or of the bank; undefined: the log no longer has it. */
+  async message(
+    { position, index }: EventPlace,
+    owner: string | undefined,
+  ): Promise<BankMessage | undefined> {
     const { rows } = await this.log.readAfter(position - 1, 1);
     const event = rows.find((row) => row.position === position)?.events[index];
-    return event && messageOf(event, this.bankId);
+    return event && messageOf(event, this.bankId, owner);
   }
 
   /**
