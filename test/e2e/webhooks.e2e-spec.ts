@@ -7,7 +7,7 @@ import { Endpoints } from '../../src/messaging/webhooks/endpoints.js';
 import { revokeKey } from '../../src/admin/keys.js';
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
 import { bearer, makeKey } from '../support/credentials.js';
-import { query } from '../support/postgres.js';
+import { createTestDatabase, query } from '../support/postgres.js';
 import { deposit, eventually, fieldsIn, post, receiptIn } from '../support/requests.js';
 import { Wallet } from '../support/wallet.js';
 import { attempt, NOTHING_SENT, rememberState, WEBHOOK_KEYS } from '../support/webhooks.js';
@@ -295,6 +295,32 @@ describe('GET /webhooks', () => {
     expect(seen).toEqual(ids);
     expect(fieldsIn(await get('?cursor=x'))).toEqual(['cursor']);
     expect(fieldsIn(await get('?limit=0'))).toEqual(['limit']);
+  });
+});
+
+describe('while the first shard is down', () => {
+  it.each([
+    ['for as long as API keys are believed', 900_000, 1],
+    ['not at all, where these are not', 0, 0],
+  ])('endpoints are known %s', async (_, keysStaleMs, expected) => {
+    const database = await createTestDatabase('webhooks');
+    const overrides = { ...NOTHING_SENT, auth: { keysStaleMs } };
+    const lost = await startInstance(database.url, { WEBHOOK_KEYS }, overrides);
+    try {
+      const { id, secret } = await created(WANTED, {}, lost);
+      await becomeActive([id], lost);
+      await database.drop();
+      const endpoints = lost.app.get(Endpoints);
+      await eventually(() => {
+        expect(endpoints.known()).toBeUndefined();
+        expect(active(lost)).toHaveLength(expected);
+        return Promise.resolve();
+      }, 15_000);
+      expect(active(lost).flatMap(({ secrets }) => secrets)).toEqual(expected ? [secret] : []);
+    } finally {
+      await lost.close();
+      await database.drop();
+    }
   });
 });
 

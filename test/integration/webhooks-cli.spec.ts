@@ -1,4 +1,8 @@
 import 'reflect-metadata';
+import { globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { Webhook } from 'standardwebhooks';
 import { printable } from '../../src/cli/printable.js';
@@ -152,5 +156,29 @@ describe('a webhook that leads to it', () => {
     expect(JSON.stringify(listed)).not.toContain('secret');
     const without = await startCli(['webhooks', 'list'], { DATABASE_URL: database.url }).ended;
     expect(without.stdout).toContain('secret_unreadable');
+  });
+
+  it('has a secret that no backup shows, and neither does one show the key', async () => {
+    const wanted = { url: 'http://127.0.0.1:9/', eventTypes: ['*'] };
+    const { text } = await app.http.post('/webhooks').send(wanted).expect(201);
+    const { secret } = JSON.parse(text) as { secret: string };
+    const folder = mkdtempSync(join(tmpdir(), 'webhooks-'));
+    try {
+      const to = join(folder, 'backup');
+      const run = await startCli(['backup', '--to', to], { DATABASE_URL: database.url, WEBHOOK_KEYS }).ended;
+      expect(run).toMatchObject({ code: 0 });
+      const files = globSync(`${to}/**/*.*`).map((file) => [file, readFileSync(file)] as const);
+      const texts = files.map(([file, bytes]) =>
+        (file.endsWith('.gz') ? gunzipSync(bytes) : bytes).toString(),
+      );
+      const everything = texts.join();
+      expect(everything).toContain('http://127.0.0.1:9/');
+      for (const base64 of [secret.slice('whsec_'.length), WEBHOOK_KEYS])
+        for (const encoding of ['base64', 'hex', 'latin1'] as const)
+          expect(everything).not.toContain(Buffer.from(base64, 'base64').toString(encoding));
+      expect(everything).not.toContain(Buffer.from(secret).toString('hex'));
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 });
