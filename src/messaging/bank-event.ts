@@ -169,6 +169,8 @@ export interface BankMessage {
   readonly timestamp: Date;
   /** The event as JSON. */
   readonly body: string;
+  /** The trace context (W3C) of the batch that it is from; undefined: it was not traced. */
+  readonly traceparent?: string;
 }
 
 /** @param owner to whom it is told, if not to the bank: of accounts of others it does not say what version they have */
@@ -179,7 +181,8 @@ export function messageOf(event: LedgerEvent, bankId: string, owner?: string): B
       const { transactionId, accountId, timestamp } = transaction;
       const type = transactionPostedType(transaction);
       const body = transactionPostedJson(transaction, bankId, event.traceparent);
-      return { id: `txn${transactionId}`, type, accountId, timestamp, body };
+      const { traceparent } = event;
+      return { id: `txn${transactionId}`, type, accountId, timestamp, body, traceparent };
     }
     case 'transfer.completed':
       return transferMessage(event, bankId, owner);
@@ -329,5 +332,5 @@ function message(
     ...{ specversion: '1.0', id, source: `urn:uuid:${bankId}`, type, subject },
     ...{ time: timestamp.toISOString(), sequence, traceparent, datacontenttype: 'application/json', data },
   };
-  return { id, type, accountId, timestamp, body: JSON.stringify(event) };
+  return { id, type, accountId, timestamp, body: JSON.stringify(event), traceparent };
 }

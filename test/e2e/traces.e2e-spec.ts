@@ -18,6 +18,7 @@ import {
   query,
   type TestDatabase,
 } from '../support/postgres.js';
+import { Receiver } from '../support/receiver.js';
 import { deposit, JSON_TYPE, withdrawal } from '../support/requests.js';
 import { startService, stopService, waitUntil, type ServiceProcess } from '../support/service.js';
 import { Wallet } from '../support/wallet.js';
@@ -80,6 +81,8 @@ describe('a bank of two shards whose requests are traced', () => {
       SHARDS: shardList(shards),
       LEDGER_BATCH_WRITERS: '1',
       LOG_REQUESTS: 'all',
+      WEBHOOK_PRIVATE_ADDRESSES: 'on',
+      WEBHOOK_KEYS: Buffer.alloc(32, 7).toString('base64'),
       OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
       OTEL_EXPORTER_OTLP_PROTOCOL: 'http/json',
       OTEL_EXPORTER_OTLP_HEADERS: 'x-token=s3cret',
@@ -223,6 +226,23 @@ describe('a bank of two shards whose requests are traced', () => {
     ]);
     const each = await spanOf((await ask('/transactions/batch', { body: items })).id);
     await waitUntil(() => Promise.resolve(linkedTo(each).length > 0), 10_000);
+  });
+
+  it('tells in events, and to webhooks, which batch they are from', async () => {
+    const receiver = await Receiver.start();
+    const { text } = await ask('/webhooks', {
+      body: { url: receiver.url, eventTypes: ['transaction.posted'] },
+    });
+    ({ secret: receiver.secret } = JSON.parse(text) as { secret: string });
+    const { id } = await post(accounts[0], deposit('1.00'));
+    const request = await spanOf(id);
+    await waitUntil(() => Promise.resolve(linkedTo(request).length > 0), 10_000);
+    await waitUntil(() => Promise.resolve(receiver.deliveries.length > 0), 15_000);
+    const [batch] = linkedTo(request) as [CollectedSpan];
+    const traceparent = `00-${batch.traceId}-${batch.spanId}-01`;
+    expect(receiver.deliveries).toMatchObject([{ event: { traceparent }, headers: { traceparent } }]);
+    expect(receiver.forged).toEqual([]);
+    await receiver.stop();
   });
 
   it('logs with each request its trace, its principal and its accounts', async () => {

@@ -109,13 +109,17 @@ export class BatchStatements {
     };
   }
 
-  /** Sends the statements that write a decision; undefined: there is nothing to write. */
-  write(client: PoolClient, batch: PostedBatch): Promise<unknown> | undefined {
+  /**
+   * Sends the statements that write a decision; undefined: there is nothing to write.
+   *
+   * @param traceparent the trace context of the batch, for its events; undefined: it is not traced
+   */
+  write(client: PoolClient, batch: PostedBatch, traceparent?: string): Promise<unknown> | undefined {
     const { transactions, events, refusals, outgoing, incoming } = batch;
     const effects = [transactions, events, refusals, outgoing, incoming];
     if (effects.every(({ length }) => length === 0)) return undefined;
     // All are built before the first is sent, so that an error in building one sends none.
-    const statements = writesOf(this.tables, batch);
+    const statements = writesOf(this.tables, batch, traceparent);
     return allInOrder(statements.map((statement) => send(client, ...statement)));
   }
 

@@ -72,7 +72,7 @@ export class BatchWriter {
       posted = await this.runner.run(
         (queryRunner, client) =>
           this.statements.lockAndDecide(queryRunner, client, commands, mode.lockPolicy, decide),
-        (client, decided) => this.statements.write(client, decided),
+        (client, decided) => this.statements.write(client, decided, span?.traceparent),
       );
     } catch (error) {
       span?.failed(error instanceof CommitOutcomeUnknownError ? 'commit_lost' : classifyFailure(error));

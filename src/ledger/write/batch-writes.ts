@@ -40,7 +40,7 @@ export interface PostedBatch extends BatchDecision, ChangedAccounts {
  * The statements that write a batch. Each fails unless it writes exactly what was decided, because COMMIT is sent
  * before their answers have arrived.
  */
-export function writesOf(tables: SchemaTables, batch: PostedBatch): Statement[] {
+export function writesOf(tables: SchemaTables, batch: PostedBatch, traceparent?: string): Statement[] {
   const { transactions, holds, events, details, refusals, outgoing } = batch;
   const captures = outgoing.filter((transfer) => transfer.status === 'pending' && isCapture(transfer));
   const described = captures.filter((transfer) => transfer.details);
@@ -52,7 +52,7 @@ export function writesOf(tables: SchemaTables, batch: PostedBatch): Statement[] 
     ...(refusals.length > 0 ? [insertRefusals(tables, batch)] : []),
     ...writeTransfers(tables, batch),
     ...(described.length > 0 ? [insertDetails(tables, described.map(asTransaction))] : []),
-    ...announce(tables, batch),
+    ...announce(tables, batch, traceparent),
     updateAccounts(tables, batch),
   ];
 }
@@ -233,6 +233,7 @@ export type Announced = Pick<PostedBatch, 'transactions' | 'events' | 'outboxIds
 export function announce(
   tables: SchemaTables,
   { transactions, events, refusals = [], refusalIds = [], outgoing = [], outboxIds }: Announced,
+  traceparent?: string,
 ): Statement[] {
   const failed = outgoing.filter(({ status }) => status === 'failed').map(({ transferId }) => transferId);
   const rows: (readonly [column: OutboxColumn, ids: readonly number[]])[] = [
@@ -243,7 +244,7 @@ export function announce(
     ...plainRows(refusalIds.slice(0, refusals.length)).map((some) => ['refusal_ids', some] as const),
     ...plainRows(failed).map((some) => ['failed_transfer_ids', some] as const),
   ];
-  return rows.map(([column, ids], row) => announceIn(tables, column, outboxIds[row], ids));
+  return rows.map(([column, ids], row) => announceIn(tables, column, outboxIds[row], ids, traceparent));
 }
 
 type OutboxColumn = 'transaction_ids' | 'account_event_ids' | 'refusal_ids' | 'failed_transfer_ids';
@@ -253,9 +254,11 @@ function announceIn(
   column: OutboxColumn,
   outboxId: number | undefined,
   ids: readonly number[],
+  traceparent: string | undefined,
 ): Statement {
   // Most rows by far: their statement has no column of what is rare.
-  if (column === 'transaction_ids' || column === 'account_event_ids') {
+  const isPlain = column === 'transaction_ids' || column === 'account_event_ids';
+  if (isPlain && traceparent === undefined) {
     const [transactions, events] = column === 'transaction_ids' ? [ids, []] : [[], ids];
     return [
       `INSERT INTO ${outbox} (outbox_id, transaction_ids, account_event_ids)
@@ -263,10 +266,13 @@ function announceIn(
       [outboxId, plainArray(transactions), plainArray(events)],
     ];
   }
+  const columns: readonly OutboxColumn[] = [
+    ...(['transaction_ids', 'account_event_ids', 'refusal_ids', 'failed_transfer_ids'] as const),
+  ];
   return [
-    `INSERT INTO ${outbox} (outbox_id, transaction_ids, account_event_ids, ${column})
-     VALUES ($1, '{}', '{}', $2::bigint[])`,
-    [outboxId, plainArray(ids)],
+    `INSERT INTO ${outbox} (outbox_id, ${columns.join(', ')}, traceparent)
+     VALUES ($1, $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6)`,
+    [outboxId, ...columns.map((each) => plainArray(each === column ? ids : [])), traceparent ?? null],
   ];
 }
 

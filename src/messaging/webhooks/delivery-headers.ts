@@ -7,8 +7,13 @@ import { signatureHeaders } from './signature.js';
  * @param secrets each of them signs
  * @param at when it is sent
  */
-export const deliveryHeaders = (secrets: readonly string[], { id, body }: BankMessage, at: Date) => ({
+export const deliveryHeaders = (
+  secrets: readonly string[],
+  { id, body, traceparent }: BankMessage,
+  at: Date,
+) => ({
   'content-type': 'application/cloudevents+json',
   'user-agent': 'scalable-banking-api',
+  ...(traceparent !== undefined && { traceparent }),
   ...signatureHeaders(secrets, id, at, body),
 });

@@ -44,7 +44,8 @@ export class WebhookSender {
   constructor(private readonly settings: SenderSettings) {
     this.agent = new Agent({
       connect: {
-        timeout: CONNECT_TIMEOUT_MS,
+        // A request can't be given up while it is being connected.
+        timeout: Math.min(CONNECT_TIMEOUT_MS, settings.timeoutMs),
         ...(settings.privateAddresses ? {} : { lookup: publicOnly(resolverOf(settings.dnsServers)) }),
       },
       connections: MOST_CONNECTIONS,
@@ -56,6 +57,7 @@ export class WebhookSender {
   /** Never rejects. */
   async send(url: string, secrets: readonly string[], message: BankMessage): Promise<Answer> {
     const { timeoutMs, privateAddresses } = this.settings;
+    const deadline = AbortSignal.timeout(timeoutMs);
     try {
       // No name is looked up for an address.
       const host = new URL(url).hostname.replace(/^\[|\]$/g, '');
@@ -63,7 +65,7 @@ export class WebhookSender {
       const { statusCode, headers, body } = await request(url, {
         ...{ method: 'POST', body: message.body, dispatcher: this.agent },
         headers: deliveryHeaders(secrets, message, new Date()),
-        signal: AbortSignal.timeout(timeoutMs),
+        signal: deadline,
       });
       const retryAfter = headers['retry-after'];
       return {
@@ -72,8 +74,7 @@ export class WebhookSender {
         retryAfterMs: retryAfterMsOf(typeof retryAfter === 'string' ? retryAfter : undefined, Date.now()),
       };
     } catch (error) {
-      const late = error instanceof Error && error.name === 'TimeoutError';
-      const text = late ? `no answer within ${timeoutMs / 1_000} s` : messageOfError(error);
+      const text = deadline.aborted ? `no answer within ${timeoutMs / 1_000} s` : messageOfError(error);
       return { status: undefined, text: text.slice(0, MOST_ANSWER_CHARACTERS), retryAfterMs: 0 };
     }
   }
