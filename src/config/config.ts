@@ -99,34 +99,7 @@ function configOf(env: Variables) {
       /** How long a client is asked to wait before it comes back. */
       retryMs: 1_000,
     },
-    webhooks: {
-      /** Encrypt the secrets of endpoints, in base64: the first one encrypts, all decrypt. */
-      keys: env.WEBHOOK_KEYS,
-      /** Where the embedded bank keeps a key of its own, outside of the database and its backups. */
-      keyFile: isEmbedded(env) ? join(env.DATA_DIR, 'webhook-key') : undefined,
-      /** Whether endpoints may be on this machine or a private network, and without TLS. */
-      privateAddresses: allowsPrivateAddresses(env),
-      /** How often a shard's log is looked at. */
-      pollMs: 200,
-      /** For one request, until the last byte of its answer. */
-      timeoutMs: 10_000,
-      retries: {
-        /** The pause after the first failure; it doubles with each further one. */
-        firstRetryMs: 1_000,
-        /** The longest pause while later events of the account wait. */
-        longestRetryMs: 5 * MINUTE_MS,
-        /** The longest pause after that. */
-        longestLateRetryMs: HOUR_MS,
-        /** The longest that an endpoint can ask for. */
-        longestRetryAfterMs: HOUR_MS,
-        /** How long later events of the account wait for one that is not accepted. */
-        giveUpAfterMs: HOUR_MS,
-        /** How long it is tried in all. */
-        dropAfterMs: 3 * DAY_MS,
-        /** How long an endpoint may accept nothing before it is switched off. */
-        switchOffAfterMs: 3 * DAY_MS,
-      },
-    },
+    webhooks: webhooksOf(env),
     /** How often expired holds are looked for. */
     sweeper: { pollMs: 1_000 },
     // A process that dies keeps the lease of its work until that runs out.
@@ -172,6 +145,37 @@ function configOf(env: Variables) {
         ledger.resolveTimeoutMs +
         http.answerTimeoutMs +
         (tracing?.closeTimeoutMs ?? 0),
+    },
+  };
+}
+
+function webhooksOf(env: Variables) {
+  return {
+    /** Encrypt the secrets of endpoints, in base64: the first one encrypts, all decrypt. */
+    keys: env.WEBHOOK_KEYS,
+    /** Where the embedded bank keeps a key of its own, outside of the database and its backups. */
+    keyFile: isEmbedded(env) ? join(env.DATA_DIR, 'webhook-key') : undefined,
+    /** Whether endpoints may be on this machine or a private network, and without TLS. */
+    privateAddresses: allowsPrivateAddresses(env),
+    /** How often a shard's log is looked at. */
+    pollMs: 200,
+    /** For one request, until the last byte of its answer. */
+    timeoutMs: 10_000,
+    retries: {
+      /** The pause after the first failure; it doubles with each further one. */
+      firstRetryMs: 1_000,
+      /** The longest pause while later events of the account wait. */
+      longestRetryMs: 5 * MINUTE_MS,
+      /** The longest pause after that. */
+      longestLateRetryMs: HOUR_MS,
+      /** The longest that an endpoint can ask for. */
+      longestRetryAfterMs: HOUR_MS,
+      /** How long later events of the account wait for one that is not accepted. */
+      giveUpAfterMs: HOUR_MS,
+      /** How long it is tried in all. */
+      dropAfterMs: 3 * DAY_MS,
+      /** How long an endpoint may accept nothing before it is switched off. */
+      switchOffAfterMs: 3 * DAY_MS,
     },
   };
 }

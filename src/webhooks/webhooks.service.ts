@@ -156,10 +156,11 @@ export class WebhooksService {
     const message = await shard.message(last, owner ?? undefined).catch(failed);
     if (!message) return undefined;
     const at = new Date(last.startedAt);
-    const former = formerSecretEnds && formerSecretEnds > at ? formerSecret : null;
-    const secrets = await Promise.all([secret, former].map((each) => each && this.secrets.decrypt(each)));
+    const overlaps = formerSecret && formerSecretEnds && formerSecretEnds > at;
+    const encrypted = overlaps ? [secret, formerSecret] : [secret];
+    const secrets = await Promise.all(encrypted.map((each) => this.secrets.decrypt(each)));
     const headers = deliveryHeaders(
-      secrets.filter((each) => each != null),
+      secrets.filter((each) => each !== undefined),
       message,
       at,
     );

@@ -7,7 +7,7 @@ import { Endpoints } from '../../src/messaging/webhooks/endpoints.js';
 import { revokeKey } from '../../src/admin/keys.js';
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
 import { bearer, makeKey } from '../support/credentials.js';
-import { query } from '../support/postgres.js';
+import { createTestDatabase, query } from '../support/postgres.js';
 import { deposit, eventually, fieldsIn, post, receiptIn } from '../support/requests.js';
 import { Wallet } from '../support/wallet.js';
 import { attempt, NOTHING_SENT, rememberState, WEBHOOK_KEYS } from '../support/webhooks.js';
@@ -47,9 +47,19 @@ const redeliver = (id: string, body: object) => app.http.post(`/webhooks/${id}/r
 const active = (of = app) => of.app.get(Endpoints).active();
 const numberOf = (id: string) => Number(id.slice(2));
 
+/** Waits until what the service knows of the endpoints that get events is like this. */
+const becomes = (expected: readonly object[], of = app) =>
+  eventually(() => {
+    expect(active(of)).toMatchObject(expected);
+    return Promise.resolve();
+  }, 10_000);
+
 /** Waits until the service knows exactly these endpoints as those that get events. */
 const becomeActive = (ids: readonly string[], of = app) =>
-  eventually(async () => expect(active(of).map(({ webhookId }) => `wh${webhookId}`)).toEqual(ids), 10_000);
+  becomes(
+    ids.map((id) => ({ webhookId: numberOf(id) })),
+    of,
+  );
 
 describe('POST /webhooks', () => {
   it('makes an endpoint, shows its secret once, and gives it events from then on', async () => {
@@ -196,17 +206,14 @@ describe('its secret', () => {
     const { id, secret } = await created();
     const first = bodyOf(await rotate(id).expect(200));
     expect(Date.parse(first.formerSecretEndsAt ?? '') - Date.now()).toBeGreaterThan(23.9 * 3_600_000);
-    await eventually(
-      async () => expect(active()).toMatchObject([{ secrets: [first.secret, secret] }]),
-      10_000,
-    );
+    await becomes([{ secrets: [first.secret, secret] }]);
     expect((await get(`/${id}`)).text).not.toContain('whsec_');
     const second = bodyOf(await rotate(id, { overlapHours: 0 }).expect(200));
     expect(second.formerSecretEndsAt).toBeUndefined();
-    await eventually(async () => expect(active()).toMatchObject([{ secrets: [second.secret] }]), 10_000);
+    await becomes([{ secrets: [second.secret] }]);
     const third = bodyOf(await rotate(id, { overlapHours: '168' }).expect(200));
     await query(app.databaseUrl, `UPDATE bank.webhooks SET former_secret_ends = now()`);
-    await eventually(async () => expect(active()).toMatchObject([{ secrets: [third.secret] }]), 10_000);
+    await becomes([{ secrets: [third.secret] }]);
     expect((await get(`/${id}`)).text).not.toContain('formerSecretEndsAt');
     for (const overlapHours of [169, -1, 1.5, 'x', true])
       expect(fieldsIn(await rotate(id, { overlapHours }))).toEqual(['overlapHours']);
@@ -222,7 +229,7 @@ describe('PATCH and DELETE /webhooks/{webhookId}', () => {
     const changed = bodyOf<object>(await change(id, moved).expect(200));
     expect(changed).toMatchObject(rest);
     expect(changed).not.toHaveProperty('description');
-    await eventually(async () => expect(active()).toMatchObject([rest]), 10_000);
+    await becomes([rest]);
     expect(fieldsIn(await change(id, {}))).toEqual(['body']);
     expect(fieldsIn(await change(id, { owner: 'bob' }))).toEqual(['owner']);
     expect((await app.http.delete(`/webhooks/${id}`).expect(204)).text).toBe('');
@@ -288,6 +295,32 @@ describe('GET /webhooks', () => {
     expect(seen).toEqual(ids);
     expect(fieldsIn(await get('?cursor=x'))).toEqual(['cursor']);
     expect(fieldsIn(await get('?limit=0'))).toEqual(['limit']);
+  });
+});
+
+describe('while the first shard is down', () => {
+  it.each([
+    ['for as long as API keys are believed', 900_000, 1],
+    ['not at all, where these are not', 0, 0],
+  ])('endpoints are known %s', async (_, keysStaleMs, expected) => {
+    const database = await createTestDatabase('webhooks');
+    const overrides = { ...NOTHING_SENT, auth: { keysStaleMs } };
+    const lost = await startInstance(database.url, { WEBHOOK_KEYS }, overrides);
+    try {
+      const { id, secret } = await created(WANTED, {}, lost);
+      await becomeActive([id], lost);
+      await database.drop();
+      const endpoints = lost.app.get(Endpoints);
+      await eventually(() => {
+        expect(endpoints.known()).toBeUndefined();
+        expect(active(lost)).toHaveLength(expected);
+        return Promise.resolve();
+      }, 15_000);
+      expect(active(lost).flatMap(({ secrets }) => secrets)).toEqual(expected ? [secret] : []);
+    } finally {
+      await lost.close();
+      await database.drop();
+    }
   });
 });
 

@@ -7,8 +7,8 @@ import { Values } from './values.js';
 
 /** How often an operation is called, relative to one that is not listed. */
 const WEIGHTS: Readonly<Record<string, number>> = {
-  postTransaction: 18,
-  postTransfer: 6,
+  postTransaction: 24,
+  postTransfer: 8,
   placeHold: 6,
   captureHold: 4,
   reverseTransaction: 3,

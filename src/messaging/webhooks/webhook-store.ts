@@ -88,8 +88,9 @@ export class WebhookStore {
       const own = owner === null ? 0 : await manager.countBy(WebhookEntity, { owner });
       if (own >= MAX_OWN_WEBHOOKS || (await manager.count(WebhookEntity)) >= MAX_WEBHOOKS)
         throw new WebhookError('TOO_MANY_WEBHOOKS');
-      const { raw } = await manager.insert(WebhookEntity, webhook);
-      const [row] = raw as [{ webhook_id: string }];
+      const inserted = await manager.insert(WebhookEntity, webhook);
+      // As text: TypeORM does not apply its transformers to RETURNING.
+      const [row] = inserted.raw as [{ webhook_id: string }];
       return found(manager, Number(row.webhook_id), undefined);
     });
   }
