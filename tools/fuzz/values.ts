@@ -156,7 +156,6 @@ const SENSE: Readonly<Record<string, Arbitrary<string>>> = {
     .filter((name) => name.trim() !== '')
     .map(quoted),
   submissionId: fc.stringMatching(/^[\w-]{1,40}\.[\w-]{1,43}$/).map(quoted),
-  submissionId: fc.stringMatching(/^[\w-]{1,40}\.[\w-]{1,40}$/).map(quoted),
   cursor: fc.constant(quoted('{{cursor}}')),
   webhookId: fc.constantFrom('{{webhook}}', '{{webhook}}', 'wh1', 'wh9223372036854775807').map(quoted),
   // Nobody ever answers there.

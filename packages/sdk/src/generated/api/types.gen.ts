@@ -586,7 +586,7 @@ export type ErrorBody = {
 /**
  * ErrorCode
  */
-export type ErrorCode = 'INVALID_REQUEST' | 'UNAUTHORIZED' | 'FORBIDDEN' | 'ACCOUNT_NOT_FOUND' | 'NOT_YET_OPENED' | 'VERSION_NOT_REACHED' | 'TRANSACTION_NOT_FOUND' | 'TRANSFER_NOT_FOUND' | 'HOLD_NOT_FOUND' | 'SUBMISSION_NOT_FOUND' | 'WEBHOOK_NOT_FOUND' | 'DELIVERY_NOT_FOUND' | 'NOT_FOUND' | 'METHOD_NOT_ALLOWED' | 'DATABASE_FAILED' | 'NOT_RECEIVED' | 'VERSION_MISMATCH' | 'DUPLICATE_TRANSACTION' | 'DUPLICATE_TRANSFER' | 'DUPLICATE_HOLD' | 'DUPLICATE_ACCOUNT' | 'HOLD_NOT_ACTIVE' | 'HOLD_BEING_CAPTURED' | 'TRANSFER_NOT_COMPLETED' | 'TRANSFER_CANCELLED' | 'PART_OF_TRANSFER' | 'REVISION_MISMATCH' | 'PRECONDITION_FAILED' | 'BODY_TOO_LARGE' | 'TOO_MANY_TRANSACTIONS' | 'UNSUPPORTED_CONTENT_TYPE' | 'UNSUPPORTED_ENCODING' | 'UNSUPPORTED_CHARSET' | 'REQUEST_REFUSED' | 'EXPECTATION_FAILED' | 'INSUFFICIENT_BALANCE' | 'BALANCE_LIMIT_EXCEEDED' | 'ACCOUNT_FROZEN' | 'DEBITS_BLOCKED' | 'ACCOUNT_CLOSED' | 'COUNTERPARTY_REFUSED' | 'CURRENCY_MISMATCH' | 'DIFFERENT_SHARDS' | 'TOO_MANY_PENDING_TRANSFERS' | 'TOO_MANY_HOLDS' | 'TOO_MANY_CAPTURES' | 'HOLD_EXCEEDED' | 'NOT_REVERSIBLE' | 'NOT_REVERSIBLE_IN_PART' | 'REVERSAL_EXCEEDED' | 'ACCOUNT_NOT_EMPTY' | 'OVERDRAFT_IN_USE' | 'STATEMENT_TOO_LONG' | 'TOO_MANY_WEBHOOKS' | 'TOO_MANY_REDELIVERIES' | 'IDEMPOTENCY_KEY_REUSED' | 'SENDER_REFUSED' | 'SUBMISSION_DISCARDED' | 'NOT_APPLIED' | 'TOO_MANY_REQUESTS' | 'HEADERS_TOO_LARGE' | 'INTERNAL_ERROR' | 'OVERLOADED' | 'OUTCOME_UNKNOWN' | 'BROKER_UNAVAILABLE' | 'IDENTITY_PROVIDER_UNAVAILABLE' | 'CREDENTIAL_STORE_UNAVAILABLE' | 'SUMMARY_NOT_READY' | 'WEBHOOKS_NOT_CONFIGURED' | 'NOT_READY';
+export type ErrorCode = 'INVALID_REQUEST' | 'UNAUTHORIZED' | 'FORBIDDEN' | 'ACCOUNT_NOT_FOUND' | 'NOT_YET_OPENED' | 'VERSION_NOT_REACHED' | 'TRANSACTION_NOT_FOUND' | 'TRANSFER_NOT_FOUND' | 'HOLD_NOT_FOUND' | 'SUBMISSION_NOT_FOUND' | 'WEBHOOK_NOT_FOUND' | 'DELIVERY_NOT_FOUND' | 'NOT_FOUND' | 'METHOD_NOT_ALLOWED' | 'DATABASE_FAILED' | 'NOT_RECEIVED' | 'VERSION_MISMATCH' | 'DUPLICATE_TRANSACTION' | 'DUPLICATE_TRANSFER' | 'DUPLICATE_HOLD' | 'DUPLICATE_ACCOUNT' | 'HOLD_NOT_ACTIVE' | 'HOLD_BEING_CAPTURED' | 'TRANSFER_NOT_COMPLETED' | 'TRANSFER_CANCELLED' | 'PART_OF_TRANSFER' | 'EVENTS_GONE' | 'REVISION_MISMATCH' | 'PRECONDITION_FAILED' | 'BODY_TOO_LARGE' | 'TOO_MANY_TRANSACTIONS' | 'UNSUPPORTED_CONTENT_TYPE' | 'UNSUPPORTED_ENCODING' | 'UNSUPPORTED_CHARSET' | 'REQUEST_REFUSED' | 'EXPECTATION_FAILED' | 'INSUFFICIENT_BALANCE' | 'BALANCE_LIMIT_EXCEEDED' | 'ACCOUNT_FROZEN' | 'DEBITS_BLOCKED' | 'ACCOUNT_CLOSED' | 'COUNTERPARTY_REFUSED' | 'CURRENCY_MISMATCH' | 'DIFFERENT_SHARDS' | 'TOO_MANY_PENDING_TRANSFERS' | 'TOO_MANY_HOLDS' | 'TOO_MANY_CAPTURES' | 'HOLD_EXCEEDED' | 'NOT_REVERSIBLE' | 'NOT_REVERSIBLE_IN_PART' | 'REVERSAL_EXCEEDED' | 'ACCOUNT_NOT_EMPTY' | 'OVERDRAFT_IN_USE' | 'STATEMENT_TOO_LONG' | 'TOO_MANY_WEBHOOKS' | 'TOO_MANY_REDELIVERIES' | 'IDEMPOTENCY_KEY_REUSED' | 'SENDER_REFUSED' | 'SUBMISSION_DISCARDED' | 'NOT_APPLIED' | 'TOO_MANY_REQUESTS' | 'HEADERS_TOO_LARGE' | 'INTERNAL_ERROR' | 'OVERLOADED' | 'OUTCOME_UNKNOWN' | 'BROKER_UNAVAILABLE' | 'IDENTITY_PROVIDER_UNAVAILABLE' | 'CREDENTIAL_STORE_UNAVAILABLE' | 'SUMMARY_NOT_READY' | 'WEBHOOKS_NOT_CONFIGURED' | 'NOT_READY';
 
 /**
  * EventsHead
@@ -1833,7 +1833,7 @@ export type OpenAccountErrors = {
      */
     422: OpeningKeyReused;
     /**
-     * The sender is over the limit of transactions per second, or too many malformed credentials came from its address.
+     * The sender is over the limit of transactions per second, has too many streams of events, or too many malformed credentials came from its address.
      */
     429: ErrorBody;
     /**
@@ -1988,7 +1988,7 @@ export type ChangeAccountErrors = {
      */
     422: ErrorBody;
     /**
-     * The sender is over the limit of transactions per second, or too many malformed credentials came from its address.
+     * The sender is over the limit of transactions per second, has too many streams of events, or too many malformed credentials came from its address.
      */
     429: ErrorBody;
     /**
@@ -2273,7 +2273,7 @@ export type PostTransactionErrors = {
      */
     422: IdempotencyKeyReused | TransferKeyReused | HoldKeyReused | ErrorBody;
     /**
-     * The sender is over the limit of transactions per second, or too many malformed credentials came from its address.
+     * The sender is over the limit of transactions per second, has too many streams of events, or too many malformed credentials came from its address.
      */
     429: ErrorBody;
     /**
@@ -2383,7 +2383,7 @@ export type ReverseTransactionErrors = {
      */
     422: IdempotencyKeyReused | TransferKeyReused | HoldKeyReused | ErrorBody;
     /**
-     * The sender is over the limit of transactions per second, or too many malformed credentials came from its address.
+     * The sender is over the limit of transactions per second, has too many streams of events, or too many malformed credentials came from its address.
      */
     429: ErrorBody;
     /**
@@ -2684,7 +2684,7 @@ export type PostTransferErrors = {
      */
     422: AboutAccount | IdempotencyKeyReused | TransferKeyReused | HoldKeyReused | ErrorBody;
     /**
-     * The sender is over the limit of transactions per second, or too many malformed credentials came from its address.
+     * The sender is over the limit of transactions per second, has too many streams of events, or too many malformed credentials came from its address.
      */
     429: ErrorBody;
     /**
@@ -2800,7 +2800,7 @@ export type ReverseTransferErrors = {
      */
     422: AboutAccount | IdempotencyKeyReused | TransferKeyReused | HoldKeyReused | ErrorBody;
     /**
-     * The sender is over the limit of transactions per second, or too many malformed credentials came from its address.
+     * The sender is over the limit of transactions per second, has too many streams of events, or too many malformed credentials came from its address.
      */
     429: ErrorBody;
     /**
@@ -3128,7 +3128,7 @@ export type PlaceHoldErrors = {
      */
     422: IdempotencyKeyReused | TransferKeyReused | HoldKeyReused | ErrorBody;
     /**
-     * The sender is over the limit of transactions per second, or too many malformed credentials came from its address.
+     * The sender is over the limit of transactions per second, has too many streams of events, or too many malformed credentials came from its address.
      */
     429: ErrorBody;
     /**
@@ -3242,7 +3242,7 @@ export type CaptureHoldErrors = {
      */
     422: AboutAccount | IdempotencyKeyReused | TransferKeyReused | HoldKeyReused | ErrorBody;
     /**
-     * The sender is over the limit of transactions per second, or too many malformed credentials came from its address.
+     * The sender is over the limit of transactions per second, has too many streams of events, or too many malformed credentials came from its address.
      */
     429: ErrorBody;
     /**
@@ -3346,7 +3346,7 @@ export type VoidHoldErrors = {
      */
     422: IdempotencyKeyReused | TransferKeyReused | HoldKeyReused;
     /**
-     * The sender is over the limit of transactions per second, or too many malformed credentials came from its address.
+     * The sender is over the limit of transactions per second, has too many streams of events, or too many malformed credentials came from its address.
      */
     429: ErrorBody;
     /**
@@ -3432,6 +3432,135 @@ export type GetHoldResponses = {
 
 export type GetHoldResponse = GetHoldResponses[keyof GetHoldResponses];
 
+export type StreamAccountEventsData = {
+    body?: never;
+    headers?: {
+        /**
+         * The `id` of the last event: those after it are sent first. Without it, events begin now.
+         */
+        'Last-Event-ID'?: string;
+        /**
+         * An id for the request, which the response and the log repeat: up to 128 letters, digits and `._~:/+=@-`. Anything else is replaced by a new id.
+         */
+        'X-Request-Id'?: string;
+    };
+    path: {
+        /**
+         * The id of an account.
+         */
+        accountId: number;
+    };
+    query?: never;
+    url: '/accounts/{accountId}/events';
+};
+
+export type StreamAccountEventsErrors = {
+    /**
+     * Something in the path, the query, the headers or the body is wrong. `details` says what.
+     */
+    400: InvalidRequest;
+    /**
+     * The request has no credential, or one that is invalid, has expired or was revoked.
+     */
+    401: ErrorBody;
+    /**
+     * The credential lacks a scope that the request needs. `WWW-Authenticate` names a sufficient one.
+     */
+    403: ErrorBody;
+    /**
+     * - `ACCOUNT_NOT_FOUND`: There is no such account, or it belongs to another owner.
+     * - `VERSION_NOT_REACHED`: The account has not reached the version that the request names.
+     */
+    404: ErrorBody;
+    /**
+     * - `DATABASE_FAILED`: The database failed. It is certain that nothing was applied.
+     * - `NOT_RECEIVED`: The request did not arrive completely in time. What did not arrive was not applied.
+     */
+    408: ServerCrashes | NotReceived;
+    /**
+     * The sender is over the limit of transactions per second, has too many streams of events, or too many malformed credentials came from its address.
+     */
+    429: ErrorBody;
+    /**
+     * A defect of the service. Its log has the cause under the `X-Request-Id` of the answer.
+     */
+    500: ErrorBody;
+    /**
+     * Too many requests are waiting or connections are open, or the service is stopping. Nothing was applied.
+     */
+    503: ErrorBody;
+};
+
+export type StreamAccountEventsError = StreamAccountEventsErrors[keyof StreamAccountEventsErrors];
+
+export type StreamAccountEventsResponses = {
+    /**
+     * Server-sent events. `data` is a CloudEvent 1.0 in JSON.
+     */
+    200: string;
+};
+
+export type StreamAccountEventsResponse = StreamAccountEventsResponses[keyof StreamAccountEventsResponses];
+
+export type StreamEventsData = {
+    body?: never;
+    headers?: {
+        /**
+         * The `id` of the last event: those after it are sent first. Without it, events begin now.
+         */
+        'Last-Event-ID'?: string;
+        /**
+         * An id for the request, which the response and the log repeat: up to 128 letters, digits and `._~:/+=@-`. Anything else is replaced by a new id.
+         */
+        'X-Request-Id'?: string;
+    };
+    path?: never;
+    query?: never;
+    url: '/events';
+};
+
+export type StreamEventsErrors = {
+    /**
+     * Something in the path, the query, the headers or the body is wrong. `details` says what.
+     */
+    400: InvalidRequest;
+    /**
+     * The request has no credential, or one that is invalid, has expired or was revoked.
+     */
+    401: ErrorBody;
+    /**
+     * The credential lacks a scope that the request needs. `WWW-Authenticate` names a sufficient one.
+     */
+    403: ErrorBody;
+    /**
+     * The bank no longer keeps the events that follow `Last-Event-ID`, or has been restored to a time before it.
+     */
+    410: ErrorBody;
+    /**
+     * The sender is over the limit of transactions per second, has too many streams of events, or too many malformed credentials came from its address.
+     */
+    429: ErrorBody;
+    /**
+     * A defect of the service. Its log has the cause under the `X-Request-Id` of the answer.
+     */
+    500: ErrorBody;
+    /**
+     * Too many requests are waiting or connections are open, or the service is stopping. Nothing was applied.
+     */
+    503: ErrorBody;
+};
+
+export type StreamEventsError = StreamEventsErrors[keyof StreamEventsErrors];
+
+export type StreamEventsResponses = {
+    /**
+     * Server-sent events. `data` is a CloudEvent 1.0 in JSON.
+     */
+    200: string;
+};
+
+export type StreamEventsResponse = StreamEventsResponses[keyof StreamEventsResponses];
+
 export type PostBatchData = {
     body: Batch;
     headers?: {
@@ -3494,7 +3623,7 @@ export type PostBatchErrors = {
      */
     422: BatchResults;
     /**
-     * The sender is over the limit of transactions per second, or too many malformed credentials came from its address.
+     * The sender is over the limit of transactions per second, has too many streams of events, or too many malformed credentials came from its address.
      */
     429: ErrorBody;
     /**
