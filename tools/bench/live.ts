@@ -1,16 +1,18 @@
 import { once } from 'node:events';
-import { Agent, get, request, type IncomingMessage } from 'node:http';
+import { get, type IncomingMessage } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startPostgres } from '../stack/servers/postgres.js';
 import { checkBooks, foundBank } from './bank.js';
 import { percentile, type Figures, type Goal, type Rounds } from './figures.js';
+import { postSteadily } from './load/steady.js';
 import { residentMebibytes, withService } from './tools.js';
 
 const LISTENERS = 1_000;
 const POSTINGS_PER_SECOND = 100;
 /** Until what an earlier step has left in memory is collected. */
 const SETTLE_MS = 5_000;
-const BODY = '{"amount":"0.01","type":"Deposit"}';
+
+const LOAD = { accounts: LISTENERS, perSecond: POSTINGS_PER_SECOND };
 
 /**
  * Listeners on as many accounts: the memory that each takes, and how long after the 201 of a posting its event arrives.
@@ -27,14 +29,14 @@ export async function measureLive(
     await rounds(() =>
       withService({ DATABASE_URL: postgres.url }, async ({ url, pid }) => {
         const listeners = new Listeners(url);
-        await post(url, seconds);
+        await postSteadily(url, seconds, LOAD);
         await sleep(SETTLE_MS);
         const before = residentMebibytes(pid).now;
         await listeners.open();
         await sleep(SETTLE_MS);
         const idle = residentMebibytes(pid).now;
         figures.note('memory per listener', ((idle - before) * 1024 * 1024) / LISTENERS, 'B');
-        const answeredMs = await post(url, seconds);
+        const answeredMs = await postSteadily(url, seconds, LOAD);
         await sleep(SETTLE_MS);
         const delays = listeners.delaysAfter(answeredMs);
         figures.note('event after its 201, p50', percentile(delays, 0.5), 'ms');
@@ -83,35 +85,4 @@ class Listeners {
   close(): void {
     for (const answer of this.answers) answer.destroy();
   }
-}
-
-/** Posts to the accounts in turn, at a steady rate. @returns when each transaction was answered */
-async function post(url: string, seconds: number): Promise<ReadonlyMap<string, number>> {
-  const agent = new Agent({ keepAlive: true });
-  const answeredMs = new Map<string, number>();
-  const startedMs = performance.now();
-  const posted: Promise<void>[] = [];
-  for (let number = 0; number < seconds * POSTINGS_PER_SECOND; number++) {
-    await sleep(Math.max(0, startedMs + (number * 1_000) / POSTINGS_PER_SECOND - performance.now()));
-    const accountId = 1 + ((number * 7) % LISTENERS);
-    posted.push(
-      postOne(`${url}/accounts/${accountId}/transactions`, agent).then(
-        (id) => void answeredMs.set(id, performance.now()),
-      ),
-    );
-  }
-  await Promise.all(posted);
-  agent.destroy();
-  return answeredMs;
-}
-
-async function postOne(url: string, agent: Agent): Promise<string> {
-  const headers = { 'content-type': 'application/json', 'content-length': BODY.length };
-  const asked = request(url, { method: 'POST', agent, headers });
-  asked.end(BODY);
-  const [answer] = (await once(asked, 'response')) as [IncomingMessage];
-  let text = '';
-  for await (const part of answer) text += String(part);
-  if (answer.statusCode !== 201) throw new Error(`a posting was answered with ${answer.statusCode}: ${text}`);
-  return (JSON.parse(text) as { id: string }).id;
 }
