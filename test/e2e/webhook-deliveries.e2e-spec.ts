@@ -6,7 +6,9 @@ import type { Config } from '../../src/config/config.js';
 import type { BankEvent } from '../../src/messaging/bank-event.js';
 import type { Overrides } from '../support/config.js';
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
-import { createTestDatabase, query } from '../support/postgres.js';
+import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
+import { TcpProxy } from '../../tools/stack/proxies/tcp-proxy.js';
+import { createEmptyTestDatabase, createTestDatabase, query } from '../support/postgres.js';
 import { Receiver } from '../support/receiver.js';
 import { metric, startService, waitUntil } from '../support/service.js';
 
@@ -304,6 +306,35 @@ describe('what was sent', () => {
     await deposit(accountId);
     await until(() => receiver.versionsOf(accountId).length === 6);
   });
+});
+
+describe('a bank of two shards', () => {
+  it('sends the events of one while the other, which has the list of webhooks, is down', async () => {
+    const database = await createEmptyTestDatabase('webhooks');
+    const { proxy, url } = await TcpProxy.start(database.url);
+    const shards = [url, database.url].map((each, index) => ({ url: each, schema: `bank_${index}` }));
+    await bootstrapShards(shards);
+    app = await startInstance(shards, SETTINGS, QUICK);
+    const receiver = await receiverOf(['transaction.posted']);
+    const opened = [await openAccount(app, '1.00'), await openAccount(app, '1.00')];
+    for (let tries = 0; new Set(opened.map((id) => id % 2)).size < 2 && tries < 20; tries++)
+      opened.push(await openAccount(app, '1.00'));
+    const near = opened.find((id) => id % 2 === 0) ?? 0;
+    await until(() => opened.every((id) => receiver.versionsOf(id).length === 1));
+    proxy.takeDown();
+    await deposit(near, 3);
+    await until(() => receiver.versionsOf(near).length === 4);
+    // Longer than the list is valid without being read, if it were not kept.
+    await sleep(5_000);
+    await deposit(near);
+    await until(() => receiver.versionsOf(near).length === 5);
+    expect(receiver.versionsOf(near)).toEqual(upTo(6));
+    expect(receiver.forged).toEqual([]);
+    await app.close();
+    await proxy.stop();
+    await database.drop();
+    await start();
+  }, 60_000);
 });
 
 describe('two instances', () => {

@@ -351,6 +351,53 @@ describe('several relays of one shard', () => {
   );
 });
 
+describe('events replay', () => {
+  let app: TestApp;
+
+  afterEach(() => app?.close());
+
+  const replay = (...args: string[]) =>
+    startCli(['events', 'replay', ...args], { ...settings(), DATABASE_URL: app.databaseUrl, AUTH: 'off' })
+      .ended;
+
+  it('has everything since a time published again, in order, and then what comes next; on record', async () => {
+    app = await startApp(settings(), IMPATIENT);
+    const listener = await Listener.start(broker, exchange);
+    const [accountId = 0] = await openAccounts(app, 1);
+    const ledger = await openLedger(app.databaseUrl);
+    const post = () => ledger.post({ accountId, type: 'credit', amount: 1n });
+    for (let n = 0; n < 5; n++) await post();
+    await expectEverythingArrived(listener, app.databaseUrl);
+    expect(listener.repeats).toBe(0);
+    const before = listener.all.length;
+    const since = new Date(Date.now() - 3_600_000).toISOString();
+    const { code, stdout, stderr } = await replay('--since', since);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(stdout).toMatch(/^Shard 0: \d+ row\(s\) of the log are published again, from \S+Z on\.\n$/);
+    await waitUntil(() => Promise.resolve(listener.repeats === before), 20_000);
+    await post();
+    await expectEverythingArrived(listener, app.databaseUrl);
+    expect(listener.repeats).toBe(before);
+    const acts = await query(
+      app.databaseUrl,
+      `SELECT details FROM bank.audit_events WHERE action = 'events.replayed'`,
+    );
+    expect(acts).toEqual([{ details: JSON.stringify({ since }) }]);
+    await ledger.close();
+    await listener.stop();
+  });
+
+  it('says so where nothing was ever published, and leaves no record', async () => {
+    app = await startApp();
+    expect(await replay('--since', '2026-01-01')).toMatchObject({
+      ...{ code: 1, stdout: '' },
+      stderr: expect.stringContaining('the bank has no broker'),
+    });
+    expect(await query(app.databaseUrl, 'SELECT FROM bank.audit_events')).toEqual([]);
+    expect(await replay('--since', '2999-01-01')).toMatchObject({ code: 2 });
+  });
+});
+
 describe('events tail', () => {
   let app: TestApp;
 
