@@ -10,6 +10,7 @@ import { Submissions } from './submissions.js';
 import { Transactions } from './transactions.js';
 import { Transfers } from './transfers.js';
 import { Transport, type CallOptions, type Limits } from './transport.js';
+import { WebhookEndpoints } from './webhook-endpoints.js';
 
 export interface BankClientOptions extends Limits {
   /** Where the service is, like `https://bank.example`. */
@@ -36,6 +37,7 @@ export class BankClient {
   readonly holds: Holds;
   readonly batches: Batches;
   readonly submissions: Submissions;
+  readonly webhooks: WebhookEndpoints;
   /** For the functions of `@scalable-banking/sdk/operations`, as their `client`. */
   readonly http: Client;
   private readonly calls: Calls;
@@ -63,6 +65,7 @@ export class BankClient {
     this.holds = new Holds(this.calls);
     this.batches = new Batches(this.calls);
     this.submissions = new Submissions(this.calls);
+    this.webhooks = new WebhookEndpoints(this.calls);
   }
 
   /** What all accounts hold, by currency; for administrators. */
