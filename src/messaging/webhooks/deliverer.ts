@@ -62,6 +62,7 @@ export class WebhookDeliverer {
   /** Those that are to be switched off. */
   private readonly gone = new Set<number>();
   private renewedMs = -Infinity;
+  private triedMs = -Infinity;
   private lookedMs = -Infinity;
   private savedMs = -Infinity;
   private savedPositionsMs = -Infinity;
@@ -105,13 +106,12 @@ export class WebhookDeliverer {
     const { pollMs } = this.settings;
     try {
       const active = this.endpoints.active();
-      const mustLook = this.mustLook(active);
-      if (active.length === 0 && this.working.size === 0 && !mustLook) return pollMs;
+      if (active.length === 0 && this.working.size === 0) return pollMs;
       if (!(await this.hold())) {
         this.drop();
         return pollMs;
       }
-      if (mustLook) await this.look(active);
+      if (performance.now() - this.lookedMs >= LOOK_EVERY_MS) await this.look(active);
       await Promise.all([...this.working.values()].map(({ delivery }) => delivery.proceed()));
       for (const webhookId of this.gone) await this.switchOff(webhookId, 'gone');
       await this.save(performance.now());
@@ -123,12 +123,6 @@ export class WebhookDeliverer {
     return pollMs;
   }
 
-  /** Also without an endpoint, now and then: those that are gone leave their rows behind. */
-  private mustLook(active: readonly ActiveEndpoint[]): boolean {
-    const everyMs = active.length + this.working.size > 0 ? LOOK_EVERY_MS : 10 * LOOK_EVERY_MS;
-    return performance.now() - this.lookedMs >= everyMs;
-  }
-
   private mayWork(): boolean {
     return performance.now() - this.renewedMs < LEASE_MS - MARGIN_MS;
   }
@@ -136,6 +130,8 @@ export class WebhookDeliverer {
   private async hold(): Promise<boolean> {
     const nowMs = performance.now();
     if (nowMs - this.renewedMs < RENEW_EVERY_MS) return true;
+    if (nowMs - this.triedMs < LOOK_EVERY_MS) return this.mayWork();
+    this.triedMs = nowMs;
     if (!(await this.runner.run(({ manager }) => this.lease.take(manager)))) return false;
     this.renewedMs = nowMs;
     return true;
