@@ -196,8 +196,8 @@ export const TRANSFERS = {
     'storage/rows.js': [['{incomingTransfers} i LEFT JOIN LATERAL', '{incomingTransfers} i JOIN LATERAL']],
     'ledger/transfer-coordinator.js': [
       [
-        'const [decision] = (await this.submit(command)).incoming;',
-        `const [decision] = (await this.submit(command)).incoming;
+        'const [decision] = (await this.submit(command, origin)).incoming;',
+        `const [decision] = (await this.submit(command, origin)).incoming;
         ${HALF_GIVE_UP}`,
       ],
     ],

@@ -32,8 +32,11 @@ export interface AccountEvent {
 
 /** A row of `refused_submissions`: a command that was accepted, and then refused. */
 export interface RecordedRefusal {
+  readonly id: string;
   readonly accountId: number;
   readonly key: string;
+  /** The code of the error. */
+  readonly code: string;
   /** Milliseconds since 1970. */
   readonly time: number;
 }
@@ -426,8 +429,10 @@ function eventOf(row: Columns): Rows['events'][number] {
 
 function refusalOf(row: Columns): RecordedRefusal {
   return {
+    id: `refusal${row['refusal_id']}`,
     accountId: number(row, 'account_id'),
     key: text(row, 'idempotency_key'),
+    code: (JSON.parse(text(row, 'rejection')) as { code: string }).code,
     time: number(row, 'time'),
   };
 }
